@@ -1,0 +1,33 @@
+/* An IP address and UDP port, as the kernel writes it, in a fixed size. */
+#ifndef BASE_ADDR_H
+#define BASE_ADDR_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+
+#include "base/slice.h"
+
+struct addr {
+  union {
+    struct sockaddr sa;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+  };
+};
+
+#define ADDR_TEXT_LEN 64
+
+static inline socklen_t addr_len(const struct addr *a) {
+  return a->sa.sa_family == AF_INET6 ? sizeof a->v6 : a->sa.sa_family == AF_INET ? sizeof a->v4 : 0;
+}
+bool addr_eq(const struct addr *a, const struct addr *b);
+/* 127.0.0.0/8, ::1, or a v4 loopback address mapped into v6. */
+bool addr_is_loopback(const struct addr *a);
+/* "127.0.0.1:9443" or "[::1]:9443", NUL-terminated. */
+void addr_text(const struct addr *a, char ret_text[ADDR_TEXT_LEN]);
+/* Reads a numeric "1.2.3.4:5", "[::1]:5"; with default_port != 0 the port may be absent. MACULA_EINVAL otherwise. */
+int addr_parse(const char *text, uint16_t default_port, struct addr *ret_addr);
+uint16_t addr_port(const struct addr *a);
+void addr_set_port(struct addr *a, uint16_t port);
+
+#endif

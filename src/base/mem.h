@@ -1,0 +1,38 @@
+/* Accounted memory: every allocation belongs to a row of the table of bounds.
+ *
+ * An account counts the bytes that the allocator really gave (malloc_usable_size), so blocks carry no header of ours and
+ * any block may be freed knowing only its account. Accounts are not locked: each belongs to one loop thread. */
+#ifndef BASE_MEM_H
+#define BASE_MEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct mem_fail {
+  uint64_t countdown; /* the allocation that fails, counted from 1; 0: none fails. For tests. */
+  uint64_t seen;      /* allocations asked for so far */
+};
+
+struct mem {
+  const char *name;      /* of the row; static text */
+  size_t bytes;          /* in use now */
+  size_t peak;           /* most ever in use */
+  size_t limit;          /* most allowed; 0: no limit of its own */
+  uint64_t blocks;       /* in use now */
+  uint64_t refused;      /* allocations that the limit or the system refused */
+  struct mem_fail *fail; /* NULL outside tests */
+};
+
+#define MEM_INIT(row_name, max_bytes) ((struct mem){.name = (row_name), .limit = (max_bytes)})
+
+/* NULL when the limit or the system refuses; size 0 gives NULL. */
+void *mem_alloc(struct mem *m, size_t size);
+void *mem_calloc(struct mem *m, size_t n, size_t size);
+/* Like realloc: on failure the old block stays. */
+void *mem_realloc(struct mem *m, void *p, size_t size);
+/* Accepts NULL. */
+void mem_free(struct mem *m, void *p);
+/* A copy of n bytes followed by a NUL. */
+void *mem_dup(struct mem *m, const void *p, size_t n);
+
+#endif

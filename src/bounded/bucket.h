@@ -1,0 +1,27 @@
+/* Token bucket: rate per second with a burst. */
+#ifndef BOUNDED_BUCKET_H
+#define BOUNDED_BUCKET_H
+
+#include <stdbool.h>
+
+#include "base/time.h"
+
+struct bucket {
+  double tokens;
+  nanotime last;
+};
+
+/* Takes one token if there is one. A zeroed bucket starts full. */
+static inline bool bucket_take(struct bucket *b, double rate, double burst, nanotime now) {
+  if (b->last == 0)
+    b->tokens = burst;
+  else
+    b->tokens += (double)time_since(now, b->last) / (double)NS_SEC * rate;
+  if (b->tokens > burst) b->tokens = burst;
+  b->last = now ? now : 1;
+  if (b->tokens < 1) return false;
+  b->tokens -= 1;
+  return true;
+}
+
+#endif

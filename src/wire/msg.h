@@ -1,0 +1,240 @@
+/* Every message: its type id, its fields, and its codec.
+ *
+ * Decoding is a pull parse of the payload into views: no object tree and no allocation; the views live as long as the payload.
+ * `bin` and `str` are read alike, unknown keys are skipped, of duplicate keys the last wins, map order is free, an empty list
+ * may come as an empty str. Absent optional fields are zeroed (slices with p == NULL). At most 4,096 elements outside `bin`
+ * and depth 16, else MACULA_BAD_FRAME.
+ * Encoding writes keys and texts as `bin`, integers in shortest form, floats never. */
+#ifndef WIRE_MSG_H
+#define WIRE_MSG_H
+
+#include "base/slice.h"
+
+enum msg_type {
+  MSG_CONNECT = 0x01,
+  MSG_DISCONNECT = 0x02,
+  MSG_PING = 0x03,
+  MSG_PONG = 0x04,
+  MSG_ACK = 0x05, /* extension `ack` */
+  MSG_PUBLISH = 0x10,
+  MSG_SUBSCRIBE = 0x11,
+  MSG_UNSUBSCRIBE = 0x12,
+  MSG_PUBSUB_ROUTE = 0x13,
+  MSG_CALL = 0x20,
+  MSG_REPLY = 0x21,
+  MSG_CAST = 0x22,
+  MSG_RPC_ROUTE = 0x23,
+  MSG_REGISTER = 0x26,   /* register_procedure; extension `register` */
+  MSG_UNREGISTER = 0x2C, /* extension `register` */
+  MSG_CANCEL = 0x2D,     /* extension `cancel` */
+  MSG_SWIM_PING = 0x30,
+  MSG_SWIM_ACK = 0x31,
+  MSG_SWIM_PING_REQ = 0x32,
+  MSG_FIND_NODE = 0x40,
+  MSG_FIND_NODE_REPLY = 0x41,
+  MSG_STORE = 0x42,
+  MSG_FIND_VALUE = 0x43,
+  MSG_FIND_VALUE_REPLY = 0x44,
+};
+
+/* Capabilities named in CONNECT and answered in PONG. The first two are the original's; a client that names only those is
+ * base-only. "operator" asks for one of the operator's slots. */
+enum msg_cap {
+  CAP_PUBSUB = 1 << 0,   /* "pubsub" */
+  CAP_RPC = 1 << 1,      /* "rpc" */
+  CAP_ACK = 1 << 2,      /* "ack" */
+  CAP_REGISTER = 1 << 3, /* "register" */
+  CAP_CANCEL = 1 << 4,   /* "cancel" */
+  CAP_OPERATOR = 1 << 5, /* "operator" */
+};
+#define CAP_EXTENSIONS (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR)
+
+enum strategy {
+  STRATEGY_DEFAULT = 0, /* field absent: the node's choice, random */
+  STRATEGY_RANDOM,
+  STRATEGY_FIRST,
+  STRATEGY_ROUND_ROBIN,
+  STRATEGY_CLOSEST,
+  STRATEGY_LEAST_PENDING,
+  STRATEGY_UNKNOWN, /* a name that this version does not know */
+};
+enum strategy strategy_from_name(struct slice name);
+const char *strategy_name(enum strategy s); /* "" for default and unknown */
+
+/* A list of texts: `items` when encoding, `raw` (the elements' MessagePack) when decoded. */
+struct msg_list {
+  uint32_t count;
+  const struct slice *items;
+  struct slice raw;
+};
+/* Takes the next text of a decoded list; false at the end. Elements that are not text were refused by msg_decode. */
+bool msg_list_next(struct msg_list *l, struct slice *ret_item);
+
+struct msg_connect {
+  struct slice version;  /* "1.0" */
+  struct slice node_id;  /* any length from base-only clients, 32 octets otherwise */
+  struct slice realm_id; /* the realm's name */
+  uint32_t caps;         /* enum msg_cap; unknown names are ignored */
+  struct slice endpoint; /* optional */
+  struct slice instance; /* extension: 16 octets */
+  struct slice token;    /* extension: access token */
+  struct slice name;     /* extension: a label for people, at most 64 octets are kept */
+};
+struct msg_disconnect {
+  struct slice reason;  /* "normal", "error", "timeout" */
+  struct slice message; /* for people */
+  struct slice code;    /* optional: a name of macula/error.h */
+};
+struct msg_ping {
+  uint64_t timestamp; /* ms */
+};
+struct msg_pong {
+  uint64_t timestamp;   /* ms, echo */
+  uint64_t server_time; /* ms */
+  uint32_t caps;        /* extension: in answer to a CONNECT that named extensions: what both sides speak */
+  bool has_caps;
+  struct slice node_id; /* extension, with caps: the node's id */
+  struct slice name;    /* extension, with caps: the node's name */
+};
+struct msg_ack {
+  uint64_t ref;
+  struct slice code;    /* absent: done */
+  struct slice message; /* with code */
+};
+struct msg_publish {
+  struct slice topic;
+  struct slice payload;
+  uint64_t qos;
+  bool retain;
+  struct slice message_id; /* 16 octets; optional on receipt */
+  uint64_t ref;            /* extension; with has_ref */
+  bool has_ref;
+};
+struct msg_subscribe { /* and UNSUBSCRIBE */
+  struct msg_list topics;
+  uint64_t qos; /* not written for UNSUBSCRIBE */
+  bool own;     /* extension: deliver the subscriber's own messages too */
+  uint64_t ref;
+  bool has_ref;
+};
+struct msg_call { /* and CAST, without call_id */
+  struct slice procedure;
+  struct slice args;    /* JSON text */
+  struct slice call_id; /* 16 octets */
+  struct slice realm;   /* optional */
+  uint64_t timeout;     /* ms; 0: absent */
+  enum strategy strategy; /* extension */
+  bool idempotent;        /* extension */
+  uint64_t ref;           /* extension: CAST only */
+  bool has_ref;
+};
+struct msg_attempt { /* extension: one failed attempt of a call, for people and logs */
+  struct slice provider; /* id, 32 octets, or empty */
+  struct slice code;
+  struct slice message;
+};
+struct msg_error {
+  struct slice code;
+  struct slice message;
+  bool may_have_run; /* extension: a handler may have run; written only when has_extra */
+  bool has_extra;
+  uint32_t attempt_count;              /* extension; written only when has_extra */
+  const struct msg_attempt *attempts;  /* when encoding */
+  struct slice raw_attempts;           /* when decoded: msg_attempt_next */
+};
+bool msg_attempt_next(struct msg_error *e, struct msg_attempt *ret_attempt);
+struct msg_reply {
+  struct slice call_id;
+  struct slice result; /* JSON text; with is_error false */
+  bool is_error;
+  struct msg_error error;
+};
+struct msg_route { /* RPC_ROUTE and PUBSUB_ROUTE */
+  struct slice destination, source; /* node ids */
+  uint64_t hop_count, max_hops;
+  struct slice payload_type; /* "call" or "reply"; RPC_ROUTE only */
+  struct slice topic;        /* PUBSUB_ROUTE only */
+  struct slice payload;      /* raw MessagePack map: decode with msg_decode(MSG_CALL | MSG_REPLY | MSG_PUBLISH, ...) */
+};
+struct msg_register {
+  struct slice procedure;
+  uint64_t ttl; /* extension: seconds; 0: the node's default */
+  uint64_t ref;
+  bool has_ref;
+};
+struct msg_unregister {
+  struct slice procedure;
+  uint64_t ref;
+  bool has_ref;
+};
+struct msg_cancel {
+  struct slice call_id;
+  struct slice reason; /* a code */
+};
+struct msg_find { /* FIND_NODE (key is `target` on the wire) and FIND_VALUE */
+  struct slice key;
+};
+struct msg_node_info {
+  struct slice node_id;
+  struct slice address; /* text */
+  uint64_t last_seen;   /* ms */
+};
+struct msg_find_reply { /* FIND_NODE_REPLY and FIND_VALUE_REPLY */
+  bool is_value;        /* result = "value" */
+  struct slice value;   /* raw MessagePack: a map or an array of maps */
+  uint32_t node_count;
+  const struct msg_node_info *nodes; /* when encoding */
+  struct slice raw_nodes;            /* when decoded: msg_node_next */
+};
+bool msg_node_next(struct msg_find_reply *r, struct msg_node_info *ret_node);
+struct msg_record { /* the value of a STORE in the original's form */
+  struct slice node_id, endpoint;
+  struct slice metadata; /* raw map or absent */
+  uint64_t ttl;          /* seconds */
+  uint64_t advertised_at;
+  bool has_advertised_at;
+};
+struct msg_store {
+  struct slice key;
+  struct slice value; /* raw map: msg_record_decode */
+  struct slice result; /* the original's local "store_reply" form, unused */
+};
+
+struct msg {
+  enum msg_type type;
+  union {
+    struct msg_connect connect;
+    struct msg_disconnect disconnect;
+    struct msg_ping ping;
+    struct msg_pong pong;
+    struct msg_ack ack;
+    struct msg_publish publish;
+    struct msg_subscribe subscribe; /* and unsubscribe */
+    struct msg_call call;           /* and cast */
+    struct msg_reply reply;
+    struct msg_route route;
+    struct msg_register reg;
+    struct msg_unregister unreg;
+    struct msg_cancel cancel;
+    struct msg_find find;
+    struct msg_find_reply found;
+    struct msg_store store;
+    struct slice raw; /* SWIM: defined with the mesh; the whole payload */
+  };
+};
+
+/* Decodes a frame's payload. MACULA_BAD_FRAME (malformed, a required field missing or of the wrong type, trailing octets,
+ * limits), MACULA_UNKNOWN_TYPE. */
+int msg_decode(uint8_t type, struct slice payload, struct msg *ret_msg);
+int msg_record_decode(struct slice raw, struct msg_record *ret_record);
+
+/* Octets that msg_encode will write, header included. */
+size_t msg_size(const struct msg *m);
+/* Writes header and payload; returns the octets written, or MACULA_FRAME_TOO_LARGE when the payload passes FRAME_MAX_PAYLOAD,
+ * MACULA_EINVAL when cap is too small. */
+ptrdiff_t msg_encode(const struct msg *m, uint8_t *ret_buf, size_t cap);
+ptrdiff_t msg_record_encode(const struct msg_record *r, uint8_t *ret_buf, size_t cap); /* the map alone */
+
+const char *msg_type_name(uint8_t type); /* "publish"; "unknown" */
+
+#endif

@@ -1,0 +1,53 @@
+#!/bin/sh
+# Installs what building (and, with "test", testing) Macula needs, if anything is missing. Debian packages only.
+# Usage: tools/deps.sh [build|test]
+set -eu
+
+build="gcc pkg-config meson ninja-build libngtcp2-dev libngtcp2-crypto-gnutls-dev libgnutls28-dev libuv1-dev
+libjansson-dev libcyaml-dev libmicrohttpd-dev libsystemd-dev"
+test="g++ libcmocka-dev libmsgpack-dev clang libclang-rt-14-dev clang-format curl git iproute2 nftables
+python3 golang-go golang-github-lucas-clemente-quic-go-dev"
+want=$build
+[ "${1:-build}" = test ] && want="$build $test"
+
+need_backports() {
+  v=$(dpkg-query -W -f '${Version}' libngtcp2-dev 2>/dev/null || true)
+  [ -z "$v" ] || dpkg --compare-versions "$v" lt 1.11
+}
+
+missing=""
+for p in $want; do
+  dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q '^install ok installed$' || missing="$missing $p"
+done
+if need_backports; then missing="$missing libngtcp2-dev libngtcp2-crypto-gnutls-dev"; fi
+[ -n "$missing" ] || exit 0
+
+if [ ! -r /etc/debian_version ]; then
+  echo "macula: not a Debian system: install these yourself, then run again:$missing" >&2
+  exit 1
+fi
+sudo=""
+if [ "$(id -u)" != 0 ]; then
+  command -v sudo >/dev/null || { echo "macula: run as root once, to install:$missing" >&2; exit 1; }
+  sudo=sudo
+fi
+echo "macula: installing:$missing" >&2
+export DEBIAN_FRONTEND=noninteractive
+. /etc/os-release
+target=""
+if need_backports && [ "${VERSION_CODENAME:-}" = bookworm ]; then
+  # Debian 12 carries ngtcp2 0.12; 1.11 is in backports, on the mirror that this machine uses already.
+  if ! grep -rqs bookworm-backports /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; then
+    uri=$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null | sed -n 's/^URIs: *\([^ ]*\).*/\1/p' | grep -v security | head -n 1)
+    [ -n "$uri" ] || uri=$(sed -n 's/^deb \(\[[^]]*\] \)\{0,1\}\([^ ]*\) bookworm main.*/\2/p' /etc/apt/sources.list | head -n 1)
+    [ -n "$uri" ] || { echo "macula: no Debian mirror found in /etc/apt: add bookworm-backports yourself" >&2; exit 1; }
+    echo "deb $uri bookworm-backports main" | $sudo tee /etc/apt/sources.list.d/macula-backports.list >/dev/null
+  fi
+  target="-t bookworm-backports"
+fi
+$sudo apt-get update -qq
+if [ -n "$target" ]; then
+  $sudo apt-get install -y -qq --no-install-recommends $target libngtcp2-dev libngtcp2-crypto-gnutls-dev >/dev/null
+fi
+# shellcheck disable=SC2086
+$sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
