@@ -8,8 +8,7 @@
 
 bool addr_eq(const struct addr *a, const struct addr *b) {
   if (a->sa.sa_family != b->sa.sa_family) return false;
-  if (a->sa.sa_family == AF_INET)
-    return a->v4.sin_port == b->v4.sin_port && a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
+  if (a->sa.sa_family == AF_INET) return a->v4.sin_port == b->v4.sin_port && a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
   return a->v6.sin6_port == b->v6.sin6_port && memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, 16) == 0 &&
          a->v6.sin6_scope_id == b->v6.sin6_scope_id;
 }
@@ -32,9 +31,7 @@ void addr_text(const struct addr *a, char ret_text[ADDR_TEXT_LEN]) {
   }
 }
 
-uint16_t addr_port(const struct addr *a) {
-  return ntohs(a->sa.sa_family == AF_INET6 ? a->v6.sin6_port : a->v4.sin_port);
-}
+uint16_t addr_port(const struct addr *a) { return ntohs(a->sa.sa_family == AF_INET6 ? a->v6.sin6_port : a->v4.sin_port); }
 
 void addr_set_port(struct addr *a, uint16_t port) {
   if (a->sa.sa_family == AF_INET6)

@@ -28,6 +28,7 @@ static inline void list_remove(struct list *n) { /* harmless on an unlinked node
 }
 
 #define list_for(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
-#define list_for_safe(it, head) for (struct list *it = (head)->next, *it##_n = it->next; it != (head); it = it##_n, it##_n = it->next)
+#define list_for_safe(it, head)                                                                                                \
+  for (struct list *it = (head)->next, *it##_n = it->next; it != (head); it = it##_n, it##_n = it->next)
 
 #endif

@@ -49,4 +49,6 @@ void rng_seeded_init(struct rng_seeded *g, uint64_t seed) {
   }
 }
 
-struct rng rng_seeded_view(struct rng_seeded *s) { return (struct rng){seeded_fill, s}; }
+struct rng rng_seeded_view(struct rng_seeded *s) {
+  return (struct rng){seeded_fill, s};
+}

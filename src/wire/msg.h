@@ -119,16 +119,16 @@ struct msg_subscribe { /* and UNSUBSCRIBE */
 };
 struct msg_call { /* and CAST, without call_id */
   struct slice procedure;
-  struct slice args;    /* JSON text */
-  struct slice call_id; /* 16 octets */
-  struct slice realm;   /* optional */
-  uint64_t timeout;     /* ms; 0: absent */
+  struct slice args;      /* JSON text */
+  struct slice call_id;   /* 16 octets */
+  struct slice realm;     /* optional */
+  uint64_t timeout;       /* ms; 0: absent */
   enum strategy strategy; /* extension */
   bool idempotent;        /* extension */
   uint64_t ref;           /* extension: CAST only */
   bool has_ref;
 };
-struct msg_attempt { /* extension: one failed attempt of a call, for people and logs */
+struct msg_attempt {     /* extension: one failed attempt of a call, for people and logs */
   struct slice provider; /* id, 32 octets, or empty */
   struct slice code;
   struct slice message;
@@ -138,9 +138,9 @@ struct msg_error {
   struct slice message;
   bool may_have_run; /* extension: a handler may have run; written only when has_extra */
   bool has_extra;
-  uint32_t attempt_count;              /* extension; written only when has_extra */
-  const struct msg_attempt *attempts;  /* when encoding */
-  struct slice raw_attempts;           /* when decoded: msg_attempt_next */
+  uint32_t attempt_count;             /* extension; written only when has_extra */
+  const struct msg_attempt *attempts; /* when encoding */
+  struct slice raw_attempts;          /* when decoded: msg_attempt_next */
 };
 bool msg_attempt_next(struct msg_error *e, struct msg_attempt *ret_attempt);
 struct msg_reply {
@@ -149,7 +149,7 @@ struct msg_reply {
   bool is_error;
   struct msg_error error;
 };
-struct msg_route { /* RPC_ROUTE and PUBSUB_ROUTE */
+struct msg_route {                  /* RPC_ROUTE and PUBSUB_ROUTE */
   struct slice destination, source; /* node ids */
   uint64_t hop_count, max_hops;
   struct slice payload_type; /* "call" or "reply"; RPC_ROUTE only */
@@ -196,7 +196,7 @@ struct msg_record { /* the value of a STORE in the original's form */
 };
 struct msg_store {
   struct slice key;
-  struct slice value; /* raw map: msg_record_decode */
+  struct slice value;  /* raw map: msg_record_decode */
   struct slice result; /* the original's local "store_reply" form, unused */
 };
 

@@ -1,0 +1,102 @@
+/* The event loop and the sockets: libuv and the only system calls for time and network in this project.
+ *
+ * An io_loop drives one or more endpoints through struct io_endpoint. Each turn: every readable socket is drained (recvmmsg,
+ * UDP_GRO), then endpoints that are due are ticked, posted work is run, then every touched endpoint's output is pulled and sent
+ * (UDP_SEGMENT within a destination, sendmmsg across). Timers have 1 ms resolution. All on one thread. */
+#ifndef IO_IO_H
+#define IO_IO_H
+
+#include <stdbool.h>
+
+#include "base/addr.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "base/slice.h"
+#include "base/time.h"
+
+struct io_loop;
+struct io_udp;
+
+struct io_out {
+  struct addr local, remote;
+  uint8_t ecn;
+  size_t len, segment;
+};
+struct io_endpoint { /* the small table of functions that io drives; every one is called on the loop's thread */
+  void (*recv)(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
+               nanotime now);
+  void (*icmp)(void *ctx, const struct addr *remote, struct slice quoted, nanotime now); /* may be NULL */
+  nanotime (*deadline)(void *ctx);
+  void (*tick)(void *ctx, nanotime now); /* deadline passed, and once each turn in which anything was received or posted */
+  size_t (*send)(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now);
+  void *ctx;
+};
+
+nanotime io_now(void);     /* CLOCK_MONOTONIC */
+uint64_t io_unix_ms(void); /* CLOCK_REALTIME, milliseconds */
+struct rng io_rng(void);   /* the system's random source */
+
+int io_loop_new(const struct log *log, struct io_loop **ret_loop);
+/* Closes what is open and frees it. Not from within the loop. */
+void io_loop_free(struct io_loop *l);
+/* Runs until io_loop_stop. */
+int io_loop_run(struct io_loop *l);
+void io_loop_stop(struct io_loop *l); /* MACULA_ANY_THREAD */
+/* For a program with a loop of its own: a descriptor that is readable when io_loop_step has something to do (timers included),
+ * and one non-blocking turn. */
+int io_loop_fd(struct io_loop *l);
+int io_loop_step(struct io_loop *l);
+/* Wakes the loop and has fn run in its next turn, after receiving and before sending. MACULA_ANY_THREAD. Many wake-ups may
+ * merge: fn is the loop's one hook, set before it runs. */
+void io_loop_on_wake(struct io_loop *l, void (*fn)(void *ctx, nanotime now), void *ctx);
+void io_loop_wake(struct io_loop *l);
+/* After each turn's receiving and ticking and before its sending; may be NULL. */
+void io_loop_set_endpoint(struct io_loop *l, const struct io_endpoint *ep);
+nanotime io_loop_now(const struct io_loop *l); /* of this turn */
+
+/* The libuv loop itself, for the daemon's own handles (signals, HTTP): a uv_loop_t *. */
+void *io_loop_uv(struct io_loop *l);
+
+struct io_udp_options {
+  struct addr bind; /* port 0: any */
+  bool exclusive;   /* probe with a bind without SO_REUSEPORT first: MACULA_EBUSY when the port is taken */
+  bool icmp_errors; /* IP_RECVERR */
+  int rcvbuf;       /* octets asked for; 0: 8 MiB; SO_RCVBUFFORCE if permitted, else a warning names what was given */
+  bool no_gso, no_gro;
+};
+/* Adds a socket to the loop's endpoint. A loop may have several (IPv4 and IPv6, or several addresses); output goes out by the
+ * socket whose bound address matches io_out.local, else by the first of the family. MACULA_EBUSY (port in use),
+ * MACULA_NOT_AUTHORIZED (permission), MACULA_EINVAL (no such local address), MACULA_EIO; ret_why (optional, 256 octets) gets a
+ * line for people. */
+int io_udp_open(struct io_loop *l, const struct io_udp_options *o, struct io_udp **ret_udp, char *ret_why);
+void io_udp_close(struct io_udp *u);
+const struct addr *io_udp_local(const struct io_udp *u);
+/* GSO works on every socket of this loop: else an endpoint had better make single datagrams. */
+bool io_udp_gso(const struct io_loop *l);
+
+struct io_stats {
+  uint64_t turns, rx_calls, rx_datagrams, tx_calls, tx_datagrams, tx_blocked, tx_errors, icmp_errors;
+};
+void io_loop_stats(const struct io_loop *l, struct io_stats *ret_stats);
+
+/* Name resolution (getaddrinfo in libuv's thread pool): up to max addresses; cb on the loop's thread, count 0 and a line for
+ * people on failure. "host:port", "[v6]:port" and bare numeric addresses alike. */
+struct io_resolve;
+int io_resolve_start(struct io_loop *l, const char *host_port, uint16_t default_port, size_t max,
+                     void (*cb)(void *ctx, const struct addr *addrs, size_t count, const char *why), void *ctx,
+                     struct io_resolve **ret_req);
+void io_resolve_cancel(struct io_resolve *r); /* cb is not called */
+
+/* ---- state folder (state.c): blocking file work, at start-up and rarely ----------------------------------------------------
+ */
+/* Creates the folder (0700) and takes a lock that the process holds: MACULA_EBUSY when another process has it. */
+int io_state_open(const char *dir, int *ret_lock_fd, char *ret_why /* 256 */);
+/* Replaces a file whole: temporary file, fsync, rename. Mode as given. On failure (full disk) the old file stays. */
+int io_file_write(const char *path, struct slice data, unsigned mode, char *ret_why /* 256 */);
+/* As io_file_write but fails with MACULA_EBUSY if the file exists (two processes that start at once). */
+int io_file_create(const char *path, struct slice data, unsigned mode, char *ret_why /* 256 */);
+/* Reads a file of at most max octets into malloc'ed, NUL-terminated memory. MACULA_ENOTFOUND, MACULA_NOT_AUTHORIZED,
+ * MACULA_EIO. */
+int io_file_read(const char *path, size_t max, char **ret_data, size_t *ret_len, char *ret_why /* 256 */);
+
+#endif

@@ -1,0 +1,93 @@
+/* The node: composes quic, wire, tables, pubsub and rpc, and routes between them. No sockets, no clock: a driver (src/io or the
+ * simulator) gives it datagrams and time through the same functions that src/quic has. */
+#ifndef NODE_NODE_H
+#define NODE_NODE_H
+
+#include "quic/quic.h"
+
+struct node;
+
+enum node_access { NODE_ACCESS_OPEN, NODE_ACCESS_TOKEN };
+
+struct node_limits {             /* DESIGN's table; 0 is replaced by the default of node_limits_default */
+  uint32_t max_clients;          /* 10,000 */
+  uint32_t max_operators;        /* 8 */
+  uint32_t max_services;         /* 10,000 */
+  uint32_t client_streams;       /* 100 */
+  uint32_t client_subscriptions; /* 1,000 */
+  uint32_t client_services;      /* 256 */
+  uint32_t client_calls;         /* 1,024 */
+  uint32_t max_calls;            /* 65,536 */
+  uint32_t max_subscriptions;    /* 1,000,000 */
+  size_t client_queue;           /* 1 MiB */
+  size_t send_pool;              /* 256 MiB */
+  size_t receive_pool;           /* 256 MiB */
+  uint32_t max_frame;            /* 1 MiB, payload */
+  uint32_t max_half_open;        /* 1,024 */
+  uint32_t retained_count;       /* 10,000 */
+  size_t retained_bytes;         /* 16 MiB */
+  uint32_t dedup_ids;            /* 65,536 */
+  uint64_t dedup_ns;             /* 60 s */
+  uint64_t service_ttl;          /* ns: 300 s */
+  uint64_t connect_timeout;      /* ns: 10 s */
+  uint64_t drain_timeout;        /* ns: 5 s */
+};
+
+struct node_config {
+  struct rng rng;
+  const struct log *log;
+  struct quic_identity *identity;
+  const char *ca_pem;       /* clients' certificates must be issued by it; NULL: any identity */
+  const char *name, *realm; /* copied */
+  enum node_access access;
+  const char *token;           /* with NODE_ACCESS_TOKEN; compared in constant time; copied */
+  bool allow_unverified;       /* clients without certificate, base-only ones included */
+  const struct id *admin_keys; /* copied */
+  size_t admin_key_count;
+  uint64_t idle_timeout, keep_alive; /* ns */
+  uint64_t unix_base_ms;             /* wall clock in milliseconds at time 0 of the monotonic clock */
+  struct node_limits limits;
+  struct mem_fail *fail; /* tests: passed to every account */
+  /* What the process uses, for status; NULL: 0. Called at most once a request. */
+  uint64_t (*rss_bytes)(void *ctx);
+  void *rss_ctx;
+};
+
+void node_limits_default(struct node_limits *ret_limits);
+int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node);
+void node_free(struct node *n);
+
+/* For the driver: the quic endpoint's functions, with the node's own work around them. */
+void node_recv(struct node *n, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
+               nanotime now);
+void node_icmp(struct node *n, const struct addr *remote, struct slice quoted, nanotime now);
+nanotime node_deadline(struct node *n);
+void node_tick(struct node *n, nanotime now);
+size_t node_send(struct node *n, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now);
+struct quic *node_quic(struct node *n); /* quic_set_max_segments and the like */
+
+/* Graceful end: no new clients, DISCONNECT shutting_down to all, replies in flight finished. node_drained turns true when all
+ * are gone or drain_timeout has passed. */
+void node_drain(struct node *n, nanotime now);
+bool node_draining(const struct node *n);
+bool node_drained(const struct node *n, nanotime now);
+
+/* What can change while it runs; returns 0. NULL fields stay as they are; limits apply from now on and throw nobody out. */
+struct node_reload {
+  const struct node_limits *limits;
+  const char *token;
+  struct quic_identity *identity;
+  const char *ca_pem;
+};
+int node_reload(struct node *n, const struct node_reload *r);
+
+/* The one renderer of what people and scripts see. JSON text, malloc'ed and NUL-terminated. what: "status", "clients", "peers",
+ * "services", "subs", "memory". Lists are paged: offset and limit (0: 1,000), with "total" in the answer. MACULA_ENOTFOUND: no
+ * such list. */
+int node_render(struct node *n, const char *what, size_t offset, size_t limit, nanotime now, char **ret_json);
+/* Prometheus text (format 0.0.4), malloc'ed. */
+int node_metrics(struct node *n, nanotime now, char **ret_text);
+double node_uptime_s(const struct node *n, nanotime now);
+const struct id *node_id(const struct node *n);
+
+#endif

@@ -1,0 +1,203 @@
+/* QUIC without sockets: ngtcp2 and GnuTLS live behind this header and nowhere else.
+ *
+ * One endpoint is a server, a client, or both on one local address. It takes datagrams and time from outside and hands
+ * datagrams out; whoever drives it (src/io, or the simulator) calls, on one thread: quic_recv for each datagram, quic_tick when
+ * quic_deadline has passed, then quic_send until it returns 0.
+ *
+ * The owner's handler is called during quic_recv, quic_tick and quic_flush_events only. Within a handler every function below
+ * may be called but quic_recv, quic_tick, quic_send and quic_free: they queue, and the work is done when the endpoint is next
+ * pulled. A connection stays valid until conn_closed has returned; no handler is called for it afterwards. */
+#ifndef QUIC_QUIC_H
+#define QUIC_QUIC_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/addr.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "base/slice.h"
+#include "base/time.h"
+
+struct quic;      /* endpoint */
+struct quic_conn; /* connection */
+
+/* ---- identity (identity.c) ------------------------------------------------------------------------------------------------
+ */
+struct quic_identity; /* private key, certificate chain, id; reference-counted, immutable */
+
+/* A new Ed25519 key and a self-signed certificate without end (RFC 5280, 4.1.2.5). */
+int quic_identity_generate(struct quic_identity **ret_identity);
+/* Key and certificate chain from PEM; both may stand in one text. MACULA_CERTIFICATE_INVALID (unreadable, key does not match),
+ * MACULA_CERTIFICATE_EXPIRED when now_unix (seconds) is outside its time; ret_why (optional) gets static text that says more.
+ */
+int quic_identity_parse(struct slice key_pem, struct slice cert_pem, uint64_t now_unix, struct quic_identity **ret_identity,
+                        const char **ret_why);
+/* Key and certificate in one PEM text, allocated with malloc, NUL-terminated. */
+int quic_identity_pem(const struct quic_identity *i, char **ret_pem);
+const struct id *quic_identity_id(const struct quic_identity *i); /* SHA-256 of the SubjectPublicKeyInfo */
+struct quic_identity *quic_identity_ref(struct quic_identity *i);
+void quic_identity_unref(struct quic_identity *i);
+
+/* ---- handler ---------------------------------------------------------------------------------------------------------------
+ */
+enum quic_close_reason {
+  QUIC_CLOSE_LOCAL,     /* we closed it */
+  QUIC_CLOSE_PEER,      /* the peer closed it: app_error and text are the peer's */
+  QUIC_CLOSE_IDLE,      /* idle timeout */
+  QUIC_CLOSE_DEAD,      /* no answer to a check after an ICMP error, or handshake timeout */
+  QUIC_CLOSE_RESET,     /* stateless reset */
+  QUIC_CLOSE_TRANSPORT, /* a transport or TLS error on either side */
+};
+struct quic_close {
+  enum quic_close_reason reason;
+  bool is_app;        /* app_error is an application error number (of either side) */
+  uint64_t app_error; /* else the transport error number (RFC 9000, 20.1) */
+  int err;            /* what this means here: a macula_err, e.g. MACULA_NOT_CONNECTED, MACULA_IDENTITY_MISMATCH */
+  struct slice text;  /* the peer's reason phrase or our explanation; a view */
+};
+struct quic_handler {
+  /* The handshake is complete and the peer's identity is checked. Once for each connection. */
+  void (*conn_open)(void *ctx, struct quic_conn *c);
+  /* The connection is gone; also for one that never opened, when it is an outgoing one. Once. */
+  void (*conn_closed)(void *ctx, struct quic_conn *c, const struct quic_close *why);
+  /* Octets of a bidirectional stream, in order; fin: the peer sends no more. Each octet must be given back by quic_consume. */
+  void (*stream_data)(void *ctx, struct quic_conn *c, int64_t stream, struct slice data, bool fin);
+  /* Both directions ended, or the peer reset or stopped it (app_error then, else 0). Queued data of it is gone. */
+  void (*stream_closed)(void *ctx, struct quic_conn *c, int64_t stream, uint64_t app_error);
+  /* The peer acknowledged data: quic_queued shrank. At most once a connection and turn. May be NULL. */
+  void (*acked)(void *ctx, struct quic_conn *c);
+  /* The peer acknowledged nothing for max(3 PTO, 2 s) although a quic_watch is on. Once, until it acknowledges again. May be
+   * NULL. */
+  void (*silent)(void *ctx, struct quic_conn *c);
+};
+
+/* ---- endpoint --------------------------------------------------------------------------------------------------------------
+ */
+struct quic_config {
+  struct mem *mem;       /* connections, streams, ngtcp2's own objects */
+  struct mem *send_mem;  /* queued and unacknowledged stream data */
+  struct rng rng;        /* ids, tokens, jitter */
+  const struct log *log; /* may be NULL */
+  struct quic_handler handler;
+  void *ctx;                      /* for the handler */
+  struct quic_identity *identity; /* referenced; NULL: a client without certificate */
+  const char *ca_pem;             /* if set, a peer's certificate must be issued by one of these; copied */
+  bool server;                    /* accept connections */
+  bool require_cert;              /* server: refuse a peer without certificate in the handshake */
+  uint8_t loop_id;                /* first octet of every connection id issued */
+  uint32_t max_conns;             /* established connections, both kinds, lingering ones included */
+  uint32_t max_half_open;         /* connections that have not reached quic_conn_admit: 1,024 */
+  uint32_t retry_half_open;       /* Retry from this many half-open on: 256; 0: always */
+  uint32_t retry_rate;            /* or above this many new connections a second from one address: 50; loopback exempt */
+  uint64_t idle_timeout;          /* ns; 0: 30 s */
+  uint64_t keep_alive;            /* ns; clients send PING so often; 0: never (the server side: quic_conn_keep_alive) */
+  uint64_t handshake_timeout;     /* ns; 0: 10 s */
+  uint32_t stream_window;         /* octets granted initially to a stream; 64 KiB */
+  uint32_t conn_window;           /* octets granted initially to a connection; 64 KiB */
+  uint32_t max_streams;           /* bidirectional streams of the peer; 100 */
+  uint64_t unix_base_s; /* wall clock in Unix seconds at time 0 of the monotonic clock: for certificates and tickets */
+};
+int quic_new(const struct quic_config *cfg, nanotime now, struct quic **ret_q);
+/* Drops everything without a word to the peers (close connections first for a goodbye); conn_closed is not called. */
+void quic_free(struct quic *q);
+
+/* One received datagram (GRO already split). */
+void quic_recv(struct quic *q, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
+               nanotime now);
+/* An ICMP error for a datagram that we sent: `quoted` is its payload as far as the kernel gives it. A connection whose id it
+ * quotes is sent a PING and is dead when nothing comes within 1 s. Rate-limited. */
+void quic_icmp(struct quic *q, const struct addr *remote, struct slice quoted, nanotime now);
+/* When quic_tick is due; TIME_NEVER. Cheap. */
+nanotime quic_deadline(const struct quic *q);
+/* Time-driven work of every due connection. */
+void quic_tick(struct quic *q, nanotime now);
+struct quic_out {
+  struct addr local, remote;
+  uint8_t ecn;
+  size_t len;     /* octets in the buffer */
+  size_t segment; /* each datagram but the last has this size; the last is len % segment or segment */
+};
+/* Writes the next burst, for one destination, into buf (cap >= 65,536 for full GSO bursts; at least 1,500). Returns octets
+ * written (also in ret_out->len), 0 when nothing is left to send now. */
+size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now);
+/* Largest burst that fits one sendmsg with UDP_SEGMENT: 64 segments unless set; 1 without GSO. */
+void quic_set_max_segments(struct quic *q, unsigned n);
+
+struct quic_stats {
+  uint32_t conns, half_open;
+  uint64_t accepted, refused_full, refused_half_open, retries_sent, retry_ok, handshakes_failed, resumed, stateless_resets_sent,
+      version_negotiations, migrations, key_updates, icmp_checks, datagrams_in, datagrams_out, octets_in, octets_out, dropped;
+};
+void quic_stats(const struct quic *q, struct quic_stats *ret_stats);
+/* New identity and CA for connections made from now on (certificate rotation). */
+int quic_set_identity(struct quic *q, struct quic_identity *identity, const char *ca_pem);
+/* Take no new connections; existing ones go on. New ones are closed with this application error. */
+void quic_stop_accepting(struct quic *q, int err);
+
+/* ---- connections -----------------------------------------------------------------------------------------------------------
+ */
+struct quic_connect {
+  struct addr local, remote;
+  const struct id *expect;        /* NULL: any identity; else MACULA_IDENTITY_MISMATCH closes the handshake */
+  bool insecure;                  /* accept any certificate (its id is still computed), and expired ones */
+  bool no_cert;                   /* do not present ours: as a base-only client */
+  struct quic_identity *identity; /* instead of the endpoint's; NULL: the endpoint's; referenced */
+  struct slice ticket;            /* from quic_conn_ticket of an earlier connection; empty: none */
+  void *user;                     /* quic_conn_set_user before the first handler call */
+};
+int quic_connect(struct quic *q, const struct quic_connect *o, nanotime now, struct quic_conn **ret_conn);
+/* Sends CONNECTION_CLOSE with application error -err and text ; what is queued is not waited for. conn_closed is called with
+ * QUIC_CLOSE_LOCAL in the next quic_flush_events or quic_tick, never from within. Idempotent. */
+void quic_conn_close(struct quic_conn *c, int err, const char *text);
+/* As quic_conn_close, but only when all queued data is acknowledged, or at the deadline. */
+void quic_conn_close_after(struct quic_conn *c, int err, const char *text, nanotime deadline);
+/* Delivers events that calls from outside a handler caused (conn_closed of closed ones). The driver calls it each turn. */
+void quic_flush_events(struct quic *q, nanotime now);
+/* The server's owner has taken CONNECT: the connection is no longer half-open. */
+void quic_conn_admit(struct quic_conn *c);
+
+void quic_conn_set_user(struct quic_conn *c, void *user);
+void *quic_conn_user(const struct quic_conn *c);
+struct quic *quic_conn_endpoint(const struct quic_conn *c);
+bool quic_conn_is_server(const struct quic_conn *c);
+uint64_t quic_conn_serial(const struct quic_conn *c); /* unique within the endpoint's life, never 0 */
+/* NULL: the peer showed no certificate. */
+const struct id *quic_conn_peer_id(const struct quic_conn *c);
+uint64_t quic_conn_peer_expiry(const struct quic_conn *c); /* Unix seconds of the peer's certificate's end; UINT64_MAX: none */
+const struct addr *quic_conn_remote(const struct quic_conn *c);
+uint64_t quic_conn_rtt(const struct quic_conn *c); /* smoothed, ns */
+bool quic_conn_resumed(const struct quic_conn *c);
+/* Client: the newest session ticket, allocated in *ret_ticket with malloc; 0 octets if none came. */
+size_t quic_conn_ticket(struct quic_conn *c, uint8_t **ret_ticket);
+/* Sends PING every so often (0: stop): for base-only clients, which do not. */
+void quic_conn_keep_alive(struct quic_conn *c, uint64_t every);
+/* While on, the connection is probed (PING after 1 s of silence) and `silent` may be called: it has calls pending. */
+void quic_conn_watch(struct quic_conn *c, bool on);
+void quic_conn_ping(struct quic_conn *c);
+void quic_conn_key_update(struct quic_conn *c); /* for tests; otherwise automatic */
+
+/* ---- streams ---------------------------------------------------------------------------------------------------------------
+ */
+/* Opens a bidirectional stream. MACULA_EFULL when the peer grants none at the moment. */
+int quic_stream_open(struct quic_conn *c, int64_t *ret_stream);
+/* Queues a copy. Small writes are gathered in chunks. MACULA_ENOMEM (send_mem refused), MACULA_ENOTFOUND (stream gone),
+ * MACULA_ECLOSED. */
+int quic_stream_write(struct quic_conn *c, int64_t stream, struct slice data);
+/* Queues a reference to shared octets. */
+int quic_stream_write_ref(struct quic_conn *c, int64_t stream, struct shbuf *b);
+/* No more data after what is queued. */
+void quic_stream_finish(struct quic_conn *c, int64_t stream);
+void quic_stream_reset(struct quic_conn *c, int64_t stream, uint64_t app_error);
+/* Octets queued on the connection that the peer has not acknowledged yet. */
+size_t quic_queued(const struct quic_conn *c);
+/* When the peer last acknowledged stream data, or when the queue last went from empty to filled, whichever is later. */
+nanotime quic_queue_progress(const struct quic_conn *c);
+/* Gives n received octets back to the sender as credit, on the stream and on the connection. The stream may be gone already. */
+void quic_consume(struct quic_conn *c, int64_t stream, size_t n);
+/* Grants n octets beyond the window (a larger window, or room for a large frame). */
+void quic_grant(struct quic_conn *c, int64_t stream, size_t n);
+
+#endif
