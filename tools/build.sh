@@ -1,0 +1,20 @@
+#!/bin/sh
+# Configures and builds: tools/build.sh FOLDER [Meson options]. Quiet unless something fails; progress on a terminal.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+dir=$root/$1
+shift
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if [ -d "$dir/meson-private" ]; then
+  # Files are listed when Meson configures, so it configures each time: half a second.
+  meson setup --reconfigure "$@" "$dir" "$root" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+else
+  echo "macula: building (about a minute the first time)" >&2
+  meson setup "$@" "$dir" "$root" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+fi
+if [ -t 2 ]; then
+  ninja -C "$dir" >&2
+else
+  ninja -C "$dir" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+fi
