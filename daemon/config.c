@@ -1,0 +1,659 @@
+#include "config.h"
+
+#include <ctype.h>
+#include <cyaml/cyaml.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <yaml.h>
+
+#include "base/err.h"
+#include "base/time.h"
+#include "io/io.h"
+
+enum type { ADDRS, REALM, TEXT, HTTP, ACCESS, BOOL, IDS, DURATION, LEVEL, FORMAT, COUNT, SIZE, SIZE32 };
+
+struct row {
+  const char *key;
+  enum type type;
+  size_t offset; /* of its member in struct config */
+  uint64_t least, most;
+  enum option_reload reload;
+  const char *arg, *help;
+};
+static const struct row rows[OPTION_COUNT] = {
+#define OPTION_ROW(id, key, type, member, least, most, reload, arg, help)                                                      \
+  {#key, type, offsetof(struct config, member), least, most, reload, arg, help},
+    OPTION_MAP(OPTION_ROW)
+#undef OPTION_ROW
+};
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+
+#define MAX_FILE (1 << 20)
+#define MAX_SUGGEST 64
+
+/* ---- names ----------------------------------------------------------------------------------------------------------------
+ */
+static char as_flag(char c) { return c == '_' ? '-' : (char)tolower((unsigned char)c); }
+
+/* Dashes and underscores, small and large letters count as the same. */
+static size_t edit_distance(const char *a, const char *b) {
+  size_t row[MAX_SUGGEST + 1], n = strlen(b);
+  if (strlen(a) > MAX_SUGGEST || n > MAX_SUGGEST) return SIZE_MAX;
+  for (size_t j = 0; j <= n; j++) row[j] = j;
+  for (size_t i = 1; a[i - 1]; i++) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= n; j++) {
+      size_t change = diagonal + (as_flag(a[i - 1]) != as_flag(b[j - 1]));
+      diagonal = row[j];
+      size_t add = row[j] + 1, drop = row[j - 1] + 1;
+      row[j] = change < add ? (change < drop ? change : drop) : (add < drop ? add : drop);
+    }
+  }
+  return row[n];
+}
+
+static int find_option(const char *key) {
+  for (int i = 0; i < OPTION_COUNT; i++)
+    if (!strcmp(rows[i].key, key)) return i;
+  return -1;
+}
+
+/* The nearest key, -1 when none is near. */
+static int suggest(const char *key) {
+  size_t best = strlen(key) / 3 + 1, d;
+  int found = -1;
+  for (int i = 0; i < OPTION_COUNT; i++)
+    if ((d = edit_distance(key, rows[i].key)) <= best && (d < best || found < 0)) {
+      best = d;
+      found = i;
+    }
+  return found;
+}
+
+static void flag_name(const char *key, char ret[MAX_SUGGEST]) {
+  snprintf(ret, MAX_SUGGEST, "--%s", key);
+  for (char *p = ret + 2; *p; p++) *p = as_flag(*p);
+}
+
+static void env_name(const char *key, char ret[MAX_SUGGEST]) {
+  snprintf(ret, MAX_SUGGEST, "MACULA_%s", key);
+  for (char *p = ret; *p; p++) *p = (char)toupper((unsigned char)*p);
+}
+
+void config_where(const struct config *c, enum option o, char ret_text[CONFIG_WHY_LEN]) {
+  char name[MAX_SUGGEST];
+  switch (c->values[o].source) {
+  case CONFIG_DEFAULT:
+    snprintf(ret_text, CONFIG_WHY_LEN, "%s", rows[o].key);
+    break;
+  case CONFIG_FILE:
+    snprintf(ret_text, CONFIG_WHY_LEN, "%.400s:%u: %s", c->file, c->values[o].line, rows[o].key);
+    break;
+  case CONFIG_ENV:
+    env_name(rows[o].key, name);
+    snprintf(ret_text, CONFIG_WHY_LEN, "%s", name);
+    break;
+  case CONFIG_FLAG:
+    flag_name(rows[o].key, name);
+    snprintf(ret_text, CONFIG_WHY_LEN, "%s", name);
+    break;
+  }
+}
+
+/* ---- values ---------------------------------------------------------------------------------------------------------------
+ */
+struct unit {
+  const char *name;
+  uint64_t factor;
+};
+static const struct unit durations[] = {{"ms", NS_MS}, {"s", NS_SEC}, {"m", 60 * NS_SEC}, {"h", 3600 * NS_SEC}, {NULL, 0}};
+static const struct unit sizes[] = {{"GiB", UINT64_C(1) << 30},
+                                    {"MiB", 1 << 20},
+                                    {"KiB", 1 << 10},
+                                    {"GB", 1000000000},
+                                    {"MB", 1000000},
+                                    {"kB", 1000},
+                                    {"B", 1},
+                                    {"", 1},
+                                    {NULL, 0}};
+static const struct unit counts[] = {{"", 1}, {NULL, 0}};
+
+static int parse_number(const char *text, const struct unit *units, uint64_t *ret) {
+  char *end;
+  if (!isdigit((unsigned char)text[0])) return MACULA_EINVAL;
+  errno = 0;
+  unsigned long long n = strtoull(text, &end, 10);
+  if (errno) return MACULA_EINVAL;
+  while (*end == ' ') end++;
+  for (; units->name; units++) {
+    if (strcmp(end, units->name) != 0) continue;
+    if (n > UINT64_MAX / units->factor) return MACULA_EINVAL;
+    *ret = n * units->factor;
+    return 0;
+  }
+  return MACULA_EINVAL;
+}
+
+/* A number with the largest unit that divides it. */
+static void print_number(uint64_t n, enum type type, char ret[32]) {
+  const struct unit *best = NULL;
+  for (const struct unit *u = type == DURATION ? durations : type == COUNT ? counts : sizes; u->name; u++)
+    if (n % u->factor == 0 && (!best || u->factor > best->factor)) best = u;
+  snprintf(ret, 32, "%llu%s", (unsigned long long)(n / best->factor), best->factor == 1 ? "" : best->name);
+}
+
+static int parse_ranged(const struct row *r, const char *text, uint64_t *ret, char *why) {
+  const struct unit *units = r->type == DURATION ? durations : r->type == COUNT ? counts : sizes;
+  if (!parse_number(text, units, ret) && *ret >= r->least && *ret <= r->most) return 0;
+  char least[32], most[32];
+  print_number(r->least, r->type, least);
+  print_number(r->most, r->type, most);
+  snprintf(why, CONFIG_WHY_LEN, "'%.100s' is not a %s from %s to %s", text,
+           r->type == DURATION ? "duration (500ms, 30s, 2m, 1h)"
+           : r->type == COUNT  ? "number"
+                               : "size (65536, 64KiB, 512MiB, 2GiB)",
+           least, most);
+  return MACULA_EINVAL;
+}
+
+static bool realm_ok(const char *s) {
+  size_t segment = 0;
+  for (; *s; s++) {
+    if (*s == '.' ? segment == 0 : !isalnum((unsigned char)*s) && *s != '_' && *s != '-') return false;
+    segment = *s == '.' ? 0 : segment + 1;
+  }
+  return segment > 0;
+}
+
+/* Calls fn for each piece between commas, without the blanks around it. */
+static int each_item(const char *text, int (*fn)(const char *item, void *ctx), void *ctx) {
+  char item[ID_HEX_LEN + 64];
+  for (;;) {
+    size_t n = strcspn(text, ",");
+    const char *p = text;
+    size_t len = n;
+    while (len && *p == ' ') p++, len--;
+    while (len && p[len - 1] == ' ') len--;
+    if (len >= sizeof item) return MACULA_EINVAL;
+    memcpy(item, p, len);
+    item[len] = 0;
+    int err = fn(item, ctx);
+    if (err || !text[n]) return err;
+    text += n + 1;
+  }
+}
+
+static int add_addr(const char *item, void *ctx) {
+  struct config_addrs *a = ctx;
+  if (a->count == CONFIG_MAX_LISTEN) return MACULA_EINVAL;
+  int err = addr_parse(item, 9443, &a->at[a->count]);
+  if (!err) a->count++;
+  return err;
+}
+
+static int add_id(const char *item, void *ctx) {
+  struct config_ids *l = ctx;
+  if (l->count == CONFIG_MAX_ADMINS) return MACULA_EINVAL;
+  int err = id_parse(slice_str(item), &l->at[l->count]);
+  if (!err) l->count++;
+  return err;
+}
+
+static int find_word(const char *text, const char *const *words, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if (!strcasecmp(text, words[i])) return (int)i;
+  return -1;
+}
+
+/* Sets the member from text, which lives as long as c. why gets what is wrong, without the place. */
+static int parse_value(struct config *c, const struct row *r, const char *text, char *why) {
+  static const char *const bools[] = {"false", "true", "no", "yes", "off", "on", "0", "1"};
+  static const char *const formats[] = {"text", "json"};
+  void *to = (char *)c + r->offset;
+  uint64_t n;
+  int i;
+  switch (r->type) {
+  case TEXT:
+    if (strlen(text) < r->least || strlen(text) > r->most)
+      return snprintf(why, CONFIG_WHY_LEN, "needs %llu to %llu characters", (unsigned long long)r->least,
+                      (unsigned long long)r->most),
+             MACULA_EINVAL;
+    *(const char **)to = text;
+    return 0;
+  case REALM:
+    if (!realm_ok(text) || strlen(text) > r->most)
+      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is not a realm: %s", text, macula_err_text(MACULA_INVALID_REALM)),
+             MACULA_INVALID_REALM;
+    *(const char **)to = text;
+    return 0;
+  case BOOL:
+    if ((i = find_word(text, bools, 8)) < 0)
+      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is neither true nor false", text), MACULA_EINVAL;
+    *(bool *)to = i & 1;
+    return 0;
+  case LEVEL:
+    if ((i = find_word(text, level_names, 4)) < 0)
+      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is none of error, warn, info, debug", text), MACULA_EINVAL;
+    *(enum log_level *)to = (enum log_level)i;
+    return 0;
+  case FORMAT:
+    if ((i = find_word(text, formats, 2)) < 0)
+      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is neither text nor json", text), MACULA_EINVAL;
+    *(bool *)to = i == 1;
+    return 0;
+  case ADDRS:
+    ((struct config_addrs *)to)->count = 0;
+    if (each_item(text, add_addr, to))
+      return snprintf(why, CONFIG_WHY_LEN,
+                      "'%.100s' is not a list of at most %d numeric ADDR:PORT, as 127.0.0.1:9443 or [::]:9443", text,
+                      CONFIG_MAX_LISTEN),
+             MACULA_EINVAL;
+    return 0;
+  case IDS:
+    ((struct config_ids *)to)->count = 0;
+    if (*text && each_item(text, add_id, to))
+      return snprintf(why, CONFIG_WHY_LEN, "needs at most %d client ids of 64 hexadecimal digits ('macula id' shows one's own)",
+                      CONFIG_MAX_ADMINS),
+             MACULA_EINVAL;
+    return 0;
+  case HTTP: {
+    struct config_http *h = to;
+    h->off = !strcasecmp(text, "off");
+    if (!h->off && addr_parse(text, (uint16_t)r->most, &h->at))
+      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is neither off nor a numeric ADDR:PORT, as 127.0.0.1:8080", text),
+             MACULA_EINVAL;
+    return 0;
+  }
+  case ACCESS: {
+    struct config_access *a = to;
+    bool token = !strncmp(text, "token:", 6) && text[6];
+    if (!token && strcmp(text, "open") != 0)
+      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is neither open nor token:FILE", text), MACULA_EINVAL;
+    a->mode = token ? NODE_ACCESS_TOKEN : NODE_ACCESS_OPEN;
+    a->token_file = token ? text + 6 : NULL;
+    return 0;
+  }
+  case DURATION:
+    if (parse_ranged(r, text, &n, why)) return MACULA_EINVAL;
+    *(uint64_t *)to = n;
+    return 0;
+  case SIZE:
+    if (parse_ranged(r, text, &n, why)) return MACULA_EINVAL;
+    *(size_t *)to = (size_t)n;
+    return 0;
+  case COUNT:
+  case SIZE32:
+    if (parse_ranged(r, text, &n, why)) return MACULA_EINVAL;
+    *(uint32_t *)to = (uint32_t)n;
+    return 0;
+  }
+  return MACULA_EINTERNAL;
+}
+
+/* Keeps a copy of text unless a stronger source has spoken. A list's flag may be given several times. */
+static int set_text(struct config *c, int o, const char *text, enum config_source source, unsigned line) {
+  struct config_value *v = &c->values[o];
+  if (v->source > source) return 0;
+  char *copy;
+  bool more = v->text && v->source == source && source == CONFIG_FLAG && (rows[o].type == IDS || rows[o].type == ADDRS);
+  if (asprintf(&copy, "%s%s%s", more ? v->text : "", more ? "," : "", text) < 0) return MACULA_ENOMEM;
+  free(v->text);
+  *v = (struct config_value){.text = copy, .source = source, .line = line};
+  return 0;
+}
+
+/* ---- file -----------------------------------------------------------------------------------------------------------------
+ */
+struct file_value { /* what libcyaml fills in for one option: a text, or a list's items */
+  char *text;
+  char **items;
+  uint32_t count;
+};
+struct file_values {
+  struct file_value at[OPTION_COUNT];
+};
+struct file_log { /* libcyaml's first complaint, and the innermost field that it names */
+  char what[160], field[MAX_SUGGEST];
+};
+
+static void file_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args) {
+  struct file_log *l = ctx;
+  char line[256], *quote;
+  if (level < CYAML_LOG_ERROR) return;
+  vsnprintf(line, sizeof line, fmt, args);
+  line[strcspn(line, "\n")] = 0;
+  if (!l->what[0])
+    snprintf(l->what, sizeof l->what, "%.150s", strncmp(line, "Load: ", 6) ? line : line + 6);
+  else if (!l->field[0] && (quote = strstr(line, "mapping field '")))
+    snprintf(l->field, sizeof l->field, "%.*s", (int)strcspn(quote + 15, "'"), quote + 15);
+}
+
+/* libcyaml tells the line of the value before a wrong one, so the lines and the keys are checked on libyaml's document first.
+ */
+static int file_lines(const struct config *c, const char *data, size_t len, unsigned *ret_lines, char *ret_why) {
+  yaml_parser_t parser;
+  yaml_document_t doc;
+  int err = 0;
+  if (!yaml_parser_initialize(&parser)) return MACULA_ENOMEM;
+  yaml_parser_set_input_string(&parser, (const unsigned char *)data, len);
+  if (!yaml_parser_load(&parser, &doc)) {
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.300s:%zu: not YAML: %s", c->file, parser.problem_mark.line + 1,
+             parser.problem ? parser.problem : "cannot be read");
+    yaml_parser_delete(&parser);
+    return MACULA_EINVAL;
+  }
+  yaml_node_t *root = yaml_document_get_root_node(&doc);
+  if (root && root->type != YAML_MAPPING_NODE) {
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.300s:%zu: 'key: value' lines are expected here", c->file, root->start_mark.line + 1);
+    err = MACULA_EINVAL;
+  }
+  for (yaml_node_pair_t *p = root && !err ? root->data.mapping.pairs.start : NULL; p && p < root->data.mapping.pairs.top; p++) {
+    yaml_node_t *k = yaml_document_get_node(&doc, p->key);
+    const char *key = k->type == YAML_SCALAR_NODE ? (const char *)k->data.scalar.value : "";
+    unsigned line = (unsigned)k->start_mark.line + 1;
+    int o = find_option(key);
+    if (o < 0) {
+      int near = suggest(key);
+      snprintf(ret_why, CONFIG_WHY_LEN, "%.250s:%u: unknown key '%.64s'; %s%s%s", c->file, line, key,
+               near < 0 ? "'maculad --help' lists them" : "did you mean '", near < 0 ? "" : rows[near].key,
+               near < 0 ? "" : "'?");
+    } else if (ret_lines[o]) {
+      snprintf(ret_why, CONFIG_WHY_LEN, "%.300s:%u: %s: stands in line %u already", c->file, line, key, ret_lines[o]);
+    } else {
+      ret_lines[o] = line;
+      continue;
+    }
+    err = MACULA_EINVAL;
+    break;
+  }
+  yaml_document_delete(&doc);
+  yaml_parser_delete(&parser);
+  return err;
+}
+
+static int file_take(struct config *c, const struct file_values *v, const unsigned *lines) {
+  for (int o = 0; o < OPTION_COUNT; o++) {
+    const struct file_value *f = &v->at[o];
+    char *joined = NULL;
+    int err = 0;
+    for (uint32_t i = 0; i < f->count && !err; i++) {
+      char *more;
+      err = asprintf(&more, "%s%s%s", joined ? joined : "", joined ? "," : "", f->items[i]) < 0 ? MACULA_ENOMEM : 0;
+      free(joined);
+      joined = err ? NULL : more;
+    }
+    if (!err && (joined || f->text)) err = set_text(c, o, joined ? joined : f->text, CONFIG_FILE, lines[o]);
+    free(joined);
+    if (err) return err;
+  }
+  return 0;
+}
+
+static int load_file(struct config *c, char *ret_why) {
+  static const cyaml_schema_value_t item = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, 4096)};
+  cyaml_schema_field_t fields[OPTION_COUNT + 1] = {0};
+  for (int o = 0; o < OPTION_COUNT; o++) {
+    uint32_t at = (uint32_t)(offsetof(struct file_values, at) + sizeof(struct file_value) * (size_t)o);
+    fields[o].key = rows[o].key;
+    fields[o].value.flags = (enum cyaml_flag)(CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER);
+    if (rows[o].type == IDS) {
+      fields[o].data_offset = at + (uint32_t)offsetof(struct file_value, items);
+      fields[o].count_offset = at + (uint32_t)offsetof(struct file_value, count);
+      fields[o].count_size = sizeof(uint32_t);
+      fields[o].value.type = CYAML_SEQUENCE;
+      fields[o].value.data_size = sizeof(char *);
+      fields[o].value.sequence.entry = &item;
+      fields[o].value.sequence.max = CONFIG_MAX_ADMINS;
+    } else {
+      fields[o].data_offset = at + (uint32_t)offsetof(struct file_value, text);
+      fields[o].value.type = CYAML_STRING;
+      fields[o].value.data_size = sizeof(char);
+      fields[o].value.string.max = 4096;
+    }
+  }
+  cyaml_schema_value_t top = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct file_values, fields)};
+  struct file_log log = {0};
+  cyaml_config_t options = {
+      .log_fn = file_log, .log_ctx = &log, .mem_fn = cyaml_mem, .log_level = CYAML_LOG_ERROR, .flags = CYAML_CFG_NO_ALIAS};
+  char *data, why[256];
+  size_t len;
+  unsigned lines[OPTION_COUNT] = {0};
+  struct file_values *values = NULL;
+
+  int err = io_file_read(c->file, MAX_FILE, &data, &len, why);
+  if (err) return snprintf(ret_why, CONFIG_WHY_LEN, "%.255s", why), err;
+  err = file_lines(c, data, len, lines, ret_why);
+  if (!err && len) {
+    cyaml_err_t e = cyaml_load_data((const uint8_t *)data, len, &options, &top, (cyaml_data_t **)&values, NULL);
+    int o = log.field[0] ? find_option(log.field) : -1;
+    if (e != CYAML_OK) {
+      snprintf(ret_why, CONFIG_WHY_LEN, "%.200s:%u: %s: %s", c->file, o < 0 ? 1 : lines[o], o < 0 ? "file" : rows[o].key,
+               log.what[0] && strcmp(log.what, "Backtrace:") != 0 ? log.what : cyaml_strerror(e));
+      err = e == CYAML_ERR_OOM ? MACULA_ENOMEM : MACULA_EINVAL;
+    } else if (values) {
+      err = file_take(c, values, lines);
+      cyaml_free(&options, &top, values, 0);
+    }
+  }
+  free(data);
+  return err;
+}
+
+/* ---- flags and environment ------------------------------------------------------------------------------------------------
+ */
+static int set_file(struct config *c, const char *path) {
+  free(c->file);
+  return (c->file = strdup(path)) ? 0 : MACULA_ENOMEM;
+}
+
+static int load_flags(struct config *c, int argc, char *const *argv, char *ret_why) {
+  for (int i = 1; i < argc; i++) {
+    const char *arg = argv[i], *value = strchr(arg, '=');
+    char name[MAX_SUGGEST];
+    int err = 0;
+    snprintf(name, sizeof name, "%.*s", value ? (int)(value - arg) : (int)strlen(arg), arg);
+    if (value) value++;
+    bool file = !strcmp(name, "-c") || !strcmp(name, "--config");
+    if (!strcmp(arg, "--check")) {
+      c->mode = CONFIG_CHECK;
+    } else if (!strcmp(arg, "--help") || !strcmp(arg, "-h")) {
+      c->mode = CONFIG_HELP;
+      return 0;
+    } else if (!strcmp(arg, "--version") || !strcmp(arg, "-V")) {
+      c->mode = CONFIG_VERSION;
+      return 0;
+    } else if (file || !strncmp(name, "--", 2)) {
+      char key[MAX_SUGGEST];
+      snprintf(key, sizeof key, "%s", file ? "config" : name + 2);
+      for (char *p = key; *p; p++)
+        if (*p == '-') *p = '_';
+      int o = find_option(key);
+      if (o < 0 && !file) {
+        char near[MAX_SUGGEST] = "maculad --help";
+        int s = suggest(key);
+        if (s >= 0) flag_name(rows[s].key, near);
+        snprintf(ret_why, CONFIG_WHY_LEN, s >= 0 ? "unknown option %s; did you mean %s?" : "unknown option %s; '%s' lists them",
+                 name, near);
+        return MACULA_EINVAL;
+      }
+      if (!value && !file && rows[o].type == BOOL) value = "true";
+      if (!value && i + 1 < argc) value = argv[++i];
+      if (!value)
+        return snprintf(ret_why, CONFIG_WHY_LEN, "%s needs a value: %s", name, file ? "FILE" : rows[o].arg), MACULA_EINVAL;
+      err = file ? set_file(c, value) : set_text(c, o, value, CONFIG_FLAG, 0);
+    } else {
+      snprintf(ret_why, CONFIG_WHY_LEN, "'%.100s' is not an option; 'maculad --help' lists them", arg);
+      err = MACULA_EINVAL;
+    }
+    if (err) return err;
+  }
+  return 0;
+}
+
+/* An empty variable counts as absent. */
+static const char *env_get(char *const *env, const char *name) {
+  size_t n = strlen(name);
+  for (; env && *env; env++)
+    if (!strncmp(*env, name, n) && (*env)[n] == '=' && (*env)[n + 1]) return *env + n + 1;
+  return NULL;
+}
+
+static int load_env(struct config *c, char *const *env) {
+  const char *value = env_get(env, "MACULA_CONFIG");
+  int err = value && !c->file ? set_file(c, value) : 0;
+  for (int o = 0; o < OPTION_COUNT && !err; o++) {
+    char name[MAX_SUGGEST];
+    env_name(rows[o].key, name);
+    if ((value = env_get(env, name))) err = set_text(c, o, value, CONFIG_ENV, 0);
+  }
+  return err;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------------------------------
+ */
+static void defaults(struct config *c) {
+  *c = (struct config){.realm = "default",
+                       .idle_timeout = 30 * NS_SEC,
+                       .keep_alive = 10 * NS_SEC,
+                       .log_level = LOG_INFO,
+                       .access.mode = NODE_ACCESS_OPEN};
+  addr_parse("127.0.0.1:9443", 0, &c->listen.at[0]);
+  c->listen.count = 1;
+  addr_parse("127.0.0.1:8080", 0, &c->http.at);
+  node_limits_default(&c->limits);
+}
+
+static int default_state(struct config *c, char *const *env, char *ret_why) {
+  const char *dir = env_get(env, "STATE_DIRECTORY"), *xdg = env_get(env, "XDG_STATE_HOME"), *home = env_get(env, "HOME");
+  int n = -1;
+  if (dir) /* systemd: several folders are separated by colons */
+    n = asprintf(&c->state_default, "%.*s", (int)strcspn(dir, ":"), dir);
+  else if (geteuid() == 0)
+    n = asprintf(&c->state_default, "/var/lib/macula");
+  else if (xdg)
+    n = asprintf(&c->state_default, "%s/macula", xdg);
+  else if (home)
+    n = asprintf(&c->state_default, "%s/.local/state/macula", home);
+  else
+    return snprintf(ret_why, CONFIG_WHY_LEN, "no HOME is set: say where the state folder is, with --state DIR"), MACULA_EINVAL;
+  if (n < 0) {
+    c->state_default = NULL;
+    return MACULA_ENOMEM;
+  }
+  c->state = c->state_default;
+  return 0;
+}
+
+/* What one option alone cannot tell. */
+static int check_together(const struct config *c, char *ret_why) {
+  char where[CONFIG_WHY_LEN], at[ADDR_TEXT_LEN];
+  for (size_t i = 0; i < c->listen.count; i++)
+    if (!addr_is_loopback(&c->listen.at[i]) && !config_is_set(c, OPTION_ACCESS)) {
+      config_where(c, OPTION_LISTEN, where);
+      addr_text(&c->listen.at[i], at);
+      snprintf(ret_why, CONFIG_WHY_LEN,
+               "%.300s: %s can be reached by others: say who may connect with --access open or --access token:FILE", where, at);
+      return MACULA_EINVAL;
+    }
+  if (c->key && !c->cert) {
+    config_where(c, OPTION_KEY, where);
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: a key needs its certificate: give --cert FILE too", where);
+    return MACULA_EINVAL;
+  }
+  if (c->keep_alive * 2 > c->idle_timeout) {
+    config_where(c, config_is_set(c, OPTION_KEEP_ALIVE) ? OPTION_KEEP_ALIVE : OPTION_IDLE_TIMEOUT, where);
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: keep_alive must be at most half of idle_timeout: change one of them", where);
+    return MACULA_EINVAL;
+  }
+  return 0;
+}
+
+int config_load(int argc, char *const *argv, char *const *env, struct config *ret_config, char ret_why[CONFIG_WHY_LEN]) {
+  struct config *c = ret_config;
+  char where[CONFIG_WHY_LEN], why[CONFIG_WHY_LEN];
+  defaults(c);
+  ret_why[0] = 0;
+  int err = load_flags(c, argc, argv, ret_why);
+  if (err || c->mode == CONFIG_HELP || c->mode == CONFIG_VERSION) return err;
+  err = load_env(c, env);
+  if (!err && c->file) err = load_file(c, ret_why);
+  for (int o = 0; o < OPTION_COUNT && !err; o++) {
+    if (!c->values[o].text || !(err = parse_value(c, &rows[o], c->values[o].text, why))) continue;
+    config_where(c, (enum option)o, where);
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.200s: %.300s", where, why);
+  }
+  if (!err && !c->state) err = default_state(c, env, ret_why);
+  /* The idle timeout alone may be lowered: the pings follow. */
+  if (!err && !config_is_set(c, OPTION_KEEP_ALIVE) && c->keep_alive > c->idle_timeout / 3) c->keep_alive = c->idle_timeout / 3;
+  if (!err) err = check_together(c, ret_why);
+  if (err && !ret_why[0]) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
+  return err;
+}
+
+void config_done(struct config *c) {
+  for (int o = 0; o < OPTION_COUNT; o++) free(c->values[o].text);
+  free(c->file);
+  free(c->state_default);
+  *c = (struct config){0};
+}
+
+size_t config_fixed_changes(const struct config *running, const struct config *wanted, char ret_names[CONFIG_WHY_LEN]) {
+  size_t count = 0, used = 0;
+  ret_names[0] = 0;
+  for (int o = 0; o < OPTION_COUNT; o++) {
+    const char *a = running->values[o].text, *b = wanted->values[o].text;
+    bool changed = a && b ? strcmp(a, b) != 0 : a != b;
+    /* Tokens change while it runs, the policy does not; a CA can be exchanged but not given up. */
+    if (rows[o].type == ACCESS) changed = running->access.mode != wanted->access.mode;
+    if (o == OPTION_CA) changed = running->ca && !wanted->ca;
+    if (!changed || (rows[o].reload == OPTION_RELOADED && rows[o].type != ACCESS && o != OPTION_CA)) continue;
+    int n = snprintf(ret_names + used, CONFIG_WHY_LEN - used, "%s%s", count++ ? "," : "", rows[o].key);
+    used = used + (size_t)n < CONFIG_WHY_LEN ? used + (size_t)n : CONFIG_WHY_LEN - 1;
+  }
+  return count;
+}
+
+char *config_help(void) {
+  struct config c;
+  char *text = NULL;
+  size_t len;
+  FILE *f = open_memstream(&text, &len);
+  if (!f) return NULL;
+  defaults(&c);
+  fputs("Usage: maculad [-c FILE] [OPTION]...\nA node of the Macula mesh. Ctrl-C ends it.\n\n"
+        "  -c, --config FILE               YAML file with the keys below, underscores for dashes (maculad.yaml(5))\n"
+        "      --check                     say what is wrong with the configuration, or ok, and end\n"
+        "  -h, --help                      show this\n"
+        "  -V, --version                   show the version\n",
+        f);
+  for (int o = 0; o < OPTION_COUNT; o++) {
+    const struct row *r = &rows[o];
+    const void *at = (const char *)&c + r->offset;
+    char flag[MAX_SUGGEST], left[2 * MAX_SUGGEST], number[32];
+    flag_name(r->key, flag);
+    snprintf(left, sizeof left, "%s%s%s", flag, r->arg ? " " : "", r->arg ? r->arg : "");
+    fprintf(f, "      %-27s %s", left, r->help);
+    if (r->type == COUNT || r->type == SIZE32 || r->type == SIZE || r->type == DURATION) {
+      print_number(r->type == SIZE       ? *(const size_t *)at
+                   : r->type == DURATION ? *(const uint64_t *)at
+                                         : *(const uint32_t *)at,
+                   r->type, number);
+      fprintf(f, " (%s)", number);
+    } else if (r->type == LEVEL) {
+      fprintf(f, " (%s)", level_names[c.log_level]);
+    }
+    fputc('\n', f);
+  }
+  fputs("\nEach option is also a variable, MACULA_MAX_CLIENTS for --max-clients. A flag wins over a variable, a variable over "
+        "the "
+        "file.\nSIGHUP reads the file again. Exit codes: 0 done, 1 could not run, 2 wrong options or configuration.\n",
+        f);
+  if (fclose(f)) {
+    free(text);
+    return NULL;
+  }
+  return text;
+}

@@ -1,0 +1,72 @@
+/* maculad's configuration: YAML file, MACULA_* environment and flags, read through one table of options. */
+#ifndef DAEMON_CONFIG_H
+#define DAEMON_CONFIG_H
+
+#include "base/addr.h"
+#include "base/log.h"
+#include "node/node.h"
+#include "options.h"
+
+#define CONFIG_MAX_LISTEN 8
+#define CONFIG_MAX_ADMINS 64
+#define CONFIG_WHY_LEN 512
+
+enum config_mode { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP, CONFIG_VERSION };
+enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENV, CONFIG_FLAG }; /* the later wins */
+
+struct config_value {
+  char *text; /* as it was written; NULL: default */
+  enum config_source source;
+  unsigned line; /* in the file, from 1 */
+};
+struct config_addrs {
+  struct addr at[CONFIG_MAX_LISTEN];
+  size_t count;
+};
+struct config_ids {
+  struct id at[CONFIG_MAX_ADMINS];
+  size_t count;
+};
+struct config_http {
+  bool off;
+  struct addr at;
+};
+struct config_access {
+  enum node_access mode;
+  const char *token_file; /* with NODE_ACCESS_TOKEN */
+};
+
+struct config { /* texts live as long as it does */
+  enum config_mode mode;
+  char *file; /* NULL: none was named */
+  struct config_addrs listen;
+  const char *realm;
+  const char *name;  /* NULL: none was given */
+  const char *state; /* folder */
+  struct config_http http;
+  const char *http_token, *cert, *key, *ca; /* files; NULL: none */
+  struct config_access access;
+  bool allow_unverified;
+  struct config_ids admin_keys;
+  uint64_t idle_timeout, keep_alive; /* ns */
+  enum log_level log_level;
+  bool log_json;
+  struct node_limits limits;
+  char *state_default;
+  struct config_value values[OPTION_COUNT];
+};
+
+/* Reads flags, environment and file, and checks them. MACULA_EINVAL, MACULA_ENOTFOUND, MACULA_NOT_AUTHORIZED, MACULA_EIO (the
+ * file), MACULA_INVALID_REALM, MACULA_ENOMEM; ret_why then says where and what to do. Freed by config_done, also on failure. */
+int config_load(int argc, char *const *argv, char *const *env, struct config *ret_config, char ret_why[CONFIG_WHY_LEN]);
+void config_done(struct config *c);
+
+/* Where an option's value comes from, for messages: "FILE:LINE: key", "--flag", "MACULA_KEY" or "key". */
+void config_where(const struct config *c, enum option o, char ret_text[CONFIG_WHY_LEN]);
+static inline bool config_is_set(const struct config *c, enum option o) { return c->values[o].source != CONFIG_DEFAULT; }
+/* The options that differ and that a running node cannot change, separated by commas; their number. */
+size_t config_fixed_changes(const struct config *running, const struct config *wanted, char ret_names[CONFIG_WHY_LEN]);
+/* The text of --help, malloc'ed. */
+char *config_help(void);
+
+#endif

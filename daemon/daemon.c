@@ -1,0 +1,293 @@
+#include "daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "io/io.h"
+#include "notify.h"
+
+#define UPKEEP_MS 5000
+#define DRAIN_LOOK_MS 20
+#define TRIM_CLIENTS 1000
+
+extern char **environ;
+
+/* ---- the node as io's endpoint ---------------------------------------------------------------------------------------------
+ */
+static void on_recv(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
+                    nanotime now) {
+  node_recv(((struct daemon *)ctx)->node, local, remote, datagram, ecn, now);
+}
+static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, nanotime now) {
+  node_icmp(((struct daemon *)ctx)->node, remote, quoted, now);
+}
+static nanotime deadline(void *ctx) { return node_deadline(((struct daemon *)ctx)->node); }
+static void on_tick(void *ctx, nanotime now) { node_tick(((struct daemon *)ctx)->node, now); }
+static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
+  struct quic_out out;
+  size_t n = node_send(((struct daemon *)ctx)->node, buf, cap, &out, now);
+  if (n)
+    *ret_out =
+        (struct io_out){.local = out.local, .remote = out.remote, .ecn = out.ecn, .len = out.len, .segment = out.segment};
+  return n;
+}
+
+/* ---- memory ----------------------------------------------------------------------------------------------------------------
+ */
+static uint64_t rss_bytes(void *ctx) {
+  char text[128];
+  unsigned long long size, resident;
+  int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  (void)ctx;
+  if (fd < 0) return 0;
+  ssize_t n = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (n <= 0) return 0;
+  text[n] = 0;
+  return sscanf(text, "%llu %llu", &size, &resident) == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* glibc keeps what was freed below a block in use; after many clients left it is given back to the system, three times because
+ * closed connections linger. */
+static void give_back(struct daemon *d) {
+  struct quic_stats s;
+  quic_stats(node_quic(d->node), &s);
+  uint32_t fell = d->conns_peak > s.conns ? d->conns_peak - s.conns : 0;
+  if (fell > TRIM_CLIENTS || (fell * 2 > d->conns_peak && rss_bytes(NULL) > d->rss_start + d->rss_start / 10 + (8 << 20))) {
+    d->trims = 3;
+    d->conns_peak = s.conns;
+  }
+  if (s.conns > d->conns_peak) d->conns_peak = s.conns;
+  if (d->trims) {
+    d->trims--;
+    malloc_trim(0);
+  }
+}
+
+/* ---- timer and signals -----------------------------------------------------------------------------------------------------
+ */
+static void on_upkeep(uv_timer_t *t) {
+  struct daemon *d = t->data;
+  switch (d->phase) {
+  case DAEMON_RUNNING:
+    give_back(d);
+    notify_alive();
+    break;
+  case DAEMON_DRAINING:
+    if (!d->drain_asked || !node_drained(d->node, io_loop_now(d->loop))) break;
+    d->phase = DAEMON_DRAINED;
+    io_loop_wake(d->loop);
+    break;
+  case DAEMON_DRAINED:
+    io_loop_stop(d->loop);
+    break;
+  }
+}
+
+/* Runs in a turn, so that what it queues is sent at its end. */
+static void on_wake(void *ctx, nanotime now) {
+  struct daemon *d = ctx;
+  if (d->phase != DAEMON_DRAINING || d->drain_asked) return;
+  d->drain_asked = true;
+  node_drain(d->node, now);
+}
+
+static void reload(struct daemon *d) {
+  struct config wanted;
+  struct credentials cred = {0};
+  char why[CONFIG_WHY_LEN], names[CONFIG_WHY_LEN];
+  notify_reloading(io_now());
+  int err = config_load(d->argc, d->argv, environ, &wanted, why);
+  if (!err) err = credentials_load(&wanted, false, &cred, why);
+  if (!err) {
+    bool same_policy = wanted.access.mode == d->cfg.access.mode;
+    struct node_reload r = {
+        .limits = &wanted.limits, .token = same_policy ? cred.token : NULL, .identity = cred.identity, .ca_pem = cred.ca_pem};
+    err = node_reload(d->node, &r);
+    if (!err && d->http) err = http_set_token(d->http, cred.http_token);
+    if (err) snprintf(why, sizeof why, "%s", macula_err_text(err));
+  }
+  if (err) {
+    log_error(&d->log, "reload_failed", "code=%s text=\"%s\"", macula_err_name(err), why);
+  } else {
+    d->log.level = wanted.log_level;
+    d->sink.json = wanted.log_json;
+    if (config_fixed_changes(&d->cfg, &wanted, names))
+      log_warn(&d->log, "reload_needs_restart", "keys=\"%s\" text=\"these keep their values until maculad is restarted\"",
+               names);
+    log_info(&d->log, "reloaded", "file=\"%s\"", wanted.file ? wanted.file : "");
+  }
+  credentials_done(&cred);
+  config_done(&wanted);
+  notify_ready(err ? "reload failed" : "reloaded");
+}
+
+static void on_signal(uv_signal_t *s, int number) {
+  struct daemon *d = s->data;
+  if (number == SIGHUP) {
+    if (d->phase == DAEMON_RUNNING) reload(d);
+    return;
+  }
+  if (d->phase != DAEMON_RUNNING) {
+    log_warn(&d->log, "killed", "text=\"second signal: clients were not waited for\"");
+    _exit(128 + number);
+  }
+  d->phase = DAEMON_DRAINING;
+  notify_stopping();
+  log_info(&d->log, "stopping", "signal=%s", number == SIGINT ? "SIGINT" : "SIGTERM");
+  uv_timer_start(&d->upkeep, on_upkeep, 0, DRAIN_LOOK_MS);
+  io_loop_wake(d->loop);
+}
+
+/* ---- start and stop --------------------------------------------------------------------------------------------------------
+ */
+/* Folders above the state folder, as mkdir -p. */
+static void make_parents(const char *dir) {
+  char path[PATH_MAX];
+  if (strlen(dir) >= sizeof path) return;
+  strcpy(path, dir);
+  for (char *p = path + 1; *p; p++) {
+    if (*p != '/') continue;
+    *p = 0;
+    mkdir(path, 0755); /* what is wrong with the path is seen when the folder itself is opened */
+    *p = '/';
+  }
+}
+
+static int open_state(struct daemon *d, char *ret_why) {
+  char why[256];
+  make_parents(d->cfg.state);
+  int err = io_state_open(d->cfg.state, &d->lock_fd, why);
+  if (err == MACULA_EBUSY)
+    snprintf(ret_why, CONFIG_WHY_LEN,
+             "state folder %.300s is in use by another maculad: stop that one, or give another folder with --state DIR",
+             d->cfg.state);
+  else if (err)
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.255s; give another folder with --state DIR", why);
+  return err;
+}
+
+static int open_http(struct daemon *d, const char *token, char *ret_why) {
+  char why[256];
+  if (d->cfg.http.off) return 0;
+  int err = http_start(d->loop, d->node, &d->log, &d->cfg.http.at, token, &d->http, why);
+  if (err == MACULA_EBUSY && !config_is_set(&d->cfg, OPTION_HTTP)) {
+    log_warn(&d->log, "http_off", "text=\"%s\"", why);
+    return 0;
+  }
+  if (err) snprintf(ret_why, CONFIG_WHY_LEN, "%s", why);
+  return err;
+}
+
+static int make_node(struct daemon *d, const struct credentials *cred, nanotime now) {
+  char host[65] = "";
+  gethostname(host, sizeof host - 1);
+  struct node_config n = {.rng = io_rng(),
+                          .log = &d->log,
+                          .identity = cred->identity,
+                          .ca_pem = cred->ca_pem,
+                          .name = d->cfg.name ? d->cfg.name : host,
+                          .realm = d->cfg.realm,
+                          .access = d->cfg.access.mode,
+                          .token = cred->token,
+                          .allow_unverified = d->cfg.allow_unverified,
+                          .admin_keys = d->cfg.admin_keys.at,
+                          .admin_key_count = d->cfg.admin_keys.count,
+                          .idle_timeout = d->cfg.idle_timeout,
+                          .keep_alive = d->cfg.keep_alive,
+                          .unix_base_ms = io_unix_ms() - now / NS_MS,
+                          .limits = d->cfg.limits,
+                          .rss_bytes = rss_bytes};
+  return node_new(&n, now, &d->node);
+}
+
+static int open_udp(struct daemon *d, char *ret_why) {
+  char why[256], at[ADDR_TEXT_LEN];
+  for (size_t i = 0; i < d->cfg.listen.count; i++) {
+    struct io_udp_options o = {.bind = d->cfg.listen.at[i], .exclusive = true, .icmp_errors = true};
+    int err = io_udp_open(d->loop, &o, &d->udp[i], why);
+    if (err == MACULA_EBUSY) {
+      addr_text(&o.bind, at);
+      snprintf(ret_why, CONFIG_WHY_LEN,
+               "UDP port %s is in use: stop the program that has it, or give another with --listen ADDR:PORT", at);
+    } else if (err) {
+      snprintf(ret_why, CONFIG_WHY_LEN, "%.255s", why);
+    }
+    if (err) return err;
+  }
+  if (!io_udp_gso(d->loop)) quic_set_max_segments(node_quic(d->node), 1);
+  return 0;
+}
+
+static void watch_signals(struct daemon *d) {
+  static const int numbers[3] = {SIGINT, SIGTERM, SIGHUP};
+  uv_loop_t *uv = io_loop_uv(d->loop);
+  for (int i = 0; i < 3; i++) {
+    uv_signal_init(uv, &d->signals[i]);
+    d->signals[i].data = d;
+    uv_signal_start(&d->signals[i], on_signal, numbers[i]);
+  }
+  uint64_t watchdog = notify_watchdog() / NS_MS / 2;
+  d->upkeep_ms = watchdog && watchdog < UPKEEP_MS ? watchdog : UPKEEP_MS;
+  uv_timer_init(uv, &d->upkeep);
+  d->upkeep.data = d;
+  uv_timer_start(&d->upkeep, on_upkeep, d->upkeep_ms, d->upkeep_ms);
+}
+
+int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
+  struct credentials cred = {0};
+  d->lock_fd = -1;
+  logsink_init(&d->sink, d->cfg.log_json);
+  d->log = (struct log){.level = d->cfg.log_level, .sink = logsink_write, .ctx = &d->sink};
+  ret_why[0] = 0;
+  int err = open_state(d, ret_why);
+  if (!err) err = credentials_load(&d->cfg, true, &cred, ret_why);
+  if (!err) err = io_loop_new(&d->log, &d->loop);
+  if (!err) {
+    watch_signals(d);
+    err = make_node(d, &cred, io_loop_now(d->loop));
+  }
+  if (!err) {
+    struct io_endpoint ep = {
+        .recv = on_recv, .icmp = on_icmp, .deadline = deadline, .tick = on_tick, .send = on_send, .ctx = d};
+    io_loop_set_endpoint(d->loop, &ep);
+    io_loop_on_wake(d->loop, on_wake, d);
+    err = open_udp(d, ret_why);
+  }
+  if (!err) err = open_http(d, cred.http_token, ret_why);
+  if (!err) d->rss_start = rss_bytes(NULL);
+  credentials_done(&cred);
+  if (err && !ret_why[0]) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
+  return err;
+}
+
+int daemon_run(struct daemon *d) {
+  char hex[ID_HEX_LEN + 1];
+  id_hex(node_id(d->node), hex);
+  log_info(&d->log, "started", "node=%s realm=%s", hex, d->cfg.realm);
+  notify_ready("serving");
+  int err = io_loop_run(d->loop);
+  if (!err) log_info(&d->log, "stopped", "uptime_s=%.0f", node_uptime_s(d->node, io_loop_now(d->loop)));
+  return err;
+}
+
+void daemon_stop(struct daemon *d) {
+  if (d->loop) {
+    http_close(d->http);
+    for (int i = 0; i < 3; i++) uv_close((uv_handle_t *)&d->signals[i], NULL);
+    uv_close((uv_handle_t *)&d->upkeep, NULL);
+    uv_run(io_loop_uv(d->loop), UV_RUN_NOWAIT); /* lets libuv forget these handles */
+    io_loop_free(d->loop);
+  }
+  node_free(d->node);
+  if (d->lock_fd >= 0) close(d->lock_fd);
+}

@@ -1,0 +1,44 @@
+/* A running maculad: the node, the loop that drives it, and what signals do to them. */
+#ifndef DAEMON_DAEMON_H
+#define DAEMON_DAEMON_H
+
+#include <uv.h>
+
+#include "config.h"
+#include "credentials.h"
+#include "http.h"
+#include "logsink.h"
+
+/* RUNNING --SIGINT, SIGTERM--> DRAINING --node_drained--> DRAINED --one turn, which sends the goodbyes--> the loop stops.
+ * A second signal ends the process at once. */
+enum daemon_phase { DAEMON_RUNNING, DAEMON_DRAINING, DAEMON_DRAINED };
+
+struct daemon {
+  int argc;
+  char *const *argv;
+  struct config cfg;
+  struct logsink sink;
+  struct log log;
+  int lock_fd; /* of the state folder, held until the process ends */
+  struct io_loop *loop;
+  struct io_udp *udp[CONFIG_MAX_LISTEN];
+  struct node *node;
+  struct http *http; /* NULL: off */
+  enum daemon_phase phase;
+  bool drain_asked;
+  uv_signal_t signals[3];
+  uv_timer_t upkeep;
+  uint64_t upkeep_ms;
+  uint32_t conns_peak; /* since memory was last given back */
+  unsigned trims;      /* that are still to be done */
+  uint64_t rss_start;  /* octets */
+};
+
+/* Opens the state folder, makes or reads the identity, makes the node and opens its sockets. Failure: a macula_err, ret_why
+ * says what to do; daemon_stop then frees what was made. */
+int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]);
+/* Until a signal ends it. */
+int daemon_run(struct daemon *d);
+void daemon_stop(struct daemon *d);
+
+#endif

@@ -1,0 +1,137 @@
+/* maculad: a Macula node. Options in options.h, the start and the end of the node in daemon.c. */
+#include <limits.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "daemon.h"
+#include "macula/macula.h"
+
+extern char **environ;
+
+static int fail(int exit_code, int err, const char *text) {
+  fprintf(stderr, "maculad: %s: %s\n", macula_err_name(err), text);
+  return exit_code;
+}
+
+/* How a user here calls the program beside this one: build/macula, or macula when it is not in this folder. */
+static void client_program(char ret[PATH_MAX + 32]) {
+  char exe[PATH_MAX], here[PATH_MAX];
+  strcpy(ret, "macula");
+  ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+  if (n <= 0) return;
+  exe[n] = 0;
+  char *slash = strrchr(exe, '/');
+  if (!slash) return;
+  strcpy(slash + 1, "");
+  char full[PATH_MAX + 16];
+  snprintf(full, sizeof full, "%smacula", exe);
+  if (access(full, X_OK) != 0) return;
+  size_t len = getcwd(here, sizeof here) ? strlen(here) : 0;
+  bool below = len > 1 && !strncmp(full, here, len) && full[len] == '/';
+  snprintf(ret, PATH_MAX + 32, "%s%s", below && !strchr(full + len + 1, '/') ? "./" : "", below ? full + len + 1 : full);
+}
+
+static void print_banner(const struct daemon *d) {
+  char hex[ID_HEX_LEN + 1], at[ADDR_TEXT_LEN], program[PATH_MAX + 32], options[PATH_MAX + 512] = "";
+  size_t used = 0;
+  id_hex(node_id(d->node), hex);
+  printf("node id  %s\n", hex);
+  for (size_t i = 0; i < d->cfg.listen.count; i++) {
+    addr_text(io_udp_local(d->udp[i]), at);
+    printf("listen   %s\n", at);
+  }
+  if (d->http) {
+    addr_text(http_local(d->http), at);
+    printf("http     http://%s/health\n", at);
+  } else {
+    printf("http     off\n");
+  }
+  printf("state    %s\n", d->cfg.state);
+
+  /* Reached on every address: here, on this one. */
+  struct addr first = *io_udp_local(d->udp[0]);
+  if (first.sa.sa_family == AF_INET && first.v4.sin_addr.s_addr == htonl(INADDR_ANY))
+    first.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (first.sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&first.v6.sin6_addr)) first.v6.sin6_addr = in6addr_loopback;
+  addr_text(&first, at);
+  if (strcmp(at, "127.0.0.1:9443") != 0) used += (size_t)snprintf(options + used, sizeof options - used, " -s %s", at);
+  if (strcmp(d->cfg.realm, "default") != 0)
+    used += (size_t)snprintf(options + used, sizeof options - used, " -r %s", d->cfg.realm);
+  if (d->cfg.access.mode == NODE_ACCESS_TOKEN)
+    snprintf(options + used, sizeof options - used, " --token-file %s", d->cfg.access.token_file);
+  client_program(program);
+  printf("\nTry in another terminal:\n  %s%s sub 'sensor.**'\n  %s%s pub sensor.kitchen.temp 21.5\n  %s%s status\n\n", program,
+         options, program, options, program, options);
+  fflush(stdout);
+}
+
+static void prepare_process(void) {
+  struct rlimit files;
+  /* One loop, one arena; freed memory at the heap's end goes back soon, and large blocks stay mapped on their own. */
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_TRIM_THRESHOLD, 1 << 20);
+  mallopt(M_MMAP_THRESHOLD, 256 << 10);
+  signal(SIGPIPE, SIG_IGN);
+  if (!getrlimit(RLIMIT_NOFILE, &files)) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
+}
+
+static int check(const struct config *c) {
+  struct credentials cred;
+  char why[CONFIG_WHY_LEN];
+  int err = credentials_load(c, false, &cred, why);
+  if (err) return fail(2, err, why);
+  credentials_done(&cred);
+  puts("ok");
+  return 0;
+}
+
+static int run(struct daemon *d) {
+  char why[CONFIG_WHY_LEN];
+  int err = daemon_start(d, why);
+  int code = err ? fail(1, err, why) : 0;
+  if (!err) {
+    print_banner(d);
+    if ((err = daemon_run(d))) code = fail(1, err, macula_err_text(err));
+  }
+  daemon_stop(d);
+  return code;
+}
+
+int main(int argc, char **argv) {
+  struct daemon d = {.argc = argc, .argv = argv, .lock_fd = -1};
+  char why[CONFIG_WHY_LEN];
+  char *help;
+  int code = 0;
+  prepare_process();
+  int err = config_load(argc, argv, environ, &d.cfg, why);
+  if (err)
+    code = fail(2, err, why);
+  else
+    switch (d.cfg.mode) {
+    case CONFIG_RUN:
+      code = run(&d);
+      break;
+    case CONFIG_CHECK:
+      code = check(&d.cfg);
+      break;
+    case CONFIG_HELP:
+      if (!(help = config_help())) return fail(1, MACULA_ENOMEM, macula_err_text(MACULA_ENOMEM));
+      fputs(help, stdout);
+      free(help);
+      break;
+    case CONFIG_VERSION:
+      puts("maculad " MACULA_VERSION);
+      break;
+    }
+  config_done(&d.cfg);
+  return code;
+}

@@ -1,0 +1,381 @@
+#!/usr/bin/env python3
+"""maculad as its operator sees it: tests/e2e/daemon.py BUILD_FOLDER.
+
+Each case starts real processes on free loopback ports with a state folder of its own, and waits for output or answers with a
+deadline. Prints "ok NAME" or "FAIL NAME: why" a case.
+"""
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+build = os.path.abspath(sys.argv[1])
+maculad = os.path.join(build, "maculad") if os.path.exists(os.path.join(build, "maculad")) else os.path.join(build, "daemon", "maculad")
+DEADLINE = 20
+live = []
+
+
+class Output:
+    """Lines of a pipe, with a deadline for what must come."""
+
+    def __init__(self, pipe):
+        self.text = ""
+        self.ended = False
+        self.changed = threading.Condition()
+        threading.Thread(target=self.read, args=(pipe,), daemon=True).start()
+
+    def read(self, pipe):
+        for line in iter(pipe.readline, b""):
+            with self.changed:
+                self.text += line.decode("utf-8", "replace")
+                self.changed.notify_all()
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
+
+    def expect(self, pattern, seconds=DEADLINE):
+        with self.changed:
+            self.changed.wait_for(lambda: re.search(pattern, self.text, re.M) or self.ended, seconds)
+            found = re.search(pattern, self.text, re.M)
+        assert found, "no %r in: %s" % (pattern, self.text[-1500:])
+        return found
+
+
+def environment(extra=None):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") and k not in ("NOTIFY_SOCKET", "JOURNAL_STREAM")}
+    env.update(extra or {})
+    return env
+
+
+class Node:
+    """A running maculad; listen and http are None for its defaults."""
+
+    def __init__(self, folder, *args, listen="127.0.0.1:0", http="127.0.0.1:0", env=None):
+        cmd = [maculad, "--state", os.path.join(folder, "state"), *args]
+        cmd += ["--listen", listen] if listen else []
+        cmd += ["--http", http] if http else []
+        self.process = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        env=environment(env), cwd=folder)
+        live.append(self.process)
+        self.out, self.err = Output(self.process.stdout), Output(self.process.stderr)
+        try:
+            self.out.expect(r" status$")
+        except AssertionError as e:
+            raise AssertionError("%s; stderr: %s" % (e, self.err.text[-1500:]))
+        self.id = self.out.expect(r"^node id +([0-9a-f]{64})$").group(1)
+        self.listen = self.out.expect(r"^listen +(\S+)$").group(1)
+        found = re.search(r"^http +http://([^/]+)/", self.out.text, re.M)
+        self.http = found and found.group(1)
+
+    def get(self, path, method="GET", headers=None, body=None):
+        c = http.client.HTTPConnection(self.http, timeout=DEADLINE)
+        c.request(method, path, headers=headers or {}, body=body)
+        r = c.getresponse()
+        text = r.read().decode()
+        c.close()
+        return r.status, r.getheader("Content-Type"), text
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        code = self.process.wait(DEADLINE)
+        live.remove(self.process)
+        return code
+
+
+def fails(folder, *args, env=None, code=1):
+    """Runs a maculad that must not start; returns its one line."""
+    p = subprocess.run([maculad, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(env),
+                       cwd=folder, timeout=DEADLINE)
+    err = p.stderr.decode()
+    assert p.returncode == code, "exit %d instead of %d: %s" % (p.returncode, code, err)
+    assert re.fullmatch(r"maculad: [a-z_]+: [^\n]+\n", err), "not one line: %r" % err
+    return err
+
+
+def write(folder, name, text, mode=0o644):
+    path = os.path.join(folder, name)
+    with open(path, "w") as f:
+        f.write(text)
+    os.chmod(path, mode)
+    return path
+
+
+def state(folder, name="state"):
+    return os.path.join(folder, name)
+
+
+OWN = ["--listen", "127.0.0.1:0", "--http", "off"]
+
+
+def case_start_says_what_to_do(folder):
+    n = Node(folder)
+    program = re.escape(os.path.join(build, "macula")) if os.path.exists(os.path.join(build, "macula")) else "macula"
+    n.out.expect(r"^  %s -s %s sub 'sensor\.\*\*'$" % (program, re.escape(n.listen)))
+    n.out.expect(r"^  %s -s %s pub sensor\.kitchen\.temp 21\.5$" % (program, re.escape(n.listen)))
+    n.out.expect(r"^  %s -s %s status$" % (program, re.escape(n.listen)))
+    n.err.expect(r"^time=\S+Z level=info event=started node=%s realm=default$" % n.id)
+    assert n.stop(signal.SIGINT) == 0
+    n.err.expect(r"event=stopped")
+
+
+def case_http_paths(folder):
+    n = Node(folder)
+    status, kind, text = n.get("/health?x=1")
+    assert (status, kind) == (200, "application/json"), (status, kind)
+    assert re.fullmatch(r'\{"status":"healthy","ready":true,"uptime":\d+\}', text), text
+    assert n.get("/ready") == (200, "text/plain", "Ready")
+    assert n.get("/live") == (200, "text/plain", "Live")
+    status, kind, text = n.get("/metrics")
+    assert (status, kind) == (200, "text/plain; version=0.0.4")
+    assert re.search(r"^macula_\w+(\{[^}]*\})? [0-9.e+-]+$", text, re.M), text[:500]
+    for path, method in [("/", "GET"), ("/healthy", "GET"), ("/health", "POST"), ("/health", "DELETE"), ("/api/nothing", "GET")]:
+        got = n.get(path, method, body="x" if method == "POST" else None)
+        assert got == (404, "text/plain", "Not found"), (path, method, got)
+    assert n.stop() == 0
+
+
+def case_api(folder):
+    n = Node(folder, "--realm", "r.1", "--name", "kitchen", "--max-clients", "7")
+    status, kind, text = n.get("/api/status")
+    s = json.loads(text)
+    assert (status, kind) == (200, "application/json")
+    assert s["node_id"] == n.id and s["realm"] == "r.1" and s["name"] == "kitchen", s
+    assert s["clients"] == {"count": 0, "limit": 7}, s["clients"]
+    assert s["memory"]["rss_bytes"] > 1 << 20 and s["uptime_s"] >= 0, s
+    for key in ("services", "subscriptions", "pending_calls"):
+        assert s[key]["count"] == 0 and s[key]["limit"] > 0, s
+    for what in ("clients", "services", "subs", "peers"):
+        status, kind, text = n.get("/api/%s?offset=0&limit=5" % what)
+        assert status == 200 and json.loads(text)["total"] == 0, (what, status, text)
+    assert n.get("/api/memory")[0] == 200
+    assert n.get("/api/status", headers={"Host": "evil.example"})[0] == 403
+    assert n.get("/health", headers={"Host": "evil.example"})[0] == 200
+    assert n.stop() == 0
+
+
+def case_http_token(folder):
+    n = Node(folder, "--http-token", write(folder, "token", "  sesame\n"))
+    assert n.get("/api/status")[0] == 401
+    assert n.get("/api/status", headers={"Authorization": "Bearer sesamo"})[0] == 401
+    assert n.get("/api/status", headers={"Authorization": "Bearer sesame"})[0] == 200
+    assert n.get("/health")[0] == 200
+    assert n.stop() == 0
+
+
+def case_http_bounded(folder):
+    n = Node(folder)
+    host, port = n.http.split(":")
+    idle = [socket.create_connection((host, int(port)), DEADLINE) for _ in range(40)]
+    idle[0].sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100000)
+    began = time.monotonic()
+    while True:  # idle ones are let go after 5 s, so a new one is served soon
+        try:
+            assert n.get("/live")[0] == 200
+            break
+        except (OSError, http.client.HTTPException):
+            assert time.monotonic() - began < DEADLINE, "HTTP never came back"
+    for s in idle:
+        s.close()
+    assert n.stop() == 0
+
+
+def case_http_port_taken(folder):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen(1)
+        at = "127.0.0.1:%d" % s.getsockname()[1]
+        err = fails(folder, "--state", state(folder), "--listen", "127.0.0.1:0", "--http", at)
+        assert "busy" in err and at in err and "--http off" in err, err
+
+
+def case_default_http_port_taken_is_a_warning(folder):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", 8080))
+            s.listen(1)
+        except OSError:
+            pass  # another program has it: as good
+        n = Node(folder, http=None)
+        assert n.http is None, n.out.text
+        n.err.expect(r"level=warn event=http_off text=\".*127\.0\.0\.1:8080")
+        assert n.stop() == 0
+
+
+def case_udp_port_taken(folder):
+    n = Node(folder)
+    err = fails(folder, "--state", state(folder, "other"), "--listen", n.listen, "--http", "off")
+    assert err.startswith("maculad: busy: ") and n.listen in err and "--listen" in err, err
+    assert n.stop() == 0
+
+
+def case_state_folder_in_use(folder):
+    n = Node(folder)
+    err = fails(folder, "--state", state(folder), *OWN)
+    assert err.startswith("maculad: busy: ") and "in use by another maculad" in err and "--state" in err, err
+    assert n.stop() == 0
+
+
+def case_state_folder_not_writable(folder):
+    path = write(folder, "file", "")
+    err = fails(folder, "--state", os.path.join(path, "state"), *OWN)
+    assert "--state" in err and path in err, err
+
+
+def case_identity_is_kept(folder):
+    n = Node(folder)
+    path = os.path.join(state(folder), "identity.pem")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert n.stop() == 0
+    again = Node(folder)
+    assert again.id == n.id
+    assert again.stop() == 0
+    os.chmod(path, 0o644)
+    err = fails(folder, "--state", state(folder), *OWN)
+    assert "chmod 600" in err, err
+
+
+def case_own_certificate(folder):
+    n = Node(folder)
+    assert n.stop() == 0
+    pem = shutil.copy(os.path.join(state(folder), "identity.pem"), os.path.join(folder, "own.pem"))
+    for args in (["--cert", pem], ["--cert", pem, "--key", pem]):
+        own = Node(folder, "--state", state(folder, "second"), *args)
+        assert own.id == n.id
+        assert own.stop() == 0
+    bad = write(folder, "bad.pem", "not a certificate\n")
+    err = fails(folder, "--state", state(folder), "--cert", bad, *OWN)
+    assert err.startswith("maculad: certificate_invalid: --cert: ") and bad in err, err
+    err = fails(folder, "--state", state(folder), "--cert", os.path.join(folder, "none.pem"), *OWN)
+    assert "none.pem" in err, err
+    write(state(folder), "identity.pem", "rubbish", 0o600)
+    err = fails(folder, "--state", state(folder), *OWN)
+    assert "identity.pem" in err, err
+
+
+def case_usage(folder):
+    assert "did you mean --max-clients?" in fails(folder, "--max-client", "3", code=2)
+    assert "--access open" in fails(folder, "--listen", "0.0.0.0:0", code=2)
+    assert "MACULA_MAX_CLIENTS" in fails(folder, "--check", env={"MACULA_MAX_CLIENTS": "none"}, code=2)
+    path = write(folder, "m.yaml", "realm: a\nmax_client: 3\n")
+    err = fails(folder, "-c", path, code=2)
+    assert err == "maculad: invalid_argument: %s:2: unknown key 'max_client'; did you mean 'max_clients'?\n" % path, err
+
+
+def case_check(folder):
+    def check(*args):
+        return subprocess.run([maculad, "--check", "--state", state(folder), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=environment(), timeout=DEADLINE)
+    example = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "maculad.example.yaml")
+    p = check("-c", example)
+    assert (p.returncode, p.stdout, p.stderr) == (0, b"ok\n", b""), p
+    assert not os.path.exists(state(folder)), "--check made the state folder"
+    path = write(folder, "m.yaml", "realm: a\naccess: token:%s/none\n" % folder)
+    err = fails(folder, "--check", "--state", state(folder), "-c", path, code=2)
+    assert "%s:2: access: " % path in err, err
+    p = subprocess.run([maculad, "--help"], stdout=subprocess.PIPE, timeout=DEADLINE)
+    assert p.returncode == 0 and b"--max-clients N" in p.stdout
+    p = subprocess.run([maculad, "--version"], stdout=subprocess.PIPE, timeout=DEADLINE)
+    assert p.returncode == 0 and p.stdout.startswith(b"maculad ")
+
+
+def case_precedence(folder):
+    path = write(folder, "m.yaml", "max_clients: 1\nmax_services: 1\nmax_calls: 1\nlog_format: json\n")
+    n = Node(folder, "--max-calls", "3", env={"MACULA_MAX_CALLS": "2", "MACULA_MAX_SERVICES": "2", "MACULA_CONFIG": path})
+    s = json.loads(n.get("/api/status")[2])
+    assert [s[k]["limit"] for k in ("clients", "services", "pending_calls")] == [1, 2, 3], s
+    line = n.err.expect(r"^\{.*\"started\".*\}$").group(0)
+    assert json.loads(line)["node"] == n.id, line
+    assert n.stop() == 0
+
+
+def case_reload(folder):
+    token = write(folder, "token", "one\n")
+    path = write(folder, "m.yaml", "max_clients: 5\nhttp_token: %s\nrealm: a\n" % token)
+    n = Node(folder, "-c", path)
+
+    def get(word):
+        return n.get("/api/status", headers={"Authorization": "Bearer " + word})
+    assert get("one")[0] == 200
+    write(folder, "token", "two\n")
+    write(folder, "m.yaml", "max_clients: 6\nhttp_token: %s\nrealm: b\nlog_level: debug\n" % token)
+    n.process.send_signal(signal.SIGHUP)
+    n.err.expect(r"level=warn event=reload_needs_restart keys=\"realm\"")
+    n.err.expect(r"event=reloaded")
+    assert get("one")[0] == 401
+    s = json.loads(get("two")[2])
+    assert s["clients"]["limit"] == 6 and s["realm"] == "a", s
+    write(folder, "m.yaml", "max_clients: 7\nreaml: a\n")
+    n.process.send_signal(signal.SIGHUP)
+    n.err.expect(r"level=error event=reload_failed .*m\.yaml:2: unknown key 'reaml'; did you mean 'realm'\?")
+    assert json.loads(get("two")[2])["clients"]["limit"] == 6
+    assert n.stop() == 0
+
+
+def case_second_start_after_kill(folder):
+    n = Node(folder)
+    n.stop(signal.SIGKILL)
+    again = Node(folder)
+    assert again.id == n.id
+    assert again.stop() == 0
+
+
+def case_reader_that_stops_does_not_stop_the_node(folder):
+    read, write_end = os.pipe()
+    p = subprocess.Popen([maculad, "--state", state(folder), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-level", "debug"],
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=write_end, env=environment())
+    live.append(p)
+    os.close(write_end)
+    out = Output(p.stdout)
+    at = out.expect(r"^http +http://([^/]+)/").group(1)
+    for _ in range(60):  # reloads write lines that nobody reads: more than the pipe holds is not needed to show that it goes on
+        p.send_signal(signal.SIGHUP)
+    c = http.client.HTTPConnection(at, timeout=DEADLINE)
+    c.request("GET", "/live")
+    assert c.getresponse().status == 200
+    c.close()
+    p.terminate()
+    assert p.wait(DEADLINE) == 0
+    live.remove(p)
+    os.close(read)
+
+
+def case_ready_is_told(folder):
+    path = os.path.join(folder, "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(path)
+        s.settimeout(DEADLINE)
+        n = Node(folder, env={"NOTIFY_SOCKET": path})
+        assert b"READY=1" in s.recv(4096)
+        assert n.stop() == 0
+        assert b"STOPPING=1" in s.recv(4096)
+
+
+failed = 0
+wanted = sys.argv[2:]
+for name, case in [(k[5:], v) for k, v in list(globals().items()) if k.startswith("case_")]:
+    if wanted and name not in wanted:
+        continue
+    folder = tempfile.mkdtemp(prefix="macula-e2e-")
+    try:
+        case(folder)
+        print("ok %s" % name, flush=True)
+    except Exception as e:  # a case's failure is a line, not the end
+        failed += 1
+        print("FAIL %s: %s" % (name, " ".join(("%s %s" % (type(e).__name__, e)).split())), flush=True)
+    finally:
+        for p in list(live):
+            p.kill()
+            p.wait()
+            live.remove(p)
+        shutil.rmtree(folder, ignore_errors=True)
+sys.exit(1 if failed else 0)

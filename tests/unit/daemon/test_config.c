@@ -1,0 +1,280 @@
+/* The options table: YAML, environment and flags, which wins, and what a mistake is told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "config.h"
+
+struct fixture {
+  char path[64];
+  struct config c;
+  char why[CONFIG_WHY_LEN];
+};
+
+static int setup(void **state) {
+  struct fixture *f = calloc(1, sizeof *f);
+  strcpy(f->path, "/tmp/macula-config-XXXXXX");
+  int fd = mkstemp(f->path);
+  if (fd < 0) return -1;
+  close(fd);
+  *state = f;
+  return 0;
+}
+
+static int teardown(void **state) {
+  struct fixture *f = *state;
+  unlink(f->path);
+  free(f);
+  return 0;
+}
+
+/* Loads with this file (NULL: none), NULL-terminated environment and flags. The caller calls config_done. */
+static int load(struct fixture *f, const char *yaml, char *const *env, char *const *flags) {
+  static char *const home[] = {"HOME=/home/x", NULL};
+  char *argv[20] = {"maculad"};
+  int argc = 1;
+  if (yaml) {
+    FILE *file = fopen(f->path, "w");
+    fputs(yaml, file);
+    fclose(file);
+    argv[argc++] = "-c";
+    argv[argc++] = f->path;
+  }
+  for (; flags && *flags; flags++) argv[argc++] = *flags;
+  return config_load(argc, argv, env ? env : home, &f->c, f->why);
+}
+
+static void assert_refused(struct fixture *f, const char *yaml, char *const *env, char *const *flags, const char *text) {
+  int err = load(f, yaml, env, flags);
+  if (!err || !strstr(f->why, text)) fail_msg("err %d, said \"%s\", expected \"%s\"", err, f->why, text);
+  assert_null(strchr(f->why, '\n'));
+  config_done(&f->c);
+}
+
+static void test_defaults(void **state) {
+  struct fixture *f = *state;
+  char text[ADDR_TEXT_LEN];
+  struct node_limits limits;
+  node_limits_default(&limits);
+  assert_int_equal(load(f, NULL, NULL, NULL), 0);
+  assert_int_equal(f->c.mode, CONFIG_RUN);
+  assert_int_equal(f->c.listen.count, 1);
+  addr_text(&f->c.listen.at[0], text);
+  assert_string_equal(text, "127.0.0.1:9443");
+  addr_text(&f->c.http.at, text);
+  assert_string_equal(text, "127.0.0.1:8080");
+  assert_false(f->c.http.off);
+  assert_false(config_is_set(&f->c, OPTION_HTTP));
+  assert_string_equal(f->c.realm, "default");
+  assert_int_equal(f->c.access.mode, NODE_ACCESS_OPEN);
+  assert_int_equal(f->c.idle_timeout, 30 * NS_SEC);
+  assert_int_equal(f->c.keep_alive, 10 * NS_SEC);
+  assert_int_equal(f->c.limits.max_clients, limits.max_clients);
+  assert_int_equal(f->c.limits.drain_timeout, limits.drain_timeout);
+  config_done(&f->c);
+}
+
+static void test_three_forms(void **state) {
+  struct fixture *f = *state;
+  char *env[] = {"MACULA_MAX_CLIENTS=20", "MACULA_MAX_SERVICES=21", "MACULA_REALM=env", NULL};
+  char *flags[] = {"--max-clients", "30", "--log-format=json", NULL};
+  assert_int_equal(load(f, "max_clients: 10\nmax_services: 11\nmax_calls: 12\nrealm: file\nstate: /s\n", env, flags), 0);
+  assert_int_equal(f->c.limits.max_clients, 30);
+  assert_int_equal(f->c.limits.max_services, 21);
+  assert_int_equal(f->c.limits.max_calls, 12);
+  assert_string_equal(f->c.realm, "env");
+  assert_string_equal(f->c.state, "/s");
+  assert_true(f->c.log_json);
+  char where[CONFIG_WHY_LEN];
+  config_where(&f->c, OPTION_MAX_CLIENTS, where);
+  assert_string_equal(where, "--max-clients");
+  config_where(&f->c, OPTION_MAX_SERVICES, where);
+  assert_string_equal(where, "MACULA_MAX_SERVICES");
+  config_where(&f->c, OPTION_MAX_CALLS, where);
+  assert_non_null(strstr(where, ":3: max_calls"));
+  config_done(&f->c);
+}
+
+static void test_every_value_kind(void **state) {
+  struct fixture *f = *state;
+  char text[ADDR_TEXT_LEN];
+  const char *yaml = "# a comment\n"
+                     "listen: '127.0.0.1:1000, [::1]:2000'\n"
+                     "http: off\n"
+                     "access: token:/etc/token\n"
+                     "allow_unverified: yes\n"
+                     "idle_timeout: 2m\n"
+                     "keep_alive: 1500ms\n"
+                     "send_pool: 512MiB\n"
+                     "retained_bytes: 16 MB\n"
+                     "client_queue: 65536\n"
+                     "log_level: debug\n"
+                     "admin_keys:\n"
+                     "  - 00000000000000000000000000000000000000000000000000000000000000aa\n"
+                     "  - 00000000000000000000000000000000000000000000000000000000000000bb\n";
+  assert_int_equal(load(f, yaml, NULL, NULL), 0);
+  assert_int_equal(f->c.listen.count, 2);
+  addr_text(&f->c.listen.at[1], text);
+  assert_string_equal(text, "[::1]:2000");
+  assert_true(f->c.http.off);
+  assert_int_equal(f->c.access.mode, NODE_ACCESS_TOKEN);
+  assert_string_equal(f->c.access.token_file, "/etc/token");
+  assert_true(f->c.allow_unverified);
+  assert_int_equal(f->c.idle_timeout, 120 * NS_SEC);
+  assert_int_equal(f->c.keep_alive, 1500 * NS_MS);
+  assert_int_equal(f->c.limits.send_pool, 512u << 20);
+  assert_int_equal(f->c.limits.retained_bytes, 16000000);
+  assert_int_equal(f->c.limits.client_queue, 65536);
+  assert_int_equal(f->c.log_level, LOG_DEBUG);
+  assert_int_equal(f->c.admin_keys.count, 2);
+  assert_int_equal(f->c.admin_keys.at[1].b[31], 0xbb);
+  config_done(&f->c);
+}
+
+static void test_unknown_key_names_line_and_nearest(void **state) {
+  struct fixture *f = *state;
+  assert_refused(f, "# x\nrealm: a\n\nmax_client: 3\n", NULL, NULL,
+                 ":4: unknown key 'max_client'; did you mean 'max_clients'?");
+  assert_refused(f, "max-clients: 3\n", NULL, NULL, ":1: unknown key 'max-clients'; did you mean 'max_clients'?");
+  assert_refused(f, "quite_something_else: 3\n", NULL, NULL, "'maculad --help' lists them");
+  assert_refused(f, NULL, NULL, (char *[]){"--max-clinets", "3", NULL},
+                 "unknown option --max-clinets; did you mean --max-clients?");
+  assert_refused(f, NULL, NULL, (char *[]){"--join", "1.2.3.4", NULL}, "unknown option --join");
+}
+
+static void test_wrong_values_name_their_place(void **state) {
+  struct fixture *f = *state;
+  assert_refused(f, "realm: a\nmax_clients: many\n", NULL, NULL, ":2: max_clients: 'many' is not a number from 1 to 1000000");
+  assert_refused(f, "max_clients: 0\n", NULL, NULL, ":1: max_clients:");
+  assert_refused(f, "idle_timeout: 30\n", NULL, NULL, "is not a duration (500ms, 30s, 2m, 1h) from 1s to 24h");
+  assert_refused(f, "send_pool: 12 parsecs\n", NULL, NULL, "is not a size");
+  assert_refused(f, "realm: a..b\n", NULL, NULL, ":1: realm: 'a..b' is not a realm");
+  assert_refused(f, "log_level: loud\n", NULL, NULL, "none of error, warn, info, debug");
+  assert_refused(f, "access: everyone\n", NULL, NULL, "neither open nor token:FILE");
+  assert_refused(f, "listen: localhost:9443\n", NULL, NULL, "numeric ADDR:PORT");
+  assert_refused(f, "admin_keys: [abc]\n", NULL, NULL, "64 hexadecimal digits");
+  assert_refused(f, NULL, (char *[]){"HOME=/", "MACULA_HTTP=8080", NULL}, NULL, "MACULA_HTTP: '8080'");
+  assert_refused(f, NULL, NULL, (char *[]){"--keep-alive=20s", NULL}, "--keep-alive: keep_alive must be at most half");
+  assert_refused(f, NULL, NULL, (char *[]){"--max-frame", "2MiB", NULL}, "--max-frame:");
+}
+
+static void test_not_yaml(void **state) {
+  struct fixture *f = *state;
+  assert_refused(f, "realm: a\nname: [x\n", NULL, NULL, "not YAML");
+  assert_refused(f, "realm: a\n\tname: x\n", NULL, NULL, ":2: not YAML");
+  assert_refused(f, "- realm\n", NULL, NULL, ":1: 'key: value' lines are expected");
+  assert_refused(f, "name: x\nrealm:\n  name: a\n", NULL, NULL, ":2: realm: Expecting STRING");
+  assert_refused(f, "name: x\nadmin_keys: abc\n", NULL, NULL, ":2: admin_keys: Expecting SEQUENCE");
+  assert_refused(f, "realm: a\nrealm: b\n", NULL, NULL, ":2: realm: stands in line 1 already");
+  assert_refused(f, "realm: &x a\nname: *x\n", NULL, NULL, "alias");
+  assert_refused(f, NULL, NULL, (char *[]){"-c", "/nowhere/at/all.yaml", NULL}, "/nowhere/at/all.yaml");
+}
+
+static void test_empty_file_is_fine(void **state) {
+  struct fixture *f = *state;
+  assert_int_equal(load(f, "", NULL, NULL), 0);
+  config_done(&f->c);
+  assert_int_equal(load(f, "# nothing\n", NULL, NULL), 0);
+  config_done(&f->c);
+}
+
+static void test_off_loopback_demands_access(void **state) {
+  struct fixture *f = *state;
+  assert_refused(f, "listen: 0.0.0.0:9443\n", NULL, NULL, "--access open or --access token:FILE");
+  assert_refused(f, NULL, NULL, (char *[]){"--listen", "127.0.0.1:1,[::]:2", NULL}, "[::]:2 can be reached by others");
+  assert_int_equal(load(f, "listen: 0.0.0.0:9443\naccess: open\n", NULL, NULL), 0);
+  config_done(&f->c);
+}
+
+static void test_flags(void **state) {
+  struct fixture *f = *state;
+  assert_int_equal(load(f, NULL, NULL, (char *[]){"--check", "--allow-unverified", "--name", "n", NULL}), 0);
+  assert_int_equal(f->c.mode, CONFIG_CHECK);
+  assert_true(f->c.allow_unverified);
+  assert_string_equal(f->c.name, "n");
+  config_done(&f->c);
+  assert_int_equal(load(f, "allow_unverified: true\n", NULL, (char *[]){"--allow-unverified=false", NULL}), 0);
+  assert_false(f->c.allow_unverified);
+  config_done(&f->c);
+  assert_int_equal(load(f, NULL, NULL, (char *[]){"--listen", "127.0.0.1:1", "--listen", "127.0.0.1:2", NULL}), 0);
+  assert_int_equal(f->c.listen.count, 2);
+  config_done(&f->c);
+  assert_refused(f, NULL, NULL, (char *[]){"--name", NULL}, "--name needs a value: NAME");
+  assert_refused(f, NULL, NULL, (char *[]){"start", NULL}, "'start' is not an option");
+  assert_refused(f, NULL, NULL, (char *[]){"--key", "/k", NULL}, "give --cert FILE too");
+}
+
+static void test_idle_timeout_brings_keep_alive_down(void **state) {
+  struct fixture *f = *state;
+  assert_int_equal(load(f, NULL, NULL, (char *[]){"--idle-timeout", "3s", NULL}), 0);
+  assert_int_equal(f->c.keep_alive, NS_SEC);
+  config_done(&f->c);
+}
+
+static void test_state_folder(void **state) {
+  struct fixture *f = *state;
+  assert_int_equal(load(f, NULL, (char *[]){"HOME=/h", "STATE_DIRECTORY=/var/lib/a:/var/lib/b", NULL}, NULL), 0);
+  assert_string_equal(f->c.state, "/var/lib/a");
+  config_done(&f->c);
+  assert_int_equal(load(f, NULL, (char *[]){"HOME=/h", "XDG_STATE_HOME=/x", NULL}, NULL), 0);
+  assert_string_equal(f->c.state, geteuid() ? "/x/macula" : "/var/lib/macula");
+  config_done(&f->c);
+  assert_int_equal(load(f, NULL, NULL, (char *[]){"--state", "/elsewhere", NULL}), 0);
+  assert_string_equal(f->c.state, "/elsewhere");
+  config_done(&f->c);
+}
+
+static void test_what_a_reload_cannot_change(void **state) {
+  struct fixture *f = *state;
+  char names[CONFIG_WHY_LEN];
+  assert_int_equal(load(f, "realm: a\nmax_clients: 5\naccess: token:/x\nca: /ca\n", NULL, NULL), 0);
+  struct config before = f->c;
+  assert_int_equal(load(f, "realm: b\nmax_clients: 6\naccess: token:/y\nca: /ca2\nlog_level: debug\n", NULL, NULL), 0);
+  assert_int_equal(config_fixed_changes(&before, &f->c, names), 1);
+  assert_string_equal(names, "realm");
+  config_done(&f->c);
+  assert_int_equal(load(f, "realm: a\naccess: open\nlisten: 127.0.0.1:1\n", NULL, NULL), 0);
+  assert_int_equal(config_fixed_changes(&before, &f->c, names), 3);
+  assert_string_equal(names, "listen,access,ca");
+  config_done(&f->c);
+  config_done(&before);
+}
+
+static void test_help_lists_every_option(void **state) {
+  (void)state;
+  char *help = config_help();
+  assert_non_null(help);
+  assert_non_null(strstr(help, "--drain-timeout T"));
+  assert_non_null(strstr(help, "(10000)"));
+  assert_non_null(strstr(help, "(256MiB)"));
+  assert_non_null(strstr(help, "(30s)"));
+  free(help);
+}
+
+int main(void) {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+  const struct CMUnitTest tests[] = {
+      CASE(test_defaults),
+      CASE(test_three_forms),
+      CASE(test_every_value_kind),
+      CASE(test_unknown_key_names_line_and_nearest),
+      CASE(test_wrong_values_name_their_place),
+      CASE(test_not_yaml),
+      CASE(test_empty_file_is_fine),
+      CASE(test_off_loopback_demands_access),
+      CASE(test_flags),
+      CASE(test_idle_timeout_brings_keep_alive_down),
+      CASE(test_state_folder),
+      CASE(test_what_a_reload_cannot_change),
+      CASE(test_help_lists_every_option),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
