@@ -326,7 +326,11 @@ static void file_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args
   vsnprintf(line, sizeof line, fmt, args);
   line[strcspn(line, "\n")] = 0;
   if (!l->what[0])
-    snprintf(l->what, sizeof l->what, "%.150s", strncmp(line, "Load: ", 6) ? line : line + 6);
+    snprintf(l->what, sizeof l->what, "%.150s",
+             strstr(line, "Expecting STRING")     ? "one value is expected here, not a list or a mapping"
+             : strstr(line, "Expecting SEQUENCE") ? "a list is expected here, as [a, b]"
+             : strncmp(line, "Load: ", 6)         ? line
+                                                  : line + 6);
   else if (!l->field[0] && (quote = strstr(line, "mapping field '")))
     snprintf(l->field, sizeof l->field, "%.*s", (int)strcspn(quote + 15, "'"), quote + 15);
 }
@@ -449,7 +453,7 @@ static int set_file(struct config *c, const char *path) {
   return (c->file = strdup(path)) ? 0 : MACULA_ENOMEM;
 }
 
-static int load_flags(struct config *c, int argc, char *const *argv, char *ret_why) {
+static int load_flags(struct config *c, int argc, const char *const *argv, char *ret_why) {
   for (int i = 1; i < argc; i++) {
     const char *arg = argv[i], *value = strchr(arg, '=');
     char name[MAX_SUGGEST];
@@ -494,14 +498,14 @@ static int load_flags(struct config *c, int argc, char *const *argv, char *ret_w
 }
 
 /* An empty variable counts as absent. */
-static const char *env_get(char *const *env, const char *name) {
+static const char *env_get(const char *const *env, const char *name) {
   size_t n = strlen(name);
   for (; env && *env; env++)
     if (!strncmp(*env, name, n) && (*env)[n] == '=' && (*env)[n + 1]) return *env + n + 1;
   return NULL;
 }
 
-static int load_env(struct config *c, char *const *env) {
+static int load_env(struct config *c, const char *const *env) {
   const char *value = env_get(env, "MACULA_CONFIG");
   int err = value && !c->file ? set_file(c, value) : 0;
   for (int o = 0; o < OPTION_COUNT && !err; o++) {
@@ -526,7 +530,7 @@ static void defaults(struct config *c) {
   node_limits_default(&c->limits);
 }
 
-static int default_state(struct config *c, char *const *env, char *ret_why) {
+static int default_state(struct config *c, const char *const *env, char *ret_why) {
   const char *dir = env_get(env, "STATE_DIRECTORY"), *xdg = env_get(env, "XDG_STATE_HOME"), *home = env_get(env, "HOME");
   int n = -1;
   if (dir) /* systemd: several folders are separated by colons */
@@ -571,7 +575,8 @@ static int check_together(const struct config *c, char *ret_why) {
   return 0;
 }
 
-int config_load(int argc, char *const *argv, char *const *env, struct config *ret_config, char ret_why[CONFIG_WHY_LEN]) {
+int config_load(int argc, const char *const *argv, const char *const *env, struct config *ret_config,
+                char ret_why[CONFIG_WHY_LEN]) {
   struct config *c = ret_config;
   char where[CONFIG_WHY_LEN], why[CONFIG_WHY_LEN];
   defaults(c);

@@ -58,7 +58,8 @@ struct config { /* texts live as long as it does */
 
 /* Reads flags, environment and file, and checks them. MACULA_EINVAL, MACULA_ENOTFOUND, MACULA_NOT_AUTHORIZED, MACULA_EIO (the
  * file), MACULA_INVALID_REALM, MACULA_ENOMEM; ret_why then says where and what to do. Freed by config_done, also on failure. */
-int config_load(int argc, char *const *argv, char *const *env, struct config *ret_config, char ret_why[CONFIG_WHY_LEN]);
+int config_load(int argc, const char *const *argv, const char *const *env, struct config *ret_config,
+                char ret_why[CONFIG_WHY_LEN]);
 void config_done(struct config *c);
 
 /* Where an option's value comes from, for messages: "FILE:LINE: key", "--flag", "MACULA_KEY" or "key". */

@@ -106,7 +106,7 @@ static void reload(struct daemon *d) {
   struct credentials cred = {0};
   char why[CONFIG_WHY_LEN], names[CONFIG_WHY_LEN];
   notify_reloading(io_now());
-  int err = config_load(d->argc, d->argv, environ, &wanted, why);
+  int err = config_load(d->argc, d->argv, (const char *const *)environ, &wanted, why);
   if (!err) err = credentials_load(&wanted, false, &cred, why);
   if (!err) {
     bool same_policy = wanted.access.mode == d->cfg.access.mode;

@@ -15,7 +15,7 @@ enum daemon_phase { DAEMON_RUNNING, DAEMON_DRAINING, DAEMON_DRAINED };
 
 struct daemon {
   int argc;
-  char *const *argv;
+  const char *const *argv;
   struct config cfg;
   struct logsink sink;
   struct log log;

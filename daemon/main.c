@@ -107,12 +107,12 @@ static int run(struct daemon *d) {
 }
 
 int main(int argc, char **argv) {
-  struct daemon d = {.argc = argc, .argv = argv, .lock_fd = -1};
+  struct daemon d = {.argc = argc, .argv = (const char *const *)argv, .lock_fd = -1};
   char why[CONFIG_WHY_LEN];
   char *help;
   int code = 0;
   prepare_process();
-  int err = config_load(argc, argv, environ, &d.cfg, why);
+  int err = config_load(argc, d.argv, (const char *const *)environ, &d.cfg, why);
   if (err)
     code = fail(2, err, why);
   else

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -171,6 +172,21 @@ def case_http_token(folder):
     assert n.stop() == 0
 
 
+def case_http_from_other_machines(folder):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect(("192.0.2.1", 9))  # sends nothing: asks which address of this machine would be used
+            here = s.getsockname()[0]
+        except OSError:
+            return  # loopback is all there is
+    n = Node(folder, http="0.0.0.0:0")
+    n.http = here + n.http[n.http.rindex(":"):]
+    assert n.get("/health")[0] == 200 and n.get("/metrics")[0] == 200
+    status, kind, text = n.get("/api/status")
+    assert status == 403 and "http_token" in text, (status, text)
+    assert n.stop() == 0
+
+
 def case_http_bounded(folder):
     n = Node(folder)
     host, port = n.http.split(":")
@@ -229,6 +245,19 @@ def case_state_folder_not_writable(folder):
     path = write(folder, "file", "")
     err = fails(folder, "--state", os.path.join(path, "state"), *OWN)
     assert "--state" in err and path in err, err
+
+
+def case_disk_full(folder):
+    def no_space():  # a file may not grow: the write fails as on a full disk
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    p = subprocess.run([maculad, "--state", state(folder), *OWN], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, env=environment(), timeout=DEADLINE, preexec_fn=no_space)
+    err = p.stderr.decode()
+    assert p.returncode == 1 and re.fullmatch(r"maculad: [a-z_]+: [^\n]*identity\.pem[^\n]*\n", err), (p.returncode, err)
+    assert not os.path.exists(os.path.join(state(folder), "identity.pem")), "half an identity was left"
+    n = Node(folder)  # and once there is room again, it starts
+    assert n.stop() == 0
 
 
 def case_identity_is_kept(folder):
