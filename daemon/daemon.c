@@ -83,7 +83,7 @@ static void on_upkeep(uv_timer_t *t) {
     notify_alive();
     break;
   case DAEMON_DRAINING:
-    if (!d->drain_asked || !node_drained(d->node, io_loop_now(d->loop))) break;
+    if (!d->drain_asked || !node_drained(d->node, io_now())) break;
     d->phase = DAEMON_DRAINED;
     io_loop_wake(d->loop);
     break;
@@ -254,7 +254,7 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
   if (!err) err = io_loop_new(&d->log, &d->loop);
   if (!err) {
     watch_signals(d);
-    err = make_node(d, &cred, io_loop_now(d->loop));
+    err = make_node(d, &cred, io_now());
   }
   if (!err) {
     struct io_endpoint ep = {
@@ -276,7 +276,7 @@ int daemon_run(struct daemon *d) {
   log_info(&d->log, "started", "node=%s realm=%s", hex, d->cfg.realm);
   notify_ready("serving");
   int err = io_loop_run(d->loop);
-  if (!err) log_info(&d->log, "stopped", "uptime_s=%.0f", node_uptime_s(d->node, io_loop_now(d->loop)));
+  if (!err) log_info(&d->log, "stopped", "uptime_s=%.0f", node_uptime_s(d->node, io_now()));
   return err;
 }
 

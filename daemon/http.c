@@ -15,7 +15,6 @@
 #define MAX_PAGE 10000
 
 struct http {
-  struct io_loop *loop;
   struct node *node;
   const struct log *log;
   char *token;
@@ -88,8 +87,7 @@ static enum MHD_Result answer_api(struct http *h, struct MHD_Connection *c, cons
   if (h->token && !token_matches(h, c)) return answer(c, MHD_HTTP_UNAUTHORIZED, "Send 'Authorization: Bearer TOKEN'");
   if (!h->token && !(from_here(c) && host_is_ours(c)))
     return answer(c, MHD_HTTP_FORBIDDEN, "From other machines /api needs a token: set http_token");
-  int err = node_render(h->node, what, number_of(c, "offset", SIZE_MAX / 16), number_of(c, "limit", MAX_PAGE),
-                        io_loop_now(h->loop), &json);
+  int err = node_render(h->node, what, number_of(c, "offset", SIZE_MAX / 16), number_of(c, "limit", MAX_PAGE), io_now(), &json);
   if (err == MACULA_ENOTFOUND) return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
   if (err) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
   return answer_take(c, MHD_HTTP_OK, "application/json", json);
@@ -98,7 +96,7 @@ static enum MHD_Result answer_api(struct http *h, struct MHD_Connection *c, cons
 static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *url, const char *method, const char *version,
                               const char *upload, size_t *upload_size, void **state) {
   struct http *h = ctx;
-  nanotime now = io_loop_now(h->loop);
+  nanotime now = io_now();
   bool ready = !node_draining(h->node);
   char *text;
   (void)version, (void)upload, (void)state;
@@ -194,7 +192,6 @@ int http_start(struct io_loop *loop, struct node *node, const struct log *log, c
   }
   socklen_t len = sizeof h->local;
   getsockname(fd, &h->local.sa, &len);
-  h->loop = loop;
   h->node = node;
   h->log = log;
   h->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, handle, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, h,
