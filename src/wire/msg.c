@@ -1,0 +1,407 @@
+/* Decoding: one pass over the payload's map, a dispatch on the key for each type, required fields checked at the end. */
+#include "wire/msg.h"
+
+#include "base/err.h"
+#include "wire/cursor.h"
+
+static const struct {
+  uint32_t cap;
+  const char *name;
+} cap_names[] = {{CAP_PUBSUB, "pubsub"},     {CAP_RPC, "rpc"},       {CAP_ACK, "ack"},
+                 {CAP_REGISTER, "register"}, {CAP_CANCEL, "cancel"}, {CAP_OPERATOR, "operator"}};
+#define CAP_COUNT (sizeof cap_names / sizeof cap_names[0])
+
+static const char *const strategies[] = {"", "random", "first", "round_robin", "closest", "least_pending", ""};
+
+enum strategy strategy_from_name(struct slice name) {
+  for (int s = STRATEGY_RANDOM; s < STRATEGY_UNKNOWN; s++)
+    if (slice_is(name, strategies[s])) return (enum strategy)s;
+  return STRATEGY_UNKNOWN;
+}
+const char *strategy_name(enum strategy s) { return strategies[s]; }
+
+const char *msg_type_name(uint8_t type) {
+  switch ((enum msg_type)type) {
+  case MSG_CONNECT:
+    return "connect";
+  case MSG_DISCONNECT:
+    return "disconnect";
+  case MSG_PING:
+    return "ping";
+  case MSG_PONG:
+    return "pong";
+  case MSG_ACK:
+    return "ack";
+  case MSG_PUBLISH:
+    return "publish";
+  case MSG_SUBSCRIBE:
+    return "subscribe";
+  case MSG_UNSUBSCRIBE:
+    return "unsubscribe";
+  case MSG_PUBSUB_ROUTE:
+    return "pubsub_route";
+  case MSG_CALL:
+    return "call";
+  case MSG_REPLY:
+    return "reply";
+  case MSG_CAST:
+    return "cast";
+  case MSG_RPC_ROUTE:
+    return "rpc_route";
+  case MSG_REGISTER:
+    return "register_procedure";
+  case MSG_UNREGISTER:
+    return "unregister_procedure";
+  case MSG_CANCEL:
+    return "cancel";
+  case MSG_SWIM_PING:
+    return "swim_ping";
+  case MSG_SWIM_ACK:
+    return "swim_ack";
+  case MSG_SWIM_PING_REQ:
+    return "swim_ping_req";
+  case MSG_FIND_NODE:
+    return "find_node";
+  case MSG_FIND_NODE_REPLY:
+    return "find_node_reply";
+  case MSG_STORE:
+    return "store";
+  case MSG_FIND_VALUE:
+    return "find_value";
+  case MSG_FIND_VALUE_REPLY:
+    return "find_value_reply";
+  }
+  return "unknown";
+}
+
+#define KEY(s) (key.n == sizeof(s) - 1 && memcmp(key.p, s, sizeof(s) - 1) == 0)
+
+/* A list of texts as a view of its elements; each must be a text. */
+static void read_list(struct reader *r, struct msg_list *l) {
+  uint32_t n = reader_array(r);
+  const uint8_t *start = r->p;
+  for (uint32_t i = 0; i < n && !r->bad; i++) (void)reader_text(r);
+  *l = (struct msg_list){.count = n, .raw = {start, (size_t)(r->p - start)}};
+}
+
+bool msg_list_next(struct msg_list *l, struct slice *ret_item) {
+  if (l->count == 0) return false;
+  struct reader r = reader_of(l->raw);
+  *ret_item = reader_text(&r);
+  l->count--;
+  l->raw = (struct slice){r.p, (size_t)(r.end - r.p)};
+  return !r.bad;
+}
+
+static uint32_t read_caps(struct reader *r) {
+  struct msg_list l;
+  struct slice name;
+  uint32_t caps = 0;
+  read_list(r, &l);
+  while (!r->bad && msg_list_next(&l, &name))
+    for (size_t i = 0; i < CAP_COUNT; i++)
+      if (slice_is(name, cap_names[i].name)) caps |= cap_names[i].cap;
+  return caps;
+}
+
+static bool read_attempt(struct reader *r, struct msg_attempt *a) {
+  *a = (struct msg_attempt){0};
+  uint32_t n = reader_map(r);
+  for (uint32_t i = 0; i < n && !r->bad; i++) {
+    struct slice key = reader_text(r);
+    if (r->bad) break;
+    if (KEY("provider"))
+      a->provider = reader_text(r);
+    else if (KEY("code"))
+      a->code = reader_text(r);
+    else if (KEY("message"))
+      a->message = reader_text(r);
+    else
+      (void)reader_raw(r, 4);
+  }
+  return !r->bad;
+}
+
+bool msg_attempt_next(struct msg_error *e, struct msg_attempt *ret_attempt) {
+  if (e->attempt_count == 0) return false;
+  struct reader r = reader_of(e->raw_attempts);
+  if (!read_attempt(&r, ret_attempt)) return false;
+  e->attempt_count--;
+  e->raw_attempts = (struct slice){r.p, (size_t)(r.end - r.p)};
+  return true;
+}
+
+static void read_error(struct reader *r, struct msg_error *e) {
+  *e = (struct msg_error){0};
+  uint32_t n = reader_map(r);
+  for (uint32_t i = 0; i < n && !r->bad; i++) {
+    struct slice key = reader_text(r);
+    if (r->bad) break;
+    if (KEY("code")) {
+      e->code = reader_text(r);
+    } else if (KEY("message")) {
+      e->message = reader_text(r);
+    } else if (KEY("may_have_run")) {
+      e->may_have_run = reader_bool(r);
+      e->has_extra = true;
+    } else if (KEY("attempts")) {
+      uint32_t count = reader_array(r);
+      const uint8_t *start = r->p;
+      struct msg_attempt a;
+      for (uint32_t k = 0; k < count && !r->bad; k++) (void)read_attempt(r, &a);
+      e->attempt_count = count;
+      e->raw_attempts = (struct slice){start, (size_t)(r->p - start)};
+      e->has_extra = true;
+    } else {
+      (void)reader_raw(r, 2);
+    }
+  }
+}
+
+static bool read_node(struct reader *r, struct msg_node_info *info) {
+  *info = (struct msg_node_info){0};
+  uint32_t n = reader_map(r);
+  for (uint32_t i = 0; i < n && !r->bad; i++) {
+    struct slice key = reader_text(r);
+    if (r->bad) break;
+    if (KEY("node_id"))
+      info->node_id = reader_text(r);
+    else if (KEY("address"))
+      info->address = reader_text(r);
+    else if (KEY("last_seen"))
+      info->last_seen = reader_uint(r);
+    else
+      (void)reader_raw(r, 3);
+  }
+  return !r->bad && info->node_id.p;
+}
+
+bool msg_node_next(struct msg_find_reply *f, struct msg_node_info *ret_node) {
+  if (f->node_count == 0) return false;
+  struct reader r = reader_of(f->raw_nodes);
+  if (!read_node(&r, ret_node)) return false;
+  f->node_count--;
+  f->raw_nodes = (struct slice){r.p, (size_t)(r.end - r.p)};
+  return true;
+}
+
+/* Reads the value of one key; false: not a key of this type. */
+static bool read_field(struct reader *r, struct slice key, struct msg *m) {
+  switch (m->type) {
+  case MSG_CONNECT: {
+    struct msg_connect *c = &m->connect;
+    if (KEY("version")) return c->version = reader_text(r), true;
+    if (KEY("node_id")) return c->node_id = reader_text(r), true;
+    if (KEY("realm_id")) return c->realm_id = reader_text(r), true;
+    if (KEY("capabilities")) return c->caps = read_caps(r), true;
+    if (KEY("endpoint")) return c->endpoint = reader_text(r), true;
+    if (KEY("instance")) return c->instance = reader_text(r), true;
+    if (KEY("token")) return c->token = reader_text(r), true;
+    if (KEY("name")) return c->name = reader_text(r), true;
+    return false;
+  }
+  case MSG_DISCONNECT:
+    if (KEY("reason")) return m->disconnect.reason = reader_text(r), true;
+    if (KEY("message")) return m->disconnect.message = reader_text(r), true;
+    if (KEY("code")) return m->disconnect.code = reader_text(r), true;
+    return false;
+  case MSG_PING:
+    if (KEY("timestamp")) return m->ping.timestamp = reader_uint(r), true;
+    return false;
+  case MSG_PONG:
+    if (KEY("timestamp")) return m->pong.timestamp = reader_uint(r), true;
+    if (KEY("server_time")) return m->pong.server_time = reader_uint(r), true;
+    if (KEY("capabilities")) return m->pong.caps = read_caps(r), m->pong.has_caps = true, true;
+    if (KEY("node_id")) return m->pong.node_id = reader_text(r), true;
+    if (KEY("name")) return m->pong.name = reader_text(r), true;
+    return false;
+  case MSG_ACK:
+    if (KEY("ref")) return m->ack.ref = reader_uint(r), true;
+    if (KEY("code")) return m->ack.code = reader_text(r), true;
+    if (KEY("message")) return m->ack.message = reader_text(r), true;
+    return false;
+  case MSG_PUBLISH: {
+    struct msg_publish *p = &m->publish;
+    if (KEY("topic")) return p->topic = reader_text(r), true;
+    if (KEY("payload")) return p->payload = reader_text(r), true;
+    if (KEY("qos")) return p->qos = reader_uint(r), true;
+    if (KEY("retain")) return p->retain = reader_bool(r), true;
+    if (KEY("message_id")) return p->message_id = reader_text(r), true;
+    if (KEY("ref")) return p->ref = reader_uint(r), p->has_ref = true, true;
+    return false;
+  }
+  case MSG_SUBSCRIBE:
+  case MSG_UNSUBSCRIBE: {
+    struct msg_subscribe *s = &m->subscribe;
+    if (KEY("topics")) return read_list(r, &s->topics), true;
+    if (KEY("qos")) return s->qos = reader_uint(r), true;
+    if (KEY("own")) return s->own = reader_bool(r), true;
+    if (KEY("ref")) return s->ref = reader_uint(r), s->has_ref = true, true;
+    return false;
+  }
+  case MSG_CALL:
+  case MSG_CAST: {
+    struct msg_call *c = &m->call;
+    if (KEY("procedure")) return c->procedure = reader_text(r), true;
+    if (KEY("args")) return c->args = reader_text(r), true;
+    if (KEY("call_id")) return c->call_id = reader_text(r), true;
+    if (KEY("realm")) return c->realm = reader_text(r), true;
+    if (KEY("timeout")) return c->timeout = reader_uint(r), true;
+    if (KEY("strategy")) return c->strategy = strategy_from_name(reader_text(r)), true;
+    if (KEY("idempotent")) return c->idempotent = reader_bool(r), true;
+    if (KEY("ref")) return c->ref = reader_uint(r), c->has_ref = true, true;
+    return false;
+  }
+  case MSG_REPLY:
+    if (KEY("call_id")) return m->reply.call_id = reader_text(r), true;
+    if (KEY("result")) return m->reply.result = reader_text(r), true;
+    if (KEY("error")) return read_error(r, &m->reply.error), m->reply.is_error = true, true;
+    return false;
+  case MSG_RPC_ROUTE:
+  case MSG_PUBSUB_ROUTE: {
+    struct msg_route *o = &m->route;
+    if (KEY("destination_node_id")) return o->destination = reader_text(r), true;
+    if (KEY("source_node_id")) return o->source = reader_text(r), true;
+    if (KEY("hop_count")) return o->hop_count = reader_uint(r), true;
+    if (KEY("max_hops")) return o->max_hops = reader_uint(r), true;
+    if (KEY("payload_type")) return o->payload_type = reader_text(r), true;
+    if (KEY("topic")) return o->topic = reader_text(r), true;
+    if (KEY("payload")) return o->payload = reader_raw(r, 1), true;
+    return false;
+  }
+  case MSG_REGISTER:
+    if (KEY("procedure")) return m->reg.procedure = reader_text(r), true;
+    if (KEY("ttl")) return m->reg.ttl = reader_uint(r), true;
+    if (KEY("ref")) return m->reg.ref = reader_uint(r), m->reg.has_ref = true, true;
+    return false;
+  case MSG_UNREGISTER:
+    if (KEY("procedure")) return m->unreg.procedure = reader_text(r), true;
+    if (KEY("ref")) return m->unreg.ref = reader_uint(r), m->unreg.has_ref = true, true;
+    return false;
+  case MSG_CANCEL:
+    if (KEY("call_id")) return m->cancel.call_id = reader_text(r), true;
+    if (KEY("reason")) return m->cancel.reason = reader_text(r), true;
+    return false;
+  case MSG_FIND_NODE:
+    if (KEY("target")) return m->find.key = reader_text(r), true;
+    return false;
+  case MSG_FIND_VALUE:
+    if (KEY("key")) return m->find.key = reader_text(r), true;
+    return false;
+  case MSG_FIND_NODE_REPLY:
+  case MSG_FIND_VALUE_REPLY:
+    if (KEY("result")) return m->found.is_value = slice_is(reader_text(r), "value"), true;
+    if (KEY("value")) return m->found.value = reader_raw(r, 1), true;
+    if (KEY("nodes")) {
+      uint32_t n = reader_array(r);
+      const uint8_t *start = r->p;
+      struct msg_node_info info;
+      for (uint32_t i = 0; i < n && !r->bad; i++)
+        if (!read_node(r, &info)) r->bad = true;
+      m->found.node_count = n;
+      m->found.raw_nodes = (struct slice){start, (size_t)(r->p - start)};
+      return true;
+    }
+    return false;
+  case MSG_STORE:
+    if (KEY("key")) return m->store.key = reader_text(r), true;
+    if (KEY("value")) return m->store.value = reader_raw(r, 1), true;
+    if (KEY("result")) return m->store.result = reader_text(r), true;
+    return false;
+  case MSG_SWIM_PING:
+  case MSG_SWIM_ACK:
+  case MSG_SWIM_PING_REQ:
+    return false;
+  }
+  return false;
+}
+
+static bool complete(const struct msg *m) {
+  switch (m->type) {
+  case MSG_CONNECT:
+    return m->connect.node_id.p && m->connect.realm_id.p;
+  case MSG_PUBLISH:
+    return m->publish.topic.p && m->publish.payload.p;
+  case MSG_SUBSCRIBE:
+  case MSG_UNSUBSCRIBE:
+    return m->subscribe.topics.raw.p != NULL;
+  case MSG_CALL:
+    return m->call.procedure.p && m->call.args.p && m->call.call_id.n == CALL_ID_LEN;
+  case MSG_CAST:
+    return m->call.procedure.p && m->call.args.p;
+  case MSG_REPLY:
+    return m->reply.call_id.p && (m->reply.is_error || m->reply.result.p);
+  case MSG_RPC_ROUTE:
+    return m->route.destination.p && m->route.source.p && m->route.payload_type.p && m->route.payload.p;
+  case MSG_PUBSUB_ROUTE:
+    return m->route.destination.p && m->route.source.p && m->route.payload.p;
+  case MSG_REGISTER:
+    return m->reg.procedure.p != NULL;
+  case MSG_UNREGISTER:
+    return m->unreg.procedure.p != NULL;
+  case MSG_CANCEL:
+    return m->cancel.call_id.n == CALL_ID_LEN;
+  case MSG_FIND_NODE:
+  case MSG_FIND_VALUE:
+    return m->find.key.p != NULL;
+  case MSG_FIND_VALUE_REPLY:
+    return m->found.is_value ? m->found.value.p != NULL : true;
+  case MSG_STORE:
+    return (m->store.key.p && m->store.value.p) || m->store.result.p;
+  case MSG_DISCONNECT:
+  case MSG_PING:
+  case MSG_PONG:
+  case MSG_ACK:
+  case MSG_FIND_NODE_REPLY:
+  case MSG_SWIM_PING:
+  case MSG_SWIM_ACK:
+  case MSG_SWIM_PING_REQ:
+    return true;
+  }
+  return false;
+}
+
+int msg_decode(uint8_t type, struct slice payload, struct msg *ret_msg) {
+  struct msg m = {.type = (enum msg_type)type};
+  if (msg_type_name(type)[0] == 'u' && type != MSG_UNSUBSCRIBE && type != MSG_UNREGISTER) return MACULA_UNKNOWN_TYPE;
+  struct reader r = reader_of(payload);
+  uint32_t pairs = reader_map(&r);
+  for (uint32_t i = 0; i < pairs && !r.bad; i++) {
+    struct slice key = SLICE_NONE;
+    if (r.p < r.end && ((*r.p & 0xe0) == 0xa0 || (*r.p >= 0xc4 && *r.p <= 0xc6) || (*r.p >= 0xd9 && *r.p <= 0xdb)))
+      key = reader_text(&r);
+    else
+      (void)reader_raw(&r, 1); /* a key that is no text is unknown */
+    if (!r.bad && (!key.p || !read_field(&r, key, &m))) (void)reader_raw(&r, 1);
+  }
+  if (r.bad || r.p != r.end) return MACULA_BAD_FRAME;
+  if (type >= MSG_SWIM_PING && type <= MSG_SWIM_PING_REQ) m.raw = payload;
+  if (!complete(&m)) return MACULA_BAD_FRAME;
+  *ret_msg = m;
+  return 0;
+}
+
+int msg_record_decode(struct slice raw, struct msg_record *ret_record) {
+  struct msg_record rec = {0};
+  struct reader rd = reader_of(raw), *r = &rd;
+  uint32_t n = reader_map(r);
+  for (uint32_t i = 0; i < n && !r->bad; i++) {
+    struct slice key = reader_text(r);
+    if (r->bad) break;
+    if (KEY("node_id"))
+      rec.node_id = reader_text(r);
+    else if (KEY("endpoint"))
+      rec.endpoint = reader_text(r);
+    else if (KEY("metadata"))
+      rec.metadata = reader_raw(r, 2);
+    else if (KEY("ttl"))
+      rec.ttl = reader_uint(r);
+    else if (KEY("advertised_at"))
+      rec.advertised_at = reader_uint(r), rec.has_advertised_at = true;
+    else
+      (void)reader_raw(r, 2);
+  }
+  if (r->bad || r->p != r->end || !rec.node_id.p) return MACULA_BAD_FRAME;
+  *ret_record = rec;
+  return 0;
+}

@@ -1,0 +1,264 @@
+/* Encoding: the same code counts and writes, so that a size can never disagree with what is written. */
+#include "base/err.h"
+#include "wire/cursor.h"
+#include "wire/frame.h"
+#include "wire/msg.h"
+
+#define K(s) slice_of(s, sizeof(s) - 1)
+
+static void text(struct writer *w, struct slice key, struct slice v) {
+  writer_bin(w, key);
+  writer_bin(w, v);
+}
+static void number(struct writer *w, struct slice key, uint64_t v) {
+  writer_bin(w, key);
+  writer_uint(w, v);
+}
+static void flag(struct writer *w, struct slice key, bool v) {
+  writer_bin(w, key);
+  writer_bool(w, v);
+}
+
+static void caps(struct writer *w, uint32_t set) {
+  static const char *const names[] = {"pubsub", "rpc", "ack", "register", "cancel", "operator"};
+  writer_bin(w, K("capabilities"));
+  writer_array(w, (uint32_t)__builtin_popcount(set & 0x3f));
+  for (unsigned i = 0; i < 6; i++)
+    if (set & 1u << i) writer_bin(w, slice_str(names[i]));
+}
+
+static void error(struct writer *w, const struct msg_error *e) {
+  writer_map(w, 2 + (e->has_extra ? 2 : 0));
+  text(w, K("code"), e->code);
+  text(w, K("message"), e->message);
+  if (!e->has_extra) return;
+  flag(w, K("may_have_run"), e->may_have_run);
+  writer_bin(w, K("attempts"));
+  writer_array(w, e->attempt_count);
+  if (!e->attempts) {
+    writer_raw(w, e->raw_attempts);
+    return;
+  }
+  for (uint32_t i = 0; i < e->attempt_count; i++) {
+    writer_map(w, 3);
+    text(w, K("provider"), e->attempts[i].provider);
+    text(w, K("code"), e->attempts[i].code);
+    text(w, K("message"), e->attempts[i].message);
+  }
+}
+
+static void nodes(struct writer *w, const struct msg_find_reply *f) {
+  writer_bin(w, K("nodes"));
+  writer_array(w, f->node_count);
+  if (!f->nodes) {
+    writer_raw(w, f->raw_nodes);
+    return;
+  }
+  for (uint32_t i = 0; i < f->node_count; i++) {
+    writer_map(w, 3);
+    text(w, K("node_id"), f->nodes[i].node_id);
+    text(w, K("address"), f->nodes[i].address);
+    number(w, K("last_seen"), f->nodes[i].last_seen);
+  }
+}
+
+static void payload(struct writer *w, const struct msg *m) {
+  switch (m->type) {
+  case MSG_CONNECT: {
+    const struct msg_connect *c = &m->connect;
+    writer_map(w, 4u + !!c->endpoint.p + !!c->instance.p + !!c->token.p + !!c->name.p);
+    text(w, K("version"), c->version);
+    text(w, K("node_id"), c->node_id);
+    text(w, K("realm_id"), c->realm_id);
+    caps(w, c->caps);
+    if (c->endpoint.p) text(w, K("endpoint"), c->endpoint);
+    if (c->instance.p) text(w, K("instance"), c->instance);
+    if (c->token.p) text(w, K("token"), c->token);
+    if (c->name.p) text(w, K("name"), c->name);
+    break;
+  }
+  case MSG_DISCONNECT:
+    writer_map(w, 2u + !!m->disconnect.code.p);
+    text(w, K("reason"), m->disconnect.reason);
+    text(w, K("message"), m->disconnect.message);
+    if (m->disconnect.code.p) text(w, K("code"), m->disconnect.code);
+    break;
+  case MSG_PING:
+    writer_map(w, 1);
+    number(w, K("timestamp"), m->ping.timestamp);
+    break;
+  case MSG_PONG:
+    writer_map(w, 2u + m->pong.has_caps + !!m->pong.node_id.p + !!m->pong.name.p);
+    number(w, K("timestamp"), m->pong.timestamp);
+    number(w, K("server_time"), m->pong.server_time);
+    if (m->pong.has_caps) caps(w, m->pong.caps);
+    if (m->pong.node_id.p) text(w, K("node_id"), m->pong.node_id);
+    if (m->pong.name.p) text(w, K("name"), m->pong.name);
+    break;
+  case MSG_ACK:
+    writer_map(w, 1u + !!m->ack.code.p + !!m->ack.message.p);
+    number(w, K("ref"), m->ack.ref);
+    if (m->ack.code.p) text(w, K("code"), m->ack.code);
+    if (m->ack.message.p) text(w, K("message"), m->ack.message);
+    break;
+  case MSG_PUBLISH: {
+    const struct msg_publish *p = &m->publish;
+    writer_map(w, 4u + !!p->message_id.p + p->has_ref);
+    text(w, K("topic"), p->topic);
+    text(w, K("payload"), p->payload);
+    number(w, K("qos"), p->qos);
+    flag(w, K("retain"), p->retain);
+    if (p->message_id.p) text(w, K("message_id"), p->message_id);
+    if (p->has_ref) number(w, K("ref"), p->ref);
+    break;
+  }
+  case MSG_SUBSCRIBE:
+  case MSG_UNSUBSCRIBE: {
+    const struct msg_subscribe *s = &m->subscribe;
+    bool sub = m->type == MSG_SUBSCRIBE;
+    writer_map(w, 1u + sub + (sub && s->own) + s->has_ref);
+    writer_bin(w, K("topics"));
+    writer_array(w, s->topics.count);
+    if (s->topics.items)
+      for (uint32_t i = 0; i < s->topics.count; i++) writer_bin(w, s->topics.items[i]);
+    else
+      writer_raw(w, s->topics.raw);
+    if (sub) number(w, K("qos"), s->qos);
+    if (sub && s->own) flag(w, K("own"), true);
+    if (s->has_ref) number(w, K("ref"), s->ref);
+    break;
+  }
+  case MSG_CALL:
+  case MSG_CAST: {
+    const struct msg_call *c = &m->call;
+    bool named = c->strategy > STRATEGY_DEFAULT && c->strategy < STRATEGY_UNKNOWN;
+    writer_map(w, 2u + !!c->call_id.p + !!c->realm.p + !!c->timeout + named + c->idempotent + c->has_ref);
+    text(w, K("procedure"), c->procedure);
+    text(w, K("args"), c->args);
+    if (c->call_id.p) text(w, K("call_id"), c->call_id);
+    if (c->realm.p) text(w, K("realm"), c->realm);
+    if (c->timeout) number(w, K("timeout"), c->timeout);
+    if (named) text(w, K("strategy"), slice_str(strategy_name(c->strategy)));
+    if (c->idempotent) flag(w, K("idempotent"), true);
+    if (c->has_ref) number(w, K("ref"), c->ref);
+    break;
+  }
+  case MSG_REPLY:
+    writer_map(w, 2);
+    text(w, K("call_id"), m->reply.call_id);
+    if (m->reply.is_error) {
+      writer_bin(w, K("error"));
+      error(w, &m->reply.error);
+    } else {
+      text(w, K("result"), m->reply.result);
+    }
+    break;
+  case MSG_RPC_ROUTE:
+  case MSG_PUBSUB_ROUTE: {
+    const struct msg_route *o = &m->route;
+    writer_map(w, 6);
+    text(w, K("destination_node_id"), o->destination);
+    text(w, K("source_node_id"), o->source);
+    number(w, K("hop_count"), o->hop_count);
+    number(w, K("max_hops"), o->max_hops);
+    if (m->type == MSG_RPC_ROUTE)
+      text(w, K("payload_type"), o->payload_type);
+    else
+      text(w, K("topic"), o->topic);
+    writer_bin(w, K("payload"));
+    writer_raw(w, o->payload);
+    break;
+  }
+  case MSG_REGISTER:
+    writer_map(w, 1u + !!m->reg.ttl + m->reg.has_ref);
+    text(w, K("procedure"), m->reg.procedure);
+    if (m->reg.ttl) number(w, K("ttl"), m->reg.ttl);
+    if (m->reg.has_ref) number(w, K("ref"), m->reg.ref);
+    break;
+  case MSG_UNREGISTER:
+    writer_map(w, 1u + m->unreg.has_ref);
+    text(w, K("procedure"), m->unreg.procedure);
+    if (m->unreg.has_ref) number(w, K("ref"), m->unreg.ref);
+    break;
+  case MSG_CANCEL:
+    writer_map(w, 1u + !!m->cancel.reason.p);
+    text(w, K("call_id"), m->cancel.call_id);
+    if (m->cancel.reason.p) text(w, K("reason"), m->cancel.reason);
+    break;
+  case MSG_FIND_NODE:
+    writer_map(w, 2);
+    text(w, K("type"), K("find_node"));
+    text(w, K("target"), m->find.key);
+    break;
+  case MSG_FIND_VALUE:
+    writer_map(w, 2);
+    text(w, K("type"), K("find_value"));
+    text(w, K("key"), m->find.key);
+    break;
+  case MSG_FIND_NODE_REPLY:
+    writer_map(w, 2);
+    text(w, K("type"), K("find_node_reply"));
+    nodes(w, &m->found);
+    break;
+  case MSG_FIND_VALUE_REPLY:
+    writer_map(w, 3);
+    text(w, K("type"), K("find_value_reply"));
+    text(w, K("result"), m->found.is_value ? K("value") : K("nodes"));
+    if (m->found.is_value) {
+      writer_bin(w, K("value"));
+      writer_raw(w, m->found.value);
+    } else {
+      nodes(w, &m->found);
+    }
+    break;
+  case MSG_STORE:
+    writer_map(w, m->store.result.p ? 2 : 3);
+    text(w, K("type"), m->store.result.p ? K("store_reply") : K("store"));
+    if (m->store.result.p) {
+      text(w, K("result"), m->store.result);
+      break;
+    }
+    text(w, K("key"), m->store.key);
+    writer_bin(w, K("value"));
+    writer_raw(w, m->store.value);
+    break;
+  case MSG_SWIM_PING:
+  case MSG_SWIM_ACK:
+  case MSG_SWIM_PING_REQ:
+    writer_raw(w, m->raw);
+    break;
+  }
+}
+
+size_t msg_size(const struct msg *m) {
+  struct writer w = {0};
+  payload(&w, m);
+  return FRAME_HEADER_LEN + w.len;
+}
+
+ptrdiff_t msg_encode(const struct msg *m, uint8_t *ret_buf, size_t cap) {
+  if (cap < FRAME_HEADER_LEN) return MACULA_EINVAL;
+  struct writer w = {ret_buf + FRAME_HEADER_LEN, cap - FRAME_HEADER_LEN, 0};
+  payload(&w, m);
+  if (w.len > FRAME_MAX_PAYLOAD) return MACULA_FRAME_TOO_LARGE;
+  if (w.len > w.cap) return MACULA_EINVAL;
+  uint32_t n = (uint32_t)w.len;
+  const uint8_t h[FRAME_HEADER_LEN] = {FRAME_VERSION,      (uint8_t)m->type,  0,         0, (uint8_t)(n >> 24),
+                                       (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
+  memcpy(ret_buf, h, sizeof h);
+  return (ptrdiff_t)(FRAME_HEADER_LEN + w.len);
+}
+
+ptrdiff_t msg_record_encode(const struct msg_record *r, uint8_t *ret_buf, size_t cap) {
+  struct writer w = {ret_buf, cap, 0};
+  writer_map(&w, 3u + !!r->metadata.p + r->has_advertised_at);
+  text(&w, K("node_id"), r->node_id);
+  text(&w, K("endpoint"), r->endpoint);
+  if (r->metadata.p) {
+    writer_bin(&w, K("metadata"));
+    writer_raw(&w, r->metadata);
+  }
+  number(&w, K("ttl"), r->ttl);
+  if (r->has_advertised_at) number(&w, K("advertised_at"), r->advertised_at);
+  return w.len > cap ? MACULA_EINVAL : (ptrdiff_t)w.len;
+}
