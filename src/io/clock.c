@@ -1,0 +1,31 @@
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "io/io.h"
+
+nanotime io_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (nanotime)t.tv_sec * NS_SEC + (nanotime)t.tv_nsec;
+}
+
+uint64_t io_unix_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void fill(void *ctx, void *ret, size_t n) {
+  (void)ctx;
+  for (uint8_t *p = ret; n;) {
+    ssize_t k = getrandom(p, n, 0);
+    if (k < 0) abort(); /* no random source: nothing that follows would be safe */
+    p += k;
+    n -= (size_t)k;
+  }
+}
+
+struct rng io_rng(void) {
+  return (struct rng){fill, NULL};
+}

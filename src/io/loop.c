@@ -1,0 +1,154 @@
+/* The loop. A turn is one iteration of libuv: poll callbacks receive, then the check handle runs the wake hook, the tick and
+ * the sending. The one timer is a timerfd, so that the loop's descriptor becomes readable for timers too when a foreign loop
+ * polls it. */
+#include <stdlib.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "io/io_priv.h"
+
+static void arm(struct io_loop *l) {
+  nanotime at = l->has_ep ? l->ep.deadline(l->ep.ctx) : TIME_NEVER;
+  if (at != TIME_NEVER) at = (at + NS_MS - 1) / NS_MS * NS_MS; /* 1 ms ticks: acknowledgements of a burst share a packet */
+  if (at == l->armed) return;
+  l->armed = at;
+  struct itimerspec t = {0};
+  if (at != TIME_NEVER) {
+    t.it_value.tv_sec = (time_t)(at / NS_SEC);
+    t.it_value.tv_nsec = (long)(at % NS_SEC);
+    if (at == 0) t.it_value.tv_nsec = 1;
+  }
+  timerfd_settime(l->timer_fd, TFD_TIMER_ABSTIME, &t, NULL);
+}
+
+static void on_timer(uv_poll_t *p, int status, int events) {
+  (void)status, (void)events;
+  struct io_loop *l = p->data;
+  uint64_t n;
+  if (read(l->timer_fd, &n, sizeof n) > 0) l->armed = TIME_NEVER - 1; /* spent: arm anew */
+}
+
+static void on_async(uv_async_t *a) { ((struct io_loop *)a->data)->woken = true; }
+
+static void turn(struct io_loop *l) {
+  l->now = io_now();
+  l->stats.turns++;
+  bool work = l->received;
+  if (l->woken) {
+    l->woken = false;
+    work = true;
+    if (l->on_wake) l->on_wake(l->wake_ctx, l->now);
+  }
+  if (l->has_ep) {
+    if (work || l->ep.deadline(l->ep.ctx) <= l->now) l->ep.tick(l->ep.ctx, l->now);
+    io_udp_flush(l);
+  }
+  l->received = false;
+  arm(l);
+}
+
+static void on_check(uv_check_t *c) { turn(c->data); }
+
+/* Whatever other handles (signals, HTTP) did after the last turn is sent before the loop sleeps. */
+static void on_prepare(uv_prepare_t *p) {
+  struct io_loop *l = p->data;
+  if (l->has_ep) {
+    l->now = io_now();
+    io_udp_flush(l);
+  }
+  arm(l);
+}
+
+int io_loop_new(const struct log *log, struct io_loop **ret_loop) {
+  struct io_loop *l = calloc(1, sizeof *l);
+  if (!l) return MACULA_ENOMEM;
+  l->log = log;
+  l->armed = TIME_NEVER;
+  list_init(&l->sockets);
+  l->out_buf = malloc((size_t)OUT_BURST * OUT_BATCH);
+  l->in_buf = malloc(16 * 65536);
+  if (!l->out_buf || !l->in_buf) goto no_memory;
+  if ((l->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) < 0) goto no_memory;
+  if (uv_loop_init(&l->uv) != 0) goto no_loop;
+  uv_async_init(&l->uv, &l->async, on_async);
+  uv_poll_init(&l->uv, &l->timer_poll, l->timer_fd);
+  uv_prepare_init(&l->uv, &l->prepare);
+  uv_check_init(&l->uv, &l->check);
+  l->async.data = l->timer_poll.data = l->prepare.data = l->check.data = l;
+  uv_poll_start(&l->timer_poll, UV_READABLE, on_timer);
+  uv_prepare_start(&l->prepare, on_prepare);
+  uv_check_start(&l->check, on_check);
+  l->now = io_now();
+  *ret_loop = l;
+  return 0;
+no_loop:
+  close(l->timer_fd);
+no_memory:
+  free(l->out_buf);
+  free(l->in_buf);
+  free(l);
+  return MACULA_ENOMEM;
+}
+
+static void close_handle(uv_handle_t *h, void *arg) {
+  (void)arg;
+  if (!uv_is_closing(h)) uv_close(h, NULL);
+}
+
+void io_loop_free(struct io_loop *l) {
+  if (!l) return;
+  l->has_ep = false;
+  list_for_safe(it, &l->sockets) io_udp_close(container_of(it, struct io_udp, link));
+  uv_prepare_stop(&l->prepare);
+  uv_check_stop(&l->check);
+  uv_walk(&l->uv, close_handle, NULL);
+  while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0) continue;
+  uv_loop_close(&l->uv);
+  close(l->timer_fd);
+  free(l->out_buf);
+  free(l->in_buf);
+  free(l);
+}
+
+int io_loop_run(struct io_loop *l) {
+  while (!__atomic_load_n(&l->stopping, __ATOMIC_ACQUIRE)) uv_run(&l->uv, UV_RUN_ONCE);
+  return 0;
+}
+
+void io_loop_stop(struct io_loop *l) {
+  __atomic_store_n(&l->stopping, true, __ATOMIC_RELEASE);
+  uv_async_send(&l->async);
+}
+
+int io_loop_fd(struct io_loop *l) { return uv_backend_fd(&l->uv); }
+
+int io_loop_step(struct io_loop *l) {
+  uv_run(&l->uv, UV_RUN_NOWAIT);
+  /* What the turn armed or queued is known to the kernel before the descriptor is polled. */
+  uv_run(&l->uv, UV_RUN_NOWAIT);
+  return 0;
+}
+
+void io_loop_on_wake(struct io_loop *l, void (*fn)(void *, nanotime), void *ctx) {
+  l->on_wake = fn;
+  l->wake_ctx = ctx;
+}
+
+void io_loop_wake(struct io_loop *l) { uv_async_send(&l->async); }
+
+void io_loop_set_endpoint(struct io_loop *l, const struct io_endpoint *ep) {
+  l->has_ep = ep != NULL;
+  if (ep) l->ep = *ep;
+}
+
+nanotime io_loop_now(const struct io_loop *l) { return l->now; }
+void *io_loop_uv(struct io_loop *l) { return &l->uv; }
+void io_loop_stats(const struct io_loop *l, struct io_stats *ret_stats) { *ret_stats = l->stats; }
+
+bool io_udp_gso(const struct io_loop *l) {
+  list_for(it, &l->sockets) {
+    if (!container_of(it, struct io_udp, link)->gso) return false;
+  }
+  return true;
+}

@@ -1,0 +1,88 @@
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "io/io_priv.h"
+
+#define MAX_ADDRS 16
+
+struct io_resolve {
+  uv_getaddrinfo_t req;
+  uv_async_t soon; /* for answers that need no lookup: the callback never comes before io_resolve_start has returned */
+  size_t max, count;
+  struct addr addrs[MAX_ADDRS];
+  const char *why;
+  void (*cb)(void *ctx, const struct addr *addrs, size_t count, const char *why);
+  void *ctx;
+};
+
+static void free_async(uv_handle_t *h) { free(h->data); }
+
+static void answer(struct io_resolve *r) {
+  if (r->cb) r->cb(r->ctx, r->addrs, r->count, r->why);
+}
+
+static void on_soon(uv_async_t *a) {
+  answer(a->data);
+  uv_close((uv_handle_t *)a, free_async);
+}
+
+static void on_addrs(uv_getaddrinfo_t *req, int status, struct addrinfo *list) {
+  struct io_resolve *r = req->data;
+  for (struct addrinfo *a = status == 0 ? list : NULL; a && r->count < r->max; a = a->ai_next) {
+    if (a->ai_addrlen > sizeof r->addrs[0]) continue;
+    memset(&r->addrs[r->count], 0, sizeof r->addrs[0]);
+    memcpy(&r->addrs[r->count++], a->ai_addr, a->ai_addrlen);
+  }
+  if (r->count == 0) r->why = status ? uv_strerror(status) : "the name has no address";
+  uv_freeaddrinfo(list);
+  answer(r);
+  free(r);
+}
+
+int io_resolve_start(struct io_loop *l, const char *host_port, uint16_t default_port, size_t max,
+                     void (*cb)(void *, const struct addr *, size_t, const char *), void *ctx, struct io_resolve **ret_req) {
+  struct io_resolve *r = calloc(1, sizeof *r);
+  if (!r) return MACULA_ENOMEM;
+  r->cb = cb;
+  r->ctx = ctx;
+  r->max = max < MAX_ADDRS ? max : MAX_ADDRS;
+  if (addr_parse(host_port, default_port, &r->addrs[0]) == 0) {
+    r->count = 1;
+    uv_async_init(&l->uv, &r->soon, on_soon);
+    r->soon.data = r;
+    uv_async_send(&r->soon);
+    *ret_req = r;
+    return 0;
+  }
+  char host[256], port[8];
+  const char *colon = strrchr(host_port, ':');
+  size_t n = colon ? (size_t)(colon - host_port) : strlen(host_port);
+  if (n == 0 || n >= sizeof host || host_port[0] == '[' || (colon && strspn(colon + 1, "0123456789") != strlen(colon + 1)) ||
+      (colon && (strlen(colon + 1) == 0 || strlen(colon + 1) > 5)) || (!colon && !default_port)) {
+    free(r);
+    return MACULA_EINVAL;
+  }
+  memcpy(host, host_port, n);
+  host[n] = 0;
+  if (colon)
+    snprintf(port, sizeof port, "%s", colon + 1);
+  else
+    snprintf(port, sizeof port, "%u", default_port);
+  struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
+  r->req.data = r;
+  if (uv_getaddrinfo(&l->uv, &r->req, on_addrs, host, port, &hints) != 0) {
+    free(r);
+    return MACULA_EINVAL;
+  }
+  *ret_req = r;
+  return 0;
+}
+
+void io_resolve_cancel(struct io_resolve *r) {
+  if (!r) return;
+  r->cb = NULL; /* the lookup itself may be in the pool's hands: its end frees the request */
+  if (r->req.data) uv_cancel((uv_req_t *)&r->req);
+}
