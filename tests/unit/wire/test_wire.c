@@ -1,0 +1,209 @@
+/* Frames, messages and names: cuts, hostile lengths, both text forms, limits, failing memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "wire/cursor.h"
+#include "wire/frame.h"
+#include "wire/msg.h"
+#include "wire/names.h"
+
+#define S(lit) slice_of(lit, sizeof(lit) - 1)
+
+static size_t sample(uint8_t *buf, size_t cap) {
+  uint8_t id[CALL_ID_LEN] = {7};
+  struct msg a = {.type = MSG_PING, .ping = {12345}};
+  struct msg b = {.type = MSG_PUBLISH};
+  b.publish = (struct msg_publish){.topic = S("a.b"), .payload = S("hello"), .qos = 1, .message_id = slice_of(id, sizeof id)};
+  ptrdiff_t n = msg_encode(&a, buf, cap);
+  assert_true(n > 0 && (size_t)n == msg_size(&a));
+  ptrdiff_t k = msg_encode(&b, buf + n, cap - (size_t)n);
+  assert_true(k > 0 && (size_t)k == msg_size(&b));
+  return (size_t)(n + k);
+}
+
+static void test_cut_anywhere(void **state) {
+  (void)state;
+  uint8_t buf[256];
+  size_t n = sample(buf, sizeof buf);
+  for (size_t cut = 0; cut <= n; cut++) {
+    struct mem mem = MEM_INIT("t", 0);
+    struct framer f;
+    struct frame fr;
+    unsigned types = 0, count = 0;
+    framer_init(&f, &mem, FRAME_MAX_PAYLOAD);
+    struct slice parts[2] = {{buf, cut}, {buf + cut, n - cut}};
+    for (int i = 0; i < 2; i++)
+      while (framer_next(&f, &parts[i], &fr) == 1) {
+        struct msg m;
+        assert_int_equal(msg_decode(fr.type, fr.payload, &m), 0);
+        types = types << 8 | fr.type;
+        count++;
+      }
+    assert_int_equal(count, 2);
+    assert_int_equal(types, MSG_PING << 8 | MSG_PUBLISH);
+    framer_done(&f);
+    assert_int_equal(mem.bytes, 0);
+  }
+}
+
+static void test_frame_errors(void **state) {
+  (void)state;
+  struct mem mem = MEM_INIT("t", 0);
+  struct framer f;
+  struct frame fr;
+  struct slice in = S("\x02\x03\0\0\0\0\0\x01\x80");
+  framer_init(&f, &mem, FRAME_MAX_PAYLOAD);
+  assert_int_equal(framer_next(&f, &in, &fr), MACULA_UNSUPPORTED_VERSION);
+  in = S("\x01\x03\0\0\xff\xff\xff\xff\x80");
+  framer_init(&f, &mem, FRAME_MAX_PAYLOAD);
+  assert_int_equal(framer_next(&f, &in, &fr), MACULA_FRAME_TOO_LARGE);
+  /* An announced 1 MiB costs no more than what has arrived. */
+  in = S("\x01\x03\0\0\0\x10\0\0\x80");
+  assert_int_equal(framer_next(&f, &in, &fr), 0);
+  assert_true(mem.bytes < 2048);
+  framer_done(&f);
+  assert_int_equal(mem.bytes, 0);
+}
+
+static void test_framer_memory_fails(void **state) {
+  (void)state;
+  uint8_t buf[4096] = {FRAME_VERSION, MSG_PING, 0, 0, 0, 0, 0x0f, 0xf8};
+  for (uint64_t nth = 1;; nth++) {
+    struct mem_fail fail = {.countdown = nth};
+    struct mem mem = {.name = "t", .fail = &fail};
+    struct framer f;
+    struct frame fr;
+    int got = 0;
+    framer_init(&f, &mem, FRAME_MAX_PAYLOAD);
+    for (size_t i = 0; i < sizeof buf && got == 0; i++) {
+      struct slice in = {buf + i, 1};
+      got = framer_next(&f, &in, &fr);
+    }
+    framer_done(&f);
+    assert_int_equal(mem.bytes, 0);
+    if (got == 1) {
+      assert_true(nth > 1);
+      return;
+    }
+    assert_int_equal(got, MACULA_ENOMEM);
+  }
+}
+
+static void test_decode_forms(void **state) {
+  (void)state;
+  struct msg m;
+  /* str keys, an unknown key with a nested value, a key that is no text, a duplicate key of which the last wins */
+  assert_int_equal(
+      msg_decode(MSG_PING, S("\x84\xa9timestamp\x01\xa1x\x92\xc0\x81\x01\x02\x05\x06\xc4\x09timestamp\xcc\xff"), &m), 0);
+  assert_int_equal(m.ping.timestamp, 255);
+  /* an empty list as an empty str */
+  assert_int_equal(msg_decode(MSG_SUBSCRIBE, S("\x81\xa6topics\xa0"), &m), 0);
+  assert_int_equal(m.subscribe.topics.count, 0);
+  assert_int_equal(msg_decode(0x0f, S("\x80"), &m), MACULA_UNKNOWN_TYPE);
+  assert_int_equal(msg_decode(MSG_PING, S(""), &m), MACULA_BAD_FRAME);
+  assert_int_equal(msg_decode(MSG_PING, S("\x80\x80"), &m), MACULA_BAD_FRAME);             /* trailing octet */
+  assert_int_equal(msg_decode(MSG_PING, S("\xdf\xff\xff\xff\xff"), &m), MACULA_BAD_FRAME); /* lying map */
+  assert_int_equal(msg_decode(MSG_PING, S("\x81\xc6\xff\xff\xff\xff"), &m), MACULA_BAD_FRAME);
+  assert_int_equal(msg_decode(MSG_PING, S("\x81\xa9timestamp\xa1x"), &m), MACULA_BAD_FRAME); /* wrong type */
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x80"), &m), MACULA_BAD_FRAME);                /* required fields */
+}
+
+static void test_limits(void **state) {
+  (void)state;
+  struct msg m;
+  /* {"x": [[...[]...]]}: the map is level 1, so 15 arrays fit */
+  for (unsigned arrays = 14; arrays <= 17; arrays++) {
+    uint8_t b[64] = {0x81, 0xa1, 'x'};
+    for (unsigned i = 0; i < arrays; i++) b[3 + i] = i + 1 < arrays ? 0x91 : 0x90;
+    assert_int_equal(msg_decode(MSG_PING, slice_of(b, 3 + arrays), &m), arrays <= 15 ? 0 : MACULA_BAD_FRAME);
+  }
+  static uint8_t many[8192] = {0x81, 0xa1, 'x', 0xdc};
+  for (unsigned n = CURSOR_MAX_ELEMENTS - 4; n <= CURSOR_MAX_ELEMENTS; n++) {
+    many[4] = (uint8_t)(n >> 8);
+    many[5] = (uint8_t)n;
+    /* map, key and array count too */
+    assert_int_equal(msg_decode(MSG_PING, slice_of(many, 6 + n), &m), n + 3 <= CURSOR_MAX_ELEMENTS ? 0 : MACULA_BAD_FRAME);
+  }
+}
+
+static void test_every_cut_is_refused(void **state) {
+  (void)state;
+  uint8_t buf[512], id[CALL_ID_LEN] = {1};
+  struct msg_attempt at[2] = {{S("p"), S("timeout"), S("slow")}, {S(""), S("no_handler"), S("gone")}};
+  struct msg m = {.type = MSG_REPLY}, d;
+  m.reply = (struct msg_reply){.call_id = slice_of(id, sizeof id), .is_error = true};
+  m.reply.error = (struct msg_error){S("all_providers_failed"), S("m"), true, true, 2, at, SLICE_NONE};
+  ptrdiff_t n = msg_encode(&m, buf, sizeof buf);
+  assert_true(n > 0);
+  for (size_t k = FRAME_HEADER_LEN; k < (size_t)n; k++)
+    assert_int_equal(msg_decode(MSG_REPLY, slice_of(buf + 8, k - 8), &d), MACULA_BAD_FRAME);
+  assert_int_equal(msg_decode(MSG_REPLY, slice_of(buf + 8, (size_t)n - 8), &d), 0);
+  struct msg_attempt a;
+  assert_true(d.reply.error.may_have_run && msg_attempt_next(&d.reply.error, &a) && slice_is(a.code, "timeout"));
+  assert_true(msg_attempt_next(&d.reply.error, &a) && slice_is(a.message, "gone"));
+  assert_false(msg_attempt_next(&d.reply.error, &a));
+  for (size_t cap = 0; cap < (size_t)n; cap++) assert_int_equal(msg_encode(&m, buf, cap), MACULA_EINVAL);
+}
+
+static void test_patterns(void **state) {
+  (void)state;
+  static const struct {
+    const char *pattern, *topic;
+    bool match;
+  } t[] = {{"a.**", "a", true},
+           {"a.**", "a.b.c", true},
+           {"a.**.b", "a.b", true},
+           {"a.**.b", "a.x.b.y.b", true},
+           {"a.**.b", "a.b.c", false},
+           {"a.*", "a", false},
+           {"a.*", "a.b", true},
+           {"a.*", "a.b.c", false},
+           {"**", "x.y", true},
+           {"**.b.**.d", "a.b.c.d", true},
+           {"**.b.**.d", "d.b", false},
+           {"**.*", "a", true},
+           {"a", "A", false},
+           {"sensor.*.room1", "sensor.humidity.room1", true},
+           {"sensor.*.room1", "sensor.temp.room1.extra", false},
+           {"sensor.**", "sensor.temp.room1.extra", true},
+           {"sensor.**", "other.topic", false}};
+  for (size_t i = 0; i < sizeof t / sizeof t[0]; i++)
+    if (pattern_match(slice_str(t[i].pattern), slice_str(t[i].topic)) != t[i].match)
+      fail_msg("%s against %s", t[i].pattern, t[i].topic);
+}
+
+static void test_names(void **state) {
+  (void)state;
+  char out[NAME_MAX_LEN + 1], longest[NAME_MAX_LEN + 2];
+  size_t n;
+  assert_int_equal(name_topic(S("a/b-c.D_9"), out, &n), 0);
+  assert_string_equal(out, "a.b-c.D_9");
+  assert_int_equal(name_pattern(S("a/#"), out, &n), 0);
+  assert_string_equal(out, "a.**");
+  static const char *const wrong[] = {"", ".", "a.", ".a", "a..b", "te*mp", "a b", "***", "\xc3\xa4"};
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+    assert_int_equal(name_pattern(slice_str(wrong[i]), out, &n), MACULA_INVALID_TOPIC);
+  assert_int_equal(name_topic(S("a.*"), out, &n), MACULA_INVALID_TOPIC);
+  assert_int_equal(name_procedure(S("a.#"), out, &n), MACULA_INVALID_PROCEDURE);
+  assert_int_equal(name_realm(S("a b"), out, &n), MACULA_INVALID_REALM);
+  assert_int_equal(name_topic(S("a\0b"), out, &n), MACULA_INVALID_TOPIC);
+  memset(longest, 'a', sizeof longest);
+  assert_int_equal(name_topic(slice_of(longest, 255), out, &n), 0);
+  assert_int_equal(name_topic(slice_of(longest, 256), out, &n), MACULA_INVALID_TOPIC);
+  for (unsigned i = 0; i < 65; i++) longest[i] = i & 1 ? '.' : 'a';
+  assert_int_equal(name_topic(slice_of(longest, 63), out, &n), 0);
+  assert_int_equal(name_topic(slice_of(longest, 65), out, &n), MACULA_INVALID_TOPIC);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_cut_anywhere), cmocka_unit_test(test_frame_errors), cmocka_unit_test(test_framer_memory_fails),
+      cmocka_unit_test(test_decode_forms), cmocka_unit_test(test_limits),       cmocka_unit_test(test_every_cut_is_refused),
+      cmocka_unit_test(test_patterns),     cmocka_unit_test(test_names)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
