@@ -1,0 +1,33 @@
+/* QoS 1 de-duplication: which (publisher, instance, message_id) came within the last while. Full: the oldest makes room. */
+#ifndef PUBSUB_DEDUP_H
+#define PUBSUB_DEDUP_H
+
+#include "base/slice.h"
+#include "base/time.h"
+#include "bounded/lru.h"
+
+struct dedup_key {
+  struct id publisher;
+  uint8_t instance[INSTANCE_LEN];
+  uint8_t message_id[CALL_ID_LEN];
+};
+
+struct dedup {
+  struct lru lru; /* in order of arrival; seeing an id again does not renew it */
+  struct mem *mem;
+  uint64_t window; /* ns */
+  uint64_t duplicates;
+};
+
+void dedup_init(struct dedup *d, struct mem *mem, struct rng rng, uint32_t max, uint64_t window);
+void dedup_done(struct dedup *d);
+/* Whether it was added within the window; counted as a duplicate if so. */
+bool dedup_seen(struct dedup *d, const struct dedup_key *key, nanotime now);
+/* Remembers an id that dedup_seen does not know, from now on. MACULA_ENOMEM. */
+int dedup_add(struct dedup *d, const struct dedup_key *key, nanotime now);
+nanotime dedup_deadline(const struct dedup *d);
+/* Forgets what is older than the window. */
+void dedup_expire(struct dedup *d, nanotime now);
+static inline uint32_t dedup_count(const struct dedup *d) { return d->lru.tab.count; }
+
+#endif

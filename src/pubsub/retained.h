@@ -1,0 +1,37 @@
+/* Retained messages: the last one of each topic that asked for it. Full: refused; leaves when replaced or cleared. */
+#ifndef PUBSUB_RETAINED_H
+#define PUBSUB_RETAINED_H
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "bounded/htab.h"
+
+struct retained_entry {
+  struct hlink h;
+  struct list all;
+  struct shbuf *payload;
+  uint8_t qos;
+  uint8_t len;
+  char topic[]; /* NUL-terminated */
+};
+
+struct retained {
+  struct htab tab;
+  struct list all; /* retained_entry.all, oldest first */
+  struct mem *mem;
+  size_t bytes, max_bytes; /* topics and payloads */
+  uint64_t refused;
+};
+
+void retained_init(struct retained *r, struct mem *mem, struct rng rng, uint32_t max, size_t max_bytes);
+void retained_done(struct retained *r);
+/* Keeps a reference to payload, replacing what the topic had; an empty or absent payload clears it. topic: stored form.
+ * MACULA_RETAIN_FULL, MACULA_ENOMEM: nothing changed. */
+int retained_set(struct retained *r, struct slice topic, struct shbuf *payload, uint8_t qos);
+const struct retained_entry *retained_find(const struct retained *r, struct slice topic);
+/* Iteration over the entries that match a stored pattern: the first after NULL. Nothing may change meanwhile. */
+const struct retained_entry *retained_next(const struct retained *r, struct slice pattern, const struct retained_entry *prev);
+static inline uint32_t retained_count(const struct retained *r) { return r->tab.count; }
+void retained_set_max(struct retained *r, uint32_t max, size_t max_bytes);
+
+#endif

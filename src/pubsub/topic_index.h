@@ -1,0 +1,59 @@
+/* Who hears a topic: a trie over the segments of patterns. Finding a topic's subscribers takes time that depends on its
+ * segments and on the matches, not on the number of subscriptions. */
+#ifndef PUBSUB_TOPIC_INDEX_H
+#define PUBSUB_TOPIC_INDEX_H
+
+#include "base/list.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "base/slice.h"
+
+struct topic_index;
+struct topic_sub; /* one (subscriber, pattern) */
+
+/* Embedded in the owner's session; must stay until topic_index_drop. */
+struct topic_subscriber {
+  uint64_t session;
+  void *user;
+  struct list subs; /* in order of subscription */
+  uint32_t count;
+  uint32_t flags;                    /* after a match: OR of the flags of its matching patterns */
+  struct topic_subscriber *next_hit; /* after a match: the next of the chain */
+  uint64_t mark;                     /* the match that found it last */
+};
+
+#define TOPIC_OWN 1u  /* hears its own messages too */
+#define TOPIC_QOS1 2u /* wants QoS 1 */
+
+struct topic_index_stats {
+  uint32_t subscriptions, max;
+  uint32_t nodes; /* of the trie, the root not counted */
+  uint64_t refused;
+};
+
+/* MACULA_ENOMEM. max: subscriptions in all; per_subscriber: of one. */
+int topic_index_new(struct mem *mem, struct rng rng, uint32_t max, uint32_t per_subscriber, struct topic_index **ret_index);
+/* Accepts NULL. Subscribers' lists are emptied. */
+void topic_index_free(struct topic_index *ix);
+void topic_subscriber_init(struct topic_subscriber *s, uint64_t session, void *user);
+
+/* pattern: stored form (wire/names.h). Idempotent per (subscriber, pattern): the flags are replaced and *ret_new is false.
+ * MACULA_MAX_SUBSCRIPTIONS_REACHED, MACULA_ENOMEM: nothing changed. */
+int topic_index_subscribe(struct topic_index *ix, struct topic_subscriber *s, struct slice pattern, uint32_t flags,
+                          bool *ret_new);
+/* MACULA_ENOTFOUND */
+int topic_index_unsubscribe(struct topic_index *ix, struct topic_subscriber *s, struct slice pattern);
+/* All of a subscriber's; harmless when repeated. Returns how many. */
+uint32_t topic_index_drop(struct topic_index *ix, struct topic_subscriber *s);
+/* topic: stored form. The subscribers with a matching pattern, each once, chained by next_hit with flags set; NULL if none.
+ * Valid until the next call of topic_index_*: nothing of the index may change while the chain is walked. Allocates nothing. */
+struct topic_subscriber *topic_index_match(struct topic_index *ix, struct slice topic);
+/* Iteration over one subscriber's subscriptions: the first after NULL. */
+const struct topic_sub *topic_sub_next(const struct topic_subscriber *s, const struct topic_sub *prev);
+/* Writes the pattern, NUL-terminated (buffer of NAME_MAX_LEN + 1); returns its length. */
+size_t topic_sub_pattern(const struct topic_sub *sub, char *ret_pattern);
+uint32_t topic_sub_flags(const struct topic_sub *sub);
+void topic_index_stats(const struct topic_index *ix, struct topic_index_stats *ret_stats);
+void topic_index_set_max(struct topic_index *ix, uint32_t max, uint32_t per_subscriber);
+
+#endif

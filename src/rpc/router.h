@@ -1,0 +1,120 @@
+/* Calls within one node: from caller to provider and back, with failover, deadlines and cancellation.
+ *
+ * A pure state machine: commands and time come in, frames go out through a table of functions. These are called synchronously,
+ * only write frames (or refuse), and must not call the router again: no queue, and no re-entry.
+ *
+ *   router_call -> PENDING (sent to a provider) -- reply, handler_error ------> answered
+ *                    ^ | refused, unreachable, ended, silent;                    ^
+ *                    | v timeout of an attempt (idempotent calls only)           |
+ *                  next provider ------- none left, 3 attempts, deadline --------+
+ *   The caller's cancel or end frees the call at once, and its provider gets CANCEL. */
+#ifndef RPC_ROUTER_H
+#define RPC_ROUTER_H
+
+#include "tables/calls.h"
+#include "tables/services.h"
+#include "wire/msg.h"
+
+struct router;
+
+/* A session's part in calls, as caller and as provider: embedded in the owner's session; must stay until
+ * router_session_ended. */
+struct rpc_party {
+  struct service_owner owner; /* .id, .session, .user: the session's */
+  struct call_party calls;
+};
+void rpc_party_init(struct rpc_party *p, uint64_t session, const struct id *id, void *user);
+
+struct router_send { /* CALL for a provider; CAST when call_id is NULL */
+  struct rpc_party *provider;
+  const uint8_t *call_id; /* 16 octets, the provider's own: not the caller's */
+  struct slice procedure;
+  struct shbuf *args;  /* may be NULL; reference it to keep it */
+  uint64_t timeout_ms; /* of this attempt, at least 1; 0 for a CAST */
+};
+struct router_answer { /* REPLY for a caller */
+  struct rpc_party *caller;
+  const uint8_t *call_id; /* 16 octets, the caller's */
+  bool is_error;
+  struct slice result;                 /* without is_error */
+  int err;                             /* the code's number, 0 for a name that this version does not know */
+  struct slice code;                   /* its name */
+  struct slice message;                /* for people */
+  bool may_have_run;                   /* a handler may have run */
+  const struct call_attempt *attempts; /* the failed ones in order; .err is never 0 */
+  uint32_t attempt_count;
+};
+struct router_out {
+  /* 0, or why the provider cannot be reached now (MACULA_NOT_CONNECTED, MACULA_EFULL, ...): another is tried. */
+  int (*send_call)(void *ctx, const struct router_send *s);
+  void (*send_reply)(void *ctx, const struct router_answer *a);
+  /* reason: MACULA_CANCELLED or MACULA_TIMEOUT. */
+  void (*send_cancel)(void *ctx, struct rpc_party *provider, const uint8_t call_id[CALL_ID_LEN], int reason);
+  void *ctx;
+};
+
+struct router_config {
+  struct mem *services_mem, *calls_mem;
+  struct rng rng;
+  uint32_t max_services, party_services; /* 10,000 and 256 */
+  uint32_t max_calls, party_calls;       /* 65,536 and 1,024 */
+  size_t max_args_bytes;                 /* 64 MiB */
+  uint64_t default_timeout;              /* ns, for a call that names none */
+  uint64_t max_timeout;                  /* ns; longer ones are shortened to it */
+  struct router_out out;
+};
+
+struct router_stats {
+  uint64_t calls, casts;   /* accepted */
+  uint64_t replies;        /* results passed on */
+  uint64_t handler_errors; /* errors of providers passed on */
+  uint64_t no_such_procedure, all_providers_failed, max_attempts_exceeded, timeouts, too_many_calls; /* answered by us */
+  uint64_t failovers;       /* attempts after the first */
+  uint64_t cancelled;       /* by the caller's cancel or end */
+  uint64_t late;            /* replies ignored: late, foreign or invented */
+  uint64_t duplicate_calls; /* ignored: that call_id is pending */
+};
+
+/* MACULA_ENOMEM (from calls_mem). */
+int router_new(const struct router_config *cfg, struct router **ret_router);
+/* Accepts NULL. Sends nothing. */
+void router_free(struct router *r);
+
+/* For register, unregister and lists. */
+struct services *router_services(struct router *r);
+const struct calls *router_calls(const struct router *r);
+const struct router_stats *router_stats(const struct router *r);
+
+struct router_call {
+  const uint8_t *call_id; /* 16 octets */
+  struct slice procedure; /* stored form */
+  struct shbuf *args;     /* referenced; may be NULL */
+  uint64_t timeout_ms;    /* 0: the default */
+  enum strategy strategy;
+  bool idempotent;
+};
+/* Answered exactly once through send_reply, perhaps before this returns, unless cancelled, or the caller ends first. The
+ * returned code is only for the curious: 0 pending; what was answered already; or MACULA_EBUSY, not answered: that call_id is
+ * pending. */
+int router_call(struct router *r, struct rpc_party *caller, const struct router_call *c, nanotime now);
+/* One provider gets it, no answer. MACULA_NO_SUCH_PROCEDURE, MACULA_ALL_PROVIDERS_FAILED, MACULA_MAX_ATTEMPTS_EXCEEDED. */
+int router_cast(struct router *r, struct rpc_party *caller, struct slice procedure, struct shbuf *args, enum strategy strategy);
+/* A provider's REPLY. Counts only from the session that the call was sent to: MACULA_ENOTFOUND (ignored, counted as late)
+ * otherwise. Error codes by which a provider refuses (no_handler, no_such_procedure, too_many_calls, not_connected,
+ * rate_limited, shutting_down) fail over; all others are final. */
+int router_reply(struct router *r, struct rpc_party *provider, const struct msg_reply *reply, nanotime now);
+/* The caller's CANCEL: freed without an answer, its provider gets CANCEL. MACULA_ENOTFOUND. */
+int router_cancel(struct router *r, struct rpc_party *caller, struct slice call_id);
+/* The session is gone: its own calls are freed and their providers told; its services leave; calls that it was to answer fail
+ * over or are answered. Harmless when repeated. */
+void router_session_ended(struct router *r, struct rpc_party *p, nanotime now);
+/* The session acknowledges nothing: dead for the calls it was to answer. Its services stay. */
+void router_session_silent(struct router *r, struct rpc_party *p, nanotime now);
+/* When router_tick has work: deadlines of calls and services. TIME_NEVER if never. */
+nanotime router_deadline(const struct router *r);
+void router_tick(struct router *r, nanotime now);
+/* Limits apply from now on and throw nobody out. */
+void router_set_limits(struct router *r, uint32_t max_services, uint32_t party_services, uint32_t max_calls,
+                       uint32_t party_calls);
+
+#endif

@@ -1,0 +1,93 @@
+/* Pending calls: found by (caller, call_id), by the id that the provider was given, by deadline, by caller and by provider, so
+ * that whatever ends (a call, its time, its caller, its provider) takes out exactly its own in time that depends on that
+ * alone. Bounded in number, per caller, and in octets of arguments held. */
+#ifndef TABLES_CALLS_H
+#define TABLES_CALLS_H
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/slice.h"
+#include "bounded/heap.h"
+#include "bounded/htab.h"
+
+#define CALL_MAX_ATTEMPTS 3
+
+/* One end of calls: embedded in the owner's session. */
+struct call_party {
+  uint64_t session;
+  struct list made;  /* call.of_caller */
+  struct list taken; /* call.of_provider: sent to it and not answered */
+  uint32_t made_count;
+};
+
+struct call_attempt { /* one that failed, or the current one with err 0 */
+  struct id provider;
+  uint64_t session;
+  int err;
+};
+
+struct call {
+  struct hlink h;
+  struct heap_link due; /* end of the current attempt; the deadline at the latest */
+  struct list of_caller, of_provider;
+  struct call_party *caller;
+  struct call_party *provider; /* NULL between attempts */
+  struct shbuf *args;          /* NULL when empty */
+  nanotime deadline;
+  uint32_t slot;
+  uint8_t call_id[CALL_ID_LEN]; /* the caller's */
+  uint8_t sent_id[CALL_ID_LEN]; /* the provider's, new for each attempt */
+  /* Of rpc/router: */
+  struct call_attempt attempts[CALL_MAX_ATTEMPTS];
+  uint8_t attempt_count;
+  uint8_t strategy;
+  bool idempotent;
+  bool may_have_run;
+  uint8_t len; /* of procedure */
+  char procedure[];
+};
+
+struct calls_slot {
+  struct call *call;
+  uint32_t generation;
+  uint32_t next_free;
+};
+
+struct calls {
+  struct htab tab;
+  struct heap due;
+  struct calls_slot *slots;
+  uint32_t slot_cap, slot_used, free_slot;
+  struct mem *mem;
+  struct rng rng;
+  uint32_t max, per_caller;
+  size_t args_bytes, max_args_bytes; /* held, most */
+  uint64_t refused;
+};
+
+/* max_args_bytes: octets of arguments over all calls. */
+void calls_init(struct calls *c, struct mem *mem, struct rng rng, uint32_t max, uint32_t per_caller, size_t max_args_bytes);
+void calls_done(struct calls *c); /* frees all calls */
+void call_party_init(struct call_party *p, uint64_t session);
+
+/* procedure: 1 to 255 octets, copied. args: referenced till the end, may be NULL. The call has no provider yet and is due at
+ * its deadline. MACULA_TOO_MANY_CALLS (one of the bounds), MACULA_EBUSY (that call_id is pending), MACULA_EINVAL,
+ * MACULA_ENOMEM. */
+int calls_add(struct calls *c, struct call_party *caller, const uint8_t call_id[CALL_ID_LEN], struct slice procedure,
+              struct shbuf *args, nanotime deadline, struct call **ret_call);
+/* Unlinks it everywhere and frees it. */
+void calls_remove(struct calls *c, struct call *call);
+struct call *calls_find(const struct calls *c, const struct call_party *caller, const uint8_t call_id[CALL_ID_LEN]);
+/* Gives the call to a provider under a new sent_id until due. Allocates nothing and cannot fail. */
+void calls_assign(struct calls *c, struct call *call, struct call_party *provider, nanotime due);
+/* Takes it back: its sent_id is void from now on. */
+void calls_unassign(struct calls *c, struct call *call);
+/* The call that this very provider was given under this id; NULL for late, foreign and invented ones. O(1). */
+struct call *calls_find_sent(const struct calls *c, const struct call_party *provider, const uint8_t *sent_id, size_t len);
+nanotime calls_deadline(const struct calls *c);
+/* One call whose time is over, still in the table but no longer due: remove or assign it. NULL if none is. */
+struct call *calls_pop_due(struct calls *c, nanotime now);
+static inline uint32_t calls_count(const struct calls *c) { return c->tab.count; }
+void calls_set_max(struct calls *c, uint32_t max, uint32_t per_caller);
+
+#endif

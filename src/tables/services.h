@@ -1,0 +1,69 @@
+/* Local services: procedure -> providers, each with its age. Bounded in total and per owner; a registration leaves at its
+ * deadline (age >= TTL without renewal), by unregister, or with its owner in time that depends on what it owns. */
+#ifndef TABLES_SERVICES_H
+#define TABLES_SERVICES_H
+
+#include "base/list.h"
+#include "base/slice.h"
+#include "bounded/heap.h"
+#include "bounded/htab.h"
+
+/* Who registers: embedded in the owner's session; must stay until services_drop. */
+struct service_owner {
+  uint64_t session;
+  void *user;
+  struct id id;
+  struct list own; /* provider.of_owner */
+  uint32_t count;
+  uint32_t inflight; /* calls that it has not answered yet; kept by whoever sends them */
+};
+
+struct provider {
+  struct list of_owner;
+  struct heap_link due;
+  struct service *service;
+  struct service_owner *owner;
+  uint64_t seq;           /* order of registration */
+  nanotime registered_at; /* first registration; renewals leave it */
+  uint64_t ttl;           /* ns */
+};
+
+struct service {
+  struct hlink h;
+  struct list all;      /* in order of first registration */
+  struct provider **v;  /* in order of registration */
+  uint32_t count, cap;  /* of v; count > 0 */
+  uint64_t round_robin; /* counter of that strategy */
+  uint8_t len;
+  char name[]; /* NUL-terminated */
+};
+
+struct services {
+  struct htab tab; /* service.h */
+  struct heap due; /* provider.due */
+  struct list all; /* service.all */
+  struct mem *mem;
+  uint32_t count, max; /* registrations */
+  uint32_t per_owner;
+  uint64_t next_seq;
+  uint64_t refused, expired;
+};
+
+void services_init(struct services *s, struct mem *mem, struct rng rng, uint32_t max, uint32_t per_owner);
+void services_done(struct services *s); /* owners' lists are emptied */
+void service_owner_init(struct service_owner *o, uint64_t session, const struct id *id, void *user);
+
+/* name: stored form (wire/names.h), 1 to 255 octets. ttl: ns. A registration that is there already is renewed.
+ * MACULA_MAX_SERVICES_REACHED, MACULA_ENOMEM: nothing changed. MACULA_EINVAL: length. */
+int services_register(struct services *s, struct service_owner *o, struct slice name, uint64_t ttl, nanotime now);
+/* MACULA_ENOTFOUND */
+int services_unregister(struct services *s, struct service_owner *o, struct slice name);
+/* All of an owner's; harmless when repeated. Returns how many. */
+uint32_t services_drop(struct services *s, struct service_owner *o);
+struct service *services_find(const struct services *s, struct slice name);
+nanotime services_deadline(const struct services *s);
+/* Removes what is due. Returns how many. */
+uint32_t services_expire(struct services *s, nanotime now);
+void services_set_max(struct services *s, uint32_t max, uint32_t per_owner);
+
+#endif
