@@ -1,0 +1,363 @@
+/* A client's life:
+ *
+ *   CONNECTING --dial, handshake, CONNECT, PONG--> CONNECTED --loss--> DISCONNECTED --back-off--> CONNECTING ...
+ *        \--failure--> DISCONNECTED                     any --refusal for good, no_reconnect, client_close--> CLOSED
+ *
+ * One timer a client: the back-off's end, the answer to CONNECT, or a close that was asked for. */
+#include "client/internal.h"
+
+#include <stdio.h>
+
+static char *dup_text(struct mem *m, const char *s) { return s ? mem_dup(m, s, strlen(s)) : NULL; }
+
+static uint64_t or_default(uint64_t v, uint64_t d) { return v ? v : d; }
+
+int client_new(struct hub *h, const struct client_options *o, macula_client **ret_client) {
+  macula_client *c = mem_calloc(h->mem, 1, sizeof *c);
+  if (!c) return MACULA_ENOMEM;
+  c->hub = h;
+  c->stream = -1;
+  list_init(&c->in);
+  for (int i = 0; i < ENTRY_KINDS; i++) list_init(&c->entries[i]);
+  framer_init(&c->framer, h->mem, FRAME_MAX_PAYLOAD);
+  c->realm = dup_text(h->mem, o->realm);
+  c->name = dup_text(h->mem, o->name);
+  c->token = dup_text(h->mem, o->token);
+  if (o->identity) c->identity = quic_identity_ref(o->identity);
+  c->no_reconnect = o->no_reconnect;
+  c->op = o->op;
+  c->base_only = o->base_only;
+  c->max_queue = or_default(o->max_queue, 4u << 20);
+  c->max_calls = (uint32_t)or_default(o->max_calls, 1024);
+  c->backoff_min = or_default(o->backoff_min, 100 * NS_MS);
+  c->backoff_max = or_default(o->backoff_max, 30 * NS_SEC);
+  c->on_state = o->on_state;
+  c->ctx = o->ctx;
+  c->state = MACULA_CONNECTING;
+  rng_fill(h->cfg.rng, c->instance, sizeof c->instance);
+  rng_fill(h->cfg.rng, c->prefix, sizeof c->prefix);
+  bool whole = c->realm && (!o->name || c->name) && (!o->token || c->token);
+  if (!whole || heap_set(&h->client_due, &c->due, h->now)) {
+    client_free(c);
+    return MACULA_ENOMEM;
+  }
+  c->owner = o->owner;
+  list_append(&h->clients, &c->in);
+  *ret_client = c;
+  return 0;
+}
+
+void client_free(macula_client *c) {
+  struct hub *h = c->hub;
+  if (c->conn) {
+    quic_conn_set_user(c->conn, NULL);
+    quic_conn_close(c->conn, 0, "");
+  }
+  for (int i = 0; i < ENTRY_KINDS; i++) list_for_safe(it, &c->entries[i]) entry_free(container_of(it, struct entry, in));
+  heap_remove(&h->client_due, &c->due);
+  list_remove(&c->in);
+  framer_done(&c->framer);
+  quic_identity_unref(c->identity);
+  if (c->token) explicit_bzero(c->token, strlen(c->token));
+  mem_free(h->mem, c->realm);
+  mem_free(h->mem, c->name);
+  mem_free(h->mem, c->token);
+  mem_free(h->mem, c->mismatch);
+  mem_free(h->mem, c->error_text);
+  void *owner = c->owner;
+  mem_free(h->mem, c);
+  if (owner && h->cfg.freed) h->cfg.freed(h->cfg.ctx, owner);
+}
+
+void client_release(macula_client *c) {
+  if (--c->busy || !c->sweep) return;
+  c->sweep = false;
+  for (int i = 0; i < ENTRY_KINDS; i++) list_for_safe(it, &c->entries[i]) {
+      struct entry *e = container_of(it, struct entry, in);
+      if (e->dead) entry_free(e);
+    }
+}
+
+/* The client is in the heap all its life, so that moving its timer cannot fail. */
+void client_due(macula_client *c, nanotime at) { heap_set(&c->hub->client_due, &c->due, c->closing ? c->hub->now : at); }
+
+static void set_state(macula_client *c, macula_state state, int err, const char *text) {
+  struct hub *h = c->hub;
+  c->state = state;
+  if (h->cfg.changed) h->cfg.changed(h->cfg.ctx, c);
+  if (!c->on_state) return;
+  char copy[512];
+  snprintf(copy, sizeof copy, "%s", text);
+  hub_leave(h);
+  c->on_state(c->ctx, c, state, err, copy);
+  hub_enter(h);
+}
+
+/* What was on its way ends; subscriptions, services and QoS 1 publishes stay for the next connection. */
+static void drop_pending(macula_client *c, int err, bool all) {
+  client_hold(c);
+  for (int kind = 0; kind < ENTRY_KINDS; kind++) {
+    list_for(it, &c->entries[kind]) {
+      struct entry *e = container_of(it, struct entry, in);
+      if (e->dead) continue;
+      switch (e->kind) {
+      case ENTRY_SUB:
+      case ENTRY_SERVICE:
+        if (!all) break;
+        entry_done(e, err, macula_err_text(err));
+        entry_end(e);
+        break;
+      case ENTRY_CONFIRM:
+        if (!all && e->confirm.resend) break;
+        entry_done(e, err, macula_err_text(err));
+        entry_end(e);
+        break;
+      case ENTRY_CALL:
+        call_fail(e, e->scheduled ? e->result : err, true);
+        break;
+      case ENTRY_SERVED: {
+        macula_cancel_fn fn = e->served.cast ? NULL : e->served.cancel;
+        void *ctx = e->ctx;
+        uint64_t id = e->id;
+        entry_end(e);
+        if (!fn) break;
+        hub_leave(c->hub);
+        fn(ctx, c, id);
+        hub_enter(c->hub);
+        break;
+      }
+      }
+    }
+  }
+  client_release(c);
+}
+
+static void detach(macula_client *c) {
+  if (c->conn) quic_conn_set_user(c->conn, NULL);
+  c->conn = NULL;
+  c->stream = -1;
+  c->opened = c->has_node = false;
+  framer_done(&c->framer);
+  framer_init(&c->framer, c->hub->mem, FRAME_MAX_PAYLOAD);
+}
+
+static bool is_final(int err) {
+  return err == MACULA_REALM_MISMATCH || err == MACULA_IDENTITY_MISMATCH || err == MACULA_NOT_AUTHORIZED ||
+         err == MACULA_UNSUPPORTED_VERSION || err == MACULA_CERTIFICATE_INVALID || err == MACULA_CERTIFICATE_EXPIRED;
+}
+
+static void dial_next(macula_client *c);
+
+static void keep_error(macula_client *c, int err, struct slice text) {
+  char *copy = err == MACULA_IDENTITY_MISMATCH && c->mismatch ? dup_text(c->hub->mem, c->mismatch)
+               : text.n                                       ? mem_dup(c->hub->mem, text.p, text.n < 400 ? text.n : 400)
+                                                              : dup_text(c->hub->mem, macula_err_text(err));
+  mem_free(c->hub->mem, c->error_text);
+  c->error_text = copy;
+  c->error = err;
+}
+
+void client_lost(macula_client *c, int err, struct slice text) {
+  if (c->state == MACULA_CLOSED || c->closing) {
+    detach(c);
+    return;
+  }
+  client_hold(c);
+  keep_error(c, err, text);
+  bool was_in = c->state == MACULA_CONNECTED, opened = c->opened;
+  if (c->conn) quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, GOODBYE_TIMEOUT));
+  detach(c);
+  c->dialing = false;
+  if (!was_in && !opened && err == MACULA_NOT_CONNECTED && c->addr_at + 1u < c->target.count) {
+    c->addr_at++;
+    dial_next(c);
+    client_release(c);
+    return;
+  }
+  c->failures++;
+  bool final = c->no_reconnect || is_final(err);
+  uint64_t wait = c->backoff_min;
+  for (uint32_t i = was_in ? 0 : 1; i < c->failures && wait < c->backoff_max; i++) wait *= 2;
+  if (wait > c->backoff_max) wait = c->backoff_max;
+  wait = wait / 2 + rng_below(c->hub->cfg.rng, wait / 2 + 1);
+  client_due(c, final ? TIME_NEVER : time_add(c->hub->now, wait));
+  c->state = final ? MACULA_CLOSED : MACULA_DISCONNECTED;
+  drop_pending(c, final ? MACULA_ECLOSED : MACULA_NOT_CONNECTED, final);
+  set_state(c, c->state, c->error, c->error_text ? c->error_text : macula_err_text(c->error));
+  client_release(c);
+}
+
+static void dial_next(macula_client *c) {
+  struct hub *h = c->hub;
+  struct quic_connect o = {.remote = c->target.addrs[c->addr_at],
+                           .expect = c->target.expect,
+                           .insecure = c->target.insecure,
+                           .no_cert = c->base_only,
+                           .identity = c->identity,
+                           .user = c};
+  int err = h->cfg.local(h->cfg.ctx, o.remote.sa.sa_family, &o.local);
+  const char *ca = c->target.ca_pem;
+  if (!err && (ca && h->ca_pem ? strcmp(ca, h->ca_pem) != 0 : ca != h->ca_pem)) {
+    err = quic_set_identity(h->quic, NULL, ca);
+    if (!err) h->ca_pem = ca;
+  }
+  if (!err) err = quic_connect(h->quic, &o, h->now, &c->conn);
+  if (err) client_lost(c, err, SLICE_NONE);
+}
+
+void client_dial(macula_client *c, const struct client_target *t) {
+  if (!c->dialing || c->closing) return;
+  c->dialing = false;
+  c->target = *t;
+  if (t->expect) {
+    c->expect = *t->expect;
+    c->target.expect = &c->expect;
+  }
+  mem_free(c->hub->mem, c->mismatch);
+  c->mismatch = dup_text(c->hub->mem, t->mismatch);
+  c->target.mismatch = c->mismatch;
+  c->addr_at = 0;
+  dial_next(c);
+}
+
+void client_dial_failed(macula_client *c, int err, const char *text) {
+  if (!c->dialing || c->closing) return;
+  client_lost(c, err, slice_str(text));
+}
+
+void client_opened(macula_client *c) {
+  const struct id *peer = quic_conn_peer_id(c->conn);
+  c->opened = true;
+  c->has_node = peer != NULL;
+  if (peer) c->node = *peer;
+  int err = quic_stream_open(c->conn, &c->stream);
+  uint8_t own[ID_LEN];
+  rng_fill(c->hub->cfg.rng, own, sizeof own);
+  struct msg m = {
+      .type = MSG_CONNECT,
+      .connect = {.version = slice_str("1.0"),
+                  .node_id = c->identity ? slice_of(quic_identity_id(c->identity)->b, ID_LEN) : slice_of(own, ID_LEN),
+                  .realm_id = slice_str(c->realm),
+                  .caps = CAP_PUBSUB | CAP_RPC}};
+  if (!c->base_only) {
+    m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | (c->op ? CAP_OPERATOR : 0);
+    m.connect.instance = slice_of(c->instance, sizeof c->instance);
+    if (c->token) m.connect.token = slice_str(c->token);
+    if (c->name) m.connect.name = slice_str(c->name);
+  }
+  if (!err) err = client_send(c, &m);
+  if (err)
+    client_lost(c, err, SLICE_NONE);
+  else
+    client_due(c, time_add(c->hub->now, c->hub->cfg.handshake_timeout));
+}
+
+void client_let_in(macula_client *c, const struct msg_pong *p) {
+  struct hub *h = c->hub;
+  c->caps = p->has_caps && !c->base_only ? p->caps : CAP_PUBSUB | CAP_RPC;
+  client_due(c, TIME_NEVER);
+  if (h->cfg.connected && c->has_node && (c->error = h->cfg.connected(h->cfg.ctx, c, &c->node))) {
+    client_lost(c, c->error, SLICE_NONE);
+    return;
+  }
+  c->failures = 0;
+  c->state = MACULA_CONNECTED;
+  client_hold(c);
+  for (int kind = ENTRY_SUB; kind <= ENTRY_CONFIRM; kind++) list_for(it, &c->entries[kind]) {
+      struct entry *e = container_of(it, struct entry, in);
+      if (e->dead || e->scheduled) continue;
+      int err = e->kind == ENTRY_CONFIRM ? client_send_raw(c, slice_of(e->data, e->len)) : entry_announce(e);
+      if (err) { /* a queue that the replay alone overfills cannot be mended by another connection */
+        log_warn(h->cfg.log, "replay_failed", "code=%s", macula_err_name(err));
+        break;
+      }
+    }
+  set_state(c, MACULA_CONNECTED, 0, "");
+  client_release(c);
+}
+
+static void say_goodbye(macula_client *c) {
+  if (!c->conn) return;
+  struct msg m = {.type = MSG_DISCONNECT, .disconnect = {.reason = slice_str("normal"), .message = slice_str("")}};
+  if (c->opened && !c->abrupt) client_send(c, &m);
+  if (c->abrupt || !c->opened)
+    quic_conn_close(c->conn, 0, "");
+  else
+    quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, GOODBYE_TIMEOUT));
+}
+
+void client_timer(macula_client *c) {
+  struct hub *h = c->hub;
+  heap_set(&h->client_due, &c->due, TIME_NEVER);
+  if (c->closing) {
+    bool told = c->state == MACULA_CLOSED;
+    say_goodbye(c);
+    detach(c);
+    c->state = MACULA_CLOSED;
+    drop_pending(c, MACULA_ECLOSED, true);
+    if (!told) set_state(c, MACULA_CLOSED, 0, "");
+    heap_remove(&h->client_due, &c->due);
+    list_remove(&c->in);
+    list_append(&h->grave, &c->in);
+    return;
+  }
+  if (c->conn) {
+    client_lost(c, MACULA_TIMEOUT, slice_str("the node did not answer CONNECT"));
+    return;
+  }
+  if (c->dialing || c->state == MACULA_CLOSED) return;
+  client_hold(c);
+  set_state(c, MACULA_CONNECTING, 0, "");
+  client_release(c);
+  if (c->closing) return;
+  c->dialing = true;
+  h->cfg.dial(h->cfg.ctx, c);
+}
+
+void client_close(macula_client *c, bool abrupt) {
+  if (c->closing) return;
+  c->closing = true;
+  c->abrupt = abrupt;
+  client_due(c, c->hub->now);
+}
+
+struct hub *client_hub(const macula_client *c) {
+  return c->hub;
+}
+void *client_owner(const macula_client *c) { return c->owner; }
+macula_state client_state(const macula_client *c) { return c->state; }
+
+int client_error(const macula_client *c, const char **ret_text, uint32_t *ret_failures) {
+  *ret_text = c->error_text ? c->error_text : c->error ? macula_err_text(c->error) : "";
+  *ret_failures = c->failures;
+  return c->error;
+}
+
+void client_node_id(const macula_client *c, char ret_hex[ID_HEX_LEN + 1]) {
+  ret_hex[0] = 0;
+  if (c->has_node && c->state == MACULA_CONNECTED) id_hex(&c->node, ret_hex);
+}
+
+int client_send_raw(macula_client *c, struct slice frame) {
+  if (!c->conn || c->stream < 0) return MACULA_NOT_CONNECTED;
+  if (quic_queued(c->conn) + frame.n > c->max_queue && quic_queued(c->conn)) return MACULA_EFULL;
+  int err = quic_stream_write(c->conn, c->stream, frame);
+  return err == MACULA_ENOMEM ? MACULA_EFULL : err == MACULA_ENOTFOUND || err == MACULA_ECLOSED ? MACULA_NOT_CONNECTED : err;
+}
+
+int client_send(macula_client *c, const struct msg *m) {
+  uint8_t small[2048];
+  if (!c->conn) return MACULA_NOT_CONNECTED;
+  ptrdiff_t n = msg_encode(m, small, sizeof small);
+  if (n > 0) return client_send_raw(c, slice_of(small, (size_t)n));
+  if (n == MACULA_FRAME_TOO_LARGE) return MACULA_PAYLOAD_TOO_LARGE;
+  size_t size = msg_size(m);
+  uint8_t *large = mem_alloc(c->hub->mem, size);
+  if (!large) return MACULA_ENOMEM;
+  n = msg_encode(m, large, size);
+  int err = n > 0                         ? client_send_raw(c, slice_of(large, (size_t)n))
+            : n == MACULA_FRAME_TOO_LARGE ? MACULA_PAYLOAD_TOO_LARGE
+                                          : (int)n;
+  mem_free(c->hub->mem, large);
+  return err;
+}

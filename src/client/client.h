@@ -1,0 +1,102 @@
+/* The client's core without I/O: a hub is one QUIC client endpoint and the many clients that share it. A driver (src/lib, or a
+ * simulator) gives it datagrams and time; nothing here blocks, reads a clock or opens a socket.
+ *
+ * Everything of a hub happens under one lock that the driver holds around each call. User callbacks run with the lock released
+ * (hub_config.leave, .enter), so that a callback may take locks of its own; what other threads do meanwhile is no different
+ * from what the callback itself may do, and every path that calls back is written to bear that. Callbacks run in hub_recv and
+ * hub_tick only, thus on the driver's thread; other functions schedule what they have to tell. */
+#ifndef CLIENT_CLIENT_H
+#define CLIENT_CLIENT_H
+
+#include "macula/macula.h"
+#include "quic/quic.h"
+
+struct hub;
+
+#define CLIENT_MAX_ADDRS 4
+struct client_target {
+  struct addr addrs[CLIENT_MAX_ADDRS]; /* tried in this order */
+  size_t count;
+  const struct id *expect; /* NULL: any identity */
+  bool insecure;
+  const char *ca_pem;   /* NULL: none; must stay valid until the dial is over */
+  const char *mismatch; /* text for people when the identity is another, copied; NULL: the code's own */
+};
+struct hub_config {
+  struct mem *mem;
+  struct rng rng;
+  const struct log *log;
+  uint64_t handshake_timeout, idle_timeout, keep_alive; /* ns; 0: 10 s, 30 s, 10 s */
+  uint64_t unix_base_s;
+  void *ctx;                /* for the functions below */
+  void (*leave)(void *ctx); /* around a user's callback: release and take the lock; both NULL: there is none */
+  void (*enter)(void *ctx);
+  void (*dial)(void *ctx, macula_client *c);                   /* wants client_dial or client_dial_failed, now or later */
+  int (*local)(void *ctx, int family, struct addr *ret_local); /* where datagrams of this family leave from */
+  void (*changed)(void *ctx, macula_client *c);                /* state changed, or room in the queue; may be NULL */
+  int (*connected)(void *ctx, macula_client *c, const struct id *node); /* before CONNECTED is told; may be NULL */
+  void (*freed)(void *ctx, void *owner);                                /* the client of this owner is gone; may be NULL */
+};
+int hub_new(const struct hub_config *cfg, nanotime now, struct hub **ret_hub);
+/* Frees all clients without a word and without callbacks. */
+void hub_free(struct hub *h);
+struct quic *hub_quic(struct hub *h);
+void *hub_ctx(struct hub *h);
+/* Moves the hub's clock for what follows; earlier times are ignored. */
+void hub_set_now(struct hub *h, nanotime now);
+/* Ends every client with a goodbye, in the next hub_tick. */
+void hub_close(struct hub *h);
+/* Neither clients nor their connections are left. */
+bool hub_idle(const struct hub *h);
+
+void hub_recv(struct hub *h, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
+              nanotime now);
+void hub_icmp(struct hub *h, const struct addr *remote, struct slice quoted, nanotime now);
+nanotime hub_deadline(const struct hub *h);
+void hub_tick(struct hub *h, nanotime now);
+size_t hub_send(struct hub *h, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now);
+
+/* ---- clients ---------------------------------------------------------------------------------------------------------------
+ */
+struct client_options {
+  const char *realm, *name, *token; /* copied; name and token may be NULL */
+  struct quic_identity *identity;   /* referenced; NULL with base_only */
+  bool no_reconnect, op, base_only;
+  size_t max_queue;                  /* 0: 4 MiB */
+  uint32_t max_calls;                /* 0: 1,024 */
+  uint64_t backoff_min, backoff_max; /* ns; 0: 100 ms, 30 s */
+  void (*on_state)(void *ctx, macula_client *client, macula_state state, int err, const char *text);
+  void *ctx;
+  void *owner; /* the driver's */
+};
+/* Dials in the next hub_tick. */
+int client_new(struct hub *h, const struct client_options *o, macula_client **ret_client);
+void client_dial(macula_client *c, const struct client_target *t);
+void client_dial_failed(macula_client *c, int err, const char *text);
+/* In the next hub_tick: all that is pending ends with MACULA_ECLOSED, on_state, and the client is freed. abrupt: without a
+ * goodbye and without waiting for what is queued. */
+void client_close(macula_client *c, bool abrupt);
+struct hub *client_hub(const macula_client *c);
+void *client_owner(const macula_client *c);
+macula_state client_state(const macula_client *c);
+/* What ended the last attempt or connection; failed attempts since the last success. */
+int client_error(const macula_client *c, const char **ret_text, uint32_t *ret_failures);
+void client_node_id(const macula_client *c, char ret_hex[ID_HEX_LEN + 1]);
+
+/* Requests: the functions of macula.h without their threads. */
+int client_publish(macula_client *c, const char *topic, struct slice payload, const macula_publish_options *opt,
+                   macula_done_fn done, void *ctx);
+int client_subscribe(macula_client *c, const char *pattern, bool own, macula_message_fn fn, macula_done_fn done, void *done_ctx,
+                     void *ctx, macula_sub *ret_sub);
+int client_unsubscribe(macula_client *c, macula_sub sub);
+int client_call(macula_client *c, const char *procedure, struct slice args, const macula_call_options *opt, macula_result_fn fn,
+                void *ctx, macula_call_id *ret_call);
+int client_cancel(macula_client *c, macula_call_id call);
+int client_cast(macula_client *c, const char *procedure, struct slice args, macula_done_fn done, void *ctx);
+int client_advertise(macula_client *c, const char *procedure, uint64_t ttl_ms, macula_request_fn fn, macula_cancel_fn cancel,
+                     macula_done_fn done, void *done_ctx, void *ctx, macula_service *ret_service);
+int client_unadvertise(macula_client *c, macula_service service);
+int client_reply(macula_client *c, uint64_t request, struct slice result);
+int client_reply_error(macula_client *c, uint64_t request, const char *code, const char *message);
+
+#endif

@@ -1,0 +1,207 @@
+/* What the node sends: frames become callbacks, from views and without allocation but for requests served. */
+#include <stdio.h>
+
+#include "client/internal.h"
+
+#define TEXT_MAX 1024 /* of a message for people that is handed on */
+
+static const char *copy_text(char ret_text[TEXT_MAX], struct slice s) {
+  size_t n = s.n < TEXT_MAX - 1 ? s.n : TEXT_MAX - 1;
+  if (n) memcpy(ret_text, s.p, n);
+  ret_text[n] = 0;
+  return ret_text;
+}
+
+static int code_of(struct slice code) {
+  int err = err_from_name((const char *)code.p, code.n);
+  return err ? err : MACULA_EINTERNAL;
+}
+
+static void deliver(macula_client *c, const struct msg_publish *p) {
+  char topic[NAME_MAX_LEN + 1];
+  static const uint8_t no_id[CALL_ID_LEN];
+  if (p->topic.n > NAME_MAX_LEN) return;
+  memcpy(topic, p->topic.p, p->topic.n);
+  topic[p->topic.n] = 0;
+  bool has_id = p->message_id.n == CALL_ID_LEN;
+  bool mine = has_id && memcmp(p->message_id.p, c->prefix, sizeof c->prefix) == 0;
+  macula_message m = {topic, p->payload.p, p->payload.n, (int)p->qos, p->retain, has_id ? p->message_id.p : no_id};
+  uint64_t last = c->hub->last_id; /* what a callback subscribes to does not get this message */
+  struct list *subs = &c->entries[ENTRY_SUB];
+  list_for(it, subs) {
+    struct entry *e = container_of(it, struct entry, in);
+    if (e->dead || e->id > last || (mine && !e->sub.own)) continue;
+    if (!pattern_match(slice_of(e->data, e->len), p->topic)) continue;
+    macula_message_fn fn = e->sub.fn;
+    void *ctx = e->ctx;
+    hub_leave(c->hub);
+    fn(ctx, &m);
+    hub_enter(c->hub);
+    if (c->closing) return;
+  }
+}
+
+static void refuse(macula_client *c, struct slice call_id, int err) {
+  struct msg m = {.type = MSG_REPLY,
+                  .reply = {.call_id = call_id,
+                            .is_error = true,
+                            .error = {.code = slice_str(macula_err_name(err)), .message = slice_str(macula_err_text(err))}}};
+  client_send(c, &m);
+}
+
+static void serve(macula_client *c, const struct msg_call *call, bool cast) {
+  char procedure[NAME_MAX_LEN + 1];
+  struct entry *service = NULL, *e;
+  if (!cast && call->call_id.n != CALL_ID_LEN) return;
+  list_for(it, &c->entries[ENTRY_SERVICE]) {
+    struct entry *s = container_of(it, struct entry, in);
+    if (s->dead || !slice_eq(slice_of(s->data, s->len), call->procedure)) continue;
+    service = s;
+    break;
+  }
+  uint64_t timeout = call->timeout && call->timeout <= UINT32_MAX ? call->timeout : 5000;
+  int err = !service                    ? MACULA_NO_HANDLER
+            : c->served >= c->max_calls ? MACULA_TOO_MANY_CALLS
+                                        : entry_new(c, ENTRY_SERVED, SLICE_NONE, time_add(c->hub->now, timeout * NS_MS), &e);
+  if (err) {
+    if (!cast) refuse(c, call->call_id, err);
+    return;
+  }
+  c->served++;
+  e->served.cast = cast;
+  e->served.cancel = service->service.cancel;
+  e->ctx = service->ctx;
+  if (!cast) memcpy(e->served.call_id, call->call_id.p, CALL_ID_LEN);
+  memcpy(procedure, service->data, service->len + 1);
+  macula_request r = {e->id, procedure, call->args.p, call->args.n, timeout, cast};
+  macula_request_fn fn = service->service.fn;
+  void *ctx = service->ctx;
+  hub_leave(c->hub);
+  fn(ctx, c, &r);
+  hub_enter(c->hub);
+}
+
+static void cancelled(macula_client *c, const struct msg_cancel *m) {
+  if (m->call_id.n != CALL_ID_LEN) return;
+  list_for(it, &c->entries[ENTRY_SERVED]) {
+    struct entry *e = container_of(it, struct entry, in);
+    if (e->dead || e->served.cast || memcmp(e->served.call_id, m->call_id.p, CALL_ID_LEN) != 0) continue;
+    macula_cancel_fn fn = e->served.cancel;
+    void *ctx = e->ctx;
+    uint64_t id = e->id;
+    entry_end(e);
+    if (!fn) return;
+    hub_leave(c->hub);
+    fn(ctx, c, id);
+    hub_enter(c->hub);
+    return;
+  }
+}
+
+/* "PROVIDER CODE TEXT\n" for each; what does not fit is left out whole. */
+static void list_attempts(struct msg_error error, char *ret_text, size_t cap) {
+  struct msg_attempt a;
+  size_t at = 0;
+  ret_text[0] = 0;
+  while (msg_attempt_next(&error, &a)) {
+    char who[ID_HEX_LEN + 1] = "-";
+    if (a.provider.n == ID_LEN) hex_encode(a.provider.p, ID_LEN, who);
+    int n = snprintf(ret_text + at, cap - at, "%s %.*s %.*s\n", who, (int)(a.code.n < 64 ? a.code.n : 64),
+                     (const char *)a.code.p, (int)(a.message.n < 512 ? a.message.n : 512), (const char *)a.message.p);
+    if (n < 0 || (size_t)n >= cap - at) {
+      ret_text[at] = 0;
+      return;
+    }
+    at += (size_t)n;
+  }
+}
+
+static void replied(macula_client *c, const struct msg_reply *m) {
+  uint64_t id;
+  if (m->call_id.n != CALL_ID_LEN || memcmp(m->call_id.p, c->prefix, sizeof c->prefix) != 0) return;
+  memcpy(&id, m->call_id.p + 8, 8);
+  struct entry *e = entry_find(c->hub, id);
+  if (!e || e->c != c || e->kind != ENTRY_CALL || e->scheduled) return;
+  if (!m->is_error) {
+    macula_result r = {
+        .code = "ok", .text = "", .data = m->result.p ? (const void *)m->result.p : "", .len = m->result.n, .attempts = ""};
+    call_finish(e, &r);
+    return;
+  }
+  char code[65], text[TEXT_MAX], attempts[4096];
+  size_t n = m->error.code.n < sizeof code - 1 ? m->error.code.n : sizeof code - 1;
+  if (n) memcpy(code, m->error.code.p, n);
+  code[n] = 0;
+  list_attempts(m->error, attempts, sizeof attempts);
+  int err = code_of(m->error.code);
+  copy_text(text, m->error.message);
+  macula_result r = {.err = err,
+                     .code = code,
+                     .text = text[0] ? text : macula_err_text(err),
+                     .data = "",
+                     .may_have_run = m->error.has_extra ? m->error.may_have_run : err == MACULA_TIMEOUT,
+                     .attempts = attempts};
+  call_finish(e, &r);
+}
+
+static void acknowledged(macula_client *c, const struct msg_ack *a) {
+  char text[TEXT_MAX];
+  struct entry *e = entry_find(c->hub, a->ref);
+  if (!e || e->c != c || e->kind == ENTRY_CALL || e->kind == ENTRY_SERVED || e->scheduled) return;
+  int err = a->code.n ? code_of(a->code) : 0;
+  copy_text(text, a->message);
+  entry_done(e, err, err && !text[0] ? macula_err_text(err) : text);
+  if ((err || e->kind == ENTRY_CONFIRM) && !e->dead) entry_end(e);
+}
+
+/* False when the connection is over. */
+static bool handle(macula_client *c, const struct frame *f) {
+  struct msg m;
+  int err = msg_decode(f->type, f->payload, &m);
+  if (err == MACULA_UNKNOWN_TYPE) return true;
+  if (err) {
+    client_lost(c, err, slice_str("the node sent a malformed frame"));
+    return false;
+  }
+  if (m.type == MSG_DISCONNECT) {
+    int code = m.disconnect.code.n ? err_from_name((const char *)m.disconnect.code.p, m.disconnect.code.n) : 0;
+    client_lost(c, code ? code : MACULA_NOT_CONNECTED, m.disconnect.message);
+    return false;
+  }
+  if (m.type == MSG_PONG) {
+    if (c->state == MACULA_CONNECTING) client_let_in(c, &m.pong);
+    return true;
+  }
+  if (c->state != MACULA_CONNECTED) return true;
+  if (m.type == MSG_PUBLISH) {
+    deliver(c, &m.publish);
+  } else if (m.type == MSG_CALL || m.type == MSG_CAST) {
+    serve(c, &m.call, m.type == MSG_CAST);
+  } else if (m.type == MSG_REPLY) {
+    replied(c, &m.reply);
+  } else if (m.type == MSG_ACK) {
+    acknowledged(c, &m.ack);
+  } else if (m.type == MSG_CANCEL) {
+    cancelled(c, &m.cancel);
+  } else if (m.type == MSG_PING) {
+    struct msg pong = {.type = MSG_PONG, .pong = {.timestamp = m.ping.timestamp, .server_time = m.ping.timestamp}};
+    client_send(c, &pong);
+  }
+  return true;
+}
+
+void client_data(macula_client *c, struct slice data, bool fin) {
+  struct quic_conn *conn = c->conn;
+  struct frame f;
+  int r = 0;
+  client_hold(c);
+  while (!c->closing && c->conn == conn && (r = framer_next(&c->framer, &data, &f)) > 0)
+    if (!handle(c, &f)) break;
+  if (c->conn == conn && !c->closing) {
+    if (r < 0)
+      client_lost(c, r, slice_str("the node's stream cannot be read"));
+    else if (fin)
+      client_lost(c, MACULA_NOT_CONNECTED, slice_str("the node ended the stream"));
+  }
+  client_release(c);
+}

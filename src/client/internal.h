@@ -1,0 +1,139 @@
+/* What the files of src/client share. */
+#ifndef CLIENT_INTERNAL_H
+#define CLIENT_INTERNAL_H
+
+#include "base/err.h"
+#include "base/list.h"
+#include "bounded/heap.h"
+#include "bounded/htab.h"
+#include "client/client.h"
+#include "wire/frame.h"
+#include "wire/msg.h"
+#include "wire/names.h"
+
+#define CONFIRM_TIMEOUT (5 * NS_SEC) /* of a publish or cast that asked for confirmation */
+#define GOODBYE_TIMEOUT (1 * NS_SEC)
+#define DEFAULT_TTL_S 300
+#define MAX_ENTRIES 4000000u /* of a hub; memory is the tighter bound */
+
+/* A subscription, service, pending publish or cast, call, or request served. Its id is never given twice in a hub: so it serves
+ * as handle, as `ref` on the wire and within call ids, and a stale one finds nothing. */
+enum entry_kind { ENTRY_SUB, ENTRY_SERVICE, ENTRY_CONFIRM, ENTRY_CALL, ENTRY_SERVED };
+struct entry {
+  struct hlink h;
+  struct list in; /* the client's list of this kind */
+  struct heap_link due;
+  macula_client *c;
+  uint64_t id;
+  enum entry_kind kind;
+  bool dead;      /* ended, to be freed when nobody walks the client's lists */
+  bool scheduled; /* `result` is to be told at `due` */
+  int result;
+  macula_done_fn done; /* NULL once told */
+  void *done_ctx, *ctx;
+  union {
+    struct {
+      macula_message_fn fn;
+      bool own;
+    } sub;
+    struct {
+      macula_request_fn fn;
+      macula_cancel_fn cancel;
+      uint64_t ttl_s;
+    } service;
+    struct {
+      bool resend; /* data is the frame, sent again after a reconnect */
+    } confirm;
+    struct {
+      macula_result_fn fn;
+    } call;
+    struct {
+      macula_cancel_fn cancel;
+      bool cast;
+      uint8_t call_id[CALL_ID_LEN];
+    } served;
+  };
+  uint32_t len;
+  char data[]; /* name, or frame; NUL-terminated */
+};
+#define ENTRY_KINDS 5
+
+struct hub {
+  struct hub_config cfg;
+  struct quic *quic;
+  struct mem *mem;
+  nanotime now;
+  uint64_t last_id;
+  struct htab entries;
+  struct heap entry_due, client_due;
+  struct list clients, grave;
+  const char *ca_pem; /* of the connections made at present */
+};
+
+struct macula_client {
+  struct hub *hub;
+  struct list in; /* hub->clients or hub->grave */
+  struct heap_link due;
+  macula_state state;
+  struct quic_conn *conn; /* NULL: none */
+  int64_t stream;
+  struct framer framer;
+  uint32_t caps;
+  uint32_t failures, busy;
+  bool sweep, dialing, opened, closing, abrupt, no_reconnect, op, base_only;
+  uint8_t addr_at;
+  struct client_target target; /* mismatch and expect point into this struct */
+  struct id expect, node;
+  bool has_node;
+  char *mismatch, *error_text;
+  int error;
+  char *realm, *name, *token;
+  struct quic_identity *identity;
+  size_t max_queue, held; /* held: octets of frames kept for sending again */
+  uint32_t max_calls, calls, served;
+  uint64_t backoff_min, backoff_max;
+  uint8_t instance[INSTANCE_LEN];
+  uint8_t prefix[8]; /* of call and message ids */
+  uint64_t messages;
+  struct list entries[ENTRY_KINDS];
+  void (*on_state)(void *ctx, macula_client *client, macula_state state, int err, const char *text);
+  void *ctx, *owner;
+};
+
+/* client.c */
+static inline void hub_leave(struct hub *h) {
+  if (h->cfg.leave) h->cfg.leave(h->cfg.ctx);
+}
+static inline void hub_enter(struct hub *h) {
+  if (h->cfg.enter) h->cfg.enter(h->cfg.ctx);
+}
+/* Between these two no entry of the client is freed, nor the client. */
+static inline void client_hold(macula_client *c) { c->busy++; }
+void client_release(macula_client *c);
+void client_due(macula_client *c, nanotime at);
+void client_timer(macula_client *c);
+void client_opened(macula_client *c);
+void client_lost(macula_client *c, int err, struct slice text);
+void client_let_in(macula_client *c, const struct msg_pong *p);
+void client_free(macula_client *c);
+/* Encodes into the stream. MACULA_NOT_CONNECTED, MACULA_EFULL (more than the queue's bound waits), MACULA_PAYLOAD_TOO_LARGE. */
+int client_send(macula_client *c, const struct msg *m);
+int client_send_raw(macula_client *c, struct slice frame);
+
+/* request.c */
+int entry_new(macula_client *c, enum entry_kind kind, struct slice data, nanotime due, struct entry **ret_entry);
+void entry_end(struct entry *e); /* frees it, or marks it when the client is held */
+void entry_free(struct entry *e);
+struct entry *entry_find(const struct hub *h, uint64_t id);
+void entry_done(struct entry *e, int err, const char *text); /* tells `done`, once */
+void entry_timer(struct entry *e);
+int entry_announce(struct entry *e); /* sends SUBSCRIBE or REGISTER */
+/* Tells a call's end and ends the entry. */
+void call_finish(struct entry *e, const macula_result *r);
+void call_fail(struct entry *e, int err, bool may_have_run);
+
+/* dispatch.c */
+/* Octets from the node. */
+void client_data(macula_client *c, struct slice data, bool fin);
+
+#endif

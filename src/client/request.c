@@ -1,0 +1,400 @@
+/* What a program asks for: each becomes an entry (client/internal.h) and a frame. */
+#include <stdio.h>
+
+#include "client/internal.h"
+
+int entry_new(macula_client *c, enum entry_kind kind, struct slice data, nanotime due, struct entry **ret_entry) {
+  struct hub *h = c->hub;
+  struct entry *e = mem_alloc(h->mem, sizeof *e + data.n + 1);
+  if (!e) return MACULA_ENOMEM;
+  memset(e, 0, sizeof *e);
+  e->c = c;
+  e->kind = kind;
+  e->id = ++h->last_id;
+  e->len = (uint32_t)data.n;
+  if (data.n) memcpy(e->data, data.p, data.n);
+  e->data[data.n] = 0;
+  if (htab_insert(&h->entries, &e->h, &e->id, sizeof e->id)) goto fail_insert;
+  if (heap_set(&h->entry_due, &e->due, due)) goto fail_heap;
+  list_append(&c->entries[kind], &e->in);
+  *ret_entry = e;
+  return 0;
+fail_heap:
+  htab_remove(&h->entries, &e->h);
+fail_insert:
+  mem_free(h->mem, e);
+  return MACULA_ENOMEM;
+}
+
+static void unlink_entry(struct entry *e) {
+  macula_client *c = e->c;
+  if (e->dead) return;
+  e->dead = true;
+  htab_remove(&c->hub->entries, &e->h);
+  heap_remove(&c->hub->entry_due, &e->due);
+  if (e->kind == ENTRY_CALL) c->calls--;
+  if (e->kind == ENTRY_SERVED) c->served--;
+  if (e->kind == ENTRY_CONFIRM) c->held -= e->len;
+}
+
+void entry_free(struct entry *e) {
+  unlink_entry(e);
+  list_remove(&e->in);
+  mem_free(e->c->hub->mem, e);
+}
+
+void entry_end(struct entry *e) {
+  unlink_entry(e);
+  if (e->c->busy)
+    e->c->sweep = true;
+  else
+    entry_free(e);
+}
+
+struct entry *entry_find(const struct hub *h, uint64_t id) {
+  struct hlink *l = htab_find(&h->entries, &id, sizeof id);
+  return l ? container_of(l, struct entry, h) : NULL;
+}
+
+static struct entry *find_own(macula_client *c, uint64_t id, enum entry_kind kind) {
+  struct entry *e = entry_find(c->hub, id);
+  return e && e->c == c && e->kind == kind ? e : NULL;
+}
+
+void entry_done(struct entry *e, int err, const char *text) {
+  macula_done_fn done = e->done;
+  struct hub *h = e->c->hub;
+  void *ctx = e->done_ctx;
+  e->done = NULL;
+  if (!done) return;
+  hub_leave(h);
+  done(ctx, err, text);
+  hub_enter(h);
+}
+
+/* Has the driver's thread tell the end, since the caller may be on another, or inside its own callback. */
+static void finish_later(struct entry *e, int result) {
+  e->scheduled = true;
+  e->result = result;
+  heap_set(&e->c->hub->entry_due, &e->due, e->c->hub->now);
+}
+
+static uint64_t renewal(const struct entry *e) {
+  uint64_t ttl = e->service.ttl_s ? e->service.ttl_s : DEFAULT_TTL_S;
+  return time_add(e->c->hub->now, ttl > TIME_NEVER / NS_SEC ? TIME_NEVER : ttl * NS_SEC / 3 * 2);
+}
+
+void entry_timer(struct entry *e) {
+  macula_client *c = e->c;
+  client_hold(c);
+  switch (e->kind) {
+  case ENTRY_SUB: /* base-only: nobody will confirm */
+  case ENTRY_CONFIRM: {
+    int err = e->scheduled ? e->result : MACULA_TIMEOUT;
+    entry_done(e, err, macula_err_text(err));
+    if ((e->kind == ENTRY_CONFIRM || err) && !e->dead) entry_end(e);
+    break;
+  }
+  case ENTRY_SERVICE:
+    if (e->scheduled) {
+      e->scheduled = false;
+      entry_done(e, e->result, macula_err_text(e->result));
+      if (e->result && !e->dead) entry_end(e);
+    } else if (c->state == MACULA_CONNECTED) {
+      entry_announce(e);
+    }
+    if (!e->dead) heap_set(&c->hub->entry_due, &e->due, renewal(e));
+    break;
+  case ENTRY_CALL:
+    call_fail(e, e->scheduled ? e->result : MACULA_TIMEOUT, true);
+    break;
+  case ENTRY_SERVED:
+    entry_end(e);
+    break;
+  }
+  client_release(c);
+}
+
+int entry_announce(struct entry *e) {
+  macula_client *c = e->c;
+  bool ack = c->caps & CAP_ACK;
+  struct slice name = slice_of(e->data, e->len);
+  struct msg m = {.type = MSG_SUBSCRIBE};
+  if (e->kind == ENTRY_SUB)
+    m.subscribe = (struct msg_subscribe){
+        .topics = {.count = 1, .items = &name}, .qos = 1, .own = e->sub.own && ack, .ref = e->id, .has_ref = ack};
+  else {
+    m.type = MSG_REGISTER;
+    m.reg = (struct msg_register){.procedure = name, .ttl = ack ? e->service.ttl_s : 0, .ref = e->id, .has_ref = ack};
+    heap_set(&c->hub->entry_due, &e->due, renewal(e));
+  }
+  int err = client_send(c, &m);
+  if (!err && !ack && e->done) finish_later(e, 0);
+  return err;
+}
+
+static struct slice next_message_id(macula_client *c, uint8_t buf[CALL_ID_LEN]) {
+  c->messages++;
+  memcpy(buf, c->prefix, 8);
+  memcpy(buf + 8, &c->messages, 8);
+  return slice_of(buf, CALL_ID_LEN);
+}
+
+/* Publishes and casts that want an answer: the frame is made once, kept when it may have to go out again. */
+static int send_confirmed(macula_client *c, struct msg *m, uint64_t *ref, bool *has_ref, bool resend, macula_done_fn done,
+                          void *ctx) {
+  struct hub *h = c->hub;
+  struct entry *e;
+  *has_ref = c->caps & CAP_ACK;
+  *ref = h->last_id + 1;
+  struct slice kept = SLICE_NONE;
+  uint8_t *frame = NULL;
+  if (resend) {
+    size_t size = msg_size(m);
+    if (c->held && c->held + size > c->max_queue) return MACULA_EFULL;
+    if (size > FRAME_MAX_PAYLOAD + FRAME_HEADER_LEN) return MACULA_PAYLOAD_TOO_LARGE;
+    if (!(frame = mem_alloc(h->mem, size))) return MACULA_ENOMEM;
+    ptrdiff_t n = msg_encode(m, frame, size);
+    if (n < 0) {
+      mem_free(h->mem, frame);
+      return (int)n;
+    }
+    kept = slice_of(frame, (size_t)n);
+  }
+  int err = entry_new(c, ENTRY_CONFIRM, kept, time_add(h->now, CONFIRM_TIMEOUT), &e);
+  mem_free(h->mem, frame);
+  if (err) return err;
+  c->held += e->len;
+  err = resend ? client_send_raw(c, slice_of(e->data, e->len)) : client_send(c, m);
+  if (err) {
+    entry_end(e);
+    return err;
+  }
+  e->confirm.resend = resend;
+  e->done = done;
+  e->done_ctx = ctx;
+  if (!*has_ref) finish_later(e, 0);
+  return 0;
+}
+
+int client_publish(macula_client *c, const char *topic, struct slice payload, const macula_publish_options *opt,
+                   macula_done_fn done, void *ctx) {
+  static const macula_publish_options plain = {0};
+  char name[NAME_MAX_LEN + 1];
+  size_t len;
+  uint8_t id[CALL_ID_LEN];
+  if (!opt) opt = &plain;
+  if (opt->qos == 2) return MACULA_UNSUPPORTED_QOS;
+  if (opt->qos < 0 || opt->qos > 2) return MACULA_EINVAL;
+  int err = name_topic(slice_str(topic), name, &len);
+  if (err) return err;
+  if (c->state != MACULA_CONNECTED || c->closing) return MACULA_NOT_CONNECTED;
+  struct msg m = {.type = MSG_PUBLISH,
+                  .publish = {.topic = slice_of(name, len),
+                              .payload = payload,
+                              .qos = (uint64_t)opt->qos,
+                              .retain = opt->retain,
+                              .message_id = next_message_id(c, id)}};
+  if (!opt->qos && !opt->confirm) return client_send(c, &m);
+  return send_confirmed(c, &m, &m.publish.ref, &m.publish.has_ref, opt->qos > 0, done, ctx);
+}
+
+int client_cast(macula_client *c, const char *procedure, struct slice args, macula_done_fn done, void *ctx) {
+  char name[NAME_MAX_LEN + 1];
+  size_t len;
+  int err = name_procedure(slice_str(procedure), name, &len);
+  if (err) return err;
+  if (c->state != MACULA_CONNECTED || c->closing) return MACULA_NOT_CONNECTED;
+  struct msg m = {.type = MSG_CAST, .call = {.procedure = slice_of(name, len), .args = args}};
+  if (!done) return client_send(c, &m);
+  return send_confirmed(c, &m, &m.call.ref, &m.call.has_ref, false, done, ctx);
+}
+
+static struct entry *same_name(macula_client *c, enum entry_kind kind, struct slice name) {
+  list_for(it, &c->entries[kind]) {
+    struct entry *e = container_of(it, struct entry, in);
+    if (!e->dead && slice_eq(slice_of(e->data, e->len), name)) return e;
+  }
+  return NULL;
+}
+
+/* A subscription or service is in place once asked for; without a connection it goes out with the next. */
+static int announce_first(struct entry *e) {
+  macula_client *c = e->c;
+  int err = c->state == MACULA_CONNECTED ? entry_announce(e) : 0;
+  if (err && err != MACULA_NOT_CONNECTED) {
+    e->done = NULL;
+    entry_end(e);
+    return err;
+  }
+  return 0;
+}
+
+int client_subscribe(macula_client *c, const char *pattern, bool own, macula_message_fn fn, macula_done_fn done, void *done_ctx,
+                     void *ctx, macula_sub *ret_sub) {
+  char name[NAME_MAX_LEN + 1];
+  size_t len;
+  struct entry *e;
+  int err = name_pattern(slice_str(pattern), name, &len);
+  if (err) return err;
+  if (!fn) return MACULA_EINVAL;
+  if (c->state == MACULA_CLOSED || c->closing) return MACULA_ECLOSED;
+  if ((err = entry_new(c, ENTRY_SUB, slice_of(name, len), TIME_NEVER, &e))) return err;
+  e->sub.fn = fn;
+  e->sub.own = own;
+  e->done = done;
+  e->done_ctx = done_ctx;
+  e->ctx = ctx;
+  uint64_t id = e->id;
+  if ((err = announce_first(e))) return err;
+  if (ret_sub) *ret_sub = id;
+  return 0;
+}
+
+/* An unconfirmed request that is taken back still owes its `done`: a pending entry of its own tells it. */
+static void take_back(struct entry *e) {
+  struct entry *told;
+  if (e->done && !entry_new(e->c, ENTRY_CONFIRM, SLICE_NONE, TIME_NEVER, &told)) {
+    told->done = e->done;
+    told->done_ctx = e->done_ctx;
+    finish_later(told, MACULA_CANCELLED);
+  }
+  entry_end(e);
+}
+
+int client_unsubscribe(macula_client *c, macula_sub sub) {
+  struct entry *e = find_own(c, sub, ENTRY_SUB);
+  if (!e) return MACULA_ENOTFOUND;
+  char name[NAME_MAX_LEN + 1];
+  struct slice pattern = slice_of(name, e->len);
+  memcpy(name, e->data, e->len);
+  take_back(e);
+  struct entry *other = same_name(c, ENTRY_SUB, pattern);
+  struct msg m = {.type = MSG_UNSUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &pattern}}};
+  if (c->state == MACULA_CONNECTED && !other) client_send(c, &m);
+  return 0;
+}
+
+int client_call(macula_client *c, const char *procedure, struct slice args, const macula_call_options *opt, macula_result_fn fn,
+                void *ctx, macula_call_id *ret_call) {
+  static const macula_call_options plain = {0};
+  char name[NAME_MAX_LEN + 1];
+  uint8_t id[CALL_ID_LEN];
+  size_t len;
+  struct entry *e;
+  if (!opt) opt = &plain;
+  enum strategy strategy = opt->strategy ? strategy_from_name(slice_str(opt->strategy)) : STRATEGY_DEFAULT;
+  uint64_t timeout = opt->timeout_ms ? opt->timeout_ms : 5000;
+  int err = name_procedure(slice_str(procedure), name, &len);
+  if (err) return err;
+  if (!fn || strategy == STRATEGY_UNKNOWN || timeout > UINT32_MAX) return MACULA_EINVAL;
+  if (c->state != MACULA_CONNECTED || c->closing) return MACULA_NOT_CONNECTED;
+  if (c->calls >= c->max_calls) return MACULA_TOO_MANY_CALLS;
+  /* The node answers at the deadline with what it knows about the attempts: it is given a moment to do so. */
+  if ((err = entry_new(c, ENTRY_CALL, SLICE_NONE, time_add(c->hub->now, timeout * NS_MS + 100 * NS_MS), &e))) return err;
+  c->calls++;
+  memcpy(id, c->prefix, 8);
+  memcpy(id + 8, &e->id, 8);
+  bool ext = c->caps & CAP_ACK;
+  struct msg m = {.type = MSG_CALL,
+                  .call = {.procedure = slice_of(name, len),
+                           .args = args,
+                           .call_id = slice_of(id, sizeof id),
+                           .timeout = timeout,
+                           .strategy = ext ? strategy : STRATEGY_DEFAULT,
+                           .idempotent = ext && opt->idempotent}};
+  if ((err = client_send(c, &m))) {
+    entry_end(e);
+    return err;
+  }
+  e->call.fn = fn;
+  e->ctx = ctx;
+  if (ret_call) *ret_call = e->id;
+  return 0;
+}
+
+void call_finish(struct entry *e, const macula_result *r) {
+  struct hub *h = e->c->hub;
+  macula_result_fn fn = e->call.fn;
+  void *ctx = e->ctx;
+  if (e->dead) return;
+  entry_end(e);
+  hub_leave(h);
+  fn(ctx, r);
+  hub_enter(h);
+}
+
+void call_fail(struct entry *e, int err, bool may_have_run) {
+  macula_result r = {.err = err,
+                     .code = macula_err_name(err),
+                     .text = macula_err_text(err),
+                     .data = "",
+                     .may_have_run = may_have_run,
+                     .attempts = ""};
+  call_finish(e, &r);
+}
+
+int client_cancel(macula_client *c, macula_call_id call) {
+  struct entry *e = find_own(c, call, ENTRY_CALL);
+  if (!e || e->scheduled) return MACULA_ENOTFOUND;
+  uint8_t id[CALL_ID_LEN];
+  memcpy(id, c->prefix, 8);
+  memcpy(id + 8, &e->id, 8);
+  struct msg m = {.type = MSG_CANCEL, .cancel = {.call_id = slice_of(id, sizeof id), .reason = slice_str("cancelled")}};
+  if (c->caps & CAP_CANCEL) client_send(c, &m);
+  finish_later(e, MACULA_CANCELLED);
+  return 0;
+}
+
+int client_advertise(macula_client *c, const char *procedure, uint64_t ttl_ms, macula_request_fn fn, macula_cancel_fn cancel,
+                     macula_done_fn done, void *done_ctx, void *ctx, macula_service *ret_service) {
+  char name[NAME_MAX_LEN + 1];
+  size_t len;
+  struct entry *e;
+  int err = name_procedure(slice_str(procedure), name, &len);
+  if (err) return err;
+  if (!fn) return MACULA_EINVAL;
+  if (c->state == MACULA_CLOSED || c->closing) return MACULA_ECLOSED;
+  if (same_name(c, ENTRY_SERVICE, slice_of(name, len))) return MACULA_EBUSY;
+  if ((err = entry_new(c, ENTRY_SERVICE, slice_of(name, len), TIME_NEVER, &e))) return err;
+  e->service.fn = fn;
+  e->service.cancel = cancel;
+  e->service.ttl_s = ttl_ms / 1000 + (ttl_ms % 1000 != 0);
+  e->done = done;
+  e->done_ctx = done_ctx;
+  e->ctx = ctx;
+  uint64_t id = e->id;
+  if ((err = announce_first(e))) return err;
+  if (ret_service) *ret_service = id;
+  return 0;
+}
+
+int client_unadvertise(macula_client *c, macula_service service) {
+  struct entry *e = find_own(c, service, ENTRY_SERVICE);
+  if (!e) return MACULA_ENOTFOUND;
+  struct msg m = {.type = MSG_UNREGISTER, .unreg = {.procedure = slice_of(e->data, e->len)}};
+  if (c->state == MACULA_CONNECTED && (c->caps & CAP_REGISTER)) client_send(c, &m);
+  take_back(e);
+  return 0;
+}
+
+/* An answer that the queue has no room for leaves the request open, so that it can be tried again. */
+static int answer(macula_client *c, struct entry *e, struct msg_reply r) {
+  struct msg m = {.type = MSG_REPLY, .reply = r};
+  m.reply.call_id = slice_of(e->served.call_id, CALL_ID_LEN);
+  int err = e->served.cast ? 0 : client_send(c, &m);
+  if (err != MACULA_EFULL && err != MACULA_ENOMEM && err != MACULA_PAYLOAD_TOO_LARGE) entry_end(e);
+  return err;
+}
+
+int client_reply(macula_client *c, uint64_t request, struct slice result) {
+  struct entry *e = find_own(c, request, ENTRY_SERVED);
+  return e ? answer(c, e, (struct msg_reply){.result = result}) : MACULA_ENOTFOUND;
+}
+
+int client_reply_error(macula_client *c, uint64_t request, const char *code, const char *message) {
+  struct entry *e = find_own(c, request, ENTRY_SERVED);
+  if (!e) return MACULA_ENOTFOUND;
+  struct msg_error error = {.code = slice_str(code ? code : "handler_error"), .message = slice_str(message ? message : "")};
+  return answer(c, e, (struct msg_reply){.is_error = true, .error = error});
+}
