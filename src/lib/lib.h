@@ -1,0 +1,61 @@
+/* What the files of src/lib share: the loop, and where a client connects to. */
+#ifndef LIB_LIB_H
+#define LIB_LIB_H
+
+#include <pthread.h>
+
+#include "base/list.h"
+#include "client/client.h"
+#include "io/io.h"
+#include "lib/server.h"
+
+struct macula_identity {
+  struct quic_identity *quic;
+  char id[ID_HEX_LEN + 1];
+};
+
+struct macula_loop {
+  pthread_mutex_t lock; /* of everything below and of the hub; not taken by embedded loops, which have one thread */
+  pthread_cond_t changed;
+  pthread_t thread;
+  bool embedded, turning, woken, started;
+  unsigned waiters; /* threads in a blocking function */
+  struct io_loop *io;
+  struct io_udp *udp4, *udp6; /* opened with the first connection of their family */
+  struct hub *hub;
+  struct mem mem;
+  struct log log;
+  void (*sink)(void *ctx, int level, const char *line);
+  void *sink_ctx;
+};
+
+/* A client's owner: its server, and how that is found and trusted. */
+struct remote {
+  macula_loop *loop;
+  macula_client *client;
+  struct server server;
+  bool insecure;
+  char *known_path; /* NULL: none is kept */
+  char *ca_pem;
+  struct io_resolve *resolving;
+};
+void remote_free(struct remote *r);
+void remote_dial(void *ctx, macula_client *c);
+int remote_connected(void *ctx, macula_client *c, const struct id *node);
+
+void loop_lock(macula_loop *l);
+void loop_unlock(macula_loop *l); /* and wakes the loop's thread if it has to send */
+void loop_unlock_quietly(macula_loop *l);
+bool loop_in_callback(const macula_loop *l);
+/* Lets the loop go on until something changed or the deadline; the lock is held before and after. False at the deadline. */
+bool loop_wait(macula_loop *l, nanotime deadline);
+static inline macula_loop *loop_of(const macula_client *c) { return hub_ctx(client_hub(c)); }
+
+/* Keeps the text for macula_last_error; returns err. */
+int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int fail_plain(int err); /* clears the text when err is not 0 */
+
+/* identity.c: the user's own file `name` below $XDG_CONFIG_HOME/macula, malloc'ed; makes the folder. */
+int user_path(const char *name, char **ret_path);
+
+#endif

@@ -1,0 +1,236 @@
+/* One lock a loop. Its thread holds it while it works and gives it up while it polls and while a user's callback runs, so any
+ * thread may do its work directly in the hub: errors and handles are exact, frames are encoded once, straight into the stream.
+ * The thread is woken only by the first of several who leave it something to send. */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "lib/lib.h"
+
+#define WAIT_SLICE (10 * NS_MS) /* for what tells no one when it changes */
+
+bool loop_in_callback(const macula_loop *l) {
+  return l->embedded ? l->turning : l->started && pthread_equal(pthread_self(), l->thread);
+}
+
+void loop_lock(macula_loop *l) {
+  if (!l->embedded) pthread_mutex_lock(&l->lock);
+}
+
+void loop_unlock_quietly(macula_loop *l) {
+  if (!l->embedded) pthread_mutex_unlock(&l->lock);
+}
+
+void loop_unlock(macula_loop *l) {
+  bool wake = !l->woken && !loop_in_callback(l);
+  if (wake) l->woken = true;
+  loop_unlock_quietly(l);
+  if (wake) io_loop_wake(l->io);
+}
+
+static void leave(void *ctx) { loop_unlock_quietly(ctx); }
+static void enter(void *ctx) { loop_lock(ctx); }
+
+static void woken(void *ctx, nanotime now) {
+  macula_loop *l = ctx;
+  (void)now;
+  loop_lock(l);
+  l->woken = false;
+  loop_unlock_quietly(l);
+}
+
+static void changed(void *ctx, macula_client *c) {
+  macula_loop *l = ctx;
+  (void)c;
+  if (l->waiters) pthread_cond_broadcast(&l->changed);
+}
+
+static void freed(void *ctx, void *owner) {
+  (void)ctx;
+  remote_free(owner);
+}
+
+static int open_socket(macula_loop *l, int family, struct io_udp **ret_udp) {
+  struct io_udp_options o = {.icmp_errors = true};
+  char why[256];
+  o.bind.sa.sa_family = (sa_family_t)family;
+  int err = io_udp_open(l->io, &o, ret_udp, why);
+  if (err) {
+    log_error(&l->log, "socket_failed", "error=\"%s\"", why);
+    return err;
+  }
+  quic_set_max_segments(hub_quic(l->hub), io_udp_gso(l->io) ? 64 : 1);
+  return 0;
+}
+
+static int local(void *ctx, int family, struct addr *ret_local) {
+  macula_loop *l = ctx;
+  struct io_udp **u = family == AF_INET6 ? &l->udp6 : &l->udp4;
+  int err = *u ? 0 : open_socket(l, family, u);
+  if (!err) *ret_local = *io_udp_local(*u);
+  return err;
+}
+
+static void ep_recv(void *ctx, const struct addr *to, const struct addr *from, struct slice datagram, uint8_t ecn,
+                    nanotime now) {
+  macula_loop *l = ctx;
+  loop_lock(l);
+  hub_recv(l->hub, to, from, datagram, ecn, now);
+  loop_unlock_quietly(l);
+}
+
+static void ep_icmp(void *ctx, const struct addr *remote, struct slice quoted, nanotime now) {
+  macula_loop *l = ctx;
+  loop_lock(l);
+  hub_icmp(l->hub, remote, quoted, now);
+  loop_unlock_quietly(l);
+}
+
+static nanotime ep_deadline(void *ctx) {
+  macula_loop *l = ctx;
+  loop_lock(l);
+  nanotime at = hub_deadline(l->hub);
+  loop_unlock_quietly(l);
+  return at;
+}
+
+static void ep_tick(void *ctx, nanotime now) {
+  macula_loop *l = ctx;
+  loop_lock(l);
+  hub_tick(l->hub, now);
+  loop_unlock_quietly(l);
+}
+
+static size_t ep_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
+  macula_loop *l = ctx;
+  struct quic_out out;
+  loop_lock(l);
+  size_t n = hub_send(l->hub, buf, cap, &out, now);
+  loop_unlock_quietly(l);
+  if (n) *ret_out = (struct io_out){out.local, out.remote, out.ecn, out.len, out.segment};
+  return n;
+}
+
+static void log_sink(void *ctx, enum log_level level, const char *event, const char *fields) {
+  macula_loop *l = ctx;
+  char line[1024];
+  snprintf(line, sizeof line, "%s%s%s", event, fields[0] ? " " : "", fields);
+  l->sink(l->sink_ctx, (int)level, line);
+}
+
+static void *run(void *ctx) {
+  macula_loop *l = ctx;
+  io_loop_run(l->io);
+  return NULL;
+}
+
+int macula_loop_new(const macula_loop_options *opt, macula_loop **ret_loop) {
+  static const macula_loop_options plain = {0};
+  if (!opt) opt = &plain;
+  if (!ret_loop || opt->handshake_timeout_ms > UINT32_MAX || opt->idle_timeout_ms > UINT32_MAX ||
+      opt->keep_alive_ms > UINT32_MAX)
+    return fail_plain(MACULA_EINVAL);
+  macula_loop *l = calloc(1, sizeof *l);
+  if (!l) return fail_plain(MACULA_ENOMEM);
+  l->embedded = opt->embedded;
+  l->sink = opt->log;
+  l->sink_ctx = opt->log_ctx;
+  l->log = (struct log){(enum log_level)opt->log_level, opt->log ? log_sink : NULL, l};
+  l->mem = MEM_INIT("client", opt->max_memory ? opt->max_memory : (size_t)256 << 20);
+  pthread_mutex_init(&l->lock, NULL);
+  pthread_cond_init(&l->changed, NULL);
+  int err = io_loop_new(&l->log, &l->io);
+  if (err) goto fail_io;
+  nanotime now = io_now();
+  struct hub_config cfg = {.mem = &l->mem,
+                           .rng = io_rng(),
+                           .log = &l->log,
+                           .handshake_timeout = opt->handshake_timeout_ms * NS_MS,
+                           .idle_timeout = opt->idle_timeout_ms * NS_MS,
+                           .keep_alive = opt->keep_alive_ms * NS_MS,
+                           .unix_base_s = io_unix_ms() / 1000 - now / NS_SEC,
+                           .ctx = l,
+                           .leave = leave,
+                           .enter = enter,
+                           .dial = remote_dial,
+                           .local = local,
+                           .changed = changed,
+                           .connected = remote_connected,
+                           .freed = freed};
+  if ((err = hub_new(&cfg, now, &l->hub))) goto fail_hub;
+  struct io_endpoint ep = {ep_recv, ep_icmp, ep_deadline, ep_tick, ep_send, l};
+  io_loop_set_endpoint(l->io, &ep);
+  io_loop_on_wake(l->io, woken, l);
+  if (!l->embedded) {
+    pthread_mutex_lock(&l->lock); /* the thread's id is written before its first callback reads it */
+    l->started = pthread_create(&l->thread, NULL, run, l) == 0;
+    pthread_mutex_unlock(&l->lock);
+    if (!l->started) {
+      err = MACULA_ENOMEM;
+      goto fail_thread;
+    }
+  }
+  *ret_loop = l;
+  return 0;
+fail_thread:
+  hub_free(l->hub);
+fail_hub:
+  io_loop_free(l->io);
+fail_io:
+  pthread_cond_destroy(&l->changed);
+  pthread_mutex_destroy(&l->lock);
+  free(l);
+  return fail_plain(err);
+}
+
+static int step(macula_loop *l) {
+  l->turning = true;
+  int err = io_loop_step(l->io);
+  l->turning = false;
+  return err;
+}
+
+bool loop_wait(macula_loop *l, nanotime deadline) {
+  nanotime now = io_now();
+  if (now >= deadline) return false;
+  nanotime until = time_min(deadline, now + WAIT_SLICE);
+  if (l->embedded) {
+    struct pollfd p = {.fd = io_loop_fd(l->io), .events = POLLIN};
+    step(l);
+    poll(&p, 1, (int)((until - now) / NS_MS));
+    step(l);
+  } else {
+    struct timespec ts = {(time_t)(until / NS_SEC), (long)(until % NS_SEC)};
+    l->waiters++;
+    pthread_cond_clockwait(&l->changed, &l->lock, CLOCK_MONOTONIC, &ts);
+    l->waiters--;
+  }
+  return true;
+}
+
+void macula_loop_free(macula_loop *l) {
+  if (!l || loop_in_callback(l)) return;
+  nanotime deadline = io_now() + NS_SEC;
+  loop_lock(l);
+  hub_set_now(l->hub, io_now());
+  hub_close(l->hub);
+  loop_unlock(l);
+  loop_lock(l);
+  while (!hub_idle(l->hub) && loop_wait(l, deadline)) {
+  }
+  loop_unlock_quietly(l);
+  io_loop_stop(l->io);
+  if (l->started) pthread_join(l->thread, NULL);
+  hub_free(l->hub);
+  io_loop_free(l->io);
+  pthread_cond_destroy(&l->changed);
+  pthread_mutex_destroy(&l->lock);
+  free(l);
+}
+
+int macula_loop_fd(macula_loop *loop) { return loop && loop->embedded ? io_loop_fd(loop->io) : fail_plain(MACULA_EINVAL); }
+
+int macula_loop_step(macula_loop *loop) {
+  return fail_plain(loop && loop->embedded && !loop->turning ? step(loop) : MACULA_EINVAL);
+}

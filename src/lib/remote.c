@@ -1,0 +1,73 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "lib/lib.h"
+
+void remote_free(struct remote *r) {
+  if (!r) return;
+  if (r->resolving) io_resolve_cancel(r->resolving);
+  free(r->known_path);
+  free(r->ca_pem);
+  free(r);
+}
+
+static void dial(struct remote *r, const struct addr *addrs, size_t count) {
+  struct client_target t = {.count = count, .insecure = r->insecure, .ca_pem = r->ca_pem};
+  struct id known;
+  unsigned line = 0;
+  char text[SERVER_WHY_LEN];
+  memcpy(t.addrs, addrs, count * sizeof *addrs);
+  if (r->server.pinned && !r->insecure) {
+    t.expect = &r->server.pin;
+    snprintf(text, sizeof text, "the node at %s is not the one that the address names", r->server.host_port);
+    t.mismatch = text;
+  } else if (!r->insecure && r->known_path) {
+    int err = known_find(r->known_path, r->server.host_port, &known, &line, text);
+    if (err) {
+      client_dial_failed(r->client, err, text);
+      return;
+    }
+    if (line) {
+      known_mismatch_text(r->known_path, r->server.host_port, line, text);
+      t.expect = &known;
+      t.mismatch = text;
+    }
+  }
+  client_dial(r->client, &t);
+}
+
+static void resolved(void *ctx, const struct addr *addrs, size_t count, const char *why) {
+  struct remote *r = ctx;
+  macula_loop *l = r->loop;
+  loop_lock(l);
+  r->resolving = NULL;
+  if (count)
+    dial(r, addrs, count < CLIENT_MAX_ADDRS ? count : CLIENT_MAX_ADDRS);
+  else
+    client_dial_failed(r->client, MACULA_NOT_CONNECTED, why ? why : "the name has no address");
+  loop_unlock_quietly(l);
+}
+
+void remote_dial(void *ctx, macula_client *c) {
+  macula_loop *l = ctx;
+  struct remote *r = client_owner(c);
+  struct addr a;
+  if (addr_parse(r->server.host_port, 0, &a) == 0) {
+    dial(r, &a, 1);
+    return;
+  }
+  int err = io_resolve_start(l->io, r->server.host_port, DEFAULT_PORT, CLIENT_MAX_ADDRS, resolved, r, &r->resolving);
+  if (err) client_dial_failed(c, err, "the name could not be looked up");
+}
+
+int remote_connected(void *ctx, macula_client *c, const struct id *node) {
+  macula_loop *l = ctx;
+  struct remote *r = client_owner(c);
+  char why[SERVER_WHY_LEN];
+  if (r->server.pinned || r->insecure || r->ca_pem || !r->known_path) return 0;
+  int err = known_add(r->known_path, r->server.host_port, node, why);
+  if (err == MACULA_IDENTITY_MISMATCH) return err;
+  if (err) log_warn(&l->log, "known_nodes_not_written", "error=\"%s\"", why);
+  return 0;
+}

@@ -1,0 +1,28 @@
+/* A server's address as people write it, and the file of known nodes. */
+#ifndef LIB_SERVER_H
+#define LIB_SERVER_H
+
+#include "base/slice.h"
+
+#define SERVER_TEXT_LEN 272
+#define SERVER_WHY_LEN 768
+#define DEFAULT_PORT 9443
+
+struct server {
+  char host_port[SERVER_TEXT_LEN]; /* "host:port", "[v6]:port" */
+  bool pinned;
+  struct id pin;
+};
+/* "host", "host:port", "[v6]:port", each with or without "macula://" or "macula://ID@" before it. MACULA_EINVAL. */
+int server_parse(const char *text, struct server *ret_server);
+
+/* Looks up who was met at host_port: lines "host:port id", blank lines and # comments skipped; the last of several counts.
+ * *ret_line is 0 when there is none (also without a file). MACULA_EIO and the like with a line for people in ret_why. */
+int known_find(const char *path, const char *host_port, struct id *ret_id, unsigned *ret_line, char ret_why[SERVER_WHY_LEN]);
+/* Adds a line under the file's lock. If another process was faster: 0 when it met the same node, else
+ * MACULA_IDENTITY_MISMATCH. */
+int known_add(const char *path, const char *host_port, const struct id *id, char ret_why[SERVER_WHY_LEN]);
+/* What to do when the node shows another id than that of the file's line. */
+void known_mismatch_text(const char *path, const char *host_port, unsigned line, char ret_text[SERVER_WHY_LEN]);
+
+#endif
