@@ -48,8 +48,7 @@ struct call {
 };
 
 struct calls_slot {
-  struct call *call;
-  uint32_t generation;
+  struct call *call; /* NULL: free */
   uint32_t next_free;
 };
 
@@ -58,8 +57,8 @@ struct calls {
   struct heap due;
   struct calls_slot *slots;
   uint32_t slot_cap, slot_used, free_slot;
+  uint32_t generation; /* in every sent_id, counted up */
   struct mem *mem;
-  struct rng rng;
   uint32_t max, per_caller;
   size_t args_bytes, max_args_bytes; /* held, most */
   uint64_t refused;
@@ -81,12 +80,12 @@ struct call *calls_find(const struct calls *c, const struct call_party *caller, 
 /* Gives the call to a provider under a new sent_id until due. Allocates nothing and cannot fail. */
 void calls_assign(struct calls *c, struct call *call, struct call_party *provider, nanotime due);
 /* Takes it back: its sent_id is void from now on. */
-void calls_unassign(struct calls *c, struct call *call);
+void calls_unassign(struct call *call);
 /* The call that this very provider was given under this id; NULL for late, foreign and invented ones. O(1). */
 struct call *calls_find_sent(const struct calls *c, const struct call_party *provider, const uint8_t *sent_id, size_t len);
 nanotime calls_deadline(const struct calls *c);
-/* One call whose time is over, still in the table but no longer due: remove or assign it. NULL if none is. */
-struct call *calls_pop_due(struct calls *c, nanotime now);
+/* The call whose time was over first: remove or assign it. NULL if none is due. */
+struct call *calls_due(const struct calls *c, nanotime now);
 static inline uint32_t calls_count(const struct calls *c) { return c->tab.count; }
 void calls_set_max(struct calls *c, uint32_t max, uint32_t per_caller);
 

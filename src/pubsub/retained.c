@@ -1,0 +1,89 @@
+#include "pubsub/retained.h"
+
+#include "base/err.h"
+#include "wire/names.h"
+
+static bool topic_eq(const struct hlink *h, const void *key, size_t len) {
+  const struct retained_entry *e = container_of(h, struct retained_entry, h);
+  return e->len == len && memcmp(e->topic, key, len) == 0;
+}
+
+void retained_init(struct retained *r, struct mem *mem, struct rng rng, uint32_t max, size_t max_bytes) {
+  *r = (struct retained){.mem = mem};
+  htab_init(&r->tab, mem, rng, max, topic_eq);
+  list_init(&r->all);
+  retained_set_max(r, max, max_bytes);
+}
+
+void retained_set_max(struct retained *r, uint32_t max, size_t max_bytes) {
+  r->tab.max = max;
+  r->max_bytes = max_bytes;
+}
+
+static size_t cost(const struct retained_entry *e) { return (size_t)e->len + e->payload->len; }
+
+static void free_entry(struct retained *r, struct retained_entry *e) {
+  r->bytes -= cost(e);
+  htab_remove(&r->tab, &e->h);
+  list_remove(&e->all);
+  shbuf_unref(e->payload);
+  mem_free(r->mem, e);
+}
+
+void retained_done(struct retained *r) {
+  while (!list_empty(&r->all)) free_entry(r, container_of(r->all.next, struct retained_entry, all));
+  htab_done(&r->tab);
+}
+
+static struct retained_entry *find(const struct retained *r, struct slice topic) {
+  struct hlink *h = htab_find(&r->tab, topic.p, topic.n);
+  return h ? container_of(h, struct retained_entry, h) : NULL;
+}
+
+const struct retained_entry *retained_find(const struct retained *r, struct slice topic) { return find(r, topic); }
+
+int retained_set(struct retained *r, struct slice topic, struct shbuf *payload, uint8_t qos) {
+  if (topic.n == 0 || topic.n > NAME_MAX_LEN) return MACULA_INVALID_TOPIC;
+  struct retained_entry *e = find(r, topic);
+  if (!payload || payload->len == 0) {
+    if (e) free_entry(r, e);
+    return 0;
+  }
+  size_t others = r->bytes - (e ? cost(e) : 0), wanted = topic.n + payload->len;
+  if ((!e && r->tab.count >= r->tab.max) || others > r->max_bytes || wanted > r->max_bytes - others) {
+    r->refused++;
+    return MACULA_RETAIN_FULL;
+  }
+  if (!e) {
+    e = mem_calloc(r->mem, 1, sizeof *e + topic.n + 1);
+    if (!e) return MACULA_ENOMEM;
+    int err = htab_insert(&r->tab, &e->h, topic.p, topic.n);
+    if (err) {
+      mem_free(r->mem, e);
+      return err;
+    }
+    memcpy(e->topic, topic.p, topic.n);
+    e->len = (uint8_t)topic.n;
+    list_append(&r->all, &e->all);
+  }
+  shbuf_ref(payload);
+  shbuf_unref(e->payload);
+  e->payload = payload;
+  e->qos = qos;
+  r->bytes = others + wanted;
+  return 0;
+}
+
+const struct retained_entry *retained_next(const struct retained *r, struct slice pattern, const struct retained_entry *prev) {
+  if (!pattern_is_wild(pattern)) return prev ? NULL : retained_find(r, pattern);
+  /* Most topics differ before the first wildcard: one comparison spares the match. `a.**` also matches `a`. */
+  size_t literal = 0;
+  while (pattern.p[literal] != '*') literal++;
+  if (literal) literal--;
+  for (const struct list *l = prev ? prev->all.next : r->all.next; l != &r->all; l = l->next) {
+    const struct retained_entry *e = container_of(l, struct retained_entry, all);
+    if (e->len >= literal && memcmp(e->topic, pattern.p, literal) == 0 && pattern_match(pattern, slice_of(e->topic, e->len)))
+      return e;
+  }
+  return NULL;
+}

@@ -1,0 +1,319 @@
+/* Design notes.
+ *
+ * Trie nodes find their children through one hash table keyed by (parent, segment): a node costs no slots of its own, and a
+ * segment is stored once a node, inline, which for patterns of devices (`site.7.sensor.4711`) is smaller than a table of
+ * interned segments would be. `*` and `**` are children like others, since no topic holds a star; two flags in the parent spare
+ * the lookups where there are none.
+ *
+ * A match walks (node, position in the topic) pairs depth first. Several `**` on a path reach one pair on many ways; each node
+ * therefore remembers for the current match at which of the 33 positions it has been, in one word together with the match's
+ * number, so that no pair is walked twice and the work is at most nodes reached x positions, never exponential. */
+#include "pubsub/topic_index.h"
+
+#include "base/err.h"
+#include "bounded/htab.h"
+
+#define MAX_SEGMENTS 32
+#define MAX_LEN 255
+#define POSITIONS (MAX_SEGMENTS + 1)
+#define MATCH_MASK ((UINT64_C(1) << (64 - POSITIONS)) - 1)
+
+enum { HAS_STAR = 1, HAS_DSTAR = 2, IS_DSTAR = 4 };
+
+struct node {
+  struct hlink h;
+  struct node *parent;
+  struct topic_sub *subs;
+  uint64_t seen;     /* number of the match << POSITIONS | positions visited in it */
+  uint32_t literals; /* children that are no wildcard */
+  uint32_t sub_count;
+  uint8_t flags, len;
+  char seg[];
+};
+
+struct topic_sub {
+  struct list of_subscriber;
+  struct topic_sub *next, **at; /* in node.subs */
+  struct topic_subscriber *subscriber;
+  struct node *node;
+  uint32_t flags;
+};
+
+struct topic_index {
+  struct htab tab; /* node.h */
+  struct mem *mem;
+  struct node *root;
+  uint32_t count, max, per_subscriber;
+  uint64_t refused;
+  uint64_t match; /* number of the current one */
+};
+
+struct key {
+  const struct node *parent;
+  char seg[MAX_LEN];
+};
+#define KEY_LEN(seg_len) (offsetof(struct key, seg) + (seg_len))
+
+static bool key_eq(const struct hlink *h, const void *key, size_t len) {
+  const struct node *n = container_of(h, struct node, h);
+  const struct key *k = key;
+  return n->parent == k->parent && KEY_LEN(n->len) == len && memcmp(n->seg, k->seg, n->len) == 0;
+}
+
+static size_t key_of(struct key *k, const struct node *parent, struct slice seg) {
+  k->parent = parent;
+  memcpy(k->seg, seg.p, seg.n);
+  return KEY_LEN(seg.n);
+}
+
+static struct node *find_child(const struct topic_index *ix, const struct node *parent, struct slice seg) {
+  struct key k;
+  struct hlink *h = htab_find(&ix->tab, &k, key_of(&k, parent, seg));
+  return h ? container_of(h, struct node, h) : NULL;
+}
+
+int topic_index_new(struct mem *mem, struct rng rng, uint32_t max, uint32_t per_subscriber, struct topic_index **ret_index) {
+  struct topic_index *ix = mem_calloc(mem, 1, sizeof *ix);
+  if (!ix) return MACULA_ENOMEM;
+  ix->mem = mem;
+  ix->root = mem_calloc(mem, 1, sizeof *ix->root);
+  if (!ix->root) {
+    mem_free(mem, ix);
+    return MACULA_ENOMEM;
+  }
+  htab_init(&ix->tab, mem, rng, UINT32_MAX, key_eq); /* at most MAX_SEGMENTS nodes a subscription */
+  topic_index_set_max(ix, max, per_subscriber);
+  *ret_index = ix;
+  return 0;
+}
+
+void topic_index_set_max(struct topic_index *ix, uint32_t max, uint32_t per_subscriber) {
+  ix->max = max;
+  ix->per_subscriber = per_subscriber;
+}
+
+void topic_subscriber_init(struct topic_subscriber *s, uint64_t session, void *user) {
+  *s = (struct topic_subscriber){.session = session, .user = user};
+  list_init(&s->subs);
+}
+
+static uint8_t wildcard(struct slice seg) { return seg.p[0] != '*' ? 0 : seg.n == 1 ? HAS_STAR : HAS_DSTAR; }
+
+static struct node *new_child(struct topic_index *ix, struct node *parent, struct slice seg) {
+  struct node *n = mem_calloc(ix->mem, 1, sizeof *n + seg.n);
+  if (!n) return NULL;
+  n->parent = parent;
+  n->len = (uint8_t)seg.n;
+  memcpy(n->seg, seg.p, seg.n);
+  struct key k;
+  if (htab_insert(&ix->tab, &n->h, &k, key_of(&k, parent, seg)) != 0) {
+    mem_free(ix->mem, n);
+    return NULL;
+  }
+  uint8_t wild = wildcard(seg);
+  if (wild == HAS_DSTAR) n->flags = IS_DSTAR;
+  parent->flags |= wild;
+  parent->literals += wild == 0;
+  return n;
+}
+
+/* Frees a node that holds nothing, and then its parents likewise. */
+static void prune(struct topic_index *ix, struct node *n) {
+  while (n->parent && !n->subs && !n->literals && !(n->flags & (HAS_STAR | HAS_DSTAR))) {
+    struct node *parent = n->parent;
+    uint8_t wild = wildcard(slice_of(n->seg, n->len));
+    parent->flags &= (uint8_t)~wild;
+    parent->literals -= wild == 0;
+    htab_remove(&ix->tab, &n->h);
+    mem_free(ix->mem, n);
+    n = parent;
+  }
+}
+
+/* Cuts into segments; 0 for what is not in stored form. */
+static uint32_t split(struct slice name, struct slice ret_segs[MAX_SEGMENTS]) {
+  if (name.n == 0 || name.n > MAX_LEN) return 0;
+  uint32_t count = 0;
+  size_t start = 0;
+  for (size_t i = 0; i <= name.n; i++) {
+    if (i < name.n && name.p[i] != '.') continue;
+    if (count == MAX_SEGMENTS || i == start) return 0;
+    ret_segs[count++] = slice_of(name.p + start, i - start);
+    start = i + 1;
+  }
+  return count;
+}
+
+/* Walks the shorter of the two lists that it would be in. */
+static struct topic_sub *find_sub(const struct node *n, const struct topic_subscriber *s) {
+  if (n->sub_count < s->count) {
+    for (struct topic_sub *sub = n->subs; sub; sub = sub->next)
+      if (sub->subscriber == s) return sub;
+    return NULL;
+  }
+  list_for(l, &s->subs) {
+    struct topic_sub *sub = container_of(l, struct topic_sub, of_subscriber);
+    if (sub->node == n) return sub;
+  }
+  return NULL;
+}
+
+int topic_index_subscribe(struct topic_index *ix, struct topic_subscriber *s, struct slice pattern, uint32_t flags,
+                          bool *ret_new) {
+  struct slice segs[MAX_SEGMENTS];
+  uint32_t count = split(pattern, segs), i = 0;
+  if (!count) return MACULA_INVALID_TOPIC;
+  struct node *n = ix->root;
+  for (struct node *child; i < count && (child = find_child(ix, n, segs[i])); i++) n = child;
+  struct topic_sub *sub = i == count ? find_sub(n, s) : NULL;
+  if (sub) {
+    sub->flags = flags;
+    *ret_new = false;
+    return 0;
+  }
+  if (ix->count >= ix->max || s->count >= ix->per_subscriber) {
+    ix->refused++;
+    return MACULA_MAX_SUBSCRIPTIONS_REACHED;
+  }
+  sub = mem_alloc(ix->mem, sizeof *sub);
+  if (!sub) return MACULA_ENOMEM;
+  for (; i < count; i++) {
+    struct node *child = new_child(ix, n, segs[i]);
+    if (!child) {
+      prune(ix, n);
+      mem_free(ix->mem, sub);
+      return MACULA_ENOMEM;
+    }
+    n = child;
+  }
+  *sub = (struct topic_sub){.next = n->subs, .at = &n->subs, .subscriber = s, .node = n, .flags = flags};
+  if (n->subs) n->subs->at = &sub->next;
+  n->subs = sub;
+  n->sub_count++;
+  list_append(&s->subs, &sub->of_subscriber);
+  s->count++;
+  ix->count++;
+  *ret_new = true;
+  return 0;
+}
+
+static void remove_sub(struct topic_index *ix, struct topic_sub *sub) {
+  struct node *n = sub->node;
+  *sub->at = sub->next;
+  if (sub->next) sub->next->at = sub->at;
+  n->sub_count--;
+  list_remove(&sub->of_subscriber);
+  sub->subscriber->count--;
+  ix->count--;
+  mem_free(ix->mem, sub);
+  prune(ix, n);
+}
+
+int topic_index_unsubscribe(struct topic_index *ix, struct topic_subscriber *s, struct slice pattern) {
+  struct slice segs[MAX_SEGMENTS];
+  uint32_t count = split(pattern, segs);
+  struct node *n = count ? ix->root : NULL;
+  for (uint32_t i = 0; n && i < count; i++) n = find_child(ix, n, segs[i]);
+  struct topic_sub *sub = n ? find_sub(n, s) : NULL;
+  if (!sub) return MACULA_ENOTFOUND;
+  remove_sub(ix, sub);
+  return 0;
+}
+
+uint32_t topic_index_drop(struct topic_index *ix, struct topic_subscriber *s) {
+  uint32_t n = s->count;
+  while (!list_empty(&s->subs)) remove_sub(ix, container_of(s->subs.next, struct topic_sub, of_subscriber));
+  return n;
+}
+
+void topic_index_free(struct topic_index *ix) {
+  if (!ix) return;
+  for (struct hlink *h = htab_next(&ix->tab, NULL), *next; h; h = next) {
+    struct node *n = container_of(h, struct node, h);
+    next = htab_next(&ix->tab, h);
+    for (struct topic_sub *sub = n->subs, *rest; sub; sub = rest) {
+      rest = sub->next;
+      list_remove(&sub->of_subscriber);
+      sub->subscriber->count--;
+      mem_free(ix->mem, sub);
+    }
+    mem_free(ix->mem, n);
+  }
+  htab_done(&ix->tab);
+  mem_free(ix->mem, ix->root);
+  mem_free(ix->mem, ix);
+}
+
+struct walk {
+  struct topic_index *ix;
+  struct slice segs[MAX_SEGMENTS];
+  uint32_t count;
+  struct topic_subscriber *first, **last;
+};
+
+static void hit(struct walk *w, const struct node *n) {
+  for (const struct topic_sub *sub = n->subs; sub; sub = sub->next) {
+    struct topic_subscriber *s = sub->subscriber;
+    if (s->mark != w->ix->match) {
+      s->mark = w->ix->match;
+      s->flags = 0;
+      s->next_hit = NULL;
+      *w->last = s;
+      w->last = &s->next_hit;
+    }
+    s->flags |= sub->flags;
+  }
+}
+
+/* i: segments of the topic taken so far. Depth of recursion: at most one step a segment and one a `**` of the pattern. */
+static void visit(struct walk *w, struct node *n, uint32_t i) {
+  uint64_t match = (w->ix->match & MATCH_MASK) << POSITIONS, here = UINT64_C(1) << i;
+  if ((n->seen & MATCH_MASK << POSITIONS) != match) n->seen = match;
+  if (n->seen & here) return;
+  n->seen |= here;
+  if (i == w->count) hit(w, n);
+  struct node *child;
+  if (n->flags & HAS_DSTAR && (child = find_child(w->ix, n, slice_of("**", 2)))) visit(w, child, i);
+  if (i == w->count) return;
+  if (n->literals && (child = find_child(w->ix, n, w->segs[i]))) visit(w, child, i + 1);
+  if (n->flags & HAS_STAR && (child = find_child(w->ix, n, slice_of("*", 1)))) visit(w, child, i + 1);
+  if (n->flags & IS_DSTAR) visit(w, n, i + 1);
+}
+
+struct topic_subscriber *topic_index_match(struct topic_index *ix, struct slice topic) {
+  struct walk w = {.ix = ix, .last = &w.first};
+  w.count = split(topic, w.segs);
+  if (!w.count) return NULL;
+  if ((++ix->match & MATCH_MASK) == 0) { /* the nodes' part of the number comes round: what they remember is void */
+    for (struct hlink *h = NULL; (h = htab_next(&ix->tab, h));) container_of(h, struct node, h)->seen = 0;
+    ix->root->seen = 0;
+    ix->match++;
+  }
+  visit(&w, ix->root, 0);
+  return w.first;
+}
+
+const struct topic_sub *topic_sub_next(const struct topic_subscriber *s, const struct topic_sub *prev) {
+  const struct list *l = prev ? prev->of_subscriber.next : s->subs.next;
+  return l == &s->subs ? NULL : container_of(l, struct topic_sub, of_subscriber);
+}
+
+size_t topic_sub_pattern(const struct topic_sub *sub, char *ret_pattern) {
+  size_t len = 0;
+  for (const struct node *n = sub->node; n->parent; n = n->parent) len += n->len + (n->parent->parent != NULL);
+  ret_pattern[len] = '\0';
+  char *end = ret_pattern + len;
+  for (const struct node *n = sub->node; n->parent; n = n->parent) {
+    end -= n->len;
+    memcpy(end, n->seg, n->len);
+    if (n->parent->parent) *--end = '.';
+  }
+  return len;
+}
+
+uint32_t topic_sub_flags(const struct topic_sub *sub) { return sub->flags; }
+
+void topic_index_stats(const struct topic_index *ix, struct topic_index_stats *ret_stats) {
+  *ret_stats =
+      (struct topic_index_stats){.subscriptions = ix->count, .max = ix->max, .nodes = ix->tab.count, .refused = ix->refused};
+}

@@ -1,0 +1,179 @@
+#include "tables/calls.h"
+
+#include "base/err.h"
+
+#define NO_SLOT UINT32_MAX
+#define MIN_SLOTS 16u
+
+struct key {
+  uint64_t session;
+  uint8_t call_id[CALL_ID_LEN];
+};
+
+static struct key key_of(const struct call_party *caller, const uint8_t *call_id) {
+  struct key k = {.session = caller->session};
+  memcpy(k.call_id, call_id, CALL_ID_LEN);
+  return k;
+}
+
+static bool key_eq(const struct hlink *h, const void *key, size_t len) {
+  const struct call *c = container_of(h, struct call, h);
+  const struct key *k = key;
+  (void)len;
+  return c->caller->session == k->session && memcmp(c->call_id, k->call_id, CALL_ID_LEN) == 0;
+}
+
+void calls_init(struct calls *c, struct mem *mem, struct rng rng, uint32_t max, uint32_t per_caller, size_t max_args_bytes) {
+  *c = (struct calls){.mem = mem, .max_args_bytes = max_args_bytes, .free_slot = NO_SLOT};
+  htab_init(&c->tab, mem, rng, max, key_eq);
+  heap_init(&c->due, mem, max);
+  calls_set_max(c, max, per_caller);
+}
+
+void calls_set_max(struct calls *c, uint32_t max, uint32_t per_caller) {
+  c->max = c->tab.max = c->due.max = max;
+  c->per_caller = per_caller;
+}
+
+void calls_done(struct calls *c) {
+  while (c->due.count) calls_remove(c, container_of(c->due.v[0], struct call, due));
+  htab_done(&c->tab);
+  heap_done(&c->due);
+  mem_free(c->mem, c->slots);
+  c->slots = NULL;
+  c->slot_cap = 0;
+}
+
+void call_party_init(struct call_party *p, uint64_t session) {
+  *p = (struct call_party){.session = session};
+  list_init(&p->made);
+  list_init(&p->taken);
+}
+
+static int take_slot(struct calls *c, struct call *call) {
+  if (c->free_slot == NO_SLOT && c->slot_used == c->slot_cap) {
+    uint32_t cap = c->slot_cap ? c->slot_cap * 2 : MIN_SLOTS;
+    struct calls_slot *more = mem_realloc(c->mem, c->slots, cap * sizeof *more);
+    if (!more) return MACULA_ENOMEM;
+    c->slots = more;
+    c->slot_cap = cap;
+  }
+  if (c->free_slot != NO_SLOT) {
+    call->slot = c->free_slot;
+    c->free_slot = c->slots[call->slot].next_free;
+  } else {
+    call->slot = c->slot_used++;
+  }
+  c->slots[call->slot].call = call;
+  return 0;
+}
+
+static void free_slot(struct calls *c, uint32_t slot) {
+  c->slots[slot].call = NULL;
+  c->slots[slot].next_free = c->free_slot;
+  c->free_slot = slot;
+}
+
+/* With no call left nothing names a slot: the array starts anew, and a large one is given back. */
+static void reset_slots(struct calls *c) {
+  c->slot_used = 0;
+  c->free_slot = NO_SLOT;
+  if (c->slot_cap <= MIN_SLOTS) return;
+  mem_free(c->mem, c->slots);
+  c->slots = NULL;
+  c->slot_cap = 0;
+}
+
+static size_t args_len(const struct shbuf *args) { return args ? args->len : 0; }
+
+int calls_add(struct calls *c, struct call_party *caller, const uint8_t call_id[CALL_ID_LEN], struct slice procedure,
+              struct shbuf *args, nanotime deadline, struct call **ret_call) {
+  if (procedure.n == 0 || procedure.n > UINT8_MAX) return MACULA_EINVAL;
+  struct key key = key_of(caller, call_id);
+  if (htab_find(&c->tab, &key, sizeof key)) return MACULA_EBUSY;
+  if (c->tab.count >= c->max || caller->made_count >= c->per_caller || args_len(args) > c->max_args_bytes - c->args_bytes) {
+    c->refused++;
+    return MACULA_TOO_MANY_CALLS;
+  }
+  struct call *call = mem_calloc(c->mem, 1, sizeof *call + procedure.n + 1);
+  if (!call) return MACULA_ENOMEM;
+  int err = take_slot(c, call);
+  if (err) goto free_call;
+  call->caller = caller;
+  memcpy(call->call_id, call_id, CALL_ID_LEN);
+  err = heap_set(&c->due, &call->due, deadline);
+  if (err) goto free_slot;
+  err = htab_insert(&c->tab, &call->h, &key, sizeof key);
+  if (err) goto leave_heap;
+  call->deadline = deadline;
+  call->len = (uint8_t)procedure.n;
+  memcpy(call->procedure, procedure.p, procedure.n);
+  call->args = args ? shbuf_ref(args) : NULL;
+  c->args_bytes += args_len(args);
+  list_append(&caller->made, &call->of_caller);
+  caller->made_count++;
+  list_init(&call->of_provider);
+  *ret_call = call;
+  return 0;
+
+leave_heap:
+  heap_remove(&c->due, &call->due);
+free_slot:
+  free_slot(c, call->slot);
+free_call:
+  mem_free(c->mem, call);
+  return err;
+}
+
+void calls_remove(struct calls *c, struct call *call) {
+  htab_remove(&c->tab, &call->h);
+  heap_remove(&c->due, &call->due);
+  free_slot(c, call->slot);
+  if (c->tab.count == 0) reset_slots(c);
+  list_remove(&call->of_caller);
+  list_remove(&call->of_provider);
+  call->caller->made_count--;
+  c->args_bytes -= args_len(call->args);
+  shbuf_unref(call->args);
+  mem_free(c->mem, call);
+}
+
+struct call *calls_find(const struct calls *c, const struct call_party *caller, const uint8_t call_id[CALL_ID_LEN]) {
+  struct key key = key_of(caller, call_id);
+  struct hlink *h = htab_find(&c->tab, &key, sizeof key);
+  return h ? container_of(h, struct call, h) : NULL;
+}
+
+void calls_assign(struct calls *c, struct call *call, struct call_party *provider, nanotime due) {
+  calls_unassign(call);
+  struct {
+    uint32_t slot, generation;
+  } place = {call->slot, c->generation++};
+  /* Slot and generation make it unique; the keyed hash makes the rest unguessable without asking the system for octets. */
+  uint64_t secret = siphash13(c->tab.seed, &place, sizeof place);
+  memcpy(call->sent_id, &place, sizeof place);
+  memcpy(call->sent_id + sizeof place, &secret, sizeof secret);
+  call->provider = provider;
+  list_append(&provider->taken, &call->of_provider);
+  (void)heap_set(&c->due, &call->due, due); /* it is in the heap already: moving never fails */
+}
+
+void calls_unassign(struct call *call) {
+  list_remove(&call->of_provider);
+  call->provider = NULL;
+}
+
+struct call *calls_find_sent(const struct calls *c, const struct call_party *provider, const uint8_t *sent_id, size_t len) {
+  uint32_t slot;
+  if (len != CALL_ID_LEN) return NULL;
+  memcpy(&slot, sent_id, sizeof slot);
+  if (slot >= c->slot_used) return NULL;
+  struct call *call = c->slots[slot].call;
+  return call && call->provider == provider && memcmp(call->sent_id, sent_id, CALL_ID_LEN) == 0 ? call : NULL;
+}
+
+nanotime calls_deadline(const struct calls *c) { return heap_deadline(&c->due); }
+
+struct call *calls_due(const struct calls *c, nanotime now) {
+  return c->due.count && heap_deadline(&c->due) <= now ? container_of(c->due.v[0], struct call, due) : NULL;
+}

@@ -1,0 +1,82 @@
+#include "tables/clients.h"
+
+#include "base/err.h"
+
+#define KEY_LEN (ID_LEN + INSTANCE_LEN + 1)
+
+static void key_of(bool verified, const struct id *id, const uint8_t *instance, uint8_t ret_key[KEY_LEN]) {
+  memcpy(ret_key, id->b, ID_LEN);
+  memcpy(ret_key + ID_LEN, instance, INSTANCE_LEN);
+  ret_key[KEY_LEN - 1] = verified;
+}
+
+static bool key_eq(const struct hlink *h, const void *key, size_t len) {
+  const struct clients_entry *e = container_of(h, struct clients_entry, h);
+  uint8_t own[KEY_LEN];
+  key_of(e->verified, &e->id, e->instance, own);
+  return memcmp(own, key, len) == 0;
+}
+
+void clients_init(struct clients *c, struct mem *mem, struct rng rng, uint32_t max, uint32_t max_ops) {
+  *c = (struct clients){0};
+  /* The two kinds of slots are counted here; the table itself also holds an old and a new entry during a replacement. */
+  htab_init(&c->tab, mem, rng, UINT32_MAX, key_eq);
+  list_init(&c->all);
+  clients_set_max(c, max, max_ops);
+}
+
+void clients_done(struct clients *c) {
+  list_for_safe(l, &c->all) {
+    container_of(l, struct clients_entry, all)->in = false;
+    list_remove(l);
+  }
+  htab_done(&c->tab);
+  c->count = c->ops = 0;
+}
+
+void clients_set_max(struct clients *c, uint32_t max, uint32_t max_ops) {
+  c->max = max;
+  c->max_ops = max_ops;
+}
+
+struct clients_entry *clients_find(const struct clients *c, bool verified, const struct id *id,
+                                   const uint8_t instance[INSTANCE_LEN]) {
+  uint8_t key[KEY_LEN];
+  key_of(verified, id, instance, key);
+  struct hlink *h = htab_find(&c->tab, key, sizeof key);
+  return h ? container_of(h, struct clients_entry, h) : NULL;
+}
+
+int clients_add(struct clients *c, struct clients_entry *e, bool op, struct clients_entry **ret_replaced) {
+  struct clients_entry *old = clients_find(c, e->verified, &e->id, e->instance);
+  uint32_t count = c->count - (old && !old->op), ops = c->ops - (old && old->op);
+  bool op_slot = op && ops < c->max_ops;
+  /* Whoever is in may update itself, even where a limit was lowered since. */
+  bool keeps = old && old->op == op_slot;
+  if (!op_slot && !keeps && count >= c->max) {
+    c->refused++;
+    return MACULA_MAX_CLIENTS_REACHED;
+  }
+  uint8_t key[KEY_LEN];
+  key_of(e->verified, &e->id, e->instance, key);
+  int err = htab_insert(&c->tab, &e->h, key, sizeof key);
+  if (err) return err;
+  if (old) {
+    clients_remove(c, old);
+    c->replaced++;
+  }
+  list_append(&c->all, &e->all);
+  e->op = op_slot;
+  e->in = true;
+  *(op_slot ? &c->ops : &c->count) += 1;
+  *ret_replaced = old;
+  return 0;
+}
+
+void clients_remove(struct clients *c, struct clients_entry *e) {
+  if (!e->in) return;
+  htab_remove(&c->tab, &e->h);
+  list_remove(&e->all);
+  *(e->op ? &c->ops : &c->count) -= 1;
+  e->in = false;
+}

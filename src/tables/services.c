@@ -1,0 +1,173 @@
+#include "tables/services.h"
+
+#include "base/err.h"
+
+static bool name_eq(const struct hlink *h, const void *key, size_t len) {
+  const struct service *s = container_of(h, struct service, h);
+  return s->len == len && memcmp(s->name, key, len) == 0;
+}
+
+void services_init(struct services *s, struct mem *mem, struct rng rng, uint32_t max, uint32_t per_owner) {
+  *s = (struct services){.mem = mem};
+  htab_init(&s->tab, mem, rng, max, name_eq);
+  heap_init(&s->due, mem, max);
+  list_init(&s->all);
+  services_set_max(s, max, per_owner);
+}
+
+void services_set_max(struct services *s, uint32_t max, uint32_t per_owner) {
+  s->max = s->tab.max = s->due.max = max;
+  s->per_owner = per_owner;
+}
+
+void service_owner_init(struct service_owner *o, uint64_t session, const struct id *id, void *user) {
+  *o = (struct service_owner){.session = session, .user = user, .id = *id};
+  list_init(&o->own);
+}
+
+static void free_service(struct services *s, struct service *v) {
+  htab_remove(&s->tab, &v->h);
+  list_remove(&v->all);
+  mem_free(s->mem, v->v);
+  mem_free(s->mem, v);
+}
+
+static void remove_provider(struct services *s, struct provider *p) {
+  struct service *v = p->service;
+  uint32_t lo = 0, hi = v->count - 1;
+  while (lo < hi) {
+    uint32_t mid = lo + (hi - lo) / 2;
+    if (v->v[mid]->seq < p->seq)
+      lo = mid + 1;
+    else
+      hi = mid;
+  }
+  memmove(v->v + lo, v->v + lo + 1, (v->count - lo - 1) * sizeof(*v->v));
+  v->count--;
+  heap_remove(&s->due, &p->due);
+  list_remove(&p->of_owner);
+  p->owner->count--;
+  s->count--;
+  mem_free(s->mem, p);
+  if (v->count == 0) {
+    free_service(s, v);
+  } else if (v->cap > 16 && v->count < v->cap / 8) {
+    struct provider **less = mem_realloc(s->mem, v->v, v->cap / 4 * sizeof(*less));
+    if (less) {
+      v->v = less;
+      v->cap /= 4;
+    }
+  }
+}
+
+void services_done(struct services *s) {
+  while (!list_empty(&s->all)) {
+    struct service *v = container_of(s->all.next, struct service, all);
+    remove_provider(s, v->v[v->count - 1]);
+  }
+  htab_done(&s->tab);
+  heap_done(&s->due);
+}
+
+struct service *services_find(const struct services *s, struct slice name) {
+  struct hlink *h = htab_find(&s->tab, name.p, name.n);
+  return h ? container_of(h, struct service, h) : NULL;
+}
+
+/* Walks the shorter of the two lists that it would be in. */
+static struct provider *find_provider(const struct service *v, const struct service_owner *o) {
+  if (v->count < o->count) {
+    for (uint32_t i = 0; i < v->count; i++)
+      if (v->v[i]->owner == o) return v->v[i];
+    return NULL;
+  }
+  list_for(l, &o->own) {
+    struct provider *p = container_of(l, struct provider, of_owner);
+    if (p->service == v) return p;
+  }
+  return NULL;
+}
+
+static int new_service(struct services *s, struct slice name, struct service **ret_service) {
+  struct service *v = mem_calloc(s->mem, 1, sizeof *v + name.n + 1);
+  if (!v) return MACULA_ENOMEM;
+  memcpy(v->name, name.p, name.n);
+  v->len = (uint8_t)name.n;
+  int err = htab_insert(&s->tab, &v->h, name.p, name.n);
+  if (err) {
+    mem_free(s->mem, v);
+    return err;
+  }
+  list_append(&s->all, &v->all);
+  *ret_service = v;
+  return 0;
+}
+
+static int new_provider(struct services *s, struct service *v, struct service_owner *o, uint64_t ttl, nanotime now) {
+  if (v->count == v->cap) {
+    uint32_t cap = v->cap ? v->cap * 2 : 1;
+    struct provider **more = mem_realloc(s->mem, v->v, cap * sizeof(*more));
+    if (!more) return MACULA_ENOMEM;
+    v->v = more;
+    v->cap = cap;
+  }
+  struct provider *p = mem_calloc(s->mem, 1, sizeof *p);
+  if (!p) return MACULA_ENOMEM;
+  int err = heap_set(&s->due, &p->due, time_add(now, ttl));
+  if (err) {
+    mem_free(s->mem, p);
+    return err;
+  }
+  p->service = v;
+  p->owner = o;
+  p->seq = s->next_seq++;
+  p->registered_at = now;
+  p->ttl = ttl;
+  v->v[v->count++] = p;
+  list_append(&o->own, &p->of_owner);
+  o->count++;
+  s->count++;
+  return 0;
+}
+
+int services_register(struct services *s, struct service_owner *o, struct slice name, uint64_t ttl, nanotime now) {
+  if (name.n == 0 || name.n > UINT8_MAX) return MACULA_EINVAL;
+  struct service *v = services_find(s, name);
+  struct provider *p = v ? find_provider(v, o) : NULL;
+  if (p) {
+    p->ttl = ttl;
+    return heap_set(&s->due, &p->due, time_add(now, ttl));
+  }
+  if (s->count >= s->max || o->count >= s->per_owner) {
+    s->refused++;
+    return MACULA_MAX_SERVICES_REACHED;
+  }
+  int err = v ? 0 : new_service(s, name, &v);
+  if (err) return err;
+  err = new_provider(s, v, o, ttl, now);
+  if (err && v->count == 0) free_service(s, v);
+  return err;
+}
+
+int services_unregister(struct services *s, struct service_owner *o, struct slice name) {
+  struct service *v = services_find(s, name);
+  struct provider *p = v ? find_provider(v, o) : NULL;
+  if (!p) return MACULA_ENOTFOUND;
+  remove_provider(s, p);
+  return 0;
+}
+
+uint32_t services_drop(struct services *s, struct service_owner *o) {
+  uint32_t n = o->count;
+  while (!list_empty(&o->own)) remove_provider(s, container_of(o->own.next, struct provider, of_owner));
+  return n;
+}
+
+nanotime services_deadline(const struct services *s) { return heap_deadline(&s->due); }
+
+uint32_t services_expire(struct services *s, nanotime now) {
+  uint32_t n = 0;
+  for (struct heap_link *l; (l = heap_pop_due(&s->due, now)); n++) remove_provider(s, container_of(l, struct provider, due));
+  s->expired += n;
+  return n;
+}
