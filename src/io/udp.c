@@ -1,5 +1,7 @@
 /* UDP in batches: recvmmsg with UDP_GRO, sendmmsg with UDP_SEGMENT, ICMP errors by IP_RECVERR. */
 #include <errno.h>
+#include <time.h> /* before errqueue.h, which uses its struct timespec */
+
 #include <linux/errqueue.h>
 #include <netinet/udp.h>
 #include <stdio.h>
@@ -20,8 +22,9 @@
 
 #define IN_BATCH 16
 #define IN_SIZE 65536
-#define IN_BUDGET                                                                                                              \
-  64 /* buffers (each up to 64 datagrams) that one turn takes from a socket, so that timers and sending get theirs */
+/* After so many datagrams a turn leaves the rest in the socket, so that timers and sending get their share; the batch in which
+ * it is reached is finished. */
+#define IN_BUDGET 1024
 
 static int explain(char *why, int err, const char *text) {
   if (why) snprintf(why, 256, "%s", text);
@@ -104,8 +107,8 @@ void io_udp_drain(struct io_udp *u) {
     int n = recvmmsg(u->fd, m, IN_BATCH, MSG_DONTWAIT, NULL);
     if (n < 0) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) return;
-      drain_errors(u); /* a pending ICMP error surfaces here, whatever it was about */
-      budget--;
+      drain_errors(u);    /* a pending ICMP error surfaces here, whatever it was about */
+      budget -= IN_BATCH; /* bounded also when errors come faster than they are read */
       continue;
     }
     for (int i = 0; i < n && !u->closing; i++) {
@@ -117,10 +120,10 @@ void io_udp_drain(struct io_udp *u) {
         size_t k = len - at < segment ? len - at : segment;
         l->stats.rx_datagrams++;
         l->received = true;
+        budget--;
         if (l->has_ep) l->ep.recv(l->ep.ctx, &local, &from[i], slice_of(l->in_buf + (size_t)i * IN_SIZE + at, k), ecn, l->now);
       }
     }
-    budget -= n;
     if (n < IN_BATCH) return;
   }
 }
@@ -129,12 +132,14 @@ static void watch(struct io_udp *u);
 
 static void on_poll(uv_poll_t *p, int status, int events) {
   struct io_udp *u = p->data;
-  if (status < 0) events = UV_READABLE; /* an error is pending: receiving finds it */
+  if (status < 0) { /* an ICMP error is pending (EPOLLERR): libuv has stopped watching */
+    events = UV_READABLE;
+    watch(u);
+  }
   u->loop->now = io_now();
   if (events & UV_WRITABLE) {
     u->want_write = false;
     watch(u);
-    u->loop->received = true;
   }
   if (events & UV_READABLE) {
     drain_errors(u);
@@ -142,13 +147,17 @@ static void on_poll(uv_poll_t *p, int status, int events) {
   }
 }
 
-static void watch(struct io_udp *u) { uv_poll_start(&u->poll, UV_READABLE | (u->want_write ? UV_WRITABLE : 0), on_poll); }
+static void watch(struct io_udp *u) {
+  u->loop->rewatched = true;
+  uv_poll_start(&u->poll, UV_READABLE | (u->want_write ? UV_WRITABLE : 0), on_poll);
+}
 
-static struct io_udp *socket_for(struct io_loop *l, const struct addr *local) {
+static struct io_udp *socket_for(struct io_loop *l, const struct io_out *o) {
+  const struct addr *local = &o->local;
   struct io_udp *family = NULL;
   list_for(it, &l->sockets) {
     struct io_udp *u = container_of(it, struct io_udp, link);
-    if (u->local.sa.sa_family != local->sa.sa_family) continue;
+    if (u->local.sa.sa_family != o->remote.sa.sa_family) continue;
     if (addr_eq(&u->local, local)) return u;
     if (!family || (u->wildcard && addr_port(&u->local) == addr_port(local))) family = u;
   }
@@ -206,37 +215,78 @@ static void fill_message(struct io_udp *u, struct io_out *o, uint8_t *data, stru
   if (!used) h->msg_control = NULL;
 }
 
-/* One datagram at a time, for a kernel or device that refuses UDP_SEGMENT. */
-static void send_single(struct io_udp *u, struct io_out *o, uint8_t *data) {
-  u->gso = false;
-  size_t segment = o->segment ? o->segment : o->len;
-  for (size_t at = 0; at < o->len; at += segment) {
+/* The socket cannot take more now: the rest of the batch stays and nothing is pulled until it is writable. */
+static bool wait_writable(struct io_udp *u) {
+  u->loop->stats.tx_blocked++;
+  u->want_write = true;
+  watch(u);
+  return false;
+}
+
+static bool is_full(int e) { return e == EAGAIN || e == ENOBUFS; }
+
+/* With IP_RECVERR an ICMP error about an earlier datagram fails the next call, whatever that sends: it is sent again. No
+ * datagram of an unconnected socket is refused for its own sake, so ECONNREFUSED is always such an error, and several may wait.
+ */
+static bool is_stale(int e, int tries) { return tries < (e == ECONNREFUSED ? 16 : 1); }
+
+static uint8_t *burst(struct io_loop *l, unsigned i) { return l->out_buf + (size_t)i * OUT_BURST; }
+static bool is_segmented(const struct io_out *o) { return o->segment && o->segment < o->len; }
+
+/* Sends the first burst one datagram at a time, for a device that refuses UDP_SEGMENT; false when the socket is full. */
+static bool send_single(struct io_loop *l, struct io_udp *u) {
+  struct io_out *o = &l->out[l->out_first];
+  for (int tries = 0; l->out_off < o->len;) {
     struct io_out one = *o;
     struct msghdr h;
     struct iovec iov;
     uint8_t control[128] __attribute__((aligned(8))) = {0};
-    one.len = one.segment = o->len - at < segment ? o->len - at : segment;
-    fill_message(u, &one, data + at, &h, &iov, control);
-    if (sendmsg(u->fd, &h, MSG_DONTWAIT) < 0 && sendmsg(u->fd, &h, MSG_DONTWAIT) < 0) u->loop->stats.tx_errors++;
+    one.len = one.segment = o->len - l->out_off < o->segment ? o->len - l->out_off : o->segment;
+    fill_message(u, &one, burst(l, l->out_first) + l->out_off, &h, &iov, control);
+    l->stats.tx_calls++;
+    if (sendmsg(u->fd, &h, MSG_DONTWAIT) < 0) {
+      if (is_full(errno)) return wait_writable(u);
+      if (is_stale(errno, tries++)) continue;
+      l->stats.tx_errors++;
+    } else {
+      l->stats.tx_datagrams++;
+    }
+    tries = 0;
+    l->out_off += one.len;
   }
+  l->out_off = 0;
+  l->out_first++;
+  return true;
 }
 
 /* Sends the batch from out_first on; false when a socket is full and the rest must wait. */
 static bool send_batch(struct io_loop *l) {
-  int errors = 0;
+  bool single = l->out_off > 0; /* a burst that was begun so */
+  int tries = 0;
   while (l->out_first < l->out_count) {
+    struct io_udp *u = socket_for(l, &l->out[l->out_first]);
+    if (!u) { /* its socket was closed */
+      l->stats.tx_errors++;
+      l->out_first++;
+      l->out_off = 0;
+      continue;
+    }
+    if (u->want_write) return false;
+    if (single || (!u->gso && is_segmented(&l->out[l->out_first]))) {
+      if (!send_single(l, u)) return false;
+      single = false;
+      continue;
+    }
     struct mmsghdr m[OUT_BATCH];
     struct iovec iov[OUT_BATCH];
     uint8_t control[OUT_BATCH][128] __attribute__((aligned(8)));
-    struct io_udp *u = socket_for(l, &l->out[l->out_first].local);
-    if (!u) { /* its socket was closed */
-      l->out_first++;
-      continue;
-    }
     unsigned n = 0;
     memset(control, 0, sizeof control);
-    for (unsigned i = l->out_first; i < l->out_count && socket_for(l, &l->out[i].local) == u; i++, n++)
-      fill_message(u, &l->out[i], l->out_buf + (size_t)i * OUT_BURST, &m[n].msg_hdr, &iov[n], control[n]);
+    for (unsigned i = l->out_first; i < l->out_count; i++, n++) {
+      struct io_out *o = &l->out[i];
+      if (socket_for(l, o) != u || (!u->gso && is_segmented(o))) break;
+      fill_message(u, o, burst(l, i), &m[n].msg_hdr, &iov[n], control[n]);
+    }
     l->stats.tx_calls++;
     int sent = sendmmsg(u->fd, m, n, MSG_DONTWAIT);
     if (sent > 0) {
@@ -244,20 +294,16 @@ static bool send_batch(struct io_loop *l) {
         struct io_out *o = &l->out[l->out_first++];
         l->stats.tx_datagrams += o->segment ? (o->len + o->segment - 1) / o->segment : 1;
       }
-      errors = 0;
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) {
-      l->stats.tx_blocked++;
-      u->want_write = true;
-      watch(u);
-      return false;
-    } else if ((errno == EIO || errno == EINVAL || errno == EMSGSIZE) &&
-               l->out[l->out_first].segment < l->out[l->out_first].len) {
-      send_single(u, &l->out[l->out_first], l->out_buf + (size_t)l->out_first * OUT_BURST);
-      l->out_first++;
-    } else if (errors++ > 0) { /* the first error may be an ICMP error about another datagram: it is sent again once */
+      tries = 0;
+    } else if (is_full(errno)) {
+      return wait_writable(u);
+    } else if ((errno == EIO || errno == EINVAL || errno == EMSGSIZE) && is_segmented(&l->out[l->out_first])) {
+      if (errno == EIO) u->gso = false; /* the device cannot; the other two are about this burst's path or size only */
+      single = true;
+    } else if (!is_stale(errno, tries++)) {
       l->stats.tx_errors++;
       l->out_first++;
-      errors = 0;
+      tries = 0;
     }
   }
   return true;
@@ -320,23 +366,28 @@ int io_udp_open(struct io_loop *l, const struct io_udp_options *o, struct io_udp
   if (v6) {
     setsockopt(u->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
     setsockopt(u->fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof on);
-    setsockopt(u->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
     if (o->icmp_errors) setsockopt(u->fd, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof on);
+    int pmtu = IPV6_PMTUDISC_PROBE;
+    setsockopt(u->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &pmtu, sizeof pmtu);
     u->wildcard = IN6_IS_ADDR_UNSPECIFIED(&o->bind.v6.sin6_addr);
+    if (u->wildcard) setsockopt(u->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
   } else {
     setsockopt(u->fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof on);
-    setsockopt(u->fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on);
     if (o->icmp_errors) setsockopt(u->fd, IPPROTO_IP, IP_RECVERR, &on, sizeof on);
-    int pmtu = IP_PMTUDISC_DO;
+    int pmtu = IP_PMTUDISC_PROBE; /* never fragmented, and a forged ICMP message cannot lower the path MTU (RFC 9000, 14.2.1) */
     setsockopt(u->fd, IPPROTO_IP, IP_MTU_DISCOVER, &pmtu, sizeof pmtu);
     u->wildcard = o->bind.v4.sin_addr.s_addr == INADDR_ANY;
+    if (u->wildcard) setsockopt(u->fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on);
   }
   int want = o->rcvbuf ? o->rcvbuf : 8 << 20;
   int have = buffer_size(u->fd, SO_RCVBUF, SO_RCVBUFFORCE, want);
-  (void)buffer_size(u->fd, SO_SNDBUF, SO_SNDBUFFORCE, want);
+  int have_send = buffer_size(u->fd, SO_SNDBUF, SO_SNDBUFFORCE, want);
   if (have < want)
     log_warn(l->log, "udp_buffer", "asked=%d got=%d text=\"bursts may be lost: raise net.core.rmem_max to %d\"", want, have,
              want);
+  if (have_send < want)
+    log_warn(l->log, "udp_send_buffer", "asked=%d got=%d text=\"sending may be slow: raise net.core.wmem_max to %d\"", want,
+             have_send, want);
   /* One loop: no SO_REUSEPORT, so that bind itself finds a port in use. */
   if (bind(u->fd, &o->bind.sa, addr_len(&o->bind)) != 0) {
     err = bind_error(o, ret_why);
@@ -357,6 +408,7 @@ int io_udp_open(struct io_loop *l, const struct io_udp_options *o, struct io_udp
   u->poll.data = u;
   list_append(&l->sockets, &u->link);
   watch(u);
+  uv_async_send(&l->async); /* an embedded loop takes a step, in which the kernel hears of the socket */
   *ret_udp = u;
   return 0;
 fail:
@@ -371,9 +423,8 @@ void io_udp_close(struct io_udp *u) {
   if (!u) return;
   u->closing = true;
   list_remove(&u->link);
-  uv_poll_stop(&u->poll);
-  close(u->fd);
   uv_close((uv_handle_t *)&u->poll, closed);
+  close(u->fd);
 }
 
 const struct addr *io_udp_local(const struct io_udp *u) { return &u->local; }
