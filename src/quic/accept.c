@@ -1,0 +1,150 @@
+/* Datagrams that belong to no connection: new ones with Retry and the limits on them, other versions, stateless reset. */
+#include "quic/internal.h"
+
+#define RETRY_TIME (10 * NS_SEC)
+#define TOKEN_TIME (24 * 3600 * NS_SEC)
+#define RESETS_A_SECOND 1000.0
+
+struct addr_entry {
+  struct lru_link l;
+  struct bucket bucket;
+  uint8_t key[9]; /* family, then an IPv4 address or an IPv6 /64: a host may have all of the latter */
+};
+
+static bool addr_key_eq(const struct hlink *h, const void *key, size_t len) {
+  return memcmp(container_of(h, struct addr_entry, l.h)->key, key, len) == 0;
+}
+
+void accept_init(struct quic *q) { lru_init(&q->addrs, q->cfg.mem, q->cfg.rng, QUIC_MAX_ADDRS, addr_key_eq); }
+
+void accept_done(struct quic *q) {
+  for (struct lru_link *e; (e = lru_oldest(&q->addrs));) {
+    lru_remove(&q->addrs, e);
+    mem_free(q->cfg.mem, container_of(e, struct addr_entry, l));
+  }
+  lru_done(&q->addrs);
+}
+
+static bool too_many_from(struct quic *q, const struct addr *a) {
+  uint8_t key[9] = {0};
+  if (addr_is_loopback(a)) return false;
+  key[0] = a->sa.sa_family == AF_INET ? 4 : 6;
+  memcpy(key + 1, key[0] == 4 ? (const void *)&a->v4.sin_addr : (const void *)&a->v6.sin6_addr, key[0] == 4 ? 4 : 8);
+  struct lru_link *l = lru_find(&q->addrs, key, sizeof key), *out;
+  if (l) {
+    lru_touch(&q->addrs, l);
+  } else {
+    struct addr_entry *e = mem_calloc(q->cfg.mem, 1, sizeof *e);
+    if (!e) return true;
+    memcpy(e->key, key, sizeof key);
+    int err = lru_insert(&q->addrs, &e->l, key, sizeof key, &out);
+    if (out) mem_free(q->cfg.mem, container_of(out, struct addr_entry, l));
+    if (err) {
+      mem_free(q->cfg.mem, e);
+      return true;
+    }
+    l = &e->l;
+  }
+  double rate = q->cfg.retry_rate;
+  return !bucket_take(&container_of(l, struct addr_entry, l)->bucket, rate, rate, q->now);
+}
+
+static void send_retry(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_pkt_hd *hd) {
+  ngtcp2_cid scid;
+  uint8_t token[NGTCP2_CRYPTO_MAX_RETRY_TOKENLEN2], pkt[512];
+  quic_new_cid(q, &scid, QUIC_CID_LEN);
+  ngtcp2_ssize n = ngtcp2_crypto_generate_retry_token2(token, q->secret, sizeof q->secret, hd->version, &remote->sa,
+                                                       addr_len(remote), &scid, &hd->dcid, q->now);
+  if (n < 0) return;
+  n = ngtcp2_crypto_write_retry(pkt, sizeof pkt, hd->version, &hd->scid, &scid, &hd->dcid, token, (size_t)n);
+  if (n <= 0) return;
+  quic_raw(q, local, remote, pkt, (size_t)n);
+  q->stats.retries_sent++;
+}
+
+static void send_refusal(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_pkt_hd *hd,
+                         uint64_t code, int err) {
+  uint8_t pkt[256];
+  const char *name = err ? macula_err_name(err) : ""; /* our own clients read the code from it */
+  ngtcp2_ssize n = ngtcp2_crypto_write_connection_close(pkt, sizeof pkt, hd->version, &hd->scid, &hd->dcid, code,
+                                                        (const uint8_t *)name, strlen(name));
+  if (n > 0) quic_raw(q, local, remote, pkt, (size_t)n);
+}
+
+void accept_initial(struct quic *q, const struct addr *local, const struct addr *remote, struct slice dg, uint8_t ecn) {
+  ngtcp2_pkt_hd hd;
+  if (!q->cfg.server || ngtcp2_accept(&hd, dg.p, dg.n) < 0) {
+    q->stats.dropped++;
+    return;
+  }
+  ngtcp2_cid odcid;
+  struct conn_server s = {.hd = &hd, .token_type = NGTCP2_TOKEN_TYPE_UNKNOWN};
+  if (hd.tokenlen && hd.token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_RETRY2) {
+    int rv = ngtcp2_crypto_verify_retry_token2(&odcid, hd.token, hd.tokenlen, q->secret, sizeof q->secret, hd.version,
+                                               &remote->sa, addr_len(remote), &hd.dcid, RETRY_TIME, q->now);
+    if (rv == NGTCP2_CRYPTO_ERR_VERIFY_TOKEN) {
+      send_refusal(q, local, remote, &hd, NGTCP2_INVALID_TOKEN, 0);
+      q->stats.dropped++;
+      return;
+    }
+    if (rv == 0) {
+      s.odcid = &odcid;
+      s.token_type = NGTCP2_TOKEN_TYPE_RETRY;
+      q->stats.retry_ok++;
+    }
+  } else if (hd.tokenlen && hd.token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_REGULAR) {
+    if (ngtcp2_crypto_verify_regular_token(hd.token, hd.tokenlen, q->secret, sizeof q->secret, &remote->sa, addr_len(remote),
+                                           TOKEN_TIME, q->now) == 0)
+      s.token_type = NGTCP2_TOKEN_TYPE_NEW_TOKEN;
+  }
+  if (s.token_type == NGTCP2_TOKEN_TYPE_UNKNOWN && (q->stats.half_open >= q->cfg.retry_half_open || too_many_from(q, remote))) {
+    send_retry(q, local, remote, &hd);
+    return;
+  }
+  if (q->stop_err || q->stats.conns >= q->cfg.max_conns) {
+    send_refusal(q, local, remote, &hd, NGTCP2_CONNECTION_REFUSED, q->stop_err ? q->stop_err : MACULA_MAX_CLIENTS_REACHED);
+    q->stats.refused_full++;
+    return;
+  }
+  if (q->stats.half_open >= q->cfg.max_half_open) {
+    q->stats.refused_half_open++;
+    return;
+  }
+  struct quic_conn *c;
+  if (conn_accept(q, local, remote, &s, &c)) {
+    q->stats.dropped++;
+    return;
+  }
+  q->stats.accepted++;
+  conn_read(c, local, remote, dg, ecn);
+}
+
+void accept_version(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc) {
+  static const uint32_t versions[] = {NGTCP2_PROTO_VER_V1, NGTCP2_PROTO_VER_V2};
+  uint8_t pkt[600], any;
+  rng_fill(q->cfg.rng, &any, 1);
+  ngtcp2_ssize n =
+      ngtcp2_pkt_write_version_negotiation(pkt, sizeof pkt, any, vc->scid, vc->scidlen, vc->dcid, vc->dcidlen, versions, 2);
+  if (n <= 0) return;
+  quic_raw(q, local, remote, pkt, (size_t)n);
+  q->stats.version_negotiations++;
+}
+
+void accept_unknown(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc,
+                    size_t n) {
+  uint8_t token[NGTCP2_STATELESS_RESET_TOKENLEN], pad[64], pkt[128];
+  ngtcp2_cid cid;
+  q->stats.dropped++;
+  /* smaller than what it answers, so that two endpoints cannot go on for ever (RFC 9000, 10.3.3) */
+  if (n < 43 || !bucket_take(&q->reset_rate, RESETS_A_SECOND, RESETS_A_SECOND, q->now)) return;
+  size_t pad_len = n - 1 - sizeof token - 1 < sizeof pad ? n - 2 - sizeof token : sizeof pad;
+  if (pad_len > 26) pad_len = 26 + pad_len % 8; /* 43 octets look like any short packet */
+  if (pad_len >= n - 1 - sizeof token) pad_len = n - 2 - sizeof token;
+  ngtcp2_cid_init(&cid, vc->dcid, vc->dcidlen);
+  rng_fill(q->cfg.rng, pad, sizeof pad);
+  if (ngtcp2_crypto_generate_stateless_reset_token(token, q->reset_secret, sizeof q->reset_secret, &cid)) return;
+  ngtcp2_ssize len = ngtcp2_pkt_write_stateless_reset(pkt, sizeof pkt, token, pad, pad_len);
+  if (len <= 0) return;
+  quic_raw(q, local, remote, pkt, (size_t)len);
+  q->stats.stateless_resets_sent++;
+}

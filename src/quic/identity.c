@@ -1,0 +1,137 @@
+/* Identity: an Ed25519 key in a self-signed certificate, or a user's own. Its id is SHA-256 of the SubjectPublicKeyInfo. */
+#include <gnutls/abstract.h>
+#include <gnutls/crypto.h>
+#include <stdlib.h>
+
+#include "quic/internal.h"
+
+static const char reset_label[] = "macula stateless reset";
+
+static int finish(struct quic_identity *i) {
+  size_t n = sizeof i->id.b;
+  if (gnutls_x509_crt_get_key_id(i->chain[0], GNUTLS_KEYID_USE_SHA256, i->id.b, &n) < 0 || n != sizeof i->id.b)
+    return MACULA_CERTIFICATE_INVALID;
+  gnutls_datum_t der;
+  if (gnutls_x509_privkey_export2_pkcs8(i->key, GNUTLS_X509_FMT_DER, NULL, GNUTLS_PKCS_PLAIN, &der) < 0)
+    return MACULA_CERTIFICATE_INVALID;
+  int r = gnutls_hmac_fast(GNUTLS_MAC_SHA256, der.data, der.size, reset_label, sizeof reset_label - 1, i->reset_secret);
+  gnutls_memset(der.data, 0, der.size);
+  gnutls_free(der.data);
+  if (r < 0) return MACULA_EINTERNAL;
+  if (gnutls_certificate_allocate_credentials(&i->cred) < 0) return MACULA_ENOMEM;
+  /* refuses a key that does not belong to the certificate */
+  return gnutls_certificate_set_x509_key(i->cred, i->chain, (int)i->chain_len, i->key) < 0 ? MACULA_CERTIFICATE_INVALID : 0;
+}
+
+int quic_identity_generate(struct quic_identity **ret_identity) {
+  struct quic_identity *i = calloc(1, sizeof *i);
+  if (!i) return MACULA_ENOMEM;
+  i->refs = 1;
+  gnutls_x509_crt_t crt = NULL;
+  uint8_t serial[16];
+  int err = MACULA_ENOMEM;
+  if (gnutls_x509_privkey_init(&i->key) < 0 || gnutls_x509_crt_init(&crt) < 0 ||
+      !(i->chain = gnutls_malloc(sizeof *i->chain))) { /* gnutls_malloc: as gnutls_x509_crt_list_import2 does */
+    if (crt) gnutls_x509_crt_deinit(crt);
+    goto fail;
+  }
+  i->chain[0] = crt;
+  i->chain_len = 1;
+  err = MACULA_EINTERNAL;
+  if (gnutls_x509_privkey_generate(i->key, GNUTLS_PK_EDDSA_ED25519, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_ED25519), 0) < 0 ||
+      gnutls_rnd(GNUTLS_RND_NONCE, serial, sizeof serial) < 0)
+    goto fail;
+  serial[0] = (uint8_t)(serial[0] & 0x7f) | 1; /* positive and not zero (RFC 5280, 4.1.2.2) */
+  if (gnutls_x509_crt_set_version(crt, 3) < 0 || gnutls_x509_crt_set_serial(crt, serial, sizeof serial) < 0 ||
+      gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, "macula", 6) < 0 ||
+      gnutls_x509_crt_set_activation_time(crt, 1577836800 /* 2020: clocks of small devices may be late */) < 0 ||
+      gnutls_x509_crt_set_expiration_time(crt, GNUTLS_X509_NO_WELL_DEFINED_EXPIRATION) < 0 ||
+      gnutls_x509_crt_set_key(crt, i->key) < 0 || gnutls_x509_crt_sign2(crt, crt, i->key, GNUTLS_DIG_SHA512, 0) < 0)
+    goto fail;
+  err = finish(i);
+  if (err) goto fail;
+  *ret_identity = i;
+  return 0;
+fail:
+  quic_identity_unref(i);
+  return err;
+}
+
+int quic_identity_parse(struct slice key_pem, struct slice cert_pem, uint64_t now_unix, struct quic_identity **ret_identity,
+                        const char **ret_why) {
+  const char *none;
+  if (!ret_why) ret_why = &none;
+  if (!key_pem.n) key_pem = cert_pem;
+  if (!cert_pem.n) cert_pem = key_pem;
+  struct quic_identity *i = calloc(1, sizeof *i);
+  if (!i) return MACULA_ENOMEM;
+  i->refs = 1;
+  gnutls_datum_t kd = {(unsigned char *)key_pem.p, (unsigned)key_pem.n},
+                 cd = {(unsigned char *)cert_pem.p, (unsigned)cert_pem.n};
+  int err = MACULA_CERTIFICATE_INVALID;
+  *ret_why = "the private key cannot be read";
+  if (!kd.size || gnutls_x509_privkey_init(&i->key) < 0 ||
+      gnutls_x509_privkey_import2(i->key, &kd, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN) < 0)
+    goto fail;
+  *ret_why = "the certificate cannot be read";
+  if (gnutls_x509_crt_list_import2(&i->chain, &i->chain_len, &cd, GNUTLS_X509_FMT_PEM, 0) < 0 || i->chain_len == 0) goto fail;
+  *ret_why = "the private key does not belong to the certificate";
+  err = finish(i);
+  if (err) goto fail;
+  time_t from = gnutls_x509_crt_get_activation_time(i->chain[0]), to = gnutls_x509_crt_get_expiration_time(i->chain[0]);
+  err = MACULA_CERTIFICATE_EXPIRED;
+  *ret_why = "the certificate's time has not begun";
+  if (from != (time_t)-1 && now_unix < (uint64_t)from) goto fail;
+  *ret_why = "the certificate's time is over";
+  if (to != (time_t)-1 && to != GNUTLS_X509_NO_WELL_DEFINED_EXPIRATION && now_unix > (uint64_t)to) goto fail;
+  *ret_why = "";
+  *ret_identity = i;
+  return 0;
+fail:
+  quic_identity_unref(i);
+  return err;
+}
+
+int quic_identity_pem(const struct quic_identity *i, char **ret_pem) {
+  gnutls_datum_t d;
+  if (gnutls_x509_privkey_export2_pkcs8(i->key, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, &d) < 0) return MACULA_ENOMEM;
+  size_t n = d.size;
+  char *pem = malloc(n + 1);
+  if (pem) memcpy(pem, d.data, n);
+  gnutls_memset(d.data, 0, d.size);
+  gnutls_free(d.data);
+  for (unsigned k = 0; pem && k < i->chain_len; k++) {
+    char *more = NULL;
+    if (gnutls_x509_crt_export2(i->chain[k], GNUTLS_X509_FMT_PEM, &d) >= 0) {
+      more = realloc(pem, n + d.size + 1);
+      if (more) {
+        memcpy(more + n, d.data, d.size);
+        n += d.size;
+      }
+      gnutls_free(d.data);
+    }
+    if (!more) free(pem);
+    pem = more;
+  }
+  if (!pem) return MACULA_ENOMEM;
+  pem[n] = 0;
+  *ret_pem = pem;
+  return 0;
+}
+
+const struct id *quic_identity_id(const struct quic_identity *i) { return &i->id; }
+
+struct quic_identity *quic_identity_ref(struct quic_identity *i) {
+  if (i) __atomic_add_fetch(&i->refs, 1, __ATOMIC_RELAXED); /* identities are shared between loops */
+  return i;
+}
+
+void quic_identity_unref(struct quic_identity *i) {
+  if (!i || __atomic_sub_fetch(&i->refs, 1, __ATOMIC_ACQ_REL)) return;
+  if (i->cred) gnutls_certificate_free_credentials(i->cred);
+  for (unsigned k = 0; k < i->chain_len; k++) gnutls_x509_crt_deinit(i->chain[k]);
+  gnutls_free(i->chain);
+  if (i->key) gnutls_x509_privkey_deinit(i->key);
+  gnutls_memset(i->reset_secret, 0, sizeof i->reset_secret);
+  free(i);
+}

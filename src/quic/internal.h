@@ -1,0 +1,216 @@
+/* State shared by the files of this module. ngtcp2 and GnuTLS types stay on this side of quic.h.
+ *
+ * Life of a connection:
+ *
+ *   HANDSHAKE --handshake complete--> OPEN --quic_conn_close, error--> CLOSING --close written--> LINGER --3 PTO--> freed
+ *       |                              |                                                             ^
+ *       +--------- error --> CLOSING   +---- peer closed: DRAINING is our LINGER without packet -----+
+ *   idle, dead, reset: straight to GONE
+ *
+ * ngtcp2's object and the TLS session are freed on the way to LINGER or GONE, so a lingering connection costs its ids and its
+ * one close packet only. What is left is freed when it has lingered and the owner has been told. */
+#ifndef QUIC_INTERNAL_H
+#define QUIC_INTERNAL_H
+
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <ngtcp2/ngtcp2.h>
+#include <ngtcp2/ngtcp2_crypto.h>
+#include <ngtcp2/ngtcp2_crypto_gnutls.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "bounded/bucket.h"
+#include "bounded/heap.h"
+#include "bounded/htab.h"
+#include "bounded/lru.h"
+#include "quic/quic.h"
+
+#define QUIC_CID_LEN 8         /* of the ids that we issue */
+#define QUIC_INITIAL_CID 16    /* of the random id that a client starts with */
+#define QUIC_SECRET_LEN 32     /* tokens, stateless reset */
+#define QUIC_MAX_DATAGRAM 1452 /* largest UDP payload that is ever tried */
+#define QUIC_MAX_RAW 256       /* datagrams without a connection that wait to be sent */
+#define QUIC_MAX_ADDRS 4096    /* addresses whose rate of new connections is known */
+#define QUIC_TICK NS_MS        /* timers are rounded up to this */
+
+struct quic_identity {
+  uint32_t refs;
+  struct id id;
+  gnutls_certificate_credentials_t cred;
+  gnutls_x509_privkey_t key;
+  gnutls_x509_crt_t *chain;
+  unsigned chain_len;
+  uint8_t reset_secret[QUIC_SECRET_LEN]; /* derived from the key: a restarted node can still reset old connections */
+};
+
+/* A connection id, or a stateless reset token, that leads to a connection. */
+struct cid {
+  struct hlink h;
+  struct cid *next; /* of the same connection */
+  struct quic_conn *conn;
+  uint8_t len;
+  uint8_t id[];
+};
+
+/* A piece of a send queue: octets of its own, or a reference. */
+struct chunk {
+  struct chunk *next;
+  struct shbuf *ref; /* NULL: own octets */
+  uint32_t len, cap;
+  uint8_t data[];
+};
+
+struct stream {
+  struct list link;  /* in quic_conn.streams */
+  struct list ready; /* in quic_conn.ready while it has something to send */
+  struct quic_conn *conn;
+  int64_t id;
+  struct chunk *head, *tail;
+  struct chunk *next;  /* holds the first unsent octet; NULL: all sent */
+  uint32_t next_off;   /* of that octet */
+  uint32_t head_acked; /* octets of head that are acknowledged */
+  uint32_t grow;       /* size of the next chunk */
+  size_t queued;       /* octets not acknowledged */
+  size_t unsent;       /* octets from next on */
+  bool fin, fin_sent;  /* no more data; and that is said */
+  bool blocked;        /* by the peer's flow control */
+  bool told;           /* stream_closed was called */
+  bool shut;           /* reset or stopped: nothing is sent any more */
+};
+
+enum conn_state { CONN_HANDSHAKE, CONN_OPEN, CONN_CLOSING, CONN_LINGER, CONN_GONE };
+
+struct quic_conn {
+  struct quic *q;
+  ngtcp2_conn *nc;      /* NULL from LINGER on */
+  gnutls_session_t tls; /* NULL once it is not needed */
+  ngtcp2_crypto_conn_ref ref;
+  void *user;
+  struct list all, dirty, event;
+  struct heap_link timer;
+  struct cid *scids, *dcids, *tokens;
+  struct list streams, ready;
+  struct stream *hot; /* found last */
+  uint64_t serial;
+  struct addr local, remote;
+  uint8_t state; /* enum conn_state */
+  bool server, established, half_open, opened, told, confirmed, resumed, insecure, has_peer, has_expect, peer_checked;
+  bool ev_acked, watch, silent_told, ping, key_ready, reset, closing_after;
+  struct id peer, expect;
+  uint64_t peer_expiry;
+  struct quic_identity *identity; /* outgoing with its own */
+  size_t queued;
+  nanotime progress, last_rx, watch_at, check_at, close_at, linger_at;
+  uint64_t keep_alive;
+  struct quic_close why;
+  char *why_text;  /* owns why.text */
+  uint8_t *ticket; /* TLS session data */
+  uint8_t *token;  /* NEW_TOKEN */
+  uint32_t ticket_len;
+  uint16_t token_len, close_len;
+  uint32_t late; /* datagrams that came while lingering */
+  uint8_t *close_pkt;
+};
+
+struct raw {
+  struct list link;
+  struct quic_out out;
+  uint8_t data[];
+};
+
+struct quic {
+  struct quic_config cfg;
+  ngtcp2_mem nmem;
+  nanotime now;
+  struct quic_stats stats;
+  struct htab cids, dcids, tokens;
+  struct lru addrs;
+  struct heap timers;
+  struct list conns, dirty, events, raw;
+  uint32_t raw_count, total;
+  uint64_t serial;
+  unsigned max_segments;
+  int stop_err;
+  struct bucket icmp_rate, reset_rate;
+  gnutls_priority_t prio;
+  gnutls_certificate_credentials_t no_cred;
+  gnutls_x509_trust_list_t ca;
+  gnutls_datum_t ticket_key;
+  nanotime ticket_key_at;
+  uint8_t secret[QUIC_SECRET_LEN];       /* of Retry and address tokens */
+  uint8_t reset_secret[QUIC_SECRET_LEN]; /* of stateless reset tokens */
+  uint8_t stash[1500];                   /* a datagram that did not fit its burst */
+  struct quic_out stash_out;
+};
+
+/* tls.c */
+int tls_init(struct quic *q);
+void tls_done(struct quic *q);
+int tls_set_ca(struct quic *q, const char *pem);
+void tls_new_ticket_key(struct quic *q);
+/* Makes c->tls; o is NULL on the server's side. */
+int tls_open(struct quic_conn *c, const struct quic_connect *o);
+void tls_close(struct quic_conn *c);
+/* Reads the peer's certificate and checks it; on failure c->why says why. */
+int tls_check_peer(struct quic_conn *c);
+/* The TLS alert that tells the peer about it. */
+uint8_t tls_alert_of(int err);
+int tls_err_of(uint8_t alert);
+
+/* endpoint.c */
+struct cid *cid_find(const struct htab *t, const uint8_t *id, size_t len);
+int cid_add(struct quic_conn *c, struct htab *t, struct cid **list, const uint8_t *id, size_t len);
+void cid_remove(struct quic_conn *c, struct htab *t, struct cid **list, const uint8_t *id, size_t len);
+void cid_clear(struct quic_conn *c, struct htab *t, struct cid **list);
+void quic_new_cid(struct quic *q, ngtcp2_cid *ret_cid, size_t len);
+void quic_raw(struct quic *q, const struct addr *local, const struct addr *remote, const uint8_t *p, size_t n);
+void quic_advance(struct quic *q, nanotime now);
+
+/* accept.c */
+void accept_init(struct quic *q);
+void accept_done(struct quic *q);
+void accept_initial(struct quic *q, const struct addr *local, const struct addr *remote, struct slice dg, uint8_t ecn);
+void accept_version(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc);
+void accept_unknown(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc,
+                    size_t n);
+
+/* conn.c */
+struct conn_server {
+  const ngtcp2_pkt_hd *hd;
+  const ngtcp2_cid *odcid; /* after a Retry; NULL otherwise */
+  ngtcp2_token_type token_type;
+};
+int conn_accept(struct quic *q, const struct addr *local, const struct addr *remote, const struct conn_server *s,
+                struct quic_conn **ret_conn);
+void conn_read(struct quic_conn *c, const struct addr *local, const struct addr *remote, struct slice dg, uint8_t ecn);
+void conn_tick(struct quic_conn *c);
+void conn_arm(struct quic_conn *c); /* its timer */
+void conn_touch(struct quic_conn *c);
+void conn_event(struct quic_conn *c);
+void conn_deliver(struct quic_conn *c);
+/* Sets why, once; text is copied. */
+void conn_why(struct quic_conn *c, enum quic_close_reason reason, bool is_app, uint64_t code, int err, struct slice text);
+void conn_fail(struct quic_conn *c, int liberr);
+/* Frees what only a living connection needs; not within an ngtcp2 callback of it. linger: ns that its ids stay. */
+void conn_end(struct quic_conn *c, uint64_t linger);
+void conn_free(struct quic_conn *c);
+void conn_maybe_close_after(struct quic_conn *c);
+uint64_t conn_effective_keep_alive(const struct quic_conn *c);
+
+/* callbacks.c */
+void callbacks_set(ngtcp2_callbacks *ret_cb, bool server);
+
+/* stream.c */
+struct stream *stream_new(struct quic_conn *c, int64_t id);
+struct stream *stream_find(struct quic_conn *c, int64_t id);
+void stream_free(struct stream *s);
+void stream_acked(struct stream *s, size_t n);
+void stream_shut(struct stream *s); /* nothing of it is sent any more */
+/* Up to max pieces from the first unsent octet on. */
+size_t stream_pieces(const struct stream *s, ngtcp2_vec *ret_v, size_t max, size_t *ret_octets);
+void stream_sent(struct stream *s, size_t n, bool fin);
+
+static inline bool conn_alive(const struct quic_conn *c) { return c->nc && c->state <= CONN_OPEN; }
+
+#endif

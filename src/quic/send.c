@@ -1,0 +1,167 @@
+/* Writing packets: each touched connection once, as a burst of datagrams of one size for one destination. */
+#include "quic/internal.h"
+
+#define MAX_PIECES 16
+
+/* One packet: pieces of as many streams as fit (NGTCP2_WRITE_STREAM_FLAG_MORE), acknowledgements, or nothing (0). */
+static ngtcp2_ssize packet(struct quic_conn *c, ngtcp2_path *path, ngtcp2_pkt_info *pi, uint8_t *dest, size_t cap) {
+  bool conn_blocked = false;
+  for (;;) {
+    struct stream *s = conn_blocked || list_empty(&c->ready) ? NULL : container_of(c->ready.next, struct stream, ready);
+    ngtcp2_vec v[MAX_PIECES];
+    size_t octets = 0, nv = s ? stream_pieces(s, v, MAX_PIECES, &octets) : 0;
+    bool fin = s && s->fin && octets == s->unsent;
+    uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_MORE | (fin ? NGTCP2_WRITE_STREAM_FLAG_FIN : 0);
+    ngtcp2_ssize took = -1;
+    ngtcp2_ssize n =
+        ngtcp2_conn_writev_stream(c->nc, path, pi, dest, cap, &took, s ? flags : 0, s ? s->id : -1, v, nv, c->q->now);
+    if (s && took >= 0) {
+      stream_sent(s, (size_t)took, fin && (size_t)took == octets);
+      if (!list_empty(&s->ready)) { /* its turn is over when this packet is */
+        list_remove(&s->ready);
+        list_append(&c->ready, &s->ready);
+      }
+    }
+    if (n >= 0) return n;
+    switch (n) {
+    case NGTCP2_ERR_WRITE_MORE:
+      break;
+    case NGTCP2_ERR_STREAM_DATA_BLOCKED:
+      if (ngtcp2_conn_get_max_data_left(c->nc) == 0) {
+        conn_blocked = true; /* the connection is; its streams stay ready for when it no longer is */
+      } else {
+        s->blocked = true;
+        list_remove(&s->ready);
+      }
+      break;
+    case NGTCP2_ERR_STREAM_SHUT_WR:
+    case NGTCP2_ERR_STREAM_NOT_FOUND:
+      stream_shut(s);
+      break;
+    default:
+      return n;
+    }
+  }
+}
+
+static void addr_of(const ngtcp2_addr *a, struct addr *ret_a) {
+  memset(ret_a, 0, sizeof *ret_a);
+  memcpy(ret_a, a->addr, a->addrlen < sizeof *ret_a ? a->addrlen : sizeof *ret_a);
+}
+
+static void out_of(const ngtcp2_path *path, uint32_t ecn, size_t n, struct quic_out *ret_out) {
+  addr_of(&path->local, &ret_out->local);
+  addr_of(&path->remote, &ret_out->remote);
+  ret_out->ecn = (uint8_t)ecn;
+  ret_out->len = ret_out->segment = n;
+}
+
+/* Returns octets in buf; *ret_more: there may be more to write now. */
+static size_t burst(struct quic_conn *c, uint8_t *buf, size_t cap, struct quic_out *out, bool *ret_more) {
+  struct quic *q = c->q;
+  size_t at = 0, segment = 0;
+  unsigned n_max = c->confirmed ? q->max_segments : 1; /* handshake packets have sizes of their own */
+  *ret_more = true;
+  for (unsigned k = 0; k < n_max && cap - at >= (k ? segment : 1); k++) {
+    ngtcp2_path_storage ps;
+    ngtcp2_pkt_info pi = {0};
+    ngtcp2_path_storage_zero(&ps);
+    ngtcp2_ssize n = packet(c, &ps.path, &pi, buf + at, k ? segment : cap);
+    if (n < 0) {
+      conn_fail(c, (int)n);
+      break;
+    }
+    if (n == 0) {
+      *ret_more = false;
+      break;
+    }
+    if (k == 0) {
+      out_of(&ps.path, pi.ecn, (size_t)n, out);
+      segment = (size_t)n;
+    } else {
+      struct quic_out o;
+      out_of(&ps.path, pi.ecn, (size_t)n, &o);
+      if (o.ecn != out->ecn || !addr_eq(&o.remote, &out->remote) || !addr_eq(&o.local, &out->local)) {
+        memcpy(q->stash, buf + at, (size_t)n); /* for another path: it goes out on its own */
+        q->stash_out = o;
+        break;
+      }
+    }
+    at += (size_t)n;
+    if ((size_t)n < segment || segment < NGTCP2_MAX_UDP_PAYLOAD_SIZE) break; /* a short one ends the burst */
+  }
+  out->len = at;
+  out->segment = segment;
+  return at;
+}
+
+/* The last packet of a connection; what remains of it then is that packet and the ids. */
+static size_t write_close(struct quic_conn *c, uint8_t *buf, size_t cap, struct quic_out *out) {
+  struct quic *q = c->q;
+  ngtcp2_ccerr e;
+  ngtcp2_ccerr_default(&e);
+  if (c->why.is_app)
+    ngtcp2_ccerr_set_application_error(&e, c->why.app_error, c->why.text.p, c->why.text.n);
+  else
+    ngtcp2_ccerr_set_transport_error(&e, c->why.app_error, c->why.text.p, c->why.text.n);
+  ngtcp2_path_storage ps;
+  ngtcp2_pkt_info pi = {0};
+  ngtcp2_path_storage_zero(&ps);
+  ngtcp2_ssize n = ngtcp2_conn_write_connection_close(c->nc, &ps.path, &pi, buf, cap, &e, q->now);
+  if (n <= 0) {
+    conn_end(c, 0);
+    return 0;
+  }
+  out_of(&ps.path, pi.ecn, (size_t)n, out);
+  c->close_pkt = mem_dup(q->cfg.mem, buf, (size_t)n); /* without memory it is said once only */
+  c->close_len = (uint16_t)n;
+  conn_end(c, 3 * ngtcp2_conn_get_pto(c->nc));
+  return (size_t)n;
+}
+
+static size_t connection(struct quic_conn *c, uint8_t *buf, size_t cap, struct quic_out *out) {
+  if (c->state == CONN_CLOSING) return write_close(c, buf, cap, out);
+  bool more;
+  size_t n = burst(c, buf, cap, out, &more);
+  if (c->state >= CONN_CLOSING) return n; /* it failed; its close is next */
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info(c->nc, &info);
+  if (info.smoothed_rtt > QUIC_TICK) ngtcp2_conn_update_pkt_tx_time(c->nc, c->q->now); /* finer pacing would cost a tick */
+  if (n && c->ping) {
+    c->ping = false;
+    uint64_t ka = conn_effective_keep_alive(c);
+    ngtcp2_conn_set_keep_alive_timeout(c->nc, ka ? ka : UINT64_MAX);
+  }
+  list_remove(&c->dirty);
+  if (more)
+    list_append(&c->q->dirty, &c->dirty); /* behind the others */
+  else
+    conn_arm(c);
+  return n;
+}
+
+size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now) {
+  quic_advance(q, now);
+  size_t n = 0;
+  if (q->stash_out.len) {
+    n = q->stash_out.len;
+    memcpy(buf, q->stash, n);
+    *ret_out = q->stash_out;
+    q->stash_out.len = 0;
+  } else if (!list_empty(&q->raw)) {
+    struct raw *r = container_of(q->raw.next, struct raw, link);
+    n = r->out.len;
+    memcpy(buf, r->data, n);
+    *ret_out = r->out;
+    list_remove(&r->link);
+    q->raw_count--;
+    mem_free(q->cfg.mem, r);
+  }
+  while (n == 0 && !list_empty(&q->dirty))
+    n = connection(container_of(q->dirty.next, struct quic_conn, dirty), buf, cap, ret_out);
+  if (n) {
+    q->stats.octets_out += n;
+    q->stats.datagrams_out += (n + ret_out->segment - 1) / ret_out->segment;
+  }
+  return n;
+}

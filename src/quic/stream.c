@@ -1,0 +1,231 @@
+/* Streams and their send queues. A queue is a list of chunks that never move, since ngtcp2 keeps pointers into them until the
+ * peer acknowledges; an idle stream holds none. */
+#include "quic/internal.h"
+
+#define CHUNK_MIN 1024u
+#define CHUNK_MAX 16384u
+
+struct stream *stream_new(struct quic_conn *c, int64_t id) {
+  struct stream *s = mem_calloc(c->q->cfg.mem, 1, sizeof *s);
+  if (!s) return NULL;
+  s->conn = c;
+  s->id = id;
+  s->grow = CHUNK_MIN;
+  list_init(&s->ready);
+  list_append(&c->streams, &s->link);
+  return s;
+}
+
+struct stream *stream_find(struct quic_conn *c, int64_t id) {
+  if (c->hot && c->hot->id == id) return c->hot;
+  list_for(it, &c->streams) {
+    struct stream *s = container_of(it, struct stream, link);
+    if (s->id == id) return c->hot = s;
+  }
+  return NULL;
+}
+
+static void chunk_free(struct mem *m, struct chunk *k) {
+  shbuf_unref(k->ref);
+  mem_free(m, k);
+}
+
+static void count(struct stream *s, size_t n, bool added) {
+  struct quic_conn *c = s->conn;
+  if (added) {
+    if (c->queued == 0) c->progress = c->q->now;
+    s->queued += n;
+    s->unsent += n;
+    c->queued += n;
+  } else {
+    s->queued -= n;
+    c->queued -= n;
+  }
+}
+
+void stream_free(struct stream *s) {
+  struct quic_conn *c = s->conn;
+  if (c->hot == s) c->hot = NULL;
+  count(s, s->queued, false);
+  for (struct chunk *k = s->head, *next; k; k = next) {
+    next = k->next;
+    chunk_free(c->q->cfg.send_mem, k);
+  }
+  list_remove(&s->ready);
+  list_remove(&s->link);
+  mem_free(c->q->cfg.mem, s);
+}
+
+void stream_shut(struct stream *s) {
+  s->shut = true;
+  list_remove(&s->ready);
+  count(s, s->queued, false); /* the chunks stay until ngtcp2 closes the stream: frames may still point at them */
+}
+
+void stream_acked(struct stream *s, size_t n) {
+  if (s->shut) return;
+  count(s, n, false);
+  s->conn->progress = s->conn->q->now;
+  n += s->head_acked;
+  while (s->head && n >= s->head->len) { /* such a chunk is sent, too: s->next is behind it */
+    struct chunk *k = s->head;
+    n -= k->len;
+    s->head = k->next;
+    if (!s->head) s->tail = NULL;
+    chunk_free(s->conn->q->cfg.send_mem, k);
+  }
+  s->head_acked = (uint32_t)n;
+  if (!s->head) {
+    s->head_acked = 0;
+    s->grow = CHUNK_MIN;
+  }
+}
+
+static void wake(struct stream *s) {
+  if (!s->blocked && list_empty(&s->ready)) list_append(&s->conn->ready, &s->ready);
+  conn_touch(s->conn);
+}
+
+static int writable(struct quic_conn *c, int64_t id, struct stream **ret_s) {
+  if (!conn_alive(c)) return MACULA_ECLOSED;
+  struct stream *s = stream_find(c, id);
+  if (!s || s->shut || s->fin) return MACULA_ENOTFOUND;
+  *ret_s = s;
+  return 0;
+}
+
+static void append(struct stream *s, struct chunk *first, struct chunk *last) {
+  if (s->tail)
+    s->tail->next = first;
+  else
+    s->head = first;
+  if (!s->next) {
+    s->next = first;
+    s->next_off = 0;
+  }
+  s->tail = last;
+}
+
+int quic_stream_write(struct quic_conn *c, int64_t stream, struct slice data) {
+  struct stream *s;
+  int err = writable(c, stream, &s);
+  if (err || !data.n) return err;
+  struct mem *m = c->q->cfg.send_mem;
+  struct chunk *tail = s->tail, *first = NULL, *last = NULL;
+  size_t room = tail && !tail->ref ? tail->cap - tail->len : 0;
+  uint32_t grow = s->grow;
+  if (room > data.n) room = data.n;
+  for (size_t at = room; at < data.n;) { /* all or nothing: new chunks first */
+    while (grow < CHUNK_MAX && data.n - at > grow - sizeof *first) grow *= 2;
+    struct chunk *k = mem_alloc(m, grow);
+    if (!k) {
+      for (; first; first = last) {
+        last = first->next;
+        mem_free(m, first);
+      }
+      return MACULA_ENOMEM;
+    }
+    size_t n = grow - sizeof *k;
+    *k = (struct chunk){.cap = (uint32_t)n};
+    if (n > data.n - at) n = data.n - at;
+    memcpy(k->data, data.p + at, n);
+    k->len = (uint32_t)n;
+    at += n;
+    if (last)
+      last->next = k;
+    else
+      first = k;
+    last = k;
+    if (grow < CHUNK_MAX) grow *= 2;
+  }
+  count(s, data.n, true);
+  s->grow = grow;
+  if (room) {
+    if (!s->next) {
+      s->next = tail;
+      s->next_off = tail->len;
+    }
+    memcpy(tail->data + tail->len, data.p, room);
+    tail->len += (uint32_t)room;
+  }
+  if (first) append(s, first, last);
+  wake(s);
+  return 0;
+}
+
+int quic_stream_write_ref(struct quic_conn *c, int64_t stream, struct shbuf *b) {
+  struct stream *s;
+  int err = writable(c, stream, &s);
+  if (err || !b->len) return err;
+  struct chunk *k = mem_alloc(c->q->cfg.send_mem, sizeof *k);
+  if (!k) return MACULA_ENOMEM;
+  *k = (struct chunk){.ref = shbuf_ref(b), .len = b->len, .cap = b->len};
+  count(s, b->len, true);
+  append(s, k, k);
+  wake(s);
+  return 0;
+}
+
+void quic_stream_finish(struct quic_conn *c, int64_t stream) {
+  struct stream *s;
+  if (writable(c, stream, &s)) return;
+  s->fin = true;
+  wake(s);
+}
+
+void quic_stream_reset(struct quic_conn *c, int64_t stream, uint64_t app_error) {
+  struct stream *s = conn_alive(c) ? stream_find(c, stream) : NULL;
+  if (!s || s->told) return;
+  if (!s->shut) stream_shut(s);
+  (void)ngtcp2_conn_shutdown_stream(c->nc, 0, stream, app_error);
+  conn_touch(c);
+}
+
+int quic_stream_open(struct quic_conn *c, int64_t *ret_stream) {
+  if (!conn_alive(c)) return MACULA_ECLOSED;
+  struct stream *s = stream_new(c, -1);
+  if (!s) return MACULA_ENOMEM;
+  int rv = ngtcp2_conn_open_bidi_stream(c->nc, &s->id, s);
+  if (rv) {
+    stream_free(s);
+    return rv == NGTCP2_ERR_NOMEM ? MACULA_ENOMEM : MACULA_EFULL;
+  }
+  *ret_stream = s->id;
+  return 0;
+}
+
+size_t stream_pieces(const struct stream *s, ngtcp2_vec *ret_v, size_t max, size_t *ret_octets) {
+  size_t n = 0, off = s->next_off, octets = 0;
+  for (struct chunk *k = s->next; k && n < max; k = k->next, off = 0) {
+    uint8_t *p = k->ref ? k->ref->data : k->data;
+    ret_v[n++] = (ngtcp2_vec){p + off, k->len - off};
+    octets += k->len - off;
+    if (octets > 65536) break; /* more than any one packet takes */
+  }
+  *ret_octets = octets;
+  return n;
+}
+
+void stream_sent(struct stream *s, size_t n, bool fin) {
+  s->unsent -= n;
+  n += s->next_off;
+  while (s->next && n >= s->next->len) {
+    n -= s->next->len;
+    s->next = s->next->next;
+  }
+  s->next_off = s->next ? (uint32_t)n : 0;
+  if (fin) s->fin_sent = true;
+  if (!s->next && (!s->fin || s->fin_sent)) list_remove(&s->ready);
+}
+
+void quic_consume(struct quic_conn *c, int64_t stream, size_t n) {
+  if (!conn_alive(c) || !n) return;
+  (void)ngtcp2_conn_extend_max_stream_offset(c->nc, stream, n); /* the stream may be gone */
+  ngtcp2_conn_extend_max_offset(c->nc, n);
+  conn_touch(c);
+}
+
+void quic_grant(struct quic_conn *c, int64_t stream, size_t n) { quic_consume(c, stream, n); }
+
+size_t quic_queued(const struct quic_conn *c) { return c->queued; }
+nanotime quic_queue_progress(const struct quic_conn *c) { return c->progress; }
