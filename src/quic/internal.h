@@ -154,8 +154,7 @@ int tls_open(struct quic_conn *c, const struct quic_connect *o);
 void tls_close(struct quic_conn *c);
 /* Reads the peer's certificate and checks it; on failure c->why says why. */
 int tls_check_peer(struct quic_conn *c);
-/* The TLS alert that tells the peer about it. */
-uint8_t tls_alert_of(int err);
+/* What a TLS alert means here: a macula_err. */
 int tls_err_of(uint8_t alert);
 
 /* endpoint.c */
