@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
@@ -20,6 +21,7 @@ static void fill(void *ctx, void *ret, size_t n) {
   (void)ctx;
   for (uint8_t *p = ret; n;) {
     ssize_t k = getrandom(p, n, 0);
+    if (k < 0 && errno == EINTR) continue;
     if (k < 0) abort(); /* no random source: nothing that follows would be safe */
     p += k;
     n -= (size_t)k;

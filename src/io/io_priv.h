@@ -34,12 +34,14 @@ struct io_loop {
   void (*on_wake)(void *ctx, nanotime now);
   void *wake_ctx;
   bool woken;
-  struct list sockets;
+  struct list sockets, lookups;
+  bool rewatched; /* a descriptor changed what it waits for: libuv tells the kernel in its next iteration */
   struct io_stats stats;
   /* One batch of output. `unsent` bursts from `first` on wait for their socket to become writable. */
   uint8_t *out_buf;
   struct io_out out[OUT_BATCH];
   unsigned out_first, out_count;
+  size_t out_off; /* octets of the first burst that left already, one datagram at a time */
   uint8_t *in_buf;
 };
 
@@ -47,5 +49,7 @@ struct io_loop {
 void io_udp_drain(struct io_udp *u);
 /* Pulls and sends until nothing is left or a socket is full. */
 void io_udp_flush(struct io_loop *l);
+/* Ends every lookup without calling back. */
+void io_resolve_drop_all(struct io_loop *l);
 
 #endif

@@ -10,7 +10,8 @@
 
 static void arm(struct io_loop *l) {
   nanotime at = l->has_ep ? l->ep.deadline(l->ep.ctx) : TIME_NEVER;
-  if (at != TIME_NEVER) at = (at + NS_MS - 1) / NS_MS * NS_MS; /* 1 ms ticks: acknowledgements of a burst share a packet */
+  if (at != TIME_NEVER)
+    at = time_add(at, NS_MS - 1) / NS_MS * NS_MS; /* 1 ms ticks: acknowledgements of a burst share a packet */
   if (at == l->armed) return;
   l->armed = at;
   struct itimerspec t = {0};
@@ -66,6 +67,7 @@ int io_loop_new(const struct log *log, struct io_loop **ret_loop) {
   l->log = log;
   l->armed = TIME_NEVER;
   list_init(&l->sockets);
+  list_init(&l->lookups);
   l->out_buf = malloc((size_t)OUT_BURST * OUT_BATCH);
   l->in_buf = malloc(16 * 65536);
   if (!l->out_buf || !l->in_buf) goto no_memory;
@@ -77,6 +79,7 @@ int io_loop_new(const struct log *log, struct io_loop **ret_loop) {
   uv_check_init(&l->uv, &l->check);
   l->async.data = l->timer_poll.data = l->prepare.data = l->check.data = l;
   uv_poll_start(&l->timer_poll, UV_READABLE, on_timer);
+  uv_run(&l->uv, UV_RUN_NOWAIT); /* the descriptor is good for polling before the first step */
   uv_prepare_start(&l->prepare, on_prepare);
   uv_check_start(&l->check, on_check);
   l->now = io_now();
@@ -99,6 +102,7 @@ static void close_handle(uv_handle_t *h, void *arg) {
 void io_loop_free(struct io_loop *l) {
   if (!l) return;
   l->has_ep = false;
+  io_resolve_drop_all(l);
   list_for_safe(it, &l->sockets) io_udp_close(container_of(it, struct io_udp, link));
   uv_prepare_stop(&l->prepare);
   uv_check_stop(&l->check);
@@ -113,6 +117,7 @@ void io_loop_free(struct io_loop *l) {
 
 int io_loop_run(struct io_loop *l) {
   while (!__atomic_load_n(&l->stopping, __ATOMIC_ACQUIRE)) uv_run(&l->uv, UV_RUN_ONCE);
+  __atomic_store_n(&l->stopping, false, __ATOMIC_RELEASE);
   return 0;
 }
 
@@ -125,8 +130,8 @@ int io_loop_fd(struct io_loop *l) { return uv_backend_fd(&l->uv); }
 
 int io_loop_step(struct io_loop *l) {
   uv_run(&l->uv, UV_RUN_NOWAIT);
-  /* What the turn armed or queued is known to the kernel before the descriptor is polled. */
-  uv_run(&l->uv, UV_RUN_NOWAIT);
+  if (l->rewatched) uv_async_send(&l->async); /* one more step, so that the kernel knows before the descriptor is polled */
+  l->rewatched = false;
   return 0;
 }
 

@@ -9,11 +9,12 @@
 #define MAX_ADDRS 16
 
 struct io_resolve {
+  struct list link;
   uv_getaddrinfo_t req;
   uv_async_t soon; /* for answers that need no lookup: the callback never comes before io_resolve_start has returned */
   size_t max, count;
   struct addr addrs[MAX_ADDRS];
-  const char *why;
+  char why[320];
   void (*cb)(void *ctx, const struct addr *addrs, size_t count, const char *why);
   void *ctx;
 };
@@ -21,7 +22,8 @@ struct io_resolve {
 static void free_async(uv_handle_t *h) { free(h->data); }
 
 static void answer(struct io_resolve *r) {
-  if (r->cb) r->cb(r->ctx, r->addrs, r->count, r->why);
+  list_remove(&r->link);
+  if (r->cb) r->cb(r->ctx, r->addrs, r->count, r->count ? NULL : r->why);
 }
 
 static void on_soon(uv_async_t *a) {
@@ -36,7 +38,10 @@ static void on_addrs(uv_getaddrinfo_t *req, int status, struct addrinfo *list) {
     memset(&r->addrs[r->count], 0, sizeof r->addrs[0]);
     memcpy(&r->addrs[r->count++], a->ai_addr, a->ai_addrlen);
   }
-  if (r->count == 0) r->why = status ? uv_strerror(status) : "the name has no address";
+  if (r->count == 0) {
+    size_t n = strlen(r->why); /* the host's name, from io_resolve_start */
+    snprintf(r->why + n, sizeof r->why - n, ": %s", status ? uv_strerror(status) : "the name has no address");
+  }
   uv_freeaddrinfo(list);
   answer(r);
   free(r);
@@ -48,11 +53,13 @@ int io_resolve_start(struct io_loop *l, const char *host_port, uint16_t default_
   if (!r) return MACULA_ENOMEM;
   r->cb = cb;
   r->ctx = ctx;
+  list_init(&r->link);
   r->max = max < MAX_ADDRS ? max : MAX_ADDRS;
   if (addr_parse(host_port, default_port, &r->addrs[0]) == 0) {
     r->count = 1;
     uv_async_init(&l->uv, &r->soon, on_soon);
     r->soon.data = r;
+    list_append(&l->lookups, &r->link);
     uv_async_send(&r->soon);
     *ret_req = r;
     return 0;
@@ -61,7 +68,7 @@ int io_resolve_start(struct io_loop *l, const char *host_port, uint16_t default_
   const char *colon = strrchr(host_port, ':');
   size_t n = colon ? (size_t)(colon - host_port) : strlen(host_port);
   if (n == 0 || n >= sizeof host || host_port[0] == '[' || (colon && strspn(colon + 1, "0123456789") != strlen(colon + 1)) ||
-      (colon && (strlen(colon + 1) == 0 || strlen(colon + 1) > 5)) || (!colon && !default_port)) {
+      (colon && (strlen(colon + 1) == 0 || strlen(colon + 1) > 5 || atoi(colon + 1) > 65535)) || (!colon && !default_port)) {
     free(r);
     return MACULA_EINVAL;
   }
@@ -71,12 +78,14 @@ int io_resolve_start(struct io_loop *l, const char *host_port, uint16_t default_
     snprintf(port, sizeof port, "%s", colon + 1);
   else
     snprintf(port, sizeof port, "%u", default_port);
-  struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
+  snprintf(r->why, sizeof r->why, "cannot find the host %s", host);
+  struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_NUMERICSERV};
   r->req.data = r;
   if (uv_getaddrinfo(&l->uv, &r->req, on_addrs, host, port, &hints) != 0) {
     free(r);
     return MACULA_EINVAL;
   }
+  list_append(&l->lookups, &r->link);
   *ret_req = r;
   return 0;
 }
@@ -85,4 +94,13 @@ void io_resolve_cancel(struct io_resolve *r) {
   if (!r) return;
   r->cb = NULL; /* the lookup itself may be in the pool's hands: its end frees the request */
   if (r->req.data) uv_cancel((uv_req_t *)&r->req);
+}
+
+void io_resolve_drop_all(struct io_loop *l) {
+  list_for_safe(it, &l->lookups) {
+    struct io_resolve *r = container_of(it, struct io_resolve, link);
+    io_resolve_cancel(r);
+    list_remove(&r->link);
+    if (!r->req.data) uv_close((uv_handle_t *)&r->soon, free_async);
+  }
 }

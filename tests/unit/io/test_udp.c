@@ -1,0 +1,454 @@
+/* Sockets over real loopback. Endpoints are small fakes; an acknowledged window counts what arrived, since UDP promises
+ * nothing. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "io/io.h"
+
+#define SIZE 1200   /* of a numbered datagram */
+#define TAIL 700    /* the last one of a burst is shorter: segments are not all equal */
+#define WINDOW 512  /* datagrams under way */
+#define ACK_SIZE 12 /* an acknowledgement: only its length tells it from data */
+
+/* Sends `total` numbered datagrams in bursts, goes back to the last acknowledged one after 50 ms of silence, acknowledges what
+ * it receives in order. */
+struct side {
+  struct io_loop *loop;
+  struct io_udp *udp;
+  struct addr peer, from, to; /* from, to: of the last datagram received */
+  unsigned burst;
+  uint32_t total, next, acked;     /* sending */
+  uint32_t expected, out_of_order; /* receiving */
+  uint64_t received, icmp, bad, ticks;
+  uint8_t ecn, quoted[64];
+  size_t quoted_len;
+  struct addr icmp_remote;
+  bool ack_due, answer_only;
+  nanotime retry_at;
+};
+
+/* Stand-ins for the system calls, since loopback never refuses to send: every nth call is refused. */
+static struct {
+  unsigned full_each, calls;
+  bool no_offload; /* UDP_SEGMENT: EIO, as of a device that cannot checksum */
+} faults;
+
+static bool refuse(const struct msghdr *h) {
+  if (faults.full_each && ++faults.calls % faults.full_each == 0) {
+    errno = EAGAIN;
+    return true;
+  }
+  struct msghdr copy = *h;
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(&copy); faults.no_offload && c; c = CMSG_NXTHDR(&copy, c)) {
+    if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_SEGMENT) continue;
+    errno = EIO;
+    return true;
+  }
+  return false;
+}
+int sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags) {
+  return refuse(&m->msg_hdr) ? -1 : (int)syscall(SYS_sendmmsg, fd, m, n, flags);
+}
+ssize_t sendmsg(int fd, const struct msghdr *h, int flags) { return refuse(h) ? -1 : syscall(SYS_sendmsg, fd, h, flags); }
+
+static void put_number(uint8_t *p, uint32_t n) { memcpy(p, &n, sizeof n); }
+static uint32_t number(const uint8_t *p) {
+  uint32_t n;
+  memcpy(&n, p, sizeof n);
+  return n;
+}
+/* Every datagram before the last of its burst is full; bursts start at multiples of `burst`. */
+static size_t size_of_number(const struct side *s, uint32_t n) {
+  return n % s->burst == s->burst - 1 || n == s->total - 1 ? TAIL : SIZE;
+}
+
+static void on_recv(void *ctx, const struct addr *local, const struct addr *remote, struct slice d, uint8_t ecn, nanotime now) {
+  struct side *s = ctx;
+  s->from = *remote;
+  s->to = *local;
+  s->received++;
+  if (d.n == ACK_SIZE) {
+    uint32_t n = number(d.p);
+    if (n > s->acked && n <= s->total) {
+      s->acked = n;
+      s->retry_at = now + 50 * NS_MS;
+    }
+    return;
+  }
+  s->ecn = ecn;
+  s->peer = *remote;
+  if (d.n < 8 || number(d.p + 4) != d.n || d.p[d.n - 1] != (uint8_t)number(d.p)) s->bad++;
+  if (number(d.p) == s->expected)
+    s->expected++;
+  else if (number(d.p) > s->expected)
+    s->out_of_order++;
+  s->ack_due = true;
+}
+
+static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, nanotime now) {
+  (void)now;
+  struct side *s = ctx;
+  s->icmp++;
+  s->icmp_remote = *remote;
+  s->quoted_len = quoted.n < sizeof s->quoted ? quoted.n : sizeof s->quoted;
+  memcpy(s->quoted, quoted.p, s->quoted_len);
+}
+
+static nanotime on_deadline(void *ctx) {
+  struct side *s = ctx;
+  return s->acked < s->total ? s->retry_at : TIME_NEVER;
+}
+
+static void on_tick(void *ctx, nanotime now) {
+  struct side *s = ctx;
+  s->ticks++;
+  if (s->acked < s->total && now >= s->retry_at) {
+    s->next = s->acked - s->acked % s->burst;
+    s->retry_at = now + 50 * NS_MS;
+  }
+}
+
+static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
+  (void)now;
+  struct side *s = ctx;
+  *ret_out = (struct io_out){.local = *io_udp_local(s->udp), .remote = s->peer, .ecn = 2};
+  if (s->answer_only) ret_out->local = s->to;
+  if (s->ack_due) {
+    s->ack_due = false;
+    memset(buf, 0, ACK_SIZE);
+    put_number(buf, s->expected);
+    return ret_out->len = ret_out->segment = ACK_SIZE;
+  }
+  size_t len = 0;
+  if (s->next >= s->total || s->next - s->acked >= WINDOW) return 0;
+  for (unsigned i = 0; i < s->burst && s->next < s->total; i++) {
+    size_t n = size_of_number(s, s->next);
+    assert_true(len + n <= cap);
+    memset(buf + len, (int)(uint8_t)s->next, n);
+    put_number(buf + len, s->next++);
+    put_number(buf + len + 4, (uint32_t)n);
+    len += n;
+    if (n == TAIL) break;
+  }
+  ret_out->len = len;
+  ret_out->segment = len < SIZE ? len : SIZE;
+  return len;
+}
+
+static struct addr at(const char *text) {
+  struct addr a = {0};
+  assert_int_equal(addr_parse(text, 0, &a), 0);
+  return a;
+}
+
+static void side_open(struct side *s, struct io_udp_options o) {
+  char why[256] = "";
+  memset(s, 0, sizeof *s);
+  s->burst = 40;
+  assert_int_equal(io_loop_new(NULL, &s->loop), 0);
+  struct io_endpoint ep = {on_recv, on_icmp, on_deadline, on_tick, on_send, s};
+  io_loop_set_endpoint(s->loop, &ep);
+  o.icmp_errors = true;
+  int err = io_udp_open(s->loop, &o, &s->udp, why);
+  if (err) fail_msg("%s", why);
+}
+
+/* Steps both until both are acknowledged or a second count is over; sleeps in poll on the loops' descriptors. */
+static void run(struct side *a, struct side *b, unsigned seconds) {
+  for (nanotime end = io_now() + seconds * NS_SEC; io_now() < end && (a->acked < a->total || b->acked < b->total);) {
+    struct pollfd p[2] = {{io_loop_fd(a->loop), POLLIN, 0}, {io_loop_fd(b->loop), POLLIN, 0}};
+    poll(p, 2, 1000);
+    if (p[0].revents) io_loop_step(a->loop);
+    if (p[1].revents) io_loop_step(b->loop);
+  }
+}
+
+static void step_for(struct io_loop *l, unsigned ms) {
+  for (nanotime end = io_now() + ms * NS_MS; io_now() < end;) {
+    struct pollfd p = {io_loop_fd(l), POLLIN, 0};
+    if (poll(&p, 1, 5) > 0) io_loop_step(l);
+  }
+}
+
+static void start(struct side *s, const struct addr *to, uint32_t total) {
+  s->peer = *to;
+  s->total = total;
+  s->next = s->acked = 0;
+  s->retry_at = io_now() + 50 * NS_MS;
+  io_loop_wake(s->loop);
+}
+
+static void exchange(const char *address, struct io_udp_options o, uint32_t total) {
+  struct side a, b;
+  o.bind = at(address);
+  side_open(&a, o);
+  side_open(&b, o);
+  start(&a, io_udp_local(b.udp), total);
+  run(&a, &b, 20);
+  assert_int_equal(a.acked, total);
+  assert_int_equal(b.expected, total);
+  assert_int_equal(b.bad, 0);
+  assert_int_equal(b.ecn, 2);
+  assert_true(addr_eq(&b.from, io_udp_local(a.udp)));
+  assert_true(addr_eq(&b.to, io_udp_local(b.udp)));
+  struct io_stats sa, sb;
+  io_loop_stats(a.loop, &sa);
+  io_loop_stats(b.loop, &sb);
+  assert_true(sa.tx_datagrams >= total && sb.rx_datagrams >= total);
+  if (!o.no_gso && io_udp_gso(a.loop)) assert_true(sa.tx_calls < sa.tx_datagrams / 10);
+  if (o.no_gso) assert_true(sa.tx_calls >= sa.tx_datagrams);
+  io_loop_free(a.loop);
+  io_loop_free(b.loop);
+}
+
+static void test_bursts(void **state) {
+  (void)state;
+  exchange("127.0.0.1:0", (struct io_udp_options){0}, 10000);
+}
+static void test_bursts_v6(void **state) {
+  (void)state;
+  exchange("[::1]:0", (struct io_udp_options){0}, 10000);
+}
+static void test_segmented_by_us(void **state) {
+  (void)state;
+  exchange("127.0.0.1:0", (struct io_udp_options){.no_gso = true}, 2000);
+}
+static void test_segmented_by_the_kernel(void **state) {
+  (void)state;
+  exchange("127.0.0.1:0", (struct io_udp_options){.no_gro = true}, 2000);
+}
+
+/* A full socket keeps what was pulled and sends it later, in order, whole; the same one datagram at a time, in mid-burst. */
+static void lossless(bool no_offload) {
+  struct side a, b;
+  side_open(&a, (struct io_udp_options){.bind = at("127.0.0.1:0")});
+  side_open(&b, (struct io_udp_options){.bind = at("127.0.0.1:0")});
+  faults.full_each = 2;
+  faults.calls = 0;
+  faults.no_offload = no_offload;
+  start(&a, io_udp_local(b.udp), 2000);
+  a.retry_at = TIME_NEVER; /* sent once only: until an acknowledgement sets it */
+  run(&a, &b, 10);
+  faults.full_each = 0;
+  faults.no_offload = false;
+  assert_int_equal(a.acked, 2000);
+  assert_int_equal(b.out_of_order, 0);
+  assert_int_equal(b.bad, 0);
+  struct io_stats sa;
+  io_loop_stats(a.loop, &sa);
+  assert_true(sa.tx_blocked > 2);
+  assert_int_equal(sa.tx_errors, 0);
+  assert_int_equal(io_udp_gso(a.loop), !no_offload);
+  io_loop_free(a.loop);
+  io_loop_free(b.loop);
+}
+static void test_full_socket(void **state) {
+  (void)state;
+  lossless(false);
+}
+static void test_no_offload(void **state) {
+  (void)state;
+  lossless(true);
+}
+
+/* A socket on the wildcard learns which address was meant, and answers from it. */
+static void wildcard(const char *bind_to, const char *reach) {
+  struct side a, b;
+  side_open(&b, (struct io_udp_options){.bind = at(bind_to)});
+  b.answer_only = true;
+  struct addr to = at(reach);
+  addr_set_port(&to, addr_port(io_udp_local(b.udp)));
+  struct addr any = to;
+  addr_set_port(&any, 0);
+  if (any.sa.sa_family == AF_INET) any.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  side_open(&a, (struct io_udp_options){.bind = any});
+  start(&a, &to, 100);
+  run(&a, &b, 5);
+  assert_int_equal(a.acked, 100);
+  assert_true(addr_eq(&b.to, &to));
+  assert_true(addr_eq(&a.from, &to));
+  io_loop_free(a.loop);
+  io_loop_free(b.loop);
+}
+static void test_wildcard(void **state) {
+  (void)state;
+  wildcard("0.0.0.0:0", "127.0.0.7:1");
+  wildcard("[::]:0", "[::1]:1");
+}
+
+static void test_port_in_use(void **state) {
+  (void)state;
+  struct side a;
+  side_open(&a, (struct io_udp_options){.bind = at("127.0.0.1:0"), .exclusive = true});
+  char why[256] = "", text[ADDR_TEXT_LEN];
+  struct io_udp *u = NULL;
+  struct io_udp_options o = {.bind = *io_udp_local(a.udp), .exclusive = true};
+  addr_text(&o.bind, text);
+  assert_int_equal(io_udp_open(a.loop, &o, &u, why), MACULA_EBUSY);
+  assert_null(u);
+  assert_non_null(strstr(why, text));
+  assert_non_null(strstr(why, "in use"));
+  o.bind = at("192.0.2.1:5");
+  assert_int_equal(io_udp_open(a.loop, &o, &u, why), MACULA_EINVAL);
+  /* Also when the other one shares its port with SO_REUSEPORT. */
+  int fd = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
+  struct addr shared = at("127.0.0.1:1");
+  addr_set_port(&shared, 0);
+  socklen_t n = sizeof shared;
+  assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on), 0);
+  assert_int_equal(bind(fd, &shared.sa, addr_len(&shared)), 0);
+  assert_int_equal(getsockname(fd, &shared.sa, &n), 0);
+  o.bind = shared;
+  assert_int_equal(io_udp_open(a.loop, &o, &u, NULL), MACULA_EBUSY);
+  close(fd);
+  /* A closed socket gives its port back at once. */
+  o.bind = *io_udp_local(a.udp);
+  io_udp_close(a.udp);
+  assert_int_equal(io_udp_open(a.loop, &o, &u, why), 0);
+  io_loop_free(a.loop);
+}
+
+static struct addr unused_port(const char *text) {
+  struct addr a = at(text);
+  int fd = socket(a.sa.sa_family, SOCK_DGRAM, 0);
+  socklen_t n = sizeof a;
+  assert_int_equal(bind(fd, &a.sa, addr_len(&a)), 0);
+  assert_int_equal(getsockname(fd, &a.sa, &n), 0);
+  close(fd);
+  return a;
+}
+
+/* The error reaches the hook with the datagram it is about, and the socket goes on afterwards without a loss. */
+static void icmp(const char *address) {
+  struct side a, b;
+  struct addr dead = unused_port(address);
+  side_open(&a, (struct io_udp_options){.bind = at(address)});
+  for (int round = 0; round < 3; round++) {
+    uint64_t before = a.icmp;
+    start(&a, &dead, 1);
+    step_for(a.loop, 20);
+    assert_true(a.icmp > before);
+    assert_true(addr_eq(&a.icmp_remote, &dead));
+    assert_true(a.quoted_len >= 8);
+    assert_int_equal(number(a.quoted + 4), TAIL);
+  }
+  side_open(&b, (struct io_udp_options){.bind = at(address)});
+  start(&a, io_udp_local(b.udp), 1000);
+  run(&a, &b, 5);
+  assert_int_equal(a.acked, 1000);
+  struct io_stats s;
+  io_loop_stats(a.loop, &s);
+  assert_int_equal(s.tx_errors, 0);
+  assert_true(s.icmp_errors >= 3);
+  io_loop_free(a.loop);
+  io_loop_free(b.loop);
+}
+static void test_icmp(void **state) {
+  (void)state;
+  icmp("127.0.0.1:0");
+  icmp("[::1]:0");
+}
+
+/* An endpoint that sends one datagram to a port where nobody listens and at once one to a live peer, 200 times. */
+struct mixed {
+  struct io_udp *udp;
+  struct addr dead, live;
+  unsigned left, icmp;
+};
+static void mixed_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
+  (void)ctx, (void)l, (void)r, (void)d, (void)ecn, (void)now;
+}
+static void mixed_icmp(void *ctx, const struct addr *remote, struct slice q, nanotime now) {
+  (void)remote, (void)q, (void)now;
+  ((struct mixed *)ctx)->icmp++;
+}
+static nanotime mixed_deadline(void *ctx) {
+  (void)ctx;
+  return TIME_NEVER;
+}
+static void mixed_tick(void *ctx, nanotime now) { (void)ctx, (void)now; }
+static size_t mixed_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
+  (void)cap, (void)now;
+  struct mixed *m = ctx;
+  if (m->left == 0) return 0;
+  *ret_out =
+      (struct io_out){.local = *io_udp_local(m->udp), .remote = m->left-- % 2 ? m->live : m->dead, .len = 50, .segment = 50};
+  memset(buf, 0, 50);
+  return 50;
+}
+
+static void test_pending_error_loses_nothing(void **state) {
+  (void)state;
+  struct mixed m = {.dead = unused_port("127.0.0.1:0"), .left = 400};
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+  struct addr live = at("127.0.0.1:0");
+  socklen_t n = sizeof live;
+  assert_int_equal(bind(fd, &live.sa, addr_len(&live)), 0);
+  assert_int_equal(getsockname(fd, &live.sa, &n), 0);
+  m.live = live;
+  struct io_loop *l;
+  assert_int_equal(io_loop_new(NULL, &l), 0);
+  struct io_udp_options o = {.bind = at("127.0.0.1:0"), .icmp_errors = true};
+  assert_int_equal(io_udp_open(l, &o, &m.udp, NULL), 0);
+  struct io_endpoint ep = {mixed_recv, mixed_icmp, mixed_deadline, mixed_tick, mixed_send, &m};
+  io_loop_set_endpoint(l, &ep);
+  io_loop_wake(l);
+  unsigned got = 0;
+  for (int i = 0; i < 50; i++) {
+    step_for(l, 2);
+    uint8_t buf[64];
+    while (recv(fd, buf, sizeof buf, 0) == 50) got++;
+  }
+  assert_int_equal(m.left, 0);
+  assert_int_equal(got, 200);
+  assert_true(m.icmp > 0);
+  struct io_stats s;
+  io_loop_stats(l, &s);
+  assert_int_equal(s.tx_errors, 0);
+  close(fd);
+  io_loop_free(l);
+}
+
+/* A destination that no route leads to costs its datagram only. */
+static void test_bad_destination(void **state) {
+  (void)state;
+  struct side a, b;
+  side_open(&a, (struct io_udp_options){.bind = at("127.0.0.1:0")});
+  side_open(&b, (struct io_udp_options){.bind = at("127.0.0.1:0")});
+  struct addr nowhere = at("203.0.113.5:9"); /* from 127.0.0.1 the kernel refuses it */
+  start(&a, &nowhere, 1);
+  step_for(a.loop, 20);
+  start(&a, io_udp_local(b.udp), 500);
+  run(&a, &b, 5);
+  assert_int_equal(a.acked, 500);
+  io_loop_free(a.loop);
+  io_loop_free(b.loop);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_bursts),
+      cmocka_unit_test(test_bursts_v6),
+      cmocka_unit_test(test_segmented_by_us),
+      cmocka_unit_test(test_segmented_by_the_kernel),
+      cmocka_unit_test(test_full_socket),
+      cmocka_unit_test(test_no_offload),
+      cmocka_unit_test(test_wildcard),
+      cmocka_unit_test(test_port_in_use),
+      cmocka_unit_test(test_icmp),
+      cmocka_unit_test(test_pending_error_loses_nothing),
+      cmocka_unit_test(test_bad_destination),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
