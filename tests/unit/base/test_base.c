@@ -1,0 +1,195 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/addr.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "base/time.h"
+
+static void errors_have_names_and_texts(void **state) {
+  (void)state;
+#define CHECK(name, num, str, text)                                                                                            \
+  assert_int_equal(MACULA_##name, -(num));                                                                                     \
+  assert_string_equal(macula_err_name(MACULA_##name), str);                                                                    \
+  assert_string_equal(macula_err_text(MACULA_##name), text);                                                                   \
+  assert_int_equal(err_from_name(str, sizeof(str) - 1), MACULA_##name);                                                        \
+  assert_int_equal(err_from_app(num), MACULA_##name);
+  MACULA_ERROR_MAP(CHECK)
+#undef CHECK
+  assert_string_equal(macula_err_name(0), "ok");
+  assert_string_equal(macula_err_name(-9999), "unknown_error");
+  assert_int_equal(err_from_name("timeou", 6), 0);
+  assert_int_equal(err_from_app(1u << 30), 0);
+}
+
+static void memory_is_accounted_and_bounded(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("test", 4096);
+  char *a = mem_alloc(&m, 1000);
+  assert_non_null(a);
+  assert_true(m.bytes >= 1000 && m.blocks == 1);
+  assert_null(mem_alloc(&m, 4000));
+  assert_int_equal(m.refused, 1);
+  assert_null(mem_realloc(&m, a, 8000)); /* the old block stays */
+  a = mem_realloc(&m, a, 2000);
+  assert_non_null(a);
+  assert_null(mem_alloc(&m, 0));
+  assert_null(mem_calloc(&m, SIZE_MAX, 2));
+  char *d = mem_dup(&m, "abc", 3);
+  assert_string_equal(d, "abc");
+  mem_free(&m, d);
+  mem_free(&m, a);
+  mem_free(&m, NULL);
+  assert_int_equal(m.bytes, 0);
+  assert_int_equal(m.blocks, 0);
+  assert_true(m.peak >= 2000);
+}
+
+static void nth_allocation_fails_once(void **state) {
+  (void)state;
+  struct mem_fail f = {.countdown = 2};
+  struct mem m = {.name = "test", .fail = &f};
+  void *a = mem_alloc(&m, 8), *b = mem_alloc(&m, 8), *c = mem_alloc(&m, 8);
+  assert_true(a && !b && c);
+  assert_int_equal(f.seen, 3);
+  mem_free(&m, a);
+  mem_free(&m, c);
+}
+
+static void shared_bytes_live_as_long_as_a_reference(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("test", 0);
+  struct shbuf *b = shbuf_dup(&m, slice_str("payload"));
+  assert_true(slice_is(shbuf_view(b), "payload"));
+  shbuf_ref(b);
+  shbuf_unref(b);
+  assert_int_equal(m.blocks, 1);
+  shbuf_unref(b);
+  shbuf_unref(NULL);
+  assert_int_equal(m.bytes, 0);
+  m.limit = 16;
+  assert_null(shbuf_new(&m, 1000));
+}
+
+static void addresses_read_and_write(void **state) {
+  (void)state;
+  static const char *const good[] = {"127.0.0.1:9443", "[::1]:9443", "192.0.2.7:1"};
+  char text[ADDR_TEXT_LEN];
+  struct addr a, b;
+  for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+    assert_int_equal(addr_parse(good[i], 0, &a), 0);
+    addr_text(&a, text);
+    assert_string_equal(text, good[i]);
+  }
+  static const char *const bad[] = {"",     ":",   "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1",
+                                    "[::1", "x:1", "1.2.3:4"};
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) assert_int_equal(addr_parse(bad[i], 0, &a), MACULA_EINVAL);
+  assert_int_equal(addr_parse("127.0.0.1", 77, &a), 0);
+  assert_int_equal(addr_port(&a), 77);
+  b = a;
+  assert_true(addr_eq(&a, &b));
+  addr_set_port(&b, 78);
+  assert_false(addr_eq(&a, &b));
+  assert_true(addr_is_loopback(&a));
+  assert_int_equal(addr_parse("[::ffff:127.0.0.1]:1", 0, &a), 0);
+  assert_true(addr_is_loopback(&a));
+  assert_int_equal(addr_parse("192.0.2.7:1", 0, &a), 0);
+  assert_false(addr_is_loopback(&a));
+}
+
+static void ids_read_and_write(void **state) {
+  (void)state;
+  struct id id, back;
+  for (int i = 0; i < ID_LEN; i++) id.b[i] = (uint8_t)(i * 9);
+  char hex[ID_HEX_LEN + 1];
+  id_hex(&id, hex);
+  assert_int_equal(strlen(hex), ID_HEX_LEN);
+  assert_int_equal(id_parse(slice_str(hex), &back), 0);
+  assert_true(id_eq(&id, &back));
+  assert_int_equal(id_parse(slice_of(hex, 63), &back), MACULA_EINVAL);
+  hex[5] = 'g';
+  assert_int_equal(id_parse(slice_str(hex), &back), MACULA_EINVAL);
+}
+
+struct item {
+  int n;
+  struct list link;
+};
+
+static void lists_keep_order(void **state) {
+  (void)state;
+  struct list head;
+  list_init(&head);
+  struct item v[3] = {{.n = 1}, {.n = 2}, {.n = 3}};
+  list_append(&head, &v[1].link);
+  list_append(&head, &v[2].link);
+  list_prepend(&head, &v[0].link);
+  int n = 0;
+  list_for(l, &head) assert_int_equal(container_of(l, struct item, link)->n, ++n);
+  assert_int_equal(n, 3);
+  list_remove(&v[1].link);
+  list_remove(&v[1].link); /* harmless */
+  list_for_safe(l, &head) list_remove(l);
+  assert_true(list_empty(&head));
+}
+
+static void seeded_numbers_repeat(void **state) {
+  (void)state;
+  struct rng_seeded a, b;
+  rng_seeded_init(&a, 7);
+  rng_seeded_init(&b, 7);
+  for (int i = 0; i < 100; i++) assert_true(rng_u64(rng_seeded_view(&a)) == rng_u64(rng_seeded_view(&b)));
+  uint32_t seen = 0;
+  for (int i = 0; i < 1000; i++) {
+    uint64_t n = rng_below(rng_seeded_view(&a), 10);
+    assert_true(n < 10);
+    seen |= 1u << n;
+  }
+  assert_int_equal(seen, 0x3ff);
+}
+
+static void time_saturates(void **state) {
+  (void)state;
+  assert_true(time_add(TIME_NEVER - 1, 5) == TIME_NEVER);
+  assert_true(time_since(3, 5) == 0);
+  assert_true(time_since(5, 3) == 2);
+}
+
+static void keep_line(void *ctx, enum log_level level, const char *event, const char *fields) {
+  snprintf(ctx, 200, "%d %s %s", (int)level, event, fields);
+}
+
+static void a_log_line_cannot_be_forged(void **state) {
+  (void)state;
+  char line[200] = "";
+  struct log l = {.level = LOG_INFO, .sink = keep_line, .ctx = line};
+  log_debug(&l, "hidden", "a=%d", 1);
+  assert_string_equal(line, "");
+  log_warn(&l, "event", "name=%s", "x\nlevel=error");
+  assert_string_equal(line, "1 event name=x?level=error");
+  log_error((const struct log *)NULL, "nowhere", "a=%d", 1);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(errors_have_names_and_texts),
+                                     cmocka_unit_test(memory_is_accounted_and_bounded),
+                                     cmocka_unit_test(nth_allocation_fails_once),
+                                     cmocka_unit_test(shared_bytes_live_as_long_as_a_reference),
+                                     cmocka_unit_test(addresses_read_and_write),
+                                     cmocka_unit_test(ids_read_and_write),
+                                     cmocka_unit_test(lists_keep_order),
+                                     cmocka_unit_test(seeded_numbers_repeat),
+                                     cmocka_unit_test(time_saturates),
+                                     cmocka_unit_test(a_log_line_cannot_be_forged)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,162 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "bounded/bucket.h"
+#include "bounded/heap.h"
+#include "bounded/htab.h"
+#include "bounded/lru.h"
+
+static struct rng_seeded seeded;
+static struct rng rng(void) {
+  rng_seeded_init(&seeded, 1);
+  return rng_seeded_view(&seeded);
+}
+
+struct entry {
+  union {
+    struct hlink h;
+    struct lru_link lru;
+  };
+  uint32_t key;
+};
+
+static bool key_eq(const struct hlink *h, const void *key, size_t len) {
+  return memcmp(&container_of(h, struct entry, h)->key, key, len) == 0;
+}
+
+#define N 2000
+
+static void table_finds_what_is_in_it(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("test", 0);
+  struct htab t;
+  htab_init(&t, &m, rng(), N, key_eq);
+  static struct entry e[N + 1];
+  for (uint32_t i = 0; i < N; i++) {
+    e[i].key = i;
+    assert_null(htab_find(&t, &i, 4));
+    assert_int_equal(htab_insert(&t, &e[i].h, &i, 4), 0);
+  }
+  e[N].key = N;
+  assert_int_equal(htab_insert(&t, &e[N].h, &e[N].key, 4), MACULA_EFULL);
+  assert_int_equal(t.refused, 1);
+  uint32_t seen = 0;
+  for (struct hlink *h = NULL; (h = htab_next(&t, h));) seen++;
+  assert_int_equal(seen, N);
+  size_t full = m.bytes;
+  for (uint32_t i = 0; i < N; i++) {
+    assert_ptr_equal(htab_find(&t, &i, 4), &e[i].h);
+    htab_remove(&t, &e[i].h);
+    assert_null(htab_find(&t, &i, 4));
+    if (i == N - 10) assert_true(m.bytes < full / 8); /* slots are given back */
+  }
+  assert_int_equal(m.bytes, 0);
+  htab_done(&t);
+}
+
+static void table_survives_refused_memory(void **state) {
+  (void)state;
+  struct mem_fail f = {.countdown = 1};
+  struct mem m = {.name = "test", .fail = &f};
+  struct htab t;
+  htab_init(&t, &m, rng(), N, key_eq);
+  static struct entry e[100];
+  assert_int_equal(htab_insert(&t, &e[0].h, &e[0].key, 4), MACULA_ENOMEM);
+  assert_int_equal(htab_insert(&t, &e[0].h, &e[0].key, 4), 0);
+  m.limit = m.bytes; /* it cannot grow: slower, not broken */
+  for (uint32_t i = 1; i < 100; i++) {
+    e[i].key = i;
+    assert_int_equal(htab_insert(&t, &e[i].h, &i, 4), 0);
+  }
+  for (uint32_t i = 0; i < 100; i++) assert_ptr_equal(htab_find(&t, &i, 4), &e[i].h);
+  htab_done(&t);
+  assert_int_equal(m.bytes, 0);
+}
+
+static void heap_gives_the_earliest_first(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("test", 0);
+  struct heap h;
+  heap_init(&h, &m, N);
+  static struct heap_link e[N + 1];
+  struct rng r = rng();
+  assert_true(heap_deadline(&h) == TIME_NEVER);
+  for (uint32_t i = 0; i < N; i++) assert_int_equal(heap_set(&h, &e[i], 1 + rng_below(r, 1000)), 0);
+  assert_int_equal(heap_set(&h, &e[N], 1), MACULA_EFULL);
+  for (uint32_t i = 0; i < N; i += 3) heap_remove(&h, &e[i]);
+  for (uint32_t i = 1; i < N; i += 3) assert_int_equal(heap_set(&h, &e[i], 1 + rng_below(r, 1000)), 0);
+  heap_remove(&h, &e[0]);
+  assert_null(heap_pop_due(&h, 0));
+  nanotime last = 0;
+  uint32_t count = 0;
+  for (struct heap_link *l; (l = heap_pop_due(&h, 2000)); count++) {
+    assert_true(l->at >= last);
+    assert_int_equal(l->pos, 0);
+    last = l->at;
+  }
+  assert_int_equal(count, N - (N + 2) / 3);
+  heap_done(&h);
+  assert_int_equal(m.bytes, 0);
+}
+
+static void heap_survives_refused_memory(void **state) {
+  (void)state;
+  struct mem_fail f = {.countdown = 1};
+  struct mem m = {.name = "test", .fail = &f};
+  struct heap h;
+  struct heap_link e = {0};
+  heap_init(&h, &m, N);
+  assert_int_equal(heap_set(&h, &e, 1), MACULA_ENOMEM);
+  assert_int_equal(e.pos, 0);
+  assert_int_equal(heap_set(&h, &e, 1), 0);
+  heap_done(&h);
+}
+
+static void lru_evicts_the_least_recently_used(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("test", 0);
+  struct lru l;
+  lru_init(&l, &m, rng(), 2, key_eq);
+  struct entry e[3] = {{.key = 0}, {.key = 1}, {.key = 2}};
+  struct lru_link *out;
+  assert_int_equal(lru_insert(&l, &e[0].lru, &e[0].key, 4, &out), 0);
+  assert_int_equal(lru_insert(&l, &e[1].lru, &e[1].key, 4, &out), 0);
+  assert_null(out);
+  lru_touch(&l, lru_find(&l, &e[0].key, 4));
+  assert_int_equal(lru_insert(&l, &e[2].lru, &e[2].key, 4, &out), 0);
+  assert_ptr_equal(out, &e[1].lru);
+  assert_int_equal(l.evicted, 1);
+  assert_null(lru_find(&l, &e[1].key, 4));
+  assert_ptr_equal(lru_oldest(&l), &e[0].lru);
+  lru_remove(&l, &e[0].lru);
+  lru_remove(&l, &e[2].lru);
+  assert_null(lru_oldest(&l));
+  lru_done(&l);
+  assert_int_equal(m.bytes, 0);
+}
+
+static void bucket_refills_with_time(void **state) {
+  (void)state;
+  struct bucket b = {0};
+  for (int i = 0; i < 5; i++) assert_true(bucket_take(&b, 10, 5, 1));
+  assert_false(bucket_take(&b, 10, 5, 1));
+  assert_true(bucket_take(&b, 10, 5, 1 + 110 * NS_MS));
+  assert_false(bucket_take(&b, 10, 5, 1 + 110 * NS_MS));
+  for (int i = 0; i < 5; i++) assert_true(bucket_take(&b, 10, 5, 100 * NS_SEC)); /* never more than the burst */
+  assert_false(bucket_take(&b, 10, 5, 100 * NS_SEC));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(table_finds_what_is_in_it),          cmocka_unit_test(table_survives_refused_memory),
+      cmocka_unit_test(heap_gives_the_earliest_first),      cmocka_unit_test(heap_survives_refused_memory),
+      cmocka_unit_test(lru_evicts_the_least_recently_used), cmocka_unit_test(bucket_refills_with_time)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
