@@ -124,7 +124,7 @@ typedef struct macula_publish_options {
 } macula_publish_options;
 /* done may be NULL. Without confirm and with QoS 0, done is not called when the function returns 0. QoS 1 and confirm: done is
  * called once: 0, or the node's refusal, or MACULA_TIMEOUT after 5 s; QoS 1 is sent again with the same id after a reconnect
- * within that time. MACULA_EFULL: the queue is full (see macula_publish_wait); MACULA_NOT_CONNECTED. opt NULL: QoS 0. */
+ * within that time. MACULA_EFULL: the queue is full (see macula_publish_sync); MACULA_NOT_CONNECTED. opt NULL: QoS 0. */
 MACULA_API int macula_publish(macula_client *client, const char *topic, const void *payload, size_t len,
                               const macula_publish_options *opt, macula_done_fn done, void *ctx);
 /* As macula_publish, but waits for room in the queue and for the confirmation (always asked for). */

@@ -194,13 +194,9 @@ static void dial_next(macula_client *c) {
                            .insecure = c->target.insecure,
                            .no_cert = c->base_only,
                            .identity = c->identity,
+                           .ca_pem = c->target.ca_pem,
                            .user = c};
   int err = h->cfg.local(h->cfg.ctx, o.remote.sa.sa_family, &o.local);
-  const char *ca = c->target.ca_pem;
-  if (!err && (ca && h->ca_pem ? strcmp(ca, h->ca_pem) != 0 : ca != h->ca_pem)) {
-    err = quic_set_identity(h->quic, NULL, ca);
-    if (!err) h->ca_pem = ca;
-  }
   if (!err) err = quic_connect(h->quic, &o, h->now, &c->conn);
   if (err) client_lost(c, err, SLICE_NONE);
 }

@@ -67,7 +67,6 @@ struct hub {
   struct htab entries;
   struct heap entry_due, client_due;
   struct list clients, grave;
-  const char *ca_pem; /* of the connections made at present */
 };
 
 struct macula_client {

@@ -83,8 +83,9 @@ enum conn_state { CONN_HANDSHAKE, CONN_OPEN, CONN_CLOSING, CONN_LINGER, CONN_GON
 
 struct quic_conn {
   struct quic *q;
-  ngtcp2_conn *nc;      /* NULL from LINGER on */
-  gnutls_session_t tls; /* NULL once it is not needed */
+  ngtcp2_conn *nc;             /* NULL from LINGER on */
+  gnutls_session_t tls;        /* NULL once it is not needed */
+  gnutls_x509_trust_list_t ca; /* of this connection alone, while TLS lives */
   ngtcp2_crypto_conn_ref ref;
   void *user;
   struct list all, dirty, event;
