@@ -146,7 +146,6 @@ struct quic_connect {
   bool no_cert;                   /* do not present ours: as a base-only client */
   struct quic_identity *identity; /* instead of the endpoint's; NULL: the endpoint's; referenced */
   const char *ca_pem;             /* instead of the endpoint's; NULL: the endpoint's; not kept */
-  const char *ca_pem;             /* instead of the endpoint's; NULL: the endpoint's; not kept */
   struct slice ticket;            /* from quic_conn_ticket of an earlier connection; empty: none */
   void *user;                     /* quic_conn_set_user before the first handler call */
 };
