@@ -1,0 +1,115 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "pubsub/retained.h"
+
+static struct rng_seeded seeded;
+static struct rng rng(void) {
+  rng_seeded_init(&seeded, 1);
+  return rng_seeded_view(&seeded);
+}
+
+static struct mem payloads = MEM_INIT("payloads", 0);
+
+static int set(struct retained *r, const char *topic, size_t len) {
+  struct shbuf *b = shbuf_new(&payloads, len);
+  memset(b->data, 'x', len);
+  int err = retained_set(r, slice_str(topic), b, 1);
+  shbuf_unref(b);
+  return err;
+}
+
+static void replaced_and_cleared(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("retained", 0);
+  struct retained r;
+  retained_init(&r, &m, rng(), 10, 1000);
+  assert_int_equal(set(&r, "a.b", 5), 0);
+  assert_int_equal(retained_find(&r, slice_str("a.b"))->payload->len, 5);
+  assert_int_equal(set(&r, "a.b", 9), 0);
+  assert_int_equal(retained_count(&r), 1);
+  assert_int_equal(retained_find(&r, slice_str("a.b"))->payload->len, 9);
+  assert_int_equal(r.bytes, 12);
+  assert_int_equal(payloads.blocks, 1);
+  assert_int_equal(retained_set(&r, slice_str("a.b"), NULL, 0), 0);
+  assert_int_equal(retained_set(&r, slice_str("a.b"), NULL, 0), 0); /* clearing nothing is fine */
+  assert_null(retained_find(&r, slice_str("a.b")));
+  assert_int_equal(r.bytes, 0);
+  assert_int_equal(set(&r, "a.c", 1), 0);
+  assert_int_equal(set(&r, "a.c", 0), 0); /* an empty payload clears as well */
+  assert_int_equal(retained_count(&r), 0);
+  assert_int_equal(set(&r, "a.c", 1), 0);
+  retained_done(&r);
+  assert_int_equal(m.bytes, 0);
+  assert_int_equal(payloads.bytes, 0);
+}
+
+static void full_by_number_or_octets(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("retained", 0);
+  struct retained r;
+  retained_init(&r, &m, rng(), 2, 100);
+  assert_int_equal(set(&r, "a", 10), 0);
+  assert_int_equal(set(&r, "b", 10), 0);
+  assert_int_equal(set(&r, "c", 10), MACULA_RETAIN_FULL);
+  assert_int_equal(set(&r, "a", 89), MACULA_RETAIN_FULL);
+  assert_int_equal(retained_find(&r, slice_str("a"))->payload->len, 10); /* nothing changed */
+  assert_int_equal(set(&r, "a", 88), 0);
+  assert_int_equal(r.bytes, 100);
+  assert_int_equal(r.refused, 2);
+  assert_int_equal(set(&r, "a", 0), 0);
+  assert_int_equal(set(&r, "c", 10), 0);
+  retained_done(&r);
+  assert_int_equal(m.bytes, 0);
+}
+
+static void those_that_match(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("retained", 0);
+  struct retained r;
+  retained_init(&r, &m, rng(), 10, 1000);
+  static const char *const topics[] = {"a", "a.b", "a.b.c", "ab.c", "b"};
+  for (size_t i = 0; i < 5; i++) assert_int_equal(set(&r, topics[i], 1), 0);
+  static const struct {
+    const char *pattern;
+    uint32_t count;
+  } cases[] = {{"a", 1},    {"a.**", 3}, {"a.*", 1},  {"**", 5},       {"*", 2},   {"*.*", 2},
+               {"**.c", 2}, {"x", 0},    {"x.**", 0}, {"a.b.c.**", 1}, {"ab.*", 1}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    uint32_t n = 0;
+    for (const struct retained_entry *e = NULL; (e = retained_next(&r, slice_str(cases[i].pattern), e));) n++;
+    assert_int_equal(n, cases[i].count);
+  }
+  retained_done(&r);
+  assert_int_equal(m.bytes, 0);
+}
+
+static void every_allocation_may_fail(void **state) {
+  (void)state;
+  for (uint64_t n = 1;; n++) {
+    struct mem_fail f = {.countdown = n};
+    struct mem m = {.name = "retained", .fail = &f};
+    struct retained r;
+    retained_init(&r, &m, rng(), 10, 1000);
+    int ea = set(&r, "a", 1), eb = set(&r, "b", 1);
+    assert_true((ea == 0 || ea == MACULA_ENOMEM) && (eb == 0 || eb == MACULA_ENOMEM));
+    assert_int_equal(retained_count(&r), (ea == 0) + (eb == 0));
+    retained_done(&r);
+    assert_int_equal(m.bytes, 0);
+    assert_int_equal(payloads.bytes, 0);
+    if (f.countdown) break;
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(replaced_and_cleared), cmocka_unit_test(full_by_number_or_octets),
+                                     cmocka_unit_test(those_that_match), cmocka_unit_test(every_allocation_may_fail)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

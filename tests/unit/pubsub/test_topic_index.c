@@ -1,0 +1,325 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "base/rng.h"
+#include "pubsub/topic_index.h"
+#include "wire/names.h"
+
+static struct rng_seeded seeded;
+static struct rng rng(void) {
+  rng_seeded_init(&seeded, 1);
+  return rng_seeded_view(&seeded);
+}
+
+static struct topic_index *new_index(struct mem *m, uint32_t max, uint32_t per_subscriber) {
+  struct topic_index *ix;
+  assert_int_equal(topic_index_new(m, rng(), max, per_subscriber, &ix), 0);
+  return ix;
+}
+
+static int subscribe(struct topic_index *ix, struct topic_subscriber *s, const char *pattern, uint32_t flags) {
+  bool is_new;
+  return topic_index_subscribe(ix, s, slice_str(pattern), flags, &is_new);
+}
+
+static uint32_t count_hits(struct topic_index *ix, const char *topic) {
+  uint32_t n = 0;
+  for (struct topic_subscriber *s = topic_index_match(ix, slice_str(topic)); s; s = s->next_hit) n++;
+  return n;
+}
+
+static uint32_t nodes(const struct topic_index *ix) {
+  struct topic_index_stats stats;
+  topic_index_stats(ix, &stats);
+  return stats.nodes;
+}
+
+static void wildcards_match_as_specified(void **state) {
+  (void)state;
+  static const struct {
+    const char *pattern, *topic;
+    bool match;
+  } cases[] = {{"a", "a", true},
+               {"a", "b", false},
+               {"a.**", "a", true},
+               {"a.**", "a.b.c", true},
+               {"a.**", "b", false},
+               {"a.**.b", "a.b", true},
+               {"a.**.b", "a.x.y.b", true},
+               {"a.**.b", "a.b.c", false},
+               {"a.*", "a", false},
+               {"a.*", "a.b", true},
+               {"a.*", "a.b.c", false},
+               {"*", "a", true},
+               {"*", "a.b", false},
+               {"**", "a", true},
+               {"**", "a.b.c", true},
+               {"**.c", "a.b.c", true},
+               {"**.c", "c", true},
+               {"**.**", "a", true},
+               {"**.*", "a", true},
+               {"*.**.*", "a", false},
+               {"*.**.*", "a.b", true},
+               {"a.**.**.b", "a.b", true},
+               {"**.b.**", "a.b", true},
+               {"**.b.**", "a.c", false},
+               {"A", "a", false},
+               {"a.**.a.**.a", "a.a.a", true},
+               {"a.**.a.**.a", "a.a", false}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct mem m = MEM_INIT("index", 0);
+    struct topic_index *ix = new_index(&m, 10, 10);
+    struct topic_subscriber s;
+    topic_subscriber_init(&s, 1, NULL);
+    assert_int_equal(subscribe(ix, &s, cases[i].pattern, 0), 0);
+    assert_int_equal(count_hits(ix, cases[i].topic), cases[i].match);
+    topic_index_free(ix);
+    assert_int_equal(m.bytes, 0);
+  }
+}
+
+static void each_subscriber_once_with_all_flags(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("index", 0);
+  struct topic_index *ix = new_index(&m, 100, 10);
+  struct topic_subscriber a, b;
+  topic_subscriber_init(&a, 1, NULL);
+  topic_subscriber_init(&b, 2, NULL);
+  subscribe(ix, &a, "x.**", TOPIC_OWN);
+  subscribe(ix, &a, "x.*", TOPIC_QOS1);
+  subscribe(ix, &a, "x.y", 0);
+  subscribe(ix, &b, "x.y", 0);
+  assert_int_equal(count_hits(ix, "x.y"), 2);
+  assert_int_equal(a.flags, TOPIC_OWN | TOPIC_QOS1);
+  assert_int_equal(b.flags, 0);
+  assert_int_equal(count_hits(ix, "x"), 1);
+  assert_int_equal(a.flags, TOPIC_OWN);
+  topic_index_free(ix);
+  assert_int_equal(a.count, 0);
+  assert_true(list_empty(&a.subs));
+  assert_int_equal(m.bytes, 0);
+}
+
+static void subscribing_twice_is_one_subscription(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("index", 0);
+  struct topic_index *ix = new_index(&m, 100, 10);
+  struct topic_subscriber a;
+  topic_subscriber_init(&a, 1, NULL);
+  bool is_new = false;
+  assert_int_equal(topic_index_subscribe(ix, &a, slice_str("x.*"), 0, &is_new), 0);
+  assert_true(is_new);
+  assert_int_equal(topic_index_subscribe(ix, &a, slice_str("x.*"), TOPIC_OWN, &is_new), 0);
+  assert_false(is_new);
+  assert_int_equal(a.count, 1);
+  assert_int_equal(count_hits(ix, "x.y"), 1);
+  assert_int_equal(a.flags, TOPIC_OWN);
+  assert_int_equal(topic_index_unsubscribe(ix, &a, slice_str("x")), MACULA_ENOTFOUND); /* an inner node is none */
+  assert_int_equal(topic_index_unsubscribe(ix, &a, slice_str("x.y")), MACULA_ENOTFOUND);
+  assert_int_equal(topic_index_unsubscribe(ix, &a, slice_str("x.*")), 0);
+  assert_int_equal(topic_index_unsubscribe(ix, &a, slice_str("x.*")), MACULA_ENOTFOUND);
+  assert_int_equal(nodes(ix), 0);
+  assert_int_equal(count_hits(ix, "x.y"), 0);
+  topic_index_free(ix);
+}
+
+static void limits_refuse_and_change_nothing(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("index", 0);
+  struct topic_index *ix = new_index(&m, 3, 2);
+  struct topic_subscriber a, b;
+  topic_subscriber_init(&a, 1, NULL);
+  topic_subscriber_init(&b, 2, NULL);
+  assert_int_equal(subscribe(ix, &a, "a", 0), 0);
+  assert_int_equal(subscribe(ix, &a, "b", 0), 0);
+  assert_int_equal(subscribe(ix, &a, "c.d.e", 0), MACULA_MAX_SUBSCRIPTIONS_REACHED);
+  assert_int_equal(subscribe(ix, &a, "a", TOPIC_OWN), 0); /* there already */
+  assert_int_equal(subscribe(ix, &b, "a", 0), 0);
+  assert_int_equal(subscribe(ix, &b, "b", 0), MACULA_MAX_SUBSCRIPTIONS_REACHED);
+  struct topic_index_stats stats;
+  topic_index_stats(ix, &stats);
+  assert_int_equal(stats.subscriptions, 3);
+  assert_int_equal(stats.nodes, 2);
+  assert_int_equal(stats.refused, 2);
+  assert_int_equal(topic_index_drop(ix, &a), 2);
+  assert_int_equal(topic_index_drop(ix, &a), 0);
+  assert_int_equal(count_hits(ix, "a"), 1);
+  assert_int_equal(subscribe(ix, &b, "", 0), MACULA_INVALID_TOPIC);
+  assert_int_equal(subscribe(ix, &b, "a..b", 0), MACULA_INVALID_TOPIC);
+  assert_null(topic_index_match(ix, slice_str("a..b")));
+  topic_index_free(ix);
+  assert_int_equal(m.bytes, 0);
+}
+
+static void patterns_can_be_listed(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("index", 0);
+  struct topic_index *ix = new_index(&m, 10, 10);
+  struct topic_subscriber a;
+  topic_subscriber_init(&a, 1, NULL);
+  static const char *const patterns[] = {"a.b.c", "**", "a.*.c.**", "a"};
+  for (size_t i = 0; i < 4; i++) assert_int_equal(subscribe(ix, &a, patterns[i], (uint32_t)i), 0);
+  uint32_t n = 0;
+  for (const struct topic_sub *s = NULL; (s = topic_sub_next(&a, s)); n++) {
+    char text[NAME_MAX_LEN + 1];
+    assert_int_equal(topic_sub_pattern(s, text), strlen(patterns[n]));
+    assert_string_equal(text, patterns[n]);
+    assert_int_equal(topic_sub_flags(s), n);
+  }
+  assert_int_equal(n, 4);
+  topic_index_free(ix);
+}
+
+/* Names over a small alphabet, so that they often meet. */
+static void random_name(struct rng r, bool pattern, char *ret_name) {
+  static const char *const segs[] = {"a", "b", "c", "*", "**"};
+  uint64_t count = 1 + rng_below(r, 6);
+  ret_name[0] = '\0';
+  for (uint64_t i = 0; i < count; i++) {
+    if (i) strcat(ret_name, ".");
+    strcat(ret_name, segs[rng_below(r, pattern ? 5 : 3)]);
+  }
+}
+
+static void agrees_with_the_reference(void **state) {
+  (void)state;
+  enum { SUBSCRIBERS = 40, PATTERNS = 6 };
+  struct rng r = rng();
+  for (int round = 0; round < 30; round++) {
+    struct mem m = MEM_INIT("index", 0);
+    struct topic_index *ix;
+    assert_int_equal(topic_index_new(&m, r, 1000, 1000, &ix), 0);
+    struct topic_subscriber s[SUBSCRIBERS];
+    char patterns[SUBSCRIBERS][PATTERNS][64];
+    for (int i = 0; i < SUBSCRIBERS; i++) {
+      topic_subscriber_init(&s[i], (uint64_t)i, NULL);
+      for (int j = 0; j < PATTERNS; j++) {
+        random_name(r, true, patterns[i][j]);
+        assert_int_equal(subscribe(ix, &s[i], patterns[i][j], 1u << j), 0);
+      }
+    }
+    for (int i = 0; i < SUBSCRIBERS; i += 3) { /* some go, and some patterns of others */
+      topic_index_drop(ix, &s[i]);
+      for (int j = 0; j < PATTERNS; j++) patterns[i][j][0] = '\0';
+    }
+    for (int i = 1; i < SUBSCRIBERS; i += 3)
+      if (topic_index_unsubscribe(ix, &s[i], slice_str(patterns[i][0])) == 0)
+        for (int j = PATTERNS - 1; j >= 0; j--)
+          if (strcmp(patterns[i][j], patterns[i][0]) == 0) patterns[i][j][0] = '\0';
+    for (int t = 0; t < 200; t++) {
+      char topic[64];
+      random_name(r, false, topic);
+      bool found[SUBSCRIBERS] = {false};
+      for (struct topic_subscriber *h = topic_index_match(ix, slice_str(topic)); h; h = h->next_hit) {
+        assert_false(found[h->session]); /* one copy each */
+        found[h->session] = true;
+      }
+      for (int i = 0; i < SUBSCRIBERS; i++) {
+        bool want = false;
+        for (int j = 0; j < PATTERNS; j++)
+          want |= patterns[i][j][0] && pattern_match(slice_str(patterns[i][j]), slice_str(topic));
+        assert_int_equal(found[i], want);
+      }
+    }
+    for (int i = 0; i < SUBSCRIBERS; i++) topic_index_drop(ix, &s[i]);
+    assert_int_equal(nodes(ix), 0);
+    topic_index_free(ix);
+    assert_int_equal(m.bytes, 0);
+  }
+}
+
+static void many_double_stars_stay_cheap(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("index", 0);
+  struct topic_index *ix = new_index(&m, 10, 10);
+  struct topic_subscriber a;
+  topic_subscriber_init(&a, 1, NULL);
+  /* Backtracking would need some 10^8 steps for one topic; the test would not end in its time. */
+  assert_int_equal(subscribe(ix, &a, "**.a.**.a.**.a.**.a.**.a.**.a.**.a.**.a.**.a.**.a.**.a.**.a.**.a.**.a.**.a.b", 0), 0);
+  char topic[64] = "a";
+  for (int i = 0; i < 31; i++) strcat(topic, ".a");
+  for (int i = 0; i < 1000; i++) assert_int_equal(count_hits(ix, topic), 0);
+  topic[62] = 'b';
+  assert_int_equal(count_hits(ix, topic), 1);
+  topic_index_free(ix);
+}
+
+static void every_allocation_may_fail(void **state) {
+  (void)state;
+  for (uint64_t n = 1;; n++) {
+    struct mem_fail f = {.countdown = n};
+    struct mem m = {.name = "index", .fail = &f};
+    struct topic_index *ix;
+    if (topic_index_new(&m, rng(), 1000, 1000, &ix) != 0) {
+      assert_int_equal(m.bytes, 0);
+      continue;
+    }
+    struct topic_subscriber a;
+    topic_subscriber_init(&a, 1, NULL);
+    uint32_t ok = 0;
+    for (int i = 0; i < 12; i++) {
+      char pattern[32];
+      snprintf(pattern, sizeof pattern, "a.b%d.*.**.c%d", i % 4, i);
+      uint32_t before = nodes(ix);
+      int err = subscribe(ix, &a, pattern, 0);
+      assert_true(err == 0 || err == MACULA_ENOMEM);
+      if (err) assert_int_equal(nodes(ix), before);
+      ok += err == 0;
+    }
+    assert_true(ok >= 11);
+    assert_int_equal(a.count, ok);
+    topic_index_drop(ix, &a);
+    assert_int_equal(nodes(ix), 0);
+    topic_index_free(ix);
+    assert_int_equal(m.bytes, 0);
+    if (f.countdown) break;
+  }
+}
+
+#define PATTERNS 100000
+#define SUBSCRIBERS 200
+
+static void a_hundred_thousand_patterns(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("index", 0);
+  struct topic_index *ix = new_index(&m, PATTERNS, 1000);
+  static struct topic_subscriber s[SUBSCRIBERS];
+  for (int i = 0; i < SUBSCRIBERS; i++) topic_subscriber_init(&s[i], (uint64_t)i, NULL);
+  char name[64];
+  for (int i = 0; i < PATTERNS; i++) {
+    snprintf(name, sizeof name, "site.%d.sensor.%d", i % 97, i);
+    assert_int_equal(subscribe(ix, &s[i % SUBSCRIBERS], name, 0), 0);
+  }
+  assert_true(m.bytes < (size_t)PATTERNS * 256);
+  for (int i = 0; i < PATTERNS; i += 1009) {
+    snprintf(name, sizeof name, "site.%d.sensor.%d", i % 97, i);
+    struct topic_subscriber *hit = topic_index_match(ix, slice_str(name));
+    assert_ptr_equal(hit, &s[i % SUBSCRIBERS]);
+    assert_null(hit->next_hit);
+  }
+  for (int i = 0; i < SUBSCRIBERS; i++) topic_index_drop(ix, &s[i]);
+  assert_int_equal(nodes(ix), 0);
+  assert_true(m.bytes < 1024);
+  topic_index_free(ix);
+  assert_int_equal(m.bytes, 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(wildcards_match_as_specified),
+                                     cmocka_unit_test(each_subscriber_once_with_all_flags),
+                                     cmocka_unit_test(subscribing_twice_is_one_subscription),
+                                     cmocka_unit_test(limits_refuse_and_change_nothing),
+                                     cmocka_unit_test(patterns_can_be_listed),
+                                     cmocka_unit_test(agrees_with_the_reference),
+                                     cmocka_unit_test(many_double_stars_stay_cheap),
+                                     cmocka_unit_test(every_allocation_may_fail),
+                                     cmocka_unit_test(a_hundred_thousand_patterns)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
