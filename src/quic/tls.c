@@ -25,16 +25,22 @@ void tls_done(struct quic *q) {
   }
 }
 
+static int parse_ca(const char *pem, gnutls_x509_trust_list_t *ret_ca) {
+  gnutls_x509_trust_list_t ca;
+  gnutls_datum_t d = {(unsigned char *)pem, (unsigned)strlen(pem)};
+  if (gnutls_x509_trust_list_init(&ca, 0) < 0) return MACULA_ENOMEM;
+  if (gnutls_x509_trust_list_add_trust_mem(ca, &d, NULL, GNUTLS_X509_FMT_PEM, 0, 0) < 1) {
+    gnutls_x509_trust_list_deinit(ca, 1);
+    return MACULA_CERTIFICATE_INVALID;
+  }
+  *ret_ca = ca;
+  return 0;
+}
+
 int tls_set_ca(struct quic *q, const char *pem) {
   gnutls_x509_trust_list_t ca = NULL;
-  if (pem) {
-    gnutls_datum_t d = {(unsigned char *)pem, (unsigned)strlen(pem)};
-    if (gnutls_x509_trust_list_init(&ca, 0) < 0) return MACULA_ENOMEM;
-    if (gnutls_x509_trust_list_add_trust_mem(ca, &d, NULL, GNUTLS_X509_FMT_PEM, 0, 0) < 1) {
-      gnutls_x509_trust_list_deinit(ca, 1);
-      return MACULA_CERTIFICATE_INVALID;
-    }
-  }
+  int err = pem ? parse_ca(pem, &ca) : 0;
+  if (err) return err;
   if (q->ca) gnutls_x509_trust_list_deinit(q->ca, 1);
   q->ca = ca;
   return 0;
@@ -116,8 +122,9 @@ static int check_chain(struct quic_conn *c, const gnutls_datum_t *certs, unsigne
     goto end;
   }
   unsigned status = 0; /* times are checked above, with the clock that we were given */
-  if (c->q->ca && !c->insecure &&
-      (gnutls_x509_trust_list_verify_crt2(c->q->ca, crt, n, NULL, 0,
+  gnutls_x509_trust_list_t ca = c->ca ? c->ca : c->q->ca;
+  if (ca && !c->insecure &&
+      (gnutls_x509_trust_list_verify_crt2(ca, crt, n, NULL, 0,
                                           GNUTLS_VERIFY_DISABLE_TIME_CHECKS | GNUTLS_VERIFY_DISABLE_TRUSTED_TIME_CHECKS,
                                           &status, NULL) < 0 ||
        status)) {
@@ -170,8 +177,8 @@ int tls_open(struct quic_conn *c, const struct quic_connect *o) {
   c->tls = s;
   c->ref = (ngtcp2_crypto_conn_ref){.get_conn = ref_conn, .user_data = c};
   gnutls_session_set_ptr(s, &c->ref);
-  const struct quic_identity *i = c->identity ? c->identity : q->cfg.identity;
-  if (o && o->no_cert) i = NULL;
+  if (!c->identity && !(o && o->no_cert)) c->identity = quic_identity_ref(q->cfg.identity); /* must outlive the session */
+  const struct quic_identity *i = c->identity;
   if (gnutls_priority_set(s, q->prio) < 0 || gnutls_alpn_set_protocols(s, &alpn, 1, GNUTLS_ALPN_MANDATORY) < 0 ||
       gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE, i ? i->cred : q->no_cred) < 0)
     return MACULA_ENOMEM;
@@ -182,11 +189,15 @@ int tls_open(struct quic_conn *c, const struct quic_connect *o) {
     if (gnutls_session_ticket_enable_server(s, &q->ticket_key) < 0) return MACULA_ENOMEM;
     return ngtcp2_crypto_gnutls_configure_server_session(s) ? MACULA_ENOMEM : 0;
   }
+  int err = o->ca_pem ? parse_ca(o->ca_pem, &c->ca) : 0;
+  if (err) return err;
   gnutls_handshake_set_hook_function(s, GNUTLS_HANDSHAKE_NEW_SESSION_TICKET, GNUTLS_HOOK_POST, got_ticket);
   return ngtcp2_crypto_gnutls_configure_client_session(s) ? MACULA_ENOMEM : 0;
 }
 
 void tls_close(struct quic_conn *c) {
+  if (c->ca) gnutls_x509_trust_list_deinit(c->ca, 1);
+  c->ca = NULL;
   if (!c->tls) return;
   if (c->nc) ngtcp2_conn_set_tls_native_handle(c->nc, NULL);
   gnutls_deinit(c->tls);
