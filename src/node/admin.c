@@ -1,0 +1,93 @@
+/* The procedures that every node answers itself: com.macula.node.* and com.macula.diagnostics.*. */
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "node/internal.h"
+
+#define NODE_PREFIX "com.macula.node."
+#define DIAGNOSTICS_PREFIX "com.macula.diagnostics."
+
+static bool strip(struct slice *name, const char *prefix) {
+  size_t n = strlen(prefix);
+  if (name->n < n || memcmp(name->p, prefix, n) != 0) return false;
+  *name = slice_of(name->p + n, name->n - n);
+  return true;
+}
+
+bool admin_is_local(struct slice procedure) { return strip(&procedure, "com.macula."); }
+
+/* Text of a peer in JSON: as it is when that is UTF-8, else what is not plain ASCII is replaced. */
+static json_t *text_or_json(struct slice s) {
+  json_t *j = s.n ? json_loadb((const char *)s.p, s.n, JSON_DECODE_ANY, NULL) : json_null();
+  if (!j) j = json_stringn((const char *)s.p, s.n);
+  if (j) return j;
+  char *plain = malloc(s.n);
+  for (size_t i = 0; plain && i < s.n; i++) plain[i] = s.p[i] < 0x80 ? (char)s.p[i] : '?';
+  j = plain ? json_stringn(plain, s.n) : NULL;
+  free(plain);
+  return j;
+}
+
+static json_t *about_node(const struct node *n) {
+  return json_pack("{s:s, s:s, s:I, s:s}", "node", n->name, "realm", n->realm, "uptime_seconds",
+                   (json_int_t)node_uptime_s(n, n->now), "version", NODE_VERSION);
+}
+
+static json_t *diagnostics(struct node *n, struct slice what, struct slice args) {
+  json_int_t now_s = (json_int_t)(node_unix_ms(n) / 1000);
+  if (slice_is(what, "hello"))
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:s}", "message", "Hello from Macula Gateway!", "gateway", n->name,
+                     "realm", n->realm, "uptime_seconds", (json_int_t)node_uptime_s(n, n->now), "timestamp", now_s, "version",
+                     NODE_VERSION, "protocol", "QUIC");
+  if (slice_is(what, "echo")) return json_pack("{s:o?, s:I}", "echo", text_or_json(args), "timestamp", now_s);
+  if (!slice_is(what, "info")) return NULL;
+  size_t accounted = 0;
+  for (int i = 0; i < ROW_COUNT; i++) accounted += n->mem[i].bytes;
+  return json_pack("{s:o, s:{s:I, s:I}, s:I}", "gateway", about_node(n), "system", "memory_bytes",
+                   (json_int_t)(n->rss_bytes ? n->rss_bytes(n->rss_ctx) : 0), "accounted_bytes", (json_int_t)accounted,
+                   "timestamp", now_s);
+}
+
+/* "offset" and "limit" of the arguments' object; anything else counts as absent. */
+static void read_page(struct slice args, size_t *ret_offset, size_t *ret_limit) {
+  json_t *j = args.n && args.n < 4096 ? json_loadb((const char *)args.p, args.n, 0, NULL) : NULL;
+  json_int_t offset = json_integer_value(json_object_get(j, "offset")), limit = json_integer_value(json_object_get(j, "limit"));
+  *ret_offset = offset > 0 ? (size_t)offset : 0;
+  *ret_limit = limit > 0 && limit < LIST_PAGE ? (size_t)limit : LIST_PAGE;
+  json_decref(j);
+}
+
+static int answer_node(struct session *s, struct slice what, struct slice args, char **ret_json) {
+  char name[32];
+  size_t offset, limit;
+  if (what.n >= sizeof name) return MACULA_NO_SUCH_PROCEDURE;
+  memcpy(name, what.p, what.n);
+  name[what.n] = 0;
+  if (!s->trusted && !slice_is(what, "status") && !slice_is(what, "memory")) return MACULA_NOT_AUTHORIZED;
+  read_page(args, &offset, &limit);
+  int err = node_render(s->node, name, offset, limit, s->node->now, ret_json);
+  return err == MACULA_ENOTFOUND ? MACULA_NO_SUCH_PROCEDURE : err;
+}
+
+static int answer_diagnostics(struct node *n, struct slice what, struct slice args, char **ret_json) {
+  json_t *j = diagnostics(n, what, args);
+  if (!j) return MACULA_NO_SUCH_PROCEDURE;
+  *ret_json = json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY);
+  json_decref(j);
+  return *ret_json ? 0 : MACULA_ENOMEM;
+}
+
+void admin_call(struct session *s, const struct msg_call *m, struct slice procedure) {
+  struct slice what = procedure;
+  char *json = NULL;
+  int err = strip(&what, NODE_PREFIX)          ? answer_node(s, what, m->args, &json)
+            : strip(&what, DIAGNOSTICS_PREFIX) ? answer_diagnostics(s->node, what, m->args, &json)
+                                               : MACULA_NO_SUCH_PROCEDURE;
+  if (!err) {
+    struct msg reply = {.type = MSG_REPLY, .reply = {.call_id = m->call_id, .result = slice_str(json)}};
+    err = session_send(s, &reply, true);
+  }
+  if (err && err != MACULA_ECLOSED)
+    rpc_error(s, m->call_id, err, err == MACULA_NOT_AUTHORIZED ? "lists are shown on loopback and to admin keys only" : NULL);
+  free(json);
+}

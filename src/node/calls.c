@@ -1,0 +1,159 @@
+/* Between sessions and the router of calls. */
+#include "node/internal.h"
+
+static struct session *session_of(const struct rpc_party *p) { return p->owner.user; }
+
+/* ---- what the router sends --------------------------------------------------------------------------------------------------
+ */
+static int send_call(void *ctx, const struct router_send *c) {
+  struct session *s = session_of(c->provider);
+  (void)ctx;
+  if (s->state != SESSION_IN) return MACULA_NOT_CONNECTED;
+  struct msg m = {.type = c->call_id ? MSG_CALL : MSG_CAST,
+                  .call = {.procedure = c->procedure,
+                           .args = c->args ? shbuf_view(c->args) : slice_of("", 0),
+                           .call_id = c->call_id ? slice_of(c->call_id, CALL_ID_LEN) : SLICE_NONE,
+                           .timeout = c->timeout_ms}};
+  int err = session_send(s, &m, false);
+  if (!err && c->call_id) session_watch(s);
+  return err;
+}
+
+static void send_reply(void *ctx, const struct router_answer *a) {
+  struct session *s = session_of(a->caller);
+  struct msg_attempt attempts[CALL_MAX_ATTEMPTS];
+  struct msg m = {.type = MSG_REPLY, .reply = {.call_id = slice_of(a->call_id, CALL_ID_LEN), .is_error = a->is_error}};
+  (void)ctx;
+  if (!a->is_error) {
+    m.reply.result = a->result;
+    int err = session_send(s, &m, false);
+    if (!err || err == MACULA_ECLOSED) return;
+    /* The answer does not fit the caller's queue: then the caller is told that, at least. */
+    struct msg_error e = {.code = slice_str(macula_err_name(err == MACULA_EFULL ? MACULA_SLOW_CONSUMER : err)),
+                          .message = slice_str("the result does not fit the caller's queue"),
+                          .may_have_run = true,
+                          .has_extra = !s->base};
+    m.reply.is_error = true;
+    m.reply.error = e;
+    session_tell(s, &m, false);
+    return;
+  }
+  m.reply.error = (struct msg_error){
+      .code = a->code, .message = a->message, .may_have_run = a->may_have_run, .has_extra = !s->base, .attempts = attempts};
+  for (uint32_t i = 0; i < a->attempt_count && i < CALL_MAX_ATTEMPTS; i++) {
+    const struct call_attempt *t = &a->attempts[i];
+    attempts[i] = (struct msg_attempt){slice_of(t->provider.b, ID_LEN), slice_str(macula_err_name(t->err)),
+                                       slice_str(macula_err_text(t->err))};
+    m.reply.error.attempt_count++;
+  }
+  session_tell(s, &m, false);
+}
+
+static void send_cancel(void *ctx, struct rpc_party *provider, const uint8_t call_id[CALL_ID_LEN], int reason) {
+  struct session *s = session_of(provider);
+  struct msg m = {.type = MSG_CANCEL,
+                  .cancel = {.call_id = slice_of(call_id, CALL_ID_LEN), .reason = slice_str(macula_err_name(reason))}};
+  (void)ctx;
+  if (s->caps & CAP_CANCEL) session_tell(s, &m, false);
+}
+
+struct router_out rpc_out(struct node *n) {
+  return (struct router_out){.send_call = send_call, .send_reply = send_reply, .send_cancel = send_cancel, .ctx = n};
+}
+
+/* ---- what clients send ------------------------------------------------------------------------------------------------------
+ */
+void rpc_error(struct session *s, struct slice call_id, int err, const char *text) {
+  struct msg m = {.type = MSG_REPLY,
+                  .reply = {.call_id = call_id,
+                            .is_error = true,
+                            .error = {.code = slice_str(macula_err_name(err)),
+                                      .message = slice_str(text ? text : macula_err_text(err)),
+                                      .has_extra = !s->base}}};
+  session_tell(s, &m, true);
+}
+
+/* What a CALL and a CAST have in common. */
+static int check(const struct session *s, const struct msg_call *m, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len,
+                 const char **ret_text) {
+  const struct node *n = s->node;
+  int err = name_procedure(m->procedure, ret_name, ret_len);
+  *ret_text = NULL;
+  if (err) return err;
+  if (m->realm.n && !slice_is(m->realm, n->realm)) return MACULA_REALM_MISMATCH;
+  if (m->strategy == STRATEGY_UNKNOWN) {
+    *ret_text = "the strategy is none of random, first, round_robin, closest, least_pending";
+    return MACULA_EINVAL;
+  }
+  return n->draining && !admin_is_local(slice_of(ret_name, *ret_len)) ? MACULA_SHUTTING_DOWN : 0;
+}
+
+static int copy_args(struct node *n, struct slice args, struct shbuf **ret_args) {
+  *ret_args = args.n ? shbuf_dup(&n->mem[ROW_CALLS], args) : NULL;
+  return args.n && !*ret_args ? MACULA_ENOMEM : 0;
+}
+
+void rpc_call(struct session *s, const struct msg_call *m) {
+  struct node *n = s->node;
+  char name[NAME_MAX_LEN + 1];
+  struct shbuf *args;
+  const char *text;
+  size_t len;
+  int err = check(s, m, name, &len, &text);
+  if (!err && admin_is_local(slice_of(name, len))) {
+    admin_call(s, m, slice_of(name, len));
+    return;
+  }
+  if (!err) err = copy_args(n, m->args, &args);
+  if (err) {
+    rpc_error(s, m->call_id, err, text);
+    return;
+  }
+  struct router_call c = {.call_id = m->call_id.p,
+                          .procedure = slice_of(name, len),
+                          .args = args,
+                          .timeout_ms = m->timeout,
+                          .strategy = m->strategy,
+                          .idempotent = m->idempotent};
+  if (router_call(n->router, &s->rpc, &c, n->now) == 0) session_watch(s);
+  shbuf_unref(args);
+}
+
+void rpc_cast(struct session *s, const struct msg_call *m) {
+  struct node *n = s->node;
+  char name[NAME_MAX_LEN + 1];
+  struct shbuf *args;
+  const char *text;
+  size_t len;
+  int err = check(s, m, name, &len, &text);
+  if (!err) err = copy_args(n, m->args, &args);
+  if (!err) {
+    err = router_cast(n->router, &s->rpc, slice_of(name, len), args, m->strategy);
+    shbuf_unref(args);
+  }
+  session_ack(s, m->has_ref, m->ref, err, text);
+}
+
+void rpc_register(struct session *s, const struct msg_register *m) {
+  struct node *n = s->node;
+  char name[NAME_MAX_LEN + 1];
+  const char *text = NULL;
+  size_t len;
+  int err = name_procedure(m->procedure, name, &len);
+  uint64_t most = UINT32_MAX, ttl = m->ttl ? (m->ttl < most ? m->ttl : most) * NS_SEC : n->limits.service_ttl;
+  if (!err && admin_is_local(slice_of(name, len))) {
+    err = MACULA_NOT_AUTHORIZED;
+    text = "com.macula.* is the node's own";
+  }
+  if (!err && n->draining) err = MACULA_SHUTTING_DOWN;
+  if (!err) err = services_register(router_services(n->router), &s->rpc.owner, slice_of(name, len), ttl, n->now);
+  session_ack(s, m->has_ref, m->ref, err, text);
+}
+
+void rpc_unregister(struct session *s, const struct msg_unregister *m) {
+  char name[NAME_MAX_LEN + 1];
+  size_t len;
+  int err = name_procedure(m->procedure, name, &len);
+  if (!err) err = services_unregister(router_services(s->node->router), &s->rpc.owner, slice_of(name, len));
+  session_ack(s, m->has_ref, m->ref, err, NULL);
+}

@@ -1,0 +1,99 @@
+/* One frame of a client: who may send it in which state, and whose business it is. */
+#include "node/internal.h"
+
+/* Sessions in an operator's slot are there to look, so that they cannot use up what the limit protects. */
+static bool op_may(const struct session *s, const struct msg *m) {
+  if (!s->client.op) return true;
+  return m->type == MSG_PING || m->type == MSG_DISCONNECT || m->type == MSG_CONNECT || m->type == MSG_CANCEL ||
+         (m->type == MSG_CALL && admin_is_local(m->call.procedure));
+}
+
+static void refuse_op(struct session *s, const struct msg *m) {
+  static const char text[] = "an operator's slot is for com.macula.node.* and com.macula.diagnostics.* only";
+  if (m->type == MSG_CALL) rpc_error(s, m->call.call_id, MACULA_NOT_AUTHORIZED, text);
+  if (m->type == MSG_CAST) session_ack(s, m->call.has_ref, m->call.ref, MACULA_NOT_AUTHORIZED, text);
+  if (m->type == MSG_PUBLISH) session_ack(s, m->publish.has_ref, m->publish.ref, MACULA_NOT_AUTHORIZED, text);
+  if (m->type == MSG_SUBSCRIBE || m->type == MSG_UNSUBSCRIBE)
+    session_ack(s, m->subscribe.has_ref, m->subscribe.ref, MACULA_NOT_AUTHORIZED, text);
+  if (m->type == MSG_REGISTER) session_ack(s, m->reg.has_ref, m->reg.ref, MACULA_NOT_AUTHORIZED, text);
+  if (m->type == MSG_UNREGISTER) session_ack(s, m->unreg.has_ref, m->unreg.ref, MACULA_NOT_AUTHORIZED, text);
+}
+
+static void pong(struct session *s, const struct msg_ping *m) {
+  struct msg a = {.type = MSG_PONG, .pong = {.timestamp = m->timestamp, .server_time = node_unix_ms(s->node)}};
+  session_tell(s, &a, true);
+}
+
+void dispatch_frame(struct session *s, const struct frame *f) {
+  struct node *n = s->node;
+  struct msg m;
+  if (s->state == SESSION_FRESH && f->type != MSG_CONNECT) {
+    session_close(s, MACULA_CONNECT_REQUIRED, NULL);
+    return;
+  }
+  int err = msg_decode(f->type, f->payload, &m);
+  if (err == MACULA_UNKNOWN_TYPE) {
+    n->stats.unknown_frames++;
+    return;
+  }
+  if (err) {
+    session_close(s, err, NULL);
+    return;
+  }
+  if (!op_may(s, &m)) {
+    refuse_op(s, &m);
+    return;
+  }
+  switch (m.type) {
+  case MSG_CONNECT:
+    session_connect(s, &m.connect);
+    break;
+  case MSG_DISCONNECT:
+    session_close(s, 0, NULL);
+    break;
+  case MSG_PING:
+    pong(s, &m.ping);
+    break;
+  case MSG_PUBLISH:
+    publish_message(s, &m.publish);
+    break;
+  case MSG_SUBSCRIBE:
+    publish_subscribe(s, m.subscribe);
+    break;
+  case MSG_UNSUBSCRIBE:
+    publish_unsubscribe(s, m.subscribe);
+    break;
+  case MSG_CALL:
+    rpc_call(s, &m.call);
+    break;
+  case MSG_CAST:
+    rpc_cast(s, &m.call);
+    break;
+  case MSG_REPLY:
+    (void)router_reply(n->router, &s->rpc, &m.reply, n->now);
+    break;
+  case MSG_REGISTER:
+    rpc_register(s, &m.reg);
+    break;
+  case MSG_UNREGISTER:
+    rpc_unregister(s, &m.unreg);
+    break;
+  case MSG_CANCEL:
+    (void)router_cancel(n->router, &s->rpc, m.cancel.call_id);
+    break;
+  case MSG_PONG:
+  case MSG_ACK:
+  case MSG_PUBSUB_ROUTE:
+  case MSG_RPC_ROUTE:
+  case MSG_SWIM_PING:
+  case MSG_SWIM_ACK:
+  case MSG_SWIM_PING_REQ:
+  case MSG_FIND_NODE:
+  case MSG_FIND_NODE_REPLY:
+  case MSG_STORE:
+  case MSG_FIND_VALUE:
+  case MSG_FIND_VALUE_REPLY:
+    n->stats.ignored_frames++; /* answers that nobody waits for, and what only nodes tell each other */
+    break;
+  }
+}

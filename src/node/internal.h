@@ -1,0 +1,184 @@
+/* What the files of src/node share.
+ *
+ * One session is one QUIC connection of a client:
+ *
+ *   FRESH -- CONNECT accepted --> IN --+-- goodbye, refusal, replaced, slow, drained --> OVER -- connection gone --> freed
+ *     +------- refusal, timeout -------+
+ *
+ * Whatever ends a session dooms it first: nothing is delivered to it from then on, and session_end takes away all that it owns
+ * in node_settle, when no list of the index and no call of the router is being walked. */
+#ifndef NODE_INTERNAL_H
+#define NODE_INTERNAL_H
+
+#include "base/err.h"
+#include "base/list.h"
+#include "bounded/bucket.h"
+#include "node/node.h"
+#include "pubsub/dedup.h"
+#include "pubsub/retained.h"
+#include "pubsub/topic_index.h"
+#include "rpc/router.h"
+#include "tables/clients.h"
+#include "wire/frame.h"
+#include "wire/msg.h"
+#include "wire/names.h"
+
+#define NODE_VERSION "0.1.0"
+#define SMALL_FRAME 1024              /* octets: up to here a frame is copied into each queue, above it is shared */
+#define STREAM_WINDOW (64u * 1024)    /* of a new connection and of each stream */
+#define MAX_WINDOW (1024u * 1024)     /* grown with use */
+#define STALLED_AFTER (200 * NS_MS)   /* without an acknowledgement: only a share of the pool is left */
+#define LINGER (1 * NS_SEC)           /* for the last words of a connection */
+#define PARTIAL_TIMEOUT (60 * NS_SEC) /* an unfinished frame */
+#define SWEEP_EVERY (1 * NS_SEC)
+#define NAME_KEPT 64               /* octets of a client's label */
+#define CONTROL_SLACK (64u * 1024) /* of a client's queue, beyond what messages may fill */
+#define LIST_PAGE 1000             /* rows of a list, unless asked for fewer */
+
+/* Rows of the memory table. */
+enum row {
+  ROW_NODE,
+  ROW_SESSIONS,
+  ROW_QUIC,
+  ROW_SEND,
+  ROW_RECEIVE,
+  ROW_CLIENTS,
+  ROW_TOPICS,
+  ROW_SERVICES,
+  ROW_CALLS,
+  ROW_RETAINED,
+  ROW_DEDUP,
+  ROW_COUNT
+};
+
+enum session_state { SESSION_FRESH, SESSION_IN, SESSION_OVER };
+
+struct session {
+  struct node *node;
+  struct quic_conn *conn;
+  uint64_t serial;
+  enum session_state state;
+  bool ended;   /* session_end has run */
+  bool base;    /* base-only: no extensions, only `bin` */
+  bool trusted; /* on loopback, or with an admin key: may see the lists */
+  bool watched; /* quic_conn_watch is on */
+  uint32_t caps;
+  int64_t stream; /* on which CONNECT came; -1 before */
+  int64_t at;     /* whose frame is being handled; -1: none */
+  nanotime since;
+  struct list all, fresh, doomed, paused, watch; /* of the node */
+  struct list streams;                           /* stream.of_session: those that hold something */
+  struct clients_entry client;
+  struct topic_subscriber topics;
+  struct rpc_party rpc;
+  char *name;      /* may be NULL */
+  uint32_t window; /* of the CONNECT stream */
+  uint32_t window_used;
+  nanotime window_since;
+  uint64_t dropped; /* messages */
+};
+
+struct node_stats {
+  uint64_t frames, unknown_frames,
+      ignored_frames; /* received: all, of no known type, of types that a single node has no use for */
+  uint64_t published, delivered, dropped, duplicates_retained, retained_unstored;
+  uint64_t slow_consumers, pauses, paused_ns, sheds;
+  uint64_t sessions, admitted, windows_grown;
+  uint64_t refused[128]; /* connections closed, by code */
+};
+
+struct node {
+  struct quic *quic;
+  struct rng rng;
+  const struct log *log;
+  struct node_limits limits;
+  nanotime now, started;
+  uint64_t unix_base_ms, keep_alive;
+  char *name, *realm, *token;
+  struct id id;
+  enum node_access access;
+  bool allow_unverified;
+  struct id *admin_keys;
+  size_t admin_key_count;
+  uint64_t (*rss_bytes)(void *ctx);
+  void *rss_ctx;
+
+  struct mem mem[ROW_COUNT];
+  struct clients clients;
+  struct topic_index *topics;
+  struct retained retained;
+  struct dedup dedup;
+  struct router *router;
+
+  struct list sessions; /* all that have a connection */
+  struct list fresh;    /* before CONNECT, oldest first */
+  struct list doomed;   /* to be ended */
+  struct list paused;   /* publishers that wait for the pool, longest first */
+  struct list watched;  /* have, or had lately, calls pending */
+  struct list partials; /* stream.partial, oldest first */
+  uint32_t session_count;
+  size_t reserved;    /* octets of unfinished frames whose credit was given back; at most half of receive_pool */
+  size_t window_more; /* octets of windows beyond the initial ones; at most half of receive_pool */
+  nanotime sweep_at, paused_at;
+  bool draining;
+  nanotime drain_at;
+  uint8_t message_prefix[8]; /* of message ids made for messages that came without */
+  uint64_t messages;
+  struct node_stats stats;
+};
+
+/* node.c */
+/* Ends what is doomed, lets publishers go on when the pool has room. To be called when nothing is being walked. */
+void node_settle(struct node *n);
+static inline uint64_t node_unix_ms(const struct node *n) { return n->unix_base_ms + n->now / NS_MS; }
+
+/* session.c */
+void session_open(struct node *n, struct quic_conn *c);
+void session_closed(struct session *s); /* the connection is gone: ends and frees it */
+void session_connect(struct session *s, const struct msg_connect *m);
+/* Refuses or ends: DISCONNECT with the code, then the close. err 0: a normal goodbye. text NULL: the code's own. */
+void session_close(struct session *s, int err, const char *text);
+/* Ends without a word and without waiting for what is queued. */
+void session_cut(struct session *s, int err);
+/* All that a client owns goes, in one step; harmless when repeated. */
+void session_end(struct session *s);
+/* To the CONNECT stream, or with answer set to the stream whose frame is being handled. MACULA_EFULL (the queue), or the errors
+ * of quic_stream_write; PAYLOAD_TOO_LARGE. */
+int session_send(struct session *s, const struct msg *m, bool answer);
+/* As session_send; a peer that cannot take even that is cut as a slow consumer. */
+void session_tell(struct session *s, const struct msg *m, bool answer);
+/* ACK, if it was asked for and is understood. */
+void session_ack(struct session *s, bool has_ref, uint64_t ref, int err, const char *text);
+/* Calls are pending: see to it that the peer's silence is noticed. */
+void session_watch(struct session *s);
+bool session_has_calls(const struct session *s);
+void sessions_sweep(struct node *n); /* every SWEEP_EVERY */
+
+/* receive.c */
+void receive_data(struct session *s, int64_t stream, struct slice data, bool fin);
+void receive_closed(struct session *s, int64_t stream);
+void receive_end(struct session *s); /* frees what its streams hold */
+void receive_resume(struct node *n); /* paused publishers go on, as far as the pool allows */
+void receive_sweep(struct node *n);  /* unfinished frames: their time, and room for them */
+
+/* dispatch.c */
+void dispatch_frame(struct session *s, const struct frame *f);
+
+/* publish.c */
+void publish_message(struct session *s, const struct msg_publish *m);
+void publish_subscribe(struct session *s, struct msg_subscribe m);
+void publish_unsubscribe(struct session *s, struct msg_subscribe m);
+
+/* calls.c */
+void rpc_call(struct session *s, const struct msg_call *m);
+void rpc_cast(struct session *s, const struct msg_call *m);
+void rpc_register(struct session *s, const struct msg_register *m);
+void rpc_unregister(struct session *s, const struct msg_unregister *m);
+void rpc_error(struct session *s, struct slice call_id, int err, const char *text);
+struct router_out rpc_out(struct node *n);
+
+/* admin.c */
+bool admin_is_local(struct slice procedure);
+void admin_call(struct session *s, const struct msg_call *m, struct slice procedure);
+
+#endif

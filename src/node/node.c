@@ -1,0 +1,326 @@
+/* The node's life, its driver's functions, and what is done once a turn. */
+#include "node/node.h"
+
+#include "node/internal.h"
+
+void node_limits_default(struct node_limits *ret_limits) {
+  *ret_limits = (struct node_limits){.max_clients = 10000,
+                                     .max_operators = 8,
+                                     .max_services = 10000,
+                                     .client_streams = 100,
+                                     .client_subscriptions = 1000,
+                                     .client_services = 256,
+                                     .client_calls = 1024,
+                                     .max_calls = 65536,
+                                     .max_subscriptions = 1000000,
+                                     .client_queue = 1 << 20,
+                                     .send_pool = 256 << 20,
+                                     .receive_pool = 256 << 20,
+                                     .max_frame = FRAME_MAX_PAYLOAD,
+                                     .max_half_open = 1024,
+                                     .retained_count = 10000,
+                                     .retained_bytes = 16 << 20,
+                                     .dedup_ids = 65536,
+                                     .dedup_ns = 60 * NS_SEC,
+                                     .service_ttl = 300 * NS_SEC,
+                                     .connect_timeout = 10 * NS_SEC,
+                                     .drain_timeout = 5 * NS_SEC};
+}
+
+static struct node_limits fill_limits(const struct node_limits *given) {
+  struct node_limits d, l = *given;
+  node_limits_default(&d);
+#define FILL(field) l.field = l.field ? l.field : d.field
+  FILL(max_clients), FILL(max_operators), FILL(max_services), FILL(client_streams), FILL(client_subscriptions);
+  FILL(client_services), FILL(client_calls), FILL(max_calls), FILL(max_subscriptions), FILL(client_queue), FILL(send_pool);
+  FILL(receive_pool), FILL(max_frame), FILL(max_half_open), FILL(retained_count), FILL(retained_bytes), FILL(dedup_ids);
+  FILL(dedup_ns), FILL(service_ttl), FILL(connect_timeout), FILL(drain_timeout);
+#undef FILL
+  if (l.max_frame > FRAME_MAX_PAYLOAD) l.max_frame = FRAME_MAX_PAYLOAD; /* the codec's own bound */
+  return l;
+}
+
+/* ---- handler of the endpoint ------------------------------------------------------------------------------------------------
+ */
+static void on_open(void *ctx, struct quic_conn *c) { session_open(ctx, c); }
+static void on_closed(void *ctx, struct quic_conn *c, const struct quic_close *why) {
+  struct session *s = quic_conn_user(c);
+  (void)ctx, (void)why;
+  if (s) session_closed(s);
+}
+static void on_data(void *ctx, struct quic_conn *c, int64_t stream, struct slice data, bool fin) {
+  struct session *s = quic_conn_user(c);
+  (void)ctx;
+  if (s)
+    receive_data(s, stream, data, fin);
+  else
+    quic_consume(c, stream, data.n);
+}
+static void on_stream_closed(void *ctx, struct quic_conn *c, int64_t stream, uint64_t app_error) {
+  struct session *s = quic_conn_user(c);
+  (void)ctx, (void)app_error;
+  if (s) receive_closed(s, stream);
+}
+static void on_silent(void *ctx, struct quic_conn *c) {
+  struct session *s = quic_conn_user(c);
+  struct node *n = ctx;
+  if (s && s->state == SESSION_IN) router_session_silent(n->router, &s->rpc, n->now);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------
+ */
+static void init_rows(struct node *n, struct mem_fail *fail) {
+  const struct node_limits *l = &n->limits;
+  size_t conns = (size_t)l->max_clients + l->max_operators + l->max_half_open;
+  static const char *const names[ROW_COUNT] = {"node",          "sessions", "connections", "send_queues", "receive", "clients",
+                                               "subscriptions", "services", "calls",       "retained",    "dedup"};
+  for (int i = 0; i < ROW_COUNT; i++) {
+    n->mem[i] = i == ROW_NODE ? n->mem[i] : MEM_INIT(names[i], 0);
+    n->mem[i].name = names[i];
+    n->mem[i].fail = fail;
+  }
+  n->mem[ROW_SEND].limit = l->send_pool;
+  n->mem[ROW_RECEIVE].limit = l->receive_pool;
+  n->mem[ROW_QUIC].limit = conns * (64u << 10) + l->receive_pool / 2; /* out-of-order data waits in there */
+}
+
+static void init_tables(struct node *n) { /* those that allocate nothing yet */
+  const struct node_limits *l = &n->limits;
+  clients_init(&n->clients, &n->mem[ROW_CLIENTS], n->rng, l->max_clients, l->max_operators);
+  retained_init(&n->retained, &n->mem[ROW_RETAINED], n->rng, l->retained_count, l->retained_bytes);
+  dedup_init(&n->dedup, &n->mem[ROW_DEDUP], n->rng, l->dedup_ids, l->dedup_ns);
+  list_init(&n->sessions);
+  list_init(&n->fresh);
+  list_init(&n->doomed);
+  list_init(&n->paused);
+  list_init(&n->watched);
+  list_init(&n->partials);
+}
+
+static int make_tables(struct node *n) {
+  const struct node_limits *l = &n->limits;
+  int err = topic_index_new(&n->mem[ROW_TOPICS], n->rng, l->max_subscriptions, l->client_subscriptions, &n->topics);
+  if (err) return err;
+  struct router_config r = {.services_mem = &n->mem[ROW_SERVICES],
+                            .calls_mem = &n->mem[ROW_CALLS],
+                            .rng = n->rng,
+                            .max_services = l->max_services,
+                            .party_services = l->client_services,
+                            .max_calls = l->max_calls,
+                            .party_calls = l->client_calls,
+                            .max_args_bytes = 64 << 20,
+                            .default_timeout = 5 * NS_SEC,
+                            .max_timeout = 3600 * NS_SEC,
+                            .out = rpc_out(n)};
+  return router_new(&r, &n->router);
+}
+
+static int make_quic(struct node *n, const struct node_config *cfg, nanotime now) {
+  const struct node_limits *l = &n->limits;
+  struct quic_config q = {
+      .mem = &n->mem[ROW_QUIC],
+      .send_mem = &n->mem[ROW_SEND],
+      .rng = n->rng,
+      .log = n->log,
+      .handler = {.conn_open = on_open,
+                  .conn_closed = on_closed,
+                  .stream_data = on_data,
+                  .stream_closed = on_stream_closed,
+                  .silent = on_silent},
+      .ctx = n,
+      .identity = cfg->identity,
+      .ca_pem = cfg->ca_pem,
+      .server = true,
+      /* Not required in the handshake: a peer without certificate reads not_authorized instead of a TLS alert. */
+      .require_cert = false,
+      .max_conns = l->max_clients + l->max_operators + l->max_half_open,
+      .max_half_open = l->max_half_open,
+      .retry_half_open = l->max_half_open / 4,
+      .retry_rate = 50,
+      .idle_timeout = cfg->idle_timeout,
+      .stream_window = STREAM_WINDOW,
+      .conn_window = STREAM_WINDOW,
+      .max_streams = l->client_streams,
+      .unix_base_s = cfg->unix_base_ms / 1000};
+  return quic_new(&q, now, &n->quic);
+}
+
+static char *copy_text(struct node *n, const char *text) { return mem_dup(&n->mem[ROW_NODE], text, strlen(text)); }
+
+int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node) {
+  struct mem own = MEM_INIT("node", 0);
+  char realm[NAME_MAX_LEN + 1];
+  size_t realm_len;
+  int err = MACULA_ENOMEM;
+  if (!cfg->identity || (cfg->access == NODE_ACCESS_TOKEN && !cfg->token)) return MACULA_EINVAL;
+  if (name_realm(slice_str(cfg->realm ? cfg->realm : "default"), realm, &realm_len)) return MACULA_INVALID_REALM;
+  own.fail = cfg->fail;
+  struct node *n = mem_calloc(&own, 1, sizeof *n);
+  if (!n) return MACULA_ENOMEM;
+  n->mem[ROW_NODE] = own;
+  n->rng = cfg->rng;
+  n->log = cfg->log;
+  n->limits = fill_limits(&cfg->limits);
+  init_rows(n, cfg->fail);
+  n->now = n->started = now;
+  n->unix_base_ms = cfg->unix_base_ms;
+  n->keep_alive = cfg->keep_alive ? cfg->keep_alive : 10 * NS_SEC;
+  n->id = *quic_identity_id(cfg->identity);
+  n->access = cfg->access;
+  n->allow_unverified = cfg->allow_unverified;
+  n->rss_bytes = cfg->rss_bytes;
+  n->rss_ctx = cfg->rss_ctx;
+  init_tables(n);
+  n->sweep_at = n->drain_at = TIME_NEVER;
+  rng_fill(n->rng, n->message_prefix, sizeof n->message_prefix);
+  if (!(n->name = copy_text(n, cfg->name ? cfg->name : ""))) goto fail;
+  if (!(n->realm = copy_text(n, realm))) goto fail;
+  if (cfg->token && !(n->token = copy_text(n, cfg->token))) goto fail;
+  if (cfg->admin_key_count) {
+    n->admin_keys = mem_calloc(&n->mem[ROW_NODE], cfg->admin_key_count, sizeof *n->admin_keys);
+    if (!n->admin_keys) goto fail;
+    memcpy(n->admin_keys, cfg->admin_keys, cfg->admin_key_count * sizeof *n->admin_keys);
+    n->admin_key_count = cfg->admin_key_count;
+  }
+  if ((err = make_tables(n)) != 0) goto fail;
+  if ((err = make_quic(n, cfg, now)) != 0) goto fail;
+  *ret_node = n;
+  return 0;
+fail:
+  node_free(n);
+  return err;
+}
+
+void node_free(struct node *n) {
+  if (!n) return;
+  if (n->quic) quic_free(n->quic);
+  list_for(it, &n->sessions) container_of(it, struct session, all)->state = SESSION_OVER; /* nothing is sent any more */
+  list_for_safe(it, &n->sessions) session_closed(container_of(it, struct session, all));
+  router_free(n->router);
+  topic_index_free(n->topics);
+  retained_done(&n->retained);
+  dedup_done(&n->dedup);
+  clients_done(&n->clients);
+  struct mem own = n->mem[ROW_NODE];
+  mem_free(&own, n->name);
+  mem_free(&own, n->realm);
+  mem_free(&own, n->token);
+  mem_free(&own, n->admin_keys);
+  mem_free(&own, n);
+}
+
+/* ---- driver ----------------------------------------------------------------------------------------------------------------
+ */
+void node_settle(struct node *n) {
+  while (!list_empty(&n->doomed)) session_end(container_of(n->doomed.next, struct session, doomed));
+  receive_resume(n);
+  while (!list_empty(&n->doomed)) session_end(container_of(n->doomed.next, struct session, doomed));
+}
+
+static void set_now(struct node *n, nanotime now) {
+  if (now > n->now) n->now = now;
+}
+
+void node_recv(struct node *n, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
+               nanotime now) {
+  set_now(n, now);
+  quic_recv(n->quic, local, remote, datagram, ecn, n->now);
+  if (!list_empty(&n->doomed)) node_settle(n);
+}
+
+void node_icmp(struct node *n, const struct addr *remote, struct slice quoted, nanotime now) {
+  set_now(n, now);
+  quic_icmp(n->quic, remote, quoted, n->now);
+}
+
+nanotime node_deadline(struct node *n) {
+  nanotime at = time_min(quic_deadline(n->quic), time_min(router_deadline(n->router), dedup_deadline(&n->dedup)));
+  if (!list_empty(&n->doomed)) return n->now;
+  if (!list_empty(&n->fresh))
+    at = time_min(at, time_add(container_of(n->fresh.next, struct session, fresh)->since, n->limits.connect_timeout));
+  if (!list_empty(&n->watched) || !list_empty(&n->paused) || !list_empty(&n->partials) || n->draining)
+    at = time_min(at, n->sweep_at);
+  return n->draining ? time_min(at, n->drain_at) : at;
+}
+
+static void drain_step(struct node *n) {
+  bool late = n->now >= n->drain_at;
+  list_for_safe(it, &n->sessions) {
+    struct session *s = container_of(it, struct session, all);
+    if (s->state != SESSION_OVER && (late || !session_has_calls(s))) session_close(s, MACULA_SHUTTING_DOWN, NULL);
+  }
+  if (late) n->drain_at = TIME_NEVER;
+}
+
+void node_tick(struct node *n, nanotime now) {
+  set_now(n, now);
+  quic_tick(n->quic, n->now);
+  router_tick(n->router, n->now);
+  dedup_expire(&n->dedup, n->now);
+  while (!list_empty(&n->fresh)) {
+    struct session *s = container_of(n->fresh.next, struct session, fresh);
+    if (time_since(n->now, s->since) < n->limits.connect_timeout) break;
+    session_close(s, MACULA_CONNECT_REQUIRED, NULL);
+  }
+  if (n->sweep_at == TIME_NEVER || n->now >= n->sweep_at) {
+    n->sweep_at = time_add(n->now, SWEEP_EVERY);
+    sessions_sweep(n);
+    receive_sweep(n);
+  }
+  if (n->draining) drain_step(n);
+  node_settle(n);
+  quic_flush_events(n->quic, n->now);
+  node_settle(n);
+}
+
+size_t node_send(struct node *n, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now) {
+  set_now(n, now);
+  return quic_send(n->quic, buf, cap, ret_out, n->now);
+}
+
+struct quic *node_quic(struct node *n) {
+  return n->quic;
+}
+
+void node_drain(struct node *n, nanotime now) {
+  set_now(n, now);
+  if (n->draining) return;
+  n->draining = true;
+  n->drain_at = time_add(n->now, n->limits.drain_timeout);
+  n->sweep_at = time_min(n->sweep_at, time_add(n->now, SWEEP_EVERY));
+  quic_stop_accepting(n->quic, MACULA_SHUTTING_DOWN);
+  drain_step(n);
+  node_settle(n);
+}
+
+bool node_draining(const struct node *n) { return n->draining; }
+
+bool node_drained(const struct node *n, nanotime now) {
+  return n->draining && (list_empty(&n->sessions) || (n->drain_at == TIME_NEVER ? true : now >= n->drain_at));
+}
+
+int node_reload(struct node *n, const struct node_reload *r) {
+  if (r->token) {
+    char *token = copy_text(n, r->token);
+    if (!token) return MACULA_ENOMEM;
+    mem_free(&n->mem[ROW_NODE], n->token);
+    n->token = token;
+  }
+  if (r->identity || r->ca_pem) {
+    int err = quic_set_identity(n->quic, r->identity, r->ca_pem);
+    if (err) return err;
+  }
+  if (r->limits) {
+    struct node_limits l = n->limits = fill_limits(r->limits);
+    n->mem[ROW_SEND].limit = l.send_pool;
+    n->mem[ROW_RECEIVE].limit = l.receive_pool;
+    clients_set_max(&n->clients, l.max_clients, l.max_operators);
+    topic_index_set_max(n->topics, l.max_subscriptions, l.client_subscriptions);
+    retained_set_max(&n->retained, l.retained_count, l.retained_bytes);
+    router_set_limits(n->router, l.max_services, l.client_services, l.max_calls, l.client_calls);
+  }
+  return 0;
+}
+
+double node_uptime_s(const struct node *n, nanotime now) { return (double)time_since(now, n->started) / (double)NS_SEC; }
+const struct id *node_id(const struct node *n) { return &n->id; }

@@ -1,0 +1,195 @@
+/* Publish and subscribe within the node: one encoding a message, one copy or reference a subscriber, one policy for queues. */
+#include "node/internal.h"
+
+/* ---- delivery --------------------------------------------------------------------------------------------------------------
+ */
+/* A message on its way out: small ones are copied into each queue, larger ones are shared by all. */
+struct parcel {
+  struct slice frame;
+  struct shbuf *shared;
+  uint64_t qos;
+  uint8_t small[SMALL_FRAME];
+};
+
+static int parcel_init(struct node *n, const struct msg_publish *p, struct parcel *ret) {
+  const struct msg m = {.type = MSG_PUBLISH, .publish = *p};
+  ptrdiff_t len = msg_encode(&m, ret->small, sizeof ret->small);
+  ret->shared = NULL;
+  ret->qos = p->qos;
+  if (len >= 0) {
+    ret->frame = slice_of(ret->small, (size_t)len);
+    return 0;
+  }
+  if (len != MACULA_EINVAL) return MACULA_PAYLOAD_TOO_LARGE;
+  ret->shared = shbuf_new(&n->mem[ROW_SEND], msg_size(&m));
+  if (!ret->shared) return MACULA_ENOMEM;
+  ret->frame = shbuf_view(ret->shared);
+  (void)msg_encode(&m, ret->shared->data, ret->shared->len);
+  return 0;
+}
+
+static void parcel_done(struct parcel *p) { shbuf_unref(p->shared); }
+
+/* Whether a queue may take more: up to client_queue while the pool has room; one that has not moved for a while gets a
+ * sixteenth of what is left of the pool's first three quarters. The last 32nd of the pool is for answers. */
+static bool has_room(const struct node *n, const struct session *s, size_t len) {
+  size_t used = n->mem[ROW_SEND].bytes, pool = n->limits.send_pool, queued = quic_queued(s->conn);
+  size_t cap = n->limits.client_queue;
+  if (used + len > pool - pool / 32) return false;
+  if (!queued) return true;
+  if (time_since(n->now, quic_queue_progress(s->conn)) > STALLED_AFTER) {
+    size_t share = used < pool / 4 * 3 ? (pool / 4 * 3 - used) / 16 : 0;
+    if (share < cap) cap = share;
+  }
+  return queued + len <= cap;
+}
+
+static bool deliver(struct node *n, struct session *s, const struct parcel *p) {
+  int err = MACULA_EFULL;
+  if (has_room(n, s, p->frame.n))
+    err = p->shared ? quic_stream_write_ref(s->conn, s->stream, p->shared) : quic_stream_write(s->conn, s->stream, p->frame);
+  if (err == MACULA_EFULL || err == MACULA_ENOMEM) {
+    s->dropped++;
+    n->stats.dropped++;
+    return false;
+  }
+  n->stats.delivered += !err;
+  return true;
+}
+
+/* ---- publish ---------------------------------------------------------------------------------------------------------------
+ */
+static int fan_out(struct session *from, const struct msg_publish *m) {
+  struct node *n = from->node;
+  struct topic_subscriber *hit = topic_index_match(n->topics, m->topic);
+  struct parcel p;
+  if (!hit) return 0;
+  int err = parcel_init(n, m, &p);
+  if (err) return err;
+  for (; hit; hit = hit->next_hit) {
+    struct session *to = hit->user;
+    if (to->state != SESSION_IN || (to == from && !(hit->flags & TOPIC_OWN))) continue;
+    if (!deliver(n, to, &p) && p.qos) session_cut(to, MACULA_SLOW_CONSUMER);
+  }
+  parcel_done(&p);
+  return 0;
+}
+
+static int retain(struct node *n, const struct msg_publish *m) {
+  struct shbuf *payload = NULL;
+  if (m->payload.n && !(payload = shbuf_dup(&n->mem[ROW_RETAINED], m->payload))) return MACULA_RETAIN_FULL;
+  int err = retained_set(&n->retained, m->topic, payload, (uint8_t)m->qos);
+  shbuf_unref(payload);
+  return err;
+}
+
+/* Its id, so that sending it again is noticed: (client, instance, message_id), never of a base-only client, which counts its
+ * ids from 1 in each run. */
+static bool dedup_key(const struct session *s, const struct msg_publish *m, struct dedup_key *ret_key) {
+  if (m->qos != 1 || s->base || m->message_id.n != CALL_ID_LEN) return false;
+  ret_key->publisher = s->client.id;
+  memcpy(ret_key->instance, s->client.instance, INSTANCE_LEN);
+  memcpy(ret_key->message_id, m->message_id.p, CALL_ID_LEN);
+  return true;
+}
+
+void publish_message(struct session *s, const struct msg_publish *given) {
+  struct node *n = s->node;
+  struct msg_publish m = *given;
+  struct dedup_key key;
+  uint8_t made_id[CALL_ID_LEN];
+  char topic[NAME_MAX_LEN + 1];
+  size_t len;
+  bool can_tell = m.has_ref && (s->caps & CAP_ACK);
+  int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : name_topic(m.topic, topic, &len);
+  bool keyed = !err && dedup_key(s, &m, &key);
+  if (keyed && dedup_seen(&n->dedup, &key, n->now)) {
+    session_ack(s, given->has_ref, given->ref, 0, NULL);
+    return;
+  }
+  if (!err) {
+    m.topic = slice_of(topic, len);
+    m.has_ref = false;
+    if (!m.message_id.p) { /* the original's subscribers expect one */
+      n->messages++;
+      memcpy(made_id, n->message_prefix, 8);
+      memcpy(made_id + 8, &n->messages, 8);
+      m.message_id = slice_of(made_id, sizeof made_id);
+    }
+    if (m.retain && (err = retain(n, &m)) != 0) n->stats.retained_unstored++;
+    if (err && !can_tell) err = 0; /* a live message is worth more than its retention, when nobody can be told */
+  }
+  if (!err) err = fan_out(s, &m);
+  if (!err) {
+    n->stats.published++;
+    if (keyed) (void)dedup_add(&n->dedup, &key, n->now);
+  }
+  session_ack(s, given->has_ref, given->ref, err, NULL);
+}
+
+/* ---- subscribe -------------------------------------------------------------------------------------------------------------
+ */
+/* What the node retains, to a new subscriber. More than its queue takes is left out: it never costs the subscriber its
+ * connection. */
+static void send_retained(struct session *s, struct slice pattern) {
+  struct node *n = s->node;
+  bool wild = pattern_is_wild(pattern);
+  const struct retained_entry *e = wild ? retained_next(&n->retained, pattern, NULL) : retained_find(&n->retained, pattern);
+  for (; e && s->state == SESSION_IN; e = wild ? retained_next(&n->retained, pattern, e) : NULL) {
+    uint8_t id[CALL_ID_LEN];
+    struct parcel p;
+    n->messages++;
+    memcpy(id, n->message_prefix, 8);
+    memcpy(id + 8, &n->messages, 8);
+    const struct msg_publish m = {.topic = slice_of(e->topic, e->len),
+                                  .payload = shbuf_view(e->payload),
+                                  .qos = e->qos,
+                                  .retain = true,
+                                  .message_id = slice_of(id, sizeof id)};
+    if (parcel_init(n, &m, &p)) continue;
+    (void)deliver(n, s, &p);
+    parcel_done(&p);
+  }
+}
+
+void publish_subscribe(struct session *s, struct msg_subscribe m) {
+  struct node *n = s->node;
+  uint8_t is_new[4096 / 8] = {0}; /* cursor.h: a frame has no more elements */
+  uint32_t flags = (m.own || s->base ? TOPIC_OWN : 0) | (m.qos ? TOPIC_QOS1 : 0), i = 0, done;
+  int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : 0;
+  char pattern[NAME_MAX_LEN + 1];
+  struct msg_list l = m.topics;
+  struct slice topic;
+  size_t len;
+  for (; !err && msg_list_next(&l, &topic); i += !err) {
+    bool added = false;
+    if ((err = name_pattern(topic, pattern, &len)) == 0)
+      err = topic_index_subscribe(n->topics, &s->topics, slice_of(pattern, len), flags, &added);
+    if (!err && added) is_new[i / 8] |= (uint8_t)(1u << i % 8);
+  }
+  done = i;
+  if (!err) session_ack(s, m.has_ref, m.ref, 0, NULL);
+  for (i = 0, l = m.topics; i < done && msg_list_next(&l, &topic); i++) {
+    if (!(is_new[i / 8] & 1u << i % 8) || name_pattern(topic, pattern, &len)) continue;
+    if (err) /* all or nothing */
+      (void)topic_index_unsubscribe(n->topics, &s->topics, slice_of(pattern, len));
+    else
+      send_retained(s, slice_of(pattern, len));
+  }
+  if (err) session_ack(s, m.has_ref, m.ref, err, NULL);
+}
+
+void publish_unsubscribe(struct session *s, struct msg_subscribe m) {
+  char pattern[NAME_MAX_LEN + 1];
+  struct slice topic;
+  size_t len;
+  int err = 0;
+  while (msg_list_next(&m.topics, &topic)) {
+    int e = name_pattern(topic, pattern, &len);
+    if (e)
+      err = e;
+    else
+      (void)topic_index_unsubscribe(s->node->topics, &s->topics, slice_of(pattern, len)); /* idempotent, as in the original */
+  }
+  session_ack(s, m.has_ref, m.ref, err, NULL);
+}

@@ -1,0 +1,245 @@
+/* From octets of streams to frames, and the credit that senders get for them.
+ *
+ * Every octet received is given back as credit (quic_consume) when its frame has been handled. What is withheld meanwhile:
+ *   an unfinished frame, unless its whole length could be reserved from half of the receive pool: then it may come;
+ *   what a paused publisher has sent already. A publisher is paused while the node-wide pool of send queues is nearly full,
+ *   never for one subscriber. Only PUBLISH waits, and what follows it on its stream.
+ * A stream has a record here from the first time that something of it is held. */
+#include "node/internal.h"
+
+struct stream {
+  struct list of_session;
+  struct list partial; /* node.partials; alone: no unfinished frame */
+  struct session *s;
+  int64_t id;
+  struct framer framer;
+  nanotime since;    /* of the unfinished frame */
+  uint32_t reserved; /* of node.reserved */
+  bool fin;
+  size_t withheld; /* credit not given back */
+  uint8_t *stash;  /* received, but not taken apart yet */
+  size_t stash_len, stash_cap;
+};
+
+static bool pool_above(const struct node *n, size_t sixteenths) {
+  return n->mem[ROW_SEND].bytes > n->limits.send_pool / 16 * sixteenths;
+}
+
+static struct stream *find(const struct session *s, int64_t id) {
+  list_for(it, &s->streams) {
+    struct stream *st = container_of(it, struct stream, of_session);
+    if (st->id == id) return st;
+  }
+  return NULL;
+}
+
+/* ---- an unfinished frame ---------------------------------------------------------------------------------------------------
+ */
+static void partial_end(struct stream *st) {
+  list_remove(&st->partial);
+  st->s->node->reserved -= st->reserved;
+  st->reserved = 0;
+}
+
+static void partial_reserve(struct stream *st) {
+  struct node *n = st->s->node;
+  uint32_t need = st->framer.need;
+  if (!need || st->reserved || n->reserved + need > n->limits.receive_pool / 2) return;
+  st->reserved = need;
+  n->reserved += need;
+}
+
+/* ---- stash -----------------------------------------------------------------------------------------------------------------
+ */
+static int stash_add(struct stream *st, struct slice data) {
+  struct mem *m = &st->s->node->mem[ROW_RECEIVE];
+  if (!data.n) return 0;
+  if (st->stash_len + data.n > st->stash_cap) {
+    size_t cap = st->stash_cap ? st->stash_cap * 2 : 4096;
+    while (cap < st->stash_len + data.n) cap *= 2;
+    uint8_t *p = mem_realloc(m, st->stash, cap);
+    if (!p) return MACULA_ENOMEM;
+    st->stash = p;
+    st->stash_cap = cap;
+  }
+  memcpy(st->stash + st->stash_len, data.p, data.n);
+  st->stash_len += data.n;
+  return 0;
+}
+
+static int hold_back(struct stream *st, const struct frame *f, struct slice rest) {
+  struct node *n = st->s->node;
+  int err = stash_add(st, slice_of(f->payload.p - FRAME_HEADER_LEN, f->payload.n + FRAME_HEADER_LEN));
+  if (!err) err = stash_add(st, rest);
+  framer_done(&st->framer);
+  if (list_empty(&st->s->paused)) {
+    if (list_empty(&n->paused)) n->paused_at = n->now;
+    list_append(&n->paused, &st->s->paused);
+    n->stats.pauses++;
+  }
+  return err;
+}
+
+/* ---- frames ----------------------------------------------------------------------------------------------------------------
+ */
+static int read_frames(struct stream *st, struct slice in) {
+  struct session *s = st->s;
+  struct node *n = s->node;
+  struct frame f;
+  int r = 0;
+  while (s->state != SESSION_OVER && (r = framer_next(&st->framer, &in, &f)) > 0) {
+    if (!list_empty(&st->partial)) partial_end(st);
+    if (f.type == MSG_PUBLISH && s->state == SESSION_IN && pool_above(n, 15)) return hold_back(st, &f, in);
+    n->stats.frames++;
+    s->at = st->id;
+    dispatch_frame(s, &f);
+  }
+  s->at = st->id;
+  return r < 0 ? r : 0;
+}
+
+static void grow_window(struct session *s, size_t consumed) {
+  struct node *n = s->node;
+  s->window_used += (uint32_t)consumed;
+  if (s->window_used < s->window) return;
+  if (s->window < MAX_WINDOW && time_since(n->now, s->window_since) <= NS_SEC &&
+      n->window_more + s->window <= n->limits.receive_pool / 2) {
+    quic_grant(s->conn, s->stream, s->window);
+    n->window_more += s->window;
+    s->window *= 2;
+    n->stats.windows_grown++;
+  }
+  s->window_used = 0;
+  s->window_since = n->now;
+}
+
+/* After frames were read: what is held decides about credit, time and the record. before: octets without credit till now. */
+static void account(struct stream *st, size_t before) {
+  struct session *s = st->s;
+  struct node *n = s->node;
+  size_t held = framer_held(&st->framer);
+  if (held && list_empty(&st->partial)) {
+    st->since = n->now;
+    list_append(&n->partials, &st->partial);
+  }
+  if (held) partial_reserve(st);
+  st->withheld = st->stash_len + (st->reserved ? 0 : held);
+  if (before > st->withheld) {
+    quic_consume(s->conn, st->id, before - st->withheld);
+    if (st->id == s->stream) grow_window(s, before - st->withheld);
+  }
+}
+
+static void stream_free(struct stream *st) {
+  struct node *n = st->s->node;
+  partial_end(st);
+  framer_done(&st->framer);
+  mem_free(&n->mem[ROW_RECEIVE], st->stash);
+  list_remove(&st->of_session);
+  mem_free(&n->mem[ROW_SESSIONS], st);
+}
+
+/* The peer has said all on this stream. The CONNECT stream's end is the client's goodbye. */
+static void finish(struct session *s, int64_t id) {
+  if (id == s->stream)
+    session_close(s, 0, NULL);
+  else
+    quic_stream_finish(s->conn, id);
+}
+
+static void work(struct stream *st, struct slice data, size_t before) {
+  struct session *s = st->s;
+  int err = st->stash ? stash_add(st, data) : read_frames(st, data);
+  if (err) session_close(s, err, NULL);
+  account(st, before);
+  if (st->fin && !st->stash && s->state != SESSION_OVER) finish(s, st->id);
+  s->at = -1;
+}
+
+void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
+  struct stream *st = s->state == SESSION_OVER || list_empty(&s->streams) ? NULL : find(s, id);
+  if (s->state == SESSION_OVER) {
+    quic_consume(s->conn, id, data.n);
+    return;
+  }
+  if (st) {
+    st->fin |= fin;
+    work(st, data, st->withheld + data.n);
+    return;
+  }
+  /* Most often whole frames come and nothing stays behind: then no record is made. */
+  struct stream tmp = {.s = s, .id = id, .fin = fin};
+  list_init(&tmp.of_session);
+  list_init(&tmp.partial);
+  framer_init(&tmp.framer, &s->node->mem[ROW_RECEIVE], s->node->limits.max_frame);
+  int err = read_frames(&tmp, data);
+  if (!err && s->state != SESSION_OVER && (framer_held(&tmp.framer) || tmp.stash)) {
+    st = mem_alloc(&s->node->mem[ROW_SESSIONS], sizeof *st);
+    if (st) {
+      *st = tmp;
+      list_init(&st->partial);
+      list_append(&s->streams, &st->of_session);
+      account(st, data.n);
+      s->at = -1;
+      return;
+    }
+    err = MACULA_ENOMEM;
+  }
+  if (err) session_close(s, err, NULL);
+  framer_done(&tmp.framer);
+  mem_free(&s->node->mem[ROW_RECEIVE], tmp.stash);
+  quic_consume(s->conn, id, data.n);
+  if (id == s->stream && s->state == SESSION_IN) grow_window(s, data.n);
+  if (fin && s->state != SESSION_OVER) finish(s, id);
+  s->at = -1;
+}
+
+void receive_closed(struct session *s, int64_t id) {
+  struct stream *st = find(s, id);
+  if (st) stream_free(st);
+  if (id == s->stream && s->state == SESSION_IN) {
+    s->stream = -1; /* there is nothing left to write the goodbye to */
+    session_close(s, 0, NULL);
+  }
+}
+
+void receive_end(struct session *s) { list_for_safe(it, &s->streams) stream_free(container_of(it, struct stream, of_session)); }
+
+/* ---- pool and time ---------------------------------------------------------------------------------------------------------
+ */
+static void resume_stream(struct stream *st) {
+  uint8_t *stash = st->stash;
+  struct slice data = slice_of(stash, st->stash_len);
+  struct mem *m = &st->s->node->mem[ROW_RECEIVE];
+  st->stash = NULL;
+  st->stash_len = st->stash_cap = 0;
+  work(st, data, st->withheld);
+  mem_free(m, stash);
+}
+
+void receive_resume(struct node *n) {
+  if (list_empty(&n->paused) || pool_above(n, 14)) return;
+  struct list waiting;
+  list_insert(&n->paused, &waiting); /* those who pause again come behind this mark */
+  while (n->paused.next != &waiting && !pool_above(n, 14)) {
+    struct session *s = container_of(n->paused.next, struct session, paused);
+    list_remove(&s->paused);
+    list_for_safe(it, &s->streams) {
+      struct stream *st = container_of(it, struct stream, of_session);
+      if (st->stash) resume_stream(st);
+    }
+  }
+  list_remove(&waiting);
+  if (list_empty(&n->paused)) n->stats.paused_ns += time_since(n->now, n->paused_at);
+}
+
+void receive_sweep(struct node *n) {
+  list_for_safe(it, &n->partials) {
+    struct stream *st = container_of(it, struct stream, partial);
+    if (st->s->state == SESSION_OVER || st->stash) continue;
+    if (time_since(n->now, st->since) >= PARTIAL_TIMEOUT)
+      session_close(st->s, MACULA_TIMEOUT, "a frame was not finished within 60 s");
+    else if (!st->reserved)
+      account(st, st->withheld); /* there may be room by now */
+  }
+}

@@ -1,0 +1,153 @@
+/* What people and scripts see of a node, as JSON: one renderer for HTTP and for com.macula.node.*. */
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "node/internal.h"
+
+typedef json_int_t ji;
+
+static json_t *hex(const uint8_t *p, size_t n) {
+  char text[2 * ID_LEN + 1];
+  hex_encode(p, n, text);
+  return json_string(text);
+}
+
+static json_t *label(const char *name) {
+  json_t *j = name ? json_string(name) : json_string("");
+  if (j) return j;
+  char plain[NAME_KEPT + 1]; /* a label that is not UTF-8 */
+  size_t i = 0;
+  for (; name[i] && i < NAME_KEPT; i++) plain[i] = (signed char)name[i] > 0 ? name[i] : '?';
+  plain[i] = 0;
+  return json_string(plain);
+}
+
+static json_t *address(const struct addr *a) {
+  char text[ADDR_TEXT_LEN];
+  addr_text(a, text);
+  return json_string(text);
+}
+
+static json_t *used(uint64_t count, uint64_t limit) { return json_pack("{s:I, s:I}", "count", (ji)count, "limit", (ji)limit); }
+
+/* ---- status and memory -----------------------------------------------------------------------------------------------------
+ */
+static json_t *memory(struct node *n) {
+  json_t *rows = json_array();
+  size_t sum = 0;
+  for (int i = 0; i < ROW_COUNT; i++) {
+    const struct mem *m = &n->mem[i];
+    sum += m->bytes;
+    json_array_append_new(rows, json_pack("{s:s, s:I, s:I, s:I, s:I}", "name", m->name, "bytes", (ji)m->bytes, "limit",
+                                          (ji)m->limit, "peak", (ji)m->peak, "refused", (ji)m->refused));
+  }
+  return json_pack("{s:I, s:I, s:o}", "rss_bytes", (ji)(n->rss_bytes ? n->rss_bytes(n->rss_ctx) : 0), "accounted_bytes",
+                   (ji)sum, "rows", rows);
+}
+
+static json_t *status(struct node *n, nanotime now) {
+  struct topic_index_stats topics;
+  const struct services *services = router_services(n->router);
+  const struct calls *calls = router_calls(n->router);
+  topic_index_stats(n->topics, &topics);
+  return json_pack("{s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o}", "node_id",
+                   hex(n->id.b, ID_LEN), "name", label(n->name), "realm", n->realm, "version", NODE_VERSION, "uptime_s",
+                   (ji)node_uptime_s(n, now), "ready", !n->draining, "clients", used(n->clients.count, n->clients.max),
+                   "operators", used(n->clients.ops, n->clients.max_ops), "peers", used(0, 1000), "services",
+                   used(services->count, services->max), "subscriptions", used(topics.subscriptions, topics.max),
+                   "pending_calls", used(calls_count(calls), calls->max), "retained",
+                   used(retained_count(&n->retained), n->limits.retained_count), "messages", "published",
+                   (ji)n->stats.published, "delivered", (ji)n->stats.delivered, "dropped", (ji)n->stats.dropped,
+                   "slow_consumers", (ji)n->stats.slow_consumers, "memory", memory(n));
+}
+
+/* ---- lists -----------------------------------------------------------------------------------------------------------------
+ */
+struct page {
+  size_t offset, limit, seen;
+  json_t *rows;
+};
+
+/* Whether the next row is on the page. */
+static bool page_wants(struct page *p) {
+  size_t at = p->seen++;
+  return at >= p->offset && at - p->offset < p->limit;
+}
+
+static json_t *client_row(const struct session *s, nanotime now) {
+  return json_pack("{s:o, s:o, s:o, s:o, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "id", hex(s->client.id.b, ID_LEN),
+                   "instance", hex(s->client.instance, INSTANCE_LEN), "name", label(s->name), "address",
+                   address(quic_conn_remote(s->conn)), "verified", s->client.verified, "operator", s->client.op, "since_s",
+                   (ji)(time_since(now, s->since) / NS_SEC), "subscriptions", (ji)s->topics.count, "services",
+                   (ji)s->rpc.owner.count, "pending_calls", (ji)s->rpc.calls.made_count, "queued_bytes",
+                   (ji)quic_queued(s->conn), "dropped", (ji)s->dropped);
+}
+
+static void clients_rows(struct node *n, struct page *p, nanotime now) {
+  list_for(it, &n->clients.all) {
+    const struct session *s = container_of(it, struct clients_entry, all)->user;
+    if (page_wants(p)) json_array_append_new(p->rows, client_row(s, now));
+  }
+}
+
+static void services_rows(struct node *n, struct page *p, nanotime now) {
+  list_for(it, &router_services(n->router)->all) {
+    const struct service *v = container_of(it, struct service, all);
+    for (uint32_t i = 0; i < v->count; i++) {
+      const struct provider *o = v->v[i];
+      const struct session *s = o->owner->user;
+      if (!page_wants(p)) continue;
+      json_array_append_new(p->rows,
+                            json_pack("{s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "procedure", v->name, "id",
+                                      hex(o->owner->id.b, ID_LEN), "instance", hex(s->client.instance, INSTANCE_LEN), "name",
+                                      label(s->name), "age_s", (ji)(time_since(now, o->registered_at) / NS_SEC), "ttl_s",
+                                      (ji)(o->ttl / NS_SEC), "expires_s", (ji)(time_since(o->due.at, now) / NS_SEC),
+                                      "pending_calls", (ji)o->owner->inflight));
+    }
+  }
+}
+
+static void subs_rows(struct node *n, struct page *p) {
+  char pattern[NAME_MAX_LEN + 1];
+  list_for(it, &n->clients.all) {
+    const struct session *s = container_of(it, struct clients_entry, all)->user;
+    if (p->seen + s->topics.count <= p->offset || p->seen >= p->offset + p->limit) {
+      p->seen += s->topics.count;
+      continue;
+    }
+    for (const struct topic_sub *t = topic_sub_next(&s->topics, NULL); t; t = topic_sub_next(&s->topics, t)) {
+      if (!page_wants(p)) continue;
+      topic_sub_pattern(t, pattern);
+      json_array_append_new(p->rows,
+                            json_pack("{s:s, s:o, s:o, s:o, s:i, s:b}", "pattern", pattern, "id", hex(s->client.id.b, ID_LEN),
+                                      "instance", hex(s->client.instance, INSTANCE_LEN), "name", label(s->name), "qos",
+                                      topic_sub_flags(t) & TOPIC_QOS1 ? 1 : 0, "own", (topic_sub_flags(t) & TOPIC_OWN) != 0));
+    }
+  }
+}
+
+int node_render(struct node *n, const char *what, size_t offset, size_t limit, nanotime now, char **ret_json) {
+  struct page p = {.offset = offset, .limit = limit ? limit : LIST_PAGE};
+  json_t *j;
+  if (p.limit > SIZE_MAX / 4) p.limit = SIZE_MAX / 4;
+  if (p.offset > SIZE_MAX / 4) p.offset = SIZE_MAX / 4;
+  bool is_clients = !strcmp(what, "clients"), is_services = !strcmp(what, "services"), is_subs = !strcmp(what, "subs");
+  if (is_clients || is_services || is_subs || !strcmp(what, "peers")) {
+    p.rows = json_array();
+    if (is_clients) clients_rows(n, &p, now);
+    if (is_services) services_rows(n, &p, now);
+    if (is_subs) subs_rows(n, &p);
+    j = json_pack("{s:I, s:I, s:o}", "total", (ji)p.seen, "offset", (ji)offset, what, p.rows);
+  } else if (!strcmp(what, "status")) {
+    j = status(n, now);
+  } else if (!strcmp(what, "memory")) {
+    j = memory(n);
+  } else {
+    return MACULA_ENOTFOUND;
+  }
+  char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+  json_decref(j);
+  if (!text) return MACULA_ENOMEM;
+  *ret_json = text;
+  return 0;
+}

@@ -1,0 +1,281 @@
+/* One client's connection: how it is let in, refused, told things, and ended. */
+#include "node/internal.h"
+
+/* ---- telling ---------------------------------------------------------------------------------------------------------------
+ */
+static int64_t stream_for(const struct session *s, bool answer) { return answer && s->at >= 0 ? s->at : s->stream; }
+
+static int write_large(struct session *s, int64_t stream, const struct msg *m) {
+  struct shbuf *b = shbuf_new(&s->node->mem[ROW_SEND], msg_size(m));
+  if (!b) return MACULA_ENOMEM;
+  ptrdiff_t len = msg_encode(m, b->data, b->len);
+  int err = len < 0 ? (int)len : quic_stream_write_ref(s->conn, stream, b);
+  shbuf_unref(b);
+  return err;
+}
+
+static int write_msg(struct session *s, int64_t stream, const struct msg *m, size_t most) {
+  uint8_t buf[SMALL_FRAME];
+  ptrdiff_t len = msg_encode(m, buf, sizeof buf);
+  size_t queued = quic_queued(s->conn), size = len > 0 ? (size_t)len : len == MACULA_EINVAL ? msg_size(m) : 0;
+  if (len < 0 && len != MACULA_EINVAL) return (int)len;
+  if (queued && queued + size > most) return MACULA_EFULL;
+  return len > 0 ? quic_stream_write(s->conn, stream, slice_of(buf, size)) : write_large(s, stream, m);
+}
+
+int session_send(struct session *s, const struct msg *m, bool answer) {
+  int64_t stream = stream_for(s, answer);
+  if (s->state == SESSION_OVER || stream < 0) return MACULA_ECLOSED;
+  return write_msg(s, stream, m, s->node->limits.client_queue);
+}
+
+void session_tell(struct session *s, const struct msg *m, bool answer) {
+  int64_t stream = stream_for(s, answer);
+  if (s->state == SESSION_OVER || stream < 0) return;
+  int err = write_msg(s, stream, m, s->node->limits.client_queue + CONTROL_SLACK);
+  if (err == MACULA_EFULL) session_cut(s, MACULA_SLOW_CONSUMER);
+  if (err == MACULA_ENOMEM) session_cut(s, err);
+}
+
+void session_ack(struct session *s, bool has_ref, uint64_t ref, int err, const char *text) {
+  if (!has_ref || !(s->caps & CAP_ACK)) return;
+  struct msg m = {.type = MSG_ACK, .ack = {.ref = ref}};
+  if (err) {
+    m.ack.code = slice_str(macula_err_name(err));
+    m.ack.message = slice_str(text ? text : macula_err_text(err));
+  }
+  session_tell(s, &m, true);
+}
+
+/* ---- ends ------------------------------------------------------------------------------------------------------------------
+ */
+static void doom(struct session *s, int err) {
+  struct node *n = s->node;
+  if (err) n->stats.refused[-err < 128 ? -err : 0]++;
+  s->state = SESSION_OVER;
+  list_remove(&s->fresh);
+  if (!s->ended && list_empty(&s->doomed)) list_append(&n->doomed, &s->doomed);
+}
+
+void session_close(struct session *s, int err, const char *text) {
+  int64_t stream = stream_for(s, true);
+  if (s->state == SESSION_OVER) return;
+  text = text ? text : err ? macula_err_text(err) : "goodbye";
+  log_debug(s->node->log, "client_closed", "conn=%llu code=%s", (unsigned long long)s->serial, macula_err_name(err));
+  bool normal = !err || err == MACULA_SHUTTING_DOWN;
+  struct msg m = {.type = MSG_DISCONNECT,
+                  .disconnect = {.reason = slice_str(normal                  ? "normal"
+                                                     : err == MACULA_TIMEOUT ? "timeout"
+                                                                             : "error"),
+                                 .message = slice_str(text)}};
+  if (err) m.disconnect.code = slice_str(macula_err_name(err));
+  if (stream >= 0) (void)write_msg(s, stream, &m, SIZE_MAX);
+  quic_conn_close_after(s->conn, err, text, time_add(s->node->now, LINGER));
+  doom(s, err);
+}
+
+void session_cut(struct session *s, int err) {
+  if (s->state == SESSION_OVER) return;
+  if (err == MACULA_SLOW_CONSUMER) s->node->stats.slow_consumers++;
+  log_debug(s->node->log, "client_cut", "conn=%llu code=%s queued=%zu", (unsigned long long)s->serial, macula_err_name(err),
+            quic_queued(s->conn));
+  quic_conn_close(s->conn, err, macula_err_text(err));
+  doom(s, err);
+}
+
+void session_end(struct session *s) {
+  struct node *n = s->node;
+  if (s->ended) return;
+  s->ended = true;
+  s->state = SESSION_OVER;
+  list_remove(&s->fresh);
+  list_remove(&s->doomed);
+  list_remove(&s->paused);
+  list_remove(&s->watch);
+  receive_end(s);
+  n->window_more -= s->window - STREAM_WINDOW;
+  s->window = STREAM_WINDOW;
+  if (!s->client.session) return; /* never asked to be let in */
+  clients_remove(&n->clients, &s->client);
+  topic_index_drop(n->topics, &s->topics);
+  router_session_ended(n->router, &s->rpc, n->now);
+}
+
+void session_closed(struct session *s) {
+  struct node *n = s->node;
+  session_end(s);
+  list_remove(&s->all);
+  n->session_count--;
+  mem_free(&n->mem[ROW_SESSIONS], s->name);
+  mem_free(&n->mem[ROW_SESSIONS], s);
+}
+
+/* ---- arrival ---------------------------------------------------------------------------------------------------------------
+ */
+void session_open(struct node *n, struct quic_conn *c) {
+  struct session *s = NULL;
+  int err = n->draining                                              ? MACULA_SHUTTING_DOWN
+            : !quic_conn_peer_id(c) && !n->allow_unverified          ? MACULA_NOT_AUTHORIZED
+            : !(s = mem_calloc(&n->mem[ROW_SESSIONS], 1, sizeof *s)) ? MACULA_ENOMEM
+                                                                     : 0;
+  quic_conn_set_user(c, s);
+  if (err) {
+    n->stats.refused[-err]++;
+    quic_conn_close(c, err,
+                    err == MACULA_NOT_AUTHORIZED ? "clients without a certificate are not let in here" : macula_err_text(err));
+    return;
+  }
+  s->node = n;
+  s->conn = c;
+  s->serial = quic_conn_serial(c);
+  s->stream = s->at = -1;
+  s->since = n->now;
+  s->window = STREAM_WINDOW;
+  list_init(&s->doomed);
+  list_init(&s->paused);
+  list_init(&s->watch);
+  list_init(&s->streams);
+  list_append(&n->sessions, &s->all);
+  list_append(&n->fresh, &s->fresh);
+  n->session_count++;
+  n->stats.sessions++;
+}
+
+static bool token_matches(const struct node *n, struct slice given) {
+  size_t len = strlen(n->token);
+  uint8_t diff = given.n != len;
+  for (size_t i = 0; i < given.n && len; i++) diff |= given.p[i] ^ (uint8_t)n->token[i % len]; /* constant time */
+  return !diff && len;
+}
+
+static bool is_admin(const struct session *s) {
+  const struct node *n = s->node;
+  const struct id *peer = quic_conn_peer_id(s->conn);
+  if (addr_is_loopback(quic_conn_remote(s->conn))) return true;
+  for (size_t i = 0; peer && i < n->admin_key_count; i++)
+    if (id_eq(peer, &n->admin_keys[i])) return true;
+  return false;
+}
+
+static int check_connect(const struct session *s, const struct msg_connect *m, const char **ret_text) {
+  const struct node *n = s->node;
+  const struct id *peer = quic_conn_peer_id(s->conn);
+  char realm[NAME_MAX_LEN + 1];
+  size_t len;
+  *ret_text = NULL;
+  if (n->draining) return MACULA_SHUTTING_DOWN;
+  if (name_realm(m->realm_id, realm, &len)) return MACULA_INVALID_REALM;
+  if (!slice_is(slice_of(realm, len), n->realm)) return MACULA_REALM_MISMATCH;
+  if (peer && !slice_eq(m->node_id, slice_of(peer->b, ID_LEN))) {
+    *ret_text = "node_id in CONNECT is not the id of the certificate's key";
+    return MACULA_IDENTITY_MISMATCH;
+  }
+  if (peer && node_unix_ms(n) / 1000 >= quic_conn_peer_expiry(s->conn)) return MACULA_CERTIFICATE_EXPIRED;
+  if (n->access == NODE_ACCESS_TOKEN && !token_matches(n, m->token)) {
+    *ret_text = m->token.n ? "the access token is wrong" : "an access token is needed";
+    return MACULA_NOT_AUTHORIZED;
+  }
+  return 0;
+}
+
+/* Who the client is: its proven id, or a mere label; its instance, or else its connection. */
+static void name_client(struct session *s, const struct msg_connect *m) {
+  const struct id *peer = quic_conn_peer_id(s->conn);
+  s->client.verified = peer != NULL;
+  if (peer)
+    s->client.id = *peer;
+  else if (m->node_id.n)
+    memcpy(s->client.id.b, m->node_id.p, m->node_id.n < ID_LEN ? m->node_id.n : ID_LEN);
+  if (!s->base && m->instance.n == INSTANCE_LEN)
+    memcpy(s->client.instance, m->instance.p, INSTANCE_LEN);
+  else
+    memcpy(s->client.instance, &s->serial, sizeof s->serial);
+  s->client.session = s->serial;
+  s->client.user = s;
+}
+
+static void welcome(struct session *s) {
+  struct node *n = s->node;
+  uint64_t ms = node_unix_ms(n);
+  struct msg pong = {.type = MSG_PONG, .pong = {.timestamp = ms, .server_time = ms}};
+  if (!s->base) {
+    pong.pong.has_caps = true;
+    pong.pong.caps = s->caps;
+    pong.pong.node_id = slice_of(n->id.b, ID_LEN);
+    if (n->name[0]) pong.pong.name = slice_str(n->name);
+  } else {
+    quic_conn_keep_alive(s->conn, n->keep_alive);
+  }
+  session_tell(s, &pong, true);
+}
+
+void session_connect(struct session *s, const struct msg_connect *m) {
+  struct node *n = s->node;
+  struct clients_entry *replaced = NULL;
+  const char *text;
+  if (s->state != SESSION_FRESH) {
+    session_close(s, MACULA_CONNECT_REQUIRED, "CONNECT comes once only");
+    return;
+  }
+  int err = check_connect(s, m, &text);
+  if (err) {
+    session_close(s, err, text);
+    return;
+  }
+  s->base = !(m->caps & CAP_EXTENSIONS);
+  s->trusted = is_admin(s);
+  name_client(s, m);
+  topic_subscriber_init(&s->topics, s->serial, s);
+  rpc_party_init(&s->rpc, s->serial, &s->client.id, s);
+  if ((err = clients_add(&n->clients, &s->client, (m->caps & CAP_OPERATOR) && s->trusted, &replaced)) != 0) {
+    session_close(s, err, NULL);
+    return;
+  }
+  if (replaced) session_close(replaced->user, MACULA_REPLACED, NULL);
+  if (m->name.n) s->name = mem_dup(&n->mem[ROW_SESSIONS], m->name.p, m->name.n < NAME_KEPT ? m->name.n : NAME_KEPT);
+  s->caps = m->caps;
+  if (!s->client.op) s->caps &= ~(uint32_t)CAP_OPERATOR;
+  s->state = SESSION_IN;
+  s->stream = s->at;
+  s->since = n->now;
+  s->window_since = n->now;
+  list_remove(&s->fresh);
+  quic_conn_admit(s->conn);
+  n->stats.admitted++;
+  welcome(s);
+}
+
+/* ---- watching --------------------------------------------------------------------------------------------------------------
+ */
+bool session_has_calls(const struct session *s) {
+  return s->client.session && (!list_empty(&s->rpc.calls.made) || !list_empty(&s->rpc.calls.taken));
+}
+
+void session_watch(struct session *s) {
+  if (s->watched || s->state != SESSION_IN) return;
+  s->watched = true;
+  list_append(&s->node->watched, &s->watch);
+  quic_conn_watch(s->conn, true);
+}
+
+/* Watches end here and not with the last call, which in request and reply would be with each. A pool that stays full is freed
+ * from those who have stopped reading, since else nobody could ever publish again. */
+void sessions_sweep(struct node *n) {
+  list_for_safe(it, &n->watched) {
+    struct session *s = container_of(it, struct session, watch);
+    if (session_has_calls(s)) continue;
+    s->watched = false;
+    list_remove(&s->watch);
+    if (s->state == SESSION_IN) quic_conn_watch(s->conn, false);
+  }
+  if (list_empty(&n->paused) || time_since(n->now, n->paused_at) < SWEEP_EVERY) return;
+  size_t enough = n->limits.send_pool / 8, freed = 0;
+  list_for_safe(it, &n->sessions) {
+    struct session *s = container_of(it, struct session, all);
+    size_t queued = s->state == SESSION_IN ? quic_queued(s->conn) : 0;
+    if (queued < SMALL_FRAME || time_since(n->now, quic_queue_progress(s->conn)) < SWEEP_EVERY) continue;
+    n->stats.sheds++;
+    session_cut(s, MACULA_SLOW_CONSUMER);
+    if ((freed += queued) >= enough) break;
+  }
+}
