@@ -167,17 +167,24 @@ int quic_connect(struct quic *q, const struct quic_connect *o, nanotime now, str
   quic_new_cid(q, &scid, QUIC_CID_LEN);
   dcid.datalen = QUIC_INITIAL_CID;
   rng_fill(q->cfg.rng, dcid.data, dcid.datalen);
+  int err = MACULA_ENOMEM;
   if (cid_add(c, &q->cids, &c->scids, scid.data, scid.datalen) || cid_add(c, &q->dcids, &c->dcids, dcid.data, dcid.datalen) ||
-      ngtcp2_conn_client_new(&c->nc, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &cb, &set, &par, &q->nmem, c) ||
-      tls_open(c, o)) {
-    conn_free(c);
-    return MACULA_ENOMEM;
+      ngtcp2_conn_client_new(&c->nc, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &cb, &set, &par, &q->nmem, c))
+    goto fail;
+  err = tls_open(c, o);
+  if (err) goto fail;
+  if (tls_data.n > 2 && gnutls_session_set_data(c->tls, tls_data.p, tls_data.n) < 0) {
+    tls_close(c); /* a bad ticket spoils the session: a full handshake then */
+    err = tls_open(c, o);
+    if (err) goto fail;
   }
   ngtcp2_conn_set_tls_native_handle(c->nc, c->tls);
-  if (tls_data.n > 2) (void)gnutls_session_set_data(c->tls, tls_data.p, tls_data.n); /* a bad one means a full handshake */
   conn_touch(c);
   *ret_conn = c;
   return 0;
+fail:
+  conn_free(c);
+  return err;
 }
 
 /* ---- reading ---------------------------------------------------------------------------------------------------------------

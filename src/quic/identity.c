@@ -18,8 +18,11 @@ static int finish(struct quic_identity *i) {
   gnutls_memset(der.data, 0, der.size);
   gnutls_free(der.data);
   if (r < 0) return MACULA_EINTERNAL;
+  struct id key_id; /* GnuTLS itself does not compare Ed25519 keys */
+  n = sizeof key_id.b;
+  if (gnutls_x509_privkey_get_key_id(i->key, GNUTLS_KEYID_USE_SHA256, key_id.b, &n) < 0 || !id_eq(&key_id, &i->id))
+    return MACULA_CERTIFICATE_INVALID;
   if (gnutls_certificate_allocate_credentials(&i->cred) < 0) return MACULA_ENOMEM;
-  /* refuses a key that does not belong to the certificate */
   return gnutls_certificate_set_x509_key(i->cred, i->chain, (int)i->chain_len, i->key) < 0 ? MACULA_CERTIFICATE_INVALID : 0;
 }
 

@@ -1,0 +1,215 @@
+/* Identity, pins, certificates, resumption. */
+#include "pair.h"
+
+static void test_identity_pem(void **st) {
+  (void)st;
+  struct quic_identity *i, *j;
+  char *pem;
+  const char *why = NULL;
+  assert_int_equal(quic_identity_generate(&i), 0);
+  assert_int_equal(quic_identity_pem(i, &pem), 0);
+  struct slice both = slice_str(pem);
+  assert_int_equal(quic_identity_parse(both, both, UNIX_BASE, &j, &why), 0);
+  assert_true(id_eq(quic_identity_id(i), quic_identity_id(j)));
+  quic_identity_unref(j);
+  assert_int_equal(quic_identity_parse(both, SLICE_NONE, UNIX_BASE, &j, NULL), 0);
+  quic_identity_unref(j);
+  char *cert = strstr(pem, "-----BEGIN CERTIFICATE");
+  assert_non_null(cert);
+  assert_true(cert > pem);
+  size_t n = strlen(pem) + 1;
+  char *turned = malloc(n); /* the certificate before the key */
+  assert_non_null(turned);
+  snprintf(turned, n, "%s%.*s", cert, (int)(cert - pem), pem);
+  assert_int_equal(quic_identity_parse(slice_str(turned), slice_str(turned), UNIX_BASE, &j, &why), 0);
+  quic_identity_unref(j);
+  free(turned);
+  assert_int_equal(quic_identity_parse(both, both, 1000, &j, &why), MACULA_CERTIFICATE_EXPIRED);
+  assert_true(why && *why);
+  assert_int_equal(quic_identity_parse(slice_str("x"), slice_str("y"), UNIX_BASE, &j, &why), MACULA_CERTIFICATE_INVALID);
+  assert_int_equal(quic_identity_parse(both, slice_str("y"), UNIX_BASE, &j, &why), MACULA_CERTIFICATE_INVALID);
+  assert_int_equal(quic_identity_parse(SLICE_NONE, SLICE_NONE, UNIX_BASE, &j, &why), MACULA_CERTIFICATE_INVALID);
+  struct quic_identity *other; /* a key of somebody else */
+  char *other_pem;
+  assert_int_equal(quic_identity_generate(&other), 0);
+  assert_int_equal(quic_identity_pem(other, &other_pem), 0);
+  assert_int_equal(quic_identity_parse(slice_str(other_pem), slice_str(cert), UNIX_BASE, &j, &why), MACULA_CERTIFICATE_INVALID);
+  free(other_pem);
+  free(pem);
+  quic_identity_unref(other);
+  quic_identity_unref(i);
+}
+
+static void test_pin(void **st) {
+  (void)st;
+  struct pair p;
+  pair_init(&p, 11, NULL);
+  pair_start(&p);
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){.expect = quic_identity_id(p.ib)}), 0);
+  assert_true(sim_net_run(p.net, 10 * NS_SEC, pair_open_done, &p));
+  pair_done(&p);
+
+  pair_init(&p, 12, NULL);
+  pair_start(&p);
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){.expect = quic_identity_id(p.ia)}), 0);
+  pair_run(&p, 5 * NS_SEC);
+  assert_int_equal(p.a.opened, 0);
+  assert_int_equal(p.a.closed, 1);
+  assert_int_equal(p.a.why.err, MACULA_IDENTITY_MISMATCH);
+  char a[ID_HEX_LEN + 1], b[ID_HEX_LEN + 1];
+  id_hex(quic_identity_id(p.ia), a);
+  id_hex(quic_identity_id(p.ib), b);
+  assert_non_null(strstr(p.a.text, a));
+  assert_non_null(strstr(p.a.text, b));
+  assert_int_equal(p.b.opened, 0);
+  pair_done(&p);
+}
+
+static void test_no_cert(void **st) {
+  (void)st;
+  struct pair p;
+  pair_init(&p, 13, NULL);
+  pair_start(&p);
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){.no_cert = true}), 0);
+  assert_true(sim_net_run(p.net, 10 * NS_SEC, pair_open_done, &p));
+  assert_false(p.b.peer_known);
+  assert_null(quic_conn_peer_id(p.b.conn));
+  pair_done(&p);
+
+  pair_init(&p, 14, NULL); /* required */
+  p.cb.require_cert = true;
+  pair_start(&p);
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){.no_cert = true}), 0);
+  pair_run(&p, 5 * NS_SEC);
+  assert_int_equal(p.b.opened, 0);
+  assert_int_equal(p.a.closed, 1);
+  assert_int_equal(p.a.why.err, MACULA_NOT_AUTHORIZED);
+  pair_done(&p);
+}
+
+static void test_expired(void **st) {
+  (void)st;
+  struct pair p;
+  pair_init(&p, 15, NULL);
+  p.ca.unix_base_s = 1000; /* the client's clock is before the certificate's time */
+  pair_start(&p);
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
+  pair_run(&p, 5 * NS_SEC);
+  assert_int_equal(p.a.opened, 0);
+  assert_int_equal(p.a.why.err, MACULA_CERTIFICATE_EXPIRED);
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){.insecure = true}), 0);
+  pair_run(&p, 5 * NS_SEC);
+  assert_int_equal(p.a.opened, 1);
+  pair_done(&p);
+}
+
+static void test_ca(void **st) {
+  (void)st;
+  struct pair p;
+  char *pem_a, *pem_b;
+  for (int wrong = 0; wrong < 2; wrong++) { /* a self-signed certificate is its own CA */
+    pair_init(&p, 16, NULL);
+    assert_int_equal(quic_identity_pem(p.ia, &pem_a), 0);
+    assert_int_equal(quic_identity_pem(p.ib, &pem_b), 0);
+    p.ca.ca_pem = strstr(wrong ? pem_a : pem_b, "-----BEGIN CERT");
+    pair_start(&p);
+    assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
+    pair_run(&p, 5 * NS_SEC);
+    assert_int_equal(p.a.opened, !wrong);
+    if (wrong) assert_int_equal(p.a.why.err, MACULA_CERTIFICATE_INVALID);
+    free(pem_a);
+    free(pem_b);
+    pair_done(&p);
+  }
+}
+
+static size_t ticket_of(struct pair *p, uint8_t **ret) {
+  pair_connect(p);
+  pair_run(p, NS_SEC);
+  size_t n = quic_conn_ticket(p->a.conn, ret);
+  assert_true(n > 100);
+  quic_conn_close(p->a.conn, 0, "bye");
+  pair_run(p, 5 * NS_SEC);
+  p->a.opened = p->b.opened = p->a.closed = p->b.closed = 0;
+  p->a.peer_known = p->b.peer_known = false;
+  memset(&p->a.peer, 0, sizeof p->a.peer);
+  memset(&p->b.peer, 0, sizeof p->b.peer);
+  return n;
+}
+
+static void test_resumption(void **st) {
+  (void)st;
+  struct pair p;
+  uint8_t *t;
+  pair_init(&p, 17, NULL);
+  pair_start(&p);
+  size_t n = ticket_of(&p, &t);
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){.ticket = {t, n}}), 0);
+  assert_true(sim_net_run(p.net, sim_net_now(p.net) + 10 * NS_SEC, pair_open_done, &p));
+  assert_true(p.a.resumed && p.b.resumed);
+  assert_true(p.a.peer_known && id_eq(&p.a.peer, quic_identity_id(p.ib)));
+  assert_true(p.b.peer_known && id_eq(&p.b.peer, quic_identity_id(p.ia)));
+  pair_run(&p, NS_SEC);
+  uint8_t *t2;
+  assert_true(quic_conn_ticket(p.a.conn, &t2) > 100); /* a new one each time */
+  free(t2);
+  /* the pin holds for a resumed session, too */
+  p.a.opened = 0;
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){.ticket = {t, n}, .expect = quic_identity_id(p.ia)}), 0);
+  pair_run(&p, 5 * NS_SEC);
+  assert_int_equal(p.a.opened, 0);
+  assert_int_equal(p.a.why.err, MACULA_IDENTITY_MISMATCH);
+  /* damaged tickets mean a full handshake */
+  for (size_t k = 0; k < 3; k++) {
+    p.a.opened = p.b.opened = 0;
+    size_t cut = k == 0 ? 1 : k == 1 ? 40 : n - 20;
+    assert_int_equal(pair_connect_with(&p, (struct quic_connect){.ticket = {t, cut}}), 0);
+    assert_true(sim_net_run(p.net, sim_net_now(p.net) + 10 * NS_SEC, pair_open_done, &p));
+  }
+  free(t);
+  pair_done(&p);
+}
+
+static void test_ticket_key_rotates(void **st) {
+  (void)st;
+  struct pair p;
+  uint8_t *t;
+  pair_init(&p, 18, NULL);
+  pair_start(&p);
+  size_t n = ticket_of(&p, &t);
+  pair_run(&p, 25 * 3600 * NS_SEC);
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){.ticket = {t, n}}), 0);
+  assert_true(sim_net_run(p.net, sim_net_now(p.net) + 10 * NS_SEC, pair_open_done, &p));
+  assert_false(p.b.resumed);
+  assert_true(p.b.peer_known);
+  free(t);
+  pair_done(&p);
+}
+
+static void test_new_identity(void **st) {
+  (void)st;
+  struct pair p;
+  pair_init(&p, 19, NULL);
+  pair_start(&p);
+  pair_connect(&p);
+  assert_int_equal(quic_set_identity(p.b.q, p.ia, NULL), 0);
+  assert_int_equal(quic_set_identity(p.b.q, p.ia, "no pem"), MACULA_CERTIFICATE_INVALID);
+  p.a.opened = p.b.opened = 0;
+  pair_connect(&p);
+  assert_true(id_eq(&p.a.peer, quic_identity_id(p.ia)));
+  pair_done(&p);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_identity_pem),
+      cmocka_unit_test(test_pin),
+      cmocka_unit_test(test_no_cert),
+      cmocka_unit_test(test_expired),
+      cmocka_unit_test(test_ca),
+      cmocka_unit_test(test_resumption),
+      cmocka_unit_test(test_ticket_key_rotates),
+      cmocka_unit_test(test_new_identity),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
