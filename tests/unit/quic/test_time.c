@@ -1,0 +1,186 @@
+/* What time does: idle, keep-alive, silence, ICMP checks, timeouts, closing with patience. */
+#include "pair.h"
+
+static void test_idle(void **st) {
+  (void)st;
+  struct pair p;
+  pair_init(&p, 41, NULL);
+  p.ca.keep_alive = 0;
+  p.cb.idle_timeout = 20 * NS_SEC;
+  pair_start(&p);
+  pair_connect(&p);
+  pair_run(&p, 19 * NS_SEC);
+  assert_int_equal(p.a.closed + p.b.closed, 0);
+  pair_run(&p, 3 * NS_SEC);
+  assert_int_equal(p.a.closed, 1);
+  assert_int_equal(p.a.why.reason, QUIC_CLOSE_IDLE);
+  assert_int_equal(p.b.closed, 1);
+  assert_int_equal(p.b.why.reason, QUIC_CLOSE_IDLE);
+  assert_int_equal(p.b.why.err, MACULA_NOT_CONNECTED);
+  pair_done(&p);
+}
+
+static void test_keep_alive(void **st) {
+  (void)st;
+  struct pair p;
+  for (int by_server = 0; by_server < 2; by_server++) {
+    pair_init(&p, 42, NULL);
+    if (by_server) p.ca.keep_alive = 0;
+    pair_start(&p);
+    pair_connect(&p);
+    if (by_server) quic_conn_keep_alive(p.b.conn, 10 * NS_SEC);
+    pair_run(&p, 200 * NS_SEC);
+    assert_int_equal(p.a.closed + p.b.closed, 0);
+    pair_done(&p);
+  }
+}
+
+static void test_peer_vanishes(void **st) {
+  (void)st;
+  struct pair p;
+  pair_init(&p, 43, NULL);
+  pair_start(&p);
+  pair_connect(&p);
+  pair_run(&p, NS_SEC);
+  sim_net_icmp(p.net, false);
+  quic_conn_watch(p.b.conn, true);
+  pair_run(&p, 60 * NS_SEC);
+  assert_int_equal(p.b.silent, 0);
+  sim_net_cut(p.net, &p.a.at, NULL, true);
+  pair_run(&p, 900 * NS_MS);
+  assert_int_equal(p.b.silent, 0);
+  pair_run(&p, 2 * NS_SEC);
+  assert_int_equal(p.b.silent, 1);
+  sim_net_cut(p.net, &p.a.at, NULL, false); /* it comes back, and goes again */
+  pair_run(&p, 10 * NS_SEC);
+  assert_int_equal(p.b.silent, 1);
+  sim_net_cut(p.net, &p.a.at, NULL, true);
+  pair_run(&p, 4 * NS_SEC);
+  assert_int_equal(p.b.silent, 2);
+  pair_run(&p, 40 * NS_SEC);
+  assert_int_equal(p.b.closed, 1);
+  assert_int_equal(p.b.why.reason, QUIC_CLOSE_IDLE);
+  pair_done(&p);
+}
+
+static void test_icmp(void **st) {
+  (void)st;
+  struct pair p;
+  for (int server_dies = 0; server_dies < 2; server_dies++) {
+    pair_init(&p, 44, NULL);
+    pair_start(&p);
+    pair_connect(&p);
+    pair_run(&p, NS_SEC);
+    struct side *dead = server_dies ? &p.b : &p.a, *left = server_dies ? &p.a : &p.b;
+    int64_t s;
+    assert_int_equal(quic_stream_open(left->conn, &s), 0);
+    side_stop(dead); /* as SIGKILL */
+    assert_int_equal(quic_stream_write(left->conn, s, slice_str("anybody?")), 0);
+    pair_run(&p, 900 * NS_MS);
+    assert_int_equal(left->closed, 0);
+    pair_run(&p, 300 * NS_MS);
+    assert_int_equal(left->closed, 1);
+    assert_int_equal(left->why.reason, QUIC_CLOSE_DEAD);
+    assert_int_equal(left->why.err, MACULA_NOT_CONNECTED);
+    struct quic_stats q;
+    quic_stats(left->q, &q);
+    assert_int_equal(q.icmp_checks, 1);
+    assert_int_equal(q.conns, 0);
+    pair_done(&p);
+  }
+}
+
+static void test_forged_icmp(void **st) {
+  (void)st;
+  struct pair p;
+  pair_init(&p, 45, NULL);
+  pair_start(&p);
+  pair_connect(&p);
+  pair_run(&p, NS_SEC);
+  uint8_t quoted[1200] = {0};
+  for (int i = 0; i < 256; i++) { /* ids are not guessed, and a live peer answers the PING */
+    quoted[0] = (uint8_t)i;
+    quic_icmp(p.b.q, &p.a.at, slice_of(quoted, (size_t)i), sim_net_now(p.net));
+  }
+  pair_run(&p, 5 * NS_SEC);
+  assert_int_equal(p.a.closed + p.b.closed, 0);
+  pair_done(&p);
+}
+
+static void test_nobody_listens(void **st) {
+  (void)st;
+  struct pair p;
+  for (int icmp = 0; icmp < 2; icmp++) {
+    pair_init(&p, 46, NULL);
+    pair_start(&p);
+    sim_net_icmp(p.net, icmp);
+    sim_net_detach(p.net, &p.b.at);
+    assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
+    pair_run(&p, icmp ? 1100 * NS_MS : 9 * NS_SEC);
+    assert_int_equal(p.a.closed, icmp);
+    pair_run(&p, 3 * NS_SEC);
+    assert_int_equal(p.a.closed, 1);
+    assert_int_equal(p.a.why.reason, QUIC_CLOSE_DEAD);
+    assert_int_equal(p.a.why.err, MACULA_NOT_CONNECTED);
+    assert_true(p.a.text[0]);
+    pair_done(&p);
+  }
+}
+
+static void test_close_after(void **st) {
+  (void)st;
+  struct pair p;
+  for (int cut = 0; cut < 2; cut++) {
+    pair_init(&p, 47, NULL);
+    pair_start(&p);
+    pair_connect(&p);
+    int64_t s;
+    uint8_t *big = calloc(1, 200000);
+    assert_int_equal(quic_stream_open(p.b.conn, &s), 0);
+    assert_int_equal(quic_stream_write(p.b.conn, s, slice_of(big, 200000)), 0);
+    free(big);
+    if (cut) sim_net_cut(p.net, &p.a.at, NULL, true);
+    quic_conn_close_after(p.b.conn, MACULA_SHUTTING_DOWN, "bye", sim_net_now(p.net) + 5 * NS_SEC);
+    pair_run(&p, 4 * NS_SEC);
+    assert_int_equal(p.b.closed, !cut);
+    if (!cut) {
+      assert_int_equal(p.a.in_len, 200000);
+      assert_int_equal(p.a.why.err, MACULA_SHUTTING_DOWN);
+    }
+    pair_run(&p, 2 * NS_SEC);
+    assert_int_equal(p.b.closed, 1);
+    assert_int_equal(p.b.why.reason, QUIC_CLOSE_LOCAL);
+    pair_done(&p);
+  }
+}
+
+static void test_late_packets_after_close(void **st) {
+  (void)st;
+  struct pair p;
+  pair_init(&p, 48, NULL);
+  pair_start(&p);
+  pair_connect(&p);
+  pair_run(&p, NS_SEC);
+  sim_net_set_link(p.net, &(struct sim_link){.delay = NS_MS, .loss = 1});
+  quic_conn_close(p.b.conn, MACULA_REPLACED, "lost");
+  pair_run(&p, 10 * NS_MS);
+  sim_net_set_link(p.net, &quiet_link);
+  int64_t s;
+  assert_int_equal(quic_stream_open(p.a.conn, &s), 0);
+  assert_int_equal(quic_stream_write(p.a.conn, s, slice_str("x")), 0);
+  pair_run(&p, 50 * NS_MS);
+  assert_int_equal(p.a.closed, 1); /* the close is said again */
+  assert_int_equal(p.a.why.err, MACULA_REPLACED);
+  assert_string_equal(p.a.text, "lost");
+  pair_done(&p);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_idle),          cmocka_unit_test(test_keep_alive),
+      cmocka_unit_test(test_peer_vanishes), cmocka_unit_test(test_icmp),
+      cmocka_unit_test(test_forged_icmp),   cmocka_unit_test(test_nobody_listens),
+      cmocka_unit_test(test_close_after),   cmocka_unit_test(test_late_packets_after_close),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
