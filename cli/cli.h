@@ -1,0 +1,140 @@
+/* What the files of cli/ share: options, errors, the connection, printing. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#include "macula/macula.h"
+
+/* Exit codes, as macula(1) lists them. */
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_CONNECTED = 3, EXIT_TIMED_OUT = 4 };
+
+#define MAX_PAYLOAD ((size_t)1 << 20) /* a frame's limit: what is larger cannot be sent, so it is not read either */
+#define CLI_MS 1000000ull
+#define CLI_SEC 1000000000ull
+#define CLI_NEVER UINT64_MAX
+
+struct cli;
+
+enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER, OPTION_SIZE, OPTION_TIME };
+/* An option and where its value goes: a bool, const char * or uint64_t at `offset`. Times are kept in milliseconds. */
+struct option_def {
+  const char *name; /* without the dashes */
+  char letter;      /* 0: none */
+  enum option_kind kind;
+  size_t offset;
+  uint64_t min, max; /* of OPTION_NUMBER and OPTION_SIZE; max 0: no limit */
+};
+
+struct command {
+  const char *name, *usage, *summary, *help;
+  const struct option_def *options; /* up to the one without a name; NULL: none of its own */
+  size_t options_size;              /* of the struct that they fill */
+  unsigned min_args, max_args;
+  int (*run)(struct cli *cli, void *options); /* returns the exit code, its error printed */
+};
+const struct command *command_at(size_t i); /* NULL behind the last */
+
+/* The first connection, as its callbacks saw it. */
+struct link {
+  struct cli *cli;
+  macula_client *client;
+  macula_state state;
+  bool was_connected, lost, noted;
+  int err;
+  char text[512];
+};
+
+struct cli {
+  const char *server, *realm, *identity_path, *token_file;
+  bool insecure, json, help, version;
+  unsigned argc; /* what is left when the options are taken out */
+  const char **argv;
+  macula_loop *loop;
+  macula_identity *identity;
+  char *token;
+  pthread_mutex_t lock; /* of link and of whatever a command shares with its callbacks */
+  int wake_fd, signal_fd;
+  struct link link;
+};
+
+/* ---- options.c ---- */
+extern const struct option_def global_options[];
+/* Takes options out of argv and leaves the rest in cli->argv, which holds at least argc entries. With `until_command`, stops at
+ * the first argument that is no option; *ret_used is where. Returns an exit code. */
+int options_parse(struct cli *cli, int argc, char **argv, bool until_command, const struct option_def *own, void *values,
+                  int *ret_used);
+
+/* ---- common.c ---- */
+/* Prints `macula: CODE: text` on one line of stderr. */
+void cli_error(const char *code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The end of an operation that the other side refused or that failed underway: prints, returns the exit code. text "" or NULL:
+ * macula_err_text. code NULL: macula_err_name. */
+int cli_failed(int err, const char *code, const char *text);
+/* A check on this side failed. */
+int cli_invalid(int err, const char *detail);
+int cli_interrupted(void);
+uint64_t cli_now(void); /* ns */
+
+/* Loop, identity and token, without a connection. */
+int cli_prepare(struct cli *cli, uint64_t max_memory);
+/* The above, and connected; op asks for an operator's slot. Returns an exit code, its error printed. */
+int cli_connect(struct cli *cli, bool op);
+/* Says goodbye and ends all callbacks; what they used may be freed then. code: of the process if that hangs. */
+void cli_end(struct cli *cli, int code);
+macula_options cli_client_options(const struct cli *cli);
+
+enum cli_event { CLI_WOKEN, CLI_TIMED_OUT, CLI_SIGNALLED };
+/* Sleeps until a callback has called cli_wake, a signal asks to end, or the time (of cli_now) has come. */
+enum cli_event cli_wait(struct cli *cli, uint64_t until);
+void cli_wake(struct cli *cli);
+bool cli_take_signal(struct cli *cli); /* true: SIGINT or SIGTERM came */
+void cli_take_wake(struct cli *cli);
+/* For commands that stay: notes a loss and a reconnection on stderr. Exit code -1: go on; else the connection is closed for
+ * good. */
+int cli_check_link(struct cli *cli);
+
+/* A request's end, for commands that wait for one. */
+struct cli_done {
+  struct cli *cli;
+  bool ended;
+  int err;
+  char text[512];
+};
+void cli_on_done(void *ctx, int err, const char *text);
+/* Returns an exit code, its error printed. */
+int cli_wait_done(struct cli_done *done, uint64_t until);
+/* Calls com.macula.node.<what> and parses its answer. Returns an exit code, its error printed. */
+int cli_node_call(struct cli *cli, macula_client *client, const char *what, json_t *args, json_t **ret_json);
+
+/* ---- text.c ---- */
+/* Payload from an argument, "-" (stdin) or nothing: malloc'ed. Returns an exit code, its error printed. */
+int text_read(const char *arg, const char *absent, char **ret_data, size_t *ret_len);
+/* Checks JSON text; prints invalid_json with where it broke, in terms of `what`. */
+int text_check_json(const char *what, const char *data, size_t len);
+/* Newlines, control characters, backslashes and what is no UTF-8 become \n, \\, \xHH. */
+void text_put_escaped(FILE *f, const void *data, size_t len);
+void text_put_raw_line(FILE *f, const char *text); /* control characters become spaces */
+json_t *text_json_payload(const void *data, size_t len, const char **ret_key);
+/* Prints and frees; false: stdout is gone. */
+bool text_put_json(json_t *json);
+const char *text_bytes(double bytes, char buf[32]);
+const char *text_duration(double seconds, char buf[32]);
+const char *text_number(uint64_t n, char buf[32]); /* with thousands separated */
+
+/* ---- the commands ---- */
+extern const struct command command_pub, command_sub, command_call, command_serve, command_status, command_peers,
+    command_clients, command_services, command_subs, command_bench, command_id, command_completion, command_version;
+
+/* serve_exec.c: runs handlers until told to end. Returns an exit code, its error printed. */
+struct exec_server;
+int exec_server_new(struct cli *cli, const char *shell_command, unsigned concurrency, struct exec_server **ret_server);
+struct cli_done *exec_server_done(struct exec_server *s); /* the context for its callbacks: this is its first member */
+void exec_server_free(struct exec_server *s); /* kills what still runs */
+void exec_server_request(void *ctx, macula_client *client, const macula_request *request);
+void exec_server_cancel(void *ctx, macula_client *client, uint64_t request_id);
+int exec_server_run(struct exec_server *s);
+
+#endif

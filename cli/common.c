@@ -1,0 +1,267 @@
+/* Errors, the connection, and waiting: the main thread sleeps in poll() on a signal descriptor and on one that callbacks (on the
+ * loop's thread) wake. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+#define CONNECT_LIMIT (15 * CLI_SEC) /* the library gives up after 10 s an address */
+#define MAX_TOKEN 4096
+
+/* ---- errors ---------------------------------------------------------------------------------------------------------------- */
+void cli_error(const char *code, const char *fmt, ...) {
+  char text[2048];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(text, sizeof text, fmt, ap);
+  va_end(ap);
+  flockfile(stderr);
+  fprintf(stderr, "macula: %s: ", code);
+  text_put_raw_line(stderr, text);
+  funlockfile(stderr);
+}
+
+int cli_failed(int err, const char *code, const char *text) {
+  cli_error(code && code[0] ? code : macula_err_name(err), "%s", text && text[0] ? text : macula_err_text(err));
+  return err == MACULA_TIMEOUT ? EXIT_TIMED_OUT : err == MACULA_NOT_CONNECTED ? EXIT_NOT_CONNECTED : EXIT_FAILED;
+}
+
+int cli_invalid(int err, const char *detail) {
+  if (detail && detail[0])
+    cli_error(macula_err_name(err), "%s", detail);
+  else
+    cli_error(macula_err_name(err), "%s", macula_err_text(err));
+  return EXIT_USAGE;
+}
+
+int cli_interrupted(void) {
+  cli_error(macula_err_name(MACULA_CANCELLED), "interrupted before it was done; run it again");
+  return EXIT_FAILED;
+}
+
+uint64_t cli_now(void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return (uint64_t)ts.tv_sec * CLI_SEC + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- waiting --------------------------------------------------------------------------------------------------------------- */
+void cli_wake(struct cli *cli) {
+  uint64_t one = 1;
+  if (write(cli->wake_fd, &one, sizeof one) < 0) return; /* full: it is awake */
+}
+
+void cli_take_wake(struct cli *cli) {
+  uint64_t n;
+  if (read(cli->wake_fd, &n, sizeof n) < 0) return; /* empty: nothing to take */
+}
+
+bool cli_take_signal(struct cli *cli) {
+  struct signalfd_siginfo info;
+  return read(cli->signal_fd, &info, sizeof info) == sizeof info;
+}
+
+enum cli_event cli_wait(struct cli *cli, uint64_t until) {
+  struct pollfd fds[2] = {{cli->wake_fd, POLLIN, 0}, {cli->signal_fd, POLLIN, 0}};
+  uint64_t now = cli_now(), left = until > now ? (until - now + CLI_MS - 1) / CLI_MS : 0;
+  int n = poll(fds, 2, until == CLI_NEVER ? -1 : left > 3600000 ? 3600000 : (int)left);
+  if (n > 0 && fds[1].revents && cli_take_signal(cli)) return CLI_SIGNALLED;
+  if (n > 0 && fds[0].revents) cli_take_wake(cli);
+  return until != CLI_NEVER && cli_now() >= until ? CLI_TIMED_OUT : CLI_WOKEN;
+}
+
+void cli_on_done(void *ctx, int err, const char *text) {
+  struct cli_done *d = ctx;
+  pthread_mutex_lock(&d->cli->lock);
+  d->ended = true;
+  d->err = err;
+  snprintf(d->text, sizeof d->text, "%s", text);
+  pthread_mutex_unlock(&d->cli->lock);
+  cli_wake(d->cli);
+}
+
+int cli_wait_done(struct cli_done *d, uint64_t until) {
+  for (;;) {
+    pthread_mutex_lock(&d->cli->lock);
+    bool ended = d->ended;
+    pthread_mutex_unlock(&d->cli->lock);
+    if (ended) return d->err ? cli_failed(d->err, NULL, d->text) : 0;
+    switch (cli_wait(d->cli, until)) {
+    case CLI_WOKEN: break;
+    case CLI_TIMED_OUT: return cli_failed(MACULA_TIMEOUT, NULL, "the node did not confirm in time; is it overloaded?");
+    case CLI_SIGNALLED: return cli_interrupted();
+    }
+  }
+}
+
+/* ---- the connection -------------------------------------------------------------------------------------------------------- */
+static int read_token(struct cli *cli) {
+  FILE *f = fopen(cli->token_file, "re");
+  char *token = f ? calloc(1, MAX_TOKEN + 1) : NULL;
+  size_t n = token ? fread(token, 1, MAX_TOKEN + 1, f) : 0;
+  int why = errno;
+  bool bad = !token || ferror(f) || n > MAX_TOKEN;
+  if (f) fclose(f);
+  if (bad) {
+    free(token);
+    cli_error(macula_err_name(MACULA_EIO), "the token file %s cannot be used: %s", cli->token_file,
+              f ? "it must hold one token of at most 4,096 bytes" : strerror(why));
+    return EXIT_USAGE;
+  }
+  token[n] = 0;
+  token[strcspn(token, "\r\n")] = 0;
+  cli->token = token;
+  return 0;
+}
+
+int cli_prepare(struct cli *cli, uint64_t max_memory) {
+  int err;
+  sigset_t set;
+  if (cli->realm && (err = macula_check_realm(cli->realm))) return cli_invalid(err, NULL);
+  if (cli->token_file && (err = read_token(cli))) return err;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &set, NULL); /* before the loop's thread begins, so that it inherits this */
+  signal(SIGPIPE, SIG_IGN);
+  cli->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  cli->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (cli->signal_fd < 0 || cli->wake_fd < 0) return cli_failed(MACULA_EIO, NULL, strerror(errno));
+  if ((err = macula_identity_load(cli->identity_path, true, &cli->identity))) return cli_invalid(err, macula_last_error());
+  macula_loop_options o = {.max_memory = max_memory};
+  if ((err = macula_loop_new(&o, &cli->loop))) return cli_failed(err, NULL, macula_last_error());
+  return 0;
+}
+
+macula_options cli_client_options(const struct cli *cli) {
+  return (macula_options){.server = cli->server,
+                          .realm = cli->realm,
+                          .name = "macula",
+                          .identity = cli->identity,
+                          .token = cli->token,
+                          .insecure = cli->insecure};
+}
+
+static void on_state(void *ctx, macula_client *client, macula_state state, int err, const char *text) {
+  struct link *k = ctx;
+  (void)client;
+  pthread_mutex_lock(&k->cli->lock);
+  k->state = state;
+  if (state == MACULA_CONNECTED) k->was_connected = true;
+  if (state == MACULA_DISCONNECTED || state == MACULA_CLOSED) {
+    k->lost = true;
+    k->err = err;
+    snprintf(k->text, sizeof k->text, "%s", text);
+  }
+  pthread_mutex_unlock(&k->cli->lock);
+  cli_wake(k->cli);
+}
+
+static int not_let_in(struct cli *cli, int err, const char *text) {
+  const char *server = cli->server ? cli->server : getenv("MACULA_SERVER");
+  const char *what = macula_err_text(err ? err : MACULA_NOT_CONNECTED);
+  bool same = !text[0] || strstr(text, what);
+  cli_error(macula_err_name(err ? err : MACULA_NOT_CONNECTED), "%s: %s%s%s", server && server[0] ? server : "127.0.0.1:9443",
+            text[0] ? text : what, same ? "" : "; ", same ? "" : what);
+  return EXIT_NOT_CONNECTED;
+}
+
+int cli_connect(struct cli *cli, bool op) {
+  int code = cli_prepare(cli, 0);
+  if (code) return code;
+  macula_options o = cli_client_options(cli);
+  struct link *k = &cli->link;
+  k->cli = cli;
+  o.op = op;
+  o.on_state = on_state;
+  o.ctx = k;
+  int err = macula_connect(cli->loop, &o, &k->client);
+  if (err) return cli_invalid(err, macula_last_error());
+  for (uint64_t until = cli_now() + CONNECT_LIMIT;;) {
+    pthread_mutex_lock(&cli->lock);
+    bool in = k->state == MACULA_CONNECTED, lost = k->lost;
+    struct link seen = *k;
+    pthread_mutex_unlock(&cli->lock);
+    if (in) return 0;
+    if (lost) return not_let_in(cli, seen.err, seen.text);
+    switch (cli_wait(cli, until)) {
+    case CLI_WOKEN: break;
+    case CLI_TIMED_OUT: return not_let_in(cli, MACULA_NOT_CONNECTED, "no answer while connecting");
+    case CLI_SIGNALLED: return cli_interrupted();
+    }
+  }
+}
+
+int cli_check_link(struct cli *cli) {
+  struct link *k = &cli->link;
+  pthread_mutex_lock(&cli->lock);
+  struct link seen = *k;
+  bool back = k->noted && k->state == MACULA_CONNECTED;
+  bool gone = k->lost && !k->noted && !back;
+  if (gone) k->noted = true;
+  if (back) k->noted = false;
+  if (k->state == MACULA_CONNECTED) k->lost = false;
+  pthread_mutex_unlock(&cli->lock);
+  if (seen.state == MACULA_CLOSED) {
+    cli_failed(seen.err ? seen.err : MACULA_ECLOSED, NULL, seen.text);
+    switch (seen.err) {
+    case MACULA_MAX_CLIENTS_REACHED:
+    case MACULA_REALM_MISMATCH:
+    case MACULA_NOT_AUTHORIZED:
+    case MACULA_IDENTITY_MISMATCH:
+    case MACULA_NOT_CONNECTED: return EXIT_NOT_CONNECTED;
+    default: return EXIT_FAILED;
+    }
+  }
+  if (gone && seen.state != MACULA_CONNECTED) {
+    fputs("disconnected, trying again: ", stderr);
+    text_put_raw_line(stderr, seen.text[0] ? seen.text : macula_err_text(seen.err));
+  }
+  if (back || (gone && seen.state == MACULA_CONNECTED)) fputs("connected again\n", stderr);
+  return -1;
+}
+
+static volatile sig_atomic_t end_code; /* for the signal handler below, which is given no context */
+static void give_up(int sig) {
+  (void)sig;
+  _exit(end_code);
+}
+
+void cli_end(struct cli *cli, int code) {
+  if (!cli->loop) return;
+  end_code = code; /* a callback may hang in a write to a pipe that nobody reads */
+  signal(SIGALRM, give_up);
+  alarm(3);
+  macula_loop_free(cli->loop);
+  alarm(0);
+  cli->loop = NULL;
+  cli->link.client = NULL;
+}
+
+/* ---- the node's own procedures --------------------------------------------------------------------------------------------- */
+int cli_node_call(struct cli *cli, macula_client *client, const char *what, json_t *args, json_t **ret_json) {
+  char name[64], *text = json_dumps(args, JSON_COMPACT), *data = NULL;
+  size_t len = 0;
+  (void)cli;
+  json_decref(args);
+  if (!text) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  snprintf(name, sizeof name, "com.macula.node.%s", what);
+  macula_call_options o = {.timeout_ms = 10000};
+  int err = macula_call_sync(client, name, text, strlen(text), &o, &data, &len);
+  free(text);
+  if (err) return cli_failed(err, NULL, macula_last_error());
+  json_t *j = json_loadb(data, len, JSON_DECODE_ANY, NULL);
+  free(data);
+  if (!j) return cli_failed(MACULA_INVALID_JSON, NULL, "the node's answer is not JSON");
+  *ret_json = j;
+  return 0;
+}

@@ -1,0 +1,129 @@
+/* Options by table: the global ones anywhere, a command's own after it. getopt_long is not used since it takes the payload in
+ * `pub a.b -5` for options. */
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+const struct option_def global_options[] = {
+    {"server", 's', OPTION_TEXT, offsetof(struct cli, server)},
+    {"realm", 'r', OPTION_TEXT, offsetof(struct cli, realm)},
+    {"identity", 0, OPTION_TEXT, offsetof(struct cli, identity_path)},
+    {"token-file", 0, OPTION_TEXT, offsetof(struct cli, token_file)},
+    {"insecure", 0, OPTION_FLAG, offsetof(struct cli, insecure)},
+    {"json", 0, OPTION_FLAG, offsetof(struct cli, json)},
+    {"help", 'h', OPTION_FLAG, offsetof(struct cli, help)},
+    {"version", 'V', OPTION_FLAG, offsetof(struct cli, version)},
+    {0},
+};
+
+static bool parse_scaled(const char *text, const char *const *units, const double *factors, double *ret_value) {
+  char *end;
+  if (!isdigit((unsigned char)text[0]) && text[0] != '.') return false;
+  double v = strtod(text, &end);
+  if (!isfinite(v) || strpbrk(text, "xXpP")) return false;
+  for (size_t i = 0; units[i]; i++)
+    if (strcasecmp(end, units[i]) == 0) {
+      *ret_value = v * factors[i];
+      return true;
+    }
+  return false;
+}
+
+static bool parse_value(const struct option_def *d, const char *text, uint64_t *ret_value) {
+  static const char *const times[] = {"", "ms", "s", "m", "min", "h", "d", NULL};
+  static const double time_factors[] = {1e3, 1, 1e3, 6e4, 6e4, 36e5, 864e5};
+  static const char *const sizes[] = {"", "b", "k", "kb", "kib", "m", "mb", "mib", NULL};
+  static const double size_factors[] = {1, 1, 1024, 1024, 1024, 1048576, 1048576, 1048576};
+  static const char *const plain[] = {"", NULL};
+  static const double one[] = {1};
+  double v;
+  uint64_t max = d->max ? d->max : UINT32_MAX;
+  bool ok = d->kind == OPTION_TIME   ? parse_scaled(text, times, time_factors, &v)
+            : d->kind == OPTION_SIZE ? parse_scaled(text, sizes, size_factors, &v)
+                                     : parse_scaled(text, plain, one, &v);
+  if (!ok || v < (double)d->min || v > (double)max || (d->kind == OPTION_NUMBER && v != floor(v))) return false;
+  *ret_value = (uint64_t)ceil(v); /* half a millisecond is not 0, which would mean the default */
+  return true;
+}
+
+static int bad_value(const struct option_def *d, const char *text) {
+  static const char *const want[] = {[OPTION_FLAG] = "nothing",
+                                     [OPTION_TEXT] = "a text",
+                                     [OPTION_NUMBER] = "a whole number",
+                                     [OPTION_SIZE] = "a size such as 64 or 4k",
+                                     [OPTION_TIME] = "a time such as 500ms, 2s or 1m"};
+  char range[80] = "";
+  if (strcmp(d->name, "qos") == 0 && strcmp(text, "2") == 0) return cli_invalid(MACULA_UNSUPPORTED_QOS, NULL);
+  if (d->kind == OPTION_NUMBER || d->kind == OPTION_SIZE)
+    snprintf(range, sizeof range, " from %llu to %llu", (unsigned long long)d->min,
+             (unsigned long long)(d->max ? d->max : UINT32_MAX));
+  cli_error("invalid_argument", "--%s takes %s%s, not '%s'", d->name, want[d->kind], range, text);
+  return EXIT_USAGE;
+}
+
+static const struct option_def *find(const struct option_def *defs, const char *name, size_t len, char letter) {
+  for (; defs && defs->name; defs++)
+    if (letter ? defs->letter == letter : strlen(defs->name) == len && memcmp(defs->name, name, len) == 0) return defs;
+  return NULL;
+}
+
+static int store(const struct option_def *d, void *values, const char *text) {
+  void *to = (char *)values + d->offset;
+  if (d->kind == OPTION_FLAG)
+    *(bool *)to = true;
+  else if (d->kind == OPTION_TEXT)
+    *(const char **)to = text;
+  else if (!parse_value(d, text, to))
+    return bad_value(d, text);
+  return 0;
+}
+
+int options_parse(struct cli *cli, int argc, char **argv, bool until_command, const struct option_def *own, void *values,
+                  int *ret_used) {
+  int i = 0;
+  for (bool only_args = false; i < argc; i++) {
+    const char *a = argv[i];
+    bool is_option = !only_args && a[0] == '-' && a[1] && !isdigit((unsigned char)a[1]) && a[1] != '.';
+    if (!is_option) {
+      if (until_command) break;
+      cli->argv[cli->argc++] = a;
+      continue;
+    }
+    if (strcmp(a, "--") == 0) {
+      only_args = true;
+      continue;
+    }
+    bool is_long = a[1] == '-';
+    const char *name = is_long ? a + 2 : a + 1, *value = NULL;
+    size_t len = is_long ? strcspn(name, "=") : 1;
+    void *into = values;
+    const struct option_def *d = find(own, name, len, is_long ? 0 : a[1]);
+    if (!d) {
+      d = find(global_options, name, len, is_long ? 0 : a[1]);
+      into = cli;
+    }
+    if (name[len]) value = name + len + (is_long ? 1 : 0);
+    if (!d) {
+      cli_error("invalid_argument", "unknown option %s; --help lists what there is", a);
+      return EXIT_USAGE;
+    }
+    if (d->kind == OPTION_FLAG && value) {
+      cli_error("invalid_argument", "%s takes no value; --help shows an example", a);
+      return EXIT_USAGE;
+    }
+    if (d->kind != OPTION_FLAG && !value) {
+      if (++i == argc) {
+        cli_error("invalid_argument", "%s needs a value; --help shows an example", a);
+        return EXIT_USAGE;
+      }
+      value = argv[i];
+    }
+    int code = store(d, into, value);
+    if (code) return code;
+  }
+  if (ret_used) *ret_used = i;
+  return 0;
+}

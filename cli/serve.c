@@ -1,0 +1,87 @@
+/* macula serve: answers calls with a fixed text, the arguments, or a program's output. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+struct serve_options {
+  const char *exec, *reply;
+  bool echo;
+  uint64_t ttl, concurrency;
+};
+
+static const struct option_def options[] = {
+    {"exec", 'e', OPTION_TEXT, offsetof(struct serve_options, exec)},
+    {"echo", 0, OPTION_FLAG, offsetof(struct serve_options, echo)},
+    {"reply", 0, OPTION_TEXT, offsetof(struct serve_options, reply)},
+    {"ttl", 0, OPTION_TIME, offsetof(struct serve_options, ttl), 1},
+    {"concurrency", 0, OPTION_NUMBER, offsetof(struct serve_options, concurrency), 1, 256},
+    {0},
+};
+
+struct fixed {
+  struct cli_done done; /* first: it is what advertise's done callback is given */
+  const char *reply;    /* NULL: echo */
+};
+
+static void on_fixed(void *ctx, macula_client *client, const macula_request *r) {
+  const struct fixed *f = ctx;
+  const char *text = f->reply ? f->reply : r->args;
+  int err = r->is_cast ? 0 : macula_reply(client, r->id, text, f->reply ? strlen(f->reply) : r->len);
+  if (err && err != MACULA_ENOTFOUND) macula_reply_error(client, r->id, macula_err_name(err), macula_err_text(err));
+}
+
+static int wait_until_ended(struct cli *cli) {
+  for (;;) {
+    int code = cli_check_link(cli);
+    if (code >= 0) return code;
+    if (cli_wait(cli, CLI_NEVER) == CLI_SIGNALLED) return 0;
+  }
+}
+
+static int run(struct cli *cli, void *options_set) {
+  const struct serve_options *o = options_set;
+  int err = macula_check_procedure(cli->argv[0]), code;
+  struct fixed fixed = {.done.cli = cli, .reply = o->reply};
+  struct exec_server *server = NULL;
+  if (err) return cli_invalid(err, NULL);
+  if (!!o->exec + o->echo + !!o->reply != 1)
+    return cli_invalid(MACULA_EINVAL, "say how to answer: one of --exec CMD, --echo and --reply JSON");
+  if (o->concurrency && !o->exec) return cli_invalid(MACULA_EINVAL, "--concurrency goes with --exec");
+  if (o->reply && (code = text_check_json("--reply", o->reply, strlen(o->reply)))) return code;
+  code = cli_connect(cli, false);
+  if (!code && o->exec) code = exec_server_new(cli, o->exec, o->concurrency ? (unsigned)o->concurrency : 4, &server);
+  if (!code) {
+    void *ctx = server ? exec_server_done(server) : &fixed.done;
+    err = macula_advertise(cli->link.client, cli->argv[0], o->ttl, server ? exec_server_request : on_fixed,
+                           server ? exec_server_cancel : NULL, cli_on_done, ctx, NULL);
+    code = err ? cli_failed(err, NULL, macula_last_error()) : cli_wait_done(ctx, cli_now() + 10 * CLI_SEC);
+  }
+  if (!code) {
+    fprintf(stderr, "serving %s\n", cli->argv[0]);
+    code = server ? exec_server_run(server) : wait_until_ended(cli);
+  }
+  cli_end(cli, code); /* ends the callbacks that use fixed and server */
+  exec_server_free(server);
+  return code;
+}
+
+const struct command command_serve = {
+    "serve",
+    "serve PROC (--exec CMD | --echo | --reply JSON) [--ttl T] [--concurrency N]",
+    "answer calls",
+    "Serves PROC until interrupted. Prints `serving PROC` to standard error when the node has confirmed.\n\n"
+    "  --exec CMD        run by /bin/sh -c for each call: JSON arguments on its stdin, JSON result on its stdout;\n"
+    "                    a non-zero exit is a handler_error with the first line of its stderr\n"
+    "  --echo            answer with the arguments\n"
+    "  --reply JSON      answer with JSON\n"
+    "  --ttl T           the node forgets the service after T without renewal (default: the node's, 300s)\n"
+    "  --concurrency N   handlers at a time, 1 to 256 (default 4); 1,024 calls may wait\n\n"
+    "A handler that still runs at its call's deadline, or whose caller is gone, is killed with all it started.\n\n"
+    "Example: macula serve math.add --exec './add.sh'\n",
+    options,
+    sizeof(struct serve_options),
+    1,
+    1,
+    run,
+};

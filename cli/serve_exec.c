@@ -1,0 +1,388 @@
+/* Handlers of `serve --exec`. The loop's thread only queues requests; processes and their pipes belong to the main thread, which
+ * sleeps in one poll() on all of them. A handler leads its own process group, so that killing it takes along what it started. */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+#define MAX_WAITING 1024
+#define MAX_WAITING_BYTES ((size_t)64 << 20)
+#define CAST_LIMIT_MS 60000 /* a cast has no deadline of its own */
+
+struct job {
+  struct job *next;
+  uint64_t id, deadline;
+  macula_client *client;
+  bool is_cast, answered;
+  bool cancelled; /* under the lock: set by the loop's thread */
+  char *args;
+  size_t args_len, args_sent;
+  pid_t pid;
+  int in, out, err, pidfd; /* -1: closed */
+  char *output;
+  size_t output_len, output_cap;
+  char complaint[512]; /* how its stderr begins */
+  size_t complaint_len;
+};
+
+struct exec_server {
+  struct cli_done done; /* first: callbacks of advertise share one context */
+  struct cli *cli;
+  const char *command;
+  unsigned concurrency, running_count;
+  unsigned waiting_count; /* under cli->lock, as are both lists: the loop's thread appends and marks, only this one removes */
+  size_t waiting_bytes;
+  struct job *waiting, **waiting_end, *running;
+  struct pollfd *fds;
+};
+
+extern char **environ;
+
+int exec_server_new(struct cli *cli, const char *shell_command, unsigned concurrency, struct exec_server **ret_server) {
+  struct exec_server *s = calloc(1, sizeof *s);
+  if (!s || !(s->fds = calloc(2 + 4 * (size_t)concurrency, sizeof *s->fds))) {
+    free(s);
+    return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  }
+  s->done.cli = s->cli = cli;
+  s->command = shell_command;
+  s->concurrency = concurrency;
+  s->waiting_end = &s->waiting;
+  *ret_server = s;
+  return 0;
+}
+
+struct cli_done *exec_server_done(struct exec_server *s) { return &s->done; }
+
+static void shut(int *fd) {
+  if (*fd >= 0) close(*fd);
+  *fd = -1;
+}
+
+static void job_free(struct job *j) {
+  shut(&j->in);
+  shut(&j->out);
+  shut(&j->err);
+  shut(&j->pidfd);
+  free(j->args);
+  free(j->output);
+  free(j);
+}
+
+void exec_server_free(struct exec_server *s) {
+  if (!s) return;
+  for (struct job *j = s->waiting, *next; j; j = next) {
+    next = j->next;
+    job_free(j);
+  }
+  for (struct job *j = s->running, *next; j; j = next) {
+    next = j->next;
+    kill(-j->pid, SIGKILL);
+    job_free(j);
+  }
+  free(s->fds);
+  free(s);
+}
+
+/* ---- on the loop's thread --------------------------------------------------------------------------------------------------- */
+void exec_server_request(void *ctx, macula_client *client, const macula_request *r) {
+  struct exec_server *s = ctx;
+  struct job *j = calloc(1, sizeof *j);
+  char *args = malloc(r->len + 1);
+  uint64_t ms = r->is_cast || !r->timeout_ms ? CAST_LIMIT_MS : r->timeout_ms;
+  if (j && args) {
+    memcpy(args, r->len ? r->args : "", r->len);
+    *j = (struct job){.id = r->id,
+                      .deadline = cli_now() + (ms > UINT32_MAX ? UINT32_MAX : ms) * CLI_MS,
+                      .client = client,
+                      .is_cast = r->is_cast,
+                      .args = args,
+                      .args_len = r->len,
+                      .in = -1,
+                      .out = -1,
+                      .err = -1,
+                      .pidfd = -1};
+    pthread_mutex_lock(&s->cli->lock);
+    if (s->waiting_count < MAX_WAITING && s->waiting_bytes + r->len <= MAX_WAITING_BYTES) {
+      s->waiting_count++;
+      s->waiting_bytes += r->len;
+      *s->waiting_end = j;
+      s->waiting_end = &j->next;
+      j = NULL;
+      args = NULL;
+    }
+    pthread_mutex_unlock(&s->cli->lock);
+    if (!j) cli_wake(s->cli);
+  }
+  if (j || args) {
+    if (!r->is_cast)
+      macula_reply_error(client, r->id, macula_err_name(MACULA_TOO_MANY_CALLS), "the provider's queue of waiting calls is full");
+    free(j);
+    free(args);
+  }
+}
+
+void exec_server_cancel(void *ctx, macula_client *client, uint64_t request_id) {
+  struct exec_server *s = ctx;
+  (void)client;
+  pthread_mutex_lock(&s->cli->lock);
+  for (struct job *j = s->waiting; j; j = j->next)
+    if (j->id == request_id) j->cancelled = true;
+  for (struct job *j = s->running; j; j = j->next)
+    if (j->id == request_id) j->cancelled = true;
+  pthread_mutex_unlock(&s->cli->lock);
+  cli_wake(s->cli);
+}
+
+/* ---- on the main thread ----------------------------------------------------------------------------------------------------- */
+static void answer_error(struct job *j, int err, const char *text) {
+  if (!j->answered && !j->is_cast) macula_reply_error(j->client, j->id, macula_err_name(err), text);
+  j->answered = true;
+}
+
+static int spawn(struct exec_server *s, struct job *j) {
+  int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1}, rc = 0;
+  posix_spawn_file_actions_t files;
+  posix_spawnattr_t attr;
+  sigset_t none, defaults;
+  char *argv[] = {"sh", "-c", (char *)s->command, NULL};
+  if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC)) rc = errno;
+  sigemptyset(&none);
+  sigemptyset(&defaults);
+  sigaddset(&defaults, SIGPIPE);
+  posix_spawn_file_actions_init(&files);
+  posix_spawnattr_init(&attr);
+  if (!rc) {
+    posix_spawn_file_actions_adddup2(&files, in[0], 0);
+    posix_spawn_file_actions_adddup2(&files, out[1], 1);
+    posix_spawn_file_actions_adddup2(&files, err[1], 2);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setpgroup(&attr, 0);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setsigdefault(&attr, &defaults);
+    rc = posix_spawn(&j->pid, "/bin/sh", &files, &attr, argv, environ);
+  }
+  posix_spawn_file_actions_destroy(&files);
+  posix_spawnattr_destroy(&attr);
+  shut(&in[0]);
+  shut(&out[1]);
+  shut(&err[1]);
+  j->in = in[1];
+  j->out = out[0];
+  j->err = err[0];
+  if (rc) return rc;
+  fcntl(j->in, F_SETFL, O_NONBLOCK);
+  fcntl(j->out, F_SETFL, O_NONBLOCK);
+  fcntl(j->err, F_SETFL, O_NONBLOCK);
+  j->pidfd = pidfd_open(j->pid, 0);
+  if (j->pidfd >= 0) return 0;
+  rc = errno;
+  kill(-j->pid, SIGKILL);
+  waitpid(j->pid, NULL, 0);
+  return rc;
+}
+
+static void feed(struct job *j) {
+  while (j->in >= 0) {
+    ssize_t n = j->args_sent < j->args_len ? write(j->in, j->args + j->args_sent, j->args_len - j->args_sent) : 0;
+    if (n < 0 && errno == EAGAIN) return;
+    if (n < 0 && errno == EINTR) continue;
+    if (n > 0) j->args_sent += (size_t)n;
+    if (n < 0 || j->args_sent == j->args_len) shut(&j->in); /* EPIPE: it does not want to read, which is its right */
+  }
+}
+
+static void kill_job(struct job *j) { kill(-j->pid, SIGKILL); }
+
+static void drain_output(struct job *j) {
+  while (j->out >= 0) {
+    if (j->output_len == j->output_cap) {
+      size_t cap = j->output_cap ? 2 * j->output_cap : 4096;
+      char *more = j->output_len > MAX_PAYLOAD ? NULL : realloc(j->output, cap);
+      if (!more) {
+        answer_error(j, MACULA_HANDLER_ERROR, "the handler printed more than 1 MiB");
+        kill_job(j);
+        shut(&j->out);
+        return;
+      }
+      j->output = more;
+      j->output_cap = cap;
+    }
+    ssize_t n = read(j->out, j->output + j->output_len, j->output_cap - j->output_len);
+    if (n > 0)
+      j->output_len += (size_t)n;
+    else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+      shut(&j->out);
+    else if (errno == EAGAIN)
+      return;
+  }
+}
+
+static void drain_complaint(struct job *j) {
+  char rest[4096];
+  while (j->err >= 0) {
+    size_t room = sizeof j->complaint - 1 - j->complaint_len;
+    ssize_t n = read(j->err, room ? j->complaint + j->complaint_len : rest, room ? room : sizeof rest);
+    if (n > 0)
+      j->complaint_len += room ? (size_t)n : 0;
+    else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+      shut(&j->err);
+    else if (errno == EAGAIN)
+      return;
+  }
+}
+
+static void answer_result(struct job *j) {
+  size_t from = 0, to = j->output_len;
+  while (from < to && isspace((unsigned char)j->output[from])) from++;
+  while (to > from && isspace((unsigned char)j->output[to - 1])) to--;
+  json_error_t e;
+  json_t *json = from < to ? json_loadb(j->output + from, to - from, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e) : NULL;
+  if (!json) {
+    char text[300];
+    if (from == to)
+      snprintf(text, sizeof text, "the handler printed nothing; it must print its result as JSON");
+    else
+      snprintf(text, sizeof text, "the handler printed no JSON (line %d, column %d: %s)", e.line, e.column, e.text);
+    answer_error(j, MACULA_HANDLER_ERROR, text);
+    return;
+  }
+  json_decref(json);
+  int err = j->is_cast || j->answered ? 0 : macula_reply(j->client, j->id, j->output + from, to - from);
+  if (err && err != MACULA_ENOTFOUND) answer_error(j, err, macula_err_text(err));
+  j->answered = true;
+}
+
+static void job_ended(struct job *j) {
+  int status = 0;
+  char text[64];
+  waitpid(j->pid, &status, 0);
+  drain_output(j);
+  drain_complaint(j);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+    answer_result(j);
+    return;
+  }
+  j->complaint[j->complaint_len] = 0;
+  char *line = j->complaint + strspn(j->complaint, " \t\r\n");
+  line[strcspn(line, "\r\n")] = 0;
+  if (WIFEXITED(status))
+    snprintf(text, sizeof text, "the handler ended with exit code %d", WEXITSTATUS(status));
+  else
+    snprintf(text, sizeof text, "the handler was killed by signal %d", WTERMSIG(status));
+  answer_error(j, MACULA_HANDLER_ERROR, line[0] ? line : text);
+}
+
+/* Takes what need not run any more out of the queue and starts what may. */
+static void start_jobs(struct exec_server *s, uint64_t now) {
+  for (;;) {
+    struct job *j = NULL, **at = &s->waiting;
+    pthread_mutex_lock(&s->cli->lock);
+    while (*at && !(*at)->cancelled && (*at)->deadline > now && s->running_count >= s->concurrency) at = &(*at)->next;
+    if ((j = *at)) {
+      if (!(*at = j->next)) s->waiting_end = at;
+      s->waiting_count--;
+      s->waiting_bytes -= j->args_len;
+    }
+    pthread_mutex_unlock(&s->cli->lock);
+    if (!j) return;
+    if (j->cancelled || j->deadline <= now) {
+      answer_error(j, MACULA_TIMEOUT, "the call waited for a free handler until its deadline; raise --concurrency");
+      job_free(j);
+      continue;
+    }
+    int why = spawn(s, j);
+    if (why) {
+      char text[128];
+      snprintf(text, sizeof text, "the handler could not be started: %s", strerror(why));
+      answer_error(j, MACULA_HANDLER_ERROR, text);
+      job_free(j);
+      continue;
+    }
+    pthread_mutex_lock(&s->cli->lock);
+    j->next = s->running;
+    s->running = j;
+    s->running_count++;
+    pthread_mutex_unlock(&s->cli->lock);
+    feed(j);
+  }
+}
+
+/* Kills what ran out of time or interest; returns when to look again. */
+static uint64_t kill_late(struct exec_server *s, uint64_t now) {
+  uint64_t next = CLI_NEVER;
+  pthread_mutex_lock(&s->cli->lock);
+  for (struct job *j = s->waiting; j; j = j->next)
+    if (j->deadline < next) next = j->deadline;
+  pthread_mutex_unlock(&s->cli->lock);
+  for (struct job *j = s->running; j; j = j->next) {
+    pthread_mutex_lock(&s->cli->lock);
+    bool cancelled = j->cancelled;
+    pthread_mutex_unlock(&s->cli->lock);
+    if (j->answered) continue; /* killed already */
+    if (cancelled || j->deadline <= now) {
+      answer_error(j, cancelled ? MACULA_CANCELLED : MACULA_TIMEOUT, "the handler did not end in time and was killed");
+      kill_job(j);
+    } else if (j->deadline < next) {
+      next = j->deadline;
+    }
+  }
+  return next;
+}
+
+static size_t collect(struct exec_server *s) {
+  size_t n = 2;
+  s->fds[0] = (struct pollfd){s->cli->wake_fd, POLLIN, 0};
+  s->fds[1] = (struct pollfd){s->cli->signal_fd, POLLIN, 0};
+  for (struct job *j = s->running; j; j = j->next) {
+    s->fds[n++] = (struct pollfd){j->pidfd, POLLIN, 0};
+    s->fds[n++] = (struct pollfd){j->in, POLLOUT, 0}; /* poll skips what is -1 */
+    s->fds[n++] = (struct pollfd){j->out, POLLIN, 0};
+    s->fds[n++] = (struct pollfd){j->err, POLLIN, 0};
+  }
+  return n;
+}
+
+static void serve_pipes(struct exec_server *s) {
+  const struct pollfd *f = s->fds + 2;
+  struct job **at = &s->running;
+  for (struct job *j; (j = *at); f += 4) {
+    if (f[1].revents) feed(j);
+    if (f[2].revents) drain_output(j);
+    if (f[3].revents) drain_complaint(j);
+    if (!f[0].revents) {
+      at = &j->next;
+      continue;
+    }
+    pthread_mutex_lock(&s->cli->lock);
+    *at = j->next;
+    s->running_count--;
+    pthread_mutex_unlock(&s->cli->lock);
+    job_ended(j);
+    job_free(j);
+  }
+}
+
+int exec_server_run(struct exec_server *s) {
+  for (;;) {
+    int code = cli_check_link(s->cli);
+    if (code >= 0) return code;
+    uint64_t now = cli_now();
+    start_jobs(s, now);
+    uint64_t next = kill_late(s, now), left = next > now ? (next - now + CLI_MS - 1) / CLI_MS : 0;
+    size_t n = collect(s);
+    if (poll(s->fds, n, next == CLI_NEVER ? -1 : left > 3600000 ? 3600000 : (int)left) < 0) continue;
+    if (s->fds[1].revents && cli_take_signal(s->cli)) return 0;
+    if (s->fds[0].revents) cli_take_wake(s->cli);
+    serve_pipes(s);
+  }
+}

@@ -1,0 +1,191 @@
+/* macula status, clients, subs, services, peers: what the node's own renderer says, as tables. */
+#include <string.h>
+
+#include "cli.h"
+
+#define PAGE 1000
+#define MAX_COLUMNS 16
+
+/* ---- status ---------------------------------------------------------------------------------------------------------------- */
+static const char *text_of(json_t *j, const char *key) {
+  const char *s = json_string_value(json_object_get(j, key));
+  return s ? s : "-";
+}
+
+static void put_counted(const char *label, json_t *status, const char *key) {
+  json_t *j = json_object_get(status, key), *limit = json_object_get(j, "limit");
+  char a[32], b[32];
+  if (!json_is_object(j)) return;
+  printf("%-15s %s", label, text_number((uint64_t)json_integer_value(json_object_get(j, "count")), a));
+  if (json_is_integer(limit)) printf(" of %s", text_number((uint64_t)json_integer_value(limit), b));
+  putchar('\n');
+}
+
+static void put_memory(json_t *memory) {
+  char a[32], b[32];
+  if (!json_is_object(memory)) return;
+  printf("%-15s %s resident", "memory", text_bytes(json_number_value(json_object_get(memory, "rss_bytes")), a));
+  static const char *const limits[] = {"limit_bytes", "limit", "max_bytes"};
+  for (size_t i = 0; i < 3; i++) {
+    json_t *limit = json_object_get(memory, limits[i]);
+    if (!json_is_number(limit) || json_number_value(limit) <= 0) continue;
+    json_t *used = json_object_get(memory, "used_bytes");
+    if (!used) used = json_object_get(memory, "accounted_bytes");
+    if (json_is_number(used))
+      printf(", %s accounted, limit %s", text_bytes(json_number_value(used), a), text_bytes(json_number_value(limit), b));
+    else
+      printf(", limit %s", text_bytes(json_number_value(limit), b));
+    break;
+  }
+  putchar('\n');
+}
+
+static int run_status(struct cli *cli, void *options) {
+  json_t *j;
+  char buf[32];
+  (void)options;
+  int code = cli_connect(cli, true);
+  if (code || (code = cli_node_call(cli, cli->link.client, "status", json_object(), &j))) return code;
+  if (cli->json) return text_put_json(j) ? 0 : EXIT_FAILED;
+  printf("%-15s %s\n", "node", text_of(j, "node_id"));
+  printf("%-15s %s\n", "name", text_of(j, "name"));
+  printf("%-15s %s\n", "realm", text_of(j, "realm"));
+  printf("%-15s %s\n", "uptime", text_duration(json_number_value(json_object_get(j, "uptime_s")), buf));
+  put_counted("clients", j, "clients");
+  put_counted("peers", j, "peers");
+  put_counted("subscriptions", j, "subscriptions");
+  put_counted("services", j, "services");
+  put_counted("pending calls", j, "pending_calls");
+  put_memory(json_object_get(j, "memory"));
+  json_decref(j);
+  return 0;
+}
+
+/* ---- lists ----------------------------------------------------------------------------------------------------------------- */
+struct table {
+  const char *columns[MAX_COLUMNS];
+  int widths[MAX_COLUMNS];
+  size_t count;
+};
+
+/* A cell's text; ids of 64 digits are cut, since --json has them whole. Controls are gone: names are the clients' own. */
+static void cell(json_t *v, char buf[128]) {
+  char *dumped = NULL;
+  switch (json_typeof(v)) {
+  case JSON_STRING: snprintf(buf, 128, strlen(json_string_value(v)) == 64 ? "%.16s.." : "%.100s", json_string_value(v)); break;
+  case JSON_INTEGER: snprintf(buf, 128, "%lld", (long long)json_integer_value(v)); break;
+  case JSON_REAL: snprintf(buf, 128, "%.1f", json_real_value(v)); break;
+  case JSON_TRUE: snprintf(buf, 128, "yes"); break;
+  case JSON_FALSE: snprintf(buf, 128, "no"); break;
+  case JSON_NULL: snprintf(buf, 128, "-"); break;
+  case JSON_ARRAY:
+  case JSON_OBJECT:
+    dumped = json_dumps(v, JSON_COMPACT);
+    snprintf(buf, 128, "%.100s", dumped ? dumped : "?");
+    free(dumped);
+  }
+  for (char *p = buf; *p; p++)
+    if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = ' ';
+  if (!buf[0]) snprintf(buf, 128, "-");
+}
+
+static void put_table(json_t *rows) {
+  struct table t = {0};
+  size_t i;
+  json_t *row, *v;
+  const char *key;
+  char buf[128];
+  json_array_foreach(rows, i, row) {
+    json_object_foreach(row, key, v) {
+      size_t c = 0;
+      while (c < t.count && strcmp(t.columns[c], key) != 0) c++;
+      if (c == t.count) {
+        if (c == MAX_COLUMNS) continue;
+        t.columns[t.count++] = key;
+        t.widths[c] = (int)strlen(key);
+      }
+      cell(v, buf);
+      if ((int)strlen(buf) > t.widths[c]) t.widths[c] = (int)strlen(buf);
+    }
+  }
+  for (size_t c = 0; c < t.count; c++) {
+    snprintf(buf, sizeof buf, "%s", t.columns[c]);
+    for (char *p = buf; *p; p++)
+      if (*p >= 'a' && *p <= 'z') *p = (char)(*p - 32);
+    printf("%-*s%s", c + 1 < t.count ? t.widths[c] : 0, buf, c + 1 < t.count ? "  " : "\n");
+  }
+  json_array_foreach(rows, i, row) {
+    for (size_t c = 0; c < t.count; c++) {
+      v = json_object_get(row, t.columns[c]);
+      cell(v ? v : json_null(), buf);
+      printf("%-*s%s", c + 1 < t.count ? t.widths[c] : 0, buf, c + 1 < t.count ? "  " : "\n");
+    }
+  }
+}
+
+static json_t *rows_of(json_t *answer) {
+  const char *key;
+  json_t *v;
+  if (json_is_array(answer)) return answer;
+  json_object_foreach(answer, key, v) {
+    if (json_is_array(v)) return v;
+  }
+  return NULL;
+}
+
+static int run_list(struct cli *cli, const char *what) {
+  json_t *all = NULL, *page, *rows = NULL;
+  int code = cli_connect(cli, true);
+  for (size_t offset = 0; !code;) {
+    code = cli_node_call(cli, cli->link.client, what, json_pack("{s:I,s:i}", "offset", (json_int_t)offset, "limit", PAGE), &page);
+    if (code) break;
+    json_t *more = rows_of(page);
+    size_t got = json_array_size(more), total = (size_t)json_integer_value(json_object_get(page, "total"));
+    if (!more) {
+      json_decref(page);
+      code = cli_failed(MACULA_EINTERNAL, NULL, "the node's answer has no list; is it of another version?");
+      break;
+    }
+    if (all) {
+      json_array_extend(rows, more);
+      json_decref(page);
+    } else {
+      all = page;
+      rows = more;
+    }
+    offset += got;
+    if (!got || offset >= total) break;
+  }
+  if (!code && cli->json) {
+    code = text_put_json(json_incref(all)) ? 0 : EXIT_FAILED;
+  } else if (!code) {
+    if (json_array_size(rows))
+      put_table(rows);
+    else
+      printf("no %s\n", strcmp(what, "subs") == 0 ? "subscriptions" : what);
+  }
+  json_decref(all);
+  return code;
+}
+
+static int run_peers(struct cli *cli, void *options) { return (void)options, run_list(cli, "peers"); }
+static int run_clients(struct cli *cli, void *options) { return (void)options, run_list(cli, "clients"); }
+static int run_services(struct cli *cli, void *options) { return (void)options, run_list(cli, "services"); }
+static int run_subs(struct cli *cli, void *options) { return (void)options, run_list(cli, "subs"); }
+
+#define NOTE "Answered also while the node is full, to a client on the node's machine or with one of its admin_keys.\n\n"
+const struct command command_status = {
+    "status", "status",  "show the node and its limits",
+    "Shows node, realm, uptime, clients, subscriptions, services, pending calls and memory, each with its limit.\n" NOTE
+    "Example: macula --json status\n",
+    NULL,     0,         0,
+    0,        run_status};
+const struct command command_peers = {"peers", "peers", "list the nodes that this one is connected to",
+                                      "Lists mesh connections.\n" NOTE "Example: macula peers\n", NULL, 0, 0, 0, run_peers};
+const struct command command_clients = {"clients", "clients", "list the node's clients",
+                                        "Lists the clients that are in.\n" NOTE "Example: macula clients\n", NULL, 0, 0, 0, run_clients};
+const struct command command_services = {"services", "services", "list what is served",
+                                         "Lists procedures and who serves them.\n" NOTE "Example: macula services\n", NULL, 0, 0, 0,
+                                         run_services};
+const struct command command_subs = {"subs", "subs", "list subscriptions",
+                                     "Lists patterns and who subscribed to them.\n" NOTE "Example: macula subs\n", NULL, 0, 0, 0, run_subs};

@@ -1,0 +1,144 @@
+/* macula sub: prints what arrives, one line a message, on the loop's thread: a reader that is slow then holds the connection by
+ * flow control instead of growing this process. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+struct sub_options {
+  uint64_t count, timeout;
+  bool raw;
+};
+
+static const struct option_def options[] = {
+    {"count", 'n', OPTION_NUMBER, offsetof(struct sub_options, count), 1, UINT32_MAX},
+    {"timeout", 't', OPTION_TIME, offsetof(struct sub_options, timeout)},
+    {"raw", 0, OPTION_FLAG, offsetof(struct sub_options, raw)},
+    {0},
+};
+
+struct subscriber {
+  struct cli *cli;
+  const struct sub_options *o;
+  uint64_t got;    /* under the lock, as is what follows */
+  int write_error; /* errno of stdout */
+  uint8_t last_id[16];
+  const struct pattern *last_from;
+};
+
+struct pattern {
+  struct cli_done done; /* first: both callbacks of a subscription get one context */
+  struct subscriber *s;
+};
+
+static bool print(const struct subscriber *s, const macula_message *m) {
+  if (s->cli->json) {
+    char id[33];
+    const char *key;
+    json_t *payload = text_json_payload(m->payload, m->len, &key);
+    for (int i = 0; i < 16; i++) snprintf(id + 2 * i, 3, "%02x", m->message_id ? m->message_id[i] : 0);
+    return text_put_json(json_pack("{s:s,s:o,s:i,s:b,s:s}", "topic", m->topic, key, payload, "qos", m->qos, "retain",
+                                   (int)m->retain, "message_id", id));
+  }
+  flockfile(stdout);
+  fputs(m->topic, stdout);
+  putc_unlocked(' ', stdout);
+  if (s->o->raw)
+    fwrite_unlocked(m->payload, 1, m->len, stdout);
+  else
+    text_put_escaped(stdout, m->payload, m->len);
+  putc_unlocked('\n', stdout);
+  bool ok = fflush_unlocked(stdout) == 0 && !ferror_unlocked(stdout);
+  funlockfile(stdout);
+  return ok;
+}
+
+static void on_message(void *ctx, const macula_message *m) {
+  const struct pattern *from = ctx;
+  struct subscriber *s = from->s;
+  pthread_mutex_lock(&s->cli->lock);
+  bool full = s->write_error || (s->o->count && s->got >= s->o->count);
+  /* several of our patterns match: it is one message all the same */
+  bool again = s->last_from && s->last_from != from && m->message_id && memcmp(s->last_id, m->message_id, 16) == 0;
+  pthread_mutex_unlock(&s->cli->lock);
+  if (full || again) return;
+  errno = 0;
+  bool ok = print(s, m);
+  int why = errno ? errno : EIO;
+  pthread_mutex_lock(&s->cli->lock);
+  if (ok)
+    s->got++;
+  else
+    s->write_error = why;
+  s->last_from = from;
+  if (m->message_id) memcpy(s->last_id, m->message_id, 16);
+  bool end = !ok || (s->o->count && s->got >= s->o->count);
+  pthread_mutex_unlock(&s->cli->lock);
+  if (end) cli_wake(s->cli);
+}
+
+static int listen_on(struct cli *cli, struct subscriber *s, uint64_t until) {
+  for (;;) {
+    pthread_mutex_lock(&cli->lock);
+    uint64_t got = s->got;
+    int write_error = s->write_error;
+    pthread_mutex_unlock(&cli->lock);
+    if (write_error == EPIPE) return 0; /* the reader has what it wanted */
+    if (write_error) return cli_failed(MACULA_EIO, NULL, strerror(write_error));
+    if (s->o->count && got >= s->o->count) return 0;
+    int code = cli_check_link(cli);
+    if (code >= 0) return code;
+    switch (cli_wait(cli, until)) {
+    case CLI_WOKEN: break;
+    case CLI_SIGNALLED: return 0;
+    case CLI_TIMED_OUT:
+      if (got && !s->o->count) return 0;
+      cli_error(macula_err_name(MACULA_TIMEOUT), "%llu of %llu messages came in time; raise --timeout or check the publisher",
+                (unsigned long long)got, (unsigned long long)(s->o->count ? s->o->count : 1));
+      return EXIT_TIMED_OUT;
+    }
+  }
+}
+
+static int run(struct cli *cli, void *options_set) {
+  struct subscriber s = {.cli = cli, .o = options_set};
+  for (unsigned i = 0; i < cli->argc; i++) {
+    int err = macula_check_pattern(cli->argv[i]);
+    if (err) return cli_invalid(err, NULL);
+  }
+  struct pattern *patterns = calloc(cli->argc, sizeof *patterns);
+  if (!patterns) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  int code = cli_connect(cli, false);
+  uint64_t now = cli_now(), until = s.o->timeout ? now + s.o->timeout * CLI_MS : CLI_NEVER;
+  for (unsigned i = 0; !code && i < cli->argc; i++) {
+    patterns[i] = (struct pattern){.done.cli = cli, .s = &s};
+    int err = macula_subscribe(cli->link.client, cli->argv[i], NULL, on_message, cli_on_done, &patterns[i], NULL);
+    if (err) code = cli_failed(err, NULL, macula_last_error());
+  }
+  for (unsigned i = 0; !code && i < cli->argc; i++) {
+    code = cli_wait_done(&patterns[i].done, now + 10 * CLI_SEC);
+    if (!code) fprintf(stderr, "subscribed %s\n", cli->argv[i]);
+  }
+  if (!code) code = listen_on(cli, &s, until);
+  cli_end(cli, code); /* ends the callbacks that use s */
+  free(patterns);
+  return code;
+}
+
+const struct command command_sub = {
+    "sub",
+    "sub PATTERN... [--count N] [--timeout T] [--raw]",
+    "print messages as they arrive",
+    "Prints `topic payload`, one line a message. * stands for one segment, ** for any number.\n"
+    "Prints `subscribed PATTERN` to standard error when the node has confirmed. Subscribes again after a loss.\n\n"
+    "  --count N       end after N messages\n"
+    "  --timeout T     end after T; exit code 4 if fewer than N messages, or none, came\n"
+    "  --raw           payloads as they are; else newlines, backslashes and binary are escaped (\\n, \\\\, \\x00)\n\n"
+    "Example: macula sub 'sensor.**'\n",
+    options,
+    sizeof(struct sub_options),
+    1,
+    64,
+    run,
+};

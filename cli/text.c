@@ -1,0 +1,156 @@
+/* Reading payloads, printing what came from others. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+int text_read(const char *arg, const char *absent, char **ret_data, size_t *ret_len) {
+  size_t len = 0;
+  char *data;
+  if (!arg || strcmp(arg, "-") != 0) {
+    if (!arg) arg = absent;
+    len = strlen(arg);
+    if (len > MAX_PAYLOAD) return cli_invalid(MACULA_PAYLOAD_TOO_LARGE, NULL);
+    if (!(data = strdup(arg))) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  } else {
+    if (!(data = malloc(MAX_PAYLOAD + 1))) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+    len = fread(data, 1, MAX_PAYLOAD + 1, stdin);
+    int code = ferror(stdin)       ? cli_invalid(MACULA_EIO, "standard input cannot be read")
+               : len > MAX_PAYLOAD ? cli_invalid(MACULA_PAYLOAD_TOO_LARGE, NULL)
+                                   : 0;
+    if (code) {
+      free(data);
+      return code;
+    }
+  }
+  *ret_data = data;
+  *ret_len = len;
+  return 0;
+}
+
+int text_check_json(const char *what, const char *data, size_t len) {
+  json_error_t e;
+  json_t *j = json_loadb(data, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
+  if (!j) {
+    cli_error(macula_err_name(MACULA_INVALID_JSON), "%s is not valid JSON (line %d, column %d: %s); texts need double quotes", what,
+              e.line, e.column, e.text);
+    return EXIT_USAGE;
+  }
+  json_decref(j);
+  return 0;
+}
+
+/* Octets of the UTF-8 character at p, 0 if there is none (RFC 3629). */
+static size_t utf8_len(const unsigned char *p, size_t n) {
+  size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+  if (!len || len > n) return 0;
+  for (size_t i = 1; i < len; i++)
+    if ((p[i] & 0xc0) != 0x80) return 0;
+  if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+      (p[0] == 0xf4 && p[1] > 0x8f))
+    return 0;
+  return len;
+}
+
+void text_put_escaped(FILE *f, const void *data, size_t len) {
+  const unsigned char *p = data;
+  for (size_t i = 0, n; i < len; i += n) {
+    n = utf8_len(p + i, len - i);
+    if (n > 1 && !(p[i] == 0xc2 && p[i + 1] < 0xa0)) /* C1 controls drive terminals, too */
+      fwrite_unlocked(p + i, 1, n, f);
+    else if (n == 1 && p[i] >= 0x20 && p[i] != 0x7f && p[i] != '\\')
+      putc_unlocked(p[i], f);
+    else {
+      n = 1;
+      switch (p[i]) {
+      case '\n': fputs("\\n", f); break;
+      case '\r': fputs("\\r", f); break;
+      case '\t': fputs("\\t", f); break;
+      case '\\': fputs("\\\\", f); break;
+      default: fprintf(f, "\\x%02x", p[i]);
+      }
+    }
+  }
+}
+
+void text_put_raw_line(FILE *f, const char *text) {
+  size_t len = strlen(text);
+  while (len && isspace((unsigned char)text[len - 1])) len--;
+  for (size_t i = 0, n; i < len; i += n) {
+    n = utf8_len((const unsigned char *)text + i, len - i);
+    if (n == 1 && text[i] == '\n')
+      fputs("; ", f);
+    else if (!n || (n == 1 && iscntrl((unsigned char)text[i])) || (n == 2 && (unsigned char)text[i] == 0xc2 && (unsigned char)text[i + 1] < 0xa0))
+      putc(' ', f), n = n ? n : 1;
+    else
+      fwrite(text + i, 1, n, f);
+  }
+  putc('\n', f);
+}
+
+static char *base64(const unsigned char *p, size_t len) {
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  char *out = malloc((len + 2) / 3 * 4 + 1), *o = out;
+  if (!out) return NULL;
+  for (size_t i = 0; i < len; i += 3) {
+    size_t have = len - i < 3 ? len - i : 3;
+    unsigned v = (unsigned)p[i] << 16 | (have > 1 ? (unsigned)p[i + 1] << 8 : 0) | (have > 2 ? p[i + 2] : 0u);
+    *o++ = digits[v >> 18];
+    *o++ = digits[v >> 12 & 63];
+    *o++ = have > 1 ? digits[v >> 6 & 63] : '=';
+    *o++ = have > 2 ? digits[v & 63] : '=';
+  }
+  *o = 0;
+  return out;
+}
+
+json_t *text_json_payload(const void *data, size_t len, const char **ret_key) {
+  json_t *j = json_stringn(len ? data : "", len);
+  *ret_key = "payload";
+  if (j) return j;
+  char *text = base64(data, len);
+  *ret_key = "payload_base64";
+  j = text ? json_string(text) : NULL;
+  free(text);
+  return j;
+}
+
+bool text_put_json(json_t *json) {
+  bool ok = json && json_dumpf(json, stdout, JSON_COMPACT | JSON_ENCODE_ANY) == 0 && putchar('\n') != EOF && fflush(stdout) == 0;
+  json_decref(json);
+  return ok;
+}
+
+const char *text_bytes(double bytes, char buf[32]) {
+  static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  size_t i = 0;
+  while (bytes >= 1024 && i < 4) bytes /= 1024, i++;
+  snprintf(buf, 32, i ? "%.1f %s" : "%.0f %s", bytes, units[i]);
+  return buf;
+}
+
+const char *text_duration(double seconds, char buf[32]) {
+  unsigned long long s = (unsigned long long)seconds;
+  if (s >= 86400)
+    snprintf(buf, 32, "%llud %lluh %llum", s / 86400, s / 3600 % 24, s / 60 % 60);
+  else if (s >= 3600)
+    snprintf(buf, 32, "%lluh %llum %llus", s / 3600, s / 60 % 60, s % 60);
+  else if (s >= 60)
+    snprintf(buf, 32, "%llum %llus", s / 60, s % 60);
+  else
+    snprintf(buf, 32, "%.1fs", seconds);
+  return buf;
+}
+
+const char *text_number(uint64_t n, char buf[32]) {
+  char plain[24];
+  int len = snprintf(plain, sizeof plain, "%llu", (unsigned long long)n), o = 0;
+  for (int i = 0; i < len; i++) {
+    if (i && (len - i) % 3 == 0) buf[o++] = ',';
+    buf[o++] = plain[i];
+  }
+  buf[o] = 0;
+  return buf;
+}
