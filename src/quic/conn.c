@@ -119,18 +119,21 @@ int conn_accept(struct quic *q, const struct addr *local, const struct addr *rem
   }
   quic_new_cid(q, &scid, QUIC_CID_LEN);
   par.stateless_reset_token_present = 1;
+  ngtcp2_conn *nc; /* left pointing at nothing when it cannot be made */
   if (ngtcp2_crypto_generate_stateless_reset_token(par.stateless_reset_token, q->reset_secret, sizeof q->reset_secret, &scid) ||
       cid_add(c, &q->cids, &c->scids, scid.data, scid.datalen) ||
       cid_add(c, &q->cids, &c->scids, s->hd->dcid.data,
               s->hd->dcid.datalen) || /* stays: late copies of the Initial come by it */
-      ngtcp2_conn_server_new(&c->nc, &s->hd->scid, &scid, &path, s->hd->version, &cb, &set, &par, &q->nmem, c) ||
-      tls_open(c, NULL)) {
-    conn_free(c);
-    return MACULA_ENOMEM;
-  }
+      ngtcp2_conn_server_new(&nc, &s->hd->scid, &scid, &path, s->hd->version, &cb, &set, &par, &q->nmem, c))
+    goto fail;
+  c->nc = nc;
+  if (tls_open(c, NULL)) goto fail;
   ngtcp2_conn_set_tls_native_handle(c->nc, c->tls);
   *ret_conn = c;
   return 0;
+fail:
+  conn_free(c);
+  return MACULA_ENOMEM;
 }
 
 int quic_connect(struct quic *q, const struct quic_connect *o, nanotime now, struct quic_conn **ret_conn) {
@@ -167,10 +170,12 @@ int quic_connect(struct quic *q, const struct quic_connect *o, nanotime now, str
   quic_new_cid(q, &scid, QUIC_CID_LEN);
   dcid.datalen = QUIC_INITIAL_CID;
   rng_fill(q->cfg.rng, dcid.data, dcid.datalen);
+  ngtcp2_conn *nc; /* left pointing at nothing when it cannot be made */
   int err = MACULA_ENOMEM;
   if (cid_add(c, &q->cids, &c->scids, scid.data, scid.datalen) || cid_add(c, &q->dcids, &c->dcids, dcid.data, dcid.datalen) ||
-      ngtcp2_conn_client_new(&c->nc, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &cb, &set, &par, &q->nmem, c))
+      ngtcp2_conn_client_new(&nc, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &cb, &set, &par, &q->nmem, c))
     goto fail;
+  c->nc = nc;
   err = tls_open(c, o);
   if (err) goto fail;
   if (tls_data.n > 2 && gnutls_session_set_data(c->tls, tls_data.p, tls_data.n) < 0) {
