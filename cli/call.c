@@ -75,7 +75,8 @@ static int run(struct cli *cli, void *options_set) {
   size_t len;
   int err = macula_check_procedure(cli->argv[0]), code;
   if (err) return cli_invalid(err, NULL);
-  if ((code = check_strategy(o->strategy)) || (code = text_read(cli->argc > 1 ? cli->argv[1] : NULL, "{}", &args, &len))) return code;
+  if ((code = check_strategy(o->strategy)) || (code = text_read(cli->argc > 1 ? cli->argv[1] : NULL, "{}", &args, &len)))
+    return code;
   code = text_check_json("the argument", args, len);
   if (!code) code = cli_connect(cli, false);
   if (!code) {

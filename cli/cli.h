@@ -52,6 +52,7 @@ struct cli {
   bool insecure, json, help, version;
   unsigned argc; /* what is left when the options are taken out */
   const char **argv;
+  size_t max_memory; /* of the loop; 0: the library's default */
   macula_loop *loop;
   macula_identity *identity;
   char *token;
@@ -78,9 +79,7 @@ int cli_invalid(int err, const char *detail);
 int cli_interrupted(void);
 uint64_t cli_now(void); /* ns */
 
-/* Loop, identity and token, without a connection. */
-int cli_prepare(struct cli *cli, uint64_t max_memory);
-/* The above, and connected; op asks for an operator's slot. Returns an exit code, its error printed. */
+/* Makes the loop and the first connection; op asks for an operator's slot. Returns an exit code, its error printed. */
 int cli_connect(struct cli *cli, bool op);
 /* Says goodbye and ends all callbacks; what they used may be freed then. code: of the process if that hangs. */
 void cli_end(struct cli *cli, int code);
@@ -132,7 +131,7 @@ extern const struct command command_pub, command_sub, command_call, command_serv
 struct exec_server;
 int exec_server_new(struct cli *cli, const char *shell_command, unsigned concurrency, struct exec_server **ret_server);
 struct cli_done *exec_server_done(struct exec_server *s); /* the context for its callbacks: this is its first member */
-void exec_server_free(struct exec_server *s); /* kills what still runs */
+void exec_server_free(struct exec_server *s);             /* kills what still runs */
 void exec_server_request(void *ctx, macula_client *client, const macula_request *request);
 void exec_server_cancel(void *ctx, macula_client *client, uint64_t request_id);
 int exec_server_run(struct exec_server *s);

@@ -1,5 +1,5 @@
-/* Errors, the connection, and waiting: the main thread sleeps in poll() on a signal descriptor and on one that callbacks (on the
- * loop's thread) wake. */
+/* Errors, the connection, and waiting: the main thread sleeps in poll() on a signal descriptor and on one that callbacks (on
+ * the loop's thread) wake. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -17,7 +17,8 @@
 #define CONNECT_LIMIT (15 * CLI_SEC) /* the library gives up after 10 s an address */
 #define MAX_TOKEN 4096
 
-/* ---- errors ---------------------------------------------------------------------------------------------------------------- */
+/* ---- errors ----------------------------------------------------------------------------------------------------------------
+ */
 void cli_error(const char *code, const char *fmt, ...) {
   char text[2048];
   va_list ap;
@@ -54,7 +55,8 @@ uint64_t cli_now(void) {
   return (uint64_t)ts.tv_sec * CLI_SEC + (uint64_t)ts.tv_nsec;
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------------------------------- */
+/* ---- waiting ---------------------------------------------------------------------------------------------------------------
+ */
 void cli_wake(struct cli *cli) {
   uint64_t one = 1;
   if (write(cli->wake_fd, &one, sizeof one) < 0) return; /* full: it is awake */
@@ -96,14 +98,18 @@ int cli_wait_done(struct cli_done *d, uint64_t until) {
     pthread_mutex_unlock(&d->cli->lock);
     if (ended) return d->err ? cli_failed(d->err, NULL, d->text) : 0;
     switch (cli_wait(d->cli, until)) {
-    case CLI_WOKEN: break;
-    case CLI_TIMED_OUT: return cli_failed(MACULA_TIMEOUT, NULL, "the node did not confirm in time; is it overloaded?");
-    case CLI_SIGNALLED: return cli_interrupted();
+    case CLI_WOKEN:
+      break;
+    case CLI_TIMED_OUT:
+      return cli_failed(MACULA_TIMEOUT, NULL, "the node did not confirm in time; is it overloaded?");
+    case CLI_SIGNALLED:
+      return cli_interrupted();
     }
   }
 }
 
-/* ---- the connection -------------------------------------------------------------------------------------------------------- */
+/* ---- the connection --------------------------------------------------------------------------------------------------------
+ */
 static int read_token(struct cli *cli) {
   FILE *f = fopen(cli->token_file, "re");
   char *token = f ? calloc(1, MAX_TOKEN + 1) : NULL;
@@ -123,7 +129,8 @@ static int read_token(struct cli *cli) {
   return 0;
 }
 
-int cli_prepare(struct cli *cli, uint64_t max_memory) {
+/* Loop, identity and token. */
+static int prepare(struct cli *cli) {
   int err;
   sigset_t set;
   if (cli->realm && (err = macula_check_realm(cli->realm))) return cli_invalid(err, NULL);
@@ -137,7 +144,7 @@ int cli_prepare(struct cli *cli, uint64_t max_memory) {
   cli->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (cli->signal_fd < 0 || cli->wake_fd < 0) return cli_failed(MACULA_EIO, NULL, strerror(errno));
   if ((err = macula_identity_load(cli->identity_path, true, &cli->identity))) return cli_invalid(err, macula_last_error());
-  macula_loop_options o = {.max_memory = max_memory};
+  macula_loop_options o = {.max_memory = cli->max_memory};
   if ((err = macula_loop_new(&o, &cli->loop))) return cli_failed(err, NULL, macula_last_error());
   return 0;
 }
@@ -176,7 +183,7 @@ static int not_let_in(struct cli *cli, int err, const char *text) {
 }
 
 int cli_connect(struct cli *cli, bool op) {
-  int code = cli_prepare(cli, 0);
+  int code = prepare(cli);
   if (code) return code;
   macula_options o = cli_client_options(cli);
   struct link *k = &cli->link;
@@ -194,9 +201,12 @@ int cli_connect(struct cli *cli, bool op) {
     if (in) return 0;
     if (lost) return not_let_in(cli, seen.err, seen.text);
     switch (cli_wait(cli, until)) {
-    case CLI_WOKEN: break;
-    case CLI_TIMED_OUT: return not_let_in(cli, MACULA_NOT_CONNECTED, "no answer while connecting");
-    case CLI_SIGNALLED: return cli_interrupted();
+    case CLI_WOKEN:
+      break;
+    case CLI_TIMED_OUT:
+      return not_let_in(cli, MACULA_NOT_CONNECTED, "no answer while connecting");
+    case CLI_SIGNALLED:
+      return cli_interrupted();
     }
   }
 }
@@ -218,8 +228,10 @@ int cli_check_link(struct cli *cli) {
     case MACULA_REALM_MISMATCH:
     case MACULA_NOT_AUTHORIZED:
     case MACULA_IDENTITY_MISMATCH:
-    case MACULA_NOT_CONNECTED: return EXIT_NOT_CONNECTED;
-    default: return EXIT_FAILED;
+    case MACULA_NOT_CONNECTED:
+      return EXIT_NOT_CONNECTED;
+    default:
+      return EXIT_FAILED;
     }
   }
   if (gone && seen.state != MACULA_CONNECTED) {
@@ -247,7 +259,8 @@ void cli_end(struct cli *cli, int code) {
   cli->link.client = NULL;
 }
 
-/* ---- the node's own procedures --------------------------------------------------------------------------------------------- */
+/* ---- the node's own procedures ---------------------------------------------------------------------------------------------
+ */
 int cli_node_call(struct cli *cli, macula_client *client, const char *what, json_t *args, json_t **ret_json) {
   char name[64], *text = json_dumps(args, JSON_COMPACT), *data = NULL;
   size_t len = 0;

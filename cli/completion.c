@@ -20,7 +20,8 @@ static int run(struct cli *cli, void *options) {
   const struct command *c;
   bool zsh = strcmp(cli->argv[0], "zsh") == 0;
   (void)options;
-  if (!zsh && strcmp(cli->argv[0], "bash") != 0) return cli_invalid(MACULA_EINVAL, "it is `completion bash` or `completion zsh`");
+  if (!zsh && strcmp(cli->argv[0], "bash") != 0)
+    return cli_invalid(MACULA_EINVAL, "it is `completion bash` or `completion zsh`");
   if (zsh) fputs("#compdef macula\nautoload -U +X bashcompinit && bashcompinit\n", stdout);
   fputs("_macula() {\n  local cur=${COMP_WORDS[COMP_CWORD]} word command= words\n"
         "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n    case $word in\n    ",

@@ -28,16 +28,17 @@ const struct command command_version = {"version",
                                         0,
                                         run_version};
 
-static const char global_help[] = "Global options, before or after the command:\n"
-                                  "  -s, --server ADDR   node: HOST, HOST:PORT or macula://ID@HOST:PORT (default: $MACULA_SERVER, "
-                                  "else 127.0.0.1:9443)\n"
-                                  "  -r, --realm REALM   the node's realm (default: default)\n"
-                                  "  --identity FILE     key and certificate (default: your own, made on first use)\n"
-                                  "  --token-file FILE   access token\n"
-                                  "  --insecure          accept any node identity\n"
-                                  "  --json              print JSON\n"
-                                  "  -h, --help          this help; after a command, the command's\n"
-                                  "  -V, --version       print the version\n";
+static const char global_help[] =
+    "Global options, before or after the command:\n"
+    "  -s, --server ADDR   node: HOST, HOST:PORT or macula://ID@HOST:PORT (default: $MACULA_SERVER, "
+    "else 127.0.0.1:9443)\n"
+    "  -r, --realm REALM   the node's realm (default: default)\n"
+    "  --identity FILE     key and certificate (default: your own, made on first use)\n"
+    "  --token-file FILE   access token\n"
+    "  --insecure          accept any node identity\n"
+    "  --json              print JSON\n"
+    "  -h, --help          this help; after a command, the command's\n"
+    "  -V, --version       print the version\n";
 
 static int help(void) {
   puts("Usage: macula [OPTION]... COMMAND [ARGUMENT]...\n\nPublishes, subscribes, serves and calls through a Macula node.\n\n"

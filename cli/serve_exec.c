@@ -1,5 +1,6 @@
-/* Handlers of `serve --exec`. The loop's thread only queues requests; processes and their pipes belong to the main thread, which
- * sleeps in one poll() on all of them. A handler leads its own process group, so that killing it takes along what it started. */
+/* Handlers of `serve --exec`. The loop's thread only queues requests; processes and their pipes belong to the main thread,
+ * which sleeps in one poll() on all of them. A handler leads its own process group, so that killing it takes along what it
+ * started. */
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +62,9 @@ int exec_server_new(struct cli *cli, const char *shell_command, unsigned concurr
   return 0;
 }
 
-struct cli_done *exec_server_done(struct exec_server *s) { return &s->done; }
+struct cli_done *exec_server_done(struct exec_server *s) {
+  return &s->done;
+}
 
 static void shut(int *fd) {
   if (*fd >= 0) close(*fd);
@@ -93,7 +96,8 @@ void exec_server_free(struct exec_server *s) {
   free(s);
 }
 
-/* ---- on the loop's thread --------------------------------------------------------------------------------------------------- */
+/* ---- on the loop's thread ---------------------------------------------------------------------------------------------------
+ */
 void exec_server_request(void *ctx, macula_client *client, const macula_request *r) {
   struct exec_server *s = ctx;
   struct job *j = calloc(1, sizeof *j);
@@ -125,7 +129,8 @@ void exec_server_request(void *ctx, macula_client *client, const macula_request 
   }
   if (j || args) {
     if (!r->is_cast)
-      macula_reply_error(client, r->id, macula_err_name(MACULA_TOO_MANY_CALLS), "the provider's queue of waiting calls is full");
+      macula_reply_error(client, r->id, macula_err_name(MACULA_TOO_MANY_CALLS),
+                         "the provider's queue of waiting calls is full");
     free(j);
     free(args);
   }
@@ -143,7 +148,8 @@ void exec_server_cancel(void *ctx, macula_client *client, uint64_t request_id) {
   cli_wake(s->cli);
 }
 
-/* ---- on the main thread ----------------------------------------------------------------------------------------------------- */
+/* ---- on the main thread -----------------------------------------------------------------------------------------------------
+ */
 static void answer_error(struct job *j, int err, const char *text) {
   if (!j->answered && !j->is_cast) macula_reply_error(j->client, j->id, macula_err_name(err), text);
   j->answered = true;

@@ -6,7 +6,8 @@
 #define PAGE 1000
 #define MAX_COLUMNS 16
 
-/* ---- status ---------------------------------------------------------------------------------------------------------------- */
+/* ---- status ----------------------------------------------------------------------------------------------------------------
+ */
 static const char *text_of(json_t *j, const char *key) {
   const char *s = json_string_value(json_object_get(j, key));
   return s ? s : "-";
@@ -21,23 +22,18 @@ static void put_counted(const char *label, json_t *status, const char *key) {
   putchar('\n');
 }
 
+/* The limit of what is accounted is the sum of the rows' limits; what has no hook is in the resident figure only. */
 static void put_memory(json_t *memory) {
   char a[32], b[32];
+  double limit = 0;
+  size_t i;
+  json_t *row, *used = json_object_get(memory, "accounted_bytes");
   if (!json_is_object(memory)) return;
+  json_array_foreach(json_object_get(memory, "rows"), i, row) limit += json_number_value(json_object_get(row, "limit"));
   printf("%-15s %s resident", "memory", text_bytes(json_number_value(json_object_get(memory, "rss_bytes")), a));
-  static const char *const limits[] = {"limit_bytes", "limit", "max_bytes"};
-  for (size_t i = 0; i < 3; i++) {
-    json_t *limit = json_object_get(memory, limits[i]);
-    if (!json_is_number(limit) || json_number_value(limit) <= 0) continue;
-    json_t *used = json_object_get(memory, "used_bytes");
-    if (!used) used = json_object_get(memory, "accounted_bytes");
-    if (json_is_number(used))
-      printf(", %s accounted, limit %s", text_bytes(json_number_value(used), a), text_bytes(json_number_value(limit), b));
-    else
-      printf(", limit %s", text_bytes(json_number_value(limit), b));
-    break;
-  }
-  putchar('\n');
+  if (json_is_number(used)) printf("; %s", text_bytes(json_number_value(used), a));
+  if (json_is_number(used) && limit > 0) printf(" of %s", text_bytes(limit, b));
+  puts(json_is_number(used) ? " accounted" : "");
 }
 
 static int run_status(struct cli *cli, void *options) {
@@ -61,7 +57,8 @@ static int run_status(struct cli *cli, void *options) {
   return 0;
 }
 
-/* ---- lists ----------------------------------------------------------------------------------------------------------------- */
+/* ---- lists -----------------------------------------------------------------------------------------------------------------
+ */
 struct table {
   const char *columns[MAX_COLUMNS];
   int widths[MAX_COLUMNS];
@@ -72,12 +69,24 @@ struct table {
 static void cell(json_t *v, char buf[128]) {
   char *dumped = NULL;
   switch (json_typeof(v)) {
-  case JSON_STRING: snprintf(buf, 128, strlen(json_string_value(v)) == 64 ? "%.16s.." : "%.100s", json_string_value(v)); break;
-  case JSON_INTEGER: snprintf(buf, 128, "%lld", (long long)json_integer_value(v)); break;
-  case JSON_REAL: snprintf(buf, 128, "%.1f", json_real_value(v)); break;
-  case JSON_TRUE: snprintf(buf, 128, "yes"); break;
-  case JSON_FALSE: snprintf(buf, 128, "no"); break;
-  case JSON_NULL: snprintf(buf, 128, "-"); break;
+  case JSON_STRING:
+    snprintf(buf, 128, strlen(json_string_value(v)) == 64 ? "%.16s.." : "%.100s", json_string_value(v));
+    break;
+  case JSON_INTEGER:
+    snprintf(buf, 128, "%lld", (long long)json_integer_value(v));
+    break;
+  case JSON_REAL:
+    snprintf(buf, 128, "%.1f", json_real_value(v));
+    break;
+  case JSON_TRUE:
+    snprintf(buf, 128, "yes");
+    break;
+  case JSON_FALSE:
+    snprintf(buf, 128, "no");
+    break;
+  case JSON_NULL:
+    snprintf(buf, 128, "-");
+    break;
   case JSON_ARRAY:
   case JSON_OBJECT:
     dumped = json_dumps(v, JSON_COMPACT);
@@ -137,7 +146,8 @@ static int run_list(struct cli *cli, const char *what) {
   json_t *all = NULL, *page, *rows = NULL;
   int code = cli_connect(cli, true);
   for (size_t offset = 0; !code;) {
-    code = cli_node_call(cli, cli->link.client, what, json_pack("{s:I,s:i}", "offset", (json_int_t)offset, "limit", PAGE), &page);
+    code =
+        cli_node_call(cli, cli->link.client, what, json_pack("{s:I,s:i}", "offset", (json_int_t)offset, "limit", PAGE), &page);
     if (code) break;
     json_t *more = rows_of(page);
     size_t got = json_array_size(more), total = (size_t)json_integer_value(json_object_get(page, "total"));
@@ -175,17 +185,49 @@ static int run_subs(struct cli *cli, void *options) { return (void)options, run_
 
 #define NOTE "Answered also while the node is full, to a client on the node's machine or with one of its admin_keys.\n\n"
 const struct command command_status = {
-    "status", "status",  "show the node and its limits",
+    "status",
+    "status",
+    "show the node and its limits",
     "Shows node, realm, uptime, clients, subscriptions, services, pending calls and memory, each with its limit.\n" NOTE
     "Example: macula --json status\n",
-    NULL,     0,         0,
-    0,        run_status};
-const struct command command_peers = {"peers", "peers", "list the nodes that this one is connected to",
-                                      "Lists mesh connections.\n" NOTE "Example: macula peers\n", NULL, 0, 0, 0, run_peers};
-const struct command command_clients = {"clients", "clients", "list the node's clients",
-                                        "Lists the clients that are in.\n" NOTE "Example: macula clients\n", NULL, 0, 0, 0, run_clients};
-const struct command command_services = {"services", "services", "list what is served",
-                                         "Lists procedures and who serves them.\n" NOTE "Example: macula services\n", NULL, 0, 0, 0,
+    NULL,
+    0,
+    0,
+    0,
+    run_status};
+const struct command command_peers = {"peers",
+                                      "peers",
+                                      "list the nodes that this one is connected to",
+                                      "Lists mesh connections.\n" NOTE "Example: macula peers\n",
+                                      NULL,
+                                      0,
+                                      0,
+                                      0,
+                                      run_peers};
+const struct command command_clients = {"clients",
+                                        "clients",
+                                        "list the node's clients",
+                                        "Lists the clients that are in.\n" NOTE "Example: macula clients\n",
+                                        NULL,
+                                        0,
+                                        0,
+                                        0,
+                                        run_clients};
+const struct command command_services = {"services",
+                                         "services",
+                                         "list what is served",
+                                         "Lists procedures and who serves them.\n" NOTE "Example: macula services\n",
+                                         NULL,
+                                         0,
+                                         0,
+                                         0,
                                          run_services};
-const struct command command_subs = {"subs", "subs", "list subscriptions",
-                                     "Lists patterns and who subscribed to them.\n" NOTE "Example: macula subs\n", NULL, 0, 0, 0, run_subs};
+const struct command command_subs = {"subs",
+                                     "subs",
+                                     "list subscriptions",
+                                     "Lists patterns and who subscribed to them.\n" NOTE "Example: macula subs\n",
+                                     NULL,
+                                     0,
+                                     0,
+                                     0,
+                                     run_subs};

@@ -90,8 +90,10 @@ static int listen_on(struct cli *cli, struct subscriber *s, uint64_t until) {
     int code = cli_check_link(cli);
     if (code >= 0) return code;
     switch (cli_wait(cli, until)) {
-    case CLI_WOKEN: break;
-    case CLI_SIGNALLED: return 0;
+    case CLI_WOKEN:
+      break;
+    case CLI_SIGNALLED:
+      return 0;
     case CLI_TIMED_OUT:
       if (got && !s->o->count) return 0;
       cli_error(macula_err_name(MACULA_TIMEOUT), "%llu of %llu messages came in time; raise --timeout or check the publisher",

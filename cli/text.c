@@ -34,8 +34,8 @@ int text_check_json(const char *what, const char *data, size_t len) {
   json_error_t e;
   json_t *j = json_loadb(data, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
   if (!j) {
-    cli_error(macula_err_name(MACULA_INVALID_JSON), "%s is not valid JSON (line %d, column %d: %s); texts need double quotes", what,
-              e.line, e.column, e.text);
+    cli_error(macula_err_name(MACULA_INVALID_JSON), "%s is not valid JSON (line %d, column %d: %s); texts need double quotes",
+              what, e.line, e.column, e.text);
     return EXIT_USAGE;
   }
   json_decref(j);
@@ -44,7 +44,11 @@ int text_check_json(const char *what, const char *data, size_t len) {
 
 /* Octets of the UTF-8 character at p, 0 if there is none (RFC 3629). */
 static size_t utf8_len(const unsigned char *p, size_t n) {
-  size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+  size_t len = p[0] < 0x80                   ? 1
+               : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+               : (p[0] & 0xf0) == 0xe0       ? 3
+               : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+                                             : 0;
   if (!len || len > n) return 0;
   for (size_t i = 1; i < len; i++)
     if ((p[i] & 0xc0) != 0x80) return 0;
@@ -65,11 +69,20 @@ void text_put_escaped(FILE *f, const void *data, size_t len) {
     else {
       n = 1;
       switch (p[i]) {
-      case '\n': fputs("\\n", f); break;
-      case '\r': fputs("\\r", f); break;
-      case '\t': fputs("\\t", f); break;
-      case '\\': fputs("\\\\", f); break;
-      default: fprintf(f, "\\x%02x", p[i]);
+      case '\n':
+        fputs("\\n", f);
+        break;
+      case '\r':
+        fputs("\\r", f);
+        break;
+      case '\t':
+        fputs("\\t", f);
+        break;
+      case '\\':
+        fputs("\\\\", f);
+        break;
+      default:
+        fprintf(f, "\\x%02x", p[i]);
       }
     }
   }
@@ -82,7 +95,8 @@ void text_put_raw_line(FILE *f, const char *text) {
     n = utf8_len((const unsigned char *)text + i, len - i);
     if (n == 1 && text[i] == '\n')
       fputs("; ", f);
-    else if (!n || (n == 1 && iscntrl((unsigned char)text[i])) || (n == 2 && (unsigned char)text[i] == 0xc2 && (unsigned char)text[i + 1] < 0xa0))
+    else if (!n || (n == 1 && iscntrl((unsigned char)text[i])) ||
+             (n == 2 && (unsigned char)text[i] == 0xc2 && (unsigned char)text[i + 1] < 0xa0))
       putc(' ', f), n = n ? n : 1;
     else
       fwrite(text + i, 1, n, f);
@@ -118,7 +132,8 @@ json_t *text_json_payload(const void *data, size_t len, const char **ret_key) {
 }
 
 bool text_put_json(json_t *json) {
-  bool ok = json && json_dumpf(json, stdout, JSON_COMPACT | JSON_ENCODE_ANY) == 0 && putchar('\n') != EOF && fflush(stdout) == 0;
+  bool ok =
+      json && json_dumpf(json, stdout, JSON_COMPACT | JSON_ENCODE_ANY) == 0 && putchar('\n') != EOF && fflush(stdout) == 0;
   json_decref(json);
   return ok;
 }

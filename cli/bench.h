@@ -1,0 +1,60 @@
+/* What the benchmarks share: many clients on one loop, driven from its thread; the node's CPU and memory; printing. */
+#ifndef CLI_BENCH_H
+#define CLI_BENCH_H
+
+#include "cli.h"
+
+struct bench_options {
+  uint64_t clients, messages, size, outstanding, subscribers, duration, hold;
+};
+
+struct bench_client {
+  struct bench *bench;
+  macula_client *client;
+  uint64_t started;
+  bool in;
+};
+
+/* Latencies in octaves of 32 steps: within 3 %. */
+struct histogram {
+  uint64_t buckets[64 * 32], count, max;
+};
+void histogram_add(struct histogram *h, uint64_t ns);
+uint64_t histogram_at(const struct histogram *h, double quantile);
+
+struct bench {
+  struct cli *cli;
+  const struct bench_options *o;
+  char server[384]; /* with the node's id pinned: connecting reads no file */
+  char topic[64];   /* of this run alone */
+  struct bench_client *clients;
+  uint64_t wanted, at_once;  /* clients; connection attempts in flight */
+  uint64_t asked, connected; /* under cli->lock, as are err, text and ending */
+  int err;
+  char text[512];
+  bool ending;
+  struct histogram connect_times;
+};
+
+/* The node's own figures; negative: not told. */
+struct bench_node {
+  double cpu_s, rss;
+};
+int bench_prepare(struct bench *b); /* loop, identity, the node's id; returns an exit code, its error printed */
+int bench_look(struct bench *b, struct bench_node *ret_node);
+int bench_connect(struct bench *b, uint64_t count, uint64_t at_once);
+void bench_failed(struct bench *b, int err, const char *text); /* on any thread: the run ends with this */
+/* Sleeps until woken or `until`; an exit code if the run failed or was interrupted, else -1. */
+int bench_wait(struct bench *b, uint64_t until);
+void bench_progress(const char *what, uint64_t done, uint64_t total); /* on a terminal only */
+void bench_end(struct bench *b, int code);
+/* Prints: a JSON object is given as is, else one line a member. Takes json. */
+int bench_print(struct bench *b, json_t *json);
+void bench_add_cpu(json_t *json, const struct bench_node *before, const struct bench_node *after, double operations);
+void bench_add_latency(json_t *json, const struct histogram *h);
+
+int bench_pubsub(struct cli *cli, const struct bench_options *o, bool fanout);
+int bench_rpc(struct cli *cli, const struct bench_options *o);
+int bench_connections(struct cli *cli, const struct bench_options *o, bool idle);
+
+#endif

@@ -1,0 +1,185 @@
+/* bench pubsub and fanout. Publishers send from the loop's thread, when a subscriber's message tells that there is room: at
+ * most `window` messages are between them, so that nothing is lost for want of room. Each payload begins with its number: a gap
+ * is a loss. Once the kick has run, a flow's counters belong to the loop's thread; the main thread reads them. */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+
+#define QUEUE_ROOM ((uint64_t)512 << 10) /* half of a subscriber's queue in the node */
+#define STALL (2 * CLI_SEC)
+
+struct flow { /* a publisher and its subscribers */
+  struct run *run;
+  macula_client *publisher;
+  char topic[96];
+  _Atomic uint64_t sent;     /* messages */
+  _Atomic uint64_t received; /* deliveries, lost ones too */
+  _Atomic uint64_t lost;
+};
+
+struct receiver {
+  struct cli_done done; /* first: both callbacks of a subscription get one context */
+  struct flow *flow;
+  uint64_t next; /* number expected */
+};
+
+struct run {
+  struct bench b;
+  uint64_t per_flow, fan, window, size;
+  unsigned flow_count;
+  struct flow *flows;
+  struct receiver *receivers;
+  char *payload;
+  atomic_bool stop;
+};
+
+static void pump(struct flow *f) {
+  struct run *r = f->run;
+  uint64_t sent = f->sent, got = f->received / r->fan;
+  while (sent < r->per_flow && sent - got < r->window && !atomic_load_explicit(&r->stop, memory_order_relaxed)) {
+    memcpy(r->payload, &sent, sizeof sent);
+    int err = macula_publish(f->publisher, f->topic, r->payload, r->size, NULL, NULL, NULL);
+    if (err == MACULA_EFULL && sent > got) break;
+    if (err) {
+      bench_failed(&r->b, err, macula_last_error());
+      return;
+    }
+    sent++;
+  }
+  f->sent = sent;
+}
+
+static void on_message(void *ctx, const macula_message *m) {
+  struct receiver *to = ctx;
+  struct flow *f = to->flow;
+  struct run *r = f->run;
+  uint64_t number;
+  if (m->len < sizeof number) return;
+  memcpy(&number, m->payload, sizeof number);
+  if (number < to->next) return; /* given up as lost */
+  uint64_t gap = number - to->next;
+  to->next = number + 1;
+  if (gap) f->lost += gap;
+  uint64_t got = (f->received += gap + 1), sent = f->sent;
+  if (got == sent * r->fan && (sent == r->per_flow || r->stop))
+    cli_wake(r->b.cli);
+  else if (sent - got / r->fan <= r->window / 2)
+    pump(f);
+}
+
+/* On the loop's thread: starts a flow, or goes on after a stall, when what is missing is lost. */
+static void kick(void *ctx, int err, const char *text) {
+  struct flow *f = ctx;
+  struct run *r = f->run;
+  if (err) {
+    bench_failed(&r->b, err, text);
+    return;
+  }
+  uint64_t missing = f->sent * r->fan - f->received;
+  f->lost += missing;
+  f->received += missing;
+  for (uint64_t i = 0; i < r->fan; i++) r->receivers[(uint64_t)(f - r->flows) * r->fan + i].next = f->sent;
+  pump(f);
+  cli_wake(r->b.cli);
+}
+
+static int kick_all(struct run *r) {
+  static const macula_publish_options confirm = {.confirm = true};
+  for (unsigned i = 0; i < r->flow_count; i++) {
+    struct flow *f = &r->flows[i];
+    if (f->sent && f->received == f->sent * r->fan && f->sent == r->per_flow) continue;
+    int err = macula_publish(f->publisher, "bench.kick", "", 0, &confirm, kick, f);
+    if (err) return cli_failed(err, NULL, macula_last_error());
+  }
+  return 0;
+}
+
+static int set_up(struct run *r) {
+  uint64_t subscribers = r->flow_count * r->fan;
+  int code = bench_connect(&r->b, r->flow_count + subscribers, 32);
+  for (uint64_t i = 0; !code && i < subscribers; i++) {
+    struct receiver *to = &r->receivers[i];
+    *to = (struct receiver){.done.cli = r->b.cli, .flow = &r->flows[i / r->fan]};
+    int err =
+        macula_subscribe(r->b.clients[r->flow_count + i].client, to->flow->topic, NULL, on_message, cli_on_done, to, NULL);
+    if (err) code = cli_failed(err, NULL, macula_last_error());
+  }
+  for (uint64_t i = 0; !code && i < subscribers; i++) code = cli_wait_done(&r->receivers[i].done, cli_now() + 10 * CLI_SEC);
+  return code;
+}
+
+static void sum(const struct run *r, uint64_t *ret_sent, uint64_t *ret_received, uint64_t *ret_lost) {
+  *ret_sent = *ret_received = *ret_lost = 0;
+  for (unsigned i = 0; i < r->flow_count; i++) {
+    *ret_sent += r->flows[i].sent;
+    *ret_received += r->flows[i].received;
+    *ret_lost += r->flows[i].lost;
+  }
+}
+
+static int measure(struct run *r, uint64_t *ret_ns) {
+  uint64_t start = cli_now(), end = start, sent, received, lost, seen = 0, seen_at = start;
+  uint64_t until = r->b.o->duration ? start + r->b.o->duration * CLI_MS : CLI_NEVER;
+  int code = kick_all(r);
+  while (!code) {
+    uint64_t now = cli_now(), next = now + 200 * CLI_MS;
+    if (now >= until) r->stop = true;
+    sum(r, &sent, &received, &lost);
+    if (received != seen) end = seen_at = now, seen = received;
+    if (sent && received == sent * r->fan && (r->stop || sent == r->per_flow * r->flow_count)) break;
+    if (now - seen_at > STALL) {
+      seen_at = now;
+      code = kick_all(r);
+    }
+    bench_progress("delivered", received, r->per_flow == UINT64_MAX ? received : r->per_flow * r->flow_count * r->fan);
+    int ended = code ? code : bench_wait(&r->b, !r->stop && until < next ? until : next);
+    if (ended >= 0) code = ended;
+  }
+  *ret_ns = end - start ? end - start : 1;
+  return code;
+}
+
+int bench_pubsub(struct cli *cli, const struct bench_options *o, bool fanout) {
+  struct run r = {.b = {.cli = cli, .o = o}, .size = o->size ? o->size : 64};
+  struct bench_node before, after;
+  uint64_t room = QUEUE_ROOM / (r.size + 100), ns, sent, received, lost;
+  r.flow_count = fanout ? 1 : o->clients ? (unsigned)o->clients : 1;
+  r.fan = !fanout ? 1 : o->subscribers ? o->subscribers : 100;
+  r.per_flow = o->messages   ? (o->messages + r.flow_count - 1) / r.flow_count
+               : o->duration ? UINT64_MAX
+               : fanout      ? 20000
+                             : 500000 / r.flow_count + 1;
+  r.window = o->outstanding ? o->outstanding : room < 1 ? 1 : room < 4096 ? room : 4096;
+  r.flows = calloc(r.flow_count, sizeof *r.flows);
+  r.receivers = calloc(r.flow_count * r.fan, sizeof *r.receivers);
+  r.payload = calloc(1, r.size);
+  int code = r.flows && r.receivers && r.payload ? bench_prepare(&r.b) : cli_failed(MACULA_ENOMEM, NULL, NULL);
+  for (unsigned i = 0; !code && i < r.flow_count; i++) {
+    r.flows[i].run = &r;
+    snprintf(r.flows[i].topic, sizeof r.flows[i].topic, "%s.%u", r.b.topic, i);
+  }
+  if (!code) code = set_up(&r);
+  for (unsigned i = 0; !code && i < r.flow_count; i++) r.flows[i].publisher = r.b.clients[i].client;
+  if (!code) code = bench_look(&r.b, &before);
+  if (!code) code = measure(&r, &ns);
+  if (!code) code = bench_look(&r.b, &after);
+  if (!code) {
+    sum(&r, &sent, &received, &lost);
+    received -= lost;
+    double s = (double)ns / 1e9;
+    json_t *j =
+        json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "bench", fanout ? "fanout" : "pubsub", "size", (json_int_t)r.size,
+                  fanout ? "subscribers" : "clients", (json_int_t)(fanout ? r.fan : r.flow_count), "outstanding",
+                  (json_int_t)r.window, "messages", (json_int_t)sent, fanout ? "deliveries" : "received", (json_int_t)received,
+                  "lost", (json_int_t)lost, "seconds", s, fanout ? "deliveries_per_s" : "messages_per_s", (double)received / s);
+    bench_add_cpu(j, &before, &after, (double)received);
+    code = bench_print(&r.b, j);
+  }
+  bench_end(&r.b, code);
+  free(r.flows);
+  free(r.receivers);
+  free(r.payload);
+  return code;
+}
