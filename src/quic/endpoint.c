@@ -209,12 +209,13 @@ void quic_stats(const struct quic *q, struct quic_stats *ret_stats) { *ret_stats
 void quic_stop_accepting(struct quic *q, int err) { q->stop_err = err; }
 
 int quic_set_identity(struct quic *q, struct quic_identity *identity, const char *ca_pem) {
-  if (q->cfg.server && !identity) return MACULA_EINVAL;
-  int err = tls_set_ca(q, ca_pem);
+  int err = ca_pem ? tls_set_ca(q, ca_pem) : 0;
   if (err) return err;
-  quic_identity_ref(identity);
-  quic_identity_unref(q->cfg.identity);
-  q->cfg.identity = identity; /* the reset secret stays: it belongs to ids that are out already */
+  if (identity) { /* the reset secret stays: it belongs to ids that are out already */
+    quic_identity_ref(identity);
+    quic_identity_unref(q->cfg.identity);
+    q->cfg.identity = identity;
+  }
   if (q->cfg.server) tls_new_ticket_key(q);
   return 0;
 }

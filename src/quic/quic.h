@@ -132,7 +132,7 @@ struct quic_stats {
       version_negotiations, migrations, key_updates, icmp_checks, datagrams_in, datagrams_out, octets_in, octets_out, dropped;
 };
 void quic_stats(const struct quic *q, struct quic_stats *ret_stats);
-/* New identity and CA for connections made from now on (certificate rotation). */
+/* New identity and CA for connections made from now on (certificate rotation); NULL keeps what is there. */
 int quic_set_identity(struct quic *q, struct quic_identity *identity, const char *ca_pem);
 /* Take no new connections; existing ones go on. New ones are closed with this application error. */
 void quic_stop_accepting(struct quic *q, int err);
