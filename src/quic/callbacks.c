@@ -32,6 +32,10 @@ static int handshake_completed(ngtcp2_conn *nc, void *user) {
     q->stats.conns++;
   }
   if (c->resumed) q->stats.resumed++;
+  if (!c->server) {
+    const ngtcp2_cid *first = ngtcp2_conn_get_client_initial_dcid(nc);
+    cid_remove(c, &q->dcids, &c->dcids, first->data, first->datalen);
+  }
   if (c->state != CONN_HANDSHAKE) return 0;
   c->state = CONN_OPEN;
   c->opened = true;

@@ -310,7 +310,7 @@ uint64_t conn_effective_keep_alive(const struct quic_conn *c) {
 
 static void set_keep_alive(struct quic_conn *c) {
   if (!c->nc || !c->opened) return;
-  uint64_t ka = c->ping ? 1 : conn_effective_keep_alive(c);
+  uint64_t ka = c->ping_at ? 1 : conn_effective_keep_alive(c);
   ngtcp2_conn_set_keep_alive_timeout(c->nc, ka ? ka : UINT64_MAX);
   conn_touch(c);
 }
@@ -383,7 +383,7 @@ void quic_conn_watch(struct quic_conn *c, bool on) {
 }
 
 void quic_conn_ping(struct quic_conn *c) {
-  c->ping = true;
+  c->ping_at = c->q->now;
   set_keep_alive(c);
 }
 

@@ -97,12 +97,13 @@ struct quic_conn {
   struct addr local, remote;
   uint8_t state; /* enum conn_state */
   bool server, established, half_open, opened, told, confirmed, resumed, insecure, has_peer, has_expect, peer_checked;
-  bool ev_acked, watch, silent_told, ping, key_ready, reset, closing_after;
+  bool ev_acked, watch, silent_told, key_ready, reset, closing_after;
   struct id peer, expect;
   uint64_t peer_expiry;
   struct quic_identity *identity; /* outgoing with its own */
   size_t queued;
   nanotime progress, last_rx, watch_at, check_at, close_at, linger_at;
+  nanotime ping_at; /* when a PING was asked for; 0: none is due */
   uint64_t keep_alive;
   struct quic_close why;
   char *why_text;  /* owns why.text */

@@ -127,8 +127,8 @@ static size_t connection(struct quic_conn *c, uint8_t *buf, size_t cap, struct q
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info(c->nc, &info);
   if (info.smoothed_rtt > QUIC_TICK) ngtcp2_conn_update_pkt_tx_time(c->nc, c->q->now); /* finer pacing would cost a tick */
-  if (n && c->ping) {
-    c->ping = false;
+  if (n && c->ping_at && c->q->now > c->ping_at) { /* in the same instant ngtcp2 does not see the time as passed */
+    c->ping_at = 0;
     uint64_t ka = conn_effective_keep_alive(c);
     ngtcp2_conn_set_keep_alive_timeout(c->nc, ka ? ka : UINT64_MAX);
   }

@@ -90,11 +90,26 @@ static void test_icmp(void **st) {
   }
 }
 
+struct copy {
+  const struct addr *from;
+  uint8_t b[1500];
+  size_t n;
+};
+
+static bool keep_copy(void *ctx, const struct addr *from, const struct addr *to, uint8_t *p, size_t len) {
+  (void)to;
+  struct copy *k = ctx;
+  if (addr_eq(from, k->from) && len <= sizeof k->b) memcpy(k->b, p, k->n = len);
+  return true;
+}
+
 static void test_forged_icmp(void **st) {
   (void)st;
   struct pair p;
+  struct copy copy = {.from = &p.b.at};
   pair_init(&p, 45, NULL);
   pair_start(&p);
+  sim_net_filter(p.net, keep_copy, &copy);
   pair_connect(&p);
   pair_run(&p, NS_SEC);
   uint8_t quoted[1200] = {0};
@@ -102,6 +117,12 @@ static void test_forged_icmp(void **st) {
     quoted[0] = (uint8_t)i;
     quic_icmp(p.b.q, &p.a.at, slice_of(quoted, (size_t)i), sim_net_now(p.net));
   }
+  struct quic_stats q;
+  quic_stats(p.b.q, &q);
+  assert_int_equal(q.icmp_checks, 0);
+  quic_icmp(p.b.q, &p.a.at, slice_of(copy.b, copy.n), sim_net_now(p.net));
+  quic_stats(p.b.q, &q);
+  assert_int_equal(q.icmp_checks, 1);
   pair_run(&p, 5 * NS_SEC);
   assert_int_equal(p.a.closed + p.b.closed, 0);
   pair_done(&p);
