@@ -137,6 +137,52 @@ static void test_version_negotiation(void **st) {
   pair_done(&p);
 }
 
+static bool other_versions(void *ctx, const struct addr *from, const struct addr *to, uint8_t *p, size_t len) {
+  const struct pair *pr = ctx;
+  if (addr_eq(from, &pr->b.at) && len > 15 && p[0] & 0x80 && memcmp(p + 1, "\0\0\0\0", 4) == 0)
+    memcpy(p + len - 8, "\x1a\x2a\x3a\x4a\x2a\x3a\x4a\x5a", 8);
+  return spoil_version(ctx, from, to, p, len);
+}
+
+static void test_no_common_version(void **st) {
+  (void)st;
+  struct pair p;
+  pair_init(&p, 27, NULL);
+  pair_start(&p);
+  sim_net_filter(p.net, other_versions, &p);
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
+  pair_run(&p, NS_SEC);
+  assert_int_equal(p.a.closed, 1);
+  assert_int_equal(p.a.why.err, MACULA_UNSUPPORTED_VERSION);
+  pair_done(&p);
+}
+
+static void close_at_once(void *ctx, struct quic_conn *c) {
+  side_open(ctx, c);
+  int64_t s;
+  (void)quic_stream_open(c, &s);
+  quic_conn_close(c, MACULA_REALM_MISMATCH, "from within");
+  quic_conn_close(c, MACULA_EINTERNAL, "again");
+  assert_int_equal(quic_stream_open(c, &s), MACULA_ECLOSED);
+  quic_flush_events(quic_conn_endpoint(c), 0);
+}
+
+/* Closing and everything else from within handlers. */
+static void test_close_in_open(void **st) {
+  (void)st;
+  struct pair p;
+  pair_init(&p, 32, NULL);
+  p.cb.handler.conn_open = close_at_once;
+  pair_start(&p);
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
+  pair_run(&p, NS_SEC);
+  assert_int_equal(p.a.closed, 1);
+  assert_int_equal(p.a.why.err, MACULA_REALM_MISMATCH);
+  assert_string_equal(p.a.text, "from within");
+  assert_int_equal(p.b.closed, 1);
+  pair_done(&p);
+}
+
 static void test_stateless_reset(void **st) {
   (void)st;
   struct pair p;
@@ -255,9 +301,17 @@ static void test_garbage(void **st) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_retry),           cmocka_unit_test(test_retry_rate),     cmocka_unit_test(test_full),
-      cmocka_unit_test(test_half_open),       cmocka_unit_test(test_stop_accepting), cmocka_unit_test(test_version_negotiation),
-      cmocka_unit_test(test_stateless_reset), cmocka_unit_test(test_migration),      cmocka_unit_test(test_key_update),
+      cmocka_unit_test(test_retry),
+      cmocka_unit_test(test_retry_rate),
+      cmocka_unit_test(test_full),
+      cmocka_unit_test(test_half_open),
+      cmocka_unit_test(test_stop_accepting),
+      cmocka_unit_test(test_version_negotiation),
+      cmocka_unit_test(test_no_common_version),
+      cmocka_unit_test(test_close_in_open),
+      cmocka_unit_test(test_stateless_reset),
+      cmocka_unit_test(test_migration),
+      cmocka_unit_test(test_key_update),
       cmocka_unit_test(test_garbage),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,387 @@
+#!/usr/bin/env python3
+"""macula as its user sees it, against a real node: tests/e2e/cli.py BUILD_FOLDER.
+
+Each case waits for output or answers with a deadline. Prints "ok NAME" or "FAIL NAME: why" a case.
+"""
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+build = os.path.abspath(sys.argv[1])
+DEADLINE = 30
+live = []
+
+
+class Process:
+    """A running program whose output is waited for with a deadline."""
+
+    def __init__(self, argv, env):
+        self.p = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.out, self.err = b"", b""
+        self.changed = threading.Condition()
+        self.readers = [threading.Thread(target=self.read, args=(n,), daemon=True) for n in ("out", "err")]
+        for t in self.readers:
+            t.start()
+        live.append(self)
+
+    def read(self, name):
+        pipe = self.p.stdout if name == "out" else self.p.stderr
+        for line in iter(pipe.readline, b""):
+            with self.changed:
+                setattr(self, name, getattr(self, name) + line)
+                self.changed.notify_all()
+
+    def expect(self, name, pattern):
+        with self.changed:
+            self.changed.wait_for(lambda: re.search(pattern, getattr(self, name), re.M), DEADLINE)
+            found = re.search(pattern, getattr(self, name), re.M)
+            assert found, "no %r in %r (stderr %r)" % (pattern, getattr(self, name)[-600:], self.err[-600:])
+        return found
+
+    def wait(self):
+        code = self.p.wait(DEADLINE)
+        for t in self.readers:
+            t.join(DEADLINE)
+        return code
+
+    def kill(self, sig=signal.SIGKILL):
+        self.p.send_signal(sig)
+        return self.wait()
+
+
+class Node:
+    def __init__(self, *args):
+        self.folder = tempfile.TemporaryDirectory()
+        self.args = args
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.bind(("127.0.0.1", 0))
+            self.address = "127.0.0.1:%d" % s.getsockname()[1]
+        base = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") and k != "NOTIFY_SOCKET"}
+        self.env = dict(base, XDG_CONFIG_HOME=os.path.join(self.folder.name, "config"), MACULA_SERVER=self.address)
+        self.start()
+
+    def start(self):
+        env = {k: v for k, v in self.env.items() if not k.startswith("MACULA_")}
+        self.process = Process([os.path.join(build, "maculad"), "--listen", self.address, "--http", "off", "--state",
+                                os.path.join(self.folder.name, "state"), *self.args], env)
+        self.process.expect("out", rb"^listen +127")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for p in live:
+            if p.p.poll() is None:
+                p.p.kill()
+                p.p.wait()
+        live.clear()
+        self.folder.cleanup()
+
+    def spawn(self, *args):
+        return Process([os.path.join(build, "macula"), *args], self.env)
+
+    def run(self, *args, stdin=b"", env=None):
+        p = subprocess.run([os.path.join(build, "macula"), *args], env=dict(self.env, **(env or {})), input=stdin,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE)
+        return p.returncode, p.stdout, p.stderr
+
+    def ok(self, *args, **kw):
+        code, out, err = self.run(*args, **kw)
+        assert code == 0, "%r: exit %d, %r" % (args, code, err)
+        return out
+
+    def bad(self, want_code, want_error, *args, **kw):
+        code, out, err = self.run(*args, **kw)
+        lines = err.decode().splitlines()
+        assert code == want_code, "%r: exit %d and not %d, %r" % (args, code, want_code, err)
+        assert len(lines) == 1 and lines[0].startswith("macula: %s: " % want_error), "%r: %r" % (args, err)
+        assert out == b"", "%r: printed %r" % (args, out)
+        return lines[0]
+
+    def sub(self, *args):
+        p = self.spawn("sub", *args)
+        p.expect("err", rb"^subscribed ")
+        return p
+
+    def serve(self, *args):
+        p = self.spawn("serve", *args)
+        p.expect("err", rb"^serving ")
+        return p
+
+    def status(self):
+        return json.loads(self.ok("--json", "status"))
+
+    def script(self, name, text):
+        path = os.path.join(self.folder.name, name)
+        with open(path, "w") as f:
+            f.write("#!/bin/sh\n" + text)
+        os.chmod(path, 0o755)
+        return path
+
+
+def until(what, probe):
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        value = probe()
+        if value:
+            return value
+    raise AssertionError("not in time: " + what)
+
+
+def alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def pid_of(path):
+    return until("a handler runs", lambda: os.path.exists(path) and open(path).read().strip() and int(open(path).read()))
+
+
+# ---- cases -----------------------------------------------------------------------------------------------------------------
+def scenario():
+    with Node() as n:
+        s = n.sub("sensor.**")
+        n.ok("pub", "sensor.kitchen.temp", "21.5")
+        s.expect("out", rb"^sensor\.kitchen\.temp 21\.5\n")
+        p = n.serve("math.add", "--exec", "python3 -c 'import json,sys; d=json.load(sys.stdin); print(d[\"a\"]+d[\"b\"])'")
+        assert n.ok("call", "math.add", '{"a":2,"b":3}') == b"5\n"
+        assert n.ok("call", "math.add", "-", stdin=b'{"a":20,"b":3}') == b"23\n"
+        st = n.status()
+        for key in ("node_id", "name", "realm", "uptime_s", "clients", "peers", "services", "subscriptions", "pending_calls",
+                    "memory"):
+            assert key in st, "status has no " + key
+        assert st["services"]["count"] == 1 and st["subscriptions"]["count"] == 1, st
+        text = n.ok("status").decode()
+        for word in ("node", "realm", "uptime", "clients", "subscriptions", "services", "pending calls", "memory"):
+            assert re.search("^%s " % word, text, re.M), text
+        assert b"math.add" in n.ok("services") and b"sensor.**" in n.ok("subs") and n.ok("clients").count(b"\n") >= 3
+        assert json.loads(n.ok("services", "--json"))["total"] == 1
+        n.ok("peers")
+        assert p.kill(signal.SIGTERM) == 0 and s.kill(signal.SIGINT) == 0
+        until("nothing is left", lambda: n.status()["services"]["count"] == 0 and n.status()["subscriptions"]["count"] == 0)
+        assert n.process.kill(signal.SIGTERM) == 0
+
+
+def publishing():
+    with Node() as n:
+        n.ok("pub", "kept.a", "-", "--retain", stdin=b"old")
+        s = n.sub("kept.*", "--count", "1", "--json")
+        assert s.wait() == 0
+        m = json.loads(s.out)
+        assert m["topic"] == "kept.a" and m["payload"] == "old" and m["retain"] is True and len(m["message_id"]) == 32, m
+        s = n.sub("many.**", "many.*", "--count", "40")
+        n.ok("pub", "many.a", "-5", "--count", "40", "--qos", "1")
+        assert s.wait() == 0 and s.out == b"many.a -5\n" * 40, s.out
+        s = n.sub("slash.a", "--count", "1")
+        n.ok("pub", "slash/a", "--interval", "1ms", "--count", "1")
+        assert s.wait() == 0 and s.out == b"slash.a \n", s.out
+
+
+def escaping():
+    with Node() as n:
+        payload = b"a\nb\\c\t\x00\xff\x1b[31m \xc3\xa9"
+        plain, raw, js = n.sub("x"), n.sub("x", "--raw"), n.sub("x", "--json")
+        n.ok("pub", "x", "-", stdin=payload)
+        plain.expect("out", re.escape(b"x a\\nb\\\\c\\t\\x00\\xff\\x1b[31m \xc3\xa9\n"))
+        raw.expect("out", re.escape(b"x " + payload + b"\n"))
+        js.expect("out", rb'"payload_base64":"YQpiXGMJAP8bWzMxbSDDqQ=="')
+
+
+def bad_input():
+    with Node() as n:
+        n.bad(2, "invalid_topic", "pub", "a..b", "x")
+        n.bad(2, "invalid_topic", "pub", "a.*", "x")
+        n.bad(2, "invalid_topic", "sub", "te*mp")
+        n.bad(2, "unsupported_qos", "pub", "a", "x", "--qos", "2")
+        n.bad(2, "invalid_argument", "pub", "a", "x", "--qos", "7")
+        n.bad(2, "invalid_json", "call", "a.b", "{no")
+        n.bad(2, "invalid_json", "serve", "a.b", "--reply", "nope")
+        n.bad(2, "invalid_procedure", "call", "a.*")
+        n.bad(2, "invalid_realm", "-r", "a..b", "pub", "a")
+        n.bad(2, "payload_too_large", "pub", "a", "-", stdin=b"x" * (1 << 20) + b"x")
+        for args in ([], ["nothing"], ["pub"], ["pub", "a", "b", "c"], ["--nothing", "pub", "a"], ["pub", "a", "--count"],
+                     ["pub", "a", "--count", "-1"], ["serve", "a"], ["serve", "a", "--echo", "--reply", "1"],
+                     ["call", "a", "--strategy", "best"], ["call", "a", "--timeout", "soon"], ["bench", "all"], ["sub"],
+                     ["completion", "fish"], ["id", "old"], ["-s", "a b", "pub", "a"]):
+            n.bad(2, "invalid_argument", *args)
+        n.bad(1, "no_such_procedure", "call", "nobody.home")
+        n.bad(3, "realm_mismatch", "-r", "other", "pub", "a", "x")
+        code, out, err = n.run("sub", "quiet", "--timeout", "50ms")
+        assert code == 4 and b"macula: timeout: " in err, (code, err)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.bind(("127.0.0.1", 0))
+            free = "127.0.0.1:%d" % s.getsockname()[1]
+        n.bad(3, "not_connected", "-s", free, "pub", "a", "x")
+        n.bad(3, "not_connected", "pub", "a", "x", env={"MACULA_SERVER": free})
+        wrong = "macula://%s@%s" % ("ab" * 32, n.address)
+        n.bad(3, "identity_mismatch", "-s", wrong, "pub", "a", "x")
+        n.ok("-s", "macula://%s@%s" % (n.status()["node_id"], n.address), "pub", "a", "x")
+        n.ok("-s", wrong, "--insecure", "pub", "a", "x")
+
+
+def help_and_local():
+    with Node() as n:
+        for c in ("pub", "sub", "call", "serve", "status", "peers", "clients", "services", "subs", "bench", "id", "completion",
+                  "version"):
+            assert b"Example: " in n.ok(c, "--help"), c
+        assert n.ok("version").startswith(b"macula ") and "version" in json.loads(n.ok("version", "--json"))
+        first = n.ok("id")
+        assert re.fullmatch(rb"[0-9a-f]{64}\n", first) and n.ok("id", "show") == first
+        n.bad(2, "busy", "id", "new")
+        other = os.path.join(n.folder.name, "other.pem")
+        assert n.ok("id", "new", "--identity", other) != first
+        os.chmod(other, 0o644)
+        n.bad(2, "not_authorized", "id", "--identity", other)
+        for shell in ("bash", "zsh"):
+            assert b"pubsub fanout rpc connect idle" in n.ok("completion", shell)
+        subprocess.run(["bash", "-n"], input=n.ok("completion", "bash"), check=True)
+
+
+def node_id_changed():
+    with Node() as n:
+        n.ok("pub", "a", "x")
+        n.process.kill()
+        for root, _, files in os.walk(os.path.join(n.folder.name, "state")):
+            for f in files:
+                os.unlink(os.path.join(root, f))
+        n.start()
+        line = n.bad(3, "identity_mismatch", "pub", "a", "x")
+        assert "known_nodes" in line, line
+
+
+def handlers():
+    with Node() as n:
+        n.serve("bad.exit", "--exec", "echo first >&2; echo second >&2; exit 3")
+        n.serve("bad.silent", "--exec", "exit 4")
+        n.serve("bad.signal", "--exec", "kill -SEGV $$")
+        n.serve("bad.text", "--exec", "echo hello there")
+        n.serve("bad.nothing", "--exec", "true")
+        n.serve("bad.huge", "--exec", "yes")
+        n.serve("good.echo", "--echo")
+        n.serve("good.fixed", "--reply", '{"a":[1,2]}')
+        n.serve("good.cat", "--exec", "cat")
+        assert n.bad(1, "handler_error", "call", "bad.exit").endswith("first")
+        assert "code 4" in n.bad(1, "handler_error", "call", "bad.silent")
+        assert "signal" in n.bad(1, "handler_error", "call", "bad.signal")
+        assert "no JSON" in n.bad(1, "handler_error", "call", "bad.text")
+        assert "JSON" in n.bad(1, "handler_error", "call", "bad.nothing")
+        assert "1 MiB" in n.bad(1, "handler_error", "call", "bad.huge", "--timeout", "20s")
+        assert n.ok("call", "good.echo", "[1, 2]") == b"[1, 2]\n" and n.ok("call", "good.fixed") == b'{"a":[1,2]}\n'
+        big = json.dumps("x" * 700000).encode()
+        assert n.ok("call", "good.cat", "-", "--timeout", "20s", stdin=big) == big + b"\n"
+
+
+def hanging():
+    with Node() as n:
+        pids = os.path.join(n.folder.name, "pid")
+        p = n.serve("slow", "--exec", "sleep 1000 & echo $! > %s; wait" % pids, "--concurrency", "1")
+        n.bad(4, "timeout", "call", "slow", "--timeout", "1500ms")
+        first = pid_of(pids)
+        until("a handler is killed with what it started, at the deadline", lambda: not alive(first))
+        os.unlink(pids)
+        caller = n.spawn("call", "slow", "--timeout", "100s")
+        second = pid_of(pids)
+        assert caller.kill(signal.SIGINT) == 1
+        until("a handler is killed when its caller leaves", lambda: not alive(second))
+        os.unlink(pids)
+        caller = n.spawn("call", "slow", "--timeout", "100s")
+        third = pid_of(pids)
+        assert p.kill(signal.SIGTERM) == 0 and caller.wait() == 1, caller.err
+        until("a handler is killed when its server ends", lambda: not alive(third))
+        until("no call is pending", lambda: n.status()["pending_calls"]["count"] == 0)
+
+
+def provider_killed():
+    with Node() as n:
+        pids = os.path.join(n.folder.name, "pid")
+        p = n.serve("job", "--exec", "echo $$ > %s; exec sleep 1000" % pids)
+        caller = n.spawn("call", "job", "--timeout", "100s", "--strategy", "first")
+        os.kill(pid_of(pids), 0)
+        handler = pid_of(pids)
+        n.serve("job", "--reply", '"second"')
+        p.kill()
+        assert caller.wait() == 0 and caller.out == b'"second"\n', (caller.out, caller.err)
+        os.kill(handler, signal.SIGKILL)
+        os.unlink(pids)
+        alone = n.serve("alone", "--exec", "echo $$ > %s; exec sleep 1000" % pids)
+        caller = n.spawn("call", "alone", "--timeout", "100s")
+        handler = pid_of(pids)
+        alone.kill()
+        assert caller.wait() == 1 and caller.err.count(b"\n") == 1, caller.err
+        os.kill(handler, signal.SIGKILL)
+
+
+def subscriber_killed():
+    with Node() as n:
+        s, other = n.sub("a.**"), n.sub("a.**")
+        s.kill()
+        n.ok("pub", "a.b", "1")
+        other.expect("out", rb"^a\.b 1\n")
+        until("its subscription goes", lambda: n.status()["subscriptions"]["count"] == 1)
+
+
+def node_killed():
+    with Node() as n:
+        s, p = n.sub("a.**"), n.serve("echo", "--echo")
+        n.process.kill()
+        n.start()
+        s.expect("err", rb"^connected again\n")
+        p.expect("err", rb"^connected again\n")
+        until("its subscription is back", lambda: n.status()["subscriptions"]["count"] == 1)
+        n.ok("pub", "a.b", "back")
+        s.expect("out", rb"^a\.b back\n")
+        until("its service is back", lambda: n.run("call", "echo", "7")[1] == b"7\n")
+        assert s.kill(signal.SIGTERM) == 0 and p.kill(signal.SIGTERM) == 0
+
+
+def node_terminated():
+    with Node() as n:
+        s = n.sub("a")
+        assert n.process.kill(signal.SIGTERM) == 0
+        s.expect("err", rb"shutting")
+        assert s.kill(signal.SIGINT) == 0
+
+
+def full():
+    with Node("--max-clients", "2") as n:
+        one, _ = n.sub("a"), n.sub("a")
+        n.bad(3, "max_clients_reached", "pub", "a", "x")
+        st = n.status()
+        assert st["clients"] == {"count": 2, "limit": 2}, st["clients"]
+        assert n.ok("clients").count(b"\n") >= 3
+        one.kill(signal.SIGTERM)
+        until("a place is free", lambda: n.run("pub", "a", "x")[0] == 0)
+
+
+def benches():
+    with Node() as n:
+        assert json.loads(n.ok("--json", "bench", "pubsub", "--messages", "3000", "--clients", "2"))["lost"] == 0
+        b = json.loads(n.ok("--json", "bench", "fanout", "--messages", "300", "--subscribers", "5"))
+        assert b["deliveries"] == 1500 and b["lost"] == 0, b
+        assert json.loads(n.ok("--json", "bench", "rpc", "--messages", "500", "--outstanding", "8"))["calls"] == 500
+        assert json.loads(n.ok("--json", "bench", "connect", "--clients", "20"))["connections_per_s"] > 0
+        assert json.loads(n.ok("--json", "bench", "idle", "--clients", "20", "--hold", "100ms"))["clients"] == 20
+        assert n.ok("bench", "rpc", "--duration", "200ms").startswith(b"bench ")
+
+
+failed = 0
+for case in (scenario, publishing, escaping, bad_input, help_and_local, node_id_changed, handlers, hanging, provider_killed,
+             subscriber_killed, node_killed, node_terminated, full, benches):
+    try:
+        case()
+        print("ok cli " + case.__name__, flush=True)
+    except (AssertionError, OSError, ValueError, KeyError, subprocess.SubprocessError) as e:
+        failed += 1
+        print("FAIL cli %s: line %d: %s" % (case.__name__, e.__traceback__.tb_next.tb_lineno if e.__traceback__.tb_next else 0,
+                                            str(e).replace("\n", "; ")), flush=True)
+sys.exit(1 if failed else 0)

@@ -1,0 +1,90 @@
+/* One node and any number of raw QUIC clients on the in-memory network, for tests of the node: a client here is a QUIC
+ * connection and a codec, and does only what its test says. */
+#ifndef SIM_NODE_RIG_H
+#define SIM_NODE_RIG_H
+
+#include "base/err.h"
+#include "net.h"
+#include "node/node.h"
+#include "wire/frame.h"
+#include "wire/msg.h"
+
+#define RIG_EXT (CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_REGISTER | CAP_CANCEL)
+#define RIG_BASE (CAP_PUBSUB | CAP_RPC)
+#define RIG_CLIENTS 64
+#define RIG_KEPT 4096 /* frames kept of a client; all are counted */
+
+struct rig_frame {
+  uint8_t type;
+  size_t len;
+  uint8_t *payload;
+};
+
+struct rig_client {
+  struct rig *rig;
+  struct quic *quic;
+  struct quic_conn *conn;
+  struct quic_identity *identity;
+  struct addr addr;
+  struct mem mem, send_mem;
+  int64_t stream;
+  struct framer framer;
+  bool open, closed, mute; /* mute: takes octets and gives no credit back */
+  struct quic_close why;
+  char why_text[256];
+  struct rig_frame kept[RIG_KEPT];
+  size_t kept_count, read; /* read: the next that rig_expect looks at */
+  uint64_t counts[256];    /* frames by type */
+  uint8_t instance[INSTANCE_LEN];
+};
+
+struct rig {
+  struct sim_net *net;
+  struct node *node;
+  struct quic_identity *identity;
+  struct addr addr; /* of the node */
+  struct rig_client *clients[RIG_CLIENTS];
+  size_t client_count;
+  uint64_t seed;
+};
+
+struct rig_options {
+  struct node_config node; /* rng, identity and time are filled in; realm NULL: "test" */
+  const struct sim_link *link;
+  uint64_t seed; /* 0: 1 */
+};
+
+void rig_start(struct rig *r, const struct rig_options *o);
+void rig_stop(struct rig *r); /* checks that nothing of the node is left */
+
+enum { RIG_NO_CERT = 1, RIG_LOOPBACK = 2 }; /* the client's address is on loopback */
+/* Starts a connection; identity NULL: a new one. */
+struct rig_client *rig_client(struct rig *r, unsigned flags, struct quic_identity *identity);
+/* rig_client, the handshake, and CONNECT with caps (0: none is sent). Fails the test unless PONG comes. */
+struct rig_client *rig_join(struct rig *r, unsigned flags, struct quic_identity *identity, uint32_t caps);
+void rig_connect(struct rig_client *c, uint32_t caps, const char *realm, const char *token);
+/* Waits for the handshake's end. */
+void rig_opened(struct rig_client *c);
+void rig_kill(struct rig_client *c); /* as SIGKILL: nothing more from it, and no ICMP error for it */
+
+void rig_send(struct rig_client *c, const struct msg *m);
+void rig_send_raw(struct rig_client *c, struct slice octets);
+void rig_run(struct rig *r, nanotime for_ns);
+/* Runs until a frame of this type comes (skipping others), at most 20 s; fails the test else. Views until the client ends. */
+struct msg rig_expect(struct rig_client *c, uint8_t type);
+/* Runs until the connection is closed; returns the code it was closed with. */
+int rig_closed(struct rig_client *c);
+/* Whether no frame of this type is unread after for_ns. */
+bool rig_quiet(struct rig_client *c, uint8_t type, nanotime for_ns);
+
+/* Requests with ref, and the ACK's code. */
+int rig_subscribe(struct rig_client *c, const char *pattern);
+int rig_register(struct rig_client *c, const char *procedure);
+int rig_publish(struct rig_client *c, const char *topic, const char *payload, int qos, bool retain, uint64_t id);
+void rig_publish_only(struct rig_client *c, const char *topic, struct slice payload, int qos); /* no ref */
+void rig_call(struct rig_client *c, const char *procedure, const char *args, uint64_t id, uint64_t timeout_ms);
+/* Calls and waits; result or code as text, valid until the client ends. */
+struct msg_reply rig_ask(struct rig_client *c, const char *procedure, const char *args);
+void rig_reply(struct rig_client *c, struct slice call_id, const char *result);
+
+#endif

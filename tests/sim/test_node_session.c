@@ -1,0 +1,401 @@
+/* How a node lets clients in, refuses them, and what is left of them afterwards. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "node_rig.h"
+
+static json_int_t count_of(struct rig *r, const char *what) {
+  char *text;
+  json_int_t n = -1;
+  assert_int_equal(node_render(r->node, "status", 0, 0, sim_net_now(r->net), &text), 0);
+  json_t *j = json_loads(text, 0, NULL);
+  assert_non_null(j);
+  assert_int_equal(json_unpack(j, "{s:{s:I}}", what, "count", &n), 0);
+  json_decref(j);
+  free(text);
+  return n;
+}
+
+static void test_connect(void **state) {
+  struct rig r;
+  (void)state;
+  rig_start(&r, NULL);
+  struct rig_client *c = rig_join(&r, 0, NULL, 0);
+  rig_connect(c, RIG_EXT, "test", NULL);
+  struct msg m = rig_expect(c, MSG_PONG);
+  assert_true(m.pong.has_caps);
+  assert_int_equal(m.pong.caps, RIG_EXT);
+  assert_true(slice_eq(m.pong.node_id, slice_of(node_id(r.node)->b, ID_LEN)));
+  assert_true(slice_is(m.pong.name, "node"));
+  assert_int_equal(count_of(&r, "clients"), 1);
+  struct msg ping = {.type = MSG_PING, .ping = {.timestamp = 42}};
+  rig_send(c, &ping);
+  assert_int_equal(rig_expect(c, MSG_PONG).pong.timestamp, 42);
+  struct msg bye = {.type = MSG_DISCONNECT, .disconnect = {.reason = slice_str("normal"), .message = slice_str("")}};
+  rig_send(c, &bye);
+  assert_int_equal(rig_closed(c), 0);
+  assert_int_equal(count_of(&r, "clients"), 0);
+  rig_stop(&r);
+}
+
+/* What a refused client reads: the frame, and the number of the close alone. */
+static void refused(struct rig_client *c, int code) {
+  struct msg m = rig_expect(c, MSG_DISCONNECT);
+  assert_true(slice_is(m.disconnect.code, macula_err_name(code)));
+  assert_true(m.disconnect.message.n > 0);
+  assert_int_equal(rig_closed(c), code);
+}
+
+static void test_refusals(void **state) {
+  struct rig r;
+  struct rig_options o = {.node = {.access = NODE_ACCESS_TOKEN, .token = "secret"}};
+  (void)state;
+  rig_start(&r, &o);
+  struct rig_client *c = rig_join(&r, 0, NULL, 0);
+  rig_connect(c, RIG_EXT, "other", "secret");
+  refused(c, MACULA_REALM_MISMATCH);
+  c = rig_join(&r, 0, NULL, 0);
+  rig_connect(c, RIG_EXT, "test", "secres");
+  refused(c, MACULA_NOT_AUTHORIZED);
+  c = rig_join(&r, 0, NULL, 0);
+  rig_connect(c, RIG_EXT, "test", NULL);
+  refused(c, MACULA_NOT_AUTHORIZED);
+  c = rig_join(&r, 0, NULL, 0);
+  struct msg m = {.type = MSG_PING, .ping = {1}};
+  rig_send(c, &m);
+  refused(c, MACULA_CONNECT_REQUIRED);
+  c = rig_join(&r, 0, NULL, 0);
+  m = (struct msg){.type = MSG_CONNECT,
+                   .connect = {.version = slice_str("1.0"),
+                               .node_id = slice_of(node_id(r.node)->b, ID_LEN),
+                               .realm_id = slice_str("test"),
+                               .token = slice_str("secret")}};
+  rig_send(c, &m);
+  refused(c, MACULA_IDENTITY_MISMATCH);
+  c = rig_join(&r, 0, NULL, 0);
+  rig_connect(c, RIG_EXT, "test", "secret");
+  (void)rig_expect(c, MSG_PONG);
+  rig_connect(c, RIG_EXT, "test", "secret");
+  refused(c, MACULA_CONNECT_REQUIRED);
+  c = rig_client(&r, RIG_NO_CERT, NULL);
+  assert_int_equal(rig_closed(c), MACULA_NOT_AUTHORIZED);
+  assert_int_equal(count_of(&r, "clients"), 0);
+  rig_stop(&r);
+}
+
+static void test_never_connects(void **state) {
+  struct rig r;
+  (void)state;
+  rig_start(&r, NULL);
+  struct rig_client *c = rig_join(&r, 0, NULL, 0);
+  nanotime start = sim_net_now(r.net);
+  assert_int_equal(rig_closed(c), MACULA_CONNECT_REQUIRED);
+  assert_in_range(sim_net_now(r.net) - start, 9900 * NS_MS, 12 * NS_SEC);
+  rig_stop(&r);
+}
+
+static void test_bad_frames(void **state) {
+  static const uint8_t version[8] = {9, 1, 0, 0, 0, 0, 0, 1}, large[8] = {1, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff},
+                       garbage[10] = {1, 0x10, 0, 0, 0, 0, 0, 2, 0xc1, 0xc1}, unknown[9] = {1, 0xEE, 0, 0, 0, 0, 0, 1, 0x80};
+  struct rig r;
+  (void)state;
+  rig_start(&r, NULL);
+  struct rig_client *good = rig_join(&r, 0, NULL, RIG_EXT), *c = rig_join(&r, 0, NULL, RIG_EXT);
+  rig_send_raw(c, slice_of(version, 8));
+  refused(c, MACULA_UNSUPPORTED_VERSION);
+  c = rig_join(&r, 0, NULL, RIG_EXT);
+  rig_send_raw(c, slice_of(large, 8));
+  refused(c, MACULA_FRAME_TOO_LARGE);
+  c = rig_join(&r, 0, NULL, RIG_EXT);
+  rig_send_raw(c, slice_of(garbage, 10));
+  refused(c, MACULA_BAD_FRAME);
+  rig_send_raw(good, slice_of(unknown, 9)); /* skipped */
+  assert_int_equal(rig_subscribe(good, "a.b"), 0);
+  rig_stop(&r);
+}
+
+static void test_half_frame(void **state) {
+  static const uint8_t half[20] = {1, 0x10, 0, 0, 0, 0, 4, 0, 0x85};
+  struct rig r;
+  (void)state;
+  rig_start(&r, NULL);
+  struct rig_client *c = rig_join(&r, 0, NULL, RIG_EXT);
+  rig_send_raw(c, slice_of(half, sizeof half));
+  nanotime start = sim_net_now(r.net);
+  assert_int_equal(rig_closed(c), MACULA_TIMEOUT);
+  assert_in_range(sim_net_now(r.net) - start, 59 * NS_SEC, 63 * NS_SEC);
+  rig_stop(&r);
+}
+
+/* CONNECT, SUBSCRIBE and PUBLISH in one piece, then everything again octet by octet. */
+static void test_glued_and_cut(void **state) {
+  struct rig r;
+  struct rig_options o = {.node = {.allow_unverified = true}};
+  uint8_t buf[1024];
+  size_t n = 0;
+  struct slice topic = slice_str("go.*");
+  struct msg m[3] = {{.type = MSG_CONNECT,
+                      .connect = {.version = slice_str("1.0"),
+                                  .node_id = slice_str("some label"),
+                                  .realm_id = slice_str("test"),
+                                  .caps = RIG_BASE}},
+                     {.type = MSG_SUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &topic}}},
+                     {.type = MSG_PUBLISH, .publish = {.topic = slice_str("go.x"), .payload = slice_str("hello")}}};
+  (void)state;
+  rig_start(&r, &o);
+  for (int i = 0; i < 3; i++) n += (size_t)msg_encode(&m[i], buf + n, sizeof buf - n);
+  for (int cut = 0; cut < 2; cut++) {
+    struct rig_client *c = rig_join(&r, RIG_NO_CERT, NULL, 0);
+    for (size_t i = 0; i < n; i += cut ? 1 : n) {
+      rig_send_raw(c, slice_of(buf + i, cut ? 1 : n));
+      if (cut) rig_run(&r, NS_MS);
+    }
+    assert_false(rig_expect(c, MSG_PONG).pong.has_caps);
+    struct msg got = rig_expect(c, MSG_PUBLISH);
+    assert_true(slice_is(got.publish.payload, "hello"));
+    assert_int_equal(got.publish.message_id.n, CALL_ID_LEN);
+    assert_int_equal(c->counts[MSG_PUBLISH], 1 + cut * 0);
+    rig_kill(c);
+    rig_run(&r, 40 * NS_SEC);
+  }
+  rig_stop(&r);
+}
+
+/* The base's peers die of PING, ACK and whatever else they do not know. */
+static void test_base_only_hears_no_extension(void **state) {
+  struct rig r;
+  struct rig_options o = {.node = {.allow_unverified = true}};
+  (void)state;
+  rig_start(&r, &o);
+  struct rig_client *c = rig_join(&r, RIG_NO_CERT, NULL, RIG_BASE);
+  struct slice bad = slice_str("te*mp");
+  struct msg m = {.type = MSG_SUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &bad}, .ref = 1, .has_ref = true}};
+  rig_send(c, &m);
+  rig_publish_only(c, "a..b", slice_str("x"), 0);
+  rig_publish_only(c, "a.b", slice_str("x"), 2);
+  rig_run(&r, 40 * NS_SEC); /* beyond the idle timeout: the node keeps it alive */
+  assert_false(c->closed);
+  for (int t = 0; t < 256; t++)
+    if (t != MSG_PONG) assert_int_equal(c->counts[t], 0);
+  struct msg_reply a = rig_ask(c, "com.macula.diagnostics.echo", "{\"a\":1}");
+  assert_false(a.is_error);
+  assert_non_null(strstr((const char *)a.result.p, "{\"a\":1}"));
+  a = rig_ask(c, "no.such", "{}");
+  assert_true(a.is_error && slice_is(a.error.code, "no_such_procedure"));
+  assert_false(a.error.has_extra);
+  rig_stop(&r);
+}
+
+static void test_limit(void **state) {
+  struct rig r;
+  struct rig_options o = {.node = {.limits = {.max_clients = 2, .max_operators = 1}}};
+  (void)state;
+  rig_start(&r, &o);
+  struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *b = rig_join(&r, 0, NULL, RIG_EXT);
+  assert_int_equal(rig_subscribe(b, "x.**"), 0);
+  struct rig_client *c = rig_join(&r, 0, NULL, 0);
+  rig_connect(c, RIG_EXT, "test", NULL);
+  refused(c, MACULA_MAX_CLIENTS_REACHED);
+  assert_int_equal(count_of(&r, "clients"), 2);
+  /* Others did not notice. */
+  assert_int_equal(rig_publish(a, "x.y", "1", 1, false, 1), 0);
+  (void)rig_expect(b, MSG_PUBLISH);
+  /* One that is in may come again, and replaces itself. */
+  struct rig_client *a2 = rig_client(&r, 0, a->identity);
+  memcpy(a2->instance, a->instance, sizeof a->instance);
+  rig_opened(a2);
+  rig_connect(a2, RIG_EXT, "test", NULL);
+  (void)rig_expect(a2, MSG_PONG);
+  refused(a, MACULA_REPLACED);
+  assert_int_equal(count_of(&r, "clients"), 2);
+  /* An operator: on loopback only, and for looking only. */
+  c = rig_join(&r, 0, NULL, 0);
+  rig_connect(c, RIG_EXT | CAP_OPERATOR, "test", NULL);
+  refused(c, MACULA_MAX_CLIENTS_REACHED);
+  struct rig_client *op = rig_join(&r, RIG_LOOPBACK, NULL, RIG_EXT | CAP_OPERATOR);
+  assert_false(rig_ask(op, "com.macula.node.clients", "{}").is_error);
+  assert_true(slice_is(rig_ask(op, "some.thing", "{}").error.code, "not_authorized"));
+  assert_int_equal(rig_subscribe(op, "x"), MACULA_NOT_AUTHORIZED);
+  assert_int_equal(count_of(&r, "operators"), 1);
+  /* Lists are not for everybody. */
+  assert_true(slice_is(rig_ask(b, "com.macula.node.clients", "{}").error.code, "not_authorized"));
+  assert_false(rig_ask(b, "com.macula.node.status", "{}").is_error);
+  rig_stop(&r);
+}
+
+/* The older connection's end takes nothing from the newer one. */
+static void test_takeover(void **state) {
+  struct rig r;
+  (void)state;
+  rig_start(&r, NULL);
+  struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *p = rig_join(&r, 0, NULL, RIG_EXT);
+  assert_int_equal(rig_subscribe(a, "t"), 0);
+  assert_int_equal(rig_register(a, "p.q"), 0);
+  sim_net_cut(r.net, &a->addr, NULL, true); /* its old connection dies without a word */
+  struct rig_client *b = rig_client(&r, 0, a->identity);
+  memcpy(b->instance, a->instance, sizeof a->instance);
+  rig_opened(b);
+  rig_connect(b, RIG_EXT, "test", NULL);
+  (void)rig_expect(b, MSG_PONG);
+  assert_int_equal(count_of(&r, "subscriptions"), 0);
+  assert_int_equal(count_of(&r, "services"), 0);
+  assert_int_equal(rig_subscribe(b, "t"), 0);
+  assert_int_equal(rig_register(b, "p.q"), 0);
+  rig_run(&r, 60 * NS_SEC);
+  assert_int_equal(count_of(&r, "clients"), 2);
+  assert_int_equal(count_of(&r, "subscriptions"), 1);
+  assert_int_equal(count_of(&r, "services"), 1);
+  assert_int_equal(rig_publish(p, "t", "1", 1, false, 1), 0);
+  (void)rig_expect(b, MSG_PUBLISH);
+  rig_stop(&r);
+}
+
+/* SIGKILL: with the idle timeout everything goes. */
+static void test_killed(void **state) {
+  struct rig r;
+  (void)state;
+  rig_start(&r, NULL);
+  struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *b = rig_join(&r, 0, NULL, RIG_EXT);
+  for (int i = 0; i < 50; i++) {
+    char name[32];
+    snprintf(name, sizeof name, "s.%d", i);
+    assert_int_equal(rig_subscribe(a, name), 0);
+    assert_int_equal(rig_register(a, name), 0);
+  }
+  assert_int_equal(count_of(&r, "subscriptions"), 50);
+  assert_int_equal(count_of(&r, "services"), 50);
+  rig_kill(a);
+  rig_run(&r, 35 * NS_SEC);
+  assert_int_equal(count_of(&r, "clients"), 1);
+  assert_int_equal(count_of(&r, "subscriptions"), 0);
+  assert_int_equal(count_of(&r, "services"), 0);
+  assert_false(b->closed);
+  rig_stop(&r);
+}
+
+static void test_drain(void **state) {
+  struct rig r;
+  (void)state;
+  rig_start(&r, NULL);
+  struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *p = rig_join(&r, 0, NULL, RIG_EXT),
+                    *idle = rig_join(&r, 0, NULL, RIG_EXT);
+  assert_int_equal(rig_register(p, "slow"), 0);
+  rig_call(a, "slow", "{}", 5, 0);
+  struct msg call = rig_expect(p, MSG_CALL);
+  node_drain(r.node, sim_net_now(r.net));
+  refused(idle, MACULA_SHUTTING_DOWN);
+  assert_false(a->closed || p->closed);
+  assert_false(node_drained(r.node, sim_net_now(r.net)));
+  rig_call(a, "slow", "{}", 6, 0);
+  assert_true(slice_is(rig_expect(a, MSG_REPLY).reply.error.code, "shutting_down"));
+  rig_reply(p, call.call.call_id, "7");
+  assert_true(slice_is(rig_expect(a, MSG_REPLY).reply.result, "7"));
+  refused(a, MACULA_SHUTTING_DOWN);
+  refused(p, MACULA_SHUTTING_DOWN);
+  assert_true(node_drained(r.node, sim_net_now(r.net)));
+  rig_stop(&r);
+}
+
+/* Allocation failure at every n: no crash, nothing left, and the node goes on. */
+static void test_no_memory(void **state) {
+  (void)state;
+  for (uint64_t n = 1; n < 40; n++) {
+    struct mem_fail fail = {.countdown = n};
+    struct quic_identity *id;
+    struct node *node;
+    struct rng_seeded seeded;
+    rng_seeded_init(&seeded, n);
+    assert_int_equal(quic_identity_generate(&id), 0);
+    struct node_config cfg = {.rng = rng_seeded_view(&seeded), .identity = id, .name = "n", .realm = "r", .fail = &fail};
+    int err = node_new(&cfg, 1, &node);
+    assert_true(err == 0 || err == MACULA_ENOMEM);
+    if (!err) node_free(node);
+    quic_identity_unref(id);
+  }
+  for (uint64_t n = 1; n < 120; n++) {
+    struct rig r;
+    struct mem_fail fail = {0};
+    struct rig_options o = {.node = {.fail = &fail}};
+    rig_start(&r, &o);
+    fail.countdown = n;
+    struct rig_client *c = rig_client(&r, 0, NULL);
+    rig_run(&r, NS_SEC);
+    if (c->open && !c->closed) {
+      rig_connect(c, RIG_EXT, "test", NULL);
+      rig_run(&r, 100 * NS_MS);
+    }
+    if (c->open && !c->closed) {
+      struct slice t = slice_str("a.b.c");
+      struct msg m = {.type = MSG_SUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &t}, .own = true}};
+      rig_send(c, &m);
+      m = (struct msg){.type = MSG_REGISTER, .reg = {.procedure = slice_str("p")}};
+      rig_send(c, &m);
+      rig_publish_only(c, "a.b.c", slice_str("hello"), 1);
+      rig_call(c, "p", "{}", 1, 100);
+      rig_run(&r, NS_SEC);
+    }
+    fail.countdown = 0;
+    struct rig_client *d = rig_join(&r, 0, NULL, RIG_EXT);
+    assert_int_equal(rig_subscribe(d, "x"), 0);
+    rig_stop(&r);
+  }
+}
+
+static void test_render(void **state) {
+  struct rig r;
+  char *text;
+  (void)state;
+  rig_start(&r, NULL);
+  struct rig_client *c = rig_join(&r, RIG_LOOPBACK, NULL, RIG_EXT);
+  for (int i = 0; i < 5; i++) {
+    char name[32];
+    snprintf(name, sizeof name, "s.%d.*", i);
+    assert_int_equal(rig_subscribe(c, name), 0);
+  }
+  assert_int_equal(rig_register(c, "p.q"), 0);
+  static const char *const lists[] = {"clients", "services", "subs", "peers", "memory", "status"};
+  for (size_t i = 0; i < 6; i++) {
+    assert_int_equal(node_render(r.node, lists[i], 0, 0, sim_net_now(r.net), &text), 0);
+    json_t *j = json_loads(text, 0, NULL);
+    assert_non_null(j);
+    if (i < 4) assert_true(json_is_array(json_object_get(j, lists[i])));
+    json_decref(j);
+    free(text);
+  }
+  assert_int_equal(node_render(r.node, "subs", 3, 1, sim_net_now(r.net), &text), 0);
+  json_t *j = json_loads(text, 0, NULL);
+  assert_int_equal(json_integer_value(json_object_get(j, "total")), 5);
+  assert_int_equal(json_array_size(json_object_get(j, "subs")), 1);
+  assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(j, "subs"), 0), "pattern")), "s.3.*");
+  json_decref(j);
+  free(text);
+  assert_int_equal(node_render(r.node, "nonsense", 0, 0, sim_net_now(r.net), &text), MACULA_ENOTFOUND);
+  assert_int_equal(node_metrics(r.node, sim_net_now(r.net), &text), 0);
+  assert_non_null(strstr(text, "macula_table_entries{table=\"clients\"} 1\n"));
+  free(text);
+  rig_stop(&r);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_connect),
+      cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_never_connects),
+      cmocka_unit_test(test_bad_frames),
+      cmocka_unit_test(test_half_frame),
+      cmocka_unit_test(test_glued_and_cut),
+      cmocka_unit_test(test_base_only_hears_no_extension),
+      cmocka_unit_test(test_limit),
+      cmocka_unit_test(test_takeover),
+      cmocka_unit_test(test_killed),
+      cmocka_unit_test(test_drain),
+      cmocka_unit_test(test_no_memory),
+      cmocka_unit_test(test_render),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
