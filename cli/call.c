@@ -34,7 +34,8 @@ static void on_result(void *ctx, const macula_result *r) {
   if (r->err) {
     snprintf(a->code, sizeof a->code, "%s", r->code);
     snprintf(a->text, sizeof a->text, "%s%s%s%s", r->text[0] ? r->text : macula_err_text(r->err),
-             r->may_have_run ? "; the handler may have run" : "", r->attempts[0] ? "; attempts: " : "", r->attempts);
+             r->may_have_run && r->err != MACULA_HANDLER_ERROR ? "; the handler may have run" : "",
+             r->attempts[0] ? "; attempts: " : "", r->attempts);
   } else if ((a->data = malloc(r->len + 1))) {
     memcpy(a->data, r->len ? r->data : "", r->len);
     a->len = r->len;

@@ -15,7 +15,7 @@ import threading
 import time
 
 build = os.path.abspath(sys.argv[1])
-DEADLINE = 30
+DEADLINE = 60  # a client that idles hears of a killed node by its idle timeout of 30 s at the latest
 live = []
 
 
