@@ -135,11 +135,12 @@ void accept_unknown(struct quic *q, const struct addr *local, const struct addr 
   uint8_t token[NGTCP2_STATELESS_RESET_TOKENLEN], pad[64], pkt[128];
   ngtcp2_cid cid;
   q->stats.dropped++;
-  /* smaller than what it answers, so that two endpoints cannot go on for ever (RFC 9000, 10.3.3) */
-  if (n < 43 || !bucket_take(&q->reset_rate, RESETS_A_SECOND, RESETS_A_SECOND, q->now)) return;
-  size_t pad_len = n - 1 - sizeof token - 1 < sizeof pad ? n - 2 - sizeof token : sizeof pad;
-  if (pad_len > 26) pad_len = 26 + pad_len % 8; /* 43 octets look like any short packet */
-  if (pad_len >= n - 1 - sizeof token) pad_len = n - 2 - sizeof token;
+  /* Smaller than what it answers, so that two endpoints cannot go on for ever (RFC 9000, 10.3.3); a PING of 30 octets is
+   * answered, too: it is what an idle client sends to a node that was restarted. */
+  size_t pad_len = (n > 43 ? 43 : n - 1) - sizeof token;
+  if (n < sizeof token + NGTCP2_MIN_STATELESS_RESET_RANDLEN + 1 ||
+      !bucket_take(&q->reset_rate, RESETS_A_SECOND, RESETS_A_SECOND, q->now))
+    return;
   ngtcp2_cid_init(&cid, vc->dcid, vc->dcidlen);
   rng_fill(q->cfg.rng, pad, sizeof pad);
   if (ngtcp2_crypto_generate_stateless_reset_token(token, q->reset_secret, sizeof q->reset_secret, &cid)) return;

@@ -155,6 +155,8 @@ int quic_connect(struct quic *q, const struct quic_connect *o, nanotime now, str
 void quic_conn_close(struct quic_conn *c, int err, const char *text);
 /* As quic_conn_close, but only when all queued data is acknowledged, or at the deadline. */
 void quic_conn_close_after(struct quic_conn *c, int err, const char *text, nanotime deadline);
+/* Frees the connection without a word to the peer, as a crash would; conn_closed is not called. Not within a handler. */
+void quic_conn_drop(struct quic_conn *c);
 /* Delivers events that calls from outside a handler caused (conn_closed of closed ones). The driver calls it each turn. */
 void quic_flush_events(struct quic *q, nanotime now);
 /* The server's owner has taken CONNECT: the connection is no longer half-open. */
