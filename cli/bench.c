@@ -136,16 +136,6 @@ int bench_prepare(struct bench *b) {
   return 0;
 }
 
-static double process_cpu(long long pid) {
-  char path[64];
-  unsigned long long user, system;
-  snprintf(path, sizeof path, "/proc/%lld/stat", pid);
-  FILE *f = fopen(path, "re");
-  bool ok = f && fscanf(f, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) == 2;
-  if (f) fclose(f);
-  return ok ? (double)(user + system) / (double)sysconf(_SC_CLK_TCK) : -1;
-}
-
 int bench_look(struct bench *b, struct bench_node *ret_node) {
   macula_options o = cli_client_options(b->cli);
   macula_client *client;
@@ -158,12 +148,8 @@ int bench_look(struct bench *b, struct bench_node *ret_node) {
                                                         : cli_node_call(b->cli, client, "status", json_object(), &j);
   macula_disconnect(client);
   if (code) return code;
-  json_t *cpu = json_object_get(j, "cpu_s"), *pid = json_object_get(j, "pid"),
-         *rss = json_object_get(json_object_get(j, "memory"), "rss_bytes");
-  if (!cpu) cpu = json_object_get(j, "cpu_seconds");
-  ret_node->cpu_s = json_is_number(cpu)    ? json_number_value(cpu)
-                    : json_is_integer(pid) ? process_cpu(json_integer_value(pid)) /* meaningful on the node's machine only */
-                                           : -1;
+  json_t *rss = json_object_get(json_object_get(j, "memory"), "rss_bytes");
+  ret_node->cpu_s = bench_node_cpu(b);
   ret_node->rss = json_is_number(rss) ? json_number_value(rss) : -1;
   json_decref(j);
   return 0;

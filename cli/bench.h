@@ -33,6 +33,7 @@ struct bench {
   int err;
   char text[512];
   bool ending;
+  long node_pid; /* 0: not found yet */
   struct histogram connect_times;
 };
 
@@ -42,6 +43,7 @@ struct bench_node {
 };
 int bench_prepare(struct bench *b); /* loop, identity, the node's id; returns an exit code, its error printed */
 int bench_look(struct bench *b, struct bench_node *ret_node);
+double bench_node_cpu(struct bench *b); /* seconds; negative: the node is not on this machine, or another user's */
 int bench_connect(struct bench *b, uint64_t count, uint64_t at_once);
 void bench_failed(struct bench *b, int err, const char *text); /* on any thread: the run ends with this */
 /* Sleeps until woken or `until`; an exit code if the run failed or was interrupted, else -1. */

@@ -17,6 +17,7 @@ struct flow { /* a publisher and its subscribers */
   _Atomic uint64_t sent;     /* messages */
   _Atomic uint64_t received; /* deliveries, lost ones too */
   _Atomic uint64_t lost;
+  uint64_t goal, behind; /* subscribers that have not received up to the goal */
 };
 
 struct receiver {
@@ -35,9 +36,14 @@ struct run {
   atomic_bool stop;
 };
 
+/* Sends while there is room before the slowest subscriber, and sets the goal at which there will be room again: the average
+ * would let one fall behind until the node drops its messages. */
 static void pump(struct flow *f) {
   struct run *r = f->run;
-  uint64_t sent = f->sent, got = f->received / r->fan;
+  struct receiver *to = &r->receivers[(uint64_t)(f - r->flows) * r->fan];
+  uint64_t sent = f->sent, got = sent;
+  for (uint64_t i = 0; i < r->fan; i++)
+    if (to[i].next < got) got = to[i].next;
   while (sent < r->per_flow && sent - got < r->window && !atomic_load_explicit(&r->stop, memory_order_relaxed)) {
     memcpy(r->payload, &sent, sizeof sent);
     int err = macula_publish(f->publisher, f->topic, r->payload, r->size, NULL, NULL, NULL);
@@ -49,23 +55,25 @@ static void pump(struct flow *f) {
     sent++;
   }
   f->sent = sent;
+  f->goal = sent - (sent - got) / 2;
+  f->behind = 0;
+  for (uint64_t i = 0; i < r->fan; i++) f->behind += to[i].next < f->goal;
 }
 
 static void on_message(void *ctx, const macula_message *m) {
   struct receiver *to = ctx;
   struct flow *f = to->flow;
   struct run *r = f->run;
-  uint64_t number;
+  uint64_t number, from = to->next;
   if (m->len < sizeof number) return;
   memcpy(&number, m->payload, sizeof number);
-  if (number < to->next) return; /* given up as lost */
-  uint64_t gap = number - to->next;
+  if (number < from) return; /* given up as lost */
   to->next = number + 1;
-  if (gap) f->lost += gap;
-  uint64_t got = (f->received += gap + 1), sent = f->sent;
+  if (number > from) f->lost += number - from;
+  uint64_t got = (f->received += to->next - from), sent = f->sent;
   if (got == sent * r->fan && (sent == r->per_flow || r->stop))
     cli_wake(r->b.cli);
-  else if (sent - got / r->fan <= r->window / 2)
+  else if (from < f->goal && to->next >= f->goal && --f->behind == 0)
     pump(f);
 }
 
@@ -150,7 +158,7 @@ int bench_pubsub(struct cli *cli, const struct bench_options *o, bool fanout) {
   r.per_flow = o->messages   ? (o->messages + r.flow_count - 1) / r.flow_count
                : o->duration ? UINT64_MAX
                : fanout      ? 20000
-                             : 500000 / r.flow_count + 1;
+                             : (500000 + r.flow_count - 1) / r.flow_count;
   r.window = o->outstanding ? o->outstanding : room < 1 ? 1 : room < 4096 ? room : 4096;
   r.flows = calloc(r.flow_count, sizeof *r.flows);
   r.receivers = calloc(r.flow_count * r.fan, sizeof *r.receivers);
