@@ -39,7 +39,8 @@ typedef struct macula_loop_options {
   uint64_t handshake_timeout_ms; /* 0: 10,000 */
   uint64_t idle_timeout_ms;      /* 0: 30,000 */
   uint64_t keep_alive_ms;        /* 0: 10,000; at most half the idle timeout is used */
-  /* A line for a log; NULL: silent. level 0 error, 1 warning, 2 info, 3 debug. */
+  /* A line for a log; NULL: silent; must not call functions of this loop or its clients. level 0 error, 1 warning, 2 info, 3
+   * debug. */
   void (*log)(void *ctx, int level, const char *line);
   void *log_ctx;
   int log_level;

@@ -108,8 +108,8 @@ static void drop_pending(macula_client *c, int err, bool all) {
         entry_end(e);
         break;
       case ENTRY_CONFIRM:
-        if (!all && e->confirm.resend) break;
-        entry_done(e, err, macula_err_text(err));
+        if (!all && e->confirm.resend && !e->scheduled) break;
+        entry_done(e, e->scheduled ? e->result : err, macula_err_text(e->scheduled ? e->result : err));
         entry_end(e);
         break;
       case ENTRY_CALL:
@@ -168,7 +168,7 @@ void client_lost(macula_client *c, int err, struct slice text) {
   if (c->conn) quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, GOODBYE_TIMEOUT));
   detach(c);
   c->dialing = false;
-  if (!was_in && !opened && err == MACULA_NOT_CONNECTED && c->addr_at + 1u < c->target.count) {
+  if (!was_in && !opened && !is_final(err) && c->addr_at + 1u < c->target.count) {
     c->addr_at++;
     dial_next(c);
     client_release(c);
@@ -259,24 +259,36 @@ void client_let_in(macula_client *c, const struct msg_pong *p) {
   c->failures = 0;
   c->state = MACULA_CONNECTED;
   client_hold(c);
-  for (int kind = ENTRY_SUB; kind <= ENTRY_CONFIRM; kind++) list_for(it, &c->entries[kind]) {
-      struct entry *e = container_of(it, struct entry, in);
-      if (e->dead || e->scheduled) continue;
-      int err = e->kind == ENTRY_CONFIRM ? client_send_raw(c, slice_of(e->data, e->len)) : entry_announce(e);
-      if (err) { /* a queue that the replay alone overfills cannot be mended by another connection */
-        log_warn(h->cfg.log, "replay_failed", "code=%s", macula_err_name(err));
-        break;
-      }
-    }
+  for (int kind = ENTRY_SUB; kind <= ENTRY_CONFIRM; kind++)
+    list_for(it, &c->entries[kind]) container_of(it, struct entry, in)->unsent = true;
+  c->replaying = true;
+  client_replay(c);
   set_state(c, MACULA_CONNECTED, 0, "");
   client_release(c);
+}
+
+void client_replay(macula_client *c) {
+  if (!c->replaying || c->state != MACULA_CONNECTED || c->closing) return;
+  for (int kind = ENTRY_SUB; kind <= ENTRY_CONFIRM; kind++) list_for(it, &c->entries[kind]) {
+      struct entry *e = container_of(it, struct entry, in);
+      if (e->dead || e->scheduled || !e->unsent) continue;
+      int err = e->kind == ENTRY_CONFIRM ? client_send_raw(c, slice_of(e->data, e->len)) : entry_announce(e);
+      if (err) { /* the queue is full: acknowledgements make room, time may bring memory */
+        client_due(c, time_add(c->hub->now, REPLAY_RETRY));
+        return;
+      }
+      e->unsent = false;
+    }
+  c->replaying = false;
 }
 
 static void say_goodbye(macula_client *c) {
   if (!c->conn) return;
   struct msg m = {.type = MSG_DISCONNECT, .disconnect = {.reason = slice_str("normal"), .message = slice_str("")}};
   if (c->opened && !c->abrupt) client_send(c, &m);
-  if (c->abrupt || !c->opened)
+  if (c->abrupt)
+    quic_conn_drop(c->conn);
+  else if (!c->opened)
     quic_conn_close(c->conn, 0, "");
   else
     quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, GOODBYE_TIMEOUT));
@@ -288,6 +300,7 @@ void client_timer(macula_client *c) {
   if (c->closing) {
     bool told = c->state == MACULA_CLOSED;
     say_goodbye(c);
+    if (c->abrupt) c->conn = NULL;
     detach(c);
     c->state = MACULA_CLOSED;
     drop_pending(c, MACULA_ECLOSED, true);
@@ -295,6 +308,10 @@ void client_timer(macula_client *c) {
     heap_remove(&h->client_due, &c->due);
     list_remove(&c->in);
     list_append(&h->grave, &c->in);
+    return;
+  }
+  if (c->state == MACULA_CONNECTED) {
+    client_replay(c);
     return;
   }
   if (c->conn) {
@@ -334,17 +351,28 @@ void client_node_id(const macula_client *c, char ret_hex[ID_HEX_LEN + 1]) {
   if (c->has_node && c->state == MACULA_CONNECTED) id_hex(&c->node, ret_hex);
 }
 
-int client_send_raw(macula_client *c, struct slice frame) {
-  if (!c->conn || c->stream < 0) return MACULA_NOT_CONNECTED;
-  if (quic_queued(c->conn) + frame.n > c->max_queue && quic_queued(c->conn)) return MACULA_EFULL;
+static int write_frame(macula_client *c, struct slice frame) {
   int err = quic_stream_write(c->conn, c->stream, frame);
   return err == MACULA_ENOMEM ? MACULA_EFULL : err == MACULA_ENOTFOUND || err == MACULA_ECLOSED ? MACULA_NOT_CONNECTED : err;
 }
 
+/* What takes something back goes out although the queue is full, else the node would keep it: there are never more of these
+ * than of what they take back. */
+static bool takes_back(const struct msg *m) {
+  return m->type == MSG_UNSUBSCRIBE || m->type == MSG_UNREGISTER || m->type == MSG_CANCEL || m->type == MSG_DISCONNECT;
+}
+
+int client_send_raw(macula_client *c, struct slice frame) {
+  if (!c->conn || c->stream < 0) return MACULA_NOT_CONNECTED;
+  if (quic_queued(c->conn) + frame.n > c->max_queue && quic_queued(c->conn)) return MACULA_EFULL;
+  return write_frame(c, frame);
+}
+
 int client_send(macula_client *c, const struct msg *m) {
   uint8_t small[2048];
-  if (!c->conn) return MACULA_NOT_CONNECTED;
+  if (!c->conn || c->stream < 0) return MACULA_NOT_CONNECTED;
   ptrdiff_t n = msg_encode(m, small, sizeof small);
+  if (n > 0 && takes_back(m)) return write_frame(c, slice_of(small, (size_t)n));
   if (n > 0) return client_send_raw(c, slice_of(small, (size_t)n));
   if (n == MACULA_FRAME_TOO_LARGE) return MACULA_PAYLOAD_TOO_LARGE;
   size_t size = msg_size(m);

@@ -30,7 +30,7 @@ static void deliver(macula_client *c, const struct msg_publish *p) {
   struct list *subs = &c->entries[ENTRY_SUB];
   list_for(it, subs) {
     struct entry *e = container_of(it, struct entry, in);
-    if (e->dead || e->id > last || (mine && !e->sub.own)) continue;
+    if (e->dead || e->kind != ENTRY_SUB || e->id > last || (mine && !e->sub.own)) continue;
     if (!pattern_match(slice_of(e->data, e->len), p->topic)) continue;
     macula_message_fn fn = e->sub.fn;
     void *ctx = e->ctx;
@@ -55,7 +55,7 @@ static void serve(macula_client *c, const struct msg_call *call, bool cast) {
   if (!cast && call->call_id.n != CALL_ID_LEN) return;
   list_for(it, &c->entries[ENTRY_SERVICE]) {
     struct entry *s = container_of(it, struct entry, in);
-    if (s->dead || !slice_eq(slice_of(s->data, s->len), call->procedure)) continue;
+    if (s->dead || s->kind != ENTRY_SERVICE || !slice_eq(slice_of(s->data, s->len), call->procedure)) continue;
     service = s;
     break;
   }
@@ -79,6 +79,7 @@ static void serve(macula_client *c, const struct msg_call *call, bool cast) {
   hub_leave(c->hub);
   fn(ctx, c, &r);
   hub_enter(c->hub);
+  if (cast && !e->dead) entry_end(e); /* nobody waits for an answer: it takes no place */
 }
 
 static void cancelled(macula_client *c, const struct msg_cancel *m) {

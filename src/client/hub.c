@@ -39,7 +39,9 @@ static void on_stream_closed(void *ctx, struct quic_conn *conn, int64_t stream, 
 static void on_acked(void *ctx, struct quic_conn *conn) {
   struct hub *h = ctx;
   macula_client *c = quic_conn_user(conn);
-  if (c && h->cfg.changed) h->cfg.changed(h->cfg.ctx, c);
+  if (!c) return;
+  client_replay(c);
+  if (h->cfg.changed) h->cfg.changed(h->cfg.ctx, c);
 }
 
 int hub_new(const struct hub_config *cfg, nanotime now, struct hub **ret_hub) {

@@ -14,6 +14,8 @@
 #define CONFIRM_TIMEOUT (5 * NS_SEC) /* of a publish or cast that asked for confirmation */
 #define GOODBYE_TIMEOUT (1 * NS_SEC)
 #define DEFAULT_TTL_S 300
+#define REPLAY_RETRY (100 * NS_MS)
+#define RENEW_RETRY (1 * NS_SEC)
 #define MAX_ENTRIES 4000000u /* of a hub; memory is the tighter bound */
 
 /* A subscription, service, pending publish or cast, call, or request served. Its id is never given twice in a hub: so it serves
@@ -27,6 +29,7 @@ struct entry {
   uint64_t id;
   enum entry_kind kind;
   bool dead;      /* ended, to be freed when nobody walks the client's lists */
+  bool unsent;    /* waits for its turn in the replay after a reconnect */
   bool scheduled; /* `result` is to be told at `due` */
   int result;
   macula_done_fn done; /* NULL once told */
@@ -79,7 +82,7 @@ struct macula_client {
   struct framer framer;
   uint32_t caps;
   uint32_t failures, busy;
-  bool sweep, dialing, opened, closing, abrupt, no_reconnect, op, base_only;
+  bool sweep, replaying, dialing, opened, closing, abrupt, no_reconnect, op, base_only;
   uint8_t addr_at;
   struct client_target target; /* mismatch and expect point into this struct */
   struct id expect, node;
@@ -114,6 +117,8 @@ void client_timer(macula_client *c);
 void client_opened(macula_client *c);
 void client_lost(macula_client *c, int err, struct slice text);
 void client_let_in(macula_client *c, const struct msg_pong *p);
+/* Sends what the replay still owes, as far as the queue takes it. */
+void client_replay(macula_client *c);
 void client_free(macula_client *c);
 /* Encodes into the stream. MACULA_NOT_CONNECTED, MACULA_EFULL (more than the queue's bound waits), MACULA_PAYLOAD_TOO_LARGE. */
 int client_send(macula_client *c, const struct msg *m);

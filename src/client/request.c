@@ -86,24 +86,27 @@ static uint64_t renewal(const struct entry *e) {
 
 void entry_timer(struct entry *e) {
   macula_client *c = e->c;
+  heap_set(&c->hub->entry_due, &e->due, TIME_NEVER); /* into the place just left: from here on moving it cannot fail */
   client_hold(c);
   switch (e->kind) {
   case ENTRY_SUB: /* base-only: nobody will confirm */
+    e->scheduled = false;
+    entry_done(e, e->result, macula_err_text(e->result));
+    break;
   case ENTRY_CONFIRM: {
     int err = e->scheduled ? e->result : MACULA_TIMEOUT;
     entry_done(e, err, macula_err_text(err));
-    if ((e->kind == ENTRY_CONFIRM || err) && !e->dead) entry_end(e);
+    if (!e->dead) entry_end(e);
     break;
   }
   case ENTRY_SERVICE:
+    heap_set(&c->hub->entry_due, &e->due, renewal(e));
     if (e->scheduled) {
       e->scheduled = false;
       entry_done(e, e->result, macula_err_text(e->result));
-      if (e->result && !e->dead) entry_end(e);
-    } else if (c->state == MACULA_CONNECTED) {
-      entry_announce(e);
+    } else if (c->state == MACULA_CONNECTED && entry_announce(e)) {
+      heap_set(&c->hub->entry_due, &e->due, time_add(c->hub->now, RENEW_RETRY));
     }
-    if (!e->dead) heap_set(&c->hub->entry_due, &e->due, renewal(e));
     break;
   case ENTRY_CALL:
     call_fail(e, e->scheduled ? e->result : MACULA_TIMEOUT, true);
@@ -115,6 +118,17 @@ void entry_timer(struct entry *e) {
   client_release(c);
 }
 
+/* The node keeps one subscription a pattern: it must serve the one of ours that wants most. */
+static bool wants_own(const struct entry *e) {
+  if (e->sub.own) return true;
+  list_for(it, &e->c->entries[ENTRY_SUB]) {
+    const struct entry *o = container_of(it, struct entry, in);
+    if (!o->dead && o->kind == ENTRY_SUB && o->sub.own && o->len == e->len && memcmp(o->data, e->data, e->len) == 0)
+      return true;
+  }
+  return false;
+}
+
 int entry_announce(struct entry *e) {
   macula_client *c = e->c;
   bool ack = c->caps & CAP_ACK;
@@ -122,7 +136,7 @@ int entry_announce(struct entry *e) {
   struct msg m = {.type = MSG_SUBSCRIBE};
   if (e->kind == ENTRY_SUB)
     m.subscribe = (struct msg_subscribe){
-        .topics = {.count = 1, .items = &name}, .qos = 1, .own = e->sub.own && ack, .ref = e->id, .has_ref = ack};
+        .topics = {.count = 1, .items = &name}, .qos = 1, .own = ack && wants_own(e), .ref = e->id, .has_ref = ack};
   else {
     m.type = MSG_REGISTER;
     m.reg = (struct msg_register){.procedure = name, .ttl = ack ? e->service.ttl_s : 0, .ref = e->id, .has_ref = ack};
@@ -213,7 +227,7 @@ int client_cast(macula_client *c, const char *procedure, struct slice args, macu
 static struct entry *same_name(macula_client *c, enum entry_kind kind, struct slice name) {
   list_for(it, &c->entries[kind]) {
     struct entry *e = container_of(it, struct entry, in);
-    if (!e->dead && slice_eq(slice_of(e->data, e->len), name)) return e;
+    if (!e->dead && e->kind == kind && slice_eq(slice_of(e->data, e->len), name)) return e;
   }
   return NULL;
 }
@@ -251,15 +265,16 @@ int client_subscribe(macula_client *c, const char *pattern, bool own, macula_mes
   return 0;
 }
 
-/* An unconfirmed request that is taken back still owes its `done`: a pending entry of its own tells it. */
+/* An unconfirmed request that is taken back still owes its `done`: it stays where it is, as something else. */
 static void take_back(struct entry *e) {
-  struct entry *told;
-  if (e->done && !entry_new(e->c, ENTRY_CONFIRM, SLICE_NONE, TIME_NEVER, &told)) {
-    told->done = e->done;
-    told->done_ctx = e->done_ctx;
-    finish_later(told, MACULA_CANCELLED);
+  if (!e->done) {
+    entry_end(e);
+    return;
   }
-  entry_end(e);
+  e->kind = ENTRY_CONFIRM;
+  e->confirm.resend = false;
+  e->c->held += e->len;
+  finish_later(e, MACULA_CANCELLED);
 }
 
 int client_unsubscribe(macula_client *c, macula_sub sub) {

@@ -23,6 +23,7 @@ struct macula_loop {
   struct io_loop *io;
   struct io_udp *udp4, *udp6; /* opened with the first connection of their family */
   struct hub *hub;
+  struct known_cache known;
   struct mem mem;
   struct log log;
   void (*sink)(void *ctx, int level, const char *line);

@@ -224,6 +224,7 @@ void macula_loop_free(macula_loop *l) {
   if (l->started) pthread_join(l->thread, NULL);
   hub_free(l->hub);
   io_loop_free(l->io);
+  known_cache_done(&l->known);
   pthread_cond_destroy(&l->changed);
   pthread_mutex_destroy(&l->lock);
   free(l);

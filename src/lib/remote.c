@@ -23,7 +23,7 @@ static void dial(struct remote *r, const struct addr *addrs, size_t count) {
     snprintf(text, sizeof text, "the node at %s is not the one that the address names", r->server.host_port);
     t.mismatch = text;
   } else if (!r->insecure && r->known_path) {
-    int err = known_find(r->known_path, r->server.host_port, &known, &line, text);
+    int err = known_find(&r->loop->known, r->known_path, r->server.host_port, &known, &line, text);
     if (err) {
       client_dial_failed(r->client, err, text);
       return;
@@ -66,6 +66,9 @@ int remote_connected(void *ctx, macula_client *c, const struct id *node) {
   struct remote *r = client_owner(c);
   char why[SERVER_WHY_LEN];
   if (r->server.pinned || r->insecure || r->ca_pem || !r->known_path) return 0;
+  struct id met;
+  unsigned line;
+  if (!known_find(&l->known, r->known_path, r->server.host_port, &met, &line, why) && line && id_eq(&met, node)) return 0;
   int err = known_add(r->known_path, r->server.host_port, node, why);
   if (err == MACULA_IDENTITY_MISMATCH) return err;
   if (err) log_warn(&l->log, "known_nodes_not_written", "error=\"%s\"", why);

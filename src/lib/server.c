@@ -71,15 +71,40 @@ static void scan(const char *text, const char *host_port, struct id *ret_id, uns
   }
 }
 
-int known_find(const char *path, const char *host_port, struct id *ret_id, unsigned *ret_line, char ret_why[SERVER_WHY_LEN]) {
+void known_cache_done(struct known_cache *k) {
+  free(k->path);
+  k->path = NULL;
+}
+
+static bool same_file(const struct stat *a, const struct stat *b) {
+  return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+         a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+int known_find(struct known_cache *k, const char *path, const char *host_port, struct id *ret_id, unsigned *ret_line,
+               char ret_why[SERVER_WHY_LEN]) {
+  struct stat st;
   char *text;
   size_t len;
-  int err = io_file_read(path, KNOWN_MAX, &text, &len, ret_why);
   *ret_line = 0;
+  bool is_there = stat(path, &st) == 0; /* before reading: what changes in between is read again next time */
+  if (k && k->path && is_there && same_file(&st, &k->file) && !strcmp(k->path, path) && !strcmp(k->host_port, host_port)) {
+    *ret_id = k->id;
+    *ret_line = k->line;
+    return 0;
+  }
+  int err = io_file_read(path, KNOWN_MAX, &text, &len, ret_why);
   if (err == MACULA_ENOTFOUND) return 0;
   if (err) return err;
   scan(text, host_port, ret_id, ret_line);
   free(text);
+  if (!k || !is_there || !*ret_line) return 0;
+  known_cache_done(k);
+  if (!(k->path = strdup(path))) return 0;
+  snprintf(k->host_port, sizeof k->host_port, "%s", host_port);
+  k->file = st;
+  k->id = *ret_id;
+  k->line = *ret_line;
   return 0;
 }
 
@@ -111,7 +136,7 @@ int known_add(const char *path, const char *host_port, const struct id *id, char
     if (fd >= 0) close(fd);
     return MACULA_EIO;
   }
-  err = known_find(path, host_port, &met, &line, ret_why);
+  err = known_find(NULL, path, host_port, &met, &line, ret_why);
   if (!err && line) {
     if (!id_eq(&met, id)) {
       known_mismatch_text(path, host_port, line, ret_why);

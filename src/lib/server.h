@@ -2,6 +2,8 @@
 #ifndef LIB_SERVER_H
 #define LIB_SERVER_H
 
+#include <sys/stat.h>
+
 #include "base/slice.h"
 
 #define SERVER_TEXT_LEN 272
@@ -16,9 +18,20 @@ struct server {
 /* "host", "host:port", "[v6]:port", each with or without "macula://" or "macula://ID@" before it. MACULA_EINVAL. */
 int server_parse(const char *text, struct server *ret_server);
 
+/* The answer of the last known_find, good while the file stays as it is: ten thousand clients of one node read it once. */
+struct known_cache {
+  char *path;
+  char host_port[SERVER_TEXT_LEN];
+  struct stat file;
+  struct id id;
+  unsigned line;
+};
+void known_cache_done(struct known_cache *k);
+
 /* Looks up who was met at host_port: lines "host:port id", blank lines and # comments skipped; the last of several counts.
  * *ret_line is 0 when there is none (also without a file). MACULA_EIO and the like with a line for people in ret_why. */
-int known_find(const char *path, const char *host_port, struct id *ret_id, unsigned *ret_line, char ret_why[SERVER_WHY_LEN]);
+int known_find(struct known_cache *k /* may be NULL */, const char *path, const char *host_port, struct id *ret_id,
+               unsigned *ret_line, char ret_why[SERVER_WHY_LEN]);
 /* Adds a line under the file's lock. If another process was faster: 0 when it met the same node, else
  * MACULA_IDENTITY_MISMATCH. */
 int known_add(const char *path, const char *host_port, const struct id *id, char ret_why[SERVER_WHY_LEN]);
