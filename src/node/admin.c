@@ -30,7 +30,7 @@ static json_t *text_or_json(struct slice s) {
 
 static json_t *about_node(const struct node *n) {
   return json_pack("{s:s, s:s, s:I, s:s}", "node", n->name, "realm", n->realm, "uptime_seconds",
-                   (json_int_t)node_uptime_s(n, n->now), "version", NODE_VERSION);
+                   (json_int_t)node_uptime_s(n, n->now), "version", MACULA_VERSION);
 }
 
 static json_t *diagnostics(struct node *n, struct slice what, struct slice args) {
@@ -38,7 +38,7 @@ static json_t *diagnostics(struct node *n, struct slice what, struct slice args)
   if (slice_is(what, "hello"))
     return json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:s}", "message", "Hello from Macula Gateway!", "gateway", n->name,
                      "realm", n->realm, "uptime_seconds", (json_int_t)node_uptime_s(n, n->now), "timestamp", now_s, "version",
-                     NODE_VERSION, "protocol", "QUIC");
+                     MACULA_VERSION, "protocol", "QUIC");
   if (slice_is(what, "echo")) return json_pack("{s:o?, s:I}", "echo", text_or_json(args), "timestamp", now_s);
   if (!slice_is(what, "info")) return NULL;
   size_t accounted = 0;

@@ -12,7 +12,7 @@
 
 #include "base/err.h"
 #include "base/list.h"
-#include "bounded/bucket.h"
+#include "macula/macula.h"
 #include "node/node.h"
 #include "pubsub/dedup.h"
 #include "pubsub/retained.h"
@@ -23,7 +23,6 @@
 #include "wire/msg.h"
 #include "wire/names.h"
 
-#define NODE_VERSION "0.1.0"
 #define SMALL_FRAME 1024              /* octets: up to here a frame is copied into each queue, above it is shared */
 #define STREAM_WINDOW (64u * 1024)    /* of a new connection and of each stream */
 #define MAX_WINDOW (1024u * 1024)     /* grown with use */
@@ -68,6 +67,7 @@ struct session {
   nanotime since;
   struct list all, fresh, doomed, paused, watch; /* of the node */
   struct list streams;                           /* stream.of_session: those that hold something */
+  struct list replays;                           /* of retained messages that wait for room or time */
   struct clients_entry client;
   struct topic_subscriber topics;
   struct rpc_party rpc;
@@ -116,6 +116,8 @@ struct node {
   struct list paused;   /* publishers that wait for the pool, longest first */
   struct list watched;  /* have, or had lately, calls pending */
   struct list partials; /* stream.partial, oldest first */
+  struct list replays;  /* replay.of_node */
+  size_t replay_visits; /* of retained messages in this turn */
   uint32_t session_count;
   size_t reserved;    /* octets of unfinished frames whose credit was given back; at most half of receive_pool */
   size_t window_more; /* octets of windows beyond the initial ones; at most half of receive_pool */
@@ -168,6 +170,15 @@ void dispatch_frame(struct session *s, const struct frame *f);
 void publish_message(struct session *s, const struct msg_publish *m);
 void publish_subscribe(struct session *s, struct msg_subscribe m);
 void publish_unsubscribe(struct session *s, struct msg_subscribe m);
+/* MACULA_EFULL: there is no room in its queue now. */
+int publish_retained(struct session *s, const struct retained_entry *e);
+
+/* replay.c */
+void replay_start(struct session *s, struct slice pattern);
+void replay_stop(struct session *s, struct slice pattern);
+void replay_end(struct session *s);
+void replay_step(struct node *n); /* once a turn */
+bool replay_is_due(const struct node *n);
 
 /* calls.c */
 void rpc_call(struct session *s, const struct msg_call *m);

@@ -95,6 +95,7 @@ static void init_tables(struct node *n) { /* those that allocate nothing yet */
   list_init(&n->paused);
   list_init(&n->watched);
   list_init(&n->partials);
+  list_init(&n->replays);
 }
 
 static int make_tables(struct node *n) {
@@ -235,7 +236,7 @@ void node_icmp(struct node *n, const struct addr *remote, struct slice quoted, n
 
 nanotime node_deadline(struct node *n) {
   nanotime at = time_min(quic_deadline(n->quic), time_min(router_deadline(n->router), dedup_deadline(&n->dedup)));
-  if (!list_empty(&n->doomed)) return n->now;
+  if (!list_empty(&n->doomed) || replay_is_due(n)) return n->now;
   if (!list_empty(&n->fresh))
     at = time_min(at, time_add(container_of(n->fresh.next, struct session, fresh)->since, n->limits.connect_timeout));
   if (!list_empty(&n->watched) || !list_empty(&n->paused) || !list_empty(&n->partials) || n->draining)
@@ -268,6 +269,7 @@ void node_tick(struct node *n, nanotime now) {
     receive_sweep(n);
   }
   if (n->draining) drain_step(n);
+  replay_step(n);
   node_settle(n);
   quic_flush_events(n->quic, n->now);
   node_settle(n);
@@ -309,6 +311,7 @@ int node_reload(struct node *n, const struct node_reload *r) {
   if (r->identity || r->ca_pem) {
     int err = quic_set_identity(n->quic, r->identity, r->ca_pem);
     if (err) return err;
+    if (r->identity) n->id = *quic_identity_id(r->identity);
   }
   if (r->limits) {
     struct node_limits l = n->limits = fill_limits(r->limits);

@@ -32,10 +32,11 @@ static void parcel_done(struct parcel *p) { shbuf_unref(p->shared); }
 
 /* Whether a queue may take more: up to client_queue while the pool has room; one that has not moved for a while gets a
  * sixteenth of what is left of the pool's first three quarters. The last 32nd of the pool is for answers. */
-static bool has_room(const struct node *n, const struct session *s, size_t len) {
+static bool has_room(const struct node *n, const struct session *s, const struct parcel *p) {
+  size_t len = p->frame.n, fresh = p->shared ? SMALL_FRAME : len; /* what is shared is in the pool already */
   size_t used = n->mem[ROW_SEND].bytes, pool = n->limits.send_pool, queued = quic_queued(s->conn);
   size_t cap = n->limits.client_queue;
-  if (used + len > pool - pool / 32) return false;
+  if (used + fresh > pool - pool / 32) return false;
   if (!queued) return true;
   if (time_since(n->now, quic_queue_progress(s->conn)) > STALLED_AFTER) {
     size_t share = used < pool / 4 * 3 ? (pool / 4 * 3 - used) / 16 : 0;
@@ -46,7 +47,7 @@ static bool has_room(const struct node *n, const struct session *s, size_t len) 
 
 static bool deliver(struct node *n, struct session *s, const struct parcel *p) {
   int err = MACULA_EFULL;
-  if (has_room(n, s, p->frame.n))
+  if (has_room(n, s, p))
     err = p->shared ? quic_stream_write_ref(s->conn, s->stream, p->shared) : quic_stream_write(s->conn, s->stream, p->frame);
   if (err == MACULA_EFULL || err == MACULA_ENOMEM) {
     s->dropped++;
@@ -73,6 +74,13 @@ static int fan_out(struct session *from, const struct msg_publish *m) {
   }
   parcel_done(&p);
   return 0;
+}
+
+static struct slice make_id(struct node *n, uint8_t ret_id[CALL_ID_LEN]) {
+  n->messages++;
+  memcpy(ret_id, n->message_prefix, 8);
+  memcpy(ret_id + 8, &n->messages, 8);
+  return slice_of(ret_id, CALL_ID_LEN);
 }
 
 static int retain(struct node *n, const struct msg_publish *m) {
@@ -110,12 +118,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   if (!err) {
     m.topic = slice_of(topic, len);
     m.has_ref = false;
-    if (!m.message_id.p) { /* the original's subscribers expect one */
-      n->messages++;
-      memcpy(made_id, n->message_prefix, 8);
-      memcpy(made_id + 8, &n->messages, 8);
-      m.message_id = slice_of(made_id, sizeof made_id);
-    }
+    if (!m.message_id.p) m.message_id = make_id(n, made_id); /* the original's subscribers expect one */
     if (m.retain && (err = retain(n, &m)) != 0) n->stats.retained_unstored++;
     if (err && !can_tell) err = 0; /* a live message is worth more than its retention, when nobody can be told */
   }
@@ -127,31 +130,27 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   session_ack(s, given->has_ref, given->ref, err, NULL);
 }
 
-/* ---- subscribe -------------------------------------------------------------------------------------------------------------
- */
-/* What the node retains, to a new subscriber. More than its queue takes is left out: it never costs the subscriber its
- * connection. */
-static void send_retained(struct session *s, struct slice pattern) {
+int publish_retained(struct session *s, const struct retained_entry *e) {
   struct node *n = s->node;
-  bool wild = pattern_is_wild(pattern);
-  const struct retained_entry *e = wild ? retained_next(&n->retained, pattern, NULL) : retained_find(&n->retained, pattern);
-  for (; e && s->state == SESSION_IN; e = wild ? retained_next(&n->retained, pattern, e) : NULL) {
-    uint8_t id[CALL_ID_LEN];
-    struct parcel p;
-    n->messages++;
-    memcpy(id, n->message_prefix, 8);
-    memcpy(id + 8, &n->messages, 8);
-    const struct msg_publish m = {.topic = slice_of(e->topic, e->len),
-                                  .payload = shbuf_view(e->payload),
-                                  .qos = e->qos,
-                                  .retain = true,
-                                  .message_id = slice_of(id, sizeof id)};
-    if (parcel_init(n, &m, &p)) continue;
+  uint8_t id[CALL_ID_LEN];
+  struct parcel p;
+  struct msg_publish m = {.topic = slice_of(e->topic, e->len),
+                          .payload = shbuf_view(e->payload),
+                          .qos = e->qos,
+                          .retain = true,
+                          .message_id = make_id(n, id)};
+  int err = parcel_init(n, &m, &p);
+  if (err) return err == MACULA_ENOMEM ? MACULA_EFULL : err;
+  if (has_room(n, s, &p))
     (void)deliver(n, s, &p);
-    parcel_done(&p);
-  }
+  else
+    err = MACULA_EFULL;
+  parcel_done(&p);
+  return err;
 }
 
+/* ---- subscribe -------------------------------------------------------------------------------------------------------------
+ */
 void publish_subscribe(struct session *s, struct msg_subscribe m) {
   struct node *n = s->node;
   uint8_t is_new[4096 / 8] = {0}; /* cursor.h: a frame has no more elements */
@@ -174,7 +173,7 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
     if (err) /* all or nothing */
       (void)topic_index_unsubscribe(n->topics, &s->topics, slice_of(pattern, len));
     else
-      send_retained(s, slice_of(pattern, len));
+      replay_start(s, slice_of(pattern, len));
   }
   if (err) session_ack(s, m.has_ref, m.ref, err, NULL);
 }
@@ -190,6 +189,7 @@ void publish_unsubscribe(struct session *s, struct msg_subscribe m) {
       err = e;
     else
       (void)topic_index_unsubscribe(s->node->topics, &s->topics, slice_of(pattern, len)); /* idempotent, as in the original */
+    if (!e) replay_stop(s, slice_of(pattern, len));
   }
   session_ack(s, m.has_ref, m.ref, err, NULL);
 }

@@ -113,6 +113,14 @@ static void grow_window(struct session *s, size_t consumed) {
   s->window_since = n->now;
 }
 
+/* The pool is filling up: the oldest unfinished frame makes room, if it had its time. */
+static void make_room(struct node *n) {
+  if (n->mem[ROW_RECEIVE].bytes <= n->limits.receive_pool / 4 * 3) return;
+  struct stream *oldest = container_of(n->partials.next, struct stream, partial);
+  if (time_since(n->now, oldest->since) >= NS_SEC)
+    session_close(oldest->s, MACULA_ENOMEM, "the node's memory for unfinished frames is used up");
+}
+
 /* After frames were read: what is held decides about credit, time and the record. before: octets without credit till now. */
 static void account(struct stream *st, size_t before) {
   struct session *s = st->s;
@@ -121,6 +129,7 @@ static void account(struct stream *st, size_t before) {
   if (held && list_empty(&st->partial)) {
     st->since = n->now;
     list_append(&n->partials, &st->partial);
+    make_room(n);
   }
   if (held) partial_reserve(st);
   st->withheld = st->stash_len + (st->reserved ? 0 : held);

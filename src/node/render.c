@@ -51,7 +51,7 @@ static json_t *status(struct node *n, nanotime now) {
   const struct calls *calls = router_calls(n->router);
   topic_index_stats(n->topics, &topics);
   return json_pack("{s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o}", "node_id",
-                   hex(n->id.b, ID_LEN), "name", label(n->name), "realm", n->realm, "version", NODE_VERSION, "uptime_s",
+                   hex(n->id.b, ID_LEN), "name", label(n->name), "realm", n->realm, "version", MACULA_VERSION, "uptime_s",
                    (ji)node_uptime_s(n, now), "ready", !n->draining, "clients", used(n->clients.count, n->clients.max),
                    "operators", used(n->clients.ops, n->clients.max_ops), "peers", used(0, 1000), "services",
                    used(services->count, services->max), "subscriptions", used(topics.subscriptions, topics.max),

@@ -93,6 +93,7 @@ void session_end(struct session *s) {
   list_remove(&s->paused);
   list_remove(&s->watch);
   receive_end(s);
+  replay_end(s);
   n->window_more -= s->window - STREAM_WINDOW;
   s->window = STREAM_WINDOW;
   if (!s->client.session) return; /* never asked to be let in */
@@ -135,6 +136,7 @@ void session_open(struct node *n, struct quic_conn *c) {
   list_init(&s->paused);
   list_init(&s->watch);
   list_init(&s->streams);
+  list_init(&s->replays);
   list_append(&n->sessions, &s->all);
   list_append(&n->fresh, &s->fresh);
   n->session_count++;

@@ -64,6 +64,7 @@ int retained_set(struct retained *r, struct slice topic, struct shbuf *payload, 
     }
     memcpy(e->topic, topic.p, topic.n);
     e->len = (uint8_t)topic.n;
+    e->seq = ++r->last_seq;
     list_append(&r->all, &e->all);
   }
   shbuf_ref(payload);

@@ -10,6 +10,7 @@ struct retained_entry {
   struct hlink h;
   struct list all;
   struct shbuf *payload;
+  uint64_t seq; /* of the topic's arrival: grows along `all` */
   uint8_t qos;
   uint8_t len;
   char topic[]; /* NUL-terminated */
@@ -20,6 +21,7 @@ struct retained {
   struct list all; /* retained_entry.all, oldest first */
   struct mem *mem;
   size_t bytes, max_bytes; /* topics and payloads */
+  uint64_t last_seq;
   uint64_t refused;
 };
 

@@ -113,6 +113,40 @@ static void test_retained(void **state) {
   rig_stop(&r);
 }
 
+/* More than its queue holds comes as fast as it reads, nothing is lost, and unsubscribing ends it. */
+static void test_retained_much(void **state) {
+  struct rig r;
+  char topic[32], payload[4000];
+  (void)state;
+  rig_start(&r, NULL);
+  memset(payload, 'p', sizeof payload - 1);
+  payload[sizeof payload - 1] = 0;
+  struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *b = rig_join(&r, 0, NULL, RIG_EXT),
+                    *c = rig_join(&r, 0, NULL, RIG_EXT);
+  for (int i = 0; i < 1000; i++) {
+    snprintf(topic, sizeof topic, "much.%d", i);
+    assert_int_equal(rig_publish(a, topic, payload, i % 2, true, (uint64_t)i + 1), 0);
+  }
+  assert_int_equal(rig_subscribe(b, "much.*"), 0);
+  assert_int_equal(rig_subscribe(b, "much.7"), 0);
+  assert_int_equal(rig_publish(a, "much.new", "1", 0, true, 5000), 0);
+  rig_run(&r, 2 * NS_SEC);
+  assert_int_equal(b->counts[MSG_PUBLISH], 1002);
+  assert_int_equal(metric(&r, "macula_messages_dropped_total"), 0);
+  c->mute = true;
+  struct slice all = slice_str("**");
+  struct msg m = {.type = MSG_SUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &all}}};
+  rig_send(c, &m);
+  rig_run(&r, NS_SEC);
+  assert_in_range(metric(&r, "macula_send_queue_bytes"), 256 << 10, 2 << 20);
+  uint64_t sent = metric(&r, "macula_messages_delivered_total");
+  m.type = MSG_UNSUBSCRIBE;
+  rig_send(c, &m);
+  rig_run(&r, NS_SEC);
+  assert_int_equal(metric(&r, "macula_messages_delivered_total"), sent);
+  rig_stop(&r);
+}
+
 static void test_duplicates(void **state) {
   struct rig r;
   (void)state;
@@ -296,10 +330,10 @@ static void test_side_stream(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_who_hears),   cmocka_unit_test(test_refusals), cmocka_unit_test(test_retained),
-      cmocka_unit_test(test_duplicates),  cmocka_unit_test(test_large),    cmocka_unit_test(test_slow_qos0),
-      cmocka_unit_test(test_slow_qos1),   cmocka_unit_test(test_pool),     cmocka_unit_test(test_bad_network),
-      cmocka_unit_test(test_side_stream),
+      cmocka_unit_test(test_who_hears),     cmocka_unit_test(test_refusals),    cmocka_unit_test(test_retained),
+      cmocka_unit_test(test_retained_much), cmocka_unit_test(test_duplicates),  cmocka_unit_test(test_large),
+      cmocka_unit_test(test_slow_qos0),     cmocka_unit_test(test_slow_qos1),   cmocka_unit_test(test_pool),
+      cmocka_unit_test(test_bad_network),   cmocka_unit_test(test_side_stream),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -302,6 +302,87 @@ static void test_drain(void **state) {
   rig_stop(&r);
 }
 
+/* Frames of every type, made of random values and of valid ones with octets changed: whatever comes, the node stays. */
+static void test_hostile(void **state) {
+  struct rng_seeded seeded;
+  uint8_t buf[600];
+  (void)state;
+  rng_seeded_init(&seeded, 99);
+  struct rng rng = rng_seeded_view(&seeded);
+  for (int round = 0; round < 12; round++) {
+    struct rig r;
+    struct rig_options o = {.seed = (uint64_t)round + 1, .node = {.limits = {.max_clients = 4}}};
+    rig_start(&r, &o);
+    struct rig_client *good = rig_join(&r, 0, NULL, RIG_EXT);
+    assert_int_equal(rig_subscribe(good, "**"), 0);
+    for (int k = 0; k < 30; k++) {
+      struct rig_client *c = rig_join(&r, 0, NULL, k % 4 ? RIG_EXT : 0);
+      struct slice topic = slice_str("a.*");
+      struct msg m[6] = {
+          {.type = MSG_PUBLISH, .publish = {.topic = slice_str("a.b"), .payload = slice_str("xyz"), .qos = 1, .retain = true}},
+          {.type = MSG_SUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &topic}, .ref = 1, .has_ref = true}},
+          {.type = MSG_CALL, .call = {.procedure = slice_str("p"), .args = slice_str("{}"), .call_id = slice_of(buf, 16)}},
+          {.type = MSG_REGISTER, .reg = {.procedure = slice_str("p"), .ttl = 1}},
+          {.type = MSG_REPLY, .reply = {.call_id = slice_of(buf, 16), .result = slice_str("1")}},
+          {.type = MSG_CANCEL, .cancel = {.call_id = slice_of(buf, 16)}}};
+      for (int f = 0; f < 20 && c->conn; f++) {
+        rng_fill(rng, buf, sizeof buf);
+        size_t n = FRAME_HEADER_LEN + rng_below(rng, 400);
+        if (rng_below(rng, 4)) {
+          n = (size_t)msg_encode(&m[rng_below(rng, 6)], buf + 32, sizeof buf - 32);
+          memmove(buf, buf + 32, n);
+          if (rng_below(rng, 2)) buf[rng_below(rng, n)] = (uint8_t)rng_below(rng, 256);
+        } else {
+          memcpy(buf, (uint8_t[8]){1, (uint8_t)rng_below(rng, 0x50), 0, 0, 0, 0, (uint8_t)((n - 8) >> 8), (uint8_t)(n - 8)}, 8);
+          buf[8] = (uint8_t)(0x80 | rng_below(rng, 4));
+        }
+        rig_send_raw(c, slice_of(buf, n));
+        if (rng_below(rng, 2)) rig_run(&r, NS_MS);
+      }
+      rig_run(&r, 5 * NS_MS);
+      if (k % 2 && c->conn) quic_conn_close(c->conn, 0, "");
+      rig_run(&r, 2 * NS_SEC);
+      if (c->conn) rig_kill(c);
+      rig_run(&r, k % 3 ? NS_MS : 31 * NS_SEC);
+      if (count_of(&r, "clients") >= 3) rig_run(&r, 31 * NS_SEC);
+    }
+    assert_int_equal(rig_subscribe(good, "x"), 0);
+    rig_run(&r, 40 * NS_SEC);
+    assert_int_equal(count_of(&r, "clients"), 1);
+    assert_int_equal(count_of(&r, "services"), 0);
+    assert_int_equal(count_of(&r, "subscriptions"), 2);
+    assert_int_equal(count_of(&r, "pending_calls"), 0);
+    rig_stop(&r);
+  }
+}
+
+/* Unfinished frames of many fill the pool: the oldest go, and a client with work to do is served. */
+static void test_half_frames_flood(void **state) {
+  struct rig r;
+  struct rig_options o = {.node = {.limits = {.receive_pool = 512 << 10}}};
+  uint8_t *half = calloc(1, 60000);
+  (void)state;
+  memcpy(half, (uint8_t[8]){1, 0x10, 0, 0, 0, 0x0f, 0, 0}, 8); /* 983,040 octets are announced */
+  rig_start(&r, &o);
+  struct rig_client *good = rig_join(&r, 0, NULL, RIG_EXT);
+  for (int i = 0; i < 30; i++) {
+    struct rig_client *c = rig_join(&r, 0, NULL, RIG_EXT);
+    rig_send_raw(c, slice_of(half, 60000));
+    rig_run(&r, 500 * NS_MS);
+    assert_int_equal(rig_subscribe(good, "x"), 0);
+  }
+  char *big = malloc(50001);
+  memset(big, 'x', 50000);
+  big[50000] = 0;
+  assert_int_equal(rig_publish(good, "y", big, 1, false, 1), 0);
+  assert_false(good->closed);
+  rig_run(&r, 65 * NS_SEC);
+  assert_int_equal(count_of(&r, "clients"), 1);
+  free(big);
+  free(half);
+  rig_stop(&r);
+}
+
 /* Allocation failure at every n: no crash, nothing left, and the node goes on. */
 static void test_no_memory(void **state) {
   (void)state;
@@ -395,6 +476,8 @@ int main(void) {
       cmocka_unit_test(test_takeover),
       cmocka_unit_test(test_killed),
       cmocka_unit_test(test_drain),
+      cmocka_unit_test(test_hostile),
+      cmocka_unit_test(test_half_frames_flood),
       cmocka_unit_test(test_no_memory),
       cmocka_unit_test(test_render),
   };
