@@ -1,0 +1,175 @@
+/* What a client asks for, through a node: each callback comes exactly once, and a stale handle finds nothing. */
+#include "client_rig.h"
+
+static void test_pubsub(void **state) {
+  struct world w = {0};
+  struct user a = {0}, b = {0};
+  struct tally one = {0}, two = {0}, own = {0}, done = {0};
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &a, (struct client_options){0});
+  user_join(&w, 1, &b, (struct client_options){0});
+  macula_sub s = sub_now(&w, &a, "room.*", false, &one);
+  (void)sub_now(&w, &a, "room.**", false, &two);
+  assert_int_equal(publish_now(&w, &b, "room.a", "1", 0), 0);
+  assert_int_equal(publish_now(&w, &b, "room.a", "2", 1), 0);
+  world_run(&w, NS_SEC);
+  assert_int_equal(one.count, 2);
+  assert_int_equal(two.count, 2);
+  assert_string_equal(one.last, "room.a 2");
+  /* Not its own, unless a subscription wants them; one pattern, both wishes, in either order. */
+  assert_int_equal(publish_now(&w, &a, "room.a", "3", 0), 0);
+  world_run(&w, NS_SEC);
+  assert_int_equal(one.count, 2);
+  (void)sub_now(&w, &a, "room.*", true, &own);
+  (void)sub_now(&w, &a, "room.*", false, &one);
+  assert_int_equal(publish_now(&w, &a, "room.a", "4", 0), 0);
+  world_run(&w, NS_SEC);
+  assert_int_equal(own.count, 1);
+  assert_int_equal(one.count, 2);
+  /* A stale handle, and one of another client. */
+  assert_int_equal(client_unsubscribe(b.c, s), MACULA_ENOTFOUND);
+  assert_int_equal(client_unsubscribe(a.c, s), 0);
+  assert_int_equal(client_unsubscribe(a.c, s), MACULA_ENOTFOUND);
+  assert_int_equal(client_unadvertise(a.c, s), MACULA_ENOTFOUND);
+  assert_int_equal(client_cancel(a.c, s), MACULA_ENOTFOUND);
+  assert_int_equal(client_reply(a.c, s, slice_str("1")), MACULA_ENOTFOUND);
+  /* Taken back before it was confirmed: told once, and as cancelled. */
+  assert_int_equal(client_subscribe(a.c, "x", false, on_message, on_done, &done, &one, &s), 0);
+  assert_int_equal(client_unsubscribe(a.c, s), 0);
+  assert_int_equal(client_unsubscribe(a.c, s), MACULA_ENOTFOUND);
+  world_run(&w, 10 * NS_SEC);
+  assert_int_equal(done.done, 1);
+  assert_int_equal(done.err, MACULA_CANCELLED);
+  /* Bad requests. */
+  assert_int_equal(publish_now(&w, &a, "a..b", "", 0), MACULA_INVALID_TOPIC);
+  assert_int_equal(publish_now(&w, &a, "a.b", "", 2), MACULA_UNSUPPORTED_QOS);
+  assert_int_equal(client_subscribe(a.c, "te*mp", false, on_message, NULL, NULL, NULL, NULL), MACULA_INVALID_TOPIC);
+  world_done(&w);
+}
+
+static void test_calls(void **state) {
+  struct world w = {0};
+  struct user a = {0}, b = {0};
+  struct tally svc = {0}, got = {0};
+  macula_call_id call;
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &a, (struct client_options){.max_calls = 8});
+  user_join(&w, 1, &b, (struct client_options){.max_calls = 8});
+  macula_service s = serve_now(&w, &a, "math.same", 0, &svc);
+  assert_int_equal(client_advertise(a.c, "math.same", 0, on_request, NULL, NULL, NULL, NULL, NULL), MACULA_EBUSY);
+  assert_int_equal(call_now(&w, &b, "math.same", "{\"a\":2}", &got), 0);
+  assert_string_equal(got.last, "{\"a\":2}");
+  assert_int_equal(call_now(&w, &b, "math.other", "{}", &got), MACULA_NO_SUCH_PROCEDURE);
+  /* Cancelled: once here, once there; a late reply finds nothing. */
+  svc.hold = true;
+  got = (struct tally){0};
+  world_now(&w);
+  assert_int_equal(client_call(b.c, "math.same", slice_str("1"), NULL, on_result, &got, &call), 0);
+  world_run(&w, 100 * NS_MS);
+  assert_int_equal(client_cancel(b.c, call), 0);
+  assert_int_equal(client_cancel(b.c, call), MACULA_ENOTFOUND);
+  world_run(&w, 10 * NS_SEC);
+  assert_int_equal(got.done, 1);
+  assert_int_equal(got.err, MACULA_CANCELLED);
+  assert_int_equal(svc.cancels, 1);
+  assert_int_equal(svc.cancelled, svc.request);
+  assert_int_equal(client_reply(a.c, svc.request, slice_str("1")), MACULA_ENOTFOUND);
+  /* No answer: the deadline. Too many. */
+  got = (struct tally){0};
+  world_now(&w);
+  for (int i = 0; i < 8; i++) assert_int_equal(client_call(b.c, "math.same", slice_str("1"), NULL, on_result, &got, NULL), 0);
+  assert_int_equal(client_call(b.c, "math.same", slice_str("1"), NULL, on_result, &got, NULL), MACULA_TOO_MANY_CALLS);
+  world_run(&w, 10 * NS_SEC);
+  assert_int_equal(got.done, 8);
+  assert_int_equal(got.err, MACULA_TIMEOUT);
+  assert_int_equal(svc.cancels, 9);
+  /* Casts take no place, however many. */
+  svc = (struct tally){0};
+  struct tally done = {0};
+  for (int i = 0; i < 100; i++) assert_int_equal(client_cast(b.c, "math.same", slice_str("1"), on_done, &done), 0);
+  world_run(&w, NS_SEC);
+  assert_int_equal(svc.count, 100);
+  assert_int_equal(done.done, 100);
+  assert_int_equal(client_unadvertise(a.c, s), 0);
+  assert_int_equal(client_unadvertise(a.c, s), MACULA_ENOTFOUND);
+  (void)serve_now(&w, &a, "math.same", 0, &svc);
+  assert_int_equal(call_now(&w, &b, "math.same", "7", &got), 0);
+  world_done(&w);
+}
+
+/* The client's end: everything pending ends once, with ECLOSED; CLOSED is the last state. */
+static void test_ends(void **state) {
+  struct world w = {0};
+  struct user a = {0}, b = {0}, c = {0};
+  struct tally svc = {.hold = true}, got = {0}, done = {0};
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &a, (struct client_options){0});
+  user_join(&w, 1, &b, (struct client_options){0});
+  (void)serve_now(&w, &a, "slow", 0, &svc);
+  world_now(&w);
+  macula_publish_options qos1 = {.qos = 1};
+  for (int i = 0; i < 10; i++) {
+    assert_int_equal(client_call(b.c, "slow", slice_str("1"), NULL, on_result, &got, NULL), 0);
+    assert_int_equal(client_publish(b.c, "t", slice_str("1"), &qos1, on_done, &done), 0);
+    assert_int_equal(client_subscribe(b.c, "t.*", false, on_message, on_done, &done, NULL, NULL), 0);
+  }
+  client_close(b.c, false);
+  assert_int_equal(client_publish(b.c, "t", slice_str("1"), NULL, NULL, NULL), MACULA_NOT_CONNECTED);
+  assert_int_equal(client_subscribe(b.c, "t", false, on_message, NULL, NULL, NULL, NULL), MACULA_ECLOSED);
+  world_run(&w, 10 * NS_SEC);
+  assert_int_equal(got.done, 10);
+  assert_int_equal(got.err, MACULA_ECLOSED);
+  assert_int_equal(done.done, 20);
+  assert_int_equal(svc.cancels, 10);
+  assert_int_equal(b.states[MACULA_CLOSED], 1);
+  assert_int_equal(b.state, MACULA_CLOSED);
+  assert_true(hub_idle(w.hubs[1].hub));
+  /* Closed before anything was sent, and from within the callback that tells of a failure. */
+  assert_int_equal(user_start(&w, 2, &c, (struct client_options){0}), 0);
+  client_close(c.c, false);
+  world_run(&w, NS_SEC);
+  assert_int_equal(c.states[MACULA_CLOSED], 1);
+  assert_int_equal(c.states[MACULA_CONNECTED], 0);
+  c = (struct user){.close_when_told = true};
+  user_join(&w, 2, &c, (struct client_options){0});
+  world_node_kill(&w);
+  assert_true(world_until(&w, &c.states[MACULA_CLOSED], 60 * NS_SEC));
+  assert_int_equal(c.states[MACULA_CLOSED], 1);
+  world_done(&w);
+}
+
+static bool count_datagrams(void *ctx, const struct addr *from, const struct addr *to, uint8_t *p, size_t len) {
+  struct world *w = ctx;
+  (void)to, (void)p, (void)len;
+  assert_true(!addr_eq(from, &w->hubs[0].at));
+  return true;
+}
+
+/* macula_abort: the node hears nothing, as if the process had been killed. */
+static void test_abort(void **state) {
+  struct world w = {0};
+  struct user a = {0};
+  struct tally got = {0};
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &a, (struct client_options){0});
+  world_run(&w, NS_SEC);
+  sim_net_filter(w.net, count_datagrams, &w);
+  assert_int_equal(client_call(a.c, "x", slice_str("1"), NULL, on_result, &got, NULL), 0);
+  client_close(a.c, true);
+  assert_true(world_until(&w, &a.states[MACULA_CLOSED], NS_SEC));
+  assert_int_equal(got.err, MACULA_ECLOSED);
+  assert_int_equal(got.done, 1);
+  assert_true(hub_idle(w.hubs[0].hub));
+  sim_net_filter(w.net, NULL, NULL);
+  world_done(&w);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pubsub), cmocka_unit_test(test_calls), cmocka_unit_test(test_ends),
+                                     cmocka_unit_test(test_abort)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
