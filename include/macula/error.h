@@ -56,7 +56,10 @@ extern "C" {
   X(UNKNOWN_TYPE, 49, "unknown_type", "the node does not know this kind of frame")                                             \
   X(CERTIFICATE_EXPIRED, 50, "certificate_expired", "the certificate's time is over or has not begun; renew it, check clocks") \
   X(CERTIFICATE_INVALID, 51, "certificate_invalid", "the certificate cannot be used or verified")                              \
-  X(REPLACED, 52, "replaced", "a newer connection of the same client took over")
+  X(REPLACED, 52, "replaced", "a newer connection of the same client took over")                                               \
+  X(BAD_SIGNATURE, 53, "bad_signature", "a record's signature does not belong to its publisher")                               \
+  X(EVICTED, 54, "evicted", "the mesh connection made room for another one")                                                   \
+  X(DUPLICATE, 55, "duplicate", "another connection between these two nodes stands already")
 
 typedef enum macula_err {
   MACULA_OK = 0,

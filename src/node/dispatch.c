@@ -88,6 +88,12 @@ void dispatch_frame(struct session *s, const struct frame *f) {
   case MSG_SWIM_PING:
   case MSG_SWIM_ACK:
   case MSG_SWIM_PING_REQ:
+  case MSG_SWIM_SYNC:
+  case MSG_INTEREST:
+  case MSG_INTEREST_HAVE:
+  case MSG_RETAINED_GET:
+  case MSG_RETAINED_MOVED:
+  case MSG_STORE_REPLY:
   case MSG_FIND_NODE:
   case MSG_FIND_NODE_REPLY:
   case MSG_STORE:

@@ -40,6 +40,14 @@ int quic_identity_pem(const struct quic_identity *i, char **ret_pem);
 const struct id *quic_identity_id(const struct quic_identity *i); /* SHA-256 of the SubjectPublicKeyInfo */
 struct quic_identity *quic_identity_ref(struct quic_identity *i);
 void quic_identity_unref(struct quic_identity *i);
+#define QUIC_SIGNATURE_MAX 512 /* octets */
+/* Signs with the identity's key (Ed25519: RFC 8032; a user's ECDSA or RSA key with SHA-256). *ret_len <= QUIC_SIGNATURE_MAX. */
+int quic_identity_sign(const struct quic_identity *i, struct slice data, uint8_t *ret_sig, size_t *ret_len);
+/* The SubjectPublicKeyInfo of its certificate, DER; lives as long as the identity. */
+struct slice quic_identity_spki(const struct quic_identity *i);
+/* 0 and the id of spki when sig is its signature of data; MACULA_BAD_SIGNATURE otherwise. */
+int quic_verify(struct slice spki, struct slice data, struct slice sig, struct id *ret_id);
+void quic_sha256(struct slice data, struct id *ret_hash);
 
 /* ---- handler ---------------------------------------------------------------------------------------------------------------
  */

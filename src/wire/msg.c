@@ -7,8 +7,8 @@
 static const struct {
   uint32_t cap;
   const char *name;
-} cap_names[] = {{CAP_PUBSUB, "pubsub"},     {CAP_RPC, "rpc"},       {CAP_ACK, "ack"},
-                 {CAP_REGISTER, "register"}, {CAP_CANCEL, "cancel"}, {CAP_OPERATOR, "operator"}};
+} cap_names[] = {{CAP_PUBSUB, "pubsub"}, {CAP_RPC, "rpc"},           {CAP_ACK, "ack"},  {CAP_REGISTER, "register"},
+                 {CAP_CANCEL, "cancel"}, {CAP_OPERATOR, "operator"}, {CAP_NODE, "node"}};
 #define CAP_COUNT (sizeof cap_names / sizeof cap_names[0])
 
 static const char *const strategies[] = {"", "random", "first", "round_robin", "closest", "least_pending", ""};
@@ -40,6 +40,14 @@ const char *msg_type_name(uint8_t type) {
     return "unsubscribe";
   case MSG_PUBSUB_ROUTE:
     return "pubsub_route";
+  case MSG_INTEREST:
+    return "interest";
+  case MSG_INTEREST_HAVE:
+    return "interest_have";
+  case MSG_RETAINED_GET:
+    return "retained_get";
+  case MSG_RETAINED_MOVED:
+    return "retained_moved";
   case MSG_CALL:
     return "call";
   case MSG_REPLY:
@@ -60,6 +68,8 @@ const char *msg_type_name(uint8_t type) {
     return "swim_ack";
   case MSG_SWIM_PING_REQ:
     return "swim_ping_req";
+  case MSG_SWIM_SYNC:
+    return "swim_sync";
   case MSG_FIND_NODE:
     return "find_node";
   case MSG_FIND_NODE_REPLY:
@@ -70,6 +80,8 @@ const char *msg_type_name(uint8_t type) {
     return "find_value";
   case MSG_FIND_VALUE_REPLY:
     return "find_value_reply";
+  case MSG_STORE_REPLY:
+    return "store_reply";
   }
   return "unknown";
 }
@@ -214,6 +226,9 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("capabilities")) return m->pong.caps = read_caps(r), m->pong.has_caps = true, true;
     if (KEY("node_id")) return m->pong.node_id = reader_text(r), true;
     if (KEY("name")) return m->pong.name = reader_text(r), true;
+    if (KEY("instance")) return m->pong.instance = reader_text(r), true;
+    if (KEY("endpoint")) return m->pong.endpoint = reader_text(r), true;
+    if (KEY("observed")) return m->pong.observed = reader_text(r), true;
     return false;
   case MSG_ACK:
     if (KEY("ref")) return m->ack.ref = reader_uint(r), true;
@@ -228,6 +243,10 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("retain")) return p->retain = reader_bool(r), true;
     if (KEY("message_id")) return p->message_id = reader_text(r), true;
     if (KEY("ref")) return p->ref = reader_uint(r), p->has_ref = true, true;
+    if (KEY("publisher")) return p->publisher = reader_text(r), true;
+    if (KEY("instance")) return p->instance = reader_text(r), true;
+    if (KEY("replay")) return p->replay = reader_uint(r), true;
+    if (KEY("retained_ms")) return p->retained_ms = reader_uint(r), true;
     return false;
   }
   case MSG_SUBSCRIBE:
@@ -267,6 +286,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("payload_type")) return o->payload_type = reader_text(r), true;
     if (KEY("topic")) return o->topic = reader_text(r), true;
     if (KEY("payload")) return o->payload = reader_raw(r, 1), true;
+    if (KEY("path")) return read_list(r, &o->path), true;
     return false;
   }
   case MSG_REGISTER:
@@ -311,6 +331,12 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
   case MSG_SWIM_PING:
   case MSG_SWIM_ACK:
   case MSG_SWIM_PING_REQ:
+  case MSG_SWIM_SYNC:
+  case MSG_INTEREST:
+  case MSG_INTEREST_HAVE:
+  case MSG_RETAINED_GET:
+  case MSG_RETAINED_MOVED:
+  case MSG_STORE_REPLY:
     return false;
   }
   return false;
@@ -356,6 +382,12 @@ static bool complete(const struct msg *m) {
   case MSG_SWIM_PING:
   case MSG_SWIM_ACK:
   case MSG_SWIM_PING_REQ:
+  case MSG_SWIM_SYNC:
+  case MSG_INTEREST:
+  case MSG_INTEREST_HAVE:
+  case MSG_RETAINED_GET:
+  case MSG_RETAINED_MOVED:
+  case MSG_STORE_REPLY:
     return true;
   }
   return false;
@@ -375,7 +407,9 @@ int msg_decode(uint8_t type, struct slice payload, struct msg *ret_msg) {
     if (!r.bad && (!key.p || !read_field(&r, key, &m))) (void)reader_raw(&r, 1);
   }
   if (r.bad || r.p != r.end) return MACULA_BAD_FRAME;
-  if (type >= MSG_SWIM_PING && type <= MSG_SWIM_PING_REQ) m.raw = payload;
+  if ((type >= MSG_SWIM_PING && type <= MSG_SWIM_SYNC) || (type >= MSG_INTEREST && type <= MSG_RETAINED_MOVED) ||
+      type == MSG_STORE_REPLY)
+    m.raw = payload;
   if (!complete(&m)) return MACULA_BAD_FRAME;
   *ret_msg = m;
   return 0;

@@ -20,6 +20,10 @@ enum msg_type {
   MSG_SUBSCRIBE = 0x11,
   MSG_UNSUBSCRIBE = 0x12,
   MSG_PUBSUB_ROUTE = 0x13,
+  MSG_INTEREST = 0x14, /* extension `node`, as all below that name no other: payloads in wire/interest.h */
+  MSG_INTEREST_HAVE = 0x15,
+  MSG_RETAINED_GET = 0x16,   /* retained messages that match a pattern, please */
+  MSG_RETAINED_MOVED = 0x17, /* a newer retained message of this topic lives elsewhere */
   MSG_CALL = 0x20,
   MSG_REPLY = 0x21,
   MSG_CAST = 0x22,
@@ -30,11 +34,13 @@ enum msg_type {
   MSG_SWIM_PING = 0x30,
   MSG_SWIM_ACK = 0x31,
   MSG_SWIM_PING_REQ = 0x32,
+  MSG_SWIM_SYNC = 0x33, /* a page of the member list; payloads of SWIM in wire/swim.h */
   MSG_FIND_NODE = 0x40,
   MSG_FIND_NODE_REPLY = 0x41,
   MSG_STORE = 0x42,
   MSG_FIND_VALUE = 0x43,
   MSG_FIND_VALUE_REPLY = 0x44,
+  MSG_STORE_REPLY = 0x45, /* between nodes the payloads of 40 to 45 are those of wire/kad.h */
 };
 
 /* Capabilities named in CONNECT and answered in PONG. The first two are the original's; a client that names only those is
@@ -46,8 +52,9 @@ enum msg_cap {
   CAP_REGISTER = 1 << 3, /* "register" */
   CAP_CANCEL = 1 << 4,   /* "cancel" */
   CAP_OPERATOR = 1 << 5, /* "operator" */
+  CAP_NODE = 1 << 6,     /* "node": the peer is a node of the mesh */
 };
-#define CAP_EXTENSIONS (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR)
+#define CAP_EXTENSIONS (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR | CAP_NODE)
 
 enum strategy {
   STRATEGY_DEFAULT = 0, /* field absent: the node's choice, random */
@@ -93,8 +100,11 @@ struct msg_pong {
   uint64_t server_time; /* ms */
   uint32_t caps;        /* extension: in answer to a CONNECT that named extensions: what both sides speak */
   bool has_caps;
-  struct slice node_id; /* extension, with caps: the node's id */
-  struct slice name;    /* extension, with caps: the node's name */
+  struct slice node_id;  /* extension, with caps: the node's id */
+  struct slice name;     /* extension, with caps: the node's name */
+  struct slice instance; /* extension `node`: 16 octets, of the answering node's run */
+  struct slice endpoint; /* extension `node`: where the answering node can be dialled; absent: nowhere */
+  struct slice observed; /* extension `node`: the address that the answering node sees */
 };
 struct msg_ack {
   uint64_t ref;
@@ -109,6 +119,10 @@ struct msg_publish {
   struct slice message_id; /* 16 octets; optional on receipt */
   uint64_t ref;            /* extension; with has_ref */
   bool has_ref;
+  struct slice publisher; /* extension `node`: the client whose message it is, 32 octets, with `instance`: for de-duplication */
+  struct slice instance;  /* extension `node`: 16 octets */
+  uint64_t replay;        /* extension `node`: retained, in answer to RETAINED_GET with this number; 0: not */
+  uint64_t retained_ms;   /* extension `node`: with retain, when its publisher's node took it; 0: absent */
 };
 struct msg_subscribe { /* and UNSUBSCRIBE */
   struct msg_list topics;
@@ -152,9 +166,10 @@ struct msg_reply {
 struct msg_route {                  /* RPC_ROUTE and PUBSUB_ROUTE */
   struct slice destination, source; /* node ids */
   uint64_t hop_count, max_hops;
-  struct slice payload_type; /* "call" or "reply"; RPC_ROUTE only */
+  struct slice payload_type; /* "call" or "reply", between nodes any msg_type_name; RPC_ROUTE only */
   struct slice topic;        /* PUBSUB_ROUTE only */
   struct slice payload;      /* raw MessagePack map: decode with msg_decode(MSG_CALL | MSG_REPLY | MSG_PUBLISH, ...) */
+  struct msg_list path;      /* extension `node`: ids of the nodes that it passed, the source first; count 0: absent */
 };
 struct msg_register {
   struct slice procedure;
@@ -219,7 +234,7 @@ struct msg {
     struct msg_find find;
     struct msg_find_reply found;
     struct msg_store store;
-    struct slice raw; /* SWIM: defined with the mesh; the whole payload */
+    struct slice raw; /* SWIM, INTEREST and RETAINED: the whole payload, which has its own codec */
   };
 };
 

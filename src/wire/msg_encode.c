@@ -20,11 +20,19 @@ static void flag(struct writer *w, struct slice key, bool v) {
 }
 
 static void caps(struct writer *w, uint32_t set) {
-  static const char *const names[] = {"pubsub", "rpc", "ack", "register", "cancel", "operator"};
+  static const char *const names[] = {"pubsub", "rpc", "ack", "register", "cancel", "operator", "node"};
   writer_bin(w, K("capabilities"));
-  writer_array(w, (uint32_t)__builtin_popcount(set & 0x3f));
-  for (unsigned i = 0; i < 6; i++)
+  writer_array(w, (uint32_t)__builtin_popcount(set & 0x7f));
+  for (unsigned i = 0; i < 7; i++)
     if (set & 1u << i) writer_bin(w, slice_str(names[i]));
+}
+
+static void list(struct writer *w, const struct msg_list *l) {
+  writer_array(w, l->count);
+  if (l->items)
+    for (uint32_t i = 0; i < l->count; i++) writer_bin(w, l->items[i]);
+  else
+    writer_raw(w, l->raw);
 }
 
 static void error(struct writer *w, const struct msg_error *e) {
@@ -88,12 +96,16 @@ static void payload(struct writer *w, const struct msg *m) {
     number(w, K("timestamp"), m->ping.timestamp);
     break;
   case MSG_PONG:
-    writer_map(w, 2u + m->pong.has_caps + !!m->pong.node_id.p + !!m->pong.name.p);
+    writer_map(w, 2u + m->pong.has_caps + !!m->pong.node_id.p + !!m->pong.name.p + !!m->pong.instance.p + !!m->pong.endpoint.p +
+                      !!m->pong.observed.p);
     number(w, K("timestamp"), m->pong.timestamp);
     number(w, K("server_time"), m->pong.server_time);
     if (m->pong.has_caps) caps(w, m->pong.caps);
     if (m->pong.node_id.p) text(w, K("node_id"), m->pong.node_id);
     if (m->pong.name.p) text(w, K("name"), m->pong.name);
+    if (m->pong.instance.p) text(w, K("instance"), m->pong.instance);
+    if (m->pong.endpoint.p) text(w, K("endpoint"), m->pong.endpoint);
+    if (m->pong.observed.p) text(w, K("observed"), m->pong.observed);
     break;
   case MSG_ACK:
     writer_map(w, 1u + !!m->ack.code.p + !!m->ack.message.p);
@@ -103,13 +115,17 @@ static void payload(struct writer *w, const struct msg *m) {
     break;
   case MSG_PUBLISH: {
     const struct msg_publish *p = &m->publish;
-    writer_map(w, 4u + !!p->message_id.p + p->has_ref);
+    writer_map(w, 4u + !!p->message_id.p + p->has_ref + !!p->publisher.p + !!p->instance.p + !!p->replay + !!p->retained_ms);
     text(w, K("topic"), p->topic);
     text(w, K("payload"), p->payload);
     number(w, K("qos"), p->qos);
     flag(w, K("retain"), p->retain);
     if (p->message_id.p) text(w, K("message_id"), p->message_id);
     if (p->has_ref) number(w, K("ref"), p->ref);
+    if (p->publisher.p) text(w, K("publisher"), p->publisher);
+    if (p->instance.p) text(w, K("instance"), p->instance);
+    if (p->replay) number(w, K("replay"), p->replay);
+    if (p->retained_ms) number(w, K("retained_ms"), p->retained_ms);
     break;
   }
   case MSG_SUBSCRIBE:
@@ -118,11 +134,7 @@ static void payload(struct writer *w, const struct msg *m) {
     bool sub = m->type == MSG_SUBSCRIBE;
     writer_map(w, 1u + sub + (sub && s->own) + s->has_ref);
     writer_bin(w, K("topics"));
-    writer_array(w, s->topics.count);
-    if (s->topics.items)
-      for (uint32_t i = 0; i < s->topics.count; i++) writer_bin(w, s->topics.items[i]);
-    else
-      writer_raw(w, s->topics.raw);
+    list(w, &s->topics);
     if (sub) number(w, K("qos"), s->qos);
     if (sub && s->own) flag(w, K("own"), true);
     if (s->has_ref) number(w, K("ref"), s->ref);
@@ -156,7 +168,7 @@ static void payload(struct writer *w, const struct msg *m) {
   case MSG_RPC_ROUTE:
   case MSG_PUBSUB_ROUTE: {
     const struct msg_route *o = &m->route;
-    writer_map(w, 6);
+    writer_map(w, 6u + !!o->path.count);
     text(w, K("destination_node_id"), o->destination);
     text(w, K("source_node_id"), o->source);
     number(w, K("hop_count"), o->hop_count);
@@ -167,6 +179,10 @@ static void payload(struct writer *w, const struct msg *m) {
       text(w, K("topic"), o->topic);
     writer_bin(w, K("payload"));
     writer_raw(w, o->payload);
+    if (o->path.count) {
+      writer_bin(w, K("path"));
+      list(w, &o->path);
+    }
     break;
   }
   case MSG_REGISTER:
@@ -225,6 +241,12 @@ static void payload(struct writer *w, const struct msg *m) {
   case MSG_SWIM_PING:
   case MSG_SWIM_ACK:
   case MSG_SWIM_PING_REQ:
+  case MSG_SWIM_SYNC:
+  case MSG_INTEREST:
+  case MSG_INTEREST_HAVE:
+  case MSG_RETAINED_GET:
+  case MSG_RETAINED_MOVED:
+  case MSG_STORE_REPLY:
     writer_raw(w, m->raw);
     break;
   }

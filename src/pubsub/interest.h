@@ -1,0 +1,73 @@
+/* Which patterns the clients of each node hold: ours counted and versioned, others' as they told us.
+ *
+ * Ours: every pattern that at least one client of this node holds, in the order of its last change. A link to another node has
+ * a cursor, the version up to which it has been told; what lies behind it is sent in pages, so each change crosses each link
+ * once and a new link gets the whole. Patterns that nobody holds any more stay as removals until all links were told or they
+ * are too many; a link whose cursor lies before the oldest kept removal is told everything anew. Others': one set of patterns a
+ * member in one trie, so that a publish finds its nodes in one match. Repaired by digest: a peer whose (epoch, version, digest)
+ * do not add up is asked for everything. */
+#ifndef PUBSUB_INTEREST_H
+#define PUBSUB_INTEREST_H
+
+#include <stdbool.h>
+
+#include "base/list.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "base/slice.h"
+#include "pubsub/topic_index.h"
+
+struct interest;
+
+/* A member that we exchange interest with: embedded in the owner's record of that node, kept while the node is a member and not
+ * only while a link stands. */
+struct interest_peer {
+  struct id id;
+  struct topic_subscriber topics; /* its patterns; .user is the owner's */
+  uint64_t epoch, version;        /* of what it told us; epoch 0: nothing yet */
+  uint64_t digest;                /* XOR of hashes of its patterns, as we hold them */
+  uint64_t told;                  /* our version up to which it was told on this link */
+  bool linked, told_reset;        /* told_reset: the next page begins anew */
+  struct list all;
+};
+
+struct interest_config {
+  struct mem *mem;
+  struct rng rng;
+  uint32_t max_own;      /* different patterns of ours: 1,000,000 */
+  uint32_t max_removed;  /* removals kept: 10,000 */
+  uint32_t max_patterns; /* of all other members together: 1,000,000 */
+  uint32_t max_peer;     /* of one other member: 100,000 */
+};
+int interest_new(const struct interest_config *cfg, struct interest **ret_i);
+void interest_free(struct interest *i); /* accepts NULL */
+
+/* A client of ours took or left a pattern (stored form). MACULA_EFULL, MACULA_ENOMEM: the add is not counted. */
+int interest_add(struct interest *i, struct slice pattern);
+void interest_remove(struct interest *i, struct slice pattern);
+
+void interest_peer_init(struct interest *i, struct interest_peer *p, const struct id *id, void *user);
+void interest_peer_done(struct interest *i, struct interest_peer *p); /* the node is no member any more */
+/* A link stands now or has gone; on a new link both say what they hold (INTEREST_HAVE) and only what is missing crosses. */
+void interest_link(struct interest *i, struct interest_peer *p, bool up);
+
+/* The next frame for this peer: its type and payload (a view until the next call on i), at most max_len octets; false: it has
+ * been told all. Call again until false while its queue has room. */
+bool interest_next(struct interest *i, struct interest_peer *p, size_t max_len, uint8_t *ret_type, struct slice *ret_payload);
+/* INTEREST or INTEREST_HAVE of this peer. MACULA_BAD_FRAME; MACULA_EFULL (its patterns beyond the limit are not taken, counted;
+ * the rest is). */
+int interest_recv(struct interest *i, struct interest_peer *p, uint8_t type, struct slice payload);
+/* From time to time (30 s): says our version and digest to each linked peer. */
+void interest_check(struct interest *i, struct interest_peer *p);
+bool interest_pending(const struct interest *i, const struct interest_peer *p);
+
+/* The members that hold a matching pattern, each once, chained as topic_index_match does; the .user of each is the owner's. */
+struct topic_subscriber *interest_match(struct interest *i, struct slice topic);
+
+struct interest_stats {
+  uint32_t own, removed, patterns, max_own, max_removed, max_patterns;
+  uint64_t sent, received, resets, refused;
+};
+void interest_stats(const struct interest *i, struct interest_stats *ret_stats);
+
+#endif
