@@ -5,7 +5,24 @@
 
 #include "quic/internal.h"
 
+#define SPKI_MAX 1024 /* RSA of 4,096 bits takes 550: what a peer may make us verify with has an end */
+
 static const char reset_label[] = "macula stateless reset";
+
+/* The signer's view of the key, and the SubjectPublicKeyInfo, whose hash must be the id. */
+static int finish_signing(struct quic_identity *i) {
+  gnutls_pubkey_t pub;
+  if (gnutls_privkey_init(&i->signer) < 0) return MACULA_ENOMEM;
+  if (gnutls_privkey_import_x509(i->signer, i->key, 0) < 0) return MACULA_CERTIFICATE_INVALID;
+  if (gnutls_pubkey_init(&pub) < 0) return MACULA_ENOMEM;
+  int r = gnutls_pubkey_import_x509(pub, i->chain[0], 0);
+  if (r >= 0) r = gnutls_pubkey_export2(pub, GNUTLS_X509_FMT_DER, &i->spki);
+  gnutls_pubkey_deinit(pub);
+  if (r < 0) return MACULA_CERTIFICATE_INVALID;
+  struct id hash;
+  quic_sha256(quic_identity_spki(i), &hash);
+  return id_eq(&hash, &i->id) ? 0 : MACULA_CERTIFICATE_INVALID;
+}
 
 static int finish(struct quic_identity *i) {
   size_t n = sizeof i->id.b;
@@ -22,6 +39,7 @@ static int finish(struct quic_identity *i) {
   n = sizeof key_id.b;
   if (gnutls_x509_privkey_get_key_id(i->key, GNUTLS_KEYID_USE_SHA256, key_id.b, &n) < 0 || !id_eq(&key_id, &i->id))
     return MACULA_CERTIFICATE_INVALID;
+  if ((r = finish_signing(i))) return r;
   if (gnutls_certificate_allocate_credentials(&i->cred) < 0) return MACULA_ENOMEM;
   return gnutls_certificate_set_x509_key(i->cred, i->chain, (int)i->chain_len, i->key) < 0 ? MACULA_CERTIFICATE_INVALID : 0;
 }
@@ -122,6 +140,60 @@ int quic_identity_pem(const struct quic_identity *i, char **ret_pem) {
   return 0;
 }
 
+/* How a key of this kind signs a record: one way each, so that nothing needs to be said on the wire. */
+static gnutls_sign_algorithm_t algorithm(int pk) {
+  switch (pk) {
+  case GNUTLS_PK_EDDSA_ED25519:
+    return GNUTLS_SIGN_EDDSA_ED25519;
+  case GNUTLS_PK_ECDSA:
+    return GNUTLS_SIGN_ECDSA_SHA256;
+  case GNUTLS_PK_RSA:
+    return GNUTLS_SIGN_RSA_SHA256;
+  case GNUTLS_PK_RSA_PSS:
+    return GNUTLS_SIGN_RSA_PSS_SHA256;
+  default:
+    return GNUTLS_SIGN_UNKNOWN;
+  }
+}
+
+int quic_identity_sign(const struct quic_identity *i, struct slice data, uint8_t *ret_sig, size_t *ret_len) {
+  gnutls_datum_t d = {(unsigned char *)data.p, (unsigned)data.n}, sig;
+  gnutls_sign_algorithm_t a = algorithm(gnutls_privkey_get_pk_algorithm(i->signer, NULL));
+  if (data.n > UINT32_MAX || a == GNUTLS_SIGN_UNKNOWN) return MACULA_EINVAL;
+  int r = gnutls_privkey_sign_data2(i->signer, a, 0, &d, &sig);
+  if (r < 0) return r == GNUTLS_E_MEMORY_ERROR ? MACULA_ENOMEM : MACULA_EINTERNAL;
+  bool fits = sig.size <= QUIC_SIGNATURE_MAX;
+  if (fits) {
+    memcpy(ret_sig, sig.data, sig.size);
+    *ret_len = sig.size;
+  }
+  gnutls_free(sig.data);
+  return fits ? 0 : MACULA_EINVAL;
+}
+
+struct slice quic_identity_spki(const struct quic_identity *i) {
+  return slice_of(i->spki.data, i->spki.size);
+}
+
+int quic_verify(struct slice spki, struct slice data, struct slice sig, struct id *ret_id) {
+  if (!spki.n || spki.n > SPKI_MAX || !sig.n || sig.n > QUIC_SIGNATURE_MAX || data.n > UINT32_MAX) return MACULA_BAD_SIGNATURE;
+  gnutls_datum_t k = {(unsigned char *)spki.p, (unsigned)spki.n}, d = {(unsigned char *)data.p, (unsigned)data.n},
+                 s = {(unsigned char *)sig.p, (unsigned)sig.n};
+  gnutls_pubkey_t pub;
+  if (gnutls_pubkey_init(&pub) < 0) return MACULA_ENOMEM;
+  int r = gnutls_pubkey_import(pub, &k, GNUTLS_X509_FMT_DER);
+  gnutls_sign_algorithm_t a = r < 0 ? GNUTLS_SIGN_UNKNOWN : algorithm(gnutls_pubkey_get_pk_algorithm(pub, NULL));
+  r = a == GNUTLS_SIGN_UNKNOWN ? -1 : gnutls_pubkey_verify_data2(pub, a, 0, &d, &s);
+  gnutls_pubkey_deinit(pub);
+  if (r < 0) return MACULA_BAD_SIGNATURE;
+  quic_sha256(spki, ret_id);
+  return 0;
+}
+
+void quic_sha256(struct slice data, struct id *ret_hash) {
+  if (gnutls_hash_fast(GNUTLS_DIG_SHA256, data.p, data.n, ret_hash->b) < 0) memset(ret_hash, 0, sizeof *ret_hash);
+}
+
 const struct id *quic_identity_id(const struct quic_identity *i) { return &i->id; }
 
 struct quic_identity *quic_identity_ref(struct quic_identity *i) {
@@ -134,6 +206,8 @@ void quic_identity_unref(struct quic_identity *i) {
   if (i->cred) gnutls_certificate_free_credentials(i->cred);
   for (unsigned k = 0; k < i->chain_len; k++) gnutls_x509_crt_deinit(i->chain[k]);
   gnutls_free(i->chain);
+  gnutls_free(i->spki.data);
+  if (i->signer) gnutls_privkey_deinit(i->signer);
   if (i->key) gnutls_x509_privkey_deinit(i->key);
   gnutls_memset(i->reset_secret, 0, sizeof i->reset_secret);
   free(i);

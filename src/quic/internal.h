@@ -39,6 +39,8 @@ struct quic_identity {
   struct id id;
   gnutls_certificate_credentials_t cred;
   gnutls_x509_privkey_t key;
+  gnutls_privkey_t signer; /* a view of key */
+  gnutls_datum_t spki;     /* DER, by gnutls_malloc */
   gnutls_x509_crt_t *chain;
   unsigned chain_len;
   uint8_t reset_secret[QUIC_SECRET_LEN]; /* derived from the key: a restarted node can still reset old connections */
