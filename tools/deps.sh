@@ -3,8 +3,8 @@
 # Usage: tools/deps.sh [build|test]
 set -eu
 
-build="gcc pkg-config meson ninja-build libngtcp2-dev libngtcp2-crypto-gnutls-dev libgnutls28-dev libuv1-dev
-libjansson-dev libcyaml-dev libmicrohttpd-dev libsystemd-dev"
+build="gcc libc6-dev pkg-config meson ninja-build libngtcp2-dev libngtcp2-crypto-gnutls-dev libgnutls28-dev libuv1-dev
+libjansson-dev libcyaml-dev libyaml-dev libmicrohttpd-dev libsystemd-dev"
 test="g++ libcmocka-dev libmsgpack-dev clang libclang-rt-14-dev clang-format curl git iproute2 nftables
 python3 golang-go golang-github-lucas-clemente-quic-go-dev"
 want=$build
