@@ -38,6 +38,8 @@ enum option_reload { OPTION_FIXED, OPTION_RELOADED };
   X(MAX_CALLS, max_calls, COUNT, limits.max_calls, 1, 10000000, OPTION_RELOADED, "N", "pending calls")                         \
   X(MAX_HALF_OPEN, max_half_open, COUNT, limits.max_half_open, 1, 1000000, OPTION_RELOADED, "N",                               \
     "connections that have not said CONNECT")                                                                                  \
+  X(MAX_REPLAYS, max_replays, COUNT, limits.max_replays, 1, 100000000, OPTION_RELOADED, "N",                                   \
+    "subscriptions to which retained messages are still being sent")                                                           \
   X(MAX_FRAME, max_frame, SIZE32, limits.max_frame, 4096, 1 << 20, OPTION_RELOADED, "SIZE", "a frame's payload")               \
   X(CLIENT_STREAMS, client_streams, COUNT, limits.client_streams, 1, 10000, OPTION_RELOADED, "N", "streams of a client")       \
   X(CLIENT_SUBSCRIPTIONS, client_subscriptions, COUNT, limits.client_subscriptions, 1, 10000000, OPTION_RELOADED, "N",         \
@@ -51,6 +53,14 @@ enum option_reload { OPTION_FIXED, OPTION_RELOADED };
     "send queues of all clients together")                                                                                     \
   X(RECEIVE_POOL, receive_pool, SIZE, limits.receive_pool, 1 << 20, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",                \
     "receive windows and reassembly together")                                                                                 \
+  X(CONNECTION_POOL, connection_pool, SIZE, limits.connection_pool, 1 << 20, UINT64_C(1) << 40, OPTION_FIXED, "SIZE",          \
+    "what connections hold beyond 40 KiB each")                                                                                \
+  X(SUBSCRIPTION_BYTES, subscription_bytes, SIZE, limits.subscription_bytes, 1 << 16, UINT64_C(1) << 40, OPTION_RELOADED,      \
+    "SIZE", "subscriptions, octets")                                                                                           \
+  X(CALL_BYTES, call_bytes, SIZE, limits.call_bytes, 1 << 20, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",                      \
+    "arguments of pending calls, octets")                                                                                      \
+  X(ADMIN_BYTES, admin_bytes, SIZE, limits.admin_bytes, 1 << 20, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",                   \
+    "answers to HTTP and macula status, octets")                                                                               \
   X(RETAINED_COUNT, retained_count, COUNT, limits.retained_count, 1, 100000000, OPTION_RELOADED, "N", "retained messages")     \
   X(RETAINED_BYTES, retained_bytes, SIZE, limits.retained_bytes, 1, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",                \
     "retained messages, octets")                                                                                               \

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the allocator really takes: the usable octets and its own word in front of them. */
+static size_t cost(void *p) { return malloc_usable_size(p) + sizeof(size_t); }
+
 static int refuse(struct mem *m, size_t extra) {
   if (m->fail) {
     m->fail->seen++;
@@ -25,7 +28,7 @@ static void *alloc(struct mem *m, size_t size, int zero) {
     m->refused++;
     return NULL;
   }
-  count(m, malloc_usable_size(p));
+  count(m, cost(p));
   return p;
 }
 
@@ -39,7 +42,7 @@ void *mem_calloc(struct mem *m, size_t n, size_t size) {
 
 void *mem_realloc(struct mem *m, void *p, size_t size) {
   if (!p) return mem_alloc(m, size);
-  size_t old = malloc_usable_size(p);
+  size_t old = cost(p);
   void *q = size == 0 || refuse(m, size > old ? size - old : 0) ? NULL : realloc(p, size);
   if (!q) {
     m->refused++;
@@ -47,13 +50,13 @@ void *mem_realloc(struct mem *m, void *p, size_t size) {
   }
   m->bytes -= old;
   m->blocks--;
-  count(m, malloc_usable_size(q));
+  count(m, cost(q));
   return q;
 }
 
 void mem_free(struct mem *m, void *p) {
   if (!p) return;
-  m->bytes -= malloc_usable_size(p);
+  m->bytes -= cost(p);
   m->blocks--;
   free(p);
 }

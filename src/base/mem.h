@@ -1,7 +1,7 @@
 /* Accounted memory: every allocation belongs to a row of the table of bounds.
  *
- * An account counts the bytes that the allocator really gave (malloc_usable_size), so blocks carry no header of ours and
- * any block may be freed knowing only its account. Accounts are not locked: each belongs to one loop thread. */
+ * An account counts the bytes that the allocator really took (malloc_usable_size and a word), so blocks carry no header of
+ * ours and any block may be freed knowing only its account. Accounts are not locked: each belongs to one loop thread. */
 #ifndef BASE_MEM_H
 #define BASE_MEM_H
 

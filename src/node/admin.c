@@ -41,8 +41,7 @@ static json_t *diagnostics(struct node *n, struct slice what, struct slice args)
                      MACULA_VERSION, "protocol", "QUIC");
   if (slice_is(what, "echo")) return json_pack("{s:o?, s:I}", "echo", text_or_json(args), "timestamp", now_s);
   if (!slice_is(what, "info")) return NULL;
-  size_t accounted = 0;
-  for (int i = 0; i < ROW_COUNT; i++) accounted += n->mem[i].bytes;
+  size_t accounted = rows_accounted(n);
   return json_pack("{s:o, s:{s:I, s:I}, s:I}", "gateway", about_node(n), "system", "memory_bytes",
                    (json_int_t)(n->rss_bytes ? n->rss_bytes(n->rss_ctx) : 0), "accounted_bytes", (json_int_t)accounted,
                    "timestamp", now_s);

@@ -14,6 +14,7 @@
 #include "base/list.h"
 #include "macula/macula.h"
 #include "node/node.h"
+#include "node/rows.h"
 #include "pubsub/dedup.h"
 #include "pubsub/retained.h"
 #include "pubsub/topic_index.h"
@@ -33,22 +34,6 @@
 #define NAME_KEPT 64               /* octets of a client's label */
 #define CONTROL_SLACK (64u * 1024) /* of a client's queue, beyond what messages may fill */
 #define LIST_PAGE 1000             /* rows of a list, unless asked for fewer */
-
-/* Rows of the memory table. */
-enum row {
-  ROW_NODE,
-  ROW_SESSIONS,
-  ROW_QUIC,
-  ROW_SEND,
-  ROW_RECEIVE,
-  ROW_CLIENTS,
-  ROW_TOPICS,
-  ROW_SERVICES,
-  ROW_CALLS,
-  ROW_RETAINED,
-  ROW_DEDUP,
-  ROW_COUNT
-};
 
 enum session_state { SESSION_FRESH, SESSION_IN, SESSION_OVER };
 
@@ -83,7 +68,7 @@ struct node_stats {
       ignored_frames; /* received: all, of no known type, of types that a single node has no use for */
   uint64_t published, delivered, dropped, duplicates_retained, retained_unstored;
   uint64_t slow_consumers, pauses, paused_ns, sheds;
-  uint64_t sessions, admitted, windows_grown;
+  uint64_t sessions, admitted, windows_grown, replays_refused;
   uint64_t refused[128]; /* connections closed, by code */
 };
 
@@ -100,10 +85,12 @@ struct node {
   bool allow_unverified;
   struct id *admin_keys;
   size_t admin_key_count;
-  uint64_t (*rss_bytes)(void *ctx);
+  uint64_t (*rss_bytes)(void *ctx), (*heap_bytes)(void *ctx);
   void *rss_ctx;
 
   struct mem mem[ROW_COUNT];
+  struct mem *row_mem[ROW_COUNT]; /* for figures: mem, or an account of the process */
+  uint64_t unaccounted_peak;
   struct clients clients;
   struct topic_index *topics;
   struct retained retained;
@@ -118,6 +105,7 @@ struct node {
   struct list partials; /* stream.partial, oldest first */
   struct list replays;  /* replay.of_node */
   size_t replay_visits; /* of retained messages in this turn */
+  uint32_t replay_count;
   uint32_t session_count;
   size_t reserved;    /* octets of unfinished frames whose credit was given back; at most half of receive_pool */
   size_t window_more; /* octets of windows beyond the initial ones; at most half of receive_pool */
@@ -133,6 +121,21 @@ struct node {
 /* Ends what is doomed, lets publishers go on when the pool has room. To be called when nothing is being walked. */
 void node_settle(struct node *n);
 static inline uint64_t node_unix_ms(const struct node *n) { return n->unix_base_ms + n->now / NS_MS; }
+
+/* plan.c */
+struct plan_row plan_row_of(const struct node_limits *l, enum row row); /* limits without 0 */
+
+/* rows.c */
+struct row_now {
+  const char *name;
+  uint64_t entries, limit;           /* limit 0: bounded in octets alone */
+  uint64_t bytes, limit_bytes, peak; /* octets */
+  uint64_t refused, evicted, expired;
+};
+#define ROWS_SHOWN (ROW_COUNT + 1) /* and what is not accounted */
+void rows_now(struct node *n, struct row_now ret_rows[ROWS_SHOWN]);
+size_t rows_accounted(const struct node *n); /* octets */
+void rows_set_limits(struct node *n);        /* of the accounts, from the plan */
 
 /* session.c */
 void session_open(struct node *n, struct quic_conn *c);

@@ -16,47 +16,32 @@ static void one(FILE *f, const char *name, const char *kind, const char *help, u
 #define GAUGE(name, help, v) one(f, name, "gauge", help, v)
 #define COUNTER(name, help, v) one(f, name "_total", "counter", help, v)
 
-static void tables(const struct node *n, FILE *f) {
-  const struct services *services = router_services(n->router);
-  const struct calls *calls = router_calls(n->router);
-  struct topic_index_stats topics;
-  topic_index_stats(n->topics, &topics);
-  const struct {
-    const char *name;
-    uint64_t entries, limit, refused;
-  } t[] = {{"clients", n->clients.count, n->clients.max, n->clients.refused},
-           {"operators", n->clients.ops, n->clients.max_ops, 0},
-           {"peers", 0, 1000, 0},
-           {"services", services->count, services->max, services->refused},
-           {"subscriptions", topics.subscriptions, topics.max, topics.refused},
-           {"pending_calls", calls_count(calls), calls->max, calls->refused},
-           {"retained", retained_count(&n->retained), n->limits.retained_count, n->retained.refused},
-           {"retained_bytes", n->retained.bytes, n->retained.max_bytes, 0},
-           {"dedup_ids", dedup_count(&n->dedup), n->limits.dedup_ids, 0}};
-  static const char *const help[3] = {"Entries of the table.", "Most entries of the table.", "Entries refused at the limit."};
-  static const char *const name[3] = {"table_entries", "table_limit", "table_refused_total"};
-  for (int k = 0; k < 3; k++) {
-    head(f, name[k], k == 2 ? "counter" : "gauge", help[k]);
-    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++)
-      fprintf(f, "macula_%s{table=\"%s\"} %llu\n", name[k], t[i].name,
-              (unsigned long long)(k == 0   ? t[i].entries
-                                   : k == 1 ? t[i].limit
-                                            : t[i].refused));
+/* One family a column of the table of memory, one line a row. */
+static void rows(struct node *n, FILE *f) {
+  static const struct {
+    const char *name, *kind, *help;
+    size_t at;
+  } columns[] = {
+      {"table_entries", "gauge", "Entries of the table.", offsetof(struct row_now, entries)},
+      {"table_limit", "gauge", "Most entries; 0: bounded in octets alone.", offsetof(struct row_now, limit)},
+      {"table_refused_total", "counter", "Entries and allocations refused at a limit.", offsetof(struct row_now, refused)},
+      {"table_evicted_total", "counter", "Entries that made room for others.", offsetof(struct row_now, evicted)},
+      {"table_expired_total", "counter", "Entries whose time was over.", offsetof(struct row_now, expired)},
+      {"memory_bytes", "gauge", "Octets in use.", offsetof(struct row_now, bytes)},
+      {"memory_limit_bytes", "gauge", "Most octets: the row's part of the plan.", offsetof(struct row_now, limit_bytes)},
+      {"memory_peak_bytes", "gauge", "Most octets ever in use.", offsetof(struct row_now, peak)}};
+  struct row_now r[ROWS_SHOWN];
+  rows_now(n, r);
+  for (size_t k = 0; k < sizeof columns / sizeof columns[0]; k++) {
+    head(f, columns[k].name, columns[k].kind, columns[k].help);
+    for (int i = 0; i < ROWS_SHOWN; i++)
+      fprintf(f, "macula_%s{table=\"%s\"} %llu\n", columns[k].name, r[i].name,
+              (unsigned long long)*(const uint64_t *)((const char *)&r[i] + columns[k].at));
   }
-}
-
-static void memory(const struct node *n, FILE *f) {
-  static const char *const help[4] = {"Octets in use.", "Most octets allowed; 0: bounded by entries.",
-                                      "Most octets ever in use.", "Allocations refused."};
-  static const char *const name[4] = {"memory_bytes", "memory_limit_bytes", "memory_peak_bytes", "memory_refused_total"};
-  for (int k = 0; k < 4; k++) {
-    head(f, name[k], k == 3 ? "counter" : "gauge", help[k]);
-    for (int i = 0; i < ROW_COUNT; i++) {
-      const struct mem *m = &n->mem[i];
-      uint64_t v = k == 0 ? m->bytes : k == 1 ? m->limit : k == 2 ? m->peak : m->refused;
-      fprintf(f, "macula_%s{row=\"%s\"} %llu\n", name[k], m->name, (unsigned long long)v);
-    }
-  }
+  head(f, "memory_entry_bytes", "gauge", "Octets in use an entry.");
+  for (int i = 0; i < ROWS_SHOWN; i++)
+    if (r[i].entries)
+      fprintf(f, "macula_memory_entry_bytes{table=\"%s\"} %llu\n", r[i].name, (unsigned long long)(r[i].bytes / r[i].entries));
 }
 
 static void refusals(const struct node *n, FILE *f) {
@@ -113,6 +98,8 @@ static void connections(const struct node *n, FILE *f) {
   COUNTER("quic_accepted", "Connections accepted.", q.accepted);
   COUNTER("quic_refused_full", "Connections refused: too many.", q.refused_full);
   COUNTER("quic_refused_half_open", "Connections refused: too many half-open.", q.refused_half_open);
+  GAUGE("quic_connection_pool_bytes", "Octets of the pool that connections share beyond what each has.", q.conn_pool);
+  COUNTER("quic_refused_memory", "Allocations that this pool refused: each ended its connection.", q.refused_memory);
   COUNTER("quic_retries_sent", "Retry packets sent.", q.retries_sent);
   COUNTER("quic_retry_ok", "Connections with a valid token.", q.retry_ok);
   COUNTER("quic_handshakes_failed", "Handshakes that failed.", q.handshakes_failed);
@@ -135,8 +122,7 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
   FILE *f = open_memstream(&text, &len);
   if (!f) return MACULA_ENOMEM;
   struct topic_index_stats topics;
-  uint64_t accounted = 0;
-  for (int i = 0; i < ROW_COUNT; i++) accounted += n->mem[i].bytes;
+  uint64_t accounted = rows_accounted(n);
   topic_index_stats(n->topics, &topics);
   GAUGE("gateway_uptime_seconds", "Seconds since the start.", (uint64_t)node_uptime_s(n, now));
   GAUGE("gateway_ready", "1 while new clients are taken.", !n->draining);
@@ -147,8 +133,7 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
   GAUGE("gateway_diagnostics_available", "1: com.macula.diagnostics.* answers.", 1);
   GAUGE("gateway_subscriptions_total", "Subscriptions.", topics.subscriptions);
   GAUGE("gateway_registrations_total", "Services registered.", router_services(n->router)->count);
-  tables(n, f);
-  memory(n, f);
+  rows(n, f);
   messages(n, f);
   calls(n, f);
   connections(n, f);

@@ -18,6 +18,11 @@ void node_limits_default(struct node_limits *ret_limits) {
                                      .receive_pool = 256 << 20,
                                      .max_frame = FRAME_MAX_PAYLOAD,
                                      .max_half_open = 1024,
+                                     .connection_pool = 128 << 20,
+                                     .subscription_bytes = 128 << 20,
+                                     .max_replays = 32768,
+                                     .call_bytes = 64 << 20,
+                                     .admin_bytes = 16 << 20,
                                      .retained_count = 10000,
                                      .retained_bytes = 16 << 20,
                                      .dedup_ids = 65536,
@@ -27,17 +32,17 @@ void node_limits_default(struct node_limits *ret_limits) {
                                      .drain_timeout = 5 * NS_SEC};
 }
 
-static struct node_limits fill_limits(const struct node_limits *given) {
-  struct node_limits d, l = *given;
+void node_limits_fill(struct node_limits *l) {
+  struct node_limits d;
   node_limits_default(&d);
-#define FILL(field) l.field = l.field ? l.field : d.field
+#define FILL(field) l->field = l->field ? l->field : d.field
   FILL(max_clients), FILL(max_operators), FILL(max_services), FILL(client_streams), FILL(client_subscriptions);
   FILL(client_services), FILL(client_calls), FILL(max_calls), FILL(max_subscriptions), FILL(client_queue), FILL(send_pool);
   FILL(receive_pool), FILL(max_frame), FILL(max_half_open), FILL(retained_count), FILL(retained_bytes), FILL(dedup_ids);
-  FILL(dedup_ns), FILL(service_ttl), FILL(connect_timeout), FILL(drain_timeout);
+  FILL(dedup_ns), FILL(service_ttl), FILL(connect_timeout), FILL(drain_timeout), FILL(connection_pool);
+  FILL(subscription_bytes), FILL(max_replays), FILL(call_bytes), FILL(admin_bytes);
 #undef FILL
-  if (l.max_frame > FRAME_MAX_PAYLOAD) l.max_frame = FRAME_MAX_PAYLOAD; /* the codec's own bound */
-  return l;
+  if (l->max_frame > FRAME_MAX_PAYLOAD) l->max_frame = FRAME_MAX_PAYLOAD; /* the codec's own bound */
 }
 
 /* ---- handler of the endpoint ------------------------------------------------------------------------------------------------
@@ -69,19 +74,20 @@ static void on_silent(void *ctx, struct quic_conn *c) {
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------
  */
-static void init_rows(struct node *n, struct mem_fail *fail) {
-  const struct node_limits *l = &n->limits;
-  size_t conns = (size_t)l->max_clients + l->max_operators + l->max_half_open;
-  static const char *const names[ROW_COUNT] = {"node",          "sessions", "connections", "send_queues", "receive", "clients",
-                                               "subscriptions", "services", "calls",       "retained",    "dedup"};
+static void init_rows(struct node *n, const struct node_config *cfg) {
+  static const char *const names[ROW_COUNT] = {
+#define ROW_NAME(id, name, ...) name,
+      NODE_ROWS(ROW_NAME)
+#undef ROW_NAME
+  };
   for (int i = 0; i < ROW_COUNT; i++) {
-    n->mem[i] = i == ROW_NODE ? n->mem[i] : MEM_INIT(names[i], 0);
-    n->mem[i].name = names[i];
-    n->mem[i].fail = fail;
+    if (i != ROW_NODE) n->mem[i] = MEM_INIT(names[i], 0);
+    n->mem[i].fail = cfg->fail;
+    n->row_mem[i] = &n->mem[i];
   }
-  n->mem[ROW_SEND].limit = l->send_pool;
-  n->mem[ROW_RECEIVE].limit = l->receive_pool;
-  n->mem[ROW_QUIC].limit = conns * (64u << 10) + l->receive_pool / 2; /* out-of-order data waits in there */
+  if (cfg->tls_mem) n->row_mem[ROW_TLS] = cfg->tls_mem;
+  if (cfg->json_mem) n->row_mem[ROW_ADMIN] = cfg->json_mem;
+  rows_set_limits(n);
 }
 
 static void init_tables(struct node *n) { /* those that allocate nothing yet */
@@ -109,7 +115,7 @@ static int make_tables(struct node *n) {
                             .party_services = l->client_services,
                             .max_calls = l->max_calls,
                             .party_calls = l->client_calls,
-                            .max_args_bytes = 64 << 20,
+                            .max_args_bytes = l->call_bytes,
                             .default_timeout = 5 * NS_SEC,
                             .max_timeout = 3600 * NS_SEC,
                             .out = rpc_out(n)};
@@ -134,6 +140,7 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
       .server = true,
       /* Not required in the handshake: a peer without certificate reads not_authorized instead of a TLS alert. */
       .require_cert = false,
+      .conn_pool = l->connection_pool,
       .max_conns = l->max_clients + l->max_operators + l->max_half_open,
       .max_half_open = l->max_half_open,
       .retry_half_open = l->max_half_open / 4,
@@ -161,8 +168,9 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   n->mem[ROW_NODE] = own;
   n->rng = cfg->rng;
   n->log = cfg->log;
-  n->limits = fill_limits(&cfg->limits);
-  init_rows(n, cfg->fail);
+  n->limits = cfg->limits;
+  node_limits_fill(&n->limits);
+  init_rows(n, cfg);
   n->now = n->started = now;
   n->unix_base_ms = cfg->unix_base_ms;
   n->keep_alive = cfg->keep_alive ? cfg->keep_alive : 10 * NS_SEC;
@@ -170,6 +178,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   n->access = cfg->access;
   n->allow_unverified = cfg->allow_unverified;
   n->rss_bytes = cfg->rss_bytes;
+  n->heap_bytes = cfg->heap_bytes;
   n->rss_ctx = cfg->rss_ctx;
   init_tables(n);
   n->sweep_at = n->drain_at = TIME_NEVER;
@@ -314,13 +323,14 @@ int node_reload(struct node *n, const struct node_reload *r) {
     if (r->identity) n->id = *quic_identity_id(r->identity);
   }
   if (r->limits) {
-    struct node_limits l = n->limits = fill_limits(r->limits);
-    n->mem[ROW_SEND].limit = l.send_pool;
-    n->mem[ROW_RECEIVE].limit = l.receive_pool;
+    n->limits = *r->limits;
+    node_limits_fill(&n->limits);
+    struct node_limits l = n->limits;
+    rows_set_limits(n);
     clients_set_max(&n->clients, l.max_clients, l.max_operators);
     topic_index_set_max(n->topics, l.max_subscriptions, l.client_subscriptions);
     retained_set_max(&n->retained, l.retained_count, l.retained_bytes);
-    router_set_limits(n->router, l.max_services, l.client_services, l.max_calls, l.client_calls);
+    router_set_limits(n->router, l.max_services, l.client_services, l.max_calls, l.client_calls, l.call_bytes);
   }
   return 0;
 }

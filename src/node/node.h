@@ -24,6 +24,11 @@ struct node_limits {             /* DESIGN's table; 0 is replaced by the default
   size_t receive_pool;           /* 256 MiB */
   uint32_t max_frame;            /* 1 MiB, payload */
   uint32_t max_half_open;        /* 1,024 */
+  size_t connection_pool;        /* 128 MiB: what connections hold beyond QUIC_CONN_MEMORY each */
+  size_t subscription_bytes;     /* 128 MiB */
+  uint32_t max_replays;          /* 32,768: subscriptions to which retained messages are still being sent */
+  size_t call_bytes;             /* 64 MiB: arguments of pending calls */
+  size_t admin_bytes;            /* 16 MiB: answers to HTTP and macula status */
   uint32_t retained_count;       /* 10,000 */
   size_t retained_bytes;         /* 16 MiB */
   uint32_t dedup_ids;            /* 65,536 */
@@ -31,6 +36,7 @@ struct node_limits {             /* DESIGN's table; 0 is replaced by the default
   uint64_t service_ttl;          /* ns: 300 s */
   uint64_t connect_timeout;      /* ns: 10 s */
   uint64_t drain_timeout;        /* ns: 5 s */
+  uint64_t memory_max;           /* octets that the plan may take, for display; 0: unlimited */
 };
 
 struct node_config {
@@ -50,10 +56,14 @@ struct node_config {
   struct mem_fail *fail; /* tests: passed to every account */
   /* What the process uses, for status; NULL: 0. Called at most once a request. */
   uint64_t (*rss_bytes)(void *ctx);
-  void *rss_ctx;
+  uint64_t (*heap_bytes)(void *ctx); /* heap in use */
+  void *rss_ctx;                     /* of both */
+  /* Accounts that the process keeps for libraries with allocation hooks, or NULL. Their limits are set by the node. */
+  struct mem *tls_mem, *json_mem;
 };
 
 void node_limits_default(struct node_limits *ret_limits);
+void node_limits_fill(struct node_limits *l); /* defaults for what is 0 */
 int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node);
 void node_free(struct node *n);
 

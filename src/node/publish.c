@@ -167,6 +167,7 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
     if (!err && added) is_new[i / 8] |= (uint8_t)(1u << i % 8);
   }
   done = i;
+  if (err == MACULA_ENOMEM) err = MACULA_MAX_SUBSCRIPTIONS_REACHED; /* subscription_bytes are used up */
   if (!err) session_ack(s, m.has_ref, m.ref, 0, NULL);
   for (i = 0, l = m.topics; i < done && msg_list_next(&l, &topic); i++) {
     if (!(is_new[i / 8] & 1u << i % 8) || name_pattern(topic, pattern, &len)) continue;

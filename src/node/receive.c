@@ -145,7 +145,7 @@ static void stream_free(struct stream *st) {
   framer_done(&st->framer);
   mem_free(&n->mem[ROW_RECEIVE], st->stash);
   list_remove(&st->of_session);
-  mem_free(&n->mem[ROW_SESSIONS], st);
+  mem_free(&n->mem[ROW_RECEIVE], st);
 }
 
 /* The peer has said all on this stream. The CONNECT stream's end is the client's goodbye. */
@@ -183,7 +183,7 @@ void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
   framer_init(&tmp.framer, &s->node->mem[ROW_RECEIVE], s->node->limits.max_frame);
   int err = read_frames(&tmp, data);
   if (!err && s->state != SESSION_OVER && (framer_held(&tmp.framer) || tmp.stash)) {
-    st = mem_alloc(&s->node->mem[ROW_SESSIONS], sizeof *st);
+    st = mem_alloc(&s->node->mem[ROW_RECEIVE], sizeof *st);
     if (st) {
       *st = tmp;
       list_init(&st->partial);

@@ -33,16 +33,20 @@ static json_t *used(uint64_t count, uint64_t limit) { return json_pack("{s:I, s:
 /* ---- status and memory -----------------------------------------------------------------------------------------------------
  */
 static json_t *memory(struct node *n) {
+  struct row_now r[ROWS_SHOWN];
+  struct plan plan;
   json_t *rows = json_array();
-  size_t sum = 0;
-  for (int i = 0; i < ROW_COUNT; i++) {
-    const struct mem *m = &n->mem[i];
-    sum += m->bytes;
-    json_array_append_new(rows, json_pack("{s:s, s:I, s:I, s:I, s:I}", "name", m->name, "bytes", (ji)m->bytes, "limit",
-                                          (ji)m->limit, "peak", (ji)m->peak, "refused", (ji)m->refused));
-  }
-  return json_pack("{s:I, s:I, s:o}", "rss_bytes", (ji)(n->rss_bytes ? n->rss_bytes(n->rss_ctx) : 0), "accounted_bytes",
-                   (ji)sum, "rows", rows);
+  rows_now(n, r);
+  node_plan(&n->limits, &plan);
+  for (int i = 0; i < ROWS_SHOWN; i++)
+    json_array_append_new(
+        rows, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", r[i].name, "entries", (ji)r[i].entries,
+                        "limit", (ji)r[i].limit, "bytes", (ji)r[i].bytes, "limit_bytes", (ji)r[i].limit_bytes, "entry_bytes",
+                        (ji)(r[i].entries ? r[i].bytes / r[i].entries : 0), "peak_bytes", (ji)r[i].peak, "refused",
+                        (ji)r[i].refused, "evicted", (ji)r[i].evicted, "expired", (ji)r[i].expired));
+  return json_pack("{s:I, s:I, s:I, s:I, s:o}", "rss_bytes", (ji)(n->rss_bytes ? n->rss_bytes(n->rss_ctx) : 0),
+                   "accounted_bytes", (ji)rows_accounted(n), "plan_bytes", (ji)plan.total, "memory_max_bytes",
+                   (ji)n->limits.memory_max, "rows", rows);
 }
 
 static json_t *status(struct node *n, nanotime now) {

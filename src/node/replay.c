@@ -15,7 +15,9 @@ struct replay {
 static void end(struct replay *r) {
   list_remove(&r->of_session);
   list_remove(&r->of_node);
-  mem_free(&r->s->node->mem[ROW_SESSIONS], r);
+  struct node *n = r->s->node;
+  n->replay_count--;
+  mem_free(&n->mem[ROW_REPLAYS], r);
 }
 
 /* Sends what follows `after`, which it moves. Returns whether that is all. */
@@ -40,8 +42,9 @@ void replay_start(struct session *s, struct slice pattern) {
   uint64_t after = 0;
   if (s->state != SESSION_IN || !retained_count(&n->retained)) return;
   if (list_empty(&s->replays) && n->replay_visits < VISITS_A_TURN && run(s, pattern, n->retained.last_seq, &after)) return;
-  struct replay *r = mem_alloc(&n->mem[ROW_SESSIONS], sizeof *r + pattern.n);
+  struct replay *r = n->replay_count < n->limits.max_replays ? mem_alloc(&n->mem[ROW_REPLAYS], sizeof *r + pattern.n) : NULL;
   if (!r) {
+    n->stats.replays_refused++;
     n->stats.dropped++; /* at least one */
     return;
   }
@@ -49,6 +52,7 @@ void replay_start(struct session *s, struct slice pattern) {
   memcpy(r->pattern, pattern.p, pattern.n);
   list_append(&s->replays, &r->of_session);
   list_append(&n->replays, &r->of_node);
+  n->replay_count++;
 }
 
 void replay_stop(struct session *s, struct slice pattern) {

@@ -33,6 +33,7 @@ static struct quic_conn *conn_new(struct quic *q, const struct addr *local, cons
   struct quic_conn *c = mem_calloc(q->cfg.mem, 1, sizeof *c);
   if (!c) return NULL;
   c->q = q;
+  c->nmem = share_mem(c);
   c->server = server;
   c->local = *local;
   c->remote = *remote;
@@ -124,7 +125,7 @@ int conn_accept(struct quic *q, const struct addr *local, const struct addr *rem
       cid_add(c, &q->cids, &c->scids, scid.data, scid.datalen) ||
       cid_add(c, &q->cids, &c->scids, s->hd->dcid.data,
               s->hd->dcid.datalen) || /* stays: late copies of the Initial come by it */
-      ngtcp2_conn_server_new(&nc, &s->hd->scid, &scid, &path, s->hd->version, &cb, &set, &par, &q->nmem, c))
+      ngtcp2_conn_server_new(&nc, &s->hd->scid, &scid, &path, s->hd->version, &cb, &set, &par, &c->nmem, c))
     goto fail;
   c->nc = nc;
   if (tls_open(c, NULL)) goto fail;
@@ -173,7 +174,7 @@ int quic_connect(struct quic *q, const struct quic_connect *o, nanotime now, str
   ngtcp2_conn *nc; /* left pointing at nothing when it cannot be made */
   int err = MACULA_ENOMEM;
   if (cid_add(c, &q->cids, &c->scids, scid.data, scid.datalen) || cid_add(c, &q->dcids, &c->dcids, dcid.data, dcid.datalen) ||
-      ngtcp2_conn_client_new(&nc, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &cb, &set, &par, &q->nmem, c))
+      ngtcp2_conn_client_new(&nc, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &cb, &set, &par, &c->nmem, c))
     goto fail;
   c->nc = nc;
   err = tls_open(c, o);

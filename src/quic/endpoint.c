@@ -3,11 +3,6 @@
 
 #include "quic/internal.h"
 
-static void *nm_malloc(size_t n, void *m) { return mem_alloc(m, n); }
-static void nm_free(void *p, void *m) { mem_free(m, p); }
-static void *nm_calloc(size_t n, size_t size, void *m) { return mem_calloc(m, n, size); }
-static void *nm_realloc(void *p, size_t n, void *m) { return mem_realloc(m, p, n); }
-
 static bool cid_eq(const struct hlink *h, const void *key, size_t len) {
   const struct cid *e = container_of(h, struct cid, h);
   return e->len == len && memcmp(e->id, key, len) == 0;
@@ -95,7 +90,6 @@ int quic_new(const struct quic_config *cfg, nanotime now, struct quic **ret_q) {
   if (!q->cfg.handshake_timeout) q->cfg.handshake_timeout = 10 * NS_SEC;
   q->now = q->ticket_key_at = now;
   q->max_segments = 64;
-  q->nmem = (ngtcp2_mem){cfg->mem, nm_malloc, nm_free, nm_calloc, nm_realloc};
   uint32_t most = q->cfg.max_conns + q->cfg.max_half_open;
   htab_init(&q->cids, cfg->mem, cfg->rng, most * 10,
             cid_eq); /* ngtcp2 issues at most 8 a connection, and the first of a client */
@@ -205,7 +199,11 @@ void quic_flush_events(struct quic *q, nanotime now) {
 }
 
 void quic_set_max_segments(struct quic *q, unsigned n) { q->max_segments = n ? n : 1; }
-void quic_stats(const struct quic *q, struct quic_stats *ret_stats) { *ret_stats = q->stats; }
+void quic_stats(const struct quic *q, struct quic_stats *ret_stats) {
+  *ret_stats = q->stats;
+  ret_stats->total = q->total;
+  ret_stats->conn_pool = q->pool_used;
+}
 void quic_stop_accepting(struct quic *q, int err) { q->stop_err = err; }
 
 int quic_set_identity(struct quic *q, struct quic_identity *identity, const char *ca_pem) {

@@ -89,6 +89,8 @@ struct quic_conn {
   gnutls_session_t tls;        /* NULL once it is not needed */
   gnutls_x509_trust_list_t ca; /* of this connection alone, while TLS lives */
   ngtcp2_crypto_conn_ref ref;
+  ngtcp2_mem nmem; /* of nc */
+  size_t held;     /* octets of nc and of streams */
   void *user;
   struct list all, dirty, event;
   struct heap_link timer;
@@ -125,7 +127,7 @@ struct raw {
 
 struct quic {
   struct quic_config cfg;
-  ngtcp2_mem nmem;
+  size_t pool_used; /* of cfg.conn_pool */
   nanotime now;
   struct quic_stats stats;
   struct htab cids, dcids, tokens;
@@ -200,6 +202,11 @@ void conn_end(struct quic_conn *c, uint64_t linger);
 void conn_free(struct quic_conn *c);
 void conn_maybe_close_after(struct quic_conn *c);
 uint64_t conn_effective_keep_alive(const struct quic_conn *c);
+
+/* share.c */
+ngtcp2_mem share_mem(struct quic_conn *c);
+void *share_calloc(struct quic_conn *c, size_t size);
+void share_free(struct quic_conn *c, void *p); /* accepts NULL */
 
 /* callbacks.c */
 void callbacks_set(ngtcp2_callbacks *ret_cb, bool server);

@@ -82,6 +82,12 @@ struct quic_handler {
   void (*silent)(void *ctx, struct quic_conn *c);
 };
 
+/* What each connection may hold whatever others do; an idle one holds 28 KiB. Beyond it, conn_pool is shared: full, it ends
+ * the connection that asks for more, and no other. */
+#define QUIC_CONN_MEMORY (40u << 10)
+#define QUIC_CONN_OWN (6u << 10)      /* ids, ticket, last packet: beside it */
+#define QUIC_SHARED_MEMORY (3u << 20) /* addresses known, packets without a connection */
+
 /* ---- endpoint --------------------------------------------------------------------------------------------------------------
  */
 struct quic_config {
@@ -96,6 +102,7 @@ struct quic_config {
   bool server;                    /* accept connections */
   bool require_cert;              /* server: refuse a peer without certificate in the handshake */
   uint8_t loop_id;                /* first octet of every connection id issued */
+  size_t conn_pool;               /* octets that connections may hold beyond QUIC_CONN_MEMORY each; 0: no limit */
   uint32_t max_conns;             /* established connections, both kinds, lingering ones included */
   uint32_t max_half_open;         /* connections that have not reached quic_conn_admit: 1,024 */
   uint32_t retry_half_open;       /* Retry from this many half-open on: 256; 0: always */
@@ -135,7 +142,9 @@ size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct quic_out *ret_
 void quic_set_max_segments(struct quic *q, unsigned n);
 
 struct quic_stats {
-  uint32_t conns, half_open;
+  uint32_t conns, half_open, total; /* total: lingering and failed ones too */
+  size_t conn_pool;                 /* octets of it in use */
+  uint64_t refused_memory;          /* allocations that conn_pool refused: each ended its connection */
   uint64_t accepted, refused_full, refused_half_open, retries_sent, retry_ok, handshakes_failed, resumed, stateless_resets_sent,
       version_negotiations, migrations, key_updates, icmp_checks, datagrams_in, datagrams_out, octets_in, octets_out, dropped;
 };

@@ -6,7 +6,7 @@
 #define CHUNK_MAX 16384u
 
 struct stream *stream_new(struct quic_conn *c, int64_t id) {
-  struct stream *s = mem_calloc(c->q->cfg.mem, 1, sizeof *s);
+  struct stream *s = share_calloc(c, sizeof *s);
   if (!s) return NULL;
   s->conn = c;
   s->id = id;
@@ -53,7 +53,7 @@ void stream_free(struct stream *s) {
   }
   list_remove(&s->ready);
   list_remove(&s->link);
-  mem_free(c->q->cfg.mem, s);
+  share_free(c, s);
 }
 
 void stream_shut(struct stream *s) {

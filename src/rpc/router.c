@@ -48,9 +48,9 @@ const struct calls *router_calls(const struct router *r) { return &r->calls; }
 const struct router_stats *router_stats(const struct router *r) { return &r->stats; }
 
 void router_set_limits(struct router *r, uint32_t max_services, uint32_t party_services, uint32_t max_calls,
-                       uint32_t party_calls) {
+                       uint32_t party_calls, size_t max_args_bytes) {
   services_set_max(&r->services, max_services, party_services);
-  calls_set_max(&r->calls, max_calls, party_calls);
+  calls_set_max(&r->calls, max_calls, party_calls, max_args_bytes);
 }
 
 /* ---- a call's end ----------------------------------------------------------------------------------------------------------

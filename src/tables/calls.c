@@ -24,15 +24,16 @@ static bool key_eq(const struct hlink *h, const void *key, size_t len) {
 }
 
 void calls_init(struct calls *c, struct mem *mem, struct rng rng, uint32_t max, uint32_t per_caller, size_t max_args_bytes) {
-  *c = (struct calls){.mem = mem, .max_args_bytes = max_args_bytes, .free_slot = NO_SLOT};
+  *c = (struct calls){.mem = mem, .free_slot = NO_SLOT};
   htab_init(&c->tab, mem, rng, max, key_eq);
   heap_init(&c->due, mem, max);
-  calls_set_max(c, max, per_caller);
+  calls_set_max(c, max, per_caller, max_args_bytes);
 }
 
-void calls_set_max(struct calls *c, uint32_t max, uint32_t per_caller) {
+void calls_set_max(struct calls *c, uint32_t max, uint32_t per_caller, size_t max_args_bytes) {
   c->max = c->tab.max = c->due.max = max;
   c->per_caller = per_caller;
+  c->max_args_bytes = max_args_bytes;
 }
 
 void calls_done(struct calls *c) {
@@ -91,7 +92,7 @@ int calls_add(struct calls *c, struct call_party *caller, const uint8_t call_id[
   if (procedure.n == 0 || procedure.n > UINT8_MAX) return MACULA_EINVAL;
   struct key key = key_of(caller, call_id);
   if (htab_find(&c->tab, &key, sizeof key)) return MACULA_EBUSY;
-  if (c->tab.count >= c->max || caller->made_count >= c->per_caller || args_len(args) > c->max_args_bytes - c->args_bytes) {
+  if (c->tab.count >= c->max || caller->made_count >= c->per_caller || c->args_bytes + args_len(args) > c->max_args_bytes) {
     c->refused++;
     return MACULA_TOO_MANY_CALLS;
   }

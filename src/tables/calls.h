@@ -87,6 +87,6 @@ nanotime calls_deadline(const struct calls *c);
 /* The call whose time was over first: remove or assign it. NULL if none is due. */
 struct call *calls_due(const struct calls *c, nanotime now);
 static inline uint32_t calls_count(const struct calls *c) { return c->tab.count; }
-void calls_set_max(struct calls *c, uint32_t max, uint32_t per_caller);
+void calls_set_max(struct calls *c, uint32_t max, uint32_t per_caller, size_t max_args_bytes);
 
 #endif

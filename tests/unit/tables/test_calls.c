@@ -90,7 +90,7 @@ static void bounds_in_number_and_octets(void **state) {
   calls_remove(&c, x);
   struct shbuf *args = shbuf_new(&payloads, 600);
   assert_int_equal(add(&c, &b, 1, args, 9, &x), 0);
-  calls_set_max(&c, 10, 10);
+  calls_set_max(&c, 10, 10, 1000);
   assert_int_equal(add(&c, &b, 2, args, 9, &y), MACULA_TOO_MANY_CALLS);
   shbuf_unref(args);
   assert_int_equal(payloads.blocks, 1); /* the call holds it */

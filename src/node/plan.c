@@ -1,0 +1,122 @@
+#include "node/plan.h"
+
+#include <stdlib.h>
+
+#include "node/internal.h"
+
+static uint64_t opened(const struct node_limits *l) { /* connections that may have a session */
+  return (uint64_t)l->max_clients + l->max_operators + l->max_half_open;
+}
+
+static uint64_t connections(const struct node_limits *l) { return opened(l) + l->max_half_open; }
+
+static int larger(const void *a, const void *b) {
+  uint64_t x = ((const struct plan_row *)a)->bytes, y = ((const struct plan_row *)b)->bytes;
+  return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static void add(struct plan *p, struct plan_row r) {
+  r.bytes = r.entries * r.each + r.beside;
+  p->rows[p->count++] = r;
+  p->total += r.bytes;
+}
+
+_Static_assert(ROW_COUNT + 3 <= PLAN_MAX_ROWS, "the plan has a place for each row");
+
+static void accounts(const struct node_limits *l, struct plan *p) {
+#define PLAN_ROW(id, name, what, keys, entries, each, beside, ...)                                                             \
+  add(p, (struct plan_row){name, what, keys, entries, each, beside, 0});
+  NODE_ROWS(PLAN_ROW)
+#undef PLAN_ROW
+}
+
+void node_plan(const struct node_limits *given, struct plan *ret_plan) {
+  struct node_limits l = *given;
+  struct plan *p = ret_plan;
+  node_limits_fill(&l);
+  *p = (struct plan){0};
+  accounts(&l, p);
+  add(p, (struct plan_row){"unaccounted", "heap that no hook reaches", "", 0, 0, PLAN_UNACCOUNTED, 0});
+  add(p, (struct plan_row){"fragmentation", "heap between blocks in use", "", 0, 0, p->total / PLAN_FRAGMENTED, 0});
+  add(p, (struct plan_row){"program", "code, libraries, stacks", "", 0, 0, PLAN_PROGRAM, 0});
+  qsort(p->rows, p->count, sizeof p->rows[0], larger);
+}
+
+struct plan_row plan_row_of(const struct node_limits *l, enum row row) {
+  struct plan p = {0};
+  accounts(l, &p);
+  return p.rows[row];
+}
+
+/* ---- fitting ---------------------------------------------------------------------------------------------------------------
+ */
+/* X(field, least): what grows with the number of clients; the least still serves a small node. */
+#define SCALED(X)                                                                                                              \
+  X(max_clients, 16)                                                                                                           \
+  X(max_half_open, 16)                                                                                                         \
+  X(connection_pool, 1 << 20)                                                                                                  \
+  X(send_pool, 2 << 20)                                                                                                        \
+  X(receive_pool, 2 << 20)                                                                                                     \
+  X(max_subscriptions, 1000)                                                                                                   \
+  X(subscription_bytes, 512 << 10)                                                                                             \
+  X(max_replays, 256)                                                                                                          \
+  X(max_services, 256)                                                                                                         \
+  X(max_calls, 256)                                                                                                            \
+  X(call_bytes, 2 << 20)                                                                                                       \
+  X(retained_count, 256)                                                                                                       \
+  X(retained_bytes, 512 << 10)                                                                                                 \
+  X(dedup_ids, 1024)                                                                                                           \
+  X(admin_bytes, 2 << 20)
+
+enum { FINEST = 4096 };
+
+static uint64_t even(uint64_t v, bool octets) { /* down to a figure that people can read */
+  uint64_t step = octets ? 64 << 10 : v >= 1000 ? 100 : v >= 100 ? 10 : 1;
+  return v / step * step;
+}
+
+static uint64_t scale(uint64_t v, uint64_t least, uint64_t part, bool octets) {
+  if (v <= least) return v;
+  uint64_t r = even((uint64_t)((double)v * (double)part / FINEST), octets);
+  return r < least ? least : r;
+}
+
+static struct node_limits scaled(const struct node_limits *l, uint64_t part, bool (*keep)(void *, const char *), void *ctx) {
+  struct node_limits s = *l;
+#define SCALE(field, least)                                                                                                    \
+  if (!keep || !keep(ctx, #field))                                                                                             \
+    s.field = (__typeof__(s.field))scale(l->field, least, part, sizeof(s.field) == sizeof(size_t));
+  SCALED(SCALE)
+#undef SCALE
+  return s;
+}
+
+static uint64_t total_of(const struct node_limits *l) {
+  struct plan p;
+  node_plan(l, &p);
+  return p.total;
+}
+
+int plan_fit(struct node_limits *l, uint64_t max, bool (*keep)(void *ctx, const char *key), void *ctx,
+             struct plan_change ret_changes[PLAN_MAX_CHANGES], size_t *ret_count) {
+  struct node_limits from = *l;
+  node_limits_fill(&from);
+  uint64_t low = 0, high = FINEST; /* low fits or is the least there is */
+  if (total_of(&from) <= max) low = high;
+  while (high - low > 1) {
+    uint64_t mid = (low + high) / 2;
+    struct node_limits s = scaled(&from, mid, keep, ctx);
+    if (total_of(&s) <= max)
+      low = mid;
+    else
+      high = mid;
+  }
+  *l = low == FINEST ? from : scaled(&from, low, keep, ctx);
+  *ret_count = 0;
+#define CHANGE(field, least)                                                                                                   \
+  if (l->field != from.field)                                                                                                  \
+    ret_changes[(*ret_count)++] = (struct plan_change){#field, from.field, l->field, sizeof(l->field) == sizeof(size_t)};
+  SCALED(CHANGE)
+#undef CHANGE
+  return total_of(l) <= max ? 0 : MACULA_EFULL;
+}

@@ -1,0 +1,54 @@
+/* The plan: the most memory that a node with these limits can ever use, row by row. A pure function of the limits.
+ *
+ * Octets an entry at worst are measured (docs/memory.md names the command); each account's limit is its row's figure, so what
+ * is accounted cannot outgrow the plan whatever peers do. */
+#ifndef NODE_PLAN_H
+#define NODE_PLAN_H
+
+#include "node/node.h"
+
+/* Octets at worst, of one: */
+#define PLAN_KEYS (7u << 10)       /* connection: its packet keys in GnuTLS */
+#define PLAN_HANDSHAKE (40u << 10) /* TLS session; it lasts as long as the handshake */
+#define PLAN_SLOT 32u              /* entry of a hash table: its slots, also while they grow */
+#define PLAN_REPLAY 352u           /* subscription to which retained messages are still being sent */
+#define PLAN_SERVICE 800u          /* service with a name of 255 octets and a provider of its own */
+#define PLAN_CALL 800u             /* pending call of such a procedure, without its arguments */
+#define PLAN_RETAINED 512u         /* retained message beside its topic and payload */
+#define PLAN_DEDUP 224u            /* message id */
+/* Of a node: */
+#define PLAN_TABLE 1024u            /* table that has few entries */
+#define PLAN_TLS_SHARED (2u << 20)  /* priorities, own certificate, CA list */
+#define PLAN_UNACCOUNTED (8u << 20) /* heap without an account: sockets' buffers, HTTP connections, libraries' own */
+#define PLAN_PROGRAM (12u << 20)    /* programs, libraries and stacks in memory */
+#define PLAN_FRAGMENTED 8u          /* an eighth of all heap may lie idle between blocks in use */
+
+struct plan_row {
+  const char *name, *what, *keys; /* keys: options that lower it, separated by blanks; "": none */
+  uint64_t entries, each, beside; /* entries 0: bounded in octets alone */
+  uint64_t bytes;                 /* entries x each + beside */
+};
+
+#define PLAN_MAX_ROWS 64
+struct plan {
+  struct plan_row rows[PLAN_MAX_ROWS]; /* largest first */
+  size_t count;
+  uint64_t total;
+};
+
+/* l: as given to node_new; 0 counts as the default. */
+void node_plan(const struct node_limits *l, struct plan *ret_plan);
+
+struct plan_change {
+  const char *key;
+  uint64_t from, to;
+  bool octets; /* else a number of entries */
+};
+#define PLAN_MAX_CHANGES 32
+
+/* Lowers the limits that depend on the number of clients, all by one factor, until the plan is at most max octets. keep (may be
+ * NULL): keys that must stay as they are. MACULA_EFULL: not even the smallest limits fit; *l then holds those. */
+int plan_fit(struct node_limits *l, uint64_t max, bool (*keep)(void *ctx, const char *key), void *ctx,
+             struct plan_change ret_changes[PLAN_MAX_CHANGES], size_t *ret_count);
+
+#endif
