@@ -1,5 +1,6 @@
 #include "bounded/htab.h"
 
+#include <endian.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -24,6 +25,7 @@ uint64_t siphash13(const uint64_t seed[2], const void *key, size_t n) {
   uint64_t last = (uint64_t)n << 56, m;
   for (; n >= 8; p += 8, n -= 8) {
     memcpy(&m, p, 8);
+    m = le64toh(m); /* one digest everywhere: nodes compare some */
     v[3] ^= m;
     sipround(v);
     v[0] ^= m;

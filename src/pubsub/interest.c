@@ -1,0 +1,428 @@
+/* Design notes.
+ *
+ * Order of changes: each change of ours gets the next version and moves its pattern to the end of `order`, so that what a peer
+ * at version v lacks is all that stands behind v, each pattern once with its present state. A page says from which version to
+ * which it leads; a receiver at another version has lost something and says where it is (INTEREST_HAVE), which rewinds us. The
+ * last page carries the number and digest of all patterns, which catches whatever else went wrong.
+ *
+ * A link's cursor stands in `order` only while pages are under way; at rest its version is enough, and finding the place again
+ * from the end costs what has changed meanwhile.
+ *
+ * Removals: the oldest make room (`floor`: the version of the last that did). Whoever is behind the floor begins anew; one that
+ * is just being told everything begins anew only if the floor rose since it began. */
+#include "pubsub/interest.h"
+
+#include "base/err.h"
+#include "bounded/htab.h"
+#include "wire/cursor.h"
+#include "wire/interest.h"
+#include "wire/names.h"
+
+#define PAGE (16u * 1024) /* octets of a payload at most */
+#define OVERHEAD 192u     /* of a page: everything but the patterns' own octets */
+
+struct own {
+  struct interest_step at; /* interest.order, by `changed` */
+  struct hlink h;
+  struct list removed; /* interest.removed, by `changed` */
+  uint64_t changed;
+  uint32_t count; /* clients that hold it; 0: a removal */
+  uint8_t len;
+  char pattern[];
+};
+
+struct interest {
+  struct mem *mem;
+  struct htab tab;   /* own.h */
+  struct list order; /* interest_step.l */
+  struct list removed;
+  struct list peers;
+  struct topic_index *others;
+  uint64_t epoch, version, floor, digest, retained;
+  uint32_t own_count, removed_count, max_own, max_removed, max_patterns, max_peer;
+  struct interest_stats stats;
+  uint8_t adds[PAGE], removes[PAGE], page[PAGE];
+};
+
+/* Public and the same everywhere, since both sides compare: the octets 0 to 15. */
+static uint64_t hash_of(struct slice pattern) {
+  static const uint64_t key[2] = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)};
+  return siphash13(key, pattern.p, pattern.n);
+}
+
+static bool own_eq(const struct hlink *h, const void *key, size_t len) {
+  const struct own *o = container_of(h, struct own, h);
+  return o->len == len && memcmp(o->pattern, key, len) == 0;
+}
+
+int interest_new(const struct interest_config *cfg, struct interest **ret_i) {
+  struct interest *i = mem_calloc(cfg->mem, 1, sizeof *i);
+  if (!i) return MACULA_ENOMEM;
+  i->mem = cfg->mem;
+  i->max_own = cfg->max_own;
+  i->max_removed = cfg->max_removed;
+  i->max_patterns = cfg->max_patterns;
+  i->max_peer = cfg->max_peer;
+  i->version = 1;
+  while (!i->epoch) i->epoch = rng_u64(cfg->rng);
+  list_init(&i->order);
+  list_init(&i->removed);
+  list_init(&i->peers);
+  htab_init(&i->tab, i->mem, cfg->rng, UINT32_MAX, own_eq); /* max_own and max_removed */
+  int err = topic_index_new(i->mem, cfg->rng, cfg->max_patterns, cfg->max_peer, &i->others);
+  if (err) {
+    mem_free(i->mem, i);
+    return err;
+  }
+  *ret_i = i;
+  return 0;
+}
+
+void interest_free(struct interest *i) {
+  if (!i) return;
+  topic_index_free(i->others);
+  for (struct hlink *h = htab_next(&i->tab, NULL), *next; h; h = next) {
+    next = htab_next(&i->tab, h);
+    mem_free(i->mem, container_of(h, struct own, h));
+  }
+  htab_done(&i->tab);
+  mem_free(i->mem, i);
+}
+
+/* ---- ours ------------------------------------------------------------------------------------------------------------------
+ */
+static struct own *find(const struct interest *i, struct slice pattern) {
+  struct hlink *h = htab_find(&i->tab, pattern.p, pattern.n);
+  return h ? container_of(h, struct own, h) : NULL;
+}
+
+static void changed(struct interest *i, struct own *o) {
+  o->changed = ++i->version;
+  list_remove(&o->at.l);
+  list_append(&i->order, &o->at.l);
+  i->digest ^= hash_of(slice_of(o->pattern, o->len));
+}
+
+static void forget(struct interest *i, struct own *o) {
+  i->floor = o->changed;
+  list_remove(&o->at.l);
+  list_remove(&o->removed);
+  htab_remove(&i->tab, &o->h);
+  mem_free(i->mem, o);
+}
+
+int interest_add(struct interest *i, struct slice pattern) {
+  struct own *o = find(i, pattern);
+  if (o && o->count) {
+    o->count++;
+    return 0;
+  }
+  if (i->own_count >= i->max_own) return MACULA_EFULL;
+  if (o) {
+    list_remove(&o->removed);
+    i->removed_count--;
+  } else {
+    if (!pattern.n || pattern.n > NAME_MAX_LEN) return MACULA_INVALID_TOPIC;
+    o = mem_calloc(i->mem, 1, sizeof *o + pattern.n);
+    if (!o) return MACULA_ENOMEM;
+    int err = htab_insert(&i->tab, &o->h, pattern.p, pattern.n);
+    if (err) {
+      mem_free(i->mem, o);
+      return err;
+    }
+    o->len = (uint8_t)pattern.n;
+    memcpy(o->pattern, pattern.p, pattern.n);
+    list_init(&o->at.l);
+    list_init(&o->removed);
+  }
+  o->count = 1;
+  i->own_count++;
+  changed(i, o);
+  return 0;
+}
+
+void interest_remove(struct interest *i, struct slice pattern) {
+  struct own *o = find(i, pattern);
+  if (!o || !o->count || --o->count) return;
+  i->own_count--;
+  changed(i, o);
+  if (list_empty(&i->peers)) { /* nobody to tell */
+    forget(i, o);
+    return;
+  }
+  list_append(&i->removed, &o->removed);
+  if (++i->removed_count <= i->max_removed) return;
+  i->removed_count--;
+  i->stats.forgotten++;
+  forget(i, container_of(i->removed.next, struct own, removed));
+}
+
+void interest_set_retained(struct interest *i, uint64_t count) {
+  if (!count != !i->retained) i->version++;
+  i->retained = count;
+}
+
+/* ---- members ---------------------------------------------------------------------------------------------------------------
+ */
+void interest_peer_init(struct interest *i, struct interest_peer *p, const struct id *id, void *user) {
+  *p = (struct interest_peer){.id = *id, .at.cursor = true};
+  topic_subscriber_init(&p->topics, 0, user);
+  list_init(&p->at.l);
+  list_append(&i->peers, &p->all);
+}
+
+void interest_peer_done(struct interest *i, struct interest_peer *p) {
+  (void)topic_index_drop(i->others, &p->topics);
+  list_remove(&p->all);
+  list_remove(&p->at.l);
+  p->linked = false;
+  if (!list_empty(&i->peers)) return;
+  while (!list_empty(&i->removed)) forget(i, container_of(i->removed.next, struct own, removed));
+  i->removed_count = 0;
+}
+
+void interest_link(struct interest *i, struct interest_peer *p, bool up) {
+  (void)i;
+  p->linked = p->have_due = up;
+  p->have_nothing = p->asked = p->ready = p->say = p->told_reset = false;
+  list_remove(&p->at.l);
+}
+
+void interest_check(struct interest *i, struct interest_peer *p) {
+  (void)i;
+  p->asked = false;
+  p->say = p->linked;
+}
+
+struct topic_subscriber *interest_match(struct interest *i, struct slice topic) {
+  return topic_index_match(i->others, topic);
+}
+
+/* ---- telling ---------------------------------------------------------------------------------------------------------------
+ */
+static bool behind_floor(const struct interest *i, const struct interest_peer *p) {
+  return p->told < i->floor && i->floor > p->floor_seen;
+}
+
+bool interest_pending(const struct interest *i, const struct interest_peer *p) {
+  return p->linked && (p->have_due || p->say || (p->ready && (p->told_reset || p->told != i->version)));
+}
+
+static void begin_anew(struct interest *i, struct interest_peer *p) {
+  p->told_reset = true;
+  p->told = 0;
+  p->reset_at = i->version;
+  p->floor_seen = i->floor;
+  list_remove(&p->at.l);
+  i->stats.resets++;
+}
+
+static struct own *own_of(const struct list *l) {
+  struct interest_step *s = container_of(l, struct interest_step, l);
+  return s->cursor ? NULL : container_of(s, struct own, at);
+}
+
+/* Behind what it has been told all of. */
+static struct list *place_of(struct interest *i, struct interest_peer *p) {
+  struct list *l = i->order.prev;
+  if (!list_empty(&p->at.l)) return &p->at.l;
+  if (p->told_reset) return &i->order;
+  for (; l != &i->order; l = l->prev) {
+    const struct own *o = own_of(l);
+    if (o && o->changed <= p->told) break;
+  }
+  return l;
+}
+
+static size_t make_page(struct interest *i, struct interest_peer *p, size_t cap) {
+  struct wire_interest m = {.epoch = i->epoch, .from = p->told, .version = i->version, .retained = i->retained};
+  struct writer adds = {i->adds, sizeof i->adds, 0}, removes = {i->removes, sizeof i->removes, 0};
+  struct list *last = place_of(i, p);
+  uint64_t version = p->told;
+  for (struct list *l = last->next; l != &i->order; l = l->next) {
+    const struct own *o = own_of(l);
+    if (!o) continue;
+    if (o->count || o->changed > p->reset_at) {
+      if (adds.len + removes.len + o->len + 2 > cap - OVERHEAD ||
+          m.adds.count + m.removes.count == WIRE_INTEREST_MAX_PATTERNS) {
+        m.more = true;
+        m.version = version;
+        break;
+      }
+      writer_bin(o->count ? &adds : &removes, slice_of(o->pattern, o->len));
+      *(o->count ? &m.adds.count : &m.removes.count) += 1;
+    }
+    last = l;
+    version = o->changed;
+  }
+  m.adds.raw = slice_of(i->adds, adds.len);
+  m.removes.raw = slice_of(i->removes, removes.len);
+  m.reset = p->told_reset;
+  m.total = m.more ? 0 : i->own_count;
+  m.digest = m.more ? 0 : i->digest;
+  struct list *next = last->next;
+  if (next == &p->at.l) next = next->next;
+  list_remove(&p->at.l);
+  if (m.more) list_insert(next, &p->at.l);
+  p->told = m.version;
+  p->told_reset = false;
+  if (!m.more) {
+    p->say = false;
+    p->reset_at = 0;
+  }
+  i->stats.sent++;
+  return wire_interest_encode(&m, i->page, sizeof i->page);
+}
+
+/* To one of whom we do not know yet what it knows: where we are, so that it asks if it is elsewhere. */
+static size_t make_statement(struct interest *i, struct interest_peer *p) {
+  struct wire_interest m = {.epoch = i->epoch,
+                            .from = i->version,
+                            .version = i->version,
+                            .retained = i->retained,
+                            .total = i->own_count,
+                            .digest = i->digest};
+  p->say = false;
+  i->stats.sent++;
+  return wire_interest_encode(&m, i->page, sizeof i->page);
+}
+
+static size_t make_have(struct interest *i, struct interest_peer *p) {
+  struct wire_have m = {p->epoch, p->version, p->digest};
+  if (p->have_nothing) m = (struct wire_have){0};
+  p->have_due = p->have_nothing = false;
+  return wire_have_encode(&m, i->page, sizeof i->page);
+}
+
+bool interest_next(struct interest *i, struct interest_peer *p, size_t max_len, uint8_t *ret_type, struct slice *ret_payload) {
+  size_t len;
+  if (max_len < 1024 || !interest_pending(i, p)) return false;
+  *ret_type = MSG_INTEREST;
+  if (p->have_due) {
+    *ret_type = MSG_INTEREST_HAVE;
+    len = make_have(i, p);
+  } else if (!p->ready) {
+    len = make_statement(i, p);
+  } else {
+    if (p->told_reset || behind_floor(i, p)) begin_anew(i, p);
+    len = make_page(i, p, max_len < PAGE ? max_len : PAGE);
+  }
+  *ret_payload = slice_of(i->page, len);
+  return true;
+}
+
+/* ---- hearing ---------------------------------------------------------------------------------------------------------------
+ */
+/* Where the peer stands is where it is told from. */
+static void recv_have(struct interest *i, struct interest_peer *p, const struct wire_have *m) {
+  bool known = m->epoch == i->epoch && m->version <= i->version && m->version >= i->floor &&
+               (m->version < i->version || m->digest == i->digest);
+  list_remove(&p->at.l);
+  p->ready = true;
+  p->told = known ? m->version : 0;
+  p->told_reset = !known;
+  p->reset_at = p->floor_seen = 0;
+}
+
+static void ask(struct interest *i, struct interest_peer *p, bool nothing) {
+  if (p->asked) return;
+  p->asked = p->have_due = true;
+  p->have_nothing = nothing;
+  i->stats.repairs++;
+}
+
+/* The reset has told all: what it did not name is gone. */
+static void sweep(struct interest *i, struct interest_peer *p) {
+  const struct topic_sub *sub = topic_sub_next(&p->topics, NULL), *next;
+  for (; sub; sub = next) {
+    char pattern[NAME_MAX_LEN + 1];
+    next = topic_sub_next(&p->topics, sub);
+    if (topic_sub_flags(sub) == p->generation) continue;
+    struct slice s = slice_of(pattern, topic_sub_pattern(sub, pattern));
+    p->digest ^= hash_of(s);
+    (void)topic_index_unsubscribe(i->others, &p->topics, s);
+  }
+  p->sweeping = false;
+}
+
+static int take(struct interest *i, struct interest_peer *p, struct slice pattern) {
+  bool is_new;
+  int err = topic_index_subscribe(i->others, &p->topics, pattern, p->generation, &is_new);
+  if (err == MACULA_MAX_SUBSCRIPTIONS_REACHED && p->sweeping) { /* what may be obsolete goes before what is not */
+    sweep(i, p);
+    err = topic_index_subscribe(i->others, &p->topics, pattern, p->generation, &is_new);
+  }
+  if (err) {
+    p->incomplete = true;
+    i->stats.refused++;
+    return MACULA_EFULL;
+  }
+  if (is_new) p->digest ^= hash_of(pattern);
+  return 0;
+}
+
+/* After the last page. */
+static void compare(struct interest *i, struct interest_peer *p, const struct wire_interest *m) {
+  struct topic_index_stats others;
+  if (p->sweeping) sweep(i, p);
+  if (p->topics.count == m->total && p->digest == m->digest) {
+    p->asked = p->incomplete = false;
+    return;
+  }
+  if (p->incomplete) { /* asking again helps only when there is room, and not more often than it checks */
+    topic_index_stats(i->others, &others);
+    if (m->adds.count || m->removes.count || m->total > i->max_peer ||
+        m->total > others.max - others.subscriptions + p->topics.count)
+      return;
+  }
+  ask(i, p, true);
+}
+
+static int recv_page(struct interest *i, struct interest_peer *p, const struct wire_interest *m) {
+  struct msg_list adds = m->adds, removes = m->removes;
+  struct slice pattern;
+  int err = 0;
+  i->stats.received++;
+  p->retained = m->retained;
+  if (m->reset) {
+    p->epoch = m->epoch;
+    p->generation++;
+    p->sweeping = true;
+    p->incomplete = false;
+  } else if (m->epoch != p->epoch || m->from > p->version) {
+    ask(i, p, m->epoch != p->epoch);
+    return 0;
+  } else if (m->from < p->version && m->version <= p->version) {
+    return 0; /* old news, overtaken on another path */
+  }
+  while (msg_list_next(&adds, &pattern))
+    if (take(i, p, pattern)) err = MACULA_EFULL;
+  while (msg_list_next(&removes, &pattern))
+    if (topic_index_unsubscribe(i->others, &p->topics, pattern) == 0) p->digest ^= hash_of(pattern);
+  p->version = m->version;
+  if (!m->more) compare(i, p, m);
+  return err;
+}
+
+int interest_recv(struct interest *i, struct interest_peer *p, uint8_t type, struct slice payload) {
+  union {
+    struct wire_interest page;
+    struct wire_have have;
+  } m;
+  int err = MACULA_UNKNOWN_TYPE;
+  if (type == MSG_INTEREST && (err = wire_interest_decode(payload, &m.page)) == 0) return recv_page(i, p, &m.page);
+  if (type == MSG_INTEREST_HAVE && (err = wire_have_decode(payload, &m.have)) == 0) recv_have(i, p, &m.have);
+  return err;
+}
+
+void interest_stats(const struct interest *i, struct interest_stats *ret_stats) {
+  struct topic_index_stats others;
+  topic_index_stats(i->others, &others);
+  *ret_stats = i->stats;
+  ret_stats->own = i->own_count;
+  ret_stats->removed = i->removed_count;
+  ret_stats->patterns = others.subscriptions;
+  ret_stats->max_own = i->max_own;
+  ret_stats->max_removed = i->max_removed;
+  ret_stats->max_patterns = others.max;
+}

@@ -1,0 +1,530 @@
+/* Nodes that tell each other their patterns over links that lose frames, break and come back: by seed, checked against plain
+ * sets. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "base/rng.h"
+#include "pubsub/interest.h"
+#include "wire/interest.h"
+#include "wire/names.h"
+
+#define NODES 5
+#define NAMES 40
+#define QUEUE 64
+
+struct frame {
+  uint8_t type;
+  size_t len;
+  uint8_t *p;
+};
+struct node {
+  struct mem mem;
+  struct interest *i;
+  struct interest_peer peer[NODES];
+  uint32_t count[NAMES]; /* the reference: how often this node holds each name */
+  uint64_t retained;
+};
+struct net {
+  struct rng_seeded seed;
+  struct rng rng;
+  struct interest_config cfg;
+  struct node node[NODES];
+  bool up[NODES][NODES];
+  struct frame queue[NODES][NODES][QUEUE];
+  uint32_t queued[NODES][NODES];
+  uint32_t loss; /* percent */
+  struct mem_fail fail;
+};
+
+static void name_of(uint32_t k, char *ret) {
+  static const char *const shapes[] = {"a.b%u", "a.*.c%u", "%u.**", "x%u.y.z", "**.t%u"};
+  snprintf(ret, 64, shapes[k % 5], k / 5);
+}
+
+static void node_start(struct net *net, uint32_t n) {
+  struct node *nd = &net->node[n];
+  nd->mem = MEM_INIT("interest", 0);
+  nd->mem.fail = &net->fail;
+  net->cfg.mem = &nd->mem;
+  net->cfg.rng = net->rng;
+  while (interest_new(&net->cfg, &nd->i) != 0) {
+  }
+  memset(nd->count, 0, sizeof nd->count);
+  nd->retained = 0;
+  for (uint32_t k = 0; k < NODES; k++)
+    if (k != n) interest_peer_init(nd->i, &nd->peer[k], &(struct id){.b = {(uint8_t)k}}, (void *)(uintptr_t)k);
+}
+
+static void link_set(struct net *net, uint32_t a, uint32_t b, bool up) {
+  if (net->up[a][b] == up) return;
+  net->up[a][b] = net->up[b][a] = up;
+  for (int dir = 0; dir < 2; dir++, a ^= b, b ^= a, a ^= b)
+    while (net->queued[a][b]) free(net->queue[a][b][--net->queued[a][b]].p);
+  interest_link(net->node[a].i, &net->node[a].peer[b], up);
+  interest_link(net->node[b].i, &net->node[b].peer[a], up);
+}
+
+static void node_stop(struct net *net, uint32_t n) {
+  struct node *nd = &net->node[n];
+  for (uint32_t k = 0; k < NODES; k++) {
+    if (k == n) continue;
+    link_set(net, n, k, false);
+    interest_peer_done(nd->i, &nd->peer[k]);
+    interest_peer_done(nd->i, &nd->peer[k]);
+  }
+  interest_free(nd->i);
+  assert_int_equal(nd->mem.bytes, 0);
+}
+
+static struct net *net_new(uint64_t seed, struct interest_config cfg) {
+  struct net *net = calloc(1, sizeof *net);
+  rng_seeded_init(&net->seed, seed);
+  net->rng = rng_seeded_view(&net->seed);
+  net->cfg = cfg;
+  for (uint32_t n = 0; n < NODES; n++) node_start(net, n);
+  return net;
+}
+
+static void net_free(struct net *net) {
+  for (uint32_t n = 0; n < NODES; n++) node_stop(net, n);
+  free(net);
+}
+
+/* Puts up to `most` frames from a to b on their way. */
+static uint32_t pump(struct net *net, uint32_t a, uint32_t b, uint32_t most, size_t max_len) {
+  struct slice s;
+  uint8_t type;
+  uint32_t k = 0;
+  while (k < most && net->up[a][b] && net->queued[a][b] < QUEUE &&
+         interest_next(net->node[a].i, &net->node[a].peer[b], max_len, &type, &s)) {
+    assert_true(s.n <= max_len);
+    uint8_t *copy = malloc(s.n);
+    memcpy(copy, s.p, s.n);
+    net->queue[a][b][net->queued[a][b]++] = (struct frame){type, s.n, copy};
+    k++;
+  }
+  return k;
+}
+
+static void deliver(struct net *net, uint32_t a, uint32_t b) {
+  if (!net->queued[a][b]) return;
+  struct frame f = net->queue[a][b][0];
+  memmove(&net->queue[a][b][0], &net->queue[a][b][1], --net->queued[a][b] * sizeof f);
+  if (rng_below(net->rng, 100) >= net->loss) {
+    int err = interest_recv(net->node[b].i, &net->node[b].peer[a], f.type, slice_of(f.p, f.len));
+    assert_true(err == 0 || err == MACULA_EFULL);
+  }
+  free(f.p);
+}
+
+static void exchange(struct net *net) {
+  for (bool any = true; any;) {
+    any = false;
+    for (uint32_t a = 0; a < NODES; a++)
+      for (uint32_t b = 0; b < NODES; b++) {
+        if (a == b) continue;
+        any |= pump(net, a, b, 4, 1024) > 0;
+        while (net->queued[a][b]) deliver(net, a, b);
+      }
+  }
+}
+
+static void add(struct net *net, uint32_t n, uint32_t k) {
+  char name[64];
+  name_of(k, name);
+  if (interest_add(net->node[n].i, slice_str(name)) == 0) net->node[n].count[k]++;
+}
+
+static void drop(struct net *net, uint32_t n, uint32_t k) {
+  char name[64];
+  name_of(k, name);
+  interest_remove(net->node[n].i, slice_str(name)); /* harmless where it is not held */
+  if (net->node[n].count[k]) net->node[n].count[k]--;
+}
+
+/* Everything that may happen, once. */
+static void step(struct net *net) {
+  uint32_t a = (uint32_t)rng_below(net->rng, NODES), b = (uint32_t)rng_below(net->rng, NODES - 1);
+  uint32_t k = (uint32_t)rng_below(net->rng, NAMES), n;
+  b += b >= a;
+  switch (rng_below(net->rng, 60)) {
+  case 0:
+    link_set(net, a, b, false);
+    break;
+  case 1:
+  case 2:
+    link_set(net, a, b, true);
+    break;
+  case 3: /* one side forgets the other, which does not know */
+    link_set(net, a, b, false);
+    interest_peer_done(net->node[a].i, &net->node[a].peer[b]);
+    interest_peer_init(net->node[a].i, &net->node[a].peer[b], &(struct id){.b = {(uint8_t)b}}, (void *)(uintptr_t)b);
+    break;
+  case 4:
+    if (rng_below(net->rng, 8)) break;
+    node_stop(net, a);
+    node_start(net, a);
+    break;
+  case 5:
+    interest_check(net->node[a].i, &net->node[a].peer[b]);
+    break;
+  case 6:
+    interest_set_retained(net->node[a].i, net->node[a].retained = rng_below(net->rng, 3));
+    break;
+  case 7: /* a crowd goes */
+    for (n = 0; n < NAMES; n++) drop(net, a, n);
+    break;
+  default:
+    n = (uint32_t)rng_below(net->rng, 4);
+    if (n == 0) add(net, a, k);
+    if (n == 1 && rng_below(net->rng, 2)) drop(net, a, k);
+    if (n == 2) pump(net, a, b, 1 + (uint32_t)rng_below(net->rng, 3), 1024);
+    if (n == 3) deliver(net, a, b);
+    break;
+  }
+}
+
+static void assert_agree(struct net *net) {
+  for (uint32_t a = 0; a < NODES; a++)
+    for (uint32_t b = 0; b < NODES; b++) {
+      if (a == b) continue;
+      const struct interest_peer *p = &net->node[a].peer[b];
+      uint32_t held = 0;
+      for (uint32_t k = 0; k < NAMES; k++) held += net->node[b].count[k] > 0;
+      assert_int_equal(p->topics.count, held);
+      assert_int_equal(!p->retained, !net->node[b].retained);
+      for (const struct topic_sub *s = NULL; (s = topic_sub_next(&p->topics, s));) {
+        char text[NAME_MAX_LEN + 1], name[64];
+        uint32_t k = 0;
+        topic_sub_pattern(s, text);
+        for (; k < NAMES; k++)
+          if (name_of(k, name), net->node[b].count[k] && strcmp(name, text) == 0) break;
+        assert_true(k < NAMES);
+      }
+    }
+  for (int t = 0; t < 20; t++) {
+    char topic[64], name[64];
+    bool found[NODES] = {false};
+    snprintf(topic, sizeof topic, t & 1 ? "a.b%d" : "%d.q.t3", t / 2);
+    for (struct topic_subscriber *h = interest_match(net->node[0].i, slice_str(topic)); h; h = h->next_hit) {
+      assert_false(found[(uintptr_t)h->user]);
+      found[(uintptr_t)h->user] = true;
+    }
+    for (uint32_t b = 1; b < NODES; b++) {
+      bool want = false;
+      for (uint32_t k = 0; k < NAMES; k++)
+        want |= net->node[b].count[k] && (name_of(k, name), pattern_match(slice_str(name), slice_str(topic)));
+      assert_int_equal(found[b], want);
+    }
+  }
+}
+
+/* Links come back, nothing is lost any more, and everybody checks: what one check finds is repaired, a repair may have been
+ * lost before, so the second finds it. */
+static void settle(struct net *net) {
+  net->loss = 0;
+  for (uint32_t a = 0; a < NODES; a++)
+    for (uint32_t b = 0; b < a; b++) link_set(net, a, b, true);
+  exchange(net);
+  for (int round = 0; round < 2; round++) {
+    for (uint32_t a = 0; a < NODES; a++)
+      for (uint32_t b = 0; b < NODES; b++)
+        if (a != b) interest_check(net->node[a].i, &net->node[a].peer[b]);
+    exchange(net);
+  }
+  for (uint32_t a = 0; a < NODES; a++)
+    for (uint32_t b = 0; b < NODES; b++)
+      if (a != b) assert_false(interest_pending(net->node[a].i, &net->node[a].peer[b]));
+}
+
+static const struct interest_config small = {.max_own = 1000, .max_removed = 6, .max_patterns = 1000, .max_peer = 1000};
+
+static uint64_t at_seed; /* printed afterwards */
+
+static int print_seed(void **state) {
+  (void)state;
+  print_message("last seed: %llu\n", (unsigned long long)at_seed);
+  return 0;
+}
+
+static void any_history_converges(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 300; seed++) {
+    at_seed = seed;
+    struct net *net = net_new(seed, small);
+    for (int phase = 0; phase < 3; phase++) {
+      net->loss = phase == 1 ? 20 : 0;
+      for (int k = 0; k < 1500; k++) step(net);
+      settle(net);
+      assert_agree(net);
+    }
+    net_free(net);
+  }
+}
+
+static void each_change_crosses_once(void **state) {
+  (void)state;
+  struct net *net = net_new(7, small);
+  struct interest_stats s;
+  uint64_t sent;
+  for (uint32_t k = 0; k < 20; k++) add(net, 0, k);
+  settle(net);
+  assert_agree(net);
+  interest_stats(net->node[0].i, &s);
+  assert_int_equal(s.own, 20);
+  assert_int_equal(s.resets, NODES - 1); /* once the whole for each */
+  assert_int_equal(s.repairs, 0);
+  sent = s.sent;
+  add(net, 0, 20);
+  add(net, 0, 20); /* another client: no news */
+  exchange(net);
+  drop(net, 0, 20); /* nor that one of two left */
+  exchange(net);
+  interest_stats(net->node[0].i, &s);
+  assert_int_equal(s.sent, sent + NODES - 1);
+  drop(net, 0, 20);
+  exchange(net);
+  assert_agree(net);
+  link_set(net, 0, 1, false);
+  drop(net, 0, 3);
+  add(net, 0, 30);
+  link_set(net, 0, 1, true);
+  exchange(net);
+  assert_agree(net);
+  interest_stats(net->node[0].i, &s);
+  assert_int_equal(s.resets, NODES - 1); /* a link that comes back hears what is new */
+  interest_stats(net->node[1].i, &s);
+  assert_int_equal(s.repairs, 0);
+  net_free(net);
+}
+
+static void too_many_removals_begin_anew(void **state) {
+  (void)state;
+  struct net *net = net_new(8, small);
+  struct interest_stats s;
+  for (uint32_t k = 0; k < NAMES; k++) add(net, 0, k);
+  settle(net);
+  link_set(net, 0, 1, false);
+  for (uint32_t k = 0; k < 20; k++) drop(net, 0, k);
+  interest_stats(net->node[0].i, &s);
+  assert_int_equal(s.removed, 6);
+  assert_int_equal(s.forgotten, 14);
+  uint64_t resets = s.resets;
+  link_set(net, 0, 1, true);
+  exchange(net);
+  assert_agree(net);
+  interest_stats(net->node[0].i, &s);
+  assert_int_equal(s.resets, resets + NODES - 1); /* those with a link had not been told in time either */
+  net_free(net);
+}
+
+/* While a reset is on its way the old patterns still lead there. */
+static void a_reset_leaves_no_hole(void **state) {
+  (void)state;
+  struct net *net = net_new(9, small);
+  for (uint32_t k = 0; k < NAMES; k++) add(net, 0, k);
+  settle(net);
+  struct interest *i = net->node[1].i;
+  struct interest_peer *p = &net->node[1].peer[0];
+  struct wire_interest m = {.epoch = 77, .version = 5, .reset = true, .more = true};
+  struct slice one = slice_str("only.this");
+  uint8_t buf[512];
+  m.adds = (struct msg_list){.count = 1, .items = &one};
+  assert_int_equal(interest_recv(i, p, MSG_INTEREST, slice_of(buf, wire_interest_encode(&m, buf, sizeof buf))), 0);
+  assert_int_equal(p->topics.count, NAMES + 1);
+  m = (struct wire_interest){.epoch = 77, .from = 5, .version = 6, .total = 1};
+  assert_int_equal(interest_recv(i, p, MSG_INTEREST, slice_of(buf, wire_interest_encode(&m, buf, sizeof buf))), 0);
+  assert_int_equal(p->topics.count, 1);
+  net_free(net);
+}
+
+static void limits_refuse_and_recover(void **state) {
+  (void)state;
+  struct interest_config cfg = small;
+  cfg.max_own = 30;
+  cfg.max_peer = 20;
+  cfg.max_patterns = 50;
+  struct net *net = net_new(10, cfg);
+  struct interest_stats s;
+  assert_int_equal(interest_add(net->node[0].i, slice_str("")), MACULA_INVALID_TOPIC);
+  for (uint32_t k = 0; k < 30; k++) add(net, 0, k);
+  assert_int_equal(interest_add(net->node[0].i, slice_str("more")), MACULA_EFULL);
+  settle(net);
+  interest_stats(net->node[1].i, &s);
+  assert_int_equal(s.patterns, 20);
+  assert_int_equal(s.refused, 10);
+  assert_int_equal(s.repairs, 0); /* asking again would not help */
+  for (uint32_t k = 0; k < 15; k++) drop(net, 0, k);
+  settle(net); /* now it fits, and what was refused is asked for */
+  assert_agree(net);
+  for (uint32_t n = 1; n < 4; n++)
+    for (uint32_t k = 0; k < 20; k++) add(net, n, k);
+  settle(net);
+  interest_stats(net->node[4].i, &s);
+  assert_int_equal(s.patterns, 50); /* of all together */
+  interest_peer_done(net->node[4].i, &net->node[4].peer[0]);
+  interest_stats(net->node[4].i, &s);
+  assert_true(s.patterns < 50);
+  interest_peer_init(net->node[4].i, &net->node[4].peer[0], &(struct id){.b = {0}}, NULL);
+  net_free(net);
+}
+
+/* A peer whose digest never fits is asked once, and again only after a check. */
+static void a_liar_is_not_asked_for_ever(void **state) {
+  (void)state;
+  struct net *net = net_new(11, small);
+  struct interest *i = net->node[0].i;
+  struct interest_peer *p = &net->node[0].peer[1];
+  uint8_t buf[512], type;
+  struct slice s;
+  interest_link(i, p, true);
+  uint32_t asked = 0;
+  while (interest_next(i, p, 4096, &type, &s)) asked += type == MSG_INTEREST_HAVE;
+  for (int k = 0; k < 100; k++) {
+    struct wire_interest m = {.epoch = 3, .version = 1, .reset = true, .total = 5, .digest = 99};
+    assert_int_equal(interest_recv(i, p, MSG_INTEREST, slice_of(buf, wire_interest_encode(&m, buf, sizeof buf))), 0);
+    while (interest_next(i, p, 4096, &type, &s)) asked += type == MSG_INTEREST_HAVE;
+    if (k == 50) interest_check(i, p);
+  }
+  assert_int_equal(asked, 3); /* on the new link, then one repair, then one more */
+  net_free(net);
+}
+
+static void garbage_is_refused(void **state) {
+  (void)state;
+  struct net *net = net_new(12, small);
+  struct interest *i = net->node[0].i;
+  struct interest_peer *p = &net->node[0].peer[1];
+  static const char *const bad[] = {"", "a..b", "te*mp", "a/b", "#", "a.#", ".", "a b", "***"};
+  uint8_t buf[20000];
+  for (size_t k = 0; k < sizeof bad / sizeof bad[0]; k++) {
+    struct slice items[2] = {slice_str("fine"), slice_str(bad[k])};
+    struct wire_interest m = {.epoch = 3, .version = 1, .reset = true};
+    m.adds = (struct msg_list){.count = 2, .items = items};
+    assert_int_equal(interest_recv(i, p, MSG_INTEREST, slice_of(buf, wire_interest_encode(&m, buf, sizeof buf))),
+                     MACULA_BAD_FRAME);
+    m.adds = (struct msg_list){0};
+    m.removes = (struct msg_list){.count = 2, .items = items};
+    assert_int_equal(interest_recv(i, p, MSG_INTEREST, slice_of(buf, wire_interest_encode(&m, buf, sizeof buf))),
+                     MACULA_BAD_FRAME);
+  }
+  assert_int_equal(p->topics.count, 0);
+  struct wire_interest back = {.epoch = 3, .from = 5, .version = 4}, none = {.version = 4}, both = {3, 1, 4, .reset = true};
+  assert_int_equal(interest_recv(i, p, MSG_INTEREST, slice_of(buf, wire_interest_encode(&back, buf, sizeof buf))),
+                   MACULA_BAD_FRAME);
+  assert_int_equal(interest_recv(i, p, MSG_INTEREST, slice_of(buf, wire_interest_encode(&none, buf, sizeof buf))),
+                   MACULA_BAD_FRAME);
+  assert_int_equal(interest_recv(i, p, MSG_INTEREST, slice_of(buf, wire_interest_encode(&both, buf, sizeof buf))),
+                   MACULA_BAD_FRAME);
+  assert_int_equal(interest_recv(i, p, MSG_RETAINED_GET, slice_of(buf, 0)), MACULA_UNKNOWN_TYPE);
+  for (uint64_t k = 0; k < 200000; k++) { /* damaged pages of real ones */
+    size_t n = 0;
+    if (k % 1000 == 0) {
+      for (uint32_t name = 0; name < NAMES; name++) rng_below(net->rng, 2) ? add(net, 1, name) : drop(net, 1, name);
+      interest_link(net->node[1].i, &net->node[1].peer[0], true);
+    }
+    struct wire_have h = {rng_below(net->rng, 3) ? p->epoch : rng_u64(net->rng), rng_below(net->rng, 100), 0};
+    uint8_t type = MSG_INTEREST_HAVE;
+    struct slice s;
+    n = wire_have_encode(&h, buf, sizeof buf);
+    (void)interest_recv(net->node[1].i, &net->node[1].peer[0], type, slice_of(buf, n));
+    if (interest_next(net->node[1].i, &net->node[1].peer[0], 2000, &type, &s)) {
+      memcpy(buf, s.p, s.n);
+      n = s.n;
+    }
+    for (uint64_t hits = rng_below(net->rng, 4); hits; hits--) buf[rng_below(net->rng, n)] = (uint8_t)rng_u64(net->rng);
+    if (rng_below(net->rng, 4) == 0) n = rng_below(net->rng, n + 1);
+    (void)interest_recv(i, p, type, slice_of(buf, n));
+  }
+  net_free(net);
+}
+
+static void every_allocation_may_fail(void **state) {
+  (void)state;
+  for (uint64_t n = 1; n < 400; n++) {
+    struct net *net = net_new(n, small);
+    net->fail.countdown = n;
+    for (int k = 0; k < 1000; k++) step(net);
+    net->fail.countdown = 0;
+    settle(net);
+    assert_agree(net);
+    net_free(net);
+  }
+  for (uint64_t n = 1;; n++) {
+    struct mem_fail f = {.countdown = n};
+    struct mem m = {.name = "interest", .fail = &f};
+    struct rng_seeded seed;
+    rng_seeded_init(&seed, n);
+    struct interest_config cfg = small;
+    cfg.mem = &m;
+    cfg.rng = rng_seeded_view(&seed);
+    struct interest *i;
+    if (interest_new(&cfg, &i) == 0) {
+      int err = interest_add(i, slice_str("a.b"));
+      assert_true(err == 0 || err == MACULA_ENOMEM);
+      struct interest_stats s;
+      interest_stats(i, &s);
+      assert_int_equal(s.own, err == 0);
+      interest_free(i);
+    }
+    assert_int_equal(m.bytes, 0);
+    if (f.countdown) break;
+  }
+}
+
+#define MANY 100000
+
+static void a_hundred_thousand_patterns(void **state) {
+  (void)state;
+  struct interest_config cfg = {.max_own = MANY, .max_removed = 10000, .max_patterns = 3 * MANY, .max_peer = MANY};
+  struct net *net = net_new(13, cfg);
+  char name[64];
+  for (int k = 0; k < MANY; k++) {
+    snprintf(name, sizeof name, "site.%d.sensor.%d", k % 97, k);
+    assert_int_equal(interest_add(net->node[0].i, slice_str(name)), 0);
+  }
+  assert_true(net->node[0].mem.bytes < (size_t)MANY * 160);
+  link_set(net, 0, 1, true);
+  struct interest_peer *p = &net->node[1].peer[0];
+  uint32_t pages = 0, sent;
+  do {
+    sent = pump(net, 0, 1, 10, 16384) + pump(net, 1, 0, 10, 16384);
+    pages += sent;
+    while (net->queued[0][1]) deliver(net, 0, 1);
+    while (net->queued[1][0]) deliver(net, 1, 0);
+  } while (sent);
+  assert_int_equal(p->topics.count, MANY);
+  assert_true(pages < 250);
+  assert_true(net->node[1].mem.bytes < (size_t)MANY * 256);
+  snprintf(name, sizeof name, "site.%d.sensor.%d", 4711 % 97, 4711);
+  assert_ptr_equal(interest_match(net->node[1].i, slice_str(name)), &p->topics);
+  for (int k = 0; k < MANY; k++) { /* and all go: more removals than are kept */
+    snprintf(name, sizeof name, "site.%d.sensor.%d", k % 97, k);
+    interest_remove(net->node[0].i, slice_str(name));
+  }
+  while (pump(net, 0, 1, 10, 16384))
+    while (net->queued[0][1]) deliver(net, 0, 1);
+  assert_int_equal(p->topics.count, 0);
+  net_free(net);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(any_history_converges, print_seed),
+                                     cmocka_unit_test(each_change_crosses_once),
+                                     cmocka_unit_test(too_many_removals_begin_anew),
+                                     cmocka_unit_test(a_reset_leaves_no_hole),
+                                     cmocka_unit_test(limits_refuse_and_recover),
+                                     cmocka_unit_test(a_liar_is_not_asked_for_ever),
+                                     cmocka_unit_test(garbage_is_refused),
+                                     cmocka_unit_test(every_allocation_may_fail),
+                                     cmocka_unit_test(a_hundred_thousand_patterns)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
