@@ -6,7 +6,7 @@ dir=$root/$1
 shift
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if [ -d "$dir/meson-private" ]; then
+if [ -f "$dir/meson-private/coredata.dat" ]; then # else a first try may have failed half-way
   # Files are listed when Meson configures, so it configures each time: half a second.
   meson setup --reconfigure "$@" "$dir" "$root" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
 else
