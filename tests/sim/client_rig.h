@@ -133,14 +133,12 @@ static inline void world_hub_kill(struct world *w, int i) {
   assert_int_equal(s->mem.bytes, 0);
   s->fail = (struct mem_fail){0};
 }
-/* SIM_SEED replays a printed schedule. */
+/* Of what *w holds, cfg and seed count; SIM_SEED replays a printed schedule. */
 static inline void world_init(struct world *w, const struct sim_link *link) {
   static const struct sim_link quiet = {.delay = NS_MS};
   const char *seed = getenv("SIM_SEED");
-  struct node_config cfg = w->cfg;
-  memset(w, 0, sizeof *w);
-  w->cfg = cfg;
-  w->seed = seed ? strtoull(seed, NULL, 0) : 1;
+  struct world fresh = {.cfg = w->cfg, .seed = seed ? strtoull(seed, NULL, 0) : w->seed ? w->seed : 1};
+  *w = fresh;
   w->net = sim_net_new(w->seed, link ? link : &quiet);
   assert_int_equal(addr_parse("10.0.0.1:9443", 0, &w->node_at), 0);
   assert_int_equal(quic_identity_generate(&w->node_id), 0);

@@ -1,0 +1,315 @@
+/* A client's connection through losses, refusals, rebinding and refused memory: what it owns comes back, or ends once. */
+#include "client_rig.h"
+
+/* Killed and started again, with the same identity: subscriptions and services are replayed, calls end, QoS 1 goes out again.
+ */
+static void test_node_restarts(void **state) {
+  struct world w = {0};
+  struct user a = {0}, b = {0};
+  struct tally heard = {0}, served = {0}, got = {0}, pending = {0}, done = {0};
+  macula_publish_options qos1 = {.qos = 1};
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &a, (struct client_options){0});
+  user_join(&w, 1, &b, (struct client_options){0});
+  (void)sub_now(&w, &a, "t.**", false, &heard);
+  (void)serve_now(&w, &a, "echo", 0, &served);
+  served.hold = true;
+  world_now(&w);
+  assert_int_equal(client_call(b.c, "echo", slice_str("1"), NULL, on_result, &pending, NULL), 0);
+  world_run(&w, 100 * NS_MS);
+  world_node_kill(&w);
+  world_now(&w);
+  assert_int_equal(client_publish(b.c, "t.a", slice_str("7"), &qos1, on_done, &done), 0); /* it does not know yet */
+  world_run(&w, 500 * NS_MS);
+  world_node(&w);
+  a.states[MACULA_CONNECTED] = b.states[MACULA_CONNECTED] = 0;
+  assert_true(world_until(&w, &a.states[MACULA_CONNECTED], 60 * NS_SEC));
+  assert_true(world_until(&w, &b.states[MACULA_CONNECTED], 60 * NS_SEC));
+  world_run(&w, 6 * NS_SEC);
+  assert_int_equal(pending.done, 1);
+  assert_int_equal(pending.err, MACULA_NOT_CONNECTED);
+  assert_int_equal(done.done, 1);
+  served.hold = false;
+  uint64_t before = heard.count;
+  assert_int_equal(publish_now(&w, &b, "t.a", "8", 0), 0);
+  world_run(&w, NS_SEC);
+  assert_int_equal(heard.count, before + 1);
+  assert_string_equal(heard.last, "t.a 8");
+  assert_int_equal(call_now(&w, &b, "echo", "2", &got), 0);
+  assert_string_equal(got.last, "2");
+  world_done(&w);
+}
+
+/* What is asked for without a connection goes out with the next one. */
+static void test_asked_before(void **state) {
+  struct world w = {0};
+  struct user a = {0}, b = {0};
+  struct tally heard = {0}, served = {0}, got = {0}, done = {0};
+  (void)state;
+  world_init(&w, NULL);
+  world_node_kill(&w);
+  assert_int_equal(user_start(&w, 0, &a, (struct client_options){0}), 0);
+  assert_int_equal(client_subscribe(a.c, "t", false, on_message, on_done, &done, &heard, NULL), 0);
+  assert_int_equal(client_advertise(a.c, "p", 0, on_request, on_cancel, on_done, &done, &served, NULL), 0);
+  assert_int_equal(client_publish(a.c, "t", slice_str("1"), NULL, NULL, NULL), MACULA_NOT_CONNECTED);
+  assert_int_equal(client_call(a.c, "p", slice_str("1"), NULL, on_result, &got, NULL), MACULA_NOT_CONNECTED);
+  world_run(&w, 20 * NS_SEC);
+  assert_int_equal(done.done, 0);
+  assert_true(a.states[MACULA_DISCONNECTED] >= 3); /* it tries again ... */
+  assert_true(a.states[MACULA_DISCONNECTED] < 20); /* ... and backs off */
+  world_node(&w);
+  user_join(&w, 1, &b, (struct client_options){0});
+  assert_true(world_until(&w, &a.states[MACULA_CONNECTED], 60 * NS_SEC));
+  world_run(&w, NS_SEC);
+  assert_int_equal(done.done, 2);
+  assert_int_equal(done.err, 0);
+  assert_int_equal(publish_now(&w, &b, "t", "5", 1), 0);
+  assert_int_equal(call_now(&w, &b, "p", "6", &got), 0);
+  world_run(&w, NS_SEC);
+  assert_int_equal(heard.sum, 5);
+  world_done(&w);
+}
+
+/* Refusals that trying again cannot mend close at once; the others do not. */
+static void final_with(struct world *w, struct client_options o, int code, const char *text) {
+  struct user u = {0};
+  struct tally done = {0};
+  assert_int_equal(user_start(w, 0, &u, o), 0);
+  assert_int_equal(client_subscribe(u.c, "t", false, on_message, on_done, &done, NULL, NULL), 0);
+  assert_true(world_until(w, &u.states[MACULA_CLOSED], 20 * NS_SEC));
+  assert_int_equal(u.err, code);
+  if (text) assert_non_null(strstr(u.text, text));
+  assert_int_equal(u.states[MACULA_CLOSED], 1);
+  assert_int_equal(done.done, 1);
+  assert_int_equal(done.err, MACULA_ECLOSED);
+  client_close(u.c, false);
+  world_run(w, 3 * NS_SEC);
+  assert_int_equal(u.states[MACULA_CLOSED], 1);
+}
+
+static void test_refused(void **state) {
+  struct world w = {.cfg = {.access = NODE_ACCESS_TOKEN, .token = "secret"}};
+  struct user u = {0}, v = {0};
+  struct id other = {{1}};
+  (void)state;
+  world_init(&w, NULL);
+  final_with(&w, (struct client_options){.realm = "other", .token = "secret"}, MACULA_REALM_MISMATCH, NULL);
+  final_with(&w, (struct client_options){.token = "wrong"}, MACULA_NOT_AUTHORIZED, "wrong");
+  final_with(&w, (struct client_options){0}, MACULA_NOT_AUTHORIZED, "needed");
+  final_with(&w, (struct client_options){.base_only = true}, MACULA_NOT_AUTHORIZED, "certificate");
+  w.expect = &other;
+  w.mismatch = "delete line 3";
+  final_with(&w, (struct client_options){.token = "secret"}, MACULA_IDENTITY_MISMATCH, "delete line 3");
+  w.expect = quic_identity_id(w.node_id);
+  user_join(&w, 0, &u, (struct client_options){.token = "secret"});
+  world_done(&w);
+
+  /* A full node is tried again, and entered when a place is free. */
+  w = (struct world){.cfg = {.limits = {.max_clients = 1}}};
+  u = (struct user){0};
+  world_init(&w, NULL);
+  user_join(&w, 0, &u, (struct client_options){0});
+  assert_int_equal(user_start(&w, 1, &v, (struct client_options){.backoff_max = NS_SEC}), 0);
+  assert_true(world_until(&w, &v.states[MACULA_DISCONNECTED], 10 * NS_SEC));
+  assert_int_equal(v.err, MACULA_MAX_CLIENTS_REACHED);
+  client_close(u.c, false);
+  assert_true(world_until(&w, &v.states[MACULA_CONNECTED], 20 * NS_SEC));
+  world_done(&w);
+}
+
+/* The original's protocol alone: publish, hear, call, and be answered; a node of ours sends it nothing else. */
+static void test_base_only(void **state) {
+  struct world w = {.cfg = {.allow_unverified = true}};
+  struct user a = {0}, b = {0};
+  struct tally heard = {0}, other = {0}, served = {0}, got = {0}, done = {0};
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &a, (struct client_options){.base_only = true});
+  user_join(&w, 1, &b, (struct client_options){0});
+  (void)sub_now(&w, &a, "t.*", true, &heard);
+  (void)sub_now(&w, &b, "t.*", false, &other);
+  (void)serve_now(&w, &b, "p", 0, &served);
+  world_run(&w, NS_SEC);
+  assert_int_equal(publish_now(&w, &a, "t.a", "1", 0), 0);
+  assert_int_equal(publish_now(&w, &b, "t.b", "2", 1), 0);
+  world_run(&w, NS_SEC);
+  assert_int_equal(heard.sum, 3); /* its own as well, as the original sends them */
+  assert_int_equal(other.sum, 1);
+  assert_int_equal(call_now(&w, &a, "p", "[3]", &got), 0);
+  assert_string_equal(got.last, "[3]");
+  assert_int_equal(call_now(&w, &a, "none", "[3]", &got), MACULA_NO_SUCH_PROCEDURE);
+  world_now(&w);
+  assert_int_equal(client_cast(a.c, "p", slice_str("4"), on_done, &done), 0);
+  world_run(&w, NS_SEC);
+  assert_int_equal(served.count, 2);
+  world_run(&w, 120 * NS_SEC); /* the node keeps it alive, without a PING of the protocol */
+  assert_int_equal(publish_now(&w, &b, "t.b", "5", 1), 0);
+  world_run(&w, NS_SEC);
+  assert_int_equal(heard.sum, 8);
+  assert_int_equal(a.states[MACULA_DISCONNECTED], 0);
+  world_done(&w);
+}
+
+/* A NAT gives the client another address in the middle of everything. */
+static void test_rebinding(void **state) {
+  struct world w = {0};
+  struct user a = {0}, b = {0};
+  struct tally heard = {0}, served = {0}, got = {0}, pending = {0};
+  struct addr outside;
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &a, (struct client_options){0});
+  user_join(&w, 1, &b, (struct client_options){0});
+  (void)sub_now(&w, &a, "t.**", false, &heard);
+  (void)serve_now(&w, &a, "echo", 0, &served);
+  served.hold = true;
+  world_now(&w);
+  assert_int_equal(client_call(b.c, "echo", slice_str("1"), NULL, on_result, &pending, NULL), 0);
+  world_run(&w, 100 * NS_MS);
+  assert_int_equal(served.count, 1);
+  for (int i = 1; i <= 3; i++) {
+    char text[32];
+    snprintf(text, sizeof text, "10.0.9.%d:%d", i, 4000 + i);
+    assert_int_equal(addr_parse(text, 0, &outside), 0);
+    sim_net_nat(w.net, &w.hubs[0].at, &outside);
+    assert_int_equal(publish_now(&w, &a, "own.x", "1", 1), 0); /* the node learns of the address by a packet */
+    assert_int_equal(publish_now(&w, &b, "t.x", "1", 1), 0);
+    world_run(&w, NS_SEC);
+    assert_int_equal(heard.count, i);
+  }
+  world_now(&w);
+  assert_int_equal(client_reply(a.c, served.request, slice_str("\"late\"")), 0);
+  assert_true(world_until(&w, &pending.done, 5 * NS_SEC));
+  assert_string_equal(pending.last, "\"late\"");
+  served.hold = false;
+  assert_int_equal(call_now(&w, &b, "echo", "2", &got), 0);
+  assert_int_equal(a.states[MACULA_CONNECTED], 1);
+  assert_int_equal(a.states[MACULA_DISCONNECTED], 0);
+  world_done(&w);
+}
+
+/* The node drains: calls in flight are answered, clients are told why and come back to the next one. */
+static void test_drain(void **state) {
+  struct world w = {0};
+  struct user a = {0}, b = {0};
+  struct tally served = {.hold = true}, got = {0};
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &a, (struct client_options){0});
+  user_join(&w, 1, &b, (struct client_options){0});
+  (void)serve_now(&w, &a, "slow", 0, &served);
+  world_now(&w);
+  assert_int_equal(client_call(b.c, "slow", slice_str("1"), NULL, on_result, &got, NULL), 0);
+  world_run(&w, 100 * NS_MS);
+  node_drain(w.node, sim_net_now(w.net));
+  world_run(&w, NS_SEC);
+  assert_int_equal(a.states[MACULA_DISCONNECTED] + b.states[MACULA_DISCONNECTED], 0);
+  assert_int_equal(got.done, 0);
+  world_now(&w);
+  assert_int_equal(client_reply(a.c, served.request, slice_str("2")), 0);
+  assert_true(world_until(&w, &got.done, NS_SEC));
+  assert_int_equal(got.err, 0);
+  assert_true(world_until(&w, &a.states[MACULA_DISCONNECTED], 2 * NS_SEC));
+  assert_int_equal(a.err, MACULA_SHUTTING_DOWN);
+  assert_true(world_until(&w, &b.states[MACULA_DISCONNECTED], 2 * NS_SEC));
+  assert_int_equal(b.err, MACULA_SHUTTING_DOWN);
+  world_run(&w, 2 * NS_SEC);
+  assert_true(node_drained(w.node, sim_net_now(w.net)));
+  world_node_kill(&w);
+  world_node(&w);
+  a.states[MACULA_CONNECTED] = 0;
+  assert_true(world_until(&w, &a.states[MACULA_CONNECTED], 60 * NS_SEC));
+  world_done(&w);
+}
+
+/* Loss, reordering and duplication: everything asked for ends, everything of QoS 1 arrives. */
+static void test_bad_network(void **state) {
+  static const struct sim_link bad = {.loss = 0.05, .dup = 0.02, .reorder = 0.1, .delay = 10 * NS_MS, .jitter = 5 * NS_MS};
+  (void)state;
+  for (uint64_t seed = 1; seed <= 5; seed++) {
+    struct world w = {.seed = seed};
+    struct user a = {0}, b = {0};
+    struct tally heard = {0}, served = {0}, got = {0}, done = {0};
+    macula_publish_options qos1 = {.qos = 1};
+    macula_call_options call = {.timeout_ms = 30000};
+    world_init(&w, &bad);
+    printf("seed %llu\n", (unsigned long long)w.seed);
+    user_join(&w, 0, &a, (struct client_options){0});
+    user_join(&w, 1, &b, (struct client_options){0});
+    (void)sub_now(&w, &a, "t.*", false, &heard);
+    (void)serve_now(&w, &a, "echo", 0, &served);
+    for (int k = 0; k < 50; k++) {
+      world_now(&w);
+      assert_int_equal(client_publish(b.c, "t.x", slice_str("1"), &qos1, on_done, &done), 0);
+      assert_int_equal(client_call(b.c, "echo", slice_str("1"), &call, on_result, &got, NULL), 0);
+      world_run(&w, 20 * NS_MS);
+    }
+    world_run(&w, 40 * NS_SEC);
+    assert_int_equal(done.done, 50);
+    assert_int_equal(got.done, 50);
+    assert_int_equal(got.err, 0);
+    assert_int_equal(heard.count, 50);
+    world_done(&w);
+  }
+}
+
+/* The n-th allocation of the client's side fails, for every n: each request is refused or ends once, nothing is lost or kept,
+ * and with memory back the client serves again. */
+static bool ask(struct world *w, struct user *u, struct tally *t) {
+  macula_publish_options qos1 = {.qos = 1};
+  int asked = 0;
+  world_now(w);
+  asked += client_subscribe(u->c, "a.*", true, on_message, on_done, t, t + 1, NULL) == 0;
+  asked += client_advertise(u->c, "p", 0, on_request, on_cancel, on_done, t, t + 2, NULL) == 0;
+  world_run(w, 100 * NS_MS);
+  world_now(w);
+  asked += client_publish(u->c, "a.b", slice_str("1"), &qos1, on_done, t) == 0;
+  asked += client_call(u->c, "p", slice_str("1"), NULL, on_result, t, NULL) == 0;
+  world_run(w, 10 * NS_SEC);
+  assert_int_equal(t->done, asked);
+  return asked == 4;
+}
+
+static void test_no_memory(void **state) {
+  bool whole = false;
+  (void)state;
+  for (uint64_t n = 1; n < 400 && !whole; n++) {
+    struct world w = {0};
+    struct user u = {0}, v = {0};
+    struct tally t[3] = {0}, again[3] = {0};
+    world_init(&w, NULL);
+    world_hub_kill(&w, 0);
+    w.hubs[0].fail.countdown = n;
+    int err = world_hub(&w, 0);
+    if (err) {
+      assert_int_equal(err, MACULA_ENOMEM);
+      w.hubs[0].fail.countdown = 0;
+      assert_int_equal(world_hub(&w, 0), 0);
+      user_join(&w, 0, &u, (struct client_options){.name = "n", .token = "t"});
+      world_done(&w);
+      continue;
+    }
+    err = user_start(&w, 0, &u, (struct client_options){.name = "n", .token = "t"});
+    if (err) {
+      assert_int_equal(err, MACULA_ENOMEM);
+    } else {
+      world_until(&w, &u.states[MACULA_CONNECTED], 10 * NS_SEC);
+      ask(&w, &u, t);
+      whole = w.hubs[0].fail.countdown > 0; /* it was never reached: all have failed */
+    }
+    w.hubs[0].fail.countdown = 0;
+    user_join(&w, 0, &v, (struct client_options){0});
+    assert_true(ask(&w, &v, again));
+    world_done(&w); /* asserts that all memory is given back */
+  }
+  assert_true(whole);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_node_restarts), cmocka_unit_test(test_asked_before),
+                                     cmocka_unit_test(test_refused),       cmocka_unit_test(test_base_only),
+                                     cmocka_unit_test(test_rebinding),     cmocka_unit_test(test_drain),
+                                     cmocka_unit_test(test_bad_network),   cmocka_unit_test(test_no_memory)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
