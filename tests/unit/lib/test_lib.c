@@ -1,0 +1,400 @@
+/* libmacula as a program uses it: threads and embedded, blocking and not, against a node on real loopback. */
+#include <dirent.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "macula/macula.h"
+#include "node.h"
+
+#define WAIT_MS 20000
+
+static char folder[] = "/tmp/macula-lib-XXXXXX";
+
+struct seen {
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  unsigned messages, results, states[4];
+  int err;
+};
+#define SEEN                                                                                                                   \
+  { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, {0}, 0 }
+
+static void see(struct seen *s, unsigned *count, int err) {
+  pthread_mutex_lock(&s->lock);
+  (*count)++;
+  s->err = err;
+  pthread_cond_broadcast(&s->changed);
+  pthread_mutex_unlock(&s->lock);
+}
+static bool wait_for(struct seen *s, unsigned *count, unsigned want) {
+  struct timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_sec += WAIT_MS / 1000;
+  pthread_mutex_lock(&s->lock);
+  while (*count < want && pthread_cond_timedwait(&s->changed, &s->lock, &until) == 0) {
+  }
+  bool there = *count >= want;
+  pthread_mutex_unlock(&s->lock);
+  return there;
+}
+static void on_message(void *ctx, const macula_message *m) {
+  struct seen *s = ctx;
+  (void)m;
+  see(s, &s->messages, 0);
+}
+static void on_result(void *ctx, const macula_result *r) {
+  struct seen *s = ctx;
+  see(s, &s->results, r->err);
+}
+static void on_state(void *ctx, macula_client *client, macula_state state, int err, const char *text) {
+  struct seen *s = ctx;
+  (void)client, (void)text;
+  see(s, &s->states[state], err);
+}
+static void on_request(void *ctx, macula_client *client, const macula_request *r) {
+  (void)ctx;
+  /* Blocking functions say no on the loop's thread, since they would wait for themselves. */
+  char *data;
+  size_t len;
+  assert_int_equal(macula_call_sync(client, "a", "1", 1, NULL, &data, &len), MACULA_EINVAL);
+  assert_int_equal(macula_publish_sync(client, "a", "1", 1, NULL), MACULA_EINVAL);
+  assert_int_equal(macula_connect_wait(client, 1), MACULA_EINVAL);
+  assert_int_equal(macula_reply(client, r->id, r->args, r->len), 0);
+  assert_int_equal(macula_reply(client, r->id, r->args, r->len), MACULA_ENOTFOUND);
+}
+
+static macula_options options(const struct test_node *n, macula_identity *id) {
+  return (macula_options){.server = n->at, .identity = id, .known_nodes = "", .backoff_max_ms = 200};
+}
+
+static void round_trip(macula_client *c, struct seen *s) {
+  macula_subscribe_options own = {.own = true};
+  macula_sub sub;
+  macula_service service;
+  char *data;
+  size_t len;
+  assert_int_equal(macula_subscribe_sync(c, "t.**", &own, on_message, s, WAIT_MS, &sub), 0);
+  assert_int_equal(macula_advertise_sync(c, "echo", 0, on_request, NULL, s, WAIT_MS, &service), 0);
+  assert_int_equal(macula_publish_sync(c, "t.a", "x", 1, NULL), 0);
+  assert_int_equal(macula_call_sync(c, "echo", "[1]", 3, NULL, &data, &len), 0);
+  assert_string_equal(data, "[1]");
+  assert_int_equal(len, 3);
+  free(data);
+  assert_int_equal(macula_call_sync(c, "none", "[1]", 3, NULL, &data, &len), MACULA_NO_SUCH_PROCEDURE);
+  assert_non_null(strstr(macula_last_error(), "nobody serves"));
+  assert_int_equal(macula_unadvertise(c, service), 0);
+  assert_int_equal(macula_unadvertise(c, service), MACULA_ENOTFOUND);
+  assert_int_equal(macula_unsubscribe(c, sub), 0);
+}
+
+static void test_threaded(void **state) {
+  struct test_node n;
+  struct seen s = SEEN;
+  macula_loop *loop;
+  macula_identity *id;
+  macula_client *c;
+  char node[65];
+  (void)state;
+  test_node_start(&n, "127.0.0.1:0", (struct node_config){0});
+  assert_int_equal(macula_loop_new(NULL, &loop), 0);
+  assert_int_equal(macula_loop_fd(loop), MACULA_EINVAL);
+  assert_int_equal(macula_loop_step(loop), MACULA_EINVAL);
+  assert_int_equal(macula_identity_generate(&id), 0);
+  macula_options o = options(&n, id);
+  o.on_state = on_state;
+  o.ctx = &s;
+  assert_int_equal(macula_connect(loop, &o, &c), 0);
+  assert_int_equal(macula_connect_wait(c, WAIT_MS), 0);
+  assert_int_equal(macula_node_id(c, node), 0);
+  assert_string_equal(node, n.id);
+  round_trip(c, &s);
+  assert_true(wait_for(&s, &s.messages, 1));
+  macula_disconnect(c);
+  assert_true(wait_for(&s, &s.states[MACULA_CLOSED], 1));
+  macula_loop_free(loop);
+  macula_identity_free(id);
+  test_node_stop(&n);
+}
+
+/* A program with a loop of its own: one descriptor, one step. */
+static bool turn_until(macula_loop *loop, struct seen *s, unsigned *count, unsigned want) {
+  struct pollfd p = {.fd = macula_loop_fd(loop), .events = POLLIN};
+  nanotime until = io_now() + WAIT_MS * NS_MS;
+  (void)s;
+  while (*count < want && io_now() < until) {
+    poll(&p, 1, 1000);
+    assert_int_equal(macula_loop_step(loop), 0);
+  }
+  return *count >= want;
+}
+
+static void test_embedded(void **state) {
+  struct test_node n;
+  struct seen s = SEEN;
+  macula_loop *loop;
+  macula_identity *id;
+  macula_client *c;
+  macula_subscribe_options own = {.own = true};
+  (void)state;
+  test_node_start(&n, "127.0.0.1:0", (struct node_config){0});
+  macula_loop_options lo = {.embedded = true};
+  assert_int_equal(macula_loop_new(&lo, &loop), 0);
+  assert_true(macula_loop_fd(loop) >= 0);
+  assert_int_equal(macula_identity_generate(&id), 0);
+  macula_options o = options(&n, id);
+  o.on_state = on_state;
+  o.ctx = &s;
+  assert_int_equal(macula_connect(loop, &o, &c), 0);
+  assert_true(turn_until(loop, &s, &s.states[MACULA_CONNECTED], 1));
+  assert_int_equal(macula_subscribe(c, "t.*", &own, on_message, NULL, &s, NULL), 0);
+  assert_int_equal(macula_advertise(c, "p", 0, on_request, NULL, NULL, &s, NULL), 0);
+  assert_int_equal(macula_publish(c, "t.a", "1", 1, NULL, NULL, NULL), 0);
+  assert_int_equal(macula_call(c, "p", "1", 1, NULL, on_result, &s, NULL), 0);
+  assert_true(turn_until(loop, &s, &s.messages, 1));
+  assert_true(turn_until(loop, &s, &s.results, 1));
+  assert_int_equal(s.err, 0);
+  round_trip(c, &s); /* blocking functions turn the loop themselves */
+  macula_disconnect(c);
+  assert_true(turn_until(loop, &s, &s.states[MACULA_CLOSED], 1));
+  macula_loop_free(loop);
+  macula_identity_free(id);
+  test_node_stop(&n);
+}
+
+static unsigned entries(const char *path) {
+  unsigned count = 0;
+  DIR *d = opendir(path);
+  assert_non_null(d);
+  while (readdir(d)) count++;
+  closedir(d);
+  return count;
+}
+
+/* A thousand clients of one loop: one thread, one socket. */
+static void test_many(void **state) {
+  enum { MANY = 1000 };
+  static macula_client *c[MANY];
+  struct test_node n;
+  struct seen s = SEEN;
+  macula_loop *loop;
+  macula_identity *id;
+  (void)state;
+  test_node_start(&n, "127.0.0.1:0", (struct node_config){0});
+  assert_int_equal(macula_loop_new(NULL, &loop), 0);
+  assert_int_equal(macula_identity_generate(&id), 0);
+  macula_options o = options(&n, id);
+  o.on_state = on_state;
+  o.ctx = &s;
+  assert_int_equal(macula_connect(loop, &o, &c[0]), 0);
+  assert_true(wait_for(&s, &s.states[MACULA_CONNECTED], 1));
+  unsigned threads = entries("/proc/self/task"), files = entries("/proc/self/fd");
+  for (int i = 1; i < MANY; i++) {
+    assert_int_equal(macula_connect(loop, &o, &c[i]), 0);
+    if (i % 100 == 99) assert_true(wait_for(&s, &s.states[MACULA_CONNECTED], (unsigned)i + 1));
+  }
+  assert_true(wait_for(&s, &s.states[MACULA_CONNECTED], MANY));
+  assert_int_equal(entries("/proc/self/task"), threads);
+  assert_int_equal(entries("/proc/self/fd"), files);
+  for (int i = 0; i < MANY; i++) assert_int_equal(macula_subscribe(c[i], "all", NULL, on_message, NULL, &s, NULL), 0);
+  assert_int_equal(macula_publish_sync(c[0], "probe", "x", 1, NULL), 0);
+  for (int i = 0; i < MANY; i += 100) macula_abort(c[i]);
+  macula_loop_free(loop);
+  assert_int_equal(s.states[MACULA_CLOSED], MANY);
+  macula_identity_free(id);
+  test_node_stop(&n);
+}
+
+/* 16 threads share a client. */
+struct worker {
+  macula_client *c;
+  atomic_int failed;
+};
+static void *work(void *ctx) {
+  struct worker *w = ctx;
+  for (int i = 0; i < 50; i++) {
+    char *data;
+    size_t len;
+    if (macula_call_sync(w->c, "echo", "[7]", 3, NULL, &data, &len) || strcmp(data, "[7]") != 0)
+      w->failed++;
+    else
+      free(data);
+    if (macula_publish_sync(w->c, "t.x", "1", 1, NULL)) w->failed++;
+  }
+  return NULL;
+}
+
+static void test_threads_share(void **state) {
+  struct test_node n;
+  struct seen s = SEEN;
+  struct worker w = {0};
+  macula_loop *loop;
+  macula_identity *id;
+  pthread_t t[16];
+  macula_subscribe_options own = {.own = true};
+  (void)state;
+  test_node_start(&n, "127.0.0.1:0", (struct node_config){0});
+  assert_int_equal(macula_loop_new(NULL, &loop), 0);
+  assert_int_equal(macula_identity_generate(&id), 0);
+  macula_options o = options(&n, id);
+  assert_int_equal(macula_connect(loop, &o, &w.c), 0);
+  assert_int_equal(macula_connect_wait(w.c, WAIT_MS), 0);
+  assert_int_equal(macula_advertise_sync(w.c, "echo", 0, on_request, NULL, &s, WAIT_MS, NULL), 0);
+  assert_int_equal(macula_subscribe_sync(w.c, "t.*", &own, on_message, &s, WAIT_MS, NULL), 0);
+  for (int i = 0; i < 16; i++) assert_int_equal(pthread_create(&t[i], NULL, work, &w), 0);
+  for (int i = 0; i < 16; i++) pthread_join(t[i], NULL);
+  assert_int_equal(w.failed, 0);
+  assert_true(wait_for(&s, &s.messages, 16 * 50));
+  macula_loop_free(loop);
+  macula_identity_free(id);
+  test_node_stop(&n);
+}
+
+/* The node dies and comes back: told, connected again, subscribed again. */
+static void test_reconnects(void **state) {
+  struct test_node n;
+  struct seen s = SEEN;
+  macula_loop *loop;
+  macula_identity *id;
+  macula_client *c;
+  char at[ADDR_TEXT_LEN];
+  macula_subscribe_options own = {.own = true};
+  (void)state;
+  test_node_start(&n, "127.0.0.1:0", (struct node_config){0});
+  macula_loop_options lo = {.idle_timeout_ms = 2000, .keep_alive_ms = 200};
+  assert_int_equal(macula_loop_new(&lo, &loop), 0);
+  assert_int_equal(macula_identity_generate(&id), 0);
+  macula_options o = options(&n, id);
+  o.on_state = on_state;
+  o.ctx = &s;
+  assert_int_equal(macula_connect(loop, &o, &c), 0);
+  assert_int_equal(macula_connect_wait(c, WAIT_MS), 0);
+  assert_int_equal(macula_subscribe_sync(c, "t.*", &own, on_message, &s, WAIT_MS, NULL), 0);
+  snprintf(at, sizeof at, "%s", n.at);
+  struct node_config again = {.identity = quic_identity_ref(n.identity)};
+  test_node_stop(&n);
+  assert_true(wait_for(&s, &s.states[MACULA_DISCONNECTED], 1));
+  assert_int_equal(macula_publish_sync(c, "t.a", "1", 1, NULL), MACULA_NOT_CONNECTED);
+  test_node_start(&n, at, again);
+  assert_true(wait_for(&s, &s.states[MACULA_CONNECTED], 2));
+  assert_int_equal(macula_publish_sync(c, "t.a", "1", 1, NULL), 0);
+  assert_true(wait_for(&s, &s.messages, 1));
+  macula_loop_free(loop);
+  macula_identity_free(id);
+  test_node_stop(&n);
+  quic_identity_unref(again.identity);
+}
+
+/* Who the node is: pinned, remembered at first contact, changed, IPv6, or vouched for by an authority. */
+static int reach(macula_loop *loop, macula_options o) {
+  macula_client *c;
+  o.no_reconnect = true;
+  int err = macula_connect(loop, &o, &c);
+  if (err) return err;
+  err = macula_connect_wait(c, WAIT_MS);
+  macula_disconnect(c);
+  return err;
+}
+
+static void test_trust(void **state) {
+  struct test_node n;
+  macula_loop *loop;
+  macula_identity *id;
+  char known[300], at[ADDR_TEXT_LEN], server[300];
+  (void)state;
+  snprintf(known, sizeof known, "%s/known_nodes", folder);
+  test_node_start(&n, "[::1]:0", (struct node_config){0});
+  assert_int_equal(macula_loop_new(NULL, &loop), 0);
+  assert_int_equal(macula_identity_generate(&id), 0);
+  macula_options o = options(&n, id);
+  o.known_nodes = known;
+  assert_int_equal(reach(loop, o), 0);
+  assert_int_equal(reach(loop, o), 0);
+  snprintf(server, sizeof server, "macula://%s@%s", n.id, n.at);
+  o.server = server;
+  assert_int_equal(reach(loop, o), 0);
+  snprintf(at, sizeof at, "%s", n.at);
+  test_node_stop(&n);
+  test_node_start(&n, at, (struct node_config){0}); /* another identity at the same address */
+  assert_int_equal(reach(loop, o), MACULA_IDENTITY_MISMATCH);
+  o.server = n.at;
+  assert_int_equal(reach(loop, o), MACULA_IDENTITY_MISMATCH);
+  assert_non_null(strstr(macula_last_error(), "delete line 1 of"));
+  o.insecure = true;
+  assert_int_equal(reach(loop, o), 0);
+  o.insecure = false;
+  unlink(known);
+  assert_int_equal(reach(loop, o), 0);
+  o.server = "no such address";
+  assert_int_equal(reach(loop, o), MACULA_EINVAL);
+  o.server = n.at;
+  o.realm = "a..b";
+  assert_int_equal(reach(loop, o), MACULA_INVALID_REALM);
+  o.realm = "other";
+  assert_int_equal(reach(loop, o), MACULA_REALM_MISMATCH);
+  o.realm = NULL;
+  o.ca_file = "/nonexistent";
+  assert_int_equal(reach(loop, o), MACULA_ENOTFOUND);
+  macula_loop_free(loop);
+  macula_identity_free(id);
+  test_node_stop(&n);
+}
+
+static void test_identity(void **state) {
+  macula_identity *a, *b;
+  char path[300];
+  struct stat st;
+  (void)state;
+  snprintf(path, sizeof path, "%s/id.pem", folder);
+  assert_int_equal(macula_identity_load(path, false, &a), MACULA_ENOTFOUND);
+  assert_int_equal(macula_identity_load(path, true, &a), 0);
+  assert_int_equal(stat(path, &st), 0);
+  assert_int_equal(st.st_mode & 0777, 0600);
+  assert_int_equal(macula_identity_load_pair(path, path, &b), 0);
+  assert_string_equal(macula_identity_id(a), macula_identity_id(b));
+  macula_identity_free(b);
+  assert_int_equal(chmod(path, 0644), 0);
+  assert_int_equal(macula_identity_load(path, true, &b), MACULA_NOT_AUTHORIZED);
+  assert_non_null(strstr(macula_last_error(), "chmod 600"));
+  assert_int_equal(macula_identity_save(a, path), 0);
+  assert_int_equal(macula_identity_load(path, true, &b), 0);
+  macula_identity_free(a);
+  macula_identity_free(b);
+  assert_int_equal(macula_identity_generate(NULL), MACULA_EINVAL);
+}
+
+/* A caller's mistakes are told by the call itself. */
+static void test_arguments(void **state) {
+  macula_loop *loop;
+  macula_client *c = NULL;
+  macula_loop_options lo = {.idle_timeout_ms = UINT64_MAX};
+  (void)state;
+  assert_int_equal(macula_loop_new(&lo, &loop), MACULA_EINVAL);
+  assert_int_equal(macula_loop_new(NULL, NULL), MACULA_EINVAL);
+  assert_int_equal(macula_connect(NULL, NULL, &c), MACULA_EINVAL);
+  assert_int_equal(macula_publish(NULL, "a", "", 0, NULL, NULL, NULL), MACULA_EINVAL);
+  assert_int_equal(macula_unsubscribe(NULL, 1), MACULA_EINVAL);
+  assert_int_equal(macula_check_topic("a.b"), 0);
+  assert_int_equal(macula_check_topic("a.*"), MACULA_INVALID_TOPIC);
+  assert_int_equal(macula_check_pattern("a.**.b"), 0);
+  assert_int_equal(macula_check_procedure("a b"), MACULA_INVALID_PROCEDURE);
+  assert_int_equal(macula_check_realm(""), MACULA_INVALID_REALM);
+  assert_string_equal(macula_version(), MACULA_VERSION);
+  macula_loop_free(NULL);
+  macula_identity_free(NULL);
+  macula_disconnect(NULL);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_threaded),   cmocka_unit_test(test_embedded),
+                                     cmocka_unit_test(test_many),       cmocka_unit_test(test_threads_share),
+                                     cmocka_unit_test(test_reconnects), cmocka_unit_test(test_trust),
+                                     cmocka_unit_test(test_identity),   cmocka_unit_test(test_arguments)};
+  if (!mkdtemp(folder)) return 1;
+  setenv("XDG_CONFIG_HOME", folder, 1);
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  char command[320];
+  snprintf(command, sizeof command, "rm -r %s", folder);
+  return system(command) || failed;
+}
