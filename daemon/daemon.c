@@ -56,6 +56,12 @@ static uint64_t rss_bytes(void *ctx) {
   return sscanf(text, "%llu %llu", &size, &resident) == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
+static uint64_t heap_bytes(void *ctx) {
+  struct mallinfo2 m = mallinfo2();
+  (void)ctx;
+  return m.uordblks + m.hblkhd;
+}
+
 /* glibc keeps what was freed below a block in use; after many clients left it is given back to the system, three times because
  * closed connections linger. */
 static void give_back(struct daemon *d) {
@@ -206,7 +212,10 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
                           .keep_alive = d->cfg.keep_alive,
                           .unix_base_ms = io_unix_ms() - now / NS_MS,
                           .limits = d->cfg.limits,
-                          .rss_bytes = rss_bytes};
+                          .rss_bytes = rss_bytes,
+                          .heap_bytes = heap_bytes,
+                          .tls_mem = &d->hooks.tls,
+                          .json_mem = &d->hooks.json};
   return node_new(&n, now, &d->node);
 }
 

@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "credentials.h"
+#include "hooks.h"
 #include "http.h"
 #include "logsink.h"
 
@@ -17,6 +18,7 @@ struct daemon {
   int argc;
   const char *const *argv;
   struct config cfg;
+  struct hooks hooks;
   struct logsink sink;
   struct log log;
   int lock_fd; /* of the state folder, held until the process ends */

@@ -12,7 +12,7 @@
 #define MAX_CONNECTIONS 32
 #define CONNECTION_MEMORY (32 * 1024)
 #define CONNECTION_SECONDS 5
-#define MAX_PAGE 10000
+#define MAX_PAGE 1000
 
 struct http {
   struct node *node;
@@ -27,11 +27,14 @@ struct http {
 
 /* ---- answers --------------------------------------------------------------------------------------------------------------
  */
-/* Sends text, which is malloc'ed and taken. */
-static enum MHD_Result answer_take(struct MHD_Connection *c, unsigned status, const char *type, char *text) {
-  struct MHD_Response *r = text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE) : NULL;
+static void free_text(void *text) { node_text_free(text); }
+
+/* Sends text, which is the node's (node_text_free) and taken, or static. */
+static enum MHD_Result answer_with(struct MHD_Connection *c, unsigned status, const char *type, char *text, bool take) {
+  struct MHD_Response *r = take ? MHD_create_response_from_buffer_with_free_callback(strlen(text), text, free_text)
+                                : MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_COPY);
   if (!r) {
-    free(text);
+    if (take) free_text(text);
     return MHD_NO; /* closes the connection */
   }
   MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
@@ -43,7 +46,7 @@ static enum MHD_Result answer_take(struct MHD_Connection *c, unsigned status, co
 }
 
 static enum MHD_Result answer(struct MHD_Connection *c, unsigned status, const char *text) {
-  return answer_take(c, status, "text/plain", strdup(text));
+  return answer_with(c, status, "text/plain", (char *)text, false);
 }
 
 static bool from_here(struct MHD_Connection *c) {
@@ -90,7 +93,7 @@ static enum MHD_Result answer_api(struct http *h, struct MHD_Connection *c, cons
   int err = node_render(h->node, what, number_of(c, "offset", SIZE_MAX / 16), number_of(c, "limit", MAX_PAGE), io_now(), &json);
   if (err == MACULA_ENOTFOUND) return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
   if (err) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
-  return answer_take(c, MHD_HTTP_OK, "application/json", json);
+  return answer_with(c, MHD_HTTP_OK, "application/json", json, true);
 }
 
 static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *url, const char *method, const char *version,
@@ -98,7 +101,7 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
   struct http *h = ctx;
   nanotime now = io_now();
   bool ready = !node_draining(h->node);
-  char *text;
+  char *text, health[128];
   (void)version, (void)upload, (void)state;
   if (*upload_size) { /* a body is not wanted, whatever it is */
     *upload_size = 0;
@@ -106,17 +109,16 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
   }
   if (strcmp(method, MHD_HTTP_METHOD_GET) != 0) return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
   if (!strcmp(url, "/health")) {
-    if (asprintf(&text, "{\"status\":\"healthy\",\"ready\":%s,\"uptime\":%llu}", ready ? "true" : "false",
-                 (unsigned long long)node_uptime_s(h->node, now)) < 0)
-      return MHD_NO;
-    return answer_take(c, MHD_HTTP_OK, "application/json", text);
+    snprintf(health, sizeof health, "{\"status\":\"healthy\",\"ready\":%s,\"uptime\":%llu}", ready ? "true" : "false",
+             (unsigned long long)node_uptime_s(h->node, now));
+    return answer_with(c, MHD_HTTP_OK, "application/json", health, false);
   }
   if (!strcmp(url, "/ready"))
     return answer(c, ready ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, ready ? "Ready" : "Not ready");
   if (!strcmp(url, "/live")) return answer(c, MHD_HTTP_OK, "Live");
   if (!strcmp(url, "/metrics")) {
     if (node_metrics(h->node, now, &text)) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
-    return answer_take(c, MHD_HTTP_OK, "text/plain; version=0.0.4", text);
+    return answer_with(c, MHD_HTTP_OK, "text/plain; version=0.0.4", text, true);
   }
   if (!strncmp(url, "/api/", 5)) return answer_api(h, c, url + 5);
   return answer(c, MHD_HTTP_NOT_FOUND, "Not found");

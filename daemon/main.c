@@ -112,6 +112,7 @@ int main(int argc, char **argv) {
   char *help;
   int code = 0;
   prepare_process();
+  hooks_install(&d.hooks);
   int err = config_load(argc, d.argv, (const char *const *)environ, &d.cfg, why);
   if (err)
     code = fail(2, err, why);

@@ -54,7 +54,7 @@ enum option_reload { OPTION_FIXED, OPTION_RELOADED };
   X(RECEIVE_POOL, receive_pool, SIZE, limits.receive_pool, 1 << 20, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",                \
     "receive windows and reassembly together")                                                                                 \
   X(CONNECTION_POOL, connection_pool, SIZE, limits.connection_pool, 1 << 20, UINT64_C(1) << 40, OPTION_FIXED, "SIZE",          \
-    "what connections hold beyond 40 KiB each")                                                                                \
+    "what connections hold beyond 32 KiB each")                                                                                \
   X(SUBSCRIPTION_BYTES, subscription_bytes, SIZE, limits.subscription_bytes, 1 << 16, UINT64_C(1) << 40, OPTION_RELOADED,      \
     "SIZE", "subscriptions, octets")                                                                                           \
   X(CALL_BYTES, call_bytes, SIZE, limits.call_bytes, 1 << 20, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",                      \

@@ -88,5 +88,5 @@ void admin_call(struct session *s, const struct msg_call *m, struct slice proced
   }
   if (err && err != MACULA_ECLOSED)
     rpc_error(s, m->call_id, err, err == MACULA_NOT_AUTHORIZED ? "lists are shown on loopback and to admin keys only" : NULL);
-  free(json);
+  node_text_free(json);
 }

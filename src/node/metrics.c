@@ -1,5 +1,5 @@
 /* Prometheus text: for every table its entries, its limit and what it refused; queues, calls and connections. */
-#include <stdarg.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -142,6 +142,9 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
     free(text);
     return MACULA_ENOMEM;
   }
-  *ret_text = text;
-  return 0;
+  json_malloc_t take; /* as JSON texts are: one way to free them */
+  json_get_alloc_funcs(&take, NULL);
+  if ((*ret_text = take(len + 1))) memcpy(*ret_text, text, len + 1);
+  free(text);
+  return *ret_text ? 0 : MACULA_ENOMEM;
 }

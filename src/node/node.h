@@ -21,10 +21,10 @@ struct node_limits {             /* DESIGN's table; 0 is replaced by the default
   uint32_t max_subscriptions;    /* 1,000,000 */
   size_t client_queue;           /* 1 MiB */
   size_t send_pool;              /* 256 MiB */
-  size_t receive_pool;           /* 256 MiB */
+  size_t receive_pool;           /* 192 MiB */
   uint32_t max_frame;            /* 1 MiB, payload */
   uint32_t max_half_open;        /* 1,024 */
-  size_t connection_pool;        /* 128 MiB: what connections hold beyond QUIC_CONN_MEMORY each */
+  size_t connection_pool;        /* 64 MiB: what connections hold beyond QUIC_CONN_MEMORY each */
   size_t subscription_bytes;     /* 128 MiB */
   uint32_t max_replays;          /* 32,768: subscriptions to which retained messages are still being sent */
   size_t call_bytes;             /* 64 MiB: arguments of pending calls */
@@ -91,12 +91,13 @@ struct node_reload {
 };
 int node_reload(struct node *n, const struct node_reload *r);
 
-/* The one renderer of what people and scripts see. JSON text, malloc'ed and NUL-terminated. what: "status", "clients", "peers",
- * "services", "subs", "memory". Lists are paged: offset and limit (0: 1,000), with "total" in the answer. MACULA_ENOTFOUND: no
- * such list. */
+/* The one renderer of what people and scripts see. JSON text, NUL-terminated, freed by node_text_free. what: "status",
+ * "clients", "peers", "services", "subs", "memory". Lists are paged: offset and limit (0: 1,000), with "total" in the answer.
+ * MACULA_ENOTFOUND: no such list; MACULA_ENOMEM: admin_bytes are used up. */
 int node_render(struct node *n, const char *what, size_t offset, size_t limit, nanotime now, char **ret_json);
-/* Prometheus text (format 0.0.4), malloc'ed. */
+/* Prometheus text (format 0.0.4), freed by node_text_free. */
 int node_metrics(struct node *n, nanotime now, char **ret_text);
+void node_text_free(char *text); /* accepts NULL */
 double node_uptime_s(const struct node *n, nanotime now);
 const struct id *node_id(const struct node *n);
 

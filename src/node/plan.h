@@ -12,10 +12,10 @@
 #define PLAN_HANDSHAKE (40u << 10) /* TLS session; it lasts as long as the handshake */
 #define PLAN_SLOT 32u              /* entry of a hash table: its slots, also while they grow */
 #define PLAN_REPLAY 352u           /* subscription to which retained messages are still being sent */
-#define PLAN_SERVICE 800u          /* service with a name of 255 octets and a provider of its own */
-#define PLAN_CALL 800u             /* pending call of such a procedure, without its arguments */
-#define PLAN_RETAINED 512u         /* retained message beside its topic and payload */
-#define PLAN_DEDUP 224u            /* message id */
+#define PLAN_SERVICE 560u          /* service with a name of 255 octets and a provider of its own */
+#define PLAN_CALL 704u             /* pending call of such a procedure, without its arguments */
+#define PLAN_RETAINED 192u         /* retained message beside its topic and payload */
+#define PLAN_DEDUP 160u            /* message id */
 /* Of a node: */
 #define PLAN_TABLE 1024u            /* table that has few entries */
 #define PLAN_TLS_SHARED (2u << 20)  /* priorities, own certificate, CA list */

@@ -132,6 +132,7 @@ static void subs_rows(struct node *n, struct page *p) {
 
 int node_render(struct node *n, const char *what, size_t offset, size_t limit, nanotime now, char **ret_json) {
   struct page p = {.offset = offset, .limit = limit ? limit : LIST_PAGE};
+  uint64_t refused = n->row_mem[ROW_ADMIN]->refused;
   json_t *j;
   if (p.limit > SIZE_MAX / 4) p.limit = SIZE_MAX / 4;
   if (p.offset > SIZE_MAX / 4) p.offset = SIZE_MAX / 4;
@@ -151,7 +152,16 @@ int node_render(struct node *n, const char *what, size_t offset, size_t limit, n
   }
   char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
   json_decref(j);
-  if (!text) return MACULA_ENOMEM;
+  if (!text || n->row_mem[ROW_ADMIN]->refused != refused) { /* some of it would be missing */
+    node_text_free(text);
+    return MACULA_ENOMEM;
+  }
   *ret_json = text;
   return 0;
+}
+
+void node_text_free(char *text) {
+  json_free_t release;
+  json_get_alloc_funcs(NULL, &release);
+  if (text) release(text);
 }

@@ -33,10 +33,10 @@
     f->n->stats.replays_refused, 0, 0)                                                                                         \
   X(SERVICES, "services", "services", "max_services", l->max_services, PLAN_SERVICE, PLAN_TABLE, f->services->count,           \
     f->services->refused, 0, f->services->expired)                                                                             \
-  X(CALLS, "calls", "pending calls", "max_calls call_bytes", l->max_calls, PLAN_CALL, l->call_bytes + PLAN_TABLE,              \
-    calls_count(f->calls), f->calls->refused, 0, f->router->timeouts)                                                          \
+  X(CALLS, "calls", "pending calls", "max_calls call_bytes", l->max_calls, PLAN_CALL,                                          \
+    l->call_bytes + l->max_frame + PLAN_TABLE, calls_count(f->calls), f->calls->refused, 0, f->router->timeouts)               \
   X(RETAINED, "retained", "retained messages", "retained_count retained_bytes", l->retained_count, PLAN_RETAINED,              \
-    l->retained_bytes + PLAN_TABLE, retained_count(&f->n->retained), f->n->retained.refused, 0, 0)                             \
+    l->retained_bytes + l->max_frame + PLAN_TABLE, retained_count(&f->n->retained), f->n->retained.refused, 0, 0)              \
   X(DEDUP, "dedup", "ids of QoS 1 messages", "dedup_ids", l->dedup_ids, PLAN_DEDUP, PLAN_TABLE, dedup_count(&f->n->dedup), 0,  \
     f->n->dedup.lru.evicted, 0)                                                                                                \
   X(ADMIN, "admin", "answers to HTTP and macula status", "admin_bytes", 0, 0, l->admin_bytes, 0, 0, 0, 0)

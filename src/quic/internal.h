@@ -207,6 +207,7 @@ uint64_t conn_effective_keep_alive(const struct quic_conn *c);
 ngtcp2_mem share_mem(struct quic_conn *c);
 void *share_calloc(struct quic_conn *c, size_t size);
 void share_free(struct quic_conn *c, void *p); /* accepts NULL */
+bool share_waits(const struct quic_conn *c);   /* no more stream data for now: an acknowledgement comes first */
 
 /* callbacks.c */
 void callbacks_set(ngtcp2_callbacks *ret_cb, bool server);

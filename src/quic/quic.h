@@ -84,8 +84,8 @@ struct quic_handler {
 
 /* What each connection may hold whatever others do; an idle one holds 28 KiB. Beyond it, conn_pool is shared: full, it ends
  * the connection that asks for more, and no other. */
-#define QUIC_CONN_MEMORY (40u << 10)
-#define QUIC_CONN_OWN (6u << 10)      /* ids, ticket, last packet: beside it */
+#define QUIC_CONN_MEMORY (32u << 10)
+#define QUIC_CONN_OWN (4u << 10)      /* ids, ticket, last packet: beside it */
 #define QUIC_SHARED_MEMORY (3u << 20) /* addresses known, packets without a connection */
 
 /* ---- endpoint --------------------------------------------------------------------------------------------------------------

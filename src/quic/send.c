@@ -5,7 +5,7 @@
 
 /* One packet: pieces of as many streams as fit (NGTCP2_WRITE_STREAM_FLAG_MORE), acknowledgements, or nothing (0). */
 static ngtcp2_ssize packet(struct quic_conn *c, ngtcp2_path *path, ngtcp2_pkt_info *pi, uint8_t *dest, size_t cap) {
-  bool conn_blocked = false;
+  bool conn_blocked = share_waits(c);
   for (;;) {
     struct stream *s = conn_blocked || list_empty(&c->ready) ? NULL : container_of(c->ready.next, struct stream, ready);
     ngtcp2_vec v[MAX_PIECES];

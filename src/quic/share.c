@@ -7,6 +7,7 @@
 
 #include "quic/internal.h"
 
+#define TIGHT_FLIGHT (16u * 1200u)
 #define MOST_PARTS 8 /* of the pool: what one connection may take of it is this part of it */
 
 static size_t beyond(size_t held) { return held > QUIC_CONN_MEMORY ? held - QUIC_CONN_MEMORY : 0; }
@@ -65,4 +66,14 @@ void share_free(struct quic_conn *c, void *p) {
   size_t before = c->q->cfg.mem->bytes;
   mem_free(c->q->cfg.mem, p);
   charge(c, before);
+}
+
+/* ngtcp2 keeps a record of each packet in flight, and room for as many until the connection ends. So in a pool that fills up
+ * connections go on with few packets in flight, instead of ending at its limit. */
+bool share_waits(const struct quic_conn *c) {
+  const struct quic *q = c->q;
+  ngtcp2_conn_info info;
+  if (!q->cfg.conn_pool || q->pool_used <= q->cfg.conn_pool / 4 * 3) return false;
+  ngtcp2_conn_get_conn_info(c->nc, &info);
+  return info.bytes_in_flight >= TIGHT_FLIGHT;
 }

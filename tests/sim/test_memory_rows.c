@@ -1,0 +1,154 @@
+/* What an entry of each row costs, measured on a node with real connections and entries at their largest: the plan's octets an
+ * entry (node/plan.h) must not be less. Prints the figures that docs/memory.md quotes: build/tests/t_sim_memory_rows */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "node/plan.h"
+#include "node_rig.h"
+#include "wire/names.h"
+
+#define CLIENTS 32
+#define MANY 2000 /* twice fits what the rig keeps of a client */
+
+struct row {
+  json_int_t entries, bytes, peak;
+};
+
+static struct row look(struct rig *r, const char *name) {
+  struct row row = {-1, -1, -1};
+  char *text;
+  size_t i;
+  json_t *each;
+  assert_int_equal(node_render(r->node, "memory", 0, 0, sim_net_now(r->net), &text), 0);
+  json_t *j = json_loads(text, 0, NULL);
+  json_array_foreach(json_object_get(j, "rows"), i, each) {
+    const char *is;
+    assert_int_equal(json_unpack(each, "{s:s}", "name", &is), 0);
+    if (!strcmp(is, name))
+      assert_int_equal(
+          json_unpack(each, "{s:I, s:I, s:I}", "entries", &row.entries, "bytes", &row.bytes, "peak_bytes", &row.peak), 0);
+  }
+  json_decref(j);
+  node_text_free(text);
+  assert_true(row.bytes >= 0);
+  return row;
+}
+
+static void report(const char *what, json_int_t bytes, json_int_t most) {
+  printf("measured %-58s %7lld octets", what, (long long)bytes);
+  if (most) printf(" of %lld planned", (long long)most);
+  putchar('\n');
+  if (most) assert_in_range(bytes, 1, most);
+}
+
+/* "prefix.NNNNNN.xxx...": a name of 255 octets in few segments. */
+static const char *long_name(char buf[NAME_MAX_LEN + 1], const char *prefix, int i) {
+  int n = sprintf(buf, "%s.%06d.", prefix, i);
+  memset(buf + n, 'x', NAME_MAX_LEN - (size_t)n);
+  buf[NAME_MAX_LEN] = 0;
+  return buf;
+}
+
+/* 32 segments, none shared with another's: the most nodes of the trie that a pattern can cost. */
+static const char *deep_name(char buf[NAME_MAX_LEN + 1], int i) {
+  int n = sprintf(buf, "%06d", i);
+  for (int k = 1; k < 32; k++) n += sprintf(buf + n, ".%06d", k);
+  return buf;
+}
+
+static struct row grown(struct rig *r, const char *name, struct row before) {
+  struct row now = look(r, name);
+  return (struct row){now.entries - before.entries, now.bytes - before.bytes, now.peak};
+}
+
+static void test_connections(void **state) {
+  struct rig r;
+  struct rig_client *c[CLIENTS];
+  char payload[512];
+  (void)state;
+  rig_start(&r, NULL);
+  struct row none = look(&r, "connections");
+  c[0] = rig_join(&r, 0, NULL, RIG_EXT);
+  report("connection in its handshake, at its peak", look(&r, "connections").peak - none.bytes,
+         QUIC_CONN_MEMORY + QUIC_CONN_OWN);
+  for (int i = 1; i < CLIENTS; i++) c[i] = rig_join(&r, 0, NULL, RIG_EXT);
+  rig_run(&r, NS_SEC);
+  struct row idle = grown(&r, "connections", none);
+  assert_int_equal(idle.entries, CLIENTS);
+  report("idle client: connection", idle.bytes / CLIENTS, QUIC_CONN_MEMORY + QUIC_CONN_OWN);
+  struct row sessions = look(&r, "sessions");
+  report("client: session", sessions.bytes / sessions.entries, 0);
+  memset(payload, 'x', sizeof payload);
+  for (int i = 0; i < CLIENTS; i++) assert_int_equal(rig_subscribe(c[i], "t"), 0);
+  for (int k = 0; k < 20; k++) {
+    rig_publish_only(c[k], "t", slice_of(payload, sizeof payload), 0);
+    rig_run(&r, 10 * NS_MS);
+  }
+  rig_run(&r, NS_SEC);
+  report("client that had a message now and then: connection", grown(&r, "connections", none).bytes / CLIENTS,
+         QUIC_CONN_MEMORY + QUIC_CONN_OWN);
+  for (int k = 0; k < 3000; k++) {
+    rig_publish_only(c[k % CLIENTS], "t", slice_of(payload, k % 2 ? 16 : sizeof payload), 0);
+    if (k % 20 == 19) rig_run(&r, NS_MS);
+  }
+  rig_run(&r, NS_SEC);
+  report("client that had bursts of hundreds of messages: connection", grown(&r, "connections", none).bytes / CLIENTS, 0);
+  rig_stop(&r);
+}
+
+static void test_entries(void **state) {
+  struct rig r;
+  struct rig_options o = {
+      .node = {.limits = {.client_services = MANY, .client_calls = MANY, .client_subscriptions = 4 * MANY}}};
+  char name[NAME_MAX_LEN + 1];
+  (void)state;
+  rig_start(&r, &o);
+  struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *b = rig_join(&r, 0, NULL, RIG_EXT),
+                    *d = rig_join(&r, 0, NULL, RIG_EXT), *e = rig_join(&r, 0, NULL, RIG_EXT);
+
+  struct row before = look(&r, "services");
+  for (int i = 0; i < MANY; i++) assert_int_equal(rig_register(b, long_name(name, "s", i)), 0);
+  struct row now = grown(&r, "services", before);
+  assert_int_equal(now.entries, MANY);
+  report("service, name of 255 octets", now.bytes / MANY, PLAN_SERVICE);
+
+  before = look(&r, "calls");
+  for (int i = 0; i < MANY; i++) rig_call(a, long_name(name, "s", i), "1", (uint64_t)i + 1, 60000);
+  rig_run(&r, 100 * NS_MS);
+  now = grown(&r, "calls", before);
+  assert_int_equal(now.entries, MANY);
+  report("pending call, procedure of 255 octets", now.bytes / MANY, PLAN_CALL);
+
+  before = look(&r, "subscriptions");
+  for (int i = 0; i < MANY; i++) {
+    sprintf(name, "site.%d.device.%d.state", i % 7, i);
+    assert_int_equal(rig_subscribe(d, name), 0);
+  }
+  now = grown(&r, "subscriptions", before);
+  report("subscription, 'site.3.device.1234.state'", now.bytes / MANY, 0);
+  before = look(&r, "subscriptions");
+  for (int i = 0; i < MANY; i++) assert_int_equal(rig_subscribe(d, deep_name(name, i)), 0);
+  now = grown(&r, "subscriptions", before);
+  report("subscription, 32 segments of its own", now.bytes / MANY, 0);
+
+  before = look(&r, "retained");
+  struct row ids = look(&r, "dedup");
+  for (int i = 0; i < MANY; i++) assert_int_equal(rig_publish(e, long_name(name, "r", i), "1", 1, true, (uint64_t)i + 1), 0);
+  now = grown(&r, "retained", before);
+  report("retained message, beside topic and payload", now.bytes / MANY - NAME_MAX_LEN - 1, PLAN_RETAINED);
+  now = grown(&r, "dedup", ids);
+  assert_int_equal(now.entries, MANY);
+  report("id of a QoS 1 message", now.bytes / MANY, PLAN_DEDUP);
+  rig_stop(&r);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_connections), cmocka_unit_test(test_entries)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
