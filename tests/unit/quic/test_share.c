@@ -1,0 +1,96 @@
+/* What one connection may hold: its own part always, more from a pool; who asks for more than there is, ends, and nobody else.
+ */
+#include "pair.h"
+
+static struct quic_stats stats(struct pair *p) {
+  struct quic_stats s;
+  quic_stats(p->b.q, &s);
+  return s;
+}
+
+/* Opens so many streams with an octet each, and leaves them open. */
+static void open_streams(struct quic_conn *c, int n) {
+  int64_t s;
+  for (int i = 0; i < n && quic_stream_open(c, &s) == 0; i++) (void)quic_stream_write(c, s, slice_str("x"));
+}
+
+static void start(struct pair *p, size_t pool) {
+  pair_init(p, 5, NULL);
+  p->cb.max_streams = 2000;
+  p->cb.conn_pool = pool;
+  pair_start(p);
+  pair_connect(p);
+}
+
+static void test_greedy(void **st) {
+  struct pair p;
+  (void)st;
+  start(&p, 256 << 10);
+  struct quic_conn *greedy = p.a.conn;
+  p.a.opened = p.b.opened = 0;
+  pair_connect(&p);
+  struct quic_conn *modest = p.a.conn;
+  size_t before = p.b.mem.bytes;
+  open_streams(greedy, 2000);
+  pair_run(&p, NS_SEC);
+  assert_int_equal(p.a.closed, 1); /* at the server its allocation was refused */
+  assert_true(stats(&p).refused_memory >= 1);
+  assert_in_range(p.b.mem.peak, before, before + (256 << 10));
+  assert_int_equal(stats(&p).conns, 1);
+  assert_int_equal(stats(&p).conn_pool, 0); /* given back with the connection */
+  size_t had = p.b.in_len;
+  int64_t s;
+  assert_int_equal(quic_stream_open(modest, &s), 0);
+  assert_int_equal(quic_stream_write(modest, s, slice_str("hello")), 0);
+  pair_run(&p, NS_SEC);
+  assert_int_equal(p.b.in_len, had + 5);
+  pair_done(&p);
+}
+
+/* Without a limit of its own the pool is a matter of the account alone: libmacula's case. */
+static void test_unlimited(void **st) {
+  struct pair p;
+  (void)st;
+  start(&p, 0);
+  open_streams(p.a.conn, 2000);
+  pair_run(&p, NS_SEC);
+  assert_int_equal(p.b.in_len, 2000);
+  assert_int_equal(p.a.closed, 0);
+  assert_true(stats(&p).conn_pool > 256 << 10); /* shown all the same */
+  pair_done(&p);
+}
+
+/* In a pool that is nearly full data still flows, with few packets in flight. */
+static void test_tight(void **st) {
+  struct pair p;
+  struct quic_conn *c[8];
+  struct quic_stats own;
+  int64_t s;
+  (void)st;
+  pair_init(&p, 6, NULL);
+  p.cb.max_streams = 2000;
+  p.ca.conn_pool = 256 << 10; /* the client's own, which its streams fill up */
+  pair_start(&p);
+  for (int i = 0; i < 8; i++) {
+    p.a.opened = p.b.opened = 0;
+    pair_connect(&p);
+    c[i] = p.a.conn;
+    while (quic_stream_open(c[i], &s) == 0) continue;
+  }
+  quic_stats(p.a.q, &own);
+  assert_true(own.conn_pool > (256 << 10) / 4 * 3);
+  assert_true(own.refused_memory >= 8);
+  char *data = calloc(1, 500000);
+  assert_int_equal(quic_stream_write(c[0], 0, slice_of(data, 500000)), 0);
+  pair_run(&p, 20 * NS_SEC);
+  assert_int_equal(p.b.in_len, 500000);
+  assert_int_equal(p.a.closed, 0);
+  free(data);
+  pair_done(&p);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_greedy), cmocka_unit_test(test_unlimited),
+                                     cmocka_unit_test(test_tight)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
