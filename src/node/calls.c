@@ -57,8 +57,14 @@ static void send_cancel(void *ctx, struct rpc_party *provider, const uint8_t cal
   if (s->caps & CAP_CANCEL) session_tell(s, &m, false);
 }
 
+static void cast_done(void *ctx, struct rpc_party *caller, bool has_ref, uint64_t ref, int err) {
+  (void)ctx;
+  session_ack(session_of(caller), has_ref, ref, err, NULL);
+}
+
 struct router_out rpc_out(struct node *n) {
-  return (struct router_out){.send_call = send_call, .send_reply = send_reply, .send_cancel = send_cancel, .ctx = n};
+  return (struct router_out){
+      .send_call = send_call, .send_reply = send_reply, .send_cancel = send_cancel, .cast_done = cast_done, .ctx = n};
 }
 
 /* ---- what clients send ------------------------------------------------------------------------------------------------------
@@ -127,11 +133,14 @@ void rpc_cast(struct session *s, const struct msg_call *m) {
   size_t len;
   int err = check(s, m, name, &len, &text);
   if (!err) err = copy_args(n, m->args, &args);
-  if (!err) {
-    err = router_cast(n->router, &s->rpc, slice_of(name, len), args, m->strategy);
-    shbuf_unref(args);
+  if (err) {
+    session_ack(s, m->has_ref, m->ref, err, text);
+    return;
   }
-  session_ack(s, m->has_ref, m->ref, err, text);
+  struct router_cast c = {
+      .procedure = slice_of(name, len), .args = args, .strategy = m->strategy, .has_ref = m->has_ref, .ref = m->ref};
+  (void)router_cast(n->router, &s->rpc, &c, n->now);
+  shbuf_unref(args);
 }
 
 void rpc_register(struct session *s, const struct msg_register *m) {

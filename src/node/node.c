@@ -116,6 +116,9 @@ static int make_tables(struct node *n) {
                             .max_calls = l->max_calls,
                             .party_calls = l->client_calls,
                             .max_args_bytes = l->call_bytes,
+                            .max_discovered = 1000,
+                            .discovery_ttl = 60 * NS_SEC,
+                            .negative_ttl = NS_SEC,
                             .default_timeout = 5 * NS_SEC,
                             .max_timeout = 3600 * NS_SEC,
                             .out = rpc_out(n)};

@@ -1,19 +1,5 @@
-#include "rpc/router.h"
-
-#include "base/err.h"
-#include "rpc/select.h"
-
-struct router {
-  struct services services;
-  struct calls calls;
-  struct mem *mem;
-  struct rng rng;
-  uint64_t default_timeout, max_timeout;
-  struct router_out out;
-  struct router_stats stats;
-};
-
-static struct rpc_party *party_of(struct call_party *p) { return container_of(p, struct rpc_party, calls); }
+/* A call's arrival and its ends; what happens between is in attempt.c. */
+#include "rpc/internal.h"
 
 void rpc_party_init(struct rpc_party *p, uint64_t session, const struct id *id, void *user) {
   service_owner_init(&p->owner, session, id, user);
@@ -25,11 +11,14 @@ int router_new(const struct router_config *cfg, struct router **ret_router) {
   if (!r) return MACULA_ENOMEM;
   services_init(&r->services, cfg->services_mem, cfg->rng, cfg->max_services, cfg->party_services);
   calls_init(&r->calls, cfg->calls_mem, cfg->rng, cfg->max_calls, cfg->party_calls, cfg->max_args_bytes);
+  discovery_init(&r->discovery, cfg->discovery_mem ? cfg->discovery_mem : cfg->calls_mem, cfg->rng, cfg->max_discovered,
+                 cfg->discovery_ttl, cfg->negative_ttl);
   r->mem = cfg->calls_mem;
   r->rng = cfg->rng;
   r->default_timeout = cfg->default_timeout;
   r->max_timeout = cfg->max_timeout;
   r->out = cfg->out;
+  rng_fill(r->rng, r->cast_id, sizeof r->cast_id[0]);
   *ret_router = r;
   return 0;
 }
@@ -37,6 +26,7 @@ int router_new(const struct router_config *cfg, struct router **ret_router) {
 void router_free(struct router *r) {
   if (!r) return;
   calls_done(&r->calls);
+  discovery_done(&r->discovery);
   services_done(&r->services);
   mem_free(r->mem, r);
 }
@@ -45,6 +35,7 @@ struct services *router_services(struct router *r) {
   return &r->services;
 }
 const struct calls *router_calls(const struct router *r) { return &r->calls; }
+const struct discovery *router_discovery(const struct router *r) { return &r->discovery; }
 const struct router_stats *router_stats(const struct router *r) { return &r->stats; }
 
 void router_set_limits(struct router *r, uint32_t max_services, uint32_t party_services, uint32_t max_calls,
@@ -70,6 +61,9 @@ static void count_error(struct router_stats *s, int err) {
   case MACULA_TIMEOUT:
     s->timeouts++;
     break;
+  case MACULA_DHT_TIMEOUT:
+    s->lookups_failed++;
+    break;
   default: /* whatever calls_add refuses with */
     s->too_many_calls++;
   }
@@ -84,87 +78,48 @@ static struct router_answer error_answer(struct call_party *caller, const uint8_
                                 .message = slice_str(macula_err_text(err))};
 }
 
-static void release(struct call *c) {
+void call_release(struct call *c) {
   if (c->provider) party_of(c->provider)->owner.inflight--;
   calls_unassign(c);
 }
 
 static void finish(struct router *r, struct call *c, const struct router_answer *a) {
   r->out.send_reply(r->out.ctx, a);
-  release(c);
+  call_release(c);
   calls_remove(&r->calls, c);
 }
 
-static void finish_error(struct router *r, struct call *c, int err) {
+static void finish_cast(struct router *r, struct call *c, int err) {
+  r->out.cast_done(r->out.ctx, party_of(c->caller), c->has_ref, c->ref, err);
+  call_release(c);
+  calls_remove(&r->calls, c);
+}
+
+void call_finish_cast(struct router *r, struct call *c) {
+  r->stats.casts++;
+  finish_cast(r, c, 0);
+}
+
+void call_finish_error(struct router *r, struct call *c, int err) {
+  count_error(&r->stats, err);
+  if (c->cast) {
+    finish_cast(r, c, err);
+    return;
+  }
   struct router_answer a = error_answer(c->caller, c->call_id, err);
   a.may_have_run = c->may_have_run;
   a.attempts = c->attempts;
   a.attempt_count = c->attempt_count;
-  count_error(&r->stats, err);
   finish(r, c, &a);
 }
 
+/* A provider that has not been sent it has nothing to be told. */
 static void cancel_sent(struct router *r, struct call *c, int reason) {
-  if (c->provider) r->out.send_cancel(r->out.ctx, party_of(c->provider), c->sent_id, reason);
+  if (c->provider && c->sent) r->out.send_cancel(r->out.ctx, party_of(c->provider), c->sent_id, reason);
 }
 
-/* ---- attempts --------------------------------------------------------------------------------------------------------------
+/* ---- arrival ---------------------------------------------------------------------------------------------------------------
  */
-
-/* The current attempt failed. may_have_run: the provider had it, and whether its handler ran is unknown. */
-static void fail_attempt(struct call *c, int err, bool may_have_run) {
-  if (c->provider) c->attempts[c->attempt_count++].err = err;
-  c->may_have_run |= may_have_run;
-  release(c);
-}
-
-static size_t tried_sessions(const struct call_attempt *attempts, size_t n, uint64_t ret_tried[CALL_MAX_ATTEMPTS]) {
-  for (size_t i = 0; i < n; i++) ret_tried[i] = attempts[i].session;
-  return n;
-}
-
-/* The end of an attempt begun now. A call that may run twice shares its time among the attempts that can still follow; any
- * other is never tried again after a mere timeout, so its attempt has all the time left. */
-static nanotime attempt_end(const struct call *c, uint32_t providers_left, nanotime now) {
-  uint32_t left = CALL_MAX_ATTEMPTS - c->attempt_count;
-  if (providers_left < left) left = providers_left;
-  return c->idempotent && left > 1 ? now + (c->deadline - now) / left : c->deadline;
-}
-
-/* Sends the call to the next provider that takes it, else answers. Allocates nothing. Returns 0 or what was answered. */
-static int attempt(struct router *r, struct call *c, nanotime now) {
-  for (int err;;) {
-    uint64_t tried[CALL_MAX_ATTEMPTS];
-    size_t n = tried_sessions(c->attempts, c->attempt_count, tried);
-    struct service *s = services_find(&r->services, slice_of(c->procedure, c->len));
-    uint32_t left = s ? select_left(s, tried, n) : 0;
-    err = left == 0                ? n ? MACULA_ALL_PROVIDERS_FAILED : MACULA_NO_SUCH_PROCEDURE
-          : n == CALL_MAX_ATTEMPTS ? MACULA_MAX_ATTEMPTS_EXCEEDED
-          : now >= c->deadline     ? MACULA_TIMEOUT
-                                   : 0;
-    if (err) {
-      finish_error(r, c, err);
-      return err;
-    }
-    struct rpc_party *p = container_of(select_provider(s, c->strategy, &party_of(c->caller)->owner.id, tried, n, r->rng)->owner,
-                                       struct rpc_party, owner);
-    nanotime due = attempt_end(c, left, now);
-    calls_assign(&r->calls, c, &p->calls, due);
-    p->owner.inflight++;
-    c->attempts[n] = (struct call_attempt){.provider = p->owner.id, .session = p->owner.session};
-    if (n) r->stats.failovers++;
-    uint64_t ms = (due - now) / NS_MS;
-    struct router_send send = {.provider = p,
-                               .call_id = c->sent_id,
-                               .procedure = slice_of(c->procedure, c->len),
-                               .args = c->args,
-                               .timeout_ms = ms ? ms : 1};
-    err = r->out.send_call(r->out.ctx, &send);
-    if (!err) return 0;
-    fail_attempt(c, err, false);
-  }
-}
-
 int router_call(struct router *r, struct rpc_party *caller, const struct router_call *in, nanotime now) {
   uint64_t timeout = in->timeout_ms == 0                       ? r->default_timeout
                      : in->timeout_ms > r->max_timeout / NS_MS ? r->max_timeout
@@ -184,61 +139,86 @@ int router_call(struct router *r, struct rpc_party *caller, const struct router_
   r->stats.calls++;
   c->strategy = (uint8_t)in->strategy;
   c->idempotent = in->idempotent;
-  return attempt(r, c, now);
+  c->began = now;
+  return call_attempt(r, c, now);
 }
 
-int router_cast(struct router *r, struct rpc_party *caller, struct slice procedure, struct shbuf *args,
-                enum strategy strategy) {
-  struct service *s = services_find(&r->services, procedure);
-  if (!s) {
-    r->stats.no_such_procedure++;
-    return MACULA_NO_SUCH_PROCEDURE;
+int router_cast(struct router *r, struct rpc_party *caller, const struct router_cast *in, nanotime now) {
+  struct call *c;
+  r->cast_id[1]++;
+  int err = calls_add(&r->calls, &caller->calls, (const uint8_t *)r->cast_id, in->procedure, in->args,
+                      time_add(now, r->default_timeout), &c);
+  if (err) {
+    count_error(&r->stats, err);
+    r->out.cast_done(r->out.ctx, caller, in->has_ref, in->ref, err);
+    return err;
   }
-  uint64_t tried[CALL_MAX_ATTEMPTS];
-  for (size_t n = 0; n < CALL_MAX_ATTEMPTS; n++) {
-    struct provider *p = select_provider(s, strategy, &caller->owner.id, tried, n, r->rng);
-    if (!p) {
-      r->stats.all_providers_failed++;
-      return MACULA_ALL_PROVIDERS_FAILED;
-    }
-    struct router_send send = {
-        .provider = container_of(p->owner, struct rpc_party, owner), .procedure = procedure, .args = args};
-    if (n) r->stats.failovers++;
-    if (r->out.send_call(r->out.ctx, &send) == 0) {
-      r->stats.casts++;
-      return 0;
-    }
-    tried[n] = p->owner->session;
-  }
-  r->stats.max_attempts_exceeded++;
-  return MACULA_MAX_ATTEMPTS_EXCEEDED;
+  c->strategy = (uint8_t)in->strategy;
+  c->cast = true;
+  c->has_ref = in->has_ref;
+  c->ref = in->ref;
+  c->began = now;
+  return call_attempt(r, c, now);
 }
 
+/* ---- answers ---------------------------------------------------------------------------------------------------------------
+ */
 /* Whether a provider's error says that no handler was started. */
 static bool is_refusal(int err) {
   return err == MACULA_NO_HANDLER || err == MACULA_NO_SUCH_PROCEDURE || err == MACULA_TOO_MANY_CALLS ||
          err == MACULA_NOT_CONNECTED || err == MACULA_RATE_LIMITED || err == MACULA_SHUTTING_DOWN;
 }
 
+/* A node says whether one of its handlers may have run. What it says when its own providers have died, or when it ran out of
+ * time with a call that may run twice, leaves us free to go on, too. */
+static bool node_refuses(const struct call *c, int err, bool may_have_run) {
+  if (!err) return false; /* a code of tomorrow: passed on as it is */
+  return !may_have_run || err == MACULA_ALL_PROVIDERS_FAILED || err == MACULA_MAX_ATTEMPTS_EXCEEDED ||
+         (err == MACULA_TIMEOUT && c->idempotent);
+}
+
+/* Why the last of a node's own attempts failed, which tells more than that all did. */
+static int inner_error(const struct msg_error *e, int err) {
+  struct msg_error list = *e;
+  struct msg_attempt a;
+  int inner = 0;
+  if (err != MACULA_ALL_PROVIDERS_FAILED && err != MACULA_MAX_ATTEMPTS_EXCEEDED) return err;
+  for (int i = 0; i < CALL_MAX_ATTEMPTS && !list.attempts && msg_attempt_next(&list, &a); i++)
+    inner = err_from_name((const char *)a.code.p, a.code.n);
+  return inner ? inner : err;
+}
+
+static void refused(struct router *r, struct call *c, const struct msg_error *e, int err, bool may_have_run, nanotime now) {
+  if (err == MACULA_NO_SUCH_PROCEDURE || err == MACULA_NO_HANDLER) call_forget_node(r, c, now);
+  call_fail_attempt(c, inner_error(e, err), may_have_run);
+  (void)call_attempt(r, c, now);
+}
+
 int router_reply(struct router *r, struct rpc_party *provider, const struct msg_reply *reply, nanotime now) {
   struct call *c = calls_find_sent(&r->calls, &provider->calls, reply->call_id.p, reply->call_id.n);
-  if (!c) {
+  if (!c || !c->sent) {
     r->stats.late++;
     return MACULA_ENOTFOUND;
   }
   struct router_answer a = {.caller = party_of(c->caller), .call_id = c->call_id, .result = reply->result};
   if (reply->is_error) {
-    int err = err_from_name((const char *)reply->error.code.p, reply->error.code.n);
-    if (is_refusal(err)) {
-      fail_attempt(c, err, false);
-      (void)attempt(r, c, now);
+    const struct msg_error *e = &reply->error;
+    int err = err_from_name((const char *)e->code.p, e->code.n);
+    bool ran = provider->node ? e->may_have_run : !is_refusal(err);
+    if (provider->node ? node_refuses(c, err, ran) : !ran) {
+      refused(r, c, e, err, ran, now);
+      return 0;
+    }
+    if (provider->node && err == MACULA_TIMEOUT) { /* it saw the deadline a moment before we did */
+      call_fail_attempt(c, err, ran);
+      call_finish_error(r, c, err);
       return 0;
     }
     a.is_error = true;
     a.err = err;
-    a.code = reply->error.code;
-    a.message = reply->error.message;
-    a.may_have_run = true;
+    a.code = e->code;
+    a.message = e->message;
+    a.may_have_run = ran || c->may_have_run;
     a.attempts = c->attempts;
     a.attempt_count = c->attempt_count;
     r->stats.handler_errors++;
@@ -249,9 +229,19 @@ int router_reply(struct router *r, struct rpc_party *provider, const struct msg_
   return 0;
 }
 
+/* ---- the ends of callers, providers and time -------------------------------------------------------------------------------
+ */
+/* A lookup that nobody waits for any more is given up with its last caller. */
 static void cancel(struct router *r, struct call *c) {
+  struct discovery_entry *e = list_empty(&c->of_wait) ? NULL : discovery_find(&r->discovery, name_of(c));
   cancel_sent(r, c, MACULA_CANCELLED);
-  release(c);
+  call_release(c);
+  if (e && e->looking && c->of_wait.next == c->of_wait.prev && r->out.undiscover)
+    r->out.undiscover(r->out.ctx, name_of(c)); /* the only one in the list */
+  else
+    e = NULL;
+  list_remove(&c->of_wait);
+  if (e) discovery_failed(&r->discovery, e);
   calls_remove(&r->calls, c);
   r->stats.cancelled++;
 }
@@ -263,20 +253,20 @@ int router_cancel(struct router *r, struct rpc_party *caller, struct slice call_
   return 0;
 }
 
-/* A provider's calls go elsewhere. None comes back to it: it no longer serves, or each call knows that it was tried. */
 static void give_up_on(struct router *r, struct rpc_party *p, nanotime now, bool tell) {
   while (!list_empty(&p->calls.taken)) {
     struct call *c = container_of(p->calls.taken.next, struct call, of_provider);
     if (tell) cancel_sent(r, c, MACULA_TIMEOUT);
-    fail_attempt(c, MACULA_NOT_CONNECTED, true);
-    (void)attempt(r, c, now);
+    if (!c->sent) call_forget_node(r, c, now); /* its link never opened */
+    call_fail_attempt(c, MACULA_NOT_CONNECTED, c->sent);
+    (void)call_attempt(r, c, now);
   }
 }
 
 void router_session_ended(struct router *r, struct rpc_party *p, nanotime now) {
   while (!list_empty(&p->calls.made)) {
     struct call *c = container_of(p->calls.made.next, struct call, of_caller);
-    if (c->provider == &p->calls) release(c); /* nobody is left there to hear a CANCEL */
+    if (c->provider == &p->calls) call_release(c); /* nobody is left there to hear a CANCEL */
     cancel(r, c);
   }
   services_drop(&r->services, &p->owner);
@@ -285,18 +275,74 @@ void router_session_ended(struct router *r, struct rpc_party *p, nanotime now) {
 
 void router_session_silent(struct router *r, struct rpc_party *p, nanotime now) { give_up_on(r, p, now, true); }
 
+void router_party_ready(struct router *r, struct rpc_party *p, nanotime now) {
+  list_for_safe(it, &p->calls.taken) {
+    struct call *c = container_of(it, struct call, of_provider);
+    if (!c->sent) (void)call_send_now(r, c, now);
+  }
+}
+
+/* ---- lookups ---------------------------------------------------------------------------------------------------------------
+ */
+/* In order of their ids, so that the turns of round_robin go on whatever order a lookup names them in. */
+static void add_sorted(struct remote_node *v, size_t n, const struct remote_node *node) {
+  for (; n > 0 && memcmp(v[n - 1].id.b, node->id.b, ID_LEN) > 0; n--) v[n] = v[n - 1];
+  v[n] = *node;
+}
+
+void router_discovered(struct router *r, struct slice procedure, int err, const struct remote_node *nodes, size_t n,
+                       nanotime now) {
+  struct discovery_entry *e = discovery_find(&r->discovery, procedure);
+  struct remote_node sorted[DISCOVERY_NODES];
+  struct list waiting;
+  if (!e || !e->looking) return;
+  if (n > DISCOVERY_NODES) n = DISCOVERY_NODES;
+  for (size_t i = 0; i < n; i++) add_sorted(sorted, i, &nodes[i]);
+  list_init(&waiting);
+  while (!list_empty(&e->waiting)) {
+    struct list *l = e->waiting.next;
+    list_remove(l);
+    list_append(&waiting, l);
+  }
+  if (err)
+    discovery_failed(&r->discovery, e);
+  else
+    err = discovery_found(&r->discovery, e, sorted, n, now);
+  while (!list_empty(&waiting)) {
+    struct call *c = container_of(waiting.next, struct call, of_wait);
+    list_remove(&c->of_wait);
+    if (err)
+      call_finish_error(r, c, c->attempt_count ? MACULA_ALL_PROVIDERS_FAILED : err);
+    else
+      (void)call_attempt(r, c, now);
+  }
+}
+
+void router_forget_node(struct router *r, const struct id *node, nanotime now) {
+  (void)discovery_remove_node(&r->discovery, node, now);
+}
+
+/* ---- time ------------------------------------------------------------------------------------------------------------------
+ */
 nanotime router_deadline(const struct router *r) {
-  return time_min(calls_deadline(&r->calls), services_deadline(&r->services));
+  nanotime at = time_min(calls_deadline(&r->calls), services_deadline(&r->services));
+  return time_min(at, discovery_deadline(&r->discovery));
+}
+
+static void time_is_over(struct router *r, struct call *c, nanotime now) {
+  bool sent = c->provider && c->sent;
+  cancel_sent(r, c, MACULA_TIMEOUT);
+  if (c->provider && !sent) call_forget_node(r, c, now);
+  if (c->provider) call_fail_attempt(c, sent ? MACULA_TIMEOUT : MACULA_NOT_CONNECTED, sent);
+  list_remove(&c->of_wait);
+  if (now >= c->deadline)
+    call_finish_error(r, c, MACULA_TIMEOUT);
+  else
+    (void)call_attempt(r, c, now);
 }
 
 void router_tick(struct router *r, nanotime now) {
   services_expire(&r->services, now);
-  for (struct call *c; (c = calls_due(&r->calls, now));) {
-    cancel_sent(r, c, MACULA_TIMEOUT);
-    fail_attempt(c, MACULA_TIMEOUT, true);
-    if (now >= c->deadline)
-      finish_error(r, c, MACULA_TIMEOUT);
-    else
-      (void)attempt(r, c, now);
-  }
+  (void)discovery_prune(&r->discovery, now);
+  for (struct call *c; (c = calls_due(&r->calls, now));) time_is_over(r, c, now);
 }

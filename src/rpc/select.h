@@ -1,7 +1,8 @@
-/* Which of a procedure's providers takes a call. */
+/* Which of a procedure's providers takes a call: those connected here, and the nodes that serve it elsewhere. */
 #ifndef RPC_SELECT_H
 #define RPC_SELECT_H
 
+#include "tables/discovery.h"
 #include "tables/services.h"
 #include "wire/msg.h"
 
@@ -11,5 +12,16 @@ struct provider *select_provider(struct service *s, enum strategy strategy, cons
                                  size_t tried_count, struct rng rng);
 /* How many providers are not among the tried ones. O(tried x providers), cheap for few. */
 uint32_t select_left(const struct service *s, const uint64_t *tried, size_t tried_count);
+
+/* Calls in flight at a node. */
+struct select_load {
+  uint32_t (*inflight)(void *ctx, const struct remote_node *node);
+  void *ctx;
+};
+/* The same among nodes, by id: round_robin's counter is the entry's. */
+const struct remote_node *select_node(struct discovery_entry *e, enum strategy strategy, const struct id *near,
+                                      const struct id *tried, size_t tried_count, struct rng rng,
+                                      const struct select_load *load);
+uint32_t select_nodes_left(const struct discovery_entry *e, const struct id *tried, size_t tried_count);
 
 #endif

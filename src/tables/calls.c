@@ -92,7 +92,8 @@ int calls_add(struct calls *c, struct call_party *caller, const uint8_t call_id[
   if (procedure.n == 0 || procedure.n > UINT8_MAX) return MACULA_EINVAL;
   struct key key = key_of(caller, call_id);
   if (htab_find(&c->tab, &key, sizeof key)) return MACULA_EBUSY;
-  if (c->tab.count >= c->max || caller->made_count >= c->per_caller || c->args_bytes + args_len(args) > c->max_args_bytes) {
+  if (c->tab.count >= c->max || caller->made_count >= (caller->max ? caller->max : c->per_caller) ||
+      c->args_bytes + args_len(args) > c->max_args_bytes) {
     c->refused++;
     return MACULA_TOO_MANY_CALLS;
   }
@@ -114,6 +115,7 @@ int calls_add(struct calls *c, struct call_party *caller, const uint8_t call_id[
   list_append(&caller->made, &call->of_caller);
   caller->made_count++;
   list_init(&call->of_provider);
+  list_init(&call->of_wait);
   *ret_call = call;
   return 0;
 
@@ -133,6 +135,7 @@ void calls_remove(struct calls *c, struct call *call) {
   if (c->tab.count == 0) reset_slots(c);
   list_remove(&call->of_caller);
   list_remove(&call->of_provider);
+  list_remove(&call->of_wait);
   call->caller->made_count--;
   c->args_bytes -= args_len(call->args);
   shbuf_unref(call->args);
@@ -156,6 +159,10 @@ void calls_assign(struct calls *c, struct call *call, struct call_party *provide
   memcpy(call->sent_id + sizeof place, &secret, sizeof secret);
   call->provider = provider;
   list_append(&provider->taken, &call->of_provider);
+  calls_set_due(c, call, due);
+}
+
+void calls_set_due(struct calls *c, struct call *call, nanotime due) {
   (void)heap_set(&c->due, &call->due, due); /* it is in the heap already: moving never fails */
 }
 

@@ -18,22 +18,26 @@ struct call_party {
   struct list made;  /* call.of_caller */
   struct list taken; /* call.of_provider: sent to it and not answered */
   uint32_t made_count;
+  uint32_t max; /* most that it may have made at once; 0: the table's own limit */
 };
 
 struct call_attempt { /* one that failed, or the current one with err 0 */
   struct id provider;
-  uint64_t session;
+  uint64_t session; /* of a provider here */
   int err;
+  bool remote;       /* provider is a node */
+  bool may_have_run; /* it had the call, and whether its handler ran is unknown */
 };
 
 struct call {
   struct hlink h;
   struct heap_link due; /* end of the current attempt; the deadline at the latest */
   struct list of_caller, of_provider;
+  struct list of_wait; /* among those who wait for one lookup */
   struct call_party *caller;
   struct call_party *provider; /* NULL between attempts */
   struct shbuf *args;          /* NULL when empty */
-  nanotime deadline;
+  nanotime began, deadline;
   uint32_t slot;
   uint8_t call_id[CALL_ID_LEN]; /* the caller's */
   uint8_t sent_id[CALL_ID_LEN]; /* the provider's, new for each attempt */
@@ -43,6 +47,11 @@ struct call {
   uint8_t strategy;
   bool idempotent;
   bool may_have_run;
+  bool sent;    /* false: the provider's link is still being dialled */
+  bool looked;  /* a lookup was made for this call */
+  bool cast;    /* wants no answer */
+  bool has_ref; /* of a cast: */
+  uint64_t ref;
   uint8_t len; /* of procedure */
   char procedure[];
 };
@@ -74,6 +83,8 @@ void call_party_init(struct call_party *p, uint64_t session);
  * MACULA_ENOMEM. */
 int calls_add(struct calls *c, struct call_party *caller, const uint8_t call_id[CALL_ID_LEN], struct slice procedure,
               struct shbuf *args, nanotime deadline, struct call **ret_call);
+/* Its attempt ends then instead. Cannot fail. */
+void calls_set_due(struct calls *c, struct call *call, nanotime due);
 /* Unlinks it everywhere and frees it. */
 void calls_remove(struct calls *c, struct call *call);
 struct call *calls_find(const struct calls *c, const struct call_party *caller, const uint8_t call_id[CALL_ID_LEN]);

@@ -28,6 +28,7 @@ struct world {
   struct router_answer answer;
   uint8_t answer_id[CALL_ID_LEN];
   struct call_attempt attempts[CALL_MAX_ATTEMPTS];
+  int casts, cast_err; /* cast_done: how often, and with what last */
   char result[64], code[64], message[128];
 };
 
@@ -72,23 +73,41 @@ static void send_cancel(void *ctx, struct rpc_party *provider, const uint8_t cal
   w->reason = reason;
 }
 
+static void cast_done(void *ctx, struct rpc_party *caller, bool has_ref, uint64_t ref, int err) {
+  struct world *w = ctx;
+  assert_ptr_equal(caller, &w->p[0]);
+  assert_true(has_ref && ref == 77);
+  w->casts++;
+  w->cast_err = err;
+}
+
+static int cast(struct world *w) {
+  int casts = w->casts;
+  struct router_cast c = {.procedure = slice_str("x.y"), .strategy = STRATEGY_FIRST, .has_ref = true, .ref = 77};
+  int err = router_cast(w->r, &w->p[0], &c, 0);
+  assert_int_equal(w->casts, casts + 1); /* told exactly once */
+  assert_int_equal(w->cast_err, err);
+  return err;
+}
+
 static void open_world(struct world *w) {
   memset(w, 0, sizeof *w);
   w->services_mem = MEM_INIT("services", 0);
   w->calls_mem = MEM_INIT("calls", 0);
   w->payloads = MEM_INIT("payloads", 0);
   rng_seeded_init(&w->seeded, 5);
-  struct router_config cfg = {.services_mem = &w->services_mem,
-                              .calls_mem = &w->calls_mem,
-                              .rng = rng_seeded_view(&w->seeded),
-                              .max_services = 100,
-                              .party_services = 10,
-                              .max_calls = 8,
-                              .party_calls = 4,
-                              .max_args_bytes = 1000,
-                              .default_timeout = 5 * NS_SEC,
-                              .max_timeout = 60 * NS_SEC,
-                              .out = {send_call, send_reply, send_cancel, w}};
+  struct router_config cfg = {
+      .services_mem = &w->services_mem,
+      .calls_mem = &w->calls_mem,
+      .rng = rng_seeded_view(&w->seeded),
+      .max_services = 100,
+      .party_services = 10,
+      .max_calls = 8,
+      .party_calls = 4,
+      .max_args_bytes = 1000,
+      .default_timeout = 5 * NS_SEC,
+      .max_timeout = 60 * NS_SEC,
+      .out = {.send_call = send_call, .send_reply = send_reply, .send_cancel = send_cancel, .cast_done = cast_done, .ctx = w}};
   assert_int_equal(router_new(&cfg, &w->r), 0);
   for (uint8_t i = 0; i < PARTIES; i++) {
     struct id id = {{i}};
@@ -481,18 +500,17 @@ static void a_cast_goes_to_one(void **state) {
   (void)state;
   struct world w;
   open_world(&w);
-  struct slice x = slice_str("x.y");
-  assert_int_equal(router_cast(w.r, &w.p[0], x, NULL, STRATEGY_FIRST), MACULA_NO_SUCH_PROCEDURE);
+  assert_int_equal(cast(&w), MACULA_NO_SUCH_PROCEDURE);
   for (int i = 1; i <= 2; i++) serve(&w, i);
-  assert_int_equal(router_cast(w.r, &w.p[0], x, NULL, STRATEGY_FIRST), 0);
+  assert_int_equal(cast(&w), 0);
   w.unreachable[1] = MACULA_EFULL;
-  assert_int_equal(router_cast(w.r, &w.p[0], x, NULL, STRATEGY_FIRST), 0);
+  assert_int_equal(cast(&w), 0);
   assert_string_equal(w.log, "C1C2");
   w.unreachable[2] = MACULA_EFULL;
-  assert_int_equal(router_cast(w.r, &w.p[0], x, NULL, STRATEGY_FIRST), MACULA_ALL_PROVIDERS_FAILED);
+  assert_int_equal(cast(&w), MACULA_ALL_PROVIDERS_FAILED);
   for (int i = 3; i <= 4; i++) serve(&w, i);
   w.unreachable[3] = MACULA_EFULL;
-  assert_int_equal(router_cast(w.r, &w.p[0], x, NULL, STRATEGY_FIRST), MACULA_MAX_ATTEMPTS_EXCEEDED);
+  assert_int_equal(cast(&w), MACULA_MAX_ATTEMPTS_EXCEEDED);
   assert_int_equal(router_stats(w.r)->casts, 2);
   assert_int_equal(calls_count(router_calls(w.r)), 0);
   close_world(&w);

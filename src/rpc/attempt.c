@@ -1,0 +1,187 @@
+/* One attempt after another: local providers first, then the nodes that the cache or a lookup names. */
+#include "rpc/internal.h"
+#include "rpc/select.h"
+
+/* What can be tried next. */
+struct choices {
+  struct service *s;
+  struct discovery_entry *e; /* known, NULL: not */
+  uint32_t here, there;      /* untried providers connected here; untried nodes */
+  uint64_t sessions[CALL_MAX_ATTEMPTS];
+  struct id nodes[CALL_MAX_ATTEMPTS];
+  size_t session_count, node_count;
+};
+
+/* Calls that came from a node are for our own providers only: so no call goes round in circles. */
+static bool may_leave(const struct router *r, const struct call *c) { return r->out.discover && !party_of(c->caller)->node; }
+
+static void look_around(struct router *r, const struct call *c, nanotime now, struct choices *ret) {
+  *ret = (struct choices){.s = services_find(&r->services, name_of(c))};
+  for (size_t i = 0; i < c->attempt_count; i++) {
+    if (c->attempts[i].remote)
+      ret->nodes[ret->node_count++] = c->attempts[i].provider;
+    else
+      ret->sessions[ret->session_count++] = c->attempts[i].session;
+  }
+  if (ret->s) ret->here = select_left(ret->s, ret->sessions, ret->session_count);
+  if (may_leave(r, c)) ret->e = discovery_peek(&r->discovery, name_of(c), now);
+  if (ret->e) ret->there = select_nodes_left(ret->e, ret->nodes, ret->node_count);
+}
+
+void call_fail_attempt(struct call *c, int err, bool may_have_run) {
+  if (c->provider) {
+    struct call_attempt *a = &c->attempts[c->attempt_count++];
+    a->err = err;
+    a->may_have_run = may_have_run;
+  }
+  c->may_have_run |= may_have_run;
+  call_release(c);
+}
+
+void call_forget_node(struct router *r, struct call *c, nanotime now) {
+  struct discovery_entry *e = discovery_find(&r->discovery, name_of(c));
+  const struct call_attempt *a = &c->attempts[c->attempt_count];
+  if (e && a->remote) (void)discovery_remove(&r->discovery, e, &a->provider, now);
+}
+
+/* The end of an attempt begun now. others: providers that could follow it. What may be given up before the deadline (a call
+ * that may run twice, or one that waits for a link) shares its time among the attempts that can still follow; any other is
+ * never tried again after a mere timeout, so its attempt has all the time left. */
+static nanotime attempt_end(const struct call *c, bool may_give_up, uint32_t others, nanotime now) {
+  uint32_t left = CALL_MAX_ATTEMPTS - c->attempt_count;
+  if (others + 1 < left) left = others + 1;
+  return may_give_up && left > 1 ? now + (c->deadline - now) / left : c->deadline;
+}
+
+/* Sends what has been assigned. */
+static int send_assigned(struct router *r, struct call *c, uint32_t others, nanotime now) {
+  struct rpc_party *p = party_of(c->provider);
+  nanotime due = attempt_end(c, c->idempotent, others, now);
+  uint64_t ms = (due - now) / NS_MS;
+  struct router_send send = {.provider = p,
+                             .call_id = c->cast ? NULL : c->sent_id,
+                             .procedure = name_of(c),
+                             .args = c->args,
+                             .timeout_ms = c->cast ? 0
+                                           : ms    ? ms
+                                                   : 1};
+  int err = r->out.send_call(r->out.ctx, &send);
+  if (err == MACULA_EBUSY && p->node) {
+    due = attempt_end(c, true, others, now);
+    err = 0;
+  } else if (!err) {
+    c->sent = true;
+    if (p->node) r->stats.sent_to_nodes++;
+  }
+  calls_set_due(&r->calls, c, due);
+  return err;
+}
+
+static int assign(struct router *r, struct call *c, struct rpc_party *p, const struct call_attempt *a, uint32_t others,
+                  nanotime now) {
+  c->attempts[c->attempt_count] = *a;
+  c->sent = false;
+  calls_assign(&r->calls, c, &p->calls, c->deadline);
+  p->owner.inflight++;
+  return send_assigned(r, c, others, now);
+}
+
+static int try_here(struct router *r, struct call *c, const struct choices *o, nanotime now) {
+  struct provider *s =
+      select_provider(o->s, c->strategy, &party_of(c->caller)->owner.id, o->sessions, o->session_count, r->rng);
+  struct rpc_party *p = container_of(s->owner, struct rpc_party, owner);
+  struct call_attempt a = {.provider = p->owner.id, .session = p->owner.session};
+  return assign(r, c, p, &a, o->here + o->there - 1, now);
+}
+
+static uint32_t inflight_at(void *ctx, const struct remote_node *where) {
+  struct router *r = ctx;
+  struct rpc_party *p = r->out.known ? r->out.known(r->out.ctx, where) : NULL;
+  return p ? p->owner.inflight : 0;
+}
+
+/* Nodes come and go while an entry lives: it is looked up now and then while it is used, and nobody waits for that. */
+static void refresh(struct router *r, struct discovery_entry *e, nanotime now) {
+  struct slice name = slice_of(e->name, e->len);
+  if (!discovery_ask_again(e, now) || r->out.discover(r->out.ctx, name)) return;
+  (void)discovery_look(&r->discovery, name, now, &e);
+  r->stats.lookups++;
+}
+
+static int try_there(struct router *r, struct call *c, const struct choices *o, nanotime now) {
+  struct discovery_entry *e = discovery_get(&r->discovery, name_of(c), false, now);
+  struct select_load load = {inflight_at, r};
+  struct remote_node where =
+      *select_node(e, c->strategy, &party_of(c->caller)->owner.id, o->nodes, o->node_count, r->rng, &load);
+  struct call_attempt a = {.provider = where.id, .remote = true};
+  struct rpc_party *p;
+  refresh(r, e, now);
+  int err = r->out.reach(r->out.ctx, &where, &p);
+  if (!err) return assign(r, c, p, &a, o->there - 1, now);
+  if (err != MACULA_EFULL && err != MACULA_ENOMEM) (void)discovery_remove(&r->discovery, e, &where.id, now);
+  c->attempts[c->attempt_count] = a;
+  c->attempts[c->attempt_count++].err = err;
+  return err;
+}
+
+/* Whether a lookup could find what is not known: once a call, and if all that is known has failed, only when it was known
+ * before the call came. */
+static bool may_look(const struct router *r, const struct call *c, const struct choices *o, nanotime now) {
+  if (!may_leave(r, c) || c->looked || c->attempt_count == CALL_MAX_ATTEMPTS || now >= c->deadline) return false;
+  return !o->e || (c->attempt_count && o->e->since < c->began);
+}
+
+static int wait_for_lookup(struct router *r, struct call *c, nanotime now) {
+  struct discovery_entry *e = discovery_find(&r->discovery, name_of(c));
+  if (!e || !e->looking) {
+    int err = discovery_look(&r->discovery, name_of(c), now, &e);
+    if (err) return err;
+    err = r->out.discover(r->out.ctx, name_of(c));
+    if (err) {
+      discovery_failed(&r->discovery, e);
+      return err;
+    }
+    r->stats.lookups++;
+  }
+  c->looked = true;
+  list_append(&e->waiting, &c->of_wait);
+  calls_set_due(&r->calls, c, c->deadline);
+  return 0;
+}
+
+int call_attempt(struct router *r, struct call *c, nanotime now) {
+  for (int err;;) {
+    struct choices o;
+    look_around(r, c, now, &o);
+    size_t n = c->attempt_count;
+    uint32_t left = o.here + o.there;
+    int none = n ? MACULA_ALL_PROVIDERS_FAILED : MACULA_NO_SUCH_PROCEDURE;
+    if (!left && may_look(r, c, &o, now)) {
+      err = wait_for_lookup(r, c, now);
+      if (!err) return 0;
+      none = n ? none : err == MACULA_EFULL ? MACULA_TOO_MANY_CALLS : err;
+    }
+    err = !left ? none : n == CALL_MAX_ATTEMPTS ? MACULA_MAX_ATTEMPTS_EXCEEDED : now >= c->deadline ? MACULA_TIMEOUT : 0;
+    if (err) {
+      call_finish_error(r, c, err);
+      return err;
+    }
+    if (n) r->stats.failovers++;
+    err = o.here ? try_here(r, c, &o, now) : try_there(r, c, &o, now);
+    if (!err && c->cast && c->sent) call_finish_cast(r, c);
+    if (!err) return 0;
+    if (c->provider) call_fail_attempt(c, err, false);
+  }
+}
+
+int call_send_now(struct router *r, struct call *c, nanotime now) {
+  struct choices o;
+  look_around(r, c, now, &o);
+  bool listed = false; /* the cache may have forgotten the node by now */
+  for (uint32_t i = 0; o.e && i < o.e->count; i++) listed |= id_eq(&o.e->v[i].id, &c->attempts[c->attempt_count].provider);
+  int err = now >= c->deadline ? MACULA_NOT_CONNECTED : send_assigned(r, c, o.here + o.there - listed, now);
+  if (!err && c->cast && c->sent) call_finish_cast(r, c);
+  if (!err) return 0;
+  call_fail_attempt(c, err, false);
+  return call_attempt(r, c, now);
+}
