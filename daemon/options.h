@@ -36,6 +36,8 @@ enum option_reload { OPTION_FIXED, OPTION_RELOADED };
   X(MAX_SUBSCRIPTIONS, max_subscriptions, COUNT, limits.max_subscriptions, 1, 100000000, OPTION_RELOADED, "N",                 \
     "subscriptions")                                                                                                           \
   X(MAX_CALLS, max_calls, COUNT, limits.max_calls, 1, 10000000, OPTION_RELOADED, "N", "pending calls")                         \
+  X(MAX_DISCOVERED, max_discovered, COUNT, limits.max_discovered, 1, 10000000, OPTION_RELOADED, "N",                           \
+    "procedures whose providers at other nodes are remembered")                                                                \
   X(MAX_HALF_OPEN, max_half_open, COUNT, limits.max_half_open, 1, 1000000, OPTION_RELOADED, "N",                               \
     "connections that have not said CONNECT")                                                                                  \
   X(MAX_REPLAYS, max_replays, COUNT, limits.max_replays, 1, 100000000, OPTION_RELOADED, "N",                                   \

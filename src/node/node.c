@@ -12,6 +12,7 @@ void node_limits_default(struct node_limits *ret_limits) {
                                      .client_services = 256,
                                      .client_calls = 1024,
                                      .max_calls = 65536,
+                                     .max_discovered = 1000,
                                      .max_subscriptions = 1000000,
                                      .client_queue = 1 << 20,
                                      .send_pool = 256 << 20,
@@ -38,7 +39,8 @@ void node_limits_fill(struct node_limits *l) {
 #define FILL(field) l->field = l->field ? l->field : d.field
   FILL(max_clients), FILL(max_operators), FILL(max_services), FILL(client_streams), FILL(client_subscriptions);
   FILL(client_services), FILL(client_calls), FILL(max_calls), FILL(max_subscriptions), FILL(client_queue), FILL(send_pool);
-  FILL(receive_pool), FILL(max_frame), FILL(max_half_open), FILL(retained_count), FILL(retained_bytes), FILL(dedup_ids);
+  FILL(receive_pool), FILL(max_frame), FILL(max_half_open), FILL(retained_count), FILL(retained_bytes), FILL(dedup_ids),
+      FILL(max_discovered);
   FILL(dedup_ns), FILL(service_ttl), FILL(connect_timeout), FILL(drain_timeout), FILL(connection_pool);
   FILL(subscription_bytes), FILL(max_replays), FILL(call_bytes), FILL(admin_bytes);
 #undef FILL
@@ -110,13 +112,14 @@ static int make_tables(struct node *n) {
   if (err) return err;
   struct router_config r = {.services_mem = &n->mem[ROW_SERVICES],
                             .calls_mem = &n->mem[ROW_CALLS],
+                            .discovery_mem = &n->mem[ROW_DISCOVERY],
                             .rng = n->rng,
                             .max_services = l->max_services,
                             .party_services = l->client_services,
                             .max_calls = l->max_calls,
                             .party_calls = l->client_calls,
                             .max_args_bytes = l->call_bytes,
-                            .max_discovered = 1000,
+                            .max_discovered = l->max_discovered,
                             .discovery_ttl = 60 * NS_SEC,
                             .negative_ttl = NS_SEC,
                             .default_timeout = 5 * NS_SEC,
@@ -333,7 +336,8 @@ int node_reload(struct node *n, const struct node_reload *r) {
     clients_set_max(&n->clients, l.max_clients, l.max_operators);
     topic_index_set_max(n->topics, l.max_subscriptions, l.client_subscriptions);
     retained_set_max(&n->retained, l.retained_count, l.retained_bytes);
-    router_set_limits(n->router, l.max_services, l.client_services, l.max_calls, l.client_calls, l.call_bytes);
+    router_set_limits(n->router, l.max_services, l.client_services, l.max_calls, l.client_calls, l.call_bytes,
+                      l.max_discovered);
   }
   return 0;
 }

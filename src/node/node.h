@@ -18,6 +18,7 @@ struct node_limits {             /* DESIGN's table; 0 is replaced by the default
   uint32_t client_services;      /* 256 */
   uint32_t client_calls;         /* 1,024 */
   uint32_t max_calls;            /* 65,536 */
+  uint32_t max_discovered;       /* 1,000: procedures whose providers at other nodes are remembered or looked up */
   uint32_t max_subscriptions;    /* 1,000,000 */
   size_t client_queue;           /* 1 MiB */
   size_t send_pool;              /* 256 MiB */

@@ -7,6 +7,7 @@ struct row_sources {
   struct topic_index_stats topics;
   const struct services *services;
   const struct calls *calls;
+  const struct discovery *discovery;
   const struct router_stats *router;
 };
 
@@ -36,6 +37,7 @@ void rows_now(struct node *n, struct row_now ret_rows[ROWS_SHOWN]) {
   struct row_sources sources = {.n = n,
                                 .services = router_services(n->router),
                                 .calls = router_calls(n->router),
+                                .discovery = router_discovery(n->router),
                                 .router = router_stats(n->router)},
                      *f = &sources;
   quic_stats(n->quic, &f->quic);

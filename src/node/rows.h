@@ -35,6 +35,8 @@
     f->services->refused, 0, f->services->expired)                                                                             \
   X(CALLS, "calls", "pending calls", "max_calls call_bytes", l->max_calls, PLAN_CALL,                                          \
     l->call_bytes + l->max_frame + PLAN_TABLE, calls_count(f->calls), f->calls->refused, 0, f->router->timeouts)               \
+  X(DISCOVERY, "discovery", "providers at other nodes", "max_discovered", l->max_discovered, PLAN_DISCOVERED, PLAN_TABLE,      \
+    discovery_count(f->discovery), f->discovery->refused, f->discovery->evictions, f->discovery->expiries)                     \
   X(RETAINED, "retained", "retained messages", "retained_count retained_bytes", l->retained_count, PLAN_RETAINED,              \
     l->retained_bytes + l->max_frame + PLAN_TABLE, retained_count(&f->n->retained), f->n->retained.refused, 0, 0)              \
   X(DEDUP, "dedup", "ids of QoS 1 messages", "dedup_ids", l->dedup_ids, PLAN_DEDUP, PLAN_TABLE, dedup_count(&f->n->dedup), 0,  \

@@ -39,7 +39,8 @@ const struct discovery *router_discovery(const struct router *r) { return &r->di
 const struct router_stats *router_stats(const struct router *r) { return &r->stats; }
 
 void router_set_limits(struct router *r, uint32_t max_services, uint32_t party_services, uint32_t max_calls,
-                       uint32_t party_calls, size_t max_args_bytes) {
+                       uint32_t party_calls, size_t max_args_bytes, uint32_t max_discovered) {
+  discovery_set_max(&r->discovery, max_discovered);
   services_set_max(&r->services, max_services, party_services);
   calls_set_max(&r->calls, max_calls, party_calls, max_args_bytes);
 }

@@ -164,6 +164,6 @@ nanotime router_deadline(const struct router *r);
 void router_tick(struct router *r, nanotime now);
 /* Limits apply from now on and throw nobody out. */
 void router_set_limits(struct router *r, uint32_t max_services, uint32_t party_services, uint32_t max_calls,
-                       uint32_t party_calls, size_t max_args_bytes);
+                       uint32_t party_calls, size_t max_args_bytes, uint32_t max_discovered);
 
 #endif

@@ -71,15 +71,18 @@ static void fade(struct discovery *d, struct discovery_entry *e, nanotime now) {
 }
 
 static int make_room(struct discovery *d) {
-  if (d->tab.count < d->tab.max) return 0;
-  if (list_empty(&d->order)) {
-    d->refused++;
-    return MACULA_EFULL;
+  while (d->tab.count >= d->tab.max) {
+    if (list_empty(&d->order)) {
+      d->refused++;
+      return MACULA_EFULL;
+    }
+    entry_free(d, container_of(d->order.next, struct discovery_entry, age));
+    d->evictions++;
   }
-  entry_free(d, container_of(d->order.next, struct discovery_entry, age));
-  d->evictions++;
   return 0;
 }
+
+void discovery_set_max(struct discovery *d, uint32_t max) { d->tab.max = d->due.max = max; }
 
 static int entry_new(struct discovery *d, struct slice name, nanotime now, struct discovery_entry **ret_entry) {
   if (name.n == 0 || name.n > UINT8_MAX) return MACULA_EINVAL;

@@ -79,6 +79,7 @@ uint32_t discovery_clear(struct discovery *d);
 nanotime discovery_deadline(const struct discovery *d);
 /* Takes out what is due. Returns how many known ones faded. */
 uint32_t discovery_prune(struct discovery *d, nanotime now);
+void discovery_set_max(struct discovery *d, uint32_t max); /* in force with the next entry */
 static inline uint32_t discovery_count(const struct discovery *d) { return d->tab.count; }
 
 #endif

@@ -206,6 +206,9 @@ static void what_is_looked_up_is_never_evicted(void **state) {
   assert_int_equal(f.d.looking, 4);
   assert_int_equal(discovery_prune(&f.d, 10 * TTL), 0); /* nor does it expire */
   assert_int_equal(discovery_count(&f.d), 4);
+  discovery_set_max(&f.d, 2);
+  assert_int_equal(discovery_look(&f.d, slice_str("e"), 0, &e), MACULA_EFULL);
+  discovery_set_max(&f.d, 4);
   list_remove(&waiter);
   discovery_failed(&f.d, first);
   assert_int_equal(discovery_look(&f.d, slice_str("e"), 0, &e), 0);
