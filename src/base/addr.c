@@ -20,6 +20,11 @@ bool addr_is_loopback(const struct addr *a) {
   return IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127);
 }
 
+bool addr_is_any(const struct addr *a) {
+  if (a->sa.sa_family == AF_INET) return a->v4.sin_addr.s_addr == 0;
+  return a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr);
+}
+
 void addr_text(const struct addr *a, char ret_text[ADDR_TEXT_LEN]) {
   char host[INET6_ADDRSTRLEN] = "?";
   if (a->sa.sa_family == AF_INET) {

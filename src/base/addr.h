@@ -23,6 +23,8 @@ static inline socklen_t addr_len(const struct addr *a) {
 bool addr_eq(const struct addr *a, const struct addr *b);
 /* 127.0.0.0/8, ::1, or a v4 loopback address mapped into v6. */
 bool addr_is_loopback(const struct addr *a);
+/* 0.0.0.0 or ::, whatever the port. */
+bool addr_is_any(const struct addr *a);
 /* "127.0.0.1:9443" or "[::1]:9443", NUL-terminated. */
 void addr_text(const struct addr *a, char ret_text[ADDR_TEXT_LEN]);
 /* Reads a numeric "1.2.3.4:5", "[::1]:5"; with default_port != 0 the port may be absent. MACULA_EINVAL otherwise. */

@@ -166,3 +166,9 @@ void rpc_unregister(struct session *s, const struct msg_unregister *m) {
   if (!err) err = services_unregister(router_services(s->node->router), &s->rpc.owner, slice_of(name, len));
   session_ack(s, m->has_ref, m->ref, err, NULL);
 }
+
+/* ---- other nodes ------------------------------------------------------------------------------------------------------------
+ */
+void rpc_peer_up(struct peer *p) { (void)p; }
+void rpc_peer_down(struct peer *p) { router_session_ended(p->node->router, &p->rpc, p->node->now); }
+void rpc_peer_silent(struct peer *p) { router_session_silent(p->node->router, &p->rpc, p->node->now); }

@@ -27,6 +27,10 @@ static void pong(struct session *s, const struct msg_ping *m) {
 void dispatch_frame(struct session *s, const struct frame *f) {
   struct node *n = s->node;
   struct msg m;
+  if (s->peer || s->dialled) {
+    link_frame(s, f);
+    return;
+  }
   if (s->state == SESSION_FRESH && f->type != MSG_CONNECT) {
     session_close(s, MACULA_CONNECT_REQUIRED, NULL);
     return;
@@ -101,5 +105,16 @@ void dispatch_frame(struct session *s, const struct frame *f) {
   case MSG_FIND_VALUE_REPLY:
     n->stats.ignored_frames++; /* answers that nobody waits for, and what only nodes tell each other */
     break;
+  }
+}
+
+void peer_frame(struct peer *p, const struct msg *m) {
+  struct node *n = p->node;
+  switch (m->type) {
+  case MSG_PING:
+    if (p->link) pong(p->link, &m->ping);
+    break;
+  default: /* nothing that nodes say to each other */
+    n->stats.ignored_frames++;
   }
 }

@@ -1,9 +1,14 @@
 /* What the files of src/node share.
  *
- * One session is one QUIC connection of a client:
+ * One session is one QUIC connection, of a client or (session.peer set, a link) of another node:
  *
  *   FRESH -- CONNECT accepted --> IN --+-- goodbye, refusal, replaced, slow, drained --> OVER -- connection gone --> freed
  *     +------- refusal, timeout -------+
+ *   DIALLING (to another node) -- PONG --> IN
+ *
+ * A peer is another node, known by its id as long as it is a member or something is going on with it. It has at most one link
+ * at a time; calls between the two nodes and frames that wait for a link belong to the peer, so that they outlive a link that
+ * gives way to another. A peer that nobody can dial is reached through its gateway's link (peer.via).
  *
  * Whatever ends a session dooms it first: nothing is delivered to it from then on, and session_end takes away all that it owns
  * in node_settle, when no list of the index and no call of the router is being walked. */
@@ -20,6 +25,7 @@
 #include "pubsub/topic_index.h"
 #include "rpc/router.h"
 #include "tables/clients.h"
+#include "tables/pool.h"
 #include "wire/frame.h"
 #include "wire/msg.h"
 #include "wire/names.h"
@@ -31,11 +37,70 @@
 #define LINGER (1 * NS_SEC)           /* for the last words of a connection */
 #define PARTIAL_TIMEOUT (60 * NS_SEC) /* an unfinished frame */
 #define SWEEP_EVERY (1 * NS_SEC)
-#define NAME_KEPT 64               /* octets of a client's label */
-#define CONTROL_SLACK (64u * 1024) /* of a client's queue, beyond what messages may fill */
-#define LIST_PAGE 1000             /* rows of a list, unless asked for fewer */
+#define NAME_KEPT 64                /* octets of a client's label */
+#define CONTROL_SLACK (64u * 1024)  /* of a client's queue, beyond what messages may fill */
+#define LIST_PAGE 1000              /* rows of a list, unless asked for fewer */
+#define PEERS_BESIDES_MEMBERS 1024u /* records of nodes that are not members (yet) */
+#define DIALS_BESIDES_POOL 64u      /* dials to addresses whose node is not known, and links that linger */
 
-enum session_state { SESSION_FRESH, SESSION_IN, SESSION_OVER };
+enum session_state { SESSION_FRESH, SESSION_DIALLING, SESSION_IN, SESSION_OVER };
+
+/* ---- other nodes ----------------------------------------------------------------------------------------------------------
+ */
+struct held { /* a frame that waits for a link */
+  struct list of_peer;
+  struct shbuf *frame;
+  uint64_t query; /* of the dht: to be told when it cannot be sent; 0: none */
+};
+
+struct peer {
+  struct hlink h;
+  struct list all; /* node.peers.all */
+  struct node *node;
+  struct id id;
+  struct addr addr;     /* where it can be dialled; sa_family 0: nowhere */
+  struct peer *via;     /* then: its gateway; NULL: unknown */
+  struct list vias;     /* peer.of_via: those that are reached through this one */
+  struct list of_via;   /* peer.vias of its gateway */
+  struct session *link; /* IN */
+  struct session *dial; /* DIALLING, or FRESH before its PONG was sent */
+  struct pool_entry slot;
+  struct list waits;   /* node.waiting: for a slot of the pool */
+  struct list leaving; /* node.leaving: gives its slot up when it is no longer busy */
+  nanotime leave_at;
+  struct rpc_party rpc; /* calls between the two nodes, both ways */
+  struct list held;     /* held.of_peer */
+  size_t held_bytes;
+  nanotime dial_at; /* not before: back-off after failures */
+  nanotime expect;  /* until then its own dial is expected: ours gave way to it */
+  uint32_t failures;
+  bool member;                    /* membership knows it: the record stays */
+  uint8_t instance[INSTANCE_LEN]; /* of its run, as the link told */
+  char name[NAME_KEPT + 1];
+  nanotime since; /* of the link */
+};
+
+struct peers {
+  struct htab tab; /* peer.h */
+  struct list all;
+  struct pool pool;
+  struct list waiting, leaving;
+  size_t held_bytes;
+  uint64_t dials, dial_failures, accepted, duplicates, evictions, held_dropped;
+};
+
+struct seed { /* an address to join by, or of a node that was lost */
+  struct list all;
+  struct addr addr;
+  struct id id;
+  bool has_id; /* known: from the user, or from contact */
+  bool pinned; /* by the user */
+  bool keep;   /* of the configuration: tried for ever */
+  bool said;   /* its failure was logged */
+  nanotime at, since;
+  uint32_t failures;
+  struct session *dial;
+};
 
 struct session {
   struct node *node;
@@ -53,6 +118,11 @@ struct session {
   struct list all, fresh, doomed, paused, watch; /* of the node */
   struct list streams;                           /* stream.of_session: those that hold something */
   struct list replays;                           /* of retained messages that wait for room or time */
+  struct peer *peer;                             /* a link: the other node, once its id is proved; else NULL */
+  struct seed *seed;                             /* dialled to join; may be NULL */
+  bool dialled;                                  /* by us: a link */
+  int end_err;                                   /* of a link: why it ended */
+  nanotime dial_until;                           /* DIALLING: PONG must come by then */
   struct clients_entry client;
   struct topic_subscriber topics;
   struct rpc_party rpc;
@@ -112,6 +182,17 @@ struct node {
   nanotime sweep_at, paused_at;
   bool draining;
   nanotime drain_at;
+  uint8_t instance[INSTANCE_LEN]; /* of this run */
+  uint64_t next_peer;             /* for rpc_party_init: above every connection's serial */
+  struct addr sockets[NODE_MAX_SOCKETS];
+  size_t socket_count;
+  struct addr advertise; /* the user's word; sa_family 0: none */
+  struct addr self;      /* where other nodes can dial us, as far as we know; sa_family 0: nowhere */
+  bool hidden;           /* nobody can dial us */
+  struct peers peers;
+  struct list seeds; /* seed.all */
+  uint32_t seed_count;
+  struct list dials;         /* session.fresh of those DIALLING, oldest first */
   uint8_t message_prefix[8]; /* of message ids made for messages that came without */
   uint64_t messages;
   struct node_stats stats;
@@ -139,7 +220,9 @@ void rows_set_limits(struct node *n);        /* of the accounts, from the plan *
 
 /* session.c */
 void session_open(struct node *n, struct quic_conn *c);
-void session_closed(struct session *s); /* the connection is gone: ends and frees it */
+struct session *session_new(struct node *n); /* without a connection yet; NULL: no memory */
+/* The connection is gone: ends and frees it. why NULL: with the whole node. */
+void session_closed(struct session *s, const struct quic_close *why);
 void session_connect(struct session *s, const struct msg_connect *m);
 /* Refuses or ends: DISCONNECT with the code, then the close. err 0: a normal goodbye. text NULL: the code's own. */
 void session_close(struct session *s, int err, const char *text);
@@ -159,6 +242,65 @@ void session_watch(struct session *s);
 bool session_has_calls(const struct session *s);
 void sessions_sweep(struct node *n); /* every SWEEP_EVERY */
 
+/* peer.c */
+int peers_init(struct node *n);
+void peers_done(struct node *n);
+struct peer *peer_find(const struct node *n, const struct id *id);
+/* The record of a node, made if it is not there; NULL: no memory, no room, or our own id. */
+struct peer *peer_get(struct node *n, const struct id *id);
+/* What is known of where it is: addr and gateway may be NULL (nothing is said about it). Ours and zero gateways are ignored. */
+void peer_where(struct peer *p, const struct addr *addr, const struct id *gateway);
+void peers_sweep(struct node *n); /* frees records that are no members and with which nothing is going on */
+enum want { WANT_UPKEEP, WANT_USE };
+/* 0: frames can be sent to it now. MACULA_EBUSY: a link is on its way. MACULA_NOT_CONNECTED (no address, backing off),
+ * MACULA_MAX_PEERS_REACHED, MACULA_ENOMEM. Use renews its age in the pool and may evict another. */
+int peer_want(struct peer *p, enum want want);
+/* Now, over its link or through its gateway: the errors of session_send; MACULA_EBUSY, MACULA_NOT_CONNECTED as peer_want. */
+int peer_send(struct peer *p, const struct msg *m, enum want want);
+/* As peer_send, but while a link is on its way the frame waits for it. query: the dht's, which hears when it cannot be sent.
+ * MACULA_EFULL: too much waits already. */
+int peer_post(struct peer *p, const struct msg *m, enum want want, uint64_t query);
+bool peer_is_busy(const struct peer *p);
+bool peer_spare_busy(const struct pool_entry *e); /* for pool_victim: busy, being dialled, or leaving already */
+static inline bool peer_is_up(const struct peer *p) { return p->link || (!p->addr.sa.sa_family && p->via && p->via->link); }
+/* Its link (or its gateway's) came up; is gone, or could not be had: calls and frames that waited fail. */
+void peer_up(struct peer *p);
+void peer_down(struct peer *p);
+void peers_step(struct node *n); /* once a turn: slots of the pool for those who wait */
+
+/* link.c */
+/* Dials. expect: whom; NULL: whoever is there. p: its record, seed: what wanted it; may be NULL. */
+int link_dial(struct node *n, const struct addr *to, const struct id *expect, struct peer *p, struct seed *seed);
+void link_opened(struct session *s);                               /* our dial's handshake is complete */
+int link_connect(struct session *s, const struct msg_connect *m);  /* CONNECT of a node came; access was checked */
+void link_closed(struct session *s, const struct quic_close *why); /* its connection is gone */
+void link_end(struct session *s);                                  /* part of session_end */
+void link_frame(struct session *s, const struct frame *f);
+/* Cuts its link and frees its slot at once. What is pending with it is the caller's business (peer_down). */
+void link_close(struct peer *p, int err, const char *text);
+nanotime link_deadline(const struct node *n);
+void link_tick(struct node *n);
+
+/* join.c */
+void join_tick(struct node *n);
+nanotime join_deadline(const struct node *n);
+void join_met(struct node *n, struct session *s);                                /* a seed's dial has become a link */
+void join_failed(struct node *n, struct session *s, int err, struct slice text); /* or has not */
+void join_lost(struct node *n, const struct peer *p);                            /* a node died: it is looked for for a while */
+void join_done(struct node *n);
+
+/* mesh.c */
+void mesh_link_up(struct peer *p);
+void mesh_link_down(struct peer *p, bool dead);
+void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local); /* a peer says where we come from */
+/* A frame that only nodes send each other. */
+void mesh_frame(struct peer *p, uint8_t type, struct slice payload);
+void mesh_unsent(struct peer *p, uint64_t query);
+
+/* route.c: through gateways */
+int route_send(struct peer *p, const struct msg *m);
+int route_frame(struct peer *p, const struct shbuf *frame); /* an encoded one */
+
 /* receive.c */
 void receive_data(struct session *s, int64_t stream, struct slice data, bool fin);
 void receive_closed(struct session *s, int64_t stream);
@@ -168,6 +310,8 @@ void receive_sweep(struct node *n);  /* unfinished frames: their time, and room 
 
 /* dispatch.c */
 void dispatch_frame(struct session *s, const struct frame *f);
+/* A message of another node, over its link or through its gateway. */
+void peer_frame(struct peer *p, const struct msg *m);
 
 /* publish.c */
 void publish_message(struct session *s, const struct msg_publish *m);
@@ -190,6 +334,9 @@ void rpc_register(struct session *s, const struct msg_register *m);
 void rpc_unregister(struct session *s, const struct msg_unregister *m);
 void rpc_error(struct session *s, struct slice call_id, int err, const char *text);
 struct router_out rpc_out(struct node *n);
+void rpc_peer_up(struct peer *p);
+void rpc_peer_down(struct peer *p);
+void rpc_peer_silent(struct peer *p);
 
 /* admin.c */
 bool admin_is_local(struct slice procedure);

@@ -19,6 +19,10 @@ void node_limits_default(struct node_limits *ret_limits) {
                                      .receive_pool = 192 << 20,
                                      .max_frame = FRAME_MAX_PAYLOAD,
                                      .max_half_open = 1024,
+                                     .max_peers = 1000,
+                                     .max_members = 10000,
+                                     .peer_queue = 8 << 20,
+                                     .held_pool = 16 << 20,
                                      .connection_pool = 64 << 20,
                                      .subscription_bytes = 128 << 20,
                                      .max_replays = 32768,
@@ -42,18 +46,25 @@ void node_limits_fill(struct node_limits *l) {
   FILL(receive_pool), FILL(max_frame), FILL(max_half_open), FILL(retained_count), FILL(retained_bytes), FILL(dedup_ids),
       FILL(max_discovered);
   FILL(dedup_ns), FILL(service_ttl), FILL(connect_timeout), FILL(drain_timeout), FILL(connection_pool);
-  FILL(subscription_bytes), FILL(max_replays), FILL(call_bytes), FILL(admin_bytes);
+  FILL(subscription_bytes), FILL(max_replays), FILL(call_bytes), FILL(admin_bytes), FILL(max_peers), FILL(max_members);
+  FILL(peer_queue), FILL(held_pool);
 #undef FILL
   if (l->max_frame > FRAME_MAX_PAYLOAD) l->max_frame = FRAME_MAX_PAYLOAD; /* the codec's own bound */
 }
 
 /* ---- handler of the endpoint ------------------------------------------------------------------------------------------------
  */
-static void on_open(void *ctx, struct quic_conn *c) { session_open(ctx, c); }
+static void on_open(void *ctx, struct quic_conn *c) {
+  struct session *s = quic_conn_user(c);
+  if (s)
+    link_opened(s);
+  else
+    session_open(ctx, c);
+}
 static void on_closed(void *ctx, struct quic_conn *c, const struct quic_close *why) {
   struct session *s = quic_conn_user(c);
-  (void)ctx, (void)why;
-  if (s) session_closed(s);
+  (void)ctx;
+  if (s) session_closed(s, why);
 }
 static void on_data(void *ctx, struct quic_conn *c, int64_t stream, struct slice data, bool fin) {
   struct session *s = quic_conn_user(c);
@@ -71,7 +82,9 @@ static void on_stream_closed(void *ctx, struct quic_conn *c, int64_t stream, uin
 static void on_silent(void *ctx, struct quic_conn *c) {
   struct session *s = quic_conn_user(c);
   struct node *n = ctx;
-  if (s && s->state == SESSION_IN) router_session_silent(n->router, &s->rpc, n->now);
+  if (!s || s->state != SESSION_IN) return;
+  if (!s->peer) router_session_silent(n->router, &s->rpc, n->now);
+  if (s->peer && s->peer->link == s) rpc_peer_silent(s->peer);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------
@@ -104,6 +117,9 @@ static void init_tables(struct node *n) { /* those that allocate nothing yet */
   list_init(&n->watched);
   list_init(&n->partials);
   list_init(&n->replays);
+  list_init(&n->seeds);
+  list_init(&n->dials);
+  peers_init(n);
 }
 
 static int make_tables(struct node *n) {
@@ -147,7 +163,7 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
       /* Not required in the handshake: a peer without certificate reads not_authorized instead of a TLS alert. */
       .require_cert = false,
       .conn_pool = l->connection_pool,
-      .max_conns = l->max_clients + l->max_operators + l->max_half_open,
+      .max_conns = l->max_clients + l->max_operators + l->max_half_open + l->max_peers + l->max_peers / 8 + DIALS_BESIDES_POOL,
       .max_half_open = l->max_half_open,
       .retry_half_open = l->max_half_open / 4,
       .retry_rate = 50,
@@ -189,6 +205,10 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   init_tables(n);
   n->sweep_at = n->drain_at = TIME_NEVER;
   rng_fill(n->rng, n->message_prefix, sizeof n->message_prefix);
+  rng_fill(n->rng, n->instance, sizeof n->instance);
+  n->next_peer = UINT64_C(1) << 62;
+  n->advertise = cfg->advertise;
+  n->hidden = cfg->hidden;
   if (!(n->name = copy_text(n, cfg->name ? cfg->name : ""))) goto fail;
   if (!(n->realm = copy_text(n, realm))) goto fail;
   if (cfg->token && !(n->token = copy_text(n, cfg->token))) goto fail;
@@ -211,12 +231,14 @@ void node_free(struct node *n) {
   if (!n) return;
   if (n->quic) quic_free(n->quic);
   list_for(it, &n->sessions) container_of(it, struct session, all)->state = SESSION_OVER; /* nothing is sent any more */
-  list_for_safe(it, &n->sessions) session_closed(container_of(it, struct session, all));
+  join_done(n);
+  list_for_safe(it, &n->sessions) session_closed(container_of(it, struct session, all), NULL);
   router_free(n->router);
   topic_index_free(n->topics);
   retained_done(&n->retained);
   dedup_done(&n->dedup);
   clients_done(&n->clients);
+  peers_done(n);
   struct mem own = n->mem[ROW_NODE];
   mem_free(&own, n->name);
   mem_free(&own, n->realm);
@@ -254,8 +276,9 @@ nanotime node_deadline(struct node *n) {
   if (!list_empty(&n->doomed) || replay_is_due(n)) return n->now;
   if (!list_empty(&n->fresh))
     at = time_min(at, time_add(container_of(n->fresh.next, struct session, fresh)->since, n->limits.connect_timeout));
-  if (!list_empty(&n->watched) || !list_empty(&n->paused) || !list_empty(&n->partials) || n->draining)
+  if (!list_empty(&n->watched) || !list_empty(&n->paused) || !list_empty(&n->partials) || n->draining || n->peers.tab.count)
     at = time_min(at, n->sweep_at);
+  at = time_min(at, time_min(link_deadline(n), join_deadline(n)));
   return n->draining ? time_min(at, n->drain_at) : at;
 }
 
@@ -263,7 +286,9 @@ static void drain_step(struct node *n) {
   bool late = n->now >= n->drain_at;
   list_for_safe(it, &n->sessions) {
     struct session *s = container_of(it, struct session, all);
-    if (s->state != SESSION_OVER && (late || !session_has_calls(s))) session_close(s, MACULA_SHUTTING_DOWN, NULL);
+    if (s->state == SESSION_OVER || (!late && session_has_calls(s))) continue;
+    /* Links go last: answers of other nodes come by them. */
+    if (late || s->state != SESSION_IN || !s->peer || !clients_total(&n->clients)) session_close(s, MACULA_SHUTTING_DOWN, NULL);
   }
   if (late) n->drain_at = TIME_NEVER;
 }
@@ -281,10 +306,15 @@ void node_tick(struct node *n, nanotime now) {
   if (n->sweep_at == TIME_NEVER || n->now >= n->sweep_at) {
     n->sweep_at = time_add(n->now, SWEEP_EVERY);
     sessions_sweep(n);
+    peers_sweep(n);
     receive_sweep(n);
   }
+  link_tick(n);
+  join_tick(n);
   if (n->draining) drain_step(n);
   replay_step(n);
+  node_settle(n);
+  peers_step(n);
   node_settle(n);
   quic_flush_events(n->quic, n->now);
   node_settle(n);
@@ -293,6 +323,12 @@ void node_tick(struct node *n, nanotime now) {
 size_t node_send(struct node *n, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now) {
   set_now(n, now);
   return quic_send(n->quic, buf, cap, ret_out, n->now);
+}
+
+void node_set_sockets(struct node *n, const struct addr *sockets, size_t count) {
+  n->socket_count = count < NODE_MAX_SOCKETS ? count : NODE_MAX_SOCKETS;
+  memcpy(n->sockets, sockets, n->socket_count * sizeof *sockets);
+  mesh_observed(n, NULL, NULL);
 }
 
 struct quic *node_quic(struct node *n) {
@@ -333,6 +369,7 @@ int node_reload(struct node *n, const struct node_reload *r) {
     node_limits_fill(&n->limits);
     struct node_limits l = n->limits;
     rows_set_limits(n);
+    pool_set_max(&n->peers.pool, l.max_peers);
     clients_set_max(&n->clients, l.max_clients, l.max_operators);
     topic_index_set_max(n->topics, l.max_subscriptions, l.client_subscriptions);
     retained_set_max(&n->retained, l.retained_count, l.retained_bytes);

@@ -7,6 +7,8 @@
 
 struct node;
 
+#define NODE_MAX_SOCKETS 16
+
 enum node_access { NODE_ACCESS_OPEN, NODE_ACCESS_TOKEN };
 
 struct node_limits {             /* DESIGN's table; 0 is replaced by the default of node_limits_default */
@@ -30,6 +32,10 @@ struct node_limits {             /* DESIGN's table; 0 is replaced by the default
   uint32_t max_replays;          /* 32,768: subscriptions to which retained messages are still being sent */
   size_t call_bytes;             /* 64 MiB: arguments of pending calls */
   size_t admin_bytes;            /* 16 MiB: answers to HTTP and macula status */
+  uint32_t max_peers;            /* mesh connections: 1,000 */
+  uint32_t max_members;          /* other nodes known: 10,000 */
+  size_t peer_queue;             /* send queue of a mesh connection: 8 MiB */
+  size_t held_pool;              /* frames that wait for a mesh connection: 16 MiB */
   uint32_t retained_count;       /* 10,000 */
   size_t retained_bytes;         /* 16 MiB */
   uint32_t dedup_ids;            /* 65,536 */
@@ -61,6 +67,8 @@ struct node_config {
   void *rss_ctx;                     /* of both */
   /* Accounts that the process keeps for libraries with allocation hooks, or NULL. Their limits are set by the node. */
   struct mem *tls_mem, *json_mem;
+  struct addr advertise; /* where other nodes can dial this one; sa_family 0: the socket's address, or what peers see */
+  bool hidden;           /* nobody can dial it (NAT): it stays connected to a gateway */
 };
 
 void node_limits_default(struct node_limits *ret_limits);
@@ -76,6 +84,16 @@ nanotime node_deadline(struct node *n);
 void node_tick(struct node *n, nanotime now);
 size_t node_send(struct node *n, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now);
 struct quic *node_quic(struct node *n); /* quic_set_max_segments and the like */
+
+/* The addresses of its sockets, at most NODE_MAX_SOCKETS: dials leave from one of them. Before the first node_join. */
+void node_set_sockets(struct node *n, const struct addr *sockets, size_t count);
+/* An address of a node of the mesh: dialled until it is connected, and again whenever it is not. id: whom to expect there;
+ * NULL: whoever proves to serve this realm. keep: for ever; else it is given up after a while. Repeating an address is
+ * harmless. MACULA_EFULL (64 of them), MACULA_ENOMEM. */
+int node_join(struct node *n, const struct addr *to, const struct id *id, bool keep, nanotime now);
+bool node_is_alone(const struct node *n); /* it has no mesh connection */
+/* Lines `macula://ID@ADDR:PORT` of the nodes it knows, at most 256: for the state folder. malloc'ed. */
+int node_known_peers(const struct node *n, char **ret_text);
 
 /* Graceful end: no new clients, DISCONNECT shutting_down to all, replies in flight finished. node_drained turns true when all
  * are gone or drain_timeout has passed. */

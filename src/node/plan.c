@@ -4,8 +4,14 @@
 
 #include "node/internal.h"
 
+static uint64_t links(const struct node_limits *l) { return l->max_peers + l->max_peers / 8 + DIALS_BESIDES_POOL; }
+
 static uint64_t opened(const struct node_limits *l) { /* connections that may have a session */
-  return (uint64_t)l->max_clients + l->max_operators + l->max_half_open;
+  return (uint64_t)l->max_clients + l->max_operators + l->max_half_open + links(l);
+}
+
+static uint64_t peer_records(const struct node_limits *l) {
+  return (uint64_t)l->max_members + l->max_peers + PEERS_BESIDES_MEMBERS;
 }
 
 static uint64_t connections(const struct node_limits *l) { return opened(l) + l->max_half_open; }

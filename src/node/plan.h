@@ -18,6 +18,7 @@
 #define PLAN_RETAINED 192u         /* retained message beside its topic and payload */
 #define PLAN_DEDUP 160u            /* message id */
 /* Of a node: */
+#define PLAN_SEEDS (64u << 10)      /* addresses to join by, and of lost nodes */
 #define PLAN_TABLE 1024u            /* table that has few entries */
 #define PLAN_TLS_SHARED (2u << 20)  /* priorities, own certificate, CA list */
 #define PLAN_UNACCOUNTED (8u << 20) /* heap without an account: sockets' buffers, HTTP connections, libraries' own */

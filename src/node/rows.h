@@ -41,6 +41,10 @@
     l->retained_bytes + l->max_frame + PLAN_TABLE, retained_count(&f->n->retained), f->n->retained.refused, 0, 0)              \
   X(DEDUP, "dedup", "ids of QoS 1 messages", "dedup_ids", l->dedup_ids, PLAN_DEDUP, PLAN_TABLE, dedup_count(&f->n->dedup), 0,  \
     f->n->dedup.lru.evicted, 0)                                                                                                \
+  X(PEERS, "peers", "records of other nodes", "max_members max_peers", peer_records(l), sizeof(struct peer) + PLAN_SLOT + 16,  \
+    PLAN_SEEDS + PLAN_TABLE, f->n->peers.tab.count, f->n->peers.tab.refused, f->n->peers.pool.evicted, 0)                      \
+  X(HELD, "held", "frames that wait for a mesh connection", "held_pool", 0, 0, l->held_pool, 0, f->n->peers.held_dropped, 0,   \
+    0)                                                                                                                         \
   X(ADMIN, "admin", "answers to HTTP and macula status", "admin_bytes", 0, 0, l->admin_bytes, 0, 0, 0, 0)
 
 enum row {

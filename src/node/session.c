@@ -23,16 +23,18 @@ static int write_msg(struct session *s, int64_t stream, const struct msg *m, siz
   return len > 0 ? quic_stream_write(s->conn, stream, slice_of(buf, size)) : write_large(s, stream, m);
 }
 
+static size_t queue_of(const struct session *s) { return s->peer ? s->node->limits.peer_queue : s->node->limits.client_queue; }
+
 int session_send(struct session *s, const struct msg *m, bool answer) {
   int64_t stream = stream_for(s, answer);
   if (s->state == SESSION_OVER || stream < 0) return MACULA_ECLOSED;
-  return write_msg(s, stream, m, s->node->limits.client_queue);
+  return write_msg(s, stream, m, queue_of(s));
 }
 
 void session_tell(struct session *s, const struct msg *m, bool answer) {
   int64_t stream = stream_for(s, answer);
   if (s->state == SESSION_OVER || stream < 0) return;
-  int err = write_msg(s, stream, m, s->node->limits.client_queue + CONTROL_SLACK);
+  int err = write_msg(s, stream, m, queue_of(s) + CONTROL_SLACK);
   if (err == MACULA_EFULL) session_cut(s, MACULA_SLOW_CONSUMER);
   if (err == MACULA_ENOMEM) session_cut(s, err);
 }
@@ -96,14 +98,16 @@ void session_end(struct session *s) {
   replay_end(s);
   n->window_more -= s->window - STREAM_WINDOW;
   s->window = STREAM_WINDOW;
+  link_end(s);
   if (!s->client.session) return; /* never asked to be let in */
   clients_remove(&n->clients, &s->client);
   topic_index_drop(n->topics, &s->topics);
   router_session_ended(n->router, &s->rpc, n->now);
 }
 
-void session_closed(struct session *s) {
+void session_closed(struct session *s, const struct quic_close *why) {
   struct node *n = s->node;
+  link_closed(s, why);
   session_end(s);
   list_remove(&s->all);
   n->session_count--;
@@ -113,12 +117,31 @@ void session_closed(struct session *s) {
 
 /* ---- arrival ---------------------------------------------------------------------------------------------------------------
  */
+struct session *session_new(struct node *n) {
+  struct session *s = mem_calloc(&n->mem[ROW_SESSIONS], 1, sizeof *s);
+  if (!s) return NULL;
+  s->node = n;
+  s->stream = s->at = -1;
+  s->since = n->now;
+  s->window = STREAM_WINDOW;
+  list_init(&s->fresh);
+  list_init(&s->doomed);
+  list_init(&s->paused);
+  list_init(&s->watch);
+  list_init(&s->streams);
+  list_init(&s->replays);
+  list_append(&n->sessions, &s->all);
+  n->session_count++;
+  n->stats.sessions++;
+  return s;
+}
+
 void session_open(struct node *n, struct quic_conn *c) {
   struct session *s = NULL;
-  int err = n->draining                                              ? MACULA_SHUTTING_DOWN
-            : !quic_conn_peer_id(c) && !n->allow_unverified          ? MACULA_NOT_AUTHORIZED
-            : !(s = mem_calloc(&n->mem[ROW_SESSIONS], 1, sizeof *s)) ? MACULA_ENOMEM
-                                                                     : 0;
+  int err = n->draining                                     ? MACULA_SHUTTING_DOWN
+            : !quic_conn_peer_id(c) && !n->allow_unverified ? MACULA_NOT_AUTHORIZED
+            : !(s = session_new(n))                         ? MACULA_ENOMEM
+                                                            : 0;
   quic_conn_set_user(c, s);
   if (err) {
     n->stats.refused[-err]++;
@@ -126,21 +149,9 @@ void session_open(struct node *n, struct quic_conn *c) {
                     err == MACULA_NOT_AUTHORIZED ? "clients without a certificate are not let in here" : macula_err_text(err));
     return;
   }
-  s->node = n;
   s->conn = c;
   s->serial = quic_conn_serial(c);
-  s->stream = s->at = -1;
-  s->since = n->now;
-  s->window = STREAM_WINDOW;
-  list_init(&s->doomed);
-  list_init(&s->paused);
-  list_init(&s->watch);
-  list_init(&s->streams);
-  list_init(&s->replays);
-  list_append(&n->sessions, &s->all);
   list_append(&n->fresh, &s->fresh);
-  n->session_count++;
-  n->stats.sessions++;
 }
 
 static bool token_matches(const struct node *n, struct slice given) {
@@ -220,6 +231,10 @@ void session_connect(struct session *s, const struct msg_connect *m) {
     return;
   }
   int err = check_connect(s, m, &text);
+  if (!err && (m->caps & CAP_NODE)) {
+    if ((err = link_connect(s, m)) == 0) return;
+    text = NULL;
+  }
   if (err) {
     session_close(s, err, text);
     return;
@@ -250,6 +265,8 @@ void session_connect(struct session *s, const struct msg_connect *m) {
 /* ---- watching --------------------------------------------------------------------------------------------------------------
  */
 bool session_has_calls(const struct session *s) {
+  const struct peer *p = s->peer && s->peer->link == s ? s->peer : NULL;
+  if (p) return !list_empty(&p->rpc.calls.made) || !list_empty(&p->rpc.calls.taken);
   return s->client.session && (!list_empty(&s->rpc.calls.made) || !list_empty(&s->rpc.calls.taken));
 }
 

@@ -1,0 +1,182 @@
+/* How a node finds the mesh, and finds it again: addresses to join by are dialled until a link to their node stands, and again
+ * whenever it does not. Nodes that died are tried for a while as well, so that a mesh that was cut in two heals from either
+ * side. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "node/internal.h"
+
+#define MAX_SEEDS 64u
+#define MAX_LOST 256u
+#define RETRY_MIN (500 * NS_MS)
+#define RETRY_MAX (15 * NS_SEC)
+#define LOOK_EVERY (5 * NS_SEC) /* at one that is connected */
+#define LOST_KEPT (3600 * NS_SEC)
+#define MAX_KNOWN 256
+
+static struct seed *find(struct node *n, const struct addr *at) {
+  list_for(it, &n->seeds) {
+    struct seed *d = container_of(it, struct seed, all);
+    if (addr_eq(&d->addr, at)) return d;
+  }
+  return NULL;
+}
+
+static void drop(struct node *n, struct seed *d) {
+  if (d->dial) d->dial->seed = NULL;
+  list_remove(&d->all);
+  n->seed_count--;
+  mem_free(&n->mem[ROW_PEERS], d);
+}
+
+void join_done(struct node *n) {
+  while (n->seeds.next && !list_empty(&n->seeds)) drop(n, container_of(n->seeds.next, struct seed, all));
+}
+
+static int add(struct node *n, const struct addr *to, const struct id *id, bool pinned, bool keep) {
+  struct seed *d = find(n, to);
+  if (d) {
+    d->keep |= keep;
+    if (id && (pinned || !d->pinned)) {
+      d->id = *id;
+      d->has_id = true;
+      d->pinned |= pinned;
+    }
+    return 0;
+  }
+  if (n->seed_count >= (keep ? MAX_SEEDS + MAX_LOST : MAX_LOST)) {
+    struct seed *oldest = NULL;
+    list_for(it, &n->seeds) {
+      struct seed *e = container_of(it, struct seed, all);
+      if (!e->keep && !e->dial && (!oldest || e->since < oldest->since)) oldest = e;
+    }
+    if (!oldest) return MACULA_EFULL;
+    drop(n, oldest);
+  }
+  if (!(d = mem_calloc(&n->mem[ROW_PEERS], 1, sizeof *d))) return MACULA_ENOMEM;
+  d->addr = *to;
+  d->keep = keep;
+  d->at = d->since = n->now;
+  if (id) {
+    d->id = *id;
+    d->has_id = true;
+    d->pinned = pinned;
+  }
+  list_append(&n->seeds, &d->all);
+  n->seed_count++;
+  return 0;
+}
+
+int node_join(struct node *n, const struct addr *to, const struct id *id, bool keep, nanotime now) {
+  if (now > n->now) n->now = now;
+  if (id && id_eq(id, &n->id)) return 0;
+  return add(n, to, id, id != NULL && keep, keep);
+}
+
+bool node_is_alone(const struct node *n) { return pool_count(&n->peers.pool) == 0; }
+
+void join_lost(struct node *n, const struct peer *p) {
+  if (p->addr.sa.sa_family && !n->draining) (void)add(n, &p->addr, &p->id, false, false);
+}
+
+static void later(struct node *n, struct seed *d, uint64_t wait) {
+  d->at = time_add(n->now, wait / 2 + rng_below(n->rng, wait / 2 + 1));
+}
+
+void join_met(struct node *n, struct session *s) {
+  struct seed *d = s->seed;
+  s->seed = NULL;
+  d->dial = NULL;
+  d->id = s->peer->id;
+  d->has_id = true;
+  d->failures = 0;
+  d->said = false;
+  d->since = n->now;
+  later(n, d, LOOK_EVERY);
+}
+
+void join_failed(struct node *n, struct session *s, int err, struct slice text) {
+  struct seed *d = s->seed;
+  const struct id *id = s->conn ? quic_conn_peer_id(s->conn) : NULL;
+  char at[ADDR_TEXT_LEN];
+  s->seed = NULL;
+  d->dial = NULL;
+  if (err == MACULA_DUPLICATE && id) { /* it is connected, or will be */
+    d->id = *id;
+    d->has_id = true;
+    later(n, d, LOOK_EVERY);
+    return;
+  }
+  addr_text(&d->addr, at);
+  if (id && id_eq(id, &n->id)) {
+    if (d->keep) log_warn(n->log, "join_self", "address=%s text=\"this is the node itself: the address is left out\"", at);
+    drop(n, d);
+    return;
+  }
+  if (!d->said && d->keep)
+    log_warn(n->log, "join_failed", "address=%s code=%s text=\"%.*s; it is tried again\"", at, macula_err_name(err),
+             text.n ? (int)text.n : (int)strlen(macula_err_text(err)), text.n ? (const char *)text.p : macula_err_text(err));
+  d->said = true;
+  uint64_t wait = RETRY_MIN << (d->failures < 5 ? d->failures : 5);
+  d->failures++;
+  later(n, d, wait < RETRY_MAX ? wait : RETRY_MAX);
+}
+
+nanotime join_deadline(const struct node *n) {
+  nanotime at = TIME_NEVER;
+  if (n->draining) return at;
+  list_for(it, &n->seeds) {
+    const struct seed *d = container_of(it, struct seed, all);
+    if (!d->dial) at = time_min(at, d->at);
+  }
+  return at;
+}
+
+void join_tick(struct node *n) {
+  if (n->draining) return;
+  list_for_safe(it, &n->seeds) {
+    struct seed *d = container_of(it, struct seed, all);
+    if (d->dial || n->now < d->at) continue;
+    struct peer *p = d->has_id ? peer_find(n, &d->id) : NULL;
+    if (p && (p->link || p->dial)) {
+      d->since = n->now;
+      if (!d->keep && p->link) {
+        drop(n, d);
+        continue;
+      }
+      later(n, d, LOOK_EVERY);
+      continue;
+    }
+    if (!d->keep && time_since(n->now, d->since) > LOST_KEPT) {
+      drop(n, d);
+      continue;
+    }
+    int err = link_dial(n, &d->addr, d->pinned ? &d->id : NULL, NULL, d);
+    if (err) {
+      d->failures++;
+      later(n, d, RETRY_MAX);
+    }
+  }
+}
+
+int node_known_peers(const struct node *n, char **ret_text) {
+  char *text = NULL, hex[ID_HEX_LEN + 1], at[ADDR_TEXT_LEN];
+  size_t len, count = 0;
+  FILE *f = open_memstream(&text, &len);
+  if (!f) return MACULA_ENOMEM;
+  for (int linked = 1; linked >= 0; linked--) list_for(it, &n->peers.all) {
+      const struct peer *p = container_of(it, struct peer, all);
+      if (!p->addr.sa.sa_family || (p->link != NULL) != linked || (!linked && !p->member) || count == MAX_KNOWN) continue;
+      id_hex(&p->id, hex);
+      addr_text(&p->addr, at);
+      fprintf(f, "macula://%s@%s\n", hex, at);
+      count++;
+    }
+  if (fclose(f)) {
+    free(text);
+    return MACULA_ENOMEM;
+  }
+  *ret_text = text;
+  return 0;
+}

@@ -1,0 +1,330 @@
+/* Links: connections to other nodes, dialled by us or by them.
+ *
+ * Both ends of a link name the capability `node` in CONNECT and PONG and prove their ids in the handshake, so a link belongs to
+ * exactly one peer. Two nodes that dial each other at once end with one link: the connection that the smaller id dialled stays,
+ * the other is refused as `duplicate`, and whoever is refused waits for the other's. A CONNECT from another run of a node
+ * (instance) replaces whatever link there was: that run is over. */
+#include "base/err.h"
+#include "node/internal.h"
+
+#define DIAL_TIMEOUT (5 * NS_SEC) /* until PONG */
+#define BACKOFF_MIN (100 * NS_MS)
+#define BACKOFF_MAX (10 * NS_SEC)
+#define LINK_CAPS (CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_CANCEL | CAP_NODE)
+
+static void endpoint_of(const struct msg_connect *m, struct addr *ret_addr) {
+  char text[ADDR_TEXT_LEN];
+  *ret_addr = (struct addr){0};
+  if (!m->endpoint.n || m->endpoint.n >= sizeof text) return;
+  memcpy(text, m->endpoint.p, m->endpoint.n);
+  text[m->endpoint.n] = 0;
+  if (addr_parse(text, 0, ret_addr)) *ret_addr = (struct addr){0};
+}
+
+static void label(struct peer *p, struct slice name) {
+  size_t len = name.n < NAME_KEPT ? name.n : NAME_KEPT;
+  memcpy(p->name, name.p, name.p ? len : 0);
+  p->name[name.p ? len : 0] = 0;
+}
+
+/* ---- dialling --------------------------------------------------------------------------------------------------------------
+ */
+/* From a loopback address only loopback can be reached, and from an outer one only what is outside. */
+static const struct addr *socket_for(const struct node *n, const struct addr *to) {
+  const struct addr *best = NULL;
+  for (size_t i = 0; i < n->socket_count; i++) {
+    const struct addr *a = &n->sockets[i];
+    if (a->sa.sa_family != to->sa.sa_family) continue;
+    if (addr_is_any(a) || addr_is_loopback(a) == addr_is_loopback(to)) return a;
+    if (!best) best = a;
+  }
+  return best;
+}
+
+static void back_off(struct peer *p) {
+  struct node *n = p->node;
+  uint64_t wait = BACKOFF_MIN << (p->failures < 7 ? p->failures : 7);
+  if (wait > BACKOFF_MAX) wait = BACKOFF_MAX;
+  p->failures++;
+  p->dial_at = time_add(n->now, wait / 2 + rng_below(n->rng, wait / 2 + 1));
+}
+
+int link_dial(struct node *n, const struct addr *to, const struct id *expect, struct peer *p, struct seed *seed) {
+  const struct addr *local = socket_for(n, to);
+  if (!local) return MACULA_NOT_CONNECTED;
+  struct session *s = session_new(n);
+  if (!s) return MACULA_ENOMEM;
+  struct quic_connect o = {.local = *local, .remote = *to, .expect = expect, .user = s};
+  int err = quic_connect(n->quic, &o, n->now, &s->conn);
+  if (err) {
+    session_closed(s, NULL);
+    return err;
+  }
+  s->serial = quic_conn_serial(s->conn);
+  s->state = SESSION_DIALLING;
+  s->dialled = true;
+  s->dial_until = time_add(n->now, DIAL_TIMEOUT);
+  list_append(&n->dials, &s->fresh);
+  s->peer = p;
+  s->seed = seed;
+  if (p) p->dial = s;
+  if (seed) seed->dial = s;
+  n->peers.dials++;
+  return 0;
+}
+
+/* The handshake of our dial is complete: who is it? */
+void link_opened(struct session *s) {
+  struct node *n = s->node;
+  const struct id *id = quic_conn_peer_id(s->conn);
+  char endpoint[ADDR_TEXT_LEN];
+  int err = !id ? MACULA_NOT_AUTHORIZED : id_eq(id, &n->id) ? MACULA_EINVAL : 0;
+  if (s->state != SESSION_DIALLING) return;
+  if (!err && !s->peer && !(s->peer = peer_get(n, id))) err = MACULA_ENOMEM;
+  if (!err && s->peer->dial != s) { /* found only now that it is known already */
+    if (s->peer->link || s->peer->dial)
+      err = MACULA_DUPLICATE;
+    else if (pool_is_full(&n->peers.pool) || pool_add(&n->peers.pool, &s->peer->slot, n->now))
+      err = MACULA_MAX_PEERS_REACHED;
+    else
+      s->peer->dial = s;
+  }
+  if (!err) err = quic_stream_open(s->conn, &s->stream);
+  if (err) {
+    session_cut(s, err);
+    return;
+  }
+  struct msg m = {.type = MSG_CONNECT,
+                  .connect = {.version = slice_str("1.0"),
+                              .node_id = slice_of(n->id.b, ID_LEN),
+                              .realm_id = slice_str(n->realm),
+                              .caps = LINK_CAPS,
+                              .instance = slice_of(n->instance, INSTANCE_LEN)}};
+  if (n->self.sa.sa_family) {
+    addr_text(&n->self, endpoint);
+    m.connect.endpoint = slice_str(endpoint);
+  }
+  if (n->token) m.connect.token = slice_str(n->token);
+  if (n->name[0]) m.connect.name = slice_str(n->name);
+  s->at = s->stream; /* the state is not IN: as an answer */
+  session_tell(s, &m, true);
+  s->at = -1;
+}
+
+/* ---- a link stands ---------------------------------------------------------------------------------------------------------
+ */
+static void up(struct session *s, const uint8_t *instance) {
+  struct node *n = s->node;
+  struct peer *p = s->peer;
+  list_remove(&s->fresh);
+  s->state = SESSION_IN;
+  s->since = s->window_since = p->since = n->now;
+  if (p->dial == s) p->dial = NULL;
+  p->link = s;
+  p->failures = 0;
+  p->dial_at = p->expect = 0;
+  list_remove(&p->waits);
+  if (instance) memcpy(p->instance, instance, INSTANCE_LEN);
+  quic_conn_keep_alive(s->conn, s->dialled ? n->keep_alive : 0);
+}
+
+/* PONG in answer to our CONNECT. */
+static void welcomed(struct session *s, const struct msg_pong *m) {
+  struct node *n = s->node;
+  struct peer *p = s->peer;
+  if (!m->has_caps || !(m->caps & CAP_NODE) || m->instance.n != INSTANCE_LEN) {
+    session_close(s, MACULA_UNSUPPORTED_VERSION, "the peer is no node of a mesh");
+    return;
+  }
+  struct msg_connect as = {.endpoint = m->endpoint};
+  struct addr at;
+  endpoint_of(&as, &at);
+  if (at.sa.sa_family || !p->addr.sa.sa_family) peer_where(p, at.sa.sa_family ? &at : quic_conn_remote(s->conn), NULL);
+  label(p, m->name);
+  s->caps = m->caps;
+  up(s, m->instance.p);
+  if (s->seed) join_met(n, s);
+  if (m->observed.n && m->observed.n < ADDR_TEXT_LEN) {
+    char text[ADDR_TEXT_LEN];
+    struct addr seen;
+    memcpy(text, m->observed.p, m->observed.n);
+    text[m->observed.n] = 0;
+    if (!addr_parse(text, 0, &seen)) mesh_observed(n, &seen, socket_for(n, quic_conn_remote(s->conn)));
+  }
+  log_info(n->log, "link_up", "peer=\"%s\" conn=%llu dialled=yes", p->name, (unsigned long long)s->serial);
+  mesh_link_up(p);
+  peer_up(p);
+}
+
+/* What is to become of a CONNECT from a node with which we have, or are making, a connection: 0: it is the one from now on. */
+static int settle_duel(struct session *s, struct peer *p, const uint8_t *instance) {
+  struct node *n = s->node;
+  struct session *old = p->link ? p->link : p->dial;
+  if (!old || old == s) return 0;
+  bool same_run = !p->link || memcmp(p->instance, instance, INSTANCE_LEN) == 0;
+  if (same_run && old->dialled && memcmp(n->id.b, p->id.b, ID_LEN) < 0) {
+    if (p->link) quic_conn_ping(p->link->conn); /* is it really there? */
+    n->peers.duplicates++;
+    return MACULA_DUPLICATE;
+  }
+  bool was_up = p->link == old;
+  if (was_up) p->link = NULL;
+  if (p->dial == old) p->dial = NULL;
+  if (was_up && !same_run) {
+    mesh_link_down(p, false);
+    peer_down(p); /* that run's calls are lost */
+  }
+  n->peers.duplicates++;
+  old->peer = NULL; /* it says goodbye, and nothing of the peer's ends with it */
+  session_close(old, same_run ? MACULA_DUPLICATE : MACULA_REPLACED, NULL);
+  return 0;
+}
+
+int link_connect(struct session *s, const struct msg_connect *m) {
+  struct node *n = s->node;
+  const struct id *id = quic_conn_peer_id(s->conn);
+  char endpoint[ADDR_TEXT_LEN], seen[ADDR_TEXT_LEN];
+  struct addr at;
+  if (!id || m->instance.n != INSTANCE_LEN) return MACULA_NOT_AUTHORIZED;
+  if (id_eq(id, &n->id)) return MACULA_EINVAL;
+  struct peer *p = peer_get(n, id);
+  if (!p) return MACULA_ENOMEM;
+  int err = settle_duel(s, p, m->instance.p);
+  if (err) return err;
+  if (!p->slot.in) {
+    if (pool_is_full(&n->peers.pool)) {
+      struct pool_entry *e = pool_victim(&n->peers.pool, peer_spare_busy);
+      if (!e) return MACULA_MAX_PEERS_REACHED;
+      link_close(container_of(e, struct peer, slot), MACULA_EVICTED, NULL);
+      n->peers.pool.evicted++;
+    }
+    if ((err = pool_add(&n->peers.pool, &p->slot, n->now)) != 0) return err;
+  }
+  endpoint_of(m, &at);
+  peer_where(p, &at, at.sa.sa_family ? NULL : &n->id);
+  label(p, m->name);
+  s->peer = p;
+  s->caps = m->caps & LINK_CAPS;
+  s->stream = s->at;
+  up(s, m->instance.p);
+  quic_conn_admit(s->conn);
+  n->peers.accepted++;
+  uint64_t ms = node_unix_ms(n);
+  struct msg pong = {.type = MSG_PONG,
+                     .pong = {.timestamp = ms,
+                              .server_time = ms,
+                              .has_caps = true,
+                              .caps = s->caps,
+                              .node_id = slice_of(n->id.b, ID_LEN),
+                              .instance = slice_of(n->instance, INSTANCE_LEN)}};
+  if (n->name[0]) pong.pong.name = slice_str(n->name);
+  if (n->self.sa.sa_family) {
+    addr_text(&n->self, endpoint);
+    pong.pong.endpoint = slice_str(endpoint);
+  }
+  addr_text(quic_conn_remote(s->conn), seen);
+  pong.pong.observed = slice_str(seen);
+  session_tell(s, &pong, true);
+  log_info(n->log, "link_up", "peer=\"%s\" conn=%llu dialled=no", p->name, (unsigned long long)s->serial);
+  mesh_link_up(p);
+  peer_up(p);
+  return 0;
+}
+
+/* ---- a link's end ----------------------------------------------------------------------------------------------------------
+ */
+void link_close(struct peer *p, int err, const char *text) {
+  struct session *s = p->link;
+  (void)text;
+  pool_remove(&p->node->peers.pool, &p->slot);
+  list_remove(&p->leaving);
+  p->link = NULL;
+  if (!s) return;
+  log_info(p->node->log, "link_closed", "peer=\"%s\" conn=%llu code=%s", p->name, (unsigned long long)s->serial,
+           macula_err_name(err));
+  mesh_link_down(p, false);
+  session_cut(s, err);
+}
+
+void link_end(struct session *s) {
+  struct peer *p = s->peer;
+  if (!p) return;
+  struct node *n = s->node;
+  bool was_up = p->link == s, was_dial = p->dial == s;
+  if (was_up) p->link = NULL;
+  if (was_dial) p->dial = NULL;
+  if (!was_up && !was_dial) return;
+  pool_remove(&n->peers.pool, &p->slot);
+  list_remove(&p->leaving);
+  if (was_up) {
+    log_info(n->log, "link_down", "peer=\"%s\" conn=%llu code=%s", p->name, (unsigned long long)s->serial,
+             macula_err_name(s->end_err));
+    mesh_link_down(p, s->end_err == MACULA_NOT_CONNECTED);
+    peer_down(p);
+    return;
+  }
+  n->peers.dial_failures++;
+  if (s->end_err == MACULA_DUPLICATE) {
+    p->expect = time_add(n->now, DIAL_TIMEOUT); /* its own connection is on its way */
+    return;
+  }
+  back_off(p);
+  mesh_link_down(p, s->end_err == MACULA_NOT_CONNECTED);
+  peer_down(p);
+}
+
+void link_closed(struct session *s, const struct quic_close *why) {
+  struct node *n = s->node;
+  if (why && !s->end_err) s->end_err = why->err;
+  if (why && why->reason == QUIC_CLOSE_PEER && s->state == SESSION_DIALLING) s->end_err = why->err;
+  if (s->seed) join_failed(n, s, s->end_err ? s->end_err : MACULA_NOT_CONNECTED, why ? why->text : SLICE_NONE);
+}
+
+/* ---- frames and time -------------------------------------------------------------------------------------------------------
+ */
+void link_frame(struct session *s, const struct frame *f) {
+  struct node *n = s->node;
+  struct peer *p = s->peer;
+  struct msg m;
+  int err = msg_decode(f->type, f->payload, &m);
+  bool between_nodes = (f->type >= MSG_SWIM_PING && f->type <= MSG_SWIM_SYNC) ||
+                       (f->type >= MSG_FIND_NODE && f->type <= MSG_STORE_REPLY) ||
+                       (f->type >= MSG_INTEREST && f->type <= MSG_RETAINED_MOVED);
+  if (between_nodes && s->state == SESSION_IN && p) {
+    mesh_frame(p, f->type, f->payload);
+    return;
+  }
+  if (err == MACULA_UNKNOWN_TYPE) {
+    n->stats.unknown_frames++;
+    return;
+  }
+  if (err) {
+    session_close(s, err, NULL);
+    return;
+  }
+  if (m.type == MSG_DISCONNECT) {
+    int code = err_from_name((const char *)m.disconnect.code.p, m.disconnect.code.n);
+    s->end_err = code ? code : MACULA_ECLOSED;
+    if (s->seed) join_failed(n, s, s->end_err, m.disconnect.message);
+    session_close(s, 0, NULL);
+    return;
+  }
+  if (s->state == SESSION_DIALLING) {
+    if (m.type == MSG_PONG && p) welcomed(s, &m.pong);
+    return;
+  }
+  if (p && s->state == SESSION_IN) peer_frame(p, &m);
+}
+
+nanotime link_deadline(const struct node *n) {
+  return list_empty(&n->dials) ? TIME_NEVER : container_of(n->dials.next, struct session, fresh)->dial_until;
+}
+
+void link_tick(struct node *n) {
+  while (!list_empty(&n->dials)) {
+    struct session *s = container_of(n->dials.next, struct session, fresh);
+    if (n->now < s->dial_until) break;
+    s->end_err = MACULA_NOT_CONNECTED;
+    session_cut(s, MACULA_TIMEOUT);
+  }
+}

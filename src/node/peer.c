@@ -1,0 +1,262 @@
+/* Other nodes: their records, the pool of connections to them, and what waits for one. */
+#include "base/err.h"
+#include "node/internal.h"
+
+#define HELD_A_PEER (256u << 10) /* octets of frames that wait for its link */
+#define LEAVE_TIME (2 * NS_SEC)  /* for calls and data of one that is to give its slot up */
+
+static bool eq(const struct hlink *h, const void *key, size_t len) {
+  (void)len;
+  return id_eq(&container_of(h, struct peer, h)->id, key);
+}
+
+int peers_init(struct node *n) {
+  struct peers *ps = &n->peers;
+  htab_init(&ps->tab, &n->mem[ROW_PEERS], n->rng, n->limits.max_members + n->limits.max_peers + PEERS_BESIDES_MEMBERS, eq);
+  pool_init(&ps->pool, &n->mem[ROW_PEERS], n->rng, n->limits.max_peers);
+  list_init(&ps->all);
+  list_init(&ps->waiting);
+  list_init(&ps->leaving);
+  return 0;
+}
+
+/* ---- records ---------------------------------------------------------------------------------------------------------------
+ */
+static void held_free(struct peer *p, struct held *h) {
+  struct node *n = p->node;
+  list_remove(&h->of_peer);
+  p->held_bytes -= h->frame->len;
+  n->peers.held_bytes -= h->frame->len;
+  shbuf_unref(h->frame);
+  mem_free(&n->mem[ROW_HELD], h);
+}
+
+static void set_via(struct peer *p, struct peer *via) {
+  if (p->via == via) return;
+  list_remove(&p->of_via);
+  p->via = via;
+  if (via) list_append(&via->vias, &p->of_via);
+}
+
+static void peer_free(struct peer *p) {
+  struct node *n = p->node;
+  while (!list_empty(&p->held)) held_free(p, container_of(p->held.next, struct held, of_peer));
+  set_via(p, NULL);
+  pool_remove(&n->peers.pool, &p->slot);
+  list_remove(&p->waits);
+  list_remove(&p->leaving);
+  list_remove(&p->all);
+  htab_remove(&n->peers.tab, &p->h);
+  mem_free(&n->mem[ROW_PEERS], p);
+}
+
+void peers_done(struct node *n) {
+  struct peers *ps = &n->peers;
+  if (!ps->all.next) return;
+  list_for(it, &ps->all) { /* no record outlives another here: nothing may look at it any more */
+    struct peer *p = container_of(it, struct peer, all);
+    list_remove(&p->of_via);
+    p->via = NULL;
+  }
+  list_for_safe(it, &ps->all) peer_free(container_of(it, struct peer, all));
+  pool_done(&ps->pool);
+  htab_done(&ps->tab);
+}
+
+struct peer *peer_find(const struct node *n, const struct id *id) {
+  struct hlink *h = htab_find(&n->peers.tab, id, sizeof *id);
+  return h ? container_of(h, struct peer, h) : NULL;
+}
+
+struct peer *peer_get(struct node *n, const struct id *id) {
+  struct peer *p = peer_find(n, id);
+  if (p || id_eq(id, &n->id)) return p;
+  if (!(p = mem_calloc(&n->mem[ROW_PEERS], 1, sizeof *p))) return NULL;
+  p->node = n;
+  p->id = p->slot.id = *id;
+  list_init(&p->vias);
+  list_init(&p->of_via);
+  list_init(&p->waits);
+  list_init(&p->leaving);
+  list_init(&p->held);
+  rpc_party_init(&p->rpc, n->next_peer++, id, p);
+  if (htab_insert(&n->peers.tab, &p->h, id, sizeof *id)) {
+    mem_free(&n->mem[ROW_PEERS], p);
+    return NULL;
+  }
+  list_append(&n->peers.all, &p->all);
+  return p;
+}
+
+void peer_where(struct peer *p, const struct addr *addr, const struct id *gateway) {
+  static const struct id none;
+  if (addr && addr->sa.sa_family && !addr_eq(addr, &p->addr)) {
+    p->addr = *addr;
+    p->dial_at = 0;
+    p->failures = 0;
+  }
+  if (addr && !addr->sa.sa_family) p->addr = *addr;
+  if (!gateway || id_eq(gateway, &none) || id_eq(gateway, &p->id)) return;
+  struct peer *via = peer_get(p->node, gateway);
+  if (via) set_via(p, via);
+}
+
+static bool has_calls(const struct peer *p) { return !list_empty(&p->rpc.calls.made) || !list_empty(&p->rpc.calls.taken); }
+
+bool peer_is_busy(const struct peer *p) {
+  if (has_calls(p) || !list_empty(&p->held) || (p->link && quic_queued(p->link->conn))) return true;
+  list_for(it, &p->vias) if (has_calls(container_of(it, struct peer, of_via))) return true;
+  return false;
+}
+
+static void settle(struct peer *p) {
+  if (!p->member && !p->link && !p->dial && list_empty(&p->waits) && list_empty(&p->vias) && !has_calls(p) &&
+      list_empty(&p->held))
+    peer_free(p);
+}
+
+/* ---- the pool --------------------------------------------------------------------------------------------------------------
+ */
+bool peer_spare_busy(const struct pool_entry *e) {
+  const struct peer *p = container_of(e, struct peer, slot);
+  return peer_is_busy(p) || p->dial || !list_empty(&p->leaving);
+}
+static bool spare_leaving(const struct pool_entry *e) { return !list_empty(&container_of(e, struct peer, slot)->leaving); }
+
+/* Room for one more: an idle one goes at once; when all are busy, the least recently used goes as soon as it is not. */
+static int make_room(struct node *n) {
+  struct peers *ps = &n->peers;
+  if (!pool_is_full(&ps->pool)) return 0;
+  struct pool_entry *e = pool_victim(&ps->pool, peer_spare_busy);
+  if (e) {
+    link_close(container_of(e, struct peer, slot), MACULA_EVICTED, NULL);
+    ps->pool.evicted++;
+    return 0;
+  }
+  e = pool_victim(&ps->pool, spare_leaving);
+  if (!e) return MACULA_MAX_PEERS_REACHED;
+  struct peer *p = container_of(e, struct peer, slot);
+  p->leave_at = time_add(n->now, LEAVE_TIME);
+  list_append(&ps->leaving, &p->leaving);
+  ps->pool.evicted++;
+  return MACULA_EBUSY;
+}
+
+/* Takes a slot and dials. MACULA_EBUSY in any case that goes on. */
+static int dial_now(struct peer *p) {
+  struct node *n = p->node;
+  int err = pool_add(&n->peers.pool, &p->slot, n->now);
+  if (err && err != MACULA_EBUSY) return err;
+  err = link_dial(n, &p->addr, &p->id, p, NULL);
+  if (err) pool_remove(&n->peers.pool, &p->slot);
+  return err ? err : MACULA_EBUSY;
+}
+
+static int want_direct(struct peer *p, enum want want) {
+  struct node *n = p->node;
+  if (want == WANT_USE) pool_use(&n->peers.pool, &p->slot, n->now);
+  if (p->link) return 0;
+  if (p->dial || !list_empty(&p->waits) || n->now < p->expect) return MACULA_EBUSY;
+  if (!p->addr.sa.sa_family || n->now < p->dial_at) return MACULA_NOT_CONNECTED;
+  if (n->draining) return MACULA_SHUTTING_DOWN;
+  if (pool_is_full(&n->peers.pool)) {
+    int err = want == WANT_USE ? make_room(n) : MACULA_MAX_PEERS_REACHED;
+    if (err == MACULA_EBUSY) {
+      list_append(&n->peers.waiting, &p->waits);
+      return err;
+    }
+    if (err) return err;
+  }
+  return dial_now(p);
+}
+
+int peer_want(struct peer *p, enum want want) {
+  if (p->link || p->addr.sa.sa_family) return want_direct(p, want);
+  return p->via ? want_direct(p->via, want) : MACULA_NOT_CONNECTED;
+}
+
+void peers_sweep(struct node *n) { list_for_safe(it, &n->peers.all) settle(container_of(it, struct peer, all)); }
+
+void peers_step(struct node *n) {
+  struct peers *ps = &n->peers;
+  list_for_safe(it, &ps->leaving) {
+    struct peer *p = container_of(it, struct peer, leaving);
+    if (peer_is_busy(p) && n->now < p->leave_at) continue;
+    list_remove(&p->leaving);
+    link_close(p, MACULA_EVICTED, NULL);
+    peer_down(p);
+  }
+  while (!list_empty(&ps->waiting) && !pool_is_full(&ps->pool)) {
+    struct peer *p = container_of(ps->waiting.next, struct peer, waits);
+    list_remove(&p->waits);
+    if (p->link || p->dial) continue;
+    if (dial_now(p) != MACULA_EBUSY) peer_down(p);
+  }
+}
+
+/* ---- frames ----------------------------------------------------------------------------------------------------------------
+ */
+int peer_send(struct peer *p, const struct msg *m, enum want want) {
+  int err = peer_want(p, want);
+  if (err) return err;
+  return p->link ? session_send(p->link, m, false) : route_send(p, m);
+}
+
+int peer_post(struct peer *p, const struct msg *m, enum want want, uint64_t query) {
+  struct node *n = p->node;
+  int err = peer_send(p, m, want);
+  if (err != MACULA_EBUSY) return err;
+  size_t len = msg_size(m);
+  if (p->held_bytes + len > HELD_A_PEER || n->peers.held_bytes + len > n->limits.held_pool) {
+    n->peers.held_dropped++;
+    return MACULA_EFULL;
+  }
+  struct held *h = mem_alloc(&n->mem[ROW_HELD], sizeof *h);
+  struct shbuf *b = h ? shbuf_new(&n->mem[ROW_HELD], len) : NULL;
+  if (!b || msg_encode(m, b->data, len) < 0) {
+    shbuf_unref(b);
+    mem_free(&n->mem[ROW_HELD], h);
+    return MACULA_ENOMEM;
+  }
+  *h = (struct held){.frame = b, .query = query};
+  list_append(&p->held, &h->of_peer);
+  p->held_bytes += len;
+  n->peers.held_bytes += len;
+  return 0;
+}
+
+/* What waited goes out in order; what the queue does not take is lost, as on a link that broke. */
+static void flush_held(struct peer *p) {
+  while (!list_empty(&p->held)) {
+    struct held *h = container_of(p->held.next, struct held, of_peer);
+    uint64_t query = h->query;
+    int err = p->link ? quic_stream_write(p->link->conn, p->link->stream, shbuf_view(h->frame)) : route_frame(p, h->frame);
+    held_free(p, h);
+    if (err) p->node->peers.held_dropped++;
+    if (err && query) mesh_unsent(p, query);
+  }
+}
+
+void peer_up(struct peer *p) {
+  flush_held(p);
+  rpc_peer_up(p);
+  list_for_safe(it, &p->vias) {
+    struct peer *q = container_of(it, struct peer, of_via);
+    if (!q->link && !q->addr.sa.sa_family) peer_up(q);
+  }
+}
+
+void peer_down(struct peer *p) {
+  while (!list_empty(&p->held)) {
+    struct held *h = container_of(p->held.next, struct held, of_peer);
+    uint64_t query = h->query;
+    held_free(p, h);
+    p->node->peers.held_dropped++;
+    if (query) mesh_unsent(p, query);
+  }
+  rpc_peer_down(p);
+  list_for_safe(it, &p->vias) {
+    struct peer *q = container_of(it, struct peer, of_via);
+    if (!q->link && !q->addr.sa.sa_family) peer_down(q);
+  }
+}
