@@ -116,6 +116,18 @@ static void connections(const struct node *n, FILE *f) {
   COUNTER("quic_dropped", "Datagrams dropped.", q.dropped);
 }
 
+static void peers(const struct node *n, FILE *f) {
+  const struct peers *p = &n->peers;
+  GAUGE("mesh_links", "Mesh connections, those being dialled included.", pool_count(&p->pool));
+  GAUGE("mesh_links_limit", "Most mesh connections.", p->pool.max);
+  COUNTER("mesh_dials", "Mesh connections dialled.", p->dials);
+  COUNTER("mesh_dial_failures", "Dials that failed.", p->dial_failures);
+  COUNTER("mesh_accepted", "Mesh connections that other nodes dialled.", p->accepted);
+  COUNTER("mesh_duplicates", "Second connections between the same two nodes that gave way.", p->duplicates);
+  COUNTER("mesh_evictions", "Mesh connections closed to make room for another.", p->pool.evicted);
+  COUNTER("mesh_frames_dropped", "Frames for other nodes that found no connection in time.", p->held_dropped);
+}
+
 int node_metrics(struct node *n, nanotime now, char **ret_text) {
   char *text = NULL;
   size_t len;
@@ -137,6 +149,7 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
   messages(n, f);
   calls(n, f);
   connections(n, f);
+  peers(n, f);
   refusals(n, f);
   if (fclose(f)) {
     free(text);

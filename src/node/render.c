@@ -54,15 +54,15 @@ static json_t *status(struct node *n, nanotime now) {
   const struct services *services = router_services(n->router);
   const struct calls *calls = router_calls(n->router);
   topic_index_stats(n->topics, &topics);
-  return json_pack("{s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o}", "node_id",
-                   hex(n->id.b, ID_LEN), "name", label(n->name), "realm", n->realm, "version", MACULA_VERSION, "uptime_s",
-                   (ji)node_uptime_s(n, now), "ready", !n->draining, "clients", used(n->clients.count, n->clients.max),
-                   "operators", used(n->clients.ops, n->clients.max_ops), "peers", used(0, 1000), "services",
-                   used(services->count, services->max), "subscriptions", used(topics.subscriptions, topics.max),
-                   "pending_calls", used(calls_count(calls), calls->max), "retained",
-                   used(retained_count(&n->retained), n->limits.retained_count), "messages", "published",
-                   (ji)n->stats.published, "delivered", (ji)n->stats.delivered, "dropped", (ji)n->stats.dropped,
-                   "slow_consumers", (ji)n->stats.slow_consumers, "memory", memory(n));
+  return json_pack(
+      "{s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o}", "node_id",
+      hex(n->id.b, ID_LEN), "name", label(n->name), "realm", n->realm, "version", MACULA_VERSION, "uptime_s",
+      (ji)node_uptime_s(n, now), "ready", !n->draining, "clients", used(n->clients.count, n->clients.max), "operators",
+      used(n->clients.ops, n->clients.max_ops), "peers", used(pool_count(&n->peers.pool), n->peers.pool.max), "services",
+      used(services->count, services->max), "subscriptions", used(topics.subscriptions, topics.max), "pending_calls",
+      used(calls_count(calls), calls->max), "retained", used(retained_count(&n->retained), n->limits.retained_count),
+      "messages", "published", (ji)n->stats.published, "delivered", (ji)n->stats.delivered, "dropped", (ji)n->stats.dropped,
+      "slow_consumers", (ji)n->stats.slow_consumers, "memory", memory(n));
 }
 
 /* ---- lists -----------------------------------------------------------------------------------------------------------------
@@ -130,18 +130,41 @@ static void subs_rows(struct node *n, struct page *p) {
   }
 }
 
+static json_t *peer_row(const struct peer *p, nanotime now) {
+  const struct session *s = p->link;
+  const char *state = s ? "connected" : p->dial ? "dialling" : "known";
+  return json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:o?, s:o?, s:I, s:I}", "id", hex(p->id.b, ID_LEN), "name",
+                   label(p->name), "address",
+                   p->addr.sa.sa_family ? address(&p->addr)
+                   : s                  ? address(quic_conn_remote(s->conn))
+                                        : json_string(""),
+                   "state", state, "in_pool", p->slot.in, "dialled", s && s->dialled, "dialable", p->addr.sa.sa_family != 0,
+                   "rtt_us", s ? json_integer((ji)(quic_conn_rtt(s->conn) / NS_US)) : json_null(), "gateway",
+                   p->via ? hex(p->via->id.b, ID_LEN) : json_null(), "age_s", (ji)(s ? time_since(now, p->since) / NS_SEC : 0),
+                   "queued_bytes", (ji)(s ? quic_queued(s->conn) : 0));
+}
+
+static void peers_rows(struct node *n, struct page *p, nanotime now) {
+  list_for(it, &n->peers.all) {
+    const struct peer *q = container_of(it, struct peer, all);
+    if (page_wants(p)) json_array_append_new(p->rows, peer_row(q, now));
+  }
+}
+
 int node_render(struct node *n, const char *what, size_t offset, size_t limit, nanotime now, char **ret_json) {
   struct page p = {.offset = offset, .limit = limit ? limit : LIST_PAGE};
   uint64_t refused = n->row_mem[ROW_ADMIN]->refused;
   json_t *j;
   if (p.limit > SIZE_MAX / 4) p.limit = SIZE_MAX / 4;
   if (p.offset > SIZE_MAX / 4) p.offset = SIZE_MAX / 4;
-  bool is_clients = !strcmp(what, "clients"), is_services = !strcmp(what, "services"), is_subs = !strcmp(what, "subs");
-  if (is_clients || is_services || is_subs || !strcmp(what, "peers")) {
+  bool is_clients = !strcmp(what, "clients"), is_services = !strcmp(what, "services"), is_subs = !strcmp(what, "subs"),
+       is_peers = !strcmp(what, "peers");
+  if (is_clients || is_services || is_subs || is_peers) {
     p.rows = json_array();
     if (is_clients) clients_rows(n, &p, now);
     if (is_services) services_rows(n, &p, now);
     if (is_subs) subs_rows(n, &p);
+    if (is_peers) peers_rows(n, &p, now);
     j = json_pack("{s:I, s:I, s:o}", "total", (ji)p.seen, "offset", (ji)offset, what, p.rows);
   } else if (!strcmp(what, "status")) {
     j = status(n, now);

@@ -28,19 +28,49 @@ static size_t node_ep_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *r
 void rig_start(struct rig *r, const struct rig_options *o) {
   static const struct sim_link link = {.delay = 100 * NS_US};
   struct rig_options d = o ? *o : (struct rig_options){0};
-  *r = (struct rig){.seed = d.seed ? d.seed : 1};
-  r->net = sim_net_new(r->seed, d.link ? d.link : &link);
-  sim_net_icmp(r->net, false);
+  char at[ADDR_TEXT_LEN];
+  *r = (struct rig){.seed = d.seed ? d.seed : d.beside ? d.beside->seed : 1, .shared = d.beside != NULL, .index = d.index};
+  r->net = d.beside ? d.beside->net : sim_net_new(r->seed, d.link ? d.link : &link);
+  if (!d.beside) sim_net_icmp(r->net, false);
   assert_int_equal(quic_identity_generate(&r->identity), 0);
-  assert_int_equal(addr_parse("10.0.0.1:9443", 0, &r->addr), 0);
+  snprintf(at, sizeof at, "10.0.0.%u:9443", 1 + d.index);
+  assert_int_equal(addr_parse(at, 0, &r->addr), 0);
   d.node.rng = sim_net_rng(r->net);
   d.node.identity = r->identity;
   d.node.unix_base_ms = UINT64_C(1790000000000);
   if (!d.node.name) d.node.name = "node";
   if (!d.node.realm) d.node.realm = "test";
-  assert_int_equal(node_new(&d.node, sim_net_now(r->net), &r->node), 0);
+  r->config = d.node;
+  rig_node_start(r);
+}
+
+void rig_node_start(struct rig *r) {
+  assert_int_equal(node_new(&r->config, sim_net_now(r->net), &r->node), 0);
+  node_set_sockets(r->node, &r->addr, 1);
   struct io_endpoint ep = {node_ep_recv, node_ep_icmp, node_ep_deadline, node_ep_tick, node_ep_send, r};
   sim_net_attach(r->net, &r->addr, &ep);
+}
+
+void rig_node_kill(struct rig *r) {
+  sim_net_detach(r->net, &r->addr);
+  node_free(r->node);
+  r->node = NULL;
+}
+
+void rig_until(struct rig *r, nanotime for_ns, bool (*done)(void *ctx), void *ctx, const char *what) {
+  if (!sim_net_run(r->net, sim_net_now(r->net) + for_ns, done, ctx))
+    fail_msg("not in time: %s (seed %llu)", what, (unsigned long long)r->seed);
+}
+
+uint64_t rig_metric(struct rig *r, const char *name) {
+  char *text, key[96];
+  assert_int_equal(node_metrics(r->node, sim_net_now(r->net), &text), 0);
+  snprintf(key, sizeof key, "\nmacula_%s ", name);
+  const char *p = strstr(text, key);
+  if (!p) fail_msg("no metric %s", name);
+  uint64_t v = strtoull(p + strlen(key), NULL, 10);
+  free(text);
+  return v;
 }
 
 static void client_free(struct rig_client *c) {
@@ -55,7 +85,7 @@ void rig_stop(struct rig *r) {
   for (size_t i = 0; i < r->client_count; i++) client_free(r->clients[i]);
   node_free(r->node);
   quic_identity_unref(r->identity);
-  sim_net_free(r->net);
+  if (!r->shared) sim_net_free(r->net);
 }
 
 /* ---- a client --------------------------------------------------------------------------------------------------------------
@@ -115,7 +145,8 @@ struct rig_client *rig_client(struct rig *r, unsigned flags, struct quic_identit
   struct rig_client *c = calloc(1, sizeof *c);
   char text[ADDR_TEXT_LEN];
   assert_true(r->client_count < RIG_CLIENTS);
-  snprintf(text, sizeof text, "%s:%u", flags & RIG_LOOPBACK ? "127.0.0.2" : "10.0.1.2", 1000 + (unsigned)r->client_count);
+  snprintf(text, sizeof text, "%s.%u:%u", flags & RIG_LOOPBACK ? "127.0.0" : "10.0.1", 2 + r->index,
+           1000 + (unsigned)r->client_count);
   assert_int_equal(addr_parse(text, 0, &c->addr), 0);
   c->rig = r;
   c->mem = MEM_INIT("client", 0);

@@ -46,16 +46,27 @@ struct rig {
   struct rig_client *clients[RIG_CLIENTS];
   size_t client_count;
   uint64_t seed;
+  bool shared; /* the network is another rig's */
+  unsigned index;
+  struct node_config config;
 };
 
 struct rig_options {
   struct node_config node; /* rng, identity and time are filled in; realm NULL: "test" */
   const struct sim_link *link;
   uint64_t seed; /* 0: 1 */
+  /* One of several nodes: on this rig's network, at 10.0.0.(1 + index). That rig is stopped last. */
+  struct rig *beside;
+  unsigned index;
 };
 
 void rig_start(struct rig *r, const struct rig_options *o);
-void rig_stop(struct rig *r); /* checks that nothing of the node is left */
+void rig_stop(struct rig *r);       /* checks that nothing of the node is left */
+void rig_node_kill(struct rig *r);  /* as SIGKILL */
+void rig_node_start(struct rig *r); /* again, with the same identity */
+/* Runs until done says so, at most for_ns; fails the test otherwise, naming what. */
+void rig_until(struct rig *r, nanotime for_ns, bool (*done)(void *ctx), void *ctx, const char *what);
+uint64_t rig_metric(struct rig *r, const char *name); /* of the node's /metrics; name without macula_ */
 
 enum { RIG_NO_CERT = 1, RIG_LOOPBACK = 2 }; /* the client's address is on loopback */
 /* Starts a connection; identity NULL: a new one. */

@@ -1,0 +1,311 @@
+/* Links between nodes over real QUIC on the in-memory network: joining, one link between two nodes, the pool, death, refusal.
+ * Cases named upstream_* are those of the original's mesh suite. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "node/internal.h"
+#include "node_rig.h"
+
+#define MAX_NODES 8
+
+struct mesh {
+  struct rig rig[MAX_NODES];
+  unsigned count;
+  uint64_t want; /* links of each node */
+};
+
+static void start(struct mesh *m, unsigned count, const struct rig_options *o) {
+  m->count = count;
+  for (unsigned i = 0; i < count; i++) {
+    struct rig_options d = o ? *o : (struct rig_options){0};
+    char *name = malloc(16);
+    snprintf(name, 16, "node%u", i);
+    d.node.name = name;
+    if (i) d.beside = &m->rig[0];
+    d.index = i;
+    rig_start(&m->rig[i], &d);
+  }
+}
+
+static void stop(struct mesh *m) {
+  for (unsigned i = m->count; i-- > 0;) {
+    char *name = (char *)m->rig[i].config.name;
+    rig_stop(&m->rig[i]);
+    free(name);
+  }
+}
+
+static void join(struct mesh *m, unsigned from, unsigned to) {
+  assert_int_equal(node_join(m->rig[from].node, &m->rig[to].addr, NULL, true, sim_net_now(m->rig[0].net)), 0);
+}
+
+static struct peer *peer(struct mesh *m, unsigned of, unsigned who) {
+  return peer_find(m->rig[of].node, quic_identity_id(m->rig[who].identity));
+}
+static bool linked(struct mesh *m, unsigned a, unsigned b) {
+  struct peer *p = m->rig[a].node ? peer(m, a, b) : NULL, *q = m->rig[b].node ? peer(m, b, a) : NULL;
+  return p && p->link && q && q->link;
+}
+
+static bool all_linked(void *ctx) {
+  struct mesh *m = ctx;
+  for (unsigned i = 0; i < m->count; i++)
+    if (m->rig[i].node && pool_count(&m->rig[i].node->peers.pool) != m->want) return false;
+  for (unsigned i = 0; i < m->count; i++) {
+    if (!m->rig[i].node) continue;
+    list_for(it, &m->rig[i].node->peers.all) {
+      struct peer *p = container_of(it, struct peer, all);
+      if (p->slot.in && !p->link) return false;
+    }
+  }
+  return true;
+}
+
+/* Dials another node as a call would; its record must have an address. */
+static int dial(struct mesh *m, unsigned from, unsigned to) {
+  struct peer *p = peer_get(m->rig[from].node, quic_identity_id(m->rig[to].identity));
+  peer_where(p, &m->rig[to].addr, NULL);
+  return peer_want(p, WANT_USE);
+}
+
+static uint64_t conns(struct mesh *m, unsigned i) {
+  struct quic_stats s;
+  quic_stats(node_quic(m->rig[i].node), &s);
+  return s.conns;
+}
+
+static void test_join(void **state) {
+  struct mesh m = {.want = 1};
+  (void)state;
+  start(&m, 2, NULL);
+  join(&m, 1, 0);
+  rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link");
+  assert_true(linked(&m, 0, 1));
+  struct peer *p = peer(&m, 0, 1);
+  assert_string_equal(p->name, "node1");
+  assert_true(addr_eq(&p->addr, &m.rig[1].addr));
+  rig_run(&m.rig[0], 60 * NS_SEC); /* kept alive */
+  assert_true(linked(&m, 0, 1));
+  assert_int_equal(rig_metric(&m.rig[1], "mesh_dials_total"), 1);
+  stop(&m);
+}
+
+static void test_both_dial_at_once(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 20; seed++) {
+    struct sim_link link = {.delay = 5 * NS_MS, .jitter = 3 * NS_MS, .loss = seed % 4 ? 0 : 0.1};
+    struct mesh m = {.want = 1};
+    struct rig_options o = {.seed = seed, .link = &link};
+    start(&m, 2, &o);
+    join(&m, 1, 0);
+    join(&m, 0, 1);
+    rig_until(&m.rig[0], 30 * NS_SEC, all_linked, &m, "one link");
+    rig_run(&m.rig[0], 40 * NS_SEC);
+    assert_true(linked(&m, 0, 1));
+    assert_int_equal(conns(&m, 0), 1);
+    assert_int_equal(conns(&m, 1), 1);
+    assert_int_not_equal(peer(&m, 0, 1)->link->dialled, peer(&m, 1, 0)->link->dialled);
+    stop(&m);
+  }
+}
+
+static void test_upstream_reuses_alive(void **state) {
+  struct mesh m = {.want = 1};
+  (void)state;
+  start(&m, 2, NULL);
+  for (int i = 0; i < 10; i++) assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY); /* concurrent_connection_requests */
+  rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link");
+  assert_int_equal(dial(&m, 0, 1), 0);
+  assert_int_equal(rig_metric(&m.rig[0], "mesh_dials_total"), 1);
+  stop(&m);
+}
+
+static bool unlinked(void *ctx) {
+  struct mesh *m = ctx;
+  return pool_count(&m->rig[0].node->peers.pool) == 0;
+}
+
+static void test_upstream_dead_is_removed_and_redialled(void **state) {
+  struct mesh m = {.want = 1};
+  struct rig_options o = {.node = {.idle_timeout = 3 * NS_SEC, .keep_alive = NS_SEC}};
+  (void)state;
+  start(&m, 2, &o);
+  assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
+  rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link");
+  rig_node_kill(&m.rig[1]);
+  rig_until(&m.rig[0], 5 * NS_SEC, unlinked, &m, "the dead link's end");
+  rig_node_start(&m.rig[1]);
+  rig_run(&m.rig[0], 2 * NS_SEC);
+  assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
+  rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a new link");
+  stop(&m);
+}
+
+/* The killed node comes back before its old link is known to be dead: another run, and the old link gives way at once. */
+static void test_restart(void **state) {
+  struct mesh m = {.want = 1};
+  (void)state;
+  start(&m, 2, NULL);
+  join(&m, 1, 0);
+  rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link");
+  struct session *old = peer(&m, 0, 1)->link;
+  uint64_t serial = old->serial;
+  rig_node_kill(&m.rig[1]);
+  rig_node_start(&m.rig[1]);
+  join(&m, 1, 0);
+  rig_run(&m.rig[0], 2 * NS_SEC);
+  assert_true(linked(&m, 0, 1));
+  assert_int_not_equal(peer(&m, 0, 1)->link->serial, serial);
+  assert_int_equal(pool_count(&m.rig[0].node->peers.pool), 1);
+  stop(&m);
+}
+
+static void test_upstream_pool_limit_lru(void **state) {
+  struct mesh m = {0};
+  struct rig_options o = {.node = {.limits = {.max_peers = 3}}};
+  (void)state;
+  start(&m, 6, &o);
+  for (unsigned i = 1; i <= 3; i++) {
+    assert_int_equal(dial(&m, 0, i), MACULA_EBUSY);
+    rig_run(&m.rig[0], 200 * NS_MS);
+    assert_true(linked(&m, 0, i));
+  }
+  assert_int_equal(dial(&m, 0, 1), 0); /* used: the second is the oldest now */
+  assert_int_equal(dial(&m, 0, 4), MACULA_EBUSY);
+  rig_run(&m.rig[0], 500 * NS_MS);
+  assert_true(linked(&m, 0, 1) && !linked(&m, 0, 2) && linked(&m, 0, 3) && linked(&m, 0, 4));
+  assert_null(peer(&m, 2, 0) ? peer(&m, 2, 0)->link : NULL); /* closed at its other end, too */
+  assert_int_equal(pool_count(&m.rig[0].node->peers.pool), 3);
+  assert_int_equal(conns(&m, 0), 3);
+  /* upkeep neither renews nor evicts */
+  assert_int_equal(peer_want(peer(&m, 0, 3), WANT_UPKEEP), 0);
+  struct peer *p5 = peer_get(m.rig[0].node, quic_identity_id(m.rig[5].identity));
+  peer_where(p5, &m.rig[5].addr, NULL);
+  assert_int_equal(peer_want(p5, WANT_UPKEEP), MACULA_MAX_PEERS_REACHED);
+  assert_int_equal(peer_want(p5, WANT_USE), MACULA_EBUSY);
+  rig_run(&m.rig[0], 500 * NS_MS);
+  assert_true(linked(&m, 0, 1) && !linked(&m, 0, 3) && linked(&m, 0, 4) && linked(&m, 0, 5));
+  assert_int_equal(rig_metric(&m.rig[0], "mesh_evictions_total"), 2);
+  stop(&m);
+}
+
+static void test_upstream_unreachable(void **state) {
+  struct mesh m = {0};
+  (void)state;
+  start(&m, 2, NULL);
+  rig_node_kill(&m.rig[1]);
+  assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
+  struct msg ping = {.type = MSG_PING, .ping = {.timestamp = 1}};
+  assert_int_equal(peer_post(peer(&m, 0, 1), &ping, WANT_USE, 0), 0); /* waits */
+  rig_until(&m.rig[0], 10 * NS_SEC, unlinked, &m, "the dial's end");
+  assert_int_equal(rig_metric(&m.rig[0], "mesh_dial_failures_total"), 1);
+  assert_int_equal(rig_metric(&m.rig[0], "mesh_frames_dropped_total"), 1);
+  assert_int_equal(dial(&m, 0, 1), MACULA_NOT_CONNECTED); /* backs off */
+  rig_run(&m.rig[0], 2 * NS_SEC);
+  struct addr nowhere = {0};
+  struct id id = {{1}};
+  struct peer *p = peer_get(m.rig[0].node, &id);
+  peer_where(p, &nowhere, NULL);
+  assert_int_equal(peer_want(p, WANT_USE), MACULA_NOT_CONNECTED); /* connection_with_invalid_address */
+  stop(&m);
+}
+
+static void test_wrong_realm_self_and_liar(void **state) {
+  struct mesh m = {0};
+  (void)state;
+  start(&m, 2, NULL);
+  struct rig other;
+  struct rig_options o = {.beside = &m.rig[0], .index = 6, .node = {.realm = "elsewhere"}};
+  rig_start(&other, &o);
+  nanotime now = sim_net_now(m.rig[0].net);
+  assert_int_equal(node_join(other.node, &m.rig[0].addr, NULL, true, now), 0);
+  assert_int_equal(node_join(m.rig[1].node, &m.rig[1].addr, NULL, true, now), 0);
+  rig_run(&m.rig[0], 20 * NS_SEC);
+  assert_int_equal(pool_count(&other.node->peers.pool), 0);
+  assert_int_equal(pool_count(&m.rig[0].node->peers.pool), 0);
+  assert_int_equal(m.rig[1].node->seed_count, 0); /* its own address is left out */
+  assert_int_equal(other.node->seed_count, 1);
+  /* an address that is said to be node 1's, and is node 0's: the dial fails and node 0 is not mistaken for it */
+  struct peer *p = peer_get(other.node, quic_identity_id(m.rig[1].identity));
+  peer_where(p, &m.rig[0].addr, NULL);
+  assert_int_equal(peer_want(p, WANT_USE), MACULA_EBUSY);
+  rig_run(&m.rig[0], 6 * NS_SEC);
+  assert_null(p->link);
+  rig_stop(&other);
+  stop(&m);
+}
+
+/* All slots busy: the least recently used is drained, and the newcomer gets its slot. */
+static void test_busy_pool(void **state) {
+  struct mesh m = {0};
+  struct rig_options o = {.node = {.limits = {.max_peers = 1}}};
+  (void)state;
+  start(&m, 3, &o);
+  assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
+  rig_run(&m.rig[0], 500 * NS_MS);
+  assert_true(linked(&m, 0, 1));
+  struct msg ping = {.type = MSG_PING, .ping = {.timestamp = 1}};
+  assert_int_equal(peer_send(peer(&m, 0, 1), &ping, WANT_USE), 0); /* unacknowledged */
+  assert_int_equal(dial(&m, 0, 2), MACULA_EBUSY);
+  assert_non_null(peer(&m, 0, 1)->link);
+  rig_run(&m.rig[0], 3 * NS_SEC);
+  assert_true(linked(&m, 0, 2) && !linked(&m, 0, 1));
+  stop(&m);
+}
+
+static void test_drain(void **state) {
+  struct mesh m = {.want = 1};
+  (void)state;
+  start(&m, 2, NULL);
+  join(&m, 1, 0);
+  rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link");
+  node_drain(m.rig[0].node, sim_net_now(m.rig[0].net));
+  rig_run(&m.rig[0], 2 * NS_SEC);
+  assert_true(node_drained(m.rig[0].node, sim_net_now(m.rig[0].net)));
+  assert_int_equal(pool_count(&m.rig[1].node->peers.pool), 0);
+  stop(&m);
+}
+
+static void test_no_memory(void **state) {
+  (void)state;
+  for (uint64_t at = 1;; at++) {
+    struct mem_fail fail = {0};
+    struct mesh m = {.want = 1};
+    start(&m, 1, NULL);
+    struct rig_options o = {.beside = &m.rig[0], .index = 1, .node = {.fail = &fail}};
+    rig_start(&m.rig[1], &o);
+    m.count = 2;
+    m.rig[1].config.name = NULL;
+    fail = (struct mem_fail){.countdown = at};
+    if (node_join(m.rig[1].node, &m.rig[0].addr, NULL, true, sim_net_now(m.rig[0].net))) join(&m, 1, 0);
+    (void)rig_run(&m.rig[0], 3 * NS_SEC);
+    bool failed = fail.seen >= at;
+    fail.countdown = 0;
+    rig_run(&m.rig[0], 30 * NS_SEC);
+    assert_true(linked(&m, 0, 1));
+    stop(&m);
+    if (!failed) break;
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_join),
+      cmocka_unit_test(test_both_dial_at_once),
+      cmocka_unit_test(test_upstream_reuses_alive),
+      cmocka_unit_test(test_upstream_dead_is_removed_and_redialled),
+      cmocka_unit_test(test_restart),
+      cmocka_unit_test(test_upstream_pool_limit_lru),
+      cmocka_unit_test(test_upstream_unreachable),
+      cmocka_unit_test(test_wrong_realm_self_and_liar),
+      cmocka_unit_test(test_busy_pool),
+      cmocka_unit_test(test_drain),
+      cmocka_unit_test(test_no_memory),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
