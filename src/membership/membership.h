@@ -58,13 +58,18 @@ void membership_free(struct membership *m); /* accepts NULL */
 
 /* Our own address, gateway or name changed: told under a new incarnation. */
 void membership_set_self(struct membership *m, const struct member_info *self, nanotime now);
-/* A peer proved its id and told of itself over a connection: alive, and the full lists are exchanged with it (SWIM_SYNC).
- * MACULA_EFULL: no room among the members. */
+/* A peer proved its id and told of itself over a connection: alive, and the full lists are exchanged with it (SWIM_SYNC). One
+ * that is held to be dead or suspect, or elsewhere, is asked first and follows a round trip later, under the incarnation of its
+ * answer. MACULA_EFULL: no room among the members (it may take that of one that was only heard of); MACULA_EINVAL: our own id.
+ */
 int membership_met(struct membership *m, const struct member_info *info, nanotime now);
 /* Whether a mesh connection to it stands: those are probed in turn; of the others only a rotating few. */
 void membership_connected(struct membership *m, const struct id *id, bool connected);
 /* The transport heard of its death (reset, silence, refused dial): as a probe that failed, suspect at once. */
 void membership_unreachable(struct membership *m, const struct id *id, nanotime now);
+/* A frame to it could not be sent for want of something of ours (no room in the pool): a probe of it under way proves nothing.
+ */
+void membership_unsent(struct membership *m, const struct id *id);
 /* A SWIM frame of this peer (PING, ACK, PING_REQ, SYNC). MACULA_BAD_FRAME: malformed, nothing changed. */
 int membership_recv(struct membership *m, const struct id *from, uint8_t type, struct slice payload, nanotime now);
 /* We leave for good: told to as many as an update is told to. Nothing else is sent afterwards. */
@@ -88,7 +93,7 @@ enum membership_event_type {
   MEMBER_EV_SUSPECT,  /* may be dead */
   MEMBER_EV_REFUTED,  /* was suspect, is alive */
   MEMBER_EV_DEAD,     /* will be forgotten after keep_dead unless it comes back */
-  MEMBER_EV_FORGOTTEN /* the entry is gone: only info is valid */
+  MEMBER_EV_FORGOTTEN /* the entry is gone: only info is valid; from any state, where it had to make room */
 };
 struct membership_event {
   enum membership_event_type type;
@@ -109,6 +114,9 @@ struct membership_stats {
   uint32_t health;                    /* Lifeguard's local health multiplier, 0: healthy */
   uint64_t pings, acks, ping_reqs, syncs, indirect_acks, probes_failed, suspicions, refutations, deaths, refused, dropped,
       bad_frames;
+  uint64_t accused;     /* times that we were said to be suspect or dead, and refuted it */
+  uint64_t implausible; /* claims whose incarnation was too far above what is known, not believed */
+  uint64_t wakes;       /* times that the clock had jumped by more than a period: nobody is accused for that */
 };
 void membership_stats(const struct membership *m, struct membership_stats *ret_stats);
 

@@ -1,0 +1,142 @@
+/* Dissemination: each member has at most one update, which rides on frames until it was sent lambda log n times, fewest-sent
+ * first; and the queue of frames, which are written when they are taken, so that they carry the newest. */
+#include "base/err.h"
+#include "membership/internal.h"
+#include "wire/msg.h"
+
+uint32_t gossip_limit(const struct membership *m) { /* 3 ln n, rounded up, in whole bits of n */
+  uint32_t n = m->alive + m->suspect + 1;
+  return 2 * (32 - (uint32_t)__builtin_clz(n)) + 2;
+}
+
+void gossip_remove(struct membership *m, struct entry *e) {
+  if (list_empty(&e->gossip)) return;
+  list_remove(&e->gossip);
+  m->queued--;
+}
+
+void gossip_add(struct membership *m, struct entry *e, bool urgent) {
+  gossip_remove(m, e);
+  e->sends = urgent ? 0 : (uint8_t)(gossip_limit(m) / 2);
+  list_append(&m->queue[e->sends], &e->gossip);
+  m->queued++;
+}
+
+void update_of(const struct entry *e, bool with_info, struct swim_update *ret_update) {
+  const struct member *v = &e->m;
+  enum swim_state state = v->state == MEMBER_ALIVE ? SWIM_ALIVE : v->state == MEMBER_SUSPECT ? SWIM_SUSPECT : SWIM_DEAD;
+  *ret_update = (struct swim_update){.state = e->left ? SWIM_LEFT : state,
+                                     .id = v->info.id,
+                                     .incarnation = v->incarnation,
+                                     .has_info = with_info && v->state != MEMBER_DEAD,
+                                     .addr = v->info.addr,
+                                     .gateway = v->info.gateway,
+                                     .name = slice_str(v->info.name)};
+}
+
+#define MISSES 4 /* updates that did not fit, after which a frame is full */
+
+static void piggyback(struct membership *m, struct swim_encoder *enc) {
+  uint32_t limit = gossip_limit(m), misses = 0;
+  struct list sent; /* their next place is behind those that we have not looked at */
+  list_init(&sent);
+  for (uint32_t k = 0; k < SENDS_MAX && m->queued && misses < MISSES; k++) list_for_safe(l, &m->queue[k]) {
+      struct entry *e = ENTRY(l, gossip);
+      struct swim_update u;
+      if (k >= limit) { /* the mesh became smaller */
+        gossip_remove(m, e);
+        continue;
+      }
+      update_of(e, e->m.state == MEMBER_ALIVE, &u);
+      if (!swim_encode_update(enc, &u)) {
+        if (++misses >= MISSES) break;
+        continue;
+      }
+      list_remove(l);
+      list_append(&sent, l);
+    }
+  list_for_safe(l, &sent) {
+    struct entry *e = ENTRY(l, gossip);
+    list_remove(l);
+    if (++e->sends < limit)
+      list_append(&m->queue[e->sends], l);
+    else
+      m->queued--;
+  }
+}
+
+void out_push(struct membership *m, const struct id *to, uint8_t type, uint64_t seq, const struct id *target, bool nack) {
+  if (m->out_count == m->out_cap && m->out_cap < OUT_MAX) {
+    uint32_t cap = m->out_cap ? m->out_cap * 2 : 16;
+    struct out *out = mem_alloc(m->mem, cap * sizeof *out);
+    if (out) {
+      for (uint32_t i = 0; i < m->out_count; i++) out[i] = m->out[(m->out_head + i) % m->out_cap];
+      mem_free(m->mem, m->out);
+      m->out = out;
+      m->out_head = 0;
+      m->out_cap = cap;
+    }
+  }
+  if (m->out_count == m->out_cap) {
+    m->stats.dropped++;
+    if (m->out_cap == 0) {
+      if (type == MSG_SWIM_SYNC) sync_dropped(m, to);
+      return;
+    }
+    struct out *old = &m->out[m->out_head];
+    if (old->type == MSG_SWIM_SYNC) sync_dropped(m, &old->to);
+    m->out_head = (m->out_head + 1) % m->out_cap;
+    m->out_count--;
+  }
+  m->out[(m->out_head + m->out_count++) % m->out_cap] =
+      (struct out){.to = *to, .target = target ? *target : (struct id){{0}}, .seq = seq, .type = type, .nack = nack};
+}
+
+static struct slice write_frame(struct membership *m, const struct out *o) {
+  struct swim_msg msg = {.seq = o->seq, .nack = o->nack, .target = o->target};
+  struct swim_encoder enc;
+  struct swim_update u;
+  update_of(&m->self, true, &msg.me);
+  msg.me.has_info = true;
+  swim_encode_begin(&enc, m->frame, m->cfg.datagram, o->type, &msg);
+  if (m->leaving) {
+    update_of(&m->self, false, &u);
+    (void)swim_encode_update(&enc, &u);
+  }
+  struct entry *to = table_find(m, &o->to); /* Lifeguard's buddy: a suspect hears it first from whoever probes it */
+  if (to && (to->tell || to->m.state != MEMBER_ALIVE)) {
+    update_of(to, true, &u);
+    (void)swim_encode_update(&enc, &u);
+  }
+  piggyback(m, &enc);
+  return swim_encode_end(&enc);
+}
+
+static void count(struct membership *m, const struct out *o) {
+  if (o->type == MSG_SWIM_PING)
+    m->stats.pings++;
+  else if (o->type == MSG_SWIM_ACK)
+    m->stats.acks++;
+  else if (o->type == MSG_SWIM_PING_REQ)
+    m->stats.ping_reqs++;
+  else
+    m->stats.syncs++;
+}
+
+bool membership_next(struct membership *m, struct membership_out *ret_out) {
+  while (m->out_count) {
+    struct out o = m->out[m->out_head];
+    m->out_head = (m->out_head + 1) % m->out_cap;
+    if (--m->out_count == 0 && m->out_cap > 64) { /* a burst's memory returns */
+      mem_free(m->mem, m->out);
+      m->out = NULL;
+      m->out_cap = m->out_head = 0;
+    }
+    struct slice payload = o.type == MSG_SWIM_SYNC ? sync_page(m, &o.to) : write_frame(m, &o);
+    if (payload.n == 0) continue;
+    count(m, &o);
+    *ret_out = (struct membership_out){.to = o.to, .type = o.type, .payload = payload};
+    return true;
+  }
+  return false;
+}

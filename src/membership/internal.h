@@ -1,0 +1,181 @@
+/* What the files of this folder share.
+ *
+ *              alive j > i                 suspect j >= i, or our own probe failed
+ *   (unknown) -----------> ALIVE --------------------------------------------> SUSPECT
+ *                          ^   ^ <----------------- alive j > i ---------------   |
+ *                          |   |                                                  | its time is up, or dead j >= i
+ *                          |   +------- alive j > i (welcome back) ------ DEAD <--+
+ *                          |                                               | keep_dead
+ *                          +-------------------- (forgotten) <-------------+
+ * i: the incarnation held, j: that of the update. A member's word of itself (`me` of a frame that came from it) is held to be
+ * true even where its incarnation is lower than what others claimed, if the claim is implausibly high. */
+#ifndef MEMBERSHIP_INTERNAL_H
+#define MEMBERSHIP_INTERNAL_H
+
+#include "bounded/heap.h"
+#include "bounded/htab.h"
+#include "membership/membership.h"
+#include "wire/swim.h"
+
+#define OUT_MAX 1024
+#define RELAYS_MAX 64
+#define INDIRECT_MAX 8
+#define SESSIONS_MAX 64
+#define GONE_MAX 1024 /* forgotten members whose event nobody has taken yet */
+#define HEALTH_MAX 8  /* Lifeguard's S */
+#define SENDS_MAX 72
+#define BUDDY_PINGS 4 /* to members that we accuse, a period */
+#define INCARNATION_JUMP UINT64_C(1000000)
+#define INCARNATION_MAX (UINT64_C(1) << 62)
+
+#define SYNC_EVERY                                                                                                             \
+  (30 * NS_SEC)                 /* up to 1,000 members; more: in proportion, so that a node's traffic does not grow with them */
+#define SYNC_SAME (10 * NS_SEC) /* between two lists to one peer */
+#define SYNC_PAGE (20 * NS_MS)  /* between two pages */
+#define ROTATE_PERIODS 10       /* one of the rotating set is replaced, one of the dead is tried again */
+
+/* What the owner was told of a member last. */
+enum told { TOLD_NOTHING, TOLD_ALIVE, TOLD_SUSPECT, TOLD_DEAD };
+
+struct entry {
+  struct hlink h;
+  struct member m;
+  struct list all;      /* in order of arrival */
+  struct list gossip;   /* in queue[sends], unless retired */
+  struct list event;    /* in events, or in gone */
+  struct list group;    /* in accused (suspects by our own probe) or dead */
+  struct heap_link due; /* the suspicion's end */
+  uint32_t at;          /* in v */
+  uint32_t ring;        /* 1-based place in the ring; 0: not probed */
+  nanotime synced;      /* our list went to it; 0: never */
+  uint8_t sends;        /* of the update, so far */
+  uint8_t told;         /* enum told */
+  bool changed;         /* info, since the owner was told */
+  bool tell;            /* it does not know what is said of it: the next frame to it does */
+  bool own;             /* we heard it itself */
+  bool left;            /* dead by its own word */
+  bool rotating;
+};
+
+struct out {
+  struct id to, target;
+  uint64_t seq;
+  uint8_t type;
+  bool nack;
+};
+
+struct relay { /* a probe for somebody else */
+  struct id requester, target;
+  uint64_t seq, their_seq;
+  nanotime end;
+};
+
+struct session { /* our list on its way to a peer */
+  struct list of;
+  struct id to;
+  struct entry *cursor; /* next to send; NULL: the end */
+  bool request;         /* and it shall send its own */
+  bool queued;          /* a page waits in the out queue */
+  bool begun;
+};
+
+struct probe {
+  bool active, indirect; /* indirect: the direct part has ended */
+  struct id target;
+  uint64_t seq;
+  nanotime direct_end, end;
+  uint32_t relays, nacks;
+  struct id relay[INDIRECT_MAX];
+};
+
+struct membership {
+  struct membership_config cfg;
+  struct mem *mem;
+  struct entry self; /* in no table; gossiped as any other */
+  bool leaving;
+  struct htab tab;
+  struct list all, events, gone, accused, dead;
+  uint32_t gone_count;
+  struct entry **v; /* the alive first */
+  struct entry **ring;
+  uint32_t cap; /* of both */
+  uint32_t count, alive, suspect, dead_count;
+  uint32_t ring_count, ring_next;
+  struct entry **rot; /* the rotating set, oldest first */
+  uint32_t rot_count;
+  struct heap due; /* suspicions */
+  struct list queue[SENDS_MAX];
+  uint32_t queued;
+  struct out *out;
+  uint32_t out_head, out_count, out_cap;
+  struct relay *relays; /* oldest first, all of one duration */
+  uint32_t relay_count;
+  struct probe probe;
+  uint64_t seq;
+  nanotime next_period, next_sync, next_page;
+  uint32_t until_rotate; /* periods */
+  bool refuted;          /* in this period: costs health once */
+  struct list sessions;
+  uint32_t session_count;
+  uint8_t *frame; /* cfg.datagram */
+  uint8_t *page;  /* SWIM_PAGE_LEN while there are sessions */
+  struct membership_stats stats;
+};
+
+#define ENTRY(link, field) container_of(link, struct entry, field)
+
+/* table.c */
+struct entry *table_find(const struct membership *m, const struct id *id);
+/* Alive, with incarnation. MACULA_EFULL, MACULA_ENOMEM. met: it came itself, and takes the place of one that was only heard of.
+ */
+int table_add(struct membership *m, const struct member_info *info, uint64_t incarnation, bool met, nanotime now,
+              struct entry **ret_entry);
+/* Out of the table: the entry waits in `gone` for its event, or is freed. */
+void table_remove(struct membership *m, struct entry *e);
+void table_free(struct membership *m, struct entry *e); /* out of `gone` */
+/* Sets state, counts and place; nothing else. */
+void table_state(struct membership *m, struct entry *e, enum member_state state, nanotime now);
+void ring_update(struct membership *m, struct entry *e); /* in or out, as state, connected and rotating say */
+void ring_rotate(struct membership *m, bool replace);
+void ring_shuffle(struct membership *m);
+/* A random connected member that is alive, not `but`; NULL if a few tries find none. */
+struct entry *ring_random(struct membership *m, const struct id *but);
+void event_raise(struct membership *m, struct entry *e);
+
+/* merge.c */
+void info_clean(struct member_info *info); /* one form for each address and name, so that they compare */
+bool info_eq(const struct member_info *a, const struct member_info *b);
+void merge(struct membership *m, const struct swim_update *u, bool sync, nanotime now);
+/* What a peer says of itself; the peer's entry, NULL if there is no room. */
+struct entry *merge_own(struct membership *m, const struct id *from, const struct swim_update *me, nanotime now);
+void accuse(struct membership *m, struct entry *e, nanotime now); /* our own probe failed */
+void set_dead(struct membership *m, struct entry *e, uint64_t incarnation, bool left, nanotime now);
+void self_renew(struct membership *m, uint64_t above); /* incarnation above + 1, gossiped */
+
+/* gossip.c */
+uint32_t gossip_limit(const struct membership *m); /* lambda log n */
+void gossip_add(struct membership *m, struct entry *e, bool urgent);
+void gossip_remove(struct membership *m, struct entry *e);
+/* Queues a frame; full: the oldest goes. target and seq as the type needs. */
+void out_push(struct membership *m, const struct id *to, uint8_t type, uint64_t seq, const struct id *target, bool nack);
+
+/* probe.c */
+void health_add(struct membership *m, int delta);
+void probe_period(struct membership *m, nanotime now); /* ends the last probe, starts the next */
+void probe_step(struct membership *m, nanotime now);
+nanotime probe_deadline(const struct membership *m);
+void probe_ack(struct membership *m, const struct id *from, const struct swim_msg *msg);
+void probe_request(struct membership *m, const struct id *from, const struct swim_msg *msg, nanotime now);
+void probe_cancel(struct membership *m, const struct id *target);
+
+/* sync.c */
+void sync_start(struct membership *m, struct entry *e, bool request, nanotime now);
+void sync_step(struct membership *m, nanotime now);
+nanotime sync_deadline(const struct membership *m);
+struct slice sync_page(struct membership *m, const struct id *to); /* empty: no session any more */
+void sync_dropped(struct membership *m, const struct id *to);
+void sync_gone(struct membership *m, struct entry *e); /* cursors move on */
+void sync_done(struct membership *m);
+void update_of(const struct entry *e, bool with_info, struct swim_update *ret_update);
+
+#endif

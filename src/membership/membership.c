@@ -1,0 +1,240 @@
+#include "membership/membership.h"
+
+#include "base/err.h"
+#include "membership/internal.h"
+#include "wire/msg.h"
+
+static bool id_of(const struct hlink *h, const void *key, size_t len) {
+  return memcmp(ENTRY(h, h)->m.info.id.b, key, len) == 0;
+}
+
+int membership_new(const struct membership_config *cfg, nanotime now, struct membership **ret_m) {
+  struct membership *m = mem_calloc(cfg->mem, 1, sizeof *m);
+  if (!m) return MACULA_ENOMEM;
+  m->cfg = *cfg;
+  m->mem = cfg->mem;
+  if (!m->cfg.max_members) m->cfg.max_members = 10000;
+  if (!m->cfg.period) m->cfg.period = NS_SEC;
+  if (!m->cfg.suspicion) m->cfg.suspicion = 5 * NS_SEC;
+  if (!m->cfg.keep_dead) m->cfg.keep_dead = 60 * NS_SEC;
+  if (!m->cfg.indirect) m->cfg.indirect = 3;
+  if (m->cfg.indirect > INDIRECT_MAX) m->cfg.indirect = INDIRECT_MAX;
+  if (!m->cfg.rotating) m->cfg.rotating = 32;
+  if (m->cfg.datagram < 512) m->cfg.datagram = m->cfg.datagram ? 512 : 1200;
+  struct list *heads[] = {&m->all,      &m->events,      &m->gone,     &m->accused,    &m->dead,
+                          &m->sessions, &m->self.gossip, &m->self.all, &m->self.event, &m->self.group};
+  for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) list_init(heads[i]);
+  for (size_t i = 0; i < SENDS_MAX; i++) list_init(&m->queue[i]);
+  htab_init(&m->tab, m->mem, cfg->rng, m->cfg.max_members, id_of);
+  heap_init(&m->due, m->mem, m->cfg.max_members);
+  m->self.m.info = cfg->self;
+  info_clean(&m->self.m.info);
+  m->frame = mem_alloc(m->mem, m->cfg.datagram);
+  m->relays = mem_alloc(m->mem, RELAYS_MAX * sizeof(*m->relays));
+  m->rot = mem_alloc(m->mem, m->cfg.rotating * sizeof(*m->rot));
+  if (!m->frame || !m->relays || !m->rot) {
+    membership_free(m);
+    return MACULA_ENOMEM;
+  }
+  m->seq = rng_u64(cfg->rng) >> 1;
+  m->next_period = time_add(now, rng_below(cfg->rng, m->cfg.period)); /* a mesh that starts at once does not probe at once */
+  m->next_sync = time_add(now, SYNC_EVERY / 2 + rng_below(cfg->rng, SYNC_EVERY));
+  gossip_add(m, &m->self, true);
+  *ret_m = m;
+  return 0;
+}
+
+void membership_free(struct membership *m) {
+  if (!m) return;
+  sync_done(m);
+  while (!list_empty(&m->all)) table_remove(m, ENTRY(m->all.next, all));
+  while (!list_empty(&m->gone)) table_free(m, ENTRY(m->gone.next, event));
+  htab_done(&m->tab);
+  heap_done(&m->due);
+  mem_free(m->mem, m->v);
+  mem_free(m->mem, m->ring);
+  mem_free(m->mem, m->rot);
+  mem_free(m->mem, m->relays);
+  mem_free(m->mem, m->out);
+  mem_free(m->mem, m->frame);
+  mem_free(m->mem, m);
+}
+
+nanotime membership_deadline(const struct membership *m) {
+  if (m->leaving) return TIME_NEVER;
+  nanotime at = time_min(probe_deadline(m), sync_deadline(m));
+  at = time_min(at, heap_deadline(&m->due));
+  if (!list_empty(&m->dead)) at = time_min(at, time_add(ENTRY(m->dead.next, group)->m.since, m->cfg.keep_dead));
+  return at;
+}
+
+/* Whoever was stopped (SIGSTOP, a suspended machine) heard nobody meanwhile and has no right to accuse: suspicions go on where
+ * they were, the probe under way is void, and the lists are exchanged soon. */
+static void wake(struct membership *m, nanotime now) {
+  nanotime due = time_min(m->next_period, heap_deadline(&m->due));
+  if (due > now || now - due <= m->cfg.period) return;
+  for (uint32_t i = 0; i < m->due.count; i++) m->due.v[i]->at = time_add(m->due.v[i]->at, now - due); /* keeps their order */
+  m->probe.active = false;
+  m->relay_count = 0;
+  m->next_period = time_add(now, m->cfg.period); /* first hear what has arrived */
+  m->next_sync = time_min(m->next_sync, m->next_period);
+  m->stats.wakes++;
+  health_add(m, 1);
+}
+
+void membership_tick(struct membership *m, nanotime now) {
+  if (m->leaving) return;
+  wake(m, now);
+  probe_step(m, now);
+  for (struct heap_link *l; (l = heap_pop_due(&m->due, now));) {
+    struct entry *e = ENTRY(l, due);
+    set_dead(m, e, e->m.incarnation, false, now);
+  }
+  while (!list_empty(&m->dead) && m->gone_count < GONE_MAX) {
+    struct entry *e = ENTRY(m->dead.next, group);
+    if (time_add(e->m.since, m->cfg.keep_dead) > now) break;
+    table_remove(m, e);
+  }
+  sync_step(m, now);
+}
+
+void membership_set_self(struct membership *m, const struct member_info *self, nanotime now) {
+  (void)now;
+  struct member_info info = *self;
+  info.id = m->self.m.info.id;
+  info_clean(&info);
+  if (m->leaving || info_eq(&info, &m->self.m.info)) return;
+  m->self.m.info = info;
+  self_renew(m, m->self.m.incarnation);
+}
+
+int membership_met(struct membership *m, const struct member_info *info, nanotime now) {
+  struct member_info clean = *info;
+  info_clean(&clean);
+  if (m->leaving) return 0;
+  if (id_eq(&info->id, &m->self.m.info.id)) return MACULA_EINVAL;
+  struct entry *e = table_find(m, &info->id);
+  bool sync = !e || e->m.state == MEMBER_DEAD;
+  if (!e) {
+    int err = table_add(m, &clean, 0, true, now, &e);
+    if (err) return err;
+    gossip_add(m, e, true);
+    event_raise(m, e);
+  } else if (e->m.state != MEMBER_ALIVE || !info_eq(&clean, &e->m.info)) {
+    e->tell = true; /* its answer has a higher incarnation, which is what convinces everybody else too */
+    out_push(m, &info->id, MSG_SWIM_PING, ++m->seq, NULL, false);
+  }
+  e->own = true;
+  if (sync) sync_start(m, e, true, now);
+  return 0;
+}
+
+void membership_connected(struct membership *m, const struct id *id, bool connected) {
+  struct entry *e = table_find(m, id);
+  if (!e) return;
+  e->m.connected = connected;
+  ring_update(m, e);
+}
+
+void membership_unreachable(struct membership *m, const struct id *id, nanotime now) {
+  struct entry *e = table_find(m, id);
+  if (!e || m->leaving) return;
+  probe_cancel(m, id);
+  accuse(m, e, now);
+}
+
+void membership_unsent(struct membership *m, const struct id *id) { probe_cancel(m, id); }
+
+int membership_recv(struct membership *m, const struct id *from, uint8_t type, struct slice payload, nanotime now) {
+  struct swim_msg msg;
+  struct swim_update u;
+  if (type > MSG_SWIM_SYNC || swim_decode(type, payload, &msg) != 0) {
+    m->stats.bad_frames++;
+    return MACULA_BAD_FRAME;
+  }
+  if (m->leaving || id_eq(from, &m->self.m.info.id)) return 0;
+  wake(m, now);
+  (void)merge_own(m, from, &msg.me, now);
+  while (swim_update_next(&msg, &u)) merge(m, &u, type == MSG_SWIM_SYNC, now);
+  if (type == MSG_SWIM_PING) {
+    out_push(m, from, MSG_SWIM_ACK, msg.seq, NULL, false);
+  } else if (type == MSG_SWIM_ACK) {
+    probe_ack(m, from, &msg);
+  } else if (type == MSG_SWIM_PING_REQ) {
+    probe_request(m, from, &msg, now);
+  } else if (msg.request) {
+    struct entry *e = table_find(m, from);
+    if (e) sync_start(m, e, false, now);
+  }
+  return 0;
+}
+
+void membership_leave(struct membership *m, nanotime now) {
+  (void)now;
+  if (m->leaving) return;
+  sync_done(m);
+  m->out_count = 0;
+  m->leaving = true;
+  m->self.left = true;
+  m->self.m.state = MEMBER_DEAD;
+  gossip_remove(m, &m->self);
+  ring_shuffle(m);
+  uint32_t n = gossip_limit(m);
+  for (uint32_t i = 0; i < m->ring_count && n; i++) {
+    struct entry *e = m->ring[i];
+    if (!e->m.connected) continue;
+    out_push(m, &e->m.info.id, MSG_SWIM_PING, ++m->seq, NULL, false);
+    n--;
+  }
+}
+
+/* One event at a time brings the owner from what it was told to what is so; the entry waits on until they agree. */
+static bool step_event(struct entry *e, enum membership_event_type *ret_type) {
+  bool up = e->told == TOLD_NOTHING || e->told == TOLD_DEAD, changed = e->changed;
+  e->changed = false;
+  switch (e->m.state) {
+  case MEMBER_ALIVE:
+    if (!up && e->told == TOLD_ALIVE && !changed) return false;
+    *ret_type = up ? MEMBER_EV_UP : e->told == TOLD_SUSPECT ? MEMBER_EV_REFUTED : MEMBER_EV_CHANGED;
+    e->changed = changed && e->told == TOLD_SUSPECT;
+    e->told = TOLD_ALIVE;
+    return true;
+  case MEMBER_SUSPECT:
+    if (e->told == TOLD_SUSPECT && !changed) return false;
+    *ret_type = up ? MEMBER_EV_UP : changed ? MEMBER_EV_CHANGED : MEMBER_EV_SUSPECT;
+    if (!(changed && !up)) e->told = up ? TOLD_ALIVE : TOLD_SUSPECT;
+    return true;
+  case MEMBER_DEAD:
+    if (up) return false;
+    *ret_type = MEMBER_EV_DEAD;
+    e->told = TOLD_DEAD;
+    return true;
+  }
+  return false;
+}
+
+bool membership_next_event(struct membership *m, struct membership_event *ret_event) {
+  while (!list_empty(&m->events)) {
+    struct entry *e = ENTRY(m->events.next, event);
+    if (step_event(e, &ret_event->type)) {
+      ret_event->info = e->m.info;
+      return true;
+    }
+    list_remove(&e->event);
+  }
+  if (list_empty(&m->gone)) return false;
+  struct entry *e = ENTRY(m->gone.next, event);
+  *ret_event = (struct membership_event){.type = MEMBER_EV_FORGOTTEN, .info = e->m.info};
+  table_free(m, e);
+  return true;
+}
+
+uint64_t membership_incarnation(const struct membership *m) { return m->self.m.incarnation; }
+
+void membership_stats(const struct membership *m, struct membership_stats *ret_stats) {
+  *ret_stats = m->stats;
+  ret_stats->alive = m->alive;
+  ret_stats->suspect = m->suspect;
+  ret_stats->dead = m->dead_count;
+  ret_stats->max = m->cfg.max_members;
+}

@@ -1,0 +1,192 @@
+#include "wire/swim.h"
+
+#include "base/err.h"
+#include "wire/msg.h"
+
+#define KEY(s) (key.n == sizeof(s) - 1 && memcmp(key.p, s, sizeof(s) - 1) == 0)
+
+static void read_addr(struct reader *r, struct addr *a) {
+  struct slice s = reader_text(r);
+  memset(a, 0, sizeof *a);
+  if (r->bad || s.n == 0) return;
+  if (s.n == 6) {
+    a->v4.sin_family = AF_INET;
+    memcpy(&a->v4.sin_addr, s.p, 4);
+    memcpy(&a->v4.sin_port, s.p + 4, 2);
+  } else if (s.n == 18) {
+    a->v6.sin6_family = AF_INET6;
+    memcpy(&a->v6.sin6_addr, s.p, 16);
+    memcpy(&a->v6.sin6_port, s.p + 16, 2);
+  } else {
+    r->bad = true;
+  }
+}
+
+static void write_addr(struct writer *w, const struct addr *a) {
+  uint8_t b[18];
+  if (a->sa.sa_family == AF_INET) {
+    memcpy(b, &a->v4.sin_addr, 4);
+    memcpy(b + 4, &a->v4.sin_port, 2);
+    writer_bin(w, slice_of(b, 6));
+  } else if (a->sa.sa_family == AF_INET6) {
+    memcpy(b, &a->v6.sin6_addr, 16);
+    memcpy(b + 16, &a->v6.sin6_port, 2);
+    writer_bin(w, slice_of(b, 18));
+  } else {
+    writer_bin(w, SLICE_NONE);
+  }
+}
+
+static bool id_is_zero(const struct id *id) {
+  static const struct id zero;
+  return id_eq(id, &zero);
+}
+
+static void read_id(struct reader *r, bool may_be_empty, struct id *ret_id) {
+  struct slice s = reader_text(r);
+  if (r->bad) return;
+  if (s.n == ID_LEN)
+    memcpy(ret_id->b, s.p, ID_LEN);
+  else if (s.n == 0 && may_be_empty)
+    memset(ret_id, 0, sizeof *ret_id);
+  else
+    r->bad = true;
+}
+
+static void read_info(struct reader *r, struct swim_update *u) {
+  read_addr(r, &u->addr);
+  read_id(r, true, &u->gateway);
+  u->name = reader_text(r);
+  if (u->name.n > SWIM_NAME_LEN) r->bad = true;
+  u->has_info = true;
+}
+
+static void write_info(struct writer *w, const struct swim_update *u) {
+  write_addr(w, &u->addr);
+  writer_bin(w, id_is_zero(&u->gateway) ? SLICE_NONE : slice_of(u->gateway.b, ID_LEN));
+  writer_bin(w, u->name);
+}
+
+static void read_me(struct reader *r, struct swim_update *u) {
+  uint32_t n = reader_array(r);
+  if (n < 4) r->bad = true;
+  u->incarnation = reader_uint(r);
+  if (!r->bad) read_info(r, u);
+  for (uint32_t i = 4; i < n && !r->bad; i++) (void)reader_raw(r, 2);
+}
+
+static void read_update(struct reader *r, struct swim_update *u) {
+  *u = (struct swim_update){0};
+  uint32_t n = reader_array(r);
+  if (n < 3) r->bad = true;
+  uint64_t state = reader_uint(r);
+  if (state > SWIM_LEFT) r->bad = true;
+  u->state = (enum swim_state)state;
+  read_id(r, false, &u->id);
+  u->incarnation = reader_uint(r);
+  if (n >= 6 && !r->bad) read_info(r, u);
+  for (uint32_t i = n >= 6 ? 6 : 3; i < n && !r->bad; i++) (void)reader_raw(r, 3);
+}
+
+int swim_decode(uint8_t type, struct slice payload, struct swim_msg *ret_msg) {
+  if (type < MSG_SWIM_PING || type > MSG_SWIM_SYNC) return MACULA_UNKNOWN_TYPE;
+  struct swim_msg m = {0};
+  struct reader r = reader_of(payload);
+  bool seq = false;
+  uint32_t n = reader_map(&r);
+  for (uint32_t i = 0; i < n && !r.bad; i++) {
+    struct slice key = reader_text(&r);
+    if (r.bad) break;
+    if (KEY("seq")) {
+      m.seq = reader_uint(&r);
+      seq = true;
+    } else if (KEY("me")) {
+      read_me(&r, &m.me);
+    } else if (KEY("target")) {
+      read_id(&r, false, &m.target);
+      m.has_target = true;
+    } else if (KEY("nack")) {
+      m.nack = reader_bool(&r);
+    } else if (KEY("request")) {
+      m.request = reader_bool(&r);
+    } else if (KEY("updates")) {
+      struct swim_update u;
+      uint32_t count = reader_array(&r);
+      const uint8_t *start = r.p;
+      for (uint32_t k = 0; k < count && !r.bad; k++) read_update(&r, &u);
+      m.update_count = count;
+      m.raw_updates = (struct slice){start, (size_t)(r.p - start)};
+    } else {
+      (void)reader_raw(&r, 1);
+    }
+  }
+  if (r.bad || r.p != r.end || !m.me.has_info || seq != (type != MSG_SWIM_SYNC) || m.has_target != (type == MSG_SWIM_PING_REQ))
+    return MACULA_BAD_FRAME;
+  *ret_msg = m;
+  return 0;
+}
+
+bool swim_update_next(struct swim_msg *m, struct swim_update *ret_update) {
+  if (m->update_count == 0) return false;
+  struct reader r = reader_of(m->raw_updates);
+  read_update(&r, ret_update);
+  m->update_count--;
+  m->raw_updates = (struct slice){r.p, (size_t)(r.end - r.p)};
+  return !r.bad;
+}
+
+static void write_key(struct writer *w, const char *key) { writer_bin(w, slice_str(key)); }
+
+void swim_encode_begin(struct swim_encoder *e, uint8_t *buf, size_t cap, uint8_t type, const struct swim_msg *m) {
+  *e = (struct swim_encoder){.w = {.p = buf, .cap = cap}};
+  struct writer *w = &e->w;
+  bool nack = type == MSG_SWIM_ACK && m->nack, request = type == MSG_SWIM_SYNC && m->request;
+  writer_map(w, 2 + (type != MSG_SWIM_SYNC) + (type == MSG_SWIM_PING_REQ) + nack + request);
+  if (type != MSG_SWIM_SYNC) {
+    write_key(w, "seq");
+    writer_uint(w, m->seq);
+  }
+  write_key(w, "me");
+  writer_array(w, 4);
+  writer_uint(w, m->me.incarnation);
+  write_info(w, &m->me);
+  if (type == MSG_SWIM_PING_REQ) {
+    write_key(w, "target");
+    writer_bin(w, slice_of(m->target.b, ID_LEN));
+  }
+  if (nack) {
+    write_key(w, "nack");
+    writer_bool(w, true);
+  }
+  if (request) {
+    write_key(w, "request");
+    writer_bool(w, true);
+  }
+  write_key(w, "updates");
+  writer_raw(w, slice_of("\xdc\0", 3)); /* an array of a 16-bit count, known at the end */
+  e->count_at = w->len - 2;
+  e->elements = 32; /* generous for what stands before the updates */
+}
+
+bool swim_encode_update(struct swim_encoder *e, const struct swim_update *u) {
+  struct writer w = e->w;
+  uint32_t elements = e->elements + (u->has_info ? 7 : 4);
+  if (elements > CURSOR_MAX_ELEMENTS) return false;
+  writer_array(&w, u->has_info ? 6 : 3);
+  writer_uint(&w, u->state);
+  writer_bin(&w, slice_of(u->id.b, ID_LEN));
+  writer_uint(&w, u->incarnation);
+  if (u->has_info) write_info(&w, u);
+  if (w.len > w.cap) return false;
+  e->w = w;
+  e->elements = elements;
+  e->count++;
+  return true;
+}
+
+struct slice swim_encode_end(struct swim_encoder *e) {
+  if (e->w.len > e->w.cap) return SLICE_NONE;
+  e->w.p[e->count_at] = (uint8_t)(e->count >> 8);
+  e->w.p[e->count_at + 1] = (uint8_t)e->count;
+  return slice_of(e->w.p, e->w.len);
+}

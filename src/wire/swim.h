@@ -1,0 +1,63 @@
+/* Payloads of the SWIM frames (MSG_SWIM_*): one MessagePack map of
+ *   seq      uint: pairs a PING or PING_REQ with its ACK; absent in SYNC
+ *   me       array: the sender's own word of itself, [incarnation, address, gateway, name]
+ *   target   32 octets: whom to probe; PING_REQ only
+ *   nack     bool: the relay got no answer from the target (Lifeguard); ACK only
+ *   request  bool: send your list too; SYNC only
+ *   updates  array of [state, id, incarnation] or [state, id, incarnation, address, gateway, name]; written last
+ * An address is 6 octets (IPv4, port), 18 (IPv6, port) or none; a gateway 32 or none; further elements of an array are ignored.
+ */
+#ifndef WIRE_SWIM_H
+#define WIRE_SWIM_H
+
+#include "base/addr.h"
+#include "wire/cursor.h"
+
+#define SWIM_NAME_LEN 64          /* octets of a name */
+#define SWIM_PAGE_LEN (16 * 1024) /* largest payload of SYNC */
+
+enum swim_state {
+  SWIM_ALIVE = 0,
+  SWIM_SUSPECT = 1,
+  SWIM_DEAD = 2,
+  SWIM_LEFT = 3, /* dead by its own word */
+};
+
+struct swim_update {
+  enum swim_state state;
+  struct id id;
+  uint64_t incarnation;
+  bool has_info; /* the following are known */
+  struct addr addr;
+  struct id gateway;
+  struct slice name; /* at most SWIM_NAME_LEN octets */
+};
+
+struct swim_msg {
+  uint64_t seq;
+  bool nack, request;
+  bool has_target;
+  struct id target;
+  struct swim_update me; /* id and state unused */
+  uint32_t update_count; /* decoded: left to take */
+  struct slice raw_updates;
+};
+
+/* MACULA_BAD_FRAME: malformed, a field missing or of the wrong size, an unknown state; MACULA_UNKNOWN_TYPE: not a SWIM type. */
+int swim_decode(uint8_t type, struct slice payload, struct swim_msg *ret_msg);
+/* The next update of a decoded message; false at the end. */
+bool swim_update_next(struct swim_msg *m, struct swim_update *ret_update);
+
+/* Encoding: begin, then as many updates as fit, then end. */
+struct swim_encoder {
+  struct writer w;
+  size_t count_at; /* of the array's 16-bit count */
+  uint32_t count, elements;
+};
+void swim_encode_begin(struct swim_encoder *e, uint8_t *buf, size_t cap, uint8_t type, const struct swim_msg *m);
+/* false: does not fit, nothing was written. */
+bool swim_encode_update(struct swim_encoder *e, const struct swim_update *u);
+/* The payload, a view of buf; empty when even the fields before the updates did not fit. */
+struct slice swim_encode_end(struct swim_encoder *e);
+
+#endif
