@@ -170,7 +170,7 @@ void ring_update(struct membership *m, struct entry *e) {
       ring_put(m, at, m->ring[--m->ring_next]);
       at = m->ring_next;
     }
-    ring_put(m, at, m->ring[--m->ring_count]);
+    if (at != --m->ring_count) ring_put(m, at, m->ring[m->ring_count]);
     e->ring = 0;
   }
 }

@@ -30,6 +30,35 @@ static void round_robin_reaches_each_in_a_round(void **state) {
   rig_done(&r);
 }
 
+/* Members come into the ring and go in any order, at any point of a round; each in it is probed in a round, none other ever. */
+static void the_ring_survives_comings_and_goings(void **state) {
+  (void)state;
+  struct rig r;
+  rig_init_with(&r, (struct membership_config){.max_members = 100, .rotating = 4});
+  for (uint32_t n = 0; n < 3000; n++) {
+    uint32_t i = 1 + (uint32_t)rng_below(rng_seeded_view(&r.seed), 30);
+    struct member_info info = rig_info(i);
+    if (n % 3)
+      assert_int_equal(membership_met(r.m, &info, r.now), 0);
+    else if (n % 7 == 0)
+      rig_say(&r, SWIM_DEAD, i, 0);
+    membership_connected(r.m, &info.id, n % 2);
+    r.now += SEC / 3;
+    membership_tick(r.m, r.now);
+    struct membership_out o;
+    while (membership_next(r.m, &o)) {
+      struct swim_msg msg;
+      uint32_t who;
+      memcpy(&who, o.to.b, sizeof who);
+      assert_int_equal(swim_decode(o.type, o.payload, &msg), 0);
+      if (o.type == MSG_SWIM_PING)
+        assert_int_equal(rig_send(&r, who, 0, MSG_SWIM_ACK, (struct swim_msg){.seq = msg.seq}, NULL, 0), 0);
+    }
+    rig_drain_events(&r);
+  }
+  rig_done(&r);
+}
+
 static void indirect_probes_then_suspicion_then_death_then_forgotten(void **state) {
   (void)state;
   struct rig r;
@@ -328,6 +357,7 @@ static void leaving_is_told_and_then_silent(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(round_robin_reaches_each_in_a_round),
+      cmocka_unit_test(the_ring_survives_comings_and_goings),
       cmocka_unit_test(indirect_probes_then_suspicion_then_death_then_forgotten),
       cmocka_unit_test(an_indirect_answer_saves),
       cmocka_unit_test(a_relay_asks_and_answers),
