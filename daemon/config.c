@@ -12,7 +12,7 @@
 #include "base/time.h"
 #include "io/io.h"
 
-enum type { ADDRS, REALM, TEXT, HTTP, ACCESS, BOOL, IDS, DURATION, LEVEL, FORMAT, COUNT, SIZE, SIZE32 };
+enum type { ADDRS, SEEDS, REALM, TEXT, HTTP, ACCESS, BOOL, IDS, DURATION, LEVEL, FORMAT, COUNT, SIZE, SIZE32 };
 
 struct row {
   const char *key;
@@ -170,7 +170,7 @@ static bool realm_ok(const char *s) {
 
 /* Calls fn for each piece between commas, without the blanks around it. */
 static int each_item(const char *text, int (*fn)(const char *item, void *ctx), void *ctx) {
-  char item[ID_HEX_LEN + 64];
+  char item[ID_HEX_LEN + 300];
   for (;;) {
     size_t n = strcspn(text, ",");
     const char *p = text;
@@ -192,6 +192,31 @@ static int add_addr(const char *item, void *ctx) {
   int err = addr_parse(item, 9443, &a->at[a->count]);
   if (!err) a->count++;
   return err;
+}
+
+/* HOST, HOST:PORT or macula://ID@HOST:PORT. */
+static int add_seed(const char *item, void *ctx) {
+  static const char scheme[] = "macula://";
+  struct config_seeds *l = ctx;
+  if (l->count == CONFIG_MAX_SEEDS) return MACULA_EINVAL;
+  struct config_seed *d = &l->at[l->count];
+  *d = (struct config_seed){0};
+  if (!strncmp(item, scheme, sizeof scheme - 1)) {
+    item += sizeof scheme - 1;
+    const char *at = strchr(item, '@');
+    d->pinned = at != NULL;
+    if (at && id_parse(slice_of(item, (size_t)(at - item)), &d->id)) return MACULA_EINVAL;
+    if (at) item = at + 1;
+  }
+  struct addr numeric;
+  const char *colon = strrchr(item, ':');
+  bool plain = item[0] != '[' && (!colon || (strchr(item, ':') == colon && colon > item && atoi(colon + 1) > 0 &&
+                                             atoi(colon + 1) < 65536 && strspn(colon + 1, "0123456789") == strlen(colon + 1)));
+  if (!*item || strlen(item) + 6 >= sizeof d->at || strpbrk(item, " /@")) return MACULA_EINVAL;
+  if (addr_parse(item, 9443, &numeric) && !plain) return MACULA_EINVAL;
+  snprintf(d->at, sizeof d->at, "%.249s%s", item, plain && !colon ? ":9443" : "");
+  l->count++;
+  return 0;
 }
 
 static int add_id(const char *item, void *ctx) {
@@ -252,6 +277,13 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
                       CONFIG_MAX_LISTEN),
              MACULA_EINVAL;
     return 0;
+  case SEEDS:
+    ((struct config_seeds *)to)->count = 0;
+    if (*text && each_item(text, add_seed, to))
+      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is not a list of at most %d HOST, HOST:PORT or macula://ID@HOST:PORT",
+                      text, CONFIG_MAX_SEEDS),
+             MACULA_EINVAL;
+    return 0;
   case IDS:
     ((struct config_ids *)to)->count = 0;
     if (*text && each_item(text, add_id, to))
@@ -298,7 +330,8 @@ static int set_text(struct config *c, int o, const char *text, enum config_sourc
   struct config_value *v = &c->values[o];
   if (v->source > source) return 0;
   char *copy;
-  bool more = v->text && v->source == source && source == CONFIG_FLAG && (rows[o].type == IDS || rows[o].type == ADDRS);
+  bool more = v->text && v->source == source && source == CONFIG_FLAG &&
+              (rows[o].type == IDS || rows[o].type == ADDRS || rows[o].type == SEEDS);
   if (asprintf(&copy, "%s%s%s", more ? v->text : "", more ? "," : "", text) < 0) return MACULA_ENOMEM;
   free(v->text);
   *v = (struct config_value){.text = copy, .source = source, .line = line};
@@ -403,7 +436,7 @@ static int load_file(struct config *c, char *ret_why) {
     uint32_t at = (uint32_t)(offsetof(struct file_values, at) + sizeof(struct file_value) * (size_t)o);
     fields[o].key = rows[o].key;
     fields[o].value.flags = (enum cyaml_flag)(CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER);
-    if (rows[o].type == IDS) {
+    if (rows[o].type == IDS || rows[o].type == SEEDS) {
       fields[o].data_offset = at + (uint32_t)offsetof(struct file_value, items);
       fields[o].count_offset = at + (uint32_t)offsetof(struct file_value, count);
       fields[o].count_size = sizeof(uint32_t);

@@ -9,6 +9,7 @@
 
 #define CONFIG_MAX_LISTEN 8
 #define CONFIG_MAX_ADMINS 64
+#define CONFIG_MAX_SEEDS 64
 #define CONFIG_WHY_LEN 512
 
 enum config_mode { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP, CONFIG_VERSION };
@@ -21,6 +22,15 @@ struct config_value {
 };
 struct config_addrs {
   struct addr at[CONFIG_MAX_LISTEN];
+  size_t count;
+};
+struct config_seed { /* a node to join by */
+  char at[256];      /* HOST:PORT */
+  struct id id;
+  bool pinned; /* id was given */
+};
+struct config_seeds {
+  struct config_seed at[CONFIG_MAX_SEEDS];
   size_t count;
 };
 struct config_ids {
@@ -48,6 +58,9 @@ struct config { /* texts live as long as it does */
   struct config_access access;
   bool allow_unverified;
   struct config_ids admin_keys;
+  struct config_seeds join;
+  const char *advertise; /* HOST:PORT; NULL: none was given */
+  bool no_listen;
   uint64_t idle_timeout, keep_alive; /* ns */
   enum log_level log_level;
   bool log_json;

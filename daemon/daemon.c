@@ -86,6 +86,7 @@ static void on_upkeep(uv_timer_t *t) {
   switch (d->phase) {
   case DAEMON_RUNNING:
     give_back(d);
+    mesh_upkeep(d->mesh);
     notify_alive();
     break;
   case DAEMON_DRAINING:
@@ -148,6 +149,7 @@ static void on_signal(uv_signal_t *s, int number) {
     _exit(128 + number);
   }
   d->phase = DAEMON_DRAINING;
+  mesh_save(d->mesh); /* while they are there */
   notify_stopping();
   log_info(&d->log, "stopping", "signal=%s", number == SIGINT ? "SIGINT" : "SIGTERM");
   uv_timer_start(&d->upkeep, on_upkeep, 0, DRAIN_LOOK_MS);
@@ -212,11 +214,26 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
                           .keep_alive = d->cfg.keep_alive,
                           .unix_base_ms = io_unix_ms() - now / NS_MS,
                           .limits = d->cfg.limits,
+                          .advertise = d->advertise,
+                          .hidden = d->cfg.no_listen,
                           .rss_bytes = rss_bytes,
                           .heap_bytes = heap_bytes,
                           .tls_mem = &d->hooks.tls,
                           .json_mem = &d->hooks.json};
   return node_new(&n, now, &d->node);
+}
+
+/* A node that nobody reaches still dials out, from every address that it has. IPv6 may be missing. */
+static void open_dial_only(struct daemon *d) {
+  static const char *const any[2] = {"0.0.0.0:0", "[::]:0"};
+  char why[256];
+  for (int i = 0; d->cfg.no_listen && i < 2; i++) {
+    struct io_udp_options o = {.icmp_errors = true};
+    if (addr_parse(any[i], 0, &o.bind) || io_udp_open(d->loop, &o, &d->out[i], why))
+      log_warn(&d->log, "no_dial_socket", "address=%s text=\"%s\"", any[i], why);
+    else
+      quic_dial_only(node_quic(d->node), addr_port(io_udp_local(d->out[i])));
+  }
 }
 
 static int open_udp(struct daemon *d, char *ret_why) {
@@ -233,6 +250,13 @@ static int open_udp(struct daemon *d, char *ret_why) {
     }
     if (err) return err;
   }
+  open_dial_only(d);
+  struct addr sockets[CONFIG_MAX_LISTEN + 2];
+  size_t count = 0;
+  for (size_t i = 0; i < 2; i++)
+    if (d->out[i]) sockets[count++] = *io_udp_local(d->out[i]);
+  for (size_t i = 0; i < d->cfg.listen.count; i++) sockets[count++] = *io_udp_local(d->udp[i]);
+  node_set_sockets(d->node, sockets, count);
   if (!io_udp_gso(d->loop)) quic_set_max_segments(node_quic(d->node), 1);
   return 0;
 }
@@ -260,6 +284,7 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
   ret_why[0] = 0;
   int err = open_state(d, ret_why);
   if (!err) err = credentials_load(&d->cfg, true, &cred, ret_why);
+  if (!err && d->cfg.advertise) err = mesh_advertise(d->cfg.advertise, &d->advertise, ret_why);
   if (!err) err = io_loop_new(&d->log, &d->loop);
   if (!err) {
     watch_signals(d);
@@ -273,6 +298,7 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
     err = open_udp(d, ret_why);
   }
   if (!err) err = open_http(d, cred.http_token, ret_why);
+  if (!err) err = mesh_start(d->loop, d->node, &d->log, &d->cfg, &d->mesh);
   if (!err) d->rss_start = rss_bytes(NULL);
   credentials_done(&cred);
   if (err && !ret_why[0]) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
@@ -292,6 +318,8 @@ int daemon_run(struct daemon *d) {
 void daemon_stop(struct daemon *d) {
   if (d->loop) {
     http_close(d->http);
+    if (d->mesh) mesh_save(d->mesh);
+    mesh_close(d->mesh);
     for (int i = 0; i < 3; i++) uv_close((uv_handle_t *)&d->signals[i], NULL);
     uv_close((uv_handle_t *)&d->upkeep, NULL);
     uv_run(io_loop_uv(d->loop), UV_RUN_NOWAIT); /* lets libuv forget these handles */

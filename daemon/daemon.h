@@ -9,6 +9,7 @@
 #include "hooks.h"
 #include "http.h"
 #include "logsink.h"
+#include "mesh.h"
 
 /* RUNNING --SIGINT, SIGTERM--> DRAINING --node_drained--> DRAINED --one turn, which sends the goodbyes--> the loop stops.
  * A second signal ends the process at once. */
@@ -24,6 +25,9 @@ struct daemon {
   int lock_fd; /* of the state folder, held until the process ends */
   struct io_loop *loop;
   struct io_udp *udp[CONFIG_MAX_LISTEN];
+  struct io_udp *out[2]; /* with no_listen: dials leave from here, nothing is accepted */
+  struct mesh *mesh;
+  struct addr advertise; /* sa_family 0: none */
   struct node *node;
   struct http *http; /* NULL: off */
   enum daemon_phase phase;

@@ -10,6 +10,12 @@ enum option_reload { OPTION_FIXED, OPTION_RELOADED };
 #define OPTION_MAP(X)                                                                                                          \
   X(LISTEN, listen, ADDRS, listen, 0, 9443, OPTION_FIXED, "ADDR:PORT",                                                         \
     "UDP addresses to serve, separated by commas (127.0.0.1:9443)")                                                            \
+  X(JOIN, join, SEEDS, join, 0, 9443, OPTION_FIXED, "ADDR,ADDR...",                                                            \
+    "nodes of the mesh to join: HOST, HOST:PORT or macula://ID@HOST:PORT")                                                     \
+  X(ADVERTISE, advertise, TEXT, advertise, 1, 255, OPTION_FIXED, "HOST:PORT",                                                  \
+    "where other nodes reach this one (its own address, or the one that they see)")                                            \
+  X(NO_LISTEN, no_listen, BOOL, no_listen, 0, 1, OPTION_FIXED, NULL,                                                           \
+    "no other node can reach this one (NAT): it is served through the nodes that it joins")                                    \
   X(REALM, realm, REALM, realm, 1, 255, OPTION_FIXED, "NAME", "the realm served (default)")                                    \
   X(NAME, name, TEXT, name, 0, 64, OPTION_FIXED, "NAME", "a label for people (the host's name)")                               \
   X(STATE, state, TEXT, state, 1, 4000, OPTION_FIXED, "DIR", "state folder, made if it is missing")                            \
@@ -42,6 +48,12 @@ enum option_reload { OPTION_FIXED, OPTION_RELOADED };
     "connections that have not said CONNECT")                                                                                  \
   X(MAX_REPLAYS, max_replays, COUNT, limits.max_replays, 1, 100000000, OPTION_RELOADED, "N",                                   \
     "subscriptions to which retained messages are still being sent")                                                           \
+  X(MAX_PEERS, max_peers, COUNT, limits.max_peers, 1, 100000, OPTION_RELOADED, "N", "connections to other nodes")              \
+  X(MAX_MEMBERS, max_members, COUNT, limits.max_members, 1, 1000000, OPTION_FIXED, "N", "other nodes known")                   \
+  X(PEER_QUEUE, peer_queue, SIZE, limits.peer_queue, 65536, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",                        \
+    "send queue of a connection to another node")                                                                              \
+  X(HELD_POOL, held_pool, SIZE, limits.held_pool, 65536, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",                           \
+    "frames that wait for a connection to another node")                                                                       \
   X(MAX_FRAME, max_frame, SIZE32, limits.max_frame, 4096, 1 << 20, OPTION_RELOADED, "SIZE", "a frame's payload")               \
   X(CLIENT_STREAMS, client_streams, COUNT, limits.client_streams, 1, 10000, OPTION_RELOADED, "N", "streams of a client")       \
   X(CLIENT_SUBSCRIPTIONS, client_subscriptions, COUNT, limits.client_subscriptions, 1, 10000000, OPTION_RELOADED, "N",         \

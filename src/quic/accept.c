@@ -73,7 +73,9 @@ static void send_refusal(struct quic *q, const struct addr *local, const struct 
 
 void accept_initial(struct quic *q, const struct addr *local, const struct addr *remote, struct slice dg, uint8_t ecn) {
   ngtcp2_pkt_hd hd;
-  if (!q->cfg.server || ngtcp2_accept(&hd, dg.p, dg.n) < 0) {
+  bool dial_only = false;
+  for (int i = 0; i < QUIC_DIAL_ONLY && q->dial_only[i]; i++) dial_only |= q->dial_only[i] == addr_port(local);
+  if (!q->cfg.server || dial_only || ngtcp2_accept(&hd, dg.p, dg.n) < 0) {
     q->stats.dropped++;
     return;
   }
@@ -117,6 +119,14 @@ void accept_initial(struct quic *q, const struct addr *local, const struct addr 
   }
   q->stats.accepted++;
   conn_read(c, local, remote, dg, ecn);
+}
+
+void quic_dial_only(struct quic *q, uint16_t port) {
+  for (int i = 0; i < QUIC_DIAL_ONLY; i++)
+    if (!q->dial_only[i]) {
+      q->dial_only[i] = port;
+      return;
+    }
 }
 
 void accept_version(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc) {

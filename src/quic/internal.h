@@ -125,7 +125,9 @@ struct raw {
   uint8_t data[];
 };
 
+#define QUIC_DIAL_ONLY 4 /* ports */
 struct quic {
+  uint16_t dial_only[QUIC_DIAL_ONLY]; /* 0: none */
   struct quic_config cfg;
   size_t pool_used; /* of cfg.conn_pool */
   nanotime now;

@@ -151,6 +151,8 @@ struct quic_stats {
 void quic_stats(const struct quic *q, struct quic_stats *ret_stats);
 /* New identity and CA for connections made from now on (certificate rotation); NULL keeps what is there. */
 int quic_set_identity(struct quic *q, struct quic_identity *identity, const char *ca_pem);
+/* No connection is accepted that comes in by this local port: only dials leave from it. At most 4 ports. */
+void quic_dial_only(struct quic *q, uint16_t port);
 /* Take no new connections; existing ones go on. New ones are closed with this application error. */
 void quic_stop_accepting(struct quic *q, int err);
 

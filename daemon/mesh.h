@@ -1,0 +1,20 @@
+/* A maculad's part in a mesh beyond its node: names of nodes to join by, and the nodes known, kept in the state folder. */
+#ifndef DAEMON_MESH_H
+#define DAEMON_MESH_H
+
+#include "config.h"
+#include "io/io.h"
+
+struct mesh;
+
+/* Looks the names up and has the node join; reads the nodes known from the state folder. MACULA_ENOMEM. */
+int mesh_start(struct io_loop *loop, struct node *node, const struct log *log, const struct config *cfg,
+               struct mesh **ret_mesh);
+/* From time to time: looks names up again while the node is alone (pods change their addresses), and writes what is new. */
+void mesh_upkeep(struct mesh *m);
+void mesh_save(struct mesh *m);  /* the nodes known */
+void mesh_close(struct mesh *m); /* accepts NULL */
+/* The address to advertise: numeric, or looked up once. MACULA_EINVAL; ret_why says what is wrong. */
+int mesh_advertise(const char *host_port, struct addr *ret_addr, char ret_why[CONFIG_WHY_LEN]);
+
+#endif
