@@ -113,7 +113,7 @@ void mesh_save(struct mesh *m) {
 void mesh_upkeep(struct mesh *m) {
   nanotime now = io_now();
   if (m->count && node_is_alone(m->node) && now >= m->look_up_at) look_up(m);
-  if (now >= m->save_at) mesh_save(m);
+  if (!m->saved || now >= m->save_at) mesh_save(m);
 }
 
 void mesh_close(struct mesh *m) {
