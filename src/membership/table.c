@@ -167,7 +167,7 @@ void ring_update(struct membership *m, struct entry *e) {
   } else if (!in && e->ring) {
     uint32_t at = e->ring - 1;
     if (at < m->ring_next) { /* its turn was: the last of those takes its place */
-      ring_put(m, at, m->ring[--m->ring_next]);
+      if (at != --m->ring_next) ring_put(m, at, m->ring[m->ring_next]);
       at = m->ring_next;
     }
     if (at != --m->ring_count) ring_put(m, at, m->ring[m->ring_count]);

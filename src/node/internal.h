@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "macula/macula.h"
+#include "membership/membership.h"
 #include "node/node.h"
 #include "node/rows.h"
 #include "pubsub/dedup.h"
@@ -192,6 +193,10 @@ struct node {
   struct peers peers;
   struct list seeds; /* seed.all */
   uint32_t seed_count;
+  struct membership *membership;
+  struct peer *gateway;      /* hidden: through whom others reach us */
+  bool no_upkeep;            /* links only for calls and messages */
+  bool mesh_due;             /* frames came: their outcome waits */
   struct list dials;         /* session.fresh of those DIALLING, oldest first */
   uint8_t message_prefix[8]; /* of message ids made for messages that came without */
   uint64_t messages;
@@ -260,6 +265,7 @@ int peer_send(struct peer *p, const struct msg *m, enum want want);
 /* As peer_send, but while a link is on its way the frame waits for it. query: the dht's, which hears when it cannot be sent.
  * MACULA_EFULL: too much waits already. */
 int peer_post(struct peer *p, const struct msg *m, enum want want, uint64_t query);
+int peer_post_raw(struct peer *p, uint8_t type, struct slice payload, enum want want, uint64_t query);
 bool peer_is_busy(const struct peer *p);
 bool peer_spare_busy(const struct pool_entry *e); /* for pool_victim: busy, being dialled, or leaving already */
 static inline bool peer_is_up(const struct peer *p) { return p->link || (!p->addr.sa.sa_family && p->via && p->via->link); }
@@ -290,6 +296,13 @@ void join_lost(struct node *n, const struct peer *p);                           
 void join_done(struct node *n);
 
 /* mesh.c */
+int mesh_new(struct node *n);
+void mesh_free(struct node *n);
+void mesh_step(struct node *n);
+void mesh_tick(struct node *n);
+nanotime mesh_deadline(const struct node *n);
+void mesh_sweep(struct node *n);
+void mesh_leave(struct node *n);
 void mesh_link_up(struct peer *p);
 void mesh_link_down(struct peer *p, bool dead);
 void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local); /* a peer says where we come from */

@@ -77,7 +77,7 @@ int node_join(struct node *n, const struct addr *to, const struct id *id, bool k
 bool node_is_alone(const struct node *n) { return pool_count(&n->peers.pool) == 0; }
 
 void join_lost(struct node *n, const struct peer *p) {
-  if (p->addr.sa.sa_family && !n->draining) (void)add(n, &p->addr, &p->id, false, false);
+  if (p->addr.sa.sa_family && !n->draining && !n->no_upkeep) (void)add(n, &p->addr, &p->id, false, false);
 }
 
 static void later(struct node *n, struct seed *d, uint64_t wait) {

@@ -1,6 +1,30 @@
-/* What a node does as a member of the mesh: its own address, who else is there, and where things are. */
+/* What a node does as a member of the mesh: its own address and gateway, who else is there, links to them.
+ *
+ * Every two members that can are linked, as far as the pool has room, so that a publish or a call finds its link standing: the
+ * smaller id dials at once, the larger one only when that did not happen, and a node that nobody can dial dials always. */
+#include <stdio.h>
+
 #include "base/err.h"
 #include "node/internal.h"
+
+#define DIAL_LATE (3 * NS_SEC) /* the larger id waits this long for the other's dial */
+#define LINKED_MEMBERS 256u    /* links kept up for their own sake */
+
+static const struct id no_id;
+
+/* ---- ourselves -------------------------------------------------------------------------------------------------------------
+ */
+static struct member_info self_info(const struct node *n) {
+  struct member_info i = {.id = n->id, .addr = n->self};
+  if (n->gateway) i.gateway = n->gateway->id;
+  snprintf(i.name, sizeof i.name, "%.*s", MEMBER_NAME_LEN, n->name);
+  return i;
+}
+
+static void tell_self(struct node *n) {
+  struct member_info i = self_info(n);
+  if (n->membership) membership_set_self(n->membership, &i, n->now);
+}
 
 /* Where we can be dialled: the user's word, else the address that we listen on, else the one that peers see, with our port. */
 void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local) {
@@ -14,15 +38,159 @@ void mesh_observed(struct node *n, const struct addr *seen, const struct addr *l
     self = *seen;
     addr_set_port(&self, addr_port(local));
   }
-  if (self.sa.sa_family && !addr_eq(&self, &n->self)) n->self = self;
+  if (!self.sa.sa_family || addr_eq(&self, &n->self)) return;
+  n->self = self;
+  tell_self(n);
 }
 
-void mesh_link_up(struct peer *p) { (void)p; }
-void mesh_link_down(struct peer *p, bool dead) { (void)p, (void)dead; }
+/* A node that nobody can dial is reached through a node that it is linked with, the same one as long as that stands. */
+static void choose_gateway(struct node *n) {
+  struct peer *best = NULL;
+  if (!n->hidden || (n->gateway && n->gateway->link)) return;
+  list_for(it, &n->peers.all) {
+    struct peer *p = container_of(it, struct peer, all);
+    if (p->link && p->addr.sa.sa_family && (!best || p->since < best->since)) best = p;
+  }
+  if (n->gateway == best) return;
+  n->gateway = best;
+  if (best) log_info(n->log, "gateway", "peer=\"%s\"", best->name);
+  tell_self(n);
+}
+
+int mesh_new(struct node *n) {
+  struct membership_config c = {
+      .mem = &n->mem[ROW_MEMBERS], .rng = n->rng, .log = n->log, .self = self_info(n), .max_members = n->limits.max_members};
+  return membership_new(&c, n->now, &n->membership);
+}
+
+void mesh_free(struct node *n) {
+  membership_free(n->membership);
+  n->membership = NULL;
+}
+
+/* ---- links -----------------------------------------------------------------------------------------------------------------
+ */
+void mesh_link_up(struct peer *p) {
+  struct node *n = p->node;
+  struct member_info i = {.id = p->id, .addr = p->addr};
+  if (!n->membership) return;
+  if (!p->addr.sa.sa_family) i.gateway = p->via ? p->via->id : n->id;
+  snprintf(i.name, sizeof i.name, "%.*s", MEMBER_NAME_LEN, p->name);
+  choose_gateway(n);
+  membership_connected(n->membership, &p->id, true);
+  (void)membership_met(n->membership, &i, n->now);
+  membership_connected(n->membership, &p->id, true); /* now that it is known */
+}
+
+void mesh_link_down(struct peer *p, bool dead) {
+  struct node *n = p->node;
+  if (!n->membership) return;
+  membership_connected(n->membership, &p->id, false);
+  if (dead) membership_unreachable(n->membership, &p->id, n->now);
+  choose_gateway(n);
+}
+
+/* ---- members ---------------------------------------------------------------------------------------------------------------
+ */
+static bool dials_first(const struct node *n, const struct peer *p) {
+  return n->hidden || memcmp(n->id.b, p->id.b, ID_LEN) < 0;
+}
+
+static void heard_of(struct node *n, const struct member_info *i, bool is_new) {
+  struct peer *p = peer_get(n, &i->id);
+  if (!p) return;
+  p->member = true;
+  peer_where(p, &i->addr, i->addr.sa.sa_family ? &no_id : &i->gateway);
+  if (!p->link) snprintf(p->name, sizeof p->name, "%.*s", NAME_KEPT, i->name);
+  if (is_new && i->addr.sa.sa_family && dials_first(n, p)) (void)peer_want(p, WANT_UPKEEP);
+}
+
+static void died(struct node *n, const struct member_info *i) {
+  struct peer *p = peer_find(n, &i->id);
+  log_info(n->log, "member_dead", "peer=\"%s\"", i->name);
+  if (!p) return;
+  join_lost(n, p);
+  link_close(p, MACULA_NOT_CONNECTED, NULL);
+  peer_down(p);
+  choose_gateway(n);
+}
+
+static void event(struct node *n, const struct membership_event *e) {
+  struct peer *p;
+  switch (e->type) {
+  case MEMBER_EV_UP:
+    log_info(n->log, "member_up", "peer=\"%s\"", e->info.name);
+    heard_of(n, &e->info, true);
+    break;
+  case MEMBER_EV_CHANGED:
+  case MEMBER_EV_REFUTED:
+    heard_of(n, &e->info, false);
+    break;
+  case MEMBER_EV_SUSPECT:
+    break;
+  case MEMBER_EV_DEAD:
+    died(n, &e->info);
+    break;
+  case MEMBER_EV_FORGOTTEN:
+    if ((p = peer_find(n, &e->info.id))) p->member = false;
+    break;
+  }
+}
+
+/* The frames and events that wait in the state machines. What a frame causes comes in the same turn or the next. */
+void mesh_step(struct node *n) {
+  struct membership_event e;
+  struct membership_out out;
+  if (!n->membership) return;
+  while (membership_next_event(n->membership, &e)) event(n, &e);
+  while (membership_next(n->membership, &out)) {
+    struct peer *p = peer_get(n, &out.to);
+    int err = p ? peer_post_raw(p, out.type, out.payload, WANT_UPKEEP, 0) : MACULA_ENOMEM;
+    if (err == MACULA_MAX_PEERS_REACHED || err == MACULA_ENOMEM || err == MACULA_EFULL)
+      membership_unsent(n->membership, &out.to);
+    while (membership_next_event(n->membership, &e)) event(n, &e);
+  }
+}
+
+void mesh_tick(struct node *n) {
+  if (!n->membership) return;
+  membership_tick(n->membership, n->now);
+  mesh_step(n);
+}
+
+nanotime mesh_deadline(const struct node *n) { return n->membership ? membership_deadline(n->membership) : TIME_NEVER; }
+
+/* Links that should stand and do not. */
+void mesh_sweep(struct node *n) {
+  uint32_t count = 0;
+  if (!n->membership || n->draining || n->no_upkeep) return;
+  for (const struct member *m = NULL; (m = membership_each(n->membership, m)) && count < LINKED_MEMBERS;) {
+    if (m->state != MEMBER_ALIVE || !m->info.addr.sa.sa_family) continue;
+    struct peer *p = peer_find(n, &m->info.id);
+    if (!p || p->link || p->dial) {
+      count++;
+      continue;
+    }
+    if (dials_first(n, p) || time_since(n->now, m->since) > DIAL_LATE) count += peer_want(p, WANT_UPKEEP) == MACULA_EBUSY;
+  }
+}
+
+/* We leave: the others need not find out. */
+void mesh_leave(struct node *n) {
+  if (!n->membership) return;
+  membership_leave(n->membership, n->now);
+  mesh_step(n);
+}
 
 void mesh_frame(struct peer *p, uint8_t type, struct slice payload) {
-  (void)type, (void)payload;
-  p->node->stats.ignored_frames++;
+  struct node *n = p->node;
+  int err = 0;
+  if (type >= MSG_SWIM_PING && type <= MSG_SWIM_SYNC)
+    err = membership_recv(n->membership, &p->id, type, payload, n->now);
+  else
+    n->stats.ignored_frames++;
+  if (err == MACULA_BAD_FRAME && p->link) session_close(p->link, err, NULL);
+  n->mesh_due = true;
 }
 
 void mesh_unsent(struct peer *p, uint64_t query) { (void)p, (void)query; }

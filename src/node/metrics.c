@@ -116,6 +116,26 @@ static void connections(const struct node *n, FILE *f) {
   COUNTER("quic_dropped", "Datagrams dropped.", q.dropped);
 }
 
+static void members(const struct node *n, FILE *f) {
+  struct membership_stats s;
+  membership_stats(n->membership, &s);
+  GAUGE("members_alive", "Other members held to be alive.", s.alive);
+  GAUGE("members_suspect", "Other members that may be dead.", s.suspect);
+  GAUGE("members_dead", "Other members that died lately.", s.dead);
+  GAUGE("swim_health", "Lifeguard's local health multiplier; 0: healthy.", s.health);
+  COUNTER("swim_pings", "Probes sent.", s.pings);
+  COUNTER("swim_acks", "Answers to probes received.", s.acks);
+  COUNTER("swim_ping_reqs", "Indirect probes asked for.", s.ping_reqs);
+  COUNTER("swim_syncs", "Exchanges of the whole list.", s.syncs);
+  COUNTER("swim_probes_failed", "Probes without an answer.", s.probes_failed);
+  COUNTER("swim_suspicions", "Members that came to be suspect.", s.suspicions);
+  COUNTER("swim_refutations", "Suspicions that were refuted.", s.refutations);
+  COUNTER("swim_deaths", "Members that were declared dead.", s.deaths);
+  COUNTER("swim_accused", "Times that this node was accused and refuted it.", s.accused);
+  COUNTER("swim_implausible", "Claims that were not believed.", s.implausible);
+  COUNTER("swim_bad_frames", "Malformed frames of the membership.", s.bad_frames);
+}
+
 static void peers(const struct node *n, FILE *f) {
   const struct peers *p = &n->peers;
   GAUGE("mesh_links", "Mesh connections, those being dialled included.", pool_count(&p->pool));
@@ -150,6 +170,7 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
   calls(n, f);
   connections(n, f);
   peers(n, f);
+  members(n, f);
   refusals(n, f);
   if (fclose(f)) {
     free(text);

@@ -209,6 +209,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   n->next_peer = UINT64_C(1) << 62;
   n->advertise = cfg->advertise;
   n->hidden = cfg->hidden;
+  n->no_upkeep = cfg->no_upkeep;
   if (!(n->name = copy_text(n, cfg->name ? cfg->name : ""))) goto fail;
   if (!(n->realm = copy_text(n, realm))) goto fail;
   if (cfg->token && !(n->token = copy_text(n, cfg->token))) goto fail;
@@ -220,6 +221,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   }
   if ((err = make_tables(n)) != 0) goto fail;
   if ((err = make_quic(n, cfg, now)) != 0) goto fail;
+  if ((err = mesh_new(n)) != 0) goto fail;
   *ret_node = n;
   return 0;
 fail:
@@ -239,6 +241,7 @@ void node_free(struct node *n) {
   dedup_done(&n->dedup);
   clients_done(&n->clients);
   peers_done(n);
+  mesh_free(n);
   struct mem own = n->mem[ROW_NODE];
   mem_free(&own, n->name);
   mem_free(&own, n->realm);
@@ -263,6 +266,10 @@ void node_recv(struct node *n, const struct addr *local, const struct addr *remo
                nanotime now) {
   set_now(n, now);
   quic_recv(n->quic, local, remote, datagram, ecn, n->now);
+  if (n->mesh_due) {
+    n->mesh_due = false;
+    mesh_step(n);
+  }
   if (!list_empty(&n->doomed)) node_settle(n);
 }
 
@@ -278,7 +285,7 @@ nanotime node_deadline(struct node *n) {
     at = time_min(at, time_add(container_of(n->fresh.next, struct session, fresh)->since, n->limits.connect_timeout));
   if (!list_empty(&n->watched) || !list_empty(&n->paused) || !list_empty(&n->partials) || n->draining || n->peers.tab.count)
     at = time_min(at, n->sweep_at);
-  at = time_min(at, time_min(link_deadline(n), join_deadline(n)));
+  at = time_min(at, time_min(mesh_deadline(n), time_min(link_deadline(n), join_deadline(n))));
   return n->draining ? time_min(at, n->drain_at) : at;
 }
 
@@ -306,15 +313,18 @@ void node_tick(struct node *n, nanotime now) {
   if (n->sweep_at == TIME_NEVER || n->now >= n->sweep_at) {
     n->sweep_at = time_add(n->now, SWEEP_EVERY);
     sessions_sweep(n);
+    mesh_sweep(n);
     peers_sweep(n);
     receive_sweep(n);
   }
   link_tick(n);
   join_tick(n);
+  mesh_tick(n);
   if (n->draining) drain_step(n);
   replay_step(n);
   node_settle(n);
   peers_step(n);
+  mesh_step(n);
   node_settle(n);
   quic_flush_events(n->quic, n->now);
   node_settle(n);
@@ -341,6 +351,7 @@ void node_drain(struct node *n, nanotime now) {
   n->draining = true;
   n->drain_at = time_add(n->now, n->limits.drain_timeout);
   n->sweep_at = time_min(n->sweep_at, time_add(n->now, SWEEP_EVERY));
+  mesh_leave(n);
   quic_stop_accepting(n->quic, MACULA_SHUTTING_DOWN);
   drain_step(n);
   node_settle(n);

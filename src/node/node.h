@@ -68,6 +68,7 @@ struct node_config {
   /* Accounts that the process keeps for libraries with allocation hooks, or NULL. Their limits are set by the node. */
   struct mem *tls_mem, *json_mem;
   struct addr advertise; /* where other nodes can dial this one; sa_family 0: the socket's address, or what peers see */
+  bool no_upkeep;        /* mesh connections only as calls and messages need them: for tests of the pool */
   bool hidden;           /* nobody can dial it (NAT): it stays connected to a gateway */
 };
 

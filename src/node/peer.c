@@ -159,6 +159,7 @@ static int want_direct(struct peer *p, enum want want) {
   if (p->dial || !list_empty(&p->waits) || n->now < p->expect) return MACULA_EBUSY;
   if (!p->addr.sa.sa_family || n->now < p->dial_at) return MACULA_NOT_CONNECTED;
   if (n->draining) return MACULA_SHUTTING_DOWN;
+  if (want == WANT_UPKEEP && n->no_upkeep) return MACULA_MAX_PEERS_REACHED;
   if (pool_is_full(&n->peers.pool)) {
     int err = want == WANT_USE ? make_room(n) : MACULA_MAX_PEERS_REACHED;
     if (err == MACULA_EBUSY) {
@@ -202,27 +203,50 @@ int peer_send(struct peer *p, const struct msg *m, enum want want) {
   return p->link ? session_send(p->link, m, false) : route_send(p, m);
 }
 
-int peer_post(struct peer *p, const struct msg *m, enum want want, uint64_t query) {
+static int hold(struct peer *p, struct shbuf *b, uint64_t query) {
   struct node *n = p->node;
-  int err = peer_send(p, m, want);
-  if (err != MACULA_EBUSY) return err;
-  size_t len = msg_size(m);
-  if (p->held_bytes + len > HELD_A_PEER || n->peers.held_bytes + len > n->limits.held_pool) {
+  if (p->held_bytes + b->len > HELD_A_PEER || n->peers.held_bytes + b->len > n->limits.held_pool) {
     n->peers.held_dropped++;
     return MACULA_EFULL;
   }
   struct held *h = mem_alloc(&n->mem[ROW_HELD], sizeof *h);
-  struct shbuf *b = h ? shbuf_new(&n->mem[ROW_HELD], len) : NULL;
-  if (!b || msg_encode(m, b->data, len) < 0) {
-    shbuf_unref(b);
-    mem_free(&n->mem[ROW_HELD], h);
-    return MACULA_ENOMEM;
-  }
-  *h = (struct held){.frame = b, .query = query};
+  if (!h) return MACULA_ENOMEM;
+  *h = (struct held){.frame = shbuf_ref(b), .query = query};
   list_append(&p->held, &h->of_peer);
-  p->held_bytes += len;
-  n->peers.held_bytes += len;
+  p->held_bytes += b->len;
+  n->peers.held_bytes += b->len;
   return 0;
+}
+
+int peer_post(struct peer *p, const struct msg *m, enum want want, uint64_t query) {
+  int err = peer_send(p, m, want);
+  if (err != MACULA_EBUSY) return err;
+  struct shbuf *b = shbuf_new(&p->node->mem[ROW_HELD], msg_size(m));
+  ptrdiff_t len = b ? msg_encode(m, b->data, b->len) : MACULA_ENOMEM;
+  err = len < 0 ? (int)len : hold(p, b, query);
+  shbuf_unref(b);
+  return err;
+}
+
+static int write_frame(struct peer *p, struct shbuf *b) {
+  if (!p->link) return route_frame(p, b);
+  size_t queued = quic_queued(p->link->conn);
+  if (queued && queued + b->len > p->node->limits.peer_queue) return MACULA_EFULL;
+  return b->len <= SMALL_FRAME ? quic_stream_write(p->link->conn, p->link->stream, shbuf_view(b))
+                               : quic_stream_write_ref(p->link->conn, p->link->stream, b);
+}
+
+int peer_post_raw(struct peer *p, uint8_t type, struct slice payload, enum want want, uint64_t query) {
+  int err = peer_want(p, want);
+  if (err && err != MACULA_EBUSY) return err;
+  if (payload.n > FRAME_MAX_PAYLOAD) return MACULA_FRAME_TOO_LARGE;
+  struct shbuf *b = shbuf_new(&p->node->mem[err ? ROW_HELD : ROW_SEND], FRAME_HEADER_LEN + payload.n);
+  if (!b) return MACULA_ENOMEM;
+  frame_header(b->data, type, (uint32_t)payload.n);
+  memcpy(b->data + FRAME_HEADER_LEN, payload.p, payload.n);
+  err = err ? hold(p, b, query) : write_frame(p, b);
+  shbuf_unref(b);
+  return err;
 }
 
 /* What waited goes out in order; what the queue does not take is lost, as on a link that broke. */
@@ -230,7 +254,7 @@ static void flush_held(struct peer *p) {
   while (!list_empty(&p->held)) {
     struct held *h = container_of(p->held.next, struct held, of_peer);
     uint64_t query = h->query;
-    int err = p->link ? quic_stream_write(p->link->conn, p->link->stream, shbuf_view(h->frame)) : route_frame(p, h->frame);
+    int err = write_frame(p, h->frame);
     held_free(p, h);
     if (err) p->node->peers.held_dropped++;
     if (err && query) mesh_unsent(p, query);

@@ -18,6 +18,8 @@
 #define PLAN_RETAINED 192u         /* retained message beside its topic and payload */
 #define PLAN_DEDUP 160u            /* message id */
 /* Of a node: */
+#define PLAN_MEMBER 384u            /* member */
+#define PLAN_GOSSIP (2u << 20)      /* frames of the membership that wait to be sent */
 #define PLAN_SEEDS (64u << 10)      /* addresses to join by, and of lost nodes */
 #define PLAN_TABLE 1024u            /* table that has few entries */
 #define PLAN_TLS_SHARED (2u << 20)  /* priorities, own certificate, CA list */

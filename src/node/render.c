@@ -131,8 +131,14 @@ static void subs_rows(struct node *n, struct page *p) {
 }
 
 static json_t *peer_row(const struct peer *p, nanotime now) {
+  static const char *const states[] = {"alive", "suspect", "dead"};
   const struct session *s = p->link;
-  const char *state = s ? "connected" : p->dial ? "dialling" : "known";
+  const struct member *m = membership_find(p->node->membership, &p->id);
+  const char *state = s && (!m || m->state == MEMBER_ALIVE) ? "connected"
+                      : m                                   ? states[m->state]
+                      : s                                   ? "connected"
+                      : p->dial                             ? "dialling"
+                                                            : "known";
   return json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:o?, s:o?, s:I, s:I}", "id", hex(p->id.b, ID_LEN), "name",
                    label(p->name), "address",
                    p->addr.sa.sa_family ? address(&p->addr)

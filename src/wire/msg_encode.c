@@ -264,10 +264,7 @@ ptrdiff_t msg_encode(const struct msg *m, uint8_t *ret_buf, size_t cap) {
   payload(&w, m);
   if (w.len > FRAME_MAX_PAYLOAD) return MACULA_FRAME_TOO_LARGE;
   if (w.len > w.cap) return MACULA_EINVAL;
-  uint32_t n = (uint32_t)w.len;
-  const uint8_t h[FRAME_HEADER_LEN] = {FRAME_VERSION,      (uint8_t)m->type,  0,         0, (uint8_t)(n >> 24),
-                                       (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
-  memcpy(ret_buf, h, sizeof h);
+  frame_header(ret_buf, (uint8_t)m->type, (uint32_t)w.len);
   return (ptrdiff_t)(FRAME_HEADER_LEN + w.len);
 }
 

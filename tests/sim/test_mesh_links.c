@@ -132,7 +132,7 @@ static bool unlinked(void *ctx) {
 
 static void test_upstream_dead_is_removed_and_redialled(void **state) {
   struct mesh m = {.want = 1};
-  struct rig_options o = {.node = {.idle_timeout = 3 * NS_SEC, .keep_alive = NS_SEC}};
+  struct rig_options o = {.node = {.idle_timeout = 3 * NS_SEC, .keep_alive = NS_SEC, .no_upkeep = true}};
   (void)state;
   start(&m, 2, &o);
   assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
@@ -167,7 +167,7 @@ static void test_restart(void **state) {
 
 static void test_upstream_pool_limit_lru(void **state) {
   struct mesh m = {0};
-  struct rig_options o = {.node = {.limits = {.max_peers = 3}}};
+  struct rig_options o = {.node = {.limits = {.max_peers = 3}, .no_upkeep = true}};
   (void)state;
   start(&m, 6, &o);
   for (unsigned i = 1; i <= 3; i++) {
@@ -243,7 +243,7 @@ static void test_wrong_realm_self_and_liar(void **state) {
 /* All slots busy: the least recently used is drained, and the newcomer gets its slot. */
 static void test_busy_pool(void **state) {
   struct mesh m = {0};
-  struct rig_options o = {.node = {.limits = {.max_peers = 1}}};
+  struct rig_options o = {.node = {.limits = {.max_peers = 1}, .no_upkeep = true}};
   (void)state;
   start(&m, 3, &o);
   assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
@@ -255,6 +255,95 @@ static void test_busy_pool(void **state) {
   assert_non_null(peer(&m, 0, 1)->link);
   rig_run(&m.rig[0], 3 * NS_SEC);
   assert_true(linked(&m, 0, 2) && !linked(&m, 0, 1));
+  stop(&m);
+}
+
+static uint64_t alive(struct mesh *m, unsigned i) { return rig_metric(&m->rig[i], "members_alive"); }
+static bool all_know(void *ctx) {
+  struct mesh *m = ctx;
+  uint64_t up = 0;
+  for (unsigned i = 0; i < m->count; i++) up += m->rig[i].node != NULL;
+  for (unsigned i = 0; i < m->count; i++)
+    if (m->rig[i].node && alive(m, i) != up - 1) return false;
+  return true;
+}
+
+/* All join by one; each learns of each and is linked with it. One dies, and comes back with its old state. */
+static void test_members(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 5; seed++) {
+    struct sim_link link = {.delay = 2 * NS_MS, .jitter = NS_MS, .loss = seed == 1 ? 0 : 0.03};
+    struct mesh m = {.want = 7};
+    struct rig_options o = {.seed = seed, .link = &link};
+    start(&m, 8, &o);
+    for (unsigned i = 1; i < 8; i++) join(&m, i, 0);
+    rig_until(&m.rig[0], 20 * NS_SEC, all_know, &m, "members known");
+    rig_until(&m.rig[0], 20 * NS_SEC, all_linked, &m, "all linked");
+    rig_node_kill(&m.rig[3]);
+    m.want = 6;
+    rig_until(&m.rig[0], 30 * NS_SEC, all_know, &m, "a death known");
+    rig_until(&m.rig[0], 30 * NS_SEC, all_linked, &m, "links of the dead gone");
+    rig_node_start(&m.rig[3]);
+    join(&m, 3, 1);
+    m.want = 7;
+    rig_until(&m.rig[0], 30 * NS_SEC, all_know, &m, "welcomed back");
+    rig_until(&m.rig[0], 30 * NS_SEC, all_linked, &m, "linked again");
+    rig_node_kill(&m.rig[0]); /* the node that all joined by */
+    m.rig[0].node = NULL;
+    m.want = 6;
+    rig_until(&m.rig[1], 30 * NS_SEC, all_know, &m, "the first contact's death known");
+    rig_node_start(&m.rig[0]); /* without anybody to join: it is looked for */
+    m.want = 7;
+    rig_until(&m.rig[1], 60 * NS_SEC, all_know, &m, "the first contact found again");
+    stop(&m);
+  }
+}
+
+/* Two and two are cut off from each other for 30 s. */
+static void test_partition_heals(void **state) {
+  (void)state;
+  struct mesh m = {.want = 3};
+  struct rig_options o = {.seed = 3};
+  start(&m, 4, &o);
+  for (unsigned i = 1; i < 4; i++) join(&m, i, 0);
+  rig_until(&m.rig[0], 20 * NS_SEC, all_know, &m, "members known");
+  for (int cut = 1; cut >= 0; cut--) {
+    for (unsigned a = 0; a < 2; a++)
+      for (unsigned b = 2; b < 4; b++) sim_net_cut(m.rig[0].net, &m.rig[a].addr, &m.rig[b].addr, cut);
+    if (cut) rig_run(&m.rig[0], 30 * NS_SEC);
+    if (cut) assert_int_equal(alive(&m, 0), 1);
+  }
+  rig_until(&m.rig[0], 60 * NS_SEC, all_know, &m, "healed");
+  rig_until(&m.rig[0], 60 * NS_SEC, all_linked, &m, "linked again");
+  stop(&m);
+}
+
+/* A node that nobody can dial: reached through its gateway, through another when that dies. */
+static void test_hidden(void **state) {
+  struct mesh m = {.want = 3};
+  (void)state;
+  start(&m, 3, NULL);
+  struct rig_options o = {.beside = &m.rig[0], .index = 3, .node = {.hidden = true, .name = strdup("hidden")}};
+  rig_start(&m.rig[3], &o);
+  m.count = 4;
+  for (unsigned i = 1; i < 4; i++) join(&m, i, 0);
+  rig_until(&m.rig[0], 20 * NS_SEC, all_know, &m, "members known");
+  rig_until(&m.rig[0], 20 * NS_SEC, all_linked, &m, "all linked");
+  struct peer *p = peer(&m, 1, 3);
+  assert_int_equal(p->addr.sa.sa_family, 0);
+  struct peer *gateway = m.rig[3].node->gateway;
+  assert_non_null(gateway);
+  assert_true(id_eq(&p->via->id, &gateway->id) || id_eq(&gateway->id, quic_identity_id(m.rig[1].identity)));
+  assert_true(id_eq(&peer(&m, 2, 3)->via->id, &gateway->id) || id_eq(&gateway->id, quic_identity_id(m.rig[2].identity)));
+  unsigned g = 0;
+  while (!id_eq(&gateway->id, quic_identity_id(m.rig[g].identity))) g++;
+  rig_node_kill(&m.rig[g]);
+  rig_until(&m.rig[g], 30 * NS_SEC, all_know, &m, "its death known");
+  rig_run(&m.rig[g], 5 * NS_SEC);
+  assert_non_null(m.rig[3].node->gateway);
+  for (unsigned i = 0; i < 3; i++)
+    if (i != g && !id_eq(&m.rig[3].node->gateway->id, quic_identity_id(m.rig[i].identity)))
+      assert_true(id_eq(&peer(&m, i, 3)->via->id, &m.rig[3].node->gateway->id));
   stop(&m);
 }
 
@@ -304,6 +393,9 @@ int main(void) {
       cmocka_unit_test(test_upstream_unreachable),
       cmocka_unit_test(test_wrong_realm_self_and_liar),
       cmocka_unit_test(test_busy_pool),
+      cmocka_unit_test(test_members),
+      cmocka_unit_test(test_partition_heals),
+      cmocka_unit_test(test_hidden),
       cmocka_unit_test(test_drain),
       cmocka_unit_test(test_no_memory),
   };
