@@ -148,7 +148,7 @@ static void test_unknown_key_names_line_and_nearest(void **state) {
   assert_refused(f, "quite_something_else: 3\n", NULL, NULL, "'maculad --help' lists them");
   assert_refused(f, NULL, NULL, (const char *[]){"--max-clinets", "3", NULL},
                  "unknown option --max-clinets; did you mean --max-clients?");
-  assert_refused(f, NULL, NULL, (const char *[]){"--join", "1.2.3.4", NULL}, "unknown option --join");
+  assert_refused(f, NULL, NULL, (const char *[]){"--jion", "1.2.3.4", NULL}, "unknown option --jion; did you mean --join?");
 }
 
 static void test_wrong_values_name_their_place(void **state) {
@@ -161,6 +161,10 @@ static void test_wrong_values_name_their_place(void **state) {
   assert_refused(f, "log_level: loud\n", NULL, NULL, "none of error, warn, info, debug");
   assert_refused(f, "access: everyone\n", NULL, NULL, "neither open nor token:FILE");
   assert_refused(f, "listen: localhost:9443\n", NULL, NULL, "numeric ADDR:PORT");
+  assert_refused(f, NULL, NULL, (const char *[]){"--join", "a b", NULL}, "--join: 'a b' is not a list");
+  assert_refused(f, NULL, NULL, (const char *[]){"--join", "macula://12@a:1", NULL}, "macula://ID@HOST:PORT");
+  assert_refused(f, NULL, NULL, (const char *[]){"--join", "host:99999", NULL}, "--join:");
+  assert_refused(f, "join: [ok, 'host:x']\n", NULL, NULL, ":1: join:");
   assert_refused(f, "admin_keys: [abc]\n", NULL, NULL, "64 hexadecimal digits");
   assert_refused(f, NULL, (const char *[]){"HOME=/", "MACULA_HTTP=8080", NULL}, NULL, "MACULA_HTTP: '8080'");
   assert_refused(f, NULL, NULL, (const char *[]){"--keep-alive=20s", NULL}, "--keep-alive: keep_alive must be at most half");
