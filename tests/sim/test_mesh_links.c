@@ -235,7 +235,7 @@ static void test_wrong_realm_self_and_liar(void **state) {
   peer_where(p, &m.rig[0].addr, NULL);
   assert_int_equal(peer_want(p, WANT_USE), MACULA_EBUSY);
   rig_run(&m.rig[0], 6 * NS_SEC);
-  assert_null(p->link);
+  assert_null(peer_find(other.node, quic_identity_id(m.rig[1].identity))); /* forgotten */
   rig_stop(&other);
   stop(&m);
 }
