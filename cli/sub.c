@@ -95,6 +95,9 @@ static int listen_on(struct cli *cli, struct subscriber *s, uint64_t until) {
     case CLI_SIGNALLED:
       return 0;
     case CLI_TIMED_OUT:
+      pthread_mutex_lock(&cli->lock);
+      got = s->got; /* what came wakes nobody before the last one */
+      pthread_mutex_unlock(&cli->lock);
       if (got && !s->o->count) return 0;
       cli_error(macula_err_name(MACULA_TIMEOUT), "%llu of %llu messages came in time; raise --timeout or check the publisher",
                 (unsigned long long)got, (unsigned long long)(s->o->count ? s->o->count : 1));

@@ -61,11 +61,15 @@ static size_t utf8_len(const unsigned char *p, size_t n) {
 void text_put_escaped(FILE *f, const void *data, size_t len) {
   const unsigned char *p = data;
   for (size_t i = 0, n; i < len; i += n) {
+    for (n = 0; i + n < len && p[i + n] >= 0x20 && p[i + n] < 0x7f && p[i + n] != '\\'; n++) {
+    }
+    if (n) {
+      fwrite_unlocked(p + i, 1, n, f);
+      continue;
+    }
     n = utf8_len(p + i, len - i);
     if (n > 1 && !(p[i] == 0xc2 && p[i + 1] < 0xa0)) /* C1 controls drive terminals, too */
       fwrite_unlocked(p + i, 1, n, f);
-    else if (n == 1 && p[i] >= 0x20 && p[i] != 0x7f && p[i] != '\\')
-      putc_unlocked(p[i], f);
     else {
       n = 1;
       switch (p[i]) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""macula as its user sees it, against a real node: tests/e2e/cli.py BUILD_FOLDER.
+"""macula as its user sees it, against a real node: tests/e2e/cli.py BUILD_FOLDER [CASE...].
 
 Each case waits for output or answers with a deadline. Prints "ok NAME" or "FAIL NAME: why" a case.
 """
@@ -216,6 +216,9 @@ def bad_input():
             n.bad(2, "invalid_argument", *args)
         n.bad(1, "no_such_procedure", "call", "nobody.home")
         n.bad(3, "realm_mismatch", "-r", "other", "pub", "a", "x")
+        some = n.sub("some", "--timeout", "2s")
+        n.ok("pub", "some", "x")
+        assert some.wait() == 0 and some.out == b"some x\n", (some.out, some.err)
         code, out, err = n.run("sub", "quiet", "--timeout", "50ms")
         assert code == 4 and b"macula: timeout: " in err, (code, err)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
@@ -321,6 +324,30 @@ def provider_killed():
         os.kill(handler, signal.SIGKILL)
 
 
+def subscriber_stopped():
+    """One that stops reading loses its connection; who reads hears everything, of a publisher that nobody slows down."""
+    with Node() as n:
+        stopped, reader = n.sub("a.**"), n.sub("a.**", "--count", "800")
+        stopped.p.send_signal(signal.SIGSTOP)
+        n.ok("pub", "a.b", "x" * 4000, "--qos", "1", "--count", "800", "--interval", "1ms")
+        assert reader.wait() == 0 and reader.out.count(b"\n") == 800
+        until("the stopped one is out", lambda: n.status()["messages"]["slow_consumers"] == 1)
+        stopped.p.send_signal(signal.SIGCONT)
+        stopped.expect("err", rb"slow_consumer|read too slowly")
+        stopped.expect("err", rb"^connected again\n")
+        assert stopped.kill(signal.SIGTERM) == 0
+
+
+def queueing():
+    with Node() as n:
+        turns = os.path.join(n.folder.name, "turns")
+        n.serve("one", "--exec", "echo in >> %s; sleep 0.1; echo out >> %s; echo 1" % (turns, turns), "--concurrency", "1")
+        callers = [n.spawn("call", "one", "--timeout", "30s") for _ in range(5)]
+        assert all(c.wait() == 0 for c in callers)
+        with open(turns) as f:
+            assert f.read() == "in\nout\n" * 5, "two handlers ran at once"
+
+
 def subscriber_killed():
     with Node() as n:
         s, other = n.sub("a.**"), n.sub("a.**")
@@ -363,6 +390,14 @@ def full():
         until("a place is free", lambda: n.run("pub", "a", "x")[0] == 0)
 
 
+def examples():
+    with Node() as n:
+        for name, want in (("pubsub", b"example.greeting hello\n"), ("rpc", b'{"echo":{"n":1}}\n')):
+            p = subprocess.run([os.path.join(build, "examples", "example_" + name)], env=n.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               timeout=DEADLINE)
+            assert (p.returncode, p.stdout) == (0, want), p
+
+
 def benches():
     with Node() as n:
         assert json.loads(n.ok("--json", "bench", "pubsub", "--messages", "3000", "--clients", "2"))["lost"] == 0
@@ -376,7 +411,9 @@ def benches():
 
 failed = 0
 for case in (scenario, publishing, escaping, bad_input, help_and_local, node_id_changed, handlers, hanging, provider_killed,
-             subscriber_killed, node_killed, node_terminated, full, benches):
+             subscriber_stopped, queueing, subscriber_killed, node_killed, node_terminated, full, examples, benches):
+    if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
+        continue
     try:
         case()
         print("ok cli " + case.__name__, flush=True)

@@ -117,6 +117,20 @@ def state(folder, name="state"):
 OWN = ["--listen", "127.0.0.1:0", "--http", "off"]
 
 
+def macula(folder, n, *args, server=None):
+    """Starts the command line against a node, with an identity and known nodes of its own."""
+    p = subprocess.Popen([os.path.join(build, "macula"), "-s", server or n.listen, *args], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment({"XDG_CONFIG_HOME": state(folder, "user")}))
+    live.append(p)
+    return p
+
+
+def ended(p):
+    out, err = p.communicate(timeout=DEADLINE)
+    live.remove(p)
+    return p.returncode, out.decode(), err.decode()
+
+
 def case_start_says_what_to_do(folder):
     n = Node(folder)
     program = re.escape(os.path.join(build, "macula")) if os.path.exists(os.path.join(build, "macula")) else "macula"
@@ -348,6 +362,82 @@ def case_reload(folder):
     n.err.expect(r"level=error event=reload_failed .*m\.yaml:2: unknown key 'reaml'; did you mean 'realm'\?")
     assert json.loads(get("two")[2])["clients"]["limit"] == 6
     assert n.stop() == 0
+
+
+def case_reload_certificate(folder):
+    n = Node(folder, "--cert", shutil.copy(make_identity(folder, "one"), state(folder, "node.pem")))
+    assert ended(macula(folder, n, "pub", "a", "1"))[0] == 0
+    shutil.copy(make_identity(folder, "two"), state(folder, "node.pem"))
+    n.process.send_signal(signal.SIGHUP)
+    n.err.expect(r"event=reloaded")
+    code, _, err = ended(macula(folder, n, "pub", "a", "1"))
+    assert code == 3 and err.startswith("macula: identity_mismatch: "), (code, err)
+    code, out, err = ended(macula(folder, n, "--insecure", "--json", "status"))
+    assert code == 0 and json.loads(out)["node_id"] != n.id, (code, out, err)
+    write(folder, "node.pem", "rubbish")
+    n.process.send_signal(signal.SIGHUP)
+    n.err.expect(r"event=reload_failed .*node\.pem")
+    assert ended(macula(folder, n, "--insecure", "pub", "a", "1"))[0] == 0
+    assert n.stop() == 0
+
+
+def make_identity(folder, name):
+    path = os.path.join(folder, name + ".pem")
+    subprocess.run([os.path.join(build, "macula"), "id", "new", "--identity", path], stdout=subprocess.DEVNULL, check=True, env=environment(),
+                   timeout=DEADLINE)
+    return path
+
+
+def case_access_token(folder):
+    token, wrong = write(folder, "token", "sesame\n"), write(folder, "wrong", "sesamo\n")
+    n = Node(folder, "--access", "token:" + token)
+    for args in ([], ["--token-file", wrong]):
+        code, _, err = ended(macula(folder, n, *args, "pub", "a", "1"))
+        assert code == 3 and re.fullmatch(r"macula: not_authorized: [^\n]*token[^\n]*\n", err), (code, err)
+    assert ended(macula(folder, n, "--token-file", token, "pub", "a", "1"))[0] == 0
+    write(folder, "token", "sesamo\n")
+    n.process.send_signal(signal.SIGHUP)
+    n.err.expect(r"event=reloaded")
+    assert ended(macula(folder, n, "--token-file", wrong, "pub", "a", "1"))[0] == 0
+    assert n.stop() == 0
+
+
+def case_both_families(folder):
+    n = Node(folder, listen="127.0.0.1:0,[::1]:0")
+    six = n.out.expect(r"(\[::1\]:\d+)").group(1)
+    assert ended(macula(folder, n, "pub", "kept", "four", "--retain"))[0] == 0
+    code, out, err = ended(macula(folder, n, "sub", "kept", "--count", "1", server=six))
+    assert (code, out) == (0, "kept four\n"), (code, out, err)
+    assert n.stop() == 0
+
+
+def case_drain(folder):
+    """SIGTERM with a call in flight: not ready any more, nobody new, the call is answered, then all are told and it ends."""
+    n = Node(folder)
+    go = os.path.join(folder, "go")
+    os.mkfifo(go)
+    server = macula(folder, n, "serve", "slow", "--exec", "echo running >&2; cat %s" % go)
+    heard = Output(server.stderr)
+    heard.expect(r"^serving ")
+    caller = macula(folder, n, "call", "slow", "--timeout", "60s")
+    began = time.monotonic()
+    while json.loads(n.get("/api/status")[2])["pending_calls"]["count"] == 0:
+        assert time.monotonic() - began < DEADLINE
+    n.process.send_signal(signal.SIGTERM)
+    n.err.expect(r"event=stopping")
+    assert n.get("/ready") == (503, "text/plain", "Not ready")
+    assert json.loads(n.get("/health")[2])["ready"] is False and n.get("/live")[0] == 200
+    code, _, err = ended(macula(folder, n, "pub", "a", "1"))
+    assert code == 3 and "shutting_down" in err, (code, err)
+    with open(go, "w") as f:
+        f.write('"done"')
+    assert ended(caller)[:2] == (0, '"done"\n')
+    assert n.process.wait(DEADLINE) == 0
+    live.remove(n.process)
+    heard.expect(r"shutting")
+    server.terminate()
+    assert server.wait(DEADLINE) == 0
+    live.remove(server)
 
 
 def case_second_start_after_kill(folder):
