@@ -12,7 +12,7 @@
 #include "base/time.h"
 #include "io/io.h"
 
-enum type { ADDRS, SEEDS, REALM, TEXT, HTTP, ACCESS, BOOL, IDS, DURATION, LEVEL, FORMAT, COUNT, SIZE, SIZE32 };
+enum type { ADDRS, SEEDS, REALM, TEXT, HTTP, ACCESS, BOOL, IDS, DURATION, LEVEL, FORMAT, COUNT, SIZE, SIZE32, MEMORY };
 
 struct row {
   const char *key;
@@ -316,6 +316,11 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
     if (parse_ranged(r, text, &n, why)) return MACULA_EINVAL;
     *(size_t *)to = (size_t)n;
     return 0;
+  case MEMORY: {
+    struct config_memory *m = to;
+    *m = (struct config_memory){.is_auto = !strcasecmp(text, "auto")};
+    return m->is_auto ? 0 : parse_ranged(r, text, &m->max, why);
+  }
   case COUNT:
   case SIZE32:
     if (parse_ranged(r, text, &n, why)) return MACULA_EINVAL;
@@ -496,6 +501,10 @@ static int load_flags(struct config *c, int argc, const char *const *argv, char 
     bool file = !strcmp(name, "-c") || !strcmp(name, "--config");
     if (!strcmp(arg, "--check")) {
       c->mode = CONFIG_CHECK;
+    } else if (!strcmp(arg, "--plan")) {
+      c->mode = CONFIG_PLAN;
+    } else if (!strcmp(arg, "--json")) {
+      c->json = true;
     } else if (!strcmp(arg, "--help") || !strcmp(arg, "-h")) {
       c->mode = CONFIG_HELP;
       return 0;
@@ -527,6 +536,7 @@ static int load_flags(struct config *c, int argc, const char *const *argv, char 
     }
     if (err) return err;
   }
+  if (c->json && c->mode != CONFIG_PLAN) return snprintf(ret_why, CONFIG_WHY_LEN, "--json goes with --plan"), MACULA_EINVAL;
   return 0;
 }
 
@@ -638,6 +648,11 @@ void config_done(struct config *c) {
   *c = (struct config){0};
 }
 
+bool config_key_is_set(const struct config *c, const char *key) {
+  int o = find_option(key);
+  return o >= 0 && config_is_set(c, (enum option)o);
+}
+
 size_t config_fixed_changes(const struct config *running, const struct config *wanted, char ret_names[CONFIG_WHY_LEN]) {
   size_t count = 0, used = 0;
   ret_names[0] = 0;
@@ -664,6 +679,7 @@ char *config_help(void) {
   fputs("Usage: maculad [-c FILE] [OPTION]...\nA node of the Macula mesh. Ctrl-C ends it.\n\n"
         "  -c, --config FILE               YAML file with the keys below, underscores for dashes (maculad.yaml(5))\n"
         "      --check                     say what is wrong with the configuration, or ok, and end\n"
+        "      --plan [--json]             print the most memory that this configuration can use, row by row, and end\n"
         "  -h, --help                      show this\n"
         "  -V, --version                   show the version\n",
         f);

@@ -12,7 +12,7 @@
 #define CONFIG_MAX_SEEDS 64
 #define CONFIG_WHY_LEN 512
 
-enum config_mode { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP, CONFIG_VERSION };
+enum config_mode { CONFIG_RUN, CONFIG_CHECK, CONFIG_PLAN, CONFIG_HELP, CONFIG_VERSION };
 enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENV, CONFIG_FLAG }; /* the later wins */
 
 struct config_value {
@@ -46,6 +46,11 @@ struct config_access {
   const char *token_file; /* with NODE_ACCESS_TOKEN */
 };
 
+struct config_memory {
+  bool is_auto;
+  uint64_t max; /* octets; 0: no limit, or is_auto */
+};
+
 struct config { /* texts live as long as it does */
   enum config_mode mode;
   char *file; /* NULL: none was named */
@@ -65,6 +70,8 @@ struct config { /* texts live as long as it does */
   enum log_level log_level;
   bool log_json;
   struct node_limits limits;
+  struct config_memory memory;
+  bool json; /* with CONFIG_PLAN */
   char *state_default;
   struct config_value values[OPTION_COUNT];
 };
@@ -78,6 +85,7 @@ void config_done(struct config *c);
 /* Where an option's value comes from, for messages: "FILE:LINE: key", "--flag", "MACULA_KEY" or "key". */
 void config_where(const struct config *c, enum option o, char ret_text[CONFIG_WHY_LEN]);
 static inline bool config_is_set(const struct config *c, enum option o) { return c->values[o].source != CONFIG_DEFAULT; }
+bool config_key_is_set(const struct config *c, const char *key);
 /* The options that differ and that a running node cannot change, separated by commas; their number. */
 size_t config_fixed_changes(const struct config *running, const struct config *wanted, char ret_names[CONFIG_WHY_LEN]);
 /* The text of --help, malloc'ed. */

@@ -17,7 +17,7 @@
 
 #define UPKEEP_MS 5000
 #define DRAIN_LOOK_MS 20
-#define TRIM_CLIENTS 1000
+#define IDLE_MOST (2u << 20) /* octets of heap that may lie idle */
 
 extern char **environ;
 
@@ -62,21 +62,19 @@ static uint64_t heap_bytes(void *ctx) {
   return m.uordblks + m.hblkhd;
 }
 
-/* glibc keeps what was freed below a block in use; after many clients left it is given back to the system, three times because
- * closed connections linger. */
+/* glibc keeps what was freed between blocks in use. When more of it lies idle than after the last time that it was given back,
+ * the pages that hold nothing go back to the system; how long that takes is not the node's load but that of a departure. */
 static void give_back(struct daemon *d) {
-  struct quic_stats s;
-  quic_stats(node_quic(d->node), &s);
-  uint32_t fell = d->conns_peak > s.conns ? d->conns_peak - s.conns : 0;
-  if (fell > TRIM_CLIENTS || (fell * 2 > d->conns_peak && rss_bytes(NULL) > d->rss_start + d->rss_start / 10 + (8 << 20))) {
-    d->trims = 3;
-    d->conns_peak = s.conns;
-  }
-  if (s.conns > d->conns_peak) d->conns_peak = s.conns;
-  if (d->trims) {
-    d->trims--;
-    malloc_trim(0);
-  }
+  uint64_t heap = heap_bytes(NULL), rss = rss_bytes(NULL), used = d->program_bytes + heap;
+  uint64_t idle = rss > used ? rss - used : 0;
+  if (idle < d->idle_left) d->idle_left = idle;
+  if (idle < d->idle_left + IDLE_MOST + rss / 16) return;
+  malloc_trim(0);
+  rss = rss_bytes(NULL);
+  d->idle_left = rss > used ? rss - used : 0;
+  d->trims++;
+  log_debug(&d->log, "memory_given_back", "idle_kib=%llu left_kib=%llu", (unsigned long long)idle / 1024,
+            (unsigned long long)d->idle_left / 1024);
 }
 
 /* ---- timer and signals -----------------------------------------------------------------------------------------------------
@@ -114,6 +112,14 @@ static void reload(struct daemon *d) {
   char why[CONFIG_WHY_LEN], names[CONFIG_WHY_LEN];
   notify_reloading(io_now());
   int err = config_load(d->argc, d->argv, (const char *const *)environ, &wanted, why);
+  if (!err) {
+    struct memory_fit fit;
+    char *text = NULL;
+    wanted.memory = d->cfg.memory; /* stays until a restart */
+    if ((err = memory_fit(&wanted, "", &fit, &text)))
+      snprintf(why, sizeof why, "%.*s; maculad --plan shows more", text ? (int)strcspn(text, "\n") : 0, text ? text : "");
+    free(text);
+  }
   if (!err) err = credentials_load(&wanted, false, &cred, why);
   if (!err) {
     bool same_policy = wanted.access.mode == d->cfg.access.mode;
@@ -299,7 +305,10 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
   }
   if (!err) err = open_http(d, cred.http_token, ret_why);
   if (!err) err = mesh_start(d->loop, d->node, &d->log, &d->cfg, &d->mesh);
-  if (!err) d->rss_start = rss_bytes(NULL);
+  if (!err) {
+    uint64_t rss = rss_bytes(NULL), heap = heap_bytes(NULL);
+    d->program_bytes = rss > heap ? rss - heap : 0;
+  }
   credentials_done(&cred);
   if (err && !ret_why[0]) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
   return err;

@@ -9,6 +9,7 @@
 #include "hooks.h"
 #include "http.h"
 #include "logsink.h"
+#include "memory.h"
 #include "mesh.h"
 
 /* RUNNING --SIGINT, SIGTERM--> DRAINING --node_drained--> DRAINED --one turn, which sends the goodbyes--> the loop stops.
@@ -20,6 +21,7 @@ struct daemon {
   const char *const *argv;
   struct config cfg;
   struct hooks hooks;
+  struct memory_fit memory;
   struct logsink sink;
   struct log log;
   int lock_fd; /* of the state folder, held until the process ends */
@@ -35,9 +37,9 @@ struct daemon {
   uv_signal_t signals[3];
   uv_timer_t upkeep;
   uint64_t upkeep_ms;
-  uint32_t conns_peak; /* since memory was last given back */
-  unsigned trims;      /* that are still to be done */
-  uint64_t rss_start;  /* octets */
+  uint64_t program_bytes; /* resident without the heap, at the start */
+  uint64_t idle_left;     /* octets of heap that lay idle and could not be given back */
+  uint64_t trims;
 };
 
 /* Opens the state folder, makes or reads the identity, makes the node and opens its sockets. Failure: a macula_err, ret_why

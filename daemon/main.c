@@ -53,6 +53,7 @@ static void print_banner(const struct daemon *d) {
     printf("http     off\n");
   }
   printf("state    %s\n", d->cfg.state);
+  memory_print_choice(stdout, &d->memory);
 
   /* Reached on every address: here, on this one. */
   struct addr first = *io_udp_local(d->udp[0]);
@@ -82,6 +83,26 @@ static void prepare_process(void) {
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
   }
+}
+
+/* The plan against memory_max; 0, or 2 when a line a row says what to lower. */
+static int fit(struct daemon *d) {
+  char *text = NULL;
+  int err = memory_fit(&d->cfg, "", &d->memory, &text);
+  if (!err) return 0;
+  if (text) fprintf(stderr, "maculad: %s: %s", macula_err_name(err), text);
+  free(text);
+  return text ? 2 : fail(2, err, macula_err_text(err));
+}
+
+static int plan(struct daemon *d) {
+  int err = 0, code = fit(d);
+  if (d->cfg.json)
+    err = memory_print_json(stdout, &d->memory);
+  else
+    memory_print_plan(stdout, &d->memory);
+  if (!code) memory_print_choice(stderr, &d->memory);
+  return err ? fail(1, err, macula_err_text(err)) : code;
 }
 
 static int check(const struct config *c) {
@@ -119,10 +140,13 @@ int main(int argc, char **argv) {
   else
     switch (d.cfg.mode) {
     case CONFIG_RUN:
-      code = run(&d);
+      if (!(code = fit(&d))) code = run(&d);
       break;
     case CONFIG_CHECK:
-      code = check(&d.cfg);
+      if (!(code = fit(&d))) code = check(&d.cfg);
+      break;
+    case CONFIG_PLAN:
+      code = plan(&d);
       break;
     case CONFIG_HELP:
       if (!(help = config_help())) return fail(1, MACULA_ENOMEM, macula_err_text(MACULA_ENOMEM));

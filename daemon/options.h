@@ -35,6 +35,8 @@ enum option_reload { OPTION_FIXED, OPTION_RELOADED };
     "ping clients that cannot keep a connection alive themselves")                                                             \
   X(LOG_LEVEL, log_level, LEVEL, log_level, 0, 0, OPTION_RELOADED, "LEVEL", "error, warn, info or debug")                      \
   X(LOG_FORMAT, log_format, FORMAT, log_json, 0, 0, OPTION_RELOADED, "text|json", "key=value lines, or a JSON object a line")  \
+  X(MEMORY_MAX, memory_max, MEMORY, memory, 1 << 20, UINT64_C(1) << 50, OPTION_FIXED, "SIZE|auto",                             \
+    "refuse limits that could use more memory; auto: lower them to what the machine has")                                      \
   X(MAX_CLIENTS, max_clients, COUNT, limits.max_clients, 1, 1000000, OPTION_RELOADED, "N", "clients")                          \
   X(MAX_OPERATORS, max_operators, COUNT, limits.max_operators, 1, 1000, OPTION_RELOADED, "N",                                  \
     "slots beyond max_clients for an operator")                                                                                \

@@ -78,7 +78,7 @@ struct plan_row plan_row_of(const struct node_limits *l, enum row row) {
 enum { FINEST = 4096 };
 
 static uint64_t even(uint64_t v, bool octets) { /* down to a figure that people can read */
-  uint64_t step = octets ? 64 << 10 : v >= 1000 ? 100 : v >= 100 ? 10 : 1;
+  uint64_t step = octets ? v >= 16 << 20 ? 1 << 20 : 64 << 10 : v >= 1000 ? 100 : v >= 100 ? 10 : 1;
   return v / step * step;
 }
 

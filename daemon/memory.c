@@ -1,0 +1,230 @@
+#include "memory.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+
+#define LINE 4096
+
+/* ---- what there is ---------------------------------------------------------------------------------------------------------
+ */
+/* The first number in a file; 0 when there is none ("max") or no such file. */
+static uint64_t read_number(const char *path) {
+  unsigned long long n = 0;
+  FILE *f = fopen(path, "re");
+  if (!f) return 0;
+  if (fscanf(f, "%llu", &n) != 1) n = 0;
+  fclose(f);
+  return n;
+}
+
+static void lower(uint64_t *least, uint64_t n, const char **source, const char *name) {
+  if (!n || (*least && n >= *least)) return;
+  *least = n;
+  *source = name;
+}
+
+/* A group's limit and those of the groups above it. In a container, the path may be the host's: then only the top exists. */
+static void group_limits(const char *root, const char *mount, char *path, const char *file, uint64_t *least,
+                         const char **source) {
+  char name[2 * LINE];
+  for (;;) {
+    snprintf(name, sizeof name, "%s%s%s/%s", root, mount, strcmp(path, "/") != 0 ? path : "", file);
+    uint64_t n = read_number(name);
+    if (n < UINT64_C(1) << 60) lower(least, n, source, "control group"); /* version 1 says "none" with a huge number */
+    char *slash = strrchr(path, '/');
+    if (!slash || !path[1]) return;
+    slash[slash == path] = 0;
+  }
+}
+
+static void groups(const char *root, uint64_t *least, const char **source) {
+  char name[LINE], line[LINE];
+  snprintf(name, sizeof name, "%s/proc/self/cgroup", root);
+  FILE *f = fopen(name, "re");
+  while (f && fgets(line, sizeof line, f)) {
+    line[strcspn(line, "\n")] = 0;
+    char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
+    if (!path) continue;
+    *path++ = 0;
+    controllers++;
+    if (!*controllers)
+      group_limits(root, "/sys/fs/cgroup", path, "memory.max", least, source);
+    else if (strstr(controllers, "memory"))
+      group_limits(root, "/sys/fs/cgroup/memory", path, "memory.limit_in_bytes", least, source);
+  }
+  if (f) fclose(f);
+}
+
+uint64_t memory_available(const char *root, const char **ret_source) {
+  char name[LINE], line[256];
+  uint64_t least = 0;
+  unsigned long long kib;
+  *ret_source = "machine";
+  snprintf(name, sizeof name, "%s/proc/meminfo", root);
+  FILE *f = fopen(name, "re");
+  while (f && fgets(line, sizeof line, f))
+    if (sscanf(line, "MemTotal: %llu kB", &kib) == 1) least = kib * 1024;
+  if (f) fclose(f);
+  groups(root, &least, ret_source);
+  return least;
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------------------
+ */
+static const char *octets(uint64_t n, char buf[32]) {
+  if (n >= 10 << 20)
+    snprintf(buf, 32, "%llu MiB", (unsigned long long)((n + (1 << 20) - 1) >> 20));
+  else if (n >= 1 << 20)
+    snprintf(buf, 32, "%.1f MiB", (double)n / (1 << 20));
+  else if (n >= 10 << 10)
+    snprintf(buf, 32, "%llu KiB", (unsigned long long)((n + 1023) >> 10));
+  else
+    snprintf(buf, 32, "%llu B", (unsigned long long)n);
+  return buf;
+}
+
+static const char *count(uint64_t n, char buf[32]) {
+  char plain[24];
+  int len = snprintf(plain, sizeof plain, "%llu", (unsigned long long)n), at = 0;
+  for (int i = 0; i < len; i++) {
+    if (i && (len - i) % 3 == 0) buf[at++] = ',';
+    buf[at++] = plain[i];
+  }
+  buf[at] = 0;
+  return buf;
+}
+
+/* As it is written in a configuration: exact. */
+static const char *value(uint64_t n, bool is_octets, char buf[32]) {
+  if (is_octets && n % (1 << 20) == 0)
+    snprintf(buf, 32, "%lluMiB", (unsigned long long)(n >> 20));
+  else if (is_octets && n % 1024 == 0)
+    snprintf(buf, 32, "%lluKiB", (unsigned long long)(n >> 10));
+  else
+    snprintf(buf, 32, "%llu", (unsigned long long)n);
+  return buf;
+}
+
+void memory_print_plan(FILE *f, const struct memory_fit *m) {
+  char a[32], b[32], c[32], d[32];
+  fprintf(f, "%-14s %11s %10s %10s %10s  %s\n", "ROW", "ENTRIES", "EACH", "BESIDE", "AT MOST", "LOWERED BY");
+  for (size_t i = 0; i < m->plan.count; i++) {
+    const struct plan_row *r = &m->plan.rows[i];
+    fprintf(f, "%-14s %11s %10s %10s %10s  %s\n", r->name, r->entries ? count(r->entries, a) : "-",
+            r->entries && r->each ? octets(r->each, b) : "-", r->beside ? octets(r->beside, c) : "-", octets(r->bytes, d),
+            r->keys[0] ? r->keys : "-");
+  }
+  fprintf(f, "total %llu MiB\n", (unsigned long long)((m->plan.total + (1 << 20) - 1) >> 20));
+}
+
+int memory_print_json(FILE *f, const struct memory_fit *m) {
+  json_t *rows = json_array();
+  for (size_t i = 0; i < m->plan.count; i++) {
+    const struct plan_row *r = &m->plan.rows[i];
+    json_array_append_new(rows, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s}", "name", r->name, "what", r->what, "entries",
+                                          (json_int_t)r->entries, "entry_bytes", (json_int_t)r->each, "beside_bytes",
+                                          (json_int_t)r->beside, "bytes", (json_int_t)r->bytes, "keys", r->keys));
+  }
+  json_t *j = json_pack("{s:I, s:I, s:o}", "total_bytes", (json_int_t)m->plan.total, "memory_max_bytes", (json_int_t)m->max,
+                        "rows", rows);
+  int err = j && !json_dumpf(j, f, JSON_INDENT(2)) && fputc('\n', f) != EOF ? 0 : MACULA_ENOMEM;
+  json_decref(j);
+  return err;
+}
+
+void memory_print_choice(FILE *f, const struct memory_fit *m) {
+  char a[32], b[32];
+  if (!m->source) return;
+  fprintf(f, "memory   auto: %s of the %s's", octets(m->max, a), m->source);
+  fprintf(f, " %s; the plan takes %s\n", octets(m->available, a), octets(m->plan.total, b));
+  for (size_t i = 0; i < m->changed; i++) {
+    const struct plan_change *c = &m->changes[i];
+    fprintf(f, "         %-18s %s instead of %s\n", c->key, value(c->to, c->octets, a), value(c->from, c->octets, b));
+  }
+}
+
+/* ---- fitting ---------------------------------------------------------------------------------------------------------------
+ */
+static bool has_word(const char *words, const char *word) {
+  size_t n = strlen(word);
+  for (const char *p = words; (p = strstr(p, word)); p += n)
+    if ((p == words || p[-1] == ' ') && (!p[n] || p[n] == ' ')) return true;
+  return false;
+}
+
+static const struct plan_row *row_named(const struct plan *p, const char *name) {
+  for (size_t i = 0; i < p->count; i++)
+    if (!strcmp(p->rows[i].name, name)) return &p->rows[i];
+  return NULL;
+}
+
+static void put_flags(FILE *f, const struct plan_change *changes, size_t n) {
+  char a[32];
+  for (size_t i = 0; i < n; i++) {
+    fputs(" --", f);
+    for (const char *k = changes[i].key; *k; k++) fputc(*k == '_' ? '-' : *k, f);
+    fprintf(f, " %s", value(changes[i].to, changes[i].octets, a));
+  }
+}
+
+/* A line for each row that must give way, with what would do, and then the whole as flags. */
+static char *complaint(const struct memory_fit *m, const struct node_limits *wanted) {
+  struct plan_change changes[PLAN_MAX_CHANGES];
+  struct node_limits l = *wanted;
+  struct plan less;
+  size_t n, len;
+  char a[32], b[32], *text = NULL;
+  int err = plan_fit(&l, m->max, NULL, NULL, changes, &n);
+  FILE *f = open_memstream(&text, &len);
+  if (!f) return NULL;
+  node_plan(&l, &less);
+  fprintf(f, "the plan is %s, memory_max %s: %s too much\n", octets(m->plan.total, a), octets(m->max, b),
+          octets(m->plan.total - m->max, (char[32]){0}));
+  for (size_t i = 0; i < m->plan.count; i++) {
+    const struct plan_row *r = &m->plan.rows[i], *to = row_named(&less, r->name);
+    if (!to || to->bytes >= r->bytes || !r->keys[0]) continue;
+    fprintf(f, "  %-14s %8s  lower it by %s:", r->name, octets(r->bytes, a), octets(r->bytes - to->bytes, b));
+    for (size_t k = 0; k < n; k++)
+      if (has_word(r->keys, changes[k].key))
+        fprintf(f, " %s %s instead of %s;", changes[k].key, value(changes[k].to, changes[k].octets, a),
+                value(changes[k].from, changes[k].octets, b));
+    fseek(f, -1, SEEK_CUR);
+    fputc('\n', f);
+  }
+  if (err) {
+    fprintf(f, "the least that a node can do with is %s: raise memory_max (maculad --plan shows the rows)\n",
+            octets(less.total, a));
+  } else {
+    fputs("this fits:", f);
+    put_flags(f, changes, n);
+    fputs("; or give --memory-max auto, or raise memory_max\n", f);
+  }
+  if (fclose(f)) {
+    free(text);
+    return NULL;
+  }
+  return text;
+}
+
+static bool is_set(void *ctx, const char *key) { return config_key_is_set(ctx, key); }
+
+int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, char **ret_text) {
+  struct memory_fit *m = ret_fit;
+  int err = 0;
+  *m = (struct memory_fit){.max = c->memory.max};
+  if (c->memory.is_auto && (m->available = memory_available(root, &m->source)) != 0) {
+    /* The kernel's part: buffers of sockets count against a control group; a machine has other programs, too. */
+    m->max = !strcmp(m->source, "machine") ? m->available / 4 * 3 : m->available / 8 * 7;
+    struct node_limits wanted = c->limits;
+    err = plan_fit(&c->limits, m->max, is_set, c, m->changes, &m->changed);
+    if (err) c->limits = wanted;
+  }
+  node_plan(&c->limits, &m->plan);
+  c->limits.memory_max = m->max;
+  if (!m->max || m->plan.total <= m->max) return 0;
+  *ret_text = complaint(m, &c->limits);
+  return MACULA_ENOMEM;
+}

@@ -1,0 +1,32 @@
+/* memory_max: the plan against what the node may use, and how both are shown. */
+#ifndef DAEMON_MEMORY_H
+#define DAEMON_MEMORY_H
+
+#include <stdio.h>
+
+#include "config.h"
+#include "node/plan.h"
+
+/* The least of the machine's memory and the limits of the control groups that this process is in (version 2 and 1), octets; 0:
+ * unknown. root: "" (tests: a folder that stands for /). ret_source: static text. */
+uint64_t memory_available(const char *root, const char **ret_source);
+
+struct memory_fit {
+  uint64_t max;       /* what the plan may take; 0: anything */
+  uint64_t available; /* with auto: the limit found */
+  const char *source; /* with auto: whose */
+  struct plan plan;   /* of the limits as they are then */
+  struct plan_change changes[PLAN_MAX_CHANGES];
+  size_t changed; /* limits that were lowered */
+};
+
+/* Applies memory_max to c->limits: with auto those that were not set are lowered until the plan fits. MACULA_ENOMEM: it does
+ * not fit; ret_text then says by how much, a line for each row to lower, and what to do (malloc'ed, NULL without memory). */
+int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, char **ret_text);
+
+void memory_print_plan(FILE *f, const struct memory_fit *m); /* the last line is "total N MiB" */
+int memory_print_json(FILE *f, const struct memory_fit *m);  /* MACULA_ENOMEM */
+/* What auto chose; nothing when memory_max is not auto. */
+void memory_print_choice(FILE *f, const struct memory_fit *m);
+
+#endif
