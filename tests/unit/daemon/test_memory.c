@@ -1,0 +1,220 @@
+/* memory_max: what auto finds, what it lowers, what a refusal says; and that each limit can be set. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "memory.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+struct fixture {
+  char root[64]; /* stands for / */
+  struct config c;
+  struct memory_fit fit;
+  char why[CONFIG_WHY_LEN], *text;
+};
+
+static void put(struct fixture *f, const char *path, const char *text) {
+  char name[512];
+  snprintf(name, sizeof name, "%s%s", f->root, path);
+  for (char *p = name + strlen(f->root) + 1; *p; p++)
+    if (*p == '/') {
+      *p = 0;
+      mkdir(name, 0700);
+      *p = '/';
+    }
+  FILE *file = fopen(name, "w");
+  assert_non_null(file);
+  fputs(text, file);
+  fclose(file);
+}
+
+static int setup(void **state) {
+  struct fixture *f = calloc(1, sizeof *f);
+  strcpy(f->root, "/tmp/macula-memory-XXXXXX");
+  *state = f;
+  return mkdtemp(f->root) ? 0 : -1;
+}
+
+static int teardown(void **state) {
+  struct fixture *f = *state;
+  char command[128];
+  snprintf(command, sizeof command, "rm -rf %s", f->root);
+  int r = system(command);
+  config_done(&f->c);
+  free(f->text);
+  free(f);
+  return r;
+}
+
+static void load(struct fixture *f, const char *a, const char *b) {
+  static const char *const env[] = {"HOME=/home/x", NULL};
+  const char *argv[] = {"maculad", a, b};
+  int err = config_load(b ? 3 : a ? 2 : 1, argv, env, &f->c, f->why);
+  if (err) fail_msg("%s", f->why);
+}
+
+static void test_sources(void **state) {
+  struct fixture *f = *state;
+  const char *source;
+  assert_int_equal(memory_available(f->root, &source), 0);
+  put(f, "/proc/meminfo", "MemFree: 5 kB\nMemTotal:  1048576 kB\n");
+  assert_int_equal(memory_available(f->root, &source), 1024 * MIB);
+  assert_string_equal(source, "machine");
+  put(f, "/proc/self/cgroup", "0::/system.slice/maculad.service\n");
+  put(f, "/sys/fs/cgroup/system.slice/maculad.service/memory.max", "max\n");
+  assert_int_equal(memory_available(f->root, &source), 1024 * MIB);
+  put(f, "/sys/fs/cgroup/system.slice/memory.max", "536870912\n"); /* the group above counts, too */
+  assert_int_equal(memory_available(f->root, &source), 512 * MIB);
+  assert_string_equal(source, "control group");
+  put(f, "/sys/fs/cgroup/system.slice/maculad.service/memory.max", "268435456\n");
+  assert_int_equal(memory_available(f->root, &source), 256 * MIB);
+  put(f, "/sys/fs/cgroup/memory.max", "134217728\n"); /* as in a container */
+  assert_int_equal(memory_available(f->root, &source), 128 * MIB);
+  put(f, "/proc/self/cgroup", "12:cpu,cpuacct:/a\n7:memory:/docker/abc\n0::/\n");
+  put(f, "/sys/fs/cgroup/memory.max", "max\n");
+  put(f, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"); /* version 1 for none */
+  assert_int_equal(memory_available(f->root, &source), 1024 * MIB);
+  put(f, "/sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes", "67108864\n");
+  assert_int_equal(memory_available(f->root, &source), 64 * MIB);
+}
+
+static void test_auto(void **state) {
+  struct fixture *f = *state;
+  put(f, "/proc/meminfo", "MemTotal:  524288 kB\n");
+  load(f, "--memory-max=auto", "--max-services=4321");
+  assert_true(f->c.memory.is_auto);
+  assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
+  assert_int_equal(f->fit.max, 384 * MIB);
+  assert_true(f->fit.plan.total <= f->fit.max && f->fit.changed > 0);
+  assert_true(f->c.limits.max_clients < 10000);
+  assert_int_equal(f->c.limits.max_services, 4321); /* was asked for */
+  char *out = NULL;
+  size_t len;
+  FILE *file = open_memstream(&out, &len);
+  memory_print_choice(file, &f->fit);
+  fclose(file);
+  assert_non_null(strstr(out, "auto: 384 MiB of the machine's 512 MiB"));
+  assert_non_null(strstr(out, "max_clients"));
+  free(out);
+}
+
+/* What is found may be nothing: then auto limits nothing. A large machine changes nothing. */
+static void test_auto_changes_nothing(void **state) {
+  struct fixture *f = *state;
+  struct node_limits before;
+  load(f, "--memory-max=auto", NULL);
+  before = f->c.limits;
+  assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
+  assert_int_equal(f->fit.max, 0);
+  put(f, "/proc/meminfo", "MemTotal:  33554432 kB\n");
+  assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
+  assert_int_equal(f->fit.changed, 0);
+  assert_int_equal(f->c.limits.max_clients, before.max_clients);
+}
+
+static void test_small_machine_starts(void **state) {
+  struct fixture *f = *state;
+  put(f, "/proc/meminfo", "MemTotal:  131072 kB\n");
+  load(f, "--memory-max=auto", NULL);
+  assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
+  assert_true(f->fit.plan.total <= 96 * MIB);
+  assert_true(f->c.limits.max_clients >= 16);
+}
+
+static void test_refusal(void **state) {
+  struct fixture *f = *state;
+  load(f, "--memory-max=512MiB", NULL);
+  assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), MACULA_ENOMEM);
+  assert_non_null(strstr(f->text, "memory_max 512 MiB"));
+  assert_non_null(strstr(f->text, "\n  connections "));
+  assert_non_null(strstr(f->text, "\n  send_queues "));
+  assert_int_equal(f->c.limits.max_clients, 10000); /* nothing was changed */
+  /* The flags that it proposes do fit. */
+  char *flags = strstr(f->text, "this fits:"), *end = flags ? strchr(flags, ';') : NULL, *save = NULL;
+  assert_non_null(end);
+  *end = 0;
+  const char *argv[64] = {"maculad", "--memory-max=512MiB"}, *const env[] = {"HOME=/home/x", NULL};
+  int argc = 2;
+  for (char *word = strtok_r(flags + 10, " ", &save); word; word = strtok_r(NULL, " ", &save)) argv[argc++] = word;
+  struct config c;
+  char *text = NULL;
+  assert_int_equal(config_load(argc, argv, env, &c, f->why), 0);
+  assert_int_equal(memory_fit(&c, f->root, &f->fit, &text), 0);
+  config_done(&c);
+}
+
+static void test_print(void **state) {
+  struct fixture *f = *state;
+  char *out = NULL, expected[64];
+  size_t len;
+  load(f, "--plan", "--max-clients=100");
+  assert_int_equal(f->c.mode, CONFIG_PLAN);
+  assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
+  FILE *file = open_memstream(&out, &len);
+  memory_print_plan(file, &f->fit);
+  fclose(file);
+  snprintf(expected, sizeof expected, "\ntotal %llu MiB\n", (unsigned long long)((f->fit.plan.total + MIB - 1) / MIB));
+  assert_string_equal(out + len - strlen(expected), expected);
+  free(out);
+}
+
+/* Each member of the limits is an option: what no option covers is memory_max and padding. */
+static void test_every_limit_can_be_set(void **state) {
+  (void)state;
+  unsigned char covered[sizeof(struct node_limits)] = {0};
+  size_t base = offsetof(struct config, limits), left = 0;
+#define COVER(id, key, type, member, ...)                                                                                      \
+  for (size_t at = offsetof(struct config, member), i = 0; i < sizeof(((struct config *)0)->member); i++)                      \
+    if (at + i >= base && at + i < base + sizeof covered) covered[at + i - base] = 1;
+  OPTION_MAP(COVER)
+#undef COVER
+  for (size_t i = 0; i < sizeof covered; i += 4)
+    if (!covered[i] && i != offsetof(struct node_limits, memory_max) && i != offsetof(struct node_limits, memory_max) + 4) {
+      struct node_limits l, all; /* padding is not copied by the filling in of defaults */
+      memset(&l, 0, sizeof l);
+      node_limits_fill(&l);
+      memset(&all, 0, sizeof all);
+      if (memcmp((char *)&l + i, (char *)&all + i, 4) != 0) {
+        print_error("octet %zu of struct node_limits has no option\n", i);
+        left++;
+      }
+    }
+  assert_int_equal(left, 0);
+}
+
+/* What the plan says lowers a row is an option. */
+static void test_keys_are_options(void **state) {
+  struct fixture *f = *state;
+  load(f, NULL, NULL);
+  node_plan(&f->c.limits, &f->fit.plan);
+  for (size_t i = 0; i < f->fit.plan.count; i++) {
+    char keys[256], *save = NULL;
+    snprintf(keys, sizeof keys, "%s", f->fit.plan.rows[i].keys);
+    for (char *key = strtok_r(keys, " ", &save); key; key = strtok_r(NULL, " ", &save)) {
+      bool known = false;
+#define IS_KEY(id, name, ...) known |= !strcmp(key, #name);
+      OPTION_MAP(IS_KEY)
+#undef IS_KEY
+      if (!known) fail_msg("row %s names %s, which is no option", f->fit.plan.rows[i].name, key);
+    }
+  }
+}
+
+int main(void) {
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+  const struct CMUnitTest tests[] = {
+      CASE(test_sources), CASE(test_auto),  CASE(test_auto_changes_nothing),   CASE(test_small_machine_starts),
+      CASE(test_refusal), CASE(test_print), CASE(test_every_limit_can_be_set), CASE(test_keys_are_options),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
