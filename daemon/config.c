@@ -505,6 +505,8 @@ static int load_flags(struct config *c, int argc, const char *const *argv, char 
       c->mode = CONFIG_PLAN;
     } else if (!strcmp(arg, "--json")) {
       c->json = true;
+    } else if (!strcmp(arg, "--no-upkeep")) { /* for tests of the pool: not told to users */
+      c->no_upkeep = true;
     } else if (!strcmp(arg, "--help") || !strcmp(arg, "-h")) {
       c->mode = CONFIG_HELP;
       return 0;

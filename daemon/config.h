@@ -66,6 +66,7 @@ struct config { /* texts live as long as it does */
   struct config_seeds join;
   const char *advertise; /* HOST:PORT; NULL: none was given */
   bool no_listen;
+  bool no_upkeep;                    /* for tests of the pool */
   uint64_t idle_timeout, keep_alive; /* ns */
   enum log_level log_level;
   bool log_json;

@@ -222,6 +222,7 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
                           .limits = d->cfg.limits,
                           .advertise = d->advertise,
                           .hidden = d->cfg.no_listen,
+                          .no_upkeep = d->cfg.no_upkeep,
                           .rss_bytes = rss_bytes,
                           .heap_bytes = heap_bytes,
                           .tls_mem = &d->hooks.tls,

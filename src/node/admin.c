@@ -78,6 +78,8 @@ static int answer_diagnostics(struct node *n, struct slice what, struct slice ar
 
 void admin_call(struct session *s, const struct msg_call *m, struct slice procedure) {
   struct slice what = procedure;
+  if (strip(&what, NODE_PREFIX) && ask_call(s, m, what)) return;
+  what = procedure;
   char *json = NULL;
   int err = strip(&what, NODE_PREFIX)          ? answer_node(s, what, m->args, &json)
             : strip(&what, DIAGNOSTICS_PREFIX) ? answer_diagnostics(s->node, what, m->args, &json)

@@ -114,6 +114,9 @@ void peer_frame(struct peer *p, const struct msg *m) {
   case MSG_PING:
     if (p->link) pong(p->link, &m->ping);
     break;
+  case MSG_PONG:
+    ask_ponged(p, &m->pong);
+    break;
   default: /* nothing that nodes say to each other */
     n->stats.ignored_frames++;
   }

@@ -41,6 +41,7 @@
 #define NAME_KEPT 64                /* octets of a client's label */
 #define CONTROL_SLACK (64u * 1024)  /* of a client's queue, beyond what messages may fill */
 #define LIST_PAGE 1000              /* rows of a list, unless asked for fewer */
+#define MAX_ASKS 1024u              /* operators' questions that take a while */
 #define PEERS_BESIDES_MEMBERS 1024u /* records of nodes that are not members (yet) */
 #define DIALS_BESIDES_POOL 64u      /* dials to addresses whose node is not known, and links that linger */
 
@@ -193,6 +194,9 @@ struct node {
   struct peers peers;
   struct list seeds; /* seed.all */
   uint32_t seed_count;
+  struct list asks; /* ask.all */
+  uint32_t ask_count;
+  uint64_t asked;
   struct membership *membership;
   struct peer *gateway;      /* hidden: through whom others reach us */
   bool no_upkeep;            /* links only for calls and messages */
@@ -350,6 +354,15 @@ struct router_out rpc_out(struct node *n);
 void rpc_peer_up(struct peer *p);
 void rpc_peer_down(struct peer *p);
 void rpc_peer_silent(struct peer *p);
+
+/* ask.c: operators' questions that take a while */
+/* Whether com.macula.node.<what> is one of these; if so it will be answered. */
+bool ask_call(struct session *s, const struct msg_call *m, struct slice what);
+void ask_ponged(struct peer *p, const struct msg_pong *m);
+void ask_peer_down(struct peer *p);
+void ask_session_ended(struct session *s);
+nanotime ask_deadline(const struct node *n);
+void ask_tick(struct node *n);
 
 /* admin.c */
 bool admin_is_local(struct slice procedure);

@@ -118,6 +118,7 @@ static void init_tables(struct node *n) { /* those that allocate nothing yet */
   list_init(&n->partials);
   list_init(&n->replays);
   list_init(&n->seeds);
+  list_init(&n->asks);
   list_init(&n->dials);
   peers_init(n);
 }
@@ -285,7 +286,7 @@ nanotime node_deadline(struct node *n) {
     at = time_min(at, time_add(container_of(n->fresh.next, struct session, fresh)->since, n->limits.connect_timeout));
   if (!list_empty(&n->watched) || !list_empty(&n->paused) || !list_empty(&n->partials) || n->draining || n->peers.tab.count)
     at = time_min(at, n->sweep_at);
-  at = time_min(at, time_min(mesh_deadline(n), time_min(link_deadline(n), join_deadline(n))));
+  at = time_min(at, time_min(mesh_deadline(n), time_min(time_min(link_deadline(n), ask_deadline(n)), join_deadline(n))));
   return n->draining ? time_min(at, n->drain_at) : at;
 }
 
@@ -318,6 +319,7 @@ void node_tick(struct node *n, nanotime now) {
     receive_sweep(n);
   }
   link_tick(n);
+  ask_tick(n);
   join_tick(n);
   mesh_tick(n);
   if (n->draining) drain_step(n);

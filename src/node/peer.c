@@ -279,6 +279,7 @@ void peer_down(struct peer *p) {
     if (query) mesh_unsent(p, query);
   }
   rpc_peer_down(p);
+  ask_peer_down(p);
   list_for_safe(it, &p->vias) {
     struct peer *q = container_of(it, struct peer, of_via);
     if (!q->link && !q->addr.sa.sa_family) peer_down(q);

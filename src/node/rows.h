@@ -45,6 +45,7 @@
     PLAN_SEEDS + PLAN_TABLE, f->n->peers.tab.count, f->n->peers.tab.refused, f->n->peers.pool.evicted, 0)                      \
   X(MEMBERS, "members", "members of the mesh", "max_members", l->max_members, PLAN_MEMBER, PLAN_GOSSIP,                        \
     f->members.alive + f->members.suspect + f->members.dead, f->members.refused, 0, f->members.deaths)                         \
+  X(ASKS, "asks", "operators' questions", "", MAX_ASKS, 144, 0, f->n->ask_count, 0, 0, 0)                                      \
   X(HELD, "held", "frames that wait for a mesh connection", "held_pool", 0, 0, l->held_pool, 0, f->n->peers.held_dropped, 0,   \
     0)                                                                                                                         \
   X(ADMIN, "admin", "answers to HTTP and macula status", "admin_bytes", 0, 0, l->admin_bytes, 0, 0, 0, 0)

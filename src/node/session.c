@@ -100,6 +100,7 @@ void session_end(struct session *s) {
   s->window = STREAM_WINDOW;
   link_end(s);
   if (!s->client.session) return; /* never asked to be let in */
+  ask_session_ended(s);
   clients_remove(&n->clients, &s->client);
   topic_index_drop(n->topics, &s->topics);
   router_session_ended(n->router, &s->rpc, n->now);

@@ -258,6 +258,36 @@ static void test_busy_pool(void **state) {
   stop(&m);
 }
 
+/* An operator's ping dials, and uses what stands. */
+static void test_ping(void **state) {
+  struct mesh m = {0};
+  struct rig_options o = {.node = {.no_upkeep = true}};
+  char args[256], hex[ID_HEX_LEN + 1];
+  (void)state;
+  start(&m, 2, &o);
+  struct rig_client *op = rig_join(&m.rig[0], RIG_LOOPBACK, NULL, RIG_EXT | CAP_OPERATOR),
+                    *c = rig_join(&m.rig[0], 0, NULL, RIG_EXT);
+  id_hex(quic_identity_id(m.rig[1].identity), hex);
+  snprintf(args, sizeof args, "{\"node\":\"macula://%s@10.0.0.2:9443\"}", hex);
+  struct msg_reply r = rig_ask(op, "com.macula.node.ping", args);
+  assert_false(r.is_error);
+  assert_non_null(strstr((const char *)r.result.p, "\"dialled\":true"));
+  r = rig_ask(op, "com.macula.node.ping", args);
+  assert_non_null(strstr((const char *)r.result.p, "\"dialled\":false"));
+  assert_true(slice_is(rig_ask(c, "com.macula.node.ping", args).error.code, "not_authorized"));
+  assert_true(slice_is(rig_ask(op, "com.macula.node.ping", "{}").error.code, "invalid_argument"));
+  assert_true(slice_is(rig_ask(op, "com.macula.node.ping", "[").error.code, "invalid_argument"));
+  rig_node_kill(&m.rig[1]);
+  snprintf(args, sizeof args, "{\"node\":\"macula://%s@10.0.0.9:9443\"}",
+           "0101010101010101010101010101010101010101010101010101010101010101");
+  assert_true(slice_is(rig_ask(op, "com.macula.node.ping", args).error.code, "not_connected"));
+  rig_call(op, "com.macula.node.ping", args, 7, 5000);
+  rig_kill(op); /* its questions go with it */
+  rig_run(&m.rig[0], 60 * NS_SEC);
+  assert_int_equal(m.rig[0].node->ask_count, 0);
+  stop(&m);
+}
+
 static uint64_t alive(struct mesh *m, unsigned i) { return rig_metric(&m->rig[i], "members_alive"); }
 static bool all_know(void *ctx) {
   struct mesh *m = ctx;
@@ -393,6 +423,7 @@ int main(void) {
       cmocka_unit_test(test_upstream_unreachable),
       cmocka_unit_test(test_wrong_realm_self_and_liar),
       cmocka_unit_test(test_busy_pool),
+      cmocka_unit_test(test_ping),
       cmocka_unit_test(test_members),
       cmocka_unit_test(test_partition_heals),
       cmocka_unit_test(test_hidden),

@@ -1,0 +1,148 @@
+/* What an operator asks of the node that takes a while: a ping of another node. Bounded in number and time; an operator's
+ * end takes its questions with it. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "node/internal.h"
+
+#define ASK_TIME (10 * NS_SEC)
+
+struct ask {
+  struct list all; /* node.asks, oldest first */
+  struct session *s;
+  uint64_t number;
+  nanotime since;
+  struct id peer;
+  bool dialled;
+  uint8_t call_id[CALL_ID_LEN];
+};
+
+static void end(struct node *n, struct ask *a) {
+  list_remove(&a->all);
+  n->ask_count--;
+  mem_free(&n->mem[ROW_ASKS], a);
+}
+
+/* Takes the JSON. */
+static void answer(struct node *n, struct ask *a, json_t *j) {
+  char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+  struct slice id = slice_of(a->call_id, CALL_ID_LEN);
+  json_decref(j);
+  if (text) {
+    struct msg m = {.type = MSG_REPLY, .reply = {.call_id = id, .result = slice_str(text)}};
+    session_tell(a->s, &m, false);
+  } else {
+    rpc_error(a->s, id, MACULA_ENOMEM, NULL);
+  }
+  free(text);
+  end(n, a);
+}
+
+static void fail(struct node *n, struct ask *a, int err, const char *text) {
+  rpc_error(a->s, slice_of(a->call_id, CALL_ID_LEN), err, text);
+  end(n, a);
+}
+
+static struct ask *begin(struct session *s, const struct msg_call *m) {
+  struct node *n = s->node;
+  struct ask *a = n->ask_count < MAX_ASKS ? mem_calloc(&n->mem[ROW_ASKS], 1, sizeof *a) : NULL;
+  if (!a) {
+    rpc_error(s, m->call_id, n->ask_count < MAX_ASKS ? MACULA_ENOMEM : MACULA_TOO_MANY_CALLS, NULL);
+    return NULL;
+  }
+  a->s = s;
+  a->number = ++n->asked;
+  a->since = n->now;
+  memcpy(a->call_id, m->call_id.p, CALL_ID_LEN);
+  list_append(&n->asks, &a->all);
+  n->ask_count++;
+  return a;
+}
+
+/* "macula://ID@ADDR:PORT", or the id alone. */
+static int read_node(const char *text, struct id *ret_id, struct addr *ret_addr) {
+  *ret_addr = (struct addr){0};
+  if (!text) return MACULA_EINVAL;
+  if (strncmp(text, "macula://", 9) == 0) text += 9;
+  const char *at = strchr(text, '@');
+  if (id_parse(slice_of(text, at ? (size_t)(at - text) : strlen(text)), ret_id)) return MACULA_EINVAL;
+  return at ? addr_parse(at + 1, 0, ret_addr) : 0;
+}
+
+static void ping(struct session *s, const struct msg_call *m, const json_t *args) {
+  struct node *n = s->node;
+  struct id id;
+  struct addr at;
+  if (read_node(json_string_value(json_object_get(args, "node")), &id, &at)) {
+    rpc_error(s, m->call_id, MACULA_EINVAL,
+              "give the node as {\"node\":\"macula://ID@ADDR:PORT\"}, or its id alone if it is known");
+    return;
+  }
+  struct peer *p = at.sa.sa_family ? peer_get(n, &id) : peer_find(n, &id);
+  if (!p) {
+    rpc_error(s, m->call_id, id_eq(&id, &n->id) ? MACULA_EINVAL : MACULA_NO_ROUTE,
+              id_eq(&id, &n->id) ? "that is this node itself" : NULL);
+    return;
+  }
+  if (at.sa.sa_family) peer_where(p, &at, NULL);
+  struct ask *a = begin(s, m);
+  if (!a) return;
+  a->peer = id;
+  a->dialled = !peer_is_up(p);
+  struct msg ping = {.type = MSG_PING, .ping = {.timestamp = a->number}};
+  int err = peer_post(p, &ping, WANT_USE, 0);
+  if (err) fail(n, a, err, NULL);
+}
+
+bool ask_call(struct session *s, const struct msg_call *m, struct slice what) {
+  if (!slice_is(what, "ping")) return false;
+  if (!s->trusted) {
+    rpc_error(s, m->call_id, MACULA_NOT_AUTHORIZED, "for operators only: on loopback, or with an admin key");
+    return true;
+  }
+  json_t *args = m->args.n ? json_loadb((const char *)m->args.p, m->args.n, 0, NULL) : NULL;
+  ping(s, m, args);
+  json_decref(args);
+  return true;
+}
+
+/* PONG of another node to a PING of ours. */
+void ask_ponged(struct peer *p, const struct msg_pong *m) {
+  struct node *n = p->node;
+  list_for_safe(it, &n->asks) {
+    struct ask *a = container_of(it, struct ask, all);
+    if (a->number != m->timestamp || !id_eq(&a->peer, &p->id)) continue;
+    answer(n, a,
+           json_pack("{s:I, s:b, s:b}", "rtt_us", (json_int_t)(time_since(n->now, a->since) / NS_US), "dialled", a->dialled,
+                     "routed", p->link == NULL));
+    return;
+  }
+}
+
+void ask_peer_down(struct peer *p) {
+  list_for_safe(it, &p->node->asks) {
+    struct ask *a = container_of(it, struct ask, all);
+    if (id_eq(&a->peer, &p->id)) fail(p->node, a, MACULA_NOT_CONNECTED, NULL);
+  }
+}
+
+void ask_session_ended(struct session *s) {
+  list_for_safe(it, &s->node->asks) {
+    struct ask *a = container_of(it, struct ask, all);
+    if (a->s == s) end(s->node, a);
+  }
+}
+
+nanotime ask_deadline(const struct node *n) {
+  return list_empty(&n->asks) ? TIME_NEVER : time_add(container_of(n->asks.next, struct ask, all)->since, ASK_TIME);
+}
+
+void ask_tick(struct node *n) {
+  while (!list_empty(&n->asks)) {
+    struct ask *a = container_of(n->asks.next, struct ask, all);
+    if (time_since(n->now, a->since) < ASK_TIME) break;
+    fail(n, a, MACULA_TIMEOUT, NULL);
+  }
+}
