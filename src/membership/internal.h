@@ -32,6 +32,8 @@
   (30 * NS_SEC)                 /* up to 1,000 members; more: in proportion, so that a node's traffic does not grow with them */
 #define SYNC_SAME (10 * NS_SEC) /* between two lists to one peer */
 #define SYNC_PAGE (20 * NS_MS)  /* between two pages */
+#define PROBE_PARTS 4           /* the first is direct, the others indirect too */
+#define DIAL_PERIODS 3          /* that a probe may last which has to dial */
 #define ROTATE_PERIODS 10       /* one of the rotating set is replaced, one of the dead is tried again */
 
 /* What the owner was told of a member last. */
@@ -80,10 +82,11 @@ struct session { /* our list on its way to a peer */
 };
 
 struct probe {
-  bool active, indirect; /* indirect: the direct part has ended */
+  bool active;
   struct id target;
   uint64_t seq;
-  nanotime direct_end, end;
+  nanotime next, end; /* next: when it is sent again, and the first time through others too */
+  uint64_t every;     /* ns between these */
   uint32_t relays, nacks;
   struct id relay[INDIRECT_MAX];
 };
@@ -110,7 +113,7 @@ struct membership {
   uint32_t out_head, out_count, out_cap;
   struct relay *relays; /* oldest first, all of one duration */
   uint32_t relay_count;
-  struct probe probe;
+  struct probe probes[2]; /* of one that is connected, and of one that has to be dialled first: that takes longer */
   uint64_t seq;
   nanotime next_period, next_sync, next_page;
   uint32_t until_rotate; /* periods */
@@ -148,7 +151,8 @@ bool info_eq(const struct member_info *a, const struct member_info *b);
 void merge(struct membership *m, const struct swim_update *u, bool sync, nanotime now);
 /* What a peer says of itself; the peer's entry, NULL if there is no room. */
 struct entry *merge_own(struct membership *m, const struct id *from, const struct swim_update *me, nanotime now);
-void accuse(struct membership *m, struct entry *e, nanotime now); /* our own probe failed */
+void accuse(struct membership *m, struct entry *e, bool near,
+            nanotime now); /* our own probe failed; near: we can ask it again */
 void set_dead(struct membership *m, struct entry *e, uint64_t incarnation, bool left, nanotime now);
 void self_renew(struct membership *m, uint64_t above); /* incarnation above + 1, gossiped */
 

@@ -74,7 +74,7 @@ static void wake(struct membership *m, nanotime now) {
   nanotime due = time_min(m->next_period, heap_deadline(&m->due));
   if (due > now || now - due <= m->cfg.period) return;
   for (uint32_t i = 0; i < m->due.count; i++) m->due.v[i]->at = time_add(m->due.v[i]->at, now - due); /* keeps their order */
-  m->probe.active = false;
+  m->probes[0].active = m->probes[1].active = false;
   m->relay_count = 0;
   m->next_period = time_add(now, m->cfg.period); /* first hear what has arrived */
   m->next_sync = time_min(m->next_sync, m->next_period);
@@ -140,7 +140,7 @@ void membership_unreachable(struct membership *m, const struct id *id, nanotime 
   struct entry *e = table_find(m, id);
   if (!e || m->leaving) return;
   probe_cancel(m, id);
-  accuse(m, e, now);
+  accuse(m, e, true, now);
 }
 
 void membership_unsent(struct membership *m, const struct id *id) { probe_cancel(m, id); }

@@ -44,12 +44,14 @@ struct membership_config {
   const struct log *log;   /* may be NULL */
   struct member_info self; /* copied */
   uint32_t max_members;    /* 10,000, self not counted; full: the oldest dead makes room, else the newcomer is refused */
-  uint64_t period;         /* ns; 0: 1 s. A probe's direct part ends after a quarter to a half of it */
-  uint64_t suspicion;      /* ns; 0: 5 s */
-  uint64_t keep_dead;      /* ns; 0: 60 s */
-  uint32_t indirect;       /* 0: 3 */
-  uint32_t rotating;       /* 0: 32; probed though not connected: a slowly rotating set of this many */
-  uint32_t datagram;       /* 0: 1,200; largest payload of PING, ACK and PING_REQ, updates included */
+  uint64_t
+      period; /* ns; 0: 1 s. A probe's direct part ends after a quarter of it; one that has to dial lasts three times as long */
+  uint64_t
+      suspicion; /* ns; 0: 5 s, of a peer that we are connected to; longer for others, with the logarithm of their number */
+  uint64_t keep_dead; /* ns; 0: 60 s */
+  uint32_t indirect;  /* 0: 3 */
+  uint32_t rotating;  /* 0: 32; probed though not connected: a slowly rotating set of this many */
+  uint32_t datagram;  /* 0: 1,200; largest payload of PING, ACK and PING_REQ, updates included */
 };
 
 /* MACULA_ENOMEM */

@@ -60,8 +60,8 @@ static void set_alive(struct membership *m, struct entry *e, uint64_t incarnatio
   event_raise(m, e);
 }
 
-static void set_suspect(struct membership *m, struct entry *e, uint64_t incarnation, bool own, nanotime now) {
-  nanotime end = time_add(now, suspicion_time(m, own));
+static void set_suspect(struct membership *m, struct entry *e, uint64_t incarnation, bool own, bool near, nanotime now) {
+  nanotime end = time_add(now, suspicion_time(m, near));
   if (own && e->m.state == MEMBER_SUSPECT) end = time_min(end, e->due.at);
   if (heap_set(&m->due, &e->due, end) != 0) return; /* no memory: as if it was not heard */
   bool news = e->m.state != MEMBER_SUSPECT || incarnation > e->m.incarnation;
@@ -86,9 +86,9 @@ void set_dead(struct membership *m, struct entry *e, uint64_t incarnation, bool 
   event_raise(m, e);
 }
 
-void accuse(struct membership *m, struct entry *e, nanotime now) {
+void accuse(struct membership *m, struct entry *e, bool near, nanotime now) {
   if (e->m.state == MEMBER_ALIVE || (e->m.state == MEMBER_SUSPECT && list_empty(&e->group)))
-    set_suspect(m, e, e->m.incarnation, true, now);
+    set_suspect(m, e, e->m.incarnation, true, near, now);
 }
 
 void self_renew(struct membership *m, uint64_t above) {
@@ -123,7 +123,7 @@ static void learn(struct membership *m, const struct swim_update *u, bool sync, 
     gossip_add(m, e, true);
   else if (m->queued < 64)
     gossip_add(m, e, false);
-  if (u->state == SWIM_SUSPECT) set_suspect(m, e, u->incarnation, false, now);
+  if (u->state == SWIM_SUSPECT) set_suspect(m, e, u->incarnation, false, false, now);
 }
 
 void merge(struct membership *m, const struct swim_update *u, bool sync, nanotime now) {
@@ -149,7 +149,8 @@ void merge(struct membership *m, const struct swim_update *u, bool sync, nanotim
     }
     return;
   case SWIM_SUSPECT:
-    if ((e->m.state == MEMBER_ALIVE && j >= i) || (e->m.state == MEMBER_SUSPECT && j > i)) set_suspect(m, e, j, false, now);
+    if ((e->m.state == MEMBER_ALIVE && j >= i) || (e->m.state == MEMBER_SUSPECT && j > i))
+      set_suspect(m, e, j, false, false, now);
     return;
   case SWIM_DEAD:
   case SWIM_LEFT:

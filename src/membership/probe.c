@@ -9,24 +9,27 @@ void health_add(struct membership *m, int delta) {
 }
 
 void probe_cancel(struct membership *m, const struct id *target) {
-  if (m->probe.active && id_eq(&m->probe.target, target)) m->probe.active = false;
+  for (int i = 0; i < 2; i++)
+    if (m->probes[i].active && id_eq(&m->probes[i].target, target)) m->probes[i].active = false;
 }
 
 /* No answer, neither straight nor through others. */
-static void fail(struct membership *m, nanotime now) {
-  struct probe *p = &m->probe;
+static void fail(struct membership *m, struct probe *p, nanotime now) {
   struct entry *e = table_find(m, &p->target);
   p->active = false;
   m->stats.probes_failed++;
-  if (e) accuse(m, e, now);
+  if (e) accuse(m, e, e->m.connected, now);
   /* Relays that said no are healthy connections: then it is not us. */
   health_add(m, p->relays == 0 ? 1 : (int)(p->relays - p->nacks));
 }
 
-static void go_indirect(struct membership *m) {
-  struct probe *p = &m->probe;
-  p->indirect = true;
-  out_push(m, &p->target, MSG_SWIM_PING, p->seq, NULL, false); /* once more: one lost datagram shall not start a rumour */
+/* The direct part has ended: through others, and directly once more, for a few lost datagrams shall not start a rumour, and in
+ * a mesh that is not full, others may not reach it sooner than we. */
+static void go_on(struct membership *m, struct probe *p) {
+  bool first = p->next + p->every * (PROBE_PARTS - 1) == p->end;
+  p->next += p->every;
+  out_push(m, &p->target, MSG_SWIM_PING, p->seq, NULL, false);
+  if (!first) return;
   for (uint32_t tries = 0; tries < 2 * m->cfg.indirect && p->relays < m->cfg.indirect; tries++) {
     struct entry *e = ring_random(m, &p->target);
     bool known = !e;
@@ -38,20 +41,23 @@ static void go_indirect(struct membership *m) {
 }
 
 static void start(struct membership *m, nanotime now) {
-  if (m->ring_next >= m->ring_count) ring_shuffle(m);
-  if (m->ring_count == 0) {
-    health_add(m, -1); /* nobody to judge us by */
-    return;
+  struct entry *e = NULL;
+  if (m->ring_count == 0) health_add(m, -1); /* nobody to judge us by */
+  for (uint32_t i = 0; i < m->ring_count && !e; i++) {
+    if (m->ring_next >= m->ring_count) ring_shuffle(m);
+    e = m->ring[m->ring_next++];
+    if (!e->m.connected && m->probes[1].active) e = NULL; /* one dial at a time */
   }
-  struct entry *e = m->ring[m->ring_next++];
-  uint64_t wait = m->cfg.period * (1 + m->stats.health);
-  /* Whoever is not connected is dialled first. */
-  m->probe = (struct probe){.active = true,
-                            .target = e->m.info.id,
-                            .seq = ++m->seq,
-                            .direct_end = time_add(now, e->m.connected ? wait / 4 : wait / 2),
-                            .end = time_add(now, wait)};
-  out_push(m, &e->m.info.id, MSG_SWIM_PING, m->probe.seq, NULL, false);
+  if (!e) return;
+  uint64_t every = m->cfg.period * (1 + m->stats.health) / PROBE_PARTS * (e->m.connected ? 1 : DIAL_PERIODS);
+  struct probe *p = &m->probes[!e->m.connected];
+  *p = (struct probe){.active = true,
+                      .target = e->m.info.id,
+                      .seq = ++m->seq,
+                      .every = every,
+                      .next = time_add(now, every),
+                      .end = time_add(now, every * PROBE_PARTS)};
+  out_push(m, &e->m.info.id, MSG_SWIM_PING, p->seq, NULL, false);
 }
 
 /* Those whom we accuse hear it again, for their answer may have been lost. */
@@ -74,7 +80,7 @@ static void ask_dead(struct membership *m) {
 }
 
 void probe_period(struct membership *m, nanotime now) {
-  if (m->probe.active) fail(m, now);
+  if (m->probes[0].active) fail(m, &m->probes[0], now);
   m->refuted = false;
   bool rotate = m->until_rotate == 0;
   m->until_rotate = rotate ? ROTATE_PERIODS - 1 : m->until_rotate - 1;
@@ -95,33 +101,40 @@ void probe_step(struct membership *m, nanotime now) {
     m->relay_count -= n;
     memmove(m->relays, m->relays + n, m->relay_count * sizeof(*m->relays));
   }
-  if (m->probe.active && !m->probe.indirect && m->probe.direct_end <= now) go_indirect(m);
-  if (m->probe.active && m->probe.end <= now) fail(m, now);
+  for (struct probe *p = m->probes; p < m->probes + 2; p++) {
+    if (p->active && p->end <= now) fail(m, p, now);
+    if (p->active && p->next <= now) go_on(m, p);
+  }
   if (m->next_period <= now) probe_period(m, now);
 }
 
 nanotime probe_deadline(const struct membership *m) {
   nanotime at = m->next_period;
-  if (m->probe.active) at = time_min(at, m->probe.indirect ? m->probe.end : m->probe.direct_end);
+  for (const struct probe *p = m->probes; p < m->probes + 2; p++)
+    if (p->active) at = time_min(at, p->next);
   if (m->relay_count) at = time_min(at, m->relays[0].end);
   return at;
 }
 
-void probe_ack(struct membership *m, const struct id *from, const struct swim_msg *msg) {
-  struct probe *p = &m->probe;
-  if (p->active && msg->seq == p->seq) {
-    bool direct = id_eq(from, &p->target), asked = direct;
-    for (uint32_t i = 0; i < p->relays; i++) asked |= id_eq(from, &p->relay[i]);
-    if (!asked) return;
-    if (msg->nack && !direct) {
-      if (p->nacks < p->relays) p->nacks++;
-      return;
-    }
-    if (!direct) m->stats.indirect_acks++;
-    p->active = false;
-    health_add(m, -1);
+static void answer(struct membership *m, struct probe *p, const struct id *from, bool nack) {
+  bool direct = id_eq(from, &p->target), asked = direct;
+  for (uint32_t i = 0; i < p->relays; i++) asked |= id_eq(from, &p->relay[i]);
+  if (!asked) return;
+  if (nack && !direct) {
+    if (p->nacks < p->relays) p->nacks++;
     return;
   }
+  if (!direct) m->stats.indirect_acks++;
+  p->active = false;
+  health_add(m, -1);
+}
+
+void probe_ack(struct membership *m, const struct id *from, const struct swim_msg *msg) {
+  for (struct probe *p = m->probes; p < m->probes + 2; p++)
+    if (p->active && msg->seq == p->seq) {
+      answer(m, p, from, msg->nack);
+      return;
+    }
   for (uint32_t i = 0; i < m->relay_count; i++) {
     struct relay *r = &m->relays[i];
     if (r->seq != msg->seq || !id_eq(from, &r->target)) continue;
