@@ -7,8 +7,26 @@
 #include "client/internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static char *dup_text(struct mem *m, const char *s) { return s ? mem_dup(m, s, strlen(s)) : NULL; }
+
+static void drop_ticket(macula_client *c) {
+  if (c->ticket) explicit_bzero(c->ticket, c->ticket_len); /* it holds the session's secret */
+  mem_free(c->hub->mem, c->ticket);
+  c->ticket = NULL;
+}
+
+void client_keep_ticket(macula_client *c) {
+  uint8_t *ticket;
+  size_t n = c->conn && c->opened && !c->closing ? quic_conn_ticket(c->conn, &ticket) : 0;
+  if (!n) return;
+  drop_ticket(c);
+  c->ticket = mem_dup(c->hub->mem, ticket, n);
+  c->ticket_len = n;
+  explicit_bzero(ticket, n);
+  free(ticket);
+}
 
 static uint64_t or_default(uint64_t v, uint64_t d) { return v ? v : d; }
 
@@ -59,6 +77,7 @@ void client_free(macula_client *c) {
   framer_done(&c->framer);
   quic_identity_unref(c->identity);
   if (c->token) explicit_bzero(c->token, strlen(c->token));
+  drop_ticket(c);
   mem_free(h->mem, c->realm);
   mem_free(h->mem, c->name);
   mem_free(h->mem, c->token);
@@ -164,6 +183,7 @@ void client_lost(macula_client *c, int err, struct slice text) {
   }
   client_hold(c);
   keep_error(c, err, text);
+  client_keep_ticket(c);
   bool was_in = c->state == MACULA_CONNECTED, opened = c->opened;
   if (c->conn) quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, GOODBYE_TIMEOUT));
   detach(c);
@@ -195,9 +215,11 @@ static void dial_next(macula_client *c) {
                            .no_cert = c->base_only,
                            .identity = c->identity,
                            .ca_pem = c->target.ca_pem,
+                           .ticket = c->ticket ? slice_of(c->ticket, c->ticket_len) : SLICE_NONE,
                            .user = c};
   int err = h->cfg.local(h->cfg.ctx, o.remote.sa.sa_family, &o.local);
   if (!err) err = quic_connect(h->quic, &o, h->now, &c->conn);
+  drop_ticket(c); /* for one use, so that sessions cannot be linked */
   if (err) client_lost(c, err, SLICE_NONE);
 }
 

@@ -17,6 +17,7 @@ static void on_closed(void *ctx, struct quic_conn *conn, const struct quic_close
   if (!c) return;
   int err = why->is_app ? err_from_app(why->app_error) : 0;
   if (!err) err = why->err ? why->err : MACULA_NOT_CONNECTED;
+  client_keep_ticket(c);
   c->conn = NULL;
   client_lost(c, err, why->text);
 }

@@ -94,6 +94,8 @@ struct macula_client {
   size_t max_queue, held; /* held: octets of frames kept for sending again */
   uint32_t max_calls, calls, served;
   uint64_t backoff_min, backoff_max;
+  uint8_t *ticket; /* of the last connection, for the next one; NULL: none */
+  size_t ticket_len;
   uint8_t instance[INSTANCE_LEN];
   uint8_t prefix[8]; /* of call and message ids */
   uint64_t messages;
@@ -116,6 +118,8 @@ void client_due(macula_client *c, nanotime at);
 void client_timer(macula_client *c);
 void client_opened(macula_client *c);
 void client_lost(macula_client *c, int err, struct slice text);
+/* Keeps what makes the next handshake cheaper, before the connection goes. */
+void client_keep_ticket(macula_client *c);
 void client_let_in(macula_client *c, const struct msg_pong *p);
 /* Sends what the replay still owes, as far as the queue takes it. */
 void client_replay(macula_client *c);

@@ -189,6 +189,40 @@ static void test_rebinding(void **state) {
   world_done(&w);
 }
 
+/* A connection that was lost while both sides live is resumed: each ticket once, and everything is checked again. */
+static void test_resumes(void **state) {
+  struct world w = {.cfg = {.access = NODE_ACCESS_TOKEN, .token = "secret"}};
+  struct user a = {0};
+  struct tally heard = {0};
+  struct quic_stats s;
+  (void)state;
+  world_init(&w, NULL);
+  w.expect = quic_identity_id(w.node_id);
+  user_join(&w, 0, &a, (struct client_options){.token = "secret"});
+  (void)sub_now(&w, &a, "t", true, &heard);
+  world_run(&w, NS_SEC);
+  for (uint64_t i = 1; i <= 3; i++) {
+    a.states[MACULA_CONNECTED] = a.states[MACULA_DISCONNECTED] = 0;
+    sim_net_cut(w.net, &w.hubs[0].at, NULL, true);
+    assert_true(world_until(&w, &a.states[MACULA_DISCONNECTED], 60 * NS_SEC));
+    sim_net_cut(w.net, &w.hubs[0].at, NULL, false);
+    assert_true(world_until(&w, &a.states[MACULA_CONNECTED], 60 * NS_SEC));
+    quic_stats(node_quic(w.node), &s);
+    assert_int_equal(s.resumed, i);
+    assert_int_equal(publish_now(&w, &a, "t", "1", 1), 0);
+    world_run(&w, NS_SEC);
+    assert_int_equal(heard.count, i);
+  }
+  struct node_reload r = {.token = "another"};
+  assert_int_equal(node_reload(w.node, &r), 0);
+  sim_net_cut(w.net, &w.hubs[0].at, NULL, true);
+  world_run(&w, 40 * NS_SEC);
+  sim_net_cut(w.net, &w.hubs[0].at, NULL, false);
+  assert_true(world_until(&w, &a.states[MACULA_CLOSED], 60 * NS_SEC));
+  assert_int_equal(a.err, MACULA_NOT_AUTHORIZED);
+  world_done(&w);
+}
+
 /* The node drains: calls in flight are answered, clients are told why and come back to the next one. */
 static void test_drain(void **state) {
   struct world w = {0};
@@ -307,9 +341,9 @@ static void test_no_memory(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_node_restarts), cmocka_unit_test(test_asked_before),
-                                     cmocka_unit_test(test_refused),       cmocka_unit_test(test_base_only),
-                                     cmocka_unit_test(test_rebinding),     cmocka_unit_test(test_drain),
-                                     cmocka_unit_test(test_bad_network),   cmocka_unit_test(test_no_memory)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_node_restarts), cmocka_unit_test(test_asked_before), cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_base_only),     cmocka_unit_test(test_rebinding),    cmocka_unit_test(test_drain),
+      cmocka_unit_test(test_resumes),       cmocka_unit_test(test_bad_network),  cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
