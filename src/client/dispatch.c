@@ -107,8 +107,9 @@ static void list_attempts(struct msg_error error, char *ret_text, size_t cap) {
   while (msg_attempt_next(&error, &a)) {
     char who[ID_HEX_LEN + 1] = "-";
     if (a.provider.n == ID_LEN) hex_encode(a.provider.p, ID_LEN, who);
-    int n = snprintf(ret_text + at, cap - at, "%s %.*s %.*s\n", who, (int)(a.code.n < 64 ? a.code.n : 64),
-                     (const char *)a.code.p, (int)(a.message.n < 512 ? a.message.n : 512), (const char *)a.message.p);
+    int n = snprintf(ret_text + at, cap - at, "%s %.*s %.*s%s\n", who, (int)(a.code.n < 64 ? a.code.n : 64),
+                     (const char *)a.code.p, (int)(a.message.n < 512 ? a.message.n : 512), (const char *)a.message.p,
+                     a.may_have_run ? "; its handler may have run" : "");
     if (n < 0 || (size_t)n >= cap - at) {
       ret_text[at] = 0;
       return;

@@ -43,7 +43,7 @@ static void send_reply(void *ctx, const struct router_answer *a) {
   for (uint32_t i = 0; i < a->attempt_count && i < CALL_MAX_ATTEMPTS; i++) {
     const struct call_attempt *t = &a->attempts[i];
     attempts[i] = (struct msg_attempt){slice_of(t->provider.b, ID_LEN), slice_str(macula_err_name(t->err)),
-                                       slice_str(macula_err_text(t->err))};
+                                       slice_str(macula_err_text(t->err)), t->may_have_run};
     m.reply.error.attempt_count++;
   }
   session_tell(s, &m, false);

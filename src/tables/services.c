@@ -25,6 +25,15 @@ void service_owner_init(struct service_owner *o, uint64_t session, const struct 
   list_init(&o->own);
 }
 
+void services_watch(struct services *s, void (*changed)(void *ctx, struct slice name, bool served), void *ctx) {
+  s->changed = changed;
+  s->ctx = ctx;
+}
+
+static void tell(const struct services *s, const struct service *v, bool served) {
+  if (s->changed) s->changed(s->ctx, slice_of(v->name, v->len), served);
+}
+
 static void free_service(struct services *s, struct service *v) {
   htab_remove(&s->tab, &v->h);
   list_remove(&v->all);
@@ -50,6 +59,7 @@ static void remove_provider(struct services *s, struct provider *p) {
   s->count--;
   mem_free(s->mem, p);
   if (v->count == 0) {
+    tell(s, v, false);
     free_service(s, v);
   } else if (v->cap > 16 && v->count < v->cap / 8) {
     struct provider **less = mem_realloc(s->mem, v->v, v->cap / 4 * sizeof(*less));
@@ -61,6 +71,7 @@ static void remove_provider(struct services *s, struct provider *p) {
 }
 
 void services_done(struct services *s) {
+  s->changed = NULL;
   while (!list_empty(&s->all)) {
     struct service *v = container_of(s->all.next, struct service, all);
     remove_provider(s, v->v[v->count - 1]);
@@ -146,6 +157,7 @@ int services_register(struct services *s, struct service_owner *o, struct slice 
   if (err) return err;
   err = new_provider(s, v, o, ttl, now);
   if (err && v->count == 0) free_service(s, v);
+  if (!err && v->count == 1) tell(s, v, true);
   return err;
 }
 

@@ -47,10 +47,14 @@ struct services {
   uint32_t per_owner;
   uint64_t next_seq;
   uint64_t refused, expired;
+  /* A procedure has its first provider (served), or has lost its last. Called while the table changes: must not touch it. */
+  void (*changed)(void *ctx, struct slice name, bool served);
+  void *ctx;
 };
 
 void services_init(struct services *s, struct mem *mem, struct rng rng, uint32_t max, uint32_t per_owner);
 void services_done(struct services *s); /* owners' lists are emptied */
+void services_watch(struct services *s, void (*changed)(void *ctx, struct slice name, bool served), void *ctx);
 void service_owner_init(struct service_owner *o, uint64_t session, const struct id *id, void *user);
 
 /* name: stored form (wire/names.h), 1 to 255 octets. ttl: ns. A registration that is there already is renewed.

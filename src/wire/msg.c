@@ -128,6 +128,8 @@ static bool read_attempt(struct reader *r, struct msg_attempt *a) {
       a->code = reader_text(r);
     else if (KEY("message"))
       a->message = reader_text(r);
+    else if (KEY("may_have_run"))
+      a->may_have_run = reader_bool(r);
     else
       (void)reader_raw(r, 4);
   }

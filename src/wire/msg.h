@@ -146,6 +146,7 @@ struct msg_attempt {     /* extension: one failed attempt of a call, for people 
   struct slice provider; /* id, 32 octets, or empty */
   struct slice code;
   struct slice message;
+  bool may_have_run; /* written only if true */
 };
 struct msg_error {
   struct slice code;

@@ -48,10 +48,11 @@ static void error(struct writer *w, const struct msg_error *e) {
     return;
   }
   for (uint32_t i = 0; i < e->attempt_count; i++) {
-    writer_map(w, 3);
+    writer_map(w, e->attempts[i].may_have_run ? 4 : 3);
     text(w, K("provider"), e->attempts[i].provider);
     text(w, K("code"), e->attempts[i].code);
     text(w, K("message"), e->attempts[i].message);
+    if (e->attempts[i].may_have_run) flag(w, K("may_have_run"), true);
   }
 }
 

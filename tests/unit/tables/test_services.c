@@ -157,10 +157,78 @@ static void every_allocation_may_fail(void **state) {
   }
 }
 
+static void heard(void *ctx, struct slice name, bool served) {
+  char *log = ctx;
+  size_t n = strlen(log);
+  snprintf(log + n, 64 - n, "%c%.*s", served ? '+' : '-', (int)name.n, (const char *)name.p);
+}
+
+static void first_and_last_providers_are_told(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("services", 0);
+  char log[64] = "";
+  struct services s;
+  services_init(&s, &m, rng(), 100, 10);
+  services_watch(&s, heard, log);
+  OWNER(a, 1);
+  OWNER(b, 2);
+  services_register(&s, &a, NAME("x"), TTL, 0);
+  services_register(&s, &b, NAME("x"), TTL, 0);
+  services_register(&s, &a, NAME("x"), TTL, 1);
+  services_register(&s, &b, NAME("y"), TTL, 1);
+  assert_string_equal(log, "+x+y");
+  services_unregister(&s, &a, NAME("x"));
+  assert_string_equal(log, "+x+y");
+  services_drop(&s, &b);
+  assert_string_equal(log, "+x+y-x-y");
+  services_register(&s, &a, NAME("z"), TTL, 0);
+  services_expire(&s, TTL);
+  assert_string_equal(log, "+x+y-x-y+z-z");
+  services_register(&s, &a, NAME("w"), TTL, TTL);
+  services_done(&s); /* the end of the table is nobody's end */
+  assert_string_equal(log, "+x+y-x-y+z-z+w");
+  assert_int_equal(m.bytes, 0);
+}
+
+/* ---- the original's service registry suite, by its names -------------------------------------------------------------------
+ */
+static void prune_expired_local_services_test(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("services", 0);
+  struct services s;
+  services_init(&s, &m, rng(), 100, 10);
+  OWNER(a, 1);
+  services_register(&s, &a, NAME("x"), 0, 5); /* a TTL of 0 is over at once */
+  services_register(&s, &a, NAME("y"), 0, 5);
+  assert_int_equal(services_expire(&s, 5), 2);
+  assert_null(services_find(&s, NAME("x")));
+  assert_null(services_find(&s, NAME("y")));
+  assert_true(list_empty(&s.all));
+  services_done(&s);
+}
+
+static void advertise_lookup_unadvertise(void **state) { /* advertise_, get_, multiple_, unadvertise_local_service(s)_test */
+  (void)state;
+  struct mem m = MEM_INIT("services", 0);
+  struct services s;
+  services_init(&s, &m, rng(), 100, 10);
+  OWNER(a, 1);
+  assert_null(services_find(&s, NAME("x")));
+  services_register(&s, &a, NAME("x"), TTL, 0);
+  services_register(&s, &a, NAME("y"), TTL, 0);
+  assert_ptr_equal(services_find(&s, NAME("x"))->v[0]->owner, &a);
+  assert_int_equal(s.tab.count, 2);
+  services_unregister(&s, &a, NAME("x"));
+  assert_null(services_find(&s, NAME("x")));
+  assert_int_equal(s.tab.count, 1);
+  services_done(&s);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(register_find_unregister), cmocka_unit_test(age_counts_from_the_last_renewal),
-      cmocka_unit_test(limits_in_total_and_per_owner), cmocka_unit_test(order_of_registration_survives_removals),
-      cmocka_unit_test(every_allocation_may_fail)};
+      cmocka_unit_test(register_find_unregister),          cmocka_unit_test(age_counts_from_the_last_renewal),
+      cmocka_unit_test(limits_in_total_and_per_owner),     cmocka_unit_test(order_of_registration_survives_removals),
+      cmocka_unit_test(every_allocation_may_fail),         cmocka_unit_test(first_and_last_providers_are_told),
+      cmocka_unit_test(prune_expired_local_services_test), cmocka_unit_test(advertise_lookup_unadvertise)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,7 +134,7 @@ static void test_limits(void **state) {
 static void test_every_cut_is_refused(void **state) {
   (void)state;
   uint8_t buf[512], id[CALL_ID_LEN] = {1};
-  struct msg_attempt at[2] = {{S("p"), S("timeout"), S("slow")}, {S(""), S("no_handler"), S("gone")}};
+  struct msg_attempt at[2] = {{S("p"), S("timeout"), S("slow"), true}, {S(""), S("no_handler"), S("gone")}};
   struct msg m = {.type = MSG_REPLY}, d;
   m.reply = (struct msg_reply){.call_id = slice_of(id, sizeof id), .is_error = true};
   m.reply.error = (struct msg_error){S("all_providers_failed"), S("m"), true, true, 2, at, SLICE_NONE};
@@ -144,8 +144,9 @@ static void test_every_cut_is_refused(void **state) {
     assert_int_equal(msg_decode(MSG_REPLY, slice_of(buf + 8, k - 8), &d), MACULA_BAD_FRAME);
   assert_int_equal(msg_decode(MSG_REPLY, slice_of(buf + 8, (size_t)n - 8), &d), 0);
   struct msg_attempt a;
-  assert_true(d.reply.error.may_have_run && msg_attempt_next(&d.reply.error, &a) && slice_is(a.code, "timeout"));
-  assert_true(msg_attempt_next(&d.reply.error, &a) && slice_is(a.message, "gone"));
+  assert_true(d.reply.error.may_have_run && msg_attempt_next(&d.reply.error, &a) && slice_is(a.code, "timeout") &&
+              a.may_have_run);
+  assert_true(msg_attempt_next(&d.reply.error, &a) && slice_is(a.message, "gone") && !a.may_have_run);
   assert_false(msg_attempt_next(&d.reply.error, &a));
   for (size_t cap = 0; cap < (size_t)n; cap++) assert_int_equal(msg_encode(&m, buf, cap), MACULA_EINVAL);
 }
