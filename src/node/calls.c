@@ -1,13 +1,21 @@
 /* Between sessions and the router of calls. */
 #include "node/internal.h"
 
-static struct session *session_of(const struct rpc_party *p) { return p->owner.user; }
+static struct session *session_of(const struct rpc_party *p) { return p->owner.user; } /* not of a node's party */
 
+/* Whatever its queue, the party is to know. */
+static void tell(const struct rpc_party *p, const struct msg *m) {
+  if (p->node)
+    (void)remote_tell(p, m);
+  else
+    session_tell(session_of(p), m, false);
+}
 /* ---- what the router sends --------------------------------------------------------------------------------------------------
  */
 static int send_call(void *ctx, const struct router_send *c) {
-  struct session *s = session_of(c->provider);
   (void)ctx;
+  if (c->provider->node) return remote_send_call(c);
+  struct session *s = session_of(c->provider);
   if (s->state != SESSION_IN) return MACULA_NOT_CONNECTED;
   struct msg m = {.type = c->call_id ? MSG_CALL : MSG_CAST,
                   .call = {.procedure = c->procedure,
@@ -20,51 +28,52 @@ static int send_call(void *ctx, const struct router_send *c) {
 }
 
 static void send_reply(void *ctx, const struct router_answer *a) {
-  struct session *s = session_of(a->caller);
+  bool extra = a->caller->node || !session_of(a->caller)->base;
   struct msg_attempt attempts[CALL_MAX_ATTEMPTS];
   struct msg m = {.type = MSG_REPLY, .reply = {.call_id = slice_of(a->call_id, CALL_ID_LEN), .is_error = a->is_error}};
   (void)ctx;
   if (!a->is_error) {
     m.reply.result = a->result;
-    int err = session_send(s, &m, false);
+    int err = a->caller->node ? remote_tell(a->caller, &m) : session_send(session_of(a->caller), &m, false);
     if (!err || err == MACULA_ECLOSED) return;
     /* The answer does not fit the caller's queue: then the caller is told that, at least. */
     struct msg_error e = {.code = slice_str(macula_err_name(err == MACULA_EFULL ? MACULA_SLOW_CONSUMER : err)),
                           .message = slice_str("the result does not fit the caller's queue"),
                           .may_have_run = true,
-                          .has_extra = !s->base};
+                          .has_extra = extra};
     m.reply.is_error = true;
     m.reply.error = e;
-    session_tell(s, &m, false);
+    tell(a->caller, &m);
     return;
   }
   m.reply.error = (struct msg_error){
-      .code = a->code, .message = a->message, .may_have_run = a->may_have_run, .has_extra = !s->base, .attempts = attempts};
+      .code = a->code, .message = a->message, .may_have_run = a->may_have_run, .has_extra = extra, .attempts = attempts};
   for (uint32_t i = 0; i < a->attempt_count && i < CALL_MAX_ATTEMPTS; i++) {
     const struct call_attempt *t = &a->attempts[i];
     attempts[i] = (struct msg_attempt){slice_of(t->provider.b, ID_LEN), slice_str(macula_err_name(t->err)),
                                        slice_str(macula_err_text(t->err)), t->may_have_run};
     m.reply.error.attempt_count++;
   }
-  session_tell(s, &m, false);
+  tell(a->caller, &m);
 }
 
 static void send_cancel(void *ctx, struct rpc_party *provider, const uint8_t call_id[CALL_ID_LEN], int reason) {
-  struct session *s = session_of(provider);
   struct msg m = {.type = MSG_CANCEL,
                   .cancel = {.call_id = slice_of(call_id, CALL_ID_LEN), .reason = slice_str(macula_err_name(reason))}};
   (void)ctx;
-  if (s->caps & CAP_CANCEL) session_tell(s, &m, false);
+  if (provider->node || (session_of(provider)->caps & CAP_CANCEL)) tell(provider, &m);
 }
 
 static void cast_done(void *ctx, struct rpc_party *caller, bool has_ref, uint64_t ref, int err) {
   (void)ctx;
-  session_ack(session_of(caller), has_ref, ref, err, NULL);
+  if (!caller->node) session_ack(session_of(caller), has_ref, ref, err, NULL);
 }
 
 struct router_out rpc_out(struct node *n) {
-  return (struct router_out){
+  struct router_out out = {
       .send_call = send_call, .send_reply = send_reply, .send_cancel = send_cancel, .cast_done = cast_done, .ctx = n};
+  remote_out(&out);
+  return out;
 }
 
 /* ---- what clients send ------------------------------------------------------------------------------------------------------
@@ -79,68 +88,61 @@ void rpc_error(struct session *s, struct slice call_id, int err, const char *tex
   session_tell(s, &m, true);
 }
 
-/* What a CALL and a CAST have in common. */
-static int check(const struct session *s, const struct msg_call *m, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len,
-                 const char **ret_text) {
-  const struct node *n = s->node;
-  int err = name_procedure(m->procedure, ret_name, ret_len);
-  *ret_text = NULL;
+int rpc_request(const struct node *n, const struct msg_call *m, struct rpc_request *ret) {
+  size_t len;
+  *ret = (struct rpc_request){0};
+  int err = name_procedure(m->procedure, ret->name, &len);
   if (err) return err;
+  ret->procedure = slice_of(ret->name, len);
   if (m->realm.n && !slice_is(m->realm, n->realm)) return MACULA_REALM_MISMATCH;
   if (m->strategy == STRATEGY_UNKNOWN) {
-    *ret_text = "the strategy is none of random, first, round_robin, closest, least_pending";
+    ret->text = "the strategy is none of random, first, round_robin, closest, least_pending";
     return MACULA_EINVAL;
   }
-  return n->draining && !admin_is_local(slice_of(ret_name, *ret_len)) ? MACULA_SHUTTING_DOWN : 0;
+  return n->draining && !admin_is_local(ret->procedure) ? MACULA_SHUTTING_DOWN : 0;
 }
 
-static int copy_args(struct node *n, struct slice args, struct shbuf **ret_args) {
+int rpc_copy_args(struct node *n, struct slice args, struct shbuf **ret_args) {
   *ret_args = args.n ? shbuf_dup(&n->mem[ROW_CALLS], args) : NULL;
   return args.n && !*ret_args ? MACULA_ENOMEM : 0;
 }
 
 void rpc_call(struct session *s, const struct msg_call *m) {
   struct node *n = s->node;
-  char name[NAME_MAX_LEN + 1];
-  struct shbuf *args;
-  const char *text;
-  size_t len;
-  int err = check(s, m, name, &len, &text);
-  if (!err && admin_is_local(slice_of(name, len))) {
-    admin_call(s, m, slice_of(name, len));
+  struct rpc_request r;
+  int err = rpc_request(n, m, &r);
+  if (!err && admin_is_local(r.procedure)) {
+    admin_call(s, m, r.procedure);
     return;
   }
-  if (!err) err = copy_args(n, m->args, &args);
+  if (!err) err = rpc_copy_args(n, m->args, &r.args);
   if (err) {
-    rpc_error(s, m->call_id, err, text);
+    rpc_error(s, m->call_id, err, r.text);
     return;
   }
   struct router_call c = {.call_id = m->call_id.p,
-                          .procedure = slice_of(name, len),
-                          .args = args,
+                          .procedure = r.procedure,
+                          .args = r.args,
                           .timeout_ms = m->timeout,
                           .strategy = m->strategy,
                           .idempotent = m->idempotent};
   if (router_call(n->router, &s->rpc, &c, n->now) == 0) session_watch(s);
-  shbuf_unref(args);
+  shbuf_unref(r.args);
 }
 
 void rpc_cast(struct session *s, const struct msg_call *m) {
   struct node *n = s->node;
-  char name[NAME_MAX_LEN + 1];
-  struct shbuf *args;
-  const char *text;
-  size_t len;
-  int err = check(s, m, name, &len, &text);
-  if (!err) err = copy_args(n, m->args, &args);
+  struct rpc_request r;
+  int err = rpc_request(n, m, &r);
+  if (!err) err = rpc_copy_args(n, m->args, &r.args);
   if (err) {
-    session_ack(s, m->has_ref, m->ref, err, text);
+    session_ack(s, m->has_ref, m->ref, err, r.text);
     return;
   }
   struct router_cast c = {
-      .procedure = slice_of(name, len), .args = args, .strategy = m->strategy, .has_ref = m->has_ref, .ref = m->ref};
+      .procedure = r.procedure, .args = r.args, .strategy = m->strategy, .has_ref = m->has_ref, .ref = m->ref};
   (void)router_cast(n->router, &s->rpc, &c, n->now);
-  shbuf_unref(args);
+  shbuf_unref(r.args);
 }
 
 void rpc_register(struct session *s, const struct msg_register *m) {
@@ -166,9 +168,3 @@ void rpc_unregister(struct session *s, const struct msg_unregister *m) {
   if (!err) err = services_unregister(router_services(s->node->router), &s->rpc.owner, slice_of(name, len));
   session_ack(s, m->has_ref, m->ref, err, NULL);
 }
-
-/* ---- other nodes ------------------------------------------------------------------------------------------------------------
- */
-void rpc_peer_up(struct peer *p) { (void)p; }
-void rpc_peer_down(struct peer *p) { router_session_ended(p->node->router, &p->rpc, p->node->now); }
-void rpc_peer_silent(struct peer *p) { router_session_silent(p->node->router, &p->rpc, p->node->now); }

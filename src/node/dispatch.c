@@ -117,6 +117,22 @@ void peer_frame(struct peer *p, const struct msg *m) {
   case MSG_PONG:
     ask_ponged(p, &m->pong);
     break;
+  case MSG_CALL:
+    remote_call(p, &m->call);
+    break;
+  case MSG_CAST:
+    remote_cast(p, &m->call);
+    break;
+  case MSG_REPLY:
+    (void)router_reply(n->router, &p->rpc, &m->reply, n->now);
+    break;
+  case MSG_CANCEL:
+    (void)router_cancel(n->router, &p->rpc, m->cancel.call_id);
+    break;
+  case MSG_RPC_ROUTE:
+  case MSG_PUBSUB_ROUTE:
+    route_received(p, m);
+    break;
   default: /* nothing that nodes say to each other */
     n->stats.ignored_frames++;
   }

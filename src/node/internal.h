@@ -71,6 +71,7 @@ struct peer {
   struct list leaving; /* node.leaving: gives its slot up when it is no longer busy */
   nanotime leave_at;
   struct rpc_party rpc; /* calls between the two nodes, both ways */
+  struct id back;       /* the node by whose link its last routed frame came; zero: none did */
   struct list held;     /* held.of_peer */
   size_t held_bytes;
   nanotime dial_at; /* not before: back-off after failures */
@@ -141,7 +142,8 @@ struct node_stats {
   uint64_t published, delivered, dropped, duplicates_retained, retained_unstored;
   uint64_t slow_consumers, pauses, paused_ns, sheds;
   uint64_t sessions, admitted, windows_grown, replays_refused;
-  uint64_t refused[128]; /* connections closed, by code */
+  uint64_t routes_forwarded, routes_delivered, routes_failed; /* envelopes */
+  uint64_t refused[128];                                      /* connections closed, by code */
 };
 
 struct node {
@@ -270,6 +272,7 @@ int peer_send(struct peer *p, const struct msg *m, enum want want);
  * MACULA_EFULL: too much waits already. */
 int peer_post(struct peer *p, const struct msg *m, enum want want, uint64_t query);
 int peer_post_raw(struct peer *p, uint8_t type, struct slice payload, enum want want, uint64_t query);
+bool peer_has_calls(const struct peer *p); /* it, or those behind it */
 bool peer_is_busy(const struct peer *p);
 bool peer_spare_busy(const struct pool_entry *e); /* for pool_victim: busy, being dialled, or leaving already */
 static inline bool peer_is_up(const struct peer *p) { return p->link || (!p->addr.sa.sa_family && p->via && p->via->link); }
@@ -317,6 +320,9 @@ void mesh_unsent(struct peer *p, uint64_t query);
 /* route.c: through gateways */
 int route_send(struct peer *p, const struct msg *m);
 int route_frame(struct peer *p, const struct shbuf *frame); /* an encoded one */
+/* By the link of via. MACULA_NOT_CONNECTED, or the errors of session_send. */
+int route_through(struct peer *via, struct peer *to, const struct msg *m);
+void route_received(struct peer *from, const struct msg *m); /* RPC_ROUTE, PUBSUB_ROUTE */
 
 /* receive.c */
 void receive_data(struct session *s, int64_t stream, struct slice data, bool fin);
@@ -351,9 +357,31 @@ void rpc_register(struct session *s, const struct msg_register *m);
 void rpc_unregister(struct session *s, const struct msg_unregister *m);
 void rpc_error(struct session *s, struct slice call_id, int err, const char *text);
 struct router_out rpc_out(struct node *n);
+struct rpc_request { /* what a CALL and a CAST have in common */
+  char name[NAME_MAX_LEN + 1];
+  struct slice procedure; /* stored form, in name */
+  struct shbuf *args;     /* by rpc_copy_args */
+  const char *text;       /* of an error; NULL: the code's own */
+};
+int rpc_request(const struct node *n, const struct msg_call *m, struct rpc_request *ret);
+int rpc_copy_args(struct node *n, struct slice args, struct shbuf **ret_args);
+
+/* remote.c: calls between nodes */
+void remote_out(struct router_out *out); /* fills in its part */
+/* 0, MACULA_EBUSY (a link is on its way: rpc_peer_up or rpc_peer_down follows), or why it cannot be sent. */
+int remote_send_call(const struct router_send *c);
+int remote_tell(const struct rpc_party *party, const struct msg *m); /* REPLY, CANCEL: waits for a link if need be */
+void remote_call(struct peer *p, const struct msg_call *m);
+void remote_cast(struct peer *p, const struct msg_call *m);
+void rpc_peer_init(struct peer *p, uint64_t session);
 void rpc_peer_up(struct peer *p);
 void rpc_peer_down(struct peer *p);
-void rpc_peer_silent(struct peer *p);
+void rpc_peer_silent(struct peer *p); /* and those behind it */
+void rpc_peer_dead(struct peer *p);   /* so says membership */
+
+/* lookup.c: which nodes serve a procedure */
+int remote_discover(void *ctx, struct slice procedure);
+void remote_undiscover(void *ctx, struct slice procedure);
 
 /* ask.c: operators' questions that take a while */
 /* Whether com.macula.node.<what> is one of these; if so it will be answered. */

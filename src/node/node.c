@@ -11,6 +11,7 @@ void node_limits_default(struct node_limits *ret_limits) {
                                      .client_subscriptions = 1000,
                                      .client_services = 256,
                                      .client_calls = 1024,
+                                     .peer_calls = 16384,
                                      .max_calls = 65536,
                                      .max_discovered = 1000,
                                      .max_subscriptions = 1000000,
@@ -44,7 +45,7 @@ void node_limits_fill(struct node_limits *l) {
   FILL(max_clients), FILL(max_operators), FILL(max_services), FILL(client_streams), FILL(client_subscriptions);
   FILL(client_services), FILL(client_calls), FILL(max_calls), FILL(max_subscriptions), FILL(client_queue), FILL(send_pool);
   FILL(receive_pool), FILL(max_frame), FILL(max_half_open), FILL(retained_count), FILL(retained_bytes), FILL(dedup_ids),
-      FILL(max_discovered);
+      FILL(max_discovered), FILL(peer_calls);
   FILL(dedup_ns), FILL(service_ttl), FILL(connect_timeout), FILL(drain_timeout), FILL(connection_pool);
   FILL(subscription_bytes), FILL(max_replays), FILL(call_bytes), FILL(admin_bytes), FILL(max_peers), FILL(max_members);
   FILL(peer_queue), FILL(held_pool);
@@ -232,6 +233,7 @@ fail:
 
 void node_free(struct node *n) {
   if (!n) return;
+  n->draining = true; /* calls that fail now dial nobody */
   if (n->quic) quic_free(n->quic);
   list_for(it, &n->sessions) container_of(it, struct session, all)->state = SESSION_OVER; /* nothing is sent any more */
   join_done(n);

@@ -79,7 +79,7 @@ struct peer *peer_get(struct node *n, const struct id *id) {
   list_init(&p->waits);
   list_init(&p->leaving);
   list_init(&p->held);
-  rpc_party_init(&p->rpc, n->next_peer++, id, p);
+  rpc_peer_init(p, n->next_peer++);
   if (htab_insert(&n->peers.tab, &p->h, id, sizeof *id)) {
     mem_free(&n->mem[ROW_PEERS], p);
     return NULL;
@@ -103,10 +103,14 @@ void peer_where(struct peer *p, const struct addr *addr, const struct id *gatewa
 
 static bool has_calls(const struct peer *p) { return !list_empty(&p->rpc.calls.made) || !list_empty(&p->rpc.calls.taken); }
 
-bool peer_is_busy(const struct peer *p) {
-  if (has_calls(p) || !list_empty(&p->held) || (p->link && quic_queued(p->link->conn))) return true;
+bool peer_has_calls(const struct peer *p) {
+  if (has_calls(p)) return true;
   list_for(it, &p->vias) if (has_calls(container_of(it, struct peer, of_via))) return true;
   return false;
+}
+
+bool peer_is_busy(const struct peer *p) {
+  return peer_has_calls(p) || !list_empty(&p->held) || (p->link && quic_queued(p->link->conn));
 }
 
 static void settle(struct peer *p) {

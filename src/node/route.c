@@ -1,13 +1,167 @@
-/* Frames for nodes that nobody can dial, through the gateway that they stay connected to. */
-#include "base/err.h"
+/* Frames for nodes that nobody can dial, through the gateway that they stay connected to: RPC_ROUTE, and PUBSUB_ROUTE for
+ * publishes.
+ *
+ * An envelope names the nodes that it has passed (path), so that it never passes one twice, and passes at most 10. A CALL that
+ * cannot be carried on is answered, in the name of the node that it was for, with no_route or max_hops_exceeded; whatever else
+ * cannot is dropped and counted. */
 #include "node/internal.h"
 
-int route_send(struct peer *p, const struct msg *m) {
-  (void)p, (void)m;
-  return MACULA_NO_ROUTE;
+#define MAX_HOPS 10
+#define ROOM 1024u /* octets of an envelope beside its payload, at most */
+
+struct envelope {
+  struct id destination, source, path[MAX_HOPS];
+  uint32_t path_len;
+  uint64_t hops, max_hops;
+};
+
+/* ---- sending ---------------------------------------------------------------------------------------------------------------
+ */
+static int send_over(struct peer *hop, const struct envelope *e, uint8_t type, struct slice payload) {
+  struct slice path[MAX_HOPS];
+  for (uint32_t i = 0; i < e->path_len; i++) path[i] = slice_of(e->path[i].b, ID_LEN);
+  struct msg m = {.type = type == MSG_PUBLISH ? MSG_PUBSUB_ROUTE : MSG_RPC_ROUTE,
+                  .route = {.destination = slice_of(e->destination.b, ID_LEN),
+                            .source = slice_of(e->source.b, ID_LEN),
+                            .hop_count = e->hops,
+                            .max_hops = e->max_hops,
+                            .payload_type = slice_str(msg_type_name(type)),
+                            .topic = slice_of("", 0),
+                            .payload = payload,
+                            .path = {.count = e->path_len, .items = path}}};
+  if (payload.n + ROOM > FRAME_MAX_PAYLOAD) return MACULA_PAYLOAD_TOO_LARGE;
+  return hop->link ? session_send(hop->link, &m, false) : MACULA_NOT_CONNECTED;
 }
 
+static int send_new(struct peer *via, struct peer *to, uint8_t type, struct slice payload) {
+  struct node *n = to->node;
+  struct envelope e = {.destination = to->id, .source = n->id, .path = {n->id}, .path_len = 1, .max_hops = MAX_HOPS};
+  return send_over(via, &e, type, payload);
+}
+
+int route_through(struct peer *via, struct peer *to, const struct msg *m) {
+  size_t len = msg_size(m);
+  struct shbuf *b = shbuf_new(&to->node->mem[ROW_SEND], len);
+  if (!b) return MACULA_ENOMEM;
+  ptrdiff_t n = msg_encode(m, b->data, b->len);
+  int err =
+      n < 0 ? (int)n : send_new(via, to, (uint8_t)m->type, slice_of(b->data + FRAME_HEADER_LEN, (size_t)n - FRAME_HEADER_LEN));
+  shbuf_unref(b);
+  return err;
+}
+
+int route_send(struct peer *p, const struct msg *m) { return p->via ? route_through(p->via, p, m) : MACULA_NO_ROUTE; }
+
 int route_frame(struct peer *p, const struct shbuf *frame) {
-  (void)p, (void)frame;
-  return MACULA_NO_ROUTE;
+  struct slice f = shbuf_view(frame);
+  return p->via ? send_new(p->via, p, f.p[1], slice_of(f.p + FRAME_HEADER_LEN, f.n - FRAME_HEADER_LEN)) : MACULA_NO_ROUTE;
+}
+
+/* ---- receiving -------------------------------------------------------------------------------------------------------------
+ */
+/* from: whose link it came by: the last that it passed. */
+static bool open_envelope(const struct peer *from, const struct msg_route *m, struct envelope *ret) {
+  struct msg_list path = m->path;
+  struct slice id;
+  *ret = (struct envelope){.hops = m->hop_count, .max_hops = m->max_hops < MAX_HOPS ? m->max_hops : MAX_HOPS};
+  if (m->destination.n != ID_LEN || m->source.n != ID_LEN || !path.count || path.count > MAX_HOPS) return false;
+  memcpy(ret->destination.b, m->destination.p, ID_LEN);
+  memcpy(ret->source.b, m->source.p, ID_LEN);
+  while (msg_list_next(&path, &id)) {
+    if (id.n != ID_LEN) return false;
+    memcpy(ret->path[ret->path_len++].b, id.p, ID_LEN);
+  }
+  return ret->path_len && id_eq(&ret->path[ret->path_len - 1], &from->id);
+}
+
+static bool passed(const struct envelope *e, const struct id *id) {
+  for (uint32_t i = 0; i < e->path_len; i++)
+    if (id_eq(&e->path[i], id)) return true;
+  return false;
+}
+
+static int type_of(const struct msg_route *m, bool publish) {
+  if (publish) return MSG_PUBLISH;
+  for (int t = 0; t < 256; t++)
+    if (slice_is(m->payload_type, msg_type_name((uint8_t)t))) return t;
+  return -1;
+}
+
+/* It cannot be carried on: a caller is told so, by the way that it came. */
+static void report(struct peer *from, const struct envelope *e, int type, struct slice payload, int err) {
+  struct node *n = from->node;
+  struct msg m;
+  n->stats.routes_failed++;
+  if (type != MSG_CALL || msg_decode(MSG_CALL, payload, &m)) return;
+  struct msg reply = {
+      .type = MSG_REPLY,
+      .reply = {
+          .call_id = m.call.call_id,
+          .is_error = true,
+          .error = {.code = slice_str(macula_err_name(err)), .message = slice_str(macula_err_text(err)), .has_extra = true}}};
+  struct envelope back = {
+      .destination = e->source, .source = e->destination, .path = {n->id}, .path_len = 1, .max_hops = MAX_HOPS};
+  uint8_t buf[SMALL_FRAME];
+  ptrdiff_t len = msg_encode(&reply, buf, sizeof buf);
+  if (len > 0) (void)send_over(from, &back, MSG_REPLY, slice_of(buf + FRAME_HEADER_LEN, (size_t)len - FRAME_HEADER_LEN));
+}
+
+static bool between_nodes(int t) {
+  return (t >= MSG_SWIM_PING && t <= MSG_SWIM_SYNC) || (t >= MSG_FIND_NODE && t <= MSG_STORE_REPLY) ||
+         (t >= MSG_INTEREST && t <= MSG_RETAINED_MOVED);
+}
+
+static void deliver(struct peer *from, const struct envelope *e, int type, struct slice payload) {
+  struct node *n = from->node;
+  struct msg m;
+  struct peer *p = type < 0 || type == MSG_RPC_ROUTE || type == MSG_PUBSUB_ROUTE ? NULL : peer_get(n, &e->source);
+  if (!p) {
+    n->stats.routes_failed++;
+    return;
+  }
+  n->stats.routes_delivered++;
+  p->back = from->id;
+  if (!p->link && !p->addr.sa.sa_family && !p->via) peer_where(p, NULL, &from->id);
+  if (between_nodes(type))
+    mesh_frame(p, (uint8_t)type, payload);
+  else if (msg_decode((uint8_t)type, payload, &m) == 0)
+    peer_frame(p, &m);
+  else
+    n->stats.routes_failed++;
+}
+
+/* The link by which it gets nearer to its destination: the destination's own, or that of the gateway that it stays connected
+ * to. */
+static struct peer *next_hop(const struct node *n, const struct envelope *e) {
+  struct peer *p = peer_find(n, &e->destination);
+  if (p && !p->link) p = p->via;
+  return p && p->link && !passed(e, &p->id) ? p : NULL;
+}
+
+void route_received(struct peer *from, const struct msg *m) {
+  struct node *n = from->node;
+  struct envelope e;
+  int type = type_of(&m->route, m->type == MSG_PUBSUB_ROUTE);
+  if (!open_envelope(from, &m->route, &e) || passed(&e, &n->id)) {
+    n->stats.routes_failed++;
+    return;
+  }
+  if (id_eq(&e.destination, &n->id)) {
+    deliver(from, &e, type, m->route.payload);
+    return;
+  }
+  struct peer *hop = next_hop(n, &e);
+  int err = type < 0                                             ? MACULA_BAD_FRAME
+            : e.hops + 1 >= e.max_hops || e.path_len >= MAX_HOPS ? MACULA_MAX_HOPS_EXCEEDED
+            : !hop                                               ? MACULA_NO_ROUTE
+                                                                 : 0;
+  if (!err) {
+    e.hops++;
+    e.path[e.path_len++] = n->id;
+    err = send_over(hop, &e, (uint8_t)type, m->route.payload);
+  }
+  if (!err)
+    n->stats.routes_forwarded++;
+  else
+    report(from, &e, type, m->route.payload, err == MACULA_MAX_HOPS_EXCEEDED ? err : MACULA_NO_ROUTE);
 }

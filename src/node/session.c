@@ -267,7 +267,7 @@ void session_connect(struct session *s, const struct msg_connect *m) {
  */
 bool session_has_calls(const struct session *s) {
   const struct peer *p = s->peer && s->peer->link == s ? s->peer : NULL;
-  if (p) return !list_empty(&p->rpc.calls.made) || !list_empty(&p->rpc.calls.taken);
+  if (p) return peer_has_calls(p);
   return s->client.session && (!list_empty(&s->rpc.calls.made) || !list_empty(&s->rpc.calls.taken));
 }
 

@@ -62,6 +62,8 @@ static int send_assigned(struct router *r, struct call *c, uint32_t others, nano
                              .call_id = c->cast ? NULL : c->sent_id,
                              .procedure = name_of(c),
                              .args = c->args,
+                             .strategy = c->strategy,
+                             .idempotent = c->idempotent,
                              .timeout_ms = c->cast ? 0
                                            : ms    ? ms
                                                    : 1};

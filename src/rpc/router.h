@@ -40,6 +40,8 @@ struct router_send { /* CALL for a provider; CAST when call_id is NULL */
   struct slice procedure;
   struct shbuf *args;  /* may be NULL; reference it to keep it */
   uint64_t timeout_ms; /* of this attempt, at least 1; 0 for a CAST */
+  enum strategy strategy;
+  bool idempotent;
 };
 struct router_answer { /* REPLY for a caller */
   struct rpc_party *caller;

@@ -1,0 +1,126 @@
+/* Calls between nodes: how the router of calls finds the nodes that serve a procedure, reaches them, and hears of theirs.
+ *
+ * What a peer sends and is sent is the same whether it has a link of its own or is behind a gateway: peer_send sees to that. */
+#include "node/internal.h"
+
+static struct peer *peer_of(const struct rpc_party *p) { return p->owner.user; }
+
+/* The link that the peer's frames go over now; NULL: none. */
+static struct session *link_of(const struct peer *p) { return p->link ? p->link : p->via ? p->via->link : NULL; }
+
+static void watch(const struct peer *p) {
+  if (link_of(p)) session_watch(link_of(p));
+}
+
+/* ---- what the router sends -------------------------------------------------------------------------------------------------
+ */
+int remote_send_call(const struct router_send *c) {
+  struct peer *p = peer_of(c->provider);
+  struct msg m = {.type = c->call_id ? MSG_CALL : MSG_CAST,
+                  .call = {.procedure = c->procedure,
+                           .args = c->args ? shbuf_view(c->args) : slice_of("", 0),
+                           .call_id = c->call_id ? slice_of(c->call_id, CALL_ID_LEN) : SLICE_NONE,
+                           .timeout = c->timeout_ms,
+                           .strategy = c->strategy,
+                           .idempotent = c->idempotent}};
+  int err = peer_send(p, &m, WANT_USE);
+  if (!err && c->call_id) watch(p);
+  return err;
+}
+
+int remote_tell(const struct rpc_party *party, const struct msg *m) {
+  struct peer *p = peer_of(party);
+  struct peer *back = p->link ? NULL : peer_find(p->node, &p->back);
+  if (back && back->link) return route_through(back, p, m); /* an answer goes back the way that the question came */
+  return peer_post(p, m, WANT_USE, 0);
+}
+
+static int reach(void *ctx, const struct remote_node *where, struct rpc_party **ret_party) {
+  struct node *n = ctx;
+  struct peer *p = peer_get(n, &where->id);
+  if (!p) return id_eq(&where->id, &n->id) ? MACULA_NOT_CONNECTED : MACULA_ENOMEM;
+  if (!p->link && !p->member) peer_where(p, &where->addr, &where->gateway); /* of members we know more than an old record */
+  int err = peer_want(p, WANT_USE);
+  if (err && err != MACULA_EBUSY) return err == MACULA_MAX_PEERS_REACHED ? MACULA_EFULL : err;
+  *ret_party = &p->rpc;
+  return 0;
+}
+
+static struct rpc_party *known(void *ctx, const struct remote_node *where) {
+  struct peer *p = peer_find(ctx, &where->id);
+  return p ? &p->rpc : NULL;
+}
+
+void remote_out(struct router_out *out) {
+  out->discover = remote_discover;
+  out->undiscover = remote_undiscover;
+  out->reach = reach;
+  out->known = known;
+}
+
+/* ---- what peers send -------------------------------------------------------------------------------------------------------
+ */
+static void refuse(struct peer *p, struct slice call_id, int err, const char *text) {
+  struct msg m = {.type = MSG_REPLY,
+                  .reply = {.call_id = call_id,
+                            .is_error = true,
+                            .error = {.code = slice_str(macula_err_name(err)),
+                                      .message = slice_str(text ? text : macula_err_text(err)),
+                                      .has_extra = true}}};
+  (void)remote_tell(&p->rpc, &m);
+}
+
+void remote_call(struct peer *p, const struct msg_call *m) {
+  struct node *n = p->node;
+  struct rpc_request r;
+  int err = rpc_request(n, m, &r);
+  if (!err && admin_is_local(r.procedure)) err = MACULA_NO_SUCH_PROCEDURE; /* each node answers its own clients */
+  if (!err) err = rpc_copy_args(n, m->args, &r.args);
+  if (err) {
+    refuse(p, m->call_id, err, r.text);
+    return;
+  }
+  struct router_call c = {.call_id = m->call_id.p,
+                          .procedure = r.procedure,
+                          .args = r.args,
+                          .timeout_ms = m->timeout,
+                          .strategy = m->strategy,
+                          .idempotent = m->idempotent};
+  if (router_call(n->router, &p->rpc, &c, n->now) == 0) watch(p);
+  shbuf_unref(r.args);
+}
+
+void remote_cast(struct peer *p, const struct msg_call *m) {
+  struct node *n = p->node;
+  struct rpc_request r;
+  int err = rpc_request(n, m, &r);
+  if (err || admin_is_local(r.procedure) || rpc_copy_args(n, m->args, &r.args)) return;
+  struct router_cast c = {.procedure = r.procedure, .args = r.args, .strategy = m->strategy};
+  (void)router_cast(n->router, &p->rpc, &c, n->now);
+  shbuf_unref(r.args);
+}
+
+/* ---- a peer's ups and downs ------------------------------------------------------------------------------------------------
+ */
+void rpc_peer_init(struct peer *p, uint64_t session) {
+  rpc_party_init(&p->rpc, session, &p->id, p);
+  p->rpc.node = true;
+  p->rpc.calls.max = p->node->limits.peer_calls;
+}
+
+void rpc_peer_up(struct peer *p) { router_party_ready(p->node->router, &p->rpc, p->node->now); }
+
+void rpc_peer_down(struct peer *p) { router_session_ended(p->node->router, &p->rpc, p->node->now); }
+
+void rpc_peer_silent(struct peer *p) {
+  router_session_silent(p->node->router, &p->rpc, p->node->now);
+  list_for_safe(it, &p->vias) {
+    struct peer *q = container_of(it, struct peer, of_via);
+    if (!q->link) router_session_silent(p->node->router, &q->rpc, p->node->now);
+  }
+}
+
+void rpc_peer_dead(struct peer *p) {
+  router_forget_node(p->node->router, &p->id, p->node->now);
+  router_session_ended(p->node->router, &p->rpc, p->node->now);
+}
