@@ -87,6 +87,14 @@ static void calls(const struct node *n, FILE *f) {
   COUNTER("call_cancelled", "Calls cancelled by their caller or by its end.", r->cancelled);
   COUNTER("call_refused", "Calls refused at a limit.", r->too_many_calls);
   COUNTER("call_late_replies", "Replies that came too late or from nowhere.", r->late);
+  COUNTER("calls_sent_to_nodes", "Attempts at providers of other nodes.", r->sent_to_nodes);
+  COUNTER("discovery_lookups", "Lookups of who serves a procedure.", r->lookups);
+  COUNTER("discovery_lookups_failed", "Calls for which the lookup failed.", r->lookups_failed);
+  COUNTER("discovery_hits", "Calls whose providers at other nodes were known.", router_discovery(n->router)->hits);
+  COUNTER("discovery_misses", "Questions that the discovery cache could not answer.", router_discovery(n->router)->misses);
+  COUNTER("routes_forwarded", "Envelopes carried on for others.", n->stats.routes_forwarded);
+  COUNTER("routes_delivered", "Envelopes for this node.", n->stats.routes_delivered);
+  COUNTER("routes_failed", "Envelopes that could not be carried on.", n->stats.routes_failed);
   COUNTER("services_expired", "Services that were not renewed in time.", router_services(n->router)->expired);
 }
 

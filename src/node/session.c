@@ -283,7 +283,7 @@ void session_watch(struct session *s) {
 void sessions_sweep(struct node *n) {
   list_for_safe(it, &n->watched) {
     struct session *s = container_of(it, struct session, watch);
-    if (session_has_calls(s)) continue;
+    if (session_has_calls(s) || (s->state == SESSION_IN && quic_conn_silent(s->conn))) continue;
     s->watched = false;
     list_remove(&s->watch);
     if (s->state == SESSION_IN) quic_conn_watch(s->conn, false);

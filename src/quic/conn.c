@@ -375,6 +375,8 @@ void quic_conn_keep_alive(struct quic_conn *c, uint64_t every) {
   set_keep_alive(c);
 }
 
+bool quic_conn_silent(const struct quic_conn *c) { return c->watch && c->silent_told; }
+
 void quic_conn_watch(struct quic_conn *c, bool on) {
   if (c->watch == on) return;
   c->watch = on;

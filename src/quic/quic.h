@@ -198,6 +198,8 @@ size_t quic_conn_ticket(struct quic_conn *c, uint8_t **ret_ticket);
 void quic_conn_keep_alive(struct quic_conn *c, uint64_t every);
 /* While on, the connection is probed (PING after 1 s of silence) and `silent` may be called: it has calls pending. */
 void quic_conn_watch(struct quic_conn *c, bool on);
+/* Whether `silent` was called and nothing was acknowledged since. */
+bool quic_conn_silent(const struct quic_conn *c);
 void quic_conn_ping(struct quic_conn *c);
 void quic_conn_key_update(struct quic_conn *c); /* for tests; otherwise automatic */
 

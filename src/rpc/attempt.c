@@ -145,6 +145,7 @@ static int wait_for_lookup(struct router *r, struct call *c, nanotime now) {
     }
     r->stats.lookups++;
   }
+  r->discovery.misses++;
   c->looked = true;
   list_append(&e->waiting, &c->of_wait);
   calls_set_due(&r->calls, c, c->deadline);

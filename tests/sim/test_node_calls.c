@@ -243,11 +243,46 @@ static void test_diagnostics(void **state) {
   rig_stop(&r);
 }
 
+/* The watch fires once for a silent provider: what came after it must not wait for the idle timeout. */
+static void test_a_silent_provider_gets_no_more(void **state) {
+  struct rig r;
+  (void)state;
+  rig_start(&r, NULL);
+  struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *p = rig_join(&r, 0, NULL, RIG_EXT),
+                    *q = rig_join(&r, 0, NULL, RIG_EXT);
+  assert_int_equal(rig_register(p, "x"), 0);
+  assert_int_equal(rig_register(q, "x"), 0);
+  rig_kill(p);
+  for (uint8_t i = 1; i <= 5; i++) {
+    struct msg m = {.type = MSG_CALL,
+                    .call = {.procedure = slice_str("x"),
+                             .args = slice_str("1"),
+                             .call_id = slice_of((uint8_t[CALL_ID_LEN]){i}, CALL_ID_LEN),
+                             .timeout = 20000,
+                             .strategy = STRATEGY_FIRST}};
+    nanotime began = sim_net_now(r.net);
+    rig_send(a, &m);
+    struct msg call = rig_expect(q, MSG_CALL);
+    assert_true(sim_net_now(r.net) - began < (i == 1 ? 4 * NS_SEC : 100 * NS_MS));
+    rig_reply(q, call.call.call_id, "1");
+    assert_false(rig_expect(a, MSG_REPLY).reply.is_error);
+    rig_run(&r, i * 300 * NS_MS);
+  }
+  rig_stop(&r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_call),        cmocka_unit_test(test_large_answer), cmocka_unit_test(test_deadline),
-      cmocka_unit_test(test_callers_end), cmocka_unit_test(test_limit),        cmocka_unit_test(test_failover),
-      cmocka_unit_test(test_round_robin), cmocka_unit_test(test_ttl),          cmocka_unit_test(test_diagnostics),
+      cmocka_unit_test(test_call),
+      cmocka_unit_test(test_large_answer),
+      cmocka_unit_test(test_deadline),
+      cmocka_unit_test(test_callers_end),
+      cmocka_unit_test(test_limit),
+      cmocka_unit_test(test_failover),
+      cmocka_unit_test(test_round_robin),
+      cmocka_unit_test(test_ttl),
+      cmocka_unit_test(test_a_silent_provider_gets_no_more),
+      cmocka_unit_test(test_diagnostics),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

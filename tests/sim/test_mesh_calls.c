@@ -1,0 +1,468 @@
+/* Calls across nodes over real QUIC on the in-memory network. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "node/internal.h"
+#include "node_rig.h"
+
+#define MAX_NODES 6
+
+struct mesh {
+  struct rig rig[MAX_NODES];
+  unsigned count;
+};
+
+static void start_with(struct mesh *m, unsigned count, const struct rig_options *o) {
+  m->count = count;
+  for (unsigned i = 0; i < count; i++) {
+    struct rig_options d = o ? *o : (struct rig_options){0};
+    char *name = malloc(16);
+    snprintf(name, 16, "node%u", i);
+    d.node.name = name;
+    if (i) d.beside = &m->rig[0];
+    d.index = i;
+    rig_start(&m->rig[i], &d);
+  }
+}
+static void start(struct mesh *m, unsigned count) { start_with(m, count, NULL); }
+
+static void stop(struct mesh *m) {
+  for (unsigned i = m->count; i-- > 0;) {
+    char *name = (char *)m->rig[i].config.name;
+    rig_stop(&m->rig[i]);
+    free(name);
+  }
+}
+
+static const struct id *id(struct mesh *m, unsigned i) { return quic_identity_id(m->rig[i].identity); }
+static struct peer *peer(struct mesh *m, unsigned of, unsigned who) { return peer_find(m->rig[of].node, id(m, who)); }
+static nanotime now(struct mesh *m) { return sim_net_now(m->rig[0].net); }
+static void run(struct mesh *m, nanotime for_ns) { rig_run(&m->rig[0], for_ns); }
+static uint32_t pending(struct mesh *m, unsigned i) { return calls_count(router_calls(m->rig[i].node->router)); }
+
+/* Node `at` has found that these (digits) serve the procedure; gateway: of all of them, -1: they are dialled. */
+static void knows_via(struct mesh *m, unsigned at, const char *procedure, const char *nodes, int gateway) {
+  struct discovery *d = (struct discovery *)router_discovery(m->rig[at].node->router);
+  struct remote_node v[MAX_NODES];
+  struct discovery_entry *e;
+  size_t n = strlen(nodes);
+  for (size_t i = 0; i < n; i++) {
+    unsigned k = (unsigned)(nodes[i] - '0');
+    v[i] = (struct remote_node){.id = *id(m, k)};
+    if (gateway < 0)
+      v[i].addr = m->rig[k].addr;
+    else
+      v[i].gateway = *id(m, (unsigned)gateway);
+  }
+  assert_int_equal(discovery_look(d, slice_str(procedure), now(m), &e), 0);
+  assert_int_equal(discovery_found(d, e, v, n, now(m)), 0);
+}
+static void knows(struct mesh *m, unsigned at, const char *procedure, const char *nodes) {
+  knows_via(m, at, procedure, nodes, -1);
+}
+
+static struct rig_client *client(struct mesh *m, unsigned at) { return rig_join(&m->rig[at], 0, NULL, RIG_EXT); }
+static struct rig_client *provider(struct mesh *m, unsigned at, const char *procedure) {
+  struct rig_client *c = client(m, at);
+  assert_int_equal(rig_register(c, procedure), 0);
+  return c;
+}
+
+static void call(struct rig_client *c, uint8_t n, const struct msg_call *as) {
+  uint8_t call_id[CALL_ID_LEN] = {n};
+  struct msg m = {.type = MSG_CALL, .call = *as};
+  m.call.procedure = slice_str("x.y");
+  m.call.call_id = slice_of(call_id, sizeof call_id);
+  if (!m.call.args.p) m.call.args = slice_str("7");
+  rig_send(c, &m);
+}
+static struct msg_reply answer(struct rig_client *c) { return rig_expect(c, MSG_REPLY).reply; }
+static void result_is(struct rig_client *c, const char *result) {
+  struct msg_reply r = answer(c);
+  if (r.is_error) fail_msg("%.*s: %.*s", (int)r.error.code.n, r.error.code.p, (int)r.error.message.n, r.error.message.p);
+  assert_true(slice_is(r.result, result));
+}
+
+static void test_there_and_back(void **state) {
+  struct mesh m = {0};
+  (void)state;
+  start(&m, 2);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 1, "x.y");
+  knows(&m, 0, "x.y", "1");
+  for (uint8_t i = 1; i <= 3; i++) { /* the first time a link is dialled for it */
+    call(a, i, &(struct msg_call){.timeout = 3000, .idempotent = true, .strategy = STRATEGY_ROUND_ROBIN});
+    struct msg c = rig_expect(p, MSG_CALL);
+    assert_true(slice_is(c.call.args, "7") && slice_is(c.call.procedure, "x.y"));
+    assert_in_range(c.call.timeout, 2000, 3000);
+    assert_int_equal(pending(&m, 0), 1);
+    assert_int_equal(pending(&m, 1), 1);
+    rig_reply(p, c.call.call_id, "14");
+    struct msg_reply r = answer(a);
+    assert_true(slice_is(r.result, "14") && r.call_id.p[0] == i);
+    assert_int_equal(pending(&m, 0), 0);
+    assert_int_equal(pending(&m, 1), 0);
+  }
+  assert_int_equal(rig_metric(&m.rig[0], "mesh_dials_total"), 1);
+  /* A handler's error and its text arrive unchanged. */
+  call(a, 4, &(struct msg_call){0});
+  struct msg c = rig_expect(p, MSG_CALL);
+  struct msg e = {.type = MSG_REPLY,
+                  .reply = {.call_id = c.call.call_id,
+                            .is_error = true,
+                            .error = {.code = slice_str("handler_error"), .message = slice_str("no x")}}};
+  rig_send(p, &e);
+  struct msg_reply r = answer(a);
+  assert_true(slice_is(r.error.code, "handler_error") && slice_is(r.error.message, "no x") && r.error.may_have_run);
+  stop(&m);
+}
+
+static void test_large(void **state) {
+  struct mesh m = {0};
+  size_t n = 900000;
+  char *json = malloc(n + 1);
+  (void)state;
+  memset(json, '1', n);
+  json[n] = 0;
+  start(&m, 2);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 1, "x.y");
+  knows(&m, 0, "x.y", "1");
+  for (uint8_t i = 1; i <= 4; i++) {
+    call(a, i, &(struct msg_call){.args = slice_of(json, n)});
+    struct msg c = rig_expect(p, MSG_CALL);
+    assert_int_equal(c.call.args.n, n);
+    rig_reply(p, c.call.call_id, json);
+    assert_int_equal(answer(a).result.n, n);
+  }
+  free(json);
+  stop(&m);
+}
+
+static void test_cast(void **state) {
+  struct mesh m = {0};
+  (void)state;
+  start(&m, 2);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 1, "x.y");
+  knows(&m, 0, "x.y", "1");
+  struct msg cast = {.type = MSG_CAST,
+                     .call = {.procedure = slice_str("x.y"), .args = slice_str("1"), .ref = 5, .has_ref = true}};
+  rig_send(a, &cast);
+  struct msg_ack ack = rig_expect(a, MSG_ACK).ack;
+  assert_true(ack.ref == 5 && !ack.code.n);
+  assert_true(slice_is(rig_expect(p, MSG_CAST).call.args, "1"));
+  assert_int_equal(pending(&m, 0), 0);
+  stop(&m);
+}
+
+/* A refusing node is left for the next; the error names nodes and reasons. */
+static void test_refusals(void **state) {
+  struct mesh m = {0};
+  struct msg_attempt t;
+  (void)state;
+  start(&m, 4);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 3, "x.y");
+  knows(&m, 0, "x.y", "123");
+  call(a, 1, &(struct msg_call){.strategy = STRATEGY_FIRST});
+  struct msg c = rig_expect(p, MSG_CALL);
+  rig_reply(p, c.call.call_id, "1");
+  result_is(a, "1");
+  knows(&m, 0, "x.y", "12");
+  call(a, 2, &(struct msg_call){.strategy = STRATEGY_FIRST});
+  struct msg_reply r = answer(a);
+  assert_true(slice_is(r.error.code, "all_providers_failed") && !r.error.may_have_run);
+  for (unsigned i = 1; i <= 2; i++) {
+    assert_true(msg_attempt_next(&r.error, &t));
+    assert_true(slice_is(t.code, "no_such_procedure") && slice_eq(t.provider, slice_of(id(&m, i)->b, ID_LEN)));
+  }
+  /* A node that nobody answers at is given up for the next in time. */
+  rig_node_kill(&m.rig[1]);
+  struct peer *dead = peer(&m, 0, 1);
+  if (dead->link) link_close(dead, MACULA_EVICTED, NULL);
+  knows(&m, 0, "x.y", "13");
+  nanotime began = now(&m);
+  call(a, 3, &(struct msg_call){.strategy = STRATEGY_FIRST, .timeout = 5000});
+  c = rig_expect(p, MSG_CALL);
+  assert_in_range(now(&m) - began, NS_SEC, 3 * NS_SEC);
+  rig_reply(p, c.call.call_id, "3");
+  result_is(a, "3");
+  stop(&m);
+}
+
+static void test_round_robin(void **state) {
+  struct mesh m = {0};
+  (void)state;
+  start(&m, 4);
+  struct rig_client *a = client(&m, 0), *p[3];
+  for (unsigned i = 0; i < 3; i++) p[i] = provider(&m, i + 1, "x.y");
+  knows(&m, 0, "x.y", "123");
+  for (uint8_t i = 0; i < 6; i++) {
+    char text[4];
+    call(a, (uint8_t)(i + 1), &(struct msg_call){.strategy = STRATEGY_ROUND_ROBIN});
+    struct msg c = rig_expect(p[i % 3], MSG_CALL);
+    snprintf(text, sizeof text, "%d", (i % 3 + 2) * 7);
+    rig_reply(p[i % 3], c.call.call_id, text);
+    result_is(a, text);
+  }
+  stop(&m);
+}
+
+static void test_callers_end_frees_the_chain(void **state) {
+  struct mesh m = {0};
+  (void)state;
+  start(&m, 2);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 1, "x.y");
+  knows(&m, 0, "x.y", "1");
+  for (uint8_t i = 0; i < 20; i++) call(a, (uint8_t)(i + 1), &(struct msg_call){.timeout = 60000});
+  for (int i = 0; i < 20; i++) (void)rig_expect(p, MSG_CALL);
+  uint8_t first[CALL_ID_LEN] = {1};
+  struct msg cancel = {.type = MSG_CANCEL, .cancel = {.call_id = slice_of(first, sizeof first)}};
+  rig_send(a, &cancel);
+  (void)rig_expect(p, MSG_CANCEL);
+  assert_int_equal(pending(&m, 0), 19);
+  assert_int_equal(pending(&m, 1), 19);
+  quic_conn_close(a->conn, 0, "bye");
+  run(&m, 10 * NS_MS);
+  assert_int_equal(pending(&m, 0), 0);
+  assert_int_equal(pending(&m, 1), 0);
+  for (int i = 0; i < 19; i++) (void)rig_expect(p, MSG_CANCEL);
+  stop(&m);
+}
+
+static void test_the_callers_node_dies(void **state) {
+  struct mesh m = {0};
+  (void)state;
+  start(&m, 2);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 1, "x.y");
+  knows(&m, 0, "x.y", "1");
+  call(a, 1, &(struct msg_call){.timeout = 3600000});
+  (void)rig_expect(p, MSG_CALL);
+  rig_node_kill(&m.rig[0]);
+  run(&m, 60 * NS_SEC);
+  assert_int_equal(pending(&m, 1), 0);
+  (void)rig_expect(p, MSG_CANCEL);
+  rig_node_start(&m.rig[0]);
+  stop(&m);
+}
+
+static void test_a_nodes_death_in_mid_call(void **state) {
+  struct mesh m = {0};
+  struct msg_attempt t;
+  (void)state;
+  start(&m, 3);
+  struct rig_client *a = client(&m, 0), *p1 = provider(&m, 1, "x.y"), *p2 = provider(&m, 2, "x.y");
+  knows(&m, 0, "x.y", "12");
+  call(a, 1, &(struct msg_call){.strategy = STRATEGY_FIRST, .timeout = 30000});
+  (void)rig_expect(p1, MSG_CALL);
+  nanotime began = now(&m);
+  rig_node_kill(&m.rig[1]);
+  struct msg c = rig_expect(p2, MSG_CALL);
+  assert_true(now(&m) - began < 5 * NS_SEC);
+  rig_reply(p2, c.call.call_id, "2");
+  result_is(a, "2");
+  call(a, 2,
+       &(struct msg_call){.strategy = STRATEGY_FIRST, .timeout = 30000}); /* the dead one may still be first in the cache */
+  c = rig_expect(p2, MSG_CALL);
+  rig_node_kill(&m.rig[2]);
+  struct msg_reply r = answer(a);
+  assert_true(slice_is(r.error.code, "all_providers_failed") && r.error.may_have_run);
+  bool ran = false;
+  while (msg_attempt_next(&r.error, &t)) ran |= slice_is(t.code, "not_connected") && t.may_have_run;
+  assert_true(ran);
+  assert_int_equal(pending(&m, 0), 0);
+  rig_node_start(&m.rig[1]);
+  rig_node_start(&m.rig[2]);
+  stop(&m);
+}
+
+/* A provider's end is told by its node at once, and another node's provider takes over. */
+static void test_a_providers_death(void **state) {
+  struct mesh m = {0};
+  (void)state;
+  start(&m, 3);
+  struct rig_client *a = client(&m, 0), *p1 = provider(&m, 1, "x.y"), *p2 = provider(&m, 2, "x.y");
+  knows(&m, 0, "x.y", "12");
+  call(a, 1, &(struct msg_call){.strategy = STRATEGY_FIRST, .timeout = 30000});
+  (void)rig_expect(p1, MSG_CALL);
+  quic_conn_close(p1->conn, 0, "bye");
+  struct msg c = rig_expect(p2, MSG_CALL);
+  rig_reply(p2, c.call.call_id, "2");
+  result_is(a, "2");
+  stop(&m);
+}
+
+static void test_deadline(void **state) {
+  struct mesh m = {0};
+  (void)state;
+  start(&m, 2);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 1, "x.y");
+  knows(&m, 0, "x.y", "1");
+  call(a, 1, &(struct msg_call){.timeout = 500});
+  (void)rig_expect(p, MSG_CALL);
+  nanotime began = now(&m);
+  struct msg_reply r = answer(a);
+  assert_true(now(&m) - began <= 520 * NS_MS);
+  assert_true(slice_is(r.error.code, "timeout") && r.error.may_have_run);
+  (void)rig_expect(p, MSG_CANCEL);
+  run(&m, 20 * NS_MS);
+  assert_int_equal(pending(&m, 1), 0);
+  stop(&m);
+}
+
+/* ---- nodes behind a gateway ------------------------------------------------------------------------------------------------
+ */
+static bool behind(void *ctx) {
+  struct mesh *m = ctx;
+  struct peer *p = peer(m, 1, 2), *q = peer(m, 0, 1);
+  return p && p->link && q && q->link;
+}
+
+/* 0 and 2 have only 1 in common, and nobody can dial 2. */
+static void start_hidden(struct mesh *m) {
+  start(m, 3);
+  struct node *h = m->rig[2].node;
+  h->hidden = true;
+  h->self = (struct addr){0};
+  assert_int_equal(node_join(h, &m->rig[1].addr, NULL, true, now(m)), 0);
+  assert_int_equal(node_join(m->rig[0].node, &m->rig[1].addr, NULL, true, now(m)), 0);
+  rig_until(&m->rig[0], 5 * NS_SEC, behind, m, "the hidden node's link");
+}
+
+static void test_through_a_gateway(void **state) {
+  struct mesh m = {0};
+  (void)state;
+  start_hidden(&m);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 2, "x.y");
+  knows_via(&m, 0, "x.y", "2", 1);
+  for (uint8_t i = 1; i <= 3; i++) {
+    call(a, i, &(struct msg_call){.timeout = 3000});
+    struct msg c = rig_expect(p, MSG_CALL);
+    rig_reply(p, c.call.call_id, "9");
+    result_is(a, "9");
+  }
+  assert_int_equal(rig_metric(&m.rig[1], "routes_forwarded_total"), 6);
+  assert_int_equal(rig_metric(&m.rig[2], "routes_delivered_total"), 3);
+  /* Cancelled by the same way. */
+  call(a, 4, &(struct msg_call){.timeout = 60000});
+  (void)rig_expect(p, MSG_CALL);
+  quic_conn_close(a->conn, 0, "bye");
+  (void)rig_expect(p, MSG_CANCEL);
+  assert_int_equal(pending(&m, 0), 0);
+  assert_int_equal(pending(&m, 2), 0);
+  stop(&m);
+}
+
+static void test_the_hidden_node_is_gone(void **state) {
+  struct mesh m = {0};
+  struct msg_attempt t;
+  (void)state;
+  start_hidden(&m);
+  struct rig_client *a = client(&m, 0);
+  (void)provider(&m, 2, "x.y");
+  knows_via(&m, 0, "x.y", "2", 1);
+  link_close(peer(&m, 1, 2), MACULA_EVICTED, NULL);
+  m.rig[2].node->draining = true; /* it does not come back */
+  nanotime began = now(&m);
+  call(a, 1, &(struct msg_call){.timeout = 10000});
+  struct msg_reply r = answer(a);
+  assert_true(now(&m) - began < NS_SEC); /* the gateway says so */
+  assert_true(slice_is(r.error.code, "all_providers_failed") && !r.error.may_have_run);
+  assert_true(msg_attempt_next(&r.error, &t) && slice_is(t.code, "no_route"));
+  assert_true(slice_eq(t.provider, slice_of(id(&m, 2)->b, ID_LEN)));
+  assert_int_equal(rig_metric(&m.rig[1], "routes_failed_total"), 1);
+  m.rig[2].node->draining = false;
+  stop(&m);
+}
+
+static void test_the_gateway_dies(void **state) {
+  struct mesh m = {0};
+  (void)state;
+  start_hidden(&m);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 2, "x.y");
+  knows_via(&m, 0, "x.y", "2", 1);
+  call(a, 1, &(struct msg_call){.timeout = 30000});
+  (void)rig_expect(p, MSG_CALL);
+  nanotime began = now(&m);
+  rig_node_kill(&m.rig[1]);
+  struct msg_reply r = answer(a);
+  assert_true(now(&m) - began < 5 * NS_SEC);
+  assert_true(slice_is(r.error.code, "all_providers_failed") && r.error.may_have_run);
+  rig_node_start(&m.rig[1]);
+  stop(&m);
+}
+
+static void test_envelopes_that_cannot_go_on(void **state) {
+  struct mesh m = {0};
+  struct id nobody = {{9}};
+  uint8_t buf[256], call_id[CALL_ID_LEN] = {1};
+  (void)state;
+  start_hidden(&m);
+  struct peer *from = peer(&m, 1, 2);
+  struct msg inner = {.type = MSG_CALL,
+                      .call = {.procedure = slice_str("x.y"), .args = slice_str("1"), .call_id = slice_of(call_id, 16)}};
+  ptrdiff_t len = msg_encode(&inner, buf, sizeof buf);
+  struct slice path[2] = {slice_of(id(&m, 1)->b, ID_LEN), slice_of(id(&m, 2)->b, ID_LEN)};
+  struct msg e = {.type = MSG_RPC_ROUTE,
+                  .route = {.destination = slice_of(nobody.b, ID_LEN),
+                            .source = path[1],
+                            .max_hops = 10,
+                            .payload_type = slice_str("call"),
+                            .payload = slice_of(buf + FRAME_HEADER_LEN, (size_t)len - FRAME_HEADER_LEN)}};
+  uint8_t frame[1024];
+  struct {
+    size_t path_from, path_len;
+    uint64_t hops, max;
+    const struct id *to;
+    const char *type;
+    bool answered;
+  } cases[] = {{1, 1, 0, 10, &nobody, "call", true},   /* nobody knows it */
+               {1, 1, 9, 10, id(&m, 0), "call", true}, /* too far */
+               {1, 1, 200, UINT64_MAX, id(&m, 0), "call", true},
+               {1, 1, 0, 1, id(&m, 0), "call", true},
+               {1, 1, 0, 10, &nobody, "reply", false},       /* nobody waits for an answer to that */
+               {0, 2, 0, 10, id(&m, 0), "call", false},      /* it was here already */
+               {0, 1, 0, 10, id(&m, 0), "call", false},      /* not from whom it says */
+               {1, 0, 0, 10, id(&m, 0), "call", false},      /* no path at all */
+               {1, 1, 0, 10, id(&m, 1), "rpc_route", false}, /* an envelope in an envelope */
+               {1, 1, 0, 10, id(&m, 1), "nonsense", false},
+               {1, 1, 0, 10, id(&m, 1), "publish", false}}; /* its payload is none */
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct msg d;
+    uint64_t failed = m.rig[1].node->stats.routes_failed, late = router_stats(m.rig[2].node->router)->late;
+    e.route.path = (struct msg_list){.count = (uint32_t)cases[i].path_len, .items = path + cases[i].path_from};
+    e.route.hop_count = cases[i].hops;
+    e.route.max_hops = cases[i].max;
+    e.route.destination = slice_of(cases[i].to->b, ID_LEN);
+    e.route.payload_type = slice_str(cases[i].type);
+    len = msg_encode(&e, frame, sizeof frame);
+    assert_true(len > 0);
+    assert_int_equal(msg_decode(MSG_RPC_ROUTE, slice_of(frame + FRAME_HEADER_LEN, (size_t)len - FRAME_HEADER_LEN), &d), 0);
+    route_received(from, &d);
+    run(&m, 50 * NS_MS);
+    if (m.rig[1].node->stats.routes_failed != failed + 1) fail_msg("case %zu", i);
+    assert_int_equal(router_stats(m.rig[2].node->router)->late, late + cases[i].answered); /* of no call of its own */
+  }
+  assert_true(behind(&m));
+  stop(&m);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_there_and_back),
+                                     cmocka_unit_test(test_large),
+                                     cmocka_unit_test(test_cast),
+                                     cmocka_unit_test(test_refusals),
+                                     cmocka_unit_test(test_round_robin),
+                                     cmocka_unit_test(test_callers_end_frees_the_chain),
+                                     cmocka_unit_test(test_the_callers_node_dies),
+                                     cmocka_unit_test(test_a_nodes_death_in_mid_call),
+                                     cmocka_unit_test(test_a_providers_death),
+                                     cmocka_unit_test(test_deadline),
+                                     cmocka_unit_test(test_through_a_gateway),
+                                     cmocka_unit_test(test_the_hidden_node_is_gone),
+                                     cmocka_unit_test(test_the_gateway_dies),
+                                     cmocka_unit_test(test_envelopes_that_cannot_go_on)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
