@@ -110,6 +110,7 @@ static void died(struct node *n, const struct member_info *i) {
   log_info(n->log, "member_dead", "peer=\"%s\"", i->name);
   if (!p) return;
   join_lost(n, p);
+  rpc_peer_dead(p);
   link_close(p, MACULA_NOT_CONNECTED, NULL);
   peer_down(p);
   choose_gateway(n);

@@ -320,9 +320,10 @@ static bool behind(void *ctx) {
   return p && p->link && q && q->link;
 }
 
-/* 0 and 2 have only 1 in common, and nobody can dial 2. */
+/* Nobody can dial 2, and it cannot dial 0: what they say to each other goes through 1. */
 static void start_hidden(struct mesh *m) {
   start(m, 3);
+  sim_net_cut(m->rig[0].net, &m->rig[0].addr, &m->rig[2].addr, true);
   struct node *h = m->rig[2].node;
   h->hidden = true;
   h->self = (struct addr){0};
@@ -343,8 +344,8 @@ static void test_through_a_gateway(void **state) {
     rig_reply(p, c.call.call_id, "9");
     result_is(a, "9");
   }
-  assert_int_equal(rig_metric(&m.rig[1], "routes_forwarded_total"), 6);
-  assert_int_equal(rig_metric(&m.rig[2], "routes_delivered_total"), 3);
+  assert_true(rig_metric(&m.rig[1], "routes_forwarded_total") >= 6); /* SWIM goes there, too */
+  assert_true(rig_metric(&m.rig[2], "routes_delivered_total") >= 3);
   /* Cancelled by the same way. */
   call(a, 4, &(struct msg_call){.timeout = 60000});
   (void)rig_expect(p, MSG_CALL);
@@ -372,7 +373,7 @@ static void test_the_hidden_node_is_gone(void **state) {
   assert_true(slice_is(r.error.code, "all_providers_failed") && !r.error.may_have_run);
   assert_true(msg_attempt_next(&r.error, &t) && slice_is(t.code, "no_route"));
   assert_true(slice_eq(t.provider, slice_of(id(&m, 2)->b, ID_LEN)));
-  assert_int_equal(rig_metric(&m.rig[1], "routes_failed_total"), 1);
+  assert_true(rig_metric(&m.rig[1], "routes_failed_total") >= 1);
   m.rig[2].node->draining = false;
   stop(&m);
 }
