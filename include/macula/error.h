@@ -60,7 +60,8 @@ extern "C" {
   X(BAD_SIGNATURE, 53, "bad_signature", "a record's signature does not belong to its publisher")                               \
   X(EVICTED, 54, "evicted", "the mesh connection made room for another one")                                                   \
   X(DUPLICATE, 55, "duplicate", "another connection between these two nodes stands already")                                   \
-  X(MAX_PEERS_REACHED, 56, "max_peers_reached", "all mesh connections of the node are busy; raise max_peers")
+  X(MAX_PEERS_REACHED, 56, "max_peers_reached", "all mesh connections of the node are busy; raise max_peers")                  \
+  X(RECORDS_FULL, 57, "records_full", "the node holds its limit of DHT records; of all, of this publisher, or of this key")
 
 typedef enum macula_err {
   MACULA_OK = 0,

@@ -57,6 +57,7 @@ struct dht_config {
   uint32_t max_tombstones;                        /* 20,000; the one nearest its end makes room */
   uint32_t per_address;                           /* contacts in the table with one IP address; loopback exempt: 8 */
   uint64_t query_timeout;                         /* ns; 0: 2 s */
+  uint32_t find_rate, store_rate;                 /* FIND_* and STORE a second and peer; 0: 500; bursts are four times that */
 };
 /* MACULA_ENOMEM */
 int dht_new(const struct dht_config *cfg, nanotime now, struct dht **ret_d);
@@ -145,10 +146,11 @@ struct dht_record_info {
 bool dht_held(const struct dht *d, const struct id *key, size_t at, struct dht_record_info *ret_info);
 struct dht_stats {
   uint32_t contacts, records, tombstones, own, lookups, max_records, max_own, max_lookups, max_tombstones;
+  uint32_t unstored; /* batches and records of ours that are still on their way to their holders */
   size_t record_bytes;
   uint64_t lookups_done, lookups_failed, hops, took_ns; /* sums over those done */
   uint64_t queries, queries_failed, served, refused_full, refused_bad, refused_old, refused_rate, expired, evicted_contacts,
-      refused_contacts, dropped;
+      refused_contacts, dropped, refused_by_holders, signatures_verified, signatures_known;
 };
 void dht_stats(const struct dht *d, struct dht_stats *ret_stats);
 

@@ -1,0 +1,166 @@
+/* The parts of one dht, shared by the files of this folder only. */
+#ifndef DHT_INTERNAL_H
+#define DHT_INTERNAL_H
+
+#include "bounded/bucket.h"
+#include "bounded/lru.h"
+#include "dht/publish.h"
+#include "dht/store.h"
+#include "dht/table.h"
+#include "dht/verify.h"
+#include "wire/kad.h"
+
+/* ---- queries: requests that wait for their reply (query.c) ----------------------------------------------------------------
+ */
+enum query_use { QUERY_PING, QUERY_LOOKUP, QUERY_STORE };
+struct query {
+  struct hlink h;
+  uint64_t id;          /* random; on the wire */
+  struct heap_link due; /* first when it counts as slow, then when it has failed */
+  struct list out;      /* waits to be sent */
+  struct list of_user;  /* of its lookup or batch */
+  struct dht_contact to;
+  enum query_use use;
+  uint8_t type;
+  bool slow;
+  uint8_t page;
+  uint8_t target;              /* QUERY_STORE: index in the batch's placement */
+  struct lookup *lookup;       /* NULL: nobody waits for it any more */
+  struct publish_batch *batch; /* likewise */
+};
+struct answer { /* a reply of ours that waits to be sent */
+  struct list out;
+  struct dht_contact to;
+  uint8_t type;
+  size_t len;
+  uint8_t payload[];
+};
+
+#define QUERY_MAX_PINGS 256
+#define ANSWER_MAX 1024       /* replies that wait */
+#define ANSWER_OCTETS 4194304 /* of them */
+
+struct dht_peer { /* its budget of requests */
+  struct lru_link l;
+  struct id id;
+  struct bucket find, store;
+};
+#define PEERS_MAX 1024
+
+/* After its first contact a node has not been told all that it should hold yet. */
+#define DHT_SETTLE (3 * NS_SEC)
+
+/* ---- lookups (lookup.c) ---------------------------------------------------------------------------------------------------
+ */
+#define LOOKUP_WIDTH 64       /* the nearest candidates that a lookup keeps */
+#define LOOKUP_CANDIDATES 512 /* that it ever takes: a liar who knows ever nearer ones does not lead it on for ever */
+#define LOOKUP_PAGES 4        /* it reads of one holder */
+#define LOOKUP_PROVIDERS 32
+#define LOOKUP_INTERNAL 16 /* of our own at once, beyond max_lookups */
+
+enum lookup_use { LOOKUP_USER, LOOKUP_JOIN, LOOKUP_REFRESH, LOOKUP_PLACE };
+enum candidate_state { CANDIDATE_NEW, CANDIDATE_ASKED, CANDIDATE_ANSWERED, CANDIDATE_FAILED };
+struct candidate {
+  struct dht_contact c;
+  uint8_t state, depth; /* hops from us */
+};
+struct hidden { /* withdrawn with this sequence */
+  struct id publisher;
+  uint64_t seq;
+};
+struct found {
+  uint32_t count, hidden_count;
+  struct dht_provider providers[LOOKUP_PROVIDERS];
+  struct hidden hidden[LOOKUP_PROVIDERS];
+};
+struct lookup {
+  struct list link; /* in active or done */
+  struct hlink h;   /* LOOKUP_USER: by id */
+  uint64_t id, user;
+  struct id target;
+  uint32_t kind;
+  enum lookup_use use;
+  nanotime started, ended;
+  bool ending;        /* records were found: no more candidates are asked */
+  uint32_t in_flight; /* that count against alpha: not slow */
+  uint32_t count, considered, answered, queries, failed, hops;
+  int err;
+  struct list waiting;              /* queries */
+  struct list batches;              /* LOOKUP_PLACE: those that will be stored on what it finds */
+  uint32_t region;                  /* LOOKUP_PLACE: bits of the target that its batches share */
+  struct found *found;              /* NULL with kind 0; allocated with the lookup */
+  struct candidate v[LOOKUP_WIDTH]; /* nearest first */
+};
+
+struct dht {
+  struct dht_config cfg;
+  uint8_t realm[KAD_MAX_REALM];
+  struct table table;
+  struct store store;
+  struct verifier verifier;
+  struct publish publish;
+  struct lru peers;
+
+  struct htab queries;
+  struct heap query_due;
+  struct list query_out; /* queries to be sent */
+  struct list answers;   /* replies to be sent, before queries */
+  uint32_t answer_count, pings;
+  size_t answer_octets;
+  struct answer *handed; /* the reply that dht_next handed out last */
+
+  struct htab lookups; /* the user's, running and done */
+  struct list active, done;
+  uint32_t internal; /* lookups of our own that run */
+  uint64_t next_lookup;
+  struct lookup *shown; /* whose result dht_next_result showed last */
+  struct dht_contact shown_nodes[DHT_K];
+
+  nanotime refresh_at; /* when quiet buckets are looked for */
+  nanotime settled_at; /* before, what is held here is not taken for all there is */
+  nanotime now;        /* of the last call */
+  bool joining, joined;
+  uint64_t lookups_done, lookups_failed, hops, took_ns, query_count, query_failed, served, refused_rate, refused_bad, dropped;
+  uint8_t scratch[KAD_MAX_STORE]; /* payload of the request that dht_next handed out last */
+};
+
+/* query.c */
+struct query *query_new(struct dht *d, const struct dht_contact *to, uint8_t type, enum query_use use);
+void query_free(struct dht *d, struct query *q);
+struct query *query_find(const struct dht *d, uint64_t id);
+void query_tick(struct dht *d, nanotime now);
+void query_failed(struct dht *d, struct query *q, nanotime now); /* frees it */
+void dht_ping(struct dht *d, const struct dht_contact *c);
+/* Queues a reply; one that finds no room is dropped and counted. */
+void answer_push(struct dht *d, const struct dht_contact *to, uint8_t type, const struct kad_msg *m);
+
+/* lookup.c */
+int lookup_start(struct dht *d, const struct id *target, uint32_t kind, enum lookup_use use, nanotime now,
+                 struct lookup **ret_lookup);
+/* Asks the next candidates; ends the lookup when there is nothing left to wait for. It may be gone afterwards. */
+void lookup_step(struct dht *d, struct lookup *l, nanotime now);
+void lookup_reply(struct dht *d, struct query *q, const struct dht_contact *from, struct kad_msg *m, nanotime now);
+void lookup_failed(struct dht *d, struct query *q, nanotime now);
+void lookup_slow(struct dht *d, struct query *q, nanotime now);
+void lookup_free(struct dht *d, struct lookup *l);
+size_t lookup_nodes(const struct lookup *l, size_t max, struct dht_contact *ret_nodes); /* that answered */
+void lookup_maintain(struct dht *d, nanotime now);                                      /* refreshes quiet buckets */
+
+/* found.c: the records that a lookup has seen, the newest of each publisher */
+void found_merge(struct found *f, const struct kad_batch *b, const struct id *publisher, const struct id *key, uint32_t kind,
+                 uint64_t age_ms);
+void found_local(struct found *f, const struct store *s, const struct id *key, uint32_t kind, nanotime now);
+void found_sort(struct found *f);
+
+/* receive.c */
+void dht_table_ping(struct dht *d, const struct dht_contact *ping, bool want);
+bool dht_contact_ok(const struct dht *d, const struct kad_contact *c, const struct dht_contact *told_by);
+
+static inline struct dht_contact contact_in(const struct kad_contact *c) {
+  return (struct dht_contact){c->id, c->addr, c->gateway};
+}
+static inline struct kad_contact contact_out(const struct dht_contact *c) {
+  return (struct kad_contact){c->id, c->addr, c->gateway};
+}
+
+#endif

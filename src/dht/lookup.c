@@ -1,0 +1,309 @@
+/* Iterative lookups (Maymounkov and Mazieres 2002, 2.3): the nearest candidates that have not been asked are asked, alpha at a
+ * time, until the k nearest have answered, or (for a value) until one holds it.
+ *
+ *   NEW --asked--> ASKED --reply--> ANSWERED
+ *                    |--timeout, not sent--> FAILED
+ *
+ * A candidate that has said nothing for a quarter of the timeout no longer counts against alpha, so that the dead hold up
+ * nobody. Contacts that others tell of are candidates only; they enter the routing table when they answer themselves. */
+#include "base/err.h"
+#include "dht/distance.h"
+#include "dht/internal.h"
+#include "wire/msg.h"
+
+static void add_candidate(struct dht *d, struct lookup *l, const struct dht_contact *c, uint8_t depth) {
+  if (id_eq(&c->id, &d->cfg.self.id) || l->considered >= LOOKUP_CANDIDATES) return;
+  uint32_t i = l->count;
+  while (i > 0 && !is_nearer(&l->target, &l->v[i - 1].c.id, &c->id)) i--;
+  if (i < l->count && id_eq(&l->v[i].c.id, &c->id)) return;
+  if (i == LOOKUP_WIDTH) return;
+  uint32_t last = l->count < LOOKUP_WIDTH ? l->count++ : LOOKUP_WIDTH - 1;
+  memmove(l->v + i + 1, l->v + i, (last - i) * sizeof *l->v);
+  l->v[i] = (struct candidate){*c, CANDIDATE_NEW, depth};
+  l->considered++;
+}
+
+static struct candidate *candidate_of(struct lookup *l, const struct id *id) {
+  for (uint32_t i = 0; i < l->count; i++)
+    if (id_eq(&l->v[i].c.id, id)) return &l->v[i];
+  return NULL;
+}
+
+static bool is_full(const struct dht *d, enum lookup_use use) {
+  return use == LOOKUP_USER ? d->lookups.count >= d->lookups.max : d->internal >= LOOKUP_INTERNAL;
+}
+
+int lookup_start(struct dht *d, const struct id *target, uint32_t kind, enum lookup_use use, nanotime now,
+                 struct lookup **ret_lookup) {
+  struct dht_contact near[DHT_K];
+  struct mem *mem = d->cfg.lookups_mem;
+  if (is_full(d, use)) return MACULA_EFULL;
+  struct lookup *l = mem_calloc(mem, 1, sizeof *l);
+  if (!l) return MACULA_ENOMEM;
+  l->id = ++d->next_lookup;
+  if (kind && !(l->found = mem_calloc(mem, 1, sizeof *l->found))) goto no_memory;
+  if (use == LOOKUP_USER && htab_insert(&d->lookups, &l->h, &l->id, sizeof l->id)) goto no_memory;
+  d->internal += use != LOOKUP_USER;
+  l->target = *target;
+  l->kind = kind;
+  l->use = use;
+  l->started = now;
+  list_init(&l->waiting);
+  list_init(&l->batches);
+  list_append(&d->active, &l->link);
+  table_touch(&d->table, target, now);
+  size_t n = table_closest(&d->table, target, NULL, TABLE_STALE, DHT_K, near);
+  if (n < DHT_K) n = table_closest(&d->table, target, NULL, TABLE_DEAD, DHT_K, near); /* better the silent than nobody */
+  for (size_t i = 0; i < n; i++) add_candidate(d, l, &near[i], 1);
+  *ret_lookup = l;
+  return 0;
+no_memory:
+  mem_free(mem, l->found);
+  mem_free(mem, l);
+  return MACULA_ENOMEM;
+}
+
+void lookup_free(struct dht *d, struct lookup *l) {
+  while (!list_empty(&l->waiting)) {
+    struct query *q = container_of(l->waiting.next, struct query, of_user);
+    list_remove(&q->of_user);
+    q->lookup = NULL;
+  }
+  list_remove(&l->link);
+  if (l->use == LOOKUP_USER)
+    htab_remove(&d->lookups, &l->h);
+  else
+    d->internal--;
+  mem_free(d->cfg.lookups_mem, l->found);
+  mem_free(d->cfg.lookups_mem, l);
+}
+
+size_t lookup_nodes(const struct lookup *l, size_t max, struct dht_contact *ret_nodes) {
+  size_t n = 0;
+  for (uint32_t i = 0; i < l->count && n < max; i++)
+    if (l->v[i].state == CANDIDATE_ANSWERED) ret_nodes[n++] = l->v[i].c;
+  return n;
+}
+
+/* Orphans what is still in flight: its answers only tell that the peer lives. */
+static void end(struct dht *d, struct lookup *l, nanotime now) {
+  while (!list_empty(&l->waiting)) {
+    struct query *q = container_of(l->waiting.next, struct query, of_user);
+    list_remove(&q->of_user);
+    q->lookup = NULL;
+  }
+  if (l->found) found_sort(l->found);
+  l->ended = now;
+  for (uint32_t i = 0; i < l->count && !l->ending; i++)
+    if (l->v[i].state == CANDIDATE_ANSWERED) {
+      l->hops = l->v[i].depth; /* to the nearest */
+      break;
+    }
+  if (l->queries && !l->answered && !(l->found && l->found->count)) l->err = MACULA_DHT_TIMEOUT;
+  if (l->err) {
+    d->lookups_failed++;
+  } else {
+    d->lookups_done++;
+    d->hops += l->hops;
+    d->took_ns += time_since(now, l->started);
+  }
+  list_remove(&l->link);
+  switch (l->use) {
+  case LOOKUP_USER:
+    list_append(&d->done, &l->link);
+    return;
+  case LOOKUP_JOIN: {
+    struct dht_contact near;
+    d->joining = false;
+    if (l->answered) d->joined = true;
+    /* Everything farther than our nearest neighbour is refreshed once (2.3), if the mesh is larger than what that told. */
+    if (d->table.count >= DHT_K && table_closest(&d->table, &d->cfg.self.id, NULL, TABLE_STALE, 1, &near)) {
+      unsigned nearest = common_bits(&d->cfg.self.id, &near.id);
+      for (unsigned i = 0; i < nearest && i < TABLE_BUCKETS; i++)
+        if (d->table.b[i]) d->table.b[i]->touched = 0;
+      d->refresh_at = now;
+    }
+    break;
+  }
+  case LOOKUP_REFRESH:
+    break;
+  case LOOKUP_PLACE:
+    publish_placed(d, l, now);
+    break;
+  }
+  lookup_free(d, l);
+}
+
+/* Asks one candidate, or one more page of it. false: no memory. */
+static bool ask(struct dht *d, struct lookup *l, const struct dht_contact *c, uint8_t page) {
+  struct query *q = query_new(d, c, l->kind ? MSG_FIND_VALUE : MSG_FIND_NODE, QUERY_LOOKUP);
+  l->queries++;
+  if (!q) {
+    l->failed++;
+    return false;
+  }
+  q->lookup = l;
+  q->page = page;
+  list_append(&l->waiting, &q->of_user);
+  l->in_flight++;
+  return true;
+}
+
+/* The nearest that has not been asked, among the k nearest that may still answer. */
+static struct candidate *next_candidate(struct lookup *l) {
+  uint32_t alive = 0, wanted = l->use == LOOKUP_PLACE ? PUBLISH_WIDTH : DHT_K;
+  for (uint32_t i = 0; i < l->count && alive < wanted; i++) {
+    if (l->v[i].state == CANDIDATE_NEW) return &l->v[i];
+    alive += l->v[i].state != CANDIDATE_FAILED;
+  }
+  return NULL;
+}
+
+void lookup_step(struct dht *d, struct lookup *l, nanotime now) {
+  while (!l->ending && l->in_flight < DHT_ALPHA) {
+    struct candidate *c = next_candidate(l);
+    if (!c) break;
+    c->state = ask(d, l, &c->c, 0) ? CANDIDATE_ASKED : CANDIDATE_FAILED;
+  }
+  if (l->ending ? l->in_flight == 0 : list_empty(&l->waiting)) end(d, l, now);
+}
+
+void lookup_slow(struct dht *d, struct query *q, nanotime now) {
+  q->lookup->in_flight--;
+  lookup_step(d, q->lookup, now);
+}
+
+void lookup_failed(struct dht *d, struct query *q, nanotime now) {
+  struct lookup *l = q->lookup;
+  struct candidate *c = candidate_of(l, &q->to.id);
+  if (c && c->state == CANDIDATE_ASKED) c->state = CANDIDATE_FAILED;
+  if (!q->slow) l->in_flight--;
+  l->failed++;
+  q->lookup = NULL;
+  lookup_step(d, l, now);
+}
+
+static void read_nodes(struct dht *d, struct lookup *l, const struct dht_contact *from, uint8_t depth, struct kad_msg *m) {
+  struct kad_contact k;
+  for (unsigned i = 0; i < DHT_K && kad_node_next(m, &k); i++)
+    if (dht_contact_ok(d, &k, from)) {
+      struct dht_contact c = contact_in(&k);
+      add_candidate(d, l, &c, depth < UINT8_MAX ? depth + 1 : depth);
+    }
+}
+
+static void read_batches(struct dht *d, struct lookup *l, struct kad_msg *m) {
+  struct kad_signed s;
+  for (unsigned i = 0; i < KAD_PAGE && kad_batch_next(m, &s); i++) {
+    struct kad_batch b;
+    struct id publisher;
+    if (verify_batch(&d->verifier, &s, &b, &publisher)) continue;
+    found_merge(l->found, &b, &publisher, &l->target, l->kind, s.age);
+  }
+}
+
+void lookup_reply(struct dht *d, struct query *q, const struct dht_contact *from, struct kad_msg *m, nanotime now) {
+  struct lookup *l = q->lookup;
+  struct candidate *c = candidate_of(l, &q->to.id);
+  uint8_t depth = c ? c->depth : 1, page = q->page;
+  if (!q->slow) l->in_flight--;
+  if (c && page == 0) {
+    c->state = CANDIDATE_ANSWERED;
+    l->answered++;
+  }
+  list_remove(&q->of_user);
+  q->lookup = NULL;
+  if (!l->ending) read_nodes(d, l, from, depth, m);
+  if (l->found) {
+    read_batches(d, l, m);
+    if (l->found->count && !l->ending) {
+      l->ending = true;
+      l->hops = depth;
+    }
+    if (m->more && page + 1 < LOOKUP_PAGES && l->found->count < LOOKUP_PROVIDERS) (void)ask(d, l, &q->to, (uint8_t)(page + 1));
+  }
+  lookup_step(d, l, now);
+}
+
+/* ---- for the owner --------------------------------------------------------------------------------------------------------
+ */
+int dht_lookup(struct dht *d, const struct id *key, unsigned kind, uint64_t user, nanotime now, uint64_t *ret_lookup) {
+  struct lookup *l;
+  d->now = now;
+  if (kind > 255) return MACULA_EINVAL;
+  int err = lookup_start(d, key, kind, LOOKUP_USER, now, &l);
+  if (err) return err;
+  l->user = user;
+  *ret_lookup = l->id;
+  if (l->found) {
+    found_local(l->found, &d->store, key, kind, now);
+    /* What we hold is all there is only if we are among those who should hold it, and have been long enough. */
+    if (l->found->count && ((now >= d->settled_at && table_is_holder(&d->table, key)) || !d->table.count)) l->ending = true;
+  }
+  lookup_step(d, l, now);
+  return 0;
+}
+
+void dht_cancel(struct dht *d, uint64_t lookup) {
+  struct hlink *h = htab_find(&d->lookups, &lookup, sizeof lookup);
+  struct lookup *l = h ? container_of(h, struct lookup, h) : NULL;
+  if (l && l != d->shown) lookup_free(d, l);
+}
+
+bool dht_next_result(struct dht *d, struct dht_result *ret_result) {
+  if (d->shown) lookup_free(d, d->shown);
+  d->shown = NULL;
+  if (list_empty(&d->done)) return false;
+  struct lookup *l = container_of(d->done.next, struct lookup, link);
+  list_remove(&l->link);
+  d->shown = l;
+  *ret_result = (struct dht_result){.lookup = l->id,
+                                    .user = l->user,
+                                    .err = l->err,
+                                    .kind = l->kind,
+                                    .key = l->target,
+                                    .hops = l->hops,
+                                    .queries = l->queries,
+                                    .failed = l->failed,
+                                    .took = time_since(l->ended, l->started)};
+  if (l->found) {
+    ret_result->providers = l->found->providers;
+    ret_result->provider_count = l->found->count;
+  } else {
+    ret_result->nodes = d->shown_nodes;
+    ret_result->node_count = lookup_nodes(l, DHT_K, d->shown_nodes);
+  }
+  return true;
+}
+
+/* ---- upkeep ---------------------------------------------------------------------------------------------------------------
+ */
+#define REFRESH_QUIET (3600 * NS_SEC) /* without a lookup in its range a bucket is refreshed (2.3) */
+#define REFRESH_EVERY (60 * NS_SEC)
+#define REFRESH_AT_ONCE 3
+
+void lookup_maintain(struct dht *d, nanotime now) {
+  unsigned started = 0;
+  bool more = false;
+  if (now < d->refresh_at) return;
+  for (unsigned i = 0; i < TABLE_BUCKETS; i++) {
+    struct table_bucket *b = d->table.b[i];
+    struct lookup *l;
+    if (!b || (b->touched && time_since(now, b->touched) < REFRESH_QUIET)) continue;
+    if (started == REFRESH_AT_ONCE) {
+      more = true;
+      break;
+    }
+    struct id target; /* random but for the bits that put it into this bucket */
+    rng_fill(d->cfg.rng, &target, sizeof target);
+    for (unsigned k = 0; k <= i; k++) {
+      uint8_t bit = (uint8_t)(0x80 >> k % 8), own = d->cfg.self.id.b[k / 8] & bit;
+      target.b[k / 8] = (uint8_t)((target.b[k / 8] & ~bit) | (k == i ? own ^ bit : own));
+    }
+    b->touched = now ? now : 1;
+    if (lookup_start(d, &target, 0, LOOKUP_REFRESH, now, &l)) break;
+    started++;
+    lookup_step(d, l, now);
+  }
+  d->refresh_at = now + (more ? NS_SEC : REFRESH_EVERY);
+}

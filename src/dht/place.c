@@ -1,0 +1,267 @@
+/* Where our batches go: on the k closest nodes, found by one lookup a region; while fewer than k nodes are known, on all of
+ * them. */
+#include "base/err.h"
+#include "dht/distance.h"
+#include "dht/internal.h"
+#include "dht/publish.h"
+#include "wire/msg.h"
+
+#define PLACE_LOOKUPS 8          /* at once */
+#define STORES_AT_ONCE 128       /* that wait for their reply */
+#define RETRY_FIRST (2 * NS_SEC) /* doubled each time */
+#define RETRIES 5
+#define NEWCOMER_DELAY NS_SEC /* newcomers come in crowds */
+#define REGION_MAX 32
+
+/* In a mesh of N nodes the k closest of a key share about log2(N/k) bits with it, which is what we share with the farthest of
+ * our own k closest; two bits more, and the k closest of all keys in the region are nearly the same. */
+unsigned place_region(const struct dht *d) {
+  struct dht_contact near[DHT_K];
+  size_t n = table_closest(&d->table, &d->cfg.self.id, NULL, TABLE_STALE, DHT_K, near);
+  if (n < DHT_K) return 0;
+  unsigned bits = common_bits(&d->cfg.self.id, &near[DHT_K - 1].id) + 2;
+  return bits < REGION_MAX ? bits : REGION_MAX;
+}
+
+static void release(struct dht *d, struct publish_placement *at) {
+  if (at && --at->refs == 0) mem_free(d->cfg.lookups_mem, at);
+}
+
+static struct publish_placement *placement_new(struct dht *d) {
+  struct publish_placement *at = mem_calloc(d->cfg.lookups_mem, 1, sizeof *at);
+  if (at) at->refs = 1;
+  return at;
+}
+
+void place_detach(struct dht *d, struct publish_batch *b) {
+  while (!list_empty(&b->waiting)) {
+    struct query *q = container_of(b->waiting.next, struct query, of_user);
+    list_remove(&q->of_user);
+    q->batch = NULL;
+  }
+  d->publish.in_flight -= b->in_flight;
+  b->in_flight = 0;
+  list_remove(&b->queue);
+  release(d, b->at);
+  b->at = NULL;
+}
+
+static bool is_holder(const struct publish_batch *b, const struct id *id) {
+  for (unsigned i = 0; i < b->holder_count; i++)
+    if (b->holders[i] == id_head(id)) return true;
+  return false;
+}
+
+static unsigned farthest_holder(const struct publish_batch *b) {
+  unsigned far = 0;
+  for (unsigned i = 1; i < b->holder_count; i++)
+    if ((b->holders[i] ^ id_head(&b->key)) > (b->holders[far] ^ id_head(&b->key))) far = i;
+  return far;
+}
+
+/* Whether this node is one of the k closest as far as we know. */
+static bool belongs_to(const struct publish_batch *b, const struct id *id) {
+  if (is_holder(b, id)) return false;
+  if (b->holder_count < DHT_K) return true;
+  return (id_head(id) ^ id_head(&b->key)) < (b->holders[farthest_holder(b)] ^ id_head(&b->key));
+}
+
+static void add_holder(struct publish_batch *b, const struct id *id) {
+  if (!belongs_to(b, id)) return;
+  b->holders[b->holder_count < DHT_K ? b->holder_count++ : farthest_holder(b)] = id_head(id);
+}
+
+/* Stored, as far as it goes for now. */
+static void finish(struct dht *d, struct publish_batch *b, nanotime now) {
+  uint64_t wait = 0;
+  list_remove(&b->queue);
+  release(d, b->at);
+  b->at = NULL;
+  if (b->failed && b->tries < RETRIES) {
+    wait = RETRY_FIRST << b->tries++; /* whoever did not answer may be dead: others are the closest then */
+  } else if (b->again) {
+    wait = NEWCOMER_DELAY;
+  }
+  b->failed = b->again = false;
+  if (wait) (void)heap_set(&d->publish.work, &b->work, now + wait); /* without memory for it: at the next renewal */
+}
+
+static void start_storing(struct dht *d, struct publish_batch *b, struct publish_placement *at) {
+  b->at = at;
+  at->refs++;
+  b->todo = 0;
+  uint32_t n = b->withdraws || at->count < DHT_K ? at->count : DHT_K;
+  for (uint32_t i = 0; i < n; i++)
+    if (!is_holder(b, &at->c[i].id)) b->todo |= UINT32_C(1) << i;
+  list_remove(&b->queue);
+  list_append(&d->publish.storing, &b->queue);
+}
+
+static void retry(struct dht *d, struct publish_batch *b, nanotime now) {
+  b->failed = true;
+  finish(d, b, now);
+}
+
+/* The region lookup that this batch can share. */
+static struct lookup *sharing(const struct dht *d, const struct publish_batch *b) {
+  list_for(i, &d->active) {
+    struct lookup *l = container_of(i, struct lookup, link);
+    if (l->use == LOOKUP_PLACE && common_bits(&l->target, &b->key) >= l->region) return l;
+  }
+  return NULL;
+}
+
+/* All batches of a region are stored on the same nodes, however its records are grouped: then a withdrawal finds what was
+ * published. */
+static struct id region_start(const struct id *key, unsigned bits) {
+  struct id id = {{0}};
+  memcpy(id.b, key->b, bits / 8);
+  if (bits % 8) id.b[bits / 8] = (uint8_t)(key->b[bits / 8] & ~(0xff >> bits % 8));
+  return id;
+}
+
+/* false: it has to wait for one of the running lookups to end. */
+static bool place_by_lookup(struct dht *d, struct publish_batch *b, unsigned region, nanotime now) {
+  struct lookup *l = sharing(d, b);
+  if (!l) {
+    if (d->publish.placing >= PLACE_LOOKUPS) return false;
+    struct id target = region_start(&b->key, region);
+    if (lookup_start(d, &target, 0, LOOKUP_PLACE, now, &l)) {
+      retry(d, b, now);
+      return true;
+    }
+    l->region = region;
+    d->publish.placing++;
+    list_remove(&b->queue);
+    list_append(&l->batches, &b->queue);
+    lookup_step(d, l, now); /* may end at once, and place the batch */
+    return true;
+  }
+  list_remove(&b->queue);
+  list_append(&l->batches, &b->queue);
+  return true;
+}
+
+void place_ready(struct dht *d, nanotime now) {
+  struct publish *p = &d->publish;
+  struct publish_placement *all = NULL;
+  bool small = d->table.count < DHT_K;
+  if (list_empty(&p->ready)) return;
+  unsigned region = place_region(d);
+  while (!list_empty(&p->ready)) {
+    struct publish_batch *b = container_of(p->ready.next, struct publish_batch, queue);
+    if (b->bits < region && b->records.next != b->records.prev) { /* the mesh has grown: its records part ways */
+      publish_dissolve(d, b);
+      p->flush_at = now;
+      continue;
+    }
+    if (!small) {
+      if (!place_by_lookup(d, b, region, now)) break;
+      continue;
+    }
+    if (!all && (all = placement_new(d)))
+      all->count = (uint32_t)table_closest(&d->table, &b->key, NULL, TABLE_DEAD, DHT_K, all->c);
+    if (all)
+      start_storing(d, b, all);
+    else
+      retry(d, b, now);
+  }
+  release(d, all);
+}
+
+void publish_placed(struct dht *d, struct lookup *l, nanotime now) {
+  struct publish_placement *at = placement_new(d);
+  d->publish.placing--;
+  if (at) at->count = (uint32_t)lookup_nodes(l, PUBLISH_WIDTH, at->c);
+  while (!list_empty(&l->batches)) {
+    struct publish_batch *b = container_of(l->batches.next, struct publish_batch, queue);
+    if (at && at->count)
+      start_storing(d, b, at);
+    else
+      retry(d, b, now);
+  }
+  release(d, at);
+  d->publish.flush_at = time_min(d->publish.flush_at, now); /* the next turn goes on; not from within a lookup */
+}
+
+static void send_store(struct dht *d, struct publish_batch *b) {
+  unsigned i = (unsigned)__builtin_ctz(b->todo);
+  b->todo &= b->todo - 1;
+  struct query *q = query_new(d, &b->at->c[i], MSG_STORE, QUERY_STORE);
+  if (!q) {
+    b->failed = true;
+    return;
+  }
+  q->batch = b;
+  q->target = (uint8_t)i;
+  list_append(&b->waiting, &q->of_user);
+  b->in_flight++;
+  d->publish.in_flight++;
+}
+
+void place_pump(struct dht *d, nanotime now) {
+  struct publish *p = &d->publish;
+  while (!list_empty(&p->storing) && p->in_flight < STORES_AT_ONCE) {
+    struct publish_batch *b = container_of(p->storing.next, struct publish_batch, queue);
+    if (b->todo) {
+      send_store(d, b);
+    } else {
+      list_remove(&b->queue); /* waits for its replies alone */
+      if (b->in_flight == 0) finish(d, b, now);
+    }
+  }
+}
+
+static void answered(struct dht *d, struct publish_batch *b, nanotime now) {
+  b->in_flight--;
+  d->publish.in_flight--;
+  if (b->in_flight == 0 && b->todo == 0) finish(d, b, now);
+  place_pump(d, now);
+}
+
+void publish_failed(struct dht *d, struct query *q, nanotime now) {
+  struct publish_batch *b = q->batch;
+  q->batch = NULL;
+  b->failed = true;
+  answered(d, b, now);
+}
+
+/* A holder that has a later word of ours than we remember: we lost our state folder, or our clock was set back. */
+static bool takes_over(struct dht *d, const struct kad_msg *m) {
+  struct kad_batch k;
+  struct id publisher;
+  if (!m->has_newer || verify_batch(&d->verifier, &m->batch, &k, &publisher)) return false;
+  if (!id_eq(&publisher, &d->cfg.self.id) || k.seq <= d->publish.last_seq) return false;
+  d->publish.last_seq = k.seq;
+  return true;
+}
+
+void publish_reply(struct dht *d, struct query *q, const struct kad_msg *m, nanotime now) {
+  struct publish_batch *b = q->batch;
+  list_remove(&q->of_user);
+  q->batch = NULL;
+  if (m->code.p) d->publish.refused++;
+  if (!m->has_newer) add_holder(b, &q->to.id); /* one that refused has had its chance, until the next renewal */
+  b->in_flight--;
+  d->publish.in_flight--;
+  if (takes_over(d, m)) {
+    publish_dissolve(d, b);
+    d->publish.flush_at = now;
+  } else if (b->in_flight == 0 && b->todo == 0) {
+    finish(d, b, now);
+  }
+  place_pump(d, now);
+}
+
+void publish_newcomer(struct dht *d, const struct dht_contact *c, nanotime now) {
+  struct publish *p = &d->publish;
+  nanotime at = now + NEWCOMER_DELAY + rng_below(d->cfg.rng, NEWCOMER_DELAY);
+  list_for(l, &p->batches) {
+    struct publish_batch *b = container_of(l, struct publish_batch, all);
+    if (!belongs_to(b, &c->id)) continue;
+    if (!list_empty(&b->queue) || b->in_flight)
+      b->again = true;
+    else if (!b->work.pos)
+      (void)heap_set(&p->work, &b->work, at);
+  }
+}

@@ -1,0 +1,350 @@
+#include "dht/publish.h"
+
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "dht/distance.h"
+#include "dht/internal.h"
+
+#define GATHER (20 * NS_MS) /* what is published within this time is signed together */
+#define SIGN_AT_ONCE 64     /* signatures in one turn */
+#define RETRY_SIGNING (1 * NS_SEC)
+#define DUE_AT_ONCE 64 /* batches that are signed anew in one turn */
+
+static bool own_eq(const struct hlink *h, const void *key, size_t len) {
+  return memcmp(&container_of(h, struct publish_own, h)->k, key, len) == 0;
+}
+
+void publish_init(struct dht *d) {
+  struct publish *p = &d->publish;
+  *p = (struct publish){.flush_at = TIME_NEVER, .last_seq = d->cfg.last_seq};
+  htab_init(&p->own, d->cfg.lookups_mem, d->cfg.rng, d->cfg.max_own, own_eq);
+  heap_init(&p->due, d->cfg.lookups_mem, d->cfg.max_own);
+  heap_init(&p->work, d->cfg.lookups_mem, d->cfg.max_own);
+  list_init(&p->dirty);
+  list_init(&p->gone);
+  list_init(&p->batches);
+  list_init(&p->ready);
+  list_init(&p->storing);
+}
+
+static void own_free(struct dht *d, struct publish_own *o) {
+  struct publish *p = &d->publish;
+  if (!o->batch) p->dirty_count--;
+  if (!o->withdrawn) p->live--;
+  htab_remove(&p->own, &o->h);
+  list_remove(&o->in);
+  list_remove(&o->gone);
+  mem_free(d->cfg.lookups_mem, o);
+}
+
+void publish_done(struct dht *d) {
+  struct publish *p = &d->publish;
+  while (!list_empty(&p->batches)) publish_dissolve(d, container_of(p->batches.next, struct publish_batch, all));
+  while (!list_empty(&p->dirty)) own_free(d, container_of(p->dirty.next, struct publish_own, in));
+  htab_done(&p->own);
+  heap_done(&p->due);
+  heap_done(&p->work);
+}
+
+static void to_dirty(struct dht *d, struct publish_own *o) {
+  list_remove(&o->in);
+  list_append(&d->publish.dirty, &o->in);
+  o->batch = NULL;
+  d->publish.dirty_count++;
+  d->publish.sorted = false;
+}
+
+void publish_dissolve(struct dht *d, struct publish_batch *b) {
+  struct publish *p = &d->publish;
+  while (!list_empty(&b->records)) to_dirty(d, container_of(b->records.next, struct publish_own, in));
+  place_detach(d, b);
+  heap_remove(&p->due, &b->due);
+  heap_remove(&p->work, &b->work);
+  list_remove(&b->all);
+  mem_free(d->cfg.lookups_mem, b);
+}
+
+static void changed(struct dht *d, struct publish_own *o, nanotime now) {
+  if (o->batch) publish_dissolve(d, o->batch);
+  d->publish.flush_at = time_min(d->publish.flush_at, now + GATHER);
+}
+
+static struct publish_own *own_find(const struct dht *d, const struct id *key, uint32_t kind) {
+  struct publish_own probe = {.k = {*key, kind}};
+  struct hlink *h = htab_find(&d->publish.own, &probe.k, sizeof probe.k);
+  return h ? container_of(h, struct publish_own, h) : NULL;
+}
+
+/* A place for one more: the record withdrawn longest ago makes room. */
+static int own_new(struct dht *d, const struct id *key, uint32_t kind, struct publish_own **ret_own) {
+  struct publish *p = &d->publish;
+  if (p->own.count >= p->own.max && !list_empty(&p->gone)) {
+    struct publish_own *oldest = container_of(p->gone.next, struct publish_own, gone);
+    if (oldest->batch) publish_dissolve(d, oldest->batch);
+    own_free(d, oldest);
+    p->dropped++;
+  }
+  if (p->own.count >= p->own.max) return MACULA_EFULL;
+  struct publish_own *o = mem_calloc(d->cfg.lookups_mem, 1, sizeof *o);
+  if (!o) return MACULA_ENOMEM;
+  o->k.key = *key;
+  o->k.kind = kind;
+  list_init(&o->in);
+  list_init(&o->gone);
+  int err = htab_insert(&p->own, &o->h, &o->k, sizeof o->k);
+  if (err) {
+    mem_free(d->cfg.lookups_mem, o);
+    return err;
+  }
+  to_dirty(d, o);
+  p->live++;
+  *ret_own = o;
+  return 0;
+}
+
+int dht_publish(struct dht *d, const struct id *key, enum dht_kind kind, uint64_t ttl, nanotime now) {
+  if (ttl < NS_SEC || ttl > DHT_MAX_TTL || kind < 1 || (unsigned)kind > 255) return MACULA_EINVAL;
+  d->now = now;
+  struct publish_own *o = own_find(d, key, kind);
+  uint32_t seconds = (uint32_t)(ttl / NS_SEC);
+  if (o && !o->withdrawn && o->ttl == seconds) return 0;
+  if (!o) {
+    int err = own_new(d, key, kind, &o);
+    if (err) return err;
+  }
+  if (o->withdrawn) {
+    o->withdrawn = false;
+    d->publish.live++;
+    list_remove(&o->gone);
+  }
+  o->ttl = seconds;
+  changed(d, o, now);
+  return 0;
+}
+
+static void withdraw(struct dht *d, struct publish_own *o, nanotime now) {
+  if (!o->was_signed) { /* nobody has ever heard of it */
+    own_free(d, o);
+    return;
+  }
+  o->withdrawn = true;
+  d->publish.live--;
+  o->gone_at = time_add(now, (uint64_t)o->ttl * NS_SEC);
+  list_append(&d->publish.gone, &o->gone);
+  changed(d, o, now);
+}
+
+int dht_withdraw(struct dht *d, const struct id *key, enum dht_kind kind, nanotime now) {
+  d->now = now;
+  struct publish_own *o = own_find(d, key, kind);
+  if (!o || o->withdrawn) return MACULA_ENOTFOUND;
+  withdraw(d, o, now);
+  return 0;
+}
+
+void dht_withdraw_all(struct dht *d, nanotime now) {
+  struct publish *p = &d->publish;
+  d->now = now;
+  while (!list_empty(&p->batches)) publish_dissolve(d, container_of(p->batches.next, struct publish_batch, all));
+  list_for_safe(l, &p->dirty) {
+    struct publish_own *o = container_of(l, struct publish_own, in);
+    if (!o->withdrawn) withdraw(d, o, now);
+  }
+  p->flush_at = now;
+  publish_tick(d, now);
+}
+
+void dht_set_self(struct dht *d, const struct dht_contact *self, nanotime now) {
+  struct publish *p = &d->publish;
+  d->now = now;
+  struct id id = d->cfg.self.id; /* it never changes */
+  d->cfg.self = *self;
+  d->cfg.self.id = id;
+  while (!list_empty(&p->batches)) publish_dissolve(d, container_of(p->batches.next, struct publish_batch, all));
+  if (p->dirty_count) p->flush_at = time_min(p->flush_at, now + GATHER);
+}
+
+uint64_t dht_last_seq(const struct dht *d) { return d->publish.last_seq; }
+
+/* ---- signing --------------------------------------------------------------------------------------------------------------
+ */
+static int by_key(const void *a, const void *b) {
+  const struct publish_own *x = *(struct publish_own *const *)a, *y = *(struct publish_own *const *)b;
+  int c = memcmp(&x->k.key, &y->k.key, ID_LEN);
+  return c ? c : x->k.kind < y->k.kind ? -1 : x->k.kind > y->k.kind;
+}
+
+/* Without memory for it the order stays as it is: more batches, not wrong ones. */
+static void sort_dirty(struct dht *d) {
+  struct publish *p = &d->publish;
+  if (p->sorted || p->dirty_count < 2) return;
+  struct publish_own **v = mem_alloc(d->cfg.lookups_mem, p->dirty_count * sizeof(*v));
+  if (!v) return;
+  uint32_t n = 0;
+  list_for(l, &p->dirty) v[n++] = container_of(l, struct publish_own, in);
+  qsort(v, n, sizeof *v, by_key);
+  list_init(&p->dirty);
+  for (uint32_t i = 0; i < n; i++) list_append(&p->dirty, &v[i]->in);
+  mem_free(d->cfg.lookups_mem, v);
+  p->sorted = true;
+}
+
+static void forget_gone(struct dht *d, nanotime now) {
+  list_for_safe(l, &d->publish.dirty) {
+    struct publish_own *o = container_of(l, struct publish_own, in);
+    if (o->withdrawn && now >= o->gone_at) own_free(d, o);
+  }
+}
+
+/* How long a record's word stands: a batch is renewed as a whole, so it takes records of about one TTL. */
+static bool fits(const struct publish_own *first, const struct publish_own *o, unsigned region) {
+  if (common_bits(&first->k.key, &o->k.key) < region) return false;
+  return first->withdrawn == o->withdrawn ? first->withdrawn || (o->ttl <= 2 * first->ttl && first->ttl <= 2 * o->ttl) : true;
+}
+
+static uint64_t next_seq(struct dht *d, nanotime now) {
+  uint64_t ms = d->cfg.unix_base_ms + now / NS_MS, *last = &d->publish.last_seq;
+  *last = ms > *last ? ms : *last + 1;
+  return *last;
+}
+
+/* From signing to signing: 2/3 of the shortest TTL, a little less by chance, so that what began together does not stay
+ * together; of tombstones alone: when the last of them is needed no more. */
+static uint64_t renewal(struct dht *d, const struct publish_batch *b, nanotime now) {
+  uint64_t ttl = 0, gone = 0;
+  list_for(l, &b->records) {
+    struct publish_own *o = container_of(l, struct publish_own, in);
+    if (o->withdrawn)
+      gone = time_since(o->gone_at, now) > gone ? time_since(o->gone_at, now) : gone;
+    else if (!ttl || o->ttl < ttl)
+      ttl = o->ttl;
+  }
+  if (!ttl) return gone;
+  uint64_t every = ttl * NS_SEC / 3 * 2;
+  every -= rng_below(d->cfg.rng, every / 10 + 1);
+  return every < NS_SEC ? NS_SEC : every;
+}
+
+/* Signs the first records of the dirty list. */
+static int sign_batch(struct dht *d, unsigned region, nanotime now) {
+  struct publish *p = &d->publish;
+  struct publish_own *first = container_of(p->dirty.next, struct publish_own, in), *v[KAD_MAX_ENTRIES];
+  struct kad_batch k = {.realm = d->cfg.realm, .addr = d->cfg.self.addr, .gateway = d->cfg.self.gateway};
+  uint8_t record[KAD_MAX_RECORD], signature[KAD_MAX_SIGNATURE];
+  size_t signature_len = 0;
+  for (struct list *l = p->dirty.next; l != &p->dirty && k.count < KAD_MAX_ENTRIES; l = l->next) {
+    struct publish_own *o = container_of(l, struct publish_own, in);
+    if (!fits(first, o, region)) break;
+    v[k.count] = o;
+    k.entries[k.count++] = (struct kad_entry){o->k.key, o->k.kind, o->withdrawn ? 0 : o->ttl};
+  }
+  k.seq = next_seq(d, now);
+  size_t n = kad_batch_encode(&k, record, sizeof record);
+  int err = n > sizeof record ? MACULA_EINTERNAL : sign_record(&d->verifier, slice_of(record, n), signature, &signature_len);
+  if (err) return err;
+  struct publish_batch *b = mem_calloc(d->cfg.lookups_mem, 1, sizeof *b + n + signature_len);
+  if (!b) return MACULA_ENOMEM;
+  list_init(&b->all);
+  list_init(&b->queue);
+  list_init(&b->records);
+  list_init(&b->waiting);
+  b->key = first->k.key;
+  b->bits = (uint16_t)common_bits(&first->k.key, &v[k.count - 1]->k.key);
+  for (uint32_t i = 0; i < k.count; i++) {
+    unsigned shared = common_bits(&first->k.key, &v[i]->k.key); /* the list may be out of order */
+    if (shared < b->bits) b->bits = (uint16_t)shared;
+    list_remove(&v[i]->in);
+    list_append(&b->records, &v[i]->in);
+  }
+  b->every = renewal(d, b, now);
+  if ((err = heap_set(&p->due, &b->due, time_add(now, b->every)))) {
+    for (uint32_t i = 0; i < k.count; i++) {
+      list_remove(&v[i]->in);
+      list_append(&p->dirty, &v[i]->in);
+    }
+    p->sorted = false;
+    mem_free(d->cfg.lookups_mem, b);
+    return err;
+  }
+  for (uint32_t i = 0; i < k.count; i++) {
+    v[i]->batch = b;
+    v[i]->was_signed = true;
+    b->withdraws |= v[i]->withdrawn;
+  }
+  p->dirty_count -= k.count;
+  b->signed_at = now;
+  b->record_len = (uint16_t)n;
+  b->signature_len = (uint16_t)signature_len;
+  memcpy(b->octets, record, n);
+  memcpy(b->octets + n, signature, signature_len);
+  list_append(&p->batches, &b->all);
+  list_append(&p->ready, &b->queue);
+  struct kad_signed octets = publish_batch_view(b, d);
+  struct store_put put;
+  (void)store_put(&d->store, &octets, &k, &d->cfg.self.id, now, &put); /* ours are held here as well, if they fit */
+  return 0;
+}
+
+static void flush(struct dht *d, nanotime now) {
+  struct publish *p = &d->publish;
+  if (now < p->flush_at) return;
+  p->flush_at = TIME_NEVER;
+  forget_gone(d, now);
+  sort_dirty(d);
+  unsigned region = place_region(d);
+  for (unsigned i = 0; i < SIGN_AT_ONCE && !list_empty(&p->dirty); i++) {
+    int err = sign_batch(d, region, now);
+    if (err) {
+      log_warn(d->cfg.log, "dht_sign_failed", "error=%s records=%u", macula_err_name(err), (unsigned)p->dirty_count);
+      p->flush_at = now + RETRY_SIGNING;
+      return;
+    }
+  }
+  if (!list_empty(&p->dirty)) p->flush_at = now + NS_MS;
+}
+
+/* What is due is dissolved, and what is due soon with it, so that small batches become large ones. */
+static void renew(struct dht *d, nanotime now) {
+  struct publish *p = &d->publish;
+  nanotime horizon = now;
+  struct heap_link *l = heap_pop_due(&p->due, now);
+  for (unsigned i = 0; l && i < DUE_AT_ONCE; i++) {
+    struct publish_batch *b = container_of(l, struct publish_batch, due);
+    if (horizon == now) horizon = time_add(now, b->every / 10);
+    publish_dissolve(d, b);
+    p->flush_at = now;
+    l = i + 1 < DUE_AT_ONCE ? heap_pop_due(&p->due, horizon) : NULL;
+  }
+}
+
+struct kad_signed publish_batch_view(const struct publish_batch *b, const struct dht *d) {
+  return (struct kad_signed){slice_of(b->octets, b->record_len), slice_of(b->octets + b->record_len, b->signature_len),
+                             d->cfg.crypto.spki, time_since(d->now, b->signed_at) / NS_MS};
+}
+
+void publish_tick(struct dht *d, nanotime now) {
+  struct publish *p = &d->publish;
+  renew(d, now);
+  flush(d, now);
+  for (struct heap_link *l; (l = heap_pop_due(&p->work, now));) {
+    struct publish_batch *b = container_of(l, struct publish_batch, work);
+    list_append(&p->ready, &b->queue);
+  }
+  place_ready(d, now);
+  place_pump(d, now);
+}
+
+nanotime publish_deadline(const struct dht *d) {
+  const struct publish *p = &d->publish;
+  return time_min(p->flush_at, time_min(heap_deadline(&p->due), heap_deadline(&p->work)));
+}
+
+uint32_t publish_unstored(const struct dht *d) {
+  uint32_t n = d->publish.dirty_count;
+  list_for(l, &d->publish.batches) {
+    const struct publish_batch *b = container_of(l, struct publish_batch, all);
+    n += !list_empty(&b->queue) || b->in_flight || b->work.pos;
+  }
+  return n;
+}

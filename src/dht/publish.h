@@ -1,0 +1,97 @@
+/* Our own records: which there are, how they are signed together, and where they are stored.
+ *
+ * Records that share enough leading bits have the same k closest nodes, so those of one region (publish_region) are signed in
+ * batches of at most 16 and found their holders by one lookup. A batch is never changed: when one of its records changes, or
+ * 2/3 of its TTL has passed, all of it is dissolved, and its records are signed anew together with whatever else is due.
+ *
+ *   dirty --signed--> ready --region lookup--> storing --all answered--> stored
+ *     ^                 ^------ retry, a newcomer near its keys -----------|
+ *     '------ a record changed, 2/3 of the TTL, mesh grew beyond the region '
+ */
+#ifndef DHT_PUBLISH_H
+#define DHT_PUBLISH_H
+
+#include "bounded/heap.h"
+#include "bounded/htab.h"
+#include "dht/dht.h"
+#include "wire/kad.h"
+
+#define PUBLISH_WIDTH 28 /* nodes that are told of a withdrawal: the k closest, and who was one of them a little earlier */
+
+struct query;
+struct lookup;
+
+struct publish_own { /* one record of ours */
+  struct hlink h;
+  struct {
+    struct id key;
+    uint32_t kind;
+  } k;
+  uint32_t ttl;                /* s */
+  struct list in;              /* dirty, or its batch's records */
+  struct list gone;            /* withdrawn ones, the first first */
+  struct publish_batch *batch; /* NULL: dirty */
+  bool withdrawn, was_signed;
+  nanotime gone_at; /* withdrawn: when no holder can have the record any more */
+};
+
+struct publish_placement { /* holders to be, shared by the batches of a region */
+  uint32_t refs, count;
+  struct dht_contact c[PUBLISH_WIDTH];
+};
+
+struct publish_batch {
+  struct list all;
+  struct list queue; /* ready, a lookup's batches, or storing */
+  struct list records;
+  struct list waiting;          /* queries */
+  struct heap_link due;         /* to be signed anew */
+  struct heap_link work;        /* to be placed again */
+  struct publish_placement *at; /* while storing */
+  nanotime signed_at;
+  uint64_t holders[DHT_K]; /* heads of the ids of those that confirmed it */
+  uint64_t every;          /* ns from signing to due */
+  uint32_t todo;           /* bits: holders to be that have not been sent it */
+  uint32_t in_flight;
+  struct id key; /* of its first record */
+  uint16_t bits; /* that all its records share */
+  uint16_t record_len, signature_len;
+  uint8_t holder_count, tries;
+  bool withdraws;   /* some of its records are withdrawn */
+  bool failed;      /* a holder did not answer */
+  bool again;       /* a newcomer came while it was being stored */
+  uint8_t octets[]; /* record, signature */
+};
+
+struct publish {
+  struct htab own;
+  struct list dirty, gone, batches, ready, storing;
+  struct heap due, work;
+  nanotime flush_at;
+  uint64_t last_seq;
+  uint32_t live, dirty_count, in_flight, placing; /* placing: region lookups that run */
+  bool sorted;                                    /* dirty is in the order of keys */
+  uint64_t dropped, refused;                      /* withdrawn ones that made room; batches that a holder refused */
+};
+
+struct dht;
+void publish_init(struct dht *d);
+void publish_done(struct dht *d);
+void publish_tick(struct dht *d, nanotime now);
+nanotime publish_deadline(const struct dht *d);
+struct kad_signed publish_batch_view(const struct publish_batch *b, const struct dht *d);
+/* A contact entered the routing table: batches that belong to it are stored there. */
+void publish_newcomer(struct dht *d, const struct dht_contact *c, nanotime now);
+void publish_placed(struct dht *d, struct lookup *l, nanotime now);
+void publish_reply(struct dht *d, struct query *q, const struct kad_msg *m, nanotime now);
+void publish_failed(struct dht *d, struct query *q, nanotime now);
+uint32_t publish_unstored(const struct dht *d);
+
+/* place.c */
+void place_ready(struct dht *d, nanotime now);             /* finds holders for the batches that need some */
+void place_pump(struct dht *d, nanotime now);              /* sends STOREs, as many at once as there may be */
+void place_detach(struct dht *d, struct publish_batch *b); /* takes it out of everything that stores it */
+unsigned place_region(const struct dht *d);                /* bits that records must share to have the same holders */
+void publish_dissolve(struct dht *d, struct publish_batch *b);
+
+#endif

@@ -1,0 +1,74 @@
+/* The records that this node holds for the mesh: (key, kind) -> publisher -> record.
+ *
+ * The records of one signed batch share its octets. A record's TTL starts when its sequence is first seen here (less what the
+ * sender says has passed) and is never started again by the same sequence; a lower sequence changes nothing. A withdrawn record
+ * leaves a tombstone for the largest TTL, so that an old STORE cannot bring it back. */
+#ifndef DHT_STORE_H
+#define DHT_STORE_H
+
+#include "bounded/heap.h"
+#include "bounded/htab.h"
+#include "dht/dht.h"
+#include "wire/kad.h"
+
+struct store_publisher {
+  struct hlink h;
+  struct id id;
+  uint32_t batches, records, tombstones;
+  size_t octets; /* of its batches */
+};
+struct store_batch { /* lives as long as a record of it */
+  uint32_t refs;
+  uint16_t record_len, signature_len, spki_len;
+  struct store_publisher *publisher;
+  uint64_t seq;
+  int64_t seen; /* ns: when its TTLs began; may lie before time 0 */
+  struct dht_contact contact;
+  uint8_t octets[]; /* record, signature, spki */
+};
+struct store_key {
+  struct hlink h;
+  struct {
+    struct id key;
+    uint32_t kind;
+  } k;
+  uint32_t live_count, dead_count;
+  struct list live, dead; /* newest first; oldest first */
+};
+struct store_record {
+  struct list of_key;
+  struct heap_link due;
+  struct store_key *key;
+  struct store_batch *batch;
+  bool tombstone;
+};
+
+struct store {
+  struct mem *mem;
+  uint32_t max_records, max_publisher, max_key_service, max_key_subscription, max_tombstones;
+  size_t max_publisher_octets; /* a quarter of the account's limit; 0: none */
+  struct htab keys, publishers;
+  struct heap live, dead; /* by the end of their time */
+  uint64_t refused_full, refused_old, expired, dropped_tombstones;
+};
+
+void store_init(struct store *s, const struct dht_config *cfg);
+void store_done(struct store *s);
+
+struct store_put {
+  uint32_t stored, refused, old;   /* records */
+  const struct store_batch *newer; /* one of the newer batches, if any record was old */
+};
+/* Takes the records of a verified batch. 0 or MACULA_RECORDS_FULL (some did not fit; those that did are kept), MACULA_ENOMEM.
+ */
+int store_put(struct store *s, const struct kad_signed *octets, const struct kad_batch *b, const struct id *publisher,
+              nanotime now, struct store_put *ret_put);
+struct store_key *store_find(const struct store *s, const struct id *key, uint32_t kind);
+void store_expire(struct store *s, nanotime now);
+nanotime store_deadline(const struct store *s);
+
+struct kad_signed store_batch_view(const struct store_batch *b, nanotime now);
+/* ns of a record's time that are left. */
+static inline uint64_t store_left(const struct store_record *r, nanotime now) { return time_since(r->due.at, now); }
+
+#endif

@@ -1,0 +1,28 @@
+/* Signed batches: checked before anything of them is used, and remembered, so that the same octets are verified once. Only a
+ * node's own key announces in its name (Baumgart and Mies 2007, 4.2: signed messages; ids are hashes of keys). */
+#ifndef DHT_VERIFY_H
+#define DHT_VERIFY_H
+
+#include "bounded/lru.h"
+#include "dht/dht.h"
+#include "wire/kad.h"
+
+#define VERIFY_CACHE 4096 /* batches remembered */
+
+struct verifier {
+  struct mem *mem;
+  struct dht_crypto crypto;
+  struct slice realm; /* view */
+  struct lru seen;
+  uint64_t seeds[2][2];
+  uint64_t refused, hits, done; /* done: signatures computed */
+};
+
+void verifier_init(struct verifier *v, struct mem *mem, struct rng rng, const struct dht_crypto *crypto, struct slice realm);
+void verifier_done(struct verifier *v);
+/* What a signed batch says and whose it is. MACULA_BAD_FRAME, MACULA_REALM_MISMATCH, MACULA_BAD_SIGNATURE; all counted. */
+int verify_batch(struct verifier *v, const struct kad_signed *s, struct kad_batch *ret_batch, struct id *ret_publisher);
+/* Signs an encoded batch. */
+int sign_record(const struct verifier *v, struct slice record, uint8_t *ret_sig, size_t *ret_len);
+
+#endif
