@@ -29,7 +29,7 @@ int dht_new(const struct dht_config *cfg, nanotime now, struct dht **ret_d) {
   d->now = now;
   d->refresh_at = time_add(now, 60 * NS_SEC);
   d->settled_at = now;
-  table_init(&d->table, cfg->table_mem, &cfg->self.id, d->cfg.per_address);
+  routing_init(&d->table, cfg->table_mem, &cfg->self.id, d->cfg.per_address);
   store_init(&d->store, &d->cfg);
   verifier_init(&d->verifier, cfg->table_mem, cfg->rng, &cfg->crypto, d->cfg.realm);
   lru_init(&d->peers, cfg->table_mem, cfg->rng, PEERS_MAX, peer_eq);
@@ -74,7 +74,7 @@ void dht_free(struct dht *d) {
   lru_done(&d->peers);
   verifier_done(&d->verifier);
   store_done(&d->store);
-  table_done(&d->table);
+  routing_done(&d->table);
   mem_free(d->cfg.table_mem, d);
 }
 
@@ -87,7 +87,7 @@ void dht_join(struct dht *d, nanotime now) {
 }
 
 size_t dht_closest(const struct dht *d, const struct id *target, size_t max, struct dht_contact *ret_contacts) {
-  return table_closest(&d->table, target, NULL, TABLE_STALE, max, ret_contacts);
+  return routing_closest(&d->table, target, NULL, ROUTING_STALE, max, ret_contacts);
 }
 
 nanotime dht_deadline(const struct dht *d) {

@@ -5,8 +5,8 @@
 #include "bounded/bucket.h"
 #include "bounded/lru.h"
 #include "dht/publish.h"
+#include "dht/routing.h"
 #include "dht/store.h"
-#include "dht/table.h"
 #include "dht/verify.h"
 #include "wire/kad.h"
 
@@ -95,7 +95,7 @@ struct lookup {
 struct dht {
   struct dht_config cfg;
   uint8_t realm[KAD_MAX_REALM];
-  struct table table;
+  struct routing table;
   struct store store;
   struct verifier verifier;
   struct publish publish;

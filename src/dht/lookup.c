@@ -51,9 +51,9 @@ int lookup_start(struct dht *d, const struct id *target, uint32_t kind, enum loo
   list_init(&l->waiting);
   list_init(&l->batches);
   list_append(&d->active, &l->link);
-  table_touch(&d->table, target, now);
-  size_t n = table_closest(&d->table, target, NULL, TABLE_STALE, DHT_K, near);
-  if (n < DHT_K) n = table_closest(&d->table, target, NULL, TABLE_DEAD, DHT_K, near); /* better the silent than nobody */
+  routing_touch(&d->table, target, now);
+  size_t n = routing_closest(&d->table, target, NULL, ROUTING_STALE, DHT_K, near);
+  if (n < DHT_K) n = routing_closest(&d->table, target, NULL, ROUTING_DEAD, DHT_K, near); /* better the silent than nobody */
   for (size_t i = 0; i < n; i++) add_candidate(d, l, &near[i], 1);
   *ret_lookup = l;
   return 0;
@@ -117,9 +117,9 @@ static void end(struct dht *d, struct lookup *l, nanotime now) {
     d->joining = false;
     if (l->answered) d->joined = true;
     /* Everything farther than our nearest neighbour is refreshed once (2.3), if the mesh is larger than what that told. */
-    if (d->table.count >= DHT_K && table_closest(&d->table, &d->cfg.self.id, NULL, TABLE_STALE, 1, &near)) {
+    if (d->table.count >= DHT_K && routing_closest(&d->table, &d->cfg.self.id, NULL, ROUTING_STALE, 1, &near)) {
       unsigned nearest = common_bits(&d->cfg.self.id, &near.id);
-      for (unsigned i = 0; i < nearest && i < TABLE_BUCKETS; i++)
+      for (unsigned i = 0; i < nearest && i < ROUTING_BUCKETS; i++)
         if (d->table.b[i]) d->table.b[i]->touched = 0;
       d->refresh_at = now;
     }
@@ -238,7 +238,7 @@ int dht_lookup(struct dht *d, const struct id *key, unsigned kind, uint64_t user
   if (l->found) {
     found_local(l->found, &d->store, key, kind, now);
     /* What we hold is all there is only if we are among those who should hold it, and have been long enough. */
-    if (l->found->count && ((now >= d->settled_at && table_is_holder(&d->table, key)) || !d->table.count)) l->ending = true;
+    if (l->found->count && ((now >= d->settled_at && routing_is_holder(&d->table, key)) || !d->table.count)) l->ending = true;
   }
   lookup_step(d, l, now);
   return 0;
@@ -286,8 +286,8 @@ void lookup_maintain(struct dht *d, nanotime now) {
   unsigned started = 0;
   bool more = false;
   if (now < d->refresh_at) return;
-  for (unsigned i = 0; i < TABLE_BUCKETS; i++) {
-    struct table_bucket *b = d->table.b[i];
+  for (unsigned i = 0; i < ROUTING_BUCKETS; i++) {
+    struct routing_bucket *b = d->table.b[i];
     struct lookup *l;
     if (!b || (b->touched && time_since(now, b->touched) < REFRESH_QUIET)) continue;
     if (started == REFRESH_AT_ONCE) {

@@ -17,7 +17,7 @@
  * our own k closest; two bits more, and the k closest of all keys in the region are nearly the same. */
 unsigned place_region(const struct dht *d) {
   struct dht_contact near[DHT_K];
-  size_t n = table_closest(&d->table, &d->cfg.self.id, NULL, TABLE_STALE, DHT_K, near);
+  size_t n = routing_closest(&d->table, &d->cfg.self.id, NULL, ROUTING_STALE, DHT_K, near);
   if (n < DHT_K) return 0;
   unsigned bits = common_bits(&d->cfg.self.id, &near[DHT_K - 1].id) + 2;
   return bits < REGION_MAX ? bits : REGION_MAX;
@@ -160,7 +160,7 @@ void place_ready(struct dht *d, nanotime now) {
       continue;
     }
     if (!all && (all = placement_new(d)))
-      all->count = (uint32_t)table_closest(&d->table, &b->key, NULL, TABLE_DEAD, DHT_K, all->c);
+      all->count = (uint32_t)routing_closest(&d->table, &b->key, NULL, ROUTING_DEAD, DHT_K, all->c);
     if (all)
       start_storing(d, b, all);
     else

@@ -47,7 +47,7 @@ void query_failed(struct dht *d, struct query *q, nanotime now) {
   struct dht_contact ping;
   bool want;
   d->query_failed++;
-  table_failed(&d->table, &q->to.id, now, &ping, &want);
+  routing_failed(&d->table, &q->to.id, now, &ping, &want);
   list_remove(&q->of_user);
   if (q->lookup)
     lookup_failed(d, q, now);

@@ -28,10 +28,10 @@ bool dht_contact_ok(const struct dht *d, const struct kad_contact *c, const stru
 static void heard(struct dht *d, const struct dht_contact *c, nanotime now) {
   struct dht_contact ping;
   bool want;
-  enum table_seen s = table_seen(&d->table, c, now, &ping, &want);
+  enum routing_seen s = routing_seen(&d->table, c, now, &ping, &want);
   dht_table_ping(d, &ping, want);
-  if (s != TABLE_ADDED && s != TABLE_CACHED) return;
-  if (s == TABLE_ADDED && d->table.count == 1) d->settled_at = now + DHT_SETTLE;
+  if (s != ROUTING_ADDED && s != ROUTING_CACHED) return;
+  if (s == ROUTING_ADDED && d->table.count == 1) d->settled_at = now + DHT_SETTLE;
   publish_newcomer(d, c, now);
 }
 
@@ -64,7 +64,7 @@ static bool may_ask(struct dht *d, const struct id *id, bool store, nanotime now
 static size_t nearest(const struct dht *d, const struct dht_contact *from, const struct id *target,
                       struct kad_contact ret[DHT_K]) {
   struct dht_contact near[DHT_K];
-  size_t n = table_closest(&d->table, target, &from->id, TABLE_STALE, DHT_K, near);
+  size_t n = routing_closest(&d->table, target, &from->id, ROUTING_STALE, DHT_K, near);
   for (size_t i = 0; i < n; i++) ret[i] = contact_out(&near[i]);
   return n;
 }
@@ -188,6 +188,6 @@ static struct query *query_to(const struct dht *d, const struct id *id) {
 
 void dht_gone(struct dht *d, const struct id *id, nanotime now) {
   d->now = now;
-  table_gone(&d->table, id);
+  routing_gone(&d->table, id);
   for (struct query *q; (q = query_to(d, id));) query_failed(d, q, now);
 }

@@ -1,15 +1,15 @@
-#include "dht/table.h"
+#include "dht/routing.h"
 
 #include "dht/distance.h"
 
 #define FRESH (5 * NS_SEC) /* heard so lately, a contact need not prove that it is alive */
 
-void table_init(struct table *t, struct mem *mem, const struct id *self, uint32_t per_address) {
-  *t = (struct table){.mem = mem, .self = *self, .per_address = per_address};
+void routing_init(struct routing *t, struct mem *mem, const struct id *self, uint32_t per_address) {
+  *t = (struct routing){.mem = mem, .self = *self, .per_address = per_address};
 }
 
-void table_done(struct table *t) {
-  for (unsigned i = 0; i < TABLE_BUCKETS; i++) mem_free(t->mem, t->b[i]);
+void routing_done(struct routing *t) {
+  for (unsigned i = 0; i < ROUTING_BUCKETS; i++) mem_free(t->mem, t->b[i]);
 }
 
 static bool has_route(const struct dht_contact *c) { return c->addr.sa.sa_family || !id_is_zero(&c->gateway); }
@@ -22,83 +22,83 @@ static bool same_site(const struct dht_contact *a, const struct dht_contact *b) 
   return id_eq(&a->gateway, &b->gateway);
 }
 
-static uint32_t count_site(const struct table_contact *v, unsigned n, const struct dht_contact *c) {
+static uint32_t count_site(const struct routing_contact *v, unsigned n, const struct dht_contact *c) {
   uint32_t sum = 0;
   for (unsigned i = 0; i < n; i++) sum += same_site(&v[i].c, c) && !id_eq(&v[i].c.id, &c->id);
   return sum;
 }
 
 /* Ids that come from one address: a single attacker's, perhaps (Baumgart and Mies 2007, 4.1, on cheap ids). */
-static bool site_is_full(const struct table *t, const struct dht_contact *c) {
+static bool site_is_full(const struct routing *t, const struct dht_contact *c) {
   uint32_t n = 0, most = c->addr.sa.sa_family ? t->per_address : t->per_address * 8;
   if (c->addr.sa.sa_family && addr_is_loopback(&c->addr)) return false;
-  for (unsigned i = 0; i < TABLE_BUCKETS; i++)
+  for (unsigned i = 0; i < ROUTING_BUCKETS; i++)
     if (t->b[i]) n += count_site(t->b[i]->v, t->b[i]->count, c) + count_site(t->b[i]->cache, t->b[i]->cached, c);
   return n >= most;
 }
 
-static unsigned index_of(const struct table_contact *v, unsigned n, const struct id *id) {
+static unsigned index_of(const struct routing_contact *v, unsigned n, const struct id *id) {
   unsigned i = 0;
   while (i < n && !id_eq(&v[i].c.id, id)) i++;
   return i;
 }
 
-static void take_out(struct table_contact *v, uint8_t *n, unsigned i) {
+static void take_out(struct routing_contact *v, uint8_t *n, unsigned i) {
   memmove(v + i, v + i + 1, (size_t)(*n - i - 1) * sizeof *v);
   --*n;
 }
 
-static void to_end(struct table_contact *v, unsigned n, unsigned i, const struct table_contact *x) {
+static void to_end(struct routing_contact *v, unsigned n, unsigned i, const struct routing_contact *x) {
   memmove(v + i, v + i + 1, (n - i - 1) * sizeof *v);
   v[n - 1] = *x;
 }
 
-static struct table_bucket *bucket_of(const struct table *t, const struct id *id) {
+static struct routing_bucket *bucket_of(const struct routing *t, const struct id *id) {
   unsigned i = common_bits(&t->self, id);
-  return i < TABLE_BUCKETS ? t->b[i] : NULL;
+  return i < ROUTING_BUCKETS ? t->b[i] : NULL;
 }
 
-static void want_ping(struct table_bucket *b, nanotime now, struct dht_contact *ret_ping, bool *ret_want) {
+static void want_ping(struct routing_bucket *b, nanotime now, struct dht_contact *ret_ping, bool *ret_want) {
   if (b->pinging || !b->cached || b->count < DHT_K || time_since(now, b->v[0].seen) < FRESH) return;
   b->pinging = *ret_want = true;
   *ret_ping = b->v[0].c;
 }
 
 /* Whether it is new to the cache. */
-static bool remember(struct table_bucket *b, const struct table_contact *x) {
+static bool remember(struct routing_bucket *b, const struct routing_contact *x) {
   unsigned i = index_of(b->cache, b->cached, &x->c.id);
   if (i < b->cached) {
     to_end(b->cache, b->cached, i, x);
     return false;
   }
-  if (b->cached == TABLE_CACHE) take_out(b->cache, &b->cached, 0);
+  if (b->cached == ROUTING_CACHE) take_out(b->cache, &b->cached, 0);
   b->cache[b->cached++] = *x;
   return true;
 }
 
-enum table_seen table_seen(struct table *t, const struct dht_contact *c, nanotime now, struct dht_contact *ret_ping,
-                           bool *ret_want_ping) {
-  struct table_contact x = {*c, now, 0};
+enum routing_seen routing_seen(struct routing *t, const struct dht_contact *c, nanotime now, struct dht_contact *ret_ping,
+                               bool *ret_want_ping) {
+  struct routing_contact x = {*c, now, 0};
   unsigned n = common_bits(&t->self, &c->id);
   *ret_want_ping = false;
-  if (n >= TABLE_BUCKETS) return TABLE_REFUSED;
-  struct table_bucket *b = t->b[n];
+  if (n >= ROUTING_BUCKETS) return ROUTING_REFUSED;
+  struct routing_bucket *b = t->b[n];
   unsigned i = b ? index_of(b->v, b->count, &c->id) : 0;
   if (b && i < b->count) {
     if (!has_route(c)) x.c = b->v[i].c;
     if (i == 0) b->pinging = false;
     to_end(b->v, b->count, i, &x);
-    return TABLE_KNOWN;
+    return ROUTING_KNOWN;
   }
-  if (!has_route(c)) return TABLE_REFUSED;
+  if (!has_route(c)) return ROUTING_REFUSED;
   if (site_is_full(t, c)) {
     t->refused++;
-    return TABLE_REFUSED;
+    return ROUTING_REFUSED;
   }
   if (!b) {
     if (!(b = mem_calloc(t->mem, 1, sizeof *b))) {
       t->refused++;
-      return TABLE_REFUSED;
+      return ROUTING_REFUSED;
     }
     b->touched = now;
     t->b[n] = b;
@@ -108,15 +108,15 @@ enum table_seen table_seen(struct table *t, const struct dht_contact *c, nanotim
     if (k < b->cached) take_out(b->cache, &b->cached, k);
     b->v[b->count++] = x;
     t->count++;
-    return TABLE_ADDED;
+    return ROUTING_ADDED;
   }
   bool is_new = remember(b, &x);
   want_ping(b, now, ret_ping, ret_want_ping);
-  return is_new ? TABLE_CACHED : TABLE_KNOWN;
+  return is_new ? ROUTING_CACHED : ROUTING_KNOWN;
 }
 
 /* Takes contact i out; the newest of the cache follows. */
-static void drop(struct table *t, struct table_bucket *b, unsigned i) {
+static void drop(struct routing *t, struct routing_bucket *b, unsigned i) {
   take_out(b->v, &b->count, i);
   if (i == 0) b->pinging = false;
   t->count--;
@@ -127,15 +127,15 @@ static void drop(struct table *t, struct table_bucket *b, unsigned i) {
   }
 }
 
-static void free_if_empty(struct table *t, const struct id *id) {
+static void free_if_empty(struct routing *t, const struct id *id) {
   unsigned n = common_bits(&t->self, id);
   if (t->b[n]->count || t->b[n]->cached) return;
   mem_free(t->mem, t->b[n]);
   t->b[n] = NULL;
 }
 
-void table_failed(struct table *t, const struct id *id, nanotime now, struct dht_contact *ret_ping, bool *ret_want_ping) {
-  struct table_bucket *b = bucket_of(t, id);
+void routing_failed(struct routing *t, const struct id *id, nanotime now, struct dht_contact *ret_ping, bool *ret_want_ping) {
+  struct routing_bucket *b = bucket_of(t, id);
   *ret_want_ping = false;
   if (!b) return;
   unsigned i = index_of(b->v, b->count, id);
@@ -143,17 +143,17 @@ void table_failed(struct table *t, const struct id *id, nanotime now, struct dht
     i = index_of(b->cache, b->cached, id);
     if (i < b->cached) take_out(b->cache, &b->cached, i);
   } else {
-    struct table_contact *x = &b->v[i];
+    struct routing_contact *x = &b->v[i];
     if (x->fails < UINT8_MAX) x->fails++;
     if (i == 0) b->pinging = false;
-    if (x->fails >= TABLE_DEAD || (x->fails >= TABLE_STALE && b->cached)) drop(t, b, i);
+    if (x->fails >= ROUTING_DEAD || (x->fails >= ROUTING_STALE && b->cached)) drop(t, b, i);
     want_ping(b, now, ret_ping, ret_want_ping); /* of the one that failed once, or of the next oldest */
   }
   free_if_empty(t, id);
 }
 
-void table_gone(struct table *t, const struct id *id) {
-  struct table_bucket *b = bucket_of(t, id);
+void routing_gone(struct routing *t, const struct id *id) {
+  struct routing_bucket *b = bucket_of(t, id);
   if (!b) return;
   unsigned i = index_of(b->v, b->count, id);
   if (i < b->count) {
@@ -164,8 +164,8 @@ void table_gone(struct table *t, const struct id *id) {
   free_if_empty(t, id);
 }
 
-const struct table_contact *table_find(const struct table *t, const struct id *id) {
-  const struct table_bucket *b = bucket_of(t, id);
+const struct routing_contact *routing_find(const struct routing *t, const struct id *id) {
+  const struct routing_bucket *b = bucket_of(t, id);
   unsigned i = b ? index_of(b->v, b->count, id) : 0;
   return b && i < b->count ? &b->v[i] : NULL;
 }
@@ -182,27 +182,27 @@ static size_t place(struct dht_contact *v, size_t n, size_t max, const struct id
   return n;
 }
 
-size_t table_closest(const struct table *t, const struct id *target, const struct id *except, unsigned max_fails, size_t max,
-                     struct dht_contact *ret_contacts) {
+size_t routing_closest(const struct routing *t, const struct id *target, const struct id *except, unsigned max_fails,
+                       size_t max, struct dht_contact *ret_contacts) {
   size_t n = 0;
   if (max == 0) return 0;
-  for (unsigned i = 0; i < TABLE_BUCKETS; i++)
+  for (unsigned i = 0; i < ROUTING_BUCKETS; i++)
     for (unsigned k = 0; t->b[i] && k < t->b[i]->count; k++) {
-      const struct table_contact *x = &t->b[i]->v[k];
+      const struct routing_contact *x = &t->b[i]->v[k];
       if (x->fails < max_fails && !(except && id_eq(except, &x->c.id))) n = place(ret_contacts, n, max, target, &x->c);
     }
   return n;
 }
 
-bool table_is_holder(const struct table *t, const struct id *target) {
+bool routing_is_holder(const struct routing *t, const struct id *target) {
   unsigned nearer = 0;
-  for (unsigned i = 0; i < TABLE_BUCKETS; i++)
+  for (unsigned i = 0; i < ROUTING_BUCKETS; i++)
     for (unsigned k = 0; t->b[i] && k < t->b[i]->count; k++)
-      nearer += t->b[i]->v[k].fails < TABLE_STALE && is_nearer(target, &t->b[i]->v[k].c.id, &t->self);
+      nearer += t->b[i]->v[k].fails < ROUTING_STALE && is_nearer(target, &t->b[i]->v[k].c.id, &t->self);
   return nearer < DHT_K;
 }
 
-void table_touch(struct table *t, const struct id *target, nanotime now) {
-  struct table_bucket *b = bucket_of(t, target);
+void routing_touch(struct routing *t, const struct id *target, nanotime now) {
+  struct routing_bucket *b = bucket_of(t, target);
   if (b) b->touched = now;
 }
