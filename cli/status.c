@@ -22,18 +22,36 @@ static void put_counted(const char *label, json_t *status, const char *key) {
   putchar('\n');
 }
 
-/* The limit of what is accounted is the sum of the rows' limits; what has no hook is in the resident figure only. */
+static double number_of(json_t *j, const char *key) { return json_number_value(json_object_get(j, key)); }
+
+static const char *count_of(json_t *row, const char *key, char buf[32]) {
+  double n = number_of(row, key);
+  return n > 0 ? text_number((uint64_t)n, buf) : "-";
+}
+
+static const char *size_of(json_t *row, const char *key, char buf[32]) {
+  double n = number_of(row, key);
+  return n > 0 ? text_bytes(n, buf) : "-";
+}
+
+/* What the process holds and may hold, then a line for each row of the node's table of memory that holds or refused anything.
+ */
 static void put_memory(json_t *memory) {
-  char a[32], b[32];
-  double limit = 0;
+  char a[32], b[32], c[32], d[32], e[32], f[32], g[32], h[32];
   size_t i;
-  json_t *row, *used = json_object_get(memory, "accounted_bytes");
+  json_t *row;
   if (!json_is_object(memory)) return;
-  json_array_foreach(json_object_get(memory, "rows"), i, row) limit += json_number_value(json_object_get(row, "limit"));
-  printf("%-15s %s resident", "memory", text_bytes(json_number_value(json_object_get(memory, "rss_bytes")), a));
-  if (json_is_number(used)) printf("; %s", text_bytes(json_number_value(used), a));
-  if (json_is_number(used) && limit > 0) printf(" of %s", text_bytes(limit, b));
-  puts(json_is_number(used) ? " accounted" : "");
+  double plan = number_of(memory, "plan_bytes"), most = number_of(memory, "memory_max_bytes");
+  printf("%-15s %s resident; at most %s planned", "memory", text_bytes(number_of(memory, "rss_bytes"), a), text_bytes(plan, b));
+  if (most > 0) printf(", memory_max %s", text_bytes(most, a));
+  printf("\n\n%-14s %9s %9s %10s %10s %9s %8s %8s %8s\n", "TABLE", "ENTRIES", "LIMIT", "BYTES", "AT MOST", "EACH", "REFUSED",
+         "EVICTED", "EXPIRED");
+  json_array_foreach(json_object_get(memory, "rows"), i, row) {
+    if (number_of(row, "bytes") + number_of(row, "refused") + number_of(row, "entries") <= 0) continue;
+    printf("%-14s %9s %9s %10s %10s %9s %8s %8s %8s\n", text_of(row, "name"), count_of(row, "entries", a),
+           count_of(row, "limit", b), size_of(row, "bytes", c), size_of(row, "limit_bytes", d), size_of(row, "entry_bytes", e),
+           count_of(row, "refused", f), count_of(row, "evicted", g), count_of(row, "expired", h));
+  }
 }
 
 static int run_status(struct cli *cli, void *options) {
@@ -188,7 +206,9 @@ const struct command command_status = {
     "status",
     "status",
     "show the node and its limits",
-    "Shows node, realm, uptime, clients, subscriptions, services, pending calls and memory, each with its limit.\n" NOTE
+    "Shows node, realm, uptime, clients, subscriptions, services and pending calls, each with its limit, and the table of "
+    "memory:\n"
+    "each row's entries and octets, now and at most, octets an entry, and what was refused, evicted or expired.\n" NOTE
     "Example: macula --json status\n",
     NULL,
     0,

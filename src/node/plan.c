@@ -73,7 +73,7 @@ struct plan_row plan_row_of(const struct node_limits *l, enum row row) {
   X(retained_count, 256)                                                                                                       \
   X(retained_bytes, 512 << 10)                                                                                                 \
   X(dedup_ids, 1024)                                                                                                           \
-  X(admin_bytes, 2 << 20)                                                                                                      \
+  X(admin_bytes, 4 << 20)                                                                                                      \
   X(max_peers, 8)                                                                                                              \
   X(max_members, 64)                                                                                                           \
   X(max_discovered, 64)                                                                                                        \

@@ -6,6 +6,8 @@
 
 static const char priority[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:"
                                "-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:%DISABLE_TLS13_COMPAT_MODE";
+/* A chain of four certificates with RSA keys of 4,096 bits fits; GnuTLS would buffer 128 KiB a connection. */
+#define MAX_HANDSHAKE_MESSAGE (12u << 10)
 static const gnutls_datum_t alpn = {(unsigned char *)"macula", 6};
 
 int tls_init(struct quic *q) {
@@ -183,6 +185,7 @@ int tls_open(struct quic_conn *c, const struct quic_connect *o) {
       gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE, i ? i->cred : q->no_cred) < 0)
     return MACULA_ENOMEM;
   gnutls_session_set_verify_function(s, verify);
+  gnutls_handshake_set_max_packet_length(s, MAX_HANDSHAKE_MESSAGE);
   if (!o) {
     gnutls_certificate_server_set_request(s, q->cfg.require_cert ? GNUTLS_CERT_REQUIRE : GNUTLS_CERT_REQUEST);
     if (time_since(q->now, q->ticket_key_at) > 24 * 3600 * NS_SEC) tls_new_ticket_key(q);
