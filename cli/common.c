@@ -91,6 +91,14 @@ void cli_on_done(void *ctx, int err, const char *text) {
   cli_wake(d->cli);
 }
 
+/* Of the library's warnings one is for people: who cannot be remembered is not recognised the next time either. */
+static void on_log(void *ctx, int level, const char *line) {
+  const char *error = strstr(line, "error=");
+  (void)ctx, (void)level;
+  if (!strncmp(line, "known_nodes_not_written", 23) && error)
+    fprintf(stderr, "macula: warning: the node's identity was not kept: %s\n", error + strlen("error="));
+}
+
 int cli_wait_done(struct cli_done *d, uint64_t until) {
   for (;;) {
     pthread_mutex_lock(&d->cli->lock);
@@ -144,7 +152,7 @@ static int prepare(struct cli *cli) {
   cli->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (cli->signal_fd < 0 || cli->wake_fd < 0) return cli_failed(MACULA_EIO, NULL, strerror(errno));
   if ((err = macula_identity_load(cli->identity_path, true, &cli->identity))) return cli_invalid(err, macula_last_error());
-  macula_loop_options o = {.max_memory = cli->max_memory};
+  macula_loop_options o = {.max_memory = cli->max_memory, .log = on_log, .log_level = 1};
   if ((err = macula_loop_new(&o, &cli->loop))) return cli_failed(err, NULL, macula_last_error());
   return 0;
 }

@@ -6,6 +6,7 @@ Each case waits for output or answers with a deadline. Prints "ok NAME" or "FAIL
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -262,6 +263,20 @@ def node_id_changed():
         assert "known_nodes" in line, line
 
 
+def no_room_for_known_nodes():
+    """A file may not grow, as on a full disk: said, but the message goes out."""
+    def no_space():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    with Node() as n:
+        n.ok("id")
+        p = subprocess.run([os.path.join(build, "macula"), "pub", "kept", "x", "--retain"], env=n.env, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, timeout=DEADLINE, preexec_fn=no_space)
+        assert p.returncode == 0 and re.fullmatch(rb"macula: warning: [^\n]*known_nodes[^\n]*\n", p.stderr), p
+        s = n.sub("kept", "--count", "1")
+        assert s.wait() == 0 and s.out == b"kept x\n", s.out
+
+
 def handlers():
     with Node() as n:
         n.serve("bad.exit", "--exec", "echo first >&2; echo second >&2; exit 3")
@@ -410,7 +425,7 @@ def benches():
 
 
 failed = 0
-for case in (scenario, publishing, escaping, bad_input, help_and_local, node_id_changed, handlers, hanging, provider_killed,
+for case in (scenario, publishing, escaping, bad_input, help_and_local, node_id_changed, no_room_for_known_nodes, handlers, hanging, provider_killed,
              subscriber_stopped, queueing, subscriber_killed, node_killed, node_terminated, full, examples, benches):
     if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
         continue
