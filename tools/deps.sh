@@ -1,17 +1,26 @@
 #!/bin/sh
-# Installs what building (and, with "test", testing) Macula needs, if anything is missing. Debian packages only.
-# Usage: tools/deps.sh [build|test]
+# Installs what building (and, with "test", testing) Macula needs, or with "run" just the libraries that the built programs load,
+# if anything is missing. Debian packages only.
+# Usage: tools/deps.sh [build|test|run]
 set -eu
 
 build="gcc libc6-dev pkg-config meson ninja-build libngtcp2-dev libngtcp2-crypto-gnutls-dev libgnutls28-dev libuv1-dev
 libjansson-dev libcyaml-dev libyaml-dev libmicrohttpd-dev libsystemd-dev"
 test="g++ libcmocka-dev libmsgpack-dev clang libclang-rt-14-dev clang-format curl git iproute2 nftables
 python3 golang-go golang-github-lucas-clemente-quic-go-dev"
+run="libngtcp2-16 libngtcp2-crypto-gnutls8 libgnutls30 libuv1 libjansson4 libcyaml1 libmicrohttpd12 libsystemd0"
 want=$build
-[ "${1:-build}" = test ] && want="$build $test"
+ngtcp2="libngtcp2-dev libngtcp2-crypto-gnutls-dev"
+case ${1:-build} in
+  test) want="$build $test" ;;
+  run)
+    want=$run
+    ngtcp2="libngtcp2-16 libngtcp2-crypto-gnutls8"
+    ;;
+esac
 
 need_backports() {
-  v=$(dpkg-query -W -f '${Version}' libngtcp2-dev 2>/dev/null || true)
+  v=$(dpkg-query -W -f '${Version}' "${ngtcp2%% *}" 2>/dev/null || true)
   [ -z "$v" ] || dpkg --compare-versions "$v" lt 1.11
 }
 
@@ -19,7 +28,7 @@ missing=""
 for p in $want; do
   dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q '^install ok installed$' || missing="$missing $p"
 done
-if need_backports; then missing="$missing libngtcp2-dev libngtcp2-crypto-gnutls-dev"; fi
+if need_backports; then missing="$missing $ngtcp2"; fi
 [ -n "$missing" ] || exit 0
 
 if [ ! -r /etc/debian_version ]; then
@@ -47,7 +56,8 @@ if need_backports && [ "${VERSION_CODENAME:-}" = bookworm ]; then
 fi
 $sudo apt-get update -qq
 if [ -n "$target" ]; then
-  $sudo apt-get install -y -qq --no-install-recommends $target libngtcp2-dev libngtcp2-crypto-gnutls-dev >/dev/null
+  # shellcheck disable=SC2086
+  $sudo apt-get install -y -qq --no-install-recommends $target $ngtcp2 >/dev/null
 fi
 # shellcheck disable=SC2086
 $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
