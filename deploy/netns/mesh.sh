@@ -181,7 +181,7 @@ start_node() { # host, options of maculad
 }
 
 up() { # options of maculad
-  local h advertise=() join=() mesh_options=""
+  local h id join=()
   case $count in *[!0-9]* | "") die "-n takes a number" ;; esac
   if [ "$count" -lt 1 ] || [ "$count" -gt 64 ]; then die "-n takes 1 to 64"; fi
   need netns ip
@@ -191,7 +191,7 @@ up() { # options of maculad
   mesh=$prefix$$
   if [ -e "$root/$mesh" ] || [ -n "$(namespaces)" ]; then die "$mesh is there already: mesh.sh -m $mesh down"; fi
   building=yes
-  mkdir -p "$root/$mesh/bin" "$root/$mesh/c"
+  mkdir -p "$root/$mesh/bin" "$root/$mesh/c/home"
   echo "$count" >"$root/$mesh/count"
   (umask 077 && head -c 18 /dev/urandom | base64 >"$root/$mesh/token")
   printf '#!/bin/sh\nexec %q --token-file %q "$@"\n' "$macula" "$root/$mesh/token" >"$root/$mesh/bin/macula"
@@ -208,11 +208,11 @@ up() { # options of maculad
       chain partition { type filter hook forward priority 0; }
       chain loss { type filter hook forward priority 1; }
     }' 2>/dev/null; then :; else note "without nftables for bridges: loss and partition are not available"; fi
-  if "$bin/maculad" --help | grep -q -- --join; then mesh_options=yes; else note "this maculad has no --join: the nodes stay apart"; fi
+  # Host c is the operator's: it may list peers and clients.
+  id=$(XDG_CONFIG_HOME=$root/$mesh/c/home "$macula" id | grep -o '[0-9a-f]\{64\}' | head -n 1)
   for h in $(nodes); do
-    [ -z "$mesh_options" ] || advertise=(--advertise "$(address "$h"):9443")
-    start_node "$h" "${advertise[@]}" "${join[@]}" "$@"
-    [ -z "$mesh_options" ] || [ "$h" != h1 ] || join=(--join "$(server h1)")
+    start_node "$h" --advertise "$(address "$h"):9443" --admin-keys "$id" "${join[@]}" "$@"
+    [ "$h" != h1 ] || join=(--join "$(server h1)")
   done
 }
 
@@ -237,7 +237,6 @@ run_on() { # host, command
   shift
   [ $# -gt 0 ] || die "run needs a command"
   [ "$to" != c ] || to=h1
-  mkdir -p "$root/$mesh/c/home"
   trap 'kill -TERM "$child" 2>/dev/null || :' TERM
   trap 'on_interrupt' INT
   (
