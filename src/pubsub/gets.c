@@ -1,0 +1,163 @@
+#include "pubsub/gets.h"
+
+#include "base/err.h"
+#include "wire/names.h"
+
+struct get {
+  struct hlink h;
+  struct list of_party, due, topics;
+  struct gets_party *to;
+  uint64_t number;
+  nanotime at;
+  uint32_t nodes; /* that have not told all */
+  bool several;   /* asked more than one: a topic may come twice */
+  uint8_t len;
+  char pattern[];
+};
+
+struct key {
+  uint64_t number, topic;
+};
+
+struct told {
+  struct hlink h;
+  struct list of_get;
+  struct key key;
+  uint64_t ms;
+};
+
+static bool get_eq(const struct hlink *h, const void *key, size_t len) {
+  (void)len;
+  return container_of(h, struct get, h)->number == *(const uint64_t *)key;
+}
+
+static bool told_eq(const struct hlink *h, const void *key, size_t len) {
+  return memcmp(&container_of(h, struct told, h)->key, key, len) == 0;
+}
+
+void gets_init(struct gets *g, struct mem *mem, struct rng rng, uint32_t max, uint32_t max_topics, uint64_t timeout) {
+  *g = (struct gets){.mem = mem, .timeout = timeout};
+  htab_init(&g->tab, mem, rng, max, get_eq);
+  htab_init(&g->topics, mem, rng, max_topics, told_eq);
+  list_init(&g->due);
+  rng_fill(rng, g->topic_key, sizeof g->topic_key);
+  g->last = rng_u64(rng) >> 16; /* hard to guess, far from running out */
+}
+
+void gets_party_init(struct gets_party *p, void *user) {
+  p->user = user;
+  list_init(&p->all);
+}
+
+static void forget_topics(struct gets *g, struct get *t) {
+  while (!list_empty(&t->topics)) {
+    struct told *d = container_of(t->topics.next, struct told, of_get);
+    list_remove(&d->of_get);
+    htab_remove(&g->topics, &d->h);
+    mem_free(g->mem, d);
+  }
+}
+
+static void end(struct gets *g, struct get *t) {
+  forget_topics(g, t);
+  htab_remove(&g->tab, &t->h);
+  list_remove(&t->of_party);
+  list_remove(&t->due);
+  mem_free(g->mem, t);
+}
+
+void gets_done(struct gets *g) {
+  while (!list_empty(&g->due)) end(g, container_of(g->due.next, struct get, due));
+  htab_done(&g->tab);
+  htab_done(&g->topics);
+}
+
+int gets_begin(struct gets *g, struct gets_party *to, struct slice pattern, uint32_t nodes, nanotime now,
+               uint64_t *ret_number) {
+  if (g->tab.count >= g->tab.max) {
+    g->refused++;
+    return MACULA_EFULL;
+  }
+  struct get *t = mem_calloc(g->mem, 1, sizeof *t + pattern.n);
+  if (!t) return MACULA_ENOMEM;
+  t->number = g->last + 1;
+  int err = htab_insert(&g->tab, &t->h, &t->number, sizeof t->number);
+  if (err) {
+    mem_free(g->mem, t);
+    return err;
+  }
+  t->to = to;
+  t->nodes = nodes;
+  t->several = nodes > 1;
+  t->len = (uint8_t)pattern.n;
+  memcpy(t->pattern, pattern.p, pattern.n);
+  t->at = time_add(now, g->timeout);
+  list_init(&t->topics);
+  list_append(&to->all, &t->of_party);
+  list_append(&g->due, &t->due);
+  *ret_number = ++g->last;
+  return 0;
+}
+
+static struct get *find(const struct gets *g, uint64_t number) {
+  struct hlink *h = htab_find(&g->tab, &number, sizeof number);
+  return h ? container_of(h, struct get, h) : NULL;
+}
+
+/* Whether the subscriber was told of this topic as lately; remembers that it is now. Where memory ends, rather twice than
+ * never. */
+static bool was_told(struct gets *g, struct get *t, struct slice topic, uint64_t ms) {
+  struct key k = {t->number, siphash13(g->topic_key, topic.p, topic.n)};
+  struct hlink *h = htab_find(&g->topics, &k, sizeof k);
+  struct told *d = h ? container_of(h, struct told, h) : NULL;
+  if (d && d->ms >= ms) return true;
+  if (!d && (d = mem_alloc(g->mem, sizeof *d))) {
+    d->key = k;
+    if (htab_insert(&g->topics, &d->h, &k, sizeof k)) {
+      mem_free(g->mem, d);
+      return false;
+    }
+    list_append(&t->topics, &d->of_get);
+  }
+  if (d) d->ms = ms;
+  return false;
+}
+
+void *gets_answer(struct gets *g, uint64_t number, struct slice topic, uint64_t ms, nanotime now) {
+  struct get *t = find(g, number);
+  if (!t || !pattern_match(slice_of(t->pattern, t->len), topic) || (t->several && was_told(g, t, topic, ms))) {
+    g->stale++;
+    return NULL;
+  }
+  t->at = time_add(now, g->timeout);
+  list_remove(&t->due);
+  list_append(&g->due, &t->due);
+  return t->to->user;
+}
+
+void gets_node_done(struct gets *g, uint64_t number) {
+  struct get *t = find(g, number);
+  if (t && --t->nodes == 0) end(g, t);
+}
+
+void gets_stop(struct gets *g, struct gets_party *to, struct slice pattern) {
+  list_for_safe(it, &to->all) {
+    struct get *t = container_of(it, struct get, of_party);
+    if (slice_eq(slice_of(t->pattern, t->len), pattern)) end(g, t);
+  }
+}
+
+void gets_party_gone(struct gets *g, struct gets_party *to) {
+  while (!list_empty(&to->all)) end(g, container_of(to->all.next, struct get, of_party));
+}
+
+nanotime gets_deadline(const struct gets *g) {
+  return list_empty(&g->due) ? TIME_NEVER : container_of(g->due.next, struct get, due)->at;
+}
+
+void gets_expire(struct gets *g, nanotime now) {
+  while (gets_deadline(g) <= now && !list_empty(&g->due)) {
+    g->timeouts++;
+    end(g, container_of(g->due.next, struct get, due));
+  }
+}

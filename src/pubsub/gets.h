@@ -1,0 +1,46 @@
+/* Retained messages that were asked of other nodes for a new subscription: which answer belongs to which subscription, and that
+ * each topic reaches it once, from whichever node holds the newest. Ends when all nodes asked have told all, or after a while
+ * without an answer. */
+#ifndef PUBSUB_GETS_H
+#define PUBSUB_GETS_H
+
+#include "base/list.h"
+#include "base/slice.h"
+#include "base/time.h"
+#include "bounded/htab.h"
+
+struct gets_party { /* embedded in the owner's record of a subscriber */
+  struct list all;
+  void *user;
+};
+
+struct gets {
+  struct htab tab;    /* by number */
+  struct htab topics; /* told already, by (number, hash of the topic) */
+  struct list due;    /* oldest answer first */
+  struct mem *mem;
+  uint64_t timeout, last, topic_key[2];
+  uint64_t refused, timeouts, stale;
+};
+
+/* max: outstanding at once; max_topics: topics remembered in all of them. timeout: ns since the last answer. */
+void gets_init(struct gets *g, struct mem *mem, struct rng rng, uint32_t max, uint32_t max_topics, uint64_t timeout);
+void gets_done(struct gets *g); /* all of it; parties stay the owner's */
+void gets_party_init(struct gets_party *p, void *user);
+
+/* nodes: how many are asked; more than 255: as 255. MACULA_EFULL, MACULA_ENOMEM. */
+int gets_begin(struct gets *g, struct gets_party *to, struct slice pattern, uint32_t nodes, nanotime now, uint64_t *ret_number);
+/* An answer came: whom to give this message; NULL: nobody any more, it had one of this
+ * topic that is as new, or did not ask for it. ms: when the
+ * message was taken. */
+void *gets_answer(struct gets *g, uint64_t number, struct slice topic, uint64_t ms, nanotime now);
+/* One of the nodes has told all, or could not be asked. Harmless with an unknown number. */
+void gets_node_done(struct gets *g, uint64_t number);
+/* The subscription is gone. */
+void gets_stop(struct gets *g, struct gets_party *to, struct slice pattern);
+void gets_party_gone(struct gets *g, struct gets_party *to);
+nanotime gets_deadline(const struct gets *g);
+void gets_expire(struct gets *g, nanotime now);
+static inline uint32_t gets_count(const struct gets *g) { return g->tab.count; }
+
+#endif

@@ -1,0 +1,112 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "pubsub/gets.h"
+
+struct fixture {
+  struct mem mem;
+  struct mem_fail fail;
+  struct rng_seeded seed;
+  struct gets g;
+  struct gets_party to[2];
+};
+
+static void begin(struct fixture *x, uint32_t max, uint32_t max_topics) {
+  *x = (struct fixture){.mem = MEM_INIT("gets", 0)};
+  x->mem.fail = &x->fail;
+  rng_seeded_init(&x->seed, 1);
+  gets_init(&x->g, &x->mem, rng_seeded_view(&x->seed), max, max_topics, 10 * NS_SEC);
+  for (int i = 0; i < 2; i++) gets_party_init(&x->to[i], &x->to[i]);
+}
+
+static void end(struct fixture *x) {
+  gets_done(&x->g);
+  for (int i = 0; i < 2; i++) assert_true(list_empty(&x->to[i].all));
+  assert_int_equal(x->mem.bytes, 0);
+}
+
+static void *answer(struct fixture *x, uint64_t n, const char *topic, uint64_t ms) {
+  return gets_answer(&x->g, n, slice_str(topic), ms, 0);
+}
+
+static void each_topic_once_and_the_newest(void **state) {
+  struct fixture x;
+  uint64_t a, b;
+  (void)state;
+  begin(&x, 10, 10);
+  assert_int_equal(gets_begin(&x.g, &x.to[0], slice_str("a.*"), 2, 0, &a), 0);
+  assert_int_equal(gets_begin(&x.g, &x.to[1], slice_str("a.*"), 1, 0, &b), 0);
+  assert_ptr_equal(answer(&x, a, "a.b", 5), &x.to[0]);
+  assert_null(answer(&x, a, "a.b", 5));
+  assert_null(answer(&x, a, "a.b", 4));
+  assert_null(answer(&x, a, "b.b", 9)); /* was not asked for */
+  assert_ptr_equal(answer(&x, a, "a.b", 6), &x.to[0]);
+  assert_ptr_equal(answer(&x, a, "a.c", 1), &x.to[0]);
+  assert_ptr_equal(answer(&x, b, "a.b", 1), &x.to[1]);
+  assert_null(answer(&x, b + 100, "a.b", 1));
+  gets_node_done(&x.g, b);
+  assert_null(answer(&x, b, "a.d", 1));
+  gets_node_done(&x.g, b);
+  gets_node_done(&x.g, a);
+  assert_ptr_equal(answer(&x, a, "a.d", 1), &x.to[0]);
+  gets_node_done(&x.g, a);
+  assert_null(answer(&x, a, "a.e", 1));
+  assert_int_equal(x.g.topics.count, 0);
+  end(&x);
+}
+
+static void ends(void **state) {
+  struct fixture x;
+  uint64_t a, b, c, d;
+  (void)state;
+  begin(&x, 3, 2);
+  assert_int_equal(gets_begin(&x.g, &x.to[0], slice_str("a.*"), 2, 0, &a), 0);
+  assert_int_equal(gets_begin(&x.g, &x.to[0], slice_str("b"), 2, NS_SEC, &b), 0);
+  assert_int_equal(gets_begin(&x.g, &x.to[1], slice_str("b"), 2, NS_SEC, &c), 0);
+  assert_int_equal(gets_begin(&x.g, &x.to[1], slice_str("c"), 2, NS_SEC, &d), MACULA_EFULL);
+  assert_int_equal(x.g.refused, 1);
+  gets_stop(&x.g, &x.to[0], slice_str("b"));
+  assert_null(answer(&x, b, "b", 1));
+  assert_int_equal(gets_deadline(&x.g), 10 * NS_SEC);
+  assert_non_null(gets_answer(&x.g, a, slice_str("a.a"), 1, 8 * NS_SEC)); /* an answer is a sign of life */
+  assert_non_null(answer(&x, c, "b", 1));
+  assert_non_null(answer(&x, a, "a.b", 1)); /* there is no memory for a third topic: rather twice than never */
+  assert_non_null(answer(&x, a, "a.b", 1));
+  gets_expire(&x.g, 10 * NS_SEC);
+  assert_int_equal(gets_count(&x.g), 0);
+  assert_int_equal(x.g.timeouts, 2);
+  assert_int_equal(gets_begin(&x.g, &x.to[1], slice_str("c"), 2, NS_SEC, &d), 0);
+  gets_party_gone(&x.g, &x.to[1]);
+  gets_party_gone(&x.g, &x.to[1]);
+  assert_null(answer(&x, d, "c", 1));
+  end(&x);
+}
+
+static void every_allocation_may_fail(void **state) {
+  (void)state;
+  for (uint64_t k = 1;; k++) {
+    struct fixture x;
+    uint64_t n;
+    begin(&x, 1000, 1000);
+    x.fail.countdown = k;
+    for (int i = 0; i < 40; i++) {
+      int err = gets_begin(&x.g, &x.to[0], slice_str("a.*"), 2, 0, &n);
+      assert_true(err == 0 || err == MACULA_ENOMEM);
+      if (!err) assert_ptr_equal(answer(&x, n, "a.b", 1), &x.to[0]);
+    }
+    bool all = x.fail.countdown != 0;
+    end(&x);
+    if (all) break;
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(each_topic_once_and_the_newest), cmocka_unit_test(ends),
+                                     cmocka_unit_test(every_allocation_may_fail)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

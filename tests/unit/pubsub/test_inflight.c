@@ -1,0 +1,154 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "pubsub/inflight.h"
+
+#define NODES 4
+
+struct fixture {
+  struct mem mem;
+  struct mem_fail fail;
+  struct rng_seeded seed;
+  struct inflight f;
+  struct inflight_party pub[2], node[NODES], *nodes[NODES];
+};
+
+static void begin(struct fixture *x, uint32_t max, uint32_t max_publisher) {
+  *x = (struct fixture){.mem = MEM_INIT("inflight", 0)};
+  x->mem.fail = &x->fail;
+  rng_seeded_init(&x->seed, 1);
+  inflight_init(&x->f, &x->mem, rng_seeded_view(&x->seed), max, max_publisher, 5 * NS_SEC);
+  for (int i = 0; i < 2; i++) inflight_party_init(&x->pub[i], &x->pub[i]);
+  for (int i = 0; i < NODES; i++) inflight_party_init(x->nodes[i] = &x->node[i], NULL);
+}
+
+static void end(struct fixture *x) {
+  inflight_done(&x->f);
+  for (int i = 0; i < 2; i++) assert_int_equal(x->pub[i].count, 0);
+  for (int i = 0; i < NODES; i++) assert_true(list_empty(&x->node[i].all) && x->node[i].count == 0);
+  assert_int_equal(x->mem.bytes, 0);
+}
+
+static int send(struct fixture *x, int pub, uint64_t ref, uint32_t nodes, nanotime now, uint64_t *ret_number) {
+  return inflight_begin(&x->f, &x->pub[pub], ref, x->nodes, nodes, now, ret_number);
+}
+
+static void expect(struct fixture *x, int pub, uint64_t ref, int err) {
+  void *who;
+  uint64_t got;
+  int code;
+  assert_true(inflight_next(&x->f, &who, &got, &code));
+  assert_ptr_equal(who, &x->pub[pub]);
+  assert_int_equal(got, ref);
+  assert_int_equal(code, err);
+}
+
+static void nothing(struct fixture *x) {
+  void *who;
+  uint64_t got;
+  int code;
+  assert_false(inflight_next(&x->f, &who, &got, &code));
+}
+
+static void done_when_each_node_has_answered_or_is_dead(void **state) {
+  struct fixture x;
+  uint64_t a, b;
+  (void)state;
+  begin(&x, 100, 100);
+  assert_int_equal(send(&x, 0, 7, 3, 0, &a), 0);
+  assert_int_equal(send(&x, 1, 8, 2, 0, &b), 0);
+  inflight_answer(&x.f, a, &x.node[0], 0);
+  inflight_answer(&x.f, a, &x.node[0], 0); /* twice is once */
+  inflight_answer(&x.f, a, &x.node[3], 0); /* was not asked */
+  inflight_answer(&x.f, 12345, &x.node[1], 0);
+  nothing(&x);
+  inflight_answer(&x.f, a, &x.node[2], 0);
+  inflight_node_gone(&x.f, &x.node[1]);
+  expect(&x, 0, 7, 0);
+  nothing(&x);
+  inflight_answer(&x.f, b, &x.node[0], 0);
+  inflight_answer(&x.f, a, &x.node[1], 0); /* late */
+  expect(&x, 1, 8, 0);
+  assert_int_equal(x.f.parts, 0);
+  assert_int_equal(x.f.orphaned, 2);
+  end(&x);
+}
+
+static void time_and_errors(void **state) {
+  struct fixture x;
+  uint64_t a, b;
+  (void)state;
+  begin(&x, 100, 100);
+  assert_int_equal(inflight_deadline(&x.f), TIME_NEVER);
+  assert_int_equal(send(&x, 0, 1, 2, NS_SEC, &a), 0);
+  assert_int_equal(send(&x, 0, 2, 2, 2 * NS_SEC, &b), 0);
+  assert_int_equal(inflight_deadline(&x.f), 6 * NS_SEC);
+  inflight_expire(&x.f, 6 * NS_SEC - 1);
+  nothing(&x);
+  inflight_answer(&x.f, b, &x.node[1], MACULA_SHUTTING_DOWN); /* at once, whatever the other says */
+  inflight_answer(&x.f, b, &x.node[0], 0);
+  inflight_expire(&x.f, 6 * NS_SEC);
+  inflight_node_gone(&x.f, &x.node[0]);
+  inflight_node_gone(&x.f, &x.node[1]);
+  expect(&x, 0, 2, MACULA_SHUTTING_DOWN);
+  expect(&x, 0, 1, MACULA_TIMEOUT);
+  nothing(&x);
+  assert_int_equal(x.f.timeouts, 1);
+  assert_int_equal(inflight_deadline(&x.f), TIME_NEVER);
+  end(&x);
+}
+
+static void limits(void **state) {
+  struct fixture x;
+  uint64_t n;
+  (void)state;
+  begin(&x, 5, 2);
+  assert_int_equal(send(&x, 0, 1, 2, 0, &n), 0);
+  assert_int_equal(send(&x, 0, 2, 1, 0, &n), 0);
+  assert_int_equal(send(&x, 0, 3, 1, 0, &n), MACULA_EFULL); /* of one publisher */
+  assert_int_equal(send(&x, 1, 3, 3, 0, &n), MACULA_EFULL); /* in all */
+  assert_int_equal(send(&x, 1, 3, 2, 0, &n), 0);
+  assert_int_equal(x.f.refused, 2);
+  inflight_publisher_gone(&x.f, &x.pub[0]);
+  inflight_publisher_gone(&x.f, &x.pub[0]);
+  assert_int_equal(x.f.parts, 2);
+  assert_int_equal(send(&x, 0, 4, 3, 0, &n), 0);
+  inflight_expire(&x.f, TIME_NEVER - 1);
+  inflight_publisher_gone(&x.f, &x.pub[1]); /* with one that is done already */
+  expect(&x, 0, 4, MACULA_TIMEOUT);
+  nothing(&x);
+  end(&x);
+}
+
+static void every_allocation_may_fail(void **state) {
+  (void)state;
+  for (uint64_t k = 1;; k++) {
+    struct fixture x;
+    uint64_t n;
+    uint32_t ok = 0;
+    begin(&x, 1000, 1000);
+    x.fail.countdown = k;
+    for (int i = 0; i < 40; i++) {
+      int err = send(&x, 0, 1, 2, 0, &n);
+      assert_true(err == 0 || err == MACULA_ENOMEM);
+      ok += !err;
+    }
+    assert_int_equal(x.f.parts, 2 * ok);
+    assert_int_equal(x.pub[0].count, ok);
+    bool all = x.fail.countdown != 0;
+    end(&x);
+    if (all) break;
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(done_when_each_node_has_answered_or_is_dead),
+                                     cmocka_unit_test(time_and_errors), cmocka_unit_test(limits),
+                                     cmocka_unit_test(every_allocation_may_fail)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
