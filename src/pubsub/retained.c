@@ -42,7 +42,7 @@ static struct retained_entry *find(const struct retained *r, struct slice topic)
 
 const struct retained_entry *retained_find(const struct retained *r, struct slice topic) { return find(r, topic); }
 
-int retained_set(struct retained *r, struct slice topic, struct shbuf *payload, uint8_t qos) {
+int retained_set(struct retained *r, struct slice topic, struct shbuf *payload, uint8_t qos, uint64_t ms) {
   if (topic.n == 0 || topic.n > NAME_MAX_LEN) return MACULA_INVALID_TOPIC;
   struct retained_entry *e = find(r, topic);
   if (!payload || payload->len == 0) {
@@ -71,6 +71,7 @@ int retained_set(struct retained *r, struct slice topic, struct shbuf *payload, 
   shbuf_unref(e->payload);
   e->payload = payload;
   e->qos = qos;
+  e->ms = ms;
   r->bytes = others + wanted;
   return 0;
 }

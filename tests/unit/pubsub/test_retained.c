@@ -21,7 +21,7 @@ static struct mem payloads = MEM_INIT("payloads", 0);
 static int set(struct retained *r, const char *topic, size_t len) {
   struct shbuf *b = shbuf_new(&payloads, len);
   memset(b->data, 'x', len);
-  int err = retained_set(r, slice_str(topic), b, 1);
+  int err = retained_set(r, slice_str(topic), b, 1, 0);
   shbuf_unref(b);
   return err;
 }
@@ -38,8 +38,8 @@ static void replaced_and_cleared(void **state) {
   assert_int_equal(retained_find(&r, slice_str("a.b"))->payload->len, 9);
   assert_int_equal(r.bytes, 12);
   assert_int_equal(payloads.blocks, 1);
-  assert_int_equal(retained_set(&r, slice_str("a.b"), NULL, 0), 0);
-  assert_int_equal(retained_set(&r, slice_str("a.b"), NULL, 0), 0); /* clearing nothing is fine */
+  assert_int_equal(retained_set(&r, slice_str("a.b"), NULL, 0, 0), 0);
+  assert_int_equal(retained_set(&r, slice_str("a.b"), NULL, 0, 0), 0); /* clearing nothing is fine */
   assert_null(retained_find(&r, slice_str("a.b")));
   assert_int_equal(r.bytes, 0);
   assert_int_equal(set(&r, "a.c", 1), 0);
