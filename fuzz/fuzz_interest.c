@@ -31,7 +31,7 @@ static void feed(uint8_t type, struct slice in) {
   struct mem mem = MEM_INIT("fuzz", 0);
   struct rng_seeded seed;
   rng_seeded_init(&seed, 1);
-  struct interest_config cfg = {&mem, rng_seeded_view(&seed), 10, 2, 10, 10};
+  struct interest_config cfg = {&mem, &mem, rng_seeded_view(&seed), 10, 2, 10, 10};
   struct interest *i;
   struct interest_peer p;
   struct slice out;

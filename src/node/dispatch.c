@@ -133,6 +133,12 @@ void peer_frame(struct peer *p, const struct msg *m) {
   case MSG_PUBSUB_ROUTE:
     route_received(p, m);
     break;
+  case MSG_PUBLISH:
+    spread_receive(p, &m->publish);
+    break;
+  case MSG_ACK:
+    spread_ack(p, &m->ack);
+    break;
   default: /* nothing that nodes say to each other */
     n->stats.ignored_frames++;
   }

@@ -21,6 +21,7 @@
 #include "membership/membership.h"
 #include "node/node.h"
 #include "node/rows.h"
+#include "node/spread.h"
 #include "pubsub/dedup.h"
 #include "pubsub/retained.h"
 #include "pubsub/topic_index.h"
@@ -81,6 +82,7 @@ struct peer {
   uint8_t instance[INSTANCE_LEN]; /* of its run, as the link told */
   char name[NAME_KEPT + 1];
   nanotime since; /* of the link */
+  struct spread_peer spread;
 };
 
 struct peers {
@@ -129,8 +131,10 @@ struct session {
   struct clients_entry client;
   struct topic_subscriber topics;
   struct rpc_party rpc;
-  char *name;      /* may be NULL */
-  uint32_t window; /* of the CONNECT stream */
+  struct inflight_party unacked; /* its QoS 1 messages that other nodes have not acknowledged */
+  struct gets_party gets;        /* its new subscriptions, for what other nodes retain */
+  char *name;                    /* may be NULL */
+  uint32_t window;               /* of the CONNECT stream */
   uint32_t window_used;
   nanotime window_since;
   uint64_t dropped; /* messages */
@@ -170,6 +174,7 @@ struct node {
   struct retained retained;
   struct dedup dedup;
   struct router *router;
+  struct spread spread;
 
   struct list sessions; /* all that have a connection */
   struct list fresh;    /* before CONNECT, oldest first */
@@ -340,6 +345,20 @@ void peer_frame(struct peer *p, const struct msg *m);
 void publish_message(struct session *s, const struct msg_publish *m);
 void publish_subscribe(struct session *s, struct msg_subscribe m);
 void publish_unsubscribe(struct session *s, struct msg_subscribe m);
+/* To our clients that listen: from NULL for another node's message. */
+int publish_local(struct node *n, const struct session *from, const struct msg_publish *m);
+void publish_recalled(struct session *s, const struct msg_publish *m); /* another node retained it */
+/* A message on its way out: small ones are copied into each queue, larger ones are shared by all. */
+struct parcel {
+  struct slice frame;
+  struct shbuf *shared;
+  uint64_t qos;
+  uint8_t small[SMALL_FRAME];
+};
+int parcel_init(struct node *n, const struct msg_publish *p, struct parcel *ret); /* PAYLOAD_TOO_LARGE, ENOMEM */
+void parcel_done(struct parcel *p);
+bool parcel_fits(const struct node *n, const struct session *s, const struct parcel *p);
+int parcel_write(struct session *s, const struct parcel *p);
 /* MACULA_EFULL: there is no room in its queue now. */
 int publish_retained(struct session *s, const struct retained_entry *e);
 
@@ -347,8 +366,54 @@ int publish_retained(struct session *s, const struct retained_entry *e);
 void replay_start(struct session *s, struct slice pattern);
 void replay_stop(struct session *s, struct slice pattern);
 void replay_end(struct session *s);
+void replay_peer_start(struct peer *p, uint64_t number, struct slice pattern); /* another node asked */
+void replay_peer_end(struct peer *p);
 void replay_step(struct node *n); /* once a turn */
 bool replay_is_due(const struct node *n);
+
+/* spread.c */
+#define SPREAD_MOST 255u /* other nodes that interest is exchanged with, at most */
+int spread_init(struct node *n);
+void spread_done(struct node *n);
+void spread_set_limits(struct node *n);
+void spread_peer_init(struct peer *p);
+void spread_alive(struct peer *p);   /* it has become a member, or is back from the dead */
+void spread_dead(struct peer *p);    /* membership says so */
+void spread_forget(struct peer *p);  /* it is no member any more; harmless when repeated */
+void spread_link_up(struct peer *p); /* a link stands, perhaps another than before */
+void spread_step(struct node *n);    /* once a turn */
+void spread_sweep(struct node *n);   /* every SWEEP_EVERY */
+nanotime spread_deadline(const struct node *n);
+void spread_tick(struct node *n);
+size_t spread_queued(const struct peer *p);                            /* octets on the way to it; SIZE_MAX: there is no way */
+void spread_frame(struct peer *p, uint8_t type, struct slice payload); /* INTEREST*, RETAINED* */
+/* A client took or left a pattern. MACULA_ENOMEM, MACULA_EFULL: refused. */
+int spread_subscribe(struct node *n, struct slice pattern);
+void spread_unsubscribe(struct node *n, struct slice pattern);
+void spread_session_init(struct session *s);
+void spread_session_end(struct session *s);
+/* One copy to each node that listens. key: with QoS 1, for de-duplication; else NULL. *ret_waits: they are to acknowledge it
+ * first; the publisher's ACK comes then. MACULA_RATE_LIMITED, MACULA_ENOMEM. */
+int spread_publish(struct session *from, const struct msg_publish *m, const struct dedup_key *key, bool wants_ack, uint64_t ref,
+                   bool *ret_waits);
+void spread_receive(struct peer *p, const struct msg_publish *m);
+void spread_ack(struct peer *p, const struct msg_ack *m);
+void spread_results(struct node *n); /* ACKs for what is done */
+
+/* recall.c */
+uint64_t recall_stamp(const struct node *n, struct slice topic);        /* of a message taken now, Unix ms */
+void recall_published(struct node *n, struct slice topic, uint64_t ms); /* taken or cleared here */
+int recall_moved(struct peer *p, struct slice payload);
+void recall_path_up(struct peer *p);
+void recall_path_down(struct peer *p);
+void recall_peer_gone(struct peer *p);
+void recall_tell(struct peer *p); /* once a turn */
+void recall_subscribe(struct session *s, struct slice pattern);
+void recall_unsubscribe(struct session *s, struct slice pattern);
+void recall_answer(struct peer *p, const struct msg_publish *m); /* PUBLISH with replay; its topic in stored form */
+int recall_get(struct peer *p, struct slice payload);
+/* MACULA_EFULL: there is no room now. */
+int recall_send(struct peer *p, uint64_t number, const struct retained_entry *e);
 
 /* calls.c */
 void rpc_call(struct session *s, const struct msg_call *m);

@@ -73,6 +73,7 @@ void mesh_free(struct node *n) {
 void mesh_link_up(struct peer *p) {
   struct node *n = p->node;
   struct member_info i = {.id = p->id, .addr = p->addr};
+  spread_link_up(p);
   if (!n->membership) return;
   if (!p->addr.sa.sa_family) i.gateway = p->via ? p->via->id : n->id;
   snprintf(i.name, sizeof i.name, "%.*s", MEMBER_NAME_LEN, p->name);
@@ -102,6 +103,7 @@ static void heard_of(struct node *n, const struct member_info *i, bool is_new) {
   p->member = true;
   peer_where(p, &i->addr, i->addr.sa.sa_family ? &no_id : &i->gateway);
   if (!p->link) snprintf(p->name, sizeof p->name, "%.*s", NAME_KEPT, i->name);
+  spread_alive(p);
   if (is_new && i->addr.sa.sa_family && dials_first(n, p)) (void)peer_want(p, WANT_UPKEEP);
 }
 
@@ -113,6 +115,7 @@ static void died(struct node *n, const struct member_info *i) {
   rpc_peer_dead(p);
   link_close(p, MACULA_NOT_CONNECTED, NULL);
   peer_down(p);
+  spread_dead(p);
   choose_gateway(n);
 }
 
@@ -133,7 +136,9 @@ static void event(struct node *n, const struct membership_event *e) {
     died(n, &e->info);
     break;
   case MEMBER_EV_FORGOTTEN:
-    if ((p = peer_find(n, &e->info.id))) p->member = false;
+    if (!(p = peer_find(n, &e->info.id))) break;
+    p->member = false;
+    spread_forget(p);
     break;
   }
 }
@@ -188,6 +193,8 @@ void mesh_frame(struct peer *p, uint8_t type, struct slice payload) {
   int err = 0;
   if (type >= MSG_SWIM_PING && type <= MSG_SWIM_SYNC)
     err = membership_recv(n->membership, &p->id, type, payload, n->now);
+  else if (type >= MSG_INTEREST && type <= MSG_RETAINED_MOVED)
+    spread_frame(p, type, payload);
   else
     n->stats.ignored_frames++;
   if (err == MACULA_BAD_FRAME && p->link) session_close(p->link, err, NULL);

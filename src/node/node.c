@@ -24,6 +24,10 @@ void node_limits_default(struct node_limits *ret_limits) {
                                      .max_members = 10000,
                                      .peer_queue = 8 << 20,
                                      .held_pool = 16 << 20,
+                                     .max_interested = 255,
+                                     .interest_bytes = 64 << 20,
+                                     .max_inflight = 65536,
+                                     .max_gets = 10000,
                                      .connection_pool = 64 << 20,
                                      .subscription_bytes = 128 << 20,
                                      .max_replays = 32768,
@@ -48,7 +52,7 @@ void node_limits_fill(struct node_limits *l) {
       FILL(max_discovered), FILL(peer_calls);
   FILL(dedup_ns), FILL(service_ttl), FILL(connect_timeout), FILL(drain_timeout), FILL(connection_pool);
   FILL(subscription_bytes), FILL(max_replays), FILL(call_bytes), FILL(admin_bytes), FILL(max_peers), FILL(max_members);
-  FILL(peer_queue), FILL(held_pool);
+  FILL(peer_queue), FILL(held_pool), FILL(max_interested), FILL(interest_bytes), FILL(max_inflight), FILL(max_gets);
 #undef FILL
   if (l->max_frame > FRAME_MAX_PAYLOAD) l->max_frame = FRAME_MAX_PAYLOAD; /* the codec's own bound */
 }
@@ -127,6 +131,7 @@ static void init_tables(struct node *n) { /* those that allocate nothing yet */
 static int make_tables(struct node *n) {
   const struct node_limits *l = &n->limits;
   int err = topic_index_new(&n->mem[ROW_TOPICS], n->rng, l->max_subscriptions, l->client_subscriptions, &n->topics);
+  if (!err) err = spread_init(n);
   if (err) return err;
   struct router_config r = {.services_mem = &n->mem[ROW_SERVICES],
                             .calls_mem = &n->mem[ROW_CALLS],
@@ -238,6 +243,7 @@ void node_free(struct node *n) {
   list_for(it, &n->sessions) container_of(it, struct session, all)->state = SESSION_OVER; /* nothing is sent any more */
   join_done(n);
   list_for_safe(it, &n->sessions) session_closed(container_of(it, struct session, all), NULL);
+  spread_done(n);
   router_free(n->router);
   topic_index_free(n->topics);
   retained_done(&n->retained);
@@ -289,6 +295,7 @@ nanotime node_deadline(struct node *n) {
   if (!list_empty(&n->watched) || !list_empty(&n->paused) || !list_empty(&n->partials) || n->draining || n->peers.tab.count)
     at = time_min(at, n->sweep_at);
   at = time_min(at, time_min(mesh_deadline(n), time_min(time_min(link_deadline(n), ask_deadline(n)), join_deadline(n))));
+  at = time_min(at, spread_deadline(n));
   return n->draining ? time_min(at, n->drain_at) : at;
 }
 
@@ -317,6 +324,7 @@ void node_tick(struct node *n, nanotime now) {
     n->sweep_at = time_add(n->now, SWEEP_EVERY);
     sessions_sweep(n);
     mesh_sweep(n);
+    spread_sweep(n);
     peers_sweep(n);
     receive_sweep(n);
   }
@@ -326,9 +334,12 @@ void node_tick(struct node *n, nanotime now) {
   mesh_tick(n);
   if (n->draining) drain_step(n);
   replay_step(n);
+  spread_tick(n);
   node_settle(n);
   peers_step(n);
   mesh_step(n);
+  node_settle(n);
+  spread_step(n);
   node_settle(n);
   quic_flush_events(n->quic, n->now);
   node_settle(n);
@@ -387,6 +398,7 @@ int node_reload(struct node *n, const struct node_reload *r) {
     pool_set_max(&n->peers.pool, l.max_peers);
     clients_set_max(&n->clients, l.max_clients, l.max_operators);
     topic_index_set_max(n->topics, l.max_subscriptions, l.client_subscriptions);
+    spread_set_limits(n);
     retained_set_max(&n->retained, l.retained_count, l.retained_bytes);
     router_set_limits(n->router, l.max_services, l.client_services, l.max_calls, l.client_calls, l.call_bytes,
                       l.max_discovered);

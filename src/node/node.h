@@ -37,6 +37,10 @@ struct node_limits {             /* DESIGN's table; 0 is replaced by the default
   uint32_t max_members;          /* other nodes known: 10,000 */
   size_t peer_queue;             /* send queue of a mesh connection: 8 MiB */
   size_t held_pool;              /* frames that wait for a mesh connection: 16 MiB */
+  uint32_t max_interested;       /* other nodes that subscriptions are exchanged with: 255, the most */
+  size_t interest_bytes;         /* what they subscribe to: 64 MiB */
+  uint32_t max_inflight;         /* QoS 1 messages between nodes, each counted once a node: 65,536 */
+  uint32_t max_gets;             /* new subscriptions that other nodes' retained messages are wanted for: 10,000 */
   uint32_t retained_count;       /* 10,000 */
   size_t retained_bytes;         /* 16 MiB */
   uint32_t dedup_ids;            /* 65,536 */

@@ -42,6 +42,7 @@ static void peer_free(struct peer *p) {
   struct node *n = p->node;
   while (!list_empty(&p->held)) held_free(p, container_of(p->held.next, struct held, of_peer));
   set_via(p, NULL);
+  spread_forget(p);
   pool_remove(&n->peers.pool, &p->slot);
   list_remove(&p->waits);
   list_remove(&p->leaving);
@@ -80,6 +81,7 @@ struct peer *peer_get(struct node *n, const struct id *id) {
   list_init(&p->leaving);
   list_init(&p->held);
   rpc_peer_init(p, n->next_peer++);
+  spread_peer_init(p);
   if (htab_insert(&n->peers.tab, &p->h, id, sizeof *id)) {
     mem_free(&n->mem[ROW_PEERS], p);
     return NULL;
@@ -115,7 +117,7 @@ bool peer_is_busy(const struct peer *p) {
 
 static void settle(struct peer *p) {
   if (!p->member && !p->link && !p->dial && list_empty(&p->waits) && list_empty(&p->vias) && !has_calls(p) &&
-      list_empty(&p->held))
+      list_empty(&p->held) && !p->spread.unacked.count)
     peer_free(p);
 }
 

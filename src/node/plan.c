@@ -70,6 +70,9 @@ struct plan_row plan_row_of(const struct node_limits *l, enum row row) {
   X(max_calls, 256)                                                                                                            \
   X(call_bytes, 2 << 20)                                                                                                       \
   X(max_discovered, 64)                                                                                                        \
+  X(interest_bytes, 512 << 10)                                                                                                 \
+  X(max_inflight, 1024)                                                                                                        \
+  X(max_gets, 256)                                                                                                             \
   X(retained_count, 256)                                                                                                       \
   X(retained_bytes, 512 << 10)                                                                                                 \
   X(dedup_ids, 1024)                                                                                                           \

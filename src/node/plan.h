@@ -17,6 +17,8 @@
 #define PLAN_DISCOVERED 4096u      /* such a procedure with 32 nodes that provide it */
 #define PLAN_RETAINED 192u         /* retained message beside its topic and payload */
 #define PLAN_DEDUP 160u            /* message id */
+#define PLAN_INFLIGHT 256u         /* QoS 1 message that another node has not acknowledged */
+#define PLAN_GET 1024u             /* new subscription, and what other nodes told it */
 /* Of a node: */
 #define PLAN_MEMBER 384u            /* member */
 #define PLAN_GOSSIP (2u << 20)      /* frames of the membership that wait to be sent */

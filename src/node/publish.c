@@ -3,15 +3,7 @@
 
 /* ---- delivery --------------------------------------------------------------------------------------------------------------
  */
-/* A message on its way out: small ones are copied into each queue, larger ones are shared by all. */
-struct parcel {
-  struct slice frame;
-  struct shbuf *shared;
-  uint64_t qos;
-  uint8_t small[SMALL_FRAME];
-};
-
-static int parcel_init(struct node *n, const struct msg_publish *p, struct parcel *ret) {
+int parcel_init(struct node *n, const struct msg_publish *p, struct parcel *ret) {
   const struct msg m = {.type = MSG_PUBLISH, .publish = *p};
   ptrdiff_t len = msg_encode(&m, ret->small, sizeof ret->small);
   ret->shared = NULL;
@@ -28,14 +20,14 @@ static int parcel_init(struct node *n, const struct msg_publish *p, struct parce
   return 0;
 }
 
-static void parcel_done(struct parcel *p) { shbuf_unref(p->shared); }
+void parcel_done(struct parcel *p) { shbuf_unref(p->shared); }
 
-/* Whether a queue may take more: up to client_queue while the pool has room; one that has not moved for a while gets a
- * sixteenth of what is left of the pool's first three quarters. The last 32nd of the pool is for answers. */
-static bool has_room(const struct node *n, const struct session *s, const struct parcel *p) {
+/* Whether a queue may take more: up to client_queue (a link: peer_queue) while the pool has room; one that has not moved for a
+ * while gets a sixteenth of what is left of the pool's first three quarters. The last 32nd of the pool is for answers. */
+bool parcel_fits(const struct node *n, const struct session *s, const struct parcel *p) {
   size_t len = p->frame.n, fresh = p->shared ? SMALL_FRAME : len; /* what is shared is in the pool already */
   size_t used = n->mem[ROW_SEND].bytes, pool = n->limits.send_pool, queued = quic_queued(s->conn);
-  size_t cap = n->limits.client_queue;
+  size_t cap = s->peer ? n->limits.peer_queue : n->limits.client_queue;
   if (used + fresh > pool - pool / 32) return false;
   if (!queued) return true;
   if (time_since(n->now, quic_queue_progress(s->conn)) > STALLED_AFTER) {
@@ -45,10 +37,13 @@ static bool has_room(const struct node *n, const struct session *s, const struct
   return queued + len <= cap;
 }
 
+int parcel_write(struct session *s, const struct parcel *p) {
+  return p->shared ? quic_stream_write_ref(s->conn, s->stream, p->shared) : quic_stream_write(s->conn, s->stream, p->frame);
+}
+
 static bool deliver(struct node *n, struct session *s, const struct parcel *p) {
   int err = MACULA_EFULL;
-  if (has_room(n, s, p))
-    err = p->shared ? quic_stream_write_ref(s->conn, s->stream, p->shared) : quic_stream_write(s->conn, s->stream, p->frame);
+  if (parcel_fits(n, s, p)) err = parcel_write(s, p);
   if (err == MACULA_EFULL || err == MACULA_ENOMEM) {
     s->dropped++;
     n->stats.dropped++;
@@ -60,8 +55,7 @@ static bool deliver(struct node *n, struct session *s, const struct parcel *p) {
 
 /* ---- publish ---------------------------------------------------------------------------------------------------------------
  */
-static int fan_out(struct session *from, const struct msg_publish *m) {
-  struct node *n = from->node;
+int publish_local(struct node *n, const struct session *from, const struct msg_publish *m) {
   struct topic_subscriber *hit = topic_index_match(n->topics, m->topic);
   struct parcel p;
   if (!hit) return 0;
@@ -83,11 +77,13 @@ static struct slice make_id(struct node *n, uint8_t ret_id[CALL_ID_LEN]) {
   return slice_of(ret_id, CALL_ID_LEN);
 }
 
-static int retain(struct node *n, const struct msg_publish *m) {
+/* ms: when it was taken. */
+static int retain(struct node *n, const struct msg_publish *m, uint64_t ms) {
   struct shbuf *payload = NULL;
   if (m->payload.n && !(payload = shbuf_dup(&n->mem[ROW_RETAINED], m->payload))) return MACULA_RETAIN_FULL;
-  int err = retained_set(&n->retained, m->topic, payload, (uint8_t)m->qos);
+  int err = retained_set(&n->retained, m->topic, payload, (uint8_t)m->qos, ms);
   shbuf_unref(payload);
+  if (!err) recall_published(n, m->topic, ms);
   return err;
 }
 
@@ -111,23 +107,40 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   bool can_tell = m.has_ref && (s->caps & CAP_ACK);
   int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : name_topic(m.topic, topic, &len);
   bool keyed = !err && dedup_key(s, &m, &key);
-  if (keyed && dedup_seen(&n->dedup, &key, n->now)) {
-    session_ack(s, given->has_ref, given->ref, 0, NULL);
-    return;
-  }
+  bool again = keyed && dedup_seen(&n->dedup, &key, n->now), waits = false;
   if (!err) {
     m.topic = slice_of(topic, len);
     m.has_ref = false;
     if (!m.message_id.p) m.message_id = make_id(n, made_id); /* the original's subscribers expect one */
-    if (m.retain && (err = retain(n, &m)) != 0) n->stats.retained_unstored++;
+    if (m.retain) m.retained_ms = recall_stamp(n, m.topic);
+    if (m.retain && !again && (err = retain(n, &m, m.retained_ms)) != 0) n->stats.retained_unstored++;
     if (err && !can_tell) err = 0; /* a live message is worth more than its retention, when nobody can be told */
   }
-  if (!err) err = fan_out(s, &m);
-  if (!err) {
-    n->stats.published++;
-    if (keyed) (void)dedup_add(&n->dedup, &key, n->now);
+  if (!err && !again) {
+    struct msg_publish local = m;
+    local.retained_ms = 0;
+    err = publish_local(n, s, &local);
+    n->stats.published += !err;
+    if (!err && keyed) (void)dedup_add(&n->dedup, &key, n->now);
   }
-  session_ack(s, given->has_ref, given->ref, err, NULL);
+  /* Sent again, because not all nodes answered in time: those that have it know it. */
+  if (!err) err = spread_publish(s, &m, keyed ? &key : NULL, can_tell, given->ref, &waits);
+  if (!waits) session_ack(s, given->has_ref, given->ref, err, NULL);
+  spread_results(n);
+}
+
+void publish_recalled(struct session *s, const struct msg_publish *m) {
+  struct node *n = s->node;
+  uint8_t id[CALL_ID_LEN];
+  struct parcel p;
+  struct msg_publish out = {
+      .topic = m->topic, .payload = m->payload, .qos = m->qos, .retain = true, .message_id = make_id(n, id)};
+  if (parcel_init(n, &out, &p)) {
+    n->stats.dropped++;
+    return;
+  }
+  (void)deliver(n, s, &p);
+  parcel_done(&p);
 }
 
 int publish_retained(struct session *s, const struct retained_entry *e) {
@@ -141,7 +154,7 @@ int publish_retained(struct session *s, const struct retained_entry *e) {
                           .message_id = make_id(n, id)};
   int err = parcel_init(n, &m, &p);
   if (err) return err == MACULA_ENOMEM ? MACULA_EFULL : err;
-  if (has_room(n, s, &p))
+  if (parcel_fits(n, s, &p))
     (void)deliver(n, s, &p);
   else
     err = MACULA_EFULL;
@@ -164,6 +177,8 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
     bool added = false;
     if ((err = name_pattern(topic, pattern, &len)) == 0)
       err = topic_index_subscribe(n->topics, &s->topics, slice_of(pattern, len), flags, &added);
+    if (!err && added && (err = spread_subscribe(n, slice_of(pattern, len))) != 0)
+      (void)topic_index_unsubscribe(n->topics, &s->topics, slice_of(pattern, len));
     if (!err && added) is_new[i / 8] |= (uint8_t)(1u << i % 8);
   }
   done = i;
@@ -171,26 +186,33 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
   if (!err) session_ack(s, m.has_ref, m.ref, 0, NULL);
   for (i = 0, l = m.topics; i < done && msg_list_next(&l, &topic); i++) {
     if (!(is_new[i / 8] & 1u << i % 8) || name_pattern(topic, pattern, &len)) continue;
-    if (err) /* all or nothing */
+    if (err) { /* all or nothing */
       (void)topic_index_unsubscribe(n->topics, &s->topics, slice_of(pattern, len));
-    else
+      spread_unsubscribe(n, slice_of(pattern, len));
+    } else {
       replay_start(s, slice_of(pattern, len));
+      recall_subscribe(s, slice_of(pattern, len));
+    }
   }
   if (err) session_ack(s, m.has_ref, m.ref, err, NULL);
 }
 
 void publish_unsubscribe(struct session *s, struct msg_subscribe m) {
+  struct node *n = s->node;
   char pattern[NAME_MAX_LEN + 1];
   struct slice topic;
   size_t len;
   int err = 0;
   while (msg_list_next(&m.topics, &topic)) {
     int e = name_pattern(topic, pattern, &len);
-    if (e)
+    if (e) {
       err = e;
-    else
-      (void)topic_index_unsubscribe(s->node->topics, &s->topics, slice_of(pattern, len)); /* idempotent, as in the original */
-    if (!e) replay_stop(s, slice_of(pattern, len));
+      continue;
+    }
+    if (topic_index_unsubscribe(n->topics, &s->topics, slice_of(pattern, len)) == 0) /* idempotent, as in the original */
+      spread_unsubscribe(n, slice_of(pattern, len));
+    replay_stop(s, slice_of(pattern, len));
+    recall_unsubscribe(s, slice_of(pattern, len));
   }
   session_ack(s, m.has_ref, m.ref, err, NULL);
 }

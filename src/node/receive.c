@@ -89,7 +89,8 @@ static int read_frames(struct stream *st, struct slice in) {
   int r = 0;
   while (s->state != SESSION_OVER && (r = framer_next(&st->framer, &in, &f)) > 0) {
     if (!list_empty(&st->partial)) partial_end(st);
-    if (f.type == MSG_PUBLISH && s->state == SESSION_IN && pool_above(n, 15)) return hold_back(st, &f, in);
+    /* What comes from other nodes cannot wait: life signs are behind it. */
+    if (f.type == MSG_PUBLISH && s->state == SESSION_IN && !s->peer && pool_above(n, 15)) return hold_back(st, &f, in);
     n->stats.frames++;
     s->at = st->id;
     dispatch_frame(s, &f);

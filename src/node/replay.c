@@ -1,28 +1,41 @@
-/* What the node retains, sent to a new subscriber after its ACK: as fast as its queue has room, and so that no crowd of
- * subscribers holds up the turn of the loop. What is published meanwhile does not wait for it. */
+/* What the node retains, sent to a new subscriber after its ACK, or to a node that asks for one of its own: as fast as the
+ * queue has room, and so that no crowd of subscribers holds up the turn of the loop. What is published meanwhile does not wait
+ * for it. */
 #include "node/internal.h"
 
 #define VISITS_A_TURN 20000 /* about a millisecond */
 
+struct target {
+  struct session *s; /* NULL: */
+  struct peer *p;    /* another node, which knows by the number for whom it asked */
+  uint64_t number;
+};
+
 struct replay {
-  struct list of_session, of_node;
-  struct session *s;
+  struct list of_target, of_node; /* session.replays or peer.spread.replays */
+  struct target to;
   uint64_t after, last; /* retained_entry.seq: done up to, and newest at subscription: later ones were sent as they came */
   size_t len;
   char pattern[];
 };
 
+static struct node *node_of(const struct target *t) { return t->s ? t->s->node : t->p->node; }
+
+static int send_one(const struct target *t, const struct retained_entry *e) {
+  return t->s ? publish_retained(t->s, e) : recall_send(t->p, t->number, e);
+}
+
 static void end(struct replay *r) {
-  list_remove(&r->of_session);
+  list_remove(&r->of_target);
   list_remove(&r->of_node);
-  struct node *n = r->s->node;
+  struct node *n = node_of(&r->to);
   n->replay_count--;
   mem_free(&n->mem[ROW_REPLAYS], r);
 }
 
 /* Sends what follows `after`, which it moves. Returns whether that is all. */
-static bool run(struct session *s, struct slice pattern, uint64_t last, uint64_t *after) {
-  struct node *n = s->node;
+static bool run(const struct target *t, struct slice pattern, uint64_t last, uint64_t *after) {
+  struct node *n = node_of(t);
   const struct retained_entry *e = NULL;
   if (pattern_is_wild(pattern)) {
     n->replay_visits += retained_count(&n->retained);
@@ -33,36 +46,50 @@ static bool run(struct session *s, struct slice pattern, uint64_t last, uint64_t
     }
   }
   for (n->replay_visits++; (e = retained_next(&n->retained, pattern, e)) && e->seq <= last; *after = e->seq)
-    if (e->seq > *after && publish_retained(s, e) == MACULA_EFULL) return false;
+    if (e->seq > *after && send_one(t, e) == MACULA_EFULL) return false;
   return true;
 }
 
-void replay_start(struct session *s, struct slice pattern) {
-  struct node *n = s->node;
+static void start(const struct target *t, struct list *replays, struct slice pattern) {
+  struct node *n = node_of(t);
   uint64_t after = 0;
-  if (s->state != SESSION_IN || !retained_count(&n->retained)) return;
-  if (list_empty(&s->replays) && n->replay_visits < VISITS_A_TURN && run(s, pattern, n->retained.last_seq, &after)) return;
+  if (!retained_count(&n->retained)) return;
+  if (list_empty(replays) && n->replay_visits < VISITS_A_TURN && run(t, pattern, n->retained.last_seq, &after)) return;
   struct replay *r = n->replay_count < n->limits.max_replays ? mem_alloc(&n->mem[ROW_REPLAYS], sizeof *r + pattern.n) : NULL;
   if (!r) {
     n->stats.replays_refused++;
     n->stats.dropped++; /* at least one */
     return;
   }
-  *r = (struct replay){.s = s, .after = after, .last = n->retained.last_seq, .len = pattern.n};
+  *r = (struct replay){.to = *t, .after = after, .last = n->retained.last_seq, .len = pattern.n};
   memcpy(r->pattern, pattern.p, pattern.n);
-  list_append(&s->replays, &r->of_session);
+  list_append(replays, &r->of_target);
   list_append(&n->replays, &r->of_node);
   n->replay_count++;
 }
 
+void replay_start(struct session *s, struct slice pattern) {
+  if (s->state == SESSION_IN) start(&(struct target){.s = s}, &s->replays, pattern);
+}
+
+void replay_peer_start(struct peer *p, uint64_t number, struct slice pattern) {
+  start(&(struct target){.p = p, .number = number}, &p->spread.replays, pattern);
+}
+
 void replay_stop(struct session *s, struct slice pattern) {
   list_for_safe(it, &s->replays) {
-    struct replay *r = container_of(it, struct replay, of_session);
+    struct replay *r = container_of(it, struct replay, of_target);
     if (slice_eq(slice_of(r->pattern, r->len), pattern)) end(r);
   }
 }
 
-void replay_end(struct session *s) { list_for_safe(it, &s->replays) end(container_of(it, struct replay, of_session)); }
+void replay_end(struct session *s) { list_for_safe(it, &s->replays) end(container_of(it, struct replay, of_target)); }
+void replay_peer_end(struct peer *p) { list_for_safe(it, &p->spread.replays) end(container_of(it, struct replay, of_target)); }
+
+/* Whether there is room for a good piece. */
+static bool has_room(const struct target *t) {
+  return t->s ? quic_queued(t->s->conn) <= t->s->node->limits.client_queue / 2 : spread_queued(t->p) <= 128u << 10;
+}
 
 void replay_step(struct node *n) {
   n->replay_visits = 0;
@@ -73,8 +100,8 @@ void replay_step(struct node *n) {
     list_remove(&r->of_node);
     list_append(&n->replays, &r->of_node);
     n->replay_visits++;
-    if (quic_queued(r->s->conn) > n->limits.client_queue / 2) continue; /* not before there is room for a good piece */
-    if (r->s->state != SESSION_IN || run(r->s, slice_of(r->pattern, r->len), r->last, &r->after)) end(r);
+    if (!has_room(&r->to)) continue;
+    if ((r->to.s && r->to.s->state != SESSION_IN) || run(&r->to, slice_of(r->pattern, r->len), r->last, &r->after)) end(r);
   }
   list_remove(&done);
 }

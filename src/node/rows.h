@@ -48,6 +48,12 @@
   X(ASKS, "asks", "operators' questions", "", MAX_ASKS, 144, 0, f->n->ask_count, 0, 0, 0)                                      \
   X(HELD, "held", "frames that wait for a mesh connection", "held_pool", 0, 0, l->held_pool, 0, f->n->peers.held_dropped, 0,   \
     0)                                                                                                                         \
+  X(INTEREST, "interest", "what clients of other nodes subscribe to", "interest_bytes", l->max_subscriptions, 0,               \
+    l->interest_bytes, f->interest.patterns, f->interest.refused, 0, 0)                                                        \
+  X(INFLIGHT, "inflight", "QoS 1 messages between nodes", "max_inflight", l->max_inflight, PLAN_INFLIGHT, PLAN_TABLE,          \
+    f->n->spread.inflight.parts, f->n->spread.inflight.refused, 0, f->n->spread.inflight.timeouts)                             \
+  X(GETS, "gets", "retained messages asked of other nodes", "max_gets", l->max_gets, PLAN_GET, PLAN_TABLE,                     \
+    gets_count(&f->n->spread.gets), 0, f->n->spread.gets.evicted, 0)                                                           \
   X(ADMIN, "admin", "answers to HTTP and macula status", "admin_bytes", 0, 0, l->admin_bytes, 0, 0, 0, 0)
 
 enum row {

@@ -102,6 +102,7 @@ void session_end(struct session *s) {
   if (!s->client.session) return; /* never asked to be let in */
   ask_session_ended(s);
   clients_remove(&n->clients, &s->client);
+  spread_session_end(s);
   topic_index_drop(n->topics, &s->topics);
   router_session_ended(n->router, &s->rpc, n->now);
 }
@@ -131,6 +132,7 @@ struct session *session_new(struct node *n) {
   list_init(&s->watch);
   list_init(&s->streams);
   list_init(&s->replays);
+  spread_session_init(s);
   list_append(&n->sessions, &s->all);
   n->session_count++;
   n->stats.sessions++;

@@ -9,8 +9,6 @@ struct get {
   struct gets_party *to;
   uint64_t number;
   nanotime at;
-  uint32_t nodes; /* that have not told all */
-  bool several;   /* asked more than one: a topic may come twice */
   uint8_t len;
   char pattern[];
 };
@@ -72,11 +70,10 @@ void gets_done(struct gets *g) {
   htab_done(&g->topics);
 }
 
-int gets_begin(struct gets *g, struct gets_party *to, struct slice pattern, uint32_t nodes, nanotime now,
-               uint64_t *ret_number) {
-  if (g->tab.count >= g->tab.max) {
-    g->refused++;
-    return MACULA_EFULL;
+int gets_begin(struct gets *g, struct gets_party *to, struct slice pattern, nanotime now, uint64_t *ret_number) {
+  if (g->tab.count >= g->tab.max && !list_empty(&g->due)) {
+    g->evicted++;
+    end(g, container_of(g->due.next, struct get, due));
   }
   struct get *t = mem_calloc(g->mem, 1, sizeof *t + pattern.n);
   if (!t) return MACULA_ENOMEM;
@@ -87,8 +84,6 @@ int gets_begin(struct gets *g, struct gets_party *to, struct slice pattern, uint
     return err;
   }
   t->to = to;
-  t->nodes = nodes;
-  t->several = nodes > 1;
   t->len = (uint8_t)pattern.n;
   memcpy(t->pattern, pattern.p, pattern.n);
   t->at = time_add(now, g->timeout);
@@ -123,9 +118,18 @@ static bool was_told(struct gets *g, struct get *t, struct slice topic, uint64_t
   return false;
 }
 
+uint64_t gets_next(const struct gets *g, uint64_t number, struct slice *ret_pattern) {
+  const struct get *t = number ? find(g, number) : NULL;
+  const struct list *l = t ? t->due.next : g->due.next;
+  if (l == &g->due || (number && !t)) return 0;
+  t = container_of(l, struct get, due);
+  *ret_pattern = slice_of(t->pattern, t->len);
+  return t->number;
+}
+
 void *gets_answer(struct gets *g, uint64_t number, struct slice topic, uint64_t ms, nanotime now) {
   struct get *t = find(g, number);
-  if (!t || !pattern_match(slice_of(t->pattern, t->len), topic) || (t->several && was_told(g, t, topic, ms))) {
+  if (!t || !pattern_match(slice_of(t->pattern, t->len), topic) || was_told(g, t, topic, ms)) {
     g->stale++;
     return NULL;
   }
@@ -133,11 +137,6 @@ void *gets_answer(struct gets *g, uint64_t number, struct slice topic, uint64_t 
   list_remove(&t->due);
   list_append(&g->due, &t->due);
   return t->to->user;
-}
-
-void gets_node_done(struct gets *g, uint64_t number) {
-  struct get *t = find(g, number);
-  if (t && --t->nodes == 0) end(g, t);
 }
 
 void gets_stop(struct gets *g, struct gets_party *to, struct slice pattern) {
@@ -156,8 +155,5 @@ nanotime gets_deadline(const struct gets *g) {
 }
 
 void gets_expire(struct gets *g, nanotime now) {
-  while (gets_deadline(g) <= now && !list_empty(&g->due)) {
-    g->timeouts++;
-    end(g, container_of(g->due.next, struct get, due));
-  }
+  while (gets_deadline(g) <= now && !list_empty(&g->due)) end(g, container_of(g->due.next, struct get, due));
 }

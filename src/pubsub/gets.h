@@ -1,6 +1,6 @@
-/* Retained messages that were asked of other nodes for a new subscription: which answer belongs to which subscription, and that
- * each topic reaches it once, from whichever node holds the newest. Ends when all nodes asked have told all, or after a while
- * without an answer. */
+/* Retained messages that are asked of other nodes for new subscriptions: which answer belongs to which subscription, and that
+ * each topic reaches it once, from whichever node holds the newest. A subscription stays here until a while has passed without
+ * an answer, so that nodes that are only then heard of can be asked as well. Full: the oldest makes room. */
 #ifndef PUBSUB_GETS_H
 #define PUBSUB_GETS_H
 
@@ -20,7 +20,7 @@ struct gets {
   struct list due;    /* oldest answer first */
   struct mem *mem;
   uint64_t timeout, last, topic_key[2];
-  uint64_t refused, timeouts, stale;
+  uint64_t evicted, stale;
 };
 
 /* max: outstanding at once; max_topics: topics remembered in all of them. timeout: ns since the last answer. */
@@ -28,14 +28,15 @@ void gets_init(struct gets *g, struct mem *mem, struct rng rng, uint32_t max, ui
 void gets_done(struct gets *g); /* all of it; parties stay the owner's */
 void gets_party_init(struct gets_party *p, void *user);
 
-/* nodes: how many are asked; more than 255: as 255. MACULA_EFULL, MACULA_ENOMEM. */
-int gets_begin(struct gets *g, struct gets_party *to, struct slice pattern, uint32_t nodes, nanotime now, uint64_t *ret_number);
+/* MACULA_ENOMEM */
+int gets_begin(struct gets *g, struct gets_party *to, struct slice pattern, nanotime now, uint64_t *ret_number);
+/* Iteration: the number after this one (0: the first) and its pattern, a view until it ends; 0: none. Nothing may change
+ * meanwhile. */
+uint64_t gets_next(const struct gets *g, uint64_t number, struct slice *ret_pattern);
 /* An answer came: whom to give this message; NULL: nobody any more, it had one of this
  * topic that is as new, or did not ask for it. ms: when the
  * message was taken. */
 void *gets_answer(struct gets *g, uint64_t number, struct slice topic, uint64_t ms, nanotime now);
-/* One of the nodes has told all, or could not be asked. Harmless with an unknown number. */
-void gets_node_done(struct gets *g, uint64_t number);
 /* The subscription is gone. */
 void gets_stop(struct gets *g, struct gets_party *to, struct slice pattern);
 void gets_party_gone(struct gets *g, struct gets_party *to);

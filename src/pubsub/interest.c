@@ -32,7 +32,7 @@ struct own {
 };
 
 struct interest {
-  struct mem *mem;
+  struct mem *mem, *own_mem;
   struct htab tab;   /* own.h */
   struct list order; /* interest_step.l */
   struct list removed;
@@ -59,6 +59,7 @@ int interest_new(const struct interest_config *cfg, struct interest **ret_i) {
   struct interest *i = mem_calloc(cfg->mem, 1, sizeof *i);
   if (!i) return MACULA_ENOMEM;
   i->mem = cfg->mem;
+  i->own_mem = cfg->own_mem;
   i->max_own = cfg->max_own;
   i->max_removed = cfg->max_removed;
   i->max_patterns = cfg->max_patterns;
@@ -68,7 +69,7 @@ int interest_new(const struct interest_config *cfg, struct interest **ret_i) {
   list_init(&i->order);
   list_init(&i->removed);
   list_init(&i->peers);
-  htab_init(&i->tab, i->mem, cfg->rng, UINT32_MAX, own_eq); /* max_own and max_removed */
+  htab_init(&i->tab, i->own_mem, cfg->rng, UINT32_MAX, own_eq); /* max_own and max_removed */
   int err = topic_index_new(i->mem, cfg->rng, cfg->max_patterns, cfg->max_peer, &i->others);
   if (err) {
     mem_free(i->mem, i);
@@ -83,7 +84,7 @@ void interest_free(struct interest *i) {
   topic_index_free(i->others);
   for (struct hlink *h = htab_next(&i->tab, NULL), *next; h; h = next) {
     next = htab_next(&i->tab, h);
-    mem_free(i->mem, container_of(h, struct own, h));
+    mem_free(i->own_mem, container_of(h, struct own, h));
   }
   htab_done(&i->tab);
   mem_free(i->mem, i);
@@ -108,7 +109,7 @@ static void forget(struct interest *i, struct own *o) {
   list_remove(&o->at.l);
   list_remove(&o->removed);
   htab_remove(&i->tab, &o->h);
-  mem_free(i->mem, o);
+  mem_free(i->own_mem, o);
 }
 
 int interest_add(struct interest *i, struct slice pattern) {
@@ -123,11 +124,11 @@ int interest_add(struct interest *i, struct slice pattern) {
     i->removed_count--;
   } else {
     if (!pattern.n || pattern.n > NAME_MAX_LEN) return MACULA_INVALID_TOPIC;
-    o = mem_calloc(i->mem, 1, sizeof *o + pattern.n);
+    o = mem_calloc(i->own_mem, 1, sizeof *o + pattern.n);
     if (!o) return MACULA_ENOMEM;
     int err = htab_insert(&i->tab, &o->h, pattern.p, pattern.n);
     if (err) {
-      mem_free(i->mem, o);
+      mem_free(i->own_mem, o);
       return err;
     }
     o->len = (uint8_t)pattern.n;

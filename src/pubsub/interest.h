@@ -50,7 +50,7 @@ struct interest_peer {
 };
 
 struct interest_config {
-  struct mem *mem;
+  struct mem *own_mem, *mem; /* of our patterns; of everything else */
   struct rng rng;
   uint32_t max_own;      /* different patterns of ours: 1,000,000 */
   uint32_t max_removed;  /* removals kept: 10,000 */

@@ -28,9 +28,8 @@ struct retained {
 
 void retained_init(struct retained *r, struct mem *mem, struct rng rng, uint32_t max, size_t max_bytes);
 void retained_done(struct retained *r);
-/* Keeps a reference to payload, replacing what the topic had; an empty or absent payload clears it. topic: stored form. ms: when
- * the message was taken.
- * MACULA_RETAIN_FULL, MACULA_ENOMEM: nothing changed. */
+/* Keeps a reference to payload, replacing what the topic had; an empty or absent payload clears it. topic: stored form. ms:
+ * when the message was taken. MACULA_RETAIN_FULL, MACULA_ENOMEM: nothing changed. */
 int retained_set(struct retained *r, struct slice topic, struct shbuf *payload, uint8_t qos, uint64_t ms);
 const struct retained_entry *retained_find(const struct retained *r, struct slice topic);
 /* Iteration over the entries that match a stored pattern: the first after NULL. Nothing may change meanwhile. */

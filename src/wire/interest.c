@@ -112,10 +112,12 @@ int wire_retained_moved_decode(struct slice payload, struct wire_retained_moved 
       m.topic = reader_text(r);
     else if (KEY("ms"))
       m.ms = reader_uint(r);
+    else if (KEY("now"))
+      m.now = reader_uint(r);
     else
       (void)reader_raw(r, 1);
   });
-  if (bad || !is_topic(m.topic)) return MACULA_BAD_FRAME;
+  if (bad || (m.topic.n && !is_topic(m.topic)) || !m.topic.p) return MACULA_BAD_FRAME;
   *ret = m;
   return 0;
 }
@@ -155,8 +157,9 @@ size_t wire_retained_get_encode(const struct wire_retained_get *m, uint8_t *buf,
 
 size_t wire_retained_moved_encode(const struct wire_retained_moved *m, uint8_t *buf, size_t cap) {
   struct writer w = {buf, cap, 0};
-  writer_map(&w, 2);
+  writer_map(&w, 3);
   PUT("topic"), writer_bin(&w, m->topic);
   PUT("ms"), writer_uint(&w, m->ms);
+  PUT("now"), writer_uint(&w, m->now);
   return w.len;
 }

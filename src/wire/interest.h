@@ -26,10 +26,12 @@ struct wire_retained_get {
   uint64_t number; /* not 0 */
   struct slice pattern;
 };
-/* RETAINED_MOVED: a retained message of this topic was taken or cleared elsewhere at this time; older ones are void. */
+/* RETAINED_MOVED: a retained message of this topic was taken or cleared at the sender at this time; older ones are void. With
+ * an empty topic it tells only the sender's clock. */
 struct wire_retained_moved {
   struct slice topic;
-  uint64_t ms; /* Unix milliseconds */
+  uint64_t ms;  /* Unix milliseconds */
+  uint64_t now; /* likewise, of the sender's clock; 0: not told */
 };
 
 /* MACULA_BAD_FRAME: malformed, a field missing, a pattern or topic that is not in stored form, versions that run backwards. */

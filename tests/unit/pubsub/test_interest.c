@@ -53,7 +53,7 @@ static void node_start(struct net *net, uint32_t n) {
   struct node *nd = &net->node[n];
   nd->mem = MEM_INIT("interest", 0);
   nd->mem.fail = &net->fail;
-  net->cfg.mem = &nd->mem;
+  net->cfg.own_mem = net->cfg.mem = &nd->mem;
   net->cfg.rng = net->rng;
   while (interest_new(&net->cfg, &nd->i) != 0) {
   }
@@ -464,7 +464,7 @@ static void every_allocation_may_fail(void **state) {
     struct rng_seeded seed;
     rng_seeded_init(&seed, n);
     struct interest_config cfg = small;
-    cfg.mem = &m;
+    cfg.own_mem = cfg.mem = &m;
     cfg.rng = rng_seeded_view(&seed);
     struct interest *i;
     if (interest_new(&cfg, &i) == 0) {

@@ -1,0 +1,183 @@
+/* Retained messages across nodes.
+ *
+ * A retained message stays at the node of its publisher. Nodes tell each other (INTEREST) whether they hold any. For a client's
+ * new subscription those that do are asked (RETAINED_GET); what they answer goes to that very subscription, each topic once.
+ *
+ * The newest message of a topic counts in the whole mesh, by the time at which its node took it: a node that takes or clears
+ * one says so to those that hold any (RETAINED_MOVED), who drop what is older. What a node took while another was away it tells
+ * when a path stands again; clearings are told only to those that can be reached. Nodes' clocks may differ: a peer's is
+ * measured by the shortest way that its time took here, and differences above MAX_SKEW are allowed for. */
+#include "node/internal.h"
+
+#include "wire/interest.h"
+
+#define GET_QUEUED (256u << 10)  /* octets in the link's queue, beyond which answers wait */
+#define TELL_QUEUED (64u << 10)  /* beyond which news of what was taken meanwhile wait */
+#define MAX_SKEW 2000            /* ms */
+#define MAX_AHEAD (24 * 3600000) /* ms: who is that far ahead is not believed */
+#define AWAY_SLACK 10000         /* ms before an end was noticed */
+
+static struct peer *peer_of(struct list *l) { return container_of(l, struct peer, spread.of_node); }
+
+static int post(struct peer *p, uint8_t type, const uint8_t *buf, size_t len, enum want want) {
+  struct msg m = {.type = (enum msg_type)type, .raw = slice_of(buf, len)};
+  return peer_post(p, &m, want, 0);
+}
+
+/* ---- which is the newest ---------------------------------------------------------------------------------------------------
+ */
+uint64_t recall_stamp(const struct node *n, struct slice topic) {
+  const struct retained_entry *e = retained_find(&n->retained, topic);
+  uint64_t ms = node_unix_ms(n);
+  return e && e->ms >= ms ? e->ms + 1 : ms;
+}
+
+/* A peer's time by our clock. */
+static uint64_t to_ours(const struct peer *p, uint64_t ms) {
+  int64_t skew = p->spread.has_skew ? p->spread.skew : 0;
+  if (skew >= -MAX_SKEW && skew <= MAX_SKEW) return ms;
+  return skew < 0 && ms < (uint64_t)-skew ? 0 : ms + (uint64_t)skew;
+}
+
+static void drop(struct node *n, struct slice topic) {
+  (void)retained_set(&n->retained, topic, NULL, 0, 0);
+  interest_set_retained(n->spread.interest, retained_count(&n->retained));
+  n->spread.moved++;
+}
+
+/* An answer to such news carries no clock and is not answered: two nodes may each see themselves ahead. */
+static int send_moved(struct peer *p, struct slice topic, uint64_t ms, bool is_answer) {
+  struct wire_retained_moved m = {.topic = topic, .ms = ms, .now = is_answer ? 0 : node_unix_ms(p->node)};
+  uint8_t buf[NAME_MAX_LEN + 64];
+  return post(p, MSG_RETAINED_MOVED, buf, wire_retained_moved_encode(&m, buf, sizeof buf), WANT_UPKEEP);
+}
+
+void recall_published(struct node *n, struct slice topic, uint64_t ms) {
+  interest_set_retained(n->spread.interest, retained_count(&n->retained));
+  list_for(it, &n->spread.peers) {
+    struct peer *p = peer_of(it);
+    if (p->spread.interest.retained && !p->spread.dead) (void)send_moved(p, topic, ms, false);
+  }
+}
+
+int recall_moved(struct peer *p, struct slice payload) {
+  struct node *n = p->node;
+  struct spread_peer *s = &p->spread;
+  struct wire_retained_moved m;
+  int err = wire_retained_moved_decode(payload, &m);
+  if (err) return err;
+  uint64_t now = node_unix_ms(n);
+  if (m.now && m.now < now + MAX_AHEAD * 365ull && (!s->has_skew || (int64_t)(now - m.now) < s->skew)) {
+    s->skew = (int64_t)(now - m.now);
+    s->has_skew = true;
+  }
+  const struct retained_entry *e = m.topic.n ? retained_find(&n->retained, m.topic) : NULL;
+  if (!e) return 0;
+  uint64_t ms = to_ours(p, m.ms);
+  if (ms > now + MAX_AHEAD) return 0;
+  if (e->ms < ms || (e->ms == ms && memcmp(p->id.b, n->id.b, ID_LEN) < 0))
+    drop(n, m.topic);
+  else if (m.now)
+    (void)send_moved(p, m.topic, e->ms, true);
+  return 0;
+}
+
+/* ---- paths -----------------------------------------------------------------------------------------------------------------
+ */
+void recall_path_up(struct peer *p) {
+  struct spread_peer *s = &p->spread;
+  s->has_skew = s->holder = false;
+  s->tell_after = 0;
+  s->tell_newer = s->down_ms > AWAY_SLACK ? s->down_ms - AWAY_SLACK : 0;
+  (void)send_moved(p, slice_of("", 0), 0, false);
+}
+
+void recall_path_down(struct peer *p) {
+  p->spread.down_ms = node_unix_ms(p->node);
+  replay_peer_end(p);
+}
+
+void recall_peer_gone(struct peer *p) {
+  if (p->spread.replays.next) replay_peer_end(p);
+}
+
+static int send_get(struct peer *p, uint64_t number, struct slice pattern) {
+  struct wire_retained_get m = {number, pattern};
+  uint8_t buf[NAME_MAX_LEN + 64];
+  return post(p, MSG_RETAINED_GET, buf, wire_retained_get_encode(&m, buf, sizeof buf), WANT_UPKEEP);
+}
+
+void recall_tell(struct peer *p) {
+  struct node *n = p->node;
+  struct spread_peer *s = &p->spread;
+  struct slice pattern;
+  if (!s->interest.retained) {
+    s->holder = false;
+    return;
+  }
+  if (!s->holder) { /* news: what new subscriptions want may be there */
+    s->holder = true;
+    for (uint64_t k = 0; (k = gets_next(&n->spread.gets, k, &pattern));) (void)send_get(p, k, pattern);
+  }
+  if (s->tell_after == UINT64_MAX) return;
+  list_for(it, &n->retained.all) {
+    const struct retained_entry *e = container_of(it, struct retained_entry, all);
+    if (e->seq <= s->tell_after) continue;
+    if (spread_queued(p) > TELL_QUEUED) return;
+    if (e->ms >= s->tell_newer && send_moved(p, slice_of(e->topic, e->len), e->ms, false)) return;
+    s->tell_after = e->seq;
+  }
+  s->tell_after = UINT64_MAX;
+}
+
+/* ---- asking ----------------------------------------------------------------------------------------------------------------
+ */
+void recall_subscribe(struct session *s, struct slice pattern) {
+  struct node *n = s->node;
+  uint64_t number;
+  if (s->state != SESSION_IN || list_empty(&n->spread.peers)) return;
+  if (gets_begin(&n->spread.gets, &s->gets, pattern, n->now, &number)) return; /* no memory: only what is here */
+  list_for(it, &n->spread.peers) {
+    struct peer *p = peer_of(it);
+    if (p->spread.holder && !p->spread.dead) (void)send_get(p, number, pattern);
+  }
+}
+
+void recall_unsubscribe(struct session *s, struct slice pattern) { gets_stop(&s->node->spread.gets, &s->gets, pattern); }
+
+void recall_answer(struct peer *p, const struct msg_publish *m) {
+  struct node *n = p->node;
+  uint64_t ms = to_ours(p, m->retained_ms);
+  const struct retained_entry *e = retained_find(&n->retained, m->topic);
+  if (e && e->ms >= ms) { /* ours was told */
+    (void)send_moved(p, m->topic, e->ms, true);
+    return;
+  }
+  if (e && m->retained_ms) drop(n, m->topic);
+  struct session *to = gets_answer(&n->spread.gets, m->replay, m->topic, ms, n->now);
+  if (!to || to->state != SESSION_IN) return;
+  n->spread.recalled++;
+  publish_recalled(to, m);
+}
+
+/* ---- answering -------------------------------------------------------------------------------------------------------------
+ */
+int recall_get(struct peer *p, struct slice payload) {
+  struct wire_retained_get m;
+  int err = wire_retained_get_decode(payload, &m);
+  if (!err) replay_peer_start(p, m.number, m.pattern);
+  return err;
+}
+
+int recall_send(struct peer *p, uint64_t number, const struct retained_entry *e) {
+  struct msg m = {.type = MSG_PUBLISH,
+                  .publish = {.topic = slice_of(e->topic, e->len),
+                              .payload = shbuf_view(e->payload),
+                              .qos = e->qos,
+                              .retain = true,
+                              .replay = number,
+                              .retained_ms = e->ms}};
+  if (spread_queued(p) > GET_QUEUED) return MACULA_EFULL;
+  int err = peer_send(p, &m, WANT_UPKEEP);
+  return err == MACULA_ENOMEM ? MACULA_EFULL : err;
+}

@@ -1,0 +1,348 @@
+/* Publishes across nodes: who listens where, and one copy to each node that does.
+ *
+ * Interest is exchanged with up to max_interested other nodes, as long as they are members or linked. Whenever the connection
+ * that leads to one is another than before (a link, a new link, its gateway's), both sides say anew where they are: path_check
+ * compares, before anything is sent or heard.
+ *
+ * A message from a client goes to the node's own clients and to each node that listens; one from a node goes to clients only.
+ * So there is no loop and no second copy, and what one publisher says reaches each node in order. */
+#include "node/internal.h"
+
+#include "wire/interest.h"
+
+#define PAGES_QUEUED (256u << 10) /* octets in a link's queue, beyond which pages of interest wait */
+#define PAGE_MOST (16u << 10)
+#define CHECK_EVERY (30 * NS_SEC)
+#define RETRY_AFTER (100 * NS_MS)  /* a page could not be sent for lack of memory */
+
+static struct peer *peer_of(struct list *l) { return container_of(l, struct peer, spread.of_node); }
+
+int spread_init(struct node *n) {
+  const struct node_limits *l = &n->limits;
+  struct spread *sp = &n->spread;
+  struct interest_config c = {.own_mem = &n->mem[ROW_TOPICS],
+                              .mem = &n->mem[ROW_INTEREST],
+                              .rng = n->rng,
+                              .max_own = l->max_subscriptions,
+                              .max_removed = 10000,
+                              .max_patterns = l->max_subscriptions,
+                              .max_peer = l->max_subscriptions < 100000 ? l->max_subscriptions : 100000};
+  list_init(&sp->peers);
+  inflight_init(&sp->inflight, &n->mem[ROW_INFLIGHT], n->rng, l->max_inflight, l->max_inflight / 4 + 1, 5 * NS_SEC);
+  gets_init(&sp->gets, &n->mem[ROW_GETS], n->rng, l->max_gets, l->max_gets, 10 * NS_SEC);
+  return interest_new(&c, &sp->interest);
+}
+
+void spread_done(struct node *n) {
+  struct spread *sp = &n->spread;
+  if (!sp->peers.next) return;
+  while (!list_empty(&sp->peers)) spread_forget(peer_of(sp->peers.next));
+  inflight_done(&sp->inflight);
+  gets_done(&sp->gets);
+  interest_free(sp->interest);
+  sp->interest = NULL;
+}
+
+void spread_set_limits(struct node *n) {
+  n->spread.inflight.max_parts = n->limits.max_inflight;
+  n->spread.gets.tab.max = n->spread.gets.topics.max = n->limits.max_gets;
+}
+
+/* ---- members and paths -----------------------------------------------------------------------------------------------------
+ */
+void spread_peer_init(struct peer *p) {
+  inflight_party_init(&p->spread.unacked, p);
+  list_init(&p->spread.of_node);
+  list_init(&p->spread.replays);
+}
+
+static bool start(struct peer *p) {
+  struct node *n = p->node;
+  struct spread *sp = &n->spread;
+  if (p->spread.on) return true;
+  if (!sp->interest) return false;
+  if (sp->count >= n->limits.max_interested) {
+    sp->left_out++;
+    if (!sp->full_said)
+      log_warn(
+          n->log, "interest_full",
+          "members=%u text=\"more members than subscriptions can be exchanged with: publishes reach the clients of the first "
+          "ones only\"",
+          sp->count);
+    sp->full_said = true;
+    return false;
+  }
+  interest_peer_init(sp->interest, &p->spread.interest, &p->id, p);
+  list_append(&sp->peers, &p->spread.of_node);
+  sp->count++;
+  p->spread.on = true;
+  return true;
+}
+
+void spread_forget(struct peer *p) {
+  struct spread *sp = &p->node->spread;
+  if (p->spread.unacked.all.next) inflight_node_gone(&sp->inflight, &p->spread.unacked);
+  recall_peer_gone(p);
+  if (!p->spread.on) return;
+  interest_peer_done(sp->interest, &p->spread.interest);
+  list_remove(&p->spread.of_node);
+  p->spread.on = false;
+  p->spread.path = 0;
+  sp->count--;
+}
+
+static const struct session *path_of(const struct peer *p) { return p->link ? p->link : peer_is_up(p) ? p->via->link : NULL; }
+
+/* Whether there is a path; a new one begins with both sides' word about what they hold. */
+static bool path_check(struct peer *p) {
+  struct node *n = p->node;
+  struct spread_peer *s = &p->spread;
+  const struct session *path = path_of(p);
+  uint64_t serial = path ? path->serial : 0;
+  if (serial == s->path) return serial != 0;
+  if (s->path) {
+    interest_link(n->spread.interest, &s->interest, false);
+    recall_path_down(p);
+  }
+  s->path = serial;
+  if (!serial) return false;
+  s->dead = false;
+  if (memcmp(s->instance, p->instance, INSTANCE_LEN) != 0) { /* another run: what the last one did not answer is over */
+    inflight_node_gone(&n->spread.inflight, &s->unacked);
+    memcpy(s->instance, p->instance, INSTANCE_LEN);
+  }
+  interest_link(n->spread.interest, &s->interest, true);
+  s->check_at = time_add(n->now, CHECK_EVERY / 2 + rng_below(n->rng, CHECK_EVERY));
+  recall_path_up(p);
+  return true;
+}
+
+void spread_link_up(struct peer *p) {
+  if (start(p)) (void)path_check(p);
+}
+
+void spread_alive(struct peer *p) {
+  p->spread.dead = false;
+  (void)start(p);
+}
+
+void spread_dead(struct peer *p) {
+  struct node *n = p->node;
+  p->spread.dead = true;
+  inflight_node_gone(&n->spread.inflight, &p->spread.unacked);
+  spread_results(n);
+}
+
+size_t spread_queued(const struct peer *p) {
+  const struct session *path = path_of(p);
+  return path ? quic_queued(path->conn) : SIZE_MAX;
+}
+
+static void send_pages(struct peer *p) {
+  struct node *n = p->node;
+  struct spread_peer *s = &p->spread;
+  struct msg m;
+  uint8_t type;
+  if (n->now < s->retry_at) return;
+  while (spread_queued(p) < PAGES_QUEUED && interest_next(n->spread.interest, &s->interest, PAGE_MOST, &type, &m.raw)) {
+    m.type = (enum msg_type)type;
+    if (peer_send(p, &m, WANT_UPKEEP) == 0) continue;
+    s->path = 0; /* it is lost: from where the other side is, again */
+    s->retry_at = time_add(n->now, RETRY_AFTER);
+    return;
+  }
+}
+
+void spread_step(struct node *n) {
+  list_for_safe(it, &n->spread.peers) {
+    struct peer *p = peer_of(it);
+    if (!path_check(p)) continue;
+    if (interest_pending(n->spread.interest, &p->spread.interest)) send_pages(p);
+    recall_tell(p);
+  }
+}
+
+/* Once a second: who is to be checked. Links to members are kept up by mesh.c. */
+void spread_sweep(struct node *n) {
+  list_for_safe(it, &n->spread.peers) {
+    struct peer *p = peer_of(it);
+    struct spread_peer *s = &p->spread;
+    if (!s->path || n->now < s->check_at) continue;
+    s->check_at = time_add(n->now, CHECK_EVERY);
+    interest_check(n->spread.interest, &s->interest);
+  }
+}
+
+nanotime spread_deadline(const struct node *n) {
+  return time_min(inflight_deadline(&n->spread.inflight), gets_deadline(&n->spread.gets));
+}
+
+void spread_tick(struct node *n) {
+  inflight_expire(&n->spread.inflight, n->now);
+  gets_expire(&n->spread.gets, n->now);
+  spread_results(n);
+}
+
+void spread_frame(struct peer *p, uint8_t type, struct slice payload) {
+  struct node *n = p->node;
+  int err = 0;
+  if (!start(p) || !path_check(p)) {
+    n->stats.ignored_frames++;
+    return;
+  }
+  if (type == MSG_RETAINED_GET)
+    err = recall_get(p, payload);
+  else if (type == MSG_RETAINED_MOVED)
+    err = recall_moved(p, payload);
+  else
+    err = interest_recv(n->spread.interest, &p->spread.interest, type, payload);
+  if (err == MACULA_BAD_FRAME && p->link) session_close(p->link, err, NULL);
+}
+
+/* ---- clients' patterns -----------------------------------------------------------------------------------------------------
+ */
+int spread_subscribe(struct node *n, struct slice pattern) { return interest_add(n->spread.interest, pattern); }
+void spread_unsubscribe(struct node *n, struct slice pattern) { interest_remove(n->spread.interest, pattern); }
+
+void spread_session_init(struct session *s) {
+  inflight_party_init(&s->unacked, s);
+  gets_party_init(&s->gets, s);
+}
+
+void spread_session_end(struct session *s) {
+  struct node *n = s->node;
+  char pattern[NAME_MAX_LEN + 1];
+  for (const struct topic_sub *sub = NULL; (sub = topic_sub_next(&s->topics, sub));)
+    interest_remove(n->spread.interest, slice_of(pattern, topic_sub_pattern(sub, pattern)));
+  inflight_publisher_gone(&n->spread.inflight, &s->unacked);
+  gets_party_gone(&n->spread.gets, &s->gets);
+}
+
+/* ---- messages --------------------------------------------------------------------------------------------------------------
+ */
+/* Over its link as the parcel that all links share; otherwise it waits for a link, or goes through a gateway. */
+static int send_to(struct peer *p, const struct msg *m, const struct parcel *parcel) {
+  struct session *link = p->link;
+  int err = peer_want(p, WANT_USE);
+  if (err || !link) return err && err != MACULA_EBUSY ? err : peer_post(p, m, WANT_USE, 0);
+  if (!parcel_fits(p->node, link, parcel)) return MACULA_EFULL;
+  return parcel_write(link, parcel);
+}
+
+static uint32_t listeners(struct node *n, struct slice topic, struct peer *ret_peers[SPREAD_MOST],
+                          struct inflight_party *ret_nodes[SPREAD_MOST]) {
+  uint32_t count = 0;
+  for (struct topic_subscriber *hit = interest_match(n->spread.interest, topic); hit && count < SPREAD_MOST;
+       hit = hit->next_hit) {
+    struct peer *p = hit->user;
+    if (p->spread.dead) continue;
+    ret_peers[count] = p;
+    ret_nodes[count++] = &p->spread.unacked;
+  }
+  return count;
+}
+
+int spread_publish(struct session *from, const struct msg_publish *m, const struct dedup_key *key, bool wants_ack, uint64_t ref,
+                   bool *ret_waits) {
+  struct node *n = from->node;
+  struct spread *sp = &n->spread;
+  struct peer *peers[SPREAD_MOST];
+  struct inflight_party *nodes[SPREAD_MOST];
+  uint32_t count = listeners(n, m->topic, peers, nodes);
+  struct msg out = {.type = MSG_PUBLISH, .publish = *m};
+  uint64_t number = 0;
+  struct parcel parcel;
+  *ret_waits = false;
+  if (!count) return 0;
+  if (key) {
+    out.publish.publisher = slice_of(key->publisher.b, ID_LEN);
+    out.publish.instance = slice_of(key->instance, INSTANCE_LEN);
+  }
+  if (key && wants_ack) {
+    int err = inflight_begin(&sp->inflight, &from->unacked, ref, nodes, count, n->now, &number);
+    if (err) return err == MACULA_EFULL ? MACULA_RATE_LIMITED : err;
+    out.publish.ref = number;
+    out.publish.has_ref = true;
+    *ret_waits = true;
+  }
+  int err = parcel_init(n, &out.publish, &parcel);
+  for (uint32_t i = 0; i < count; i++) {
+    int e = err ? err : send_to(peers[i], &out, &parcel);
+    if (!e) sp->sent++;
+    if (e) sp->dropped++;
+    /* A node that cannot be reached at the moment may be dead: that, or the time, will tell. */
+    if (e && number && e != MACULA_NOT_CONNECTED) inflight_answer(&sp->inflight, number, nodes[i], MACULA_RATE_LIMITED);
+  }
+  if (!err) parcel_done(&parcel);
+  return 0;
+}
+
+static void answer(struct peer *p, const struct msg_publish *m, int err) {
+  if (!m->has_ref) return;
+  struct msg a = {.type = MSG_ACK, .ack = {.ref = m->ref}};
+  if (err) {
+    a.ack.code = slice_str(macula_err_name(err));
+    a.ack.message = slice_str(macula_err_text(err));
+  }
+  if (p->link)
+    session_tell(p->link, &a, false);
+  else
+    (void)peer_send(p, &a, WANT_UPKEEP);
+}
+
+/* Another node's client published it: it is for our clients only. */
+void spread_receive(struct peer *p, const struct msg_publish *given) {
+  struct node *n = p->node;
+  struct msg_publish m = *given;
+  char topic[NAME_MAX_LEN + 1];
+  struct dedup_key key;
+  size_t len;
+  int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : name_topic(m.topic, topic, &len);
+  bool keyed = !err && m.qos && m.publisher.n == ID_LEN && m.instance.n == INSTANCE_LEN && m.message_id.n == CALL_ID_LEN;
+  if (!err) m.topic = slice_of(topic, len);
+  if (m.replay) {
+    if (!err) recall_answer(p, &m);
+    return;
+  }
+  if (keyed) {
+    memcpy(key.publisher.b, m.publisher.p, ID_LEN);
+    memcpy(key.instance, m.instance.p, INSTANCE_LEN);
+    memcpy(key.message_id, m.message_id.p, CALL_ID_LEN);
+    if (dedup_seen(&n->dedup, &key, n->now)) {
+      n->spread.duplicates++;
+      answer(p, given, 0);
+      return;
+    }
+  }
+  /* A publisher here would have to wait while the queues are that full. */
+  if (!err && m.has_ref && n->mem[ROW_SEND].bytes > n->limits.send_pool / 16 * 15) err = MACULA_RATE_LIMITED;
+  if (!err) {
+    m.publisher = m.instance = SLICE_NONE;
+    m.has_ref = false;
+    m.retained_ms = 0;
+    err = publish_local(n, NULL, &m);
+  }
+  if (!err) {
+    n->spread.received++;
+    if (keyed) (void)dedup_add(&n->dedup, &key, n->now);
+  }
+  answer(p, given, err);
+}
+
+void spread_ack(struct peer *p, const struct msg_ack *m) {
+  struct node *n = p->node;
+  int err = m->code.n ? err_from_name((const char *)m->code.p, m->code.n) : 0;
+  if (m->code.n && !err) err = MACULA_EINTERNAL;
+  inflight_answer(&n->spread.inflight, m->ref, &p->spread.unacked, err);
+  spread_results(n);
+}
+
+void spread_results(struct node *n) {
+  void *publisher;
+  uint64_t ref;
+  int err;
+  while (inflight_next(&n->spread.inflight, &publisher, &ref, &err)) {
+    struct session *s = publisher;
+    if (s->state == SESSION_IN) session_ack(s, true, ref, err, NULL);
+  }
+}

@@ -1,0 +1,41 @@
+/* Publishes across nodes: what the node keeps for it, in all and of each peer. */
+#ifndef NODE_SPREAD_H
+#define NODE_SPREAD_H
+
+#include "pubsub/dedup.h"
+#include "pubsub/gets.h"
+#include "pubsub/inflight.h"
+#include "pubsub/interest.h"
+
+struct spread {
+  struct interest *interest; /* NULL: not yet, or no more */
+  struct inflight inflight;
+  struct gets gets;
+  struct list peers; /* spread_peer.of_node: those that interest is exchanged with */
+  uint32_t count;
+  bool full_said;
+  uint64_t left_out;                   /* members that found no place among them */
+  uint64_t sent, received, duplicates; /* messages to and from other nodes; received that were known */
+  uint64_t dropped;                    /* messages that a link's queue, or the frames that wait for one, had no room for */
+  uint64_t recalled, moved;            /* retained messages received for new subscriptions; dropped for newer ones elsewhere */
+};
+
+struct spread_peer { /* embedded in struct peer */
+  struct list of_node;
+  struct interest_peer interest;
+  struct inflight_party unacked; /* QoS 1 messages that it has not acknowledged */
+  struct list replays;           /* of our retained messages, that it asked for */
+  bool on;                       /* in spread.peers */
+  bool dead;                     /* as membership says: nothing is sent to it */
+  uint64_t path;                 /* serial of the connection that leads to it; 0: none */
+  uint8_t instance[INSTANCE_LEN];
+  nanotime check_at, retry_at;
+  int64_t skew; /* ms that our clock is ahead of its, and the way here */
+  bool has_skew;
+  bool holder;         /* it holds retained messages, and was asked for those that new subscriptions want */
+  uint64_t down_ms;    /* when the last path to it ended; 0: there was none */
+  uint64_t tell_after; /* retained_entry.seq: told so far of what we took while it was away; UINT64_MAX: all */
+  uint64_t tell_newer; /* only what was taken later, Unix ms */
+};
+
+#endif
