@@ -156,6 +156,26 @@ static void peers(const struct node *n, FILE *f) {
   COUNTER("mesh_frames_dropped", "Frames for other nodes that found no connection in time.", p->held_dropped);
 }
 
+static void spread(const struct node *n, FILE *f) {
+  const struct spread *s = &n->spread;
+  struct interest_stats i;
+  interest_stats(s->interest, &i);
+  GAUGE("interest_nodes", "Other nodes that subscriptions are exchanged with.", s->count);
+  GAUGE("interest_nodes_limit", "Most of them.", n->limits.max_interested);
+  COUNTER("interest_nodes_left_out", "Nodes that found no place among them.", s->left_out);
+  GAUGE("interest_patterns", "Different patterns of this node's clients.", i.own);
+  COUNTER("interest_pages_sent", "Pages of patterns sent to other nodes.", i.sent);
+  COUNTER("interest_pages_received", "Pages of patterns received from other nodes.", i.received);
+  COUNTER("interest_resets", "Times that a node was told all patterns anew.", i.resets);
+  COUNTER("interest_repairs", "Times that what a node had told did not add up and was asked for.", i.repairs);
+  COUNTER("mesh_messages_sent", "Copies of messages sent to other nodes.", s->sent);
+  COUNTER("mesh_messages_received", "Messages received from other nodes.", s->received);
+  COUNTER("mesh_messages_duplicate", "QoS 1 messages of other nodes that came again.", s->duplicates);
+  COUNTER("mesh_messages_dropped", "Copies for other nodes that found no room or no way.", s->dropped);
+  COUNTER("retained_recalled", "Retained messages of other nodes given to new subscriptions.", s->recalled);
+  COUNTER("retained_moved", "Retained messages dropped because another node took a newer one.", s->moved);
+}
+
 int node_metrics(struct node *n, nanotime now, char **ret_text) {
   char *text = NULL;
   size_t len;
@@ -179,6 +199,7 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
   connections(n, f);
   peers(n, f);
   members(n, f);
+  spread(n, f);
   refusals(n, f);
   if (fclose(f)) {
     free(text);

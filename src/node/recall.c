@@ -135,7 +135,7 @@ void recall_tell(struct peer *p) {
 void recall_subscribe(struct session *s, struct slice pattern) {
   struct node *n = s->node;
   uint64_t number;
-  if (s->state != SESSION_IN || list_empty(&n->spread.peers)) return;
+  if (s->state != SESSION_IN) return;
   if (gets_begin(&n->spread.gets, &s->gets, pattern, n->now, &number)) return; /* no memory: only what is here */
   list_for(it, &n->spread.peers) {
     struct peer *p = peer_of(it);

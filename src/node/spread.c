@@ -91,6 +91,16 @@ void spread_forget(struct peer *p) {
   sp->count--;
 }
 
+/* Those that found no place take one that has become free. */
+static void fill(struct node *n) {
+  list_for(it, &n->peers.all) {
+    struct peer *p = container_of(it, struct peer, all);
+    if (n->spread.count >= n->limits.max_interested) return;
+    if (!p->spread.on && !p->spread.dead && (p->member || p->link)) (void)start(p);
+  }
+  n->spread.full_said = false;
+}
+
 static const struct session *path_of(const struct peer *p) { return p->link ? p->link : peer_is_up(p) ? p->via->link : NULL; }
 
 /* Whether there is a path; a new one begins with both sides' word about what they hold. */
@@ -164,6 +174,7 @@ void spread_step(struct node *n) {
 
 /* Once a second: who is to be checked. Links to members are kept up by mesh.c. */
 void spread_sweep(struct node *n) {
+  if (n->spread.full_said && n->spread.count < n->limits.max_interested) fill(n);
   list_for_safe(it, &n->spread.peers) {
     struct peer *p = peer_of(it);
     struct spread_peer *s = &p->spread;
@@ -186,7 +197,7 @@ void spread_tick(struct node *n) {
 void spread_frame(struct peer *p, uint8_t type, struct slice payload) {
   struct node *n = p->node;
   int err = 0;
-  if (!start(p) || !path_check(p)) {
+  if (!p->spread.on || !path_check(p)) {
     n->stats.ignored_frames++;
     return;
   }

@@ -420,6 +420,7 @@ void interest_stats(const struct interest *i, struct interest_stats *ret_stats) 
   struct topic_index_stats others;
   topic_index_stats(i->others, &others);
   *ret_stats = i->stats;
+  ret_stats->version = i->version;
   ret_stats->own = i->own_count;
   ret_stats->removed = i->removed_count;
   ret_stats->patterns = others.subscriptions;

@@ -88,6 +88,7 @@ struct topic_subscriber *interest_match(struct interest *i, struct slice topic);
 
 struct interest_stats {
   uint32_t own, removed, patterns, max_own, max_removed, max_patterns;
+  uint64_t version;        /* of ours */
   uint64_t sent, received; /* INTEREST pages */
   uint64_t resets;         /* times that we began anew */
   uint64_t repairs;        /* times that a peer's did not add up and was asked for */

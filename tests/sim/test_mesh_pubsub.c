@@ -1,0 +1,454 @@
+/* Publishes across nodes over real QUIC on the in-memory network: who hears what and how often, loss and partition, QoS 1,
+ * retained messages. */
+#include "mesh_rig.h"
+
+static struct rig_client *user(struct mesh *m, unsigned node) { return rig_join(&m->rig[node], 0, NULL, RIG_EXT); }
+
+static struct slice heard(struct rig_client *c) {
+  struct msg m = rig_expect(c, MSG_PUBLISH);
+  assert_false(m.publish.has_ref || m.publish.publisher.p || m.publish.instance.p || m.publish.replay || m.publish.retained_ms);
+  return m.publish.payload;
+}
+static void hears(struct rig_client *c, const char *payload) { assert_true(slice_is(heard(c), payload)); }
+static void silent(struct rig_client *c) { assert_true(rig_quiet(c, MSG_PUBLISH, NS_SEC)); }
+
+/* The wildcard table of the original's end-to-end test: five messages, three subscribers on nodes of their own. */
+static void test_wildcards(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 4, NULL);
+  mesh_join_all(&m);
+  struct rig_client *exact = user(&m, 1), *single = user(&m, 2), *multi = user(&m, 3), *pub = user(&m, 0);
+  assert_int_equal(rig_subscribe(exact, "sensor.temp.room1"), 0);
+  assert_int_equal(rig_subscribe(single, "sensor.*.room1"), 0);
+  assert_int_equal(rig_subscribe(multi, "sensor.**"), 0);
+  mesh_settle(&m);
+  static const char *const topics[] = {"sensor.temp.room1", "sensor.humidity.room1", "sensor.temp.room2", "other.topic",
+                                       "sensor.temp.room1.extra"};
+  for (uint64_t i = 0; i < 5; i++) {
+    char text[2] = {(char)('1' + i), 0};
+    assert_int_equal(rig_publish(pub, topics[i], text, (int)(i & 1), false, i + 1), 0);
+  }
+  hears(exact, "1");
+  hears(single, "1");
+  hears(single, "2");
+  hears(multi, "1");
+  hears(multi, "2");
+  hears(multi, "3");
+  hears(multi, "5");
+  silent(exact);
+  silent(single);
+  silent(multi);
+  silent(pub);
+  mesh_stop(&m);
+}
+
+static void test_one_copy_to_a_node(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 3, NULL);
+  mesh_join_all(&m);
+  struct rig_client *far[20], *near = user(&m, 0), *pub = user(&m, 0);
+  for (int i = 0; i < 20; i++) {
+    far[i] = user(&m, 1);
+    assert_int_equal(rig_subscribe(far[i], i & 1 ? "a.*" : "a.b"), 0);
+    assert_int_equal(rig_subscribe(far[i], "a.**"), 0);
+  }
+  assert_int_equal(rig_subscribe(near, "a.b"), 0);
+  assert_int_equal(rig_subscribe(pub, "a.b"), 0);
+  mesh_settle(&m);
+  assert_int_equal(rig_publish(pub, "a.b", "x", 0, false, 1), 0);
+  hears(near, "x");
+  for (int i = 0; i < 20; i++) hears(far[i], "x");
+  for (int i = 0; i < 20; i++) silent(far[i]);
+  silent(pub);
+  assert_int_equal(rig_metric(&m.rig[0], "mesh_messages_sent_total"), 1);
+  assert_int_equal(rig_metric(&m.rig[1], "mesh_messages_received_total"), 1);
+  assert_int_equal(rig_metric(&m.rig[1], "mesh_messages_sent_total"), 0); /* not on from there */
+  assert_int_equal(rig_metric(&m.rig[2], "mesh_messages_received_total"), 0);
+  /* The last listener's end is known everywhere. */
+  for (int i = 0; i < 20; i++) rig_kill(far[i]);
+  rig_run(&m.rig[0], 60 * NS_SEC);
+  mesh_settle(&m);
+  assert_int_equal(rig_publish(pub, "a.b", "y", 0, false, 2), 0);
+  hears(near, "y");
+  assert_int_equal(rig_metric(&m.rig[0], "mesh_messages_sent_total"), 1);
+  mesh_stop(&m);
+}
+
+/* Each of five nodes publishes; each hears every message once, and each publisher's in order. */
+static void test_loss_and_reordering(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 4; seed++) {
+    enum { NODES = 5, EACH = 60 };
+    struct sim_link link = {.delay = 8 * NS_MS, .jitter = 6 * NS_MS, .loss = 0.05, .reorder = 0.05, .dup = 0.02};
+    struct rig_options o = {.seed = seed, .link = &link};
+    struct mesh m;
+    struct rig_client *sub[NODES], *pub[NODES];
+    print_message("seed %llu\n", (unsigned long long)seed);
+    mesh_start(&m, NODES, &o);
+    mesh_join_all(&m);
+    for (unsigned i = 0; i < NODES; i++) {
+      sub[i] = user(&m, i);
+      pub[i] = user(&m, i);
+      assert_int_equal(rig_subscribe(sub[i], i & 1 ? "t.*" : "t.**"), 0);
+    }
+    mesh_settle(&m);
+    for (int k = 0; k < EACH; k++) {
+      for (unsigned i = 0; i < NODES; i++) {
+        char topic[16], text[32];
+        snprintf(topic, sizeof topic, "t.p%u", i);
+        snprintf(text, sizeof text, "%u %d", i, k);
+        rig_publish_only(pub[i], topic, slice_str(text), k & 1);
+      }
+      rig_run(&m.rig[0], 3 * NS_MS);
+    }
+    for (unsigned i = 0; i < NODES; i++) {
+      unsigned next[NODES] = {0};
+      for (int k = 0; k < NODES * EACH; k++) {
+        unsigned from, number;
+        struct slice s = heard(sub[i]);
+        assert_int_equal(sscanf((const char *)s.p, "%u %u", &from, &number), 2);
+        assert_int_equal(number, next[from]++);
+      }
+      silent(sub[i]);
+    }
+    mesh_stop(&m);
+  }
+}
+
+static void test_partition_heals(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 3; seed++) {
+    struct rig_options o = {.seed = seed, .node = {.idle_timeout = 12 * NS_SEC, .keep_alive = 2 * NS_SEC}};
+    struct mesh m;
+    print_message("seed %llu\n", (unsigned long long)seed);
+    mesh_start(&m, 4, &o);
+    mesh_join_all(&m);
+    struct rig_client *a = user(&m, 0), *b = user(&m, 3), *pub = user(&m, 1);
+    assert_int_equal(rig_subscribe(a, "x"), 0);
+    assert_int_equal(rig_subscribe(b, "x"), 0);
+    mesh_settle(&m);
+    for (unsigned i = 0; i < 2; i++)
+      for (unsigned k = 2; k < 4; k++) mesh_cut(&m, i, k, true);
+    rig_run(&m.rig[0], (2 + seed * 4) * NS_SEC); /* shorter and longer than the links last */
+    assert_int_equal(rig_subscribe(b, "y.*"), 0);
+    struct slice topic = slice_str("x");
+    struct msg un = {.type = MSG_UNSUBSCRIBE,
+                     .subscribe = {.topics = {.count = 1, .items = &topic}, .ref = 7, .has_ref = true}};
+    rig_send(b, &un);
+    (void)rig_expect(b, MSG_ACK);
+    assert_int_equal(rig_publish(pub, "x", "near", 0, false, 1), 0);
+    hears(a, "near");
+    rig_run(&m.rig[0], 3 * NS_SEC);
+    for (unsigned i = 0; i < 2; i++)
+      for (unsigned k = 2; k < 4; k++) mesh_cut(&m, i, k, false);
+    mesh_settle(&m);
+    assert_int_equal(rig_publish(pub, "y.z", "far", 1, false, 2), 0);
+    assert_int_equal(rig_publish(pub, "x", "again", 1, false, 3), 0);
+    hears(a, "again");
+    struct slice first = heard(b); /* what was on its way while they were cut may still come */
+    if (!slice_is(first, "far")) first = heard(b);
+    assert_true(slice_is(first, "far"));
+    silent(b);
+    mesh_stop(&m);
+  }
+}
+
+/* ---- QoS 1 -----------------------------------------------------------------------------------------------------------------
+ */
+static void test_qos1_waits_for_each_node(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 3, NULL);
+  mesh_join_all(&m);
+  struct rig_client *b = user(&m, 1), *c = user(&m, 2), *pub = user(&m, 0);
+  assert_int_equal(rig_subscribe(b, "q"), 0);
+  assert_int_equal(rig_subscribe(c, "q"), 0);
+  mesh_settle(&m);
+  assert_int_equal(rig_publish(pub, "q", "1", 1, false, 1), 0);
+  hears(b, "1");
+  hears(c, "1");
+  mesh_cut(&m, 0, 2, true); /* it may have it, or not: the publisher hears of it */
+  assert_int_equal(rig_publish(pub, "q", "2", 1, false, 2), MACULA_TIMEOUT);
+  hears(b, "2");
+  mesh_cut(&m, 0, 2, false);
+  assert_int_equal(rig_publish(pub, "q", "2", 1, false, 2), 0); /* again: nobody hears it twice */
+  hears(c, "2");
+  silent(b);
+  silent(c);
+  assert_true(rig_metric(&m.rig[1], "mesh_messages_duplicate_total") >= 1);
+  /* Declared dead: what it was to acknowledge is no longer waited for. */
+  rig_node_kill(&m.rig[2]);
+  struct rig_client *other = user(&m, 0);
+  assert_int_equal(rig_subscribe(other, "q"), 0);
+  uint8_t id[CALL_ID_LEN] = {3};
+  struct msg p = {.type = MSG_PUBLISH,
+                  .publish = {.topic = slice_str("q"),
+                              .payload = slice_str("3"),
+                              .qos = 1,
+                              .message_id = slice_of(id, sizeof id),
+                              .ref = 33,
+                              .has_ref = true}};
+  rig_send(pub, &p);
+  hears(other, "3");
+  assert_true(rig_quiet(pub, MSG_ACK, NS_SEC));
+  spread_dead(mesh_peer(&m, 0, 2));
+  struct msg ack = rig_expect(pub, MSG_ACK);
+  assert_true(ack.ack.ref == 33 && !ack.ack.code.n);
+  assert_int_equal(m.rig[0].node->spread.inflight.parts, 0);
+  mesh_stop(&m);
+}
+
+static void test_qos1_restart_and_publishers_end(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 2, NULL);
+  mesh_join_all(&m);
+  struct rig_client *b = user(&m, 1), *pub = user(&m, 0), *gone = user(&m, 0);
+  assert_int_equal(rig_subscribe(b, "q"), 0);
+  mesh_settle(&m);
+  rig_node_kill(&m.rig[1]);
+  uint8_t id[CALL_ID_LEN] = {1};
+  struct msg p = {.type = MSG_PUBLISH,
+                  .publish = {.topic = slice_str("q"),
+                              .payload = slice_str("1"),
+                              .qos = 1,
+                              .message_id = slice_of(id, sizeof id),
+                              .ref = 5,
+                              .has_ref = true}};
+  rig_send(pub, &p);
+  rig_send(gone, &p);
+  rig_run(&m.rig[0], 100 * NS_MS);
+  assert_int_equal(m.rig[0].node->spread.inflight.parts, 2);
+  quic_conn_close(gone->conn, 0, "bye");
+  (void)rig_closed(gone);
+  rig_run(&m.rig[0], 100 * NS_MS);
+  assert_int_equal(m.rig[0].node->spread.inflight.parts, 1);
+  rig_node_start(&m.rig[1]); /* another run: its subscribers are gone, and that is known when it is back */
+  mesh_join(&m, 1, 0);
+  struct msg ack = rig_expect(pub, MSG_ACK);
+  assert_true(ack.ack.ref == 5 && !ack.ack.code.n);
+  mesh_settle(&m);
+  assert_int_equal(rig_publish(pub, "q", "2", 1, false, 2), 0);
+  assert_int_equal(m.rig[0].node->spread.inflight.parts, 0);
+  mesh_stop(&m);
+}
+
+static void test_qos1_limit(void **state) {
+  struct rig_options o = {.node = {.limits = {.max_inflight = 4}}};
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 2, &o);
+  mesh_join_all(&m);
+  struct rig_client *b = user(&m, 1), *pub[5];
+  assert_int_equal(rig_subscribe(b, "q"), 0);
+  for (int i = 0; i < 5; i++) pub[i] = user(&m, 0);
+  mesh_settle(&m);
+  mesh_cut(&m, 0, 1, true);
+  for (int i = 0; i < 4; i++) {
+    uint8_t id[CALL_ID_LEN] = {1};
+    struct msg p = {.type = MSG_PUBLISH,
+                    .publish = {.topic = slice_str("q"),
+                                .payload = slice_str("1"),
+                                .qos = 1,
+                                .message_id = slice_of(id, sizeof id),
+                                .ref = 9,
+                                .has_ref = true}};
+    rig_send(pub[i], &p);
+  }
+  rig_run(&m.rig[0], 10 * NS_MS);
+  assert_int_equal(rig_publish(pub[4], "q", "2", 1, false, 2), MACULA_RATE_LIMITED);
+  for (int i = 0; i < 4; i++) assert_true(slice_is(rig_expect(pub[i], MSG_ACK).ack.code, "timeout"));
+  mesh_cut(&m, 0, 1, false);
+  assert_int_equal(rig_publish(pub[4], "q", "2", 1, false, 2), 0);
+  mesh_stop(&m);
+}
+
+/* A link that does not move: QoS 0 is left out and counted, memory stays bounded, and the publisher is not held up. */
+static void test_full_link(void **state) {
+  struct rig_options o = {.node = {.limits = {.peer_queue = 100 << 10}}};
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 2, &o);
+  mesh_join_all(&m);
+  struct rig_client *b = user(&m, 1), *pub = user(&m, 0);
+  assert_int_equal(rig_subscribe(b, "q"), 0);
+  mesh_settle(&m);
+  mesh_cut(&m, 0, 1, true);
+  static char big[10000];
+  memset(big, 'x', sizeof big - 1);
+  for (int i = 0; i < 40; i++) assert_int_equal(rig_publish(pub, "q", big, 0, false, (uint64_t)i + 1), 0);
+  assert_true(rig_metric(&m.rig[0], "mesh_messages_dropped_total") >= 29);
+  assert_true(quic_queued(mesh_peer(&m, 0, 1)->link->conn) < 120 << 10);
+  mesh_cut(&m, 0, 1, false);
+  (void)heard(b);
+  mesh_stop(&m);
+}
+
+/* ---- retained --------------------------------------------------------------------------------------------------------------
+ */
+static uint32_t held(struct mesh *m, unsigned node) { return retained_count(&m->rig[node].node->retained); }
+
+static void test_retained_anywhere(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 3, NULL);
+  mesh_join_all(&m);
+  struct rig_client *p0 = user(&m, 0), *p1 = user(&m, 1), *watch = user(&m, 1);
+  assert_int_equal(rig_publish(p0, "r.a", "old", 0, true, 1), 0);
+  assert_int_equal(rig_publish(p1, "r.b", "here", 0, true, 2), 0);
+  mesh_settle(&m);
+  assert_int_equal(rig_subscribe(watch, "r.*"), 0);
+  hears(watch, "here");
+  hears(watch, "old");
+  silent(watch);
+  /* For that very subscription only: another one of the same pattern has had its own. */
+  struct rig_client *second = user(&m, 1);
+  assert_int_equal(rig_subscribe(second, "r.**"), 0);
+  hears(second, "here");
+  hears(second, "old");
+  silent(second);
+  silent(watch);
+  /* A newer one elsewhere: the older is dropped where it lay. */
+  struct rig_client *p2 = user(&m, 2);
+  assert_int_equal(rig_publish(p2, "r.a", "new", 0, true, 3), 0);
+  hears(watch, "new");
+  hears(second, "new");
+  rig_run(&m.rig[0], NS_SEC);
+  assert_int_equal(held(&m, 0), 0);
+  assert_int_equal(held(&m, 2), 1);
+  mesh_settle(&m);
+  struct rig_client *late = user(&m, 0);
+  assert_int_equal(rig_subscribe(late, "r.a"), 0);
+  hears(late, "new");
+  silent(late);
+  /* Cleared from a node that holds nothing. */
+  assert_int_equal(rig_publish(p0, "r.a", "", 0, true, 4), 0);
+  assert_int_equal(heard(late).n, 0);
+  rig_run(&m.rig[0], NS_SEC);
+  assert_int_equal(held(&m, 2), 0);
+  struct rig_client *last = user(&m, 2);
+  assert_int_equal(rig_subscribe(last, "r.a"), 0);
+  silent(last);
+  mesh_stop(&m);
+}
+
+/* A subscription that was there first, at a node that has just started. */
+static void test_retained_for_early_subscriptions(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 2, NULL);
+  struct rig_client *p = user(&m, 0), *sub = user(&m, 1);
+  for (int i = 0; i < 50; i++) {
+    char topic[16];
+    snprintf(topic, sizeof topic, "r.t%d", i);
+    assert_int_equal(rig_publish(p, topic, "x", 1, true, (uint64_t)i + 1), 0);
+  }
+  mesh_join(&m, 1, 0);
+  mesh_settle(&m);
+  assert_int_equal(rig_subscribe(sub, "r.t1"), 0);
+  hears(sub, "x");
+  rig_node_kill(&m.rig[1]);
+  rig_node_start(&m.rig[1]);
+  struct rig_client *early = user(&m, 1);
+  assert_int_equal(rig_subscribe(early, "r.*"), 0);
+  silent(early);
+  mesh_join(&m, 1, 0);
+  for (int i = 0; i < 50; i++) hears(early, "x");
+  silent(early);
+  mesh_stop(&m);
+}
+
+/* Two took one each while they could not hear each other: the newer one is left, and a new subscriber hears it once. */
+static void test_retained_after_a_partition(void **state) {
+  (void)state;
+  for (int skewed = 0; skewed < 2; skewed++) {
+    struct rig_options o = {.node = {.idle_timeout = 12 * NS_SEC, .keep_alive = 2 * NS_SEC}};
+    struct mesh m;
+    mesh_start(&m, 3, &o);
+    if (skewed) { /* this node's clock is an hour ahead */
+      rig_node_kill(&m.rig[0]);
+      m.rig[0].config.unix_base_ms += 3600000;
+      rig_node_start(&m.rig[0]);
+    }
+    mesh_join_all(&m);
+    struct rig_client *p0 = user(&m, 0), *p1 = user(&m, 1);
+    mesh_settle(&m);
+    mesh_cut(&m, 0, 1, true);
+    rig_run(&m.rig[0], 15 * NS_SEC);
+    assert_int_equal(rig_publish(p0, "r.a", "older", 0, true, 1), 0);
+    rig_run(&m.rig[0], 3 * NS_SEC);
+    assert_int_equal(rig_publish(p1, "r.a", "newer", 0, true, 2), 0);
+    assert_int_equal(rig_publish(p0, "r.b", "alone", 0, true, 3), 0);
+    rig_run(&m.rig[0], NS_SEC);
+    mesh_cut(&m, 0, 1, false);
+    mesh_settle(&m);
+    rig_run(&m.rig[0], 2 * NS_SEC);
+    assert_int_equal(held(&m, 0), 1);
+    assert_int_equal(held(&m, 1), 1);
+    for (unsigned i = 0; i < 3; i++) {
+      struct rig_client *c = user(&m, i);
+      assert_int_equal(rig_subscribe(c, "r.a"), 0);
+      hears(c, "newer");
+      silent(c);
+    }
+    /* Either way round. */
+    assert_int_equal(rig_publish(p0, "r.a", "newest", 0, true, 4), 0);
+    rig_run(&m.rig[0], NS_SEC);
+    assert_int_equal(held(&m, 1), 0);
+    assert_int_equal(rig_publish(p1, "r.a", "last", 0, true, 5), 0);
+    rig_run(&m.rig[0], NS_SEC);
+    assert_int_equal(held(&m, 0), 1);
+    assert_int_equal(held(&m, 1), 1);
+    mesh_stop(&m);
+  }
+}
+
+/* More nodes than subscriptions can be exchanged with: the first ones work, and a place that becomes free is taken. */
+static void test_more_nodes_than_places(void **state) {
+  struct rig_options o = {.node = {.limits = {.max_interested = 2}}};
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 4, &o);
+  for (unsigned i = 1; i < 4; i++) {
+    mesh_join(&m, i, 0);
+    rig_run(&m.rig[0], 2 * NS_SEC);
+  }
+  struct rig_client *sub[4], *pub = user(&m, 0);
+  for (unsigned i = 1; i < 4; i++) {
+    sub[i] = user(&m, i);
+    assert_int_equal(rig_subscribe(sub[i], "x"), 0);
+  }
+  rig_run(&m.rig[0], 2 * NS_SEC);
+  assert_int_equal(rig_metric(&m.rig[0], "interest_nodes"), 2);
+  assert_true(rig_metric(&m.rig[0], "interest_nodes_left_out_total") >= 1);
+  assert_int_equal(rig_publish(pub, "x", "1", 1, false, 1), 0);
+  hears(sub[1], "1");
+  hears(sub[2], "1");
+  silent(sub[3]);
+  rig_node_kill(&m.rig[1]);
+  spread_forget(mesh_peer(&m, 0, 1));
+  mesh_peer(&m, 0, 1)->spread.dead = true;
+  rig_run(&m.rig[0], 40 * NS_SEC);
+  assert_int_equal(rig_publish(pub, "x", "2", 1, false, 2), 0);
+  hears(sub[2], "2");
+  hears(sub[3], "2");
+  mesh_stop(&m);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_wildcards),
+                                     cmocka_unit_test(test_one_copy_to_a_node),
+                                     cmocka_unit_test(test_loss_and_reordering),
+                                     cmocka_unit_test(test_partition_heals),
+                                     cmocka_unit_test(test_qos1_waits_for_each_node),
+                                     cmocka_unit_test(test_qos1_restart_and_publishers_end),
+                                     cmocka_unit_test(test_qos1_limit),
+                                     cmocka_unit_test(test_full_link),
+                                     cmocka_unit_test(test_retained_anywhere),
+                                     cmocka_unit_test(test_retained_for_early_subscriptions),
+                                     cmocka_unit_test(test_retained_after_a_partition),
+                                     cmocka_unit_test(test_more_nodes_than_places)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
