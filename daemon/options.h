@@ -56,6 +56,14 @@ enum option_reload { OPTION_FIXED, OPTION_RELOADED };
     "send queue of a connection to another node")                                                                              \
   X(HELD_POOL, held_pool, SIZE, limits.held_pool, 65536, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",                           \
     "frames that wait for a connection to another node")                                                                       \
+  X(MAX_INTERESTED, max_interested, COUNT, limits.max_interested, 1, 255, OPTION_RELOADED, "N",                                \
+    "other nodes that subscriptions are exchanged with")                                                                       \
+  X(INTEREST_BYTES, interest_bytes, SIZE, limits.interest_bytes, 1 << 18, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",          \
+    "subscriptions of other nodes' clients, octets")                                                                           \
+  X(MAX_INFLIGHT, max_inflight, COUNT, limits.max_inflight, 1, 10000000, OPTION_RELOADED, "N",                                 \
+    "QoS 1 messages that other nodes have not acknowledged")                                                                   \
+  X(MAX_GETS, max_gets, COUNT, limits.max_gets, 1, 10000000, OPTION_RELOADED, "N",                                             \
+    "new subscriptions that other nodes' retained messages are asked for")                                                     \
   X(MAX_FRAME, max_frame, SIZE32, limits.max_frame, 4096, 1 << 20, OPTION_RELOADED, "SIZE", "a frame's payload")               \
   X(CLIENT_STREAMS, client_streams, COUNT, limits.client_streams, 1, 10000, OPTION_RELOADED, "N", "streams of a client")       \
   X(CLIENT_SUBSCRIPTIONS, client_subscriptions, COUNT, limits.client_subscriptions, 1, 10000000, OPTION_RELOADED, "N",         \
