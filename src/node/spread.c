@@ -13,7 +13,7 @@
 #define PAGES_QUEUED (256u << 10) /* octets in a link's queue, beyond which pages of interest wait */
 #define PAGE_MOST (16u << 10)
 #define CHECK_EVERY (30 * NS_SEC)
-#define RETRY_AFTER (100 * NS_MS)  /* a page could not be sent for lack of memory */
+#define RETRY_AFTER (100 * NS_MS) /* a page could not be sent for lack of memory */
 
 static struct peer *peer_of(struct list *l) { return container_of(l, struct peer, spread.of_node); }
 
