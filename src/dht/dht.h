@@ -69,9 +69,11 @@ uint64_t dht_last_seq(const struct dht *d); /* to be kept in the state folder */
 
 /* ---- routing table --------------------------------------------------------------------------------------------------------
  */
-/* A node proved its id over a connection. A full bucket pings its oldest and keeps the newcomer in its cache till then. */
+/* A node proved its id over a connection, or was heard on it: call it as often as that is news. A full bucket pings its oldest
+ * and keeps the newcomer in its cache till then. */
 void dht_seen(struct dht *d, const struct dht_contact *c, nanotime now);
-/* It is known to be dead (membership, refused dial): out of the table. */
+/* It is known to be dead (membership, refused dial): out of the table, its queries fail, and what it held for us is counted as
+ * lost. For a node that was started again: dht_gone, then dht_seen. */
 void dht_gone(struct dht *d, const struct id *id, nanotime now);
 /* Looks up our own id, to learn our neighbourhood and be learnt by it: after joining. Harmless when one runs. */
 void dht_join(struct dht *d, nanotime now);
@@ -82,18 +84,20 @@ size_t dht_closest(const struct dht *d, const struct id *target, size_t max, str
  */
 /* Keeps a record of ours in the mesh until withdrawn: signed in batches, stored on the k closest nodes to its key (ourselves
  * included), again after 2/3 of the TTL with jitter. ttl: ns, at most DHT_MAX_TTL, at least 1 s. Publishing again what is there
- * changes only its TTL. Stored within 50 ms: what comes together is signed together. MACULA_EFULL, MACULA_ENOMEM. */
+ * changes only its TTL. Stored within 50 ms: what comes together is signed together. MACULA_EFULL, MACULA_ENOMEM,
+ * MACULA_EINVAL. */
 int dht_publish(struct dht *d, const struct id *key, enum dht_kind kind, uint64_t ttl, nanotime now);
 /* Leaves a tombstone at the holders. MACULA_ENOTFOUND */
 int dht_withdraw(struct dht *d, const struct id *key, enum dht_kind kind, nanotime now);
-/* All of ours, in few frames: before leaving. */
+/* All of ours, in few frames: before leaving. Told to all when stats.unstored is 0. */
 void dht_withdraw_all(struct dht *d, nanotime now);
 
 /* ---- lookups --------------------------------------------------------------------------------------------------------------
  */
 /* Iterative lookup of a key's records of this kind (the first holders that have any end it, after what is in flight at that
- * moment), or with kind 0 of the k nodes closest to the key. What we hold ourselves counts. user comes back with the result.
- * MACULA_EFULL (too many lookups), MACULA_ENOMEM. The result may be ready at once. */
+ * moment), or with kind 0 of the k nodes closest to the key. What we hold ourselves counts, and ends it at once if by what we
+ * know we are one of the key's k closest and met our first contact 3 s ago or more. user comes back with the result.
+ * MACULA_EFULL (too many lookups), MACULA_ENOMEM, MACULA_EINVAL. The result may be ready at once. */
 int dht_lookup(struct dht *d, const struct id *key, unsigned kind, uint64_t user, nanotime now, uint64_t *ret_lookup);
 void dht_cancel(struct dht *d, uint64_t lookup); /* harmless when it is over */
 
@@ -121,7 +125,7 @@ bool dht_next_result(struct dht *d, struct dht_result *ret_result);
 /* A FIND_*, STORE or their replies, from a peer that proved its id. Replies count only for a query that was sent to this very
  * peer. MACULA_BAD_FRAME (malformed); MACULA_RATE_LIMITED (too many requests of this peer: not answered). */
 int dht_recv(struct dht *d, const struct dht_contact *from, uint8_t type, struct slice payload, nanotime now);
-/* What dht_next handed out could not be sent: the query has failed. */
+/* What dht_next handed out could not be sent: the query has failed. Harmless for a reply (query 0). */
 void dht_unsent(struct dht *d, const struct id *to, uint64_t query, nanotime now);
 struct dht_out {
   struct dht_contact to;

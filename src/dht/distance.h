@@ -23,11 +23,4 @@ static inline bool id_is_zero(const struct id *id) {
   return id_eq(id, &none);
 }
 
-/* The first 64 bits, as a number: enough to tell the distances of nodes apart. */
-static inline uint64_t id_head(const struct id *id) {
-  uint64_t v = 0;
-  for (int i = 0; i < 8; i++) v = v << 8 | id->b[i];
-  return v;
-}
-
 #endif

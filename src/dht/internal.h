@@ -23,8 +23,7 @@ struct query {
   enum query_use use;
   uint8_t type;
   bool slow;
-  uint8_t page;
-  uint8_t target;              /* QUERY_STORE: index in the batch's placement */
+  uint8_t page;                /* of FIND_VALUE */
   struct lookup *lookup;       /* NULL: nobody waits for it any more */
   struct publish_batch *batch; /* likewise */
 };
@@ -100,6 +99,7 @@ struct dht {
   struct verifier verifier;
   struct publish publish;
   struct lru peers;
+  struct bucket stores; /* of all peers together: signatures cost time */
 
   struct htab queries;
   struct heap query_due;

@@ -151,8 +151,8 @@ static bool ask(struct dht *d, struct lookup *l, const struct dht_contact *c, ui
 
 /* The nearest that has not been asked, among the k nearest that may still answer. */
 static struct candidate *next_candidate(struct lookup *l) {
-  uint32_t alive = 0, wanted = l->use == LOOKUP_PLACE ? PUBLISH_WIDTH : DHT_K;
-  for (uint32_t i = 0; i < l->count && alive < wanted; i++) {
+  uint32_t alive = 0;
+  for (uint32_t i = 0; i < l->count && alive < DHT_K; i++) {
     if (l->v[i].state == CANDIDATE_NEW) return &l->v[i];
     alive += l->v[i].state != CANDIDATE_FAILED;
   }

@@ -27,9 +27,11 @@ static void release(struct dht *d, struct publish_placement *at) {
   if (at && --at->refs == 0) mem_free(d->cfg.lookups_mem, at);
 }
 
-static struct publish_placement *placement_new(struct dht *d) {
-  struct publish_placement *at = mem_calloc(d->cfg.lookups_mem, 1, sizeof *at);
-  if (at) at->refs = 1;
+static struct publish_placement *placement_new(struct dht *d, const struct dht_contact *v, uint32_t count) {
+  struct publish_placement *at = mem_alloc(d->cfg.lookups_mem, sizeof *at + count * sizeof *v);
+  if (!at) return NULL;
+  *at = (struct publish_placement){.refs = 1, .count = count};
+  memcpy(at->c, v, count * sizeof *v);
   return at;
 }
 
@@ -44,31 +46,6 @@ void place_detach(struct dht *d, struct publish_batch *b) {
   list_remove(&b->queue);
   release(d, b->at);
   b->at = NULL;
-}
-
-static bool is_holder(const struct publish_batch *b, const struct id *id) {
-  for (unsigned i = 0; i < b->holder_count; i++)
-    if (b->holders[i] == id_head(id)) return true;
-  return false;
-}
-
-static unsigned farthest_holder(const struct publish_batch *b) {
-  unsigned far = 0;
-  for (unsigned i = 1; i < b->holder_count; i++)
-    if ((b->holders[i] ^ id_head(&b->key)) > (b->holders[far] ^ id_head(&b->key))) far = i;
-  return far;
-}
-
-/* Whether this node is one of the k closest as far as we know. */
-static bool belongs_to(const struct publish_batch *b, const struct id *id) {
-  if (is_holder(b, id)) return false;
-  if (b->holder_count < DHT_K) return true;
-  return (id_head(id) ^ id_head(&b->key)) < (b->holders[farthest_holder(b)] ^ id_head(&b->key));
-}
-
-static void add_holder(struct publish_batch *b, const struct id *id) {
-  if (!belongs_to(b, id)) return;
-  b->holders[b->holder_count < DHT_K ? b->holder_count++ : farthest_holder(b)] = id_head(id);
 }
 
 /* Stored, as far as it goes for now. */
@@ -86,13 +63,32 @@ static void finish(struct dht *d, struct publish_batch *b, nanotime now) {
   if (wait) (void)heap_set(&d->publish.work, &b->work, now + wait); /* without memory for it: at the next renewal */
 }
 
+/* The k closest, and those that held one of its records before it was withdrawn. */
+static struct publish_placement *with_former(struct dht *d, const struct publish_batch *b, const struct publish_placement *at) {
+  struct dht_contact v[PUBLISH_TARGETS];
+  uint32_t n = at->count;
+  memcpy(v, at->c, n * sizeof *v);
+  list_for(l, &b->records) {
+    const struct publish_former *f = container_of(l, struct publish_own, in)->former;
+    for (uint32_t i = 0; f && i < f->count && n < PUBLISH_TARGETS; i++) {
+      uint32_t k = 0;
+      while (k < n && !id_eq(&v[k].id, &f->v[i]->c.id)) k++;
+      if (k == n) v[n++] = f->v[i]->c;
+    }
+  }
+  return placement_new(d, v, n);
+}
+
 static void start_storing(struct dht *d, struct publish_batch *b, struct publish_placement *at) {
-  b->at = at;
-  at->refs++;
+  struct publish_placement *own = b->withdraws ? with_former(d, b, at) : NULL;
+  if (!own) { /* also without memory for more */
+    own = at;
+    own->refs++;
+  }
+  b->at = own;
   b->todo = 0;
-  uint32_t n = b->withdraws || at->count < DHT_K ? at->count : DHT_K;
-  for (uint32_t i = 0; i < n; i++)
-    if (!is_holder(b, &at->c[i].id)) b->todo |= UINT32_C(1) << i;
+  for (uint32_t i = 0; i < own->count; i++)
+    if (!holders_has(b, &own->c[i].id)) b->todo |= UINT64_C(1) << i;
   list_remove(&b->queue);
   list_append(&d->publish.storing, &b->queue);
 }
@@ -159,8 +155,10 @@ void place_ready(struct dht *d, nanotime now) {
       if (!place_by_lookup(d, b, region, now)) break;
       continue;
     }
-    if (!all && (all = placement_new(d)))
-      all->count = (uint32_t)routing_closest(&d->table, &b->key, NULL, ROUTING_DEAD, DHT_K, all->c);
+    if (!all) {
+      struct dht_contact v[DHT_K];
+      all = placement_new(d, v, (uint32_t)routing_closest(&d->table, &b->key, NULL, ROUTING_DEAD, DHT_K, v));
+    }
     if (all)
       start_storing(d, b, all);
     else
@@ -170,9 +168,9 @@ void place_ready(struct dht *d, nanotime now) {
 }
 
 void publish_placed(struct dht *d, struct lookup *l, nanotime now) {
-  struct publish_placement *at = placement_new(d);
+  struct dht_contact v[DHT_K];
+  struct publish_placement *at = placement_new(d, v, (uint32_t)lookup_nodes(l, DHT_K, v));
   d->publish.placing--;
-  if (at) at->count = (uint32_t)lookup_nodes(l, PUBLISH_WIDTH, at->c);
   while (!list_empty(&l->batches)) {
     struct publish_batch *b = container_of(l->batches.next, struct publish_batch, queue);
     if (at && at->count)
@@ -185,7 +183,7 @@ void publish_placed(struct dht *d, struct lookup *l, nanotime now) {
 }
 
 static void send_store(struct dht *d, struct publish_batch *b) {
-  unsigned i = (unsigned)__builtin_ctz(b->todo);
+  unsigned i = (unsigned)__builtin_ctzll(b->todo);
   b->todo &= b->todo - 1;
   struct query *q = query_new(d, &b->at->c[i], MSG_STORE, QUERY_STORE);
   if (!q) {
@@ -193,7 +191,6 @@ static void send_store(struct dht *d, struct publish_batch *b) {
     return;
   }
   q->batch = b;
-  q->target = (uint8_t)i;
   list_append(&b->waiting, &q->of_user);
   b->in_flight++;
   d->publish.in_flight++;
@@ -241,7 +238,7 @@ void publish_reply(struct dht *d, struct query *q, const struct kad_msg *m, nano
   list_remove(&q->of_user);
   q->batch = NULL;
   if (m->code.p) d->publish.refused++;
-  if (!m->has_newer) add_holder(b, &q->to.id); /* one that refused has had its chance, until the next renewal */
+  if (!m->has_newer) holders_add(d, b, &q->to); /* one that refused has had its chance, until the next renewal */
   b->in_flight--;
   d->publish.in_flight--;
   if (takes_over(d, m)) {
@@ -258,7 +255,7 @@ void publish_newcomer(struct dht *d, const struct dht_contact *c, nanotime now) 
   nanotime at = now + NEWCOMER_DELAY + rng_below(d->cfg.rng, NEWCOMER_DELAY);
   list_for(l, &p->batches) {
     struct publish_batch *b = container_of(l, struct publish_batch, all);
-    if (!belongs_to(b, &c->id)) continue;
+    if (!holders_wants(d, b, &c->id)) continue;
     if (!list_empty(&b->queue) || b->in_flight)
       b->again = true;
     else if (!b->work.pos)

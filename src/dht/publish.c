@@ -21,6 +21,7 @@ void publish_init(struct dht *d) {
   htab_init(&p->own, d->cfg.lookups_mem, d->cfg.rng, d->cfg.max_own, own_eq);
   heap_init(&p->due, d->cfg.lookups_mem, d->cfg.max_own);
   heap_init(&p->work, d->cfg.lookups_mem, d->cfg.max_own);
+  holders_init(d);
   list_init(&p->dirty);
   list_init(&p->gone);
   list_init(&p->batches);
@@ -35,6 +36,7 @@ static void own_free(struct dht *d, struct publish_own *o) {
   htab_remove(&p->own, &o->h);
   list_remove(&o->in);
   list_remove(&o->gone);
+  former_drop(d, o);
   mem_free(d->cfg.lookups_mem, o);
 }
 
@@ -43,6 +45,7 @@ void publish_done(struct dht *d) {
   while (!list_empty(&p->batches)) publish_dissolve(d, container_of(p->batches.next, struct publish_batch, all));
   while (!list_empty(&p->dirty)) own_free(d, container_of(p->dirty.next, struct publish_own, in));
   htab_done(&p->own);
+  holders_done(d);
   heap_done(&p->due);
   heap_done(&p->work);
 }
@@ -57,6 +60,8 @@ static void to_dirty(struct dht *d, struct publish_own *o) {
 
 void publish_dissolve(struct dht *d, struct publish_batch *b) {
   struct publish *p = &d->publish;
+  former_keep(d, b);
+  holders_clear(d, b);
   while (!list_empty(&b->records)) to_dirty(d, container_of(b->records.next, struct publish_own, in));
   place_detach(d, b);
   heap_remove(&p->due, &b->due);
@@ -117,10 +122,18 @@ int dht_publish(struct dht *d, const struct id *key, enum dht_kind kind, uint64_
     o->withdrawn = false;
     d->publish.live++;
     list_remove(&o->gone);
+    former_drop(d, o);
   }
   o->ttl = seconds;
   changed(d, o, now);
   return 0;
+}
+
+static void mark_withdrawn(struct dht *d, struct publish_own *o, nanotime now) {
+  o->withdrawn = true;
+  d->publish.live--;
+  o->gone_at = time_add(now, (uint64_t)o->ttl * NS_SEC);
+  list_append(&d->publish.gone, &o->gone);
 }
 
 static void withdraw(struct dht *d, struct publish_own *o, nanotime now) {
@@ -128,10 +141,7 @@ static void withdraw(struct dht *d, struct publish_own *o, nanotime now) {
     own_free(d, o);
     return;
   }
-  o->withdrawn = true;
-  d->publish.live--;
-  o->gone_at = time_add(now, (uint64_t)o->ttl * NS_SEC);
-  list_append(&d->publish.gone, &o->gone);
+  mark_withdrawn(d, o, now);
   changed(d, o, now);
 }
 
@@ -146,10 +156,17 @@ int dht_withdraw(struct dht *d, const struct id *key, enum dht_kind kind, nanoti
 void dht_withdraw_all(struct dht *d, nanotime now) {
   struct publish *p = &d->publish;
   d->now = now;
-  while (!list_empty(&p->batches)) publish_dissolve(d, container_of(p->batches.next, struct publish_batch, all));
   list_for_safe(l, &p->dirty) {
     struct publish_own *o = container_of(l, struct publish_own, in);
     if (!o->withdrawn) withdraw(d, o, now);
+  }
+  while (!list_empty(&p->batches)) { /* dissolves one after the other, and signs them again in order */
+    struct publish_batch *b = container_of(p->batches.next, struct publish_batch, all);
+    list_for(l, &b->records) {
+      struct publish_own *o = container_of(l, struct publish_own, in);
+      if (!o->withdrawn) mark_withdrawn(d, o, now);
+    }
+    publish_dissolve(d, b);
   }
   p->flush_at = now;
   publish_tick(d, now);
@@ -157,8 +174,9 @@ void dht_withdraw_all(struct dht *d, nanotime now) {
 
 void dht_set_self(struct dht *d, const struct dht_contact *self, nanotime now) {
   struct publish *p = &d->publish;
-  d->now = now;
   struct id id = d->cfg.self.id; /* it never changes */
+  d->now = now;
+  if (addr_eq(&self->addr, &d->cfg.self.addr) && id_eq(&self->gateway, &d->cfg.self.gateway)) return;
   d->cfg.self = *self;
   d->cfg.self.id = id;
   while (!list_empty(&p->batches)) publish_dissolve(d, container_of(p->batches.next, struct publish_batch, all));

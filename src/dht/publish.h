@@ -16,10 +16,22 @@
 #include "dht/dht.h"
 #include "wire/kad.h"
 
-#define PUBLISH_WIDTH 28 /* nodes that are told of a withdrawal: the k closest, and who was one of them a little earlier */
+#define PUBLISH_HOLDERS 32  /* remembered of one batch: the k closest, and some that were so a little earlier */
+#define PUBLISH_TARGETS 64  /* most nodes that one batch is sent to */
+#define PUBLISH_NODES 16384 /* different holders that are remembered */
 
 struct query;
 struct lookup;
+
+struct publish_holder { /* a node that holds something of ours; shared by all batches that it holds */
+  struct hlink h;
+  struct dht_contact c;
+  uint32_t refs;
+};
+struct publish_former { /* who held a batch when one of its records was withdrawn: they are told of it */
+  uint32_t refs, count;
+  struct publish_holder *v[];
+};
 
 struct publish_own { /* one record of ours */
   struct hlink h;
@@ -27,17 +39,18 @@ struct publish_own { /* one record of ours */
     struct id key;
     uint32_t kind;
   } k;
-  uint32_t ttl;                /* s */
-  struct list in;              /* dirty, or its batch's records */
-  struct list gone;            /* withdrawn ones, the first first */
-  struct publish_batch *batch; /* NULL: dirty */
+  uint32_t ttl;                  /* s */
+  struct list in;                /* dirty, or its batch's records */
+  struct list gone;              /* withdrawn ones, the first first */
+  struct publish_batch *batch;   /* NULL: dirty */
+  struct publish_former *former; /* withdrawn: who had it */
   bool withdrawn, was_signed;
   nanotime gone_at; /* withdrawn: when no holder can have the record any more */
 };
 
 struct publish_placement { /* holders to be, shared by the batches of a region */
   uint32_t refs, count;
-  struct dht_contact c[PUBLISH_WIDTH];
+  struct dht_contact c[]; /* at most PUBLISH_TARGETS */
 };
 
 struct publish_batch {
@@ -49,22 +62,22 @@ struct publish_batch {
   struct heap_link work;        /* to be placed again */
   struct publish_placement *at; /* while storing */
   nanotime signed_at;
-  uint64_t holders[DHT_K]; /* heads of the ids of those that confirmed it */
-  uint64_t every;          /* ns from signing to due */
-  uint32_t todo;           /* bits: holders to be that have not been sent it */
+  uint64_t every; /* ns from signing to due */
+  uint64_t todo;  /* bits: holders to be that have not been sent it */
   uint32_t in_flight;
   struct id key; /* of its first record */
   uint16_t bits; /* that all its records share */
   uint16_t record_len, signature_len;
   uint8_t holder_count, tries;
-  bool withdraws;   /* some of its records are withdrawn */
-  bool failed;      /* a holder did not answer */
-  bool again;       /* a newcomer came while it was being stored */
-  uint8_t octets[]; /* record, signature */
+  struct publish_holder *holders[PUBLISH_HOLDERS]; /* that confirmed it */
+  bool withdraws;                                  /* some of its records are withdrawn */
+  bool failed;                                     /* a holder did not answer */
+  bool again;                                      /* a newcomer came while it was being stored */
+  uint8_t octets[];                                /* record, signature */
 };
 
 struct publish {
-  struct htab own;
+  struct htab own, holders;
   struct list dirty, gone, batches, ready, storing;
   struct heap due, work;
   nanotime flush_at;
@@ -91,7 +104,19 @@ uint32_t publish_unstored(const struct dht *d);
 void place_ready(struct dht *d, nanotime now);             /* finds holders for the batches that need some */
 void place_pump(struct dht *d, nanotime now);              /* sends STOREs, as many at once as there may be */
 void place_detach(struct dht *d, struct publish_batch *b); /* takes it out of everything that stores it */
-unsigned place_region(const struct dht *d);                /* bits that records must share to have the same holders */
+
+/* holders.c: who holds our batches */
+void holders_init(struct dht *d);
+void holders_done(struct dht *d);
+void holders_add(struct dht *d, struct publish_batch *b, const struct dht_contact *c);
+void holders_forget(struct dht *d, const struct id *id); /* it died: what it held is lost */
+void holders_clear(struct dht *d, struct publish_batch *b);
+bool holders_has(const struct publish_batch *b, const struct id *id);
+/* Whether this node, not yet a holder, is one of the k closest as far as we know. */
+bool holders_wants(const struct dht *d, const struct publish_batch *b, const struct id *id);
+void former_keep(struct dht *d, struct publish_batch *b); /* for its withdrawn records, before it is dissolved */
+void former_drop(struct dht *d, struct publish_own *o);
+unsigned place_region(const struct dht *d); /* bits that records must share to have the same holders */
 void publish_dissolve(struct dht *d, struct publish_batch *b);
 
 #endif

@@ -56,7 +56,9 @@ static struct dht_peer *peer_of(struct dht *d, const struct id *id) {
 static bool may_ask(struct dht *d, const struct id *id, bool store, nanotime now) {
   struct dht_peer *p = peer_of(d, id);
   double rate = store ? d->cfg.store_rate : d->cfg.find_rate;
-  if (p && bucket_take(store ? &p->store : &p->find, rate, rate * 4, now)) return true;
+  bool may = p && bucket_take(store ? &p->store : &p->find, rate, rate * 4, now);
+  if (may && store) may = bucket_take(&d->stores, rate * 4, rate * 16, now);
+  if (may) return true;
   d->refused_rate++;
   return false; /* without memory to count it, none is taken */
 }
@@ -189,5 +191,6 @@ static struct query *query_to(const struct dht *d, const struct id *id) {
 void dht_gone(struct dht *d, const struct id *id, nanotime now) {
   d->now = now;
   routing_gone(&d->table, id);
+  holders_forget(d, id);
   for (struct query *q; (q = query_to(d, id));) query_failed(d, q, now);
 }

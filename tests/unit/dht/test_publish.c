@@ -209,11 +209,17 @@ static void test_ten_thousand(void **st) {
   net_run(&t, 30 * NS_SEC);
   for (unsigned i = 0; i < 10000; i += 101) {
     struct id k = test_key_n("svc", i);
-    if (i % 3) assert_int_equal(node_lookup(&t, i % 50, &k, DHT_SERVICE)->providers, 1);
+    assert_int_equal(node_lookup(&t, i % 50, &k, DHT_SERVICE)->providers, i % 3 != 0);
   }
   dht_withdraw_all(t.v[7].d, t.now);
   net_run(&t, 30 * NS_SEC);
+  for (unsigned i = 1; i < 10000; i += 101) {
+    struct id k = test_key_n("svc", i);
+    assert_int_equal(node_lookup(&t, i % 50, &k, DHT_SERVICE)->providers, 0);
+    assert_int_equal(holders(&k, false), 0);
+  }
   assert_int_equal(node_stats(&t, 7).own, 0);
+  for (uint32_t i = 0; i < 50; i++) assert_int_equal(node_stats(&t, i).records, 0);
   net_done(&t);
 }
 
@@ -296,7 +302,7 @@ static void test_loss(void **st) {
   (void)st;
   net_init(&t, 34, 10);
   net_start_all(&t);
-  t.loss = 50;
+  t.loss = 150;
   struct id k = test_key("a");
   node_publish(&t, 1, &k, DHT_SERVICE, 3600);
   net_run(&t, 120 * NS_SEC);
