@@ -37,7 +37,10 @@ void dispatch_frame(struct session *s, const struct frame *f) {
   }
   int err = msg_decode(f->type, f->payload, &m);
   if (err == MACULA_UNKNOWN_TYPE) {
+    uint64_t ref = 0;
+    bool wants_answer = msg_find_ref(f->payload, &ref);
     n->stats.unknown_frames++;
+    session_ack(s, wants_answer, ref, err, NULL);
     return;
   }
   if (err) {

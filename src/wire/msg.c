@@ -395,17 +395,21 @@ static bool complete(const struct msg *m) {
   return false;
 }
 
+/* p NULL: a key that is no text, skipped. */
+static struct slice read_key(struct reader *r) {
+  if (r->p < r->end && ((*r->p & 0xe0) == 0xa0 || (*r->p >= 0xc4 && *r->p <= 0xc6) || (*r->p >= 0xd9 && *r->p <= 0xdb)))
+    return reader_text(r);
+  (void)reader_raw(r, 1);
+  return SLICE_NONE;
+}
+
 int msg_decode(uint8_t type, struct slice payload, struct msg *ret_msg) {
   struct msg m = {.type = (enum msg_type)type};
   if (msg_type_name(type)[0] == 'u' && type != MSG_UNSUBSCRIBE && type != MSG_UNREGISTER) return MACULA_UNKNOWN_TYPE;
   struct reader r = reader_of(payload);
   uint32_t pairs = reader_map(&r);
   for (uint32_t i = 0; i < pairs && !r.bad; i++) {
-    struct slice key = SLICE_NONE;
-    if (r.p < r.end && ((*r.p & 0xe0) == 0xa0 || (*r.p >= 0xc4 && *r.p <= 0xc6) || (*r.p >= 0xd9 && *r.p <= 0xdb)))
-      key = reader_text(&r);
-    else
-      (void)reader_raw(&r, 1); /* a key that is no text is unknown */
+    struct slice key = read_key(&r);
     if (!r.bad && (!key.p || !read_field(&r, key, &m))) (void)reader_raw(&r, 1);
   }
   if (r.bad || r.p != r.end) return MACULA_BAD_FRAME;
@@ -415,6 +419,22 @@ int msg_decode(uint8_t type, struct slice payload, struct msg *ret_msg) {
   if (!complete(&m)) return MACULA_BAD_FRAME;
   *ret_msg = m;
   return 0;
+}
+
+bool msg_find_ref(struct slice payload, uint64_t *ret_ref) {
+  struct reader r = reader_of(payload);
+  uint64_t ref = 0;
+  bool found = false;
+  for (uint32_t pairs = reader_map(&r); pairs && !r.bad; pairs--) {
+    struct slice key = read_key(&r);
+    if (slice_is(key, "ref"))
+      ref = reader_uint(&r), found = true;
+    else if (!r.bad)
+      (void)reader_raw(&r, 1);
+  }
+  if (!found || r.bad || r.p != r.end) return false;
+  *ret_ref = ref;
+  return true;
 }
 
 int msg_record_decode(struct slice raw, struct msg_record *ret_record) {

@@ -242,6 +242,8 @@ struct msg {
 /* Decodes a frame's payload. MACULA_BAD_FRAME (malformed, a required field missing or of the wrong type, trailing octets,
  * limits), MACULA_UNKNOWN_TYPE. */
 int msg_decode(uint8_t type, struct slice payload, struct msg *ret_msg);
+/* The `ref` of a payload of any type, known or not. False: malformed, or there is none. */
+bool msg_find_ref(struct slice payload, uint64_t *ret_ref);
 int msg_record_decode(struct slice raw, struct msg_record *ret_record);
 
 /* Octets that msg_encode will write, header included. */

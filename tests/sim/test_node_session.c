@@ -102,7 +102,8 @@ static void test_never_connects(void **state) {
 
 static void test_bad_frames(void **state) {
   static const uint8_t version[8] = {9, 1, 0, 0, 0, 0, 0, 1}, large[8] = {1, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff},
-                       garbage[10] = {1, 0x10, 0, 0, 0, 0, 0, 2, 0xc1, 0xc1}, unknown[9] = {1, 0xEE, 0, 0, 0, 0, 0, 1, 0x80};
+                       garbage[10] = {1, 0x10, 0, 0, 0, 0, 0, 2, 0xc1, 0xc1}, unknown[9] = {1, 0xEE, 0, 0, 0, 0, 0, 1, 0x80},
+                       asking[] = {1, 0xEE, 0, 0, 0, 0, 0, 10, 0x82, 0x07, 0x91, 0xc0, 0xa3, 'r', 'e', 'f', 0xcc, 200};
   struct rig r;
   (void)state;
   rig_start(&r, NULL);
@@ -116,6 +117,10 @@ static void test_bad_frames(void **state) {
   rig_send_raw(c, slice_of(garbage, 10));
   refused(c, MACULA_BAD_FRAME);
   rig_send_raw(good, slice_of(unknown, 9)); /* skipped */
+  rig_send_raw(good, slice_of(asking, sizeof asking));
+  struct msg m = rig_expect(good, MSG_ACK);
+  assert_int_equal(m.ack.ref, 200);
+  assert_true(slice_is(m.ack.code, "unknown_type"));
   assert_int_equal(rig_subscribe(good, "a.b"), 0);
   rig_stop(&r);
 }
