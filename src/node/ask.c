@@ -1,5 +1,5 @@
-/* What an operator asks of the node that takes a while: a ping of another node. Bounded in number and time; an operator's
- * end takes its questions with it. */
+/* What an operator asks of the node that takes a while: a ping of another node, a lookup. Bounded in number and time; an
+ * operator's end takes its questions with it. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -14,8 +14,8 @@ struct ask {
   struct session *s;
   uint64_t number;
   nanotime since;
-  struct id peer;
-  bool dialled;
+  struct id peer; /* or key */
+  bool ping, dialled;
   uint8_t call_id[CALL_ID_LEN];
 };
 
@@ -90,6 +90,7 @@ static void ping(struct session *s, const struct msg_call *m, const json_t *args
   struct ask *a = begin(s, m);
   if (!a) return;
   a->peer = id;
+  a->ping = true;
   a->dialled = !peer_is_up(p);
   struct msg ping = {.type = MSG_PING, .ping = {.timestamp = a->number}};
   int err = peer_post(p, &ping, WANT_USE, 0);
@@ -97,13 +98,17 @@ static void ping(struct session *s, const struct msg_call *m, const json_t *args
 }
 
 bool ask_call(struct session *s, const struct msg_call *m, struct slice what) {
-  if (!slice_is(what, "ping")) return false;
+  bool get = slice_is(what, "dht_get"), nodes = slice_is(what, "dht_lookup");
+  if (!slice_is(what, "ping") && !get && !nodes) return false;
   if (!s->trusted) {
     rpc_error(s, m->call_id, MACULA_NOT_AUTHORIZED, "for operators only: on loopback, or with an admin key");
     return true;
   }
   json_t *args = m->args.n ? json_loadb((const char *)m->args.p, m->args.n, 0, NULL) : NULL;
-  ping(s, m, args);
+  if (get || nodes)
+    look_up(s, m, args, nodes);
+  else
+    ping(s, m, args);
   json_decref(args);
   return true;
 }
@@ -113,7 +118,7 @@ void ask_ponged(struct peer *p, const struct msg_pong *m) {
   struct node *n = p->node;
   list_for_safe(it, &n->asks) {
     struct ask *a = container_of(it, struct ask, all);
-    if (a->number != m->timestamp || !id_eq(&a->peer, &p->id)) continue;
+    if (!a->ping || a->number != m->timestamp || !id_eq(&a->peer, &p->id)) continue;
     answer(n, a,
            json_pack("{s:I, s:b, s:b}", "rtt_us", (json_int_t)(time_since(n->now, a->since) / NS_US), "dialled", a->dialled,
                      "routed", p->link == NULL));
@@ -121,10 +126,83 @@ void ask_ponged(struct peer *p, const struct msg_pong *m) {
   }
 }
 
+/* ---- the DHT ---------------------------------------------------------------------------------------------------------------
+ */
+static json_t *hex(const struct id *id) {
+  char text[ID_HEX_LEN + 1];
+  id_hex(id, text);
+  return json_string(text);
+}
+
+static json_t *address(const struct addr *a) {
+  char text[ADDR_TEXT_LEN];
+  if (!a->sa.sa_family) return json_null();
+  addr_text(a, text);
+  return json_string(text);
+}
+
+static json_t *gateway(const struct dht_contact *c) {
+  static const struct id none;
+  return id_eq(&c->gateway, &none) ? json_null() : hex(&c->gateway);
+}
+
+static void look_up(struct session *s, const struct msg_call *m, const json_t *args, bool nodes) {
+  struct node *n = s->node;
+  const char *text = json_string_value(json_object_get(args, nodes ? "node" : "key"));
+  char name[NAME_MAX_LEN + 1];
+  struct id key;
+  size_t len;
+  int err = text ? id_parse(slice_str(text), &key) : MACULA_EINVAL;
+  if (err && text && !nodes && !name_procedure(slice_str(text), name, &len)) {
+    find_key(n, DHT_SERVICE, slice_of(name, len), &key);
+    err = 0;
+  }
+  if (err) {
+    rpc_error(s, m->call_id, err,
+              nodes ? "give a node's id of 64 digits as {\"node\":ID}"
+                    : "give a procedure or a key of 64 digits as {\"key\":KEY}");
+    return;
+  }
+  struct ask *a = begin(s, m);
+  if (!a) return;
+  a->peer = key;
+  uint64_t lookup;
+  if ((err = dht_lookup(n->dht, &key, nodes ? 0 : DHT_SERVICE, (uint64_t)FIND_FOR_ASKS << FIND_FOR_SHIFT | a->number, n->now,
+                        &lookup)) != 0)
+    fail(n, a, err, NULL);
+  n->mesh_due = true;
+}
+
+void ask_found(struct node *n, const struct dht_result *r) {
+  struct ask *a = NULL;
+  list_for(it, &n->asks) {
+    struct ask *b = container_of(it, struct ask, all);
+    if (b->number == (r->user & ((UINT64_C(1) << FIND_FOR_SHIFT) - 1))) a = b;
+  }
+  if (!a) return;
+  if (r->err) {
+    fail(n, a, r->err, NULL);
+    return;
+  }
+  json_t *rows = json_array();
+  for (size_t i = 0; i < r->provider_count; i++) {
+    const struct dht_provider *p = &r->providers[i];
+    json_array_append_new(rows, json_pack("{s:o, s:o, s:o, s:I, s:I}", "id", hex(&p->contact.id), "address",
+                                          address(&p->contact.addr), "gateway", gateway(&p->contact), "sequence",
+                                          (json_int_t)p->seq, "left_s", (json_int_t)(p->left / NS_SEC)));
+  }
+  for (size_t i = 0; i < r->node_count; i++)
+    json_array_append_new(rows, json_pack("{s:o, s:o}", "id", hex(&r->nodes[i].id), "address", address(&r->nodes[i].addr)));
+  answer(n, a,
+         json_pack("{s:o, s:I, s:I, s:I, s:I, s:o}", "key", hex(&r->key), "hops", (json_int_t)r->hops, "queries",
+                   (json_int_t)r->queries, "failed", (json_int_t)r->failed, "took_us", (json_int_t)(r->took / NS_US),
+                   r->kind ? "records" : "nodes", rows));
+}
+
 void ask_peer_down(struct peer *p) {
   list_for_safe(it, &p->node->asks) {
     struct ask *a = container_of(it, struct ask, all);
-    if (id_eq(&a->peer, &p->id)) fail(p->node, a, MACULA_NOT_CONNECTED, NULL);
+    if (a->ping && id_eq(&a->peer, &p->id)) fail(p->node, a, MACULA_NOT_CONNECTED, NULL);
   }
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "base/list.h"
+#include "dht/dht.h"
 #include "macula/macula.h"
 #include "membership/membership.h"
 #include "node/node.h"
@@ -205,6 +206,9 @@ struct node {
   uint32_t ask_count;
   uint64_t asked;
   struct membership *membership;
+  struct dht *dht;
+  struct quic_identity *identity;
+  bool found_us;             /* our neighbourhood was looked up */
   struct peer *gateway;      /* hidden: through whom others reach us */
   bool no_upkeep;            /* links only for calls and messages */
   bool mesh_due;             /* frames came: their outcome waits */
@@ -321,6 +325,20 @@ void mesh_observed(struct node *n, const struct addr *seen, const struct addr *l
 /* A frame that only nodes send each other. */
 void mesh_frame(struct peer *p, uint8_t type, struct slice payload);
 void mesh_unsent(struct peer *p, uint64_t query);
+
+/* find.c */
+enum find_for { FIND_FOR_CALLS = 1, FIND_FOR_ASKS = 2 };
+#define FIND_FOR_SHIFT 56 /* in a lookup's user: what it is for; the rest is the asker's */
+void find_key(const struct node *n, enum dht_kind kind, struct slice name, struct id *ret_key);
+int find_new(struct node *n, uint64_t last_seq);
+void find_free(struct node *n);
+void find_self_changed(struct node *n);
+void find_link_up(struct peer *p);
+void find_gone(struct node *n, const struct id *id);
+void find_frame(struct peer *p, uint8_t type, struct slice payload);
+void find_step(struct node *n);
+void find_tick(struct node *n);
+nanotime find_deadline(const struct node *n);
 
 /* route.c: through gateways */
 int route_send(struct peer *p, const struct msg *m);
@@ -447,11 +465,13 @@ void rpc_peer_dead(struct peer *p);   /* so says membership */
 /* lookup.c: which nodes serve a procedure */
 int remote_discover(void *ctx, struct slice procedure);
 void remote_undiscover(void *ctx, struct slice procedure);
+void remote_found(struct node *n, const struct dht_result *r); /* of a lookup for FIND_FOR_CALLS */
 
 /* ask.c: operators' questions that take a while */
 /* Whether com.macula.node.<what> is one of these; if so it will be answered. */
 bool ask_call(struct session *s, const struct msg_call *m, struct slice what);
 void ask_ponged(struct peer *p, const struct msg_pong *m);
+void ask_found(struct node *n, const struct dht_result *r);
 void ask_peer_down(struct peer *p);
 void ask_session_ended(struct session *s);
 nanotime ask_deadline(const struct node *n);

@@ -7,3 +7,5 @@ int remote_discover(void *ctx, struct slice procedure) {
 }
 
 void remote_undiscover(void *ctx, struct slice procedure) { (void)ctx, (void)procedure; }
+
+void remote_found(struct node *n, const struct dht_result *r) { (void)n, (void)r; }

@@ -24,6 +24,7 @@ static struct member_info self_info(const struct node *n) {
 static void tell_self(struct node *n) {
   struct member_info i = self_info(n);
   if (n->membership) membership_set_self(n->membership, &i, n->now);
+  find_self_changed(n);
 }
 
 /* Where we can be dialled: the user's word, else the address that we listen on, else the one that peers see, with our port. */
@@ -81,6 +82,7 @@ void mesh_link_up(struct peer *p) {
   membership_connected(n->membership, &p->id, true);
   (void)membership_met(n->membership, &i, n->now);
   membership_connected(n->membership, &p->id, true); /* now that it is known */
+  find_link_up(p);
 }
 
 void mesh_link_down(struct peer *p, bool dead) {
@@ -110,6 +112,7 @@ static void heard_of(struct node *n, const struct member_info *i, bool is_new) {
 static void died(struct node *n, const struct member_info *i) {
   struct peer *p = peer_find(n, &i->id);
   log_info(n->log, "member_dead", "peer=\"%s\"", i->name);
+  find_gone(n, &i->id);
   if (!p) return;
   join_lost(n, p);
   rpc_peer_dead(p);
@@ -156,15 +159,19 @@ void mesh_step(struct node *n) {
       membership_unsent(n->membership, &out.to);
     while (membership_next_event(n->membership, &e)) event(n, &e);
   }
+  find_step(n);
 }
 
 void mesh_tick(struct node *n) {
   if (!n->membership) return;
   membership_tick(n->membership, n->now);
+  find_tick(n);
   mesh_step(n);
 }
 
-nanotime mesh_deadline(const struct node *n) { return n->membership ? membership_deadline(n->membership) : TIME_NEVER; }
+nanotime mesh_deadline(const struct node *n) {
+  return n->membership ? time_min(membership_deadline(n->membership), find_deadline(n)) : TIME_NEVER;
+}
 
 /* Links that should stand and do not. */
 void mesh_sweep(struct node *n) {
@@ -184,6 +191,7 @@ void mesh_sweep(struct node *n) {
 /* We leave: the others need not find out. */
 void mesh_leave(struct node *n) {
   if (!n->membership) return;
+  dht_withdraw_all(n->dht, n->now);
   membership_leave(n->membership, n->now);
   mesh_step(n);
 }
@@ -195,10 +203,12 @@ void mesh_frame(struct peer *p, uint8_t type, struct slice payload) {
     err = membership_recv(n->membership, &p->id, type, payload, n->now);
   else if (type >= MSG_INTEREST && type <= MSG_RETAINED_MOVED)
     spread_frame(p, type, payload);
+  else if (type >= MSG_FIND_NODE && type <= MSG_STORE_REPLY)
+    find_frame(p, type, payload);
   else
     n->stats.ignored_frames++;
   if (err == MACULA_BAD_FRAME && p->link) session_close(p->link, err, NULL);
   n->mesh_due = true;
 }
 
-void mesh_unsent(struct peer *p, uint64_t query) { (void)p, (void)query; }
+void mesh_unsent(struct peer *p, uint64_t query) { dht_unsent(p->node->dht, &p->id, query, p->node->now); }

@@ -142,6 +142,27 @@ static void members(const struct node *n, FILE *f) {
   COUNTER("swim_accused", "Times that this node was accused and refuted it.", s.accused);
   COUNTER("swim_implausible", "Claims that were not believed.", s.implausible);
   COUNTER("swim_bad_frames", "Malformed frames of the membership.", s.bad_frames);
+  struct dht_stats d;
+  dht_stats(n->dht, &d);
+  GAUGE("dht_contacts", "Nodes in the routing table.", d.contacts);
+  GAUGE("dht_records", "Records held.", d.records);
+  GAUGE("dht_tombstones", "Withdrawn records remembered.", d.tombstones);
+  GAUGE("dht_own_records", "Records that this node publishes.", d.own);
+  GAUGE("dht_unstored", "Own records on their way to their holders.", d.unstored);
+  GAUGE("dht_lookups_running", "Lookups running.", d.lookups);
+  COUNTER("dht_lookups", "Lookups done.", d.lookups_done);
+  COUNTER("dht_lookups_failed", "Lookups that nobody answered.", d.lookups_failed);
+  COUNTER("dht_lookup_hops", "Hops of the lookups done.", d.hops);
+  COUNTER("dht_lookup_microseconds", "Duration of the lookups done.", d.took_ns / NS_US);
+  COUNTER("dht_queries", "Requests sent.", d.queries);
+  COUNTER("dht_queries_failed", "Requests without an answer.", d.queries_failed);
+  COUNTER("dht_served", "Requests answered.", d.served);
+  COUNTER("dht_refused_full", "Records refused: full.", d.refused_full);
+  COUNTER("dht_refused_bad", "Records refused: malformed, wrongly signed or of another realm.", d.refused_bad);
+  COUNTER("dht_refused_old", "Records refused: an older sequence.", d.refused_old);
+  COUNTER("dht_refused_rate", "Requests refused: too many.", d.refused_rate);
+  COUNTER("dht_expired", "Records that were not renewed.", d.expired);
+  COUNTER("dht_refused_by_holders", "Own records that holders refused.", d.refused_by_holders);
 }
 
 static void peers(const struct node *n, FILE *f) {

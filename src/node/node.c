@@ -28,6 +28,8 @@ void node_limits_default(struct node_limits *ret_limits) {
                                      .interest_bytes = 64 << 20,
                                      .max_inflight = 65536,
                                      .max_gets = 10000,
+                                     .max_records = 100000,
+                                     .record_bytes = 64 << 20,
                                      .connection_pool = 64 << 20,
                                      .subscription_bytes = 128 << 20,
                                      .max_replays = 32768,
@@ -53,6 +55,7 @@ void node_limits_fill(struct node_limits *l) {
   FILL(dedup_ns), FILL(service_ttl), FILL(connect_timeout), FILL(drain_timeout), FILL(connection_pool);
   FILL(subscription_bytes), FILL(max_replays), FILL(call_bytes), FILL(admin_bytes), FILL(max_peers), FILL(max_members);
   FILL(peer_queue), FILL(held_pool), FILL(max_interested), FILL(interest_bytes), FILL(max_inflight), FILL(max_gets);
+  FILL(max_records), FILL(record_bytes);
 #undef FILL
   if (l->max_frame > FRAME_MAX_PAYLOAD) l->max_frame = FRAME_MAX_PAYLOAD; /* the codec's own bound */
 }
@@ -203,6 +206,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   n->now = n->started = now;
   n->unix_base_ms = cfg->unix_base_ms;
   n->keep_alive = cfg->keep_alive ? cfg->keep_alive : 10 * NS_SEC;
+  n->identity = quic_identity_ref(cfg->identity);
   n->id = *quic_identity_id(cfg->identity);
   n->access = cfg->access;
   n->allow_unverified = cfg->allow_unverified;
@@ -228,7 +232,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   }
   if ((err = make_tables(n)) != 0) goto fail;
   if ((err = make_quic(n, cfg, now)) != 0) goto fail;
-  if ((err = mesh_new(n)) != 0) goto fail;
+  if ((err = mesh_new(n)) != 0 || (err = find_new(n, cfg->last_seq)) != 0) goto fail;
   *ret_node = n;
   return 0;
 fail:
@@ -251,6 +255,8 @@ void node_free(struct node *n) {
   clients_done(&n->clients);
   peers_done(n);
   mesh_free(n);
+  find_free(n);
+  quic_identity_unref(n->identity);
   struct mem own = n->mem[ROW_NODE];
   mem_free(&own, n->name);
   mem_free(&own, n->realm);
@@ -385,10 +391,16 @@ int node_reload(struct node *n, const struct node_reload *r) {
     mem_free(&n->mem[ROW_NODE], n->token);
     n->token = token;
   }
+  /* Other nodes know this one by its key: with them, only the certificate around it can change. */
+  if (r->identity && !id_eq(quic_identity_id(r->identity), &n->id) && n->peers.tab.count) return MACULA_IDENTITY_MISMATCH;
   if (r->identity || r->ca_pem) {
     int err = quic_set_identity(n->quic, r->identity, r->ca_pem);
     if (err) return err;
-    if (r->identity) n->id = *quic_identity_id(r->identity);
+    if (r->identity) {
+      quic_identity_unref(n->identity);
+      n->identity = quic_identity_ref(r->identity);
+      n->id = *quic_identity_id(r->identity);
+    }
   }
   if (r->limits) {
     n->limits = *r->limits;

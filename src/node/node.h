@@ -36,6 +36,8 @@ struct node_limits {             /* DESIGN's table; 0 is replaced by the default
   uint32_t max_peers;            /* mesh connections: 1,000 */
   uint32_t max_members;          /* other nodes known: 10,000 */
   size_t peer_queue;             /* send queue of a mesh connection: 8 MiB */
+  uint32_t max_records;          /* of the DHT: 100,000 */
+  size_t record_bytes;           /* 64 MiB */
   size_t held_pool;              /* frames that wait for a mesh connection: 16 MiB */
   uint32_t max_interested;       /* other nodes that subscriptions are exchanged with: 255, the most */
   size_t interest_bytes;         /* what they subscribe to: 64 MiB */
@@ -73,6 +75,7 @@ struct node_config {
   /* Accounts that the process keeps for libraries with allocation hooks, or NULL. Their limits are set by the node. */
   struct mem *tls_mem, *json_mem;
   struct addr advertise; /* where other nodes can dial this one; sa_family 0: the socket's address, or what peers see */
+  uint64_t last_seq;     /* largest sequence of DHT records that this identity used: node_last_seq of an earlier run */
   bool no_upkeep;        /* mesh connections only as calls and messages need them: for tests of the pool */
   bool hidden;           /* nobody can dial it (NAT): it stays connected to a gateway */
 };
@@ -100,6 +103,7 @@ int node_join(struct node *n, const struct addr *to, const struct id *id, bool k
 bool node_is_alone(const struct node *n); /* it has no mesh connection */
 /* Lines `macula://ID@ADDR:PORT` of the nodes it knows, at most 256: for the state folder. malloc'ed. */
 int node_known_peers(const struct node *n, char **ret_text);
+uint64_t node_last_seq(const struct node *n); /* for node_config.last_seq of the next run */
 
 /* Graceful end: no new clients, DISCONNECT shutting_down to all, replies in flight finished. node_drained turns true when all
  * are gone or drain_timeout has passed. */

@@ -20,6 +20,9 @@
 #define PLAN_INFLIGHT 256u         /* QoS 1 message that another node has not acknowledged */
 #define PLAN_GET 1024u             /* new subscription, and what other nodes told it */
 /* Of a node: */
+#define PLAN_RECORD 160u            /* record or tombstone of the DHT beside its signed octets */
+#define PLAN_CONTACT 192u           /* node in the routing table */
+#define PLAN_LOOKUP (64u << 10)     /* running lookup */
 #define PLAN_MEMBER 384u            /* member */
 #define PLAN_GOSSIP (2u << 20)      /* frames of the membership that wait to be sent */
 #define PLAN_SEEDS (64u << 10)      /* addresses to join by, and of lost nodes */

@@ -7,6 +7,7 @@ struct row_sources {
   struct topic_index_stats topics;
   struct membership_stats members;
   struct interest_stats interest;
+  struct dht_stats dht;
   const struct services *services;
   const struct calls *calls;
   const struct discovery *discovery;
@@ -46,6 +47,7 @@ void rows_now(struct node *n, struct row_now ret_rows[ROWS_SHOWN]) {
   topic_index_stats(n->topics, &f->topics);
   membership_stats(n->membership, &f->members);
   interest_stats(n->spread.interest, &f->interest);
+  dht_stats(n->dht, &f->dht);
 #define ROW_NOW(id, name, what, keys, most, each, beside, entries, refused, evicted, expired)                                  \
   ret_rows[ROW_##id] = now_of(n->row_mem[ROW_##id], name, entries, refused, evicted, expired);
   NODE_ROWS(ROW_NOW)
