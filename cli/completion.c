@@ -12,6 +12,7 @@ static void put_options(const struct option_def *defs) {
 static const char *words_of(const char *command) {
   return strcmp(command, "bench") == 0        ? bench_kinds
          : strcmp(command, "id") == 0         ? "new show"
+         : strcmp(command, "dht") == 0        ? "get lookup"
          : strcmp(command, "completion") == 0 ? "bash zsh"
                                               : "";
 }

@@ -215,15 +215,17 @@ const struct command command_status = {
     0,
     0,
     run_status};
-const struct command command_peers = {"peers",
-                                      "peers",
-                                      "list the nodes that this one is connected to",
-                                      "Lists mesh connections.\n" NOTE "Example: macula peers\n",
-                                      NULL,
-                                      0,
-                                      0,
-                                      0,
-                                      run_peers};
+const struct command command_peers = {
+    "peers",
+    "peers",
+    "list the other nodes of the mesh",
+    "Lists the other nodes: address, state, whether in the pool of connections, round trip time, age.\n" NOTE
+    "Example: macula peers\n",
+    NULL,
+    0,
+    0,
+    0,
+    run_peers};
 const struct command command_clients = {"clients",
                                         "clients",
                                         "list the node's clients",

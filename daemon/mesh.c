@@ -8,6 +8,8 @@
 #include "base/err.h"
 
 #define KNOWN_FILE "peers"
+#define SEQ_FILE "sequence"
+#define SEQ_MARGIN 65536 /* what a run may use between two writes: one a millisecond */
 #define KNOWN_MAX (64u << 10)
 #define SAVE_EVERY (60 * NS_SEC)
 #define LOOK_UP_EVERY (10 * NS_SEC) /* while alone */
@@ -24,8 +26,9 @@ struct mesh {
   struct io_loop *loop;
   struct node *node;
   const struct log *log;
-  char path[4200];
-  char *saved; /* what the file holds; NULL: nothing that we know */
+  char path[4200], seq_path[4200];
+  uint64_t seq; /* written */
+  char *saved;  /* what the file holds; NULL: nothing that we know */
   nanotime save_at, look_up_at;
   size_t count;
   struct lookup lookups[CONFIG_MAX_SEEDS];
@@ -84,6 +87,7 @@ int mesh_start(struct io_loop *loop, struct node *node, const struct log *log, c
   m->log = log;
   m->save_at = io_now() + SAVE_EVERY;
   snprintf(m->path, sizeof m->path, "%.4000s/" KNOWN_FILE, cfg->state);
+  snprintf(m->seq_path, sizeof m->seq_path, "%.4000s/" SEQ_FILE, cfg->state);
   for (; m->count < cfg->join.count; m->count++)
     m->lookups[m->count] = (struct lookup){.mesh = m, .seed = &cfg->join.at[m->count]};
   load(m);
@@ -92,10 +96,32 @@ int mesh_start(struct io_loop *loop, struct node *node, const struct log *log, c
   return 0;
 }
 
+static void save_seq(struct mesh *m) {
+  char text[32], why[256];
+  uint64_t seq = node_last_seq(m->node);
+  if (seq == m->seq) return;
+  snprintf(text, sizeof text, "%llu\n", (unsigned long long)seq);
+  if (io_file_write(m->seq_path, slice_str(text), 0600, why))
+    log_warn(m->log, "sequence_not_written", "text=\"%s\"", why);
+  else
+    m->seq = seq;
+}
+
+uint64_t mesh_last_seq(const struct config *cfg) {
+  char path[4200], *text, why[256];
+  size_t len;
+  snprintf(path, sizeof path, "%.4000s/" SEQ_FILE, cfg->state);
+  if (io_file_read(path, 64, &text, &len, why)) return 0;
+  unsigned long long seq = strtoull(text, NULL, 10);
+  free(text);
+  return seq && seq < UINT64_MAX / 2 ? seq + SEQ_MARGIN : 0;
+}
+
 /* An empty list never replaces what is known: a node that is alone now wants to find the others again. */
 void mesh_save(struct mesh *m) {
   char *text, why[256];
   m->save_at = io_now() + SAVE_EVERY;
+  save_seq(m);
   if (node_known_peers(m->node, &text)) return;
   bool is_new = text[0] && (!m->saved || strcmp(text, m->saved) != 0);
   if (is_new && io_file_write(m->path, slice_str(text), 0600, why) != 0) {

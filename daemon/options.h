@@ -57,6 +57,7 @@ enum option_reload { OPTION_FIXED, OPTION_RELOADED };
   X(MAX_RECORDS, max_records, COUNT, limits.max_records, 64, 10000000, OPTION_FIXED, "N", "records of the DHT held")           \
   X(RECORD_BYTES, record_bytes, SIZE, limits.record_bytes, 65536, UINT64_C(1) << 40, OPTION_FIXED, "SIZE",                     \
     "records of the DHT held, octets")                                                                                         \
+  X(MAX_LOOKUPS, max_lookups, COUNT, limits.max_lookups, 4, 100000, OPTION_FIXED, "N", "lookups in the DHT at once")           \
   X(HELD_POOL, held_pool, SIZE, limits.held_pool, 65536, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",                           \
     "frames that wait for a connection to another node")                                                                       \
   X(MAX_INTERESTED, max_interested, COUNT, limits.max_interested, 1, 255, OPTION_RELOADED, "N",                                \

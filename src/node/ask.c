@@ -97,22 +97,6 @@ static void ping(struct session *s, const struct msg_call *m, const json_t *args
   if (err) fail(n, a, err, NULL);
 }
 
-bool ask_call(struct session *s, const struct msg_call *m, struct slice what) {
-  bool get = slice_is(what, "dht_get"), nodes = slice_is(what, "dht_lookup");
-  if (!slice_is(what, "ping") && !get && !nodes) return false;
-  if (!s->trusted) {
-    rpc_error(s, m->call_id, MACULA_NOT_AUTHORIZED, "for operators only: on loopback, or with an admin key");
-    return true;
-  }
-  json_t *args = m->args.n ? json_loadb((const char *)m->args.p, m->args.n, 0, NULL) : NULL;
-  if (get || nodes)
-    look_up(s, m, args, nodes);
-  else
-    ping(s, m, args);
-  json_decref(args);
-  return true;
-}
-
 /* PONG of another node to a PING of ours. */
 void ask_ponged(struct peer *p, const struct msg_pong *m) {
   struct node *n = p->node;
@@ -197,6 +181,24 @@ void ask_found(struct node *n, const struct dht_result *r) {
          json_pack("{s:o, s:I, s:I, s:I, s:I, s:o}", "key", hex(&r->key), "hops", (json_int_t)r->hops, "queries",
                    (json_int_t)r->queries, "failed", (json_int_t)r->failed, "took_us", (json_int_t)(r->took / NS_US),
                    r->kind ? "records" : "nodes", rows));
+}
+
+/* ---- from frames and time --------------------------------------------------------------------------------------------------
+ */
+bool ask_call(struct session *s, const struct msg_call *m, struct slice what) {
+  bool get = slice_is(what, "dht_get"), nodes = slice_is(what, "dht_lookup");
+  if (!slice_is(what, "ping") && !get && !nodes) return false;
+  if (!s->trusted) {
+    rpc_error(s, m->call_id, MACULA_NOT_AUTHORIZED, "for operators only: on loopback, or with an admin key");
+    return true;
+  }
+  json_t *args = m->args.n ? json_loadb((const char *)m->args.p, m->args.n, 0, NULL) : NULL;
+  if (get || nodes)
+    look_up(s, m, args, nodes);
+  else
+    ping(s, m, args);
+  json_decref(args);
+  return true;
 }
 
 void ask_peer_down(struct peer *p) {

@@ -45,7 +45,7 @@ int find_new(struct node *n, uint64_t last_seq) {
                          .max_key_service = 32,
                          .max_key_subscription = 1024,
                          .max_own = n->limits.max_services + 1,
-                         .max_lookups = 1024,
+                         .max_lookups = n->limits.max_lookups,
                          .max_tombstones = n->limits.max_records / 5,
                          .per_address = 8};
   int err = dht_new(&c, n->now, &n->dht);

@@ -30,6 +30,7 @@ void node_limits_default(struct node_limits *ret_limits) {
                                      .max_gets = 10000,
                                      .max_records = 100000,
                                      .record_bytes = 64 << 20,
+                                     .max_lookups = 1024,
                                      .connection_pool = 64 << 20,
                                      .subscription_bytes = 128 << 20,
                                      .max_replays = 32768,
@@ -56,6 +57,7 @@ void node_limits_fill(struct node_limits *l) {
   FILL(subscription_bytes), FILL(max_replays), FILL(call_bytes), FILL(admin_bytes), FILL(max_peers), FILL(max_members);
   FILL(peer_queue), FILL(held_pool), FILL(max_interested), FILL(interest_bytes), FILL(max_inflight), FILL(max_gets);
   FILL(max_records), FILL(record_bytes);
+  FILL(peer_queue), FILL(held_pool), FILL(max_records), FILL(record_bytes), FILL(max_lookups);
 #undef FILL
   if (l->max_frame > FRAME_MAX_PAYLOAD) l->max_frame = FRAME_MAX_PAYLOAD; /* the codec's own bound */
 }

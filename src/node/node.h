@@ -38,6 +38,7 @@ struct node_limits {             /* DESIGN's table; 0 is replaced by the default
   size_t peer_queue;             /* send queue of a mesh connection: 8 MiB */
   uint32_t max_records;          /* of the DHT: 100,000 */
   size_t record_bytes;           /* 64 MiB */
+  uint32_t max_lookups;          /* in the DHT, at once: 1,024 */
   size_t held_pool;              /* frames that wait for a mesh connection: 16 MiB */
   uint32_t max_interested;       /* other nodes that subscriptions are exchanged with: 255, the most */
   size_t interest_bytes;         /* what they subscribe to: 64 MiB */

@@ -79,7 +79,9 @@ struct plan_row plan_row_of(const struct node_limits *l, enum row row) {
   X(admin_bytes, 4 << 20)                                                                                                      \
   X(max_peers, 8)                                                                                                              \
   X(max_members, 64)                                                                                                           \
-  X(max_discovered, 64)                                                                                                        \
+  X(max_records, 1000)                                                                                                         \
+  X(record_bytes, 512 << 10)                                                                                                   \
+  X(max_lookups, 16)                                                                                                           \
   X(held_pool, 1 << 20)
 
 enum { FINEST = 4096 };

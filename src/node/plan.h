@@ -22,7 +22,7 @@
 /* Of a node: */
 #define PLAN_RECORD 160u            /* record or tombstone of the DHT beside its signed octets */
 #define PLAN_CONTACT 192u           /* node in the routing table */
-#define PLAN_LOOKUP (64u << 10)     /* running lookup */
+#define PLAN_LOOKUP (16u << 10)     /* running lookup */
 #define PLAN_MEMBER 384u            /* member */
 #define PLAN_GOSSIP (2u << 20)      /* frames of the membership that wait to be sent */
 #define PLAN_SEEDS (64u << 10)      /* addresses to join by, and of lost nodes */
