@@ -143,10 +143,10 @@ def case_clients_on_other_hosts():
                 if {p["name"] for p in peers["peers"]} == {"h1", "h2", "h3", "h4"} - {s["name"]}:
                     break
                 assert time.monotonic() < end, peers
-        sub = m.start("c", "macula", "sub", "sensor.**", "--count", "1")
+        sub = m.start("h3", "macula", "sub", "sensor.**", "--count", "1")
         serve = m.start("h1", "macula", "serve", "math.echo", "--echo")
         end = time.monotonic() + DEADLINE
-        while True:  # until both are known
+        while True:  # until h1 knows what h3 listens to
             said = m.do("run", "macula", "call", "math.echo", "[1,2]", code=None)
             m.do("run", "macula", "pub", "sensor.kitchen", "21.5")
             if said.strip() == "[1,2]" and sub.poll() is not None:
