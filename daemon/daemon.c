@@ -67,14 +67,17 @@ static uint64_t heap_bytes(void *ctx) {
 static void give_back(struct daemon *d) {
   uint64_t heap = heap_bytes(NULL), rss = rss_bytes(NULL), used = d->program_bytes + heap;
   uint64_t idle = rss > used ? rss - used : 0;
+  uint64_t worth = IDLE_MOST + rss / 16;
   if (idle < d->idle_left) d->idle_left = idle;
-  if (idle < d->idle_left + IDLE_MOST + rss / 16) return;
+  /* What could not go the last time may go once more blocks are free, as after the last of many has left. */
+  if (idle < worth || (idle < d->idle_left + worth && heap + heap / 8 > d->trim_heap)) return;
+  nanotime before = io_now();
   malloc_trim(0);
   rss = rss_bytes(NULL);
   d->idle_left = rss > used ? rss - used : 0;
-  d->trims++;
-  log_debug(&d->log, "memory_given_back", "idle_kib=%llu left_kib=%llu", (unsigned long long)idle / 1024,
-            (unsigned long long)d->idle_left / 1024);
+  d->trim_heap = heap;
+  log_debug(&d->log, "memory_given_back", "idle_kib=%llu left_kib=%llu us=%llu", (unsigned long long)idle / 1024,
+            (unsigned long long)d->idle_left / 1024, (unsigned long long)(io_now() - before) / 1000);
 }
 
 /* ---- timer and signals -----------------------------------------------------------------------------------------------------

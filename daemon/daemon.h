@@ -39,7 +39,7 @@ struct daemon {
   uint64_t upkeep_ms;
   uint64_t program_bytes; /* resident without the heap, at the start */
   uint64_t idle_left;     /* octets of heap that lay idle and could not be given back */
-  uint64_t trims;
+  uint64_t trim_heap;     /* octets in use when it was last given back */
 };
 
 /* Opens the state folder, makes or reads the identity, makes the node and opens its sockets. Failure: a macula_err, ret_why
