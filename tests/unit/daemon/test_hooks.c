@@ -70,6 +70,10 @@ static void test_no_memory(void **state) {
   }
 }
 
+/* GnuTLS 3.7.9 loses some blocks when an allocation of its own fails; the test asks that nothing worse happens. */
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) { return "leak:libgnutls\n"; }
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_account), cmocka_unit_test(test_half_open),
                                      cmocka_unit_test(test_no_memory)};
