@@ -150,6 +150,7 @@ static int make_tables(struct node *n) {
                             .max_discovered = l->max_discovered,
                             .discovery_ttl = 60 * NS_SEC,
                             .negative_ttl = NS_SEC,
+                            .look_again = 300 * NS_MS,
                             .default_timeout = 5 * NS_SEC,
                             .max_timeout = 3600 * NS_SEC,
                             .out = rpc_out(n)};

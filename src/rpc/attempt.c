@@ -130,7 +130,7 @@ static int try_there(struct router *r, struct call *c, const struct choices *o, 
  * before the call came. */
 static bool may_look(const struct router *r, const struct call *c, const struct choices *o, nanotime now) {
   if (!may_leave(r, c) || c->looked || c->attempt_count == CALL_MAX_ATTEMPTS || now >= c->deadline) return false;
-  return !o->e || (c->attempt_count && o->e->since < c->began);
+  return !o->e || c->again || (c->attempt_count && o->e->since < c->began);
 }
 
 static int wait_for_lookup(struct router *r, struct call *c, nanotime now) {

@@ -11,7 +11,7 @@ struct router {
   struct discovery discovery;
   struct mem *mem;
   struct rng rng;
-  uint64_t default_timeout, max_timeout;
+  uint64_t default_timeout, max_timeout, look_again;
   struct router_out out;
   struct router_stats stats;
   uint64_t cast_id[2]; /* a secret and a counter: names casts in the table of calls */

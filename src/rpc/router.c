@@ -17,6 +17,7 @@ int router_new(const struct router_config *cfg, struct router **ret_router) {
   r->rng = cfg->rng;
   r->default_timeout = cfg->default_timeout;
   r->max_timeout = cfg->max_timeout;
+  r->look_again = cfg->look_again;
   r->out = cfg->out;
   rng_fill(r->rng, r->cast_id, sizeof r->cast_id[0]);
   *ret_router = r;
@@ -291,6 +292,16 @@ static void add_sorted(struct remote_node *v, size_t n, const struct remote_node
   v[n] = *node;
 }
 
+/* A record is in its place a moment after its provider was told that it serves: who called in between is not to be told that
+ * nobody does. */
+static bool ask_later(struct router *r, struct call *c, nanotime now) {
+  if (!r->look_again || c->again || c->attempt_count) return false;
+  c->again = true;
+  c->looked = false;
+  calls_set_due(&r->calls, c, time_min(c->deadline, time_add(now, r->look_again)));
+  return true;
+}
+
 void router_discovered(struct router *r, struct slice procedure, int err, const struct remote_node *nodes, size_t n,
                        nanotime now) {
   struct discovery_entry *e = discovery_find(&r->discovery, procedure);
@@ -312,6 +323,7 @@ void router_discovered(struct router *r, struct slice procedure, int err, const 
   while (!list_empty(&waiting)) {
     struct call *c = container_of(waiting.next, struct call, of_wait);
     list_remove(&c->of_wait);
+    if (!err && !n && ask_later(r, c, now)) continue;
     if (err)
       call_finish_error(r, c, c->attempt_count ? MACULA_ALL_PROVIDERS_FAILED : err);
     else
@@ -332,6 +344,10 @@ nanotime router_deadline(const struct router *r) {
 
 static void time_is_over(struct router *r, struct call *c, nanotime now) {
   bool sent = c->provider && c->sent;
+  if (!c->provider && list_empty(&c->of_wait)) { /* to ask once more, or no longer */
+    (void)call_attempt(r, c, now);
+    return;
+  }
   cancel_sent(r, c, MACULA_TIMEOUT);
   if (c->provider && !sent) call_forget_node(r, c, now);
   if (c->provider) call_fail_attempt(c, sent ? MACULA_TIMEOUT : MACULA_NOT_CONNECTED, sent);

@@ -87,8 +87,9 @@ struct router_config {
   size_t max_args_bytes;                 /* 64 MiB */
   uint32_t max_discovered;               /* 1,000 */
   uint64_t discovery_ttl, negative_ttl;  /* ns: 60 s and 1 s */
-  uint64_t default_timeout;              /* ns, for a call that names none */
-  uint64_t max_timeout;                  /* ns; longer ones are shortened to it */
+  uint64_t look_again;      /* ns: a call for which a lookup found nobody asks once more after this long; 0: it does not */
+  uint64_t default_timeout; /* ns, for a call that names none */
+  uint64_t max_timeout;     /* ns; longer ones are shortened to it */
   struct router_out out;
 };
 

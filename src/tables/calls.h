@@ -49,6 +49,7 @@ struct call {
   bool may_have_run;
   bool sent;    /* false: the provider's link is still being dialled */
   bool looked;  /* a lookup was made for this call */
+  bool again;   /* it found nobody; another is made a moment later */
   bool cast;    /* wants no answer */
   bool has_ref; /* of a cast: */
   uint64_t ref;

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
-#include "rpc/router.h"
+#include "rpc/internal.h"
 
 #define PARTIES 8
 #define NODES 3 /* from this number on: 0 to 2 are clients, 3 to 7 links of nodes 3 to 7 */
@@ -263,6 +263,40 @@ static void nobody_provides_it(void **state) {
   assert_string_equal(w.log, "de0e0");
   assert_int_equal(call(&w, 0, 3, NS_SEC + 10), 0);
   assert_string_equal(w.log, "de0e0d");
+  close_world(&w);
+}
+
+static void a_call_that_found_nobody_asks_once_more(void **state) {
+  struct world w;
+  (void)state;
+  open_world(&w);
+  w.r->look_again = 300 * NS_MS;
+  call(&w, 0, 1, 0);
+  call_with(&w, 0, 2, 0, (struct opt){.timeout_ms = 100});
+  found(&w, "", 10);
+  assert_string_equal(w.log, "d");
+  call(&w, 1, 1, 20); /* meanwhile it is known that there is nobody */
+  assert_string_equal(w.log, "de1");
+  router_tick(w.r, 100 * NS_MS); /* its time is over: there was nobody */
+  assert_string_equal(w.log, "de1e0");
+  assert_string_equal(w.code, "no_such_procedure");
+  router_tick(w.r, 10 + 300 * NS_MS);
+  assert_string_equal(w.log, "de1e0d");
+  found(&w, "3", 11 + 300 * NS_MS);
+  assert_string_equal(w.log, "de1e0dc3");
+  close_world(&w);
+
+  open_world(&w);
+  w.r->look_again = 300 * NS_MS;
+  call(&w, 0, 1, 0);
+  call(&w, 0, 2, 0);
+  found(&w, "", 10);
+  uint8_t id[CALL_ID_LEN] = {2};
+  assert_int_equal(router_cancel(w.r, &w.p[0], slice_of(id, sizeof id)), 0); /* while it waits */
+  router_tick(w.r, 10 + 300 * NS_MS);
+  found(&w, "", 11 + 300 * NS_MS);
+  assert_string_equal(w.log, "dde0"); /* once only */
+  assert_string_equal(w.code, "no_such_procedure");
   close_world(&w);
 }
 
@@ -795,6 +829,7 @@ int main(void) {
                                      cmocka_unit_test(local_first),
                                      cmocka_unit_test(calls_of_nodes_go_no_further),
                                      cmocka_unit_test(nobody_provides_it),
+                                     cmocka_unit_test(a_call_that_found_nobody_asks_once_more),
                                      cmocka_unit_test(a_lookup_that_fails),
                                      cmocka_unit_test(strategies),
                                      cmocka_unit_test(turns_go_on_over_a_refresh),
