@@ -56,8 +56,7 @@ void node_limits_fill(struct node_limits *l) {
   FILL(dedup_ns), FILL(service_ttl), FILL(connect_timeout), FILL(drain_timeout), FILL(connection_pool);
   FILL(subscription_bytes), FILL(max_replays), FILL(call_bytes), FILL(admin_bytes), FILL(max_peers), FILL(max_members);
   FILL(peer_queue), FILL(held_pool), FILL(max_interested), FILL(interest_bytes), FILL(max_inflight), FILL(max_gets);
-  FILL(max_records), FILL(record_bytes);
-  FILL(peer_queue), FILL(held_pool), FILL(max_records), FILL(record_bytes), FILL(max_lookups);
+  FILL(max_records), FILL(record_bytes), FILL(max_lookups);
 #undef FILL
   if (l->max_frame > FRAME_MAX_PAYLOAD) l->max_frame = FRAME_MAX_PAYLOAD; /* the codec's own bound */
 }
