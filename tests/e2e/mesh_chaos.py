@@ -1,0 +1,308 @@
+#!/usr/bin/env python3
+"""Meshes of real nodes that are cut, frozen, killed and misled: tests/e2e/mesh_chaos.py BUILD_FOLDER.
+
+Runs in a network namespace of its own, where nodes have addresses of their own and nftables drops what passes between two of
+them. Cases run side by side, each with its own mesh. Prints "ok NAME" or "FAIL NAME: why" a case, or one line
+"ok mesh_chaos unavailable: WHY" where namespaces cannot be made.
+"""
+import concurrent.futures
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+build = os.path.abspath(sys.argv[1])
+if "MACULA_CHAOS" not in os.environ:
+    probe = subprocess.run(["unshare", "--net", "true"], stderr=subprocess.PIPE)
+    if probe.returncode:
+        print("ok mesh_chaos unavailable: " + probe.stderr.decode().strip())
+        sys.exit(0)
+    os.environ["MACULA_CHAOS"] = "1"
+    os.execvp("unshare", ["unshare", "--net", sys.executable, os.path.abspath(__file__), build])
+
+top = tempfile.mkdtemp()
+everything = []
+nft_lock = threading.Lock()
+SLOW = 4 if "asan" in build else 1
+seed = random.randrange(1 << 30)
+
+
+def sh(cmd):
+    subprocess.run(cmd, shell=True, check=True, stdout=subprocess.DEVNULL)
+
+
+class Node:
+    def __init__(self, mesh, i, join=True, extra=()):
+        self.mesh, self.i, self.extra = mesh, i, list(extra)
+        self.addr = "10.77.%d.%d:9443" % (mesh.number, i)
+        self.state = os.path.join(mesh.dir, "s%d" % i)
+        self.log = os.path.join(mesh.dir, "log%d" % i)
+        self.join = join
+        self.p = None
+
+    def start(self, join=None):
+        cmd = [build + "/maculad", "--listen", self.addr, "--name", "n%d" % self.i, "--state", self.state, "--http", "off",
+               "--access", "token:" + self.mesh.token, *self.extra]
+        if join if join is not None else self.join and self.i > 1:
+            cmd += ["--join", self.mesh.nodes[0].addr]
+        self.p = subprocess.Popen(cmd, stdout=subprocess.DEVNULL, stderr=open(self.log, "ab"))
+        everything.append(self.p)
+        return self
+
+    def kill(self, sig=signal.SIGKILL):
+        self.p.send_signal(sig)
+        if sig in (signal.SIGKILL, signal.SIGTERM):
+            self.p.wait(20)
+            self.p = None
+
+    def macula(self, *args, code=0):
+        cmd = [build + "/macula", "-s", self.addr, "--insecure", "--identity", self.mesh.id, "--token-file", self.mesh.token,
+               "--json", *args]
+        r = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        if code is not None:
+            assert r.returncode == code, "%s: exit %d %s" % (args, r.returncode, r.stderr.decode())
+        return json.loads(r.stdout) if r.stdout.strip() else r.stderr.decode()
+
+    def background(self, *args):
+        p = subprocess.Popen([build + "/macula", "-s", self.addr, "--insecure", "--identity", self.mesh.id, "--token-file",
+                              self.mesh.token, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL)
+        everything.append(p)
+        return p
+
+    def peers(self):
+        r = subprocess.run([build + "/macula", "-s", self.addr, "--insecure", "--identity", self.mesh.id, "--token-file",
+                            self.mesh.token, "--json", "peers"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return json.loads(r.stdout)["peers"] if r.returncode == 0 else None
+
+    def linked(self):
+        peers = self.peers()
+        return sorted(p["name"] for p in peers if p["state"] == "connected") if peers is not None else None
+
+    def said(self, text):
+        with open(self.log) as f:
+            return text in f.read()
+
+
+class Mesh:
+    def __init__(self, number, count, extra=()):
+        self.number, self.dir = number, os.path.join(top, str(number))
+        os.mkdir(self.dir)
+        self.token = os.path.join(self.dir, "token")
+        with open(self.token, "w") as f:
+            f.write("open-sesame\n")
+        self.id = os.path.join(self.dir, "id.pem")
+        for i in range(1, count + 2):
+            sh("ip addr add 10.77.%d.%d/32 dev lo" % (number, i))
+        admin = subprocess.run([build + "/macula", "--identity", self.id, "id", "new"], stdout=subprocess.PIPE)
+        admin = subprocess.run([build + "/macula", "--identity", self.id, "--json", "id", "show"], stdout=subprocess.PIPE)
+        self.admin = json.loads(admin.stdout)["id"]
+        self.nodes = [Node(self, i, extra=["--admin-keys", self.admin, *extra]) for i in range(1, count + 1)]
+
+    def start(self):
+        for n in self.nodes:
+            n.start()
+        self.until_linked()
+        return self
+
+    def until_linked(self, nodes=None, within=60):
+        nodes = nodes or self.nodes
+        want = {n: sorted("n%d" % m.i for m in nodes if m is not n) for n in nodes}
+        until(lambda: all(n.linked() == want[n] for n in nodes), within, lambda: {n.i: n.linked() for n in nodes})
+
+    def cut(self, a, b, both=True):
+        with nft_lock:
+            for x, y in ((a, b), (b, a)) if both else ((a, b),):
+                sh("nft add rule inet chaos in ip saddr %s ip daddr %s drop comment mesh%d" %
+                   (x.addr.split(":")[0], y.addr.split(":")[0], self.number))
+
+    def lossy(self, percent):
+        with nft_lock:
+            sh("nft add rule inet chaos in ip daddr 10.77.%d.0/24 numgen random mod 100 '<' %d drop comment mesh%d" %
+               (self.number, percent, self.number))
+
+    def heal(self):
+        with nft_lock:
+            rules = json.loads(subprocess.run("nft -j -a list chain inet chaos in", shell=True, stdout=subprocess.PIPE).stdout)
+            for r in rules["nftables"]:
+                if "rule" in r and r["rule"].get("comment") == "mesh%d" % self.number:
+                    sh("nft delete rule inet chaos in handle %d" % r["rule"]["handle"])
+
+
+def until(what, within, why):
+    end = time.monotonic() + within * SLOW
+    while not what():
+        assert time.monotonic() < end, "not within %d s: %s" % (within * SLOW, why() if callable(why) else why)
+        time.sleep(0.1)
+
+
+def wait(seconds):
+    """A stretch of time that is what the case is about: a partition of 30 s."""
+    time.sleep(seconds)
+
+
+def case_partition(number):
+    """2 and 2 nodes cannot hear each other for 30 s."""
+    m = Mesh(number, 4).start()
+    a, b, c, d = m.nodes
+    sub = c.background("sub", "chaos.*", "--count", "1", "--timeout", "120s")
+    for x in (a, b):
+        for y in (c, d):
+            m.cut(x, y)
+    wait(30)
+    assert a.linked() == ["n2"] and d.linked() == ["n3"], (a.linked(), d.linked())
+    m.heal()
+    m.until_linked()
+    until(lambda: a.macula("pub", "chaos.heard", "again", code=None) is not None and sub.poll() is not None, 30, "not heard")
+    heard = sub.stdout.read().decode()
+    assert heard == "chaos.heard again\n", heard
+
+
+def case_asymmetric(number):
+    """The first hears nothing of the third, which hears it: whatever they make of it, it is over when it is over."""
+    m = Mesh(number, 4).start()
+    m.cut(m.nodes[2], m.nodes[0], both=False)
+    wait(20)
+    for n in m.nodes:
+        assert n.p.poll() is None
+    m.heal()
+    m.until_linked()
+
+
+def case_frozen(number):
+    """A node stops for 20 s and goes on: it was given up, comes back, and accuses nobody."""
+    m = Mesh(number, 4).start()
+    frozen = m.nodes[3]
+    frozen.kill(signal.SIGSTOP)
+    wait(20)
+    until(lambda: m.nodes[0].linked() == ["n2", "n3"], 20, lambda: m.nodes[0].linked())
+    frozen.kill(signal.SIGCONT)
+    m.until_linked()
+    assert not any(n.said('member_dead peer="n%d"' % k) for n in m.nodes for k in (1, 2, 3)), "the healthy were accused"
+
+
+def case_restart_all(number):
+    """All are killed and come back in any order, with nobody to join but those they knew."""
+    m = Mesh(number, 4).start()
+    until(lambda: all(os.path.exists(n.state + "/peers") and len(open(n.state + "/peers").readlines()) == 3 for n in m.nodes), 90,
+          "peers not written")
+    for n in m.nodes:
+        n.kill()
+    order = list(m.nodes)
+    random.Random(seed).shuffle(order)
+    for n in order:
+        n.start(join=False)
+    m.until_linked(within=90)
+
+
+def case_bad_joins(number):
+    """Addresses that lead nowhere, to itself, to another realm; a wrong token; one state folder for two."""
+    m = Mesh(number, 2).start()
+    a, b = m.nodes
+    wrong = os.path.join(m.dir, "wrong")
+    with open(wrong, "w") as f:
+        f.write("nonsense\n")
+    c = Node(m, 3, extra=["--admin-keys", m.admin, "--realm", "elsewhere"]).start(join=True)
+    until(lambda: c.said("realm_mismatch"), 20, "realm_mismatch not logged")
+    c.kill()
+    c = Node(m, 3, extra=["--admin-keys", m.admin, "--access", "token:" + wrong]).start(join=True)
+    until(lambda: c.said("not_authorized"), 20, "not_authorized not logged")
+    c.kill()
+    c = Node(m, 3, extra=["--admin-keys", m.admin, "--join", "10.77.%d.99:9443,10.77.%d.3:9443" % (number, number)])
+    c.start(join=True)
+    until(lambda: c.said("join_self"), 20, "join_self not logged")
+    m.until_linked([a, b, c])
+    until(lambda: c.said("join_failed address=10.77.%d.99:9443" % number), 20, "a dead address was not logged")
+    second = subprocess.run([build + "/maculad", "--listen", "10.77.%d.3:9555" % number, "--state", a.state, "--http", "off",
+                             "--access", "open"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=20)
+    assert second.returncode == 1 and b"in use by another maculad" in second.stderr, second
+    a_id = a.macula("status")["node_id"]
+    pinned = Node(m, 3, extra=["--admin-keys", m.admin, "--join", "macula://%s@%s" % ("ab" * 32, a.addr)])
+    c.kill()
+    pinned.state += "p"
+    pinned.start(join=False)
+    until(lambda: pinned.said("join_failed"), 20, "a wrong id was not refused")
+    assert pinned.linked() == [], pinned.linked()
+    pinned.kill()
+    pinned.extra = ["--admin-keys", m.admin, "--join", "macula://%s@%s" % (a_id, a.addr)]
+    pinned.start(join=False)
+    until(lambda: pinned.linked() == ["n1", "n2"], 30, lambda: pinned.linked())
+
+
+def case_loss(number):
+    """Every twentieth packet is lost: calls and publishes work all the same, and nobody is declared dead."""
+    m = Mesh(number, 4).start()
+    m.lossy(5)
+    serve = m.nodes[1].background("serve", "chaos.echo", "--echo")
+    until(lambda: m.nodes[2].macula("call", "chaos.echo", "1", "--timeout", "5s", code=None) == 1, 40, "no answer")
+    for k in range(20):
+        assert m.nodes[k % 4].macula("call", "chaos.echo", str(k), "--timeout", "20s") == k
+    assert not any(n.said("member_dead") for n in m.nodes), "somebody was declared dead"
+    assert serve.poll() is None
+
+
+def case_hidden(number):
+    """A node that nobody can dial serves and hears through its gateway, and through another when that is killed."""
+    m = Mesh(number, 3)
+    for n in m.nodes:
+        n.start()
+    h = Node(m, 4, extra=["--admin-keys", m.admin, "--no-listen", "--join",
+                          ",".join(n.addr for n in m.nodes)]).start(join=False)
+    m.until_linked(m.nodes + [h])
+    serve = h.background("serve", "chaos.hidden", "--echo")
+    sub = h.background("sub", "chaos.hidden.*")
+    until(lambda: m.nodes[0].macula("call", "chaos.hidden", "7", "--timeout", "3s", code=None) == 7, 20, "no answer")
+    m.nodes[1].macula("pub", "chaos.hidden.topic", "one")
+    assert sub.stdout.readline().decode() == "chaos.hidden.topic one\n"
+    m.nodes[0].kill()
+    until(lambda: m.nodes[2].macula("call", "chaos.hidden", "8", "--timeout", "3s", code=None) == 8, 30, "no answer")
+    m.nodes[2].macula("pub", "chaos.hidden.topic", "two")
+    assert sub.stdout.readline().decode() == "chaos.hidden.topic two\n"
+    assert serve.poll() is None
+
+
+def run(name, fn, number):
+    try:
+        fn(number)
+        return "ok " + name
+    except BaseException as e:  # noqa: B902: whatever it is, the case failed
+        logs = ""
+        folder = os.path.join(top, str(number))
+        for f in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+            if f.startswith("log"):
+                with open(os.path.join(folder, f)) as text:
+                    logs += "  %s: %s\n" % (f, "\n    ".join(text.read().splitlines()[-12:]))
+        return "FAIL %s: %s (seed %d)\n%s\n%s" % (name, e, seed, traceback.format_exc(), logs)
+
+
+def main():
+    sh("ip link set lo up")
+    sh("nft add table inet chaos")
+    sh("nft add chain inet chaos in '{ type filter hook input priority 0; }'")
+    cases = [(n[5:], f) for n, f in globals().items() if n.startswith("case_")]
+    if len(sys.argv) > 2:
+        cases = [c for c in cases if c[0] in sys.argv[2:]]
+    bad = 0
+    try:
+        with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
+            for line in pool.map(lambda c: run(c[1][0], c[1][1], c[0] + 1), enumerate(cases)):
+                print(line, flush=True)
+                bad += line.startswith("FAIL")
+    finally:
+        for p in everything:
+            if p.poll() is None:
+                p.send_signal(signal.SIGCONT)
+                p.kill()
+                p.wait()
+        shutil.rmtree(top)
+    sys.exit(bad > 0)
+
+
+main()
