@@ -25,7 +25,7 @@ if "MACULA_CHAOS" not in os.environ:
         print("ok mesh_chaos unavailable: " + probe.stderr.decode().strip())
         sys.exit(0)
     os.environ["MACULA_CHAOS"] = "1"
-    os.execvp("unshare", ["unshare", "--net", sys.executable, os.path.abspath(__file__), build])
+    os.execvp("unshare", ["unshare", "--net", sys.executable, os.path.abspath(__file__), build, *sys.argv[2:]])
 
 top = tempfile.mkdtemp()
 everything = []
