@@ -158,6 +158,7 @@ void rpc_register(struct session *s, const struct msg_register *m) {
   }
   if (!err && n->draining) err = MACULA_SHUTTING_DOWN;
   if (!err) err = services_register(router_services(n->router), &s->rpc.owner, slice_of(name, len), ttl, n->now);
+  if (!err) remote_publish(n, slice_of(name, len));
   session_ack(s, m->has_ref, m->ref, err, text);
 }
 

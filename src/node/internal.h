@@ -199,6 +199,8 @@ struct node {
   struct addr advertise; /* the user's word; sa_family 0: none */
   struct addr self;      /* where other nodes can dial us, as far as we know; sa_family 0: nowhere */
   bool hidden;           /* nobody can dial us */
+  struct htab lookups;   /* of procedures: lookup.c */
+  uint64_t lookup_number;
   struct peers peers;
   struct list seeds; /* seed.all */
   uint32_t seed_count;
@@ -465,6 +467,11 @@ void rpc_peer_dead(struct peer *p);   /* so says membership */
 /* lookup.c: which nodes serve a procedure */
 int remote_discover(void *ctx, struct slice procedure);
 void remote_undiscover(void *ctx, struct slice procedure);
+void lookups_init(struct node *n);
+void lookups_done(struct node *n);
+void remote_publish(struct node *n, struct slice procedure);        /* it is served here */
+void remote_served(void *ctx, struct slice procedure, bool served); /* of services_watch */
+
 void remote_found(struct node *n, const struct dht_result *r); /* of a lookup for FIND_FOR_CALLS */
 
 /* ask.c: operators' questions that take a while */

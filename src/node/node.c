@@ -130,6 +130,7 @@ static void init_tables(struct node *n) { /* those that allocate nothing yet */
   list_init(&n->asks);
   list_init(&n->dials);
   peers_init(n);
+  lookups_init(n);
 }
 
 static int make_tables(struct node *n) {
@@ -153,7 +154,9 @@ static int make_tables(struct node *n) {
                             .default_timeout = 5 * NS_SEC,
                             .max_timeout = 3600 * NS_SEC,
                             .out = rpc_out(n)};
-  return router_new(&r, &n->router);
+  if ((err = router_new(&r, &n->router)) != 0) return err;
+  services_watch(router_services(n->router), remote_served, n);
+  return 0;
 }
 
 static int make_quic(struct node *n, const struct node_config *cfg, nanotime now) {
@@ -251,6 +254,7 @@ void node_free(struct node *n) {
   list_for_safe(it, &n->sessions) session_closed(container_of(it, struct session, all), NULL);
   spread_done(n);
   router_free(n->router);
+  lookups_done(n);
   topic_index_free(n->topics);
   retained_done(&n->retained);
   dedup_done(&n->dedup);

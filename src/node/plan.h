@@ -14,7 +14,7 @@
 #define PLAN_REPLAY 352u           /* subscription to which retained messages are still being sent */
 #define PLAN_SERVICE 560u          /* service with a name of 255 octets and a provider of its own */
 #define PLAN_CALL 704u             /* pending call of such a procedure, without its arguments */
-#define PLAN_DISCOVERED 4096u      /* such a procedure with 32 nodes that provide it */
+#define PLAN_DISCOVERED 4608u      /* such a procedure with 32 nodes that provide it, being looked up again */
 #define PLAN_RETAINED 192u         /* retained message beside its topic and payload */
 #define PLAN_DEDUP 160u            /* message id */
 #define PLAN_INFLIGHT 256u         /* QoS 1 message that another node has not acknowledged */

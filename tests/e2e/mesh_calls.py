@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+"""Calls across nodes as a user sees them, with real processes: tests/e2e/mesh_calls.py BUILD_FOLDER [CASE...].
+
+A registry and three providers' nodes, as in the manual. Each case waits for output or answers with a deadline. Prints "ok NAME" or
+"FAIL NAME: why" a case.
+"""
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+build = os.path.abspath(sys.argv[1])
+DEADLINE = 60
+ANSWER = 10  # seconds within which a call is answered although a node has died
+
+
+class Process:
+    def __init__(self, argv, env):
+        self.p = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.out, self.err = b"", b""
+        self.changed = threading.Condition()
+        self.readers = [threading.Thread(target=self.read, args=(n,), daemon=True) for n in ("out", "err")]
+        for t in self.readers:
+            t.start()
+
+    def read(self, name):
+        for line in iter(getattr(self.p, "std" + name).readline, b""):
+            with self.changed:
+                setattr(self, name, getattr(self, name) + line)
+                self.changed.notify_all()
+
+    def expect(self, name, pattern):
+        with self.changed:
+            self.changed.wait_for(lambda: re.search(pattern, getattr(self, name), re.M), DEADLINE)
+            found = re.search(pattern, getattr(self, name), re.M)
+        assert found, "no %r in %r (stderr %r)" % (pattern, getattr(self, name)[-600:], self.err[-600:])
+        return found
+
+    def end(self, sig=signal.SIGKILL):
+        if self.p.poll() is None:
+            self.p.send_signal(sig)
+        code = self.p.wait(DEADLINE)
+        for t in self.readers:
+            t.join(DEADLINE)
+        return code
+
+
+class Mesh:
+    """Node 0 is the registry; the others join it."""
+
+    def __init__(self, count=4):
+        self.folder = tempfile.TemporaryDirectory()
+        base = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") and k != "NOTIFY_SOCKET"}
+        self.env = dict(base, XDG_CONFIG_HOME=os.path.join(self.folder.name, "config"))
+        self.live, self.nodes, self.addresses = [], [], []
+        for i in range(count):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                s.bind(("127.0.0.1", 0))
+                self.addresses.append("127.0.0.1:%d" % s.getsockname()[1])
+            self.nodes.append(None)
+            self.start(i)
+        self.joined(count)
+
+    def start(self, i):
+        join = ["--join", self.addresses[0]] if i else []
+        name = "provider%d" % i if i else "registry"
+        self.nodes[i] = self.spawn_as("maculad", "--listen", self.addresses[i], "--name", name, "--http", "off", "--state",
+                                      os.path.join(self.folder.name, "s%d" % i), *join)
+        self.nodes[i].expect("out", rb"^listen +127")
+
+    def joined(self, count):
+        for i in range(count):
+            until(lambda: len(self.connected(i)) == count - 1, "node %d is linked with all others" % i)
+
+    def connected(self, i):
+        return [p for p in json.loads(self.ok(i, "--json", "peers"))["peers"] if p["state"] == "connected"]
+
+    def spawn_as(self, program, *args):
+        self.live.append(Process([os.path.join(build, program), *args], self.env))
+        return self.live[-1]
+
+    def spawn(self, i, *args):
+        return self.spawn_as("macula", "-s", self.addresses[i], *args)
+
+    def run(self, i, *args):
+        p = subprocess.run([os.path.join(build, "macula"), "-s", self.addresses[i], *args], env=self.env, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE)
+        return p.returncode, p.stdout, p.stderr
+
+    def ok(self, i, *args):
+        code, out, err = self.run(i, *args)
+        assert code == 0, "%r: exit %d, %r" % (args, code, err)
+        return out
+
+    def serve(self, i, *args):
+        p = self.spawn(i, "serve", *args)
+        p.expect("err", rb"^serving ")
+        return p
+
+    def script(self, name, text):
+        path = os.path.join(self.folder.name, name)
+        with open(path, "w") as f:
+            f.write("#!/bin/sh\n" + text)
+        os.chmod(path, os.stat(path).st_mode | stat.S_IXUSR)
+        return path
+
+    def times(self, n):
+        """As the calculators of the manual: {"x":7} is answered with 7 times n."""
+        return self.script("times%d.sh" % n, "read -r json; x=${json##*:}; echo $((${x%%\\}*} * " + "%d))\n" % n)
+
+    def calculators(self):
+        return [self.serve(i, "test.calculator", "--exec", self.times(i + 1)) for i in (1, 2, 3)]
+
+    def call(self, i, x=7, *args):
+        return json.loads(self.ok(i, "call", "test.calculator", json.dumps({"x": x}), *args))
+
+    def pending(self, i):
+        return json.loads(self.ok(i, "--json", "status"))["pending_calls"]["count"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for p in reversed(self.live):
+            p.end()
+        self.folder.cleanup()
+
+
+def until(done, what):
+    """Polls a condition that needs other processes."""
+    end = time.monotonic() + DEADLINE
+    while not done():
+        assert time.monotonic() < end, "not in time: " + what
+        time.sleep(0.05)
+
+
+def all_known(m):
+    """Until the registry has heard of all three calculators."""
+    seen = set()
+
+    def look():
+        seen.add(m.call(0, 7, "--strategy", "round_robin"))
+        return seen == {14, 21, 28}
+
+    until(look, "all three providers are called")
+
+
+def case_round_robin():
+    with Mesh() as m:
+        m.calculators()
+        all_known(m)
+        answers = [m.call(0, 7, "--strategy", "round_robin") for _ in range(6)]
+        assert set(answers[:3]) == {14, 21, 28} and answers[:3] == answers[3:], answers
+        # From a node that provides it itself, its own provider answers.
+        assert [m.call(2) for _ in range(3)] == [21, 21, 21]
+
+
+def case_a_node_dies_between_calls():
+    with Mesh() as m:
+        m.calculators()
+        all_known(m)
+        m.nodes[1].end()
+        for _ in range(6):
+            began = time.monotonic()
+            answer = m.call(0, 7, "--strategy", "round_robin", "--timeout", "10s")
+            assert answer in (21, 28), answer
+            assert time.monotonic() - began < ANSWER
+
+
+def case_a_node_dies_in_mid_call():
+    with Mesh() as m:
+        second = os.path.join(m.folder.name, "second")
+        for i in (1, 2, 3):
+            m.serve(i, "test.calculator", "--exec",
+                    m.script("slow%d.sh" % i, "read -r json; touch %s/started%d; [ -e %s ] || exec sleep 60; echo %d\n" %
+                             (m.folder.name, i, second, i)))
+
+        def started():
+            return [i for i in (1, 2, 3) if os.path.exists(os.path.join(m.folder.name, "started%d" % i))]
+
+        until(lambda: m.run(0, "call", "test.calculator", "0", "--timeout", "300ms")[0] == 4, "a provider is found")
+        for i in started():
+            os.unlink(os.path.join(m.folder.name, "started%d" % i))
+        call = m.spawn(0, "call", "test.calculator", "0", "--timeout", "30s")
+        until(started, "a handler runs")
+        victim = started()[0]
+        open(second, "w").close()
+        began = time.monotonic()
+        m.nodes[victim].end()
+        answer = int(call.expect("out", rb"^\d+$").group())
+        assert answer in {1, 2, 3} - {victim}, answer
+        assert time.monotonic() - began < ANSWER
+        assert call.p.wait(DEADLINE) == 0
+
+
+def case_the_caller_is_killed():
+    with Mesh(2) as m:
+        mark = os.path.join(m.folder.name, "running")
+        m.serve(1, "test.calculator", "--exec", m.script("hang.sh", "touch %s; exec sleep 60\n" % mark))
+        until(lambda: m.run(0, "call", "test.calculator", "0", "--timeout", "300ms")[0] == 4, "the provider is found")
+        os.unlink(mark)
+        call = m.spawn(0, "call", "test.calculator", "0", "--timeout", "1h")
+        until(lambda: os.path.exists(mark), "the handler runs")
+        assert m.pending(0) >= 1 and m.pending(1) >= 1
+        call.end()
+        until(lambda: m.pending(0) == 0 and m.pending(1) == 0, "the chain is freed at both nodes")
+
+
+def case_six_calls():
+    """The original's script: six calls, all answered, each provider at least once."""
+    with Mesh() as m:
+        for i in (1, 2, 3):
+            m.serve(i, "test.calculator", "--exec",
+                    m.script("p%d.sh" % i, "read -r json; x=${json##*:}; echo '{\"provider\":\"provider%d\",\"result\":'"
+                             "$((${x%%%%\\}*} * %d))',\"timestamp\":'$(date +%%s)'}'\n" % (i, i + 1)))
+        seen = set()
+
+        def look():
+            seen.add(m.call(0, 1, "--strategy", "round_robin")["provider"])
+            return len(seen) == 3
+
+        until(look, "all three providers are called")
+        counts = {}
+        for x in range(1, 7):
+            answer = m.call(0, x, "--strategy", "round_robin")
+            n = int(answer["provider"][-1])
+            assert answer["result"] == x * (n + 1), answer
+            counts[n] = counts.get(n, 0) + 1
+        assert counts == {1: 2, 2: 2, 3: 2}, counts
+
+
+def case_providers_come_and_go():
+    with Mesh() as m:
+        code, _, err = m.run(0, "call", "test.calculator", "0")
+        assert code == 1 and err.startswith(b"macula: no_such_procedure: "), (code, err)
+        first = m.serve(1, "test.calculator", "--exec", m.times(2))
+        until(lambda: m.run(0, "call", "test.calculator", '{"x":7}')[1].strip() == b"14", "the first provider is found")
+        m.serve(2, "test.calculator", "--exec", m.times(3))
+        until(lambda: m.call(0, 7, "--strategy", "round_robin") == 21, "a provider that came later is heard of")
+        first.end(signal.SIGTERM)
+        for _ in range(6):  # no call is lost by it
+            assert m.call(0, 7, "--strategy", "round_robin") == 21
+
+
+def case_the_error_says_which_attempt_failed():
+    with Mesh(3) as m:
+        for i in (1, 2):
+            m.serve(i, "test.calculator", "--exec", "exit 3")
+        until(lambda: b"handler_error" in m.run(0, "call", "test.calculator", "0")[2], "a provider is found")
+        code, out, err = m.run(0, "call", "test.calculator", "0")
+        assert code == 1 and out == b"" and err.startswith(b"macula: handler_error: "), (code, err)
+
+
+def main():
+    cases = [(n[5:], f) for n, f in globals().items() if n.startswith("case_")]
+    wanted = sys.argv[2:]
+    bad = 0
+    for name, case in cases:
+        if wanted and name not in wanted:
+            continue
+        try:
+            case()
+            print("ok", name, flush=True)
+        except Exception as e:  # each case is to be tried
+            bad += 1
+            print("FAIL %s: %s: %s" % (name, type(e).__name__, str(e).replace("\n", " ")), flush=True)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
