@@ -437,6 +437,60 @@ static void test_more_nodes_than_places(void **state) {
   mesh_stop(&m);
 }
 
+static bool routed(void *ctx) {
+  struct mesh *m = ctx;
+  for (unsigned a = 2; a < 4; a++) {
+    struct peer *p = mesh_peer(m, a, 5 - a);
+    struct interest_stats own;
+    if (!p || !p->spread.on || !p->spread.path) return false;
+    interest_stats(m->rig[5 - a].node->spread.interest, &own);
+    if (p->spread.interest.version != own.version || (p->spread.interest.retained && !p->spread.holder)) return false;
+  }
+  return true;
+}
+
+/* Two nodes that nobody can dial hear each other through the gateway that they stay connected to, and through another one when
+ * that dies. */
+static void test_hidden_nodes(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 2, NULL);
+  for (unsigned i = 2; i < 4; i++) {
+    struct rig_options o = {.beside = &m.rig[0], .index = i, .node = {.hidden = true, .name = i == 2 ? "hidden2" : "hidden3"}};
+    rig_start(&m.rig[i], &o);
+  }
+  m.count = 4;
+  mesh_join(&m, 1, 0);
+  mesh_join(&m, 2, 0);
+  mesh_join(&m, 3, 0);
+  struct rig_client *p = user(&m, 2), *c = user(&m, 3), *outside = user(&m, 1);
+  assert_int_equal(rig_subscribe(c, "h.*"), 0);
+  assert_int_equal(rig_subscribe(outside, "h.**"), 0);
+  assert_int_equal(rig_publish(p, "r.x", "kept", 0, true, 1), 0);
+  rig_until(&m.rig[0], 60 * NS_SEC, routed, &m, "hidden nodes hear of each other");
+  assert_null(mesh_peer(&m, 2, 3)->link);
+  rig_run(&m.rig[0], 5 * NS_SEC);
+  for (uint64_t i = 0; i < 20; i++) {
+    char text[8];
+    snprintf(text, sizeof text, "%u", (unsigned)i);
+    assert_int_equal(rig_publish(p, "h.a", text, (int)(i & 1), false, 10 + i), 0);
+    hears(c, text);
+    hears(outside, text);
+  }
+  assert_int_equal(rig_subscribe(c, "r.**"), 0);
+  hears(c, "kept");
+  silent(c);
+  silent(outside);
+  unsigned gateway = id_eq(&m.rig[3].node->gateway->id, quic_identity_id(m.rig[0].identity)) ? 0 : 1;
+  rig_node_kill(&m.rig[gateway]);
+  rig_run(&m.rig[2], 45 * NS_SEC);
+  rig_until(&m.rig[2], 60 * NS_SEC, routed, &m, "they hear of each other through the other gateway");
+  assert_int_equal(rig_publish(p, "h.a", "after", 1, false, 100), 0);
+  hears(c, "after");
+  silent(c);
+  mesh_stop(&m);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_wildcards),
                                      cmocka_unit_test(test_one_copy_to_a_node),
@@ -449,6 +503,7 @@ int main(void) {
                                      cmocka_unit_test(test_retained_anywhere),
                                      cmocka_unit_test(test_retained_for_early_subscriptions),
                                      cmocka_unit_test(test_retained_after_a_partition),
-                                     cmocka_unit_test(test_more_nodes_than_places)};
+                                     cmocka_unit_test(test_more_nodes_than_places),
+                                     cmocka_unit_test(test_hidden_nodes)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
