@@ -386,7 +386,9 @@ int publish_retained(struct session *s, const struct retained_entry *e);
 void replay_start(struct session *s, struct slice pattern);
 void replay_stop(struct session *s, struct slice pattern);
 void replay_end(struct session *s);
-void replay_peer_start(struct peer *p, uint64_t number, struct slice pattern); /* another node asked */
+/* Another node asked, and takes so many octets now, or more. */
+void replay_peer_start(struct peer *p, uint64_t number, struct slice pattern, uint64_t room);
+void replay_peer_more(struct peer *p, uint64_t number, uint64_t room);
 void replay_peer_end(struct peer *p);
 void replay_step(struct node *n); /* once a turn */
 bool replay_is_due(const struct node *n);
@@ -421,6 +423,8 @@ void spread_ack(struct peer *p, const struct msg_ack *m);
 void spread_results(struct node *n); /* ACKs for what is done */
 
 /* recall.c */
+#define RECALL_MOST (1 << 20)                                           /* octets of room that are believed */
+#define RECALL_COST(topic, payload) ((topic) + (payload) + 64u)         /* octets of room that a message takes */
 uint64_t recall_stamp(const struct node *n, struct slice topic);        /* of a message taken now, Unix ms */
 void recall_published(struct node *n, struct slice topic, uint64_t ms); /* taken or cleared here */
 int recall_moved(struct peer *p, struct slice payload);
@@ -428,6 +432,7 @@ void recall_path_up(struct peer *p);
 void recall_path_down(struct peer *p);
 void recall_peer_gone(struct peer *p);
 void recall_tell(struct peer *p); /* once a turn */
+void recall_step(struct node *n); /* likewise */
 void recall_subscribe(struct session *s, struct slice pattern);
 void recall_unsubscribe(struct session *s, struct slice pattern);
 void recall_answer(struct peer *p, const struct msg_publish *m); /* PUBLISH with replay; its topic in stored form */

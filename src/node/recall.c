@@ -82,6 +82,9 @@ int recall_moved(struct peer *p, struct slice payload) {
   return 0;
 }
 
+/* What a node may send for one subscription before it is given more: several may answer at once. */
+static size_t room_of(const struct node *n) { return n->limits.client_queue / 8; }
+
 /* ---- paths -----------------------------------------------------------------------------------------------------------------
  */
 void recall_path_up(struct peer *p) {
@@ -95,14 +98,17 @@ void recall_path_up(struct peer *p) {
 void recall_path_down(struct peer *p) {
   p->spread.down_ms = node_unix_ms(p->node);
   replay_peer_end(p);
+  gets_source_gone(&p->node->spread.gets, p);
 }
 
 void recall_peer_gone(struct peer *p) {
-  if (p->spread.replays.next) replay_peer_end(p);
+  if (!p->spread.replays.next) return;
+  replay_peer_end(p);
+  gets_source_gone(&p->node->spread.gets, p);
 }
 
-static int send_get(struct peer *p, uint64_t number, struct slice pattern) {
-  struct wire_retained_get m = {number, pattern};
+static int send_get(struct peer *p, uint64_t number, struct slice pattern, uint64_t room, bool more) {
+  struct wire_retained_get m = {number, pattern, room, more};
   uint8_t buf[NAME_MAX_LEN + 64];
   return post(p, MSG_RETAINED_GET, buf, wire_retained_get_encode(&m, buf, sizeof buf), WANT_UPKEEP);
 }
@@ -117,7 +123,7 @@ void recall_tell(struct peer *p) {
   }
   if (!s->holder) { /* news: what new subscriptions want may be there */
     s->holder = true;
-    for (uint64_t k = 0; (k = gets_next(&n->spread.gets, k, &pattern));) (void)send_get(p, k, pattern);
+    for (uint64_t k = 0; (k = gets_next(&n->spread.gets, k, &pattern));) (void)send_get(p, k, pattern, room_of(n), false);
   }
   if (s->tell_after == UINT64_MAX) return;
   list_for(it, &n->retained.all) {
@@ -139,16 +145,42 @@ void recall_subscribe(struct session *s, struct slice pattern) {
   if (gets_begin(&n->spread.gets, &s->gets, pattern, n->now, &number)) return; /* no memory: only what is here */
   list_for(it, &n->spread.peers) {
     struct peer *p = peer_of(it);
-    if (p->spread.holder && !p->spread.dead) (void)send_get(p, number, pattern);
+    if (p->spread.holder && !p->spread.dead) (void)send_get(p, number, pattern, room_of(n), false);
   }
 }
 
 void recall_unsubscribe(struct session *s, struct slice pattern) { gets_stop(&s->node->spread.gets, &s->gets, pattern); }
 
+/* Room for as much as came, unless the subscriber's queue is filling: then when it has emptied. */
+static void give_room(struct node *n, struct gets_source *s) {
+  const struct session *to = s->to;
+  list_remove(&s->full);
+  if (quic_queued(to->conn) > n->limits.client_queue / 4) {
+    list_append(&n->spread.gets.full, &s->full);
+    return;
+  }
+  (void)send_get(s->who, s->number, gets_pattern(&n->spread.gets, s->number), s->took, true);
+  s->took = 0;
+}
+
+void recall_step(struct node *n) {
+  struct list done; /* those that have to wait again stand behind this mark */
+  list_append(&n->spread.gets.full, &done);
+  while (n->spread.gets.full.next != &done) give_room(n, container_of(n->spread.gets.full.next, struct gets_source, full));
+  list_remove(&done);
+}
+
+static void count_room(struct peer *p, const struct msg_publish *m) {
+  struct node *n = p->node;
+  struct gets_source *s = gets_took(&n->spread.gets, m->replay, p, RECALL_COST(m->topic.n, m->payload.n));
+  if (s && s->took >= room_of(n) / 2 && list_empty(&s->full)) give_room(n, s);
+}
+
 void recall_answer(struct peer *p, const struct msg_publish *m) {
   struct node *n = p->node;
   uint64_t ms = to_ours(p, m->retained_ms);
   const struct retained_entry *e = retained_find(&n->retained, m->topic);
+  count_room(p, m);
   if (e && e->ms >= ms) { /* ours was told */
     (void)send_moved(p, m->topic, e->ms, true);
     return;
@@ -165,7 +197,11 @@ void recall_answer(struct peer *p, const struct msg_publish *m) {
 int recall_get(struct peer *p, struct slice payload) {
   struct wire_retained_get m;
   int err = wire_retained_get_decode(payload, &m);
-  if (!err) replay_peer_start(p, m.number, m.pattern);
+  if (err) return err;
+  if (m.more)
+    replay_peer_more(p, m.number, m.room < RECALL_MOST ? m.room : RECALL_MOST);
+  else
+    replay_peer_start(p, m.number, m.pattern, m.room < RECALL_MOST ? m.room : RECALL_MOST);
   return err;
 }
 

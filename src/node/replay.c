@@ -4,11 +4,15 @@
 #include "node/internal.h"
 
 #define VISITS_A_TURN 20000 /* about a millisecond */
+#define PEER_SHARE 16       /* of max_replays: what one other node may have, a part of it */
+#define PEER_PATIENCE (60 * NS_SEC)
 
 struct target {
   struct session *s; /* NULL: */
   struct peer *p;    /* another node, which knows by the number for whom it asked */
   uint64_t number;
+  int64_t room;  /* octets that it takes now; the last message may pass it */
+  nanotime gave; /* when it gave room last */
 };
 
 struct replay {
@@ -21,20 +25,24 @@ struct replay {
 
 static struct node *node_of(const struct target *t) { return t->s ? t->s->node : t->p->node; }
 
-static int send_one(const struct target *t, const struct retained_entry *e) {
-  return t->s ? publish_retained(t->s, e) : recall_send(t->p, t->number, e);
+static int send_one(struct target *t, const struct retained_entry *e) {
+  if (t->s) return publish_retained(t->s, e);
+  int err = t->room > 0 ? recall_send(t->p, t->number, e) : MACULA_EFULL;
+  if (!err) t->room -= (int64_t)RECALL_COST(e->len, e->payload->len);
+  return err;
 }
 
 static void end(struct replay *r) {
   list_remove(&r->of_target);
   list_remove(&r->of_node);
   struct node *n = node_of(&r->to);
+  if (r->to.p) r->to.p->spread.replay_count--;
   n->replay_count--;
   mem_free(&n->mem[ROW_REPLAYS], r);
 }
 
 /* Sends what follows `after`, which it moves. Returns whether that is all. */
-static bool run(const struct target *t, struct slice pattern, uint64_t last, uint64_t *after) {
+static bool run(struct target *t, struct slice pattern, uint64_t last, uint64_t *after) {
   struct node *n = node_of(t);
   const struct retained_entry *e = NULL;
   if (pattern_is_wild(pattern)) {
@@ -50,12 +58,14 @@ static bool run(const struct target *t, struct slice pattern, uint64_t last, uin
   return true;
 }
 
-static void start(const struct target *t, struct list *replays, struct slice pattern) {
+static void start(struct target *t, struct list *replays, struct slice pattern) {
   struct node *n = node_of(t);
   uint64_t after = 0;
   if (!retained_count(&n->retained)) return;
   if (list_empty(replays) && n->replay_visits < VISITS_A_TURN && run(t, pattern, n->retained.last_seq, &after)) return;
-  struct replay *r = n->replay_count < n->limits.max_replays ? mem_alloc(&n->mem[ROW_REPLAYS], sizeof *r + pattern.n) : NULL;
+  bool room =
+      n->replay_count < n->limits.max_replays && (!t->p || t->p->spread.replay_count < n->limits.max_replays / PEER_SHARE + 1);
+  struct replay *r = room ? mem_alloc(&n->mem[ROW_REPLAYS], sizeof *r + pattern.n) : NULL;
   if (!r) {
     n->stats.replays_refused++;
     n->stats.dropped++; /* at least one */
@@ -66,14 +76,26 @@ static void start(const struct target *t, struct list *replays, struct slice pat
   list_append(replays, &r->of_target);
   list_append(&n->replays, &r->of_node);
   n->replay_count++;
+  if (t->p) t->p->spread.replay_count++;
 }
 
 void replay_start(struct session *s, struct slice pattern) {
   if (s->state == SESSION_IN) start(&(struct target){.s = s}, &s->replays, pattern);
 }
 
-void replay_peer_start(struct peer *p, uint64_t number, struct slice pattern) {
-  start(&(struct target){.p = p, .number = number}, &p->spread.replays, pattern);
+void replay_peer_start(struct peer *p, uint64_t number, struct slice pattern, uint64_t room) {
+  struct target t = {.p = p, .number = number, .room = (int64_t)room, .gave = p->node->now};
+  start(&t, &p->spread.replays, pattern);
+}
+
+void replay_peer_more(struct peer *p, uint64_t number, uint64_t room) {
+  list_for(it, &p->spread.replays) {
+    struct replay *r = container_of(it, struct replay, of_target);
+    if (r->to.number != number) continue;
+    r->to.room += (int64_t)room;
+    if (r->to.room > RECALL_MOST) r->to.room = RECALL_MOST;
+    r->to.gave = p->node->now;
+  }
 }
 
 void replay_stop(struct session *s, struct slice pattern) {
@@ -88,7 +110,8 @@ void replay_peer_end(struct peer *p) { list_for_safe(it, &p->spread.replays) end
 
 /* Whether there is room for a good piece. */
 static bool has_room(const struct target *t) {
-  return t->s ? quic_queued(t->s->conn) <= t->s->node->limits.client_queue / 2 : spread_queued(t->p) <= 128u << 10;
+  return t->s ? quic_queued(t->s->conn) <= t->s->node->limits.client_queue / 2
+              : t->room > 0 && spread_queued(t->p) <= 128u << 10;
 }
 
 void replay_step(struct node *n) {
@@ -100,6 +123,10 @@ void replay_step(struct node *n) {
     list_remove(&r->of_node);
     list_append(&n->replays, &r->of_node);
     n->replay_visits++;
+    if (r->to.p && time_since(n->now, r->to.gave) > PEER_PATIENCE) {
+      end(r); /* nobody wants it any more */
+      continue;
+    }
     if (!has_room(&r->to)) continue;
     if ((r->to.s && r->to.s->state != SESSION_IN) || run(&r->to, slice_of(r->pattern, r->len), r->last, &r->after)) end(r);
   }

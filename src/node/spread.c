@@ -45,6 +45,7 @@ void spread_done(struct node *n) {
 
 void spread_set_limits(struct node *n) {
   n->spread.inflight.max_parts = n->limits.max_inflight;
+  n->spread.inflight.max_publisher = n->limits.max_inflight / 4 + 1;
   n->spread.gets.tab.max = n->spread.gets.topics.max = n->limits.max_gets;
 }
 
@@ -170,6 +171,7 @@ void spread_step(struct node *n) {
     if (interest_pending(n->spread.interest, &p->spread.interest)) send_pages(p);
     recall_tell(p);
   }
+  recall_step(n);
 }
 
 /* Once a second: who is to be checked. Links to members are kept up by mesh.c. */

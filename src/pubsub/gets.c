@@ -6,6 +6,7 @@
 struct get {
   struct hlink h;
   struct list of_party, due, topics;
+  struct list sources; /* gets_source.of_get */
   struct gets_party *to;
   uint64_t number;
   nanotime at;
@@ -38,6 +39,7 @@ void gets_init(struct gets *g, struct mem *mem, struct rng rng, uint32_t max, ui
   htab_init(&g->tab, mem, rng, max, get_eq);
   htab_init(&g->topics, mem, rng, max_topics, told_eq);
   list_init(&g->due);
+  list_init(&g->full);
   rng_fill(rng, g->topic_key, sizeof g->topic_key);
   g->last = rng_u64(rng) >> 16; /* hard to guess, far from running out */
 }
@@ -56,7 +58,14 @@ static void forget_topics(struct gets *g, struct get *t) {
   }
 }
 
+static void source_end(struct gets *g, struct gets_source *s) {
+  list_remove(&s->of_get);
+  list_remove(&s->full);
+  mem_free(g->mem, s);
+}
+
 static void end(struct gets *g, struct get *t) {
+  list_for_safe(it, &t->sources) source_end(g, container_of(it, struct gets_source, of_get));
   forget_topics(g, t);
   htab_remove(&g->tab, &t->h);
   list_remove(&t->of_party);
@@ -88,6 +97,7 @@ int gets_begin(struct gets *g, struct gets_party *to, struct slice pattern, nano
   memcpy(t->pattern, pattern.p, pattern.n);
   t->at = time_add(now, g->timeout);
   list_init(&t->topics);
+  list_init(&t->sources);
   list_append(&to->all, &t->of_party);
   list_append(&g->due, &t->due);
   *ret_number = ++g->last;
@@ -139,6 +149,39 @@ void *gets_answer(struct gets *g, uint64_t number, struct slice topic, uint64_t 
   return t->to->user;
 }
 
+struct gets_source *gets_took(struct gets *g, uint64_t number, void *who, size_t n) {
+  struct get *t = find(g, number);
+  struct gets_source *s = NULL;
+  if (!t) return NULL;
+  list_for(it, &t->sources) {
+    s = container_of(it, struct gets_source, of_get);
+    if (s->who == who) {
+      s->took += n;
+      return s;
+    }
+  }
+  if (!(s = mem_calloc(g->mem, 1, sizeof *s))) return NULL;
+  *s = (struct gets_source){.who = who, .to = t->to->user, .number = number, .took = n};
+  list_append(&t->sources, &s->of_get);
+  list_init(&s->full);
+  return s;
+}
+
+struct slice gets_pattern(const struct gets *g, uint64_t number) {
+  const struct get *t = find(g, number);
+  return t ? slice_of(t->pattern, t->len) : SLICE_NONE;
+}
+
+void gets_source_gone(struct gets *g, const void *who) {
+  list_for(it, &g->due) {
+    struct get *t = container_of(it, struct get, due);
+    list_for_safe(at, &t->sources) {
+      struct gets_source *s = container_of(at, struct gets_source, of_get);
+      if (s->who == who) source_end(g, s);
+    }
+  }
+}
+
 void gets_stop(struct gets *g, struct gets_party *to, struct slice pattern) {
   list_for_safe(it, &to->all) {
     struct get *t = container_of(it, struct get, of_party);
@@ -155,5 +198,16 @@ nanotime gets_deadline(const struct gets *g) {
 }
 
 void gets_expire(struct gets *g, nanotime now) {
-  while (gets_deadline(g) <= now && !list_empty(&g->due)) end(g, container_of(g->due.next, struct get, due));
+  while (gets_deadline(g) <= now && !list_empty(&g->due)) {
+    struct get *t = container_of(g->due.next, struct get, due);
+    bool waits = false;
+    list_for(it, &t->sources) waits |= !list_empty(&container_of(it, struct gets_source, of_get)->full);
+    if (!waits) {
+      end(g, t);
+      continue;
+    }
+    t->at = time_add(now, g->timeout);
+    list_remove(&t->due);
+    list_append(&g->due, &t->due);
+  }
 }

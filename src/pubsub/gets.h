@@ -14,10 +14,19 @@ struct gets_party { /* embedded in the owner's record of a subscriber */
   void *user;
 };
 
+struct gets_source { /* who answers for one subscription */
+  struct list of_get;
+  struct list full; /* the owner's, in gets.full: it waits for room at the subscriber */
+  void *who, *to;   /* to: the subscriber, gets_party.user */
+  uint64_t number;
+  size_t took; /* octets that came since it was given room last */
+};
+
 struct gets {
   struct htab tab;    /* by number */
   struct htab topics; /* told already, by (number, hash of the topic) */
   struct list due;    /* oldest answer first */
+  struct list full;   /* gets_source.full */
   struct mem *mem;
   uint64_t timeout, last, topic_key[2];
   uint64_t evicted, stale;
@@ -37,6 +46,11 @@ uint64_t gets_next(const struct gets *g, uint64_t number, struct slice *ret_patt
  * topic that is as new, or did not ask for it. ms: when the
  * message was taken. */
 void *gets_answer(struct gets *g, uint64_t number, struct slice topic, uint64_t ms, nanotime now);
+/* Counts n octets of an answer. NULL: nobody waits for more of it, or there is no memory. Valid until the subscription ends
+ * here or gets_source_gone. */
+struct gets_source *gets_took(struct gets *g, uint64_t number, void *who, size_t n);
+struct slice gets_pattern(const struct gets *g, uint64_t number); /* empty: unknown */
+void gets_source_gone(struct gets *g, const void *who);
 /* The subscription is gone. */
 void gets_stop(struct gets *g, struct gets_party *to, struct slice pattern);
 void gets_party_gone(struct gets *g, struct gets_party *to);

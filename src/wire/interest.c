@@ -97,6 +97,10 @@ int wire_retained_get_decode(struct slice payload, struct wire_retained_get *ret
       m.number = reader_uint(r);
     else if (KEY("pattern"))
       m.pattern = reader_text(r);
+    else if (KEY("room"))
+      m.room = reader_uint(r);
+    else if (KEY("more"))
+      m.more = reader_bool(r);
     else
       (void)reader_raw(r, 1);
   });
@@ -149,9 +153,11 @@ size_t wire_have_encode(const struct wire_have *m, uint8_t *buf, size_t cap) {
 
 size_t wire_retained_get_encode(const struct wire_retained_get *m, uint8_t *buf, size_t cap) {
   struct writer w = {buf, cap, 0};
-  writer_map(&w, 2);
+  writer_map(&w, 4);
   PUT("number"), writer_uint(&w, m->number);
   PUT("pattern"), writer_bin(&w, m->pattern);
+  PUT("room"), writer_uint(&w, m->room);
+  PUT("more"), writer_bool(&w, m->more);
   return w.len;
 }
 

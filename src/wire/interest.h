@@ -25,6 +25,8 @@ struct wire_have {
 struct wire_retained_get {
   uint64_t number; /* not 0 */
   struct slice pattern;
+  uint64_t room; /* octets of payloads and topics that may be sent before more is given; the last message may pass it */
+  bool more;     /* only gives room to what was asked for by this number before */
 };
 /* RETAINED_MOVED: a retained message of this topic was taken or cleared at the sender at this time; older ones are void. With
  * an empty topic it tells only the sender's clock. */

@@ -360,6 +360,36 @@ static void test_retained_for_early_subscriptions(void **state) {
   mesh_stop(&m);
 }
 
+static bool many_heard(void *ctx) { return ((struct rig_client *)ctx)->counts[MSG_PUBLISH] >= 300; }
+
+/* More is retained elsewhere than a subscriber's queue holds: it comes as fast as that empties, none is lost. */
+static void test_retained_more_than_a_queue(void **state) {
+  struct sim_link link = {.delay = 20 * NS_MS};
+  struct rig_options o = {.link = &link, .node = {.limits = {.client_queue = 128 << 10}}};
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 3, &o);
+  mesh_join_all(&m);
+  struct rig_client *p[2] = {user(&m, 0), user(&m, 1)}, *sub = user(&m, 2);
+  static char big[5000];
+  memset(big, 'x', sizeof big - 1);
+  for (int i = 0; i < 300; i++) {
+    char topic[16];
+    snprintf(topic, sizeof topic, "r.t%d", i);
+    assert_int_equal(rig_publish(p[i & 1], topic, big, 0, true, (uint64_t)i + 1), 0);
+  }
+  mesh_settle(&m);
+  assert_int_equal(rig_subscribe(sub, "r.*"), 0);
+  rig_until(&m.rig[0], 60 * NS_SEC, many_heard, sub, "all retained messages");
+  rig_run(&m.rig[0], NS_SEC);
+  assert_int_equal(sub->counts[MSG_PUBLISH], 300);
+  assert_int_equal(rig_metric(&m.rig[2], "messages_dropped_total"), 0);
+  rig_run(&m.rig[0], 70 * NS_SEC);
+  assert_int_equal(gets_count(&m.rig[2].node->spread.gets), 0);
+  assert_int_equal(m.rig[0].node->replay_count, 0);
+  mesh_stop(&m);
+}
+
 /* Two took one each while they could not hear each other: the newer one is left, and a new subscriber hears it once. */
 static void test_retained_after_a_partition(void **state) {
   (void)state;
@@ -502,6 +532,7 @@ int main(void) {
                                      cmocka_unit_test(test_full_link),
                                      cmocka_unit_test(test_retained_anywhere),
                                      cmocka_unit_test(test_retained_for_early_subscriptions),
+                                     cmocka_unit_test(test_retained_more_than_a_queue),
                                      cmocka_unit_test(test_retained_after_a_partition),
                                      cmocka_unit_test(test_more_nodes_than_places),
                                      cmocka_unit_test(test_hidden_nodes)};

@@ -89,6 +89,34 @@ static void ends(void **state) {
   end(&x);
 }
 
+static void room_is_counted_for_each_source(void **state) {
+  struct fixture x;
+  uint64_t a, b;
+  int p, q;
+  (void)state;
+  begin(&x, 10, 10);
+  assert_int_equal(gets_begin(&x.g, &x.to[0], slice_str("a.*"), 0, &a), 0);
+  assert_int_equal(gets_begin(&x.g, &x.to[1], slice_str("b"), NS_SEC, &b), 0);
+  assert_true(slice_is(gets_pattern(&x.g, b), "b"));
+  assert_null(gets_pattern(&x.g, b + 7).p);
+  struct gets_source *s = gets_took(&x.g, a, &p, 5);
+  assert_ptr_equal(s->to, &x.to[0]);
+  assert_int_equal(gets_took(&x.g, a, &q, 7)->took, 7);
+  assert_int_equal(gets_took(&x.g, a, &p, 6)->took, 11);
+  assert_int_equal(gets_took(&x.g, b, &p, 1)->took, 1);
+  assert_null(gets_took(&x.g, b + 7, &p, 1));
+  list_append(&x.g.full, &s->full); /* it waits: the subscription stays */
+  gets_expire(&x.g, 15 * NS_SEC);
+  assert_int_equal(gets_count(&x.g), 1);
+  gets_source_gone(&x.g, &p);
+  assert_true(list_empty(&x.g.full));
+  assert_int_equal(gets_took(&x.g, a, &q, 1)->took, 8);
+  assert_int_equal(gets_took(&x.g, a, &p, 2)->took, 2);
+  gets_expire(&x.g, 25 * NS_SEC);
+  assert_int_equal(gets_count(&x.g), 0);
+  end(&x);
+}
+
 static void every_allocation_may_fail(void **state) {
   (void)state;
   for (uint64_t k = 1;; k++) {
@@ -100,6 +128,7 @@ static void every_allocation_may_fail(void **state) {
       int err = gets_begin(&x.g, &x.to[0], slice_str("a.*"), 0, &n);
       assert_true(err == 0 || err == MACULA_ENOMEM);
       if (!err) assert_ptr_equal(answer(&x, n, "a.b", 1), &x.to[0]);
+      if (!err) (void)gets_took(&x.g, n, &x, 1);
     }
     bool all = x.fail.countdown != 0;
     end(&x);
@@ -109,6 +138,7 @@ static void every_allocation_may_fail(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(each_topic_once_and_the_newest), cmocka_unit_test(ends),
+                                     cmocka_unit_test(room_is_counted_for_each_source),
                                      cmocka_unit_test(every_allocation_may_fail)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
