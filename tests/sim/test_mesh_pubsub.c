@@ -1,6 +1,7 @@
 /* Publishes across nodes over real QUIC on the in-memory network: who hears what and how often, loss and partition, QoS 1,
  * retained messages. */
 #include "mesh_rig.h"
+#include "wire/interest.h"
 
 static struct rig_client *user(struct mesh *m, unsigned node) { return rig_join(&m->rig[node], 0, NULL, RIG_EXT); }
 
@@ -467,6 +468,114 @@ static void test_more_nodes_than_places(void **state) {
   mesh_stop(&m);
 }
 
+/* A node that says what it likes: nothing grows beyond its bound, and what is malformed ends the link. */
+static void evil_send(struct rig_client *c, uint8_t type, const uint8_t *p, size_t n) {
+  struct msg m = {.type = (enum msg_type)type, .raw = slice_of(p, n)};
+  rig_send(c, &m);
+}
+
+static void test_evil_node(void **state) {
+  struct rig_options o = {.node = {.limits = {.max_subscriptions = 200, .max_replays = 64}}};
+  struct rig r;
+  (void)state;
+  rig_start(&r, &o);
+  struct rig_client *user = rig_join(&r, 0, NULL, RIG_EXT), *evil = rig_join(&r, 0, NULL, RIG_EXT | CAP_NODE);
+  struct slice items[100];
+  char names[100][16];
+  static uint8_t buf[32 << 10];
+  for (int k = 0; k < 10; k++) {
+    struct wire_interest m = {.epoch = 9, .from = (uint64_t)k, .version = (uint64_t)k + 1, .more = true};
+    if (!k) m.reset = true;
+    for (int i = 0; i < 100; i++) {
+      snprintf(names[i], sizeof names[i], "x.%d.%d", k, i);
+      items[i] = slice_str(names[i]);
+    }
+    m.adds = (struct msg_list){.count = 100, .items = items};
+    evil_send(evil, MSG_INTEREST, buf, wire_interest_encode(&m, buf, sizeof buf));
+  }
+  rig_run(&r, NS_SEC);
+  struct interest_stats st;
+  interest_stats(r.node->spread.interest, &st);
+  assert_int_equal(st.patterns, 200);
+  assert_int_equal(st.refused, 800);
+  assert_int_equal(rig_publish(user, "r.a", "1", 0, true, 1), 0);
+  for (uint64_t k = 1; k <= 500; k++) { /* asks, and takes nothing */
+    struct wire_retained_get g = {k, slice_str("r.*"), 0, false};
+    evil_send(evil, MSG_RETAINED_GET, buf, wire_retained_get_encode(&g, buf, sizeof buf));
+    struct wire_have h = {k, k, k};
+    evil_send(evil, MSG_INTEREST_HAVE, buf, wire_have_encode(&h, buf, sizeof buf));
+  }
+  struct wire_retained_moved far = {slice_str("r.a"), UINT64_MAX, UINT64_MAX}, other = {slice_str("r.b"), 5, 1};
+  evil_send(evil, MSG_RETAINED_MOVED, buf, wire_retained_moved_encode(&far, buf, sizeof buf));
+  evil_send(evil, MSG_RETAINED_MOVED, buf, wire_retained_moved_encode(&other, buf, sizeof buf));
+  struct msg pub = {.type = MSG_PUBLISH,
+                    .publish = {.topic = slice_str("r.a"), .payload = slice_str("forged"), .retain = true, .replay = 4711}};
+  rig_send(evil, &pub);
+  pub.publish.topic = slice_str("a..b");
+  rig_send(evil, &pub);
+  pub.publish.replay = 0;
+  rig_send(evil, &pub);
+  struct msg ack = {.type = MSG_ACK, .ack = {.ref = 4711}};
+  rig_send(evil, &ack);
+  rig_run(&r, NS_SEC);
+  assert_false(evil->closed);
+  assert_true(r.node->replay_count <= 5);
+  assert_int_equal(retained_count(&r.node->retained), 1);
+  assert_int_equal(rig_subscribe(user, "r.*"), 0);
+  hears(user, "1");
+  assert_true(rig_quiet(user, MSG_PUBLISH, NS_SEC));
+  evil_send(evil, MSG_INTEREST, (const uint8_t *)"\x80", 1); /* a map without anything */
+  assert_int_equal(rig_closed(evil), MACULA_BAD_FRAME);
+  rig_run(&r, 3 * NS_SEC);
+  rig_stop(&r);
+}
+
+/* Whatever allocation fails: nothing is lost for good, and the mesh works afterwards. */
+static void test_no_memory(void **state) {
+  (void)state;
+  struct mem_fail fail = {0};
+  for (uint64_t at = 1, step = 1; step; at += 1 + at / 8) {
+    struct rig_options o = {.node = {.fail = &fail}};
+    struct mesh m;
+    fail = (struct mem_fail){0};
+    mesh_start(&m, 2, &o);
+    mesh_join_all(&m);
+    struct rig_client *a = user(&m, 0), *b = user(&m, 1), *c = user(&m, 1);
+    mesh_settle(&m);
+    fail.countdown = at;
+    struct slice topics[3] = {slice_str("n.*"), slice_str("n.x.**"), slice_str("m")};
+    struct msg sub = {.type = MSG_SUBSCRIBE, .subscribe = {.topics = {.count = 3, .items = topics}, .ref = 1, .has_ref = true}};
+    rig_send(b, &sub);
+    rig_run(&m.rig[0], 100 * NS_MS);
+    for (uint8_t k = 0; k < 6 && a->conn; k++) {
+      uint8_t id[CALL_ID_LEN] = {k};
+      struct msg p = {.type = MSG_PUBLISH,
+                      .publish = {.topic = slice_str(k & 1 ? "n.x" : "m"),
+                                  .payload = slice_str("1"),
+                                  .qos = k & 1,
+                                  .retain = k > 3,
+                                  .message_id = slice_of(id, sizeof id),
+                                  .ref = k,
+                                  .has_ref = true}};
+      rig_send(a, &p);
+    }
+    rig_run(&m.rig[0], 100 * NS_MS);
+    if (c->conn) rig_send(c, &sub);
+    rig_run(&m.rig[0], 20 * NS_SEC);
+    step = fail.countdown == 0; /* 0: it has failed */
+    if (!step) print_message("%llu allocations\n", (unsigned long long)at);
+    fail.countdown = 0;
+    rig_run(&m.rig[0], 40 * NS_SEC);
+    mesh_settle(&m);
+    struct rig_client *d = user(&m, 0), *e = user(&m, 1);
+    assert_int_equal(rig_subscribe(d, "z"), 0);
+    mesh_settle(&m);
+    assert_int_equal(rig_publish(e, "z", "whole", 1, false, 99), 0);
+    hears(d, "whole");
+    mesh_stop(&m);
+  }
+}
+
 static bool routed(void *ctx) {
   struct mesh *m = ctx;
   for (unsigned a = 2; a < 4; a++) {
@@ -535,6 +644,8 @@ int main(void) {
                                      cmocka_unit_test(test_retained_more_than_a_queue),
                                      cmocka_unit_test(test_retained_after_a_partition),
                                      cmocka_unit_test(test_more_nodes_than_places),
+                                     cmocka_unit_test(test_evil_node),
+                                     cmocka_unit_test(test_no_memory),
                                      cmocka_unit_test(test_hidden_nodes)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
