@@ -87,7 +87,8 @@ static void send_one(struct node *n, const struct dht_out *o) {
   struct id to = o->to.id;
   uint64_t query = o->query;
   struct peer *p = peer_get(n, &to);
-  if (p && !p->link && !p->addr.sa.sa_family) peer_where(p, &o->to.addr, &o->to.gateway);
+  /* Of members we know more than an old contact does. */
+  if (p && !p->link && !p->member && !p->addr.sa.sa_family) peer_where(p, &o->to.addr, &o->to.gateway);
   int err = p ? peer_post_raw(p, o->type, o->payload, WANT_UPKEEP, query) : MACULA_ENOMEM;
   if (err && query) dht_unsent(n->dht, &to, query, n->now);
 }
