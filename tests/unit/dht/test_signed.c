@@ -39,7 +39,51 @@ static void test_real_signatures(void **st) {
   for (uint32_t i = 0; i < 3; i++) quic_identity_unref(who[i]);
 }
 
+static size_t unhex(const char *hex, uint8_t *ret) {
+  size_t n = strlen(hex) / 2;
+  for (size_t i = 0; i < n; i++) {
+    unsigned v;
+    assert_int_equal(sscanf(hex + 2 * i, "%2x", &v), 1);
+    ret[i] = (uint8_t)v;
+  }
+  return n;
+}
+
+/* The example of docs/protocol.md, section 14. */
+static void test_example(void **st) {
+  (void)st;
+  uint8_t record[512], spki[64], sig[64], publisher[32], again[512], octets[512];
+  size_t n =
+      unhex("84c4057265616c6dc40b6f72672e6578616d706c65c403736571cf000001a3185c5000c409656e64706f696e747391c40704c0000201"
+            "24e3c407656e74726965739193c420aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa01cd012c",
+            record);
+  assert_int_equal(unhex("302a300506032b65700321003d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c", spki), 44);
+  assert_int_equal(
+      unhex("98c54dec5b32d23f7ff03681decd890cf4054b2fcc3632c6e326527cf79f6a757683b21d1df897a8910cb14fdbee70b8e4733e"
+            "4e6d634ab720a118876e5d2902",
+            sig),
+      64);
+  assert_int_equal(unhex("deb2ded39dc26fce0e6085b6fc34bf6b5941913bbfe2ea614113cff9e004c170", publisher), 32);
+  struct kad_batch b;
+  assert_int_equal(kad_batch_decode(slice_of(record, n), &b), 0);
+  assert_true(slice_is(b.realm, "org.example"));
+  assert_int_equal(b.seq, 1800000000000);
+  assert_int_equal(b.count, 1);
+  assert_int_equal(b.entries[0].kind, 1);
+  assert_int_equal(b.entries[0].ttl, 300);
+  char text[ADDR_TEXT_LEN];
+  addr_text(&b.addr, text);
+  assert_string_equal(text, "192.0.2.1:9443");
+  assert_int_equal(kad_batch_encode(&b, again, sizeof again), n);
+  assert_memory_equal(again, record, n);
+  struct id who;
+  memcpy(octets, "macula dht record 1", 20);
+  memcpy(octets + 20, record, n);
+  assert_int_equal(quic_verify(slice_of(spki, 44), slice_of(octets, 20 + n), slice_of(sig, 64), &who), 0);
+  assert_memory_equal(who.b, publisher, 32);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_real_signatures)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_real_signatures), cmocka_unit_test(test_example)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
