@@ -75,7 +75,7 @@ static int run(struct cli *cli, void *options_set) {
   char *args;
   size_t len;
   int err = macula_check_procedure(cli->argv[0]), code;
-  if (err) return cli_invalid(err, NULL);
+  if (err) return cli_bad_name(err, cli->argv[0]);
   if ((code = check_strategy(o->strategy)) || (code = text_read(cli->argc > 1 ? cli->argv[1] : NULL, "{}", &args, &len)))
     return code;
   code = text_check_json("the argument", args, len);

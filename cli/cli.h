@@ -76,6 +76,7 @@ void cli_error(const char *code, const char *fmt, ...) __attribute__((format(pri
 int cli_failed(int err, const char *code, const char *text);
 /* A check on this side failed. */
 int cli_invalid(int err, const char *detail);
+int cli_bad_name(int err, const char *name); /* a topic, pattern, procedure or realm; EXIT_USAGE */
 int cli_interrupted(void);
 uint64_t cli_now(void); /* ns */
 

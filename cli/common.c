@@ -44,6 +44,11 @@ int cli_invalid(int err, const char *detail) {
   return EXIT_USAGE;
 }
 
+int cli_bad_name(int err, const char *name) {
+  cli_error(macula_err_name(err), "'%.300s': %s", name, macula_err_text(err));
+  return EXIT_USAGE;
+}
+
 int cli_interrupted(void) {
   cli_error(macula_err_name(MACULA_CANCELLED), "interrupted before it was done; run it again");
   return EXIT_FAILED;
@@ -141,7 +146,7 @@ static int read_token(struct cli *cli) {
 static int prepare(struct cli *cli) {
   int err;
   sigset_t set;
-  if (cli->realm && (err = macula_check_realm(cli->realm))) return cli_invalid(err, NULL);
+  if (cli->realm && (err = macula_check_realm(cli->realm))) return cli_bad_name(err, cli->realm);
   if (cli->token_file && (err = read_token(cli))) return err;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);

@@ -70,7 +70,7 @@ static int run(struct cli *cli, void *options_set) {
   char *payload;
   size_t len;
   int err = macula_check_topic(cli->argv[0]);
-  if (err) return cli_invalid(err, NULL);
+  if (err) return cli_bad_name(err, cli->argv[0]);
   int code = text_read(cli->argc > 1 ? cli->argv[1] : NULL, "", &payload, &len);
   if (code) return code;
   code = cli_connect(cli, false);

@@ -44,7 +44,7 @@ static int run(struct cli *cli, void *options_set) {
   int err = macula_check_procedure(cli->argv[0]), code;
   struct fixed fixed = {.done.cli = cli, .reply = o->reply};
   struct exec_server *server = NULL;
-  if (err) return cli_invalid(err, NULL);
+  if (err) return cli_bad_name(err, cli->argv[0]);
   if (!!o->exec + o->echo + !!o->reply != 1)
     return cli_invalid(MACULA_EINVAL, "say how to answer: one of --exec CMD, --echo and --reply JSON");
   if (o->concurrency && !o->exec) return cli_invalid(MACULA_EINVAL, "--concurrency goes with --exec");

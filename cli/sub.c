@@ -110,7 +110,7 @@ static int run(struct cli *cli, void *options_set) {
   struct subscriber s = {.cli = cli, .o = options_set};
   for (unsigned i = 0; i < cli->argc; i++) {
     int err = macula_check_pattern(cli->argv[i]);
-    if (err) return cli_invalid(err, NULL);
+    if (err) return cli_bad_name(err, cli->argv[i]);
   }
   struct pattern *patterns = calloc(cli->argc, sizeof *patterns);
   if (!patterns) return cli_failed(MACULA_ENOMEM, NULL, NULL);

@@ -202,7 +202,7 @@ def bad_input():
     with Node() as n:
         n.bad(2, "invalid_topic", "pub", "a..b", "x")
         n.bad(2, "invalid_topic", "pub", "a.*", "x")
-        n.bad(2, "invalid_topic", "sub", "te*mp")
+        assert "'te*mp'" in n.bad(2, "invalid_topic", "sub", "fine.*", "te*mp")
         n.bad(2, "unsupported_qos", "pub", "a", "x", "--qos", "2")
         n.bad(2, "invalid_argument", "pub", "a", "x", "--qos", "7")
         n.bad(2, "invalid_json", "call", "a.b", "{no")
