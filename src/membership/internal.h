@@ -28,8 +28,7 @@
 #define INCARNATION_JUMP UINT64_C(1000000)
 #define INCARNATION_MAX (UINT64_C(1) << 62)
 
-#define SYNC_EVERY                                                                                                             \
-  (30 * NS_SEC)                 /* up to 1,000 members; more: in proportion, so that a node's traffic does not grow with them */
+#define SYNC_EVERY (30 * NS_SEC)
 #define SYNC_SAME (10 * NS_SEC) /* between two lists to one peer */
 #define SYNC_PAGE (20 * NS_MS)  /* between two pages */
 #define PROBE_PARTS 4           /* the first is direct, the others indirect too */
@@ -49,7 +48,8 @@ struct entry {
   struct heap_link due; /* the suspicion's end */
   uint32_t at;          /* in v */
   uint32_t ring;        /* 1-based place in the ring; 0: not probed */
-  nanotime synced;      /* our list went to it; 0: never */
+  nanotime synced;      /* our digest went to it; 0: never */
+  nanotime listed;      /* our list went to it; 0: never */
   uint8_t sends;        /* of the update, so far */
   uint8_t told;         /* enum told */
   bool changed;         /* info, since the owner was told */
@@ -57,6 +57,7 @@ struct entry {
   bool own;             /* we heard it itself */
   bool left;            /* dead by its own word */
   bool rotating;
+  bool digested; /* counted in digest */
 };
 
 struct out {
@@ -76,9 +77,10 @@ struct session { /* our list on its way to a peer */
   struct list of;
   struct id to;
   struct entry *cursor; /* next to send; NULL: the end */
-  bool request;         /* and it shall send its own */
-  bool queued;          /* a page waits in the out queue */
-  bool begun;
+  uint32_t buckets;     /* of the mask; 0: only our digest is sent */
+  uint8_t mask[SWIM_BUCKETS_MAX / 8];
+  bool want;   /* it shall send its own of the same buckets; with the first page */
+  bool queued; /* a page waits in the out queue */
 };
 
 struct probe {
@@ -116,8 +118,9 @@ struct membership {
   struct probe probes[2]; /* of one that is connected, and of one that has to be dialled first: that takes longer */
   uint64_t seq;
   nanotime next_period, next_sync, next_page;
-  uint32_t until_rotate; /* periods */
-  bool refuted;          /* in this period: costs health once */
+  uint32_t until_rotate;             /* periods */
+  bool refuted;                      /* in this period: costs health once */
+  uint64_t digest[SWIM_BUCKETS_MAX]; /* of those not dead, self included, by the first octet of the id */
   struct list sessions;
   uint32_t session_count;
   uint8_t *frame; /* cfg.datagram */
@@ -173,7 +176,11 @@ void probe_request(struct membership *m, const struct id *from, const struct swi
 void probe_cancel(struct membership *m, const struct id *target);
 
 /* sync.c */
-void sync_start(struct membership *m, struct entry *e, bool request, nanotime now);
+void sync_open(struct membership *m, struct entry *e, nanotime now); /* compares with it */
+void sync_recv(struct membership *m, struct entry *e, const struct swim_msg *msg, nanotime now);
+/* Around each change of e's state or incarnation. */
+void digest_out(struct membership *m, struct entry *e);
+void digest_in(struct membership *m, struct entry *e);
 void sync_step(struct membership *m, nanotime now);
 nanotime sync_deadline(const struct membership *m);
 struct slice sync_page(struct membership *m, const struct id *to); /* empty: no session any more */

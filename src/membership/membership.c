@@ -40,6 +40,7 @@ int membership_new(const struct membership_config *cfg, nanotime now, struct mem
   m->next_period = time_add(now, rng_below(cfg->rng, m->cfg.period)); /* a mesh that starts at once does not probe at once */
   m->next_sync = time_add(now, SYNC_EVERY / 2 + rng_below(cfg->rng, SYNC_EVERY));
   gossip_add(m, &m->self, true);
+  digest_in(m, &m->self);
   *ret_m = m;
   return 0;
 }
@@ -125,7 +126,7 @@ int membership_met(struct membership *m, const struct member_info *info, nanotim
     out_push(m, &info->id, MSG_SWIM_PING, ++m->seq, NULL, false);
   }
   e->own = true;
-  if (sync) sync_start(m, e, true, now);
+  if (sync) sync_open(m, e, now);
   return 0;
 }
 
@@ -154,7 +155,7 @@ int membership_recv(struct membership *m, const struct id *from, uint8_t type, s
   }
   if (m->leaving || id_eq(from, &m->self.m.info.id)) return 0;
   wake(m, now);
-  (void)merge_own(m, from, &msg.me, now);
+  struct entry *e = merge_own(m, from, &msg.me, now);
   while (swim_update_next(&msg, &u)) merge(m, &u, type == MSG_SWIM_SYNC, now);
   if (type == MSG_SWIM_PING) {
     out_push(m, from, MSG_SWIM_ACK, msg.seq, NULL, false);
@@ -162,9 +163,8 @@ int membership_recv(struct membership *m, const struct id *from, uint8_t type, s
     probe_ack(m, from, &msg);
   } else if (type == MSG_SWIM_PING_REQ) {
     probe_request(m, from, &msg, now);
-  } else if (msg.request) {
-    struct entry *e = table_find(m, from);
-    if (e) sync_start(m, e, false, now);
+  } else if (e) {
+    sync_recv(m, e, &msg, now);
   }
   return 0;
 }

@@ -47,10 +47,12 @@ static uint64_t suspicion_time(const struct membership *m, bool own) {
 
 static void set_alive(struct membership *m, struct entry *e, uint64_t incarnation, const struct member_info *info,
                       nanotime now) {
+  digest_out(m, e);
   if (e->m.state == MEMBER_SUSPECT) m->stats.refutations++;
   if (e->m.state != MEMBER_ALIVE) table_state(m, e, MEMBER_ALIVE, now);
   e->left = e->tell = false;
   e->m.incarnation = incarnation;
+  digest_in(m, e);
   if (!info_eq(&e->m.info, info)) {
     e->m.info = *info;
     e->changed = true;
@@ -64,6 +66,7 @@ static void set_suspect(struct membership *m, struct entry *e, uint64_t incarnat
   nanotime end = time_add(now, suspicion_time(m, near));
   if (own && e->m.state == MEMBER_SUSPECT) end = time_min(end, e->due.at);
   if (heap_set(&m->due, &e->due, end) != 0) return; /* no memory: as if it was not heard */
+  digest_out(m, e);
   bool news = e->m.state != MEMBER_SUSPECT || incarnation > e->m.incarnation;
   if (e->m.state != MEMBER_SUSPECT) {
     m->stats.suspicions++;
@@ -72,12 +75,14 @@ static void set_suspect(struct membership *m, struct entry *e, uint64_t incarnat
   if (own && list_empty(&e->group)) list_append(&m->accused, &e->group);
   if (!own && news) list_remove(&e->group); /* it answered us, and is suspected by another anew */
   e->m.incarnation = incarnation;
+  digest_in(m, e);
   if (news) gossip_add(m, e, true);
   event_raise(m, e);
 }
 
 void set_dead(struct membership *m, struct entry *e, uint64_t incarnation, bool left, nanotime now) {
   m->stats.deaths++;
+  digest_out(m, e);
   table_state(m, e, MEMBER_DEAD, now);
   e->m.incarnation = incarnation;
   e->left = left;
@@ -92,7 +97,9 @@ void accuse(struct membership *m, struct entry *e, bool near, nanotime now) {
 }
 
 void self_renew(struct membership *m, uint64_t above) {
+  digest_out(m, &m->self);
   m->self.m.incarnation = above + 1;
+  digest_in(m, &m->self);
   gossip_add(m, &m->self, true);
 }
 

@@ -1,6 +1,6 @@
-/* SWIM_SYNC: the whole list in pages, both ways, with a peer just met and now and then with any: what gossip missed, and how
- * partitions heal. Pages are written when they are taken and spaced in time; a list that changes meanwhile may be sent with or
- * without the change. */
+/* SWIM_SYNC, with a peer just met and now and then with any: what gossip missed, and how partitions heal. A sends a digest of
+ * its list by buckets; B sends its members of those that differ and asks for A's of the same; most of the time none does. Pages
+ * are written when they are taken and spaced in time; a list that changes meanwhile may be sent with or without the change. */
 #include "membership/internal.h"
 #include "wire/msg.h"
 
@@ -23,24 +23,88 @@ static void queue_page(struct membership *m, struct session *s) {
   out_push(m, &s->to, MSG_SWIM_SYNC, 0, NULL, false);
 }
 
-void sync_start(struct membership *m, struct entry *e, bool request, nanotime now) {
-  struct session *s = find(m, &e->m.info.id);
-  if (s || (e->synced && time_since(now, e->synced) < SYNC_SAME)) return;
+static uint64_t
+hash(const struct entry *e) { /* splitmix64; whoever makes collisions only hides differences in his own ids' bucket */
+  uint64_t z = 0;
+  for (int i = 0; i < 8; i++) z |= (uint64_t)e->m.info.id.b[8 + i] << 8 * i;
+  z += e->m.incarnation * UINT64_C(0x9e3779b97f4a7c15);
+  z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+  z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+  return z ^ z >> 31;
+}
+
+void digest_out(struct membership *m, struct entry *e) {
+  if (e->digested) m->digest[e->m.info.id.b[0]] ^= hash(e);
+  e->digested = false;
+}
+
+void digest_in(struct membership *m, struct entry *e) {
+  e->digested = e->m.state != MEMBER_DEAD;
+  if (e->digested) m->digest[e->m.info.id.b[0]] ^= hash(e);
+}
+
+/* Our digest in so many buckets, 8 octets each. */
+static void digest_write(const struct membership *m, uint32_t buckets, uint8_t *ret_digest) {
+  for (uint32_t i = 0; i < buckets; i++) {
+    uint64_t v = 0;
+    for (uint32_t k = i * (SWIM_BUCKETS_MAX / buckets); k < (i + 1) * (SWIM_BUCKETS_MAX / buckets); k++) v ^= m->digest[k];
+    for (int b = 0; b < 8; b++) ret_digest[8 * i + b] = (uint8_t)(v >> 8 * b);
+  }
+}
+
+static bool masked(const struct session *s, const struct entry *e) {
+  uint32_t i = e->m.info.id.b[0] / (SWIM_BUCKETS_MAX / s->buckets);
+  return s->mask[i / 8] >> i % 8 & 1;
+}
+
+static struct session *session_new(struct membership *m, const struct entry *e, nanotime now) {
+  if (find(m, &e->m.info.id)) return NULL;
   if (m->session_count >= SESSIONS_MAX) {
     m->stats.dropped++;
-    return;
+    return NULL;
   }
-  if (!m->page && !(m->page = mem_alloc(m->mem, SWIM_PAGE_LEN))) return;
-  s = mem_calloc(m->mem, 1, sizeof *s);
-  if (!s) return;
+  if (!m->page && !(m->page = mem_alloc(m->mem, SWIM_PAGE_LEN))) return NULL;
+  struct session *s = mem_calloc(m->mem, 1, sizeof *s);
+  if (!s) return NULL;
   s->to = e->m.info.id;
-  s->request = request;
-  s->cursor = list_empty(&m->all) ? NULL : ENTRY(m->all.next, all);
   list_append(&m->sessions, &s->of);
-  m->session_count++;
+  if (m->session_count++ == 0) m->next_page = time_add(now, SYNC_PAGE);
+  return s;
+}
+
+void sync_open(struct membership *m, struct entry *e, nanotime now) {
+  if (e->synced && time_since(now, e->synced) < SYNC_SAME) return;
+  struct session *s = session_new(m, e, now);
+  if (!s) return;
   e->synced = now ? now : 1;
-  if (m->session_count == 1) m->next_page = time_add(now, SYNC_PAGE);
   queue_page(m, s);
+}
+
+static void list_start(struct membership *m, struct entry *e, const uint8_t *mask, uint32_t buckets, bool want, nanotime now) {
+  if (e->listed && time_since(now, e->listed) < SYNC_SAME) return;
+  struct session *s = session_new(m, e, now);
+  if (!s) return;
+  memcpy(s->mask, mask, buckets / 8);
+  s->buckets = buckets;
+  s->want = want;
+  s->cursor = list_empty(&m->all) ? NULL : ENTRY(m->all.next, all);
+  e->listed = now ? now : 1;
+  queue_page(m, s);
+}
+
+void sync_recv(struct membership *m, struct entry *e, const struct swim_msg *msg, nanotime now) {
+  if (msg->want.n) list_start(m, e, msg->want.p, (uint32_t)msg->want.n * 8, false, now);
+  if (msg->digest.n == 0) return;
+  uint8_t ours[8 * SWIM_BUCKETS_MAX], mask[SWIM_BUCKETS_MAX / 8] = {0};
+  uint32_t buckets = (uint32_t)msg->digest.n / 8;
+  bool differ = false;
+  digest_write(m, buckets, ours);
+  for (uint32_t i = 0; i < buckets; i++)
+    if (memcmp(ours + 8 * i, msg->digest.p + 8 * i, 8) != 0) {
+      mask[i / 8] |= (uint8_t)(1 << i % 8);
+      differ = true;
+    }
+  if (differ) list_start(m, e, mask, buckets, true, now);
 }
 
 void sync_step(struct membership *m, nanotime now) {
@@ -56,10 +120,9 @@ void sync_step(struct membership *m, nanotime now) {
     if (!s->queued) queue_page(m, s);
   }
   if (m->next_sync <= now) {
-    uint64_t every = SYNC_EVERY * (1 + m->count / 1000);
-    m->next_sync = time_add(now, every + rng_below(m->cfg.rng, every / 4));
+    m->next_sync = time_add(now, SYNC_EVERY + rng_below(m->cfg.rng, SYNC_EVERY / 4));
     struct entry *e = ring_random(m, NULL);
-    if (e) sync_start(m, e, true, now);
+    if (e) sync_open(m, e, now);
   }
 }
 
@@ -70,17 +133,27 @@ nanotime sync_deadline(const struct membership *m) {
 struct slice sync_page(struct membership *m, const struct id *to) {
   struct session *s = find(m, to);
   if (!s || !m->page) return SLICE_NONE;
-  struct swim_msg msg = {.request = s->request && !s->begun};
+  struct swim_msg msg = {0};
   struct swim_encoder enc;
   struct swim_update u;
+  uint8_t digest[8 * SWIM_BUCKETS_MAX];
   s->queued = false;
-  s->begun = true;
   update_of(&m->self, true, &msg.me);
+  if (s->buckets == 0) { /* some 8 members a bucket */
+    uint32_t buckets = SWIM_BUCKETS_MIN;
+    while (buckets < SWIM_BUCKETS_MAX && buckets < m->count / 8) buckets *= 2;
+    digest_write(m, buckets, digest);
+    msg.digest = slice_of(digest, 8 * buckets);
+  }
+  if (s->want) msg.want = slice_of(s->mask, s->buckets / 8);
+  s->want = false;
   swim_encode_begin(&enc, m->page, SWIM_PAGE_LEN, MSG_SWIM_SYNC, &msg);
   while (s->cursor) {
     struct entry *e = s->cursor;
-    update_of(e, true, &u);
-    if (!swim_encode_update(&enc, &u)) return swim_encode_end(&enc);
+    if (masked(s, e)) {
+      update_of(e, true, &u);
+      if (!swim_encode_update(&enc, &u)) return swim_encode_end(&enc);
+    }
     s->cursor = e->all.next == &m->all ? NULL : ENTRY(e->all.next, all);
   }
   end(m, s);

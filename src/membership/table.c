@@ -80,6 +80,7 @@ int table_add(struct membership *m, const struct member_info *info, uint64_t inc
   put(m, m->count++, e);
   swap(m, m->alive++, e->at);
   e->own = met;
+  digest_in(m, e);
   *ret_entry = e;
   return 0;
 }
@@ -112,6 +113,7 @@ void table_state(struct membership *m, struct entry *e, enum member_state state,
 }
 
 void table_remove(struct membership *m, struct entry *e) {
+  digest_out(m, e);
   sync_gone(m, e);
   probe_cancel(m, &e->m.info.id);
   table_state(m, e, MEMBER_DEAD, e->m.since);

@@ -88,6 +88,14 @@ static void read_update(struct reader *r, struct swim_update *u) {
   for (uint32_t i = n >= 6 ? 6 : 3; i < n && !r->bad; i++) (void)reader_raw(r, 3);
 }
 
+/* size: octets of 8 buckets. */
+static struct slice read_buckets(struct reader *r, size_t size) {
+  struct slice s = reader_text(r);
+  size_t eights = s.n / size;
+  if (s.n % size || eights < SWIM_BUCKETS_MIN / 8 || eights > SWIM_BUCKETS_MAX / 8 || (eights & (eights - 1))) r->bad = true;
+  return s;
+}
+
 int swim_decode(uint8_t type, struct slice payload, struct swim_msg *ret_msg) {
   if (type < MSG_SWIM_PING || type > MSG_SWIM_SYNC) return MACULA_UNKNOWN_TYPE;
   struct swim_msg m = {0};
@@ -107,8 +115,10 @@ int swim_decode(uint8_t type, struct slice payload, struct swim_msg *ret_msg) {
       m.has_target = true;
     } else if (KEY("nack")) {
       m.nack = reader_bool(&r);
-    } else if (KEY("request")) {
-      m.request = reader_bool(&r);
+    } else if (KEY("digest")) {
+      m.digest = read_buckets(&r, 64);
+    } else if (KEY("want")) {
+      m.want = read_buckets(&r, 1);
     } else if (KEY("updates")) {
       struct swim_update u;
       uint32_t count = reader_array(&r);
@@ -140,9 +150,10 @@ static void write_key(struct writer *w, const char *key) { writer_bin(w, slice_s
 void swim_encode_begin(struct swim_encoder *e, uint8_t *buf, size_t cap, uint8_t type, const struct swim_msg *m) {
   *e = (struct swim_encoder){.w = {.p = buf, .cap = cap}};
   struct writer *w = &e->w;
-  bool nack = type == MSG_SWIM_ACK && m->nack, request = type == MSG_SWIM_SYNC && m->request;
-  writer_map(w, 2 + (type != MSG_SWIM_SYNC) + (type == MSG_SWIM_PING_REQ) + nack + request);
-  if (type != MSG_SWIM_SYNC) {
+  bool nack = type == MSG_SWIM_ACK && m->nack, sync = type == MSG_SWIM_SYNC;
+  bool digest = sync && m->digest.n, want = sync && m->want.n;
+  writer_map(w, 2 + !sync + (type == MSG_SWIM_PING_REQ) + nack + digest + want);
+  if (!sync) {
     write_key(w, "seq");
     writer_uint(w, m->seq);
   }
@@ -158,9 +169,13 @@ void swim_encode_begin(struct swim_encoder *e, uint8_t *buf, size_t cap, uint8_t
     write_key(w, "nack");
     writer_bool(w, true);
   }
-  if (request) {
-    write_key(w, "request");
-    writer_bool(w, true);
+  if (digest) {
+    write_key(w, "digest");
+    writer_bin(w, m->digest);
+  }
+  if (want) {
+    write_key(w, "want");
+    writer_bin(w, m->want);
   }
   write_key(w, "updates");
   writer_raw(w, slice_of("\xdc\0", 3)); /* an array of a 16-bit count, known at the end */

@@ -3,7 +3,8 @@
  *   me       array: the sender's own word of itself, [incarnation, address, gateway, name]
  *   target   32 octets: whom to probe; PING_REQ only
  *   nack     bool: the relay got no answer from the target (Lifeguard); ACK only
- *   request  bool: send your list too; SYNC only
+ *   digest   8 octets for each of 8 to 256 (a power of two) buckets: send me your list of those where yours differs; SYNC only
+ *   want     a bit for each of as many buckets, the lowest of an octet first: send me your list of these; SYNC only
  *   updates  array of [state, id, incarnation] or [state, id, incarnation, address, gateway, name]; written last
  * An address is 6 octets (IPv4, port), 18 (IPv6, port) or none; a gateway 32 or none; further elements of an array are ignored.
  */
@@ -13,7 +14,9 @@
 #include "base/addr.h"
 #include "wire/cursor.h"
 
-#define SWIM_NAME_LEN 64          /* octets of a name */
+#define SWIM_NAME_LEN 64 /* octets of a name */
+#define SWIM_BUCKETS_MIN 8
+#define SWIM_BUCKETS_MAX 256
 #define SWIM_PAGE_LEN (16 * 1024) /* largest payload of SYNC */
 
 enum swim_state {
@@ -35,11 +38,12 @@ struct swim_update {
 
 struct swim_msg {
   uint64_t seq;
-  bool nack, request;
+  bool nack;
   bool has_target;
   struct id target;
-  struct swim_update me; /* id and state unused */
-  uint32_t update_count; /* decoded: left to take */
+  struct slice digest, want; /* SYNC; n == 0: absent */
+  struct swim_update me;     /* id and state unused */
+  uint32_t update_count;     /* decoded: left to take */
   struct slice raw_updates;
 };
 

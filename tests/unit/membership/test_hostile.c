@@ -21,6 +21,8 @@ static void malformed_payloads_change_nothing(void **state) {
   rig_done(&r);
 }
 
+static const uint8_t zeros[64], ones[4] = {0xff, 0xff, 0, 0xff};
+
 /* Valid frames with octets changed, from several peers, while time passes. */
 static void random_payloads(void **state) {
   (void)state;
@@ -37,7 +39,8 @@ static void random_payloads(void **state) {
     struct member_info i = rig_info((uint32_t)rng_below(rng, 80));
     struct swim_msg msg = {.seq = rng_below(rng, 3) ? rng_u64(rng) : r.now,
                            .nack = rng_below(rng, 2),
-                           .request = rng_below(rng, 2),
+                           .digest = slice_of(zeros, rng_below(rng, 2) * 64),
+                           .want = slice_of(ones, rng_below(rng, 2) * 4),
                            .target = rig_id((uint32_t)rng_below(rng, 100)),
                            .me = {.incarnation = rng_below(rng, 8) ? rng_below(rng, 5) : rng_u64(rng),
                                   .addr = i.addr,
