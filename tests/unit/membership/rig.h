@@ -29,7 +29,7 @@ struct rig {
 static inline struct id rig_id(uint32_t n) {
   struct id id = {{0}};
   memcpy(id.b, &n, sizeof n);
-  id.b[31] = 1;
+  memcpy(id.b + 8, &n, sizeof n);
   return id;
 }
 
