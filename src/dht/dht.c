@@ -81,6 +81,7 @@ void dht_free(struct dht *d) {
 void dht_join(struct dht *d, nanotime now) {
   struct lookup *l;
   d->now = now;
+  d->join_wanted = true;
   if (d->joining || lookup_start(d, &d->cfg.self.id, 0, LOOKUP_JOIN, now, &l)) return;
   d->joining = true;
   lookup_step(d, l, now);

@@ -116,6 +116,8 @@ struct dht {
   struct lookup *shown; /* whose result dht_next_result showed last */
   struct dht_contact shown_nodes[DHT_K];
 
+  bool join_wanted; /* dht_join was called: tried until somebody answers */
+  uint32_t join_tries;
   nanotime refresh_at; /* when quiet buckets are looked for */
   nanotime settled_at; /* before, what is held here is not taken for all there is */
   nanotime now;        /* of the last call */

@@ -85,6 +85,9 @@ size_t lookup_nodes(const struct lookup *l, size_t max, struct dht_contact *ret_
   return n;
 }
 
+#define JOIN_RETRY (2 * NS_SEC) /* doubled each time; then at each refresh */
+#define JOIN_TRIES 4
+
 /* Orphans what is still in flight: its answers only tell that the peer lives. */
 static void end(struct dht *d, struct lookup *l, nanotime now) {
   while (!list_empty(&l->waiting)) {
@@ -115,7 +118,13 @@ static void end(struct dht *d, struct lookup *l, nanotime now) {
   case LOOKUP_JOIN: {
     struct dht_contact near;
     d->joining = false;
-    if (l->answered) d->joined = true;
+    if (l->answered) {
+      d->joined = true;
+      d->join_tries = 0;
+      publish_again(d, now);                 /* what was stored on the few whom we knew before */
+    } else if (d->join_tries < JOIN_TRIES) { /* the one that we knew was slow, or its answer lost */
+      d->refresh_at = time_min(d->refresh_at, now + (JOIN_RETRY << d->join_tries++));
+    }
     /* Everything farther than our nearest neighbour is refreshed once (2.3), if the mesh is larger than what that told. */
     if (d->table.count >= DHT_K && routing_closest(&d->table, &d->cfg.self.id, NULL, ROUTING_STALE, 1, &near)) {
       unsigned nearest = common_bits(&d->cfg.self.id, &near.id);
@@ -286,6 +295,7 @@ void lookup_maintain(struct dht *d, nanotime now) {
   unsigned started = 0;
   bool more = false;
   if (now < d->refresh_at) return;
+  if (d->join_wanted && !d->joined) dht_join(d, now);
   for (unsigned i = 0; i < ROUTING_BUCKETS; i++) {
     struct routing_bucket *b = d->table.b[i];
     struct lookup *l;

@@ -250,6 +250,17 @@ void publish_reply(struct dht *d, struct query *q, const struct kad_msg *m, nano
   place_pump(d, now);
 }
 
+void publish_again(struct dht *d, nanotime now) {
+  struct publish *p = &d->publish;
+  list_for(l, &p->batches) {
+    struct publish_batch *b = container_of(l, struct publish_batch, all);
+    if (!list_empty(&b->queue) || b->in_flight)
+      b->again = true;
+    else
+      (void)heap_set(&p->work, &b->work, now);
+  }
+}
+
 void publish_newcomer(struct dht *d, const struct dht_contact *c, nanotime now) {
   struct publish *p = &d->publish;
   nanotime at = now + NEWCOMER_DELAY + rng_below(d->cfg.rng, NEWCOMER_DELAY);

@@ -94,6 +94,7 @@ void publish_tick(struct dht *d, nanotime now);
 nanotime publish_deadline(const struct dht *d);
 struct kad_signed publish_batch_view(const struct publish_batch *b, const struct dht *d);
 /* A contact entered the routing table: batches that belong to it are stored there. */
+void publish_again(struct dht *d, nanotime now); /* all of ours are placed anew: who is closest to them was not known before */
 void publish_newcomer(struct dht *d, const struct dht_contact *c, nanotime now);
 void publish_placed(struct dht *d, struct lookup *l, nanotime now);
 void publish_reply(struct dht *d, struct query *q, const struct kad_msg *m, nanotime now);

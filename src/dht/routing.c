@@ -3,6 +3,9 @@
 #include "dht/distance.h"
 
 #define FRESH (5 * NS_SEC) /* heard so lately, a contact need not prove that it is alive */
+/* Between two pings of a bucket. Each ping makes its sender seen at full buckets elsewhere, which ping in turn: without a pace,
+ * 300 nodes sent each other 16 frames a second each, for ever (tests/sim/mesh_scale). */
+#define PING_EVERY (10 * NS_SEC)
 
 void routing_init(struct routing *t, struct mem *mem, const struct id *self, uint32_t per_address) {
   *t = (struct routing){.mem = mem, .self = *self, .per_address = per_address};
@@ -61,6 +64,7 @@ static struct routing_bucket *bucket_of(const struct routing *t, const struct id
 static void want_ping(struct routing_bucket *b, nanotime now, struct dht_contact *ret_ping, bool *ret_want) {
   if (b->pinging || !b->cached || b->count < DHT_K || time_since(now, b->v[0].seen) < FRESH) return;
   b->pinging = *ret_want = true;
+  b->pinged = now;
   *ret_ping = b->v[0].c;
 }
 
@@ -111,7 +115,7 @@ enum routing_seen routing_seen(struct routing *t, const struct dht_contact *c, n
     return ROUTING_ADDED;
   }
   bool is_new = remember(b, &x);
-  want_ping(b, now, ret_ping, ret_want_ping);
+  if (b->pinged == 0 || time_since(now, b->pinged) >= PING_EVERY) want_ping(b, now, ret_ping, ret_want_ping);
   return is_new ? ROUTING_CACHED : ROUTING_KNOWN;
 }
 

@@ -23,6 +23,7 @@ struct routing_contact {
 struct routing_bucket {
   uint8_t count, cached;
   bool pinging;                                /* the oldest has been asked whether it is alive */
+  nanotime pinged;                             /* when, the last time */
   nanotime touched;                            /* last lookup in its range */
   struct routing_contact v[DHT_K];             /* longest unheard first */
   struct routing_contact cache[ROUTING_CACHE]; /* newest last */
