@@ -37,7 +37,7 @@ struct mesh_figures {
   double node_seconds; /* of living nodes */
   double cpu;          /* seconds of this process, warm-up included */
   uint64_t swim_frames, swim_bytes, sync_frames, sync_bytes, dht_frames, dht_bytes; /* sent */
-  uint64_t dht_types[8]; /* of these: by the type's low bits */
+  uint64_t dht_types[8];                                                            /* of these: by the type's low bits */
   /* A lookup is of a record whose publisher lives and published it at least 10 s before. */
   uint64_t lookups, found, queries, hops_sum;
   uint64_t hops[MESH_HOPS], took[MESH_BINS]; /* of those found; took: bins of 10 ms */
