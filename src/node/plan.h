@@ -13,7 +13,7 @@
 #define PLAN_SLOT 32u              /* entry of a hash table: its slots, also while they grow */
 #define PLAN_REPLAY 352u           /* subscription to which retained messages are still being sent */
 #define PLAN_SERVICE 560u          /* service with a name of 255 octets and a provider of its own */
-#define PLAN_CALL 704u             /* pending call of such a procedure, without its arguments */
+#define PLAN_CALL 736u             /* pending call of such a procedure, without its arguments */
 #define PLAN_DISCOVERED 4608u      /* such a procedure with 32 nodes that provide it, being looked up again */
 #define PLAN_RETAINED 192u         /* retained message beside its topic and payload */
 #define PLAN_DEDUP 160u            /* message id */
@@ -28,8 +28,8 @@
 #define PLAN_SEEDS (64u << 10)      /* addresses to join by, and of lost nodes */
 #define PLAN_TABLE 1024u            /* table that has few entries */
 #define PLAN_TLS_SHARED (2u << 20)  /* priorities, own certificate, CA list */
-#define PLAN_UNACCOUNTED (8u << 20) /* heap without an account: sockets' buffers, HTTP connections, libraries' own */
-#define PLAN_PROGRAM (12u << 20)    /* programs, libraries and stacks in memory */
+#define PLAN_UNACCOUNTED (6u << 20) /* heap without an account: sockets' buffers, HTTP connections, libraries' own */
+#define PLAN_PROGRAM (8u << 20)     /* programs, libraries and stacks in memory */
 #define PLAN_FRAGMENTED 8u          /* an eighth of all heap may lie idle between blocks in use */
 
 struct plan_row {
