@@ -110,7 +110,7 @@ void join_failed(struct node *n, struct session *s, int err, struct slice text) 
   }
   addr_text(&d->addr, at);
   if (id && id_eq(id, &n->id)) {
-    if (d->keep) log_warn(n->log, "join_self", "address=%s text=\"this is the node itself: the address is left out\"", at);
+    if (d->keep) log_info(n->log, "join_self", "address=%s text=\"this is the node itself: the address is left out\"", at);
     drop(n, d);
     return;
   }
