@@ -139,7 +139,7 @@ static json_t *peer_row(const struct peer *p, nanotime now) {
                       : s                                   ? "connected"
                       : p->dial                             ? "dialling"
                                                             : "known";
-  return json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:o?, s:o?, s:I, s:I}", "id", hex(p->id.b, ID_LEN), "name",
+  return json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:o?, s:o?, s:I, s:I, s:I, s:I}", "id", hex(p->id.b, ID_LEN), "name",
                    label(p->name), "address",
                    p->addr.sa.sa_family ? address(&p->addr)
                    : s                  ? address(quic_conn_remote(s->conn))
@@ -147,7 +147,8 @@ static json_t *peer_row(const struct peer *p, nanotime now) {
                    "state", state, "in_pool", p->slot.in, "dialled", s && s->dialled, "dialable", p->addr.sa.sa_family != 0,
                    "rtt_us", s ? json_integer((ji)(quic_conn_rtt(s->conn) / NS_US)) : json_null(), "gateway",
                    p->via ? hex(p->via->id.b, ID_LEN) : json_null(), "age_s", (ji)(s ? time_since(now, p->since) / NS_SEC : 0),
-                   "queued_bytes", (ji)(s ? quic_queued(s->conn) : 0));
+                   "queued_bytes", (ji)(s ? quic_queued(s->conn) : 0), "patterns", (ji)p->spread.interest.topics.count,
+                   "retained", (ji)p->spread.interest.retained);
 }
 
 static void peers_rows(struct node *n, struct page *p, nanotime now) {

@@ -12,10 +12,15 @@
 
 #define PAGES_QUEUED (256u << 10) /* octets in a link's queue, beyond which pages of interest wait */
 #define PAGE_MOST (16u << 10)
+#define MOST_OF_A_PEER 100000u /* patterns */
 #define CHECK_EVERY (30 * NS_SEC)
 #define RETRY_AFTER (100 * NS_MS) /* a page could not be sent for lack of memory */
 
 static struct peer *peer_of(struct list *l) { return container_of(l, struct peer, spread.of_node); }
+
+static uint32_t max_peer(const struct node_limits *l) {
+  return l->max_subscriptions < MOST_OF_A_PEER ? l->max_subscriptions : MOST_OF_A_PEER;
+}
 
 int spread_init(struct node *n) {
   const struct node_limits *l = &n->limits;
@@ -26,7 +31,7 @@ int spread_init(struct node *n) {
                               .max_own = l->max_subscriptions,
                               .max_removed = 10000,
                               .max_patterns = l->max_subscriptions,
-                              .max_peer = l->max_subscriptions < 100000 ? l->max_subscriptions : 100000};
+                              .max_peer = max_peer(l)};
   list_init(&sp->peers);
   inflight_init(&sp->inflight, &n->mem[ROW_INFLIGHT], n->rng, l->max_inflight, l->max_inflight / 4 + 1, 5 * NS_SEC);
   gets_init(&sp->gets, &n->mem[ROW_GETS], n->rng, l->max_gets, l->max_gets, 10 * NS_SEC);
@@ -44,6 +49,7 @@ void spread_done(struct node *n) {
 }
 
 void spread_set_limits(struct node *n) {
+  interest_set_max(n->spread.interest, n->limits.max_subscriptions, n->limits.max_subscriptions, max_peer(&n->limits));
   n->spread.inflight.max_parts = n->limits.max_inflight;
   n->spread.inflight.max_publisher = n->limits.max_inflight / 4 + 1;
   n->spread.gets.tab.max = n->spread.gets.topics.max = n->limits.max_gets;
@@ -245,6 +251,7 @@ static int send_to(struct peer *p, const struct msg *m, const struct parcel *par
 static uint32_t listeners(struct node *n, struct slice topic, struct peer *ret_peers[SPREAD_MOST],
                           struct inflight_party *ret_nodes[SPREAD_MOST]) {
   uint32_t count = 0;
+  if (list_empty(&n->spread.peers)) return 0;
   for (struct topic_subscriber *hit = interest_match(n->spread.interest, topic); hit && count < SPREAD_MOST;
        hit = hit->next_hit) {
     struct peer *p = hit->user;

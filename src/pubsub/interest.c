@@ -39,7 +39,7 @@ struct interest {
   struct list peers;
   struct topic_index *others;
   uint64_t epoch, version, floor, digest, retained;
-  uint32_t own_count, removed_count, max_own, max_removed, max_patterns, max_peer;
+  uint32_t own_count, removed_count, max_own, max_removed, max_peer;
   struct interest_stats stats;
   uint8_t adds[PAGE], removes[PAGE], page[PAGE];
 };
@@ -62,7 +62,6 @@ int interest_new(const struct interest_config *cfg, struct interest **ret_i) {
   i->own_mem = cfg->own_mem;
   i->max_own = cfg->max_own;
   i->max_removed = cfg->max_removed;
-  i->max_patterns = cfg->max_patterns;
   i->max_peer = cfg->max_peer;
   i->version = 1;
   while (!i->epoch) i->epoch = rng_u64(cfg->rng);
@@ -318,6 +317,8 @@ bool interest_next(struct interest *i, struct interest_peer *p, size_t max_len, 
 static void recv_have(struct interest *i, struct interest_peer *p, const struct wire_have *m) {
   bool known = m->epoch == i->epoch && m->version <= i->version && m->version >= i->floor &&
                (m->version < i->version || m->digest == i->digest);
+  /* A second beginning on this path, which ours does not show (a gateway's stays): it may wait for our word as well. */
+  if (p->ready && !m->epoch) p->have_due = p->linked;
   list_remove(&p->at.l);
   p->ready = true;
   p->told = known ? m->version : 0;
@@ -414,6 +415,12 @@ int interest_recv(struct interest *i, struct interest_peer *p, uint8_t type, str
   if (type == MSG_INTEREST && (err = wire_interest_decode(payload, &m.page)) == 0) return recv_page(i, p, &m.page);
   if (type == MSG_INTEREST_HAVE && (err = wire_have_decode(payload, &m.have)) == 0) recv_have(i, p, &m.have);
   return err;
+}
+
+void interest_set_max(struct interest *i, uint32_t max_own, uint32_t max_patterns, uint32_t max_peer) {
+  i->max_own = max_own;
+  i->max_peer = max_peer;
+  topic_index_set_max(i->others, max_patterns, max_peer);
 }
 
 void interest_stats(const struct interest *i, struct interest_stats *ret_stats) {

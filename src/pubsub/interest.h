@@ -59,6 +59,8 @@ struct interest_config {
 };
 /* MACULA_ENOMEM */
 int interest_new(const struct interest_config *cfg, struct interest **ret_i);
+/* Applies from now on; what is there stays. */
+void interest_set_max(struct interest *i, uint32_t max_own, uint32_t max_patterns, uint32_t max_peer);
 void interest_free(struct interest *i); /* accepts NULL; peers' patterns go, the peers stay the owner's */
 
 /* A client of ours took or left a pattern (stored form). MACULA_EFULL, MACULA_ENOMEM: the add is not counted. */

@@ -306,6 +306,25 @@ static void each_change_crosses_once(void **state) {
   net_free(net);
 }
 
+/* Through a gateway a restarted node looks like the old one: the path stands. */
+static void one_side_begins_again(void **state) {
+  (void)state;
+  struct net *net = net_new(14, small);
+  for (uint32_t k = 0; k < 20; k++) add(net, k & 1, k);
+  settle(net);
+  struct node *nd = &net->node[1];
+  for (uint32_t k = 0; k < NODES; k++)
+    if (k != 1) interest_peer_done(nd->i, &nd->peer[k]);
+  interest_free(nd->i);
+  node_start(net, 1);
+  for (uint32_t k = 30; k < 35; k++) add(net, 1, k);
+  for (uint32_t k = 0; k < NODES; k++)
+    if (k != 1) interest_link(nd->i, &nd->peer[k], true);
+  exchange(net); /* without a check */
+  assert_agree(net);
+  net_free(net);
+}
+
 static void too_many_removals_begin_anew(void **state) {
   (void)state;
   struct net *net = net_new(8, small);
@@ -519,6 +538,7 @@ static void a_hundred_thousand_patterns(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(any_history_converges, print_seed),
                                      cmocka_unit_test(each_change_crosses_once),
+                                     cmocka_unit_test(one_side_begins_again),
                                      cmocka_unit_test(too_many_removals_begin_anew),
                                      cmocka_unit_test(a_reset_leaves_no_hole),
                                      cmocka_unit_test(limits_refuse_and_recover),
