@@ -80,6 +80,8 @@ int cli_bad_name(int err, const char *name); /* a topic, pattern, procedure or r
 int cli_interrupted(void);
 uint64_t cli_now(void); /* ns */
 
+/* From cli->token_file into cli->token. Returns an exit code, its error printed. */
+int cli_read_token(struct cli *cli);
 /* Makes the loop and the first connection; op asks for an operator's slot. Returns an exit code, its error printed. */
 int cli_connect(struct cli *cli, bool op);
 /* Says goodbye and ends all callbacks; what they used may be freed then. code: of the process if that hangs. */
@@ -126,7 +128,7 @@ const char *text_number(uint64_t n, char buf[32]); /* with thousands separated *
 
 /* ---- the commands ---- */
 extern const struct command command_pub, command_sub, command_call, command_serve, command_status, command_peers,
-    command_clients, command_services, command_subs, command_dht, command_bench, command_id, command_completion,
+    command_clients, command_services, command_subs, command_dht, command_bench, command_load, command_id, command_completion,
     command_version;
 
 /* serve_exec.c: runs handlers until told to end. Returns an exit code, its error printed. */

@@ -123,7 +123,7 @@ int cli_wait_done(struct cli_done *d, uint64_t until) {
 
 /* ---- the connection --------------------------------------------------------------------------------------------------------
  */
-static int read_token(struct cli *cli) {
+int cli_read_token(struct cli *cli) {
   FILE *f = fopen(cli->token_file, "re");
   char *token = f ? calloc(1, MAX_TOKEN + 1) : NULL;
   size_t n = token ? fread(token, 1, MAX_TOKEN + 1, f) : 0;
@@ -147,7 +147,7 @@ static int prepare(struct cli *cli) {
   int err;
   sigset_t set;
   if (cli->realm && (err = macula_check_realm(cli->realm))) return cli_bad_name(err, cli->realm);
-  if (cli->token_file && (err = read_token(cli))) return err;
+  if (cli->token_file && (err = cli_read_token(cli))) return err;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);

@@ -5,8 +5,9 @@
 #include "cli.h"
 
 static const struct command *const all[] = {
-    &command_pub,      &command_sub,  &command_call, &command_serve, &command_status, &command_peers,      &command_clients,
-    &command_services, &command_subs, &command_dht,  &command_bench, &command_id,     &command_completion, &command_version,
+    &command_pub,   &command_sub,     &command_call,     &command_serve,      &command_status,
+    &command_peers, &command_clients, &command_services, &command_subs,       &command_dht,
+    &command_bench, &command_load,    &command_id,       &command_completion, &command_version,
 };
 #define COMMANDS (sizeof all / sizeof all[0])
 

@@ -53,16 +53,19 @@ static json_t *status(struct node *n, nanotime now) {
   struct topic_index_stats topics;
   const struct services *services = router_services(n->router);
   const struct calls *calls = router_calls(n->router);
+  struct quic_stats quic;
   topic_index_stats(n->topics, &topics);
-  return json_pack(
-      "{s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o}", "node_id",
-      hex(n->id.b, ID_LEN), "name", label(n->name), "realm", n->realm, "version", MACULA_VERSION, "uptime_s",
-      (ji)node_uptime_s(n, now), "ready", !n->draining, "clients", used(n->clients.count, n->clients.max), "operators",
-      used(n->clients.ops, n->clients.max_ops), "peers", used(pool_count(&n->peers.pool), n->peers.pool.max), "services",
-      used(services->count, services->max), "subscriptions", used(topics.subscriptions, topics.max), "pending_calls",
-      used(calls_count(calls), calls->max), "retained", used(retained_count(&n->retained), n->limits.retained_count),
-      "messages", "published", (ji)n->stats.published, "delivered", (ji)n->stats.delivered, "dropped", (ji)n->stats.dropped,
-      "slow_consumers", (ji)n->stats.slow_consumers, "memory", memory(n));
+  quic_stats(n->quic, &quic);
+  return json_pack("{s:{s:I}, s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o}",
+                   "streams", "count", (ji)quic.streams, "node_id", hex(n->id.b, ID_LEN), "name", label(n->name), "realm",
+                   n->realm, "version", MACULA_VERSION, "uptime_s", (ji)node_uptime_s(n, now), "ready", !n->draining, "clients",
+                   used(n->clients.count, n->clients.max), "operators", used(n->clients.ops, n->clients.max_ops), "peers",
+                   used(pool_count(&n->peers.pool), n->peers.pool.max), "services", used(services->count, services->max),
+                   "subscriptions", used(topics.subscriptions, topics.max), "pending_calls",
+                   used(calls_count(calls), calls->max), "retained",
+                   used(retained_count(&n->retained), n->limits.retained_count), "messages", "published",
+                   (ji)n->stats.published, "delivered", (ji)n->stats.delivered, "dropped", (ji)n->stats.dropped,
+                   "slow_consumers", (ji)n->stats.slow_consumers, "memory", memory(n));
 }
 
 /* ---- lists -----------------------------------------------------------------------------------------------------------------

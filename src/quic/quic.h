@@ -143,6 +143,7 @@ void quic_set_max_segments(struct quic *q, unsigned n);
 
 struct quic_stats {
   uint32_t conns, half_open, total; /* total: lingering and failed ones too */
+  uint32_t streams;                 /* of all connections, those of CONNECT too */
   size_t conn_pool;                 /* octets of it in use */
   uint64_t refused_memory;          /* allocations that conn_pool refused: each ended its connection */
   uint64_t accepted, refused_full, refused_half_open, retries_sent, retry_ok, handshakes_failed, resumed, stateless_resets_sent,

@@ -13,6 +13,7 @@ struct stream *stream_new(struct quic_conn *c, int64_t id) {
   s->grow = CHUNK_MIN;
   list_init(&s->ready);
   list_append(&c->streams, &s->link);
+  c->q->stats.streams++;
   return s;
 }
 
@@ -53,6 +54,7 @@ void stream_free(struct stream *s) {
   }
   list_remove(&s->ready);
   list_remove(&s->link);
+  c->q->stats.streams--;
   share_free(c, s);
 }
 

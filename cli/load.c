@@ -1,0 +1,220 @@
+/* macula load: scenarios that apply load to real nodes and say whether the promises were kept. */
+#include "load.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "io/io.h"
+#include "lib/lib.h"
+
+static const struct option_def options[] = {
+    {"nodes", 0, OPTION_TEXT, offsetof(struct load_options, nodes)},
+    {"scale", 0, OPTION_TEXT, offsetof(struct load_options, scale)},
+    {"report", 0, OPTION_TEXT, offsetof(struct load_options, report)},
+    {"strict", 0, OPTION_FLAG, offsetof(struct load_options, strict)},
+    {"duration", 'd', OPTION_TIME, offsetof(struct load_options, duration), 1},
+    {"child", 0, OPTION_TEXT, offsetof(struct load_options, child)}, /* not for people: load_child.c */
+    {0},
+};
+
+static const struct {
+  const char *name;
+  int (*run)(struct load_task *t);
+} scenarios[] = {
+    {"clients", load_clients},
+    {"services", load_services},
+    {"streams", load_streams},
+};
+
+/* ---- preparing --------------------------------------------------------------------------------------------------------------
+ */
+static int read_scale(struct load *l) {
+  char *end;
+  l->scale = 1;
+  if (!l->o.scale) return 0;
+  l->scale = strtod(l->o.scale, &end);
+  if (*end || end == l->o.scale || !(l->scale > 0) || l->scale > 100) {
+    cli_error("invalid_argument", "--scale takes a factor above 0 and up to 100 such as 0.1 or 4, not '%.100s'", l->o.scale);
+    return EXIT_USAGE;
+  }
+  return 0;
+}
+
+/* Beside this program, else whatever PATH has. */
+static void find_maculad(struct load *l) {
+  ssize_t n = readlink("/proc/self/exe", l->self, sizeof l->self - 1);
+  l->self[n > 0 ? n : 0] = 0;
+  char *slash = strrchr(l->self, '/');
+  snprintf(l->maculad, sizeof l->maculad, "%.*s/maculad", slash ? (int)(slash - l->self) : 0, l->self);
+  if (access(l->maculad, X_OK) != 0) snprintf(l->maculad, sizeof l->maculad, "maculad");
+}
+
+static void keep_command(struct load *l) {
+  int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd >= 0 ? read(fd, l->command, sizeof l->command - 1) : 0;
+  if (fd >= 0) close(fd);
+  n = n > 0 ? n : 0;
+  l->command[n] = 0;
+  for (ssize_t i = 0; i + 1 < n; i++)
+    if (!l->command[i]) l->command[i] = ' ';
+  char *slash = NULL; /* the program by its name alone */
+  for (char *p = l->command; *p && *p != ' '; p++)
+    if (*p == '/') slash = p;
+  if (slash) memmove(l->command, slash + 1, strlen(slash));
+}
+
+/* Ten thousand clients that ping every second would be a load of their own, which says nothing about a limit. */
+static unsigned idle_for(const struct load *l) {
+  double clients = strcmp(l->scenario, "clients") == 0 ? 10000 * l->scale : 0;
+  return clients > 10000 ? 30 : clients > 1000 ? (unsigned)(clients * LOAD_IDLE_S / 1000) : LOAD_IDLE_S;
+}
+
+static int prepare(struct load *l) {
+  sigset_t set;
+  struct cli *cli = l->cli;
+  const char *tmp = getenv("TMPDIR");
+  int err;
+  if (cli->realm && (err = macula_check_realm(cli->realm))) return cli_bad_name(err, cli->realm);
+  if (cli->token_file && (err = cli_read_token(cli))) return err;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &set, NULL);
+  signal(SIGPIPE, SIG_IGN);
+  l->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  find_maculad(l);
+  keep_command(l);
+  snprintf(l->folder, sizeof l->folder, "%.3000s/macula-load.XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
+  if (l->o.child) { /* starts no nodes */
+    l->folder[0] = 0;
+  } else if (!mkdtemp(l->folder)) {
+    cli_error("io_error", "cannot make a folder for the nodes' state in %.300s: %s", l->folder, strerror(errno));
+    l->folder[0] = 0;
+    return EXIT_FAILED;
+  }
+  l->idle_s = idle_for(l);
+  if (l->o.nodes || cli->identity_path) { /* given nodes may know the user's identity: an operator's, perhaps */
+    if ((err = macula_identity_load(cli->identity_path, true, &cli->identity))) return cli_invalid(err, macula_last_error());
+    l->identity = quic_identity_ref(cli->identity->quic);
+  } else if ((err = quic_identity_generate(&l->identity))) {
+    return cli_failed(err, NULL, NULL);
+  }
+  if (!load_need_files(l, 256)) return EXIT_FAILED;
+  return load_engine_new(l);
+}
+
+static int remove_entry(const char *path, const struct stat *s, int kind, struct FTW *at) {
+  (void)s, (void)kind, (void)at;
+  return remove(path);
+}
+
+static void done(struct load *l) {
+  load_children_end(l);
+  load_nodes_end(l);
+  load_engine_free(l);
+  if (l->folder[0]) nftw(l->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+  for (size_t i = 0; i < l->node_count; i++) {
+    free(l->nodes[i]->series);
+    free(l->nodes[i]);
+  }
+  for (size_t i = 0; i < l->latency_count; i++) free(l->latencies[i].times);
+  quic_identity_unref(l->identity);
+  if (l->signal_fd >= 0) close(l->signal_fd);
+  free(l->rows);
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------------------
+ */
+static void say_what_stopped_it(struct load *l) {
+  for (size_t i = 0; i < l->node_count; i++)
+    if (l->nodes[i]->lost && !l->interrupted)
+      load_row(l, l->scenario, false, "the nodes live as long as the run", "they do", "%s (%s): %.150s", l->nodes[i]->name,
+               l->nodes[i]->text, l->nodes[i]->why);
+}
+
+static int conclude(struct load *l, int code) {
+  say_what_stopped_it(l);
+  if (!l->row_count && code) return code; /* it did not begin */
+  json_t *report = load_report_json(l);
+  if (l->o.report && !code) code = load_report_write(l, report);
+  if (l->cli->json)
+    text_put_json(json_incref(report));
+  else
+    load_report_print(l);
+  json_decref(report);
+  for (size_t i = 0; i < l->node_count && !l->interrupted; i++)
+    if (l->nodes[i]->lost)
+      cli_error("not_connected", "%s (%s) is gone: %s", l->nodes[i]->name, l->nodes[i]->text, l->nodes[i]->why);
+  if (l->interrupted) return cli_interrupted();
+  return code ? code : l->failures || l->stopping ? EXIT_FAILED : 0;
+}
+
+static int run_scenario(struct load *l, int (*run)(struct load_task *t)) {
+  struct load_task task = {.l = l, .name = l->scenario, .run = run};
+  int code = l->o.nodes ? load_nodes_given(l) : 0;
+  if (code) return code;
+  load_engine_run(l, &task, 1);
+  code = task.code;
+  return l->stopping ? conclude(l, 0) : conclude(l, code);
+}
+
+static int run(struct cli *cli, void *options_set) {
+  struct load *l = calloc(1, sizeof *l);
+  int (*found)(struct load_task *) = NULL;
+  if (!l) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  l->cli = cli;
+  l->o = *(const struct load_options *)options_set;
+  l->scenario = cli->argv[0];
+  l->signal_fd = -1;
+  l->started = io_now();
+  list_init(&l->children);
+  pthread_mutex_init(&l->lock, NULL);
+  for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
+    if (strcmp(l->scenario, scenarios[i].name) == 0) found = scenarios[i].run;
+  int code = found || l->o.child
+                 ? read_scale(l)
+                 : cli_invalid(MACULA_EINVAL, "scenarios are pool, clients, services, streams, callers, all and soak");
+  if (!code && l->o.report && !l->o.child) code = load_report_folder(l->o.report);
+  if (!code) code = prepare(l);
+  if (!code) code = l->o.child ? load_child_main(l) : run_scenario(l, found);
+  done(l);
+  pthread_mutex_destroy(&l->lock);
+  free(l);
+  return code;
+}
+
+const struct command command_load = {
+    "load",
+    "load pool|clients|services|streams|callers|all|soak [OPTION]...",
+    "load nodes and show that the promises are kept",
+    "Starts nodes of its own (maculad beside this program, else in PATH), loads them over QUIC, watches their figures and "
+    "their\n"
+    "memory from outside, and prints what was expected and what was seen. Exit code 1 when a promise is broken.\n\n"
+    "  pool      a node with a pool of 1,000 dials 1,500 peers, then makes 100,000 requests to them\n"
+    "  clients   a limit of 10,000 clients, and 2,000 more; a limit of 100, and 50 more\n"
+    "  services  10,000 services with a TTL of 5 s, half of them renewed; 2,400 in a simulated day\n"
+    "  streams   clients that leave by goodbye, by reset and by SIGKILL\n"
+    "  callers   1,000 calls a second to slow providers, callers that die meanwhile\n"
+    "  all       the five at once on 4 nodes, with slow subscribers and a partition\n"
+    "  soak      as all, for --duration\n\n"
+    "  --nodes ADDR,...  load these running nodes instead\n"
+    "  --scale N         multiply all sizes, fractions too (1)\n"
+    "  --report DIR      write report.html and report.json into a new folder\n"
+    "  --strict          judge latencies, too\n"
+    "  --duration T      of soak\n\n"
+    "Example: macula load clients --scale 0.1\n",
+    options,
+    sizeof(struct load_options),
+    1,
+    1,
+    run,
+};

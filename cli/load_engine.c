@@ -1,0 +1,295 @@
+/* The load process's one loop, and the tasks that take turns with it. */
+#include <poll.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "io/io.h"
+#include "load.h"
+#include "load_light.h"
+
+#define MEMORY ((size_t)12 << 30)
+
+struct wait {
+  struct list in; /* load.waits */
+  bool (*ready)(void *ctx);
+  int (*job)(void *ctx); /* to be run on the main thread; then the wait is over */
+  int result;
+  void *ctx;
+  nanotime until;
+  bool over, ok;
+  pthread_cond_t changed;
+};
+
+/* ---- the endpoint: the hub of clients and the light nodes, told apart by the port that a datagram came to ------------------
+ */
+static void on_recv(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
+                    nanotime now) {
+  struct load *l = ctx;
+  if (addr_port(local) == addr_port(io_udp_local(l->udp)))
+    hub_recv(l->hub, local, remote, datagram, ecn, now);
+  else
+    light_recv(l, local, remote, datagram, ecn, now);
+}
+
+static nanotime on_deadline(void *ctx) {
+  struct load *l = ctx;
+  return time_min(hub_deadline(l->hub), light_deadline(l));
+}
+
+static void on_tick(void *ctx, nanotime now) {
+  struct load *l = ctx;
+  hub_tick(l->hub, now);
+  light_tick(l, now);
+}
+
+static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
+  struct load *l = ctx;
+  struct quic_out out;
+  size_t n = hub_send(l->hub, buf, cap, &out, now);
+  if (!n) n = light_send(l, buf, cap, &out, now);
+  if (n) *ret_out = (struct io_out){out.local, out.remote, out.ecn, out.len, out.segment};
+  return n;
+}
+
+/* A client's owner is the node that it connects to. */
+static void on_dial(void *ctx, macula_client *c) {
+  const struct load_node *n = client_owner(c);
+  struct load *l = ctx;
+  struct client_target t = {.addrs = {n->addr}, .count = 1, .expect = &n->id};
+  static const struct id unknown;
+  if (id_eq(&n->id, &unknown)) { /* given without its id: whoever answers first, as long as the run lasts */
+    t.expect = NULL;
+    t.insecure = true;
+  }
+  (void)l;
+  client_dial(c, &t);
+}
+
+static int on_local(void *ctx, int family, struct addr *ret_local) {
+  struct load *l = ctx;
+  if (family != AF_INET) return MACULA_EINVAL;
+  *ret_local = *io_udp_local(l->udp);
+  return 0;
+}
+
+static int on_connected(void *ctx, macula_client *c, const struct id *node) {
+  static const struct id unknown;
+  struct load_node *n = client_owner(c);
+  (void)ctx;
+  if (id_eq(&n->id, &unknown)) n->id = *node;
+  return id_eq(&n->id, node) ? 0 : MACULA_IDENTITY_MISMATCH;
+}
+
+int load_engine_new(struct load *l) {
+  char why[256] = "";
+  nanotime now = io_now();
+  l->mem = MEM_INIT("load", MEMORY);
+  l->log = (struct log){0};
+  list_init(&l->waits);
+  int err = io_loop_new(&l->log, &l->io);
+  if (err) return cli_failed(err, NULL, NULL);
+  struct hub_config h = {.mem = &l->mem,
+                         .rng = io_rng(),
+                         .log = &l->log,
+                         .idle_timeout = 60 * NS_SEC,
+                         .keep_alive = l->idle_s * 400 * NS_MS,
+                         .handshake_timeout = 20 * NS_SEC,
+                         .unix_base_s = io_unix_ms() / 1000 - now / NS_SEC,
+                         .ctx = l,
+                         .dial = on_dial,
+                         .local = on_local,
+                         .connected = on_connected};
+  if ((err = hub_new(&h, now, &l->hub))) return cli_failed(err, NULL, NULL);
+  struct io_udp_options o = {.icmp_errors = false};
+  o.bind.v4 = (struct sockaddr_in){.sin_family = AF_INET}; /* any address, any port */
+  if ((err = io_udp_open(l->io, &o, &l->udp, why))) return cli_failed(err, NULL, why);
+  if (!io_udp_gso(l->io)) quic_set_max_segments(hub_quic(l->hub), 1);
+  if ((err = light_init(l))) return cli_failed(err, NULL, NULL);
+  struct io_endpoint ep = {on_recv, NULL, on_deadline, on_tick, on_send, l};
+  io_loop_set_endpoint(l->io, &ep);
+  return 0;
+}
+
+void load_engine_free(struct load *l) {
+  if (!l->io) return;
+  io_loop_set_endpoint(l->io, NULL);
+  light_done(l);
+  hub_free(l->hub);
+  io_loop_free(l->io);
+  l->io = NULL;
+}
+
+/* ---- tasks ------------------------------------------------------------------------------------------------------------------
+ */
+void load_wake(struct load *l) { io_loop_wake(l->io); }
+
+static bool wait_for(struct load_task *t, struct wait *w, double seconds) {
+  struct load *l = t->l;
+  w->until = time_add(io_now(), (uint64_t)(seconds * 1e9));
+  pthread_cond_init(&w->changed, NULL);
+  list_append(&l->waits, &w->in);
+  load_wake(l);
+  while (!w->over) pthread_cond_wait(&w->changed, &l->lock);
+  pthread_cond_destroy(&w->changed);
+  hub_set_now(l->hub, io_now());
+  return w->ok;
+}
+
+bool load_wait(struct load_task *t, bool (*ready)(void *ctx), void *ctx, double seconds) {
+  struct wait w = {.ready = ready, .ctx = ctx};
+  return wait_for(t, &w, seconds);
+}
+
+int load_on_main(struct load_task *t, int (*fn)(void *ctx), void *ctx) {
+  struct wait w = {.job = fn, .ctx = ctx};
+  if (!wait_for(t, &w, 3600)) return MACULA_CANCELLED;
+  return w.result;
+}
+
+static bool never(void *ctx) { return (void)ctx, false; }
+
+bool load_sleep(struct load_task *t, double seconds) {
+  load_wait(t, never, NULL, seconds);
+  return !t->l->stopping;
+}
+
+struct reach {
+  const uint64_t *count;
+  uint64_t at_least;
+};
+static bool reached(void *ctx) { return *((struct reach *)ctx)->count >= ((struct reach *)ctx)->at_least; }
+
+bool load_reach(struct load_task *t, const uint64_t *count, uint64_t at_least, double seconds) {
+  struct reach r = {count, at_least};
+  return load_wait(t, reached, &r, seconds);
+}
+
+struct figure {
+  const struct load_node *n;
+  enum load_figure f;
+  uint64_t least, most, after;
+};
+/* The second sample from now is the first that was asked for after this. */
+static bool figure_ready(void *ctx) {
+  struct figure *f = ctx;
+  uint64_t v = f->n->now[f->f];
+  return f->n->samples_taken >= f->after && v >= f->least && v <= f->most;
+}
+
+bool load_figure_is(struct load_task *t, struct load_node *n, enum load_figure f, uint64_t value, double seconds) {
+  struct figure w = {n, f, value, value, n->samples_taken + 2};
+  return load_wait(t, figure_ready, &w, seconds);
+}
+
+bool load_figure_below(struct load_task *t, struct load_node *n, enum load_figure f, uint64_t most, double seconds) {
+  struct figure w = {n, f, 0, most, n->samples_taken + 2};
+  return load_wait(t, figure_ready, &w, seconds);
+}
+
+bool load_fresh(struct load_task *t, struct load_node *n) {
+  struct figure w = {n, FIG_RSS, 0, UINT64_MAX, n->samples_taken + 2};
+  return load_wait(t, figure_ready, &w, 30);
+}
+
+double load_seconds(const struct load *l) { return (double)(io_now() - l->started) / 1e9; }
+
+void load_phase(struct load_task *t, const uint64_t *done, uint64_t total, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(t->phase, sizeof t->phase, fmt, ap);
+  va_end(ap);
+  t->done = done;
+  t->total = total;
+}
+
+uint64_t load_scaled(const struct load *l, uint64_t n, uint64_t least) {
+  uint64_t v = (uint64_t)((double)n * l->scale + 0.5);
+  return v < least ? least : v;
+}
+
+static void show_progress(struct load *l, struct load_task *tasks, size_t count) {
+  char line[512], a[32], b[32];
+  size_t used = (size_t)snprintf(line, sizeof line, "%s %.0f s", l->scenario, load_seconds(l));
+  if (!isatty(2)) return;
+  for (size_t i = 0; i < count && used < 200; i++) {
+    struct load_task *t = &tasks[i];
+    if (t->ended || !t->phase[0]) continue;
+    used += (size_t)snprintf(line + used, sizeof line - used, "; %.60s", t->phase);
+    if (t->done)
+      used +=
+          (size_t)snprintf(line + used, sizeof line - used, " %s of %s", text_number(*t->done, a), text_number(t->total, b));
+  }
+  for (size_t i = 0; i < l->node_count && used < 300; i++)
+    if (l->nodes[i]->has_sample)
+      used += (size_t)snprintf(line + used, sizeof line - used, "; %s %s", l->nodes[i]->name,
+                               text_bytes((double)l->nodes[i]->now[FIG_RSS], a));
+  fprintf(stderr, "\r%.160s\033[K\r", line);
+}
+
+static void *run_task(void *ctx) {
+  struct load_task *t = ctx;
+  struct load *l = t->l;
+  pthread_mutex_lock(&l->lock);
+  t->code = t->run(t);
+  t->ended = true;
+  load_wake(l);
+  pthread_mutex_unlock(&l->lock);
+  return NULL;
+}
+
+static void look_at_waits(struct load *l) {
+  nanotime now = io_now();
+  list_for_safe(it, &l->waits) {
+    struct wait *w = container_of(it, struct wait, in);
+    if (l->stopping) {
+      w->over = true;
+    } else if (w->job) {
+      w->result = w->job(w->ctx);
+      w->over = w->ok = true;
+    } else if (w->ready(w->ctx)) {
+      w->over = w->ok = true;
+    } else if (now >= w->until) {
+      w->over = true;
+    }
+    if (!w->over) continue;
+    list_remove(&w->in);
+    pthread_cond_signal(&w->changed);
+  }
+}
+
+void load_engine_run(struct load *l, struct load_task *tasks, size_t count) {
+  pthread_mutex_lock(&l->lock);
+  for (size_t i = 0; i < count; i++) {
+    tasks[i].l = l;
+    tasks[i].started = pthread_create(&tasks[i].thread, NULL, run_task, &tasks[i]) == 0;
+    if (!tasks[i].started) tasks[i].ended = true;
+  }
+  for (;;) {
+    struct signalfd_siginfo info;
+    struct pollfd p[2] = {{io_loop_fd(l->io), POLLIN, 0}, {l->signal_fd, POLLIN, 0}};
+    bool left = false;
+    io_loop_step(l->io);
+    nanotime now = io_now();
+    hub_set_now(l->hub, now);
+    load_nodes_look(l);
+    load_watch_step(l, now);
+    look_at_waits(l);
+    if (now >= l->progress_at) {
+      l->progress_at = now + 200 * NS_MS;
+      show_progress(l, tasks, count);
+    }
+    for (size_t i = 0; i < count; i++) left |= !tasks[i].ended;
+    if (!left) break;
+    pthread_mutex_unlock(&l->lock);
+    poll(p, 2, 20);
+    pthread_mutex_lock(&l->lock);
+    if (p[1].revents && read(l->signal_fd, &info, sizeof info) == sizeof info) l->stopping = l->interrupted = true;
+  }
+  pthread_mutex_unlock(&l->lock);
+  for (size_t i = 0; i < count; i++)
+    if (tasks[i].started) pthread_join(tasks[i].thread, NULL);
+  if (isatty(2)) fputs("\r\033[K", stderr);
+}

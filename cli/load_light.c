@@ -1,0 +1,122 @@
+#include "load_light.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "io/io.h"
+
+#define PORTS 65536
+
+int light_init(struct load *l) {
+  list_init(&l->light);
+  list_init(&l->touched);
+  l->by_port = calloc(PORTS, sizeof *l->by_port);
+  l->light_due = calloc(1, sizeof *l->light_due);
+  if (!l->by_port || !l->light_due) return MACULA_ENOMEM;
+  heap_init(l->light_due, &l->mem, PORTS);
+  return 0;
+}
+
+void light_done(struct load *l) {
+  if (!l->by_port) return;
+  list_for_safe(it, &l->light) light_free(l, container_of(it, struct light, all));
+  if (l->light_due) heap_done(l->light_due);
+  free(l->light_due);
+  free(l->by_port);
+  l->by_port = NULL;
+  l->light_due = NULL;
+}
+
+static void touch(struct load *l, struct light *n) {
+  if (list_empty(&n->touched)) list_append(&l->touched, &n->touched);
+}
+
+int light_new(struct load *l, uint16_t port, struct light **ret_light) {
+  struct quic_identity *identity = NULL;
+  char hex[ID_HEX_LEN + 1], why[256];
+  nanotime now = io_now();
+  struct light *n = calloc(1, sizeof *n);
+  if (!n) return MACULA_ENOMEM;
+  list_init(&n->all);
+  list_init(&n->touched);
+  n->port = port;
+  struct io_udp_options o = {.rcvbuf = 256 << 10, .no_gro = true};
+  o.bind.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  int err = io_udp_open(l->io, &o, &n->udp, why);
+  if (!err) err = quic_identity_generate(&identity);
+  if (!err) {
+    struct node_config c = {.rng = io_rng(),
+                            .log = &l->log,
+                            .identity = identity,
+                            .name = "light",
+                            .realm = l->cli->realm,
+                            .idle_timeout = 60 * NS_SEC,
+                            .unix_base_ms = io_unix_ms() - now / NS_MS,
+                            .limits = {.max_clients = 4, .max_half_open = 4, .max_peers = 4, .max_members = 16},
+                            .no_upkeep = true};
+    err = node_new(&c, now, &n->node);
+  }
+  if (!err) err = heap_set(l->light_due, &n->due, now);
+  quic_identity_unref(identity);
+  if (err) {
+    node_free(n->node);
+    io_udp_close(n->udp);
+    free(n);
+    return err;
+  }
+  node_set_sockets(n->node, io_udp_local(n->udp), 1);
+  id_hex(node_id(n->node), hex);
+  snprintf(n->text, sizeof n->text, "macula://%s@127.0.0.1:%u", hex, port);
+  l->by_port[port] = n;
+  list_append(&l->light, &n->all);
+  touch(l, n);
+  *ret_light = n;
+  return 0;
+}
+
+void light_free(struct load *l, struct light *n) {
+  l->by_port[n->port] = NULL;
+  list_remove(&n->all);
+  list_remove(&n->touched);
+  heap_remove(l->light_due, &n->due);
+  node_free(n->node);
+  io_udp_close(n->udp);
+  free(n);
+}
+
+uint32_t light_connections(const struct light *n) {
+  struct quic_stats s;
+  quic_stats(node_quic(n->node), &s);
+  return s.conns;
+}
+
+void light_recv(struct load *l, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
+                nanotime now) {
+  struct light *n = l->by_port[addr_port(local)];
+  if (!n) return;
+  node_recv(n->node, local, remote, datagram, ecn, now);
+  touch(l, n);
+}
+
+nanotime light_deadline(const struct load *l) { return list_empty(&l->touched) ? heap_deadline(l->light_due) : 0; }
+
+/* Those that received or are due; each stays touched until light_send has pulled all that it has to say. */
+void light_tick(struct load *l, nanotime now) {
+  for (struct heap_link *e; (e = heap_pop_due(l->light_due, now));) {
+    struct light *n = container_of(e, struct light, due);
+    touch(l, n);
+  }
+  list_for(it, &l->touched) node_tick(container_of(it, struct light, touched)->node, now);
+}
+
+size_t light_send(struct load *l, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now) {
+  while (!list_empty(&l->touched)) {
+    struct light *n = container_of(l->touched.next, struct light, touched);
+    size_t len = node_send(n->node, buf, cap, ret_out, now);
+    if (len) return len;
+    list_remove(&n->touched);
+    (void)heap_set(l->light_due, &n->due, node_deadline(n->node)); /* its place was just left, or it is there */
+  }
+  return 0;
+}

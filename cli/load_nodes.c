@@ -1,0 +1,290 @@
+/* Nodes under load: processes of maculad beside this program or in PATH, or given by --nodes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "io/io.h"
+#include "lib/server.h"
+#include "load.h"
+
+#define START_MS 20000
+#define MAX_ARGS 40
+
+/* ---- ports and descriptors --------------------------------------------------------------------------------------------------
+ */
+static bool port_is_free(uint16_t port) {
+  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0;
+  if (fd >= 0) close(fd);
+  return ok;
+}
+
+uint16_t load_port(struct load *l) {
+  if (!l->next_port) l->next_port = LOAD_PORT;
+  for (; l->next_port && l->next_port < 65535; l->next_port++) {
+    if (port_is_free(l->next_port)) return l->next_port++;
+    if (!l->said_port) load_note(l, "UDP port %u is in use by another program: others are taken", l->next_port);
+    l->said_port = true;
+  }
+  return 0;
+}
+
+bool load_need_files(struct load *l, uint64_t files) {
+  struct rlimit r;
+  char a[32], b[32];
+  (void)l;
+  if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur >= files) return true;
+  if (r.rlim_max >= files) {
+    r.rlim_cur = r.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &r) == 0) return true;
+  }
+  cli_error(macula_err_name(MACULA_EFULL),
+            "this scale needs %s open files and the limit is %s: raise it with ulimit -n %llu (hard limit: LimitNOFILE or "
+            "/etc/security/limits.conf), or ask for less with --scale",
+            text_number(files, a), text_number(r.rlim_max, b), (unsigned long long)files);
+  return false;
+}
+
+/* ---- processes --------------------------------------------------------------------------------------------------------------
+ */
+struct spawn {
+  struct load *l;
+  struct load_node *n;
+  char *argv[MAX_ARGS];
+  int out, err; /* files of the child */
+};
+
+/* On the main thread: PR_SET_PDEATHSIG follows the thread that forked. A group of its own, so that Ctrl-C reaches us alone. */
+static int spawn(void *ctx) {
+  struct spawn *s = ctx;
+  sigset_t none;
+  pid_t pid = fork();
+  if (pid < 0) return MACULA_ENOMEM;
+  if (pid == 0) {
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    dup2(null, 0);
+    dup2(s->out, 1);
+    dup2(s->err, 2);
+    unsetenv("NOTIFY_SOCKET");
+    execvp(s->argv[0], s->argv);
+    dprintf(2, "cannot run %s: %s\n", s->argv[0], strerror(errno));
+    _exit(127);
+  }
+  s->n->pid = pid;
+  return 0;
+}
+
+static void last_lines(const struct load_node *n, char *ret, size_t cap) {
+  char path[PATH_MAX + 16];
+  snprintf(path, sizeof path, "%s/log", n->folder);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ret[0] = 0;
+  if (fd < 0) return;
+  off_t size = lseek(fd, 0, SEEK_END), from = size > (off_t)cap - 1 ? size - ((off_t)cap - 1) : 0;
+  ssize_t k = pread(fd, ret, cap - 1, from);
+  ret[k > 0 ? k : 0] = 0;
+  close(fd);
+  for (char *p = ret; *p; p++)
+    if (*p == '\n') *p = p[1] ? '|' : 0;
+}
+
+/* The banner is read until it names the id and is whole; its last line shows `macula status`. */
+static int read_banner(struct load_node *n, int fd) {
+  char text[4096];
+  size_t used = 0;
+  nanotime until = io_now() + START_MS * NS_MS;
+  text[0] = 0;
+  while (!strstr(text, " status\n") && used < sizeof text - 1) {
+    struct pollfd p = {fd, POLLIN, 0};
+    if (io_now() >= until || poll(&p, 1, START_MS) <= 0) break;
+    ssize_t k = read(fd, text + used, sizeof text - 1 - used);
+    if (k <= 0) break;
+    used += (size_t)k;
+    text[used] = 0;
+  }
+  char *id = strstr(text, "node id  "), *at = strstr(text, "\nlisten   ");
+  if (!id || !at || !strstr(text, " status\n") || id_parse(slice_of(id + 9, ID_HEX_LEN), &n->id)) return MACULA_EIO;
+  at += 10;
+  at[strcspn(at, "\r\n")] = 0;
+  id[9 + ID_HEX_LEN] = 0;
+  snprintf(n->text, sizeof n->text, "macula://%s@%s", id + 9, at);
+  return addr_parse(at, 0, &n->addr);
+}
+
+static int failed_to_start(struct load_node *n, const char *program) {
+  char tail[600];
+  last_lines(n, tail, sizeof tail);
+  cli_error(macula_err_name(MACULA_EIO), "%s did not start: %s", program, tail[0] ? tail : "it said nothing");
+  return EXIT_FAILED;
+}
+
+static struct load_node *add_node(struct load *l) {
+  struct load_node *n = l->node_count < LOAD_MAX_NODES ? calloc(1, sizeof *n) : NULL;
+  if (!n) return NULL;
+  n->l = l;
+  l->nodes[l->node_count++] = n;
+  snprintf(n->name, sizeof n->name, "n%zu", l->node_count);
+  return n;
+}
+
+int load_node_start_with(struct load_task *t, const struct load_start *how, struct load_node **ret_node) {
+  struct load *l = t->l;
+  int pipe_fd[2], argc = 0;
+  char state[PATH_MAX + 16], listen[64], log[PATH_MAX + 16], idle[16];
+  struct load_node *n = add_node(l);
+  uint16_t port = how->port ? how->port : load_port(l);
+  if (!n) return cli_failed(MACULA_EFULL, NULL, "too many nodes");
+  if (!port) return cli_failed(MACULA_EFULL, NULL, "no UDP port from 5001 on is free: end what holds them, or lower --scale");
+  snprintf(n->folder, sizeof n->folder, "%.4000s/%s", l->folder, n->name);
+  snprintf(state, sizeof state, "%s/state", n->folder);
+  snprintf(log, sizeof log, "%s/log", n->folder);
+  snprintf(listen, sizeof listen, "127.0.0.1:%u", port);
+  snprintf(idle, sizeof idle, "%us", l->idle_s);
+  mkdir(n->folder, 0700);
+  struct spawn s = {.l = l, .n = n};
+  const char *const usual[] = {l->maculad,
+                               "--listen",
+                               listen,
+                               "--http",
+                               "off",
+                               "--state",
+                               state,
+                               "--name",
+                               n->name,
+                               "--idle-timeout",
+                               idle,
+                               "--realm",
+                               l->cli->realm ? l->cli->realm : "default"};
+  for (size_t i = 0; i < sizeof usual / sizeof usual[0]; i++) s.argv[argc++] = (char *)usual[i];
+  if (how->advertise) {
+    s.argv[argc++] = "--advertise";
+    s.argv[argc++] = (char *)how->advertise;
+  }
+  for (const char *const *a = how->args; a && *a && argc < MAX_ARGS - 1; a++) s.argv[argc++] = (char *)*a;
+  s.err = open(log, O_WRONLY | O_CREAT | O_CLOEXEC | O_APPEND, 0600);
+  if (s.err < 0 || pipe2(pipe_fd, O_CLOEXEC) != 0) {
+    if (s.err >= 0) close(s.err);
+    return cli_failed(MACULA_EIO, NULL, strerror(errno));
+  }
+  s.out = pipe_fd[1];
+  int err = load_on_main(t, spawn, &s);
+  close(pipe_fd[1]);
+  close(s.err);
+  if (!err) err = read_banner(n, pipe_fd[0]);
+  close(pipe_fd[0]);
+  if (err == MACULA_CANCELLED) return EXIT_FAILED;
+  if (err) return failed_to_start(n, l->maculad);
+  if ((err = load_watch_start(n))) return cli_failed(err, NULL, NULL);
+  load_fresh(t, n);
+  *ret_node = n;
+  return 0;
+}
+
+int load_node_start(struct load_task *t, const char *const *args, struct load_node **ret_node) {
+  struct load_start how = {.args = args};
+  return load_node_start_with(t, &how, ret_node);
+}
+
+int load_node_take(struct load_task *t, const char *const *args, struct load_node **ret_node) {
+  if (!t->l->o.nodes) return load_node_start(t, args, ret_node);
+  *ret_node = t->l->nodes[0];
+  return load_fresh(t, *ret_node) ? 0 : EXIT_FAILED;
+}
+
+static int resolve(const char *host_port, struct addr *ret_addr) {
+  char host[256];
+  const char *colon = strrchr(host_port, ':');
+  struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_DGRAM}, *list = NULL;
+  snprintf(host, sizeof host, "%.*s", (int)(colon - host_port), host_port);
+  if (getaddrinfo(host, colon + 1, &hints, &list) != 0 || !list) return MACULA_ENOTFOUND;
+  memset(ret_addr, 0, sizeof *ret_addr);
+  memcpy(&ret_addr->v4, list->ai_addr, sizeof ret_addr->v4);
+  freeaddrinfo(list);
+  return 0;
+}
+
+int load_nodes_given(struct load *l) {
+  char *copy = strdup(l->o.nodes), *save = NULL;
+  int code = 0;
+  for (char *at = copy ? strtok_r(copy, ",", &save) : NULL; at && !code; at = strtok_r(NULL, ",", &save)) {
+    struct server server;
+    struct load_node *n = add_node(l);
+    if (!n) code = cli_failed(MACULA_EFULL, NULL, "at most 64 nodes can be given");
+    if (!code && (server_parse(at, &server) || !strrchr(server.host_port, ':'))) {
+      cli_error("invalid_argument", "--nodes: '%.200s' is no address: write host, host:port or macula://ID@host:port", at);
+      code = EXIT_USAGE;
+    }
+    if (!code && resolve(server.host_port, &n->addr)) {
+      cli_error("invalid_argument", "--nodes: cannot find an IPv4 address of '%.200s'", server.host_port);
+      code = EXIT_USAGE;
+    }
+    if (!code && l->cli->token && !server.pinned && !l->cli->insecure) {
+      cli_error("invalid_argument", "--nodes: a token is given to known nodes only: write macula://ID@%.200s, or --insecure",
+                at);
+      code = EXIT_USAGE;
+    }
+    if (code) break;
+    if (server.pinned) n->id = server.pin;
+    n->given = true;
+    snprintf(n->text, sizeof n->text, "%.150s", at);
+    if (load_watch_start(n)) code = cli_failed(MACULA_ENOMEM, NULL, NULL);
+  }
+  free(copy);
+  if (!code && !l->node_count) {
+    cli_error("invalid_argument", "--nodes names no node: write ADDR,ADDR...");
+    code = EXIT_USAGE;
+  }
+  return code;
+}
+
+/* ---- ends -------------------------------------------------------------------------------------------------------------------
+ */
+void load_nodes_look(struct load *l) {
+  for (size_t i = 0; i < l->node_count; i++) {
+    struct load_node *n = l->nodes[i];
+    int status;
+    char tail[320], how[64];
+    if (!n->pid || waitpid(n->pid, &status, WNOHANG) != n->pid) continue;
+    n->pid = 0;
+    if (WIFSIGNALED(status))
+      snprintf(how, sizeof how, "killed by signal %d", WTERMSIG(status));
+    else
+      snprintf(how, sizeof how, "ended with exit code %d", WEXITSTATUS(status));
+    last_lines(n, tail, sizeof tail);
+    snprintf(n->why, sizeof n->why,
+             "%s after %.1f s; last seen: %llu clients, %llu services, %llu bytes resident; its log: %.300s", how,
+             load_seconds(l), (unsigned long long)n->now[FIG_CLIENTS], (unsigned long long)n->now[FIG_SERVICES],
+             (unsigned long long)n->now[FIG_RSS], tail);
+    n->lost = true;
+    l->stopping = true;
+  }
+}
+
+void load_node_stop(struct load_node *n) {
+  load_watch_end(n);
+  if (!n->pid) return;
+  kill(n->pid, SIGKILL); /* nobody is left to say goodbye to, and its state folder goes with the run */
+  while (waitpid(n->pid, NULL, 0) < 0 && errno == EINTR) continue;
+  n->pid = 0;
+}
+
+void load_nodes_end(struct load *l) {
+  for (size_t i = 0; i < l->node_count; i++) load_node_stop(l->nodes[i]);
+}

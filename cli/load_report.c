@@ -1,0 +1,238 @@
+/* What a run has shown: promises with what was expected and what was seen, as a table, as JSON and in a folder. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "bench.h"
+#include "io/io.h"
+#include "load.h"
+
+/* ---- rows -------------------------------------------------------------------------------------------------------------------
+ */
+void load_row(struct load *l, const char *scenario, bool pass, const char *what, const char *expected, const char *seen, ...) {
+  va_list ap;
+  if (l->row_count == l->row_cap) {
+    size_t cap = l->row_cap ? l->row_cap * 2 : 32;
+    struct load_row *more = realloc(l->rows, cap * sizeof *more);
+    if (!more) {
+      l->failures++; /* a promise that cannot be written down is not kept */
+      return;
+    }
+    l->rows = more;
+    l->row_cap = cap;
+  }
+  struct load_row *r = &l->rows[l->row_count++];
+  snprintf(r->scenario, sizeof r->scenario, "%s", scenario);
+  snprintf(r->what, sizeof r->what, "%s", what);
+  snprintf(r->expected, sizeof r->expected, "%s", expected);
+  va_start(ap, seen);
+  vsnprintf(r->seen, sizeof r->seen, seen, ap);
+  va_end(ap);
+  r->pass = pass;
+  if (!pass) l->failures++;
+}
+
+void load_row_is(struct load *l, const char *scenario, const char *what, uint64_t expected, uint64_t seen) {
+  char a[32], b[32];
+  load_row(l, scenario, expected == seen, what, text_number(expected, a), "%s", text_number(seen, b));
+}
+
+void load_row_most(struct load *l, const char *scenario, const char *what, uint64_t most, uint64_t seen) {
+  char a[32], b[32], expected[64];
+  snprintf(expected, sizeof expected, "at most %s", text_number(most, a));
+  load_row(l, scenario, seen <= most, what, expected, "%s", text_number(seen, b));
+}
+
+static uint64_t allowed(uint64_t start) {
+  uint64_t tenth = start / 10, eight = (uint64_t)8 << 20;
+  return start + (tenth > eight ? tenth : eight);
+}
+
+void load_rows_memory(struct load_task *t, struct load_node *n, bool returns) {
+  char a[32], b[32], expected[96], what[128];
+  struct load *l = t->l;
+  double from = load_seconds(l);
+  uint64_t most = allowed(n->rss_start);
+  if (returns) {
+    load_phase(t, NULL, 0, "resting");
+    load_figure_below(t, n, FIG_RSS, most, 60);
+  } else {
+    load_fresh(t, n);
+  }
+  if (l->stopping) return;
+  if (n->now[FIG_PLAN]) {
+    snprintf(expected, sizeof expected, "below %s", text_bytes((double)n->now[FIG_PLAN], a));
+    snprintf(what, sizeof what, "resident memory of %s stays below its plan", n->name);
+    load_row(l, t->name, n->most[FIG_RSS] < n->now[FIG_PLAN], what, expected, "%s", text_bytes((double)n->most[FIG_RSS], b));
+  }
+  if (!returns) return;
+  snprintf(expected, sizeof expected, "at most %s within 60 s", text_bytes((double)most, a));
+  snprintf(what, sizeof what, "resident memory of %s returns to the start + 10 %% or 8 MiB", n->name);
+  load_row(l, t->name, n->now[FIG_RSS] <= most, what, expected, "%s after %.0f s (start %s)",
+           text_bytes((double)n->now[FIG_RSS], a), load_seconds(l) - from, text_bytes((double)n->rss_start, b));
+}
+
+struct histogram *load_latency(struct load *l, const char *scenario, const char *what) {
+  if (l->latency_count == sizeof l->latencies / sizeof l->latencies[0]) return NULL;
+  struct load_latency *e = &l->latencies[l->latency_count];
+  if (!(e->times = calloc(1, sizeof *e->times))) return NULL;
+  snprintf(e->scenario, sizeof e->scenario, "%s", scenario);
+  snprintf(e->what, sizeof e->what, "%s", what);
+  l->latency_count++;
+  return e->times;
+}
+
+void load_note(struct load *l, const char *fmt, ...) {
+  va_list ap;
+  if (l->note_count == sizeof l->notes / sizeof l->notes[0]) return;
+  va_start(ap, fmt);
+  vsnprintf(l->notes[l->note_count], sizeof l->notes[0], fmt, ap);
+  va_end(ap);
+  if (!l->cli->json) {
+    if (isatty(2)) fputs("\r\033[K", stderr);
+    fprintf(stderr, "%s\n", l->notes[l->note_count]);
+  }
+  l->note_count++;
+}
+
+/* ---- JSON -------------------------------------------------------------------------------------------------------------------
+ */
+void load_histogram_json(json_t *into, const struct histogram *h) {
+  json_object_set_new(into, "count", json_integer((json_int_t)h->count));
+  json_object_set_new(into, "p50_ms", json_real((double)histogram_at(h, 0.5) / 1e6));
+  json_object_set_new(into, "p90_ms", json_real((double)histogram_at(h, 0.9) / 1e6));
+  json_object_set_new(into, "p99_ms", json_real((double)histogram_at(h, 0.99) / 1e6));
+  json_object_set_new(into, "max_ms", json_real((double)h->max / 1e6));
+}
+
+static json_t *machine(void) {
+  struct utsname u;
+  char cpu[128] = "", line[256];
+  FILE *f = fopen("/proc/cpuinfo", "re");
+  while (f && fgets(line, sizeof line, f))
+    if (sscanf(line, "model name : %127[^\n]", cpu) == 1) break;
+  if (f) fclose(f);
+  uname(&u);
+  return json_pack("{s:s, s:s, s:s, s:I, s:I}", "system", u.sysname, "release", u.release, "processor",
+                   cpu[0] ? cpu : u.machine, "cores", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "memory_bytes",
+                   (json_int_t)sysconf(_SC_PHYS_PAGES) * (json_int_t)sysconf(_SC_PAGESIZE));
+}
+
+static json_t *rows_json(const struct load *l) {
+  json_t *rows = json_array();
+  for (size_t i = 0; i < l->row_count; i++) {
+    const struct load_row *r = &l->rows[i];
+    json_array_append_new(rows, json_pack("{s:s, s:s, s:s, s:s, s:b}", "scenario", r->scenario, "what", r->what, "expected",
+                                          r->expected, "seen", r->seen, "pass", r->pass));
+  }
+  return rows;
+}
+
+static json_t *series_json(const struct load_node *n) {
+  json_t *at = json_array(), *series = json_object();
+  for (size_t i = 0; i < n->series_count; i++) json_array_append_new(at, json_real(n->series[i].at));
+  json_object_set_new(series, "seconds", at);
+  for (int f = 0; f < FIG_COUNT; f++) {
+    json_t *v = json_array();
+    for (size_t i = 0; i < n->series_count; i++) json_array_append_new(v, json_integer((json_int_t)n->series[i].v[f]));
+    json_object_set_new(series, load_figure_name((enum load_figure)f), v);
+  }
+  return series;
+}
+
+static json_t *nodes_json(const struct load *l) {
+  json_t *nodes = json_array();
+  for (size_t i = 0; i < l->node_count; i++) {
+    const struct load_node *n = l->nodes[i];
+    json_t *j = json_pack("{s:s, s:s, s:b, s:b, s:o}", "name", n->name, "address", n->text, "given", n->given, "lost", n->lost,
+                          "series", series_json(n));
+    if (n->lost) json_object_set_new(j, "why", json_string(n->why));
+    char path[PATH_MAX + 16], text[4001];
+    snprintf(path, sizeof path, "%s/log", n->folder);
+    FILE *f = n->folder[0] ? fopen(path, "re") : NULL;
+    size_t k = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f) fclose(f);
+    text[k] = 0;
+    if (k) json_object_set_new(j, "log", json_string(text));
+    json_array_append_new(nodes, j);
+  }
+  return nodes;
+}
+
+json_t *load_report_json(struct load *l) {
+  json_t *latencies = json_array(), *notes = json_array();
+  for (size_t i = 0; i < l->latency_count; i++) {
+    if (!l->latencies[i].times->count) continue;
+    json_t *j = json_pack("{s:s, s:s}", "scenario", l->latencies[i].scenario, "what", l->latencies[i].what);
+    load_histogram_json(j, l->latencies[i].times);
+    json_array_append_new(latencies, j);
+  }
+  for (size_t i = 0; i < l->note_count; i++) json_array_append_new(notes, json_string(l->notes[i]));
+  return json_pack("{s:s, s:s, s:f, s:b, s:b, s:f, s:s, s:o, s:o, s:o, s:o, s:o}", "load", l->scenario, "command", l->command,
+                   "scale", l->scale, "pass", !l->failures && !l->stopping, "interrupted", l->interrupted, "seconds",
+                   load_seconds(l), "version", macula_version(), "machine", machine(), "table", rows_json(l), "latencies",
+                   latencies, "notes", notes, "nodes", nodes_json(l));
+}
+
+/* ---- printing ---------------------------------------------------------------------------------------------------------------
+ */
+void load_report_print(struct load *l) {
+  int what = 4, expected = 8, seen = 4, scenario = 8;
+  for (size_t i = 0; i < l->row_count; i++) {
+    const struct load_row *r = &l->rows[i];
+    if ((int)strlen(r->what) > what) what = (int)strlen(r->what);
+    if ((int)strlen(r->expected) > expected) expected = (int)strlen(r->expected);
+    if ((int)strlen(r->seen) > seen) seen = (int)strlen(r->seen);
+  }
+  printf("%-4s  %-*s  %-*s  %-*s  %s\n", "", scenario, "SCENARIO", what, "WHAT", expected, "EXPECTED", "SEEN");
+  for (size_t i = 0; i < l->row_count; i++) {
+    const struct load_row *r = &l->rows[i];
+    printf("%-4s  %-*s  %-*s  %-*s  %s\n", r->pass ? "PASS" : "FAIL", scenario, r->scenario, what, r->what, expected,
+           r->expected, r->seen);
+  }
+  for (size_t i = 0; i < l->latency_count; i++) {
+    const struct histogram *h = l->latencies[i].times;
+    char count[32];
+    if (h->count)
+      printf("      %-*s  %s: p50 %.1f ms, p99 %.1f ms, max %.1f ms of %s\n", scenario, l->latencies[i].scenario,
+             l->latencies[i].what, (double)histogram_at(h, 0.5) / 1e6, (double)histogram_at(h, 0.99) / 1e6,
+             (double)h->max / 1e6, text_number(h->count, count));
+  }
+  printf("%zu kept, %zu broken, %.0f s%s\n", l->row_count - l->failures, l->failures, load_seconds(l),
+         l->interrupted ? "; interrupted" : "");
+}
+
+/* ---- folder -----------------------------------------------------------------------------------------------------------------
+ */
+int load_report_folder(const char *dir) {
+  size_t entries = 0;
+  if (mkdir(dir, 0777) == 0) return 0;
+  if (errno != EEXIST) {
+    cli_error("io_error", "--report: cannot make the folder %.300s: %s", dir, strerror(errno));
+    return EXIT_USAGE;
+  }
+  DIR *d = opendir(dir);
+  for (struct dirent *e; d && (e = readdir(d));) entries += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+  if (d) closedir(d);
+  if (d && !entries) return 0;
+  cli_error("busy", "--report: %.300s %s: name another folder, or remove it first", dir,
+            d ? "holds something already, and an old report is not overwritten" : "is no folder");
+  return EXIT_USAGE;
+}
+
+int load_report_write(struct load *l, json_t *report) {
+  char path[PATH_MAX], why[256];
+  char *text = json_dumps(report, JSON_INDENT(1));
+  snprintf(path, sizeof path, "%.4000s/report.json", l->o.report);
+  int err = text ? io_file_write(path, slice_str(text), 0644, why) : MACULA_ENOMEM;
+  free(text);
+  snprintf(path, sizeof path, "%.4000s/report.html", l->o.report);
+  if (!err) err = load_html_write(l, report, path);
+  if (err) return cli_failed(err, NULL, "the report could not be written");
+  return 0;
+}

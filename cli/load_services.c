@@ -1,0 +1,178 @@
+/* load services: what is renewed stays and answers, what is not is gone at its TTL. */
+#include "io/io.h"
+#include "load.h"
+
+#define AT_ONCE 32
+#define A_CLIENT 200 /* services: below the node's own limit a client */
+#define TTL_S 5
+#define DAY_ALIVE 100
+
+static void name_of(char ret[64], const char *kind, size_t i) { snprintf(ret, 64, "load.%s.s%zu", kind, i); }
+
+struct seen {
+  uint64_t count, answered, gone, other;
+};
+
+static void on_lookup(void *ctx, const macula_result *r) {
+  struct seen *s = ctx;
+  s->count++;
+  if (!r->err)
+    s->answered++;
+  else if (r->err == MACULA_NO_SUCH_PROCEDURE || r->err == MACULA_NO_PROVIDERS)
+    s->gone++;
+  else
+    s->other++;
+}
+
+/* One call to each of `count` services of a kind, spread over the `total`. */
+static void call_some(struct load_client *k, const char *kind, size_t total, size_t count, struct seen *s) {
+  macula_call_options o = {.timeout_ms = 5000};
+  char name[64];
+  for (size_t i = 0; i < count; i++) {
+    name_of(name, kind, i * total / count);
+    if (!k->c || client_call(k->c, name, slice_str("1"), &o, on_lookup, s, NULL)) {
+      s->count++;
+      s->other++;
+    }
+  }
+  load_wake(k->crowd->l);
+}
+
+struct steady { /* calls all the time */
+  struct load_task *t;
+  struct load_client *caller;
+  size_t total, at;
+  double until;
+};
+
+/* Calls `a_second` of the renewed services until the time is over; those that are not answered are counted. */
+static bool call_until(struct load_task *t, struct load_client *caller, size_t total, size_t *at, double until,
+                       double a_second) {
+  struct load *l = t->l;
+  double from = load_seconds(l), asked = 0;
+  char name[64];
+  while (load_seconds(l) < until) {
+    for (; asked < (load_seconds(l) - from) * a_second; asked++) {
+      name_of(name, "kept", (*at)++ % total);
+      if (load_client_call(caller, name, "1", 5000)) caller->crowd->failed++;
+    }
+    load_wake(l);
+    if (!load_sleep(t, 0.01)) return false;
+  }
+  return true;
+}
+
+static bool calls_are_over(void *ctx) { return ((struct load_client *)ctx)->pending == 0; }
+
+/* The renewing clients are the first half. */
+static void advertise(struct load_task *t, struct load_crowd *c, size_t providers, size_t each) {
+  char name[64];
+  for (size_t i = 0; i < 2 * providers; i++)
+    for (size_t k = 0; k < each; k++) {
+      name_of(name, i < providers ? "kept" : "left", (i % providers) * each + k);
+      load_client_serve(&c->v[i], name, TTL_S * 1000);
+    }
+  load_wake(t->l);
+  load_phase(t, &c->confirmed, 2 * providers * each, "services registered");
+  load_reach(t, &c->confirmed, 2 * providers * each, 120);
+  for (size_t i = providers; i < 2 * providers; i++) load_abuse_stop_renewing(&c->v[i]);
+}
+
+static void expire(struct load_task *t, struct load_node *n, struct load_crowd *c, size_t providers, size_t each,
+                   uint64_t base) {
+  struct load *l = t->l;
+  struct load_client *caller = &c->v[2 * providers];
+  size_t half = providers * each, sample = half < 500 ? half : 500, at = 0;
+  struct seen kept = {0}, left = {0};
+  uint64_t bytes = n->now[FIG_SERVICE_BYTES];
+  double from = load_seconds(l);
+  c->call_times = load_latency(l, t->name, "a call to a renewed service");
+  advertise(t, c, providers, each);
+  if (l->stopping) return;
+  double registered = load_seconds(l); /* the last one: its time is over at most TTL after this */
+  load_fresh(t, n);
+  if (registered - from < TTL_S) load_row_is(l, t->name, "services registered", base + 2 * half, n->now[FIG_SERVICES]);
+  load_phase(t, &c->answered, (uint64_t)(200 * TTL_S * 3), "calls answered");
+  if (!call_until(t, caller, half, &at, registered + TTL_S + 1, 200)) return;
+  load_fresh(t, n);
+  load_row_is(l, t->name, "at TTL + 1 s the renewed half is there, the other is gone", base + half, n->now[FIG_SERVICES]);
+  call_some(caller, "left", half, sample, &left);
+  load_reach(t, &left.count, sample, 20);
+  load_row_is(l, t->name, "calls to services that were not renewed read no_such_procedure", sample, left.gone);
+  if (!call_until(t, caller, half, &at, load_seconds(l) + 2 * TTL_S, 200)) return; /* more than one renewal */
+  load_wait(t, calls_are_over, caller, 10);
+  load_fresh(t, n);
+  if (l->stopping) return;
+  load_row_is(l, t->name, "two TTLs later the renewed ones are still there", base + half, n->now[FIG_SERVICES]);
+  load_row_is(l, t->name, "calls to them all the time that were not answered", 0, c->failed);
+  call_some(caller, "kept", half, sample, &kept);
+  load_reach(t, &kept.count, sample, 20);
+  load_row_is(l, t->name, "each of them still answers", sample, kept.answered);
+  c->call_times = NULL;
+  load_phase(t, NULL, 0, "leaving");
+  load_crowd_leave(c, 0, c->count);
+  load_figure_is(t, n, FIG_SERVICES, base, 30);
+  if (l->stopping) return;
+  load_row_is(l, t->name, "when their clients leave, so do they", base, n->now[FIG_SERVICES]);
+  load_row_most(l, t->name, "bytes of the table of services return", bytes + 4096, n->now[FIG_SERVICE_BYTES]);
+}
+
+/* A day in which each hour brings its services and no one takes them back: only as many are alive as were added within a TTL.
+ */
+static void day(struct load_task *t, struct load_node *n, size_t total, uint64_t base) {
+  struct load *l = t->l;
+  struct load_crowd *c;
+  char name[64];
+  double rate = DAY_ALIVE; /* a second, with a TTL of 1 s */
+  size_t providers = total / A_CLIENT + 1, at = 0;
+  if (load_crowd_new(l, n, providers, &c)) return;
+  load_crowd_connect(c, 0, providers, AT_ONCE);
+  load_wait(t, load_crowd_decided, c, 60);
+  load_node_mark(n);
+  load_phase(t, &c->confirmed, total, "services of a simulated day");
+  double from = load_seconds(l);
+  while (at < total && !l->stopping) {
+    for (; at < total && (double)at < (load_seconds(l) - from) * rate; at++) {
+      struct load_client *k = &c->v[at / A_CLIENT];
+      name_of(name, "day", at);
+      load_client_serve(k, name, 1000);
+      load_abuse_stop_renewing(k);
+    }
+    load_wake(l);
+    load_sleep(t, 0.01);
+  }
+  load_sleep(t, 2);
+  load_fresh(t, n);
+  if (!l->stopping) {
+    char what[128];
+    load_row_is(l, t->name, "services added in a simulated day", total, c->confirmed);
+    snprintf(what, sizeof what, "%d alive in it: never more than were added within TTL + 1 s", DAY_ALIVE);
+    load_row_most(l, t->name, what, base + 2 * DAY_ALIVE, n->most[FIG_SERVICES]);
+    load_row_is(l, t->name, "none of them is left at TTL + 1 s", base, n->now[FIG_SERVICES]);
+  }
+  load_crowd_free(t, c);
+}
+
+int load_services(struct load_task *t) {
+  struct load *l = t->l;
+  struct load_node *n;
+  struct load_crowd *c;
+  size_t half = load_scaled(l, 5000, 20), providers = (half + A_CLIENT - 1) / A_CLIENT, each = half / providers;
+  char max[24];
+  snprintf(max, sizeof max, "%llu", (unsigned long long)load_scaled(l, 10000, 200) + 100);
+  const char *args[] = {"--max-services", max, NULL};
+  int code = load_node_take(t, args, &n);
+  if (code || (code = load_crowd_new(l, n, 2 * providers + 1, &c))) return code;
+  uint64_t base = n->now[FIG_SERVICES];
+  t->node = n;
+  load_node_mark(n);
+  uint64_t start = n->rss_start;
+  load_crowd_connect(c, 0, c->count, AT_ONCE);
+  load_wait(t, load_crowd_decided, c, 120);
+  if (!l->stopping) expire(t, n, c, providers, each, base);
+  load_crowd_free(t, c);
+  if (!l->stopping) day(t, n, load_scaled(l, 2400, 240), base);
+  n->rss_start = start;
+  if (!l->stopping) load_rows_memory(t, n, true);
+  return 0;
+}

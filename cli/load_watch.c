@@ -1,0 +1,201 @@
+/* Watches each node from outside: its own figures by an operator's client, its resident memory by /proc/PID/statm. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "io/io.h"
+#include "load.h"
+
+#define EVERY (150 * NS_MS)
+#define ANSWER_MS 10000
+#define LOST_AFTER (12 * NS_SEC) /* without an answer, of a node that is not our process */
+#define MAX_SERIES 4096
+
+static const struct {
+  const char *name, *path;
+} figures[FIG_COUNT] = {
+#define FIGURE(id, name, path) {name, path},
+    LOAD_FIGURES(FIGURE)
+#undef FIGURE
+};
+
+const char *load_figure_name(enum load_figure f) { return figures[f].name; }
+
+/* "a.b" of the status, or "row:NAME:KEY"; what a node does not tell is 0. */
+static uint64_t figure_of(json_t *status, const char *path) {
+  char name[64];
+  json_t *j = status, *row;
+  size_t i;
+  if (strncmp(path, "row:", 4) == 0) {
+    const char *key = strrchr(path, ':') + 1;
+    snprintf(name, sizeof name, "%.*s", (int)(key - path - 5), path + 4);
+    json_array_foreach(json_object_get(json_object_get(status, "memory"), "rows"), i, row) {
+      const char *s = json_string_value(json_object_get(row, "name"));
+      if (s && strcmp(s, name) == 0) return (uint64_t)json_integer_value(json_object_get(row, key));
+    }
+    return 0;
+  }
+  while (*path && j) {
+    size_t n = strcspn(path, ".");
+    snprintf(name, sizeof name, "%.*s", (int)n, path);
+    j = json_object_get(j, name);
+    path += n + (path[n] == '.');
+  }
+  return (uint64_t)json_integer_value(j);
+}
+
+static uint64_t resident(pid_t pid) {
+  char path[64];
+  unsigned long long size, pages = 0;
+  snprintf(path, sizeof path, "/proc/%ld/statm", (long)pid);
+  FILE *f = fopen(path, "re");
+  if (!f) return 0;
+  if (fscanf(f, "%llu %llu", &size, &pages) != 2) pages = 0;
+  fclose(f);
+  return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Every n-th sample is kept; when the series is full, every other one goes and n doubles. */
+static void keep(struct load_node *n) {
+  if (!n->series && !(n->series = calloc(MAX_SERIES, sizeof *n->series))) return;
+  if (n->series_skipped < n->series_skip) {
+    n->series_skipped++;
+    return;
+  }
+  n->series_skipped = 0;
+  if (n->series_count == MAX_SERIES) {
+    for (size_t i = 0; i < MAX_SERIES / 2; i++) n->series[i] = n->series[2 * i];
+    n->series_count = MAX_SERIES / 2;
+    n->series_skip = n->series_skip * 2 + 1;
+  }
+  struct load_sample *s = &n->series[n->series_count++];
+  s->at = (float)load_seconds(n->l);
+  memcpy(s->v, n->now, sizeof s->v);
+}
+
+static void take(struct load_node *n, json_t *status) {
+  for (int i = 0; i < FIG_COUNT; i++)
+    if (figures[i].path[0]) n->now[i] = figure_of(status, figures[i].path);
+  uint64_t outside = n->pid ? resident(n->pid) : 0;
+  if (outside) n->now[FIG_RSS] = outside;
+  n->now[FIG_ANSWER_US] = time_since(io_now(), n->asked_at) / NS_US;
+  for (int i = 0; i < FIG_COUNT; i++)
+    if (n->now[i] > n->most[i]) n->most[i] = n->now[i];
+  if (!n->has_sample) n->rss_start = n->now[FIG_RSS];
+  n->has_sample = true;
+  n->samples_taken++;
+  keep(n);
+}
+
+static void on_status(void *ctx, const macula_result *r) {
+  struct load_node *n = ctx;
+  json_t *j = r->err ? NULL : json_loadb(r->data, r->len, 0, NULL);
+  n->asked = false;
+  n->next_ask = io_now() + EVERY;
+  if (!j) return;
+  n->op_seen = io_now();
+  take(n, j);
+  json_decref(j);
+}
+
+static void on_state(void *ctx, macula_client *c, macula_state state, int err, const char *text) {
+  struct load_node *n = ctx;
+  (void)c, (void)err, (void)text;
+  n->op_in = state == MACULA_CONNECTED;
+  if (!n->op_in) n->asked = false;
+  if (state == MACULA_CLOSED) n->op = NULL;
+}
+
+int load_watch_start(struct load_node *n) {
+  struct load *l = n->l;
+  struct client_options o = {.realm = l->cli->realm ? l->cli->realm : "default",
+                             .name = "load operator",
+                             .token = l->cli->token,
+                             .identity = l->identity,
+                             .op = true,
+                             .backoff_max = NS_SEC,
+                             .on_state = on_state,
+                             .ctx = n,
+                             .owner = n};
+  n->op_seen = io_now();
+  hub_set_now(l->hub, io_now());
+  return client_new(l->hub, &o, &n->op);
+}
+
+void load_watch_end(struct load_node *n) {
+  if (n->op) client_close(n->op, true);
+  n->op = NULL;
+  n->op_in = false;
+}
+
+static void lose(struct load_node *n, nanotime now) {
+  const char *text = "";
+  uint32_t failures = 0;
+  int err = n->op ? client_error(n->op, &text, &failures) : 0;
+  snprintf(n->why, sizeof n->why,
+           "no answer since %.1f s, given up after %.1f s%s%s%s; last seen: %llu clients, %llu services, %llu bytes resident",
+           (double)(n->op_seen - n->l->started) / 1e9, (double)(now - n->l->started) / 1e9, err ? " (" : "", err ? text : "",
+           err ? ")" : "", (unsigned long long)n->now[FIG_CLIENTS], (unsigned long long)n->now[FIG_SERVICES],
+           (unsigned long long)n->now[FIG_RSS]);
+  n->lost = true;
+  n->l->stopping = true;
+}
+
+void load_watch_step(struct load *l, nanotime now) {
+  for (size_t i = 0; i < l->node_count; i++) {
+    struct load_node *n = l->nodes[i];
+    if (n->op && n->op_in && !n->asked && now >= n->next_ask) {
+      macula_call_options o = {.timeout_ms = ANSWER_MS};
+      n->asked_at = now;
+      n->asked = client_call(n->op, "com.macula.node.status", slice_str("{}"), &o, on_status, n, NULL) == 0;
+      if (!n->asked) n->next_ask = now + EVERY;
+      io_loop_wake(l->io);
+    }
+    if (n->given && !n->lost && now > n->op_seen + LOST_AFTER) lose(n, now);
+  }
+}
+
+void load_node_mark(struct load_node *n) {
+  memcpy(n->most, n->now, sizeof n->most);
+  n->rss_start = n->now[FIG_RSS];
+}
+
+/* ---- one call and its answer ------------------------------------------------------------------------------------------------
+ */
+struct ask {
+  bool over;
+  int err;
+  json_t *answer;
+};
+
+static void on_answer(void *ctx, const macula_result *r) {
+  struct ask *a = ctx;
+  a->over = true;
+  a->err = r->err;
+  if (!r->err) a->answer = json_loadb(r->data, r->len, JSON_DECODE_ANY, NULL);
+}
+
+static bool is_over(void *ctx) { return ((struct ask *)ctx)->over; }
+static bool op_is_in(void *ctx) { return ((struct load_node *)ctx)->op_in; }
+
+json_t *load_ask(struct load_task *t, struct load_node *n, const char *procedure, json_t *args, int *ret_err) {
+  struct ask *a = calloc(1, sizeof *a);
+  char *text = json_dumps(args, JSON_COMPACT);
+  macula_call_options o = {.timeout_ms = ANSWER_MS};
+  json_t *answer = NULL;
+  json_decref(args);
+  *ret_err = !a || !text                      ? MACULA_ENOMEM
+             : !load_wait(t, op_is_in, n, 15) ? MACULA_NOT_CONNECTED
+                                              : client_call(n->op, procedure, slice_str(text), &o, on_answer, a, NULL);
+  free(text);
+  if (!*ret_err && load_wait(t, is_over, a, 15)) {
+    *ret_err = a->err;
+    answer = a->answer;
+  } else if (!*ret_err) {
+    *ret_err = MACULA_TIMEOUT;
+    return NULL; /* its answer may still come: `a` is left to it */
+  }
+  free(a);
+  return answer;
+}

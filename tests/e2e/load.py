@@ -1,0 +1,272 @@
+#!/usr/bin/env python3
+"""macula load against real nodes, in small sizes: tests/e2e/load.py BUILD_FOLDER [CASE...].
+
+Prints "ok NAME" or "FAIL NAME: why" a case. With LOAD_FULL=1 (./test --full) the full sizes run as well.
+"""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+build = os.path.abspath(sys.argv[1])
+macula, maculad = os.path.join(build, "macula"), os.path.join(build, "maculad")
+FULL = os.environ.get("LOAD_FULL") == "1"
+DEADLINE = 180
+live = []
+
+
+def environment(folder):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") or k == "MACULA_TEST_UNBOUNDED"}
+    env.update(XDG_CONFIG_HOME=folder, TMPDIR=folder)
+    return env
+
+
+def load(folder, *args, deadline=DEADLINE):
+    return subprocess.run([macula, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=environment(folder), timeout=deadline)
+
+
+def report(p):
+    assert p.stdout, "no report; stderr: " + p.stderr[-600:]
+    r = json.loads(p.stdout)
+    for row in r["table"]:
+        assert set(row) == {"scenario", "what", "expected", "seen", "pass"}, row
+    return r
+
+
+def passes(folder, *args, rows, deadline=DEADLINE):
+    p = load(folder, "load", *args, "--json", deadline=deadline)
+    r = report(p)
+    broken = [row for row in r["table"] if not row["pass"]]
+    assert not broken, "broken: %s" % broken
+    assert p.returncode == 0 and r["pass"], (p.returncode, p.stderr[-600:])
+    assert p.stderr == "" or p.stderr.startswith("macula: "), "noise in a pipe: %r" % p.stderr[:300]
+    told = " ".join(row["what"] for row in r["table"])
+    for word in rows:
+        assert word in told, "no row about %r in %s" % (word, told)
+    assert not left_over(folder), left_over(folder)
+    return r
+
+
+def left_over(folder):
+    """Processes and folders of a run that is over."""
+    found = [f for f in os.listdir(folder) if f.startswith("macula-load.")]
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/cmdline" % pid, "rb") as f:
+                words = f.read().split(b"\0")
+        except OSError:
+            continue
+        if any(w.startswith(os.path.join(folder, "macula-load.").encode()) for w in words):
+            found.append(pid)
+    return found
+
+
+class Running:
+    """A load that runs: what it has printed so far is not needed, only its nodes."""
+
+    def __init__(self, folder, *args):
+        self.folder = folder
+        self.p = subprocess.Popen([macula, "load", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  text=True, env=environment(folder))
+        live.append(self.p)
+
+    def node(self):
+        """The pid of its first node, once that listens."""
+        deadline = time.monotonic() + DEADLINE
+        while time.monotonic() < deadline:
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                try:
+                    with open("/proc/%s/stat" % pid) as f:
+                        parent = int(f.read().rsplit(")", 1)[1].split()[1])
+                    with open("/proc/%s/cmdline" % pid, "rb") as f:
+                        name = f.read().split(b"\0")[0]
+                except (OSError, IndexError):
+                    continue
+                if parent == self.p.pid and name.endswith(b"maculad"):
+                    state = os.path.join(self.folder, os.listdir(self.folder)[0])
+                    if "event=started" in self.log():
+                        return int(pid)
+            time.sleep(0.05)
+        raise AssertionError("no node was started: %s" % (self.p.communicate(timeout=5),))
+
+    def log(self):
+        for at, _, files in os.walk(self.folder):
+            if "log" in files:
+                with open(os.path.join(at, "log")) as f:
+                    return f.read()
+        return ""
+
+    def end(self):
+        out, err = self.p.communicate(timeout=DEADLINE)
+        live.remove(self.p)
+        return self.p.returncode, out, err
+
+
+class Node:
+    def __init__(self, folder, *args):
+        self.p = subprocess.Popen([maculad, "--listen", "127.0.0.1:0", "--http", "off", "--state", os.path.join(folder, "own"),
+                                   "--idle-timeout", "3s", *args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        live.append(self.p)
+        text = ""
+        for line in self.p.stdout:
+            text += line
+            if line.rstrip().endswith(" status"):
+                break
+        self.id = re.search(r"node id +([0-9a-f]{64})", text).group(1)
+        self.at = re.search(r"listen +(\S+)", text).group(1)
+        self.text = "macula://%s@%s" % (self.id, self.at)
+
+
+# ---- scenarios ------------------------------------------------------------------------------------------------------------------
+
+def case_clients(folder):
+    passes(folder, "clients", "--scale", "1" if FULL else "0.02",
+           rows=["exactly the limit", "max_clients_reached", "loses a message", "get in", "operator gets status", "update themselves"],
+           deadline=600)
+
+
+def case_services(folder):
+    passes(folder, "services", "--scale", "1" if FULL else "0.02",
+           rows=["the renewed half", "not answered", "no_such_procedure", "simulated day", "returns"], deadline=600)
+
+
+def case_streams(folder):
+    passes(folder, "streams", "--scale", "1" if FULL else "0.06",
+           rows=["client entries left", "subscriptions left", "services left", "streams left", "reconnected keep"], deadline=600)
+
+
+def case_given_nodes(folder):
+    node = Node(folder, "--max-clients", "60")
+    r = passes(folder, "clients", "--nodes", node.text, "--scale", "0.01", rows=["with a limit of 60, of 80 clients"])
+    assert r["nodes"][0]["given"] and r["nodes"][0]["address"] == node.text, r["nodes"][0]["address"]
+    assert node.p.poll() is None, "the given node was stopped"
+
+
+# ---- reports --------------------------------------------------------------------------------------------------------------------
+
+def case_report(folder):
+    at = os.path.join(folder, "report")
+    p = load(folder, "load", "streams", "--scale", "0.06", "--report", at)
+    assert p.returncode == 0, (p.returncode, p.stdout, p.stderr)
+    assert re.search(r"^PASS  streams   cycle 1: streams left", p.stdout, re.M) and "0 broken" in p.stdout, p.stdout
+    with open(os.path.join(at, "report.json")) as f:
+        r = json.load(f)
+    assert r["load"] == "streams" and r["scale"] == 0.06 and r["pass"] and r["command"].startswith("macula load streams"), r["command"]
+    assert r["machine"]["cores"] >= 1 and len(r["table"]) > 5
+    series = r["nodes"][0]["series"]
+    assert len(series["seconds"]) > 3 and len(series["seconds"]) == len(series["resident bytes"]) and max(series["clients"]) >= 10
+    with open(os.path.join(at, "report.html")) as f:
+        html = f.read()
+    assert "<svg" in html and "<polyline" in html and r["command"] in html and "PASS" in html
+    foreign = re.findall(r"(?:src|href)\s*=|https?://|@import|url\(", html)
+    assert not foreign, foreign
+    p = load(folder, "load", "streams", "--report", at)
+    assert p.returncode == 2 and p.stderr.startswith("macula: busy: ") and at in p.stderr, p.stderr
+
+
+def case_interrupted(folder):
+    at = os.path.join(folder, "report")
+    run = Running(folder, "services", "--scale", "0.05", "--report", at)
+    run.node()
+    run.p.send_signal(signal.SIGINT)
+    code, out, err = run.end()
+    assert code == 1 and "macula: cancelled: " in err, (code, err)
+    with open(os.path.join(at, "report.json")) as f:
+        r = json.load(f)
+    assert r["interrupted"] and not r["pass"], r
+    assert "interrupted" in open(os.path.join(at, "report.html")).read()
+    assert not left_over(folder), left_over(folder)
+
+
+def case_killed(folder):
+    """Even kill -9 of the load process leaves no node behind."""
+    run = Running(folder, "services", "--scale", "0.05")
+    pid = run.node()
+    run.p.kill()
+    run.end()
+    deadline = time.monotonic() + DEADLINE
+    while os.path.exists("/proc/%d" % pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not os.path.exists("/proc/%d" % pid), "the node lives on"
+
+
+def case_own_node_dies(folder):
+    at = os.path.join(folder, "report")
+    run = Running(folder, "services", "--scale", "0.05", "--report", at)
+    os.kill(run.node(), signal.SIGKILL)
+    code, out, err = run.end()
+    assert code == 1 and re.search(r"^macula: not_connected: n1 .* is gone: killed by signal 9 after [0-9.]+ s; last seen: ", err, re.M), err
+    with open(os.path.join(at, "report.json")) as f:
+        r = json.load(f)
+    assert r["nodes"][0]["lost"] and "signal 9" in r["nodes"][0]["why"] and not r["pass"]
+    assert not r["table"][-1]["pass"] and r["table"][-1]["what"] == "the nodes live as long as the run", r["table"][-1]
+
+
+def case_given_node_dies(folder):
+    node = Node(folder)
+    run = Running(folder, "services", "--nodes", node.text, "--scale", "0.05", "--json")
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:  # until it is under load
+        p = load(folder, "-s", node.text, "--json", "status")
+        if p.returncode == 0 and json.loads(p.stdout)["services"]["count"] > 50:
+            break
+    node.p.kill()
+    code, out, err = run.end()
+    assert code == 1 and "no answer since" in err and "last seen: " in err, (code, err)
+    r = json.loads(out)
+    assert r["nodes"][0]["lost"] and not r["pass"], r["table"]
+
+
+# ---- bad input ------------------------------------------------------------------------------------------------------------------
+
+def case_bad_input(folder):
+    for args, code, word in [(["load"], 2, "missing arguments"), (["load", "nothing"], 2, "scenarios are pool, clients"),
+                             (["load", "clients", "streams"], 2, "too many arguments"),
+                             (["load", "clients", "--scale", "0"], 2, "--scale takes a factor"),
+                             (["load", "clients", "--scale", "two"], 2, "--scale takes a factor"),
+                             (["load", "clients", "--duration", "x"], 2, "--duration takes a time"),
+                             (["load", "clients", "--nodes", ""], 2, "names no node"),
+                             (["load", "clients", "--nodes", "macula://12@x:1"], 2, "is no address"),
+                             (["load", "clients", "--report", "/proc/none/x"], 2, "cannot make the folder"),
+                             (["load", "clients", "-r", "a..b"], 2, "realm")]:
+        p = load(folder, *args)
+        assert p.returncode == code and word in p.stderr, (args, p.returncode, p.stderr)
+        assert len(p.stderr.splitlines()) == 1, p.stderr
+    assert not left_over(folder), left_over(folder)
+
+
+def case_too_few_files(folder):
+    p = subprocess.run(["sh", "-c", "ulimit -n 60; exec \"$0\" load clients", macula], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                       text=True, env=environment(folder), timeout=DEADLINE)
+    assert p.returncode == 1 and "ulimit -n" in p.stderr and "the limit is 60" in p.stderr, (p.returncode, p.stderr)
+
+
+def case_help(folder):
+    p = load(folder, "load", "--help")
+    assert p.returncode == 0 and "--report DIR" in p.stdout and "--child" not in p.stdout, p.stdout
+
+
+failed = 0
+wanted = sys.argv[2:]
+for name, fn in list(globals().items()):
+    if not name.startswith("case_") or (wanted and name[5:] not in wanted):
+        continue
+    try:
+        with tempfile.TemporaryDirectory(prefix="macula.") as tmp:
+            fn(tmp)
+        print("ok " + name[5:], flush=True)
+    except Exception as e:  # what went wrong is the line
+        failed += 1
+        print("FAIL %s: %s: %s" % (name[5:], type(e).__name__, str(e)[:2000].replace("\n", " | ")), flush=True)
+    finally:
+        for p in live:
+            if p.poll() is None:
+                p.kill()
+            p.wait()
+        live.clear()
+sys.exit(1 if failed else 0)
