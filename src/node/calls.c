@@ -6,7 +6,7 @@ static struct session *session_of(const struct rpc_party *p) { return p->owner.u
 /* Whatever its queue, the party is to know. */
 static void tell(const struct rpc_party *p, const struct msg *m) {
   if (p->node)
-    (void)remote_tell(p, m);
+    remote_tell(p, m);
   else
     session_tell(session_of(p), m, false);
 }
@@ -34,7 +34,7 @@ static void send_reply(void *ctx, const struct router_answer *a) {
   (void)ctx;
   if (!a->is_error) {
     m.reply.result = a->result;
-    int err = a->caller->node ? remote_tell(a->caller, &m) : session_send(session_of(a->caller), &m, false);
+    int err = a->caller->node ? remote_reply(a->caller, &m) : session_send(session_of(a->caller), &m, false);
     if (!err || err == MACULA_ECLOSED) return;
     /* The answer does not fit the caller's queue: then the caller is told that, at least. */
     struct msg_error e = {.code = slice_str(macula_err_name(err == MACULA_EFULL ? MACULA_SLOW_CONSUMER : err)),

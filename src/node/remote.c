@@ -28,11 +28,19 @@ int remote_send_call(const struct router_send *c) {
   return err;
 }
 
-int remote_tell(const struct rpc_party *party, const struct msg *m) {
+int remote_reply(const struct rpc_party *party, const struct msg *m) {
   struct peer *p = peer_of(party);
   struct peer *back = p->link ? NULL : peer_find(p->node, &p->back);
   if (back && back->link) return route_through(back, p, m); /* an answer goes back the way that the question came */
   return peer_post(p, m, WANT_USE, 0);
+}
+
+void remote_tell(const struct rpc_party *party, const struct msg *m) {
+  struct peer *p = peer_of(party);
+  if (p->link)
+    session_tell(p->link, m, false);
+  else
+    (void)remote_reply(party, m);
 }
 
 static int reach(void *ctx, const struct remote_node *where, struct rpc_party **ret_party) {
@@ -68,7 +76,7 @@ static void refuse(struct peer *p, struct slice call_id, int err, const char *te
                             .error = {.code = slice_str(macula_err_name(err)),
                                       .message = slice_str(text ? text : macula_err_text(err)),
                                       .has_extra = true}}};
-  (void)remote_tell(&p->rpc, &m);
+  remote_tell(&p->rpc, &m);
 }
 
 void remote_call(struct peer *p, const struct msg_call *m) {

@@ -1,46 +1,11 @@
 /* Calls across nodes over real QUIC on the in-memory network. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "mesh_rig.h"
 
-#include <cmocka.h>
-
-#include "node/internal.h"
-#include "node_rig.h"
-
-#define MAX_NODES 6
-
-struct mesh {
-  struct rig rig[MAX_NODES];
-  unsigned count;
-};
-
-static void start_with(struct mesh *m, unsigned count, const struct rig_options *o) {
-  m->count = count;
-  for (unsigned i = 0; i < count; i++) {
-    struct rig_options d = o ? *o : (struct rig_options){0};
-    char *name = malloc(16);
-    snprintf(name, 16, "node%u", i);
-    d.node.name = name;
-    if (i) d.beside = &m->rig[0];
-    d.index = i;
-    rig_start(&m->rig[i], &d);
-  }
-}
-static void start(struct mesh *m, unsigned count) { start_with(m, count, NULL); }
-
-static void stop(struct mesh *m) {
-  for (unsigned i = m->count; i-- > 0;) {
-    char *name = (char *)m->rig[i].config.name;
-    rig_stop(&m->rig[i]);
-    free(name);
-  }
-}
+static void start(struct mesh *m, unsigned count) { mesh_start(m, count, NULL); }
+static void stop(struct mesh *m) { mesh_stop(m); }
 
 static const struct id *id(struct mesh *m, unsigned i) { return quic_identity_id(m->rig[i].identity); }
-static struct peer *peer(struct mesh *m, unsigned of, unsigned who) { return peer_find(m->rig[of].node, id(m, who)); }
+static struct peer *peer(struct mesh *m, unsigned of, unsigned who) { return mesh_peer(m, of, who); }
 static nanotime now(struct mesh *m) { return sim_net_now(m->rig[0].net); }
 static void run(struct mesh *m, nanotime for_ns) { rig_run(&m->rig[0], for_ns); }
 static uint32_t pending(struct mesh *m, unsigned i) { return calls_count(router_calls(m->rig[i].node->router)); }
@@ -48,7 +13,7 @@ static uint32_t pending(struct mesh *m, unsigned i) { return calls_count(router_
 /* Node `at` has found that these (digits) serve the procedure; gateway: of all of them, -1: they are dialled. */
 static void knows_via(struct mesh *m, unsigned at, const char *procedure, const char *nodes, int gateway) {
   struct discovery *d = (struct discovery *)router_discovery(m->rig[at].node->router);
-  struct remote_node v[MAX_NODES];
+  struct remote_node v[MESH_NODES];
   struct discovery_entry *e;
   size_t n = strlen(nodes);
   for (size_t i = 0; i < n; i++) {
@@ -89,7 +54,7 @@ static void result_is(struct rig_client *c, const char *result) {
 }
 
 static void test_there_and_back(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   (void)state;
   start(&m, 2);
   struct rig_client *a = client(&m, 0), *p = provider(&m, 1, "x.y");
@@ -122,7 +87,7 @@ static void test_there_and_back(void **state) {
 }
 
 static void test_large(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   size_t n = 900000;
   char *json = malloc(n + 1);
   (void)state;
@@ -143,7 +108,7 @@ static void test_large(void **state) {
 }
 
 static void test_cast(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   (void)state;
   start(&m, 2);
   struct rig_client *a = client(&m, 0), *p = provider(&m, 1, "x.y");
@@ -160,7 +125,7 @@ static void test_cast(void **state) {
 
 /* A refusing node is left for the next; the error names nodes and reasons. */
 static void test_refusals(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   struct msg_attempt t;
   (void)state;
   start(&m, 4);
@@ -193,7 +158,7 @@ static void test_refusals(void **state) {
 }
 
 static void test_round_robin(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   (void)state;
   start(&m, 4);
   struct rig_client *a = client(&m, 0), *p[3];
@@ -211,7 +176,7 @@ static void test_round_robin(void **state) {
 }
 
 static void test_callers_end_frees_the_chain(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   (void)state;
   start(&m, 2);
   struct rig_client *a = client(&m, 0), *p = provider(&m, 1, "x.y");
@@ -233,7 +198,7 @@ static void test_callers_end_frees_the_chain(void **state) {
 }
 
 static void test_the_callers_node_dies(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   (void)state;
   start(&m, 2);
   struct rig_client *a = client(&m, 0), *p = provider(&m, 1, "x.y");
@@ -249,7 +214,7 @@ static void test_the_callers_node_dies(void **state) {
 }
 
 static void test_a_nodes_death_in_mid_call(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   struct msg_attempt t;
   (void)state;
   start(&m, 3);
@@ -280,7 +245,7 @@ static void test_a_nodes_death_in_mid_call(void **state) {
 
 /* A provider's end is told by its node at once, and another node's provider takes over. */
 static void test_a_providers_death(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   (void)state;
   start(&m, 3);
   struct rig_client *a = client(&m, 0), *p1 = provider(&m, 1, "x.y"), *p2 = provider(&m, 2, "x.y");
@@ -295,7 +260,7 @@ static void test_a_providers_death(void **state) {
 }
 
 static void test_deadline(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   (void)state;
   start(&m, 2);
   struct rig_client *a = client(&m, 0), *p = provider(&m, 1, "x.y");
@@ -333,7 +298,7 @@ static void start_hidden(struct mesh *m) {
 }
 
 static void test_through_a_gateway(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   (void)state;
   start_hidden(&m);
   struct rig_client *a = client(&m, 0), *p = provider(&m, 2, "x.y");
@@ -357,7 +322,7 @@ static void test_through_a_gateway(void **state) {
 }
 
 static void test_the_hidden_node_is_gone(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   struct msg_attempt t;
   (void)state;
   start_hidden(&m);
@@ -379,7 +344,7 @@ static void test_the_hidden_node_is_gone(void **state) {
 }
 
 static void test_the_gateway_dies(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   (void)state;
   start_hidden(&m);
   struct rig_client *a = client(&m, 0), *p = provider(&m, 2, "x.y");
@@ -396,7 +361,7 @@ static void test_the_gateway_dies(void **state) {
 }
 
 static void test_envelopes_that_cannot_go_on(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   struct id nobody = {{9}};
   uint8_t buf[256], call_id[CALL_ID_LEN] = {1};
   (void)state;
@@ -450,6 +415,239 @@ static void test_envelopes_that_cannot_go_on(void **state) {
   stop(&m);
 }
 
+/* ---- found in the DHT ------------------------------------------------------------------------------------------------------
+ */
+static void start_joined(struct mesh *m, unsigned count, const struct rig_options *o) {
+  mesh_start(m, count, o);
+  for (unsigned i = 1; i < count; i++) mesh_join(m, i, 0);
+  mesh_settle(m);
+}
+
+static void code_is(struct rig_client *c, const char *code) {
+  struct msg_reply r = answer(c);
+  assert_true(r.is_error);
+  if (!slice_is(r.error.code, code)) fail_msg("%.*s and not %s", (int)r.error.code.n, r.error.code.p, code);
+}
+
+/* Called the moment that its registration is confirmed, from a node that never heard of it. */
+static void test_found_at_once(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 5; seed++) {
+    struct sim_link link = {.delay = 2 * NS_MS, .jitter = NS_MS, .loss = seed > 3 ? 0.05 : 0};
+    struct rig_options o = {.seed = seed, .link = &link};
+    struct mesh m;
+    start_joined(&m, 5, &o);
+    struct rig_client *a = client(&m, 1), *p = provider(&m, 4, "x.y");
+    call(a, 1, &(struct msg_call){.timeout = 10000});
+    struct msg c = rig_expect(p, MSG_CALL);
+    rig_reply(p, c.call.call_id, "5");
+    result_is(a, "5");
+    assert_true(rig_metric(&m.rig[1], "discovery_lookups_total") >= 1);
+    for (uint8_t i = 2; i < 6; i++) { /* from everywhere, the provider's own node included */
+      struct rig_client *b = client(&m, i - 1u);
+      call(b, i, &(struct msg_call){.timeout = 10000});
+      c = rig_expect(p, MSG_CALL);
+      rig_reply(p, c.call.call_id, "6");
+      result_is(b, "6");
+    }
+    assert_int_equal(rig_metric(&m.rig[4], "discovery_lookups_total"), 0); /* local first */
+    stop(&m);
+  }
+}
+
+/* dht_query_not_found_test: an answer and no error of the lookup, soon, and known for a second. */
+static void test_nobody_serves_it(void **state) {
+  struct mesh m;
+  (void)state;
+  start(&m, 1);
+  struct rig_client *a = client(&m, 0);
+  nanotime began = now(&m);
+  call(a, 1, &(struct msg_call){0}); /* dht_not_available_test: a node on its own knows at once */
+  code_is(a, "no_such_procedure");
+  assert_true(now(&m) - began < 100 * NS_MS);
+  stop(&m);
+  start_joined(&m, 3, NULL);
+  a = client(&m, 0);
+  began = now(&m);
+  call(a, 1, &(struct msg_call){0});
+  code_is(a, "no_such_procedure");
+  assert_true(now(&m) - began < NS_SEC);
+  uint64_t lookups = rig_metric(&m.rig[0], "discovery_lookups_total");
+  for (uint8_t i = 2; i < 10; i++) {
+    call(a, i, &(struct msg_call){0});
+    code_is(a, "no_such_procedure");
+  }
+  assert_int_equal(rig_metric(&m.rig[0], "discovery_lookups_total"), lookups);
+  stop(&m);
+}
+
+/* dht_publish_success_test, dht_remove_success_test, full_lifecycle_test: registered, found, unregistered, gone. */
+static void test_withdrawn(void **state) {
+  (void)state;
+  for (int how = 0; how < 3; how++) {
+    struct mesh m;
+    struct rig_options o = {.node = {.limits = {.service_ttl = 20 * NS_SEC}}};
+    start_joined(&m, 4, &o);
+    struct rig_client *a = client(&m, 1), *p = provider(&m, 3, "x.y"), *q = provider(&m, 3, "x.y");
+    call(a, 1, &(struct msg_call){0});
+    run(&m, NS_SEC);
+    struct msg unreg = {.type = MSG_UNREGISTER, .unreg = {.procedure = slice_str("x.y"), .ref = 1, .has_ref = true}};
+    rig_send(q, &unreg);
+    run(&m, NS_SEC);
+    struct discovery_entry *e =
+        discovery_find(router_discovery(m.rig[1].node->router), slice_str("x.y")); /* one of two is no withdrawal */
+    assert_true(e && e->count == 1 && id_eq(&e->v[0].id, id(&m, 3)));
+    if (how == 0) rig_send(p, &unreg);
+    if (how == 1) quic_conn_close(p->conn, 0, "bye");
+    if (how == 2) run(&m, 25 * NS_SEC); /* nobody renews it */
+    run(&m, 3 * NS_SEC);
+    call(client(&m, 2), 1, &(struct msg_call){0});
+    code_is(m.rig[2].clients[m.rig[2].client_count - 1], "no_such_procedure"); /* who never knew it */
+    call(a, 2, &(struct msg_call){0});
+    struct msg_reply r;
+    do r = answer(a);
+    while (r.call_id.p[0] != 2);
+    assert_true(r.is_error && !r.error.may_have_run); /* and who did */
+    assert_true(slice_is(r.error.code, "no_such_procedure") || slice_is(r.error.code, "all_providers_failed"));
+    stop(&m);
+  }
+}
+
+/* A service outlives its TTL as long as it is renewed, at other nodes, too. */
+static void test_renewed(void **state) {
+  struct mesh m;
+  struct rig_options o = {.node = {.limits = {.service_ttl = 20 * NS_SEC}}};
+  (void)state;
+  start_joined(&m, 3, &o);
+  struct rig_client *a = client(&m, 1), *p = provider(&m, 2, "x.y");
+  for (uint8_t i = 1; i <= 12; i++) {
+    run(&m, 10 * NS_SEC);
+    assert_int_equal(rig_register(p, "x.y"), 0);
+    call(a, i, &(struct msg_call){0});
+    struct msg c = rig_expect(p, MSG_CALL);
+    rig_reply(p, c.call.call_id, "1");
+    result_is(a, "1");
+  }
+  stop(&m);
+}
+
+/* A second provider is heard of while the first one's entry is still good, and turns go round both. */
+static void test_a_newcomer_is_heard_of(void **state) {
+  struct mesh m;
+  (void)state;
+  start_joined(&m, 4, NULL);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 1, "x.y"), *q = NULL;
+  nanotime began = 0;
+  for (uint8_t i = 1;; i++) {
+    if (i == 5) q = provider(&m, 2, "x.y"), began = now(&m);
+    call(a, i, &(struct msg_call){.strategy = STRATEGY_ROUND_ROBIN});
+    run(&m, 500 * NS_MS);
+    if (q && q->counts[MSG_CALL]) break;
+    struct msg c = rig_expect(p, MSG_CALL);
+    rig_reply(p, c.call.call_id, "1");
+    result_is(a, "1");
+    assert_true(i < 40);
+  }
+  assert_true(now(&m) - began < 15 * NS_SEC);
+  stop(&m);
+}
+
+static void test_a_providers_node_dies(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 3; seed++) {
+    struct rig_options o = {.seed = seed};
+    struct mesh m;
+    start_joined(&m, 5, &o);
+    struct rig_client *a = client(&m, 0), *p[3];
+    for (unsigned i = 0; i < 3; i++) p[i] = provider(&m, i + 1, "x.y");
+    run(&m, 2 * NS_SEC);
+    call(a, 1, &(struct msg_call){.timeout = 30000, .strategy = STRATEGY_ROUND_ROBIN});
+    run(&m, 2 * NS_SEC);
+    unsigned dead = 3;
+    for (unsigned i = 0; i < 3; i++)
+      if (p[i]->counts[MSG_CALL]) dead = i;
+    assert_int_not_equal(dead, 3);
+    rig_node_kill(&m.rig[dead + 1]);
+    nanotime began = now(&m);
+    for (uint8_t i = 1; i < 30; i++) { /* the one in flight, and then one after another */
+      bool answered = false;
+      while (!answered) {
+        run(&m, 20 * NS_MS);
+        for (unsigned k = 0; k < 3; k++)
+          while (k != dead && p[k]->read < p[k]->kept_count) {
+            struct rig_frame *f = &p[k]->kept[p[k]->read++];
+            struct msg c;
+            if (f->type != MSG_CALL || msg_decode(MSG_CALL, slice_of(f->payload, f->len), &c)) continue;
+            rig_reply(p[k], c.call.call_id, "1");
+            answered = true;
+          }
+        assert_true(now(&m) - began < 10 * NS_SEC);
+      }
+      result_is(a, "1");
+      began = now(&m);
+      call(a, (uint8_t)(i + 1), &(struct msg_call){.timeout = 30000, .strategy = STRATEGY_ROUND_ROBIN});
+    }
+    rig_node_start(&m.rig[dead + 1]);
+    stop(&m);
+  }
+}
+
+/* Of a call that waits for its lookup, too, nothing is left. */
+static void test_the_caller_goes_during_the_lookup(void **state) {
+  struct mesh m;
+  (void)state;
+  start_joined(&m, 3, NULL);
+  struct rig_client *a = client(&m, 1);
+  for (unsigned i = 0; i < 3; i += 2) mesh_cut(&m, 1, i, true); /* nobody answers */
+  for (uint8_t i = 1; i < 20; i++) call(a, i, &(struct msg_call){.timeout = 60000});
+  run(&m, 20 * NS_MS);
+  assert_int_equal(pending(&m, 1), 19);
+  assert_int_equal(m.rig[1].node->lookups.count, 1);
+  quic_conn_close(a->conn, 0, "bye");
+  run(&m, 20 * NS_MS);
+  assert_int_equal(pending(&m, 1), 0);
+  assert_int_equal(m.rig[1].node->lookups.count, 0);
+  assert_int_equal(router_discovery(m.rig[1].node->router)->looking, 0);
+  a = client(&m, 1);
+  call(a, 1, &(struct msg_call){.timeout = 60000});
+  code_is(a, "dht_timeout");
+  stop(&m);
+}
+
+/* A provider at a node that nobody can dial: its record names the gateway. */
+static void test_a_hidden_provider_is_found(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 4, NULL);
+  struct node *h = m.rig[3].node;
+  h->hidden = true;
+  h->self = (struct addr){0};
+  mesh_cut(&m, 0, 3, true); /* and it reaches no more than two of them */
+  mesh_join(&m, 1, 0);
+  mesh_join(&m, 2, 0);
+  mesh_join(&m, 3, 1);
+  run(&m, 10 * NS_SEC);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 3, "x.y");
+  run(&m, 2 * NS_SEC);
+  for (uint8_t i = 1; i <= 4; i++) {
+    call(a, i, &(struct msg_call){.timeout = 10000});
+    struct msg c = rig_expect(p, MSG_CALL);
+    rig_reply(p, c.call.call_id, "9");
+    result_is(a, "9");
+    run(&m, NS_SEC);
+  }
+  /* Its gateway dies: it stays connected to the other one, and its services with it. */
+  unsigned gateway = h->gateway == mesh_peer(&m, 3, 1) ? 1 : 2;
+  rig_node_kill(&m.rig[gateway]);
+  run(&m, 20 * NS_SEC);
+  call(a, 5, &(struct msg_call){.timeout = 10000});
+  struct msg c = rig_expect(p, MSG_CALL);
+  rig_reply(p, c.call.call_id, "9");
+  result_is(a, "9");
+  rig_node_start(&m.rig[gateway]);
+  stop(&m);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_there_and_back),
                                      cmocka_unit_test(test_large),
@@ -464,6 +662,14 @@ int main(void) {
                                      cmocka_unit_test(test_through_a_gateway),
                                      cmocka_unit_test(test_the_hidden_node_is_gone),
                                      cmocka_unit_test(test_the_gateway_dies),
-                                     cmocka_unit_test(test_envelopes_that_cannot_go_on)};
+                                     cmocka_unit_test(test_envelopes_that_cannot_go_on),
+                                     cmocka_unit_test(test_found_at_once),
+                                     cmocka_unit_test(test_nobody_serves_it),
+                                     cmocka_unit_test(test_withdrawn),
+                                     cmocka_unit_test(test_renewed),
+                                     cmocka_unit_test(test_a_newcomer_is_heard_of),
+                                     cmocka_unit_test(test_a_providers_node_dies),
+                                     cmocka_unit_test(test_the_caller_goes_during_the_lookup),
+                                     cmocka_unit_test(test_a_hidden_provider_is_found)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
