@@ -82,7 +82,7 @@ enum option_reload { OPTION_FIXED, OPTION_RELOADED };
     "send queues of all clients together")                                                                                     \
   X(RECEIVE_POOL, receive_pool, SIZE, limits.receive_pool, 1 << 20, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",                \
     "receive windows and reassembly together")                                                                                 \
-  X(CONNECTION_POOL, connection_pool, SIZE, limits.connection_pool, 1 << 20, UINT64_C(1) << 40, OPTION_FIXED, "SIZE",          \
+  X(CONNECTION_POOL, connection_pool, SIZE, limits.connection_pool, 1 << 20, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",       \
     "what connections hold beyond 32 KiB each")                                                                                \
   X(SUBSCRIPTION_BYTES, subscription_bytes, SIZE, limits.subscription_bytes, 1 << 16, UINT64_C(1) << 40, OPTION_RELOADED,      \
     "SIZE", "subscriptions, octets")                                                                                           \

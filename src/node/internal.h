@@ -170,6 +170,7 @@ struct node {
   struct mem mem[ROW_COUNT];
   struct mem *row_mem[ROW_COUNT]; /* for figures: mem, or an account of the process */
   uint64_t unaccounted_peak;
+  bool rows_over; /* a row holds more than a lowered limit: see rows_set_limits */
   struct clients clients;
   struct topic_index *topics;
   struct retained retained;

@@ -159,6 +159,10 @@ static int make_tables(struct node *n) {
   return 0;
 }
 
+static uint32_t connections_most(const struct node_limits *l) {
+  return l->max_clients + l->max_operators + l->max_half_open + l->max_peers + l->max_peers / 8 + DIALS_BESIDES_POOL;
+}
+
 static int make_quic(struct node *n, const struct node_config *cfg, nanotime now) {
   const struct node_limits *l = &n->limits;
   struct quic_config q = {
@@ -178,7 +182,7 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
       /* Not required in the handshake: a peer without certificate reads not_authorized instead of a TLS alert. */
       .require_cert = false,
       .conn_pool = l->connection_pool,
-      .max_conns = l->max_clients + l->max_operators + l->max_half_open + l->max_peers + l->max_peers / 8 + DIALS_BESIDES_POOL,
+      .max_conns = connections_most(l),
       .max_half_open = l->max_half_open,
       .retry_half_open = l->max_half_open / 4,
       .retry_rate = 50,
@@ -335,6 +339,7 @@ void node_tick(struct node *n, nanotime now) {
   if (n->sweep_at == TIME_NEVER || n->now >= n->sweep_at) {
     n->sweep_at = time_add(n->now, SWEEP_EVERY);
     sessions_sweep(n);
+    if (n->rows_over) rows_set_limits(n);
     mesh_sweep(n);
     spread_sweep(n);
     peers_sweep(n);
@@ -414,6 +419,8 @@ int node_reload(struct node *n, const struct node_reload *r) {
     struct node_limits l = n->limits;
     rows_set_limits(n);
     pool_set_max(&n->peers.pool, l.max_peers);
+    quic_set_limits(n->quic, connections_most(&l), l.max_half_open, l.connection_pool);
+    dedup_set_max(&n->dedup, l.dedup_ids, l.dedup_ns);
     clients_set_max(&n->clients, l.max_clients, l.max_operators);
     topic_index_set_max(n->topics, l.max_subscriptions, l.client_subscriptions);
     spread_set_limits(n);

@@ -14,8 +14,16 @@ struct row_sources {
   const struct router_stats *router;
 };
 
+/* A limit that was lowered throws nobody out: an account that holds as much keeps its old limit until it has shrunk. */
 void rows_set_limits(struct node *n) {
-  for (int i = 0; i < ROW_COUNT; i++) n->row_mem[i]->limit = plan_row_of(&n->limits, (enum row)i).bytes;
+  n->rows_over = false;
+  for (int i = 0; i < ROW_COUNT; i++) {
+    struct mem *m = n->row_mem[i];
+    uint64_t most = plan_row_of(&n->limits, (enum row)i).bytes;
+    bool over = m->limit > most && m->bytes > most / 8 * 7;
+    n->rows_over |= over;
+    if (!over) m->limit = most;
+  }
 }
 
 size_t rows_accounted(const struct node *n) {

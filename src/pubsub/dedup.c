@@ -56,3 +56,12 @@ nanotime dedup_deadline(const struct dedup *d) {
 void dedup_expire(struct dedup *d, nanotime now) {
   while (dedup_deadline(d) <= now && lru_oldest(&d->lru)) forget(d, entry_of(lru_oldest(&d->lru)));
 }
+
+void dedup_set_max(struct dedup *d, uint32_t max, uint64_t window) {
+  d->window = window;
+  d->lru.tab.max = max;
+  while (d->lru.tab.count > max) {
+    forget(d, entry_of(lru_oldest(&d->lru)));
+    d->lru.evicted++;
+  }
+}

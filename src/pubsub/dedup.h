@@ -28,6 +28,8 @@ int dedup_add(struct dedup *d, const struct dedup_key *key, nanotime now);
 nanotime dedup_deadline(const struct dedup *d);
 /* Forgets what is older than the window. */
 void dedup_expire(struct dedup *d, nanotime now);
+/* Fewer: the oldest make room at once. */
+void dedup_set_max(struct dedup *d, uint32_t max, uint64_t window);
 static inline uint32_t dedup_count(const struct dedup *d) { return d->lru.tab.count; }
 
 #endif

@@ -80,6 +80,20 @@ static void set_reset_secret(struct quic *q) {
     rng_fill(q->cfg.rng, q->reset_secret, sizeof q->reset_secret);
 }
 
+static uint32_t conns_most(const struct quic_config *c) { return c->max_conns + c->max_half_open; }
+
+void quic_set_limits(struct quic *q, uint32_t max_conns, uint32_t max_half_open, size_t conn_pool) {
+  q->cfg.max_conns = max_conns;
+  q->cfg.max_half_open = max_half_open;
+  q->cfg.retry_half_open = max_half_open / 4;
+  q->cfg.conn_pool = conn_pool;
+  uint32_t most = conns_most(&q->cfg);
+  if (most <= q->timers.max) return; /* the connections that are there need their ids and timers */
+  q->cids.max = most * 10;
+  q->dcids.max = q->tokens.max = most * 4;
+  q->timers.max = most;
+}
+
 int quic_new(const struct quic_config *cfg, nanotime now, struct quic **ret_q) {
   if (cfg->server && !cfg->identity) return MACULA_EINVAL;
   struct quic *q = mem_calloc(cfg->mem, 1, sizeof *q);
@@ -90,7 +104,7 @@ int quic_new(const struct quic_config *cfg, nanotime now, struct quic **ret_q) {
   if (!q->cfg.handshake_timeout) q->cfg.handshake_timeout = 10 * NS_SEC;
   q->now = q->ticket_key_at = now;
   q->max_segments = 64;
-  uint32_t most = q->cfg.max_conns + q->cfg.max_half_open;
+  uint32_t most = conns_most(&q->cfg);
   htab_init(&q->cids, cfg->mem, cfg->rng, most * 10,
             cid_eq); /* ngtcp2 issues at most 8 a connection, and the first of a client */
   htab_init(&q->dcids, cfg->mem, cfg->rng, most * 4, cid_eq);

@@ -154,6 +154,8 @@ void quic_stats(const struct quic *q, struct quic_stats *ret_stats);
 int quic_set_identity(struct quic *q, struct quic_identity *identity, const char *ca_pem);
 /* No connection is accepted that comes in by this local port: only dials leave from it. At most 4 ports. */
 void quic_dial_only(struct quic *q, uint16_t port);
+/* New limits for what comes from now on; nobody is thrown out. */
+void quic_set_limits(struct quic *q, uint32_t max_conns, uint32_t max_half_open, size_t conn_pool);
 /* Take no new connections; existing ones go on. New ones are closed with this application error. */
 void quic_stop_accepting(struct quic *q, int err);
 

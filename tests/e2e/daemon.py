@@ -364,6 +364,22 @@ def case_reload(folder):
     assert n.stop() == 0
 
 
+def case_reload_within_memory_max(folder):
+    conf = write(folder, "m.yaml", "memory_max: 2GiB\nmax_clients: 100\n")
+    n = Node(folder, "-c", conf)
+    before = json.loads(n.get("/api/memory")[2])
+    assert 0 < before["plan_bytes"] <= before["memory_max_bytes"] == 2 << 30, before
+    write(folder, "m.yaml", "memory_max: 64GiB\nmax_clients: 900000\n")
+    n.process.send_signal(signal.SIGHUP)
+    n.err.expect(r"level=error event=reload_failed code=out_of_memory .*memory_max 2048 MiB")
+    assert json.loads(n.get("/api/memory")[2])["plan_bytes"] == before["plan_bytes"]
+    write(folder, "m.yaml", "memory_max: 2GiB\nmax_clients: 200\n")
+    n.process.send_signal(signal.SIGHUP)
+    n.err.expect(r"event=reloaded")
+    assert json.loads(n.get("/api/memory")[2])["plan_bytes"] > before["plan_bytes"]
+    assert n.stop() == 0
+
+
 def case_reload_certificate(folder):
     n = Node(folder, "--cert", shutil.copy(make_identity(folder, "one"), state(folder, "node.pem")))
     assert ended(macula(folder, n, "pub", "a", "1"))[0] == 0

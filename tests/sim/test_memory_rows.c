@@ -148,7 +148,35 @@ static void test_entries(void **state) {
   rig_stop(&r);
 }
 
+/* Lowered limits throw nobody out, raised ones let more in, and accounts follow. */
+static void test_reload(void **state) {
+  struct rig r;
+  struct rig_options o = {.node = {.limits = {.max_clients = 2, .max_half_open = 4, .max_calls = 100}}};
+  struct node_limits l = o.node.limits;
+  struct node_reload change = {.limits = &l};
+  (void)state;
+  rig_start(&r, &o);
+  struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *b = rig_join(&r, 0, NULL, RIG_EXT);
+  l.max_clients = 40;
+  assert_int_equal(node_reload(r.node, &change), 0);
+  for (int i = 2; i < 40; i++) (void)rig_join(&r, 0, NULL, RIG_EXT);
+  assert_int_equal(look(&r, "clients").entries, 40);
+  for (int i = 0; i < 1500; i++) assert_int_equal(rig_publish(a, "t", "x", 1, false, (uint64_t)i + 1), 0);
+  l.dedup_ids = 10;
+  l.max_clients = 1;
+  assert_int_equal(node_reload(r.node, &change), 0);
+  assert_int_equal(look(&r, "dedup").entries, 10);
+  assert_int_equal(rig_publish(b, "t", "x", 1, false, 1), 0);
+  assert_int_equal(look(&r, "dedup").entries, 10);
+  assert_int_equal(look(&r, "clients").entries, 40);
+  rig_run(&r, 5 * NS_SEC);
+  for (int i = 0; i < 200; i++) assert_int_equal(rig_publish(b, "t", "x", 1, false, (uint64_t)i + 10), 0);
+  assert_int_equal(look(&r, "clients").entries, 40);
+  rig_stop(&r);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_connections), cmocka_unit_test(test_entries)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_connections), cmocka_unit_test(test_entries),
+                                     cmocka_unit_test(test_reload)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
