@@ -115,7 +115,8 @@ static void deliver(struct peer *from, const struct envelope *e, int type, struc
   struct node *n = from->node;
   struct msg m;
   struct peer *p = type < 0 || type == MSG_RPC_ROUTE || type == MSG_PUBSUB_ROUTE ? NULL : peer_get(n, &e->source);
-  if (!p) {
+  /* A node with a link tells by that what its clients listen to: nobody else can say it in its name. */
+  if (!p || (p->link && type >= MSG_INTEREST && type <= MSG_RETAINED_MOVED)) {
     n->stats.routes_failed++;
     return;
   }

@@ -287,6 +287,34 @@ static void test_full_link(void **state) {
   mesh_stop(&m);
 }
 
+static void evict(struct mesh *m, unsigned of, unsigned who) {
+  struct peer *p = mesh_peer(m, of, who);
+  link_close(p, MACULA_EVICTED, NULL);
+  peer_down(p);
+}
+
+/* The pool has closed the link: a message dials it anew and waits for it, in order. */
+static void test_evicted_link(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 2, NULL);
+  mesh_join_all(&m);
+  struct rig_client *b = user(&m, 1), *pub = user(&m, 0);
+  assert_int_equal(rig_subscribe(b, "q"), 0);
+  mesh_settle(&m);
+  for (int round = 0; round < 3; round++) {
+    evict(&m, 0, 1);
+    rig_publish_only(pub, "q", slice_str("1"), 0);
+    rig_publish_only(pub, "q", slice_str("2"), 1);
+    assert_int_equal(rig_publish(pub, "q", "3", 1, false, (uint64_t)round + 1), 0);
+    hears(b, "1");
+    hears(b, "2");
+    hears(b, "3");
+  }
+  assert_int_equal(rig_metric(&m.rig[0], "mesh_messages_dropped_total"), 0);
+  mesh_stop(&m);
+}
+
 /* ---- retained --------------------------------------------------------------------------------------------------------------
  */
 static uint32_t held(struct mesh *m, unsigned node) { return retained_count(&m->rig[node].node->retained); }
@@ -524,6 +552,21 @@ static void test_evil_node(void **state) {
   assert_int_equal(rig_subscribe(user, "r.*"), 0);
   hears(user, "1");
   assert_true(rig_quiet(user, MSG_PUBLISH, NS_SEC));
+  /* In another node's name: that one has a link of its own. */
+  struct rig_client *victim = rig_join(&r, 0, NULL, RIG_EXT | CAP_NODE);
+  struct wire_interest bad = {.epoch = 77, .version = 1, .reset = true};
+  struct slice path = slice_of(quic_identity_id(evil->identity)->b, ID_LEN);
+  struct msg envelope = {.type = MSG_RPC_ROUTE,
+                         .route = {.destination = slice_of(node_id(r.node)->b, ID_LEN),
+                                   .source = slice_of(quic_identity_id(victim->identity)->b, ID_LEN),
+                                   .max_hops = 10,
+                                   .payload_type = slice_str("interest"),
+                                   .payload = slice_of(buf, wire_interest_encode(&bad, buf, sizeof buf)),
+                                   .path = {.count = 1, .items = &path}}};
+  rig_send(evil, &envelope);
+  rig_run(&r, NS_SEC);
+  assert_int_equal(peer_find(r.node, quic_identity_id(victim->identity))->spread.interest.epoch, 0);
+  assert_int_equal(r.node->stats.routes_failed, 1);
   evil_send(evil, MSG_INTEREST, (const uint8_t *)"\x80", 1); /* a map without anything */
   assert_int_equal(rig_closed(evil), MACULA_BAD_FRAME);
   rig_run(&r, 3 * NS_SEC);
@@ -644,6 +687,7 @@ int main(void) {
                                      cmocka_unit_test(test_qos1_restart_and_publishers_end),
                                      cmocka_unit_test(test_qos1_limit),
                                      cmocka_unit_test(test_full_link),
+                                     cmocka_unit_test(test_evicted_link),
                                      cmocka_unit_test(test_retained_anywhere),
                                      cmocka_unit_test(test_retained_for_early_subscriptions),
                                      cmocka_unit_test(test_retained_more_than_a_queue),
