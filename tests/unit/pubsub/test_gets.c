@@ -2,10 +2,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "node/plan.h"
 #include "pubsub/gets.h"
 
 struct fixture {
@@ -136,9 +139,30 @@ static void every_allocation_may_fail(void **state) {
   }
 }
 
+#define MANY 2000
+
+static void costs_what_is_planned(void **state) {
+  struct fixture x;
+  char pattern[256];
+  uint64_t n;
+  (void)state;
+  begin(&x, MANY, MANY);
+  memset(pattern, 'x', 255);
+  pattern[255] = 0;
+  for (int i = 0; i < MANY; i++) {
+    assert_int_equal(gets_begin(&x.g, &x.to[0], slice_str(pattern), 0, &n), 0);
+    assert_non_null(answer(&x, n, pattern, 1));
+    assert_non_null(gets_took(&x.g, n, &x, 1));
+    assert_non_null(gets_took(&x.g, n, &n, 1));
+  }
+  print_message("%zu octets each of %u planned\n", x.mem.peak / MANY, PLAN_GET);
+  assert_true(x.mem.peak / MANY <= PLAN_GET);
+  end(&x);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(each_topic_once_and_the_newest), cmocka_unit_test(ends),
                                      cmocka_unit_test(room_is_counted_for_each_source),
-                                     cmocka_unit_test(every_allocation_may_fail)};
+                                     cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(costs_what_is_planned)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

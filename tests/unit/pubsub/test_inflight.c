@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "node/plan.h"
 #include "pubsub/inflight.h"
 
 #define NODES 4
@@ -34,7 +35,7 @@ static void end(struct fixture *x) {
   assert_int_equal(x->mem.bytes, 0);
 }
 
-static int send(struct fixture *x, int pub, uint64_t ref, uint32_t nodes, nanotime now, uint64_t *ret_number) {
+static int put(struct fixture *x, int pub, uint64_t ref, uint32_t nodes, nanotime now, uint64_t *ret_number) {
   return inflight_begin(&x->f, &x->pub[pub], ref, x->nodes, nodes, now, ret_number);
 }
 
@@ -60,8 +61,8 @@ static void done_when_each_node_has_answered_or_is_dead(void **state) {
   uint64_t a, b;
   (void)state;
   begin(&x, 100, 100);
-  assert_int_equal(send(&x, 0, 7, 3, 0, &a), 0);
-  assert_int_equal(send(&x, 1, 8, 2, 0, &b), 0);
+  assert_int_equal(put(&x, 0, 7, 3, 0, &a), 0);
+  assert_int_equal(put(&x, 1, 8, 2, 0, &b), 0);
   inflight_answer(&x.f, a, &x.node[0], 0);
   inflight_answer(&x.f, a, &x.node[0], 0); /* twice is once */
   inflight_answer(&x.f, a, &x.node[3], 0); /* was not asked */
@@ -85,8 +86,8 @@ static void time_and_errors(void **state) {
   (void)state;
   begin(&x, 100, 100);
   assert_int_equal(inflight_deadline(&x.f), TIME_NEVER);
-  assert_int_equal(send(&x, 0, 1, 2, NS_SEC, &a), 0);
-  assert_int_equal(send(&x, 0, 2, 2, 2 * NS_SEC, &b), 0);
+  assert_int_equal(put(&x, 0, 1, 2, NS_SEC, &a), 0);
+  assert_int_equal(put(&x, 0, 2, 2, 2 * NS_SEC, &b), 0);
   assert_int_equal(inflight_deadline(&x.f), 6 * NS_SEC);
   inflight_expire(&x.f, 6 * NS_SEC - 1);
   nothing(&x);
@@ -108,16 +109,16 @@ static void limits(void **state) {
   uint64_t n;
   (void)state;
   begin(&x, 5, 2);
-  assert_int_equal(send(&x, 0, 1, 2, 0, &n), 0);
-  assert_int_equal(send(&x, 0, 2, 1, 0, &n), 0);
-  assert_int_equal(send(&x, 0, 3, 1, 0, &n), MACULA_EFULL); /* of one publisher */
-  assert_int_equal(send(&x, 1, 3, 3, 0, &n), MACULA_EFULL); /* in all */
-  assert_int_equal(send(&x, 1, 3, 2, 0, &n), 0);
+  assert_int_equal(put(&x, 0, 1, 2, 0, &n), 0);
+  assert_int_equal(put(&x, 0, 2, 1, 0, &n), 0);
+  assert_int_equal(put(&x, 0, 3, 1, 0, &n), MACULA_EFULL); /* of one publisher */
+  assert_int_equal(put(&x, 1, 3, 3, 0, &n), MACULA_EFULL); /* in all */
+  assert_int_equal(put(&x, 1, 3, 2, 0, &n), 0);
   assert_int_equal(x.f.refused, 2);
   inflight_publisher_gone(&x.f, &x.pub[0]);
   inflight_publisher_gone(&x.f, &x.pub[0]);
   assert_int_equal(x.f.parts, 2);
-  assert_int_equal(send(&x, 0, 4, 3, 0, &n), 0);
+  assert_int_equal(put(&x, 0, 4, 3, 0, &n), 0);
   inflight_expire(&x.f, TIME_NEVER - 1);
   inflight_publisher_gone(&x.f, &x.pub[1]); /* with one that is done already */
   expect(&x, 0, 4, MACULA_TIMEOUT);
@@ -134,7 +135,7 @@ static void every_allocation_may_fail(void **state) {
     begin(&x, 1000, 1000);
     x.fail.countdown = k;
     for (int i = 0; i < 40; i++) {
-      int err = send(&x, 0, 1, 2, 0, &n);
+      int err = put(&x, 0, 1, 2, 0, &n);
       assert_true(err == 0 || err == MACULA_ENOMEM);
       ok += !err;
     }
@@ -146,9 +147,22 @@ static void every_allocation_may_fail(void **state) {
   }
 }
 
+#define MANY 2000
+
+static void costs_what_is_planned(void **state) {
+  struct fixture x;
+  uint64_t n;
+  (void)state;
+  begin(&x, MANY, MANY);
+  for (int i = 0; i < MANY; i++) assert_int_equal(put(&x, 0, 1, 1, 0, &n), 0);
+  print_message("%zu octets each of %u planned\n", x.mem.peak / MANY, PLAN_INFLIGHT);
+  assert_true(x.mem.peak / MANY <= PLAN_INFLIGHT);
+  end(&x);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(done_when_each_node_has_answered_or_is_dead),
                                      cmocka_unit_test(time_and_errors), cmocka_unit_test(limits),
-                                     cmocka_unit_test(every_allocation_may_fail)};
+                                     cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(costs_what_is_planned)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
