@@ -279,6 +279,7 @@ void load_histogram_json(json_t *into, const struct histogram *h);
 
 /* ---- scenarios --------------------------------------------------------------------------------------------------------------
  */
+int load_pool(struct load_task *t);
 int load_clients(struct load_task *t);
 int load_services(struct load_task *t);
 int load_streams(struct load_task *t);

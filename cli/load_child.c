@@ -40,7 +40,7 @@ static int spawn(void *ctx) { /* on the main thread, which PR_SET_PDEATHSIG foll
   struct spawn *s = ctx;
   sigset_t none;
   const char *realm = s->l->cli->realm ? s->l->cli->realm : "default";
-  char *argv[] = {s->l->self, "load", "streams", "--nodes", s->nodes, "--child", s->spec, "-r", (char *)realm, NULL};
+  const char *const argv[] = {s->l->self, "load", "streams", "--nodes", s->nodes, "--child", s->spec, "-r", realm, NULL};
   pid_t pid = fork();
   if (pid < 0) return MACULA_ENOMEM;
   if (pid == 0) {
@@ -50,7 +50,7 @@ static int spawn(void *ctx) { /* on the main thread, which PR_SET_PDEATHSIG foll
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     dup2(s->in, 0);
     dup2(s->out, 1);
-    execv(argv[0], argv);
+    execv(argv[0], (char *const *)argv);
     _exit(127);
   }
   s->child->pid = pid;

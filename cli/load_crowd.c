@@ -201,7 +201,7 @@ void load_crowd_free(struct load_task *t, struct load_crowd *c) {
     c->v[i].leaving = true;
     client_close(c->v[i].c, true);
   }
-  if (!load_wait(t, all_ended, c, 10) && !all_ended(c)) return; /* the run stops: the hub still points here */
+  if (!load_wait(t, all_ended, c, 10) && !all_ended(c)) return; /* the hub still points here */
   free(c->v);
   free(c);
 }

@@ -271,7 +271,7 @@ void load_engine_run(struct load *l, struct load_task *tasks, size_t count) {
     struct signalfd_siginfo info;
     struct pollfd p[2] = {{io_loop_fd(l->io), POLLIN, 0}, {l->signal_fd, POLLIN, 0}};
     bool left = false;
-    io_loop_step(l->io);
+    if (!l->stopping) io_loop_step(l->io); /* tasks that end early leave callbacks behind that must not be called */
     nanotime now = io_now();
     hub_set_now(l->hub, now);
     load_nodes_look(l);

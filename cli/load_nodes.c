@@ -62,7 +62,7 @@ bool load_need_files(struct load *l, uint64_t files) {
 struct spawn {
   struct load *l;
   struct load_node *n;
-  char *argv[MAX_ARGS];
+  const char *argv[MAX_ARGS];
   int out, err; /* files of the child */
 };
 
@@ -83,7 +83,7 @@ static int spawn(void *ctx) {
     dup2(s->out, 1);
     dup2(s->err, 2);
     unsetenv("NOTIFY_SOCKET");
-    execvp(s->argv[0], s->argv);
+    execvp(s->argv[0], (char *const *)s->argv);
     dprintf(2, "cannot run %s: %s\n", s->argv[0], strerror(errno));
     _exit(127);
   }
@@ -172,12 +172,12 @@ int load_node_start_with(struct load_task *t, const struct load_start *how, stru
                                idle,
                                "--realm",
                                l->cli->realm ? l->cli->realm : "default"};
-  for (size_t i = 0; i < sizeof usual / sizeof usual[0]; i++) s.argv[argc++] = (char *)usual[i];
+  for (size_t i = 0; i < sizeof usual / sizeof usual[0]; i++) s.argv[argc++] = usual[i];
   if (how->advertise) {
     s.argv[argc++] = "--advertise";
-    s.argv[argc++] = (char *)how->advertise;
+    s.argv[argc++] = how->advertise;
   }
-  for (const char *const *a = how->args; a && *a && argc < MAX_ARGS - 1; a++) s.argv[argc++] = (char *)*a;
+  for (const char *const *a = how->args; a && *a && argc < MAX_ARGS - 1; a++) s.argv[argc++] = *a;
   s.err = open(log, O_WRONLY | O_CREAT | O_CLOEXEC | O_APPEND, 0600);
   if (s.err < 0 || pipe2(pipe_fd, O_CLOEXEC) != 0) {
     if (s.err >= 0) close(s.err);

@@ -124,6 +124,11 @@ class Node:
 
 # ---- scenarios ------------------------------------------------------------------------------------------------------------------
 
+def case_pool(folder):
+    passes(folder, "pool", "--scale", "1" if FULL else "0.05",
+           rows=["left open at peers", "evictions", "least-recently-used model", "dialled again", "stays as it was"], deadline=900)
+
+
 def case_clients(folder):
     passes(folder, "clients", "--scale", "1" if FULL else "0.02",
            rows=["exactly the limit", "max_clients_reached", "loses a message", "get in", "operator gets status", "update themselves"],
