@@ -30,10 +30,8 @@ static const struct {
   const char *name;
   int (*run)(struct load_task *t);
 } scenarios[] = {
-    {"pool", load_pool},
-    {"clients", load_clients},
-    {"services", load_services},
-    {"streams", load_streams},
+    {"pool", load_pool},       {"clients", load_clients}, {"services", load_services},
+    {"streams", load_streams}, {"callers", load_callers},
 };
 
 /* ---- preparing --------------------------------------------------------------------------------------------------------------

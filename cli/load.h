@@ -42,7 +42,9 @@ struct load;
   X(SERVICES_REFUSED, "services refused", "row:services:refused")                                                              \
   X(SERVICE_BYTES, "bytes of services", "row:services:bytes")                                                                  \
   X(CALL_BYTES, "bytes of calls", "row:calls:bytes")                                                                           \
-  X(RECORDS, "records of the DHT", "row:dht:entries")                                                                          \
+  X(RECORDS, "records of the DHT", "row:records:entries")                                                                      \
+  X(ASKS, "operators' questions", "row:asks:entries")                                                                          \
+  X(LOOKUPS, "lookups in the DHT", "row:lookups:entries")                                                                      \
   X(DELIVERED, "messages delivered", "messages.delivered")                                                                     \
   X(DROPPED, "messages dropped", "messages.dropped")                                                                           \
   X(SLOW, "slow consumers", "messages.slow_consumers")                                                                         \
@@ -78,6 +80,8 @@ struct load_node {
   bool op_in, asked;
   nanotime op_seen, asked_at, next_ask;
   uint64_t samples_taken;
+  void (*on_sample)(void *ctx, const struct load_node *n); /* a scenario's; NULL: none */
+  void *sample_ctx;
   bool has_sample;
   uint64_t now[FIG_COUNT], most[FIG_COUNT];
   uint64_t rss_start; /* of the first sample, or since load_node_mark */
@@ -283,6 +287,7 @@ int load_pool(struct load_task *t);
 int load_clients(struct load_task *t);
 int load_services(struct load_task *t);
 int load_streams(struct load_task *t);
+int load_callers(struct load_task *t);
 /* load_child.c: a process of clients that is to be killed. */
 struct load_child;
 int load_child_start(struct load_task *t, struct load_node *n, size_t clients, const char *prefix, size_t streams,

@@ -85,6 +85,7 @@ static void take(struct load_node *n, json_t *status) {
   if (!n->has_sample) n->rss_start = n->now[FIG_RSS];
   n->has_sample = true;
   n->samples_taken++;
+  if (n->on_sample) n->on_sample(n->sample_ctx, n);
   keep(n);
 }
 

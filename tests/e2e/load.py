@@ -145,6 +145,12 @@ def case_streams(folder):
            rows=["client entries left", "subscriptions left", "services left", "streams left", "reconnected keep"], deadline=600)
 
 
+def case_callers(folder):
+    passes(folder, "callers", "--scale", "1" if FULL else "0.1",
+           rows=["slow providers: answered", "no call of one who is gone", "told to cancel", "all answered", "pending calls left at n3"],
+           deadline=600)
+
+
 def case_given_nodes(folder):
     node = Node(folder, "--max-clients", "60")
     r = passes(folder, "clients", "--nodes", node.text, "--scale", "0.01", rows=["with a limit of 60, of 80 clients"])
