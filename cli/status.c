@@ -54,6 +54,18 @@ static void put_memory(json_t *memory) {
   }
 }
 
+static void put_members(json_t *j) {
+  char a[32];
+  if (!json_is_object(j)) return;
+  printf("%-15s %s alive", "members", text_number((uint64_t)json_integer_value(json_object_get(j, "alive")), a));
+  for (int i = 0; i < 2; i++) {
+    const char *state = i ? "dead" : "suspect";
+    json_int_t n = json_integer_value(json_object_get(j, state));
+    if (n) printf(", %s %s", text_number((uint64_t)n, a), state);
+  }
+  putchar('\n');
+}
+
 static int run_status(struct cli *cli, void *options) {
   json_t *j;
   char buf[32];
@@ -67,6 +79,7 @@ static int run_status(struct cli *cli, void *options) {
   printf("%-15s %s\n", "uptime", text_duration(json_number_value(json_object_get(j, "uptime_s")), buf));
   put_counted("clients", j, "clients");
   put_counted("peers", j, "peers");
+  put_members(json_object_get(json_object_get(j, "mesh"), "members"));
   put_counted("subscriptions", j, "subscriptions");
   put_counted("services", j, "services");
   put_counted("pending calls", j, "pending_calls");

@@ -104,6 +104,7 @@ static void on_upkeep(uv_timer_t *t) {
 /* Runs in a turn, so that what it queues is sent at its end. */
 static void on_wake(void *ctx, nanotime now) {
   struct daemon *d = ctx;
+  http_turn(d->http);
   if (d->phase != DAEMON_DRAINING || d->drain_asked) return;
   d->drain_asked = true;
   node_drain(d->node, now);

@@ -14,8 +14,19 @@
 #define CONNECTION_SECONDS 5
 #define MAX_PAGE 1000
 
+struct waiting { /* a request whose answer takes a while */
+  struct http *http;
+  struct MHD_Connection *c;
+  struct waiting *next;
+  char *text; /* static when err is not 0 */
+  bool suspended, ready;
+  int err;
+};
+
 struct http {
   struct node *node;
+  struct io_loop *loop;
+  struct waiting *waiting;
   const struct log *log;
   char *token;
   struct addr local;
@@ -85,15 +96,78 @@ static size_t number_of(struct MHD_Connection *c, const char *key, size_t most) 
   return n < most ? n : most;
 }
 
-static enum MHD_Result answer_api(struct http *h, struct MHD_Connection *c, const char *what) {
+static enum MHD_Result answer_dht(struct http *h, struct MHD_Connection *c, const char *what, void **state);
+
+static enum MHD_Result answer_api(struct http *h, struct MHD_Connection *c, const char *what, void **state) {
   char *json;
   if (h->token && !token_matches(h, c)) return answer(c, MHD_HTTP_UNAUTHORIZED, "Send 'Authorization: Bearer TOKEN'");
   if (!h->token && !(from_here(c) && host_is_ours(c)))
     return answer(c, MHD_HTTP_FORBIDDEN, "From other machines /api needs a token: set http_token");
+  if (!strncmp(what, "dht/", 4)) return answer_dht(h, c, what + 4, state);
   int err = node_render(h->node, what, number_of(c, "offset", SIZE_MAX / 16), number_of(c, "limit", MAX_PAGE), io_now(), &json);
   if (err == MACULA_ENOTFOUND) return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
   if (err) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
   return answer_with(c, MHD_HTTP_OK, "application/json", json, true);
+}
+
+static void run(struct http *h);
+
+/* The node has answered. */
+static void on_found(void *ctx, int err, const char *json) {
+  struct waiting *w = ctx;
+  w->ready = true;
+  w->err = err;
+  w->text = strdup(json);
+  if (!w->suspended) return;
+  w->suspended = false;
+  MHD_resume_connection(w->c);
+  io_loop_wake(w->http->loop); /* run, but not within the node's turn */
+}
+
+static enum MHD_Result answer_found(struct MHD_Connection *c, const struct waiting *w) {
+  unsigned status = !w->err                    ? MHD_HTTP_OK
+                    : w->err == MACULA_EINVAL  ? MHD_HTTP_BAD_REQUEST
+                    : w->err == MACULA_TIMEOUT ? MHD_HTTP_GATEWAY_TIMEOUT
+                                               : MHD_HTTP_SERVICE_UNAVAILABLE;
+  if (!w->text) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
+  return answer_with(c, status, w->err ? "text/plain" : "application/json", w->text, false);
+}
+
+/* /api/dht/get?key=KEY and /api/dht/lookup?node=ID */
+static enum MHD_Result answer_dht(struct http *h, struct MHD_Connection *c, const char *what, void **state) {
+  const char *arg = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, !strcmp(what, "get") ? "key" : "node");
+  struct waiting *w = calloc(1, sizeof *w);
+  if (strcmp(what, "get") != 0 && strcmp(what, "lookup") != 0) {
+    free(w);
+    return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
+  }
+  if (!w) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
+  w->http = h;
+  w->c = c;
+  w->next = h->waiting;
+  h->waiting = w;
+  *state = w;
+  node_dht(h->node, what, arg, on_found, w, io_now());
+  if (w->ready) return answer_found(c, w);
+  w->suspended = true;
+  MHD_suspend_connection(c);
+  io_loop_wake(h->loop);
+  return MHD_YES;
+}
+
+/* A request is over, thus answered: libmicrohttpd ends none that is suspended, and once http_close has resumed all the node is
+ * not driven any more. */
+static void on_completed(void *ctx, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code) {
+  struct http *h = ctx;
+  struct waiting *w = *state;
+  (void)c, (void)code;
+  for (struct waiting **at = &h->waiting; w && *at; at = &(*at)->next)
+    if (*at == w) {
+      *at = w->next;
+      free(w->text);
+      free(w);
+      return;
+    }
 }
 
 static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *url, const char *method, const char *version,
@@ -102,7 +176,8 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
   nanotime now = io_now();
   bool ready = !node_draining(h->node);
   char *text, health[128];
-  (void)version, (void)upload, (void)state;
+  (void)version, (void)upload;
+  if (*state) return answer_found(c, *state);
   if (*upload_size) { /* a body is not wanted, whatever it is */
     *upload_size = 0;
     return MHD_YES;
@@ -120,7 +195,7 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
     if (node_metrics(h->node, now, &text)) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
     return answer_with(c, MHD_HTTP_OK, "text/plain; version=0.0.4", text, true);
   }
-  if (!strncmp(url, "/api/", 5)) return answer_api(h, c, url + 5);
+  if (!strncmp(url, "/api/", 5)) return answer_api(h, c, url + 5, state);
   return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
 }
 
@@ -195,11 +270,13 @@ int http_start(struct io_loop *loop, struct node *node, const struct log *log, c
   socklen_t len = sizeof h->local;
   getsockname(fd, &h->local.sa, &len);
   h->node = node;
+  h->loop = loop;
   h->log = log;
-  h->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, handle, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, h,
-                            MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS,
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
-                            (unsigned)CONNECTION_SECONDS, MHD_OPTION_END);
+  h->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, handle, h,
+                            MHD_OPTION_EXTERNAL_LOGGER, on_log, h, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+                            (unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_SECONDS, MHD_OPTION_NOTIFY_COMPLETED,
+                            on_completed, h, MHD_OPTION_END);
   const union MHD_DaemonInfo *info = h->mhd ? MHD_get_daemon_info(h->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
   uv_loop_t *uv = io_loop_uv(loop);
   if (!info || uv_poll_init(uv, &h->poll, info->epoll_fd)) {
@@ -231,8 +308,14 @@ int http_set_token(struct http *h, const char *token) {
   return 0;
 }
 
+void http_turn(struct http *h) {
+  if (h && h->waiting) run(h);
+}
+
 void http_close(struct http *h) {
   if (!h) return;
+  for (struct waiting *w = h->waiting; w; w = w->next)
+    if (w->suspended) on_found(w, MACULA_SHUTTING_DOWN, macula_err_text(MACULA_SHUTTING_DOWN));
   uv_close((uv_handle_t *)&h->poll, on_closed);
   uv_close((uv_handle_t *)&h->timer, on_closed);
 }

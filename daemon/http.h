@@ -19,6 +19,8 @@ const struct addr *http_local(const struct http *h);
 /* A new token, copied; NULL: none. */
 int http_set_token(struct http *h, const char *token);
 /* Closes all; the memory goes when the loop has closed its handles, in its next turn. Accepts NULL. */
+/* In a turn of the loop: answers that have come since are sent. NULL: none. */
+void http_turn(struct http *h);
 void http_close(struct http *h);
 
 #endif

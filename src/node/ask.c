@@ -9,9 +9,16 @@
 
 #define ASK_TIME (10 * NS_SEC)
 
+struct asker {       /* a CALL of a session, or a function of the process */
+  struct session *s; /* NULL: done is called */
+  const uint8_t *call_id;
+  void (*done)(void *ctx, int err, const char *json);
+  void *ctx;
+};
+
 struct ask {
   struct list all; /* node.asks, oldest first */
-  struct session *s;
+  struct asker by;
   uint64_t number;
   nanotime since;
   struct id peer; /* or key */
@@ -25,37 +32,47 @@ static void end(struct node *n, struct ask *a) {
   mem_free(&n->mem[ROW_ASKS], a);
 }
 
+static void refuse(const struct asker *by, int err, const char *text) {
+  if (by->s)
+    rpc_error(by->s, slice_of(by->call_id, CALL_ID_LEN), err, text);
+  else
+    by->done(by->ctx, err, text ? text : macula_err_text(err));
+}
+
 /* Takes the JSON. */
 static void answer(struct node *n, struct ask *a, json_t *j) {
   char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-  struct slice id = slice_of(a->call_id, CALL_ID_LEN);
   json_decref(j);
-  if (text) {
-    struct msg m = {.type = MSG_REPLY, .reply = {.call_id = id, .result = slice_str(text)}};
-    session_tell(a->s, &m, false);
+  if (!text) {
+    refuse(&a->by, MACULA_ENOMEM, NULL);
+  } else if (a->by.s) {
+    struct msg m = {.type = MSG_REPLY, .reply = {.call_id = slice_of(a->call_id, CALL_ID_LEN), .result = slice_str(text)}};
+    session_tell(a->by.s, &m, false);
   } else {
-    rpc_error(a->s, id, MACULA_ENOMEM, NULL);
+    a->by.done(a->by.ctx, 0, text);
   }
-  free(text);
+  node_text_free(text);
   end(n, a);
 }
 
 static void fail(struct node *n, struct ask *a, int err, const char *text) {
-  rpc_error(a->s, slice_of(a->call_id, CALL_ID_LEN), err, text);
+  refuse(&a->by, err, text);
   end(n, a);
 }
 
-static struct ask *begin(struct session *s, const struct msg_call *m) {
-  struct node *n = s->node;
+static struct ask *begin(struct node *n, const struct asker *by) {
   struct ask *a = n->ask_count < MAX_ASKS ? mem_calloc(&n->mem[ROW_ASKS], 1, sizeof *a) : NULL;
   if (!a) {
-    rpc_error(s, m->call_id, n->ask_count < MAX_ASKS ? MACULA_ENOMEM : MACULA_TOO_MANY_CALLS, NULL);
+    refuse(by, n->ask_count < MAX_ASKS ? MACULA_ENOMEM : MACULA_TOO_MANY_CALLS, NULL);
     return NULL;
   }
-  a->s = s;
+  a->by = *by;
   a->number = ++n->asked;
   a->since = n->now;
-  memcpy(a->call_id, m->call_id.p, CALL_ID_LEN);
+  if (by->s) {
+    memcpy(a->call_id, by->call_id, CALL_ID_LEN);
+    a->by.call_id = a->call_id;
+  }
   list_append(&n->asks, &a->all);
   n->ask_count++;
   return a;
@@ -71,23 +88,20 @@ static int read_node(const char *text, struct id *ret_id, struct addr *ret_addr)
   return at ? addr_parse(at + 1, 0, ret_addr) : 0;
 }
 
-static void ping(struct session *s, const struct msg_call *m, const json_t *args) {
-  struct node *n = s->node;
+static void ping(struct node *n, const struct asker *by, const char *node) {
   struct id id;
   struct addr at;
-  if (read_node(json_string_value(json_object_get(args, "node")), &id, &at)) {
-    rpc_error(s, m->call_id, MACULA_EINVAL,
-              "give the node as {\"node\":\"macula://ID@ADDR:PORT\"}, or its id alone if it is known");
+  if (read_node(node, &id, &at)) {
+    refuse(by, MACULA_EINVAL, "give the node as {\"node\":\"macula://ID@ADDR:PORT\"}, or its id alone if it is known");
     return;
   }
   struct peer *p = at.sa.sa_family ? peer_get(n, &id) : peer_find(n, &id);
   if (!p) {
-    rpc_error(s, m->call_id, id_eq(&id, &n->id) ? MACULA_EINVAL : MACULA_NO_ROUTE,
-              id_eq(&id, &n->id) ? "that is this node itself" : NULL);
+    refuse(by, id_eq(&id, &n->id) ? MACULA_EINVAL : MACULA_NO_ROUTE, id_eq(&id, &n->id) ? "that is this node itself" : NULL);
     return;
   }
   if (at.sa.sa_family) peer_where(p, &at, NULL);
-  struct ask *a = begin(s, m);
+  struct ask *a = begin(n, by);
   if (!a) return;
   a->peer = id;
   a->ping = true;
@@ -130,9 +144,7 @@ static json_t *gateway(const struct dht_contact *c) {
   return id_eq(&c->gateway, &none) ? json_null() : hex(&c->gateway);
 }
 
-static void look_up(struct session *s, const struct msg_call *m, const json_t *args, bool nodes) {
-  struct node *n = s->node;
-  const char *text = json_string_value(json_object_get(args, nodes ? "node" : "key"));
+static void look_up(struct node *n, const struct asker *by, const char *text, bool nodes) {
   char name[NAME_MAX_LEN + 1];
   struct id key;
   size_t len;
@@ -142,12 +154,12 @@ static void look_up(struct session *s, const struct msg_call *m, const json_t *a
     err = 0;
   }
   if (err) {
-    rpc_error(s, m->call_id, err,
-              nodes ? "give a node's id of 64 digits as {\"node\":ID}"
-                    : "give a procedure or a key of 64 digits as {\"key\":KEY}");
+    refuse(by, err,
+           nodes ? "give a node's id of 64 digits as {\"node\":ID}"
+                 : "give a procedure or a key of 64 digits as {\"key\":KEY}");
     return;
   }
-  struct ask *a = begin(s, m);
+  struct ask *a = begin(n, by);
   if (!a) return;
   a->peer = key;
   uint64_t lookup;
@@ -186,19 +198,29 @@ void ask_found(struct node *n, const struct dht_result *r) {
 /* ---- from frames and time --------------------------------------------------------------------------------------------------
  */
 bool ask_call(struct session *s, const struct msg_call *m, struct slice what) {
+  struct node *n = s->node;
+  struct asker by = {.s = s, .call_id = m->call_id.p};
   bool get = slice_is(what, "dht_get"), nodes = slice_is(what, "dht_lookup");
   if (!slice_is(what, "ping") && !get && !nodes) return false;
   if (!s->trusted) {
-    rpc_error(s, m->call_id, MACULA_NOT_AUTHORIZED, "for operators only: on loopback, or with an admin key");
+    refuse(&by, MACULA_NOT_AUTHORIZED, "for operators only: on loopback, or with an admin key");
     return true;
   }
   json_t *args = m->args.n ? json_loadb((const char *)m->args.p, m->args.n, 0, NULL) : NULL;
+  const char *arg = json_string_value(json_object_get(args, get ? "key" : "node"));
   if (get || nodes)
-    look_up(s, m, args, nodes);
+    look_up(n, &by, arg, nodes);
   else
-    ping(s, m, args);
+    ping(n, &by, arg);
   json_decref(args);
   return true;
+}
+
+void node_dht(struct node *n, const char *what, const char *arg, void (*done)(void *ctx, int err, const char *json), void *ctx,
+              nanotime now) {
+  struct asker by = {.done = done, .ctx = ctx};
+  if (now > n->now) n->now = now;
+  look_up(n, &by, arg, !strcmp(what, "lookup"));
 }
 
 void ask_peer_down(struct peer *p) {
@@ -211,8 +233,12 @@ void ask_peer_down(struct peer *p) {
 void ask_session_ended(struct session *s) {
   list_for_safe(it, &s->node->asks) {
     struct ask *a = container_of(it, struct ask, all);
-    if (a->s == s) end(s->node, a);
+    if (a->by.s == s) end(s->node, a);
   }
+}
+
+void ask_done(struct node *n) {
+  while (n->asks.next && !list_empty(&n->asks)) end(n, container_of(n->asks.next, struct ask, all));
 }
 
 nanotime ask_deadline(const struct node *n) {

@@ -488,6 +488,7 @@ void ask_ponged(struct peer *p, const struct msg_pong *m);
 void ask_found(struct node *n, const struct dht_result *r);
 void ask_peer_down(struct peer *p);
 void ask_session_ended(struct session *s);
+void ask_done(struct node *n); /* frees all without a word */
 nanotime ask_deadline(const struct node *n);
 void ask_tick(struct node *n);
 

@@ -263,6 +263,7 @@ void node_free(struct node *n) {
   retained_done(&n->retained);
   dedup_done(&n->dedup);
   clients_done(&n->clients);
+  ask_done(n);
   peers_done(n);
   mesh_free(n);
   find_free(n);

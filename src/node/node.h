@@ -125,6 +125,11 @@ int node_reload(struct node *n, const struct node_reload *r);
  * "clients", "peers", "services", "subs", "memory". Lists are paged: offset and limit (0: 1,000), with "total" in the answer.
  * MACULA_ENOTFOUND: no such list; MACULA_ENOMEM: admin_bytes are used up. */
 int node_render(struct node *n, const char *what, size_t offset, size_t limit, nanotime now, char **ret_json);
+/* Looks into the DHT: what is "get" (arg: a procedure, or a key of 64 digits) or "lookup" (a node's id). done is called once,
+ * at once or within 10 s: err 0 and JSON, or a macula_err and a text for people; both are valid during the call. Never after
+ * node_free. The node must be ticked soon. */
+void node_dht(struct node *n, const char *what, const char *arg, void (*done)(void *ctx, int err, const char *json), void *ctx,
+              nanotime now);
 /* Prometheus text (format 0.0.4), freed by node_text_free. */
 int node_metrics(struct node *n, nanotime now, char **ret_text);
 void node_text_free(char *text); /* accepts NULL */

@@ -49,6 +49,18 @@ static json_t *memory(struct node *n) {
                    (ji)n->limits.memory_max, "rows", rows);
 }
 
+static json_t *mesh(const struct node *n) {
+  struct membership_stats m;
+  struct dht_stats d;
+  membership_stats(n->membership, &m);
+  dht_stats(n->dht, &d);
+  return json_pack("{s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o, s:I, s:I}", "address",
+                   n->self.sa.sa_family ? address(&n->self) : json_null(), "gateway",
+                   n->gateway ? hex(n->gateway->id.b, ID_LEN) : json_null(), "members", "alive", (ji)m.alive, "suspect",
+                   (ji)m.suspect, "dead", (ji)m.dead, "limit", (ji)m.max, "records", used(d.records, d.max_records),
+                   "own_records", (ji)d.own, "contacts", (ji)d.contacts);
+}
+
 static json_t *status(struct node *n, nanotime now) {
   struct topic_index_stats topics;
   const struct services *services = router_services(n->router);
@@ -56,16 +68,16 @@ static json_t *status(struct node *n, nanotime now) {
   struct quic_stats quic;
   topic_index_stats(n->topics, &topics);
   quic_stats(n->quic, &quic);
-  return json_pack("{s:{s:I}, s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o}",
-                   "streams", "count", (ji)quic.streams, "node_id", hex(n->id.b, ID_LEN), "name", label(n->name), "realm",
-                   n->realm, "version", MACULA_VERSION, "uptime_s", (ji)node_uptime_s(n, now), "ready", !n->draining, "clients",
-                   used(n->clients.count, n->clients.max), "operators", used(n->clients.ops, n->clients.max_ops), "peers",
-                   used(pool_count(&n->peers.pool), n->peers.pool.max), "services", used(services->count, services->max),
-                   "subscriptions", used(topics.subscriptions, topics.max), "pending_calls",
-                   used(calls_count(calls), calls->max), "retained",
-                   used(retained_count(&n->retained), n->limits.retained_count), "messages", "published",
-                   (ji)n->stats.published, "delivered", (ji)n->stats.delivered, "dropped", (ji)n->stats.dropped,
-                   "slow_consumers", (ji)n->stats.slow_consumers, "memory", memory(n));
+  return json_pack(
+      "{s:o, s:{s:I}, s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o}", "mesh",
+      mesh(n), "streams", "count", (ji)quic.streams, "node_id", hex(n->id.b, ID_LEN), "name", label(n->name), "realm", n->realm,
+      "version", MACULA_VERSION, "uptime_s", (ji)node_uptime_s(n, now), "ready", !n->draining, "clients",
+      used(n->clients.count, n->clients.max), "operators", used(n->clients.ops, n->clients.max_ops), "peers",
+      used(pool_count(&n->peers.pool), n->peers.pool.max), "services", used(services->count, services->max), "subscriptions",
+      used(topics.subscriptions, topics.max), "pending_calls", used(calls_count(calls), calls->max), "retained",
+      used(retained_count(&n->retained), n->limits.retained_count), "messages", "published", (ji)n->stats.published,
+      "delivered", (ji)n->stats.delivered, "dropped", (ji)n->stats.dropped, "slow_consumers", (ji)n->stats.slow_consumers,
+      "memory", memory(n));
 }
 
 /* ---- lists -----------------------------------------------------------------------------------------------------------------
