@@ -70,7 +70,7 @@ static void give_back(struct daemon *d) {
   uint64_t worth = IDLE_MOST + rss / 16;
   if (idle < d->idle_left) d->idle_left = idle;
   /* What could not go the last time may go once more blocks are free, as after the last of many has left. */
-  if (idle < worth || (idle < d->idle_left + worth && heap + heap / 8 > d->trim_heap)) return;
+  if (idle < worth || (idle < d->idle_left + worth && heap + rss / 256 > d->trim_heap)) return;
   nanotime before = io_now();
   malloc_trim(0);
   rss = rss_bytes(NULL);
