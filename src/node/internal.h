@@ -424,10 +424,11 @@ void spread_ack(struct peer *p, const struct msg_ack *m);
 void spread_results(struct node *n); /* ACKs for what is done */
 
 /* recall.c */
-#define RECALL_MOST (1 << 20)                                           /* octets of room that are believed */
-#define RECALL_COST(topic, payload) ((topic) + (payload) + 64u)         /* octets of room that a message takes */
-uint64_t recall_stamp(const struct node *n, struct slice topic);        /* of a message taken now, Unix ms */
-void recall_published(struct node *n, struct slice topic, uint64_t ms); /* taken or cleared here */
+#define RECALL_MOST (1 << 20)                                                         /* octets of room that are believed */
+#define RECALL_COST(topic, payload) ((topic) + (payload) + 64u)                       /* octets of room that a message takes */
+uint64_t recall_stamp(const struct node *n, struct slice topic);                      /* of a message taken now, Unix ms */
+void recall_published(struct node *n, struct slice topic, uint64_t ms, bool cleared); /* taken or cleared here */
+void recall_done(struct node *n);
 int recall_moved(struct peer *p, struct slice payload);
 void recall_path_up(struct peer *p);
 void recall_path_down(struct peer *p);

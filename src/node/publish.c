@@ -83,7 +83,7 @@ static int retain(struct node *n, const struct msg_publish *m, uint64_t ms) {
   if (m->payload.n && !(payload = shbuf_dup(&n->mem[ROW_RETAINED], m->payload))) return MACULA_RETAIN_FULL;
   int err = retained_set(&n->retained, m->topic, payload, (uint8_t)m->qos, ms);
   shbuf_unref(payload);
-  if (!err) recall_published(n, m->topic, ms);
+  if (!err) recall_published(n, m->topic, ms, !m->payload.n);
   return err;
 }
 

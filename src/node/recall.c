@@ -5,7 +5,7 @@
  *
  * The newest message of a topic counts in the whole mesh, by the time at which its node took it: a node that takes or clears
  * one says so to those that hold any (RETAINED_MOVED), who drop what is older. What a node took while another was away it tells
- * when a path stands again; clearings are told only to those that can be reached. Nodes' clocks may differ: a peer's is
+ * when a path stands again, the last CLEARED_KEPT clearings included. Nodes' clocks may differ: a peer's is
  * measured by the shortest way that its time took here, and differences above MAX_SKEW are allowed for. */
 #include "node/internal.h"
 
@@ -15,7 +15,8 @@
 #define TELL_QUEUED (64u << 10)  /* beyond which news of what was taken meanwhile wait */
 #define MAX_SKEW 2000            /* ms */
 #define MAX_AHEAD (24 * 3600000) /* ms: who is that far ahead is not believed */
-#define AWAY_SLACK 10000         /* ms before an end was noticed */
+#define CLEARED_KEPT 1000
+#define AWAY_SLACK 10000 /* ms before an end was noticed */
 
 static struct peer *peer_of(struct list *l) { return container_of(l, struct peer, spread.of_node); }
 
@@ -52,7 +53,42 @@ static int send_moved(struct peer *p, struct slice topic, uint64_t ms, bool is_a
   return post(p, MSG_RETAINED_MOVED, buf, wire_retained_moved_encode(&m, buf, sizeof buf), WANT_UPKEEP);
 }
 
-void recall_published(struct node *n, struct slice topic, uint64_t ms) {
+struct cleared {
+  struct list all;
+  uint64_t seq, ms;
+  uint8_t len;
+  char topic[];
+};
+
+static void forget_cleared(struct node *n, struct cleared *c) {
+  list_remove(&c->all);
+  n->spread.cleared_count--;
+  mem_free(&n->mem[ROW_INTEREST], c);
+}
+
+void recall_done(struct node *n) {
+  list_for_safe(it, &n->spread.cleared) forget_cleared(n, container_of(it, struct cleared, all));
+}
+
+/* Without memory it is not remembered: who is away now will not hear of it. */
+static void remember(struct node *n, struct slice topic, uint64_t ms, bool cleared) {
+  struct spread *sp = &n->spread;
+  list_for_safe(it, &sp->cleared) {
+    struct cleared *c = container_of(it, struct cleared, all);
+    if (slice_eq(slice_of(c->topic, c->len), topic)) forget_cleared(n, c);
+  }
+  if (!cleared) return;
+  if (sp->cleared_count >= CLEARED_KEPT) forget_cleared(n, container_of(sp->cleared.next, struct cleared, all));
+  struct cleared *c = mem_alloc(&n->mem[ROW_INTEREST], sizeof *c + topic.n);
+  if (!c) return;
+  *c = (struct cleared){.seq = ++sp->cleared_seq, .ms = ms, .len = (uint8_t)topic.n};
+  memcpy(c->topic, topic.p, topic.n);
+  list_append(&sp->cleared, &c->all);
+  sp->cleared_count++;
+}
+
+void recall_published(struct node *n, struct slice topic, uint64_t ms, bool cleared) {
+  remember(n, topic, ms, cleared);
   interest_set_retained(n->spread.interest, retained_count(&n->retained));
   list_for(it, &n->spread.peers) {
     struct peer *p = peer_of(it);
@@ -90,7 +126,7 @@ static size_t room_of(const struct node *n) { return n->limits.client_queue / 8;
 void recall_path_up(struct peer *p) {
   struct spread_peer *s = &p->spread;
   s->has_skew = s->holder = false;
-  s->tell_after = 0;
+  s->tell_after = s->tell_cleared = 0;
   s->tell_newer = s->down_ms > AWAY_SLACK ? s->down_ms - AWAY_SLACK : 0;
   (void)send_moved(p, slice_of("", 0), 0, false);
 }
@@ -132,6 +168,13 @@ void recall_tell(struct peer *p) {
     if (spread_queued(p) > TELL_QUEUED) return;
     if (e->ms >= s->tell_newer && send_moved(p, slice_of(e->topic, e->len), e->ms, false)) return;
     s->tell_after = e->seq;
+  }
+  list_for(it, &n->spread.cleared) {
+    const struct cleared *c = container_of(it, struct cleared, all);
+    if (c->seq <= s->tell_cleared) continue;
+    if (spread_queued(p) > TELL_QUEUED) return;
+    if (c->ms >= s->tell_newer && send_moved(p, slice_of(c->topic, c->len), c->ms, false)) return;
+    s->tell_cleared = c->seq;
   }
   s->tell_after = UINT64_MAX;
 }

@@ -33,6 +33,7 @@ int spread_init(struct node *n) {
                               .max_patterns = l->max_subscriptions,
                               .max_peer = max_peer(l)};
   list_init(&sp->peers);
+  list_init(&sp->cleared);
   inflight_init(&sp->inflight, &n->mem[ROW_INFLIGHT], n->rng, l->max_inflight, l->max_inflight / 4 + 1, 5 * NS_SEC);
   gets_init(&sp->gets, &n->mem[ROW_GETS], n->rng, l->max_gets, l->max_gets, 10 * NS_SEC);
   return interest_new(&c, &sp->interest);
@@ -42,6 +43,7 @@ void spread_done(struct node *n) {
   struct spread *sp = &n->spread;
   if (!sp->peers.next) return;
   while (!list_empty(&sp->peers)) spread_forget(peer_of(sp->peers.next));
+  recall_done(n);
   inflight_done(&sp->inflight);
   gets_done(&sp->gets);
   interest_free(sp->interest);

@@ -17,7 +17,10 @@ struct spread {
   uint64_t left_out;                   /* members that found no place among them */
   uint64_t sent, received, duplicates; /* messages to and from other nodes; received that were known */
   uint64_t dropped;                    /* messages that a link's queue, or the frames that wait for one, had no room for */
-  uint64_t recalled, moved;            /* retained messages received for new subscriptions; dropped for newer ones elsewhere */
+  struct list cleared;                 /* topics cleared here lately, oldest first: for nodes that were away */
+  uint32_t cleared_count;
+  uint64_t cleared_seq;
+  uint64_t recalled, moved; /* retained messages received for new subscriptions; dropped for newer ones elsewhere */
 };
 
 struct spread_peer { /* embedded in struct peer */
@@ -33,10 +36,11 @@ struct spread_peer { /* embedded in struct peer */
   nanotime check_at, retry_at;
   int64_t skew; /* ms that our clock is ahead of its, and the way here */
   bool has_skew;
-  bool holder;         /* it holds retained messages, and was asked for those that new subscriptions want */
-  uint64_t down_ms;    /* when the last path to it ended; 0: there was none */
-  uint64_t tell_after; /* retained_entry.seq: told so far of what we took while it was away; UINT64_MAX: all */
-  uint64_t tell_newer; /* only what was taken later, Unix ms */
+  bool holder;           /* it holds retained messages, and was asked for those that new subscriptions want */
+  uint64_t down_ms;      /* when the last path to it ended; 0: there was none */
+  uint64_t tell_after;   /* retained_entry.seq: told so far of what we took while it was away; UINT64_MAX: all */
+  uint64_t tell_cleared; /* and of what we cleared */
+  uint64_t tell_newer;   /* only what was taken later, Unix ms */
 };
 
 #endif

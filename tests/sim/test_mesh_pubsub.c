@@ -464,6 +464,43 @@ static void test_retained_after_a_partition(void **state) {
   }
 }
 
+/* Cleared by another node while its holder was away. */
+static void test_cleared_during_a_partition(void **state) {
+  struct rig_options o = {.node = {.idle_timeout = 12 * NS_SEC, .keep_alive = 2 * NS_SEC}};
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 3, &o);
+  mesh_join_all(&m);
+  struct rig_client *p0 = user(&m, 0), *p1 = user(&m, 1);
+  assert_int_equal(rig_publish(p0, "r.a", "kept", 0, true, 1), 0);
+  assert_int_equal(rig_publish(p0, "r.b", "kept", 0, true, 2), 0);
+  assert_int_equal(rig_publish(p0, "r.c", "kept", 0, true, 3), 0);
+  mesh_settle(&m);
+  for (unsigned i = 1; i < 3; i++) mesh_cut(&m, 0, i, true);
+  rig_run(&m.rig[0], 15 * NS_SEC);
+  assert_int_equal(rig_publish(p1, "r.a", "", 0, true, 4), 0);
+  assert_int_equal(rig_publish(p1, "r.b", "", 0, true, 5), 0);
+  rig_run(&m.rig[0], NS_SEC);
+  assert_int_equal(rig_publish(p1, "r.b", "again", 0, true, 6), 0);
+  assert_int_equal(m.rig[1].node->spread.cleared_count, 1);
+  for (unsigned i = 1; i < 3; i++) mesh_cut(&m, 0, i, false);
+  mesh_settle(&m);
+  rig_run(&m.rig[0], 2 * NS_SEC);
+  assert_int_equal(held(&m, 0), 1);
+  struct rig_client *c = user(&m, 2);
+  assert_int_equal(rig_subscribe(c, "r.*"), 0);
+  struct slice one = heard(c), two = heard(c);
+  assert_true((slice_is(one, "kept") && slice_is(two, "again")) || (slice_is(one, "again") && slice_is(two, "kept")));
+  silent(c);
+  for (uint64_t i = 0; i < 1200; i++) { /* bounded */
+    char topic[16];
+    snprintf(topic, sizeof topic, "r.x%u", (unsigned)i);
+    rig_publish(p1, topic, "", 0, true, 100 + i);
+  }
+  assert_int_equal(m.rig[1].node->spread.cleared_count, 1000);
+  mesh_stop(&m);
+}
+
 /* More nodes than subscriptions can be exchanged with: the first ones work, and a place that becomes free is taken. */
 static void test_more_nodes_than_places(void **state) {
   struct rig_options o = {.node = {.limits = {.max_interested = 2}}};
@@ -692,6 +729,7 @@ int main(void) {
                                      cmocka_unit_test(test_retained_for_early_subscriptions),
                                      cmocka_unit_test(test_retained_more_than_a_queue),
                                      cmocka_unit_test(test_retained_after_a_partition),
+                                     cmocka_unit_test(test_cleared_during_a_partition),
                                      cmocka_unit_test(test_more_nodes_than_places),
                                      cmocka_unit_test(test_evil_node),
                                      cmocka_unit_test(test_no_memory),
