@@ -50,9 +50,14 @@ bool holders_wants(const struct dht *d, const struct publish_batch *b, const str
   unsigned nearer = 0;
   for (unsigned i = 0; i < b->holder_count && nearer < DHT_K; i++) {
     if (b->holders[i] == x) return false;
-    nearer += is_nearer(&b->key, &b->holders[i]->c.id, id);
+    nearer += is_nearer(&b->center, &b->holders[i]->c.id, id);
   }
-  return nearer < DHT_K;
+  unsigned coming = 0; /* those that it is on its way to */
+  for (unsigned i = 0; b->at && i < b->at->count; i++) {
+    if (id_eq(&b->at->c[i].id, id)) return false;
+    coming += is_nearer(&b->center, &b->at->c[i].id, id);
+  }
+  return nearer < DHT_K && coming < DHT_K;
 }
 
 /* Without memory to remember it, it is sent the batch once more at the next occasion. */
@@ -64,7 +69,7 @@ void holders_add(struct dht *d, struct publish_batch *b, const struct dht_contac
   if (at == PUBLISH_HOLDERS) {
     at = 0;
     for (unsigned i = 1; i < b->holder_count; i++)
-      if (is_nearer(&b->key, &b->holders[at]->c.id, &b->holders[i]->c.id)) at = i;
+      if (is_nearer(&b->center, &b->holders[at]->c.id, &b->holders[i]->c.id)) at = i;
     holder_unref(d, b->holders[at]); /* the farthest */
   } else {
     b->holder_count++;

@@ -24,6 +24,7 @@ struct query {
   uint8_t type;
   bool slow;
   uint8_t page;                /* of FIND_VALUE */
+  uint8_t target;              /* of STORE: index in its batch's placement */
   struct lookup *lookup;       /* NULL: nobody waits for it any more */
   struct publish_batch *batch; /* likewise */
 };

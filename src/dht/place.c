@@ -10,6 +10,7 @@
 #define STORES_AT_ONCE 128       /* that wait for their reply */
 #define RETRY_FIRST (2 * NS_SEC) /* doubled each time */
 #define RETRIES 5
+#define RETRIES_SAME 2        /* of these go to the same nodes; afterwards holders are looked for again */
 #define NEWCOMER_DELAY NS_SEC /* newcomers come in crowds */
 #define REGION_MAX 32
 
@@ -52,10 +53,13 @@ void place_detach(struct dht *d, struct publish_batch *b) {
 static void finish(struct dht *d, struct publish_batch *b, nanotime now) {
   uint64_t wait = 0;
   list_remove(&b->queue);
-  release(d, b->at);
-  b->at = NULL;
+  if (!b->missed || b->again || b->tries >= RETRIES_SAME) {
+    release(d, b->at);
+    b->at = NULL;
+    b->missed = 0;
+  }
   if (b->failed && b->tries < RETRIES) {
-    wait = RETRY_FIRST << b->tries++; /* whoever did not answer may be dead: others are the closest then */
+    wait = RETRY_FIRST << b->tries++;
   } else if (b->again) {
     wait = NEWCOMER_DELAY;
   }
@@ -79,6 +83,20 @@ static struct publish_placement *with_former(struct dht *d, const struct publish
   return placement_new(d, v, n);
 }
 
+void place_again(struct dht *d, struct publish_batch *b) {
+  struct publish *p = &d->publish;
+  if (b->at && !b->again) {
+    b->todo = b->missed;
+    b->missed = 0;
+    list_append(&p->storing, &b->queue);
+    return;
+  }
+  release(d, b->at);
+  b->at = NULL;
+  b->again = false; /* who is new is found now */
+  list_append(&p->ready, &b->queue);
+}
+
 static void start_storing(struct dht *d, struct publish_batch *b, struct publish_placement *at) {
   struct publish_placement *own = b->withdraws ? with_former(d, b, at) : NULL;
   if (!own) { /* also without memory for more */
@@ -86,7 +104,7 @@ static void start_storing(struct dht *d, struct publish_batch *b, struct publish
     own->refs++;
   }
   b->at = own;
-  b->todo = 0;
+  b->todo = b->missed = 0;
   for (uint32_t i = 0; i < own->count; i++)
     if (!holders_has(b, &own->c[i].id)) b->todo |= UINT64_C(1) << i;
   list_remove(&b->queue);
@@ -119,10 +137,11 @@ static struct id region_start(const struct id *key, unsigned bits) {
 /* false: it has to wait for one of the running lookups to end. */
 static bool place_by_lookup(struct dht *d, struct publish_batch *b, unsigned region, nanotime now) {
   struct lookup *l = sharing(d, b);
+  b->center = region_start(&b->key, region);
+  b->region = (uint8_t)region;
   if (!l) {
     if (d->publish.placing >= PLACE_LOOKUPS) return false;
-    struct id target = region_start(&b->key, region);
-    if (lookup_start(d, &target, 0, LOOKUP_PLACE, now, &l)) {
+    if (lookup_start(d, &b->center, 0, LOOKUP_PLACE, now, &l)) {
       retry(d, b, now);
       return true;
     }
@@ -188,8 +207,10 @@ static void send_store(struct dht *d, struct publish_batch *b) {
   struct query *q = query_new(d, &b->at->c[i], MSG_STORE, QUERY_STORE);
   if (!q) {
     b->failed = true;
+    b->missed |= UINT64_C(1) << i;
     return;
   }
+  q->target = (uint8_t)i;
   q->batch = b;
   list_append(&b->waiting, &q->of_user);
   b->in_flight++;
@@ -220,6 +241,7 @@ void publish_failed(struct dht *d, struct query *q, nanotime now) {
   struct publish_batch *b = q->batch;
   q->batch = NULL;
   b->failed = true;
+  b->missed |= UINT64_C(1) << q->target;
   answered(d, b, now);
 }
 
@@ -254,22 +276,56 @@ void publish_again(struct dht *d, nanotime now) {
   struct publish *p = &d->publish;
   list_for(l, &p->batches) {
     struct publish_batch *b = container_of(l, struct publish_batch, all);
-    if (!list_empty(&b->queue) || b->in_flight)
-      b->again = true;
-    else
-      (void)heap_set(&p->work, &b->work, now);
+    b->again = true;
+    if (list_empty(&b->queue) && !b->in_flight) (void)heap_set(&p->work, &b->work, now);
   }
+}
+
+/* One more holder for a batch that rests, is being stored, or waits for those that did not answer. false: no memory, or too
+ * many. */
+static bool add_target(struct dht *d, struct publish_batch *b, const struct dht_contact *c, struct publish_placement *alone) {
+  struct dht_contact v[PUBLISH_TARGETS];
+  struct publish_placement *at = alone;
+  uint32_t n = b->at ? b->at->count : 0;
+  if (n == PUBLISH_TARGETS) return false;
+  if (n) {
+    memcpy(v, b->at->c, n * sizeof *v);
+    v[n] = *c;
+    at = placement_new(d, v, n + 1);
+  } else if (at) {
+    at->refs++;
+  }
+  if (!at) return false;
+  release(d, b->at);
+  b->at = at; /* those that were in it keep their numbers */
+  if (list_empty(&b->queue) && !b->in_flight) {
+    b->missed |= UINT64_C(1) << n;
+    return true;
+  }
+  b->todo |= UINT64_C(1) << n;
+  if (list_empty(&b->queue)) list_append(&d->publish.storing, &b->queue);
+  return true;
 }
 
 void publish_newcomer(struct dht *d, const struct dht_contact *c, nanotime now) {
   struct publish *p = &d->publish;
-  nanotime at = now + NEWCOMER_DELAY + rng_below(d->cfg.rng, NEWCOMER_DELAY);
+  nanotime when = now + NEWCOMER_DELAY + rng_below(d->cfg.rng, NEWCOMER_DELAY);
+  struct publish_placement *alone = NULL; /* most batches wait for nobody else, and share it */
+  unsigned region = d->table.count < DHT_K ? 0 : place_region(d);
   list_for(l, &p->batches) {
     struct publish_batch *b = container_of(l, struct publish_batch, all);
-    if (!holders_wants(d, b, &c->id)) continue;
-    if (!list_empty(&b->queue) || b->in_flight)
-      b->again = true;
-    else if (!b->work.pos)
-      (void)heap_set(&p->work, &b->work, at);
+    bool waits = !list_empty(&b->queue) || b->in_flight || b->work.pos;
+    if ((waits && !b->at) || !holders_wants(d, b, &c->id)) continue; /* its holders are looked for, or it is one */
+    if (region > b->region) { /* the mesh has doubled since: whom we do not hear of are its neighbours by now */
+      if (waits)
+        b->again = true;
+      else
+        (void)heap_set(&p->work, &b->work, when);
+      continue;
+    }
+    if (!b->at && !alone) alone = placement_new(d, c, 1);
+    if (!add_target(d, b, c, alone)) b->again = true;
+    if (!waits) (void)heap_set(&p->work, &b->work, when);
   }
+  release(d, alone);
 }

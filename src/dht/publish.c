@@ -267,7 +267,7 @@ static int sign_batch(struct dht *d, unsigned region, nanotime now) {
   list_init(&b->queue);
   list_init(&b->records);
   list_init(&b->waiting);
-  b->key = first->k.key;
+  b->key = b->center = first->k.key;
   b->bits = (uint16_t)common_bits(&first->k.key, &v[k.count - 1]->k.key);
   for (uint32_t i = 0; i < k.count; i++) {
     unsigned shared = common_bits(&first->k.key, &v[i]->k.key); /* the list may be out of order */
@@ -346,8 +346,7 @@ void publish_tick(struct dht *d, nanotime now) {
   renew(d, now);
   flush(d, now);
   for (struct heap_link *l; (l = heap_pop_due(&p->work, now));) {
-    struct publish_batch *b = container_of(l, struct publish_batch, work);
-    list_append(&p->ready, &b->queue);
+    place_again(d, container_of(l, struct publish_batch, work));
   }
   place_ready(d, now);
   place_pump(d, now);

@@ -60,18 +60,21 @@ struct publish_batch {
   struct list waiting;          /* queries */
   struct heap_link due;         /* to be signed anew */
   struct heap_link work;        /* to be placed again */
-  struct publish_placement *at; /* while storing */
+  struct publish_placement *at; /* while storing, and while those that did not answer are to be asked again */
   nanotime signed_at;
-  uint64_t every; /* ns from signing to due */
-  uint64_t todo;  /* bits: holders to be that have not been sent it */
+  uint64_t every;  /* ns from signing to due */
+  uint64_t todo;   /* bits: holders to be that have not been sent it */
+  uint64_t missed; /* bits: those that did not answer */
   uint32_t in_flight;
-  struct id key; /* of its first record */
-  uint16_t bits; /* that all its records share */
+  struct id key;    /* of its first record */
+  struct id center; /* to which its holders are the closest: the start of its region */
+  uint16_t bits;    /* that all its records share */
   uint16_t record_len, signature_len;
   uint8_t holder_count, tries;
+  uint8_t region; /* bits, when its holders were looked for; 0: it was sent to everybody known */
   struct publish_holder *holders[PUBLISH_HOLDERS]; /* that confirmed it */
   bool withdraws;                                  /* some of its records are withdrawn */
-  bool failed;                                     /* a holder did not answer */
+  bool failed;                                     /* a holder did not answer, or none was found */
   bool again;                                      /* a newcomer came while it was being stored */
   uint8_t octets[];                                /* record, signature */
 };
@@ -93,8 +96,9 @@ void publish_done(struct dht *d);
 void publish_tick(struct dht *d, nanotime now);
 nanotime publish_deadline(const struct dht *d);
 struct kad_signed publish_batch_view(const struct publish_batch *b, const struct dht *d);
+/* All of ours are placed anew: who is closest to them was not known before. */
+void publish_again(struct dht *d, nanotime now);
 /* A contact entered the routing table: batches that belong to it are stored there. */
-void publish_again(struct dht *d, nanotime now); /* all of ours are placed anew: who is closest to them was not known before */
 void publish_newcomer(struct dht *d, const struct dht_contact *c, nanotime now);
 void publish_placed(struct dht *d, struct lookup *l, nanotime now);
 void publish_reply(struct dht *d, struct query *q, const struct kad_msg *m, nanotime now);
@@ -104,6 +108,7 @@ uint32_t publish_unstored(const struct dht *d);
 /* place.c */
 void place_ready(struct dht *d, nanotime now);             /* finds holders for the batches that need some */
 void place_pump(struct dht *d, nanotime now);              /* sends STOREs, as many at once as there may be */
+void place_again(struct dht *d, struct publish_batch *b);  /* its work is due */
 void place_detach(struct dht *d, struct publish_batch *b); /* takes it out of everything that stores it */
 
 /* holders.c: who holds our batches */
@@ -113,7 +118,7 @@ void holders_add(struct dht *d, struct publish_batch *b, const struct dht_contac
 void holders_forget(struct dht *d, const struct id *id); /* it died: what it held is lost */
 void holders_clear(struct dht *d, struct publish_batch *b);
 bool holders_has(const struct publish_batch *b, const struct id *id);
-/* Whether this node, not yet a holder, is one of the k closest as far as we know. */
+/* Whether this node, neither a holder nor about to be one, is one of the k closest as far as we know. */
 bool holders_wants(const struct dht *d, const struct publish_batch *b, const struct id *id);
 void former_keep(struct dht *d, struct publish_batch *b); /* for its withdrawn records, before it is dissolved */
 void former_drop(struct dht *d, struct publish_own *o);
