@@ -150,7 +150,7 @@ struct dht_record_info {
 bool dht_held(const struct dht *d, const struct id *key, size_t at, struct dht_record_info *ret_info);
 struct dht_stats {
   uint32_t contacts, records, tombstones, own, lookups, max_records, max_own, max_lookups, max_tombstones;
-  uint32_t unstored; /* batches and records of ours that are still on their way to their holders */
+  uint32_t unstored; /* a measure of what of ours is still on its way to its holders; 0: nothing */
   size_t record_bytes;
   uint64_t lookups_done, lookups_failed, hops, took_ns; /* sums over those done */
   uint64_t queries, queries_failed, served, refused_full, refused_bad, refused_old, refused_rate, expired, evicted_contacts,

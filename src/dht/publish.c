@@ -358,10 +358,6 @@ nanotime publish_deadline(const struct dht *d) {
 }
 
 uint32_t publish_unstored(const struct dht *d) {
-  uint32_t n = d->publish.dirty_count;
-  list_for(l, &d->publish.batches) {
-    const struct publish_batch *b = container_of(l, struct publish_batch, all);
-    n += !list_empty(&b->queue) || b->in_flight || b->work.pos;
-  }
-  return n;
+  const struct publish *p = &d->publish;
+  return p->dirty_count + p->work.count + p->in_flight + p->placing + !list_empty(&p->ready) + !list_empty(&p->storing);
 }
