@@ -37,12 +37,12 @@ static bool plausible(struct membership *m, uint64_t known, uint64_t claimed) {
   return false;
 }
 
-/* A suspicion of our own ends sooner than one that we heard of: whoever raised it asks the suspect itself meanwhile, and the
- * time that news takes to reach all grows with the logarithm of their number. Lifeguard: the less healthy we are, the longer we
- * wait. */
-static uint64_t suspicion_time(const struct membership *m, bool own) {
+/* A suspicion of our own about a peer that we are connected to (near) ends soonest: we ask the suspect itself meanwhile. Of any
+ * other, the accusation has to reach the suspect and its answer all of us, and both take a time that grows with the logarithm
+ * of our number. Lifeguard: the less healthy we are, the longer we wait. */
+static uint64_t suspicion_time(const struct membership *m, bool near) {
   uint64_t t = m->cfg.suspicion;
-  return own ? t + t / 4 * m->stats.health : t + t / 8 * gossip_limit(m);
+  return near ? t + t / 4 * m->stats.health : t + t / 4 * gossip_limit(m);
 }
 
 static void set_alive(struct membership *m, struct entry *e, uint64_t incarnation, const struct member_info *info,

@@ -100,12 +100,13 @@ void mesh_send_dht(struct mesh *s, struct mesh_node *from, const struct dht_out 
 void mesh_link(struct mesh *s, struct mesh_node *a, struct mesh_node *b) {
   struct mesh_node *ends[2] = {a, b};
   if (a == b || linked(a, b) || !a->alive || !b->alive) return;
+  if (a->link_count > 2 * s->cfg.links || b->link_count > 2 * s->cfg.links) return; /* both or neither */
   for (int i = 0; i < 2; i++) {
     struct mesh_node *v = ends[i], *w = ends[1 - i];
     struct member_info info = mesh_info(w);
     struct dht_contact c;
     mesh_contact(w, &c);
-    if (v->link_count < 2 * s->cfg.links + 1 && !linked(v, w)) v->links[v->link_count++] = mesh_link_of(w);
+    if (!linked(v, w)) v->links[v->link_count++] = mesh_link_of(w);
     if (v->m && membership_met(v->m, &info, s->now) == 0) membership_connected(v->m, &info.id, true);
     if (v->d) dht_seen(v->d, &c, s->now);
     mesh_dirty(s, v);

@@ -133,7 +133,8 @@ static void start(struct mesh *s, struct mesh_node *v, bool same_id) {
     if (dht_new(&c, s->now, &v->d) != 0) abort();
   }
   s->living++;
-  struct mesh_node *first = random_living(s, v);
+  struct mesh_node *first = random_living(s, v); /* of the addresses given to it, one that has room */
+  for (int i = 0; first && first->link_count >= 2 * s->cfg.links && i < 1000; i++) first = random_living(s, v);
   if (first) mesh_link(s, v, first);
   if (s->cfg.dht) {
     if (first) dht_join(v->d, s->now);
