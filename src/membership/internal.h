@@ -152,8 +152,8 @@ void event_raise(struct membership *m, struct entry *e);
 void info_clean(struct member_info *info); /* one form for each address and name, so that they compare */
 bool info_eq(const struct member_info *a, const struct member_info *b);
 void merge(struct membership *m, const struct swim_update *u, bool sync, nanotime now);
-/* What a peer says of itself; the peer's entry, NULL if there is no room. */
-struct entry *merge_own(struct membership *m, const struct id *from, const struct swim_update *me, nanotime now);
+/* What a peer says of itself. */
+void merge_own(struct membership *m, const struct id *from, const struct swim_update *me, nanotime now);
 void accuse(struct membership *m, struct entry *e, bool near,
             nanotime now); /* our own probe failed; near: we can ask it again */
 void set_dead(struct membership *m, struct entry *e, uint64_t incarnation, bool left, nanotime now);

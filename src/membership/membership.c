@@ -155,7 +155,7 @@ int membership_recv(struct membership *m, const struct id *from, uint8_t type, s
   }
   if (m->leaving || id_eq(from, &m->self.m.info.id)) return 0;
   wake(m, now);
-  struct entry *e = merge_own(m, from, &msg.me, now);
+  merge_own(m, from, &msg.me, now);
   while (swim_update_next(&msg, &u)) merge(m, &u, type == MSG_SWIM_SYNC, now);
   if (type == MSG_SWIM_PING) {
     out_push(m, from, MSG_SWIM_ACK, msg.seq, NULL, false);
@@ -163,8 +163,9 @@ int membership_recv(struct membership *m, const struct id *from, uint8_t type, s
     probe_ack(m, from, &msg);
   } else if (type == MSG_SWIM_PING_REQ) {
     probe_request(m, from, &msg, now);
-  } else if (e) {
-    sync_recv(m, e, &msg, now);
+  } else {
+    struct entry *e = table_find(m, from); /* an update may have made room with it */
+    if (e) sync_recv(m, e, &msg, now);
   }
   return 0;
 }

@@ -166,19 +166,19 @@ void merge(struct membership *m, const struct swim_update *u, bool sync, nanotim
   }
 }
 
-struct entry *merge_own(struct membership *m, const struct id *from, const struct swim_update *me, nanotime now) {
+void merge_own(struct membership *m, const struct id *from, const struct swim_update *me, nanotime now) {
   struct member_info info;
   info_of(from, me, &info);
   struct entry *e = table_find(m, from);
   if (me->incarnation > INCARNATION_MAX) {
     m->stats.implausible++;
-    return e;
+    return;
   }
   if (!e) {
-    if (table_add(m, &info, me->incarnation, true, now, &e) != 0) return NULL;
+    if (table_add(m, &info, me->incarnation, true, now, &e) != 0) return;
     gossip_add(m, e, true);
     event_raise(m, e);
-    return e;
+    return;
   }
   uint64_t i = e->m.incarnation, j = me->incarnation;
   e->own = true;
@@ -186,5 +186,4 @@ struct entry *merge_own(struct membership *m, const struct id *from, const struc
     set_alive(m, e, j, &info, now);
   else
     e->tell = j < i || !info_eq(&info, &e->m.info);
-  return e;
 }

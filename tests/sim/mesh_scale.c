@@ -88,9 +88,15 @@ void mesh_dirty(struct mesh *s, struct mesh_node *v) {
   if (heap_set(&s->timers, &v->timer, s->now) != 0) abort();
 }
 
+/* NULL only if there is none. */
 static struct mesh_node *random_living(struct mesh *s, const struct mesh_node *but) {
-  for (int i = 0; i < 1000; i++) {
+  for (uint32_t i = 0; i < 64; i++) {
     struct mesh_node *v = &s->nodes[rng_below(s->rng, s->cfg.nodes)];
+    if (v->alive && v != but) return v;
+  }
+  uint32_t from = (uint32_t)rng_below(s->rng, s->cfg.nodes); /* few live */
+  for (uint32_t i = 0; i < s->cfg.nodes; i++) {
+    struct mesh_node *v = &s->nodes[(from + i) % s->cfg.nodes];
     if (v->alive && v != but) return v;
   }
   return NULL;

@@ -91,6 +91,26 @@ static void the_out_queue_is_bounded(void **state) {
   rig_done(&r);
 }
 
+/* A peer that is held dead sends a list into a full table: its own entry makes room for what it tells. */
+static void the_sender_makes_room_for_its_own_news(void **state) {
+  (void)state;
+  struct rig r;
+  rig_init_with(&r, (struct membership_config){.max_members = 3});
+  for (uint32_t i = 1; i <= 3; i++) rig_met(&r, i);
+  rig_drain_events(&r);
+  rig_say(&r, SWIM_DEAD, 2, 0);
+  (void)rig_drain(&r, -1, 0);
+  rig_drain_events(&r);
+  struct swim_update u = rig_update(SWIM_ALIVE, 9, 0);
+  struct swim_msg msg = {.want = slice_of(ones, sizeof ones)};
+  assert_int_equal(rig_send(&r, 2, 0, MSG_SWIM_SYNC, msg, &u, 1), 0);
+  assert_null(rig_member(&r, 2));
+  ASSERT_MEMBER(&r, 9, MEMBER_ALIVE, 0);
+  rig_event(&r, MEMBER_EV_UP, 9);
+  rig_event(&r, MEMBER_EV_FORGOTTEN, 2);
+  rig_done(&r);
+}
+
 static void scenario(struct rig *r) {
   struct id two = rig_id(2);
   for (uint32_t i = 1; i <= 40; i++) {
@@ -155,6 +175,7 @@ int main(void) {
       cmocka_unit_test(the_out_queue_is_bounded),
       cmocka_unit_test(every_allocation_fails_once),
       cmocka_unit_test(memory_of_a_member),
+      cmocka_unit_test(the_sender_makes_room_for_its_own_news),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
