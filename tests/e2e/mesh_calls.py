@@ -55,11 +55,11 @@ class Process:
 class Mesh:
     """Node 0 is the registry; the others join it."""
 
-    def __init__(self, count=4):
+    def __init__(self, count=4, hidden=()):
         self.folder = tempfile.TemporaryDirectory()
         base = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") and k != "NOTIFY_SOCKET"}
         self.env = dict(base, XDG_CONFIG_HOME=os.path.join(self.folder.name, "config"))
-        self.live, self.nodes, self.addresses = [], [], []
+        self.live, self.nodes, self.addresses, self.hidden = [], [], [], hidden
         for i in range(count):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
                 s.bind(("127.0.0.1", 0))
@@ -70,6 +70,8 @@ class Mesh:
 
     def start(self, i):
         join = ["--join", self.addresses[0]] if i else []
+        if i in self.hidden:
+            join.append("--no-listen")
         name = "provider%d" % i if i else "registry"
         self.nodes[i] = self.spawn_as("maculad", "--listen", self.addresses[i], "--name", name, "--http", "off", "--state",
                                       os.path.join(self.folder.name, "s%d" % i), *join)
@@ -256,6 +258,43 @@ def case_the_error_says_which_attempt_failed():
         until(lambda: b"handler_error" in m.run(0, "call", "test.calculator", "0")[2], "a provider is found")
         code, out, err = m.run(0, "call", "test.calculator", "0")
         assert code == 1 and out == b"" and err.startswith(b"macula: handler_error: "), (code, err)
+
+
+def case_a_frozen_node():
+    """SIGSTOP: the call fails in time, and what comes after SIGCONT is answered again."""
+    with Mesh(2) as m:
+        m.serve(1, "test.calculator", "--exec", m.times(2))
+        assert m.call(0) == 14  # the first time
+        m.nodes[1].p.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        code, _, err = m.run(0, "call", "test.calculator", '{"x":7}', "--timeout", "30s")
+        assert code in (1, 4) and time.monotonic() - began < ANSWER, (code, err)
+        m.nodes[1].p.send_signal(signal.SIGCONT)
+        until(lambda: m.run(0, "call", "test.calculator", '{"x":7}')[1].strip() == b"14", "it is called again")
+
+
+def case_a_node_comes_back():
+    with Mesh(3) as m:
+        serving = m.serve(1, "test.calculator", "--exec", m.times(2))
+        assert m.call(2) == 14
+        m.nodes[1].end()
+        code, _, err = m.run(2, "call", "test.calculator", '{"x":7}', "--timeout", "9s")
+        assert code in (1, 4), (code, err)
+        m.start(1)
+        # The provider reconnects and registers by itself.
+        until(lambda: m.run(2, "call", "test.calculator", '{"x":7}')[1].strip() == b"14", "it is called again")
+        assert serving.p.poll() is None
+
+
+def case_a_node_that_nobody_can_dial():
+    with Mesh(3, hidden=(2,)) as m:
+        m.serve(2, "test.calculator", "--exec", m.times(3))
+        assert m.call(0) == 21 and m.call(1) == 21
+        serving = m.serve(1, "test.other", "--reply", "1")
+        assert m.ok(2, "call", "test.other").strip() == b"1"
+        m.nodes[0].end()  # its first contact
+        until(lambda: m.run(1, "call", "test.calculator", '{"x":7}')[1].strip() == b"21", "it is called by the other")
+        assert serving.p.poll() is None
 
 
 def main():

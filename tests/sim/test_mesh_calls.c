@@ -648,6 +648,49 @@ static void test_a_hidden_provider_is_found(void **state) {
   stop(&m);
 }
 
+static int try_call(struct rig_client *a, struct rig_client *p, uint8_t n, uint64_t timeout_ms) {
+  struct rig *r = a->rig;
+  uint64_t replies = a->counts[MSG_REPLY];
+  call(a, n, &(struct msg_call){.timeout = timeout_ms});
+  while (a->counts[MSG_REPLY] == replies) {
+    rig_run(r, 10 * NS_MS);
+    while (p->read < p->kept_count) {
+      struct rig_frame *f = &p->kept[p->read++];
+      struct msg c;
+      if (f->type == MSG_CALL && !msg_decode(MSG_CALL, slice_of(f->payload, f->len), &c)) rig_reply(p, c.call.call_id, "1");
+    }
+  }
+  struct msg_reply m = answer(a);
+  return m.is_error ? err_from_name((const char *)m.error.code.p, m.error.code.n) : 0;
+}
+
+/* Halves that cannot hear each other for 30 s: errors in time, and soon after it heals calls cross again. */
+static void test_partition(void **state) {
+  struct mesh m;
+  uint8_t n = 1;
+  (void)state;
+  start_joined(&m, 4, NULL);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 3, "x.y");
+  run(&m, NS_SEC);
+  assert_int_equal(try_call(a, p, n++, 5000), 0);
+  for (unsigned i = 0; i < 4; i++) mesh_cut(&m, i / 2, 2 + i % 2, true);
+  nanotime began = now(&m);
+  while (now(&m) - began < 30 * NS_SEC) {
+    nanotime at = now(&m);
+    assert_int_not_equal(try_call(a, p, n++, 5000), 0);
+    assert_true(now(&m) - at < 5500 * NS_MS);
+    run(&m, NS_SEC);
+  }
+  for (unsigned i = 0; i < 4; i++) mesh_cut(&m, i / 2, 2 + i % 2, false);
+  began = now(&m);
+  while (try_call(a, p, n++, 5000)) {
+    run(&m, 500 * NS_MS);
+    assert_true(now(&m) - began < 60 * NS_SEC);
+  }
+  print_message("calls cross %llu ms after the partition has healed\n", (unsigned long long)((now(&m) - began) / NS_MS));
+  stop(&m);
+}
+
 /* ---- whatever happens ------------------------------------------------------------------------------------------------------
  */
 #define CALLERS 3u
@@ -827,6 +870,7 @@ int main(void) {
                                      cmocka_unit_test(test_a_providers_node_dies),
                                      cmocka_unit_test(test_the_caller_goes_during_the_lookup),
                                      cmocka_unit_test(test_a_hidden_provider_is_found),
+                                     cmocka_unit_test(test_partition),
                                      cmocka_unit_test(test_storm),
                                      cmocka_unit_test(test_every_allocation_may_fail)};
   return cmocka_run_group_tests(tests, NULL, NULL);
