@@ -470,7 +470,6 @@ void rpc_peer_init(struct peer *p, uint64_t session);
 void rpc_peer_up(struct peer *p);
 void rpc_peer_down(struct peer *p);
 void rpc_peer_silent(struct peer *p); /* and those behind it */
-void rpc_peer_dead(struct peer *p);   /* so says membership */
 
 /* lookup.c: which nodes serve a procedure */
 int remote_discover(void *ctx, struct slice procedure);

@@ -113,9 +113,9 @@ static void died(struct node *n, const struct member_info *i) {
   struct peer *p = peer_find(n, &i->id);
   log_info(n->log, "member_dead", "peer=\"%s\"", i->name);
   find_gone(n, &i->id);
+  router_forget_node(n->router, &i->id, n->now);
   if (!p) return;
   join_lost(n, p);
-  rpc_peer_dead(p);
   link_close(p, MACULA_NOT_CONNECTED, NULL);
   peer_down(p);
   spread_dead(p);

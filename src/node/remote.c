@@ -128,8 +128,3 @@ void rpc_peer_silent(struct peer *p) {
     if (!q->link) router_session_silent(p->node->router, &q->rpc, p->node->now);
   }
 }
-
-void rpc_peer_dead(struct peer *p) {
-  router_forget_node(p->node->router, &p->id, p->node->now);
-  router_session_ended(p->node->router, &p->rpc, p->node->now);
-}

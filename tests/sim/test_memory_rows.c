@@ -9,19 +9,19 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "node/plan.h"
+#include "node/internal.h"
 #include "node_rig.h"
 #include "wire/names.h"
 
 #define CLIENTS 32
 #define MANY 2000 /* twice fits what the rig keeps of a client */
 
-struct row {
+struct figures {
   json_int_t entries, bytes, peak;
 };
 
-static struct row look(struct rig *r, const char *name) {
-  struct row row = {-1, -1, -1};
+static struct figures look(struct rig *r, const char *name) {
+  struct figures row = {-1, -1, -1};
   char *text;
   size_t i;
   json_t *each;
@@ -62,9 +62,9 @@ static const char *deep_name(char buf[NAME_MAX_LEN + 1], int i) {
   return buf;
 }
 
-static struct row grown(struct rig *r, const char *name, struct row before) {
-  struct row now = look(r, name);
-  return (struct row){now.entries - before.entries, now.bytes - before.bytes, now.peak};
+static struct figures grown(struct rig *r, const char *name, struct figures before) {
+  struct figures now = look(r, name);
+  return (struct figures){now.entries - before.entries, now.bytes - before.bytes, now.peak};
 }
 
 static void test_connections(void **state) {
@@ -73,16 +73,16 @@ static void test_connections(void **state) {
   char payload[512];
   (void)state;
   rig_start(&r, NULL);
-  struct row none = look(&r, "connections");
+  struct figures none = look(&r, "connections");
   c[0] = rig_join(&r, 0, NULL, RIG_EXT);
   report("connection in its handshake, at its peak", look(&r, "connections").peak - none.bytes,
          QUIC_CONN_MEMORY + QUIC_CONN_OWN);
   for (int i = 1; i < CLIENTS; i++) c[i] = rig_join(&r, 0, NULL, RIG_EXT);
   rig_run(&r, NS_SEC);
-  struct row idle = grown(&r, "connections", none);
+  struct figures idle = grown(&r, "connections", none);
   assert_int_equal(idle.entries, CLIENTS);
   report("idle client: connection", idle.bytes / CLIENTS, QUIC_CONN_MEMORY + QUIC_CONN_OWN);
-  struct row sessions = look(&r, "sessions");
+  struct figures sessions = look(&r, "sessions");
   report("client: session", sessions.bytes / sessions.entries, 0);
   memset(payload, 'x', sizeof payload);
   for (int i = 0; i < CLIENTS; i++) assert_int_equal(rig_subscribe(c[i], "t"), 0);
@@ -112,9 +112,9 @@ static void test_entries(void **state) {
   struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *b = rig_join(&r, 0, NULL, RIG_EXT),
                     *d = rig_join(&r, 0, NULL, RIG_EXT), *e = rig_join(&r, 0, NULL, RIG_EXT);
 
-  struct row before = look(&r, "services");
+  struct figures before = look(&r, "services");
   for (int i = 0; i < MANY; i++) assert_int_equal(rig_register(b, long_name(name, "s", i)), 0);
-  struct row now = grown(&r, "services", before);
+  struct figures now = grown(&r, "services", before);
   assert_int_equal(now.entries, MANY);
   report("service, name of 255 octets", now.bytes / MANY, PLAN_SERVICE);
 
@@ -138,7 +138,7 @@ static void test_entries(void **state) {
   report("subscription, 32 segments of its own", now.bytes / MANY, 0);
 
   before = look(&r, "retained");
-  struct row ids = look(&r, "dedup");
+  struct figures ids = look(&r, "dedup");
   for (int i = 0; i < MANY; i++) assert_int_equal(rig_publish(e, long_name(name, "r", i), "1", 1, true, (uint64_t)i + 1), 0);
   now = grown(&r, "retained", before);
   report("retained message, beside topic and payload", now.bytes / MANY - NAME_MAX_LEN - 1, PLAN_RETAINED);
@@ -175,8 +175,37 @@ static void test_reload(void **state) {
   rig_stop(&r);
 }
 
+/* As full as it can be: the longest names, 32 nodes each, all being looked up again. */
+static void test_discovery(void **state) {
+  struct rig r;
+  char name[NAME_MAX_LEN + 1];
+  struct remote_node v[DISCOVERY_NODES] = {0};
+  (void)state;
+  rig_start(&r, NULL);
+  struct discovery *d = (struct discovery *)router_discovery(r.node->router);
+  struct figures before = look(&r, "discovery");
+  struct discovery_entry *e;
+  uint32_t most = r.node->limits.max_discovered;
+  dht_seen(r.node->dht, &(struct dht_contact){.id = {{1}}, .addr = r.addr}, sim_net_now(r.net)); /* somebody to ask */
+  for (uint32_t i = 0; i < 2 * most; i++) {
+    struct slice s = slice_str(long_name(name, "d", (int)i));
+    assert_int_equal(discovery_look(d, s, sim_net_now(r.net), &e), 0);
+    assert_int_equal(discovery_found(d, e, v, DISCOVERY_NODES, sim_net_now(r.net)), 0);
+  }
+  struct figures now = grown(&r, "discovery", before);
+  assert_int_equal(now.entries, most);
+  for (uint32_t i = most; i < 2 * most; i++) {
+    struct slice s = slice_str(long_name(name, "d", (int)i));
+    assert_int_equal(remote_discover(r.node, s), 0);
+    assert_int_equal(discovery_look(d, s, sim_net_now(r.net), &e), 0);
+  }
+  now = grown(&r, "discovery", before);
+  report("procedure found at 32 nodes, being looked up again", now.bytes / now.entries, PLAN_DISCOVERED);
+  rig_stop(&r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_connections), cmocka_unit_test(test_entries),
-                                     cmocka_unit_test(test_reload)};
+                                     cmocka_unit_test(test_discovery), cmocka_unit_test(test_reload)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
