@@ -302,7 +302,7 @@ void link_closed(struct session *s, const struct quic_close *why); /* its connec
 void link_end(struct session *s);                                  /* part of session_end */
 void link_frame(struct session *s, const struct frame *f);
 /* Cuts its link and frees its slot at once. What is pending with it is the caller's business (peer_down). */
-void link_close(struct peer *p, int err, const char *text);
+void link_close(struct peer *p, int err);
 nanotime link_deadline(const struct node *n);
 void link_tick(struct node *n);
 

@@ -195,7 +195,7 @@ int link_connect(struct session *s, const struct msg_connect *m) {
     if (pool_is_full(&n->peers.pool)) {
       struct pool_entry *e = pool_victim(&n->peers.pool, peer_spare_busy);
       if (!e) return MACULA_MAX_PEERS_REACHED;
-      link_close(container_of(e, struct peer, slot), MACULA_EVICTED, NULL);
+      link_close(container_of(e, struct peer, slot), MACULA_EVICTED);
       n->peers.pool.evicted++;
     }
     if ((err = pool_add(&n->peers.pool, &p->slot, n->now)) != 0) return err;
@@ -233,9 +233,8 @@ int link_connect(struct session *s, const struct msg_connect *m) {
 
 /* ---- a link's end ----------------------------------------------------------------------------------------------------------
  */
-void link_close(struct peer *p, int err, const char *text) {
+void link_close(struct peer *p, int err) {
   struct session *s = p->link;
-  (void)text;
   pool_remove(&p->node->peers.pool, &p->slot);
   list_remove(&p->leaving);
   p->link = NULL;

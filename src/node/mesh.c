@@ -116,7 +116,7 @@ static void died(struct node *n, const struct member_info *i) {
   router_forget_node(n->router, &i->id, n->now);
   if (!p) return;
   join_lost(n, p);
-  link_close(p, MACULA_NOT_CONNECTED, NULL);
+  link_close(p, MACULA_NOT_CONNECTED);
   peer_down(p);
   spread_dead(p);
   choose_gateway(n);

@@ -135,7 +135,7 @@ static int make_room(struct node *n) {
   if (!pool_is_full(&ps->pool)) return 0;
   struct pool_entry *e = pool_victim(&ps->pool, peer_spare_busy);
   if (e) {
-    link_close(container_of(e, struct peer, slot), MACULA_EVICTED, NULL);
+    link_close(container_of(e, struct peer, slot), MACULA_EVICTED);
     ps->pool.evicted++;
     return 0;
   }
@@ -182,7 +182,19 @@ int peer_want(struct peer *p, enum want want) {
   return p->via ? want_direct(p->via, want) : MACULA_NOT_CONNECTED;
 }
 
-void peers_sweep(struct node *n) { list_for_safe(it, &n->peers.all) settle(container_of(it, struct peer, all)); }
+/* A link is on its way: ours is dialled or waits for a slot, or the other's dial is expected. */
+static bool is_coming(const struct peer *p) { return p->dial || !list_empty(&p->waits) || p->node->now < p->expect; }
+
+/* The other's dial was expected and never came: what waited for it has failed. */
+static void give_up(struct peer *p) {
+  const struct peer *hop = !p->link && !p->addr.sa.sa_family && p->via ? p->via : p;
+  if (!list_empty(&p->held) && !hop->link && !is_coming(hop)) peer_down(p);
+}
+
+void peers_sweep(struct node *n) {
+  list_for(it, &n->peers.all) give_up(container_of(it, struct peer, all));
+  list_for_safe(it, &n->peers.all) settle(container_of(it, struct peer, all));
+}
 
 void peers_step(struct node *n) {
   struct peers *ps = &n->peers;
@@ -190,7 +202,7 @@ void peers_step(struct node *n) {
     struct peer *p = container_of(it, struct peer, leaving);
     if (peer_is_busy(p) && n->now < p->leave_at) continue;
     list_remove(&p->leaving);
-    link_close(p, MACULA_EVICTED, NULL);
+    link_close(p, MACULA_EVICTED);
     peer_down(p);
   }
   while (!list_empty(&ps->waiting) && !pool_is_full(&ps->pool)) {

@@ -146,7 +146,7 @@ static void test_refusals(void **state) {
   /* A node that nobody answers at is given up for the next in time. */
   rig_node_kill(&m.rig[1]);
   struct peer *dead = peer(&m, 0, 1);
-  if (dead->link) link_close(dead, MACULA_EVICTED, NULL);
+  if (dead->link) link_close(dead, MACULA_EVICTED);
   knows(&m, 0, "x.y", "13");
   nanotime began = now(&m);
   call(a, 3, &(struct msg_call){.strategy = STRATEGY_FIRST, .timeout = 5000});
@@ -329,7 +329,7 @@ static void test_the_hidden_node_is_gone(void **state) {
   struct rig_client *a = client(&m, 0);
   (void)provider(&m, 2, "x.y");
   knows_via(&m, 0, "x.y", "2", 1);
-  link_close(peer(&m, 1, 2), MACULA_EVICTED, NULL);
+  link_close(peer(&m, 1, 2), MACULA_EVICTED);
   m.rig[2].node->draining = true; /* it does not come back */
   nanotime began = now(&m);
   call(a, 1, &(struct msg_call){.timeout = 10000});

@@ -240,6 +240,25 @@ static void test_wrong_realm_self_and_liar(void **state) {
   stop(&m);
 }
 
+/* We gave way to a dial of the other's that never comes: what waits for it ends all the same. */
+static void test_expected_in_vain(void **state) {
+  struct mesh m = {0};
+  struct rig_options o = {.node = {.no_upkeep = true}};
+  (void)state;
+  start(&m, 2, &o);
+  struct peer *p = peer_get(m.rig[0].node, quic_identity_id(m.rig[1].identity));
+  peer_where(p, &m.rig[1].addr, NULL);
+  p->expect = sim_net_now(m.rig[0].net) + 5 * NS_SEC;
+  struct msg ping = {.type = MSG_PING, .ping = {.timestamp = 1}};
+  assert_int_equal(peer_post(p, &ping, WANT_USE, 0), 0);
+  rig_run(&m.rig[0], 4 * NS_SEC);
+  assert_int_equal(rig_metric(&m.rig[0], "mesh_frames_dropped_total"), 0);
+  rig_run(&m.rig[0], 3 * NS_SEC);
+  assert_int_equal(rig_metric(&m.rig[0], "mesh_frames_dropped_total"), 1);
+  assert_null(peer_find(m.rig[0].node, quic_identity_id(m.rig[1].identity)));
+  stop(&m);
+}
+
 /* All slots busy: the least recently used is drained, and the newcomer gets its slot. */
 static void test_busy_pool(void **state) {
   struct mesh m = {0};
@@ -429,6 +448,7 @@ int main(void) {
       cmocka_unit_test(test_upstream_pool_limit_lru),
       cmocka_unit_test(test_upstream_unreachable),
       cmocka_unit_test(test_wrong_realm_self_and_liar),
+      cmocka_unit_test(test_expected_in_vain),
       cmocka_unit_test(test_busy_pool),
       cmocka_unit_test(test_ping),
       cmocka_unit_test(test_members),

@@ -289,7 +289,7 @@ static void test_full_link(void **state) {
 
 static void evict(struct mesh *m, unsigned of, unsigned who) {
   struct peer *p = mesh_peer(m, of, who);
-  link_close(p, MACULA_EVICTED, NULL);
+  link_close(p, MACULA_EVICTED);
   peer_down(p);
 }
 
