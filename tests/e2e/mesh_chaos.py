@@ -248,6 +248,32 @@ def case_loss(number):
     assert serve.poll() is None
 
 
+def case_delay(number):
+    """Between any two nodes a datagram takes 20 to 90 ms, and later ones overtake earlier ones."""
+    m = Mesh(number, 3)
+    for n in m.nodes:
+        front = n.addr.replace(":9443", ":9444")
+        relay = subprocess.Popen([sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "_relay.py"), front,
+                                  n.addr, "10", "45", str(seed + n.i)], stdout=subprocess.PIPE)
+        everything.append(relay)
+        assert relay.stdout.readline() == b"relaying\n"
+        n.extra += ["--advertise", front]
+    for n in m.nodes:
+        n.extra += ["--join", m.nodes[0].addr.replace(":9443", ":9444")] if n.i > 1 else []
+        n.start(join=False)
+    m.until_linked()
+    assert all(p["address"].endswith(":9444") for n in m.nodes for p in n.peers()), m.nodes[1].peers()
+    m.nodes[1].background("serve", "chaos.echo", "--echo")
+    sub = m.nodes[0].background("sub", "chaos.order", "--count", "50", "--timeout", "120s")
+    until(lambda: m.nodes[2].macula("call", "chaos.echo", "1", "--timeout", "5s", code=None) == 1, 40, "no answer")
+    for k in range(10):
+        assert m.nodes[k % 3].macula("call", "chaos.echo", str(k), "--timeout", "10s") == k
+    pub = m.nodes[2].background("pub", "chaos.order", "x", "--count", "50", "--qos", "1")
+    assert pub.wait(60) == 0
+    assert len(sub.stdout.readlines()) == 50
+    assert not any(n.said("member_dead") for n in m.nodes), "somebody was declared dead"
+
+
 def case_hidden(number):
     """A node that nobody can dial serves and hears through its gateway, and through another when that is killed."""
     m = Mesh(number, 3)
