@@ -93,6 +93,7 @@ struct peers {
   struct list waiting, leaving;
   size_t held_bytes;
   uint64_t dials, dial_failures, accepted, duplicates, evictions, held_dropped;
+  uint64_t left_out; /* nodes that others told of, without a record for want of room */
 };
 
 struct seed { /* an address to join by, or of a node that was lost */
@@ -271,6 +272,11 @@ void peers_done(struct node *n);
 struct peer *peer_find(const struct node *n, const struct id *id);
 /* The record of a node, made if it is not there; NULL: no memory, no room, or our own id. */
 struct peer *peer_get(struct node *n, const struct id *id);
+/* As peer_get, for a node that others tell of (as a member, or besides): half of the records besides members stay free for
+ * those who come themselves. */
+struct peer *peer_told(struct node *n, const struct id *id, bool member);
+bool peer_addr_ok(const struct addr *a);                         /* a node could be there */
+void peers_behind(struct peer *p, void (*each)(struct peer *q)); /* those that are reached through it */
 /* What is known of where it is: addr and gateway may be NULL (nothing is said about it). Ours and zero gateways are ignored. */
 void peer_where(struct peer *p, const struct addr *addr, const struct id *gateway);
 void peers_sweep(struct node *n); /* frees records that are no members and with which nothing is going on */

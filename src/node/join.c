@@ -76,8 +76,9 @@ int node_join(struct node *n, const struct addr *to, const struct id *id, bool k
 
 bool node_is_alone(const struct node *n) { return pool_count(&n->peers.pool) == 0; }
 
+/* Whoever we never met may be an invention. */
 void join_lost(struct node *n, const struct peer *p) {
-  if (p->addr.sa.sa_family && !n->draining && !n->no_upkeep) (void)add(n, &p->addr, &p->id, false, false);
+  if (p->since && p->addr.sa.sa_family && !n->draining && !n->no_upkeep) (void)add(n, &p->addr, &p->id, false, false);
 }
 
 static void later(struct node *n, struct seed *d, uint64_t wait) {
@@ -167,7 +168,8 @@ int node_known_peers(const struct node *n, char **ret_text) {
   if (!f) return MACULA_ENOMEM;
   for (int linked = 1; linked >= 0; linked--) list_for(it, &n->peers.all) {
       const struct peer *p = container_of(it, struct peer, all);
-      if (!p->addr.sa.sa_family || (p->link != NULL) != linked || (!linked && !p->member) || count == MAX_KNOWN) continue;
+      if (!p->addr.sa.sa_family || (p->link != NULL) != linked || (!linked && (!p->member || !p->since)) || count == MAX_KNOWN)
+        continue;
       id_hex(&p->id, hex);
       addr_text(&p->addr, at);
       fprintf(f, "macula://%s@%s\n", hex, at);

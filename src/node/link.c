@@ -91,6 +91,7 @@ void link_opened(struct session *s) {
   }
   if (!err) err = quic_stream_open(s->conn, &s->stream);
   if (err) {
+    if (s->peer && s->peer->dial != s) s->peer = NULL; /* nothing of the peer's ends with it */
     session_cut(s, err);
     return;
   }
@@ -149,7 +150,9 @@ static void welcomed(struct session *s, const struct msg_pong *m) {
     struct addr seen;
     memcpy(text, m->observed.p, m->observed.n);
     text[m->observed.n] = 0;
-    if (!addr_parse(text, 0, &seen)) mesh_observed(n, &seen, socket_for(n, quic_conn_remote(s->conn)));
+    const struct addr *remote = quic_conn_remote(s->conn);
+    if (!addr_parse(text, 0, &seen) && addr_is_loopback(&seen) == addr_is_loopback(remote))
+      mesh_observed(n, &seen, socket_for(n, remote));
   }
   log_info(n->log, "link_up", "peer=\"%s\" conn=%llu dialled=yes", p->name, (unsigned long long)s->serial);
   mesh_link_up(p);
@@ -171,6 +174,7 @@ static int settle_duel(struct session *s, struct peer *p, const uint8_t *instanc
   if (was_up) p->link = NULL;
   if (p->dial == old) p->dial = NULL;
   if (was_up && !same_run) {
+    p->expect = time_add(n->now, DIAL_TIMEOUT); /* calls that fail over do not dial it: up() follows */
     mesh_link_down(p, false);
     peer_down(p); /* that run's calls are lost */
   }
@@ -242,6 +246,7 @@ void link_close(struct peer *p, int err) {
   log_info(p->node->log, "link_closed", "peer=\"%s\" conn=%llu code=%s", p->name, (unsigned long long)s->serial,
            macula_err_name(err));
   mesh_link_down(p, false);
+  s->peer = NULL; /* whose record may end before the session */
   session_cut(s, err);
 }
 
@@ -250,6 +255,7 @@ void link_end(struct session *s) {
   if (!p) return;
   struct node *n = s->node;
   bool was_up = p->link == s, was_dial = p->dial == s;
+  s->peer = NULL; /* whose record may end before the session */
   if (was_up) p->link = NULL;
   if (was_dial) p->dial = NULL;
   if (!was_up && !was_dial) return;

@@ -9,6 +9,8 @@
 
 #define DIAL_LATE (3 * NS_SEC) /* the larger id waits this long for the other's dial */
 #define LINKED_MEMBERS 256u    /* links kept up for their own sake */
+#define STRANDED (5 * NS_SEC)  /* without a gateway that lives */
+#define STRANDED_AT_ONCE 64u
 
 static const struct id no_id;
 
@@ -35,7 +37,8 @@ void mesh_observed(struct node *n, const struct addr *seen, const struct addr *l
     self = n->advertise;
   else if (n->socket_count && !addr_is_any(&n->sockets[0]))
     self = n->sockets[0];
-  else if (seen && local && local->sa.sa_family == seen->sa.sa_family) {
+  else if (seen && local && local->sa.sa_family == seen->sa.sa_family && peer_addr_ok(seen) &&
+           (!addr_is_loopback(seen) || !n->self.sa.sa_family)) {
     self = *seen;
     addr_set_port(&self, addr_port(local));
   }
@@ -100,7 +103,7 @@ static bool dials_first(const struct node *n, const struct peer *p) {
 }
 
 static void heard_of(struct node *n, const struct member_info *i, bool is_new) {
-  struct peer *p = peer_get(n, &i->id);
+  struct peer *p = peer_told(n, &i->id, true);
   if (!p) return;
   p->member = true;
   peer_where(p, &i->addr, i->addr.sa.sa_family ? &no_id : &i->gateway);
@@ -173,14 +176,36 @@ nanotime mesh_deadline(const struct node *n) {
   return n->membership ? time_min(membership_deadline(n->membership), find_deadline(n)) : TIME_NEVER;
 }
 
+/* A member that nobody can dial is there only through its gateway. Without that it is a rumour, which it contradicts by another
+ * gateway if it is there. */
+static bool is_stranded(const struct node *n, const struct member *m, const struct peer *p) {
+  if (m->info.addr.sa.sa_family || (p && p->link) || time_since(n->now, m->since) < STRANDED) return false;
+  if (id_eq(&m->info.gateway, &n->id)) return true; /* its link to us is gone */
+  const struct member *g = membership_find(n->membership, &m->info.gateway);
+  return !g || !g->info.addr.sa.sa_family || (g->state == MEMBER_DEAD && time_since(n->now, g->since) >= STRANDED);
+}
+
+static void sweep_stranded(struct node *n) {
+  struct id v[STRANDED_AT_ONCE];
+  uint32_t count = 0;
+  for (const struct member *m = NULL; (m = membership_each(n->membership, m)) && count < STRANDED_AT_ONCE;)
+    if (m->state == MEMBER_ALIVE && is_stranded(n, m, peer_find(n, &m->info.id))) v[count++] = m->info.id;
+  for (uint32_t i = 0; i < count; i++) membership_unreachable(n->membership, &v[i], n->now);
+}
+
 /* Links that should stand and do not. */
 void mesh_sweep(struct node *n) {
   uint32_t count = 0;
   if (!n->membership || n->draining || n->no_upkeep) return;
+  sweep_stranded(n);
   for (const struct member *m = NULL; (m = membership_each(n->membership, m)) && count < LINKED_MEMBERS;) {
     if (m->state != MEMBER_ALIVE || !m->info.addr.sa.sa_family) continue;
     struct peer *p = peer_find(n, &m->info.id);
-    if (!p || p->link || p->dial) {
+    if (!p) {
+      heard_of(n, &m->info, false); /* there was no room for a record */
+      continue;
+    }
+    if (p->link || p->dial) {
       count++;
       continue;
     }

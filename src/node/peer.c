@@ -90,17 +90,59 @@ struct peer *peer_get(struct node *n, const struct id *id) {
   return p;
 }
 
+struct peer *peer_told(struct node *n, const struct id *id, bool member) {
+  struct peer *p = peer_find(n, id);
+  struct membership_stats s;
+  uint32_t count = n->peers.tab.count, most = n->peers.tab.max - PEERS_BESIDES_MEMBERS / 2;
+  if (p || id_eq(id, &n->id)) return p;
+  if (!member) {
+    membership_stats(n->membership, &s);
+    if (n->limits.max_peers + PEERS_BESIDES_MEMBERS / 2 + s.alive + s.suspect + s.dead < most)
+      most = n->limits.max_peers + PEERS_BESIDES_MEMBERS / 2 + s.alive + s.suspect + s.dead;
+  }
+  if (count < most) return peer_get(n, id);
+  n->peers.left_out++;
+  return NULL;
+}
+
+bool peer_addr_ok(const struct addr *a) {
+  if (addr_port(a) == 0 || addr_is_any(a)) return false;
+  if (a->sa.sa_family == AF_INET6) return !IN6_IS_ADDR_MULTICAST(&a->v6.sin6_addr);
+  uint32_t net = ntohl(a->v4.sin_addr.s_addr) >> 24;
+  return net != 0 && net < 224; /* this network; multicast, reserved, broadcast */
+}
+
 void peer_where(struct peer *p, const struct addr *addr, const struct id *gateway) {
   static const struct id none;
+  static const struct addr nowhere;
+  if (addr && addr->sa.sa_family && !peer_addr_ok(addr)) addr = &nowhere;
   if (addr && addr->sa.sa_family && !addr_eq(addr, &p->addr)) {
     p->addr = *addr;
     p->dial_at = 0;
     p->failures = 0;
   }
   if (addr && !addr->sa.sa_family) p->addr = *addr;
+  if (p->addr.sa.sa_family) {
+    set_via(p, NULL);
+    return;
+  }
   if (!gateway || id_eq(gateway, &none) || id_eq(gateway, &p->id)) return;
-  struct peer *via = peer_get(p->node, gateway);
+  struct peer *via = peer_told(p->node, gateway, false);
   if (via) set_via(p, via);
+}
+
+/* A node that is behind p is behind nobody else; whether p has a link or is behind another itself does not matter: who says
+ * that two are behind each other shall not send us round in a circle. What is done to one may give others another gateway, so
+ * the list is turned and not walked. */
+void peers_behind(struct peer *p, void (*each)(struct peer *q)) {
+  size_t n = 0;
+  list_for(it, &p->vias) n++;
+  while (n-- && !list_empty(&p->vias)) {
+    struct peer *q = container_of(p->vias.next, struct peer, of_via);
+    list_remove(&q->of_via);
+    list_append(&p->vias, &q->of_via);
+    if (!q->link && !q->addr.sa.sa_family) each(q);
+  }
 }
 
 static bool has_calls(const struct peer *p) { return !list_empty(&p->rpc.calls.made) || !list_empty(&p->rpc.calls.taken); }
@@ -116,9 +158,11 @@ bool peer_is_busy(const struct peer *p) {
 }
 
 static void settle(struct peer *p) {
-  if (!p->member && !p->link && !p->dial && list_empty(&p->waits) && list_empty(&p->vias) && !has_calls(p) &&
-      list_empty(&p->held) && !p->spread.unacked.count)
-    peer_free(p);
+  if (p->member || p->link || p->dial || !list_empty(&p->waits) || has_calls(p) || !list_empty(&p->held) ||
+      p->spread.unacked.count)
+    return;
+  if (p->via && !list_empty(&p->vias)) set_via(p, NULL); /* two that are said to be behind each other keep nobody */
+  if (list_empty(&p->vias)) peer_free(p);
 }
 
 /* ---- the pool --------------------------------------------------------------------------------------------------------------
@@ -166,6 +210,9 @@ static int want_direct(struct peer *p, enum want want) {
   if (!p->addr.sa.sa_family || n->now < p->dial_at) return MACULA_NOT_CONNECTED;
   if (n->draining) return MACULA_SHUTTING_DOWN;
   if (want == WANT_UPKEEP && n->no_upkeep) return MACULA_MAX_PEERS_REACHED;
+  /* Of whom we only heard, not so many are tried at once that whoever comes finds no slot. */
+  if (want == WANT_UPKEEP && !p->since && pool_count(&n->peers.pool) >= n->peers.pool.max - n->peers.pool.max / 8)
+    return MACULA_MAX_PEERS_REACHED;
   if (pool_is_full(&n->peers.pool)) {
     int err = want == WANT_USE ? make_room(n) : MACULA_MAX_PEERS_REACHED;
     if (err == MACULA_EBUSY) {
@@ -279,16 +326,17 @@ static void flush_held(struct peer *p) {
   }
 }
 
-void peer_up(struct peer *p) {
+static void came_up(struct peer *p) {
   flush_held(p);
   rpc_peer_up(p);
-  list_for_safe(it, &p->vias) {
-    struct peer *q = container_of(it, struct peer, of_via);
-    if (!q->link && !q->addr.sa.sa_family) peer_up(q);
-  }
 }
 
-void peer_down(struct peer *p) {
+void peer_up(struct peer *p) {
+  came_up(p);
+  peers_behind(p, came_up);
+}
+
+static void went_down(struct peer *p) {
   while (!list_empty(&p->held)) {
     struct held *h = container_of(p->held.next, struct held, of_peer);
     uint64_t query = h->query;
@@ -298,8 +346,9 @@ void peer_down(struct peer *p) {
   }
   rpc_peer_down(p);
   ask_peer_down(p);
-  list_for_safe(it, &p->vias) {
-    struct peer *q = container_of(it, struct peer, of_via);
-    if (!q->link && !q->addr.sa.sa_family) peer_down(q);
-  }
+}
+
+void peer_down(struct peer *p) {
+  went_down(p);
+  peers_behind(p, went_down);
 }

@@ -121,10 +121,9 @@ void rpc_peer_up(struct peer *p) { router_party_ready(p->node->router, &p->rpc, 
 
 void rpc_peer_down(struct peer *p) { router_session_ended(p->node->router, &p->rpc, p->node->now); }
 
+static void fell_silent(struct peer *p) { router_session_silent(p->node->router, &p->rpc, p->node->now); }
+
 void rpc_peer_silent(struct peer *p) {
-  router_session_silent(p->node->router, &p->rpc, p->node->now);
-  list_for_safe(it, &p->vias) {
-    struct peer *q = container_of(it, struct peer, of_via);
-    if (!q->link) router_session_silent(p->node->router, &q->rpc, p->node->now);
-  }
+  fell_silent(p);
+  peers_behind(p, fell_silent);
 }

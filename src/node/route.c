@@ -111,12 +111,20 @@ static bool between_nodes(int t) {
          (t >= MSG_INTEREST && t <= MSG_RETAINED_MOVED);
 }
 
+/* Whether what `from` hands us may be p's word. An envelope is not signed: so only the gateway of a node that cannot be dialled
+ * speaks for it, or any node if that is what we are; and only with answers that name a call which nobody else can know, for
+ * all. What nodes say of themselves comes over their own link where there is one. */
+static bool may_speak_for(const struct peer *from, const struct peer *p, int type) {
+  if (between_nodes(type) && p->link) return false;
+  if (type == MSG_REPLY || type == MSG_CANCEL || from->node->hidden) return true;
+  return !p->link && !p->addr.sa.sa_family && (!p->via || p->via == from);
+}
+
 static void deliver(struct peer *from, const struct envelope *e, int type, struct slice payload) {
   struct node *n = from->node;
   struct msg m;
-  struct peer *p = type < 0 || type == MSG_RPC_ROUTE || type == MSG_PUBSUB_ROUTE ? NULL : peer_get(n, &e->source);
-  /* A node with a link tells by that what its clients listen to: nobody else can say it in its name. */
-  if (!p || (p->link && type >= MSG_INTEREST && type <= MSG_RETAINED_MOVED)) {
+  struct peer *p = type < 0 || type == MSG_RPC_ROUTE || type == MSG_PUBSUB_ROUTE ? NULL : peer_told(n, &e->source, false);
+  if (!p || !may_speak_for(from, p, type)) {
     n->stats.routes_failed++;
     return;
   }

@@ -65,11 +65,22 @@ void spread_peer_init(struct peer *p) {
   list_init(&p->spread.replays);
 }
 
+/* One that we only heard of, and that never said that it listens, makes room for one that is here. */
+static void drop_unreached(struct spread *sp) {
+  list_for(it, &sp->peers) {
+    struct peer *p = peer_of(it);
+    if (p->link || p->spread.path || p->spread.interest.topics.count || p->spread.unacked.count) continue;
+    spread_forget(p);
+    return;
+  }
+}
+
 static bool start(struct peer *p) {
   struct node *n = p->node;
   struct spread *sp = &n->spread;
   if (p->spread.on) return true;
   if (!sp->interest) return false;
+  if (sp->count >= n->limits.max_interested && p->link) drop_unreached(sp);
   if (sp->count >= n->limits.max_interested) {
     sp->left_out++;
     if (!sp->full_said)

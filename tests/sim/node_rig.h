@@ -11,7 +11,7 @@
 
 #define RIG_EXT (CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_REGISTER | CAP_CANCEL)
 #define RIG_BASE (CAP_PUBSUB | CAP_RPC)
-#define RIG_CLIENTS 64
+#define RIG_CLIENTS 1200
 #define RIG_KEPT 4096 /* frames kept of a client; all are counted */
 
 struct rig_frame {
