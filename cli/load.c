@@ -73,7 +73,9 @@ static void keep_command(struct load *l) {
 
 /* Ten thousand clients that ping every second would be a load of their own, which says nothing about a limit. */
 static unsigned idle_for(const struct load *l) {
-  double clients = strcmp(l->scenario, "clients") == 0 ? 10000 * l->scale : 0;
+  double clients = strcmp(l->scenario, "clients") == 0 ? 10000 * l->scale
+                   : strcmp(l->scenario, "all") == 0   ? 1500 * l->scale
+                                                       : 0;
   return clients > 10000 ? 30 : clients > 1000 ? (unsigned)(clients * LOAD_IDLE_S / 1000) : LOAD_IDLE_S;
 }
 
@@ -161,8 +163,12 @@ static int run_scenario(struct load *l, int (*run)(struct load_task *t)) {
   struct load_task task = {.l = l, .name = l->scenario, .run = run};
   int code = l->o.nodes ? load_nodes_given(l) : 0;
   if (code) return code;
-  load_engine_run(l, &task, 1);
-  code = task.code;
+  if (run) {
+    load_engine_run(l, &task, 1);
+    code = task.code;
+  } else {
+    code = load_all(l);
+  }
   return l->stopping ? conclude(l, 0) : conclude(l, code);
 }
 

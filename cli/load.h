@@ -84,6 +84,7 @@ struct load_node {
   void *sample_ctx;
   bool has_sample;
   uint64_t now[FIG_COUNT], most[FIG_COUNT];
+  uint64_t rss_peak;  /* of all samples */
   uint64_t rss_start; /* of the first sample, or since load_node_mark */
   struct load_sample *series;
   size_t series_count, series_skip, series_skipped;
@@ -120,7 +121,18 @@ struct load_task { /* a scenario that runs */
   struct load_node *node; /* whose figures the progress line shows; NULL: the first */
 };
 
+struct load_mesh { /* of load all: which node is whose, and how far the others are */
+  struct load_node *clients, *services, *streams, *callers;
+  struct load_relays *relays;
+  uint64_t rss_start[4];
+  bool providers_ready; /* of callers: from now on what nodes hold is due to their scenario */
+  bool healed;          /* the partition is over */
+  uint64_t others;      /* tasks that must have ended before providers leave */
+};
+
 struct load {
+  struct load_mesh *mesh; /* NULL: one scenario alone */
+  uint64_t tasks_ended;
   struct cli *cli;
   struct load_options o;
   double scale;
@@ -288,12 +300,24 @@ int load_clients(struct load_task *t);
 int load_services(struct load_task *t);
 int load_streams(struct load_task *t);
 int load_callers(struct load_task *t);
+int load_all(struct load *l);
+bool load_mesh_is_ready(void *mesh);
+/* load_relay.c: a thread that carries datagrams between nodes, which know each other by its ports only. */
+struct load_relays;
+int load_relays_new(struct load_relays **ret_relays);
+void load_relays_free(struct load_relays *r);
+/* A port for others to reach the node that will listen on target. */
+int load_relay_add(struct load_relays *r, uint16_t target, uint16_t *ret_port);
+/* Nodes of the first `first` relays and the others hear nothing of each other while it is on. */
+void load_relays_cut(struct load_relays *r, size_t first, bool on);
+uint64_t load_relays_dropped(struct load_relays *r);
 /* load_child.c: a process of clients that is to be killed. */
 struct load_child;
 int load_child_start(struct load_task *t, struct load_node *n, size_t clients, const char *prefix, size_t streams,
                      struct load_child **ret_child);
 bool load_child_ready(void *child);
 int load_child_error(const struct load_child *child);
+void load_child_stop(struct load_child *child); /* SIGSTOP: its clients read no more */
 void load_child_kill(struct load_child *child); /* SIGKILL; frees it */
 int load_child_main(struct load *l);
 void load_children_end(struct load *l);

@@ -93,19 +93,28 @@ static int provide(struct callers *s, size_t which) {
 
 static int start_nodes(struct callers *s) {
   struct load *l = s->t->l;
-  if (l->o.nodes && l->node_count < 3) {
+  if (!l->mesh && l->o.nodes && l->node_count < 3) {
     cli_error("invalid_argument", "callers needs three nodes of one mesh: name them with --nodes ADDR,ADDR,ADDR, or none");
     return EXIT_USAGE;
   }
-  int code = load_node_take(s->t, NULL, &s->at);
+  struct load_mesh *mesh = l->mesh;
+  int code = mesh ? 0 : load_node_take(s->t, NULL, &s->at);
+  if (mesh) {
+    s->at = mesh->callers;
+    s->others[0] = mesh->services;
+    s->others[1] = mesh->streams;
+  }
   const char *args[] = {"--join", s->at ? s->at->text : "", NULL};
   for (size_t i = 0; i < 2 && !code; i++) {
+    if (mesh) continue;
     if (l->o.nodes)
       s->others[i] = l->nodes[i + 1];
     else
       code = load_node_start(s->t, args, &s->others[i]);
   }
   for (size_t i = 0; i < 2 && !code; i++) code = provide(s, i);
+  for (size_t i = 0; i < 2 && mesh && !code; i++) load_fresh(s->t, s->others[i]);
+  if (mesh) mesh->providers_ready = true;
   return code;
 }
 
@@ -264,6 +273,22 @@ static void nothing_left(struct callers *s) {
   }
 }
 
+/* While the mesh is cut in two, calls to the other half may fail; each ends nevertheless, and afterwards all are answered. */
+static bool through_partition(struct callers *s, double rate) {
+  struct load *l = s->t->l;
+  while (!l->mesh->healed)
+    if (!steady(s, rate, 1)) return false;
+  if (!steady(s, rate, 1)) return false;
+  load_row_is(l, s->t->name, "calls before, in and after the partition: each has ended", s->asked,
+              s->callers->answered + s->callers->failed);
+  bool found = all_found(s);
+  if (l->stopping) return false;
+  load_row(l, s->t->name, found, "after the partition procedures of the other half are found again", "all", "%s",
+           found ? "all" : "not all within 30 s");
+  s->callers->answered = s->callers->failed = s->asked = 0;
+  return true;
+}
+
 static void play(struct callers *s) {
   struct load *l = s->t->l;
   double rate = 1000 * l->scale < 20 ? 20 : 1000 * l->scale;
@@ -275,8 +300,9 @@ static void play(struct callers *s) {
   load_row(l, s->t->name, found, "procedures on other nodes are found", "all", found ? "all" : "not all within 30 s");
   s->callers->call_times = load_latency(l, s->t->name, "a call to a provider of 400 ms on another node");
   s->asked = 0;
-  if (!steady(s, rate, l->scale < 0.5 ? 5 : RUN_S)) return;
   char what[128];
+  if (l->mesh && !through_partition(s, rate)) return;
+  if (!steady(s, rate, l->scale < 0.5 ? 5 : RUN_S)) return;
   snprintf(what, sizeof what, "%.0f calls a second to slow providers: answered", rate);
   load_row_is(l, s->t->name, what, s->asked, s->callers->answered);
   s->callers->call_times = NULL;
@@ -299,6 +325,7 @@ int load_callers(struct load_task *t) {
     load_figure_below(t, s.at, FIG_CLIENTS, 0, 5);
     load_crowd_free(t, s.callers);
   }
+  if (l->mesh) load_reach(t, &l->tasks_ended, l->mesh->others, 900); /* they count what these provide */
   for (size_t i = 0; i < 2; i++) load_crowd_free(t, s.providers[i]);
   drop(&s.late);
   drop(&s.held);

@@ -100,6 +100,8 @@ bool load_child_ready(void *child) {
 
 int load_child_error(const struct load_child *c) { return c->ready ? 0 : c->err ? c->err : MACULA_TIMEOUT; }
 
+void load_child_stop(struct load_child *c) { kill(c->pid, SIGSTOP); }
+
 void load_child_kill(struct load_child *c) {
   kill(c->pid, SIGKILL);
   while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR) continue;

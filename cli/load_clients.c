@@ -188,6 +188,7 @@ int load_clients(struct load_task *t) {
   struct load *l = t->l;
   size_t more = load_scaled(l, 2000, 15);
   struct load_node *n;
+  if (l->mesh) return one_limit(t, l->mesh->clients, l->mesh->clients->now[FIG_CLIENTS_MAX], more);
   if (l->o.nodes) {
     int code = load_node_take(t, NULL, &n);
     uint64_t max = n->now[FIG_CLIENTS_MAX], now = n->now[FIG_CLIENTS];

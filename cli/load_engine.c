@@ -235,6 +235,7 @@ static void *run_task(void *ctx) {
   pthread_mutex_lock(&l->lock);
   t->code = t->run(t);
   t->ended = true;
+  l->tasks_ended++;
   load_wake(l);
   pthread_mutex_unlock(&l->lock);
   return NULL;

@@ -20,6 +20,7 @@
 
 #define START_MS 20000
 #define MAX_ARGS 40
+#define PORT_TRIES 50 /* other programs take ports, too */
 
 /* ---- ports and descriptors --------------------------------------------------------------------------------------------------
  */
@@ -144,20 +145,15 @@ static struct load_node *add_node(struct load *l) {
   return n;
 }
 
-int load_node_start_with(struct load_task *t, const struct load_start *how, struct load_node **ret_node) {
+/* Runs it on this port. MACULA_EBUSY: another program was faster to take it. */
+static int start_at(struct load_task *t, const struct load_start *how, struct load_node *n, uint16_t port) {
   struct load *l = t->l;
   int pipe_fd[2], argc = 0;
-  char state[PATH_MAX + 16], listen[64], log[PATH_MAX + 16], idle[16];
-  struct load_node *n = add_node(l);
-  uint16_t port = how->port ? how->port : load_port(l);
-  if (!n) return cli_failed(MACULA_EFULL, NULL, "too many nodes");
-  if (!port) return cli_failed(MACULA_EFULL, NULL, "no UDP port from 5001 on is free: end what holds them, or lower --scale");
-  snprintf(n->folder, sizeof n->folder, "%.4000s/%s", l->folder, n->name);
+  char state[PATH_MAX + 16], listen[64], log[PATH_MAX + 16], idle[16], tail[600];
   snprintf(state, sizeof state, "%s/state", n->folder);
   snprintf(log, sizeof log, "%s/log", n->folder);
   snprintf(listen, sizeof listen, "127.0.0.1:%u", port);
   snprintf(idle, sizeof idle, "%us", l->idle_s);
-  mkdir(n->folder, 0700);
   struct spawn s = {.l = l, .n = n};
   const char *const usual[] = {l->maculad,
                                "--listen",
@@ -178,10 +174,10 @@ int load_node_start_with(struct load_task *t, const struct load_start *how, stru
     s.argv[argc++] = how->advertise;
   }
   for (const char *const *a = how->args; a && *a && argc < MAX_ARGS - 1; a++) s.argv[argc++] = *a;
-  s.err = open(log, O_WRONLY | O_CREAT | O_CLOEXEC | O_APPEND, 0600);
+  s.err = open(log, O_WRONLY | O_CREAT | O_CLOEXEC | O_TRUNC, 0600);
   if (s.err < 0 || pipe2(pipe_fd, O_CLOEXEC) != 0) {
     if (s.err >= 0) close(s.err);
-    return cli_failed(MACULA_EIO, NULL, strerror(errno));
+    return MACULA_EIO;
   }
   s.out = pipe_fd[1];
   int err = load_on_main(t, spawn, &s);
@@ -189,6 +185,26 @@ int load_node_start_with(struct load_task *t, const struct load_start *how, stru
   close(s.err);
   if (!err) err = read_banner(n, pipe_fd[0]);
   close(pipe_fd[0]);
+  if (err != MACULA_EIO) return err;
+  kill(n->pid, SIGKILL);
+  while (waitpid(n->pid, NULL, 0) < 0 && errno == EINTR) continue;
+  n->pid = 0;
+  last_lines(n, tail, sizeof tail);
+  return strstr(tail, "maculad: busy: UDP port") ? MACULA_EBUSY : err;
+}
+
+int load_node_start_with(struct load_task *t, const struct load_start *how, struct load_node **ret_node) {
+  struct load *l = t->l;
+  struct load_node *n = add_node(l);
+  int err = MACULA_EBUSY;
+  if (!n) return cli_failed(MACULA_EFULL, NULL, "too many nodes");
+  snprintf(n->folder, sizeof n->folder, "%.4000s/%s", l->folder, n->name);
+  mkdir(n->folder, 0700);
+  for (int i = 0; i < PORT_TRIES && err == MACULA_EBUSY; i++) {
+    uint16_t port = how->port ? how->port : load_port(l);
+    if (!port) return cli_failed(MACULA_EFULL, NULL, "no UDP port from 5001 on is free: end what holds them, or lower --scale");
+    err = start_at(t, how, n, port);
+  }
   if (err == MACULA_CANCELLED) return EXIT_FAILED;
   if (err) return failed_to_start(n, l->maculad);
   if ((err = load_watch_start(n))) return cli_failed(err, NULL, NULL);
@@ -261,7 +277,8 @@ void load_nodes_look(struct load *l) {
     struct load_node *n = l->nodes[i];
     int status;
     char tail[320], how[64];
-    if (!n->pid || waitpid(n->pid, &status, WNOHANG) != n->pid) continue;
+    if (!n->pid || (!n->op && !n->has_sample)) continue; /* not there yet: who starts it looks */
+    if (waitpid(n->pid, &status, WNOHANG) != n->pid) continue;
     n->pid = 0;
     if (WIFSIGNALED(status))
       snprintf(how, sizeof how, "killed by signal %d", WTERMSIG(status));

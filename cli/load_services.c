@@ -161,7 +161,10 @@ int load_services(struct load_task *t) {
   char max[24];
   snprintf(max, sizeof max, "%llu", (unsigned long long)load_scaled(l, 10000, 200) + 100);
   const char *args[] = {"--max-services", max, NULL};
-  int code = load_node_take(t, args, &n);
+  if (l->mesh && !load_wait(t, load_mesh_is_ready, l->mesh, 60)) return 0;
+  n = l->mesh ? l->mesh->services : NULL;
+  int code = n ? 0 : load_node_take(t, args, &n);
+  if (l->mesh) load_fresh(t, n);
   if (code || (code = load_crowd_new(l, n, 2 * providers + 1, &c))) return code;
   uint64_t base = n->now[FIG_SERVICES];
   t->node = n;

@@ -143,7 +143,9 @@ int load_streams(struct load_task *t) {
   struct load_node *n;
   struct parts p = {.third = load_scaled(l, 500, 9) / 3, .stayers = 10};
   size_t cycles = l->scale < 0.5 ? 2 : 5;
-  int code = load_node_take(t, NULL, &n);
+  if (l->mesh && !load_wait(t, load_mesh_is_ready, l->mesh, 60)) return 0;
+  n = l->mesh ? l->mesh->streams : NULL;
+  int code = n ? 0 : load_node_take(t, NULL, &n);
   if (code || (code = load_crowd_new(l, n, p.stayers, &p.staying))) return code;
   t->node = n;
   p.staying->reconnect = true;

@@ -82,6 +82,7 @@ static void take(struct load_node *n, json_t *status) {
   n->now[FIG_ANSWER_US] = time_since(io_now(), n->asked_at) / NS_US;
   for (int i = 0; i < FIG_COUNT; i++)
     if (n->now[i] > n->most[i]) n->most[i] = n->now[i];
+  if (n->now[FIG_RSS] > n->rss_peak) n->rss_peak = n->now[FIG_RSS];
   if (!n->has_sample) n->rss_start = n->now[FIG_RSS];
   n->has_sample = true;
   n->samples_taken++;

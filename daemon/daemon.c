@@ -232,7 +232,12 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
                           .heap_bytes = heap_bytes,
                           .tls_mem = &d->hooks.tls,
                           .json_mem = &d->hooks.json};
-  return node_new(&n, now, &d->node);
+  int err = node_new(&n, now, &d->node);
+#ifdef MACULA_TEST_UNBOUNDED
+  const char *which = getenv("MACULA_TEST_UNBOUNDED");
+  if (!err && which) node_unbound(d->node, (unsigned)atoi(which));
+#endif
+  return err;
 }
 
 /* A node that nobody reaches still dials out, from every address that it has. IPv6 may be missing. */

@@ -157,6 +157,7 @@ void rpc_register(struct session *s, const struct msg_register *m) {
     text = "com.macula.* is the node's own";
   }
   if (!err && n->draining) err = MACULA_SHUTTING_DOWN;
+  if (IS_UNBOUNDED(n, SERVICES)) ttl = TIME_NEVER;
   if (!err) err = services_register(router_services(n->router), &s->rpc.owner, slice_of(name, len), ttl, n->now);
   if (!err) remote_publish(n, slice_of(name, len));
   session_ack(s, m->has_ref, m->ref, err, text);

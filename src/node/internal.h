@@ -220,7 +220,15 @@ struct node {
   uint8_t message_prefix[8]; /* of message ids made for messages that came without */
   uint64_t messages;
   struct node_stats stats;
+#ifdef MACULA_TEST_UNBOUNDED
+  unsigned unbounded;
+#endif
 };
+#ifdef MACULA_TEST_UNBOUNDED
+#define IS_UNBOUNDED(n, what) ((n)->unbounded & UNBOUNDED_##what)
+#else
+#define IS_UNBOUNDED(n, what) false
+#endif
 
 /* node.c */
 /* Ends what is doomed, lets publishers go on when the pool has room. To be called when nothing is being walked. */

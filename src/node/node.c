@@ -249,6 +249,14 @@ fail:
   return err;
 }
 
+#ifdef MACULA_TEST_UNBOUNDED
+void node_unbound(struct node *n, unsigned which) {
+  n->unbounded = which;
+  if (IS_UNBOUNDED(n, POOL)) pool_set_max(&n->peers.pool, UINT32_MAX);
+  if (IS_UNBOUNDED(n, CLIENTS)) clients_set_max(&n->clients, UINT32_MAX, n->limits.max_operators);
+}
+#endif
+
 void node_free(struct node *n) {
   if (!n) return;
   n->draining = true; /* calls that fail now dial nobody */

@@ -81,6 +81,12 @@ struct node_config {
   bool hidden;           /* nobody can dial it (NAT): it stays connected to a gateway */
 };
 
+#ifdef MACULA_TEST_UNBOUNDED
+/* Only in a build that is made to show that `macula load` notices: guarantees that are not kept, UNBOUNDED_ bits. */
+enum { UNBOUNDED_POOL = 1, UNBOUNDED_CLIENTS = 2, UNBOUNDED_SERVICES = 4, UNBOUNDED_STREAMS = 8, UNBOUNDED_CALLS = 16 };
+void node_unbound(struct node *n, unsigned which);
+#endif
+
 void node_limits_default(struct node_limits *ret_limits);
 void node_limits_fill(struct node_limits *l); /* defaults for what is 0 */
 int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node);

@@ -3,6 +3,7 @@
 
 Prints "ok NAME" or "FAIL NAME: why" a case. With LOAD_FULL=1 (./test --full) the full sizes run as well.
 """
+import concurrent.futures
 import json
 import os
 import re
@@ -262,22 +263,25 @@ def case_help(folder):
     assert p.returncode == 0 and "--report DIR" in p.stdout and "--child" not in p.stdout, p.stdout
 
 
-failed = 0
-wanted = sys.argv[2:]
-for name, fn in list(globals().items()):
-    if not name.startswith("case_") or (wanted and name[5:] not in wanted):
-        continue
+def run(name, fn):
     try:
         with tempfile.TemporaryDirectory(prefix="macula.") as tmp:
             fn(tmp)
-        print("ok " + name[5:], flush=True)
+        print("ok " + name, flush=True)
+        return 0
     except Exception as e:  # what went wrong is the line
-        failed += 1
-        print("FAIL %s: %s: %s" % (name[5:], type(e).__name__, str(e)[:2000].replace("\n", " | ")), flush=True)
-    finally:
-        for p in live:
-            if p.poll() is None:
-                p.kill()
-            p.wait()
-        live.clear()
+        print("FAIL %s: %s: %s" % (name, type(e).__name__, str(e)[:2000].replace("\n", " | ")), flush=True)
+        return 1
+
+
+wanted = sys.argv[2:]
+cases = [(n[5:], fn) for n, fn in list(globals().items()) if n.startswith("case_") and (not wanted or n[5:] in wanted)]
+try:
+    with concurrent.futures.ThreadPoolExecutor(1 if FULL else 3) as pool:  # they wait more than they work
+        failed = sum(pool.map(lambda c: run(*c), cases))
+finally:
+    for p in live:
+        if p.poll() is None:
+            p.kill()
+        p.wait()
 sys.exit(1 if failed else 0)

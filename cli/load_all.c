@@ -1,0 +1,179 @@
+/* load all: the five scenarios at once on a mesh of four nodes, slow subscribers and a partition in the middle. Each scenario
+ * counts what one node holds, so each has a node of its own: clients come to the registry, services and streams to two
+ * providers, callers to the third, and call the other two. The pool's model needs a node whose upkeep is off: that one is
+ * beside the mesh. */
+#include "io/io.h"
+#include "load.h"
+
+#define CUT_AFTER_S 4
+#define CUT_S 8
+#define SLOW_CLIENTS 6
+#define SLOW_MESSAGES 300 /* of 16 KiB: more than a client's queue holds */
+#define SLOW_SIZE 16384
+
+/* ---- the mesh ---------------------------------------------------------------------------------------------------------------
+ */
+static int start(struct load_task *t) {
+  struct load *l = t->l;
+  struct load_mesh *m = l->mesh;
+  struct load_node **const nodes[4] = {&m->clients, &m->services, &m->streams, &m->callers};
+  char join[200] = "", advertise[64], clients[24], services[24];
+  int code = 0;
+  load_phase(t, NULL, 0, "nodes start");
+  snprintf(clients, sizeof clients, "%llu", (unsigned long long)load_scaled(l, 1500, 50));
+  snprintf(services, sizeof services, "%llu", (unsigned long long)load_scaled(l, 10000, 200) + 200);
+  for (size_t i = 0; i < 4 && !code; i++) {
+    const char *first[] = {"--max-clients", clients, NULL}, *others[] = {"--join", join, "--max-services", services, NULL};
+    uint16_t port = load_port(l), relay = 0;
+    int err = port ? load_relay_add(m->relays, port, &relay) : MACULA_EFULL;
+    if (err) return cli_failed(err, NULL, "a UDP port from 5001 on is needed for each node");
+    snprintf(advertise, sizeof advertise, "127.0.0.1:%u", relay);
+    struct load_start how = {.args = i ? others : first, .port = port, .advertise = advertise};
+    code = load_node_start_with(t, &how, nodes[i]);
+    if (code) break;
+    if (i == 0) snprintf(join, sizeof join, "macula://%.64s@%s", (*nodes[0])->text + 9, advertise);
+    m->rss_start[i] = (*nodes[i])->rss_start;
+  }
+  for (size_t i = 0; i < 4 && !code; i++) load_figure_is(t, *nodes[i], FIG_PEERS, 3, 30);
+  for (size_t i = 0; i < 4 && !code && !l->stopping; i++) {
+    char what[96];
+    snprintf(what, sizeof what, "%s is connected to the three others", (*nodes[i])->name);
+    load_row_is(l, t->name, what, 3, (*nodes[i])->now[FIG_PEERS]);
+  }
+  return code;
+}
+
+bool load_mesh_is_ready(void *mesh) { return ((struct load_mesh *)mesh)->providers_ready; }
+
+/* ---- partition --------------------------------------------------------------------------------------------------------------
+ */
+static int partition(struct load_task *t) {
+  struct load *l = t->l;
+  struct load_mesh *m = l->mesh;
+  struct load_node *nodes[4] = {m->clients, m->services, m->streams, m->callers};
+  char what[96];
+  if (!load_wait(t, load_mesh_is_ready, m, 60) || !load_sleep(t, CUT_AFTER_S)) goto out;
+  uint64_t before = load_relays_dropped(m->relays);
+  load_phase(t, NULL, 0, "%s %s | %s %s are apart", nodes[0]->name, nodes[1]->name, nodes[2]->name, nodes[3]->name);
+  load_relays_cut(m->relays, 2, true);
+  if (!load_sleep(t, CUT_S)) goto out;
+  uint64_t dropped = load_relays_dropped(m->relays) - before;
+  for (size_t i = 0; i < 4; i++) load_fresh(t, nodes[i]);
+  load_row(l, t->name, dropped > 0 && nodes[0]->now[FIG_PEERS] == 1 && nodes[3]->now[FIG_PEERS] == 1,
+           "a partition of two and two: each node has lost two", "1 connection each", "%llu, %llu (%llu datagrams dropped)",
+           (unsigned long long)nodes[0]->now[FIG_PEERS], (unsigned long long)nodes[3]->now[FIG_PEERS],
+           (unsigned long long)dropped);
+  load_relays_cut(m->relays, 2, false);
+  load_phase(t, NULL, 0, "the partition heals");
+  for (size_t i = 0; i < 4 && !l->stopping; i++) {
+    load_figure_is(t, nodes[i], FIG_PEERS, 3, 60);
+    snprintf(what, sizeof what, "healed: %s is connected to the three others", nodes[i]->name);
+    if (!l->stopping) load_row_is(l, t->name, what, 3, nodes[i]->now[FIG_PEERS]);
+  }
+out:
+  m->healed = true;
+  return 0;
+}
+
+/* ---- slow subscribers -------------------------------------------------------------------------------------------------------
+ */
+/* A process of subscribers is stopped while much is published to them; another subscriber of the same node misses nothing. */
+static int slow(struct load_task *t) {
+  struct load *l = t->l;
+  struct load_node *n = l->mesh->services;
+  struct load_child *child;
+  struct load_crowd *c;
+  static const char payload[SLOW_SIZE];
+  char topic[64];
+  if (!load_wait(t, load_mesh_is_ready, l->mesh, 60)) return 0;
+  int code = load_crowd_new(l, n, 2, &c);
+  if (code) return code;
+  if ((code = load_child_start(t, n, SLOW_CLIENTS, "slow", 0, &child)) != 0) return code;
+  load_crowd_connect(c, 0, 2, 2);
+  load_wait(t, load_crowd_decided, c, 30);
+  load_client_subscribe(&c->v[1], "slow.*");
+  load_wake(l);
+  load_reach(t, &c->confirmed, 1, 10);
+  load_wait(t, load_child_ready, child, 30);
+  load_fresh(t, n);
+  uint64_t dropped = n->now[FIG_DROPPED], cut = n->now[FIG_SLOW];
+  load_child_stop(child);
+  for (uint64_t i = 0; i < SLOW_MESSAGES && !l->stopping;) {
+    snprintf(topic, sizeof topic, "slow.c%llu", (unsigned long long)(i % SLOW_CLIENTS));
+    int err =
+        c->v[0].c ? client_publish(c->v[0].c, topic, slice_of(payload, sizeof payload), NULL, NULL, NULL) : MACULA_ECLOSED;
+    if (!err) i++;
+    if (err && err != MACULA_EFULL) break;
+    if (err || i % 8 == 0) {
+      load_wake(l);
+      load_sleep(t, 0.01);
+    }
+  }
+  load_reach(t, &c->got, SLOW_MESSAGES, 20);
+  load_fresh(t, n);
+  if (!l->stopping) {
+    load_row_is(l, t->name, "a subscriber beside slow ones gets every message", SLOW_MESSAGES, c->got);
+    load_row(l, t->name, true, "what slow subscribers were not sent (told, not judged)", "-",
+             "%llu messages dropped, %llu disconnected", (unsigned long long)(n->now[FIG_DROPPED] - dropped),
+             (unsigned long long)(n->now[FIG_SLOW] - cut));
+  }
+  load_child_kill(child);
+  load_crowd_free(t, c);
+  return 0;
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------------------------------
+ */
+static int rest(struct load_task *t) {
+  struct load *l = t->l;
+  struct load_mesh *m = l->mesh;
+  struct load_node *nodes[4] = {m->clients, m->services, m->streams, m->callers};
+  static const struct {
+    enum load_figure f;
+    const char *what;
+  } none[] = {{FIG_CLIENTS, "client entries"},
+              {FIG_SUBS, "subscriptions"},
+              {FIG_SERVICES, "services"},
+              {FIG_CALLS, "pending calls"},
+              {FIG_ASKS, "operators' questions"}};
+  char what[96];
+  load_phase(t, NULL, 0, "resting");
+  for (size_t i = 0; i < 4; i++) {
+    for (size_t k = 0; k < sizeof none / sizeof none[0]; k++) {
+      load_figure_is(t, nodes[i], none[k].f, 0, l->idle_s + 10);
+      if (l->stopping) return 0;
+      snprintf(what, sizeof what, "%s left at %s in the end", none[k].what, nodes[i]->name);
+      load_row_is(l, t->name, what, 0, nodes[i]->now[none[k].f]);
+    }
+    nodes[i]->rss_start = m->rss_start[i];
+    load_rows_memory(t, nodes[i], true);
+  }
+  return 0;
+}
+
+int load_all(struct load *l) {
+  struct load_mesh m = {0};
+  struct load_task first = {.name = "all", .run = start}, last = {.name = "all", .run = rest};
+  struct load_task tasks[] = {
+      {.name = "callers", .run = load_callers},   {.name = "clients", .run = load_clients},
+      {.name = "services", .run = load_services}, {.name = "streams", .run = load_streams},
+      {.name = "partition", .run = partition},    {.name = "slow", .run = slow},
+      {.name = "pool", .run = load_pool},
+  };
+  int code;
+  size_t count = sizeof tasks / sizeof tasks[0];
+  if (l->o.nodes) return cli_invalid(MACULA_EINVAL, "all needs its own mesh, behind its relays: leave --nodes away");
+  if (load_relays_new(&m.relays)) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  l->mesh = &m;
+  load_engine_run(l, &first, 1);
+  code = first.code;
+  l->tasks_ended = 0;
+  m.others = count - 1;
+  if (!code && !l->stopping) load_engine_run(l, tasks, count);
+  for (size_t i = 0; i < count && !code; i++) code = tasks[i].code;
+  if (!code && !l->stopping) load_engine_run(l, &last, 1);
+  load_nodes_end(l);
+  load_relays_free(m.relays);
+  l->mesh = NULL;
+  return code;
+}
