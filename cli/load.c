@@ -185,7 +185,7 @@ static int run(struct cli *cli, void *options_set) {
   pthread_mutex_init(&l->lock, NULL);
   for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
     if (strcmp(l->scenario, scenarios[i].name) == 0) found = scenarios[i].run;
-  int code = found || l->o.child
+  int code = found || l->o.child || strcmp(l->scenario, "all") == 0
                  ? read_scale(l)
                  : cli_invalid(MACULA_EINVAL, "scenarios are pool, clients, services, streams, callers, all and soak");
   if (!code && l->o.report && !l->o.child) code = load_report_folder(l->o.report);

@@ -1,6 +1,6 @@
-/* Clients in a process of their own, to be ended by SIGKILL: `macula load streams --nodes ADDR --child COUNT,PREFIX,STREAMS`.
- * It says "ready" on its standard output when they are all in and have what they asked for, and goes when its standard input
- * ends, so that none is left over whatever becomes of its parent. */
+/* Clients in a process of their own, to be ended by SIGKILL: `macula load streams --nodes ADDR --child COUNT,STREAMS,PREFIX`;
+ * with 0 streams they only subscribe. It says "ready" on its standard output when they are all in and have what they asked for,
+ * and goes when its standard input ends, so that none is left over whatever becomes of its parent. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -137,11 +137,12 @@ static int be_clients(struct load_task *t) {
   for (size_t i = 0; i < clients; i++) {
     snprintf(name, sizeof name, "%s.c%zu", prefix, i);
     load_client_subscribe(&c->v[i], name);
-    load_client_serve(&c->v[i], name, 300000);
+    if (streams) load_client_serve(&c->v[i], name, 300000);
     load_abuse_open_streams(&c->v[i], streams);
   }
   load_wake(l);
-  if (load_reach(t, &c->confirmed, 2 * clients, 60) && write(1, "ready\n", 6) == 6) load_wait(t, parent_is_gone, NULL, 600);
+  if (load_reach(t, &c->confirmed, (streams ? 2 : 1) * clients, 60) && write(1, "ready\n", 6) == 6)
+    load_wait(t, parent_is_gone, NULL, 600);
   load_crowd_free(t, c);
   return 0;
 }

@@ -18,7 +18,7 @@ static void on_lookup(void *ctx, const macula_result *r) {
   s->count++;
   if (!r->err)
     s->answered++;
-  else if (r->err == MACULA_NO_SUCH_PROCEDURE || r->err == MACULA_NO_PROVIDERS)
+  else if (r->err == MACULA_NO_SUCH_PROCEDURE || r->err == MACULA_NO_PROVIDERS || r->err == MACULA_DHT_TIMEOUT)
     s->gone++;
   else
     s->other++;
@@ -64,6 +64,20 @@ static bool call_until(struct load_task *t, struct load_client *caller, size_t t
 
 static bool calls_are_over(void *ctx) { return ((struct load_client *)ctx)->pending == 0; }
 
+/* Of `sample` services of a kind, those that the DHT has a record of. */
+static uint64_t in_the_dht(struct load_task *t, struct load_node *n, const char *kind, size_t total, size_t sample) {
+  uint64_t found = 0;
+  char name[64];
+  for (size_t i = 0; i < sample && !t->l->stopping; i++) {
+    int err;
+    name_of(name, kind, i * total / sample);
+    json_t *j = load_ask(t, n, "com.macula.node.dht_get", json_pack("{s:s}", "key", name), &err);
+    found += json_array_size(json_object_get(j, "records")) > 0;
+    json_decref(j);
+  }
+  return found;
+}
+
 /* The renewing clients are the first half. */
 static void advertise(struct load_task *t, struct load_crowd *c, size_t providers, size_t each) {
   char name[64];
@@ -82,7 +96,7 @@ static void expire(struct load_task *t, struct load_node *n, struct load_crowd *
                    uint64_t base) {
   struct load *l = t->l;
   struct load_client *caller = &c->v[2 * providers];
-  size_t half = providers * each, sample = half < 500 ? half : 500, at = 0;
+  size_t half = providers * each, sample = half < 500 ? half : 500, records = half < 50 ? half : 50, at = 0;
   struct seen kept = {0}, left = {0};
   uint64_t bytes = n->now[FIG_SERVICE_BYTES];
   double from = load_seconds(l);
@@ -99,6 +113,9 @@ static void expire(struct load_task *t, struct load_node *n, struct load_crowd *
   call_some(caller, "left", half, sample, &left);
   load_reach(t, &left.count, sample, 20);
   load_row_is(l, t->name, "calls to services that were not renewed read no_such_procedure", sample, left.gone);
+  if (!l->stopping) load_row_is(l, t->name, "records of them in the DHT", 0, in_the_dht(t, n, "left", half, records));
+  if (!l->stopping)
+    load_row_is(l, t->name, "records in the DHT of those that were renewed", records, in_the_dht(t, n, "kept", half, records));
   if (!call_until(t, caller, half, &at, load_seconds(l) + 2 * TTL_S, 200)) return; /* more than one renewal */
   load_wait(t, calls_are_over, caller, 10);
   load_fresh(t, n);

@@ -239,7 +239,7 @@ int link_connect(struct session *s, const struct msg_connect *m) {
  */
 void link_close(struct peer *p, int err) {
   struct session *s = p->link;
-  pool_remove(&p->node->peers.pool, &p->slot);
+  if (!p->dial) pool_remove(&p->node->peers.pool, &p->slot); /* else the slot is that of the dial, which goes on */
   list_remove(&p->leaving);
   p->link = NULL;
   if (!s) return;

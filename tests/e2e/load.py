@@ -125,6 +125,14 @@ class Node:
 
 # ---- scenarios ------------------------------------------------------------------------------------------------------------------
 
+def case_all(folder):
+    r = passes(folder, "all", "--scale", "1" if FULL else "0.02",
+               rows=["connected to the three others", "a partition of two and two", "healed: n4", "slow subscribers lose", "each has ended",
+                     "least-recently-used", "the renewed half", "exactly the limit", "subscriptions left behind", "pending calls left at n4 in the end",
+                     "resident memory of n4 returns"], deadline=900)
+    assert len(r["nodes"]) == 5, [n["name"] for n in r["nodes"]]
+
+
 def case_pool(folder):
     passes(folder, "pool", "--scale", "1" if FULL else "0.05",
            rows=["left open at peers", "evictions", "least-recently-used model", "dialled again", "stays as it was"], deadline=900)
@@ -245,6 +253,8 @@ def case_bad_input(folder):
                              (["load", "clients", "--nodes", ""], 2, "names no node"),
                              (["load", "clients", "--nodes", "macula://12@x:1"], 2, "is no address"),
                              (["load", "clients", "--report", "/proc/none/x"], 2, "cannot make the folder"),
+                             (["load", "all", "--nodes", "127.0.0.1:1"], 2, "leave --nodes away"),
+                             (["load", "callers", "--nodes", "127.0.0.1:1"], 2, "needs three nodes"),
                              (["load", "clients", "-r", "a..b"], 2, "realm")]:
         p = load(folder, *args)
         assert p.returncode == code and word in p.stderr, (args, p.returncode, p.stderr)

@@ -367,6 +367,33 @@ static void test_partition_heals(void **state) {
   stop(&m);
 }
 
+/* A member is declared dead while a dial to it is under way, and the dial succeeds: its connection is one of the pool's. */
+static void test_death_during_a_dial(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 8; seed++) {
+    struct mesh m = {.want = 3};
+    struct rig_options o = {.seed = seed, .node = {.idle_timeout = 3 * NS_SEC, .keep_alive = NS_SEC}};
+    print_message("seed %llu\n", (unsigned long long)seed);
+    start(&m, 4, &o);
+    for (unsigned i = 1; i < 4; i++) join(&m, i, 0);
+    rig_until(&m.rig[0], 20 * NS_SEC, all_know, &m, "members known");
+    for (int cut = 1; cut >= 0; cut--) {
+      for (unsigned a = 0; a < 2; a++)
+        for (unsigned b = 2; b < 4; b++) sim_net_cut(m.rig[0].net, &m.rig[a].addr, &m.rig[b].addr, cut);
+      if (cut) rig_run(&m.rig[0], 6 * NS_SEC + seed * 700 * NS_MS);
+    }
+    for (int turn = 0; turn < 60; turn++) {
+      rig_run(&m.rig[0], 500 * NS_MS);
+      for (unsigned i = 0; i < 4; i++) list_for(it, &m.rig[i].node->peers.all) {
+          struct peer *p = container_of(it, struct peer, all);
+          assert_int_equal(p->slot.in, p->link || p->dial);
+        }
+    }
+    rig_until(&m.rig[0], 60 * NS_SEC, all_linked, &m, "linked again");
+    stop(&m);
+  }
+}
+
 /* The hidden node 3 has a gateway that lives, and whoever else lives knows it. */
 static bool moved(void *ctx) {
   struct mesh *m = ctx;
@@ -453,6 +480,7 @@ int main(void) {
       cmocka_unit_test(test_ping),
       cmocka_unit_test(test_members),
       cmocka_unit_test(test_partition_heals),
+      cmocka_unit_test(test_death_during_a_dial),
       cmocka_unit_test(test_hidden),
       cmocka_unit_test(test_drain),
       cmocka_unit_test(test_no_memory),
