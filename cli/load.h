@@ -36,6 +36,7 @@ struct load;
   X(CALLS, "pending calls", "pending_calls.count")                                                                             \
   X(PEERS, "mesh connections", "peers.count")                                                                                  \
   X(PEERS_MAX, "mesh connections at most", "peers.limit")                                                                      \
+  X(DEATHS, "members declared dead", "row:members:expired")                                                                    \
   X(EVICTED, "mesh connections evicted", "row:peers:evicted")                                                                  \
   X(CONNECTIONS, "QUIC connections", "row:connections:entries")                                                                \
   X(CLIENTS_REFUSED, "clients refused", "row:clients:refused")                                                                 \

@@ -6,7 +6,7 @@
 #include "load.h"
 
 #define CUT_AFTER_S 4
-#define CUT_S 8
+#define CUT_MOST_S 30
 #define SLOW_CLIENTS 6
 #define SLOW_MESSAGES 1200 /* of 16 KiB: more than a client's queue holds */
 #define SLOW_SIZE 16384
@@ -48,6 +48,17 @@ bool load_mesh_is_ready(void *mesh) { return ((struct load_mesh *)mesh)->provide
 
 /* ---- partition --------------------------------------------------------------------------------------------------------------
  */
+struct deaths {
+  struct load_node **nodes;
+  uint64_t before[4];
+};
+static bool two_dead_at_each(void *ctx) {
+  const struct deaths *d = ctx;
+  for (size_t i = 0; i < 4; i++)
+    if (d->nodes[i]->now[FIG_DEATHS] < d->before[i] + 2) return false;
+  return true;
+}
+
 static int partition(struct load_task *t) {
   struct load *l = t->l;
   struct load_mesh *m = l->mesh;
@@ -57,13 +68,16 @@ static int partition(struct load_task *t) {
   uint64_t before = load_relays_dropped(m->relays);
   load_phase(t, NULL, 0, "%s %s | %s %s are apart", nodes[0]->name, nodes[1]->name, nodes[2]->name, nodes[3]->name);
   load_relays_cut(m->relays, 2, true);
-  if (!load_sleep(t, CUT_S)) goto out;
-  uint64_t dropped = load_relays_dropped(m->relays) - before;
-  for (size_t i = 0; i < 4; i++) load_fresh(t, nodes[i]);
-  load_row(l, t->name, dropped > 0 && nodes[0]->now[FIG_PEERS] == 1 && nodes[3]->now[FIG_PEERS] == 1,
-           "a partition of two and two: each node has lost two", "1 connection each", "%llu, %llu (%llu datagrams dropped)",
-           (unsigned long long)nodes[0]->now[FIG_PEERS], (unsigned long long)nodes[3]->now[FIG_PEERS],
-           (unsigned long long)dropped);
+  struct deaths d = {.nodes = nodes};
+  for (size_t i = 0; i < 4; i++) d.before[i] = nodes[i]->now[FIG_DEATHS];
+  load_wait(t, two_dead_at_each, &d, CUT_MOST_S);
+  if (!load_sleep(t, 1)) goto out;
+  uint64_t least = UINT64_MAX;
+  for (size_t i = 0; i < 4; i++)
+    if (nodes[i]->now[FIG_DEATHS] - d.before[i] < least) least = nodes[i]->now[FIG_DEATHS] - d.before[i];
+  load_row(l, t->name, least == 2, "a partition of two and two: each node holds two others for dead", "2",
+           "%llu (%llu datagrams dropped)", (unsigned long long)least,
+           (unsigned long long)(load_relays_dropped(m->relays) - before));
   load_relays_cut(m->relays, 2, false);
   load_phase(t, NULL, 0, "the partition heals");
   for (size_t i = 0; i < 4 && !l->stopping; i++) {
