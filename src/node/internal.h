@@ -331,6 +331,8 @@ void join_done(struct node *n);
 /* mesh.c */
 int mesh_new(struct node *n);
 void mesh_free(struct node *n);
+/* Takes on another identity, while no other node knows this one. On failure it stays who it was. */
+int mesh_become(struct node *n, struct quic_identity *identity);
 void mesh_step(struct node *n);
 void mesh_tick(struct node *n);
 nanotime mesh_deadline(const struct node *n);

@@ -72,6 +72,32 @@ void mesh_free(struct node *n) {
   n->membership = NULL;
 }
 
+int mesh_become(struct node *n, struct quic_identity *identity) {
+  struct quic_identity *was = n->identity;
+  struct membership *membership = n->membership;
+  struct dht *dht = n->dht;
+  n->identity = quic_identity_ref(identity);
+  n->id = *quic_identity_id(identity);
+  int err = mesh_new(n);
+  if (!err && (err = find_new(n, dht_last_seq(dht))) != 0) membership_free(n->membership);
+  if (err) {
+    n->membership = membership;
+    n->dht = dht;
+    n->identity = was;
+    n->id = *quic_identity_id(was);
+    quic_identity_unref(identity);
+    return err;
+  }
+  membership_free(membership);
+  dht_free(dht);
+  quic_identity_unref(was);
+  list_for(it, &router_services(n->router)->all) {
+    const struct service *v = container_of(it, struct service, all);
+    remote_publish(n, slice_of(v->name, v->len));
+  }
+  return 0;
+}
+
 /* ---- links -----------------------------------------------------------------------------------------------------------------
  */
 void mesh_link_up(struct peer *p) {

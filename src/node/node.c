@@ -415,11 +415,10 @@ int node_reload(struct node *n, const struct node_reload *r) {
   if (r->identity && !id_eq(quic_identity_id(r->identity), &n->id) && n->peers.tab.count) return MACULA_IDENTITY_MISMATCH;
   if (r->identity || r->ca_pem) {
     int err = quic_set_identity(n->quic, r->identity, r->ca_pem);
-    if (err) return err;
-    if (r->identity) {
-      quic_identity_unref(n->identity);
-      n->identity = quic_identity_ref(r->identity);
-      n->id = *quic_identity_id(r->identity);
+    if (!err && r->identity && !id_eq(quic_identity_id(r->identity), &n->id)) err = mesh_become(n, r->identity);
+    if (err) {
+      (void)quic_set_identity(n->quic, n->identity, NULL);
+      return err;
     }
   }
   if (r->limits) {

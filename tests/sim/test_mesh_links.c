@@ -307,6 +307,48 @@ static void test_ping(void **state) {
   stop(&m);
 }
 
+/* A certificate is renewed at any time; another key is taken on only while no other node knows this one. */
+static void test_reload_identity(void **state) {
+  struct mesh m = {.want = 1};
+  struct quic_identity *other, *again;
+  struct node_reload change = {0};
+  char *pem;
+  (void)state;
+  start(&m, 2, NULL);
+  struct rig_client *provider = rig_join(&m.rig[0], 0, NULL, RIG_EXT), *caller = rig_join(&m.rig[1], 0, NULL, RIG_EXT);
+  assert_int_equal(rig_register(provider, "a.b"), 0);
+  assert_int_equal(quic_identity_generate(&other), 0);
+  change.identity = other;
+  assert_int_equal(node_reload(m.rig[0].node, &change), 0);
+  quic_identity_unref(m.rig[0].identity);
+  m.rig[0].identity = other;
+  assert_true(id_eq(node_id(m.rig[0].node), quic_identity_id(other)));
+  join(&m, 1, 0);
+  rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link to the new identity");
+  rig_run(&m.rig[0], NS_SEC);
+  rig_call(caller, "a.b", "1", 1, 5000);
+  struct msg call = rig_expect(provider, MSG_CALL);
+  rig_reply(provider, call.call.call_id, "2");
+  assert_true(slice_is(rig_expect(caller, MSG_REPLY).reply.result, "2"));
+  assert_int_equal(quic_identity_generate(&other), 0);
+  change.identity = other;
+  assert_int_equal(node_reload(m.rig[0].node, &change), MACULA_IDENTITY_MISMATCH);
+  quic_identity_unref(other);
+  assert_int_equal(quic_identity_pem(m.rig[0].identity, &pem), 0);
+  assert_int_equal(quic_identity_parse(slice_str(pem), slice_str(pem), 1790000000, &again, NULL), 0);
+  free(pem);
+  change.identity = again;
+  assert_int_equal(node_reload(m.rig[0].node, &change), 0);
+  quic_identity_unref(again);
+  assert_int_equal(rig_register(provider, "c.d"), 0); /* signed by the same key */
+  rig_run(&m.rig[0], NS_SEC);
+  rig_call(caller, "c.d", "1", 2, 5000);
+  call = rig_expect(provider, MSG_CALL);
+  rig_reply(provider, call.call.call_id, "3");
+  assert_true(slice_is(rig_expect(caller, MSG_REPLY).reply.result, "3"));
+  stop(&m);
+}
+
 static uint64_t alive(struct mesh *m, unsigned i) { return rig_metric(&m->rig[i], "members_alive"); }
 static bool all_know(void *ctx) {
   struct mesh *m = ctx;
@@ -478,6 +520,7 @@ int main(void) {
       cmocka_unit_test(test_expected_in_vain),
       cmocka_unit_test(test_busy_pool),
       cmocka_unit_test(test_ping),
+      cmocka_unit_test(test_reload_identity),
       cmocka_unit_test(test_members),
       cmocka_unit_test(test_partition_heals),
       cmocka_unit_test(test_death_during_a_dial),
