@@ -36,7 +36,15 @@ void update_of(const struct entry *e, bool with_info, struct swim_update *ret_up
 
 #define MISSES 4 /* updates that did not fit, after which a frame is full */
 
-static void piggyback(struct membership *m, struct swim_encoder *enc) {
+/* Whoever asks more often than probes do shall not use up what the others are to be told. */
+static bool counts(const struct membership *m, struct entry *to) {
+  if (!to) return true;
+  if (to->fed_in != m->period_count) to->fed = 0;
+  to->fed_in = m->period_count;
+  return to->fed < FED_MOST && ++to->fed;
+}
+
+static void piggyback(struct membership *m, struct swim_encoder *enc, bool counted) {
   uint32_t limit = gossip_limit(m), misses = 0;
   struct list sent; /* their next place is behind those that we have not looked at */
   list_init(&sent);
@@ -58,7 +66,8 @@ static void piggyback(struct membership *m, struct swim_encoder *enc) {
   list_for_safe(l, &sent) {
     struct entry *e = ENTRY(l, gossip);
     list_remove(l);
-    if (++e->sends < limit)
+    e->sends += counted;
+    if (e->sends < limit)
       list_append(&m->queue[e->sends], l);
     else
       m->queued--;
@@ -108,7 +117,7 @@ static struct slice write_frame(struct membership *m, const struct out *o) {
     update_of(to, true, &u);
     (void)swim_encode_update(&enc, &u);
   }
-  piggyback(m, &enc);
+  piggyback(m, &enc, counts(m, to));
   return swim_encode_end(&enc);
 }
 

@@ -24,6 +24,7 @@
 #define GONE_MAX 1024 /* forgotten members whose event nobody has taken yet */
 #define HEALTH_MAX 8  /* Lifeguard's S */
 #define SENDS_MAX 72
+#define FED_MOST 3    /* frames to one peer, a period, that count as told */
 #define BUDDY_PINGS 4 /* to members that we accuse, a period */
 #define INCARNATION_JUMP UINT64_C(1000000)
 #define INCARNATION_MAX (UINT64_C(1) << 62)
@@ -52,12 +53,14 @@ struct entry {
   nanotime listed;      /* our list went to it; 0: never */
   uint8_t sends;        /* of the update, so far */
   uint8_t told;         /* enum told */
-  bool changed;         /* info, since the owner was told */
-  bool tell;            /* it does not know what is said of it: the next frame to it does */
-  bool own;             /* we heard it itself */
-  bool left;            /* dead by its own word */
-  bool rotating;
-  bool digested; /* counted in digest */
+  uint8_t fed;          /* frames that it got in period fed_in */
+  uint8_t fed_in;
+  bool changed : 1; /* info, since the owner was told */
+  bool tell : 1;    /* it does not know what is said of it: the next frame to it does */
+  bool own : 1;     /* we heard it itself */
+  bool left : 1;    /* dead by its own word */
+  bool rotating : 1;
+  bool digested : 1; /* counted in digest */
 };
 
 struct out {
@@ -118,7 +121,8 @@ struct membership {
   struct probe probes[2]; /* of one that is connected, and of one that has to be dialled first: that takes longer */
   uint64_t seq;
   nanotime next_period, next_sync, next_page;
-  uint32_t until_rotate;             /* periods */
+  uint32_t until_rotate; /* periods */
+  uint8_t period_count;
   bool refuted;                      /* in this period: costs health once */
   uint64_t digest[SWIM_BUCKETS_MAX]; /* of those not dead, self included, by the first octet of the id */
   struct list sessions;

@@ -82,6 +82,7 @@ static void ask_dead(struct membership *m) {
 void probe_period(struct membership *m, nanotime now) {
   if (m->probes[0].active) fail(m, &m->probes[0], now);
   m->refuted = false;
+  m->period_count++;
   bool rotate = m->until_rotate == 0;
   m->until_rotate = rotate ? ROTATE_PERIODS - 1 : m->until_rotate - 1;
   ring_rotate(m, rotate);

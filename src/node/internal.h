@@ -317,6 +317,7 @@ void link_end(struct session *s);                                  /* part of se
 void link_frame(struct session *s, const struct frame *f);
 /* Cuts its link and frees its slot at once. What is pending with it is the caller's business (peer_down). */
 void link_close(struct peer *p, int err);
+void link_give_up(struct peer *p, int err); /* likewise, and a dial to it as well */
 nanotime link_deadline(const struct node *n);
 void link_tick(struct node *n);
 

@@ -250,6 +250,15 @@ void link_close(struct peer *p, int err) {
   session_cut(s, err);
 }
 
+void link_give_up(struct peer *p, int err) {
+  struct session *dial = p->dial;
+  p->dial = NULL;
+  link_close(p, err);
+  if (!dial) return;
+  dial->peer = NULL;
+  session_cut(dial, err);
+}
+
 void link_end(struct session *s) {
   struct peer *p = s->peer;
   if (!p) return;

@@ -249,7 +249,7 @@ void peers_step(struct node *n) {
     struct peer *p = container_of(it, struct peer, leaving);
     if (peer_is_busy(p) && n->now < p->leave_at) continue;
     list_remove(&p->leaving);
-    link_close(p, MACULA_EVICTED);
+    link_give_up(p, MACULA_EVICTED);
     peer_down(p);
   }
   while (!list_empty(&ps->waiting) && !pool_is_full(&ps->pool)) {

@@ -161,7 +161,7 @@ void recall_tell(struct peer *p) {
     s->holder = true;
     for (uint64_t k = 0; (k = gets_next(&n->spread.gets, k, &pattern));) (void)send_get(p, k, pattern, room_of(n), false);
   }
-  if (s->tell_after == UINT64_MAX) return;
+  if (s->tell_after == UINT64_MAX || spread_queued(p) > TELL_QUEUED) return;
   list_for(it, &n->retained.all) {
     const struct retained_entry *e = container_of(it, struct retained_entry, all);
     if (e->seq <= s->tell_after) continue;

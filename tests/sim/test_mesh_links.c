@@ -277,6 +277,25 @@ static void test_busy_pool(void **state) {
   stop(&m);
 }
 
+/* All slots are taken by dials that nobody answers: one makes room, and is over then, whoever answers it late. */
+static void test_slow_dial_makes_room(void **state) {
+  struct mesh m = {0};
+  struct rig_options o = {.node = {.limits = {.max_peers = 1}, .no_upkeep = true}};
+  (void)state;
+  start(&m, 3, &o);
+  sim_net_cut(m.rig[0].net, &m.rig[0].addr, &m.rig[1].addr, true);
+  assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
+  rig_run(&m.rig[0], 500 * NS_MS);
+  assert_int_equal(dial(&m, 0, 2), MACULA_EBUSY);
+  rig_run(&m.rig[0], 2200 * NS_MS);
+  sim_net_cut(m.rig[0].net, &m.rig[0].addr, &m.rig[1].addr, false);
+  rig_run(&m.rig[0], 5 * NS_SEC);
+  assert_true(linked(&m, 0, 2) && !linked(&m, 0, 1));
+  assert_int_equal(pool_count(&m.rig[0].node->peers.pool), 1);
+  assert_int_equal(conns(&m, 0), 1);
+  stop(&m);
+}
+
 /* An operator's ping dials, and uses what stands. */
 static void test_ping(void **state) {
   struct mesh m = {0};
@@ -519,6 +538,7 @@ int main(void) {
       cmocka_unit_test(test_wrong_realm_self_and_liar),
       cmocka_unit_test(test_expected_in_vain),
       cmocka_unit_test(test_busy_pool),
+      cmocka_unit_test(test_slow_dial_makes_room),
       cmocka_unit_test(test_ping),
       cmocka_unit_test(test_reload_identity),
       cmocka_unit_test(test_members),

@@ -21,6 +21,40 @@ static void malformed_payloads_change_nothing(void **state) {
   rig_done(&r);
 }
 
+/* A peer that asks all the time takes the news from nobody else. */
+static void one_that_pings_without_end(void **state) {
+  (void)state;
+  struct rig r;
+  struct membership_out o;
+  struct id two = rig_id(2), nine = rig_id(9);
+  bool told = false;
+  rig_init(&r);
+  rig_met(&r, 1);
+  rig_met(&r, 2);
+  for (int i = 0; i < 40; i++) { /* periods */
+    r.now += SEC;
+    membership_tick(r.m, r.now);
+    (void)rig_drain(&r, -1, 0);
+    for (uint32_t k = 1; k < 3; k++)
+      assert_int_equal(rig_send(&r, k, 0, MSG_SWIM_PING, (struct swim_msg){.seq = 1}, NULL, 0), 0);
+    (void)rig_drain(&r, -1, 0);
+  }
+  rig_say(&r, SWIM_ALIVE, 9, 1);
+  for (int i = 0; i < 1000; i++) {
+    assert_int_equal(rig_send(&r, 1, 0, MSG_SWIM_PING, (struct swim_msg){.seq = 1}, NULL, 0), 0);
+    (void)rig_drain(&r, -1, 0);
+  }
+  assert_int_equal(rig_send(&r, 2, 0, MSG_SWIM_PING, (struct swim_msg){.seq = 1}, NULL, 0), 0);
+  while (membership_next(r.m, &o)) {
+    struct swim_msg m;
+    struct swim_update u;
+    assert_int_equal(swim_decode(o.type, o.payload, &m), 0);
+    while (swim_update_next(&m, &u)) told |= id_eq(&o.to, &two) && id_eq(&u.id, &nine);
+  }
+  assert_true(told);
+  rig_done(&r);
+}
+
 static const uint8_t zeros[64], ones[4] = {0xff, 0xff, 0, 0xff};
 
 /* Valid frames with octets changed, from several peers, while time passes. */
@@ -171,6 +205,7 @@ static void memory_of_a_member(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(malformed_payloads_change_nothing),
+      cmocka_unit_test(one_that_pings_without_end),
       cmocka_unit_test(random_payloads),
       cmocka_unit_test(the_out_queue_is_bounded),
       cmocka_unit_test(every_allocation_fails_once),

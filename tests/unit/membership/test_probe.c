@@ -216,7 +216,8 @@ static void the_fewest_sent_goes_first_and_a_datagram_is_the_bound(void **state)
   (void)rig_drain(&r, -1, 0);
   uint32_t seen[91] = {0};
   for (uint32_t i = 0; i < 12; i++) {
-    assert_int_equal(rig_send(&r, 1, 0, MSG_SWIM_PING, (struct swim_msg){.seq = i}, NULL, 0), 0);
+    /* each of another, since what one is told again and again does not count as told */
+    assert_int_equal(rig_send(&r, 2 + i, 1, MSG_SWIM_PING, (struct swim_msg){.seq = i}, NULL, 0), 0);
     assert_true(rig_next(&r, MSG_SWIM_ACK, &to, &msg));
     assert_true(msg.update_count >= 15); /* a full one */
     for (struct swim_update u; swim_update_next(&msg, &u);) {
@@ -226,7 +227,7 @@ static void the_fewest_sent_goes_first_and_a_datagram_is_the_bound(void **state)
     }
   }
   uint32_t most = 0, least = UINT32_MAX;
-  for (uint32_t i = 2; i < 90; i++) {
+  for (uint32_t i = 2 + 12; i < 90; i++) {
     if (seen[i] > most) most = seen[i];
     if (seen[i] < least) least = seen[i];
   }
