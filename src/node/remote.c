@@ -84,6 +84,8 @@ void remote_call(struct peer *p, const struct msg_call *m) {
   struct rpc_request r;
   int err = rpc_request(n, m, &r);
   if (!err && admin_is_local(r.procedure)) err = MACULA_NO_SUCH_PROCEDURE; /* each node answers its own clients */
+  /* The last quarter is for our own clients: other nodes come in any number. */
+  if (!err && calls_count(router_calls(n->router)) >= n->limits.max_calls / 4 * 3) err = MACULA_TOO_MANY_CALLS;
   if (!err) err = rpc_copy_args(n, m->args, &r.args);
   if (err) {
     refuse(p, m->call_id, err, r.text);

@@ -504,6 +504,34 @@ static void test_calls_of_others(void **state) {
   honest_stop(&h);
 }
 
+/* Several that leave nothing of the calls to anybody else: own clients still have theirs. */
+static void test_calls_of_many(void **state) {
+  struct rig_options o = {.node = {.limits = {.max_calls = 80}}};
+  struct honest h;
+  uint8_t id[CALL_ID_LEN] = {0};
+  struct rig_client *c[4], *local;
+  (void)state;
+  honest_start(&h, &o);
+  local = rig_join(&h.m.rig[0], 0, NULL, RIG_EXT);
+  assert_int_equal(rig_register(local, "slow.service"), 0);
+  for (int i = 0; i < 4; i++) {
+    c[i] = liar(&h.m.rig[0], NULL);
+    for (uint64_t k = 0; k < 100; k++) {
+      memcpy(id, &k, sizeof k);
+      struct msg m = {.type = MSG_CALL,
+                      .call = {.procedure = slice_str("slow.service"), .call_id = slice_of(id, sizeof id), .timeout = 3600000}};
+      rig_send(c[i], &m);
+    }
+    go(&h, 100 * NS_MS);
+  }
+  assert_int_equal(calls_count(router_calls(node_of(&h, 0)->router)), 60);
+  served(&h);
+  for (int i = 0; i < 4; i++) bye(c[i]);
+  bye(local);
+  recovers(&h, 200 * NS_SEC);
+  honest_stop(&h);
+}
+
 /* ---- floods ----------------------------------------------------------------------------------------------------------------
  */
 static void test_interest_flood(void **state) {
@@ -724,6 +752,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_endpoints),
       cmocka_unit_test(test_envelopes),
       cmocka_unit_test(test_calls_of_others),
+      cmocka_unit_test(test_calls_of_many),
       cmocka_unit_test(test_interest_flood),
       cmocka_unit_test(test_dht_flood),
       cmocka_unit_test(test_nonsense),
