@@ -8,6 +8,13 @@
 #ifndef CLI_LOAD_H
 #define CLI_LOAD_H
 
+/* AddressSanitizer keeps what was freed: then resident memory tells nothing. */
+#ifdef __SANITIZE_ADDRESS__
+#define LOAD_JUDGES_MEMORY 0
+#else
+#define LOAD_JUDGES_MEMORY 1
+#endif
+
 #include <limits.h>
 #include <sys/types.h>
 
