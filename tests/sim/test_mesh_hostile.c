@@ -209,6 +209,34 @@ static void test_gateways_in_a_circle(void **state) {
   honest_stop(&h);
 }
 
+static unsigned visited;
+static void moves_all(struct peer *q) {
+  struct id other = invented(99);
+  visited++;
+  for (uint64_t k = 0; k < 5; k++) {
+    struct id id = invented(20 + k);
+    struct peer *p = peer_find(q->node, &id);
+    if (p != q) peer_where(p, NULL, &other);
+  }
+}
+
+/* What is done to one that is behind a gateway gives all others another gateway, while those behind it are gone through. */
+static void test_moved_while_gone_through(void **state) {
+  struct honest h;
+  (void)state;
+  honest_start(&h, NULL);
+  struct id gateway = invented(98);
+  for (uint64_t k = 0; k < 5; k++) {
+    struct id id = invented(20 + k);
+    peer_where(peer_get(node_of(&h, 0), &id), NULL, &gateway);
+  }
+  visited = 0;
+  peers_behind(peer_find(node_of(&h, 0), &gateway), moves_all);
+  assert_in_range(visited, 1, 5);
+  recovers(&h, 200 * NS_SEC);
+  honest_stop(&h);
+}
+
 static void test_accuses_everybody(void **state) {
   struct honest h;
   (void)state;
@@ -745,6 +773,7 @@ static void test_nonsense(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_gateways_in_a_circle),
+      cmocka_unit_test(test_moved_while_gone_through),
       cmocka_unit_test(test_accuses_everybody),
       cmocka_unit_test(test_invented_members),
       cmocka_unit_test(test_invented_members_behind_gateways),
