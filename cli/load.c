@@ -124,6 +124,7 @@ static void done(struct load *l) {
   load_engine_free(l);
   if (l->folder[0]) nftw(l->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
   for (size_t i = 0; i < l->node_count; i++) {
+    json_decref(l->nodes[i]->memory);
     free(l->nodes[i]->series);
     free(l->nodes[i]);
   }
@@ -145,6 +146,7 @@ static void say_what_stopped_it(struct load *l) {
 static int conclude(struct load *l, int code) {
   say_what_stopped_it(l);
   if (!l->row_count && code) return code; /* it did not begin */
+  if (l->o.strict) load_rows_latency(l);
   json_t *report = load_report_json(l);
   if (l->o.report && !code) code = load_report_write(l, report);
   if (l->cli->json)
@@ -167,7 +169,7 @@ static int run_scenario(struct load *l, int (*run)(struct load_task *t)) {
     load_engine_run(l, &task, 1);
     code = task.code;
   } else {
-    code = load_all(l);
+    code = strcmp(l->scenario, "all") == 0 ? load_all(l) : load_soak(l);
   }
   return l->stopping ? conclude(l, 0) : conclude(l, code);
 }
@@ -185,7 +187,7 @@ static int run(struct cli *cli, void *options_set) {
   pthread_mutex_init(&l->lock, NULL);
   for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
     if (strcmp(l->scenario, scenarios[i].name) == 0) found = scenarios[i].run;
-  int code = found || l->o.child || strcmp(l->scenario, "all") == 0
+  int code = found || l->o.child || strcmp(l->scenario, "all") == 0 || strcmp(l->scenario, "soak") == 0
                  ? read_scale(l)
                  : cli_invalid(MACULA_EINVAL, "scenarios are pool, clients, services, streams, callers, all and soak");
   if (!code && l->o.report && !l->o.child) code = load_report_folder(l->o.report);

@@ -92,6 +92,7 @@ struct load_node {
   void *sample_ctx;
   bool has_sample;
   uint64_t now[FIG_COUNT], most[FIG_COUNT];
+  json_t *memory;     /* its table of memory in the last sample */
   uint64_t rss_peak;  /* of all samples */
   uint64_t rss_start; /* of the first sample, or since load_node_mark */
   struct load_sample *series;
@@ -108,6 +109,7 @@ struct load_row { /* one promise */
 struct load_latency {
   char scenario[16], what[64];
   struct histogram *times;
+  unsigned most_ms; /* its p99, judged with --strict */
 };
 
 struct load_options {
@@ -132,6 +134,7 @@ struct load_task { /* a scenario that runs */
 struct load_mesh { /* of load all: which node is whose, and how far the others are */
   struct load_node *clients, *services, *streams, *callers;
   struct load_relays *relays;
+  bool soak;
   uint64_t rss_start[4];
   bool providers_ready; /* of callers: from now on what nodes hold is due to their scenario */
   bool healed;          /* the partition is over */
@@ -290,8 +293,9 @@ void load_row_is(struct load *l, const char *scenario, const char *what, uint64_
 void load_row_most(struct load *l, const char *scenario, const char *what, uint64_t most, uint64_t seen);
 /* Resident memory: below the plan at its peak, and back at the start. Waits up to 60 s for it. */
 void load_rows_memory(struct load_task *t, struct load_node *n, bool returns);
-/* A histogram that the report shows; at_most_ms is judged with --strict (0: never). */
-struct histogram *load_latency(struct load *l, const char *scenario, const char *what);
+/* A histogram that the report shows; most_ms: of its 99th percentile, judged with --strict alone. */
+struct histogram *load_latency(struct load *l, const char *scenario, const char *what, unsigned most_ms);
+void load_rows_latency(struct load *l);
 void load_note(struct load *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 json_t *load_report_json(struct load *l);
 void load_report_print(struct load *l);
@@ -308,7 +312,11 @@ int load_clients(struct load_task *t);
 int load_services(struct load_task *t);
 int load_streams(struct load_task *t);
 int load_callers(struct load_task *t);
+/* Both are their own engine's runs. */
 int load_all(struct load *l);
+int load_soak(struct load *l);
+int load_mesh_start(struct load_task *t); /* the four nodes of l->mesh, behind its relays */
+int load_mesh_rest(struct load_task *t);  /* nothing is left at them, and memory returns */
 bool load_mesh_is_ready(void *mesh);
 /* load_relay.c: a thread that carries datagrams between nodes, which know each other by its ports only. */
 struct load_relays;

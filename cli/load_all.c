@@ -15,14 +15,14 @@
 
 /* ---- the mesh ---------------------------------------------------------------------------------------------------------------
  */
-static int start(struct load_task *t) {
+int load_mesh_start(struct load_task *t) {
   struct load *l = t->l;
   struct load_mesh *m = l->mesh;
   struct load_node **const nodes[4] = {&m->clients, &m->services, &m->streams, &m->callers};
   char join[200] = "", advertise[64], clients[24], services[24];
   int code = 0;
   load_phase(t, NULL, 0, "nodes start");
-  snprintf(clients, sizeof clients, "%llu", (unsigned long long)load_scaled(l, 1500, 50));
+  snprintf(clients, sizeof clients, "%llu", (unsigned long long)load_scaled(l, m->soak ? 10000 : 1500, 50));
   snprintf(services, sizeof services, "%llu", (unsigned long long)load_scaled(l, 10000, 200) + 200);
   for (size_t i = 0; i < 4 && !code; i++) {
     const char *first[] = {"--max-clients", clients, NULL}, *others[] = {"--join", join, "--max-services", services, NULL};
@@ -143,7 +143,7 @@ static int slow(struct load_task *t) {
 
 /* ---- the end ----------------------------------------------------------------------------------------------------------------
  */
-static int rest(struct load_task *t) {
+int load_mesh_rest(struct load_task *t) {
   struct load *l = t->l;
   struct load_mesh *m = l->mesh;
   struct load_node *nodes[4] = {m->clients, m->services, m->streams, m->callers};
@@ -172,7 +172,7 @@ static int rest(struct load_task *t) {
 
 int load_all(struct load *l) {
   struct load_mesh m = {0};
-  struct load_task first = {.name = "all", .run = start}, last = {.name = "all", .run = rest};
+  struct load_task first = {.name = "all", .run = load_mesh_start}, last = {.name = "all", .run = load_mesh_rest};
   struct load_task tasks[] = {
       {.name = "callers", .run = load_callers},   {.name = "clients", .run = load_clients},
       {.name = "services", .run = load_services}, {.name = "streams", .run = load_streams},

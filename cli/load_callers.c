@@ -298,7 +298,7 @@ static void play(struct callers *s) {
   bool found = all_found(s);
   if (l->stopping) return;
   load_row(l, s->t->name, found, "procedures on other nodes are found", "all", found ? "all" : "not all within 30 s");
-  s->callers->call_times = load_latency(l, s->t->name, "a call to a provider of 400 ms on another node");
+  s->callers->call_times = load_latency(l, s->t->name, "a call to a provider of 400 ms on another node", 800);
   s->asked = 0;
   char what[128];
   if (l->mesh && !through_partition(s, rate)) return;

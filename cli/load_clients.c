@@ -78,7 +78,7 @@ static void fill(struct load_task *t, struct load_node *n, size_t limit, size_t 
   char what[160], expected[64], a[32], b[32];
   uint64_t base = n->now[FIG_CLIENTS];
   int err;
-  c->connect_times = load_latency(l, t->name, "connecting");
+  c->connect_times = load_latency(l, t->name, "connecting", 2000);
   c->reconnect = true;
   count(t, c, "clients in");
   load_crowd_connect(c, 0, limit, AT_ONCE);

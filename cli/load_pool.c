@@ -202,8 +202,8 @@ int load_pool(struct load_task *t) {
   int code = load_node_start(t, args, &p.n);
   if (code) return code;
   t->node = p.n;
-  p.hit = load_latency(l, t->name, "a request by an open connection");
-  p.dial = load_latency(l, t->name, "a request that dials");
+  p.hit = load_latency(l, t->name, "a request by an open connection", 250);
+  p.dial = load_latency(l, t->name, "a request that dials", 1000);
   rng_seeded_init(&p.rng, 1500);
   p.peers = calloc(p.count, sizeof *p.peers);
   p.dialling = calloc(p.count, sizeof *p.dialling);

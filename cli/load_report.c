@@ -58,7 +58,7 @@ void load_rows_memory(struct load_task *t, struct load_node *n, bool returns) {
   struct load *l = t->l;
   double from = load_seconds(l);
   uint64_t most = allowed(n->rss_start);
-  if (!LOAD_JUDGES_MEMORY || (l->mesh && strcmp(t->name, "all") != 0)) return; /* the rest comes once, at the end */
+  if (!LOAD_JUDGES_MEMORY || (l->mesh && strcmp(t->name, l->scenario) != 0)) return; /* the rest comes once, at the end */
   if (returns) {
     load_phase(t, NULL, 0, "resting");
     load_figure_below(t, n, FIG_RSS, most, 60);
@@ -78,14 +78,27 @@ void load_rows_memory(struct load_task *t, struct load_node *n, bool returns) {
            text_bytes((double)n->now[FIG_RSS], a), load_seconds(l) - from, text_bytes((double)n->rss_start, b));
 }
 
-struct histogram *load_latency(struct load *l, const char *scenario, const char *what) {
+struct histogram *load_latency(struct load *l, const char *scenario, const char *what, unsigned most_ms) {
   if (l->latency_count == sizeof l->latencies / sizeof l->latencies[0]) return NULL;
   struct load_latency *e = &l->latencies[l->latency_count];
   if (!(e->times = calloc(1, sizeof *e->times))) return NULL;
   snprintf(e->scenario, sizeof e->scenario, "%s", scenario);
   snprintf(e->what, sizeof e->what, "%s", what);
+  e->most_ms = most_ms;
   l->latency_count++;
   return e->times;
+}
+
+void load_rows_latency(struct load *l) {
+  for (size_t i = 0; i < l->latency_count; i++) {
+    const struct load_latency *e = &l->latencies[i];
+    uint64_t p99 = histogram_at(e->times, 0.99);
+    char what[96], expected[64];
+    if (!e->times->count) continue;
+    snprintf(what, sizeof what, "%s: 99 of 100 within", e->what);
+    snprintf(expected, sizeof expected, "%u ms", e->most_ms);
+    load_row(l, e->scenario, p99 <= (uint64_t)e->most_ms * NS_MS, what, expected, "%.1f ms", (double)p99 / 1e6);
+  }
 }
 
 void load_note(struct load *l, const char *fmt, ...) {
@@ -152,6 +165,7 @@ static json_t *nodes_json(const struct load *l) {
     const struct load_node *n = l->nodes[i];
     json_t *j = json_pack("{s:s, s:s, s:b, s:b, s:o}", "name", n->name, "address", n->text, "given", n->given, "lost", n->lost,
                           "series", series_json(n));
+    if (n->memory) json_object_set(j, "memory_at_the_end", n->memory);
     if (n->lost) json_object_set_new(j, "why", json_string(n->why));
     char path[PATH_MAX + 16], text[4001];
     snprintf(path, sizeof path, "%s/log", n->folder);

@@ -100,7 +100,7 @@ static void expire(struct load_task *t, struct load_node *n, struct load_crowd *
   struct seen kept = {0}, left = {0};
   uint64_t bytes = n->now[FIG_SERVICE_BYTES];
   double from = load_seconds(l);
-  c->call_times = load_latency(l, t->name, "a call to a renewed service");
+  c->call_times = load_latency(l, t->name, "a call to a renewed service", 250);
   advertise(t, c, providers, each);
   if (l->stopping) return;
   double registered = load_seconds(l); /* the last one: its time is over at most TTL after this */

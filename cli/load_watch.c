@@ -77,6 +77,8 @@ static void keep(struct load_node *n) {
 static void take(struct load_node *n, json_t *status) {
   for (int i = 0; i < FIG_COUNT; i++)
     if (figures[i].path[0]) n->now[i] = figure_of(status, figures[i].path);
+  json_decref(n->memory);
+  n->memory = json_incref(json_object_get(status, "memory"));
   uint64_t outside = n->pid ? resident(n->pid) : 0;
   if (outside) n->now[FIG_RSS] = outside;
   n->now[FIG_ANSWER_US] = time_since(io_now(), n->asked_at) / NS_US;

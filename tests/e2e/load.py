@@ -135,6 +135,12 @@ def case_all(folder):
     assert len(r["nodes"]) == 5, [n["name"] for n in r["nodes"]]
 
 
+def case_soak(folder):
+    r = passes(folder, "soak", "--scale", "0.2" if FULL else "0.02", "--duration", "65s" if FULL else "17s",
+               rows=["T+60 min" if FULL else "T+15 min", "calls that ended", "died in mid-call", "against that of T+15 min"])
+    assert "claimed: 100 MB" in json.dumps(r["table"])
+
+
 def case_pool(folder):
     passes(folder, "pool", "--scale", "1" if FULL else "0.05",
            rows=["left open at peers", "evictions", "least-recently-used model", "dialled again", "stays as it was"], deadline=900)
@@ -217,6 +223,14 @@ def case_killed(folder):
     assert not os.path.exists("/proc/%d" % pid), "the node lives on"
 
 
+def case_strict(folder):
+    p = load(folder, "load", "streams", "--scale", "0.02", "--json", "--strict")
+    assert p.returncode == 0 and "99 of 100" not in p.stdout, p.stdout  # it measures none
+    p = load(folder, "load", "clients", "--scale", "0.005", "--json", "--strict")
+    rows = [row for row in report(p)["table"] if "connecting: 99 of 100 within" in row["what"]]
+    assert len(rows) == 2, rows  # judged as the machine is: only that they are
+
+
 def case_own_node_dies(folder):
     at = os.path.join(folder, "report")
     run = Running(folder, "services", "--scale", "0.05", "--report", at)
@@ -256,6 +270,7 @@ def case_bad_input(folder):
                              (["load", "clients", "--nodes", "macula://12@x:1"], 2, "is no address"),
                              (["load", "clients", "--report", "/proc/none/x"], 2, "cannot make the folder"),
                              (["load", "all", "--nodes", "127.0.0.1:1"], 2, "leave --nodes away"),
+                             (["load", "soak", "--nodes", "127.0.0.1:1"], 2, "leave --nodes away"),
                              (["load", "callers", "--nodes", "127.0.0.1:1"], 2, "needs three nodes"),
                              (["load", "clients", "-r", "a..b"], 2, "realm")]:
         p = load(folder, *args)
