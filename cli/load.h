@@ -207,10 +207,9 @@ uint64_t load_scaled(const struct load *l, uint64_t n, uint64_t least);
 /* Starts a maculad with these arguments (NULL at the end) beside the usual ones; its error is printed. Waits until it serves.
  */
 int load_node_start(struct load_task *t, const char *const *args, struct load_node **ret_node);
-/* With an address for others, and a port taken beforehand; 0: the next free one. */
+/* With an address for others. */
 struct load_start {
   const char *const *args;
-  uint16_t port;
   const char *advertise;
 };
 int load_node_start_with(struct load_task *t, const struct load_start *how, struct load_node **ret_node);
@@ -316,14 +315,16 @@ int load_callers(struct load_task *t);
 int load_all(struct load *l);
 int load_soak(struct load *l);
 int load_mesh_start(struct load_task *t); /* the four nodes of l->mesh, behind its relays */
+int load_mesh_warm(struct load *l);       /* one cycle, after which memory counts */
 int load_mesh_rest(struct load_task *t);  /* nothing is left at them, and memory returns */
 bool load_mesh_is_ready(void *mesh);
 /* load_relay.c: a thread that carries datagrams between nodes, which know each other by its ports only. */
 struct load_relays;
 int load_relays_new(struct load_relays **ret_relays);
 void load_relays_free(struct load_relays *r);
-/* A port for others to reach the node that will listen on target. */
-int load_relay_add(struct load_relays *r, uint16_t target, uint16_t *ret_port);
+/* A port for others to reach a node, which is aimed at when the node's own is known. */
+int load_relay_add(struct load_relays *r, uint16_t *ret_port);
+void load_relay_aim(struct load_relays *r, size_t relay, uint16_t target);
 /* Nodes of the first `first` relays and the others hear nothing of each other while it is on. */
 void load_relays_cut(struct load_relays *r, size_t first, bool on);
 uint64_t load_relays_dropped(struct load_relays *r);

@@ -13,6 +13,77 @@
 #define SLOW_AHEAD 24
 #define SLOW_AHEAD 24
 
+/* ---- warming up
+ * --------------------------------------------------------------------------------------------------------------
+ */
+/* One cycle of clients with services come and go at a node, after which its memory counts: tables have grown to what they keep,
+ * and the DHT holds the tombstones of what was withdrawn. */
+static int warm(struct load_task *t, struct load_node *n, size_t clients, size_t services) {
+  struct load *l = t->l;
+  struct load_crowd *c;
+  char name[64];
+  int code = load_crowd_new(l, n, clients, &c);
+  if (code) return code;
+  load_phase(t, &c->was_in, clients, "%s warms up", n->name);
+  load_crowd_connect(c, 0, clients, 48);
+  load_wait(t, load_crowd_decided, c, 120);
+  for (size_t i = 0; i < clients; i++) {
+    snprintf(name, sizeof name, "load.warm.%s.c%zu", n->name, i);
+    load_client_subscribe(&c->v[i], name);
+    for (size_t k = 0; k < services / clients; k++) {
+      snprintf(name, sizeof name, "load.warm.%s.c%zu.s%zu", n->name, i, k);
+      load_client_serve(&c->v[i], name, 300000);
+    }
+  }
+  load_wake(l);
+  load_reach(t, &c->confirmed, clients * (1 + services / clients), 120);
+  load_sleep(t, 2); /* the records travel */
+  load_crowd_leave(c, 0, clients);
+  load_figure_is(t, n, FIG_CLIENTS, 0, 30);
+  load_crowd_free(t, c);
+  return 0;
+}
+
+static int warm_clients(struct load_task *t) { return warm(t, t->l->mesh->clients, load_scaled(t->l, 1500, 50) * 9 / 10, 0); }
+
+static int warm_services(struct load_task *t) {
+  size_t services = load_scaled(t->l, 10000, 200);
+  return warm(t, t->l->mesh->services, services / 100, services);
+}
+
+static int warm_streams(struct load_task *t) {
+  size_t clients = load_scaled(t->l, 500, 20);
+  return warm(t, t->l->mesh->streams, clients, clients);
+}
+
+static int warm_callers(struct load_task *t) { return warm(t, t->l->mesh->callers, load_scaled(t->l, 200, 20), 0); }
+
+static int rest_once(struct load_task *t) {
+  struct load_mesh *m = t->l->mesh;
+  struct load_node *nodes[4] = {m->clients, m->services, m->streams, m->callers};
+  load_phase(t, NULL, 0, "resting once");
+  load_sleep(t, 12); /* unused heap goes back every 5 s */
+  for (size_t i = 0; i < 4; i++) {
+    load_fresh(t, nodes[i]);
+    m->rss_start[i] = nodes[i]->now[FIG_RSS];
+  }
+  return 0;
+}
+
+/* All at once, as the load will be: what stays in memory for long then lies between what does not. */
+int load_mesh_warm(struct load *l) {
+  struct load_task warm[] = {{.name = "warm-up", .run = warm_clients},
+                             {.name = "warm-up", .run = warm_services},
+                             {.name = "warm-up", .run = warm_streams},
+                             {.name = "warm-up", .run = warm_callers}},
+                   rest = {.name = "warm-up", .run = rest_once};
+  int code = 0;
+  load_engine_run(l, warm, 4);
+  for (size_t i = 0; i < 4 && !code; i++) code = warm[i].code;
+  if (!code && !l->stopping) load_engine_run(l, &rest, 1);
+  return code;
+}
+
 /* ---- the mesh ---------------------------------------------------------------------------------------------------------------
  */
 int load_mesh_start(struct load_task *t) {
@@ -26,15 +97,15 @@ int load_mesh_start(struct load_task *t) {
   snprintf(services, sizeof services, "%llu", (unsigned long long)load_scaled(l, 10000, 200) + 200);
   for (size_t i = 0; i < 4 && !code; i++) {
     const char *first[] = {"--max-clients", clients, NULL}, *others[] = {"--join", join, "--max-services", services, NULL};
-    uint16_t port = load_port(l), relay = 0;
-    int err = port ? load_relay_add(m->relays, port, &relay) : MACULA_EFULL;
-    if (err) return cli_failed(err, NULL, "a UDP port from 5001 on is needed for each node");
+    uint16_t relay = 0;
+    int err = load_relay_add(m->relays, &relay);
+    if (err) return cli_failed(err, NULL, "each node needs a UDP port for others to reach it");
     snprintf(advertise, sizeof advertise, "127.0.0.1:%u", relay);
-    struct load_start how = {.args = i ? others : first, .port = port, .advertise = advertise};
+    struct load_start how = {.args = i ? others : first, .advertise = advertise};
     code = load_node_start_with(t, &how, nodes[i]);
     if (code) break;
+    load_relay_aim(m->relays, i, addr_port(&(*nodes[i])->addr));
     if (i == 0) snprintf(join, sizeof join, "macula://%.64s@%s", (*nodes[0])->text + 9, advertise);
-    m->rss_start[i] = (*nodes[i])->rss_start;
   }
   for (size_t i = 0; i < 4 && !code; i++) load_figure_is(t, *nodes[i], FIG_PEERS, 3, 30);
   for (size_t i = 0; i < 4 && !code && !l->stopping; i++) {
@@ -186,6 +257,7 @@ int load_all(struct load *l) {
   l->mesh = &m;
   load_engine_run(l, &first, 1);
   code = first.code;
+  if (!code && !l->stopping) code = load_mesh_warm(l);
   l->tasks_ended = 0;
   m.others = count - 1;
   if (!code && !l->stopping) load_engine_run(l, tasks, count);

@@ -201,7 +201,7 @@ int load_node_start_with(struct load_task *t, const struct load_start *how, stru
   snprintf(n->folder, sizeof n->folder, "%.4000s/%s", l->folder, n->name);
   mkdir(n->folder, 0700);
   for (int i = 0; i < PORT_TRIES && err == MACULA_EBUSY; i++) {
-    uint16_t port = how->port ? how->port : load_port(l);
+    uint16_t port = load_port(l);
     if (!port) return cli_failed(MACULA_EFULL, NULL, "no UDP port from 5001 on is free: end what holds them, or lower --scale");
     err = start_at(t, how, n, port);
   }

@@ -64,7 +64,7 @@ static struct flow *flow_of(struct relay *v, const struct sockaddr_in *from) {
   for (size_t i = 0; i < v->count; i++)
     if (v->flows[i].from.sin_port == from->sin_port && v->flows[i].from.sin_addr.s_addr == from->sin_addr.s_addr)
       return &v->flows[i];
-  int fd = v->count < FLOWS ? local_socket(&port) : -1;
+  int fd = v->count < FLOWS && v->target ? local_socket(&port) : -1;
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(v->target), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   if (fd < 0) return NULL;
   if (connect(fd, (struct sockaddr *)&to, sizeof to) != 0) {
@@ -146,13 +146,19 @@ void load_relays_free(struct load_relays *r) {
   free(r);
 }
 
-int load_relay_add(struct load_relays *r, uint16_t target, uint16_t *ret_port) {
+int load_relay_add(struct load_relays *r, uint16_t *ret_port) {
   int fd = r->count < MAX_RELAYS ? local_socket(ret_port) : -1;
   if (fd < 0) return MACULA_EFULL;
   pthread_mutex_lock(&r->lock);
-  r->v[r->count++] = (struct relay){.fd = fd, .target = target};
+  r->v[r->count++] = (struct relay){.fd = fd};
   pthread_mutex_unlock(&r->lock);
   return 0;
+}
+
+void load_relay_aim(struct load_relays *r, size_t relay, uint16_t target) {
+  pthread_mutex_lock(&r->lock);
+  r->v[relay].target = target;
+  pthread_mutex_unlock(&r->lock);
 }
 
 void load_relays_cut(struct load_relays *r, size_t first, bool on) { r->first = on ? first : 0; }

@@ -113,7 +113,10 @@ static void expire(struct load_task *t, struct load_node *n, struct load_crowd *
   call_some(caller, "left", half, sample, &left);
   load_reach(t, &left.count, sample, 20);
   load_row_is(l, t->name, "calls to services that were not renewed read no_such_procedure", sample, left.gone);
-  if (!l->stopping) load_row_is(l, t->name, "records of them in the DHT", 0, in_the_dht(t, n, "left", half, records));
+  uint64_t found = in_the_dht(t, n, "left", half, records);
+  for (double until = load_seconds(l) + 90; l->mesh && found && load_seconds(l) < until && load_sleep(t, 1);)
+    found = in_the_dht(t, n, "left", half, records); /* holders in the other half hear of it when the mesh has healed */
+  if (!l->stopping) load_row_is(l, t->name, "records of them in the DHT", 0, found);
   if (!l->stopping)
     load_row_is(l, t->name, "records in the DHT of those that were renewed", records, in_the_dht(t, n, "kept", half, records));
   if (!call_until(t, caller, half, &at, load_seconds(l) + 2 * TTL_S, 200)) return; /* more than one renewal */

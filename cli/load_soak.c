@@ -203,6 +203,7 @@ int load_soak(struct load *l) {
   for (size_t i = 0; i < 3 && !code && !l->stopping; i++) {
     load_engine_run(l, &tasks[i], 1);
     code = tasks[i].code;
+    if (i == 0 && !code && !l->stopping) code = load_mesh_warm(l);
   }
   load_nodes_end(l);
   load_relays_free(m.relays);
