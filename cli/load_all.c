@@ -16,47 +16,21 @@
 /* ---- warming up
  * --------------------------------------------------------------------------------------------------------------
  */
-/* One cycle of clients with services come and go at a node, after which its memory counts: tables have grown to what they keep,
- * and the DHT holds the tombstones of what was withdrawn. */
-static int warm(struct load_task *t, struct load_node *n, size_t clients, size_t services) {
-  struct load *l = t->l;
-  struct load_crowd *c;
-  char name[64];
-  int code = load_crowd_new(l, n, clients, &c);
-  if (code) return code;
-  load_phase(t, &c->was_in, clients, "%s warms up", n->name);
-  load_crowd_connect(c, 0, clients, 48);
-  load_wait(t, load_crowd_decided, c, 120);
-  for (size_t i = 0; i < clients; i++) {
-    snprintf(name, sizeof name, "load.warm.%s.c%zu", n->name, i);
-    load_client_subscribe(&c->v[i], name);
-    for (size_t k = 0; k < services / clients; k++) {
-      snprintf(name, sizeof name, "load.warm.%s.c%zu.s%zu", n->name, i, k);
-      load_client_serve(&c->v[i], name, 300000);
-    }
-  }
-  load_wake(l);
-  load_reach(t, &c->confirmed, clients * (1 + services / clients), 120);
-  load_sleep(t, 2); /* the records travel */
-  load_crowd_leave(c, 0, clients);
-  load_figure_is(t, n, FIG_CLIENTS, 0, 30);
-  load_crowd_free(t, c);
-  return 0;
+static int warm_clients(struct load_task *t) {
+  return load_warm(t, t->l->mesh->clients, load_scaled(t->l, 1500, 50) * 9 / 10, 0);
 }
-
-static int warm_clients(struct load_task *t) { return warm(t, t->l->mesh->clients, load_scaled(t->l, 1500, 50) * 9 / 10, 0); }
 
 static int warm_services(struct load_task *t) {
   size_t services = load_scaled(t->l, 10000, 200);
-  return warm(t, t->l->mesh->services, services / 100, services);
+  return load_warm(t, t->l->mesh->services, services / 100, services);
 }
 
 static int warm_streams(struct load_task *t) {
   size_t clients = load_scaled(t->l, 500, 20);
-  return warm(t, t->l->mesh->streams, clients, clients);
+  return load_warm(t, t->l->mesh->streams, clients, clients);
 }
 
-static int warm_callers(struct load_task *t) { return warm(t, t->l->mesh->callers, load_scaled(t->l, 200, 20), 0); }
+static int warm_callers(struct load_task *t) { return load_warm(t, t->l->mesh->callers, load_scaled(t->l, 200, 20), 0); }
 
 static int rest_once(struct load_task *t) {
   struct load_mesh *m = t->l->mesh;

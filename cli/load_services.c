@@ -6,6 +6,7 @@
 #define A_CLIENT 200 /* services: below the node's own limit a client */
 #define TTL_S 5
 #define DAY_ALIVE 100
+#define WARM_FROM 1000 /* services of each half: fewer make no difference that is judged */
 
 static void name_of(char ret[64], const char *kind, size_t i) { snprintf(ret, 64, "load.%s.s%zu", kind, i); }
 
@@ -188,6 +189,13 @@ int load_services(struct load_task *t) {
   if (code || (code = load_crowd_new(l, n, 2 * providers + 1, &c))) return code;
   uint64_t base = n->now[FIG_SERVICES];
   t->node = n;
+  if (!l->mesh && half >= WARM_FROM) { /* the DHT keeps tombstones of what was withdrawn */
+    load_warm(t, n, 2 * providers, 2 * half);
+    load_phase(t, NULL, 0, "resting once");
+    load_sleep(t, 12);
+    load_fresh(t, n);
+    base = n->now[FIG_SERVICES];
+  }
   load_node_mark(n);
   uint64_t start = n->rss_start;
   load_crowd_connect(c, 0, c->count, AT_ONCE);
