@@ -200,6 +200,7 @@ struct node {
   size_t socket_count;
   struct addr advertise; /* the user's word; sa_family 0: none */
   struct addr self;      /* where other nodes can dial us, as far as we know; sa_family 0: nowhere */
+  struct addr observed;  /* what the last peer said of it, when it is not known otherwise */
   bool hidden;           /* nobody can dial us */
   struct htab lookups;   /* of procedures: lookup.c */
   uint64_t lookup_number;

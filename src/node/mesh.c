@@ -42,8 +42,17 @@ void mesh_observed(struct node *n, const struct addr *seen, const struct addr *l
     self = *seen;
     addr_set_port(&self, addr_port(local));
   }
-  if (!self.sa.sa_family || addr_eq(&self, &n->self)) return;
-  n->self = self;
+  if (!self.sa.sa_family) return;
+  if (addr_eq(&self, &n->self)) {
+    n->observed = n->self;
+    return;
+  }
+  /* One peer's word is enough to begin with; to change it two in a row must say the same. */
+  if (seen && n->self.sa.sa_family && !addr_eq(&self, &n->observed)) {
+    n->observed = self;
+    return;
+  }
+  n->self = n->observed = self;
   tell_self(n);
 }
 

@@ -491,6 +491,64 @@ static void test_hidden(void **state) {
   stop(&m);
 }
 
+/* A node that listens on all addresses learns its own from those it dials, and no single one can change it later. */
+static void test_observed(void **state) {
+  struct mesh m = {0};
+  struct addr any, a, b;
+  (void)state;
+  start(&m, 1, NULL);
+  struct node *n = m.rig[0].node;
+  assert_int_equal(addr_parse("0.0.0.0:9443", 0, &any), 0);
+  assert_int_equal(addr_parse("10.0.0.7:40000", 0, &a), 0);
+  assert_int_equal(addr_parse("10.0.0.8:40000", 0, &b), 0);
+  n->self = (struct addr){0};
+  node_set_sockets(n, &any, 1);
+  assert_int_equal(n->self.sa.sa_family, 0); /* 0.0.0.0 is nobody's address */
+  mesh_observed(n, &a, &any);
+  assert_int_equal(addr_port(&n->self), 9443);
+  addr_set_port(&a, 9443);
+  assert_true(addr_eq(&n->self, &a));
+  mesh_observed(n, &b, &any);
+  assert_true(addr_eq(&n->self, &a));
+  mesh_observed(n, &a, &any);
+  mesh_observed(n, &b, &any);
+  assert_true(addr_eq(&n->self, &a));
+  mesh_observed(n, &b, &any);
+  addr_set_port(&b, 9443);
+  assert_true(addr_eq(&n->self, &b));
+  stop(&m);
+}
+
+/* Records, interest and accusations are taken from admitted nodes, not from clients. */
+static void test_clients_are_no_nodes(void **state) {
+  static const uint8_t types[] = {MSG_STORE,     MSG_FIND_NODE, MSG_FIND_VALUE, MSG_INTEREST,    MSG_RETAINED_GET,
+                                  MSG_SWIM_PING, MSG_SWIM_SYNC, MSG_RPC_ROUTE,  MSG_PUBSUB_ROUTE};
+  struct mesh m = {0};
+  (void)state;
+  start(&m, 1, NULL);
+  struct rig_client *c = rig_join(&m.rig[0], 0, NULL, RIG_EXT);
+  rig_run(&m.rig[0], NS_SEC); /* the node's own record is in its place */
+  uint64_t records = rig_metric(&m.rig[0], "dht_records"), ignored = rig_metric(&m.rig[0], "frames_ignored_total");
+  struct msg store = {.type = MSG_STORE,
+                      .store = {.key = slice_of(types, 9), .value = slice_of("\x81\xc4\x07node_id\xc4\x01x", 13)}};
+  rig_send(c, &store);
+  for (size_t i = 1; i < sizeof types; i++) {
+    uint8_t frame[FRAME_HEADER_LEN + 1] = {0};
+    if (types[i] == MSG_FIND_NODE || types[i] == MSG_FIND_VALUE || types[i] == MSG_RPC_ROUTE || types[i] == MSG_PUBSUB_ROUTE)
+      continue; /* these need fields; the codec's tests have them */
+    frame_header(frame, types[i], 1);
+    frame[FRAME_HEADER_LEN] = 0x80;
+    rig_send_raw(c, slice_of(frame, sizeof frame));
+  }
+  rig_run(&m.rig[0], NS_SEC);
+  if (c->closed) fail_msg("closed: %s", c->why_text);
+  assert_int_equal(rig_metric(&m.rig[0], "dht_records"), records);
+  assert_int_equal(rig_metric(&m.rig[0], "frames_ignored_total"), ignored + 5);
+  assert_int_equal(rig_metric(&m.rig[0], "members_alive"), 0);
+  assert_int_equal(rig_subscribe(c, "a"), 0);
+  stop(&m);
+}
+
 static void test_drain(void **state) {
   struct mesh m = {.want = 1};
   (void)state;
@@ -545,6 +603,8 @@ int main(void) {
       cmocka_unit_test(test_partition_heals),
       cmocka_unit_test(test_death_during_a_dial),
       cmocka_unit_test(test_hidden),
+      cmocka_unit_test(test_observed),
+      cmocka_unit_test(test_clients_are_no_nodes),
       cmocka_unit_test(test_drain),
       cmocka_unit_test(test_no_memory),
   };
