@@ -277,8 +277,9 @@ void load_crowd_leave(struct load_crowd *c, size_t from, size_t count);
 /* Ends what is left, without a word, and frees it when the hub has forgotten the clients. */
 void load_crowd_free(struct load_task *t, struct load_crowd *c);
 
-/* One cycle of clients that come, serve and leave: what a node keeps for long after its first load is there then. */
-int load_warm(struct load_task *t, struct load_node *n, size_t clients, size_t services);
+/* One cycle of clients that come, serve and leave: what a node keeps for long after its first load is there then. They stay
+ * until so many tasks have ended. */
+int load_warm(struct load_task *t, struct load_node *n, size_t clients, size_t services, uint64_t until_ended);
 
 /* ---- what no well-behaved client does (load_abuse.c) ------------------------------------------------------------------------
  */

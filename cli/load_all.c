@@ -17,20 +17,20 @@
  * --------------------------------------------------------------------------------------------------------------
  */
 static int warm_clients(struct load_task *t) {
-  return load_warm(t, t->l->mesh->clients, load_scaled(t->l, 1500, 50) * 9 / 10, 0);
+  return load_warm(t, t->l->mesh->clients, load_scaled(t->l, 1500, 50) * 9 / 10, 0, 1);
 }
 
 static int warm_services(struct load_task *t) {
   size_t services = load_scaled(t->l, 10000, 200);
-  return load_warm(t, t->l->mesh->services, services / 100, services);
+  return load_warm(t, t->l->mesh->services, services / 100, services, 0);
 }
 
 static int warm_streams(struct load_task *t) {
   size_t clients = load_scaled(t->l, 500, 20);
-  return load_warm(t, t->l->mesh->streams, clients, clients);
+  return load_warm(t, t->l->mesh->streams, clients, clients, 1);
 }
 
-static int warm_callers(struct load_task *t) { return load_warm(t, t->l->mesh->callers, load_scaled(t->l, 200, 20), 0); }
+static int warm_callers(struct load_task *t) { return load_warm(t, t->l->mesh->callers, load_scaled(t->l, 200, 20), 0, 1); }
 
 static int rest_once(struct load_task *t) {
   struct load_mesh *m = t->l->mesh;
@@ -52,6 +52,7 @@ int load_mesh_warm(struct load *l) {
                              {.name = "warm-up", .run = warm_callers}},
                    rest = {.name = "warm-up", .run = rest_once};
   int code = 0;
+  l->tasks_ended = 0; /* the services go first, while the others are there */
   load_engine_run(l, warm, 4);
   for (size_t i = 0; i < 4 && !code; i++) code = warm[i].code;
   if (!code && !l->stopping) load_engine_run(l, &rest, 1);

@@ -208,7 +208,7 @@ void load_crowd_free(struct load_task *t, struct load_crowd *c) {
 
 /* One cycle of clients with services come and go at a node, after which its memory counts: tables have grown to what they keep,
  * and the DHT holds the tombstones of what was withdrawn. */
-int load_warm(struct load_task *t, struct load_node *n, size_t clients, size_t services) {
+int load_warm(struct load_task *t, struct load_node *n, size_t clients, size_t services, uint64_t until_ended) {
   struct load *l = t->l;
   struct load_crowd *c;
   char name[64];
@@ -227,7 +227,9 @@ int load_warm(struct load_task *t, struct load_node *n, size_t clients, size_t s
   }
   load_wake(l);
   load_reach(t, &c->confirmed, clients * (1 + services / clients), 120);
+  for (size_t i = 0; i < clients && until_ended; i++) load_abuse_open_streams(&c->v[i], 2);
   load_sleep(t, 2); /* the records travel */
+  load_reach(t, &l->tasks_ended, until_ended, 60);
   load_crowd_leave(c, 0, clients);
   load_figure_is(t, n, FIG_CLIENTS, 0, 30);
   load_crowd_free(t, c);

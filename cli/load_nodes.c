@@ -155,19 +155,10 @@ static int start_at(struct load_task *t, const struct load_start *how, struct lo
   snprintf(listen, sizeof listen, "127.0.0.1:%u", port);
   snprintf(idle, sizeof idle, "%us", l->idle_s);
   struct spawn s = {.l = l, .n = n};
-  const char *const usual[] = {l->maculad,
-                               "--listen",
-                               listen,
-                               "--http",
-                               "off",
-                               "--state",
-                               state,
-                               "--name",
-                               n->name,
-                               "--idle-timeout",
-                               idle,
-                               "--realm",
-                               l->cli->realm ? l->cli->realm : "default"};
+  /* Records and tombstones of the DHT live as long as a service: short, so that a minute of rest sees their end. */
+  const char *const usual[] = {l->maculad, "--listen",      listen,   "--http",  "off",
+                               "--state",  state,           "--name", n->name,   "--idle-timeout",
+                               idle,       "--service-ttl", "30s",    "--realm", l->cli->realm ? l->cli->realm : "default"};
   for (size_t i = 0; i < sizeof usual / sizeof usual[0]; i++) s.argv[argc++] = usual[i];
   if (how->advertise) {
     s.argv[argc++] = "--advertise";

@@ -190,7 +190,7 @@ int load_services(struct load_task *t) {
   uint64_t base = n->now[FIG_SERVICES];
   t->node = n;
   if (!l->mesh && half >= WARM_FROM) { /* the DHT keeps tombstones of what was withdrawn */
-    load_warm(t, n, 2 * providers, 2 * half);
+    load_warm(t, n, 2 * providers, 2 * half, 0);
     load_phase(t, NULL, 0, "resting once");
     load_sleep(t, 12);
     load_fresh(t, n);
