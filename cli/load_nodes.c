@@ -155,7 +155,8 @@ static int start_at(struct load_task *t, const struct load_start *how, struct lo
   snprintf(listen, sizeof listen, "127.0.0.1:%u", port);
   snprintf(idle, sizeof idle, "%us", l->idle_s);
   struct spawn s = {.l = l, .n = n};
-  /* Records and tombstones of the DHT live as long as a service: short, so that a minute of rest sees their end. */
+  /* Records of the DHT live as long as a service: short, so that a minute of rest sees the end of those that nobody withdrew.
+   */
   const char *const usual[] = {l->maculad, "--listen",      listen,   "--http",  "off",
                                "--state",  state,           "--name", n->name,   "--idle-timeout",
                                idle,       "--service-ttl", "30s",    "--realm", l->cli->realm ? l->cli->realm : "default"};
