@@ -299,9 +299,15 @@ static void start_jobs(struct exec_server *s, uint64_t now) {
       s->waiting_count--;
       s->waiting_bytes -= j->args_len;
     }
+    bool over = j && (j->cancelled || j->deadline <= now);
+    if (j && !over) { /* at once among the running: a cancel that comes while it is started must find it */
+      j->next = s->running;
+      s->running = j;
+      s->running_count++;
+    }
     pthread_mutex_unlock(&s->cli->lock);
     if (!j) return;
-    if (j->cancelled || j->deadline <= now) {
+    if (over) {
       answer_error(j, MACULA_TIMEOUT, "the call waited for a free handler until its deadline; raise --concurrency");
       job_free(j);
       continue;
@@ -311,14 +317,13 @@ static void start_jobs(struct exec_server *s, uint64_t now) {
       char text[128];
       snprintf(text, sizeof text, "the handler could not be started: %s", strerror(why));
       answer_error(j, MACULA_HANDLER_ERROR, text);
+      pthread_mutex_lock(&s->cli->lock);
+      s->running = j->next;
+      s->running_count--;
+      pthread_mutex_unlock(&s->cli->lock);
       job_free(j);
       continue;
     }
-    pthread_mutex_lock(&s->cli->lock);
-    j->next = s->running;
-    s->running = j;
-    s->running_count++;
-    pthread_mutex_unlock(&s->cli->lock);
     feed(j);
   }
 }
