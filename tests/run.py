@@ -7,11 +7,13 @@ A cmocka program counts its own cases (their totals are read from its output); a
 import glob
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 
 build = sys.argv[1]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored, and its children inherit that
 root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 passed = failed = 0
 failures = []
