@@ -8,8 +8,9 @@
  * A link's cursor stands in `order` only while pages are under way; at rest its version is enough, and finding the place again
  * from the end costs what has changed meanwhile.
  *
- * Removals: the oldest make room (`floor`: the version of the last that did). Whoever is behind the floor begins anew; one that
- * is just being told everything begins anew only if the floor rose since it began. */
+ * Removals: they go once every peer has been told, and before that the oldest make room (`floor`: the version of the last that
+ * went). Whoever is behind the floor begins anew; one that is just being told everything begins anew only if the floor rose
+ * since it began. */
 #include "pubsub/interest.h"
 
 #include "base/err.h"
@@ -171,14 +172,22 @@ void interest_peer_init(struct interest *i, struct interest_peer *p, const struc
   list_append(&i->peers, &p->all);
 }
 
+/* Removals lie among what the clients that subscribed have freed, each in a page that cannot go back, so none is kept longer
+ * than it is needed. Backwards: the last peer is told last, so that the walk ends early while others are still to be told. */
+static void forget_told(struct interest *i) {
+  if (list_empty(&i->removed)) return;
+  for (const struct list *l = i->peers.prev; l != &i->peers; l = l->prev)
+    if (container_of(l, struct interest_peer, all)->told != i->version) return;
+  while (!list_empty(&i->removed)) forget(i, container_of(i->removed.next, struct own, removed));
+  i->removed_count = 0;
+}
+
 void interest_peer_done(struct interest *i, struct interest_peer *p) {
   (void)topic_index_drop(i->others, &p->topics);
   list_remove(&p->all);
   list_remove(&p->at.l);
   p->linked = false;
-  if (!list_empty(&i->peers)) return;
-  while (!list_empty(&i->removed)) forget(i, container_of(i->removed.next, struct own, removed));
-  i->removed_count = 0;
+  forget_told(i);
 }
 
 void interest_link(struct interest *i, struct interest_peer *p, bool up) {
@@ -269,6 +278,7 @@ static size_t make_page(struct interest *i, struct interest_peer *p, size_t cap)
   if (!m.more) {
     p->say = false;
     p->reset_at = 0;
+    forget_told(i);
   }
   i->stats.sent++;
   return wire_interest_encode(&m, i->page, sizeof i->page);

@@ -345,6 +345,35 @@ static void too_many_removals_begin_anew(void **state) {
   net_free(net);
 }
 
+static void removals_go_once_all_were_told(void **state) {
+  (void)state;
+  struct net *net = net_new(15, small);
+  struct interest_stats s;
+  for (uint32_t k = 0; k < NAMES; k++) add(net, 0, k);
+  settle(net);
+  size_t bytes = net->node[0].mem.bytes;
+  link_set(net, 0, 1, false);
+  for (uint32_t k = 0; k < 5; k++) drop(net, 0, k);
+  exchange(net);
+  interest_stats(net->node[0].i, &s);
+  assert_int_equal(s.removed, 5); /* one has not heard of them */
+  uint64_t resets = s.resets;
+  link_set(net, 0, 1, true);
+  exchange(net);
+  assert_agree(net);
+  interest_stats(net->node[0].i, &s);
+  assert_int_equal(s.removed, 0);
+  assert_int_equal(s.resets, resets);
+  assert_true(net->node[0].mem.bytes < bytes);
+  link_set(net, 0, 1, false);
+  drop(net, 0, 5);
+  exchange(net);
+  interest_peer_done(net->node[0].i, &net->node[0].peer[1]); /* the one that has not heard is dead */
+  interest_stats(net->node[0].i, &s);
+  assert_int_equal(s.removed, 0);
+  net_free(net);
+}
+
 /* While a reset is on its way the old patterns still lead there. */
 static void a_reset_leaves_no_hole(void **state) {
   (void)state;
@@ -540,6 +569,7 @@ int main(void) {
                                      cmocka_unit_test(each_change_crosses_once),
                                      cmocka_unit_test(one_side_begins_again),
                                      cmocka_unit_test(too_many_removals_begin_anew),
+                                     cmocka_unit_test(removals_go_once_all_were_told),
                                      cmocka_unit_test(a_reset_leaves_no_hole),
                                      cmocka_unit_test(limits_refuse_and_recover),
                                      cmocka_unit_test(a_liar_is_not_asked_for_ever),
