@@ -343,7 +343,8 @@ void mesh_leave(struct node *n);
 void mesh_link_up(struct peer *p);
 void mesh_link_down(struct peer *p, bool dead);
 void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local); /* a peer says where we come from */
-/* A frame that only nodes send each other. */
+/* A frame that only nodes send each other, and whose payload msg_decode leaves to others. */
+bool mesh_is_frame(int type);
 void mesh_frame(struct peer *p, uint8_t type, struct slice payload);
 void mesh_unsent(struct peer *p, uint64_t query);
 

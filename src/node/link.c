@@ -300,14 +300,14 @@ void link_frame(struct session *s, const struct frame *f) {
   struct node *n = s->node;
   struct peer *p = s->peer;
   struct msg m;
-  int err = msg_decode(f->type, f->payload, &m);
-  bool between_nodes = (f->type >= MSG_SWIM_PING && f->type <= MSG_SWIM_SYNC) ||
-                       (f->type >= MSG_FIND_NODE && f->type <= MSG_STORE_REPLY) ||
-                       (f->type >= MSG_INTEREST && f->type <= MSG_RETAINED_MOVED);
-  if (between_nodes && s->state == SESSION_IN && p) {
-    mesh_frame(p, f->type, f->payload);
+  if (mesh_is_frame(f->type)) {
+    if (p && s->state == SESSION_IN)
+      mesh_frame(p, f->type, f->payload);
+    else
+      n->stats.ignored_frames++; /* before the link stands, or after its end */
     return;
   }
+  int err = msg_decode(f->type, f->payload, &m);
   if (err == MACULA_UNKNOWN_TYPE) {
     n->stats.unknown_frames++;
     return;

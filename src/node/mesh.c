@@ -256,6 +256,11 @@ void mesh_leave(struct node *n) {
   mesh_step(n);
 }
 
+bool mesh_is_frame(int type) {
+  return (type >= MSG_SWIM_PING && type <= MSG_SWIM_SYNC) || (type >= MSG_FIND_NODE && type <= MSG_STORE_REPLY) ||
+         (type >= MSG_INTEREST && type <= MSG_RETAINED_MOVED);
+}
+
 void mesh_frame(struct peer *p, uint8_t type, struct slice payload) {
   struct node *n = p->node;
   int err = 0;

@@ -106,16 +106,11 @@ static void report(struct peer *from, const struct envelope *e, int type, struct
   if (len > 0) (void)send_over(from, &back, MSG_REPLY, slice_of(buf + FRAME_HEADER_LEN, (size_t)len - FRAME_HEADER_LEN));
 }
 
-static bool between_nodes(int t) {
-  return (t >= MSG_SWIM_PING && t <= MSG_SWIM_SYNC) || (t >= MSG_FIND_NODE && t <= MSG_STORE_REPLY) ||
-         (t >= MSG_INTEREST && t <= MSG_RETAINED_MOVED);
-}
-
 /* Whether what `from` hands us may be p's word. An envelope is not signed: so only the gateway of a node that cannot be dialled
  * speaks for it, or any node if that is what we are; and only with answers that name a call which nobody else can know, for
  * all. What nodes say of themselves comes over their own link where there is one. */
 static bool may_speak_for(const struct peer *from, const struct peer *p, int type) {
-  if (between_nodes(type) && p->link) return false;
+  if (mesh_is_frame(type) && p->link) return false;
   if (type == MSG_REPLY || type == MSG_CANCEL || from->node->hidden) return true;
   return !p->link && !p->addr.sa.sa_family && (!p->via || p->via == from);
 }
@@ -131,7 +126,7 @@ static void deliver(struct peer *from, const struct envelope *e, int type, struc
   n->stats.routes_delivered++;
   p->back = from->id;
   if (!p->link && !p->addr.sa.sa_family && !p->via) peer_where(p, NULL, &from->id);
-  if (between_nodes(type))
+  if (mesh_is_frame(type))
     mesh_frame(p, (uint8_t)type, payload);
   else if (msg_decode((uint8_t)type, payload, &m) == 0)
     peer_frame(p, &m);
