@@ -276,7 +276,7 @@ bool session_has_calls(const struct session *s);
 void sessions_sweep(struct node *n); /* every SWEEP_EVERY */
 
 /* peer.c */
-int peers_init(struct node *n);
+void peers_init(struct node *n);
 void peers_done(struct node *n);
 struct peer *peer_find(const struct node *n, const struct id *id);
 /* The record of a node, made if it is not there; NULL: no memory, no room, or our own id. */

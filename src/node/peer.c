@@ -10,14 +10,13 @@ static bool eq(const struct hlink *h, const void *key, size_t len) {
   return id_eq(&container_of(h, struct peer, h)->id, key);
 }
 
-int peers_init(struct node *n) {
+void peers_init(struct node *n) {
   struct peers *ps = &n->peers;
   htab_init(&ps->tab, &n->mem[ROW_PEERS], n->rng, n->limits.max_members + n->limits.max_peers + PEERS_BESIDES_MEMBERS, eq);
   pool_init(&ps->pool, &n->mem[ROW_PEERS], n->rng, n->limits.max_peers);
   list_init(&ps->all);
   list_init(&ps->waiting);
   list_init(&ps->leaving);
-  return 0;
 }
 
 /* ---- records ---------------------------------------------------------------------------------------------------------------
