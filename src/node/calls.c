@@ -107,6 +107,25 @@ int rpc_copy_args(struct node *n, struct slice args, struct shbuf **ret_args) {
   return args.n && !*ret_args ? MACULA_ENOMEM : 0;
 }
 
+int rpc_start_call(struct node *n, struct rpc_party *caller, const struct msg_call *m, const struct rpc_request *r) {
+  struct router_call c = {.call_id = m->call_id.p,
+                          .procedure = r->procedure,
+                          .args = r->args,
+                          .timeout_ms = m->timeout,
+                          .strategy = m->strategy,
+                          .idempotent = m->idempotent};
+  int err = router_call(n->router, caller, &c, n->now);
+  shbuf_unref(r->args);
+  return err;
+}
+
+void rpc_start_cast(struct node *n, struct rpc_party *caller, const struct msg_call *m, const struct rpc_request *r) {
+  struct router_cast c = {
+      .procedure = r->procedure, .args = r->args, .strategy = m->strategy, .has_ref = m->has_ref, .ref = m->ref};
+  (void)router_cast(n->router, caller, &c, n->now);
+  shbuf_unref(r->args);
+}
+
 void rpc_call(struct session *s, const struct msg_call *m) {
   struct node *n = s->node;
   struct rpc_request r;
@@ -120,14 +139,7 @@ void rpc_call(struct session *s, const struct msg_call *m) {
     rpc_error(s, m->call_id, err, r.text);
     return;
   }
-  struct router_call c = {.call_id = m->call_id.p,
-                          .procedure = r.procedure,
-                          .args = r.args,
-                          .timeout_ms = m->timeout,
-                          .strategy = m->strategy,
-                          .idempotent = m->idempotent};
-  if (router_call(n->router, &s->rpc, &c, n->now) == 0) session_watch(s);
-  shbuf_unref(r.args);
+  if (rpc_start_call(n, &s->rpc, m, &r) == 0) session_watch(s);
 }
 
 void rpc_cast(struct session *s, const struct msg_call *m) {
@@ -139,10 +151,7 @@ void rpc_cast(struct session *s, const struct msg_call *m) {
     session_ack(s, m->has_ref, m->ref, err, r.text);
     return;
   }
-  struct router_cast c = {
-      .procedure = r.procedure, .args = r.args, .strategy = m->strategy, .has_ref = m->has_ref, .ref = m->ref};
-  (void)router_cast(n->router, &s->rpc, &c, n->now);
-  shbuf_unref(r.args);
+  rpc_start_cast(n, &s->rpc, m, &r);
 }
 
 void rpc_register(struct session *s, const struct msg_register *m) {

@@ -91,14 +91,7 @@ void remote_call(struct peer *p, const struct msg_call *m) {
     refuse(p, m->call_id, err, r.text);
     return;
   }
-  struct router_call c = {.call_id = m->call_id.p,
-                          .procedure = r.procedure,
-                          .args = r.args,
-                          .timeout_ms = m->timeout,
-                          .strategy = m->strategy,
-                          .idempotent = m->idempotent};
-  if (router_call(n->router, &p->rpc, &c, n->now) == 0) watch(p);
-  shbuf_unref(r.args);
+  if (rpc_start_call(n, &p->rpc, m, &r) == 0) watch(p);
 }
 
 void remote_cast(struct peer *p, const struct msg_call *m) {
@@ -106,9 +99,7 @@ void remote_cast(struct peer *p, const struct msg_call *m) {
   struct rpc_request r;
   int err = rpc_request(n, m, &r);
   if (err || admin_is_local(r.procedure) || rpc_copy_args(n, m->args, &r.args)) return;
-  struct router_cast c = {.procedure = r.procedure, .args = r.args, .strategy = m->strategy};
-  (void)router_cast(n->router, &p->rpc, &c, n->now);
-  shbuf_unref(r.args);
+  rpc_start_cast(n, &p->rpc, m, &r);
 }
 
 /* ---- a peer's ups and downs ------------------------------------------------------------------------------------------------
