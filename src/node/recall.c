@@ -134,13 +134,13 @@ void recall_path_up(struct peer *p) {
 void recall_path_down(struct peer *p) {
   p->spread.down_ms = node_unix_ms(p->node);
   replay_peer_end(p);
-  gets_source_gone(&p->node->spread.gets, p);
+  gets_node_gone(&p->node->spread.gets, &p->spread.answers);
 }
 
 void recall_peer_gone(struct peer *p) {
   if (!p->spread.replays.next) return;
   replay_peer_end(p);
-  gets_source_gone(&p->node->spread.gets, p);
+  gets_node_gone(&p->node->spread.gets, &p->spread.answers);
 }
 
 static int send_get(struct peer *p, uint64_t number, struct slice pattern, uint64_t room, bool more) {
@@ -202,7 +202,7 @@ static void give_room(struct node *n, struct gets_source *s) {
     list_append(&n->spread.gets.full, &s->full);
     return;
   }
-  (void)send_get(s->who, s->number, gets_pattern(&n->spread.gets, s->number), s->took, true);
+  (void)send_get(s->who->user, s->number, gets_pattern(&n->spread.gets, s->number), s->took, true);
   s->took = 0;
 }
 
@@ -215,7 +215,7 @@ void recall_step(struct node *n) {
 
 static void count_room(struct peer *p, const struct msg_publish *m) {
   struct node *n = p->node;
-  struct gets_source *s = gets_took(&n->spread.gets, m->replay, p, RECALL_COST(m->topic.n, m->payload.n));
+  struct gets_source *s = gets_took(&n->spread.gets, m->replay, &p->spread.answers, RECALL_COST(m->topic.n, m->payload.n));
   if (s && s->took >= room_of(n) / 2 && list_empty(&s->full)) give_room(n, s);
 }
 

@@ -61,6 +61,7 @@ void spread_set_limits(struct node *n) {
  */
 void spread_peer_init(struct peer *p) {
   inflight_party_init(&p->spread.unacked, p);
+  gets_node_init(&p->spread.answers, p);
   list_init(&p->spread.of_node);
   list_init(&p->spread.replays);
 }

@@ -29,9 +29,10 @@ struct spread_peer { /* embedded in struct peer */
   struct inflight_party unacked; /* QoS 1 messages that it has not acknowledged */
   struct list replays;           /* of our retained messages, that it asked for */
   uint32_t replay_count;
-  bool on;       /* in spread.peers */
-  bool dead;     /* as membership says: nothing is sent to it */
-  uint64_t path; /* serial of the connection that leads to it; 0: none */
+  struct gets_node answers; /* its retained messages, on their way to our new subscriptions */
+  bool on;                  /* in spread.peers */
+  bool dead;                /* as membership says: nothing is sent to it */
+  uint64_t path;            /* serial of the connection that leads to it; 0: none */
   uint8_t instance[INSTANCE_LEN];
   nanotime check_at, retry_at;
   int64_t skew; /* ms that our clock is ahead of its, and the way here */

@@ -49,6 +49,11 @@ void gets_party_init(struct gets_party *p, void *user) {
   list_init(&p->all);
 }
 
+void gets_node_init(struct gets_node *who, void *user) {
+  who->user = user;
+  list_init(&who->all);
+}
+
 static void forget_topics(struct gets *g, struct get *t) {
   while (!list_empty(&t->topics)) {
     struct told *d = container_of(t->topics.next, struct told, of_get);
@@ -60,6 +65,7 @@ static void forget_topics(struct gets *g, struct get *t) {
 
 static void source_end(struct gets *g, struct gets_source *s) {
   list_remove(&s->of_get);
+  list_remove(&s->of_node);
   list_remove(&s->full);
   mem_free(g->mem, s);
 }
@@ -149,7 +155,7 @@ void *gets_answer(struct gets *g, uint64_t number, struct slice topic, uint64_t 
   return t->to->user;
 }
 
-struct gets_source *gets_took(struct gets *g, uint64_t number, void *who, size_t n) {
+struct gets_source *gets_took(struct gets *g, uint64_t number, struct gets_node *who, size_t n) {
   struct get *t = find(g, number);
   struct gets_source *s = NULL;
   if (!t) return NULL;
@@ -163,6 +169,7 @@ struct gets_source *gets_took(struct gets *g, uint64_t number, void *who, size_t
   if (!(s = mem_calloc(g->mem, 1, sizeof *s))) return NULL;
   *s = (struct gets_source){.who = who, .to = t->to->user, .number = number, .took = n};
   list_append(&t->sources, &s->of_get);
+  list_append(&who->all, &s->of_node);
   list_init(&s->full);
   return s;
 }
@@ -172,14 +179,8 @@ struct slice gets_pattern(const struct gets *g, uint64_t number) {
   return t ? slice_of(t->pattern, t->len) : SLICE_NONE;
 }
 
-void gets_source_gone(struct gets *g, const void *who) {
-  list_for(it, &g->due) {
-    struct get *t = container_of(it, struct get, due);
-    list_for_safe(at, &t->sources) {
-      struct gets_source *s = container_of(at, struct gets_source, of_get);
-      if (s->who == who) source_end(g, s);
-    }
-  }
+void gets_node_gone(struct gets *g, struct gets_node *who) {
+  while (!list_empty(&who->all)) source_end(g, container_of(who->all.next, struct gets_source, of_node));
 }
 
 void gets_stop(struct gets *g, struct gets_party *to, struct slice pattern) {

@@ -14,10 +14,16 @@ struct gets_party { /* embedded in the owner's record of a subscriber */
   void *user;
 };
 
-struct gets_source { /* who answers for one subscription */
-  struct list of_get;
+struct gets_node { /* embedded in the owner's record of who answers */
+  struct list all; /* gets_source.of_node */
+  void *user;
+};
+
+struct gets_source { /* a node that answers for one subscription */
+  struct list of_get, of_node;
   struct list full; /* the owner's, in gets.full: it waits for room at the subscriber */
-  void *who, *to;   /* to: the subscriber, gets_party.user */
+  struct gets_node *who;
+  void *to; /* the subscriber, gets_party.user */
   uint64_t number;
   size_t took; /* octets that came since it was given room last */
 };
@@ -36,21 +42,22 @@ struct gets {
 void gets_init(struct gets *g, struct mem *mem, struct rng rng, uint32_t max, uint32_t max_topics, uint64_t timeout);
 void gets_done(struct gets *g); /* all of it; parties stay the owner's */
 void gets_party_init(struct gets_party *p, void *user);
+void gets_node_init(struct gets_node *who, void *user);
 
 /* MACULA_ENOMEM */
 int gets_begin(struct gets *g, struct gets_party *to, struct slice pattern, nanotime now, uint64_t *ret_number);
 /* Iteration: the number after this one (0: the first) and its pattern, a view until it ends; 0: none. Nothing may change
  * meanwhile. */
 uint64_t gets_next(const struct gets *g, uint64_t number, struct slice *ret_pattern);
-/* An answer came: whom to give this message; NULL: nobody any more, it had one of this
- * topic that is as new, or did not ask for it. ms: when the
- * message was taken. */
+/* An answer came: whom to give this message; NULL: nobody any more, it had one of this topic that is as new, or did not ask for
+ * it. ms: when the message was taken. */
 void *gets_answer(struct gets *g, uint64_t number, struct slice topic, uint64_t ms, nanotime now);
 /* Counts n octets of an answer. NULL: nobody waits for more of it, or there is no memory. Valid until the subscription ends
- * here or gets_source_gone. */
-struct gets_source *gets_took(struct gets *g, uint64_t number, void *who, size_t n);
+ * here or gets_node_gone. */
+struct gets_source *gets_took(struct gets *g, uint64_t number, struct gets_node *who, size_t n);
 struct slice gets_pattern(const struct gets *g, uint64_t number); /* empty: unknown */
-void gets_source_gone(struct gets *g, const void *who);
+/* It answers no more. Harmless when repeated; O(subscriptions that it answered for). */
+void gets_node_gone(struct gets *g, struct gets_node *who);
 /* The subscription is gone. */
 void gets_stop(struct gets *g, struct gets_party *to, struct slice pattern);
 void gets_party_gone(struct gets *g, struct gets_party *to);

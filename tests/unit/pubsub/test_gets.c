@@ -17,6 +17,7 @@ struct fixture {
   struct rng_seeded seed;
   struct gets g;
   struct gets_party to[2];
+  struct gets_node from[2];
 };
 
 static void begin(struct fixture *x, uint32_t max, uint32_t max_topics) {
@@ -24,12 +25,15 @@ static void begin(struct fixture *x, uint32_t max, uint32_t max_topics) {
   x->mem.fail = &x->fail;
   rng_seeded_init(&x->seed, 1);
   gets_init(&x->g, &x->mem, rng_seeded_view(&x->seed), max, max_topics, 10 * NS_SEC);
-  for (int i = 0; i < 2; i++) gets_party_init(&x->to[i], &x->to[i]);
+  for (int i = 0; i < 2; i++) {
+    gets_party_init(&x->to[i], &x->to[i]);
+    gets_node_init(&x->from[i], x);
+  }
 }
 
 static void end(struct fixture *x) {
   gets_done(&x->g);
-  for (int i = 0; i < 2; i++) assert_true(list_empty(&x->to[i].all));
+  for (int i = 0; i < 2; i++) assert_true(list_empty(&x->to[i].all) && list_empty(&x->from[i].all));
   assert_int_equal(x->mem.bytes, 0);
 }
 
@@ -95,28 +99,60 @@ static void ends(void **state) {
 static void room_is_counted_for_each_source(void **state) {
   struct fixture x;
   uint64_t a, b;
-  int p, q;
   (void)state;
   begin(&x, 10, 10);
+  struct gets_node *p = &x.from[0], *q = &x.from[1];
   assert_int_equal(gets_begin(&x.g, &x.to[0], slice_str("a.*"), 0, &a), 0);
   assert_int_equal(gets_begin(&x.g, &x.to[1], slice_str("b"), NS_SEC, &b), 0);
   assert_true(slice_is(gets_pattern(&x.g, b), "b"));
   assert_null(gets_pattern(&x.g, b + 7).p);
-  struct gets_source *s = gets_took(&x.g, a, &p, 5);
+  struct gets_source *s = gets_took(&x.g, a, p, 5);
   assert_ptr_equal(s->to, &x.to[0]);
-  assert_int_equal(gets_took(&x.g, a, &q, 7)->took, 7);
-  assert_int_equal(gets_took(&x.g, a, &p, 6)->took, 11);
-  assert_int_equal(gets_took(&x.g, b, &p, 1)->took, 1);
-  assert_null(gets_took(&x.g, b + 7, &p, 1));
+  assert_int_equal(gets_took(&x.g, a, q, 7)->took, 7);
+  assert_int_equal(gets_took(&x.g, a, p, 6)->took, 11);
+  assert_int_equal(gets_took(&x.g, b, p, 1)->took, 1);
+  assert_null(gets_took(&x.g, b + 7, p, 1));
   list_append(&x.g.full, &s->full); /* it waits: the subscription stays */
   gets_expire(&x.g, 15 * NS_SEC);
   assert_int_equal(gets_count(&x.g), 1);
-  gets_source_gone(&x.g, &p);
+  gets_node_gone(&x.g, p);
   assert_true(list_empty(&x.g.full));
-  assert_int_equal(gets_took(&x.g, a, &q, 1)->took, 8);
-  assert_int_equal(gets_took(&x.g, a, &p, 2)->took, 2);
+  assert_int_equal(gets_took(&x.g, a, q, 1)->took, 8);
+  assert_int_equal(gets_took(&x.g, a, p, 2)->took, 2);
   gets_expire(&x.g, 25 * NS_SEC);
   assert_int_equal(gets_count(&x.g), 0);
+  end(&x);
+}
+
+static size_t length(const struct list *l) {
+  size_t n = 0;
+  list_for(it, l) n++;
+  return n;
+}
+
+/* A node's end costs what it answered for, whatever else is asked for; so do the subscriptions' ends. */
+static void a_node_ends_with_what_it_answered(void **state) {
+  struct fixture x;
+  uint64_t n[100];
+  (void)state;
+  begin(&x, 100, 10);
+  for (int i = 0; i < 100; i++) {
+    assert_int_equal(gets_begin(&x.g, &x.to[i % 2], slice_str(i % 2 ? "odd" : "even"), 0, &n[i]), 0);
+    if (i < 3) assert_non_null(gets_took(&x.g, n[i], &x.from[0], 1));
+    assert_non_null(gets_took(&x.g, n[i], &x.from[1], 1));
+  }
+  assert_int_equal(length(&x.from[0].all), 3);
+  assert_int_equal(length(&x.from[1].all), 100);
+  gets_stop(&x.g, &x.to[1], slice_str("odd"));
+  assert_int_equal(length(&x.from[0].all), 2);
+  assert_int_equal(length(&x.from[1].all), 50);
+  gets_node_gone(&x.g, &x.from[0]);
+  gets_node_gone(&x.g, &x.from[0]);
+  assert_int_equal(gets_count(&x.g), 50);
+  assert_int_equal(gets_took(&x.g, n[2], &x.from[0], 1)->took, 1); /* it is back, and begins anew */
+  assert_int_equal(gets_took(&x.g, n[2], &x.from[1], 1)->took, 2);
+  gets_node_gone(&x.g, &x.from[1]);
+  assert_int_equal(length(&x.from[0].all), 1);
   end(&x);
 }
 
@@ -131,7 +167,7 @@ static void every_allocation_may_fail(void **state) {
       int err = gets_begin(&x.g, &x.to[0], slice_str("a.*"), 0, &n);
       assert_true(err == 0 || err == MACULA_ENOMEM);
       if (!err) assert_ptr_equal(answer(&x, n, "a.b", 1), &x.to[0]);
-      if (!err) (void)gets_took(&x.g, n, &x, 1);
+      if (!err) (void)gets_took(&x.g, n, &x.from[0], 1);
     }
     bool all = x.fail.countdown != 0;
     end(&x);
@@ -152,8 +188,8 @@ static void costs_what_is_planned(void **state) {
   for (int i = 0; i < MANY; i++) {
     assert_int_equal(gets_begin(&x.g, &x.to[0], slice_str(pattern), 0, &n), 0);
     assert_non_null(answer(&x, n, pattern, 1));
-    assert_non_null(gets_took(&x.g, n, &x, 1));
-    assert_non_null(gets_took(&x.g, n, &n, 1));
+    assert_non_null(gets_took(&x.g, n, &x.from[0], 1));
+    assert_non_null(gets_took(&x.g, n, &x.from[1], 1));
   }
   print_message("%zu octets each of %u planned\n", x.mem.peak / MANY, PLAN_GET);
   assert_true(x.mem.peak / MANY <= PLAN_GET);
@@ -161,8 +197,9 @@ static void costs_what_is_planned(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(each_topic_once_and_the_newest), cmocka_unit_test(ends),
-                                     cmocka_unit_test(room_is_counted_for_each_source),
-                                     cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(costs_what_is_planned)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(each_topic_once_and_the_newest),  cmocka_unit_test(ends),
+      cmocka_unit_test(room_is_counted_for_each_source), cmocka_unit_test(a_node_ends_with_what_it_answered),
+      cmocka_unit_test(every_allocation_may_fail),       cmocka_unit_test(costs_what_is_planned)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
