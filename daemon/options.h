@@ -75,6 +75,8 @@ enum option_reload { OPTION_FIXED, OPTION_RELOADED };
   X(CLIENT_SERVICES, client_services, COUNT, limits.client_services, 1, 10000000, OPTION_RELOADED, "N",                        \
     "services of a client")                                                                                                    \
   X(CLIENT_CALLS, client_calls, COUNT, limits.client_calls, 1, 10000000, OPTION_RELOADED, "N", "pending calls of a client")    \
+  X(CLIENT_LOOKUPS, client_lookups, COUNT, limits.client_lookups, 1, 100000, OPTION_RELOADED, "N",                             \
+    "lookups in the DHT a second for one client's calls")                                                                      \
   X(PEER_CALLS, peer_calls, COUNT, limits.peer_calls, 1, 10000000, OPTION_RELOADED, "N", "pending calls of another node")      \
   X(CLIENT_QUEUE, client_queue, SIZE, limits.client_queue, 65536, UINT64_C(1) << 40, OPTION_RELOADED, "SIZE",                  \
     "send queue of a client")                                                                                                  \

@@ -90,6 +90,7 @@ static void calls(const struct node *n, FILE *f) {
   COUNTER("calls_sent_to_nodes", "Attempts at providers of other nodes.", r->sent_to_nodes);
   COUNTER("discovery_lookups", "Lookups of who serves a procedure.", r->lookups);
   COUNTER("discovery_lookups_failed", "Calls for which the lookup failed.", r->lookups_failed);
+  COUNTER("discovery_lookups_refused", "Calls whose client had begun too many lookups.", r->lookups_refused);
   COUNTER("discovery_hits", "Calls whose providers at other nodes were known.", router_discovery(n->router)->hits);
   COUNTER("discovery_misses", "Questions that the discovery cache could not answer.", router_discovery(n->router)->misses);
   COUNTER("routes_forwarded", "Envelopes carried on for others.", n->stats.routes_forwarded);

@@ -11,6 +11,7 @@ void node_limits_default(struct node_limits *ret_limits) {
                                      .client_subscriptions = 1000,
                                      .client_services = 256,
                                      .client_calls = 1024,
+                                     .client_lookups = 64,
                                      .peer_calls = 16384,
                                      .max_calls = 65536,
                                      .max_discovered = 1000,
@@ -50,7 +51,8 @@ void node_limits_fill(struct node_limits *l) {
   node_limits_default(&d);
 #define FILL(field) l->field = l->field ? l->field : d.field
   FILL(max_clients), FILL(max_operators), FILL(max_services), FILL(client_streams), FILL(client_subscriptions);
-  FILL(client_services), FILL(client_calls), FILL(max_calls), FILL(max_subscriptions), FILL(client_queue), FILL(send_pool);
+  FILL(client_services), FILL(client_calls), FILL(client_lookups), FILL(max_calls), FILL(max_subscriptions), FILL(client_queue),
+      FILL(send_pool);
   FILL(receive_pool), FILL(max_frame), FILL(max_half_open), FILL(retained_count), FILL(retained_bytes), FILL(dedup_ids),
       FILL(max_discovered), FILL(peer_calls);
   FILL(dedup_ns), FILL(service_ttl), FILL(connect_timeout), FILL(drain_timeout), FILL(connection_pool);
@@ -133,6 +135,12 @@ static void init_tables(struct node *n) { /* those that allocate nothing yet */
   lookups_init(n);
 }
 
+/* So few that a client that begins as many, each of them as long as a lookup can take, leaves most of max_lookups to others. */
+static uint32_t party_lookups(const struct node_limits *l) {
+  uint32_t most = l->max_lookups > 16 ? l->max_lookups / 16 : 1;
+  return l->client_lookups < most ? l->client_lookups : most;
+}
+
 static int make_tables(struct node *n) {
   const struct node_limits *l = &n->limits;
   int err = topic_index_new(&n->mem[ROW_TOPICS], n->rng, l->max_subscriptions, l->client_subscriptions, &n->topics);
@@ -151,6 +159,7 @@ static int make_tables(struct node *n) {
                             .discovery_ttl = 60 * NS_SEC,
                             .negative_ttl = NS_SEC,
                             .look_again = 300 * NS_MS,
+                            .party_lookups = party_lookups(l),
                             .default_timeout = 5 * NS_SEC,
                             .max_timeout = 3600 * NS_SEC,
                             .out = rpc_out(n)};
@@ -433,8 +442,8 @@ int node_reload(struct node *n, const struct node_reload *r) {
     topic_index_set_max(n->topics, l.max_subscriptions, l.client_subscriptions);
     spread_set_limits(n);
     retained_set_max(&n->retained, l.retained_count, l.retained_bytes);
-    router_set_limits(n->router, l.max_services, l.client_services, l.max_calls, l.client_calls, l.call_bytes,
-                      l.max_discovered);
+    router_set_limits(n->router, l.max_services, l.client_services, l.max_calls, l.client_calls, l.call_bytes, l.max_discovered,
+                      party_lookups(&l));
   }
   return 0;
 }

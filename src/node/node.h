@@ -19,6 +19,7 @@ struct node_limits {             /* DESIGN's table; 0 is replaced by the default
   uint32_t client_subscriptions; /* 1,000 */
   uint32_t client_services;      /* 256 */
   uint32_t client_calls;         /* 1,024 */
+  uint32_t client_lookups;       /* 64: a second, in the DHT, that a client's calls may begin; bursts of four times as many */
   uint32_t peer_calls;           /* 16,384: pending calls of another node */
   uint32_t max_calls;            /* 65,536 */
   uint32_t max_discovered;       /* 1,000: procedures whose providers at other nodes are remembered or looked up */

@@ -133,18 +133,23 @@ static bool may_look(const struct router *r, const struct call *c, const struct 
   return !o->e || c->again || (c->attempt_count && o->e->since < c->began);
 }
 
+/* One client that calls whatever name comes to its mind leaves lookups for the others. */
+static int begin_lookup(struct router *r, struct call *c, struct discovery_entry **ret_entry, nanotime now) {
+  struct bucket *b = &party_of(c->caller)->lookups;
+  if (r->party_lookups && !bucket_take(b, r->party_lookups, 4.0 * r->party_lookups, now)) return MACULA_RATE_LIMITED;
+  int err = discovery_look(&r->discovery, name_of(c), now, ret_entry);
+  if (!err && (err = r->out.discover(r->out.ctx, name_of(c))) != 0) discovery_failed(&r->discovery, *ret_entry);
+  if (err)
+    b->tokens += 1; /* none was begun */
+  else
+    r->stats.lookups++;
+  return err;
+}
+
 static int wait_for_lookup(struct router *r, struct call *c, nanotime now) {
   struct discovery_entry *e = discovery_find(&r->discovery, name_of(c));
-  if (!e || !e->looking) {
-    int err = discovery_look(&r->discovery, name_of(c), now, &e);
-    if (err) return err;
-    err = r->out.discover(r->out.ctx, name_of(c));
-    if (err) {
-      discovery_failed(&r->discovery, e);
-      return err;
-    }
-    r->stats.lookups++;
-  }
+  int err = e && e->looking ? 0 : begin_lookup(r, c, &e, now);
+  if (err) return err;
   r->discovery.misses++;
   c->looked = true;
   list_append(&e->waiting, &c->of_wait);
@@ -162,7 +167,7 @@ int call_attempt(struct router *r, struct call *c, nanotime now) {
     if (!left && may_look(r, c, &o, now)) {
       err = wait_for_lookup(r, c, now);
       if (!err) return 0;
-      none = n ? none : err == MACULA_EFULL ? MACULA_TOO_MANY_CALLS : err;
+      if (!n && !(c->again && err == MACULA_RATE_LIMITED)) none = err == MACULA_EFULL ? MACULA_TOO_MANY_CALLS : err;
     }
     err = !left ? none : n == CALL_MAX_ATTEMPTS ? MACULA_MAX_ATTEMPTS_EXCEEDED : now >= c->deadline ? MACULA_TIMEOUT : 0;
     if (err) {

@@ -12,6 +12,7 @@ struct router {
   struct mem *mem;
   struct rng rng;
   uint64_t default_timeout, max_timeout, look_again;
+  uint32_t party_lookups;
   struct router_out out;
   struct router_stats stats;
   uint64_t cast_id[2]; /* a secret and a counter: names casts in the table of calls */

@@ -4,6 +4,7 @@
 void rpc_party_init(struct rpc_party *p, uint64_t session, const struct id *id, void *user) {
   service_owner_init(&p->owner, session, id, user);
   call_party_init(&p->calls, session);
+  p->lookups = (struct bucket){0};
 }
 
 int router_new(const struct router_config *cfg, struct router **ret_router) {
@@ -18,6 +19,7 @@ int router_new(const struct router_config *cfg, struct router **ret_router) {
   r->default_timeout = cfg->default_timeout;
   r->max_timeout = cfg->max_timeout;
   r->look_again = cfg->look_again;
+  r->party_lookups = cfg->party_lookups;
   r->out = cfg->out;
   rng_fill(r->rng, r->cast_id, sizeof r->cast_id[0]);
   *ret_router = r;
@@ -40,7 +42,8 @@ const struct discovery *router_discovery(const struct router *r) { return &r->di
 const struct router_stats *router_stats(const struct router *r) { return &r->stats; }
 
 void router_set_limits(struct router *r, uint32_t max_services, uint32_t party_services, uint32_t max_calls,
-                       uint32_t party_calls, size_t max_args_bytes, uint32_t max_discovered) {
+                       uint32_t party_calls, size_t max_args_bytes, uint32_t max_discovered, uint32_t party_lookups) {
+  r->party_lookups = party_lookups;
   discovery_set_max(&r->discovery, max_discovered);
   services_set_max(&r->services, max_services, party_services);
   calls_set_max(&r->calls, max_calls, party_calls, max_args_bytes);
@@ -65,6 +68,9 @@ static void count_error(struct router_stats *s, int err) {
     break;
   case MACULA_DHT_TIMEOUT:
     s->lookups_failed++;
+    break;
+  case MACULA_RATE_LIMITED:
+    s->lookups_refused++;
     break;
   default: /* whatever calls_add refuses with */
     s->too_many_calls++;

@@ -18,6 +18,7 @@
 #ifndef RPC_ROUTER_H
 #define RPC_ROUTER_H
 
+#include "bounded/bucket.h"
 #include "tables/calls.h"
 #include "tables/discovery.h"
 #include "tables/services.h"
@@ -30,7 +31,8 @@ struct router;
 struct rpc_party {
   struct service_owner owner; /* .id, .session, .user: the session's */
   struct call_party calls;
-  bool node; /* a node of the mesh: its calls are for providers here only; may be sent to before it is ready */
+  struct bucket lookups; /* what its calls may begin */
+  bool node;             /* a node of the mesh: its calls are for providers here only; may be sent to before it is ready */
 };
 void rpc_party_init(struct rpc_party *p, uint64_t session, const struct id *id, void *user);
 
@@ -87,7 +89,8 @@ struct router_config {
   size_t max_args_bytes;                 /* 64 MiB */
   uint32_t max_discovered;               /* 1,000 */
   uint64_t discovery_ttl, negative_ttl;  /* ns: 60 s and 1 s */
-  uint64_t look_again;      /* ns: a call for which a lookup found nobody asks once more after this long; 0: it does not */
+  uint64_t look_again;    /* ns: a call for which a lookup found nobody asks once more after this long; 0: it does not */
+  uint32_t party_lookups; /* a second, that the calls of one party may begin, in bursts of four times as many; 0: any number */
   uint64_t default_timeout; /* ns, for a call that names none */
   uint64_t max_timeout;     /* ns; longer ones are shortened to it */
   struct router_out out;
@@ -105,6 +108,7 @@ struct router_stats {
   uint64_t sent_to_nodes;   /* attempts */
   uint64_t lookups;         /* begun */
   uint64_t lookups_failed;  /* calls answered with dht_timeout */
+  uint64_t lookups_refused; /* calls answered with rate_limited */
 };
 
 /* MACULA_ENOMEM (from calls_mem). */
@@ -167,6 +171,6 @@ nanotime router_deadline(const struct router *r);
 void router_tick(struct router *r, nanotime now);
 /* Limits apply from now on and throw nobody out. */
 void router_set_limits(struct router *r, uint32_t max_services, uint32_t party_services, uint32_t max_calls,
-                       uint32_t party_calls, size_t max_args_bytes, uint32_t max_discovered);
+                       uint32_t party_calls, size_t max_args_bytes, uint32_t max_discovered, uint32_t party_lookups);
 
 #endif

@@ -531,6 +531,42 @@ static void test_renewed(void **state) {
   stop(&m);
 }
 
+/* A client that calls whatever name comes to its mind is answered at once, and leaves lookups for the others of its node. */
+static void test_a_client_that_calls_random_names(void **state) {
+  struct rig_options o = {.node = {.limits = {.client_lookups = 5}}};
+  struct mesh m;
+  char name[32];
+  unsigned limited = 0, unknown = 0;
+  (void)state;
+  start_joined(&m, 3, &o);
+  struct rig_client *a = client(&m, 0), *b = client(&m, 0), *p = provider(&m, 1, "x.y");
+  run(&m, NS_SEC);
+  uint64_t lookups = rig_metric(&m.rig[0], "discovery_lookups_total");
+  for (unsigned i = 0; i < 500; i++) {
+    snprintf(name, sizeof name, "no.such%u", i);
+    rig_call(a, name, "1", i, 5000);
+  }
+  call(b, 1, &(struct msg_call){.timeout = 5000});
+  struct msg c = rig_expect(p, MSG_CALL);
+  rig_reply(p, c.call.call_id, "1");
+  result_is(b, "1");
+  for (unsigned i = 0; i < 500; i++) {
+    struct msg_reply r = answer(a);
+    assert_true(r.is_error && !r.error.may_have_run);
+    limited += slice_is(r.error.code, "rate_limited");
+    unknown += slice_is(r.error.code, "no_such_procedure");
+  }
+  assert_int_equal(limited + unknown, 500);
+  assert_in_range(unknown, 20, 30);
+  assert_in_range(rig_metric(&m.rig[0], "discovery_lookups_total") - lookups, 20, 40);
+  assert_int_equal(rig_metric(&m.rig[0], "discovery_lookups_refused_total"), limited);
+  call(a, 1, &(struct msg_call){.timeout = 5000}); /* what is known needs no lookup */
+  c = rig_expect(p, MSG_CALL);
+  rig_reply(p, c.call.call_id, "2");
+  result_is(a, "2");
+  stop(&m);
+}
+
 /* A second provider is heard of while the first one's entry is still good, and turns go round both. */
 static void test_a_newcomer_is_heard_of(void **state) {
   struct mesh m;
@@ -866,6 +902,7 @@ int main(void) {
                                      cmocka_unit_test(test_nobody_serves_it),
                                      cmocka_unit_test(test_withdrawn),
                                      cmocka_unit_test(test_renewed),
+                                     cmocka_unit_test(test_a_client_that_calls_random_names),
                                      cmocka_unit_test(test_a_newcomer_is_heard_of),
                                      cmocka_unit_test(test_a_providers_node_dies),
                                      cmocka_unit_test(test_the_caller_goes_during_the_lookup),

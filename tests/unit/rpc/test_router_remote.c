@@ -326,6 +326,59 @@ static void a_lookup_that_fails(void **state) {
   close_world(&w);
 }
 
+/* One client's lookups come from a budget of its own: what is known or being looked up needs none. */
+static void a_client_has_so_many_lookups(void **state) {
+  struct world w;
+  uint8_t id = 1;
+  (void)state;
+  open_world(&w);
+  w.r->party_lookups = 1;
+  w.undiscoverable = MACULA_NO_SUCH_PROCEDURE; /* on its own no lookup is begun: nothing is counted */
+  for (; id < 30; id++) assert_int_equal(call(&w, 0, id, NS_SEC), MACULA_NO_SUCH_PROCEDURE);
+  w.undiscoverable = 0;
+  memset(w.log, 0, sizeof w.log);
+  for (int i = 0; i < 4; i++) {
+    assert_int_equal(call(&w, 0, id++, NS_SEC), 0);
+    not_found(&w, MACULA_DHT_TIMEOUT, NS_SEC);
+  }
+  assert_string_equal(w.log, "de0de0de0de0");
+  assert_int_equal(call(&w, 0, id++, NS_SEC), MACULA_RATE_LIMITED);
+  assert_string_equal(w.log, "de0de0de0de0e0");
+  assert_string_equal(w.code, "rate_limited");
+  assert_false(w.answer.may_have_run);
+  memset(w.log, 0, sizeof w.log);
+  assert_int_equal(cast(&w, NS_SEC), MACULA_RATE_LIMITED);
+  assert_int_equal(w.cast_err, MACULA_RATE_LIMITED);
+  assert_int_equal(router_stats(w.r)->lookups_refused, 2);
+  assert_int_equal(call(&w, 1, 1, NS_SEC), 0);    /* another client has its own */
+  assert_int_equal(call(&w, 0, id++, NS_SEC), 0); /* and the first may wait for that */
+  assert_string_equal(w.log, "Ad");
+  found(&w, "3", NS_SEC);
+  assert_string_equal(w.log, "Adc3c3");
+  assert_int_equal(call(&w, 0, id++, NS_SEC), 0); /* known by now */
+  close_world(&w);
+}
+
+static void a_second_lookup_is_left_out_when_there_is_none(void **state) {
+  struct world w;
+  (void)state;
+  open_world(&w);
+  w.r->party_lookups = 1;
+  w.r->look_again = 300 * NS_MS;
+  for (uint8_t i = 0; i < 4; i++) {
+    assert_int_equal(call(&w, 0, i, NS_SEC), 0);
+    if (i < 3) not_found(&w, MACULA_DHT_TIMEOUT, NS_SEC);
+  }
+  found(&w, "", NS_SEC);
+  memset(w.log, 0, sizeof w.log);
+  router_tick(w.r, NS_SEC + 300 * NS_MS);
+  assert_string_equal(w.log, "e0");
+  assert_string_equal(w.code, "no_such_procedure"); /* which is what the first one found */
+  assert_int_equal(call(&w, 0, 9, 2 * NS_SEC), 0);  /* a second later there is one more */
+  assert_string_equal(w.log, "e0d");
+  close_world(&w);
+}
+
 static void strategies(void **state) {
   struct world w;
   (void)state;
@@ -831,6 +884,8 @@ int main(void) {
                                      cmocka_unit_test(nobody_provides_it),
                                      cmocka_unit_test(a_call_that_found_nobody_asks_once_more),
                                      cmocka_unit_test(a_lookup_that_fails),
+                                     cmocka_unit_test(a_client_has_so_many_lookups),
+                                     cmocka_unit_test(a_second_lookup_is_left_out_when_there_is_none),
                                      cmocka_unit_test(strategies),
                                      cmocka_unit_test(turns_go_on_over_a_refresh),
                                      cmocka_unit_test(a_refresh_that_fails_changes_nothing),
