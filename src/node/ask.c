@@ -223,10 +223,10 @@ void node_dht(struct node *n, const char *what, const char *arg, void (*done)(vo
   look_up(n, &by, arg, !strcmp(what, "lookup"));
 }
 
-void ask_peer_down(struct peer *p) {
+void ask_peer_down(struct peer *p, int err) {
   list_for_safe(it, &p->node->asks) {
     struct ask *a = container_of(it, struct ask, all);
-    if (a->ping && id_eq(&a->peer, &p->id)) fail(p->node, a, MACULA_NOT_CONNECTED, NULL);
+    if (a->ping && id_eq(&a->peer, &p->id)) fail(p->node, a, err, NULL);
   }
 }
 

@@ -301,6 +301,9 @@ int peer_post(struct peer *p, const struct msg *m, enum want want, uint64_t quer
 int peer_post_raw(struct peer *p, uint8_t type, struct slice payload, enum want want, uint64_t query);
 bool peer_has_calls(const struct peer *p); /* it, or those behind it */
 bool peer_is_busy(const struct peer *p);
+/* Its link, or the dial to it, makes room for another. Operators' pings of it and of those behind it end; its calls and frames
+ * are the caller's business (peer_down): an idle one has none. */
+void peer_evict(struct peer *p);
 bool peer_spare_busy(const struct pool_entry *e); /* for pool_victim: busy, being dialled, or leaving already */
 static inline bool peer_is_up(const struct peer *p) { return p->link || (!p->addr.sa.sa_family && p->via && p->via->link); }
 /* Its link (or its gateway's) came up; is gone, or could not be had: calls and frames that waited fail. */
@@ -508,7 +511,7 @@ void remote_found(struct node *n, const struct dht_result *r); /* of a lookup fo
 bool ask_call(struct session *s, const struct msg_call *m, struct slice what);
 void ask_ponged(struct peer *p, const struct msg_pong *m);
 void ask_found(struct node *n, const struct dht_result *r);
-void ask_peer_down(struct peer *p);
+void ask_peer_down(struct peer *p, int err);
 void ask_session_ended(struct session *s);
 void ask_done(struct node *n); /* frees all without a word */
 nanotime ask_deadline(const struct node *n);

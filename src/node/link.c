@@ -199,7 +199,7 @@ int link_connect(struct session *s, const struct msg_connect *m) {
     if (pool_is_full(&n->peers.pool)) {
       struct pool_entry *e = pool_victim(&n->peers.pool, peer_spare_busy);
       if (!e) return MACULA_MAX_PEERS_REACHED;
-      link_close(container_of(e, struct peer, slot), MACULA_EVICTED);
+      peer_evict(container_of(e, struct peer, slot));
       n->peers.pool.evicted++;
     }
     if ((err = pool_add(&n->peers.pool, &p->slot, n->now)) != 0) return err;

@@ -170,6 +170,14 @@ bool peer_spare_busy(const struct pool_entry *e) {
   const struct peer *p = container_of(e, struct peer, slot);
   return peer_is_busy(p) || p->dial || !list_empty(&p->leaving);
 }
+static void evicted(struct peer *p) { ask_peer_down(p, MACULA_EVICTED); }
+
+void peer_evict(struct peer *p) {
+  link_give_up(p, MACULA_EVICTED);
+  evicted(p);
+  peers_behind(p, evicted);
+}
+
 static bool spare_leaving(const struct pool_entry *e) { return !list_empty(&container_of(e, struct peer, slot)->leaving); }
 
 /* Room for one more: an idle one goes at once; when all are busy, the least recently used goes as soon as it is not. */
@@ -178,7 +186,7 @@ static int make_room(struct node *n) {
   if (!pool_is_full(&ps->pool)) return 0;
   struct pool_entry *e = pool_victim(&ps->pool, peer_spare_busy);
   if (e) {
-    link_close(container_of(e, struct peer, slot), MACULA_EVICTED);
+    peer_evict(container_of(e, struct peer, slot));
     ps->pool.evicted++;
     return 0;
   }
@@ -248,7 +256,7 @@ void peers_step(struct node *n) {
     struct peer *p = container_of(it, struct peer, leaving);
     if (peer_is_busy(p) && n->now < p->leave_at) continue;
     list_remove(&p->leaving);
-    link_give_up(p, MACULA_EVICTED);
+    peer_evict(p);
     peer_down(p);
   }
   while (!list_empty(&ps->waiting) && !pool_is_full(&ps->pool)) {
@@ -344,7 +352,7 @@ static void went_down(struct peer *p) {
     if (query) mesh_unsent(p, query);
   }
   rpc_peer_down(p);
-  ask_peer_down(p);
+  ask_peer_down(p, MACULA_NOT_CONNECTED);
 }
 
 void peer_down(struct peer *p) {

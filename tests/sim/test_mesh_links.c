@@ -326,6 +326,35 @@ static void test_ping(void **state) {
   stop(&m);
 }
 
+/* A link makes room: pings that went over it, to its node or to one behind that, will not be answered any more. */
+static void test_ping_over_an_evicted_link(void **state) {
+  struct mesh m = {0};
+  struct rig_options o = {.node = {.limits = {.max_peers = 1}, .no_upkeep = true}};
+  static const struct id hidden = {{7, 7}};
+  char args[256], hex[ID_HEX_LEN + 1];
+  (void)state;
+  start(&m, 3, &o);
+  struct rig_client *op = rig_join(&m.rig[0], RIG_LOOPBACK, NULL, RIG_EXT | CAP_OPERATOR);
+  assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
+  rig_run(&m.rig[0], 500 * NS_MS);
+  assert_true(linked(&m, 0, 1));
+  struct peer *p = peer_get(m.rig[0].node, &hidden);
+  p->member = true; /* its record stays */
+  peer_where(p, NULL, quic_identity_id(m.rig[1].identity));
+  id_hex(&hidden, hex);
+  snprintf(args, sizeof args, "{\"node\":\"%s\"}", hex);
+  rig_call(op, "com.macula.node.ping", args, 7, 5000);
+  rig_run(&m.rig[0], 500 * NS_MS);
+  assert_int_equal(m.rig[0].node->ask_count, 1); /* nobody is there */
+  nanotime began = sim_net_now(m.rig[0].net);
+  assert_int_equal(dial(&m, 0, 2), MACULA_EBUSY);
+  assert_null(peer(&m, 0, 1)->link);
+  assert_true(slice_is(rig_expect(op, MSG_REPLY).reply.error.code, "evicted"));
+  assert_true(sim_net_now(m.rig[0].net) - began < 200 * NS_MS);
+  assert_int_equal(m.rig[0].node->ask_count, 0);
+  stop(&m);
+}
+
 /* A certificate is renewed at any time; another key is taken on only while no other node knows this one. */
 static void test_reload_identity(void **state) {
   struct mesh m = {.want = 1};
@@ -598,6 +627,7 @@ int main(void) {
       cmocka_unit_test(test_busy_pool),
       cmocka_unit_test(test_slow_dial_makes_room),
       cmocka_unit_test(test_ping),
+      cmocka_unit_test(test_ping_over_an_evicted_link),
       cmocka_unit_test(test_reload_identity),
       cmocka_unit_test(test_members),
       cmocka_unit_test(test_partition_heals),
