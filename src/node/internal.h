@@ -45,6 +45,7 @@
 #define LIST_PAGE 1000              /* rows of a list, unless asked for fewer */
 #define MAX_ASKS 1024u              /* operators' questions that take a while */
 #define PEERS_BESIDES_MEMBERS 1024u /* records of nodes that are not members (yet) */
+#define MAX_SEEDS 64u               /* addresses to join by; their nodes' records find room beyond those of all others */
 #define DIALS_BESIDES_POOL 64u      /* dials to addresses whose node is not known, and links that linger */
 
 enum session_state { SESSION_FRESH, SESSION_DIALLING, SESSION_IN, SESSION_OVER };
@@ -281,6 +282,8 @@ void peers_done(struct node *n);
 struct peer *peer_find(const struct node *n, const struct id *id);
 /* The record of a node, made if it is not there; NULL: no memory, no room, or our own id. */
 struct peer *peer_get(struct node *n, const struct id *id);
+/* As peer_get, for one that answered at an address that the user gave: there is room for that. */
+struct peer *peer_get_configured(struct node *n, const struct id *id);
 /* As peer_get, for a node that others tell of (as a member, or besides): half of the records besides members stay free for
  * those who come themselves. */
 struct peer *peer_told(struct node *n, const struct id *id, bool member);
@@ -304,7 +307,11 @@ bool peer_is_busy(const struct peer *p);
 /* Its link, or the dial to it, makes room for another. Operators' pings of it and of those behind it end; its calls and frames
  * are the caller's business (peer_down): an idle one has none. */
 void peer_evict(struct peer *p);
-bool peer_spare_busy(const struct pool_entry *e); /* for pool_victim: busy, being dialled, or leaving already */
+/* Whether the pool has no slot for it. Some are kept free for those that the user named, so that whoever comes in any number
+ * of identities never keeps them out. */
+bool peer_pool_full(struct node *n, const struct id *id);
+/* Gives the slot of one that is idle away, never that of one that the user named. MACULA_MAX_PEERS_REACHED. */
+int peer_evict_idle(struct node *n);
 static inline bool peer_is_up(const struct peer *p) { return p->link || (!p->addr.sa.sa_family && p->via && p->via->link); }
 /* Its link (or its gateway's) came up; is gone, or could not be had: calls and frames that waited fail. */
 void peer_up(struct peer *p);
@@ -332,6 +339,8 @@ void join_met(struct node *n, struct session *s);                               
 void join_failed(struct node *n, struct session *s, int err, struct slice text); /* or has not */
 void join_lost(struct node *n, const struct peer *p);                            /* a node died: it is looked for for a while */
 void join_done(struct node *n);
+bool join_is_configured(const struct node *n, const struct id *id); /* it was met at an address that the user gave */
+uint32_t join_missing(const struct node *n);                        /* such addresses whose node has no slot of the pool */
 
 /* mesh.c */
 int mesh_new(struct node *n);

@@ -7,7 +7,6 @@
 #include "base/err.h"
 #include "node/internal.h"
 
-#define MAX_SEEDS 64u
 #define MAX_LOST 256u
 #define RETRY_MIN (500 * NS_MS)
 #define RETRY_MAX (15 * NS_SEC)
@@ -72,6 +71,24 @@ int node_join(struct node *n, const struct addr *to, const struct id *id, bool k
   if (now > n->now) n->now = now;
   if (id && id_eq(id, &n->id)) return 0;
   return add(n, to, id, id != NULL && keep, keep);
+}
+
+bool join_is_configured(const struct node *n, const struct id *id) {
+  list_for(it, &n->seeds) {
+    const struct seed *d = container_of(it, struct seed, all);
+    if (d->keep && d->has_id && id_eq(&d->id, id)) return true;
+  }
+  return false;
+}
+
+uint32_t join_missing(const struct node *n) {
+  uint32_t count = 0;
+  list_for(it, &n->seeds) {
+    const struct seed *d = container_of(it, struct seed, all);
+    const struct peer *p = d->keep && d->has_id ? peer_find(n, &d->id) : NULL;
+    count += d->keep && (!p || !p->slot.in);
+  }
+  return count;
 }
 
 bool node_is_alone(const struct node *n) { return pool_count(&n->peers.pool) == 0; }

@@ -80,11 +80,14 @@ void link_opened(struct session *s) {
   char endpoint[ADDR_TEXT_LEN];
   int err = !id ? MACULA_NOT_AUTHORIZED : id_eq(id, &n->id) ? MACULA_EINVAL : 0;
   if (s->state != SESSION_DIALLING) return;
-  if (!err && !s->peer && !(s->peer = peer_get(n, id))) err = MACULA_ENOMEM;
+  bool configured = s->seed && s->seed->keep;
+  if (!err && !s->peer && !(s->peer = configured ? peer_get_configured(n, id) : peer_get(n, id))) err = MACULA_ENOMEM;
   if (!err && s->peer->dial != s) { /* found only now that it is known already */
     if (s->peer->link || s->peer->dial)
       err = MACULA_DUPLICATE;
-    else if (pool_is_full(&n->peers.pool) || pool_add(&n->peers.pool, &s->peer->slot, n->now))
+    else if (configured ? pool_is_full(&n->peers.pool) && peer_evict_idle(n) : peer_pool_full(n, id))
+      err = MACULA_MAX_PEERS_REACHED;
+    else if (pool_add(&n->peers.pool, &s->peer->slot, n->now))
       err = MACULA_MAX_PEERS_REACHED;
     else
       s->peer->dial = s;
@@ -196,12 +199,7 @@ int link_connect(struct session *s, const struct msg_connect *m) {
   int err = settle_duel(s, p, m->instance.p);
   if (err) return err;
   if (!p->slot.in) {
-    if (pool_is_full(&n->peers.pool)) {
-      struct pool_entry *e = pool_victim(&n->peers.pool, peer_spare_busy);
-      if (!e) return MACULA_MAX_PEERS_REACHED;
-      peer_evict(container_of(e, struct peer, slot));
-      n->peers.pool.evicted++;
-    }
+    if (peer_pool_full(n, id) && (err = peer_evict_idle(n)) != 0) return err;
     if ((err = pool_add(&n->peers.pool, &p->slot, n->now)) != 0) return err;
   }
   endpoint_of(m, &at);

@@ -12,7 +12,8 @@ static bool eq(const struct hlink *h, const void *key, size_t len) {
 
 void peers_init(struct node *n) {
   struct peers *ps = &n->peers;
-  htab_init(&ps->tab, &n->mem[ROW_PEERS], n->rng, n->limits.max_members + n->limits.max_peers + PEERS_BESIDES_MEMBERS, eq);
+  htab_init(&ps->tab, &n->mem[ROW_PEERS], n->rng,
+            n->limits.max_members + n->limits.max_peers + PEERS_BESIDES_MEMBERS + MAX_SEEDS, eq);
   pool_init(&ps->pool, &n->mem[ROW_PEERS], n->rng, n->limits.max_peers);
   list_init(&ps->all);
   list_init(&ps->waiting);
@@ -69,6 +70,13 @@ struct peer *peer_find(const struct node *n, const struct id *id) {
 }
 
 struct peer *peer_get(struct node *n, const struct id *id) {
+  if (n->peers.tab.count < n->peers.tab.max - MAX_SEEDS || join_is_configured(n, id)) return peer_get_configured(n, id);
+  struct peer *p = peer_find(n, id);
+  if (!p) n->peers.tab.refused++;
+  return p;
+}
+
+struct peer *peer_get_configured(struct node *n, const struct id *id) {
   struct peer *p = peer_find(n, id);
   if (p || id_eq(id, &n->id)) return p;
   if (!(p = mem_calloc(&n->mem[ROW_PEERS], 1, sizeof *p))) return NULL;
@@ -92,7 +100,7 @@ struct peer *peer_get(struct node *n, const struct id *id) {
 struct peer *peer_told(struct node *n, const struct id *id, bool member) {
   struct peer *p = peer_find(n, id);
   struct membership_stats s;
-  uint32_t count = n->peers.tab.count, most = n->peers.tab.max - PEERS_BESIDES_MEMBERS / 2;
+  uint32_t count = n->peers.tab.count, most = n->peers.tab.max - MAX_SEEDS - PEERS_BESIDES_MEMBERS / 2;
   if (p || id_eq(id, &n->id)) return p;
   if (!member) {
     membership_stats(n->membership, &s);
@@ -166,9 +174,22 @@ static void settle(struct peer *p) {
 
 /* ---- the pool --------------------------------------------------------------------------------------------------------------
  */
-bool peer_spare_busy(const struct pool_entry *e) {
+bool peer_pool_full(struct node *n, const struct id *id) {
+  const struct pool *pool = &n->peers.pool;
+  uint32_t count = pool_count(pool), spared = pool->max / 8, missing;
+  if (pool_is_full(pool) || count + spared < pool->max) return pool_is_full(pool);
+  if (join_is_configured(n, id)) return false;
+  missing = join_missing(n);
+  return count + (missing < spared ? missing : spared) >= pool->max;
+}
+
+static bool spare_configured(const struct pool_entry *e) {
   const struct peer *p = container_of(e, struct peer, slot);
-  return peer_is_busy(p) || p->dial || !list_empty(&p->leaving);
+  return !list_empty(&p->leaving) || join_is_configured(p->node, &p->id);
+}
+static bool spare_busy(const struct pool_entry *e) {
+  const struct peer *p = container_of(e, struct peer, slot);
+  return peer_is_busy(p) || p->dial || spare_configured(e);
 }
 static void evicted(struct peer *p) { ask_peer_down(p, MACULA_EVICTED); }
 
@@ -178,19 +199,23 @@ void peer_evict(struct peer *p) {
   peers_behind(p, evicted);
 }
 
+int peer_evict_idle(struct node *n) {
+  struct pool_entry *e = pool_victim(&n->peers.pool, spare_busy);
+  if (!e) return MACULA_MAX_PEERS_REACHED;
+  peer_evict(container_of(e, struct peer, slot));
+  n->peers.pool.evicted++;
+  return 0;
+}
+
 static bool spare_leaving(const struct pool_entry *e) { return !list_empty(&container_of(e, struct peer, slot)->leaving); }
 
-/* Room for one more: an idle one goes at once; when all are busy, the least recently used goes as soon as it is not. */
+/* Room for one more that is to be used: an idle one goes at once; when all are busy, the least recently used goes as soon as it
+ * is not. Those that the user named go last. */
 static int make_room(struct node *n) {
   struct peers *ps = &n->peers;
-  if (!pool_is_full(&ps->pool)) return 0;
-  struct pool_entry *e = pool_victim(&ps->pool, peer_spare_busy);
-  if (e) {
-    peer_evict(container_of(e, struct peer, slot));
-    ps->pool.evicted++;
-    return 0;
-  }
-  e = pool_victim(&ps->pool, spare_leaving);
+  if (!peer_evict_idle(n)) return 0;
+  struct pool_entry *e = pool_victim(&ps->pool, spare_configured);
+  if (!e) e = pool_victim(&ps->pool, spare_leaving);
   if (!e) return MACULA_MAX_PEERS_REACHED;
   struct peer *p = container_of(e, struct peer, slot);
   p->leave_at = time_add(n->now, LEAVE_TIME);
@@ -220,7 +245,7 @@ static int want_direct(struct peer *p, enum want want) {
   /* Of whom we only heard, not so many are tried at once that whoever comes finds no slot. */
   if (want == WANT_UPKEEP && !p->since && pool_count(&n->peers.pool) >= n->peers.pool.max - n->peers.pool.max / 8)
     return MACULA_MAX_PEERS_REACHED;
-  if (pool_is_full(&n->peers.pool)) {
+  if (peer_pool_full(n, &p->id)) {
     int err = want == WANT_USE ? make_room(n) : MACULA_MAX_PEERS_REACHED;
     if (err == MACULA_EBUSY) {
       list_append(&n->peers.waiting, &p->waits);
@@ -259,8 +284,9 @@ void peers_step(struct node *n) {
     peer_evict(p);
     peer_down(p);
   }
-  while (!list_empty(&ps->waiting) && !pool_is_full(&ps->pool)) {
+  while (!list_empty(&ps->waiting)) {
     struct peer *p = container_of(ps->waiting.next, struct peer, waits);
+    if (peer_pool_full(n, &p->id)) break;
     list_remove(&p->waits);
     if (p->link || p->dial) continue;
     if (dial_now(p) != MACULA_EBUSY) peer_down(p);

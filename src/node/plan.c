@@ -11,7 +11,7 @@ static uint64_t opened(const struct node_limits *l) { /* connections that may ha
 }
 
 static uint64_t peer_records(const struct node_limits *l) {
-  return (uint64_t)l->max_members + l->max_peers + PEERS_BESIDES_MEMBERS;
+  return (uint64_t)l->max_members + l->max_peers + PEERS_BESIDES_MEMBERS + MAX_SEEDS;
 }
 
 static uint64_t connections(const struct node_limits *l) { return opened(l) + l->max_half_open; }

@@ -365,6 +365,103 @@ static void test_many_identities(void **state) {
   honest_stop(&h);
 }
 
+/* ---- nodes that the user named ---------------------------------------------------------------------------------------------
+ */
+static bool is_linked(void *ctx) {
+  struct peer *p = mesh_peer(&((struct honest *)ctx)->m, 0, 1);
+  return p && p->link;
+}
+static bool is_unlinked(void *ctx) { return !is_linked(ctx); }
+
+/* Whoever comes in any number of identities, the link to a node that the user named stands, and comes back. */
+static void test_many_identities_beside_a_named_node(void **state) {
+  struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 4}}};
+  struct honest h;
+  (void)state;
+  honest_start(&h, &o);
+  mesh_join(&h.m, 0, 1);
+  go(&h, 20 * NS_SEC); /* it is known whose address that is */
+  uint64_t serial = mesh_peer(&h.m, 0, 1)->link->serial;
+  for (unsigned k = 0; k < 40; k++) {
+    (void)liar(&h.m.rig[0], "10.8.8.8:1");
+    go(&h, 100 * NS_MS);
+    if (!is_linked(&h) || mesh_peer(&h.m, 0, 1)->link->serial != serial) fail_msg("gone after %u", k);
+  }
+  assert_int_equal(pool_count(&node_of(&h, 0)->peers.pool), 4);
+  served(&h);
+  rig_node_kill(&h.m.rig[1]);
+  rig_until(&h.m.rig[0], 60 * NS_SEC, is_unlinked, &h, "its end");
+  for (unsigned k = 0; k < 10; k++) (void)liar(&h.m.rig[0], "10.8.8.8:1");
+  assert_int_equal(pool_count(&node_of(&h, 0)->peers.pool), 4);
+  rig_node_start(&h.m.rig[1]);
+  rig_until(&h.m.rig[0], 60 * NS_SEC, is_linked, &h, "the link to the named node");
+  within(&h);
+  honest_stop(&h);
+}
+
+/* Those who come keep their links busy: some slots are not for them. */
+static void test_busy_identities_beside_a_named_node(void **state) {
+  struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 16}}};
+  struct honest h;
+  uint8_t call_id[CALL_ID_LEN] = {1};
+  struct msg call = {.type = MSG_CALL,
+                     .call = {.procedure = slice_str("slow.service"),
+                              .args = slice_str("1"),
+                              .call_id = slice_of(call_id, sizeof call_id),
+                              .timeout = 3600000}};
+  (void)state;
+  honest_start(&h, &o);
+  mesh_join(&h.m, 0, 1);
+  go(&h, 20 * NS_SEC);
+  assert_int_equal(rig_register(h.pub, "slow.service"), 0);
+  rig_node_kill(&h.m.rig[1]);
+  rig_until(&h.m.rig[0], 60 * NS_SEC, is_unlinked, &h, "its end");
+  for (unsigned k = 0; k < 60; k++) {
+    struct rig_client *c = rig_client(&h.m.rig[0], 0, NULL);
+    rig_opened(c);
+    connect_as_node(c, "10.8.8.8:1");
+    if (c->conn) rig_send(c, &call);
+    go(&h, 500 * NS_MS);
+  }
+  struct peer *named = mesh_peer(&h.m, 0, 1); /* a dial to it may be under way */
+  assert_int_equal(pool_count(&node_of(&h, 0)->peers.pool) - (named && named->slot.in), 15);
+  rig_node_start(&h.m.rig[1]);
+  rig_until(&h.m.rig[0], 60 * NS_SEC, is_linked, &h, "the link to the named node");
+  honest_stop(&h);
+}
+
+static void test_records_for_named_nodes(void **state) {
+  struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 16}}};
+  struct honest h;
+  struct addr at;
+  (void)state;
+  honest_start(&h, &o);
+  struct node *n = node_of(&h, 0);
+  struct id named[MAX_SEEDS], last;
+  assert_int_equal(addr_parse("10.9.9.9:1", 0, &at), 0);
+  for (unsigned k = 0; k < MAX_SEEDS; k++) {
+    named[k] = invented(k);
+    addr_set_port(&at, (uint16_t)(k + 1));
+    assert_int_equal(node_join(n, &at, &named[k], true, 0), 0);
+  }
+  for (unsigned k = 0; k < 2 * 256; k++) { /* nodes that were lost take the place of such, not of these */
+    struct peer lost = {.node = n, .id = invented(1000 + k), .since = 1};
+    addr_set_port(&at, (uint16_t)(1000 + k));
+    lost.addr = at;
+    join_lost(n, &lost);
+  }
+  assert_true(n->seed_count <= 256 + MAX_SEEDS);
+  for (unsigned k = 0; k < MAX_SEEDS; k++) assert_true(join_is_configured(n, &named[k]));
+  uint64_t k = 10000;
+  do last = invented(k++);
+  while (peer_get(n, &last));
+  for (unsigned i = 0; i < MAX_SEEDS; i++) assert_non_null(peer_get(n, &named[i]));
+  assert_null(peer_get(n, &last));
+  go(&h, 5 * NS_SEC);
+  assert_non_null(peer_get(n, &last)); /* there was nothing about all these */
+  honest_stop(&h);
+}
+
 /* Endpoints where no node can be, and where another is. */
 static void test_endpoints(void **state) {
   static const char *const at[] = {"0.0.0.0:9443", "255.255.255.255:9443", "224.0.0.1:9443", "[::]:9443", "[ff02::1]:9443",
@@ -778,6 +875,9 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_invented_members),
       cmocka_unit_test(test_invented_members_behind_gateways),
       cmocka_unit_test(test_many_identities),
+      cmocka_unit_test(test_many_identities_beside_a_named_node),
+      cmocka_unit_test(test_busy_identities_beside_a_named_node),
+      cmocka_unit_test(test_records_for_named_nodes),
       cmocka_unit_test(test_endpoints),
       cmocka_unit_test(test_envelopes),
       cmocka_unit_test(test_calls_of_others),
