@@ -8,11 +8,12 @@
 #include "base/list.h"
 #include "io/io.h"
 
-#define OUT_BURST 65536 /* octets: a full burst of UDP_SEGMENT */
-#define OUT_BATCH 16    /* bursts to one sendmmsg */
+#define OUT_BURST 65536  /* octets: a full burst of UDP_SEGMENT */
+#define OUT_BATCH 16     /* bursts to one sendmmsg */
+#define PORT_CHAINS 1024 /* `macula load` has 6,000 sockets in one loop */
 
 struct io_udp {
-  struct list link;
+  struct list link, of_port; /* in io_loop.sockets, io_loop.by_port */
   struct io_loop *loop;
   uv_poll_t poll;
   int fd;
@@ -35,7 +36,8 @@ struct io_loop {
   void *wake_ctx;
   bool woken;
   struct list sockets, lookups;
-  bool rewatched; /* a descriptor changed what it waits for: libuv tells the kernel in its next iteration */
+  struct list by_port[PORT_CHAINS]; /* sockets by their port modulo PORT_CHAINS */
+  bool rewatched;                   /* a descriptor changed what it waits for: libuv tells the kernel in its next iteration */
   struct io_stats stats;
   /* One batch of output. `unsent` bursts from `first` on wait for their socket to become writable. */
   uint8_t *out_buf;

@@ -67,6 +67,7 @@ int io_loop_new(const struct log *log, struct io_loop **ret_loop) {
   l->log = log;
   l->armed = TIME_NEVER;
   list_init(&l->sockets);
+  for (int i = 0; i < PORT_CHAINS; i++) list_init(&l->by_port[i]);
   list_init(&l->lookups);
   l->out_buf = malloc((size_t)OUT_BURST * OUT_BATCH);
   l->in_buf = malloc(16 * 65536);

@@ -153,16 +153,26 @@ static void watch(struct io_udp *u) {
   uv_poll_start(&u->poll, UV_READABLE | (u->want_write ? UV_WRITABLE : 0), on_poll);
 }
 
+static struct list *chain_of(struct io_loop *l, const struct addr *local) {
+  return &l->by_port[addr_port(local) % PORT_CHAINS];
+}
+
+/* The socket of this address, else one of the wildcard address with this port, else the first of the family. */
 static struct io_udp *socket_for(struct io_loop *l, const struct io_out *o) {
-  const struct addr *local = &o->local;
-  struct io_udp *family = NULL;
+  sa_family_t family = o->remote.sa.sa_family;
+  struct io_udp *any = NULL;
+  list_for(it, chain_of(l, &o->local)) {
+    struct io_udp *u = container_of(it, struct io_udp, of_port);
+    if (u->local.sa.sa_family != family) continue;
+    if (addr_eq(&u->local, &o->local)) return u;
+    if (u->wildcard && addr_port(&u->local) == addr_port(&o->local)) any = u;
+  }
+  if (any) return any;
   list_for(it, &l->sockets) {
     struct io_udp *u = container_of(it, struct io_udp, link);
-    if (u->local.sa.sa_family != o->remote.sa.sa_family) continue;
-    if (addr_eq(&u->local, local)) return u;
-    if (!family || (u->wildcard && addr_port(&u->local) == addr_port(local))) family = u;
+    if (u->local.sa.sa_family == family) return u;
   }
-  return family;
+  return NULL;
 }
 
 static void fill_message(struct io_udp *u, struct io_out *o, uint8_t *data, struct msghdr *h, struct iovec *iov,
@@ -408,6 +418,7 @@ int io_udp_open(struct io_loop *l, const struct io_udp_options *o, struct io_udp
   }
   u->poll.data = u;
   list_append(&l->sockets, &u->link);
+  list_append(chain_of(l, &u->local), &u->of_port);
   watch(u);
   uv_async_send(&l->async); /* an embedded loop takes a step, in which the kernel hears of the socket */
   *ret_udp = u;
@@ -424,6 +435,7 @@ void io_udp_close(struct io_udp *u) {
   if (!u) return;
   u->closing = true;
   list_remove(&u->link);
+  list_remove(&u->of_port);
   uv_close((uv_handle_t *)&u->poll, closed);
   close(u->fd);
 }
