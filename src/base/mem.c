@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* What the allocator really takes: the usable octets and its own word in front of them. */
 static size_t cost(void *p) { return malloc_usable_size(p) + sizeof(size_t); }
@@ -67,4 +68,20 @@ void *mem_dup(struct mem *m, const void *p, size_t n) {
   if (n) memcpy(q, p, n);
   q[n] = 0;
   return q;
+}
+
+void *mem_map(struct mem *m, size_t size) {
+  void *p = refuse(m, size) ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) {
+    m->refused++;
+    return NULL;
+  }
+  count(m, size);
+  return p;
+}
+
+void mem_unmap(struct mem *m, void *p, size_t size) {
+  m->bytes -= size;
+  m->blocks--;
+  munmap(p, size);
 }

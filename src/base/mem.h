@@ -35,4 +35,8 @@ void mem_free(struct mem *m, void *p);
 /* A copy of n bytes followed by a NUL. */
 void *mem_dup(struct mem *m, const void *p, size_t n);
 
+/* Zeroed pages that are not of the heap; size: a multiple of the page size. NULL when the limit or the system refuses. */
+void *mem_map(struct mem *m, size_t size);
+void mem_unmap(struct mem *m, void *p, size_t size);
+
 #endif

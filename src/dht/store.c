@@ -20,6 +20,9 @@ void store_init(struct store *s, const struct dht_config *cfg) {
                       .max_key_subscription = cfg->max_key_subscription,
                       .max_tombstones = cfg->max_tombstones,
                       .max_publisher_octets = cfg->records_mem->limit / 4};
+  slab_init(&s->key_slab, s->mem, sizeof(struct store_key));
+  slab_init(&s->record_slab, s->mem, sizeof(struct store_record));
+  for (size_t i = 0; i < STORE_SIZES; i++) slab_init(&s->batch_slabs[i], s->mem, (i + 1) * STORE_STEP);
   uint32_t all = cfg->max_records + cfg->max_tombstones;
   htab_init(&s->keys, s->mem, cfg->rng, all, key_eq);
   htab_init(&s->publishers, s->mem, cfg->rng, all, publisher_eq);
@@ -30,6 +33,8 @@ void store_init(struct store *s, const struct dht_config *cfg) {
 /* ---- batches and publishers -----------------------------------------------------------------------------------------------
  */
 static size_t batch_size(const struct store_batch *b) { return sizeof *b + b->record_len + b->signature_len + b->spki_len; }
+
+static struct slab *batch_slab(struct store *s, size_t size) { return &s->batch_slabs[(size - 1) / STORE_STEP]; }
 
 static void release_publisher(struct store *s, struct store_publisher *p) {
   if (p->batches) return;
@@ -42,7 +47,7 @@ static void batch_unref(struct store *s, struct store_batch *b) {
   b->publisher->batches--;
   b->publisher->octets -= batch_size(b);
   release_publisher(s, b->publisher);
-  mem_free(s->mem, b);
+  slab_free(batch_slab(s, batch_size(b)), b);
 }
 
 static struct store_publisher *publisher_of(struct store *s, const struct id *id) {
@@ -63,7 +68,7 @@ static struct store_batch *batch_new(struct store *s, const struct kad_signed *o
   if (!p) return NULL;
   size_t n = sizeof(struct store_batch) + o->record.n + o->signature.n + o->spki.n;
   struct store_batch *x = NULL;
-  if (!s->max_publisher_octets || p->octets + n <= s->max_publisher_octets) x = mem_calloc(s->mem, 1, n);
+  if (!s->max_publisher_octets || p->octets + n <= s->max_publisher_octets) x = slab_alloc(batch_slab(s, n));
   if (!x) {
     release_publisher(s, p);
     return NULL;
@@ -101,21 +106,21 @@ struct store_key *store_find(const struct store *s, const struct id *key, uint32
 }
 
 static struct store_key *key_new(struct store *s, const struct kad_entry *e) {
-  struct store_key *k = mem_calloc(s->mem, 1, sizeof *k);
+  struct store_key *k = slab_alloc(&s->key_slab);
   if (!k) return NULL;
   k->k.key = e->key;
   k->k.kind = e->kind;
   list_init(&k->live);
   list_init(&k->dead);
   if (htab_insert(&s->keys, &k->h, &k->k, sizeof k->k) == 0) return k;
-  mem_free(s->mem, k);
+  slab_free(&s->key_slab, k);
   return NULL;
 }
 
 static void key_release(struct store *s, struct store_key *k) {
   if (k->live_count || k->dead_count) return;
   htab_remove(&s->keys, &k->h);
-  mem_free(s->mem, k);
+  slab_free(&s->key_slab, k);
 }
 
 static struct store_record *record_of(const struct store_key *k, const struct id *publisher) {
@@ -156,7 +161,7 @@ static void link_record(struct store_record *r) {
 static void record_free(struct store *s, struct store_record *r) {
   unlink_record(s, r);
   batch_unref(s, r->batch);
-  mem_free(s->mem, r);
+  slab_free(&s->record_slab, r);
 }
 
 static void record_remove(struct store *s, struct store_record *r) {
@@ -210,7 +215,7 @@ static int take_new(struct store *s, const struct kad_entry *e, struct store_bat
   bool tombstone = e->ttl == 0;
   if (tombstone ? !room_for_tombstone(s, k, e->kind, b->publisher) : !has_room(s, k, e->kind, b->publisher))
     return tombstone ? 0 : MACULA_RECORDS_FULL;
-  struct store_record *r = mem_calloc(s->mem, 1, sizeof *r);
+  struct store_record *r = slab_alloc(&s->record_slab);
   if (r && !k) k = key_new(s, e);
   if (r && k && heap_set(tombstone ? &s->dead : &s->live, &r->due, end) == 0) {
     list_init(&r->of_key);
@@ -221,7 +226,7 @@ static int take_new(struct store *s, const struct kad_entry *e, struct store_bat
     link_record(r);
     return 0;
   }
-  mem_free(s->mem, r);
+  slab_free(&s->record_slab, r);
   if (k) key_release(s, k);
   return MACULA_ENOMEM;
 }

@@ -8,6 +8,7 @@
 
 #include "bounded/heap.h"
 #include "bounded/htab.h"
+#include "bounded/slab.h"
 #include "dht/dht.h"
 #include "wire/kad.h"
 
@@ -43,8 +44,13 @@ struct store_record {
   bool tombstone;
 };
 
+#define STORE_STEP 128u /* a batch takes a block of a multiple of this */
+#define STORE_SIZES ((sizeof(struct store_batch) + KAD_MAX_RECORD + KAD_MAX_SIGNATURE + KAD_MAX_SPKI) / STORE_STEP + 1)
+#define STORE_SLABS (STORE_SIZES + 2)
+
 struct store {
   struct mem *mem;
+  struct slab key_slab, record_slab, batch_slabs[STORE_SIZES]; /* tombstones stay for an hour: not in the heap */
   uint32_t max_records, max_publisher, max_key_service, max_key_subscription, max_tombstones;
   size_t max_publisher_octets; /* a quarter of the account's limit; 0: none */
   struct htab keys, publishers;

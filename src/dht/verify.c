@@ -16,12 +16,13 @@ static bool verified_eq(const struct hlink *h, const void *key, size_t len) {
 }
 
 void verifier_init(struct verifier *v, struct mem *mem, struct rng rng, const struct dht_crypto *crypto, struct slice realm) {
-  *v = (struct verifier){.mem = mem, .crypto = *crypto, .realm = realm};
+  *v = (struct verifier){.crypto = *crypto, .realm = realm};
+  slab_init(&v->entries, mem, sizeof(struct verified));
   rng_fill(rng, v->seeds, sizeof v->seeds);
   lru_init(&v->seen, mem, rng, VERIFY_CACHE, verified_eq);
 }
 
-static void forget(struct verifier *v, struct lru_link *l) { mem_free(v->mem, container_of(l, struct verified, l)); }
+static void forget(struct verifier *v, struct lru_link *l) { slab_free(&v->entries, container_of(l, struct verified, l)); }
 
 void verifier_done(struct verifier *v) {
   for (struct lru_link *l; (l = lru_oldest(&v->seen));) {
@@ -44,12 +45,12 @@ static size_t with_domain(struct slice record, uint8_t ret[sizeof DOMAIN + KAD_M
 }
 
 static void keep(struct verifier *v, const uint64_t key[6], const struct id *publisher) {
-  struct verified *e = mem_calloc(v->mem, 1, sizeof *e);
+  struct verified *e = slab_alloc(&v->entries);
   struct lru_link *out = NULL;
   if (!e) return; /* it is verified again next time */
   memcpy(e->key, key, sizeof e->key);
   e->publisher = *publisher;
-  if (lru_insert(&v->seen, &e->l, e->key, sizeof e->key, &out)) mem_free(v->mem, e);
+  if (lru_insert(&v->seen, &e->l, e->key, sizeof e->key, &out)) slab_free(&v->entries, e);
   if (out) forget(v, out);
 }
 

@@ -4,13 +4,14 @@
 #define DHT_VERIFY_H
 
 #include "bounded/lru.h"
+#include "bounded/slab.h"
 #include "dht/dht.h"
 #include "wire/kad.h"
 
 #define VERIFY_CACHE 4096 /* batches remembered */
 
 struct verifier {
-  struct mem *mem;
+  struct slab entries;
   struct dht_crypto crypto;
   struct slice realm; /* view */
   struct lru seen;

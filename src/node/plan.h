@@ -21,6 +21,8 @@
 #define PLAN_GET 1024u             /* new subscription, and what other nodes told it */
 /* Of a node: */
 #define PLAN_RECORD 160u            /* record or tombstone of the DHT beside its signed octets */
+#define PLAN_STORE (1u << 20)       /* chunks of it that are not full: one a size */
+#define PLAN_VERIFIED (640u << 10)  /* signed batches that were verified, remembered */
 #define PLAN_CONTACT 192u           /* node in the routing table */
 #define PLAN_LOOKUP (16u << 10)     /* running lookup */
 #define PLAN_MEMBER 384u            /* member */

@@ -46,10 +46,10 @@
   X(MEMBERS, "members", "members of the mesh", "max_members", l->max_members, PLAN_MEMBER, PLAN_GOSSIP,                        \
     f->members.alive + f->members.suspect + f->members.dead, f->members.refused, 0, f->members.deaths)                         \
   X(RECORDS, "records", "records of the DHT", "max_records record_bytes",                                                      \
-    l->max_records + l->max_records / 5 + l->max_services, PLAN_RECORD, l->record_bytes, f->dht.records, f->dht.refused_full,  \
-    0, f->dht.expired)                                                                                                         \
-  X(CONTACTS, "contacts", "the DHT's routing table", "", 256 * (20 + 8), PLAN_CONTACT, PLAN_TABLE, f->dht.contacts,            \
-    f->dht.refused_contacts, f->dht.evicted_contacts, 0)                                                                       \
+    l->max_records + l->max_records / 5 + l->max_services, PLAN_RECORD, l->record_bytes + PLAN_STORE, f->dht.records,          \
+    f->dht.refused_full, 0, f->dht.expired)                                                                                    \
+  X(CONTACTS, "contacts", "the DHT's routing table", "", 256 * (20 + 8), PLAN_CONTACT, PLAN_VERIFIED + PLAN_TABLE,             \
+    f->dht.contacts, f->dht.refused_contacts, f->dht.evicted_contacts, 0)                                                      \
   X(LOOKUPS, "lookups", "lookups in the DHT", "max_lookups", l->max_lookups, PLAN_LOOKUP, PLAN_GOSSIP, f->dht.lookups, 0, 0,   \
     f->dht.lookups_failed)                                                                                                     \
   X(ASKS, "asks", "operators' questions", "", MAX_ASKS, 144, 0, f->n->ask_count, 0, 0, 0)                                      \

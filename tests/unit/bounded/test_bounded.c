@@ -12,6 +12,7 @@
 #include "bounded/heap.h"
 #include "bounded/htab.h"
 #include "bounded/lru.h"
+#include "bounded/slab.h"
 
 static struct rng_seeded seeded;
 static struct rng rng(void) {
@@ -153,10 +154,66 @@ static void bucket_refills_with_time(void **state) {
   assert_false(bucket_take(&b, 10, 5, 100 * NS_SEC));
 }
 
+/* Blocks given back in any order are handed out again, zeroed, and the last of a chunk frees it. */
+static void slabs_return_what_they_took(void **state) {
+  (void)state;
+  enum { BLOCKS = 3000, SIZE = 100 };
+  static uint8_t *v[BLOCKS];
+  struct mem m = MEM_INIT("test", 0);
+  struct slab s;
+  slab_init(&s, &m, SIZE);
+  slab_free(&s, NULL);
+  assert_int_equal(m.bytes, 0);
+  struct rng r = rng();
+  size_t taken = 0, most = 0;
+  for (int step = 0; step < 100000; step++) {
+    size_t i = rng_below(r, BLOCKS);
+    if (v[i]) {
+      for (int k = 0; k < SIZE; k++) assert_int_equal(v[i][k], i & 0xff);
+      slab_free(&s, v[i]);
+      v[i] = NULL;
+      taken--;
+    } else {
+      v[i] = slab_alloc(&s);
+      assert_non_null(v[i]);
+      assert_int_equal((uintptr_t)v[i] % sizeof(uint64_t), 0);
+      for (int k = 0; k < SIZE; k++) assert_int_equal(v[i][k], 0);
+      memset(v[i], (int)(i & 0xff), SIZE);
+      taken++;
+    }
+    if (taken > most) most = taken;
+  }
+  assert_true(m.peak <= most * (SIZE + 32) + SLAB_CHUNK);
+  for (int i = 0; i < BLOCKS; i++) slab_free(&s, v[i]);
+  assert_int_equal(m.bytes, 0);
+  assert_int_equal(m.blocks, 0);
+}
+
+static void a_slab_keeps_to_its_account(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("test", 2 * SLAB_CHUNK);
+  struct slab s;
+  void *first = NULL;
+  size_t count = 0;
+  slab_init(&s, &m, 1000);
+  for (void *p; (p = slab_alloc(&s)); first = p) {
+    count++;
+    if (first) *(void **)p = first;
+  }
+  assert_true(count >= 2 * (SLAB_CHUNK / 1016 - 1) && m.bytes <= m.limit && m.refused == 1);
+  while (first) {
+    void *next = *(void **)first;
+    slab_free(&s, first);
+    first = next;
+  }
+  assert_int_equal(m.bytes, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(table_finds_what_is_in_it),          cmocka_unit_test(table_survives_refused_memory),
       cmocka_unit_test(heap_gives_the_earliest_first),      cmocka_unit_test(heap_survives_refused_memory),
-      cmocka_unit_test(lru_evicts_the_least_recently_used), cmocka_unit_test(bucket_refills_with_time)};
+      cmocka_unit_test(lru_evicts_the_least_recently_used), cmocka_unit_test(bucket_refills_with_time),
+      cmocka_unit_test(slabs_return_what_they_took),        cmocka_unit_test(a_slab_keeps_to_its_account)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,81 @@
+#include "bounded/slab.h"
+
+#include <string.h>
+
+struct chunk {
+  struct list in;
+  struct block *free; /* given back */
+  uint32_t used, cut; /* blocks; cut: those that were ever handed out are the first so many */
+};
+struct block {
+  union {
+    struct chunk *chunk; /* while in use */
+    struct block *next;  /* in chunk.free */
+  };
+  uint8_t octets[];
+};
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(ASAN)
+enum { IS_HEAP = 1 };
+#else
+enum { IS_HEAP = 0 };
+#endif
+
+void slab_init(struct slab *s, struct mem *mem, size_t size) {
+  const size_t word = sizeof(uint64_t);
+  *s = (struct slab){.mem = mem, .block = (uint32_t)(sizeof(struct block) + (size + word - 1) / word * word)};
+  list_init(&s->open);
+  list_init(&s->closed);
+}
+
+static uint32_t per_chunk(const struct slab *s) { return (SLAB_CHUNK - (uint32_t)sizeof(struct chunk)) / s->block; }
+
+static struct chunk *chunk_new(struct slab *s) {
+  struct chunk *c = mem_map(s->mem, SLAB_CHUNK);
+  if (c) list_append(&s->open, &c->in);
+  return c;
+}
+
+void *slab_alloc(struct slab *s) {
+  if (IS_HEAP) return mem_calloc(s->mem, 1, s->block - sizeof(struct block));
+  struct chunk *c = list_empty(&s->open) ? chunk_new(s) : container_of(s->open.next, struct chunk, in);
+  if (!c) return NULL;
+  struct block *b = c->free;
+  if (b) {
+    c->free = b->next;
+    memset(b->octets, 0, s->block - sizeof *b);
+  } else { /* fresh pages are zero */
+    b = (struct block *)((uint8_t *)(c + 1) + (size_t)c->cut++ * s->block);
+  }
+  b->chunk = c;
+  if (++c->used == per_chunk(s)) {
+    list_remove(&c->in);
+    list_append(&s->closed, &c->in);
+  }
+  return b->octets;
+}
+
+void slab_free(struct slab *s, void *p) {
+  if (!p) return;
+  if (IS_HEAP) {
+    mem_free(s->mem, p);
+    return;
+  }
+  struct block *b = container_of(p, struct block, octets);
+  struct chunk *c = b->chunk;
+  b->next = c->free;
+  c->free = b;
+  if (c->used-- == per_chunk(s)) { /* in front: it is filled again before those that may empty */
+    list_remove(&c->in);
+    list_prepend(&s->open, &c->in);
+  }
+  if (c->used == 0) {
+    list_remove(&c->in);
+    mem_unmap(s->mem, c, SLAB_CHUNK);
+  }
+}

@@ -1,0 +1,31 @@
+/* Blocks of one size, in chunks of pages of their own (Bonwick 1994: slabs).
+ *
+ * For what stays long while much else comes and goes: a block of the heap that outlives its neighbours keeps their page
+ * resident. A chunk goes back to the system with its last block. In a build with AddressSanitizer every block is one of the
+ * heap, so that it finds what is used after it was freed. */
+#ifndef BOUNDED_SLAB_H
+#define BOUNDED_SLAB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/mem.h"
+
+#define SLAB_CHUNK (16u << 10) /* octets: what an account is charged at a time */
+
+struct slab {
+  struct mem *mem;
+  uint32_t block;           /* octets, with a pointer to the chunk in front */
+  struct list open, closed; /* chunks with room, without; every chunk holds a block */
+};
+
+/* Allocates nothing yet. size: octets of a block, at most SLAB_CHUNK / 2 - 64; it is aligned for pointers and 64-bit numbers.
+ */
+void slab_init(struct slab *s, struct mem *mem, size_t size);
+/* A zeroed block; NULL when the account or the system refuses a chunk. */
+void *slab_alloc(struct slab *s);
+/* Accepts NULL. */
+void slab_free(struct slab *s, void *p);
+
+#endif
