@@ -26,6 +26,7 @@ struct option_def {
   enum option_kind kind;
   size_t offset;
   uint64_t min, max; /* of OPTION_NUMBER and OPTION_SIZE; max 0: no limit */
+  bool hidden;       /* not for people: not completed */
 };
 
 struct command {

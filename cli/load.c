@@ -22,7 +22,7 @@ static const struct option_def options[] = {
     {"report", 0, OPTION_TEXT, offsetof(struct load_options, report)},
     {"strict", 0, OPTION_FLAG, offsetof(struct load_options, strict)},
     {"duration", 'd', OPTION_TIME, offsetof(struct load_options, duration), 1},
-    {"child", 0, OPTION_TEXT, offsetof(struct load_options, child)}, /* not for people: load_child.c */
+    {"child", 0, OPTION_TEXT, offsetof(struct load_options, child), .hidden = true}, /* load_child.c */
     {0},
 };
 

@@ -5,8 +5,11 @@ Each case waits for output or answers with a deadline. Prints "ok NAME" or "FAIL
 """
 import json
 import os
+import pty
 import re
 import resource
+import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -248,7 +251,117 @@ def help_and_local():
         n.bad(2, "not_authorized", "id", "--identity", other)
         for shell in ("bash", "zsh"):
             assert b"pubsub fanout rpc connect idle" in n.ok("completion", shell)
-        subprocess.run(["bash", "-n"], input=n.ok("completion", "bash"), check=True)
+
+
+# What is typed, and what the line is after a tab.
+COMPLETED = [
+    ("macula bench fan", "macula bench fanout"),
+    ("macula st", "macula status"),
+    ("macula pub --ret", "macula pub --retain"),
+    ("macula dht l", "macula dht lookup"),
+    ("macula load so", "macula load soak"),
+    ("macula load --ch", "macula load --ch"),
+    ("macula s", "macula s"),
+    ("macula -s 127.0.0.1:1 --rea", "macula -s 127.0.0.1:1 --realm"),
+    ("macula completion z", "macula completion zsh"),
+    ("macula pub a --bench", "macula pub a --bench"),
+    ("macula id --identity a-f", "macula id --identity a-file"),
+]
+
+BASH = r"""
+source <(macula completion bash)
+while read -r line; do
+  read -r -a COMP_WORDS <<< "$line"
+  COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+  _macula
+  echo "${COMPREPLY[*]}"
+done
+"""
+
+ZSH = r"""
+autoload -U compinit && compinit -D -u
+if [[ -n $AUTOLOADED ]]; then fpath=($PWD $fpath); compinit -D -u; else source <(macula completion zsh); fi
+setopt no_auto_list no_beep
+try() { zle complete-word; print -ru $RESULTS -- $BUFFER; BUFFER=; }
+zle-line-init() { print -ru $RESULTS -- ready; }
+zle -N try; zle -N zle-line-init; bindkey '^T' try
+"""
+
+
+def completion_in_bash():
+    with Node() as n:
+        env = dict(n.env, PATH=build + ":" + n.env["PATH"])
+        typed = "".join(line + "\n" for line, _ in COMPLETED).encode()
+        out = subprocess.run(["bash", "--norc", "-c", BASH], input=typed, env=env, stdout=subprocess.PIPE, timeout=DEADLINE,
+                             check=True)
+        got = out.stdout.decode().splitlines()
+        assert len(got) == len(COMPLETED), got
+        for (line, full), words in zip(COMPLETED, got):
+            if full != line and not full.endswith("-file"):  # files are readline's
+                assert words == full.split()[-1], (line, words)
+        assert got[COMPLETED.index(("macula s", "macula s"))] == "sub serve status services subs", got
+
+
+def completion_in_zsh():
+    """The line editor of a zsh on a terminal of its own, with the script sourced and with the script in fpath."""
+    if not shutil.which("zsh"):
+        print("zsh is not installed: its completion is not run")
+        return
+    with Node() as n, tempfile.TemporaryDirectory() as folder:
+        open(os.path.join(folder, "a-file"), "w").close()
+        with open(os.path.join(folder, "_macula"), "wb") as f:
+            f.write(n.ok("completion", "zsh"))
+        with open(os.path.join(folder, "init"), "w") as f:
+            f.write(ZSH)
+        for autoloaded in ("", "1"):
+            results, w = os.pipe()
+            pid, terminal = pty.fork()
+            if pid == 0:
+                os.set_inheritable(w, True)
+                os.chdir(folder)
+                env = dict(n.env, PATH=build + ":" + n.env["PATH"], RESULTS=str(w), TERM="xterm", AUTOLOADED=autoloaded,
+                           HOME=folder)
+                os.execvpe("zsh", ["zsh", "-f", "-i"], env)
+            os.close(w)
+            shown = bytearray()
+            threading.Thread(target=keep, args=(terminal, shown), daemon=True).start()
+            try:
+                lines = Lines(results, shown)
+                os.write(terminal, b"source ./init\n")
+                assert lines.next() == "ready"
+                for line, full in COMPLETED:
+                    os.write(terminal, line.encode() + b"\x14")
+                    got = lines.next().rstrip()
+                    assert got == full, "%r became %r and not %r" % (line, got, full)
+            finally:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                os.close(results)
+
+
+def keep(terminal, shown):
+    try:
+        while True:
+            shown.extend(os.read(terminal, 4096))
+    except OSError:
+        pass  # its other end is closed
+
+
+class Lines:
+    """Lines of a pipe, each by the deadline."""
+
+    def __init__(self, fd, shown):
+        self.fd, self.shown, self.rest = fd, shown, b""
+
+    def next(self):
+        end = time.monotonic() + DEADLINE
+        while b"\n" not in self.rest:
+            ready = select.select([self.fd], [], [], max(0, end - time.monotonic()))[0]
+            more = os.read(self.fd, 4096) if ready else b""
+            assert more, "no answer from the shell, which shows %r" % bytes(self.shown[-600:])
+            self.rest += more
+        line, self.rest = self.rest.split(b"\n", 1)
+        return line.decode()
 
 
 def node_id_changed():
@@ -427,8 +540,8 @@ def benches():
 
 
 failed = 0
-for case in (scenario, publishing, escaping, bad_input, help_and_local, node_id_changed, no_room_for_known_nodes, handlers, hanging, provider_killed,
-             subscriber_stopped, queueing, subscriber_killed, node_killed, node_terminated, full, examples, benches):
+for case in (scenario, publishing, escaping, bad_input, help_and_local, completion_in_bash, completion_in_zsh,
+             node_id_changed, no_room_for_known_nodes, handlers, hanging, provider_killed, subscriber_stopped, queueing, subscriber_killed, node_killed, node_terminated, full, examples, benches):
     if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
         continue
     try:
