@@ -58,10 +58,12 @@ def environment(extra=None):
 
 
 class Node:
-    """A running maculad; listen and http are None for its defaults."""
+    """A running maculad; listen and http are None for its defaults. hosts: a file that it sees as /etc/hosts."""
 
-    def __init__(self, folder, *args, listen="127.0.0.1:0", http="127.0.0.1:0", env=None):
-        cmd = [maculad, "--state", os.path.join(folder, "state"), *args]
+    def __init__(self, folder, *args, listen="127.0.0.1:0", http="127.0.0.1:0", env=None, hosts=None, home="state"):
+        cmd = [maculad, "--state", os.path.join(folder, home), *args]
+        if hosts:
+            cmd = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts, *cmd]
         cmd += ["--listen", listen] if listen else []
         cmd += ["--http", http] if http else []
         self.process = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -493,6 +495,63 @@ def case_ready_is_told(folder):
         assert b"READY=1" in s.recv(4096)
         assert n.stop() == 0
         assert b"STOPPING=1" in s.recv(4096)
+
+
+def own_hosts(folder):
+    """A file for the `hosts` of a node; None where a node cannot have its own."""
+    path = write(folder, "hosts", "127.0.0.1 localhost\n")
+    probe = subprocess.run(["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts', path], stderr=subprocess.PIPE)
+    if probe.returncode:
+        print("a name of several addresses is not tried: " + probe.stderr.decode().strip())
+    return None if probe.returncode else path
+
+
+def name_leads_to(path, *addresses):
+    """In its place: it is what a node has mounted."""
+    with open(path, "w") as f:
+        f.write("127.0.0.1 localhost\n" + "".join("%s mesh.test\n" % a for a in addresses))
+
+
+def linked(n):
+    peers = json.loads(n.get("/api/peers")[2])["peers"]
+    return sorted(p["id"] for p in peers if p["state"] == "connected")
+
+
+def case_join_by_a_name_of_several_addresses(folder):
+    """Of its addresses one refuses, one is silent, one is the node's own, and at the others are nodes."""
+    hosts = own_hosts(folder)
+    if not hosts:
+        return
+    a = Node(folder, "--name", "a", listen="127.0.0.14:0", home="a")
+    port = a.listen.split(":")[1]
+    b = Node(folder, "--name", "b", listen="127.0.0.15:" + port, home="b")
+    name_leads_to(hosts, "127.0.0.11", "127.0.0.12", "127.0.0.13", "127.0.0.14", "127.0.0.15")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.12", int(port)))
+        c = Node(folder, "--join", "mesh.test:" + port, "--name", "c", listen="127.0.0.13:" + port, home="c", hosts=hosts)
+        c.err.expect(r'event=link_up peer="a"')
+        c.err.expect(r'event=link_up peer="b"')
+        c.err.expect(r"event=join_self address=127.0.0.13:%s " % port)
+        c.err.expect(r"event=join_failed address=127.0.0.11:%s " % port)
+        c.err.expect(r"event=join_failed address=127.0.0.12:%s " % port)
+        assert linked(c) == sorted([a.id, b.id]), linked(c)
+        d = Node(folder, "--join", "macula://%s@mesh.test:%s" % (b.id, port), home="d", hosts=hosts)
+        d.err.expect(r'event=link_up peer="b"')
+        d.err.expect(r"event=join_failed address=127.0.0.14:%s code=identity_mismatch" % port)
+
+
+def case_join_by_a_name_that_comes_to_lead_elsewhere(folder):
+    """A node that is alone looks its name up again."""
+    hosts = own_hosts(folder)
+    if not hosts:
+        return
+    a = Node(folder, "--name", "a", listen="127.0.0.14:0", home="a")
+    port = a.listen.split(":")[1]
+    b = Node(folder, "--join", "mesh.test:" + port, home="b", hosts=hosts)
+    b.err.expect(r"event=join_unknown name=mesh.test:" + port)
+    name_leads_to(hosts, "127.0.0.11", "127.0.0.14")
+    b.err.expect(r'event=link_up peer="a"', 60)
+    assert linked(b) == [a.id], linked(b)
 
 
 failed = 0
