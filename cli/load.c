@@ -22,6 +22,7 @@ static const struct option_def options[] = {
     {"report", 0, OPTION_TEXT, offsetof(struct load_options, report)},
     {"strict", 0, OPTION_FLAG, offsetof(struct load_options, strict)},
     {"duration", 'd', OPTION_TIME, offsetof(struct load_options, duration), 1},
+    {"cycles", 0, OPTION_NUMBER, offsetof(struct load_options, cycles), 2, 100000},
     {"child", 0, OPTION_TEXT, offsetof(struct load_options, child), .hidden = true}, /* load_child.c */
     {0},
 };
@@ -217,7 +218,8 @@ const struct command command_load = {
     "  --scale N         multiply all sizes, fractions too (1)\n"
     "  --report DIR      write report.html and report.json into a new folder\n"
     "  --strict          judge latencies, too\n"
-    "  --duration T      of soak\n\n"
+    "  --duration T      of soak\n"
+    "  --cycles N        of streams (5)\n\n"
     "Example: macula load clients --scale 0.1\n",
     options,
     sizeof(struct load_options),

@@ -112,10 +112,16 @@ struct load_latency {
   unsigned most_ms; /* its p99, judged with --strict */
 };
 
+struct load_event { /* a line across the charts */
+  float at;         /* seconds since the start */
+  char what[48];
+};
+
 struct load_options {
   const char *nodes, *scale, *report, *child;
   bool strict;
   uint64_t duration; /* ms; 0: the scenario's own */
+  uint64_t cycles;   /* of streams; 0: its own */
 };
 
 struct load_task { /* a scenario that runs */
@@ -174,6 +180,8 @@ struct load {
   size_t row_count, row_cap, failures;
   struct load_latency latencies[32];
   size_t latency_count;
+  struct load_event events[16];
+  size_t event_count;
   char notes[16][256]; /* for people: what was scaled down and why */
   size_t note_count;
   struct list children; /* of load_child.c */
@@ -294,11 +302,14 @@ void load_row(struct load *l, const char *scenario, bool pass, const char *what,
     __attribute__((format(printf, 6, 7)));
 void load_row_is(struct load *l, const char *scenario, const char *what, uint64_t expected, uint64_t seen);
 void load_row_most(struct load *l, const char *scenario, const char *what, uint64_t most, uint64_t seen);
+/* What resident memory must come back to: the start + 10 % or 8 MiB, whichever is larger. */
+uint64_t load_memory_allowed(uint64_t start);
 /* Resident memory: below the plan at its peak, and back at the start. Waits up to 60 s for it. */
 void load_rows_memory(struct load_task *t, struct load_node *n, bool returns);
 /* A histogram that the report shows; most_ms: of its 99th percentile, judged with --strict alone. */
 struct histogram *load_latency(struct load *l, const char *scenario, const char *what, unsigned most_ms);
 void load_rows_latency(struct load *l);
+void load_event(struct load *l, const char *what);
 void load_note(struct load *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 json_t *load_report_json(struct load *l);
 void load_report_print(struct load *l);

@@ -52,10 +52,12 @@ int load_mesh_warm(struct load *l) {
                              {.name = "warm-up", .run = warm_callers}},
                    rest = {.name = "warm-up", .run = rest_once};
   int code = 0;
+  load_event(l, "warm-up");
   l->tasks_ended = 0; /* the services go first, while the others are there */
   load_engine_run(l, warm, 4);
   for (size_t i = 0; i < 4 && !code; i++) code = warm[i].code;
   if (!code && !l->stopping) load_engine_run(l, &rest, 1);
+  load_event(l, "load");
   return code;
 }
 
@@ -115,6 +117,7 @@ static int partition(struct load_task *t) {
   uint64_t before = load_relays_dropped(m->relays);
   load_phase(t, NULL, 0, "%s %s | %s %s are apart", nodes[0]->name, nodes[1]->name, nodes[2]->name, nodes[3]->name);
   load_relays_cut(m->relays, 2, true);
+  load_event(l, "partition");
   struct deaths d = {.nodes = nodes};
   for (size_t i = 0; i < 4; i++) d.before[i] = nodes[i]->now[FIG_DEATHS];
   load_wait(t, two_dead_at_each, &d, CUT_MOST_S);
@@ -126,6 +129,7 @@ static int partition(struct load_task *t) {
            "%llu (%llu datagrams dropped)", (unsigned long long)least,
            (unsigned long long)(load_relays_dropped(m->relays) - before));
   load_relays_cut(m->relays, 2, false);
+  load_event(l, "healed");
   load_phase(t, NULL, 0, "the partition heals");
   for (size_t i = 0; i < 4 && !l->stopping; i++) {
     load_figure_is(t, nodes[i], FIG_PEERS, 3, 60);
@@ -203,6 +207,7 @@ int load_mesh_rest(struct load_task *t) {
               {FIG_ASKS, "operators' questions"}};
   char what[96];
   load_phase(t, NULL, 0, "resting");
+  load_event(l, "rest");
   for (size_t i = 0; i < 4; i++) {
     for (size_t k = 0; k < sizeof none / sizeof none[0]; k++) {
       load_figure_is(t, nodes[i], none[k].f, 0, l->idle_s + 10);

@@ -7,11 +7,13 @@
 #include "load.h"
 
 #define WIDE 720
-#define HIGH 180
+#define HIGH 190
 #define LEFT 70
+#define TOP 20     /* of the lines: events are named above */
 #define POINTS 360 /* a line at most: the rest is thinned, its peaks kept */
 
 static const char *const colors[] = {"#1f6fb2", "#c2452d", "#2e8540", "#8a5ab5", "#b8860b", "#008b8b", "#555", "#d6336c"};
+static const char *const dashes[] = {"none", "5 3", "1.5 2.5", "9 3 1.5 3"}; /* of a node's figures */
 
 static void put_escaped(FILE *f, const char *s) {
   for (; *s; s++) switch (*s) {
@@ -37,42 +39,68 @@ struct line {
   enum load_figure f;
 };
 
-static void put_line(FILE *f, const struct line *k, double seconds, double top, const char *color) {
+static void put_line(FILE *f, const struct line *k, double seconds, double top, const char *style) {
   size_t step = k->n->series_count / POINTS + 1;
-  fprintf(f, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.3\" points=\"", color);
+  fprintf(f, "<polyline fill=\"none\" %s points=\"", style);
   for (size_t i = 0; i < k->n->series_count; i += step) {
     uint64_t v = 0;
     for (size_t j = i; j < i + step && j < k->n->series_count; j++)
       if (k->n->series[j].v[k->f] > v) v = k->n->series[j].v[k->f];
-    fprintf(f, "%.1f,%.1f ", LEFT + k->n->series[i].at / seconds * WIDE, HIGH - (double)v / top * (HIGH - 10));
+    fprintf(f, "%.1f,%.1f ", LEFT + k->n->series[i].at / seconds * WIDE, HIGH - (double)v / top * (HIGH - TOP));
   }
   fputs("\"/>\n", f);
 }
 
+static void grid(FILE *f, const struct load *l, double seconds, double top, bool bytes) {
+  char a[32];
+  for (int i = 0; i <= 4; i++) {
+    double y = HIGH - i * (HIGH - TOP) / 4.0, v = top * i / 4;
+    fprintf(f,
+            "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/><text x=\"%d\" y=\"%.1f\" "
+            "text-anchor=\"end\">%s</text>\n",
+            LEFT, LEFT + WIDE, y, y, LEFT - 6, y + 4, bytes ? text_bytes(v, a) : text_number((uint64_t)v, a));
+    fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.0f s</text>\n", LEFT + i * WIDE / 4.0, HIGH + 16,
+            seconds * i / 4);
+  }
+  for (size_t i = 0; i < l->event_count; i++) {
+    double x = LEFT + l->events[i].at / seconds * WIDE;
+    fprintf(f,
+            "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\" stroke=\"#999\" stroke-dasharray=\"2 2\"/><text x=\"%.1f\" "
+            "y=\"%d\">%s</text>\n",
+            x, x, TOP - 8, HIGH, x + 3, TOP - 8, l->events[i].what);
+  }
+}
+
+/* A colour a node, a dash a figure; the svg stands for itself, so that it can be cut out. */
 static void chart(FILE *f, struct load *l, const char *title, const enum load_figure *figures, size_t count, bool bytes) {
   double top = 1, seconds = load_seconds(l);
-  char a[32];
-  size_t used = 0;
+  const int high = HIGH + 58;
+  char style[160];
   for (size_t i = 0; i < l->node_count; i++)
     for (size_t k = 0; k < count; k++)
       for (size_t s = 0; s < l->nodes[i]->series_count; s++)
         if ((double)l->nodes[i]->series[s].v[figures[k]] > top) top = (double)l->nodes[i]->series[s].v[figures[k]];
-  fprintf(f, "<h3>%s</h3>\n<svg viewBox=\"0 0 %d %d\" width=\"%d\">\n", title, LEFT + WIDE + 10, HIGH + 24, LEFT + WIDE + 10);
-  for (int i = 0; i <= 4; i++) {
-    double y = HIGH - i * (HIGH - 10) / 4.0, v = top * i / 4;
-    fprintf(f, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/><text x=\"%d\" y=\"%.1f\">%s</text>\n", LEFT,
-            LEFT + WIDE, y, y, LEFT - 6, y + 4, bytes ? text_bytes(v, a) : text_number((uint64_t)v, a));
-    fprintf(f, "<text x=\"%.1f\" y=\"%d\">%.0f s</text>\n", LEFT + i * WIDE / 4.0 + 8, HIGH + 18, seconds * i / 4);
+  fprintf(f,
+          "<h3>%s</h3>\n<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" "
+          "font-family=\"sans-serif\" font-size=\"11\" fill=\"#444\">\n",
+          title, LEFT + WIDE + 20, high, LEFT + WIDE + 20);
+  grid(f, l, seconds, top, bytes);
+  for (size_t i = 0; i < l->node_count; i++)
+    for (size_t k = 0; k < count; k++) {
+      snprintf(style, sizeof style, "stroke=\"%s\" stroke-width=\"1.4\" stroke-dasharray=\"%s\"", colors[i % 8], dashes[k % 4]);
+      put_line(f, &(struct line){l->nodes[i], figures[k]}, seconds, top, style);
+    }
+  for (size_t k = 0; k < count; k++) {
+    int x = LEFT + (int)k * 180;
+    fprintf(f,
+            "<line x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\" stroke=\"#444\" stroke-width=\"1.4\" "
+            "stroke-dasharray=\"%s\"/><text x=\"%d\" y=\"%d\">%s</text>\n",
+            x, x + 28, HIGH + 30, HIGH + 30, dashes[k % 4], x + 34, HIGH + 34, load_figure_name(figures[k]));
   }
-  for (size_t i = 0; i < l->node_count; i++)
-    for (size_t k = 0; k < count; k++) put_line(f, &(struct line){l->nodes[i], figures[k]}, seconds, top, colors[used++ % 8]);
-  fputs("</svg>\n<p class=\"key\">", f);
-  used = 0;
-  for (size_t i = 0; i < l->node_count; i++)
-    for (size_t k = 0; k < count; k++)
-      fprintf(f, "<span style=\"color:%s\">&#9632;</span> %s %s &nbsp; ", colors[used++ % 8], l->nodes[i]->name,
-              load_figure_name(figures[k]));
-  fputs("</p>\n", f);
+  for (size_t i = 0; i < l->node_count && i < 16; i++)
+    fprintf(f, "<text x=\"%d\" y=\"%d\" fill=\"%s\" font-weight=\"bold\">%s</text>\n", LEFT + (int)i * 42, HIGH + 50,
+            colors[i % 8], l->nodes[i]->name);
+  fputs("</svg>\n", f);
 }
 
 static void cell(FILE *f, const char *s) {
@@ -120,8 +148,8 @@ static void preamble(FILE *f, const struct load *l, json_t *report) {
         "body{font:15px/1.45 sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}"
         "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:.25em .6em;text-align:left}"
         "td.pass{color:#2e8540;font-weight:bold}td.fail{color:#fff;background:#c2452d;font-weight:bold}"
-        "svg text{font-size:11px;text-anchor:end;fill:#555}svg{max-width:100%}code{background:#f4f4f4;padding:.1em .3em}"
-        ".key{font-size:12px;margin-top:0}pre{background:#f4f4f4;padding:.6em;overflow:auto}</style></head><body>\n",
+        "svg{max-width:100%}code{background:#f4f4f4;padding:.1em .3em}"
+        "pre{background:#f4f4f4;padding:.6em;overflow:auto}</style></head><body>\n",
         f);
   fprintf(f, "<h1>macula load %s: <span>%s</span></h1>\n<p><code>", l->scenario,
           json_is_true(json_object_get(report, "pass")) ? "PASS" : "FAIL");

@@ -48,7 +48,7 @@ void load_row_most(struct load *l, const char *scenario, const char *what, uint6
   load_row(l, scenario, seen <= most, what, expected, "%s", text_number(seen, b));
 }
 
-static uint64_t allowed(uint64_t start) {
+uint64_t load_memory_allowed(uint64_t start) {
   uint64_t tenth = start / 10, eight = (uint64_t)8 << 20;
   return start + (tenth > eight ? tenth : eight);
 }
@@ -57,7 +57,7 @@ void load_rows_memory(struct load_task *t, struct load_node *n, bool returns) {
   char a[32], b[32], expected[96], what[128];
   struct load *l = t->l;
   double from = load_seconds(l);
-  uint64_t most = allowed(n->rss_start);
+  uint64_t most = load_memory_allowed(n->rss_start);
   if (!LOAD_JUDGES_MEMORY || (l->mesh && strcmp(t->name, l->scenario) != 0)) return; /* the rest comes once, at the end */
   if (returns) {
     load_phase(t, NULL, 0, "resting");
@@ -99,6 +99,13 @@ void load_rows_latency(struct load *l) {
     snprintf(expected, sizeof expected, "%u ms", e->most_ms);
     load_row(l, e->scenario, p99 <= (uint64_t)e->most_ms * NS_MS, what, expected, "%.1f ms", (double)p99 / 1e6);
   }
+}
+
+void load_event(struct load *l, const char *what) {
+  if (l->event_count == sizeof l->events / sizeof l->events[0]) return;
+  struct load_event *e = &l->events[l->event_count++];
+  e->at = (float)load_seconds(l);
+  snprintf(e->what, sizeof e->what, "%s", what);
 }
 
 void load_note(struct load *l, const char *fmt, ...) {
@@ -180,18 +187,20 @@ static json_t *nodes_json(const struct load *l) {
 }
 
 json_t *load_report_json(struct load *l) {
-  json_t *latencies = json_array(), *notes = json_array();
+  json_t *latencies = json_array(), *notes = json_array(), *events = json_array();
   for (size_t i = 0; i < l->latency_count; i++) {
     if (!l->latencies[i].times->count) continue;
     json_t *j = json_pack("{s:s, s:s}", "scenario", l->latencies[i].scenario, "what", l->latencies[i].what);
     load_histogram_json(j, l->latencies[i].times);
     json_array_append_new(latencies, j);
   }
+  for (size_t i = 0; i < l->event_count; i++)
+    json_array_append_new(events, json_pack("{s:f, s:s}", "seconds", (double)l->events[i].at, "what", l->events[i].what));
   for (size_t i = 0; i < l->note_count; i++) json_array_append_new(notes, json_string(l->notes[i]));
-  return json_pack("{s:s, s:s, s:f, s:b, s:b, s:f, s:s, s:o, s:o, s:o, s:o, s:o}", "load", l->scenario, "command", l->command,
-                   "scale", l->scale, "pass", !l->failures && !l->stopping, "interrupted", l->interrupted, "seconds",
-                   load_seconds(l), "version", macula_version(), "machine", machine(), "table", rows_json(l), "latencies",
-                   latencies, "notes", notes, "nodes", nodes_json(l));
+  return json_pack("{s:s, s:s, s:f, s:b, s:b, s:f, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "load", l->scenario, "command",
+                   l->command, "scale", l->scale, "pass", !l->failures && !l->stopping, "interrupted", l->interrupted,
+                   "seconds", load_seconds(l), "version", macula_version(), "machine", machine(), "table", rows_json(l),
+                   "latencies", latencies, "notes", notes, "events", events, "nodes", nodes_json(l));
 }
 
 /* ---- printing ---------------------------------------------------------------------------------------------------------------

@@ -4,11 +4,13 @@
 
 #define AT_ONCE 32
 #define STREAMS 4 /* of each client, beside that of CONNECT */
+#define TOLD 5    /* cycles of which each promise is a row of its own */
 
 struct parts {
   struct load_crowd *going, *staying;
   struct load_child *killed;
   size_t third, stayers;
+  uint64_t kept;
 };
 
 static void equip(struct load_crowd *c, const char *prefix, size_t cycle) {
@@ -68,17 +70,26 @@ static bool leave(struct load_task *t, struct parts *p) {
   return !t->l->stopping;
 }
 
-static void owned(struct load_task *t, size_t cycle, const char *what, uint64_t base, uint64_t seen) {
+/* A promise of one cycle. Of many cycles only the first are told in full, and whatever is broken. */
+static void promise(struct load_task *t, struct parts *p, size_t cycle, const char *what, uint64_t expected, uint64_t seen) {
   char text[128];
-  snprintf(text, sizeof text, "cycle %zu: %s left behind by those who went", cycle, what);
-  load_row_is(t->l, t->name, text, 0, seen > base ? seen - base : 0);
+  p->kept += expected == seen;
+  if (cycle > TOLD && expected == seen) return;
+  snprintf(text, sizeof text, "cycle %zu: %s", cycle, what);
+  load_row_is(t->l, t->name, text, expected, seen);
+}
+
+static void owned(struct load_task *t, struct parts *p, size_t cycle, const char *what, uint64_t base, uint64_t seen) {
+  char text[96];
+  snprintf(text, sizeof text, "%s left behind by those who went", what);
+  promise(t, p, cycle, text, 0, seen > base ? seen - base : 0);
 }
 
 /* Each who came back has what it had: it gets a message and serves a call. */
 static void still_theirs(struct load_task *t, struct load_node *n, struct parts *p, size_t cycle) {
   struct load *l = t->l;
   struct load_crowd *asker;
-  char name[128], what[128];
+  char name[128];
   if (load_crowd_new(l, n, 1, &asker)) return;
   load_crowd_connect(asker, 0, 1, 1);
   load_wait(t, load_crowd_decided, asker, 30);
@@ -92,10 +103,8 @@ static void still_theirs(struct load_task *t, struct load_node *n, struct parts 
   load_reach(t, &p->staying->got, got + p->stayers, 10);
   load_reach(t, &asker->answered, p->stayers, 10);
   if (!l->stopping) {
-    snprintf(what, sizeof what, "cycle %zu: clients that reconnected keep their subscriptions", cycle);
-    load_row_is(l, t->name, what, p->stayers, p->staying->got - got);
-    snprintf(what, sizeof what, "cycle %zu: and their services", cycle);
-    load_row_is(l, t->name, what, p->stayers, p->staying->served - served);
+    promise(t, p, cycle, "clients that reconnected keep their subscriptions", p->stayers, p->staying->got - got);
+    promise(t, p, cycle, "and their services", p->stayers, p->staying->served - served);
   }
   load_crowd_free(t, asker);
 }
@@ -117,10 +126,8 @@ static int cycle(struct load_task *t, struct load_node *n, struct parts *p, size
   load_wait(t, load_child_ready, p->killed, 60);
   load_fresh(t, n);
   if (!l->stopping) {
-    uint64_t more = 3 * p->third;
-    char what[96];
-    snprintf(what, sizeof what, "cycle %zu: clients that connected, subscribed and serve", number);
-    load_row_is(l, t->name, what, more, n->now[FIG_CLIENTS] - back.base.clients);
+    promise(t, p, number, "clients that connected, subscribed and serve", 3 * p->third,
+            n->now[FIG_CLIENTS] - back.base.clients);
     come_back(t, p->staying);
     load_phase(t, NULL, 0, "cycle %zu: leaving", number);
     leave(t, p);
@@ -129,10 +136,10 @@ static int cycle(struct load_task *t, struct load_node *n, struct parts *p, size
   load_fresh(t, n);
   if (!l->stopping) {
     struct base now = figures(n);
-    owned(t, number, "client entries", back.base.clients, now.clients);
-    owned(t, number, "subscriptions", back.base.subs, now.subs);
-    owned(t, number, "services", back.base.services, now.services);
-    owned(t, number, "streams", back.base.streams + links(l), now.streams);
+    owned(t, p, number, "client entries", back.base.clients, now.clients);
+    owned(t, p, number, "subscriptions", back.base.subs, now.subs);
+    owned(t, p, number, "services", back.base.services, now.services);
+    owned(t, p, number, "streams", back.base.streams + links(l), now.streams);
     still_theirs(t, n, p, number);
   }
   if (p->killed) load_child_kill(p->killed);
@@ -141,11 +148,55 @@ static int cycle(struct load_task *t, struct load_node *n, struct parts *p, size
   return 0;
 }
 
+/* ---- memory over many cycles ------------------------------------------------------------------------------------------------
+ */
+struct memory {
+  size_t cycles, back; /* cycles after which it came back in time */
+  uint64_t most;       /* octets it came back to, at most */
+  double longest;      /* seconds */
+  double first, last;  /* octets: sums over the first and the last tenth */
+  size_t tenth;
+};
+
+static void rest(struct load_task *t, struct load_node *n, struct memory *m, size_t cycle, size_t cycles) {
+  double from = load_seconds(t->l);
+  load_phase(t, NULL, 0, "cycle %zu: memory", cycle);
+  m->back += load_figure_below(t, n, FIG_RSS, load_memory_allowed(n->rss_start), 60);
+  uint64_t rss = n->now[FIG_RSS];
+  m->cycles++;
+  m->tenth = (cycles - 1 + 9) / 10;
+  if (rss > m->most) m->most = rss;
+  if (load_seconds(t->l) - from > m->longest) m->longest = load_seconds(t->l) - from;
+  if (cycle - 2 < m->tenth) m->first += (double)rss;
+  if (cycle > cycles - m->tenth) m->last += (double)rss;
+}
+
+static void rows_of_cycles(struct load_task *t, struct load_node *n, const struct parts *p, const struct memory *m,
+                           size_t cycles) {
+  struct load *l = t->l;
+  char what[128], expected[96], a[32], b[32], c[32];
+  if (cycles > TOLD) {
+    snprintf(what, sizeof what, "promises of %zu cycles, 7 each", cycles);
+    load_row_is(l, t->name, what, 7 * cycles, p->kept);
+  }
+  if (!LOAD_JUDGES_MEMORY || !m->cycles) return;
+  snprintf(what, sizeof what, "after each of %zu cycles resident memory returns to the start + 10 %% or 8 MiB", m->cycles);
+  snprintf(expected, sizeof expected, "at most %s within 60 s", text_bytes((double)load_memory_allowed(n->rss_start), a));
+  load_row(l, t->name, m->back == m->cycles, what, expected, "%s within %.1f s, or less (start %s)",
+           text_bytes((double)m->most, a), m->longest, text_bytes((double)n->rss_start, b));
+  if (m->cycles < 10) return;
+  double first = m->first / (double)m->tenth, last = m->last / (double)m->tenth;
+  snprintf(expected, sizeof expected, "at most 1 MiB more");
+  load_row(l, t->name, last <= first + (1 << 20), "no slope: the last tenth of the cycles against the first", expected,
+           "%s, %s", text_bytes(first, b), text_bytes(last, c));
+}
+
 int load_streams(struct load_task *t) {
   struct load *l = t->l;
   struct load_node *n;
   struct parts p = {.third = load_scaled(l, 500, 9) / 3, .stayers = 10};
-  size_t cycles = l->scale < 0.5 ? 2 : 5;
+  struct memory memory = {0};
+  size_t cycles = l->o.cycles ? l->o.cycles : l->scale < 0.5 ? 2 : 5;
   if (l->mesh && !load_wait(t, load_mesh_is_ready, l->mesh, 60)) return 0;
   n = l->mesh ? l->mesh->streams : NULL;
   int code = n ? 0 : load_node_take(t, NULL, &n);
@@ -159,8 +210,13 @@ int load_streams(struct load_task *t) {
   load_fresh(t, n);
   for (size_t i = 1; i <= cycles && !l->stopping && !code; i++) {
     code = cycle(t, n, &p, i);
-    if (i == 1) load_node_mark(n); /* memory counts from after one warm-up cycle */
+    if (i == 1) {                         /* memory counts from after one warm-up cycle */
+      if (l->o.cycles) load_sleep(t, 12); /* unused heap goes back every 5 s */
+      load_node_mark(n);
+    } else if (!l->mesh && !l->stopping && !code)
+      rest(t, n, &memory, i, cycles);
   }
+  if (!l->stopping && !code) rows_of_cycles(t, n, &p, &memory, cycles);
   load_crowd_free(t, p.staying);
   if (!l->stopping && !code) load_rows_memory(t, n, true);
   return code;
