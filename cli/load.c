@@ -20,6 +20,7 @@ static const struct option_def options[] = {
     {"nodes", 0, OPTION_TEXT, offsetof(struct load_options, nodes)},
     {"scale", 0, OPTION_TEXT, offsetof(struct load_options, scale)},
     {"report", 0, OPTION_TEXT, offsetof(struct load_options, report)},
+    {"partition", 0, OPTION_TEXT, offsetof(struct load_options, partition)},
     {"strict", 0, OPTION_FLAG, offsetof(struct load_options, strict)},
     {"duration", 'd', OPTION_TIME, offsetof(struct load_options, duration), 1},
     {"cycles", 0, OPTION_NUMBER, offsetof(struct load_options, cycles), 2, 100000},
@@ -214,7 +215,8 @@ const struct command command_load = {
     "  callers   1,000 calls a second to slow providers, callers that die meanwhile\n"
     "  all       the five at once on 4 nodes, with slow subscribers and a partition\n"
     "  soak      as all, for --duration\n\n"
-    "  --nodes ADDR,...  load these running nodes instead\n"
+    "  --nodes ADDR,...  load these running nodes instead; all: the four of a mesh\n"
+    "  --partition CMD   all, with --nodes: 'CMD cut' parts the first two from the others, 'CMD heal' ends it\n"
     "  --scale N         multiply all sizes, fractions too (1)\n"
     "  --report DIR      write report.html and report.json into a new folder\n"
     "  --strict          judge latencies, too\n"

@@ -118,7 +118,7 @@ struct load_event { /* a line across the charts */
 };
 
 struct load_options {
-  const char *nodes, *scale, *report, *child;
+  const char *nodes, *scale, *report, *partition, *child;
   bool strict;
   uint64_t duration; /* ms; 0: the scenario's own */
   uint64_t cycles;   /* of streams; 0: its own */
@@ -141,10 +141,11 @@ struct load_mesh { /* of load all: which node is whose, and how far the others a
   struct load_node *clients, *services, *streams, *callers;
   struct load_relays *relays;
   bool soak;
-  uint64_t rss_start[4];
-  bool providers_ready; /* of callers: from now on what nodes hold is due to their scenario */
-  bool healed;          /* the partition is over */
-  uint64_t others;      /* tasks that must have ended before providers leave */
+  bool parts;                                /* there will be a partition */
+  uint64_t base[4][FIG_COUNT], rss_start[4]; /* base: what they held before the run */
+  bool providers_ready;                      /* of callers: from now on what nodes hold is due to their scenario */
+  bool healed;                               /* the partition is over */
+  uint64_t others;                           /* tasks that must have ended before providers leave */
 };
 
 struct load {
@@ -221,6 +222,8 @@ struct load_start {
   const char *advertise;
 };
 int load_node_start_with(struct load_task *t, const struct load_start *how, struct load_node **ret_node);
+/* Seconds in which it notices at the latest that a client is gone: a given one's idle timeout is its own. */
+unsigned load_idle_s(const struct load_node *n);
 /* The nodes of --nodes; prints its error, returns an exit code. */
 int load_nodes_given(struct load *l);
 /* The first given node, or one started with these arguments. */
@@ -282,7 +285,7 @@ void load_client_serve(struct load_client *c, const char *procedure, uint64_t tt
 int load_client_call(struct load_client *c, const char *procedure, const char *args, uint64_t timeout_ms);
 void load_client_leave(struct load_client *c); /* says goodbye */
 void load_crowd_leave(struct load_crowd *c, size_t from, size_t count);
-/* Ends what is left, without a word, and frees it when the hub has forgotten the clients. */
+/* Ends what is left, without a word (but to a given node), and frees it when the hub has forgotten the clients. */
 void load_crowd_free(struct load_task *t, struct load_crowd *c);
 
 /* One cycle of clients that come, serve and leave: what a node keeps for long after its first load is there then. They stay

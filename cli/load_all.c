@@ -2,6 +2,12 @@
  * counts what one node holds, so each has a node of its own: clients come to the registry, services and streams to two
  * providers, callers to the third, and call the other two. The pool's model needs a node whose upkeep is off: that one is
  * beside the mesh. */
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "io/io.h"
 #include "load.h"
 
@@ -11,13 +17,14 @@
 #define SLOW_MESSAGES 1200 /* of 16 KiB: more than a client's queue holds */
 #define SLOW_SIZE 16384
 #define SLOW_AHEAD 24
-#define SLOW_AHEAD 24
 
 /* ---- warming up
  * --------------------------------------------------------------------------------------------------------------
  */
 static int warm_clients(struct load_task *t) {
-  return load_warm(t, t->l->mesh->clients, load_scaled(t->l, 1500, 50) * 9 / 10, 0, 1);
+  struct load_node *n = t->l->mesh->clients;
+  size_t clients = n->given ? n->now[FIG_CLIENTS_MAX] - n->now[FIG_CLIENTS] : load_scaled(t->l, 1500, 50);
+  return load_warm(t, n, clients * 9 / 10, 0, 1);
 }
 
 static int warm_services(struct load_task *t) {
@@ -63,13 +70,13 @@ int load_mesh_warm(struct load *l) {
 
 /* ---- the mesh ---------------------------------------------------------------------------------------------------------------
  */
-int load_mesh_start(struct load_task *t) {
+static int start_nodes(struct load_task *t, struct load_node **const nodes[4]) {
   struct load *l = t->l;
   struct load_mesh *m = l->mesh;
-  struct load_node **const nodes[4] = {&m->clients, &m->services, &m->streams, &m->callers};
   char join[200] = "", advertise[64], clients[24], services[24];
   int code = 0;
   load_phase(t, NULL, 0, "nodes start");
+  m->parts = true;
   snprintf(clients, sizeof clients, "%llu", (unsigned long long)load_scaled(l, m->soak ? 10000 : 1500, 50));
   snprintf(services, sizeof services, "%llu", (unsigned long long)load_scaled(l, 10000, 200) + 200);
   for (size_t i = 0; i < 4 && !code; i++) {
@@ -84,11 +91,31 @@ int load_mesh_start(struct load_task *t) {
     load_relay_aim(m->relays, i, addr_port(&(*nodes[i])->addr));
     if (i == 0) snprintf(join, sizeof join, "macula://%.64s@%s", (*nodes[0])->text + 9, advertise);
   }
+  return code;
+}
+
+static int take_given(struct load_task *t, struct load_node **const nodes[4]) {
+  struct load *l = t->l;
+  load_phase(t, NULL, 0, "nodes are asked");
+  l->mesh->parts = l->o.partition != NULL;
+  for (size_t i = 0; i < 4; i++) {
+    *nodes[i] = l->nodes[i];
+    if (!load_fresh(t, *nodes[i])) return EXIT_FAILED;
+  }
+  return 0;
+}
+
+int load_mesh_start(struct load_task *t) {
+  struct load *l = t->l;
+  struct load_mesh *m = l->mesh;
+  struct load_node **const nodes[4] = {&m->clients, &m->services, &m->streams, &m->callers};
+  int code = l->o.nodes ? take_given(t, nodes) : start_nodes(t, nodes);
   for (size_t i = 0; i < 4 && !code; i++) load_figure_is(t, *nodes[i], FIG_PEERS, 3, 30);
   for (size_t i = 0; i < 4 && !code && !l->stopping; i++) {
     char what[96];
     snprintf(what, sizeof what, "%s is connected to the three others", (*nodes[i])->name);
     load_row_is(l, t->name, what, 3, (*nodes[i])->now[FIG_PEERS]);
+    memcpy(m->base[i], (*nodes[i])->now, sizeof m->base[i]);
   }
   return code;
 }
@@ -97,6 +124,35 @@ bool load_mesh_is_ready(void *mesh) { return ((struct load_mesh *)mesh)->provide
 
 /* ---- partition --------------------------------------------------------------------------------------------------------------
  */
+/* Nodes of this run are parted by their relays, given ones by the user's command. False: the command failed. */
+static bool cut(struct load_task *t, bool on) {
+  struct load *l = t->l;
+  char text[1024];
+  if (!l->o.nodes) {
+    load_relays_cut(l->mesh->relays, 2, on);
+    return true;
+  }
+  snprintf(text, sizeof text, "%.1000s %s >&2", l->o.partition, on ? "cut" : "heal"); /* standard output is the report's */
+  char *const argv[] = {"sh", "-c", text, NULL};
+  posix_spawnattr_t attr;
+  sigset_t none;
+  pid_t pid, done = 0;
+  int status = -1;
+  sigemptyset(&none);
+  posix_spawnattr_init(&attr);
+  posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+  posix_spawnattr_setsigmask(&attr, &none);
+  bool ok = posix_spawn(&pid, "/bin/sh", NULL, &attr, argv, environ) == 0;
+  posix_spawnattr_destroy(&attr);
+  while (ok && !done) {
+    done = waitpid(pid, &status, l->stopping ? 0 : WNOHANG);
+    if (!done) load_sleep(t, 0.02);
+  }
+  ok = ok && done == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  if (!ok) load_row(l, t->name, false, "the command of --partition succeeds", "it does", "it does not: %.100s", text);
+  return ok;
+}
+
 struct deaths {
   struct load_node **nodes;
   uint64_t before[4];
@@ -112,23 +168,26 @@ static int partition(struct load_task *t) {
   struct load *l = t->l;
   struct load_mesh *m = l->mesh;
   struct load_node *nodes[4] = {m->clients, m->services, m->streams, m->callers};
-  char what[96];
-  if (!load_wait(t, load_mesh_is_ready, m, 60) || !load_sleep(t, CUT_AFTER_S)) goto out;
-  uint64_t before = load_relays_dropped(m->relays);
+  char what[96], dropped[64] = "";
+  if (!m->parts || !load_wait(t, load_mesh_is_ready, m, 60) || !load_sleep(t, CUT_AFTER_S)) goto out;
+  uint64_t before = m->relays ? load_relays_dropped(m->relays) : 0;
   load_phase(t, NULL, 0, "%s %s | %s %s are apart", nodes[0]->name, nodes[1]->name, nodes[2]->name, nodes[3]->name);
-  load_relays_cut(m->relays, 2, true);
-  load_event(l, "partition");
   struct deaths d = {.nodes = nodes};
   for (size_t i = 0; i < 4; i++) d.before[i] = nodes[i]->now[FIG_DEATHS];
+  if (!cut(t, true)) goto out;
+  load_event(l, "partition");
   load_wait(t, two_dead_at_each, &d, CUT_MOST_S);
-  if (!load_sleep(t, 1)) goto out;
+  load_sleep(t, 1);
   uint64_t least = UINT64_MAX;
   for (size_t i = 0; i < 4; i++)
     if (nodes[i]->now[FIG_DEATHS] - d.before[i] < least) least = nodes[i]->now[FIG_DEATHS] - d.before[i];
-  load_row(l, t->name, least == 2, "a partition of two and two: each node holds two others for dead", "2",
-           "%llu (%llu datagrams dropped)", (unsigned long long)least,
-           (unsigned long long)(load_relays_dropped(m->relays) - before));
-  load_relays_cut(m->relays, 2, false);
+  if (m->relays)
+    snprintf(dropped, sizeof dropped, " (%llu datagrams dropped)",
+             (unsigned long long)(load_relays_dropped(m->relays) - before));
+  if (!l->stopping)
+    load_row(l, t->name, least == 2, "a partition of two and two: each node holds two others for dead", "2", "%llu%s",
+             (unsigned long long)least, dropped);
+  if (!cut(t, false)) goto out;
   load_event(l, "healed");
   load_phase(t, NULL, 0, "the partition heals");
   for (size_t i = 0; i < 4 && !l->stopping; i++) {
@@ -200,7 +259,7 @@ int load_mesh_rest(struct load_task *t) {
   static const struct {
     enum load_figure f;
     const char *what;
-  } none[] = {{FIG_CLIENTS, "client entries"},
+  } back[] = {{FIG_CLIENTS, "client entries"},
               {FIG_SUBS, "subscriptions"},
               {FIG_SERVICES, "services"},
               {FIG_CALLS, "pending calls"},
@@ -209,11 +268,12 @@ int load_mesh_rest(struct load_task *t) {
   load_phase(t, NULL, 0, "resting");
   load_event(l, "rest");
   for (size_t i = 0; i < 4; i++) {
-    for (size_t k = 0; k < sizeof none / sizeof none[0]; k++) {
-      load_figure_is(t, nodes[i], none[k].f, 0, l->idle_s + 10);
+    for (size_t k = 0; k < sizeof back / sizeof back[0]; k++) {
+      uint64_t base = m->base[i][back[k].f];
+      load_figure_is(t, nodes[i], back[k].f, base, load_idle_s(nodes[i]) + 10);
       if (l->stopping) return 0;
-      snprintf(what, sizeof what, "%s left at %s in the end", none[k].what, nodes[i]->name);
-      load_row_is(l, t->name, what, 0, nodes[i]->now[none[k].f]);
+      snprintf(what, sizeof what, "%s left at %s in the end", back[k].what, nodes[i]->name);
+      load_row_is(l, t->name, what, base, nodes[i]->now[back[k].f]);
     }
     nodes[i]->rss_start = m->rss_start[i];
     load_rows_memory(t, nodes[i], true);
@@ -232,8 +292,12 @@ int load_all(struct load *l) {
   };
   int code;
   size_t count = sizeof tasks / sizeof tasks[0];
-  if (l->o.nodes) return cli_invalid(MACULA_EINVAL, "all needs its own mesh, behind its relays: leave --nodes away");
-  if (load_relays_new(&m.relays)) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  if (l->o.nodes && l->node_count != 4)
+    return cli_invalid(MACULA_EINVAL,
+                       "all needs the four nodes of one mesh: name them with --nodes ADDR,ADDR,ADDR,ADDR, or none");
+  if (l->o.partition && !l->o.nodes) return cli_invalid(MACULA_EINVAL, "--partition parts the nodes of --nodes");
+  if (l->o.nodes && !l->o.partition) load_note(l, "without --partition the given nodes stay connected");
+  if (!l->o.nodes && load_relays_new(&m.relays)) return cli_failed(MACULA_ENOMEM, NULL, NULL);
   l->mesh = &m;
   load_engine_run(l, &first, 1);
   code = first.code;

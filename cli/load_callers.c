@@ -229,7 +229,7 @@ static void in_mid_call(struct callers *s) {
   load_row_is(l, t->name, "calls that are pending at the callers' node", base + all, s->at->now[FIG_CALLS]);
   uint64_t cancelled = OF_PROVIDERS(s, cancelled), clients = s->at->now[FIG_CLIENTS];
   die(s);
-  load_figure_is(t, s->at, FIG_CLIENTS, clients - s->dead, l->idle_s + 5);
+  load_figure_is(t, s->at, FIG_CLIENTS, clients - s->dead, load_idle_s(s->at) + 5);
   load_fresh(t, s->at);
   if (l->stopping) return;
   snprintf(what, sizeof what, "%zu of %zu callers died: client entries of them left", s->dead, s->count);
@@ -301,7 +301,7 @@ static void play(struct callers *s) {
   s->callers->call_times = load_latency(l, s->t->name, "a call to a provider of 400 ms on another node", 800);
   s->asked = 0;
   char what[128];
-  if (l->mesh && !through_partition(s, rate)) return;
+  if (l->mesh && l->mesh->parts && !through_partition(s, rate)) return;
   if (!steady(s, rate, l->scale < 0.5 ? 5 : RUN_S)) return;
   snprintf(what, sizeof what, "%.0f calls a second to slow providers: answered", rate);
   load_row_is(l, s->t->name, what, s->asked, s->callers->answered);

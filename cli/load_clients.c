@@ -163,10 +163,10 @@ static int one_limit(struct load_task *t, struct load_node *n, size_t limit, siz
   if (!l->stopping) make_room(t, n, limit, 10, c);
   load_phase(t, NULL, 0, "leaving");
   load_crowd_leave(c, 0, c->count);
-  load_figure_below(t, n, FIG_CLIENTS, base, l->idle_s + 30);
+  load_figure_below(t, n, FIG_CLIENTS, base, load_idle_s(n) + 30);
   load_crowd_free(t, c);
   if (l->stopping) return 0;
-  load_figure_below(t, n, FIG_CLIENTS, base, l->idle_s + 10);
+  load_figure_below(t, n, FIG_CLIENTS, base, load_idle_s(n) + 10);
   load_row_most(l, t->name, "no client entry is left afterwards", base, n->now[FIG_CLIENTS]);
   load_rows_memory(t, n, true);
   return 0;
@@ -188,10 +188,10 @@ int load_clients(struct load_task *t) {
   struct load *l = t->l;
   size_t more = load_scaled(l, 2000, 15);
   struct load_node *n;
-  if (l->mesh) return one_limit(t, l->mesh->clients, l->mesh->clients->now[FIG_CLIENTS_MAX], more);
-  if (l->o.nodes) {
-    int code = load_node_take(t, NULL, &n);
-    uint64_t max = n->now[FIG_CLIENTS_MAX], now = n->now[FIG_CLIENTS];
+  if (l->mesh || l->o.nodes) {
+    int code = l->mesh ? 0 : load_node_take(t, NULL, &n);
+    if (l->mesh) n = l->mesh->clients;
+    uint64_t max = n->now[FIG_CLIENTS_MAX], now = n->given ? n->now[FIG_CLIENTS] : 0;
     return code ? code : one_limit(t, n, max > now + 20 ? max - now : 20, more);
   }
   int code = started(t, load_scaled(l, 10000, 50), more);

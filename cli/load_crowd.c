@@ -196,6 +196,10 @@ static bool all_ended(void *ctx) {
 void load_crowd_free(struct load_task *t, struct load_crowd *c) {
   if (!c) return;
   c->end = c->next;
+  if (c->node->given && !c->l->stopping) { /* the next run shall not count them for its idle timeout */
+    load_crowd_leave(c, 0, c->count);
+    load_wait(t, all_ended, c, 10);
+  }
   for (size_t i = 0; i < c->count; i++) {
     if (!c->v[i].c) continue;
     c->v[i].leaving = true;

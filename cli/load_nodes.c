@@ -20,6 +20,7 @@
 
 #define START_MS 20000
 #define MAX_ARGS 40
+#define GIVEN_IDLE_S 90
 #define PORT_TRIES 50 /* other programs take ports, too */
 
 /* ---- ports and descriptors --------------------------------------------------------------------------------------------------
@@ -209,6 +210,8 @@ int load_node_start(struct load_task *t, const char *const *args, struct load_no
   struct load_start how = {.args = args};
   return load_node_start_with(t, &how, ret_node);
 }
+
+unsigned load_idle_s(const struct load_node *n) { return n->given ? GIVEN_IDLE_S : n->l->idle_s; }
 
 int load_node_take(struct load_task *t, const char *const *args, struct load_node **ret_node) {
   if (!t->l->o.nodes) return load_node_start(t, args, ret_node);

@@ -192,7 +192,7 @@ int load_pool(struct load_task *t) {
   uint64_t made = 0;
   p.max = p.count * 2 / 3;
   p.at_once = p.max / 30 < 1 ? 1 : p.max / 30 > 16 ? 16 : p.max / 30;
-  if (l->o.nodes) {
+  if (l->o.nodes && !l->mesh) {
     load_note(l, "pool needs a node without upkeep and starts its own; the given ones are not loaded");
     l->o.nodes = NULL;
   }

@@ -131,7 +131,7 @@ static int cycle(struct load_task *t, struct load_node *n, struct parts *p, size
     come_back(t, p->staying);
     load_phase(t, NULL, 0, "cycle %zu: leaving", number);
     leave(t, p);
-    load_wait(t, is_back, &back, n->given ? 90 : l->idle_s + 4);
+    load_wait(t, is_back, &back, load_idle_s(n) + 4);
   }
   load_fresh(t, n);
   if (!l->stopping) {

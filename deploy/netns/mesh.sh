@@ -12,7 +12,7 @@ Hosts h1, h2, ... run a node each; host c is for clients. All hang on one switch
   down                        end the nodes, remove everything
   status                      hosts, nodes, and what is dropped
   run [--on HOST] CMD...      run CMD on host c (or HOST), its macula set up for h1 (or HOST's node)
-  load ARGUMENT...            run `macula load ARGUMENT... --nodes ALL` on host c
+  load SCENARIO ARGUMENT...   run `macula load SCENARIO ... --nodes ALL` on host c; all parts h1 and h2 from the others meanwhile
   loss PERCENT                drop this share of all packets, at random, each packet for itself; 0 ends it
   partition GROUP GROUP...    cut groups of hosts from each other: partition "1 2" "3 4 c"; hosts in no group stay
   partition --one-way A B     only what A sends to B is lost
@@ -195,7 +195,10 @@ up() { # options of maculad
   echo "$count" >"$root/$mesh/count"
   (umask 077 && head -c 18 /dev/urandom | base64 >"$root/$mesh/token")
   printf '#!/bin/sh\nexec %q --token-file %q "$@"\n' "$macula" "$root/$mesh/token" >"$root/$mesh/bin/macula"
-  chmod +x "$root/$mesh/bin/macula"
+  # For macula load all --partition.
+  printf '#!/bin/sh\ncase $1 in cut) exec %q -m %q partition "1 2" "3 4" ;; heal) exec %q -m %q heal ;; esac\n' \
+    "$here/mesh.sh" "$mesh" "$here/mesh.sh" "$mesh" >"$root/$mesh/bin/mesh-partition"
+  chmod +x "$root/$mesh/bin/macula" "$root/$mesh/bin/mesh-partition"
   ip netns add "$(ns sw)"
   ip -n "$(ns sw)" link add br0 type bridge
   ip -n "$(ns sw)" link set br0 addrgenmode none
@@ -386,8 +389,13 @@ case $command in
     run_on "$(host "$on")" "$@"
     ;;
   load)
-    # A node under load is to notice the dead soon.
-    mesh_or_own --idle-timeout 3s --keep-alive 1s
+    case ${1:-} in
+      all) set -- "$@" --partition mesh-partition ;;
+      clients | services | streams | callers) ;;
+      *) die "load takes all, clients, services, streams or callers: pool and soak start nodes of their own, on one host" ;;
+    esac
+    # As the nodes that macula load starts: the dead are noticed soon, records end soon, and limits can be reached.
+    mesh_or_own --idle-timeout 3s --keep-alive 1s --service-ttl 30s --max-clients 1000 --max-services 11000
     building=${building:+complete}
     run_on c macula load "$@" --nodes "$(for n in $(nodes); do server "$n"; done | paste -sd,)"
     ;;

@@ -177,6 +177,18 @@ def case_given_nodes(folder):
     assert node.p.poll() is None, "the given node was stopped"
 
 
+def case_given_nodes_with_a_token(folder):
+    token = os.path.join(folder, "token")
+    with open(token, "w") as f:
+        f.write("only for those who know it\n")
+    node = Node(folder, "--access", "token:" + token)
+    # Those who are killed, a process of their own, show it as well.
+    passes(folder, "streams", "--nodes", node.text, "--token-file", token, "--scale", "0.06", rows=["clients that connected"])
+    passes(folder, "streams", "--nodes", node.at, "--token-file", token, "--insecure", "--scale", "0.06", rows=["clients that connected"])
+    p = load(folder, "load", "streams", "--nodes", node.at, "--token-file", token)
+    assert p.returncode == 2 and "write macula://ID@" in p.stderr, (p.returncode, p.stderr)
+
+
 # ---- reports --------------------------------------------------------------------------------------------------------------------
 
 def case_report(folder):
@@ -271,7 +283,8 @@ def case_bad_input(folder):
                              (["load", "clients", "--nodes", ""], 2, "names no node"),
                              (["load", "clients", "--nodes", "macula://12@x:1"], 2, "is no address"),
                              (["load", "clients", "--report", "/proc/none/x"], 2, "cannot make the folder"),
-                             (["load", "all", "--nodes", "127.0.0.1:1"], 2, "leave --nodes away"),
+                             (["load", "all", "--nodes", "127.0.0.1:1"], 2, "the four nodes of one mesh"),
+                             (["load", "all", "--partition", "true"], 2, "--partition parts"),
                              (["load", "soak", "--nodes", "127.0.0.1:1"], 2, "leave --nodes away"),
                              (["load", "callers", "--nodes", "127.0.0.1:1"], 2, "needs three nodes"),
                              (["load", "clients", "-r", "a..b"], 2, "realm")]:

@@ -69,10 +69,10 @@ else:
 """
 
 
-def mesh(*args, code=0, name=None, hosts=4):
+def mesh(*args, code=0, name=None, hosts=4, deadline=DEADLINE):
     """Runs mesh.sh; returns its stdout and stderr."""
     cmd = [script, "-p", prefix, "-b", build, "-n", str(hosts), *(["-m", name] if name else []), *args]
-    p = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE)
+    p = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=deadline)
     out, err = p.stdout.decode(), p.stderr.decode()
     assert code is None or p.returncode == code, "mesh.sh %s: exit %d: %s%s" % (" ".join(args), p.returncode, out[-800:], err[-800:])
     return out, err
@@ -233,6 +233,28 @@ def case_rate_is_a_limit():
         assert "tbf" not in m.do("status")
 
 
+def case_load_in_a_partition_of_its_own_mesh():
+    out, _ = mesh("load", "all", "--scale", "0.02", "--json", deadline=240)
+    r = json.loads(out)
+    assert r["pass"] and [n["given"] for n in r["nodes"]] == [True] * 4 + [False], r["nodes"]  # the fifth: pool's
+    told = [row["what"] for row in r["table"]]
+    for word in "each node holds two others for dead", "healed: n4", "limit of 1000", "each has ended", "streams left behind", "memory of n4 returns":
+        assert any(word in what for what in told), "no row about %s in %s" % (word, told)
+    assert not namespaces(), namespaces()
+
+
+def case_load_on_a_mesh_that_is_up():
+    with Mesh(hosts=3, options=("--idle-timeout", "3s", "--max-clients", "60")) as m:
+        for scenario in "clients", "streams", "callers":
+            r = json.loads(mesh("load", scenario, "--scale", "0.05", "--json", name=m.name, deadline=120)[0])
+            assert r["pass"] and all(n["given"] for n in r["nodes"]), r
+        assert "the four nodes" in mesh("load", "all", name=m.name, code=2)[1]
+        assert "nodes of their own" in mesh("load", "pool", name=m.name, code=1)[1]
+        assert m.do("status").count(" 10.77.0.") == 4
+        m.do("loss", "100")
+        assert "no answer since" in mesh("load", "services", "--scale", "0.05", name=m.name, code=1)[1]
+
+
 def case_meshes_side_by_side():
     with Mesh(hosts=1) as one, Mesh(hosts=1) as two:
         ids = [re.search(r"[0-9a-f]{64}", m.do("status")).group(0) for m in (one, two)]
@@ -290,7 +312,7 @@ def main():
         if not name.startswith("case_"):
             continue
         try:
-            for word in "loss", "partition", "rate":
+            for word in "loss", "partition", "rate":  # what a case needs stands in its name
                 assert word not in name or word + " yes" in features, "this machine has no %s" % word
             case()
             print("ok " + name[5:], flush=True)
