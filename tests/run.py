@@ -72,6 +72,7 @@ def check(name, cmd):
 check("check layers", ["sh", "tools/check_layers.sh"])
 check("check format", ["sh", "tools/check_format.sh"])
 check("check symbols", ["sh", "tools/check_symbols.sh", build])
+check("check deploy", ["sh", "tools/check_deploy.sh", build])
 check("check installed library", ["sh", "tools/check_install.sh", build])
 for path in sorted(glob.glob(os.path.join(root, build, "tests", "t_*"))):
     if os.path.isfile(path) and os.access(path, os.X_OK):

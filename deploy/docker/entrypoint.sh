@@ -3,10 +3,24 @@
 #   registry   a node
 #   provider   a node, and test.calculator served through it, times PROVIDER_MULTIPLIER
 #   client     six calls of test.calculator through MACULA_SERVER; ends with 0 when all were answered
-#   load       the load test, with the arguments given, on MACULA_NODES (host:port, separated by commas)
+#   load       the load test, with the arguments given, on MACULA_NODES (host:port, separated by commas); a report in the state folder
+# MACULA_IDENTITY, MACULA_TOKEN_FILE: what client and load show to nodes. OPERATOR_FOLDER, shared by nodes and load: the first node
+# makes an identity there, and all give it an operator's rights.
 set -u
 macula=(macula -r "${MACULA_REALM:-default}")
 [ -z "${MACULA_TOKEN_FILE:-}" ] || macula+=(--token-file "$MACULA_TOKEN_FILE")
+if [ -n "${MACULA_IDENTITY:-}" ]; then
+  # A copy: files of a cluster's Secret are readable by the pod's group, which macula refuses for a key.
+  install -m 0600 "$MACULA_IDENTITY" "$HOME/identity.pem" || exit 1
+  macula+=(--identity "$HOME/identity.pem")
+fi
+
+know_operator() {
+  [ -n "${OPERATOR_FOLDER:-}" ] || return 0
+  [ -s "$OPERATOR_FOLDER/id" ] || macula --identity "$OPERATOR_FOLDER/identity" id >"$OPERATOR_FOLDER/id" || exit 1
+  MACULA_ADMIN_KEYS=$(cat "$OPERATOR_FOLDER/id")
+  export MACULA_ADMIN_KEYS
+}
 
 # Waits for a command to succeed, at most 60 s.
 wait_for() {
@@ -55,10 +69,10 @@ client() {
 }
 
 case ${NODE_TYPE:-} in
-  registry) exec maculad "$@" ;;
-  provider) provider "$@" ;;
+  registry) know_operator; exec maculad "$@" ;;
+  provider) know_operator; provider "$@" ;;
   client) client ;;
-  load) exec "${macula[@]}" load "$@" --nodes "$MACULA_NODES" ;;
+  load) exec "${macula[@]}" load --report "$HOME/report-$(date -u +%Y%m%d-%H%M%S)" "$@" --nodes "$MACULA_NODES" ;;
   "") case ${1:-} in macula | maculad | sh | bash | /*) exec "$@" ;; *) exec maculad "$@" ;; esac ;;
   *)
     echo "NODE_TYPE is '$NODE_TYPE': registry, provider, client and load are known" >&2
