@@ -196,6 +196,7 @@ up() { # options of maculad
   (umask 077 && head -c 18 /dev/urandom | base64 >"$root/$mesh/token")
   printf '#!/bin/sh\nexec %q --token-file %q "$@"\n' "$macula" "$root/$mesh/token" >"$root/$mesh/bin/macula"
   # For macula load all --partition.
+  # shellcheck disable=SC2016
   printf '#!/bin/sh\ncase $1 in cut) exec %q -m %q partition "1 2" "3 4" ;; heal) exec %q -m %q heal ;; esac\n' \
     "$here/mesh.sh" "$mesh" "$here/mesh.sh" "$mesh" >"$root/$mesh/bin/mesh-partition"
   chmod +x "$root/$mesh/bin/macula" "$root/$mesh/bin/mesh-partition"
