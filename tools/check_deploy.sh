@@ -17,5 +17,4 @@ want docker/docker-compose.multi-node-test.yml "MACULA_MEMORY_MAX: ${gib}GiB "
 want docker/docker-compose.multi-node-test.yml "mem_limit: ${limit}m "
 want kubernetes/macula.yaml "memory_max: ${gib}GiB "
 want kubernetes/macula.yaml "limits: {memory: ${limit}Mi}"
-want README.md "comes to $plan MiB"
 exit $bad
