@@ -255,7 +255,9 @@ static int sign_batch(struct dht *d, unsigned region, nanotime now) {
     struct publish_own *o = container_of(l, struct publish_own, in);
     if (!fits(first, o, region)) break;
     v[k.count] = o;
-    k.entries[k.count++] = (struct kad_entry){o->k.key, o->k.kind, o->withdrawn ? 0 : o->ttl};
+    struct kad_entry *e = &k.entries[k.count++];
+    *e = (struct kad_entry){.key = o->k.key, .kind = o->k.kind, .ttl = o->withdrawn ? 0 : o->ttl};
+    if (o->withdrawn) e->rest = (uint32_t)(time_since(o->gone_at, now) / NS_SEC + 1);
   }
   k.seq = next_seq(d, now);
   size_t n = kad_batch_encode(&k, record, sizeof record);

@@ -3,6 +3,7 @@
 #include "base/err.h"
 
 #define MAX_TTL_S (DHT_MAX_TTL / NS_SEC)
+#define UNDER_WAY_S 10 /* a STORE that its publisher sent before the withdrawal may still come */
 
 static bool key_eq(const struct hlink *h, const void *key, size_t len) {
   return memcmp(&container_of(h, struct store_key, h)->k, key, len) == 0;
@@ -250,7 +251,8 @@ static int take_newer(struct store *s, struct store_record *old, const struct ka
 static int take(struct store *s, const struct kad_entry *e, struct store_batch *b, nanotime now, struct store_put *put) {
   struct store_key *k = store_find(s, &e->key, e->kind);
   struct store_record *old = k ? record_of(k, &b->publisher->id) : NULL;
-  uint64_t ttl = e->ttl == 0 || e->ttl > MAX_TTL_S ? MAX_TTL_S : e->ttl; /* ten years become an hour */
+  uint64_t ttl = e->ttl ? e->ttl : e->rest ? (uint64_t)e->rest + UNDER_WAY_S : MAX_TTL_S;
+  if (ttl > MAX_TTL_S) ttl = MAX_TTL_S; /* ten years become an hour */
   int64_t end = b->seen + (int64_t)(ttl * NS_SEC);
   if (old && b->seq <= old->batch->seq) {
     put->old += b->seq < old->batch->seq;

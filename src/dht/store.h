@@ -2,7 +2,7 @@
  *
  * The records of one signed batch share its octets. A record's TTL starts when its sequence is first seen here (less what the
  * sender says has passed) and is never started again by the same sequence; a lower sequence changes nothing. A withdrawn record
- * leaves a tombstone for the largest TTL, so that an old STORE cannot bring it back. */
+ * leaves a tombstone for as long as another node may still hold it, so that an old STORE cannot bring it back. */
 #ifndef DHT_STORE_H
 #define DHT_STORE_H
 

@@ -329,16 +329,23 @@ static void read_endpoints(struct reader *r, struct kad_batch *b) {
   }
 }
 
+/* Whoever stores it cuts it anyway. */
+static uint32_t read_seconds(struct reader *r) {
+  uint64_t v = reader_uint(r);
+  return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
+}
+
 static void read_entries(struct reader *r, struct kad_batch *b) {
   b->count = reader_array(r);
   if (b->count == 0 || b->count > KAD_MAX_ENTRIES) r->bad = true;
   for (uint32_t i = 0; i < b->count && !r->bad; i++) {
     struct kad_entry *e = &b->entries[i];
-    if (reader_array(r) != 3) r->bad = true;
+    uint32_t parts = reader_array(r);
+    if (parts != 3 && parts != 4) r->bad = true;
     e->key = read_id(r);
     e->kind = read_u32(r);
-    uint64_t ttl = reader_uint(r);
-    e->ttl = ttl > UINT32_MAX ? UINT32_MAX : (uint32_t)ttl; /* whoever stores it cuts it anyway */
+    e->ttl = read_seconds(r);
+    e->rest = parts == 4 ? read_seconds(r) : 0;
     if (e->kind == 0 || e->kind > 255) r->bad = true;
   }
 }
@@ -394,10 +401,12 @@ size_t kad_batch_encode(const struct kad_batch *b, uint8_t *ret_buf, size_t cap)
   writer_bin(&w, K("entries"));
   writer_array(&w, b->count);
   for (uint32_t i = 0; i < b->count; i++) {
-    writer_array(&w, 3);
-    writer_bin(&w, slice_of(b->entries[i].key.b, ID_LEN));
-    writer_uint(&w, b->entries[i].kind);
-    writer_uint(&w, b->entries[i].ttl);
+    const struct kad_entry *e = &b->entries[i];
+    writer_array(&w, e->rest ? 4 : 3);
+    writer_bin(&w, slice_of(e->key.b, ID_LEN));
+    writer_uint(&w, e->kind);
+    writer_uint(&w, e->ttl);
+    if (e->rest) writer_uint(&w, e->rest);
   }
   return w.len;
 }

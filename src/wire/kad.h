@@ -27,6 +27,7 @@ struct kad_entry { /* one record */
   struct id key;
   uint32_t kind; /* 1 to 255 */
   uint32_t ttl;  /* s; 0: withdrawn */
+  uint32_t rest; /* s; of a withdrawn one: for how long someone may still hold the record; 0: not known */
 };
 struct kad_batch { /* what is signed */
   struct slice realm;

@@ -68,6 +68,13 @@ static void test_remove_success(void **st) {
   net_run(&t, NS_SEC);
   o = node_lookup(&t, 4, &k, DHT_SERVICE);
   assert_int_equal(o->providers, 2);
+  assert_int_equal(dht_withdraw(t.v[1].d, &k, DHT_SERVICE, t.now), 0);
+  net_run(&t, NS_SEC);
+  assert_int_equal(node_stats(&t, 3).tombstones, 1);
+  net_run(&t, 315 * NS_SEC); /* its TTL and what may be under way */
+  for (uint32_t n = 0; n < t.count; n++) assert_int_equal(node_stats(&t, n).tombstones, 0);
+  o = node_lookup(&t, 4, &k, DHT_SERVICE);
+  assert_int_equal(o->providers, 1);
   net_done(&t);
 }
 

@@ -117,6 +117,34 @@ static void test_sequences(void **st) {
   net_done(&t);
 }
 
+/* With what is left of the record's TTL a tombstone is kept no longer than a copy could be. */
+static void test_tombstone_with_rest(void **st) {
+  (void)st;
+  net_init(&t, 3, 3);
+  node_start(&t, 0, NULL);
+  struct id k = test_key("a");
+  struct dht_record_info i;
+  craft(&t, 1, &k, DHT_SERVICE, 30, 10, &c);
+  assert_string_equal(store(&t, 0, 1, &c, &r), "");
+  craft(&t, 1, &k, DHT_SERVICE, 0, 12, &c2);
+  c2.b.entries[0].rest = 30;
+  craft_sign(&t, 1, &c2);
+  assert_string_equal(store(&t, 0, 1, &c2, &r), "");
+  net_run(&t, 39 * NS_SEC);
+  assert_true(held(&k, 0, &i) && i.tombstone);
+  assert_string_equal(store(&t, 0, 2, &c, &r), "");
+  assert_true(r.m.has_newer);
+  net_run(&t, 2 * NS_SEC);
+  assert_int_equal(node_stats(&t, 0).tombstones, 0);
+  c2.b.seq = 20;
+  c2.b.entries[0].rest = UINT32_MAX; /* no longer than the largest TTL */
+  craft_sign(&t, 1, &c2);
+  assert_string_equal(store(&t, 0, 1, &c2, &r), "");
+  net_run(&t, 3601 * NS_SEC);
+  assert_int_equal(node_stats(&t, 0).tombstones, 0);
+  net_done(&t);
+}
+
 /* The age that a forwarder tells is counted, so that records do not live for ever by being passed on. */
 static void test_age(void **st) {
   (void)st;
@@ -333,11 +361,17 @@ static void test_own_from_outside(void **st) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_store_and_find), cmocka_unit_test(test_signatures),
-      cmocka_unit_test(test_sequences),      cmocka_unit_test(test_age),
-      cmocka_unit_test(test_ten_years),      cmocka_unit_test(test_batches),
-      cmocka_unit_test(test_limits),         cmocka_unit_test(test_pages),
-      cmocka_unit_test(test_rates),          cmocka_unit_test(test_own_from_outside),
+      cmocka_unit_test(test_store_and_find),
+      cmocka_unit_test(test_tombstone_with_rest),
+      cmocka_unit_test(test_signatures),
+      cmocka_unit_test(test_sequences),
+      cmocka_unit_test(test_age),
+      cmocka_unit_test(test_ten_years),
+      cmocka_unit_test(test_batches),
+      cmocka_unit_test(test_limits),
+      cmocka_unit_test(test_pages),
+      cmocka_unit_test(test_rates),
+      cmocka_unit_test(test_own_from_outside),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

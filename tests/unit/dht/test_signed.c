@@ -83,7 +83,27 @@ static void test_example(void **st) {
   assert_memory_equal(who.b, publisher, 32);
 }
 
+static void test_entry_parts(void **st) {
+  (void)st;
+  struct kad_batch b = {.realm = slice_str("org.example"), .seq = 1, .count = 2}, again;
+  uint8_t octets[512];
+  b.entries[0] = (struct kad_entry){.key = {{1}}, .kind = 1, .ttl = 0, .rest = 300};
+  b.entries[1] = (struct kad_entry){.key = {{2}}, .kind = 1, .ttl = 60};
+  size_t n = kad_batch_encode(&b, octets, sizeof octets);
+  assert_int_equal(kad_batch_decode(slice_of(octets, n), &again), 0);
+  assert_int_equal(again.entries[0].rest, 300);
+  assert_int_equal(again.entries[1].rest, 0);
+  assert_int_equal(again.entries[1].ttl, 60);
+  uint8_t *four = memchr(octets, 0x94, n); /* the only list of four */
+  assert_non_null(four);
+  for (int parts = 0; parts < 16; parts++) {
+    *four = (uint8_t)(0x90 | parts);
+    assert_int_equal(kad_batch_decode(slice_of(octets, n), &again), parts == 4 ? 0 : MACULA_BAD_FRAME);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_real_signatures), cmocka_unit_test(test_example)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_real_signatures), cmocka_unit_test(test_entry_parts),
+                                     cmocka_unit_test(test_example)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
