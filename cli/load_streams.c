@@ -106,6 +106,9 @@ static void still_theirs(struct load_task *t, struct load_node *n, struct parts 
     promise(t, p, cycle, "clients that reconnected keep their subscriptions", p->stayers, p->staying->got - got);
     promise(t, p, cycle, "and their services", p->stayers, p->staying->served - served);
   }
+  load_client_leave(&asker->v[0]); /* else the next cycle would count it, until it times out */
+  load_wake(l);
+  load_reach(t, &asker->left, 1, 10);
   load_crowd_free(t, asker);
 }
 
