@@ -36,8 +36,9 @@ void join_done(struct node *n) {
 static int add(struct node *n, const struct addr *to, const struct id *id, bool pinned, bool keep) {
   struct seed *d = find(n, to);
   if (d) {
+    if (keep && !d->keep) d->has_id = false; /* whose it is, was only a node's own word so far */
     d->keep |= keep;
-    if (id && (pinned || !d->pinned)) {
+    if (id && (pinned || !d->keep)) {
       d->id = *id;
       d->has_id = true;
       d->pinned |= pinned;

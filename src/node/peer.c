@@ -191,6 +191,7 @@ static bool spare_busy(const struct pool_entry *e) {
   const struct peer *p = container_of(e, struct peer, slot);
   return peer_is_busy(p) || p->dial || spare_configured(e);
 }
+
 static void evicted(struct peer *p) { ask_peer_down(p, MACULA_EVICTED); }
 
 void peer_evict(struct peer *p) {
@@ -286,7 +287,8 @@ void peers_step(struct node *n) {
   }
   while (!list_empty(&ps->waiting)) {
     struct peer *p = container_of(ps->waiting.next, struct peer, waits);
-    if (peer_pool_full(n, &p->id)) break;
+    /* What is kept free is not taken while its own slot may still become free; nobody waits for more than that. */
+    if (pool_is_full(&ps->pool) || (!list_empty(&ps->leaving) && peer_pool_full(n, &p->id))) break;
     list_remove(&p->waits);
     if (p->link || p->dial) continue;
     if (dial_now(p) != MACULA_EBUSY) peer_down(p);

@@ -430,6 +430,42 @@ static void test_busy_identities_beside_a_named_node(void **state) {
   honest_stop(&h);
 }
 
+/* All slots are busy when it is heard of one more address to join by: a call still gets the slot of the one that leaves. */
+static void test_a_call_among_busy_identities(void **state) {
+  struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 8}}};
+  struct honest h;
+  struct addr nowhere;
+  uint8_t call_id[CALL_ID_LEN] = {1};
+  struct msg call = {.type = MSG_CALL,
+                     .call = {.procedure = slice_str("slow.service"),
+                              .args = slice_str("1"),
+                              .call_id = slice_of(call_id, sizeof call_id),
+                              .timeout = 3600000}};
+  (void)state;
+  honest_start(&h, &o);
+  struct node *n = node_of(&h, 0);
+  assert_int_equal(rig_register(h.pub, "slow.service"), 0);
+  rig_node_kill(&h.m.rig[1]);
+  rig_until(&h.m.rig[0], 60 * NS_SEC, is_unlinked, &h, "its end");
+  for (unsigned k = 0; k < 20; k++) {
+    struct rig_client *c = rig_client(&h.m.rig[0], 0, NULL);
+    rig_opened(c);
+    connect_as_node(c, "");
+    if (c->conn) rig_send(c, &call);
+    go(&h, 500 * NS_MS);
+  }
+  assert_int_equal(pool_count(&n->peers.pool), 8);
+  assert_int_equal(addr_parse("10.9.9.9:1", 0, &nowhere), 0);
+  assert_int_equal(node_join(n, &nowhere, NULL, true, 0), 0);
+  rig_node_start(&h.m.rig[1]);
+  struct peer *p = peer_get(n, quic_identity_id(h.m.rig[1].identity));
+  peer_where(p, &h.m.rig[1].addr, NULL);
+  p->dial_at = p->expect = 0;
+  assert_int_equal(peer_want(p, WANT_USE), MACULA_EBUSY);
+  rig_until(&h.m.rig[0], 5 * NS_SEC, is_linked, &h, "the link that the call is for");
+  honest_stop(&h);
+}
+
 static void test_records_for_named_nodes(void **state) {
   struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 16}}};
   struct honest h;
@@ -452,6 +488,21 @@ static void test_records_for_named_nodes(void **state) {
   }
   assert_true(n->seed_count <= 256 + MAX_SEEDS);
   for (unsigned k = 0; k < MAX_SEEDS; k++) assert_true(join_is_configured(n, &named[k]));
+  /* Where a node says that it is, is not whose address that is. */
+  struct peer liar = {.node = n, .id = invented(999), .since = 1};
+  for (int i = 0; i < 2; i++) {
+    addr_set_port(&at, i ? 1 : 999); /* one of the named nodes', and one whose node is not known */
+    if (!i) assert_int_equal(node_join(n, &at, NULL, true, 0), 0);
+    liar.addr = at;
+    join_lost(n, &liar);
+    assert_false(join_is_configured(n, &liar.id));
+  }
+  assert_true(join_is_configured(n, &named[0]));
+  assert_int_equal(node_join(n, &at, &liar.id, false, 0), 0); /* nor what was written down of it */
+  addr_set_port(&at, 998);
+  assert_int_equal(node_join(n, &at, &liar.id, false, 0), 0);
+  assert_int_equal(node_join(n, &at, NULL, true, 0), 0);
+  assert_false(join_is_configured(n, &liar.id));
   uint64_t k = 10000;
   do last = invented(k++);
   while (peer_get(n, &last));
@@ -877,6 +928,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_many_identities),
       cmocka_unit_test(test_many_identities_beside_a_named_node),
       cmocka_unit_test(test_busy_identities_beside_a_named_node),
+      cmocka_unit_test(test_a_call_among_busy_identities),
       cmocka_unit_test(test_records_for_named_nodes),
       cmocka_unit_test(test_endpoints),
       cmocka_unit_test(test_envelopes),
