@@ -25,26 +25,21 @@ static void on_lookup(void *ctx, const macula_result *r) {
     s->other++;
 }
 
-/* One call to each of `count` services of a kind, spread over the `total`. */
-static void call_some(struct load_client *k, const char *kind, size_t total, size_t count, struct seen *s) {
+/* One call to each of `count` services of a kind, spread over the `total`; by clients in turn, since the lookups that one may
+ * begin are limited. */
+static void call_some(struct load_client *callers, size_t n, const char *kind, size_t total, size_t count, struct seen *s) {
   macula_call_options o = {.timeout_ms = 5000};
   char name[64];
   for (size_t i = 0; i < count; i++) {
+    struct load_client *k = &callers[i % n];
     name_of(name, kind, i * total / count);
     if (!k->c || client_call(k->c, name, slice_str("1"), &o, on_lookup, s, NULL)) {
       s->count++;
       s->other++;
     }
   }
-  load_wake(k->crowd->l);
+  load_wake(callers->crowd->l);
 }
-
-struct steady { /* calls all the time */
-  struct load_task *t;
-  struct load_client *caller;
-  size_t total, at;
-  double until;
-};
 
 /* Calls `a_second` of the renewed services until the time is over; those that are not answered are counted. */
 static bool call_until(struct load_task *t, struct load_client *caller, size_t total, size_t *at, double until,
@@ -111,7 +106,7 @@ static void expire(struct load_task *t, struct load_node *n, struct load_crowd *
   if (!call_until(t, caller, half, &at, registered + TTL_S + 1, 200)) return;
   load_fresh(t, n);
   load_row_is(l, t->name, "at TTL + 1 s the renewed half is there, the other is gone", base + half, n->now[FIG_SERVICES]);
-  call_some(caller, "left", half, sample, &left);
+  call_some(c->v, providers, "left", half, sample, &left);
   load_reach(t, &left.count, sample, 20);
   load_row_is(l, t->name, "calls to services that were not renewed read no_such_procedure", sample, left.gone);
   uint64_t found = in_the_dht(t, n, "left", half, records);
@@ -126,7 +121,7 @@ static void expire(struct load_task *t, struct load_node *n, struct load_crowd *
   if (l->stopping) return;
   load_row_is(l, t->name, "two TTLs later the renewed ones are still there", base + half, n->now[FIG_SERVICES]);
   load_row_is(l, t->name, "calls to them all the time that were not answered", 0, c->failed);
-  call_some(caller, "kept", half, sample, &kept);
+  call_some(c->v + providers, providers, "kept", half, sample, &kept);
   load_reach(t, &kept.count, sample, 20);
   load_row_is(l, t->name, "each of them still answers", sample, kept.answered);
   c->call_times = NULL;

@@ -157,8 +157,8 @@ struct memory {
   size_t cycles, back; /* cycles after which it came back in time */
   uint64_t most;       /* octets it came back to, at most */
   double longest;      /* seconds */
-  double first, last;  /* octets: sums over the first and the last tenth */
-  size_t tenth;
+  double second, last; /* octets: sums over the second and the last quarter; in the first what has a TTL comes to its level */
+  size_t quarter;
 };
 
 static void rest(struct load_task *t, struct load_node *n, struct memory *m, size_t cycle, size_t cycles) {
@@ -167,11 +167,11 @@ static void rest(struct load_task *t, struct load_node *n, struct memory *m, siz
   m->back += load_figure_below(t, n, FIG_RSS, load_memory_allowed(n->rss_start), 60);
   uint64_t rss = n->now[FIG_RSS];
   m->cycles++;
-  m->tenth = (cycles - 1 + 9) / 10;
+  m->quarter = cycles / 4;
   if (rss > m->most) m->most = rss;
   if (load_seconds(t->l) - from > m->longest) m->longest = load_seconds(t->l) - from;
-  if (cycle - 2 < m->tenth) m->first += (double)rss;
-  if (cycle > cycles - m->tenth) m->last += (double)rss;
+  if (cycle > m->quarter && cycle <= 2 * m->quarter) m->second += (double)rss;
+  if (cycle > cycles - m->quarter) m->last += (double)rss;
 }
 
 static void rows_of_cycles(struct load_task *t, struct load_node *n, const struct parts *p, const struct memory *m,
@@ -187,11 +187,10 @@ static void rows_of_cycles(struct load_task *t, struct load_node *n, const struc
   snprintf(expected, sizeof expected, "at most %s within 60 s", text_bytes((double)load_memory_allowed(n->rss_start), a));
   load_row(l, t->name, m->back == m->cycles, what, expected, "%s within %.1f s, or less (start %s)",
            text_bytes((double)m->most, a), m->longest, text_bytes((double)n->rss_start, b));
-  if (m->cycles < 10) return;
-  double first = m->first / (double)m->tenth, last = m->last / (double)m->tenth;
-  snprintf(expected, sizeof expected, "at most 1 MiB more");
-  load_row(l, t->name, last <= first + (1 << 20), "no slope: the last tenth of the cycles against the first", expected,
-           "%s, %s", text_bytes(first, b), text_bytes(last, c));
+  if (cycles < 20) return;
+  double second = m->second / (double)m->quarter, last = m->last / (double)m->quarter;
+  load_row(l, t->name, last <= second + (1 << 20), "no slope: the last quarter of the cycles against the second",
+           "at most 1 MiB more", "%s, %s", text_bytes(second, b), text_bytes(last, c));
 }
 
 int load_streams(struct load_task *t) {
