@@ -3,7 +3,8 @@
 #include "load.h"
 
 #define AT_ONCE 32
-#define A_CLIENT 200 /* services: below the node's own limit a client */
+#define A_CLIENT 200  /* services: below the node's own limit a client */
+#define CALL_MS 20000 /* that it is answered is judged, not how soon */
 #define TTL_S 5
 #define DAY_ALIVE 100
 #define WARM_FROM 1000 /* services of each half: fewer make no difference that is judged */
@@ -12,6 +13,7 @@ static void name_of(char ret[64], const char *kind, size_t i) { snprintf(ret, 64
 
 struct seen {
   uint64_t count, answered, gone, other;
+  int err; /* the last of `other` */
 };
 
 static void on_lookup(void *ctx, const macula_result *r) {
@@ -22,23 +24,34 @@ static void on_lookup(void *ctx, const macula_result *r) {
   else if (r->err == MACULA_NO_SUCH_PROCEDURE || r->err == MACULA_NO_PROVIDERS || r->err == MACULA_DHT_TIMEOUT)
     s->gone++;
   else
-    s->other++;
+    s->other++, s->err = r->err;
 }
 
 /* One call to each of `count` services of a kind, spread over the `total`; by clients in turn, since the lookups that one may
  * begin are limited. */
 static void call_some(struct load_client *callers, size_t n, const char *kind, size_t total, size_t count, struct seen *s) {
-  macula_call_options o = {.timeout_ms = 5000};
+  macula_call_options o = {.timeout_ms = CALL_MS};
   char name[64];
   for (size_t i = 0; i < count; i++) {
     struct load_client *k = &callers[i % n];
     name_of(name, kind, i * total / count);
-    if (!k->c || client_call(k->c, name, slice_str("1"), &o, on_lookup, s, NULL)) {
+    int err = k->c ? client_call(k->c, name, slice_str("1"), &o, on_lookup, s, NULL) : MACULA_ECLOSED;
+    if (err) {
       s->count++;
       s->other++;
+      s->err = err;
     }
   }
   load_wake(callers->crowd->l);
+}
+
+static void row_of_calls(struct load_task *t, const char *what, uint64_t expected, uint64_t seen, const struct seen *s) {
+  char a[32], b[32], why[64] = "";
+  if (expected != seen && s->other)
+    snprintf(why, sizeof why, "; others, the last: %s", macula_err_name(s->err));
+  else if (expected != seen && s->count < expected)
+    snprintf(why, sizeof why, "; not all have ended");
+  load_row(t->l, t->name, expected == seen, what, text_number(expected, a), "%s%s", text_number(seen, b), why);
 }
 
 /* Calls `a_second` of the renewed services until the time is over; those that are not answered are counted. */
@@ -50,7 +63,7 @@ static bool call_until(struct load_task *t, struct load_client *caller, size_t t
   while (load_seconds(l) < until) {
     for (; asked < (load_seconds(l) - from) * a_second; asked++) {
       name_of(name, "kept", (*at)++ % total);
-      if (load_client_call(caller, name, "1", 5000)) caller->crowd->failed++;
+      if (load_client_call(caller, name, "1", CALL_MS)) caller->crowd->failed++;
     }
     load_wake(l);
     if (!load_sleep(t, 0.01)) return false;
@@ -107,8 +120,8 @@ static void expire(struct load_task *t, struct load_node *n, struct load_crowd *
   load_fresh(t, n);
   load_row_is(l, t->name, "at TTL + 1 s the renewed half is there, the other is gone", base + half, n->now[FIG_SERVICES]);
   call_some(c->v, providers, "left", half, sample, &left);
-  load_reach(t, &left.count, sample, 20);
-  load_row_is(l, t->name, "calls to services that were not renewed read no_such_procedure", sample, left.gone);
+  load_reach(t, &left.count, sample, CALL_MS / 1000 + 5);
+  row_of_calls(t, "calls to services that were not renewed read no_such_procedure", sample, left.gone, &left);
   uint64_t found = in_the_dht(t, n, "left", half, records);
   for (double until = load_seconds(l) + 90; l->mesh && found && load_seconds(l) < until && load_sleep(t, 1);)
     found = in_the_dht(t, n, "left", half, records); /* holders in the other half hear of it when the mesh has healed */
@@ -116,14 +129,14 @@ static void expire(struct load_task *t, struct load_node *n, struct load_crowd *
   if (!l->stopping)
     load_row_is(l, t->name, "records in the DHT of those that were renewed", records, in_the_dht(t, n, "kept", half, records));
   if (!call_until(t, caller, half, &at, load_seconds(l) + 2 * TTL_S, 200)) return; /* more than one renewal */
-  load_wait(t, calls_are_over, caller, 10);
+  load_wait(t, calls_are_over, caller, CALL_MS / 1000 + 5);
   load_fresh(t, n);
   if (l->stopping) return;
   load_row_is(l, t->name, "two TTLs later the renewed ones are still there", base + half, n->now[FIG_SERVICES]);
   load_row_is(l, t->name, "calls to them all the time that were not answered", 0, c->failed);
   call_some(c->v + providers, providers, "kept", half, sample, &kept);
-  load_reach(t, &kept.count, sample, 20);
-  load_row_is(l, t->name, "each of them still answers", sample, kept.answered);
+  load_reach(t, &kept.count, sample, CALL_MS / 1000 + 5);
+  row_of_calls(t, "each of them still answers", sample, kept.answered, &kept);
   c->call_times = NULL;
   load_phase(t, NULL, 0, "leaving");
   load_crowd_leave(c, 0, c->count);
