@@ -62,6 +62,18 @@ static uint64_t heap_bytes(void *ctx) {
   return m.uordblks + m.hblkhd;
 }
 
+static void trim(void *ctx) {
+  (void)ctx;
+  malloc_trim(0);
+}
+
+/* Under a sanitizer resident memory says nothing of the node. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define WATCHED false
+#else
+#define WATCHED true
+#endif
+
 /* glibc keeps what was freed between blocks in use. When more of it lies idle than after the last time that it was given back,
  * the pages that hold nothing go back to the system; how long that takes is not the node's load but that of a departure. */
 static void give_back(struct daemon *d) {
@@ -230,6 +242,7 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
                           .no_upkeep = d->cfg.no_upkeep,
                           .rss_bytes = rss_bytes,
                           .heap_bytes = heap_bytes,
+                          .give_back = WATCHED ? trim : NULL,
                           .tls_mem = &d->hooks.tls,
                           .json_mem = &d->hooks.json};
   int err = node_new(&n, now, &d->node);

@@ -5,15 +5,38 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define LARGE (64u << 10) /* less than what any allocator maps on its own */
+#define PAGES (8u << 10)
+#define ROUNDING 48u
+
 /* What the allocator really takes: the usable octets and its own word in front of them. */
 static size_t cost(void *p) { return malloc_usable_size(p) + sizeof(size_t); }
+
+static int over(const struct mem *m, size_t extra) { return m->limit && (extra > m->limit || m->bytes > m->limit - extra); }
+
+static int gauge_refuses(const struct mem *m, size_t extra) {
+  struct mem_gauge *g = m->gauge;
+  if (!g) return 0;
+  if (extra < g->left)
+    g->left -= extra;
+  else
+    g->look(g, g->ctx);
+  return m->rank && g->closed && m->rank >= g->closed;
+}
 
 static int refuse(struct mem *m, size_t extra) {
   if (m->fail) {
     m->fail->seen++;
     if (m->fail->countdown && --m->fail->countdown == 0) return 1;
   }
-  return m->limit && (extra > m->limit || m->bytes > m->limit - extra);
+  return over(m, extra) || gauge_refuses(m, extra);
+}
+
+/* The most that the allocator may take for a request: it rounds up, to whole pages when it maps, and leaves no rest of less
+ * than a smallest block. */
+static size_t cost_at_most(size_t size) {
+  size_t more = size < LARGE ? ROUNDING : PAGES;
+  return size > SIZE_MAX - more ? SIZE_MAX : size + more;
 }
 
 static void count(struct mem *m, size_t given) {
@@ -29,7 +52,13 @@ static void *alloc(struct mem *m, size_t size, int zero) {
     m->refused++;
     return NULL;
   }
-  count(m, cost(p));
+  size_t given = cost(p);
+  if (over(m, given)) { /* rounded up past the limit */
+    free(p);
+    m->refused++;
+    return NULL;
+  }
+  count(m, given);
   return p;
 }
 
@@ -43,8 +72,8 @@ void *mem_calloc(struct mem *m, size_t n, size_t size) {
 
 void *mem_realloc(struct mem *m, void *p, size_t size) {
   if (!p) return mem_alloc(m, size);
-  size_t old = cost(p);
-  void *q = size == 0 || refuse(m, size > old ? size - old : 0) ? NULL : realloc(p, size);
+  size_t old = cost(p), most = cost_at_most(size); /* afterwards the old block would be gone */
+  void *q = size == 0 || refuse(m, size + sizeof(size_t) > old ? most - old : 0) ? NULL : realloc(p, size);
   if (!q) {
     m->refused++;
     return NULL;

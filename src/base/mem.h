@@ -13,19 +13,30 @@ struct mem_fail {
   uint64_t seen;      /* allocations asked for so far */
 };
 
+/* What the process really uses, looked at each time that so much was allocated: an allocator that cannot move blocks may need
+ * more than is in use. */
+struct mem_gauge {
+  size_t left;                                  /* octets that may be allocated before `look` is called */
+  uint8_t closed;                               /* accounts of this rank and above are refused; 0: none is */
+  void (*look)(struct mem_gauge *g, void *ctx); /* sets left and closed */
+  void *ctx;
+};
+
 struct mem {
-  const char *name;      /* of the row; static text */
-  size_t bytes;          /* in use now */
-  size_t peak;           /* most ever in use */
-  size_t limit;          /* most allowed; 0: no limit of its own */
-  uint64_t blocks;       /* in use now */
-  uint64_t refused;      /* allocations that the limit or the system refused */
-  struct mem_fail *fail; /* NULL outside tests */
+  const char *name;        /* of the row; static text */
+  size_t bytes;            /* in use now */
+  size_t peak;             /* most ever in use */
+  size_t limit;            /* most allowed; 0: no limit of its own */
+  uint64_t blocks;         /* in use now */
+  uint64_t refused;        /* allocations that the limit or the system refused */
+  struct mem_fail *fail;   /* NULL outside tests */
+  struct mem_gauge *gauge; /* NULL: none */
+  uint8_t rank;            /* who gives way: the highest first, 0 never */
 };
 
 #define MEM_INIT(row_name, max_bytes) ((struct mem){.name = (row_name), .limit = (max_bytes)})
 
-/* NULL when the limit or the system refuses; size 0 gives NULL. */
+/* NULL when the limit, the gauge or the system refuses; size 0 gives NULL. */
 void *mem_alloc(struct mem *m, size_t size);
 void *mem_calloc(struct mem *m, size_t n, size_t size);
 /* Like realloc: on failure the old block stays. */

@@ -172,7 +172,11 @@ struct node {
   struct mem mem[ROW_COUNT];
   struct mem *row_mem[ROW_COUNT]; /* for figures: mem, or an account of the process */
   uint64_t unaccounted_peak;
-  bool rows_over; /* a row holds more than a lowered limit: see rows_set_limits */
+  struct mem_gauge gauge; /* of all accounts, when give_back is set: resident memory stays below the plan */
+  void (*give_back)(void *ctx);
+  uint64_t given_back; /* octets allocated since idle heap was last given back */
+  nanotime short_at;   /* when it may be logged again that entries are refused */
+  bool rows_over;      /* a row holds more than a lowered limit: see rows_set_limits */
   struct clients clients;
   struct topic_index *topics;
   struct retained retained;
@@ -251,6 +255,8 @@ struct row_now {
 void rows_now(struct node *n, struct row_now ret_rows[ROWS_SHOWN]);
 size_t rows_accounted(const struct node *n); /* octets */
 void rows_set_limits(struct node *n);        /* of the accounts, from the plan */
+void rows_watch(struct node *n);             /* resident memory from now on, for the accounts; rows_unwatch before they go */
+void rows_unwatch(struct node *n);
 
 /* session.c */
 void session_open(struct node *n, struct quic_conn *c);

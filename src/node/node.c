@@ -229,6 +229,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   n->access = cfg->access;
   n->allow_unverified = cfg->allow_unverified;
   n->rss_bytes = cfg->rss_bytes;
+  n->give_back = cfg->give_back;
   n->heap_bytes = cfg->heap_bytes;
   n->rss_ctx = cfg->rss_ctx;
   init_tables(n);
@@ -251,6 +252,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   if ((err = make_tables(n)) != 0) goto fail;
   if ((err = make_quic(n, cfg, now)) != 0) goto fail;
   if ((err = mesh_new(n)) != 0 || (err = find_new(n, cfg->last_seq)) != 0) goto fail;
+  rows_watch(n);
   *ret_node = n;
   return 0;
 fail:
@@ -268,6 +270,7 @@ void node_unbound(struct node *n, unsigned which) {
 
 void node_free(struct node *n) {
   if (!n) return;
+  rows_unwatch(n);
   n->draining = true; /* calls that fail now dial nobody */
   if (n->quic) quic_free(n->quic);
   list_for(it, &n->sessions) container_of(it, struct session, all)->state = SESSION_OVER; /* nothing is sent any more */

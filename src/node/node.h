@@ -73,7 +73,10 @@ struct node_config {
   /* What the process uses, for status; NULL: 0. Called at most once a request. */
   uint64_t (*rss_bytes)(void *ctx);
   uint64_t (*heap_bytes)(void *ctx); /* heap in use */
-  void *rss_ctx;                     /* of both */
+  /* Gives idle heap back to the system. With it and rss_bytes the node watches resident memory, and refuses what would bring it
+   * above the plan though no row is full; NULL: it does not. */
+  void (*give_back)(void *ctx);
+  void *rss_ctx; /* of all three */
   /* Accounts that the process keeps for libraries with allocation hooks, or NULL. Their limits are set by the node. */
   struct mem *tls_mem, *json_mem;
   struct addr advertise; /* where other nodes can dial this one; sa_family 0: the socket's address, or what peers see */

@@ -1,4 +1,5 @@
-/* The rows of the memory table as they are now: what /metrics, status and /api/memory show. */
+/* The rows of the memory table as they are now: what /metrics, status and /api/memory show. And resident memory, which must
+ * stay below what they plan. */
 #include "node/internal.h"
 
 struct row_sources {
@@ -24,6 +25,82 @@ void rows_set_limits(struct node *n) {
     n->rows_over |= over;
     if (!over) m->limit = most;
   }
+}
+
+/* ---- resident memory -------------------------------------------------------------------------------------------------------
+ * Rows bound what is in use. Whoever chooses sizes and what goes when can leave the heap full of holes that fit nothing, and
+ * then resident memory is more than the rows and the plan's share for fragmentation. So it is looked at each time that LOOK
+ * octets were allocated, and what is left of the plan is kept for those who need it most: rows of rank 2 store what somebody
+ * sent, rank 1 carries what is on its way, and rank 0 keeps connections, members and answers. */
+#define LOOK (1u << 20)
+#define BESIDE (6u << 20) /* what may come between two looks, and beside the accounts */
+
+static uint8_t rank_of(enum row r) {
+  switch (r) {
+  case ROW_TOPICS:
+  case ROW_SERVICES:
+  case ROW_RETAINED:
+  case ROW_DEDUP:
+  case ROW_RECORDS:
+  case ROW_CONTACTS:
+  case ROW_INTEREST:
+  case ROW_DISCOVERY:
+    return 2;
+  case ROW_SEND:
+  case ROW_RECEIVE:
+  case ROW_REPLAYS:
+  case ROW_CALLS:
+  case ROW_LOOKUPS:
+  case ROW_HELD:
+  case ROW_INFLIGHT:
+  case ROW_GETS:
+    return 1;
+  default:
+    return 0;
+  }
+}
+
+/* The lowest rank that must give way; 0: none. */
+static uint8_t gives_way(const struct node *n, uint64_t rss) {
+  uint64_t limits = PLAN_UNACCOUNTED, unused[2] = {0};
+  for (int i = 0; i < ROW_COUNT; i++) {
+    const struct mem *m = n->row_mem[i];
+    limits += m->limit;
+    if (m->rank < 2 && m->limit > m->bytes) unused[m->rank] += m->limit - m->bytes;
+  }
+  uint64_t plan = limits + limits / PLAN_FRAGMENTED + PLAN_PROGRAM, room = plan > rss + BESIDE ? plan - rss - BESIDE : 0;
+  return room < unused[0] ? 1 : room < unused[0] + unused[1] ? 2 : 0;
+}
+
+static void look(struct mem_gauge *g, void *ctx) {
+  struct node *n = ctx;
+  uint64_t rss = n->rss_bytes(n->rss_ctx);
+  g->left = LOOK;
+  n->given_back += LOOK;
+  g->closed = gives_way(n, rss);
+  if (g->closed && n->given_back > rss / 16) { /* it takes a while: not each time */
+    n->give_back(n->rss_ctx);
+    n->given_back = 0;
+    g->closed = gives_way(n, n->rss_bytes(n->rss_ctx));
+  }
+  if (!g->closed || n->now < n->short_at) return;
+  n->short_at = time_add(n->now, 60 * NS_SEC);
+  log_warn(n->log, "memory_short", "rss_kib=%llu text=\"the heap is in pieces: rows that are not full refuse entries\"",
+           (unsigned long long)rss / 1024);
+}
+
+void rows_watch(struct node *n) {
+  if (!n->give_back || !n->rss_bytes) return;
+  n->gauge = (struct mem_gauge){.left = LOOK, .look = look, .ctx = n};
+  for (int i = 0; i < ROW_COUNT; i++) {
+    n->row_mem[i]->gauge = &n->gauge;
+    n->row_mem[i]->rank = rank_of((enum row)i);
+  }
+}
+
+void rows_unwatch(struct node *n) {
+  for (int i = 0; i < ROW_COUNT; i++)
+    if (n->row_mem[i]) n->row_mem[i]->gauge = NULL;
 }
 
 size_t rows_accounted(const struct node *n) {

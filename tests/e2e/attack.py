@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""A node under attack keeps its memory contract: attack.py BUILD_FOLDER [--size N] [--only NAME,...] [--table].
+
+Each attack (build/tests/hostile, and some over HTTP) runs against a maculad whose limits are near what the attack reaches. Resident
+memory stays below the plan all the time (VmHWM, so a peak within a turn counts, too), every row within its limit, what is not
+accounted below 4 MiB; the node serves an honest client meanwhile, and memory is given back when the attackers are gone.
+"""
+import argparse
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+p = argparse.ArgumentParser()
+p.add_argument("build")
+p.add_argument("--size", type=float, default=1, help="so many times the attackers, and the limits that they meet")
+p.add_argument("--only", default="")
+p.add_argument("--table", action="store_true", help="the table of docs/memory.md")
+args = p.parse_args()
+build = os.path.abspath(args.build)
+asan = "asan" in os.path.basename(build)
+MIB = 1 << 20
+UNACCOUNTED = 4 * MIB
+bad = 0
+live = []
+
+# name, attackers, options. What the others need is the least that a node starts with.
+SMALL = ["--max-clients", "64", "--max-half-open", "64", "--connection-pool", "1MiB"]
+ATTACKS = [
+    ("half-open", 400, ["--max-half-open", "{440}"]),
+    ("half-certificate", 400, ["--max-half-open", "{440}", "--connection-pool", "{16}MiB"]),
+    ("certificate-names", 20, []),
+    ("certificate-alternatives", 20, []),
+    ("certificate-chain", 60, []),
+    ("half-frames", 60, ["--connection-pool", "{2}MiB", "--receive-pool", "{2}MiB"]),
+    ("gaps", 60, ["--connection-pool", "{4}MiB"]),
+    ("churn", 20, []),
+    ("no-ack", 40, ["--connection-pool", "{4}MiB", "--send-pool", "{16}MiB"]),
+    ("ack-holes", 40, ["--connection-pool", "{4}MiB", "--send-pool", "{16}MiB"]),
+    ("keys", 40, []),
+    ("migrate", 40, []),
+    ("subscribe", 20, ["--subscription-bytes", "{24}MiB", "--max-subscriptions", "100000"]),
+    ("retained", 1, ["--retained-bytes", "{20}MiB", "--retained-count", "{41000}", "--send-pool", "2MiB"]),
+    ("services", 60, ["--max-services", "{12000}"]),
+    ("calls", 20, ["--max-calls", "{10000}", "--call-bytes", "{24}MiB", "--send-pool", "{24}MiB"]),
+    ("node", 8, ["--max-records", "{10000}", "--record-bytes", "{4}MiB"]),
+    ("http", 31, []),
+]
+
+
+def check(name, ok, text=""):
+    global bad
+    bad += not ok
+    if not ok or not args.table:
+        print("%s %s%s" % ("ok" if ok else "FAIL", name, ": " + text if text and not ok else ""), flush=True)
+
+
+def sized(word):
+    return re.sub(r"\{(\d+)\}", lambda m: str(int(int(m.group(1)) * args.size)), word)
+
+
+def wait_for(seconds, probe):
+    deadline = time.monotonic() + seconds
+    while True:
+        value = probe()
+        if value or time.monotonic() > deadline:
+            return value
+        time.sleep(0.02)
+
+
+def run(*words, seconds=30):
+    return subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=seconds, env=clean)
+
+
+def maculad(*words):
+    return run(os.path.join(build, "maculad"), *words)
+
+
+class Node:
+    def __init__(self, words):
+        self.plan = json.loads(maculad(*words, "--plan", "--json").stdout)["total_bytes"]
+        self.process = subprocess.Popen([os.path.join(build, "maculad"), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--state",
+                                         tempfile.mkdtemp(dir=tmp), "--log-level", "error", "--idle-timeout", "2s", "--memory-max", str(self.plan), *words],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=clean)
+        live.append(self.process)
+        for line in self.process.stdout:
+            words = line.split()
+            if words[:1] == ["listen"]:
+                self.address = words[1]
+            if words[:1] == ["http"]:
+                self.http = words[1].rsplit("/", 1)[0]
+            if line.rstrip().endswith(" status"):
+                break
+
+    def rows(self):
+        j = json.load(urllib.request.urlopen(self.http + "/api/memory", timeout=30))
+        return {r["name"]: r for r in j["rows"]}
+
+    def resident(self, what="VmRSS"):
+        with open("/proc/%d/status" % self.process.pid) as f:
+            return int(re.search(what + r":\s+(\d+) kB", f.read()).group(1)) * 1024
+
+    def forget_peak(self):
+        with open("/proc/%d/clear_refs" % self.process.pid, "w") as f:
+            f.write("5")
+
+
+class Hostile:
+    def __init__(self, node, name, count):
+        self.process = subprocess.Popen([os.path.join(build, "tests", "hostile"), node.address, name, str(count)], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE if not os.environ.get("LOUD") else None, text=True, env=clean)
+        live.append(self.process)
+        os.set_blocking(self.process.stdout.fileno(), False)
+
+    def ready(self):
+        return bool(self.process.stdout.readline()) or self.process.poll() is not None
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Http:
+    """Large headers that never end, and readers of large answers that do not read."""
+
+    def __init__(self, node, name, count):
+        host, port = node.http.split("//")[1].rsplit(":", 1)
+        self.socks = []
+        for i in range(count):
+            s = socket.create_connection((host, int(port)))
+            if i % 2:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                s.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            else:
+                s.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"x" * 1000 + b"\r\n" + b"Y: y\r\n" * 2500)
+            self.socks.append(s)
+        self.process = node.process
+
+    def ready(self):
+        return True
+
+    def end(self):
+        for s in self.socks:
+            s.close()
+
+
+def attack(name, count, options, least):
+    node = Node([*least, *SMALL, *[sized(o) for o in options]])
+    start = node.resident()
+    before = node.rows()["unaccounted"]["bytes"]
+    node.forget_peak()
+    accounted = unaccounted = turns = 0
+    h = (Http if name == "http" else Hostile)(node, name, count if name == "http" else max(int(count * args.size), 1))
+    t = time.monotonic()
+    done = None
+    while time.monotonic() < t + 60 and (done is None or time.monotonic() < done + 0.5):
+        rows = node.rows()
+        unaccounted = max(unaccounted, rows["unaccounted"]["bytes"])
+        turns += 1
+        if done is None and h.ready():
+            done = time.monotonic()
+    check("%s: it did its worst" % name, done is not None and h.process.poll() is None, "")
+    honest = run(os.path.join(build, "macula"), "-s", node.address, "pub", "honest.word", "1") if name != "http" else None
+    h.end()
+    peak = node.resident("VmHWM")
+    gone = wait_for(30, lambda: node.rows()["connections"]["entries"] == 0)
+    rows = node.rows()
+    over = [r["name"] for r in rows.values() if r["peak_bytes"] > r["limit_bytes"]]
+    full = sorted(((r["peak_bytes"] / r["limit_bytes"], r["name"]) for r in rows.values() if r["limit_bytes"]), reverse=True)[:3]
+    print("   %s: plan %.1f MiB, peak %.1f MiB, unaccounted %.2f MiB (%.2f before), %.1f MiB at the start, %.1f s; %s" %
+          (name, node.plan / MIB, peak / MIB, unaccounted / MIB, before / MIB, start / MIB, time.monotonic() - t,
+           ", ".join("%s %.0f %%" % (n, 100 * f) for f, n in full)), flush=True)
+    check("%s: no row passed its limit" % name, not over, ", ".join(over))
+    if honest is not None:
+        check("%s: an honest client is served meanwhile" % name, honest.returncode == 0, honest.stderr)
+    check("%s: the attackers' connections are gone" % name, gone, json.dumps(rows["connections"]))
+    if not asan:
+        check("%s: resident memory stays below the plan" % name, peak < node.plan, "%d of %d" % (peak, node.plan))
+        check("%s: what is not accounted stays below 4 MiB" % name, unaccounted < UNACCOUNTED, str(unaccounted))
+    node.process.terminate()
+    node.process.wait(30)
+
+
+with tempfile.TemporaryDirectory() as tmp:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_")}
+    clean["XDG_CONFIG_HOME"] = tmp
+    try:
+        smallest = maculad("--memory-max", "72MiB", "--plan").stderr.split("this fits: ")[1].split(";")[0].split()
+        for a in ATTACKS:
+            if not args.only or a[0] in args.only.split(","):
+                attack(*a, smallest)
+    finally:
+        for c in live:
+            if c.poll() is None:
+                c.kill()
+                c.wait()
+sys.exit(1 if bad else 0)
