@@ -91,6 +91,7 @@ static void look(struct mem_gauge *g, void *ctx) {
 
 void rows_watch(struct node *n) {
   if (!n->give_back || !n->rss_bytes) return;
+  n->given_back = UINT64_MAX / 2; /* the first time at once */
   n->gauge = (struct mem_gauge){.left = LOOK, .look = look, .ctx = n};
   for (int i = 0; i < ROW_COUNT; i++) {
     n->row_mem[i]->gauge = &n->gauge;

@@ -165,6 +165,11 @@ int tls_check_peer(struct quic_conn *c);
 /* What a TLS alert means here: a macula_err. */
 int tls_err_of(uint8_t alert);
 
+/* der.c */
+/* Elements of a certificate in DER, those within its extensions too, at most max; max as well when it is not DER. */
+size_t der_elements(struct slice der, size_t max);
+size_t der_certificates(struct slice message, size_t max); /* of all in a TLS message Certificate */
+
 /* endpoint.c */
 struct cid *cid_find(const struct htab *t, const uint8_t *id, size_t len);
 int cid_add(struct quic_conn *c, struct htab *t, struct cid **list, const uint8_t *id, size_t len);

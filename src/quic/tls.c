@@ -8,6 +8,8 @@ static const char priority[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-1
                                "-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:%DISABLE_TLS13_COMPAT_MODE";
 /* A chain of four certificates with RSA keys of 4,096 bits fits; GnuTLS would buffer 128 KiB a connection. */
 #define MAX_HANDSHAKE_MESSAGE (12u << 10)
+/* Of DER, in all certificates of a message: a chain of four has 200 to 600. */
+#define MAX_ELEMENTS 800u
 static const gnutls_datum_t alpn = {(unsigned char *)"macula", 6};
 
 int tls_init(struct quic *q) {
@@ -155,11 +157,9 @@ static struct quic_conn *conn_of(gnutls_session_t s) {
 
 static int verify(gnutls_session_t s) { return tls_check_peer(conn_of(s)) ? GNUTLS_E_CERTIFICATE_ERROR : 0; }
 
-static int got_ticket(gnutls_session_t s, unsigned type, unsigned when, unsigned incoming, const gnutls_datum_t *msg) {
-  (void)type, (void)when, (void)msg;
-  struct quic_conn *c = conn_of(s);
+static void got_ticket(struct quic_conn *c) {
   gnutls_datum_t d;
-  if (!incoming || gnutls_session_get_data2(s, &d) < 0) return 0;
+  if (gnutls_session_get_data2(c->tls, &d) < 0) return;
   uint8_t *copy = mem_dup(c->q->cfg.mem, d.data, d.size);
   if (copy) { /* without memory there is no resumption, nothing worse */
     mem_free(c->q->cfg.mem, c->ticket);
@@ -167,6 +167,17 @@ static int got_ticket(gnutls_session_t s, unsigned type, unsigned when, unsigned
     c->ticket_len = d.size;
   }
   gnutls_free(d.data);
+}
+
+static int on_message(gnutls_session_t s, unsigned type, unsigned when, unsigned incoming, const gnutls_datum_t *msg) {
+  struct quic_conn *c = conn_of(s);
+  if (!incoming) return 0;
+  if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && when == GNUTLS_HOOK_POST) got_ticket(c);
+  if (type == GNUTLS_HANDSHAKE_CERTIFICATE_PKT && when == GNUTLS_HOOK_PRE &&
+      der_certificates(slice_of(msg->data, msg->size), MAX_ELEMENTS) >= MAX_ELEMENTS) {
+    refuse(c, MACULA_CERTIFICATE_INVALID, "the peer's certificates have too many elements");
+    return GNUTLS_E_CERTIFICATE_ERROR;
+  }
   return 0;
 }
 
@@ -185,6 +196,7 @@ int tls_open(struct quic_conn *c, const struct quic_connect *o) {
       gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE, i ? i->cred : q->no_cred) < 0)
     return MACULA_ENOMEM;
   gnutls_session_set_verify_function(s, verify);
+  gnutls_handshake_set_hook_function(s, GNUTLS_HANDSHAKE_ANY, GNUTLS_HOOK_BOTH, on_message);
   gnutls_handshake_set_max_packet_length(s, MAX_HANDSHAKE_MESSAGE);
   if (!o) {
     gnutls_certificate_server_set_request(s, q->cfg.require_cert ? GNUTLS_CERT_REQUIRE : GNUTLS_CERT_REQUEST);
@@ -194,7 +206,6 @@ int tls_open(struct quic_conn *c, const struct quic_connect *o) {
   }
   int err = o->ca_pem ? parse_ca(o->ca_pem, &c->ca) : 0;
   if (err) return err;
-  gnutls_handshake_set_hook_function(s, GNUTLS_HANDSHAKE_NEW_SESSION_TICKET, GNUTLS_HOOK_POST, got_ticket);
   return ngtcp2_crypto_gnutls_configure_client_session(s) ? MACULA_ENOMEM : 0;
 }
 

@@ -1,13 +1,12 @@
 /* Clients that mean harm, for tests/e2e/attack.py: hostile ADDR ATTACK COUNT. Prints "ready" when it has done its worst, and
  * goes on until it is ended. It reaches into src/quic, so that it can hold back, repeat and reorder what honest clients send.
  */
-#include <gnutls/abstract.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../unit/quic/forge.h"
 #include "io/io.h"
-#include "quic/internal.h"
 #include "wire/frame.h"
 #include "wire/kad.h"
 #include "wire/msg.h"
@@ -109,91 +108,6 @@ static bool room(const struct actor *a) { return quic_queued(a->conn) < 256u << 
 
 /* ---- certificates ----------------------------------------------------------------------------------------------------------
  */
-struct der {
-  uint8_t p[32768];
-  size_t n;
-};
-
-static void put(struct der *d, const void *p, size_t n) {
-  memcpy(d->p + d->n, p, n);
-  d->n += n;
-}
-static void put_tlv(struct der *d, uint8_t tag, const void *p, size_t n) {
-  const uint8_t head[4] = {tag, 0x82, (uint8_t)(n >> 8), (uint8_t)n};
-  if (n < 128)
-    put(d, (uint8_t[2]){tag, (uint8_t)n}, 2);
-  else if (n < 256)
-    put(d, (uint8_t[3]){tag, 0x81, (uint8_t)n}, 3);
-  else
-    put(d, head, 4);
-  put(d, p, n);
-}
-
-enum fill { FILL_NAMES, FILL_ALTERNATIVES, FILL_OCTETS };
-
-/* A certificate with an Ed25519 key; what makes it large: empty parts of its issuer's name (2 octets each, some 1,000 in
- * memory), empty alternative names, or an extension that nobody knows. */
-static void make_certificate(enum fill fill, size_t octets, const uint8_t *spki, size_t spki_len, struct der *ret) {
-  static const uint8_t head[] = {0xa0, 3, 2, 1, 2, 2, 1, 5, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70};
-  static const uint8_t time[] = "\x30\x1e\x17\x0d"
-                                "230101000000Z\x17\x0d"
-                                "430101000000Z";
-  static const uint8_t alt_oid[] = {6, 3, 0x55, 0x1d, 0x11}, my_oid[] = {6, 3, 0x2a, 3, 4};
-  static struct der body, part, more;
-  uint8_t signature[65] = {0};
-  body.n = part.n = more.n = ret->n = 0;
-  put(&body, head, sizeof head);
-  while (fill == FILL_NAMES && part.n < octets) put(&part, "\x31\x00", 2);
-  put_tlv(&body, 0x30, part.p, part.n);
-  put(&body, time, sizeof time - 1);
-  put_tlv(&body, 0x30, NULL, 0);
-  put(&body, spki, spki_len);
-  part.n = 0;
-  while (fill != FILL_NAMES && more.n < octets) put(&more, fill == FILL_ALTERNATIVES ? "\x82\x00" : "\x00\x00", 2);
-  if (more.n && fill == FILL_ALTERNATIVES) { /* GeneralNames is a SEQUENCE */
-    put_tlv(&part, 0x30, more.p, more.n);
-    more = part;
-    part.n = 0;
-  }
-  if (more.n) {
-    put(&part, fill == FILL_ALTERNATIVES ? alt_oid : my_oid, 5);
-    put_tlv(&part, 4, more.p, more.n);
-    more.n = 0;
-    put_tlv(&more, 0x30, part.p, part.n);
-    part.n = 0;
-    put_tlv(&part, 0x30, more.p, more.n);
-    put_tlv(&body, 0xa3, part.p, part.n);
-  }
-  part.n = 0;
-  put_tlv(&part, 0x30, body.p, body.n);
-  put(&part, head + 8, 7);
-  put_tlv(&part, 3, signature, sizeof signature);
-  put_tlv(ret, 0x30, part.p, part.n);
-}
-
-/* An identity whose chain is such certificates. */
-static struct quic_identity *forge(enum fill fill, size_t octets, unsigned n) {
-  struct quic_identity *i;
-  gnutls_pcert_st chain[4];
-  gnutls_privkey_t key;
-  static struct der der[4];
-  if (quic_identity_generate(&i)) fail("no identity");
-  for (unsigned k = 0; k < n; k++) {
-    make_certificate(fill, octets, i->spki.data, i->spki.size, &der[k]);
-    if (gnutls_pcert_import_x509(&chain[k], i->chain[0], 0) < 0) fail("no certificate");
-    gnutls_free(chain[k].cert.data);
-    chain[k].cert.data = gnutls_malloc(der[k].n);
-    memcpy(chain[k].cert.data, der[k].p, der[k].n);
-    chain[k].cert.size = (unsigned)der[k].n;
-  }
-  gnutls_certificate_free_credentials(i->cred);
-  if (gnutls_certificate_allocate_credentials(&i->cred) < 0 || gnutls_privkey_init(&key) < 0 ||
-      gnutls_privkey_import_x509(key, i->key, GNUTLS_PRIVKEY_IMPORT_COPY) < 0 ||
-      gnutls_certificate_set_key(i->cred, NULL, 0, chain, (int)n, key) < 0)
-    fail("no forged credentials");
-  return i;
-}
-
 static void connect_as(struct actor *a, struct quic_identity *i) {
   struct quic_connect o = {.local = h.at[0], .remote = h.node, .insecure = true, .identity = i ? i : h.identity, .user = a};
   if (quic_connect(h.quic, &o, h.now, &a->conn)) a->conn = NULL;
@@ -296,7 +210,7 @@ static bool turn_flood(struct actor *a) {
   if (a->number) return true;
   for (int i = 0; i < 16 && room(a) && h.started == h.count; i++, a->step++)
     publish(a, "hostile.flood", 100 + a->step % 900, false);
-  return a->step > 20000;
+  return a->step > 8000;
 }
 static bool sends_no_ack(const uint8_t *p, size_t n) {
   (void)n;
@@ -318,7 +232,7 @@ static bool turn_migrate(struct actor *a) {
                       .remote = {(ngtcp2_sockaddr *)&h.node.sa, addr_len(&h.node)}};
   if (ngtcp2_conn_initiate_immediate_migration(a->conn->nc, &path, h.now) == 0) a->step++;
   conn_touch(a->conn);
-  return a->step > 30;
+  return a->step > 15;
 }
 
 /* ---- tables ----------------------------------------------------------------------------------------------------------------
@@ -463,7 +377,7 @@ static bool turn_node(struct actor *a) {
     if (a->step % 8 == 0) gossip(a);
     if (a->step % 8 == 1) junk(a);
   }
-  return a->step >= 800;
+  return a->step >= 100;
 }
 
 /* ---- the list --------------------------------------------------------------------------------------------------------------

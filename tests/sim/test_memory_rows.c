@@ -204,8 +204,65 @@ static void test_discovery(void **state) {
   rig_stop(&r);
 }
 
+/* Resident memory near the plan though no row is full, as a heap in pieces has it: what stores gives way first, then what
+ * carries; idle heap is given back before, and all is taken again once there is room. */
+static uint64_t resident;
+static int given_back;
+static uint64_t fake_rss(void *ctx) {
+  (void)ctx;
+  return resident;
+}
+static void fake_give_back(void *ctx) {
+  (void)ctx;
+  given_back++;
+}
+/* Enough for several looks. */
+static int publish_much(struct rig_client *c, char letter) {
+  static uint8_t payload[60000];
+  int err = 0;
+  for (int i = 0; i < 60 && !err; i++) {
+    char topic[16];
+    sprintf(topic, "r.%c%d", letter, i);
+    struct msg m = {.type = MSG_PUBLISH,
+                    .publish = {.topic = slice_str(topic),
+                                .payload = slice_of(payload, sizeof payload),
+                                .retain = true,
+                                .ref = 1000 + (uint64_t)i,
+                                .has_ref = true}};
+    rig_send(c, &m);
+    struct msg a = rig_expect(c, MSG_ACK);
+    err = a.ack.code.n ? err_from_name((const char *)a.ack.code.p, a.ack.code.n) : 0;
+  }
+  return err;
+}
+static void test_resident(void **state) {
+  struct rig r;
+  struct plan plan;
+  (void)state;
+  resident = 0;
+  rig_start(&r, &(struct rig_options){.node = {.rss_bytes = fake_rss, .give_back = fake_give_back}});
+  node_plan(&r.config.limits, &plan);
+  struct rig_client *c = rig_join(&r, 0, NULL, RIG_EXT);
+  assert_int_equal(publish_much(c, 'a'), 0);
+  assert_int_equal(given_back, 0);
+  uint64_t first = 0; /* what must never give way */
+  for (int i = 0; i < ROW_COUNT; i++) first += r.node->row_mem[i]->rank == 0 ? r.node->row_mem[i]->limit : 0;
+  resident = plan.total - first - (32 << 20);
+  assert_true(publish_much(c, 'b') != 0);
+  assert_int_equal(given_back, 1);
+  assert_int_equal(r.node->gauge.closed, 2);
+  struct rig_client *d = rig_join(&r, 0, NULL, RIG_EXT); /* who connects is served */
+  assert_true(rig_subscribe(c, "r.none") != 0);
+  assert_string_equal(rig_ask(d, "com.macula.diagnostics.echo", "1").is_error ? "refused" : "answered", "answered");
+  resident = 0;
+  assert_int_equal(publish_much(d, 'c'), 0);
+  assert_int_equal(r.node->gauge.closed, 0);
+  rig_stop(&r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_connections), cmocka_unit_test(test_entries),
-                                     cmocka_unit_test(test_discovery), cmocka_unit_test(test_reload)};
+                                     cmocka_unit_test(test_discovery), cmocka_unit_test(test_reload),
+                                     cmocka_unit_test(test_resident)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,6 +55,63 @@ static void memory_is_accounted_and_bounded(void **state) {
   assert_true(m.peak >= 2000);
 }
 
+/* The allocator rounds up; the account counts what it gives, and that stays within the limit. */
+static void an_account_never_passes_its_limit(void **state) {
+  (void)state;
+  for (size_t limit = 1000; limit < 1100; limit++) {
+    struct mem m = MEM_INIT("test", limit);
+    void *p[200], *grows = NULL;
+    size_t n = 0;
+    while (n < 200 && (p[n] = mem_alloc(&m, 1 + (n + limit) % 60))) n++;
+    while (n) mem_free(&m, p[--n]);
+    for (size_t size = 1; size < 2000; size += 7) {
+      void *q = mem_realloc(&m, grows, size);
+      if (q) grows = q;
+    }
+    mem_free(&m, grows);
+    assert_true(m.peak <= limit && m.peak > limit - 200);
+    assert_int_equal(m.bytes, 0);
+  }
+  struct mem large = MEM_INIT("test", (1 << 20) + 5000);
+  void *p = mem_alloc(&large, 600 << 10);
+  for (size_t size = 700 << 10; size < 2 << 20; size += 1000) {
+    void *q = mem_realloc(&large, p, size);
+    if (q) p = q;
+  }
+  mem_free(&large, p);
+  assert_true(large.peak <= large.limit);
+}
+
+static void shut(struct mem_gauge *g, void *ctx) {
+  ++*(int *)ctx;
+  g->left = 1000;
+  g->closed = 2;
+}
+
+static void a_gauge_refuses_the_lesser_ranks(void **state) {
+  (void)state;
+  int looks = 0;
+  struct mem_gauge g = {.left = 100, .look = shut, .ctx = &looks};
+  struct mem first = MEM_INIT("first", 0), last = MEM_INIT("last", 0);
+  first.gauge = last.gauge = &g;
+  first.rank = 1;
+  last.rank = 2;
+  void *a = mem_alloc(&last, 60);
+  assert_non_null(a);
+  assert_int_equal(looks, 0);
+  assert_null(mem_alloc(&last, 60)); /* more than was left: looked at */
+  assert_int_equal(looks, 1);
+  assert_int_equal(last.refused, 1);
+  void *b = mem_alloc(&first, 60);
+  assert_non_null(b);
+  assert_null(mem_realloc(&last, a, 500)); /* the old block stays */
+  mem_free(&last, a);
+  mem_free(&first, b);
+  g.closed = 0;
+  assert_non_null(a = mem_alloc(&last, 60));
+  mem_free(&last, a);
+}
+
 static void nth_allocation_fails_once(void **state) {
   (void)state;
   struct mem_fail f = {.countdown = 2};
@@ -183,6 +240,8 @@ static void a_log_line_cannot_be_forged(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(errors_have_names_and_texts),
                                      cmocka_unit_test(memory_is_accounted_and_bounded),
+                                     cmocka_unit_test(an_account_never_passes_its_limit),
+                                     cmocka_unit_test(a_gauge_refuses_the_lesser_ranks),
                                      cmocka_unit_test(nth_allocation_fails_once),
                                      cmocka_unit_test(shared_bytes_live_as_long_as_a_reference),
                                      cmocka_unit_test(addresses_read_and_write),

@@ -1,4 +1,5 @@
 /* Identity, pins, certificates, resumption. */
+#include "forge.h"
 #include "pair.h"
 
 static void test_identity_pem(void **st) {
@@ -200,6 +201,54 @@ static void test_new_identity(void **st) {
   pair_done(&p);
 }
 
+/* A certificate that costs megabytes to read is refused before it is read, on both sides; one that is only large is not. */
+static void test_costly_certificate(void **st) {
+  static const struct {
+    enum fill fill;
+    size_t octets;
+    unsigned chain;
+    bool fits;
+  } cases[] = {{FILL_NAMES, 200, 1, true},        {FILL_NAMES, 10000, 1, false},       {FILL_NAMES, 2200, 4, false},
+               {FILL_ALTERNATIVES, 900, 1, true}, {FILL_ALTERNATIVES, 9000, 1, false}, {FILL_OCTETS, 2300, 4, true}};
+  (void)st;
+  for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
+    struct pair p;
+    bool server = i % 2;
+    pair_init(&p, 30 + i, NULL);
+    struct quic_identity *forged = forge(cases[i / 2].fill, cases[i / 2].octets, cases[i / 2].chain);
+    if (server)
+      p.cb.identity = forged;
+    else
+      p.ca.identity = forged;
+    pair_start(&p);
+    assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
+    pair_run(&p, 5 * NS_SEC);
+    assert_int_equal(p.a.opened && p.b.opened, cases[i / 2].fits);
+    if (!cases[i / 2].fits) assert_int_equal(p.a.why.err, MACULA_CERTIFICATE_INVALID);
+    pair_done(&p);
+    quic_identity_unref(forged);
+  }
+}
+
+static void test_elements(void **st) {
+  static const uint8_t nested[] = {0x30, 4, 0x31, 0, 0x31, 0}, string[] = {4, 4, 0x30, 2, 5, 0}, endless[] = {0x30, 0x80, 0, 0},
+                       cut[] = {0x30, 5, 2, 4, 1};
+  (void)st;
+  assert_int_equal(der_elements(slice_of(nested, sizeof nested), 10), 3);
+  assert_int_equal(der_elements(slice_of(nested, sizeof nested), 2), 2);
+  assert_int_equal(der_elements(slice_of(string, sizeof string), 10), 3);
+  assert_int_equal(der_elements(slice_of(endless, sizeof endless), 10), 10);
+  assert_int_equal(der_elements(slice_of(cut, sizeof cut), 10), 10);
+  assert_int_equal(der_elements(slice_of(cut, 0), 10), 0);
+  for (size_t n = 0; n < 12; n++) { /* nothing behind the end of a message is read */
+    uint8_t *m = calloc(1, n ? n : 1);
+    assert_non_null(m);
+    if (n > 6) m[6] = 9;
+    assert_in_range(der_certificates(slice_of(m, n), 10), 0, 10);
+    free(m);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_identity_pem),
@@ -210,6 +259,8 @@ int main(void) {
       cmocka_unit_test(test_resumption),
       cmocka_unit_test(test_ticket_key_rotates),
       cmocka_unit_test(test_new_identity),
+      cmocka_unit_test(test_costly_certificate),
+      cmocka_unit_test(test_elements),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

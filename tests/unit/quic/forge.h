@@ -1,0 +1,100 @@
+/* Certificates that no honest program makes. */
+#ifndef TEST_QUIC_FORGE_H
+#define TEST_QUIC_FORGE_H
+
+#include <gnutls/abstract.h>
+#include <stdlib.h>
+
+#include "quic/internal.h"
+
+struct forged {
+  uint8_t p[32768];
+  size_t n;
+};
+
+static inline void forge_put(struct forged *d, const void *p, size_t n) {
+  memcpy(d->p + d->n, p, n);
+  d->n += n;
+}
+static inline void forge_tlv(struct forged *d, uint8_t tag, const void *p, size_t n) {
+  const uint8_t head[4] = {tag, 0x82, (uint8_t)(n >> 8), (uint8_t)n};
+  if (n < 128)
+    forge_put(d, (uint8_t[2]){tag, (uint8_t)n}, 2);
+  else if (n < 256)
+    forge_put(d, (uint8_t[3]){tag, 0x81, (uint8_t)n}, 3);
+  else
+    forge_put(d, head, 4);
+  forge_put(d, p, n);
+}
+
+enum fill { FILL_NAMES, FILL_ALTERNATIVES, FILL_OCTETS };
+
+/* A certificate with an Ed25519 key; what makes it large: empty parts of its issuer's name (2 octets each, some 1,000 in
+ * memory), empty alternative names, or an extension that nobody knows. */
+static inline void forge_certificate(enum fill fill, size_t octets, const uint8_t *spki, size_t spki_len, struct forged *ret) {
+  static const uint8_t head[] = {0xa0, 3, 2, 1, 2, 2, 1, 5, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70};
+  static const uint8_t time[] = "\x30\x1e\x17\x0d"
+                                "230101000000Z\x17\x0d"
+                                "430101000000Z";
+  static const uint8_t alt_oid[] = {6, 3, 0x55, 0x1d, 0x11}, my_oid[] = {6, 3, 0x2a, 3, 4};
+  static struct forged body, part, more;
+  uint8_t signature[65] = {0};
+  body.n = part.n = more.n = ret->n = 0;
+  forge_put(&body, head, sizeof head);
+  while (fill == FILL_NAMES && part.n < octets) forge_put(&part, "\x31\x00", 2);
+  forge_tlv(&body, 0x30, part.p, part.n);
+  forge_put(&body, time, sizeof time - 1);
+  forge_tlv(&body, 0x30, NULL, 0);
+  forge_put(&body, spki, spki_len);
+  part.n = 0;
+  while (fill != FILL_NAMES && more.n < octets)
+    forge_put(&more,
+              fill == FILL_ALTERNATIVES ? "\x82\x01"
+                                          "a"
+                                        : "\0\0\0",
+              3);
+  if (more.n && fill == FILL_ALTERNATIVES) { /* GeneralNames is a SEQUENCE */
+    forge_tlv(&part, 0x30, more.p, more.n);
+    more = part;
+    part.n = 0;
+  }
+  if (more.n) {
+    forge_put(&part, fill == FILL_ALTERNATIVES ? alt_oid : my_oid, 5);
+    forge_tlv(&part, 4, more.p, more.n);
+    more.n = 0;
+    forge_tlv(&more, 0x30, part.p, part.n);
+    part.n = 0;
+    forge_tlv(&part, 0x30, more.p, more.n);
+    forge_tlv(&body, 0xa3, part.p, part.n);
+  }
+  part.n = 0;
+  forge_tlv(&part, 0x30, body.p, body.n);
+  forge_put(&part, head + 8, 7);
+  forge_tlv(&part, 3, signature, sizeof signature);
+  forge_tlv(ret, 0x30, part.p, part.n);
+}
+
+/* An identity whose chain is such certificates. */
+static inline struct quic_identity *forge(enum fill fill, size_t octets, unsigned n) {
+  struct quic_identity *i;
+  gnutls_pcert_st chain[4];
+  gnutls_privkey_t key;
+  static struct forged der[4];
+  if (quic_identity_generate(&i)) abort();
+  for (unsigned k = 0; k < n; k++) {
+    forge_certificate(fill, octets, i->spki.data, i->spki.size, &der[k]);
+    if (gnutls_pcert_import_x509(&chain[k], i->chain[0], 0) < 0) abort();
+    gnutls_free(chain[k].cert.data);
+    chain[k].cert.data = gnutls_malloc(der[k].n);
+    memcpy(chain[k].cert.data, der[k].p, der[k].n);
+    chain[k].cert.size = (unsigned)der[k].n;
+  }
+  gnutls_certificate_free_credentials(i->cred);
+  if (gnutls_certificate_allocate_credentials(&i->cred) < 0 || gnutls_privkey_init(&key) < 0 ||
+      gnutls_privkey_import_x509(key, i->key, GNUTLS_PRIVKEY_IMPORT_COPY) < 0 ||
+      gnutls_certificate_set_key(i->cred, NULL, 0, chain, (int)n, key) < 0)
+    abort();
+  return i;
+}
+
+#endif
