@@ -75,14 +75,14 @@ static uint8_t gives_way(const struct node *n, uint64_t rss) {
 static void look(struct mem_gauge *g, void *ctx) {
   struct node *n = ctx;
   uint64_t rss = n->rss_bytes(n->rss_ctx);
-  g->left = LOOK;
-  n->given_back += LOOK;
+  n->given_back += g->closed ? LOOK / 16 : LOOK;
   g->closed = gives_way(n, rss);
   if (g->closed && n->given_back > rss / 16) { /* it takes a while: not each time */
     n->give_back(n->rss_ctx);
     n->given_back = 0;
     g->closed = gives_way(n, n->rss_bytes(n->rss_ctx));
   }
+  g->left = g->closed ? LOOK / 16 : LOOK;
   if (!g->closed || n->now < n->short_at) return;
   n->short_at = time_add(n->now, 60 * NS_SEC);
   log_warn(n->log, "memory_short", "rss_kib=%llu text=\"the heap is in pieces: rows that are not full refuse entries\"",
