@@ -29,7 +29,7 @@ asan = "asan" in os.path.basename(build)
 MIB = 1 << 20
 UNACCOUNTED = 4 * MIB
 bad = 0
-KEPT = ("retained", "node")  # what stays is not the attackers' connections
+KEPT = ("retained", "node", "services")  # what stays was asked for: messages, records, tombstones (docs/memory.md)
 live = []
 
 # name, attackers, options, and whether the plan is less than 3 times what the attack reaches (what a node needs at least is planned
@@ -40,13 +40,13 @@ ATTACKS = [
     ("half-certificate", 200, ["--max-half-open", "{240}", "--connection-pool", "{16}MiB"], False),
     ("certificate-names", 20, [], False),
     ("certificate-alternatives", 20, [], False),
-    ("certificate-chain", 40, [], False),
-    ("half-frames", 40, ["--connection-pool", "{2}MiB", "--receive-pool", "{2}MiB"], False),
-    ("gaps", 40, ["--connection-pool", "{4}MiB"], False),
+    ("certificate-chain", 40, ["--max-clients", "{64}"], False),
+    ("half-frames", 40, ["--max-clients", "{64}", "--connection-pool", "{2}MiB", "--receive-pool", "{2}MiB"], False),
+    ("gaps", 40, ["--max-clients", "{64}", "--connection-pool", "{4}MiB"], False),
     ("churn", 10, [], False),
-    ("no-ack", 30, ["--connection-pool", "{4}MiB", "--send-pool", "{16}MiB"], False),
-    ("ack-holes", 30, ["--connection-pool", "{4}MiB", "--send-pool", "{16}MiB"], False),
-    ("keys", 40, [], False),
+    ("no-ack", 30, ["--max-clients", "{64}", "--connection-pool", "{4}MiB", "--send-pool", "{16}MiB"], False),
+    ("ack-holes", 30, ["--max-clients", "{64}", "--connection-pool", "{4}MiB", "--send-pool", "{16}MiB"], False),
+    ("keys", 40, ["--max-clients", "{64}"], False),
     ("migrate", 20, [], False),
     ("subscribe", 20, ["--max-clients", "{64}", "--subscription-bytes", "{32}MiB", "--max-subscriptions", "{100000}"], True),
     ("retained", 1, ["--retained-bytes", "{20}MiB", "--retained-count", "{41000}", "--send-pool", "2MiB"], True),
@@ -190,7 +190,7 @@ def attack(name, count, options, tight, least):
         check("%s: what is not accounted stays below 4 MiB" % name, unaccounted < UNACCOUNTED, str(unaccounted))
     if not asan and name.startswith("certificate-") and name != "certificate-chain":
         check("%s: reading it costs little, within a turn too" % name, peak - start < 4 * MIB, "%d from %d" % (peak, start))
-    if not asan and tight:
+    if not asan and tight and args.size == 1:
         check("%s: the plan is less than 3 times the peak" % name, node.plan < 3 * peak, "%d, %d" % (node.plan, peak))
     if not asan and name not in KEPT:
         most = start + max(start // 10, 8 * MIB)

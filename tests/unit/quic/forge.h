@@ -13,7 +13,7 @@ struct forged {
 };
 
 static inline void forge_put(struct forged *d, const void *p, size_t n) {
-  memcpy(d->p + d->n, p, n);
+  if (n) memcpy(d->p + d->n, p, n);
   d->n += n;
 }
 static inline void forge_tlv(struct forged *d, uint8_t tag, const void *p, size_t n) {
