@@ -7,9 +7,10 @@
 #include "load.h"
 
 #define WIDE 720
-#define HIGH 190
+#define HIGH 200
 #define LEFT 70
-#define TOP 20     /* of the lines: events are named above */
+#define TOP 32     /* of the lines: events are named above */
+#define LETTER 6   /* about as wide */
 #define POINTS 360 /* a line at most: the rest is thinned, its peaks kept */
 
 static const char *const colors[] = {"#1f6fb2", "#c2452d", "#2e8540", "#8a5ab5", "#b8860b", "#008b8b", "#555", "#d6336c"};
@@ -62,12 +63,15 @@ static void grid(FILE *f, const struct load *l, double seconds, double top, bool
     fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.0f s</text>\n", LEFT + i * WIDE / 4.0, HIGH + 16,
             seconds * i / 4);
   }
+  double ends[2] = {0, 0}; /* of the two lines that names stand in */
   for (size_t i = 0; i < l->event_count; i++) {
     double x = LEFT + l->events[i].at / seconds * WIDE;
+    int line = x < ends[0];
+    ends[line] = x + 3 + (double)strlen(l->events[i].what) * LETTER;
     fprintf(f,
             "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\" stroke=\"#999\" stroke-dasharray=\"2 2\"/><text x=\"%.1f\" "
             "y=\"%d\">%s</text>\n",
-            x, x, TOP - 8, HIGH, x + 3, TOP - 8, l->events[i].what);
+            x, x, 2 + 12 * line, HIGH, x + 3, 10 + 12 * line, l->events[i].what);
   }
 }
 
