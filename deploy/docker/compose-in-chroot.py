@@ -107,7 +107,14 @@ class Service:
         if self.cgroup:
             with open(self.cgroup + "/memory.max_usage_in_bytes") as most, open(self.cgroup + "/memory.failcnt") as failed:
                 print("%s: %d MiB at most, limit %s, reached %s times" % (self.service, int(most.read()) >> 20, self.spec["mem_limit"], failed.read().strip()))
-            os.rmdir(self.cgroup)
+            end = time.monotonic() + DEADLINE
+            while True:  # what was killed may still be on its way out
+                try:
+                    return os.rmdir(self.cgroup)
+                except OSError:
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(0.1)
 
     def wait_healthy(self):
         end = time.monotonic() + DEADLINE
