@@ -22,9 +22,9 @@ static void endpoint_of(const struct msg_connect *m, struct addr *ret_addr) {
 }
 
 static void label(struct peer *p, struct slice name) {
-  size_t len = name.n < NAME_KEPT ? name.n : NAME_KEPT;
-  memcpy(p->name, name.p, name.p ? len : 0);
-  p->name[name.p ? len : 0] = 0;
+  size_t len = !name.p ? 0 : name.n < NAME_KEPT ? name.n : NAME_KEPT;
+  if (len) memcpy(p->name, name.p, len);
+  p->name[len] = 0;
 }
 
 /* ---- dialling --------------------------------------------------------------------------------------------------------------
