@@ -37,7 +37,7 @@ static void feed(uint8_t type, struct slice in) {
   struct slice out;
   if (interest_new(&cfg, &i) != 0) return;
   interest_peer_init(i, &p, &(struct id){{1}}, NULL);
-  interest_link(i, &p, true);
+  interest_link(i, &p, true, true);
   require(interest_add(i, slice_str("a.*")) == 0);
   for (int k = 0; k < 2; k++) {
     int err = interest_recv(i, &p, type, in);

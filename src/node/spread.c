@@ -132,7 +132,7 @@ static bool path_check(struct peer *p) {
   uint64_t serial = path ? path->serial : 0;
   if (serial == s->path) return serial != 0;
   if (s->path) {
-    interest_link(n->spread.interest, &s->interest, false);
+    interest_link(n->spread.interest, &s->interest, false, true);
     recall_path_down(p);
   }
   s->path = serial;
@@ -142,7 +142,7 @@ static bool path_check(struct peer *p) {
     inflight_node_gone(&n->spread.inflight, &s->unacked);
     memcpy(s->instance, p->instance, INSTANCE_LEN);
   }
-  interest_link(n->spread.interest, &s->interest, true);
+  interest_link(n->spread.interest, &s->interest, true, p->link != NULL);
   s->check_at = time_add(n->now, CHECK_EVERY / 2 + rng_below(n->rng, CHECK_EVERY));
   recall_path_up(p);
   return true;
@@ -178,7 +178,7 @@ static void send_pages(struct peer *p) {
   while (spread_queued(p) < PAGES_QUEUED && interest_next(n->spread.interest, &s->interest, PAGE_MOST, &type, &m.raw)) {
     m.type = (enum msg_type)type;
     if (peer_send(p, &m, WANT_UPKEEP) == 0) continue;
-    s->path = 0; /* it is lost: from where the other side is, again */
+    interest_lost(n->spread.interest, &s->interest);
     s->retry_at = time_add(n->now, RETRY_AFTER);
     return;
   }

@@ -173,11 +173,16 @@ void interest_peer_init(struct interest *i, struct interest_peer *p, const struc
 }
 
 /* Removals lie among what the clients that subscribed have freed, each in a page that cannot go back, so none is kept longer
- * than it is needed. Backwards: the last peer is told last, so that the walk ends early while others are still to be told. */
+ * than it is needed. Backwards: the last peer is told last, and one that is behind goes to the end, so that the walk ends early
+ * while others are still to be told. */
 static void forget_told(struct interest *i) {
   if (list_empty(&i->removed)) return;
-  for (const struct list *l = i->peers.prev; l != &i->peers; l = l->prev)
-    if (container_of(l, struct interest_peer, all)->told != i->version) return;
+  for (struct list *l = i->peers.prev; l != &i->peers; l = l->prev) {
+    if (container_of(l, struct interest_peer, all)->told == i->version) continue;
+    list_remove(l);
+    list_append(&i->peers, l);
+    return;
+  }
   while (!list_empty(&i->removed)) forget(i, container_of(i->removed.next, struct own, removed));
   i->removed_count = 0;
 }
@@ -190,11 +195,23 @@ void interest_peer_done(struct interest *i, struct interest_peer *p) {
   forget_told(i);
 }
 
-void interest_link(struct interest *i, struct interest_peer *p, bool up) {
+void interest_link(struct interest *i, struct interest_peer *p, bool up, bool both) {
   (void)i;
   p->linked = p->have_due = up;
-  p->have_nothing = p->asked = p->ready = p->say = p->told_reset = false;
+  p->have_nothing = p->asked = p->say = false;
   list_remove(&p->at.l);
+  if (!up) return;
+  p->said = 0;
+  if (both)
+    p->ready = p->told_reset = false;
+  else
+    p->say = p->ready;
+}
+
+void interest_lost(struct interest *i, struct interest_peer *p) {
+  (void)i;
+  p->have_due = p->say = p->linked;
+  p->asked = false;
 }
 
 void interest_check(struct interest *i, struct interest_peer *p) {
@@ -214,7 +231,8 @@ static bool behind_floor(const struct interest *i, const struct interest_peer *p
 }
 
 bool interest_pending(const struct interest *i, const struct interest_peer *p) {
-  return p->linked && (p->have_due || p->say || (p->ready && (p->told_reset || p->told != i->version)));
+  bool news = p->ready ? p->told_reset || p->told != i->version : p->said && p->said != i->version;
+  return p->linked && (p->have_due || p->say || news);
 }
 
 static void begin_anew(struct interest *i, struct interest_peer *p) {
@@ -293,6 +311,7 @@ static size_t make_statement(struct interest *i, struct interest_peer *p) {
                             .total = i->own_count,
                             .digest = i->digest};
   p->say = false;
+  p->said = i->version;
   i->stats.sent++;
   return wire_interest_encode(&m, i->page, sizeof i->page);
 }
@@ -394,7 +413,9 @@ static int recv_page(struct interest *i, struct interest_peer *p, const struct w
   struct msg_list adds = m->adds, removes = m->removes;
   struct slice pattern;
   int err = 0;
+  bool is_old = !m->reset && m->epoch == p->epoch && m->from < p->version && m->version <= p->version;
   i->stats.received++;
+  if (is_old) return 0; /* overtaken on another path */
   p->retained = m->retained;
   if (m->reset) {
     p->epoch = m->epoch;
@@ -404,8 +425,6 @@ static int recv_page(struct interest *i, struct interest_peer *p, const struct w
   } else if (m->epoch != p->epoch || m->from > p->version) {
     ask(i, p, m->epoch != p->epoch);
     return 0;
-  } else if (m->from < p->version && m->version <= p->version) {
-    return 0; /* old news, overtaken on another path */
   }
   while (msg_list_next(&adds, &pattern))
     if (take(i, p, pattern)) err = MACULA_EFULL;

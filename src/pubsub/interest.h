@@ -44,6 +44,7 @@ struct interest_peer {
   bool say;            /* a last page is due even if nothing has changed */
   bool told_reset;     /* the next page begins anew */
   uint64_t told;       /* our version up to which it was told on this link */
+  uint64_t said;       /* our version of the last statement, while its HAVE has not come; 0: none */
   uint64_t reset_at;   /* our version when the reset on its way began: older removals are no news to it */
   uint64_t floor_seen; /* interest.floor at that time */
   struct interest_step at;
@@ -72,8 +73,12 @@ void interest_set_retained(struct interest *i, uint64_t count);
 void interest_peer_init(struct interest *i, struct interest_peer *p, const struct id *id, void *user);
 void interest_peer_done(struct interest *i,
                         struct interest_peer *p); /* the node is no member any more; harmless when repeated */
-/* A link stands now or has gone; on a new link both say what they hold (INTEREST_HAVE) and only what is missing crosses. */
-void interest_link(struct interest *i, struct interest_peer *p, bool up);
+/* A link stands now or has gone; on a new link both say what they hold (INTEREST_HAVE) and only what is missing crosses. both:
+ * the other side sees a new link as well; else (its way to us, through a gateway, may be the same as before) its word need not
+ * come, and it is told on from where it was, and asks if that is wrong. */
+void interest_link(struct interest *i, struct interest_peer *p, bool up, bool both);
+/* A frame of interest_next was not sent: it is made good. */
+void interest_lost(struct interest *i, struct interest_peer *p);
 
 /* The next frame for this peer: its type and payload (a view until the next call on i), at most max_len octets (at least 1,024
  * are needed, 16 KiB are used); false: it has been told all. Call again until false while its queue has room. */
