@@ -50,6 +50,25 @@ static int read_scale(struct load *l) {
   return 0;
 }
 
+/* What a scenario would pass over without a word is refused. */
+static int options_fit(const struct load *l) {
+  const struct {
+    const char *option, *scenarios;
+    bool given;
+  } v[] = {{"cycles", "streams and all", l->o.cycles > 0},
+           {"duration", "soak", l->o.duration > 0},
+           {"partition", "all", l->o.partition != NULL}};
+  for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
+    if (!v[i].given || strstr(v[i].scenarios, l->scenario)) continue;
+    cli_error("invalid_argument", "--%s is an option of load %s, not of %.40s", v[i].option, v[i].scenarios, l->scenario);
+    return EXIT_USAGE;
+  }
+  if (l->o.nodes && strcmp(l->scenario, "soak") == 0)
+    return cli_invalid(MACULA_EINVAL, "soak needs its own mesh: leave --nodes away");
+  if (l->o.partition && !l->o.nodes) return cli_invalid(MACULA_EINVAL, "--partition parts the nodes of --nodes");
+  return 0;
+}
+
 /* Beside this program, else whatever PATH has. */
 static void find_maculad(struct load *l) {
   ssize_t n = readlink("/proc/self/exe", l->self, sizeof l->self - 1);
@@ -192,6 +211,7 @@ static int run(struct cli *cli, void *options_set) {
   int code = found || l->o.child || strcmp(l->scenario, "all") == 0 || strcmp(l->scenario, "soak") == 0
                  ? read_scale(l)
                  : cli_invalid(MACULA_EINVAL, "scenarios are pool, clients, services, streams, callers, all and soak");
+  if (!code && !l->o.child) code = options_fit(l);
   if (!code && l->o.report && !l->o.child) code = load_report_folder(l->o.report);
   if (!code) code = prepare(l);
   if (!code) code = l->o.child ? load_child_main(l) : run_scenario(l, found);
@@ -220,8 +240,8 @@ const struct command command_load = {
     "  --scale N         multiply all sizes, fractions too (1)\n"
     "  --report DIR      write report.html and report.json into a new folder\n"
     "  --strict          judge latencies, too\n"
-    "  --duration T      of soak\n"
-    "  --cycles N        of streams (5)\n\n"
+    "  --duration T      of soak (24m)\n"
+    "  --cycles N        of streams, alone or in all (5)\n\n"
     "Example: macula load clients --scale 0.1\n",
     options,
     sizeof(struct load_options),

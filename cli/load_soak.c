@@ -198,7 +198,6 @@ int load_soak(struct load *l) {
   struct load_task tasks[] = {
       {.name = "soak", .run = load_mesh_start}, {.name = "soak", .run = soak}, {.name = "soak", .run = load_mesh_rest}};
   int code = 0;
-  if (l->o.nodes) return cli_invalid(MACULA_EINVAL, "soak needs its own mesh: leave --nodes away");
   if (load_relays_new(&m.relays)) return cli_failed(MACULA_ENOMEM, NULL, NULL);
   l->mesh = &m;
   for (size_t i = 0; i < 3 && !code && !l->stopping; i++) {
