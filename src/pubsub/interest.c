@@ -202,10 +202,8 @@ void interest_link(struct interest *i, struct interest_peer *p, bool up, bool bo
   list_remove(&p->at.l);
   if (!up) return;
   p->said = 0;
-  if (both)
-    p->ready = p->told_reset = false;
-  else
-    p->say = p->ready;
+  p->say = !both;
+  if (both) p->ready = p->told_reset = false;
 }
 
 void interest_lost(struct interest *i, struct interest_peer *p) {
