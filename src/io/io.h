@@ -18,7 +18,7 @@ struct io_loop;
 struct io_udp;
 
 struct io_out {
-  struct addr local, remote;
+  struct addr local, remote; /* local: of an open socket, else it is not sent; port 0: any socket's of remote's family */
   uint8_t ecn;
   size_t len, segment;
 };

@@ -157,22 +157,19 @@ static struct list *chain_of(struct io_loop *l, const struct addr *local) {
   return &l->by_port[addr_port(local) % PORT_CHAINS];
 }
 
-/* The socket of this address, else one of the wildcard address with this port, else the first of the family. */
+/* The socket of this address, else one of the wildcard address with this port; without a port the first of the family. NULL:
+ * its socket was closed. From another one it would come from an address that the other side knows nothing of. */
 static struct io_udp *socket_for(struct io_loop *l, const struct io_out *o) {
   sa_family_t family = o->remote.sa.sa_family;
   struct io_udp *any = NULL;
-  list_for(it, chain_of(l, &o->local)) {
-    struct io_udp *u = container_of(it, struct io_udp, of_port);
+  bool no_port = addr_port(&o->local) == 0;
+  list_for(it, no_port ? &l->sockets : chain_of(l, &o->local)) {
+    struct io_udp *u = no_port ? container_of(it, struct io_udp, link) : container_of(it, struct io_udp, of_port);
     if (u->local.sa.sa_family != family) continue;
-    if (addr_eq(&u->local, &o->local)) return u;
+    if (no_port || addr_eq(&u->local, &o->local)) return u;
     if (u->wildcard && addr_port(&u->local) == addr_port(&o->local)) any = u;
   }
-  if (any) return any;
-  list_for(it, &l->sockets) {
-    struct io_udp *u = container_of(it, struct io_udp, link);
-    if (u->local.sa.sa_family == family) return u;
-  }
-  return NULL;
+  return any;
 }
 
 static void fill_message(struct io_udp *u, struct io_out *o, uint8_t *data, struct msghdr *h, struct iovec *iov,

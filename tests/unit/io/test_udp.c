@@ -436,6 +436,96 @@ static void test_bad_destination(void **state) {
   io_loop_free(b.loop);
 }
 
+enum { PORTS = 3, EACH = 3 };
+
+static uint64_t unsent(const struct side *s) {
+  struct io_stats stats;
+  io_loop_stats(s->loop, &stats);
+  return stats.tx_errors;
+}
+
+static void leaves_from(struct side *a, struct side *b, const struct addr *local) {
+  uint64_t got = b->received, errors = unsent(a);
+  a->answer_only = a->ack_due = true;
+  a->to = *local;
+  a->peer = *io_udp_local(b->udp);
+  io_loop_wake(a->loop);
+  for (int i = 0; i < 1000 && b->received == got && unsent(a) == errors; i++) {
+    struct pollfd p[2] = {{io_loop_fd(a->loop), POLLIN, 0}, {io_loop_fd(b->loop), POLLIN, 0}};
+    poll(p, 2, 1000);
+    if (p[0].revents) io_loop_step(a->loop);
+    if (p[1].revents) io_loop_step(b->loop);
+  }
+}
+
+/* Ports PORT_CHAINS apart from a base of which all are free; the last are wildcards'. */
+static int open_all(struct side *s, int base, struct io_udp *ret[PORTS][EACH], struct io_udp **ret_six) {
+  static const char *const on[] = {"127.0.0.2", "127.0.0.3", "127.0.0.4"};
+  char text[64];
+  struct io_udp_options o = {0};
+  snprintf(text, sizeof text, "[::1]:%d", base);
+  o.bind = at(text);
+  int err = io_udp_open(s->loop, &o, ret_six, NULL);
+  for (int p = 0; p < PORTS; p++)
+    for (int i = 0; i < EACH && !err; i++) {
+      bool any = p == PORTS - 1;
+      snprintf(text, sizeof text, "%s:%d", any ? "0.0.0.0" : on[i], base + 1024 * (p + (any ? i : 0)));
+      o.bind = at(text);
+      err = io_udp_open(s->loop, &o, &ret[p][i], NULL);
+    }
+  return err;
+}
+
+/* Sockets whose ports share a chain, of both families and on several addresses: each datagram leaves by its own one, and none
+ * by another's when that is closed, be it with a batch that waits. */
+static void test_many_sockets(void **state) {
+  (void)state;
+  struct side a, b, b6;
+  struct io_udp *u[PORTS][EACH], *six, *again;
+  int base = 20011;
+  side_open(&a, (struct io_udp_options){.bind = at("127.0.0.1:0")});
+  side_open(&b, (struct io_udp_options){.bind = at("127.0.0.1:0")});
+  side_open(&b6, (struct io_udp_options){.bind = at("[::1]:0")});
+  for (; open_all(&a, base, u, &six); base += 7) {
+    assert_true(base < 25000);
+    io_loop_free(a.loop); /* another program has one of these ports */
+    side_open(&a, (struct io_udp_options){.bind = at("127.0.0.1:0")});
+  }
+  leaves_from(&a, &b6, io_udp_local(six));
+  assert_true(addr_eq(&b6.from, io_udp_local(six)));
+  for (int p = 0; p < PORTS; p++)
+    for (int i = 0; i < EACH; i++) {
+      struct addr from = *io_udp_local(u[p][i]);
+      if (p == PORTS - 1) from.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 6);
+      leaves_from(&a, &b, &from);
+      assert_true(addr_eq(&b.from, &from));
+    }
+  struct addr gone = *io_udp_local(u[0][0]), none = {0};
+  uint64_t errors = unsent(&a);
+  io_udp_close(u[0][0]);
+  leaves_from(&a, &b, &gone);
+  assert_int_equal(unsent(&a), errors + 1);
+  assert_int_equal(io_udp_open(a.loop, &(struct io_udp_options){.bind = gone}, &again, NULL), 0);
+  leaves_from(&a, &b, &gone);
+  assert_true(addr_eq(&b.from, &gone));
+  leaves_from(&a, &b, &none); /* whoever does not care */
+  assert_true(addr_eq(&b.from, io_udp_local(a.udp)));
+  faults.full_each = 1; /* a batch waits for its socket */
+  a.ack_due = true;
+  a.to = gone;
+  io_loop_wake(a.loop);
+  step_for(a.loop, 20);
+  io_udp_close(again);
+  faults.full_each = 0;
+  leaves_from(&a, &b, io_udp_local(a.udp));
+  leaves_from(&a, &b, io_udp_local(a.udp));
+  assert_int_equal(unsent(&a), errors + 2);
+  assert_true(addr_eq(&b.from, io_udp_local(a.udp)));
+  io_loop_free(a.loop);
+  io_loop_free(b.loop);
+  io_loop_free(b6.loop);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_bursts),
@@ -449,6 +539,7 @@ int main(void) {
       cmocka_unit_test(test_icmp),
       cmocka_unit_test(test_pending_error_loses_nothing),
       cmocka_unit_test(test_bad_destination),
+      cmocka_unit_test(test_many_sockets),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
