@@ -351,6 +351,7 @@ static void recv_have(struct interest *i, struct interest_peer *p, const struct 
   p->told = known ? m->version : 0;
   p->told_reset = !known;
   p->reset_at = p->floor_seen = 0;
+  forget_told(i);
 }
 
 static void ask(struct interest *i, struct interest_peer *p, bool nothing) {
