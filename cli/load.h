@@ -8,20 +8,16 @@
 #ifndef CLI_LOAD_H
 #define CLI_LOAD_H
 
-/* AddressSanitizer keeps what was freed: then resident memory tells nothing. */
-#ifdef __SANITIZE_ADDRESS__
-#define LOAD_JUDGES_MEMORY 0
-#else
-#define LOAD_JUDGES_MEMORY 1
-#endif
-
 #include <limits.h>
 #include <sys/types.h>
 
 #include "base/list.h"
+#include "base/sanitized.h"
 #include "bench.h"
 #include "cli.h"
 #include "client/client.h"
+
+#define LOAD_JUDGES_MEMORY (!ADDRESS_SANITIZED) /* which keeps what was freed: resident memory tells nothing */
 
 #define LOAD_MAX_NODES 64
 #define LOAD_PORT 5001

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/sanitized.h"
 #include "io/io.h"
 #include "notify.h"
 
@@ -68,7 +69,7 @@ static void trim(void *ctx) {
 }
 
 /* Under a sanitizer resident memory says nothing of the node. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if ADDRESS_SANITIZED || THREAD_SANITIZED
 #define WATCHED false
 #else
 #define WATCHED true
@@ -77,7 +78,7 @@ static void trim(void *ctx) {
 /* glibc keeps what was freed between blocks in use. When more of it lies idle than after the last time that it was given back,
  * the pages that hold nothing go back to the system; how long that takes is not the node's load but that of a departure. */
 static void give_back(struct daemon *d) {
-  uint64_t heap = heap_bytes(NULL), rss = rss_bytes(NULL), used = d->program_bytes + heap;
+  uint64_t heap = heap_bytes(NULL), rss = rss_bytes(NULL), used = d->program_bytes + heap + node_mapped_bytes(d->node);
   uint64_t idle = rss > used ? rss - used : 0;
   uint64_t worth = IDLE_MOST + rss / 16;
   if (idle < d->idle_left) d->idle_left = idle;

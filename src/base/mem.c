@@ -105,11 +105,13 @@ void *mem_map(struct mem *m, size_t size) {
     m->refused++;
     return NULL;
   }
+  m->mapped += size;
   count(m, size);
   return p;
 }
 
 void mem_unmap(struct mem *m, void *p, size_t size) {
+  m->mapped -= size;
   m->bytes -= size;
   m->blocks--;
   munmap(p, size);

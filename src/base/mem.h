@@ -25,6 +25,7 @@ struct mem_gauge {
 struct mem {
   const char *name;        /* of the row; static text */
   size_t bytes;            /* in use now */
+  size_t mapped;           /* of these, of mem_map: not of the heap */
   size_t peak;             /* most ever in use */
   size_t limit;            /* most allowed; 0: no limit of its own */
   uint64_t blocks;         /* in use now */

@@ -1,9 +1,14 @@
 #include "bounded/slab.h"
 
+#include <assert.h>
+#include <stdalign.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "base/sanitized.h"
 
 struct chunk {
-  struct list in;
+  alignas(uint64_t) struct list in;
   struct block *free; /* given back */
   uint32_t used, cut; /* blocks; cut: those that were ever handed out are the first so many */
 };
@@ -12,31 +17,25 @@ struct block {
     struct chunk *chunk; /* while in use */
     struct block *next;  /* in chunk.free */
   };
-  uint8_t octets[];
+  alignas(uint64_t) uint8_t octets[];
 };
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(ASAN)
-enum { IS_HEAP = 1 };
-#else
-enum { IS_HEAP = 0 };
-#endif
+enum { IS_HEAP = ADDRESS_SANITIZED };
+
+static uint32_t per_chunk(const struct slab *s) { return (s->chunk - (uint32_t)sizeof(struct chunk)) / s->block; }
 
 void slab_init(struct slab *s, struct mem *mem, size_t size) {
   const size_t word = sizeof(uint64_t);
+  const long page = sysconf(_SC_PAGESIZE);
   *s = (struct slab){.mem = mem, .block = (uint32_t)(sizeof(struct block) + (size + word - 1) / word * word)};
+  s->chunk = page > (long)SLAB_CHUNK ? (uint32_t)page : SLAB_CHUNK;
   list_init(&s->open);
   list_init(&s->closed);
+  assert(per_chunk(s) > 1);
 }
 
-static uint32_t per_chunk(const struct slab *s) { return (SLAB_CHUNK - (uint32_t)sizeof(struct chunk)) / s->block; }
-
 static struct chunk *chunk_new(struct slab *s) {
-  struct chunk *c = mem_map(s->mem, SLAB_CHUNK);
+  struct chunk *c = mem_map(s->mem, s->chunk);
   if (c) list_append(&s->open, &c->in);
   return c;
 }
@@ -76,6 +75,6 @@ void slab_free(struct slab *s, void *p) {
   }
   if (c->used == 0) {
     list_remove(&c->in);
-    mem_unmap(s->mem, c, SLAB_CHUNK);
+    mem_unmap(s->mem, c, s->chunk);
   }
 }

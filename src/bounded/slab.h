@@ -12,10 +12,11 @@
 #include "base/list.h"
 #include "base/mem.h"
 
-#define SLAB_CHUNK (16u << 10) /* octets: what an account is charged at a time */
+#define SLAB_CHUNK (16u << 10) /* octets: what an account is charged at a time; a page where that is more */
 
 struct slab {
   struct mem *mem;
+  uint32_t chunk;           /* octets */
   uint32_t block;           /* octets, with a pointer to the chunk in front */
   struct list open, closed; /* chunks with room, without; every chunk holds a block */
 };

@@ -16,7 +16,7 @@ static bool peer_eq(const struct hlink *h, const void *key, size_t len) {
 }
 
 int dht_new(const struct dht_config *cfg, nanotime now, struct dht **ret_d) {
-  if (cfg->realm.n == 0 || cfg->realm.n > KAD_MAX_REALM) return MACULA_EINVAL;
+  if (cfg->realm.n == 0 || cfg->realm.n > KAD_MAX_REALM || cfg->crypto.spki.n > KAD_MAX_SPKI) return MACULA_EINVAL;
   struct dht *d = mem_calloc(cfg->table_mem, 1, sizeof *d);
   if (!d) return MACULA_ENOMEM;
   d->cfg = *cfg;

@@ -114,7 +114,8 @@ int node_join(struct node *n, const struct addr *to, const struct id *id, bool k
 bool node_is_alone(const struct node *n); /* it has no mesh connection */
 /* Lines `macula://ID@ADDR:PORT` of the nodes it knows, at most 256: for the state folder. malloc'ed. */
 int node_known_peers(const struct node *n, char **ret_text);
-uint64_t node_last_seq(const struct node *n); /* for node_config.last_seq of the next run */
+size_t node_mapped_bytes(const struct node *n); /* in use beside the heap */
+uint64_t node_last_seq(const struct node *n);   /* for node_config.last_seq of the next run */
 
 /* Graceful end: no new clients, DISCONNECT shutting_down to all, replies in flight finished. node_drained turns true when all
  * are gone or drain_timeout has passed. */

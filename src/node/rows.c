@@ -110,6 +110,12 @@ size_t rows_accounted(const struct node *n) {
   return sum;
 }
 
+size_t node_mapped_bytes(const struct node *n) {
+  size_t sum = 0;
+  for (int i = 0; i < ROW_COUNT; i++) sum += n->row_mem[i]->mapped;
+  return sum;
+}
+
 static struct row_now now_of(const struct mem *m, const char *name, uint64_t entries, uint64_t refused, uint64_t evicted,
                              uint64_t expired) {
   return (struct row_now){.name = name,
@@ -139,7 +145,7 @@ void rows_now(struct node *n, struct row_now ret_rows[ROWS_SHOWN]) {
   NODE_ROWS(ROW_NOW)
 #undef ROW_NOW
   for (int i = 0; i < ROW_COUNT; i++) ret_rows[i].limit = plan_row_of(&n->limits, (enum row)i).entries;
-  size_t accounted = rows_accounted(n), heap = n->heap_bytes ? n->heap_bytes(n->rss_ctx) : 0;
+  size_t accounted = rows_accounted(n), heap = n->heap_bytes ? n->heap_bytes(n->rss_ctx) + node_mapped_bytes(n) : 0;
   ret_rows[ROW_COUNT] = (struct row_now){
       .name = "unaccounted", .bytes = heap > accounted ? heap - accounted : 0, .limit_bytes = PLAN_UNACCOUNTED};
   if (ret_rows[ROW_COUNT].bytes > n->unaccounted_peak) n->unaccounted_peak = ret_rows[ROW_COUNT].bytes;

@@ -186,7 +186,31 @@ static void slabs_return_what_they_took(void **state) {
   assert_true(m.peak <= most * (SIZE + 32) + SLAB_CHUNK);
   for (int i = 0; i < BLOCKS; i++) slab_free(&s, v[i]);
   assert_int_equal(m.bytes, 0);
+  assert_int_equal(m.mapped, 0);
   assert_int_equal(m.blocks, 0);
+}
+
+/* Whichever allocation fails, what was taken before stays, and a chunk that could not be had is asked for again. */
+static void slabs_survive_refused_memory(void **state) {
+  (void)state;
+  for (uint64_t n = 1; n <= 8; n++) {
+    struct mem_fail fail = {.countdown = n};
+    struct mem m = MEM_INIT("test", 0);
+    struct slab s;
+    void *v[60];
+    m.fail = &fail;
+    slab_init(&s, &m, SLAB_CHUNK / 2 - 64); /* the largest */
+    for (int i = 0; i < 60; i++)
+      if (!(v[i] = slab_alloc(&s))) v[i] = slab_alloc(&s);
+    assert_true(fail.seen > n);
+    assert_int_equal(m.refused, 1);
+    for (int i = 0; i < 60; i++) {
+      assert_non_null(v[i]);
+      memset(v[i], 1, SLAB_CHUNK / 2 - 64);
+    }
+    for (int i = 0; i < 60; i++) slab_free(&s, v[(i * 7) % 60]);
+    assert_int_equal(m.bytes, 0);
+  }
 }
 
 static void a_slab_keeps_to_its_account(void **state) {
@@ -214,6 +238,7 @@ int main(void) {
       cmocka_unit_test(table_finds_what_is_in_it),          cmocka_unit_test(table_survives_refused_memory),
       cmocka_unit_test(heap_gives_the_earliest_first),      cmocka_unit_test(heap_survives_refused_memory),
       cmocka_unit_test(lru_evicts_the_least_recently_used), cmocka_unit_test(bucket_refills_with_time),
-      cmocka_unit_test(slabs_return_what_they_took),        cmocka_unit_test(a_slab_keeps_to_its_account)};
+      cmocka_unit_test(slabs_return_what_they_took),        cmocka_unit_test(slabs_survive_refused_memory),
+      cmocka_unit_test(a_slab_keeps_to_its_account)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
