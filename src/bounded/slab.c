@@ -14,7 +14,7 @@ struct chunk {
 };
 struct block {
   union {
-    struct chunk *chunk; /* while in use */
+    struct chunk *chunk; /* while in use; NULL: of the heap */
     struct block *next;  /* in chunk.free */
   };
   alignas(uint64_t) uint8_t octets[];
@@ -34,14 +34,26 @@ void slab_init(struct slab *s, struct mem *mem, size_t size) {
   assert(per_chunk(s) > 1);
 }
 
+static void unused(struct slab *s, size_t more, size_t less) {
+  if (s->room) s->room->unused += more - less;
+}
+
 static struct chunk *chunk_new(struct slab *s) {
   struct chunk *c = mem_map(s->mem, s->chunk);
-  if (c) list_append(&s->open, &c->in);
+  if (!c) return NULL;
+  list_append(&s->open, &c->in);
+  unused(s, (size_t)per_chunk(s) * s->block, 0);
   return c;
+}
+
+static void *single_new(struct slab *s) {
+  struct block *b = mem_calloc(s->mem, 1, s->block);
+  return b ? b->octets : NULL;
 }
 
 void *slab_alloc(struct slab *s) {
   if (IS_HEAP) return mem_calloc(s->mem, 1, s->block - sizeof(struct block));
+  if (list_empty(&s->open) && s->room && s->room->unused > s->room->most) return single_new(s);
   struct chunk *c = list_empty(&s->open) ? chunk_new(s) : container_of(s->open.next, struct chunk, in);
   if (!c) return NULL;
   struct block *b = c->free;
@@ -52,6 +64,7 @@ void *slab_alloc(struct slab *s) {
     b = (struct block *)((uint8_t *)(c + 1) + (size_t)c->cut++ * s->block);
   }
   b->chunk = c;
+  unused(s, 0, s->block);
   if (++c->used == per_chunk(s)) {
     list_remove(&c->in);
     list_append(&s->closed, &c->in);
@@ -67,6 +80,11 @@ void slab_free(struct slab *s, void *p) {
   }
   struct block *b = container_of(p, struct block, octets);
   struct chunk *c = b->chunk;
+  if (!c) {
+    mem_free(s->mem, b);
+    return;
+  }
+  unused(s, s->block, 0);
   b->next = c->free;
   c->free = b;
   if (c->used-- == per_chunk(s)) { /* in front: it is filled again before those that may empty */
@@ -75,6 +93,7 @@ void slab_free(struct slab *s, void *p) {
   }
   if (c->used == 0) {
     list_remove(&c->in);
+    unused(s, 0, (size_t)per_chunk(s) * s->block);
     mem_unmap(s->mem, c, s->chunk);
   }
 }

@@ -14,8 +14,15 @@
 
 #define SLAB_CHUNK (16u << 10) /* octets: what an account is charged at a time; a page where that is more */
 
+/* What slabs of one account leave unused in their chunks, together: a block of one size cannot use the room of another. While
+ * it is more than `most`, blocks that need a new chunk are of the heap. */
+struct slab_room {
+  size_t most, unused; /* octets */
+};
+
 struct slab {
   struct mem *mem;
+  struct slab_room *room;   /* NULL: as it comes */
   uint32_t chunk;           /* octets */
   uint32_t block;           /* octets, with a pointer to the chunk in front */
   struct list open, closed; /* chunks with room, without; every chunk holds a block */

@@ -23,7 +23,11 @@ void store_init(struct store *s, const struct dht_config *cfg) {
                       .max_publisher_octets = cfg->records_mem->limit / 4};
   slab_init(&s->key_slab, s->mem, sizeof(struct store_key));
   slab_init(&s->record_slab, s->mem, sizeof(struct store_record));
-  for (size_t i = 0; i < STORE_SIZES; i++) slab_init(&s->batch_slabs[i], s->mem, (i + 1) * STORE_STEP);
+  s->room.most = s->mem->limit ? s->mem->limit / 8 : SIZE_MAX;
+  for (size_t i = 0; i < STORE_SIZES; i++) {
+    slab_init(&s->batch_slabs[i], s->mem, (i + 1) * STORE_STEP);
+    s->batch_slabs[i].room = &s->room;
+  }
   uint32_t all = cfg->max_records + cfg->max_tombstones;
   htab_init(&s->keys, s->mem, cfg->rng, all, key_eq);
   htab_init(&s->publishers, s->mem, cfg->rng, all, publisher_eq);

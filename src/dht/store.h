@@ -50,6 +50,7 @@ struct store_record {
 
 struct store {
   struct mem *mem;
+  struct slab_room room; /* an eighth of the account: a few batches of each size must not keep all of it */
   struct slab key_slab, record_slab, batch_slabs[STORE_SIZES]; /* what outlives its publishers is not in the heap */
   uint32_t max_records, max_publisher, max_key_service, max_key_subscription, max_tombstones;
   size_t max_publisher_octets; /* a quarter of the account's limit; 0: none */

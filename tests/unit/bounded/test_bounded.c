@@ -213,6 +213,42 @@ static void slabs_survive_refused_memory(void **state) {
   }
 }
 
+/* A block of each chunk of one size stays: when that is enough, other sizes are of the heap. */
+static void slabs_share_what_they_leave_unused(void **state) {
+  (void)state;
+  enum { SIZES = 8, BLOCKS = 400 };
+  struct mem m = MEM_INIT("test", 0);
+  struct slab_room room = {.most = 4 * SLAB_CHUNK};
+  struct slab s[SIZES];
+  static void *v[SIZES][BLOCKS];
+  size_t kept = 0;
+  for (int k = 0; k < SIZES; k++) {
+    size_t size = (size_t)(k + 1) * 128, each = SLAB_CHUNK / (size + 8);
+    slab_init(&s[k], &m, size);
+    s[k].room = &room;
+    for (int i = 0; i < BLOCKS; i++) {
+      assert_non_null(v[k][i] = slab_alloc(&s[k]));
+      for (size_t at = 0; at < size; at++) assert_int_equal(((uint8_t *)v[k][i])[at], 0);
+      memset(v[k][i], 1, size);
+    }
+    for (size_t i = 0; i < BLOCKS; i++) {
+      if (i % each == 0) {
+        kept += size + 32;
+        continue;
+      }
+      slab_free(&s[k], v[k][i]);
+      v[k][i] = NULL;
+    }
+  }
+  size_t one_size = BLOCKS * (SIZES * 128 + 8) + SLAB_CHUNK; /* it comes to more than may be unused once */
+  assert_true(m.bytes < kept + room.most + one_size);
+  for (int k = 0; k < SIZES; k++)
+    for (int i = 0; i < BLOCKS; i++) slab_free(&s[k], v[k][i]);
+  assert_int_equal(room.unused, 0);
+  assert_int_equal(m.mapped, 0);
+  assert_int_equal(m.bytes, 0);
+}
+
 static void a_slab_keeps_to_its_account(void **state) {
   (void)state;
   struct mem m = MEM_INIT("test", 2 * SLAB_CHUNK);
@@ -239,6 +275,6 @@ int main(void) {
       cmocka_unit_test(heap_gives_the_earliest_first),      cmocka_unit_test(heap_survives_refused_memory),
       cmocka_unit_test(lru_evicts_the_least_recently_used), cmocka_unit_test(bucket_refills_with_time),
       cmocka_unit_test(slabs_return_what_they_took),        cmocka_unit_test(slabs_survive_refused_memory),
-      cmocka_unit_test(a_slab_keeps_to_its_account)};
+      cmocka_unit_test(slabs_share_what_they_leave_unused), cmocka_unit_test(a_slab_keeps_to_its_account)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
