@@ -187,10 +187,10 @@ static bool spare_configured(const struct pool_entry *e) {
   const struct peer *p = container_of(e, struct peer, slot);
   return !list_empty(&p->leaving) || join_is_configured(p->node, &p->id);
 }
-static bool spare_busy(const struct pool_entry *e) {
-  const struct peer *p = container_of(e, struct peer, slot);
-  return peer_is_busy(p) || p->dial || spare_configured(e);
+static bool spare_used(const struct pool_entry *e) {
+  return peer_is_busy(container_of(e, struct peer, slot)) || spare_configured(e);
 }
+static bool spare_busy(const struct pool_entry *e) { return container_of(e, struct peer, slot)->dial || spare_used(e); }
 
 static void evicted(struct peer *p) { ask_peer_down(p, MACULA_EVICTED); }
 
@@ -202,6 +202,7 @@ void peer_evict(struct peer *p) {
 
 int peer_evict_idle(struct node *n) {
   struct pool_entry *e = pool_victim(&n->peers.pool, spare_busy);
+  if (!e) e = pool_victim(&n->peers.pool, spare_used); /* whom nothing waits for, and who may not even be there */
   if (!e) return MACULA_MAX_PEERS_REACHED;
   peer_evict(container_of(e, struct peer, slot));
   n->peers.pool.evicted++;

@@ -399,6 +399,34 @@ static void test_many_identities_beside_a_named_node(void **state) {
   honest_stop(&h);
 }
 
+static bool all_dialled(void *ctx) {
+  struct node *n = node_of(ctx, 0);
+  uint32_t dials = 0;
+  list_for(it, &n->peers.all) dials += container_of(it, struct peer, all)->dial != NULL;
+  return dials >= n->peers.pool.max;
+}
+
+/* Many that were here are gone without a word and are dialled again where nobody is: who comes meanwhile gets a slot. */
+static void test_a_comer_among_dials_to_nowhere(void **state) {
+  struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 4}}};
+  struct honest h;
+  struct rig_client *liars[12];
+  (void)state;
+  honest_start(&h, &o);
+  for (size_t k = 0; k < 12; k++) {
+    liars[k] = liar(&h.m.rig[0], "10.8.8.8:1");
+    go(&h, 100 * NS_MS);
+  }
+  for (size_t k = 0; k < 12; k++) rig_kill(liars[k]);
+  rig_node_kill(&h.m.rig[1]);
+  rig_until(&h.m.rig[0], 120 * NS_SEC, all_dialled, &h, "dials to those who are gone");
+  (void)liar(&h.m.rig[0], "");
+  rig_node_start(&h.m.rig[1]);
+  rig_until(&h.m.rig[0], 60 * NS_SEC, is_linked, &h, "the link to the named node");
+  within(&h);
+  honest_stop(&h);
+}
+
 /* Those who come keep their links busy: some slots are not for them. */
 static void test_busy_identities_beside_a_named_node(void **state) {
   struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 16}}};
@@ -927,6 +955,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_invented_members_behind_gateways),
       cmocka_unit_test(test_many_identities),
       cmocka_unit_test(test_many_identities_beside_a_named_node),
+      cmocka_unit_test(test_a_comer_among_dials_to_nowhere),
       cmocka_unit_test(test_busy_identities_beside_a_named_node),
       cmocka_unit_test(test_a_call_among_busy_identities),
       cmocka_unit_test(test_records_for_named_nodes),
