@@ -1,4 +1,6 @@
 /* load services: what is renewed stays and answers, what is not is gone at its TTL. */
+#include <string.h>
+
 #include "io/io.h"
 #include "load.h"
 
@@ -87,6 +89,39 @@ static uint64_t in_the_dht(struct load_task *t, struct load_node *n, const char 
   return found;
 }
 
+/* Whose services the node has: "load.KIND.…" by kind, others by their first part. */
+static void whose(struct load_task *t, struct load_node *n, char *ret_text, size_t size) {
+  json_t *kinds = json_object(), *row, *count;
+  const char *kind;
+  size_t total = 1, i, at = 0;
+  for (size_t from = 0; from < total && !t->l->stopping; from += 1000) {
+    int err;
+    json_t *j = load_ask(t, n, "com.macula.node.services", json_pack("{s:I}", "offset", (json_int_t)from), &err);
+    total = (size_t)json_integer_value(json_object_get(j, "total"));
+    json_array_foreach(json_object_get(j, "services"), i, row) {
+      const char *name = json_string_value(json_object_get(row, "procedure"));
+      char first[64];
+      if (!name) continue;
+      if (strncmp(name, "load.", 5) == 0) name += 5;
+      snprintf(first, sizeof first, "%.*s", (int)strcspn(name, "."), name);
+      json_object_set_new(kinds, first, json_integer(json_integer_value(json_object_get(kinds, first)) + 1));
+    }
+    json_decref(j);
+  }
+  ret_text[0] = 0;
+  json_object_foreach(kinds, kind, count) if (at < size) at +=
+      (size_t)snprintf(ret_text + at, size - at, " %s:%lld", kind, (long long)json_integer_value(count));
+  json_decref(kinds);
+}
+
+static void row_of_services(struct load_task *t, struct load_node *n, const char *what, uint64_t expected) {
+  char a[32], b[32], those[200] = "";
+  uint64_t seen = n->now[FIG_SERVICES];
+  if (seen != expected) whose(t, n, those, sizeof those);
+  load_row(t->l, t->name, seen == expected, what, text_number(expected, a), "%s%s%s", text_number(seen, b),
+           those[0] ? "; then" : "", those);
+}
+
 /* The renewing clients are the first half. */
 static void advertise(struct load_task *t, struct load_crowd *c, size_t providers, size_t each) {
   char name[64];
@@ -114,11 +149,11 @@ static void expire(struct load_task *t, struct load_node *n, struct load_crowd *
   if (l->stopping) return;
   double registered = load_seconds(l); /* the last one: its time is over at most TTL after this */
   load_fresh(t, n);
-  if (registered - from < TTL_S) load_row_is(l, t->name, "services registered", base + 2 * half, n->now[FIG_SERVICES]);
+  if (registered - from < TTL_S) row_of_services(t, n, "services registered", base + 2 * half);
   load_phase(t, &c->answered, (uint64_t)(200 * TTL_S * 3), "calls answered");
   if (!call_until(t, caller, half, &at, registered + TTL_S + 1, 200)) return;
   load_fresh(t, n);
-  load_row_is(l, t->name, "at TTL + 1 s the renewed half is there, the other is gone", base + half, n->now[FIG_SERVICES]);
+  row_of_services(t, n, "at TTL + 1 s the renewed half is there, the other is gone", base + half);
   call_some(c->v, providers, "left", half, sample, &left);
   load_reach(t, &left.count, sample, CALL_MS / 1000 + 5);
   row_of_calls(t, "calls to services that were not renewed read no_such_procedure", sample, left.gone, &left);
@@ -132,7 +167,7 @@ static void expire(struct load_task *t, struct load_node *n, struct load_crowd *
   load_wait(t, calls_are_over, caller, CALL_MS / 1000 + 5);
   load_fresh(t, n);
   if (l->stopping) return;
-  load_row_is(l, t->name, "two TTLs later the renewed ones are still there", base + half, n->now[FIG_SERVICES]);
+  row_of_services(t, n, "two TTLs later the renewed ones are still there", base + half);
   load_row_is(l, t->name, "calls to them all the time that were not answered", 0, c->failed);
   call_some(c->v + providers, providers, "kept", half, sample, &kept);
   load_reach(t, &kept.count, sample, CALL_MS / 1000 + 5);
@@ -142,7 +177,7 @@ static void expire(struct load_task *t, struct load_node *n, struct load_crowd *
   load_crowd_leave(c, 0, c->count);
   load_figure_is(t, n, FIG_SERVICES, base, 30);
   if (l->stopping) return;
-  load_row_is(l, t->name, "when their clients leave, so do they", base, n->now[FIG_SERVICES]);
+  row_of_services(t, n, "when their clients leave, so do they", base);
   load_row_most(l, t->name, "bytes of the table of services return", bytes + 4096, n->now[FIG_SERVICE_BYTES]);
 }
 
@@ -177,7 +212,7 @@ static void day(struct load_task *t, struct load_node *n, size_t total, uint64_t
     load_row_is(l, t->name, "services added in a simulated day", total, c->confirmed);
     snprintf(what, sizeof what, "%d alive in it: never more than were added within TTL + 1 s", DAY_ALIVE);
     load_row_most(l, t->name, what, base + 2 * DAY_ALIVE, n->most[FIG_SERVICES]);
-    load_row_is(l, t->name, "none of them is left at TTL + 1 s", base, n->now[FIG_SERVICES]);
+    row_of_services(t, n, "none of them is left at TTL + 1 s", base);
   }
   load_crowd_free(t, c);
 }
