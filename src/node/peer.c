@@ -289,10 +289,13 @@ void peers_step(struct node *n) {
   while (!list_empty(&ps->waiting)) {
     struct peer *p = container_of(ps->waiting.next, struct peer, waits);
     /* What is kept free is not taken while its own slot may still become free; nobody waits for more than that. */
-    if (pool_is_full(&ps->pool) || (!list_empty(&ps->leaving) && peer_pool_full(n, &p->id))) break;
+    if (!list_empty(&ps->leaving) && peer_pool_full(n, &p->id)) break;
+    bool has = p->link || p->dial;
+    int err = !has && pool_is_full(&ps->pool) ? make_room(n) : 0; /* somebody else took the slot of the one that left */
+    if (err == MACULA_EBUSY) break;
     list_remove(&p->waits);
-    if (p->link || p->dial) continue;
-    if (dial_now(p) != MACULA_EBUSY) peer_down(p);
+    if (has) continue;
+    if (err || dial_now(p) != MACULA_EBUSY) peer_down(p);
   }
 }
 

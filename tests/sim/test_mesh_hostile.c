@@ -458,38 +458,63 @@ static void test_busy_identities_beside_a_named_node(void **state) {
   honest_stop(&h);
 }
 
-/* All slots are busy when it is heard of one more address to join by: a call still gets the slot of the one that leaves. */
-static void test_a_call_among_busy_identities(void **state) {
+/* Node 0 with eight slots, all busy; node 1 is there and has no link. */
+static void all_busy(struct honest *h) {
   struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 8}}};
-  struct honest h;
-  struct addr nowhere;
   uint8_t call_id[CALL_ID_LEN] = {1};
   struct msg call = {.type = MSG_CALL,
                      .call = {.procedure = slice_str("slow.service"),
                               .args = slice_str("1"),
                               .call_id = slice_of(call_id, sizeof call_id),
                               .timeout = 3600000}};
-  (void)state;
-  honest_start(&h, &o);
-  struct node *n = node_of(&h, 0);
-  assert_int_equal(rig_register(h.pub, "slow.service"), 0);
-  rig_node_kill(&h.m.rig[1]);
-  rig_until(&h.m.rig[0], 60 * NS_SEC, is_unlinked, &h, "its end");
+  honest_start(h, &o);
+  assert_int_equal(rig_register(h->pub, "slow.service"), 0);
+  rig_node_kill(&h->m.rig[1]);
+  rig_until(&h->m.rig[0], 60 * NS_SEC, is_unlinked, h, "its end");
   for (unsigned k = 0; k < 20; k++) {
-    struct rig_client *c = rig_client(&h.m.rig[0], 0, NULL);
+    struct rig_client *c = rig_client(&h->m.rig[0], 0, NULL);
     rig_opened(c);
     connect_as_node(c, "");
     if (c->conn) rig_send(c, &call);
-    go(&h, 500 * NS_MS);
+    go(h, 500 * NS_MS);
   }
-  assert_int_equal(pool_count(&n->peers.pool), 8);
-  assert_int_equal(addr_parse("10.9.9.9:1", 0, &nowhere), 0);
-  assert_int_equal(node_join(n, &nowhere, NULL, true, 0), 0);
-  rig_node_start(&h.m.rig[1]);
-  struct peer *p = peer_get(n, quic_identity_id(h.m.rig[1].identity));
-  peer_where(p, &h.m.rig[1].addr, NULL);
+  assert_int_equal(pool_count(&node_of(h, 0)->peers.pool), 8);
+  rig_node_start(&h->m.rig[1]);
+}
+
+static void want_named(struct honest *h) {
+  struct peer *p = peer_get(node_of(h, 0), quic_identity_id(h->m.rig[1].identity));
+  peer_where(p, &h->m.rig[1].addr, NULL);
   p->dial_at = p->expect = 0;
   assert_int_equal(peer_want(p, WANT_USE), MACULA_EBUSY);
+}
+
+/* All slots are busy when it is heard of one more address to join by: a call still gets the slot of the one that leaves. */
+static void test_a_call_among_busy_identities(void **state) {
+  struct honest h;
+  struct addr nowhere;
+  (void)state;
+  all_busy(&h);
+  assert_int_equal(addr_parse("10.9.9.9:1", 0, &nowhere), 0);
+  assert_int_equal(node_join(node_of(&h, 0), &nowhere, NULL, true, 0), 0);
+  want_named(&h);
+  rig_until(&h.m.rig[0], 5 * NS_SEC, is_linked, &h, "the link that the call is for");
+  honest_stop(&h);
+}
+
+/* The one that is to leave ends by itself, and somebody else takes its slot: another leaves. */
+static void test_a_call_whose_slot_was_taken(void **state) {
+  struct honest h;
+  struct id other = invented(1);
+  (void)state;
+  all_busy(&h);
+  struct peers *ps = &node_of(&h, 0)->peers;
+  want_named(&h);
+  assert_false(list_empty(&ps->leaving));
+  link_close(container_of(ps->leaving.next, struct peer, leaving), MACULA_ECLOSED);
+  struct peer *comer = peer_get(node_of(&h, 0), &other);
+  comer->member = true; /* its record stays */
+  assert_int_equal(pool_add(&ps->pool, &comer->slot, node_of(&h, 0)->now), 0);
   rig_until(&h.m.rig[0], 5 * NS_SEC, is_linked, &h, "the link that the call is for");
   honest_stop(&h);
 }
@@ -958,6 +983,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_a_comer_among_dials_to_nowhere),
       cmocka_unit_test(test_busy_identities_beside_a_named_node),
       cmocka_unit_test(test_a_call_among_busy_identities),
+      cmocka_unit_test(test_a_call_whose_slot_was_taken),
       cmocka_unit_test(test_records_for_named_nodes),
       cmocka_unit_test(test_endpoints),
       cmocka_unit_test(test_envelopes),
