@@ -78,14 +78,19 @@ static void find_maculad(struct load *l) {
   if (access(l->maculad, X_OK) != 0) snprintf(l->maculad, sizeof l->maculad, "maculad");
 }
 
+/* As text that a report can hold: names of files need not be UTF-8. */
 static void keep_command(struct load *l) {
+  char raw[sizeof l->command / 4]; /* each octet may take four */
   int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
-  ssize_t n = fd >= 0 ? read(fd, l->command, sizeof l->command - 1) : 0;
+  ssize_t n = fd >= 0 ? read(fd, raw, sizeof raw) : 0;
+  FILE *f = fmemopen(l->command, sizeof l->command, "w");
   if (fd >= 0) close(fd);
-  n = n > 0 ? n : 0;
-  l->command[n] = 0;
-  for (ssize_t i = 0; i + 1 < n; i++)
-    if (!l->command[i]) l->command[i] = ' ';
+  if (!f) return;
+  while (n > 0 && !raw[n - 1]) n--;
+  for (ssize_t i = 0; i < n; i++)
+    if (!raw[i]) raw[i] = ' ';
+  if (n > 0) text_put_escaped(f, raw, (size_t)n);
+  fclose(f);
   char *slash = NULL; /* the program by its name alone */
   for (char *p = l->command; *p && *p != ' '; p++)
     if (*p == '/') slash = p;

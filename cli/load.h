@@ -152,7 +152,7 @@ struct load {
   double scale;
   unsigned idle_s; /* idle timeout of the nodes */
   const char *scenario;
-  char command[1024]; /* as it was typed */
+  char command[4096]; /* as it was typed */
   struct quic_identity *identity;
   char self[PATH_MAX], maculad[PATH_MAX], folder[PATH_MAX]; /* folder: temporary */
   pthread_mutex_t lock;

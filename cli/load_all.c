@@ -127,13 +127,13 @@ bool load_mesh_is_ready(void *mesh) { return ((struct load_mesh *)mesh)->provide
 /* Nodes of this run are parted by their relays, given ones by the user's command. False: the command failed. */
 static bool cut(struct load_task *t, bool on) {
   struct load *l = t->l;
-  char text[1024];
+  char sh[] = "sh", dash_c[] = "-c", text[1024];
   if (!l->o.nodes) {
     load_relays_cut(l->mesh->relays, 2, on);
     return true;
   }
   snprintf(text, sizeof text, "%.1000s %s >&2", l->o.partition, on ? "cut" : "heal"); /* standard output is the report's */
-  char *const argv[] = {"sh", "-c", text, NULL};
+  char *const argv[] = {sh, dash_c, text, NULL};
   posix_spawnattr_t attr;
   sigset_t none;
   pid_t pid, done = 0;
@@ -222,7 +222,6 @@ static int slow(struct load_task *t) {
   load_wait(t, load_child_ready, child, 30);
   load_fresh(t, n);
   uint64_t dropped = n->now[FIG_DROPPED], cut = n->now[FIG_SLOW];
-  double until = load_seconds(l) + 60;
   load_child_stop(child);
   for (uint64_t i = 0; i < SLOW_MESSAGES && !l->stopping;) {
     snprintf(topic, sizeof topic, "slow.c%llu", (unsigned long long)(i % SLOW_CLIENTS));

@@ -215,7 +215,7 @@ void load_crowd_free(struct load_task *t, struct load_crowd *c) {
 int load_warm(struct load_task *t, struct load_node *n, size_t clients, size_t services, uint64_t until_ended) {
   struct load *l = t->l;
   struct load_crowd *c;
-  char name[64];
+  char name[128];
   int code = load_crowd_new(l, n, clients, &c);
   if (code) return code;
   load_phase(t, &c->was_in, clients, "%s warms up", n->name);

@@ -160,7 +160,7 @@ static int spawn(struct exec_server *s, struct job *j) {
   posix_spawn_file_actions_t files;
   posix_spawnattr_t attr;
   sigset_t none, defaults;
-  char *argv[] = {"sh", "-c", (char *)s->command, NULL};
+  char sh[] = "sh", dash_c[] = "-c", *argv[] = {sh, dash_c, (char *)s->command, NULL};
   if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC)) rc = errno;
   sigemptyset(&none);
   sigemptyset(&defaults);

@@ -28,7 +28,7 @@ def environment(folder):
 
 def load(folder, *args, deadline=DEADLINE):
     return subprocess.run([macula, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          env=environment(folder), timeout=deadline)
+                          errors="replace", env=environment(folder), timeout=deadline)
 
 
 def report(p):
@@ -192,13 +192,14 @@ def case_given_nodes_with_a_token(folder):
 # ---- reports --------------------------------------------------------------------------------------------------------------------
 
 def case_report(folder):
-    at = os.path.join(folder, "report")
+    at = os.path.join(folder, "report\udcff")  # a name need not be UTF-8
     p = load(folder, "load", "streams", "--scale", "0.06", "--report", at)
     assert p.returncode == 0, (p.returncode, p.stdout, p.stderr)
     assert re.search(r"^PASS  streams   cycle 1: streams left", p.stdout, re.M) and "0 broken" in p.stdout, p.stdout
     with open(os.path.join(at, "report.json")) as f:
         r = json.load(f)
     assert r["load"] == "streams" and r["scale"] == 0.06 and r["pass"] and r["command"].startswith("macula load streams"), r["command"]
+    assert r["command"].endswith("report\\xff"), r["command"]
     assert r["machine"]["cores"] >= 1 and len(r["table"]) > 5
     series = r["nodes"][0]["series"]
     assert len(series["seconds"]) > 3 and len(series["seconds"]) == len(series["resident bytes"]) and max(series["clients"]) >= 10
@@ -208,7 +209,7 @@ def case_report(folder):
     foreign = re.findall(r"(?:src|href)\s*=|https?://|@import|url\(", html.replace('xmlns="http://www.w3.org/2000/svg"', ""))
     assert not foreign, foreign
     p = load(folder, "load", "streams", "--report", at)
-    assert p.returncode == 2 and p.stderr.startswith("macula: busy: ") and at in p.stderr, p.stderr
+    assert p.returncode == 2 and p.stderr.startswith("macula: busy: ") and os.path.join(folder, "report") in p.stderr, p.stderr
 
 
 def case_interrupted(folder):
