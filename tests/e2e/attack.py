@@ -53,6 +53,14 @@ ATTACKS = [
     ("services", 40, ["--max-clients", "{64}", "--max-services", "{10000}"], False),
     ("calls", 10, ["--max-clients", "{64}", "--max-calls", "{10000}", "--call-bytes", "{16}MiB", "--send-pool", "{16}MiB"], False),
     ("node", 4, ["--max-records", "{4000}", "--record-bytes", "{2}MiB"], False),
+    ("initial-holes", 200, ["--max-half-open", "{240}", "--connection-pool", "{16}MiB"], False),
+    ("holes", 40, ["--max-clients", "{64}", "--connection-pool", "{8}MiB"], False),
+    ("pings", 40, ["--max-clients", "{64}"], False),
+    ("acks", 30, ["--max-clients", "{64}", "--connection-pool", "{4}MiB", "--send-pool", "{16}MiB"], False),
+    ("retire-ids", 20, [], False),
+    ("new-ids", 20, [], False),
+    ("challenges", 20, [], False),
+    ("noise", 20, [], False),
     ("http", 31, [], False),
 ]
 

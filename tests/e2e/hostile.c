@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "../unit/quic/forge.h"
-#include "io/io.h"
+#include "hostile.h"
 #include "wire/frame.h"
 #include "wire/kad.h"
 #include "wire/msg.h"
@@ -16,39 +16,7 @@
 #define MAX_ACTORS 20000u
 #define HALF_STREAMS 100u
 
-struct actor {
-  struct quic_conn *conn;
-  struct quic_identity *identity;
-  int64_t stream;
-  uint32_t number;
-  bool in; /* the node has answered CONNECT */
-  uint64_t step;
-  uint32_t round;
-};
-
-struct attack {
-  const char *name;
-  void (*connect)(struct actor *a);          /* NULL: an ordinary connection that says CONNECT */
-  void (*in)(struct actor *a);               /* it was let in */
-  bool (*turn)(struct actor *a);             /* each turn; true: this one has done its worst. NULL: when it is in */
-  bool (*sends)(const uint8_t *p, size_t n); /* whether a datagram of ours goes out */
-  bool (*hears)(void);                       /* whether one of the node's is heard */
-};
-
-static struct {
-  struct io_loop *loop;
-  struct quic *quic;
-  struct mem mem, send_mem;
-  struct rng rng;
-  struct addr node, at[4]; /* at: our sockets */
-  struct quic_identity *identity;
-  const struct attack *attack;
-  struct actor *actors;
-  uint32_t count, started, done, over;
-  uint64_t sent, heard;
-  nanotime now;
-  bool ready;
-} h;
+struct hostile h;
 
 static void fail(const char *what) {
   fprintf(stderr, "hostile: %s\n", what);
@@ -104,12 +72,12 @@ static void serve(struct actor *a, const char *name, uint64_t ref) {
   tell(a, &(struct msg){.type = MSG_REGISTER, .reg = {.procedure = slice_str(name), .ttl = 3600, .ref = ref, .has_ref = true}});
 }
 
-static bool told_all(const struct actor *a) { return quic_queued(a->conn) == 0; }
+bool told_all(const struct actor *a) { return quic_queued(a->conn) == 0; }
 static bool room(const struct actor *a) { return quic_queued(a->conn) < 256u << 10; }
 
 /* ---- certificates ----------------------------------------------------------------------------------------------------------
  */
-static void connect_as(struct actor *a, struct quic_identity *i) {
+void connect_as(struct actor *a, struct quic_identity *i) {
   struct quic_connect o = {.local = h.at[0], .remote = h.node, .insecure = true, .identity = i ? i : h.identity, .user = a};
   if (quic_connect(h.quic, &o, h.now, &a->conn)) a->conn = NULL;
 }
@@ -202,11 +170,11 @@ static bool turn_churn(struct actor *a) {
 static bool hears_half(void) { return h.now / (3 * NS_MS) & 1 || h.heard & 1; }
 
 /* A reader of all that never acknowledges; the first actor is the one that it could read. */
-static void in_reader(struct actor *a) {
+void in_reader(struct actor *a) {
   static const char *const all[] = {"hostile.**"};
   if (a->number) subscribe(a, all, 1);
 }
-static bool turn_flood(struct actor *a) {
+bool turn_flood(struct actor *a) {
   if (!a->in) return false;
   if (a->number) return true;
   for (int i = 0; i < 16 && room(a) && h.started == h.count; i++, a->step++)
@@ -518,6 +486,8 @@ int main(int argc, char **argv) {
   if (argc != 4 || addr_parse(argv[1], 0, &h.node)) fail("hostile ADDR:PORT ATTACK COUNT");
   for (size_t i = 0; i < sizeof attacks / sizeof attacks[0]; i++)
     if (!strcmp(attacks[i].name, argv[2])) h.attack = &attacks[i];
+  for (size_t i = 0; i < frame_attack_count; i++)
+    if (!strcmp(frame_attacks[i].name, argv[2])) h.attack = &frame_attacks[i];
   h.count = (uint32_t)atoi(argv[3]);
   if (!h.attack || !h.count || h.count > MAX_ACTORS) fail("no such attack");
   h.actors = calloc(h.count, sizeof *h.actors);
