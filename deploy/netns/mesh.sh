@@ -23,10 +23,11 @@ Hosts h1, h2, ... run a node each; host c is for clients. All hang on one switch
 
   -n N        hosts with nodes (4; 1 to 64)
   -m NAME     the mesh to speak of, when several are up ($MACULA_MESH)
-  -p PREFIX   start of a new mesh's name, before this process's id (macula)
+  -p PREFIX   start of a new mesh's name, before this process's id (macula); of those that are up only such are meant
   -b FOLDER   where maculad and macula are (../../build, else PATH)
 
-run and load build a mesh of their own when none is up, and remove it at the end, also after Ctrl-C.
+run and load build a mesh of their own when none is up, which no other command takes unless named, and remove it at the end, also after
+Ctrl-C.
 Example: mesh.sh up && mesh.sh loss 5 && mesh.sh run macula status; mesh.sh down
 END
 }
@@ -38,7 +39,7 @@ root=/run/macula-mesh
 here=$(cd "$(dirname "$0")" && pwd)
 count=4
 mesh=${MACULA_MESH:-}
-prefix=macula
+prefix=""
 bin=""
 child=""
 building=""
@@ -59,22 +60,33 @@ host() {
   echo "$h"
 }
 
-# The mesh that is meant: -m, else the only one.
+# The mesh that is meant: -m, else the only one that `up` has finished, with -p of those whose name begins so. One that another
+# `run` or `load` has built for itself goes when that ends, and is taken only when it is named.
 find_mesh() {
-  local all=() d
+  local all=() d name
+  own=()
   if [ -z "$mesh" ]; then
-    for d in "$root"/*/; do [ -d "$d" ] && all+=("$(basename "$d")"); done
+    for d in "$root/$prefix"*/; do
+      [ -d "$d" ] || continue
+      name=$(basename "$d")
+      if [ -e "$d/up" ]; then all+=("$name"); else own+=("$name"); fi
+    done
     [ ${#all[@]} -le 1 ] || die "several are up, say which with -m: ${all[*]}"
     mesh=${all[0]:-}
   fi
   [ -n "$mesh" ] && [ -d "$root/$mesh" ]
 }
-need_mesh() { find_mesh || die "no mesh${mesh:+ named $mesh} is up: mesh.sh up"; }
+need_mesh() {
+  find_mesh || {
+    [ ${#own[@]} -eq 0 ] || note "some are other commands' own, or half built: -m ${own[*]}"
+    die "no mesh${mesh:+ named $mesh} is up: mesh.sh up"
+  }
+}
 
 # ---- what this machine can do ----
 # Prints "FEATURE yes" or "FEATURE no: why" a line, from one namespace that is removed again.
 probe() {
-  local n="$prefix$$-probe" why
+  local n="${prefix:-macula}$$-probe" why
   say() { local f=$1; shift; if why=$("$@" 2>&1); then echo "$f yes"; else echo "$f no: $(head -n 1 <<<"$why")"; fi; }
   [ "$(id -u)" = 0 ] || { echo "netns no: not root"; return; }
   for f in ip nft tc; do
@@ -188,7 +200,7 @@ up() { # options of maculad
   need veth
   need bridge
   find_programs
-  mesh=$prefix$$
+  mesh=${prefix:-macula}$$
   if [ -e "$root/$mesh" ] || [ -n "$(namespaces)" ]; then die "$mesh is there already: mesh.sh -m $mesh down"; fi
   building=yes
   mkdir -p "$root/$mesh/bin" "$root/$mesh/c/home"
@@ -377,6 +389,7 @@ case $command in
   up)
     [ "${1:-}" != -- ] || shift
     up "$@"
+    : >"$root/$mesh/up"
     building=""
     show
     ;;

@@ -237,19 +237,33 @@ def case_load_in_a_partition_of_its_own_mesh():
     out, err = mesh("load", "all", "--scale", "0.02", "--json", deadline=240, code=None)
     assert out, err[-800:]
     r = json.loads(out)
-    assert not r["interrupted"] and [n["given"] for n in r["nodes"]] == [True] * 4 + [False], r["nodes"]  # the fifth: pool's
-    assert not any(n["lost"] for n in r["nodes"]), r["nodes"]
-    for row in r["table"]:
-        if not row["pass"]:  # load.py judges the scenarios; deploy/README.md tells what was seen to break here, now and then
-            print("   broken: %s: %s: %s, not %s" % (row["scenario"], row["what"], row["seen"], row["expected"]), flush=True)
-    kept = [row["what"] for row in r["table"] if row["pass"]]
+    given = [n["given"] for n in r["nodes"]]
+    assert not r["interrupted"] and given == [True] * 4 + [False], given  # the fifth: pool's
+    assert not any(n["lost"] for n in r["nodes"])
+    asan = "asan" in os.path.basename(build)  # memory is not judged there
+    broken = [row for row in r["table"] if not row["pass"] and not (asan and "memory" in row["what"])]
+    assert not broken, broken
     told = [row["what"] for row in r["table"]]
-    for word in "limit of 1000", "each has ended", "streams left behind":
+    words = ["limit of 1000", "each has ended", "streams left behind", "each node holds two others for dead", "healed: n4"]
+    for word in words + ([] if asan else ["memory of n4 returns"]):
         assert any(word in what for what in told), "no row about %s in %s" % (word, told)
-    memory = [] if "asan" in os.path.basename(build) else ["memory of n4 stays below", "memory of n4 returns"]  # not judged there
-    for word in "each node holds two others for dead", "healed: n4", *memory:
-        assert any(word in what for what in kept), "not kept: %s in %s" % (word, r["table"])
     assert not namespaces(), namespaces()
+
+
+def case_another_ones_mesh_is_not_taken():
+    p = subprocess.Popen([script, "-p", prefix, "-b", build, "-n", "1", "run", "sh", "-c", "echo up; read -r end"], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert p.stdout.readline() == b"up\n"
+    name = "%s%d" % (prefix, p.pid)
+    err = mesh("status", code=1)[1]
+    assert "no mesh is up" in err and "-m " + name in err, err
+    assert "no mesh is up" in mesh("down", code=1)[1]
+    assert "h1" in mesh("status", name=name)[0]
+    with Mesh(hosts=2) as m:
+        assert m.name in mesh("status")[0]
+        assert mesh("run", "sh", "-c", 'test "$(echo "$MACULA_NODES" | tr , "\n" | wc -l)" = 2') == ("", "")
+    p.communicate(b"\n", timeout=DEADLINE)
+    assert p.returncode == 0 and not namespaces(name), p.returncode
 
 
 def case_load_on_a_mesh_that_is_up():
