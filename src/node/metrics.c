@@ -108,7 +108,7 @@ static void connections(const struct node *n, FILE *f) {
   COUNTER("quic_refused_full", "Connections refused: too many.", q.refused_full);
   COUNTER("quic_refused_half_open", "Connections refused: too many half-open.", q.refused_half_open);
   GAUGE("quic_connection_pool_bytes", "Octets of the pool that connections share beyond what each has.", q.conn_pool);
-  COUNTER("quic_refused_memory", "Allocations that this pool refused: each ended its connection.", q.refused_memory);
+  COUNTER("quic_refused_memory", "Connections that ended for what they held of this pool, or asked of it.", q.refused_memory);
   COUNTER("quic_retries_sent", "Retry packets sent.", q.retries_sent);
   COUNTER("quic_retry_ok", "Connections with a valid token.", q.retry_ok);
   COUNTER("quic_handshakes_failed", "Handshakes that failed.", q.handshakes_failed);

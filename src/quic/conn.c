@@ -463,6 +463,7 @@ void conn_maybe_close_after(struct quic_conn *c) {
 
 void quic_conn_admit(struct quic_conn *c) {
   if (!c->half_open) return;
+  share_admit(c);
   c->half_open = false;
   c->q->stats.half_open--;
 }

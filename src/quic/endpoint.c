@@ -205,6 +205,7 @@ void quic_tick(struct quic *q, nanotime now) {
 
 void quic_flush_events(struct quic *q, nanotime now) {
   quic_advance(q, now);
+  share_relieve(q);
   while (!list_empty(&q->events)) {
     struct quic_conn *c = container_of(q->events.next, struct quic_conn, event);
     list_remove(&c->event);

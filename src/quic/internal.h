@@ -129,7 +129,10 @@ struct raw {
 struct quic {
   uint16_t dial_only[QUIC_DIAL_ONLY]; /* 0: none */
   struct quic_config cfg;
-  size_t pool_used; /* of cfg.conn_pool */
+  size_t pool_used;   /* of cfg.conn_pool */
+  size_t pool_half;   /* of that, by connections that are not admitted */
+  size_t pool_looked; /* pool_used when nobody was found to hold too much of it; 0: look again */
+  nanotime pool_said; /* when it may be logged again that it is full */
   nanotime now;
   struct quic_stats stats;
   struct htab cids, dcids, tokens;
@@ -214,7 +217,11 @@ uint64_t conn_effective_keep_alive(const struct quic_conn *c);
 ngtcp2_mem share_mem(struct quic_conn *c);
 void *share_calloc(struct quic_conn *c, size_t size);
 void share_free(struct quic_conn *c, void *p); /* accepts NULL */
-bool share_waits(const struct quic_conn *c);   /* no more stream data for now: an acknowledgement comes first */
+void share_admit(struct quic_conn *c);         /* before half_open is cleared */
+/* From seven eighths of the pool on, ends the connection that holds the most of it, one a turn. Not within a callback of
+ * ngtcp2. */
+void share_relieve(struct quic *q);
+bool share_waits(const struct quic_conn *c); /* no more stream data for now: an acknowledgement comes first */
 
 /* callbacks.c */
 void callbacks_set(ngtcp2_callbacks *ret_cb, bool server);

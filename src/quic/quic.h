@@ -82,8 +82,9 @@ struct quic_handler {
   void (*silent)(void *ctx, struct quic_conn *c);
 };
 
-/* What each connection may hold whatever others do; an idle one holds 28 KiB. Beyond it, conn_pool is shared: full, it ends
- * the connection that asks for more, and no other. */
+/* What each connection may hold whatever others do; an idle one holds 28 KiB. Beyond it, conn_pool is shared, a quarter of it
+ * by those that are not admitted: from seven eighths on the connection that holds the most of it ends, and full, the one that
+ * asks for more. */
 #define QUIC_CONN_MEMORY (32u << 10)
 #define QUIC_CONN_OWN (4u << 10)      /* ids, ticket, last packet: beside it */
 #define QUIC_SHARED_MEMORY (3u << 20) /* addresses known, packets without a connection */
@@ -145,7 +146,7 @@ struct quic_stats {
   uint32_t conns, half_open, total; /* total: lingering and failed ones too */
   uint32_t streams;                 /* of all connections, those of CONNECT too */
   size_t conn_pool;                 /* octets of it in use */
-  uint64_t refused_memory;          /* allocations that conn_pool refused: each ended its connection */
+  uint64_t refused_memory;          /* connections ended for what they held of conn_pool, or asked of it */
   uint64_t accepted, refused_full, refused_half_open, retries_sent, retry_ok, handshakes_failed, resumed, stateless_resets_sent,
       version_negotiations, migrations, key_updates, icmp_checks, datagrams_in, datagrams_out, octets_in, octets_out, dropped;
 };
@@ -154,7 +155,8 @@ void quic_stats(const struct quic *q, struct quic_stats *ret_stats);
 int quic_set_identity(struct quic *q, struct quic_identity *identity, const char *ca_pem);
 /* No connection is accepted that comes in by this local port: only dials leave from it. At most 4 ports. */
 void quic_dial_only(struct quic *q, uint16_t port);
-/* New limits for what comes from now on; nobody is thrown out. */
+/* New limits for what comes from now on; nobody is thrown out, but for those who hold the most of a conn_pool that is too
+ * small. */
 void quic_set_limits(struct quic *q, uint32_t max_conns, uint32_t max_half_open, size_t conn_pool);
 /* Take no new connections; existing ones go on. New ones are closed with this application error. */
 void quic_stop_accepting(struct quic *q, int err);

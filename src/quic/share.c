@@ -2,13 +2,18 @@
  *
  * A peer decides how much state it causes: out-of-order octets, gaps between them, streams, packets that it never acknowledges.
  * So each allocation for a connection is weighed here. What is refused ends that connection (ngtcp2 reports NGTCP2_ERR_NOMEM),
- * and a full pool takes nothing from those who stay within what is theirs. */
+ * and a full pool takes nothing from those who stay within what is theirs. Before it is full the connection that holds the most
+ * ends, so that it is not for those to pay who ask for a little; and whoever is not admitted shares a part of it only. */
 #include <malloc.h>
 
 #include "quic/internal.h"
 
 #define TIGHT_FLIGHT (16u * 1200u)
-#define MOST_PARTS 8 /* of the pool: what one connection may take of it is this part of it */
+#define MOST_PARTS 8    /* of the pool: what one connection may take of it is this part of it */
+#define HALF_PARTS 4    /* of the pool: what connections that are not admitted may take of it, all together */
+#define LEAST_PARTS 128 /* of the pool: who holds less than this part of it never ends for others */
+#define LEAST_HELD (4u * QUIC_CONN_MEMORY) /* nor who holds no more than a busy client does */
+#define SAID_EVERY (60 * NS_SEC)
 
 static size_t beyond(size_t held) { return held > QUIC_CONN_MEMORY ? held - QUIC_CONN_MEMORY : 0; }
 
@@ -16,7 +21,10 @@ static bool has_room(struct quic_conn *c, size_t more) {
   struct quic *q = c->q;
   size_t old = beyond(c->held), new = beyond(c->held + more);
   if (!q->cfg.conn_pool || new == old) return true;
-  if (new <= q->cfg.conn_pool / MOST_PARTS && q->pool_used - old + new <= q->cfg.conn_pool) return true;
+  size_t part = c->half_open ? q->cfg.conn_pool / HALF_PARTS : q->cfg.conn_pool;
+  if (new <= part / MOST_PARTS && q->pool_used - old + new <= q->cfg.conn_pool &&
+      (!c->half_open || q->pool_half - old + new <= part))
+    return true;
   q->stats.refused_memory++;
   return false;
 }
@@ -24,9 +32,37 @@ static bool has_room(struct quic_conn *c, size_t more) {
 /* From what the account grew or shrank by. */
 static void charge(struct quic_conn *c, size_t before) {
   struct quic *q = c->q;
-  q->pool_used -= beyond(c->held);
+  size_t old = beyond(c->held);
   c->held += q->cfg.mem->bytes - before;
-  q->pool_used += beyond(c->held);
+  q->pool_used += beyond(c->held) - old; /* modulo 2^n */
+  if (c->half_open) q->pool_half += beyond(c->held) - old;
+}
+
+void share_admit(struct quic_conn *c) { c->q->pool_half -= beyond(c->held); }
+
+void share_relieve(struct quic *q) {
+  size_t pool = q->cfg.conn_pool, least = pool / LEAST_PARTS > LEAST_HELD ? pool / LEAST_PARTS : LEAST_HELD;
+  struct quic_conn *most = NULL;
+  if (!pool || q->pool_used <= pool / 8 * 7) {
+    q->pool_looked = 0;
+    return;
+  }
+  if (q->pool_used < q->pool_looked + pool / 128) return; /* looking at all connections takes its time */
+  list_for(it, &q->conns) {
+    struct quic_conn *c = container_of(it, struct quic_conn, all);
+    if (conn_alive(c) && beyond(c->held) > (most ? beyond(most->held) : least)) most = c;
+  }
+  q->pool_looked = most ? 0 : q->pool_used;
+  if (!most) return;
+  q->stats.refused_memory++;
+  if (q->now >= q->pool_said) {
+    q->pool_said = time_add(q->now, SAID_EVERY);
+    log_warn(q->cfg.log, "connection_pool_full", "conn=%llu held=%zu used=%zu limit=%zu", (unsigned long long)most->serial,
+             most->held, q->pool_used, pool);
+  }
+  conn_why(most, QUIC_CLOSE_TRANSPORT, false, NGTCP2_INTERNAL_ERROR, MACULA_ENOMEM,
+           slice_str("this connection held the most of a full connection_pool"));
+  conn_fail(most, NGTCP2_ERR_NOMEM);
 }
 
 static void *take(struct quic_conn *c, size_t n, size_t size) {

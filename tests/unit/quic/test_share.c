@@ -90,8 +90,72 @@ static void test_tight(void **st) {
   pair_done(&p);
 }
 
+/* One more connection, which holds so many octets beyond what is its own, or has ended when it asked for them; admitted or not.
+ */
+static struct quic_conn *holder(struct pair *p, size_t octets, bool admitted) {
+  int64_t s;
+  p->a.opened = p->b.opened = 0;
+  pair_connect(p);
+  struct quic_conn *c = p->a.conn;
+  int closed = p->a.closed;
+  if (admitted) quic_conn_admit(p->b.conn);
+  size_t before = stats(p).conn_pool;
+  while (p->a.closed == closed && stats(p).conn_pool < before + octets && quic_stream_open(c, &s) == 0) {
+    (void)quic_stream_write(c, s, slice_str("x"));
+    pair_run(p, 3 * NS_MS);
+  }
+  return c;
+}
+
+/* Who has not said CONNECT yet, has a quarter of the pool, and all of them together no more. */
+static void test_strangers(void **st) {
+  struct pair p;
+  (void)st;
+  start(&p, 1 << 20);
+  quic_conn_admit(p.b.conn);
+  for (int i = 0; i < 12; i++) (void)holder(&p, 120 << 10, false);
+  assert_true(stats(&p).refused_memory >= 12);
+  assert_in_range(stats(&p).conn_pool, 0, 256 << 10);
+  int closed = p.a.closed;
+  (void)holder(&p, 100 << 10, true);
+  assert_int_equal(p.a.closed, closed);
+  pair_done(&p);
+}
+
+/* What one held before it was admitted is no longer of that quarter. */
+static void test_admitted(void **st) {
+  struct pair p;
+  (void)st;
+  start(&p, 1 << 20);
+  for (int i = 0; i < 20; i++) {
+    (void)holder(&p, 16 << 10, false);
+    quic_conn_admit(p.b.conn);
+  }
+  assert_int_equal(p.a.closed, 0);
+  assert_true(stats(&p).conn_pool > 256 << 10);
+  pair_done(&p);
+}
+
+/* In a pool that is nearly full the one that holds the most goes, and not the one that asks for a little. */
+static void test_largest(void **st) {
+  struct pair p;
+  (void)st;
+  start(&p, 4 << 20);
+  for (int i = 0; i < 12; i++) (void)holder(&p, 400 << 10, true);
+  assert_true(p.a.closed >= 1);
+  assert_string_equal(p.a.text, "this connection held the most of a full connection_pool");
+  assert_in_range(stats(&p).conn_pool, 3 << 20, (4 << 20) / 8 * 7);
+  assert_int_equal(stats(&p).refused_memory, p.a.closed);
+  for (int i = 0; i < 8; i++) {
+    struct quic_conn *modest = holder(&p, 100 << 10, true);
+    assert_ptr_equal(p.a.conn, modest); /* it did not end */
+  }
+  pair_done(&p);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_greedy), cmocka_unit_test(test_unlimited),
-                                     cmocka_unit_test(test_tight)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_greedy),   cmocka_unit_test(test_unlimited),
+                                     cmocka_unit_test(test_tight),    cmocka_unit_test(test_strangers),
+                                     cmocka_unit_test(test_admitted), cmocka_unit_test(test_largest)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
