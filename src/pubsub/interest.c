@@ -300,14 +300,9 @@ static size_t make_page(struct interest *i, struct interest_peer *p, size_t cap)
   return wire_interest_encode(&m, i->page, sizeof i->page);
 }
 
-/* To one of whom we do not know yet what it knows: where we are, so that it asks if it is elsewhere. */
-static size_t make_statement(struct interest *i, struct interest_peer *p) {
-  struct wire_interest m = {.epoch = i->epoch,
-                            .from = i->version,
-                            .version = i->version,
-                            .retained = i->retained,
-                            .total = i->own_count,
-                            .digest = i->digest};
+/* To one of whom we do not know what it knows: a page from where nobody is, so that it says where it is. */
+static size_t make_question(struct interest *i, struct interest_peer *p) {
+  struct wire_interest m = {.epoch = i->epoch, .from = UINT64_MAX, .version = UINT64_MAX, .retained = i->retained};
   p->say = false;
   p->said = i->version;
   i->stats.sent++;
@@ -329,7 +324,7 @@ bool interest_next(struct interest *i, struct interest_peer *p, size_t max_len, 
     *ret_type = MSG_INTEREST_HAVE;
     len = make_have(i, p);
   } else if (!p->ready) {
-    len = make_statement(i, p);
+    len = make_question(i, p);
   } else {
     if (p->told_reset || behind_floor(i, p)) begin_anew(i, p);
     len = make_page(i, p, max_len < PAGE ? max_len : PAGE);
@@ -346,6 +341,7 @@ static void recv_have(struct interest *i, struct interest_peer *p, const struct 
                (m->version < i->version || m->digest == i->digest);
   /* A second beginning on this path, which ours does not show (a gateway's stays): it may wait for our word as well. */
   if (p->ready && !m->epoch) p->have_due = p->linked;
+  if (!p->ready && p->said) p->say = p->linked; /* it was asked, and waits for a page */
   list_remove(&p->at.l);
   p->ready = true;
   p->told = known ? m->version : 0;

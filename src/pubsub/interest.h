@@ -44,7 +44,7 @@ struct interest_peer {
   bool say;            /* a last page is due even if nothing has changed */
   bool told_reset;     /* the next page begins anew */
   uint64_t told;       /* our version up to which it was told on this link */
-  uint64_t said;       /* our version of the last statement, while its HAVE has not come; 0: none */
+  uint64_t said;       /* our version when it was last asked where it is, while its HAVE has not come; 0: it was not */
   uint64_t reset_at;   /* our version when the reset on its way began: older removals are no news to it */
   uint64_t floor_seen; /* interest.floor at that time */
   struct interest_step at;
@@ -87,7 +87,8 @@ bool interest_pending(const struct interest *i, const struct interest_peer *p);
 /* INTEREST or INTEREST_HAVE of this peer. MACULA_BAD_FRAME; MACULA_EFULL (its patterns beyond the limit, or beyond memory, are
  * not taken, counted; the rest is). */
 int interest_recv(struct interest *i, struct interest_peer *p, uint8_t type, struct slice payload);
-/* From time to time (30 s): says our version and digest to a linked peer, and lets a lost repair be asked for again. */
+/* From time to time (30 s): says our version and digest to a linked peer, or asks one whose HAVE has not come where it is; and
+ * lets a lost repair be asked for again. */
 void interest_check(struct interest *i, struct interest_peer *p);
 
 /* The members that hold a matching pattern, each once, chained as topic_index_match does; the .user of each is the owner's. */

@@ -163,6 +163,47 @@ static void removals_go_once_all_were_told(void **state) {
   net_free(net);
 }
 
+/* One that had forgotten the other, and lost its word that it is where it was: removals do not wait for the next change. */
+static void a_lost_word_is_asked_for(void **state) {
+  (void)state;
+  struct net *net = net_new(16, small);
+  struct interest *i = net->node[0].i;
+  struct interest_stats s;
+  for (uint32_t k = 0; k < NAMES; k++) add(net, 0, k);
+  settle(net);
+  link_set(net, 0, 2, false);
+  drop(net, 0, 1);
+  exchange(net);
+  link_set(net, 0, 1, false);
+  interest_peer_done(i, &net->node[0].peer[1]);
+  interest_peer_init(i, &net->node[0].peer[1], &(struct id){.b = {1}}, (void *)(uintptr_t)1);
+  link_set(net, 0, 1, true);
+  assert_int_equal(pump(net, 1, 0, 10, 1024), 1);
+  net->loss = 100;
+  deliver(net, 1, 0);
+  net->loss = 0;
+  exchange(net);
+  link_set(net, 0, 2, true);
+  exchange(net);
+  interest_stats(i, &s);
+  assert_int_equal(s.removed, 1); /* as far as is known, not all have heard of it */
+  interest_check(i, &net->node[0].peer[1]);
+  exchange(net);
+  interest_stats(i, &s);
+  assert_int_equal(s.removed, 0);
+  assert_false(net->node[1].peer[0].asked);
+  assert_int_equal(s.resets, NODES - 1);
+  assert_agree(net);
+  uint64_t sent = s.sent;
+  interest_check(i, &net->node[0].peer[1]);
+  assert_int_equal(pump(net, 0, 1, 10, 1024), 1);
+  deliver(net, 0, 1);
+  assert_int_equal(pump(net, 1, 0, 10, 1024), 0); /* at rest a check is not answered */
+  interest_stats(i, &s);
+  assert_int_equal(s.sent, sent + 1);
+  net_free(net);
+}
+
 /* While a reset is on its way the old patterns still lead there. */
 static void a_reset_leaves_no_hole(void **state) {
   (void)state;
@@ -362,6 +403,7 @@ int main(void) {
                                      cmocka_unit_test(one_side_begins_again),
                                      cmocka_unit_test(too_many_removals_begin_anew),
                                      cmocka_unit_test(removals_go_once_all_were_told),
+                                     cmocka_unit_test(a_lost_word_is_asked_for),
                                      cmocka_unit_test(a_reset_leaves_no_hole),
                                      cmocka_unit_test(limits_refuse_and_recover),
                                      cmocka_unit_test(a_liar_is_not_asked_for_ever),
