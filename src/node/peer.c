@@ -277,6 +277,27 @@ void peers_sweep(struct node *n) {
   list_for_safe(it, &n->peers.all) settle(container_of(it, struct peer, all));
 }
 
+/* Each that waits has a free slot, or one that leaves, also when somebody else took the slot of the one that left. */
+static void make_rooms(struct node *n) {
+  struct peers *ps = &n->peers;
+  if (list_empty(&ps->waiting)) return;
+  uint32_t slots = pool_is_full(&ps->pool) ? 0 : ps->pool.max - pool_count(&ps->pool);
+  list_for(it, &ps->leaving) slots++;
+  list_for_safe(it, &ps->waiting) {
+    struct peer *p = container_of(it, struct peer, waits);
+    int err = 0;
+    if (p->link || p->dial)
+      list_remove(&p->waits);
+    else if (slots)
+      slots--;
+    else
+      err = make_room(n);
+    if (!err || err == MACULA_EBUSY) continue;
+    list_remove(&p->waits);
+    peer_down(p);
+  }
+}
+
 void peers_step(struct node *n) {
   struct peers *ps = &n->peers;
   list_for_safe(it, &ps->leaving) {
@@ -286,16 +307,13 @@ void peers_step(struct node *n) {
     peer_evict(p);
     peer_down(p);
   }
+  make_rooms(n);
   while (!list_empty(&ps->waiting)) {
     struct peer *p = container_of(ps->waiting.next, struct peer, waits);
     /* What is kept free is not taken while its own slot may still become free; nobody waits for more than that. */
-    if (!list_empty(&ps->leaving) && peer_pool_full(n, &p->id)) break;
-    bool has = p->link || p->dial;
-    int err = !has && pool_is_full(&ps->pool) ? make_room(n) : 0; /* somebody else took the slot of the one that left */
-    if (err == MACULA_EBUSY) break;
+    if (pool_is_full(&ps->pool) || (!list_empty(&ps->leaving) && peer_pool_full(n, &p->id))) break;
     list_remove(&p->waits);
-    if (has) continue;
-    if (err || dial_now(p) != MACULA_EBUSY) peer_down(p);
+    if (dial_now(p) != MACULA_EBUSY) peer_down(p);
   }
 }
 

@@ -502,20 +502,54 @@ static void test_a_call_among_busy_identities(void **state) {
   honest_stop(&h);
 }
 
-/* The one that is to leave ends by itself, and somebody else takes its slot: another leaves. */
+/* The one that is to leave next ends by itself, and somebody else, whom a frame waits for, has its slot. */
+static void slot_is_taken(struct honest *h, unsigned k) {
+  struct node *n = node_of(h, 0);
+  struct id other = invented(k);
+  struct msg ping = {.type = MSG_PING};
+  struct addr nowhere;
+  assert_false(list_empty(&n->peers.leaving));
+  link_close(container_of(n->peers.leaving.next, struct peer, leaving), MACULA_ECLOSED);
+  struct peer *comer = peer_get(n, &other);
+  assert_int_equal(addr_parse("10.8.8.8:1", 0, &nowhere), 0);
+  peer_where(comer, &nowhere, NULL);
+  comer->expect = time_add(n->now, 3600 * NS_SEC);
+  assert_int_equal(peer_post(comer, &ping, WANT_UPKEEP, 0), 0);
+  assert_int_equal(pool_add(&n->peers.pool, &comer->slot, n->now), 0);
+}
+
+/* Another leaves then. */
 static void test_a_call_whose_slot_was_taken(void **state) {
   struct honest h;
-  struct id other = invented(1);
   (void)state;
   all_busy(&h);
-  struct peers *ps = &node_of(&h, 0)->peers;
   want_named(&h);
-  assert_false(list_empty(&ps->leaving));
-  link_close(container_of(ps->leaving.next, struct peer, leaving), MACULA_ECLOSED);
-  struct peer *comer = peer_get(node_of(&h, 0), &other);
-  comer->member = true; /* its record stays */
-  assert_int_equal(pool_add(&ps->pool, &comer->slot, node_of(&h, 0)->now), 0);
+  slot_is_taken(&h, 1);
   rig_until(&h.m.rig[0], 5 * NS_SEC, is_linked, &h, "the link that the call is for");
+  honest_stop(&h);
+}
+
+static bool nobody_waits(void *ctx) { return list_empty(&node_of(ctx, 0)->peers.waiting); }
+
+/* And for each of several, side by side: calls that wait one after another would come to their deadlines. */
+static void test_calls_whose_slots_were_taken(void **state) {
+  struct honest h;
+  struct addr nowhere;
+  struct msg ping = {.type = MSG_PING};
+  (void)state;
+  all_busy(&h);
+  struct node *n = node_of(&h, 0);
+  assert_int_equal(addr_parse("10.9.9.9:1", 0, &nowhere), 0);
+  for (unsigned k = 10; k < 13; k++) {
+    struct id id = invented(k);
+    struct peer *p = peer_get(n, &id);
+    peer_where(p, &nowhere, NULL);
+    assert_int_equal(peer_post(p, &ping, WANT_USE, 0), 0);
+    assert_false(list_empty(&p->waits));
+  }
+  for (unsigned k = 1; k < 4; k++) slot_is_taken(&h, k);
+  assert_true(list_empty(&n->peers.leaving));
+  rig_until(&h.m.rig[0], 3 * NS_SEC, nobody_waits, &h, "slots for all who wait");
   honest_stop(&h);
 }
 
@@ -984,6 +1018,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_busy_identities_beside_a_named_node),
       cmocka_unit_test(test_a_call_among_busy_identities),
       cmocka_unit_test(test_a_call_whose_slot_was_taken),
+      cmocka_unit_test(test_calls_whose_slots_were_taken),
       cmocka_unit_test(test_records_for_named_nodes),
       cmocka_unit_test(test_endpoints),
       cmocka_unit_test(test_envelopes),
