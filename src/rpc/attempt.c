@@ -133,14 +133,25 @@ static bool may_look(const struct router *r, const struct call *c, const struct 
   return !o->e || c->again || (c->attempt_count && o->e->since < c->began);
 }
 
-/* One client that calls whatever name comes to its mind leaves lookups for the others. */
+/* One client that calls whatever name comes to its mind leaves lookups for the others. Its burst it must have saved up: before
+ * that it is lent one by all who are new, so that who connects again and again has no more by that. */
+static bool take_lookup(struct router *r, struct rpc_party *p, nanotime now) {
+  uint32_t rate = r->party_lookups, burst = 4 * rate;
+  if (!rate) return true;
+  if (!p->lookups.last) p->lookups = (struct bucket){.tokens = 1, .last = now ? now : 1};
+  if (bucket_take(&p->lookups, rate, burst, now)) return true;
+  if (p->lookups_lent + 1 >= burst || !bucket_take(&r->lent, burst, 4.0 * burst, now)) return false;
+  p->lookups_lent++;
+  return true;
+}
+
 static int begin_lookup(struct router *r, struct call *c, struct discovery_entry **ret_entry, nanotime now) {
-  struct bucket *b = &party_of(c->caller)->lookups;
-  if (r->party_lookups && !bucket_take(b, r->party_lookups, 4.0 * r->party_lookups, now)) return MACULA_RATE_LIMITED;
+  struct rpc_party *p = party_of(c->caller);
+  if (!take_lookup(r, p, now)) return MACULA_RATE_LIMITED;
   int err = discovery_look(&r->discovery, name_of(c), now, ret_entry);
   if (!err && (err = r->out.discover(r->out.ctx, name_of(c))) != 0) discovery_failed(&r->discovery, *ret_entry);
   if (err)
-    b->tokens += 1; /* none was begun */
+    p->lookups.tokens += 1; /* none was begun */
   else
     r->stats.lookups++;
   return err;

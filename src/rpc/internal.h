@@ -13,6 +13,7 @@ struct router {
   struct rng rng;
   uint64_t default_timeout, max_timeout, look_again;
   uint32_t party_lookups;
+  struct bucket lent; /* lookups, to parties that are new */
   struct router_out out;
   struct router_stats stats;
   uint64_t cast_id[2]; /* a secret and a counter: names casts in the table of calls */

@@ -5,6 +5,7 @@ void rpc_party_init(struct rpc_party *p, uint64_t session, const struct id *id, 
   service_owner_init(&p->owner, session, id, user);
   call_party_init(&p->calls, session);
   p->lookups = (struct bucket){0};
+  p->lookups_lent = 0;
 }
 
 int router_new(const struct router_config *cfg, struct router **ret_router) {

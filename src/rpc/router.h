@@ -32,6 +32,7 @@ struct rpc_party {
   struct service_owner owner; /* .id, .session, .user: the session's */
   struct call_party calls;
   struct bucket lookups; /* what its calls may begin */
+  uint32_t lookups_lent; /* what they have begun beyond that, while it was new */
   bool node;             /* a node of the mesh: its calls are for providers here only; may be sent to before it is ready */
 };
 void rpc_party_init(struct rpc_party *p, uint64_t session, const struct id *id, void *user);
@@ -90,7 +91,8 @@ struct router_config {
   uint32_t max_discovered;               /* 1,000 */
   uint64_t discovery_ttl, negative_ttl;  /* ns: 60 s and 1 s */
   uint64_t look_again;    /* ns: a call for which a lookup found nobody asks once more after this long; 0: it does not */
-  uint32_t party_lookups; /* a second, that the calls of one party may begin, in bursts of four times as many; 0: any number */
+  uint32_t party_lookups; /* a second, that the calls of one party may begin, in bursts of four times as many, of which those of
+                             all new parties come from a pool of 16 times as many, renewed in 4 s; 0: any number */
   uint64_t default_timeout; /* ns, for a call that names none */
   uint64_t max_timeout;     /* ns; longer ones are shortened to it */
   struct router_out out;

@@ -139,6 +139,34 @@ static void test_a_client_that_calls_random_names(void **state) {
   stop(&m);
 }
 
+/* One that comes again and again, as itself, has no more than all who come share; others still begin theirs. */
+static void test_a_client_that_reconnects_for_lookups(void **state) {
+  struct rig_options o = {.node = {.limits = {.client_lookups = 5}}};
+  struct mesh m;
+  char name[32];
+  (void)state;
+  start_joined(&m, 3, &o);
+  struct rig_client *a = client(&m, 0), *b = client(&m, 0), *p = provider(&m, 1, "x.y");
+  run(&m, NS_SEC);
+  uint64_t lookups = rig_metric(&m.rig[0], "discovery_lookups_total");
+  nanotime began = now(&m);
+  for (unsigned k = 0; k < 30; k++) {
+    for (unsigned i = 0; i < 40; i++) {
+      snprintf(name, sizeof name, "no.such%u.%u", k, i);
+      rig_call(a, name, "1", i, 5000);
+    }
+    for (unsigned i = 0; i < 40; i++) (void)answer(a);
+    a = rig_join(&m.rig[0], 0, a->identity, RIG_EXT);
+  }
+  uint64_t seconds = (now(&m) - began) / NS_SEC + 1;
+  assert_in_range(rig_metric(&m.rig[0], "discovery_lookups_total") - lookups, 80, 80 + 30 + 25 * seconds);
+  call(b, 1, &(struct msg_call){.timeout = 5000});
+  struct msg c = rig_expect(p, MSG_CALL);
+  rig_reply(p, c.call.call_id, "1");
+  result_is(b, "1");
+  stop(&m);
+}
+
 /* A second provider is heard of while the first one's entry is still good, and turns go round both. */
 static void test_a_newcomer_is_heard_of(void **state) {
   struct mesh m;
@@ -229,6 +257,7 @@ int main(void) {
       cmocka_unit_test(test_withdrawn),
       cmocka_unit_test(test_renewed),
       cmocka_unit_test(test_a_client_that_calls_random_names),
+      cmocka_unit_test(test_a_client_that_reconnects_for_lookups),
       cmocka_unit_test(test_a_newcomer_is_heard_of),
       cmocka_unit_test(test_a_providers_node_dies),
       cmocka_unit_test(test_the_caller_goes_during_the_lookup),
