@@ -40,7 +40,9 @@ def count(name, ok, bad, out, seconds):
     print("%-4s %-44s %4d passed %3d failed  %6.1f s" % ("ok" if bad == 0 else "FAIL", name, ok, bad, seconds), flush=True)
     if bad:
         failures.append(name)
-        print("\n".join("    " + line for line in out.splitlines()[-60:]), flush=True)
+        said = out.splitlines()
+        wrong = [line for line in said[:-60] if re.match(r"FAIL |\[  FAILED  \]", line)]  # else a long program's failure is above the end
+        print("\n".join("    " + line for line in wrong + said[-60:]), flush=True)
 
 
 def cmocka(path):
