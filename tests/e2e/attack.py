@@ -13,9 +13,10 @@ import re
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
+
+import _watched
+from _watched import MIB, check, maculad, run, wait_for
 
 p = argparse.ArgumentParser()
 p.add_argument("build")
@@ -24,13 +25,11 @@ p.add_argument("--together", type=int, default=3, help="so many attacks at a tim
 p.add_argument("--only", default="")
 p.add_argument("--table", action="store_true", help="the table of docs/memory.md")
 args = p.parse_args()
-build = os.path.abspath(args.build)
-asan = "asan" in os.path.basename(build)
-MIB = 1 << 20
+_watched.use(args.build)
+_watched.quiet = args.table
+asan = _watched.asan
 UNACCOUNTED = 4 * MIB
-bad = 0
 KEPT = ("retained", "node", "services")  # what stays was asked for: messages, records, tombstones (docs/memory.md)
-live = []
 
 # name, attackers, options, and whether the plan is less than 3 times what the attack reaches (what a node needs at least is planned
 # for all of its tables, and one attack fills few of them). {N}: N times --size.
@@ -65,57 +64,14 @@ ATTACKS = [
 ]
 
 
-def check(name, ok, text=""):
-    global bad
-    bad += not ok
-    if not ok or not args.table:
-        print("%s %s%s" % ("ok" if ok else "FAIL", name, ": " + text if text and not ok else ""), flush=True)
-
-
 def sized(word):
     return re.sub(r"\{(\d+)\}", lambda m: str(int(int(m.group(1)) * args.size)), word)
 
 
-def wait_for(seconds, probe):
-    deadline = time.monotonic() + seconds
-    while True:
-        value = probe()
-        if value or time.monotonic() > deadline:
-            return value
-        time.sleep(0.02)
-
-
-def run(*words, seconds=30):
-    return subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=seconds, env=clean)
-
-
-def maculad(*words):
-    return run(os.path.join(build, "maculad"), *words)
-
-
-class Node:
+class Node(_watched.Node):
     def __init__(self, words):
         self.plan = json.loads(maculad(*words, "--plan", "--json").stdout)["total_bytes"]
-        self.process = subprocess.Popen([os.path.join(build, "maculad"), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--state",
-                                         tempfile.mkdtemp(dir=tmp), "--log-level", "error", "--memory-max", str(self.plan), *words],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=clean)
-        live.append(self.process)
-        for line in self.process.stdout:
-            words = line.split()
-            if words[:1] == ["listen"]:
-                self.address = words[1]
-            if words[:1] == ["http"]:
-                self.http = words[1].rsplit("/", 1)[0]
-            if line.rstrip().endswith(" status"):
-                break
-
-    def rows(self):
-        j = json.load(urllib.request.urlopen(self.http + "/api/memory", timeout=30))
-        return {r["name"]: r for r in j["rows"]}
-
-    def resident(self, what="VmRSS"):
-        with open("/proc/%d/status" % self.process.pid) as f:
-            return int(re.search(what + r":\s+(\d+) kB", f.read()).group(1)) * 1024
+        super().__init__("--log-level", "error", "--memory-max", str(self.plan), *words)
 
     def forget_peak(self):
         with open("/proc/%d/clear_refs" % self.process.pid, "w") as f:
@@ -124,9 +80,8 @@ class Node:
 
 class Hostile:
     def __init__(self, node, name, count):
-        self.process = subprocess.Popen([os.path.join(build, "tests", "hostile"), node.address, name, str(count)], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE if not os.environ.get("LOUD") else None, text=True, env=clean)
-        live.append(self.process)
+        self.process = _watched.start("tests/hostile", node.address, name, str(count),
+                                      stderr=subprocess.PIPE if not os.environ.get("LOUD") else None)
         os.set_blocking(self.process.stdout.fileno(), False)
 
     def ready(self):
@@ -176,7 +131,7 @@ def attack(name, count, options, tight, least):
             done = time.monotonic()
         time.sleep(0.02)
     check("%s: it did its worst" % name, done is not None and h.process.poll() is None)
-    honest = run(os.path.join(build, "macula"), "-s", node.address, "pub", "honest.word", "1")
+    honest = run("macula", "-s", node.address, "pub", "honest.word", "1")
     unaccounted = max(unaccounted, node.rows()["unaccounted"]["bytes"])
     h.end()
     peak = node.resident("VmHWM")
@@ -203,22 +158,13 @@ def attack(name, count, options, tight, least):
     if not asan and name not in KEPT:
         most = start + max(start // 10, 8 * MIB)
         check("%s: memory returns" % name, wait_for(30, lambda: node.resident() <= most), "%d above %d" % (node.resident(), most))
-    node.process.terminate()
-    node.process.wait(30)
+    node.stop()
 
 
-with tempfile.TemporaryDirectory() as tmp:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_")}
-    clean["XDG_CONFIG_HOME"] = tmp
-    try:
-        smallest = maculad("--memory-max", "72MiB", "--plan").stderr.split("this fits: ")[1].split(";")[0].split()
-        chosen = [a for a in ATTACKS if not args.only or a[0] in args.only.split(",")]
-        with concurrent.futures.ThreadPoolExecutor(max(1, args.together)) as pool: # each has a node of its own
-            for f in [pool.submit(attack, *a, smallest) for a in chosen]:
-                f.result()
-    finally:
-        for c in live:
-            if c.poll() is None:
-                c.kill()
-                c.wait()
-sys.exit(1 if bad else 0)
+with _watched.folder():
+    least = _watched.smallest()
+    chosen = [a for a in ATTACKS if not args.only or a[0] in args.only.split(",")]
+    with concurrent.futures.ThreadPoolExecutor(max(1, args.together)) as pool: # each has a node of its own
+        for f in [pool.submit(attack, *a, least) for a in chosen]:
+            f.result()
+sys.exit(1 if _watched.bad else 0)

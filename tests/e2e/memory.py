@@ -11,90 +11,39 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
+
+import _watched
+from _watched import MIB, check, maculad, start, wait_for
 
 p = argparse.ArgumentParser()
 p.add_argument("build")
 p.add_argument("--clients", type=int, default=1000)
 p.add_argument("--cycles", type=int, default=3)
 args = p.parse_args()
-build = os.path.abspath(args.build)
-asan = "asan" in os.path.basename(build)
-MIB = 1 << 20
-bad = 0
-live = []
+_watched.use(args.build)
+asan = _watched.asan
 
 
-def check(name, ok, text=""):
-    global bad
-    bad += not ok
-    print("%s %s%s" % ("ok" if ok else "FAIL", name, ": " + text if text and not ok else ""), flush=True)
-
-
-def wait_for(seconds, probe):
-    deadline = time.monotonic() + seconds
-    while True:
-        value = probe()
-        if value or time.monotonic() > deadline:
-            return value
-        time.sleep(0.2)
-
-
-def maculad(*words, env=None):
-    return subprocess.run([os.path.join(build, "maculad"), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, timeout=30, env={**clean, **(env or {})})
-
-
-class Node:
-    def __init__(self, *words):
-        self.process = subprocess.Popen([os.path.join(build, "maculad"), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--state",
-                                         tempfile.mkdtemp(dir=tmp), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, text=True, env=clean)
-        live.append(self.process)
-        self.address = self.http = None
-        for line in self.process.stdout:
-            words = line.split()
-            if words[:1] == ["listen"]:
-                self.address = words[1]
-            if words[:1] == ["http"]:
-                self.http = words[1].rsplit("/", 1)[0]
-            if line.rstrip().endswith(" status"):
-                break
-
-    def memory(self):
-        return json.load(urllib.request.urlopen(self.http + "/api/memory", timeout=30))
-
-    def rss(self):
-        with open("/proc/%d/status" % self.process.pid) as f:
-            return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1)) * 1024
-
+class Node(_watched.Node):
     def rss_at_rest(self):
         """What it is once it has not fallen for two of the node's looks at its idle memory (5 s each), at most 60 s."""
-        least, since, end = self.rss(), time.monotonic(), time.monotonic() + 60
+        least, since, end = self.resident(), time.monotonic(), time.monotonic() + 60
         while time.monotonic() < min(since + 11, end):
-            now = self.rss()
+            now = self.resident()
             if now < least - MIB // 4:
                 least, since = now, time.monotonic()
             time.sleep(0.2)
         return least
 
-    def row(self, name):
-        return next(r for r in self.memory()["rows"] if r["name"] == name)
+    def entries(self, row):
+        return self.rows()[row]["entries"]
 
-    def start(self, *words):
-        c = subprocess.Popen([os.path.join(build, "macula"), "-s", self.address, *words], stdin=subprocess.DEVNULL,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=clean)
-        live.append(c)
-        return c
+    def client(self, *words):
+        return start("macula", "-s", self.address, *words, stdout=subprocess.DEVNULL)
 
     def idle(self, clients, seconds):
-        return self.start("bench", "idle", "--clients", str(clients), "--hold", "%ds" % seconds)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
+        return self.client("bench", "idle", "--clients", str(clients), "--hold", "%ds" % seconds)
 
 
 def plan():
@@ -106,22 +55,21 @@ def plan():
     sizes = [row["bytes"] for row in j["rows"]]
     check("--plan --json adds up, largest first", sum(sizes) == j["total_bytes"] and sizes == sorted(sizes, reverse=True))
     check("--plan counts the limits that are set", j["total_bytes"] < (int(total.group(1)) - 256) * MIB)
-    r = maculad("--memory-max", "512MiB", "--state", os.path.join(tmp, "never"))
+    r = maculad("--memory-max", "512MiB", "--state", os.path.join(_watched.tmp, "never"))
     lines = r.stderr.splitlines()
     check("a plan above memory_max is refused with 2 and a line a row",
           r.returncode == 2 and lines[0].startswith("maculad: out_of_memory: ") and re.match(r"  connections +\d+ MiB +lower it by", lines[1]) and
           "this fits: --max-clients" in lines[-1], r.stderr)
     flags = lines[-1].split("this fits: ")[1].split(";")[0].split()
     check("what the refusal proposes fits", maculad("--memory-max", "512MiB", *flags, "--plan").returncode == 0)
-    check("nothing was made by a node that did not start", not os.path.exists(os.path.join(tmp, "never")))
+    check("nothing was made by a node that did not start", not os.path.exists(os.path.join(_watched.tmp, "never")))
     r = maculad("--plan", env={"MACULA_MEMORY_MAX": "auto"})
     check("auto finds what there is", r.returncode == 0 and re.match(r"memory   auto: \d+ MiB of the (machine|control group)'s", r.stderr), r.stderr)
 
 
 def load():
     """Limits near what the load reaches, so that the plan is less than 3 times the peak."""
-    least = maculad("--memory-max", "72MiB", "--plan").stderr.split("this fits: ")[1].split(";")[0].split() # also of rows that are new
-    words = [*least, "--max-clients", "660", "--max-half-open", "32", "--connection-pool", "4MiB", "--send-pool", "20MiB",
+    words = [*_watched.smallest(), "--max-clients", "660", "--max-half-open", "32", "--connection-pool", "4MiB", "--send-pool", "20MiB",
              "--memory-max", "130MiB"]
     r = maculad(*words, "--plan", "--json")
     if r.returncode != 0:
@@ -130,36 +78,35 @@ def load():
     most = json.loads(r.stdout)["total_bytes"]
     node = Node(*words)
     idle = node.idle(600, 600)
-    check("600 clients are in", wait_for(60, lambda: node.row("sessions")["entries"] >= 600))
-    slow = [node.start("sub", "bench.**") for _ in range(24)]
-    wait_for(30, lambda: node.row("subscriptions")["entries"] >= 24)
+    check("600 clients are in", wait_for(60, lambda: node.entries("sessions") >= 600))
+    slow = [node.client("sub", "bench.**") for _ in range(24)]
+    wait_for(30, lambda: node.entries("subscriptions") >= 24)
     for s in slow:
         s.send_signal(signal.SIGSTOP)
     peak, unaccounted = 0, 0
-    benches = [node.start("bench", "pubsub", "--clients", "4", "--size", "900", "--outstanding", "200", "--messages", "100000"),
-               node.start("bench", "rpc", "--clients", "8", "--outstanding", "64", "--size", "512", "--duration", "4s")]
+    benches = [node.client("bench", "pubsub", "--clients", "4", "--size", "900", "--outstanding", "200", "--messages", "100000"),
+               node.client("bench", "rpc", "--clients", "8", "--outstanding", "64", "--size", "512", "--duration", "4s")]
     deadline = time.monotonic() + 60
     while any(b.poll() is None for b in benches) and time.monotonic() < deadline:
-        m = node.memory()
-        peak = max(peak, node.rss())
-        unaccounted = max(unaccounted, next(r["bytes"] for r in m["rows"] if r["name"] == "unaccounted"))
+        peak = max(peak, node.resident())
+        unaccounted = max(unaccounted, node.rows()["unaccounted"]["bytes"])
         time.sleep(0.05)
-    m = node.memory()
-    rows = {r["name"]: r for r in m["rows"]}
+    rows = node.rows()
     print("   plan %.1f MiB, peak %.1f MiB resident, unaccounted %.2f MiB, send queues %.1f MiB" %
           (most / MIB, peak / MIB, unaccounted / MIB, rows["send_queues"]["peak_bytes"] / MIB), flush=True)
     if not asan:
         check("resident memory stays below the plan", peak < most, "%d of %d" % (peak, most))
         check("the plan is less than 3 times the peak", most < 3 * peak, "%d, %d" % (most, peak))
         check("what is not accounted stays below 4 MiB", 0 < unaccounted < 4 * MIB, str(unaccounted))
-    check("no row is above its limit", all(r["peak_bytes"] <= r["limit_bytes"] for r in m["rows"] if r["name"] != "unaccounted"), json.dumps(m))
+    over = [r for name, r in rows.items() if r["peak_bytes"] > r["limit_bytes"] and name != "unaccounted"]
+    check("no row is above its limit", not over, json.dumps(over))
     check("slow subscribers filled the send queues", rows["send_queues"]["peak_bytes"] > 4 * MIB, json.dumps(rows["send_queues"]))
     check("no client was let go for want of memory", idle.poll() is None)
-    text = urllib.request.urlopen(node.http + "/metrics", timeout=30).read().decode()
+    text = node.get("/metrics")
     for column in ("table_entries", "table_limit", "table_refused_total", "table_evicted_total", "table_expired_total", "memory_bytes",
                    "memory_limit_bytes", "memory_peak_bytes"):
         names = re.findall(r'^macula_%s\{table="(\w+)"\} \d+$' % column, text, re.M)
-        if names != [r["name"] for r in m["rows"]]:
+        if names != list(rows):
             check("/metrics has %s of each row of /api/memory" % column, False, str(names))
             break
     else:
@@ -179,39 +126,31 @@ def cycles():
     base = limit = 0
     for cycle in range(args.cycles + 1):
         c = node.idle(n, 2)
-        if not wait_for(120, lambda: node.row("sessions")["entries"] >= n):
+        if not wait_for(120, lambda: node.entries("sessions") >= n):
             check("cycle %d: %d clients are in" % (cycle, n), False, c.stderr.read() if c.poll() is not None else "")
             return
-        peaks.append(node.rss())
+        peaks.append(node.resident())
         c.wait(120)
         since = time.monotonic()
-        gone = wait_for(60, lambda: node.row("connections")["entries"] == 0)
+        gone = wait_for(60, lambda: node.entries("connections") == 0)
         if cycle == 0: # warms up: code pages, caches of libraries
             base = node.rss_at_rest()
             limit = base + max(base // 10, 8 * MIB)
             continue
-        back = gone and (asan or wait_for(60, lambda: node.rss() <= limit))
-        figures.append(node.rss())
+        back = gone and (asan or wait_for(60, lambda: node.resident() <= limit))
+        figures.append(node.resident())
         print("   cycle %d: peak %.1f MiB, %.1f MiB after %.0f s (from %.1f MiB)" %
               (cycle, peaks[-1] / MIB, figures[-1] / MIB, time.monotonic() - since, base / MIB), flush=True)
         check("cycle %d: memory of %d clients returns" % (cycle, n), back, "%d above %d" % (figures[-1], limit))
     if not asan:
         last = node.rss_at_rest()
         check("no slope over the cycles", last - base < MIB, "%d after %d" % (last, base))
-    check("no account keeps what clients had", all(r["entries"] == 0 for r in node.memory()["rows"] if r["name"] in ("sessions", "connections", "clients")))
+    check("no account keeps what clients had", not any(map(node.entries, ("sessions", "connections", "clients"))))
     node.stop()
 
 
-with tempfile.TemporaryDirectory() as tmp:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_")}
-    clean["XDG_CONFIG_HOME"] = tmp
-    try:
-        plan()
-        load()
-        cycles()
-    finally:
-        for c in live:
-            if c.poll() is None:
-                c.kill()
-                c.wait()
-sys.exit(1 if bad else 0)
+with _watched.folder():
+    plan()
+    load()
+    cycles()
+sys.exit(1 if _watched.bad else 0)

@@ -1,0 +1,107 @@
+"""A maculad whose memory is watched from outside, as memory.py and attack.py need it.
+
+use() names the build; folder() gives what is started a folder and an environment of its own, and ends it.
+"""
+import contextlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+MIB = 1 << 20
+build = None
+asan = False
+quiet = False  # only what fails is printed
+bad = 0
+tmp = None
+clean = {}
+live = []
+
+
+def use(path):
+    global build, asan
+    build = os.path.abspath(path)
+    asan = "asan" in os.path.basename(build)
+
+
+@contextlib.contextmanager
+def folder():
+    global tmp
+    with tempfile.TemporaryDirectory() as tmp:
+        clean.update((k, v) for k, v in os.environ.items() if not k.startswith("MACULA_"))
+        clean["XDG_CONFIG_HOME"] = tmp
+        try:
+            yield tmp
+        finally:
+            for c in live:
+                if c.poll() is None:
+                    c.kill()
+                    c.wait()
+
+
+def check(name, ok, text=""):
+    global bad
+    bad += not ok
+    if not ok or not quiet:
+        print("%s %s%s" % ("ok" if ok else "FAIL", name, ": " + text if text and not ok else ""), flush=True)
+
+
+def wait_for(seconds, probe):
+    deadline = time.monotonic() + seconds
+    while True:
+        value = probe()
+        if value or time.monotonic() > deadline:
+            return value
+        time.sleep(0.1)
+
+
+def run(program, *words, env=None):
+    return subprocess.run([os.path.join(build, program), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, timeout=30, env={**clean, **(env or {})})
+
+
+def start(program, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE):
+    c = subprocess.Popen([os.path.join(build, program), *words], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True, env=clean)
+    live.append(c)
+    return c
+
+
+def maculad(*words, env=None):
+    return run("maculad", *words, env=env)
+
+
+def smallest():
+    """The options of the least that a node can plan, also of rows that are new."""
+    return maculad("--memory-max", "72MiB", "--plan").stderr.split("this fits: ")[1].split(";")[0].split()
+
+
+class Node:
+    def __init__(self, *words):
+        self.process = start("maculad", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--state", tempfile.mkdtemp(dir=tmp), *words,
+                             stderr=subprocess.DEVNULL)
+        self.address = self.http = None
+        for line in self.process.stdout:
+            words = line.split()
+            if words[:1] == ["listen"]:
+                self.address = words[1]
+            if words[:1] == ["http"]:
+                self.http = words[1].rsplit("/", 1)[0]
+            if line.rstrip().endswith(" status"):
+                break
+
+    def get(self, path):
+        return urllib.request.urlopen(self.http + path, timeout=30).read().decode()
+
+    def rows(self):
+        return {r["name"]: r for r in json.loads(self.get("/api/memory"))["rows"]}
+
+    def resident(self, what="VmRSS"):
+        with open("/proc/%d/status" % self.process.pid) as f:
+            return int(re.search(what + r":\s+(\d+) kB", f.read()).group(1)) * 1024
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(30)
