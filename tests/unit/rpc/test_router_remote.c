@@ -1,5 +1,5 @@
 /* Calls that leave for other nodes: lookups, and the choice of a node. */
-#include "router_remote_rig.h"
+#include "router_rig.h"
 
 static void looked_up_sent_and_answered(void **state) {
   struct world w;

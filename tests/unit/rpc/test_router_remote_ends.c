@@ -1,5 +1,5 @@
 /* Calls to other nodes: how they end, casts, limits and no memory. */
-#include "router_remote_rig.h"
+#include "router_rig.h"
 
 static void caller_death_cleanup_query_test(void **state) { /* of the original's RPC suite */
   struct world w;

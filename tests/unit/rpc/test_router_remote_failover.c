@@ -1,5 +1,5 @@
 /* Calls to other nodes: refusals, deaths and links that do not open; who is tried next. */
-#include "router_remote_rig.h"
+#include "router_rig.h"
 
 static void a_refusal_goes_to_the_next_node(void **state) {
   struct world w;

@@ -1,6 +1,6 @@
-/* A router of calls with three clients and five nodes, for tests of calls that leave for other nodes. */
-#ifndef UNIT_ROUTER_REMOTE_RIG_H
-#define UNIT_ROUTER_REMOTE_RIG_H
+/* A router of calls with three clients and five nodes, or with eight clients and no other node. */
+#ifndef UNIT_ROUTER_RIG_H
+#define UNIT_ROUTER_RIG_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,12 +28,14 @@ struct world {
   int unreachable[PARTIES], unsendable[PARTIES]; /* what reach and send_call answer */
   int undiscoverable;                            /* what discover answers */
   char log[256];
-  uint8_t sent_id[PARTIES][CALL_ID_LEN];
+  uint8_t sent_id[PARTIES][CALL_ID_LEN]; /* of the last CALL to each */
   uint64_t timeout_ms;
+  uint32_t args_len;
   int reason, cast_err;
   struct router_answer answer;
+  uint8_t answer_id[CALL_ID_LEN];
   struct call_attempt attempts[CALL_MAX_ATTEMPTS];
-  char code[64], message[128];
+  char result[64], code[64], message[128];
 };
 
 static inline void note(struct world *w, char what, const struct rpc_party *p) {
@@ -51,16 +53,23 @@ static inline int send_call(void *ctx, const struct router_send *s) {
   if (w->dialling[i]) return MACULA_EBUSY;
   if (s->call_id) memcpy(w->sent_id[i], s->call_id, CALL_ID_LEN);
   w->timeout_ms = s->timeout_ms;
+  w->args_len = s->args ? s->args->len : 0;
+  assert_true(slice_is(s->procedure, "x.y"));
   return 0;
+}
+static inline void copy(char *ret, size_t cap, struct slice s) {
+  snprintf(ret, cap, "%.*s", (int)s.n, s.n ? (const char *)s.p : "");
 }
 static inline void send_reply(void *ctx, const struct router_answer *a) {
   struct world *w = ctx;
   note(w, a->is_error ? 'e' : 'r', a->caller);
   w->answer = *a;
+  memcpy(w->answer_id, a->call_id, CALL_ID_LEN);
   if (a->attempt_count) memcpy(w->attempts, a->attempts, a->attempt_count * sizeof *a->attempts);
   for (uint32_t i = 0; i < a->attempt_count; i++) assert_int_not_equal(a->attempts[i].err, 0);
-  snprintf(w->code, sizeof w->code, "%.*s", (int)a->code.n, a->code.n ? (const char *)a->code.p : "");
-  snprintf(w->message, sizeof w->message, "%.*s", (int)a->message.n, a->message.n ? (const char *)a->message.p : "");
+  copy(w->result, sizeof w->result, a->result);
+  copy(w->code, sizeof w->code, a->code);
+  copy(w->message, sizeof w->message, a->message);
 }
 static inline void send_cancel(void *ctx, struct rpc_party *provider, const uint8_t call_id[CALL_ID_LEN], int reason) {
   struct world *w = ctx;
@@ -96,7 +105,7 @@ static inline struct rpc_party *known(void *ctx, const struct remote_node *where
   return &w->p[where->id.b[0]];
 }
 
-static inline void open_world(struct world *w) {
+static inline void open_with(struct world *w, bool alone) {
   memset(w, 0, sizeof *w);
   w->services_mem = MEM_INIT("services", 0);
   w->calls_mem = MEM_INIT("calls", 0);
@@ -126,13 +135,23 @@ static inline void open_world(struct world *w) {
                                       .reach = reach,
                                       .known = known,
                                       .ctx = w}};
+  if (alone) {
+    cfg.discovery_mem = NULL;
+    cfg.max_discovered = 0;
+    cfg.out.discover = NULL;
+    cfg.out.undiscover = NULL;
+    cfg.out.reach = NULL;
+    cfg.out.known = NULL;
+  }
   assert_int_equal(router_new(&cfg, &w->r), 0);
   for (uint8_t i = 0; i < PARTIES; i++) {
     struct id id = {{i}};
     rpc_party_init(&w->p[i], i, &id, NULL);
-    w->p[i].node = i >= NODES;
+    w->p[i].node = !alone && i >= NODES;
   }
 }
+static inline void open_world(struct world *w) { open_with(w, false); }
+static inline void open_alone(struct world *w) { open_with(w, true); }
 
 static inline void close_world(struct world *w) {
   for (int i = 0; i < PARTIES; i++) {
@@ -190,10 +209,11 @@ static inline void not_found(struct world *w, int err, nanotime now) {
   router_discovered(w->r, slice_str("x.y"), err, NULL, 0, now);
 }
 
-static inline int reply(struct world *w, int from, nanotime now) {
-  struct msg_reply m = {.call_id = slice_of(w->sent_id[from], CALL_ID_LEN), .result = slice_str("42")};
+static inline int reply_to(struct world *w, int from, const uint8_t *call_id, nanotime now) {
+  struct msg_reply m = {.call_id = slice_of(call_id, CALL_ID_LEN), .result = slice_str("42")};
   return router_reply(w->r, &w->p[from], &m, now);
 }
+static inline int reply(struct world *w, int from, nanotime now) { return reply_to(w, from, w->sent_id[from], now); }
 static inline int reply_error(struct world *w, int from, const char *code, bool may_have_run, nanotime now) {
   struct msg_reply m = {.call_id = slice_of(w->sent_id[from], CALL_ID_LEN),
                         .is_error = true,
