@@ -119,6 +119,8 @@ int text_read(const char *arg, const char *absent, char **ret_data, size_t *ret_
 int text_check_json(const char *what, const char *data, size_t len);
 /* Newlines, control characters, backslashes and what is no UTF-8 become \n, \\, \xHH. */
 void text_put_escaped(FILE *f, const void *data, size_t len);
+/* Octets that are no UTF-8, as of a character that was cut, become '?': JSON takes nothing else. */
+void text_make_utf8(char *text);
 void text_put_raw_line(FILE *f, const char *text); /* control characters become spaces */
 json_t *text_json_payload(const void *data, size_t len, const char **ret_key);
 /* Prints and frees; false: stdout is gone. */

@@ -284,6 +284,7 @@ void load_nodes_look(struct load *l) {
              "%s after %.1f s; last seen: %llu clients, %llu services, %llu bytes resident; its log: %.300s", how,
              load_seconds(l), (unsigned long long)n->now[FIG_CLIENTS], (unsigned long long)n->now[FIG_SERVICES],
              (unsigned long long)n->now[FIG_RSS], tail);
+    text_make_utf8(n->why);
     n->lost = true;
     l->stopping = true;
   }

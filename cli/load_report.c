@@ -33,6 +33,9 @@ void load_row(struct load *l, const char *scenario, bool pass, const char *what,
   va_start(ap, seen);
   vsnprintf(r->seen, sizeof r->seen, seen, ap);
   va_end(ap);
+  text_make_utf8(r->what);
+  text_make_utf8(r->expected);
+  text_make_utf8(r->seen);
   r->pass = pass;
   if (!pass) l->failures++;
 }
@@ -106,6 +109,7 @@ void load_event(struct load *l, const char *what) {
   struct load_event *e = &l->events[l->event_count++];
   e->at = (float)load_seconds(l);
   snprintf(e->what, sizeof e->what, "%s", what);
+  text_make_utf8(e->what);
 }
 
 void load_note(struct load *l, const char *fmt, ...) {
@@ -114,6 +118,7 @@ void load_note(struct load *l, const char *fmt, ...) {
   va_start(ap, fmt);
   vsnprintf(l->notes[l->note_count], sizeof l->notes[0], fmt, ap);
   va_end(ap);
+  text_make_utf8(l->notes[l->note_count]);
   if (!l->cli->json) {
     if (isatty(2)) fputs("\r\033[K", stderr);
     fprintf(stderr, "%s\n", l->notes[l->note_count]);
@@ -180,6 +185,7 @@ static json_t *nodes_json(const struct load *l) {
     size_t k = f ? fread(text, 1, sizeof text - 1, f) : 0;
     if (f) fclose(f);
     text[k] = 0;
+    text_make_utf8(text);
     if (k) json_object_set_new(j, "log", json_string(text));
     json_array_append_new(nodes, j);
   }

@@ -142,6 +142,7 @@ static void lose(struct load_node *n, nanotime now) {
            (double)(n->op_seen - n->l->started) / 1e9, (double)(now - n->l->started) / 1e9, err ? " (" : "", err ? text : "",
            err ? ")" : "", (unsigned long long)n->now[FIG_CLIENTS], (unsigned long long)n->now[FIG_SERVICES],
            (unsigned long long)n->now[FIG_RSS]);
+  text_make_utf8(n->why);
   n->lost = true;
   n->l->stopping = true;
 }

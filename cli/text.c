@@ -92,6 +92,12 @@ void text_put_escaped(FILE *f, const void *data, size_t len) {
   }
 }
 
+void text_make_utf8(char *text) {
+  size_t len = strlen(text);
+  for (size_t i = 0, n; i < len; i += n)
+    if (!(n = utf8_len((const unsigned char *)text + i, len - i))) text[i] = '?', n = 1;
+}
+
 void text_put_raw_line(FILE *f, const char *text) {
   size_t len = strlen(text);
   while (len && isspace((unsigned char)text[len - 1])) len--;

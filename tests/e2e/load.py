@@ -7,6 +7,7 @@ import concurrent.futures
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,10 +73,10 @@ def left_over(folder):
 class Running:
     """A load that runs: what it has printed so far is not needed, only its nodes."""
 
-    def __init__(self, folder, *args):
+    def __init__(self, folder, *args, program=macula):
         self.folder = folder
-        self.p = subprocess.Popen([macula, "load", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                  text=True, env=environment(folder))
+        self.p = subprocess.Popen([program, "load", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  text=True, errors="replace", env=environment(folder))
         live.append(self.p)
 
     def node(self):
@@ -256,6 +257,32 @@ def case_own_node_dies(folder):
         r = json.load(f)
     assert r["nodes"][0]["lost"] and "signal 9" in r["nodes"][0]["why"] and not r["pass"]
     assert not r["table"][-1]["pass"] and r["table"][-1]["what"] == "the nodes live as long as the run", r["table"][-1]
+
+
+def case_log_that_is_cut(folder):
+    """A log of characters of four octets, cut at each of them wherever a report keeps a part: none of its rows and logs is missing."""
+    for cut in range(4):
+        own = os.path.join(folder, str(cut))
+        os.mkdir(own)
+        shutil.copy(macula, own)
+        with open(os.path.join(own, "said"), "w", encoding="utf-8") as f:
+            f.write("x" * cut + "\U0001f40c" * 1200 + "y" * cut + "\n")
+        with open(os.path.join(own, "maculad"), "w") as f:
+            f.write("#!/bin/sh\ncat '%s' >&2\nexec '%s' \"$@\"\n" % (os.path.join(own, "said"), maculad))
+        os.chmod(os.path.join(own, "maculad"), 0o755)
+        run = Running(own, "services", "--scale", "0.05", "--report", os.path.join(own, "report"), program=os.path.join(own, "macula"))
+        os.kill(run.node(), signal.SIGKILL)
+        code, out, err = run.end()
+        assert code == 1 and "\U0001f40c" * 20 in err, err
+        with open(os.path.join(own, "report", "report.json"), encoding="utf-8") as f:
+            r = json.load(f)
+        last, node = r["table"][-1], r["nodes"][0]
+        assert last["what"] == "the nodes live as long as the run" and not last["pass"], "cut at %d: no row: %s" % (cut, last)
+        assert "signal 9" in last["seen"], last["seen"]
+        assert "\U0001f40c" * 20 in node.get("why", ""), "cut at %d: why: %r" % (cut, node.get("why"))
+        assert "\U0001f40c" * 900 in node.get("log", ""), "cut at %d: log: %r" % (cut, node.get("log"))
+        with open(os.path.join(own, "report", "report.html"), encoding="utf-8") as f:
+            assert "\U0001f40c" * 900 in f.read()
 
 
 def case_given_node_dies(folder):

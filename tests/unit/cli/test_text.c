@@ -1,0 +1,81 @@
+/* Text that goes into a report: whatever is cut inside a character, JSON takes it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cli.h"
+
+/* What text.c says when a payload cannot be read, which is not tested here. */
+void cli_error(const char *code, const char *fmt, ...) { fail_msg("%s: %s", code, fmt); }
+int cli_failed(int err, const char *code, const char *text) {
+  fail_msg("%d: %s: %s", err, code, text);
+  return EXIT_FAILED;
+}
+int cli_invalid(int err, const char *detail) {
+  fail_msg("%d: %s", err, detail);
+  return EXIT_USAGE;
+}
+
+static void json_takes(const char *text) {
+  json_t *j = json_string(text);
+  assert_non_null(j);
+  json_decref(j);
+}
+
+static void cut_at_every_offset(void **state) {
+  static const char whole[] = "a\u00e9b\u20acc\U0001f40c\u20ac\u00e9\u00e9\U0001f40c";
+  (void)state;
+  for (size_t from = 0; from < sizeof whole; from++)
+    for (size_t to = from; to < sizeof whole; to++) {
+      char text[sizeof whole];
+      memcpy(text, whole + from, to - from);
+      text[to - from] = 0;
+      text_make_utf8(text);
+      json_takes(text);
+      assert_int_equal(strlen(text), to - from);
+      for (size_t i = from + 3; i + 3 < to; i++) assert_int_equal(text[i - from], whole[i]); /* what is whole stays */
+    }
+}
+
+static void no_character_at_all(void **state) {
+  static const char *const v[][2] = {{"", ""},
+                                     {"\xff\xfe", "??"},
+                                     {"\xc0\xaf.", "??."},                 /* longer than need be */
+                                     {"\xed\xa0\x80.", "???."},            /* half a surrogate pair */
+                                     {"\xf4\x90\x80\x80.", "????."},       /* beyond the last one */
+                                     {"\xf0\x9f\xe2\x82\xac", "??\u20ac"}, /* the next one is not eaten */
+                                     {"\xe2\x82", "??"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
+    char text[16];
+    snprintf(text, sizeof text, "%s", v[i][0]);
+    text_make_utf8(text);
+    assert_string_equal(text, v[i][1]);
+    json_takes(text);
+  }
+}
+
+/* Of texts of three octets, what is changed is what JSON does not take. */
+static void json_agrees(void **state) {
+  (void)state;
+  for (unsigned a = 1; a < 256; a++)
+    for (unsigned b = 1; b < 256; b++)
+      for (unsigned c = 0x7f; c < 0xc2; c++) {
+        char text[] = {(char)a, (char)b, (char)c, 0}, kept[4];
+        json_t *j = json_string(text);
+        memcpy(kept, text, sizeof kept);
+        text_make_utf8(text);
+        assert_int_equal(j != NULL, !strcmp(text, kept));
+        json_takes(text);
+        json_decref(j);
+      }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(cut_at_every_offset), cmocka_unit_test(no_character_at_all),
+                                     cmocka_unit_test(json_agrees)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
