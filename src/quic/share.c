@@ -9,21 +9,25 @@
 #include "quic/internal.h"
 
 #define TIGHT_FLIGHT (16u * 1200u)
-#define MOST_PARTS 8    /* of the pool: what one connection may take of it is this part of it */
-#define HALF_PARTS 4    /* of the pool: what connections that are not admitted may take of it, all together */
-#define LEAST_PARTS 128 /* of the pool: who holds less than this part of it never ends for others */
+#define FLIGHT_OF_RECORDS 6u /* octets in flight for each octet that is left for their records */
+#define MOST_PARTS 8         /* of the pool: what one connection may take of it is this part of it */
+#define HALF_PARTS 4         /* of the pool: what connections that are not admitted may take of it, all together */
+#define LEAST_PARTS 128      /* of the pool: who holds less than this part of it never ends for others */
 #define LEAST_HELD (4u * QUIC_CONN_MEMORY) /* nor who holds no more than a busy client does */
 #define SAID_EVERY (60 * NS_SEC)
 
 static size_t beyond(size_t held) { return held > QUIC_CONN_MEMORY ? held - QUIC_CONN_MEMORY : 0; }
 
+static size_t most_of(const struct quic_conn *c) {
+  return (c->half_open ? c->q->cfg.conn_pool / HALF_PARTS : c->q->cfg.conn_pool) / MOST_PARTS;
+}
+
 static bool has_room(struct quic_conn *c, size_t more) {
   struct quic *q = c->q;
   size_t old = beyond(c->held), new = beyond(c->held + more);
   if (!q->cfg.conn_pool || new == old) return true;
-  size_t part = c->half_open ? q->cfg.conn_pool / HALF_PARTS : q->cfg.conn_pool;
-  if (new <= part / MOST_PARTS && q->pool_used - old + new <= q->cfg.conn_pool &&
-      (!c->half_open || q->pool_half - old + new <= part))
+  if (new <= most_of(c) && q->pool_used - old + new <= q->cfg.conn_pool &&
+      (!c->half_open || q->pool_half - old + new <= q->cfg.conn_pool / HALF_PARTS))
     return true;
   q->stats.refused_memory++;
   return false;
@@ -105,11 +109,17 @@ void share_free(struct quic_conn *c, void *p) {
 }
 
 /* ngtcp2 keeps a record of each packet in flight, and room for as many until the connection ends. So in a pool that fills up
- * connections go on with few packets in flight, instead of ending at its limit. */
+ * connections go on with few packets in flight, instead of ending at its limit; and one that fills up its own part has no more
+ * in flight than it could have records of in the rest. */
 bool share_waits(const struct quic_conn *c) {
   const struct quic *q = c->q;
   ngtcp2_conn_info info;
-  if (!q->cfg.conn_pool || q->pool_used <= q->cfg.conn_pool / 4 * 3) return false;
+  size_t most = most_of(c), held = beyond(c->held), flight = TIGHT_FLIGHT;
+  if (!q->cfg.conn_pool) return false;
+  if (q->pool_used <= q->cfg.conn_pool / 4 * 3) {
+    if (held <= most / 2) return false;
+    if (held < most && (most - held) * FLIGHT_OF_RECORDS > flight) flight = (most - held) * FLIGHT_OF_RECORDS;
+  }
   ngtcp2_conn_get_conn_info(c->nc, &info);
-  return info.bytes_in_flight >= TIGHT_FLIGHT;
+  return info.bytes_in_flight >= flight;
 }

@@ -90,6 +90,26 @@ static void test_tight(void **st) {
   pair_done(&p);
 }
 
+/* Nor does one end for what it sends: records of what is in flight are a part of what it may hold. */
+static void test_busy(void **st) {
+  struct pair p;
+  int64_t s;
+  (void)st;
+  pair_init(&p, 7, NULL);
+  p.ca.conn_pool = 1 << 20;
+  p.cb.stream_window = p.cb.conn_window = 4 << 20;
+  pair_start(&p);
+  pair_connect(&p);
+  char *data = calloc(1, 4000000);
+  assert_int_equal(quic_stream_open(p.a.conn, &s), 0);
+  assert_int_equal(quic_stream_write(p.a.conn, s, slice_of(data, 4000000)), 0);
+  pair_run(&p, 100 * NS_SEC);
+  assert_int_equal(p.a.closed, 0);
+  assert_int_equal(p.b.in_len, 4000000);
+  free(data);
+  pair_done(&p);
+}
+
 /* One more connection, which holds so many octets beyond what is its own, or has ended when it asked for them; admitted or not.
  */
 static struct quic_conn *holder(struct pair *p, size_t octets, bool admitted) {
@@ -154,8 +174,9 @@ static void test_largest(void **st) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_greedy),   cmocka_unit_test(test_unlimited),
-                                     cmocka_unit_test(test_tight),    cmocka_unit_test(test_strangers),
-                                     cmocka_unit_test(test_admitted), cmocka_unit_test(test_largest)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_greedy),    cmocka_unit_test(test_unlimited),
+                                     cmocka_unit_test(test_tight),     cmocka_unit_test(test_busy),
+                                     cmocka_unit_test(test_strangers), cmocka_unit_test(test_admitted),
+                                     cmocka_unit_test(test_largest)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
