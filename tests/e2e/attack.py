@@ -29,6 +29,7 @@ _watched.use(args.build)
 _watched.quiet = args.table
 asan = _watched.asan
 UNACCOUNTED = 4 * MIB
+FILLS = {"calls": 0.75}  # the row of that name, to this part at least: else the attack has not done its worst
 KEPT = ("retained", "node", "services")  # what stays was asked for: messages, records, tombstones (docs/memory.md)
 
 # name, attackers, options, and whether the plan is less than 3 times what the attack reaches (what a node needs at least is planned
@@ -146,6 +147,8 @@ def attack(name, count, options, tight, least):
         print("   %s: plan %.1f MiB, peak %.1f MiB, unaccounted %.2f MiB, %s; %.1f s" %
               (name, node.plan / MIB, peak / MIB, unaccounted / MIB, most, time.monotonic() - t), flush=True)
     check("%s: no row passed its limit" % name, not over, ", ".join(over))
+    if name in FILLS and args.size >= 1:
+        check("%s: it fills its row" % name, dict((n, f) for f, n in full)[name] >= FILLS[name], most)
     check("%s: an honest client is served meanwhile" % name, honest.returncode == 0, honest.stderr)
     check("%s: the attackers' connections are gone" % name, gone, json.dumps(rows["connections"]))
     if not asan:
