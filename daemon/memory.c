@@ -120,6 +120,14 @@ void memory_print_plan(FILE *f, const struct memory_fit *m) {
   fprintf(f, "total %llu MiB\n", (unsigned long long)((m->plan.total + (1 << 20) - 1) >> 20));
 }
 
+static json_t *choice_json(const struct memory_fit *m) {
+  json_t *lowered = json_array();
+  for (size_t i = 0; i < m->changed; i++)
+    json_array_append_new(lowered, json_pack("{s:s, s:I, s:I}", "key", m->changes[i].key, "from",
+                                             (json_int_t)m->changes[i].from, "to", (json_int_t)m->changes[i].to));
+  return json_pack("{s:s, s:I, s:o}", "source", m->source, "available_bytes", (json_int_t)m->available, "lowered", lowered);
+}
+
 int memory_print_json(FILE *f, const struct memory_fit *m) {
   json_t *rows = json_array();
   for (size_t i = 0; i < m->plan.count; i++) {
@@ -130,6 +138,7 @@ int memory_print_json(FILE *f, const struct memory_fit *m) {
   }
   json_t *j = json_pack("{s:I, s:I, s:o}", "total_bytes", (json_int_t)m->plan.total, "memory_max_bytes", (json_int_t)m->max,
                         "rows", rows);
+  if (j && m->source) json_object_set_new(j, "auto", choice_json(m));
   int err = j && !json_dumpf(j, f, JSON_INDENT(2)) && fputc('\n', f) != EOF ? 0 : MACULA_ENOMEM;
   json_decref(j);
   return err;
@@ -181,8 +190,9 @@ static char *complaint(const struct memory_fit *m, const struct node_limits *wan
   FILE *f = open_memstream(&text, &len);
   if (!f) return NULL;
   node_plan(&l, &less);
-  fprintf(f, "the plan is %s, memory_max %s: %s too much\n", octets(m->plan.total, a), octets(m->max, b),
-          octets(m->plan.total - m->max, (char[32]){0}));
+  fprintf(f, "the plan is %s, memory_max %s", octets(m->plan.total, a), octets(m->max, b));
+  if (m->source) fprintf(f, " (auto, of the %s's %s)", m->source, octets(m->available, a));
+  fprintf(f, ": %s too much\n", octets(m->plan.total - m->max, a));
   for (size_t i = 0; i < m->plan.count; i++) {
     const struct plan_row *r = &m->plan.rows[i], *to = row_named(&less, r->name);
     if (!to || to->bytes >= r->bytes || !r->keys[0]) continue;
@@ -200,7 +210,9 @@ static char *complaint(const struct memory_fit *m, const struct node_limits *wan
   } else {
     fputs("this fits:", f);
     put_flags(f, changes, n);
-    fputs("; or give --memory-max auto, or raise memory_max\n", f);
+    fputs(m->source ? "; auto itself lowers only limits that are not set\n"
+                    : "; or give --memory-max auto, or raise memory_max\n",
+          f);
   }
   if (fclose(f)) {
     free(text);
@@ -220,7 +232,10 @@ int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, c
     m->max = !strcmp(m->source, "machine") ? m->available / 4 * 3 : m->available / 8 * 7;
     struct node_limits wanted = c->limits;
     err = plan_fit(&c->limits, m->max, is_set, c, m->changes, &m->changed);
-    if (err) c->limits = wanted;
+    if (err) { /* nothing was chosen */
+      c->limits = wanted;
+      m->changed = 0;
+    }
   }
   node_plan(&c->limits, &m->plan);
   c->limits.memory_max = m->max;

@@ -106,6 +106,25 @@ static void test_auto(void **state) {
   assert_non_null(strstr(out, "auto: 384 MiB of the machine's 512 MiB"));
   assert_non_null(strstr(out, "max_clients"));
   free(out);
+  file = open_memstream(&out, &len);
+  assert_int_equal(memory_print_json(file, &f->fit), 0);
+  fclose(file);
+  assert_non_null(strstr(out, "\"source\": \"machine\""));
+  assert_non_null(strstr(out, "\"key\": \"max_clients\""));
+  free(out);
+}
+
+/* What was asked for is too much: the advice is not to give auto. */
+static void test_auto_refuses(void **state) {
+  struct fixture *f = *state;
+  put(f, "/proc/meminfo", "MemTotal:  524288 kB\n");
+  load(f, "--memory-max=auto", "--max-clients=100000");
+  assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), MACULA_ENOMEM);
+  assert_non_null(strstr(f->text, "memory_max 384 MiB (auto, of the machine's 512 MiB)"));
+  assert_non_null(strstr(f->text, "this fits: --max-clients "));
+  assert_null(strstr(f->text, "--memory-max auto"));
+  assert_int_equal(f->fit.changed, 0);
+  assert_int_equal(f->c.limits.max_services, 10000);
 }
 
 /* What is found may be nothing: then auto limits nothing. A large machine changes nothing. */
@@ -213,8 +232,15 @@ static void test_keys_are_options(void **state) {
 int main(void) {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
   const struct CMUnitTest tests[] = {
-      CASE(test_sources), CASE(test_auto),  CASE(test_auto_changes_nothing),   CASE(test_small_machine_starts),
-      CASE(test_refusal), CASE(test_print), CASE(test_every_limit_can_be_set), CASE(test_keys_are_options),
+      CASE(test_sources),
+      CASE(test_auto),
+      CASE(test_auto_refuses),
+      CASE(test_auto_changes_nothing),
+      CASE(test_small_machine_starts),
+      CASE(test_refusal),
+      CASE(test_print),
+      CASE(test_every_limit_can_be_set),
+      CASE(test_keys_are_options),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
