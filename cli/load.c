@@ -65,6 +65,8 @@ static int options_fit(const struct load *l) {
   }
   if (l->o.nodes && strcmp(l->scenario, "soak") == 0)
     return cli_invalid(MACULA_EINVAL, "soak needs its own mesh: leave --nodes away");
+  if (l->o.nodes && strcmp(l->scenario, "pool") == 0)
+    return cli_invalid(MACULA_EINVAL, "pool needs a node of its own, without upkeep: leave --nodes away");
   if (l->o.partition && !l->o.nodes) return cli_invalid(MACULA_EINVAL, "--partition parts the nodes of --nodes");
   return 0;
 }
@@ -105,6 +107,11 @@ static unsigned idle_for(const struct load *l) {
   return clients > 10000 ? 30 : clients > 1000 ? (unsigned)(clients * LOAD_IDLE_S / 1000) : LOAD_IDLE_S;
 }
 
+static bool is_ignored(int signal) {
+  struct sigaction now;
+  return sigaction(signal, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
 static int prepare(struct load *l) {
   sigset_t set;
   struct cli *cli = l->cli;
@@ -115,6 +122,7 @@ static int prepare(struct load *l) {
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
+  if (!is_ignored(SIGHUP)) sigaddset(&set, SIGHUP); /* the terminal is closed; nohup ignores it */
   pthread_sigmask(SIG_BLOCK, &set, NULL);
   signal(SIGPIPE, SIG_IGN);
   l->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -135,7 +143,7 @@ static int prepare(struct load *l) {
   } else if ((err = quic_identity_generate(&l->identity))) {
     return cli_failed(err, NULL, NULL);
   }
-  if (!load_need_files(l, 256)) return EXIT_FAILED;
+  if (!load_need_files(256)) return EXIT_FAILED;
   return load_engine_new(l);
 }
 
@@ -154,7 +162,7 @@ static void done(struct load *l) {
     free(l->nodes[i]->series);
     free(l->nodes[i]);
   }
-  for (size_t i = 0; i < l->latency_count; i++) free(l->latencies[i].times);
+  load_latencies_free(l);
   quic_identity_unref(l->identity);
   if (l->signal_fd >= 0) close(l->signal_fd);
   free(l->rows);
@@ -172,9 +180,11 @@ static void say_what_stopped_it(struct load *l) {
 static int conclude(struct load *l, int code) {
   say_what_stopped_it(l);
   if (!l->row_count && code) return code; /* it did not begin */
+  l->failed = code != 0;
   if (l->o.strict) load_rows_latency(l);
   json_t *report = load_report_json(l);
-  if (l->o.report && !code) code = load_report_write(l, report);
+  int written = l->o.report ? load_report_write(l, report) : 0;
+  if (!code) code = written;
   if (l->cli->json)
     text_put_json(json_incref(report));
   else
@@ -191,6 +201,8 @@ static int run_scenario(struct load *l, int (*run)(struct load_task *t)) {
   struct load_task task = {.l = l, .name = l->scenario, .run = run};
   int code = l->o.nodes ? load_nodes_given(l) : 0;
   if (code) return code;
+  if (run && run != load_callers && l->node_count > 1)
+    load_note(l, "%s loads one node, %s; the others are watched", l->scenario, l->nodes[0]->text);
   if (run) {
     load_engine_run(l, &task, 1);
     code = task.code;
@@ -240,7 +252,7 @@ const struct command command_load = {
     "  callers   1,000 calls a second to slow providers, callers that die meanwhile\n"
     "  all       the five at once on 4 nodes, with slow subscribers and a partition\n"
     "  soak      as all, for --duration\n\n"
-    "  --nodes ADDR,...  load these running nodes instead; all: the four of a mesh\n"
+    "  --nodes ADDR,...  load these running nodes instead (not pool and soak); all: the four of a mesh\n"
     "  --partition CMD   all, with --nodes: 'CMD cut' parts the first two from the others, 'CMD heal' ends it\n"
     "  --scale N         multiply all sizes, fractions too (1)\n"
     "  --report DIR      write report.html and report.json into a new folder\n"

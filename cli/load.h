@@ -89,7 +89,7 @@ struct load_node {
   bool has_sample;
   uint64_t now[FIG_COUNT], most[FIG_COUNT];
   json_t *memory;     /* its table of memory in the last sample */
-  uint64_t rss_peak;  /* of all samples */
+  uint64_t rss_peak;  /* of all samples, or more: load_watch_peak */
   uint64_t rss_start; /* of the first sample, or since load_node_mark */
   struct load_sample *series;
   size_t series_count, series_skip, series_skipped;
@@ -102,10 +102,19 @@ struct load_row { /* one promise */
   bool pass;
 };
 
+struct load_times { /* of what ended in a second or more */
+  float at;         /* seconds since the start, at its end */
+  float p50_ms, p99_ms;
+};
+
 struct load_latency {
   char scenario[16], what[64];
   struct histogram *times;
-  unsigned most_ms; /* its p99, judged with --strict */
+  unsigned most_ms;         /* its p99, judged with --strict */
+  struct histogram *before; /* as it was at the last point of the series */
+  struct load_times *series;
+  size_t series_count;
+  nanotime every, next;
 };
 
 struct load_event { /* a line across the charts */
@@ -167,6 +176,7 @@ struct load {
   struct heap *light_due;
   struct list waits;
   bool stopping, interrupted;
+  bool failed; /* something could not be done: no promise is broken, and the run is no pass */
   nanotime started, progress_at;
   int signal_fd;
   struct load_node *nodes[LOAD_MAX_NODES];
@@ -230,14 +240,15 @@ void load_nodes_end(struct load *l);
 /* UDP ports on 127.0.0.1 from LOAD_PORT on that nobody has; 0: there are none. */
 uint16_t load_port(struct load *l);
 /* File descriptors: raises the soft limit; false (said on stderr) if even the hard one is too low. */
-bool load_need_files(struct load *l, uint64_t files);
+bool load_need_files(uint64_t files);
 
 /* ---- watching (load_watch.c) ------------------------------------------------------------------------------------------------
  */
 int load_watch_start(struct load_node *n);
 void load_watch_end(struct load_node *n);
 void load_watch_step(struct load *l, nanotime now);
-void load_node_mark(struct load_node *n); /* memory and the most of all figures count from here */
+void load_watch_peak(struct load_node *n); /* of its resident memory, as the kernel knows it also between samples */
+void load_node_mark(struct load_node *n);  /* memory and the most of all figures count from here */
 /* Calls a procedure at a node by its operator's client and waits; NULL if there was no answer. *ret_err: why. */
 json_t *load_ask(struct load_task *t, struct load_node *n, const char *procedure, json_t *args, int *ret_err);
 
@@ -295,6 +306,16 @@ void load_abuse_vanish(struct load_client *c);                    /* its connect
 void load_abuse_stop_renewing(struct load_client *c);             /* its services are not renewed any more */
 int load_abuse_open_streams(struct load_client *c, size_t count); /* with half a frame on each; how many it got */
 
+/* ---- latencies (load_latency.c) ---------------------------------------------------------------------------------------------
+ */
+/* A histogram that the report shows; most_ms: of its 99th percentile, judged with --strict alone. */
+struct histogram *load_latency(struct load *l, const char *scenario, const char *what, unsigned most_ms);
+/* What ended in the last second is a point of its line; all: whatever there is. */
+void load_latency_step(struct load *l, nanotime now, bool all);
+void load_rows_latency(struct load *l);
+json_t *load_latencies_json(const struct load *l);
+void load_latencies_free(struct load *l);
+
 /* ---- report (load_report.c, load_html.c) ------------------------------------------------------------------------------------
  */
 void load_row(struct load *l, const char *scenario, bool pass, const char *what, const char *expected, const char *seen, ...)
@@ -305,9 +326,6 @@ void load_row_most(struct load *l, const char *scenario, const char *what, uint6
 uint64_t load_memory_allowed(uint64_t start);
 /* Resident memory: below the plan at its peak, and back at the start. Waits up to 60 s for it. */
 void load_rows_memory(struct load_task *t, struct load_node *n, bool returns);
-/* A histogram that the report shows; most_ms: of its 99th percentile, judged with --strict alone. */
-struct histogram *load_latency(struct load *l, const char *scenario, const char *what, unsigned most_ms);
-void load_rows_latency(struct load *l);
 void load_event(struct load *l, const char *what);
 void load_note(struct load *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 json_t *load_report_json(struct load *l);
@@ -315,12 +333,12 @@ void load_report_print(struct load *l);
 /* Makes the folder; it must not hold anything yet. Prints its error, returns an exit code. */
 int load_report_folder(const char *dir);
 int load_report_write(struct load *l, json_t *report);
-int load_html_write(struct load *l, json_t *report, const char *path);
-void load_histogram_json(json_t *into, const struct histogram *h);
+int load_html_write(struct load *l, json_t *report, const char *path, char *ret_why /* 256 */);
 
 /* ---- scenarios --------------------------------------------------------------------------------------------------------------
  */
 int load_pool(struct load_task *t);
+uint64_t load_pool_files(const struct load *l); /* that it needs, so that nothing else begins without them */
 int load_clients(struct load_task *t);
 int load_services(struct load_task *t);
 int load_streams(struct load_task *t);

@@ -2,6 +2,7 @@
  * counts what one node holds, so each has a node of its own: clients come to the registry, services and streams to two
  * providers, callers to the third, and call the other two. The pool's model needs a node whose upkeep is off: that one is
  * beside the mesh. */
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 
 #define CUT_AFTER_S 4
 #define CUT_MOST_S 30
+#define COMMAND_MOST_S 60 /* of --partition */
+#define COMMAND_REST_S 10 /* once the run stops */
 #define SLOW_CLIENTS 6
 #define SLOW_MESSAGES 1200 /* of 16 KiB: more than a client's queue holds */
 #define SLOW_SIZE 16384
@@ -124,6 +127,25 @@ bool load_mesh_is_ready(void *mesh) { return ((struct load_mesh *)mesh)->provide
 
 /* ---- partition --------------------------------------------------------------------------------------------------------------
  */
+/* Waits for the user's command, which may hang. Half done it would leave the nodes parted, so it gets some time after Ctrl-C.
+ */
+static bool command_ends_well(struct load_task *t, pid_t pid) {
+  nanotime until = time_add(io_now(), COMMAND_MOST_S * NS_SEC);
+  int status = -1;
+  bool hurries = false;
+  pid_t done;
+  while ((done = waitpid(pid, &status, WNOHANG)) == 0) {
+    if (t->l->stopping && !hurries) until = time_min(until, time_add(io_now(), COMMAND_REST_S * NS_SEC));
+    hurries = t->l->stopping;
+    if (io_now() >= until) kill(-pid, SIGKILL);
+    if (hurries)
+      poll(NULL, 0, 20);
+    else
+      load_sleep(t, 0.02);
+  }
+  return done == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 /* Nodes of this run are parted by their relays, given ones by the user's command. False: the command failed. */
 static bool cut(struct load_task *t, bool on) {
   struct load *l = t->l;
@@ -136,19 +158,14 @@ static bool cut(struct load_task *t, bool on) {
   char *const argv[] = {sh, dash_c, text, NULL};
   posix_spawnattr_t attr;
   sigset_t none;
-  pid_t pid, done = 0;
-  int status = -1;
+  pid_t pid;
   sigemptyset(&none);
   posix_spawnattr_init(&attr);
-  posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+  posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP); /* Ctrl-C reaches us alone */
   posix_spawnattr_setsigmask(&attr, &none);
   bool ok = posix_spawn(&pid, "/bin/sh", NULL, &attr, argv, environ) == 0;
   posix_spawnattr_destroy(&attr);
-  while (ok && !done) {
-    done = waitpid(pid, &status, l->stopping ? 0 : WNOHANG);
-    if (!done) load_sleep(t, 0.02);
-  }
-  ok = ok && done == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  ok = ok && command_ends_well(t, pid);
   if (!ok) load_row(l, t->name, false, "the command of --partition succeeds", "it does", "it does not: %.100s", text);
   return ok;
 }
@@ -174,7 +191,10 @@ static int partition(struct load_task *t) {
   load_phase(t, NULL, 0, "%s %s | %s %s are apart", nodes[0]->name, nodes[1]->name, nodes[2]->name, nodes[3]->name);
   struct deaths d = {.nodes = nodes};
   for (size_t i = 0; i < 4; i++) d.before[i] = nodes[i]->now[FIG_DEATHS];
-  if (!cut(t, true)) goto out;
+  if (!cut(t, true)) {
+    cut(t, false); /* it may be half done */
+    goto out;
+  }
   load_event(l, "partition");
   load_wait(t, two_dead_at_each, &d, CUT_MOST_S);
   load_sleep(t, 1);
@@ -294,6 +314,7 @@ int load_all(struct load *l) {
   if (l->o.nodes && l->node_count != 4)
     return cli_invalid(MACULA_EINVAL,
                        "all needs the four nodes of one mesh: name them with --nodes ADDR,ADDR,ADDR,ADDR, or none");
+  if (!load_need_files(load_pool_files(l))) return EXIT_FAILED;
   if (l->o.nodes && !l->o.partition) load_note(l, "without --partition the given nodes stay connected");
   if (!l->o.nodes && load_relays_new(&m.relays)) return cli_failed(MACULA_ENOMEM, NULL, NULL);
   l->mesh = &m;

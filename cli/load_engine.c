@@ -277,6 +277,7 @@ void load_engine_run(struct load *l, struct load_task *tasks, size_t count) {
     hub_set_now(l->hub, now);
     load_nodes_look(l);
     load_watch_step(l, now);
+    load_latency_step(l, now, false);
     look_at_waits(l);
     if (now >= l->progress_at) {
       l->progress_at = now + 200 * NS_MS;
@@ -289,6 +290,7 @@ void load_engine_run(struct load *l, struct load_task *tasks, size_t count) {
     pthread_mutex_lock(&l->lock);
     if (p[1].revents && read(l->signal_fd, &info, sizeof info) == sizeof info) l->stopping = l->interrupted = true;
   }
+  load_latency_step(l, io_now(), true);
   pthread_mutex_unlock(&l->lock);
   for (size_t i = 0; i < count; i++)
     if (tasks[i].started) pthread_join(tasks[i].thread, NULL);

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,10 +44,9 @@ uint16_t load_port(struct load *l) {
   return 0;
 }
 
-bool load_need_files(struct load *l, uint64_t files) {
+bool load_need_files(uint64_t files) {
   struct rlimit r;
   char a[32], b[32];
-  (void)l;
   if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur >= files) return true;
   if (r.rlim_max >= files) {
     r.rlim_cur = r.rlim_max;
@@ -86,7 +86,8 @@ static int spawn(void *ctx) {
     dup2(s->err, 2);
     unsetenv("NOTIFY_SOCKET");
     execvp(s->argv[0], (char *const *)s->argv);
-    dprintf(2, "cannot run %s: %s\n", s->argv[0], strerror(errno));
+    dprintf(2, "cannot run %s: %s%s\n", s->argv[0], strerror(errno),
+            strchr(s->argv[0], '/') ? "" : " (it is neither beside macula nor in PATH)");
     _exit(127);
   }
   s->n->pid = pid;
@@ -132,8 +133,14 @@ static int read_banner(struct load_node *n, int fd) {
 
 static int failed_to_start(struct load_node *n, const char *program) {
   char tail[600];
+  struct statvfs fs;
   last_lines(n, tail, sizeof tail);
-  cli_error(macula_err_name(MACULA_EIO), "%s did not start: %s", program, tail[0] ? tail : "it said nothing");
+  bool full = statvfs(n->l->folder, &fs) == 0 && !fs.f_bavail;
+  if (full && !tail[0]) /* it could not even say so */
+    cli_error(macula_err_name(MACULA_EIO), "%s did not start: no space is left for its state in %s: free some, or set TMPDIR",
+              program, n->l->folder);
+  else
+    cli_error(macula_err_name(MACULA_EIO), "%s did not start: %s", program, tail[0] ? tail : "it said nothing");
   return EXIT_FAILED;
 }
 

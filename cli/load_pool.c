@@ -185,18 +185,18 @@ static void play(struct pool *p) {
   load_rows_memory(p->t, p->n, false);
 }
 
+static size_t peers_of(const struct load *l) { return load_scaled(l, 1500, 30); }
+
+uint64_t load_pool_files(const struct load *l) { return peers_of(l) + FILES_BESIDES; }
+
 int load_pool(struct load_task *t) {
   struct load *l = t->l;
-  struct pool p = {.t = t, .count = load_scaled(l, 1500, 30)};
+  struct pool p = {.t = t, .count = peers_of(l)};
   char max[24];
   uint64_t made = 0;
   p.max = p.count * 2 / 3;
   p.at_once = p.max / 30 < 1 ? 1 : p.max / 30 > 16 ? 16 : p.max / 30;
-  if (l->o.nodes && !l->mesh) {
-    load_note(l, "pool needs a node without upkeep and starts its own; the given ones are not loaded");
-    l->o.nodes = NULL;
-  }
-  if (!load_need_files(l, p.count + FILES_BESIDES)) return EXIT_FAILED;
+  if (!load_need_files(load_pool_files(l))) return EXIT_FAILED;
   snprintf(max, sizeof max, "%zu", p.max);
   const char *args[] = {"--max-peers", max, "--no-upkeep", NULL};
   int code = load_node_start(t, args, &p.n);

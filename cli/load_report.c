@@ -69,6 +69,7 @@ void load_rows_memory(struct load_task *t, struct load_node *n, bool returns) {
     load_fresh(t, n);
   }
   if (l->stopping) return;
+  load_watch_peak(n);
   if (n->now[FIG_PLAN]) {
     snprintf(expected, sizeof expected, "below %s", text_bytes((double)n->now[FIG_PLAN], a));
     snprintf(what, sizeof what, "resident memory of %s stays below its plan", n->name);
@@ -79,29 +80,6 @@ void load_rows_memory(struct load_task *t, struct load_node *n, bool returns) {
   snprintf(what, sizeof what, "resident memory of %s returns to the start + 10 %% or 8 MiB", n->name);
   load_row(l, t->name, n->now[FIG_RSS] <= most, what, expected, "%s after %.0f s (start %s)",
            text_bytes((double)n->now[FIG_RSS], a), load_seconds(l) - from, text_bytes((double)n->rss_start, b));
-}
-
-struct histogram *load_latency(struct load *l, const char *scenario, const char *what, unsigned most_ms) {
-  if (l->latency_count == sizeof l->latencies / sizeof l->latencies[0]) return NULL;
-  struct load_latency *e = &l->latencies[l->latency_count];
-  if (!(e->times = calloc(1, sizeof *e->times))) return NULL;
-  snprintf(e->scenario, sizeof e->scenario, "%s", scenario);
-  snprintf(e->what, sizeof e->what, "%s", what);
-  e->most_ms = most_ms;
-  l->latency_count++;
-  return e->times;
-}
-
-void load_rows_latency(struct load *l) {
-  for (size_t i = 0; i < l->latency_count; i++) {
-    const struct load_latency *e = &l->latencies[i];
-    uint64_t p99 = histogram_at(e->times, 0.99);
-    char what[96], expected[64];
-    if (!e->times->count) continue;
-    snprintf(what, sizeof what, "%s: 99 of 100 within", e->what);
-    snprintf(expected, sizeof expected, "%u ms", e->most_ms);
-    load_row(l, e->scenario, p99 <= (uint64_t)e->most_ms * NS_MS, what, expected, "%.1f ms", (double)p99 / 1e6);
-  }
 }
 
 void load_event(struct load *l, const char *what) {
@@ -128,14 +106,6 @@ void load_note(struct load *l, const char *fmt, ...) {
 
 /* ---- JSON -------------------------------------------------------------------------------------------------------------------
  */
-void load_histogram_json(json_t *into, const struct histogram *h) {
-  json_object_set_new(into, "count", json_integer((json_int_t)h->count));
-  json_object_set_new(into, "p50_ms", json_real((double)histogram_at(h, 0.5) / 1e6));
-  json_object_set_new(into, "p90_ms", json_real((double)histogram_at(h, 0.9) / 1e6));
-  json_object_set_new(into, "p99_ms", json_real((double)histogram_at(h, 0.99) / 1e6));
-  json_object_set_new(into, "max_ms", json_real((double)h->max / 1e6));
-}
-
 static json_t *machine(void) {
   struct utsname u;
   char cpu[128] = "", line[256];
@@ -193,20 +163,14 @@ static json_t *nodes_json(const struct load *l) {
 }
 
 json_t *load_report_json(struct load *l) {
-  json_t *latencies = json_array(), *notes = json_array(), *events = json_array();
-  for (size_t i = 0; i < l->latency_count; i++) {
-    if (!l->latencies[i].times->count) continue;
-    json_t *j = json_pack("{s:s, s:s}", "scenario", l->latencies[i].scenario, "what", l->latencies[i].what);
-    load_histogram_json(j, l->latencies[i].times);
-    json_array_append_new(latencies, j);
-  }
+  json_t *notes = json_array(), *events = json_array();
   for (size_t i = 0; i < l->event_count; i++)
     json_array_append_new(events, json_pack("{s:f, s:s}", "seconds", (double)l->events[i].at, "what", l->events[i].what));
   for (size_t i = 0; i < l->note_count; i++) json_array_append_new(notes, json_string(l->notes[i]));
   return json_pack("{s:s, s:s, s:f, s:b, s:b, s:f, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "load", l->scenario, "command",
-                   l->command, "scale", l->scale, "pass", !l->failures && !l->stopping, "interrupted", l->interrupted,
-                   "seconds", load_seconds(l), "version", macula_version(), "machine", machine(), "table", rows_json(l),
-                   "latencies", latencies, "notes", notes, "events", events, "nodes", nodes_json(l));
+                   l->command, "scale", l->scale, "pass", !l->failures && !l->stopping && !l->failed, "interrupted",
+                   l->interrupted, "seconds", load_seconds(l), "version", macula_version(), "machine", machine(), "table",
+                   rows_json(l), "latencies", load_latencies_json(l), "notes", notes, "events", events, "nodes", nodes_json(l));
 }
 
 /* ---- printing ---------------------------------------------------------------------------------------------------------------
@@ -234,7 +198,9 @@ void load_report_print(struct load *l) {
              (double)h->max / 1e6, text_number(h->count, count));
   }
   printf("%zu kept, %zu broken, %.0f s%s\n", l->row_count - l->failures, l->failures, load_seconds(l),
-         l->interrupted ? "; interrupted" : "");
+         l->interrupted ? "; interrupted"
+         : l->failed    ? "; not done"
+                        : "");
 }
 
 /* ---- folder -----------------------------------------------------------------------------------------------------------------
@@ -256,13 +222,13 @@ int load_report_folder(const char *dir) {
 }
 
 int load_report_write(struct load *l, json_t *report) {
-  char path[PATH_MAX], why[256];
+  char path[PATH_MAX], why[256] = "";
   char *text = json_dumps(report, JSON_INDENT(1));
   snprintf(path, sizeof path, "%.4000s/report.json", l->o.report);
   int err = text ? io_file_write(path, slice_str(text), 0644, why) : MACULA_ENOMEM;
   free(text);
   snprintf(path, sizeof path, "%.4000s/report.html", l->o.report);
-  if (!err) err = load_html_write(l, report, path);
-  if (err) return cli_failed(err, NULL, "the report could not be written");
+  if (!err) err = load_html_write(l, report, path, why);
+  if (err) return cli_failed(err, NULL, why[0] ? why : "the report could not be made");
   return 0;
 }

@@ -56,6 +56,17 @@ static uint64_t resident(pid_t pid) {
   return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+void load_watch_peak(struct load_node *n) {
+  char path[64], line[128];
+  unsigned long long kib = 0;
+  snprintf(path, sizeof path, "/proc/%ld/status", (long)n->pid);
+  FILE *f = n->pid ? fopen(path, "re") : NULL;
+  while (f && !kib && fgets(line, sizeof line, f))
+    if (sscanf(line, "VmHWM: %llu kB", &kib) != 1) kib = 0;
+  if (f) fclose(f);
+  if (kib * 1024 > n->rss_peak) n->rss_peak = kib * 1024;
+}
+
 /* Every n-th sample is kept; when the series is full, every other one goes and n doubles. */
 static void keep(struct load_node *n) {
   if (!n->series && !(n->series = calloc(MAX_SERIES, sizeof *n->series))) return;
@@ -137,6 +148,12 @@ static void lose(struct load_node *n, nanotime now) {
   const char *text = "";
   uint32_t failures = 0;
   int err = n->op ? client_error(n->op, &text, &failures) : 0;
+  if (!n->has_sample) {
+    snprintf(n->why, sizeof n->why, "no answer at all, given up after %.1f s%s%s%s", (double)(now - n->l->started) / 1e9,
+             err ? " (" : ": is it up, and reached at this address?", err ? text : "", err ? ")" : "");
+    n->lost = n->l->stopping = true;
+    return;
+  }
   snprintf(n->why, sizeof n->why,
            "no answer since %.1f s, given up after %.1f s%s%s%s; last seen: %llu clients, %llu services, %llu bytes resident",
            (double)(n->op_seen - n->l->started) / 1e9, (double)(now - n->l->started) / 1e9, err ? " (" : "", err ? text : "",

@@ -70,6 +70,15 @@ def left_over(folder):
     return found
 
 
+def lives(pid):
+    """Not one that has ended and whose parent has not asked for it yet."""
+    try:
+        with open("/proc/%s/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class Running:
     """A load that runs: what it has printed so far is not needed, only its nodes."""
 
@@ -92,7 +101,6 @@ class Running:
                 except (OSError, IndexError):
                     continue
                 if parent == self.p.pid and name.endswith(b"maculad"):
-                    state = os.path.join(self.folder, os.listdir(self.folder)[0])
                     if "event=started" in self.log():
                         return int(pid)
             time.sleep(0.05)
@@ -113,7 +121,7 @@ class Running:
 
 class Node:
     def __init__(self, folder, *args):
-        self.p = subprocess.Popen([maculad, "--listen", "127.0.0.1:0", "--http", "off", "--state", os.path.join(folder, "own"),
+        self.p = subprocess.Popen([maculad, "--listen", "127.0.0.1:0", "--http", "off", "--state", tempfile.mkdtemp(dir=folder),
                                    "--idle-timeout", "3s", *args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         live.append(self.p)
         text = ""
@@ -166,9 +174,12 @@ def case_streams(folder):
 
 
 def case_callers(folder):
-    passes(folder, "callers", "--scale", "1" if FULL else "0.1",
-           rows=["slow providers: answered", "no call of one who is gone", "told to cancel", "all answered", "pending calls left at n3"],
-           deadline=600)
+    r = passes(folder, "callers", "--scale", "1" if FULL else "0.1",
+               rows=["slow providers: answered", "no call of one who is gone", "told to cancel", "all answered", "pending calls left at n3"],
+               deadline=600)
+    line = r["latencies"][0]["series"]  # over time
+    assert len(line["seconds"]) > 2 and len(line["seconds"]) == len(line["p50_ms"]) == len(line["p99_ms"]), line
+    assert all(a < b for a, b in zip(line["seconds"], line["seconds"][1:])) and min(line["p99_ms"]) >= 400, line
 
 
 def case_given_nodes(folder):
@@ -176,6 +187,12 @@ def case_given_nodes(folder):
     r = passes(folder, "clients", "--nodes", node.text, "--scale", "0.01", rows=["with a limit of 60, of 80 clients"])
     assert r["nodes"][0]["given"] and r["nodes"][0]["address"] == node.text, r["nodes"][0]["address"]
     assert node.p.poll() is None, "the given node was stopped"
+
+
+def case_no_node_there(folder):
+    p = load(folder, "load", "streams", "--nodes", "127.0.0.1:1,127.0.0.1:2", "--scale", "0.02")
+    assert p.returncode == 1 and "streams loads one node, 127.0.0.1:1; the others are watched" in p.stderr, (p.returncode, p.stderr)
+    assert "n1 (127.0.0.1:1) is gone: no answer at all, given up after" in p.stderr and "last seen" not in p.stderr, p.stderr
 
 
 def case_given_nodes_with_a_token(folder):
@@ -213,18 +230,79 @@ def case_report(folder):
     assert p.returncode == 2 and p.stderr.startswith("macula: busy: ") and os.path.join(folder, "report") in p.stderr, p.stderr
 
 
-def case_interrupted(folder):
-    at = os.path.join(folder, "report")
-    run = Running(folder, "services", "--scale", "0.05", "--report", at)
+def case_report_of_what_is_broken(folder):
+    """A run that cannot go on has a report of what it has seen, and that is no pass."""
+    at, alone = os.path.join(folder, "report"), os.path.join(folder, "bin")
+    os.mkdir(alone)
+    shutil.copy(macula, alone)
+    os.symlink(maculad, os.path.join(alone, "maculad"))
+    run = Running(folder, "clients", "--scale", "0.005", "--report", at, program=os.path.join(alone, "macula"))
     run.node()
-    run.p.send_signal(signal.SIGINT)
+    os.unlink(os.path.join(alone, "maculad"))  # the second node, for a limit of 100, cannot be started
     code, out, err = run.end()
-    assert code == 1 and "macula: cancelled: " in err, (code, err)
+    assert code == 1 and "did not start: cannot run " in err and out.rstrip().endswith("; not done"), (code, out[-300:], err)
     with open(os.path.join(at, "report.json")) as f:
         r = json.load(f)
-    assert r["interrupted"] and not r["pass"], r
-    assert "interrupted" in open(os.path.join(at, "report.html")).read()
+    assert r["table"] and all(row["pass"] for row in r["table"]) and not r["pass"], r["pass"]
+    assert "something could not be done" in open(os.path.join(at, "report.html")).read()
     assert not left_over(folder), left_over(folder)
+
+
+def case_report_cannot_be_written(folder):
+    at = os.path.join(folder, "report")
+    run = Running(folder, "services", "--scale", "0.005", "--report", at)
+    run.node()
+    os.rmdir(at)
+    code, out, err = run.end()
+    assert code == 1 and re.search(r"^macula: .*report\.json.*No such file", err, re.M), (code, out[-300:], err)
+
+
+def case_full_disk(folder):
+    """The nodes' state has no place: said, not guessed at. In a mount namespace of its own, where that may be made."""
+    small = os.path.join(folder, "small")
+    os.mkdir(small)
+    script = 'mount -t tmpfs -o size=64k tmpfs "$1" || exit 77; cat /dev/zero >"$1/all" 2>/dev/null; TMPDIR=$1 exec "$2" load streams --scale 0.02'
+    p = subprocess.run(["unshare", "-m", "sh", "-c", script, "_", small, macula], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, text=True, env=environment(folder), timeout=DEADLINE)
+    if p.returncode == 77 or "unshare failed" in p.stderr:
+        return
+    assert p.returncode == 1 and "no space is left for its state in " + small in p.stderr, (p.returncode, p.stderr)
+
+
+def case_interrupted(folder):
+    for s in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+        at = os.path.join(folder, s.name)
+        run = Running(folder, "services", "--scale", "0.05", "--report", at)
+        run.node()
+        run.p.send_signal(s)
+        code, out, err = run.end()
+        assert code == 1 and "macula: cancelled: " in err, (s, code, err)
+        with open(os.path.join(at, "report.json")) as f:
+            r = json.load(f)
+        assert r["interrupted"] and not r["pass"], r
+        assert "interrupted" in open(os.path.join(at, "report.html")).read()
+        assert not left_over(folder), left_over(folder)
+
+
+def case_interrupted_in_the_partition(folder):
+    """The user's command hangs. Ctrl-C ends it, the nodes are healed, and all ends."""
+    first = Node(folder, "--name", "0", "--max-clients", "60")
+    nodes = [first] + [Node(folder, "--name", str(i), "--join", first.text) for i in range(1, 4)]
+    said, command = os.path.join(folder, "said"), os.path.join(folder, "partition")
+    with open(command, "w") as f:
+        f.write('#!/bin/sh\necho "$1 $$" >>%s\n[ "$1" = heal ] || exec sleep 100000\n' % said)
+    os.chmod(command, 0o755)
+    run = Running(folder, "all", "--scale", "0.01", "--nodes", ",".join(n.text for n in nodes), "--partition", command)
+    deadline = time.monotonic() + DEADLINE
+    while not os.path.exists(said) and time.monotonic() < deadline and run.p.poll() is None:
+        time.sleep(0.05)
+    run.p.send_signal(signal.SIGINT)
+    code, out, err = run.end()
+    with open(said) as f:
+        lines = f.read().split()
+    assert code == 1 and lines[::2] == ["cut", "heal"], (code, lines, out[-300:], err)
+    assert not lives(lines[1]), "the command lives on"
+    assert "the command of --partition succeeds" in out and not left_over(folder), out[-1000:]
 
 
 def case_killed(folder):
@@ -319,6 +397,7 @@ def case_bad_input(folder):
                              (["load", "all", "--nodes", "127.0.0.1:1"], 2, "the four nodes of one mesh"),
                              (["load", "all", "--partition", "true"], 2, "--partition parts"),
                              (["load", "soak", "--nodes", "127.0.0.1:1"], 2, "leave --nodes away"),
+                             (["load", "pool", "--nodes", "127.0.0.1:1"], 2, "pool needs a node of its own"),
                              (["load", "callers", "--nodes", "127.0.0.1:1"], 2, "needs three nodes"),
                              (["load", "clients", "-r", "a..b"], 2, "realm")]:
         p = load(folder, *args)
@@ -331,6 +410,18 @@ def case_too_few_files(folder):
     p = subprocess.run(["sh", "-c", "ulimit -n 60; exec \"$0\" load clients", macula], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                        text=True, env=environment(folder), timeout=DEADLINE)
     assert p.returncode == 1 and "ulimit -n" in p.stderr and "the limit is 60" in p.stderr, (p.returncode, p.stderr)
+    # Enough to begin with, not for the pool: nothing begins.
+    p = subprocess.run(["sh", "-c", "ulimit -n 256; exec \"$0\" load all --scale 0.1 --report \"$1\"", macula, os.path.join(folder, "report")],
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(folder), timeout=DEADLINE)
+    assert p.returncode == 1 and not p.stdout and "needs 278 open files and the limit is 256" in p.stderr, (p.returncode, p.stdout, p.stderr)
+
+
+def case_no_maculad(folder):
+    shutil.copy(macula, folder)
+    p = subprocess.run([os.path.join(folder, "macula"), "load", "streams"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                       env=dict(environment(folder), PATH=folder), timeout=DEADLINE)
+    assert p.returncode == 1 and "it is neither beside macula nor in PATH" in p.stderr, (p.returncode, p.stderr)
+    assert not left_over(folder), left_over(folder)
 
 
 def case_help(folder):
