@@ -7,6 +7,7 @@
 #define PROBE_SILENCE (1 * NS_SEC) /* a watched connection is probed after this */
 #define CHECK_TIME (1 * NS_SEC)    /* an ICMP error's verdict */
 #define SILENT_MIN (2 * NS_SEC)
+#define PTOS_MOST (10 * NS_SEC)
 #define MAX_REASON 512u /* octets kept of a reason phrase */
 
 void conn_touch(struct quic_conn *c) {
@@ -24,6 +25,13 @@ void conn_why(struct quic_conn *c, enum quic_close_reason reason, bool is_app, u
   c->why = (struct quic_close){reason, is_app, code, err ? err : MACULA_ECLOSED, SLICE_NONE};
   c->why_text = text.n ? mem_dup(m, text.p, text.n) : NULL;
   if (c->why_text) c->why.text = slice_of(c->why_text, text.n);
+}
+
+/* For so long RFC 9000 has the dead stay (10.1, 10.2). A peer decides what a PTO is: how late it acknowledges, and what it says
+ * about that (max_ack_delay up to 16 s); so what three of them may come to is bounded. */
+uint64_t conn_three_ptos(const struct quic_conn *c) {
+  uint64_t three = 3 * ngtcp2_conn_get_pto(c->nc);
+  return three < PTOS_MOST ? three : PTOS_MOST;
 }
 
 /* ---- making ----------------------------------------------------------------------------------------------------------------
@@ -219,7 +227,7 @@ static void peer_closed(struct quic_conn *c) {
     conn_why(c, r, false, e->error_code, transport_err(e->error_code, text), text);
   }
   /* what is late finds the ids, and no stateless reset answers it */
-  conn_end(c, c->reset ? 0 : 3 * ngtcp2_conn_get_pto(c->nc));
+  conn_end(c, c->reset ? 0 : conn_three_ptos(c));
 }
 
 void conn_fail(struct quic_conn *c, int liberr) {
@@ -318,9 +326,17 @@ static void set_keep_alive(struct quic_conn *c) {
 
 static nanotime silent_at(const struct quic_conn *c) {
   if (!c->watch || c->silent_told || !c->nc || c->state != CONN_OPEN) return TIME_NEVER;
-  uint64_t wait = 3 * ngtcp2_conn_get_pto(c->nc);
+  uint64_t wait = conn_three_ptos(c);
   nanotime since = c->last_rx > c->watch_at ? c->last_rx : c->watch_at;
   return time_add(since, wait > SILENT_MIN ? wait : SILENT_MIN);
+}
+
+/* ngtcp2 ends an idle connection; this is for those whose PTO is so long that it would not. Half the timeout is for what was
+ * sent after the peer's last word, which has to be waited for anew. */
+static nanotime idle_at(const struct quic_conn *c) {
+  uint64_t wait = c->q->cfg.idle_timeout / 2 * 3;
+  if (!c->opened) return TIME_NEVER; /* the handshake has its own */
+  return time_add(c->last_rx, wait > PTOS_MOST ? wait : PTOS_MOST);
 }
 
 void conn_arm(struct quic_conn *c) {
@@ -328,7 +344,7 @@ void conn_arm(struct quic_conn *c) {
   if (conn_alive(c)) {
     at = ngtcp2_conn_get_expiry(c->nc);
     at = time_min(at, time_min(c->check_at, c->close_at));
-    at = time_min(at, silent_at(c));
+    at = time_min(at, time_min(silent_at(c), idle_at(c)));
   }
   if (at != TIME_NEVER) at = at > TIME_NEVER - QUIC_TICK ? TIME_NEVER : (at + QUIC_TICK - 1) / QUIC_TICK * QUIC_TICK;
   (void)heap_set(&c->q->timers, &c->timer, at); /* it is in: moving cannot fail */
@@ -350,6 +366,10 @@ void conn_tick(struct quic_conn *c) {
              slice_str("the peer's host says that nobody listens there (ICMP)"));
     if (!c->opened) q->stats.handshakes_failed++;
     conn_end(c, 0);
+    return;
+  }
+  if (idle_at(c) <= q->now) {
+    conn_fail(c, NGTCP2_ERR_IDLE_CLOSE);
     return;
   }
   if (c->close_at <= q->now) {

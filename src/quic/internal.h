@@ -209,6 +209,7 @@ void conn_why(struct quic_conn *c, enum quic_close_reason reason, bool is_app, u
 void conn_fail(struct quic_conn *c, int liberr);
 /* Frees what only a living connection needs; not within an ngtcp2 callback of it. linger: ns that its ids stay. */
 void conn_end(struct quic_conn *c, uint64_t linger);
+uint64_t conn_three_ptos(const struct quic_conn *c);
 void conn_free(struct quic_conn *c);
 void conn_maybe_close_after(struct quic_conn *c);
 uint64_t conn_effective_keep_alive(const struct quic_conn *c);

@@ -115,7 +115,7 @@ static size_t write_close(struct quic_conn *c, uint8_t *buf, size_t cap, struct 
   out_of(&ps.path, pi.ecn, (size_t)n, out);
   c->close_pkt = mem_dup(q->cfg.mem, buf, (size_t)n); /* without memory it is said once only */
   c->close_len = (uint16_t)n;
-  conn_end(c, 3 * ngtcp2_conn_get_pto(c->nc));
+  conn_end(c, conn_three_ptos(c));
   return (size_t)n;
 }
 

@@ -20,6 +20,29 @@ static void test_idle(void **st) {
   pair_done(&p);
 }
 
+/* A peer that acknowledges late makes its own PTO; it does not make what it leaves behind stay for three of them. */
+static void test_idle_for_long_ptos(void **st) {
+  (void)st;
+  struct pair p;
+  for (int closes = 0; closes < 2; closes++) {
+    pair_init(&p, 49, &(struct sim_link){.delay = 3 * NS_SEC / 2});
+    p.ca.handshake_timeout = p.cb.handshake_timeout = 60 * NS_SEC;
+    p.cb.idle_timeout = NS_SEC;
+    pair_start(&p);
+    assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
+    assert_true(sim_net_run(p.net, sim_net_now(p.net) + 60 * NS_SEC, pair_open_done, &p));
+    sim_net_cut(p.net, &p.a.at, NULL, true);
+    if (closes) quic_conn_close(p.b.conn, MACULA_REPLACED, NULL);
+    pair_run(&p, 11 * NS_SEC);
+    assert_int_equal(p.b.closed, 1);
+    assert_int_equal(p.b.why.reason, closes ? QUIC_CLOSE_LOCAL : QUIC_CLOSE_IDLE);
+    struct quic_stats q;
+    quic_stats(p.b.q, &q);
+    assert_int_equal(q.total, 0);
+    pair_done(&p);
+  }
+}
+
 static void test_keep_alive(void **st) {
   (void)st;
   struct pair p;
@@ -198,10 +221,15 @@ static void test_late_packets_after_close(void **st) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_idle),          cmocka_unit_test(test_keep_alive),
-      cmocka_unit_test(test_peer_vanishes), cmocka_unit_test(test_icmp),
-      cmocka_unit_test(test_forged_icmp),   cmocka_unit_test(test_nobody_listens),
-      cmocka_unit_test(test_close_after),   cmocka_unit_test(test_late_packets_after_close),
+      cmocka_unit_test(test_idle),
+      cmocka_unit_test(test_idle_for_long_ptos),
+      cmocka_unit_test(test_keep_alive),
+      cmocka_unit_test(test_peer_vanishes),
+      cmocka_unit_test(test_icmp),
+      cmocka_unit_test(test_forged_icmp),
+      cmocka_unit_test(test_nobody_listens),
+      cmocka_unit_test(test_close_after),
+      cmocka_unit_test(test_late_packets_after_close),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
