@@ -173,8 +173,8 @@ static void done(struct load *l) {
 static void say_what_stopped_it(struct load *l) {
   for (size_t i = 0; i < l->node_count; i++)
     if (l->nodes[i]->lost && !l->interrupted)
-      load_row(l, l->scenario, false, "the nodes live as long as the run", "they do", "%s (%s): %.150s", l->nodes[i]->name,
-               l->nodes[i]->text, l->nodes[i]->why);
+      load_row(l, l->scenario, false, "the nodes live as long as the run", "they do", "%s: %.180s", l->nodes[i]->name,
+               l->nodes[i]->why);
 }
 
 static int conclude(struct load *l, int code) {

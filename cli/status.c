@@ -34,11 +34,11 @@ static const char *size_of(json_t *row, const char *key, char buf[32]) {
   return n > 0 ? text_bytes(n, buf) : "-";
 }
 
-/* What the process holds and may hold, then a line for each row of the node's table of memory that holds or refused anything.
+/* What the process holds and may hold, then a line for each row of the node's table of memory that holds anything or did.
  */
 static void put_memory(json_t *memory) {
   char a[32], b[32], c[32], d[32], e[32], f[32], g[32], h[32];
-  size_t i;
+  size_t i, empty = 0;
   json_t *row;
   if (!json_is_object(memory)) return;
   double plan = number_of(memory, "plan_bytes"), most = number_of(memory, "memory_max_bytes");
@@ -47,11 +47,17 @@ static void put_memory(json_t *memory) {
   printf("\n\n%-14s %9s %9s %10s %10s %9s %8s %8s %8s\n", "TABLE", "ENTRIES", "LIMIT", "BYTES", "AT MOST", "EACH", "REFUSED",
          "EVICTED", "EXPIRED");
   json_array_foreach(json_object_get(memory, "rows"), i, row) {
-    if (number_of(row, "bytes") + number_of(row, "refused") + number_of(row, "entries") <= 0) continue;
+    if (number_of(row, "bytes") + number_of(row, "entries") + number_of(row, "refused") + number_of(row, "evicted") +
+            number_of(row, "expired") <=
+        0) {
+      empty++;
+      continue;
+    }
     printf("%-14s %9s %9s %10s %10s %9s %8s %8s %8s\n", text_of(row, "name"), count_of(row, "entries", a),
            count_of(row, "limit", b), size_of(row, "bytes", c), size_of(row, "limit_bytes", d), size_of(row, "entry_bytes", e),
            count_of(row, "refused", f), count_of(row, "evicted", g), count_of(row, "expired", h));
   }
+  if (empty) printf("%zu more that hold nothing: --json shows all\n", empty);
 }
 
 static void put_members(json_t *j) {

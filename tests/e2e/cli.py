@@ -168,6 +168,8 @@ def scenario():
         text = n.ok("status").decode()
         for word in ("node", "realm", "uptime", "clients", "subscriptions", "services", "pending calls", "memory"):
             assert re.search("^%s " % word, text, re.M), text
+        rows = text.split("\nTABLE ")[1].splitlines()[1:]  # each row of the table is there, or counted at the end
+        assert len(rows) - 1 + int(re.fullmatch(r"(\d+) more that hold nothing: --json shows all", rows[-1]).group(1)) == len(st["memory"]["rows"]), text
         assert b"math.add" in n.ok("services") and b"sensor.**" in n.ok("subs") and n.ok("clients").count(b"\n") >= 3
         assert json.loads(n.ok("services", "--json"))["total"] == 1
         n.ok("peers")

@@ -376,6 +376,7 @@ def case_given_node_dies(folder):
     assert code == 1 and "no answer since" in err and "last seen: " in err, (code, err)
     r = json.loads(out)
     assert r["nodes"][0]["lost"] and not r["pass"], r["table"]
+    assert r["table"][-1]["seen"].endswith(" bytes resident"), r["table"][-1]  # whole
 
 
 # ---- bad input ------------------------------------------------------------------------------------------------------------------
