@@ -1,8 +1,15 @@
-/* What a certificate costs to read, before it is read.
+/* What a certificate costs to read, and to verify with, before either is done.
  *
  * libtasn1 makes nodes of some 1,000 octets in all for an element of two, with malloc, and no hook or limit reaches it: a
- * message of 12 KiB becomes 6 MiB. So the elements are counted first; what is not plain DER counts as too many. */
+ * message of 12 KiB becomes 6 MiB. So the elements are counted first; what is not plain DER counts as too many.
+ *
+ * The time that an RSA signature takes grows with the square of the modulus's length and with the exponent's, and nettle has no
+ * limit for either: what fits into a message takes seconds. Other keys are small. */
 #include "quic/internal.h"
+
+#define SMALL_KEY 200    /* octets of a SubjectPublicKeyInfo: no key of a curve takes more, and RSA of 1,024 bits is no work */
+#define RSA_MODULUS 1025 /* 8,192 bits, and the sign's octet */
+#define RSA_EXPONENT 9   /* 64 bits */
 
 struct der {
   const uint8_t *p, *end;
@@ -47,11 +54,42 @@ size_t der_elements(struct slice der, size_t max) {
   return whole ? n : max;
 }
 
+static bool enter(struct der *d, uint8_t tag, struct der *ret_in) {
+  uint8_t found;
+  size_t len;
+  if (!next_header(d, &found, &len) || found != tag) return false;
+  *ret_in = (struct der){d->p, d->p + len};
+  d->p += len;
+  return true;
+}
+
+bool der_key_fits(struct slice spki) {
+  struct der d = {spki.p, spki.p + spki.n}, info, skipped, bits, rsa, modulus, exponent;
+  if (spki.n <= SMALL_KEY) return true;
+  if (!enter(&d, 0x30, &info) || !enter(&info, 0x30, &skipped) || !enter(&info, 3, &bits) || bits.p == bits.end) return false;
+  bits.p++; /* the number of bits that are not used */
+  return enter(&bits, 0x30, &rsa) && enter(&rsa, 2, &modulus) && enter(&rsa, 2, &exponent) &&
+         modulus.end - modulus.p <= RSA_MODULUS && exponent.end - exponent.p <= RSA_EXPONENT;
+}
+
+/* RFC 5280, 4.1: version, serial number, signature's algorithm, issuer, validity, subject, and then the key. */
+static bool certificate_fits(struct slice der) {
+  static const uint8_t before[] = {2, 0x30, 0x30, 0x30, 0x30};
+  struct der d = {der.p, der.p + der.n}, all, tbs, part;
+  if (!enter(&d, 0x30, &all) || !enter(&all, 0x30, &tbs)) return false;
+  if (tbs.p < tbs.end && *tbs.p == 0xa0 && !enter(&tbs, 0xa0, &part)) return false;
+  for (size_t i = 0; i < sizeof before; i++)
+    if (!enter(&tbs, before[i], &part)) return false;
+  const uint8_t *from = tbs.p;
+  return enter(&tbs, 0x30, &part) && der_key_fits(slice_of(from, (size_t)(part.end - from)));
+}
+
 static size_t number(const uint8_t *p) { return (size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2]; }
 
 /* RFC 8446, 4.4.2: context<0..255>, then a list of certificate<0..2^24-1>, extensions<0..2^16-1>. */
-size_t der_certificates(struct slice m, size_t max) {
+size_t der_certificates(struct slice m, size_t max, bool *ret_keys_fit) {
   size_t at = m.n ? 1u + m.p[0] + 3 : SIZE_MAX, elements = 0;
+  *ret_keys_fit = true;
   if (at > m.n) return max;
   while (at < m.n && elements < max) {
     if (m.n - at < 3) return max;
@@ -59,6 +97,7 @@ size_t der_certificates(struct slice m, size_t max) {
     at += 3;
     if (len > m.n - at) return max;
     elements += der_elements(slice_of(m.p + at, len), max - elements);
+    *ret_keys_fit &= certificate_fits(slice_of(m.p + at, len));
     at += len;
     if (m.n - at < 2) return max;
     at += 2 + ((size_t)m.p[at] << 8 | m.p[at + 1]);

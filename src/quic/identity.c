@@ -176,7 +176,8 @@ struct slice quic_identity_spki(const struct quic_identity *i) {
 }
 
 int quic_verify(struct slice spki, struct slice data, struct slice sig, struct id *ret_id) {
-  if (!spki.n || spki.n > SPKI_MAX || !sig.n || sig.n > QUIC_SIGNATURE_MAX || data.n > UINT32_MAX) return MACULA_BAD_SIGNATURE;
+  if (!spki.n || spki.n > SPKI_MAX || !sig.n || sig.n > QUIC_SIGNATURE_MAX || data.n > UINT32_MAX || !der_key_fits(spki))
+    return MACULA_BAD_SIGNATURE;
   gnutls_datum_t k = {(unsigned char *)spki.p, (unsigned)spki.n}, d = {(unsigned char *)data.p, (unsigned)data.n},
                  s = {(unsigned char *)sig.p, (unsigned)sig.n};
   gnutls_pubkey_t pub;

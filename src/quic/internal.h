@@ -171,7 +171,9 @@ int tls_err_of(uint8_t alert);
 /* der.c */
 /* Elements of a certificate in DER, those within its extensions too, at most max; max as well when it is not DER. */
 size_t der_elements(struct slice der, size_t max);
-size_t der_certificates(struct slice message, size_t max); /* of all in a TLS message Certificate */
+/* Of all in a TLS message Certificate; *ret_keys_fit: each has a key as below. */
+size_t der_certificates(struct slice message, size_t max, bool *ret_keys_fit);
+bool der_key_fits(struct slice spki); /* a SubjectPublicKeyInfo: verifying with it takes no longer than RSA of 8,192 bits */
 
 /* endpoint.c */
 struct cid *cid_find(const struct htab *t, const uint8_t *id, size_t len);

@@ -173,12 +173,13 @@ static int on_message(gnutls_session_t s, unsigned type, unsigned when, unsigned
   struct quic_conn *c = conn_of(s);
   if (!incoming) return 0;
   if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && when == GNUTLS_HOOK_POST) got_ticket(c);
-  if (type == GNUTLS_HANDSHAKE_CERTIFICATE_PKT && when == GNUTLS_HOOK_PRE &&
-      der_certificates(slice_of(msg->data, msg->size), MAX_ELEMENTS) >= MAX_ELEMENTS) {
-    refuse(c, MACULA_CERTIFICATE_INVALID, "the peer's certificates have too many elements");
-    return GNUTLS_E_CERTIFICATE_ERROR;
-  }
-  return 0;
+  if (type != GNUTLS_HANDSHAKE_CERTIFICATE_PKT || when != GNUTLS_HOOK_PRE) return 0;
+  bool keys_fit;
+  bool few = der_certificates(slice_of(msg->data, msg->size), MAX_ELEMENTS, &keys_fit) < MAX_ELEMENTS;
+  if (few && keys_fit) return 0;
+  refuse(c, MACULA_CERTIFICATE_INVALID,
+         few ? "the peer's certificates have a key that is too large" : "the peer's certificates have too many elements");
+  return GNUTLS_E_CERTIFICATE_ERROR;
 }
 
 static ngtcp2_conn *ref_conn(ngtcp2_crypto_conn_ref *ref) { return ((struct quic_conn *)ref->user_data)->nc; }

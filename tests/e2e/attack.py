@@ -40,6 +40,7 @@ ATTACKS = [
     ("half-certificate", 200, ["--max-half-open", "{240}", "--connection-pool", "{16}MiB"], False),
     ("certificate-names", 20, [], False),
     ("certificate-alternatives", 20, [], False),
+    ("certificate-key", 20, [], False),
     ("certificate-chain", 40, ["--max-clients", "{64}"], False),
     ("half-frames", 40, ["--max-clients", "{64}", "--connection-pool", "{2}MiB", "--receive-pool", "{2}MiB"], False),
     ("gaps", 40, ["--max-clients", "{64}", "--connection-pool", "{4}MiB"], False),

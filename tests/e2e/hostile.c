@@ -93,6 +93,14 @@ FORGED(names, FILL_NAMES, 10400, 1)
 FORGED(alternatives, FILL_ALTERNATIVES, 10400, 1)
 FORGED(chain, FILL_OCTETS, 2300, 4)
 
+/* A key of 3,500 octets whose exponent is as long: verifying one signature takes seconds. */
+static void connect_key(struct actor *a) {
+  static struct quic_identity *i;
+  if (!i) i = forge_key(3500, 3500);
+  a->identity = i;
+  connect_as(a, i);
+}
+
 /* ---- handshakes ------------------------------------------------------------------------------------------------------------
  */
 static size_t varint(const uint8_t *p, size_t *at) {
@@ -358,6 +366,7 @@ static const struct attack attacks[] = {
     {"half-certificate", .connect = connect_chain, .in = in_nothing, .turn = turn_started, .sends = sends_full},
     {"certificate-names", .connect = connect_names, .in = in_nothing, .turn = turn_again},
     {"certificate-alternatives", .connect = connect_alternatives, .in = in_nothing, .turn = turn_again},
+    {"certificate-key", .connect = connect_key, .in = in_nothing, .turn = turn_again},
     {"certificate-chain", .connect = connect_chain},
     {"half-frames", .in = in_half_streams},
     {"gaps", .in = in_nothing, .turn = turn_gaps, .sends = sends_odd},

@@ -97,4 +97,58 @@ static inline struct quic_identity *forge(enum fill fill, size_t octets, unsigne
   return i;
 }
 
+static inline int forge_sign(gnutls_privkey_t key, gnutls_sign_algorithm_t algo, void *octets, unsigned flags,
+                             const gnutls_datum_t *data, gnutls_datum_t *ret_signature) {
+  (void)key, (void)algo, (void)flags, (void)data;
+  ret_signature->size = (unsigned)*(size_t *)octets;
+  ret_signature->data = gnutls_malloc(ret_signature->size);
+  memset(ret_signature->data, 0x55, ret_signature->size);
+  return 0;
+}
+static inline int forge_key_info(gnutls_privkey_t key, unsigned flags, void *octets) {
+  (void)key;
+  if (flags & GNUTLS_PRIVKEY_INFO_PK_ALGO) return GNUTLS_PK_RSA;
+  if (flags & GNUTLS_PRIVKEY_INFO_PK_ALGO_BITS) return (int)*(size_t *)octets * 8;
+  return flags & GNUTLS_PRIVKEY_INFO_HAVE_SIGN_ALGO ? 1 : 0;
+}
+
+/* A SubjectPublicKeyInfo whose RSA modulus and exponent have so many octets. */
+static inline void forge_rsa(size_t modulus, size_t exponent, struct forged *ret) {
+  static const uint8_t rsa[] = {0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 1, 5, 0};
+  static struct forged part, more;
+  uint8_t number[8192];
+  memset(number, 0x77, sizeof number); /* odd, and positive */
+  part.n = more.n = ret->n = 0;
+  forge_tlv(&part, 2, number, modulus);
+  forge_tlv(&part, 2, number, exponent);
+  forge_put(&more, "\0", 1);
+  forge_tlv(&more, 0x30, part.p, part.n);
+  part.n = 0;
+  forge_put(&part, rsa, sizeof rsa);
+  forge_tlv(&part, 3, more.p, more.n);
+  forge_tlv(ret, 0x30, part.p, part.n);
+}
+
+/* An identity with such a key, which signs with octets that mean nothing: they have to be verified all the same. */
+static inline struct quic_identity *forge_key(size_t modulus, size_t exponent) {
+  struct quic_identity *i;
+  gnutls_pcert_st cert;
+  gnutls_privkey_t key;
+  static struct forged spki, der;
+  size_t *octets = malloc(sizeof *octets);
+  if (!octets || quic_identity_generate(&i)) abort();
+  *octets = modulus;
+  forge_rsa(modulus, exponent, &spki);
+  forge_certificate(FILL_OCTETS, 0, spki.p, spki.n, &der);
+  gnutls_datum_t d = {der.p, (unsigned)der.n};
+  gnutls_certificate_free_credentials(i->cred);
+  if (gnutls_certificate_allocate_credentials(&i->cred) < 0 || gnutls_privkey_init(&key) < 0 ||
+      gnutls_privkey_import_ext4(key, octets, forge_sign, forge_sign, NULL, NULL, forge_key_info, 0) < 0 ||
+      gnutls_pcert_import_x509_raw(&cert, &d, GNUTLS_X509_FMT_DER, 0) < 0)
+    abort();
+  gnutls_certificate_set_flags(i->cred, GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH);
+  if (gnutls_certificate_set_key(i->cred, NULL, 0, &cert, 1, key) < 0) abort();
+  return i;
+}
+
 #endif

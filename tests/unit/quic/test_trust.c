@@ -230,6 +230,54 @@ static void test_costly_certificate(void **st) {
   }
 }
 
+/* A key with which one signature takes seconds to verify is refused before it is used, on both sides: what it signed means
+ * nothing, and would be refused for another reason. */
+static void test_costly_key(void **st) {
+  static const size_t keys[][2] = {{3500, 3500}, {500, 500}, {1200, 3}};
+  (void)st;
+  for (size_t i = 0; i < 2 * sizeof keys / sizeof keys[0]; i++) {
+    struct pair p;
+    pair_init(&p, 50 + i, NULL);
+    struct quic_identity *forged = forge_key(keys[i / 2][0], keys[i / 2][1]);
+    if (i % 2)
+      p.cb.identity = forged;
+    else
+      p.ca.identity = forged;
+    pair_start(&p);
+    assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
+    pair_run(&p, 5 * NS_SEC);
+    assert_false(p.a.opened && p.b.opened);
+    assert_int_equal(p.a.why.err, MACULA_CERTIFICATE_INVALID);
+    pair_done(&p);
+    quic_identity_unref(forged);
+  }
+}
+
+static void test_key_fits(void **st) {
+  static const struct {
+    size_t modulus, exponent;
+    bool fits;
+  } cases[] = {{128, 128, false}, {256, 3, true}, {512, 8, true}, {512, 10, false}, {1025, 9, true}, {1026, 3, false}};
+  static const uint8_t small[44] = {0x30, 42};
+  static struct forged spki;
+  (void)st;
+  assert_true(der_key_fits(slice_of(small, sizeof small))); /* GnuTLS will say what it is */
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    forge_rsa(cases[i].modulus, cases[i].exponent, &spki);
+    assert_int_equal(der_key_fits(slice_of(spki.p, spki.n)), cases[i].fits);
+    for (size_t n = 201; n < spki.n; n++) { /* nothing behind the end is read */
+      uint8_t *cut = malloc(n);
+      assert_non_null(cut);
+      memcpy(cut, spki.p, n);
+      assert_false(der_key_fits(slice_of(cut, n)));
+      free(cut);
+    }
+  }
+  struct id who;
+  forge_rsa(490, 500, &spki);
+  assert_int_equal(quic_verify(slice_of(spki.p, spki.n), slice_str("r"), slice_of(spki.p, 490), &who), MACULA_BAD_SIGNATURE);
+}
+
 static void test_elements(void **st) {
   static const uint8_t nested[] = {0x30, 4, 0x31, 0, 0x31, 0}, string[] = {4, 4, 0x30, 2, 5, 0}, endless[] = {0x30, 0x80, 0, 0},
                        cut[] = {0x30, 5, 2, 4, 1};
@@ -244,7 +292,8 @@ static void test_elements(void **st) {
     uint8_t *m = calloc(1, n ? n : 1);
     assert_non_null(m);
     if (n > 6) m[6] = 9;
-    assert_in_range(der_certificates(slice_of(m, n), 10), 0, 10);
+    bool keys_fit;
+    assert_in_range(der_certificates(slice_of(m, n), 10, &keys_fit), 0, 10);
     free(m);
   }
 }
@@ -260,6 +309,8 @@ int main(void) {
       cmocka_unit_test(test_ticket_key_rotates),
       cmocka_unit_test(test_new_identity),
       cmocka_unit_test(test_costly_certificate),
+      cmocka_unit_test(test_costly_key),
+      cmocka_unit_test(test_key_fits),
       cmocka_unit_test(test_elements),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
