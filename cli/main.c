@@ -1,4 +1,5 @@
 /* macula: global options, then a command's own, from its table. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,7 +92,12 @@ int main(int argc, char **argv) {
       cli_error("invalid_argument", "a command is missing; macula --help lists them");
     code = EXIT_USAGE;
   }
-  if ((fflush(stdout) || ferror(stdout)) && !code) code = EXIT_FAILED;
+  errno = 0;
+  if ((fflush(stdout) || ferror(stdout)) && !code) {
+    code = EXIT_FAILED;
+    if (errno != EPIPE)
+      cli_error("io_error", "not all of the output could be written%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+  }
   cli_end(&cli, code);
   macula_identity_free(cli.identity);
   free(cli.token);

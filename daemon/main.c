@@ -102,6 +102,7 @@ static int plan(struct daemon *d) {
   else
     memory_print_plan(stdout, &d->memory);
   if (!code) memory_print_choice(stderr, &d->memory);
+  if (err == MACULA_EIO) return fail(1, err, "not all of the output could be written");
   return err ? fail(1, err, macula_err_text(err)) : code;
 }
 
@@ -157,6 +158,8 @@ int main(int argc, char **argv) {
       puts("maculad " MACULA_VERSION);
       break;
     }
+  if (!code && d.cfg.mode != CONFIG_RUN && (fflush(stdout) || ferror(stdout)))
+    code = fail(1, MACULA_EIO, "not all of the output could be written");
   config_done(&d.cfg);
   return code;
 }

@@ -139,7 +139,7 @@ int memory_print_json(FILE *f, const struct memory_fit *m) {
   json_t *j = json_pack("{s:I, s:I, s:o}", "total_bytes", (json_int_t)m->plan.total, "memory_max_bytes", (json_int_t)m->max,
                         "rows", rows);
   if (j && m->source) json_object_set_new(j, "auto", choice_json(m));
-  int err = j && !json_dumpf(j, f, JSON_INDENT(2)) && fputc('\n', f) != EOF ? 0 : MACULA_ENOMEM;
+  int err = !j ? MACULA_ENOMEM : json_dumpf(j, f, JSON_INDENT(2)) || fputc('\n', f) == EOF ? MACULA_EIO : 0;
   json_decref(j);
   return err;
 }

@@ -25,7 +25,7 @@ struct memory_fit {
 int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, char **ret_text);
 
 void memory_print_plan(FILE *f, const struct memory_fit *m); /* the last line is "total N MiB" */
-int memory_print_json(FILE *f, const struct memory_fit *m);  /* MACULA_ENOMEM */
+int memory_print_json(FILE *f, const struct memory_fit *m);  /* MACULA_ENOMEM, MACULA_EIO */
 /* What auto chose; nothing when memory_max is not auto. */
 void memory_print_choice(FILE *f, const struct memory_fit *m);
 

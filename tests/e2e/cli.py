@@ -244,6 +244,9 @@ def help_and_local():
                   "version"):
             assert b"Example: " in n.ok(c, "--help"), c
         assert n.ok("version").startswith(b"macula ") and "version" in json.loads(n.ok("version", "--json"))
+        with open("/dev/full", "w") as full:
+            p = subprocess.run([os.path.join(build, "macula"), "version"], stdout=full, stderr=subprocess.PIPE)
+        assert p.returncode == 1 and p.stderr == b"macula: io_error: not all of the output could be written: No space left on device\n", p
         first = n.ok("id")
         assert re.fullmatch(rb"[0-9a-f]{64}\n", first) and n.ok("id", "show") == first
         n.bad(2, "busy", "id", "new")

@@ -316,6 +316,13 @@ def case_usage(folder):
     assert err == "maculad: invalid_argument: %s:2: unknown key 'max_client'; did you mean 'max_clients'?\n" % path, err
 
 
+def case_output_without_a_place(folder):
+    for words in ["--plan"], ["--plan", "--json"], ["--check"], ["--help"]:
+        with open("/dev/full", "w") as full:
+            p = subprocess.run([maculad, *words, "--state", state(folder)], stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=DEADLINE)
+        assert p.returncode == 1 and p.stderr.startswith(b"maculad: io_error: not all of the output"), (words, p)
+
+
 def case_check(folder):
     def check(*args):
         return subprocess.run([maculad, "--check", "--state", state(folder), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
