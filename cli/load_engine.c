@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -212,21 +213,24 @@ uint64_t load_scaled(const struct load *l, uint64_t n, uint64_t least) {
 
 static void show_progress(struct load *l, struct load_task *tasks, size_t count) {
   char line[512], a[32], b[32];
+  struct winsize w;
   size_t used = (size_t)snprintf(line, sizeof line, "%s %.0f s", l->scenario, load_seconds(l));
   if (!isatty(2)) return;
+  int columns = ioctl(2, TIOCGWINSZ, &w) == 0 && w.ws_col ? w.ws_col : 80;
   for (size_t i = 0; i < count && used < 200; i++) {
     struct load_task *t = &tasks[i];
     if (t->ended || !t->phase[0]) continue;
-    used += (size_t)snprintf(line + used, sizeof line - used, "; %.60s", t->phase);
-    if (t->done)
-      used +=
-          (size_t)snprintf(line + used, sizeof line - used, " %s of %s", text_number(*t->done, a), text_number(t->total, b));
+    used += (size_t)snprintf(line + used, sizeof line - used, "; %s%s%.60s", count > 1 ? t->name : "", count > 1 ? ": " : "",
+                             t->phase);
+    if (t->done) used += (size_t)snprintf(line + used, sizeof line - used, " %s", text_number(*t->done, a));
+    if (t->done && *t->done <= t->total) /* else it counts what was before, too */
+      used += (size_t)snprintf(line + used, sizeof line - used, " of %s", text_number(t->total, b));
   }
   for (size_t i = 0; i < l->node_count && used < 300; i++)
     if (l->nodes[i]->has_sample)
       used += (size_t)snprintf(line + used, sizeof line - used, "; %s %s", l->nodes[i]->name,
                                text_bytes((double)l->nodes[i]->now[FIG_RSS], a));
-  fprintf(stderr, "\r%.160s\033[K\r", line);
+  fprintf(stderr, "\r%.*s\033[K\r", columns - 1, line); /* a line that wraps would stay */
 }
 
 static void *run_task(void *ctx) {

@@ -9,7 +9,9 @@
 
 #define EVERY (150 * NS_MS)
 #define ANSWER_MS 10000
-#define LOST_AFTER (12 * NS_SEC) /* without an answer, of a node that is not our process */
+/* Without an answer, of a node that is not our process: one that has answered may be busy with what it is given here. */
+#define ABSENT_AFTER (12 * NS_SEC)
+#define LOST_AFTER (25 * NS_SEC)
 #define MAX_SERIES 4096
 
 static const struct {
@@ -174,7 +176,7 @@ void load_watch_step(struct load *l, nanotime now) {
       if (!n->asked) n->next_ask = now + EVERY;
       io_loop_wake(l->io);
     }
-    if (n->given && !n->lost && now > n->op_seen + LOST_AFTER) lose(n, now);
+    if (n->given && !n->lost && now > n->op_seen + (n->has_sample ? LOST_AFTER : ABSENT_AFTER)) lose(n, now);
   }
 }
 

@@ -4,14 +4,18 @@
 Prints "ok NAME" or "FAIL NAME: why" a case. With LOAD_FULL=1 (./test --full) the full sizes run as well.
 """
 import concurrent.futures
+import fcntl
 import json
 import os
+import pty
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 build = os.path.abspath(sys.argv[1])
@@ -303,6 +307,28 @@ def case_interrupted_in_the_partition(folder):
     assert code == 1 and lines[::2] == ["cut", "heal"], (code, lines, out[-300:], err)
     assert not lives(lines[1]), "the command lives on"
     assert "the command of --partition succeeds" in out and not left_over(folder), out[-1000:]
+
+
+def case_on_a_terminal(folder):
+    """Progress stays within the line: one that wraps would stay on the screen."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    p = subprocess.Popen([macula, "load", "callers", "--scale", "0.02"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave,
+                         env=environment(folder))
+    live.append(p)
+    os.close(slave)
+    seen = b""
+    try:
+        while more := os.read(master, 65536):
+            seen += more
+    except OSError:  # the other end is closed
+        pass
+    os.close(master)
+    out, _ = p.communicate(timeout=DEADLINE)
+    live.remove(p)
+    lines = seen.replace(b"\x1b[K", b"").split(b"\r")
+    assert p.returncode == 0 and b"0 broken" in out, out
+    assert any(line.startswith(b"callers 1 s; ") for line in lines) and max(map(len, lines)) == 39, sorted(lines, key=len)[-1]
 
 
 def case_killed(folder):
