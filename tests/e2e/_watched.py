@@ -63,8 +63,9 @@ def run(program, *words, env=None):
                           text=True, timeout=30, env={**clean, **(env or {})})
 
 
-def start(program, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE):
-    c = subprocess.Popen([os.path.join(build, program), *words], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True, env=clean)
+def start(program, *words, env=None, stdout=subprocess.PIPE, stderr=subprocess.PIPE):
+    c = subprocess.Popen([os.path.join(build, program), *words], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True,
+                         env={**clean, **(env or {})})
     live.append(c)
     return c
 
@@ -80,8 +81,11 @@ def smallest():
 
 class Node:
     def __init__(self, *words):
-        self.process = start("maculad", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--state", tempfile.mkdtemp(dir=tmp), *words,
+        state = tempfile.mkdtemp(dir=tmp)
+        self.process = start("maculad", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--state", state, *words,
                              stderr=subprocess.DEVNULL)
+        # A port may come again, and clients that know its last node would take this one for somebody in between.
+        self.clients = {"XDG_CONFIG_HOME": os.path.join(state, "clients")}
         self.address = self.http = None
         for line in self.process.stdout:
             words = line.split()

@@ -133,7 +133,7 @@ def attack(name, count, options, tight, least):
             done = time.monotonic()
         time.sleep(0.02)
     check("%s: it did its worst" % name, done is not None and h.process.poll() is None)
-    honest = run("macula", "-s", node.address, "pub", "honest.word", "1")
+    honest = run("macula", "-s", node.address, "pub", "honest.word", "1", env=node.clients)
     unaccounted = max(unaccounted, node.rows()["unaccounted"]["bytes"])
     h.end()
     peak = node.resident("VmHWM")

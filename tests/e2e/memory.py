@@ -40,7 +40,7 @@ class Node(_watched.Node):
         return self.rows()[row]["entries"]
 
     def client(self, *words):
-        return start("macula", "-s", self.address, *words, stdout=subprocess.DEVNULL)
+        return start("macula", "-s", self.address, *words, env=self.clients, stdout=subprocess.DEVNULL)
 
     def idle(self, clients, seconds):
         return self.client("bench", "idle", "--clients", str(clients), "--hold", "%ds" % seconds)
