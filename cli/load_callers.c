@@ -9,7 +9,8 @@
 #define SLOW (400 * NS_MS)
 #define HELD 4 /* calls of each caller that no one answers until its time has come */
 #define RUN_S 15
-#define QUESTIONS 4 /* lookups in the DHT by each that dies */
+#define IN_TIME_S(l) ((l)->mesh ? 25 : 5) /* of all, calls to services pend at the providers' nodes as well; held ones 60 s */
+#define QUESTIONS 4                       /* lookups in the DHT by each that dies */
 
 struct late { /* a request whose answer is due later */
   struct list in;
@@ -207,6 +208,17 @@ static void die(struct callers *s) {
   load_wake(s->t->l);
 }
 
+struct pending {
+  const struct callers *s;
+  uint64_t calls, after[2];
+};
+static bool is_pending(void *ctx) {
+  const struct pending *w = ctx;
+  struct load_node *const *n = w->s->others;
+  return n[0]->samples_taken >= w->after[0] && n[1]->samples_taken >= w->after[1] &&
+         n[0]->now[FIG_CALLS] + n[1]->now[FIG_CALLS] == w->calls;
+}
+
 static void in_mid_call(struct callers *s) {
   struct load *l = s->t->l;
   struct load_task *t = s->t;
@@ -243,9 +255,10 @@ static void in_mid_call(struct callers *s) {
   load_wait(t, all_served, &(struct served){s, 0, cancelled + HELD * s->dead}, 10);
   load_row_is(l, t->name, "providers on other nodes are told to cancel", HELD * s->dead,
               OF_PROVIDERS(s, cancelled) - cancelled);
-  for (size_t i = 0; i < 2; i++) load_fresh(t, s->others[i]);
-  if (l->stopping) return;
   uint64_t living = HELD * (s->count - s->dead);
+  struct pending w = {s, living, {s->others[0]->samples_taken + 2, s->others[1]->samples_taken + 2}};
+  load_wait(t, is_pending, &w, IN_TIME_S(l));
+  if (l->stopping) return;
   load_row_is(l, t->name, "calls pending at the providers' nodes are those of the living", living,
               s->others[0]->now[FIG_CALLS] + s->others[1]->now[FIG_CALLS]);
   s->hold = false;
@@ -263,7 +276,7 @@ static void nothing_left(struct callers *s) {
   struct load_node *nodes[3] = {s->at, s->others[0], s->others[1]};
   char what[96];
   for (size_t i = 0; i < 3; i++) {
-    load_figure_is(s->t, nodes[i], FIG_CALLS, 0, 5);
+    load_figure_is(s->t, nodes[i], FIG_CALLS, 0, IN_TIME_S(l));
     if (l->stopping) return;
     snprintf(what, sizeof what, "pending calls left at %s", nodes[i]->name);
     load_row_is(l, s->t->name, what, 0, nodes[i]->now[FIG_CALLS]);
