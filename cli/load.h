@@ -80,6 +80,7 @@ struct load_node {
   struct id id;
   char text[160];        /* macula://ID@HOST:PORT */
   char folder[PATH_MAX]; /* its state and log; "": given */
+  struct io_udp *udp;    /* of its other clients: what fills it hides no answer to op */
   macula_client *op;     /* the operator's client */
   bool op_in, asked;
   nanotime op_seen, asked_at, next_ask;
@@ -169,9 +170,10 @@ struct load {
   struct mem mem;
   struct log log;
   struct hub *hub;
-  struct io_udp *udp;
-  struct list light;   /* struct light */
-  struct list touched; /* light nodes with something to send */
+  struct io_udp *udp;        /* the operators' clients, one a node */
+  struct io_udp *dials_from; /* while a client is dialled */
+  struct list light;         /* struct light */
+  struct list touched;       /* light nodes with something to send */
   struct light **by_port;
   struct heap *light_due;
   struct list waits;
@@ -198,6 +200,7 @@ struct load {
  */
 int load_engine_new(struct load *l);
 void load_engine_free(struct load *l);
+int load_socket(struct load *l, struct io_udp **ret_udp, char ret_why[256]); /* of the loop, which closes it */
 /* Runs the tasks until all have ended; on SIGINT, SIGTERM or a node's death what waits ends with false. */
 void load_engine_run(struct load *l, struct load_task *tasks, size_t count);
 /* Of a task: lets the loop go on until ready(ctx), or the time is over, or the run stops (both false). ready is called with the

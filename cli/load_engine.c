@@ -29,10 +29,10 @@ struct wait {
 static void on_recv(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
                     nanotime now) {
   struct load *l = ctx;
-  if (addr_port(local) == addr_port(io_udp_local(l->udp)))
-    hub_recv(l->hub, local, remote, datagram, ecn, now);
-  else
+  if (l->by_port[addr_port(local)])
     light_recv(l, local, remote, datagram, ecn, now);
+  else
+    hub_recv(l->hub, local, remote, datagram, ecn, now);
 }
 
 static nanotime on_deadline(void *ctx) {
@@ -65,14 +65,14 @@ static void on_dial(void *ctx, macula_client *c) {
     t.expect = NULL;
     t.insecure = true;
   }
-  (void)l;
+  l->dials_from = n->op == c || !n->udp ? l->udp : n->udp;
   client_dial(c, &t);
 }
 
 static int on_local(void *ctx, int family, struct addr *ret_local) {
   struct load *l = ctx;
   if (family != AF_INET) return MACULA_EINVAL;
-  *ret_local = *io_udp_local(l->udp);
+  *ret_local = *io_udp_local(l->dials_from);
   return 0;
 }
 
@@ -82,6 +82,11 @@ static int on_connected(void *ctx, macula_client *c, const struct id *node) {
   (void)ctx;
   if (id_eq(&n->id, &unknown)) n->id = *node;
   return id_eq(&n->id, node) ? 0 : MACULA_IDENTITY_MISMATCH;
+}
+
+int load_socket(struct load *l, struct io_udp **ret_udp, char ret_why[256]) {
+  struct io_udp_options o = {.bind.v4 = {.sin_family = AF_INET}}; /* any address, any port */
+  return io_udp_open(l->io, &o, ret_udp, ret_why);
 }
 
 int load_engine_new(struct load *l) {
@@ -104,9 +109,7 @@ int load_engine_new(struct load *l) {
                          .local = on_local,
                          .connected = on_connected};
   if ((err = hub_new(&h, now, &l->hub))) return cli_failed(err, NULL, NULL);
-  struct io_udp_options o = {.icmp_errors = false};
-  o.bind.v4 = (struct sockaddr_in){.sin_family = AF_INET}; /* any address, any port */
-  if ((err = io_udp_open(l->io, &o, &l->udp, why))) return cli_failed(err, NULL, why);
+  if ((err = load_socket(l, &l->udp, why))) return cli_failed(err, NULL, why);
   if (!io_udp_gso(l->io)) quic_set_max_segments(hub_quic(l->hub), 1);
   if ((err = light_init(l))) return cli_failed(err, NULL, NULL);
   struct io_endpoint ep = {on_recv, NULL, on_deadline, on_tick, on_send, l};

@@ -135,6 +135,9 @@ int load_watch_start(struct load_node *n) {
                              .on_state = on_state,
                              .ctx = n,
                              .owner = n};
+  char why[256];
+  int err = load_socket(l, &n->udp, why);
+  if (err) return err;
   n->op_seen = io_now();
   hub_set_now(l->hub, io_now());
   return client_new(l->hub, &o, &n->op);

@@ -1,6 +1,6 @@
 """A UDP relay that delays and so reorders: _relay.py LISTEN TARGET LEAST_MS MOST_MS SEED, each an IPv4 ADDR:PORT.
 
-Each source gets a socket of its own towards the target. At most 64 sources, 10,000 datagrams on their way. Ends with its parent.
+Each source gets a socket of its own towards the target. Prints "source ADDR:PORT" for each. At most 64 sources, 10,000 datagrams on their way. Ends with its parent.
 """
 import heapq
 import os
@@ -41,6 +41,7 @@ def main():
                     back[source].bind((listen[0], 0))
                     back[source].setblocking(False)
                     source_of[back[source]] = source
+                    print("source %s:%d" % source, flush=True)
                 out, to = (back[source], target) if s is front else (front, source_of[s])
                 order += 1
                 if len(queue) < 10000:

@@ -11,6 +11,7 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -191,6 +192,21 @@ def case_given_nodes(folder):
     r = passes(folder, "clients", "--nodes", node.text, "--scale", "0.01", rows=["with a limit of 60, of 80 clients"])
     assert r["nodes"][0]["given"] and r["nodes"][0]["address"] == node.text, r["nodes"][0]["address"]
     assert node.p.poll() is None, "the given node was stopped"
+
+
+def case_watched_by_a_socket_of_its_own(folder):
+    """Ten thousand clients fill the socket that they share; once status was lost in it, and an idle node was given up after 12 s."""
+    node = Node(folder, "--max-clients", "60")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("127.0.0.1", 0))
+        front = "127.0.0.1:%d" % s.getsockname()[1]
+    relay = subprocess.Popen([sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "_relay.py"), front, node.at, "0", "0", "1"],
+                             stdout=subprocess.PIPE, text=True)
+    live.append(relay)
+    assert relay.stdout.readline() == "relaying\n"
+    passes(folder, "clients", "--nodes", "macula://%s@%s" % (node.id, front), "--scale", "0.001", rows=["exactly the limit"])
+    relay.kill()
+    assert relay.stdout.read().count("source ") == 2, "the operator's and the clients'"
 
 
 def case_no_node_there(folder):
