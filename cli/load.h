@@ -341,7 +341,7 @@ int load_html_write(struct load *l, json_t *report, const char *path, char *ret_
 /* ---- scenarios --------------------------------------------------------------------------------------------------------------
  */
 int load_pool(struct load_task *t);
-uint64_t load_pool_files(const struct load *l); /* that it needs, so that nothing else begins without them */
+bool load_pool_fits(const struct load *l); /* files and ports; if not, its error is printed and nothing else should begin */
 int load_clients(struct load_task *t);
 int load_services(struct load_task *t);
 int load_streams(struct load_task *t);

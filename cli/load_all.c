@@ -314,7 +314,7 @@ int load_all(struct load *l) {
   if (l->o.nodes && l->node_count != 4)
     return cli_invalid(MACULA_EINVAL,
                        "all needs the four nodes of one mesh: name them with --nodes ADDR,ADDR,ADDR,ADDR, or none");
-  if (!load_need_files(load_pool_files(l))) return EXIT_FAILED;
+  if (!load_pool_fits(l)) return EXIT_FAILED;
   if (l->o.nodes && !l->o.partition) load_note(l, "without --partition the given nodes stay connected");
   if (!l->o.nodes && load_relays_new(&m.relays)) return cli_failed(MACULA_ENOMEM, NULL, NULL);
   l->mesh = &m;

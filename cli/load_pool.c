@@ -187,7 +187,14 @@ static void play(struct pool *p) {
 
 static size_t peers_of(const struct load *l) { return load_scaled(l, 1500, 30); }
 
-uint64_t load_pool_files(const struct load *l) { return peers_of(l) + FILES_BESIDES; }
+bool load_pool_fits(const struct load *l) {
+  char a[32], b[32];
+  if (peers_of(l) + FILES_BESIDES <= 65535 - LOAD_PORT) return load_need_files(peers_of(l) + FILES_BESIDES);
+  cli_error(macula_err_name(MACULA_EFULL),
+            "this scale needs %s UDP ports, and from %u on there are %s: ask for less with --scale",
+            text_number(peers_of(l), a), LOAD_PORT, text_number(65535 - LOAD_PORT, b));
+  return false;
+}
 
 int load_pool(struct load_task *t) {
   struct load *l = t->l;
@@ -196,7 +203,7 @@ int load_pool(struct load_task *t) {
   uint64_t made = 0;
   p.max = p.count * 2 / 3;
   p.at_once = p.max / 30 < 1 ? 1 : p.max / 30 > 16 ? 16 : p.max / 30;
-  if (!load_need_files(load_pool_files(l))) return EXIT_FAILED;
+  if (!load_pool_fits(l)) return EXIT_FAILED;
   snprintf(max, sizeof max, "%zu", p.max);
   const char *args[] = {"--max-peers", max, "--no-upkeep", NULL};
   int code = load_node_start(t, args, &p.n);

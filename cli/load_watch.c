@@ -9,9 +9,10 @@
 
 #define EVERY (150 * NS_MS)
 #define ANSWER_MS 10000
-/* Without an answer, of a node that is not our process: one that has answered may be busy with what it is given here. */
+/* Without an answer. One that has answered may be busy with what it is given here; our own is known to live. */
 #define ABSENT_AFTER (12 * NS_SEC)
 #define LOST_AFTER (25 * NS_SEC)
+#define OWN_LOST_AFTER (60 * NS_SEC)
 #define MAX_SERIES 4096
 
 static const struct {
@@ -169,6 +170,11 @@ static void lose(struct load_node *n, nanotime now) {
   n->l->stopping = true;
 }
 
+static bool is_lost(const struct load_node *n, nanotime now) {
+  nanotime after = n->pid ? OWN_LOST_AFTER : n->has_sample ? LOST_AFTER : ABSENT_AFTER;
+  return (n->given || n->pid) && !n->lost && now > n->op_seen + after;
+}
+
 void load_watch_step(struct load *l, nanotime now) {
   for (size_t i = 0; i < l->node_count; i++) {
     struct load_node *n = l->nodes[i];
@@ -179,7 +185,7 @@ void load_watch_step(struct load *l, nanotime now) {
       if (!n->asked) n->next_ask = now + EVERY;
       io_loop_wake(l->io);
     }
-    if (n->given && !n->lost && now > n->op_seen + (n->has_sample ? LOST_AFTER : ABSENT_AFTER)) lose(n, now);
+    if (is_lost(n, now)) lose(n, now);
   }
 }
 

@@ -405,6 +405,14 @@ def case_log_that_is_cut(folder):
             assert "\U0001f40c" * 900 in f.read()
 
 
+def case_own_node_hangs(folder):
+    run = Running(folder, "services", "--scale", "0.05")
+    os.kill(run.node(), signal.SIGSTOP)
+    code, out, err = run.end()
+    assert code == 1 and "n1: no answer" in out and re.search("^macula: not_connected: n1 .* is gone: no answer", err, re.M), (code, out, err)
+    assert not left_over(folder), left_over(folder)
+
+
 def case_given_node_dies(folder):
     node = Node(folder)
     run = Running(folder, "services", "--nodes", node.text, "--scale", "0.05", "--json")
@@ -457,6 +465,10 @@ def case_too_few_files(folder):
     p = subprocess.run(["sh", "-c", "ulimit -n 256; exec \"$0\" load all --scale 0.1 --report \"$1\"", macula, os.path.join(folder, "report")],
                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(folder), timeout=DEADLINE)
     assert p.returncode == 1 and not p.stdout and "needs 278 open files and the limit is 256" in p.stderr, (p.returncode, p.stdout, p.stderr)
+
+
+    p = load(folder, "load", "all", "--scale", "45")
+    assert p.returncode == 1 and not p.stdout and "needs 67,500 UDP ports, and from 5001 on there are 60,534" in p.stderr, p.stderr
 
 
 def case_no_maculad(folder):
