@@ -11,15 +11,20 @@ struct bucket {
   nanotime last;
 };
 
-/* Takes one token if there is one. A zeroed bucket starts full. */
-static inline bool bucket_take(struct bucket *b, double rate, double burst, nanotime now) {
+/* How many tokens there are. A zeroed bucket starts full. */
+static inline double bucket_level(struct bucket *b, double rate, double burst, nanotime now) {
   if (b->last == 0)
     b->tokens = burst;
   else
     b->tokens += (double)time_since(now, b->last) / (double)NS_SEC * rate;
   if (b->tokens > burst) b->tokens = burst;
   b->last = now ? now : 1;
-  if (b->tokens < 1) return false;
+  return b->tokens;
+}
+
+/* Takes one token if there is one. */
+static inline bool bucket_take(struct bucket *b, double rate, double burst, nanotime now) {
+  if (bucket_level(b, rate, burst, now) < 1) return false;
   b->tokens -= 1;
   return true;
 }

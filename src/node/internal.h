@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "base/list.h"
+#include "bounded/bucket.h"
 #include "dht/dht.h"
 #include "macula/macula.h"
 #include "membership/membership.h"
@@ -147,6 +148,7 @@ struct node_stats {
   uint64_t frames, unknown_frames,
       ignored_frames; /* received: all, of no known type, of types that a single node has no use for */
   uint64_t published, delivered, dropped, duplicates_retained, retained_unstored;
+  uint64_t matches_refused; /* publishes whose topic reached too many patterns */
   uint64_t slow_consumers, pauses, paused_ns, sheds;
   uint64_t sessions, admitted, windows_grown, replays_refused;
   uint64_t routes_forwarded, routes_delivered, routes_failed; /* envelopes */
@@ -179,6 +181,7 @@ struct node {
   bool rows_over;      /* a row holds more than a lowered limit: see rows_set_limits */
   struct clients clients;
   struct topic_index *topics;
+  struct bucket match_rate; /* of matches that cost more than most: publish.c */
   struct retained retained;
   struct dedup dedup;
   struct router *router;
@@ -406,6 +409,9 @@ void publish_subscribe(struct session *s, struct msg_subscribe m);
 void publish_unsubscribe(struct session *s, struct msg_subscribe m);
 /* To our clients that listen: from NULL for another node's message. */
 int publish_local(struct node *n, const struct session *from, const struct msg_publish *m);
+/* What a match may visit now, for topic_index_match_within; then what it left: MACULA_RATE_LIMITED if that is nothing. */
+uint32_t match_begin(struct node *n);
+int match_end(struct node *n, uint32_t given, uint32_t left);
 void publish_recalled(struct session *s, const struct msg_publish *m); /* another node retained it */
 /* A message on its way out: small ones are copied into each queue, larger ones are shared by all. */
 struct parcel {

@@ -4,7 +4,10 @@
 #include "node/internal.h"
 
 #define VISITS_A_TURN 20000 /* about a millisecond */
-#define PEER_SHARE 16       /* of max_replays: what one other node may have, a part of it */
+#define VISITS_AT_LEAST 500 /* of what is new: a replay gets on, however full the turn and however far behind its place */
+#define STEPS_A_VISIT 8     /* of a match; a pattern of many segments behind `**` takes hundreds */
+#define SKIPS_A_VISIT 16
+#define PEER_SHARE 16 /* of max_replays: what one other node may have, a part of it */
 #define PEER_PATIENCE (60 * NS_SEC)
 
 struct target {
@@ -15,10 +18,17 @@ struct target {
   nanotime gave; /* when it gave room last */
 };
 
+struct place {
+  uint64_t after;                  /* retained_entry.seq: done up to */
+  const struct retained_entry *at; /* it, as long as retained.removed is as it was; NULL: look for it */
+  uint64_t removed;
+};
+
 struct replay {
   struct list of_target, of_node; /* session.replays or peer.spread.replays */
   struct target to;
-  uint64_t after, last; /* retained_entry.seq: done up to, and newest at subscription: later ones were sent as they came */
+  struct place place;
+  uint64_t last; /* retained_entry.seq, newest at subscription: later ones were sent as they came */
   size_t len;
   char pattern[];
 };
@@ -41,28 +51,43 @@ static void end(struct replay *r) {
   mem_free(&n->mem[ROW_REPLAYS], r);
 }
 
-/* Sends what follows `after`, which it moves. Returns whether that is all. */
-static bool run(struct target *t, struct slice pattern, uint64_t last, uint64_t *after) {
+static const struct retained_entry *entry_of(const struct list *l) { return container_of(l, struct retained_entry, all); }
+
+static const struct list *resume(struct node *n, const struct place *p) {
+  const struct list *head = &n->retained.all, *l = head;
+  size_t skipped = 0;
+  if (p->at && p->removed == n->retained.removed) return &p->at->all;
+  for (; l->next != head && entry_of(l->next)->seq <= p->after; l = l->next) skipped++;
+  n->replay_visits += skipped / SKIPS_A_VISIT;
+  return l;
+}
+
+/* Sends what follows the place, which it moves. Returns whether that is all. */
+static bool run(struct target *t, struct slice pattern, uint64_t last, struct place *p) {
   struct node *n = node_of(t);
-  const struct retained_entry *e = NULL;
-  if (pattern_is_wild(pattern)) {
-    n->replay_visits += retained_count(&n->retained);
-    list_for(it, &n->retained.all) {
-      const struct retained_entry *at = container_of(it, struct retained_entry, all);
-      if (at->seq > *after) break;
-      e = at;
-    }
+  if (!pattern_is_wild(pattern)) {
+    const struct retained_entry *e = retained_find(&n->retained, pattern);
+    n->replay_visits++;
+    return !e || e->seq > last || send_one(t, e) != MACULA_EFULL;
   }
-  for (n->replay_visits++; (e = retained_next(&n->retained, pattern, e)) && e->seq <= last; *after = e->seq)
-    if (e->seq > *after && send_one(t, e) == MACULA_EFULL) return false;
+  const struct list *l = resume(n, p);
+  for (uint32_t fresh = 0; (l = l->next) != &n->retained.all && entry_of(l)->seq <= last; fresh++) {
+    const struct retained_entry *e = entry_of(l);
+    uint32_t steps = 0;
+    if (n->replay_visits >= VISITS_A_TURN && fresh >= VISITS_AT_LEAST) return false;
+    bool wanted = retained_matches(e, pattern, &steps);
+    n->replay_visits += 1 + steps / STEPS_A_VISIT;
+    if (wanted && send_one(t, e) == MACULA_EFULL) return false;
+    *p = (struct place){e->seq, e, n->retained.removed};
+  }
   return true;
 }
 
 static void start(struct target *t, struct list *replays, struct slice pattern) {
   struct node *n = node_of(t);
-  uint64_t after = 0;
+  struct place p = {0};
   if (!retained_count(&n->retained)) return;
-  if (list_empty(replays) && n->replay_visits < VISITS_A_TURN && run(t, pattern, n->retained.last_seq, &after)) return;
+  if (list_empty(replays) && n->replay_visits < VISITS_A_TURN && run(t, pattern, n->retained.last_seq, &p)) return;
   bool room =
       n->replay_count < n->limits.max_replays && (!t->p || t->p->spread.replay_count < n->limits.max_replays / PEER_SHARE + 1);
   struct replay *r = room ? mem_alloc(&n->mem[ROW_REPLAYS], sizeof *r + pattern.n) : NULL;
@@ -71,7 +96,7 @@ static void start(struct target *t, struct list *replays, struct slice pattern) 
     n->stats.dropped++; /* at least one */
     return;
   }
-  *r = (struct replay){.to = *t, .after = after, .last = n->retained.last_seq, .len = pattern.n};
+  *r = (struct replay){.to = *t, .place = p, .last = n->retained.last_seq, .len = pattern.n};
   memcpy(r->pattern, pattern.p, pattern.n);
   list_append(replays, &r->of_target);
   list_append(&n->replays, &r->of_node);
@@ -128,7 +153,7 @@ void replay_step(struct node *n) {
       continue;
     }
     if (!has_room(&r->to)) continue;
-    if ((r->to.s && r->to.s->state != SESSION_IN) || run(&r->to, slice_of(r->pattern, r->len), r->last, &r->after)) end(r);
+    if ((r->to.s && r->to.s->state != SESSION_IN) || run(&r->to, slice_of(r->pattern, r->len), r->last, &r->place)) end(r);
   }
   list_remove(&done);
 }

@@ -52,7 +52,7 @@ void spread_done(struct node *n) {
 
 void spread_set_limits(struct node *n) {
   interest_set_max(n->spread.interest, n->limits.max_subscriptions, n->limits.max_subscriptions, max_peer(&n->limits));
-  n->spread.inflight.max_parts = n->limits.max_inflight;
+  n->spread.inflight.max_parts = n->spread.inflight.tab.max = n->limits.max_inflight;
   n->spread.inflight.max_publisher = n->limits.max_inflight / 4 + 1;
   n->spread.gets.tab.max = n->spread.gets.topics.max = n->limits.max_gets;
 }
@@ -262,18 +262,21 @@ static int send_to(struct peer *p, const struct msg *m, const struct parcel *par
   return parcel_write(link, parcel);
 }
 
-static uint32_t listeners(struct node *n, struct slice topic, struct peer *ret_peers[SPREAD_MOST],
-                          struct inflight_party *ret_nodes[SPREAD_MOST]) {
-  uint32_t count = 0;
+static int listeners(struct node *n, struct slice topic, struct peer *ret_peers[SPREAD_MOST],
+                     struct inflight_party *ret_nodes[SPREAD_MOST], uint32_t *ret_count) {
+  uint32_t count = 0, given = match_begin(n), left = given;
+  *ret_count = 0;
   if (list_empty(&n->spread.peers)) return 0;
-  for (struct topic_subscriber *hit = interest_match(n->spread.interest, topic); hit && count < SPREAD_MOST;
-       hit = hit->next_hit) {
+  struct topic_subscriber *hit = interest_match(n->spread.interest, topic, &left);
+  int err = match_end(n, given, left);
+  for (; hit && count < SPREAD_MOST; hit = hit->next_hit) {
     struct peer *p = hit->user;
     if (p->spread.dead) continue;
     ret_peers[count] = p;
     ret_nodes[count++] = &p->spread.unacked;
   }
-  return count;
+  *ret_count = count;
+  return err;
 }
 
 int spread_publish(struct session *from, const struct msg_publish *m, const struct dedup_key *key, bool wants_ack, uint64_t ref,
@@ -282,24 +285,25 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
   struct spread *sp = &n->spread;
   struct peer *peers[SPREAD_MOST];
   struct inflight_party *nodes[SPREAD_MOST];
-  uint32_t count = listeners(n, m->topic, peers, nodes);
+  uint32_t count;
+  int err = listeners(n, m->topic, peers, nodes, &count);
   struct msg out = {.type = MSG_PUBLISH, .publish = *m};
   uint64_t number = 0;
   struct parcel parcel;
   *ret_waits = false;
-  if (!count) return 0;
+  if (!count) return err;
   if (key) {
     out.publish.publisher = slice_of(key->publisher.b, ID_LEN);
     out.publish.instance = slice_of(key->instance, INSTANCE_LEN);
   }
   if (key && wants_ack) {
-    int err = inflight_begin(&sp->inflight, &from->unacked, ref, nodes, count, n->now, &number);
+    err = inflight_begin(&sp->inflight, &from->unacked, ref, nodes, count, n->now, &number);
     if (err) return err == MACULA_EFULL ? MACULA_RATE_LIMITED : err;
     out.publish.ref = number;
     out.publish.has_ref = true;
     *ret_waits = true;
   }
-  int err = parcel_init(n, &out.publish, &parcel);
+  err = parcel_init(n, &out.publish, &parcel);
   for (uint32_t i = 0; i < count; i++) {
     int e = err ? err : send_to(peers[i], &out, &parcel);
     if (!e) sp->sent++;

@@ -66,7 +66,7 @@ void inflight_done(struct inflight *f) {
 
 int inflight_begin(struct inflight *f, struct inflight_party *publisher, uint64_t ref, struct inflight_party *const *nodes,
                    uint32_t count, nanotime now, uint64_t *ret_number) {
-  if (count > f->max_parts - f->parts || publisher->count >= f->max_publisher) {
+  if (f->parts >= f->max_parts || count > f->max_parts - f->parts || publisher->count >= f->max_publisher) {
     f->refused++;
     return MACULA_EFULL;
   }

@@ -218,8 +218,8 @@ void interest_check(struct interest *i, struct interest_peer *p) {
   p->say = p->linked;
 }
 
-struct topic_subscriber *interest_match(struct interest *i, struct slice topic) {
-  return topic_index_match(i->others, topic);
+struct topic_subscriber *interest_match(struct interest *i, struct slice topic, uint32_t *left) {
+  return topic_index_match_within(i->others, topic, left);
 }
 
 /* ---- telling ---------------------------------------------------------------------------------------------------------------
@@ -398,7 +398,7 @@ static void compare(struct interest *i, struct interest_peer *p, const struct wi
   if (p->incomplete) { /* asking again helps only when there is room, and not more often than it checks */
     topic_index_stats(i->others, &others);
     if (m->adds.count || m->removes.count || m->total > i->max_peer ||
-        m->total > others.max - others.subscriptions + p->topics.count)
+        m->total + (others.subscriptions - p->topics.count) > others.max)
       return;
   }
   ask(i, p, true);

@@ -91,8 +91,9 @@ int interest_recv(struct interest *i, struct interest_peer *p, uint8_t type, str
  * lets a lost repair be asked for again. */
 void interest_check(struct interest *i, struct interest_peer *p);
 
-/* The members that hold a matching pattern, each once, chained as topic_index_match does; the .user of each is the owner's. */
-struct topic_subscriber *interest_match(struct interest *i, struct slice topic);
+/* The members that hold a matching pattern, each once, as topic_index_match_within chains them; the .user of each is the
+ * owner's. */
+struct topic_subscriber *interest_match(struct interest *i, struct slice topic, uint32_t *left);
 
 struct interest_stats {
   uint32_t own, removed, patterns, max_own, max_removed, max_patterns;

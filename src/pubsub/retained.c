@@ -24,6 +24,7 @@ static size_t cost(const struct retained_entry *e) { return (size_t)e->len + e->
 
 static void free_entry(struct retained *r, struct retained_entry *e) {
   r->bytes -= cost(e);
+  r->removed++;
   htab_remove(&r->tab, &e->h);
   list_remove(&e->all);
   shbuf_unref(e->payload);
@@ -76,16 +77,11 @@ int retained_set(struct retained *r, struct slice topic, struct shbuf *payload, 
   return 0;
 }
 
-const struct retained_entry *retained_next(const struct retained *r, struct slice pattern, const struct retained_entry *prev) {
-  if (!pattern_is_wild(pattern)) return prev ? NULL : retained_find(r, pattern);
+bool retained_matches(const struct retained_entry *e, struct slice pattern, uint32_t *steps) {
   /* Most topics differ before the first wildcard: one comparison spares the match. `a.**` also matches `a`. */
   size_t literal = 0;
-  while (pattern.p[literal] != '*') literal++;
-  if (literal) literal--;
-  for (const struct list *l = prev ? prev->all.next : r->all.next; l != &r->all; l = l->next) {
-    const struct retained_entry *e = container_of(l, struct retained_entry, all);
-    if (e->len >= literal && memcmp(e->topic, pattern.p, literal) == 0 && pattern_match(pattern, slice_of(e->topic, e->len)))
-      return e;
-  }
-  return NULL;
+  while (literal < pattern.n && pattern.p[literal] != '*') literal++;
+  if (literal < pattern.n && literal) literal--;
+  return e->len >= literal && memcmp(e->topic, pattern.p, literal) == 0 &&
+         pattern_match_steps(pattern, slice_of(e->topic, e->len), steps);
 }

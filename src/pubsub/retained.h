@@ -23,6 +23,7 @@ struct retained {
   struct mem *mem;
   size_t bytes, max_bytes; /* topics and payloads */
   uint64_t last_seq;
+  uint64_t removed; /* entries that are no more: whoever kept a place in `all` looks whether it is still there */
   uint64_t refused;
 };
 
@@ -32,8 +33,8 @@ void retained_done(struct retained *r);
  * when the message was taken. MACULA_RETAIN_FULL, MACULA_ENOMEM: nothing changed. */
 int retained_set(struct retained *r, struct slice topic, struct shbuf *payload, uint8_t qos, uint64_t ms);
 const struct retained_entry *retained_find(const struct retained *r, struct slice topic);
-/* Iteration over the entries that match a stored pattern: the first after NULL. Nothing may change meanwhile. */
-const struct retained_entry *retained_next(const struct retained *r, struct slice pattern, const struct retained_entry *prev);
+/* Whether an entry of `all` matches a stored pattern; adds what it took to *steps, as pattern_match_steps does. */
+bool retained_matches(const struct retained_entry *e, struct slice pattern, uint32_t *steps);
 static inline uint32_t retained_count(const struct retained *r) { return r->tab.count; }
 void retained_set_max(struct retained *r, uint32_t max, size_t max_bytes);
 

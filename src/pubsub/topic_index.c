@@ -249,6 +249,7 @@ struct walk {
   struct slice segs[MAX_SEGMENTS];
   uint32_t count;
   struct topic_subscriber *first, **last;
+  uint32_t left;
 };
 
 static void hit(struct walk *w, const struct node *n) {
@@ -267,6 +268,7 @@ static void hit(struct walk *w, const struct node *n) {
 
 /* i: segments of the topic taken so far. Depth of recursion: at most one step a segment and one a `**` of the pattern. */
 static void visit(struct walk *w, struct node *n, uint32_t i) {
+  if (w->left == 0 || --w->left == 0) return;
   uint64_t match = (w->ix->match & MATCH_MASK) << POSITIONS, here = UINT64_C(1) << i;
   if ((n->seen & MATCH_MASK << POSITIONS) != match) n->seen = match;
   if (n->seen & here) return;
@@ -281,7 +283,12 @@ static void visit(struct walk *w, struct node *n, uint32_t i) {
 }
 
 struct topic_subscriber *topic_index_match(struct topic_index *ix, struct slice topic) {
-  struct walk w = {.ix = ix, .last = &w.first};
+  uint32_t left = UINT32_MAX;
+  return topic_index_match_within(ix, topic, &left);
+}
+
+struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct slice topic, uint32_t *left) {
+  struct walk w = {.ix = ix, .last = &w.first, .left = *left};
   w.count = split(topic, w.segs);
   if (!w.count) return NULL;
   if ((++ix->match & MATCH_MASK) == 0) { /* the nodes' part of the number comes round: what they remember is void */
@@ -290,7 +297,8 @@ struct topic_subscriber *topic_index_match(struct topic_index *ix, struct slice 
     ix->match++;
   }
   visit(&w, ix->root, 0);
-  return w.first;
+  *left = w.left;
+  return w.left ? w.first : NULL;
 }
 
 const struct topic_sub *topic_sub_next(const struct topic_subscriber *s, const struct topic_sub *prev) {

@@ -16,9 +16,23 @@ static bool segment_ok(const char *s, size_t n, int form) {
   return true;
 }
 
+/* A run of wildcards means the same in any order and with any number of `**`. In one form only, a topic meets few of them,
+ * whatever its subscribers made up: `*` first, then one `**`. *at: where the segment before this one begins, if it is `**`. */
+static size_t settle_wildcard(char *out, size_t start, size_t n, size_t *at) {
+  bool is_star = out[start] == '*', before = *at != SIZE_MAX;
+  if (is_star && before && n - start == 2) return start - 1;
+  if (is_star && before) {
+    memcpy(out + *at, "*.**", 4);
+    *at += 2;
+  } else {
+    *at = is_star && n - start == 2 ? start : SIZE_MAX;
+  }
+  return n;
+}
+
 static int normalize(struct slice in, int form, int err, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len) {
   char out[NAME_MAX_LEN + 1];
-  size_t n = 0, start = 0;
+  size_t n = 0, start = 0, dstar = SIZE_MAX;
   unsigned segments = 0;
   if (in.n == 0 || in.n > NAME_MAX_LEN) return err;
   for (size_t i = 0; i <= in.n; i++) {
@@ -35,6 +49,7 @@ static int normalize(struct slice in, int form, int err, char ret_name[NAME_MAX_
       out[n++] = '*';
     }
     if (!segment_ok(out + start, n - start, form) || ++segments > NAME_MAX_SEGMENTS) return err;
+    n = settle_wildcard(out, start, n, &dstar);
     if (i < in.n) {
       if (n >= NAME_MAX_LEN) return err;
       out[n++] = '.';
@@ -69,10 +84,15 @@ static struct slice next_segment(struct slice *s) {
 }
 
 bool pattern_match(struct slice pattern, struct slice topic) {
+  uint32_t steps = 0;
+  return pattern_match_steps(pattern, topic, &steps);
+}
+
+bool pattern_match_steps(struct slice pattern, struct slice topic, uint32_t *steps) {
   /* As with globs, only the last `**` needs to be retried: an earlier one gains nothing by taking more. */
   struct slice retry_pattern = SLICE_NONE, retry_topic = SLICE_NONE;
   bool have_retry = false;
-  for (;;) {
+  for (;; ++*steps) {
     if (pattern.p) {
       struct slice rest = pattern, seg = next_segment(&rest);
       if (slice_is(seg, "**")) {

@@ -17,6 +17,8 @@ int name_procedure(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret
 int name_realm(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len);
 /* Whether a stored pattern matches a stored topic. The reference for the index; linear in segments, several `**` included. */
 bool pattern_match(struct slice pattern, struct slice topic);
+/* The same; adds to *steps what it took, segments compared: up to NAME_MAX_SEGMENTS squared, a quarter of that at worst. */
+bool pattern_match_steps(struct slice pattern, struct slice topic, uint32_t *steps);
 /* Whether a stored pattern holds a wildcard segment. */
 bool pattern_is_wild(struct slice pattern);
 

@@ -229,6 +229,22 @@ static bool turn_subscribe(struct actor *a) {
   return a->step >= 1000 && told_all(a);
 }
 
+/* Patterns that one topic reaches all of, and then that topic. */
+static bool turn_wildcards(struct actor *a) {
+  char text[128] = "a";
+  const char *const at[] = {text};
+  for (int i = 0; a->in && i < 20 && room(a) && a->step < 1000; i++, a->step++) {
+    strcpy(text, "a");
+    for (unsigned bit = 0; bit < 15; bit++) strcat(text, (a->number * 1000 + a->step) >> bit & 1 ? ".**.a" : ".a");
+    subscribe(a, at, 1);
+  }
+  if (a->step < 1000 || !told_all(a)) return false;
+  for (int i = 1; i < 32; i++) strcat(text, ".a");
+  text[63] = 0;
+  for (; a->step < 1100; a->step++) publish(a, text, 1, false);
+  return true;
+}
+
 /* Rounds that fill the row with retained messages of one size and then clear all but every third, or second: what stays is in
  * the way of the next round's, which are larger than the holes. Holes smaller than a page cannot be given back to the system.
  */
@@ -376,6 +392,7 @@ static const struct attack attacks[] = {
     {"keys", .in = in_nothing, .turn = turn_keys},
     {"migrate", .in = in_nothing, .turn = turn_migrate},
     {"subscribe", .in = in_nothing, .turn = turn_subscribe},
+    {"wildcards", .in = in_nothing, .turn = turn_wildcards},
     {"retained", .in = in_nothing, .turn = turn_retained},
     {"services", .in = in_nothing, .turn = turn_services},
     {"calls", .in = in_calls, .turn = turn_calls},

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -110,6 +111,65 @@ static void test_retained(void **state) {
   assert_true(rig_quiet(b, MSG_PUBLISH, NS_SEC));
   assert_int_equal(rig_publish(a, "room.a", "", 0, true, 4), 0);
   assert_int_equal(metric(&r, "macula_table_entries{table=\"retained\"}"), 1);
+  rig_stop(&r);
+}
+
+/* Patterns made so that one topic reaches them all: such a publish is refused once it has cost enough, all others are served.
+ */
+static void test_costly_topic(void **state) {
+  enum { PATTERNS = 4000, A_FRAME = 200 };
+  static char text[A_FRAME][64];
+  static struct slice patterns[A_FRAME];
+  char topic[64] = "a";
+  struct rig r;
+  struct rig_options o = {.node = {.limits = {.client_subscriptions = PATTERNS}}};
+  (void)state;
+  rig_start(&r, &o);
+  struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *b = rig_join(&r, 0, NULL, RIG_EXT),
+                    *c = rig_join(&r, 0, NULL, RIG_EXT);
+  for (int i = 1; i < 32; i++) strcat(topic, ".a");
+  for (unsigned k = 0; k < PATTERNS;) {
+    for (unsigned i = 0; i < A_FRAME; i++, k++) {
+      strcpy(text[i], "a");
+      for (unsigned bit = 0; bit < 12; bit++) strcat(text[i], k >> bit & 1 ? ".**.a" : ".a");
+      patterns[i] = slice_str(text[i]);
+    }
+    struct msg m = {.type = MSG_SUBSCRIBE,
+                    .subscribe = {.topics = {.count = A_FRAME, .items = patterns}, .ref = k, .has_ref = true}};
+    rig_send(a, &m);
+    assert_int_equal(rig_expect(a, MSG_ACK).ack.code.n, 0);
+  }
+  assert_int_equal(rig_subscribe(b, "*.a.**"), 0);
+  for (int i = 0; i < 3; i++) {
+    assert_int_equal(rig_publish(a, topic, "1", 0, false, 1), MACULA_RATE_LIMITED);
+    assert_int_equal(rig_publish(c, "home.a.temp", "1", 0, false, 2), 0);
+    (void)rig_expect(b, MSG_PUBLISH);
+  }
+  assert_int_equal(metric(&r, "macula_messages_too_costly_total"), 3);
+  assert_int_equal(b->counts[MSG_PUBLISH], 3);
+  rig_stop(&r);
+}
+
+/* A subscription that compares long with each retained message takes more than one turn, and hears what matches at the end. */
+static void test_retained_costly(void **state) {
+  enum { TOPICS = 1500 };
+  char topic[96], pattern[96] = "**";
+  struct rig r;
+  (void)state;
+  rig_start(&r, NULL);
+  struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *b = rig_join(&r, 0, NULL, RIG_EXT);
+  for (int k = 0; k < TOPICS; k++) {
+    topic[0] = 0;
+    for (int i = 0; i < 30; i++) strcat(topic, "a.");
+    sprintf(topic + strlen(topic), k < TOPICS - 1 ? "x%d" : "z", k);
+    assert_int_equal(rig_publish(a, topic, "1", 0, true, (uint64_t)k), 0);
+  }
+  for (int i = 0; i < 14; i++) strcat(pattern, ".a");
+  strcat(pattern, ".z");
+  assert_int_equal(rig_subscribe(b, pattern), 0);
+  assert_true(slice_is(rig_expect(b, MSG_PUBLISH).publish.topic, topic));
+  assert_true(metric(&r, "macula_memory_peak_bytes{table=\"replays\"}") > 0);
+  assert_int_equal(metric(&r, "macula_table_entries{table=\"replays\"}"), 0);
   rig_stop(&r);
 }
 
@@ -330,10 +390,19 @@ static void test_side_stream(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_who_hears),     cmocka_unit_test(test_refusals),    cmocka_unit_test(test_retained),
-      cmocka_unit_test(test_retained_much), cmocka_unit_test(test_duplicates),  cmocka_unit_test(test_large),
-      cmocka_unit_test(test_slow_qos0),     cmocka_unit_test(test_slow_qos1),   cmocka_unit_test(test_pool),
-      cmocka_unit_test(test_bad_network),   cmocka_unit_test(test_side_stream),
+      cmocka_unit_test(test_who_hears),
+      cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_retained),
+      cmocka_unit_test(test_costly_topic),
+      cmocka_unit_test(test_retained_costly),
+      cmocka_unit_test(test_retained_much),
+      cmocka_unit_test(test_duplicates),
+      cmocka_unit_test(test_large),
+      cmocka_unit_test(test_slow_qos0),
+      cmocka_unit_test(test_slow_qos1),
+      cmocka_unit_test(test_pool),
+      cmocka_unit_test(test_bad_network),
+      cmocka_unit_test(test_side_stream),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,6 +115,9 @@ static void limits(void **state) {
   assert_int_equal(put(&x, 1, 3, 3, 0, &n), MACULA_EFULL); /* in all */
   assert_int_equal(put(&x, 1, 3, 2, 0, &n), 0);
   assert_int_equal(x.f.refused, 2);
+  x.f.max_parts = 3; /* lowered at run time to less than there is */
+  assert_int_equal(put(&x, 1, 4, 1, 0, &n), MACULA_EFULL);
+  x.f.max_parts = 5;
   inflight_publisher_gone(&x.f, &x.pub[0]);
   inflight_publisher_gone(&x.f, &x.pub[0]);
   assert_int_equal(x.f.parts, 2);

@@ -186,6 +186,13 @@ static void test_names(void **state) {
   assert_string_equal(out, "a.b-c.D_9");
   assert_int_equal(name_pattern(S("a/#"), out, &n), 0);
   assert_string_equal(out, "a.**");
+  static const char *const runs[][2] = {{"#/#", "**"},           {"**.*", "*.**"},         {"a.**.**.b", "a.**.b"},
+                                        {"**.*.**.*", "*.*.**"}, {"*.**.a.*", "*.**.a.*"}, {"**.**.**.*.a", "*.**.a"}};
+  for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
+    assert_int_equal(name_pattern(slice_str(runs[i][0]), out, &n), 0);
+    assert_string_equal(out, runs[i][1]);
+    assert_int_equal(n, strlen(runs[i][1]));
+  }
   static const char *const wrong[] = {"", ".", "a.", ".a", "a..b", "te*mp", "a b", "***", "\xc3\xa4"};
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
     assert_int_equal(name_pattern(slice_str(wrong[i]), out, &n), MACULA_INVALID_TOPIC);
