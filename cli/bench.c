@@ -15,6 +15,7 @@ static const struct option_def options[] = {
     {"subscribers", 0, OPTION_NUMBER, offsetof(struct bench_options, subscribers), 1, 1000000},
     {"duration", 'd', OPTION_TIME, offsetof(struct bench_options, duration), 1},
     {"hold", 0, OPTION_TIME, offsetof(struct bench_options, hold), 1},
+    {"to", 0, OPTION_TEXT, offsetof(struct bench_options, to)},
     {0},
 };
 
@@ -77,7 +78,7 @@ static void connect_next(struct bench *b) {
   pthread_mutex_unlock(&b->cli->lock);
   if (!c) return;
   macula_options o = cli_client_options(b->cli);
-  o.server = b->server;
+  o.server = c->far ? b->o->to : b->server;
   o.no_reconnect = true;
   o.max_queue = (size_t)16 << 20;
   o.max_calls = 1000000;
@@ -100,8 +101,9 @@ int bench_wait(struct bench *b, uint64_t until) {
   return err == MACULA_MAX_CLIENTS_REACHED ? EXIT_NOT_CONNECTED : code;
 }
 
-int bench_connect(struct bench *b, uint64_t count, uint64_t at_once) {
+int bench_connect(struct bench *b, uint64_t count, uint64_t at_once, uint64_t far, uint64_t far_from) {
   if (!(b->clients = calloc(count, sizeof *b->clients))) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  for (uint64_t i = 0; b->o->to && i < far; i++) b->clients[far_from + i].far = true;
   b->wanted = count;
   b->at_once = at_once;
   for (uint64_t i = 0; i < at_once && i < count; i++) connect_next(b);
@@ -227,7 +229,8 @@ const struct command command_bench = {
     "  --size BYTES      payload (64)\n"
     "  --outstanding N   unanswered calls a caller; messages between publisher and subscriber (4,096, less for large ones, so\n"
     "                    that they fit the node's send queue of 1 MiB)\n"
-    "  --duration T      end by time\n\n"
+    "  --duration T      end by time\n"
+    "  --to ADDR         node of the subscribers, or of the provider: what is measured goes through a mesh\n\n"
     "Example: macula bench rpc --outstanding 64\n",
     options,
     sizeof(struct bench_options),

@@ -6,13 +6,14 @@
 
 struct bench_options {
   uint64_t clients, messages, size, outstanding, subscribers, duration, hold;
+  const char *to; /* node of subscribers and providers; NULL: the same */
 };
 
 struct bench_client {
   struct bench *bench;
   macula_client *client;
   uint64_t started;
-  bool in;
+  bool in, far; /* far: at o->to */
 };
 
 /* Latencies in octaves of 32 steps: within 3 %. */
@@ -44,7 +45,8 @@ struct bench_node {
 int bench_prepare(struct bench *b); /* loop, identity, the node's id; returns an exit code, its error printed */
 int bench_look(struct bench *b, struct bench_node *ret_node);
 double bench_node_cpu(struct bench *b); /* seconds; negative: the node is not on this machine, or another user's */
-int bench_connect(struct bench *b, uint64_t count, uint64_t at_once);
+/* far: how many of them connect to o->to, from which on. */
+int bench_connect(struct bench *b, uint64_t count, uint64_t at_once, uint64_t far, uint64_t far_from);
 void bench_failed(struct bench *b, int err, const char *text); /* on any thread: the run ends with this */
 /* Sleeps until woken or `until`; an exit code if the run failed or was interrupted, else -1. */
 int bench_wait(struct bench *b, uint64_t until);

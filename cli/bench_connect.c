@@ -21,7 +21,7 @@ int bench_connections(struct cli *cli, const struct bench_options *o, bool idle)
   int code = bench_prepare(b);
   if (!code) code = bench_look(b, &before);
   uint64_t start = cli_now();
-  if (!code) code = bench_connect(b, clients, at_once);
+  if (!code) code = bench_connect(b, clients, at_once, 0, 0);
   double s = (double)(cli_now() - start) / 1e9;
   if (!code && idle) code = hold(b, o->hold ? o->hold : 5000);
   if (!code) code = bench_look(b, &after);

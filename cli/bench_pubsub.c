@@ -106,7 +106,7 @@ static int kick_all(struct run *r) {
 
 static int set_up(struct run *r) {
   uint64_t subscribers = r->flow_count * r->fan;
-  int code = bench_connect(&r->b, r->flow_count + subscribers, 32);
+  int code = bench_connect(&r->b, r->flow_count + subscribers, 32, subscribers, r->flow_count);
   for (uint64_t i = 0; !code && i < subscribers; i++) {
     struct receiver *to = &r->receivers[i];
     *to = (struct receiver){.done.cli = r->b.cli, .flow = &r->flows[i / r->fan]};

@@ -21,6 +21,7 @@ struct run {
   char *args;
   size_t args_len;
   _Atomic uint64_t answered, ended_at;
+  atomic_int first; /* 1: under way; else its error, while it is tried again */
   atomic_bool stop, idle;
   uint64_t pending;
   struct histogram times;
@@ -68,18 +69,26 @@ static void on_result(void *ctx, const macula_result *result) {
 /* The answer of a first call, which is not counted, brings us to the loop's thread. */
 static void on_first(void *ctx, const macula_result *result) {
   struct run *r = ctx;
-  if (result->err) {
+  r->first = result->err;
+  if (result->err && (!r->b.o->to || result->err != MACULA_NO_SUCH_PROCEDURE)) {
     bench_failed(&r->b, result->err, result->text);
     return;
   }
+  if (result->err) return; /* the other node's word of the provider is on its way */
   r->measured_from = cli_now();
   for (uint64_t i = 0; i < r->slot_count; i++)
     if (i < r->total) call_next(&r->slots[i]);
 }
 
-static int measure(struct run *r) {
+static int call_first(struct run *r) {
+  r->first = 1;
   int err = macula_call(r->slots[0].caller, r->b.topic, r->args, r->args_len, NULL, on_first, r, NULL);
-  if (err) return cli_failed(err, NULL, macula_last_error());
+  return err ? cli_failed(err, NULL, macula_last_error()) : 0;
+}
+
+static int measure(struct run *r) {
+  int ended = call_first(r);
+  if (ended) return ended;
   uint64_t until = r->b.o->duration ? cli_now() + r->b.o->duration * CLI_MS : CLI_NEVER;
   while (!r->idle) {
     uint64_t now = cli_now(), next = now + 200 * CLI_MS;
@@ -87,6 +96,7 @@ static int measure(struct run *r) {
     bench_progress("answered", r->answered, r->total == UINT64_MAX ? r->answered : r->total);
     int code = bench_wait(&r->b, !r->stop && until < next ? until : next);
     if (code >= 0) return code;
+    if (r->first < 0 && (code = call_first(r)) != 0) return code;
   }
   return 0;
 }
@@ -108,7 +118,7 @@ int bench_rpc(struct cli *cli, const struct bench_options *o) {
     r->args_len = size;
   }
   int code = r->slots && r->args ? bench_prepare(&r->b) : cli_failed(MACULA_ENOMEM, NULL, NULL);
-  if (!code) code = bench_connect(&r->b, callers + 1, 32);
+  if (!code) code = bench_connect(&r->b, callers + 1, 32, 1, 0);
   if (!code) {
     for (uint64_t i = 0; i < r->slot_count; i++)
       r->slots[i] = (struct slot){.run = r, .caller = r->b.clients[1 + i / outstanding].client};
