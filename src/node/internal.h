@@ -34,9 +34,10 @@
 #include "wire/msg.h"
 #include "wire/names.h"
 
-#define SMALL_FRAME 1024              /* octets: up to here a frame is copied into each queue, above it is shared */
-#define STREAM_WINDOW (64u * 1024)    /* of a new connection and of each stream */
-#define MAX_WINDOW (1024u * 1024)     /* grown with use */
+#define SMALL_FRAME 1024           /* octets: up to here a frame is copied into each queue, above it is shared */
+#define STREAM_WINDOW (64u * 1024) /* of a new connection and of each stream */
+#define MAX_WINDOW (1024u * 1024)  /* grown with use */
+#define LINK_SHARES 16u            /* busy clients hold 88 KiB of connection_pool, a busy link up to 1.3 MiB (docs/memory.md) */
 #define STALLED_AFTER (200 * NS_MS)   /* without an acknowledgement: only a share of the pool is left */
 #define LINGER (1 * NS_SEC)           /* for the last words of a connection */
 #define PARTIAL_TIMEOUT (60 * NS_SEC) /* an unfinished frame */

@@ -130,6 +130,7 @@ static void up(struct session *s, const uint8_t *instance) {
   list_remove(&p->waits);
   if (instance) memcpy(p->instance, instance, INSTANCE_LEN);
   quic_conn_keep_alive(s->conn, s->dialled ? n->keep_alive : 0);
+  quic_conn_shares(s->conn, LINK_SHARES);
 }
 
 /* PONG in answer to our CONNECT. */

@@ -103,8 +103,11 @@ static void grow_window(struct session *s, size_t consumed) {
   struct node *n = s->node;
   s->window_used += (uint32_t)consumed;
   if (s->window_used < s->window) return;
-  if (s->window < MAX_WINDOW && time_since(n->now, s->window_since) <= NS_SEC &&
-      n->window_more + s->window <= n->limits.receive_pool / 2) {
+  /* What comes out of order is held by ngtcp2, in connection_pool, up to the window; so the windows granted fit into half of
+   * it, and one into half of what a connection may hold. */
+  size_t pool = n->limits.connection_pool, all = pool < n->limits.receive_pool ? pool / 2 : n->limits.receive_pool / 2;
+  if (s->window < MAX_WINDOW && s->window <= pool / 32 && time_since(n->now, s->window_since) <= NS_SEC &&
+      n->window_more + s->window <= all) {
     quic_grant(s->conn, s->stream, s->window);
     n->window_more += s->window;
     s->window *= 2;

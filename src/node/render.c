@@ -94,12 +94,13 @@ static bool page_wants(struct page *p) {
 }
 
 static json_t *client_row(const struct session *s, nanotime now) {
-  return json_pack("{s:o, s:o, s:o, s:o, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "id", hex(s->client.id.b, ID_LEN),
-                   "instance", hex(s->client.instance, INSTANCE_LEN), "name", label(s->name), "address",
-                   address(quic_conn_remote(s->conn)), "verified", s->client.verified, "operator", s->client.op, "since_s",
-                   (ji)(time_since(now, s->since) / NS_SEC), "subscriptions", (ji)s->topics.count, "services",
-                   (ji)s->rpc.owner.count, "pending_calls", (ji)s->rpc.calls.made_count, "queued_bytes",
-                   (ji)quic_queued(s->conn), "dropped", (ji)s->dropped);
+  size_t peak, held = quic_conn_held(s->conn, &peak);
+  return json_pack(
+      "{s:o, s:o, s:o, s:o, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "id", hex(s->client.id.b, ID_LEN), "instance",
+      hex(s->client.instance, INSTANCE_LEN), "name", label(s->name), "address", address(quic_conn_remote(s->conn)), "verified",
+      s->client.verified, "operator", s->client.op, "since_s", (ji)(time_since(now, s->since) / NS_SEC), "subscriptions",
+      (ji)s->topics.count, "services", (ji)s->rpc.owner.count, "pending_calls", (ji)s->rpc.calls.made_count, "queued_bytes",
+      (ji)quic_queued(s->conn), "dropped", (ji)s->dropped, "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
 }
 
 static void clients_rows(struct node *n, struct page *p, nanotime now) {
@@ -154,8 +155,9 @@ static json_t *peer_row(const struct peer *p, nanotime now) {
                       : s                                   ? "connected"
                       : p->dial                             ? "dialling"
                                                             : "known";
-  return json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:o?, s:o?, s:I, s:I, s:I, s:I}", "id", hex(p->id.b, ID_LEN), "name",
-                   label(p->name), "address",
+  size_t peak = 0, held = s ? quic_conn_held(s->conn, &peak) : 0;
+  return json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:o?, s:o?, s:I, s:I, s:I, s:I, s:I, s:I}", "id", hex(p->id.b, ID_LEN),
+                   "name", label(p->name), "address",
                    p->addr.sa.sa_family ? address(&p->addr)
                    : s                  ? address(quic_conn_remote(s->conn))
                                         : json_string(""),
@@ -163,7 +165,7 @@ static json_t *peer_row(const struct peer *p, nanotime now) {
                    "rtt_us", s ? json_integer((ji)(quic_conn_rtt(s->conn) / NS_US)) : json_null(), "gateway",
                    p->via ? hex(p->via->id.b, ID_LEN) : json_null(), "age_s", (ji)(s ? time_since(now, p->since) / NS_SEC : 0),
                    "queued_bytes", (ji)(s ? quic_queued(s->conn) : 0), "patterns", (ji)p->spread.interest.topics.count,
-                   "retained", (ji)p->spread.interest.retained);
+                   "retained", (ji)p->spread.interest.retained, "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
 }
 
 static void peers_rows(struct node *n, struct page *p, nanotime now) {

@@ -150,6 +150,7 @@ void quic_free(struct quic *q) {
 void quic_recv(struct quic *q, const struct addr *local, const struct addr *remote, struct slice dg, uint8_t ecn,
                nanotime now) {
   quic_advance(q, now);
+  share_relieve(q);
   q->stats.datagrams_in++;
   q->stats.octets_in += dg.n;
   ngtcp2_version_cid vc;
@@ -205,7 +206,6 @@ void quic_tick(struct quic *q, nanotime now) {
 
 void quic_flush_events(struct quic *q, nanotime now) {
   quic_advance(q, now);
-  share_relieve(q);
   while (!list_empty(&q->events)) {
     struct quic_conn *c = container_of(q->events.next, struct quic_conn, event);
     list_remove(&c->event);

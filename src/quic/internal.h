@@ -91,6 +91,8 @@ struct quic_conn {
   ngtcp2_crypto_conn_ref ref;
   ngtcp2_mem nmem; /* of nc */
   size_t held;     /* octets of nc and of streams */
+  size_t held_peak;
+  uint32_t shares; /* of conn_pool: it counts as so many; 0: as one */
   void *user;
   struct list all, dirty, event;
   struct heap_link timer;
@@ -131,7 +133,6 @@ struct quic {
   struct quic_config cfg;
   size_t pool_used;   /* of cfg.conn_pool */
   size_t pool_half;   /* of that, by connections that are not admitted */
-  size_t pool_looked; /* pool_used when nobody was found to hold too much of it; 0: look again */
   nanotime pool_said; /* when it may be logged again that it is full */
   nanotime now;
   struct quic_stats stats;
@@ -221,10 +222,12 @@ ngtcp2_mem share_mem(struct quic_conn *c);
 void *share_calloc(struct quic_conn *c, size_t size);
 void share_free(struct quic_conn *c, void *p); /* accepts NULL */
 void share_admit(struct quic_conn *c);         /* before half_open is cleared */
-/* From seven eighths of the pool on, ends the connection that holds the most of it, one a turn. Not within a callback of
- * ngtcp2. */
+/* Ends connections that hold the most of the pool until an eighth of it is free. Not within a callback of ngtcp2. */
 void share_relieve(struct quic *q);
 bool share_waits(const struct quic_conn *c); /* no more stream data for now: an acknowledgement comes first */
+
+/* send.c */
+void send_close(struct quic_conn *c); /* of one that is closing: its last packet, and the end of what it holds */
 
 /* callbacks.c */
 void callbacks_set(ngtcp2_callbacks *ret_cb, bool server);

@@ -185,6 +185,8 @@ void quic_conn_drop(struct quic_conn *c);
 void quic_flush_events(struct quic *q, nanotime now);
 /* The server's owner has taken CONNECT: the connection is no longer half-open. */
 void quic_conn_admit(struct quic_conn *c);
+/* When conn_pool is nearly full the connection that holds the most of it ends; this one then counts as so many, not as one. */
+void quic_conn_shares(struct quic_conn *c, uint32_t n);
 
 void quic_conn_set_user(struct quic_conn *c, void *user);
 void *quic_conn_user(const struct quic_conn *c);
@@ -196,6 +198,8 @@ const struct id *quic_conn_peer_id(const struct quic_conn *c);
 uint64_t quic_conn_peer_expiry(const struct quic_conn *c); /* Unix seconds of the peer's certificate's end; UINT64_MAX: none */
 const struct addr *quic_conn_remote(const struct quic_conn *c);
 uint64_t quic_conn_rtt(const struct quic_conn *c); /* smoothed, ns */
+/* Octets that it holds of the endpoint's memory, and the most that it ever held: its own part, and what is of conn_pool. */
+size_t quic_conn_held(const struct quic_conn *c, size_t *ret_peak);
 bool quic_conn_resumed(const struct quic_conn *c);
 /* Client: the newest session ticket, allocated in *ret_ticket with malloc; 0 octets if none came. */
 size_t quic_conn_ticket(struct quic_conn *c, uint8_t **ret_ticket);

@@ -119,6 +119,13 @@ static size_t write_close(struct quic_conn *c, uint8_t *buf, size_t cap, struct 
   return (size_t)n;
 }
 
+void send_close(struct quic_conn *c) {
+  uint8_t buf[QUIC_MAX_DATAGRAM];
+  struct quic_out out;
+  size_t n = write_close(c, buf, sizeof buf, &out);
+  if (n) quic_raw(c->q, &out.local, &out.remote, buf, n);
+}
+
 static size_t connection(struct quic_conn *c, uint8_t *buf, size_t cap, struct quic_out *out) {
   if (c->state == CONN_CLOSING) return write_close(c, buf, cap, out);
   bool more;
@@ -142,6 +149,7 @@ static size_t connection(struct quic_conn *c, uint8_t *buf, size_t cap, struct q
 
 size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now) {
   quic_advance(q, now);
+  share_relieve(q);
   size_t n = 0;
   if (q->stash_out.len) {
     n = q->stash_out.len;

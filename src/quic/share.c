@@ -1,19 +1,18 @@
 /* What one connection may hold: QUIC_CONN_MEMORY whatever others do, and beyond it a part of the pool that all share.
  *
  * A peer decides how much state it causes: out-of-order octets, gaps between them, streams, packets that it never acknowledges.
- * So each allocation for a connection is weighed here. What is refused ends that connection (ngtcp2 reports NGTCP2_ERR_NOMEM),
- * and a full pool takes nothing from those who stay within what is theirs. Before it is full the connection that holds the most
- * ends, so that it is not for those to pay who ask for a little; and whoever is not admitted shares a part of it only. */
+ * So each allocation for a connection is weighed here. One that asks for more than an eighth of the pool ends (ngtcp2 reports
+ * NGTCP2_ERR_NOMEM). Before each datagram, and each burst that is sent, those who hold the most end until an eighth is free:
+ * what a datagram asks for is there, and nobody ends for the pool while another holds more of it. Whoever is not admitted
+ * shares a part of it only. */
 #include <malloc.h>
 
 #include "quic/internal.h"
 
 #define TIGHT_FLIGHT (16u * 1200u)
 #define FLIGHT_OF_RECORDS 6u /* octets in flight for each octet that is left for their records */
-#define MOST_PARTS 8         /* of the pool: what one connection may take of it is this part of it */
+#define MOST_PARTS 8         /* of the pool: what one connection may take of it is this part of it, and as much is kept free */
 #define HALF_PARTS 4         /* of the pool: what connections that are not admitted may take of it, all together */
-#define LEAST_PARTS 128      /* of the pool: who holds less than this part of it never ends for others */
-#define LEAST_HELD (4u * QUIC_CONN_MEMORY) /* nor who holds no more than a busy client does */
 #define SAID_EVERY (60 * NS_SEC)
 
 static size_t beyond(size_t held) { return held > QUIC_CONN_MEMORY ? held - QUIC_CONN_MEMORY : 0; }
@@ -38,35 +37,48 @@ static void charge(struct quic_conn *c, size_t before) {
   struct quic *q = c->q;
   size_t old = beyond(c->held);
   c->held += q->cfg.mem->bytes - before;
+  if (c->held > c->held_peak) c->held_peak = c->held;
   q->pool_used += beyond(c->held) - old; /* modulo 2^n */
   if (c->half_open) q->pool_half += beyond(c->held) - old;
 }
 
 void share_admit(struct quic_conn *c) { c->q->pool_half -= beyond(c->held); }
 
-void share_relieve(struct quic *q) {
-  size_t pool = q->cfg.conn_pool, least = pool / LEAST_PARTS > LEAST_HELD ? pool / LEAST_PARTS : LEAST_HELD;
+/* Those on their way out come first. */
+static struct quic_conn *largest(const struct quic *q) {
   struct quic_conn *most = NULL;
-  if (!pool || q->pool_used <= pool / 8 * 7) {
-    q->pool_looked = 0;
-    return;
-  }
-  if (q->pool_used < q->pool_looked + pool / 128) return; /* looking at all connections takes its time */
+  size_t most_held = 0;
   list_for(it, &q->conns) {
     struct quic_conn *c = container_of(it, struct quic_conn, all);
-    if (conn_alive(c) && beyond(c->held) > (most ? beyond(most->held) : least)) most = c;
+    size_t held = c->nc ? beyond(c->held) / (c->shares ? c->shares : 1) : 0;
+    if (held && !conn_alive(c)) return c;
+    if (held > most_held) {
+      most = c;
+      most_held = held;
+    }
   }
-  q->pool_looked = most ? 0 : q->pool_used;
-  if (!most) return;
+  return most;
+}
+
+static void end_for_others(struct quic_conn *c) {
+  struct quic *q = c->q;
   q->stats.refused_memory++;
   if (q->now >= q->pool_said) {
     q->pool_said = time_add(q->now, SAID_EVERY);
-    log_warn(q->cfg.log, "connection_pool_full", "conn=%llu held=%zu used=%zu limit=%zu", (unsigned long long)most->serial,
-             most->held, q->pool_used, pool);
+    log_warn(q->cfg.log, "connection_pool_full", "conn=%llu held=%zu used=%zu limit=%zu", (unsigned long long)c->serial,
+             c->held, q->pool_used, q->cfg.conn_pool);
   }
-  conn_why(most, QUIC_CLOSE_TRANSPORT, false, NGTCP2_INTERNAL_ERROR, MACULA_ENOMEM,
+  conn_why(c, QUIC_CLOSE_TRANSPORT, false, NGTCP2_INTERNAL_ERROR, MACULA_ENOMEM,
            slice_str("this connection held the most of a full connection_pool"));
-  conn_fail(most, NGTCP2_ERR_NOMEM);
+  conn_fail(c, NGTCP2_ERR_NOMEM);
+}
+
+void share_relieve(struct quic *q) {
+  size_t mark = q->cfg.conn_pool - q->cfg.conn_pool / MOST_PARTS;
+  for (struct quic_conn *c; q->cfg.conn_pool && q->pool_used > mark && (c = largest(q));) {
+    if (conn_alive(c)) end_for_others(c);
+    send_close(c); /* now, since its memory is needed */
+  }
 }
 
 static void *take(struct quic_conn *c, size_t n, size_t size) {
@@ -108,13 +120,20 @@ void share_free(struct quic_conn *c, void *p) {
   charge(c, before);
 }
 
+void quic_conn_shares(struct quic_conn *c, uint32_t n) { c->shares = n; }
+
+size_t quic_conn_held(const struct quic_conn *c, size_t *ret_peak) {
+  *ret_peak = c->held_peak;
+  return c->held;
+}
+
 /* ngtcp2 keeps a record of each packet in flight, and room for as many until the connection ends. So in a pool that fills up
  * connections go on with few packets in flight, instead of ending at its limit; and one that fills up its own part has no more
- * in flight than it could have records of in the rest. */
+ * in flight than it could have records of in the rest. Half of that part is for what comes out of order. */
 bool share_waits(const struct quic_conn *c) {
   const struct quic *q = c->q;
   ngtcp2_conn_info info;
-  size_t most = most_of(c), held = beyond(c->held), flight = TIGHT_FLIGHT;
+  size_t most = most_of(c) / 2, held = beyond(c->held), flight = TIGHT_FLIGHT;
   if (!q->cfg.conn_pool) return false;
   if (q->pool_used <= q->cfg.conn_pool / 4 * 3) {
     if (held <= most / 2) return false;

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 import _watched
 from _watched import MIB, check, maculad, run, wait_for
@@ -57,6 +58,7 @@ ATTACKS = [
     ("node", 4, ["--max-records", "{4000}", "--record-bytes", "{2}MiB"], False),
     ("initial-holes", 200, ["--max-half-open", "{240}", "--connection-pool", "{16}MiB"], False),
     ("holes", 40, ["--max-clients", "{64}", "--connection-pool", "{8}MiB"], False),
+    ("shares", 90, ["--max-clients", "{128}", "--connection-pool", "{8}MiB"], False),
     ("pings", 40, ["--max-clients", "{64}"], False),
     ("acks", 30, ["--max-clients", "{64}", "--connection-pool", "{4}MiB", "--send-pool", "{16}MiB"], False),
     ("retire-ids", 20, [], False),
@@ -79,6 +81,11 @@ class Node(_watched.Node):
     def forget_peak(self):
         with open("/proc/%d/clear_refs" % self.process.pid, "w") as f:
             f.write("5")
+
+
+def refused(node):
+    text = urllib.request.urlopen(node.http + "/metrics", timeout=30).read().decode()
+    return int(re.search(r"^macula_quic_refused_memory_total (\d+)$", text, re.M).group(1))
 
 
 class Hostile:
@@ -125,6 +132,9 @@ def attack(name, count, options, tight, least):
     start = node.resident()
     node.forget_peak()
     unaccounted = 0
+    modest = Hostile(node, "modest", 1) if name == "shares" else None
+    if modest:
+        check("%s: one that asks for a little is in" % name, wait_for(30, modest.ready))
     t = time.monotonic()
     h = Http(node, count) if name == "http" else Hostile(node, name, max(int(count * args.size), 1))
     done = None
@@ -136,6 +146,10 @@ def attack(name, count, options, tight, least):
     check("%s: it did its worst" % name, done is not None and h.process.poll() is None)
     honest = run("macula", "-s", node.address, "pub", "honest.word", "1", env=node.clients)
     unaccounted = max(unaccounted, node.rows()["unaccounted"]["bytes"])
+    if modest:
+        check("%s: one that asks for a little is not ended" % name, modest.process.poll() is None, modest.process.stderr and modest.process.poll() and modest.process.stderr.read() or "")
+        check("%s: others are" % name, refused(node) > 0)
+        modest.end()
     h.end()
     peak = node.resident("VmHWM")
     gone = name == "node" or wait_for(30, lambda: node.rows()["connections"]["entries"] == 0)  # it dials fake members for a while

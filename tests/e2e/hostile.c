@@ -380,9 +380,9 @@ static bool turn_node(struct actor *a) {
 static const struct attack attacks[] = {
     {"half-open", .in = in_nothing, .turn = turn_started, .sends = sends_initials},
     {"half-certificate", .connect = connect_chain, .in = in_nothing, .turn = turn_started, .sends = sends_full},
-    {"certificate-names", .connect = connect_names, .in = in_nothing, .turn = turn_again},
-    {"certificate-alternatives", .connect = connect_alternatives, .in = in_nothing, .turn = turn_again},
-    {"certificate-key", .connect = connect_key, .in = in_nothing, .turn = turn_again},
+    {"certificate-names", .connect = connect_names, .in = in_nothing, .turn = turn_again, .again = true},
+    {"certificate-alternatives", .connect = connect_alternatives, .in = in_nothing, .turn = turn_again, .again = true},
+    {"certificate-key", .connect = connect_key, .in = in_nothing, .turn = turn_again, .again = true},
     {"certificate-chain", .connect = connect_chain},
     {"half-frames", .in = in_half_streams},
     {"gaps", .in = in_nothing, .turn = turn_gaps, .sends = sends_odd},
@@ -414,6 +414,8 @@ static void on_closed(void *ctx, struct quic_conn *c, const struct quic_close *w
     fprintf(stderr, "closed %u: %s: %.*s\n", a->number, macula_err_name(why->err), (int)why->text.n,
             why->text.n ? (const char *)why->text.p : "");
   a->conn = NULL;
+  a->ended = true;
+  if (h.attack->honest) fail("an honest one was ended");
 }
 
 static void on_data(void *ctx, struct quic_conn *c, int64_t stream, struct slice data, bool fin) {
@@ -457,8 +459,7 @@ static void ep_tick(void *ctx, nanotime now) {
   }
   for (uint32_t i = 0; i < h.started; i++) {
     struct actor *a = &h.actors[i];
-    bool again = h.attack->turn == turn_again;
-    done += !a->conn && !again ? 1 : h.attack->turn ? h.attack->turn(a) : a->in;
+    done += !a->conn && !h.attack->again ? 1 : h.attack->turn ? h.attack->turn(a) : a->in;
   }
   h.done = done;
   if (h.ready || h.started < h.count || done < h.count) return;

@@ -11,8 +11,9 @@ struct actor {
   struct quic_identity *identity;
   int64_t stream;
   uint32_t number;
-  bool in;  /* the node has answered CONNECT */
-  bool raw; /* the frames of its packets are exchanged */
+  bool in;    /* the node has answered CONNECT */
+  bool raw;   /* the frames of its packets are exchanged */
+  bool ended; /* once at least */
   uint64_t step;
   uint32_t round;
   uint64_t issued; /* sequence number of the newest connection id that the node has issued */
@@ -25,6 +26,8 @@ struct attack {
   bool (*turn)(struct actor *a);             /* each turn; true: this one has done its worst. NULL: when it is in */
   bool (*sends)(const uint8_t *p, size_t n); /* whether a datagram of ours goes out */
   bool (*hears)(void);                       /* whether one of the node's is heard */
+  bool again;                                /* who was ended has its turns, too */
+  bool honest;                               /* who is ended ends the program */
   /* Writes the frames of a packet into p, n octets in all; the first `at` are an acknowledgement. Returns the end of what it
    * wrote. */
   size_t (*fill)(struct actor *a, uint8_t *p, size_t n, size_t at);

@@ -10,6 +10,8 @@
 #define MOST_STREAMS 99u
 #define CARRIED 8800u /* octets a turn, in full packets */
 #define IN_FLIGHT (64u << 10)
+#define SHARE_STREAMS 13u /* an octet of each, out of order, is a block of 8 KiB: what a busy client holds */
+#define MODEST_STREAMS 2u
 
 /* ---- frames ----------------------------------------------------------------------------------------------------------------
  */
@@ -68,14 +70,16 @@ static struct actor *sender(const uint8_t *p) {
 }
 
 /* Packets of this level, to be filled. */
-static void carry(struct actor *a, ngtcp2_encryption_level level) {
+static void carry_some(struct actor *a, ngtcp2_encryption_level level, size_t n) {
   static const uint8_t octets[CARRIED];
   ngtcp2_conn_info info;
   if (!a->conn || !a->conn->nc) return;
   ngtcp2_conn_get_conn_info(a->conn->nc, &info);
-  if (info.bytes_in_flight < IN_FLIGHT) (void)ngtcp2_conn_submit_crypto_data(a->conn->nc, level, octets, sizeof octets);
+  if (info.bytes_in_flight < IN_FLIGHT) (void)ngtcp2_conn_submit_crypto_data(a->conn->nc, level, octets, n);
   conn_touch(a->conn);
 }
+
+static void carry(struct actor *a, ngtcp2_encryption_level level) { carry_some(a, level, CARRIED); }
 
 int __real_ngtcp2_crypto_encrypt_cb(uint8_t *dest, const ngtcp2_crypto_aead *aead, const ngtcp2_crypto_aead_ctx *ctx,
                                     const uint8_t *plain, size_t n, const uint8_t *nonce, size_t nonce_len,
@@ -241,6 +245,42 @@ static bool turn_holes(struct actor *a) {
   return turn_carry(a, a->round < most ? UINT64_MAX : 0);
 }
 
+/* Many who each hold what a busy client does, and no more; who was ended comes again. */
+static size_t fill_shares(struct actor *a, uint8_t *p, size_t n, size_t at) {
+  for (size_t len; a->round < SHARE_STREAMS && (len = stream(p + at, n - at, 1 + a->round, 1)); at += len) a->round++;
+  return at;
+}
+static bool turn_shares(struct actor *a) {
+  if (!a->conn) {
+    a->in = a->raw = false;
+    a->round = 0;
+    connect_as(a, NULL);
+  } else if (a->in && a->round < SHARE_STREAMS) {
+    carry_some(a, NGTCP2_ENCRYPTION_LEVEL_1RTT, 1100);
+  }
+  return a->round == SHARE_STREAMS || a->ended;
+}
+
+/* Asks for some blocks at each turn, and gives them back. */
+static size_t fill_modest(struct actor *a, uint8_t *p, size_t n, size_t at) {
+  at += stream(p + at, n - at, 1 + a->round, 1);
+  for (uint32_t k = MODEST_STREAMS; k < MODEST_STREAMS + 4 && k <= a->round && at + 12 <= n; k++) { /* some are lost */
+    p[at++] = 0x04;                                                                                 /* RESET_STREAM */
+    at += put4(p + at, 4 * (1 + a->round - k));
+    at += put4(p + at, 1);
+    p[at++] = 2;
+  }
+  a->round++;
+  return at;
+}
+static bool turn_modest(struct actor *a) {
+  ngtcp2_conn_info info;
+  if (!a->in || !a->conn->nc) return false;
+  ngtcp2_conn_get_conn_info(a->conn->nc, &info);
+  if (!info.bytes_in_flight) carry_some(a, NGTCP2_ENCRYPTION_LEVEL_1RTT, 1000); /* the node has had the last one */
+  return a->round > 100;
+}
+
 static size_t fill_pings(struct actor *a, uint8_t *p, size_t n, size_t at) {
   (void)a, (void)p, (void)n;
   return at;
@@ -335,6 +375,8 @@ static bool turn_acks(struct actor *a) {
 const struct attack frame_attacks[] = {
     {"initial-holes", .connect = connect_raw, .turn = turn_initial, .fill = fill_initial},
     {"holes", .in = in_raw, .turn = turn_holes, .fill = fill_holes},
+    {"shares", .in = in_raw, .turn = turn_shares, .fill = fill_shares, .again = true},
+    {"modest", .in = in_raw, .turn = turn_modest, .fill = fill_modest, .honest = true},
     {"pings", .in = in_raw, .turn = turn_packets, .sends = sends_some, .fill = fill_pings},
     {"acks", .in = in_reader, .turn = turn_acks, .fill = fill_acks},
     {"retire-ids", .in = in_raw, .turn = turn_retire, .fill = fill_retire},

@@ -297,6 +297,19 @@ def case_a_node_that_nobody_can_dial():
         assert serving.p.poll() is None
 
 
+def case_bench_through_the_mesh():
+    with Mesh(2) as m:
+        for kind in ("rpc", "pubsub"):
+            r = json.loads(m.ok(0, "--json", "bench", kind, "--messages", "200", "--size", "20000", "--to", m.addresses[1]))
+            assert r.get("calls", r.get("messages")) == 200 and not r.get("lost"), r
+        for i in range(2):
+            (link,) = m.connected(i)
+            assert 20000 < link["memory_bytes"] <= link["memory_peak_bytes"], link
+        m.spawn(0, "sub", "t").expect("err", rb"^subscribed ")
+        for client in json.loads(m.ok(0, "--json", "clients"))["clients"]:
+            assert 20000 < client["memory_bytes"] <= client["memory_peak_bytes"], client
+
+
 def main():
     cases = [(n[5:], f) for n, f in globals().items() if n.startswith("case_")]
     wanted = sys.argv[2:]

@@ -613,6 +613,39 @@ static void test_no_memory(void **state) {
   }
 }
 
+/* A frame's beginning on each of so many streams. */
+static void leave_open(struct quic_conn *c, int n) {
+  static const uint8_t half[] = {FRAME_VERSION, MSG_PUBLISH, 0, 0, 0, 0x10};
+  int64_t id;
+  for (int i = 0; i < n && !quic_stream_open(c, &id); i++) (void)quic_stream_write(c, id, slice_of(half, sizeof half));
+}
+
+/* In a crowd that fills connection_pool a link holds more than any client, since it carries what many say: it is not the one
+ * that ends. */
+static void test_crowd(void **state) {
+  struct mesh m = {.want = 1};
+  struct rig_options o = {.node = {.limits = {.connection_pool = 1 << 20}}};
+  (void)state;
+  start(&m, 2, &o);
+  join(&m, 1, 0);
+  rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link");
+  for (unsigned i = 0; i < 2; i++) leave_open(peer(&m, i, 1 - i)->link->conn, 99);
+  struct session *link[] = {peer(&m, 0, 1)->link, peer(&m, 1, 0)->link};
+  for (unsigned i = 0; i < 2; i++)
+    for (int k = 0; k < 80; k++) leave_open(rig_join(&m.rig[i], 0, NULL, RIG_EXT)->conn, 80);
+  rig_run(&m.rig[0], NS_SEC);
+  for (unsigned i = 0; i < 2; i++) {
+    size_t peak;
+    assert_true(rig_metric(&m.rig[i], "quic_refused_memory_total") >= 1);
+    assert_ptr_equal(peer(&m, i, 1 - i)->link, link[i]);
+    list_for(it, &m.rig[i].node->clients.all) {
+      const struct session *c = container_of(it, struct clients_entry, all)->user;
+      assert_true(quic_conn_held(c->conn, &peak) < quic_conn_held(link[i]->conn, &peak));
+    }
+  }
+  stop(&m);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_join),
@@ -636,6 +669,7 @@ int main(void) {
       cmocka_unit_test(test_observed),
       cmocka_unit_test(test_clients_are_no_nodes),
       cmocka_unit_test(test_drain),
+      cmocka_unit_test(test_crowd),
       cmocka_unit_test(test_no_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* What one connection may hold: its own part always, more from a pool; who asks for more than there is, ends, and nobody else.
- */
+/* What one connection may hold: its own part always, more from a pool; who asks for more than an eighth of that ends, and when
+ * it is nearly full, who holds the most. */
 #include "pair.h"
 
 static struct quic_stats stats(struct pair *p) {
@@ -173,10 +173,73 @@ static void test_largest(void **st) {
   pair_done(&p);
 }
 
+/* Whether octets still arrive from it. */
+static bool stands(struct pair *p, struct quic_conn *c) {
+  size_t had = p->b.in_len;
+  int64_t s;
+  if (quic_stream_open(c, &s) || quic_stream_write(c, s, slice_str("hello"))) return false;
+  pair_run(p, NS_SEC / 2);
+  return p->b.in_len == had + 5;
+}
+
+/* Many who hold the same, far less than an eighth each: it is for them to end, and not for one who holds less and asks. */
+static void test_many(void **st) {
+  struct pair p;
+  (void)st;
+  start(&p, 4 << 20);
+  struct quic_conn *modest = holder(&p, 20 << 10, true);
+  for (int i = 0; i < 60; i++) {
+    (void)holder(&p, 100 << 10, true);
+    if (p.a.closed) assert_string_equal(p.a.text, "this connection held the most of a full connection_pool");
+    assert_in_range(stats(&p).conn_pool, 0, (4 << 20) / 8 * 7);
+    if (i % 10 == 9) assert_true(stands(&p, modest)); /* and it holds more each time */
+  }
+  assert_in_range(p.a.closed, 20, 40);
+  pair_done(&p);
+}
+
+/* All ask within one turn, before anything is sent: still none is refused what is not the most. */
+static void test_one_turn(void **st) {
+  struct pair p;
+  struct quic_conn *c[60];
+  int64_t s;
+  (void)st;
+  start(&p, 1 << 20);
+  for (int i = 0; i < 60; i++) {
+    p.a.opened = p.b.opened = 0;
+    pair_connect(&p);
+    quic_conn_admit(p.b.conn);
+    c[i] = p.a.conn;
+  }
+  struct quic_conn *modest = c[59];
+  for (int i = 0; i < 60; i++) open_streams(c[i], c[i] == modest ? 20 : 120);
+  pair_run(&p, NS_SEC);
+  assert_in_range(p.a.closed, 1, 58);
+  assert_string_equal(p.a.text, "this connection held the most of a full connection_pool");
+  assert_int_equal(quic_stream_open(modest, &s), 0);
+  assert_true(stands(&p, modest));
+  pair_done(&p);
+}
+
+/* One that counts as several stays while it holds no more than as many others together. */
+static void test_shares(void **st) {
+  struct pair p;
+  (void)st;
+  start(&p, 4 << 20);
+  struct quic_conn *link = holder(&p, 400 << 10, true);
+  quic_conn_shares(p.b.conn, 16);
+  for (int i = 0; i < 50; i++) (void)holder(&p, 100 << 10, true);
+  assert_true(p.a.closed >= 10);
+  assert_true(stands(&p, link));
+  pair_done(&p);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_greedy),    cmocka_unit_test(test_unlimited),
-                                     cmocka_unit_test(test_tight),     cmocka_unit_test(test_busy),
-                                     cmocka_unit_test(test_strangers), cmocka_unit_test(test_admitted),
-                                     cmocka_unit_test(test_largest)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_greedy),    cmocka_unit_test(test_unlimited), cmocka_unit_test(test_tight),
+      cmocka_unit_test(test_strangers), cmocka_unit_test(test_admitted),  cmocka_unit_test(test_largest),
+      cmocka_unit_test(test_many),      cmocka_unit_test(test_one_turn),  cmocka_unit_test(test_shares),
+      cmocka_unit_test(test_busy),
+  };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
