@@ -121,8 +121,8 @@ find_programs() {
     bin=$(command -v maculad) || die "maculad is neither in build/ nor in PATH: build it (./run), or say -b FOLDER"
     bin=$(dirname "$bin")
   }
-  bin=$(cd "$bin" && pwd)
   [ -x "$bin/maculad" ] || die "there is no maculad in $bin"
+  bin=$(cd "$bin" && pwd)
   # Installed, the two lie apart: sbin and bin.
   macula=$bin/macula
   [ -x "$macula" ] || macula=$(command -v macula) || die "there is no macula in $bin"
@@ -251,7 +251,6 @@ show() {
 run_on() { # host, command
   local h=$1 to=$1 code=0
   shift
-  [ $# -gt 0 ] || die "run needs a command"
   [ "$to" != c ] || to=h1
   trap 'kill -TERM "$child" 2>/dev/null || :' TERM
   trap 'on_interrupt' INT
@@ -313,12 +312,14 @@ set_of() { # "1 2 c" -> { "h1", "h2", "c" }
 
 # Packets of IP only: with ARP cut one way, the other way would end as well.
 partition() {
-  local one_way="" i j sets=() rules=""
+  local one_way="" i j sets=() rules="" twice
   need partition nft
   [ "${1:-}" != --one-way ] || { one_way=yes; shift; }
   [ $# -ge 2 ] || die "partition takes two groups or more: partition \"1 2\" \"3 4\""
   [ -z "$one_way" ] || [ $# = 2 ] || die "--one-way takes two groups"
   for i in "$@"; do sets+=("$(set_of "$i")"); done
+  twice=$(tr -s ' {},"' '\n' <<<"${sets[*]}" | sort | uniq -d | grep . || :)
+  [ -z "$twice" ] || die "in more than one group: ${twice//$'\n'/ }"
   for i in "${!sets[@]}"; do
     for j in "${!sets[@]}"; do
       [ "$i" != "$j" ] || continue
@@ -363,14 +364,18 @@ delay() {
   shape
 }
 
-while getopts :n:m:p:b:h o; do
+misused() { echo "mesh: $*; mesh.sh -h lists what there is" >&2; exit 2; }
+
+while getopts :n:m:p:b:h-: o; do
   case $o in
     n) count=$OPTARG ;;
     m) mesh=$OPTARG ;;
     p) prefix=$OPTARG ;;
     b) bin=$OPTARG ;;
     h) usage; exit 0 ;;
-    *) usage >&2; exit 2 ;;
+    -) [ "$OPTARG" != help ] || { usage; exit 0; }; misused "there is no option --$OPTARG" ;;
+    :) misused "-$OPTARG needs a value" ;;
+    *) misused "there is no option -$OPTARG" ;;
   esac
 done
 shift $((OPTIND - 1))
@@ -398,9 +403,11 @@ case $command in
   run)
     on=c
     [ "${1:-}" != --on ] || { on=${2:-}; shift 2 || die "--on needs a host"; }
+    [ $# -gt 0 ] || die "run needs a command"
     mesh_or_own
     building=${building:+complete}
-    run_on "$(host "$on")" "$@"
+    on=$(host "$on")
+    run_on "$on" "$@"
     ;;
   load)
     case ${1:-} in
@@ -419,6 +426,6 @@ case $command in
   rate) need_mesh; rate "$@" ;;
   delay) need_mesh; delay "$@" ;;
   check) probe ;;
-  help | --help) usage ;;
-  *) usage >&2; exit 2 ;;
+  help) usage ;;
+  *) misused "there is no command '$command'" ;;
 esac

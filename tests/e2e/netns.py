@@ -217,6 +217,7 @@ def case_partition_both_ways_and_one_way():
         send(m, "1", 3, 50)
         assert at["3"].count(50) == 50
         assert "there is no host 9" in mesh("partition", "1 9", "3", name=m.name, code=1)[1]
+        assert "in more than one group: h2" in mesh("partition", "1 2", "2 3", name=m.name, code=1)[1]
 
 
 def case_rate_is_a_limit():
@@ -313,6 +314,16 @@ def case_interrupt_reaches_the_command():
     code, out = interrupted("started", "-n", "1", "-m", "", "run", "sh", "-c",
                             'trap "echo stopping; exit 9" INT; echo started; while :; do sleep 0.1; done')
     assert code == 9 and b"stopping" in out, (code, out)
+
+
+def case_mistakes_are_one_line():
+    for args, code, said in ((["bogus"], 2, "no command 'bogus'"), (["-x"], 2, "no option -x"), (["-m"], 2, "-m needs a value"),
+                             (["-b", "/nowhere", "up"], 1, "no maculad in /nowhere"), (["run"], 1, "run needs a command"),
+                             (["run", "--on", "9", "true"], 1, "there is no host 9")):
+        p = subprocess.run([script, "-p", prefix, *([] if "-b" in args else ["-b", build]), "-n", "1", *args], stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=DEADLINE)
+        assert p.returncode == code and said in p.stderr and p.stderr.count("\n") == 1 and not p.stdout, (args, p)
+    assert mesh("--help") == mesh("-h") == mesh("help"), "three ways to ask"
 
 
 def case_what_is_missing_is_said():
