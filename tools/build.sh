@@ -11,6 +11,8 @@ if [ -f "$dir/meson-private/coredata.dat" ]; then # else a first try may have fa
   meson setup --reconfigure "$@" "$dir" "$root" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
 else
   echo "macula: building (about a minute the first time)" >&2
+  # Where this is missing Meson installs to lib64, in which neither Debian's pkg-config nor its loader looks.
+  if [ -r /etc/debian_version ] && ! command -v dpkg-architecture >/dev/null; then set -- -Dlibdir=lib "$@"; fi
   meson setup "$@" "$dir" "$root" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
 fi
 if [ -t 2 ]; then

@@ -7,6 +7,7 @@ case $1 in *[at]san*) exit 0 ;; esac # a sanitized library wants the same flags 
 DESTDIR=$dest meson install -C "$1" --quiet --no-rebuild
 pc=$(dirname "$(find "$dest" -name macula.pc)")
 prefix=$dest/usr/local
+pkg-config --variable pc_path pkg-config | tr : '\n' | grep -qxF "${pc#"$dest"}" || { echo "pkg-config does not look into ${pc#"$dest"}"; exit 1; }
 PKG_CONFIG_PATH=$pc
 export PKG_CONFIG_PATH
 flags=$(pkg-config --define-variable=prefix="$prefix" --cflags --libs macula)
