@@ -172,7 +172,7 @@ static void lose(struct load_node *n, nanotime now) {
 
 static bool is_lost(const struct load_node *n, nanotime now) {
   nanotime after = n->pid ? OWN_LOST_AFTER : n->has_sample ? LOST_AFTER : ABSENT_AFTER;
-  return (n->given || n->pid) && !n->lost && now > n->op_seen + after;
+  return (n->given || n->pid) && n->op_seen && !n->lost && now > n->op_seen + after; /* op_seen 0: it is being started */
 }
 
 void load_watch_step(struct load *l, nanotime now) {
