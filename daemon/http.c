@@ -203,10 +203,17 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
  */
 static void on_timer(uv_timer_t *t);
 
-/* libmicrohttpd does what is ready now, and says when it wants to be called again at the latest. */
+static unsigned connections(const struct http *h) {
+  return MHD_get_daemon_info(h->mhd, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
+}
+
+/* libmicrohttpd does what is ready now, and says when it wants to be called again at the latest. A full one does not listen,
+ * and listens again only at the beginning of the next run: without that it would never have one. */
 static void run(struct http *h) {
   unsigned long long ms;
+  unsigned before = connections(h);
   MHD_run(h->mhd);
+  if (connections(h) < before) MHD_run(h->mhd);
   if (MHD_get_timeout(h->mhd, &ms) == MHD_YES)
     uv_timer_start(&h->timer, on_timer, ms, 0);
   else

@@ -31,7 +31,7 @@ _watched.quiet = args.table
 asan = _watched.asan
 UNACCOUNTED = 4 * MIB
 FILLS = {"calls": 0.75}  # the row of that name, to this part at least: else the attack has not done its worst
-KEPT = ("retained", "node", "services")  # what stays was asked for: messages, records, tombstones (docs/memory.md)
+KEPT = ("retained", "node", "services", "services-churn")  # what stays was asked for: messages, records, tombstones (docs/memory.md)
 
 # name, attackers, options, and whether the plan is less than 3 times what the attack reaches (what a node needs at least is planned
 # for all of its tables, and one attack fills few of them). {N}: N times --size.
@@ -54,6 +54,7 @@ ATTACKS = [
     ("wildcards", 20, ["--subscription-bytes", "{16}MiB", "--max-subscriptions", "{30000}"], False),
     ("retained", 1, ["--retained-bytes", "{20}MiB", "--retained-count", "{41000}", "--send-pool", "2MiB"], True),
     ("services", 40, ["--max-clients", "{64}", "--max-services", "{10000}"], False),
+    ("services-churn", 4, ["--max-clients", "{64}"], False),
     ("calls", 10, ["--max-clients", "{64}", "--max-calls", "{10000}", "--call-bytes", "{16}MiB", "--send-pool", "{16}MiB"], False),
     ("node", 4, ["--max-records", "{4000}", "--record-bytes", "{2}MiB"], False),
     ("initial-holes", 200, ["--max-half-open", "{240}", "--connection-pool", "{16}MiB"], False),

@@ -283,6 +283,22 @@ static bool turn_services(struct actor *a) {
   return a->step >= 256 && told_all(a);
 }
 
+/* Procedures that are served for a moment only, each of another name. */
+static bool turn_services_churn(struct actor *a) {
+  char name[64];
+  if (!a->in || quic_queued(a->conn) > 4096 || h.now < a->at) return a->step > 20000;
+  a->at = h.now + 40 * NS_MS;
+  for (int i = 0; i < 250; i++) {
+    if (a->step >= 250) {
+      sprintf(name, "churn%u.s%llu", a->number, (unsigned long long)(a->step - 250));
+      tell(a, &(struct msg){.type = MSG_UNREGISTER, .unreg = {.procedure = slice_str(name)}});
+    }
+    sprintf(name, "churn%u.s%llu", a->number, (unsigned long long)a->step++);
+    serve(a, name, a->step);
+  }
+  return a->step > 20000;
+}
+
 /* Calls with large arguments to a service that never answers; twice what the table holds, for some are refused while the
  * service is slower to read than they come. */
 #define CALLS_EACH 2000u
@@ -395,6 +411,7 @@ static const struct attack attacks[] = {
     {"wildcards", .in = in_nothing, .turn = turn_wildcards},
     {"retained", .in = in_nothing, .turn = turn_retained},
     {"services", .in = in_nothing, .turn = turn_services},
+    {"services-churn", .in = in_nothing, .turn = turn_services_churn},
     {"calls", .in = in_calls, .turn = turn_calls},
     {"node", .connect = connect_node, .in = in_nothing, .turn = turn_node},
 };

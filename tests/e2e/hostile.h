@@ -15,6 +15,7 @@ struct actor {
   bool raw;   /* the frames of its packets are exchanged */
   bool ended; /* once at least */
   uint64_t step;
+  nanotime at;
   uint32_t round;
   uint64_t issued; /* sequence number of the newest connection id that the node has issued */
 };
