@@ -276,7 +276,7 @@ def case_load_on_a_mesh_that_is_up():
         assert "nodes of their own" in mesh("load", "pool", name=m.name, code=1)[1]
         assert m.do("status").count(" 10.77.0.") == 4
         m.do("loss", "100")
-        assert "no answer since" in mesh("load", "services", "--scale", "0.05", name=m.name, code=1)[1]
+        assert "no answer at all, given up" in mesh("load", "services", "--scale", "0.05", name=m.name, code=1)[1]
 
 
 def case_meshes_side_by_side():
