@@ -10,6 +10,8 @@
 
 #include "io/io.h"
 
+#define LINES_A_SECOND 20.0
+#define LINES_AT_ONCE 2000.0
 #define LINE_MAX_LEN 2600 /* 1,024 octets of fields as JSON; less than PIPE_BUF, so a writable pipe takes it whole */
 
 void logsink_init(struct logsink *s, bool json) {
@@ -114,10 +116,25 @@ static bool write_line(const char *line, size_t n) {
   return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) && write(STDERR_FILENO, line, n) >= 0;
 }
 
+bool logsink_may(struct logsink *s, enum log_level level, nanotime now) {
+  struct log_rate *r = level == LOG_WARN ? &s->warn : &s->info;
+  if (level == LOG_ERROR || level == LOG_DEBUG) return true; /* ours alone; asked for */
+  r->lines = r->last ? r->lines + (double)time_since(now, r->last) / (double)NS_SEC * LINES_A_SECOND : LINES_AT_ONCE;
+  if (r->lines > LINES_AT_ONCE) r->lines = LINES_AT_ONCE;
+  r->last = now ? now : 1;
+  if (r->lines < 1) return false;
+  r->lines -= 1;
+  return true;
+}
+
 void logsink_write(void *ctx, enum log_level level, const char *event, const char *fields) {
   struct logsink *s = ctx;
   char line[LINE_MAX_LEN], count[40];
   uint64_t now = io_unix_ms();
+  if (!logsink_may(s, level, io_now())) {
+    s->dropped++;
+    return;
+  }
   if (s->dropped) {
     snprintf(count, sizeof count, "lines=%llu", (unsigned long long)s->dropped);
     size_t n = logsink_format(s, LOG_WARN, "log_dropped", count, now, line, sizeof line);
