@@ -87,7 +87,7 @@ bool interest_pending(const struct interest *i, const struct interest_peer *p);
 /* INTEREST or INTEREST_HAVE of this peer. MACULA_BAD_FRAME; MACULA_EFULL (its patterns beyond the limit, or beyond memory, are
  * not taken, counted; the rest is). */
 int interest_recv(struct interest *i, struct interest_peer *p, uint8_t type, struct slice payload);
-/* From time to time (30 s): says our version and digest to a linked peer, or asks one whose HAVE has not come where it is; and
+/* Every 30 s: says our version and digest to a linked peer, or asks one whose HAVE has not come where it is; and
  * lets a lost repair be asked for again. */
 void interest_check(struct interest *i, struct interest_peer *p);
 
