@@ -24,6 +24,7 @@ macula, maculad = os.path.join(build, "macula"), os.path.join(build, "maculad")
 FULL = os.environ.get("LOAD_FULL") == "1"
 DEADLINE = 180
 live = []
+signal.signal(signal.SIGHUP, signal.default_int_handler)  # under nohup it is ignored, and what is started here would inherit that
 
 
 def environment(folder):
