@@ -100,7 +100,7 @@ static inline struct quic_identity *forge(enum fill fill, size_t octets, unsigne
 static inline int forge_sign(gnutls_privkey_t key, gnutls_sign_algorithm_t algo, void *octets, unsigned flags,
                              const gnutls_datum_t *data, gnutls_datum_t *ret_signature) {
   (void)key, (void)algo, (void)flags, (void)data;
-  ret_signature->size = (unsigned)*(size_t *)octets;
+  ret_signature->size = (unsigned)(uintptr_t)octets;
   ret_signature->data = gnutls_malloc(ret_signature->size);
   memset(ret_signature->data, 0x55, ret_signature->size);
   return 0;
@@ -108,7 +108,7 @@ static inline int forge_sign(gnutls_privkey_t key, gnutls_sign_algorithm_t algo,
 static inline int forge_key_info(gnutls_privkey_t key, unsigned flags, void *octets) {
   (void)key;
   if (flags & GNUTLS_PRIVKEY_INFO_PK_ALGO) return GNUTLS_PK_RSA;
-  if (flags & GNUTLS_PRIVKEY_INFO_PK_ALGO_BITS) return (int)*(size_t *)octets * 8;
+  if (flags & GNUTLS_PRIVKEY_INFO_PK_ALGO_BITS) return (int)(uintptr_t)octets * 8;
   return flags & GNUTLS_PRIVKEY_INFO_HAVE_SIGN_ALGO ? 1 : 0;
 }
 
@@ -135,15 +135,13 @@ static inline struct quic_identity *forge_key(size_t modulus, size_t exponent) {
   gnutls_pcert_st cert;
   gnutls_privkey_t key;
   static struct forged spki, der;
-  size_t *octets = malloc(sizeof *octets);
-  if (!octets || quic_identity_generate(&i)) abort();
-  *octets = modulus;
+  if (quic_identity_generate(&i)) abort();
   forge_rsa(modulus, exponent, &spki);
   forge_certificate(FILL_OCTETS, 0, spki.p, spki.n, &der);
   gnutls_datum_t d = {der.p, (unsigned)der.n};
   gnutls_certificate_free_credentials(i->cred);
   if (gnutls_certificate_allocate_credentials(&i->cred) < 0 || gnutls_privkey_init(&key) < 0 ||
-      gnutls_privkey_import_ext4(key, octets, forge_sign, forge_sign, NULL, NULL, forge_key_info, 0) < 0 ||
+      gnutls_privkey_import_ext4(key, (void *)(uintptr_t)modulus, forge_sign, forge_sign, NULL, NULL, forge_key_info, 0) < 0 ||
       gnutls_pcert_import_x509_raw(&cert, &d, GNUTLS_X509_FMT_DER, 0) < 0)
     abort();
   gnutls_certificate_set_flags(i->cred, GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH);
