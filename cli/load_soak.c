@@ -129,8 +129,8 @@ static int begin(struct soak *s) {
   int code = load_crowd_new(l, s->nodes[1], 2, &s->providers);
   if (!code) code = load_crowd_new(l, s->nodes[3], CALLERS, &s->callers);
   if (code) return code;
-  s->callers->reconnect = s->providers->reconnect =
-      true; /* a machine that stands still for the idle timeout ends nothing for good */
+  /* A machine that stands still for the idle timeout ends nothing for good. */
+  s->callers->reconnect = s->providers->reconnect = true;
   load_crowd_connect(s->providers, 0, 2, 2);
   load_crowd_connect(s->callers, 0, CALLERS, AT_ONCE);
   load_wait(s->t, load_crowd_decided, s->providers, 30);

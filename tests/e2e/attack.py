@@ -150,7 +150,9 @@ def attack(name, count, options, tight, least):
     honest = run("macula", "-s", node.address, "pub", "honest.word", "1", env=node.clients)
     unaccounted = max(unaccounted, node.rows()["unaccounted"]["bytes"])
     if modest:
-        check("%s: one that asks for a little is not ended" % name, modest.process.poll() is None, modest.process.stderr and modest.process.poll() and modest.process.stderr.read() or "")
+        ended = modest.process.poll() is not None
+        said = modest.process.stderr.read() if ended and modest.process.stderr else ""
+        check("%s: one that asks for a little is not ended" % name, not ended, said)
         check("%s: others are" % name, refused(node) > 0)
         modest.end()
     h.end()

@@ -201,6 +201,17 @@ static void test_new_identity(void **st) {
   pair_done(&p);
 }
 
+/* One side has the forged identity, and as much time as it wants. */
+static void shake_hands_as(struct pair *p, struct quic_identity *forged, bool server) {
+  if (server)
+    p->cb.identity = forged;
+  else
+    p->ca.identity = forged;
+  pair_start(p);
+  assert_int_equal(pair_connect_with(p, (struct quic_connect){0}), 0);
+  pair_run(p, 5 * NS_SEC);
+}
+
 /* A certificate that costs megabytes to read is refused before it is read, on both sides; one that is only large is not. */
 static void test_costly_certificate(void **st) {
   static const struct {
@@ -213,16 +224,9 @@ static void test_costly_certificate(void **st) {
   (void)st;
   for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
     struct pair p;
-    bool server = i % 2;
     pair_init(&p, 30 + i, NULL);
     struct quic_identity *forged = forge(cases[i / 2].fill, cases[i / 2].octets, cases[i / 2].chain);
-    if (server)
-      p.cb.identity = forged;
-    else
-      p.ca.identity = forged;
-    pair_start(&p);
-    assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
-    pair_run(&p, 5 * NS_SEC);
+    shake_hands_as(&p, forged, i % 2);
     assert_int_equal(p.a.opened && p.b.opened, cases[i / 2].fits);
     if (!cases[i / 2].fits) assert_int_equal(p.a.why.err, MACULA_CERTIFICATE_INVALID);
     pair_done(&p);
@@ -239,13 +243,7 @@ static void test_costly_key(void **st) {
     struct pair p;
     pair_init(&p, 50 + i, NULL);
     struct quic_identity *forged = forge_key(keys[i / 2][0], keys[i / 2][1]);
-    if (i % 2)
-      p.cb.identity = forged;
-    else
-      p.ca.identity = forged;
-    pair_start(&p);
-    assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
-    pair_run(&p, 5 * NS_SEC);
+    shake_hands_as(&p, forged, i % 2);
     assert_false(p.a.opened && p.b.opened);
     assert_int_equal(p.a.why.err, MACULA_CERTIFICATE_INVALID);
     pair_done(&p);
