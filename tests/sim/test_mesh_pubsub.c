@@ -11,6 +11,12 @@ static struct slice heard(struct rig_client *c) {
   return m.publish.payload;
 }
 static void hears(struct rig_client *c, const char *payload) { assert_true(slice_is(heard(c), payload)); }
+static void unsubscribe(struct rig_client *c, const char *pattern) {
+  struct slice s = slice_str(pattern);
+  struct msg m = {.type = MSG_UNSUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &s}, .ref = 7, .has_ref = true}};
+  rig_send(c, &m);
+  assert_int_equal(rig_expect(c, MSG_ACK).ack.code.n, 0);
+}
 static void silent(struct rig_client *c) { assert_true(rig_quiet(c, MSG_PUBLISH, NS_SEC)); }
 
 /* The wildcard table of the original's end-to-end test: five messages, three subscribers on nodes of their own. */
@@ -77,6 +83,25 @@ static void test_one_copy_to_a_node(void **state) {
   mesh_stop(&m);
 }
 
+/* Whoever unsubscribes from what it does not hold takes it from nobody in the eyes of other nodes. */
+static void test_unsubscribes_what_others_hold(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 2, NULL);
+  mesh_join_all(&m);
+  struct rig_client *sub = user(&m, 1), *other = user(&m, 1), *pub = user(&m, 0);
+  assert_int_equal(rig_subscribe(sub, "a.*"), 0);
+  assert_int_equal(rig_subscribe(other, "a.**"), 0);
+  unsubscribe(other, "a.*");
+  unsubscribe(other, "a.**");
+  unsubscribe(other, "a.**");
+  mesh_settle(&m);
+  assert_int_equal(rig_publish(pub, "a.b", "x", 0, false, 1), 0);
+  hears(sub, "x");
+  silent(other);
+  mesh_stop(&m);
+}
+
 /* Each of five nodes publishes; each hears every message once, and each publisher's in order. */
 static void test_loss_and_reordering(void **state) {
   (void)state;
@@ -134,11 +159,7 @@ static void test_partition_heals(void **state) {
       for (unsigned k = 2; k < 4; k++) mesh_cut(&m, i, k, true);
     rig_run(&m.rig[0], (2 + seed * 4) * NS_SEC); /* shorter and longer than the links last */
     assert_int_equal(rig_subscribe(b, "y.*"), 0);
-    struct slice topic = slice_str("x");
-    struct msg un = {.type = MSG_UNSUBSCRIBE,
-                     .subscribe = {.topics = {.count = 1, .items = &topic}, .ref = 7, .has_ref = true}};
-    rig_send(b, &un);
-    (void)rig_expect(b, MSG_ACK);
+    unsubscribe(b, "x");
     assert_int_equal(rig_publish(pub, "x", "near", 0, false, 1), 0);
     hears(a, "near");
     rig_run(&m.rig[0], 3 * NS_SEC);
@@ -718,6 +739,7 @@ static void test_hidden_nodes(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_wildcards),
                                      cmocka_unit_test(test_one_copy_to_a_node),
+                                     cmocka_unit_test(test_unsubscribes_what_others_hold),
                                      cmocka_unit_test(test_loss_and_reordering),
                                      cmocka_unit_test(test_partition_heals),
                                      cmocka_unit_test(test_qos1_waits_for_each_node),

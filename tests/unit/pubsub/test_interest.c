@@ -258,6 +258,30 @@ static void limits_refuse_and_recover(void **state) {
   net_free(net);
 }
 
+/* A reload brought the limit below what other peers' patterns alone come to: there is no room, however often it is asked. */
+static void a_lowered_limit_asks_nobody_again(void **state) {
+  (void)state;
+  struct net *net = net_new(14, small);
+  struct interest_stats s;
+  for (uint32_t n = 1; n < 3; n++)
+    for (uint32_t k = 0; k < 20; k++) add(net, n, k);
+  settle(net);
+  assert_agree(net);
+  interest_set_max(net->node[0].i, 1000, 10, 1000);
+  add(net, 3, 0);
+  exchange(net);
+  interest_stats(net->node[0].i, &s);
+  assert_int_equal(s.refused, 1);
+  assert_int_equal(s.patterns, 40); /* what is there stays */
+  for (int round = 0; round < 3; round++) settle(net);
+  interest_stats(net->node[0].i, &s);
+  assert_int_equal(s.repairs, 0);
+  interest_set_max(net->node[0].i, 1000, 41, 1000);
+  settle(net);
+  assert_agree(net);
+  net_free(net);
+}
+
 /* A peer whose digest never fits is asked once, and again only after a check. */
 static void a_liar_is_not_asked_for_ever(void **state) {
   (void)state;
@@ -410,6 +434,7 @@ int main(void) {
                                      cmocka_unit_test(a_lost_word_is_asked_for),
                                      cmocka_unit_test(a_reset_leaves_no_hole),
                                      cmocka_unit_test(limits_refuse_and_recover),
+                                     cmocka_unit_test(a_lowered_limit_asks_nobody_again),
                                      cmocka_unit_test(a_liar_is_not_asked_for_ever),
                                      cmocka_unit_test(garbage_is_refused),
                                      cmocka_unit_test(every_allocation_may_fail),
