@@ -65,6 +65,8 @@ void dht_free(struct dht *d); /* accepts NULL */
 
 /* Our address or gateway changed: what we publish is signed anew and stored again. */
 void dht_set_self(struct dht *d, const struct dht_contact *self, nanotime now);
+/* Records that are published stay; withdrawn ones beyond it go at once. */
+void dht_set_max_own(struct dht *d, uint32_t max);
 uint64_t dht_last_seq(const struct dht *d); /* to be kept in the state folder */
 
 /* ---- routing table --------------------------------------------------------------------------------------------------------

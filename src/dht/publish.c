@@ -19,8 +19,8 @@ void publish_init(struct dht *d) {
   struct publish *p = &d->publish;
   *p = (struct publish){.flush_at = TIME_NEVER, .last_seq = d->cfg.last_seq};
   htab_init(&p->own, d->cfg.lookups_mem, d->cfg.rng, d->cfg.max_own, own_eq);
-  heap_init(&p->due, d->cfg.lookups_mem, d->cfg.max_own);
-  heap_init(&p->work, d->cfg.lookups_mem, d->cfg.max_own);
+  heap_init(&p->due, d->cfg.lookups_mem, UINT32_MAX); /* of batches, each of one of ours at least */
+  heap_init(&p->work, d->cfg.lookups_mem, UINT32_MAX);
   holders_init(d);
   list_init(&p->dirty);
   list_init(&p->gone);
@@ -81,15 +81,25 @@ static struct publish_own *own_find(const struct dht *d, const struct id *key, u
   return h ? container_of(h, struct publish_own, h) : NULL;
 }
 
-/* A place for one more: the record withdrawn longest ago makes room. */
-static int own_new(struct dht *d, const struct id *key, uint32_t kind, struct publish_own **ret_own) {
+/* Records that were withdrawn make room, the oldest first. */
+static void shrink(struct dht *d, uint32_t most) {
   struct publish *p = &d->publish;
-  if (p->own.count >= p->own.max && !list_empty(&p->gone)) {
+  while (p->own.count > most && !list_empty(&p->gone)) {
     struct publish_own *oldest = container_of(p->gone.next, struct publish_own, gone);
     if (oldest->batch) publish_dissolve(d, oldest->batch);
     own_free(d, oldest);
     p->dropped++;
   }
+}
+
+void dht_set_max_own(struct dht *d, uint32_t max) {
+  d->cfg.max_own = d->publish.own.max = max;
+  shrink(d, max);
+}
+
+static int own_new(struct dht *d, const struct id *key, uint32_t kind, struct publish_own **ret_own) {
+  struct publish *p = &d->publish;
+  if (p->own.count >= p->own.max) shrink(d, p->own.max - 1);
   if (p->own.count >= p->own.max) return MACULA_EFULL;
   struct publish_own *o = mem_calloc(d->cfg.lookups_mem, 1, sizeof *o);
   if (!o) return MACULA_ENOMEM;

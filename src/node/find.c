@@ -23,6 +23,8 @@ static int verify(void *ctx, struct slice spki, struct slice data, struct slice 
   return quic_verify(spki, data, sig, ret_id);
 }
 
+static uint32_t max_own(const struct node *n) { return n->limits.max_services + 1; } /* the node itself is one */
+
 static struct dht_contact self(const struct node *n) {
   struct dht_contact c = {.id = n->id, .addr = n->self};
   if (n->gateway) c.gateway = n->gateway->id;
@@ -44,7 +46,7 @@ int find_new(struct node *n, uint64_t last_seq) {
                          .max_publisher = n->limits.max_records / 4,
                          .max_key_service = 32,
                          .max_key_subscription = 1024,
-                         .max_own = n->limits.max_services + 1,
+                         .max_own = max_own(n),
                          .max_lookups = n->limits.max_lookups,
                          .max_tombstones = n->limits.max_records / 5,
                          .per_address = 8};
@@ -57,6 +59,8 @@ void find_free(struct node *n) {
   dht_free(n->dht);
   n->dht = NULL;
 }
+
+void find_set_limits(struct node *n) { dht_set_max_own(n->dht, max_own(n)); }
 
 void find_self_changed(struct node *n) {
   struct dht_contact c = self(n);

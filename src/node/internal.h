@@ -48,7 +48,12 @@
 #define MAX_ASKS 1024u              /* operators' questions that take a while */
 #define PEERS_BESIDES_MEMBERS 1024u /* records of nodes that are not members (yet) */
 #define MAX_SEEDS 64u               /* addresses to join by; their nodes' records find room beyond those of all others */
-#define DIALS_BESIDES_POOL 64u      /* dials to addresses whose node is not known, and links that linger */
+
+static inline uint32_t peer_records(const struct node_limits *l) {
+  return l->max_members + l->max_peers + PEERS_BESIDES_MEMBERS + MAX_SEEDS;
+}
+
+#define DIALS_BESIDES_POOL 64u /* dials to addresses whose node is not known, and links that linger */
 
 enum session_state { SESSION_FRESH, SESSION_DIALLING, SESSION_IN, SESSION_OVER };
 
@@ -301,7 +306,9 @@ bool peer_addr_ok(const struct addr *a);                         /* a node could
 void peers_behind(struct peer *p, void (*each)(struct peer *q)); /* those that are reached through it */
 /* What is known of where it is: addr and gateway may be NULL (nothing is said about it). Ours and zero gateways are ignored. */
 void peer_where(struct peer *p, const struct addr *addr, const struct id *gateway);
-void peers_sweep(struct node *n); /* frees records that are no members and with which nothing is going on */
+/* Closes what is idle beyond max_peers, frees records that are no members and with which nothing is going on. */
+void peers_sweep(struct node *n);
+void peers_set_limits(struct node *n);
 enum want { WANT_UPKEEP, WANT_USE };
 /* 0: frames can be sent to it now. MACULA_EBUSY: a link is on its way. MACULA_NOT_CONNECTED (no address, backing off),
  * MACULA_MAX_PEERS_REACHED, MACULA_ENOMEM. Use renews its age in the pool and may evict another. */
@@ -377,6 +384,7 @@ enum find_for { FIND_FOR_CALLS = 1, FIND_FOR_ASKS = 2 };
 void find_key(const struct node *n, enum dht_kind kind, struct slice name, struct id *ret_key);
 int find_new(struct node *n, uint64_t last_seq);
 void find_free(struct node *n);
+void find_set_limits(struct node *n);
 void find_self_changed(struct node *n);
 void find_link_up(struct peer *p);
 void find_gone(struct node *n, const struct id *id);

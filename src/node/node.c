@@ -437,9 +437,7 @@ int node_reload(struct node *n, const struct node_reload *r) {
     n->limits = *r->limits;
     node_limits_fill(&n->limits);
     struct node_limits l = n->limits;
-    rows_set_limits(n);
-    pool_set_max(&n->peers.pool, l.max_peers);
-    quic_set_limits(n->quic, connections_most(&l), l.max_half_open, l.connection_pool);
+    quic_set_limits(n->quic, connections_most(&l), l.max_half_open, l.connection_pool, l.client_streams);
     dedup_set_max(&n->dedup, l.dedup_ids, l.dedup_ns);
     clients_set_max(&n->clients, l.max_clients, l.max_operators);
     topic_index_set_max(n->topics, l.max_subscriptions, l.client_subscriptions);
@@ -447,6 +445,10 @@ int node_reload(struct node *n, const struct node_reload *r) {
     retained_set_max(&n->retained, l.retained_count, l.retained_bytes);
     router_set_limits(n->router, l.max_services, l.client_services, l.max_calls, l.client_calls, l.call_bytes, l.max_discovered,
                       party_lookups(&l));
+    find_set_limits(n);
+    peers_set_limits(n);
+    node_settle(n);
+    rows_set_limits(n); /* what went has left room for them */
   }
   return 0;
 }

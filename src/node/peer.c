@@ -12,8 +12,7 @@ static bool eq(const struct hlink *h, const void *key, size_t len) {
 
 void peers_init(struct node *n) {
   struct peers *ps = &n->peers;
-  htab_init(&ps->tab, &n->mem[ROW_PEERS], n->rng,
-            n->limits.max_members + n->limits.max_peers + PEERS_BESIDES_MEMBERS + MAX_SEEDS, eq);
+  htab_init(&ps->tab, &n->mem[ROW_PEERS], n->rng, peer_records(&n->limits), eq);
   pool_init(&ps->pool, &n->mem[ROW_PEERS], n->rng, n->limits.max_peers);
   list_init(&ps->all);
   list_init(&ps->waiting);
@@ -209,6 +208,18 @@ int peer_evict_idle(struct node *n) {
   return 0;
 }
 
+/* After max_peers was lowered: those that are busy stay until they are not. */
+static void shrink(struct node *n) {
+  while (pool_count(&n->peers.pool) > n->peers.pool.max && !peer_evict_idle(n)) continue;
+}
+
+void peers_set_limits(struct node *n) {
+  n->peers.tab.max = peer_records(&n->limits);
+  pool_set_max(&n->peers.pool, n->limits.max_peers);
+  list_for(it, &n->peers.all) container_of(it, struct peer, all)->rpc.calls.max = n->limits.peer_calls;
+  shrink(n);
+}
+
 static bool spare_leaving(const struct pool_entry *e) { return !list_empty(&container_of(e, struct peer, slot)->leaving); }
 
 /* Room for one more that is to be used: an idle one goes at once; when all are busy, the least recently used goes as soon as it
@@ -273,6 +284,7 @@ static void give_up(struct peer *p) {
 }
 
 void peers_sweep(struct node *n) {
+  shrink(n);
   list_for(it, &n->peers.all) give_up(container_of(it, struct peer, all));
   list_for_safe(it, &n->peers.all) settle(container_of(it, struct peer, all));
 }

@@ -10,10 +10,6 @@ static uint64_t opened(const struct node_limits *l) { /* connections that may ha
   return (uint64_t)l->max_clients + l->max_operators + l->max_half_open + links(l);
 }
 
-static uint64_t peer_records(const struct node_limits *l) {
-  return (uint64_t)l->max_members + l->max_peers + PEERS_BESIDES_MEMBERS + MAX_SEEDS;
-}
-
 static uint64_t connections(const struct node_limits *l) { return opened(l) + l->max_half_open; }
 
 static int larger(const void *a, const void *b) {

@@ -54,7 +54,7 @@ void spread_set_limits(struct node *n) {
   interest_set_max(n->spread.interest, n->limits.max_subscriptions, n->limits.max_subscriptions, max_peer(&n->limits));
   n->spread.inflight.max_parts = n->spread.inflight.tab.max = n->limits.max_inflight;
   n->spread.inflight.max_publisher = n->limits.max_inflight / 4 + 1;
-  n->spread.gets.tab.max = n->spread.gets.topics.max = n->limits.max_gets;
+  gets_set_max(&n->spread.gets, n->limits.max_gets, n->limits.max_gets);
 }
 
 /* ---- members and paths -----------------------------------------------------------------------------------------------------

@@ -85,11 +85,25 @@ void gets_done(struct gets *g) {
   htab_done(&g->topics);
 }
 
-int gets_begin(struct gets *g, struct gets_party *to, struct slice pattern, nanotime now, uint64_t *ret_number) {
-  if (g->tab.count >= g->tab.max && !list_empty(&g->due)) {
+static void shrink(struct gets *g, uint32_t most) {
+  while (g->tab.count > most && !list_empty(&g->due)) {
     g->evicted++;
     end(g, container_of(g->due.next, struct get, due));
   }
+}
+
+void gets_set_max(struct gets *g, uint32_t max, uint32_t max_topics) {
+  g->tab.max = max;
+  g->topics.max = max_topics;
+  shrink(g, max);
+  list_for(it, &g->due) {
+    if (g->topics.count <= max_topics) return;
+    forget_topics(g, container_of(it, struct get, due));
+  }
+}
+
+int gets_begin(struct gets *g, struct gets_party *to, struct slice pattern, nanotime now, uint64_t *ret_number) {
+  if (g->tab.count >= g->tab.max) shrink(g, g->tab.max - 1);
   struct get *t = mem_calloc(g->mem, 1, sizeof *t + pattern.n);
   if (!t) return MACULA_ENOMEM;
   t->number = g->last + 1;

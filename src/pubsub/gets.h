@@ -40,6 +40,8 @@ struct gets {
 
 /* max: outstanding at once; max_topics: topics remembered in all of them. timeout: ns since the last answer. */
 void gets_init(struct gets *g, struct mem *mem, struct rng rng, uint32_t max, uint32_t max_topics, uint64_t timeout);
+/* What is beyond it goes at once, the oldest first. */
+void gets_set_max(struct gets *g, uint32_t max, uint32_t max_topics);
 void gets_done(struct gets *g); /* all of it; parties stay the owner's */
 void gets_party_init(struct gets_party *p, void *user);
 void gets_node_init(struct gets_node *who, void *user);

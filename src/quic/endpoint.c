@@ -82,11 +82,12 @@ static void set_reset_secret(struct quic *q) {
 
 static uint32_t conns_most(const struct quic_config *c) { return c->max_conns + c->max_half_open; }
 
-void quic_set_limits(struct quic *q, uint32_t max_conns, uint32_t max_half_open, size_t conn_pool) {
+void quic_set_limits(struct quic *q, uint32_t max_conns, uint32_t max_half_open, size_t conn_pool, uint32_t max_streams) {
   q->cfg.max_conns = max_conns;
   q->cfg.max_half_open = max_half_open;
   q->cfg.retry_half_open = max_half_open / 4;
   q->cfg.conn_pool = conn_pool;
+  q->cfg.max_streams = max_streams;
   uint32_t most = conns_most(&q->cfg);
   if (most <= q->timers.max) return; /* the connections that are there need their ids and timers */
   q->cids.max = most * 10;

@@ -70,19 +70,24 @@ static void fade(struct discovery *d, struct discovery_entry *e, nanotime now) {
   (void)heap_set(&d->due, &e->due, time_add(now, d->ttl));
 }
 
-static int make_room(struct discovery *d) {
-  while (d->tab.count >= d->tab.max) {
-    if (list_empty(&d->order)) {
-      d->refused++;
-      return MACULA_EFULL;
-    }
+static void shrink(struct discovery *d, uint32_t most) {
+  while (d->tab.count > most && !list_empty(&d->order)) {
     entry_free(d, container_of(d->order.next, struct discovery_entry, age));
     d->evictions++;
   }
-  return 0;
 }
 
-void discovery_set_max(struct discovery *d, uint32_t max) { d->tab.max = d->due.max = max; }
+static int make_room(struct discovery *d) {
+  if (d->tab.count >= d->tab.max) shrink(d, d->tab.max - 1);
+  if (d->tab.count < d->tab.max) return 0;
+  d->refused++;
+  return MACULA_EFULL;
+}
+
+void discovery_set_max(struct discovery *d, uint32_t max) {
+  d->tab.max = d->due.max = max;
+  shrink(d, max);
+}
 
 static int entry_new(struct discovery *d, struct slice name, nanotime now, struct discovery_entry **ret_entry) {
   if (name.n == 0 || name.n > UINT8_MAX) return MACULA_EINVAL;
@@ -177,6 +182,7 @@ nanotime discovery_deadline(const struct discovery *d) { return heap_deadline(&d
 
 uint32_t discovery_prune(struct discovery *d, nanotime now) {
   uint32_t n = 0;
+  shrink(d, d->tab.max); /* lookups that are over since the limit was lowered */
   while (d->due.count && heap_deadline(&d->due) <= now) {
     struct discovery_entry *e = container_of(d->due.v[0], struct discovery_entry, due);
     n += e->known;

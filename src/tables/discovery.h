@@ -77,9 +77,10 @@ uint32_t discovery_remove_node(struct discovery *d, const struct id *node, nanot
 /* Forgets all but what is being looked up. Returns how many were known. */
 uint32_t discovery_clear(struct discovery *d);
 nanotime discovery_deadline(const struct discovery *d);
-/* Takes out what is due. Returns how many known ones faded. */
+/* Takes out what is due, or beyond a lowered limit. Returns how many known ones faded. */
 uint32_t discovery_prune(struct discovery *d, nanotime now);
-void discovery_set_max(struct discovery *d, uint32_t max); /* in force with the next entry */
+/* What is beyond it goes at once; what is being looked up stays until that is over (discovery_prune). */
+void discovery_set_max(struct discovery *d, uint32_t max);
 static inline uint32_t discovery_count(const struct discovery *d) { return d->tab.count; }
 
 #endif

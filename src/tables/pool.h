@@ -34,7 +34,7 @@ struct pool_entry *pool_find(const struct pool *p, const struct id *id);
 void pool_use(struct pool *p, struct pool_entry *e, nanotime now);
 /* The least recently used entry that spare says no to (NULL: any); NULL if none is left. */
 struct pool_entry *pool_victim(const struct pool *p, bool (*spare)(const struct pool_entry *e));
-/* Applies from now on and throws nobody out. */
+/* Throws nobody out: the owner decides who goes. */
 void pool_set_max(struct pool *p, uint32_t max);
 
 #endif

@@ -148,7 +148,7 @@ static void test_entries(void **state) {
   rig_stop(&r);
 }
 
-/* Lowered limits throw nobody out, raised ones let more in, and accounts follow. */
+/* Lowered limits throw nobody out, raised ones let more in, and accounts follow. What is only remembered goes at once. */
 static void test_reload(void **state) {
   struct rig r;
   struct rig_options o = {.node = {.limits = {.max_clients = 2, .max_half_open = 4, .max_calls = 100}}};
@@ -162,9 +162,24 @@ static void test_reload(void **state) {
   for (int i = 2; i < 40; i++) (void)rig_join(&r, 0, NULL, RIG_EXT);
   assert_int_equal(look(&r, "clients").entries, 40);
   for (int i = 0; i < 1500; i++) assert_int_equal(rig_publish(a, "t", "x", 1, false, (uint64_t)i + 1), 0);
+  struct discovery *d = (struct discovery *)router_discovery(r.node->router);
+  struct discovery_entry *e;
+  for (int i = 0; i < 50; i++) {
+    char name[8];
+    sprintf(name, "g%d", i);
+    assert_int_equal(rig_subscribe(a, name), 0);
+    assert_int_equal(discovery_look(d, slice_str(name), sim_net_now(r.net), &e), 0);
+    assert_int_equal(discovery_found(d, e, NULL, 0, sim_net_now(r.net)), 0);
+  }
+  assert_int_equal(look(&r, "gets").entries, 50);
+  assert_int_equal(look(&r, "discovery").entries, 50);
+  l.max_gets = 5;
+  l.max_discovered = 7;
   l.dedup_ids = 10;
   l.max_clients = 1;
   assert_int_equal(node_reload(r.node, &change), 0);
+  assert_int_equal(look(&r, "gets").entries, 5);
+  assert_int_equal(look(&r, "discovery").entries, 7);
   assert_int_equal(look(&r, "dedup").entries, 10);
   assert_int_equal(rig_publish(b, "t", "x", 1, false, 1), 0);
   assert_int_equal(look(&r, "dedup").entries, 10);
@@ -172,6 +187,31 @@ static void test_reload(void **state) {
   rig_run(&r, 5 * NS_SEC);
   for (int i = 0; i < 200; i++) assert_int_equal(rig_publish(b, "t", "x", 1, false, (uint64_t)i + 10), 0);
   assert_int_equal(look(&r, "clients").entries, 40);
+  rig_stop(&r);
+}
+
+/* Limits that more than one table keeps: services are announced in the DHT, too, and streams are granted by QUIC. */
+static void test_reload_raises(void **state) {
+  struct rig r;
+  struct rig_options o = {.node = {.limits = {.max_services = 1, .client_streams = 2}}};
+  struct node_limits l = o.node.limits;
+  struct node_reload change = {.limits = &l};
+  struct dht_stats dht;
+  int64_t stream;
+  (void)state;
+  rig_start(&r, &o);
+  struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT);
+  assert_int_equal(rig_register(a, "a"), 0);
+  assert_int_equal(rig_register(a, "b"), MACULA_MAX_SERVICES_REACHED);
+  l.max_services = l.client_streams = 10;
+  assert_int_equal(node_reload(r.node, &change), 0);
+  for (char name[2] = "b"; name[0] < 'k'; name[0]++) assert_int_equal(rig_register(a, name), 0);
+  dht_stats(r.node->dht, &dht);
+  assert_int_equal(dht.own, 11);
+  struct rig_client *b = rig_join(&r, 0, NULL, RIG_EXT); /* who was there keeps what it was granted */
+  for (int i = 1; i < 10; i++) assert_int_equal(quic_stream_open(b->conn, &stream), 0);
+  assert_int_equal(quic_stream_open(a->conn, &stream), 0);
+  assert_int_not_equal(quic_stream_open(a->conn, &stream), 0);
   rig_stop(&r);
 }
 
@@ -282,8 +322,9 @@ static void test_unaccounted(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_connections), cmocka_unit_test(test_entries),
-                                     cmocka_unit_test(test_discovery),   cmocka_unit_test(test_reload),
-                                     cmocka_unit_test(test_resident),    cmocka_unit_test(test_unaccounted)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_connections),   cmocka_unit_test(test_entries),
+                                     cmocka_unit_test(test_discovery),     cmocka_unit_test(test_reload),
+                                     cmocka_unit_test(test_reload_raises), cmocka_unit_test(test_resident),
+                                     cmocka_unit_test(test_unaccounted)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -194,6 +194,45 @@ static void test_upstream_pool_limit_lru(void **state) {
   stop(&m);
 }
 
+/* max_peers lowered by a reload: idle links beyond it go at once, a busy one as soon as it is idle, one that the user named
+ * never; then a newcomer finds a slot as ever. */
+static void test_reload_pool(void **state) {
+  struct mesh m = {0};
+  struct rig_options o = {.node = {.limits = {.max_peers = 6, .peer_calls = 10}, .no_upkeep = true}};
+  struct node_limits l = o.node.limits;
+  struct node_reload change = {.limits = &l};
+  (void)state;
+  start(&m, 7, &o);
+  join(&m, 0, 1);
+  rig_run(&m.rig[0], 200 * NS_MS);
+  for (unsigned i = 2; i <= 5; i++) assert_int_equal(dial(&m, 0, i), MACULA_EBUSY);
+  rig_run(&m.rig[0], 500 * NS_MS);
+  struct pool *pool = &m.rig[0].node->peers.pool;
+  assert_int_equal(pool_count(pool), 5);
+  uint32_t records = m.rig[0].node->peers.tab.max;
+  sim_net_cut(m.rig[0].net, &m.rig[0].addr, &m.rig[2].addr, true);
+  struct msg ping = {.type = MSG_PING, .ping = {.timestamp = 1}};
+  assert_int_equal(peer_send(peer(&m, 0, 2), &ping, WANT_UPKEEP), 0); /* unacknowledged */
+  l.max_peers = 1;
+  l.peer_calls = 3;
+  assert_int_equal(node_reload(m.rig[0].node, &change), 0);
+  assert_int_equal(pool_count(pool), 2);
+  assert_non_null(peer(&m, 0, 1)->link);
+  assert_non_null(peer(&m, 0, 2)->link);
+  assert_int_equal(peer(&m, 0, 1)->rpc.calls.max, 3);
+  assert_int_equal(m.rig[0].node->peers.tab.max, records - 5);
+  sim_net_cut(m.rig[0].net, &m.rig[0].addr, &m.rig[2].addr, false);
+  rig_run(&m.rig[0], 5 * NS_SEC);
+  assert_int_equal(pool_count(pool), 1);
+  assert_non_null(peer(&m, 0, 1)->link);
+  l.max_peers = 2;
+  assert_int_equal(node_reload(m.rig[0].node, &change), 0);
+  assert_int_equal(dial(&m, 0, 6), MACULA_EBUSY);
+  rig_run(&m.rig[0], 500 * NS_MS);
+  assert_true(linked(&m, 0, 6));
+  stop(&m);
+}
+
 static void test_upstream_unreachable(void **state) {
   struct mesh m = {0};
   (void)state;
@@ -654,6 +693,7 @@ int main(void) {
       cmocka_unit_test(test_upstream_dead_is_removed_and_redialled),
       cmocka_unit_test(test_restart),
       cmocka_unit_test(test_upstream_pool_limit_lru),
+      cmocka_unit_test(test_reload_pool),
       cmocka_unit_test(test_upstream_unreachable),
       cmocka_unit_test(test_wrong_realm_self_and_liar),
       cmocka_unit_test(test_expected_in_vain),

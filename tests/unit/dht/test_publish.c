@@ -248,6 +248,14 @@ static void test_own_limit(void **st) {
     net_run(&t, 100 * NS_MS);
   }
   assert_int_equal(node_stats(&t, 0).own, 10);
+  for (unsigned i = 100; i < 106; i++) { /* a lowered limit: those that are withdrawn go, and no others */
+    struct id k = test_key_n("k", i);
+    assert_int_equal(dht_withdraw(t.v[0].d, &k, DHT_SERVICE, t.now), 0);
+  }
+  uint64_t dropped = node_stats(&t, 0).dropped;
+  dht_set_max_own(t.v[0].d, 3);
+  assert_int_equal(node_stats(&t, 0).dropped, dropped + 6);
+  assert_int_equal(node_stats(&t, 0).own, 4);
   net_run(&t, 400 * NS_SEC);
   net_done(&t);
 }

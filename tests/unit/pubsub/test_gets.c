@@ -156,6 +156,29 @@ static void a_node_ends_with_what_it_answered(void **state) {
   end(&x);
 }
 
+static void a_lowered_limit_is_kept(void **state) {
+  struct fixture x;
+  uint64_t n[10];
+  (void)state;
+  begin(&x, 10, 10);
+  for (int i = 0; i < 10; i++) {
+    assert_int_equal(gets_begin(&x.g, &x.to[i & 1], slice_str("a.*"), 0, &n[i]), 0);
+    (void)gets_took(&x.g, n[i], &x.from[0], 1);
+  }
+  for (int i = 0; i < 5; i++) assert_non_null(answer(&x, n[9], (const char *[]){"a.b", "a.c", "a.d", "a.e", "a.f"}[i], 1));
+  assert_non_null(answer(&x, n[8], "a.b", 1)); /* the newest to go: what was answered last */
+  gets_set_max(&x.g, 2, 1);
+  assert_int_equal(gets_count(&x.g), 2);
+  assert_int_equal(x.g.evicted, 8);
+  assert_int_equal(x.g.topics.count, 1);
+  assert_null(answer(&x, n[7], "a.z", 1));
+  assert_null(answer(&x, n[8], "a.b", 1));     /* it was told */
+  assert_non_null(answer(&x, n[9], "a.b", 1)); /* rather twice than never */
+  assert_int_equal(gets_begin(&x.g, &x.to[0], slice_str("c"), 0, &n[0]), 0);
+  assert_int_equal(gets_count(&x.g), 2);
+  end(&x);
+}
+
 static void every_allocation_may_fail(void **state) {
   (void)state;
   for (uint64_t k = 1;; k++) {
@@ -197,9 +220,12 @@ static void costs_what_is_planned(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(each_topic_once_and_the_newest),  cmocka_unit_test(ends),
-      cmocka_unit_test(room_is_counted_for_each_source), cmocka_unit_test(a_node_ends_with_what_it_answered),
-      cmocka_unit_test(every_allocation_may_fail),       cmocka_unit_test(costs_what_is_planned)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(each_topic_once_and_the_newest),
+                                     cmocka_unit_test(ends),
+                                     cmocka_unit_test(room_is_counted_for_each_source),
+                                     cmocka_unit_test(a_node_ends_with_what_it_answered),
+                                     cmocka_unit_test(a_lowered_limit_is_kept),
+                                     cmocka_unit_test(every_allocation_may_fail),
+                                     cmocka_unit_test(costs_what_is_planned)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -216,6 +216,32 @@ static void what_is_looked_up_is_never_evicted(void **state) {
   teardown(&f);
 }
 
+/* At once, but for what is being looked up: that goes as soon as it is over. */
+static void a_lowered_limit_is_kept(void **state) {
+  struct fixture f;
+  struct discovery_entry *e[3];
+  (void)state;
+  setup_with(&f, 10, TTL);
+  for (char name[2] = "a"; name[0] < 'k'; name[0]++) cache(&f, name, "p", 0);
+  for (int i = 0; i < 3; i++) assert_int_equal(discovery_look(&f.d, slice_of(&"abc"[i], 1), 0, &e[i]), 0);
+  discovery_set_max(&f.d, 5);
+  assert_int_equal(discovery_count(&f.d), 5);
+  assert_string_equal(known(&f, "h", 0), "-"); /* the least recently used went */
+  assert_string_equal(known(&f, "j", 0), "p");
+  discovery_set_max(&f.d, 1);
+  assert_int_equal(discovery_count(&f.d), 3);
+  assert_int_equal(f.d.evictions, 7);
+  for (int i = 0; i < 3; i++) {
+    if (i & 1)
+      discovery_failed(&f.d, e[i]);
+    else
+      assert_int_equal(discovery_found(&f.d, e[i], &(struct remote_node){{{'q'}}}, 1, 0), 0);
+    assert_int_equal(discovery_prune(&f.d, 0), 0);
+    assert_int_equal(discovery_count(&f.d), i == 0 ? 2 : 1);
+  }
+  teardown(&f);
+}
+
 static void a_failed_lookup_changes_nothing(void **state) {
   struct fixture f;
   struct discovery_entry *e;
@@ -333,6 +359,7 @@ int main(void) {
                                      cmocka_unit_test(dht_query_not_found_test),
                                      cmocka_unit_test(reading_renews_the_place_and_not_the_time),
                                      cmocka_unit_test(what_is_looked_up_is_never_evicted),
+                                     cmocka_unit_test(a_lowered_limit_is_kept),
                                      cmocka_unit_test(a_failed_lookup_changes_nothing),
                                      cmocka_unit_test(turns_go_on_over_a_refresh_and_an_expiry),
                                      cmocka_unit_test(a_node_is_taken_out),
