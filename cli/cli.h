@@ -121,6 +121,9 @@ int text_check_json(const char *what, const char *data, size_t len);
 void text_put_escaped(FILE *f, const void *data, size_t len);
 /* Octets that are no UTF-8, as of a character that was cut, become '?': JSON takes nothing else. */
 void text_make_utf8(char *text);
+/* The beginning and the end of a file, up to `each` octets of each cut at ends of lines, with a line between them that says how
+ * much was left out; the whole if it is no more than both. For json_string; to be freed, NULL: no memory. */
+char *text_ends(int fd, size_t each);
 void text_put_raw_line(FILE *f, const char *text); /* control characters become spaces */
 json_t *text_json_payload(const void *data, size_t len, const char **ret_key);
 /* Prints and frees; false: stdout is gone. */

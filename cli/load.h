@@ -237,8 +237,9 @@ unsigned load_idle_s(const struct load_node *n);
 int load_nodes_given(struct load *l);
 /* The first given node, or one started with these arguments. */
 int load_node_take(struct load_task *t, const char *const *args, struct load_node **ret_node);
-void load_node_stop(struct load_node *n); /* one that was started: ended, its log kept for the report */
-void load_nodes_look(struct load *l);     /* which have died */
+void load_node_stop(struct load_node *n);     /* one that was started: ended, its log kept for the report */
+int load_node_log(const struct load_node *n); /* opened for reading; -1: it has none */
+void load_nodes_look(struct load *l);         /* which have died */
 void load_nodes_end(struct load *l);
 /* UDP ports on 127.0.0.1 from LOAD_PORT on that nobody has; 0: there are none. */
 uint16_t load_port(struct load *l);

@@ -94,10 +94,14 @@ static int spawn(void *ctx) {
   return 0;
 }
 
-static void last_lines(const struct load_node *n, char *ret, size_t cap) {
+int load_node_log(const struct load_node *n) {
   char path[PATH_MAX + 16];
   snprintf(path, sizeof path, "%s/log", n->folder);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  return n->folder[0] ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+}
+
+static void last_lines(const struct load_node *n, char *ret, size_t cap) {
+  int fd = load_node_log(n);
   ret[0] = 0;
   if (fd < 0) return;
   off_t size = lseek(fd, 0, SEEK_END), from = size > (off_t)cap - 1 ? size - ((off_t)cap - 1) : 0;

@@ -12,6 +12,8 @@
 #include "io/io.h"
 #include "load.h"
 
+#define LOG_KEPT 2000 /* octets of a node's log, of its beginning and of its end */
+
 /* ---- rows -------------------------------------------------------------------------------------------------------------------
  */
 void load_row(struct load *l, const char *scenario, bool pass, const char *what, const char *expected, const char *seen, ...) {
@@ -149,14 +151,11 @@ static json_t *nodes_json(const struct load *l) {
                           "series", series_json(n));
     if (n->memory) json_object_set(j, "memory_at_the_end", n->memory);
     if (n->lost) json_object_set_new(j, "why", json_string(n->why));
-    char path[PATH_MAX + 16], text[4001];
-    snprintf(path, sizeof path, "%s/log", n->folder);
-    FILE *f = n->folder[0] ? fopen(path, "re") : NULL;
-    size_t k = f ? fread(text, 1, sizeof text - 1, f) : 0;
-    if (f) fclose(f);
-    text[k] = 0;
-    text_make_utf8(text);
-    if (k) json_object_set_new(j, "log", json_string(text));
+    int log = load_node_log(n);
+    char *text = log >= 0 ? text_ends(log, LOG_KEPT) : NULL;
+    if (log >= 0) close(log);
+    if (text && text[0]) json_object_set_new(j, "log", json_string(text));
+    free(text);
     json_array_append_new(nodes, j);
   }
   return nodes;

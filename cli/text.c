@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -96,6 +97,38 @@ void text_make_utf8(char *text) {
   size_t len = strlen(text);
   for (size_t i = 0, n; i < len; i += n)
     if (!(n = utf8_len((const unsigned char *)text + i, len - i))) text[i] = '?', n = 1;
+}
+
+/* Up to len octets of fd from `at` on. */
+static size_t read_at(int fd, char *buf, size_t len, off_t at) {
+  size_t done = 0;
+  for (ssize_t k; done < len && (k = pread(fd, buf + done, len - done, at + (off_t)done)) > 0;) done += (size_t)k;
+  return done;
+}
+
+char *text_ends(int fd, size_t each) {
+  enum { SAID = 64 };
+  off_t size = lseek(fd, 0, SEEK_END);
+  bool whole = size <= (off_t)(2 * each);
+  char *text = malloc(2 * each + SAID + 1), count[32];
+  if (!text) return NULL;
+  size_t n = read_at(fd, text, whole ? 2 * each : each, 0);
+  if (!whole) {
+    char *line = memrchr(text, '\n', n), *tail = text + each + SAID;
+    size_t len = read_at(fd, tail, each, size - (off_t)each);
+    if (line) n = (size_t)(line + 1 - text);
+    if (len && (line = memchr(tail, '\n', len - 1))) {
+      len -= (size_t)(line + 1 - tail);
+      tail = line + 1;
+    }
+    n += (size_t)snprintf(text + n, SAID, "%s... %s octets left out ...\n", n && text[n - 1] != '\n' ? "\n" : "",
+                          text_number((uint64_t)size - n - len, count));
+    memmove(text + n, tail, len);
+    n += len;
+  }
+  text[n] = 0;
+  text_make_utf8(text);
+  return text;
 }
 
 void text_put_raw_line(FILE *f, const char *text) {

@@ -404,9 +404,10 @@ def case_log_that_is_cut(folder):
         assert last["what"] == "the nodes live as long as the run" and not last["pass"], "cut at %d: no row: %s" % (cut, last)
         assert "signal 9" in last["seen"], last["seen"]
         assert "\U0001f40c" * 20 in node.get("why", ""), "cut at %d: why: %r" % (cut, node.get("why"))
-        assert "\U0001f40c" * 900 in node.get("log", ""), "cut at %d: log: %r" % (cut, node.get("log"))
+        assert "\U0001f40c" * 450 in node.get("log", ""), "cut at %d: log: %r" % (cut, node.get("log"))
+        assert "octets left out ...\n" in node["log"] and node["log"].rsplit("event=", 1)[1].endswith("\n"), node["log"]  # its end, too
         with open(os.path.join(own, "report", "report.html"), encoding="utf-8") as f:
-            assert "\U0001f40c" * 900 in f.read()
+            assert "\U0001f40c" * 450 in f.read()
 
 
 def case_own_node_hangs(folder):

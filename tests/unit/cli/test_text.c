@@ -74,8 +74,44 @@ static void json_agrees(void **state) {
       }
 }
 
+static char *ends_of(const char *data, size_t len, size_t each) {
+  FILE *f = tmpfile();
+  assert_non_null(f);
+  assert_int_equal(fwrite(data, 1, len, f), len);
+  assert_int_equal(fflush(f), 0);
+  char *text = text_ends(fileno(f), each);
+  fclose(f);
+  assert_non_null(text);
+  json_takes(text);
+  return text;
+}
+
+static void both_ends_of_a_log(void **state) {
+  static const char *const v[][2] = {
+      {"", ""},
+      {"one\ntwo\n", "one\ntwo\n"},
+      {"0123456789\n12345678\n", "0123456789\n12345678\n"}, /* 20: as much as both */
+      {"one\ntwo\nthree\nfour\nfive\nsix\nseven\n", "one\ntwo\n... 20 octets left out ...\nseven\n"},
+      {"one\n012345678901234567890123456789\nlast", "one\n... 31 octets left out ...\nlast"},
+      {"012345678901234567890123456789", "0123456789\n... 10 octets left out ...\n0123456789"},
+      {"012345678901234567890123456789\n", "0123456789\n... 11 octets left out ...\n123456789\n"},
+      {"\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n", "\n\n\n\n\n\n\n\n\n\n... 2 octets left out ...\n\n\n\n\n\n\n\n\n\n"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
+    char *text = ends_of(v[i][0], strlen(v[i][0]), 10);
+    assert_string_equal(text, v[i][1]);
+    free(text);
+  }
+  for (size_t cut = 0; cut < 5; cut++) { /* characters that are cut at either end */
+    char data[5000];
+    memset(data, 'x', cut);
+    for (size_t i = cut; i + 4 <= sizeof data; i += 4) memcpy(data + i, "\U0001f40c", 4);
+    free(ends_of(data, cut + 4 * 1000, 1000));
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(cut_at_every_offset), cmocka_unit_test(no_character_at_all),
-                                     cmocka_unit_test(json_agrees)};
+                                     cmocka_unit_test(json_agrees), cmocka_unit_test(both_ends_of_a_log)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
