@@ -4,11 +4,12 @@
 #define RETRY_TIME (10 * NS_SEC)
 #define TOKEN_TIME (24 * 3600 * NS_SEC)
 #define RESETS_A_SECOND 1000.0
+#define ADDR_KEY 9 /* family, then an IPv4 address or an IPv6 /64: a host may have all of the latter */
 
 struct addr_entry {
   struct lru_link l;
   struct bucket bucket;
-  uint8_t key[9]; /* family, then an IPv4 address or an IPv6 /64: a host may have all of the latter */
+  uint8_t key[ADDR_KEY];
 };
 
 static bool addr_key_eq(const struct hlink *h, const void *key, size_t len) {
@@ -25,11 +26,17 @@ void accept_done(struct quic *q) {
   lru_done(&q->addrs);
 }
 
+static void key_of(const struct addr *a, uint8_t ret_key[ADDR_KEY]) {
+  memset(ret_key, 0, ADDR_KEY);
+  ret_key[0] = a->sa.sa_family == AF_INET ? 4 : 6;
+  memcpy(ret_key + 1, ret_key[0] == 4 ? (const void *)&a->v4.sin_addr : (const void *)&a->v6.sin6_addr,
+         ret_key[0] == 4 ? 4 : 8);
+}
+
 static bool too_many_from(struct quic *q, const struct addr *a) {
-  uint8_t key[9] = {0};
+  uint8_t key[ADDR_KEY];
   if (addr_is_loopback(a)) return false;
-  key[0] = a->sa.sa_family == AF_INET ? 4 : 6;
-  memcpy(key + 1, key[0] == 4 ? (const void *)&a->v4.sin_addr : (const void *)&a->v6.sin6_addr, key[0] == 4 ? 4 : 8);
+  key_of(a, key);
   struct lru_link *l = lru_find(&q->addrs, key, sizeof key), *out;
   if (l) {
     lru_touch(&q->addrs, l);
@@ -47,6 +54,52 @@ static bool too_many_from(struct quic *q, const struct addr *a) {
   }
   double rate = q->cfg.retry_rate;
   return !bucket_take(&container_of(l, struct addr_entry, l)->bucket, rate, rate, q->now);
+}
+
+/* ---- room ------------------------------------------------------------------------------------------------------------------
+ */
+static void end_now(struct quic_conn *c) {
+  struct quic *q = c->q;
+  quic_conn_admit(c); /* its place is free at once, not only when its end has been told */
+  if (c->established) q->stats.conns--;
+  c->established = false;
+  conn_end(c, 0);
+}
+
+/* Who lingers only repeats its last word, for as long as the peer's word about its own delays has it: so nobody is turned away
+ * for the sake of those. */
+bool accept_makes_room(struct quic *q, bool half_open) {
+  for (int i = half_open; i < 2; i++) list_for(it, &q->lingering[i]) {
+      struct quic_conn *c = container_of(it, struct quic_conn, dirty);
+      if (!half_open && !c->established) continue;
+      end_now(c);
+      return true;
+    }
+  return false;
+}
+
+/* The oldest half-open connection makes room when its address has more of them than the newcomer's: whoever holds handshakes
+ * back holds up others from its own address only. */
+static bool oldest_makes_room(struct quic *q, const struct addr *from) {
+  struct quic_conn *oldest = NULL;
+  uint8_t own[ADDR_KEY], its[ADDR_KEY], key[ADDR_KEY];
+  uint32_t of_own = 0, of_its = 0;
+  key_of(from, own);
+  list_for(it, &q->fresh) {
+    struct quic_conn *c = container_of(it, struct quic_conn, fresh);
+    key_of(&c->remote, key);
+    if (!oldest && conn_alive(c)) {
+      oldest = c;
+      memcpy(its, key, sizeof its);
+    }
+    of_own += memcmp(key, own, sizeof own) == 0;
+    of_its += oldest && memcmp(key, its, sizeof its) == 0;
+  }
+  if (of_its <= of_own) return false;
+  conn_why(oldest, QUIC_CLOSE_TRANSPORT, false, 0, MACULA_NOT_CONNECTED, slice_str("too many handshakes from one address"));
+  q->stats.handshakes_failed += !oldest->opened;
+  end_now(oldest);
+  return true;
 }
 
 static void send_retry(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_pkt_hd *hd) {
@@ -103,12 +156,12 @@ void accept_initial(struct quic *q, const struct addr *local, const struct addr 
     send_retry(q, local, remote, &hd);
     return;
   }
-  if (q->stop_err || q->stats.conns >= q->cfg.max_conns) {
+  if (q->stop_err || (q->stats.conns >= q->cfg.max_conns && !accept_makes_room(q, false))) {
     send_refusal(q, local, remote, &hd, NGTCP2_CONNECTION_REFUSED, q->stop_err ? q->stop_err : MACULA_MAX_CLIENTS_REACHED);
     q->stats.refused_full++;
     return;
   }
-  if (q->stats.half_open >= q->cfg.max_half_open) {
+  if (q->stats.half_open >= q->cfg.max_half_open && !accept_makes_room(q, true) && !oldest_makes_room(q, remote)) {
     q->stats.refused_half_open++;
     return;
   }

@@ -22,7 +22,8 @@ static int handshake_completed(ngtcp2_conn *nc, void *user) {
     ngtcp2_ssize n =
         ngtcp2_crypto_generate_regular_token(token, q->secret, sizeof q->secret, &c->remote.sa, addr_len(&c->remote), q->now);
     if (n > 0) (void)ngtcp2_conn_submit_new_token(nc, token, (size_t)n);
-    int err = q->stop_err ? q->stop_err : q->stats.conns >= q->cfg.max_conns ? MACULA_MAX_CLIENTS_REACHED : 0;
+    bool full = q->stats.conns >= q->cfg.max_conns && !accept_makes_room(q, false);
+    int err = q->stop_err ? q->stop_err : full ? MACULA_MAX_CLIENTS_REACHED : 0;
     if (err) {
       q->stats.refused_full++;
       quic_conn_close(c, err, macula_err_text(err));

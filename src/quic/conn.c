@@ -51,6 +51,7 @@ static struct quic_conn *conn_new(struct quic *q, const struct addr *local, cons
   c->peer_expiry = UINT64_MAX;
   c->keep_alive = server ? 0 : q->cfg.keep_alive;
   list_init(&c->dirty);
+  list_init(&c->fresh);
   list_init(&c->event);
   list_init(&c->streams);
   list_init(&c->ready);
@@ -59,6 +60,7 @@ static struct quic_conn *conn_new(struct quic *q, const struct addr *local, cons
   if (server) {
     c->half_open = true;
     q->stats.half_open++;
+    list_append(&q->fresh, &c->fresh);
   } else {
     c->established = true; /* an outgoing one holds its place from the start */
     q->stats.conns++;
@@ -76,6 +78,7 @@ void conn_free(struct quic_conn *c) {
   heap_remove(&q->timers, &c->timer);
   list_remove(&c->event);
   list_remove(&c->all);
+  list_remove(&c->fresh);
   q->total--;
   if (c->half_open) q->stats.half_open--;
   if (c->established) q->stats.conns--;
@@ -147,7 +150,7 @@ fail:
 
 int quic_connect(struct quic *q, const struct quic_connect *o, nanotime now, struct quic_conn **ret_conn) {
   quic_advance(q, now);
-  if (q->stats.conns >= q->cfg.max_conns) return MACULA_EFULL;
+  if (q->stats.conns >= q->cfg.max_conns && !accept_makes_room(q, false)) return MACULA_EFULL;
   if (!addr_len(&o->remote) || o->remote.sa.sa_family != o->local.sa.sa_family) return MACULA_EINVAL;
   struct quic_conn *c = conn_new(q, &o->local, &o->remote, false);
   if (!c) return MACULA_ENOMEM;
@@ -429,6 +432,7 @@ void conn_end(struct quic_conn *c, uint64_t linger) {
   if (linger) {
     c->state = CONN_LINGER;
     c->linger_at = time_add(q->now, linger);
+    list_append(&q->lingering[c->half_open], &c->dirty);
   } else {
     c->state = CONN_GONE;
     c->linger_at = TIME_NEVER;
@@ -485,6 +489,7 @@ void quic_conn_admit(struct quic_conn *c) {
   if (!c->half_open) return;
   share_admit(c);
   c->half_open = false;
+  list_remove(&c->fresh);
   c->q->stats.half_open--;
 }
 

@@ -116,6 +116,8 @@ int quic_new(const struct quic_config *cfg, nanotime now, struct quic **ret_q) {
   list_init(&q->dirty);
   list_init(&q->events);
   list_init(&q->raw);
+  list_init(&q->fresh);
+  for (int i = 0; i < 2; i++) list_init(&q->lingering[i]);
   rng_fill(cfg->rng, q->secret, sizeof q->secret);
   set_reset_secret(q);
   int err = tls_init(q);

@@ -94,7 +94,9 @@ struct quic_conn {
   size_t held_peak;
   uint32_t shares; /* of conn_pool: it counts as so many; 0: as one */
   void *user;
-  struct list all, dirty, event;
+  struct list all, event;
+  struct list dirty; /* in quic.dirty; in quic.lingering once nothing is sent any more */
+  struct list fresh; /* in quic.fresh while it is half-open */
   struct heap_link timer;
   struct cid *scids, *dcids, *tokens;
   struct list streams, ready;
@@ -140,6 +142,8 @@ struct quic {
   struct lru addrs;
   struct heap timers;
   struct list conns, dirty, events, raw;
+  struct list fresh;        /* half-open, oldest first */
+  struct list lingering[2]; /* [half-open], oldest first */
   uint32_t raw_count, total;
   uint64_t serial;
   unsigned max_segments;
@@ -190,6 +194,8 @@ void accept_init(struct quic *q);
 void accept_done(struct quic *q);
 void accept_initial(struct quic *q, const struct addr *local, const struct addr *remote, struct slice dg, uint8_t ecn);
 void accept_version(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc);
+/* One that lingers ends, a half-open one or else an established one; false: there is none. */
+bool accept_makes_room(struct quic *q, bool half_open);
 void accept_unknown(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc,
                     size_t n);
 

@@ -56,6 +56,7 @@ ATTACKS = [
     ("services", 40, ["--max-clients", "{64}", "--max-services", "{10000}"], False),
     ("services-churn", 4, ["--max-clients", "{64}"], False),
     ("calls", 10, ["--max-clients", "{64}", "--max-calls", "{10000}", "--call-bytes", "{16}MiB", "--send-pool", "{16}MiB"], False),
+    ("takeover", 20, [], False),
     ("node", 4, ["--max-records", "{4000}", "--record-bytes", "{2}MiB"], False),
     ("initial-holes", 200, ["--max-half-open", "{240}", "--connection-pool", "{16}MiB"], False),
     ("holes", 40, ["--max-clients", "{64}", "--connection-pool", "{8}MiB"], False),

@@ -42,6 +42,7 @@ static void say_connect(struct actor *a, uint32_t caps) {
   uint8_t instance[INSTANCE_LEN];
   if (quic_stream_open(a->conn, &a->stream)) return;
   rng_fill(h.rng, instance, sizeof instance);
+  if (h.attack->in_turn) memset(instance, 1 + (int)(a->number / 2), sizeof instance);
   tell(a, &(struct msg){.type = MSG_CONNECT,
                         .connect = {.version = slice_str("1.0"),
                                     .node_id = slice_of(quic_identity_id(a->identity ? a->identity : h.identity)->b, ID_LEN),
@@ -305,25 +306,48 @@ static bool turn_services_churn(struct actor *a) {
 static void in_calls(struct actor *a) {
   if (a->number == 0) serve(a, "hostile.hole", 1);
 }
+static void call(struct actor *a, const char *name, size_t n) {
+  static uint8_t args[4000] = "1";
+  uint8_t id[CALL_ID_LEN];
+  memset(args + 1, ' ', sizeof args - 1);
+  rng_fill(h.rng, id, sizeof id);
+  tell(a, &(struct msg){.type = MSG_CALL,
+                        .call = {.procedure = slice_str(name),
+                                 .args = slice_of(args, n),
+                                 .call_id = slice_of(id, sizeof id),
+                                 .timeout = 60000}});
+}
 static bool turn_calls(struct actor *a) {
-  static uint8_t args[4000];
   if (!a->conn) {
     a->in = false;
     connect_as(a, NULL);
   }
   if (!a->in || !h.actors[0].in || a->number == 0) return a->in;
-  memset(args, ' ', sizeof args);
-  args[0] = '1';
-  for (int i = 0; i < 4 && room(a); i++, a->step++) {
-    uint8_t id[CALL_ID_LEN];
-    rng_fill(h.rng, id, sizeof id);
-    tell(a, &(struct msg){.type = MSG_CALL,
-                          .call = {.procedure = slice_str("hostile.hole"),
-                                   .args = slice_of(args, 100 + a->step * 7919 % (sizeof args - 100)),
-                                   .call_id = slice_of(id, sizeof id),
-                                   .timeout = 60000}});
-  }
+  for (int i = 0; i < 4 && room(a); i++, a->step++) call(a, "hostile.hole", 100 + a->step * 7919 % 3900);
   return a->step >= CALLS_EACH;
+}
+
+/* One client from two sockets in turn, again and again, with as much of its own as it may have each time. */
+#define TAKEOVERS_EACH 50u
+static void in_takeover(struct actor *a) {
+  char names[50][32], topic[32];
+  const char *at[50];
+  for (unsigned i = 0; i < 50; i++)
+    sprintf(names[i], "t%u.s%llu.n%u.*", a->number, (unsigned long long)a->step, i), at[i] = names[i];
+  subscribe(a, at, 50);
+  for (unsigned i = 0; i < 10; i++) {
+    sprintf(topic, "t%u.p%u", a->number / 2, i);
+    serve(a, topic, i);
+    call(a, topic, 100);
+  }
+}
+static bool turn_takeover(struct actor *a) {
+  if (!a->conn) {
+    a->in = false;
+    a->step++;
+    connect_as(a, NULL);
+  }
+  return a->step > TAKEOVERS_EACH;
 }
 
 /* ---- a node ----------------------------------------------------------------------------------------------------------------
@@ -417,6 +441,7 @@ static const struct attack attacks[] = {
     {"services", .in = in_nothing, .turn = turn_services},
     {"services-churn", .in = in_nothing, .turn = turn_services_churn},
     {"calls", .in = in_calls, .turn = turn_calls, .again = true},
+    {"takeover", .in = in_takeover, .turn = turn_takeover, .again = true, .in_turn = true},
     {"node", .connect = connect_node, .in = in_nothing, .turn = turn_node},
 };
 

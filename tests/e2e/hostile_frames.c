@@ -152,7 +152,8 @@ int __wrap_ngtcp2_conn_client_new_versioned(ngtcp2_conn **ret, const ngtcp2_cid 
                                             int sv, const ngtcp2_settings *set, int pv, const ngtcp2_transport_params *params,
                                             const ngtcp2_mem *mem, void *user) {
   ngtcp2_transport_params mine = *params;
-  if (h.attack->fill) mine.active_connection_id_limit = 8; /* as many ids as the node will give */
+  if (h.attack->fill) mine.active_connection_id_limit = 8;    /* as many ids as the node will give */
+  if (h.attack->in_turn) mine.max_ack_delay = NGTCP2_SECONDS; /* the node is to remember each for 3 s */
   return __real_ngtcp2_conn_client_new_versioned(ret, dcid, scid, path, version, cv, cb, sv, set, pv, &mine, mem, user);
 }
 

@@ -101,6 +101,63 @@ static void test_half_open(void **st) {
   pair_done(&p);
 }
 
+/* Whoever holds handshakes back holds up others from its own address only. */
+static void test_half_open_fair(void **st) {
+  (void)st;
+  struct pair p;
+  struct side c = {0};
+  pair_init(&p, 125, NULL);
+  p.cb.max_half_open = 4;
+  pair_start(&p);
+  struct quic_config cc = side_config(&c, p.net, p.ia, false);
+  side_start(&c, p.net, "10.0.0.3:1000", &cc);
+  for (int i = 0; i < 4; i++) {
+    p.b.opened = 0;
+    pair_connect(&p); /* and never says CONNECT */
+  }
+  pair_run(&p, NS_SEC);
+  p.b.opened = 0;
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
+  pair_run(&p, NS_SEC / 2);
+  assert_int_equal(p.b.opened, 0);
+  assert_true(stats_of(&p.b).refused_half_open > 0);
+  struct quic_connect o = {.local = c.at, .remote = p.b.at};
+  assert_int_equal(quic_connect(c.q, &o, sim_net_now(p.net), &c.conn), 0);
+  pair_run(&p, NS_SEC / 2);
+  assert_int_equal(c.opened, 1);
+  assert_int_equal(p.b.opened, 1);
+  assert_int_equal(p.b.closed, 1);
+  assert_int_equal(stats_of(&p.b).half_open, 4);
+  side_stop(&c);
+  pair_done(&p);
+}
+
+/* Connections that linger after their end are in nobody's way. */
+static void test_lingering_make_room(void **st) {
+  (void)st;
+  struct pair p;
+  pair_init(&p, 126, NULL);
+  p.cb.max_conns = 2;
+  p.cb.max_half_open = 2;
+  pair_start(&p);
+  for (int i = 0; i < 6; i++) {
+    p.a.opened = p.b.opened = 0;
+    pair_connect(&p);
+    if (i >= 3) quic_conn_admit(p.b.conn); /* else it is refused by the owner, and lingers half-open */
+    quic_conn_close(p.b.conn, MACULA_NOT_AUTHORIZED, "");
+    pair_run(&p, 5 * NS_MS);
+    assert_int_equal(p.b.closed, i + 1);
+  }
+  assert_int_equal(stats_of(&p.b).refused_full, 0);
+  assert_int_equal(stats_of(&p.b).refused_half_open, 0);
+  assert_true(stats_of(&p.b).total <= 4);
+  pair_run(&p, 20 * NS_SEC);
+  assert_int_equal(stats_of(&p.b).total, 0);
+  assert_int_equal(stats_of(&p.b).conns, 0);
+  assert_int_equal(stats_of(&p.b).half_open, 0);
+  pair_done(&p);
+}
+
 static void test_stop_accepting(void **st) {
   (void)st;
   struct pair p;
@@ -305,6 +362,8 @@ int main(void) {
       cmocka_unit_test(test_retry_rate),
       cmocka_unit_test(test_full),
       cmocka_unit_test(test_half_open),
+      cmocka_unit_test(test_half_open_fair),
+      cmocka_unit_test(test_lingering_make_room),
       cmocka_unit_test(test_stop_accepting),
       cmocka_unit_test(test_version_negotiation),
       cmocka_unit_test(test_no_common_version),
