@@ -147,7 +147,7 @@ int bench_look(struct bench *b, struct bench_node *ret_node) {
   int err = macula_connect(b->cli->loop, &o, &client);
   if (err) return cli_failed(err, NULL, macula_last_error());
   int code = (err = macula_connect_wait(client, 10000)) ? (cli_failed(err, NULL, macula_last_error()), EXIT_NOT_CONNECTED)
-                                                        : cli_node_call(b->cli, client, "status", json_object(), &j);
+                                                        : cli_node_call(client, "status", json_object(), &j);
   macula_disconnect(client);
   if (code) return code;
   json_t *rss = json_object_get(json_object_get(j, "memory"), "rss_bytes");

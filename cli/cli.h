@@ -43,7 +43,7 @@ struct link {
   struct cli *cli;
   macula_client *client;
   macula_state state;
-  bool was_connected, lost, noted;
+  bool lost, noted;
   int err;
   char text[512];
 };
@@ -110,7 +110,7 @@ void cli_on_done(void *ctx, int err, const char *text);
 /* Returns an exit code, its error printed. */
 int cli_wait_done(struct cli_done *done, uint64_t until);
 /* Calls com.macula.node.<what> and parses its answer. Returns an exit code, its error printed. */
-int cli_node_call(struct cli *cli, macula_client *client, const char *what, json_t *args, json_t **ret_json);
+int cli_node_call(macula_client *client, const char *what, json_t *args, json_t **ret_json);
 
 /* ---- text.c ---- */
 /* Payload from an argument, "-" (stdin) or nothing: malloc'ed. Returns an exit code, its error printed. */

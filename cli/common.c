@@ -176,7 +176,6 @@ static void on_state(void *ctx, macula_client *client, macula_state state, int e
   (void)client;
   pthread_mutex_lock(&k->cli->lock);
   k->state = state;
-  if (state == MACULA_CONNECTED) k->was_connected = true;
   if (state == MACULA_DISCONNECTED || state == MACULA_CLOSED) {
     k->lost = true;
     k->err = err;
@@ -274,10 +273,9 @@ void cli_end(struct cli *cli, int code) {
 
 /* ---- the node's own procedures ---------------------------------------------------------------------------------------------
  */
-int cli_node_call(struct cli *cli, macula_client *client, const char *what, json_t *args, json_t **ret_json) {
+int cli_node_call(macula_client *client, const char *what, json_t *args, json_t **ret_json) {
   char name[64], *text = json_dumps(args, JSON_COMPACT), *data = NULL;
   size_t len = 0;
-  (void)cli;
   json_decref(args);
   if (!text) return cli_failed(MACULA_ENOMEM, NULL, NULL);
   snprintf(name, sizeof name, "com.macula.node.%s", what);

@@ -17,7 +17,7 @@ static int run(struct cli *cli, void *options) {
   if (!get && strcmp(cli->argv[0], "lookup") != 0)
     return cli_invalid(MACULA_EINVAL, "say `dht get KEY` (a procedure, or a key of 64 digits) or `dht lookup NODEID`");
   int code = cli_connect(cli, true);
-  if (code || (code = cli_node_call(cli, cli->link.client, get ? "dht_get" : "dht_lookup",
+  if (code || (code = cli_node_call(cli->link.client, get ? "dht_get" : "dht_lookup",
                                     json_pack("{s:s}", get ? "key" : "node", cli->argv[1]), &j)))
     return code;
   if (cli->json) return text_put_json(j) ? 0 : EXIT_FAILED;

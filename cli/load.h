@@ -261,11 +261,10 @@ json_t *load_ask(struct load_task *t, struct load_node *n, const char *procedure
 struct load_client {
   struct load_crowd *crowd;
   macula_client *c;
-  uint32_t index;
   bool in, was_in, leaving;
   int err; /* the last: of a refusal or a loss */
   nanotime asked;
-  uint64_t got, got_wrong, served, cancelled, pending, answered, failed;
+  uint64_t got, served, cancelled, pending, answered, failed;
   uint64_t replies; /* for the scenario */
   void *user;
 };
@@ -276,7 +275,7 @@ struct load_crowd {
   struct load_client *v;
   size_t count, next, end;
   uint64_t in, was_in, refused, lost, left, ended; /* refused: max_clients_reached; lost: anything else, unasked */
-  uint64_t confirmed, not_confirmed;               /* subscriptions and services */
+  uint64_t confirmed;                              /* subscriptions and services */
   uint64_t got, served, cancelled, answered, failed;
   uint64_t taken, not_taken; /* messages that the operator published to all, as the node said */
   uint64_t other_err;        /* the last that was neither */

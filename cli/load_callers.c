@@ -124,7 +124,7 @@ static bool all_found(struct callers *s) {
   struct load_client *k = &s->callers->v[0];
   double until = load_seconds(s->t->l) + 30;
   while (load_seconds(s->t->l) < until) {
-    uint64_t answered = k->answered, failed = k->failed;
+    uint64_t answered = k->answered;
     char name[64];
     for (size_t i = 0; i < 2 * PROVIDERS; i++) {
       name_of(name, i);
@@ -136,7 +136,6 @@ static bool all_found(struct callers *s) {
       s->callers->answered = s->callers->failed = 0;
       return true;
     }
-    (void)failed;
   }
   return false;
 }

@@ -15,7 +15,7 @@ int load_crowd_new(struct load *l, struct load_node *n, size_t count, struct loa
   c->l = l;
   c->node = n;
   c->count = count;
-  for (size_t i = 0; i < count; i++) c->v[i] = (struct load_client){.crowd = c, .index = (uint32_t)i};
+  for (size_t i = 0; i < count; i++) c->v[i] = (struct load_client){.crowd = c};
   *ret_crowd = c;
   return 0;
 }
@@ -100,10 +100,7 @@ bool load_crowd_decided(void *crowd) {
 static void on_done(void *ctx, int err, const char *text) {
   struct load_client *k = ctx;
   (void)text;
-  if (err)
-    k->crowd->not_confirmed++;
-  else
-    k->crowd->confirmed++;
+  if (!err) k->crowd->confirmed++;
 }
 
 static void on_message(void *ctx, const macula_message *m) {
@@ -131,11 +128,11 @@ static void on_cancel(void *ctx, macula_client *client, uint64_t request) {
 }
 
 void load_client_subscribe(struct load_client *k, const char *pattern) {
-  if (k->c && client_subscribe(k->c, pattern, false, on_message, on_done, k, k, NULL)) k->crowd->not_confirmed++;
+  if (k->c) (void)client_subscribe(k->c, pattern, false, on_message, on_done, k, k, NULL);
 }
 
 void load_client_serve(struct load_client *k, const char *procedure, uint64_t ttl_ms) {
-  if (k->c && client_advertise(k->c, procedure, ttl_ms, on_request, on_cancel, on_done, k, k, NULL)) k->crowd->not_confirmed++;
+  if (k->c) (void)client_advertise(k->c, procedure, ttl_ms, on_request, on_cancel, on_done, k, k, NULL);
 }
 
 struct call {

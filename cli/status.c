@@ -77,7 +77,7 @@ static int run_status(struct cli *cli, void *options) {
   char buf[32];
   (void)options;
   int code = cli_connect(cli, true);
-  if (code || (code = cli_node_call(cli, cli->link.client, "status", json_object(), &j))) return code;
+  if (code || (code = cli_node_call(cli->link.client, "status", json_object(), &j))) return code;
   if (cli->json) return text_put_json(j) ? 0 : EXIT_FAILED;
   printf("%-15s %s\n", "node", text_of(j, "node_id"));
   printf("%-15s %s\n", "name", text_of(j, "name"));
@@ -183,8 +183,7 @@ static int run_list(struct cli *cli, const char *what) {
   json_t *all = NULL, *page, *rows = NULL;
   int code = cli_connect(cli, true);
   for (size_t offset = 0; !code;) {
-    code =
-        cli_node_call(cli, cli->link.client, what, json_pack("{s:I,s:i}", "offset", (json_int_t)offset, "limit", PAGE), &page);
+    code = cli_node_call(cli->link.client, what, json_pack("{s:I,s:i}", "offset", (json_int_t)offset, "limit", PAGE), &page);
     if (code) break;
     json_t *more = rows_of(page);
     size_t got = json_array_size(more), total = (size_t)json_integer_value(json_object_get(page, "total"));

@@ -89,7 +89,6 @@ static int load_kept(const struct config *c, bool make, struct credentials *ret,
   int err = io_file_read(path, MAX_PEM, &pem, &len, why);
   if (err == MACULA_ENOTFOUND) {
     err = make ? make_identity(path, &ret->identity, ret_why) : 0;
-    ret->created = !err && make;
   } else if (err) {
     snprintf(ret_why, CONFIG_WHY_LEN, "%.255s", why);
   } else {

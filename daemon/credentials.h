@@ -9,7 +9,6 @@ struct credentials {
   char *ca_pem;     /* NULL: none */
   char *token;      /* NULL: access is open */
   char *http_token; /* NULL: none */
-  bool created;     /* the identity was made now */
 };
 
 /* Reads all that the configuration names. Without cert, the identity is identity.pem in the state folder; make: it is made

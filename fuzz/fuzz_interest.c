@@ -37,14 +37,14 @@ static void feed(uint8_t type, struct slice in) {
   struct slice out;
   if (interest_new(&cfg, &i) != 0) return;
   interest_peer_init(i, &p, &(struct id){{1}}, NULL);
-  interest_link(i, &p, true, true);
+  interest_link(&p, true, true);
   require(interest_add(i, slice_str("a.*")) == 0);
   for (int k = 0; k < 2; k++) {
     int err = interest_recv(i, &p, type, in);
     require(err == 0 || err == MACULA_BAD_FRAME || err == MACULA_EFULL || err == MACULA_UNKNOWN_TYPE);
     int frames = 0;
     while (interest_next(i, &p, 1024, &type, &out)) require(++frames < 5);
-    interest_check(i, &p);
+    interest_check(&p);
   }
   require(p.topics.count <= 10);
   interest_peer_done(i, &p);

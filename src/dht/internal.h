@@ -157,7 +157,7 @@ void found_sort(struct found *f);
 
 /* receive.c */
 void dht_table_ping(struct dht *d, const struct dht_contact *ping, bool want);
-bool dht_contact_ok(const struct dht *d, const struct kad_contact *c, const struct dht_contact *told_by);
+bool dht_contact_ok(const struct kad_contact *c, const struct dht_contact *told_by);
 
 static inline struct dht_contact contact_in(const struct kad_contact *c) {
   return (struct dht_contact){c->id, c->addr, c->gateway};

@@ -195,7 +195,7 @@ void lookup_failed(struct dht *d, struct query *q, nanotime now) {
 static void read_nodes(struct dht *d, struct lookup *l, const struct dht_contact *from, uint8_t depth, struct kad_msg *m) {
   struct kad_contact k;
   for (unsigned i = 0; i < DHT_K && kad_node_next(m, &k); i++)
-    if (dht_contact_ok(d, &k, from)) {
+    if (dht_contact_ok(&k, from)) {
       struct dht_contact c = contact_in(&k);
       add_candidate(d, l, &c, depth < UINT8_MAX ? depth + 1 : depth);
     }

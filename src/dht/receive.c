@@ -9,9 +9,8 @@ void dht_table_ping(struct dht *d, const struct dht_contact *ping, bool want) {
 }
 
 /* A contact that somebody tells of: dialled only with its id pinned, but not at an address that cannot be a node's. */
-bool dht_contact_ok(const struct dht *d, const struct kad_contact *c, const struct dht_contact *told_by) {
+bool dht_contact_ok(const struct kad_contact *c, const struct dht_contact *told_by) {
   const struct addr *a = &c->addr;
-  (void)d;
   if (id_is_zero(&c->id)) return false;
   if (!a->sa.sa_family) return !id_is_zero(&c->gateway) && !id_eq(&c->gateway, &c->id);
   if (addr_port(a) == 0) return false;

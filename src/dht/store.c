@@ -264,7 +264,6 @@ static int take(struct store *s, const struct kad_entry *e, struct store_batch *
   }
   if (end <= (int64_t)now) return 0; /* its time has passed on the way */
   int err = old ? take_newer(s, old, e, b, (nanotime)end) : take_new(s, e, b, (nanotime)end);
-  put->stored += err == 0;
   put->refused += err != 0;
   return err;
 }

@@ -63,7 +63,7 @@ void store_init(struct store *s, const struct dht_config *cfg);
 void store_done(struct store *s);
 
 struct store_put {
-  uint32_t stored, refused, old;   /* records */
+  uint32_t refused, old;           /* records */
   const struct store_batch *newer; /* one of the newer batches, if any record was old */
 };
 /* Takes the records of a verified batch. 0 or MACULA_RECORDS_FULL (some did not fit; those that did are kept), MACULA_ENOMEM.

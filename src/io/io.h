@@ -75,7 +75,7 @@ const struct addr *io_udp_local(const struct io_udp *u);
 bool io_udp_gso(const struct io_loop *l);
 
 struct io_stats {
-  uint64_t turns, rx_calls, rx_datagrams, tx_calls, tx_datagrams, tx_blocked, tx_errors, icmp_errors;
+  uint64_t rx_calls, rx_datagrams, tx_calls, tx_datagrams, tx_blocked, tx_errors, icmp_errors;
 };
 void io_loop_stats(const struct io_loop *l, struct io_stats *ret_stats);
 

@@ -34,7 +34,6 @@ static void on_async(uv_async_t *a) { ((struct io_loop *)a->data)->woken = true;
 
 static void turn(struct io_loop *l) {
   l->now = io_now();
-  l->stats.turns++;
   bool work = l->received;
   if (l->woken) {
     l->woken = false;

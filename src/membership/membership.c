@@ -99,8 +99,7 @@ void membership_tick(struct membership *m, nanotime now) {
   sync_step(m, now);
 }
 
-void membership_set_self(struct membership *m, const struct member_info *self, nanotime now) {
-  (void)now;
+void membership_set_self(struct membership *m, const struct member_info *self) {
   struct member_info info = *self;
   info.id = m->self.m.info.id;
   info_clean(&info);
@@ -170,8 +169,7 @@ int membership_recv(struct membership *m, const struct id *from, uint8_t type, s
   return 0;
 }
 
-void membership_leave(struct membership *m, nanotime now) {
-  (void)now;
+void membership_leave(struct membership *m) {
   if (m->leaving) return;
   sync_done(m);
   m->out_count = 0;

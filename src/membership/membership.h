@@ -59,7 +59,7 @@ int membership_new(const struct membership_config *cfg, nanotime now, struct mem
 void membership_free(struct membership *m); /* accepts NULL */
 
 /* Our own address, gateway or name changed: told under a new incarnation. */
-void membership_set_self(struct membership *m, const struct member_info *self, nanotime now);
+void membership_set_self(struct membership *m, const struct member_info *self);
 /* A peer proved its id and told of itself over a connection: alive, and the full lists are exchanged with it (SWIM_SYNC). One
  * that is held to be dead or suspect, or elsewhere, is asked first and follows a round trip later, under the incarnation of its
  * answer. MACULA_EFULL: no room among the members (it may take that of one that was only heard of); MACULA_EINVAL: our own id.
@@ -75,7 +75,7 @@ void membership_unsent(struct membership *m, const struct id *id);
 /* A SWIM frame of this peer (PING, ACK, PING_REQ, SYNC). MACULA_BAD_FRAME: malformed, nothing changed. */
 int membership_recv(struct membership *m, const struct id *from, uint8_t type, struct slice payload, nanotime now);
 /* We leave for good: told to as many as an update is told to. Nothing else is sent afterwards. */
-void membership_leave(struct membership *m, nanotime now);
+void membership_leave(struct membership *m);
 
 nanotime membership_deadline(const struct membership *m);
 void membership_tick(struct membership *m, nanotime now);
@@ -107,8 +107,6 @@ bool membership_next_event(struct membership *m, struct membership_event *ret_ev
 const struct member *membership_find(const struct membership *m, const struct id *id);
 /* In order of arrival, self not included; the first after NULL. Nothing may change meanwhile. */
 const struct member *membership_each(const struct membership *m, const struct member *prev);
-/* Uniformly random among the alive that are not self; NULL: none. */
-const struct member *membership_random(const struct membership *m);
 uint64_t membership_incarnation(const struct membership *m);
 
 struct membership_stats {

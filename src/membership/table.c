@@ -227,7 +227,3 @@ const struct member *membership_each(const struct membership *m, const struct me
   const struct list *at = prev ? &container_of(prev, struct entry, m)->all : &m->all;
   return at->next == &m->all ? NULL : &ENTRY(at->next, all)->m;
 }
-
-const struct member *membership_random(const struct membership *m) {
-  return m->alive ? &m->v[rng_below(m->cfg.rng, m->alive)]->m : NULL;
-}

@@ -153,10 +153,10 @@ struct session {
 struct node_stats {
   uint64_t frames, unknown_frames,
       ignored_frames; /* received: all, of no known type, of types that a single node has no use for */
-  uint64_t published, delivered, dropped, duplicates_retained, retained_unstored;
+  uint64_t published, delivered, dropped, retained_unstored;
   uint64_t matches_refused; /* publishes whose topic reached too many patterns */
-  uint64_t slow_consumers, pauses, paused_ns, sheds;
-  uint64_t sessions, admitted, windows_grown, replays_refused;
+  uint64_t slow_consumers, pauses, sheds;
+  uint64_t sessions, admitted, replays_refused;
   uint64_t routes_forwarded, routes_delivered, routes_failed; /* envelopes */
   uint64_t refused[128];                                      /* connections closed, by code */
 };

@@ -25,7 +25,7 @@ static struct member_info self_info(const struct node *n) {
 
 static void tell_self(struct node *n) {
   struct member_info i = self_info(n);
-  if (n->membership) membership_set_self(n->membership, &i, n->now);
+  if (n->membership) membership_set_self(n->membership, &i);
   find_self_changed(n);
 }
 
@@ -252,7 +252,7 @@ void mesh_sweep(struct node *n) {
 void mesh_leave(struct node *n) {
   if (!n->membership) return;
   dht_withdraw_all(n->dht, n->now);
-  membership_leave(n->membership, n->now);
+  membership_leave(n->membership);
   mesh_step(n);
 }
 

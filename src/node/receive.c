@@ -111,7 +111,6 @@ static void grow_window(struct session *s, size_t consumed) {
     quic_grant(s->conn, s->stream, s->window);
     n->window_more += s->window;
     s->window *= 2;
-    n->stats.windows_grown++;
   }
   s->window_used = 0;
   s->window_since = n->now;
@@ -243,7 +242,6 @@ void receive_resume(struct node *n) {
     }
   }
   list_remove(&waiting);
-  if (list_empty(&n->paused)) n->stats.paused_ns += time_since(n->now, n->paused_at);
 }
 
 void receive_sweep(struct node *n) {

@@ -132,7 +132,7 @@ static bool path_check(struct peer *p) {
   uint64_t serial = path ? path->serial : 0;
   if (serial == s->path) return serial != 0;
   if (s->path) {
-    interest_link(n->spread.interest, &s->interest, false, true);
+    interest_link(&s->interest, false, true);
     recall_path_down(p);
   }
   s->path = serial;
@@ -142,7 +142,7 @@ static bool path_check(struct peer *p) {
     inflight_node_gone(&n->spread.inflight, &s->unacked);
     memcpy(s->instance, p->instance, INSTANCE_LEN);
   }
-  interest_link(n->spread.interest, &s->interest, true, p->link != NULL);
+  interest_link(&s->interest, true, p->link != NULL);
   s->check_at = time_add(n->now, CHECK_EVERY / 2 + rng_below(n->rng, CHECK_EVERY));
   recall_path_up(p);
   return true;
@@ -178,7 +178,7 @@ static void send_pages(struct peer *p) {
   while (spread_queued(p) < PAGES_QUEUED && interest_next(n->spread.interest, &s->interest, PAGE_MOST, &type, &m.raw)) {
     m.type = (enum msg_type)type;
     if (peer_send(p, &m, WANT_UPKEEP) == 0) continue;
-    interest_lost(n->spread.interest, &s->interest);
+    interest_lost(&s->interest);
     s->retry_at = time_add(n->now, RETRY_AFTER);
     return;
   }
@@ -202,7 +202,7 @@ void spread_sweep(struct node *n) {
     struct spread_peer *s = &p->spread;
     if (!s->path || n->now < s->check_at) continue;
     s->check_at = time_add(n->now, CHECK_EVERY);
-    interest_check(n->spread.interest, &s->interest);
+    interest_check(&s->interest);
   }
 }
 

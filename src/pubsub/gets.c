@@ -159,10 +159,7 @@ uint64_t gets_next(const struct gets *g, uint64_t number, struct slice *ret_patt
 
 void *gets_answer(struct gets *g, uint64_t number, struct slice topic, uint64_t ms, nanotime now) {
   struct get *t = find(g, number);
-  if (!t || !pattern_match(slice_of(t->pattern, t->len), topic) || was_told(g, t, topic, ms)) {
-    g->stale++;
-    return NULL;
-  }
+  if (!t || !pattern_match(slice_of(t->pattern, t->len), topic) || was_told(g, t, topic, ms)) return NULL;
   t->at = time_add(now, g->timeout);
   list_remove(&t->due);
   list_append(&g->due, &t->due);

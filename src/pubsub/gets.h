@@ -35,7 +35,7 @@ struct gets {
   struct list full;   /* gets_source.full */
   struct mem *mem;
   uint64_t timeout, last, topic_key[2];
-  uint64_t evicted, stale;
+  uint64_t evicted;
 };
 
 /* max: outstanding at once; max_topics: topics remembered in all of them. timeout: ns since the last answer. */

@@ -195,8 +195,7 @@ void interest_peer_done(struct interest *i, struct interest_peer *p) {
   forget_told(i);
 }
 
-void interest_link(struct interest *i, struct interest_peer *p, bool up, bool both) {
-  (void)i;
+void interest_link(struct interest_peer *p, bool up, bool both) {
   p->linked = p->have_due = up;
   p->have_nothing = p->asked = p->say = false;
   list_remove(&p->at.l);
@@ -206,14 +205,12 @@ void interest_link(struct interest *i, struct interest_peer *p, bool up, bool bo
   if (both) p->ready = p->told_reset = false;
 }
 
-void interest_lost(struct interest *i, struct interest_peer *p) {
-  (void)i;
+void interest_lost(struct interest_peer *p) {
   p->have_due = p->say = p->linked;
   p->asked = false;
 }
 
-void interest_check(struct interest *i, struct interest_peer *p) {
-  (void)i;
+void interest_check(struct interest_peer *p) {
   p->asked = false;
   p->say = p->linked;
 }

@@ -76,9 +76,9 @@ void interest_peer_done(struct interest *i,
 /* A link stands now or has gone; on a new link both say what they hold (INTEREST_HAVE) and only what is missing crosses. both:
  * the other side sees a new link as well; else (its way to us, through a gateway, may be the same as before) its word need not
  * come, and it is told on from where it was, and asks if that is wrong. */
-void interest_link(struct interest *i, struct interest_peer *p, bool up, bool both);
+void interest_link(struct interest_peer *p, bool up, bool both);
 /* A frame of interest_next was not sent: it is made good. */
-void interest_lost(struct interest *i, struct interest_peer *p);
+void interest_lost(struct interest_peer *p);
 
 /* The next frame for this peer: its type and payload (a view until the next call on i), at most max_len octets (at least 1,024
  * are needed, 16 KiB are used); false: it has been told all. Call again until false while its queue has room. */
@@ -89,7 +89,7 @@ bool interest_pending(const struct interest *i, const struct interest_peer *p);
 int interest_recv(struct interest *i, struct interest_peer *p, uint8_t type, struct slice payload);
 /* Every 30 s: says our version and digest to a linked peer, or asks one whose HAVE has not come where it is; and
  * lets a lost repair be asked for again. */
-void interest_check(struct interest *i, struct interest_peer *p);
+void interest_check(struct interest_peer *p);
 
 /* The members that hold a matching pattern, each once, as topic_index_match_within chains them; the .user of each is the
  * owner's. */

@@ -282,11 +282,6 @@ static void visit(struct walk *w, struct node *n, uint32_t i) {
   if (n->flags & IS_DSTAR) visit(w, n, i + 1);
 }
 
-struct topic_subscriber *topic_index_match(struct topic_index *ix, struct slice topic) {
-  uint32_t left = UINT32_MAX;
-  return topic_index_match_within(ix, topic, &left);
-}
-
 struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct slice topic, uint32_t *left) {
   struct walk w = {.ix = ix, .last = &w.first, .left = *left};
   w.count = split(topic, w.segs);

@@ -46,10 +46,9 @@ int topic_index_unsubscribe(struct topic_index *ix, struct topic_subscriber *s, 
 /* All of a subscriber's; harmless when repeated. Returns how many. */
 uint32_t topic_index_drop(struct topic_index *ix, struct topic_subscriber *s);
 /* topic: stored form. The subscribers with a matching pattern, each once, chained by next_hit with flags set; NULL if none.
- * Valid until the next call of topic_index_*: nothing of the index may change while the chain is walked. Allocates nothing. */
-struct topic_subscriber *topic_index_match(struct topic_index *ix, struct slice topic);
-/* The same, with an end: *left is how many pairs of trie node and position it may visit, and what it visited is taken from
- * that. 0 afterwards: it was given up, and NULL is returned. Patterns can be made for a topic that reaches all of them. */
+ * Valid until the next call of topic_index_*: nothing of the index may change while the chain is walked. Allocates nothing.
+ * *left is how many pairs of trie node and position it may visit, and what it visited is taken from that. 0 afterwards: it was
+ * given up, and NULL is returned. Patterns can be made for a topic that reaches all of them. */
 struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct slice topic, uint32_t *left);
 /* Iteration over one subscriber's subscriptions: the first after NULL. */
 const struct topic_sub *topic_sub_next(const struct topic_subscriber *s, const struct topic_sub *prev);

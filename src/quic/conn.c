@@ -5,7 +5,6 @@
 #include "quic/internal.h"
 
 #define PROBE_SILENCE (1 * NS_SEC) /* a watched connection is probed after this */
-#define CHECK_TIME (1 * NS_SEC)    /* an ICMP error's verdict */
 #define SILENT_MIN (2 * NS_SEC)
 #define PTOS_MOST (10 * NS_SEC)
 #define MAX_REASON 512u /* octets kept of a reason phrase */

@@ -167,17 +167,6 @@ uint32_t discovery_remove_node(struct discovery *d, const struct id *node, nanot
   return n;
 }
 
-uint32_t discovery_clear(struct discovery *d) {
-  uint32_t n = 0;
-  for (struct hlink *h = NULL; (h = htab_next(&d->tab, h));) {
-    struct discovery_entry *e = container_of(h, struct discovery_entry, h);
-    n += e->known;
-    if (e->looking && e->known) fade(d, e, e->since);
-  }
-  while (!list_empty(&d->order)) entry_free(d, container_of(d->order.next, struct discovery_entry, age));
-  return n;
-}
-
 nanotime discovery_deadline(const struct discovery *d) { return heap_deadline(&d->due); }
 
 uint32_t discovery_prune(struct discovery *d, nanotime now) {

@@ -74,8 +74,6 @@ void discovery_failed(struct discovery *d, struct discovery_entry *e);
 bool discovery_remove(struct discovery *d, struct discovery_entry *e, const struct id *node, nanotime now);
 /* From all entries: it is dead. Returns from how many. O(entries). */
 uint32_t discovery_remove_node(struct discovery *d, const struct id *node, nanotime now);
-/* Forgets all but what is being looked up. Returns how many were known. */
-uint32_t discovery_clear(struct discovery *d);
 nanotime discovery_deadline(const struct discovery *d);
 /* Takes out what is due, or beyond a lowered limit. Returns how many known ones faded. */
 uint32_t discovery_prune(struct discovery *d, nanotime now);

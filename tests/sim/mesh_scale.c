@@ -241,7 +241,7 @@ static void stop_one(struct mesh *s) {
     count_refuted(s, v, 1);
   }
   if (!crash) {
-    if (v->m) membership_leave(v->m, s->now);
+    if (v->m) membership_leave(v->m);
     if (v->d) dht_withdraw_all(v->d, s->now);
     take_outputs(s, v);
     mesh_unlink_all(s, v);

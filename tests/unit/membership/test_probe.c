@@ -337,7 +337,7 @@ static void leaving_is_told_and_then_silent(void **state) {
   rig_init(&r);
   for (uint32_t i = 1; i <= 40; i++) rig_met(&r, i);
   rig_answering(&r, 3 * SEC, 40);
-  membership_leave(r.m, r.now);
+  membership_leave(r.m);
   uint32_t told = 0;
   while (rig_next(&r, MSG_SWIM_PING, &to, &msg)) told += rig_says(msg, SWIM_LEFT, 0, 0);
   assert_int_equal(told, 14);

@@ -70,8 +70,8 @@ static void link_set(struct net *net, uint32_t a, uint32_t b, bool up) {
   net->up[a][b] = net->up[b][a] = up;
   for (int dir = 0; dir < 2; dir++, a ^= b, b ^= a, a ^= b)
     while (net->queued[a][b]) free(net->queue[a][b][--net->queued[a][b]].p);
-  interest_link(net->node[a].i, &net->node[a].peer[b], up, true);
-  interest_link(net->node[b].i, &net->node[b].peer[a], up, true);
+  interest_link(&net->node[a].peer[b], up, true);
+  interest_link(&net->node[b].peer[a], up, true);
 }
 
 static void node_stop(struct net *net, uint32_t n) {
@@ -201,7 +201,7 @@ static inline void settle(struct net *net) {
   for (int round = 0; round < 2; round++) {
     for (uint32_t a = 0; a < NODES; a++)
       for (uint32_t b = 0; b < NODES; b++)
-        if (a != b) interest_check(net->node[a].i, &net->node[a].peer[b]);
+        if (a != b) interest_check(&net->node[a].peer[b]);
     exchange(net);
   }
   for (uint32_t a = 0; a < NODES; a++)

@@ -26,7 +26,7 @@ static void step(struct net *net) {
     node_start(net, a);
     break;
   case 5:
-    interest_check(net->node[a].i, &net->node[a].peer[b]);
+    interest_check(&net->node[a].peer[b]);
     break;
   case 6:
     interest_set_retained(net->node[a].i, net->node[a].retained = rng_below(net->rng, 3));
@@ -108,7 +108,7 @@ static void one_side_begins_again(void **state) {
   node_start(net, 1);
   for (uint32_t k = 30; k < 35; k++) add(net, 1, k);
   for (uint32_t k = 0; k < NODES; k++)
-    if (k != 1) interest_link(nd->i, &nd->peer[k], true, false);
+    if (k != 1) interest_link(&nd->peer[k], true, false);
   exchange(net); /* without a check */
   assert_agree(net);
   net_free(net);
@@ -187,7 +187,7 @@ static void a_lost_word_is_asked_for(void **state) {
   exchange(net);
   interest_stats(i, &s);
   assert_int_equal(s.removed, 1); /* as far as is known, not all have heard of it */
-  interest_check(i, &net->node[0].peer[1]);
+  interest_check(&net->node[0].peer[1]);
   exchange(net);
   interest_stats(i, &s);
   assert_int_equal(s.removed, 0);
@@ -195,7 +195,7 @@ static void a_lost_word_is_asked_for(void **state) {
   assert_int_equal(s.resets, NODES - 1);
   assert_agree(net);
   uint64_t sent = s.sent;
-  interest_check(i, &net->node[0].peer[1]);
+  interest_check(&net->node[0].peer[1]);
   assert_int_equal(pump(net, 0, 1, 10, 1024), 1);
   deliver(net, 0, 1);
   assert_int_equal(pump(net, 1, 0, 10, 1024), 0); /* at rest a check is not answered */
@@ -290,14 +290,14 @@ static void a_liar_is_not_asked_for_ever(void **state) {
   struct interest_peer *p = &net->node[0].peer[1];
   uint8_t buf[512], type;
   struct slice s;
-  interest_link(i, p, true, true);
+  interest_link(p, true, true);
   uint32_t asked = 0;
   while (interest_next(i, p, 4096, &type, &s)) asked += type == MSG_INTEREST_HAVE;
   for (int k = 0; k < 100; k++) {
     struct wire_interest m = {.epoch = 3, .version = 1, .reset = true, .total = 5, .digest = 99};
     assert_int_equal(interest_recv(i, p, MSG_INTEREST, slice_of(buf, wire_interest_encode(&m, buf, sizeof buf))), 0);
     while (interest_next(i, p, 4096, &type, &s)) asked += type == MSG_INTEREST_HAVE;
-    if (k == 50) interest_check(i, p);
+    if (k == 50) interest_check(p);
   }
   assert_int_equal(asked, 3); /* on the new link, then one repair, then one more */
   net_free(net);
@@ -334,7 +334,7 @@ static void garbage_is_refused(void **state) {
     size_t n = 0;
     if (k % 1000 == 0) {
       for (uint32_t name = 0; name < NAMES; name++) rng_below(net->rng, 2) ? add(net, 1, name) : drop(net, 1, name);
-      interest_link(net->node[1].i, &net->node[1].peer[0], true, true);
+      interest_link(&net->node[1].peer[0], true, true);
     }
     struct wire_have h = {rng_below(net->rng, 3) ? p->epoch : rng_u64(net->rng), rng_below(net->rng, 100), 0};
     uint8_t type = MSG_INTEREST_HAVE;

@@ -32,7 +32,7 @@ static void forget_peer(struct net *net, uint32_t a, uint32_t b) {
   struct node *nd = &net->node[a];
   interest_peer_done(nd->i, &nd->peer[b]);
   interest_peer_init(nd->i, &nd->peer[b], &(struct id){.b = {(uint8_t)b}}, (void *)(uintptr_t)b);
-  if (net->up[a][b]) interest_link(nd->i, &nd->peer[b], true, false);
+  if (net->up[a][b]) interest_link(&nd->peer[b], true, false);
 }
 
 /* As through a gateway: what is under way of its last run still comes, and what is sent to that. */
@@ -44,7 +44,7 @@ static void restart(struct net *net, uint32_t n) {
   assert_int_equal(nd->mem.bytes, 0);
   node_start(net, n);
   for (uint32_t k = 0; k < NODES; k++)
-    if (k != n && net->up[n][k]) interest_link(nd->i, &nd->peer[k], true, false);
+    if (k != n && net->up[n][k]) interest_link(&nd->peer[k], true, false);
 }
 
 /* A gateway's link to `a` broke and came back: b's to it stands all the time. */
@@ -53,8 +53,8 @@ static void behind_gateway(struct net *net, uint32_t a, uint32_t b) {
   bool lose = rng_below(net->rng, 2);
   while (lose && net->queued[a][b]) free(net->queue[a][b][--net->queued[a][b]].p);
   while (lose && net->queued[b][a]) free(net->queue[b][a][--net->queued[b][a]].p);
-  interest_link(net->node[a].i, &net->node[a].peer[b], false, true);
-  interest_link(net->node[a].i, &net->node[a].peer[b], true, false);
+  interest_link(&net->node[a].peer[b], false, true);
+  interest_link(&net->node[a].peer[b], true, false);
 }
 
 /* Its queue is full, or memory is. */
@@ -62,7 +62,7 @@ static void not_sent(struct net *net, uint32_t a, uint32_t b) {
   struct slice s;
   uint8_t type;
   if (net->up[a][b] && interest_next(net->node[a].i, &net->node[a].peer[b], 1024, &type, &s))
-    interest_lost(net->node[a].i, &net->node[a].peer[b]);
+    interest_lost(&net->node[a].peer[b]);
 }
 
 static void limit(struct net *net, uint32_t n) {
@@ -94,7 +94,7 @@ static void happen(struct hostile *h, uint32_t a, uint32_t b) {
     if (rng_below(net->rng, 6) == 0) restart(net, a);
     break;
   case 6:
-    interest_check(net->node[a].i, &net->node[a].peer[b]);
+    interest_check(&net->node[a].peer[b]);
     break;
   case 7:
     interest_set_retained(net->node[a].i, net->node[a].retained = rng_below(net->rng, 3));
@@ -132,7 +132,7 @@ static void calm(struct hostile *h) {
   for (exchange(net); checks--; exchange(net))
     for (uint32_t a = 0; a < NODES; a++)
       for (uint32_t b = 0; b < NODES; b++)
-        if (a != b) interest_check(net->node[a].i, &net->node[a].peer[b]);
+        if (a != b) interest_check(&net->node[a].peer[b]);
 }
 
 static void assert_told(struct hostile *h) {

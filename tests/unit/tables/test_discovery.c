@@ -128,24 +128,6 @@ static void prune_expired_test(void **state) {
   }
 }
 
-static void clear_cache_test(void **state) {
-  struct fixture f;
-  struct discovery_entry *e;
-  (void)state;
-  setup(&f);
-  cache(&f, "a", "p", 0);
-  cache(&f, "b", "q", 0);
-  cache(&f, "c", "r", 0);
-  assert_int_equal(discovery_look(&f.d, slice_str("c"), 0, &e), 0);
-  assert_int_equal(discovery_clear(&f.d), 3);
-  assert_string_equal(known(&f, "a", 0), "-");
-  assert_string_equal(known(&f, "b", 0), "-");
-  assert_string_equal(known(&f, "c", 0), "-");
-  assert_ptr_equal(discovery_find(&f.d, slice_str("c")), e); /* its lookup goes on */
-  assert_int_equal(discovery_clear(&f.d), 0);
-  teardown(&f);
-}
-
 static void many_providers_in_order(void **state) { /* multiple_subscribers_per_topic_test, and the bound of an entry */
   struct fixture f;
   char ids[41], first[DISCOVERY_NODES + 1] = {0};
@@ -354,7 +336,6 @@ int main(void) {
                                      cmocka_unit_test(discover_service_expired_cache_test),
                                      cmocka_unit_test(discover_service_force_refresh_test),
                                      cmocka_unit_test(prune_expired_test),
-                                     cmocka_unit_test(clear_cache_test),
                                      cmocka_unit_test(many_providers_in_order),
                                      cmocka_unit_test(dht_query_not_found_test),
                                      cmocka_unit_test(reading_renews_the_place_and_not_the_time),
