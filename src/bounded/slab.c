@@ -34,6 +34,13 @@ void slab_init(struct slab *s, struct mem *mem, size_t size) {
   assert(per_chunk(s) > 1);
 }
 
+void slabs_init(struct slab *v, size_t count, struct mem *mem, struct slab_room *room) {
+  for (size_t i = 0; i < count; i++) {
+    slab_init(&v[i], mem, (i + 1) * SLAB_STEP);
+    v[i].room = room;
+  }
+}
+
 static void unused(struct slab *s, size_t more, size_t less) {
   if (s->room) s->room->unused += more - less;
 }

@@ -36,4 +36,10 @@ void *slab_alloc(struct slab *s);
 /* Accepts NULL. */
 void slab_free(struct slab *s, void *p);
 
+/* For blocks of at most `max` octets: one slab for each multiple of SLAB_STEP. */
+#define SLAB_STEP 128u
+#define SLAB_COUNT(max) (((max)-1) / SLAB_STEP + 1)
+void slabs_init(struct slab *v, size_t count, struct mem *mem, struct slab_room *room);
+static inline struct slab *slabs_at(struct slab *v, size_t size) { return &v[(size - 1) / SLAB_STEP]; }
+
 #endif

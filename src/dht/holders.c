@@ -104,7 +104,7 @@ void former_keep(struct dht *d, struct publish_batch *b) {
     struct publish_own *o = container_of(l, struct publish_own, in);
     if (!o->withdrawn || o->former || !b->holder_count) continue;
     if (!f) {
-      if (!(f = mem_calloc(d->cfg.lookups_mem, 1, sizeof *f + b->holder_count * sizeof(*f->v)))) return;
+      if (!(f = slab_alloc(&d->publish.former_slab))) return;
       for (unsigned i = 0; i < b->holder_count; i++) {
         f->v[f->count++] = b->holders[i];
         b->holders[i]->refs++;
@@ -120,5 +120,5 @@ void former_drop(struct dht *d, struct publish_own *o) {
   o->former = NULL;
   if (!f || --f->refs) return;
   while (f->count) holder_unref(d, f->v[--f->count]);
-  mem_free(d->cfg.lookups_mem, f);
+  slab_free(&d->publish.former_slab, f);
 }

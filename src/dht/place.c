@@ -210,6 +210,7 @@ static void send_store(struct dht *d, struct publish_batch *b) {
     b->missed |= UINT64_C(1) << i;
     return;
   }
+  list_for(l, &b->records) container_of(l, struct publish_own, in)->was_sent = true;
   q->target = (uint8_t)i;
   q->batch = b;
   list_append(&b->waiting, &q->of_user);

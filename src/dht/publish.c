@@ -19,6 +19,10 @@ void publish_init(struct dht *d) {
   struct publish *p = &d->publish;
   *p = (struct publish){.flush_at = TIME_NEVER, .last_seq = d->cfg.last_seq};
   htab_init(&p->own, d->cfg.lookups_mem, d->cfg.rng, d->cfg.max_own, own_eq);
+  slab_init(&p->own_slab, d->cfg.lookups_mem, sizeof(struct publish_own));
+  slab_init(&p->former_slab, d->cfg.lookups_mem, sizeof(struct publish_former));
+  p->room.most = d->cfg.lookups_mem->limit ? d->cfg.lookups_mem->limit / 8 : SIZE_MAX;
+  slabs_init(p->batch_slabs, PUBLISH_SIZES, d->cfg.lookups_mem, &p->room);
   heap_init(&p->due, d->cfg.lookups_mem, UINT32_MAX); /* of batches, each of one of ours at least */
   heap_init(&p->work, d->cfg.lookups_mem, UINT32_MAX);
   holders_init(d);
@@ -37,7 +41,7 @@ static void own_free(struct dht *d, struct publish_own *o) {
   list_remove(&o->in);
   list_remove(&o->gone);
   former_drop(d, o);
-  mem_free(d->cfg.lookups_mem, o);
+  slab_free(&p->own_slab, o);
 }
 
 void publish_done(struct dht *d) {
@@ -48,6 +52,14 @@ void publish_done(struct dht *d) {
   holders_done(d);
   heap_done(&p->due);
   heap_done(&p->work);
+}
+
+static size_t batch_size(size_t record_len, size_t signature_len) {
+  return sizeof(struct publish_batch) + record_len + signature_len;
+}
+
+static void batch_free(struct dht *d, struct publish_batch *b) {
+  slab_free(slabs_at(d->publish.batch_slabs, batch_size(b->record_len, b->signature_len)), b);
 }
 
 static void to_dirty(struct dht *d, struct publish_own *o) {
@@ -67,7 +79,7 @@ void publish_dissolve(struct dht *d, struct publish_batch *b) {
   heap_remove(&p->due, &b->due);
   heap_remove(&p->work, &b->work);
   list_remove(&b->all);
-  mem_free(d->cfg.lookups_mem, b);
+  batch_free(d, b);
 }
 
 static void changed(struct dht *d, struct publish_own *o, nanotime now) {
@@ -101,7 +113,7 @@ static int own_new(struct dht *d, const struct id *key, uint32_t kind, struct pu
   struct publish *p = &d->publish;
   if (p->own.count >= p->own.max) shrink(d, p->own.max - 1);
   if (p->own.count >= p->own.max) return MACULA_EFULL;
-  struct publish_own *o = mem_calloc(d->cfg.lookups_mem, 1, sizeof *o);
+  struct publish_own *o = slab_alloc(&p->own_slab);
   if (!o) return MACULA_ENOMEM;
   o->k.key = *key;
   o->k.kind = kind;
@@ -109,7 +121,7 @@ static int own_new(struct dht *d, const struct id *key, uint32_t kind, struct pu
   list_init(&o->gone);
   int err = htab_insert(&p->own, &o->h, &o->k, sizeof o->k);
   if (err) {
-    mem_free(d->cfg.lookups_mem, o);
+    slab_free(&p->own_slab, o);
     return err;
   }
   to_dirty(d, o);
@@ -147,7 +159,9 @@ static void mark_withdrawn(struct dht *d, struct publish_own *o, nanotime now) {
 }
 
 static void withdraw(struct dht *d, struct publish_own *o, nanotime now) {
-  if (!o->was_signed) { /* nobody has ever heard of it */
+  if (!o->was_sent) { /* nobody has ever heard of it */
+    if (o->batch) changed(d, o, now);
+    store_drop(&d->store, &o->k.key, o->k.kind, &d->cfg.self.id);
     own_free(d, o);
     return;
   }
@@ -273,8 +287,10 @@ static int sign_batch(struct dht *d, unsigned region, nanotime now) {
   size_t n = kad_batch_encode(&k, record, sizeof record);
   int err = n > sizeof record ? MACULA_EINTERNAL : sign_record(&d->verifier, slice_of(record, n), signature, &signature_len);
   if (err) return err;
-  struct publish_batch *b = mem_calloc(d->cfg.lookups_mem, 1, sizeof *b + n + signature_len);
+  struct publish_batch *b = slab_alloc(slabs_at(p->batch_slabs, batch_size(n, signature_len)));
   if (!b) return MACULA_ENOMEM;
+  b->record_len = (uint16_t)n;
+  b->signature_len = (uint16_t)signature_len;
   list_init(&b->all);
   list_init(&b->queue);
   list_init(&b->records);
@@ -294,18 +310,15 @@ static int sign_batch(struct dht *d, unsigned region, nanotime now) {
       list_append(&p->dirty, &v[i]->in);
     }
     p->sorted = false;
-    mem_free(d->cfg.lookups_mem, b);
+    batch_free(d, b);
     return err;
   }
   for (uint32_t i = 0; i < k.count; i++) {
     v[i]->batch = b;
-    v[i]->was_signed = true;
     b->withdraws |= v[i]->withdrawn;
   }
   p->dirty_count -= k.count;
   b->signed_at = now;
-  b->record_len = (uint16_t)n;
-  b->signature_len = (uint16_t)signature_len;
   memcpy(b->octets, record, n);
   memcpy(b->octets + n, signature, signature_len);
   list_append(&p->batches, &b->all);

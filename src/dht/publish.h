@@ -13,6 +13,7 @@
 
 #include "bounded/heap.h"
 #include "bounded/htab.h"
+#include "bounded/slab.h"
 #include "dht/dht.h"
 #include "wire/kad.h"
 
@@ -30,7 +31,7 @@ struct publish_holder { /* a node that holds something of ours; shared by all ba
 };
 struct publish_former { /* who held a batch when one of its records was withdrawn: they are told of it */
   uint32_t refs, count;
-  struct publish_holder *v[];
+  struct publish_holder *v[PUBLISH_HOLDERS];
 };
 
 struct publish_own { /* one record of ours */
@@ -44,8 +45,8 @@ struct publish_own { /* one record of ours */
   struct list gone;              /* withdrawn ones, the first first */
   struct publish_batch *batch;   /* NULL: dirty */
   struct publish_former *former; /* withdrawn: who had it */
-  bool withdrawn, was_signed;
-  nanotime gone_at; /* withdrawn: when no holder can have the record any more */
+  bool withdrawn, was_sent;      /* was_sent: another node may have it */
+  nanotime gone_at;              /* withdrawn: when no holder can have the record any more */
 };
 
 struct publish_placement { /* holders to be, shared by the batches of a region */
@@ -79,8 +80,13 @@ struct publish_batch {
   uint8_t octets[];                                /* record, signature */
 };
 
+#define PUBLISH_SIZES SLAB_COUNT(sizeof(struct publish_batch) + KAD_MAX_RECORD + KAD_MAX_SIGNATURE)
+
 struct publish {
   struct htab own, holders;
+  struct slab_room room; /* an eighth of the account, for batches */
+  struct slab own_slab, former_slab,
+      batch_slabs[PUBLISH_SIZES]; /* what is withdrawn outlives who served it: it is not in the heap */
   struct list dirty, gone, batches, ready, storing;
   struct heap due, work;
   nanotime flush_at;

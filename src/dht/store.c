@@ -24,10 +24,7 @@ void store_init(struct store *s, const struct dht_config *cfg) {
   slab_init(&s->key_slab, s->mem, sizeof(struct store_key));
   slab_init(&s->record_slab, s->mem, sizeof(struct store_record));
   s->room.most = s->mem->limit ? s->mem->limit / 8 : SIZE_MAX;
-  for (size_t i = 0; i < STORE_SIZES; i++) {
-    slab_init(&s->batch_slabs[i], s->mem, (i + 1) * STORE_STEP);
-    s->batch_slabs[i].room = &s->room;
-  }
+  slabs_init(s->batch_slabs, STORE_SIZES, s->mem, &s->room);
   uint32_t all = cfg->max_records + cfg->max_tombstones;
   htab_init(&s->keys, s->mem, cfg->rng, all, key_eq);
   htab_init(&s->publishers, s->mem, cfg->rng, all, publisher_eq);
@@ -38,8 +35,6 @@ void store_init(struct store *s, const struct dht_config *cfg) {
 /* ---- batches and publishers -----------------------------------------------------------------------------------------------
  */
 static size_t batch_size(const struct store_batch *b) { return sizeof *b + b->record_len + b->signature_len + b->spki_len; }
-
-static struct slab *batch_slab(struct store *s, size_t size) { return &s->batch_slabs[(size - 1) / STORE_STEP]; }
 
 static void release_publisher(struct store *s, struct store_publisher *p) {
   if (p->batches) return;
@@ -52,7 +47,7 @@ static void batch_unref(struct store *s, struct store_batch *b) {
   b->publisher->batches--;
   b->publisher->octets -= batch_size(b);
   release_publisher(s, b->publisher);
-  slab_free(batch_slab(s, batch_size(b)), b);
+  slab_free(slabs_at(s->batch_slabs, batch_size(b)), b);
 }
 
 static struct store_publisher *publisher_of(struct store *s, const struct id *id) {
@@ -73,7 +68,7 @@ static struct store_batch *batch_new(struct store *s, const struct kad_signed *o
   if (!p) return NULL;
   size_t n = sizeof(struct store_batch) + o->record.n + o->signature.n + o->spki.n;
   struct store_batch *x = NULL;
-  if (!s->max_publisher_octets || p->octets + n <= s->max_publisher_octets) x = slab_alloc(batch_slab(s, n));
+  if (!s->max_publisher_octets || p->octets + n <= s->max_publisher_octets) x = slab_alloc(slabs_at(s->batch_slabs, n));
   if (!x) {
     release_publisher(s, p);
     return NULL;
@@ -309,6 +304,12 @@ int store_put(struct store *s, const struct kad_signed *octets, const struct kad
   (void)says_news(s, b, publisher, &again);
   ret_put->newer = again.newer;
   return err;
+}
+
+void store_drop(struct store *s, const struct id *key, uint32_t kind, const struct id *publisher) {
+  struct store_key *k = store_find(s, key, kind);
+  struct store_record *r = k ? record_of(k, publisher) : NULL;
+  if (r) record_remove(s, r);
 }
 
 void store_expire(struct store *s, nanotime now) {

@@ -44,8 +44,7 @@ struct store_record {
   bool tombstone;
 };
 
-#define STORE_STEP 128u /* a batch takes a block of a multiple of this */
-#define STORE_SIZES ((sizeof(struct store_batch) + KAD_MAX_RECORD + KAD_MAX_SIGNATURE + KAD_MAX_SPKI) / STORE_STEP + 1)
+#define STORE_SIZES SLAB_COUNT(sizeof(struct store_batch) + KAD_MAX_RECORD + KAD_MAX_SIGNATURE + KAD_MAX_SPKI)
 #define STORE_SLABS (STORE_SIZES + 2)
 
 struct store {
@@ -70,6 +69,8 @@ struct store_put {
  */
 int store_put(struct store *s, const struct kad_signed *octets, const struct kad_batch *b, const struct id *publisher,
               nanotime now, struct store_put *ret_put);
+/* Forgets a record of which nobody else ever heard. */
+void store_drop(struct store *s, const struct id *key, uint32_t kind, const struct id *publisher);
 struct store_key *store_find(const struct store *s, const struct id *key, uint32_t kind);
 void store_expire(struct store *s, nanotime now);
 nanotime store_deadline(const struct store *s);

@@ -31,7 +31,7 @@ _watched.quiet = args.table
 asan = _watched.asan
 UNACCOUNTED = 4 * MIB
 FILLS = {"calls": 0.75}  # it goes on until the row of that name is full to this part: on a slow machine that takes longer
-KEPT = ("retained", "node", "services", "services-churn")  # what stays was asked for: messages, records, tombstones (docs/memory.md)
+KEPT = ("retained", "node")  # what stays was asked for: messages, records (docs/memory.md)
 
 # name, attackers, options, and whether the plan is less than 3 times what the attack reaches (what a node needs at least is planned
 # for all of its tables, and one attack fills few of them). {N}: N times --size.

@@ -230,12 +230,53 @@ static void test_ten_thousand(void **st) {
   net_done(&t);
 }
 
+/* What nobody else was told of leaves no trace, signed or not; what somebody was told of stays for its TTL. */
+static void test_forgotten(void **st) {
+  (void)st;
+  net_init(&t, 33, 2);
+  node_start(&t, 0, NULL);
+  size_t before = t.v[0].lookups.bytes;
+  for (unsigned told = 0; told < 2; told++) {
+    if (told) {
+      node_start(&t, 1, NULL);
+      node_join(&t, 1, 0);
+    }
+    for (unsigned i = 0; i < 1000; i++) {
+      struct id k = test_key_n("k", i);
+      assert_int_equal(dht_publish(t.v[0].d, &k, DHT_SERVICE, 300 * NS_SEC, t.now), 0);
+    }
+    net_run(&t, 10 * NS_SEC);
+    assert_int_equal(node_stats(&t, 0).records, 1000);
+    for (unsigned i = 0; i < 1000; i += 2) { /* every second of a batch */
+      struct id k = test_key_n("k", i);
+      assert_int_equal(dht_withdraw(t.v[0].d, &k, DHT_SERVICE, t.now), 0);
+    }
+    net_run(&t, 10 * NS_SEC);
+    assert_int_equal(node_stats(&t, 0).own, 500);
+    assert_int_equal(node_stats(&t, 0).records, 500);
+    for (unsigned i = 1; i < 1000; i += 2) {
+      struct id k = test_key_n("k", i);
+      assert_int_equal(dht_withdraw(t.v[0].d, &k, DHT_SERVICE, t.now), 0);
+    }
+    net_run(&t, 10 * NS_SEC);
+    assert_int_equal(node_stats(&t, 0).own, 0);
+    assert_int_equal(node_stats(&t, 0).records, 0);
+    assert_int_equal(t.v[0].lookups.bytes > 100000, told);
+    assert_int_equal(node_stats(&t, 0).tombstones, told ? 1000 : 0);
+    net_run(&t, 320 * NS_SEC);
+    assert_in_range(t.v[0].lookups.bytes, before, before + (told ? 4096 : 1024)); /* tables and heaps, empty */
+  }
+  net_done(&t);
+}
+
 static void test_own_limit(void **st) {
   (void)st;
   net_init(&t, 31, 2);
   struct dht_config cfg = node_config(&t, &t.v[0]);
   cfg.max_own = 10;
   node_start(&t, 0, &cfg);
+  node_start(&t, 1, NULL);
+  node_join(&t, 1, 0);
   for (unsigned i = 0; i < 12; i++) {
     struct id k = test_key_n("k", i);
     assert_int_equal(dht_publish(t.v[0].d, &k, DHT_SERVICE, 300 * NS_SEC, t.now), i < 10 ? 0 : MACULA_EFULL);
@@ -363,6 +404,7 @@ int main(void) {
       cmocka_unit_test(test_publish_again_changes_ttl),
       cmocka_unit_test(test_newcomers),
       cmocka_unit_test(test_ten_thousand),
+      cmocka_unit_test(test_forgotten),
       cmocka_unit_test(test_own_limit),
       cmocka_unit_test(test_sequences),
       cmocka_unit_test(test_moved),

@@ -44,8 +44,8 @@ static void test_few_batches_keep_little(void **state) {
   nanotime now = NS_SEC;
   start(8 << 20);
   for (size_t size = 0; size < 20; size++) {
-    size_t len = 300 + size * STORE_STEP, block = sizeof(struct store_batch) + len + 64 + 44;
-    size_t each = SLAB_CHUNK / ((block + STORE_STEP - 1) / STORE_STEP * STORE_STEP + 8);
+    size_t len = 300 + size * SLAB_STEP, block = sizeof(struct store_batch) + len + 64 + 44;
+    size_t each = SLAB_CHUNK / ((block + SLAB_STEP - 1) / SLAB_STEP * SLAB_STEP + 8);
     for (size_t i = 0; i < 3000; i++) (void)put(1, len, i % each ? 60 : 3600, now);
     now += 70 * NS_SEC;
     store_expire(&s, now);
