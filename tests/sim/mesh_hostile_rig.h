@@ -132,13 +132,40 @@ static inline void bye(struct rig_client *c) {
   if (c->conn) quic_conn_close(c->conn, 0, "");
 }
 
-/* A node that nobody can dial, if it has no endpoint. */
-static inline struct rig_client *liar(struct rig *r, const char *endpoint) {
+/* A node that nobody can dial, if its endpoint is empty. It may be refused. */
+static inline struct rig_client *comer(struct rig *r, const char *endpoint) {
   struct rig_client *c = rig_client(r, 0, NULL);
   rig_opened(c);
-  connect_as_node(c, endpoint ? endpoint : "");
+  connect_as_node(c, endpoint);
+  return c;
+}
+
+static inline struct rig_client *liar(struct rig *r, const char *endpoint) {
+  struct rig_client *c = comer(r, endpoint);
   (void)rig_expect(c, MSG_PONG);
   return c;
+}
+
+/* The last that is not honest goes, and nothing of it stays. */
+static inline void leaves(struct honest *h, struct rig_client *c) {
+  bye(c);
+  recovers(h, 200 * NS_SEC);
+  honest_stop(h);
+}
+
+/* A call that nobody answers before the test is over. */
+static inline struct msg slow_call(const uint8_t call_id[CALL_ID_LEN]) {
+  return (struct msg){.type = MSG_CALL,
+                      .call = {.procedure = slice_str("slow.service"),
+                               .args = slice_str("{}"),
+                               .call_id = slice_of(call_id, CALL_ID_LEN),
+                               .timeout = 3600000}};
+}
+
+static inline struct addr addr_of(const char *text) {
+  struct addr a;
+  assert_int_equal(addr_parse(text, 0, &a), 0);
+  return a;
 }
 
 static inline void send_payload(struct rig_client *c, uint8_t type, const void *p, size_t n) {

@@ -32,7 +32,7 @@ static void test_envelopes(void **state) {
   (void)state;
   honest_start(&h, NULL);
   struct node *n = node_of(&h, 0);
-  struct rig_client *c = liar(&h.m.rig[0], NULL);
+  struct rig_client *c = liar(&h.m.rig[0], "");
   const struct id *a = quic_identity_id(h.m.rig[0].identity), *b = quic_identity_id(h.m.rig[1].identity), *me = id_of(c);
   struct msg call = {
       .type = MSG_CALL,
@@ -82,9 +82,7 @@ static void test_envelopes(void **state) {
   assert_true(n->peers.tab.count <= before + 1000 + 512);
   go(&h, 2 * NS_SEC);
   served(&h);
-  bye(c);
-  recovers(&h, 200 * NS_SEC);
-  honest_stop(&h);
+  leaves(&h, c);
 }
 
 /* ---- calls and messages ----------------------------------------------------------------------------------------------------
@@ -95,7 +93,7 @@ static void test_calls_of_others(void **state) {
   uint8_t id[CALL_ID_LEN] = {0};
   (void)state;
   honest_start(&h, &o);
-  struct rig_client *c = liar(&h.m.rig[0], NULL), *local = rig_join(&h.m.rig[0], 0, NULL, RIG_EXT);
+  struct rig_client *c = liar(&h.m.rig[0], ""), *local = rig_join(&h.m.rig[0], 0, NULL, RIG_EXT);
   assert_int_equal(rig_register(local, "slow.service"), 0);
   for (uint64_t k = 0; k < 300; k++) {
     memcpy(id, &k, sizeof k);
@@ -113,11 +111,7 @@ static void test_calls_of_others(void **state) {
                      .instance = slice_of(h.pub->instance, INSTANCE_LEN),
                      .ref = k,
                      .has_ref = true}},
-        {.type = MSG_CALL,
-         .call = {.procedure = slice_str("slow.service"),
-                  .args = slice_str("{}"),
-                  .call_id = slice_of(id, sizeof id),
-                  .timeout = 3600000}},
+        slow_call(id),
     };
     for (size_t i = 0; i < sizeof m / sizeof m[0]; i++) rig_send(c, &m[i]);
     if (k % 20 == 0) go(&h, NS_MS);
@@ -134,9 +128,7 @@ static void test_calls_of_others(void **state) {
   go(&h, NS_SEC);
   assert_int_equal(local->counts[MSG_CANCEL], 50);
   assert_int_equal(calls_count(router_calls(node_of(&h, 0)->router)), 0);
-  bye(local);
-  recovers(&h, 200 * NS_SEC);
-  honest_stop(&h);
+  leaves(&h, local);
 }
 
 /* Several that leave nothing of the calls to anybody else: own clients still have theirs. */
@@ -150,11 +142,10 @@ static void test_calls_of_many(void **state) {
   local = rig_join(&h.m.rig[0], 0, NULL, RIG_EXT);
   assert_int_equal(rig_register(local, "slow.service"), 0);
   for (int i = 0; i < 4; i++) {
-    c[i] = liar(&h.m.rig[0], NULL);
+    c[i] = liar(&h.m.rig[0], "");
     for (uint64_t k = 0; k < 100; k++) {
       memcpy(id, &k, sizeof k);
-      struct msg m = {.type = MSG_CALL,
-                      .call = {.procedure = slice_str("slow.service"), .call_id = slice_of(id, sizeof id), .timeout = 3600000}};
+      struct msg m = slow_call(id);
       rig_send(c[i], &m);
     }
     go(&h, 100 * NS_MS);
@@ -162,9 +153,7 @@ static void test_calls_of_many(void **state) {
   assert_int_equal(calls_count(router_calls(node_of(&h, 0)->router)), 60);
   served(&h);
   for (int i = 0; i < 4; i++) bye(c[i]);
-  bye(local);
-  recovers(&h, 200 * NS_SEC);
-  honest_stop(&h);
+  leaves(&h, local);
 }
 
 int main(int argc, char **argv) {

@@ -11,7 +11,7 @@ static void test_interest_flood(void **state) {
   static char names[400][24];
   (void)state;
   honest_start(&h, &o);
-  struct rig_client *c = liar(&h.m.rig[0], NULL);
+  struct rig_client *c = liar(&h.m.rig[0], "");
   for (uint64_t k = 0; k < 2500; k++) { /* a million patterns */
     struct wire_interest m = {
         .epoch = 9, .from = k, .version = k + 1, .more = k % 100 != 99, .retained = k % 7, .reset = k % 1000 == 0};
@@ -35,9 +35,7 @@ static void test_interest_flood(void **state) {
     if (k % 20 == 0) go(&h, NS_MS);
   }
   served(&h);
-  bye(c);
-  recovers(&h, 200 * NS_SEC);
-  honest_stop(&h);
+  leaves(&h, c);
 }
 
 static void test_dht_flood(void **state) {
@@ -47,7 +45,7 @@ static void test_dht_flood(void **state) {
   size_t sig_len;
   (void)state;
   honest_start(&h, &o);
-  struct rig_client *c = liar(&h.m.rig[0], NULL);
+  struct rig_client *c = liar(&h.m.rig[0], "");
   static const char domain[] = "macula dht record 1";
   for (uint64_t k = 0; k < 3000; k++) {
     struct kad_batch b = {.realm = slice_str("test"), .seq = k + 1, .count = 16, .gateway = *id_of(c)};
@@ -77,9 +75,7 @@ static void test_dht_flood(void **state) {
   if (c->closed) fail_msg("closed: %s", c->why_text);
   assert_true(s.refused_full > 0 && s.refused_rate > 0 && s.refused_bad > 0);
   served(&h);
-  bye(c);
-  recovers(&h, 200 * NS_SEC);
-  honest_stop(&h);
+  leaves(&h, c);
 }
 
 int main(int argc, char **argv) {

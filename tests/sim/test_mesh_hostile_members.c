@@ -6,7 +6,7 @@ static void test_gateways_in_a_circle(void **state) {
   struct honest h;
   (void)state;
   honest_start(&h, NULL);
-  struct rig_client *c = liar(&h.m.rig[0], NULL);
+  struct rig_client *c = liar(&h.m.rig[0], "");
   struct id x = invented(1), y = invented(2);
   struct swim_update me = {.incarnation = 5, .gateway = x, .name = slice_str("liar")};
   struct swim_update u[2] = {
@@ -23,7 +23,7 @@ static void test_gateways_in_a_circle(void **state) {
   bye(c);
   go(&h, NS_SEC);
   served(&h);
-  struct rig_client *d = liar(&h.m.rig[0], NULL);
+  struct rig_client *d = liar(&h.m.rig[0], "");
   me.gateway = y;
   send_swim(d, MSG_SWIM_PING, &me, u, 2);
   go(&h, NS_SEC);
@@ -65,7 +65,7 @@ static void test_accuses_everybody(void **state) {
   struct honest h;
   (void)state;
   honest_start(&h, NULL);
-  struct rig_client *c = liar(&h.m.rig[0], NULL);
+  struct rig_client *c = liar(&h.m.rig[0], "");
   struct swim_update me = {.incarnation = 1, .name = slice_str("liar")};
   for (uint64_t k = 0; k < 60; k++) {
     struct swim_update u[2];
@@ -94,7 +94,7 @@ static void invent_members(struct honest *h, struct rig_client *c, uint64_t coun
       u[i] =
           (struct swim_update){.id = invented(10 + k + i), .incarnation = 1, .has_info = true, .name = slice_str("invented")};
       if (dialled)
-        assert_int_equal(addr_parse("10.9.9.9:1000", 0, &u[i].addr), 0);
+        u[i].addr = addr_of("10.9.9.9:1000");
       else
         u[i].gateway = k % 128 ? *id_of(c) : invented(1000000 + k + i); /* each its own, which is not there */
       if (dialled) addr_set_port(&u[i].addr, (uint16_t)(1000 + k + i));
@@ -110,7 +110,7 @@ static void invented_members(bool dialled) {
   struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 50, .max_interested = 20}}};
   struct honest h;
   honest_start(&h, &o);
-  struct rig_client *c = liar(&h.m.rig[0], NULL);
+  struct rig_client *c = liar(&h.m.rig[0], "");
   invent_members(&h, c, 10 * FEW_MEMBERS, dialled);
   struct membership_stats s;
   membership_stats(node_of(&h, 0)->membership, &s);

@@ -14,9 +14,7 @@ static void test_many_identities(void **state) {
     if (*c && (*c)->conn && k % 3) quic_conn_close((*c)->conn, 0, "");
     if (*c && (*c)->conn && k % 3 == 0) rig_kill(*c);
     snprintf(endpoint, sizeof endpoint, "10.8.8.8:%u", 1000 + k);
-    *c = rig_client(r, 0, NULL);
-    rig_opened(*c);
-    connect_as_node(*c, k % 2 ? endpoint : "");
+    *c = comer(r, k % 2 ? endpoint : "");
     if (k % 4) go(&h, NS_MS);
     if (k % 100 == 0) within(&h);
   }
@@ -41,12 +39,26 @@ static bool is_linked(void *ctx) {
 }
 static bool is_unlinked(void *ctx) { return !is_linked(ctx); }
 
+static void named_goes(struct honest *h) {
+  rig_node_kill(&h->m.rig[1]);
+  rig_until(&h->m.rig[0], 60 * NS_SEC, is_unlinked, h, "its end");
+}
+
+static void named_comes_back(struct honest *h) {
+  rig_node_start(&h->m.rig[1]);
+  rig_until(&h->m.rig[0], 60 * NS_SEC, is_linked, h, "the link to the named node");
+}
+
+static void start_with(struct honest *h, uint32_t max_peers) {
+  struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = max_peers}}};
+  honest_start(h, &o);
+}
+
 /* Whoever comes in any number of identities, the link to a node that the user named stands, and comes back. */
 static void test_many_identities_beside_a_named_node(void **state) {
-  struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 4}}};
   struct honest h;
   (void)state;
-  honest_start(&h, &o);
+  start_with(&h, 4);
   mesh_join(&h.m, 0, 1);
   go(&h, 20 * NS_SEC); /* it is known whose address that is */
   uint64_t serial = mesh_peer(&h.m, 0, 1)->link->serial;
@@ -57,12 +69,10 @@ static void test_many_identities_beside_a_named_node(void **state) {
   }
   assert_int_equal(pool_count(&node_of(&h, 0)->peers.pool), 4);
   served(&h);
-  rig_node_kill(&h.m.rig[1]);
-  rig_until(&h.m.rig[0], 60 * NS_SEC, is_unlinked, &h, "its end");
+  named_goes(&h);
   for (unsigned k = 0; k < 10; k++) (void)liar(&h.m.rig[0], "10.8.8.8:1");
   assert_int_equal(pool_count(&node_of(&h, 0)->peers.pool), 4);
-  rig_node_start(&h.m.rig[1]);
-  rig_until(&h.m.rig[0], 60 * NS_SEC, is_linked, &h, "the link to the named node");
+  named_comes_back(&h);
   within(&h);
   honest_stop(&h);
 }
@@ -76,11 +86,10 @@ static bool all_dialled(void *ctx) {
 
 /* Many that were here are gone without a word and are dialled again where nobody is: who comes meanwhile gets a slot. */
 static void test_a_comer_among_dials_to_nowhere(void **state) {
-  struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 4}}};
   struct honest h;
   struct rig_client *liars[12];
   (void)state;
-  honest_start(&h, &o);
+  start_with(&h, 4);
   for (size_t k = 0; k < 12; k++) {
     liars[k] = liar(&h.m.rig[0], "10.8.8.8:1");
     go(&h, 100 * NS_MS);
@@ -89,63 +98,42 @@ static void test_a_comer_among_dials_to_nowhere(void **state) {
   rig_node_kill(&h.m.rig[1]);
   rig_until(&h.m.rig[0], 120 * NS_SEC, all_dialled, &h, "dials to those who are gone");
   (void)liar(&h.m.rig[0], "");
-  rig_node_start(&h.m.rig[1]);
-  rig_until(&h.m.rig[0], 60 * NS_SEC, is_linked, &h, "the link to the named node");
+  named_comes_back(&h);
   within(&h);
   honest_stop(&h);
 }
 
-/* Those who come keep their links busy: some slots are not for them. */
+/* Calls of so many identities keep their links busy, while the named node is away. */
+static void busy_identities(struct honest *h, unsigned count, const char *endpoint) {
+  const uint8_t call_id[CALL_ID_LEN] = {1};
+  struct msg call = slow_call(call_id);
+  assert_int_equal(rig_register(h->pub, "slow.service"), 0);
+  named_goes(h);
+  for (unsigned k = 0; k < count; k++) {
+    struct rig_client *c = comer(&h->m.rig[0], endpoint);
+    if (c->conn) rig_send(c, &call);
+    go(h, 500 * NS_MS);
+  }
+}
+
+/* Some slots are not for those who come. */
 static void test_busy_identities_beside_a_named_node(void **state) {
-  struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 16}}};
   struct honest h;
-  uint8_t call_id[CALL_ID_LEN] = {1};
-  struct msg call = {.type = MSG_CALL,
-                     .call = {.procedure = slice_str("slow.service"),
-                              .args = slice_str("1"),
-                              .call_id = slice_of(call_id, sizeof call_id),
-                              .timeout = 3600000}};
   (void)state;
-  honest_start(&h, &o);
+  start_with(&h, 16);
   mesh_join(&h.m, 0, 1);
   go(&h, 20 * NS_SEC);
-  assert_int_equal(rig_register(h.pub, "slow.service"), 0);
-  rig_node_kill(&h.m.rig[1]);
-  rig_until(&h.m.rig[0], 60 * NS_SEC, is_unlinked, &h, "its end");
-  for (unsigned k = 0; k < 60; k++) {
-    struct rig_client *c = rig_client(&h.m.rig[0], 0, NULL);
-    rig_opened(c);
-    connect_as_node(c, "10.8.8.8:1");
-    if (c->conn) rig_send(c, &call);
-    go(&h, 500 * NS_MS);
-  }
+  busy_identities(&h, 60, "10.8.8.8:1");
   struct peer *named = mesh_peer(&h.m, 0, 1); /* a dial to it may be under way */
   assert_int_equal(pool_count(&node_of(&h, 0)->peers.pool) - (named && named->slot.in), 15);
-  rig_node_start(&h.m.rig[1]);
-  rig_until(&h.m.rig[0], 60 * NS_SEC, is_linked, &h, "the link to the named node");
+  named_comes_back(&h);
   honest_stop(&h);
 }
 
 /* Node 0 with eight slots, all busy; node 1 is there and has no link. */
 static void all_busy(struct honest *h) {
-  struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 8}}};
-  uint8_t call_id[CALL_ID_LEN] = {1};
-  struct msg call = {.type = MSG_CALL,
-                     .call = {.procedure = slice_str("slow.service"),
-                              .args = slice_str("1"),
-                              .call_id = slice_of(call_id, sizeof call_id),
-                              .timeout = 3600000}};
-  honest_start(h, &o);
-  assert_int_equal(rig_register(h->pub, "slow.service"), 0);
-  rig_node_kill(&h->m.rig[1]);
-  rig_until(&h->m.rig[0], 60 * NS_SEC, is_unlinked, h, "its end");
-  for (unsigned k = 0; k < 20; k++) {
-    struct rig_client *c = rig_client(&h->m.rig[0], 0, NULL);
-    rig_opened(c);
-    connect_as_node(c, "");
-    if (c->conn) rig_send(c, &call);
-    go(h, 500 * NS_MS);
-  }
+  start_with(h, 8);
+  busy_identities(h, 20, "");
   assert_int_equal(pool_count(&node_of(h, 0)->peers.pool), 8);
   rig_node_start(&h->m.rig[1]);
 }
@@ -160,10 +148,9 @@ static void want_named(struct honest *h) {
 /* All slots are busy when it is heard of one more address to join by: a call still gets the slot of the one that leaves. */
 static void test_a_call_among_busy_identities(void **state) {
   struct honest h;
-  struct addr nowhere;
+  struct addr nowhere = addr_of("10.9.9.9:1");
   (void)state;
   all_busy(&h);
-  assert_int_equal(addr_parse("10.9.9.9:1", 0, &nowhere), 0);
   assert_int_equal(node_join(node_of(&h, 0), &nowhere, NULL, true, 0), 0);
   want_named(&h);
   rig_until(&h.m.rig[0], 5 * NS_SEC, is_linked, &h, "the link that the call is for");
@@ -175,11 +162,10 @@ static void slot_is_taken(struct honest *h, unsigned k) {
   struct node *n = node_of(h, 0);
   struct id other = invented(k);
   struct msg ping = {.type = MSG_PING};
-  struct addr nowhere;
+  struct addr nowhere = addr_of("10.8.8.8:1");
   assert_false(list_empty(&n->peers.leaving));
   link_close(container_of(n->peers.leaving.next, struct peer, leaving), MACULA_ECLOSED);
   struct peer *comer = peer_get(n, &other);
-  assert_int_equal(addr_parse("10.8.8.8:1", 0, &nowhere), 0);
   peer_where(comer, &nowhere, NULL);
   comer->expect = time_add(n->now, 3600 * NS_SEC);
   assert_int_equal(peer_post(comer, &ping, WANT_UPKEEP, 0), 0);
@@ -202,12 +188,11 @@ static bool nobody_waits(void *ctx) { return list_empty(&node_of(ctx, 0)->peers.
 /* And for each of several, side by side: calls that wait one after another would come to their deadlines. */
 static void test_calls_whose_slots_were_taken(void **state) {
   struct honest h;
-  struct addr nowhere;
+  struct addr nowhere = addr_of("10.9.9.9:1");
   struct msg ping = {.type = MSG_PING};
   (void)state;
   all_busy(&h);
   struct node *n = node_of(&h, 0);
-  assert_int_equal(addr_parse("10.9.9.9:1", 0, &nowhere), 0);
   for (unsigned k = 10; k < 13; k++) {
     struct id id = invented(k);
     struct peer *p = peer_get(n, &id);
@@ -222,14 +207,12 @@ static void test_calls_whose_slots_were_taken(void **state) {
 }
 
 static void test_records_for_named_nodes(void **state) {
-  struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 16}}};
   struct honest h;
-  struct addr at;
+  struct addr at = addr_of("10.9.9.9:1");
   (void)state;
-  honest_start(&h, &o);
+  start_with(&h, 16);
   struct node *n = node_of(&h, 0);
   struct id named[MAX_SEEDS], last;
-  assert_int_equal(addr_parse("10.9.9.9:1", 0, &at), 0);
   for (unsigned k = 0; k < MAX_SEEDS; k++) {
     named[k] = invented(k);
     addr_set_port(&at, (uint16_t)(k + 1));
@@ -286,12 +269,11 @@ static void test_endpoints(void **state) {
     go(&h, 2 * NS_SEC);
   }
   /* nor does a node believe that it is there itself */
-  struct addr self = node_of(&h, 0)->self, seen, local = h.m.rig[0].addr;
-  assert_int_equal(addr_parse("0.0.0.0:9443", 0, &local), 0);
+  struct addr self = node_of(&h, 0)->self, seen, local = addr_of("0.0.0.0:9443");
   node_of(&h, 0)->sockets[0] = local;
   for (size_t i = 0; i < 5; i++)
     if (addr_parse(at[i], 0, &seen) == 0) mesh_observed(node_of(&h, 0), &seen, &local);
-  assert_int_equal(addr_parse("127.0.0.1:9443", 0, &seen), 0);
+  seen = addr_of("127.0.0.1:9443");
   mesh_observed(node_of(&h, 0), &seen, &local);
   assert_true(addr_eq(&self, &node_of(&h, 0)->self));
   recovers(&h, 200 * NS_SEC);

@@ -187,5 +187,9 @@ static inline void pair_connect(struct pair *p) {
   assert_int_equal(pair_connect_with(p, (struct quic_connect){0}), 0);
   assert_true(sim_net_run(p->net, sim_net_now(p->net) + 10 * NS_SEC, pair_open_done, p));
 }
+static inline void pair_connect_again(struct pair *p) {
+  p->a.opened = p->b.opened = 0;
+  pair_connect(p);
+}
 
 #endif

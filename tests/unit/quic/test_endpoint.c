@@ -141,8 +141,7 @@ static void test_lingering_make_room(void **st) {
   p.cb.max_half_open = 2;
   pair_start(&p);
   for (int i = 0; i < 6; i++) {
-    p.a.opened = p.b.opened = 0;
-    pair_connect(&p);
+    pair_connect_again(&p);
     if (i >= 3) quic_conn_admit(p.b.conn); /* else it is refused by the owner, and lingers half-open */
     quic_conn_close(p.b.conn, MACULA_NOT_AUTHORIZED, "");
     pair_run(&p, 5 * NS_MS);

@@ -14,6 +14,27 @@ static void open_streams(struct quic_conn *c, int n) {
   for (int i = 0; i < n && quic_stream_open(c, &s) == 0; i++) (void)quic_stream_write(c, s, slice_str("x"));
 }
 
+/* Whether octets still arrive from it. */
+static bool stands(struct pair *p, struct quic_conn *c) {
+  size_t had = p->b.in_len;
+  int64_t s;
+  if (quic_stream_open(c, &s) || quic_stream_write(c, s, slice_str("hello"))) return false;
+  pair_run(p, NS_SEC / 2);
+  return p->b.in_len == had + 5;
+}
+
+/* So many octets arrive. */
+static void arrives(struct pair *p, size_t octets, nanotime within) {
+  char *data = calloc(1, octets);
+  int64_t s;
+  assert_int_equal(quic_stream_open(p->a.conn, &s), 0);
+  assert_int_equal(quic_stream_write(p->a.conn, s, slice_of(data, octets)), 0);
+  pair_run(p, within);
+  assert_int_equal(p->b.in_len, octets);
+  assert_int_equal(p->a.closed, 0);
+  free(data);
+}
+
 static void start(struct pair *p, size_t pool) {
   pair_init(p, 5, NULL);
   p->cb.max_streams = 2000;
@@ -27,8 +48,7 @@ static void test_greedy(void **st) {
   (void)st;
   start(&p, 256 << 10);
   struct quic_conn *greedy = p.a.conn;
-  p.a.opened = p.b.opened = 0;
-  pair_connect(&p);
+  pair_connect_again(&p);
   struct quic_conn *modest = p.a.conn;
   size_t before = p.b.mem.bytes;
   open_streams(greedy, 2000);
@@ -38,12 +58,7 @@ static void test_greedy(void **st) {
   assert_in_range(p.b.mem.peak, before, before + (256 << 10));
   assert_int_equal(stats(&p).conns, 1);
   assert_int_equal(stats(&p).conn_pool, 0); /* given back with the connection */
-  size_t had = p.b.in_len;
-  int64_t s;
-  assert_int_equal(quic_stream_open(modest, &s), 0);
-  assert_int_equal(quic_stream_write(modest, s, slice_str("hello")), 0);
-  pair_run(&p, NS_SEC);
-  assert_int_equal(p.b.in_len, had + 5);
+  assert_true(stands(&p, modest));
   pair_done(&p);
 }
 
@@ -71,42 +86,27 @@ static void test_tight(void **st) {
   p.ca.conn_pool = 256 << 10; /* the client's own, which its streams fill up */
   pair_start(&p);
   do {
-    p.a.opened = p.b.opened = 0;
-    pair_connect(&p);
+    pair_connect_again(&p);
     while (quic_stream_open(p.a.conn, &s) == 0) continue;
     quic_stats(p.a.q, &own);
   } while (own.conn_pool <= (256 << 10) / 4 * 3 && own.conns < 20);
-  p.a.opened = p.b.opened = 0;
-  pair_connect(&p);
+  pair_connect_again(&p);
   assert_true(own.conn_pool > (256 << 10) / 4 * 3);
   assert_true(own.refused_memory >= 6);
-  char *data = calloc(1, 500000);
-  assert_int_equal(quic_stream_open(p.a.conn, &s), 0);
-  assert_int_equal(quic_stream_write(p.a.conn, s, slice_of(data, 500000)), 0);
-  pair_run(&p, 20 * NS_SEC);
-  assert_int_equal(p.b.in_len, 500000);
-  assert_int_equal(p.a.closed, 0);
-  free(data);
+  arrives(&p, 500000, 20 * NS_SEC);
   pair_done(&p);
 }
 
 /* Nor does one end for what it sends: records of what is in flight are a part of what it may hold. */
 static void test_busy(void **st) {
   struct pair p;
-  int64_t s;
   (void)st;
   pair_init(&p, 7, NULL);
   p.ca.conn_pool = 1 << 20;
   p.cb.stream_window = p.cb.conn_window = 4 << 20;
   pair_start(&p);
   pair_connect(&p);
-  char *data = calloc(1, 4000000);
-  assert_int_equal(quic_stream_open(p.a.conn, &s), 0);
-  assert_int_equal(quic_stream_write(p.a.conn, s, slice_of(data, 4000000)), 0);
-  pair_run(&p, 100 * NS_SEC);
-  assert_int_equal(p.a.closed, 0);
-  assert_int_equal(p.b.in_len, 4000000);
-  free(data);
+  arrives(&p, 4000000, 100 * NS_SEC);
   pair_done(&p);
 }
 
@@ -114,8 +114,7 @@ static void test_busy(void **st) {
  */
 static struct quic_conn *holder(struct pair *p, size_t octets, bool admitted) {
   int64_t s;
-  p->a.opened = p->b.opened = 0;
-  pair_connect(p);
+  pair_connect_again(p);
   struct quic_conn *c = p->a.conn;
   int closed = p->a.closed;
   if (admitted) quic_conn_admit(p->b.conn);
@@ -173,15 +172,6 @@ static void test_largest(void **st) {
   pair_done(&p);
 }
 
-/* Whether octets still arrive from it. */
-static bool stands(struct pair *p, struct quic_conn *c) {
-  size_t had = p->b.in_len;
-  int64_t s;
-  if (quic_stream_open(c, &s) || quic_stream_write(c, s, slice_str("hello"))) return false;
-  pair_run(p, NS_SEC / 2);
-  return p->b.in_len == had + 5;
-}
-
 /* Many who hold the same, far less than an eighth each: it is for them to end, and not for one who holds less and asks. */
 static void test_many(void **st) {
   struct pair p;
@@ -206,8 +196,7 @@ static void test_one_turn(void **st) {
   (void)st;
   start(&p, 1 << 20);
   for (int i = 0; i < 60; i++) {
-    p.a.opened = p.b.opened = 0;
-    pair_connect(&p);
+    pair_connect_again(&p);
     quic_conn_admit(p.b.conn);
     c[i] = p.a.conn;
   }
