@@ -6,8 +6,11 @@
 #include "dht/distance.h"
 #include "dht/internal.h"
 
-#define GATHER (20 * NS_MS) /* what is published within this time is signed together */
-#define SIGN_AT_ONCE 64     /* signatures in one turn */
+#define GATHER (20 * NS_MS)       /* what is published within this time is signed together */
+#define GATHER_BUSY (250 * NS_MS) /* when more batches than these were signed: each costs its holders as much as us */
+#define SIGN_RATE 64.0
+#define SIGN_BURST 1024.0
+#define SIGN_AT_ONCE 64 /* signatures in one turn */
 #define RETRY_SIGNING (1 * NS_SEC)
 #define DUE_AT_ONCE 64 /* batches that are signed anew in one turn */
 
@@ -84,7 +87,7 @@ void publish_dissolve(struct dht *d, struct publish_batch *b) {
 
 static void changed(struct dht *d, struct publish_own *o, nanotime now) {
   if (o->batch) publish_dissolve(d, o->batch);
-  d->publish.flush_at = time_min(d->publish.flush_at, now + GATHER);
+  d->publish.flush_at = time_min(d->publish.flush_at, now + (d->publish.busy ? GATHER_BUSY : GATHER));
 }
 
 static struct publish_own *own_find(const struct dht *d, const struct id *key, uint32_t kind) {
@@ -318,6 +321,7 @@ static int sign_batch(struct dht *d, unsigned region, nanotime now) {
     b->withdraws |= v[i]->withdrawn;
   }
   p->dirty_count -= k.count;
+  p->busy = !bucket_take(&p->signing, SIGN_RATE, SIGN_BURST, now);
   b->signed_at = now;
   memcpy(b->octets, record, n);
   memcpy(b->octets + n, signature, signature_len);

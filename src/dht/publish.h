@@ -11,6 +11,7 @@
 #ifndef DHT_PUBLISH_H
 #define DHT_PUBLISH_H
 
+#include "bounded/bucket.h"
 #include "bounded/heap.h"
 #include "bounded/htab.h"
 #include "bounded/slab.h"
@@ -92,6 +93,8 @@ struct publish {
   nanotime flush_at;
   uint64_t last_seq;
   uint32_t live, dirty_count, in_flight, placing; /* placing: region lookups that run */
+  struct bucket signing;                          /* batches */
+  bool busy;                                      /* it was empty when the last batch was signed */
   bool sorted;                                    /* dirty is in the order of keys */
   uint64_t dropped, refused;                      /* withdrawn ones that made room; batches that a holder refused */
 };

@@ -269,6 +269,31 @@ static void test_forgotten(void **st) {
   net_done(&t);
 }
 
+/* Procedures that come and go without end: what they cost other nodes is bounded, and what stays is found at last. */
+static void test_churn(void **st) {
+  (void)st;
+  net_init(&t, 34, 3);
+  net_start_all(&t);
+  net_run(&t, 10 * NS_SEC);
+  uint64_t stores = t.by_type[MSG_STORE];
+  for (unsigned round = 0; round <= 1000; round++) { /* 50 s */
+    for (unsigned i = 0; i < 100; i++) {
+      struct id k = test_key_n("k", i + round % 2 * 100), k2 = test_key_n("k", i + (round + 1) % 2 * 100);
+      if (round) assert_int_equal(dht_withdraw(t.v[0].d, &k2, DHT_SERVICE, t.now), 0);
+      assert_int_equal(dht_publish(t.v[0].d, &k, DHT_SERVICE, 300 * NS_SEC, t.now), 0);
+    }
+    net_run(&t, 50 * NS_MS);
+  }
+  print_message("%llu STOREs and answers in 50 s\n", (unsigned long long)(t.by_type[MSG_STORE] - stores));
+  assert_in_range(t.by_type[MSG_STORE] - stores, 1000, 2 * 2 * (1024 + 50 * 64)); /* two holders, each asked and answering */
+  net_run(&t, 5 * NS_SEC);
+  for (unsigned i = 0; i < 200; i++) {
+    struct id k = test_key_n("k", i);
+    assert_int_equal(node_lookup(&t, 1, &k, DHT_SERVICE)->providers, i < 100);
+  }
+  net_done(&t);
+}
+
 static void test_own_limit(void **st) {
   (void)st;
   net_init(&t, 31, 2);
@@ -405,6 +430,7 @@ int main(void) {
       cmocka_unit_test(test_newcomers),
       cmocka_unit_test(test_ten_thousand),
       cmocka_unit_test(test_forgotten),
+      cmocka_unit_test(test_churn),
       cmocka_unit_test(test_own_limit),
       cmocka_unit_test(test_sequences),
       cmocka_unit_test(test_moved),
