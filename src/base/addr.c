@@ -25,6 +25,13 @@ bool addr_is_any(const struct addr *a) {
   return a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr);
 }
 
+bool addr_can_be_node(const struct addr *a) {
+  if (addr_port(a) == 0 || addr_is_any(a)) return false;
+  if (a->sa.sa_family == AF_INET6) return !IN6_IS_ADDR_MULTICAST(&a->v6.sin6_addr);
+  uint32_t net = ntohl(a->v4.sin_addr.s_addr) >> 24;
+  return net != 0 && net < 224;
+}
+
 void addr_text(const struct addr *a, char ret_text[ADDR_TEXT_LEN]) {
   char host[INET6_ADDRSTRLEN] = "?";
   if (a->sa.sa_family == AF_INET) {

@@ -25,6 +25,7 @@ bool addr_eq(const struct addr *a, const struct addr *b);
 bool addr_is_loopback(const struct addr *a);
 /* 0.0.0.0 or ::, whatever the port. */
 bool addr_is_any(const struct addr *a);
+bool addr_can_be_node(const struct addr *a); /* not this network, multicast, reserved, broadcast, nor port 0 */
 /* "127.0.0.1:9443" or "[::1]:9443", NUL-terminated. */
 void addr_text(const struct addr *a, char ret_text[ADDR_TEXT_LEN]);
 /* Reads a numeric "1.2.3.4:5", "[::1]:5"; with default_port != 0 the port may be absent. MACULA_EINVAL otherwise. */

@@ -13,13 +13,7 @@ bool dht_contact_ok(const struct kad_contact *c, const struct dht_contact *told_
   const struct addr *a = &c->addr;
   if (id_is_zero(&c->id)) return false;
   if (!a->sa.sa_family) return !id_is_zero(&c->gateway) && !id_eq(&c->gateway, &c->id);
-  if (addr_port(a) == 0) return false;
-  if (a->sa.sa_family == AF_INET) {
-    uint32_t ip = ntohl(a->v4.sin_addr.s_addr);
-    if (ip >> 24 == 0 || ip >> 28 >= 14) return false; /* this network, multicast, reserved, broadcast */
-  } else if (IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr) || IN6_IS_ADDR_MULTICAST(&a->v6.sin6_addr)) {
-    return false;
-  }
+  if (!addr_can_be_node(a)) return false;
   /* Another machine's loopback is none of ours. */
   return !addr_is_loopback(a) || !told_by->addr.sa.sa_family || addr_is_loopback(&told_by->addr);
 }

@@ -302,7 +302,6 @@ struct peer *peer_get_configured(struct node *n, const struct id *id);
 /* As peer_get, for a node that others tell of (as a member, or besides): half of the records besides members stay free for
  * those who come themselves. */
 struct peer *peer_told(struct node *n, const struct id *id, bool member);
-bool peer_addr_ok(const struct addr *a);                         /* a node could be there */
 void peers_behind(struct peer *p, void (*each)(struct peer *q)); /* those that are reached through it */
 /* What is known of where it is: addr and gateway may be NULL (nothing is said about it). Ours and zero gateways are ignored. */
 void peer_where(struct peer *p, const struct addr *addr, const struct id *gateway);

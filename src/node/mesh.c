@@ -37,7 +37,7 @@ void mesh_observed(struct node *n, const struct addr *seen, const struct addr *l
     self = n->advertise;
   else if (n->socket_count && !addr_is_any(&n->sockets[0]))
     self = n->sockets[0];
-  else if (seen && local && local->sa.sa_family == seen->sa.sa_family && peer_addr_ok(seen) &&
+  else if (seen && local && local->sa.sa_family == seen->sa.sa_family && addr_can_be_node(seen) &&
            (!addr_is_loopback(seen) || !n->self.sa.sa_family)) {
     self = *seen;
     addr_set_port(&self, addr_port(local));

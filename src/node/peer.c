@@ -111,17 +111,10 @@ struct peer *peer_told(struct node *n, const struct id *id, bool member) {
   return NULL;
 }
 
-bool peer_addr_ok(const struct addr *a) {
-  if (addr_port(a) == 0 || addr_is_any(a)) return false;
-  if (a->sa.sa_family == AF_INET6) return !IN6_IS_ADDR_MULTICAST(&a->v6.sin6_addr);
-  uint32_t net = ntohl(a->v4.sin_addr.s_addr) >> 24;
-  return net != 0 && net < 224; /* this network; multicast, reserved, broadcast */
-}
-
 void peer_where(struct peer *p, const struct addr *addr, const struct id *gateway) {
   static const struct id none;
   static const struct addr nowhere;
-  if (addr && addr->sa.sa_family && !peer_addr_ok(addr)) addr = &nowhere;
+  if (addr && addr->sa.sa_family && !addr_can_be_node(addr)) addr = &nowhere;
   if (addr && addr->sa.sa_family && !addr_eq(addr, &p->addr)) {
     p->addr = *addr;
     p->dial_at = 0;

@@ -19,6 +19,7 @@ struct mesh {
   struct rig rig[MESH_NODES];
   char name[MESH_NODES][16];
   unsigned count;
+  uint64_t links; /* of each node, where a test waits for them */
 };
 
 static inline void mesh_start(struct mesh *m, unsigned count, const struct rig_options *o) {

@@ -1,61 +1,16 @@
 /* Links between nodes over real QUIC on the in-memory network: joining, one link between two nodes, the pool, death, refusal.
  * Cases named upstream_* are those of the original's mesh suite. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "mesh_rig.h"
 
-#include <cmocka.h>
-
-#include "node/internal.h"
-#include "node_rig.h"
-
-#define MAX_NODES 8
-
-struct mesh {
-  struct rig rig[MAX_NODES];
-  unsigned count;
-  uint64_t want; /* links of each node */
-};
-
-static void start(struct mesh *m, unsigned count, const struct rig_options *o) {
-  m->count = count;
-  for (unsigned i = 0; i < count; i++) {
-    struct rig_options d = o ? *o : (struct rig_options){0};
-    char *name = malloc(16);
-    snprintf(name, 16, "node%u", i);
-    d.node.name = name;
-    if (i) d.beside = &m->rig[0];
-    d.index = i;
-    rig_start(&m->rig[i], &d);
-  }
-}
-
-static void stop(struct mesh *m) {
-  for (unsigned i = m->count; i-- > 0;) {
-    char *name = (char *)m->rig[i].config.name;
-    rig_stop(&m->rig[i]);
-    free(name);
-  }
-}
-
-static void join(struct mesh *m, unsigned from, unsigned to) {
-  assert_int_equal(node_join(m->rig[from].node, &m->rig[to].addr, NULL, true, sim_net_now(m->rig[0].net)), 0);
-}
-
-static struct peer *peer(struct mesh *m, unsigned of, unsigned who) {
-  return peer_find(m->rig[of].node, quic_identity_id(m->rig[who].identity));
-}
 static bool linked(struct mesh *m, unsigned a, unsigned b) {
-  struct peer *p = m->rig[a].node ? peer(m, a, b) : NULL, *q = m->rig[b].node ? peer(m, b, a) : NULL;
+  struct peer *p = mesh_peer(m, a, b), *q = mesh_peer(m, b, a);
   return p && p->link && q && q->link;
 }
 
 static bool all_linked(void *ctx) {
   struct mesh *m = ctx;
   for (unsigned i = 0; i < m->count; i++)
-    if (m->rig[i].node && pool_count(&m->rig[i].node->peers.pool) != m->want) return false;
+    if (m->rig[i].node && pool_count(&m->rig[i].node->peers.pool) != m->links) return false;
   for (unsigned i = 0; i < m->count; i++) {
     if (!m->rig[i].node) continue;
     list_for(it, &m->rig[i].node->peers.all) {
@@ -80,49 +35,52 @@ static uint64_t conns(struct mesh *m, unsigned i) {
 }
 
 static void test_join(void **state) {
-  struct mesh m = {.want = 1};
+  struct mesh m;
   (void)state;
-  start(&m, 2, NULL);
-  join(&m, 1, 0);
+  mesh_start(&m, 2, NULL);
+  m.links = 1;
+  mesh_join(&m, 1, 0);
   rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link");
   assert_true(linked(&m, 0, 1));
-  struct peer *p = peer(&m, 0, 1);
+  struct peer *p = mesh_peer(&m, 0, 1);
   assert_string_equal(p->name, "node1");
   assert_true(addr_eq(&p->addr, &m.rig[1].addr));
   rig_run(&m.rig[0], 60 * NS_SEC); /* kept alive */
   assert_true(linked(&m, 0, 1));
   assert_int_equal(rig_metric(&m.rig[1], "mesh_dials_total"), 1);
-  stop(&m);
+  mesh_stop(&m);
 }
 
 static void test_both_dial_at_once(void **state) {
   (void)state;
   for (uint64_t seed = 1; seed <= 20; seed++) {
     struct sim_link link = {.delay = 5 * NS_MS, .jitter = 3 * NS_MS, .loss = seed % 4 ? 0 : 0.1};
-    struct mesh m = {.want = 1};
+    struct mesh m;
     struct rig_options o = {.seed = seed, .link = &link};
-    start(&m, 2, &o);
-    join(&m, 1, 0);
-    join(&m, 0, 1);
+    mesh_start(&m, 2, &o);
+    m.links = 1;
+    mesh_join(&m, 1, 0);
+    mesh_join(&m, 0, 1);
     rig_until(&m.rig[0], 30 * NS_SEC, all_linked, &m, "one link");
     rig_run(&m.rig[0], 40 * NS_SEC);
     assert_true(linked(&m, 0, 1));
     assert_int_equal(conns(&m, 0), 1);
     assert_int_equal(conns(&m, 1), 1);
-    assert_int_not_equal(peer(&m, 0, 1)->link->dialled, peer(&m, 1, 0)->link->dialled);
-    stop(&m);
+    assert_int_not_equal(mesh_peer(&m, 0, 1)->link->dialled, mesh_peer(&m, 1, 0)->link->dialled);
+    mesh_stop(&m);
   }
 }
 
 static void test_upstream_reuses_alive(void **state) {
-  struct mesh m = {.want = 1};
+  struct mesh m;
   (void)state;
-  start(&m, 2, NULL);
+  mesh_start(&m, 2, NULL);
+  m.links = 1;
   for (int i = 0; i < 10; i++) assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY); /* concurrent_connection_requests */
   rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link");
   assert_int_equal(dial(&m, 0, 1), 0);
   assert_int_equal(rig_metric(&m.rig[0], "mesh_dials_total"), 1);
-  stop(&m);
+  mesh_stop(&m);
 }
 
 static bool unlinked(void *ctx) {
@@ -131,10 +89,11 @@ static bool unlinked(void *ctx) {
 }
 
 static void test_upstream_dead_is_removed_and_redialled(void **state) {
-  struct mesh m = {.want = 1};
+  struct mesh m;
   struct rig_options o = {.node = {.idle_timeout = 3 * NS_SEC, .keep_alive = NS_SEC, .no_upkeep = true}};
   (void)state;
-  start(&m, 2, &o);
+  mesh_start(&m, 2, &o);
+  m.links = 1;
   assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
   rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link");
   rig_node_kill(&m.rig[1]);
@@ -143,33 +102,34 @@ static void test_upstream_dead_is_removed_and_redialled(void **state) {
   rig_run(&m.rig[0], 2 * NS_SEC);
   assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
   rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a new link");
-  stop(&m);
+  mesh_stop(&m);
 }
 
 /* The killed node comes back before its old link is known to be dead: another run, and the old link gives way at once. */
 static void test_restart(void **state) {
-  struct mesh m = {.want = 1};
+  struct mesh m;
   (void)state;
-  start(&m, 2, NULL);
-  join(&m, 1, 0);
+  mesh_start(&m, 2, NULL);
+  m.links = 1;
+  mesh_join(&m, 1, 0);
   rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link");
-  struct session *old = peer(&m, 0, 1)->link;
+  struct session *old = mesh_peer(&m, 0, 1)->link;
   uint64_t serial = old->serial;
   rig_node_kill(&m.rig[1]);
   rig_node_start(&m.rig[1]);
-  join(&m, 1, 0);
+  mesh_join(&m, 1, 0);
   rig_run(&m.rig[0], 2 * NS_SEC);
   assert_true(linked(&m, 0, 1));
-  assert_int_not_equal(peer(&m, 0, 1)->link->serial, serial);
+  assert_int_not_equal(mesh_peer(&m, 0, 1)->link->serial, serial);
   assert_int_equal(pool_count(&m.rig[0].node->peers.pool), 1);
-  stop(&m);
+  mesh_stop(&m);
 }
 
 static void test_upstream_pool_limit_lru(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   struct rig_options o = {.node = {.limits = {.max_peers = 3}, .no_upkeep = true}};
   (void)state;
-  start(&m, 6, &o);
+  mesh_start(&m, 6, &o);
   for (unsigned i = 1; i <= 3; i++) {
     assert_int_equal(dial(&m, 0, i), MACULA_EBUSY);
     rig_run(&m.rig[0], 200 * NS_MS);
@@ -179,11 +139,11 @@ static void test_upstream_pool_limit_lru(void **state) {
   assert_int_equal(dial(&m, 0, 4), MACULA_EBUSY);
   rig_run(&m.rig[0], 500 * NS_MS);
   assert_true(linked(&m, 0, 1) && !linked(&m, 0, 2) && linked(&m, 0, 3) && linked(&m, 0, 4));
-  assert_null(peer(&m, 2, 0) ? peer(&m, 2, 0)->link : NULL); /* closed at its other end, too */
+  assert_null(mesh_peer(&m, 2, 0) ? mesh_peer(&m, 2, 0)->link : NULL); /* closed at its other end, too */
   assert_int_equal(pool_count(&m.rig[0].node->peers.pool), 3);
   assert_int_equal(conns(&m, 0), 3);
   /* upkeep neither renews nor evicts */
-  assert_int_equal(peer_want(peer(&m, 0, 3), WANT_UPKEEP), 0);
+  assert_int_equal(peer_want(mesh_peer(&m, 0, 3), WANT_UPKEEP), 0);
   struct peer *p5 = peer_get(m.rig[0].node, quic_identity_id(m.rig[5].identity));
   peer_where(p5, &m.rig[5].addr, NULL);
   assert_int_equal(peer_want(p5, WANT_UPKEEP), MACULA_MAX_PEERS_REACHED);
@@ -191,19 +151,19 @@ static void test_upstream_pool_limit_lru(void **state) {
   rig_run(&m.rig[0], 500 * NS_MS);
   assert_true(linked(&m, 0, 1) && !linked(&m, 0, 3) && linked(&m, 0, 4) && linked(&m, 0, 5));
   assert_int_equal(rig_metric(&m.rig[0], "mesh_evictions_total"), 2);
-  stop(&m);
+  mesh_stop(&m);
 }
 
 /* max_peers lowered by a reload: idle links beyond it go at once, a busy one as soon as it is idle, one that the user named
  * never; then a newcomer finds a slot as ever. */
 static void test_reload_pool(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   struct rig_options o = {.node = {.limits = {.max_peers = 6, .peer_calls = 10}, .no_upkeep = true}};
   struct node_limits l = o.node.limits;
   struct node_reload change = {.limits = &l};
   (void)state;
-  start(&m, 7, &o);
-  join(&m, 0, 1);
+  mesh_start(&m, 7, &o);
+  mesh_join(&m, 0, 1);
   rig_run(&m.rig[0], 200 * NS_MS);
   for (unsigned i = 2; i <= 5; i++) assert_int_equal(dial(&m, 0, i), MACULA_EBUSY);
   rig_run(&m.rig[0], 500 * NS_MS);
@@ -212,35 +172,35 @@ static void test_reload_pool(void **state) {
   uint32_t records = m.rig[0].node->peers.tab.max;
   sim_net_cut(m.rig[0].net, &m.rig[0].addr, &m.rig[2].addr, true);
   struct msg ping = {.type = MSG_PING, .ping = {.timestamp = 1}};
-  assert_int_equal(peer_send(peer(&m, 0, 2), &ping, WANT_UPKEEP), 0); /* unacknowledged */
+  assert_int_equal(peer_send(mesh_peer(&m, 0, 2), &ping, WANT_UPKEEP), 0); /* unacknowledged */
   l.max_peers = 1;
   l.peer_calls = 3;
   assert_int_equal(node_reload(m.rig[0].node, &change), 0);
   assert_int_equal(pool_count(pool), 2);
-  assert_non_null(peer(&m, 0, 1)->link);
-  assert_non_null(peer(&m, 0, 2)->link);
-  assert_int_equal(peer(&m, 0, 1)->rpc.calls.max, 3);
+  assert_non_null(mesh_peer(&m, 0, 1)->link);
+  assert_non_null(mesh_peer(&m, 0, 2)->link);
+  assert_int_equal(mesh_peer(&m, 0, 1)->rpc.calls.max, 3);
   assert_int_equal(m.rig[0].node->peers.tab.max, records - 5);
   sim_net_cut(m.rig[0].net, &m.rig[0].addr, &m.rig[2].addr, false);
   rig_run(&m.rig[0], 5 * NS_SEC);
   assert_int_equal(pool_count(pool), 1);
-  assert_non_null(peer(&m, 0, 1)->link);
+  assert_non_null(mesh_peer(&m, 0, 1)->link);
   l.max_peers = 2;
   assert_int_equal(node_reload(m.rig[0].node, &change), 0);
   assert_int_equal(dial(&m, 0, 6), MACULA_EBUSY);
   rig_run(&m.rig[0], 500 * NS_MS);
   assert_true(linked(&m, 0, 6));
-  stop(&m);
+  mesh_stop(&m);
 }
 
 static void test_upstream_unreachable(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   (void)state;
-  start(&m, 2, NULL);
+  mesh_start(&m, 2, NULL);
   rig_node_kill(&m.rig[1]);
   assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
   struct msg ping = {.type = MSG_PING, .ping = {.timestamp = 1}};
-  assert_int_equal(peer_post(peer(&m, 0, 1), &ping, WANT_USE, 0), 0); /* waits */
+  assert_int_equal(peer_post(mesh_peer(&m, 0, 1), &ping, WANT_USE, 0), 0); /* waits */
   rig_until(&m.rig[0], 10 * NS_SEC, unlinked, &m, "the dial's end");
   assert_int_equal(rig_metric(&m.rig[0], "mesh_dial_failures_total"), 1);
   assert_int_equal(rig_metric(&m.rig[0], "mesh_frames_dropped_total"), 1);
@@ -251,13 +211,13 @@ static void test_upstream_unreachable(void **state) {
   struct peer *p = peer_get(m.rig[0].node, &id);
   peer_where(p, &nowhere, NULL);
   assert_int_equal(peer_want(p, WANT_USE), MACULA_NOT_CONNECTED); /* connection_with_invalid_address */
-  stop(&m);
+  mesh_stop(&m);
 }
 
 static void test_wrong_realm_self_and_liar(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   (void)state;
-  start(&m, 2, NULL);
+  mesh_start(&m, 2, NULL);
   struct rig other;
   struct rig_options o = {.beside = &m.rig[0], .index = 6, .node = {.realm = "elsewhere"}};
   rig_start(&other, &o);
@@ -276,15 +236,15 @@ static void test_wrong_realm_self_and_liar(void **state) {
   rig_run(&m.rig[0], 6 * NS_SEC);
   assert_null(peer_find(other.node, quic_identity_id(m.rig[1].identity))); /* forgotten */
   rig_stop(&other);
-  stop(&m);
+  mesh_stop(&m);
 }
 
 /* We gave way to a dial of the other's that never comes: what waits for it ends all the same. */
 static void test_expected_in_vain(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   struct rig_options o = {.node = {.no_upkeep = true}};
   (void)state;
-  start(&m, 2, &o);
+  mesh_start(&m, 2, &o);
   struct peer *p = peer_get(m.rig[0].node, quic_identity_id(m.rig[1].identity));
   peer_where(p, &m.rig[1].addr, NULL);
   p->expect = sim_net_now(m.rig[0].net) + 5 * NS_SEC;
@@ -295,33 +255,33 @@ static void test_expected_in_vain(void **state) {
   rig_run(&m.rig[0], 3 * NS_SEC);
   assert_int_equal(rig_metric(&m.rig[0], "mesh_frames_dropped_total"), 1);
   assert_null(peer_find(m.rig[0].node, quic_identity_id(m.rig[1].identity)));
-  stop(&m);
+  mesh_stop(&m);
 }
 
 /* All slots busy: the least recently used is drained, and the newcomer gets its slot. */
 static void test_busy_pool(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   struct rig_options o = {.node = {.limits = {.max_peers = 1}, .no_upkeep = true}};
   (void)state;
-  start(&m, 3, &o);
+  mesh_start(&m, 3, &o);
   assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
   rig_run(&m.rig[0], 500 * NS_MS);
   assert_true(linked(&m, 0, 1));
   struct msg ping = {.type = MSG_PING, .ping = {.timestamp = 1}};
-  assert_int_equal(peer_send(peer(&m, 0, 1), &ping, WANT_USE), 0); /* unacknowledged */
+  assert_int_equal(peer_send(mesh_peer(&m, 0, 1), &ping, WANT_USE), 0); /* unacknowledged */
   assert_int_equal(dial(&m, 0, 2), MACULA_EBUSY);
-  assert_non_null(peer(&m, 0, 1)->link);
+  assert_non_null(mesh_peer(&m, 0, 1)->link);
   rig_run(&m.rig[0], 3 * NS_SEC);
   assert_true(linked(&m, 0, 2) && !linked(&m, 0, 1));
-  stop(&m);
+  mesh_stop(&m);
 }
 
 /* All slots are taken by dials that nobody answers: one makes room, and is over then, whoever answers it late. */
 static void test_slow_dial_makes_room(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   struct rig_options o = {.node = {.limits = {.max_peers = 1}, .no_upkeep = true}};
   (void)state;
-  start(&m, 3, &o);
+  mesh_start(&m, 3, &o);
   sim_net_cut(m.rig[0].net, &m.rig[0].addr, &m.rig[1].addr, true);
   assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
   rig_run(&m.rig[0], 500 * NS_MS);
@@ -332,16 +292,16 @@ static void test_slow_dial_makes_room(void **state) {
   assert_true(linked(&m, 0, 2) && !linked(&m, 0, 1));
   assert_int_equal(pool_count(&m.rig[0].node->peers.pool), 1);
   assert_int_equal(conns(&m, 0), 1);
-  stop(&m);
+  mesh_stop(&m);
 }
 
 /* An operator's ping dials, and uses what stands. */
 static void test_ping(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   struct rig_options o = {.node = {.no_upkeep = true}};
   char args[256], hex[ID_HEX_LEN + 1];
   (void)state;
-  start(&m, 2, &o);
+  mesh_start(&m, 2, &o);
   struct rig_client *op = rig_join(&m.rig[0], RIG_LOOPBACK, NULL, RIG_EXT | CAP_OPERATOR),
                     *c = rig_join(&m.rig[0], 0, NULL, RIG_EXT);
   id_hex(quic_identity_id(m.rig[1].identity), hex);
@@ -362,17 +322,17 @@ static void test_ping(void **state) {
   rig_kill(op); /* its questions go with it */
   rig_run(&m.rig[0], 60 * NS_SEC);
   assert_int_equal(m.rig[0].node->ask_count, 0);
-  stop(&m);
+  mesh_stop(&m);
 }
 
 /* A link makes room: pings that went over it, to its node or to one behind that, will not be answered any more. */
 static void test_ping_over_an_evicted_link(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   struct rig_options o = {.node = {.limits = {.max_peers = 1}, .no_upkeep = true}};
   static const struct id hidden = {{7, 7}};
   char args[256], hex[ID_HEX_LEN + 1];
   (void)state;
-  start(&m, 3, &o);
+  mesh_start(&m, 3, &o);
   struct rig_client *op = rig_join(&m.rig[0], RIG_LOOPBACK, NULL, RIG_EXT | CAP_OPERATOR);
   assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
   rig_run(&m.rig[0], 500 * NS_MS);
@@ -387,21 +347,22 @@ static void test_ping_over_an_evicted_link(void **state) {
   assert_int_equal(m.rig[0].node->ask_count, 1); /* nobody is there */
   nanotime began = sim_net_now(m.rig[0].net);
   assert_int_equal(dial(&m, 0, 2), MACULA_EBUSY);
-  assert_null(peer(&m, 0, 1)->link);
+  assert_null(mesh_peer(&m, 0, 1)->link);
   assert_true(slice_is(rig_expect(op, MSG_REPLY).reply.error.code, "evicted"));
   assert_true(sim_net_now(m.rig[0].net) - began < 200 * NS_MS);
   assert_int_equal(m.rig[0].node->ask_count, 0);
-  stop(&m);
+  mesh_stop(&m);
 }
 
 /* A certificate is renewed at any time; another key is taken on only while no other node knows this one. */
 static void test_reload_identity(void **state) {
-  struct mesh m = {.want = 1};
+  struct mesh m;
   struct quic_identity *other, *again;
   struct node_reload change = {0};
   char *pem;
   (void)state;
-  start(&m, 2, NULL);
+  mesh_start(&m, 2, NULL);
+  m.links = 1;
   struct rig_client *provider = rig_join(&m.rig[0], 0, NULL, RIG_EXT), *caller = rig_join(&m.rig[1], 0, NULL, RIG_EXT);
   assert_int_equal(rig_register(provider, "a.b"), 0);
   assert_int_equal(quic_identity_generate(&other), 0);
@@ -410,7 +371,7 @@ static void test_reload_identity(void **state) {
   quic_identity_unref(m.rig[0].identity);
   m.rig[0].identity = other;
   assert_true(id_eq(node_id(m.rig[0].node), quic_identity_id(other)));
-  join(&m, 1, 0);
+  mesh_join(&m, 1, 0);
   rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link to the new identity");
   rig_run(&m.rig[0], NS_SEC);
   rig_call(caller, "a.b", "1", 1, 5000);
@@ -433,7 +394,7 @@ static void test_reload_identity(void **state) {
   call = rig_expect(provider, MSG_CALL);
   rig_reply(provider, call.call.call_id, "3");
   assert_true(slice_is(rig_expect(caller, MSG_REPLY).reply.result, "3"));
-  stop(&m);
+  mesh_stop(&m);
 }
 
 static uint64_t alive(struct mesh *m, unsigned i) { return rig_metric(&m->rig[i], "members_alive"); }
@@ -451,39 +412,41 @@ static void test_members(void **state) {
   (void)state;
   for (uint64_t seed = 1; seed <= 5; seed++) {
     struct sim_link link = {.delay = 2 * NS_MS, .jitter = NS_MS, .loss = seed == 1 ? 0 : 0.03};
-    struct mesh m = {.want = 7};
+    struct mesh m;
     struct rig_options o = {.seed = seed, .link = &link};
-    start(&m, 8, &o);
-    for (unsigned i = 1; i < 8; i++) join(&m, i, 0);
+    mesh_start(&m, 8, &o);
+    m.links = 7;
+    for (unsigned i = 1; i < 8; i++) mesh_join(&m, i, 0);
     rig_until(&m.rig[0], 20 * NS_SEC, all_know, &m, "members known");
     rig_until(&m.rig[0], 20 * NS_SEC, all_linked, &m, "all linked");
     rig_node_kill(&m.rig[3]);
-    m.want = 6;
+    m.links = 6;
     rig_until(&m.rig[0], 30 * NS_SEC, all_know, &m, "a death known");
     rig_until(&m.rig[0], 30 * NS_SEC, all_linked, &m, "links of the dead gone");
     rig_node_start(&m.rig[3]);
-    join(&m, 3, 1);
-    m.want = 7;
+    mesh_join(&m, 3, 1);
+    m.links = 7;
     rig_until(&m.rig[0], 30 * NS_SEC, all_know, &m, "welcomed back");
     rig_until(&m.rig[0], 30 * NS_SEC, all_linked, &m, "linked again");
     rig_node_kill(&m.rig[0]); /* the node that all joined by */
     m.rig[0].node = NULL;
-    m.want = 6;
+    m.links = 6;
     rig_until(&m.rig[1], 30 * NS_SEC, all_know, &m, "the first contact's death known");
     rig_node_start(&m.rig[0]); /* without anybody to join: it is looked for */
-    m.want = 7;
+    m.links = 7;
     rig_until(&m.rig[1], 60 * NS_SEC, all_know, &m, "the first contact found again");
-    stop(&m);
+    mesh_stop(&m);
   }
 }
 
 /* Two and two are cut off from each other for 30 s. */
 static void test_partition_heals(void **state) {
   (void)state;
-  struct mesh m = {.want = 3};
+  struct mesh m;
   struct rig_options o = {.seed = 3};
-  start(&m, 4, &o);
-  for (unsigned i = 1; i < 4; i++) join(&m, i, 0);
+  mesh_start(&m, 4, &o);
+  m.links = 3;
+  for (unsigned i = 1; i < 4; i++) mesh_join(&m, i, 0);
   rig_until(&m.rig[0], 20 * NS_SEC, all_know, &m, "members known");
   for (int cut = 1; cut >= 0; cut--) {
     for (unsigned a = 0; a < 2; a++)
@@ -493,18 +456,19 @@ static void test_partition_heals(void **state) {
   }
   rig_until(&m.rig[0], 60 * NS_SEC, all_know, &m, "healed");
   rig_until(&m.rig[0], 60 * NS_SEC, all_linked, &m, "linked again");
-  stop(&m);
+  mesh_stop(&m);
 }
 
 /* A member is declared dead while a dial to it is under way, and the dial succeeds: its connection is one of the pool's. */
 static void test_death_during_a_dial(void **state) {
   (void)state;
   for (uint64_t seed = 1; seed <= 8; seed++) {
-    struct mesh m = {.want = 3};
+    struct mesh m;
     struct rig_options o = {.seed = seed, .node = {.idle_timeout = 3 * NS_SEC, .keep_alive = NS_SEC}};
     print_message("seed %llu\n", (unsigned long long)seed);
-    start(&m, 4, &o);
-    for (unsigned i = 1; i < 4; i++) join(&m, i, 0);
+    mesh_start(&m, 4, &o);
+    m.links = 3;
+    for (unsigned i = 1; i < 4; i++) mesh_join(&m, i, 0);
     rig_until(&m.rig[0], 20 * NS_SEC, all_know, &m, "members known");
     for (int cut = 1; cut >= 0; cut--) {
       for (unsigned a = 0; a < 2; a++)
@@ -519,7 +483,7 @@ static void test_death_during_a_dial(void **state) {
         }
     }
     rig_until(&m.rig[0], 60 * NS_SEC, all_linked, &m, "linked again");
-    stop(&m);
+    mesh_stop(&m);
   }
 }
 
@@ -529,42 +493,43 @@ static bool moved(void *ctx) {
   struct peer *gateway = m->rig[3].node->gateway;
   for (unsigned i = 0; i < 3; i++)
     if (m->rig[i].node && gateway && !id_eq(&gateway->id, quic_identity_id(m->rig[i].identity)) &&
-        (!peer(m, i, 3)->via || !id_eq(&peer(m, i, 3)->via->id, &gateway->id)))
+        (!mesh_peer(m, i, 3)->via || !id_eq(&mesh_peer(m, i, 3)->via->id, &gateway->id)))
       return false;
   return gateway != NULL;
 }
 
 /* A node that nobody can dial: reached through its gateway, through another when that dies. */
 static void test_hidden(void **state) {
-  struct mesh m = {.want = 3};
+  struct mesh m;
   (void)state;
-  start(&m, 3, NULL);
-  struct rig_options o = {.beside = &m.rig[0], .index = 3, .node = {.hidden = true, .name = strdup("hidden")}};
+  mesh_start(&m, 3, NULL);
+  m.links = 3;
+  struct rig_options o = {.beside = &m.rig[0], .index = 3, .node = {.hidden = true, .name = "hidden"}};
   rig_start(&m.rig[3], &o);
   m.count = 4;
-  for (unsigned i = 1; i < 4; i++) join(&m, i, 0);
+  for (unsigned i = 1; i < 4; i++) mesh_join(&m, i, 0);
   rig_until(&m.rig[0], 20 * NS_SEC, all_know, &m, "members known");
   rig_until(&m.rig[0], 20 * NS_SEC, all_linked, &m, "all linked");
-  struct peer *p = peer(&m, 1, 3);
+  struct peer *p = mesh_peer(&m, 1, 3);
   assert_int_equal(p->addr.sa.sa_family, 0);
   struct peer *gateway = m.rig[3].node->gateway;
   assert_non_null(gateway);
   assert_true(id_eq(&p->via->id, &gateway->id) || id_eq(&gateway->id, quic_identity_id(m.rig[1].identity)));
-  assert_true(id_eq(&peer(&m, 2, 3)->via->id, &gateway->id) || id_eq(&gateway->id, quic_identity_id(m.rig[2].identity)));
+  assert_true(id_eq(&mesh_peer(&m, 2, 3)->via->id, &gateway->id) || id_eq(&gateway->id, quic_identity_id(m.rig[2].identity)));
   unsigned g = 0;
   while (!id_eq(&gateway->id, quic_identity_id(m.rig[g].identity))) g++;
   rig_node_kill(&m.rig[g]);
   rig_until(&m.rig[g], 30 * NS_SEC, all_know, &m, "its death known");
   rig_until(&m.rig[g], 30 * NS_SEC, moved, &m, "another gateway, known to the third");
-  stop(&m);
+  mesh_stop(&m);
 }
 
 /* A node that listens on all addresses learns its own from those it dials, and no single one can change it later. */
 static void test_observed(void **state) {
-  struct mesh m = {0};
+  struct mesh m;
   struct addr any, a, b;
   (void)state;
-  start(&m, 1, NULL);
+  mesh_start(&m, 1, NULL);
   struct node *n = m.rig[0].node;
   assert_int_equal(addr_parse("0.0.0.0:9443", 0, &any), 0);
   assert_int_equal(addr_parse("10.0.0.7:40000", 0, &a), 0);
@@ -584,16 +549,16 @@ static void test_observed(void **state) {
   mesh_observed(n, &b, &any);
   addr_set_port(&b, 9443);
   assert_true(addr_eq(&n->self, &b));
-  stop(&m);
+  mesh_stop(&m);
 }
 
 /* Records, interest and accusations are taken from admitted nodes, not from clients. */
 static void test_clients_are_no_nodes(void **state) {
   static const uint8_t types[] = {MSG_STORE,     MSG_FIND_NODE, MSG_FIND_VALUE, MSG_INTEREST,    MSG_RETAINED_GET,
                                   MSG_SWIM_PING, MSG_SWIM_SYNC, MSG_RPC_ROUTE,  MSG_PUBSUB_ROUTE};
-  struct mesh m = {0};
+  struct mesh m;
   (void)state;
-  start(&m, 1, NULL);
+  mesh_start(&m, 1, NULL);
   struct rig_client *c = rig_join(&m.rig[0], 0, NULL, RIG_EXT);
   rig_run(&m.rig[0], NS_SEC); /* the node's own record is in its place */
   uint64_t records = rig_metric(&m.rig[0], "dht_records"), ignored = rig_metric(&m.rig[0], "frames_ignored_total");
@@ -614,40 +579,41 @@ static void test_clients_are_no_nodes(void **state) {
   assert_int_equal(rig_metric(&m.rig[0], "frames_ignored_total"), ignored + 5);
   assert_int_equal(rig_metric(&m.rig[0], "members_alive"), 0);
   assert_int_equal(rig_subscribe(c, "a"), 0);
-  stop(&m);
+  mesh_stop(&m);
 }
 
 static void test_drain(void **state) {
-  struct mesh m = {.want = 1};
+  struct mesh m;
   (void)state;
-  start(&m, 2, NULL);
-  join(&m, 1, 0);
+  mesh_start(&m, 2, NULL);
+  m.links = 1;
+  mesh_join(&m, 1, 0);
   rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link");
   node_drain(m.rig[0].node, sim_net_now(m.rig[0].net));
   rig_run(&m.rig[0], 2 * NS_SEC);
   assert_true(node_drained(m.rig[0].node, sim_net_now(m.rig[0].net)));
   assert_int_equal(pool_count(&m.rig[1].node->peers.pool), 0);
-  stop(&m);
+  mesh_stop(&m);
 }
 
 static void test_no_memory(void **state) {
   (void)state;
   for (uint64_t at = 1;; at++) {
     struct mem_fail fail = {0};
-    struct mesh m = {.want = 1};
-    start(&m, 1, NULL);
+    struct mesh m;
+    mesh_start(&m, 1, NULL);
+    m.links = 1;
     struct rig_options o = {.beside = &m.rig[0], .index = 1, .node = {.fail = &fail}};
     rig_start(&m.rig[1], &o);
     m.count = 2;
-    m.rig[1].config.name = NULL;
     fail = (struct mem_fail){.countdown = at};
-    if (node_join(m.rig[1].node, &m.rig[0].addr, NULL, true, sim_net_now(m.rig[0].net))) join(&m, 1, 0);
+    if (node_join(m.rig[1].node, &m.rig[0].addr, NULL, true, sim_net_now(m.rig[0].net))) mesh_join(&m, 1, 0);
     (void)rig_run(&m.rig[0], 3 * NS_SEC);
     bool failed = fail.seen >= at;
     fail.countdown = 0;
     rig_run(&m.rig[0], 30 * NS_SEC);
     assert_true(linked(&m, 0, 1));
-    stop(&m);
+    mesh_stop(&m);
     if (!failed) break;
   }
 }
@@ -662,27 +628,28 @@ static void leave_open(struct quic_conn *c, int n) {
 /* In a crowd that fills connection_pool a link holds more than any client, since it carries what many say: it is not the one
  * that ends. */
 static void test_crowd(void **state) {
-  struct mesh m = {.want = 1};
+  struct mesh m;
   struct rig_options o = {.node = {.limits = {.connection_pool = 1 << 20}}};
   (void)state;
-  start(&m, 2, &o);
-  join(&m, 1, 0);
+  mesh_start(&m, 2, &o);
+  m.links = 1;
+  mesh_join(&m, 1, 0);
   rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link");
-  for (unsigned i = 0; i < 2; i++) leave_open(peer(&m, i, 1 - i)->link->conn, 99);
-  struct session *link[] = {peer(&m, 0, 1)->link, peer(&m, 1, 0)->link};
+  for (unsigned i = 0; i < 2; i++) leave_open(mesh_peer(&m, i, 1 - i)->link->conn, 99);
+  struct session *link[] = {mesh_peer(&m, 0, 1)->link, mesh_peer(&m, 1, 0)->link};
   for (unsigned i = 0; i < 2; i++)
     for (int k = 0; k < 80; k++) leave_open(rig_join(&m.rig[i], 0, NULL, RIG_EXT)->conn, 80);
   rig_run(&m.rig[0], NS_SEC);
   for (unsigned i = 0; i < 2; i++) {
     size_t peak;
     assert_true(rig_metric(&m.rig[i], "quic_refused_memory_total") >= 1);
-    assert_ptr_equal(peer(&m, i, 1 - i)->link, link[i]);
+    assert_ptr_equal(mesh_peer(&m, i, 1 - i)->link, link[i]);
     list_for(it, &m.rig[i].node->clients.all) {
       const struct session *c = container_of(it, struct clients_entry, all)->user;
       assert_true(quic_conn_held(c->conn, &peak) < quic_conn_held(link[i]->conn, &peak));
     }
   }
-  stop(&m);
+  mesh_stop(&m);
 }
 
 int main(void) {
