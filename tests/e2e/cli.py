@@ -19,46 +19,9 @@ import tempfile
 import threading
 import time
 
+from _process import DEADLINE, Process, end_all
+
 build = os.path.abspath(sys.argv[1])
-DEADLINE = 60  # a client that idles hears of a killed node by its idle timeout of 30 s at the latest
-live = []
-
-
-class Process:
-    """A running program whose output is waited for with a deadline."""
-
-    def __init__(self, argv, env):
-        self.p = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.out, self.err = b"", b""
-        self.changed = threading.Condition()
-        self.readers = [threading.Thread(target=self.read, args=(n,), daemon=True) for n in ("out", "err")]
-        for t in self.readers:
-            t.start()
-        live.append(self)
-
-    def read(self, name):
-        pipe = self.p.stdout if name == "out" else self.p.stderr
-        for line in iter(pipe.readline, b""):
-            with self.changed:
-                setattr(self, name, getattr(self, name) + line)
-                self.changed.notify_all()
-
-    def expect(self, name, pattern):
-        with self.changed:
-            self.changed.wait_for(lambda: re.search(pattern, getattr(self, name), re.M), DEADLINE)
-            found = re.search(pattern, getattr(self, name), re.M)
-            assert found, "no %r in %r (stderr %r)" % (pattern, getattr(self, name)[-600:], self.err[-600:])
-        return found
-
-    def wait(self):
-        code = self.p.wait(DEADLINE)
-        for t in self.readers:
-            t.join(DEADLINE)
-        return code
-
-    def kill(self, sig=signal.SIGKILL):
-        self.p.send_signal(sig)
-        return self.wait()
 
 
 class Node:
@@ -82,11 +45,7 @@ class Node:
         return self
 
     def __exit__(self, *_):
-        for p in live:
-            if p.p.poll() is None:
-                p.p.kill()
-                p.p.wait()
-        live.clear()
+        end_all()
         self.folder.cleanup()
 
     def spawn(self, *args):
@@ -174,9 +133,9 @@ def scenario():
         assert b"math.add" in n.ok("services") and b"sensor.**" in n.ok("subs") and n.ok("clients").count(b"\n") >= 3
         assert json.loads(n.ok("services", "--json"))["total"] == 1
         n.ok("peers")
-        assert p.kill(signal.SIGTERM) == 0 and s.kill(signal.SIGINT) == 0
+        assert p.end(signal.SIGTERM) == 0 and s.end(signal.SIGINT) == 0
         until("nothing is left", lambda: n.status()["services"]["count"] == 0 and n.status()["subscriptions"]["count"] == 0)
-        assert n.process.kill(signal.SIGTERM) == 0
+        assert n.process.end(signal.SIGTERM) == 0
 
 
 def publishing():
@@ -373,7 +332,7 @@ class Lines:
 def node_id_changed():
     with Node() as n:
         n.ok("pub", "a", "x")
-        n.process.kill()
+        n.process.end()
         for root, _, files in os.walk(os.path.join(n.folder.name, "state")):
             for f in files:
                 os.unlink(os.path.join(root, f))
@@ -428,12 +387,12 @@ def hanging():
         os.unlink(pids)
         caller = n.spawn("call", "slow", "--timeout", "100s")
         second = pid_of(pids)
-        assert caller.kill(signal.SIGINT) == 1
+        assert caller.end(signal.SIGINT) == 1
         until("a handler is killed when its caller leaves", lambda: not alive(second))
         os.unlink(pids)
         caller = n.spawn("call", "slow", "--timeout", "100s")
         third = pid_of(pids)
-        assert p.kill(signal.SIGTERM) == 0 and caller.wait() == 1, caller.err
+        assert p.end(signal.SIGTERM) == 0 and caller.wait() == 1, caller.err
         until("a handler is killed when its server ends", lambda: not alive(third))
         until("no call is pending", lambda: n.status()["pending_calls"]["count"] == 0)
 
@@ -446,14 +405,14 @@ def provider_killed():
         os.kill(pid_of(pids), 0)
         handler = pid_of(pids)
         n.serve("job", "--reply", '"second"')
-        p.kill()
+        p.end()
         assert caller.wait() == 0 and caller.out == b'"second"\n', (caller.out, caller.err)
         os.kill(handler, signal.SIGKILL)
         os.unlink(pids)
         alone = n.serve("alone", "--exec", "echo $$ > %s; exec sleep 1000" % pids)
         caller = n.spawn("call", "alone", "--timeout", "100s")
         handler = pid_of(pids)
-        alone.kill()
+        alone.end()
         assert caller.wait() == 1 and caller.err.count(b"\n") == 1, caller.err
         os.kill(handler, signal.SIGKILL)
 
@@ -471,7 +430,7 @@ def subscriber_stopped():
         stopped.p.send_signal(signal.SIGCONT)
         stopped.expect("err", rb"slow_consumer|read too slowly")
         stopped.expect("err", rb"^connected again\n")
-        assert stopped.kill(signal.SIGTERM) == 0
+        assert stopped.end(signal.SIGTERM) == 0
 
 
 def queueing():
@@ -487,7 +446,7 @@ def queueing():
 def subscriber_killed():
     with Node() as n:
         s, other = n.sub("a.**"), n.sub("a.**")
-        s.kill()
+        s.end()
         n.ok("pub", "a.b", "1")
         other.expect("out", rb"^a\.b 1\n")
         until("its subscription goes", lambda: n.status()["subscriptions"]["count"] == 1)
@@ -496,7 +455,7 @@ def subscriber_killed():
 def node_killed():
     with Node() as n:
         s, p = n.sub("a.**"), n.serve("echo", "--echo")
-        n.process.kill()
+        n.process.end()
         n.start()
         s.expect("err", rb"^connected again\n")
         p.expect("err", rb"^connected again\n")
@@ -504,15 +463,15 @@ def node_killed():
         n.ok("pub", "a.b", "back")
         s.expect("out", rb"^a\.b back\n")
         until("its service is back", lambda: n.run("call", "echo", "7")[1] == b"7\n")
-        assert s.kill(signal.SIGTERM) == 0 and p.kill(signal.SIGTERM) == 0
+        assert s.end(signal.SIGTERM) == 0 and p.end(signal.SIGTERM) == 0
 
 
 def node_terminated():
     with Node() as n:
         s = n.sub("a")
-        assert n.process.kill(signal.SIGTERM) == 0
+        assert n.process.end(signal.SIGTERM) == 0
         s.expect("err", rb"shutting")
-        assert s.kill(signal.SIGINT) == 0
+        assert s.end(signal.SIGINT) == 0
 
 
 def full():
@@ -522,7 +481,7 @@ def full():
         st = n.status()
         assert st["clients"] == {"count": 2, "limit": 2}, st["clients"]
         assert n.ok("clients").count(b"\n") >= 3
-        one.kill(signal.SIGTERM)
+        one.end(signal.SIGTERM)
         until("a place is free", lambda: n.run("pub", "a", "x")[0] == 0)
 
 

@@ -6,50 +6,18 @@ A registry and three providers' nodes, as in the manual. Each case waits for out
 """
 import json
 import os
-import re
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
+from _process import DEADLINE, Process
+
 build = os.path.abspath(sys.argv[1])
-DEADLINE = 60
 ANSWER = 10  # seconds within which a call is answered although a node has died
-
-
-class Process:
-    def __init__(self, argv, env):
-        self.p = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.out, self.err = b"", b""
-        self.changed = threading.Condition()
-        self.readers = [threading.Thread(target=self.read, args=(n,), daemon=True) for n in ("out", "err")]
-        for t in self.readers:
-            t.start()
-
-    def read(self, name):
-        for line in iter(getattr(self.p, "std" + name).readline, b""):
-            with self.changed:
-                setattr(self, name, getattr(self, name) + line)
-                self.changed.notify_all()
-
-    def expect(self, name, pattern):
-        with self.changed:
-            self.changed.wait_for(lambda: re.search(pattern, getattr(self, name), re.M), DEADLINE)
-            found = re.search(pattern, getattr(self, name), re.M)
-        assert found, "no %r in %r (stderr %r)" % (pattern, getattr(self, name)[-600:], self.err[-600:])
-        return found
-
-    def end(self, sig=signal.SIGKILL):
-        if self.p.poll() is None:
-            self.p.send_signal(sig)
-        code = self.p.wait(DEADLINE)
-        for t in self.readers:
-            t.join(DEADLINE)
-        return code
 
 
 class Mesh:

@@ -8,58 +8,14 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 
+from _process import DEADLINE, Process, end_all
+
 build = os.path.abspath(sys.argv[1])
-DEADLINE = 60
-live = []
-
-
-class Process:
-    """A running program whose output is waited for with a deadline."""
-
-    def __init__(self, argv, env):
-        self.p = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.out, self.err = "", ""
-        self.changed = threading.Condition()
-        self.readers = [threading.Thread(target=self.read, args=(n,), daemon=True) for n in ("out", "err")]
-        for t in self.readers:
-            t.start()
-        live.append(self)
-
-    def read(self, name):
-        for line in iter((self.p.stdout if name == "out" else self.p.stderr).readline, b""):
-            with self.changed:
-                setattr(self, name, getattr(self, name) + line.decode("utf-8", "replace"))
-                self.changed.notify_all()
-
-    def expect(self, name, pattern):
-        with self.changed:
-            self.changed.wait_for(lambda: re.search(pattern, getattr(self, name), re.M), DEADLINE)
-            found = re.search(pattern, getattr(self, name), re.M)
-        assert found, "no %r in %r (stderr %r)" % (pattern, getattr(self, name)[-600:], self.err[-600:])
-        return found
-
-    def lines(self, count):
-        with self.changed:
-            self.changed.wait_for(lambda: self.out.count("\n") >= count, DEADLINE)
-        return self.out.splitlines()
-
-    def wait(self):
-        code = self.p.wait(DEADLINE)
-        for t in self.readers:
-            t.join(DEADLINE)
-        return code
-
-    def end(self, sig=signal.SIGKILL):
-        if self.p.poll() is None:
-            self.p.send_signal(sig)
-        return self.wait()
 
 
 def free_port():
@@ -86,7 +42,7 @@ class Node:
     def start(self):
         argv = [build + "/maculad", "--listen", self.address, "--state", os.path.join(self.folder, self.name), "--name", self.name,
                 "--http", "127.0.0.1:0"] + (["--join", self.join] if self.join else [])
-        self.process = Process(argv, self.env)
+        self.process = Process(argv, self.env, text=True)
         self.http = self.process.expect("out", r"^http +http://([^/]+)/").group(1)
 
     def metric(self, name):
@@ -96,7 +52,7 @@ class Node:
         return int(found.group(1))
 
     def macula(self, *args):
-        return Process([build + "/macula", *args], self.env)
+        return Process([build + "/macula", *args], self.env, text=True)
 
     def run(self, *args):
         p = self.macula(*args)
@@ -230,7 +186,5 @@ for name in sys.argv[2:] or cases:
     except Exception as e:  # a case that fails must not keep the others from running
         bad += 1
         print("FAIL %s: %s: %s" % (name, type(e).__name__, e), flush=True)
-    for p in live:
-        p.end()
-    live.clear()
+    end_all()
 sys.exit(1 if bad else 0)
