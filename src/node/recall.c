@@ -16,6 +16,7 @@
 #define MAX_SKEW 2000            /* ms */
 #define MAX_AHEAD (24 * 3600000) /* ms: who is that far ahead is not believed */
 #define CLEARED_KEPT 1000
+#define ASK_AGAIN NS_SEC
 #define AWAY_SLACK 10000 /* ms before an end was noticed */
 
 static struct peer *peer_of(struct list *l) { return container_of(l, struct peer, spread.of_node); }
@@ -126,6 +127,7 @@ static size_t room_of(const struct node *n) { return n->limits.client_queue / 8;
 void recall_path_up(struct peer *p) {
   struct spread_peer *s = &p->spread;
   s->has_skew = s->holder = false;
+  s->ask_at = 0;
   s->tell_after = s->tell_cleared = 0;
   s->tell_newer = s->down_ms > AWAY_SLACK ? s->down_ms - AWAY_SLACK : 0;
   (void)send_moved(p, slice_of("", 0), 0, false);
@@ -157,8 +159,9 @@ void recall_tell(struct peer *p) {
     s->holder = false;
     return;
   }
-  if (!s->holder) { /* news: what new subscriptions want may be there */
+  if (!s->holder && n->now >= s->ask_at) { /* news: what new subscriptions want may be there */
     s->holder = true;
+    s->ask_at = time_add(n->now, ASK_AGAIN);
     for (uint64_t k = 0; (k = gets_next(&n->spread.gets, k, &pattern));) (void)send_get(p, k, pattern, room_of(n), false);
   }
   if (s->tell_after == UINT64_MAX || spread_queued(p) > TELL_QUEUED) return;

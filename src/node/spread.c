@@ -14,6 +14,8 @@
 #define PAGE_MOST (16u << 10)
 #define MOST_OF_A_PEER 100000u /* patterns */
 #define CHECK_EVERY (30 * NS_SEC)
+#define HAVE_RATE 1.0 /* of a peer's INTEREST_HAVE, which has it told again what it says that it lacks */
+#define HAVE_BURST 20.0
 #define RETRY_AFTER (100 * NS_MS) /* a page could not be sent for lack of memory */
 
 static struct peer *peer_of(struct list *l) { return container_of(l, struct peer, spread.of_node); }
@@ -219,7 +221,8 @@ void spread_tick(struct node *n) {
 void spread_frame(struct peer *p, uint8_t type, struct slice payload) {
   struct node *n = p->node;
   int err = 0;
-  if (!p->spread.on || !path_check(p)) {
+  bool again = type == MSG_INTEREST_HAVE;
+  if (!p->spread.on || !path_check(p) || (again && !bucket_take(&p->spread.haves, HAVE_RATE, HAVE_BURST, n->now))) {
     n->stats.ignored_frames++;
     return;
   }

@@ -2,6 +2,7 @@
 #ifndef NODE_SPREAD_H
 #define NODE_SPREAD_H
 
+#include "bounded/bucket.h"
 #include "pubsub/dedup.h"
 #include "pubsub/gets.h"
 #include "pubsub/inflight.h"
@@ -35,9 +36,11 @@ struct spread_peer { /* embedded in struct peer */
   uint64_t path;            /* serial of the connection that leads to it; 0: none */
   uint8_t instance[INSTANCE_LEN];
   nanotime check_at, retry_at;
-  int64_t skew; /* ms that our clock is ahead of its, and the way here */
+  struct bucket haves; /* of INTEREST_HAVE */
+  int64_t skew;        /* ms that our clock is ahead of its, and the way here */
   bool has_skew;
   bool holder;           /* it holds retained messages, and was asked for those that new subscriptions want */
+  nanotime ask_at;       /* before this it is not asked again for all of them, however often it says that it holds some */
   uint64_t down_ms;      /* when the last path to it ended; 0: there was none */
   uint64_t tell_after;   /* retained_entry.seq: told so far of what we took while it was away; UINT64_MAX: all */
   uint64_t tell_cleared; /* and of what we cleared */

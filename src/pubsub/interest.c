@@ -6,7 +6,8 @@
  * last page carries the number and digest of all patterns, which catches whatever else went wrong.
  *
  * A link's cursor stands in `order` only while pages are under way; at rest its version is enough, and finding the place again
- * from the end costs what has changed meanwhile.
+ * from the end costs what has changed meanwhile. Who is farther behind than MOST_STEPS begins anew: a frame of 36 octets that
+ * says so takes no longer than any other.
  *
  * Removals: they go once every peer has been told, and before that the oldest make room (`floor`: the version of the last that
  * went). Whoever is behind the floor begins anew; one that is just being told everything begins anew only if the floor rose
@@ -21,6 +22,7 @@
 
 #define PAGE (16u * 1024) /* octets of a payload at most */
 #define OVERHEAD 192u     /* of a page: everything but the patterns' own octets */
+#define MOST_STEPS 20000u /* to a place in `order`, a fraction of a millisecond */
 
 struct own {
   struct interest_step at; /* interest.order, by `changed` */
@@ -244,22 +246,21 @@ static struct own *own_of(const struct list *l) {
   return s->cursor ? NULL : container_of(s, struct own, at);
 }
 
-/* Behind what it has been told all of. */
+/* Behind what it has been told all of; NULL: too far away. */
 static struct list *place_of(struct interest *i, struct interest_peer *p) {
   struct list *l = i->order.prev;
   if (!list_empty(&p->at.l)) return &p->at.l;
-  if (p->told_reset) return &i->order;
-  for (; l != &i->order; l = l->prev) {
+  for (uint32_t n = 0; l != &i->order; l = l->prev) {
     const struct own *o = own_of(l);
     if (o && o->changed <= p->told) break;
+    if (++n > MOST_STEPS) return NULL;
   }
   return l;
 }
 
-static size_t make_page(struct interest *i, struct interest_peer *p, size_t cap) {
+static size_t make_page(struct interest *i, struct interest_peer *p, struct list *last, size_t cap) {
   struct wire_interest m = {.epoch = i->epoch, .from = p->told, .version = i->version, .retained = i->retained};
   struct writer adds = {i->adds, sizeof i->adds, 0}, removes = {i->removes, sizeof i->removes, 0};
-  struct list *last = place_of(i, p);
   uint64_t version = p->told;
   for (struct list *l = last->next; l != &i->order; l = l->next) {
     const struct own *o = own_of(l);
@@ -323,8 +324,12 @@ bool interest_next(struct interest *i, struct interest_peer *p, size_t max_len, 
   } else if (!p->ready) {
     len = make_question(i, p);
   } else {
-    if (p->told_reset || behind_floor(i, p)) begin_anew(i, p);
-    len = make_page(i, p, max_len < PAGE ? max_len : PAGE);
+    struct list *place = p->told_reset || behind_floor(i, p) ? NULL : place_of(i, p);
+    if (!place) {
+      begin_anew(i, p);
+      place = &i->order;
+    }
+    len = make_page(i, p, place, max_len < PAGE ? max_len : PAGE);
   }
   *ret_payload = slice_of(i->page, len);
   return true;

@@ -38,6 +38,48 @@ static void test_interest_flood(void **state) {
   leaves(&h, c);
 }
 
+static size_t kept_of(const struct rig_client *c, uint8_t type) {
+  size_t n = 0;
+  for (size_t i = 0; i < c->kept_count; i++) n += c->kept[i].type == type;
+  return n;
+}
+
+/* Small frames that ask for much, again and again: to be told all anew, and to be asked what each new subscription wants. */
+static void test_interest_again(void **state) {
+  enum { PATTERNS = 50, TIMES = 200 };
+  struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS}}};
+  struct honest h;
+  uint8_t buf[256];
+  char pattern[32];
+  (void)state;
+  honest_start(&h, &o);
+  struct rig_client *c = liar(&h.m.rig[0], NULL), *many = rig_join(&h.m.rig[0], 0, NULL, RIG_EXT);
+  go(&h, NS_SEC);
+  for (int i = 0; i < PATTERNS; i++) {
+    snprintf(pattern, sizeof pattern, "again.%d.*", i);
+    assert_int_equal(rig_subscribe(many, pattern), 0);
+  }
+  go(&h, NS_SEC);
+  size_t pages = kept_of(c, MSG_INTEREST), gets = kept_of(c, MSG_RETAINED_GET);
+  for (uint64_t k = 0; k < TIMES; k++) {
+    struct wire_interest m = {.epoch = 9, .from = k, .version = k + 1, .retained = k % 2, .reset = k == 0};
+    struct wire_have have = {1, 2, 3};
+    send_payload(c, MSG_INTEREST, buf, wire_interest_encode(&m, buf, sizeof buf));
+    send_payload(c, MSG_INTEREST_HAVE, buf, wire_have_encode(&have, buf, sizeof buf));
+    go(&h, 10 * NS_MS);
+  }
+  pages = kept_of(c, MSG_INTEREST) - pages;
+  gets = kept_of(c, MSG_RETAINED_GET) - gets;
+  print_message("%zu pages, %zu questions\n", pages, gets);
+  assert_true(pages > 0 && pages <= 2 * 25);
+  assert_true(gets >= PATTERNS && gets <= 4 * PATTERNS);
+  served(&h);
+  bye(many);
+  bye(c);
+  recovers(&h, 200 * NS_SEC);
+  honest_stop(&h);
+}
+
 static void test_dht_flood(void **state) {
   struct rig_options o = {.node = {.limits = {.max_records = 200, .record_bytes = 256 << 10, .max_members = FEW_MEMBERS}}};
   struct honest h;
@@ -81,6 +123,7 @@ static void test_dht_flood(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_interest_flood),
+      cmocka_unit_test(test_interest_again),
       cmocka_unit_test(test_dht_flood),
   };
   if (argc > 1) cmocka_set_test_filter(argv[1]);

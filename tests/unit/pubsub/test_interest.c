@@ -425,6 +425,40 @@ static void a_hundred_thousand_patterns(void **state) {
   net_free(net);
 }
 
+/* Who says that it is far behind, again and again, has us look for its place no farther than a little: then it is told anew. */
+static void far_behind_begins_anew(void **state) {
+  enum { NEAR = 10000, FAR = 30000 };
+  (void)state;
+  struct interest_config cfg = small;
+  cfg.max_own = 2 * FAR;
+  struct net *net = net_new(17, cfg);
+  struct interest *i = net->node[0].i;
+  struct interest_peer *p = &net->node[0].peer[1];
+  struct wire_interest page = {0};
+  uint8_t buf[256], type;
+  char name[32];
+  struct slice s;
+  interest_link(i, p, true, true);
+  for (int k = 0; k < FAR; k++) {
+    snprintf(name, sizeof name, "far.%d", k);
+    assert_int_equal(interest_add(i, slice_str(name)), 0);
+  }
+  for (int round = 0; round < 3; round++) { /* of an unknown run; near; far */
+    struct wire_have m = {page.epoch, round == 0 ? 0 : round == 1 ? page.version - NEAR : page.version - FAR + 1, 0};
+    bool more = true;
+    assert_int_equal(interest_recv(i, p, MSG_INTEREST_HAVE, slice_of(buf, wire_have_encode(&m, buf, sizeof buf))), 0);
+    for (int k = 0; interest_next(i, p, 16384, &type, &s);) {
+      if (type != MSG_INTEREST) continue;
+      assert_int_equal(wire_interest_decode(s, &page), 0);
+      if (k++ == 0) assert_int_equal(page.reset, round != 1);
+      more = page.more;
+    }
+    assert_false(more);
+    assert_int_equal(page.total, FAR);
+  }
+  net_free(net);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(any_history_converges, print_seed),
                                      cmocka_unit_test(each_change_crosses_once),
@@ -436,6 +470,7 @@ int main(void) {
                                      cmocka_unit_test(limits_refuse_and_recover),
                                      cmocka_unit_test(a_lowered_limit_asks_nobody_again),
                                      cmocka_unit_test(a_liar_is_not_asked_for_ever),
+                                     cmocka_unit_test(far_behind_begins_anew),
                                      cmocka_unit_test(garbage_is_refused),
                                      cmocka_unit_test(every_allocation_may_fail),
                                      cmocka_unit_test(a_hundred_thousand_patterns)};
