@@ -100,7 +100,7 @@ struct dht {
   struct verifier verifier;
   struct publish publish;
   struct lru peers;
-  struct bucket stores; /* of all peers together: signatures cost time */
+  struct bucket stores, found; /* of all peers together: signatures cost time */
 
   struct htab queries;
   struct heap query_due;
@@ -157,6 +157,9 @@ void found_sort(struct found *f);
 
 /* receive.c */
 void dht_table_ping(struct dht *d, const struct dht_contact *ping, bool want);
+/* A record that a peer has answered with, on that peer's account: MACULA_RATE_LIMITED, or as verify_batch. */
+int dht_verify_found(struct dht *d, const struct id *from, const struct kad_signed *s, struct kad_batch *ret_batch,
+                     struct id *ret_publisher, nanotime now);
 bool dht_contact_ok(const struct kad_contact *c, const struct dht_contact *told_by);
 
 static inline struct dht_contact contact_in(const struct kad_contact *c) {

@@ -201,14 +201,19 @@ static void read_nodes(struct dht *d, struct lookup *l, const struct dht_contact
     }
 }
 
-static void read_batches(struct dht *d, struct lookup *l, struct kad_msg *m) {
+/* Returns whether its sender passes for honest. */
+static bool read_batches(struct dht *d, struct lookup *l, const struct id *from, struct kad_msg *m, nanotime now) {
   struct kad_signed s;
+  bool honest = true;
   for (unsigned i = 0; i < KAD_PAGE && kad_batch_next(m, &s); i++) {
     struct kad_batch b;
     struct id publisher;
-    if (verify_batch(&d->verifier, &s, &b, &publisher)) continue;
-    found_merge(l->found, &b, &publisher, &l->target, l->kind, s.age);
+    int err = dht_verify_found(d, from, &s, &b, &publisher, now);
+    if (err == MACULA_RATE_LIMITED) return false;
+    honest &= err != MACULA_BAD_SIGNATURE;
+    if (!err) found_merge(l->found, &b, &publisher, &l->target, l->kind, s.age);
   }
+  return honest;
 }
 
 void lookup_reply(struct dht *d, struct query *q, const struct dht_contact *from, struct kad_msg *m, nanotime now) {
@@ -224,12 +229,13 @@ void lookup_reply(struct dht *d, struct query *q, const struct dht_contact *from
   q->lookup = NULL;
   if (!l->ending) read_nodes(d, l, from, depth, m);
   if (l->found) {
-    read_batches(d, l, m);
+    bool honest = read_batches(d, l, &q->to.id, m, now);
     if (l->found->count && !l->ending) {
       l->ending = true;
       l->hops = depth;
     }
-    if (m->more && page + 1 < LOOKUP_PAGES && l->found->count < LOOKUP_PROVIDERS) (void)ask(d, l, &q->to, (uint8_t)(page + 1));
+    if (honest && m->more && page + 1 < LOOKUP_PAGES && l->found->count < LOOKUP_PROVIDERS)
+      (void)ask(d, l, &q->to, (uint8_t)(page + 1));
   }
   lookup_step(d, l, now);
 }

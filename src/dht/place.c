@@ -250,7 +250,8 @@ void publish_failed(struct dht *d, struct query *q, nanotime now) {
 static bool takes_over(struct dht *d, const struct kad_msg *m) {
   struct kad_batch k;
   struct id publisher;
-  if (!m->has_newer || verify_batch(&d->verifier, &m->batch, &k, &publisher)) return false;
+  if (!m->has_newer || !slice_eq(m->batch.spki, d->cfg.crypto.spki) || verify_batch(&d->verifier, &m->batch, &k, &publisher))
+    return false;
   if (!id_eq(&publisher, &d->cfg.self.id) || k.seq <= d->publish.last_seq) return false;
   d->publish.last_seq = k.seq;
   return true;

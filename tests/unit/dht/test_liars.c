@@ -375,6 +375,74 @@ static void test_too_many_lookups(void **st) {
   net_done(&t);
 }
 
+/* Answers full of records that nobody signed, to one lookup after the other: few of them cost a verification. */
+static void test_costly_answers(void **st) {
+  (void)st;
+  setup(5, 1);
+  static struct crafted many[KAD_PAGE];
+  struct kad_signed batches[KAD_PAGE];
+  struct asked a;
+  struct dht_result res;
+  uint64_t id, seq = 1, answers = 0;
+  for (int round = 0; round < 500; round++) {
+    char name[16];
+    snprintf(name, sizeof name, "n%d", round);
+    struct id k = test_key(name);
+    assert_int_equal(dht_lookup(t.v[0].d, &k, DHT_SERVICE, 42, t.now, &id), 0);
+    for (bool done = false; !done; done = dht_next_result(t.v[0].d, &res))
+      while (next(&a)) {
+        for (int i = 0; i < KAD_PAGE; i++) {
+          craft(&t, 3, &k, DHT_SERVICE, 300, seq++, &many[i]);
+          many[i].signature[0] ^= 1;
+          batches[i] = many[i].s;
+        }
+        struct kad_msg m = {.query = a.o.query, .batches = batches, .batch_count = KAD_PAGE, .more = true};
+        assert_int_equal(answer_as(&t.v[1].self, MSG_FIND_VALUE_REPLY, &m), 0);
+        answers++;
+      }
+    assert_int_equal(res.provider_count, 0);
+  }
+  uint64_t verified = node_stats(&t, 0).signatures_verified;
+  print_message("%llu answers, %llu signatures verified\n", (unsigned long long)answers, (unsigned long long)verified);
+  assert_true(verified > 0 && verified <= 100);
+  /* Another's answers count all the same. */
+  struct id k = test_key("honest");
+  dht_seen(t.v[0].d, &t.v[2].self, t.now);
+  assert_int_equal(dht_lookup(t.v[0].d, &k, DHT_SERVICE, 42, t.now, &id), 0);
+  craft(&t, 3, &k, DHT_SERVICE, 300, seq, &c);
+  for (bool done = false; !done; done = dht_next_result(t.v[0].d, &res))
+    while (next(&a)) {
+      struct kad_msg m = {.query = a.o.query, .batches = &c.s, .batch_count = id_eq(&a.o.to.id, &t.v[2].self.id)};
+      assert_int_equal(answer_as(&a.o.to, MSG_FIND_VALUE_REPLY, &m), 0);
+    }
+  assert_int_equal(res.provider_count, 1);
+  net_done(&t);
+}
+
+/* Keys as long as those of P-521, which take four times as long: of one peer a quarter as many are verified. */
+static void test_costly_keys(void **st) {
+  (void)st;
+  static const char domain[] = "macula dht record 1";
+  static const uint8_t spki[158] = {4, 5, 6};
+  uint8_t octets[sizeof domain + KAD_MAX_RECORD];
+  struct reply r;
+  setup(5, 1);
+  for (int k = 0; k < 3000; k++) {
+    struct id key = test_key("a");
+    craft(&t, 3, &key, DHT_SERVICE, 300, (uint64_t)k + 1, &c);
+    memcpy(octets, domain, sizeof domain);
+    memcpy(octets + sizeof domain, c.s.record.p, c.s.record.n);
+    c.s.spki = slice_of(spki, sizeof spki);
+    test_signature(c.s.spki, slice_of(octets, sizeof domain + c.s.record.n), c.signature);
+    struct kad_msg m = {.query = 9, .batch = c.s};
+    ask(&t, 0, 1, MSG_STORE, &m, &r);
+    assert_true(r.err == 0 || r.err == MACULA_RATE_LIMITED);
+  }
+  uint64_t verified = node_stats(&t, 0).signatures_verified;
+  assert_true(verified >= 400 && verified <= 500);
+  net_done(&t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_foreign_and_late), cmocka_unit_test(test_answers_with_itself),
@@ -382,7 +450,8 @@ int main(void) {
       cmocka_unit_test(test_withdrawn_wins),   cmocka_unit_test(test_pages_are_read),
       cmocka_unit_test(test_bad_contacts),     cmocka_unit_test(test_garbage),
       cmocka_unit_test(test_cancel),           cmocka_unit_test(test_unsent_and_gone),
-      cmocka_unit_test(test_too_many_lookups),
+      cmocka_unit_test(test_too_many_lookups), cmocka_unit_test(test_costly_answers),
+      cmocka_unit_test(test_costly_keys),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
