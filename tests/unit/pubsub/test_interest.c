@@ -438,7 +438,7 @@ static void far_behind_begins_anew(void **state) {
   uint8_t buf[256], type;
   char name[32];
   struct slice s;
-  interest_link(i, p, true, true);
+  interest_link(p, true, true);
   for (int k = 0; k < FAR; k++) {
     snprintf(name, sizeof name, "far.%d", k);
     assert_int_equal(interest_add(i, slice_str(name)), 0);
