@@ -485,8 +485,9 @@ int recall_moved(struct peer *p, struct slice payload);
 void recall_path_up(struct peer *p);
 void recall_path_down(struct peer *p);
 void recall_peer_gone(struct peer *p);
-void recall_tell(struct peer *p); /* once a turn */
-void recall_step(struct node *n); /* likewise */
+void recall_tell(struct peer *p);                                    /* once a turn */
+void recall_left(void *peer, uint64_t number, struct slice pattern); /* nobody wants what it sends with this number */
+void recall_step(struct node *n);                                    /* likewise */
 void recall_subscribe(struct session *s, struct slice pattern);
 void recall_unsubscribe(struct session *s, struct slice pattern);
 void recall_answer(struct peer *p, const struct msg_publish *m); /* PUBLISH with replay; its topic in stored form */

@@ -151,6 +151,11 @@ static int send_get(struct peer *p, uint64_t number, struct slice pattern, uint6
   return post(p, MSG_RETAINED_GET, buf, wire_retained_get_encode(&m, buf, sizeof buf), WANT_UPKEEP);
 }
 
+void recall_left(void *node, uint64_t number, struct slice pattern) {
+  struct peer *p = node;
+  if (spread_queued(p) != SIZE_MAX) (void)send_get(p, number, pattern, 0, true);
+}
+
 void recall_tell(struct peer *p) {
   struct node *n = p->node;
   struct spread_peer *s = &p->spread;
@@ -227,6 +232,7 @@ void recall_answer(struct peer *p, const struct msg_publish *m) {
   uint64_t ms = to_ours(p, m->retained_ms);
   const struct retained_entry *e = retained_find(&n->retained, m->topic);
   count_room(p, m);
+  if (!gets_pattern(&n->spread.gets, m->replay).n) recall_left(p, m->replay, m->topic);
   if (e && e->ms >= ms) { /* ours was told */
     (void)send_moved(p, m->topic, e->ms, true);
     return;

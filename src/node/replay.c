@@ -114,9 +114,13 @@ void replay_peer_start(struct peer *p, uint64_t number, struct slice pattern, ui
 }
 
 void replay_peer_more(struct peer *p, uint64_t number, uint64_t room) {
-  list_for(it, &p->spread.replays) {
+  list_for_safe(it, &p->spread.replays) {
     struct replay *r = container_of(it, struct replay, of_target);
     if (r->to.number != number) continue;
+    if (!room) {
+      end(r);
+      continue;
+    }
     r->to.room += (int64_t)room;
     if (r->to.room > RECALL_MOST) r->to.room = RECALL_MOST;
     r->to.gave = p->node->now;

@@ -38,6 +38,7 @@ int spread_init(struct node *n) {
   list_init(&sp->cleared);
   inflight_init(&sp->inflight, &n->mem[ROW_INFLIGHT], n->rng, l->max_inflight, l->max_inflight / 4 + 1, 5 * NS_SEC);
   gets_init(&sp->gets, &n->mem[ROW_GETS], n->rng, l->max_gets, l->max_gets, 10 * NS_SEC);
+  sp->gets.left = recall_left;
   return interest_new(&c, &sp->interest);
 }
 

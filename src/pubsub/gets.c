@@ -79,6 +79,17 @@ static void end(struct gets *g, struct get *t) {
   mem_free(g->mem, t);
 }
 
+/* Nobody wants it any more: who has begun to answer is told, before it waits for room that never comes. */
+static void leave(struct gets *g, struct get *t) {
+  while (!list_empty(&t->sources)) {
+    struct gets_source *s = container_of(t->sources.next, struct gets_source, of_get);
+    void *node = s->who->user;
+    source_end(g, s);
+    if (g->left) g->left(node, t->number, slice_of(t->pattern, t->len));
+  }
+  end(g, t);
+}
+
 void gets_done(struct gets *g) {
   while (!list_empty(&g->due)) end(g, container_of(g->due.next, struct get, due));
   htab_done(&g->tab);
@@ -88,7 +99,7 @@ void gets_done(struct gets *g) {
 static void shrink(struct gets *g, uint32_t most) {
   while (g->tab.count > most && !list_empty(&g->due)) {
     g->evicted++;
-    end(g, container_of(g->due.next, struct get, due));
+    leave(g, container_of(g->due.next, struct get, due));
   }
 }
 
@@ -197,12 +208,12 @@ void gets_node_gone(struct gets *g, struct gets_node *who) {
 void gets_stop(struct gets *g, struct gets_party *to, struct slice pattern) {
   list_for_safe(it, &to->all) {
     struct get *t = container_of(it, struct get, of_party);
-    if (slice_eq(slice_of(t->pattern, t->len), pattern)) end(g, t);
+    if (slice_eq(slice_of(t->pattern, t->len), pattern)) leave(g, t);
   }
 }
 
 void gets_party_gone(struct gets *g, struct gets_party *to) {
-  while (!list_empty(&to->all)) end(g, container_of(to->all.next, struct get, of_party));
+  while (!list_empty(&to->all)) leave(g, container_of(to->all.next, struct get, of_party));
 }
 
 nanotime gets_deadline(const struct gets *g) {

@@ -35,6 +35,7 @@ struct gets {
   struct list full;   /* gets_source.full */
   struct mem *mem;
   uint64_t timeout, last, topic_key[2];
+  void (*left)(void *node, uint64_t number, struct slice pattern); /* NULL: the owner has nothing to tell */
   uint64_t evicted;
 };
 

@@ -440,6 +440,37 @@ static void test_retained_more_than_a_queue(void **state) {
   mesh_stop(&m);
 }
 
+/* A client that subscribes and leaves again and again leaves nothing under way, for which others would have to wait. */
+static void test_retained_left_again(void **state) {
+  struct sim_link link = {.delay = 5 * NS_MS};
+  struct rig_options o = {.link = &link, .node = {.limits = {.client_queue = 128 << 10, .max_replays = 64}}};
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 2, &o);
+  mesh_join_all(&m);
+  struct rig_client *p = user(&m, 0), *restless = user(&m, 1), *sub = user(&m, 1);
+  static char big[5000];
+  memset(big, 'x', sizeof big - 1);
+  for (int i = 0; i < 300; i++) {
+    char topic[16];
+    snprintf(topic, sizeof topic, "r.t%d", i);
+    assert_int_equal(rig_publish(p, topic, big, 0, true, (uint64_t)i + 1), 0);
+  }
+  mesh_settle(&m);
+  struct slice all = slice_str("r.*");
+  for (int i = 0; i < 50; i++) {
+    struct msg u = {.type = MSG_UNSUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &all}}};
+    assert_int_equal(rig_subscribe(restless, "r.*"), 0);
+    if (i % 2) rig_run(&m.rig[0], 20 * NS_MS); /* or it leaves before the first of them has come */
+    rig_send(restless, &u);
+  }
+  rig_run(&m.rig[0], NS_SEC);
+  assert_int_equal(m.rig[0].node->replay_count, 0);
+  assert_int_equal(rig_subscribe(sub, "r.*"), 0);
+  rig_until(&m.rig[0], 50 * NS_SEC, many_heard, sub, "all retained messages");
+  mesh_stop(&m);
+}
+
 /* Two took one each while they could not hear each other: the newer one is left, and a new subscriber hears it once. */
 static void test_retained_after_a_partition(void **state) {
   (void)state;
@@ -750,6 +781,7 @@ int main(void) {
                                      cmocka_unit_test(test_retained_anywhere),
                                      cmocka_unit_test(test_retained_for_early_subscriptions),
                                      cmocka_unit_test(test_retained_more_than_a_queue),
+                                     cmocka_unit_test(test_retained_left_again),
                                      cmocka_unit_test(test_retained_after_a_partition),
                                      cmocka_unit_test(test_cleared_during_a_partition),
                                      cmocka_unit_test(test_more_nodes_than_places),
