@@ -100,6 +100,7 @@ static void on_upkeep(uv_timer_t *t) {
   switch (d->phase) {
   case DAEMON_RUNNING:
     give_back(d);
+    node_set_clock(d->node, io_unix_ms(), io_now());
     mesh_upkeep(d->mesh);
     notify_alive();
     break;

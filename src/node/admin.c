@@ -34,7 +34,7 @@ static json_t *about_node(const struct node *n) {
 }
 
 static json_t *diagnostics(struct node *n, struct slice what, struct slice args) {
-  json_int_t now_s = (json_int_t)(node_unix_ms(n) / 1000);
+  json_int_t now_s = (json_int_t)(node_wall_ms(n) / 1000);
   if (slice_is(what, "hello"))
     return json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:s}", "message", "Hello from Macula Gateway!", "gateway", n->name,
                      "realm", n->realm, "uptime_seconds", (json_int_t)node_uptime_s(n, n->now), "timestamp", now_s, "version",

@@ -20,7 +20,7 @@ static void refuse_op(struct session *s, const struct msg *m) {
 }
 
 static void pong(struct session *s, const struct msg_ping *m) {
-  struct msg a = {.type = MSG_PONG, .pong = {.timestamp = m->timestamp, .server_time = node_unix_ms(s->node)}};
+  struct msg a = {.type = MSG_PONG, .pong = {.timestamp = m->timestamp, .server_time = node_wall_ms(s->node)}};
   session_tell(s, &a, true);
 }
 

@@ -167,7 +167,9 @@ struct node {
   const struct log *log;
   struct node_limits limits;
   nanotime now, started;
-  uint64_t unix_base_ms, keep_alive;
+  uint64_t unix_base_ms; /* of stamps: as at the start, so that they stay in order */
+  uint64_t wall_base_ms; /* of certificates' times, and what clients are told: as the wall clock is set */
+  uint64_t keep_alive;
   char *name, *realm, *token;
   struct id id;
   enum node_access access;
@@ -248,6 +250,7 @@ struct node {
 /* node.c */
 /* Ends what is doomed, lets publishers go on when the pool has room. To be called when nothing is being walked. */
 void node_settle(struct node *n);
+static inline uint64_t node_wall_ms(const struct node *n) { return n->wall_base_ms + n->now / NS_MS; }
 static inline uint64_t node_unix_ms(const struct node *n) { return n->unix_base_ms + n->now / NS_MS; }
 
 /* plan.c */

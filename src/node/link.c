@@ -212,7 +212,7 @@ int link_connect(struct session *s, const struct msg_connect *m) {
   up(s, m->instance.p);
   quic_conn_admit(s->conn);
   n->peers.accepted++;
-  uint64_t ms = node_unix_ms(n);
+  uint64_t ms = node_wall_ms(n);
   struct msg pong = {.type = MSG_PONG,
                      .pong = {.timestamp = ms,
                               .server_time = ms,

@@ -98,6 +98,8 @@ static void on_silent(void *ctx, struct quic_conn *c) {
   if (s->peer && s->peer->link == s) rpc_peer_silent(s->peer);
 }
 
+#define CLOCK_SAID 60000 /* ms */
+
 /* ---- life ------------------------------------------------------------------------------------------------------------------
  */
 static void init_rows(struct node *n, const struct node_config *cfg) {
@@ -222,7 +224,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   node_limits_fill(&n->limits);
   init_rows(n, cfg);
   n->now = n->started = now;
-  n->unix_base_ms = cfg->unix_base_ms;
+  n->unix_base_ms = n->wall_base_ms = cfg->unix_base_ms;
   n->keep_alive = cfg->keep_alive ? cfg->keep_alive : 10 * NS_SEC;
   n->identity = quic_identity_ref(cfg->identity);
   n->id = *quic_identity_id(cfg->identity);
@@ -396,6 +398,14 @@ void node_set_sockets(struct node *n, const struct addr *sockets, size_t count) 
 
 struct quic *node_quic(struct node *n) {
   return n->quic;
+}
+
+void node_set_clock(struct node *n, uint64_t unix_ms, nanotime now) {
+  set_now(n, now);
+  int64_t by = (int64_t)(unix_ms - node_wall_ms(n));
+  if (by > CLOCK_SAID || by < -CLOCK_SAID) log_warn(n->log, "clock_set", "by_s=%lld", (long long)by / 1000);
+  n->wall_base_ms += (uint64_t)by;
+  quic_set_clock(n->quic, unix_ms / 1000, n->now);
 }
 
 void node_drain(struct node *n, nanotime now) {

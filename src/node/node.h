@@ -119,6 +119,9 @@ uint64_t node_last_seq(const struct node *n);   /* for node_config.last_seq of t
 
 /* Graceful end: no new clients, DISCONNECT shutting_down to all, replies in flight finished. node_drained turns true when all
  * are gone or drain_timeout has passed. */
+/* The wall clock now, every few seconds: certificates are judged by it, also when it was set right only after the start. What
+ * the node stamps (records, retained messages) goes on by the clock of its start. */
+void node_set_clock(struct node *n, uint64_t unix_ms, nanotime now);
 void node_drain(struct node *n, nanotime now);
 bool node_draining(const struct node *n);
 bool node_drained(const struct node *n, nanotime now);

@@ -193,7 +193,7 @@ static int check_connect(const struct session *s, const struct msg_connect *m, c
     *ret_text = "node_id in CONNECT is not the id of the certificate's key";
     return MACULA_IDENTITY_MISMATCH;
   }
-  if (peer && node_unix_ms(n) / 1000 >= quic_conn_peer_expiry(s->conn)) return MACULA_CERTIFICATE_EXPIRED;
+  if (peer && node_wall_ms(n) / 1000 >= quic_conn_peer_expiry(s->conn)) return MACULA_CERTIFICATE_EXPIRED;
   if (n->access == NODE_ACCESS_TOKEN && !token_matches(n, m->token)) {
     *ret_text = m->token.n ? "the access token is wrong" : "an access token is needed";
     return MACULA_NOT_AUTHORIZED;
@@ -219,7 +219,7 @@ static void name_client(struct session *s, const struct msg_connect *m) {
 
 static void welcome(struct session *s) {
   struct node *n = s->node;
-  uint64_t ms = node_unix_ms(n);
+  uint64_t ms = node_wall_ms(n);
   struct msg pong = {.type = MSG_PONG, .pong = {.timestamp = ms, .server_time = ms}};
   if (!s->base) {
     pong.pong.has_caps = true;

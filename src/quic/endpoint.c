@@ -82,6 +82,11 @@ static void set_reset_secret(struct quic *q) {
 
 static uint32_t conns_most(const struct quic_config *c) { return c->max_conns + c->max_half_open; }
 
+void quic_set_clock(struct quic *q, uint64_t unix_s, nanotime now) {
+  quic_advance(q, now);
+  q->cfg.unix_base_s = unix_s - q->now / NS_SEC; /* modulo 2^64 */
+}
+
 void quic_set_limits(struct quic *q, uint32_t max_conns, uint32_t max_half_open, size_t conn_pool, uint32_t max_streams) {
   q->cfg.max_conns = max_conns;
   q->cfg.max_half_open = max_half_open;

@@ -37,6 +37,13 @@ static void test_connect(void **state) {
   struct msg ping = {.type = MSG_PING, .ping = {.timestamp = 42}};
   rig_send(c, &ping);
   assert_int_equal(rig_expect(c, MSG_PONG).pong.timestamp, 42);
+  static const uint64_t clocks[] = {4000000000000, 1000}; /* Unix ms: the wall clock is set */
+  for (int i = 0; i < 2; i++) {
+    node_set_clock(r.node, clocks[i], sim_net_now(r.net));
+    rig_send(c, &ping);
+    uint64_t told = rig_expect(c, MSG_PONG).pong.server_time;
+    assert_true(told >= clocks[i] && told < clocks[i] + 60000);
+  }
   struct msg bye = {.type = MSG_DISCONNECT, .disconnect = {.reason = slice_str("normal"), .message = slice_str("")}};
   rig_send(c, &bye);
   assert_int_equal(rig_closed(c), 0);
