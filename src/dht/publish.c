@@ -96,15 +96,22 @@ static struct publish_own *own_find(const struct dht *d, const struct id *key, u
   return h ? container_of(h, struct publish_own, h) : NULL;
 }
 
-/* Records that were withdrawn make room, the oldest first. */
-static void shrink(struct dht *d, uint32_t most) {
+/* Records that were withdrawn make room, the oldest first. A batch goes on without one of them: what it says of it is true
+ * still, and to sign it anew would cost all its holders a STORE. */
+static bool drop_oldest(struct dht *d) {
   struct publish *p = &d->publish;
-  while (p->own.count > most && !list_empty(&p->gone)) {
-    struct publish_own *oldest = container_of(p->gone.next, struct publish_own, gone);
-    if (oldest->batch) publish_dissolve(d, oldest->batch);
-    own_free(d, oldest);
-    p->dropped++;
-  }
+  if (list_empty(&p->gone)) return false;
+  struct publish_own *oldest = container_of(p->gone.next, struct publish_own, gone);
+  struct publish_batch *b = oldest->batch;
+  own_free(d, oldest);
+  if (b && list_empty(&b->records)) publish_dissolve(d, b);
+  p->dropped++;
+  return true;
+}
+
+static void shrink(struct dht *d, uint32_t most) {
+  while (d->publish.own.count > most)
+    if (!drop_oldest(d)) return;
 }
 
 void dht_set_max_own(struct dht *d, uint32_t max) {
@@ -117,6 +124,7 @@ static int own_new(struct dht *d, const struct id *key, uint32_t kind, struct pu
   if (p->own.count >= p->own.max) shrink(d, p->own.max - 1);
   if (p->own.count >= p->own.max) return MACULA_EFULL;
   struct publish_own *o = slab_alloc(&p->own_slab);
+  if (!o && drop_oldest(d)) o = slab_alloc(&p->own_slab);
   if (!o) return MACULA_ENOMEM;
   o->k.key = *key;
   o->k.kind = kind;
@@ -342,6 +350,7 @@ static void flush(struct dht *d, nanotime now) {
   unsigned region = place_region(d);
   for (unsigned i = 0; i < SIGN_AT_ONCE && !list_empty(&p->dirty); i++) {
     int err = sign_batch(d, region, now);
+    if (err == MACULA_ENOMEM && drop_oldest(d)) continue;
     if (err) {
       log_warn(d->cfg.log, "dht_sign_failed", "error=%s records=%u", macula_err_name(err), (unsigned)p->dirty_count);
       p->flush_at = now + RETRY_SIGNING;
