@@ -57,7 +57,7 @@ def cmocka(path):
     count(name, ok, bad, out, s)
 
 
-def lines(name, cmd, timeout=1500 if os.environ.get("LOAD_FULL") else 420):
+def lines(name, cmd, timeout=1500 if os.environ.get("LOAD_FULL") else 900):
     code, out, s = run(name, cmd, timeout)
     ok = len(re.findall(r"^ok ", out, re.M))
     bad = len(re.findall(r"^FAIL ", out, re.M))
