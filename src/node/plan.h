@@ -25,6 +25,8 @@
 #define PLAN_VERIFIED (640u << 10)  /* signed batches that were verified, remembered */
 #define PLAN_CONTACT 192u           /* node in the routing table */
 #define PLAN_LOOKUP (16u << 10)     /* running lookup */
+#define PLAN_OWN 512u               /* record of the node's own, with its part of a signed batch; withdrawn ones make room */
+#define PLAN_HOLDERS (2u << 20)     /* nodes that hold its records, and those that they are on their way to */
 #define PLAN_MEMBER 384u            /* member */
 #define PLAN_GOSSIP (2u << 20)      /* frames of the membership that wait to be sent */
 #define PLAN_SEEDS (64u << 10)      /* addresses to join by, and of lost nodes */

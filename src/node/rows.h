@@ -50,8 +50,8 @@
     f->dht.refused_full, 0, f->dht.expired)                                                                                    \
   X(CONTACTS, "contacts", "the DHT's routing table", "", 256 * (20 + 8), PLAN_CONTACT, PLAN_VERIFIED + PLAN_TABLE,             \
     f->dht.contacts, f->dht.refused_contacts, f->dht.evicted_contacts, 0)                                                      \
-  X(LOOKUPS, "lookups", "lookups in the DHT", "max_lookups", l->max_lookups, PLAN_LOOKUP, PLAN_GOSSIP, f->dht.lookups, 0, 0,   \
-    f->dht.lookups_failed)                                                                                                     \
+  X(LOOKUPS, "lookups", "lookups in the DHT, records of its own", "max_lookups max_services", l->max_lookups, PLAN_LOOKUP,     \
+    (uint64_t)l->max_services *PLAN_OWN + PLAN_HOLDERS, f->dht.lookups, 0, 0, f->dht.lookups_failed)                           \
   X(ASKS, "asks", "operators' questions", "", MAX_ASKS, 144, 0, f->n->ask_count, 0, 0, 0)                                      \
   X(HELD, "held", "frames that wait for a mesh connection", "held_pool", 0, 0, l->held_pool, 0, f->n->peers.held_dropped, 0,   \
     0)                                                                                                                         \

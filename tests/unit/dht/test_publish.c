@@ -201,6 +201,7 @@ static void test_ten_thousand(void **st) {
                 (unsigned long long)(s.lookups_done - lookups), (unsigned long long)(t.by_type[MSG_STORE] - stores), s.unstored,
                 t.v[7].lookups.bytes, t.largest);
   assert_int_equal(s.own, 10000);
+  assert_true(t.v[7].lookups.bytes < 10000 * 512); /* PLAN_OWN */
   assert_int_equal(s.unstored, 0);
   assert_true(s.lookups_done - lookups < 100);
   assert_true(t.by_type[MSG_STORE] - stores < 10000 / 16 * 20 + 2000);

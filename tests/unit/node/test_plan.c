@@ -57,6 +57,7 @@ static void test_a_limit_is_in_its_row(void **state) {
   node_plan(&l, &after);
   const struct plan_row *r = row(&after, "services");
   assert_int_equal(r->bytes - row(&before, "services")->bytes, 1000 * r->each);
+  assert_int_equal(row(&after, "lookups")->bytes - row(&before, "lookups")->bytes, 1000 * PLAN_OWN); /* each is announced */
   assert_int_equal(row(&after, "send_queues")->bytes - row(&before, "send_queues")->bytes, 10 * MIB);
   assert_true(row(&after, "fragmentation")->bytes > row(&before, "fragmentation")->bytes);
   assert_int_equal(row(&after, "connections")->bytes, row(&before, "connections")->bytes);
