@@ -248,7 +248,7 @@ bool load_need_files(uint64_t files);
 
 /* ---- watching (load_watch.c) ------------------------------------------------------------------------------------------------
  */
-int load_watch_start(struct load_node *n);
+int load_watch_start(struct load_node *n); /* says what failed; an exit code */
 void load_watch_end(struct load_node *n);
 void load_watch_step(struct load *l, nanotime now);
 void load_watch_peak(struct load_node *n); /* of its resident memory, as the kernel knows it also between samples */

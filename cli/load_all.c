@@ -86,7 +86,10 @@ static int start_nodes(struct load_task *t, struct load_node **const nodes[4]) {
     const char *first[] = {"--max-clients", clients, NULL}, *others[] = {"--join", join, "--max-services", services, NULL};
     uint16_t relay = 0;
     int err = load_relay_add(m->relays, &relay);
-    if (err) return cli_failed(err, NULL, "each node needs a UDP port for others to reach it");
+    if (err)
+      return cli_failed(err, NULL,
+                        "no UDP port is free for the relays before the nodes: end what holds them, or widen the range that the "
+                        "system gives from (sysctl net.ipv4.ip_local_port_range)");
     snprintf(advertise, sizeof advertise, "127.0.0.1:%u", relay);
     struct load_start how = {.args = i ? others : first, .advertise = advertise};
     code = load_node_start_with(t, &how, nodes[i]);

@@ -211,7 +211,7 @@ int load_node_start_with(struct load_task *t, const struct load_start *how, stru
   }
   if (err == MACULA_CANCELLED) return EXIT_FAILED;
   if (err) return failed_to_start(n, l->maculad);
-  if ((err = load_watch_start(n))) return cli_failed(err, NULL, NULL);
+  if ((err = load_watch_start(n))) return err;
   load_fresh(t, n);
   *ret_node = n;
   return 0;
@@ -266,7 +266,7 @@ int load_nodes_given(struct load *l) {
     if (server.pinned) n->id = server.pin;
     n->given = true;
     snprintf(n->text, sizeof n->text, "%.150s", at);
-    if (load_watch_start(n)) code = cli_failed(MACULA_ENOMEM, NULL, NULL);
+    code = load_watch_start(n);
   }
   free(copy);
   if (!code && !l->node_count) {

@@ -138,10 +138,10 @@ int load_watch_start(struct load_node *n) {
                              .owner = n};
   char why[256];
   int err = load_socket(l, &n->udp, why);
-  if (err) return err;
+  if (err) return cli_failed(err, NULL, why);
   n->op_seen = io_now();
   hub_set_now(l->hub, io_now());
-  return client_new(l->hub, &o, &n->op);
+  return (err = client_new(l->hub, &o, &n->op)) ? cli_failed(err, NULL, NULL) : 0;
 }
 
 void load_watch_end(struct load_node *n) {

@@ -343,6 +343,10 @@ static int bind_error(const struct io_udp_options *o, char *why) {
   addr_text(&o->bind, text);
   switch (errno) {
   case EADDRINUSE:
+    if (!addr_port(&o->bind))
+      return explain(why, MACULA_EFULL,
+                     "no UDP port is free: end what holds them, or widen the range that the system gives from (sysctl "
+                     "net.ipv4.ip_local_port_range)");
     snprintf(line, sizeof line, "UDP %s is in use by another process: stop it, or choose another port", text);
     return explain(why, MACULA_EBUSY, line);
   case EACCES:

@@ -476,6 +476,18 @@ def case_too_few_files(folder):
     assert p.returncode == 1 and not p.stdout and "needs 67,500 UDP ports, and from 5001 on there are 60,534" in p.stderr, p.stderr
 
 
+def case_too_few_ports(folder):
+    """The ports that the system gives to whoever asks for any, in a network of our own where there are two."""
+    if subprocess.run(["unshare", "-n", "true"], stderr=subprocess.DEVNULL).returncode:
+        return  # not root: no network of our own
+    for scenario in "clients", "all":
+        p = subprocess.run(["unshare", "-n", "sh", "-c", "ip link set lo up; echo 32768 32769 >/proc/sys/net/ipv4/ip_local_port_range; "
+                            "exec \"$0\" load \"$1\" --scale 0.01", macula, scenario], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True, env=environment(folder), timeout=DEADLINE)
+        assert p.returncode == 1 and "queue_full: no UDP port is free" in p.stderr and "ip_local_port_range" in p.stderr, (p.returncode, p.stderr)
+    assert not left_over(folder), left_over(folder)
+
+
 def case_no_maculad(folder):
     shutil.copy(macula, folder)
     p = subprocess.run([os.path.join(folder, "macula"), "load", "streams"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
