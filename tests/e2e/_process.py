@@ -1,6 +1,7 @@
 """A running program whose output is waited for with a deadline."""
 import re
 import signal
+import socket
 import subprocess
 import threading
 
@@ -49,6 +50,12 @@ class Process:
         if self.p.poll() is None:
             self.p.send_signal(sig)
         return self.wait()
+
+
+def free_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def end_all():

@@ -12,14 +12,13 @@ import select
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 
-from _process import DEADLINE, Process, end_all
+from _process import DEADLINE, Process, end_all, free_port
 
 build = os.path.abspath(sys.argv[1])
 
@@ -28,9 +27,7 @@ class Node:
     def __init__(self, *args):
         self.folder = tempfile.TemporaryDirectory()
         self.args = args
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.bind(("127.0.0.1", 0))
-            self.address = "127.0.0.1:%d" % s.getsockname()[1]
+        self.address = "127.0.0.1:%d" % free_port()
         base = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") and k != "NOTIFY_SOCKET"}
         self.env = dict(base, XDG_CONFIG_HOME=os.path.join(self.folder.name, "config"), MACULA_SERVER=self.address)
         self.start()
@@ -187,9 +184,7 @@ def bad_input():
         assert some.wait() == 0 and some.out == b"some x\n", (some.out, some.err)
         code, out, err = n.run("sub", "quiet", "--timeout", "50ms")
         assert code == 4 and b"macula: timeout: " in err, (code, err)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.bind(("127.0.0.1", 0))
-            free = "127.0.0.1:%d" % s.getsockname()[1]
+        free = "127.0.0.1:%d" % free_port()
         n.bad(3, "not_connected", "-s", free, "pub", "a", "x")
         n.bad(3, "not_connected", "pub", "a", "x", env={"MACULA_SERVER": free})
         wrong = "macula://%s@%s" % ("ab" * 32, n.address)

@@ -7,14 +7,13 @@ A registry and three providers' nodes, as in the manual. Each case waits for out
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
 import tempfile
 import time
 
-from _process import DEADLINE, Process
+from _process import DEADLINE, Process, free_port
 
 build = os.path.abspath(sys.argv[1])
 ANSWER = 10  # seconds within which a call is answered although a node has died
@@ -29,9 +28,7 @@ class Mesh:
         self.env = dict(base, XDG_CONFIG_HOME=os.path.join(self.folder.name, "config"))
         self.live, self.nodes, self.addresses, self.hidden = [], [], [], hidden
         for i in range(count):
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-                s.bind(("127.0.0.1", 0))
-                self.addresses.append("127.0.0.1:%d" % s.getsockname()[1])
+            self.addresses.append("127.0.0.1:%d" % free_port())
             self.nodes.append(None)
             self.start(i)
         self.joined(count)

@@ -7,21 +7,14 @@ Prints "ok NAME" or "FAIL NAME: why" a case.
 import os
 import re
 import signal
-import socket
 import sys
 import tempfile
 import time
 import urllib.request
 
-from _process import DEADLINE, Process, end_all
+from _process import DEADLINE, Process, end_all, free_port
 
 build = os.path.abspath(sys.argv[1])
-
-
-def free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def until(what, condition):

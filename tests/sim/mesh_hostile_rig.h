@@ -22,8 +22,7 @@ static inline struct node *node_of(struct honest *h, unsigned i) { return h->m.r
 
 static inline void honest_start(struct honest *h, const struct rig_options *o) {
   memset(h, 0, sizeof *h);
-  mesh_start(&h->m, 2, o);
-  mesh_join_all(&h->m);
+  mesh_start_joined(&h->m, 2, o);
   h->pub = rig_join(&h->m.rig[0], 0, NULL, RIG_EXT);
   h->sub = rig_join(&h->m.rig[1], 0, NULL, RIG_EXT);
   assert_int_equal(rig_subscribe(h->sub, "honest.*"), 0);

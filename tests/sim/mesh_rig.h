@@ -52,6 +52,11 @@ static inline struct peer *mesh_peer(struct mesh *m, unsigned of, unsigned who) 
   return m->rig[of].node ? peer_find(m->rig[of].node, quic_identity_id(m->rig[who].identity)) : NULL;
 }
 
+static inline void mesh_start_joined(struct mesh *m, unsigned count, const struct rig_options *o) {
+  mesh_start(m, count, o);
+  mesh_join_all(m);
+}
+
 /* Every node that runs has a link to every other one, and nothing is left to tell. */
 static inline bool mesh_whole(void *ctx) {
   struct mesh *m = ctx;

@@ -1,6 +1,20 @@
 /* A client's connection through losses, refusals, rebinding and refused memory: what it owns comes back, or ends once. */
 #include "client_rig.h"
 
+/* One that listens and serves, and another that waits for its answer. */
+static void begin_call(struct world *w, struct user *a, struct user *b, struct tally *heard, struct tally *served,
+                       struct tally *pending) {
+  world_init(w, NULL);
+  user_join(w, 0, a, (struct client_options){0});
+  user_join(w, 1, b, (struct client_options){0});
+  (void)sub_now(w, a, "t.**", false, heard);
+  (void)serve_now(w, a, "echo", 0, served);
+  served->hold = true;
+  world_now(w);
+  assert_int_equal(client_call(b->c, "echo", slice_str("1"), NULL, on_result, pending, NULL), 0);
+  world_run(w, 100 * NS_MS);
+}
+
 /* Killed and started again, with the same identity: subscriptions and services are replayed, calls end, QoS 1 goes out again.
  */
 static void test_node_restarts(void **state) {
@@ -9,15 +23,7 @@ static void test_node_restarts(void **state) {
   struct tally heard = {0}, served = {0}, got = {0}, pending = {0}, done = {0};
   macula_publish_options qos1 = {.qos = 1};
   (void)state;
-  world_init(&w, NULL);
-  user_join(&w, 0, &a, (struct client_options){0});
-  user_join(&w, 1, &b, (struct client_options){0});
-  (void)sub_now(&w, &a, "t.**", false, &heard);
-  (void)serve_now(&w, &a, "echo", 0, &served);
-  served.hold = true;
-  world_now(&w);
-  assert_int_equal(client_call(b.c, "echo", slice_str("1"), NULL, on_result, &pending, NULL), 0);
-  world_run(&w, 100 * NS_MS);
+  begin_call(&w, &a, &b, &heard, &served, &pending);
   world_node_kill(&w);
   world_now(&w);
   assert_int_equal(client_publish(b.c, "t.a", slice_str("7"), &qos1, on_done, &done), 0); /* it does not know yet */
@@ -158,15 +164,7 @@ static void test_rebinding(void **state) {
   struct tally heard = {0}, served = {0}, got = {0}, pending = {0};
   struct addr outside;
   (void)state;
-  world_init(&w, NULL);
-  user_join(&w, 0, &a, (struct client_options){0});
-  user_join(&w, 1, &b, (struct client_options){0});
-  (void)sub_now(&w, &a, "t.**", false, &heard);
-  (void)serve_now(&w, &a, "echo", 0, &served);
-  served.hold = true;
-  world_now(&w);
-  assert_int_equal(client_call(b.c, "echo", slice_str("1"), NULL, on_result, &pending, NULL), 0);
-  world_run(&w, 100 * NS_MS);
+  begin_call(&w, &a, &b, &heard, &served, &pending);
   assert_int_equal(served.count, 1);
   for (int i = 1; i <= 3; i++) {
     char text[32];

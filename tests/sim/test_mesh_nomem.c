@@ -93,8 +93,7 @@ static void test_no_memory(void **state) {
     struct rig_client *c[5];
     struct mesh m;
     fail = (struct mem_fail){0};
-    mesh_start(&m, 3, &o);
-    mesh_join_all(&m);
+    mesh_start_joined(&m, 3, &o);
     for (int i = 0; i < 5; i++) c[i] = rig_join(&m.rig[i % 3], 0, NULL, RIG_EXT);
     mesh_settle(&m);
     rig_run(&m.rig[0], 3 * NS_SEC);

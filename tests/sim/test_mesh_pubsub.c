@@ -5,6 +5,12 @@
 
 static struct rig_client *user(struct mesh *m, unsigned node) { return rig_join(&m->rig[node], 0, NULL, RIG_EXT); }
 
+static struct rig_client *listener(struct mesh *m, unsigned node, const char *pattern) {
+  struct rig_client *c = user(m, node);
+  assert_int_equal(rig_subscribe(c, pattern), 0);
+  return c;
+}
+
 static struct slice heard(struct rig_client *c) {
   struct msg m = rig_expect(c, MSG_PUBLISH);
   assert_false(m.publish.has_ref || m.publish.publisher.p || m.publish.instance.p || m.publish.replay || m.publish.retained_ms);
@@ -23,12 +29,9 @@ static void silent(struct rig_client *c) { assert_true(rig_quiet(c, MSG_PUBLISH,
 static void test_wildcards(void **state) {
   struct mesh m;
   (void)state;
-  mesh_start(&m, 4, NULL);
-  mesh_join_all(&m);
-  struct rig_client *exact = user(&m, 1), *single = user(&m, 2), *multi = user(&m, 3), *pub = user(&m, 0);
-  assert_int_equal(rig_subscribe(exact, "sensor.temp.room1"), 0);
-  assert_int_equal(rig_subscribe(single, "sensor.*.room1"), 0);
-  assert_int_equal(rig_subscribe(multi, "sensor.**"), 0);
+  mesh_start_joined(&m, 4, NULL);
+  struct rig_client *exact = listener(&m, 1, "sensor.temp.room1"), *single = listener(&m, 2, "sensor.*.room1"),
+                    *multi = listener(&m, 3, "sensor.**"), *pub = user(&m, 0);
   mesh_settle(&m);
   static const char *const topics[] = {"sensor.temp.room1", "sensor.humidity.room1", "sensor.temp.room2", "other.topic",
                                        "sensor.temp.room1.extra"};
@@ -53,8 +56,7 @@ static void test_wildcards(void **state) {
 static void test_one_copy_to_a_node(void **state) {
   struct mesh m;
   (void)state;
-  mesh_start(&m, 3, NULL);
-  mesh_join_all(&m);
+  mesh_start_joined(&m, 3, NULL);
   struct rig_client *far[20], *near = user(&m, 0), *pub = user(&m, 0);
   for (int i = 0; i < 20; i++) {
     far[i] = user(&m, 1);
@@ -87,11 +89,8 @@ static void test_one_copy_to_a_node(void **state) {
 static void test_unsubscribes_what_others_hold(void **state) {
   struct mesh m;
   (void)state;
-  mesh_start(&m, 2, NULL);
-  mesh_join_all(&m);
-  struct rig_client *sub = user(&m, 1), *other = user(&m, 1), *pub = user(&m, 0);
-  assert_int_equal(rig_subscribe(sub, "a.*"), 0);
-  assert_int_equal(rig_subscribe(other, "a.**"), 0);
+  mesh_start_joined(&m, 2, NULL);
+  struct rig_client *sub = listener(&m, 1, "a.*"), *other = listener(&m, 1, "a.**"), *pub = user(&m, 0);
   unsubscribe(other, "a.*");
   unsubscribe(other, "a.**");
   unsubscribe(other, "a.**");
@@ -112,8 +111,7 @@ static void test_loss_and_reordering(void **state) {
     struct mesh m;
     struct rig_client *sub[NODES], *pub[NODES];
     print_message("seed %llu\n", (unsigned long long)seed);
-    mesh_start(&m, NODES, &o);
-    mesh_join_all(&m);
+    mesh_start_joined(&m, NODES, &o);
     for (unsigned i = 0; i < NODES; i++) {
       sub[i] = user(&m, i);
       pub[i] = user(&m, i);
@@ -149,11 +147,8 @@ static void test_partition_heals(void **state) {
     struct rig_options o = {.seed = seed, .node = {.idle_timeout = 12 * NS_SEC, .keep_alive = 2 * NS_SEC}};
     struct mesh m;
     print_message("seed %llu\n", (unsigned long long)seed);
-    mesh_start(&m, 4, &o);
-    mesh_join_all(&m);
-    struct rig_client *a = user(&m, 0), *b = user(&m, 3), *pub = user(&m, 1);
-    assert_int_equal(rig_subscribe(a, "x"), 0);
-    assert_int_equal(rig_subscribe(b, "x"), 0);
+    mesh_start_joined(&m, 4, &o);
+    struct rig_client *a = listener(&m, 0, "x"), *b = listener(&m, 3, "x"), *pub = user(&m, 1);
     mesh_settle(&m);
     for (unsigned i = 0; i < 2; i++)
       for (unsigned k = 2; k < 4; k++) mesh_cut(&m, i, k, true);
@@ -182,11 +177,8 @@ static void test_partition_heals(void **state) {
 static void test_qos1_waits_for_each_node(void **state) {
   struct mesh m;
   (void)state;
-  mesh_start(&m, 3, NULL);
-  mesh_join_all(&m);
-  struct rig_client *b = user(&m, 1), *c = user(&m, 2), *pub = user(&m, 0);
-  assert_int_equal(rig_subscribe(b, "q"), 0);
-  assert_int_equal(rig_subscribe(c, "q"), 0);
+  mesh_start_joined(&m, 3, NULL);
+  struct rig_client *b = listener(&m, 1, "q"), *c = listener(&m, 2, "q"), *pub = user(&m, 0);
   mesh_settle(&m);
   assert_int_equal(rig_publish(pub, "q", "1", 1, false, 1), 0);
   hears(b, "1");
@@ -202,8 +194,7 @@ static void test_qos1_waits_for_each_node(void **state) {
   assert_true(rig_metric(&m.rig[1], "mesh_messages_duplicate_total") >= 1);
   /* Declared dead: what it was to acknowledge is no longer waited for. */
   rig_node_kill(&m.rig[2]);
-  struct rig_client *other = user(&m, 0);
-  assert_int_equal(rig_subscribe(other, "q"), 0);
+  struct rig_client *other = listener(&m, 0, "q");
   uint8_t id[CALL_ID_LEN] = {3};
   struct msg p = {.type = MSG_PUBLISH,
                   .publish = {.topic = slice_str("q"),
@@ -225,10 +216,9 @@ static void test_qos1_waits_for_each_node(void **state) {
 static void test_qos1_restart_and_publishers_end(void **state) {
   struct mesh m;
   (void)state;
-  mesh_start(&m, 2, NULL);
-  mesh_join_all(&m);
-  struct rig_client *b = user(&m, 1), *pub = user(&m, 0), *gone = user(&m, 0);
-  assert_int_equal(rig_subscribe(b, "q"), 0);
+  mesh_start_joined(&m, 2, NULL);
+  struct rig_client *pub = user(&m, 0), *gone = user(&m, 0);
+  (void)listener(&m, 1, "q");
   mesh_settle(&m);
   rig_node_kill(&m.rig[1]);
   uint8_t id[CALL_ID_LEN] = {1};
@@ -261,10 +251,9 @@ static void test_qos1_limit(void **state) {
   struct rig_options o = {.node = {.limits = {.max_inflight = 4}}};
   struct mesh m;
   (void)state;
-  mesh_start(&m, 2, &o);
-  mesh_join_all(&m);
-  struct rig_client *b = user(&m, 1), *pub[5];
-  assert_int_equal(rig_subscribe(b, "q"), 0);
+  mesh_start_joined(&m, 2, &o);
+  struct rig_client *pub[5];
+  (void)listener(&m, 1, "q");
   for (int i = 0; i < 5; i++) pub[i] = user(&m, 0);
   mesh_settle(&m);
   mesh_cut(&m, 0, 1, true);
@@ -292,10 +281,8 @@ static void test_full_link(void **state) {
   struct rig_options o = {.node = {.limits = {.peer_queue = 100 << 10}}};
   struct mesh m;
   (void)state;
-  mesh_start(&m, 2, &o);
-  mesh_join_all(&m);
-  struct rig_client *b = user(&m, 1), *pub = user(&m, 0);
-  assert_int_equal(rig_subscribe(b, "q"), 0);
+  mesh_start_joined(&m, 2, &o);
+  struct rig_client *b = listener(&m, 1, "q"), *pub = user(&m, 0);
   mesh_settle(&m);
   mesh_cut(&m, 0, 1, true);
   static char big[10000];
@@ -318,10 +305,8 @@ static void evict(struct mesh *m, unsigned of, unsigned who) {
 static void test_evicted_link(void **state) {
   struct mesh m;
   (void)state;
-  mesh_start(&m, 2, NULL);
-  mesh_join_all(&m);
-  struct rig_client *b = user(&m, 1), *pub = user(&m, 0);
-  assert_int_equal(rig_subscribe(b, "q"), 0);
+  mesh_start_joined(&m, 2, NULL);
+  struct rig_client *b = listener(&m, 1, "q"), *pub = user(&m, 0);
   mesh_settle(&m);
   for (int round = 0; round < 3; round++) {
     evict(&m, 0, 1);
@@ -343,8 +328,7 @@ static uint32_t held(struct mesh *m, unsigned node) { return retained_count(&m->
 static void test_retained_anywhere(void **state) {
   struct mesh m;
   (void)state;
-  mesh_start(&m, 3, NULL);
-  mesh_join_all(&m);
+  mesh_start_joined(&m, 3, NULL);
   struct rig_client *p0 = user(&m, 0), *p1 = user(&m, 1), *watch = user(&m, 1);
   assert_int_equal(rig_publish(p0, "r.a", "old", 0, true, 1), 0);
   assert_int_equal(rig_publish(p1, "r.b", "here", 0, true, 2), 0);
@@ -354,8 +338,7 @@ static void test_retained_anywhere(void **state) {
   hears(watch, "old");
   silent(watch);
   /* For that very subscription only: another one of the same pattern has had its own. */
-  struct rig_client *second = user(&m, 1);
-  assert_int_equal(rig_subscribe(second, "r.**"), 0);
+  struct rig_client *second = listener(&m, 1, "r.**");
   hears(second, "here");
   hears(second, "old");
   silent(second);
@@ -369,8 +352,7 @@ static void test_retained_anywhere(void **state) {
   assert_int_equal(held(&m, 0), 0);
   assert_int_equal(held(&m, 2), 1);
   mesh_settle(&m);
-  struct rig_client *late = user(&m, 0);
-  assert_int_equal(rig_subscribe(late, "r.a"), 0);
+  struct rig_client *late = listener(&m, 0, "r.a");
   hears(late, "new");
   silent(late);
   /* Cleared from a node that holds nothing. */
@@ -378,8 +360,7 @@ static void test_retained_anywhere(void **state) {
   assert_int_equal(heard(late).n, 0);
   rig_run(&m.rig[0], NS_SEC);
   assert_int_equal(held(&m, 2), 0);
-  struct rig_client *last = user(&m, 2);
-  assert_int_equal(rig_subscribe(last, "r.a"), 0);
+  struct rig_client *last = listener(&m, 2, "r.a");
   silent(last);
   mesh_stop(&m);
 }
@@ -401,8 +382,7 @@ static void test_retained_for_early_subscriptions(void **state) {
   hears(sub, "x");
   rig_node_kill(&m.rig[1]);
   rig_node_start(&m.rig[1]);
-  struct rig_client *early = user(&m, 1);
-  assert_int_equal(rig_subscribe(early, "r.*"), 0);
+  struct rig_client *early = listener(&m, 1, "r.*");
   silent(early);
   mesh_join(&m, 1, 0);
   for (int i = 0; i < 50; i++) hears(early, "x");
@@ -418,8 +398,7 @@ static void test_retained_more_than_a_queue(void **state) {
   struct rig_options o = {.link = &link, .node = {.limits = {.client_queue = 128 << 10}}};
   struct mesh m;
   (void)state;
-  mesh_start(&m, 3, &o);
-  mesh_join_all(&m);
+  mesh_start_joined(&m, 3, &o);
   struct rig_client *p[2] = {user(&m, 0), user(&m, 1)}, *sub = user(&m, 2);
   static char big[5000];
   memset(big, 'x', sizeof big - 1);
@@ -521,8 +500,7 @@ static void test_cleared_during_a_partition(void **state) {
   struct rig_options o = {.node = {.idle_timeout = 12 * NS_SEC, .keep_alive = 2 * NS_SEC}};
   struct mesh m;
   (void)state;
-  mesh_start(&m, 3, &o);
-  mesh_join_all(&m);
+  mesh_start_joined(&m, 3, &o);
   struct rig_client *p0 = user(&m, 0), *p1 = user(&m, 1);
   assert_int_equal(rig_publish(p0, "r.a", "kept", 0, true, 1), 0);
   assert_int_equal(rig_publish(p0, "r.b", "kept", 0, true, 2), 0);
@@ -539,8 +517,7 @@ static void test_cleared_during_a_partition(void **state) {
   mesh_settle(&m);
   rig_run(&m.rig[0], 2 * NS_SEC);
   assert_int_equal(held(&m, 0), 1);
-  struct rig_client *c = user(&m, 2);
-  assert_int_equal(rig_subscribe(c, "r.*"), 0);
+  struct rig_client *c = listener(&m, 2, "r.*");
   struct slice one = heard(c), two = heard(c);
   assert_true((slice_is(one, "kept") && slice_is(two, "again")) || (slice_is(one, "again") && slice_is(two, "kept")));
   silent(c);
@@ -670,8 +647,7 @@ static void test_no_memory(void **state) {
     struct rig_options o = {.node = {.fail = &fail}};
     struct mesh m;
     fail = (struct mem_fail){0};
-    mesh_start(&m, 2, &o);
-    mesh_join_all(&m);
+    mesh_start_joined(&m, 2, &o);
     struct rig_client *a = user(&m, 0), *b = user(&m, 1), *c = user(&m, 1);
     mesh_settle(&m);
     fail.countdown = at;
@@ -699,8 +675,7 @@ static void test_no_memory(void **state) {
     fail.countdown = 0;
     rig_run(&m.rig[0], 40 * NS_SEC);
     mesh_settle(&m);
-    struct rig_client *d = user(&m, 0), *e = user(&m, 1);
-    assert_int_equal(rig_subscribe(d, "z"), 0);
+    struct rig_client *d = listener(&m, 0, "z"), *e = user(&m, 1);
     mesh_settle(&m);
     assert_int_equal(rig_publish(e, "z", "whole", 1, false, 99), 0);
     hears(d, "whole");
@@ -734,9 +709,7 @@ static void hidden_nodes(uint64_t seed) {
   mesh_join(&m, 1, 0);
   mesh_join(&m, 2, 0);
   mesh_join(&m, 3, 0);
-  struct rig_client *p = user(&m, 2), *c = user(&m, 3), *outside = user(&m, 1);
-  assert_int_equal(rig_subscribe(c, "h.*"), 0);
-  assert_int_equal(rig_subscribe(outside, "h.**"), 0);
+  struct rig_client *p = user(&m, 2), *c = listener(&m, 3, "h.*"), *outside = listener(&m, 1, "h.**");
   assert_int_equal(rig_publish(p, "r.x", "kept", 0, true, 1), 0);
   rig_until(&m.rig[0], 60 * NS_SEC, routed, &m, "hidden nodes hear of each other");
   assert_null(mesh_peer(&m, 2, 3)->link);

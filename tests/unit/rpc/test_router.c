@@ -1,6 +1,14 @@
 /* Calls within one node: who is asked, failing over, ends, time and limits. */
 #include "router_rig.h"
 
+/* Two serve, and the first has a call. */
+static void open_calling(struct world *w) {
+  open_alone(w);
+  serve(w, 1);
+  serve(w, 2);
+  call(w, 0, 1, 0);
+}
+
 static void a_call_and_its_reply(void **state) {
   (void)state;
   struct world w;
@@ -42,10 +50,7 @@ static void nobody_serves_it(void **state) {
 static void a_handlers_error_is_final(void **state) {
   (void)state;
   struct world w;
-  open_alone(&w);
-  serve(&w, 1);
-  serve(&w, 2);
-  call(&w, 0, 1, 0);
+  open_calling(&w);
   assert_int_equal(reply_error(&w, 1, "handler_error", false, 0), 0);
   assert_string_equal(w.log, "c1e0");
   assert_string_equal(w.code, "handler_error");
@@ -65,10 +70,7 @@ static void a_refusal_goes_to_the_next(void **state) {
                                          "not_connected", "rate_limited",      "shutting_down"};
   for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
     struct world w;
-    open_alone(&w);
-    serve(&w, 1);
-    serve(&w, 2);
-    call(&w, 0, 1, 0);
+    open_calling(&w);
     reply_error(&w, 1, refusals[i], false, 0);
     assert_string_equal(w.log, "c1c2");
     assert_int_equal(reply(&w, 1, 0), MACULA_ENOTFOUND); /* too late */
@@ -82,10 +84,7 @@ static void a_refusal_goes_to_the_next(void **state) {
 static void all_refuse(void **state) {
   (void)state;
   struct world w;
-  open_alone(&w);
-  serve(&w, 1);
-  serve(&w, 2);
-  call(&w, 0, 1, 0);
+  open_calling(&w);
   reply_error(&w, 1, "no_handler", false, 0);
   reply_error(&w, 2, "too_many_calls", false, 0);
   assert_string_equal(w.log, "c1c2e0");
@@ -133,10 +132,7 @@ static void the_unreachable_are_passed_over(void **state) {
 static void a_providers_end_fails_over_or_answers_at_once(void **state) {
   (void)state;
   struct world w;
-  open_alone(&w);
-  serve(&w, 1);
-  serve(&w, 2);
-  call(&w, 0, 1, 0);
+  open_calling(&w);
   call(&w, 0, 2, 0);
   router_session_ended(w.r, &w.p[1], 1);
   assert_string_equal(w.log, "c1c1c2c2");
@@ -169,10 +165,7 @@ static void the_only_providers_end(void **state) {
 static void a_silent_provider_loses_its_calls_not_its_services(void **state) {
   (void)state;
   struct world w;
-  open_alone(&w);
-  serve(&w, 1);
-  serve(&w, 2);
-  call(&w, 0, 1, 0);
+  open_calling(&w);
   router_session_silent(w.r, &w.p[1], 1);
   assert_string_equal(w.log, "c1x1c2");
   assert_int_equal(reply(&w, 1, 0), MACULA_ENOTFOUND);
@@ -289,10 +282,7 @@ static void timeouts_are_bounded(void **state) {
 static void replies_count_only_from_whom_was_asked(void **state) {
   (void)state;
   struct world w;
-  open_alone(&w);
-  serve(&w, 1);
-  serve(&w, 2);
-  call(&w, 0, 1, 0);
+  open_calling(&w);
   assert_int_equal(reply_to(&w, 2, w.sent_id[1], 0), MACULA_ENOTFOUND);
   assert_int_equal(reply_to(&w, 0, w.sent_id[1], 0), MACULA_ENOTFOUND);
   uint8_t caller_id[CALL_ID_LEN] = {1};
