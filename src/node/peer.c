@@ -152,9 +152,13 @@ bool peer_has_calls(const struct peer *p) {
   return false;
 }
 
-bool peer_is_busy(const struct peer *p) {
-  return peer_has_calls(p) || !list_empty(&p->held) || (p->link && quic_queued(p->link->conn));
+static bool has_unacked(const struct peer *p) {
+  if (!p->link) return false;
+  uint32_t gossip = quic_written(p->link->conn) == p->gossip_end ? p->gossip_len : 0;
+  return quic_queued(p->link->conn) > gossip;
 }
+
+bool peer_is_busy(const struct peer *p) { return peer_has_calls(p) || !list_empty(&p->held) || has_unacked(p); }
 
 static void settle(struct peer *p) {
   if (p->member || p->link || p->dial || !list_empty(&p->waits) || has_calls(p) || !list_empty(&p->held) ||
@@ -374,6 +378,17 @@ int peer_post_raw(struct peer *p, uint8_t type, struct slice payload, enum want 
   err = err ? hold(p, b, query) : write_frame(p, b);
   shbuf_unref(b);
   return err;
+}
+
+int peer_gossip(struct peer *p, uint8_t type, struct slice payload) {
+  struct quic_conn *c = p->link ? p->link->conn : NULL;
+  uint32_t before = c ? quic_written(c) : 0;
+  int err = peer_post_raw(p, type, payload, WANT_UPKEEP, 0);
+  if (err || !c) return err;
+  if (before != p->gossip_end) p->gossip_len = 0;
+  p->gossip_end = quic_written(c);
+  p->gossip_len += p->gossip_end - before;
+  return 0;
 }
 
 /* What waited goes out in order; what the queue does not take is lost, as on a link that broke. */

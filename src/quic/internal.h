@@ -120,6 +120,7 @@ struct quic_conn {
   uint32_t ticket_len;
   uint16_t token_len, close_len;
   uint32_t late; /* datagrams that came while lingering */
+  uint32_t written;
   uint8_t *close_pkt;
 };
 

@@ -228,6 +228,8 @@ void quic_stream_finish(struct quic_conn *c, int64_t stream);
 void quic_stream_reset(struct quic_conn *c, int64_t stream, uint64_t app_error);
 /* Octets queued on the connection that the peer has not acknowledged yet. */
 size_t quic_queued(const struct quic_conn *c);
+/* Octets ever queued on it, modulo 2^32. */
+uint32_t quic_written(const struct quic_conn *c);
 /* When the peer last acknowledged stream data, or when the queue last went from empty to filled, whichever is later. */
 nanotime quic_queue_progress(const struct quic_conn *c);
 /* Gives n received octets back to the sender as credit, on the stream and on the connection. The stream may be gone already. */

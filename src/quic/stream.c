@@ -38,6 +38,7 @@ static void count(struct stream *s, size_t n, bool added) {
     s->queued += n;
     s->unsent += n;
     c->queued += n;
+    c->written += (uint32_t)n;
   } else {
     s->queued -= n;
     c->queued -= n;
@@ -230,4 +231,5 @@ void quic_consume(struct quic_conn *c, int64_t stream, size_t n) {
 void quic_grant(struct quic_conn *c, int64_t stream, size_t n) { quic_consume(c, stream, n); }
 
 size_t quic_queued(const struct quic_conn *c) { return c->queued; }
+uint32_t quic_written(const struct quic_conn *c) { return c->written; }
 nanotime quic_queue_progress(const struct quic_conn *c) { return c->progress; }

@@ -276,6 +276,39 @@ static void test_busy_pool(void **state) {
   mesh_stop(&m);
 }
 
+/* What members tell each other makes no link a busy one: the least recently used goes while a probe of it is unacknowledged,
+ * unless there is something else as well. */
+static void goes_while_probed(bool used) {
+  struct mesh m;
+  struct rig_options o = {.node = {.limits = {.max_peers = 2}, .no_upkeep = true}};
+  struct msg ping = {.type = MSG_PING, .ping = {.timestamp = 1}};
+  struct membership_stats stats;
+  mesh_start(&m, 4, &o);
+  for (unsigned i = 1; i < 3; i++) {
+    assert_int_equal(dial(&m, 0, i), MACULA_EBUSY);
+    rig_run(&m.rig[0], 500 * NS_MS);
+    assert_true(linked(&m, 0, i));
+  }
+  struct peer *p = mesh_peer(&m, 0, 1);
+  for (int i = 0; i < 5000 && !quic_queued(p->link->conn); i++) rig_run(&m.rig[0], NS_MS);
+  assert_true(quic_queued(p->link->conn) > 0);
+  if (used) assert_int_equal(peer_send(p, &ping, WANT_UPKEEP), 0);
+  assert_int_equal(peer_is_busy(p), used);
+  assert_int_equal(dial(&m, 0, 3), MACULA_EBUSY);
+  rig_run(&m.rig[0], 500 * NS_MS);
+  assert_true(linked(&m, 0, 3) && linked(&m, 0, 2) == !used && linked(&m, 0, 1) == used);
+  rig_run(&m.rig[0], 20 * NS_SEC); /* nor is it taken for dead, whose answer had no way any more */
+  membership_stats(m.rig[0].node->membership, &stats);
+  assert_int_equal(stats.deaths, 0);
+  mesh_stop(&m);
+}
+
+static void test_probed_goes(void **state) {
+  (void)state;
+  goes_while_probed(false);
+  goes_while_probed(true);
+}
+
 /* All slots are taken by dials that nobody answers: one makes room, and is over then, whoever answers it late. */
 static void test_slow_dial_makes_room(void **state) {
   struct mesh m;
@@ -665,6 +698,7 @@ int main(void) {
       cmocka_unit_test(test_wrong_realm_self_and_liar),
       cmocka_unit_test(test_expected_in_vain),
       cmocka_unit_test(test_busy_pool),
+      cmocka_unit_test(test_probed_goes),
       cmocka_unit_test(test_slow_dial_makes_room),
       cmocka_unit_test(test_ping),
       cmocka_unit_test(test_ping_over_an_evicted_link),
