@@ -212,11 +212,16 @@ int load_report_folder(const char *dir) {
     return EXIT_USAGE;
   }
   DIR *d = opendir(dir);
+  bool is_folder = d || errno != ENOTDIR;
   for (struct dirent *e; d && (e = readdir(d));) entries += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
   if (d) closedir(d);
-  if (d && !entries) return 0;
-  cli_error("busy", "--report: %.300s %s: name another folder, or remove it first", dir,
-            d ? "holds something already, and an old report is not overwritten" : "is no folder");
+  if (entries || !is_folder) {
+    cli_error("busy", "--report: %.300s %s: name another folder, or remove it first", dir,
+              entries ? "holds something already, and an old report is not overwritten" : "is no folder");
+    return EXIT_USAGE;
+  }
+  if (access(dir, R_OK | W_OK | X_OK) == 0) return 0; /* not found out at the end of a long run */
+  cli_error("io_error", "--report: cannot write into %.300s: %s: name another folder", dir, strerror(errno));
   return EXIT_USAGE;
 }
 

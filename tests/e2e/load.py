@@ -278,6 +278,22 @@ def case_report_cannot_be_written(folder):
     assert code == 1 and re.search(r"^macula: .*report\.json.*No such file", err, re.M), (code, out[-300:], err)
 
 
+def case_report_folder_cannot_be_written(folder):
+    """Said before anything begins: an empty folder that is read-only, and a link to none."""
+    at = os.path.join(folder, "report")
+    os.symlink(os.path.join(folder, "none"), at)
+    p = load(folder, "load", "pool", "--report", at)
+    assert p.returncode == 2 and not p.stdout and "cannot write into " + at + ": No such file" in p.stderr, (p.returncode, p.stderr)
+    os.remove(at)
+    os.mkdir(at)
+    script = 'mount -t tmpfs -o ro tmpfs "$1" || exit 77; exec "$2" load pool --report "$1"'
+    p = subprocess.run(["unshare", "-m", "sh", "-c", script, "_", at, macula], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, text=True, env=environment(folder), timeout=DEADLINE)
+    if p.returncode == 77 or "unshare failed" in p.stderr:
+        return
+    assert p.returncode == 2 and not p.stdout and "cannot write into " + at + ": Read-only" in p.stderr, (p.returncode, p.stderr)
+
+
 def case_full_disk(folder):
     """The nodes' state has no place: said, not guessed at. In a mount namespace of its own, where that may be made."""
     small = os.path.join(folder, "small")
