@@ -179,7 +179,7 @@ def bad_input():
             n.bad(2, "invalid_argument", *args)
         n.bad(1, "no_such_procedure", "call", "nobody.home")
         n.bad(3, "realm_mismatch", "-r", "other", "pub", "a", "x")
-        some = n.sub("some", "--timeout", "2s")
+        some = n.sub("some", "--timeout", "5s")
         n.ok("pub", "some", "x")
         assert some.wait() == 0 and some.out == b"some x\n", (some.out, some.err)
         code, out, err = n.run("sub", "quiet", "--timeout", "50ms")
@@ -376,7 +376,7 @@ def hanging():
     with Node() as n:
         pids = os.path.join(n.folder.name, "pid")
         p = n.serve("slow", "--exec", "sleep 1000 & echo $! > %s; wait" % pids, "--concurrency", "1")
-        n.bad(4, "timeout", "call", "slow", "--timeout", "1500ms")
+        n.bad(4, "timeout", "call", "slow", "--timeout", "4s")
         first = pid_of(pids)
         until("a handler is killed with what it started, at the deadline", lambda: not alive(first))
         os.unlink(pids)

@@ -125,7 +125,7 @@ def cycles():
     figures, peaks = [], []
     base = limit = 0
     for cycle in range(args.cycles + 1):
-        c = node.idle(n, 2)
+        c = node.idle(n, 4)
         if not wait_for(120, lambda: node.entries("sessions") >= n):
             check("cycle %d: %d clients are in" % (cycle, n), False, c.stderr.read() if c.poll() is not None else "")
             return
