@@ -273,7 +273,7 @@ void node_unbound(struct node *n, unsigned which) {
 void node_free(struct node *n) {
   if (!n) return;
   rows_unwatch(n);
-  n->draining = true; /* calls that fail now dial nobody */
+  n->draining = true;         /* calls that fail now dial nobody */
   n->spread.gets.left = NULL; /* who answers them has no connection any more */
   if (n->quic) quic_free(n->quic);
   list_for(it, &n->sessions) container_of(it, struct session, all)->state = SESSION_OVER; /* nothing is sent any more */
