@@ -110,7 +110,8 @@ class Running:
                     if "event=started" in self.log():
                         return int(pid)
             time.sleep(0.05)
-        raise AssertionError("no node was started: %s" % (self.p.communicate(timeout=5),))
+        self.p.kill()
+        raise AssertionError("no node was started: %s" % (self.p.communicate(),))
 
     def log(self):
         for at, _, files in os.walk(self.folder):
@@ -278,6 +279,14 @@ def case_report_cannot_be_written(folder):
     assert code == 1 and re.search(r"^macula: .*report\.json.*No such file", err, re.M), (code, out[-300:], err)
 
 
+def mounted(folder, at, options, then):
+    """Runs a script ($1: at, $2: macula) with a tmpfs at `at`, in a mount namespace of its own; None where that may not be made."""
+    script = 'mount -t tmpfs %s tmpfs "$1" || exit 77; %s' % (options, then)
+    p = subprocess.run(["unshare", "-m", "sh", "-c", script, "_", at, macula], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, text=True, env=environment(folder), timeout=DEADLINE)
+    return None if p.returncode == 77 or "unshare failed" in p.stderr else p
+
+
 def case_report_folder_cannot_be_written(folder):
     """Said before anything begins: an empty folder that is read-only, and a link to none."""
     at = os.path.join(folder, "report")
@@ -286,24 +295,17 @@ def case_report_folder_cannot_be_written(folder):
     assert p.returncode == 2 and not p.stdout and "cannot write into " + at + ": No such file" in p.stderr, (p.returncode, p.stderr)
     os.remove(at)
     os.mkdir(at)
-    script = 'mount -t tmpfs -o ro tmpfs "$1" || exit 77; exec "$2" load pool --report "$1"'
-    p = subprocess.run(["unshare", "-m", "sh", "-c", script, "_", at, macula], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                       stderr=subprocess.PIPE, text=True, env=environment(folder), timeout=DEADLINE)
-    if p.returncode == 77 or "unshare failed" in p.stderr:
-        return
-    assert p.returncode == 2 and not p.stdout and "cannot write into " + at + ": Read-only" in p.stderr, (p.returncode, p.stderr)
+    p = mounted(folder, at, "-o ro", 'exec "$2" load pool --report "$1"')
+    assert not p or (p.returncode == 2 and not p.stdout and "cannot write into " + at + ": Read-only" in p.stderr), (p.returncode, p.stderr)
 
 
 def case_full_disk(folder):
     """The nodes' state has no place: said, not guessed at. In a mount namespace of its own, where that may be made."""
     small = os.path.join(folder, "small")
     os.mkdir(small)
-    script = 'mount -t tmpfs -o size=64k tmpfs "$1" || exit 77; cat /dev/zero >"$1/all" 2>/dev/null; TMPDIR=$1 exec "$2" load streams --scale 0.02'
-    p = subprocess.run(["unshare", "-m", "sh", "-c", script, "_", small, macula], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                       stderr=subprocess.PIPE, text=True, env=environment(folder), timeout=DEADLINE)
-    if p.returncode == 77 or "unshare failed" in p.stderr:
-        return
-    assert p.returncode == 1 and "no space is left for its state in " + small in p.stderr, (p.returncode, p.stderr)
+    p = mounted(folder, small, "-o size=64k",
+                'cat /dev/zero >"$1/all" 2>/dev/null; TMPDIR=$1 exec "$2" load streams --scale 0.02')
+    assert not p or (p.returncode == 1 and "no space is left for its state in " + small in p.stderr), (p.returncode, p.stderr)
 
 
 def case_interrupted(folder):

@@ -296,14 +296,18 @@ static void test_churn(void **st) {
   net_done(&t);
 }
 
-static void test_own_limit(void **st) {
-  (void)st;
-  net_init(&t, 31, 2);
+static void start_two(unsigned seed, uint32_t max_own) {
+  net_init(&t, seed, 2);
   struct dht_config cfg = node_config(&t, &t.v[0]);
-  cfg.max_own = 10;
+  cfg.max_own = max_own;
   node_start(&t, 0, &cfg);
   node_start(&t, 1, NULL);
   node_join(&t, 1, 0);
+}
+
+static void test_own_limit(void **st) {
+  (void)st;
+  start_two(31, 10);
   for (unsigned i = 0; i < 12; i++) {
     struct id k = test_key_n("k", i);
     assert_int_equal(dht_publish(t.v[0].d, &k, DHT_SERVICE, 300 * NS_SEC, t.now), i < 10 ? 0 : MACULA_EFULL);
@@ -331,12 +335,7 @@ static void test_own_limit(void **st) {
 /* Whoever is withdrawn makes room, in number and in memory, and those signed with it are not signed and stored anew for it. */
 static void test_room(void **st) {
   (void)st;
-  net_init(&t, 35, 2);
-  struct dht_config cfg = node_config(&t, &t.v[0]);
-  cfg.max_own = 1000;
-  node_start(&t, 0, &cfg);
-  node_start(&t, 1, NULL);
-  node_join(&t, 1, 0);
+  start_two(35, 1000);
   for (unsigned i = 0; i < 1000; i++) {
     struct id k = test_key_n("k", i);
     assert_int_equal(dht_publish(t.v[0].d, &k, DHT_SERVICE, 300 * NS_SEC, t.now), 0);
