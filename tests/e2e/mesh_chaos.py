@@ -79,7 +79,8 @@ class Node:
 
     def peers(self):
         r = subprocess.run([build + "/macula", "-s", self.addr, "--insecure", "--identity", self.mesh.id, "--token-file",
-                            self.mesh.token, "--json", "peers"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                            self.mesh.token, "--json", "peers"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.refused = r.stderr.decode()
         return json.loads(r.stdout)["peers"] if r.returncode == 0 else None
 
     def linked(self):
@@ -228,8 +229,9 @@ def case_bad_joins(number):
     c.kill()
     pinned.state += "p"
     pinned.start(join=False)
-    until(lambda: pinned.said("join_failed"), 20, "a wrong id was not refused")
-    assert pinned.linked() == [], pinned.linked()
+    until(lambda: pinned.said("identity_mismatch"), 20, "a wrong id was not refused")  # in a log that the node before it wrote, too
+    links = pinned.linked()
+    assert links == [], (links, pinned.refused)
     pinned.kill()
     pinned.extra = ["--admin-keys", m.admin, "--join", "macula://%s@%s" % (a_id, a.addr)]
     pinned.start(join=False)
