@@ -73,6 +73,7 @@ def check(name, cmd):
 
 check("check layers", ["sh", "tools/check_layers.sh"])
 check("check format", ["sh", "tools/check_format.sh"])
+check("check Python", ["sh", "tools/check_python.sh"])
 check("check symbols", ["sh", "tools/check_symbols.sh", build])
 check("check deploy", ["sh", "tools/check_deploy.sh", build])
 check("check installed library", ["sh", "tools/check_install.sh", build])

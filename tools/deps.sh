@@ -7,7 +7,7 @@ set -eu
 build="gcc libc6-dev pkg-config meson ninja-build libngtcp2-dev libngtcp2-crypto-gnutls-dev libgnutls28-dev libuv1-dev
 libjansson-dev libcyaml-dev libyaml-dev libmicrohttpd-dev libsystemd-dev"
 test="g++ libcmocka-dev libmsgpack-dev clang libclang-rt-14-dev clang-format curl git iproute2 nftables zsh
-python3 golang-go golang-github-lucas-clemente-quic-go-dev"
+python3 pyflakes3 golang-go golang-github-lucas-clemente-quic-go-dev"
 run="libngtcp2-16 libngtcp2-crypto-gnutls8 libgnutls30 libuv1 libjansson4 libcyaml1 libmicrohttpd12 libsystemd0"
 want=$build
 ngtcp2="libngtcp2-dev libngtcp2-crypto-gnutls-dev"

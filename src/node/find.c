@@ -93,7 +93,7 @@ static void send_one(struct node *n, const struct dht_out *o) {
   struct peer *p = peer_get(n, &to);
   /* Of members we know more than an old contact does. */
   if (p && !p->link && !p->member && !p->addr.sa.sa_family) peer_where(p, &o->to.addr, &o->to.gateway);
-  int err = p ? peer_post_raw(p, o->type, o->payload, WANT_UPKEEP, query) : MACULA_ENOMEM;
+  int err = p ? peer_upkeep_raw(p, o->type, o->payload, query) : MACULA_ENOMEM;
   if (err && query) dht_unsent(n->dht, &to, query, n->now);
 }
 

@@ -87,7 +87,7 @@ struct peer {
   nanotime dial_at; /* not before: back-off after failures */
   nanotime expect;  /* until then its own dial is expected: ours gave way to it */
   uint32_t failures;
-  uint32_t gossip_len, gossip_end; /* SWIM at the end of its link's queue: octets, quic_written after it */
+  uint32_t upkeep_len, upkeep_end; /* upkeep at the end of its link's queue: octets, quic_written after it */
   bool member;                     /* membership knows it: the record stays */
   uint8_t instance[INSTANCE_LEN];  /* of its run, as the link told */
   char name[NAME_KEPT + 1];
@@ -324,8 +324,10 @@ int peer_post(struct peer *p, const struct msg *m, enum want want, uint64_t quer
 int peer_post_raw(struct peer *p, uint8_t type, struct slice payload, enum want want, uint64_t query);
 bool peer_has_calls(const struct peer *p); /* it, or those behind it */
 bool peer_is_busy(const struct peer *p);
-/* Of membership, by the link that stands or comes. Makes nobody busy: if the link goes, it is told again by another. */
-int peer_gossip(struct peer *p, uint8_t type, struct slice payload);
+/* As peer_send and peer_post_raw, for what makes nobody busy, as another link tells it anew if this one goes: of membership, of
+ * the DHT, of interest. */
+int peer_upkeep(struct peer *p, const struct msg *m);
+int peer_upkeep_raw(struct peer *p, uint8_t type, struct slice payload, uint64_t query);
 /* Its link, or the dial to it, makes room for another. Operators' pings of it and of those behind it end; its calls and frames
  * are the caller's business (peer_down): an idle one has none. */
 void peer_evict(struct peer *p);

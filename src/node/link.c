@@ -125,7 +125,7 @@ static void up(struct session *s, const uint8_t *instance) {
   s->since = s->window_since = p->since = n->now;
   if (p->dial == s) p->dial = NULL;
   p->link = s;
-  p->gossip_len = 0;
+  p->upkeep_len = 0;
   p->failures = 0;
   p->dial_at = p->expect = 0;
   list_remove(&p->waits);

@@ -192,7 +192,7 @@ void mesh_step(struct node *n) {
   while (membership_next_event(n->membership, &e)) event(n, &e);
   while (membership_next(n->membership, &out)) {
     struct peer *p = peer_get(n, &out.to);
-    int err = p ? peer_gossip(p, out.type, out.payload) : MACULA_ENOMEM;
+    int err = p ? peer_upkeep_raw(p, out.type, out.payload, 0) : MACULA_ENOMEM;
     if (err == MACULA_MAX_PEERS_REACHED || err == MACULA_ENOMEM || err == MACULA_EFULL)
       membership_unsent(n->membership, &out.to);
     while (membership_next_event(n->membership, &e)) event(n, &e);

@@ -154,8 +154,8 @@ bool peer_has_calls(const struct peer *p) {
 
 static bool has_unacked(const struct peer *p) {
   if (!p->link) return false;
-  uint32_t gossip = quic_written(p->link->conn) == p->gossip_end ? p->gossip_len : 0;
-  return quic_queued(p->link->conn) > gossip;
+  uint32_t upkeep = quic_written(p->link->conn) == p->upkeep_end ? p->upkeep_len : 0;
+  return quic_queued(p->link->conn) > upkeep;
 }
 
 bool peer_is_busy(const struct peer *p) { return peer_has_calls(p) || !list_empty(&p->held) || has_unacked(p); }
@@ -380,15 +380,28 @@ int peer_post_raw(struct peer *p, uint8_t type, struct slice payload, enum want 
   return err;
 }
 
-int peer_gossip(struct peer *p, uint8_t type, struct slice payload) {
-  struct quic_conn *c = p->link ? p->link->conn : NULL;
-  uint32_t before = c ? quic_written(c) : 0;
-  int err = peer_post_raw(p, type, payload, WANT_UPKEEP, 0);
-  if (err || !c) return err;
-  if (before != p->gossip_end) p->gossip_len = 0;
-  p->gossip_end = quic_written(c);
-  p->gossip_len += p->gossip_end - before;
-  return 0;
+static uint32_t written(const struct peer *p) { return p->link ? quic_written(p->link->conn) : 0; }
+
+/* What was written since then makes the link no busy one. */
+static void was_upkeep(struct peer *p, uint32_t before) {
+  if (!p->link) return;
+  if (before != p->upkeep_end) p->upkeep_len = 0;
+  p->upkeep_end = written(p);
+  p->upkeep_len += p->upkeep_end - before;
+}
+
+int peer_upkeep(struct peer *p, const struct msg *m) {
+  uint32_t before = written(p);
+  int err = peer_send(p, m, WANT_UPKEEP);
+  if (!err) was_upkeep(p, before);
+  return err;
+}
+
+int peer_upkeep_raw(struct peer *p, uint8_t type, struct slice payload, uint64_t query) {
+  uint32_t before = written(p);
+  int err = peer_post_raw(p, type, payload, WANT_UPKEEP, query);
+  if (!err) was_upkeep(p, before);
+  return err;
 }
 
 /* What waited goes out in order; what the queue does not take is lost, as on a link that broke. */
@@ -396,8 +409,10 @@ static void flush_held(struct peer *p) {
   while (!list_empty(&p->held)) {
     struct held *h = container_of(p->held.next, struct held, of_peer);
     uint64_t query = h->query;
+    uint32_t before = written(p);
     int err = write_frame(p, h->frame);
     held_free(p, h);
+    if (!err && query) was_upkeep(p, before);
     if (err) p->node->peers.held_dropped++;
     if (err && query) mesh_unsent(p, query);
   }

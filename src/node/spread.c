@@ -180,7 +180,7 @@ static void send_pages(struct peer *p) {
   if (n->now < s->retry_at) return;
   while (spread_queued(p) < PAGES_QUEUED && interest_next(n->spread.interest, &s->interest, PAGE_MOST, &type, &m.raw)) {
     m.type = (enum msg_type)type;
-    if (peer_send(p, &m, WANT_UPKEEP) == 0) continue;
+    if (peer_upkeep(p, &m) == 0) continue;
     interest_lost(&s->interest);
     s->retry_at = time_add(n->now, RETRY_AFTER);
     return;

@@ -40,7 +40,7 @@ failed = 0
 with concurrent.futures.ThreadPoolExecutor(3) as pool:  # the longest first
     kept = [pool.submit(run, scenario, scale, 0) for scenario, _, scale, _ in reversed(GUARANTEES)]
     gone = [pool.submit(run, scenario, scale, bit) for scenario, bit, scale, _ in reversed(GUARANTEES)]
-for (scenario, _, _, row), with_bound, without in zip(reversed(GUARANTEES), kept, gone):
+for (scenario, _, scale, row), with_bound, without in zip(reversed(GUARANTEES), kept, gone):
     code, broken, err = with_bound.result()
     for _ in range(2):  # a machine that stands still breaks promises as well: again, with nothing beside it
         if code == 0 and not broken:

@@ -235,7 +235,7 @@ def case_rate_is_a_limit():
 
 
 def case_load_in_a_partition_of_its_own_mesh():
-    for _ in range(2):  # a link whose last word is not acknowledged is spared, so a datagram lost by a busy machine misleads the model
+    for _ in range(2):  # a link whose last use is not acknowledged is spared, so a datagram lost by a busy machine misleads the model
         out, err = mesh("load", "all", "--scale", "0.02", "--json", deadline=240, code=None)
         assert out, err[-800:]
         r = json.loads(out)

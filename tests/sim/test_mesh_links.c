@@ -276,9 +276,23 @@ static void test_busy_pool(void **state) {
   mesh_stop(&m);
 }
 
-/* What members tell each other makes no link a busy one: the least recently used goes while a probe of it is unacknowledged,
- * unless there is something else as well. */
-static void goes_while_probed(bool used) {
+enum upkeep { PROBE, QUERY, INTEREST };
+
+static void upkeep(struct mesh *m, enum upkeep what) {
+  struct node *n = m->rig[0].node;
+  if (what == QUERY) {
+    dht_join(n->dht, n->now);
+    find_step(n);
+  }
+  if (what == INTEREST) {
+    assert_int_equal(interest_add(n->spread.interest, slice_str("a.b")), 0);
+    spread_step(n);
+  }
+}
+
+/* What nodes tell each other for upkeep makes no link a busy one: the least recently used goes while a probe, a query of the
+ * DHT or news of interest is unacknowledged, unless there is something else as well. */
+static void goes_in_upkeep(enum upkeep what, bool used) {
   struct mesh m;
   struct rig_options o = {.node = {.limits = {.max_peers = 2}, .no_upkeep = true}};
   struct msg ping = {.type = MSG_PING, .ping = {.timestamp = 1}};
@@ -290,6 +304,10 @@ static void goes_while_probed(bool used) {
     assert_true(linked(&m, 0, i));
   }
   struct peer *p = mesh_peer(&m, 0, 1);
+  if (what != PROBE) {
+    for (int i = 0; i < 5000 && quic_queued(p->link->conn); i++) rig_run(&m.rig[0], NS_MS);
+    upkeep(&m, what);
+  }
   for (int i = 0; i < 5000 && !quic_queued(p->link->conn); i++) rig_run(&m.rig[0], NS_MS);
   assert_true(quic_queued(p->link->conn) > 0);
   if (used) assert_int_equal(peer_send(p, &ping, WANT_UPKEEP), 0);
@@ -303,10 +321,12 @@ static void goes_while_probed(bool used) {
   mesh_stop(&m);
 }
 
-static void test_probed_goes(void **state) {
+static void test_upkeep_goes(void **state) {
   (void)state;
-  goes_while_probed(false);
-  goes_while_probed(true);
+  for (enum upkeep what = PROBE; what <= INTEREST; what++) {
+    goes_in_upkeep(what, false);
+    goes_in_upkeep(what, true);
+  }
 }
 
 /* All slots are taken by dials that nobody answers: one makes room, and is over then, whoever answers it late. */
@@ -698,7 +718,7 @@ int main(void) {
       cmocka_unit_test(test_wrong_realm_self_and_liar),
       cmocka_unit_test(test_expected_in_vain),
       cmocka_unit_test(test_busy_pool),
-      cmocka_unit_test(test_probed_goes),
+      cmocka_unit_test(test_upkeep_goes),
       cmocka_unit_test(test_slow_dial_makes_room),
       cmocka_unit_test(test_ping),
       cmocka_unit_test(test_ping_over_an_evicted_link),
