@@ -1,11 +1,15 @@
-"""A running program whose output is waited for with a deadline."""
+"""A running program whose output is waited for with a deadline, and what else the scripts share to start them."""
+import contextlib
 import re
 import signal
 import socket
 import subprocess
 import threading
+import time
 
-DEADLINE = 60  # a client that idles hears of a killed node by its idle timeout of 30 s at the latest
+# Only what never comes waits so long. A client that idles hears of a killed node by its idle timeout of 30 s; all else takes seconds, and a
+# busy machine ten times as long.
+DEADLINE = 300
 live = []  # all that were started
 
 
@@ -17,6 +21,7 @@ class Process:
         self.text = text
         self.out, self.err = ("", "") if text else (b"", b"")
         self.changed = threading.Condition()
+        self.open = 2
         self.readers = [threading.Thread(target=self.read, args=(n,), daemon=True) for n in ("out", "err")]
         for t in self.readers:
             t.start()
@@ -27,17 +32,21 @@ class Process:
             with self.changed:
                 setattr(self, name, getattr(self, name) + (line.decode("utf-8", "replace") if self.text else line))
                 self.changed.notify_all()
+        with self.changed:  # what ended will say nothing more
+            self.open -= 1
+            self.changed.notify_all()
 
-    def expect(self, name, pattern):
+    def expect(self, name, pattern, ended=False):
+        """ended: that it ended without saying so is no failure."""
         with self.changed:
-            self.changed.wait_for(lambda: re.search(pattern, getattr(self, name), re.M), DEADLINE)
+            self.changed.wait_for(lambda: re.search(pattern, getattr(self, name), re.M) or not self.open, DEADLINE)
             found = re.search(pattern, getattr(self, name), re.M)
-        assert found, "no %r in %r (stderr %r)" % (pattern, getattr(self, name)[-600:], self.err[-600:])
+        assert found or (ended and not self.open), "no %r in %r (stderr %r)" % (pattern, getattr(self, name)[-600:], self.err[-600:])
         return found
 
     def lines(self, count):
         with self.changed:
-            self.changed.wait_for(lambda: self.out.count("\n" if self.text else b"\n") >= count, DEADLINE)
+            self.changed.wait_for(lambda: self.out.count("\n" if self.text else b"\n") >= count or not self.open, DEADLINE)
         return self.out.splitlines()
 
     def wait(self):
@@ -52,10 +61,28 @@ class Process:
         return self.wait()
 
 
-def free_port():
+def started(argv, env, pattern, text=False):
+    """A node of which a line of its output is waited for; returns both. One that comes back to its port tries again while another
+    program, such as a client that was given any port, has that port for a moment."""
+    end = time.monotonic() + DEADLINE
+    while True:
+        p = Process(argv, env, text)
+        found = p.expect("out", pattern if text else pattern.encode(), ended=True)
+        if found:
+            return p, found
+        code = p.wait()
+        assert ("UDP port" if text else b"UDP port") in p.err and time.monotonic() < end, "%s: exit %s, %r" % (argv, code, p.err[-600:])
+        live.remove(p)
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def deaf_port():
+    """An address where nobody listens and that nobody else is given: its socket is connected to itself, so it hears nobody else."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+        s.connect(s.getsockname())
+        yield "127.0.0.1:%d" % s.getsockname()[1]
 
 
 def end_all():

@@ -19,6 +19,7 @@ bad = 0
 tmp = None
 clean = {}
 live = []
+PATIENCE = 300  # seconds for what comes in one on an idle machine
 
 
 def use(path):
@@ -60,7 +61,7 @@ def wait_for(seconds, probe):
 
 def run(program, *words, env=None):
     return subprocess.run([os.path.join(build, program), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, timeout=30, env={**clean, **(env or {})})
+                          text=True, timeout=PATIENCE, env={**clean, **(env or {})})
 
 
 def start(program, *words, env=None, stdout=subprocess.PIPE, stderr=subprocess.PIPE):
@@ -97,7 +98,15 @@ class Node:
                 break
 
     def get(self, path):
-        return urllib.request.urlopen(self.http + path, timeout=30).read().decode()
+        """Again for a while when it is let go: others may have all the connections that there are."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return urllib.request.urlopen(self.http + path, timeout=PATIENCE).read().decode()
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def rows(self):
         return {r["name"]: r for r in json.loads(self.get("/api/memory"))["rows"]}
@@ -108,4 +117,4 @@ class Node:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(PATIENCE)

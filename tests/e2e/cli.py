@@ -17,8 +17,10 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 
-from _process import DEADLINE, Process, end_all, free_port
+from _process import DEADLINE, Process, deaf_port, end_all, started
+from _still import tried
 
 build = os.path.abspath(sys.argv[1])
 
@@ -27,16 +29,16 @@ class Node:
     def __init__(self, *args):
         self.folder = tempfile.TemporaryDirectory()
         self.args = args
-        self.address = "127.0.0.1:%d" % free_port()
-        base = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") and k != "NOTIFY_SOCKET"}
-        self.env = dict(base, XDG_CONFIG_HOME=os.path.join(self.folder.name, "config"), MACULA_SERVER=self.address)
+        self.address = "127.0.0.1:0"
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") and k != "NOTIFY_SOCKET"}
+        self.env["XDG_CONFIG_HOME"] = os.path.join(self.folder.name, "config")
         self.start()
 
     def start(self):
         env = {k: v for k, v in self.env.items() if not k.startswith("MACULA_")}
-        self.process = Process([os.path.join(build, "maculad"), "--listen", self.address, "--http", "off", "--state",
-                                os.path.join(self.folder.name, "state"), *self.args], env)
-        self.process.expect("out", rb"^listen +127")
+        self.process, found = started([os.path.join(build, "maculad"), "--listen", self.address, "--http", "off", "--state",
+                                       os.path.join(self.folder.name, "state"), *self.args], env, r"^listen +(127\S+)$")
+        self.address = self.env["MACULA_SERVER"] = found.group(1).decode()
 
     def __enter__(self):
         return self
@@ -57,6 +59,14 @@ class Node:
         code, out, err = self.run(*args, **kw)
         assert code == 0, "%r: exit %d, %r" % (args, code, err)
         return out
+
+    def confirmed(self, *args):
+        """Again when it was not confirmed within the 5 s that the library waits: a machine may stand still for as long."""
+        def code():
+            code, _, err = self.run(*args)
+            assert code in (0, 4), (code, err)
+            return code == 0
+        until("it is confirmed", code)
 
     def bad(self, want_code, want_error, *args, **kw):
         code, out, err = self.run(*args, **kw)
@@ -93,6 +103,7 @@ def until(what, probe):
         value = probe()
         if value:
             return value
+        time.sleep(0.02)
     raise AssertionError("not in time: " + what)
 
 
@@ -179,14 +190,17 @@ def bad_input():
             n.bad(2, "invalid_argument", *args)
         n.bad(1, "no_such_procedure", "call", "nobody.home")
         n.bad(3, "realm_mismatch", "-r", "other", "pub", "a", "x")
-        some = n.sub("some", "--timeout", "5s")
-        n.ok("pub", "some", "x")
+        for patience in "3s", "20s", "100s":  # on a machine that stands still it may be over before the message comes
+            some = n.sub("some", "--timeout", patience)
+            n.ok("pub", "some", "x")
+            if some.wait() != 4:
+                break
         assert some.wait() == 0 and some.out == b"some x\n", (some.out, some.err)
         code, out, err = n.run("sub", "quiet", "--timeout", "50ms")
         assert code == 4 and b"macula: timeout: " in err, (code, err)
-        free = "127.0.0.1:%d" % free_port()
-        n.bad(3, "not_connected", "-s", free, "pub", "a", "x")
-        n.bad(3, "not_connected", "pub", "a", "x", env={"MACULA_SERVER": free})
+        with deaf_port() as free:
+            n.bad(3, "not_connected", "-s", free, "pub", "a", "x")
+            n.bad(3, "not_connected", "pub", "a", "x", env={"MACULA_SERVER": free})
         wrong = "macula://%s@%s" % ("ab" * 32, n.address)
         n.bad(3, "identity_mismatch", "-s", wrong, "pub", "a", "x")
         n.ok("-s", "macula://%s@%s" % (n.status()["node_id"], n.address), "pub", "a", "x")
@@ -366,26 +380,27 @@ def handlers():
         assert "signal" in n.bad(1, "handler_error", "call", "bad.signal")
         assert "no JSON" in n.bad(1, "handler_error", "call", "bad.text")
         assert "JSON" in n.bad(1, "handler_error", "call", "bad.nothing")
-        assert "1 MiB" in n.bad(1, "handler_error", "call", "bad.huge", "--timeout", "20s")
+        assert "1 MiB" in n.bad(1, "handler_error", "call", "bad.huge", "--timeout", "%ds" % DEADLINE)
         assert n.ok("call", "good.echo", "[1, 2]") == b"[1, 2]\n" and n.ok("call", "good.fixed") == b'{"a":[1,2]}\n'
         big = json.dumps("x" * 700000).encode()
-        assert n.ok("call", "good.cat", "-", "--timeout", "20s", stdin=big) == big + b"\n"
+        assert n.ok("call", "good.cat", "-", "--timeout", "%ds" % DEADLINE, stdin=big) == big + b"\n"
 
 
 def hanging():
     with Node() as n:
         pids = os.path.join(n.folder.name, "pid")
         p = n.serve("slow", "--exec", "sleep 1000 & echo $! > %s; wait" % pids, "--concurrency", "1")
-        n.bad(4, "timeout", "call", "slow", "--timeout", "4s")
+        # One that stands still is no provider for a while, and its caller then hears that instead.
+        until("a call ends by its timeout", lambda: n.run("call", "slow", "--timeout", "4s")[0] == 4)
         first = pid_of(pids)
         until("a handler is killed with what it started, at the deadline", lambda: not alive(first))
         os.unlink(pids)
-        caller = n.spawn("call", "slow", "--timeout", "100s")
+        caller = n.spawn("call", "slow", "--timeout", "%ds" % DEADLINE)
         second = pid_of(pids)
         assert caller.end(signal.SIGINT) == 1
         until("a handler is killed when its caller leaves", lambda: not alive(second))
         os.unlink(pids)
-        caller = n.spawn("call", "slow", "--timeout", "100s")
+        caller = n.spawn("call", "slow", "--timeout", "%ds" % DEADLINE)
         third = pid_of(pids)
         assert p.end(signal.SIGTERM) == 0 and caller.wait() == 1, caller.err
         until("a handler is killed when its server ends", lambda: not alive(third))
@@ -396,7 +411,7 @@ def provider_killed():
     with Node() as n:
         pids = os.path.join(n.folder.name, "pid")
         p = n.serve("job", "--exec", "echo $$ > %s; exec sleep 1000" % pids)
-        caller = n.spawn("call", "job", "--timeout", "100s", "--strategy", "first")
+        caller = n.spawn("call", "job", "--timeout", "%ds" % DEADLINE, "--strategy", "first")
         os.kill(pid_of(pids), 0)
         handler = pid_of(pids)
         n.serve("job", "--reply", '"second"')
@@ -405,7 +420,7 @@ def provider_killed():
         os.kill(handler, signal.SIGKILL)
         os.unlink(pids)
         alone = n.serve("alone", "--exec", "echo $$ > %s; exec sleep 1000" % pids)
-        caller = n.spawn("call", "alone", "--timeout", "100s")
+        caller = n.spawn("call", "alone", "--timeout", "%ds" % DEADLINE)
         handler = pid_of(pids)
         alone.end()
         assert caller.wait() == 1 and caller.err.count(b"\n") == 1, caller.err
@@ -415,12 +430,13 @@ def provider_killed():
 def subscriber_stopped():
     """One that stops reading loses its connection; who reads hears everything, of a publisher that nobody slows down."""
     with Node() as n:
-        stopped, reader = n.sub("a.**"), n.sub("a.**", "--count", "800")
+        stopped, reader = n.sub("a.**"), n.sub("a.**")
         stopped.p.send_signal(signal.SIGSTOP)
-        for k in range(1, 9):  # never more ahead of the reader than its queue holds, however slow this machine is
-            n.ok("pub", "a.b", "x" * 4000, "--qos", "1", "--count", "100")
-            until("the reader has heard %d" % (100 * k), lambda: reader.out.count(b"\n") == 100 * k)
-        assert reader.wait() == 0
+        for k in range(8):  # never more ahead of the reader than its queue holds, however slow this machine is
+            had = reader.out.count(b"\n")
+            n.confirmed("pub", "a.b", "x" * 4000, "--qos", "1", "--count", "100")
+            until("the reader has heard %d more" % 100, lambda: reader.out.count(b"\n") >= had + 100)
+        assert reader.end(signal.SIGTERM) == 0
         until("the stopped one is out", lambda: n.status()["messages"]["slow_consumers"] == 1)
         stopped.p.send_signal(signal.SIGCONT)
         stopped.expect("err", rb"slow_consumer|read too slowly")
@@ -432,7 +448,7 @@ def queueing():
     with Node() as n:
         turns = os.path.join(n.folder.name, "turns")
         n.serve("one", "--exec", "echo in >> %s; sleep 0.1; echo out >> %s; echo 1" % (turns, turns), "--concurrency", "1")
-        callers = [n.spawn("call", "one", "--timeout", "30s") for _ in range(5)]
+        callers = [n.spawn("call", "one", "--timeout", "%ds" % DEADLINE) for _ in range(5)]
         assert all(c.wait() == 0 for c in callers)
         with open(turns) as f:
             assert f.read() == "in\nout\n" * 5, "two handlers ran at once"
@@ -524,10 +540,10 @@ for case in (scenario, publishing, escaping, bad_input, help_and_local, completi
     if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
         continue
     try:
-        case()
+        tried(case.__name__, case)
         print("ok cli " + case.__name__, flush=True)
     except (AssertionError, OSError, ValueError, KeyError, subprocess.SubprocessError) as e:
         failed += 1
-        print("FAIL cli %s: line %d: %s" % (case.__name__, e.__traceback__.tb_next.tb_lineno if e.__traceback__.tb_next else 0,
-                                            str(e).replace("\n", "; ")), flush=True)
+        line = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.name == case.__name__][:1]
+        print("FAIL cli %s: line %s: %s" % (case.__name__, line, str(e).replace("\n", "; ")[-2000:]), flush=True)
 sys.exit(1 if failed else 0)

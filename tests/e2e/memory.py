@@ -14,7 +14,7 @@ import sys
 import time
 
 import _watched
-from _watched import MIB, check, maculad, start, wait_for
+from _watched import MIB, PATIENCE, check, maculad, start, wait_for
 
 p = argparse.ArgumentParser()
 p.add_argument("build")
@@ -42,8 +42,9 @@ class Node(_watched.Node):
     def client(self, *words):
         return start("macula", "-s", self.address, *words, env=self.clients, stdout=subprocess.DEVNULL)
 
-    def idle(self, clients, seconds):
-        return self.client("bench", "idle", "--clients", str(clients), "--hold", "%ds" % seconds)
+    def idle(self, clients):
+        """Held until it is ended, however long this machine takes to see that they are in."""
+        return self.client("bench", "idle", "--clients", str(clients), "--hold", "1h")
 
 
 def plan():
@@ -77,16 +78,16 @@ def load():
         return
     most = json.loads(r.stdout)["total_bytes"]
     node = Node(*words)
-    idle = node.idle(600, 600)
-    check("600 clients are in", wait_for(60, lambda: node.entries("sessions") >= 600))
+    idle = node.idle(600)
+    check("600 clients are in", wait_for(PATIENCE, lambda: node.entries("sessions") >= 600))
     slow = [node.client("sub", "bench.**") for _ in range(24)]
-    wait_for(30, lambda: node.entries("subscriptions") >= 24)
+    check("24 slow subscribers are in", wait_for(PATIENCE, lambda: node.entries("subscriptions") >= 24))
     for s in slow:
         s.send_signal(signal.SIGSTOP)
     peak, unaccounted = 0, 0
     benches = [node.client("bench", "pubsub", "--clients", "4", "--size", "900", "--outstanding", "200", "--messages", "100000"),
                node.client("bench", "rpc", "--clients", "8", "--outstanding", "64", "--size", "512", "--duration", "4s")]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while any(b.poll() is None for b in benches) and time.monotonic() < deadline:
         peak = max(peak, node.resident())
         unaccounted = max(unaccounted, node.rows()["unaccounted"]["bytes"])
@@ -125,19 +126,20 @@ def cycles():
     figures, peaks = [], []
     base = limit = 0
     for cycle in range(args.cycles + 1):
-        c = node.idle(n, 4)
-        if not wait_for(120, lambda: node.entries("sessions") >= n):
+        c = node.idle(n)
+        if not wait_for(PATIENCE, lambda: node.entries("sessions") >= n):
             check("cycle %d: %d clients are in" % (cycle, n), False, c.stderr.read() if c.poll() is not None else "")
             return
         peaks.append(node.resident())
-        c.wait(120)
+        c.send_signal(signal.SIGINT)
+        c.wait(PATIENCE)
         since = time.monotonic()
-        gone = wait_for(60, lambda: node.entries("connections") == 0)
+        gone = wait_for(PATIENCE, lambda: node.entries("connections") == 0)
         if cycle == 0: # warms up: code pages, caches of libraries
             base = node.rss_at_rest()
             limit = base + max(base // 10, 8 * MIB)
             continue
-        back = gone and (asan or wait_for(60, lambda: node.resident() <= limit))
+        back = gone and (asan or wait_for(PATIENCE, lambda: node.resident() <= limit))
         figures.append(node.resident())
         print("   cycle %d: peak %.1f MiB, %.1f MiB after %.0f s (from %.1f MiB)" %
               (cycle, peaks[-1] / MIB, figures[-1] / MIB, time.monotonic() - since, base / MIB), flush=True)

@@ -13,10 +13,11 @@ import sys
 import tempfile
 import time
 
-from _process import DEADLINE, Process, free_port
+from _process import DEADLINE, Process, started
+from _still import tried
 
 build = os.path.abspath(sys.argv[1])
-ANSWER = 25  # seconds, less than its timeout of 30, within which a call is answered although a node has died
+PATIENCE = ("--timeout", "120s")  # of calls that are answered in the end; how soon after a death is for the simulator to say
 
 
 class Mesh:
@@ -28,7 +29,7 @@ class Mesh:
         self.env = dict(base, XDG_CONFIG_HOME=os.path.join(self.folder.name, "config"))
         self.live, self.nodes, self.addresses, self.hidden = [], [], [], hidden
         for i in range(count):
-            self.addresses.append("127.0.0.1:%d" % free_port())
+            self.addresses.append("127.0.0.1:0")
             self.nodes.append(None)
             self.start(i)
         self.joined(count)
@@ -38,9 +39,10 @@ class Mesh:
         if i in self.hidden:
             join.append("--no-listen")
         name = "provider%d" % i if i else "registry"
-        self.nodes[i] = self.spawn_as("maculad", "--listen", self.addresses[i], "--name", name, "--http", "off", "--state",
-                                      os.path.join(self.folder.name, "s%d" % i), *join)
-        self.nodes[i].expect("out", rb"^listen +127")
+        self.nodes[i], found = started([os.path.join(build, "maculad"), "--listen", self.addresses[i], "--name", name, "--http", "off",
+                                        "--state", os.path.join(self.folder.name, "s%d" % i), *join], self.env, r"^listen +(127\S+)$")
+        self.live.append(self.nodes[i])
+        self.addresses[i] = found.group(1).decode()
 
     def joined(self, count):
         for i in range(count):
@@ -86,7 +88,7 @@ class Mesh:
         return [self.serve(i, "test.calculator", "--exec", self.times(i + 1)) for i in (1, 2, 3)]
 
     def call(self, i, x=7, *args):
-        return json.loads(self.ok(i, "call", "test.calculator", json.dumps({"x": x}), *args))
+        return json.loads(self.ok(i, "call", "test.calculator", json.dumps({"x": x}), *PATIENCE, *args))
 
     def pending(self, i):
         return json.loads(self.ok(i, "--json", "status"))["pending_calls"]["count"]
@@ -135,10 +137,8 @@ def case_a_node_dies_between_calls():
         all_known(m)
         m.nodes[1].end()
         for _ in range(6):
-            began = time.monotonic()
-            answer = m.call(0, 7, "--strategy", "round_robin", "--timeout", "30s")
+            answer = m.call(0, 7, "--strategy", "round_robin")
             assert answer in (21, 28), answer
-            assert time.monotonic() - began < ANSWER
 
 
 def case_a_node_dies_in_mid_call():
@@ -146,35 +146,30 @@ def case_a_node_dies_in_mid_call():
         second = os.path.join(m.folder.name, "second")
         for i in (1, 2, 3):
             m.serve(i, "test.calculator", "--exec",
-                    m.script("slow%d.sh" % i, "read -r json; touch %s/started%d; [ -e %s ] || exec sleep 60; echo %d\n" %
+                    m.script("slow%d.sh" % i, "read -r json; touch %s/started%d.$json; [ -e %s ] || exec sleep 1000; echo %d\n" %
                              (m.folder.name, i, second, i)))
 
-        def started():
-            return [i for i in (1, 2, 3) if os.path.exists(os.path.join(m.folder.name, "started%d" % i))]
+        def running(call):  # by the call's argument, since a handler of an earlier one may come late
+            return [i for i in (1, 2, 3) if os.path.exists(os.path.join(m.folder.name, "started%d.%d" % (i, call)))]
 
-        until(lambda: m.run(0, "call", "test.calculator", "0", "--timeout", "2s")[0] == 4 and started(), "a provider is found")
-        for i in started():
-            os.unlink(os.path.join(m.folder.name, "started%d" % i))
-        call = m.spawn(0, "call", "test.calculator", "0", "--timeout", "30s")
-        until(started, "a handler runs")
-        victim = started()[0]
+        until(lambda: m.run(0, "call", "test.calculator", "0", "--timeout", "2s")[0] == 4 and running(0), "a provider is found")
+        call = m.spawn(0, "call", "test.calculator", "1", *PATIENCE)
+        until(lambda: running(1), "a handler runs")
+        victim = running(1)[0]
         open(second, "w").close()
-        began = time.monotonic()
         m.nodes[victim].end()
         answer = int(call.expect("out", rb"^\d+$").group())
         assert answer in {1, 2, 3} - {victim}, answer
-        assert time.monotonic() - began < ANSWER
         assert call.p.wait(DEADLINE) == 0
 
 
 def case_the_caller_is_killed():
     with Mesh(2) as m:
         mark = os.path.join(m.folder.name, "running")
-        m.serve(1, "test.calculator", "--exec", m.script("hang.sh", "touch %s; exec sleep 60\n" % mark))
-        until(lambda: m.run(0, "call", "test.calculator", "0", "--timeout", "2s")[0] == 4 and os.path.exists(mark), "the provider is found")
-        os.unlink(mark)
-        call = m.spawn(0, "call", "test.calculator", "0", "--timeout", "1h")
-        until(lambda: os.path.exists(mark), "the handler runs")
+        m.serve(1, "test.calculator", "--exec", m.script("hang.sh", "read -r json; touch %s.$json; exec sleep 1000\n" % mark))
+        until(lambda: m.run(0, "call", "test.calculator", "0", "--timeout", "2s")[0] == 4 and os.path.exists(mark + ".0"), "the provider is found")
+        call = m.spawn(0, "call", "test.calculator", "1", "--timeout", "1h")
+        until(lambda: os.path.exists(mark + ".1"), "the handler runs")
         assert m.pending(0) >= 1 and m.pending(1) >= 1
         call.end()
         until(lambda: m.pending(0) == 0 and m.pending(1) == 0, "the chain is freed at both nodes")
@@ -205,7 +200,7 @@ def case_six_calls():
 
 def case_providers_come_and_go():
     with Mesh() as m:
-        code, _, err = m.run(0, "call", "test.calculator", "0")
+        code, _, err = m.run(0, "call", "test.calculator", "0", *PATIENCE)
         assert code == 1 and err.startswith(b"macula: no_such_procedure: "), (code, err)
         first = m.serve(1, "test.calculator", "--exec", m.times(2))
         until(lambda: m.run(0, "call", "test.calculator", '{"x":7}')[1].strip() == b"14", "the first provider is found")
@@ -221,7 +216,7 @@ def case_the_error_says_which_attempt_failed():
         for i in (1, 2):
             m.serve(i, "test.calculator", "--exec", "exit 3")
         until(lambda: b"handler_error" in m.run(0, "call", "test.calculator", "0")[2], "a provider is found")
-        code, out, err = m.run(0, "call", "test.calculator", "0")
+        code, out, err = m.run(0, "call", "test.calculator", "0", *PATIENCE)
         assert code == 1 and out == b"" and err.startswith(b"macula: handler_error: "), (code, err)
 
 
@@ -231,9 +226,8 @@ def case_a_frozen_node():
         m.serve(1, "test.calculator", "--exec", m.times(2))
         assert m.call(0) == 14  # the first time
         m.nodes[1].p.send_signal(signal.SIGSTOP)
-        began = time.monotonic()
         code, _, err = m.run(0, "call", "test.calculator", '{"x":7}', "--timeout", "30s")
-        assert code in (1, 4) and time.monotonic() - began < ANSWER, (code, err)
+        assert code in (1, 4), (code, err)
         m.nodes[1].p.send_signal(signal.SIGCONT)
         until(lambda: m.run(0, "call", "test.calculator", '{"x":7}')[1].strip() == b"14", "it is called again")
 
@@ -256,7 +250,7 @@ def case_a_node_that_nobody_can_dial():
         m.serve(2, "test.calculator", "--exec", m.times(3))
         assert m.call(0) == 21 and m.call(1) == 21
         serving = m.serve(1, "test.other", "--reply", "1")
-        assert m.ok(2, "call", "test.other").strip() == b"1"
+        assert m.ok(2, "call", "test.other", *PATIENCE).strip() == b"1"
         m.nodes[0].end()  # its first contact
         until(lambda: m.run(1, "call", "test.calculator", '{"x":7}')[1].strip() == b"21", "it is called by the other")
         assert serving.p.poll() is None
@@ -283,7 +277,7 @@ def main():
         if wanted and name not in wanted:
             continue
         try:
-            case()
+            tried(name, case)
             print("ok", name, flush=True)
         except Exception as e:  # each case is to be tried
             bad += 1

@@ -18,6 +18,9 @@ import threading
 import time
 import traceback
 
+from _process import DEADLINE, Process
+from _still import tried
+
 build = os.path.abspath(sys.argv[1])
 if "MACULA_CHAOS" not in os.environ:
     probe = subprocess.run(["unshare", "--net", "true"], stderr=subprocess.PIPE)
@@ -29,8 +32,8 @@ if "MACULA_CHAOS" not in os.environ:
 
 top = tempfile.mkdtemp()
 everything = []
+meshes = []
 nft_lock = threading.Lock()
-SLOW = 4 if "asan" in build else 1
 seed = random.randrange(1 << 30)
 
 
@@ -59,22 +62,31 @@ class Node:
     def kill(self, sig=signal.SIGKILL):
         self.p.send_signal(sig)
         if sig in (signal.SIGKILL, signal.SIGTERM):
-            self.p.wait(20)
+            self.p.wait(DEADLINE)
             self.p = None
 
     def macula(self, *args, code=0):
         cmd = [build + "/macula", "-s", self.addr, "--insecure", "--identity", self.mesh.id, "--token-file", self.mesh.token,
                "--json", *args]
-        r = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        r = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE)
         if code is not None:
             assert r.returncode == code, "%s: exit %d %s" % (args, r.returncode, r.stderr.decode())
         return json.loads(r.stdout) if r.stdout.strip() else r.stderr.decode()
 
     def background(self, *args):
-        p = subprocess.Popen([build + "/macula", "-s", self.addr, "--insecure", "--identity", self.mesh.id, "--token-file",
-                              self.mesh.token, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.DEVNULL)
-        everything.append(p)
+        p = Process([build + "/macula", "-s", self.addr, "--insecure", "--identity", self.mesh.id, "--token-file", self.mesh.token, *args],
+                    None, text=True)
+        everything.append(p.p)
+        return p
+
+    def serve(self, procedure):
+        p = self.background("serve", procedure, "--echo")
+        p.expect("err", "^serving ")
+        return p
+
+    def sub(self, pattern):
+        p = self.background("sub", pattern)
+        p.expect("err", "^subscribed ")
         return p
 
     def peers(self):
@@ -106,6 +118,7 @@ class Mesh:
         admin = subprocess.run([build + "/macula", "--identity", self.id, "--json", "id", "show"], stdout=subprocess.PIPE)
         self.admin = json.loads(admin.stdout)["id"]
         self.nodes = [Node(self, i, extra=["--admin-keys", self.admin, *extra]) for i in range(1, count + 1)]
+        meshes.append(self)
 
     def start(self):
         for n in self.nodes:
@@ -113,10 +126,16 @@ class Mesh:
         self.until_linked()
         return self
 
-    def until_linked(self, nodes=None, within=60):
+    def end(self):
+        for p in everything:
+            if p.poll() is None and any(self.dir + "/" in word for word in p.args):
+                p.kill()
+                p.wait()
+
+    def until_linked(self, nodes=None):
         nodes = nodes or self.nodes
         want = {n: sorted("n%d" % m.i for m in nodes if m is not n) for n in nodes}
-        until(lambda: all(n.linked() == want[n] for n in nodes), within, lambda: {n.i: n.linked() for n in nodes})
+        until(lambda: all(n.linked() == want[n] for n in nodes), lambda: {n.i: n.linked() for n in nodes})
 
     def cut(self, a, b, both=True):
         with nft_lock:
@@ -137,11 +156,19 @@ class Mesh:
                     sh("nft delete rule inet chaos in handle %d" % r["rule"]["handle"])
 
 
-def until(what, within, why):
-    end = time.monotonic() + within * SLOW
+def until(what, why):
+    end = time.monotonic() + DEADLINE
     while not what():
-        assert time.monotonic() < end, "not within %d s: %s" % (within * SLOW, why() if callable(why) else why)
+        assert time.monotonic() < end, "not within %d s: %s" % (DEADLINE, why() if callable(why) else why)
         time.sleep(0.1)
+
+
+def heard(publisher, topic, text, sub):
+    """Published until the subscriber's node is known to have one; what was said before is not heard again."""
+    def said():
+        publisher.macula("pub", topic, text, code=None)
+        return "%s %s\n" % (topic, text) in sub.out
+    until(said, lambda: "%s was not heard, but %r" % (text, sub.out))
 
 
 def wait(seconds):
@@ -153,17 +180,16 @@ def case_partition(number):
     """2 and 2 nodes cannot hear each other for 30 s."""
     m = Mesh(number, 4).start()
     a, b, c, d = m.nodes
-    sub = c.background("sub", "chaos.*", "--count", "1", "--timeout", "120s")
+    sub = c.sub("chaos.*")
     for x in (a, b):
         for y in (c, d):
             m.cut(x, y)
     wait(30)
-    assert a.linked() == ["n2"] and d.linked() == ["n3"], (a.linked(), d.linked())
+    until(lambda: a.linked() == ["n2"] and d.linked() == ["n3"], lambda: (a.linked(), d.linked()))
     m.heal()
     m.until_linked()
-    until(lambda: a.macula("pub", "chaos.heard", "again", code=None) is not None and sub.poll() is not None, 30, "not heard")
-    heard = sub.stdout.read().decode()
-    assert heard == "chaos.heard again\n", heard
+    heard(a, "chaos.heard", "again", sub)
+    assert set(sub.out.splitlines()) == {"chaos.heard again"}, sub.out
 
 
 def case_asymmetric(number):
@@ -183,7 +209,7 @@ def case_frozen(number):
     frozen = m.nodes[3]
     frozen.kill(signal.SIGSTOP)
     wait(20)
-    until(lambda: m.nodes[0].linked() == ["n2", "n3"], 20, lambda: m.nodes[0].linked())
+    until(lambda: m.nodes[0].linked() == ["n2", "n3"], lambda: m.nodes[0].linked())
     frozen.kill(signal.SIGCONT)
     m.until_linked()
     assert not any(n.said('member_dead peer="n%d"' % k) for n in m.nodes for k in (1, 2, 3)), "the healthy were accused"
@@ -192,7 +218,7 @@ def case_frozen(number):
 def case_restart_all(number):
     """All are killed and come back in any order, with nobody to join but those they knew."""
     m = Mesh(number, 4).start()
-    until(lambda: all(os.path.exists(n.state + "/peers") and len(open(n.state + "/peers").readlines()) == 3 for n in m.nodes), 90,
+    until(lambda: all(os.path.exists(n.state + "/peers") and len(open(n.state + "/peers").readlines()) == 3 for n in m.nodes),
           "peers not written")
     for n in m.nodes:
         n.kill()
@@ -200,7 +226,7 @@ def case_restart_all(number):
     random.Random(seed).shuffle(order)
     for n in order:
         n.start(join=False)
-    m.until_linked(within=90)
+    m.until_linked()
 
 
 def case_bad_joins(number):
@@ -211,43 +237,43 @@ def case_bad_joins(number):
     with open(wrong, "w") as f:
         f.write("nonsense\n")
     c = Node(m, 3, extra=["--admin-keys", m.admin, "--realm", "elsewhere"]).start(join=True)
-    until(lambda: c.said("realm_mismatch"), 20, "realm_mismatch not logged")
+    until(lambda: c.said("realm_mismatch"), "realm_mismatch not logged")
     c.kill()
     c = Node(m, 3, extra=["--admin-keys", m.admin, "--access", "token:" + wrong]).start(join=True)
-    until(lambda: c.said("not_authorized"), 20, "not_authorized not logged")
+    until(lambda: c.said("not_authorized"), "not_authorized not logged")
     c.kill()
     c = Node(m, 3, extra=["--admin-keys", m.admin, "--join", "10.77.%d.99:9443,10.77.%d.3:9443" % (number, number)])
     c.start(join=True)
-    until(lambda: c.said("join_self"), 20, "join_self not logged")
+    until(lambda: c.said("join_self"), "join_self not logged")
     m.until_linked([a, b, c])
-    until(lambda: c.said("join_failed address=10.77.%d.99:9443" % number), 20, "a dead address was not logged")
+    until(lambda: c.said("join_failed address=10.77.%d.99:9443" % number), "a dead address was not logged")
     second = subprocess.run([build + "/maculad", "--listen", "10.77.%d.3:9555" % number, "--state", a.state, "--http", "off",
-                             "--access", "open"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=20)
+                             "--access", "open"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=DEADLINE)
     assert second.returncode == 1 and b"in use by another maculad" in second.stderr, second
     a_id = a.macula("status")["node_id"]
     pinned = Node(m, 3, extra=["--admin-keys", m.admin, "--join", "macula://%s@%s" % ("ab" * 32, a.addr)])
     c.kill()
     pinned.state += "p"
     pinned.start(join=False)
-    until(lambda: pinned.said("identity_mismatch"), 20, "a wrong id was not refused")  # in a log that the node before it wrote, too
-    links = pinned.linked()
-    assert links == [], (links, pinned.refused)
+    until(lambda: pinned.said("identity_mismatch"), "a wrong id was not refused")  # in a log that the node before it wrote, too
+    until(lambda: pinned.linked() is not None, lambda: pinned.refused)
+    assert pinned.linked() == [], pinned.linked()
     pinned.kill()
     pinned.extra = ["--admin-keys", m.admin, "--join", "macula://%s@%s" % (a_id, a.addr)]
     pinned.start(join=False)
-    until(lambda: pinned.linked() == ["n1", "n2"], 30, lambda: pinned.linked())
+    until(lambda: pinned.linked() == ["n1", "n2"], lambda: pinned.linked())
 
 
 def case_loss(number):
     """Every twentieth packet is lost: calls and publishes work all the same, and nobody is declared dead."""
     m = Mesh(number, 4).start()
     m.lossy(5)
-    serve = m.nodes[1].background("serve", "chaos.echo", "--echo")
-    until(lambda: m.nodes[2].macula("call", "chaos.echo", "1", "--timeout", "5s", code=None) == 1, 40, "no answer")
+    serve = m.nodes[1].serve("chaos.echo")
+    until(lambda: m.nodes[2].macula("call", "chaos.echo", "1", "--timeout", "5s", code=None) == 1, "no answer")
     for k in range(20):
-        assert m.nodes[k % 4].macula("call", "chaos.echo", str(k), "--timeout", "20s") == k
+        assert m.nodes[k % 4].macula("call", "chaos.echo", str(k), "--timeout", "120s") == k
     assert not any(n.said("member_dead") for n in m.nodes), "somebody was declared dead"
-    assert serve.poll() is None
+    assert serve.p.poll() is None
 
 
 def case_delay(number):
@@ -265,14 +291,17 @@ def case_delay(number):
         n.start(join=False)
     m.until_linked()
     assert all(p["address"].endswith(":9444") for n in m.nodes for p in n.peers()), m.nodes[1].peers()
-    m.nodes[1].background("serve", "chaos.echo", "--echo")
-    sub = m.nodes[0].background("sub", "chaos.order", "--count", "50", "--timeout", "120s")
-    until(lambda: m.nodes[2].macula("call", "chaos.echo", "1", "--timeout", "5s", code=None) == 1, 40, "no answer")
+    m.nodes[1].serve("chaos.echo")
+    sub = m.nodes[0].sub("chaos.order")
+    until(lambda: m.nodes[2].macula("call", "chaos.echo", "1", "--timeout", "5s", code=None) == 1, "no answer")
     for k in range(10):
-        assert m.nodes[k % 3].macula("call", "chaos.echo", str(k), "--timeout", "10s") == k
+        assert m.nodes[k % 3].macula("call", "chaos.echo", str(k), "--timeout", "120s") == k
+    heard(m.nodes[2], "chaos.order", "known", sub)
     pub = m.nodes[2].background("pub", "chaos.order", "x", "--count", "50", "--qos", "1")
-    assert pub.wait(60) == 0
-    assert len(sub.stdout.readlines()) == 50
+    assert pub.wait() == 0, pub.err
+    until(lambda: sub.out.count("chaos.order x\n") >= 50, lambda: sub.out)
+    heard(m.nodes[2], "chaos.order", "last", sub)  # what was too much would have come before it
+    assert sub.out.count("chaos.order x\n") == 50, sub.out
     assert not any(n.said("member_dead") for n in m.nodes), "somebody was declared dead"
 
 
@@ -284,22 +313,21 @@ def case_hidden(number):
     h = Node(m, 4, extra=["--admin-keys", m.admin, "--no-listen", "--join",
                           ",".join(n.addr for n in m.nodes)]).start(join=False)
     m.until_linked(m.nodes + [h])
-    serve = h.background("serve", "chaos.hidden", "--echo")
-    sub = h.background("sub", "chaos.hidden.*")
-    until(lambda: m.nodes[0].macula("call", "chaos.hidden", "7", "--timeout", "3s", code=None) == 7, 20, "no answer")
-    m.nodes[1].macula("pub", "chaos.hidden.topic", "one")
-    assert sub.stdout.readline().decode() == "chaos.hidden.topic one\n"
+    serve = h.serve("chaos.hidden")
+    sub = h.sub("chaos.hidden.*")
+    until(lambda: m.nodes[0].macula("call", "chaos.hidden", "7", "--timeout", "3s", code=None) == 7, "no answer")
+    heard(m.nodes[1], "chaos.hidden.topic", "one", sub)
     m.nodes[0].kill()
-    until(lambda: m.nodes[2].macula("call", "chaos.hidden", "8", "--timeout", "3s", code=None) == 8, 30, "no answer")
-    m.nodes[2].macula("pub", "chaos.hidden.topic", "two")
-    assert sub.stdout.readline().decode() == "chaos.hidden.topic two\n"
-    assert serve.poll() is None
+    until(lambda: m.nodes[2].macula("call", "chaos.hidden", "8", "--timeout", "3s", code=None) == 8, "no answer")
+    heard(m.nodes[2], "chaos.hidden.topic", "two", sub)
+    assert serve.p.poll() is None
 
 
 def run(name, fn, number):
+    """Says why it failed, or nothing."""
     try:
         fn(number)
-        return "ok " + name
+        return ""
     except BaseException as e:  # noqa: B902: whatever it is, the case failed
         logs = ""
         folder = os.path.join(top, str(number))
@@ -307,7 +335,21 @@ def run(name, fn, number):
             if f.startswith("log"):
                 with open(os.path.join(folder, f)) as text:
                     logs += "  %s: %s\n" % (f, "\n    ".join(text.read().splitlines()[-12:]))
-        return "FAIL %s: %s (seed %d)\n%s\n%s" % (name, e, seed, traceback.format_exc(), logs)
+        return "%s (seed %d)\n%s\n%s" % (e, seed, traceback.format_exc(), logs)
+    finally:
+        for m in meshes:
+            if m.number == number:
+                m.end()
+
+
+class Failed(Exception):
+    pass
+
+
+def again(name, fn, number):
+    why = run(name, fn, number)
+    if why:
+        raise Failed(why)
 
 
 def main():
@@ -318,11 +360,19 @@ def main():
     if len(sys.argv) > 2:
         cases = [c for c in cases if c[0] in sys.argv[2:]]
     bad = 0
+    numbers = iter(range(1, 256))
     try:
         with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
-            for line in pool.map(lambda c: run(c[1][0], c[1][1], c[0] + 1), enumerate(cases)):
-                print(line, flush=True)
-                bad += line.startswith("FAIL")
+            beside = list(pool.map(lambda c: run(*c), [(name, fn, next(numbers)) for name, fn in cases]))
+        for (name, fn), why in zip(cases, beside):
+            try:
+                if why:  # eight meshes at once are much for two cores: nobody may be held for dead, but by a machine with time for all
+                    print("   %s again, with nothing beside it: %s" % (name, why.splitlines()[0]), flush=True)
+                    tried(name, lambda: again(name, fn, next(numbers)))
+                print("ok " + name, flush=True)
+            except Failed as e:
+                print("FAIL %s: %s" % (name, e), flush=True)
+                bad += 1
     finally:
         for p in everything:
             if p.poll() is None:

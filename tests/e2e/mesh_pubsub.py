@@ -12,7 +12,8 @@ import tempfile
 import time
 import urllib.request
 
-from _process import DEADLINE, Process, end_all, free_port
+from _process import DEADLINE, Process, end_all, started
+from _still import tried
 
 build = os.path.abspath(sys.argv[1])
 
@@ -27,16 +28,18 @@ def until(what, condition):
 class Node:
     def __init__(self, folder, name, join=None):
         self.folder, self.name, self.join = folder, name, join
-        self.address = "127.0.0.1:%d" % free_port()
-        base = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") and k != "NOTIFY_SOCKET"}
-        self.env = dict(base, XDG_CONFIG_HOME=os.path.join(folder, "config"), MACULA_SERVER=self.address)
+        self.address = "127.0.0.1:0"
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") and k != "NOTIFY_SOCKET"}
+        self.env["XDG_CONFIG_HOME"] = os.path.join(folder, "config")
         self.start()
 
     def start(self):
         argv = [build + "/maculad", "--listen", self.address, "--state", os.path.join(self.folder, self.name), "--name", self.name,
                 "--http", "127.0.0.1:0"] + (["--join", self.join] if self.join else [])
-        self.process = Process(argv, self.env, text=True)
-        self.http = self.process.expect("out", r"^http +http://([^/]+)/").group(1)
+        env = {k: v for k, v in self.env.items() if k != "MACULA_SERVER"}
+        self.process, found = started(argv, env, r"^listen +(127\S+)$[^$]*^http +http://([^/]+)/", text=True)
+        self.address, self.http = found.groups()
+        self.env["MACULA_SERVER"] = self.address
 
     def metric(self, name):
         with urllib.request.urlopen("http://%s/metrics" % self.http, timeout=DEADLINE) as r:
@@ -173,11 +176,15 @@ def case_death_and_restart():
 cases = {k[5:]: v for k, v in list(globals().items()) if k.startswith("case_")}
 bad = 0
 for name in sys.argv[2:] or cases:
+    def case():
+        try:
+            cases[name]()
+        finally:
+            end_all()
     try:
-        cases[name]()
+        tried(name, case)
         print("ok %s" % name, flush=True)
     except Exception as e:  # a case that fails must not keep the others from running
         bad += 1
-        print("FAIL %s: %s: %s" % (name, type(e).__name__, e), flush=True)
-    end_all()
+        print("FAIL %s: %s: %s" % (name, type(e).__name__, str(e).replace("\n", " ")), flush=True)
 sys.exit(1 if bad else 0)

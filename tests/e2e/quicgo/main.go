@@ -41,7 +41,7 @@ func fail(what string, err error) {
 }
 
 func main() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Second)
 	defer cancel()
 	conf := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"macula"}}
 	conn, err := quic.DialAddrContext(ctx, os.Args[1], conf, nil)
@@ -52,7 +52,7 @@ func main() {
 	if err != nil {
 		fail("stream", err)
 	}
-	s.SetDeadline(time.Now().Add(20 * time.Second))
+	s.SetDeadline(time.Now().Add(300 * time.Second))
 	connect := cat([]byte{0x84}, bin("version"), bin("1.0"), bin("node_id"), bin("quic-go"), bin("capabilities"),
 		[]byte{0x92}, bin("pubsub"), bin("rpc"), bin("realm_id"), bin("default"))
 	subscribe := cat([]byte{0x82}, bin("qos"), []byte{0}, bin("topics"), []byte{0x91}, bin("go.*"))

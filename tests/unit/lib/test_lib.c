@@ -8,7 +8,7 @@
 #include "macula/macula.h"
 #include "node.h"
 
-#define WAIT_MS 20000
+#define WAIT_MS 120000 /* of what comes at once, unless the machine stands still */
 
 static char folder[] = "/tmp/macula-lib-XXXXXX";
 
