@@ -1,6 +1,6 @@
 """A UDP relay that delays and so reorders, and loses: _relay.py LISTEN TARGET LEAST_MS MOST_MS SEED [LOST_PERCENT].
 
-LISTEN and TARGET are an IPv4 ADDR:PORT each. Each source gets a socket of its own towards the target. Prints "source ADDR:PORT"
+LISTEN and TARGET are an IPv4 ADDR:PORT each, a LISTEN of port 0 any that is free. Prints "relaying ADDR:PORT" first. Each source gets a socket of its own towards the target. Prints "source ADDR:PORT"
 for each. At most 64 sources, 10,000 datagrams on their way. Ends with its parent.
 """
 import heapq
@@ -37,7 +37,7 @@ def main():
     front = udp(listen)
     back, source_of, queue, order = {}, {}, [], 0
     parent = os.getppid()
-    print("relaying", flush=True)
+    print("relaying %s:%d" % front.getsockname(), flush=True)
     while os.getppid() == parent:
         wait = max(0, queue[0][0] - time.monotonic()) if queue else 0.2
         ready, _, _ = select.select([front, *back.values()], [], [], min(wait, 0.2))

@@ -13,11 +13,13 @@ import sys
 import time
 import traceback
 
+from _still import tried
+
 build = os.path.abspath(sys.argv[1])
 root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 script = os.path.join(root, "deploy", "netns", "mesh.sh")
 prefix = "mt%d_" % os.getpid()  # names of hosts end with the script's own process id
-DEADLINE = 60
+DEADLINE = 900  # only what hangs meets it
 
 # Bound before it says so; counts what has arrived each time it is asked.
 RECEIVER = """
@@ -69,10 +71,10 @@ else:
 """
 
 
-def mesh(*args, code=0, name=None, hosts=4, deadline=DEADLINE):
+def mesh(*args, code=0, name=None, hosts=4):
     """Runs mesh.sh; returns its stdout and stderr."""
     cmd = [script, "-p", prefix, "-b", build, "-n", str(hosts), *(["-m", name] if name else []), *args]
-    p = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=deadline)
+    p = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE)
     out, err = p.stdout.decode(), p.stderr.decode()
     assert code is None or p.returncode == code, "mesh.sh %s: exit %d: %s%s" % (" ".join(args), p.returncode, out[-800:], err[-800:])
     return out, err
@@ -236,7 +238,7 @@ def case_rate_is_a_limit():
 
 def case_load_in_a_partition_of_its_own_mesh():
     for _ in range(2):  # a link whose last use is not acknowledged is spared, so a datagram lost by a busy machine misleads the model
-        out, err = mesh("load", "all", "--scale", "0.02", "--json", deadline=240, code=None)
+        out, err = mesh("load", "all", "--scale", "0.02", "--json", code=None)
         assert out, err[-800:]
         r = json.loads(out)
         unlike = [row["what"] for row in r["table"] if not row["pass"] and row["scenario"] == "pool"]
@@ -275,7 +277,7 @@ def case_another_ones_mesh_is_not_taken():
 def case_load_on_a_mesh_that_is_up():
     with Mesh(hosts=3, options=("--idle-timeout", "3s", "--max-clients", "60")) as m:
         for scenario in "clients", "streams", "callers":
-            r = json.loads(mesh("load", scenario, "--scale", "0.05", "--json", name=m.name, deadline=120)[0])
+            r = json.loads(mesh("load", scenario, "--scale", "0.05", "--json", name=m.name)[0])
             assert r["pass"] and all(n["given"] for n in r["nodes"]), r
         assert "the four nodes" in mesh("load", "all", name=m.name, code=2)[1]
         assert "nodes of their own" in mesh("load", "pool", name=m.name, code=1)[1]
@@ -340,6 +342,19 @@ def case_what_is_missing_is_said():
         assert missing or "netem" in m.do("status")
 
 
+def remove_all():
+    for n in {n.rsplit("-", 1)[0] for n in namespaces()}:
+        mesh("down", name=n, code=None)
+
+
+def alone(case):
+    """Nodes under load give up whoever is silent for 3 s (docs/load.md), so `load` is tried again after a machine stood still."""
+    try:
+        case()
+    finally:
+        remove_all()
+
+
 def main():
     why = re.search(r"^(?:netns|ip|veth|bridge) no: (.*)$", mesh("check")[0], re.M)
     if why:
@@ -353,12 +368,12 @@ def main():
         try:
             for word in "loss", "partition", "rate":  # what a case needs stands in its name
                 assert word not in name or word + " yes" in features, "this machine has no %s" % word
-            case()
+            tried(name[5:], lambda: alone(case))
             print("ok " + name[5:], flush=True)
         except Exception as e:  # each case speaks for itself
             failed += 1
-            line = traceback.extract_tb(e.__traceback__)[1:][0].lineno
-            print("FAIL %s: line %d: %s: %s" % (name[5:], line, type(e).__name__, e), flush=True)
+            line = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.name == name][:1]
+            print("FAIL %s: line %s: %s: %s" % (name[5:], line, type(e).__name__, e), flush=True)
     return 1 if failed else 0
 
 
@@ -366,5 +381,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     finally:
-        for n in {n.rsplit("-", 1)[0] for n in namespaces()}:
-            mesh("down", name=n, code=None)
+        remove_all()
