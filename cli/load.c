@@ -182,6 +182,7 @@ static int conclude(struct load *l, int code) {
   if (!l->row_count && code) return code; /* it did not begin */
   l->failed = code != 0;
   if (l->o.strict) load_rows_latency(l);
+  load_still_note(l);
   json_t *report = load_report_json(l);
   int written = l->o.report ? load_report_write(l, report) : 0;
   if (!code) code = written;

@@ -84,6 +84,8 @@ struct load_node {
   macula_client *op;     /* the operator's client */
   bool op_in, asked;
   nanotime op_seen, asked_at, next_ask;
+  uint64_t silent; /* ns: the longest time between two answers to op */
+  double silent_at;
   uint64_t samples_taken;
   void (*on_sample)(void *ctx, const struct load_node *n); /* a scenario's; NULL: none */
   void *sample_ctx;
@@ -178,8 +180,10 @@ struct load {
   struct heap *light_due;
   struct list waits;
   bool stopping, interrupted;
-  bool failed; /* something could not be done: no promise is broken, and the run is no pass */
-  nanotime started, progress_at;
+  bool failed;                           /* something could not be done: no promise is broken, and the run is no pass */
+  nanotime started, progress_at, turned; /* turned: its loop, last */
+  uint64_t still;                        /* ns: the longest time between two turns */
+  double still_at;                       /* seconds since the start, at its end */
   int signal_fd;
   struct load_node *nodes[LOAD_MAX_NODES];
   size_t node_count;
@@ -337,6 +341,13 @@ void load_report_print(struct load *l);
 int load_report_folder(const char *dir);
 int load_report_write(struct load *l, json_t *report);
 int load_html_write(struct load *l, json_t *report, const char *path, char *ret_why /* 256 */);
+
+/* ---- who stood still (load_still.c) -----------------------------------------------------------------------------------------
+ */
+void load_still_begin(struct load *l); /* before the first turn of the loop */
+void load_still_turn(struct load *l, nanotime now);
+void load_still_answered(struct load_node *n, nanotime now); /* before op_seen is renewed */
+void load_still_note(struct load *l);                        /* when it was so long that others may have held them for dead */
 
 /* ---- scenarios --------------------------------------------------------------------------------------------------------------
  */

@@ -270,6 +270,7 @@ static void look_at_waits(struct load *l) {
 
 void load_engine_run(struct load *l, struct load_task *tasks, size_t count) {
   pthread_mutex_lock(&l->lock);
+  load_still_begin(l);
   for (size_t i = 0; i < count; i++) {
     tasks[i].l = l;
     tasks[i].started = pthread_create(&tasks[i].thread, NULL, run_task, &tasks[i]) == 0;
@@ -282,6 +283,7 @@ void load_engine_run(struct load *l, struct load_task *tasks, size_t count) {
     if (!l->stopping) io_loop_step(l->io); /* tasks that end early leave callbacks behind that must not be called */
     nanotime now = io_now();
     hub_set_now(l->hub, now);
+    load_still_turn(l, now);
     load_nodes_look(l);
     load_watch_step(l, now);
     load_latency_step(l, now, false);

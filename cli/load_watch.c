@@ -112,6 +112,7 @@ static void on_status(void *ctx, const macula_result *r) {
   n->asked = false;
   n->next_ask = io_now() + EVERY;
   if (!j) return;
+  load_still_answered(n, io_now());
   n->op_seen = io_now();
   take(n, j);
   json_decref(j);

@@ -432,14 +432,35 @@ def case_own_node_hangs(folder):
     assert not left_over(folder), left_over(folder)
 
 
-def case_given_node_dies(folder):
-    node = Node(folder)
-    run = Running(folder, "services", "--nodes", node.text, "--scale", "0.05", "--json")
+def until_under_load(folder, node, run):
     deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline and run.p.poll() is None:  # until it is under load
+    while time.monotonic() < deadline and run.p.poll() is None:
         p = load(folder, "-s", node.text, "--json", "status")
         if p.returncode == 0 and json.loads(p.stdout)["services"]["count"] > 50:
             break
+
+
+def case_stood_still(folder):
+    """A machine that gave no processor may be why promises broke: the report says so."""
+    node = Node(folder)
+    run = Running(folder, "services", "--nodes", node.text, "--scale", "0.05", "--json")
+    until_under_load(folder, node, run)
+    for p in (run.p, node.p):
+        p.send_signal(signal.SIGSTOP)
+    time.sleep(2)  # the standstill itself
+    for p in (node.p, run.p):
+        p.send_signal(signal.SIGCONT)
+    code, out, err = run.end()
+    r = json.loads(out)
+    assert code in (0, 1) and r["still_seconds"] >= 2 and r["nodes"][0]["silent_seconds"] >= 2, (code, r["still_seconds"], err)
+    told = " ".join(r["notes"])
+    assert "this program got no processor for" in told and "n1 told nothing for" in told, told
+
+
+def case_given_node_dies(folder):
+    node = Node(folder)
+    run = Running(folder, "services", "--nodes", node.text, "--scale", "0.05", "--json")
+    until_under_load(folder, node, run)
     node.p.kill()
     code, out, err = run.end()
     assert code == 1 and "no answer since" in err and "last seen: " in err, (code, err)
