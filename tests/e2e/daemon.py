@@ -45,6 +45,11 @@ class Output:
             self.ended = True
             self.changed.notify_all()
 
+    def rest(self, ending):
+        """What a program that is ending still says."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.ended, DEADLINE if ending else 0)
+
     def expect(self, pattern):
         with self.changed:
             self.changed.wait_for(lambda: re.search(pattern, self.text, re.M) or self.ended, DEADLINE)
@@ -75,6 +80,7 @@ class Node:
         try:
             self.out.expect(r" status$")
         except AssertionError as e:
+            self.err.rest(self.out.ended)
             raise AssertionError("%s; stderr: %s" % (e, self.err.text[-1500:]))
         self.id = self.out.expect(r"^node id +([0-9a-f]{64})$").group(1)
         self.listen = self.out.expect(r"^listen +(\S+)$").group(1)
