@@ -180,7 +180,7 @@ static void say_what_stopped_it(struct load *l) {
 static int conclude(struct load *l, int code) {
   say_what_stopped_it(l);
   if (!l->row_count && code) return code; /* it did not begin */
-  l->failed = code != 0;
+  l->failed |= code != 0;
   if (l->o.strict) load_rows_latency(l);
   load_still_note(l);
   json_t *report = load_report_json(l);

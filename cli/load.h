@@ -78,7 +78,7 @@ struct load_node {
   char why[768]; /* then: when, how, and what was seen last */
   struct addr addr;
   struct id id;
-  char text[160];        /* macula://ID@HOST:PORT */
+  char text[360];        /* macula://ID@HOST:PORT */
   char folder[PATH_MAX]; /* its state and log; "": given */
   struct io_udp *udp;    /* of its other clients: what fills it hides no answer to op */
   macula_client *op;     /* the operator's client */
@@ -368,12 +368,13 @@ bool load_mesh_is_ready(void *mesh);
 struct load_relays;
 int load_relays_new(struct load_relays **ret_relays);
 void load_relays_free(struct load_relays *r);
-/* A port for others to reach a node, which is aimed at when the node's own is known. */
+/* A port for others to reach a node, which is aimed at when the node's own is known; says what failed, an exit code. */
 int load_relay_add(struct load_relays *r, uint16_t *ret_port);
 void load_relay_aim(struct load_relays *r, size_t relay, uint16_t target);
 /* Nodes of the first `first` relays and the others hear nothing of each other while it is on. */
 void load_relays_cut(struct load_relays *r, size_t first, bool on);
 uint64_t load_relays_dropped(struct load_relays *r);
+void load_relays_look(struct load *l); /* ends the run, and says why, when a relay cannot carry what a node sends */
 /* load_child.c: a process of clients that is to be killed. */
 struct load_child;
 int load_child_start(struct load_task *t, struct load_node *n, size_t clients, const char *prefix, size_t streams,

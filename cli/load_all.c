@@ -26,7 +26,8 @@
  */
 static int warm_clients(struct load_task *t) {
   struct load_node *n = t->l->mesh->clients;
-  size_t clients = n->given ? n->now[FIG_CLIENTS_MAX] - n->now[FIG_CLIENTS] : load_scaled(t->l, 1500, 50);
+  uint64_t max = n->now[FIG_CLIENTS_MAX], now = n->now[FIG_CLIENTS]; /* a given one may be full */
+  size_t clients = !n->given ? load_scaled(t->l, 1500, 50) : max > now + 20 ? max - now : 20;
   return load_warm(t, n, clients * 9 / 10, 0, 1);
 }
 
@@ -85,11 +86,7 @@ static int start_nodes(struct load_task *t, struct load_node **const nodes[4]) {
   for (size_t i = 0; i < 4 && !code; i++) {
     const char *first[] = {"--max-clients", clients, NULL}, *others[] = {"--join", join, "--max-services", services, NULL};
     uint16_t relay = 0;
-    int err = load_relay_add(m->relays, &relay);
-    if (err)
-      return cli_failed(err, NULL,
-                        "no UDP port is free for the relays before the nodes: end what holds them, or widen the range that the "
-                        "system gives from (sysctl net.ipv4.ip_local_port_range)");
+    if ((code = load_relay_add(m->relays, &relay)) != 0) return code;
     snprintf(advertise, sizeof advertise, "127.0.0.1:%u", relay);
     struct load_start how = {.args = i ? others : first, .advertise = advertise};
     code = load_node_start_with(t, &how, nodes[i]);
@@ -236,7 +233,10 @@ static int slow(struct load_task *t) {
   if (!load_wait(t, load_mesh_is_ready, l->mesh, 60)) return 0;
   int code = load_crowd_new(l, n, 2, &c);
   if (code) return code;
-  if ((code = load_child_start(t, n, SLOW_CLIENTS, "slow", 0, &child)) != 0) return code;
+  if ((code = load_child_start(t, n, SLOW_CLIENTS, "slow", 0, &child)) != 0) {
+    load_crowd_free(t, c);
+    return code;
+  }
   load_crowd_connect(c, 0, 2, 2);
   load_wait(t, load_crowd_decided, c, 30);
   load_client_subscribe(&c->v[1], "slow.*");

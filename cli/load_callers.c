@@ -244,7 +244,11 @@ static void in_mid_call(struct callers *s) {
   load_fresh(t, s->at);
   if (l->stopping) return;
   snprintf(what, sizeof what, "%zu of %zu callers died: client entries of them left", s->dead, s->count);
-  load_row_is(l, t->name, what, 0, s->at->now[FIG_CLIENTS] - (clients - s->dead));
+  uint64_t left = s->at->now[FIG_CLIENTS], living_in = clients - s->dead;
+  if (left < living_in)
+    load_row(l, t->name, false, what, "0", "0, and %llu of the living are gone", (unsigned long long)(living_in - left));
+  else
+    load_row_is(l, t->name, what, 0, left - living_in);
   load_row_is(l, t->name, "calls pending then are those of the living", base + HELD * (s->count - s->dead),
               s->at->now[FIG_CALLS]);
   load_row(l, t->name, !s->above, "in every turn looked at, no call of one who is gone was pending", "0 of all samples",

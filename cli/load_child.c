@@ -32,7 +32,7 @@ struct load_child {
 struct spawn {
   struct load *l;
   struct load_child *child;
-  char nodes[200], spec[200];
+  char nodes[360], spec[200];
   int in, out;
 };
 
@@ -72,9 +72,12 @@ int load_child_start(struct load_task *t, struct load_node *n, size_t clients, c
   struct spawn s = {.l = t->l, .child = c};
   snprintf(s.nodes, sizeof s.nodes, "%s", n->text);
   snprintf(s.spec, sizeof s.spec, "%zu,%zu,%s", clients, streams, prefix);
-  if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC | O_NONBLOCK) != 0) {
+  bool first = pipe2(in, O_CLOEXEC) == 0;
+  if (!first || pipe2(out, O_CLOEXEC | O_NONBLOCK) != 0) {
+    int code = cli_failed(MACULA_EIO, NULL, strerror(errno));
+    if (first) close(in[0]), close(in[1]);
     free(c);
-    return cli_failed(MACULA_EIO, NULL, strerror(errno));
+    return code;
   }
   s.in = in[0];
   s.out = out[1];

@@ -274,7 +274,10 @@ void load_engine_run(struct load *l, struct load_task *tasks, size_t count) {
   for (size_t i = 0; i < count; i++) {
     tasks[i].l = l;
     tasks[i].started = pthread_create(&tasks[i].thread, NULL, run_task, &tasks[i]) == 0;
-    if (!tasks[i].started) tasks[i].ended = true;
+    if (tasks[i].started) continue;
+    tasks[i].ended = true; /* a scenario that did not run is no pass */
+    tasks[i].code = cli_failed(MACULA_ENOMEM, NULL, "no thread can be made for a scenario");
+    l->tasks_ended++;
   }
   for (;;) {
     struct signalfd_siginfo info;
@@ -285,6 +288,7 @@ void load_engine_run(struct load *l, struct load_task *tasks, size_t count) {
     hub_set_now(l->hub, now);
     load_still_turn(l, now);
     load_nodes_look(l);
+    load_relays_look(l);
     load_watch_step(l, now);
     load_latency_step(l, now, false);
     look_at_waits(l);

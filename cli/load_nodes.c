@@ -265,7 +265,7 @@ int load_nodes_given(struct load *l) {
     if (code) break;
     if (server.pinned) n->id = server.pin;
     n->given = true;
-    snprintf(n->text, sizeof n->text, "%.150s", at);
+    snprintf(n->text, sizeof n->text, "%.350s", at); /* whole: a child dials it */
     code = load_watch_start(n);
   }
   free(copy);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -37,6 +38,8 @@ struct load_relays {
   atomic_size_t first; /* of the first half; 0: no cut */
   atomic_bool stop;
   atomic_uint_least64_t dropped;
+  bool said;        /* that there was none; of the lock of the load */
+  atomic_int error; /* errno of the first flow that got no socket: nodes wait for each other in vain */
 };
 
 static int local_socket(uint16_t *ret_port) {
@@ -46,7 +49,9 @@ static int local_socket(uint16_t *ret_port) {
   if (fd < 0) return -1;
   setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
   if (bind(fd, (struct sockaddr *)&a, sizeof a) != 0 || getsockname(fd, (struct sockaddr *)&a, &n) != 0) {
+    int why = errno;
     close(fd);
+    errno = why;
     return -1;
   }
   *ret_port = ntohs(a.sin_port);
@@ -59,14 +64,18 @@ static bool is_cut(const struct load_relays *r, size_t node, uint16_t port) {
   return first && from < r->count && (node < first) != (from < first);
 }
 
-static struct flow *flow_of(struct relay *v, const struct sockaddr_in *from) {
+static struct flow *flow_of(struct load_relays *r, struct relay *v, const struct sockaddr_in *from) {
   uint16_t port;
   for (size_t i = 0; i < v->count; i++)
     if (v->flows[i].from.sin_port == from->sin_port && v->flows[i].from.sin_addr.s_addr == from->sin_addr.s_addr)
       return &v->flows[i];
-  int fd = v->count < FLOWS && v->target ? local_socket(&port) : -1;
+  if (v->count == FLOWS || !v->target) return NULL;
+  int fd = local_socket(&port);
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(v->target), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  if (fd < 0) return NULL;
+  if (fd < 0) {
+    if (!r->error) r->error = errno;
+    return NULL;
+  }
   if (connect(fd, (struct sockaddr *)&to, sizeof to) != 0) {
     close(fd);
     return NULL;
@@ -83,7 +92,7 @@ static void carry_in(struct load_relays *r, size_t node) {
     ssize_t n = recvfrom(r->v[node].fd, buf, sizeof buf, 0, (struct sockaddr *)&from, &len);
     if (n < 0 && errno == ECONNREFUSED) continue;
     if (n < 0) return;
-    struct flow *f = is_cut(r, node, ntohs(from.sin_port)) ? NULL : flow_of(&r->v[node], &from);
+    struct flow *f = is_cut(r, node, ntohs(from.sin_port)) ? NULL : flow_of(r, &r->v[node], &from);
     if (!f || send(f->fd, buf, (size_t)n, 0) < 0) r->dropped++;
   }
 }
@@ -127,6 +136,7 @@ int load_relays_new(struct load_relays **ret_relays) {
   if (!r) return MACULA_ENOMEM;
   pthread_mutex_init(&r->lock, NULL);
   if (pthread_create(&r->thread, NULL, run, r) != 0) {
+    pthread_mutex_destroy(&r->lock);
     free(r);
     return MACULA_ENOMEM;
   }
@@ -146,9 +156,27 @@ void load_relays_free(struct load_relays *r) {
   free(r);
 }
 
+static int no_socket(struct load_relays *r, int error) {
+  if (r->said) return EXIT_FAILED;
+  r->said = true;
+  if (error == EADDRINUSE || error == EAGAIN)
+    return cli_failed(MACULA_EFULL, NULL,
+                      "no UDP port is free for the relays before the nodes: end what holds them, or widen the range that the "
+                      "system gives from (sysctl net.ipv4.ip_local_port_range)");
+  cli_error(macula_err_name(MACULA_EIO), "no socket for the relays before the nodes: %s", strerror(error));
+  return EXIT_FAILED;
+}
+
+void load_relays_look(struct load *l) {
+  struct load_relays *r = l->mesh ? l->mesh->relays : NULL;
+  if (!r || !r->error || l->stopping) return;
+  no_socket(r, r->error);
+  l->failed = l->stopping = true;
+}
+
 int load_relay_add(struct load_relays *r, uint16_t *ret_port) {
   int fd = r->count < MAX_RELAYS ? local_socket(ret_port) : -1;
-  if (fd < 0) return MACULA_EFULL;
+  if (fd < 0) return no_socket(r, r->count < MAX_RELAYS ? errno : ENOBUFS);
   pthread_mutex_lock(&r->lock);
   r->v[r->count++] = (struct relay){.fd = fd};
   pthread_mutex_unlock(&r->lock);

@@ -130,7 +130,7 @@ static int cycle(struct load_task *t, struct load_node *n, struct parts *p, size
   load_fresh(t, n);
   if (!l->stopping) {
     promise(t, p, number, "clients that connected, subscribed and serve", 3 * p->third,
-            n->now[FIG_CLIENTS] - back.base.clients);
+            n->now[FIG_CLIENTS] > back.base.clients ? n->now[FIG_CLIENTS] - back.base.clients : 0);
     come_back(t, p->staying);
     load_phase(t, NULL, 0, "cycle %zu: leaving", number);
     leave(t, p);

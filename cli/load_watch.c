@@ -198,7 +198,7 @@ void load_node_mark(struct load_node *n) {
 /* ---- one call and its answer ------------------------------------------------------------------------------------------------
  */
 struct ask {
-  bool over;
+  bool over, abandoned; /* abandoned: nobody waits, its answer frees it */
   int err;
   json_t *answer;
 };
@@ -207,7 +207,10 @@ static void on_answer(void *ctx, const macula_result *r) {
   struct ask *a = ctx;
   a->over = true;
   a->err = r->err;
-  if (!r->err) a->answer = json_loadb(r->data, r->len, JSON_DECODE_ANY, NULL);
+  if (a->abandoned)
+    free(a);
+  else if (!r->err)
+    a->answer = json_loadb(r->data, r->len, JSON_DECODE_ANY, NULL);
 }
 
 static bool is_over(void *ctx) { return ((struct ask *)ctx)->over; }
@@ -219,16 +222,18 @@ json_t *load_ask(struct load_task *t, struct load_node *n, const char *procedure
   macula_call_options o = {.timeout_ms = ANSWER_MS};
   json_t *answer = NULL;
   json_decref(args);
-  *ret_err = !a || !text                      ? MACULA_ENOMEM
-             : !load_wait(t, op_is_in, n, 15) ? MACULA_NOT_CONNECTED
-                                              : client_call(n->op, procedure, slice_str(text), &o, on_answer, a, NULL);
+  *ret_err = !a || !text ? MACULA_ENOMEM
+             : !load_wait(t, op_is_in, n, 15) || !n->op
+                 ? MACULA_NOT_CONNECTED
+                 : client_call(n->op, procedure, slice_str(text), &o, on_answer, a, NULL);
   free(text);
   if (!*ret_err && load_wait(t, is_over, a, 15)) {
     *ret_err = a->err;
     answer = a->answer;
   } else if (!*ret_err) {
     *ret_err = MACULA_TIMEOUT;
-    return NULL; /* its answer may still come: `a` is left to it */
+    a->abandoned = true;
+    return NULL;
   }
   free(a);
   return answer;

@@ -195,6 +195,21 @@ def case_given_nodes(folder):
     assert node.p.poll() is None, "the given node was stopped"
 
 
+def case_given_node_that_is_full(folder):
+    """Its warm-up has no room for any client: the load divided by how many there are."""
+    first = Node(folder, "--name", "0", "--max-clients", "1")
+    nodes = [first] + [Node(folder, "--name", str(i), "--join", first.text) for i in range(1, 4)]
+    run = Running(folder, "all", "--scale", "0.01", "--nodes", ",".join(n.text for n in nodes))
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline and run.p.poll() is None:  # until the warm-up is under way
+        p = load(folder, "-s", nodes[1].text, "--json", "status")
+        if p.returncode == 0 and json.loads(p.stdout)["services"]["count"] > 0:
+            break
+    run.p.send_signal(signal.SIGINT)
+    code, out, err = run.end()
+    assert code == 1 and "macula: cancelled: " in err, (code, err)
+
+
 def case_watched_by_a_socket_of_its_own(folder):
     """Ten thousand clients fill the socket that they share; once status was lost in it, and an idle node was given up after 12 s."""
     node = Node(folder, "--max-clients", "60")
@@ -520,6 +535,18 @@ def case_too_few_ports(folder):
                             "exec \"$0\" load \"$1\" --scale 0.01", macula, scenario], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE, text=True, env=environment(folder), timeout=DEADLINE)
         assert p.returncode == 1 and "queue_full: no UDP port is free" in p.stderr and "ip_local_port_range" in p.stderr, (p.returncode, p.stderr)
+    assert not left_over(folder), left_over(folder)
+
+
+def case_too_few_ports_later(folder):
+    """Enough for the relays and those who watch, too few for what nodes say to each other through them."""
+    if subprocess.run(["unshare", "-n", "true"], stderr=subprocess.DEVNULL).returncode:
+        return  # not root: no network of our own
+    p = subprocess.run(["unshare", "-n", "sh", "-c", "ip link set lo up; echo 32768 32779 >/proc/sys/net/ipv4/ip_local_port_range; "
+                        "exec \"$0\" load all --scale 0.01 --json", macula], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, text=True, env=environment(folder), timeout=DEADLINE)
+    assert p.returncode == 1 and "queue_full: no UDP port is free" in p.stderr and "ip_local_port_range" in p.stderr, (p.returncode, p.stderr)
+    assert not p.stdout or not json.loads(p.stdout)["pass"], p.stdout[:300]
     assert not left_over(folder), left_over(folder)
 
 
