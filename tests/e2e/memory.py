@@ -43,8 +43,15 @@ class Node(_watched.Node):
         return start("macula", "-s", self.address, *words, env=self.clients, stdout=subprocess.DEVNULL)
 
     def idle(self, clients):
-        """Held until it is ended, however long this machine takes to see that they are in."""
-        return self.client("bench", "idle", "--clients", str(clients), "--hold", "1h")
+        """Held until it is ended, however long this machine takes to see that they are in; whether they are. The bench gives up with the
+        first client that gets no connection within 10 s, and a machine may stand still for that long."""
+        for _ in range(3):
+            c = self.client("bench", "idle", "--clients", str(clients), "--hold", "1h")
+            wait_for(PATIENCE, lambda: self.entries("sessions") >= clients or c.poll() is not None)
+            if c.poll() is None:
+                break
+            print("   the bench ended: %s" % c.stderr.read().strip(), flush=True)
+        return c, self.entries("sessions") >= clients
 
 
 def plan():
@@ -78,8 +85,8 @@ def load():
         return
     most = json.loads(r.stdout)["total_bytes"]
     node = Node(*words)
-    idle = node.idle(600)
-    check("600 clients are in", wait_for(PATIENCE, lambda: node.entries("sessions") >= 600))
+    idle, are_in = node.idle(600)
+    check("600 clients are in", are_in)
     slow = [node.client("sub", "bench.**") for _ in range(24)]
     check("24 slow subscribers are in", wait_for(PATIENCE, lambda: node.entries("subscriptions") >= 24))
     for s in slow:
@@ -126,8 +133,8 @@ def cycles():
     figures, peaks = [], []
     base = limit = 0
     for cycle in range(args.cycles + 1):
-        c = node.idle(n)
-        if not wait_for(PATIENCE, lambda: node.entries("sessions") >= n):
+        c, are_in = node.idle(n)
+        if not are_in:
             check("cycle %d: %d clients are in" % (cycle, n), False, c.stderr.read() if c.poll() is not None else "")
             return
         peaks.append(node.resident())
