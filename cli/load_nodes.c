@@ -112,7 +112,15 @@ static void last_lines(const struct load_node *n, char *ret, size_t cap) {
     if (*p == '\n') *p = p[1] ? '|' : 0;
 }
 
-/* The banner is read until it names the id and is whole; its last line shows `macula status`. */
+static bool is_stopping(struct load *l) {
+  pthread_mutex_lock(&l->lock);
+  bool stopping = l->stopping;
+  pthread_mutex_unlock(&l->lock);
+  return stopping;
+}
+
+/* The banner is read until it names the id and is whole; its last line shows `macula status`. Without the lock: a node that is
+ * slow to start would hold up the loop, and that would pass for a machine that stood still. */
 static int read_banner(struct load_node *n, int fd) {
   char text[4096];
   size_t used = 0;
@@ -120,7 +128,10 @@ static int read_banner(struct load_node *n, int fd) {
   text[0] = 0;
   while (!strstr(text, " status\n") && used < sizeof text - 1) {
     struct pollfd p = {fd, POLLIN, 0};
-    if (io_now() >= until || poll(&p, 1, START_MS) <= 0) break;
+    int ready = poll(&p, 1, 100);
+    if (ready <= 0 && is_stopping(n->l)) return MACULA_CANCELLED;
+    if (ready == 0 && io_now() < until) continue;
+    if (ready <= 0 || io_now() >= until) break;
     ssize_t k = read(fd, text + used, sizeof text - 1 - used);
     if (k <= 0) break;
     used += (size_t)k;
@@ -187,7 +198,11 @@ static int start_at(struct load_task *t, const struct load_start *how, struct lo
   int err = load_on_main(t, spawn, &s);
   close(pipe_fd[1]);
   close(s.err);
-  if (!err) err = read_banner(n, pipe_fd[0]);
+  if (!err) {
+    pthread_mutex_unlock(&l->lock);
+    err = read_banner(n, pipe_fd[0]);
+    pthread_mutex_lock(&l->lock);
+  }
   close(pipe_fd[0]);
   if (err != MACULA_EIO) return err;
   kill(n->pid, SIGKILL);

@@ -334,6 +334,22 @@ def case_interrupted(folder):
         assert not left_over(folder), left_over(folder)
 
 
+def case_interrupted_while_a_node_starts(folder):
+    """It says nothing: Ctrl-C is heard at once, not when the node is given up."""
+    shutil.copy(macula, folder)
+    with open(os.path.join(folder, "maculad"), "w") as f:
+        f.write("#!/bin/sh\ntouch '%s/begun'\nexec sleep 100000\n" % folder)
+    os.chmod(os.path.join(folder, "maculad"), 0o755)
+    run = Running(folder, "services", "--scale", "0.05", program=os.path.join(folder, "macula"))
+    deadline = time.monotonic() + DEADLINE
+    while not os.path.exists(os.path.join(folder, "begun")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.p.send_signal(signal.SIGINT)
+    code, out, err = run.end()
+    assert code == 1 and "macula: cancelled: " in err and "did not start" not in err, (code, err)
+    assert not left_over(folder), left_over(folder)
+
+
 def case_interrupted_in_the_partition(folder):
     """The user's command hangs. Ctrl-C ends it, the nodes are healed, and all ends."""
     if "asan" in build:
