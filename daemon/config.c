@@ -32,6 +32,7 @@ static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 #define MAX_FILE (1 << 20)
 #define MAX_SUGGEST 64
+#define MAX_NESTING 8 /* a list in a mapping is 2 */
 
 /* ---- names ----------------------------------------------------------------------------------------------------------------
  */
@@ -373,6 +374,37 @@ static void file_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args
     snprintf(l->field, sizeof l->field, "%.*s", (int)strcspn(quote + 15, "'"), quote + 15);
 }
 
+/* Refuses what libyaml takes seconds to load, and texts that C would cut at a NUL. What is not YAML is said by file_lines. */
+static int file_shape(const struct config *c, const char *data, size_t len, char *ret_why) {
+  yaml_parser_t parser;
+  yaml_event_t event;
+  unsigned depth = 0;
+  const char *wrong = NULL;
+  if (!yaml_parser_initialize(&parser)) return MACULA_ENOMEM;
+  yaml_parser_set_input_string(&parser, (const unsigned char *)data, len);
+  for (bool more = true; more && !wrong && yaml_parser_parse(&parser, &event);) {
+    switch (event.type) {
+    case YAML_SEQUENCE_START_EVENT:
+    case YAML_MAPPING_START_EVENT:
+      if (++depth > MAX_NESTING) wrong = "nested too deeply: 'key: value' lines and lists of values are expected";
+      break;
+    case YAML_SEQUENCE_END_EVENT:
+    case YAML_MAPPING_END_EVENT:
+      depth--;
+      break;
+    case YAML_SCALAR_EVENT:
+      if (memchr(event.data.scalar.value, 0, event.data.scalar.length)) wrong = "a text with a NUL (\\0) in it: remove it";
+      break;
+    default:
+      more = event.type != YAML_NO_EVENT && event.type != YAML_DOCUMENT_END_EVENT && event.type != YAML_STREAM_END_EVENT;
+    }
+    if (wrong) snprintf(ret_why, CONFIG_WHY_LEN, "%.300s:%zu: %s", c->file, event.start_mark.line + 1, wrong);
+    yaml_event_delete(&event);
+  }
+  yaml_parser_delete(&parser);
+  return wrong ? MACULA_EINVAL : 0;
+}
+
 /* libcyaml tells the line of the value before a wrong one, so the lines and the keys are checked on libyaml's document first.
  */
 static int file_lines(const struct config *c, const char *data, size_t len, unsigned *ret_lines, char *ret_why) {
@@ -467,7 +499,8 @@ static int load_file(struct config *c, char *ret_why) {
 
   int err = io_file_read(c->file, MAX_FILE, &data, &len, why);
   if (err) return snprintf(ret_why, CONFIG_WHY_LEN, "%.255s", why), err;
-  err = file_lines(c, data, len, lines, ret_why);
+  err = file_shape(c, data, len, ret_why);
+  if (!err) err = file_lines(c, data, len, lines, ret_why);
   if (!err && len) {
     cyaml_err_t e = cyaml_load_data((const uint8_t *)data, len, &options, &top, (cyaml_data_t **)&values, NULL);
     int o = log.field[0] ? find_option(log.field) : -1;

@@ -95,7 +95,8 @@ int io_state_open(const char *dir, int *ret_lock_fd, char *ret_why /* 256 */);
 int io_file_write(const char *path, struct slice data, unsigned mode, char *ret_why /* 256 */);
 /* As io_file_write but fails with MACULA_EBUSY if the file exists (two processes that start at once). */
 int io_file_create(const char *path, struct slice data, unsigned mode, char *ret_why /* 256 */);
-/* Reads a file of at most max octets into malloc'ed, NUL-terminated memory. MACULA_ENOTFOUND, MACULA_NOT_AUTHORIZED,
+/* Reads a file of at most max octets into malloc'ed, NUL-terminated memory. A FIFO or device is refused, so that it never
+ * waits; names of descriptors (/dev/stdin, /dev/fd/N) are read to their end. MACULA_ENOTFOUND, MACULA_NOT_AUTHORIZED,
  * MACULA_EIO. */
 int io_file_read(const char *path, size_t max, char **ret_data, size_t *ret_len, char *ret_why /* 256 */);
 

@@ -116,14 +116,30 @@ int io_file_create(const char *path, struct slice data, unsigned mode, char *ret
   return put(path, data, mode, true, ret_why);
 }
 
+/* Names of descriptors, as a shell gives for <(COMMAND), are waited for: whoever writes is there already. */
+static bool names_descriptor(const char *path) {
+  static const char *const begins[] = {"/dev/stdin", "/dev/fd/", "/dev/null", "/proc/self/fd/"};
+  for (size_t i = 0; i < sizeof begins / sizeof begins[0]; i++)
+    if (!strncmp(path, begins[i], strlen(begins[i]))) return true;
+  return false;
+}
+
 int io_file_read(const char *path, size_t max, char **ret_data, size_t *ret_len, char *ret_why) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return explain(ret_why, "read", path);
+  bool waits = names_descriptor(path);
   struct stat st;
   size_t len = 0, cap = 4096;
   char *buf = NULL;
   int err = 0;
-  if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) cap = (size_t)st.st_size + 1;
+  /* A FIFO that nobody writes to would hold up the start for ever. */
+  int fd = open(path, O_RDONLY | O_CLOEXEC | (waits ? 0 : O_NONBLOCK));
+  if (fd < 0 && errno != ENXIO) return explain(ret_why, "read", path);
+  if (fd < 0 || fstat(fd, &st) != 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && !waits)) {
+    if (fd >= 0) close(fd);
+    if (ret_why)
+      snprintf(ret_why, 256, "cannot read %.140s: it is no regular file: put a file there, or name /dev/stdin", path);
+    return MACULA_EIO;
+  }
+  if (S_ISREG(st.st_mode) && st.st_size > 0) cap = (size_t)st.st_size + 1;
   if (cap > max + 1) cap = max + 1;
   if (!(buf = malloc(cap + 1))) err = MACULA_ENOMEM;
   while (!err) {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -183,6 +184,52 @@ static void test_not_yaml(void **state) {
   assert_refused(f, NULL, NULL, (const char *[]){"-c", "/nowhere/at/all.yaml", NULL}, "/nowhere/at/all.yaml");
 }
 
+/* 200,000 levels took libyaml 8 s; the first few are enough to refuse them. */
+static void test_nested_deeply(void **state) {
+  struct fixture *f = *state;
+  enum { LEVELS = 200000 };
+  static char text[32 + 2 * LEVELS];
+  assert_refused(f, "realm: a\nname: {a: {a: {a: {a: {a: {a: {a: {a: b}}}}}}}}\n", NULL, NULL, ":2: nested too deeply");
+  strcpy(text, "realm: a\nname: ");
+  size_t n = strlen(text);
+  memset(text + n, '[', LEVELS);
+  assert_refused(f, text, NULL, NULL, ":2: nested too deeply");
+  for (size_t i = 0; i < LEVELS; i++) memcpy(text + n + 2 * i, "- ", 2);
+  text[n - 1] = '\n';
+  assert_refused(f, text, NULL, NULL, ":3: nested too deeply");
+}
+
+static void test_nul_in_a_text(void **state) {
+  struct fixture *f = *state;
+  assert_refused(f, "realm: a\nname: \"a\\0b\"\n", NULL, NULL, ":2: a text with a NUL");
+  assert_refused(f, "\"realm\\x00x\": a\n", NULL, NULL, ":1: a text with a NUL");
+  assert_refused(f, "join:\n  - a\n  - \"b\\u0000c\"\n", NULL, NULL, ":3: a text with a NUL");
+}
+
+static void test_fifo(void **state) {
+  struct fixture *f = *state;
+  char path[80];
+  snprintf(path, sizeof path, "%s.fifo", f->path);
+  assert_int_equal(mkfifo(path, 0600), 0);
+  assert_refused(f, NULL, NULL, (const char *[]){"-c", path, NULL}, "no regular file");
+  unlink(path);
+}
+
+/* As a shell does for maculad -c <(COMMAND). */
+static void test_from_a_descriptor(void **state) {
+  struct fixture *f = *state;
+  char path[32];
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  assert_int_equal(write(ends[1], "max_clients: 7\n", 15), 15);
+  close(ends[1]);
+  snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+  assert_int_equal(load(f, NULL, NULL, (const char *[]){"-c", path, NULL}), 0);
+  assert_int_equal(f->c.limits.max_clients, 7);
+  config_done(&f->c);
+  close(ends[0]);
+}
+
 static void test_empty_file_is_fine(void **state) {
   struct fixture *f = *state;
   assert_int_equal(load(f, "", NULL, NULL), 0);
@@ -273,6 +320,10 @@ int main(void) {
       CASE(test_unknown_key_names_line_and_nearest),
       CASE(test_wrong_values_name_their_place),
       CASE(test_not_yaml),
+      CASE(test_nested_deeply),
+      CASE(test_nul_in_a_text),
+      CASE(test_fifo),
+      CASE(test_from_a_descriptor),
       CASE(test_empty_file_is_fine),
       CASE(test_off_loopback_demands_access),
       CASE(test_flags),

@@ -1,4 +1,5 @@
 /* Files of the state folder: locks, whole replacement, full disks, and two that create at once. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -99,6 +100,26 @@ static void test_write(void **state) {
   assert_int_equal(files_in(root), 1); /* no temporary file stays */
   assert_int_not_equal(io_file_write(in_root("no/such"), slice_str("x"), 0600, why), 0);
   assert_true(strlen(why) > 0);
+}
+
+static void test_no_regular_file(void **state) {
+  (void)state;
+  char why[256] = "", *data = NULL;
+  size_t len = 0;
+  const char *path = in_root("fifo");
+  assert_int_equal(mkfifo(path, 0600), 0);
+  assert_int_equal(io_file_read(path, 100, &data, &len, why), MACULA_EIO); /* nobody will ever write */
+  assert_non_null(strstr(why, "no regular file"));
+  int writer = open(path, O_RDWR | O_CLOEXEC);
+  assert_true(writer >= 0);
+  assert_int_equal(io_file_read(path, 100, &data, &len, why), MACULA_EIO); /* nor when somebody could */
+  close(writer);
+  unlink(path);
+  assert_int_equal(io_file_read("/dev/zero", 100, &data, &len, why), MACULA_EIO);
+  assert_non_null(strstr(why, "no regular file"));
+  assert_int_equal(io_file_read("/dev/null", 100, &data, &len, why), 0);
+  assert_int_equal(len, 0);
+  free(data);
 }
 
 static void test_read(void **state) {
@@ -211,6 +232,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
       cmocka_unit_test_setup_teardown(test_write, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_no_regular_file, setup, teardown),
       cmocka_unit_test_setup_teardown(test_read, setup, teardown),
       cmocka_unit_test_setup_teardown(test_no_room, setup, teardown),
       cmocka_unit_test_setup_teardown(test_disk_full, setup, teardown),
