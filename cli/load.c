@@ -143,7 +143,7 @@ static int prepare(struct load *l) {
   } else if ((err = quic_identity_generate(&l->identity))) {
     return cli_failed(err, NULL, NULL);
   }
-  if (!load_need_files(256)) return EXIT_FAILED;
+  if (!load_need_files(LOAD_FILES)) return EXIT_FAILED;
   return load_engine_new(l);
 }
 

@@ -21,7 +21,8 @@
 
 #define LOAD_MAX_NODES 64
 #define LOAD_PORT 5001
-#define LOAD_IDLE_S 3 /* of nodes under load; more when so many clients would ping all day: load.idle_s */
+#define LOAD_FILES 256 /* open files that any scenario needs */
+#define LOAD_IDLE_S 3  /* of nodes under load; more when so many clients would ping all day: load.idle_s */
 
 struct load;
 

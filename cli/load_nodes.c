@@ -53,9 +53,10 @@ bool load_need_files(uint64_t files) {
     if (setrlimit(RLIMIT_NOFILE, &r) == 0) return true;
   }
   cli_error(macula_err_name(MACULA_EFULL),
-            "this scale needs %s open files and the limit is %s: raise it with ulimit -n %llu (hard limit: LimitNOFILE or "
-            "/etc/security/limits.conf), or ask for less with --scale",
-            text_number(files, a), text_number(r.rlim_max, b), (unsigned long long)files);
+            "%s needs %s open files and the limit is %s: raise it with ulimit -n %llu (hard limit: LimitNOFILE or "
+            "/etc/security/limits.conf)%s",
+            files > LOAD_FILES ? "this scale" : "a load of any size", text_number(files, a), text_number(r.rlim_max, b),
+            (unsigned long long)files, files > LOAD_FILES ? ", or ask for less with --scale" : "");
   return false;
 }
 

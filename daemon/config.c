@@ -532,10 +532,13 @@ static int load_flags(struct config *c, int argc, const char *const *argv, char 
     snprintf(name, sizeof name, "%.*s", value ? (int)(value - arg) : (int)strlen(arg), arg);
     if (value) value++;
     bool file = !strcmp(name, "-c") || !strcmp(name, "--config");
-    if (!strcmp(arg, "--check")) {
-      c->mode = CONFIG_CHECK;
-    } else if (!strcmp(arg, "--plan")) {
-      c->mode = CONFIG_PLAN;
+    if (!strcmp(arg, "--check") || !strcmp(arg, "--plan")) {
+      enum config_mode mode = !strcmp(arg, "--plan") ? CONFIG_PLAN : CONFIG_CHECK;
+      if (c->mode != CONFIG_RUN && c->mode != mode) {
+        snprintf(ret_why, CONFIG_WHY_LEN, "--check and --plan are two answers: ask for one at a time");
+        return MACULA_EINVAL;
+      }
+      c->mode = mode;
     } else if (!strcmp(arg, "--json")) {
       c->json = true;
     } else if (!strcmp(arg, "--no-upkeep")) { /* for tests of the pool: not told to users */

@@ -259,6 +259,7 @@ static void test_flags(void **state) {
   assert_int_equal(load(f, NULL, NULL, (const char *[]){"--listen", "127.0.0.1:1", "--listen", "127.0.0.1:2", NULL}), 0);
   assert_int_equal(f->c.listen.count, 2);
   config_done(&f->c);
+  assert_refused(f, NULL, NULL, (const char *[]){"--plan", "--check", NULL}, "ask for one at a time");
   assert_refused(f, NULL, NULL, (const char *[]){"--name", NULL}, "--name needs a value: NAME");
   assert_refused(f, NULL, NULL, (const char *[]){"start", NULL}, "'start' is not an option");
   assert_refused(f, NULL, NULL, (const char *[]){"--key", "/k", NULL}, "give --cert FILE too");
