@@ -147,8 +147,9 @@ static json_t *nodes_json(const struct load *l) {
   json_t *nodes = json_array();
   for (size_t i = 0; i < l->node_count; i++) {
     const struct load_node *n = l->nodes[i];
-    json_t *j = json_pack("{s:s, s:s, s:b, s:b, s:f, s:o}", "name", n->name, "address", n->text, "given", n->given, "lost",
-                          n->lost, "silent_seconds", (double)n->silent / 1e9, "series", series_json(n));
+    json_t *j = json_pack("{s:s, s:s, s:b, s:b, s:f, s:f, s:o}", "name", n->name, "address", n->text, "given", n->given, "lost",
+                          n->lost, "silent_seconds", (double)n->silent / 1e9, "silent_until_seconds", n->silent_at, "series",
+                          series_json(n));
     if (n->memory) json_object_set(j, "memory_at_the_end", n->memory);
     if (n->lost) json_object_set_new(j, "why", json_string(n->why));
     int log = load_node_log(n);
@@ -166,11 +167,11 @@ json_t *load_report_json(struct load *l) {
   for (size_t i = 0; i < l->event_count; i++)
     json_array_append_new(events, json_pack("{s:f, s:s}", "seconds", (double)l->events[i].at, "what", l->events[i].what));
   for (size_t i = 0; i < l->note_count; i++) json_array_append_new(notes, json_string(l->notes[i]));
-  return json_pack("{s:s, s:s, s:f, s:b, s:b, s:f, s:f, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "load", l->scenario, "command",
-                   l->command, "scale", l->scale, "pass", !l->failures && !l->stopping && !l->failed, "interrupted",
-                   l->interrupted, "seconds", load_seconds(l), "still_seconds", (double)l->still / 1e9, "version",
-                   macula_version(), "machine", machine(), "table", rows_json(l), "latencies", load_latencies_json(l), "notes",
-                   notes, "events", events, "nodes", nodes_json(l));
+  return json_pack("{s:s, s:s, s:f, s:b, s:b, s:f, s:f, s:f, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "load", l->scenario,
+                   "command", l->command, "scale", l->scale, "pass", !l->failures && !l->stopping && !l->failed, "interrupted",
+                   l->interrupted, "seconds", load_seconds(l), "still_seconds", (double)l->still / 1e9, "still_until_seconds",
+                   l->still_at, "version", macula_version(), "machine", machine(), "table", rows_json(l), "latencies",
+                   load_latencies_json(l), "notes", notes, "events", events, "nodes", nodes_json(l));
 }
 
 /* ---- printing ---------------------------------------------------------------------------------------------------------------

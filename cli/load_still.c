@@ -1,5 +1,6 @@
 /* How long the load process and its nodes stood still: who gets no processor for as long as an idle timeout is dead to the
- * others, and promises that break then may be the machine's fault. Nothing is judged by it. */
+ * others, and promises that break then may be the machine's fault. Nothing is judged by it: long work of their own counts as
+ * well. */
 #include "io/io.h"
 #include "load.h"
 
@@ -31,15 +32,15 @@ void load_still_note(struct load *l) {
     if (!worst || n->silent > worst->silent) worst = n;
   }
   if (l->still >= much)
-    load_note(l,
-              "this program got no processor for %.1f s until %.0f s: what broke then may be the machine's fault (idle "
-              "timeout: %u s); "
-              "try again with nothing beside it",
-              (double)l->still / 1e9, l->still_at, l->idle_s);
+    load_note(
+        l,
+        "this program stood still for %.1f s until %.0f s (idle timeout: %u s): what broke then may be the machine's fault; "
+        "try again with nothing beside it",
+        (double)l->still / 1e9, l->still_at, l->idle_s);
   if (worst)
     load_note(
         l,
-        "%s told nothing for %.1f s until %.0f s%s: it was busy or got no processor, and what broke then may be the machine's "
-        "fault (idle timeout: %u s)",
+        "%s told nothing for %.1f s until %.0f s%s (idle timeout: %u s): it was busy or stood still, and what broke then may "
+        "be the machine's fault",
         worst->name, (double)worst->silent / 1e9, worst->silent_at, silent > 1 ? ", others less long" : "", l->idle_s);
 }
