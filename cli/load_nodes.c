@@ -23,6 +23,7 @@
 #define MAX_ARGS 40
 #define GIVEN_IDLE_S 90
 #define PORT_TRIES 50 /* other programs take ports, too */
+#define PORT_LEAP 100 /* another load takes one after the other as we do: past it */
 
 /* ---- ports and descriptors --------------------------------------------------------------------------------------------------
  */
@@ -221,6 +222,7 @@ int load_node_start_with(struct load_task *t, const struct load_start *how, stru
   snprintf(n->folder, sizeof n->folder, "%.4000s/%s", l->folder, n->name);
   mkdir(n->folder, 0700);
   for (int i = 0; i < PORT_TRIES && err == MACULA_EBUSY; i++) {
+    if (i && l->next_port < 60000) l->next_port += PORT_LEAP;
     uint16_t port = load_port(l);
     if (!port) return cli_failed(MACULA_EFULL, NULL, "no UDP port from 5001 on is free: end what holds them, or lower --scale");
     err = start_at(t, how, n, port);

@@ -629,7 +629,7 @@ first = [c for c in cases if c[0] == "all" and "asan" not in build]
 cases = [c for c in cases if c[0] != "all"]
 try:
     failed = sum(run(*c) for c in first)
-    with concurrent.futures.ThreadPoolExecutor(1 if FULL else 3) as pool:  # they wait more than they work
+    with concurrent.futures.ThreadPoolExecutor(2 if FULL else 3) as pool:  # they wait more than they work
         errors = list(pool.map(lambda c: beside(c[1]), cases))
     end_all()
     for (name, fn), error in zip(cases, errors):
