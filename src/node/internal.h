@@ -321,11 +321,10 @@ int peer_send(struct peer *p, const struct msg *m, enum want want);
 /* As peer_send, but while a link is on its way the frame waits for it. query: the dht's, which hears when it cannot be sent.
  * MACULA_EFULL: too much waits already. */
 int peer_post(struct peer *p, const struct msg *m, enum want want, uint64_t query);
-int peer_post_raw(struct peer *p, uint8_t type, struct slice payload, enum want want, uint64_t query);
 bool peer_has_calls(const struct peer *p); /* it, or those behind it */
 bool peer_is_busy(const struct peer *p);
-/* As peer_send and peer_post_raw, for what makes nobody busy, as another link tells it anew if this one goes: of membership, of
- * the DHT, of interest. */
+/* As peer_send and peer_post (a frame that is encoded already), for what makes nobody busy, as another link tells it anew if
+ * this one goes: of membership, of the DHT, of interest. */
 int peer_upkeep(struct peer *p, const struct msg *m);
 int peer_upkeep_raw(struct peer *p, uint8_t type, struct slice payload, uint64_t query);
 /* Its link, or the dial to it, makes room for another. Operators' pings of it and of those behind it end; its calls and frames

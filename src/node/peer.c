@@ -367,8 +367,8 @@ static int write_frame(struct peer *p, struct shbuf *b) {
                                : quic_stream_write_ref(p->link->conn, p->link->stream, b);
 }
 
-int peer_post_raw(struct peer *p, uint8_t type, struct slice payload, enum want want, uint64_t query) {
-  int err = peer_want(p, want);
+static int post_raw(struct peer *p, uint8_t type, struct slice payload, uint64_t query) {
+  int err = peer_want(p, WANT_UPKEEP);
   if (err && err != MACULA_EBUSY) return err;
   if (payload.n > FRAME_MAX_PAYLOAD) return MACULA_FRAME_TOO_LARGE;
   struct shbuf *b = shbuf_new(&p->node->mem[err ? ROW_HELD : ROW_SEND], FRAME_HEADER_LEN + payload.n);
@@ -399,7 +399,7 @@ int peer_upkeep(struct peer *p, const struct msg *m) {
 
 int peer_upkeep_raw(struct peer *p, uint8_t type, struct slice payload, uint64_t query) {
   uint32_t before = written(p);
-  int err = peer_post_raw(p, type, payload, WANT_UPKEEP, query);
+  int err = post_raw(p, type, payload, query);
   if (!err) was_upkeep(p, before);
   return err;
 }
@@ -412,7 +412,7 @@ static void flush_held(struct peer *p) {
     uint32_t before = written(p);
     int err = write_frame(p, h->frame);
     held_free(p, h);
-    if (!err && query) was_upkeep(p, before);
+    if (!err && query) was_upkeep(p, before); /* as all of the DHT is */
     if (err) p->node->peers.held_dropped++;
     if (err && query) mesh_unsent(p, query);
   }
