@@ -15,7 +15,6 @@
 #include "cli.h"
 
 #define CONNECT_LIMIT (15 * CLI_SEC) /* the library gives up after 10 s an address */
-#define MAX_TOKEN 4096
 
 /* ---- errors ----------------------------------------------------------------------------------------------------------------
  */
@@ -124,21 +123,8 @@ int cli_wait_done(struct cli_done *d, uint64_t until) {
 /* ---- the connection --------------------------------------------------------------------------------------------------------
  */
 int cli_read_token(struct cli *cli) {
-  FILE *f = fopen(cli->token_file, "re");
-  char *token = f ? calloc(1, MAX_TOKEN + 1) : NULL;
-  size_t n = token ? fread(token, 1, MAX_TOKEN + 1, f) : 0;
-  int why = errno;
-  bool bad = !token || ferror(f) || n > MAX_TOKEN;
-  if (f) fclose(f);
-  if (bad) {
-    free(token);
-    cli_error(macula_err_name(MACULA_EIO), "the token file %s cannot be used: %s", cli->token_file,
-              f ? "it must hold one token of at most 4,096 bytes" : strerror(why));
-    return EXIT_USAGE;
-  }
-  token[n] = 0;
-  token[strcspn(token, "\r\n")] = 0;
-  cli->token = token;
+  int err = macula_token_read(cli->token_file, &cli->token);
+  if (err) return cli_invalid(err, macula_last_error());
   return 0;
 }
 

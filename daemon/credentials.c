@@ -3,50 +3,41 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/err.h"
 #include "io/io.h"
 
 #define MAX_PEM (256 * 1024)
-#define MAX_TOKEN 4096
 
-static int read_named(const struct config *c, enum option o, const char *path, size_t max, char **ret, size_t *ret_len,
-                      char *ret_why) {
-  char why[256], where[CONFIG_WHY_LEN];
-  int err = io_file_read(path, max, ret, ret_len, why);
+static int named(const struct config *c, enum option o, int err, const char *why, char *ret_why) {
+  char where[CONFIG_WHY_LEN];
   if (!err) return 0;
   config_where(c, o, where);
   snprintf(ret_why, CONFIG_WHY_LEN, "%.200s: %.255s", where, why);
   return err;
 }
 
-/* A token is the file's text without the line's end and blanks around it. */
+static int read_text(const struct config *c, enum option o, const char *path, char **ret, size_t *ret_len, char *ret_why) {
+  char why[256] = "";
+  return named(c, o, io_text_read(path, MAX_PEM, ret, ret_len, why), why, ret_why);
+}
+
+static int read_key(const struct config *c, enum option o, const char *path, char **ret, size_t *ret_len, char *ret_why) {
+  char why[256] = "";
+  return named(c, o, io_key_read(path, MAX_PEM, ret, ret_len, why), why, ret_why);
+}
+
 static int read_token(const struct config *c, enum option o, const char *path, char **ret_token, char *ret_why) {
-  char *text, where[CONFIG_WHY_LEN];
-  size_t len;
-  int err = read_named(c, o, path, MAX_TOKEN, &text, &len, ret_why);
-  if (err) return err;
-  size_t skip = strspn(text, " \t\r\n"), end = strlen(text);
-  while (end > skip && strchr(" \t\r\n", text[end - 1])) end--;
-  if (end == skip) {
-    config_where(c, o, where);
-    snprintf(ret_why, CONFIG_WHY_LEN, "%.200s: %.200s holds no token: write one, as 'openssl rand -hex 32' makes", where, path);
-    free(text);
-    return MACULA_EINVAL;
-  }
-  memmove(text, text + skip, end - skip);
-  text[end - skip] = 0;
-  *ret_token = text;
-  return 0;
+  char why[256] = "";
+  return named(c, o, io_token_read(path, ret_token, why), why, ret_why);
 }
 
 static int load_own(const struct config *c, struct quic_identity **ret_identity, char *ret_why) {
   char *cert = NULL, *key = NULL, where[CONFIG_WHY_LEN];
   const char *text = NULL;
   size_t cert_len = 0, key_len = 0;
-  int err = read_named(c, OPTION_CERT, c->cert, MAX_PEM, &cert, &cert_len, ret_why);
-  if (!err && c->key) err = read_named(c, OPTION_KEY, c->key, MAX_PEM, &key, &key_len, ret_why);
+  int err = (c->key ? read_text : read_key)(c, OPTION_CERT, c->cert, &cert, &cert_len, ret_why);
+  if (!err && c->key) err = read_key(c, OPTION_KEY, c->key, &key, &key_len, ret_why);
   if (!err) {
     struct slice chain = slice_of(cert, cert_len);
     err = quic_identity_parse(key ? slice_of(key, key_len) : chain, chain, io_unix_ms() / 1000, ret_identity, &text);
@@ -84,22 +75,18 @@ static int load_kept(const struct config *c, bool make, struct credentials *ret,
   char *path, *pem, why[256];
   const char *text = NULL;
   size_t len;
-  struct stat st;
   if (asprintf(&path, "%s/identity.pem", c->state) < 0) return MACULA_ENOMEM;
-  int err = io_file_read(path, MAX_PEM, &pem, &len, why);
+  int err = io_key_read(path, MAX_PEM, &pem, &len, why);
   if (err == MACULA_ENOTFOUND) {
     err = make ? make_identity(path, &ret->identity, ret_why) : 0;
   } else if (err) {
-    snprintf(ret_why, CONFIG_WHY_LEN, "%.255s", why);
+    bool broken = err == MACULA_EINVAL || err == MACULA_CERTIFICATE_INVALID;
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.255s%s", why, broken ? "; restore it, or move it away to get a new identity" : "");
   } else {
-    if (!stat(path, &st) && (st.st_mode & 077)) {
-      snprintf(ret_why, CONFIG_WHY_LEN, "%.300s can be read by others: run 'chmod 600' on it", path);
-      err = MACULA_NOT_AUTHORIZED;
-    } else if ((err =
-                    quic_identity_parse(slice_of(pem, len), slice_of(pem, len), io_unix_ms() / 1000, &ret->identity, &text))) {
+    err = quic_identity_parse(slice_of(pem, len), slice_of(pem, len), io_unix_ms() / 1000, &ret->identity, &text);
+    if (err)
       snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: %.100s; restore it, or move it away to get a new identity", path,
                text ? text : macula_err_text(err));
-    }
     explicit_bzero(pem, len);
     free(pem);
   }
@@ -112,7 +99,7 @@ int credentials_load(const struct config *c, bool make, struct credentials *ret_
   size_t len;
   int err = 0;
   ret_why[0] = 0;
-  if (c->ca) err = read_named(c, OPTION_CA, c->ca, MAX_PEM, &r.ca_pem, &len, ret_why);
+  if (c->ca) err = read_text(c, OPTION_CA, c->ca, &r.ca_pem, &len, ret_why);
   if (!err && c->access.mode == NODE_ACCESS_TOKEN) err = read_token(c, OPTION_ACCESS, c->access.token_file, &r.token, ret_why);
   if (!err && c->http_token) err = read_token(c, OPTION_HTTP_TOKEN, c->http_token, &r.http_token, ret_why);
   if (!err) err = c->cert ? load_own(c, &r.identity, ret_why) : load_kept(c, make, &r, ret_why);

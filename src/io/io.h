@@ -100,4 +100,15 @@ int io_file_create(const char *path, struct slice data, unsigned mode, char *ret
  * MACULA_EIO. */
 int io_file_read(const char *path, size_t max, char **ret_data, size_t *ret_len, char *ret_why /* 256 */);
 
+/* ---- texts and secrets in files (secret.c): what io_file_read does, and MACULA_EINVAL for what is no text --------------------
+ */
+/* A text, as of a certificate: refuses NUL bytes, which would cut it short, and says so of UTF-16. */
+int io_text_read(const char *path, size_t max, char **ret_text, size_t *ret_len, char *ret_why /* 256 */);
+/* A text with a private key in PEM: refuses a file without one (MACULA_CERTIFICATE_INVALID), and one that others can read or
+ * that belongs to another user but root (MACULA_NOT_AUTHORIZED); the group may read what is root's. Of names of descriptors the
+ * content alone is checked. */
+int io_key_read(const char *path, size_t max, char **ret_text, size_t *ret_len, char *ret_why /* 256 */);
+/* A token: one line, without the blanks around it. Who may read the file: as io_key_read. */
+int io_token_read(const char *path, char **ret_token, char *ret_why /* 256 */);
+
 #endif

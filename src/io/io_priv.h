@@ -3,6 +3,7 @@
 #define IO_IO_PRIV_H
 
 #include <pthread.h>
+#include <sys/stat.h>
 #include <uv.h>
 
 #include "base/list.h"
@@ -53,5 +54,9 @@ void io_udp_drain(struct io_udp *u);
 void io_udp_flush(struct io_loop *l);
 /* Ends every lookup without calling back. */
 void io_resolve_drop_all(struct io_loop *l);
+
+/* state.c: io_file_read, and what was read. */
+int file_read(const char *path, size_t max, struct stat *ret_st, char **ret_data, size_t *ret_len, char *ret_why /* 256 */);
+bool names_descriptor(const char *path); /* /dev/stdin and the like: whoever started us opened it */
 
 #endif

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "io/io.h"
+#include "io/io_priv.h"
 
 #define PATH_LEN 4096
 
@@ -117,14 +117,14 @@ int io_file_create(const char *path, struct slice data, unsigned mode, char *ret
 }
 
 /* Names of descriptors, as a shell gives for <(COMMAND), are waited for: whoever writes is there already. */
-static bool names_descriptor(const char *path) {
+bool names_descriptor(const char *path) {
   static const char *const begins[] = {"/dev/stdin", "/dev/fd/", "/dev/null", "/proc/self/fd/"};
   for (size_t i = 0; i < sizeof begins / sizeof begins[0]; i++)
     if (!strncmp(path, begins[i], strlen(begins[i]))) return true;
   return false;
 }
 
-int io_file_read(const char *path, size_t max, char **ret_data, size_t *ret_len, char *ret_why) {
+int file_read(const char *path, size_t max, struct stat *ret_st, char **ret_data, size_t *ret_len, char *ret_why) {
   bool waits = names_descriptor(path);
   struct stat st;
   size_t len = 0, cap = 4096;
@@ -164,7 +164,13 @@ int io_file_read(const char *path, size_t max, char **ret_data, size_t *ret_len,
     return err;
   }
   buf[len] = 0;
+  *ret_st = st;
   *ret_data = buf;
   *ret_len = len;
   return 0;
+}
+
+int io_file_read(const char *path, size_t max, char **ret_data, size_t *ret_len, char *ret_why) {
+  struct stat st;
+  return file_read(path, max, &st, ret_data, ret_len, ret_why);
 }

@@ -48,7 +48,7 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
   if (server_parse(where, &r->server))
     err = fail(MACULA_EINVAL, "'%.200s' is no address: write host, host:port or macula://ID@host:port", where);
   if (!err) err = find_known(opt, r);
-  if (!err && opt->ca_file && (err = io_file_read(opt->ca_file, MAX_CA, &r->ca_pem, &len, why))) fail(err, "%s", why);
+  if (!err && opt->ca_file && (err = io_text_read(opt->ca_file, MAX_CA, &r->ca_pem, &len, why))) fail(err, "%s", why);
   if (!err && !opt->identity && !opt->base_only) err = macula_identity_load(NULL, true, &own);
   if (err) {
     remote_free(r);

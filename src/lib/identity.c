@@ -86,9 +86,9 @@ static int read_pair(const char *cert_path, const char *key_path, struct quic_id
   char *cert, *key = NULL, why[256];
   const char *text = NULL;
   size_t cert_len, key_len = 0;
-  int err = io_file_read(cert_path, MAX_PEM, &cert, &cert_len, why);
+  int err = (key_path ? io_text_read : io_key_read)(cert_path, MAX_PEM, &cert, &cert_len, why);
   if (err) return fail(err, "%s", why);
-  if (key_path && (err = io_file_read(key_path, MAX_PEM, &key, &key_len, why))) {
+  if (key_path && (err = io_key_read(key_path, MAX_PEM, &key, &key_len, why))) {
     fail(err, "%s", why);
   } else {
     struct slice chain = slice_of(cert, cert_len);
@@ -120,8 +120,6 @@ int macula_identity_load(const char *path, bool create, macula_identity **ret_id
   if (err) return err;
   if (!path) path = own;
   if (create && stat(path, &st) && errno == ENOENT) err = create_file(path);
-  if (!err && !stat(path, &st) && (st.st_mode & 077))
-    err = fail(MACULA_NOT_AUTHORIZED, "%s can be read by others: run 'chmod 600' on it", path);
   if (!err) err = read_pair(path, NULL, &q);
   if (!err) err = wrap(q, ret_identity);
   free(own);
@@ -133,6 +131,13 @@ int macula_identity_load_pair(const char *cert_path, const char *key_path, macul
   if (!cert_path || !key_path || !ret_identity) return fail_plain(MACULA_EINVAL);
   int err = read_pair(cert_path, key_path, &q);
   return err ? err : wrap(q, ret_identity);
+}
+
+int macula_token_read(const char *path, char **ret_token) {
+  char why[256] = "";
+  if (!path || !ret_token) return fail_plain(MACULA_EINVAL);
+  int err = io_token_read(path, ret_token, why);
+  return err ? fail(err, "%s", why) : 0;
 }
 
 const char *macula_identity_id(const macula_identity *identity) { return identity ? identity->id : ""; }
