@@ -239,7 +239,7 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
                           .unix_base_ms = io_unix_ms() - now / NS_MS,
                           .limits = d->cfg.limits,
                           .advertise = d->advertise,
-                          .last_seq = mesh_last_seq(&d->cfg),
+                          .last_seq = mesh_last_seq(&d->cfg, &d->log),
                           .hidden = d->cfg.no_listen,
                           .no_upkeep = d->cfg.no_upkeep,
                           .rss_bytes = rss_bytes,

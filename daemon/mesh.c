@@ -55,26 +55,31 @@ static void look_up(struct mesh *m) {
   m->look_up_at = io_now() + LOOK_UP_EVERY;
 }
 
-static void join_known(struct mesh *m, char *line) {
+/* False: not a line of ours. */
+static bool join_known(struct mesh *m, char *line) {
   struct addr at;
   struct id id;
   char *host = strchr(line, '@');
-  if (strncmp(line, "macula://", 9) != 0 || !host) return;
+  if (strncmp(line, "macula://", 9) != 0 || !host) return false;
   *host++ = 0;
-  if (id_parse(slice_str(line + 9), &id) || addr_parse(host, 0, &at)) return; /* not a line of ours */
+  if (id_parse(slice_str(line + 9), &id) || addr_parse(host, 0, &at)) return false;
   (void)node_join(m->node, &at, &id, false, io_now());
+  return true;
 }
 
 static void load(struct mesh *m) {
   char *text, *save, why[256];
   size_t len;
-  int err = io_file_read(m->path, KNOWN_MAX, &text, &len, why);
+  unsigned bad = 0;
+  int err = io_text_read(m->path, KNOWN_MAX, &text, &len, why);
   if (err == MACULA_ENOTFOUND) return;
   if (err) {
     log_warn(m->log, "peers_not_read", "text=\"%s\"", why);
     return;
   }
-  for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) join_known(m, line);
+  for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) bad += !join_known(m, line);
+  if (bad)
+    log_warn(m->log, "peers_not_read", "text=\"%s: %u lines are no macula://ID@HOST:PORT; the others are used\"", m->path, bad);
   free(text);
 }
 
@@ -107,14 +112,18 @@ static void save_seq(struct mesh *m) {
     m->seq = seq;
 }
 
-uint64_t mesh_last_seq(const struct config *cfg) {
-  char path[4200], *text, why[256];
+uint64_t mesh_last_seq(const struct config *cfg, const struct log *log) {
+  char path[4200], *text, *end, why[256];
   size_t len;
   snprintf(path, sizeof path, "%.4000s/" SEQ_FILE, cfg->state);
-  if (io_file_read(path, 64, &text, &len, why)) return 0;
-  unsigned long long seq = strtoull(text, NULL, 10);
+  int err = io_text_read(path, 64, &text, &len, why);
+  if (err && err != MACULA_ENOTFOUND) log_warn(log, "sequence_not_read", "text=\"%s; the clock is relied on\"", why);
+  if (err) return 0;
+  unsigned long long seq = strtoull(text, &end, 10);
+  bool is_number = end > text && strspn(end, "\r\n") == strlen(end) && seq < UINT64_MAX / 2;
+  if (!is_number) log_warn(log, "sequence_not_read", "text=\"%s holds no number; the clock is relied on\"", path);
   free(text);
-  return seq && seq < UINT64_MAX / 2 ? seq + SEQ_MARGIN : 0;
+  return is_number && seq ? seq + SEQ_MARGIN : 0;
 }
 
 /* An empty list never replaces what is known: a node that is alone now wants to find the others again. */

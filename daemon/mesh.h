@@ -15,7 +15,7 @@ void mesh_upkeep(struct mesh *m);
 void mesh_save(struct mesh *m);  /* the nodes known, and the sequence */
 void mesh_close(struct mesh *m); /* accepts NULL */
 /* The largest sequence of DHT records that was used from this state folder; 0: none. */
-uint64_t mesh_last_seq(const struct config *cfg);
+uint64_t mesh_last_seq(const struct config *cfg, const struct log *log);
 /* The address to advertise: numeric, or looked up once. MACULA_EINVAL; ret_why says what is wrong. */
 int mesh_advertise(const char *host_port, struct addr *ret_addr, char ret_why[CONFIG_WHY_LEN]);
 

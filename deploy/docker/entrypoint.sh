@@ -9,11 +9,7 @@
 set -u
 macula=(macula -r "${MACULA_REALM:-default}")
 [ -z "${MACULA_TOKEN_FILE:-}" ] || macula+=(--token-file "$MACULA_TOKEN_FILE")
-if [ -n "${MACULA_IDENTITY:-}" ]; then
-  # A copy: files of a cluster's Secret are readable by the pod's group, which macula refuses for a key.
-  install -m 0600 "$MACULA_IDENTITY" "$HOME/identity.pem" || exit 1
-  macula+=(--identity "$HOME/identity.pem")
-fi
+[ -z "${MACULA_IDENTITY:-}" ] || macula+=(--identity "$MACULA_IDENTITY")
 
 know_operator() {
   [ -n "${OPERATOR_FOLDER:-}" ] || return 0

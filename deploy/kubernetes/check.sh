@@ -19,7 +19,7 @@ maculad=$here/../../build/maculad
 [ -x "$maculad" ] || { echo "no build/maculad: the node's configuration is not checked"; exit 0; }
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-echo a-token-for-this-check-only >"$tmp/token"
+(umask 077 && echo a-token-for-this-check-only >"$tmp/token")
 # The pod's paths, here.
 sed "s#/etc/macula-token/token#$tmp/token#; s#/var/lib/macula/node#$tmp/node#" config.yaml >"$tmp/maculad.yaml"
 "$maculad" -c "$tmp/maculad.yaml" --check

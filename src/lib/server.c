@@ -54,21 +54,57 @@ int server_parse(const char *text, struct server *ret_server) {
   return 0;
 }
 
-static void scan(const char *text, const char *host_port, struct id *ret_id, unsigned *ret_line) {
+/* A line that is no entry means that the file is not what we wrote: who was met there cannot be told, and whoever answers would
+ * be taken for a new node. */
+static unsigned scan(const char *text, const char *host_port, struct id *ret_id, unsigned *ret_line) {
   size_t key = strlen(host_port);
   unsigned line = 0;
   *ret_line = 0;
   for (const char *p = text; *p;) {
-    const char *end = strchrnul(p, '\n');
+    const char *end = strchrnul(p, '\n'), *stop = end;
+    struct id id;
     line++;
-    if (*p != '#' && (size_t)(end - p) > key && memcmp(p, host_port, key) == 0 && p[key] == ' ') {
-      const char *id = p + key, *stop = end;
-      while (*id == ' ') id++;
-      while (stop > id && (stop[-1] == '\r' || stop[-1] == ' ')) stop--;
-      if (id_parse(slice_of(id, (size_t)(stop - id)), ret_id) == 0) *ret_line = line;
+    while (stop > p && (stop[-1] == '\r' || stop[-1] == ' ')) stop--;
+    if (*p != '#' && stop > p) {
+      const char *gap = memchr(p, ' ', (size_t)(stop - p)), *from = gap;
+      while (from && *from == ' ') from++;
+      if (!from || gap == p || id_parse(slice_of(from, (size_t)(stop - from)), &id)) return line;
+      if ((size_t)(gap - p) == key && memcmp(p, host_port, key) == 0) {
+        *ret_id = id;
+        *ret_line = line;
+      }
     }
     p = *end ? end + 1 : end;
   }
+  return 0;
+}
+
+/* *ret_text: the whole file, "" when there is none; to be freed. */
+static int read_known(const char *path, const char *host_port, struct id *ret_id, unsigned *ret_line, char **ret_text,
+                      char *ret_why) {
+  char *text;
+  size_t len;
+  *ret_line = 0;
+  int err = io_file_read(path, KNOWN_MAX, &text, &len, ret_why);
+  if (err == MACULA_ENOTFOUND) return (*ret_text = strdup("")) ? 0 : MACULA_ENOMEM;
+  if (err) return err;
+  const char *nul = memchr(text, 0, len);
+  unsigned bad = scan(text, host_port, ret_id, ret_line);
+  if (nul && !bad) {
+    bad = 1;
+    for (const char *p = text; p < nul; p++) bad += *p == '\n';
+  }
+  if (bad) {
+    snprintf(ret_why, SERVER_WHY_LEN,
+             "line %u of %.300s is no 'HOST:PORT ID'%s: who the nodes are cannot be checked; delete that line, or the file to "
+             "trust them anew",
+             bad, path, nul ? " (it holds NUL bytes, as after a power cut)" : "");
+    free(text);
+    *ret_line = 0;
+    return MACULA_EIO;
+  }
+  *ret_text = text;
+  return 0;
 }
 
 void known_cache_done(struct known_cache *k) {
@@ -85,7 +121,6 @@ int known_find(struct known_cache *k, const char *path, const char *host_port, s
                char ret_why[SERVER_WHY_LEN]) {
   struct stat st;
   char *text;
-  size_t len;
   *ret_line = 0;
   bool is_there = stat(path, &st) == 0; /* before reading: what changes in between is read again next time */
   if (k && k->path && is_there && same_file(&st, &k->file) && !strcmp(k->path, path) && !strcmp(k->host_port, host_port)) {
@@ -93,10 +128,8 @@ int known_find(struct known_cache *k, const char *path, const char *host_port, s
     *ret_line = k->line;
     return 0;
   }
-  int err = io_file_read(path, KNOWN_MAX, &text, &len, ret_why);
-  if (err == MACULA_ENOTFOUND) return 0;
+  int err = read_known(path, host_port, ret_id, ret_line, &text, ret_why);
   if (err) return err;
-  scan(text, host_port, ret_id, ret_line);
   free(text);
   if (!k || !is_there || !*ret_line) return 0;
   known_cache_done(k);
@@ -116,40 +149,63 @@ void known_mismatch_text(const char *path, const char *host_port, unsigned line,
       host_port, line, path);
 }
 
-static int write_all(int fd, const char *p, size_t n) {
-  while (n) {
-    ssize_t w = write(fd, p, n);
-    if (w < 0 && errno == EINTR) continue;
-    if (w <= 0) return MACULA_EIO;
-    p += w;
-    n -= (size_t)w;
+/* The file is replaced, not written to, so its lock counts only while it is still the one at the path. */
+static int open_locked(const char *path, int *ret_fd, struct stat *ret_st) {
+  for (;;) {
+    struct stat there;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) return MACULA_EIO;
+    if (flock(fd, LOCK_EX) || fstat(fd, ret_st)) {
+      int e = errno;
+      close(fd);
+      errno = e;
+      return MACULA_EIO;
+    }
+    *ret_fd = fd;
+    if (!stat(path, &there) && there.st_dev == ret_st->st_dev && there.st_ino == ret_st->st_ino) return 0;
+    close(fd); /* another process replaced it meanwhile */
   }
-  return 0;
+}
+
+static int append(const char *path, const struct stat *st, const char *old, const char *host_port, const struct id *id,
+                  char *ret_why) {
+  char hex[ID_HEX_LEN + 1], *text, *real, why[256] = "";
+  size_t len = strlen(old);
+  id_hex(id, hex);
+  int n = asprintf(&text, "%s%s%s %s\n", old, len && old[len - 1] != '\n' ? "\n" : "", host_port, hex);
+  if (n < 0) return MACULA_ENOMEM;
+  int err = 0;
+  if ((size_t)n > KNOWN_MAX) {
+    snprintf(why, sizeof why, "%.150s is full: delete lines of nodes that are no more", path);
+    err = MACULA_EFULL;
+  } else {
+    real = realpath(path, NULL); /* a link stays one */
+    err = io_file_write(real ? real : path, slice_of(text, (size_t)n), st->st_mode & 0777, why);
+    free(real);
+  }
+  if (err) snprintf(ret_why, SERVER_WHY_LEN, "%.255s", why);
+  free(text);
+  return err;
 }
 
 int known_add(const char *path, const char *host_port, const struct id *id, char ret_why[SERVER_WHY_LEN]) {
+  struct stat st;
   struct id met;
   unsigned line;
-  int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600), err;
-  if (fd < 0 || flock(fd, LOCK_EX)) {
+  char *text = NULL;
+  int fd, err = open_locked(path, &fd, &st);
+  if (err) {
     snprintf(ret_why, SERVER_WHY_LEN, "%.300s: %s", path, strerror(errno));
-    if (fd >= 0) close(fd);
-    return MACULA_EIO;
+    return err;
   }
-  err = known_find(NULL, path, host_port, &met, &line, ret_why);
-  if (!err && line) {
-    if (!id_eq(&met, id)) {
-      known_mismatch_text(path, host_port, line, ret_why);
-      err = MACULA_IDENTITY_MISMATCH;
-    }
-  } else if (!err) {
-    char text[SERVER_TEXT_LEN + ID_HEX_LEN + 4], hex[ID_HEX_LEN + 1], last;
-    id_hex(id, hex);
-    off_t end = lseek(fd, 0, SEEK_END);
-    bool torn = end > 0 && pread(fd, &last, 1, end - 1) == 1 && last != '\n';
-    int n = snprintf(text, sizeof text, "%s%s %s\n", torn ? "\n" : "", host_port, hex);
-    if ((err = write_all(fd, text, (size_t)n))) snprintf(ret_why, SERVER_WHY_LEN, "%.300s: %s", path, strerror(errno));
+  err = read_known(path, host_port, &met, &line, &text, ret_why);
+  if (!err && line && !id_eq(&met, id)) {
+    known_mismatch_text(path, host_port, line, ret_why);
+    err = MACULA_IDENTITY_MISMATCH;
+  } else if (!err && !line) {
+    err = append(path, &st, text, host_port, id, ret_why);
   }
+  free(text);
   close(fd);
   return err;
 }

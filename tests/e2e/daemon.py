@@ -190,7 +190,7 @@ def case_api(folder):
 
 
 def case_http_token(folder):
-    n = Node(folder, "--http-token", write(folder, "token", "  sesame\n"))
+    n = Node(folder, "--http-token", write(folder, "token", "  sesame\n", 0o600))
     assert n.get("/api/status")[0] == 401
     assert n.get("/api/status", headers={"Authorization": "Bearer sesamo"})[0] == 401
     assert n.get("/api/status", headers={"Authorization": "Bearer sesame"})[0] == 200
@@ -363,14 +363,14 @@ def case_precedence(folder):
 
 
 def case_reload(folder):
-    token = write(folder, "token", "one\n")
+    token = write(folder, "token", "one\n", 0o600)
     path = write(folder, "m.yaml", "max_clients: 5\nhttp_token: %s\nrealm: a\n" % token)
     n = Node(folder, "-c", path)
 
     def get(word):
         return n.get("/api/status", headers={"Authorization": "Bearer " + word})
     assert get("one")[0] == 200
-    write(folder, "token", "two\n")
+    write(folder, "token", "two\n", 0o600)
     write(folder, "m.yaml", "max_clients: 6\nhttp_token: %s\nrealm: b\nlog_level: debug\n" % token)
     n.process.send_signal(signal.SIGHUP)
     n.err.expect(r"level=warn event=reload_needs_restart keys=\"realm\"")
@@ -426,13 +426,13 @@ def make_identity(folder, name):
 
 
 def case_access_token(folder):
-    token, wrong = write(folder, "token", "sesame\n"), write(folder, "wrong", "sesamo\n")
+    token, wrong = write(folder, "token", "sesame\n", 0o600), write(folder, "wrong", "sesamo\n", 0o600)
     n = Node(folder, "--access", "token:" + token)
     for args in ([], ["--token-file", wrong]):
         code, _, err = ended(macula(folder, n, *args, "pub", "a", "1"))
         assert code == 3 and re.fullmatch(r"macula: not_authorized: [^\n]*token[^\n]*\n", err), (code, err)
     assert ended(macula(folder, n, "--token-file", token, "pub", "a", "1"))[0] == 0
-    write(folder, "token", "sesamo\n")
+    write(folder, "token", "sesamo\n", 0o600)
     n.process.send_signal(signal.SIGHUP)
     n.err.expect(r"event=reloaded")
     assert ended(macula(folder, n, "--token-file", wrong, "pub", "a", "1"))[0] == 0

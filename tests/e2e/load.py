@@ -232,6 +232,7 @@ def case_given_nodes_with_a_token(folder):
     token = os.path.join(folder, "token")
     with open(token, "w") as f:
         f.write("only for those who know it\n")
+    os.chmod(token, 0o600)
     node = Node(folder, "--access", "token:" + token)
     # Those who are killed, a process of their own, show it as well.
     passes(folder, "streams", "--nodes", node.text, "--token-file", token, "--scale", "0.06", rows=["clients that connected"])

@@ -110,6 +110,7 @@ class Mesh:
         self.token = os.path.join(self.dir, "token")
         with open(self.token, "w") as f:
             f.write("open-sesame\n")
+        os.chmod(self.token, 0o600)
         self.id = os.path.join(self.dir, "id.pem")
         for i in range(1, count + 2):
             sh("ip addr add 10.77.%d.%d/32 dev lo" % (number, i))
@@ -235,6 +236,7 @@ def case_bad_joins(number):
     wrong = os.path.join(m.dir, "wrong")
     with open(wrong, "w") as f:
         f.write("nonsense\n")
+    os.chmod(wrong, 0o600)
     c = Node(m, 3, extra=["--admin-keys", m.admin, "--realm", "elsewhere"]).start(join=True)
     until(lambda: c.said("realm_mismatch"), "realm_mismatch not logged")
     c.kill()
