@@ -51,6 +51,8 @@ struct link {
 struct cli {
   const char *server, *realm, *identity_path, *token_file;
   bool insecure, json, help, version;
+  bool warned;             /* that nothing is remembered */
+  const char *known_nodes; /* NULL: the library's own file */
   unsigned argc; /* what is left when the options are taken out */
   const char **argv;
   size_t max_memory; /* of the loop; 0: the library's default */
@@ -81,6 +83,9 @@ int cli_bad_name(int err, const char *name); /* a topic, pattern, procedure or r
 int cli_interrupted(void);
 uint64_t cli_now(void); /* ns */
 
+/* cli->identity: of --identity, the user's own, or one that ends with this command where none can be kept. meets: the command
+ * meets nodes that known_nodes would tell of. What cannot be kept is said once. Returns an exit code, its error printed. */
+int cli_load_identity(struct cli *cli, bool meets);
 /* From cli->token_file into cli->token. Returns an exit code, its error printed. */
 int cli_read_token(struct cli *cli);
 /* Makes the loop and the first connection; op asks for an operator's slot. Returns an exit code, its error printed. */

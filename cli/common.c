@@ -97,10 +97,13 @@ void cli_on_done(void *ctx, int err, const char *text) {
 
 /* Of the library's warnings one is for people: who cannot be remembered is not recognised the next time either. */
 static void on_log(void *ctx, int level, const char *line) {
+  struct cli *cli = ctx;
   const char *error = strstr(line, "error=");
-  (void)ctx, (void)level;
-  if (!strncmp(line, "known_nodes_not_written", 23) && error)
-    fprintf(stderr, "macula: warning: the node's identity was not kept: %s\n", error + strlen("error="));
+  (void)level;
+  if (strncmp(line, "known_nodes_not_written", 23) != 0 || !error || cli->warned) return;
+  cli->warned = true;
+  fprintf(stderr, "macula: warning: the node's identity was not kept, so whoever answers there is trusted again: %s\n",
+          error + strlen("error="));
 }
 
 int cli_wait_done(struct cli_done *d, uint64_t until) {
@@ -128,6 +131,44 @@ int cli_read_token(struct cli *cli) {
   return 0;
 }
 
+static bool is_readable(const char *folder, const char *name) {
+  char *path;
+  if (asprintf(&path, "%s/%s", folder, name) < 0) return true;
+  bool ok = access(path, R_OK) == 0;
+  free(path);
+  return ok;
+}
+
+static void warn_unkept(const struct cli *cli, bool meets, const char *why) {
+  fprintf(stderr, "macula: warning: %s; going on%s%s%s\n", why,
+          cli->identity_path ? "" : " with an identity that ends with this command (--identity FILE names one that stays)",
+          cli->identity_path || !meets ? "" : " and",
+          meets ? " without remembering nodes: whoever answers is trusted (-s macula://ID@HOST:PORT says who it must be)" : "");
+}
+
+int cli_load_identity(struct cli *cli, bool meets) {
+  char *folder = NULL, why[512];
+  int gone = macula_user_folder(&folder), err = gone;
+  if (gone) {
+    snprintf(why, sizeof why, "%s", macula_last_error());
+    cli->known_nodes = "";
+  }
+  if (!gone || cli->identity_path) err = macula_identity_load(cli->identity_path, true, &cli->identity);
+  bool passing = err && !cli->identity_path && (gone || !is_readable(folder, "identity.pem"));
+  if (!gone && passing) {
+    snprintf(why, sizeof why, "%s", macula_last_error());
+    meets = meets && access(folder, W_OK) != 0;
+  }
+  free(folder);
+  if (err && !passing) return cli_invalid(err, macula_last_error());
+  if (passing && (err = macula_identity_generate(&cli->identity))) return cli_failed(err, NULL, macula_last_error());
+  if (passing || (gone && meets)) {
+    warn_unkept(cli, meets, why);
+    cli->warned = meets;
+  }
+  return 0;
+}
+
 /* Loop, identity and token. */
 static int prepare(struct cli *cli) {
   int err;
@@ -142,8 +183,8 @@ static int prepare(struct cli *cli) {
   cli->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   cli->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (cli->signal_fd < 0 || cli->wake_fd < 0) return cli_failed(MACULA_EIO, NULL, strerror(errno));
-  if ((err = macula_identity_load(cli->identity_path, true, &cli->identity))) return cli_invalid(err, macula_last_error());
-  macula_loop_options o = {.max_memory = cli->max_memory, .log = on_log, .log_level = 1};
+  if ((err = cli_load_identity(cli, true))) return err;
+  macula_loop_options o = {.max_memory = cli->max_memory, .log = on_log, .log_ctx = cli, .log_level = 1};
   if ((err = macula_loop_new(&o, &cli->loop))) return cli_failed(err, NULL, macula_last_error());
   return 0;
 }
@@ -153,6 +194,7 @@ macula_options cli_client_options(const struct cli *cli) {
                           .realm = cli->realm,
                           .name = "macula",
                           .identity = cli->identity,
+                          .known_nodes = cli->known_nodes,
                           .token = cli->token,
                           .insecure = cli->insecure};
 }

@@ -8,13 +8,17 @@ static int run(struct cli *cli, void *options) {
   bool make = cli->argc && strcmp(cli->argv[0], "new") == 0;
   (void)options;
   if (cli->argc && !make && strcmp(cli->argv[0], "show") != 0) return cli_invalid(MACULA_EINVAL, "it is `id new` or `id show`");
-  if (make && macula_identity_load(cli->identity_path, false, &cli->identity) != MACULA_ENOTFOUND)
-    return cli_invalid(MACULA_EBUSY, cli->identity
-                                         ? "there is an identity already, which `macula id` shows; remove its file, or name "
-                                           "another with --identity"
-                                         : macula_last_error());
-  int err = macula_identity_load(cli->identity_path, true, &cli->identity);
-  if (err) return cli_invalid(err, macula_last_error());
+  if (!make) {
+    int code = cli_load_identity(cli, false);
+    if (code) return code;
+  } else {
+    int err = macula_identity_load(cli->identity_path, false, &cli->identity);
+    if (!err)
+      return cli_invalid(MACULA_EBUSY, "there is an identity already, which `macula id` shows; remove its file, or name another "
+                                       "with --identity");
+    if (err == MACULA_ENOTFOUND) err = macula_identity_load(cli->identity_path, true, &cli->identity);
+    if (err) return cli_invalid(err, macula_last_error());
+  }
   const char *id = macula_identity_id(cli->identity);
   if (cli->json) return text_put_json(json_pack("{s:s}", "id", id)) ? 0 : EXIT_FAILED;
   puts(id);

@@ -138,7 +138,7 @@ static int prepare(struct load *l) {
   }
   l->idle_s = idle_for(l);
   if (l->o.nodes || cli->identity_path) { /* given nodes may know the user's identity: an operator's, perhaps */
-    if ((err = macula_identity_load(cli->identity_path, true, &cli->identity))) return cli_invalid(err, macula_last_error());
+    if ((err = cli_load_identity(cli, false))) return err;
     l->identity = quic_identity_ref(cli->identity->quic);
   } else if ((err = quic_identity_generate(&l->identity))) {
     return cli_failed(err, NULL, NULL);

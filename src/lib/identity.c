@@ -46,6 +46,21 @@ int user_path(const char *name, char **ret_path) {
   return 0;
 }
 
+int macula_user_folder(char **ret_path) {
+  char *path;
+  if (!ret_path) return fail_plain(MACULA_EINVAL);
+  int err = user_path("", &path);
+  if (err) return err;
+  path[strlen(path) - 1] = 0; /* the slash */
+  if (access(path, X_OK)) {
+    fail(MACULA_EIO, "%s cannot be used: %s", path, strerror(errno));
+    free(path);
+    return MACULA_EIO;
+  }
+  *ret_path = path;
+  return 0;
+}
+
 /* Takes the reference, even on error. */
 static int wrap(struct quic_identity *q, macula_identity **ret_identity) {
   macula_identity *i = calloc(1, sizeof *i);
