@@ -13,6 +13,7 @@
 #define CONNECTION_MEMORY (32 * 1024)
 #define CONNECTION_SECONDS 5
 #define MAX_PAGE 1000
+#define METHODS "GET, HEAD"
 
 struct waiting { /* a request whose answer takes a while */
   struct http *http;
@@ -50,6 +51,7 @@ static enum MHD_Result answer_with(struct MHD_Connection *c, unsigned status, co
   }
   MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
   MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
+  if (status == MHD_HTTP_METHOD_NOT_ALLOWED) MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, METHODS);
   if (status == MHD_HTTP_UNAUTHORIZED) MHD_add_response_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
   enum MHD_Result ok = MHD_queue_response(c, status, r);
   MHD_destroy_response(r);
@@ -70,9 +72,9 @@ static bool from_here(struct MHD_Connection *c) {
 }
 
 /* A web page that a browser here shows can reach us under a name of its own making (DNS rebinding): only a numeric Host or
- * localhost is let in without a token. */
-static bool host_is_ours(struct MHD_Connection *c) {
-  const char *host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+ * localhost is let in without a token. What the absolute form of a request names goes before the header (RFC 9112, 3.2.2). */
+static bool host_is_ours(struct MHD_Connection *c, const char *named) {
+  const char *host = named[0] ? named : MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
   struct addr a;
   return !host || !addr_parse(host, 80, &a) || !strcasecmp(host, "localhost") || !strncasecmp(host, "localhost:", 10);
 }
@@ -98,10 +100,10 @@ static size_t number_of(struct MHD_Connection *c, const char *key, size_t most) 
 
 static enum MHD_Result answer_dht(struct http *h, struct MHD_Connection *c, const char *what, void **state);
 
-static enum MHD_Result answer_api(struct http *h, struct MHD_Connection *c, const char *what, void **state) {
+static enum MHD_Result answer_api(struct http *h, struct MHD_Connection *c, const char *host, const char *what, void **state) {
   char *json;
   if (h->token && !token_matches(h, c)) return answer(c, MHD_HTTP_UNAUTHORIZED, "Send 'Authorization: Bearer TOKEN'");
-  if (!h->token && !(from_here(c) && host_is_ours(c)))
+  if (!h->token && !(from_here(c) && host_is_ours(c, host)))
     return answer(c, MHD_HTTP_FORBIDDEN, "From other machines /api needs a token: set http_token");
   if (!strncmp(what, "dht/", 4)) return answer_dht(h, c, what + 4, state);
   int err = node_render(h->node, what, number_of(c, "offset", SIZE_MAX / 16), number_of(c, "limit", MAX_PAGE), io_now(), &json);
@@ -170,19 +172,39 @@ static void on_completed(void *ctx, struct MHD_Connection *c, void **state, enum
     }
 }
 
+/* The path of http://HOST/path, as of /path; ret_host gets HOST, "" when none is named. */
+static const char *split(const char *url, char ret_host[256]) {
+  const char *host = !strncasecmp(url, "http://", 7) ? url + 7 : NULL;
+  ret_host[0] = 0;
+  if (!host) return url;
+  size_t n = strcspn(host, "/?");
+  snprintf(ret_host, 256, "%.*s", n && n < 256 ? (int)n : 1, n && n < 256 ? host : "?"); /* none, or too long: not ours */
+  return host[n] == '/' ? host + n : "/";
+}
+
+static bool is_known(const char *path) {
+  static const char *const known[] = {"/health", "/ready", "/live", "/metrics"};
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+    if (!strcmp(path, known[i])) return true;
+  return !strncmp(path, "/api/", 5);
+}
+
 static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *url, const char *method, const char *version,
                               const char *upload, size_t *upload_size, void **state) {
   struct http *h = ctx;
   nanotime now = io_now();
   bool ready = !node_draining(h->node);
-  char *text, health[128];
+  char *text, health[128], host[256];
   (void)version, (void)upload;
   if (*state) return answer_found(c, *state);
   if (*upload_size) { /* a body is not wanted, whatever it is */
     *upload_size = 0;
     return MHD_YES;
   }
-  if (strcmp(method, MHD_HTTP_METHOD_GET) != 0) return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
+  url = split(url, host);
+  if (!is_known(url)) return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
+  if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
+    return answer(c, MHD_HTTP_METHOD_NOT_ALLOWED, "Only " METHODS);
   if (!strcmp(url, "/health")) {
     snprintf(health, sizeof health, "{\"status\":\"healthy\",\"ready\":%s,\"uptime\":%llu}", ready ? "true" : "false",
              (unsigned long long)node_uptime_s(h->node, now));
@@ -195,8 +217,7 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
     if (node_metrics(h->node, now, &text)) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
     return answer_with(c, MHD_HTTP_OK, "text/plain; version=0.0.4", text, true);
   }
-  if (!strncmp(url, "/api/", 5)) return answer_api(h, c, url + 5, state);
-  return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
+  return answer_api(h, c, host, url + strlen("/api/"), state);
 }
 
 /* ---- the loop -------------------------------------------------------------------------------------------------------------

@@ -164,7 +164,8 @@ def case_http_paths(folder):
     status, kind, text = n.get("/metrics")
     assert (status, kind) == (200, "text/plain; version=0.0.4")
     assert re.search(r"^macula_\w+(\{[^}]*\})? [0-9.e+-]+$", text, re.M), text[:500]
-    for path, method in [("/", "GET"), ("/healthy", "GET"), ("/health", "POST"), ("/health", "DELETE"), ("/api/nothing", "GET")]:
+    assert n.get("/health", "POST", body="x") == (405, "text/plain", "Only GET, HEAD")
+    for path, method in [("/", "GET"), ("/healthy", "GET"), ("/healthy", "POST"), ("/healthy", "DELETE"), ("/api/nothing", "GET")]:
         got = n.get(path, method, body="x" if method == "POST" else None)
         assert got == (404, "text/plain", "Not found"), (path, method, got)
     assert n.stop() == 0
