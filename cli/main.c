@@ -3,7 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../daemon/environ.h"
 #include "cli.h"
+
+extern char **environ;
 
 static const struct command *const all[] = {
     &command_pub,   &command_sub,     &command_call,     &command_serve,      &command_status,
@@ -52,6 +55,13 @@ static int help(void) {
   return 0;
 }
 
+/* Also of maculad's variables, which macula does not read: who sets one for both is told by either. */
+static void name_misspelt(void) {
+  struct environ_unknown u;
+  for (size_t at = 0; environ_next_unknown((const char *const *)environ, &at, &u);)
+    if (u.misspelt) fprintf(stderr, "macula: warning: unknown variable %s; did you mean %s?\n", u.name, u.near);
+}
+
 static int run(struct cli *cli, const struct command *c, int argc, char **argv) {
   void *options = calloc(1, c->options_size ? c->options_size : 1);
   if (!options) return cli_failed(MACULA_ENOMEM, NULL, NULL);
@@ -64,6 +74,7 @@ static int run(struct cli *cli, const struct command *c, int argc, char **argv) 
     cli_error("invalid_argument", "%s arguments; usage: macula %s", cli->argc < c->min_args ? "missing" : "too many", c->usage);
     code = EXIT_USAGE;
   } else if (!code) {
+    name_misspelt();
     code = c->run(cli, options);
   }
   free(options);
@@ -74,6 +85,7 @@ int main(int argc, char **argv) {
   struct cli cli = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake_fd = -1, .signal_fd = -1};
   const struct command *found = NULL;
   int used = 0, code = EXIT_USAGE;
+  environ_open_standard();
   if (!(cli.argv = calloc((size_t)argc + 1, sizeof *cli.argv))) return cli_failed(MACULA_ENOMEM, NULL, NULL);
   code = options_parse(&cli, argc - 1, argv + 1, true, NULL, NULL, &used);
   char *name = used < argc - 1 ? argv[1 + used] : NULL;

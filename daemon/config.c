@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/time.h"
+#include "environ.h"
 #include "io/io.h"
 
 enum type { ADDRS, SEEDS, REALM, TEXT, HTTP, ACCESS, BOOL, IDS, DURATION, LEVEL, FORMAT, COUNT, SIZE, SIZE32, MEMORY };
@@ -38,24 +39,6 @@ static const char *const level_names[] = {"error", "warn", "info", "debug"};
  */
 static char as_flag(char c) { return c == '_' ? '-' : (char)tolower((unsigned char)c); }
 
-/* Dashes and underscores, small and large letters count as the same. */
-static size_t edit_distance(const char *a, const char *b) {
-  size_t row[MAX_SUGGEST + 1], n = strlen(b);
-  if (strlen(a) > MAX_SUGGEST || n > MAX_SUGGEST) return SIZE_MAX;
-  for (size_t j = 0; j <= n; j++) row[j] = j;
-  for (size_t i = 1; a[i - 1]; i++) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= n; j++) {
-      size_t change = diagonal + (as_flag(a[i - 1]) != as_flag(b[j - 1]));
-      diagonal = row[j];
-      size_t add = row[j] + 1, drop = row[j - 1] + 1;
-      row[j] = change < add ? (change < drop ? change : drop) : (add < drop ? add : drop);
-    }
-  }
-  return row[n];
-}
-
 static int find_option(const char *key) {
   for (int i = 0; i < OPTION_COUNT; i++)
     if (!strcmp(rows[i].key, key)) return i;
@@ -67,7 +50,7 @@ static int suggest(const char *key) {
   size_t best = strlen(key) / 3 + 1, d;
   int found = -1;
   for (int i = 0; i < OPTION_COUNT; i++)
-    if ((d = edit_distance(key, rows[i].key)) <= best && (d < best || found < 0)) {
+    if ((d = environ_distance(key, rows[i].key)) <= best && (d < best || found < 0)) {
       best = d;
       found = i;
     }
@@ -378,12 +361,25 @@ static void file_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args
 static int file_shape(const struct config *c, const char *data, size_t len, char *ret_why) {
   yaml_parser_t parser;
   yaml_event_t event;
-  unsigned depth = 0;
+  unsigned depth = 0, documents = 0;
   const char *wrong = NULL;
   if (!yaml_parser_initialize(&parser)) return MACULA_ENOMEM;
   yaml_parser_set_input_string(&parser, (const unsigned char *)data, len);
-  for (bool more = true; more && !wrong && yaml_parser_parse(&parser, &event);) {
+  for (bool more = true; more && !wrong;) {
+    if (!yaml_parser_parse(&parser, &event)) {
+      if (documents) /* of the first, file_lines says it */
+        snprintf(ret_why, CONFIG_WHY_LEN, "%.300s:%zu: nothing may follow the document's end: put all keys before it", c->file,
+                 parser.problem_mark.line + 1);
+      wrong = documents ? ret_why : NULL;
+      break;
+    }
     switch (event.type) {
+    case YAML_DOCUMENT_START_EVENT:
+      if (documents) wrong = "a second document begins here: put all keys into one, and remove this line";
+      break;
+    case YAML_DOCUMENT_END_EVENT:
+      documents++;
+      break;
     case YAML_SEQUENCE_START_EVENT:
     case YAML_MAPPING_START_EVENT:
       if (++depth > MAX_NESTING) wrong = "nested too deeply: 'key: value' lines and lists of values are expected";
@@ -396,7 +392,7 @@ static int file_shape(const struct config *c, const char *data, size_t len, char
       if (memchr(event.data.scalar.value, 0, event.data.scalar.length)) wrong = "a text with a NUL (\\0) in it: remove it";
       break;
     default:
-      more = event.type != YAML_NO_EVENT && event.type != YAML_DOCUMENT_END_EVENT && event.type != YAML_STREAM_END_EVENT;
+      more = event.type != YAML_NO_EVENT && event.type != YAML_STREAM_END_EVENT;
     }
     if (wrong) snprintf(ret_why, CONFIG_WHY_LEN, "%.300s:%zu: %s", c->file, event.start_mark.line + 1, wrong);
     yaml_event_delete(&event);
@@ -586,6 +582,17 @@ static const char *env_get(const char *const *env, const char *name) {
   return NULL;
 }
 
+/* A limit that was meant to be set is not left at its default in silence. */
+static int check_env(const char *const *env, char *ret_why) {
+  struct environ_unknown u;
+  for (size_t at = 0; environ_next_unknown(env, &at, &u);)
+    if (u.misspelt) {
+      snprintf(ret_why, CONFIG_WHY_LEN, "unknown variable %s; did you mean %s?", u.name, u.near);
+      return MACULA_EINVAL;
+    }
+  return 0;
+}
+
 static int load_env(struct config *c, const char *const *env) {
   const char *value = env_get(env, "MACULA_CONFIG");
   int err = value && !c->file ? set_file(c, value) : 0;
@@ -664,7 +671,8 @@ int config_load(int argc, const char *const *argv, const char *const *env, struc
   ret_why[0] = 0;
   int err = load_flags(c, argc, argv, ret_why);
   if (err || c->mode == CONFIG_HELP || c->mode == CONFIG_VERSION) return err;
-  err = load_env(c, env);
+  err = check_env(env, ret_why);
+  if (!err) err = load_env(c, env);
   if (!err && c->file) err = load_file(c, ret_why);
   for (int o = 0; o < OPTION_COUNT && !err; o++) {
     if (!c->values[o].text || !(err = parse_value(c, &rows[o], c->values[o].text, why))) continue;

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "daemon.h"
+#include "environ.h"
 #include "macula/macula.h"
 
 extern char **environ;
@@ -116,6 +117,14 @@ static int check(const struct config *c) {
   return 0;
 }
 
+/* What is no misspelt option may be somebody else's, and is named all the same. */
+static void name_unknown(void) {
+  struct environ_unknown u;
+  for (size_t at = 0; environ_next_unknown((const char *const *)environ, &at, &u);)
+    fprintf(stderr, "maculad: warning: the variable %s is no option%s%s; it is not read\n", u.name,
+            u.near[0] ? ", nearest is " : "", u.near);
+}
+
 static int run(struct daemon *d) {
   char why[CONFIG_WHY_LEN];
   int err = daemon_start(d, why);
@@ -133,9 +142,11 @@ int main(int argc, char **argv) {
   char why[CONFIG_WHY_LEN];
   char *help;
   int code = 0;
+  environ_open_standard();
   prepare_process();
   hooks_install(&d.hooks);
   int err = config_load(argc, d.argv, (const char *const *)environ, &d.cfg, why);
+  if (!err && d.cfg.mode != CONFIG_HELP && d.cfg.mode != CONFIG_VERSION) name_unknown();
   if (err)
     code = fail(2, err, why);
   else

@@ -34,6 +34,9 @@ check cli cli "$(ls -d src/*/ | xargs -n1 basename | tr '\n' ' ')"
 for f in $(ls cli/*.c cli/*.h | grep -v '^cli/load'); do # only load reaches below the library
   if grep -qE '^#include "(base|bounded|wire|tables|quic|membership|dht|pubsub|rpc|node|io|client|lib)/' "$f"; then echo "$f: includes src/"; bad=$((bad + 1)); fi
 done
+for f in $(grep -lE '^#include "\.\./' src/*/*.[ch] daemon/*.[ch] cli/*.[ch]); do # one file is both programs'
+  if grep -E '^#include "\.\./' "$f" | grep -v '^#include "../daemon/environ.h"$'; then echo "$f: includes its neighbours"; bad=$((bad + 1)); fi
+done
 
 for f in $(ls src/*/*.c src/*/*.h | grep -v '^src/io/'); do
   hit=$(sed 's://.*$::; s:/\*.*\*/::' "$f" | grep -nE '\b(clock_gettime|gettimeofday|time|clock|socket|sendto|sendmsg|sendmmsg|recvfrom|recvmsg|recvmmsg)[[:space:]]*\((NULL|CLOCK|&|AF_|0\)|[a-z_]*fd)' | head -n 1)

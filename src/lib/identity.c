@@ -38,7 +38,7 @@ int user_path(const char *name, char **ret_path) {
   if (n < 0) return fail_plain(MACULA_ENOMEM);
   int e = make_folders(path);
   if (e) {
-    fail(MACULA_EIO, "%s: its folder cannot be made: %s", path, strerror(e));
+    fail(MACULA_EIO, "the folder %.*s cannot be made: %s", (int)(strrchr(path, '/') - path), path, strerror(e));
     free(path);
     return MACULA_EIO;
   }

@@ -1,0 +1,103 @@
+#include "environ.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "options.h"
+
+#define MAX_NAME 64
+
+/* Keys of the configuration, then what else is read: by maculad, by macula, and by the container's entry point. */
+static const char *const names[] = {
+#define OPTION_KEY_TEXT(id, key, ...) #key,
+    OPTION_MAP(OPTION_KEY_TEXT)
+#undef OPTION_KEY_TEXT
+        "config",
+    "server",
+    "token_file",
+    "identity",
+    "nodes",
+    "test_unbounded"};
+#define NAMES (sizeof names / sizeof names[0])
+
+void environ_open_standard(void) {
+  for (int fd = 0; fd < 3; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 1 ? O_RDONLY : O_RDWR) < 0) return;
+}
+
+static char folded(char c) { return c == '-' ? '_' : (char)tolower((unsigned char)c); }
+
+size_t environ_distance(const char *a, const char *b) {
+  size_t row[MAX_NAME + 1], n = strlen(b);
+  if (strlen(a) > MAX_NAME || n > MAX_NAME) return SIZE_MAX;
+  for (size_t j = 0; j <= n; j++) row[j] = j;
+  for (size_t i = 1; a[i - 1]; i++) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= n; j++) {
+      size_t change = diagonal + (folded(a[i - 1]) != folded(b[j - 1]));
+      diagonal = row[j];
+      size_t add = row[j] + 1, drop = row[j - 1] + 1;
+      row[j] = change < add ? (change < drop ? change : drop) : (add < drop ? add : drop);
+    }
+  }
+  return row[n];
+}
+
+static bool ends_with(const char *text, const char *end) {
+  size_t n = strlen(text), k = strlen(end);
+  return n >= k && !strcmp(text + n - k, end);
+}
+
+/* As MACULA_SERVICE_HOST, MACULA_PORT=udp://10.0.0.1:9443 and MACULA_PORT_9443_UDP_ADDR; also of MACULA_WEB_..., a service
+ * named macula-web. A port with a name is in MACULA_SERVICE_PORT_QUIC. */
+static bool is_of_service(const char *key, const char *value) {
+  const char *port = strstr(key, "PORT_");
+  if (strstr(key, "SERVICE_PORT_") || ends_with(key, "SERVICE_HOST") || ends_with(key, "SERVICE_PORT")) return true;
+  return (port && isdigit((unsigned char)port[5])) || (ends_with(key, "PORT") && strstr(value, "://"));
+}
+
+static bool is_read(const char *key) {
+  for (size_t i = 0; i < NAMES; i++) {
+    size_t n = 0;
+    while (key[n] && toupper((unsigned char)names[i][n]) == key[n]) n++;
+    if (!key[n] && !names[i][n]) return true;
+  }
+  return false;
+}
+
+static void find_near(const char *key, struct environ_unknown *u) {
+  size_t best = strlen(key) / 3 + 1, d;
+  const char *found = NULL;
+  for (size_t i = 0; i < NAMES; i++)
+    if ((d = environ_distance(key, names[i])) <= best && (d < best || !found)) {
+      best = d;
+      found = names[i];
+    }
+  if (!found) return;
+  /* A name of four letters is two changes away from several: MACULA_HOME is somebody's, and not MACULA_NAME. */
+  u->misspelt = best <= (strlen(key) < 8 ? 1 : strlen(key) / 4);
+  snprintf(u->near, sizeof u->near, "MACULA_%s", found);
+  for (char *p = u->near; *p; p++) *p = (char)toupper((unsigned char)*p);
+}
+
+bool environ_next_unknown(const char *const *env, size_t *at, struct environ_unknown *ret_unknown) {
+  static const char prefix[] = "MACULA_";
+  for (; env && env[*at]; (*at)++) {
+    const char *text = env[*at], *value = strchr(text, '=');
+    size_t n = value ? (size_t)(value - text) : 0;
+    struct environ_unknown u = {0};
+    if (strncmp(text, prefix, sizeof prefix - 1) != 0 || n < sizeof prefix || !value[1]) continue; /* empty counts as absent */
+    snprintf(u.name, sizeof u.name, "%.*s", (int)n, text);
+    const char *key = u.name + sizeof prefix - 1;
+    if (is_read(key) || is_of_service(key, value + 1)) continue;
+    find_near(key, &u);
+    (*at)++;
+    *ret_unknown = u;
+    return true;
+  }
+  return false;
+}
