@@ -96,6 +96,7 @@ int bench_wait(struct bench *b, uint64_t until) {
   int err = b->err;
   pthread_mutex_unlock(&b->cli->lock);
   if (e == CLI_SIGNALLED) return cli_interrupted();
+  if (e == CLI_UNREAD) return cli_unread();
   if (!err) return -1;
   int code = cli_failed(err, NULL, b->text);
   return err == MACULA_MAX_CLIENTS_REACHED ? EXIT_NOT_CONNECTED : code;
@@ -135,6 +136,7 @@ int bench_prepare(struct bench *b) {
                                              : server + 9);
   macula_disconnect(cli->link.client); /* it would count among the clients */
   cli->link.client = NULL;
+  cli->prints = true;
   return 0;
 }
 

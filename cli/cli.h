@@ -51,9 +51,10 @@ struct link {
 struct cli {
   const char *server, *realm, *identity_path, *token_file;
   bool insecure, json, help, version;
+  bool prints;             /* what it has to say is for standard output: without a reader it ends */
   bool warned;             /* that nothing is remembered */
   const char *known_nodes; /* NULL: the library's own file */
-  unsigned argc; /* what is left when the options are taken out */
+  unsigned argc;           /* what is left when the options are taken out */
   const char **argv;
   size_t max_memory; /* of the loop; 0: the library's default */
   macula_loop *loop;
@@ -81,6 +82,7 @@ int cli_failed(int err, const char *code, const char *text);
 int cli_invalid(int err, const char *detail);
 int cli_bad_name(int err, const char *name); /* a topic, pattern, procedure or realm; EXIT_USAGE */
 int cli_interrupted(void);
+int cli_unread(void);   /* nobody reads standard output */
 uint64_t cli_now(void); /* ns */
 
 /* cli->identity: of --identity, the user's own, or one that ends with this command where none can be kept. meets: the command
@@ -94,8 +96,9 @@ int cli_connect(struct cli *cli, bool op);
 void cli_end(struct cli *cli, int code);
 macula_options cli_client_options(const struct cli *cli);
 
-enum cli_event { CLI_WOKEN, CLI_TIMED_OUT, CLI_SIGNALLED };
-/* Sleeps until a callback has called cli_wake, a signal asks to end, or the time (of cli_now) has come. */
+enum cli_event { CLI_WOKEN, CLI_TIMED_OUT, CLI_SIGNALLED, CLI_UNREAD };
+/* Sleeps until a callback has called cli_wake, a signal asks to end, the time (of cli_now) has come, or, if cli->prints, nobody
+ * reads standard output any more. */
 enum cli_event cli_wait(struct cli *cli, uint64_t until);
 void cli_wake(struct cli *cli);
 bool cli_take_signal(struct cli *cli); /* true: SIGINT or SIGTERM came */

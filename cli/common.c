@@ -53,6 +53,11 @@ int cli_interrupted(void) {
   return EXIT_FAILED;
 }
 
+int cli_unread(void) {
+  cli_error(macula_err_name(MACULA_EIO), "nobody reads standard output any more, so what comes has no place");
+  return EXIT_FAILED;
+}
+
 uint64_t cli_now(void) {
   struct timespec ts;
   clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -77,10 +82,11 @@ bool cli_take_signal(struct cli *cli) {
 }
 
 enum cli_event cli_wait(struct cli *cli, uint64_t until) {
-  struct pollfd fds[2] = {{cli->wake_fd, POLLIN, 0}, {cli->signal_fd, POLLIN, 0}};
+  struct pollfd fds[3] = {{cli->wake_fd, POLLIN, 0}, {cli->signal_fd, POLLIN, 0}, {cli->prints ? 1 : -1, 0, 0}};
   uint64_t now = cli_now(), left = until > now ? (until - now + CLI_MS - 1) / CLI_MS : 0;
-  int n = poll(fds, 2, until == CLI_NEVER ? -1 : left > 3600000 ? 3600000 : (int)left);
+  int n = poll(fds, 3, until == CLI_NEVER ? -1 : left > 3600000 ? 3600000 : (int)left);
   if (n > 0 && fds[1].revents && cli_take_signal(cli)) return CLI_SIGNALLED;
+  if (n > 0 && fds[2].revents) return CLI_UNREAD; /* POLLERR of a pipe, POLLHUP of a terminal */
   if (n > 0 && fds[0].revents) cli_take_wake(cli);
   return until != CLI_NEVER && cli_now() >= until ? CLI_TIMED_OUT : CLI_WOKEN;
 }
@@ -119,6 +125,8 @@ int cli_wait_done(struct cli_done *d, uint64_t until) {
       return cli_failed(MACULA_TIMEOUT, NULL, "the node did not confirm in time; is it overloaded?");
     case CLI_SIGNALLED:
       return cli_interrupted();
+    case CLI_UNREAD:
+      return cli_unread();
     }
   }
 }
@@ -140,10 +148,12 @@ static bool is_readable(const char *folder, const char *name) {
 }
 
 static void warn_unkept(const struct cli *cli, bool meets, const char *why) {
-  fprintf(stderr, "macula: warning: %s; going on%s%s%s\n", why,
-          cli->identity_path ? "" : " with an identity that ends with this command (--identity FILE names one that stays)",
-          cli->identity_path || !meets ? "" : " and",
-          meets ? " without remembering nodes: whoever answers is trusted (-s macula://ID@HOST:PORT says who it must be)" : "");
+  fprintf(
+      stderr, "macula: warning: %s; going on%s%s%s\n", why,
+      cli->identity_path ? "" : " with an identity that ends with this command (--identity FILE names one that stays)",
+      cli->identity_path || !meets ? "" : " and",
+      meets ? " without remembering nodes: whoever answers where none is known is trusted (-s macula://ID@HOST:PORT names one)"
+            : "");
 }
 
 int cli_load_identity(struct cli *cli, bool meets) {
@@ -247,6 +257,8 @@ int cli_connect(struct cli *cli, bool op) {
       return not_let_in(cli, MACULA_NOT_CONNECTED, "no answer while connecting");
     case CLI_SIGNALLED:
       return cli_interrupted();
+    case CLI_UNREAD:
+      return cli_unread();
     }
   }
 }

@@ -14,8 +14,9 @@ static int run(struct cli *cli, void *options) {
   } else {
     int err = macula_identity_load(cli->identity_path, false, &cli->identity);
     if (!err)
-      return cli_invalid(MACULA_EBUSY, "there is an identity already, which `macula id` shows; remove its file, or name another "
-                                       "with --identity");
+      return cli_invalid(MACULA_EBUSY,
+                         "there is an identity already, which `macula id` shows; remove its file, or name another "
+                         "with --identity");
     if (err == MACULA_ENOTFOUND) err = macula_identity_load(cli->identity_path, true, &cli->identity);
     if (err) return cli_invalid(err, macula_last_error());
   }

@@ -79,6 +79,7 @@ static void on_message(void *ctx, const macula_message *m) {
 }
 
 static int listen_on(struct cli *cli, struct subscriber *s, uint64_t until) {
+  cli->prints = true;
   for (;;) {
     pthread_mutex_lock(&cli->lock);
     uint64_t got = s->got;
@@ -93,6 +94,7 @@ static int listen_on(struct cli *cli, struct subscriber *s, uint64_t until) {
     case CLI_WOKEN:
       break;
     case CLI_SIGNALLED:
+    case CLI_UNREAD: /* the reader has what it wanted */
       return 0;
     case CLI_TIMED_OUT:
       pthread_mutex_lock(&cli->lock);

@@ -68,12 +68,12 @@ MACULA_API int macula_identity_save(const macula_identity *identity, const char 
 /* 64 hexadecimal digits: SHA-256 of the public key. Valid while the identity lives. */
 MACULA_API const char *macula_identity_id(const macula_identity *identity);
 MACULA_API void macula_identity_free(macula_identity *identity);
-/* The user's own folder, $XDG_CONFIG_HOME/macula or ~/.config/macula, made if it is missing; malloc'ed. MACULA_EIO where there is
- * none and none can be made: a program may go on there with macula_identity_generate and known_nodes "". */
+/* The user's own folder, $XDG_CONFIG_HOME/macula or ~/.config/macula, made if it is missing; malloc'ed. MACULA_EIO where there
+ * is none and none can be made: a program may go on there with macula_identity_generate and known_nodes "". */
 MACULA_API int macula_user_folder(char **ret_path);
-/* The access token in a file: one line, blanks around it left out; malloc'ed. /dev/stdin and other names of descriptors are read
- * to their end. MACULA_ENOTFOUND; MACULA_EINVAL: no token, more than one line, UTF-16; MACULA_NOT_AUTHORIZED: others can read
- * the file, or it is neither ours nor root's; MACULA_EIO. macula_last_error says what to do. */
+/* The access token in a file: one line, blanks around it left out; malloc'ed. /dev/stdin and other names of descriptors are
+ * read to their end. MACULA_ENOTFOUND; MACULA_EINVAL: no token, more than one line, UTF-16; MACULA_NOT_AUTHORIZED: others can
+ * read the file, or it is neither ours nor root's; MACULA_EIO. macula_last_error says what to do. */
 MACULA_API int macula_token_read(const char *path, char **ret_token);
 /* Text for people about the calling thread's last failed macula_ call; "" if there is nothing to add to macula_err_text. */
 MACULA_API const char *macula_last_error(void);

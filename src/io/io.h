@@ -100,7 +100,7 @@ int io_file_create(const char *path, struct slice data, unsigned mode, char *ret
  * MACULA_EIO. */
 int io_file_read(const char *path, size_t max, char **ret_data, size_t *ret_len, char *ret_why /* 256 */);
 
-/* ---- texts and secrets in files (secret.c): what io_file_read does, and MACULA_EINVAL for what is no text --------------------
+/* ---- texts and secrets in files (secret.c): as io_file_read, and MACULA_EINVAL for what is no text --------------------------
  */
 /* A text, as of a certificate: refuses NUL bytes, which would cut it short, and says so of UTF-16. */
 int io_text_read(const char *path, size_t max, char **ret_text, size_t *ret_len, char *ret_why /* 256 */);

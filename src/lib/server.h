@@ -33,8 +33,8 @@ void known_cache_done(struct known_cache *k);
  * any line is something else. */
 int known_find(struct known_cache *k /* may be NULL */, const char *path, const char *host_port, struct id *ret_id,
                unsigned *ret_line, char ret_why[SERVER_WHY_LEN]);
-/* Adds a line under the file's lock: the file is replaced whole, and on the disk when this returns. If another process was faster: 0 when it met the same node, else
- * MACULA_IDENTITY_MISMATCH. */
+/* Adds a line under the file's lock: the file is replaced whole, and on the disk when this returns. If another process was
+ * faster: 0 when it met the same node, else MACULA_IDENTITY_MISMATCH. */
 int known_add(const char *path, const char *host_port, const struct id *id, char ret_why[SERVER_WHY_LEN]);
 /* What to do when the node shows another id than that of the file's line. */
 void known_mismatch_text(const char *path, const char *host_port, unsigned line, char ret_text[SERVER_WHY_LEN]);

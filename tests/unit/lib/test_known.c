@@ -72,7 +72,9 @@ static void test_garbage(void **state) {
   REFUSED(AT "\n", "line 1 of");
   REFUSED(AT " " ID " and more\n", "line 1 of");
   REFUSED("a:1 " ID "\n\nb:1 3b6a27bc\n", "line 3 of"); /* also that of another node: it is not what was written */
-  REFUSED("\xff\xfe" "1\0", "line 1 of");
+  REFUSED("\xff\xfe"
+          "1\0",
+          "line 1 of");
 }
 
 static void test_entries(void **state) {
@@ -135,7 +137,7 @@ static void *add_some(void *ctx) {
   for (int i = 0; i < 20; i++) {
     char at[32];
     snprintf(at, sizeof at, "h%d:%d", *(int *)ctx, i + 1);
-    if (known_add(path, at, &node, text)) return text;
+    if (known_add(path, at, &node, text)) return ctx;
   }
   return NULL;
 }
