@@ -193,7 +193,9 @@ static int prepare(struct cli *cli) {
   cli->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   cli->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (cli->signal_fd < 0 || cli->wake_fd < 0) return cli_failed(MACULA_EIO, NULL, strerror(errno));
-  if ((err = cli_load_identity(cli, true))) return err;
+  const char *server = cli->server ? cli->server : getenv("MACULA_SERVER");
+  bool named = cli->insecure || (server && strchr(server, '@')); /* then known_nodes is not asked */
+  if ((err = cli_load_identity(cli, !named))) return err;
   macula_loop_options o = {.max_memory = cli->max_memory, .log = on_log, .log_ctx = cli, .log_level = 1};
   if ((err = macula_loop_new(&o, &cli->loop))) return cli_failed(err, NULL, macula_last_error());
   return 0;

@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/sanitized.h"
+#include "environ.h"
 #include "io/io.h"
 #include "notify.h"
 
@@ -220,6 +221,13 @@ static int open_http(struct daemon *d, const char *token, char *ret_why) {
   return err;
 }
 
+static void name_unknown(const struct daemon *d) {
+  struct environ_unknown u;
+  for (size_t at = 0; environ_next_unknown((const char *const *)environ, &at, &u);)
+    log_warn(&d->log, "unknown_variable", "name=%s nearest=%s text=\"no option; it is not read\"", u.name,
+             u.near[0] ? u.near : "none");
+}
+
 static int make_node(struct daemon *d, const struct credentials *cred, nanotime now) {
   char host[65] = "";
   gethostname(host, sizeof host - 1);
@@ -314,6 +322,7 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
   logsink_init(&d->sink, d->cfg.log_json);
   d->log = (struct log){.level = d->cfg.log_level, .sink = logsink_write, .ctx = &d->sink};
   ret_why[0] = 0;
+  name_unknown(d);
   int err = open_state(d, ret_why);
   if (!err) err = credentials_load(&d->cfg, true, &cred, ret_why);
   if (!err && d->cfg.advertise) err = mesh_advertise(d->cfg.advertise, &d->advertise, ret_why);

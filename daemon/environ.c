@@ -92,6 +92,7 @@ bool environ_next_unknown(const char *const *env, size_t *at, struct environ_unk
     struct environ_unknown u = {0};
     if (strncmp(text, prefix, sizeof prefix - 1) != 0 || n < sizeof prefix || !value[1]) continue; /* empty counts as absent */
     snprintf(u.name, sizeof u.name, "%.*s", (int)n, text);
+    for (char *p = u.name; *p; p++) *p = isalnum((unsigned char)*p) || *p == '_' ? *p : '?'; /* it is printed */
     const char *key = u.name + sizeof prefix - 1;
     if (is_read(key) || is_of_service(key, value + 1)) continue;
     find_near(key, &u);

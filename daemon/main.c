@@ -117,7 +117,7 @@ static int check(const struct config *c) {
   return 0;
 }
 
-/* What is no misspelt option may be somebody else's, and is named all the same. */
+/* What is no misspelt option may be somebody else's, and is named all the same; in the log when the node runs. */
 static void name_unknown(void) {
   struct environ_unknown u;
   for (size_t at = 0; environ_next_unknown((const char *const *)environ, &at, &u);)
@@ -146,7 +146,7 @@ int main(int argc, char **argv) {
   prepare_process();
   hooks_install(&d.hooks);
   int err = config_load(argc, d.argv, (const char *const *)environ, &d.cfg, why);
-  if (!err && d.cfg.mode != CONFIG_HELP && d.cfg.mode != CONFIG_VERSION) name_unknown();
+  if (!err && (d.cfg.mode == CONFIG_CHECK || d.cfg.mode == CONFIG_PLAN)) name_unknown();
   if (err)
     code = fail(2, err, why);
   else

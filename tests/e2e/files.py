@@ -188,6 +188,7 @@ def homeless(folder):
     mine = n.ok("--identity", key, "id", "new")[0]
     os.chown(key, OTHER, OTHER)
     n.ok("pub", "kept", "1", "--retain")
+    node_id = re.search(rb"^node id +(\w+)", n.process.out, re.M).group(1).decode()
     echo = Process([macula, "serve", "echo", "--echo"], n.env)
     echo.expect("err", rb"^serving ")
     os.mkdir(os.path.join(folder, "empty"), 0o755)
@@ -201,6 +202,8 @@ def homeless(folder):
             assert "whoever answers where none is known is trusted" in warned and "identity that ends" in warned, (args, home, warned)
             _, warned = nobody(n, "--identity", key, *args, home=home)
             assert "is trusted" in warned and "ends with this command" not in warned, (args, home, warned)
+        named = nobody(n, "-s", "macula://%s@%s" % (node_id, n.address), "--identity", key, "pub", "a", "1", home=home)
+        assert named == ("", ""), named
         shown, warned = nobody(n, "id", home=home)
         assert re.fullmatch(r"[0-9a-f]{64}\n", shown) and "identity that ends" in warned, (shown, warned)
         shown, warned = nobody(n, "--identity", key, "id", home=home)
@@ -233,7 +236,10 @@ def variables(folder):
                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE)
     assert p.returncode == 0 and p.stdout == b"ok\n" and re.fullmatch(rb"maculad: warning: [^\n]*MACULA_HOME [^\n]*\n", p.stderr), p
     n = Node(folder, env=SERVICES)
-    assert b"warning" not in n.process.err, n.process.err
+    assert b"unknown_variable" not in n.process.err, n.process.err
+    other = os.path.join(folder, "second")
+    os.mkdir(other)
+    Node(other, env={"MACULA_HOME": "/opt"}).process.expect("err", rb"level=warn event=unknown_variable name=MACULA_HOME nearest=MACULA_NAME")
     _, err = n.ok("pub", "a", "1", env={"MACULA_MAX_CLIENT": "5"})
     assert err == "macula: warning: unknown variable MACULA_MAX_CLIENT; did you mean MACULA_MAX_CLIENTS?\n", err
     assert n.ok("pub", "a", "1", env=dict(SERVICES, MACULA_MAX_CLIENTS="5", MACULA_HOME="/opt", MACULA_NODE=""))[1] == ""
