@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,9 +33,16 @@ class Node:
         self.http = re.search(rb"^http +http://([^/]+)/", self.process.out, re.M).group(1).decode()
 
     def run(self, *args, env=None, **kw):
-        p = subprocess.run([macula, *args], env=dict(self.env, **(env or {})), stdin=kw.pop("stdin", subprocess.DEVNULL), stdout=subprocess.PIPE,
+        program = self.for_all() if "user" in kw else macula
+        p = subprocess.run([program, *args], env=dict(self.env, **(env or {})), stdin=kw.pop("stdin", subprocess.DEVNULL), stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE, timeout=DEADLINE, **kw)
         return p.returncode, p.stdout.decode(), p.stderr.decode()
+
+    def for_all(self):
+        """The program where every user can start it; the build folder may be root's."""
+        os.chmod(self.folder, 0o755)
+        path = os.path.join(self.folder, "macula")
+        return path if os.path.exists(path) else shutil.copy(macula, path)
 
     def ok(self, *args, **kw):
         code, out, err = self.run(*args, **kw)
@@ -112,7 +120,6 @@ def files_of_others(folder):
     n.bad(2, "belongs to user %d" % OTHER, "--identity", key, "id")
     os.chown(key, 0, OTHER)
     os.chmod(key, 0o440)  # root's, for a group: as clusters hand out secrets
-    os.chmod(folder, 0o755)
     n.ok("--identity", key, "id", user=OTHER, group=OTHER, extra_groups=[])
     os.chmod(key, 0o444)
     n.bad(2, "defaultMode", "--identity", key, "id", user=OTHER, group=OTHER, extra_groups=[])
@@ -174,7 +181,7 @@ def nobody(n, *args, home):
     """As a user without a home of its own; returns what it printed and its one warning, "" for none."""
     env = {k: v for k, v in n.env.items() if k not in ("XDG_CONFIG_HOME", "HOME")}
     env.update({"HOME": home} if home is not None else {})
-    p = subprocess.run([macula, *args], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE,
+    p = subprocess.run([n.for_all(), *args], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE,
                        user=OTHER, group=OTHER, extra_groups=[])
     err = re.sub(r"^(subscribed|serving|\d+ found)[ ,][^\n]*\n", "", p.stderr.decode(), flags=re.M)
     assert p.returncode == 0 and re.fullmatch(r"(macula: warning: [^\n]+\n)?", err), (args, home, p.returncode, err)
@@ -182,7 +189,6 @@ def nobody(n, *args, home):
 
 
 def homeless(folder):
-    os.chmod(folder, 0o755)
     n = Node(folder)
     key = os.path.join(folder, "key.pem")
     mine = n.ok("--identity", key, "id", "new")[0]
@@ -210,7 +216,7 @@ def homeless(folder):
         assert shown == mine and not warned, (shown, warned)
     # What can be read is read: a known node is checked there, whoever may not write.
     known = write(os.path.join(folder, "half", ".config", "macula"), "known_nodes", "%s %s\n" % (n.address, "0" * 64), 0o644)
-    p = subprocess.run([macula, "pub", "a", "1"], env=dict(n.env, XDG_CONFIG_HOME=os.path.join(folder, "half", ".config")), timeout=DEADLINE,
+    p = subprocess.run([n.for_all(), "pub", "a", "1"], env=dict(n.env, XDG_CONFIG_HOME=os.path.join(folder, "half", ".config")), timeout=DEADLINE,
                        stderr=subprocess.PIPE, user=OTHER, group=OTHER, extra_groups=[])
     assert p.returncode == 3 and ("delete line 1 of %s" % known).encode() in p.stderr, p
     p = subprocess.run(["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o ro none "$0" && HOME="$0" exec "$@"', os.path.join(folder, "empty"),
@@ -279,8 +285,6 @@ def http_methods(folder):
     for url in ("http://evil.example/api/status", "http:///api/status", "http://%s/api/status" % ("x" * 300)):
         assert ask("GET", url, Host="localhost")[0] in (400, 403), url
     assert ask("GET", "http://evil.example/health")[0] == 200
-    spider = ["wget", "-q", "--spider", "http://%s/health" % n.http]
-    assert subprocess.run(spider, env={**PLAIN, "no_proxy": "*"}, timeout=DEADLINE, check=False).returncode == 0
 
 
 def reader_gone(folder):
