@@ -56,7 +56,7 @@ static int wait_answer(struct cli *cli, struct answer *a) {
       continue;
     }
     if (a->err) return cli_failed(a->err, a->code, a->text);
-    fwrite(a->data, 1, a->len, stdout);
+    text_put_payload(stdout, a->data, a->len);
     putchar('\n');
     return fflush(stdout) ? cli_failed(MACULA_EIO, NULL, "standard output cannot be written") : 0;
   }

@@ -127,6 +127,11 @@ int text_read(const char *arg, const char *absent, char **ret_data, size_t *ret_
 int text_check_json(const char *what, const char *data, size_t len);
 /* Newlines, control characters, backslashes and what is no UTF-8 become \n, \\, \xHH. */
 void text_put_escaped(FILE *f, const void *data, size_t len);
+/* As it is; but to a terminal what would drive it becomes \u001b, as JSON has it, and what is no UTF-8 \xHH. Newlines and tabs
+ * stay. */
+void text_put_payload(FILE *f, const void *data, size_t len);
+void text_clean(char *text);     /* controls, and what is no UTF-8, become '?': it is a label, or a word on a line */
+void text_clean_json(json_t *j); /* so with every string in it */
 /* Octets that are no UTF-8, as of a character that was cut, become '?': JSON takes nothing else. */
 void text_make_utf8(char *text);
 /* The beginning and the end of a file, up to `each` octets of each cut at ends of lines, with a line between them that says how

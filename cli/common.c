@@ -21,11 +21,11 @@
 void cli_error(const char *code, const char *fmt, ...) {
   char text[2048];
   va_list ap;
+  int n = snprintf(text, sizeof text, "macula: %.64s: ", code); /* a handler's code is its own */
   va_start(ap, fmt);
-  vsnprintf(text, sizeof text, fmt, ap);
+  vsnprintf(text + n, sizeof text - (size_t)n, fmt, ap);
   va_end(ap);
   flockfile(stderr);
-  fprintf(stderr, "macula: %s: ", code);
   text_put_raw_line(stderr, text);
   funlockfile(stderr);
 }
@@ -108,8 +108,8 @@ static void on_log(void *ctx, int level, const char *line) {
   (void)level;
   if (strncmp(line, "known_nodes_not_written", 23) != 0 || !error || cli->warned) return;
   cli->warned = true;
-  fprintf(stderr, "macula: warning: the node's identity was not kept, so whoever answers there is trusted again: %s\n",
-          error + strlen("error="));
+  fputs("macula: warning: the node's identity was not kept, so whoever answers there is trusted again: ", stderr);
+  text_put_raw_line(stderr, error + strlen("error="));
 }
 
 int cli_wait_done(struct cli_done *d, uint64_t until) {
@@ -328,6 +328,7 @@ int cli_node_call(macula_client *client, const char *what, json_t *args, json_t 
   json_t *j = json_loadb(data, len, JSON_DECODE_ANY, NULL);
   free(data);
   if (!j) return cli_failed(MACULA_INVALID_JSON, NULL, "the node's answer is not JSON");
+  text_clean_json(j);
   *ret_json = j;
   return 0;
 }

@@ -35,9 +35,9 @@ void load_row(struct load *l, const char *scenario, bool pass, const char *what,
   va_start(ap, seen);
   vsnprintf(r->seen, sizeof r->seen, seen, ap);
   va_end(ap);
-  text_make_utf8(r->what);
-  text_make_utf8(r->expected);
-  text_make_utf8(r->seen);
+  text_clean(r->what);
+  text_clean(r->expected);
+  text_clean(r->seen);
   r->pass = pass;
   if (!pass) l->failures++;
 }
@@ -89,7 +89,7 @@ void load_event(struct load *l, const char *what) {
   struct load_event *e = &l->events[l->event_count++];
   e->at = (float)load_seconds(l);
   snprintf(e->what, sizeof e->what, "%s", what);
-  text_make_utf8(e->what);
+  text_clean(e->what);
 }
 
 void load_note(struct load *l, const char *fmt, ...) {
@@ -98,7 +98,7 @@ void load_note(struct load *l, const char *fmt, ...) {
   va_start(ap, fmt);
   vsnprintf(l->notes[l->note_count], sizeof l->notes[0], fmt, ap);
   va_end(ap);
-  text_make_utf8(l->notes[l->note_count]);
+  text_clean(l->notes[l->note_count]);
   if (!l->cli->json) {
     if (isatty(2)) fputs("\r\033[K", stderr);
     fprintf(stderr, "%s\n", l->notes[l->note_count]);

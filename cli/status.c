@@ -102,7 +102,7 @@ struct table {
   size_t count;
 };
 
-/* A cell's text; ids of 64 digits are cut, since --json has them whole. Controls are gone: names are the clients' own. */
+/* A cell's text; ids of 64 digits are cut, since --json has them whole. */
 static void cell(json_t *v, char buf[128]) {
   char *dumped = NULL;
   switch (json_typeof(v)) {
@@ -130,8 +130,7 @@ static void cell(json_t *v, char buf[128]) {
     snprintf(buf, 128, "%.100s", dumped ? dumped : "?");
     free(dumped);
   }
-  for (char *p = buf; *p; p++)
-    if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = ' ';
+  text_clean(buf); /* 100 bytes may end within a character */
   if (!buf[0]) snprintf(buf, 128, "-");
 }
 
@@ -156,6 +155,7 @@ static void put_table(json_t *rows) {
   }
   for (size_t c = 0; c < t.count; c++) {
     snprintf(buf, sizeof buf, "%s", t.columns[c]);
+    text_clean(buf);
     for (char *p = buf; *p; p++)
       if (*p >= 'a' && *p <= 'z') *p = (char)(*p - 32);
     printf("%-*s%s", c + 1 < t.count ? t.widths[c] : 0, buf, c + 1 < t.count ? "  " : "\n");

@@ -42,10 +42,10 @@ static bool print(const struct subscriber *s, const macula_message *m) {
                                    (int)m->retain, "message_id", id));
   }
   flockfile(stdout);
-  fputs(m->topic, stdout);
+  text_put_escaped(stdout, m->topic, strlen(m->topic));
   putc_unlocked(' ', stdout);
   if (s->o->raw)
-    fwrite_unlocked(m->payload, 1, m->len, stdout);
+    text_put_payload(stdout, m->payload, m->len);
   else
     text_put_escaped(stdout, m->payload, m->len);
   putc_unlocked('\n', stdout);
@@ -141,7 +141,8 @@ const struct command command_sub = {
     "Prints `subscribed PATTERN` to standard error when the node has confirmed. Subscribes again after a loss.\n\n"
     "  --count N       end after N messages\n"
     "  --timeout T     end after T; exit code 4 if fewer than N messages, or none, came\n"
-    "  --raw           payloads as they are; else newlines, backslashes and binary are escaped (\\n, \\\\, \\x00)\n\n"
+    "  --raw           payloads as they are (but to a terminal, what would drive it is escaped); else newlines,\n"
+    "                  backslashes and binary are escaped (\\n, \\\\, \\x00)\n\n"
     "Example: macula sub 'sensor.**'\n",
     options,
     sizeof(struct sub_options),

@@ -59,6 +59,11 @@ static size_t utf8_len(const unsigned char *p, size_t n) {
   return len;
 }
 
+/* Whether the character of n bytes at p, 0 for none, is a control: C0, DEL, C1. */
+static bool is_control(const unsigned char *p, size_t n) {
+  return n == 1 ? iscntrl(*p) : n == 2 && p[0] == 0xc2 && p[1] < 0xa0;
+}
+
 void text_put_escaped(FILE *f, const void *data, size_t len) {
   const unsigned char *p = data;
   for (size_t i = 0, n; i < len; i += n) {
@@ -69,7 +74,7 @@ void text_put_escaped(FILE *f, const void *data, size_t len) {
       continue;
     }
     n = utf8_len(p + i, len - i);
-    if (n > 1 && !(p[i] == 0xc2 && p[i + 1] < 0xa0)) /* C1 controls drive terminals, too */
+    if (n > 1 && !is_control(p + i, n))
       fwrite_unlocked(p + i, 1, n, f);
     else {
       n = 1;
@@ -91,6 +96,47 @@ void text_put_escaped(FILE *f, const void *data, size_t len) {
       }
     }
   }
+}
+
+void text_put_payload(FILE *f, const void *data, size_t len) {
+  const unsigned char *p = data;
+  bool plain = !isatty(fileno(f));
+  for (size_t i = 0, n; i < len; i += n) {
+    n = plain ? len : utf8_len(p + i, len - i);
+    if (!n)
+      fprintf(f, "\\x%02x", p[i]), n = 1;
+    else if (!plain && is_control(p + i, n) && p[i] != '\n' && p[i] != '\t')
+      fprintf(f, "\\u%04x", p[i + n - 1]);
+    else
+      fwrite_unlocked(p + i, 1, n, f);
+  }
+}
+
+void text_clean(char *text) {
+  char *out = text;
+  size_t len = strlen(text);
+  for (size_t i = 0, n; i < len; i += n ? n : 1) {
+    n = utf8_len((const unsigned char *)text + i, len - i);
+    if (!n || is_control((const unsigned char *)text + i, n))
+      *out++ = '?';
+    else
+      memmove(out, text + i, n), out += n;
+  }
+  *out = 0;
+}
+
+void text_clean_json(json_t *j) {
+  const char *key;
+  json_t *v;
+  size_t i;
+  json_object_foreach(j, key, v) text_clean_json(v);
+  json_array_foreach(j, i, v) text_clean_json(v);
+  char *text = json_is_string(j) ? strdup(json_string_value(j)) : NULL;
+  if (text) {
+    text_clean(text);
+    json_string_set(j, text);
+  }
+  free(text);
 }
 
 void text_make_utf8(char *text) {
@@ -134,13 +180,12 @@ char *text_ends(int fd, size_t each) {
 void text_put_raw_line(FILE *f, const char *text) {
   size_t len = strlen(text);
   while (len && isspace((unsigned char)text[len - 1])) len--;
-  for (size_t i = 0, n; i < len; i += n) {
+  for (size_t i = 0, n; i < len; i += n ? n : 1) {
     n = utf8_len((const unsigned char *)text + i, len - i);
-    if (n == 1 && text[i] == '\n')
+    if (text[i] == '\n')
       fputs("; ", f);
-    else if (!n || (n == 1 && iscntrl((unsigned char)text[i])) ||
-             (n == 2 && (unsigned char)text[i] == 0xc2 && (unsigned char)text[i + 1] < 0xa0))
-      putc(' ', f), n = n ? n : 1;
+    else if (!n || is_control((const unsigned char *)text + i, n))
+      putc(' ', f);
     else
       fwrite(text + i, 1, n, f);
   }
@@ -175,10 +220,12 @@ json_t *text_json_payload(const void *data, size_t len, const char **ret_key) {
 }
 
 bool text_put_json(json_t *json) {
-  bool ok =
-      json && json_dumpf(json, stdout, JSON_COMPACT | JSON_ENCODE_ANY) == 0 && putchar('\n') != EOF && fflush(stdout) == 0;
+  char *text = json ? json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
   json_decref(json);
-  return ok;
+  if (!text) return false;
+  text_put_payload(stdout, text, strlen(text)); /* jansson leaves DEL and C1 as they are */
+  free(text);
+  return putchar('\n') != EOF && fflush(stdout) == 0 && !ferror(stdout);
 }
 
 const char *text_bytes(double bytes, char buf[32]) {

@@ -36,16 +36,7 @@ static void put(struct out *o, const char *s, size_t n) {
 }
 static void puts_(struct out *o, const char *s) { put(o, s, strlen(s)); }
 
-static void put_json(struct out *o, const char *s, size_t n) {
-  put(o, "\"", 1);
-  for (size_t i = 0; i < n; i++) {
-    if (s[i] == '"' || s[i] == '\\') put(o, "\\", 1);
-    put(o, &s[i], 1);
-  }
-  put(o, "\"", 1);
-}
-
-/* key=value key="quoted value" becomes ,"key":"value",...; a quote ends a value only before a blank or the end. */
+/* key=value key="quoted value" becomes ,"key":"value",...: their escapes are JSON's. */
 static void put_json_fields(struct out *o, const char *f) {
   while (*f) {
     size_t key = strcspn(f, "= ");
@@ -55,17 +46,14 @@ static void put_json_fields(struct out *o, const char *f) {
     }
     const char *value = f + key + 1, *end;
     bool quoted = *value == '"';
-    if (quoted) {
-      value++;
-      for (end = value; *end && !(*end == '"' && (end[1] == ' ' || !end[1])); end++) continue;
-    } else {
-      end = value + strcspn(value, " ");
-    }
-    put(o, ",", 1);
-    put_json(o, f, key);
-    put(o, ":", 1);
-    put_json(o, value, (size_t)(end - value));
-    f = end + (quoted && *end == '"');
+    value += quoted;
+    for (end = value; *end && *end != (quoted ? '"' : ' '); end++) end += *end == '\\' && end[1];
+    put(o, ",\"", 2);
+    put(o, f, key);
+    put(o, "\":\"", 3);
+    put(o, value, (size_t)(end - value));
+    put(o, "\"", 1);
+    f = end + (quoted && *end);
     while (*f == ' ') f++;
   }
 }
@@ -87,8 +75,9 @@ size_t logsink_format(const struct logsink *s, enum log_level level, const char 
     puts_(&o, stamp);
     puts_(&o, "\",\"level\":\"");
     puts_(&o, names[level]);
-    puts_(&o, "\",\"event\":");
-    put_json(&o, event, strlen(event));
+    puts_(&o, "\",\"event\":\"");
+    puts_(&o, event);
+    puts_(&o, "\"");
     put_json_fields(&o, fields);
     o.cap += 1;
     puts_(&o, "}");

@@ -114,7 +114,7 @@ static size_t ep_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_ou
 
 static void log_sink(void *ctx, enum log_level level, const char *event, const char *fields) {
   macula_loop *l = ctx;
-  char line[1024];
+  char line[1200];
   snprintf(line, sizeof line, "%s%s%s", event, fields[0] ? " " : "", fields);
   l->sink(l->sink_ctx, (int)level, line);
 }

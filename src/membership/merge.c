@@ -1,5 +1,6 @@
 /* What is believed of whom: the merge rules of SWIM (Das, Gupta, Motivala 2002, section 4.2) with the rule that a higher
  * incarnation welcomes a dead member back. */
+#include "base/utf8.h"
 #include "membership/internal.h"
 
 void info_clean(struct member_info *info) {
@@ -15,10 +16,8 @@ void info_clean(struct member_info *info) {
   }
   info->addr = a;
   info->name[MEMBER_NAME_LEN] = 0;
-  size_t n = strlen(info->name);
+  size_t n = utf8_label(slice_str(info->name), info->name, MEMBER_NAME_LEN);
   memset(info->name + n, 0, sizeof info->name - n);
-  for (size_t i = 0; i < n; i++) /* names are printed and logged */
-    if ((unsigned char)info->name[i] < ' ' || info->name[i] == 127) info->name[i] = '?';
 }
 
 bool info_eq(const struct member_info *a, const struct member_info *b) {

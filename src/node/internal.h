@@ -42,7 +42,7 @@
 #define LINGER (1 * NS_SEC)           /* for the last words of a connection */
 #define PARTIAL_TIMEOUT (60 * NS_SEC) /* an unfinished frame */
 #define SWEEP_EVERY (1 * NS_SEC)
-#define NAME_KEPT 64                /* octets of a client's label */
+#define NAME_KEPT 64                /* bytes of a client's or node's label; how: utf8_label */
 #define CONTROL_SLACK (64u * 1024)  /* of a client's queue, beyond what messages may fill */
 #define LIST_PAGE 1000              /* rows of a list, unless asked for fewer */
 #define MAX_ASKS 1024u              /* operators' questions that take a while */

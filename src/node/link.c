@@ -5,6 +5,7 @@
  * the other is refused as `duplicate`, and whoever is refused waits for the other's. A CONNECT from another run of a node
  * (instance) replaces whatever link there was: that run is over. */
 #include "base/err.h"
+#include "base/utf8.h"
 #include "node/internal.h"
 
 #define DIAL_TIMEOUT (5 * NS_SEC) /* until PONG */
@@ -21,11 +22,7 @@ static void endpoint_of(const struct msg_connect *m, struct addr *ret_addr) {
   if (addr_parse(text, 0, ret_addr)) *ret_addr = (struct addr){0};
 }
 
-static void label(struct peer *p, struct slice name) {
-  size_t len = !name.p ? 0 : name.n < NAME_KEPT ? name.n : NAME_KEPT;
-  if (len) memcpy(p->name, name.p, len);
-  p->name[len] = 0;
-}
+static void label(struct peer *p, struct slice name) { utf8_label(name, p->name, NAME_KEPT); }
 
 /* ---- dialling --------------------------------------------------------------------------------------------------------------
  */

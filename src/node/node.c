@@ -1,6 +1,7 @@
 /* The node's life, its driver's functions, and what is done once a turn. */
 #include "node/node.h"
 
+#include "base/utf8.h"
 #include "node/internal.h"
 
 void node_limits_default(struct node_limits *ret_limits) {
@@ -209,7 +210,7 @@ static char *copy_text(struct node *n, const char *text) { return mem_dup(&n->me
 
 int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node) {
   struct mem own = MEM_INIT("node", 0);
-  char realm[NAME_MAX_LEN + 1];
+  char realm[NAME_MAX_LEN + 1], name[NAME_KEPT + 1];
   size_t realm_len;
   int err = MACULA_ENOMEM;
   if (!cfg->identity || (cfg->access == NODE_ACCESS_TOKEN && !cfg->token)) return MACULA_EINVAL;
@@ -242,7 +243,8 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   n->advertise = cfg->advertise;
   n->hidden = cfg->hidden;
   n->no_upkeep = cfg->no_upkeep;
-  if (!(n->name = copy_text(n, cfg->name ? cfg->name : ""))) goto fail;
+  utf8_label(slice_str(cfg->name), name, NAME_KEPT);
+  if (!(n->name = copy_text(n, name))) goto fail;
   if (!(n->realm = copy_text(n, realm))) goto fail;
   if (cfg->token && !(n->token = copy_text(n, cfg->token))) goto fail;
   if (cfg->admin_key_count) {

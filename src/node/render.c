@@ -12,15 +12,7 @@ static json_t *hex(const uint8_t *p, size_t n) {
   return json_string(text);
 }
 
-static json_t *label(const char *name) {
-  json_t *j = name ? json_string(name) : json_string("");
-  if (j) return j;
-  char plain[NAME_KEPT + 1]; /* a label that is not UTF-8 */
-  size_t i = 0;
-  for (; name[i] && i < NAME_KEPT; i++) plain[i] = (signed char)name[i] > 0 ? name[i] : '?';
-  plain[i] = 0;
-  return json_string(plain);
-}
+static json_t *label(const char *name) { return json_string(name ? name : ""); }
 
 static json_t *address(const struct addr *a) {
   char text[ADDR_TEXT_LEN];

@@ -1,4 +1,5 @@
 /* One client's connection: how it is let in, refused, told things, and ended. */
+#include "base/utf8.h"
 #include "node/internal.h"
 
 /* ---- telling ---------------------------------------------------------------------------------------------------------------
@@ -235,6 +236,7 @@ static void welcome(struct session *s) {
 void session_connect(struct session *s, const struct msg_connect *m) {
   struct node *n = s->node;
   struct clients_entry *replaced = NULL;
+  char name[NAME_KEPT + 1];
   const char *text;
   if (s->state != SESSION_FRESH) {
     session_close(s, MACULA_CONNECT_REQUIRED, "CONNECT comes once only");
@@ -259,7 +261,8 @@ void session_connect(struct session *s, const struct msg_connect *m) {
     return;
   }
   if (replaced) session_close(replaced->user, MACULA_REPLACED, NULL);
-  if (m->name.n) s->name = mem_dup(&n->mem[ROW_SESSIONS], m->name.p, m->name.n < NAME_KEPT ? m->name.n : NAME_KEPT);
+  size_t len = utf8_label(m->name, name, NAME_KEPT);
+  if (len) s->name = mem_dup(&n->mem[ROW_SESSIONS], name, len);
   s->caps = m->caps;
   if (!s->client.op) s->caps &= ~(uint32_t)CAP_OPERATOR;
   s->state = SESSION_IN;

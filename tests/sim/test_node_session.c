@@ -475,6 +475,48 @@ static void test_render(void **state) {
   rig_stop(&r);
 }
 
+static void shown_as(struct rig *r, const char *list, const char *name) {
+  char *text;
+  assert_int_equal(node_render(r->node, list, 0, 0, sim_net_now(r->net), &text), 0);
+  json_t *j = json_loads(text, 0, NULL);
+  assert_non_null(j);
+  assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(j, list), 0), "name")), name);
+  json_decref(j);
+  free(text);
+}
+
+/* Names are what clients and nodes choose: controls and what is no UTF-8 are not kept, and of a long one whole characters. */
+static void test_labels(void **state) {
+  static const char *const names[][2] = {{"\x1b]0;x\a\xc2\x9b"
+                                          "2J\xff\x7f"
+                                          "caf\u00e9\r\n",
+                                          "]0;x2Jcaf\u00e9"},
+                                         {"", ""},
+                                         {"\xc2\x85\n", ""},
+                                         {"0123456789012345678901234567890123456789012345678901234567890123456789",
+                                          "0123456789012345678901234567890123456789012345678901234567890123"},
+                                         {"012345678901234567890123456789012345678901234567890123456789012\u20ac",
+                                          "012345678901234567890123456789012345678901234567890123456789012"}};
+  (void)state;
+  for (size_t i = 0; i < 2 * sizeof names / sizeof names[0]; i++) {
+    struct rig r;
+    bool is_node = i % 2;
+    rig_start(&r, NULL);
+    struct rig_client *c = rig_join(&r, 0, NULL, 0);
+    struct msg m = {.type = MSG_CONNECT,
+                    .connect = {.version = slice_str("1.0"),
+                                .node_id = slice_of(quic_identity_id(c->identity)->b, ID_LEN),
+                                .realm_id = slice_str("test"),
+                                .caps = is_node ? RIG_EXT | CAP_NODE : RIG_EXT,
+                                .instance = slice_of(c->instance, sizeof c->instance),
+                                .name = slice_str(names[i / 2][0])}};
+    rig_send(c, &m);
+    (void)rig_expect(c, MSG_PONG);
+    shown_as(&r, is_node ? "peers" : "clients", names[i / 2][1]);
+    rig_stop(&r);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_connect),
@@ -492,6 +534,7 @@ int main(void) {
       cmocka_unit_test(test_half_frames_flood),
       cmocka_unit_test(test_no_memory),
       cmocka_unit_test(test_render),
+      cmocka_unit_test(test_labels),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

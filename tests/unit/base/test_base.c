@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/time.h"
+#include "base/utf8.h"
 
 static void errors_have_names_and_texts(void **state) {
   (void)state;
@@ -223,18 +224,56 @@ static void time_saturates(void **state) {
 }
 
 static void keep_line(void *ctx, enum log_level level, const char *event, const char *fields) {
-  snprintf(ctx, 200, "%d %s %s", (int)level, event, fields);
+  snprintf(ctx, 1200, "%d %s %s", (int)level, event, fields);
 }
 
 static void a_log_line_cannot_be_forged(void **state) {
   (void)state;
-  char line[200] = "";
+  char line[1200] = "";
   struct log l = {.level = LOG_INFO, .sink = keep_line, .ctx = line};
   log_debug(&l, "hidden", "a=%d", 1);
   assert_string_equal(line, "");
-  log_warn(&l, "event", "name=%s", "x\nlevel=error");
-  assert_string_equal(line, "1 event name=x?level=error");
+  log_warn(&l, "event", "name=%s b=%d", "x\nlevel=error \"y\"", -1);
+  assert_string_equal(line, "1 event name=x\\u000alevel=error\\u0020\\\"y\\\" b=-1");
+  log_warn(&l, "event", "peer=\"%s\" conn=%llu", "x\" level=error event=disk_full text=\"...", 18446744073709551615ull);
+  assert_string_equal(line, "1 event peer=\"x\\\" level=error event=disk_full text=\\\"...\" conn=18446744073709551615");
+  log_warn(&l, "event", "a=\"%.*s; again\" b=%zu c=%.0f d=%u", 3, "\\\"xyz", (size_t)7, 2.5, 4294967295u);
+  assert_string_equal(line, "1 event a=\"\\\\\\\"x; again\" b=7 c=2 d=4294967295");
+  log_warn(&l, "event", "a=\"%s\"", "\x1b[31m\a\x7f\xc2\x9b\xff\u20ac");
+  assert_string_equal(line, "1 event a=\"\\u001b[31m\\u0007\\u007f\\u009b?\u20ac\"");
   log_error((const struct log *)NULL, "nowhere", "a=%d", 1);
+}
+
+static void a_long_value_hides_nothing(void **state) {
+  (void)state;
+  char line[1200] = "", text[3000];
+  struct log l = {.level = LOG_INFO, .sink = keep_line, .ctx = line};
+  memset(text, '"', sizeof text - 1);
+  text[sizeof text - 1] = 0;
+  log_warn(&l, "e", "a=\"%s\" b=%d", text, 1);
+  assert_int_equal(strlen(line), strlen("1 e a=\"\" b=1") + 400);
+  assert_string_equal(line + strlen(line) - 7, "\\\"\" b=1");
+}
+
+static void labels_are_clean(void **state) {
+  static const char *const v[][2] = {{"", ""},
+                                     {"plain \u20ac \"x\"", "plain \u20ac \"x\""},
+                                     {"\x1b[31mred\a\r\n\t\x7f", "[31mred"},
+                                     {"\xc2\x9b"
+                                      "31m\xc2\xa0",
+                                      "31m\u00a0"},
+                                     {"\xff\xfe\xed\xa0\x80x\xc2", "x"},
+                                     {"\n\n", ""},
+                                     {"0123456789abcde\u20ac", "0123456789abcde"}}; /* not half a character */
+  (void)state;
+  for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
+    char label[32], same[32];
+    assert_int_equal(utf8_label(slice_str(v[i][0]), label, 16), strlen(v[i][1]));
+    assert_string_equal(label, v[i][1]);
+    snprintf(same, sizeof same, "%s", v[i][0]);
+    utf8_label(slice_str(same), same, 16);
+    assert_string_equal(same, v[i][1]);
+  }
 }
 
 int main(void) {
@@ -249,6 +288,8 @@ int main(void) {
                                      cmocka_unit_test(lists_keep_order),
                                      cmocka_unit_test(seeded_numbers_repeat),
                                      cmocka_unit_test(time_saturates),
-                                     cmocka_unit_test(a_log_line_cannot_be_forged)};
+                                     cmocka_unit_test(a_log_line_cannot_be_forged),
+                                     cmocka_unit_test(a_long_value_hides_nothing),
+                                     cmocka_unit_test(labels_are_clean)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,11 @@
 /* Text that goes into a report: whatever is cut inside a character, JSON takes it. */
+#include <pty.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -74,6 +77,84 @@ static void json_agrees(void **state) {
       }
 }
 
+/* Prints to a file of its own kind; returns what came out there. */
+static char *put(bool terminal, const char *data, size_t len) {
+  static char out[600];
+  int fds[2];
+  FILE *f = tmpfile();
+  if (terminal) {
+    assert_int_equal(openpty(&fds[0], &fds[1], NULL, NULL, NULL), 0);
+    struct termios raw;
+    tcgetattr(fds[1], &raw);
+    cfmakeraw(&raw);
+    tcsetattr(fds[1], TCSANOW, &raw);
+    fclose(f);
+    f = fdopen(fds[1], "w");
+  }
+  assert_non_null(f);
+  text_put_payload(f, data, len);
+  assert_int_equal(fflush(f), 0);
+  ssize_t n = terminal ? read(fds[0], out, sizeof out - 1) : pread(fileno(f), out, sizeof out - 1, 0);
+  assert_true(n >= 0);
+  out[n] = 0;
+  fclose(f);
+  if (terminal) close(fds[0]);
+  return out;
+}
+
+/* A terminal gets nothing that drives it; a file or another program gets each byte. */
+static void payloads_drive_no_terminal(void **state) {
+  static const char *const v[][2] = {
+      {"{\"a\": [1,\n\t2]}", "{\"a\": [1,\n\t2]}"},
+      {"\x1b]0;title\a\x1b[2J", "\\u001b]0;title\\u0007\\u001b[2J"},
+      {"a\rb\x7f\bc", "a\\u000db\\u007f\\u0008c"},
+      {"\xc2\x9b"
+       "31m\xc2\xa0\u20ac",
+       "\\u009b31m\u00a0\u20ac"},
+      {"\x9b"
+       "31m\xff\xe2\x82",
+       "\\x9b31m\\xff\\xe2\\x82"},
+  };
+  (void)state;
+  for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
+    assert_string_equal(put(true, v[i][0], strlen(v[i][0])), v[i][1]);
+    assert_string_equal(put(false, v[i][0], strlen(v[i][0])), v[i][0]);
+  }
+  assert_string_equal(put(true, "a\0b", 3), "a\\u0000b");
+}
+
+static void words_are_clean(void **state) {
+  static const char *const v[][2] = {{"", ""},
+                                     {"plain \u20ac", "plain \u20ac"},
+                                     {"\x1b[31m\a\n\t\x7f", "?[31m????"},
+                                     {"\xc2\x9bx\xc2\x85", "?x?"},
+                                     {"\xff\xe2\x82", "???"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
+    char text[32];
+    snprintf(text, sizeof text, "%s", v[i][0]);
+    text_clean(text);
+    assert_string_equal(text, v[i][1]);
+  }
+  json_t *j = json_pack("{s:s, s:[s, i, {s:s}]}", "a", "x\x1b", "b", "\n", 1, "c", "\xc2\x9b!");
+  text_clean_json(j);
+  json_t *want = json_pack("{s:s, s:[s, i, {s:s}]}", "a", "x?", "b", "?", 1, "c", "?!");
+  assert_true(json_equal(j, want));
+  json_decref(j);
+  json_decref(want);
+}
+
+static void an_error_is_one_plain_line(void **state) {
+  char *out = NULL;
+  size_t len;
+  (void)state;
+  FILE *f = open_memstream(&out, &len);
+  text_put_raw_line(f, "macula: \x1b[2J: two\nlines\xc2\x9b\xff\x7f\u20ac\n\n");
+  fclose(f);
+  assert_string_equal(out, "macula:  [2J: two; lines   \u20ac\n");
+  free(out);
+}
+
 static char *ends_of(const char *data, size_t len, size_t each) {
   FILE *f = tmpfile();
   assert_non_null(f);
@@ -111,7 +192,12 @@ static void both_ends_of_a_log(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(cut_at_every_offset), cmocka_unit_test(no_character_at_all),
-                                     cmocka_unit_test(json_agrees), cmocka_unit_test(both_ends_of_a_log)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(cut_at_every_offset),
+                                     cmocka_unit_test(no_character_at_all),
+                                     cmocka_unit_test(json_agrees),
+                                     cmocka_unit_test(both_ends_of_a_log),
+                                     cmocka_unit_test(payloads_drive_no_terminal),
+                                     cmocka_unit_test(words_are_clean),
+                                     cmocka_unit_test(an_error_is_one_plain_line)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

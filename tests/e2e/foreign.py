@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""What others choose (names, results, tokens) and what handlers leave behind: tests/e2e/foreign.py BUILD_FOLDER.
+
+Each case waits for output or answers with a deadline. Prints "ok NAME" or "FAIL NAME: why" a case.
+"""
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import tempfile
+import termios
+import threading
+import time
+import traceback
+
+from _process import DEADLINE, Process, end_all, started
+from _still import tried
+
+build = os.path.abspath(sys.argv[1])
+macula, maculad = os.path.join(build, "macula"), os.path.join(build, "maculad")
+FORGED = 'x" level=error event=disk_full text="'
+RAW = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")  # what drives a terminal; newline and tab are text
+
+
+class Place:
+    """A folder for identities and nodes, and the environment of those who use them."""
+
+    def __init__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") and k != "NOTIFY_SOCKET"}
+        self.env["XDG_CONFIG_HOME"] = self.path("config")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        end_all()
+        self.folder.cleanup()
+
+    def path(self, name, text=None, mode=0o600):
+        path = os.path.join(self.folder.name, name)
+        if text is not None:
+            with open(path, "w") as f:
+                f.write(text)
+            os.chmod(path, mode)
+        return path
+
+    def node(self, name, *args):
+        argv = [maculad, "--listen", "127.0.0.1:0", "--http", "off", "--state", self.path(name), *args]
+        p, found = started(argv, self.env, r"^listen +(127\S+)$")
+        p.address = found.group(1).decode()
+        self.env.setdefault("MACULA_SERVER", p.address)
+        return p
+
+    def start(self, *args):
+        return Process([macula, *args], self.env)
+
+    def run(self, *args):
+        p = subprocess.run([macula, *args], env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           timeout=DEADLINE)
+        return p.returncode, p.stdout, p.stderr
+
+    def on_terminal(self, *args, expected=None):
+        """Both of its outputs are a terminal; what came there, to its end or to what is waited for."""
+        ours, its = pty.openpty()
+        mode = termios.tcgetattr(its)
+        mode[1] &= ~termios.OPOST  # a newline stays one
+        termios.tcsetattr(its, termios.TCSANOW, mode)
+        p = subprocess.Popen([macula, *args], env=self.env, stdin=subprocess.DEVNULL, stdout=its, stderr=its)
+        os.close(its)
+        shown = Terminal(ours)
+        try:
+            shown.expect(expected)
+        finally:
+            if expected:
+                p.kill()
+            p.wait(DEADLINE)
+        return shown.text
+
+
+class Terminal:
+    def __init__(self, fd):
+        self.fd, self.text, self.ended, self.changed = fd, b"", False, threading.Condition()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        data = b"-"
+        while data:
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:  # the other side is closed
+                data = b""
+            with self.changed:
+                self.text += data
+                self.ended = not data
+                self.changed.notify_all()
+        os.close(self.fd)
+
+    def expect(self, pattern):
+        with self.changed:
+            self.changed.wait_for(lambda: self.ended or (pattern and re.search(pattern, self.text)), DEADLINE)
+            assert not pattern or re.search(pattern, self.text), "no %r in %r" % (pattern, self.text[-600:])
+
+
+def until(what, probe):
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        value = probe()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError("not in time: " + what)
+
+
+# ---- cases -----------------------------------------------------------------------------------------------------------------
+def a_name_forges_no_log_line():
+    with Place() as here:
+        one = here.node("one", "--log-format", "json", "--name", "one")
+        text = here.node("two", "--name", FORGED, "--join", one.address, "--log-format", "text")
+        three = here.node("three", "--name", "three", "--join", one.address, "--log-format", "json")
+        for reader in one, three:
+            reader.expect("err", rb'"peer":"x\\"')
+        text.expect("err", rb' event=link_up peer="one"')
+        until("it is known by its name", lambda: FORGED in here.run("peers")[1].decode())
+        for reader in one, three:
+            lines = [json.loads(line) for line in reader.err.decode().splitlines()]
+            about = [line for line in lines if line.get("peer", "").startswith("x")]
+            assert about and all(line["peer"] == FORGED and line["level"] == "info" for line in about), about
+            assert not [line for line in lines if line["event"] == "disk_full" or "text" in line and line["event"] == "link_up"], lines
+
+
+def others_drive_no_terminal():
+    with Place() as here:
+        here.node("one", "--name", "a\x1b[2J\x07\x9b31m\nb\u20ac")
+        for command in ("status",), ("--json", "status"), ("clients",), ("--json", "clients"):
+            shown = here.on_terminal(*command)
+            assert shown and not RAW.search(shown), (command, shown)
+        assert re.search(rb"^name +a\[2J31mb\xe2\x82\xac$", here.run("status")[1], re.M)
+        here.start("serve", "t.echo", "--echo").expect("err", rb"^serving ")
+        said = '["\x7f\x9b31m\u20ac"]'
+        assert here.run("call", "t.echo", said) == (0, said.encode() + b"\n", b"")  # to a program each byte
+        assert here.on_terminal("call", "t.echo", said) == '["\\u007f\\u009b31m\u20ac"]\n'.encode()
+        here.start("serve", "t.bad", "--exec", r"printf 'no\033[2J\302\233!\007' >&2; exit 1").expect("err", rb"^serving ")
+        for shown in here.on_terminal("call", "t.bad"), here.run("call", "t.bad")[2]:
+            assert shown.startswith(b"macula: handler_error: no") and shown.count(b"\n") == 1 and not RAW.search(shown), shown
+        for first, last in ((), ()), ((), ("--raw",)), (("--json",), ()):
+            arguments = [*first, "sub", "t.topic", "--count", "1", *last]
+            sub = here.start(*arguments)
+            sub.expect("err", rb"^subscribed ")
+            assert here.run("pub", "--retain", "t.topic", "x\x1b[2J\x9by\n")[0] == 0
+            assert sub.wait() == 0 and bool(RAW.search(sub.out)) == bool(first or last), sub.out  # JSON takes C1 as it is
+            shown = here.on_terminal(*arguments)
+            assert b"t.topic" in shown and not RAW.search(shown), shown
+
+
+def main():
+    failed = 0
+    for name, case in list(globals().items()):
+        if name not in CASES or sys.argv[2:] and name not in sys.argv[2:]:
+            continue
+        try:
+            tried(name, case)
+            print("ok " + name, flush=True)
+        except Exception as e:  # each case speaks for itself
+            failed += 1
+            line = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.name == name][:1]
+            print("FAIL %s: line %s: %s: %s" % (name, line, type(e).__name__, e), flush=True)
+    return 1 if failed else 0
+
+
+CASES = ["a_name_forges_no_log_line", "others_drive_no_terminal"]
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    finally:
+        end_all()
