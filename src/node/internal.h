@@ -42,6 +42,8 @@
 #define LINGER (1 * NS_SEC)           /* for the last words of a connection */
 #define PARTIAL_TIMEOUT (60 * NS_SEC) /* an unfinished frame */
 #define SWEEP_EVERY (1 * NS_SEC)
+#define REFUSALS_A_SECOND 2.0 /* lines about clients that were refused or ended */
+#define REFUSALS_AT_ONCE 20.0
 #define NAME_KEPT 64                /* bytes of a client's or node's label; how: utf8_label */
 #define CONTROL_SLACK (64u * 1024)  /* of a client's queue, beyond what messages may fill */
 #define LIST_PAGE 1000              /* rows of a list, unless asked for fewer */
@@ -238,6 +240,8 @@ struct node {
   uint8_t message_prefix[8]; /* of message ids made for messages that came without */
   uint64_t messages;
   struct node_stats stats;
+  struct bucket refusals; /* lines about clients that were refused or ended */
+  uint64_t refusals_left_out;
 #ifdef MACULA_TEST_UNBOUNDED
   unsigned unbounded;
 #endif
@@ -281,6 +285,8 @@ void session_connect(struct session *s, const struct msg_connect *m);
 void session_close(struct session *s, int err, const char *text);
 /* Ends without a word and without waiting for what is queued. */
 void session_cut(struct session *s, int err);
+/* Somebody was turned away who has no session. */
+void session_refused(struct node *n, const struct addr *from, const struct id *id, int err, struct slice text);
 /* All that a client owns goes, in one step; harmless when repeated. */
 void session_end(struct session *s);
 /* To the CONNECT stream, or with answer set to the stream whose frame is being handled. MACULA_EFULL (the queue), or the errors

@@ -78,6 +78,9 @@ static void on_closed(void *ctx, struct quic_conn *c, const struct quic_close *w
   (void)ctx;
   if (s) session_closed(s, why);
 }
+static void on_refused(void *ctx, const struct addr *remote, const struct id *id, int err, struct slice text) {
+  session_refused(ctx, remote, id, err, text);
+}
 static void on_data(void *ctx, struct quic_conn *c, int64_t stream, struct slice data, bool fin) {
   struct session *s = quic_conn_user(c);
   (void)ctx;
@@ -186,7 +189,8 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
                   .conn_closed = on_closed,
                   .stream_data = on_data,
                   .stream_closed = on_stream_closed,
-                  .silent = on_silent},
+                  .silent = on_silent,
+                  .refused = on_refused},
       .ctx = n,
       .identity = cfg->identity,
       .ca_pem = cfg->ca_pem,

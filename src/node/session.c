@@ -50,6 +50,36 @@ void session_ack(struct session *s, bool has_ref, uint64_t ref, int err, const c
   session_tell(s, &m, true);
 }
 
+/* ---- refusals --------------------------------------------------------------------------------------------------------------
+ */
+/* Lines of a budget of their own: a flood of refusals is neither a flood of lines nor what keeps others from the log. */
+static void say_ended(struct node *n, const char *event, const struct addr *from, const struct id *id, int err,
+                      struct slice text) {
+  char at[ADDR_TEXT_LEN], who[ID_HEX_LEN + 1] = "none";
+  if (!err || err == MACULA_SHUTTING_DOWN || err == MACULA_REPLACED || err == MACULA_DUPLICATE) return;
+  if (!bucket_take(&n->refusals, REFUSALS_A_SECOND, REFUSALS_AT_ONCE, n->now)) {
+    n->refusals_left_out++;
+    return;
+  }
+  addr_text(from, at);
+  if (id) id_hex(id, who);
+  log_warn(n->log, event, "address=%s id=%s code=%s text=\"%.*s\" left_out=%llu", at, who, macula_err_name(err), (int)text.n,
+           (const char *)text.p, (unsigned long long)n->refusals_left_out);
+  n->refusals_left_out = 0;
+}
+
+void session_refused(struct node *n, const struct addr *from, const struct id *id, int err, struct slice text) {
+  n->stats.refused[-err < 128 ? -err : 0]++;
+  say_ended(n, "client_refused", from, id, err, text);
+}
+
+/* A client's end that the node wants; links have lines of their own. */
+static void say_closed(const struct session *s, int err, const char *text) {
+  if (s->peer || s->dialled) return;
+  say_ended(s->node, s->state == SESSION_FRESH ? "client_refused" : "client_ended", quic_conn_remote(s->conn),
+            quic_conn_peer_id(s->conn), err, slice_str(text));
+}
+
 /* ---- ends ------------------------------------------------------------------------------------------------------------------
  */
 static void doom(struct session *s, int err) {
@@ -65,6 +95,7 @@ void session_close(struct session *s, int err, const char *text) {
   if (s->state == SESSION_OVER) return;
   text = text ? text : err ? macula_err_text(err) : "goodbye";
   log_debug(s->node->log, "client_closed", "conn=%llu code=%s", (unsigned long long)s->serial, macula_err_name(err));
+  say_closed(s, err, text);
   bool normal = !err || err == MACULA_SHUTTING_DOWN;
   struct msg m = {.type = MSG_DISCONNECT,
                   .disconnect = {.reason = slice_str(normal                  ? "normal"
@@ -82,6 +113,7 @@ void session_cut(struct session *s, int err) {
   if (err == MACULA_SLOW_CONSUMER) s->node->stats.slow_consumers++;
   log_debug(s->node->log, "client_cut", "conn=%llu code=%s queued=%zu", (unsigned long long)s->serial, macula_err_name(err),
             quic_queued(s->conn));
+  say_closed(s, err, macula_err_text(err));
   quic_conn_close(s->conn, err, macula_err_text(err));
   doom(s, err);
 }
@@ -155,9 +187,10 @@ void session_open(struct node *n, struct quic_conn *c) {
                                                             : 0;
   quic_conn_set_user(c, s);
   if (err) {
-    n->stats.refused[-err]++;
-    quic_conn_close(c, err,
-                    err == MACULA_NOT_AUTHORIZED ? "clients without a certificate are not let in here" : macula_err_text(err));
+    const char *text =
+        err == MACULA_NOT_AUTHORIZED ? "clients without a certificate are not let in here" : macula_err_text(err);
+    session_refused(n, quic_conn_remote(c), quic_conn_peer_id(c), err, slice_str(text));
+    quic_conn_close(c, err, text);
     return;
   }
   s->conn = c;

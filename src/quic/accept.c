@@ -124,6 +124,10 @@ static void send_refusal(struct quic *q, const struct addr *local, const struct 
   if (n > 0) quic_raw(q, local, remote, pkt, (size_t)n);
 }
 
+void quic_refused(struct quic *q, const struct addr *remote, const struct id *id, int err, struct slice text) {
+  if (q->cfg.handler.refused) q->cfg.handler.refused(q->cfg.ctx, remote, id, err, text);
+}
+
 void accept_initial(struct quic *q, const struct addr *local, const struct addr *remote, struct slice dg, uint8_t ecn) {
   ngtcp2_pkt_hd hd;
   bool dial_only = false;
@@ -157,12 +161,16 @@ void accept_initial(struct quic *q, const struct addr *local, const struct addr 
     return;
   }
   if (q->stop_err || (q->stats.conns >= q->cfg.max_conns && !accept_makes_room(q, false))) {
-    send_refusal(q, local, remote, &hd, NGTCP2_CONNECTION_REFUSED, q->stop_err ? q->stop_err : MACULA_MAX_CLIENTS_REACHED);
+    int err = q->stop_err ? q->stop_err : MACULA_MAX_CLIENTS_REACHED;
+    send_refusal(q, local, remote, &hd, NGTCP2_CONNECTION_REFUSED, err);
     q->stats.refused_full++;
+    quic_refused(q, remote, NULL, err, slice_str(macula_err_text(err)));
     return;
   }
   if (q->stats.half_open >= q->cfg.max_half_open && !accept_makes_room(q, true) && !oldest_makes_room(q, remote)) {
     q->stats.refused_half_open++;
+    quic_refused(q, remote, NULL, MACULA_MAX_CLIENTS_REACHED,
+                 slice_str("too many connections are being made: it was not answered"));
     return;
   }
   struct quic_conn *c;

@@ -197,6 +197,7 @@ void accept_initial(struct quic *q, const struct addr *local, const struct addr 
 void accept_version(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc);
 /* One that lingers ends, a half-open one or else an established one; false: there is none. */
 bool accept_makes_room(struct quic *q, bool half_open);
+void quic_refused(struct quic *q, const struct addr *remote, const struct id *id, int err, struct slice text);
 void accept_unknown(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc,
                     size_t n);
 

@@ -96,6 +96,102 @@ static void test_refusals(void **state) {
   rig_stop(&r);
 }
 
+/* ---- what an operator sees of it --------------------------------------------------------------------------------------------
+ */
+struct lines {
+  char last[1200];
+  unsigned refused;
+  unsigned long long left_out;
+};
+
+static void keep(void *ctx, enum log_level level, const char *event, const char *fields) {
+  struct lines *l = ctx;
+  unsigned long long left_out;
+  if (strcmp(event, "client_refused") != 0 && strcmp(event, "client_ended") != 0) return;
+  assert_int_equal(level, LOG_WARN);
+  snprintf(l->last, sizeof l->last, "%s %s", event, fields);
+  assert_int_equal(sscanf(strstr(fields, " left_out="), " left_out=%llu", &left_out), 1);
+  l->left_out += left_out;
+  l->refused++;
+}
+
+/* The last line is about this client. */
+static void told(struct lines *l, const struct rig_client *c, const char *event, int code, const char *text) {
+  char at[ADDR_TEXT_LEN], id[ID_HEX_LEN + 1], want[600];
+  addr_text(&c->addr, at);
+  id_hex(quic_identity_id(c->identity), id);
+  snprintf(want, sizeof want, "%s address=%s id=%s code=%s text=\"%s\" left_out=0", event, at, id, macula_err_name(code), text);
+  assert_string_equal(l->last, want);
+  l->last[0] = 0;
+}
+
+static void test_refusals_are_told(void **state) {
+  struct rig r;
+  struct lines l = {0};
+  struct log log = {.level = LOG_INFO, .sink = keep, .ctx = &l};
+  struct rig_options o = {.node = {.access = NODE_ACCESS_TOKEN, .token = "secret", .log = &log, .limits = {.max_clients = 1}}};
+  (void)state;
+  rig_start(&r, &o);
+  struct rig_client *c = rig_join(&r, 0, NULL, 0);
+  rig_connect(c, RIG_EXT, "test", "secres");
+  refused(c, MACULA_NOT_AUTHORIZED);
+  told(&l, c, "client_refused", MACULA_NOT_AUTHORIZED, "the access token is wrong");
+  c = rig_join(&r, 0, NULL, 0);
+  rig_connect(c, RIG_EXT, "other", "secret");
+  refused(c, MACULA_REALM_MISMATCH);
+  told(&l, c, "client_refused", MACULA_REALM_MISMATCH, macula_err_text(MACULA_REALM_MISMATCH));
+  c = rig_join(&r, 0, NULL, 0);
+  assert_int_equal(rig_closed(c), MACULA_CONNECT_REQUIRED);
+  told(&l, c, "client_refused", MACULA_CONNECT_REQUIRED, macula_err_text(MACULA_CONNECT_REQUIRED));
+  c = rig_client(&r, RIG_NO_CERT, NULL);
+  assert_int_equal(rig_closed(c), MACULA_NOT_AUTHORIZED);
+  assert_non_null(strstr(l.last, " id=none code=not_authorized text=\"clients without a certificate"));
+  struct rig_client *in = rig_join(&r, 0, NULL, 0);
+  rig_connect(in, RIG_EXT, "test", "secret");
+  (void)rig_expect(in, MSG_PONG);
+  c = rig_join(&r, 0, NULL, 0);
+  rig_connect(c, RIG_EXT, "test", "secret");
+  refused(c, MACULA_MAX_CLIENTS_REACHED);
+  told(&l, c, "client_refused", MACULA_MAX_CLIENTS_REACHED, macula_err_text(MACULA_MAX_CLIENTS_REACHED));
+  rig_send_raw(in, slice_of("\x09\x01\0\0\0\0\0\x01", 8));
+  refused(in, MACULA_UNSUPPORTED_VERSION);
+  told(&l, in, "client_ended", MACULA_UNSUPPORTED_VERSION, macula_err_text(MACULA_UNSUPPORTED_VERSION));
+  assert_int_equal(l.refused, 6);
+  in = rig_join(&r, 0, NULL, 0); /* a goodbye is none */
+  rig_connect(in, RIG_EXT, "test", "secret");
+  (void)rig_expect(in, MSG_PONG);
+  struct msg bye = {.type = MSG_DISCONNECT, .disconnect = {.reason = slice_str("normal"), .message = slice_str("")}};
+  rig_send(in, &bye);
+  assert_int_equal(rig_closed(in), 0);
+  assert_int_equal(l.refused, 6);
+  rig_stop(&r);
+}
+
+/* A flood costs 20 lines and 2 a second; what they leave out is in the next. */
+static void test_refusals_flood(void **state) {
+  struct rig r;
+  struct lines l = {0};
+  struct log log = {.level = LOG_INFO, .sink = keep, .ctx = &l};
+  struct rig_options o = {.node = {.access = NODE_ACCESS_TOKEN, .token = "secret", .log = &log}};
+  (void)state;
+  rig_start(&r, &o);
+  nanotime start = sim_net_now(r.net);
+  for (int i = 0; i < 200; i++) {
+    struct rig_client *c = rig_join(&r, 0, NULL, 0);
+    rig_connect(c, RIG_EXT, "test", "wrong");
+    refused(c, MACULA_NOT_AUTHORIZED);
+  }
+  double seconds = (double)(sim_net_now(r.net) - start) / (double)NS_SEC;
+  assert_true(l.refused >= 20 && l.refused <= 21 + 2 * seconds);
+  rig_run(&r, NS_SEC);
+  struct rig_client *c = rig_join(&r, 0, NULL, 0);
+  rig_connect(c, RIG_EXT, "test", "wrong");
+  refused(c, MACULA_NOT_AUTHORIZED);
+  assert_int_equal(l.refused + l.left_out, 201);
+  assert_int_equal(rig_metric(&r, "connections_ended_total{code=\"not_authorized\"}"), 201);
+  rig_stop(&r);
+}
+
 static void test_never_connects(void **state) {
   struct rig r;
   (void)state;
@@ -521,6 +617,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_connect),
       cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_refusals_are_told),
+      cmocka_unit_test(test_refusals_flood),
       cmocka_unit_test(test_never_connects),
       cmocka_unit_test(test_bad_frames),
       cmocka_unit_test(test_half_frame),
