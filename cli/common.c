@@ -188,9 +188,11 @@ static int prepare(struct cli *cli) {
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
+  cli->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  sigaddset(&set, SIGCHLD);               /* serve --exec has a descriptor for it */
   pthread_sigmask(SIG_BLOCK, &set, NULL); /* before the loop's thread begins, so that it inherits this */
   signal(SIGPIPE, SIG_IGN);
-  cli->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (getpid() == 1) signal(SIGCHLD, SIG_IGN); /* in a container: orphans of others leave no zombies */
   cli->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (cli->signal_fd < 0 || cli->wake_fd < 0) return cli_failed(MACULA_EIO, NULL, strerror(errno));
   const char *server = cli->server ? cli->server : getenv("MACULA_SERVER");

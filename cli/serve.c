@@ -77,7 +77,8 @@ const struct command command_serve = {
     "  --reply JSON      answer with JSON\n"
     "  --ttl T           the node forgets the service after T without renewal (default: the node's, 300s)\n"
     "  --concurrency N   handlers at a time, 1 to 256 (default 4); 1,024 calls may wait\n\n"
-    "A handler that still runs at its call's deadline, or whose caller is gone, is killed with all it started.\n\n"
+    "A handler that still runs at its call's deadline, or whose caller is gone, is killed with all it started. What it leaves\n"
+    "in the background is killed when it ends, unless that left its process group (setsid).\n\n"
     "Example: macula serve math.add --exec examples/add.sh\n",
     options,
     sizeof(struct serve_options),

@@ -1,6 +1,6 @@
 /* Handlers of `serve --exec`. The loop's thread only queues requests; processes and their pipes belong to the main thread,
- * which sleeps in one poll() on all of them. A handler leads its own process group, so that killing it takes along what it
- * started. */
+ * which sleeps in one poll() on all of them. A handler leads its own process group, which ends with the call: what it left in
+ * the background goes, too. As process 1 of a container this one is given orphans, and reaps them. */
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 
 #define MAX_WAITING 1024
 #define MAX_WAITING_BYTES ((size_t)64 << 20)
+#define FDS 3               /* of the server itself */
 #define CAST_LIMIT_MS 60000 /* a cast has no deadline of its own */
 
 struct job {
@@ -44,15 +46,26 @@ struct exec_server {
   size_t waiting_bytes;
   struct job *waiting, **waiting_end, *running;
   struct pollfd *fds;
+  int child_fd; /* SIGCHLD */
 };
 
 extern char **environ;
 
 int exec_server_new(struct cli *cli, const char *shell_command, unsigned concurrency, struct exec_server **ret_server) {
   struct exec_server *s = calloc(1, sizeof *s);
-  if (!s || !(s->fds = calloc(2 + 4 * (size_t)concurrency, sizeof *s->fds))) {
+  sigset_t child;
+  if (!s || !(s->fds = calloc(FDS + 4 * (size_t)concurrency, sizeof *s->fds))) {
     free(s);
     return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  }
+  signal(SIGCHLD, SIG_DFL); /* the statuses of handlers are wanted */
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  s->child_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (s->child_fd < 0) {
+    free(s->fds);
+    free(s);
+    return cli_failed(MACULA_EIO, NULL, strerror(errno));
   }
   s->done.cli = s->cli = cli;
   s->command = shell_command;
@@ -92,6 +105,7 @@ void exec_server_free(struct exec_server *s) {
     kill(-j->pid, SIGKILL);
     job_free(j);
   }
+  shut(&s->child_fd);
   free(s->fds);
   free(s);
 }
@@ -271,6 +285,7 @@ static void answer_result(struct job *j) {
 static void job_ended(struct job *j) {
   int status = 0;
   char text[64];
+  kill_job(j); /* what is left of its group; until it is waited for nobody else is given its id */
   waitpid(j->pid, &status, 0);
   drain_output(j);
   drain_complaint(j);
@@ -351,9 +366,10 @@ static uint64_t kill_late(struct exec_server *s, uint64_t now) {
 }
 
 static size_t collect(struct exec_server *s) {
-  size_t n = 2;
+  size_t n = FDS;
   s->fds[0] = (struct pollfd){s->cli->wake_fd, POLLIN, 0};
   s->fds[1] = (struct pollfd){s->cli->signal_fd, POLLIN, 0};
+  s->fds[2] = (struct pollfd){s->child_fd, POLLIN, 0};
   for (struct job *j = s->running; j; j = j->next) {
     s->fds[n++] = (struct pollfd){j->pidfd, POLLIN, 0};
     s->fds[n++] = (struct pollfd){j->in, POLLOUT, 0}; /* poll skips what is -1 */
@@ -364,7 +380,7 @@ static size_t collect(struct exec_server *s) {
 }
 
 static void serve_pipes(struct exec_server *s) {
-  const struct pollfd *f = s->fds + 2;
+  const struct pollfd *f = s->fds + FDS;
   struct job **at = &s->running;
   for (struct job *j; (j = *at); f += 4) {
     if (f[1].revents) feed(j);
@@ -383,6 +399,24 @@ static void serve_pipes(struct exec_server *s) {
   }
 }
 
+static bool is_handler(const struct exec_server *s, pid_t pid) {
+  for (const struct job *j = s->running; j; j = j->next)
+    if (j->pid == pid) return true;
+  return false;
+}
+
+/* Children that are no handlers: orphans, whose statuses nobody wants. A handler that has ended wakes us by its own descriptor,
+ * and the rest are looked for again then. */
+static void reap_orphans(struct exec_server *s) {
+  struct signalfd_siginfo info[16];
+  siginfo_t ended = {0};
+  while (read(s->child_fd, info, sizeof info) > 0) continue;
+  while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid && !is_handler(s, ended.si_pid)) {
+    waitpid(ended.si_pid, NULL, 0);
+    ended.si_pid = 0;
+  }
+}
+
 int exec_server_run(struct exec_server *s) {
   for (;;) {
     int code = cli_check_link(s->cli);
@@ -395,5 +429,6 @@ int exec_server_run(struct exec_server *s) {
     if (s->fds[1].revents && cli_take_signal(s->cli)) return 0;
     if (s->fds[0].revents) cli_take_wake(s->cli);
     serve_pipes(s);
+    reap_orphans(s);
   }
 }

@@ -80,6 +80,7 @@ static void prepare_process(void) {
   mallopt(M_TRIM_THRESHOLD, 1 << 20);
   mallopt(M_MMAP_THRESHOLD, 256 << 10);
   signal(SIGPIPE, SIG_IGN);
+  if (getpid() == 1) signal(SIGCHLD, SIG_IGN); /* in a container: orphans leave no zombies; it starts nothing itself */
   if (!getrlimit(RLIMIT_NOFILE, &files)) {
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);

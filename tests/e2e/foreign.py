@@ -155,6 +155,80 @@ def others_drive_no_terminal():
             assert b"t.topic" in shown and not RAW.search(shown), shown
 
 
+def as_process_one(here, *argv):
+    """Process 1 of a namespace of its own; its id as it is seen from here."""
+    p = Process(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *argv], here.env)
+    return p, until("it runs", lambda: children_of(p.p.pid))[0][0]
+
+
+def children_of(pid):
+    """Processes and their states."""
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            with open("/proc/%s/stat" % name) as f:
+                state, parent = f.read().rsplit(")", 1)[1].split()[:2]
+        except OSError:
+            continue
+        if name.isdigit() and int(parent) == pid:
+            found.append((int(name), state))
+    return found
+
+
+def handlers_leave_nothing_behind():
+    with Place() as here:
+        here.node("one")
+        for as_one in True, False:
+            # two in the background, one of which holds its output open, and an orphan that ends by itself
+            script = here.path("handler", "sleep 1000 & sleep 1000 >/dev/null 2>&1 & (setsid true &) ; echo $!; exit $(($(cat) % 2))")
+            name = "t.spawn%d" % as_one
+            argv = [macula, "serve", name, "--exec", "sh " + script]
+            p, pid = as_process_one(here, *argv) if as_one else (Process(argv, here.env), None)
+            p.expect("err", rb"^serving ")
+            for _ in range(5 if as_one else 1):
+                calls = [here.start("call", name, str(i), "--timeout", "%ds" % DEADLINE) for i in range(8)]
+                assert [c.wait() for c in calls] == [0, 1] * 4, [c.err for c in calls if c.err]  # no status is another's
+            until("nothing is left", lambda: not children_of(pid or p.p.pid))
+            until("nobody sleeps", lambda: not running([b"sleep", b"1000"], script))
+            p.end()
+
+
+def running(argv, script):
+    """Processes of these arguments with the environment of this case."""
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            with open("/proc/%s/cmdline" % name, "rb") as f, open("/proc/%s/environ" % name, "rb") as e:
+                if f.read().split(b"\0")[:-1] == argv and os.path.dirname(script).encode() in e.read():
+                    found.append(int(name))
+        except OSError:
+            continue
+    return found
+
+
+def a_node_as_process_one_reaps():
+    with Place() as here:
+        p, pid = as_process_one(here, maculad, "--listen", "127.0.0.1:0", "--http", "off", "--state", here.path("one"))
+        p.expect("out", rb"^listen ")
+        subprocess.run(["nsenter", "-t", str(pid), "--pid", "sh", "-c", "sleep 0.2 &"], check=True, timeout=DEADLINE,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until("the orphan is reaped", lambda: not children_of(pid))
+
+
+def refused_clients_leave_a_line():
+    with Place() as here:
+        token = here.path("token", "right\n")
+        node = here.node("one", "--access", "token:" + token, "--log-format", "json")
+        identity = here.run("id")[1].decode().strip()
+        code, _, err = here.run("--token-file", here.path("wrong", "wrong\n"), "status")
+        assert code == 3 and b"not_authorized" in err, err
+        node.expect("err", rb'"event":"client_refused"')
+        line = [json.loads(line) for line in node.err.decode().splitlines() if "client_refused" in line][0]
+        assert re.fullmatch(r"127\.0\.0\.1:\d+", line.pop("address")) and line.pop("time"), line
+        assert line == {"level": "warn", "event": "client_refused", "id": identity, "code": "not_authorized",
+                        "text": "the access token is wrong", "left_out": "0"}, line
+
+
 def main():
     failed = 0
     for name, case in list(globals().items()):
@@ -170,7 +244,8 @@ def main():
     return 1 if failed else 0
 
 
-CASES = ["a_name_forges_no_log_line", "others_drive_no_terminal"]
+CASES = ["a_name_forges_no_log_line", "others_drive_no_terminal", "handlers_leave_nothing_behind", "a_node_as_process_one_reaps",
+         "refused_clients_leave_a_line"]
 
 if __name__ == "__main__":
     try:
