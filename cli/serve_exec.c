@@ -265,18 +265,16 @@ static void answer_result(struct job *j) {
   size_t from = 0, to = j->output_len;
   while (from < to && isspace((unsigned char)j->output[from])) from++;
   while (to > from && isspace((unsigned char)j->output[to - 1])) to--;
-  json_error_t e;
-  json_t *json = from < to ? json_loadb(j->output + from, to - from, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e) : NULL;
-  if (!json) {
+  if (from == to) {
+    answer_error(j, MACULA_HANDLER_ERROR, "the handler printed nothing; it must print its result as JSON");
+    return;
+  }
+  if (macula_check_json(j->output + from, to - from)) {
     char text[300];
-    if (from == to)
-      snprintf(text, sizeof text, "the handler printed nothing; it must print its result as JSON");
-    else
-      snprintf(text, sizeof text, "the handler printed no JSON (line %d, column %d: %s)", e.line, e.column, e.text);
+    snprintf(text, sizeof text, "the handler printed no JSON (%s)", macula_last_error());
     answer_error(j, MACULA_HANDLER_ERROR, text);
     return;
   }
-  json_decref(json);
   int err = j->is_cast || j->answered ? 0 : macula_reply(j->client, j->id, j->output + from, to - from);
   if (err && err != MACULA_ENOTFOUND) answer_error(j, err, macula_err_text(err));
   j->answered = true;

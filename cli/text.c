@@ -32,15 +32,10 @@ int text_read(const char *arg, const char *absent, char **ret_data, size_t *ret_
 }
 
 int text_check_json(const char *what, const char *data, size_t len) {
-  json_error_t e;
-  json_t *j = json_loadb(data, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
-  if (!j) {
-    cli_error(macula_err_name(MACULA_INVALID_JSON), "%s is not valid JSON (line %d, column %d: %s); texts need double quotes",
-              what, e.line, e.column, e.text);
-    return EXIT_USAGE;
-  }
-  json_decref(j);
-  return 0;
+  int err = macula_check_json(data, len);
+  if (!err) return 0;
+  cli_error(macula_err_name(err), "%s is not valid JSON (%s)", what, macula_last_error());
+  return EXIT_USAGE;
 }
 
 /* Octets of the UTF-8 character at p, 0 if there is none (RFC 3629). */

@@ -223,6 +223,10 @@ MACULA_API int macula_check_topic(const char *topic);
 MACULA_API int macula_check_pattern(const char *pattern);
 MACULA_API int macula_check_procedure(const char *procedure);
 MACULA_API int macula_check_realm(const char *realm);
+/* 0, or MACULA_INVALID_JSON, and macula_last_error says where and why. By the grammar of RFC 8259 alone, up to 2,048 levels of
+ * arrays and objects: 18446744073709551615, 1e400 and a key that stands twice are JSON. Arguments and results are sent
+ * unchecked. */
+MACULA_API int macula_check_json(const void *data, size_t len);
 
 #ifdef __cplusplus
 }

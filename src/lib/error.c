@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "base/json.h"
 #include "lib/lib.h"
 #include "wire/names.h"
 
@@ -34,3 +35,15 @@ int macula_check_topic(const char *topic) { return check(name_topic, topic); }
 int macula_check_pattern(const char *pattern) { return check(name_pattern, pattern); }
 int macula_check_procedure(const char *procedure) { return check(name_procedure, procedure); }
 int macula_check_realm(const char *realm) { return check(name_realm, realm); }
+
+int macula_check_json(const void *data, size_t len) {
+  const uint8_t *p = data;
+  size_t at, line = 1, column = 1;
+  const char *why;
+  if (!json_check(slice_of(p, len), &at, &why)) return fail_plain(0);
+  for (size_t i = 0; i < at; i++) {
+    column = p[i] == '\n' ? 1 : column + 1;
+    line += p[i] == '\n';
+  }
+  return fail(MACULA_INVALID_JSON, "line %zu, byte %zu: %s", line, column, why);
+}

@@ -215,6 +215,20 @@ def a_node_as_process_one_reaps():
         until("the orphan is reaped", lambda: not children_of(pid))
 
 
+def json_is_grammar_and_passes_unchanged():
+    with Place() as here:
+        here.node("one")
+        text = '{"n": [18446744073709551615, 1e400, -0, 1.0, 0.10000000000000000555], "a":1,"a":2, "s":"\\ud800"}'
+        for name, how in ("t.echo", ("--echo",)), ("t.reply", ("--reply", text)), ("t.exec", ("--exec", "cat")):
+            here.start("serve", name, *how).expect("err", rb"^serving ")
+            assert here.run("call", name, text) == (0, text.encode() + b"\n", b""), name
+        said = here.run("call", "com.macula.diagnostics.echo", text)[1].decode()
+        assert said.startswith('{"echo":%s,"timestamp":' % text), said
+        here.start("serve", "t.deep", "--exec", "printf '%2049s' '' | tr ' ' '['").expect("err", rb"^serving ")
+        for err in here.run("call", "t.deep")[2], here.run("call", "t.echo", "[" * 2049)[2]:
+            assert b"byte 2049: it is nested deeper than 2048 levels" in err, err
+
+
 def refused_clients_leave_a_line():
     with Place() as here:
         token = here.path("token", "right\n")
@@ -245,7 +259,7 @@ def main():
 
 
 CASES = ["a_name_forges_no_log_line", "others_drive_no_terminal", "handlers_leave_nothing_behind", "a_node_as_process_one_reaps",
-         "refused_clients_leave_a_line"]
+         "json_is_grammar_and_passes_unchanged", "refused_clients_leave_a_line"]
 
 if __name__ == "__main__":
     try:
