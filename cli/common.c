@@ -44,7 +44,8 @@ int cli_invalid(int err, const char *detail) {
 }
 
 int cli_bad_name(int err, const char *name) {
-  cli_error(macula_err_name(err), "'%.300s': %s", name, macula_err_text(err));
+  const char *why = macula_last_error();
+  cli_error(macula_err_name(err), "'%.300s': %s", name, why[0] ? why : macula_err_text(err));
   return EXIT_USAGE;
 }
 

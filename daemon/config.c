@@ -143,15 +143,6 @@ static int parse_ranged(const struct row *r, const char *text, uint64_t *ret, ch
   return MACULA_EINVAL;
 }
 
-static bool realm_ok(const char *s) {
-  size_t segment = 0;
-  for (; *s; s++) {
-    if (*s == '.' ? segment == 0 : !isalnum((unsigned char)*s) && *s != '_' && *s != '-') return false;
-    segment = *s == '.' ? 0 : segment + 1;
-  }
-  return segment > 0;
-}
-
 /* Calls fn for each piece between commas, without the blanks around it. */
 static int each_item(const char *text, int (*fn)(const char *item, void *ctx), void *ctx) {
   char item[ID_HEX_LEN + 300];
@@ -221,6 +212,7 @@ static int find_word(const char *text, const char *const *words, size_t n) {
 static int parse_value(struct config *c, const struct row *r, const char *text, char *why) {
   static const char *const bools[] = {"false", "true", "no", "yes", "off", "on", "0", "1"};
   static const char *const formats[] = {"text", "json"};
+  char wrong[NODE_WHY_LEN];
   void *to = (char *)c + r->offset;
   uint64_t n;
   int i;
@@ -233,9 +225,8 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
     *(const char **)to = text;
     return 0;
   case REALM:
-    if (!realm_ok(text) || strlen(text) > r->most)
-      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is not a realm: %s", text, macula_err_text(MACULA_INVALID_REALM)),
-             MACULA_INVALID_REALM;
+    if (node_check_realm(text, wrong))
+      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is not a realm: %s", text, wrong), MACULA_INVALID_REALM;
     *(const char **)to = text;
     return 0;
   case BOOL:

@@ -45,9 +45,9 @@ extern "C" {
   X(FRAME_TOO_LARGE, 38, "frame_too_large", "a frame is at most 1 MiB; send less or split it")                                 \
   X(BAD_FRAME, 39, "bad_frame", "the frame is malformed")                                                                      \
   X(UNSUPPORTED_VERSION, 40, "unsupported_version", "this protocol version is not spoken; update the older side")              \
-  X(INVALID_TOPIC, 41, "invalid_topic", "segments of A-Z a-z 0-9 _ - separated by dots; * and ** only in patterns")            \
-  X(INVALID_PROCEDURE, 42, "invalid_procedure", "segments of A-Z a-z 0-9 _ - separated by dots, no wildcards")                 \
-  X(INVALID_REALM, 43, "invalid_realm", "segments of A-Z a-z 0-9 _ - separated by dots")                                       \
+  X(INVALID_TOPIC, 41, "invalid_topic", "up to 32 segments of A-Z a-z 0-9 _ -, 255 bytes; * and ** only in patterns")          \
+  X(INVALID_PROCEDURE, 42, "invalid_procedure", "up to 32 segments of A-Z a-z 0-9 _ -, 255 bytes, no wildcards")               \
+  X(INVALID_REALM, 43, "invalid_realm", "up to 32 segments of A-Z a-z 0-9 _ -, 255 bytes")                                     \
   X(UNSUPPORTED_QOS, 44, "unsupported_qos", "QoS 0 and 1 are supported, 2 is not")                                             \
   X(RETAIN_FULL, 45, "retain_full", "the node holds its limit of retained messages; clear some or raise it")                   \
   X(SHUTTING_DOWN, 46, "shutting_down", "the node is shutting down; connect to another or wait")                               \

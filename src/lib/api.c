@@ -4,7 +4,6 @@
 
 #include "base/err.h"
 #include "lib/lib.h"
-#include "wire/names.h"
 
 #define PUBLISH_TIMEOUT (5 * NS_SEC)
 #define MAX_CA (1u << 20)
@@ -19,6 +18,11 @@ static macula_loop *begin(macula_client *c) {
 static int end(macula_loop *l, int err) {
   loop_unlock(l);
   return fail_plain(err);
+}
+
+static int end_name(macula_loop *l, int err, enum name_form form, const char *name) {
+  loop_unlock(l);
+  return fail_name(err, form, name);
 }
 
 /* ---- connecting ------------------------------------------------------------------------------------------------------------
@@ -40,7 +44,7 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
   const char *where = opt->server ? opt->server : getenv("MACULA_SERVER");
   if (!where || !where[0]) where = "127.0.0.1:9443";
   int err = name_realm(slice_str(opt->realm ? opt->realm : "default"), realm, &len);
-  if (err) return fail_plain(err);
+  if (err) return fail_name(err, NAME_REALM, opt->realm);
   struct remote *r = calloc(1, sizeof *r);
   if (!r) return fail_plain(MACULA_ENOMEM);
   r->loop = loop;
@@ -202,7 +206,7 @@ int macula_publish(macula_client *client, const char *topic, const void *payload
   macula_loop *l = loop_of(client);
   loop_lock(l);
   if (opt && (opt->qos || opt->confirm)) hub_set_now(client_hub(client), io_now());
-  return end(l, client_publish(client, topic, slice_of(payload, len), opt, done, ctx));
+  return end_name(l, client_publish(client, topic, slice_of(payload, len), opt, done, ctx), NAME_TOPIC, topic);
 }
 
 int macula_publish_sync(macula_client *client, const char *topic, const void *payload, size_t len,
@@ -219,7 +223,7 @@ int macula_publish_sync(macula_client *client, const char *topic, const void *pa
     hub_set_now(client_hub(client), io_now());
   if (err) {
     w->refs--;
-    fail_plain(err);
+    fail_name(err, NAME_TOPIC, topic);
   } else {
     wait_end(l, w, TIME_NEVER); /* the core ends it after 5 s at the latest */
     err = waiter_result(w);
@@ -233,16 +237,17 @@ int macula_subscribe(macula_client *client, const char *pattern, const macula_su
                      macula_done_fn done, void *ctx, macula_sub *ret_sub) {
   if (!client || !pattern || !fn) return fail_plain(MACULA_EINVAL);
   macula_loop *l = begin(client);
-  return end(l, client_subscribe(client, pattern, opt && opt->own, fn, done, ctx, ctx, ret_sub));
+  return end_name(l, client_subscribe(client, pattern, opt && opt->own, fn, done, ctx, ctx, ret_sub), NAME_PATTERN, pattern);
 }
 
 /* The end of both: take back what was not confirmed in time. */
-static int wait_confirmed(macula_client *c, macula_loop *l, struct waiter *w, int err, uint64_t timeout_ms, uint64_t handle,
-                          int (*take_back)(macula_client *, uint64_t), uint64_t *ret_handle) {
+static int wait_confirmed(macula_client *c, macula_loop *l, struct waiter *w, int err, enum name_form form, const char *name,
+                          uint64_t timeout_ms, uint64_t handle, int (*take_back)(macula_client *, uint64_t),
+                          uint64_t *ret_handle) {
   nanotime deadline = time_add(io_now(), timeout_ms > UINT32_MAX ? TIME_NEVER : timeout_ms * NS_MS);
   if (err) {
     w->refs--;
-    fail_plain(err);
+    fail_name(err, form, name);
   } else if (!wait_end(l, w, deadline)) {
     hub_set_now(client_hub(c), io_now());
     take_back(c, handle);
@@ -263,7 +268,7 @@ int macula_subscribe_sync(macula_client *client, const char *pattern, const macu
   macula_loop *l = begin(client);
   macula_sub sub = 0;
   int err = client_subscribe(client, pattern, opt && opt->own, fn, on_done, w, ctx, &sub);
-  return wait_confirmed(client, l, w, err, timeout_ms, sub, client_unsubscribe, ret_sub);
+  return wait_confirmed(client, l, w, err, NAME_PATTERN, pattern, timeout_ms, sub, client_unsubscribe, ret_sub);
 }
 
 int macula_unsubscribe(macula_client *client, macula_sub sub) {
@@ -278,7 +283,7 @@ int macula_call(macula_client *client, const char *procedure, const void *args, 
                 macula_result_fn fn, void *ctx, macula_call_id *ret_call) {
   if (!client || !procedure || !fn || (len && !args)) return fail_plain(MACULA_EINVAL);
   macula_loop *l = begin(client);
-  return end(l, client_call(client, procedure, slice_of(args, len), opt, fn, ctx, ret_call));
+  return end_name(l, client_call(client, procedure, slice_of(args, len), opt, fn, ctx, ret_call), NAME_PROCEDURE, procedure);
 }
 
 int macula_call_sync(macula_client *client, const char *procedure, const void *args, size_t len, const macula_call_options *opt,
@@ -290,7 +295,7 @@ int macula_call_sync(macula_client *client, const char *procedure, const void *a
   int err = client_call(client, procedure, slice_of(args, len), opt, on_result, w, NULL);
   if (err) {
     w->refs--;
-    fail_plain(err);
+    fail_name(err, NAME_PROCEDURE, procedure);
   } else {
     wait_end(l, w, TIME_NEVER); /* the core ends it at the call's deadline */
     if (!(err = waiter_result(w))) {
@@ -315,7 +320,7 @@ int macula_cancel(macula_client *client, macula_call_id call) {
 int macula_cast(macula_client *client, const char *procedure, const void *args, size_t len, macula_done_fn done, void *ctx) {
   if (!client || !procedure || (len && !args)) return fail_plain(MACULA_EINVAL);
   macula_loop *l = begin(client);
-  return end(l, client_cast(client, procedure, slice_of(args, len), done, ctx));
+  return end_name(l, client_cast(client, procedure, slice_of(args, len), done, ctx), NAME_PROCEDURE, procedure);
 }
 
 /* ---- services --------------------------------------------------------------------------------------------------------------
@@ -324,7 +329,8 @@ int macula_advertise(macula_client *client, const char *procedure, uint64_t ttl_
                      macula_cancel_fn cancel, macula_done_fn done, void *ctx, macula_service *ret_service) {
   if (!client || !procedure || !fn) return fail_plain(MACULA_EINVAL);
   macula_loop *l = begin(client);
-  return end(l, client_advertise(client, procedure, ttl_ms, fn, cancel, done, ctx, ctx, ret_service));
+  return end_name(l, client_advertise(client, procedure, ttl_ms, fn, cancel, done, ctx, ctx, ret_service), NAME_PROCEDURE,
+                  procedure);
 }
 
 int macula_advertise_sync(macula_client *client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
@@ -335,7 +341,7 @@ int macula_advertise_sync(macula_client *client, const char *procedure, uint64_t
   macula_loop *l = begin(client);
   macula_service service = 0;
   int err = client_advertise(client, procedure, ttl_ms, fn, cancel, on_done, w, ctx, &service);
-  return wait_confirmed(client, l, w, err, timeout_ms, service, client_unadvertise, ret_service);
+  return wait_confirmed(client, l, w, err, NAME_PROCEDURE, procedure, timeout_ms, service, client_unadvertise, ret_service);
 }
 
 int macula_unadvertise(macula_client *client, macula_service service) {

@@ -4,7 +4,6 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "lib/lib.h"
-#include "wire/names.h"
 
 static _Thread_local char last_error[SERVER_WHY_LEN];
 
@@ -21,20 +20,26 @@ int fail_plain(int err) {
   return err;
 }
 
+int fail_name(int err, enum name_form form, const char *name) {
+  char why[NAME_WHY_LEN];
+  const char *text = name_why(err, form, slice_str(name), why);
+  return text ? fail(err, "%s", text) : fail_plain(err);
+}
+
 const char *macula_last_error(void) { return last_error; }
 
 const char *macula_version(void) { return MACULA_VERSION; }
 
-static int check(int (*name)(struct slice, char *, size_t *), const char *text) {
+static int check(int (*name)(struct slice, char *, size_t *), enum name_form form, const char *text) {
   char stored[NAME_MAX_LEN + 1];
   size_t len;
-  return fail_plain(text ? name(slice_str(text), stored, &len) : MACULA_EINVAL);
+  return text ? fail_name(name(slice_str(text), stored, &len), form, text) : fail_plain(MACULA_EINVAL);
 }
 
-int macula_check_topic(const char *topic) { return check(name_topic, topic); }
-int macula_check_pattern(const char *pattern) { return check(name_pattern, pattern); }
-int macula_check_procedure(const char *procedure) { return check(name_procedure, procedure); }
-int macula_check_realm(const char *realm) { return check(name_realm, realm); }
+int macula_check_topic(const char *topic) { return check(name_topic, NAME_TOPIC, topic); }
+int macula_check_pattern(const char *pattern) { return check(name_pattern, NAME_PATTERN, pattern); }
+int macula_check_procedure(const char *procedure) { return check(name_procedure, NAME_PROCEDURE, procedure); }
+int macula_check_realm(const char *realm) { return check(name_realm, NAME_REALM, realm); }
 
 int macula_check_json(const void *data, size_t len) {
   const uint8_t *p = data;

@@ -8,6 +8,7 @@
 #include "client/client.h"
 #include "io/io.h"
 #include "lib/server.h"
+#include "wire/names.h"
 
 struct macula_identity {
   struct quic_identity *quic;
@@ -56,6 +57,8 @@ static inline macula_loop *loop_of(const macula_client *c) { return hub_ctx(clie
 int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int fail_plain(int err); /* clears the text when err is not 0 */
 
+/* As fail_plain, or with the rule that the name breaks. */
+int fail_name(int err, enum name_form form, const char *name);
 /* identity.c: the user's own file `name` below $XDG_CONFIG_HOME/macula, malloc'ed; makes the folder. */
 int user_path(const char *name, char **ret_path);
 

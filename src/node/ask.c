@@ -145,18 +145,21 @@ static json_t *gateway(const struct dht_contact *c) {
 }
 
 static void look_up(struct node *n, const struct asker *by, const char *text, bool nodes) {
-  char name[NAME_MAX_LEN + 1];
+  char name[NAME_MAX_LEN + 1], why[NAME_WHY_LEN], full[NAME_WHY_LEN + 64];
   struct id key;
   size_t len;
-  int err = text ? id_parse(slice_str(text), &key) : MACULA_EINVAL;
-  if (err && text && !nodes && !name_procedure(slice_str(text), name, &len)) {
+  int err = text ? id_parse(slice_str(text), &key) : MACULA_EINVAL, bad_name = 0;
+  if (err && text && !nodes && !(bad_name = name_procedure(slice_str(text), name, &len))) {
     find_key(n, DHT_SERVICE, slice_of(name, len), &key);
     err = 0;
   }
   if (err) {
+    snprintf(full, sizeof full, "neither a key of 64 digits nor a procedure: %s",
+             bad_name ? name_why(bad_name, NAME_PROCEDURE, slice_str(text), why) : "");
     refuse(by, err,
-           nodes ? "give a node's id of 64 digits as {\"node\":ID}"
-                 : "give a procedure or a key of 64 digits as {\"key\":KEY}");
+           nodes      ? "give a node's id of 64 digits as {\"node\":ID}"
+           : bad_name ? full
+                      : "give a procedure or a key of 64 digits as {\"key\":KEY}");
     return;
   }
   struct ask *a = begin(n, by);

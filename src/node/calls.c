@@ -92,7 +92,10 @@ int rpc_request(const struct node *n, const struct msg_call *m, struct rpc_reque
   size_t len;
   *ret = (struct rpc_request){0};
   int err = name_procedure(m->procedure, ret->name, &len);
-  if (err) return err;
+  if (err) {
+    ret->text = name_why(err, NAME_PROCEDURE, m->procedure, ret->why);
+    return err;
+  }
   ret->procedure = slice_of(ret->name, len);
   if (m->realm.n && !slice_is(m->realm, n->realm)) return MACULA_REALM_MISMATCH;
   if (m->strategy == STRATEGY_UNKNOWN) {
@@ -156,10 +159,10 @@ void rpc_cast(struct session *s, const struct msg_call *m) {
 
 void rpc_register(struct session *s, const struct msg_register *m) {
   struct node *n = s->node;
-  char name[NAME_MAX_LEN + 1];
-  const char *text = NULL;
+  char name[NAME_MAX_LEN + 1], why[NAME_WHY_LEN];
   size_t len;
   int err = name_procedure(m->procedure, name, &len);
+  const char *text = name_why(err, NAME_PROCEDURE, m->procedure, why);
   uint64_t most = UINT32_MAX, ttl = m->ttl ? (m->ttl < most ? m->ttl : most) * NS_SEC : n->limits.service_ttl;
   if (!err && admin_is_local(slice_of(name, len))) {
     err = MACULA_NOT_AUTHORIZED;
@@ -173,9 +176,10 @@ void rpc_register(struct session *s, const struct msg_register *m) {
 }
 
 void rpc_unregister(struct session *s, const struct msg_unregister *m) {
-  char name[NAME_MAX_LEN + 1];
+  char name[NAME_MAX_LEN + 1], why[NAME_WHY_LEN];
   size_t len;
   int err = name_procedure(m->procedure, name, &len);
+  const char *text = name_why(err, NAME_PROCEDURE, m->procedure, why);
   if (!err) err = services_unregister(router_services(s->node->router), &s->rpc.owner, slice_of(name, len));
-  session_ack(s, m->has_ref, m->ref, err, NULL);
+  session_ack(s, m->has_ref, m->ref, err, text);
 }

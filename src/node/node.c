@@ -212,6 +212,16 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
 
 static char *copy_text(struct node *n, const char *text) { return mem_dup(&n->mem[ROW_NODE], text, strlen(text)); }
 
+_Static_assert(NODE_WHY_LEN >= NAME_WHY_LEN, "a rule's text fits");
+
+int node_check_realm(const char *realm, char ret_why[NODE_WHY_LEN]) {
+  char stored[NAME_MAX_LEN + 1];
+  size_t len;
+  int err = name_realm(slice_str(realm), stored, &len);
+  (void)name_why(err, NAME_REALM, slice_str(realm), ret_why);
+  return err;
+}
+
 int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node) {
   struct mem own = MEM_INIT("node", 0);
   char realm[NAME_MAX_LEN + 1], name[NAME_KEPT + 1];

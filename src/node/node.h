@@ -93,6 +93,9 @@ void node_unbound(struct node *n, unsigned which);
 
 void node_limits_default(struct node_limits *ret_limits);
 void node_limits_fill(struct node_limits *l); /* defaults for what is 0 */
+/* MACULA_INVALID_REALM: ret_why says which rule it breaks. */
+#define NODE_WHY_LEN 128
+int node_check_realm(const char *realm, char ret_why[NODE_WHY_LEN]);
 int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node);
 void node_free(struct node *n);
 

@@ -124,7 +124,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   struct msg_publish m = *given;
   struct dedup_key key;
   uint8_t made_id[CALL_ID_LEN];
-  char topic[NAME_MAX_LEN + 1];
+  char topic[NAME_MAX_LEN + 1], why[NAME_WHY_LEN];
   size_t len;
   bool can_tell = m.has_ref && (s->caps & CAP_ACK);
   int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : name_topic(m.topic, topic, &len);
@@ -147,7 +147,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   }
   /* Sent again, because not all nodes answered in time: those that have it know it. */
   if (!err) err = spread_publish(s, &m, keyed ? &key : NULL, can_tell, given->ref, &waits);
-  if (!waits) session_ack(s, given->has_ref, given->ref, err, NULL);
+  if (!waits) session_ack(s, given->has_ref, given->ref, err, name_why(err, NAME_TOPIC, given->topic, why));
   spread_results(n);
 }
 
@@ -191,9 +191,9 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
   uint8_t is_new[4096 / 8] = {0}; /* cursor.h: a frame has no more elements */
   uint32_t flags = (m.own || s->base ? TOPIC_OWN : 0) | (m.qos ? TOPIC_QOS1 : 0), i = 0, done;
   int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : 0;
-  char pattern[NAME_MAX_LEN + 1];
+  char pattern[NAME_MAX_LEN + 1], why[NAME_WHY_LEN];
   struct msg_list l = m.topics;
-  struct slice topic;
+  struct slice topic = SLICE_NONE;
   size_t len;
   for (; !err && msg_list_next(&l, &topic); i += !err) {
     bool added = false;
@@ -204,6 +204,7 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
     if (!err && added) is_new[i / 8] |= (uint8_t)(1u << i % 8);
   }
   done = i;
+  const char *text = name_why(err, NAME_PATTERN, topic, why);       /* of the one that ended the loop */
   if (err == MACULA_ENOMEM) err = MACULA_MAX_SUBSCRIPTIONS_REACHED; /* subscription_bytes are used up */
   if (!err) session_ack(s, m.has_ref, m.ref, 0, NULL);
   for (i = 0, l = m.topics; i < done && msg_list_next(&l, &topic); i++) {
@@ -216,12 +217,13 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
       recall_subscribe(s, slice_of(pattern, len));
     }
   }
-  if (err) session_ack(s, m.has_ref, m.ref, err, NULL);
+  if (err) session_ack(s, m.has_ref, m.ref, err, text);
 }
 
 void publish_unsubscribe(struct session *s, struct msg_subscribe m) {
   struct node *n = s->node;
-  char pattern[NAME_MAX_LEN + 1];
+  char pattern[NAME_MAX_LEN + 1], why[NAME_WHY_LEN];
+  const char *text = NULL;
   struct slice topic;
   size_t len;
   int err = 0;
@@ -229,6 +231,7 @@ void publish_unsubscribe(struct session *s, struct msg_subscribe m) {
     int e = name_pattern(topic, pattern, &len);
     if (e) {
       err = e;
+      text = name_why(e, NAME_PATTERN, topic, why);
       continue;
     }
     if (topic_index_unsubscribe(n->topics, &s->topics, slice_of(pattern, len))) continue; /* idempotent, as in the original */
@@ -236,5 +239,5 @@ void publish_unsubscribe(struct session *s, struct msg_subscribe m) {
     replay_stop(s, slice_of(pattern, len));
     recall_unsubscribe(s, slice_of(pattern, len));
   }
-  session_ack(s, m.has_ref, m.ref, err, NULL);
+  session_ack(s, m.has_ref, m.ref, err, text);
 }

@@ -214,14 +214,17 @@ static bool is_admin(const struct session *s) {
   return false;
 }
 
-static int check_connect(const struct session *s, const struct msg_connect *m, const char **ret_text) {
+static int check_connect(const struct session *s, const struct msg_connect *m, char why[NAME_WHY_LEN], const char **ret_text) {
   const struct node *n = s->node;
   const struct id *peer = quic_conn_peer_id(s->conn);
   char realm[NAME_MAX_LEN + 1];
   size_t len;
   *ret_text = NULL;
   if (n->draining) return MACULA_SHUTTING_DOWN;
-  if (name_realm(m->realm_id, realm, &len)) return MACULA_INVALID_REALM;
+  if (name_realm(m->realm_id, realm, &len)) {
+    *ret_text = name_why(MACULA_INVALID_REALM, NAME_REALM, m->realm_id, why);
+    return MACULA_INVALID_REALM;
+  }
   if (!slice_is(slice_of(realm, len), n->realm)) return MACULA_REALM_MISMATCH;
   if (peer && !slice_eq(m->node_id, slice_of(peer->b, ID_LEN))) {
     *ret_text = "node_id in CONNECT is not the id of the certificate's key";
@@ -271,11 +274,12 @@ void session_connect(struct session *s, const struct msg_connect *m) {
   struct clients_entry *replaced = NULL;
   char name[NAME_KEPT + 1];
   const char *text;
+  char why[NAME_WHY_LEN];
   if (s->state != SESSION_FRESH) {
     session_close(s, MACULA_CONNECT_REQUIRED, "CONNECT comes once only");
     return;
   }
-  int err = check_connect(s, m, &text);
+  int err = check_connect(s, m, why, &text);
   if (!err && (m->caps & CAP_NODE)) {
     if ((err = link_connect(s, m)) == 0) return;
     text = NULL;

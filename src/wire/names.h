@@ -15,6 +15,10 @@ int name_topic(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len
 int name_pattern(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len);
 int name_procedure(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len);
 int name_realm(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len);
+/* For people: which rule a name breaks, and where, in ret_why, which is returned. NULL: none, or err is not about a name. */
+enum name_form { NAME_TOPIC, NAME_PATTERN, NAME_PROCEDURE, NAME_REALM };
+#define NAME_WHY_LEN 128
+const char *name_why(int err, enum name_form form, struct slice in, char ret_why[NAME_WHY_LEN]);
 /* Whether a stored pattern matches a stored topic. The reference for the index; linear in segments, several `**` included. */
 bool pattern_match(struct slice pattern, struct slice topic);
 /* The same; adds to *steps what it took, segments compared: up to NAME_MAX_SEGMENTS squared, a quarter of that at worst. */

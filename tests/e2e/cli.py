@@ -175,6 +175,12 @@ def bad_input():
     with Node() as n:
         n.bad(2, "invalid_topic", "pub", "a..b", "x")
         n.bad(2, "invalid_topic", "pub", "a.*", "x")
+        for name, why in ((".".join(["a"] * 33), "it has 33 segments, at most 32"), ("a" * 256, "it has 256 bytes, at most 255")):
+            assert why in n.bad(2, "invalid_topic", "pub", name, "x")
+            assert why in n.bad(2, "invalid_topic", "sub", name)
+            assert why in n.bad(2, "invalid_procedure", "call", name)
+            assert why in n.bad(2, "invalid_procedure", "serve", name, "--exec", "true")
+            assert why in n.bad(2, "invalid_realm", "-r", name, "pub", "a", "x")
         assert "'te*mp'" in n.bad(2, "invalid_topic", "sub", "fine.*", "te*mp")
         n.bad(2, "unsupported_qos", "pub", "a", "x", "--qos", "2")
         n.bad(2, "invalid_argument", "pub", "a", "x", "--qos", "7")

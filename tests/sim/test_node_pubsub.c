@@ -89,6 +89,46 @@ static void test_refusals(void **state) {
   rig_stop(&r);
 }
 
+static struct slice refusal(struct rig_client *c, const struct msg *m) {
+  rig_send(c, m);
+  return rig_expect(c, MSG_ACK).ack.message;
+}
+
+/* Whoever speaks the protocol without our library is told the rule as well, for each request that has a name. */
+static void test_which_rule(void **state) {
+  static const char too_many[] = "it has 33 segments, at most 32 are allowed",
+                    too_long[] = "it has 256 bytes, at most 255 are allowed";
+  struct rig r;
+  char deep[66], longer[257], call[320];
+  (void)state;
+  rig_start(&r, NULL);
+  struct rig_client *a = rig_join(&r, RIG_LOOPBACK, NULL, RIG_EXT);
+  for (unsigned i = 0; i < 65; i++) deep[i] = i & 1 ? '.' : 'a';
+  deep[65] = 0;
+  memset(longer, 'a', 256);
+  longer[256] = 0;
+  struct slice names[2] = {slice_str("fine"), slice_str(deep)};
+  struct msg m = {.type = MSG_PUBLISH, .publish = {.topic = slice_str(deep), .ref = 1, .has_ref = true}};
+  assert_true(slice_is(refusal(a, &m), too_many));
+  m.publish.topic = slice_str(longer);
+  assert_true(slice_is(refusal(a, &m), too_long));
+  m = (struct msg){.type = MSG_SUBSCRIBE, .subscribe = {.topics = {.count = 2, .items = names}, .ref = 1, .has_ref = true}};
+  assert_true(slice_is(refusal(a, &m), too_many));
+  m.type = MSG_UNSUBSCRIBE;
+  assert_true(slice_is(refusal(a, &m), too_many));
+  m = (struct msg){.type = MSG_REGISTER, .reg = {.procedure = slice_str(longer), .ref = 1, .has_ref = true}};
+  assert_true(slice_is(refusal(a, &m), too_long));
+  m = (struct msg){.type = MSG_UNREGISTER, .unreg = {.procedure = slice_str(longer), .ref = 1, .has_ref = true}};
+  assert_true(slice_is(refusal(a, &m), too_long));
+  m = (struct msg){.type = MSG_CAST, .call = {.procedure = slice_str(deep), .ref = 1, .has_ref = true}};
+  assert_true(slice_is(refusal(a, &m), too_many));
+  assert_true(slice_is(rig_ask(a, deep, "{}").error.message, too_many));
+  snprintf(call, sizeof call, "{\"key\":\"%s\"}", longer);
+  assert_true(slice_is(rig_ask(a, "com.macula.node.dht_get", call).error.message,
+                       "neither a key of 64 digits nor a procedure: it has 256 bytes, at most 255 are allowed"));
+  rig_stop(&r);
+}
+
 static void test_retained(void **state) {
   struct rig r;
   (void)state;
@@ -424,20 +464,11 @@ static void test_side_stream(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_who_hears),
-      cmocka_unit_test(test_refusals),
-      cmocka_unit_test(test_retained),
-      cmocka_unit_test(test_costly_topic),
-      cmocka_unit_test(test_retained_costly),
-      cmocka_unit_test(test_retained_much),
-      cmocka_unit_test(test_duplicates),
-      cmocka_unit_test(test_large),
-      cmocka_unit_test(test_slow_qos0),
-      cmocka_unit_test(test_slow_qos1),
-      cmocka_unit_test(test_pool),
-      cmocka_unit_test(test_bad_network),
-      cmocka_unit_test(test_bad_network_fast),
-      cmocka_unit_test(test_side_stream),
+      cmocka_unit_test(test_who_hears),     cmocka_unit_test(test_refusals),         cmocka_unit_test(test_which_rule),
+      cmocka_unit_test(test_retained),      cmocka_unit_test(test_costly_topic),     cmocka_unit_test(test_retained_costly),
+      cmocka_unit_test(test_retained_much), cmocka_unit_test(test_duplicates),       cmocka_unit_test(test_large),
+      cmocka_unit_test(test_slow_qos0),     cmocka_unit_test(test_slow_qos1),        cmocka_unit_test(test_pool),
+      cmocka_unit_test(test_bad_network),   cmocka_unit_test(test_bad_network_fast), cmocka_unit_test(test_side_stream),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

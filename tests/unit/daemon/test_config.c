@@ -158,7 +158,8 @@ static void test_wrong_values_name_their_place(void **state) {
   assert_refused(f, "max_clients: 0\n", NULL, NULL, ":1: max_clients:");
   assert_refused(f, "idle_timeout: 30\n", NULL, NULL, "is not a duration (500ms, 30s, 2m, 1h) from 1s to 24h");
   assert_refused(f, "send_pool: 12 parsecs\n", NULL, NULL, "is not a size");
-  assert_refused(f, "realm: a..b\n", NULL, NULL, ":1: realm: 'a..b' is not a realm");
+  assert_refused(f, "realm: a..b\n", NULL, NULL, ":1: realm: 'a..b' is not a realm: segment 2 of 3 is empty");
+  assert_refused(f, "realm: a b\n", NULL, NULL, "the blank at byte 2");
   assert_refused(f, "log_level: loud\n", NULL, NULL, "none of error, warn, info, debug");
   assert_refused(f, "access: everyone\n", NULL, NULL, "neither open nor token:FILE");
   assert_refused(f, "listen: localhost:9443\n", NULL, NULL, "numeric ADDR:PORT");

@@ -341,6 +341,7 @@ static void test_trust(void **state) {
   o.server = n.at;
   o.realm = "a..b";
   assert_int_equal(reach(loop, o), MACULA_INVALID_REALM);
+  assert_string_equal(macula_last_error(), "segment 2 of 3 is empty");
   o.realm = "other";
   assert_int_equal(reach(loop, o), MACULA_REALM_MISMATCH);
   o.realm = NULL;
@@ -387,6 +388,7 @@ static void test_arguments(void **state) {
   assert_int_equal(macula_unsubscribe(NULL, 1), MACULA_EINVAL);
   assert_int_equal(macula_check_topic("a.b"), 0);
   assert_int_equal(macula_check_topic("a.*"), MACULA_INVALID_TOPIC);
+  assert_string_equal(macula_last_error(), "'*' at byte 3: wildcards are for patterns of subscriptions only");
   assert_int_equal(macula_check_pattern("a.**.b"), 0);
   assert_int_equal(macula_check_procedure("a b"), MACULA_INVALID_PROCEDURE);
   assert_int_equal(macula_check_realm(""), MACULA_INVALID_REALM);

@@ -208,10 +208,49 @@ static void test_names(void **state) {
   assert_int_equal(name_topic(slice_of(longest, 65), out, &n), MACULA_INVALID_TOPIC);
 }
 
+/* A name that is refused is told by the rule that it breaks, not by another one. */
+static void test_which_rule(void **state) {
+  char topic[300], why[NAME_WHY_LEN], out[NAME_MAX_LEN + 1];
+  size_t n;
+  (void)state;
+  memset(topic, 'a', sizeof topic);
+  struct slice longer = slice_of(topic, 256);
+  assert_string_equal(name_why(MACULA_INVALID_TOPIC, NAME_TOPIC, longer, why), "it has 256 bytes, at most 255 are allowed");
+  assert_string_equal(name_why(MACULA_INVALID_REALM, NAME_REALM, longer, why), "it has 256 bytes, at most 255 are allowed");
+  for (unsigned i = 0; i < 65; i++) topic[i] = i & 1 ? '.' : 'a';
+  struct slice many = slice_of(topic, 65);
+  assert_string_equal(name_why(MACULA_INVALID_PROCEDURE, NAME_PROCEDURE, many, why),
+                      "it has 33 segments, at most 32 are allowed");
+  memset(topic, 'a', 253);
+  memcpy(topic + 253, ".#", 2);
+  assert_int_equal(name_pattern(slice_of(topic, 255), out, &n), MACULA_INVALID_TOPIC);
+  assert_string_equal(name_why(MACULA_INVALID_TOPIC, NAME_PATTERN, slice_of(topic, 255), why),
+                      "it has more than 255 bytes, with each # kept as **");
+  static const struct {
+    enum name_form form;
+    const char *name, *why;
+  } t[] = {{NAME_TOPIC, "", "it is empty"},
+           {NAME_TOPIC, "a..b", "segment 2 of 3 is empty"},
+           {NAME_TOPIC, "/a", "segment 1 of 2 is empty"},
+           {NAME_REALM, "a.", "segment 2 of 2 is empty"},
+           {NAME_TOPIC, "a.b c", "the blank at byte 4 is none of A-Z a-z 0-9 _ - and the dots between segments"},
+           {NAME_PROCEDURE, "a:b", "':' at byte 2 is none of A-Z a-z 0-9 _ - and the dots between segments"},
+           {NAME_TOPIC, "x.\xc3\xa4", "0xc3 at byte 3 is none of A-Z a-z 0-9 _ - and the dots between segments"},
+           {NAME_PATTERN, "*.*.\x1b", "0x1b at byte 5 is none of A-Z a-z 0-9 _ - and the dots between segments"},
+           {NAME_PATTERN, "**.**.a!", "'!' at byte 8 is none of A-Z a-z 0-9 _ - and the dots between segments"},
+           {NAME_PATTERN, "te*mp", "'*' at byte 3 is not a whole segment, as the wildcards *, ** and # must be"},
+           {NAME_TOPIC, "a.*", "'*' at byte 3: wildcards are for patterns of subscriptions only"},
+           {NAME_PROCEDURE, "a.#", "'#' at byte 3: wildcards are for patterns of subscriptions only"}};
+  for (size_t i = 0; i < sizeof t / sizeof t[0]; i++)
+    assert_string_equal(name_why(MACULA_INVALID_TOPIC, t[i].form, slice_str(t[i].name), why), t[i].why);
+  assert_null(name_why(MACULA_INVALID_TOPIC, NAME_TOPIC, S("a.b"), why));
+  assert_null(name_why(MACULA_RETAIN_FULL, NAME_TOPIC, S("a..b"), why));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_cut_anywhere), cmocka_unit_test(test_frame_errors), cmocka_unit_test(test_framer_memory_fails),
       cmocka_unit_test(test_decode_forms), cmocka_unit_test(test_limits),       cmocka_unit_test(test_every_cut_is_refused),
-      cmocka_unit_test(test_patterns),     cmocka_unit_test(test_names)};
+      cmocka_unit_test(test_patterns),     cmocka_unit_test(test_names),        cmocka_unit_test(test_which_rule)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
