@@ -206,7 +206,7 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
       .stream_window = STREAM_WINDOW,
       .conn_window = STREAM_WINDOW,
       .max_streams = l->client_streams,
-      .unix_base_s = cfg->unix_base_ms / 1000};
+      .unix_base_s = (cfg->unix_base_ms + now / NS_MS) / 1000 - now / NS_SEC}; /* modulo 2^64 */
   return quic_new(&q, now, &n->quic);
 }
 

@@ -6,7 +6,7 @@
  * The newest message of a topic counts in the whole mesh, by the time at which its node took it: a node that takes or clears
  * one says so to those that hold any (RETAINED_MOVED), who drop what is older. What a node took while another was away it tells
  * when a path stands again, the last CLEARED_KEPT clearings included. Nodes' clocks may differ: a peer's is
- * measured by the shortest way that its time took here, and differences above MAX_SKEW are allowed for. */
+ * measured by the shortest way that its time took here, and differences above MAX_SKEW, however large, are allowed for. */
 #include "node/internal.h"
 
 #include "wire/interest.h"
@@ -34,10 +34,11 @@ uint64_t recall_stamp(const struct node *n, struct slice topic) {
   return e && e->ms >= ms ? e->ms + 1 : ms;
 }
 
-/* A peer's time by our clock. */
+/* A peer's time by our clock; one that is beyond all clocks stays so. */
 static uint64_t to_ours(const struct peer *p, uint64_t ms) {
   int64_t skew = p->spread.has_skew ? p->spread.skew : 0;
   if (skew >= -MAX_SKEW && skew <= MAX_SKEW) return ms;
+  if (ms > INT64_MAX) return UINT64_MAX;
   return skew < 0 && ms < (uint64_t)-skew ? 0 : ms + (uint64_t)skew;
 }
 
@@ -104,7 +105,7 @@ int recall_moved(struct peer *p, struct slice payload) {
   int err = wire_retained_moved_decode(payload, &m);
   if (err) return err;
   uint64_t now = node_unix_ms(n);
-  if (m.now && m.now < now + MAX_AHEAD * 365ull && (!s->has_skew || (int64_t)(now - m.now) < s->skew)) {
+  if (m.now && m.now <= INT64_MAX && (!s->has_skew || (int64_t)(now - m.now) < s->skew)) {
     s->skew = (int64_t)(now - m.now);
     s->has_skew = true;
   }
@@ -229,7 +230,7 @@ static void count_room(struct peer *p, const struct msg_publish *m) {
 
 void recall_answer(struct peer *p, const struct msg_publish *m) {
   struct node *n = p->node;
-  uint64_t ms = to_ours(p, m->retained_ms);
+  uint64_t ms = m->retained_ms ? to_ours(p, m->retained_ms) : 0;
   const struct retained_entry *e = retained_find(&n->retained, m->topic);
   count_room(p, m);
   if (!gets_pattern(&n->spread.gets, m->replay).n) recall_left(p, m->replay, m->topic);

@@ -450,21 +450,27 @@ static void test_retained_left_again(void **state) {
   mesh_stop(&m);
 }
 
+#define UNIX_MS UINT64_C(1790000000000) /* node_rig.c */
+#define YEAR_MS (365 * 86400 * UINT64_C(1000))
+
 /* Two took one each while they could not hear each other: the newer one is left, and a new subscriber hears it once. */
 static void test_retained_after_a_partition(void **state) {
+  static const uint64_t bases[] = {0, UNIX_MS + 3600000, UNIX_MS + 2 * YEAR_MS, UNIX_MS - 2 * YEAR_MS,
+                                   1000 /* no clock yet: 1970 */};
   (void)state;
-  for (int skewed = 0; skewed < 2; skewed++) {
+  for (size_t i = 0; i < sizeof bases / sizeof bases[0]; i++) {
     struct rig_options o = {.node = {.idle_timeout = 12 * NS_SEC, .keep_alive = 2 * NS_SEC}};
     struct mesh m;
     mesh_start(&m, 3, &o);
-    if (skewed) { /* this node's clock is an hour ahead */
+    if (bases[i]) { /* this node's clock is wrong at its start, and set right later */
       rig_node_kill(&m.rig[0]);
-      m.rig[0].config.unix_base_ms += 3600000;
+      m.rig[0].config.unix_base_ms = bases[i];
       rig_node_start(&m.rig[0]);
     }
     mesh_join_all(&m);
     struct rig_client *p0 = user(&m, 0), *p1 = user(&m, 1);
     mesh_settle(&m);
+    node_set_clock(m.rig[0].node, UNIX_MS + sim_net_now(m.rig[0].net) / NS_MS, sim_net_now(m.rig[0].net));
     mesh_cut(&m, 0, 1, true);
     rig_run(&m.rig[0], 15 * NS_SEC);
     assert_int_equal(rig_publish(p0, "r.a", "older", 0, true, 1), 0);
@@ -477,8 +483,8 @@ static void test_retained_after_a_partition(void **state) {
     rig_run(&m.rig[0], 2 * NS_SEC);
     assert_int_equal(held(&m, 0), 1);
     assert_int_equal(held(&m, 1), 1);
-    for (unsigned i = 0; i < 3; i++) {
-      struct rig_client *c = user(&m, i);
+    for (unsigned k = 0; k < 3; k++) {
+      struct rig_client *c = user(&m, k);
       assert_int_equal(rig_subscribe(c, "r.a"), 0);
       hears(c, "newer");
       silent(c);
@@ -491,6 +497,12 @@ static void test_retained_after_a_partition(void **state) {
     rig_run(&m.rig[0], NS_SEC);
     assert_int_equal(held(&m, 0), 1);
     assert_int_equal(held(&m, 1), 1);
+    /* Clearings by others as well. */
+    assert_int_equal(rig_publish(p0, "r.a", "", 0, true, 6), 0);
+    assert_int_equal(rig_publish(p1, "r.b", "", 0, true, 7), 0);
+    rig_run(&m.rig[0], NS_SEC);
+    assert_int_equal(held(&m, 0), 0);
+    assert_int_equal(held(&m, 1), 0);
     mesh_stop(&m);
   }
 }
