@@ -102,15 +102,19 @@ void cli_on_done(void *ctx, int err, const char *text) {
   cli_wake(d->cli);
 }
 
-/* Of the library's warnings one is for people: who cannot be remembered is not recognised the next time either. */
+/* Of the library's warnings two are for people: who cannot be remembered is not recognised the next time either; and whose
+ * certificate ends is not let in for long. */
 static void on_log(void *ctx, int level, const char *line) {
   struct cli *cli = ctx;
-  const char *error = strstr(line, "error=");
+  const char *error = strstr(line, "error="), *ends = strstr(line, "text=\"");
   (void)level;
-  if (strncmp(line, "known_nodes_not_written", 23) != 0 || !error || cli->warned) return;
-  cli->warned = true;
-  fputs("macula: warning: the node's identity was not kept, so whoever answers there is trusted again: ", stderr);
-  text_put_raw_line(stderr, error + strlen("error="));
+  if (!strncmp(line, "known_nodes_not_written", 23) && error && !cli->warned) {
+    cli->warned = true;
+    fputs("macula: warning: the node's identity was not kept, so whoever answers there is trusted again: ", stderr);
+    text_put_raw_line(stderr, error + strlen("error="));
+  }
+  if (!strncmp(line, "certificate_ends", 16) && ends)
+    fprintf(stderr, "macula: warning: %.*s\n", (int)strcspn(ends + 6, "\""), ends + 6);
 }
 
 int cli_wait_done(struct cli_done *d, uint64_t until) {

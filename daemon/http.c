@@ -193,8 +193,8 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
                               const char *upload, size_t *upload_size, void **state) {
   struct http *h = ctx;
   nanotime now = io_now();
-  bool ready = !node_draining(h->node);
-  char *text, health[128], host[256];
+  char *text, health[128], host[256], note[NODE_WHY_LEN], state_text[NODE_WHY_LEN + 16];
+  bool ready = node_ready(h->node, now, note);
   (void)version, (void)upload;
   if (*state) return answer_found(c, *state);
   if (*upload_size) { /* a body is not wanted, whatever it is */
@@ -210,8 +210,10 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
              (unsigned long long)node_uptime_s(h->node, now));
     return answer_with(c, MHD_HTTP_OK, "application/json", health, false);
   }
-  if (!strcmp(url, "/ready"))
-    return answer(c, ready ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, ready ? "Ready" : "Not ready");
+  if (!strcmp(url, "/ready")) {
+    snprintf(state_text, sizeof state_text, "%s%s%s", ready ? "Ready" : "Not ready", note[0] ? ": " : "", note);
+    return answer(c, ready ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, state_text);
+  }
   if (!strcmp(url, "/live")) return answer(c, MHD_HTTP_OK, "Live");
   if (!strcmp(url, "/metrics")) {
     if (node_metrics(h->node, now, &text)) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");

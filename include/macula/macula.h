@@ -57,6 +57,7 @@ MACULA_API int macula_loop_step(macula_loop *loop);
 
 /* ---- identity --------------------------------------------------------------------------------------------------------------
  */
+/* A certificate that ends within 30 days is told in the loop's log (certificate_ends), once a day and only while connecting. */
 /* Reads key and certificate from a PEM file, made on first use (mode 0600) if create is set. path NULL: the user's own, under
  * $XDG_CONFIG_HOME/macula or ~/.config/macula. */
 MACULA_API int macula_identity_load(const char *path, bool create, macula_identity **ret_identity);

@@ -73,6 +73,7 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
                              .on_state = opt->on_state,
                              .ctx = opt->ctx,
                              .owner = r};
+  r->cert_end = o.identity ? quic_identity_end(o.identity) : UINT64_MAX;
   loop_lock(loop);
   hub_set_now(loop->hub, io_now());
   err = client_new(loop->hub, &o, &r->client);

@@ -37,7 +37,9 @@ struct remote {
   macula_client *client;
   struct server server;
   bool insecure;
-  char *known_path; /* NULL: none is kept */
+  uint64_t cert_end;    /* of the client's certificate, as quic_identity_end */
+  nanotime cert_say_at; /* when the log is told again that it ends */
+  char *known_path;     /* NULL: none is kept */
   char *ca_pem;
   struct io_resolve *resolving;
 };
@@ -55,10 +57,10 @@ static inline macula_loop *loop_of(const macula_client *c) { return hub_ctx(clie
 
 /* Keeps the text for macula_last_error; returns err. */
 int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-int fail_plain(int err); /* clears the text when err is not 0 */
-
 /* As fail_plain, or with the rule that the name breaks. */
 int fail_name(int err, enum name_form form, const char *name);
+int fail_plain(int err); /* clears the text when err is not 0 */
+
 /* identity.c: the user's own file `name` below $XDG_CONFIG_HOME/macula, malloc'ed; makes the folder. */
 int user_path(const char *name, char **ret_path);
 

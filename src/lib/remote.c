@@ -49,10 +49,23 @@ static void resolved(void *ctx, const struct addr *addrs, size_t count, const ch
   loop_unlock_quietly(l);
 }
 
+/* Nodes refuse a client whose certificate has ended. */
+static void warn_of_end(struct remote *r, uint64_t unix_s, nanotime now) {
+  char text[QUIC_END_TEXT_LEN];
+  const char *when = quic_end_text(r->cert_end, unix_s, text);
+  if (!when || now < r->cert_say_at) return;
+  r->cert_say_at = time_add(now, 86400 * NS_SEC);
+  log_warn(&r->loop->log, "certificate_ends", "text=\"this client's certificate %s: renew it\"", when);
+}
+
 void remote_dial(void *ctx, macula_client *c) {
   macula_loop *l = ctx;
   struct remote *r = client_owner(c);
   struct addr a;
+  uint64_t unix_s = io_unix_ms() / 1000;
+  nanotime now = io_now();
+  quic_set_clock(hub_quic(l->hub), unix_s, now); /* it may have been set right since */
+  warn_of_end(r, unix_s, now);
   if (addr_parse(r->server.host_port, 0, &a) == 0) {
     dial(r, &a, 1);
     return;

@@ -171,6 +171,9 @@ struct node {
   struct node_limits limits;
   nanotime now, started;
   uint64_t unix_base_ms; /* of stamps: as at the start, so that they stay in order */
+  uint64_t cert_end;     /* of our certificate, Unix seconds; UINT64_MAX: never */
+  nanotime cert_say_at;  /* when the log is told again that it ends */
+  bool cert_over;        /* it was told that it has ended */
   uint64_t wall_base_ms; /* of certificates' times, and what clients are told: as the wall clock is set */
   uint64_t keep_alive;
   char *name, *realm, *token;
@@ -520,10 +523,10 @@ struct rpc_request { /* what a CALL and a CAST have in common */
   struct slice procedure; /* stored form, in name */
   struct shbuf *args;     /* by rpc_copy_args */
   const char *text;       /* of an error; NULL: the code's own */
+  char why[NAME_WHY_LEN]; /* what text shows, when it is about the name */
 };
 int rpc_request(const struct node *n, const struct msg_call *m, struct rpc_request *ret);
 int rpc_copy_args(struct node *n, struct slice args, struct shbuf **ret_args);
-  char why[NAME_WHY_LEN]; /* what text shows, when it is about the name */
 /* Gives what a party asked for to the router, r->args included. A call's: 0: it is pending, else as router_call. */
 int rpc_start_call(struct node *n, struct rpc_party *caller, const struct msg_call *m, const struct rpc_request *r);
 void rpc_start_cast(struct node *n, struct rpc_party *caller, const struct msg_call *m, const struct rpc_request *r);

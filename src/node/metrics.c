@@ -200,6 +200,16 @@ static void spread(const struct node *n, FILE *f) {
   COUNTER("retained_moved", "Retained messages dropped because another node took a newer one.", s->moved);
 }
 
+/* Below zero once it has ended. */
+static void certificate(const struct node *n, nanotime now, FILE *f) {
+  int64_t unix_s = (int64_t)((n->wall_base_ms + now / NS_MS) / 1000);
+  head(f, "certificate_remaining_seconds", "gauge", "Time until the node's certificate ends.");
+  if (n->cert_end == UINT64_MAX)
+    fputs("macula_certificate_remaining_seconds +Inf\n", f);
+  else
+    fprintf(f, "macula_certificate_remaining_seconds %lld\n", (long long)n->cert_end - unix_s);
+}
+
 int node_metrics(struct node *n, nanotime now, char **ret_text) {
   char *text = NULL;
   size_t len;
@@ -207,9 +217,11 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
   if (!f) return MACULA_ENOMEM;
   struct topic_index_stats topics;
   uint64_t accounted = rows_accounted(n);
+  char note[NODE_WHY_LEN];
   topic_index_stats(n->topics, &topics);
   GAUGE("gateway_uptime_seconds", "Seconds since the start.", (uint64_t)node_uptime_s(n, now));
-  GAUGE("gateway_ready", "1 while new clients are taken.", !n->draining);
+  GAUGE("gateway_ready", "1 while new clients are taken.", node_ready(n, now, note));
+  certificate(n, now, f);
   GAUGE("gateway_clients_total", "Clients connected.", clients_total(&n->clients));
   GAUGE("gateway_memory_bytes", "Resident memory of the process.", n->rss_bytes ? n->rss_bytes(n->rss_ctx) : 0);
   GAUGE("gateway_process_memory_bytes", "Octets accounted to the rows of the memory table.", accounted);

@@ -1,6 +1,8 @@
 /* The node's life, its driver's functions, and what is done once a turn. */
 #include "node/node.h"
 
+#include <stdio.h>
+
 #include "base/utf8.h"
 #include "node/internal.h"
 
@@ -102,6 +104,7 @@ static void on_silent(void *ctx, struct quic_conn *c) {
   if (s->peer && s->peer->link == s) rpc_peer_silent(s->peer);
 }
 
+#define RENEW "renew it and send SIGHUP"
 #define CLOCK_SAID 60000 /* ms */
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------
@@ -243,6 +246,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   n->keep_alive = cfg->keep_alive ? cfg->keep_alive : 10 * NS_SEC;
   n->identity = quic_identity_ref(cfg->identity);
   n->id = *quic_identity_id(cfg->identity);
+  n->cert_end = quic_identity_end(cfg->identity);
   n->access = cfg->access;
   n->allow_unverified = cfg->allow_unverified;
   n->rss_bytes = cfg->rss_bytes;
@@ -417,12 +421,38 @@ struct quic *node_quic(struct node *n) {
   return n->quic;
 }
 
+/* Once a day, and at its end: clients refuse a node whose certificate has ended, and nothing here would show why they stay
+ * away. */
+static void watch_certificate(struct node *n) {
+  char text[QUIC_END_TEXT_LEN];
+  uint64_t unix_s = node_wall_ms(n) / 1000;
+  bool over = unix_s > n->cert_end;
+  const char *when = quic_end_text(n->cert_end, unix_s, text);
+  if (!when || (n->now < n->cert_say_at && over == n->cert_over)) return;
+  n->cert_over = over;
+  n->cert_say_at = time_add(n->now, 86400 * NS_SEC);
+  if (over)
+    log_error(n->log, "certificate_ended", "text=\"this node's certificate %s: " RENEW "\"", when);
+  else
+    log_warn(n->log, "certificate_ends", "text=\"this node's certificate %s: " RENEW "\"", when);
+}
+
+bool node_ready(const struct node *n, nanotime now, char ret_note[NODE_WHY_LEN]) {
+  char text[QUIC_END_TEXT_LEN];
+  uint64_t unix_s = (n->wall_base_ms + now / NS_MS) / 1000;
+  const char *when = quic_end_text(n->cert_end, unix_s, text);
+  ret_note[0] = 0;
+  if (when) snprintf(ret_note, NODE_WHY_LEN, "this node's certificate %s: " RENEW, when);
+  return !n->draining && unix_s <= n->cert_end;
+}
+
 void node_set_clock(struct node *n, uint64_t unix_ms, nanotime now) {
   set_now(n, now);
   int64_t by = (int64_t)(unix_ms - node_wall_ms(n));
   if (by > CLOCK_SAID || by < -CLOCK_SAID) log_warn(n->log, "clock_set", "by_s=%lld", (long long)by / 1000);
   n->wall_base_ms += (uint64_t)by;
   quic_set_clock(n->quic, unix_ms / 1000, n->now);
+  watch_certificate(n);
 }
 
 void node_drain(struct node *n, nanotime now) {
@@ -458,6 +488,11 @@ int node_reload(struct node *n, const struct node_reload *r) {
     if (err) {
       (void)quic_set_identity(n->quic, n->identity, NULL);
       return err;
+    }
+    if (r->identity) {
+      n->cert_end = quic_identity_end(r->identity); /* the key, and with it n->identity, may be the same */
+      n->cert_say_at = 0;
+      watch_certificate(n);
     }
   }
   if (r->limits) {

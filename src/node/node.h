@@ -127,6 +127,8 @@ uint64_t node_last_seq(const struct node *n);   /* for node_config.last_seq of t
 void node_set_clock(struct node *n, uint64_t unix_ms, nanotime now);
 void node_drain(struct node *n, nanotime now);
 bool node_draining(const struct node *n);
+/* Whether new clients can come in; ret_note: why not, if it is not for draining, or what will end that; else "". */
+bool node_ready(const struct node *n, nanotime now, char ret_note[NODE_WHY_LEN]);
 bool node_drained(const struct node *n, nanotime now);
 
 /* What can change while it runs; returns 0. NULL fields stay as they are; limits apply from now on and throw nobody out. */

@@ -1,11 +1,14 @@
 /* Identity: an Ed25519 key in a self-signed certificate, or a user's own. Its id is SHA-256 of the SubjectPublicKeyInfo. */
 #include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "quic/internal.h"
 
 #define SPKI_MAX 1024 /* RSA of 4,096 bits takes 550: what a peer may make us verify with has an end */
+
+#define END_SOON (30 * 86400u) /* seconds before a certificate's end from which on that is told */
 
 static const char reset_label[] = "macula stateless reset";
 
@@ -99,18 +102,36 @@ int quic_identity_parse(struct slice key_pem, struct slice cert_pem, uint64_t no
   *ret_why = "the private key does not belong to the certificate";
   err = finish(i);
   if (err) goto fail;
-  time_t from = gnutls_x509_crt_get_activation_time(i->chain[0]), to = gnutls_x509_crt_get_expiration_time(i->chain[0]);
+  time_t from = gnutls_x509_crt_get_activation_time(i->chain[0]);
+  bool self_signed = gnutls_x509_crt_check_issuer(i->chain[0], i->chain[0]) > 0;
   err = MACULA_CERTIFICATE_EXPIRED;
-  *ret_why = "the certificate's time has not begun";
-  if (from != (time_t)-1 && now_unix < (uint64_t)from) goto fail;
+  *ret_why = "the certificate's time has not begun: is the clock right?";
+  if (!self_signed && from != (time_t)-1 && (int64_t)now_unix < (int64_t)from) goto fail;
   *ret_why = "the certificate's time is over";
-  if (to != (time_t)-1 && to != GNUTLS_X509_NO_WELL_DEFINED_EXPIRATION && now_unix > (uint64_t)to) goto fail;
+  if (now_unix > quic_identity_end(i)) goto fail;
   *ret_why = "";
   *ret_identity = i;
   return 0;
 fail:
   quic_identity_unref(i);
   return err;
+}
+
+uint64_t quic_identity_end(const struct quic_identity *i) { return tls_end_of(i->chain[0]); }
+
+const char *quic_end_text(uint64_t end, uint64_t now_unix, char ret_text[QUIC_END_TEXT_LEN]) {
+  static const struct {
+    const char *name;
+    uint64_t s;
+  } units[] = {{"days", 86400}, {"hours", 3600}, {"minutes", 60}, {"seconds", 1}};
+  bool over = now_unix > end;
+  uint64_t s = over ? now_unix - end : end - now_unix;
+  int u = 0;
+  if (!over && s > END_SOON) return NULL;
+  while (u < 3 && s < 2 * units[u].s) u++;
+  snprintf(ret_text, QUIC_END_TEXT_LEN, over ? "ended %llu %s ago" : "ends in %llu %s", (unsigned long long)(s / units[u].s),
+           units[u].name);
+  return ret_text;
 }
 
 int quic_identity_pem(const struct quic_identity *i, char **ret_pem) {

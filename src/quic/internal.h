@@ -164,6 +164,7 @@ struct quic {
 /* tls.c */
 int tls_init(struct quic *q);
 void tls_done(struct quic *q);
+uint64_t tls_end_of(gnutls_x509_crt_t crt); /* as quic_identity_end */
 int tls_set_ca(struct quic *q, const char *pem);
 void tls_new_ticket_key(struct quic *q);
 /* Makes c->tls; o is NULL on the server's side. */

@@ -91,7 +91,13 @@ static int refuse(struct quic_conn *c, int err, const char *text) {
   return err;
 }
 
-/* The certificate is in its time, issued by the CA if one is set; its key's id is the expected one. */
+uint64_t tls_end_of(gnutls_x509_crt_t crt) {
+  time_t to = gnutls_x509_crt_get_expiration_time(crt);
+  return to == (time_t)-1 || to == GNUTLS_X509_NO_WELL_DEFINED_EXPIRATION ? UINT64_MAX : (uint64_t)to;
+}
+
+/* The certificate is in its time, issued by the CA if one is set; its key's id is the expected one. When it begins is the
+ * issuer's word: without a CA the key alone counts, also for a machine whose clock is not set yet. */
 static int check_chain(struct quic_conn *c, const gnutls_datum_t *certs, unsigned n) {
   gnutls_x509_crt_t crt[4];
   unsigned have = 0;
@@ -111,8 +117,10 @@ static int check_chain(struct quic_conn *c, const gnutls_datum_t *certs, unsigne
   }
   c->has_peer = true;
   uint64_t unix_now = c->q->cfg.unix_base_s + c->q->now / NS_SEC;
-  time_t from = gnutls_x509_crt_get_activation_time(crt[0]), to = gnutls_x509_crt_get_expiration_time(crt[0]);
-  c->peer_expiry = to == (time_t)-1 || to == GNUTLS_X509_NO_WELL_DEFINED_EXPIRATION ? UINT64_MAX : (uint64_t)to;
+  time_t from = gnutls_x509_crt_get_activation_time(crt[0]);
+  gnutls_x509_trust_list_t ca = c->ca ? c->ca : c->q->ca;
+  bool early = ca && from != (time_t)-1 && (int64_t)unix_now < (int64_t)from;
+  c->peer_expiry = tls_end_of(crt[0]);
   if (c->has_expect && !id_eq(&c->expect, &c->peer)) {
     char text[256], want[ID_HEX_LEN + 1], got[ID_HEX_LEN + 1];
     id_hex(&c->expect, want);
@@ -121,12 +129,11 @@ static int check_chain(struct quic_conn *c, const gnutls_datum_t *certs, unsigne
     err = refuse(c, MACULA_IDENTITY_MISMATCH, text);
     goto end;
   }
-  if (!c->insecure && ((from != (time_t)-1 && unix_now < (uint64_t)from) || unix_now > c->peer_expiry)) {
+  if (!c->insecure && (early || unix_now > c->peer_expiry)) {
     err = refuse(c, MACULA_CERTIFICATE_EXPIRED, "the peer's certificate is outside its time");
     goto end;
   }
   unsigned status = 0; /* times are checked above, with the clock that we were given */
-  gnutls_x509_trust_list_t ca = c->ca ? c->ca : c->q->ca;
   if (ca && !c->insecure &&
       (gnutls_x509_trust_list_verify_crt2(ca, crt, n, NULL, 0,
                                           GNUTLS_VERIFY_DISABLE_TIME_CHECKS | GNUTLS_VERIFY_DISABLE_TRUSTED_TIME_CHECKS,

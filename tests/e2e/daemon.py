@@ -4,6 +4,7 @@
 Each case starts real processes on free loopback ports with a state folder of its own, and waits for output or answers with a
 deadline. Prints "ok NAME" or "FAIL NAME: why" a case.
 """
+import base64
 import contextlib
 import errno
 import http.client
@@ -540,6 +541,58 @@ def case_ready_is_told(folder):
         assert b"READY=1" in s.recv(4096)
         assert n.stop() == 0
         assert b"STOPPING=1" in s.recv(4096)
+
+
+def redated(path, begins=b"200101000000Z", ends=b"99991231235959Z"):
+    """The certificate that a maculad or macula made, with other times. That nobody signed them shows only where a CA counts."""
+    text = open(path).read()
+    head, body, tail = re.search(r"(.*-----BEGIN CERTIFICATE-----)(.*)(-----END CERTIFICATE-----.*)", text, re.S).groups()
+    der = base64.b64decode(body)
+    for tag, time_of in (b"\x17\x0d", begins), (b"\x18\x0f", ends):
+        at = der.index(tag) + 2
+        der = der[:at] + time_of + der[at + len(time_of):]
+    with open(path, "w") as f:
+        f.write(head + "\n" + base64.encodebytes(der).decode() + tail)
+
+
+def case_certificate_begins_after_now(folder):
+    """As it is for a machine without a clock of its own, which begins in 1970: what one made oneself is taken whatever the clock says."""
+    n = Node(folder)
+    code, mine, err = ended(macula(folder, n, "id"))
+    assert code == 0, err
+    was = n.id
+    assert n.stop() == 0
+    redated(os.path.join(state(folder), "identity.pem"), begins=b"480101000000Z")
+    redated(os.path.join(state(folder, "user"), "macula", "identity.pem"), begins=b"480101000000Z")
+    n = Node(folder)
+    assert n.id == was
+    code, out, err = ended(macula(folder, n, "id"))
+    assert (code, out) == (0, mine), err
+    code, _, err = ended(macula(folder, n, "pub", "a", "x"))
+    assert (code, err) == (0, ""), err
+
+
+def case_certificate_ends(folder):
+    """Neither a node nor a client comes to the end of its certificate without a word."""
+    soon = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + 10 * 86400 + 3600)).encode()
+    n = Node(folder)
+    assert ended(macula(folder, n, "id"))[0] == 0
+    assert n.get("/ready")[2] == "Ready"
+    assert re.search(r"^macula_certificate_remaining_seconds \+Inf$", n.get("/metrics")[2], re.M)
+    own = os.path.join(state(folder), "identity.pem")
+    redated(own, ends=soon)
+    redated(os.path.join(state(folder, "user"), "macula", "identity.pem"), ends=soon)
+    n.process.send_signal(signal.SIGHUP)
+    n.err.expect(r"level=warn event=certificate_ends text=\"this node's certificate ends in 10 days: renew it and send SIGHUP\"")
+    code, _, text = n.get("/ready")
+    assert code == 200 and text == "Ready: this node's certificate ends in 10 days: renew it and send SIGHUP", text
+    left = float(re.search(r"^macula_certificate_remaining_seconds (\d+)$", n.get("/metrics")[2], re.M).group(1))
+    assert 9 * 86400 < left < 11 * 86400, left
+    code, _, err = ended(macula(folder, n, "pub", "a", "x"))
+    assert (code, err) == (0, "macula: warning: this client's certificate ends in 10 days: renew it\n"), err
+    redated(own)
+    n.process.send_signal(signal.SIGHUP)
+    until(lambda: n.get("/ready")[2] == "Ready", lambda: n.get("/ready"))
 
 
 def own_hosts(folder):

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "../unit/quic/forge.h"
 #include "node_rig.h"
 
 static json_int_t count_of(struct rig *r, const char *what) {
@@ -48,6 +49,84 @@ static void test_connect(void **state) {
   rig_send(c, &bye);
   assert_int_equal(rig_closed(c), 0);
   assert_int_equal(count_of(&r, "clients"), 0);
+  rig_stop(&r);
+}
+
+struct told {
+  unsigned warned, failed;
+  char fields[256];
+};
+
+static void tell(void *ctx, enum log_level level, const char *event, const char *fields) {
+  struct told *t = ctx;
+  if (strncmp(event, "certificate_end", 15) != 0) return;
+  t->warned += level == LOG_WARN;
+  t->failed += level == LOG_ERROR;
+  snprintf(t->fields, sizeof t->fields, "%s", fields);
+}
+
+/* The same key in a certificate that ends at this time. */
+static struct quic_identity *until(const struct quic_identity *i, uint64_t unix_s) {
+  struct quic_identity *copy;
+  char *pem;
+  assert_int_equal(quic_identity_pem(i, &pem), 0);
+  assert_int_equal(quic_identity_parse(slice_str(pem), slice_str(pem), 0, &copy, NULL), 0);
+  free(pem);
+  forge_times(copy, 0, (time_t)unix_s, NULL);
+  return copy;
+}
+
+/* The wall clock as maculad hands it in, every few seconds; here every hour. */
+static void pass(struct rig *r, uint64_t *unix_s, uint64_t to) {
+  while (*unix_s < to) {
+    *unix_s += 3600;
+    rig_run(r, 3600 * NS_SEC);
+    node_set_clock(r->node, *unix_s * 1000, sim_net_now(r->net));
+  }
+}
+
+/* Of the node's own certificate: the log once a day from 30 days before, the time left, and whether it is ready. */
+static void test_certificate_ends(void **state) {
+  enum { DAY = 86400 };
+  struct rig r;
+  struct told told = {0};
+  struct log log = {LOG_DEBUG, tell, &told};
+  struct rig_options o = {.node = {.log = &log}};
+  char note[NODE_WHY_LEN];
+  (void)state;
+  rig_start(&r, &o);
+  assert_true(node_ready(r.node, sim_net_now(r.net), note) && !note[0]);
+  uint64_t unix_s = 1790000000, end = unix_s + 33 * DAY;
+  struct quic_identity *ends = until(r.identity, end), *renewed = until(r.identity, end + 90 * DAY);
+  struct node_reload old = {.identity = ends}, renewal = {.identity = renewed};
+  assert_int_equal(node_reload(r.node, &old), 0);
+  pass(&r, &unix_s, end - 30 * DAY - 3600);
+  assert_int_equal(told.warned, 0);
+  assert_true(node_ready(r.node, sim_net_now(r.net), note) && !note[0]);
+  pass(&r, &unix_s, end - 28 * DAY + 3600);
+  assert_int_equal(told.warned, 3);
+  assert_string_equal(told.fields, "text=\"this node's certificate ends in 28 days: renew it and send SIGHUP\"");
+  assert_true(node_ready(r.node, sim_net_now(r.net), note));
+  assert_non_null(strstr(note, "ends in 27 days"));
+  int64_t left = (int64_t)rig_metric(&r, "certificate_remaining_seconds");
+  assert_true(left > 27 * DAY && left < 28 * DAY);
+  assert_int_equal(rig_metric(&r, "gateway_ready"), 1);
+  pass(&r, &unix_s, end + DAY / 2);
+  assert_true(told.warned >= 30 && told.warned <= 31);
+  assert_int_equal(told.failed, 1); /* at once when it is over */
+  assert_false(node_ready(r.node, sim_net_now(r.net), note));
+  assert_non_null(strstr(note, "certificate ended"));
+  assert_int_equal(rig_metric(&r, "gateway_ready"), 0);
+  assert_true((int64_t)rig_metric(&r, "certificate_remaining_seconds") < 0);
+  assert_int_equal(node_reload(r.node, &renewal), 0);
+  assert_true(node_ready(r.node, sim_net_now(r.net), note) && !note[0]);
+  pass(&r, &unix_s, end + 3 * DAY);
+  assert_int_equal(told.failed, 1);
+  assert_true((int64_t)rig_metric(&r, "certificate_remaining_seconds") > 86 * DAY);
+  assert_int_equal(node_reload(r.node, &old), 0); /* as a clock that was set ahead would do: told anew */
+  assert_int_equal(told.failed, 2);
+  quic_identity_unref(ends);
+  quic_identity_unref(renewed);
   rig_stop(&r);
 }
 
@@ -616,6 +695,7 @@ static void test_labels(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_connect),
+      cmocka_unit_test(test_certificate_ends),
       cmocka_unit_test(test_refusals),
       cmocka_unit_test(test_refusals_are_told),
       cmocka_unit_test(test_refusals_flood),

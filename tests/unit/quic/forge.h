@@ -74,6 +74,24 @@ static inline void forge_certificate(enum fill fill, size_t octets, const uint8_
   forge_tlv(ret, 0x30, part.p, part.n);
 }
 
+/* The identity in a certificate with these times, self-signed or signed by an issuer. */
+static inline void forge_times(struct quic_identity *i, time_t from, time_t to, const struct quic_identity *issuer) {
+  static const uint8_t serial[] = {7};
+  gnutls_x509_crt_t crt;
+  if (gnutls_x509_crt_init(&crt) < 0 || gnutls_x509_crt_set_version(crt, 3) < 0 ||
+      gnutls_x509_crt_set_serial(crt, serial, sizeof serial) < 0 ||
+      gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, issuer ? "leaf" : "macula", issuer ? 4 : 6) < 0 ||
+      gnutls_x509_crt_set_activation_time(crt, from) < 0 || gnutls_x509_crt_set_expiration_time(crt, to) < 0 ||
+      gnutls_x509_crt_set_key(crt, i->key) < 0 ||
+      gnutls_x509_crt_sign2(crt, issuer ? issuer->chain[0] : crt, issuer ? issuer->key : i->key, GNUTLS_DIG_SHA512, 0) < 0)
+    abort();
+  gnutls_x509_crt_deinit(i->chain[0]);
+  i->chain[0] = crt;
+  gnutls_certificate_free_credentials(i->cred);
+  if (gnutls_certificate_allocate_credentials(&i->cred) < 0 || gnutls_certificate_set_x509_key(i->cred, &crt, 1, i->key) < 0)
+    abort();
+}
+
 /* An identity whose chain is such certificates. */
 static inline struct quic_identity *forge(enum fill fill, size_t octets, unsigned n) {
   struct quic_identity *i;

@@ -25,9 +25,8 @@ static void test_identity_pem(void **st) {
   assert_int_equal(quic_identity_parse(slice_str(turned), slice_str(turned), UNIX_BASE, &j, &why), 0);
   quic_identity_unref(j);
   free(turned);
-  assert_int_equal(quic_identity_parse(both, both, 1000, &j, &why), MACULA_CERTIFICATE_EXPIRED);
-  assert_true(why && *why);
   assert_int_equal(quic_identity_parse(slice_str("x"), slice_str("y"), UNIX_BASE, &j, &why), MACULA_CERTIFICATE_INVALID);
+  assert_true(why && *why);
   assert_int_equal(quic_identity_parse(both, slice_str("y"), UNIX_BASE, &j, &why), MACULA_CERTIFICATE_INVALID);
   assert_int_equal(quic_identity_parse(SLICE_NONE, SLICE_NONE, UNIX_BASE, &j, &why), MACULA_CERTIFICATE_INVALID);
   struct quic_identity *other; /* a key of somebody else */
@@ -88,26 +87,87 @@ static void test_no_cert(void **st) {
   pair_done(&p);
 }
 
+/* What the client makes of the server's certificate, by its clock. */
+static int judged(struct pair *p, uint64_t clock, bool insecure) {
+  p->a.opened = p->a.closed = 0;
+  p->a.why.err = 0;
+  quic_set_clock(p->a.q, clock, sim_net_now(p->net));
+  assert_int_equal(pair_connect_with(p, (struct quic_connect){.insecure = insecure}), 0);
+  pair_run(p, 5 * NS_SEC);
+  assert_int_equal(p->a.opened, !p->a.why.err);
+  return p->a.why.err;
+}
+
+/* Its end is judged, and where a CA's word counts its beginning. A machine without a clock of its own starts in 1970: whom it
+ * knows by the key it reaches. */
 static void test_expired(void **st) {
   (void)st;
-  struct pair p;
-  pair_init(&p, 15, NULL);
-  p.ca.unix_base_s = 1000; /* the client's clock is before the certificate's time */
-  pair_start(&p);
-  assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
-  pair_run(&p, 5 * NS_SEC);
-  assert_int_equal(p.a.opened, 0);
-  assert_int_equal(p.a.why.err, MACULA_CERTIFICATE_EXPIRED);
-  quic_set_clock(p.a.q, UNIX_BASE, sim_net_now(p.net)); /* it is set right only now */
-  assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
-  pair_run(&p, 5 * NS_SEC);
-  assert_int_equal(p.a.opened, 1);
-  p.a.opened = 0;
-  quic_set_clock(p.a.q, 1000, sim_net_now(p.net));
-  assert_int_equal(pair_connect_with(&p, (struct quic_connect){.insecure = true}), 0);
-  pair_run(&p, 5 * NS_SEC);
-  assert_int_equal(p.a.opened, 1);
-  pair_done(&p);
+  for (int by_ca = 0; by_ca < 2; by_ca++) {
+    struct pair p;
+    char *pem;
+    pair_init(&p, 15, NULL);
+    forge_times(p.ib, UNIX_BASE - 1000, UNIX_BASE + 1000, NULL);
+    assert_int_equal(quic_identity_pem(p.ib, &pem), 0);
+    if (by_ca) p.ca.ca_pem = strstr(pem, "-----BEGIN CERT"); /* a self-signed certificate is its own CA */
+    pair_start(&p);
+    assert_int_equal(judged(&p, 1000, false), by_ca ? MACULA_CERTIFICATE_EXPIRED : 0);
+    assert_int_equal(judged(&p, UNIX_BASE, false), 0); /* it is set right only now */
+    assert_int_equal(judged(&p, UNIX_BASE + 2000, false), MACULA_CERTIFICATE_EXPIRED);
+    assert_int_equal(judged(&p, UNIX_BASE + 2000, true), 0);
+    assert_int_equal(judged(&p, 1000, true), 0);
+    free(pem);
+    pair_done(&p);
+  }
+}
+
+/* One's own certificate, as it is read at a start. */
+static void test_own_times(void **st) {
+  struct quic_identity *i, *again = NULL;
+  char *pem, text[QUIC_END_TEXT_LEN];
+  const char *why;
+  (void)st;
+  assert_int_equal(quic_identity_generate(&i), 0);
+  assert_int_equal(quic_identity_end(i), UINT64_MAX);
+  assert_null(quic_end_text(UINT64_MAX, UNIX_BASE, text));
+  forge_times(i, UNIX_BASE, UNIX_BASE + 100 * 86400, NULL);
+  assert_int_equal(quic_identity_end(i), UNIX_BASE + 100 * 86400);
+  assert_int_equal(quic_identity_pem(i, &pem), 0);
+  static const struct {
+    uint64_t now;
+    int err;
+  } t[] = {{5, 0}, {UNIX_BASE, 0}, {UNIX_BASE + 100 * 86400, 0}, {UNIX_BASE + 100 * 86400 + 1, MACULA_CERTIFICATE_EXPIRED}};
+  for (size_t k = 0; k < sizeof t / sizeof t[0]; k++) {
+    assert_int_equal(quic_identity_parse(slice_str(pem), slice_str(pem), t[k].now, &again, &why), t[k].err);
+    if (!t[k].err) quic_identity_unref(again);
+  }
+  assert_string_equal(why, "the certificate's time is over");
+  free(pem);
+  quic_identity_unref(i);
+  assert_null(quic_end_text(40 * 86400, 9 * 86400, text));
+  assert_string_equal(quic_end_text(40 * 86400, 10 * 86400, text), "ends in 30 days");
+  assert_string_equal(quic_end_text(40 * 86400, 39 * 86400, text), "ends in 24 hours");
+  assert_string_equal(quic_end_text(1000, 1000, text), "ends in 0 seconds");
+  assert_string_equal(quic_end_text(1000, 1060, text), "ended 60 seconds ago");
+  assert_string_equal(quic_end_text(1000, 8200, text), "ended 2 hours ago");
+}
+
+/* One of a user's own CA: that it has not begun is told. */
+static void test_not_begun(void **st) {
+  struct quic_identity *ca, *i, *again;
+  char *pem;
+  const char *why;
+  (void)st;
+  assert_int_equal(quic_identity_generate(&ca), 0);
+  assert_int_equal(quic_identity_generate(&i), 0);
+  forge_times(i, UNIX_BASE - 1000, UNIX_BASE + 1000, ca);
+  assert_int_equal(quic_identity_pem(i, &pem), 0);
+  assert_int_equal(quic_identity_parse(slice_str(pem), slice_str(pem), 5, &again, &why), MACULA_CERTIFICATE_EXPIRED);
+  assert_string_equal(why, "the certificate's time has not begun: is the clock right?");
+  assert_int_equal(quic_identity_parse(slice_str(pem), slice_str(pem), UNIX_BASE, &again, &why), 0);
+  free(pem);
+  quic_identity_unref(again);
+  quic_identity_unref(i);
+  quic_identity_unref(ca);
 }
 
 static void test_ca(void **st) {
@@ -307,6 +367,8 @@ int main(void) {
       cmocka_unit_test(test_pin),
       cmocka_unit_test(test_no_cert),
       cmocka_unit_test(test_expired),
+      cmocka_unit_test(test_own_times),
+      cmocka_unit_test(test_not_begun),
       cmocka_unit_test(test_ca),
       cmocka_unit_test(test_resumption),
       cmocka_unit_test(test_ticket_key_rotates),
