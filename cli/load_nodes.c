@@ -265,10 +265,11 @@ int load_nodes_given(struct load *l) {
   int code = 0;
   for (char *at = copy ? strtok_r(copy, ",", &save) : NULL; at && !code; at = strtok_r(NULL, ",", &save)) {
     struct server server;
+    char why[SERVER_WHY_LEN];
     struct load_node *n = add_node(l);
     if (!n) code = cli_failed(MACULA_EFULL, NULL, "at most 64 nodes can be given");
-    if (!code && (server_parse(at, &server) || !strrchr(server.host_port, ':'))) {
-      cli_error("invalid_argument", "--nodes: '%.200s' is no address: write host, host:port or macula://ID@host:port", at);
+    if (!code && server_parse(at, &server, why)) {
+      cli_error("invalid_argument", "--nodes: %s", why);
       code = EXIT_USAGE;
     }
     if (!code && resolve(server.host_port, &n->addr)) {

@@ -161,36 +161,33 @@ static int each_item(const char *text, int (*fn)(const char *item, void *ctx), v
   }
 }
 
+struct item_list { /* and what is wrong with an item, when there is more to say than what the list should be */
+  void *to;
+  char why[ADDR_WHY_LEN];
+};
+
 static int add_addr(const char *item, void *ctx) {
-  struct config_addrs *a = ctx;
-  if (a->count == CONFIG_MAX_LISTEN) return MACULA_EINVAL;
-  int err = addr_parse(item, 9443, &a->at[a->count]);
+  struct item_list *list = ctx;
+  struct config_addrs *a = list->to;
+  if (a->count == CONFIG_MAX_LISTEN || addr_bad_zone(item, list->why)) return MACULA_EINVAL;
+  int err = addr_parse(item, DEFAULT_PORT, &a->at[a->count]);
   if (!err) a->count++;
   return err;
 }
 
 /* HOST, HOST:PORT or macula://ID@HOST:PORT. */
 static int add_seed(const char *item, void *ctx) {
-  static const char scheme[] = "macula://";
-  struct config_seeds *l = ctx;
-  if (l->count == CONFIG_MAX_SEEDS) return MACULA_EINVAL;
-  struct config_seed *d = &l->at[l->count];
-  *d = (struct config_seed){0};
-  if (!strncmp(item, scheme, sizeof scheme - 1)) {
-    item += sizeof scheme - 1;
-    const char *at = strchr(item, '@');
-    d->pinned = at != NULL;
-    if (at && id_parse(slice_of(item, (size_t)(at - item)), &d->id)) return MACULA_EINVAL;
-    if (at) item = at + 1;
-  }
-  struct addr numeric;
-  const char *colon = strrchr(item, ':');
-  bool plain = item[0] != '[' && (!colon || (strchr(item, ':') == colon && colon > item && atoi(colon + 1) > 0 &&
-                                             atoi(colon + 1) < 65536 && strspn(colon + 1, "0123456789") == strlen(colon + 1)));
-  if (!*item || strlen(item) + 6 >= sizeof d->at || strpbrk(item, " /@")) return MACULA_EINVAL;
-  if (addr_parse(item, 9443, &numeric) && !plain) return MACULA_EINVAL;
-  snprintf(d->at, sizeof d->at, "%.249s%s", item, plain && !colon ? ":9443" : "");
-  l->count++;
+  struct item_list *list = ctx;
+  struct config_seeds *l = list->to;
+  struct server s;
+  char why[SERVER_WHY_LEN];
+  const char *at = strchr(item, '@');
+  if (l->count == CONFIG_MAX_SEEDS || addr_no_destination(at ? at + 1 : item, list->why)) return MACULA_EINVAL;
+  int err = server_parse(item, &s, why);
+  if (err) return err;
+  struct config_seed *d = &l->at[l->count++];
+  *d = (struct config_seed){.id = s.pin, .pinned = s.pinned};
+  server_look_up(&s, d->at);
   return 0;
 }
 
@@ -214,6 +211,7 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
   static const char *const formats[] = {"text", "json"};
   char wrong[NODE_WHY_LEN];
   void *to = (char *)c + r->offset;
+  struct item_list list = {.to = to};
   uint64_t n;
   int i;
   switch (r->type) {
@@ -246,18 +244,22 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
     return 0;
   case ADDRS:
     ((struct config_addrs *)to)->count = 0;
-    if (each_item(text, add_addr, to))
-      return snprintf(why, CONFIG_WHY_LEN,
-                      "'%.100s' is not a list of at most %d numeric ADDR:PORT, as 127.0.0.1:9443 or [::]:9443", text,
-                      CONFIG_MAX_LISTEN),
-             MACULA_EINVAL;
+    if (each_item(text, add_addr, &list)) {
+      if (!list.why[0])
+        snprintf(list.why, sizeof list.why,
+                 "'%.100s' is not a list of at most %d numeric ADDR:PORT, as 127.0.0.1:9443 or [::]:9443", text,
+                 CONFIG_MAX_LISTEN);
+      return snprintf(why, CONFIG_WHY_LEN, "%s", list.why), MACULA_EINVAL;
+    }
     return 0;
   case SEEDS:
     ((struct config_seeds *)to)->count = 0;
-    if (*text && each_item(text, add_seed, to))
-      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is not a list of at most %d HOST, HOST:PORT or macula://ID@HOST:PORT",
-                      text, CONFIG_MAX_SEEDS),
-             MACULA_EINVAL;
+    if (*text && each_item(text, add_seed, &list)) {
+      if (!list.why[0])
+        snprintf(list.why, sizeof list.why, "'%.100s' is not a list of at most %d HOST, HOST:PORT or macula://ID@HOST:PORT",
+                 text, CONFIG_MAX_SEEDS);
+      return snprintf(why, CONFIG_WHY_LEN, "%s", list.why), MACULA_EINVAL;
+    }
     return 0;
   case IDS:
     ((struct config_ids *)to)->count = 0;
@@ -269,6 +271,7 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
   case HTTP: {
     struct config_http *h = to;
     h->off = !strcasecmp(text, "off");
+    if (!h->off && addr_bad_zone(text, list.why)) return snprintf(why, CONFIG_WHY_LEN, "%s", list.why), MACULA_EINVAL;
     if (!h->off && addr_parse(text, (uint16_t)r->most, &h->at))
       return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is neither off nor a numeric ADDR:PORT, as 127.0.0.1:8080", text),
              MACULA_EINVAL;

@@ -4,6 +4,7 @@
 
 #include "base/addr.h"
 #include "base/log.h"
+#include "base/server.h"
 #include "node/node.h"
 #include "options.h"
 
@@ -24,8 +25,8 @@ struct config_addrs {
   struct addr at[CONFIG_MAX_LISTEN];
   size_t count;
 };
-struct config_seed { /* a node to join by */
-  char at[256];      /* HOST:PORT */
+struct config_seed {        /* a node to join by */
+  char at[SERVER_TEXT_LEN]; /* HOST:PORT */
   struct id id;
   bool pinned; /* id was given */
 };

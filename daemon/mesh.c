@@ -12,14 +12,22 @@
 #define SEQ_MARGIN 65536 /* what a run may use between two writes: one a millisecond */
 #define KNOWN_MAX (64u << 10)
 #define SAVE_EVERY (60 * NS_SEC)
-#define LOOK_UP_EVERY (10 * NS_SEC) /* while alone */
+#define LOOK_UP_MIN (10 * NS_SEC)
+#define LOOK_UP_MAX (60 * NS_SEC) /* while there are others */
+#define LOOK_UP_OWN (30 * NS_SEC) /* the name to advertise */
 #define MAX_ADDRS 16
 
 struct lookup {
   struct mesh *mesh;
   const struct config_seed *seed;
   struct io_resolve *running;
-  bool said; /* that the name is unknown */
+  bool is_name; /* and not an address, which leads nowhere else */
+  bool said;    /* that the name is unknown */
+  bool full;    /* it was said that there is no room for it */
+  unsigned tries;
+  nanotime at;
+  size_t count;
+  struct addr addrs[MAX_ADDRS]; /* where it led last */
 };
 
 struct mesh {
@@ -29,30 +37,122 @@ struct mesh {
   char path[4200], seq_path[4200];
   uint64_t seq; /* written */
   char *saved;  /* what the file holds; NULL: nothing that we know */
-  nanotime save_at, look_up_at;
+  nanotime save_at;
+  const char *advertise; /* a name; NULL: none to look up */
+  struct io_resolve *advertising;
+  nanotime advertise_at;
   size_t count;
   struct lookup lookups[CONFIG_MAX_SEEDS];
 };
 
+static bool leads_to(const struct lookup *l, const struct addr *a) {
+  for (size_t i = 0; i < l->count; i++)
+    if (addr_eq(&l->addrs[i], a)) return true;
+  return false;
+}
+
+static bool is_given(const struct mesh *m, const struct addr *a) {
+  for (size_t i = 0; i < m->count; i++)
+    if (leads_to(&m->lookups[i], a)) return true;
+  return false;
+}
+
+static bool is_joined(const struct lookup *l) {
+  for (size_t i = 0; i < l->count; i++)
+    if (!node_joined(l->mesh->node, &l->addrs[i])) return false;
+  return l->count > 0;
+}
+
+static void join_all(struct lookup *l) {
+  struct mesh *m = l->mesh;
+  bool was_full = l->full;
+  l->full = false;
+  for (size_t i = 0; i < l->count; i++) {
+    int err = node_join(m->node, &l->addrs[i], l->seed->pinned ? &l->seed->id : NULL, true, io_now());
+    if (err && !l->full && !was_full)
+      log_warn(m->log, "join_left_out", "name=%s code=%s text=\"there is no room for more addresses to join by\"", l->seed->at,
+               macula_err_name(err));
+    l->full |= err != 0;
+  }
+}
+
+/* The addresses that it leads to now; those that no name leads to any more are let go, or they would fill the node's table. */
+static void follow(struct lookup *l, const struct addr *addrs, size_t count) {
+  struct mesh *m = l->mesh;
+  struct lookup was = *l;
+  bool moved = false;
+  memcpy(l->addrs, addrs, count * sizeof *addrs);
+  l->count = count;
+  for (size_t i = 0; i < was.count; i++) {
+    moved |= !leads_to(l, &was.addrs[i]);
+    if (!is_given(m, &was.addrs[i])) node_unjoin(m->node, &was.addrs[i]);
+  }
+  for (size_t i = 0; i < count; i++) moved |= !leads_to(&was, &addrs[i]);
+  if (was.count && moved) log_info(m->log, "join_moved", "name=%s text=\"it leads to other addresses\"", l->seed->at);
+  join_all(l);
+}
+
+static void later(struct lookup *l) {
+  nanotime wait = LOOK_UP_MIN << (l->tries < 3 ? l->tries : 3);
+  l->tries++;
+  l->at = io_now() + (node_is_alone(l->mesh->node) ? LOOK_UP_MIN : time_min(wait, LOOK_UP_MAX));
+}
+
+static void unknown(struct lookup *l, const char *why) {
+  if (!l->said) log_warn(l->mesh->log, "join_unknown", "name=%s text=\"%s; it is looked up again\"", l->seed->at, why);
+  l->said = true;
+}
+
 static void resolved(void *ctx, const struct addr *addrs, size_t count, const char *why) {
   struct lookup *l = ctx;
-  struct mesh *m = l->mesh;
   l->running = NULL;
-  if (!count && !l->said)
-    log_warn(m->log, "join_unknown", "name=%s text=\"%s; it is looked up again\"", l->seed->at, why ? why : "no address");
-  l->said = !count;
-  for (size_t i = 0; i < count; i++) (void)node_join(m->node, &addrs[i], l->seed->pinned ? &l->seed->id : NULL, true, io_now());
+  later(l);
+  if (!count) {
+    unknown(l, why ? why : "no address"); /* where it led before is tried on */
+    return;
+  }
+  l->said = false;
+  follow(l, addrs, count);
+  io_loop_wake(l->mesh->loop);
+}
+
+static void look_up(struct lookup *l) {
+  if (io_resolve_start(l->mesh->loop, l->seed->at, DEFAULT_PORT, MAX_ADDRS, resolved, l, &l->running) == 0) return;
+  unknown(l, "the name cannot be looked up");
+  later(l);
+}
+
+/* A name is looked up again as long as there is an address of it whose node is not connected, whatever other links stand: what
+ * was there may have been replaced by another node elsewhere. */
+static void look_up_again(struct lookup *l, nanotime now) {
+  if (!l->is_name || l->running || now < l->at) return;
+  if (!is_joined(l)) {
+    look_up(l);
+    return;
+  }
+  l->tries = 0;
+  l->at = now + LOOK_UP_MIN;
+}
+
+static void advertised(void *ctx, const struct addr *addrs, size_t count, const char *why) {
+  struct mesh *m = ctx;
+  struct addr good[MAX_ADDRS];
+  char at[ADDR_TEXT_LEN];
+  size_t n = 0;
+  (void)why; /* what was found before stays */
+  m->advertising = NULL;
+  for (size_t i = 0; i < count; i++)
+    if (!addr_is_link_local(&addrs[i])) good[n++] = addrs[i];
+  if (!node_set_advertise(m->node, good, n)) return;
+  addr_text(&good[0], at);
+  log_info(m->log, "advertise_moved", "name=%s address=%s", m->advertise, at);
   io_loop_wake(m->loop);
 }
 
-static void look_up(struct mesh *m) {
-  for (size_t i = 0; i < m->count; i++) {
-    struct lookup *l = &m->lookups[i];
-    if (l->running) continue;
-    if (io_resolve_start(m->loop, l->seed->at, 9443, MAX_ADDRS, resolved, l, &l->running))
-      log_warn(m->log, "join_unknown", "name=%s text=\"the name cannot be looked up\"", l->seed->at);
-  }
-  m->look_up_at = io_now() + LOOK_UP_EVERY;
+static void look_up_advertised(struct mesh *m, nanotime now) {
+  if (!m->advertise || m->advertising || now < m->advertise_at) return;
+  m->advertise_at = now + LOOK_UP_OWN;
+  (void)io_resolve_start(m->loop, m->advertise, DEFAULT_PORT, MAX_ADDRS, advertised, m, &m->advertising);
 }
 
 /* False: not a line of ours. */
@@ -86,6 +186,7 @@ static void load(struct mesh *m) {
 int mesh_start(struct io_loop *loop, struct node *node, const struct log *log, const struct config *cfg,
                struct mesh **ret_mesh) {
   struct mesh *m = calloc(1, sizeof *m);
+  struct addr a;
   if (!m) return MACULA_ENOMEM;
   m->loop = loop;
   m->node = node;
@@ -93,10 +194,14 @@ int mesh_start(struct io_loop *loop, struct node *node, const struct log *log, c
   m->save_at = io_now() + SAVE_EVERY;
   snprintf(m->path, sizeof m->path, "%.4000s/" KNOWN_FILE, cfg->state);
   snprintf(m->seq_path, sizeof m->seq_path, "%.4000s/" SEQ_FILE, cfg->state);
-  for (; m->count < cfg->join.count; m->count++)
-    m->lookups[m->count] = (struct lookup){.mesh = m, .seed = &cfg->join.at[m->count]};
+  for (; m->count < cfg->join.count; m->count++) {
+    const struct config_seed *seed = &cfg->join.at[m->count];
+    m->lookups[m->count] = (struct lookup){.mesh = m, .seed = seed, .is_name = addr_parse(seed->at, DEFAULT_PORT, &a) != 0};
+  }
+  m->advertise = cfg->advertise && addr_parse(cfg->advertise, DEFAULT_PORT, &a) ? cfg->advertise : NULL;
+  m->advertise_at = io_now() + LOOK_UP_OWN; /* it was looked up just now */
   load(m);
-  look_up(m);
+  for (size_t i = 0; i < m->count; i++) look_up(&m->lookups[i]);
   *ret_mesh = m;
   return 0;
 }
@@ -147,35 +252,58 @@ void mesh_save(struct mesh *m) {
 
 void mesh_upkeep(struct mesh *m) {
   nanotime now = io_now();
-  if (m->count && node_is_alone(m->node) && now >= m->look_up_at) look_up(m);
+  for (size_t i = 0; i < m->count; i++) look_up_again(&m->lookups[i], now);
+  look_up_advertised(m, now);
   if (!m->saved || now >= m->save_at) mesh_save(m);
 }
 
 void mesh_close(struct mesh *m) {
   if (!m) return;
   for (size_t i = 0; i < m->count; i++) io_resolve_cancel(m->lookups[i].running);
+  io_resolve_cancel(m->advertising);
   free(m->saved);
   free(m);
 }
 
-int mesh_advertise(const char *host_port, struct addr *ret_addr, char ret_why[CONFIG_WHY_LEN]) {
-  char host[256];
-  const char *colon = strrchr(host_port, ':');
+static int find_host(const char *host, const char *port, struct addr *ret_addr) {
   struct addrinfo hints = {.ai_socktype = SOCK_DGRAM}, *list = NULL;
-  if (addr_parse(host_port, 9443, ret_addr) == 0) {
-    if (!addr_is_any(ret_addr)) return 0;
-    snprintf(ret_why, CONFIG_WHY_LEN, "advertise: %.200s is no address that anybody could reach", host_port);
-    return MACULA_EINVAL;
-  }
-  snprintf(host, sizeof host, "%.*s", colon ? (int)(colon - host_port) : (int)strlen(host_port), host_port);
-  int r = getaddrinfo(host, colon ? colon + 1 : "9443", &hints, &list);
-  bool ok = r == 0 && list && list->ai_addrlen <= sizeof *ret_addr;
-  if (ok) {
-    memset(ret_addr, 0, sizeof *ret_addr);
-    memcpy(ret_addr, list->ai_addr, list->ai_addrlen);
-  } else {
-    snprintf(ret_why, CONFIG_WHY_LEN, "advertise: cannot find the host %.200s: %s", host, r ? gai_strerror(r) : "no address");
+  struct addr a;
+  int r = getaddrinfo(host, port, &hints, &list);
+  bool found = false;
+  for (struct addrinfo *i = r ? NULL : list; i && !found; i = i->ai_next) {
+    if (i->ai_addrlen > sizeof a) continue;
+    memset(&a, 0, sizeof a);
+    memcpy(&a, i->ai_addr, i->ai_addrlen);
+    found = addr_can_be_node(&a) && !addr_is_link_local(&a);
   }
   if (list) freeaddrinfo(list);
-  return ok ? 0 : MACULA_EINVAL;
+  if (found) *ret_addr = a;
+  return found ? 0 : r ? r : EAI_NONAME;
+}
+
+int mesh_advertise(const char *host_port, struct addr *ret_addr, char ret_why[CONFIG_WHY_LEN]) {
+  struct server s;
+  char why[SERVER_WHY_LEN], host[SERVER_TEXT_LEN];
+  int err = server_parse(host_port, &s, why), r;
+  if (err) {
+    snprintf(ret_why, CONFIG_WHY_LEN, "advertise: %.400s", why);
+    return err;
+  }
+  if (addr_parse(s.host_port, DEFAULT_PORT, ret_addr) == 0) {
+    if (!addr_is_link_local(ret_addr)) return 0;
+    snprintf(ret_why, CONFIG_WHY_LEN,
+             "advertise: %.200s leads nowhere from beyond its link: give an address that others reach, or none", s.host_port);
+    return MACULA_EINVAL;
+  }
+  server_look_up(&s, host);
+  char *colon = strrchr(host, ':'); /* a name has no other */
+  *colon = 0;
+  r = find_host(host, colon + 1, ret_addr);
+  if (r && s.rooted) { /* files of hosts know it without the dot */
+    colon[-1] = 0;
+    r = find_host(host, colon + 1, ret_addr);
+  }
+  if (!r) return 0;
+  snprintf(ret_why, CONFIG_WHY_LEN, "advertise: cannot find the host %.200s: %s", host, gai_strerror(r));
+  return MACULA_EINVAL;
 }

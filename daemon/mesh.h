@@ -10,13 +10,14 @@ struct mesh;
 /* Looks the names up and has the node join; reads the nodes known from the state folder. MACULA_ENOMEM. */
 int mesh_start(struct io_loop *loop, struct node *node, const struct log *log, const struct config *cfg,
                struct mesh **ret_mesh);
-/* From time to time: looks names up again while the node is alone (pods change their addresses), and writes what is new. */
+/* From time to time: looks names up again whose node is not connected (pods change their addresses), and writes what is new. */
 void mesh_upkeep(struct mesh *m);
 void mesh_save(struct mesh *m);  /* the nodes known, and the sequence */
 void mesh_close(struct mesh *m); /* accepts NULL */
 /* The largest sequence of DHT records that was used from this state folder; 0: none. */
 uint64_t mesh_last_seq(const struct config *cfg, const struct log *log);
-/* The address to advertise: numeric, or looked up once. MACULA_EINVAL; ret_why says what is wrong. */
+/* The address to advertise: numeric, or looked up now; mesh_upkeep follows the name. MACULA_EINVAL; ret_why says what is wrong.
+ */
 int mesh_advertise(const char *host_port, struct addr *ret_addr, char ret_why[CONFIG_WHY_LEN]);
 
 #endif

@@ -184,18 +184,21 @@ void client_lost(macula_client *c, int err, struct slice text) {
   client_hold(c);
   keep_error(c, err, text);
   client_keep_ticket(c);
-  bool was_in = c->state == MACULA_CONNECTED, opened = c->opened;
+  bool was_in = c->state == MACULA_CONNECTED;
   if (c->conn) quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, GOODBYE_TIMEOUT));
   detach(c);
   c->dialing = false;
-  if (!was_in && !opened && !is_final(err) && c->addr_at + 1u < c->target.count) {
+  /* What one address refuses for good another may grant: at each of a name's addresses may be another node. */
+  c->can_mend |= !is_final(err);
+  if (!was_in && c->addr_at + 1u < c->target.count) {
     c->addr_at++;
+    client_due(c, TIME_NEVER); /* of the attempt before */
     dial_next(c);
     client_release(c);
     return;
   }
   c->failures++;
-  bool final = c->no_reconnect || is_final(err);
+  bool final = c->no_reconnect || !(was_in ? !is_final(err) : c->can_mend);
   uint64_t wait = c->backoff_min;
   for (uint32_t i = was_in ? 0 : 1; i < c->failures && wait < c->backoff_max; i++) wait *= 2;
   if (wait > c->backoff_max) wait = c->backoff_max;
@@ -235,11 +238,24 @@ void client_dial(macula_client *c, const struct client_target *t) {
   c->mismatch = dup_text(c->hub->mem, t->mismatch);
   c->target.mismatch = c->mismatch;
   c->addr_at = 0;
+  c->can_mend = false;
   dial_next(c);
+}
+
+bool client_dial_again(macula_client *c) {
+  if (!c->dialing || c->closing || !c->target.count) return false;
+  c->dialing = false;
+  c->addr_at = 0;
+  c->can_mend = false;
+  dial_next(c);
+  return true;
 }
 
 void client_dial_failed(macula_client *c, int err, const char *text) {
   if (!c->dialing || c->closing) return;
+  c->addr_at = 0;
+  c->target.count = 0;
+  c->can_mend = false;
   client_lost(c, err, slice_str(text));
 }
 

@@ -13,7 +13,7 @@
 
 struct hub;
 
-#define CLIENT_MAX_ADDRS 4
+#define CLIENT_MAX_ADDRS 16
 struct client_target {
   struct addr addrs[CLIENT_MAX_ADDRS]; /* tried in this order */
   size_t count;
@@ -72,6 +72,8 @@ struct client_options {
 /* Dials in the next hub_tick. */
 int client_new(struct hub *h, const struct client_options *o, macula_client **ret_client);
 void client_dial(macula_client *c, const struct client_target *t);
+/* To the same target once more, whose name cannot be looked up now; false: there was none yet. */
+bool client_dial_again(macula_client *c);
 void client_dial_failed(macula_client *c, int err, const char *text);
 /* In the next hub_tick: all that is pending ends with MACULA_ECLOSED, on_state, and the client is freed. abrupt: without a
  * goodbye and without waiting for what is queued. */

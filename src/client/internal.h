@@ -84,6 +84,7 @@ struct macula_client {
   uint32_t failures, busy;
   bool sweep, replaying, dialing, opened, closing, abrupt, no_reconnect, op, base_only;
   uint8_t addr_at;
+  bool can_mend;               /* of the addresses tried in this turn one failed in a way that may pass */
   struct client_target target; /* mismatch and expect point into this struct */
   struct id expect, node;
   bool has_node;

@@ -14,7 +14,7 @@ struct io_resolve {
   uv_async_t soon; /* for answers that need no lookup: the callback never comes before io_resolve_start has returned */
   size_t max, count;
   struct addr addrs[MAX_ADDRS];
-  char why[320];
+  char host[256], port[8], why[320];
   void (*cb)(void *ctx, const struct addr *addrs, size_t count, const char *why);
   void *ctx;
 };
@@ -31,20 +31,41 @@ static void on_soon(uv_async_t *a) {
   uv_close((uv_handle_t *)a, free_async);
 }
 
+static int start(uv_loop_t *uv, struct io_resolve *r);
+
+/* A dot at the end says that no domain is to be tried behind the name; files of hosts know their names without it. */
+static bool again_without_dot(struct io_resolve *r) {
+  size_t n = strlen(r->host);
+  if (!r->cb || n < 2 || r->host[n - 1] != '.') return false;
+  r->host[n - 1] = 0;
+  return start(r->req.loop, r) == 0;
+}
+
 static void on_addrs(uv_getaddrinfo_t *req, int status, struct addrinfo *list) {
   struct io_resolve *r = req->data;
+  if (status && again_without_dot(r)) return;
   for (struct addrinfo *a = status == 0 ? list : NULL; a && r->count < r->max; a = a->ai_next) {
     if (a->ai_addrlen > sizeof r->addrs[0]) continue;
     memset(&r->addrs[r->count], 0, sizeof r->addrs[0]);
-    memcpy(&r->addrs[r->count++], a->ai_addr, a->ai_addrlen);
+    memcpy(&r->addrs[r->count], a->ai_addr, a->ai_addrlen);
+    r->count += addr_can_be_node(&r->addrs[r->count]); /* and not 0.0.0.0, as filters of names answer */
   }
   if (r->count == 0) {
     size_t n = strlen(r->why); /* the host's name, from io_resolve_start */
-    snprintf(r->why + n, sizeof r->why - n, ": %s", status ? uv_strerror(status) : "the name has no address");
+    snprintf(r->why + n, sizeof r->why - n, ": %s",
+             status ? uv_strerror(status)
+             : list ? "its address leads nowhere"
+                    : "the name has no address");
   }
   uv_freeaddrinfo(list);
   answer(r);
   free(r);
+}
+
+static int start(uv_loop_t *uv, struct io_resolve *r) {
+  struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_NUMERICSERV};
+  r->req.data = r;
+  return uv_getaddrinfo(uv, &r->req, on_addrs, r->host, r->port, &hints) == 0 ? 0 : MACULA_EINVAL;
 }
 
 int io_resolve_start(struct io_loop *l, const char *host_port, uint16_t default_port, size_t max,
@@ -64,24 +85,20 @@ int io_resolve_start(struct io_loop *l, const char *host_port, uint16_t default_
     *ret_req = r;
     return 0;
   }
-  char host[256], port[8];
   const char *colon = strrchr(host_port, ':');
   size_t n = colon ? (size_t)(colon - host_port) : strlen(host_port);
-  if (n == 0 || n >= sizeof host || host_port[0] == '[' || (colon && strspn(colon + 1, "0123456789") != strlen(colon + 1)) ||
+  if (n == 0 || n >= sizeof r->host || host_port[0] == '[' || (colon && strspn(colon + 1, "0123456789") != strlen(colon + 1)) ||
       (colon && (strlen(colon + 1) == 0 || strlen(colon + 1) > 5 || atoi(colon + 1) > 65535)) || (!colon && !default_port)) {
     free(r);
     return MACULA_EINVAL;
   }
-  memcpy(host, host_port, n);
-  host[n] = 0;
+  memcpy(r->host, host_port, n); /* it was zeroed */
   if (colon)
-    snprintf(port, sizeof port, "%s", colon + 1);
+    snprintf(r->port, sizeof r->port, "%s", colon + 1);
   else
-    snprintf(port, sizeof port, "%u", default_port);
-  snprintf(r->why, sizeof r->why, "cannot find the host %s", host);
-  struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_NUMERICSERV};
-  r->req.data = r;
-  if (uv_getaddrinfo(&l->uv, &r->req, on_addrs, host, port, &hints) != 0) {
+    snprintf(r->port, sizeof r->port, "%u", default_port);
+  snprintf(r->why, sizeof r->why, "cannot find the host %s", r->host);
+  if (start(&l->uv, r)) {
     free(r);
     return MACULA_EINVAL;
   }

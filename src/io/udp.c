@@ -204,6 +204,7 @@ static void fill_message(struct io_udp *u, struct io_out *o, uint8_t *data, stru
   }
   if (u->wildcard && v6) {
     struct in6_pktinfo info = {.ipi6_addr = o->local.v6.sin6_addr};
+    if (addr_is_link_local(&o->local)) info.ipi6_ifindex = o->remote.v6.sin6_scope_id;
     if (!IN6_IS_ADDR_UNSPECIFIED(&info.ipi6_addr)) {
       c->cmsg_level = IPPROTO_IPV6;
       c->cmsg_type = IPV6_PKTINFO;

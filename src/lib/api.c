@@ -36,7 +36,7 @@ static int find_known(const macula_options *o, struct remote *r) {
 int macula_connect(macula_loop *loop, const macula_options *opt, macula_client **ret_client) {
   static const macula_options plain = {0};
   macula_identity *own = NULL, *identity;
-  char realm[NAME_MAX_LEN + 1], why[256];
+  char realm[NAME_MAX_LEN + 1], why[SERVER_WHY_LEN];
   size_t len;
   if (!opt) opt = &plain;
   if (!loop || !ret_client || opt->backoff_min_ms > UINT32_MAX || opt->backoff_max_ms > UINT32_MAX)
@@ -49,8 +49,7 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
   if (!r) return fail_plain(MACULA_ENOMEM);
   r->loop = loop;
   r->insecure = opt->insecure || opt->base_only;
-  if (server_parse(where, &r->server))
-    err = fail(MACULA_EINVAL, "'%.200s' is no address: write host, host:port or macula://ID@host:port", where);
+  if ((err = server_parse(where, &r->server, why))) fail(err, "%s", why);
   if (!err) err = find_known(opt, r);
   if (!err && opt->ca_file && (err = io_text_read(opt->ca_file, MAX_CA, &r->ca_pem, &len, why))) fail(err, "%s", why);
   if (!err && !opt->identity && !opt->base_only) err = macula_identity_load(NULL, true, &own);

@@ -44,7 +44,7 @@ static void resolved(void *ctx, const struct addr *addrs, size_t count, const ch
   r->resolving = NULL;
   if (count)
     dial(r, addrs, count < CLIENT_MAX_ADDRS ? count : CLIENT_MAX_ADDRS);
-  else
+  else if (!client_dial_again(r->client)) /* where it led before: names are not always answered when all else works */
     client_dial_failed(r->client, MACULA_NOT_CONNECTED, why ? why : "the name has no address");
   loop_unlock_quietly(l);
 }
@@ -70,7 +70,9 @@ void remote_dial(void *ctx, macula_client *c) {
     dial(r, &a, 1);
     return;
   }
-  int err = io_resolve_start(l->io, r->server.host_port, DEFAULT_PORT, CLIENT_MAX_ADDRS, resolved, r, &r->resolving);
+  char host_port[SERVER_TEXT_LEN];
+  server_look_up(&r->server, host_port);
+  int err = io_resolve_start(l->io, host_port, DEFAULT_PORT, CLIENT_MAX_ADDRS, resolved, r, &r->resolving);
   if (err) client_dial_failed(c, err, "the name could not be looked up");
 }
 

@@ -13,47 +13,6 @@
 
 #define KNOWN_MAX (4u << 20)
 
-int server_parse(const char *text, struct server *ret_server) {
-  static const char scheme[] = "macula://";
-  struct server s = {0};
-  if (strncmp(text, scheme, sizeof scheme - 1) == 0) {
-    text += sizeof scheme - 1;
-    const char *at = strchr(text, '@');
-    if (at) {
-      if (id_parse(slice_of(text, (size_t)(at - text)), &s.pin)) return MACULA_EINVAL;
-      s.pinned = true;
-      text = at + 1;
-    }
-  }
-  size_t len = strlen(text);
-  if (len && text[len - 1] == '/') len--;
-  if (!len || len > 253 + 8) return MACULA_EINVAL;
-  char copy[SERVER_TEXT_LEN];
-  memcpy(copy, text, len);
-  copy[len] = 0;
-  struct addr a;
-  if (addr_parse(copy, DEFAULT_PORT, &a) == 0) {
-    if (!addr_port(&a)) return MACULA_EINVAL;
-    addr_text(&a, s.host_port);
-    *ret_server = s;
-    return 0;
-  }
-  if (strpbrk(copy, "[]/@ \t\r\n#")) return MACULA_EINVAL;
-  char *colon = strchr(copy, ':');
-  unsigned long port = DEFAULT_PORT;
-  if (colon) {
-    char *end;
-    if (colon[1] < '0' || colon[1] > '9') return MACULA_EINVAL;
-    port = strtoul(colon + 1, &end, 10);
-    if (*end || port == 0 || port > 65535) return MACULA_EINVAL;
-    *colon = 0;
-  }
-  if (!copy[0] || strlen(copy) > 253) return MACULA_EINVAL;
-  snprintf(s.host_port, sizeof s.host_port, "%.253s:%lu", copy, port);
-  *ret_server = s;
-  return 0;
-}
-
 /* A line that is no entry means that the file is not what we wrote: who was met there cannot be told, and whoever answers would
  * be taken for a new node. */
 static unsigned scan(const char *text, const char *host_port, struct id *ret_id, unsigned *ret_line) {
@@ -69,7 +28,7 @@ static unsigned scan(const char *text, const char *host_port, struct id *ret_id,
       const char *gap = memchr(p, ' ', (size_t)(stop - p)), *from = gap;
       while (from && *from == ' ') from++;
       if (!from || gap == p || id_parse(slice_of(from, (size_t)(stop - from)), &id)) return line;
-      if ((size_t)(gap - p) == key && memcmp(p, host_port, key) == 0) {
+      if ((size_t)(gap - p) == key && strncasecmp(p, host_port, key) == 0) {
         *ret_id = id;
         *ret_line = line;
       }
@@ -123,7 +82,7 @@ int known_find(struct known_cache *k, const char *path, const char *host_port, s
   char *text;
   *ret_line = 0;
   bool is_there = stat(path, &st) == 0; /* before reading: what changes in between is read again next time */
-  if (k && k->path && is_there && same_file(&st, &k->file) && !strcmp(k->path, path) && !strcmp(k->host_port, host_port)) {
+  if (k && k->path && is_there && same_file(&st, &k->file) && !strcmp(k->path, path) && !strcasecmp(k->host_port, host_port)) {
     *ret_id = k->id;
     *ret_line = k->line;
     return 0;

@@ -1,22 +1,10 @@
-/* A server's address as people write it, and the file of known nodes. */
+/* The file of known nodes. */
 #ifndef LIB_SERVER_H
 #define LIB_SERVER_H
 
 #include <sys/stat.h>
 
-#include "base/slice.h"
-
-#define SERVER_TEXT_LEN 272
-#define SERVER_WHY_LEN 768
-#define DEFAULT_PORT 9443
-
-struct server {
-  char host_port[SERVER_TEXT_LEN]; /* "host:port", "[v6]:port" */
-  bool pinned;
-  struct id pin;
-};
-/* "host", "host:port", "[v6]:port", each with or without "macula://" or "macula://ID@" before it. MACULA_EINVAL. */
-int server_parse(const char *text, struct server *ret_server);
+#include "base/server.h"
 
 /* The answer of the last known_find, good while the file stays as it is: ten thousand clients of one node read it once. */
 struct known_cache {

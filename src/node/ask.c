@@ -91,6 +91,12 @@ static int read_node(const char *text, struct id *ret_id, struct addr *ret_addr)
 static void ping(struct node *n, const struct asker *by, const char *node) {
   struct id id;
   struct addr at;
+  char why[ADDR_WHY_LEN];
+  const char *where = node ? strchr(node, '@') : NULL;
+  if (where && addr_no_destination(where + 1, why)) {
+    refuse(by, MACULA_EINVAL, why);
+    return;
+  }
   if (read_node(node, &id, &at)) {
     refuse(by, MACULA_EINVAL, "give the node as {\"node\":\"macula://ID@ADDR:PORT\"}, or its id alone if it is known");
     return;

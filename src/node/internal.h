@@ -115,6 +115,7 @@ struct seed { /* an address to join by, or of a node that was lost */
   bool pinned; /* by the user */
   bool keep;   /* of the configuration: tried for ever */
   bool said;   /* its failure was logged */
+  bool self;   /* this node answered there itself */
   nanotime at, since;
   uint32_t failures;
   struct session *dial;

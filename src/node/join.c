@@ -10,11 +10,12 @@
 #define MAX_LOST 256u
 #define RETRY_MIN (500 * NS_MS)
 #define RETRY_MAX (15 * NS_SEC)
-#define LOOK_EVERY (5 * NS_SEC) /* at one that is connected */
+#define LOOK_EVERY (5 * NS_SEC)   /* at one that is connected */
+#define SELF_AGAIN (600 * NS_SEC) /* at an address that was our own: it may be another's by then */
 #define LOST_KEPT (3600 * NS_SEC)
 #define MAX_KNOWN 256
 
-static struct seed *find(struct node *n, const struct addr *at) {
+static struct seed *find(const struct node *n, const struct addr *at) {
   list_for(it, &n->seeds) {
     struct seed *d = container_of(it, struct seed, all);
     if (addr_eq(&d->addr, at)) return d;
@@ -74,6 +75,21 @@ int node_join(struct node *n, const struct addr *to, const struct id *id, bool k
   return add(n, to, id, id != NULL && keep, keep);
 }
 
+bool node_joined(const struct node *n, const struct addr *to) {
+  const struct seed *d = find(n, to);
+  const struct peer *p = d && d->has_id ? peer_find(n, &d->id) : NULL;
+  return (d && d->self) || (p && p->link);
+}
+
+/* As a node that was lost, if we have met it: it may come back. */
+void node_unjoin(struct node *n, const struct addr *to) {
+  struct seed *d = find(n, to);
+  if (!d || !d->keep) return;
+  d->keep = d->pinned = false;
+  d->since = n->now;
+  if (d->self || !d->has_id) drop(n, d);
+}
+
 bool join_is_configured(const struct node *n, const struct id *id) {
   list_for(it, &n->seeds) {
     const struct seed *d = container_of(it, struct seed, all);
@@ -87,7 +103,7 @@ uint32_t join_missing(const struct node *n) {
   list_for(it, &n->seeds) {
     const struct seed *d = container_of(it, struct seed, all);
     const struct peer *p = d->keep && d->has_id ? peer_find(n, &d->id) : NULL;
-    count += d->keep && (!p || !p->slot.in);
+    count += d->keep && !d->self && (!p || !p->slot.in);
   }
   return count;
 }
@@ -110,7 +126,7 @@ void join_met(struct node *n, struct session *s) {
   d->id = s->peer->id;
   d->has_id = true;
   d->failures = 0;
-  d->said = false;
+  d->said = d->self = false;
   d->since = n->now;
   later(n, d, LOOK_EVERY);
 }
@@ -129,8 +145,13 @@ void join_failed(struct node *n, struct session *s, int err, struct slice text) 
   }
   addr_text(&d->addr, at);
   if (id && id_eq(id, &n->id)) {
-    if (d->keep) log_info(n->log, "join_self", "address=%s text=\"this is the node itself: the address is left out\"", at);
-    drop(n, d);
+    if (d->keep && !d->self)
+      log_info(n->log, "join_self", "address=%s text=\"this is the node itself: the address is left out\"", at);
+    d->self = true;
+    if (!d->keep)
+      drop(n, d);
+    else
+      later(n, d, SELF_AGAIN);
     return;
   }
   if (!d->said && d->keep)

@@ -13,13 +13,15 @@
 #define BACKOFF_MAX (10 * NS_SEC)
 #define LINK_CAPS (CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_CANCEL | CAP_NODE)
 
-static void endpoint_of(const struct msg_connect *m, struct addr *ret_addr) {
+/* An address that another node tells; sa_family 0: none. What is good on its link only, by its interfaces, means nothing here.
+ */
+static struct addr told_addr(struct slice from) {
   char text[ADDR_TEXT_LEN];
-  *ret_addr = (struct addr){0};
-  if (!m->endpoint.n || m->endpoint.n >= sizeof text) return;
-  memcpy(text, m->endpoint.p, m->endpoint.n);
-  text[m->endpoint.n] = 0;
-  if (addr_parse(text, 0, ret_addr)) *ret_addr = (struct addr){0};
+  struct addr a;
+  if (!from.n || from.n >= sizeof text || memchr(from.p, '%', from.n)) return (struct addr){0};
+  memcpy(text, from.p, from.n);
+  text[from.n] = 0;
+  return addr_parse(text, 0, &a) || addr_is_link_local(&a) ? (struct addr){0} : a;
 }
 
 static void label(struct peer *p, struct slice name) { utf8_label(name, p->name, NAME_KEPT); }
@@ -139,23 +141,14 @@ static void welcomed(struct session *s, const struct msg_pong *m) {
     session_close(s, MACULA_UNSUPPORTED_VERSION, "the peer is no node of a mesh");
     return;
   }
-  struct msg_connect as = {.endpoint = m->endpoint};
-  struct addr at;
-  endpoint_of(&as, &at);
+  struct addr at = told_addr(m->endpoint), seen = told_addr(m->observed);
   if (at.sa.sa_family || !p->addr.sa.sa_family) peer_where(p, at.sa.sa_family ? &at : quic_conn_remote(s->conn), NULL);
   label(p, m->name);
   s->caps = m->caps;
   up(s, m->instance.p);
   if (s->seed) join_met(n, s);
-  if (m->observed.n && m->observed.n < ADDR_TEXT_LEN) {
-    char text[ADDR_TEXT_LEN];
-    struct addr seen;
-    memcpy(text, m->observed.p, m->observed.n);
-    text[m->observed.n] = 0;
-    const struct addr *remote = quic_conn_remote(s->conn);
-    if (!addr_parse(text, 0, &seen) && addr_is_loopback(&seen) == addr_is_loopback(remote))
-      mesh_observed(n, &seen, socket_for(n, remote));
-  }
+  const struct addr *remote = quic_conn_remote(s->conn);
+  if (seen.sa.sa_family && addr_is_loopback(&seen) == addr_is_loopback(remote)) mesh_observed(n, &seen, socket_for(n, remote));
   log_info(n->log, "link_up", "peer=\"%s\" conn=%llu dialled=yes", p->name, (unsigned long long)s->serial);
   mesh_link_up(p);
   peer_up(p);
@@ -201,7 +194,7 @@ int link_connect(struct session *s, const struct msg_connect *m) {
     if (peer_pool_full(n, id) && (err = peer_evict_idle(n)) != 0) return err;
     if ((err = pool_add(&n->peers.pool, &p->slot, n->now)) != 0) return err;
   }
-  endpoint_of(m, &at);
+  at = told_addr(m->endpoint);
   peer_where(p, &at, at.sa.sa_family ? NULL : &n->id);
   label(p, m->name);
   s->peer = p;

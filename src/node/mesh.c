@@ -29,13 +29,14 @@ static void tell_self(struct node *n) {
   find_self_changed(n);
 }
 
-/* Where we can be dialled: the user's word, else the address that we listen on, else the one that peers see, with our port. */
+/* Where we can be dialled: the user's word, else the address that we listen on, else the one that peers see, with our port. One
+ * that is good on its link only is told to nobody. */
 void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local) {
   struct addr self = {0};
   if (n->hidden) return;
   if (n->advertise.sa.sa_family)
     self = n->advertise;
-  else if (n->socket_count && !addr_is_any(&n->sockets[0]))
+  else if (n->socket_count && !addr_is_any(&n->sockets[0]) && !addr_is_link_local(&n->sockets[0]))
     self = n->sockets[0];
   else if (seen && local && local->sa.sa_family == seen->sa.sa_family && addr_can_be_node(seen) &&
            (!addr_is_loopback(seen) || !n->self.sa.sa_family)) {
@@ -114,7 +115,8 @@ void mesh_link_up(struct peer *p) {
   struct member_info i = {.id = p->id, .addr = p->addr};
   spread_link_up(p);
   if (!n->membership) return;
-  if (!p->addr.sa.sa_family) i.gateway = p->via ? p->via->id : n->id;
+  if (addr_is_link_local(&i.addr)) i.addr = (struct addr){0};
+  if (!i.addr.sa.sa_family) i.gateway = p->via ? p->via->id : n->id;
   snprintf(i.name, sizeof i.name, "%.*s", MEMBER_NAME_LEN, p->name);
   choose_gateway(n);
   membership_connected(n->membership, &p->id, true);

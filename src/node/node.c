@@ -414,7 +414,19 @@ size_t node_send(struct node *n, uint8_t *buf, size_t cap, struct quic_out *ret_
 void node_set_sockets(struct node *n, const struct addr *sockets, size_t count) {
   n->socket_count = count < NODE_MAX_SOCKETS ? count : NODE_MAX_SOCKETS;
   memcpy(n->sockets, sockets, n->socket_count * sizeof *sockets);
+  bool reached = !count || n->advertise.sa.sa_family;
+  for (size_t i = 0; i < n->socket_count; i++) reached |= !addr_is_link_local(&n->sockets[i]);
+  n->hidden |= !reached; /* from beyond its link: the others come through a gateway */
   mesh_observed(n, NULL, NULL);
+}
+
+bool node_set_advertise(struct node *n, const struct addr *addrs, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (addr_eq(&addrs[i], &n->advertise)) return false;
+  if (!count) return false;
+  n->advertise = addrs[0];
+  mesh_observed(n, NULL, NULL);
+  return true;
 }
 
 struct quic *node_quic(struct node *n) {

@@ -114,7 +114,14 @@ void node_set_sockets(struct node *n, const struct addr *sockets, size_t count);
  * NULL: whoever proves to serve this realm. keep: for ever; else it is given up after a while. Repeating an address is
  * harmless. MACULA_EFULL (64 of them), MACULA_ENOMEM. */
 int node_join(struct node *n, const struct addr *to, const struct id *id, bool keep, nanotime now);
+/* Whether the node at such an address is connected, or is this one. */
+bool node_joined(const struct node *n, const struct addr *to);
+/* Such an address is not the user's any more: its name leads elsewhere. */
+void node_unjoin(struct node *n, const struct addr *to);
 bool node_is_alone(const struct node *n); /* it has no mesh connection */
+/* The name to advertise has these addresses now: stays with the one that is advertised if it is among them, else takes the
+ * first. Whether that changed anything. */
+bool node_set_advertise(struct node *n, const struct addr *addrs, size_t count);
 /* Lines `macula://ID@ADDR:PORT` of the nodes it knows, at most 256: for the state folder. malloc'ed. */
 int node_known_peers(const struct node *n, char **ret_text);
 size_t node_mapped_bytes(const struct node *n); /* in use beside the heap */

@@ -31,7 +31,9 @@ struct side { /* a hub on an address of its own */
 struct world {
   struct sim_net *net;
   struct node *node;
-  struct addr node_at;
+  struct addr node_at, before[8]; /* before: tried first, as a name's other addresses */
+  size_t before_count;
+  bool no_name; /* it cannot be looked up */
   struct quic_identity *node_id, *ids[HUBS];
   struct side hubs[HUBS];
   struct node_config cfg;
@@ -85,7 +87,14 @@ static inline size_t h_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *
 }
 static inline void h_dial(void *ctx, macula_client *c) {
   struct side *s = ctx;
-  struct client_target t = {.addrs = {s->w->node_at}, .count = 1, .expect = s->w->expect, .mismatch = s->w->mismatch};
+  size_t n = s->w->before_count;
+  if (s->w->no_name) {
+    if (!client_dial_again(c)) client_dial_failed(c, MACULA_NOT_CONNECTED, "no such name");
+    return;
+  }
+  struct client_target t = {.count = n + 1, .expect = s->w->expect, .mismatch = s->w->mismatch};
+  memcpy(t.addrs, s->w->before, n * sizeof t.addrs[0]);
+  t.addrs[n] = s->w->node_at;
   client_dial(c, &t);
 }
 static inline int h_local(void *ctx, int family, struct addr *ret_local) {

@@ -124,6 +124,84 @@ static void test_refused(void **state) {
   world_done(&w);
 }
 
+/* Behind a name may be several nodes, as after one was replaced: each of its addresses is tried before the client gives up, and
+ * it gives up only if all have refused for good. */
+static void test_several_addresses(void **state) {
+  struct world w = {0};
+  struct user u = {0}, v = {0}, x = {0};
+  struct quic_identity *stranger_id;
+  struct node *stranger;
+  (void)state;
+  world_init(&w, NULL);
+  for (unsigned i = 0; i < 8; i++) { /* nobody is there */
+    char at[32];
+    snprintf(at, sizeof at, "10.0.9.%u:9443", i + 1);
+    assert_int_equal(addr_parse(at, 0, &w.before[i]), 0);
+  }
+  w.before_count = 8;
+  assert_int_equal(user_start(&w, 0, &u, (struct client_options){0}), 0);
+  assert_true(world_until(&w, &u.states[MACULA_CONNECTED], 100 * NS_SEC));
+  assert_int_equal(u.states[MACULA_DISCONNECTED], 0);
+
+  assert_int_equal(quic_identity_generate(&stranger_id), 0);
+  struct node_config cfg = w.cfg;
+  cfg.identity = stranger_id;
+  cfg.realm = "elsewhere";
+  assert_int_equal(node_new(&cfg, sim_net_now(w.net), &stranger), 0);
+  struct io_endpoint ep = {n_recv, n_icmp, n_deadline, n_tick, n_send, stranger};
+  sim_net_attach(w.net, &w.before[0], &ep);
+  w.before_count = 1;
+  for (int known = 0; known < 2; known++) { /* another realm, then also another id than expected */
+    w.expect = known ? quic_identity_id(w.node_id) : NULL;
+    v = (struct user){0};
+    assert_int_equal(user_start(&w, 1, &v, (struct client_options){0}), 0);
+    assert_true(world_until(&w, &v.states[MACULA_CONNECTED], 30 * NS_SEC));
+    assert_int_equal(v.states[MACULA_CLOSED], 0);
+    client_close(v.c, false);
+    world_run(&w, NS_SEC);
+  }
+  world_node_kill(&w); /* the other one may come back */
+  assert_int_equal(user_start(&w, 2, &x, (struct client_options){.backoff_max = NS_SEC}), 0);
+  world_run(&w, 40 * NS_SEC);
+  assert_true(x.states[MACULA_DISCONNECTED] >= 2);
+  assert_int_equal(x.states[MACULA_CLOSED], 0);
+  world_node(&w);
+  assert_true(world_until(&w, &x.states[MACULA_CONNECTED], 60 * NS_SEC));
+  client_close(x.c, false);
+  world_run(&w, NS_SEC);
+  w.before_count = 0; /* all refuse for good */
+  w.node_at = w.before[0];
+  v = (struct user){0};
+  assert_int_equal(user_start(&w, 1, &v, (struct client_options){0}), 0);
+  assert_true(world_until(&w, &v.states[MACULA_CLOSED], 30 * NS_SEC));
+  assert_int_equal(v.err, MACULA_IDENTITY_MISMATCH);
+  sim_net_detach(w.net, &w.before[0]);
+  node_free(stranger);
+  quic_identity_unref(stranger_id);
+  world_done(&w);
+}
+
+/* The name cannot be looked up any more: where it led before is tried again. */
+static void test_name_is_lost(void **state) {
+  struct world w = {0};
+  struct user u = {0}, v = {0};
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &u, (struct client_options){0});
+  w.no_name = true;
+  u.states[MACULA_CONNECTED] = 0;
+  world_node_kill(&w);
+  world_run(&w, NS_SEC);
+  world_node(&w);
+  assert_true(world_until(&w, &u.states[MACULA_CONNECTED], 90 * NS_SEC));
+  assert_int_equal(user_start(&w, 1, &v, (struct client_options){0}), 0);
+  assert_true(world_until(&w, &v.states[MACULA_DISCONNECTED], 10 * NS_SEC));
+  assert_string_equal(v.text, "no such name");
+  w.no_name = false;
+  assert_true(world_until(&w, &v.states[MACULA_CONNECTED], 90 * NS_SEC));
+  world_done(&w);
+}
+
 /* The original's protocol alone: publish, hear, call, and be answered; a node of ours sends it nothing else. */
 static void test_base_only(void **state) {
   struct world w = {.cfg = {.allow_unverified = true}};
@@ -340,8 +418,9 @@ static void test_no_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_node_restarts), cmocka_unit_test(test_asked_before), cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_base_only),     cmocka_unit_test(test_rebinding),    cmocka_unit_test(test_drain),
-      cmocka_unit_test(test_resumes),       cmocka_unit_test(test_bad_network),  cmocka_unit_test(test_no_memory)};
+      cmocka_unit_test(test_node_restarts),     cmocka_unit_test(test_asked_before), cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_several_addresses), cmocka_unit_test(test_name_is_lost), cmocka_unit_test(test_base_only),
+      cmocka_unit_test(test_rebinding),         cmocka_unit_test(test_drain),        cmocka_unit_test(test_resumes),
+      cmocka_unit_test(test_bad_network),       cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

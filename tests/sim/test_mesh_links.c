@@ -227,7 +227,8 @@ static void test_wrong_realm_self_and_liar(void **state) {
   rig_run(&m.rig[0], 20 * NS_SEC);
   assert_int_equal(pool_count(&other.node->peers.pool), 0);
   assert_int_equal(pool_count(&m.rig[0].node->peers.pool), 0);
-  assert_int_equal(m.rig[1].node->seed_count, 0); /* its own address is left out */
+  assert_true(node_joined(m.rig[1].node, &m.rig[1].addr)); /* its own address: nobody is missing there */
+  assert_int_equal(rig_metric(&m.rig[1], "mesh_dials_total"), 1);
   assert_int_equal(other.node->seed_count, 1);
   /* an address that is said to be node 1's, and is node 0's: the dial fails and node 0 is not mistaken for it */
   struct peer *p = peer_get(other.node, quic_identity_id(m.rig[1].identity));
@@ -367,6 +368,9 @@ static void test_ping(void **state) {
   assert_true(slice_is(rig_ask(c, "com.macula.node.ping", args).error.code, "not_authorized"));
   assert_true(slice_is(rig_ask(op, "com.macula.node.ping", "{}").error.code, "invalid_argument"));
   assert_true(slice_is(rig_ask(op, "com.macula.node.ping", "[").error.code, "invalid_argument"));
+  snprintf(args, sizeof args, "{\"node\":\"macula://%s@0.0.0.0:9443\"}", hex);
+  r = rig_ask(op, "com.macula.node.ping", args);
+  assert_true(r.error.message.n > 50 && !memcmp(r.error.message.p, "0.0.0.0:9443 stands for all addresses", 37));
   rig_node_kill(&m.rig[1]);
   snprintf(args, sizeof args, "{\"node\":\"macula://%s@10.0.0.9:9443\"}",
            "0101010101010101010101010101010101010101010101010101010101010101");
@@ -552,6 +556,67 @@ static bool moved(void *ctx) {
 }
 
 /* A node that nobody can dial: reached through its gateway, through another when that dies. */
+/* What a name to join by leads to may change any time: its new addresses find room, and those that it has left do not stay. */
+static void test_join_moves(void **state) {
+  struct mesh m;
+  struct addr dead;
+  (void)state;
+  mesh_start(&m, 3, NULL);
+  m.links = 1;
+  struct node *n = m.rig[0].node;
+  assert_int_equal(addr_parse("10.0.9.9:9443", 0, &dead), 0);
+  assert_false(node_joined(n, &m.rig[1].addr));
+  mesh_join(&m, 0, 1);
+  assert_int_equal(node_join(n, &dead, NULL, true, sim_net_now(m.rig[0].net)), 0);
+  rig_run(&m.rig[0], 20 * NS_SEC);
+  assert_true(node_joined(n, &m.rig[1].addr));
+  assert_false(node_joined(n, &dead)); /* that one link stands does not settle it */
+  node_unjoin(n, &dead);
+  assert_int_equal(n->seed_count, 1);
+  /* The node there is replaced by another one elsewhere. */
+  rig_node_kill(&m.rig[1]);
+  mesh_join(&m, 0, 2);
+  node_unjoin(n, &m.rig[1].addr);
+  rig_run(&m.rig[0], 30 * NS_SEC);
+  assert_false(node_joined(n, &m.rig[1].addr));
+  assert_true(node_joined(n, &m.rig[2].addr));
+  for (unsigned i = 1; i < 5000; i++) {
+    addr_set_port(&dead, (uint16_t)i);
+    assert_int_equal(node_join(n, &dead, NULL, true, sim_net_now(m.rig[0].net)), 0);
+    node_unjoin(n, &dead);
+  }
+  assert_true(node_joined(n, &m.rig[2].addr));
+  rig_node_start(&m.rig[1]); /* one that was met is tried for a while all the same */
+  rig_run(&m.rig[0], 60 * NS_SEC);
+  assert_true(linked(&m, 0, 1));
+  mesh_stop(&m);
+}
+
+/* Only its link's machines reach it: it tells no address, and the others come through a gateway. */
+static void test_link_local(void **state) {
+  struct mesh m;
+  struct addr at, seen, moved;
+  (void)state;
+  mesh_start(&m, 1, NULL);
+  struct node *n = m.rig[0].node;
+  assert_int_equal(addr_parse("[fe80::7%1]:9443", 0, &at), 0);
+  assert_int_equal(addr_parse("[fe80::8]:9443", 0, &seen), 0);
+  n->self = (struct addr){0};
+  node_set_sockets(n, &at, 1);
+  assert_true(n->hidden);
+  mesh_observed(n, &seen, &at);
+  assert_int_equal(n->self.sa.sa_family, 0);
+  assert_int_equal(addr_parse("10.0.0.7:9443", 0, &moved), 0);
+  n->hidden = false; /* unless the user gives an address, whose name may come to lead elsewhere */
+  assert_true(node_set_advertise(n, &moved, 1));
+  assert_true(addr_eq(&n->self, &moved));
+  struct addr both[2] = {at, moved};
+  assert_false(node_set_advertise(n, both, 2));
+  assert_false(node_set_advertise(n, both, 0));
+  assert_true(addr_eq(&n->self, &moved));
+  mesh_stop(&m);
+}
+
 static void test_hidden(void **state) {
   struct mesh m;
   (void)state;
@@ -727,6 +792,8 @@ int main(void) {
       cmocka_unit_test(test_partition_heals),
       cmocka_unit_test(test_death_during_a_dial),
       cmocka_unit_test(test_hidden),
+      cmocka_unit_test(test_join_moves),
+      cmocka_unit_test(test_link_local),
       cmocka_unit_test(test_observed),
       cmocka_unit_test(test_clients_are_no_nodes),
       cmocka_unit_test(test_drain),

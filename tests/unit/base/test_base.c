@@ -7,13 +7,13 @@
 
 #include <cmocka.h>
 
-#include "base/addr.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/server.h"
 #include "base/time.h"
 #include "base/utf8.h"
 
@@ -137,6 +137,82 @@ static void shared_bytes_live_as_long_as_a_reference(void **state) {
   assert_int_equal(m.bytes, 0);
   m.limit = 16;
   assert_null(shbuf_new(&m, 1000));
+}
+
+/* fe80::1 alone leads nowhere: which link is part of the address, here only. */
+static void addresses_with_a_zone(void **state) {
+  static const char one[] = "[fe80::1%lo]:9443", no_interface[] = "this machine has no network interface 'nosuch0'";
+  static const char *const bad[] = {"[fe80::1%nosuch0]:1", "[fe80::1%]:1", "[fe80::1%-1]:1", "127.0.0.1%lo:1",
+                                    "[fe80::1%99999999999]:1"};
+  struct addr a, b;
+  char text[ADDR_TEXT_LEN], why[ADDR_WHY_LEN];
+  (void)state;
+  assert_int_equal(addr_parse(one, 0, &a), 0);
+  assert_int_not_equal(a.v6.sin6_scope_id, 0);
+  addr_text(&a, text);
+  assert_string_equal(text, one);
+  assert_int_equal(addr_parse("fe80::1%lo", 9443, &b), 0);
+  assert_true(addr_eq(&a, &b));
+  snprintf(text, sizeof text, "[fe80::1%%%u]:9443", a.v6.sin6_scope_id);
+  assert_int_equal(addr_parse(text, 0, &b), 0);
+  assert_true(addr_eq(&a, &b));
+  assert_true(addr_is_link_local(&a) && addr_can_be_node(&a));
+  b.v6.sin6_scope_id += 7;
+  assert_false(addr_eq(&a, &b));
+  b.v6.sin6_scope_id = 2147483647; /* an interface that is gone */
+  addr_text(&b, text);
+  assert_string_equal(text, "[fe80::1%2147483647]:9443");
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) assert_int_equal(addr_parse(bad[i], 0, &a), MACULA_EINVAL);
+  assert_int_equal(addr_parse("[fe80::1]:1", 0, &a), 0);
+  assert_false(addr_can_be_node(&a));
+  assert_string_equal(addr_bad_zone("[fe80::1%nosuch0]:1", why), no_interface);
+  assert_string_equal(addr_bad_zone("fe80::1%nosuch0", why), no_interface);
+  assert_string_equal(addr_bad_zone("fe80::1", why),
+                      "fe80::1 is good on one link only: name this machine's interface to it, as in fe80::1%eth0");
+  static const char *const fine[] = {one, "[::1]:1", "10.0.0.1", "0.0.0.0:0", "host%x:1", "a.b", ""};
+  for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++) assert_null(addr_bad_zone(fine[i], why));
+}
+
+/* What no node can be at says what to write instead. */
+static void servers_are_read(void **state) {
+  static const struct {
+    const char *text, *why;
+  } bad[] = {
+      {"0.0.0.0:9443",
+       "0.0.0.0:9443 stands for all addresses of a machine and leads to none: write 127.0.0.1 for this machine, or the other's "
+       "address"},
+      {"[::]:1",
+       "[::]:1 stands for all addresses of a machine and leads to none: write [::1] for this machine, or the other's address"},
+      {"0.0.0.0", "write 127.0.0.1"},
+      {"macula://0.0.0.0:1", "write 127.0.0.1"},
+      {"224.0.0.1:1", "multicast"},
+      {"255.255.255.255:1", "broadcast"},
+      {"fe80::1", "as in fe80::1%eth0"},
+      {"[fe80::1%nosuch0]:1", "no network interface 'nosuch0'"},
+      {"127.0.0.1:0", "write host, host:port"},
+      {"host..:1", "write host, host:port"},
+      {".", "write host, host:port"},
+      {"a%b:1", "write host, host:port"}};
+  static const struct {
+    const char *text, *host_port, *look_up;
+  } good[] = {{"host", "host:9443", "host:9443"},
+              {"host.example.:4433", "host.example:4433", "host.example.:4433"},
+              {"macula://host.example./", "host.example:9443", "host.example.:9443"},
+              {"fe80::1%lo", "[fe80::1%lo]:9443", "[fe80::1%lo]:9443"},
+              {"[fe80::1%lo]:7", "[fe80::1%lo]:7", "[fe80::1%lo]:7"}};
+  struct server s;
+  char why[SERVER_WHY_LEN], text[SERVER_TEXT_LEN];
+  (void)state;
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    assert_int_equal(server_parse(bad[i].text, &s, why), MACULA_EINVAL);
+    if (!strstr(why, bad[i].why)) fail_msg("%s: %s", bad[i].text, why);
+  }
+  for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+    assert_int_equal(server_parse(good[i].text, &s, why), 0);
+    assert_string_equal(s.host_port, good[i].host_port);
+    server_look_up(&s, text);
+    assert_string_equal(text, good[i].look_up);
+  }
 }
 
 static void addresses_read_and_write(void **state) {
@@ -284,6 +360,8 @@ int main(void) {
                                      cmocka_unit_test(nth_allocation_fails_once),
                                      cmocka_unit_test(shared_bytes_live_as_long_as_a_reference),
                                      cmocka_unit_test(addresses_read_and_write),
+                                     cmocka_unit_test(addresses_with_a_zone),
+                                     cmocka_unit_test(servers_are_read),
                                      cmocka_unit_test(ids_read_and_write),
                                      cmocka_unit_test(lists_keep_order),
                                      cmocka_unit_test(seeded_numbers_repeat),

@@ -166,6 +166,10 @@ static void test_wrong_values_name_their_place(void **state) {
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "a b", NULL}, "--join: 'a b' is not a list");
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "macula://12@a:1", NULL}, "macula://ID@HOST:PORT");
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "host:99999", NULL}, "--join:");
+  assert_refused(f, NULL, NULL, (const char *[]){"--join", "a,0.0.0.0:1", NULL}, "--join: 0.0.0.0:1 stands for all addresses");
+  assert_refused(f, NULL, NULL, (const char *[]){"--join", "fe80::1%nosuch0", NULL}, "no network interface 'nosuch0'");
+  assert_refused(f, NULL, NULL, (const char *[]){"--listen", "[fe80::1]:1", NULL}, "as in fe80::1%eth0");
+  assert_refused(f, NULL, NULL, (const char *[]){"--http", "[fe80::1%nosuch0]:1", NULL}, "no network interface 'nosuch0'");
   assert_refused(f, "join: [ok, 'host:x']\n", NULL, NULL, ":1: join:");
   assert_refused(f, "admin_keys: [abc]\n", NULL, NULL, "64 hexadecimal digits");
   assert_refused(f, NULL, (const char *[]){"HOME=/", "MACULA_HTTP=8080", NULL}, NULL, "MACULA_HTTP: '8080'");

@@ -1,0 +1,23 @@
+/* A node's address as people write it. */
+#ifndef BASE_SERVER_H
+#define BASE_SERVER_H
+
+#include "base/addr.h"
+
+#define SERVER_TEXT_LEN 272
+#define SERVER_WHY_LEN 768
+#define DEFAULT_PORT 9443
+
+struct server {
+  char host_port[SERVER_TEXT_LEN]; /* "host:port", "[v6]:port", as it is shown and remembered */
+  bool rooted;                     /* the name was written with a dot at its end: no domain is tried behind it */
+  bool pinned;
+  struct id pin;
+};
+/* "host", "host:port", "[v6]:port", each with or without "macula://" or "macula://ID@" before it. MACULA_EINVAL: ret_why says
+ * what to write. */
+int server_parse(const char *text, struct server *ret_server, char ret_why[SERVER_WHY_LEN]);
+/* What to look up. */
+void server_look_up(const struct server *s, char ret_host_port[SERVER_TEXT_LEN]);
+
+#endif
