@@ -694,24 +694,15 @@ static void test_labels(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_connect),
-      cmocka_unit_test(test_certificate_ends),
-      cmocka_unit_test(test_refusals),
-      cmocka_unit_test(test_refusals_are_told),
-      cmocka_unit_test(test_refusals_flood),
-      cmocka_unit_test(test_never_connects),
-      cmocka_unit_test(test_bad_frames),
-      cmocka_unit_test(test_half_frame),
-      cmocka_unit_test(test_glued_and_cut),
-      cmocka_unit_test(test_base_only_hears_no_extension),
-      cmocka_unit_test(test_limit),
-      cmocka_unit_test(test_takeover),
-      cmocka_unit_test(test_killed),
-      cmocka_unit_test(test_drain),
-      cmocka_unit_test(test_hostile),
-      cmocka_unit_test(test_half_frames_flood),
-      cmocka_unit_test(test_no_memory),
-      cmocka_unit_test(test_render),
+      cmocka_unit_test(test_connect),        cmocka_unit_test(test_certificate_ends),
+      cmocka_unit_test(test_refusals),       cmocka_unit_test(test_refusals_are_told),
+      cmocka_unit_test(test_refusals_flood), cmocka_unit_test(test_never_connects),
+      cmocka_unit_test(test_bad_frames),     cmocka_unit_test(test_half_frame),
+      cmocka_unit_test(test_glued_and_cut),  cmocka_unit_test(test_base_only_hears_no_extension),
+      cmocka_unit_test(test_limit),          cmocka_unit_test(test_takeover),
+      cmocka_unit_test(test_killed),         cmocka_unit_test(test_drain),
+      cmocka_unit_test(test_hostile),        cmocka_unit_test(test_half_frames_flood),
+      cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_render),
       cmocka_unit_test(test_labels),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
