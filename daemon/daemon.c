@@ -103,7 +103,11 @@ static void on_upkeep(uv_timer_t *t) {
     give_back(d);
     node_set_clock(d->node, io_unix_ms(), io_now());
     mesh_upkeep(d->mesh);
-    notify_alive();
+    if (io_loop_serves(d->loop, io_now()))
+      notify_alive();
+    else
+      log_error(&d->log, "not_live",
+                "text=\"no datagram moves though there are some: /live says no, and so hears the watchdog\"");
     break;
   case DAEMON_DRAINING:
     if (!d->drain_asked || !node_drained(d->node, io_now())) break;

@@ -9,6 +9,8 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "metrics.h"
+
 #define MAX_CONNECTIONS 32
 #define CONNECTION_MEMORY (32 * 1024)
 #define CONNECTION_SECONDS 5
@@ -214,9 +216,12 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
     snprintf(state_text, sizeof state_text, "%s%s%s", ready ? "Ready" : "Not ready", note[0] ? ": " : "", note);
     return answer(c, ready ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, state_text);
   }
-  if (!strcmp(url, "/live")) return answer(c, MHD_HTTP_OK, "Live");
+  if (!strcmp(url, "/live")) {
+    bool live = io_loop_serves(h->loop, now);
+    return answer(c, live ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, live ? "Live" : "Not live: no datagram moves");
+  }
   if (!strcmp(url, "/metrics")) {
-    if (node_metrics(h->node, now, &text)) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
+    if (metrics_text(h->node, h->loop, now, &text)) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
     return answer_with(c, MHD_HTTP_OK, "text/plain; version=0.0.4", text, true);
   }
   return answer_api(h, c, host, url + strlen("/api/"), state);

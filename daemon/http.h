@@ -11,8 +11,9 @@
 struct http;
 
 /* Listens and answers GET: /health, /ready, /live, /metrics for everybody; /api/NAME (the node's lists) for whoever has the
- * token or, if there is none, for this machine. token: copied, NULL: none. MACULA_EBUSY (port in use), MACULA_NOT_AUTHORIZED,
- * MACULA_EINVAL (no such local address), MACULA_EIO, MACULA_ENOMEM; ret_why (256) says why. On the loop's thread. */
+ * token or, if there is none, for this machine. /live is 503 when the loop turns and yet serves nobody (io_loop_serves). token:
+ * copied, NULL: none. MACULA_EBUSY (port in use), MACULA_NOT_AUTHORIZED, MACULA_EINVAL (no such local address), MACULA_EIO,
+ * MACULA_ENOMEM; ret_why (256) says why. On the loop's thread. */
 int http_start(struct io_loop *loop, struct node *node, const struct log *log, const struct addr *at, const char *token,
                struct http **ret_http, char *ret_why);
 const struct addr *http_local(const struct http *h);

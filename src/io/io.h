@@ -74,10 +74,27 @@ const struct addr *io_udp_local(const struct io_udp *u);
 /* GSO works on every socket of this loop: else an endpoint had better make single datagrams. */
 bool io_udp_gso(const struct io_loop *l);
 
+enum io_drop {                 /* why datagrams were not sent: lost, as the network loses them */
+               IO_DROP_QUEUE,  /* ENOBUFS: a queue on the way within this machine has no room, or a virtual device did not take
+                                  it */
+               IO_DROP_MEMORY, /* ENOMEM */
+               IO_DROP_SIZE,   /* EMSGSIZE: larger than the path takes, as far as this machine knows it */
+               IO_DROP_FILTERED,    /* EPERM, EACCES: a packet filter, or a route that prohibits */
+               IO_DROP_UNREACHABLE, /* no route, no such local address any more, the network is down */
+               IO_DROP_SOCKET,      /* its socket was closed, or is full while others have room */
+               IO_DROP_OTHER,
+               IO_DROPS
+};
+const char *io_drop_name(enum io_drop why);
 struct io_stats {
-  uint64_t rx_calls, rx_datagrams, tx_calls, tx_datagrams, tx_blocked, tx_errors, icmp_errors;
+  uint64_t rx_calls, rx_datagrams, rx_errors, tx_calls, tx_datagrams, tx_blocked, icmp_errors;
+  uint64_t tx_errors, tx_dropped[IO_DROPS]; /* datagrams: all, and by reason */
 };
 void io_loop_stats(const struct io_loop *l, struct io_stats *ret_stats);
+
+/* False when the loop serves nobody though it turns: for 10 s no datagram moved while the kernel had some for it, or said that
+ * it would take those that wait. */
+bool io_loop_serves(struct io_loop *l, nanotime now);
 
 /* Name resolution (getaddrinfo in libuv's thread pool): up to max addresses; cb on the loop's thread, count 0 and a line for
  * people on failure. "host:port", "[v6]:port" and bare numeric addresses alike. */

@@ -11,6 +11,7 @@
 
 #define OUT_BURST 65536  /* octets: a full burst of UDP_SEGMENT */
 #define OUT_BATCH 16     /* bursts to one sendmmsg */
+#define OUT_KEEP 12      /* of them, those that may wait for a full socket while others have room */
 #define PORT_CHAINS 1024 /* `macula load` has 6,000 sockets in one loop */
 
 struct io_udp {
@@ -19,7 +20,17 @@ struct io_udp {
   uv_poll_t poll;
   int fd;
   bool wildcard, gso, want_write, closing;
+  bool writable; /* said the kernel, and nothing has left since */
   struct addr local;
+  nanotime full_since;   /* full although it was said to be writable; 0: not so */
+  nanotime unread_since; /* a datagram was seen to wait, and none was read since; 0: not so */
+};
+
+struct out { /* a burst on its way out */
+  struct io_out o;
+  uint8_t *data;
+  size_t off;  /* octets that left already, one datagram at a time */
+  bool singly; /* not by UDP_SEGMENT */
 };
 
 struct io_loop {
@@ -40,17 +51,19 @@ struct io_loop {
   struct list by_port[PORT_CHAINS]; /* sockets by their port modulo PORT_CHAINS */
   bool rewatched;                   /* a descriptor changed what it waits for: libuv tells the kernel in its next iteration */
   struct io_stats stats;
-  /* One batch of output. `unsent` bursts from `first` on wait for their socket to become writable. */
+  unsigned socket_count, waiting; /* waiting: those of them that are full */
+  nanotime moved;                 /* when a datagram was last received, sent or lost */
+  nanotime say_at[IO_DROPS];
+  uint64_t unsaid[IO_DROPS];
   uint8_t *out_buf;
-  struct io_out out[OUT_BATCH];
-  unsigned out_first, out_count;
-  size_t out_off; /* octets of the first burst that left already, one datagram at a time */
+  struct out out[OUT_BATCH]; /* after sending: out_count that wait for their socket to become writable */
+  unsigned out_count;
   uint8_t *in_buf;
 };
 
 /* Drains the socket within the turn's budget. */
 void io_udp_drain(struct io_udp *u);
-/* Pulls and sends until nothing is left or a socket is full. */
+/* Pulls and sends until nothing is left or each socket is full. */
 void io_udp_flush(struct io_loop *l);
 /* Ends every lookup without calling back. */
 void io_resolve_drop_all(struct io_loop *l);

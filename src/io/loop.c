@@ -71,6 +71,7 @@ int io_loop_new(const struct log *log, struct io_loop **ret_loop) {
   l->out_buf = malloc((size_t)OUT_BURST * OUT_BATCH);
   l->in_buf = malloc(16 * 65536);
   if (!l->out_buf || !l->in_buf) goto no_memory;
+  for (unsigned i = 0; i < OUT_BATCH; i++) l->out[i].data = l->out_buf + (size_t)i * OUT_BURST;
   if ((l->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) < 0) goto no_memory;
   if (uv_loop_init(&l->uv) != 0) goto no_loop;
   uv_async_init(&l->uv, &l->async, on_async);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,6 +27,8 @@
  * it is reached is finished. Some 180 KiB: what a publisher sends in one go must not fill a subscriber's queue (1 MiB) before
  * the first of it has left; more made nothing faster. */
 #define IN_BUDGET 128
+#define SAY_EACH (60 * NS_SEC) /* a log line for each reason why datagrams are dropped */
+#define STUCK (10 * NS_SEC)
 
 static int explain(char *why, int err, const char *text) {
   if (why) snprintf(why, 256, "%s", text);
@@ -106,12 +109,15 @@ void io_udp_drain(struct io_udp *u) {
     }
     l->stats.rx_calls++;
     int n = recvmmsg(u->fd, m, IN_BATCH, MSG_DONTWAIT, NULL);
+    if (n > 0 || errno == EAGAIN) u->unread_since = 0;
     if (n < 0) {
-      if (errno == EAGAIN || errno == EWOULDBLOCK) return;
-      drain_errors(u);    /* a pending ICMP error surfaces here, whatever it was about */
+      if (errno == EAGAIN) return;
+      l->stats.rx_errors++;
+      drain_errors(u);    /* a pending ICMP error surfaces here, whatever it was about; all else passes or comes again */
       budget -= IN_BATCH; /* bounded also when errors come faster than they are read */
       continue;
     }
+    l->moved = l->now;
     for (int i = 0; i < n && !u->closing; i++) {
       struct addr local = u->local;
       size_t len = m[i].msg_len, segment = len;
@@ -138,8 +144,10 @@ static void on_poll(uv_poll_t *p, int status, int events) {
     watch(u);
   }
   u->loop->now = io_now();
-  if (events & UV_WRITABLE) {
+  if (events & UV_WRITABLE && u->want_write) {
     u->want_write = false;
+    u->loop->waiting--;
+    u->writable = true;
     watch(u);
   }
   if (events & UV_READABLE) {
@@ -224,111 +232,199 @@ static void fill_message(struct io_udp *u, struct io_out *o, uint8_t *data, stru
   if (!used) h->msg_control = NULL;
 }
 
-/* The socket cannot take more now: the rest of the batch stays and nothing is pulled until it is writable. */
-static bool wait_writable(struct io_udp *u) {
+/* The socket cannot take more now: what is for it stays until it is writable. */
+static void wait_writable(struct io_udp *u) {
   u->loop->stats.tx_blocked++;
+  u->loop->waiting++;
   u->want_write = true;
+  if (u->writable && !u->full_since) u->full_since = u->loop->now;
   watch(u);
-  return false;
 }
 
-static bool is_full(int e) { return e == EAGAIN || e == ENOBUFS; }
+/* What becomes of a datagram that the kernel refuses; EAGAIN alone is a socket that is full. With IP_RECVERR an ICMP error
+ * about an earlier datagram fails the next call, whatever that sends, so nearly all of these may be about another one: it is
+ * sent again. No datagram of an unconnected socket is refused for its own sake with ECONNREFUSED, and several such errors may
+ * wait. Else it is lost, as it would be on its way: QUIC repeats what it carried. */
+static const struct refusal {
+  int err;
+  uint8_t again; /* times that it is sent again */
+  bool singly;   /* then a burst of UDP_SEGMENT goes out one datagram at a time */
+  enum io_drop why;
+} refusals[] = {
+    {ENOBUFS, 0, false, IO_DROP_QUEUE},
+    {ENOMEM, 1, false, IO_DROP_MEMORY},
+    {EMSGSIZE, 1, true, IO_DROP_SIZE},
+    {EIO, 0, true, IO_DROP_OTHER}, /* the device cannot segment */
+    {EINVAL, 0, true, IO_DROP_OTHER},
+    {EPERM, 0, false, IO_DROP_FILTERED},
+    {EACCES, 1, false, IO_DROP_FILTERED},
+    {ECONNREFUSED, 16, false, IO_DROP_UNREACHABLE},
+    {EINTR, 16, false, IO_DROP_OTHER},
+    {EHOSTUNREACH, 1, false, IO_DROP_UNREACHABLE},
+    {EHOSTDOWN, 1, false, IO_DROP_UNREACHABLE},
+    {ENETUNREACH, 1, false, IO_DROP_UNREACHABLE},
+    {ENETDOWN, 1, false, IO_DROP_UNREACHABLE},
+    {ENODEV, 1, false, IO_DROP_UNREACHABLE},
+    {EADDRNOTAVAIL, 1, false, IO_DROP_UNREACHABLE},
+    {0, 1, false, IO_DROP_OTHER}, /* all others, the rest of what ICMP can say among them */
+};
 
-/* With IP_RECVERR an ICMP error about an earlier datagram fails the next call, whatever that sends: it is sent again. No
- * datagram of an unconnected socket is refused for its own sake, so ECONNREFUSED is always such an error, and several may wait.
- */
-static bool is_stale(int e, int tries) { return tries < (e == ECONNREFUSED ? 16 : 1); }
+static const struct refusal *refusal_of(int err) {
+  const struct refusal *r = refusals;
+  while (r->err && r->err != err) r++;
+  return r;
+}
 
-static uint8_t *burst(struct io_loop *l, unsigned i) { return l->out_buf + (size_t)i * OUT_BURST; }
-static bool is_segmented(const struct io_out *o) { return o->segment && o->segment < o->len; }
+static bool is_segmented(const struct out *p) { return p->o.segment && p->o.segment < p->o.len; }
 
-/* Sends the first burst one datagram at a time, for a device that refuses UDP_SEGMENT; false when the socket is full. */
-static bool send_single(struct io_loop *l, struct io_udp *u) {
-  struct io_out *o = &l->out[l->out_first];
-  for (int tries = 0; l->out_off < o->len;) {
-    struct io_out one = *o;
+/* It has left, or never will. */
+static void moved(struct io_udp *u) {
+  u->writable = false;
+  u->full_since = 0;
+  u->loop->moved = u->loop->now;
+}
+
+const char *io_drop_name(enum io_drop why) {
+  static const char *const names[IO_DROPS] = {"queue_full",  "no_memory", "too_large", "filtered",
+                                              "unreachable", "socket",    "other"};
+  return names[why];
+}
+
+/* The n octets of a burst that nobody sends. */
+static void drop(struct io_loop *l, const struct out *p, size_t n, enum io_drop why, int err) {
+  uint64_t count = p->o.segment ? (n + p->o.segment - 1) / p->o.segment : 1;
+  l->stats.tx_errors += count;
+  l->stats.tx_dropped[why] += count;
+  l->unsaid[why] += count;
+  if (why == IO_DROP_SIZE || l->now < l->say_at[why]) return; /* too large: how the path MTU is found out */
+  char to[ADDR_TEXT_LEN];
+  addr_text(&p->o.remote, to);
+  log_warn(l->log, "datagrams_dropped", "reason=%s count=%llu to=%s text=\"%s\"", io_drop_name(why),
+           (unsigned long long)l->unsaid[why], to, err ? strerror(err) : "its socket is full or closed");
+  l->unsaid[why] = 0;
+  l->say_at[why] = l->now + SAY_EACH;
+}
+
+enum verdict { FULL, AGAIN, SINGLY, LOST };
+
+static enum verdict refused(struct io_udp *u, const struct out *p, int err, int *tries, enum io_drop *ret_why) {
+  const struct refusal *r = refusal_of(err);
+  if (err == EAGAIN) {
+    wait_writable(u);
+    return FULL;
+  }
+  if ((*tries)++ < r->again) return AGAIN;
+  *tries = 0;
+  *ret_why = r->why;
+  if (err == EIO && is_segmented(p)) u->gso = false; /* the others are about this burst's path or size only */
+  return r->singly && is_segmented(p) ? SINGLY : LOST;
+}
+
+/* Sends a burst one datagram at a time; false when the socket is full. */
+static bool send_single(struct io_loop *l, struct io_udp *u, struct out *p) {
+  for (int tries = 0; p->off < p->o.len;) {
+    struct out one = *p;
     struct msghdr h;
     struct iovec iov;
     uint8_t control[128] __attribute__((aligned(8))) = {0};
-    one.len = one.segment = o->len - l->out_off < o->segment ? o->len - l->out_off : o->segment;
-    fill_message(u, &one, burst(l, l->out_first) + l->out_off, &h, &iov, control);
+    enum io_drop why;
+    one.o.len = one.o.segment = p->o.len - p->off < p->o.segment ? p->o.len - p->off : p->o.segment;
+    fill_message(u, &one.o, p->data + p->off, &h, &iov, control);
     l->stats.tx_calls++;
     if (sendmsg(u->fd, &h, MSG_DONTWAIT) < 0) {
-      if (is_full(errno)) return wait_writable(u);
-      if (is_stale(errno, tries++)) continue;
-      l->stats.tx_errors++;
+      int err = errno;
+      enum verdict v = refused(u, &one, err, &tries, &why);
+      if (v == FULL) return false;
+      if (v == AGAIN) continue;
+      drop(l, &one, one.o.len, why, err);
     } else {
       l->stats.tx_datagrams++;
     }
+    moved(u);
     tries = 0;
-    l->out_off += one.len;
+    p->off += one.o.len;
   }
-  l->out_off = 0;
-  l->out_first++;
   return true;
 }
 
-/* Sends the batch from out_first on; false when a socket is full and the rest must wait. */
-static bool send_batch(struct io_loop *l) {
-  bool single = l->out_off > 0; /* a burst that was begun so */
+/* Sends bursts from the i-th on, as far as they are for this socket. How many are done with, sent or not; 0: none yet. */
+static unsigned send_some(struct io_loop *l, struct io_udp *u, unsigned i, int *tries) {
+  struct mmsghdr m[OUT_BATCH];
+  struct iovec iov[OUT_BATCH];
+  uint8_t control[OUT_BATCH][128] __attribute__((aligned(8)));
+  unsigned n = 0;
+  struct out *first = &l->out[i];
+  enum io_drop why;
+  if (first->singly || (!u->gso && is_segmented(first))) return send_single(l, u, first);
+  memset(control, 0, sizeof control);
+  for (struct out *p = first; p < l->out + l->out_count; p++, n++) {
+    if (socket_for(l, &p->o) != u || p->singly || (!u->gso && is_segmented(p))) break;
+    fill_message(u, &p->o, p->data, &m[n].msg_hdr, &iov[n], control[n]);
+  }
+  l->stats.tx_calls++;
+  int sent = sendmmsg(u->fd, m, n, MSG_DONTWAIT), err = errno;
+  if (sent > 0) {
+    for (struct out *p = first; p < first + sent; p++)
+      l->stats.tx_datagrams += p->o.segment ? (p->o.len + p->o.segment - 1) / p->o.segment : 1;
+    *tries = 0;
+    moved(u);
+    return (unsigned)sent;
+  }
+  enum verdict v = refused(u, first, err, tries, &why);
+  first->singly = v == SINGLY;
+  if (v != LOST) return 0;
+  drop(l, first, first->o.len, why, err);
+  moved(u);
+  return 1;
+}
+
+static void swap(struct out *a, struct out *b) {
+  struct out t = *a;
+  *a = *b;
+  *b = t;
+}
+
+/* Sends the batch, but for what is for a socket that is full: that stays, in its order, and holds up no other's. */
+static void send_batch(struct io_loop *l) {
+  unsigned kept = 0;
   int tries = 0;
-  while (l->out_first < l->out_count) {
-    struct io_udp *u = socket_for(l, &l->out[l->out_first]);
-    if (!u) { /* its socket was closed */
-      l->stats.tx_errors++;
-      l->out_first++;
-      l->out_off = 0;
-      continue;
-    }
-    if (u->want_write) return false;
-    if (single || (!u->gso && is_segmented(&l->out[l->out_first]))) {
-      if (!send_single(l, u)) return false;
-      single = false;
-      continue;
-    }
-    struct mmsghdr m[OUT_BATCH];
-    struct iovec iov[OUT_BATCH];
-    uint8_t control[OUT_BATCH][128] __attribute__((aligned(8)));
-    unsigned n = 0;
-    memset(control, 0, sizeof control);
-    for (unsigned i = l->out_first; i < l->out_count; i++, n++) {
-      struct io_out *o = &l->out[i];
-      if (socket_for(l, o) != u || (!u->gso && is_segmented(o))) break;
-      fill_message(u, o, burst(l, i), &m[n].msg_hdr, &iov[n], control[n]);
-    }
-    l->stats.tx_calls++;
-    int sent = sendmmsg(u->fd, m, n, MSG_DONTWAIT);
-    if (sent > 0) {
-      for (int i = 0; i < sent; i++) {
-        struct io_out *o = &l->out[l->out_first++];
-        l->stats.tx_datagrams += o->segment ? (o->len + o->segment - 1) / o->segment : 1;
-      }
-      tries = 0;
-    } else if (is_full(errno)) {
-      return wait_writable(u);
-    } else if ((errno == EIO || errno == EINVAL || errno == EMSGSIZE) && is_segmented(&l->out[l->out_first])) {
-      if (errno == EIO) u->gso = false; /* the device cannot; the other two are about this burst's path or size only */
-      single = true;
-    } else if (!is_stale(errno, tries++)) {
-      l->stats.tx_errors++;
-      l->out_first++;
-      tries = 0;
+  for (unsigned i = 0; i < l->out_count;) {
+    struct io_udp *u = socket_for(l, &l->out[i].o);
+    if (u && u->want_write) {
+      swap(&l->out[kept++], &l->out[i++]);
+    } else if (u) {
+      i += send_some(l, u, i, &tries);
+    } else {
+      drop(l, &l->out[i], l->out[i].o.len - l->out[i].off, IO_DROP_SOCKET, 0);
+      i++;
     }
   }
-  return true;
+  l->out_count = kept;
+}
+
+/* More from the endpoint, as much as there is room for; false when it has nothing. */
+static bool pull(struct io_loop *l) {
+  unsigned had = l->out_count;
+  while (l->out_count < OUT_BATCH) {
+    struct out *p = &l->out[l->out_count];
+    p->off = 0;
+    p->singly = false;
+    if (l->ep.send(l->ep.ctx, p->data, OUT_BURST, &p->o, l->now) == 0) break;
+    l->out_count++;
+  }
+  return l->out_count > had;
 }
 
 void io_udp_flush(struct io_loop *l) {
-  for (;;) {
-    if (l->out_first < l->out_count && !send_batch(l)) return;
-    l->out_first = l->out_count = 0;
-    while (l->out_count < OUT_BATCH) {
-      struct io_out *o = &l->out[l->out_count];
-      if (l->ep.send(l->ep.ctx, l->out_buf + (size_t)l->out_count * OUT_BURST, OUT_BURST, o, l->now) == 0) break;
-      l->out_count++;
+  do {
+    send_batch(l);
+    if (l->out_count && l->waiting == l->socket_count) return;
+    /* Room for the other sockets: the newest of what waits is lost. */
+    for (; l->out_count > OUT_KEEP; l->out_count--) {
+      const struct out *p = &l->out[l->out_count - 1];
+      drop(l, p, p->o.len - p->off, IO_DROP_SOCKET, 0);
     }
-    if (l->out_count == 0) return;
-  }
+  } while (pull(l));
 }
 
 static int buffer_size(int fd, int what, int force, int want) {
@@ -419,6 +515,7 @@ int io_udp_open(struct io_loop *l, const struct io_udp_options *o, struct io_udp
     goto fail;
   }
   u->poll.data = u;
+  l->socket_count++;
   list_append(&l->sockets, &u->link);
   list_append(chain_of(l, &u->local), &u->of_port);
   watch(u);
@@ -436,6 +533,8 @@ static void closed(uv_handle_t *h) { free(h->data); }
 void io_udp_close(struct io_udp *u) {
   if (!u) return;
   u->closing = true;
+  u->loop->socket_count--;
+  if (u->want_write) u->loop->waiting--;
   list_remove(&u->link);
   list_remove(&u->of_port);
   uv_close((uv_handle_t *)&u->poll, closed);
@@ -443,3 +542,17 @@ void io_udp_close(struct io_udp *u) {
 }
 
 const struct addr *io_udp_local(const struct io_udp *u) { return &u->local; }
+
+/* Whether a datagram waits to be read, and none was read since that was first seen, STUCK ago; or the kernel says time and
+ * again that it would take one, and does not. */
+static bool is_stuck(struct io_udp *u, nanotime now) {
+  int n = 0;
+  if (ioctl(u->fd, FIONREAD, &n) == 0 && n > 0 && !u->unread_since) u->unread_since = now;
+  return (u->full_since && now - u->full_since >= STUCK) || (u->unread_since && now - u->unread_since >= STUCK);
+}
+
+bool io_loop_serves(struct io_loop *l, nanotime now) {
+  bool stuck = false;
+  list_for(it, &l->sockets) stuck |= is_stuck(container_of(it, struct io_udp, link), now);
+  return !stuck || now - l->moved < STUCK;
+}

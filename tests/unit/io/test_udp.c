@@ -2,6 +2,7 @@
  * nothing. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -42,9 +43,19 @@ struct side {
 static struct {
   unsigned full_each, calls;
   bool no_offload; /* UDP_SEGMENT: EIO, as of a device that cannot checksum */
+  int err;         /* of the next `times` calls for this destination; port 0: for any */
+  unsigned times;
+  struct addr to;
+  int rx_err;
+  unsigned rx_times;
 } faults;
 
 static bool refuse(const struct msghdr *h) {
+  if (faults.times && (!addr_port(&faults.to) || addr_eq(h->msg_name, &faults.to))) {
+    faults.times--;
+    errno = faults.err;
+    return true;
+  }
   if (faults.full_each && ++faults.calls % faults.full_each == 0) {
     errno = EAGAIN;
     return true;
@@ -61,6 +72,15 @@ int sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags) {
   return refuse(&m->msg_hdr) ? -1 : (int)syscall(SYS_sendmmsg, fd, m, n, flags);
 }
 ssize_t sendmsg(int fd, const struct msghdr *h, int flags) { return refuse(h) ? -1 : syscall(SYS_sendmsg, fd, h, flags); }
+
+int recvmmsg(int fd, struct mmsghdr *m, unsigned n, int flags, struct timespec *t) {
+  if (faults.rx_times) {
+    faults.rx_times--;
+    errno = faults.rx_err;
+    return -1;
+  }
+  return (int)syscall(SYS_recvmmsg, fd, m, n, flags, t);
+}
 
 static void put_number(uint8_t *p, uint32_t n) { memcpy(p, &n, sizeof n); }
 static uint32_t number(const uint8_t *p) {
@@ -537,7 +557,234 @@ static void test_many_sockets(void **state) {
   io_loop_free(b6.loop);
 }
 
+static uint64_t done_with(const struct side *s) {
+  struct io_stats stats;
+  io_loop_stats(s->loop, &stats);
+  return stats.tx_datagrams + stats.tx_errors;
+}
+
+/* One burst of `count` datagrams to b; how many of them arrived. The first `times` calls are refused with err. */
+static uint32_t refused_with(struct side *a, struct side *b, uint32_t count, int err, unsigned times) {
+  uint64_t before = done_with(a);
+  b->expected = b->out_of_order = 0;
+  b->received = 0;
+  faults.err = err;
+  faults.times = times;
+  start(a, io_udp_local(b->udp), count);
+  a->retry_at = TIME_NEVER; /* sent once only */
+  for (nanotime end = io_now() + LIMIT; done_with(a) < before + count && io_now() < end;) step(a->loop);
+  for (int i = 0; i < 3; i++) io_loop_step(b->loop); /* loopback delivers within the call that sends */
+  assert_int_equal(faults.times, 0);
+  b->ack_due = false;
+  return (uint32_t)b->received;
+}
+
+static const struct refused {
+  const char *name;
+  int err;
+  unsigned again;    /* so often it may be about an earlier datagram */
+  bool singly;       /* a burst is then sent in single datagrams */
+  enum io_drop drop; /* IO_DROPS: never lost */
+} refused[] = {
+    {"EAGAIN", EAGAIN, 100, false, IO_DROPS},
+    {"ENOBUFS", ENOBUFS, 0, false, IO_DROP_QUEUE},
+    {"ENOMEM", ENOMEM, 1, false, IO_DROP_MEMORY},
+    {"EMSGSIZE", EMSGSIZE, 1, true, IO_DROP_SIZE},
+    {"EIO", EIO, 0, true, IO_DROP_OTHER},
+    {"EINVAL", EINVAL, 0, true, IO_DROP_OTHER},
+    {"EPERM", EPERM, 0, false, IO_DROP_FILTERED},
+    {"EACCES", EACCES, 1, false, IO_DROP_FILTERED},
+    {"ECONNREFUSED", ECONNREFUSED, 16, false, IO_DROP_UNREACHABLE},
+    {"EHOSTUNREACH", EHOSTUNREACH, 1, false, IO_DROP_UNREACHABLE},
+    {"ENETUNREACH", ENETUNREACH, 1, false, IO_DROP_UNREACHABLE},
+    {"EHOSTDOWN", EHOSTDOWN, 1, false, IO_DROP_UNREACHABLE},
+    {"ENETDOWN", ENETDOWN, 1, false, IO_DROP_UNREACHABLE},
+    {"ENODEV", ENODEV, 1, false, IO_DROP_UNREACHABLE},
+    {"EADDRNOTAVAIL", EADDRNOTAVAIL, 1, false, IO_DROP_UNREACHABLE},
+    {"EINTR", EINTR, 16, false, IO_DROP_OTHER},
+    {"EPROTO", EPROTO, 1, false, IO_DROP_OTHER},
+    {"ENOPROTOOPT", ENOPROTOOPT, 1, false, IO_DROP_OTHER},
+};
+
+/* Each refusal costs what it is about, under its reason, and nothing else; what may be about an earlier datagram costs nothing.
+ */
+static void test_refusal(void **state) {
+  const struct refused *r = *state;
+  struct side a, b;
+  for (int burst = 0; burst < 2; burst++) {
+    uint32_t count = burst ? 3 : 1;
+    struct io_stats s;
+    side_open(&a, (struct io_udp_options){.bind = at("127.0.0.1:0")});
+    side_open(&b, (struct io_udp_options){.bind = at("127.0.0.1:0")});
+    b.answer_only = true;
+    if (r->again) assert_int_equal(refused_with(&a, &b, count, r->err, r->again), count);
+    io_loop_stats(a.loop, &s);
+    assert_int_equal(s.tx_errors, 0);
+    if (r->drop != IO_DROPS) {
+      bool whole = r->singly && burst && io_udp_gso(a.loop);
+      assert_int_equal(refused_with(&a, &b, count, r->err, r->again + 1), whole ? count : 0);
+      io_loop_stats(a.loop, &s);
+      assert_int_equal(s.tx_dropped[r->drop], whole ? 0 : count);
+      assert_int_equal(s.tx_errors, whole ? 0 : count);
+      assert_int_equal(s.tx_blocked, 0);
+    }
+    assert_int_equal(io_udp_gso(a.loop), !(r->err == EIO && burst));
+    assert_int_equal(refused_with(&a, &b, count, 0, 0), count); /* and on it goes */
+    io_loop_free(a.loop);
+    io_loop_free(b.loop);
+  }
+}
+
+/* What reading may fail with is over with the next call, or the turn's share of calls is. */
+static void test_receive_errors(void **state) {
+  (void)state;
+  static const int errors[] = {ENOMEM,      ENOBUFS,  EINTR,       EIO,    ECONNREFUSED, EHOSTUNREACH,
+                               ENETUNREACH, EMSGSIZE, ENOPROTOOPT, EPROTO, EACCES};
+  for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
+    for (unsigned times = 1; times <= 1000; times *= 1000) {
+      struct side a, b;
+      struct io_stats s;
+      side_open(&a, (struct io_udp_options){.bind = at("127.0.0.1:0")});
+      side_open(&b, (struct io_udp_options){.bind = at("127.0.0.1:0")});
+      faults.rx_err = errors[i];
+      faults.rx_times = times;
+      start(&a, io_udp_local(b.udp), 100);
+      run(&a, &b);
+      assert_int_equal(a.acked, 100);
+      assert_int_equal(faults.rx_times, 0);
+      uint64_t seen = 0;
+      io_loop_stats(a.loop, &s);
+      seen += s.rx_errors;
+      io_loop_stats(b.loop, &s);
+      assert_int_equal(seen + s.rx_errors, times);
+      io_loop_free(a.loop);
+      io_loop_free(b.loop);
+    }
+}
+
+/* Two sockets in one loop; that of `full` never takes anything. */
+struct two {
+  struct io_udp *full, *free;
+  struct addr to_full, to_free;
+  unsigned left;
+};
+static void two_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
+  (void)ctx, (void)l, (void)r, (void)d, (void)ecn, (void)now;
+}
+static nanotime two_deadline(void *ctx) {
+  (void)ctx;
+  return TIME_NEVER;
+}
+static void two_tick(void *ctx, nanotime now) { (void)ctx, (void)now; }
+static size_t two_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
+  (void)cap, (void)now;
+  struct two *t = ctx;
+  if (t->left == 0) return 0;
+  bool full = t->left-- % 2 == 0;
+  *ret_out = (struct io_out){
+      .local = *io_udp_local(full ? t->full : t->free), .remote = full ? t->to_full : t->to_free, .len = 50, .segment = 50};
+  memset(buf, 0, 50);
+  put_number(buf, t->left);
+  return 50;
+}
+
+static int receiver(struct addr *ret_at) {
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0), size = 1 << 20;
+  socklen_t n = sizeof *ret_at;
+  *ret_at = at("127.0.0.1:0");
+  (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+  assert_int_equal(bind(fd, &ret_at->sa, addr_len(ret_at)), 0);
+  assert_int_equal(getsockname(fd, &ret_at->sa, &n), 0);
+  return fd;
+}
+
+static unsigned heard(int fd, bool *ret_in_order) {
+  unsigned n = 0;
+  uint32_t last = UINT32_MAX;
+  uint8_t buf[64];
+  for (; recv(fd, buf, sizeof buf, 0) == 50; n++) {
+    *ret_in_order &= number(buf) < last;
+    last = number(buf);
+  }
+  return n;
+}
+
+/* A socket that is full holds up no other's datagrams, and keeps some of its own, in order; the others of its own are counted.
+ */
+static void test_full_socket_holds_up_no_other(void **state) {
+  (void)state;
+  struct two t = {.left = 400};
+  int full = receiver(&t.to_full), free = receiver(&t.to_free);
+  struct io_loop *l;
+  struct io_stats s;
+  bool in_order = true;
+  assert_int_equal(io_loop_new(NULL, &l), 0);
+  struct io_udp_options o = {.bind = at("127.0.0.1:0"), .icmp_errors = true};
+  assert_int_equal(io_udp_open(l, &o, &t.full, NULL), 0);
+  assert_int_equal(io_udp_open(l, &o, &t.free, NULL), 0);
+  struct io_endpoint ep = {two_recv, NULL, two_deadline, two_tick, two_send, &t};
+  io_loop_set_endpoint(l, &ep);
+  faults.err = EAGAIN;
+  faults.times = UINT_MAX;
+  faults.to = t.to_full;
+  io_loop_wake(l);
+  step_for(l, 0);
+  assert_int_equal(t.left, 0);
+  assert_int_equal(heard(free, &in_order), 200);
+  assert_int_equal(heard(full, &in_order), 0);
+  io_loop_stats(l, &s);
+  assert_true(s.tx_dropped[IO_DROP_SOCKET] > 150 && s.tx_dropped[IO_DROP_SOCKET] < 200);
+  assert_int_equal(s.tx_errors, s.tx_dropped[IO_DROP_SOCKET]);
+  faults.times = 0;
+  faults.to = (struct addr){0};
+  step_for(l, 20);
+  assert_int_equal(heard(full, &in_order), 200 - s.tx_errors);
+  assert_true(in_order);
+  close(full);
+  close(free);
+  io_loop_free(l);
+}
+
+/* The loop says that it serves nobody when the kernel calls a socket writable and takes nothing, or has datagrams that are not
+ * read, for ten seconds in which nothing else moved. */
+static void test_serves_nobody(void **state) {
+  (void)state;
+  struct side a, b;
+  nanotime later = 11 * NS_SEC;
+  side_open(&a, (struct io_udp_options){.bind = at("127.0.0.1:0")});
+  side_open(&b, (struct io_udp_options){.bind = at("127.0.0.1:0")});
+  step_for(a.loop, 0);
+  assert_true(io_loop_serves(a.loop, io_now() + later)); /* idle */
+  faults.err = EAGAIN;
+  faults.times = UINT_MAX;
+  start(&a, io_udp_local(b.udp), 10);
+  a.retry_at = TIME_NEVER;
+  step_for(a.loop, 20);
+  assert_true(io_loop_serves(a.loop, io_now()));
+  assert_false(io_loop_serves(a.loop, io_now() + later));
+  faults.times = 0;
+  step_for(a.loop, 20);
+  assert_true(io_loop_serves(a.loop, io_now() + later));
+  io_loop_step(b.loop);
+  a.total = 0;
+  assert_true(io_loop_serves(b.loop, io_now() + later)); /* all was read */
+  start(&a, io_udp_local(b.udp), 10);
+  a.retry_at = TIME_NEVER;
+  step_for(a.loop, 20);
+  nanotime seen = io_now();
+  assert_true(io_loop_serves(b.loop, seen));
+  assert_false(io_loop_serves(b.loop, seen + later));
+  for (int i = 0; i < 3; i++) io_loop_step(b.loop);
+  assert_true(io_loop_serves(b.loop, seen + later));
+  io_loop_free(a.loop);
+  io_loop_free(b.loop);
+}
+
 int main(void) {
+  enum { REFUSED = sizeof refused / sizeof refused[0] };
+  struct CMUnitTest refusals[REFUSED];
+  for (int i = 0; i < REFUSED; i++)
+    refusals[i] = (struct CMUnitTest){refused[i].name, test_refusal, NULL, NULL, (void *)(uintptr_t)&refused[i]};
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_bursts),
       cmocka_unit_test(test_bursts_v6),
@@ -551,6 +798,10 @@ int main(void) {
       cmocka_unit_test(test_pending_error_loses_nothing),
       cmocka_unit_test(test_bad_destination),
       cmocka_unit_test(test_many_sockets),
+      cmocka_unit_test(test_receive_errors),
+      cmocka_unit_test(test_full_socket_holds_up_no_other),
+      cmocka_unit_test(test_serves_nobody),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(refusals, NULL, NULL) + failed;
 }

@@ -1,0 +1,41 @@
+#include "metrics.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+
+static void counter(FILE *f, const char *name, const char *help, uint64_t v) {
+  fprintf(f, "# HELP macula_%s %s\n# TYPE macula_%s counter\nmacula_%s %llu\n", name, help, name, name, (unsigned long long)v);
+}
+
+static void sockets(FILE *f, const struct io_stats *s) {
+  fprintf(f, "# HELP macula_udp_dropped_total Datagrams that this machine refused to send, by reason.\n"
+             "# TYPE macula_udp_dropped_total counter\n");
+  for (enum io_drop why = 0; why < IO_DROPS; why++)
+    fprintf(f, "macula_udp_dropped_total{reason=\"%s\"} %llu\n", io_drop_name(why), (unsigned long long)s->tx_dropped[why]);
+  counter(f, "udp_blocked_total", "Times that a socket was full and waited to be writable.", s->tx_blocked);
+  counter(f, "udp_receive_errors_total", "Reads of a socket that failed, ICMP errors among them.", s->rx_errors);
+  counter(f, "udp_icmp_errors_total", "ICMP errors received.", s->icmp_errors);
+}
+
+int metrics_text(struct node *node, const struct io_loop *loop, nanotime now, char **ret_text) {
+  char *of_node, *text = NULL;
+  size_t len;
+  struct io_stats s;
+  int err = node_metrics(node, now, &of_node);
+  if (err) return err;
+  FILE *f = open_memstream(&text, &len);
+  if (f) {
+    io_loop_stats(loop, &s);
+    fputs(of_node, f);
+    sockets(f, &s);
+  }
+  free(of_node);
+  if (!f || fclose(f) != 0) {
+    free(text);
+    return MACULA_ENOMEM;
+  }
+  *ret_text = text;
+  return 0;
+}

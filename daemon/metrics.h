@@ -1,0 +1,11 @@
+/* The text of /metrics: the node's families, and those of the sockets, which the node knows nothing of. */
+#ifndef DAEMON_METRICS_H
+#define DAEMON_METRICS_H
+
+#include "io/io.h"
+#include "node/node.h"
+
+/* Allocated in *ret_text with malloc. MACULA_ENOMEM. */
+int metrics_text(struct node *node, const struct io_loop *loop, nanotime now, char **ret_text);
+
+#endif
