@@ -29,8 +29,8 @@ static void on_recv(void *ctx, const struct addr *local, const struct addr *remo
                     nanotime now) {
   node_recv(((struct daemon *)ctx)->node, local, remote, datagram, ecn, now);
 }
-static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, nanotime now) {
-  node_icmp(((struct daemon *)ctx)->node, remote, quoted, now);
+static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
+  node_icmp(((struct daemon *)ctx)->node, remote, quoted, port, now);
 }
 static nanotime deadline(void *ctx) { return node_deadline(((struct daemon *)ctx)->node); }
 static void on_tick(void *ctx, nanotime now) { node_tick(((struct daemon *)ctx)->node, now); }

@@ -51,7 +51,7 @@ bool hub_idle(const struct hub *h);
 
 void hub_recv(struct hub *h, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
               nanotime now);
-void hub_icmp(struct hub *h, const struct addr *remote, struct slice quoted, nanotime now);
+void hub_icmp(struct hub *h, const struct addr *remote, struct slice quoted, bool port, nanotime now);
 nanotime hub_deadline(const struct hub *h);
 void hub_tick(struct hub *h, nanotime now);
 size_t hub_send(struct hub *h, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now);

@@ -120,9 +120,9 @@ void hub_recv(struct hub *h, const struct addr *local, const struct addr *remote
   quic_recv(h->quic, local, remote, datagram, ecn, now);
 }
 
-void hub_icmp(struct hub *h, const struct addr *remote, struct slice quoted, nanotime now) {
+void hub_icmp(struct hub *h, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
   hub_set_now(h, now);
-  quic_icmp(h->quic, remote, quoted, now);
+  quic_icmp(h->quic, remote, quoted, port, now);
 }
 
 nanotime hub_deadline(const struct hub *h) {

@@ -73,7 +73,7 @@ static void drain_errors(struct io_udp *u) {
                        .msg_controllen = sizeof control};
     ssize_t n = recvmsg(u->fd, &h, MSG_ERRQUEUE | MSG_DONTWAIT);
     if (n < 0) return;
-    bool icmp = false;
+    bool icmp = false, port = false;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&h); c; c = CMSG_NXTHDR(&h, c)) {
       if (!((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) ||
             (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR)))
@@ -81,12 +81,13 @@ static void drain_errors(struct io_udp *u) {
       struct sock_extended_err e;
       memcpy(&e, CMSG_DATA(c), sizeof e);
       icmp = (e.ee_origin == SO_EE_ORIGIN_ICMP || e.ee_origin == SO_EE_ORIGIN_ICMP6) && e.ee_errno != EMSGSIZE;
+      port = e.ee_errno == ECONNREFUSED;
     }
     if (!icmp) continue;
     u->loop->stats.icmp_errors++;
     if (u->loop->has_ep && u->loop->ep.icmp) {
       u->loop->received = true;
-      u->loop->ep.icmp(u->loop->ep.ctx, &remote, slice_of(quoted, (size_t)n), u->loop->now);
+      u->loop->ep.icmp(u->loop->ep.ctx, &remote, slice_of(quoted, (size_t)n), port, u->loop->now);
     }
   }
 }

@@ -80,10 +80,10 @@ static void ep_recv(void *ctx, const struct addr *to, const struct addr *from, s
   loop_unlock_quietly(l);
 }
 
-static void ep_icmp(void *ctx, const struct addr *remote, struct slice quoted, nanotime now) {
+static void ep_icmp(void *ctx, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
   macula_loop *l = ctx;
   loop_lock(l);
-  hub_icmp(l->hub, remote, quoted, now);
+  hub_icmp(l->hub, remote, quoted, port, now);
   loop_unlock_quietly(l);
 }
 

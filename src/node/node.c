@@ -342,9 +342,9 @@ void node_recv(struct node *n, const struct addr *local, const struct addr *remo
   if (!list_empty(&n->doomed)) node_settle(n);
 }
 
-void node_icmp(struct node *n, const struct addr *remote, struct slice quoted, nanotime now) {
+void node_icmp(struct node *n, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
   set_now(n, now);
-  quic_icmp(n->quic, remote, quoted, n->now);
+  quic_icmp(n->quic, remote, quoted, port, n->now);
 }
 
 nanotime node_deadline(struct node *n) {

@@ -102,7 +102,7 @@ void node_free(struct node *n);
 /* For the driver: the quic endpoint's functions, with the node's own work around them. */
 void node_recv(struct node *n, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
                nanotime now);
-void node_icmp(struct node *n, const struct addr *remote, struct slice quoted, nanotime now);
+void node_icmp(struct node *n, const struct addr *remote, struct slice quoted, bool port, nanotime now);
 nanotime node_deadline(struct node *n);
 void node_tick(struct node *n, nanotime now);
 size_t node_send(struct node *n, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now);

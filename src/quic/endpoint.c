@@ -182,7 +182,7 @@ void quic_recv(struct quic *q, const struct addr *local, const struct addr *remo
     accept_unknown(q, local, remote, &vc, dg.n);
 }
 
-void quic_icmp(struct quic *q, const struct addr *remote, struct slice quoted, nanotime now) {
+void quic_icmp(struct quic *q, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
   quic_advance(q, now);
   if (quoted.n < 2 || !bucket_take(&q->icmp_rate, 1000, 1000, q->now)) return;
   struct cid *e = NULL;
@@ -193,9 +193,11 @@ void quic_icmp(struct quic *q, const struct addr *remote, struct slice quoted, n
     for (size_t n = 1; !e && n <= NGTCP2_MAX_CIDLEN && n < quoted.n; n++) e = cid_find(&q->dcids, quoted.p + 1, n);
   }
   struct quic_conn *c = e ? e->conn : NULL;
-  if (!c || !conn_alive(c) || c->check_at != TIME_NEVER || !addr_eq(remote, &c->remote)) return;
+  if (!c || !conn_alive(c) || c->check_at != TIME_NEVER || !addr_eq(remote, &c->remote) || (c->opened && !port)) return;
   q->stats.icmp_checks++;
-  c->check_at = time_add(q->now, NS_SEC);
+  c->no_port = port;
+  uint64_t wait = c->opened ? conn_three_ptos(c) : 0;
+  c->check_at = time_add(q->now, wait > NS_SEC ? wait : NS_SEC);
   quic_conn_ping(c);
   conn_arm(c);
 }

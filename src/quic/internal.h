@@ -105,6 +105,7 @@ struct quic_conn {
   struct addr local, remote;
   uint8_t state; /* enum conn_state */
   bool server, established, half_open, opened, told, confirmed, resumed, insecure, has_peer, has_expect, peer_checked;
+  bool no_port; /* what check_at is about: else the host cannot be reached */
   bool ev_acked, watch, silent_told, key_ready, reset, closing_after;
   struct id peer, expect;
   uint64_t peer_expiry;

@@ -130,9 +130,10 @@ void quic_free(struct quic *q);
 /* One received datagram (GRO already split). */
 void quic_recv(struct quic *q, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
                nanotime now);
-/* An ICMP error for a datagram that we sent: `quoted` is its payload as far as the kernel gives it. A connection whose id it
- * quotes is sent a PING and is dead when nothing comes within 1 s. Rate-limited. */
-void quic_icmp(struct quic *q, const struct addr *remote, struct slice quoted, nanotime now);
+/* An ICMP error for a datagram that we sent: `quoted` is its payload as far as the kernel gives it. When nobody listens at the
+ * port, a connection whose id it quotes is sent a PING and is dead when nothing comes within 1 s and 3 PTO. That a host or
+ * network cannot be reached may pass: it ends only what is not open yet (RFC 1122, 4.2.3.9). Rate-limited. */
+void quic_icmp(struct quic *q, const struct addr *remote, struct slice quoted, bool port, nanotime now);
 /* When quic_tick is due; TIME_NEVER. Cheap. */
 nanotime quic_deadline(const struct quic *q);
 /* Time-driven work of every due connection. */

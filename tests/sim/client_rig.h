@@ -62,8 +62,8 @@ struct tally { /* what callbacks told */
 static inline void n_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
   node_recv(ctx, l, r, d, ecn, now);
 }
-static inline void n_icmp(void *ctx, const struct addr *r, struct slice quoted, nanotime now) {
-  node_icmp(ctx, r, quoted, now);
+static inline void n_icmp(void *ctx, const struct addr *r, struct slice quoted, bool port, nanotime now) {
+  node_icmp(ctx, r, quoted, port, now);
 }
 static inline nanotime n_deadline(void *ctx) { return node_deadline(ctx); }
 static inline void n_tick(void *ctx, nanotime now) { node_tick(ctx, now); }
@@ -76,7 +76,9 @@ static inline size_t n_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *
 static inline void h_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
   hub_recv(ctx, l, r, d, ecn, now);
 }
-static inline void h_icmp(void *ctx, const struct addr *r, struct slice quoted, nanotime now) { hub_icmp(ctx, r, quoted, now); }
+static inline void h_icmp(void *ctx, const struct addr *r, struct slice quoted, bool port, nanotime now) {
+  hub_icmp(ctx, r, quoted, port, now);
+}
 static inline nanotime h_deadline(void *ctx) { return hub_deadline(ctx); }
 static inline void h_tick(void *ctx, nanotime now) { hub_tick(ctx, now); }
 static inline size_t h_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *o, nanotime now) {

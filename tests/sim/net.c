@@ -12,7 +12,7 @@ struct packet {
   uint64_t order; /* among those of one moment */
   struct addr from, to;
   uint8_t ecn;
-  bool icmp;
+  bool icmp, port; /* port: nobody listens there, says the error */
   size_t len;
   uint8_t data[];
 };
@@ -36,7 +36,7 @@ struct sim_net {
     bool all;
   } cuts[MAX_CUTS];
   size_t cut_count;
-  bool icmp;
+  bool icmp, no_route;
   bool (*filter)(void *, const struct addr *, const struct addr *, uint8_t *, size_t);
   void *filter_ctx;
   uint8_t buf[BUF_LEN];
@@ -76,6 +76,7 @@ struct rng sim_net_rng(struct sim_net *n) {
 }
 void sim_net_set_link(struct sim_net *n, const struct sim_link *link) { n->link = *link; }
 void sim_net_icmp(struct sim_net *n, bool on) { n->icmp = on; }
+void sim_net_no_route(struct sim_net *n, bool on) { n->no_route = on; }
 void sim_net_stats(const struct sim_net *n, struct sim_stats *ret_stats) { *ret_stats = n->stats; }
 
 void sim_net_filter(struct sim_net *n, bool (*fn)(void *, const struct addr *, const struct addr *, uint8_t *, size_t),
@@ -165,19 +166,11 @@ static struct packet *pop(struct sim_net *n) {
 }
 
 static void queue(struct sim_net *n, const struct addr *from, const struct addr *to, const uint8_t *p, size_t len, uint8_t ecn,
-                  bool icmp, nanotime at) {
+                  nanotime at) {
   struct packet *k = need(malloc(sizeof *k + len));
-  *k = (struct packet){.at = at, .from = *from, .to = *to, .ecn = ecn, .icmp = icmp, .len = len};
+  *k = (struct packet){.at = at, .from = *from, .to = *to, .ecn = ecn, .len = len};
   memcpy(k->data, p, len);
   push(n, k);
-}
-
-void sim_net_inject(struct sim_net *n, const struct addr *from, const struct addr *to, struct slice dg) {
-  queue(n, from, to, dg.p, dg.n, 0, false, n->now);
-}
-
-static bool chance(struct sim_net *n, double p) {
-  return p > 0 && (double)(rng_u64(rng_seeded_view(&n->seeded)) >> 11) * 0x1p-53 < p;
 }
 
 static nanotime travel(struct sim_net *n) {
@@ -186,9 +179,31 @@ static nanotime travel(struct sim_net *n) {
   return t;
 }
 
+/* An ICMP error for its sender. */
+static void bounce(struct sim_net *n, const struct addr *from, const struct addr *to, const uint8_t *p, size_t len, bool port) {
+  if (len > 512) len = 512;
+  struct packet *k = need(malloc(sizeof *k + len));
+  *k = (struct packet){.at = n->now + travel(n), .from = *to, .to = *from, .icmp = true, .port = port, .len = len};
+  memcpy(k->data, p, len);
+  push(n, k);
+}
+
+void sim_net_inject(struct sim_net *n, const struct addr *from, const struct addr *to, struct slice dg) {
+  queue(n, from, to, dg.p, dg.n, 0, n->now);
+}
+
+static bool chance(struct sim_net *n, double p) {
+  return p > 0 && (double)(rng_u64(rng_seeded_view(&n->seeded)) >> 11) * 0x1p-53 < p;
+}
+
 static void transmit(struct sim_net *n, const struct addr *from, const struct addr *to, uint8_t *p, size_t len, uint8_t ecn) {
   n->stats.sent++;
   if (n->filter && !n->filter(n->filter_ctx, from, to, p, len)) return;
+  if (n->no_route) {
+    n->stats.unreachable++;
+    bounce(n, from, to, p, len, false);
+    return;
+  }
   if (is_cut(n, from, to)) {
     n->stats.cut++;
     return;
@@ -202,9 +217,9 @@ static void transmit(struct sim_net *n, const struct addr *from, const struct ad
     t += rng_below(rng_seeded_view(&n->seeded), 4 * n->link.delay + 1);
     n->stats.reordered++;
   }
-  queue(n, from, to, p, len, ecn, false, n->now + t);
+  queue(n, from, to, p, len, ecn, n->now + t);
   if (chance(n, n->link.dup)) {
-    queue(n, from, to, p, len, ecn, false, n->now + t + travel(n));
+    queue(n, from, to, p, len, ecn, n->now + t + travel(n));
     n->stats.duplicated++;
   }
 }
@@ -221,13 +236,13 @@ static void drain(struct sim_net *n, struct node *d) {
 static void deliver(struct sim_net *n, struct packet *p) {
   struct node *d = find(n, &p->to, false);
   if (d && p->icmp) {
-    if (d->ep.icmp) d->ep.icmp(d->ep.ctx, &p->from, slice_of(p->data, p->len), n->now);
+    if (d->ep.icmp) d->ep.icmp(d->ep.ctx, &p->from, slice_of(p->data, p->len), p->port, n->now);
   } else if (d) {
     n->stats.delivered++;
     d->ep.recv(d->ep.ctx, &d->at, &p->from, slice_of(p->data, p->len), p->ecn, n->now);
   } else if (!p->icmp) {
     n->stats.unreachable++;
-    if (n->icmp) queue(n, &p->to, &p->from, p->data, p->len < 512 ? p->len : 512, 0, true, n->now + travel(n));
+    if (n->icmp) bounce(n, &p->from, &p->to, p->data, p->len, true);
   }
 }
 

@@ -30,6 +30,8 @@ void sim_net_nat(struct sim_net *n, const struct addr *inside, const struct addr
 /* Nothing passes between a and b; b NULL: between a and everyone. */
 void sim_net_cut(struct sim_net *n, const struct addr *a, const struct addr *b, bool cut);
 void sim_net_icmp(struct sim_net *n, bool on);
+/* Every datagram comes back as an ICMP error that says that its host cannot be reached. */
+void sim_net_no_route(struct sim_net *n, bool on);
 /* Sees each datagram as it is sent; may change it; false drops it. NULL: none. */
 void sim_net_filter(struct sim_net *n,
                     bool (*fn)(void *ctx, const struct addr *from, const struct addr *to, uint8_t *p, size_t len), void *ctx);

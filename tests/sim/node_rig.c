@@ -13,8 +13,8 @@
 static void node_ep_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
   node_recv(((struct rig *)ctx)->node, l, r, d, ecn, now);
 }
-static void node_ep_icmp(void *ctx, const struct addr *r, struct slice quoted, nanotime now) {
-  node_icmp(((struct rig *)ctx)->node, r, quoted, now);
+static void node_ep_icmp(void *ctx, const struct addr *r, struct slice quoted, bool port, nanotime now) {
+  node_icmp(((struct rig *)ctx)->node, r, quoted, port, now);
 }
 static nanotime node_ep_deadline(void *ctx) { return node_deadline(((struct rig *)ctx)->node); }
 static void node_ep_tick(void *ctx, nanotime now) { node_tick(((struct rig *)ctx)->node, now); }

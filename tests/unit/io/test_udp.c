@@ -35,7 +35,7 @@ struct side {
   uint8_t ecn, quoted[64];
   size_t quoted_len;
   struct addr icmp_remote;
-  bool ack_due, answer_only;
+  bool ack_due, answer_only, icmp_port;
   nanotime retry_at;
 };
 
@@ -116,10 +116,11 @@ static void on_recv(void *ctx, const struct addr *local, const struct addr *remo
   s->ack_due = true;
 }
 
-static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, nanotime now) {
+static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
   (void)now;
   struct side *s = ctx;
   s->icmp++;
+  s->icmp_port = port;
   s->icmp_remote = *remote;
   s->quoted_len = quoted.n < sizeof s->quoted ? quoted.n : sizeof s->quoted;
   memcpy(s->quoted, quoted.p, s->quoted_len);
@@ -367,7 +368,7 @@ static void icmp(const char *address) {
     start(&a, &dead, 1);
     for (nanotime end = io_now() + LIMIT; a.icmp == before && io_now() < end;) step(a.loop);
     assert_true(a.icmp > before);
-    assert_true(addr_eq(&a.icmp_remote, &dead));
+    assert_true(a.icmp_port && addr_eq(&a.icmp_remote, &dead));
     assert_true(a.quoted_len >= 8);
     assert_int_equal(number(a.quoted + 4), TAIL);
   }
@@ -398,8 +399,8 @@ struct mixed {
 static void mixed_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
   (void)ctx, (void)l, (void)r, (void)d, (void)ecn, (void)now;
 }
-static void mixed_icmp(void *ctx, const struct addr *remote, struct slice q, nanotime now) {
-  (void)remote, (void)q, (void)now;
+static void mixed_icmp(void *ctx, const struct addr *remote, struct slice q, bool port, nanotime now) {
+  (void)remote, (void)q, (void)port, (void)now;
   ((struct mixed *)ctx)->icmp++;
 }
 static nanotime mixed_deadline(void *ctx) {

@@ -28,7 +28,9 @@ struct test_node {
 static inline void tn_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
   node_recv(ctx, l, r, d, ecn, now);
 }
-static inline void tn_icmp(void *ctx, const struct addr *r, struct slice q, nanotime now) { node_icmp(ctx, r, q, now); }
+static inline void tn_icmp(void *ctx, const struct addr *r, struct slice q, bool port, nanotime now) {
+  node_icmp(ctx, r, q, port, now);
+}
 static inline nanotime tn_deadline(void *ctx) { return node_deadline(ctx); }
 static inline void tn_tick(void *ctx, nanotime now) { node_tick(ctx, now); }
 static inline size_t tn_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *o, nanotime now) {

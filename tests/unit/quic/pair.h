@@ -88,8 +88,8 @@ static inline void side_silent(void *ctx, struct quic_conn *c) {
 static inline void ep_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
   quic_recv(ctx, l, r, d, ecn, now);
 }
-static inline void ep_icmp(void *ctx, const struct addr *r, struct slice quoted, nanotime now) {
-  quic_icmp(ctx, r, quoted, now);
+static inline void ep_icmp(void *ctx, const struct addr *r, struct slice quoted, bool port, nanotime now) {
+  quic_icmp(ctx, r, quoted, port, now);
 }
 static inline nanotime ep_deadline(void *ctx) { return quic_deadline(ctx); }
 static inline void ep_tick(void *ctx, nanotime now) { quic_tick(ctx, now); }

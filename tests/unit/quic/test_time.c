@@ -138,15 +138,80 @@ static void test_forged_icmp(void **st) {
   uint8_t quoted[1200] = {0};
   for (int i = 0; i < 256; i++) { /* ids are not guessed, and a live peer answers the PING */
     quoted[0] = (uint8_t)i;
-    quic_icmp(p.b.q, &p.a.at, slice_of(quoted, (size_t)i), sim_net_now(p.net));
+    quic_icmp(p.b.q, &p.a.at, slice_of(quoted, (size_t)i), true, sim_net_now(p.net));
   }
   struct quic_stats q;
   quic_stats(p.b.q, &q);
   assert_int_equal(q.icmp_checks, 0);
-  quic_icmp(p.b.q, &p.a.at, slice_of(copy.b, copy.n), sim_net_now(p.net));
+  quic_icmp(p.b.q, &p.a.at, slice_of(copy.b, copy.n), true, sim_net_now(p.net));
   quic_stats(p.b.q, &q);
   assert_int_equal(q.icmp_checks, 1);
   pair_run(&p, 5 * NS_SEC);
+  assert_int_equal(p.a.closed + p.b.closed, 0);
+  pair_done(&p);
+}
+
+/* The network says for a while that it cannot reach the host, whichever way: nothing ends, and all arrives (RFC 1122, 4.2.3.9).
+ */
+static void test_no_route_for_a_while(void **st) {
+  (void)st;
+  struct pair p;
+  int64_t a, b;
+  pair_init(&p, 48, NULL);
+  pair_start(&p);
+  pair_connect(&p);
+  pair_run(&p, NS_SEC);
+  assert_int_equal(quic_stream_open(p.a.conn, &a), 0);
+  assert_int_equal(quic_stream_open(p.b.conn, &b), 0);
+  for (int i = 0; i < 60; i++) {
+    sim_net_no_route(p.net, i >= 10 && i < 50);
+    assert_int_equal(quic_stream_write(p.a.conn, a, slice_str("to the server")), 0);
+    assert_int_equal(quic_stream_write(p.b.conn, b, slice_str("to the client")), 0);
+    pair_run(&p, 100 * NS_MS);
+  }
+  pair_run(&p, 10 * NS_SEC);
+  struct sim_stats s;
+  sim_net_stats(p.net, &s);
+  assert_true(s.unreachable > 4);
+  assert_int_equal(p.a.closed + p.b.closed, 0);
+  assert_int_equal(p.a.in_len, 60 * 13);
+  assert_int_equal(p.b.in_len, 60 * 13);
+  struct quic_stats q;
+  quic_stats(p.a.q, &q);
+  assert_int_equal(q.icmp_checks, 0);
+  pair_done(&p);
+}
+
+/* A dial ends with what the network says. */
+static void test_no_route_at_all(void **st) {
+  (void)st;
+  struct pair p;
+  pair_init(&p, 49, NULL);
+  pair_start(&p);
+  sim_net_no_route(p.net, true);
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
+  pair_run(&p, 1100 * NS_MS);
+  assert_int_equal(p.a.closed, 1);
+  assert_int_equal(p.a.why.reason, QUIC_CLOSE_DEAD);
+  assert_non_null(strstr(p.a.text, "cannot be reached"));
+  pair_done(&p);
+}
+
+/* "Nobody listens there" needs silence, too: where an answer takes its time, so does the verdict. */
+static void test_icmp_on_a_long_way(void **st) {
+  (void)st;
+  struct pair p;
+  struct copy copy = {.from = &p.b.at};
+  pair_init(&p, 50, &(struct sim_link){.delay = 800 * NS_MS});
+  pair_start(&p);
+  sim_net_filter(p.net, keep_copy, &copy);
+  pair_connect(&p);
+  pair_run(&p, 10 * NS_SEC);
+  quic_icmp(p.b.q, &p.a.at, slice_of(copy.b, copy.n), true, sim_net_now(p.net));
+  struct quic_stats q;
+  quic_stats(p.b.q, &q);
+  assert_int_equal(q.icmp_checks, 1);
+  pair_run(&p, 10 * NS_SEC);
   assert_int_equal(p.a.closed + p.b.closed, 0);
   pair_done(&p);
 }
@@ -227,6 +292,9 @@ int main(void) {
       cmocka_unit_test(test_peer_vanishes),
       cmocka_unit_test(test_icmp),
       cmocka_unit_test(test_forged_icmp),
+      cmocka_unit_test(test_no_route_for_a_while),
+      cmocka_unit_test(test_no_route_at_all),
+      cmocka_unit_test(test_icmp_on_a_long_way),
       cmocka_unit_test(test_nobody_listens),
       cmocka_unit_test(test_close_after),
       cmocka_unit_test(test_late_packets_after_close),
