@@ -119,6 +119,8 @@ static void connections(const struct node *n, FILE *f) {
   COUNTER("quic_migrations", "Clients that changed their address.", q.migrations);
   COUNTER("quic_key_updates", "Key updates.", q.key_updates);
   COUNTER("quic_icmp_checks", "Connections probed after an ICMP error.", q.icmp_checks);
+  COUNTER("quic_path_mtu_falls", "Times that full datagrams of a connection were lost and those of 1,200 bytes arrived.",
+          q.mtu_falls);
   COUNTER("quic_datagrams_received", "Datagrams received.", q.datagrams_in);
   COUNTER("quic_datagrams_sent", "Datagrams sent.", q.datagrams_out);
   COUNTER("quic_octets_received", "Octets received.", q.octets_in);

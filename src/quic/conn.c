@@ -347,6 +347,7 @@ void conn_arm(struct quic_conn *c) {
     at = ngtcp2_conn_get_expiry(c->nc);
     at = time_min(at, time_min(c->check_at, c->close_at));
     at = time_min(at, time_min(silent_at(c), idle_at(c)));
+    at = time_min(at, mtu_at(c));
   }
   if (at != TIME_NEVER) at = at > TIME_NEVER - QUIC_TICK ? TIME_NEVER : (at + QUIC_TICK - 1) / QUIC_TICK * QUIC_TICK;
   (void)heap_set(&c->q->timers, &c->timer, at); /* it is in: moving cannot fail */
@@ -383,6 +384,7 @@ void conn_tick(struct quic_conn *c) {
     c->silent_told = true;
     if (q->cfg.handler.silent) q->cfg.handler.silent(q->cfg.ctx, c);
   }
+  if (conn_alive(c)) mtu_tick(c); /* what is repeated now is small, then */
   if (conn_alive(c) && ngtcp2_conn_get_expiry(c->nc) <= q->now) {
     int rv = ngtcp2_conn_handle_expiry(c->nc, q->now);
     if (rv) {

@@ -156,7 +156,8 @@ struct quic_stats {
   size_t conn_pool;                 /* octets of it in use */
   uint64_t refused_memory;          /* connections ended for what they held of conn_pool, or asked of it */
   uint64_t accepted, refused_full, refused_half_open, retries_sent, retry_ok, handshakes_failed, resumed, stateless_resets_sent,
-      version_negotiations, migrations, key_updates, icmp_checks, datagrams_in, datagrams_out, octets_in, octets_out, dropped;
+      version_negotiations, migrations, key_updates, icmp_checks, mtu_falls, datagrams_in, datagrams_out, octets_in, octets_out,
+      dropped;
 };
 void quic_stats(const struct quic *q, struct quic_stats *ret_stats);
 /* New identity and CA for connections made from now on (certificate rotation); NULL keeps what is there. */

@@ -6,6 +6,7 @@
 /* One packet: pieces of as many streams as fit (NGTCP2_WRITE_STREAM_FLAG_MORE), acknowledgements, or nothing (0). */
 static ngtcp2_ssize packet(struct quic_conn *c, ngtcp2_path *path, ngtcp2_pkt_info *pi, uint8_t *dest, size_t cap) {
   bool conn_blocked = share_waits(c);
+  struct stream *carried = NULL;
   for (;;) {
     struct stream *s = conn_blocked || list_empty(&c->ready) ? NULL : container_of(c->ready.next, struct stream, ready);
     ngtcp2_vec v[MAX_PIECES];
@@ -17,12 +18,16 @@ static ngtcp2_ssize packet(struct quic_conn *c, ngtcp2_path *path, ngtcp2_pkt_in
         ngtcp2_conn_writev_stream(c->nc, path, pi, dest, cap, &took, s ? flags : 0, s ? s->id : -1, v, nv, c->q->now);
     if (s && took >= 0) {
       stream_sent(s, (size_t)took, fin && (size_t)took == octets);
+      if (took) carried = s;
       if (!list_empty(&s->ready)) { /* its turn is over when this packet is */
         list_remove(&s->ready);
         list_append(&c->ready, &s->ready);
       }
     }
-    if (n >= 0) return n;
+    if (n >= 0) {
+      mtu_sent(c, carried, (size_t)n);
+      return n;
+    }
     switch (n) {
     case NGTCP2_ERR_WRITE_MORE:
       break;
@@ -66,7 +71,7 @@ static size_t burst(struct quic_conn *c, uint8_t *buf, size_t cap, struct quic_o
     ngtcp2_path_storage ps;
     ngtcp2_pkt_info pi = {0};
     ngtcp2_path_storage_zero(&ps);
-    ngtcp2_ssize n = packet(c, &ps.path, &pi, buf + at, k ? segment : cap);
+    ngtcp2_ssize n = packet(c, &ps.path, &pi, buf + at, mtu_cap(c, k ? segment : cap));
     if (n < 0) {
       conn_fail(c, (int)n);
       break;

@@ -53,6 +53,7 @@ void stream_free(struct stream *s) {
     next = k->next;
     chunk_free(c->q->cfg.send_mem, k);
   }
+  mtu_forget(s);
   list_remove(&s->ready);
   list_remove(&s->link);
   c->q->stats.streams--;
@@ -61,6 +62,7 @@ void stream_free(struct stream *s) {
 
 void stream_shut(struct stream *s) {
   s->shut = true;
+  mtu_forget(s);
   list_remove(&s->ready);
   count(s, s->queued, false); /* the chunks stay until ngtcp2 closes the stream: frames may still point at them */
 }
@@ -69,6 +71,7 @@ void stream_acked(struct stream *s, size_t n) {
   if (s->shut) return;
   count(s, n, false);
   s->conn->progress = s->conn->q->now;
+  mtu_acked(s, n);
   n += s->head_acked;
   while (s->head && n >= s->head->len) { /* such a chunk is sent, too: s->next is behind it */
     struct chunk *k = s->head;

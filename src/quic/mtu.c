@@ -1,0 +1,88 @@
+/* A path whose MTU falls. ngtcp2 finds out once how large a datagram may be (RFC 9000, 14.3) and never looks back: if a
+ * router's MTU falls later, and no ICMP message of it is heard, every full datagram is lost, what it carried is repeated in
+ * another full one, and the connection stands still. So one of those that carry stream data is watched at a time: when what it
+ * carried is not acknowledged in time, datagrams have 1,200 octets from then on, and the full size is tried again later (RFC
+ * 8899, 4.3):
+ *
+ *   FULL --not acknowledged in MTU_WAIT--> SMALL --60 s, doubled each time, at most 10 min--> TRIED --acknowledged--> FULL
+ *                                            ^                                                  |
+ *                                            +------------- not acknowledged in 3 PTO ----------+
+ *
+ * That a peer stood still looks the same, and costs a sixth of what a datagram carries. */
+#include "quic/internal.h"
+
+#define WAIT_LEAST (500 * NS_MS)
+#define WAIT_MOST (1500 * NS_MS)
+#define RAISE (60 * NS_SEC)
+#define RAISE_MOST (600 * NS_SEC)
+
+static bool in_flight(const struct stream *s) { return s->queued > s->unsent; }
+
+static void watch(struct quic_conn *c, struct stream *s) {
+  c->large = s;
+  c->large_left = s->queued - s->unsent;
+  c->large_at = c->q->now;
+}
+
+size_t mtu_cap(struct quic_conn *c, size_t cap) {
+  if (c->raise_at && c->q->now >= c->raise_at) c->raise_at = 0;
+  return c->raise_at && cap > NGTCP2_MAX_UDP_PAYLOAD_SIZE ? NGTCP2_MAX_UDP_PAYLOAD_SIZE : cap;
+}
+
+void mtu_sent(struct quic_conn *c, struct stream *s, size_t n) {
+  if (n > NGTCP2_MAX_UDP_PAYLOAD_SIZE && s && !c->large && in_flight(s)) watch(c, s);
+}
+
+/* Others of the last full datagrams may have been lost, and nothing new be sent until they are repeated. */
+static void watch_next(struct quic_conn *c, struct stream *s) {
+  c->large = NULL;
+  if (in_flight(s)) {
+    watch(c, s);
+    return;
+  }
+  if (c->queued) list_for(it, &c->streams) {
+      struct stream *other = container_of(it, struct stream, link);
+      if (!in_flight(other)) continue;
+      watch(c, other);
+      return;
+    }
+}
+
+void mtu_acked(struct stream *s, size_t n) {
+  struct quic_conn *c = s->conn;
+  if (c->mtu_fell) { /* what was repeated in small ones has arrived */
+    c->mtu_fell = false;
+    c->q->stats.mtu_falls++;
+    if (log_on(c->q->cfg.log, LOG_INFO)) {
+      char at[ADDR_TEXT_LEN];
+      addr_text(&c->remote, at);
+      log_line(c->q->cfg.log, LOG_INFO, "path_mtu_fell",
+               "conn=%llu remote=%s text=\"full datagrams were lost, those of %d bytes arrive\"", (unsigned long long)c->serial,
+               at, NGTCP2_MAX_UDP_PAYLOAD_SIZE);
+    }
+  }
+  if (c->large != s) return;
+  c->large_left -= n < c->large_left ? n : c->large_left;
+  if (c->large_left) return;
+  if (!c->raise_at) c->raises = 0;
+  watch_next(c, s);
+}
+
+void mtu_forget(struct stream *s) {
+  if (s->conn->large == s) s->conn->large = NULL;
+}
+
+nanotime mtu_at(const struct quic_conn *c) {
+  if (!c->large || c->raise_at) return TIME_NEVER;
+  uint64_t wait = conn_three_ptos(c);
+  if (wait < WAIT_LEAST && !c->raises) wait = WAIT_LEAST;
+  return time_add(c->large_at, wait < WAIT_MOST ? wait : WAIT_MOST);
+}
+
+void mtu_tick(struct quic_conn *c) {
+  if (mtu_at(c) > c->q->now) return;
+  uint64_t wait = RAISE << (c->raises < 4 ? c->raises++ : 4);
+  c->raise_at = time_add(c->q->now, wait < RAISE_MOST ? wait : RAISE_MOST);
+  c->large = NULL;
+  c->mtu_fell = true;
+}
