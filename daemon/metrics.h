@@ -5,7 +5,7 @@
 #include "io/io.h"
 #include "node/node.h"
 
-/* Allocated in *ret_text with malloc. MACULA_ENOMEM. */
+/* Allocated in *ret_text as by jansson. MACULA_ENOMEM. */
 int metrics_text(struct node *node, const struct io_loop *loop, nanotime now, char **ret_text);
 
 #endif

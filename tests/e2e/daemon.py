@@ -441,7 +441,20 @@ def case_access_token(folder):
     assert n.stop() == 0
 
 
+def ipv6_here():
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+            s.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
 def case_both_families(folder):
+    if not ipv6_here():
+        why = fails(folder, "--state", state(folder), "--http", "off", "--listen", "127.0.0.1:0,[::1]:0")
+        assert "[::1]:0" in why or "IPv6" in why, why
+        return
     n = Node(folder, listen="127.0.0.1:0,[::1]:0")
     six = n.out.expect(r"(\[::1\]:\d+)").group(1)
     assert ended(macula(folder, n, "pub", "kept", "four", "--retain"))[0] == 0

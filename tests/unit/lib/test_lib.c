@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../ipv6.h"
 #include "macula/macula.h"
 #include "node.h"
 
@@ -314,7 +315,7 @@ static void test_trust(void **state) {
   char known[300], at[ADDR_TEXT_LEN], server[300];
   (void)state;
   snprintf(known, sizeof known, "%s/known_nodes", folder);
-  test_node_start(&n, "[::1]:0", (struct node_config){0});
+  test_node_start(&n, ipv6_here() ? "[::1]:0" : "127.0.0.1:0", (struct node_config){0});
   assert_int_equal(macula_loop_new(NULL, &loop), 0);
   assert_int_equal(macula_identity_generate(&id), 0);
   macula_options o = options(&n, id);
