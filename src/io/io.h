@@ -75,16 +75,16 @@ const struct addr *io_udp_local(const struct io_udp *u);
 /* GSO works on every socket of this loop: else an endpoint had better make single datagrams. */
 bool io_udp_gso(const struct io_loop *l);
 
-enum io_drop {                 /* why datagrams were not sent: lost, as the network loses them */
-               IO_DROP_QUEUE,  /* ENOBUFS: a queue on the way within this machine has no room, or a virtual device did not take
-                                  it */
-               IO_DROP_MEMORY, /* ENOMEM */
-               IO_DROP_SIZE,   /* EMSGSIZE: larger than the path takes, as far as this machine knows it */
-               IO_DROP_FILTERED,    /* EPERM, EACCES: a packet filter, or a route that prohibits */
-               IO_DROP_UNREACHABLE, /* no route, no such local address any more, the network is down */
-               IO_DROP_SOCKET,      /* its socket was closed, or is full while others have room */
-               IO_DROP_OTHER,
-               IO_DROPS
+/* Why datagrams were not sent; they are lost, as the network loses them. */
+enum io_drop {
+  IO_DROP_QUEUE,       /* ENOBUFS: a queue within this machine has no room, or a virtual device did not take it */
+  IO_DROP_MEMORY,      /* ENOMEM */
+  IO_DROP_SIZE,        /* EMSGSIZE: larger than the path takes, as far as this machine knows it */
+  IO_DROP_FILTERED,    /* EPERM, EACCES: a packet filter, or a route that prohibits */
+  IO_DROP_UNREACHABLE, /* no route, no such local address any more, the network is down */
+  IO_DROP_SOCKET,      /* its socket was closed, or is full while others have room */
+  IO_DROP_OTHER,
+  IO_DROPS
 };
 const char *io_drop_name(enum io_drop why);
 struct io_stats {

@@ -29,7 +29,7 @@ struct io_udp {
 struct out { /* a burst on its way out */
   struct io_out o;
   uint8_t *data;
-  size_t off;  /* octets that left already, one datagram at a time */
+  size_t off;  /* bytes that left already, one datagram at a time */
   bool singly; /* not by UDP_SEGMENT */
 };
 

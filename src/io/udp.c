@@ -291,7 +291,7 @@ const char *io_drop_name(enum io_drop why) {
   return names[why];
 }
 
-/* The n octets of a burst that nobody sends. */
+/* The n bytes of a burst that nobody sends. */
 static void drop(struct io_loop *l, const struct out *p, size_t n, enum io_drop why, int err) {
   uint64_t count = p->o.segment ? (n + p->o.segment - 1) / p->o.segment : 1;
   l->stats.tx_errors += count;

@@ -105,7 +105,7 @@ struct quic_conn {
   struct addr local, remote;
   uint8_t state; /* enum conn_state */
   bool server, established, half_open, opened, told, confirmed, resumed, insecure, has_peer, has_expect, peer_checked;
-  bool no_port; /* what check_at is about: else the host cannot be reached */
+  bool no_port; /* check_at is there since nobody listens; else since the host cannot be reached */
   bool ev_acked, watch, silent_told, key_ready, reset, closing_after;
   struct id peer, expect;
   uint64_t peer_expiry;
@@ -114,10 +114,10 @@ struct quic_conn {
   nanotime progress, last_rx, watch_at, check_at, close_at, linger_at;
   nanotime ping_at; /* when a PING was asked for; 0: none is due */
   uint64_t keep_alive;
-  struct stream *large; /* carried in a datagram of more than 1,200 octets that is not acknowledged; NULL: none is watched */
-  size_t large_left;    /* octets of it until that is acknowledged */
+  struct stream *large; /* carried in a datagram of more than 1,200 bytes that is not acknowledged; NULL: none is watched */
+  size_t large_left;    /* bytes of it until that is acknowledged */
   nanotime large_at;    /* when it was sent */
-  nanotime raise_at;    /* datagrams have 1,200 octets until then; 0: as many as the path takes */
+  nanotime raise_at;    /* datagrams have 1,200 bytes until then; 0: as many as the path takes */
   uint8_t raises;       /* times in a row that more did not arrive */
   bool mtu_fell;        /* that is to be told when something arrives again */
   struct quic_close why;
@@ -246,8 +246,8 @@ bool share_waits(const struct quic_conn *c); /* no more stream data for now: an 
 void send_close(struct quic_conn *c); /* of one that is closing: its last packet, and the end of what it holds */
 
 /* mtu.c */
-size_t mtu_cap(struct quic_conn *c, size_t cap);                /* octets of the next datagram at most */
-void mtu_sent(struct quic_conn *c, struct stream *s, size_t n); /* a datagram of n octets; s: one that it carries, or NULL */
+size_t mtu_cap(struct quic_conn *c, size_t cap);                /* bytes of the next datagram at most */
+void mtu_sent(struct quic_conn *c, struct stream *s, size_t n); /* a datagram of n bytes; s: one that it carries, or NULL */
 void mtu_acked(struct stream *s, size_t n);                     /* after they were taken off the queue */
 void mtu_forget(struct stream *s);                              /* nothing of it is acknowledged any more */
 nanotime mtu_at(const struct quic_conn *c);

@@ -1,12 +1,12 @@
 /* A path whose MTU falls. ngtcp2 finds out once how large a datagram may be (RFC 9000, 14.3) and never looks back: if a
  * router's MTU falls later, and no ICMP message of it is heard, every full datagram is lost, what it carried is repeated in
  * another full one, and the connection stands still. So one of those that carry stream data is watched at a time: when what it
- * carried is not acknowledged in time, datagrams have 1,200 octets from then on, and the full size is tried again later (RFC
+ * carried is not acknowledged in time, datagrams have 1,200 bytes from then on, and the full size is tried again later (RFC
  * 8899, 4.3):
  *
- *   FULL --not acknowledged in MTU_WAIT--> SMALL --60 s, doubled each time, at most 10 min--> TRIED --acknowledged--> FULL
- *                                            ^                                                  |
- *                                            +------------- not acknowledged in 3 PTO ----------+
+ *   FULL --not acknowledged in 0.5 to 1.5 s--> SMALL --60 s, doubled each time, at most 10 min--> TRIED --acknowledged--> FULL
+ *                                                ^                                                  |
+ *                                                +------------- not acknowledged in 3 PTO ----------+
  *
  * That a peer stood still looks the same, and costs a sixth of what a datagram carries. */
 #include "quic/internal.h"
@@ -40,12 +40,13 @@ static void watch_next(struct quic_conn *c, struct stream *s) {
     watch(c, s);
     return;
   }
-  if (c->queued) list_for(it, &c->streams) {
-      struct stream *other = container_of(it, struct stream, link);
-      if (!in_flight(other)) continue;
-      watch(c, other);
-      return;
-    }
+  if (!c->queued) return;
+  list_for(it, &c->streams) {
+    struct stream *other = container_of(it, struct stream, link);
+    if (!in_flight(other)) continue;
+    watch(c, other);
+    return;
+  }
 }
 
 void mtu_acked(struct stream *s, size_t n) {

@@ -1,12 +1,12 @@
 /* A router on the way takes smaller datagrams from some moment on, and says nothing. */
 #include "pair.h"
 
-#define SAID 20000 /* octets of a message */
+#define SAID 20000 /* bytes of a message */
 
 struct path {
-  size_t most;      /* octets of a datagram that passes */
+  size_t most;      /* bytes of a datagram that passes */
   size_t after;     /* that becomes less with so many more large ones; 0: no */
-  size_t full, big; /* datagrams of more than 1,200 octets that passed, and that did not */
+  size_t full, big; /* datagrams of more than 1,200 bytes that passed, and that did not */
 };
 
 static bool passes(void *ctx, const struct addr *from, const struct addr *to, uint8_t *p, size_t len) {
@@ -135,7 +135,7 @@ static void test_mtu_falls_on_many_streams(void **state) {
   talk_done(&t);
 }
 
-/* A path that takes no more than 1,200 octets from the start on is no fall, and a peer that is away for a while costs nothing
+/* A path that takes no more than 1,200 bytes from the start on is no fall, and a peer that is away for a while costs nothing
  * but size for a minute. */
 static void test_no_fall(void **state) {
   (void)state;
