@@ -89,6 +89,9 @@ struct peer {
   nanotime dial_at; /* not before: back-off after failures */
   nanotime expect;  /* until then its own dial is expected: ours gave way to it */
   uint32_t failures;
+  uint32_t unreached;              /* dials in a row that did not reach it while it was held to be alive */
+  bool unreachable;                /* alive, as other nodes say, and not to be reached by us: mesh_reached */
+  nanotime warn_at;                /* not before: that is logged again */
   uint32_t upkeep_len, upkeep_end; /* upkeep at the end of its link's queue: octets, quic_written after it */
   bool member;                     /* membership knows it: the record stays */
   uint8_t instance[INSTANCE_LEN];  /* of its run, as the link told */
@@ -105,6 +108,8 @@ struct peers {
   size_t held_bytes;
   uint64_t dials, dial_failures, accepted, duplicates, evictions, held_dropped;
   uint64_t left_out; /* nodes that others told of, without a record for want of room */
+  uint32_t unreachable;
+  uint64_t found_unreachable; /* times that a node became it */
 };
 
 struct seed { /* an address to join by, or of a node that was lost */
@@ -388,6 +393,8 @@ void mesh_sweep(struct node *n);
 void mesh_leave(struct node *n);
 void mesh_link_up(struct peer *p);
 void mesh_link_down(struct peer *p, bool dead);
+void mesh_dial_failed(struct peer *p, bool was_there, bool dead); /* was_there: it refused */
+void mesh_reached(struct peer *p); /* a link stands; or it is no living member, whom nobody is missed by */
 void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local); /* a peer says where we come from */
 /* A frame that only nodes send each other, and whose payload msg_decode leaves to others. */
 bool mesh_is_frame(int type);

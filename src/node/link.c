@@ -249,6 +249,12 @@ void link_give_up(struct peer *p, int err) {
   session_cut(dial, err);
 }
 
+/* Whoever refuses us is there. */
+static bool was_there(const struct session *s, const struct peer *p) {
+  const struct id *id = s->conn ? quic_conn_peer_id(s->conn) : NULL;
+  return id && id_eq(id, &p->id);
+}
+
 void link_end(struct session *s) {
   struct peer *p = s->peer;
   if (!p) return;
@@ -273,7 +279,7 @@ void link_end(struct session *s) {
     return;
   }
   back_off(p);
-  mesh_link_down(p, s->end_err == MACULA_NOT_CONNECTED);
+  mesh_dial_failed(p, was_there(s, p), s->end_err == MACULA_NOT_CONNECTED);
   peer_down(p);
 }
 

@@ -11,6 +11,7 @@
 #define LINKED_MEMBERS 256u    /* links kept up for their own sake */
 #define STRANDED (5 * NS_SEC)  /* without a gateway that lives */
 #define STRANDED_AT_ONCE 64u
+#define UNREACHED_SAID (60 * NS_SEC) /* no more often of one node */
 
 static const struct id no_id;
 
@@ -113,6 +114,8 @@ int mesh_become(struct node *n, struct quic_identity *identity) {
 void mesh_link_up(struct peer *p) {
   struct node *n = p->node;
   struct member_info i = {.id = p->id, .addr = p->addr};
+  p->unreached = 0;
+  mesh_reached(p);
   spread_link_up(p);
   if (!n->membership) return;
   if (addr_is_link_local(&i.addr)) i.addr = (struct addr){0};
@@ -125,12 +128,57 @@ void mesh_link_up(struct peer *p) {
   find_link_up(p);
 }
 
+/* ---- alive, and not to be reached ------------------------------------------------------------------------------------------
+ *
+ * Two nodes may both reach a third and not each other (a firewall, two networks with the same addresses). Then the third relays
+ * probes and each holds the other to be alive, though nothing passes between them. */
+void mesh_reached(struct peer *p) {
+  p->node->peers.unreachable -= p->unreachable;
+  p->unreachable = false;
+}
+
+static bool is_alive(const struct peer *p) {
+  const struct member *m = membership_find(p->node->membership, &p->id);
+  return m && m->state == MEMBER_ALIVE;
+}
+
+static void set_unreachable(struct peer *p) {
+  struct node *n = p->node;
+  char hex[ID_HEX_LEN + 1], at[ADDR_TEXT_LEN];
+  if (p->unreachable || p->link || !p->addr.sa.sa_family) return;
+  p->unreachable = true;
+  n->peers.unreachable++;
+  n->peers.found_unreachable++;
+  if (n->now < p->warn_at) return;
+  p->warn_at = time_add(n->now, UNREACHED_SAID);
+  id_hex(&p->id, hex);
+  addr_text(&p->addr, at);
+  log_warn(
+      n->log, "peer_unreachable",
+      "peer=\"%s\" id=%s address=%s text=\"alive, as other nodes say, and not reachable directly: no messages and calls pass "
+      "between the two; see that each can send UDP to the other's address\"",
+      p->name, hex, at);
+}
+
 void mesh_link_down(struct peer *p, bool dead) {
   struct node *n = p->node;
   if (!n->membership) return;
   membership_connected(n->membership, &p->id, false);
   if (dead) membership_unreachable(n->membership, &p->id, n->now);
   choose_gateway(n);
+}
+
+/* A dial to one that is held to be alive is a probe that failed, and what it answers to the suspicion, or that it is suspected
+ * by nobody, tells. A node that is starting again is suspect already when it is dialled in vain. Of one that is known to be out
+ * of reach one more such dial says nothing new. */
+void mesh_dial_failed(struct peer *p, bool was_there, bool dead) {
+  if (p->node->membership && is_alive(p)) {
+    if (was_there)
+      p->unreached = 0;
+    else if (p->unreached++)
+      set_unreachable(p);
+  }
+  mesh_link_down(p, dead && !p->unreachable);
 }
 
 /* ---- members ---------------------------------------------------------------------------------------------------------------
@@ -146,6 +194,7 @@ static void heard_of(struct node *n, const struct member_info *i, bool is_new) {
   peer_where(p, &i->addr, i->addr.sa.sa_family ? &no_id : &i->gateway);
   if (!p->link) snprintf(p->name, sizeof p->name, "%.*s", NAME_KEPT, i->name);
   spread_alive(p);
+  if (p->unreached && is_alive(p)) set_unreachable(p);
   if (is_new && i->addr.sa.sa_family && dials_first(n, p)) (void)peer_want(p, WANT_UPKEEP);
 }
 
@@ -155,6 +204,7 @@ static void died(struct node *n, const struct member_info *i) {
   find_gone(n, &i->id);
   router_forget_node(n->router, &i->id, n->now);
   if (!p) return;
+  mesh_reached(p);
   join_lost(n, p);
   link_close(p, MACULA_NOT_CONNECTED);
   peer_down(p);
@@ -181,6 +231,7 @@ static void event(struct node *n, const struct membership_event *e) {
   case MEMBER_EV_FORGOTTEN:
     if (!(p = peer_find(n, &e->info.id))) break;
     p->member = false;
+    mesh_reached(p);
     spread_forget(p);
     break;
   }

@@ -42,6 +42,7 @@ static void peer_free(struct peer *p) {
   while (!list_empty(&p->held)) held_free(p, container_of(p->held.next, struct held, of_peer));
   set_via(p, NULL);
   spread_forget(p);
+  mesh_reached(p);
   pool_remove(&n->peers.pool, &p->slot);
   list_remove(&p->waits);
   list_remove(&p->leaving);

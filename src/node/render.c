@@ -143,6 +143,7 @@ static json_t *peer_row(const struct peer *p, nanotime now) {
   const struct session *s = p->link;
   const struct member *m = membership_find(p->node->membership, &p->id);
   const char *state = s && (!m || m->state == MEMBER_ALIVE) ? "connected"
+                      : p->unreachable                      ? "alive, not reachable directly"
                       : m                                   ? states[m->state]
                       : s                                   ? "connected"
                       : p->dial                             ? "dialling"

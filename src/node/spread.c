@@ -105,7 +105,7 @@ static bool start(struct peer *p) {
 
 void spread_forget(struct peer *p) {
   struct spread *sp = &p->node->spread;
-  if (p->spread.unacked.all.next) inflight_node_gone(&sp->inflight, &p->spread.unacked);
+  if (p->spread.unacked.all.next) inflight_node_gone(&sp->inflight, &p->spread.unacked, MACULA_NO_ROUTE);
   recall_peer_gone(p);
   if (!p->spread.on) return;
   interest_peer_done(sp->interest, &p->spread.interest);
@@ -141,10 +141,11 @@ static bool path_check(struct peer *p) {
   s->path = serial;
   if (!serial) return false;
   s->dead = false;
-  if (memcmp(s->instance, p->instance, INSTANCE_LEN) != 0) { /* another run: what the last one did not answer is over */
-    inflight_node_gone(&n->spread.inflight, &s->unacked);
-    memcpy(s->instance, p->instance, INSTANCE_LEN);
-  }
+  static const uint8_t none[INSTANCE_LEN];
+  bool is_first = memcmp(s->instance, none, INSTANCE_LEN) == 0;
+  if (!is_first && memcmp(s->instance, p->instance, INSTANCE_LEN) != 0) /* what the last run did not answer is over */
+    inflight_node_gone(&n->spread.inflight, &s->unacked, MACULA_NO_ROUTE);
+  memcpy(s->instance, p->instance, INSTANCE_LEN);
   interest_link(&s->interest, true, p->link != NULL);
   s->check_at = time_add(n->now, CHECK_EVERY / 2 + rng_below(n->rng, CHECK_EVERY));
   recall_path_up(p);
@@ -163,7 +164,7 @@ void spread_alive(struct peer *p) {
 void spread_dead(struct peer *p) {
   struct node *n = p->node;
   p->spread.dead = true;
-  inflight_node_gone(&n->spread.inflight, &p->spread.unacked);
+  inflight_node_gone(&n->spread.inflight, &p->spread.unacked, MACULA_NO_ROUTE);
   spread_results(n);
 }
 
@@ -266,54 +267,83 @@ static int send_to(struct peer *p, const struct msg *m, const struct parcel *par
   return parcel_write(link, parcel);
 }
 
-static int listeners(struct node *n, struct slice topic, struct peer *ret_peers[SPREAD_MOST],
-                     struct inflight_party *ret_nodes[SPREAD_MOST], uint32_t *ret_count) {
-  uint32_t count = 0, given = match_begin(n), left = given;
-  *ret_count = 0;
-  if (list_empty(&n->spread.peers)) return 0;
-  struct topic_subscriber *hit = interest_match(n->spread.interest, topic, &left);
-  int err = match_end(n, given, left);
-  for (; hit && count < SPREAD_MOST; hit = hit->next_hit) {
-    struct peer *p = hit->user;
-    if (p->spread.dead) continue;
-    ret_peers[count] = p;
-    ret_nodes[count++] = &p->spread.unacked;
+struct listeners {
+  struct peer *peers[SPREAD_MOST];
+  struct inflight_party *nodes[SPREAD_MOST];
+  uint32_t count, sure; /* the first ones are waited for, if it is to be acknowledged */
+};
+
+static void add_listener(struct listeners *l, struct peer *p) {
+  if (p->spread.dead || l->count == SPREAD_MOST) return;
+  l->peers[l->count] = p;
+  l->nodes[l->count++] = &p->spread.unacked;
+}
+
+static bool has_listener(const struct listeners *l, const struct peer *p) {
+  for (uint32_t i = 0; i < l->count; i++)
+    if (l->peers[i] == p) return true;
+  return false;
+}
+
+/* QoS 1 is a promise also to the clients of nodes of which it is not known what they listen to. One that cannot be reached
+ * counts as if it listened. One whose link stands and that has not told it all gets a copy; it is not waited for, so that
+ * whoever says nothing holds up nobody. */
+static void add_unsure(struct node *n, struct listeners *l) {
+  list_for(it, &n->spread.peers) if (peer_of(it)->unreachable && !has_listener(l, peer_of(it))) add_listener(l, peer_of(it));
+  l->sure = l->count;
+  list_for(it, &n->spread.peers) {
+    struct peer *p = peer_of(it);
+    if (!p->spread.interest.whole && peer_is_up(p) && !has_listener(l, p)) add_listener(l, p);
   }
-  *ret_count = count;
-  return err;
+}
+
+static int find_listeners(struct node *n, const struct msg_publish *m, struct listeners *ret) {
+  uint32_t given = match_begin(n), left = given;
+  ret->count = ret->sure = 0;
+  if (list_empty(&n->spread.peers)) return 0;
+  struct topic_subscriber *hit = interest_match(n->spread.interest, m->topic, &left);
+  int err = match_end(n, given, left);
+  if (err) return err;
+  for (; hit; hit = hit->next_hit) add_listener(ret, hit->user);
+  ret->sure = ret->count;
+  if (m->qos) add_unsure(n, ret);
+  return 0;
+}
+
+/* What the publisher is told of a node that its message could not be sent to; 0: that node may yet answer, or be dead. */
+static int unsent(const struct peer *p, int err) {
+  if (err && err != MACULA_NOT_CONNECTED) return MACULA_RATE_LIMITED;
+  return p->unreachable ? MACULA_NO_ROUTE : 0;
 }
 
 int spread_publish(struct session *from, const struct msg_publish *m, const struct dedup_key *key, bool wants_ack, uint64_t ref,
                    bool *ret_waits) {
   struct node *n = from->node;
   struct spread *sp = &n->spread;
-  struct peer *peers[SPREAD_MOST];
-  struct inflight_party *nodes[SPREAD_MOST];
-  uint32_t count;
-  int err = listeners(n, m->topic, peers, nodes, &count);
+  struct listeners to;
+  int err = find_listeners(n, m, &to);
   struct msg out = {.type = MSG_PUBLISH, .publish = *m};
   uint64_t number = 0;
   struct parcel parcel;
   *ret_waits = false;
-  if (!count) return err;
+  if (err || !to.count) return err;
   if (key) {
     out.publish.publisher = slice_of(key->publisher.b, ID_LEN);
     out.publish.instance = slice_of(key->instance, INSTANCE_LEN);
   }
-  if (key && wants_ack) {
-    err = inflight_begin(&sp->inflight, &from->unacked, ref, nodes, count, n->now, &number);
+  if (m->qos && wants_ack && to.sure) {
+    err = inflight_begin(&sp->inflight, &from->unacked, ref, to.nodes, to.sure, n->now, &number);
     if (err) return err == MACULA_EFULL ? MACULA_RATE_LIMITED : err;
     out.publish.ref = number;
     out.publish.has_ref = true;
     *ret_waits = true;
   }
   err = parcel_init(n, &out.publish, &parcel);
-  for (uint32_t i = 0; i < count; i++) {
-    int e = err ? err : send_to(peers[i], &out, &parcel);
+  for (uint32_t i = 0; i < to.count; i++) {
+    int e = err ? err : send_to(to.peers[i], &out, &parcel);
     if (!e) sp->sent++;
     if (e) sp->dropped++;
-    /* A node that cannot be reached at the moment may be dead: that, or the time, will tell. */
-    if (e && number && e != MACULA_NOT_CONNECTED) inflight_answer(&sp->inflight, number, nodes[i], MACULA_RATE_LIMITED);
+    if (number && i < to.sure && (e = unsent(to.peers[i], e)) != 0) inflight_answer(&sp->inflight, number, to.nodes[i], e);
   }
   if (!err) parcel_done(&parcel);
   return 0;
@@ -385,6 +415,8 @@ void spread_results(struct node *n) {
   int err;
   while (inflight_next(&n->spread.inflight, &publisher, &ref, &err)) {
     struct session *s = publisher;
-    if (s->state == SESSION_IN) session_ack(s, true, ref, err, NULL);
+    const char *text =
+        err == MACULA_NO_ROUTE ? "a node whose clients may listen was not reached; the others have the message" : NULL;
+    if (s->state == SESSION_IN) session_ack(s, true, ref, err, text);
   }
 }

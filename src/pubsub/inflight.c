@@ -115,12 +115,12 @@ void inflight_answer(struct inflight *f, uint64_t number, const struct inflight_
   }
 }
 
-void inflight_node_gone(struct inflight *f, struct inflight_party *node) {
+void inflight_node_gone(struct inflight *f, struct inflight_party *node, int err) {
   while (!list_empty(&node->all)) {
     struct part *p = container_of(node->all.next, struct part, of_node);
     leave(p);
     f->orphaned++;
-    if (!p->entry->left) finish(f, p->entry, 0);
+    finish(f, p->entry, err);
   }
 }
 

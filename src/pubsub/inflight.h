@@ -1,5 +1,5 @@
 /* QoS 1 messages that other nodes have not acknowledged yet: each with the nodes that are still to answer, its publisher, and
- * its deadline. A message is done when each node has acknowledged it or is dead.
+ * its deadline. A message is done when each node has acknowledged it.
  *
  * What is done is handed out in the order in which it came about; the owner empties that queue after each call. */
 #ifndef PUBSUB_INFLIGHT_H
@@ -38,8 +38,9 @@ int inflight_begin(struct inflight *f, struct inflight_party *publisher, uint64_
                    uint32_t count, nanotime now, uint64_t *ret_number);
 /* This node has answered: err 0, or what the publisher is to be told at once. Others' and late answers are ignored. */
 void inflight_answer(struct inflight *f, uint64_t number, const struct inflight_party *node, int err);
-/* The node is dead: nothing of it is waited for. */
-void inflight_node_gone(struct inflight *f, struct inflight_party *node);
+/* The node is dead, or runs anew: nothing of it is waited for, and whoever waited is told err, as whether its clients had the
+ * message is not known. */
+void inflight_node_gone(struct inflight *f, struct inflight_party *node, int err);
 /* Nobody waits for its messages any more. */
 void inflight_publisher_gone(struct inflight *f, struct inflight_party *publisher);
 nanotime inflight_deadline(const struct inflight *f);

@@ -202,6 +202,7 @@ void interest_link(struct interest_peer *p, bool up, bool both) {
   p->have_nothing = p->asked = p->say = false;
   list_remove(&p->at.l);
   if (!up) return;
+  p->whole = false;
   p->said = 0;
   p->say = !both;
   if (both) p->ready = p->told_reset = false;
@@ -343,7 +344,8 @@ static void recv_have(struct interest *i, struct interest_peer *p, const struct 
                (m->version < i->version || m->digest == i->digest);
   /* A second beginning on this path, which ours does not show (a gateway's stays): it may wait for our word as well. */
   if (p->ready && !m->epoch) p->have_due = p->linked;
-  if (!p->ready && p->said) p->say = p->linked; /* it was asked, and waits for a page */
+  /* It was asked, and waits for a page; or there is no news, which it is told as well: then it knows that it knows all. */
+  if ((!p->ready && p->said) || (known && m->version == i->version)) p->say = p->linked;
   list_remove(&p->at.l);
   p->ready = true;
   p->told = known ? m->version : 0;
@@ -353,6 +355,7 @@ static void recv_have(struct interest *i, struct interest_peer *p, const struct 
 }
 
 static void ask(struct interest *i, struct interest_peer *p, bool nothing) {
+  p->whole = false;
   if (p->asked) return;
   p->asked = p->have_due = true;
   p->have_nothing = nothing;
@@ -382,6 +385,7 @@ static int take(struct interest *i, struct interest_peer *p, struct slice patter
   }
   if (err) {
     p->incomplete = true;
+    p->whole = false;
     i->stats.refused++;
     return MACULA_EFULL;
   }
@@ -393,7 +397,8 @@ static int take(struct interest *i, struct interest_peer *p, struct slice patter
 static void compare(struct interest *i, struct interest_peer *p, const struct wire_interest *m) {
   struct topic_index_stats others;
   if (p->sweeping) sweep(i, p);
-  if (p->topics.count == m->total && p->digest == m->digest) {
+  p->whole = p->topics.count == m->total && p->digest == m->digest;
+  if (p->whole) {
     p->asked = p->incomplete = false;
     return;
   }
@@ -418,7 +423,7 @@ static int recv_page(struct interest *i, struct interest_peer *p, const struct w
     p->epoch = m->epoch;
     p->generation++;
     p->sweeping = true;
-    p->incomplete = false;
+    p->whole = p->incomplete = false;
   } else if (m->epoch != p->epoch || m->from > p->version) {
     ask(i, p, m->epoch != p->epoch);
     return 0;

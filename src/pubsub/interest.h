@@ -37,6 +37,7 @@ struct interest_peer {
   bool linked;
   bool sweeping;   /* a reset is on its way: patterns of older generations go at its end, not before */
   bool incomplete; /* some of its patterns were refused */
+  bool whole;      /* on this path it has told all that it holds, and it adds up */
   bool asked;      /* a repair is under way: what does not fit is ignored until it comes, or until interest_check */
   bool have_due, have_nothing;
   /* What we tell it. */
