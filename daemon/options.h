@@ -103,7 +103,7 @@ enum option_reload { OPTION_FIXED, OPTION_RELOADED };
   X(CONNECT_TIMEOUT, connect_timeout, DURATION, limits.connect_timeout, NS_MS, 3600 * NS_SEC, OPTION_RELOADED, "T",            \
     "time for a connection to say CONNECT")                                                                                    \
   X(DRAIN_TIMEOUT, drain_timeout, DURATION, limits.drain_timeout, NS_MS, 5 * NS_SEC, OPTION_RELOADED, "T",                     \
-    "time for replies in flight at the end")
+    "time for calls and QoS 1 messages under way at the end")
 
 enum option {
 #define OPTION_ENUM(id, ...) OPTION_##id,

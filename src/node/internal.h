@@ -220,7 +220,8 @@ struct node {
   size_t reserved;    /* octets of unfinished frames whose credit was given back; at most half of receive_pool */
   size_t window_more; /* octets of windows beyond the initial ones; at most half of receive_pool */
   nanotime sweep_at, paused_at;
-  bool draining;
+  bool draining; /* nothing new is taken, and what is under way goes on until it is done, or drain_at */
+  bool left;     /* and then the other nodes are told that we are gone */
   nanotime drain_at;
   uint8_t instance[INSTANCE_LEN]; /* of this run */
   uint64_t next_peer;             /* for rpc_party_init: above every connection's serial */
@@ -390,7 +391,8 @@ void mesh_step(struct node *n);
 void mesh_tick(struct node *n);
 nanotime mesh_deadline(const struct node *n);
 void mesh_sweep(struct node *n);
-void mesh_leave(struct node *n);
+void mesh_withdraw(struct node *n); /* what we serve: whoever looks for it from now on finds others */
+void mesh_leave(struct node *n);    /* for good */
 void mesh_link_up(struct peer *p);
 void mesh_link_down(struct peer *p, bool dead);
 void mesh_dial_failed(struct peer *p, bool was_there, bool dead); /* was_there: it refused */

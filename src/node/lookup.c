@@ -46,7 +46,7 @@ static bool alone(const struct node *n) {
 int remote_discover(void *ctx, struct slice procedure) {
   struct node *n = ctx;
   struct id key;
-  if (!n->dht || n->draining) return MACULA_SHUTTING_DOWN;
+  if (!n->dht || n->left) return MACULA_SHUTTING_DOWN;
   if (alone(n)) return MACULA_NO_SUCH_PROCEDURE;
   find_key(n, DHT_SERVICE, procedure, &key);
   struct lookup *l = mem_calloc(&n->mem[ROW_DISCOVERY], 1, sizeof *l + procedure.n);

@@ -301,10 +301,16 @@ void mesh_sweep(struct node *n) {
   }
 }
 
-/* We leave: the others need not find out. */
-void mesh_leave(struct node *n) {
+void mesh_withdraw(struct node *n) {
   if (!n->membership) return;
   dht_withdraw_all(n->dht, n->now);
+  mesh_step(n);
+}
+
+/* The others need not find out. */
+void mesh_leave(struct node *n) {
+  if (!n->membership || n->left) return;
+  n->left = true;
   membership_leave(n->membership);
   mesh_step(n);
 }

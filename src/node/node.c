@@ -293,8 +293,8 @@ void node_unbound(struct node *n, unsigned which) {
 void node_free(struct node *n) {
   if (!n) return;
   rows_unwatch(n);
-  n->draining = true;         /* calls that fail now dial nobody */
-  n->spread.gets.left = NULL; /* who answers them has no connection any more */
+  n->draining = n->left = true; /* calls that fail now dial nobody */
+  n->spread.gets.left = NULL;   /* who answers them has no connection any more */
   if (n->quic) quic_free(n->quic);
   list_for(it, &n->sessions) container_of(it, struct session, all)->state = SESSION_OVER; /* nothing is sent any more */
   join_done(n);
@@ -359,14 +359,32 @@ nanotime node_deadline(struct node *n) {
   return n->draining ? time_min(at, n->drain_at) : at;
 }
 
-static void drain_step(struct node *n) {
-  bool late = n->now >= n->drain_at;
+static void close_all(struct node *n, bool links, bool (*spare)(const struct session *s)) {
   list_for_safe(it, &n->sessions) {
     struct session *s = container_of(it, struct session, all);
-    if (s->state == SESSION_OVER || (!late && session_has_calls(s))) continue;
-    /* Links go last: answers of other nodes come by them. */
-    if (late || s->state != SESSION_IN || !s->peer || !clients_total(&n->clients)) session_close(s, MACULA_SHUTTING_DOWN, NULL);
+    bool is_link = s->peer || s->dialled;
+    if (s->state != SESSION_OVER && is_link == links && !(spare && spare(s))) session_close(s, MACULA_SHUTTING_DOWN, NULL);
   }
+}
+
+/* A client that waits for an answer, or owes one: the other end may be at another node. */
+static bool is_awaited(const struct session *s) { return session_has_calls(s) || s->unacked.count; }
+
+static bool any_awaited(const struct node *n) {
+  list_for(it, &n->sessions) {
+    const struct session *s = container_of(it, struct session, all);
+    if (s->state != SESSION_OVER && s->client.session && is_awaited(s)) return true;
+  }
+  return false;
+}
+
+/* Links go last, after the word that we leave: answers come and go by them. */
+static void drain_step(struct node *n) {
+  bool late = n->now >= n->drain_at;
+  close_all(n, false, late ? NULL : is_awaited);
+  if (!late && any_awaited(n)) return;
+  mesh_leave(n);
+  close_all(n, true, NULL);
   if (late) n->drain_at = TIME_NEVER;
 }
 
@@ -473,7 +491,7 @@ void node_drain(struct node *n, nanotime now) {
   n->draining = true;
   n->drain_at = time_add(n->now, n->limits.drain_timeout);
   n->sweep_at = time_min(n->sweep_at, time_add(n->now, SWEEP_EVERY));
-  mesh_leave(n);
+  mesh_withdraw(n);
   quic_stop_accepting(n->quic, MACULA_SHUTTING_DOWN);
   drain_step(n);
   node_settle(n);

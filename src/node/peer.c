@@ -251,7 +251,7 @@ static int want_direct(struct peer *p, enum want want) {
   if (p->link) return 0;
   if (p->dial || !list_empty(&p->waits) || n->now < p->expect) return MACULA_EBUSY;
   if (!p->addr.sa.sa_family || n->now < p->dial_at) return MACULA_NOT_CONNECTED;
-  if (n->draining) return MACULA_SHUTTING_DOWN;
+  if (n->left || (n->draining && want == WANT_UPKEEP)) return MACULA_SHUTTING_DOWN;
   if (want == WANT_UPKEEP && n->no_upkeep) return MACULA_MAX_PEERS_REACHED;
   /* Of whom we only heard, not so many are tried at once that whoever comes finds no slot. */
   if (want == WANT_UPKEEP && !p->since && pool_count(&n->peers.pool) >= n->peers.pool.max - n->peers.pool.max / 8)

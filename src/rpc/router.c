@@ -198,7 +198,8 @@ static int inner_error(const struct msg_error *e, int err) {
 }
 
 static void refused(struct router *r, struct call *c, const struct msg_error *e, int err, bool may_have_run, nanotime now) {
-  if (err == MACULA_NO_SUCH_PROCEDURE || err == MACULA_NO_HANDLER) call_forget_node(r, c, now);
+  bool is_gone = err == MACULA_NO_SUCH_PROCEDURE || err == MACULA_NO_HANDLER || err == MACULA_SHUTTING_DOWN;
+  if (is_gone) call_forget_node(r, c, now);
   call_fail_attempt(c, inner_error(e, err), may_have_run);
   (void)call_attempt(r, c, now);
 }
