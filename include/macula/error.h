@@ -61,7 +61,8 @@ extern "C" {
   X(EVICTED, 54, "evicted", "the mesh connection made room for another one")                                                   \
   X(DUPLICATE, 55, "duplicate", "another connection between these two nodes stands already")                                   \
   X(MAX_PEERS_REACHED, 56, "max_peers_reached", "all mesh connections of the node are busy; raise max_peers")                  \
-  X(RECORDS_FULL, 57, "records_full", "the node holds its limit of DHT records; of all, of this publisher, or of this key")
+  X(RECORDS_FULL, 57, "records_full", "the node holds its limit of DHT records; of all, of this publisher, or of this key")    \
+  X(IDENTITY_IN_USE, 58, "identity_in_use", "an earlier run of a node with this identity is there; give each its own state")
 
 typedef enum macula_err {
   MACULA_OK = 0,

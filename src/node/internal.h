@@ -95,6 +95,10 @@ struct peer {
   uint32_t upkeep_len, upkeep_end; /* upkeep at the end of its link's queue: octets, quic_written after it */
   bool member;                     /* membership knows it: the record stays */
   uint8_t instance[INSTANCE_LEN];  /* of its run, as the link told */
+  struct addr run_at;              /* where that run was */
+  uint8_t other[INSTANCE_LEN];     /* of the run before, or of one that lives beside: link.c */
+  nanotime twice_at;               /* not before: that two live is logged again */
+  nanotime in_use_until;           /* it says that our identity is another's: not dialled before */
   char name[NAME_KEPT + 1];
   nanotime since; /* of the link */
   struct spread_peer spread;
@@ -107,6 +111,8 @@ struct peers {
   struct list waiting, leaving;
   size_t held_bytes;
   uint64_t dials, dial_failures, accepted, duplicates, evictions, held_dropped;
+  uint64_t twice;    /* connections refused, of a second node with another one's identity */
+  bool in_use;       /* ours is: it was said */
   uint64_t left_out; /* nodes that others told of, without a record for want of room */
   uint32_t unreachable;
   uint64_t found_unreachable; /* times that a node became it */
@@ -312,6 +318,9 @@ bool session_has_calls(const struct session *s);
 void sessions_sweep(struct node *n); /* every SWEEP_EVERY */
 
 /* peer.c */
+#define PEER_TEXT_LEN (NAME_KEPT + ID_HEX_LEN + ADDR_TEXT_LEN + 32)
+/* A node in a log line: its name is what it chose, so its id and address are there, too. at NULL, or of no family: "none". */
+const char *peer_text(const char *name, const struct id *id, const struct addr *at, char ret_text[PEER_TEXT_LEN]);
 void peers_init(struct node *n);
 void peers_done(struct node *n);
 struct peer *peer_find(const struct node *n, const struct id *id);
@@ -359,6 +368,7 @@ void peer_down(struct peer *p);
 void peers_step(struct node *n); /* once a turn: slots of the pool for those who wait */
 
 /* link.c */
+#define IN_USE_AGAIN (60 * NS_SEC) /* whoever says that our identity is in use is left alone for half of this to all of it */
 /* Dials. expect: whom; NULL: whoever is there. p: its record, seed: what wanted it; may be NULL. */
 int link_dial(struct node *n, const struct addr *to, const struct id *expect, struct peer *p, struct seed *seed);
 void link_opened(struct session *s);                               /* our dial's handshake is complete */

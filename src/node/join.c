@@ -160,7 +160,8 @@ void join_failed(struct node *n, struct session *s, int err, struct slice text) 
   d->said = true;
   uint64_t wait = RETRY_MIN << (d->failures < 5 ? d->failures : 5);
   d->failures++;
-  later(n, d, wait < RETRY_MAX ? wait : RETRY_MAX);
+  if (wait > RETRY_MAX) wait = RETRY_MAX;
+  later(n, d, err == MACULA_IDENTITY_IN_USE ? IN_USE_AGAIN : wait);
 }
 
 nanotime join_deadline(const struct node *n) {
@@ -179,6 +180,10 @@ void join_tick(struct node *n) {
     struct seed *d = container_of(it, struct seed, all);
     if (d->dial || n->now < d->at) continue;
     struct peer *p = d->has_id ? peer_find(n, &d->id) : NULL;
+    if (p && n->now < p->in_use_until) {
+      d->at = p->in_use_until;
+      continue;
+    }
     if (p && (p->link || p->dial)) {
       d->since = n->now;
       if (!d->keep && p->link) {

@@ -3,7 +3,14 @@
  * Both ends of a link name the capability `node` in CONNECT and PONG and prove their ids in the handshake, so a link belongs to
  * exactly one peer. Two nodes that dial each other at once end with one link: the connection that the smaller id dialled stays,
  * the other is refused as `duplicate`, and whoever is refused waits for the other's. A CONNECT from another run of a node
- * (instance) replaces whatever link there was: that run is over. */
+ * (instance) replaces whatever link there was: that run is over.
+ *
+ * Unless it is not: a state folder that was copied makes two nodes of one identity, and each takes the other's links. A run
+ * that was replaced comes back at once; who sees a run again after it has seen another knows that both live. From then on it
+ * takes the one that started earlier, by their instances, and refuses the other as `identity_in_use`, which tries again now and
+ * then: the earlier one may have gone for good. */
+#include <stdio.h>
+
 #include "base/err.h"
 #include "base/utf8.h"
 #include "node/internal.h"
@@ -11,6 +18,7 @@
 #define DIAL_TIMEOUT (5 * NS_SEC) /* until PONG */
 #define BACKOFF_MIN (100 * NS_MS)
 #define BACKOFF_MAX (10 * NS_SEC)
+#define TWICE_SAID (3600 * NS_SEC)
 #define LINK_CAPS (CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_CANCEL | CAP_NODE)
 
 /* An address that another node tells; sa_family 0: none. What is good on its link only, by its interfaces, means nothing here.
@@ -114,8 +122,60 @@ void link_opened(struct session *s) {
   s->at = -1;
 }
 
+/* ---- runs of a node --------------------------------------------------------------------------------------------------------
+ */
+static bool is_run(const uint8_t *a, const uint8_t *b) { return memcmp(a, b, INSTANCE_LEN) == 0; }
+
+static void say_twice(struct peer *p, const struct addr *at) {
+  struct node *n = p->node;
+  char text[PEER_TEXT_LEN], other[ADDR_TEXT_LEN];
+  if (n->now < p->twice_at) return;
+  p->twice_at = time_add(n->now, TWICE_SAID);
+  addr_text(at, other);
+  log_error(
+      n->log, "identity_twice",
+      "%s other=%s text=\"two nodes with this identity run at these addresses, as when a state folder was copied: the one "
+      "that started later is kept out; stop it, or give it a state folder of its own\"",
+      peer_text(p->name, &p->id, &p->run_at, text), other);
+}
+
+/* Whether this run may have the link. */
+static int judge_run(struct peer *p, const uint8_t *instance, const struct addr *at) {
+  if (is_run(p->instance, instance) || !is_run(p->other, instance)) return 0;
+  say_twice(p, at);
+  if (memcmp(instance, p->instance, INSTANCE_LEN) < 0) return 0;
+  p->node->peers.twice++;
+  return MACULA_IDENTITY_IN_USE;
+}
+
+/* This peer knows an earlier run of ours. It alone is left alone: it may be wrong, or lie. */
+static void set_in_use(struct peer *p, const struct addr *at) {
+  struct node *n = p->node;
+  char text[PEER_TEXT_LEN], own[ID_HEX_LEN + 1];
+  p->in_use_until = p->dial_at = time_add(n->now, IN_USE_AGAIN / 2 + rng_below(n->rng, IN_USE_AGAIN / 2));
+  if (n->peers.in_use) return;
+  n->peers.in_use = true;
+  id_hex(&n->id, own);
+  log_error(n->log, "identity_in_use",
+            "own=%s %s text=\"another node with the identity of this one is in the mesh, so this one is kept out, as that peer "
+            "says: stop one of the two, or give this one a state folder of its own\"",
+            own, peer_text(p->name, &p->id, at, text));
+}
+
 /* ---- a link stands ---------------------------------------------------------------------------------------------------------
  */
+static void say(const struct session *s, const struct peer *p, const char *event, const char *more) {
+  char text[PEER_TEXT_LEN];
+  log_info(p->node->log, event, "%s conn=%llu %s", peer_text(p->name, &p->id, quic_conn_remote(s->conn), text),
+           (unsigned long long)s->serial, more);
+}
+
+static void say_end(const struct session *s, const struct peer *p, const char *event, int err) {
+  char code[48];
+  snprintf(code, sizeof code, "code=%s", macula_err_name(err));
+  say(s, p, event, code);
+}
+
 static void up(struct session *s, const uint8_t *instance) {
   struct node *n = s->node;
   struct peer *p = s->peer;
@@ -128,7 +188,11 @@ static void up(struct session *s, const uint8_t *instance) {
   p->failures = 0;
   p->dial_at = p->expect = 0;
   list_remove(&p->waits);
-  if (instance) memcpy(p->instance, instance, INSTANCE_LEN);
+  if (!is_run(p->instance, instance)) {
+    memcpy(p->other, p->instance, INSTANCE_LEN);
+    memcpy(p->instance, instance, INSTANCE_LEN);
+  }
+  p->run_at = *quic_conn_remote(s->conn);
   quic_conn_keep_alive(s->conn, s->dialled ? n->keep_alive : 0);
   quic_conn_shares(s->conn, LINK_SHARES);
 }
@@ -142,6 +206,11 @@ static void welcomed(struct session *s, const struct msg_pong *m) {
     return;
   }
   struct addr at = told_addr(m->endpoint), seen = told_addr(m->observed);
+  int err = judge_run(p, m->instance.p, quic_conn_remote(s->conn));
+  if (err) {
+    session_close(s, err, NULL);
+    return;
+  }
   if (at.sa.sa_family || !p->addr.sa.sa_family) peer_where(p, at.sa.sa_family ? &at : quic_conn_remote(s->conn), NULL);
   label(p, m->name);
   s->caps = m->caps;
@@ -149,7 +218,7 @@ static void welcomed(struct session *s, const struct msg_pong *m) {
   if (s->seed) join_met(n, s);
   const struct addr *remote = quic_conn_remote(s->conn);
   if (seen.sa.sa_family && addr_is_loopback(&seen) == addr_is_loopback(remote)) mesh_observed(n, &seen, socket_for(n, remote));
-  log_info(n->log, "link_up", "peer=\"%s\" conn=%llu dialled=yes", p->name, (unsigned long long)s->serial);
+  say(s, p, "link_up", "dialled=yes");
   mesh_link_up(p);
   peer_up(p);
 }
@@ -159,7 +228,7 @@ static int settle_duel(struct session *s, struct peer *p, const uint8_t *instanc
   struct node *n = s->node;
   struct session *old = p->link ? p->link : p->dial;
   if (!old || old == s) return 0;
-  bool same_run = !p->link || memcmp(p->instance, instance, INSTANCE_LEN) == 0;
+  bool same_run = !p->link || is_run(p->instance, instance);
   if (same_run && old->dialled && memcmp(n->id.b, p->id.b, ID_LEN) < 0) {
     if (p->link) quic_conn_ping(p->link->conn); /* is it really there? */
     n->peers.duplicates++;
@@ -175,7 +244,7 @@ static int settle_duel(struct session *s, struct peer *p, const uint8_t *instanc
   }
   n->peers.duplicates++;
   old->peer = NULL; /* it says goodbye, and nothing of the peer's ends with it */
-  session_close(old, same_run ? MACULA_DUPLICATE : MACULA_REPLACED, NULL);
+  session_close(old, same_run ? MACULA_DUPLICATE : is_run(p->other, instance) ? MACULA_IDENTITY_IN_USE : MACULA_REPLACED, NULL);
   return 0;
 }
 
@@ -188,7 +257,8 @@ int link_connect(struct session *s, const struct msg_connect *m) {
   if (id_eq(id, &n->id)) return MACULA_EINVAL;
   struct peer *p = peer_get(n, id);
   if (!p) return MACULA_ENOMEM;
-  int err = settle_duel(s, p, m->instance.p);
+  int err = judge_run(p, m->instance.p, quic_conn_remote(s->conn));
+  if (!err) err = settle_duel(s, p, m->instance.p);
   if (err) return err;
   if (!p->slot.in) {
     if (peer_pool_full(n, id) && (err = peer_evict_idle(n)) != 0) return err;
@@ -219,7 +289,7 @@ int link_connect(struct session *s, const struct msg_connect *m) {
   addr_text(quic_conn_remote(s->conn), seen);
   pong.pong.observed = slice_str(seen);
   session_tell(s, &pong, true);
-  log_info(n->log, "link_up", "peer=\"%s\" conn=%llu dialled=no", p->name, (unsigned long long)s->serial);
+  say(s, p, "link_up", "dialled=no");
   mesh_link_up(p);
   peer_up(p);
   return 0;
@@ -233,8 +303,7 @@ void link_close(struct peer *p, int err) {
   list_remove(&p->leaving);
   p->link = NULL;
   if (!s) return;
-  log_info(p->node->log, "link_closed", "peer=\"%s\" conn=%llu code=%s", p->name, (unsigned long long)s->serial,
-           macula_err_name(err));
+  say_end(s, p, "link_closed", err);
   mesh_link_down(p, false);
   s->peer = NULL; /* whose record may end before the session */
   session_cut(s, err);
@@ -267,10 +336,11 @@ void link_end(struct session *s) {
   pool_remove(&n->peers.pool, &p->slot);
   list_remove(&p->leaving);
   if (was_up) {
-    log_info(n->log, "link_down", "peer=\"%s\" conn=%llu code=%s", p->name, (unsigned long long)s->serial,
-             macula_err_name(s->end_err));
+    say_end(s, p, "link_down", s->end_err);
     mesh_link_down(p, s->end_err == MACULA_NOT_CONNECTED);
     peer_down(p);
+    if (s->end_err == MACULA_IDENTITY_IN_USE) set_in_use(p, quic_conn_remote(s->conn));
+    if (s->end_err == MACULA_REPLACED) (void)peer_want(p, WANT_UPKEEP); /* by another run, it says, and we are here */
     return;
   }
   n->peers.dial_failures++;
@@ -279,6 +349,7 @@ void link_end(struct session *s) {
     return;
   }
   back_off(p);
+  if (s->end_err == MACULA_IDENTITY_IN_USE) set_in_use(p, quic_conn_remote(s->conn));
   mesh_dial_failed(p, was_there(s, p), s->end_err == MACULA_NOT_CONNECTED);
   peer_down(p);
 }

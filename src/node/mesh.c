@@ -68,7 +68,8 @@ static void choose_gateway(struct node *n) {
   }
   if (n->gateway == best) return;
   n->gateway = best;
-  if (best) log_info(n->log, "gateway", "peer=\"%s\"", best->name);
+  char text[PEER_TEXT_LEN];
+  if (best) log_info(n->log, "gateway", "%s", peer_text(best->name, &best->id, &best->addr, text));
   tell_self(n);
 }
 
@@ -144,20 +145,18 @@ static bool is_alive(const struct peer *p) {
 
 static void set_unreachable(struct peer *p) {
   struct node *n = p->node;
-  char hex[ID_HEX_LEN + 1], at[ADDR_TEXT_LEN];
+  char text[PEER_TEXT_LEN];
   if (p->unreachable || p->link || !p->addr.sa.sa_family) return;
   p->unreachable = true;
   n->peers.unreachable++;
   n->peers.found_unreachable++;
   if (n->now < p->warn_at) return;
   p->warn_at = time_add(n->now, UNREACHED_SAID);
-  id_hex(&p->id, hex);
-  addr_text(&p->addr, at);
   log_warn(
       n->log, "peer_unreachable",
-      "peer=\"%s\" id=%s address=%s text=\"alive, as other nodes say, and not reachable directly: no messages and calls pass "
-      "between the two; see that each can send UDP to the other's address\"",
-      p->name, hex, at);
+      "%s text=\"alive, as other nodes say, and not reachable directly: no messages and calls pass between the two; see that "
+      "each can send UDP to the other's address\"",
+      peer_text(p->name, &p->id, &p->addr, text));
 }
 
 void mesh_link_down(struct peer *p, bool dead) {
@@ -200,11 +199,13 @@ static void heard_of(struct node *n, const struct member_info *i, bool is_new) {
 
 static void died(struct node *n, const struct member_info *i) {
   struct peer *p = peer_find(n, &i->id);
-  log_info(n->log, "member_dead", "peer=\"%s\"", i->name);
+  char text[PEER_TEXT_LEN];
+  log_info(n->log, "member_dead", "%s", peer_text(i->name, &i->id, &i->addr, text));
   find_gone(n, &i->id);
   router_forget_node(n->router, &i->id, n->now);
   if (!p) return;
   mesh_reached(p);
+  memset(p->other, 0, sizeof p->other); /* who was kept out for its sake may come */
   join_lost(n, p);
   link_close(p, MACULA_NOT_CONNECTED);
   peer_down(p);
@@ -214,9 +215,10 @@ static void died(struct node *n, const struct member_info *i) {
 
 static void event(struct node *n, const struct membership_event *e) {
   struct peer *p;
+  char text[PEER_TEXT_LEN];
   switch (e->type) {
   case MEMBER_EV_UP:
-    log_info(n->log, "member_up", "peer=\"%s\"", e->info.name);
+    log_info(n->log, "member_up", "%s", peer_text(e->info.name, &e->info.id, &e->info.addr, text));
     heard_of(n, &e->info, true);
     break;
   case MEMBER_EV_CHANGED:

@@ -179,6 +179,7 @@ static void peers(const struct node *n, FILE *f) {
   COUNTER("mesh_duplicates", "Second connections between the same two nodes that gave way.", p->duplicates);
   GAUGE("mesh_unreachable", "Members that are alive, as others say, and that this node cannot reach.", p->unreachable);
   COUNTER("mesh_unreachable_found", "Times that a member became unreachable in that way.", p->found_unreachable);
+  COUNTER("mesh_identity_twice", "Connections refused, of a second node with the identity of one that is there.", p->twice);
   COUNTER("mesh_records_left_out", "Nodes that others told of and that there was no room for.", p->left_out);
   COUNTER("mesh_evictions", "Mesh connections closed to make room for another.", p->pool.evicted);
   COUNTER("mesh_frames_dropped", "Frames for other nodes that found no connection in time.", p->held_dropped);

@@ -225,6 +225,13 @@ int node_check_realm(const char *realm, char ret_why[NODE_WHY_LEN]) {
   return err;
 }
 
+/* Of two runs with one identity the smaller instance is the earlier run: link.c. */
+static void make_instance(struct node *n) {
+  uint64_t ms = node_wall_ms(n);
+  rng_fill(n->rng, n->instance, sizeof n->instance);
+  for (int i = 0; i < 8; i++) n->instance[i] = (uint8_t)(ms >> (56 - 8 * i));
+}
+
 int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node) {
   struct mem own = MEM_INIT("node", 0);
   char realm[NAME_MAX_LEN + 1], name[NAME_KEPT + 1];
@@ -256,7 +263,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   init_tables(n);
   n->sweep_at = n->drain_at = TIME_NEVER;
   rng_fill(n->rng, n->message_prefix, sizeof n->message_prefix);
-  rng_fill(n->rng, n->instance, sizeof n->instance);
+  make_instance(n);
   n->next_peer = UINT64_C(1) << 62;
   n->advertise = cfg->advertise;
   n->hidden = cfg->hidden;

@@ -127,11 +127,12 @@ int node_known_peers(const struct node *n, char **ret_text);
 size_t node_mapped_bytes(const struct node *n); /* in use beside the heap */
 uint64_t node_last_seq(const struct node *n);   /* for node_config.last_seq of the next run */
 
-/* Graceful end: no new clients, DISCONNECT shutting_down to all, replies in flight finished. node_drained turns true when all
- * are gone or drain_timeout has passed. */
 /* The wall clock now, every few seconds: certificates are judged by it, also when it was set right only after the start. What
  * the node stamps (records, retained messages) goes on by the clock of its start. */
 void node_set_clock(struct node *n, uint64_t unix_ms, nanotime now);
+/* Graceful end: nothing new, DISCONNECT shutting_down to whoever waits for nothing; calls from, to and between nodes and QoS 1
+ * under way are brought to their end, then the other nodes are told. node_drained turns true when all are gone or drain_timeout
+ * has passed. */
 void node_drain(struct node *n, nanotime now);
 bool node_draining(const struct node *n);
 /* Whether new clients can come in; ret_note: why not, if it is not for draining, or what will end that; else "". */
