@@ -111,7 +111,8 @@ struct peers {
   struct list waiting, leaving;
   size_t held_bytes;
   uint64_t dials, dial_failures, accepted, duplicates, evictions, held_dropped;
-  uint64_t twice;    /* connections refused, of a second node with another one's identity */
+  uint64_t twice; /* connections refused, of a second node with another one's identity */
+  struct bucket twice_lines;
   bool in_use;       /* ours is: it was said */
   uint64_t left_out; /* nodes that others told of, without a record for want of room */
   uint32_t unreachable;
@@ -406,7 +407,7 @@ void mesh_leave(struct node *n);    /* for good */
 void mesh_link_up(struct peer *p);
 void mesh_link_down(struct peer *p, bool dead);
 void mesh_dial_failed(struct peer *p, bool was_there, bool dead); /* was_there: it refused */
-void mesh_reached(struct peer *p); /* a link stands; or it is no living member, whom nobody is missed by */
+void mesh_reached(struct peer *p); /* a link stands, or it is no member that lives: no longer alive and out of reach */
 void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local); /* a peer says where we come from */
 /* A frame that only nodes send each other, and whose payload msg_decode leaves to others. */
 bool mesh_is_frame(int type);

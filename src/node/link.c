@@ -18,7 +18,9 @@
 #define DIAL_TIMEOUT (5 * NS_SEC) /* until PONG */
 #define BACKOFF_MIN (100 * NS_MS)
 #define BACKOFF_MAX (10 * NS_SEC)
-#define TWICE_SAID (3600 * NS_SEC)
+#define TWICE_SAID (3600 * NS_SEC) /* no more often of one identity; of all, since whoever makes identities can do this: */
+#define TWICE_RATE (1.0 / 60)
+#define TWICE_BURST 10.0
 #define LINK_CAPS (CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_CANCEL | CAP_NODE)
 
 /* An address that another node tells; sa_family 0: none. What is good on its link only, by its interfaces, means nothing here.
@@ -129,7 +131,7 @@ static bool is_run(const uint8_t *a, const uint8_t *b) { return memcmp(a, b, INS
 static void say_twice(struct peer *p, const struct addr *at) {
   struct node *n = p->node;
   char text[PEER_TEXT_LEN], other[ADDR_TEXT_LEN];
-  if (n->now < p->twice_at) return;
+  if (n->now < p->twice_at || !bucket_take(&n->peers.twice_lines, TWICE_RATE, TWICE_BURST, n->now)) return;
   p->twice_at = time_add(n->now, TWICE_SAID);
   addr_text(at, other);
   log_error(

@@ -167,9 +167,9 @@ void mesh_link_down(struct peer *p, bool dead) {
   choose_gateway(n);
 }
 
-/* A dial to one that is held to be alive is a probe that failed, and what it answers to the suspicion, or that it is suspected
- * by nobody, tells. A node that is starting again is suspect already when it is dialled in vain. Of one that is known to be out
- * of reach one more such dial says nothing new. */
+/* Of one that is held to be alive: it becomes suspect, and is out of reach if it refutes that (heard_of), or if even that was
+ * no ground for suspicion, as where another node has its address, at the second such dial. A node that is starting again is
+ * suspect already when it is dialled in vain. Of one that is known to be out of reach such a dial says nothing new. */
 void mesh_dial_failed(struct peer *p, bool was_there, bool dead) {
   if (p->node->membership && is_alive(p)) {
     if (was_there)
@@ -204,6 +204,7 @@ static void died(struct node *n, const struct member_info *i) {
   find_gone(n, &i->id);
   router_forget_node(n->router, &i->id, n->now);
   if (!p) return;
+  p->unreached = 0;
   mesh_reached(p);
   memset(p->other, 0, sizeof p->other); /* who was kept out for its sake may come */
   join_lost(n, p);

@@ -129,7 +129,7 @@ void peer_where(struct peer *p, const struct addr *addr, const struct id *gatewa
   if (addr && addr->sa.sa_family && !addr_eq(addr, &p->addr)) {
     p->addr = *addr;
     p->dial_at = 0;
-    p->failures = 0;
+    p->failures = p->unreached = 0;
   }
   if (addr && !addr->sa.sa_family) p->addr = *addr;
   if (p->addr.sa.sa_family) {

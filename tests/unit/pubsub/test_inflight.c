@@ -169,8 +169,8 @@ static void costs_what_is_planned(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(done_when_each_node_has_answered),
-                                     cmocka_unit_test(time_and_errors), cmocka_unit_test(limits),
-                                     cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(costs_what_is_planned)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(done_when_each_node_has_answered), cmocka_unit_test(time_and_errors),
+                                     cmocka_unit_test(limits), cmocka_unit_test(every_allocation_may_fail),
+                                     cmocka_unit_test(costs_what_is_planned)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
