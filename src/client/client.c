@@ -185,6 +185,8 @@ void client_lost(macula_client *c, int err, struct slice text) {
   keep_error(c, err, text);
   client_keep_ticket(c);
   bool was_in = c->state == MACULA_CONNECTED;
+  /* By another process with our key and instance, as when this one was cloned: as two clients, neither replaces the other. */
+  if (err == MACULA_REPLACED) rng_fill(c->hub->cfg.rng, c->instance, sizeof c->instance);
   if (c->conn) quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, GOODBYE_TIMEOUT));
   detach(c);
   c->dialing = false;

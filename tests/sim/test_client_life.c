@@ -1,4 +1,5 @@
 /* A client's connection through losses, refusals, rebinding and refused memory: what it owns comes back, or ends once. */
+#include "client/internal.h"
 #include "client_rig.h"
 
 /* One that listens and serves, and another that waits for its answer. */
@@ -44,6 +45,24 @@ static void test_node_restarts(void **state) {
   assert_string_equal(heard.last, "t.a 8");
   assert_int_equal(call_now(&w, &b, "echo", "2", &got), 0);
   assert_string_equal(got.last, "2");
+  world_done(&w);
+}
+
+/* A process that was cloned while it ran: two clients of one key and one instance. They end as two, and do not take each
+ * other's place for ever. */
+static void test_instance_twice(void **state) {
+  struct world w = {0};
+  struct user a = {0}, b = {0};
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &a, (struct client_options){0});
+  assert_int_equal(user_start(&w, 0, &b, (struct client_options){0}), 0);
+  memcpy(b.c->instance, a.c->instance, INSTANCE_LEN);
+  world_run(&w, 120 * NS_SEC);
+  assert_int_equal(a.state, MACULA_CONNECTED);
+  assert_int_equal(b.state, MACULA_CONNECTED);
+  assert_int_equal(a.states[MACULA_CONNECTED], 2); /* replaced once */
+  assert_int_equal(b.states[MACULA_CONNECTED], 1);
   world_done(&w);
 }
 
@@ -421,6 +440,6 @@ int main(void) {
       cmocka_unit_test(test_node_restarts),     cmocka_unit_test(test_asked_before), cmocka_unit_test(test_refused),
       cmocka_unit_test(test_several_addresses), cmocka_unit_test(test_name_is_lost), cmocka_unit_test(test_base_only),
       cmocka_unit_test(test_rebinding),         cmocka_unit_test(test_drain),        cmocka_unit_test(test_resumes),
-      cmocka_unit_test(test_bad_network),       cmocka_unit_test(test_no_memory)};
+      cmocka_unit_test(test_bad_network),       cmocka_unit_test(test_no_memory),    cmocka_unit_test(test_instance_twice)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
