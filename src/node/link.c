@@ -168,8 +168,8 @@ static void set_in_use(struct peer *p, const struct addr *at) {
  */
 static void say(const struct session *s, const struct peer *p, const char *event, const char *more) {
   char text[PEER_TEXT_LEN];
-  log_info(p->node->log, event, "%s conn=%llu %s", peer_text(p->name, &p->id, quic_conn_remote(s->conn), text),
-           (unsigned long long)s->serial, more);
+  log_info(p->node->log, event, "%s conn=%llu %s", peer_text(p->name, &p->id, &p->run_at, text), (unsigned long long)s->serial,
+           more);
 }
 
 static void say_end(const struct session *s, const struct peer *p, const char *event, int err) {
@@ -320,12 +320,6 @@ void link_give_up(struct peer *p, int err) {
   session_cut(dial, err);
 }
 
-/* Whoever refuses us is there. */
-static bool was_there(const struct session *s, const struct peer *p) {
-  const struct id *id = s->conn ? quic_conn_peer_id(s->conn) : NULL;
-  return id && id_eq(id, &p->id);
-}
-
 void link_end(struct session *s) {
   struct peer *p = s->peer;
   if (!p) return;
@@ -341,7 +335,7 @@ void link_end(struct session *s) {
     say_end(s, p, "link_down", s->end_err);
     mesh_link_down(p, s->end_err == MACULA_NOT_CONNECTED);
     peer_down(p);
-    if (s->end_err == MACULA_IDENTITY_IN_USE) set_in_use(p, quic_conn_remote(s->conn));
+    if (s->end_err == MACULA_IDENTITY_IN_USE) set_in_use(p, &p->run_at);
     if (s->end_err == MACULA_REPLACED) (void)peer_want(p, WANT_UPKEEP); /* by another run, it says, and we are here */
     return;
   }
@@ -351,8 +345,8 @@ void link_end(struct session *s) {
     return;
   }
   back_off(p);
-  if (s->end_err == MACULA_IDENTITY_IN_USE) set_in_use(p, quic_conn_remote(s->conn));
-  mesh_dial_failed(p, was_there(s, p), s->end_err == MACULA_NOT_CONNECTED);
+  if (s->end_err == MACULA_IDENTITY_IN_USE) set_in_use(p, &p->addr);
+  mesh_dial_failed(p, s->stream >= 0, s->end_err == MACULA_NOT_CONNECTED); /* the handshake was done: it refused */
   peer_down(p);
 }
 
