@@ -31,7 +31,7 @@ for d in src/*/; do
 done
 check daemon daemon "node io quic base"
 check cli cli "$(ls -d src/*/ | xargs -n1 basename | tr '\n' ' ')"
-for f in $(ls cli/*.c cli/*.h | grep -v '^cli/load'); do # only load reaches below the library
+for f in cli/*.c cli/*.h; do # only load reaches below the library
   if grep -qE '^#include "(base|bounded|wire|tables|quic|membership|dht|pubsub|rpc|node|io|client|lib)/' "$f"; then echo "$f: includes src/"; bad=$((bad + 1)); fi
 done
 for f in $(grep -lE '^#include "\.\./' src/*/*.[ch] daemon/*.[ch] cli/*.[ch]); do # one file is both programs'

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "io/io.h"
-#include "load.h"
-#include "load_light.h"
+#include "load/drive/light.h"
+#include "load/run.h"
 
 #define MEMORY ((size_t)12 << 30)
 

@@ -1,4 +1,4 @@
-#include "load_lru.h"
+#include "load/drive/lru.h"
 
 #include <stdlib.h>
 

@@ -12,7 +12,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
-#include "load.h"
+#include "load/run.h"
 
 #define MAX_RELAYS 8
 #define FLOWS 16 /* other nodes that have dialled one */

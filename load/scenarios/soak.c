@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "io/io.h"
-#include "load.h"
+#include "load/run.h"
 
 #define FASTER 60
 #define ALIVE 3 /* seconds that a group of clients lives */

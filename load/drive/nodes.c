@@ -17,7 +17,7 @@
 #include "base/err.h"
 #include "io/io.h"
 #include "lib/server.h"
-#include "load.h"
+#include "load/run.h"
 
 #define START_MS 20000
 #define MAX_ARGS 40

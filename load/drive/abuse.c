@@ -1,6 +1,6 @@
 /* What no well-behaved client does: for this it reaches into the client's core. */
 #include "client/internal.h"
-#include "load.h"
+#include "load/run.h"
 
 void load_abuse_reset(struct load_client *k) {
   if (!k->c || !k->c->conn) return;

@@ -1,9 +1,9 @@
 /* Light nodes: real ones (src/node) with a UDP port each, all in the load process, so that one node can meet 1,500 others. */
-#ifndef CLI_LOAD_LIGHT_H
-#define CLI_LOAD_LIGHT_H
+#ifndef LOAD_DRIVE_LIGHT_H
+#define LOAD_DRIVE_LIGHT_H
 
 #include "bounded/heap.h"
-#include "load.h"
+#include "load/run.h"
 #include "node/node.h"
 
 struct light {

@@ -1,20 +1,20 @@
 /* macula load: what its files share.
  *
- * One loop (load_engine.c) drives everything that the load process has on the network: the clients, a hub of src/client with
+ * One loop (engine.c) drives everything that the load process has on the network: the clients, a hub of src/client with
  * one socket; light nodes, each a struct node with a socket of its own; and the operator's client that watches each node.
  * Scenarios are written one after another, as a person would do them: each runs on a thread of its own that holds the one lock
  * except while it waits (load_wait), so that nothing here is ever touched by two at once and five scenarios can run side by
  * side. */
-#ifndef CLI_LOAD_H
-#define CLI_LOAD_H
+#ifndef LOAD_RUN_H
+#define LOAD_RUN_H
 
 #include <limits.h>
 #include <sys/types.h>
 
 #include "base/list.h"
 #include "base/sanitized.h"
-#include "bench.h"
-#include "cli.h"
+#include "cli/bench.h"
+#include "cli/cli.h"
 #include "client/client.h"
 
 #define LOAD_JUDGES_MEMORY (!ADDRESS_SANITIZED) /* which keeps what was freed: resident memory tells nothing */
@@ -198,10 +198,10 @@ struct load {
   size_t event_count;
   char notes[16][256]; /* for people: what was scaled down and why */
   size_t note_count;
-  struct list children; /* of load_child.c */
+  struct list children; /* of child.c */
 };
 
-/* ---- engine (load_engine.c) -------------------------------------------------------------------------------------------------
+/* ---- engine (engine.c) -------------------------------------------------------------------------------------------------
  */
 int load_engine_new(struct load *l);
 void load_engine_free(struct load *l);
@@ -225,7 +225,7 @@ void load_phase(struct load_task *t, const uint64_t *done, uint64_t total, const
     __attribute__((format(printf, 4, 5)));
 uint64_t load_scaled(const struct load *l, uint64_t n, uint64_t least);
 
-/* ---- nodes (load_nodes.c) ---------------------------------------------------------------------------------------------------
+/* ---- nodes (nodes.c) ---------------------------------------------------------------------------------------------------
  */
 /* Starts a maculad with these arguments (NULL at the end) beside the usual ones; its error is printed. Waits until it serves.
  */
@@ -251,7 +251,7 @@ uint16_t load_port(struct load *l);
 /* File descriptors: raises the soft limit; false (said on stderr) if even the hard one is too low. */
 bool load_need_files(uint64_t files);
 
-/* ---- watching (load_watch.c) ------------------------------------------------------------------------------------------------
+/* ---- watching (watch.c) ------------------------------------------------------------------------------------------------
  */
 int load_watch_start(struct load_node *n); /* says what failed; an exit code */
 void load_watch_end(struct load_node *n);
@@ -261,7 +261,7 @@ void load_node_mark(struct load_node *n);  /* memory and the most of all figures
 /* Calls a procedure at a node by its operator's client and waits; NULL if there was no answer. *ret_err: why. */
 json_t *load_ask(struct load_task *t, struct load_node *n, const char *procedure, json_t *args, int *ret_err);
 
-/* ---- many clients (load_crowd.c) --------------------------------------------------------------------------------------------
+/* ---- many clients (crowd.c) --------------------------------------------------------------------------------------------
  */
 struct load_client {
   struct load_crowd *crowd;
@@ -307,14 +307,14 @@ void load_crowd_free(struct load_task *t, struct load_crowd *c);
  * until so many tasks have ended. */
 int load_warm(struct load_task *t, struct load_node *n, size_t clients, size_t services, uint64_t until_ended);
 
-/* ---- what no well-behaved client does (load_abuse.c) ------------------------------------------------------------------------
+/* ---- what no well-behaved client does (abuse.c) ------------------------------------------------------------------------
  */
 void load_abuse_reset(struct load_client *c);                     /* resets the stream of CONNECT */
 void load_abuse_vanish(struct load_client *c);                    /* its connection is forgotten, and it connects anew */
 void load_abuse_stop_renewing(struct load_client *c);             /* its services are not renewed any more */
 int load_abuse_open_streams(struct load_client *c, size_t count); /* with half a frame on each; how many it got */
 
-/* ---- latencies (load_latency.c) ---------------------------------------------------------------------------------------------
+/* ---- latencies (latency.c) ---------------------------------------------------------------------------------------------
  */
 /* A histogram that the report shows; most_ms: of its 99th percentile, judged with --strict alone. */
 struct histogram *load_latency(struct load *l, const char *scenario, const char *what, unsigned most_ms);
@@ -324,7 +324,7 @@ void load_rows_latency(struct load *l);
 json_t *load_latencies_json(const struct load *l);
 void load_latencies_free(struct load *l);
 
-/* ---- report (load_report.c, load_html.c) ------------------------------------------------------------------------------------
+/* ---- report (report.c, html.c) ------------------------------------------------------------------------------------
  */
 void load_row(struct load *l, const char *scenario, bool pass, const char *what, const char *expected, const char *seen, ...)
     __attribute__((format(printf, 6, 7)));
@@ -343,7 +343,7 @@ int load_report_folder(const char *dir);
 int load_report_write(struct load *l, json_t *report);
 int load_html_write(struct load *l, json_t *report, const char *path, char *ret_why /* 256 */);
 
-/* ---- who stood still (load_still.c) -----------------------------------------------------------------------------------------
+/* ---- who stood still (still.c) -----------------------------------------------------------------------------------------
  */
 void load_still_begin(struct load *l); /* before the first turn of the loop */
 void load_still_turn(struct load *l, nanotime now);
@@ -365,7 +365,7 @@ int load_mesh_start(struct load_task *t); /* the four nodes of l->mesh, behind i
 int load_mesh_warm(struct load *l);       /* one cycle, after which memory counts */
 int load_mesh_rest(struct load_task *t);  /* nothing is left at them, and memory returns */
 bool load_mesh_is_ready(void *mesh);
-/* load_relay.c: a thread that carries datagrams between nodes, which know each other by its ports only. */
+/* relay.c: a thread that carries datagrams between nodes, which know each other by its ports only. */
 struct load_relays;
 int load_relays_new(struct load_relays **ret_relays);
 void load_relays_free(struct load_relays *r);
@@ -376,7 +376,7 @@ void load_relay_aim(struct load_relays *r, size_t relay, uint16_t target);
 void load_relays_cut(struct load_relays *r, size_t first, bool on);
 uint64_t load_relays_dropped(struct load_relays *r);
 void load_relays_look(struct load *l); /* ends the run, and says why, when a relay cannot carry what a node sends */
-/* load_child.c: a process of clients that is to be killed. */
+/* child.c: a process of clients that is to be killed. */
 struct load_child;
 int load_child_start(struct load_task *t, struct load_node *n, size_t clients, const char *prefix, size_t streams,
                      struct load_child **ret_child);

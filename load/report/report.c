@@ -8,9 +8,9 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "cli/bench.h"
 #include "io/io.h"
-#include "load.h"
+#include "load/run.h"
 
 #define LOG_KEPT 2000 /* octets of a node's log, of its beginning and of its end */
 

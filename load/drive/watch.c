@@ -5,7 +5,7 @@
 
 #include "base/err.h"
 #include "io/io.h"
-#include "load.h"
+#include "load/run.h"
 
 #define EVERY (150 * NS_MS)
 #define ANSWER_MS 10000

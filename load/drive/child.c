@@ -13,7 +13,7 @@
 
 #include "base/err.h"
 #include "io/io.h"
-#include "load.h"
+#include "load/run.h"
 
 #define AT_ONCE 32
 

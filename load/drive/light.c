@@ -1,4 +1,4 @@
-#include "load_light.h"
+#include "load/drive/light.h"
 
 #include <stdlib.h>
 #include <string.h>

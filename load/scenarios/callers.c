@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "io/io.h"
-#include "load.h"
+#include "load/run.h"
 
 #define AT_ONCE 32
 #define PROVIDERS 4 /* on each of the other nodes */

@@ -1,5 +1,5 @@
 /* macula load: scenarios that apply load to real nodes and say whether the promises were kept. */
-#include "load.h"
+#include "load/run.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,7 +24,7 @@ static const struct option_def options[] = {
     {"strict", 0, OPTION_FLAG, offsetof(struct load_options, strict)},
     {"duration", 'd', OPTION_TIME, offsetof(struct load_options, duration), 1},
     {"cycles", 0, OPTION_NUMBER, offsetof(struct load_options, cycles), 2, 100000},
-    {"child", 0, OPTION_TEXT, offsetof(struct load_options, child), .hidden = true}, /* load_child.c */
+    {"child", 0, OPTION_TEXT, offsetof(struct load_options, child), .hidden = true}, /* child.c */
     {0},
 };
 

@@ -1,6 +1,6 @@
 /* load streams: whatever way a client goes, all that it owned goes with it, and nothing of those who came back. */
 #include "io/io.h"
-#include "load.h"
+#include "load/run.h"
 
 #define AT_ONCE 32
 #define STREAMS 4 /* of each client, beside that of CONNECT */

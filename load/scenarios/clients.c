@@ -1,7 +1,7 @@
 /* load clients: the limit of clients, and what those who are in notice of it. */
-#include "bench.h"
+#include "cli/bench.h"
 #include "io/io.h"
-#include "load.h"
+#include "load/run.h"
 
 #define AT_ONCE 48
 #define TOPIC "load.all"

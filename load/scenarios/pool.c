@@ -3,9 +3,9 @@
 #include <stdlib.h>
 
 #include "io/io.h"
-#include "load.h"
-#include "load_light.h"
-#include "load_lru.h"
+#include "load/drive/light.h"
+#include "load/drive/lru.h"
+#include "load/run.h"
 
 #define FILES_BESIDES 128
 

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "io/io.h"
-#include "load.h"
+#include "load/run.h"
 
 #define AT_ONCE 32
 #define A_CLIENT 200  /* services: below the node's own limit a client */

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "load.h"
+#include "load/run.h"
 
 #define MAX_POINTS 4096
 

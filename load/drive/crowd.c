@@ -4,7 +4,7 @@
 
 #include "base/err.h"
 #include "io/io.h"
-#include "load.h"
+#include "load/run.h"
 
 int load_crowd_new(struct load *l, struct load_node *n, size_t count, struct load_crowd **ret_crowd) {
   struct load_crowd *c = calloc(1, sizeof *c);

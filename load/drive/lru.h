@@ -1,7 +1,7 @@
 /* A model of the pool of connections, to check the node against: the plainest least-recently-used there is, and nothing of the
  * node's own code. */
-#ifndef CLI_LOAD_LRU_H
-#define CLI_LOAD_LRU_H
+#ifndef LOAD_DRIVE_LRU_H
+#define LOAD_DRIVE_LRU_H
 
 #include <stdbool.h>
 #include <stddef.h>

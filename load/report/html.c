@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "io/io.h"
-#include "load.h"
+#include "load/run.h"
 
 #define WIDE 720
 #define HIGH 200

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "io/io.h"
-#include "load.h"
+#include "load/run.h"
 
 #define CUT_AFTER_S 4
 #define CUT_MOST_S 30

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "load_lru.h"
+#include "load/drive/lru.h"
 
 static void use_all(struct load_lru *m, const size_t *peers, const bool *dials, size_t n) {
   for (size_t i = 0; i < n; i++) assert_int_equal(load_lru_use(m, peers[i]), dials[i]);

@@ -2,7 +2,7 @@
  * others, and promises that break then may be the machine's fault. Nothing is judged by it: long work of their own counts as
  * well. */
 #include "io/io.h"
-#include "load.h"
+#include "load/run.h"
 
 void load_still_begin(struct load *l) { l->turned = io_now(); }
 
