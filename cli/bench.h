@@ -3,6 +3,7 @@
 #define CLI_BENCH_H
 
 #include "cli.h"
+#include "histogram.h"
 
 struct bench_options {
   uint64_t clients, messages, size, outstanding, subscribers, duration, hold;
@@ -15,13 +16,6 @@ struct bench_client {
   uint64_t started;
   bool in, far; /* far: at o->to */
 };
-
-/* Latencies in octaves of 32 steps: within 3 %. */
-struct histogram {
-  uint64_t buckets[64 * 32], count, max;
-};
-void histogram_add(struct histogram *h, uint64_t ns);
-uint64_t histogram_at(const struct histogram *h, double quantile);
 
 struct bench {
   struct cli *cli;

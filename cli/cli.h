@@ -35,8 +35,10 @@ struct command {
   size_t options_size;              /* of the struct that they fill */
   unsigned min_args, max_args;
   int (*run)(struct cli *cli, void *options); /* returns the exit code, its error printed */
+  const char *words;                          /* that may be its first argument, for completion; NULL: any */
 };
-const struct command *command_at(size_t i); /* NULL behind the last */
+/* The program with these commands, up to NULL. begin: called before one does its work; NULL: nothing. */
+int cli_main(int argc, char **argv, const struct command *const *commands, void (*begin)(void));
 
 /* The first connection, as its callbacks saw it. */
 struct link {
@@ -49,6 +51,8 @@ struct link {
 };
 
 struct cli {
+  const struct command *const *commands; /* up to NULL */
+  void (*begin)(void);
   const char *server, *realm, *identity_path, *token_file;
   bool insecure, json, help, version;
   bool prints;             /* what it has to say is for standard output: without a reader it ends */
@@ -147,7 +151,7 @@ const char *text_number(uint64_t n, char buf[32]); /* with thousands separated *
 
 /* ---- the commands ---- */
 extern const struct command command_pub, command_sub, command_call, command_serve, command_status, command_peers,
-    command_clients, command_services, command_subs, command_dht, command_bench, command_load, command_id, command_completion,
+    command_clients, command_services, command_subs, command_dht, command_bench, command_id, command_completion,
     command_version;
 
 /* serve_exec.c: runs handlers until told to end. Returns an exit code, its error printed. */

@@ -8,25 +8,15 @@ static void put_options(const struct option_def *defs) {
     if (!defs->hidden) printf(" --%s", defs->name);
 }
 
-static const char *words_of(const char *command) {
-  return strcmp(command, "bench") == 0        ? " pubsub fanout rpc connect idle"
-         : strcmp(command, "load") == 0       ? " pool clients services streams callers all soak"
-         : strcmp(command, "id") == 0         ? " new show"
-         : strcmp(command, "dht") == 0        ? " get lookup"
-         : strcmp(command, "completion") == 0 ? " bash zsh"
-                                              : "";
-}
-
 /* What both shells understand alike: from `command`, the first word that names one, to `list`, what can follow. */
-static void put_cases(void) {
-  const struct command *c;
+static void put_cases(const struct command *const *commands) {
   fputs("  case $command in\n  '') list=(", stdout);
-  for (size_t i = 0; (c = command_at(i)); i++) printf("%s%s", i ? " " : "", c->name);
+  for (const struct command *const *c = commands; *c; c++) printf("%s%s", c == commands ? "" : " ", (*c)->name);
   fputs(") ;;\n", stdout);
-  for (size_t i = 0; (c = command_at(i)); i++) {
-    if (!c->options && !*words_of(c->name)) continue;
-    printf("  %s) list=(%s", c->name, words_of(c->name));
-    put_options(c->options);
+  for (const struct command *const *c = commands; *c; c++) {
+    if (!(*c)->options && !(*c)->words) continue;
+    printf("  %s) list=(%s%s", (*c)->name, (*c)->words ? " " : "", (*c)->words ? (*c)->words : "");
+    put_options((*c)->options);
     fputs(" ) ;;\n", stdout);
   }
   fputs("  esac\n  list+=(", stdout);
@@ -34,25 +24,24 @@ static void put_cases(void) {
   fputs(" )\n", stdout);
 }
 
-static void put_function(const char *words_before) {
-  const struct command *c;
+static void put_function(const struct command *const *commands, const char *words_before) {
   printf("_macula() {\n  local word command=\n  local -a list\n  for word in %s; do\n    case $word in\n    ", words_before);
-  for (size_t i = 0; (c = command_at(i)); i++) printf("%s%s", i ? "|" : "", c->name);
+  for (const struct command *const *c = commands; *c; c++) printf("%s%s", c == commands ? "" : "|", (*c)->name);
   fputs(") command=$word; break ;;\n    esac\n  done\n", stdout);
-  put_cases();
+  put_cases(commands);
 }
 
-static void put_bash(void) {
-  put_function("\"${COMP_WORDS[@]:1:COMP_CWORD-1}\"");
+static void put_bash(const struct command *const *commands) {
+  put_function(commands, "\"${COMP_WORDS[@]:1:COMP_CWORD-1}\"");
   fputs("  COMPREPLY=($(compgen -W \"${list[*]}\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\n"
         "complete -o default -F _macula macula\n",
         stdout);
 }
 
 /* To be sourced, or as a file _macula in a folder of fpath, which is read when the function is called first. */
-static void put_zsh(void) {
+static void put_zsh(const struct command *const *commands) {
   fputs("#compdef macula\n", stdout);
-  put_function("${words[2,CURRENT-1]}");
+  put_function(commands, "${words[2,CURRENT-1]}");
   fputs("  compadd -a list || _files\n}\n"
         "if [[ ${funcstack[1]} = _macula ]]; then _macula \"$@\"; else compdef _macula macula; fi\n",
         stdout);
@@ -61,9 +50,9 @@ static void put_zsh(void) {
 static int run(struct cli *cli, void *options) {
   (void)options;
   if (strcmp(cli->argv[0], "bash") == 0)
-    put_bash();
+    put_bash(cli->commands);
   else if (strcmp(cli->argv[0], "zsh") == 0)
-    put_zsh();
+    put_zsh(cli->commands);
   else
     return cli_invalid(MACULA_EINVAL, "it is `completion bash` or `completion zsh`");
   return 0;
@@ -80,4 +69,5 @@ const struct command command_completion = {
     1,
     1,
     run,
+    "bash zsh",
 };

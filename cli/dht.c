@@ -45,4 +45,5 @@ const struct command command_dht = {
     2,
     2,
     run,
+    "get lookup",
 };

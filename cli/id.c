@@ -38,4 +38,5 @@ const struct command command_id = {
     0,
     1,
     run,
+    "new show",
 };

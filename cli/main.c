@@ -1,21 +1,9 @@
-/* macula: global options, then a command's own, from its table. */
+/* Global options, then a command's own, from its table. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../daemon/environ.h"
 #include "cli.h"
-
-extern char **environ;
-
-static const struct command *const all[] = {
-    &command_pub,   &command_sub,     &command_call,     &command_serve,      &command_status,
-    &command_peers, &command_clients, &command_services, &command_subs,       &command_dht,
-    &command_bench, &command_load,    &command_id,       &command_completion, &command_version,
-};
-#define COMMANDS (sizeof all / sizeof all[0])
-
-const struct command *command_at(size_t i) { return i < COMMANDS ? all[i] : NULL; }
 
 static int run_version(struct cli *cli, void *options) {
   (void)options;
@@ -45,21 +33,14 @@ static const char global_help[] =
     "  -h, --help          this help; after a command, the command's\n"
     "  -V, --version       print the version\n";
 
-static int help(void) {
+static int help(const struct cli *cli) {
   puts("Usage: macula [OPTION]... COMMAND [ARGUMENT]...\n\nPublishes, subscribes, serves and calls through a Macula node.\n\n"
        "Commands:");
-  for (size_t i = 0; i < COMMANDS; i++) printf("  %-11s %s\n", all[i]->name, all[i]->summary);
+  for (const struct command *const *c = cli->commands; *c; c++) printf("  %-11s %s\n", (*c)->name, (*c)->summary);
   printf("\n%s\nExample: macula sub 'sensor.**' & macula pub sensor.kitchen.temp 21.5\n\n"
          "Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 not connected or not let in, 4 timed out.\n",
          global_help);
   return 0;
-}
-
-/* Also of maculad's variables, which macula does not read: who sets one for both is told by either. */
-static void name_misspelt(void) {
-  struct environ_unknown u;
-  for (size_t at = 0; environ_next_unknown((const char *const *)environ, &at, &u);)
-    if (u.misspelt) fprintf(stderr, "macula: warning: unknown variable %s; did you mean %s?\n", u.name, u.near);
 }
 
 static int run(struct cli *cli, const struct command *c, int argc, char **argv) {
@@ -74,27 +55,26 @@ static int run(struct cli *cli, const struct command *c, int argc, char **argv) 
     cli_error("invalid_argument", "%s arguments; usage: macula %s", cli->argc < c->min_args ? "missing" : "too many", c->usage);
     code = EXIT_USAGE;
   } else if (!code) {
-    name_misspelt();
+    if (cli->begin) cli->begin();
     code = c->run(cli, options);
   }
   free(options);
   return code;
 }
 
-int main(int argc, char **argv) {
-  struct cli cli = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake_fd = -1, .signal_fd = -1};
+int cli_main(int argc, char **argv, const struct command *const *commands, void (*begin)(void)) {
+  struct cli cli = {.commands = commands, .begin = begin, .lock = PTHREAD_MUTEX_INITIALIZER, .wake_fd = -1, .signal_fd = -1};
   const struct command *found = NULL;
   int used = 0, code = EXIT_USAGE;
-  environ_open_standard();
   if (!(cli.argv = calloc((size_t)argc + 1, sizeof *cli.argv))) return cli_failed(MACULA_ENOMEM, NULL, NULL);
   code = options_parse(&cli, argc - 1, argv + 1, true, NULL, NULL, &used);
   char *name = used < argc - 1 ? argv[1 + used] : NULL;
-  for (size_t i = 0; !code && name && i < COMMANDS; i++)
-    if (strcmp(all[i]->name, name) == 0) found = all[i];
+  for (const struct command *const *c = commands; !code && name && *c; c++)
+    if (strcmp((*c)->name, name) == 0) found = *c;
   if (!code && found) {
     code = run(&cli, found, argc - 2 - used, argv + 2 + used);
   } else if (!code && cli.help) {
-    code = help();
+    code = help(&cli);
   } else if (!code && cli.version) {
     code = run_version(&cli, NULL);
   } else if (!code) {

@@ -1,5 +1,5 @@
 /* macula load: scenarios that apply load to real nodes and say whether the promises were kept. */
-#include "load/run.h"
+#include "load/command.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,6 +15,22 @@
 #include "base/err.h"
 #include "io/io.h"
 #include "lib/lib.h"
+#include "load/drive/child.h"
+#include "load/drive/engine.h"
+#include "load/drive/nodes.h"
+#include "load/drive/still.h"
+#include "load/drive/turn.h"
+#include "load/report/latency.h"
+#include "load/report/report.h"
+#include "load/scenarios/all.h"
+#include "load/scenarios/callers.h"
+#include "load/scenarios/clients.h"
+#include "load/scenarios/pool.h"
+#include "load/scenarios/services.h"
+#include "load/scenarios/soak.h"
+#include "load/scenarios/streams.h"
+
+#define IDLE_S 3 /* idle timeout of nodes under load; more when so many clients would ping all day: load.idle_s */
 
 static const struct option_def options[] = {
     {"nodes", 0, OPTION_TEXT, offsetof(struct load_options, nodes)},
@@ -24,7 +40,7 @@ static const struct option_def options[] = {
     {"strict", 0, OPTION_FLAG, offsetof(struct load_options, strict)},
     {"duration", 'd', OPTION_TIME, offsetof(struct load_options, duration), 1},
     {"cycles", 0, OPTION_NUMBER, offsetof(struct load_options, cycles), 2, 100000},
-    {"child", 0, OPTION_TEXT, offsetof(struct load_options, child), .hidden = true}, /* child.c */
+    {"child", 0, OPTION_TEXT, offsetof(struct load_options, child), .hidden = true}, /* load_child.c */
     {0},
 };
 
@@ -104,7 +120,7 @@ static unsigned idle_for(const struct load *l) {
   double clients = strcmp(l->scenario, "clients") == 0 ? 10000 * l->scale
                    : strcmp(l->scenario, "all") == 0   ? 1500 * l->scale
                                                        : 0;
-  return clients > 10000 ? 30 : clients > 1000 ? (unsigned)(clients * LOAD_IDLE_S / 1000) : LOAD_IDLE_S;
+  return clients > 10000 ? 30 : clients > 1000 ? (unsigned)(clients * IDLE_S / 1000) : IDLE_S;
 }
 
 static bool is_ignored(int signal) {
@@ -144,7 +160,7 @@ static int prepare(struct load *l) {
     return cli_failed(err, NULL, NULL);
   }
   if (!load_need_files(LOAD_FILES)) return EXIT_FAILED;
-  return load_engine_new(l);
+  return load_engine_new(l, load_turn);
 }
 
 static int remove_entry(const char *path, const struct stat *s, int kind, struct FTW *at) {
@@ -266,4 +282,5 @@ const struct command command_load = {
     1,
     1,
     run,
+    "pool clients services streams callers all soak",
 };

@@ -1,6 +1,7 @@
 /* What no well-behaved client does: for this it reaches into the client's core. */
+#include "load/drive/abuse.h"
+
 #include "client/internal.h"
-#include "load/run.h"
 
 void load_abuse_reset(struct load_client *k) {
   if (!k->c || !k->c->conn) return;

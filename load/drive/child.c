@@ -1,6 +1,8 @@
 /* Clients in a process of their own, to be ended by SIGKILL: `macula load streams --nodes ADDR --child COUNT,STREAMS,PREFIX`;
  * with 0 streams they only subscribe. It says "ready" on its standard output when they are all in and have what they asked for,
  * and goes when its standard input ends, so that none is left over whatever becomes of its parent. */
+#include "load/drive/child.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -12,8 +14,12 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "cli/cli.h"
 #include "io/io.h"
-#include "load/run.h"
+#include "load/drive/abuse.h"
+#include "load/drive/crowd.h"
+#include "load/drive/nodes.h"
+#include "load/drive/watch.h"
 
 #define AT_ONCE 32
 

@@ -1,10 +1,13 @@
 /* Many clients of one node, counted. */
+#include "load/drive/crowd.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "cli/cli.h"
+#include "cli/histogram.h"
 #include "io/io.h"
-#include "load/run.h"
 
 int load_crowd_new(struct load *l, struct load_node *n, size_t count, struct load_crowd **ret_crowd) {
   struct load_crowd *c = calloc(1, sizeof *c);
@@ -76,7 +79,7 @@ static void connect_next(struct load_crowd *c) {
                              .ctx = k,
                              .owner = c->node};
   k->asked = io_now();
-  if (client_new(l->hub, &o, &k->c)) {
+  if (client_new(l->engine->hub, &o, &k->c)) {
     c->lost++;
     k->leaving = true;
   }
@@ -85,7 +88,7 @@ static void connect_next(struct load_crowd *c) {
 void load_crowd_connect(struct load_crowd *c, size_t from, size_t count, size_t at_once) {
   c->next = from;
   c->end = from + count;
-  hub_set_now(c->l->hub, io_now());
+  hub_set_now(c->l->engine->hub, io_now());
   for (size_t i = 0; i < at_once && i < count; i++) connect_next(c);
   load_wake(c->l);
 }
@@ -205,34 +208,4 @@ void load_crowd_free(struct load_task *t, struct load_crowd *c) {
   if (!load_wait(t, all_ended, c, 10) && !all_ended(c)) return; /* the hub still points here */
   free(c->v);
   free(c);
-}
-
-/* One cycle of clients with services come and go at a node, after which its memory counts: tables have grown to what they keep,
- * and the DHT holds the tombstones of what was withdrawn. */
-int load_warm(struct load_task *t, struct load_node *n, size_t clients, size_t services, uint64_t until_ended) {
-  struct load *l = t->l;
-  struct load_crowd *c;
-  char name[128];
-  int code = load_crowd_new(l, n, clients, &c);
-  if (code) return code;
-  load_phase(t, &c->was_in, clients, "%s warms up", n->name);
-  load_crowd_connect(c, 0, clients, 48);
-  load_wait(t, load_crowd_decided, c, 120);
-  for (size_t i = 0; i < clients; i++) {
-    snprintf(name, sizeof name, "load.warm.%s.c%zu", n->name, i);
-    load_client_subscribe(&c->v[i], name);
-    for (size_t k = 0; k < services / clients; k++) {
-      snprintf(name, sizeof name, "load.warm.%s.c%zu.s%zu", n->name, i, k);
-      load_client_serve(&c->v[i], name, 300000);
-    }
-  }
-  load_wake(l);
-  load_reach(t, &c->confirmed, clients * (1 + services / clients), 120);
-  for (size_t i = 0; i < clients && until_ended; i++) load_abuse_open_streams(&c->v[i], 2);
-  load_sleep(t, 2); /* the records travel */
-  load_reach(t, &l->tasks_ended, until_ended, 60);
-  load_crowd_leave(c, 0, clients);
-  load_figure_is(t, n, FIG_CLIENTS, 0, 30);
-  load_crowd_free(t, c);
-  return 0;
 }

@@ -1,4 +1,6 @@
 /* The load process's one loop, and the tasks that take turns with it. */
+#include "load/drive/engine.h"
+
 #include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -7,9 +9,11 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "cli/cli.h"
 #include "io/io.h"
 #include "load/drive/light.h"
-#include "load/run.h"
+#include "load/drive/still.h"
+#include "load/report/latency.h"
 
 #define MEMORY ((size_t)12 << 30)
 
@@ -29,28 +33,28 @@ struct wait {
 static void on_recv(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
                     nanotime now) {
   struct load *l = ctx;
-  if (l->by_port[addr_port(local)])
-    light_recv(l, local, remote, datagram, ecn, now);
+  if (l->engine->lights.by_port[addr_port(local)])
+    light_recv(&l->engine->lights, local, remote, datagram, ecn, now);
   else
-    hub_recv(l->hub, local, remote, datagram, ecn, now);
+    hub_recv(l->engine->hub, local, remote, datagram, ecn, now);
 }
 
 static nanotime on_deadline(void *ctx) {
   struct load *l = ctx;
-  return time_min(hub_deadline(l->hub), light_deadline(l));
+  return time_min(hub_deadline(l->engine->hub), light_deadline(&l->engine->lights));
 }
 
 static void on_tick(void *ctx, nanotime now) {
   struct load *l = ctx;
-  hub_tick(l->hub, now);
-  light_tick(l, now);
+  hub_tick(l->engine->hub, now);
+  light_tick(&l->engine->lights, now);
 }
 
 static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
   struct load *l = ctx;
   struct quic_out out;
-  size_t n = hub_send(l->hub, buf, cap, &out, now);
-  if (!n) n = light_send(l, buf, cap, &out, now);
+  size_t n = hub_send(l->engine->hub, buf, cap, &out, now);
+  if (!n) n = light_send(&l->engine->lights, buf, cap, &out, now);
   if (n) *ret_out = (struct io_out){out.local, out.remote, out.ecn, out.len, out.segment};
   return n;
 }
@@ -65,14 +69,14 @@ static void on_dial(void *ctx, macula_client *c) {
     t.expect = NULL;
     t.insecure = true;
   }
-  l->dials_from = n->op == c || !n->udp ? l->udp : n->udp;
+  l->engine->dials_from = n->op == c || !n->udp ? l->engine->udp : n->udp;
   client_dial(c, &t);
 }
 
 static int on_local(void *ctx, int family, struct addr *ret_local) {
   struct load *l = ctx;
   if (family != AF_INET) return MACULA_EINVAL;
-  *ret_local = *io_udp_local(l->dials_from);
+  *ret_local = *io_udp_local(l->engine->dials_from);
   return 0;
 }
 
@@ -86,20 +90,22 @@ static int on_connected(void *ctx, macula_client *c, const struct id *node) {
 
 int load_socket(struct load *l, struct io_udp **ret_udp, char ret_why[256]) {
   struct io_udp_options o = {.bind.v4 = {.sin_family = AF_INET}}; /* any address, any port */
-  return io_udp_open(l->io, &o, ret_udp, ret_why);
+  return io_udp_open(l->engine->io, &o, ret_udp, ret_why);
 }
 
-int load_engine_new(struct load *l) {
+int load_engine_new(struct load *l, void (*turn)(struct load *l, nanotime now)) {
   char why[256] = "";
   nanotime now = io_now();
-  l->mem = MEM_INIT("load", MEMORY);
-  l->log = (struct log){0};
-  list_init(&l->waits);
-  int err = io_loop_new(&l->log, &l->io);
+  struct load_engine *e = l->engine = calloc(1, sizeof *e);
+  if (!e) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  e->mem = MEM_INIT("load", MEMORY);
+  e->turn = turn;
+  list_init(&e->waits);
+  int err = io_loop_new(&e->log, &e->io);
   if (err) return cli_failed(err, NULL, NULL);
-  struct hub_config h = {.mem = &l->mem,
+  struct hub_config h = {.mem = &e->mem,
                          .rng = io_rng(),
-                         .log = &l->log,
+                         .log = &e->log,
                          .idle_timeout = 60 * NS_SEC,
                          .keep_alive = l->idle_s * 400 * NS_MS,
                          .handshake_timeout = 20 * NS_SEC,
@@ -108,37 +114,40 @@ int load_engine_new(struct load *l) {
                          .dial = on_dial,
                          .local = on_local,
                          .connected = on_connected};
-  if ((err = hub_new(&h, now, &l->hub))) return cli_failed(err, NULL, NULL);
-  if ((err = load_socket(l, &l->udp, why))) return cli_failed(err, NULL, why);
-  if (!io_udp_gso(l->io)) quic_set_max_segments(hub_quic(l->hub), 1);
-  if ((err = light_init(l))) return cli_failed(err, NULL, NULL);
+  if ((err = hub_new(&h, now, &e->hub))) return cli_failed(err, NULL, NULL);
+  if ((err = load_socket(l, &e->udp, why))) return cli_failed(err, NULL, why);
+  if (!io_udp_gso(e->io)) quic_set_max_segments(hub_quic(e->hub), 1);
+  if ((err = light_init(&e->lights, e->io, l->cli->realm, &e->mem, &e->log))) return cli_failed(err, NULL, NULL);
   struct io_endpoint ep = {on_recv, NULL, on_deadline, on_tick, on_send, l};
-  io_loop_set_endpoint(l->io, &ep);
+  io_loop_set_endpoint(e->io, &ep);
   return 0;
 }
 
 void load_engine_free(struct load *l) {
-  if (!l->io) return;
-  io_loop_set_endpoint(l->io, NULL);
-  light_done(l);
-  hub_free(l->hub);
-  io_loop_free(l->io);
-  l->io = NULL;
+  struct load_engine *e = l->engine;
+  if (e && e->io) {
+    io_loop_set_endpoint(e->io, NULL);
+    light_done(&e->lights);
+    hub_free(e->hub);
+    io_loop_free(e->io);
+  }
+  free(e);
+  l->engine = NULL;
 }
 
 /* ---- tasks ------------------------------------------------------------------------------------------------------------------
  */
-void load_wake(struct load *l) { io_loop_wake(l->io); }
+void load_wake(struct load *l) { io_loop_wake(l->engine->io); }
 
 static bool wait_for(struct load_task *t, struct wait *w, double seconds) {
   struct load *l = t->l;
   w->until = time_add(io_now(), (uint64_t)(seconds * 1e9));
   pthread_cond_init(&w->changed, NULL);
-  list_append(&l->waits, &w->in);
+  list_append(&l->engine->waits, &w->in);
   load_wake(l);
   while (!w->over) pthread_cond_wait(&w->changed, &l->lock);
   pthread_cond_destroy(&w->changed);
-  hub_set_now(l->hub, io_now());
+  hub_set_now(l->engine->hub, io_now());
   return w->ok;
 }
 
@@ -198,8 +207,6 @@ bool load_fresh(struct load_task *t, struct load_node *n) {
   return load_wait(t, figure_ready, &w, 30);
 }
 
-double load_seconds(const struct load *l) { return (double)(io_now() - l->started) / 1e9; }
-
 void load_phase(struct load_task *t, const uint64_t *done, uint64_t total, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
@@ -207,11 +214,6 @@ void load_phase(struct load_task *t, const uint64_t *done, uint64_t total, const
   va_end(ap);
   t->done = done;
   t->total = total;
-}
-
-uint64_t load_scaled(const struct load *l, uint64_t n, uint64_t least) {
-  uint64_t v = (uint64_t)((double)n * l->scale + 0.5);
-  return v < least ? least : v;
 }
 
 static void show_progress(struct load *l, struct load_task *tasks, size_t count) {
@@ -250,7 +252,7 @@ static void *run_task(void *ctx) {
 
 static void look_at_waits(struct load *l) {
   nanotime now = io_now();
-  list_for_safe(it, &l->waits) {
+  list_for_safe(it, &l->engine->waits) {
     struct wait *w = container_of(it, struct wait, in);
     if (l->stopping) {
       w->over = true;
@@ -281,19 +283,15 @@ void load_engine_run(struct load *l, struct load_task *tasks, size_t count) {
   }
   for (;;) {
     struct signalfd_siginfo info;
-    struct pollfd p[2] = {{io_loop_fd(l->io), POLLIN, 0}, {l->signal_fd, POLLIN, 0}};
+    struct pollfd p[2] = {{io_loop_fd(l->engine->io), POLLIN, 0}, {l->signal_fd, POLLIN, 0}};
     bool left = false;
-    if (!l->stopping) io_loop_step(l->io); /* tasks that end early leave callbacks behind that must not be called */
+    if (!l->stopping) io_loop_step(l->engine->io); /* tasks that end early leave callbacks behind that must not be called */
     nanotime now = io_now();
-    hub_set_now(l->hub, now);
-    load_still_turn(l, now);
-    load_nodes_look(l);
-    load_relays_look(l);
-    load_watch_step(l, now);
-    load_latency_step(l, now, false);
+    hub_set_now(l->engine->hub, now);
+    l->engine->turn(l, now);
     look_at_waits(l);
-    if (now >= l->progress_at) {
-      l->progress_at = now + 200 * NS_MS;
+    if (now >= l->engine->progress_at) {
+      l->engine->progress_at = now + 200 * NS_MS;
       show_progress(l, tasks, count);
     }
     for (size_t i = 0; i < count; i++) left |= !tasks[i].ended;

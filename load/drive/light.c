@@ -1,5 +1,6 @@
 #include "load/drive/light.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,31 +9,26 @@
 
 #define PORTS 65536
 
-int light_init(struct load *l) {
-  list_init(&l->light);
+int light_init(struct lights *l, struct io_loop *io, const char *realm, struct mem *mem, struct log *log) {
+  *l = (struct lights){.io = io, .realm = realm, .mem = mem, .log = log, .by_port = calloc(PORTS, sizeof *l->by_port)};
+  list_init(&l->all);
   list_init(&l->touched);
-  l->by_port = calloc(PORTS, sizeof *l->by_port);
-  l->light_due = calloc(1, sizeof *l->light_due);
-  if (!l->by_port || !l->light_due) return MACULA_ENOMEM;
-  heap_init(l->light_due, &l->mem, PORTS);
-  return 0;
+  heap_init(&l->due, mem, PORTS);
+  return l->by_port ? 0 : MACULA_ENOMEM;
 }
 
-void light_done(struct load *l) {
+void light_done(struct lights *l) {
   if (!l->by_port) return;
-  list_for_safe(it, &l->light) light_free(l, container_of(it, struct light, all));
-  if (l->light_due) heap_done(l->light_due);
-  free(l->light_due);
+  list_for_safe(it, &l->all) light_free(l, container_of(it, struct light, all));
+  heap_done(&l->due);
   free(l->by_port);
-  l->by_port = NULL;
-  l->light_due = NULL;
 }
 
-static void touch(struct load *l, struct light *n) {
+static void touch(struct lights *l, struct light *n) {
   if (list_empty(&n->touched)) list_append(&l->touched, &n->touched);
 }
 
-int light_new(struct load *l, uint16_t port, struct light **ret_light) {
+int light_new(struct lights *l, uint16_t port, struct light **ret_light) {
   struct quic_identity *identity = NULL;
   char hex[ID_HEX_LEN + 1], why[256];
   nanotime now = io_now();
@@ -47,17 +43,17 @@ int light_new(struct load *l, uint16_t port, struct light **ret_light) {
   if (!err) err = quic_identity_generate(&identity);
   if (!err) {
     struct node_config c = {.rng = io_rng(),
-                            .log = &l->log,
+                            .log = l->log,
                             .identity = identity,
                             .name = "light",
-                            .realm = l->cli->realm,
+                            .realm = l->realm,
                             .idle_timeout = 60 * NS_SEC,
                             .unix_base_ms = io_unix_ms() - now / NS_MS,
                             .limits = {.max_clients = 4, .max_half_open = 4, .max_peers = 4, .max_members = 16},
                             .no_upkeep = true};
     err = node_new(&c, now, &n->node);
   }
-  if (!err) err = heap_set(l->light_due, &n->due, now);
+  if (!err) err = heap_set(&l->due, &n->due, now);
   quic_identity_unref(identity);
   if (err) {
     node_free(n->node);
@@ -69,17 +65,17 @@ int light_new(struct load *l, uint16_t port, struct light **ret_light) {
   id_hex(node_id(n->node), hex);
   snprintf(n->text, sizeof n->text, "macula://%s@127.0.0.1:%u", hex, port);
   l->by_port[port] = n;
-  list_append(&l->light, &n->all);
+  list_append(&l->all, &n->all);
   touch(l, n);
   *ret_light = n;
   return 0;
 }
 
-void light_free(struct load *l, struct light *n) {
+void light_free(struct lights *l, struct light *n) {
   l->by_port[n->port] = NULL;
   list_remove(&n->all);
   list_remove(&n->touched);
-  heap_remove(l->light_due, &n->due);
+  heap_remove(&l->due, &n->due);
   node_free(n->node);
   io_udp_close(n->udp);
   free(n);
@@ -91,7 +87,7 @@ uint32_t light_connections(const struct light *n) {
   return s.conns;
 }
 
-void light_recv(struct load *l, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
+void light_recv(struct lights *l, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
                 nanotime now) {
   struct light *n = l->by_port[addr_port(local)];
   if (!n) return;
@@ -99,24 +95,24 @@ void light_recv(struct load *l, const struct addr *local, const struct addr *rem
   touch(l, n);
 }
 
-nanotime light_deadline(const struct load *l) { return list_empty(&l->touched) ? heap_deadline(l->light_due) : 0; }
+nanotime light_deadline(const struct lights *l) { return list_empty(&l->touched) ? heap_deadline(&l->due) : 0; }
 
 /* Those that received or are due; each stays touched until light_send has pulled all that it has to say. */
-void light_tick(struct load *l, nanotime now) {
-  for (struct heap_link *e; (e = heap_pop_due(l->light_due, now));) {
+void light_tick(struct lights *l, nanotime now) {
+  for (struct heap_link *e; (e = heap_pop_due(&l->due, now));) {
     struct light *n = container_of(e, struct light, due);
     touch(l, n);
   }
   list_for(it, &l->touched) node_tick(container_of(it, struct light, touched)->node, now);
 }
 
-size_t light_send(struct load *l, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now) {
+size_t light_send(struct lights *l, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now) {
   while (!list_empty(&l->touched)) {
     struct light *n = container_of(l->touched.next, struct light, touched);
     size_t len = node_send(n->node, buf, cap, ret_out, now);
     if (len) return len;
     list_remove(&n->touched);
-    (void)heap_set(l->light_due, &n->due, node_deadline(n->node)); /* its place was just left, or it is there */
+    (void)heap_set(&l->due, &n->due, node_deadline(n->node)); /* its place was just left, or it is there */
   }
   return 0;
 }

@@ -1,4 +1,6 @@
 /* Nodes under load: processes of maculad beside this program or in PATH, or given by --nodes. */
+#include "load/drive/nodes.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -15,9 +17,11 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "cli/cli.h"
 #include "io/io.h"
 #include "lib/server.h"
-#include "load/run.h"
+#include "load/drive/watch.h"
+#include "load/report/report.h"
 
 #define START_MS 20000
 #define MAX_ARGS 40
@@ -94,12 +98,6 @@ static int spawn(void *ctx) {
   }
   s->n->pid = pid;
   return 0;
-}
-
-int load_node_log(const struct load_node *n) {
-  char path[PATH_MAX + 16];
-  snprintf(path, sizeof path, "%s/log", n->folder);
-  return n->folder[0] ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 }
 
 static void last_lines(const struct load_node *n, char *ret, size_t cap) {

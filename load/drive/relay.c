@@ -1,6 +1,8 @@
 /* A UDP relay before each node: the nodes advertise its ports, so that a partition is a flag here. Who a datagram is from is
  * told by the port that its sender listens on; for each of them the relay has a socket towards its node. On a thread of its
  * own. */
+#include "load/drive/relay.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -12,7 +14,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
-#include "load/run.h"
+#include "cli/cli.h"
 
 #define MAX_RELAYS 8
 #define FLOWS 16 /* other nodes that have dialled one */
@@ -168,7 +170,7 @@ static int no_socket(struct load_relays *r, int error) {
 }
 
 void load_relays_look(struct load *l) {
-  struct load_relays *r = l->mesh ? l->mesh->relays : NULL;
+  struct load_relays *r = l->relays;
   if (!r || !r->error || l->stopping) return;
   no_socket(r, r->error);
   l->failed = l->stopping = true;

@@ -1,8 +1,10 @@
 /* How long the load process and its nodes stood still: who gets no processor for as long as an idle timeout is dead to the
  * others, and promises that break then may be the machine's fault. Nothing is judged by it: long work of their own counts as
  * well. */
+#include "load/drive/still.h"
+
 #include "io/io.h"
-#include "load/run.h"
+#include "load/report/report.h"
 
 void load_still_begin(struct load *l) { l->turned = io_now(); }
 

@@ -1,11 +1,14 @@
 /* Watches each node from outside: its own figures by an operator's client, its resident memory by /proc/PID/statm. */
+#include "load/drive/watch.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/err.h"
+#include "cli/cli.h"
 #include "io/io.h"
-#include "load/run.h"
+#include "load/drive/still.h"
 
 #define EVERY (150 * NS_MS)
 #define ANSWER_MS 10000
@@ -15,15 +18,11 @@
 #define OWN_LOST_AFTER (60 * NS_SEC)
 #define MAX_SERIES 4096
 
-static const struct {
-  const char *name, *path;
-} figures[FIG_COUNT] = {
-#define FIGURE(id, name, path) {name, path},
+static const char *const paths[FIG_COUNT] = {
+#define FIGURE(id, name, path) path,
     LOAD_FIGURES(FIGURE)
 #undef FIGURE
 };
-
-const char *load_figure_name(enum load_figure f) { return figures[f].name; }
 
 /* "a.b" of the status, or "row:NAME:KEY"; what a node does not tell is 0. */
 static uint64_t figure_of(json_t *status, const char *path) {
@@ -90,7 +89,7 @@ static void keep(struct load_node *n) {
 
 static void take(struct load_node *n, json_t *status) {
   for (int i = 0; i < FIG_COUNT; i++)
-    if (figures[i].path[0]) n->now[i] = figure_of(status, figures[i].path);
+    if (paths[i][0]) n->now[i] = figure_of(status, paths[i]);
   json_decref(n->memory);
   n->memory = json_incref(json_object_get(status, "memory"));
   uint64_t outside = n->pid ? resident(n->pid) : 0;
@@ -141,8 +140,8 @@ int load_watch_start(struct load_node *n) {
   int err = load_socket(l, &n->udp, why);
   if (err) return cli_failed(err, NULL, why);
   n->op_seen = io_now();
-  hub_set_now(l->hub, io_now());
-  return (err = client_new(l->hub, &o, &n->op)) ? cli_failed(err, NULL, NULL) : 0;
+  hub_set_now(l->engine->hub, io_now());
+  return (err = client_new(l->engine->hub, &o, &n->op)) ? cli_failed(err, NULL, NULL) : 0;
 }
 
 void load_watch_end(struct load_node *n) {
@@ -184,7 +183,7 @@ void load_watch_step(struct load *l, nanotime now) {
       n->asked_at = now;
       n->asked = client_call(n->op, "com.macula.node.status", slice_str("{}"), &o, on_status, n, NULL) == 0;
       if (!n->asked) n->next_ask = now + EVERY;
-      io_loop_wake(l->io);
+      io_loop_wake(l->engine->io);
     }
     if (is_lost(n, now)) lose(n, now);
   }

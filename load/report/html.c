@@ -1,11 +1,13 @@
 /* report.html: one file that needs no network. */
+#include "load/report/html.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/cli.h"
 #include "io/io.h"
-#include "load/run.h"
 
 #define WIDE 720
 #define HIGH 200
@@ -259,7 +261,7 @@ static void nodes(FILE *f, const struct load *l, json_t *report) {
   }
 }
 
-int load_html_write(struct load *l, json_t *report, const char *path, char *ret_why) {
+int load_html_write(struct load *l, json_t *report, const char *path, char ret_why[256]) {
   static const enum load_figure memory[] = {FIG_RSS, FIG_ACCOUNTED}, connections[] = {FIG_CONNECTIONS, FIG_CLIENTS, FIG_PEERS},
                                 refusals[] = {FIG_CLIENTS_REFUSED, FIG_SERVICES_REFUSED, FIG_EVICTED},
                                 entries[] = {FIG_SERVICES, FIG_SUBS, FIG_STREAMS, FIG_CALLS}, answers[] = {FIG_ANSWER_US};

@@ -1,8 +1,11 @@
 /* How long things took: histograms of the whole run, and lines of what ended second by second. */
+#include "load/report/latency.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "load/run.h"
+#include "cli/histogram.h"
+#include "load/report/report.h"
 
 #define MAX_POINTS 4096
 

@@ -1,8 +1,17 @@
 /* load callers: calls to slow providers on other nodes, and callers that die while theirs are pending. */
+#include "load/scenarios/callers.h"
+
 #include <stdlib.h>
 
+#include "cli/cli.h"
 #include "io/io.h"
-#include "load/run.h"
+#include "load/drive/abuse.h"
+#include "load/drive/crowd.h"
+#include "load/drive/memory.h"
+#include "load/drive/nodes.h"
+#include "load/report/latency.h"
+#include "load/report/report.h"
+#include "load/scenarios/mesh.h"
 
 #define AT_ONCE 32
 #define PROVIDERS 4 /* on each of the other nodes */

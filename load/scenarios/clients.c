@@ -1,7 +1,15 @@
 /* load clients: the limit of clients, and what those who are in notice of it. */
-#include "cli/bench.h"
-#include "io/io.h"
-#include "load/run.h"
+#include "load/scenarios/clients.h"
+
+#include "cli/cli.h"
+#include "load/drive/abuse.h"
+#include "load/drive/crowd.h"
+#include "load/drive/memory.h"
+#include "load/drive/nodes.h"
+#include "load/drive/watch.h"
+#include "load/report/latency.h"
+#include "load/report/report.h"
+#include "load/scenarios/mesh.h"
 
 #define AT_ONCE 48
 #define TOPIC "load.all"

@@ -1,11 +1,20 @@
 /* load pool: a node with room for fewer connections than it has peers, checked request by request against a model. */
+#include "load/scenarios/pool.h"
+
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/rng.h"
+#include "cli/cli.h"
+#include "cli/histogram.h"
 #include "io/io.h"
 #include "load/drive/light.h"
 #include "load/drive/lru.h"
-#include "load/run.h"
+#include "load/drive/memory.h"
+#include "load/drive/nodes.h"
+#include "load/drive/watch.h"
+#include "load/report/latency.h"
+#include "load/report/report.h"
 
 #define FILES_BESIDES 128
 
@@ -114,7 +123,7 @@ static int make_peers(struct pool *p, uint64_t *made) {
       if (!port)
         return cli_failed(MACULA_EFULL, NULL,
                           "not enough UDP ports are free from 5001 on: end what holds them, or lower --scale");
-      err = light_new(l, port, &p->peers[i]);
+      err = light_new(&l->engine->lights, port, &p->peers[i]);
     }
     if (err) return cli_failed(err, NULL, NULL);
     (*made)++;
@@ -224,7 +233,7 @@ int load_pool(struct load_task *t) {
   if (!code && !l->stopping) play(&p);
   load_phase(t, NULL, 0, "ending");
   for (size_t i = 0; i < p.count; i++)
-    if (p.peers[i]) light_free(l, p.peers[i]);
+    if (p.peers[i]) light_free(&l->engine->lights, p.peers[i]);
   if (!l->stopping) load_node_stop(p.n);
   load_wait(t, requests_are_over, &p, 20);
   load_lru_done(&p.model);

@@ -1,8 +1,18 @@
 /* load services: what is renewed stays and answers, what is not is gone at its TTL. */
+#include "load/scenarios/services.h"
+
 #include <string.h>
 
-#include "io/io.h"
-#include "load/run.h"
+#include "cli/cli.h"
+#include "load/drive/abuse.h"
+#include "load/drive/crowd.h"
+#include "load/drive/memory.h"
+#include "load/drive/nodes.h"
+#include "load/drive/warm.h"
+#include "load/drive/watch.h"
+#include "load/report/latency.h"
+#include "load/report/report.h"
+#include "load/scenarios/mesh.h"
 
 #define AT_ONCE 32
 #define A_CLIENT 200  /* services: below the node's own limit a client */

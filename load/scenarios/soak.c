@@ -1,9 +1,17 @@
 /* load soak: the original's day, sixty times as fast, on a mesh of four nodes: 10,000 clients an hour that come and go, 2,400
  * services a day, 100 calls a second of which one caller in a hundred dies. A second here is a minute there. */
+#include "load/scenarios/soak.h"
+
 #include <stdlib.h>
 
-#include "io/io.h"
-#include "load/run.h"
+#include "cli/cli.h"
+#include "load/drive/abuse.h"
+#include "load/drive/crowd.h"
+#include "load/drive/nodes.h"
+#include "load/drive/relay.h"
+#include "load/report/latency.h"
+#include "load/report/report.h"
+#include "load/scenarios/mesh.h"
 
 #define FASTER 60
 #define ALIVE 3 /* seconds that a group of clients lives */
@@ -199,7 +207,7 @@ int load_soak(struct load *l) {
   struct load_task tasks[] = {
       {.name = "soak", .run = load_mesh_start}, {.name = "soak", .run = soak}, {.name = "soak", .run = load_mesh_rest}};
   int code = 0;
-  if (load_relays_new(&m.relays)) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  if (load_relays_new(&l->relays)) return cli_failed(MACULA_ENOMEM, NULL, NULL);
   l->mesh = &m;
   for (size_t i = 0; i < 3 && !code && !l->stopping; i++) {
     load_engine_run(l, &tasks[i], 1);
@@ -207,7 +215,8 @@ int load_soak(struct load *l) {
     if (i == 0 && !code && !l->stopping) code = load_mesh_warm(l);
   }
   load_nodes_end(l);
-  load_relays_free(m.relays);
+  load_relays_free(l->relays);
+  l->relays = NULL;
   l->mesh = NULL;
   return code;
 }

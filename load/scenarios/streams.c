@@ -1,6 +1,15 @@
 /* load streams: whatever way a client goes, all that it owned goes with it, and nothing of those who came back. */
-#include "io/io.h"
-#include "load/run.h"
+#include "load/scenarios/streams.h"
+
+#include "cli/cli.h"
+#include "load/drive/abuse.h"
+#include "load/drive/child.h"
+#include "load/drive/crowd.h"
+#include "load/drive/memory.h"
+#include "load/drive/nodes.h"
+#include "load/drive/watch.h"
+#include "load/report/report.h"
+#include "load/scenarios/mesh.h"
 
 #define AT_ONCE 32
 #define STREAMS 4 /* of each client, beside that of CONNECT */

@@ -1,0 +1,25 @@
+/* The program macula: the subcommands of cli/, which need no more than libmacula, and load, which links the whole node. */
+#include <stdio.h>
+
+#include "cli/cli.h"
+#include "daemon/environ.h"
+#include "load/command.h"
+
+extern char **environ;
+
+/* Also of maculad's variables, which macula does not read: who sets one for both is told by either. */
+static void name_misspelt(void) {
+  struct environ_unknown u;
+  for (size_t at = 0; environ_next_unknown((const char *const *)environ, &at, &u);)
+    if (u.misspelt) fprintf(stderr, "macula: warning: unknown variable %s; did you mean %s?\n", u.name, u.near);
+}
+
+int main(int argc, char **argv) {
+  static const struct command *const commands[] = {
+      &command_pub,     &command_sub,        &command_call,    &command_serve, &command_status, &command_peers,
+      &command_clients, &command_services,   &command_subs,    &command_dht,   &command_bench,  &command_load,
+      &command_id,      &command_completion, &command_version, NULL,
+  };
+  environ_open_standard();
+  return cli_main(argc, argv, commands, name_misspelt);
+}
