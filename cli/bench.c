@@ -199,18 +199,21 @@ const struct command command_bench = {
     "bench pubsub|fanout|rpc|connect|idle [OPTION]...",
     "measure the node",
     "Prints rates, latencies where they apply, and the node's CPU per operation.\n\n"
-    "  pubsub    pairs of a publisher and a subscriber: --clients pairs (1), --messages (500,000), --size, --outstanding, "
-    "--duration\n"
-    "  fanout    one publisher: --subscribers (100), --messages (20,000), --size, --outstanding, --duration\n"
-    "  rpc       callers through the node to one provider: --clients (1), --messages (50,000), --size, --outstanding (1), "
-    "--duration\n"
+    "  pubsub    pairs of a publisher and a subscriber: --clients pairs (1),\n"
+    "            --messages (500,000), --size, --outstanding, --duration\n"
+    "  fanout    one publisher: --subscribers (100), --messages (20,000), --size,\n"
+    "            --outstanding, --duration\n"
+    "  rpc       callers through the node to one provider: --clients (1), --messages\n"
+    "            (50,000), --size, --outstanding (1), --duration\n"
     "  connect   --clients (1,000) connections, --outstanding (64) attempts at a time\n"
     "  idle      --clients (1,000) held for --hold (5s): memory of each in the node\n\n"
     "  --size BYTES      payload (64)\n"
-    "  --outstanding N   unanswered calls a caller; messages between publisher and subscriber (4,096, less for large ones, so\n"
-    "                    that they fit the node's send queue of 1 MiB)\n"
+    "  --outstanding N   unanswered calls a caller; messages between publisher and\n"
+    "                    subscriber (4,096, less for large ones, so that they fit the\n"
+    "                    node's send queue of 1 MiB)\n"
     "  --duration T      end by time\n"
-    "  --to ADDR         node of the subscribers, or of the provider: what is measured goes through a mesh\n\n"
+    "  --to ADDR         node of the subscribers, or of the provider: what is\n"
+    "                    measured goes through a mesh\n\n"
     "Example: macula bench rpc --outstanding 64\n",
     options,
     sizeof(struct bench_options),

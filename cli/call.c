@@ -97,9 +97,11 @@ const struct command command_call = {
     "call",
     "call PROC [JSON|-] [--timeout T] [--strategy S] [--idempotent]",
     "call a procedure, print its result",
-    "Calls PROC with JSON ({} if none is given; standard input for '-') and prints the result.\n\n"
+    "Calls PROC with JSON ({} if none is given; standard input for '-') and prints\n"
+    "the result.\n\n"
     "  --timeout T     of the whole call, such as 500ms or 10s (default 5s)\n"
-    "  --strategy S    which provider: random, first, round_robin, closest, least_pending\n"
+    "  --strategy S    which provider: random, first, round_robin, closest,\n"
+    "                  least_pending\n"
     "  --idempotent    another provider may be tried after a timeout\n\n"
     "Example: macula call math.add '{\"a\":2,\"b\":3}'\n",
     options,

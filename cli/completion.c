@@ -62,7 +62,8 @@ const struct command command_completion = {
     "completion",
     "completion bash|zsh",
     "print a completion script",
-    "Prints a script that completes commands and options. In zsh it is for after compinit, or a file _macula in fpath.\n\n"
+    "Prints a script that completes commands and options. In zsh it is for after\n"
+    "compinit, or a file _macula in fpath.\n\n"
     "Example: source <(macula completion bash)\n",
     NULL,
     0,

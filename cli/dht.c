@@ -38,8 +38,10 @@ const struct command command_dht = {
     "dht",
     "dht get KEY | dht lookup NODEID",
     "look into the mesh's hash table",
-    "get: the nodes that a procedure (or a key of 64 digits) leads to. lookup: the nodes nearest to an id.\n"
-    "For operators: on the node's machine, or with one of its admin_keys.\n\nExample: macula dht get test.calculator\n",
+    "get: the nodes that a procedure (or a key of 64 digits) leads to. lookup: the\n"
+    "nodes nearest to an id. For operators: on the node's machine, or with one of its\n"
+    "admin_keys.\n\n"
+    "Example: macula dht get test.calculator\n",
     NULL,
     0,
     2,

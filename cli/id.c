@@ -30,8 +30,9 @@ const struct command command_id = {
     "id",
     "id [new|show]",
     "show or make this user's identity",
-    "Prints the id: SHA-256 of the public key. show makes an identity if there is none; new fails if there is one.\n"
-    "It is kept in $XDG_CONFIG_HOME/macula (or ~/.config/macula) unless --identity names a file.\n\n"
+    "Prints the id: SHA-256 of the public key. show makes an identity if there is\n"
+    "none; new fails if there is one. It is kept in $XDG_CONFIG_HOME/macula (or\n"
+    "~/.config/macula) unless --identity names a file.\n\n"
     "Example: macula id new --identity device7.pem\n",
     NULL,
     0,

@@ -14,31 +14,31 @@ static int run_version(struct cli *cli, void *options) {
 const struct command command_version = {"version",
                                         "version",
                                         "print the version",
-                                        "Prints the version of this program and of libmacula.\n\nExample: macula version\n",
+                                        "Prints the version of this program and of libmacula.\n\n"
+                                        "Example: macula version\n",
                                         NULL,
                                         0,
                                         0,
                                         0,
                                         run_version};
 
-static const char global_help[] =
-    "Global options, before or after the command:\n"
-    "  -s, --server ADDR   node: HOST, HOST:PORT or macula://ID@HOST:PORT (default: $MACULA_SERVER, "
-    "else 127.0.0.1:9443)\n"
-    "  -r, --realm REALM   the node's realm (default: default)\n"
-    "  --identity FILE     key and certificate (default: your own, made on first use)\n"
-    "  --token-file FILE   access token\n"
-    "  --insecure          accept any node identity\n"
-    "  --json              print JSON\n"
-    "  -h, --help          this help; after a command, the command's\n"
-    "  -V, --version       print the version\n";
+static const char global_help[] = "Global options, before or after the command:\n"
+                                  "  -s, --server ADDR   node: HOST, HOST:PORT or macula://ID@HOST:PORT\n"
+                                  "                      (default: $MACULA_SERVER, else 127.0.0.1:9443)\n"
+                                  "  -r, --realm REALM   the node's realm (default: default)\n"
+                                  "  --identity FILE     key and certificate (default: your own, made on first use)\n"
+                                  "  --token-file FILE   access token\n"
+                                  "  --insecure          accept any node identity\n"
+                                  "  --json              print JSON\n"
+                                  "  -h, --help          this help; after a command, the command's\n"
+                                  "  -V, --version       print the version\n";
 
 static int help(const struct cli *cli) {
   puts("Usage: macula [OPTION]... COMMAND [ARGUMENT]...\n\nPublishes, subscribes, serves and calls through a Macula node.\n\n"
        "Commands:");
   for (const struct command *const *c = cli->commands; *c; c++) printf("  %-11s %s\n", (*c)->name, (*c)->summary);
   printf("\n%s\nExample: macula sub 'sensor.**' & macula pub sensor.kitchen.temp 21.5\n\n"
-         "Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 not connected or not let in, 4 timed out.\n",
+         "Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 not connected or not\nlet in, 4 timed out.\n",
          global_help);
   return 0;
 }

@@ -84,9 +84,10 @@ static int run(struct cli *cli, void *options_set) {
 
 const struct command command_pub = {
     "pub",
-    "pub TOPIC [PAYLOAD|-] [--qos 0|1] [--retain] [--count N] [--interval T]",
+    "pub TOPIC [PAYLOAD|-] [OPTION]...",
     "publish a message",
-    "Publishes PAYLOAD, or standard input for '-', and ends when the node has taken it.\n\n"
+    "Publishes PAYLOAD, or standard input for '-', and ends when the node has taken\n"
+    "it.\n\n"
     "  --qos 0|1       1: at least once to every subscriber connected now (default 0)\n"
     "  --retain        keep it for later subscribers; an empty payload clears\n"
     "  --count N       publish it N times\n"

@@ -68,17 +68,22 @@ static int run(struct cli *cli, void *options_set) {
 
 const struct command command_serve = {
     "serve",
-    "serve PROC (--exec CMD | --echo | --reply JSON) [--ttl T] [--concurrency N]",
+    "serve PROC (--exec CMD | --echo | --reply JSON) [OPTION]...",
     "answer calls",
-    "Serves PROC until interrupted. Prints `serving PROC` to standard error when the node has confirmed.\n\n"
-    "  --exec CMD        run by /bin/sh -c for each call: JSON arguments on its stdin, JSON result on its stdout;\n"
-    "                    a non-zero exit is a handler_error with the first line of its stderr\n"
+    "Serves PROC until interrupted. Prints `serving PROC` to standard error when the\n"
+    "node has confirmed.\n\n"
+    "  --exec CMD        run by /bin/sh -c for each call: JSON arguments on its\n"
+    "                    stdin, JSON result on its stdout; a non-zero exit is a\n"
+    "                    handler_error with the first line of its stderr\n"
     "  --echo            answer with the arguments\n"
     "  --reply JSON      answer with JSON\n"
-    "  --ttl T           the node forgets the service after T without renewal (default: the node's, 300s)\n"
-    "  --concurrency N   handlers at a time, 1 to 256 (default 4); 1,024 calls may wait\n\n"
-    "A handler that still runs at its call's deadline, or whose caller is gone, is killed with all it started. What it leaves\n"
-    "in the background is killed when it ends, unless that left its process group (setsid).\n\n"
+    "  --ttl T           the node forgets the service after T without renewal\n"
+    "                    (default: the node's, 300s)\n"
+    "  --concurrency N   handlers at a time, 1 to 256 (default 4); 1,024 calls may\n"
+    "                    wait\n\n"
+    "A handler that still runs at its call's deadline, or whose caller is gone, is\n"
+    "killed with all it started. What it leaves in the background is killed when it\n"
+    "ends, unless that left its process group (setsid).\n\n"
     "Example: macula serve math.add --exec examples/add.sh\n",
     options,
     sizeof(struct serve_options),

@@ -219,31 +219,31 @@ static int run_clients(struct cli *cli, void *options) { return (void)options, r
 static int run_services(struct cli *cli, void *options) { return (void)options, run_list(cli, "services"); }
 static int run_subs(struct cli *cli, void *options) { return (void)options, run_list(cli, "subs"); }
 
-#define NOTE "Answered also while the node is full, to a client on the node's machine or with one of its admin_keys.\n\n"
-const struct command command_status = {
-    "status",
-    "status",
-    "show the node and its limits",
-    "Shows node, realm, uptime, clients, subscriptions, services and pending calls, each with its limit, and the table of "
-    "memory:\n"
-    "each row's entries and octets, now and at most, octets an entry, and what was refused, evicted or expired.\n" NOTE
-    "Example: macula --json status\n",
-    NULL,
-    0,
-    0,
-    0,
-    run_status};
-const struct command command_peers = {
-    "peers",
-    "peers",
-    "list the other nodes of the mesh",
-    "Lists the other nodes: address, state, whether in the pool of connections, round trip time, age.\n" NOTE
-    "Example: macula peers\n",
-    NULL,
-    0,
-    0,
-    0,
-    run_peers};
+#define NOTE                                                                                                                   \
+  "Answered also while the node is full, to a client on the node's machine or with\n"                                          \
+  "one of its admin_keys.\n\n"
+const struct command command_status = {"status",
+                                       "status",
+                                       "show the node and its limits",
+                                       "Shows node, realm, uptime, clients, subscriptions, services and pending calls,\n"
+                                       "each with its limit, and the table of memory: each row's entries and bytes, now\n"
+                                       "and at most, bytes an entry, and what was refused, evicted or expired.\n" NOTE
+                                       "Example: macula --json status\n",
+                                       NULL,
+                                       0,
+                                       0,
+                                       0,
+                                       run_status};
+const struct command command_peers = {"peers",
+                                      "peers",
+                                      "list the other nodes of the mesh",
+                                      "Lists the other nodes: address, state, whether in the pool of connections, round\n"
+                                      "trip time, age.\n" NOTE "Example: macula peers\n",
+                                      NULL,
+                                      0,
+                                      0,
+                                      0,
+                                      run_peers};
 const struct command command_clients = {"clients",
                                         "clients",
                                         "list the node's clients",

@@ -137,12 +137,15 @@ const struct command command_sub = {
     "sub",
     "sub PATTERN... [--count N] [--timeout T] [--raw]",
     "print messages as they arrive",
-    "Prints `topic payload`, one line a message. * stands for one segment, ** for any number.\n"
-    "Prints `subscribed PATTERN` to standard error when the node has confirmed. Subscribes again after a loss.\n\n"
+    "Prints `topic payload`, one line a message. * stands for one segment, ** for any\n"
+    "number. Prints `subscribed PATTERN` to standard error when the node has\n"
+    "confirmed. Subscribes again after a loss.\n\n"
     "  --count N       end after N messages\n"
-    "  --timeout T     end after T; exit code 4 if fewer than N messages, or none, came\n"
-    "  --raw           payloads as they are (but to a terminal, what would drive it is escaped); else newlines,\n"
-    "                  backslashes and binary are escaped (\\n, \\\\, \\x00)\n\n"
+    "  --timeout T     end after T; exit code 4 if fewer than N messages, or none,\n"
+    "                  came\n"
+    "  --raw           payloads as they are (but to a terminal, what would drive it\n"
+    "                  is escaped); else newlines, backslashes and binary are escaped\n"
+    "                  (\\n, \\\\, \\x00)\n\n"
     "Example: macula sub 'sensor.**'\n",
     options,
     sizeof(struct sub_options),

@@ -202,14 +202,14 @@ static int conclude(struct load *l, int code) {
   json_t *report = load_report_json(l);
   int written = l->o.report ? load_report_write(l, report) : 0;
   if (!code) code = written;
-  if (l->cli->json)
-    text_put_json(json_incref(report));
-  else
-    load_report_print(l);
-  json_decref(report);
   for (size_t i = 0; i < l->node_count && !l->interrupted; i++)
     if (l->nodes[i]->lost)
       cli_error("not_connected", "%s (%s) is gone: %s", l->nodes[i]->name, l->nodes[i]->text, l->nodes[i]->why);
+  if (l->cli->json)
+    text_put_json(json_incref(report));
+  else
+    load_report_print(stdout, l, l->o.report && !written ? l->o.report : NULL);
+  json_decref(report);
   if (l->interrupted) return cli_interrupted();
   return code ? code : l->failures || l->stopping ? EXIT_FAILED : 0;
 }
@@ -259,18 +259,22 @@ const struct command command_load = {
     "load",
     "load pool|clients|services|streams|callers|all|soak [OPTION]...",
     "load nodes and show that the promises are kept",
-    "Starts nodes of its own (maculad beside this program, else in PATH), loads them over QUIC, watches their figures and "
-    "their\n"
-    "memory from outside, and prints what was expected and what was seen. Exit code 1 when a promise is broken.\n\n"
-    "  pool      a node with a pool of 1,000 dials 1,500 peers, then makes 100,000 requests to them\n"
-    "  clients   a limit of 10,000 clients, and 2,000 more; a limit of 100, and 50 more\n"
-    "  services  10,000 services with a TTL of 5 s, half of them renewed; 2,400 in a simulated day\n"
+    "Starts nodes of its own (maculad beside this program, else in PATH), loads them\n"
+    "over QUIC, watches their figures and their memory from outside, and prints what\n"
+    "was expected and what was seen. Exit code 1 when a promise is broken.\n\n"
+    "  pool      a node with a pool of 1,000 dials 1,500 peers, then makes 100,000\n"
+    "            requests to them\n"
+    "  clients   10,000 clients at their limit, and 2,000 more; 100, and 50 more\n"
+    "  services  10,000 services with a TTL of 5 s, half of them renewed; 2,400 in a\n"
+    "            simulated day\n"
     "  streams   clients that leave by goodbye, by reset and by SIGKILL\n"
     "  callers   1,000 calls a second to slow providers, callers that die meanwhile\n"
     "  all       the five at once on 4 nodes, with slow subscribers and a partition\n"
     "  soak      as all, for --duration\n\n"
-    "  --nodes ADDR,...  load these running nodes instead (not pool and soak); all: the four of a mesh\n"
-    "  --partition CMD   all, with --nodes: 'CMD cut' parts the first two from the others, 'CMD heal' ends it\n"
+    "  --nodes ADDR,...  load these running nodes instead (not pool and soak); all:\n"
+    "                    the four of a mesh\n"
+    "  --partition CMD   all, with --nodes: 'CMD cut' parts the first two from the\n"
+    "                    others, 'CMD heal' ends it\n"
     "  --scale N         multiply all sizes, fractions too (1)\n"
     "  --report DIR      write report.html and report.json into a new folder\n"
     "  --strict          judge latencies, too\n"

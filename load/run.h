@@ -74,6 +74,7 @@ struct load_sample {
 struct load_node {
   struct load *l;
   char name[16]; /* "n1" */
+  char role[64]; /* what it is there for, in a few words */
   pid_t pid;     /* 0: of --nodes, or ended */
   bool given;    /* of --nodes */
   bool lost;     /* died, or answers no more */

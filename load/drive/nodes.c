@@ -212,6 +212,8 @@ static int start_at(struct load_task *t, const struct load_start *how, struct lo
   return strstr(tail, "maculad: busy: UDP port") ? MACULA_EBUSY : err;
 }
 
+void load_node_role(struct load_node *n, const char *role) { snprintf(n->role, sizeof n->role, "%s", role); }
+
 int load_node_start_with(struct load_task *t, const struct load_start *how, struct load_node **ret_node) {
   struct load *l = t->l;
   struct load_node *n = add_node(l);
@@ -219,6 +221,7 @@ int load_node_start_with(struct load_task *t, const struct load_start *how, stru
   if (!n) return cli_failed(MACULA_EFULL, NULL, "too many nodes");
   snprintf(n->folder, sizeof n->folder, "%.4000s/%s", l->folder, n->name);
   mkdir(n->folder, 0700);
+  load_node_role(n, how->role);
   for (int i = 0; i < PORT_TRIES && err == MACULA_EBUSY; i++) {
     if (i && l->next_port < 60000) l->next_port += PORT_LEAP;
     uint16_t port = load_port(l);
@@ -233,16 +236,17 @@ int load_node_start_with(struct load_task *t, const struct load_start *how, stru
   return 0;
 }
 
-int load_node_start(struct load_task *t, const char *const *args, struct load_node **ret_node) {
-  struct load_start how = {.args = args};
+int load_node_start(struct load_task *t, const char *role, const char *const *args, struct load_node **ret_node) {
+  struct load_start how = {.role = role, .args = args};
   return load_node_start_with(t, &how, ret_node);
 }
 
 unsigned load_idle_s(const struct load_node *n) { return n->given ? GIVEN_IDLE_S : n->l->idle_s; }
 
-int load_node_take(struct load_task *t, const char *const *args, struct load_node **ret_node) {
-  if (!t->l->o.nodes) return load_node_start(t, args, ret_node);
+int load_node_take(struct load_task *t, const char *role, const char *const *args, struct load_node **ret_node) {
+  if (!t->l->o.nodes) return load_node_start(t, role, args, ret_node);
   *ret_node = t->l->nodes[0];
+  load_node_role(*ret_node, role);
   return load_fresh(t, *ret_node) ? 0 : EXIT_FAILED;
 }
 
@@ -282,6 +286,7 @@ int load_nodes_given(struct load *l) {
     if (code) break;
     if (server.pinned) n->id = server.pin;
     n->given = true;
+    load_node_role(n, "only watched");
     snprintf(n->text, sizeof n->text, "%.350s", at); /* whole: a child dials it */
     code = load_watch_start(n);
   }

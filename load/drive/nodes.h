@@ -8,20 +8,21 @@
 #define LOAD_FILES 256 /* open files that any scenario needs */
 
 /* Starts a maculad with these arguments (NULL at the end) beside the usual ones; its error is printed. Waits until it serves.
- */
-int load_node_start(struct load_task *t, const char *const *args, struct load_node **ret_node);
-/* With an address for others. */
+ * role: what it is there for, in the report. */
+int load_node_start(struct load_task *t, const char *role, const char *const *args, struct load_node **ret_node);
 struct load_start {
+  const char *role;
   const char *const *args;
-  const char *advertise;
+  const char *advertise; /* the address for others; NULL: its own */
 };
+void load_node_role(struct load_node *n, const char *role);
 int load_node_start_with(struct load_task *t, const struct load_start *how, struct load_node **ret_node);
 /* Seconds in which it notices at the latest that a client is gone: a given one's idle timeout is its own. */
 unsigned load_idle_s(const struct load_node *n);
 /* The nodes of --nodes; prints its error, returns an exit code. */
 int load_nodes_given(struct load *l);
 /* The first given node, or one started with these arguments. */
-int load_node_take(struct load_task *t, const char *const *args, struct load_node **ret_node);
+int load_node_take(struct load_task *t, const char *role, const char *const *args, struct load_node **ret_node);
 void load_node_stop(struct load_node *n); /* one that was started: ended, its log kept for the report */
 void load_nodes_look(struct load *l);     /* which have died */
 void load_nodes_end(struct load *l);

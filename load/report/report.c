@@ -57,6 +57,14 @@ void load_row_most(struct load *l, const char *scenario, const char *what, uint6
   load_row(l, scenario, seen <= most, what, expected, "%s", text_number(seen, b));
 }
 
+bool load_rows_same(const struct load *l, size_t i, size_t k) { return strcmp(l->rows[i].scenario, l->rows[k].scenario) == 0; }
+
+bool load_row_opens(const struct load *l, size_t i) {
+  size_t k = 0;
+  while (k < i && !load_rows_same(l, i, k)) k++;
+  return k == i;
+}
+
 void load_event(struct load *l, const char *what) {
   if (l->event_count == sizeof l->events / sizeof l->events[0]) return;
   struct load_event *e = &l->events[l->event_count++];
@@ -120,9 +128,9 @@ static json_t *nodes_json(const struct load *l) {
   json_t *nodes = json_array();
   for (size_t i = 0; i < l->node_count; i++) {
     const struct load_node *n = l->nodes[i];
-    json_t *j = json_pack("{s:s, s:s, s:b, s:b, s:f, s:f, s:o}", "name", n->name, "address", n->text, "given", n->given, "lost",
-                          n->lost, "silent_seconds", (double)n->silent / 1e9, "silent_until_seconds", n->silent_at, "series",
-                          series_json(n));
+    json_t *j = json_pack("{s:s, s:s, s:s, s:b, s:b, s:f, s:f, s:o}", "name", n->name, "role", n->role, "address", n->text,
+                          "given", n->given, "lost", n->lost, "silent_seconds", (double)n->silent / 1e9, "silent_until_seconds",
+                          n->silent_at, "series", series_json(n));
     if (n->memory) json_object_set(j, "memory_at_the_end", n->memory);
     if (n->lost) json_object_set_new(j, "why", json_string(n->why));
     int log = load_node_log(n);
@@ -149,32 +157,48 @@ json_t *load_report_json(struct load *l) {
 
 /* ---- printing ---------------------------------------------------------------------------------------------------------------
  */
-void load_report_print(struct load *l) {
-  int what = 4, expected = 8, seen = 4, scenario = 8;
+static void print_row(FILE *f, const struct load_row *r, const int width[3]) {
+  fprintf(f, "%-4s  %-*s  %-*s  %-*s  %s\n", r->pass ? "PASS" : "FAIL", width[0], r->scenario, width[1], r->what, width[2],
+          r->expected, r->seen);
+}
+
+static void print_rows(FILE *f, const struct load *l) {
+  int width[] = {8, 4, 8};
   for (size_t i = 0; i < l->row_count; i++) {
     const struct load_row *r = &l->rows[i];
-    if ((int)strlen(r->what) > what) what = (int)strlen(r->what);
-    if ((int)strlen(r->expected) > expected) expected = (int)strlen(r->expected);
-    if ((int)strlen(r->seen) > seen) seen = (int)strlen(r->seen);
+    if ((int)strlen(r->scenario) > width[0]) width[0] = (int)strlen(r->scenario);
+    if ((int)strlen(r->what) > width[1]) width[1] = (int)strlen(r->what);
+    if ((int)strlen(r->expected) > width[2]) width[2] = (int)strlen(r->expected);
   }
-  printf("%-4s  %-*s  %-*s  %-*s  %s\n", "", scenario, "SCENARIO", what, "WHAT", expected, "EXPECTED", "SEEN");
-  for (size_t i = 0; i < l->row_count; i++) {
-    const struct load_row *r = &l->rows[i];
-    printf("%-4s  %-*s  %-*s  %-*s  %s\n", r->pass ? "PASS" : "FAIL", scenario, r->scenario, what, r->what, expected,
-           r->expected, r->seen);
-  }
+  fprintf(f, "%-4s  %-*s  %-*s  %-*s  %s\n", "", width[0], "SCENARIO", width[1], "WHAT", width[2], "EXPECTED", "SEEN");
+  for (size_t i = 0; i < l->row_count; i++)
+    for (size_t k = i; k < l->row_count && load_row_opens(l, i); k++)
+      if (load_rows_same(l, i, k)) print_row(f, &l->rows[k], width);
+}
+
+void load_report_print(FILE *f, const struct load *l, const char *folder) {
+  print_rows(f, l);
   for (size_t i = 0; i < l->latency_count; i++) {
     const struct histogram *h = l->latencies[i].times;
     char count[32];
     if (h->count)
-      printf("      %-*s  %s: p50 %.1f ms, p99 %.1f ms, max %.1f ms of %s\n", scenario, l->latencies[i].scenario,
-             l->latencies[i].what, (double)histogram_at(h, 0.5) / 1e6, (double)histogram_at(h, 0.99) / 1e6,
-             (double)h->max / 1e6, text_number(h->count, count));
+      fprintf(f, "      %-8s  %s: p50 %.1f ms, p99 %.1f ms, max %.1f ms of %s\n", l->latencies[i].scenario,
+              l->latencies[i].what, (double)histogram_at(h, 0.5) / 1e6, (double)histogram_at(h, 0.99) / 1e6,
+              (double)h->max / 1e6, text_number(h->count, count));
   }
-  printf("%zu kept, %zu broken, %.0f s%s\n", l->row_count - l->failures, l->failures, load_seconds(l),
-         l->interrupted ? "; interrupted"
-         : l->failed    ? "; not done"
-                        : "");
+  for (size_t i = 0; i < l->node_count; i++) fprintf(f, "      %-8s  %s\n", l->nodes[i]->name, l->nodes[i]->role);
+  fprintf(f, "%zu kept, %zu broken, %.0f s%s\n", l->row_count - l->failures, l->failures, load_seconds(l),
+          l->interrupted ? "; interrupted"
+          : l->failed    ? "; not done"
+                         : "");
+  for (size_t i = 0; i < l->row_count; i++) {
+    const struct load_row *r = &l->rows[i];
+    if (!r->pass) fprintf(f, "broken: %s: %s\n  expected %s, seen %s\n", r->scenario, r->what, r->expected, r->seen);
+  }
+  if (!folder) return;
+  fputs("report: ", f);
+  text_put_escaped(f, folder, strlen(folder));
+  fputs("/report.html\n", f);
 }
 
 /* ---- folder -----------------------------------------------------------------------------------------------------------------

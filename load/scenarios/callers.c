@@ -16,6 +16,7 @@
 #define AT_ONCE 32
 #define PROVIDERS 4 /* on each of the other nodes */
 #define SLOW (400 * NS_MS)
+#define SLOW_ROLE "providers that take 400 ms"
 #define HELD 4 /* calls of each caller that no one answers until its time has come */
 #define RUN_S 15
 #define IN_TIME_S(l) ((l)->mesh ? 25 : 5) /* of all, calls to services pend at the providers' nodes as well; held ones 60 s */
@@ -108,7 +109,7 @@ static int start_nodes(struct callers *s) {
     return EXIT_USAGE;
   }
   struct load_mesh *mesh = l->mesh;
-  int code = mesh ? 0 : load_node_take(s->t, NULL, &s->at);
+  int code = mesh ? 0 : load_node_take(s->t, "callers", NULL, &s->at);
   if (mesh) {
     s->at = mesh->callers;
     s->others[0] = mesh->services;
@@ -118,9 +119,9 @@ static int start_nodes(struct callers *s) {
   for (size_t i = 0; i < 2 && !code; i++) {
     if (mesh) continue;
     if (l->o.nodes)
-      s->others[i] = l->nodes[i + 1];
+      load_node_role(s->others[i] = l->nodes[i + 1], SLOW_ROLE);
     else
-      code = load_node_start(s->t, args, &s->others[i]);
+      code = load_node_start(s->t, SLOW_ROLE, args, &s->others[i]);
   }
   for (size_t i = 0; i < 2 && !code; i++) code = provide(s, i);
   for (size_t i = 0; i < 2 && mesh && !code; i++) load_fresh(s->t, s->others[i]);

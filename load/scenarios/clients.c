@@ -13,6 +13,7 @@
 
 #define AT_ONCE 48
 #define TOPIC "load.all"
+#define FILLED "filled with clients to its limit"
 
 static void count(struct load_task *t, const struct load_crowd *c, const char *what) {
   load_phase(t, &c->was_in, c->count, "%s", what);
@@ -185,7 +186,7 @@ static int started(struct load_task *t, size_t limit, size_t more) {
   char max[24];
   snprintf(max, sizeof max, "%zu", limit);
   const char *args[] = {"--max-clients", max, NULL};
-  int code = load_node_start(t, args, &n);
+  int code = load_node_start(t, FILLED, args, &n);
   if (!code) code = one_limit(t, n, limit, more);
   if (!code) load_node_stop(n);
   return code;
@@ -197,7 +198,7 @@ int load_clients(struct load_task *t) {
   size_t more = load_scaled(l, 2000, 15);
   struct load_node *n;
   if (l->mesh || l->o.nodes) {
-    int code = l->mesh ? 0 : load_node_take(t, NULL, &n);
+    int code = l->mesh ? 0 : load_node_take(t, FILLED, NULL, &n);
     if (l->mesh) n = l->mesh->clients;
     uint64_t max = n->now[FIG_CLIENTS_MAX], now = n->given ? n->now[FIG_CLIENTS] : 0;
     return code ? code : one_limit(t, n, max > now + 20 ? max - now : 20, more);

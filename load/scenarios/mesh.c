@@ -63,6 +63,14 @@ int load_mesh_warm(struct load *l) {
 
 /* ---- the mesh ---------------------------------------------------------------------------------------------------------------
  */
+static const char *role_of(const struct load_mesh *m, size_t i) {
+  static const char *const all[4] = {"filled with clients to its limit", "services, slow subscribers, providers",
+                                     "clients that go in every way, providers", "callers"},
+                           *const soak[4] = {"clients come and go", "clients come and go, providers", "clients come and go",
+                                             "clients come and go, callers"};
+  return (m->soak ? soak : all)[i];
+}
+
 static int start_nodes(struct load_task *t, struct load_node **const nodes[4]) {
   struct load *l = t->l;
   struct load_mesh *m = l->mesh;
@@ -77,7 +85,7 @@ static int start_nodes(struct load_task *t, struct load_node **const nodes[4]) {
     uint16_t relay = 0;
     if ((code = load_relay_add(l->relays, &relay)) != 0) return code;
     snprintf(advertise, sizeof advertise, "127.0.0.1:%u", relay);
-    struct load_start how = {.args = i ? others : first, .advertise = advertise};
+    struct load_start how = {.role = role_of(m, i), .args = i ? others : first, .advertise = advertise};
     code = load_node_start_with(t, &how, nodes[i]);
     if (code) break;
     load_relay_aim(l->relays, i, addr_port(&(*nodes[i])->addr));
@@ -92,6 +100,7 @@ static int take_given(struct load_task *t, struct load_node **const nodes[4]) {
   l->mesh->parts = l->o.partition != NULL;
   for (size_t i = 0; i < 4; i++) {
     *nodes[i] = l->nodes[i];
+    load_node_role(*nodes[i], role_of(l->mesh, i));
     if (!load_fresh(t, *nodes[i])) return EXIT_FAILED;
   }
   return 0;

@@ -215,7 +215,7 @@ int load_pool(struct load_task *t) {
   if (!load_pool_fits(l)) return EXIT_FAILED;
   snprintf(max, sizeof max, "%zu", p.max);
   const char *args[] = {"--max-peers", max, "--no-upkeep", NULL};
-  int code = load_node_start(t, args, &p.n);
+  int code = load_node_start(t, "its pool has less room than it has peers", args, &p.n);
   if (code) return code;
   t->node = p.n;
   p.hit = load_latency(l, t->name, "a request by an open connection", 250);

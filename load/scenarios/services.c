@@ -237,7 +237,7 @@ int load_services(struct load_task *t) {
   const char *args[] = {"--max-services", max, NULL};
   if (l->mesh && !load_wait(t, load_mesh_is_ready, l->mesh, 60)) return 0;
   n = l->mesh ? l->mesh->services : NULL;
-  int code = n ? 0 : load_node_take(t, args, &n);
+  int code = n ? 0 : load_node_take(t, "services with a TTL", args, &n);
   if (l->mesh) load_fresh(t, n);
   if (code || (code = load_crowd_new(l, n, 2 * providers + 1, &c))) return code;
   uint64_t base = n->now[FIG_SERVICES];

@@ -210,7 +210,7 @@ int load_streams(struct load_task *t) {
   size_t cycles = l->o.cycles ? l->o.cycles : l->scale < 0.5 ? 2 : 5;
   if (l->mesh && !load_wait(t, load_mesh_is_ready, l->mesh, 60)) return 0;
   n = l->mesh ? l->mesh->streams : NULL;
-  int code = n ? 0 : load_node_take(t, NULL, &n);
+  int code = n ? 0 : load_node_take(t, "clients that go in every way", NULL, &n);
   if (code || (code = load_crowd_new(l, n, p.stayers, &p.staying))) return code;
   t->node = n;
   p.staying->reconnect = true;

@@ -218,6 +218,11 @@ def help_and_local():
         for c in ("pub", "sub", "call", "serve", "status", "peers", "clients", "services", "subs", "bench", "id", "completion",
                   "version"):
             assert b"Example: " in n.ok(c, "--help"), c
+        general = n.ok("--help").decode()
+        commands = re.findall(r"^  ([a-z]+) +[a-z]", general.split("Global options")[0], re.M)
+        assert "load" in commands and "version" in commands, commands
+        for line in "\n".join([general] + [n.ok(c, "--help").decode() for c in commands]).splitlines():
+            assert len(line) <= 80, "wider than a terminal: " + line
         assert n.ok("version").startswith(b"macula ") and "version" in json.loads(n.ok("version", "--json"))
         with open("/dev/full", "w") as full:
             p = subprocess.run([os.path.join(build, "macula"), "version"], stdout=full, stderr=subprocess.PIPE)

@@ -248,6 +248,8 @@ def case_report(folder):
     p = load(folder, "load", "streams", "--scale", "0.06", "--report", at)
     assert p.returncode == 0, (p.returncode, p.stdout, p.stderr)
     assert re.search(r"^PASS  streams   cycle 1: streams left", p.stdout, re.M) and "0 broken" in p.stdout, p.stdout
+    assert re.search(r"^      n1        clients that go in every way$", p.stdout, re.M), p.stdout
+    assert p.stdout.endswith("report: %s/report.html\n" % at.replace("\udcff", "\\xff")), p.stdout[-300:]
     with open(os.path.join(at, "report.json")) as f:
         r = json.load(f)
     assert r["load"] == "streams" and r["scale"] == 0.06 and r["pass"] and r["command"].startswith("macula load streams"), r["command"]
@@ -258,6 +260,7 @@ def case_report(folder):
     with open(os.path.join(at, "report.html")) as f:
         html = f.read()
     assert "<svg" in html and "<polyline" in html and r["command"] in html and "PASS" in html
+    assert max(chart.count("<polyline") for chart in html.split("</svg>")) <= 6
     foreign = re.findall(r"(?:src|href)\s*=|https?://|@import|url\(", html.replace('xmlns="http://www.w3.org/2000/svg"', ""))
     assert not foreign, foreign
     p = load(folder, "load", "streams", "--report", at)
@@ -274,7 +277,7 @@ def case_report_of_what_is_broken(folder):
     run.node()
     os.unlink(os.path.join(alone, "maculad"))  # the second node, for a limit of 100, cannot be started
     code, out, err = run.end()
-    assert code == 1 and "did not start: cannot run " in err and out.rstrip().endswith("; not done"), (code, out[-300:], err)
+    assert code == 1 and "did not start: cannot run " in err and re.search("; not done\nreport: .*\n$", out), (code, out[-300:], err)
     with open(os.path.join(at, "report.json")) as f:
         r = json.load(f)
     assert r["table"] and all(row["pass"] for row in r["table"]) and not r["pass"], r["pass"]
@@ -578,6 +581,7 @@ def case_no_maculad(folder):
 def case_help(folder):
     p = load(folder, "load", "--help")
     assert p.returncode == 0 and "--report DIR" in p.stdout and "--child" not in p.stdout, p.stdout
+    assert max(map(len, p.stdout.splitlines())) <= 80, p.stdout
 
 
 def once(fn):
