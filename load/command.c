@@ -40,7 +40,7 @@ static const struct option_def options[] = {
     {"strict", 0, OPTION_FLAG, offsetof(struct load_options, strict)},
     {"duration", 'd', OPTION_TIME, offsetof(struct load_options, duration), 1},
     {"cycles", 0, OPTION_NUMBER, offsetof(struct load_options, cycles), 2, 100000},
-    {"child", 0, OPTION_TEXT, offsetof(struct load_options, child), .hidden = true}, /* load_child.c */
+    {"child", 0, OPTION_TEXT, offsetof(struct load_options, child), .hidden = true}, /* drive/child.c */
     {0},
 };
 

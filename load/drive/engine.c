@@ -18,7 +18,7 @@
 #define MEMORY ((size_t)12 << 30)
 
 struct wait {
-  struct list in; /* load.waits */
+  struct list in; /* load_engine.waits */
   bool (*ready)(void *ctx);
   int (*job)(void *ctx); /* to be run on the main thread; then the wait is over */
   int result;

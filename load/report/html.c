@@ -50,19 +50,18 @@ static struct chart chart_of(const struct load *l, const char *title, enum chart
   return (struct chart){title, unit, load_seconds(l), l->events, l->event_count};
 }
 
-static bool node_line(struct lines *s, const struct load *l, size_t node, enum load_figure figure, size_t dash, bool alone) {
+static void node_line(struct lines *s, const struct load *l, size_t node, enum load_figure figure, size_t dash, bool alone) {
   const struct load_node *n = l->nodes[node];
   uint64_t most = 0;
   for (size_t i = 0; i < n->series_count; i++)
     if (n->series[i].v[figure] > most) most = n->series[i].v[figure];
   struct chart_line *line = most ? new_line(s) : NULL;
-  if (!line) return false;
+  if (!line) return;
   line->color = chart_color(node);
   line->dash = dashes[dash % (sizeof dashes / sizeof dashes[0])];
   for (size_t i = 0; i < n->series_count; i++)
     chart_add(line, i, n->series_count, n->series[i].at, (double)n->series[i].v[figure]);
   snprintf(line->name, sizeof line->name, "%s: %s", n->name, alone && n->role[0] ? n->role : load_figure_name(figure));
-  return true;
 }
 
 /* All lines of these figures; ends: where those of each end. */
@@ -89,9 +88,13 @@ static void by_figure(FILE *f, struct chart c, const struct chart_line **v, cons
     c.title = name;
     if (k == first) {
       chart_put(f, &c, v, shown);
+      const char *between = shown < ends[k] ? ", " : "";
       fprintf(f, "<details><summary>More: %s", shown < ends[k] ? "other nodes" : "");
-      for (size_t i = k + 1; i < count; i++)
-        if (ends[i] > ends[i - 1]) fprintf(f, "%s%s", i > k + 1 || shown < ends[k] ? ", " : "", load_figure_name(wanted[i]));
+      for (size_t i = k + 1; i < count; i++) {
+        if (ends[i] == ends[i - 1]) continue;
+        fprintf(f, "%s%s", between, load_figure_name(wanted[i]));
+        between = ", ";
+      }
       fputs("</summary>\n", f);
     }
     more(f, &c, v + from + (k == first ? shown : 0), ends[k] - from - (k == first ? shown : 0));
