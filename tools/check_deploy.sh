@@ -1,5 +1,5 @@
 #!/bin/sh
-# The memory that deploy/ gives a node: memory_max is what `maculad --plan` comes to, rounded up to whole GiB, and the limit of the
+# The image has every folder that is built. The memory that deploy/ gives a node: memory_max is what `maculad --plan` comes to, rounded up to whole GiB, and the limit of the
 # container or unit an eighth more.
 # Usage: tools/check_deploy.sh BUILD_FOLDER
 set -eu
@@ -17,4 +17,7 @@ want docker/docker-compose.multi-node-test.yml "MACULA_MEMORY_MAX: ${gib}GiB "
 want docker/docker-compose.multi-node-test.yml "mem_limit: ${limit}m "
 want kubernetes/macula.yaml "memory_max: ${gib}GiB "
 want kubernetes/macula.yaml "limits: {memory: ${limit}Mi}"
+for folder in $(sed -n "s/^subdir('\([a-z]*\)').*/\1/p; s/.*executable('[a-z]*', '\([a-z]*\)\/.*/\1/p" meson.build); do
+  grep -qx "COPY $folder $folder" deploy/docker/Dockerfile || { echo "deploy/docker/Dockerfile: 'COPY $folder $folder' is missing"; bad=1; }
+done
 exit $bad
