@@ -17,5 +17,7 @@ struct shbuf *shbuf_dup(struct mem *m, struct slice s) {
 }
 
 void shbuf_unref(struct shbuf *b) {
-  if (b && --b->refs == 0) mem_free(b->mem, b);
+  if (!b) return;
+  assert(b->refs > 0);
+  if (--b->refs == 0) mem_free(b->mem, b);
 }

@@ -2,6 +2,8 @@
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
 
+#include <assert.h>
+
 #include "base/mem.h"
 #include "base/slice.h"
 
@@ -16,6 +18,7 @@ struct shbuf {
 struct shbuf *shbuf_new(struct mem *m, size_t len);
 struct shbuf *shbuf_dup(struct mem *m, struct slice s);
 static inline struct shbuf *shbuf_ref(struct shbuf *b) {
+  assert(b->refs > 0);
   b->refs++;
   return b;
 }

@@ -1,5 +1,6 @@
 #include "base/mem.h"
 
+#include <assert.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,8 @@
 
 /* What the allocator really takes: the usable octets and its own word in front of them. */
 static size_t cost(void *p) { return malloc_usable_size(p) + sizeof(size_t); }
+
+size_t mem_cost(const void *p) { return p ? cost((void *)p) : 0; }
 
 static int over(const struct mem *m, size_t extra) { return m->limit && (extra > m->limit || m->bytes > m->limit - extra); }
 
@@ -78,6 +81,7 @@ void *mem_realloc(struct mem *m, void *p, size_t size) {
     m->refused++;
     return NULL;
   }
+  assert(m->bytes >= old && m->blocks > 0);
   m->bytes -= old;
   m->blocks--;
   count(m, cost(q));
@@ -86,7 +90,9 @@ void *mem_realloc(struct mem *m, void *p, size_t size) {
 
 void mem_free(struct mem *m, void *p) {
   if (!p) return;
-  m->bytes -= cost(p);
+  size_t given = cost(p);
+  assert(m->bytes >= given && m->blocks > 0);
+  m->bytes -= given;
   m->blocks--;
   free(p);
 }
@@ -111,6 +117,7 @@ void *mem_map(struct mem *m, size_t size) {
 }
 
 void mem_unmap(struct mem *m, void *p, size_t size) {
+  assert(m->mapped >= size && m->bytes >= size && m->blocks > 0);
   m->mapped -= size;
   m->bytes -= size;
   m->blocks--;

@@ -44,6 +44,8 @@ void *mem_calloc(struct mem *m, size_t n, size_t size);
 void *mem_realloc(struct mem *m, void *p, size_t size);
 /* Accepts NULL. */
 void mem_free(struct mem *m, void *p);
+/* What a block is counted as; 0 for NULL. */
+size_t mem_cost(const void *p);
 /* A copy of n bytes followed by a NUL. */
 void *mem_dup(struct mem *m, const void *p, size_t n);
 

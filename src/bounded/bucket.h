@@ -29,4 +29,7 @@ static inline bool bucket_take(struct bucket *b, double rate, double burst, nano
   return true;
 }
 
+/* Whether its level can be right: never more than was its burst when it was filled last; below 0 what was taken on credit. */
+static inline bool bucket_holds(const struct bucket *b, double most) { return b->tokens <= most; }
+
 #endif

@@ -1,5 +1,8 @@
 #include "bounded/heap.h"
 
+#include <assert.h>
+
+#include "base/check.h"
 #include "base/err.h"
 
 void heap_init(struct heap *h, struct mem *mem, uint32_t max) { *h = (struct heap){.mem = mem, .max = max}; }
@@ -33,6 +36,7 @@ static void sift(struct heap *h, uint32_t i, struct heap_link *e) {
 
 int heap_set(struct heap *h, struct heap_link *e, nanotime at) {
   if (e->pos) {
+    assert(e->pos <= h->count && h->v[e->pos - 1] == e);
     e->at = at;
     sift(h, e->pos - 1, e);
     return 0;
@@ -54,6 +58,7 @@ int heap_set(struct heap *h, struct heap_link *e, nanotime at) {
 void heap_remove(struct heap *h, struct heap_link *e) {
   if (!e->pos) return;
   uint32_t i = e->pos - 1;
+  assert(i < h->count && h->v[i] == e);
   e->pos = 0;
   struct heap_link *last = h->v[--h->count];
   if (last != e) sift(h, i, last);
@@ -71,4 +76,13 @@ struct heap_link *heap_pop_due(struct heap *h, nanotime now) {
   struct heap_link *e = h->v[0];
   heap_remove(h, e);
   return e;
+}
+
+const char *heap_check(const struct heap *h) {
+  CHECK(h->count <= h->cap && (h->v || !h->cap), "heap: more entries than room");
+  for (uint32_t i = 0; i < h->count; i++) {
+    CHECK(h->v[i]->pos == i + 1, "heap: an entry does not know its place");
+    CHECK(i == 0 || h->v[(i - 1) / 2]->at <= h->v[i]->at, "heap: an entry is due before the one above it");
+  }
+  return NULL;
 }

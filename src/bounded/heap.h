@@ -27,5 +27,7 @@ void heap_remove(struct heap *h, struct heap_link *e); /* harmless when absent *
 static inline nanotime heap_deadline(const struct heap *h) { return h->count ? h->v[0]->at : TIME_NEVER; }
 /* Takes out the earliest entry that is due (at <= now); NULL if none is. */
 struct heap_link *heap_pop_due(struct heap *h, nanotime now);
+/* Order, places and room. O(entries). */
+const char *heap_check(const struct heap *h);
 
 #endif

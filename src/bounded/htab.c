@@ -1,8 +1,10 @@
 #include "bounded/htab.h"
 
+#include <assert.h>
 #include <endian.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "base/err.h"
 
 #define MIN_SLOTS 16u
@@ -92,8 +94,12 @@ int htab_insert(struct htab *t, struct hlink *e, const void *key, size_t len) {
 }
 
 void htab_remove(struct htab *t, struct hlink *e) {
+  assert(t->slots && t->count > 0);
   struct hlink **at = &t->slots[e->hash & t->mask];
-  while (*at != e) at = &(*at)->next;
+  while (*at != e) {
+    assert(*at); /* else it was not in the table */
+    at = &(*at)->next;
+  }
   *at = e->next;
   e->next = NULL;
   t->count--;
@@ -112,5 +118,19 @@ struct hlink *htab_next(const struct htab *t, const struct hlink *prev) {
   }
   for (; i <= t->mask; i++)
     if (t->slots[i]) return t->slots[i];
+  return NULL;
+}
+
+bool htab_has(const struct htab *t, const struct hlink *e, const void *key, size_t len) { return htab_find(t, key, len) == e; }
+
+const char *htab_check(const struct htab *t) {
+  uint32_t n = 0;
+  CHECK(t->slots ? (t->mask & (t->mask + 1)) == 0 : !t->count && !t->mask, "htab: the slots are no power of two");
+  for (uint32_t i = 0; t->slots && i <= t->mask; i++)
+    for (const struct hlink *e = t->slots[i]; e; e = e->next) {
+      CHECK((e->hash & t->mask) == i, "htab: an entry is in another chain than its hash says");
+      CHECK(n++ < t->count, "htab: more entries than counted");
+    }
+  CHECK(n == t->count, "htab: fewer entries than counted");
   return NULL;
 }

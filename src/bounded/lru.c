@@ -1,5 +1,6 @@
 #include "bounded/lru.h"
 
+#include "base/check.h"
 #include "base/err.h"
 
 void lru_init(struct lru *l, struct mem *mem, struct rng rng, uint32_t max,
@@ -45,4 +46,16 @@ int lru_insert(struct lru *l, struct lru_link *e, const void *key, size_t len, s
 void lru_remove(struct lru *l, struct lru_link *e) {
   htab_remove(&l->tab, &e->h);
   list_remove(&e->age);
+}
+
+const char *lru_check(const struct lru *l) {
+  CHECK_PART(htab_check(&l->tab));
+  CHECK(list_has(&l->order, l->tab.count), "lru: the order does not hold what the table holds");
+  CHECK(l->tab.count <= l->tab.max, "lru: more entries than may be");
+  list_for(it, &l->order) {
+    const struct hlink *h = &container_of(it, struct lru_link, age)->h, *e = l->tab.slots[h->hash & l->tab.mask];
+    while (e && e != h) e = e->next;
+    CHECK(e, "lru: an entry of the order is not in the table");
+  }
+  return NULL;
 }

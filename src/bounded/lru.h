@@ -28,5 +28,7 @@ struct lru_link *lru_oldest(const struct lru *l);
  * otherwise). MACULA_ENOMEM: nothing changed but an eviction that may have happened. */
 int lru_insert(struct lru *l, struct lru_link *e, const void *key, size_t len, struct lru_link **ret_evicted);
 void lru_remove(struct lru *l, struct lru_link *e);
+/* The order holds what the table holds. O(entries). */
+const char *lru_check(const struct lru *l);
 
 #endif

@@ -2,9 +2,11 @@
 
 #include <assert.h>
 #include <stdalign.h>
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/sanitized.h"
 
 struct chunk {
@@ -91,6 +93,7 @@ void slab_free(struct slab *s, void *p) {
     mem_free(s->mem, b);
     return;
   }
+  assert(c->used > 0 && c->used <= per_chunk(s));
   unused(s, s->block, 0);
   b->next = c->free;
   c->free = b;
@@ -103,4 +106,35 @@ void slab_free(struct slab *s, void *p) {
     unused(s, 0, (size_t)per_chunk(s) * s->block);
     mem_unmap(s->mem, c, s->chunk);
   }
+}
+
+static const char *chunk_check(const struct slab *s, const struct chunk *c, bool closed, size_t *unused) {
+  uint32_t all = per_chunk(s), free = 0;
+  const uint8_t *first = (const uint8_t *)(c + 1);
+  CHECK(c->used > 0 && c->used <= c->cut && c->cut <= all, "slab: a chunk has other blocks than were cut of it");
+  CHECK((c->used == all) == closed, "slab: a chunk is in the wrong list");
+  for (const struct block *b = c->free; b; b = b->next) {
+    size_t at = (size_t)((const uint8_t *)b - first);
+    CHECK(at / s->block < c->cut && at % s->block == 0, "slab: a free block is of another chunk");
+    CHECK(free++ < c->cut, "slab: the free blocks of a chunk go round in circles");
+  }
+  CHECK(c->used + free == c->cut, "slab: a block is neither in use nor free");
+  *unused += (size_t)(all - c->used) * s->block;
+  return NULL;
+}
+
+static const char *chunks_check(const struct slab *s, const struct list *chunks, size_t *unused) {
+  CHECK(list_holds(chunks), "slab: a list of chunks is broken");
+  list_for(it, chunks) CHECK_PART(chunk_check(s, container_of(it, const struct chunk, in), chunks == &s->closed, unused));
+  return NULL;
+}
+
+const char *slabs_check(const struct slab *v, size_t count) {
+  size_t unused = 0;
+  for (size_t i = 0; i < count; i++) {
+    CHECK_PART(chunks_check(&v[i], &v[i].open, &unused));
+    CHECK_PART(chunks_check(&v[i], &v[i].closed, &unused));
+  }
+  CHECK(!count || !v->room || v->room->unused == unused, "slab: the blocks unused are not what their room says");
+  return NULL;
 }

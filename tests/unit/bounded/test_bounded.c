@@ -13,6 +13,7 @@
 #include "bounded/htab.h"
 #include "bounded/lru.h"
 #include "bounded/slab.h"
+#include "unit/broken.h"
 
 static struct rng_seeded seeded;
 static struct rng rng(void) {
@@ -57,6 +58,7 @@ static void table_finds_what_is_in_it(void **state) {
     htab_remove(&t, &e[i].h);
     assert_null(htab_find(&t, &i, 4));
     if (i == N - 10) assert_true(m.bytes < full / 8); /* slots are given back */
+    if (i % 16 == 0) HOLDS(htab_check(&t));
   }
   assert_int_equal(m.bytes, 0);
   htab_done(&t);
@@ -182,6 +184,7 @@ static void slabs_return_what_they_took(void **state) {
       taken++;
     }
     if (taken > most) most = taken;
+    if (step % 64 == 0) HOLDS(slabs_check(&s, 1)); /* walks all that is free */
   }
   assert_true(m.peak <= most * (SIZE + 32) + SLAB_CHUNK);
   for (int i = 0; i < BLOCKS; i++) slab_free(&s, v[i]);
@@ -269,12 +272,158 @@ static void a_slab_keeps_to_its_account(void **state) {
   assert_int_equal(m.bytes, 0);
 }
 
+/* ---- broken invariants are noticed -----------------------------------------------------------------------------------------
+ */
+static void a_broken_list_is_noticed(void **state) {
+  (void)state;
+  struct list head, v[3];
+  list_init(&head);
+  assert_true(list_has(&head, 0));
+  for (int i = 0; i < 3; i++) list_append(&head, &v[i]);
+  assert_true(list_has(&head, 3));
+  assert_false(list_has(&head, 2));
+  v[1].prev = &v[2];
+  assert_false(list_holds(&head));
+  v[1].prev = &v[0];
+  v[2].next = &v[0]; /* round in a circle without the head */
+  assert_false(list_holds(&head));
+  v[2].next = NULL;
+  assert_false(list_holds(&head));
+}
+
+static void a_broken_table_is_noticed(void **state) {
+  (void)state;
+  enum { FEW = 40 };
+  struct mem m = MEM_INIT("test", 0);
+  struct htab t;
+  static struct entry e[FEW];
+  htab_init(&t, &m, rng(), N, key_eq);
+  HOLDS(htab_check(&t));
+  BREAKS(t.count, 1, htab_check(&t), "htab: the slots are no power of two");
+  for (uint32_t i = 0; i < FEW; i++) {
+    e[i].key = i;
+    assert_int_equal(htab_insert(&t, &e[i].h, &i, 4), 0);
+    HOLDS(htab_check(&t));
+  }
+  BREAKS(t.count, FEW + 1, htab_check(&t), "htab: fewer entries than counted");
+  BREAKS(t.count, FEW - 1, htab_check(&t), "htab: more entries than counted");
+  BREAKS(t.mask, t.mask - 1, htab_check(&t), "htab: the slots are no power of two");
+  BREAKS(e[5].h.hash, e[5].h.hash + 1, htab_check(&t), "htab: an entry is in another chain than its hash says");
+  assert_true(htab_has(&t, &e[5].h, &e[5].key, 4));
+  assert_false(htab_has(&t, &e[5].h, &e[6].key, 4));
+  struct hlink **first = t.slots;
+  while (!*first) first++;
+  BREAKS((*first)->next, *first, htab_check(&t), "htab: more entries than counted");
+  for (uint32_t i = 0; i < FEW; i++) htab_remove(&t, &e[i].h);
+  HOLDS(htab_check(&t));
+}
+
+static void a_broken_heap_is_noticed(void **state) {
+  (void)state;
+  enum { FEW = 20 };
+  struct mem m = MEM_INIT("test", 0);
+  struct heap h;
+  struct heap_link e[FEW] = {0};
+  struct rng r = rng();
+  heap_init(&h, &m, FEW);
+  for (int step = 0; step < 2000; step++) {
+    struct heap_link *l = &e[rng_below(r, FEW)];
+    if (rng_below(r, 3))
+      assert_int_equal(heap_set(&h, l, 1 + rng_below(r, 50)), 0);
+    else
+      heap_remove(&h, l);
+    HOLDS(heap_check(&h));
+  }
+  for (int i = 0; i < FEW; i++) assert_int_equal(heap_set(&h, &e[i], 10), 0);
+  BREAKS(h.v[7]->pos, 7, heap_check(&h), "heap: an entry does not know its place");
+  BREAKS(h.v[7]->at, 9, heap_check(&h), "heap: an entry is due before the one above it");
+  BREAKS(h.count, h.cap + 1, heap_check(&h), "heap: more entries than room");
+  heap_done(&h);
+}
+
+static void a_broken_lru_is_noticed(void **state) {
+  (void)state;
+  enum { FEW = 20 };
+  struct mem m = MEM_INIT("test", 0);
+  struct lru l;
+  struct lru_link *out;
+  static struct entry e[FEW + 1];
+  lru_init(&l, &m, rng(), FEW, key_eq);
+  for (uint32_t i = 0; i <= FEW; i++) {
+    e[i].key = i;
+    assert_int_equal(lru_insert(&l, &e[i].lru, &i, 4, &out), 0);
+    HOLDS(lru_check(&l));
+  }
+  lru_touch(&l, &e[7].lru);
+  HOLDS(lru_check(&l));
+  BREAKS(l.tab.count, FEW - 1, lru_check(&l), "htab: more entries than counted");
+  BREAKS(l.tab.max, FEW - 1, lru_check(&l), "lru: more entries than may be");
+  list_remove(&e[3].lru.age);
+  assert_string_equal(lru_check(&l), "lru: the order does not hold what the table holds");
+  list_append(&l.order, &e[0].lru.age); /* it made room for the last */
+  assert_string_equal(lru_check(&l), "lru: an entry of the order is not in the table");
+  list_remove(&e[0].lru.age);
+  list_append(&l.order, &e[3].lru.age);
+  HOLDS(lru_check(&l));
+  while ((out = lru_oldest(&l))) lru_remove(&l, out);
+}
+
+static void a_broken_bucket_is_noticed(void **state) {
+  (void)state;
+  struct bucket b = {0};
+  assert_true(bucket_take(&b, 10, 5, 1));
+  assert_true(bucket_holds(&b, 5));
+  b.tokens = 6;
+  assert_false(bucket_holds(&b, 5));
+  b.tokens = __builtin_nan("");
+  assert_false(bucket_holds(&b, 5));
+}
+
+static void a_broken_slab_is_noticed(void **state) {
+  (void)state;
+  enum { BLOCKS = 60 };
+  struct mem m = MEM_INIT("test", 0);
+  struct slab_room room = {.most = SIZE_MAX};
+  struct slab s[2];
+  void *v[BLOCKS];
+  slabs_init(s, 2, &m, &room);
+  for (int i = 0; i < BLOCKS; i++) {
+    assert_non_null(v[i] = slab_alloc(&s[1]));
+    HOLDS(slabs_check(s, 2));
+  }
+  for (int i = 0; i < BLOCKS; i += 3) slab_free(&s[1], v[i]);
+  BREAKS(room.unused, room.unused + 1, slabs_check(s, 2), "slab: the blocks unused are not what their room says");
+  if (!list_empty(&s[1].open)) { /* with AddressSanitizer there are no chunks */
+    struct chunk {
+      struct list in;
+      void *free;
+      uint32_t used, cut;
+    } *c = (void *)s[1].open.next;
+    BREAKS(c->used, c->used - 1, slabs_check(s, 2), "slab: a block is neither in use nor free");
+    BREAKS(c->used, c->cut + 1, slabs_check(s, 2), "slab: a chunk has other blocks than were cut of it");
+    BREAKS(c->free, (void *)s, slabs_check(s, 2), "slab: a free block is of another chunk");
+    BREAKS(*(void **)c->free, c->free, slabs_check(s, 2), "slab: the free blocks of a chunk go round in circles");
+    list_remove(&c->in);
+    list_append(&s[1].closed, &c->in);
+    assert_string_equal(slabs_check(s, 2), "slab: a chunk is in the wrong list");
+    list_remove(&c->in);
+    list_append(&s[1].open, &c->in);
+  }
+  for (int i = 0; i < BLOCKS; i++)
+    if (i % 3) slab_free(&s[1], v[i]);
+  HOLDS(slabs_check(s, 2));
+  assert_int_equal(m.bytes, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(table_finds_what_is_in_it),          cmocka_unit_test(table_survives_refused_memory),
       cmocka_unit_test(heap_gives_the_earliest_first),      cmocka_unit_test(heap_survives_refused_memory),
       cmocka_unit_test(lru_evicts_the_least_recently_used), cmocka_unit_test(bucket_refills_with_time),
       cmocka_unit_test(slabs_return_what_they_took),        cmocka_unit_test(slabs_survive_refused_memory),
-      cmocka_unit_test(slabs_share_what_they_leave_unused), cmocka_unit_test(a_slab_keeps_to_its_account)};
+      cmocka_unit_test(slabs_share_what_they_leave_unused), cmocka_unit_test(a_slab_keeps_to_its_account),
+      cmocka_unit_test(a_broken_list_is_noticed),           cmocka_unit_test(a_broken_table_is_noticed),
+      cmocka_unit_test(a_broken_heap_is_noticed),           cmocka_unit_test(a_broken_lru_is_noticed),
+      cmocka_unit_test(a_broken_bucket_is_noticed),         cmocka_unit_test(a_broken_slab_is_noticed)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
