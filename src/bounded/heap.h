@@ -27,6 +27,12 @@ void heap_remove(struct heap *h, struct heap_link *e); /* harmless when absent *
 static inline nanotime heap_deadline(const struct heap *h) { return h->count ? h->v[0]->at : TIME_NEVER; }
 /* Takes out the earliest entry that is due (at <= now); NULL if none is. */
 struct heap_link *heap_pop_due(struct heap *h, nanotime now);
+/* What of the account is its own: entries are the caller's. */
+static inline size_t heap_owned(const struct heap *h) { return mem_cost(h->v); }
+/* Whether this entry is in it, at its place. */
+static inline int heap_has(const struct heap *h, const struct heap_link *e) {
+  return e->pos && e->pos <= h->count && h->v[e->pos - 1] == e;
+}
 /* Order, places and room. O(entries). */
 const char *heap_check(const struct heap *h);
 

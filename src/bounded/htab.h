@@ -36,6 +36,8 @@ int htab_insert(struct htab *t, struct hlink *entry, const void *key, size_t len
 void htab_remove(struct htab *t, struct hlink *entry);
 /* Iteration: the first entry after NULL, then the following ones; NULL at the end. The table must not change meanwhile. */
 struct hlink *htab_next(const struct htab *t, const struct hlink *prev);
+/* What of the account is its own. */
+static inline size_t htab_owned(const struct htab *t) { return mem_cost(t->slots); }
 /* Each entry is in the chain of its hash, and their number is the count. O(slots and entries). Of keys it knows nothing:
  * whoever owns the entries asks htab_has. */
 const char *htab_check(const struct htab *t);

@@ -138,3 +138,14 @@ const char *slabs_check(const struct slab *v, size_t count) {
   CHECK(!count || !v->room || v->room->unused == unused, "slab: the blocks unused are not what their room says");
   return NULL;
 }
+
+size_t slabs_owned(const struct slab *v, size_t count) {
+  size_t sum = 0;
+  for (size_t i = 0; i < count; i++) sum += (size_t)v[i].chunk * (list_count(&v[i].open) + list_count(&v[i].closed));
+  return sum;
+}
+
+size_t slab_owned(const void *p) {
+  const struct block *b = container_of(p, const struct block, octets);
+  return IS_HEAP ? mem_cost(p) : b->chunk ? 0 : mem_cost(b);
+}

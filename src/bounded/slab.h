@@ -40,6 +40,9 @@ void slab_free(struct slab *s, void *p);
 #define SLAB_STEP 128u
 #define SLAB_COUNT(max) (((max)-1) / SLAB_STEP + 1)
 void slabs_init(struct slab *v, size_t count, struct mem *mem, struct slab_room *room);
+/* Of the account: all chunks, whatever is in use of them; and a block, when it is one of the heap (else 0). */
+size_t slabs_owned(const struct slab *v, size_t count);
+size_t slab_owned(const void *p);
 /* Of each chunk: as many blocks in use or free as were ever cut; of all: what they leave unused is what their room says, if
  * they are all that share it. O(chunks and free blocks). */
 const char *slabs_check(const struct slab *v, size_t count);

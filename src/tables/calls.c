@@ -1,5 +1,8 @@
 #include "tables/calls.h"
 
+#include <assert.h>
+
+#include "base/check.h"
 #include "base/err.h"
 
 #define NO_SLOT UINT32_MAX
@@ -70,6 +73,7 @@ static int take_slot(struct calls *c, struct call *call) {
 }
 
 static void free_slot(struct calls *c, uint32_t slot) {
+  assert(slot < c->slot_used && c->slots[slot].call);
   c->slots[slot].call = NULL;
   c->slots[slot].next_free = c->free_slot;
   c->free_slot = slot;
@@ -129,6 +133,8 @@ free_call:
 }
 
 void calls_remove(struct calls *c, struct call *call) {
+  assert(c->slots[call->slot].call == call);
+  assert(call->caller->made_count > 0 && c->args_bytes >= args_len(call->args));
   htab_remove(&c->tab, &call->h);
   heap_remove(&c->due, &call->due);
   free_slot(c, call->slot);
@@ -163,6 +169,7 @@ void calls_assign(struct calls *c, struct call *call, struct call_party *provide
 }
 
 void calls_set_due(struct calls *c, struct call *call, nanotime due) {
+  assert(call->due.pos);
   (void)heap_set(&c->due, &call->due, due); /* it is in the heap already: moving never fails */
 }
 
@@ -184,4 +191,63 @@ nanotime calls_deadline(const struct calls *c) { return heap_deadline(&c->due); 
 
 struct call *calls_due(const struct calls *c, nanotime now) {
   return c->due.count && heap_deadline(&c->due) <= now ? container_of(c->due.v[0], struct call, due) : NULL;
+}
+
+/* Of a caller and of a provider: looked at with the first of its calls. */
+static const char *made_check(const struct call_party *p, uint32_t *made) {
+  CHECK(list_has(&p->made, p->made_count), "calls: a caller's calls are not as many as it counts");
+  list_for(it, &p->made)
+      CHECK(container_of(it, const struct call, of_caller)->caller == p, "calls: a call is in another caller's list");
+  *made += p->made_count;
+  return NULL;
+}
+
+static const char *taken_check(const struct call_party *p, uint32_t *taken) {
+  CHECK(list_holds(&p->taken), "calls: the list of a provider's calls is broken");
+  list_for(it, &p->taken) {
+    CHECK(container_of(it, const struct call, of_provider)->provider == p, "calls: a call is in another provider's list");
+    ++*taken;
+  }
+  return NULL;
+}
+
+static const char *call_check(const struct calls *c, const struct call *call) {
+  CHECK(calls_find(c, call->caller, call->call_id) == call, "calls: a call is not found by its caller's id");
+  CHECK(heap_has(&c->due, &call->due) && call->due.at <= call->deadline, "calls: a call is due after its deadline, or never");
+  CHECK(call->slot < c->slot_used && c->slots[call->slot].call == call, "calls: a call is not in its slot");
+  CHECK(list_empty(&call->of_provider) == !call->provider, "calls: a provider's call is not in its list");
+  CHECK(!call->provider || calls_find_sent(c, call->provider, call->sent_id, CALL_ID_LEN) == call,
+        "calls: a call is not found by the id that its provider has");
+  CHECK(list_holds(&call->of_wait), "calls: a list of those who wait is broken");
+  CHECK(call->attempt_count <= CALL_MAX_ATTEMPTS, "calls: more attempts than are made");
+  return NULL;
+}
+
+const char *calls_check(const struct calls *c) {
+  uint32_t made = 0, taken = 0, given = 0, free = 0;
+  size_t args = 0;
+  CHECK_PART(htab_check(&c->tab));
+  CHECK_PART(heap_check(&c->due));
+  CHECK(c->due.count == c->tab.count, "calls: the deadlines are not as many as the calls");
+  for (struct hlink *h = NULL; (h = htab_next(&c->tab, h));) {
+    const struct call *call = container_of(h, const struct call, h);
+    CHECK_PART(call_check(c, call));
+    args += args_len(call->args);
+    given += call->provider != NULL;
+    if (call->of_caller.prev == &call->caller->made) CHECK_PART(made_check(call->caller, &made));
+    if (call->provider && call->of_provider.prev == &call->provider->taken) CHECK_PART(taken_check(call->provider, &taken));
+  }
+  CHECK(args == c->args_bytes, "calls: the arguments held are not as many bytes as counted");
+  CHECK(made == c->tab.count, "calls: a call is in no caller's list");
+  CHECK(taken == given, "calls: a call is in no provider's list");
+  for (uint32_t i = c->free_slot; i != NO_SLOT; i = c->slots[i].next_free)
+    CHECK(i < c->slot_used && !c->slots[i].call && free++ < c->slot_used, "calls: a free slot is not free");
+  CHECK(free + c->tab.count == c->slot_used && c->slot_used <= c->slot_cap, "calls: a slot is neither free nor a call's");
+  return NULL;
+}
+
+size_t calls_owned(const struct calls *c) {
+  size_t sum = htab_owned(&c->tab) + heap_owned(&c->due) + mem_cost(c->slots);
+  for (struct hlink *h = NULL; (h = htab_next(&c->tab, h));) sum += mem_cost(container_of(h, const struct call, h));
+  return sum;
 }

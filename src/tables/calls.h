@@ -101,4 +101,8 @@ struct call *calls_due(const struct calls *c, nanotime now);
 static inline uint32_t calls_count(const struct calls *c) { return c->tab.count; }
 void calls_set_max(struct calls *c, uint32_t max, uint32_t per_caller, size_t max_args_bytes);
 
+/* Lists of callers and providers included. O(calls and slots). */
+const char *calls_check(const struct calls *c);
+size_t calls_owned(const struct calls *c); /* what of its account is its own, without arguments */
+
 #endif

@@ -1,5 +1,8 @@
 #include "tables/clients.h"
 
+#include <assert.h>
+
+#include "base/check.h"
 #include "base/err.h"
 
 #define KEY_LEN (ID_LEN + INSTANCE_LEN + 1)
@@ -77,6 +80,22 @@ void clients_remove(struct clients *c, struct clients_entry *e) {
   if (!e->in) return;
   htab_remove(&c->tab, &e->h);
   list_remove(&e->all);
-  *(e->op ? &c->ops : &c->count) -= 1;
+  uint32_t *slots = e->op ? &c->ops : &c->count;
+  assert(*slots > 0);
+  --*slots;
   e->in = false;
+}
+
+const char *clients_check(const struct clients *c) {
+  uint32_t ops = 0;
+  CHECK_PART(htab_check(&c->tab));
+  CHECK(c->tab.count == c->count + c->ops, "clients: the slots taken are not as many as the entries");
+  CHECK(list_has(&c->all, c->tab.count), "clients: the list does not hold what the table holds");
+  list_for(it, &c->all) {
+    const struct clients_entry *e = container_of(it, const struct clients_entry, all);
+    CHECK(e->in && clients_find(c, e->verified, &e->id, e->instance) == e, "clients: one that is in is not found");
+    ops += e->op;
+  }
+  CHECK(ops == c->ops, "clients: the operator's slots are not as many as operators");
+  return NULL;
 }

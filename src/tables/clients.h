@@ -43,4 +43,7 @@ struct clients_entry *clients_find(const struct clients *c, bool verified, const
 void clients_set_max(struct clients *c, uint32_t max, uint32_t max_ops);
 static inline uint32_t clients_total(const struct clients *c) { return c->count + c->ops; }
 
+/* O(entries). */
+const char *clients_check(const struct clients *c);
+
 #endif

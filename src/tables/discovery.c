@@ -1,5 +1,8 @@
 #include "tables/discovery.h"
 
+#include <assert.h>
+
+#include "base/check.h"
 #include "base/err.h"
 
 static bool name_eq(const struct hlink *h, const void *key, size_t len) {
@@ -16,6 +19,7 @@ void discovery_init(struct discovery *d, struct mem *mem, struct rng rng, uint32
 
 static void end_look(struct discovery *d, struct discovery_entry *e) {
   if (!e->looking) return;
+  assert(d->looking > 0);
   e->looking = false;
   d->looking--;
   list_append(&d->order, &e->age);
@@ -26,7 +30,7 @@ static void entry_free(struct discovery *d, struct discovery_entry *e) {
   htab_remove(&d->tab, &e->h);
   heap_remove(&d->due, &e->due);
   list_remove(&e->age);
-  list_remove(&e->waiting);
+  assert(list_empty(&e->waiting));
   mem_free(d->mem, e->v);
   mem_free(d->mem, e);
 }
@@ -184,4 +188,39 @@ uint32_t discovery_prune(struct discovery *d, nanotime now) {
   }
   d->expiries += n;
   return n;
+}
+
+static const char *entry_check(const struct discovery *d, const struct discovery_entry *e) {
+  CHECK(discovery_find(d, slice_of(e->name, e->len)) == e, "discovery: a procedure is not found by its name");
+  CHECK(heap_has(&d->due, &e->due), "discovery: an entry has no end");
+  CHECK(list_empty(&e->age) == e->looking, "discovery: what is looked up could be evicted, or what is not could not");
+  CHECK(list_holds(&e->waiting), "discovery: a list of those who wait is broken");
+  CHECK(e->looking || list_empty(&e->waiting), "discovery: somebody waits for a lookup that is over");
+  CHECK(!e->count == !e->v && e->count <= DISCOVERY_NODES, "discovery: an entry holds other nodes than it counts");
+  CHECK(e->known || !e->count, "discovery: a faded entry holds nodes");
+  return NULL;
+}
+
+const char *discovery_check(const struct discovery *d) {
+  uint32_t looking = 0;
+  CHECK_PART(htab_check(&d->tab));
+  CHECK_PART(heap_check(&d->due));
+  CHECK(d->due.count == d->tab.count, "discovery: the ends are not as many as the entries");
+  for (struct hlink *h = NULL; (h = htab_next(&d->tab, h));) {
+    const struct discovery_entry *e = container_of(h, const struct discovery_entry, h);
+    CHECK_PART(entry_check(d, e));
+    looking += e->looking;
+  }
+  CHECK(looking == d->looking, "discovery: the lookups are not as many as counted");
+  CHECK(list_has(&d->order, d->tab.count - looking), "discovery: the order does not hold what may be evicted");
+  return NULL;
+}
+
+size_t discovery_owned(const struct discovery *d) {
+  size_t sum = htab_owned(&d->tab) + heap_owned(&d->due);
+  for (struct hlink *h = NULL; (h = htab_next(&d->tab, h));) {
+    const struct discovery_entry *e = container_of(h, const struct discovery_entry, h);
+    sum += mem_cost(e) + mem_cost(e->v);
+  }
+  return sum;
 }

@@ -81,4 +81,8 @@ uint32_t discovery_prune(struct discovery *d, nanotime now);
 void discovery_set_max(struct discovery *d, uint32_t max);
 static inline uint32_t discovery_count(const struct discovery *d) { return d->tab.count; }
 
+/* O(entries). */
+const char *discovery_check(const struct discovery *d);
+size_t discovery_owned(const struct discovery *d); /* what of its account is its own */
+
 #endif

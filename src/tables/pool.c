@@ -1,5 +1,6 @@
 #include "tables/pool.h"
 
+#include "base/check.h"
 #include "base/err.h"
 
 static bool eq(const struct hlink *h, const void *key, size_t len) {
@@ -52,3 +53,16 @@ struct pool_entry *pool_victim(const struct pool *p, bool (*spare)(const struct 
 }
 
 void pool_set_max(struct pool *p, uint32_t max) { p->max = max; }
+
+const char *pool_check(const struct pool *p) {
+  nanotime last = 0;
+  CHECK_PART(lru_check(&p->lru));
+  CHECK(p->lru.evicted == 0, "pool: the table has thrown somebody out by itself");
+  list_for(it, &p->lru.order) {
+    const struct pool_entry *e = container_of(it, const struct pool_entry, l.age);
+    CHECK(e->in && pool_find(p, &e->id) == e, "pool: one that is in is not found");
+    CHECK(e->used >= last, "pool: the order is not that of use");
+    last = e->used;
+  }
+  return NULL;
+}

@@ -37,4 +37,7 @@ struct pool_entry *pool_victim(const struct pool *p, bool (*spare)(const struct 
 /* Throws nobody out: the owner decides who goes. */
 void pool_set_max(struct pool *p, uint32_t max);
 
+/* O(entries). */
+const char *pool_check(const struct pool *p);
+
 #endif

@@ -1,5 +1,8 @@
 #include "tables/services.h"
 
+#include <assert.h>
+
+#include "base/check.h"
 #include "base/err.h"
 
 static bool name_eq(const struct hlink *h, const void *key, size_t len) {
@@ -43,6 +46,7 @@ static void free_service(struct services *s, struct service *v) {
 
 static void remove_provider(struct services *s, struct provider *p) {
   struct service *v = p->service;
+  assert(v->count > 0);
   uint32_t lo = 0, hi = v->count - 1;
   while (lo < hi) {
     uint32_t mid = lo + (hi - lo) / 2;
@@ -51,6 +55,7 @@ static void remove_provider(struct services *s, struct provider *p) {
     else
       hi = mid;
   }
+  assert(v->v[lo] == p && p->owner->count > 0 && s->count > 0);
   memmove(v->v + lo, v->v + lo + 1, (v->count - lo - 1) * sizeof(*v->v));
   v->count--;
   heap_remove(&s->due, &p->due);
@@ -182,4 +187,51 @@ uint32_t services_expire(struct services *s, nanotime now) {
   for (struct heap_link *l; (l = heap_pop_due(&s->due, now)); n++) remove_provider(s, container_of(l, struct provider, due));
   s->expired += n;
   return n;
+}
+
+/* Of an owner: looked at with the first of its registrations. */
+static const char *owner_check(const struct service_owner *o, uint32_t *owned) {
+  CHECK(list_has(&o->own, o->count), "services: an owner's registrations are not as many as it counts");
+  list_for(it, &o->own) CHECK(container_of(it, const struct provider, of_owner)->owner == o,
+                              "services: a registration is in another owner's list");
+  *owned += o->count;
+  return NULL;
+}
+
+static const char *service_check(const struct services *s, const struct service *v, uint32_t *owned) {
+  CHECK(v->count > 0 && v->count <= v->cap, "services: a procedure without providers, or with more than have room");
+  CHECK(services_find(s, slice_of(v->name, v->len)) == v, "services: a procedure is not found by its name");
+  for (uint32_t i = 0; i < v->count; i++) {
+    const struct provider *p = v->v[i];
+    CHECK(p->service == v && p->seq < s->next_seq, "services: a provider of another procedure");
+    CHECK(i == 0 || v->v[i - 1]->seq < p->seq, "services: the providers are not in order of registration");
+    CHECK(heap_has(&s->due, &p->due), "services: a registration has no deadline");
+    if (p->of_owner.prev == &p->owner->own) CHECK_PART(owner_check(p->owner, owned));
+  }
+  return NULL;
+}
+
+const char *services_check(const struct services *s) {
+  uint32_t count = 0, owned = 0;
+  CHECK_PART(htab_check(&s->tab));
+  CHECK_PART(heap_check(&s->due));
+  CHECK(list_has(&s->all, s->tab.count), "services: the list does not hold what the table holds");
+  list_for(it, &s->all) {
+    const struct service *v = container_of(it, const struct service, all);
+    CHECK_PART(service_check(s, v, &owned));
+    count += v->count;
+  }
+  CHECK(count == s->count && count == s->due.count, "services: the registrations are not as many as counted");
+  CHECK(owned == count, "services: a registration is in no owner's list");
+  return NULL;
+}
+
+size_t services_owned(const struct services *s) {
+  size_t sum = htab_owned(&s->tab) + heap_owned(&s->due);
+  list_for(it, &s->all) {
+    const struct service *v = container_of(it, const struct service, all);
+    sum += mem_cost(v) + mem_cost(v->v);
+    for (uint32_t i = 0; i < v->count; i++) sum += mem_cost(v->v[i]);
+  }
+  return sum;
 }

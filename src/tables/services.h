@@ -70,4 +70,8 @@ nanotime services_deadline(const struct services *s);
 uint32_t services_expire(struct services *s, nanotime now);
 void services_set_max(struct services *s, uint32_t max, uint32_t per_owner);
 
+/* Owners' lists included. O(registrations). */
+const char *services_check(const struct services *s);
+size_t services_owned(const struct services *s); /* what of its account is its own */
+
 #endif
