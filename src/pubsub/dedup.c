@@ -1,5 +1,6 @@
 #include "pubsub/dedup.h"
 
+#include "base/check.h"
 #include "base/err.h"
 
 struct entry {
@@ -64,4 +65,22 @@ void dedup_set_max(struct dedup *d, uint32_t max, uint64_t window) {
     forget(d, entry_of(lru_oldest(&d->lru)));
     d->lru.evicted++;
   }
+}
+
+const char *dedup_check(const struct dedup *d) {
+  nanotime last = 0;
+  CHECK_PART(lru_check(&d->lru));
+  list_for(it, &d->lru.order) {
+    const struct entry *e = container_of(it, const struct entry, link.age);
+    CHECK(htab_has(&d->lru.tab, &e->link.h, &e->key, sizeof e->key), "dedup: an id is not found");
+    CHECK(e->added >= last, "dedup: the order is not that of arrival");
+    last = e->added;
+  }
+  return NULL;
+}
+
+size_t dedup_owned(const struct dedup *d) {
+  size_t sum = htab_owned(&d->lru.tab);
+  list_for(it, &d->lru.order) sum += mem_cost(container_of(it, const struct entry, link.age));
+  return sum;
 }

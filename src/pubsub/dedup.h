@@ -32,4 +32,8 @@ void dedup_expire(struct dedup *d, nanotime now);
 void dedup_set_max(struct dedup *d, uint32_t max, uint64_t window);
 static inline uint32_t dedup_count(const struct dedup *d) { return d->lru.tab.count; }
 
+/* O(ids). */
+const char *dedup_check(const struct dedup *d);
+size_t dedup_owned(const struct dedup *d); /* what of its account is its own */
+
 #endif

@@ -1,5 +1,6 @@
 #include "pubsub/gets.h"
 
+#include "base/check.h"
 #include "base/err.h"
 #include "wire/names.h"
 
@@ -233,4 +234,75 @@ void gets_expire(struct gets *g, nanotime now) {
     list_remove(&t->due);
     list_append(&g->due, &t->due);
   }
+}
+
+struct gets_sums {
+  uint32_t topics, sources, full;
+  uint32_t of_parties, of_nodes; /* what their lists hold */
+};
+
+/* Of a subscriber and of a node: looked at with the first that its list holds. */
+static const char *party_check(const struct gets_party *p, struct gets_sums *sums) {
+  CHECK(list_holds(&p->all), "gets: a subscriber's list is broken");
+  list_for(it, &p->all)
+      CHECK(container_of(it, const struct get, of_party)->to == p, "gets: a subscription is in another subscriber's list");
+  sums->of_parties += list_count(&p->all);
+  return NULL;
+}
+
+static const char *node_check(const struct gets_node *who, struct gets_sums *sums) {
+  CHECK(list_holds(&who->all), "gets: a node's list is broken");
+  list_for(it, &who->all)
+      CHECK(container_of(it, const struct gets_source, of_node)->who == who, "gets: a source is in another node's list");
+  sums->of_nodes += list_count(&who->all);
+  return NULL;
+}
+
+static const char *get_check(const struct gets *g, const struct get *t, struct gets_sums *sums) {
+  CHECK(t->number <= g->last && find(g, t->number) == t, "gets: a subscription is not found by its number");
+  CHECK(list_holds(&t->topics) && list_holds(&t->sources), "gets: a list of a subscription is broken");
+  if (t->of_party.prev == &t->to->all) CHECK_PART(party_check(t->to, sums));
+  list_for(it, &t->topics) {
+    const struct told *d = container_of(it, const struct told, of_get);
+    CHECK(d->key.number == t->number && htab_has(&g->topics, &d->h, &d->key, sizeof d->key), "gets: a topic told is not found");
+    sums->topics++;
+  }
+  list_for(it, &t->sources) {
+    const struct gets_source *s = container_of(it, const struct gets_source, of_get);
+    CHECK(s->number == t->number && s->to == t->to->user, "gets: a source is of another subscription");
+    if (s->of_node.prev == &s->who->all) CHECK_PART(node_check(s->who, sums));
+    sums->sources++;
+    sums->full += !list_empty(&s->full);
+  }
+  return NULL;
+}
+
+const char *gets_check(const struct gets *g) {
+  struct gets_sums sums = {0};
+  nanotime last = 0;
+  CHECK_PART(htab_check(&g->tab));
+  CHECK_PART(htab_check(&g->topics));
+  CHECK(list_has(&g->due, g->tab.count), "gets: the deadlines are not as many as the subscriptions");
+  list_for(it, &g->due) {
+    const struct get *t = container_of(it, const struct get, due);
+    CHECK_PART(get_check(g, t, &sums));
+    CHECK(t->at >= last, "gets: the deadlines are not in order");
+    last = t->at;
+  }
+  CHECK(sums.of_parties == g->tab.count, "gets: a subscription is in no subscriber's list");
+  CHECK(sums.topics == g->topics.count, "gets: the topics told are not as many as counted");
+  CHECK(sums.of_nodes == sums.sources, "gets: a source is in no node's list");
+  CHECK(list_has(&g->full, sums.full), "gets: those that wait for room are not as many as say so");
+  return NULL;
+}
+
+size_t gets_owned(const struct gets *g) {
+  size_t sum = htab_owned(&g->tab) + htab_owned(&g->topics);
+  list_for(it, &g->due) {
+    const struct get *t = container_of(it, const struct get, due);
+    sum += mem_cost(t);
+    list_for(s, &t->sources) sum += mem_cost(container_of(s, const struct gets_source, of_get));
+    list_for(d, &t->topics) sum += mem_cost(container_of(d, const struct told, of_get));
+  }
+  return sum;
 }

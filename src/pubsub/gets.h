@@ -68,4 +68,8 @@ nanotime gets_deadline(const struct gets *g);
 void gets_expire(struct gets *g, nanotime now);
 static inline uint32_t gets_count(const struct gets *g) { return g->tab.count; }
 
+/* Lists of subscribers and of nodes included. O(subscriptions, topics and sources). */
+const char *gets_check(const struct gets *g);
+size_t gets_owned(const struct gets *g); /* what of its account is its own */
+
 #endif

@@ -1,5 +1,8 @@
 #include "pubsub/inflight.h"
 
+#include <assert.h>
+
+#include "base/check.h"
 #include "base/err.h"
 
 struct part {
@@ -42,6 +45,7 @@ void inflight_party_init(struct inflight_party *p, void *user) {
 
 static void leave(struct part *p) {
   if (!p->node) return;
+  assert(p->node->count > 0 && p->entry->left > 0);
   list_remove(&p->of_node);
   p->node->count--;
   p->node = NULL;
@@ -50,6 +54,7 @@ static void leave(struct part *p) {
 
 static void entry_free(struct inflight *f, struct entry *e) {
   for (uint32_t i = 0; i < e->count; i++) leave(&e->parts[i]);
+  assert(f->parts >= e->count && e->publisher->count > 0);
   f->parts -= e->count;
   htab_remove(&f->tab, &e->h);
   list_remove(&e->due);
@@ -147,4 +152,71 @@ bool inflight_next(struct inflight *f, void **ret_publisher, uint64_t *ret_ref, 
   *ret_err = e->err;
   entry_free(f, e);
   return true;
+}
+
+struct inflight_sums {
+  uint32_t parts, left, due, done;
+  uint32_t of_publishers, of_nodes; /* what their lists hold */
+};
+
+/* Of a publisher and of a node: looked at with the first that its list holds. */
+static const char *publisher_check(const struct inflight_party *p, struct inflight_sums *sums) {
+  CHECK(list_has(&p->all, p->count), "inflight: a publisher's messages are not as many as it counts");
+  list_for(it, &p->all)
+      CHECK(container_of(it, const struct entry, of_publisher)->publisher == p, "inflight: a message is in another's list");
+  sums->of_publishers += p->count;
+  return NULL;
+}
+
+static const char *node_check(const struct inflight_party *p, struct inflight_sums *sums) {
+  CHECK(list_has(&p->all, p->count), "inflight: what a node is to answer is not as much as it counts");
+  list_for(it, &p->all)
+      CHECK(container_of(it, const struct part, of_node)->node == p, "inflight: what a node is to answer is in another's list");
+  sums->of_nodes += p->count;
+  return NULL;
+}
+
+static const char *entry_check(const struct inflight *f, const struct entry *e, struct inflight_sums *sums) {
+  uint32_t left = 0;
+  CHECK(e->number <= f->last && htab_has(&f->tab, &e->h, &e->number, sizeof e->number), "inflight: a message is not found");
+  CHECK(list_empty(&e->due) != list_empty(&e->done), "inflight: a message is neither due nor done, or both");
+  if (e->of_publisher.prev == &e->publisher->all) CHECK_PART(publisher_check(e->publisher, sums));
+  for (uint32_t i = 0; i < e->count; i++) {
+    const struct part *p = &e->parts[i];
+    CHECK(p->entry == e, "inflight: an answer is of another message");
+    if (!p->node) continue;
+    left++;
+    if (p->of_node.prev == &p->node->all) CHECK_PART(node_check(p->node, sums));
+  }
+  CHECK(left == e->left, "inflight: the answers that a message lacks are not as many as counted");
+  CHECK(left || !e->count || list_empty(&e->due), "inflight: a message that all have acknowledged is not done");
+  sums->parts += e->count;
+  sums->left += left;
+  sums->due += !list_empty(&e->due);
+  sums->done += !list_empty(&e->done);
+  return NULL;
+}
+
+const char *inflight_check(const struct inflight *f) {
+  struct inflight_sums sums = {0};
+  nanotime last = 0;
+  CHECK_PART(htab_check(&f->tab));
+  for (struct hlink *h = NULL; (h = htab_next(&f->tab, h));)
+    CHECK_PART(entry_check(f, container_of(h, const struct entry, h), &sums));
+  CHECK(sums.parts == f->parts, "inflight: the pairs are not as many as counted");
+  CHECK(sums.of_publishers == f->tab.count, "inflight: a message is in no publisher's list");
+  CHECK(sums.of_nodes == sums.left, "inflight: what a node is to answer is in no node's list");
+  CHECK(list_has(&f->due, sums.due) && list_has(&f->done, sums.done), "inflight: a list of messages is broken");
+  list_for(it, &f->due) {
+    const struct entry *e = container_of(it, const struct entry, due);
+    CHECK(e->at >= last, "inflight: the deadlines are not in order");
+    last = e->at;
+  }
+  return NULL;
+}
+
+size_t inflight_owned(const struct inflight *f) {
+  size_t sum = htab_owned(&f->tab);
+  for (struct hlink *h = NULL; (h = htab_next(&f->tab, h));) sum += mem_cost(container_of(h, const struct entry, h));
+  return sum;
 }

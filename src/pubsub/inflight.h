@@ -48,4 +48,8 @@ void inflight_expire(struct inflight *f, nanotime now);
 /* The next one that is done: 0 and everybody has it, MACULA_TIMEOUT, or a node's answer. False: none. */
 bool inflight_next(struct inflight *f, void **ret_publisher, uint64_t *ret_ref, int *ret_err);
 
+/* Lists of publishers and of nodes included. O(messages and nodes that are to answer). */
+const char *inflight_check(const struct inflight *f);
+size_t inflight_owned(const struct inflight *f); /* what of its account is its own */
+
 #endif

@@ -14,6 +14,9 @@
  * since it began. */
 #include "pubsub/interest.h"
 
+#include <assert.h>
+
+#include "base/check.h"
 #include "base/err.h"
 #include "bounded/htab.h"
 #include "wire/cursor.h"
@@ -122,6 +125,7 @@ int interest_add(struct interest *i, struct slice pattern) {
   }
   if (i->own_count >= i->max_own) return MACULA_EFULL;
   if (o) {
+    assert(i->removed_count > 0);
     list_remove(&o->removed);
     i->removed_count--;
   } else {
@@ -147,6 +151,7 @@ int interest_add(struct interest *i, struct slice pattern) {
 void interest_remove(struct interest *i, struct slice pattern) {
   struct own *o = find(i, pattern);
   if (!o || !o->count || --o->count) return;
+  assert(i->own_count > 0);
   i->own_count--;
   changed(i, o);
   if (list_empty(&i->peers)) { /* nobody to tell */
@@ -465,4 +470,81 @@ void interest_stats(const struct interest *i, struct interest_stats *ret_stats) 
   ret_stats->max_own = i->max_own;
   ret_stats->max_removed = i->max_removed;
   ret_stats->max_patterns = others.max;
+}
+
+/* ---- what must hold --------------------------------------------------------------------------------------------------------
+ */
+static const char *order_check(const struct interest *i) {
+  uint32_t owns = 0, own_count = 0;
+  uint64_t last = 0, told = 0, digest = 0;
+  CHECK(list_holds(&i->order), "interest: the order of changes is broken");
+  for (const struct list *l = i->order.next; l != &i->order; l = l->next) {
+    const struct own *o = own_of(l);
+    if (!o) {
+      const struct interest_peer *p = container_of(l, const struct interest_peer, at.l);
+      CHECK(p->linked && p->told >= last, "interest: a cursor stands behind what it was not told, or is of no link");
+      if (p->told > told) told = p->told;
+      continue;
+    }
+    struct slice pattern = slice_of(o->pattern, o->len);
+    CHECK(find(i, pattern) == o, "interest: a pattern of ours is not found");
+    CHECK(o->changed > last && o->changed <= i->version, "interest: the changes are not in order");
+    CHECK(o->changed > told, "interest: a cursor stands before what it was told");
+    CHECK(list_empty(&o->removed) == !!o->count, "interest: a pattern is held and removed, or neither");
+    CHECK(o->count || o->changed > i->floor, "interest: a removal that had to go is still there");
+    if (o->count) digest ^= hash_of(pattern);
+    own_count += o->count > 0;
+    owns++;
+    last = o->changed;
+  }
+  CHECK(owns == i->tab.count, "interest: the order does not hold what the table holds");
+  CHECK(own_count == i->own_count && owns - own_count == i->removed_count,
+        "interest: patterns and removals are not as many as counted");
+  CHECK(digest == i->digest, "interest: the digest is not that of our patterns");
+  return NULL;
+}
+
+static const char *peer_check(const struct interest *i, const struct interest_peer *p) {
+  uint64_t digest = 0;
+  CHECK(p->told <= i->version && p->said <= i->version, "interest: a peer was told what has not happened");
+  CHECK(p->topics.count == list_count(&p->topics.subs), "interest: a peer's patterns are not as many as counted");
+  for (const struct topic_sub *sub = NULL; (sub = topic_sub_next(&p->topics, sub));) {
+    char pattern[NAME_MAX_LEN + 1];
+    digest ^= hash_of(slice_of(pattern, topic_sub_pattern(sub, pattern)));
+    CHECK(p->sweeping || topic_sub_flags(sub) == p->generation, "interest: a pattern that a reset did not name is still there");
+  }
+  CHECK(digest == p->digest, "interest: a peer's digest is not that of its patterns");
+  return NULL;
+}
+
+const char *interest_tables_check(const struct interest *i) {
+  struct topic_index_stats others;
+  uint64_t last = 0;
+  uint32_t patterns = 0;
+  CHECK_PART(htab_check(&i->tab));
+  CHECK_PART(topic_index_check(i->others));
+  CHECK_PART(order_check(i));
+  CHECK(list_has(&i->removed, i->removed_count), "interest: the removals are not as many as counted");
+  list_for(it, &i->removed) {
+    const struct own *o = container_of(it, const struct own, removed);
+    CHECK(o->changed > last, "interest: the removals are not in order");
+    last = o->changed;
+  }
+  CHECK(list_holds(&i->peers), "interest: the list of peers is broken");
+  CHECK(!i->removed_count || !list_empty(&i->peers), "interest: removals, and nobody to tell");
+  list_for(it, &i->peers) {
+    const struct interest_peer *p = container_of(it, const struct interest_peer, all);
+    CHECK_PART(peer_check(i, p));
+    patterns += p->topics.count;
+  }
+  topic_index_stats(i->others, &others);
+  CHECK(patterns == others.subscriptions, "interest: the patterns of peers are not as many as the trie holds");
+  CHECK(i->floor <= i->version, "interest: a removal that has not happened had to go");
+  return NULL;
+}
+
+void interest_owned(const struct interest *i, size_t *ret_own_mem, size_t *ret_mem) {
+  *ret_mem = mem_cost(i) + topic_index_owned(i->others);
+  *ret_own_mem = htab_owned(&i->tab);
+  for (struct hlink *h = NULL; (h = htab_next(&i->tab, h));) *ret_own_mem += mem_cost(container_of(h, const struct own, h));
 }

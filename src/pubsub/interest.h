@@ -107,4 +107,10 @@ struct interest_stats {
 };
 void interest_stats(const struct interest *i, struct interest_stats *ret_stats);
 
+/* What must hold of both tables, ours and the others', and of each peer; interest_check is something else. O(patterns of all).
+ */
+const char *interest_tables_check(const struct interest *i);
+/* What of own_mem and of mem is its own. */
+void interest_owned(const struct interest *i, size_t *ret_own_mem, size_t *ret_mem);
+
 #endif

@@ -1,5 +1,8 @@
 #include "pubsub/retained.h"
 
+#include <assert.h>
+
+#include "base/check.h"
 #include "base/err.h"
 #include "wire/names.h"
 
@@ -23,6 +26,7 @@ void retained_set_max(struct retained *r, uint32_t max, size_t max_bytes) {
 static size_t cost(const struct retained_entry *e) { return (size_t)e->len + e->payload->len; }
 
 static void free_entry(struct retained *r, struct retained_entry *e) {
+  assert(r->bytes >= cost(e));
   r->bytes -= cost(e);
   r->removed++;
   htab_remove(&r->tab, &e->h);
@@ -84,4 +88,27 @@ bool retained_matches(const struct retained_entry *e, struct slice pattern, uint
   if (literal < pattern.n && literal) literal--;
   return e->len >= literal && memcmp(e->topic, pattern.p, literal) == 0 &&
          pattern_match_steps(pattern, slice_of(e->topic, e->len), steps);
+}
+
+const char *retained_check(const struct retained *r) {
+  size_t bytes = 0;
+  uint64_t last = 0;
+  CHECK_PART(htab_check(&r->tab));
+  CHECK(list_has(&r->all, r->tab.count), "retained: the list does not hold what the table holds");
+  list_for(it, &r->all) {
+    const struct retained_entry *e = container_of(it, const struct retained_entry, all);
+    CHECK(find(r, slice_of(e->topic, e->len)) == e, "retained: a topic is not found");
+    CHECK(e->payload && e->payload->refs && e->payload->len, "retained: a topic without a message");
+    CHECK(e->seq > last && e->seq <= r->last_seq, "retained: the list is not in order of arrival");
+    last = e->seq;
+    bytes += cost(e);
+  }
+  CHECK(bytes == r->bytes, "retained: topics and payloads are not as many bytes as counted");
+  return NULL;
+}
+
+size_t retained_owned(const struct retained *r) {
+  size_t sum = htab_owned(&r->tab);
+  list_for(it, &r->all) sum += mem_cost(container_of(it, const struct retained_entry, all));
+  return sum;
 }

@@ -38,4 +38,8 @@ bool retained_matches(const struct retained_entry *e, struct slice pattern, uint
 static inline uint32_t retained_count(const struct retained *r) { return r->tab.count; }
 void retained_set_max(struct retained *r, uint32_t max, size_t max_bytes);
 
+/* O(messages). */
+const char *retained_check(const struct retained *r);
+size_t retained_owned(const struct retained *r); /* what of its account is its own, without payloads */
+
 #endif

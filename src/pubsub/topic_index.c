@@ -10,6 +10,9 @@
  * number, so that no pair is walked twice and the work is at most nodes reached x positions, never exponential. */
 #include "pubsub/topic_index.h"
 
+#include <assert.h>
+
+#include "base/check.h"
 #include "base/err.h"
 #include "bounded/htab.h"
 
@@ -122,6 +125,7 @@ static void prune(struct topic_index *ix, struct node *n) {
   while (n->parent && !n->subs && !n->literals && !(n->flags & (HAS_STAR | HAS_DSTAR))) {
     struct node *parent = n->parent;
     uint8_t wild = wildcard(slice_of(n->seg, n->len));
+    assert(wild ? parent->flags & wild : parent->literals > 0);
     parent->flags &= (uint8_t)~wild;
     parent->literals -= wild == 0;
     htab_remove(&ix->tab, &n->h);
@@ -199,6 +203,7 @@ int topic_index_subscribe(struct topic_index *ix, struct topic_subscriber *s, st
 
 static void remove_sub(struct topic_index *ix, struct topic_sub *sub) {
   struct node *n = sub->node;
+  assert(*sub->at == sub && n->sub_count > 0 && sub->subscriber->count > 0 && ix->count > 0);
   *sub->at = sub->next;
   if (sub->next) sub->next->at = sub->at;
   n->sub_count--;
@@ -319,4 +324,69 @@ uint32_t topic_sub_flags(const struct topic_sub *sub) { return sub->flags; }
 void topic_index_stats(const struct topic_index *ix, struct topic_index_stats *ret_stats) {
   *ret_stats =
       (struct topic_index_stats){.subscriptions = ix->count, .max = ix->max, .nodes = ix->tab.count, .refused = ix->refused};
+}
+
+struct index_sums {
+  uint64_t children; /* that nodes say they have */
+  uint32_t subs, of_subscribers;
+};
+
+/* Of a subscriber: looked at with the first of its subscriptions. */
+static const char *subscriber_check(const struct topic_subscriber *s, struct index_sums *sums) {
+  CHECK(list_has(&s->subs, s->count), "topic_index: a subscriber's subscriptions are not as many as it counts");
+  list_for(it, &s->subs) CHECK(container_of(it, const struct topic_sub, of_subscriber)->subscriber == s,
+                               "topic_index: a subscription is in another subscriber's list");
+  sums->of_subscribers += s->count;
+  return NULL;
+}
+
+static const char *node_check(const struct topic_index *ix, const struct node *n, struct index_sums *sums) {
+  struct topic_sub *const *at = &n->subs;
+  uint32_t count = 0;
+  for (const struct topic_sub *sub = n->subs; sub; at = &sub->next, sub = sub->next) {
+    CHECK(sub->node == n && sub->at == at, "topic_index: a subscription is in another node's list");
+    CHECK(count++ < n->sub_count, "topic_index: a node has more subscriptions than it counts");
+    if (sub->of_subscriber.prev == &sub->subscriber->subs) CHECK_PART(subscriber_check(sub->subscriber, sums));
+  }
+  CHECK(count == n->sub_count, "topic_index: a node has fewer subscriptions than it counts");
+  CHECK(!(n->flags & HAS_STAR) == !find_child(ix, n, slice_of("*", 1)), "topic_index: a node does not know its child *");
+  CHECK(!(n->flags & HAS_DSTAR) == !find_child(ix, n, slice_of("**", 2)), "topic_index: a node does not know its child **");
+  sums->subs += count;
+  sums->children += (uint64_t)n->literals + !!(n->flags & HAS_STAR) + !!(n->flags & HAS_DSTAR);
+  return NULL;
+}
+
+static const char *inner_check(const struct topic_index *ix, const struct node *n) {
+  struct slice seg = slice_of(n->seg, n->len);
+  CHECK(n->parent && n->len && find_child(ix, n->parent, seg) == n, "topic_index: a node is not found by its segment");
+  CHECK(!(n->flags & IS_DSTAR) == (wildcard(seg) != HAS_DSTAR), "topic_index: a node does not know that it is **");
+  CHECK(wildcard(seg) ? n->parent->flags & wildcard(seg) : n->parent->literals, "topic_index: a node's parent has no children");
+  CHECK(n->subs || n->literals || n->flags & (HAS_STAR | HAS_DSTAR), "topic_index: a node that holds nothing");
+  return NULL;
+}
+
+const char *topic_index_check(const struct topic_index *ix) {
+  struct index_sums sums = {0};
+  CHECK_PART(htab_check(&ix->tab));
+  CHECK(!ix->root->subs && !ix->root->parent, "topic_index: the root is none");
+  CHECK_PART(node_check(ix, ix->root, &sums));
+  for (struct hlink *h = NULL; (h = htab_next(&ix->tab, h));) {
+    const struct node *n = container_of(h, const struct node, h);
+    CHECK_PART(inner_check(ix, n));
+    CHECK_PART(node_check(ix, n, &sums));
+  }
+  CHECK(sums.children == ix->tab.count, "topic_index: the nodes have other numbers of children than there are nodes");
+  CHECK(sums.subs == ix->count, "topic_index: the subscriptions are not as many as counted");
+  CHECK(sums.of_subscribers == ix->count, "topic_index: a subscription is in no subscriber's list");
+  return NULL;
+}
+
+size_t topic_index_owned(const struct topic_index *ix) {
+  size_t sum = mem_cost(ix) + mem_cost(ix->root) + htab_owned(&ix->tab);
+  for (struct hlink *h = NULL; (h = htab_next(&ix->tab, h));) {
+    const struct node *n = container_of(h, const struct node, h);
+    sum += mem_cost(n);
+    for (const struct topic_sub *sub = n->subs; sub; sub = sub->next) sum += mem_cost(sub);
+  }
+  return sum;
 }

@@ -58,4 +58,8 @@ uint32_t topic_sub_flags(const struct topic_sub *sub);
 void topic_index_stats(const struct topic_index *ix, struct topic_index_stats *ret_stats);
 void topic_index_set_max(struct topic_index *ix, uint32_t max, uint32_t per_subscriber);
 
+/* Lists of subscribers included. O(nodes and subscriptions). */
+const char *topic_index_check(const struct topic_index *ix);
+size_t topic_index_owned(const struct topic_index *ix); /* what of its account is its own */
+
 #endif

@@ -154,13 +154,20 @@ struct call *calls_find(const struct calls *c, const struct call_party *caller, 
   return h ? container_of(h, struct call, h) : NULL;
 }
 
+/* Slot and generation make an id unique; the keyed hash makes the rest unguessable without asking the system for bytes. */
+static uint64_t secret_of(const struct calls *c, const void *place) { return siphash13(c->tab.seed, place, 8); }
+
+static bool secret_holds(const struct calls *c, const struct call *call) {
+  uint64_t secret = secret_of(c, call->sent_id);
+  return memcmp(call->sent_id + 8, &secret, sizeof secret) == 0;
+}
+
 void calls_assign(struct calls *c, struct call *call, struct call_party *provider, nanotime due) {
   calls_unassign(call);
   struct {
     uint32_t slot, generation;
   } place = {call->slot, c->generation++};
-  /* Slot and generation make it unique; the keyed hash makes the rest unguessable without asking the system for octets. */
-  uint64_t secret = siphash13(c->tab.seed, &place, sizeof place);
+  uint64_t secret = secret_of(c, &place);
   memcpy(call->sent_id, &place, sizeof place);
   memcpy(call->sent_id + sizeof place, &secret, sizeof secret);
   call->provider = provider;
@@ -216,7 +223,7 @@ static const char *call_check(const struct calls *c, const struct call *call) {
   CHECK(heap_has(&c->due, &call->due) && call->due.at <= call->deadline, "calls: a call is due after its deadline, or never");
   CHECK(call->slot < c->slot_used && c->slots[call->slot].call == call, "calls: a call is not in its slot");
   CHECK(list_empty(&call->of_provider) == !call->provider, "calls: a provider's call is not in its list");
-  CHECK(!call->provider || calls_find_sent(c, call->provider, call->sent_id, CALL_ID_LEN) == call,
+  CHECK(!call->provider || (calls_find_sent(c, call->provider, call->sent_id, CALL_ID_LEN) == call && secret_holds(c, call)),
         "calls: a call is not found by the id that its provider has");
   CHECK(list_holds(&call->of_wait), "calls: a list of those who wait is broken");
   CHECK(call->attempt_count <= CALL_MAX_ATTEMPTS, "calls: more attempts than are made");

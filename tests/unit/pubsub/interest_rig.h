@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/rng.h"
 #include "pubsub/interest.h"
+#include "unit/broken.h"
 #include "wire/interest.h"
 #include "wire/names.h"
 
@@ -125,6 +126,15 @@ static void deliver(struct net *net, uint32_t a, uint32_t b) {
     assert_true(err == 0 || err == MACULA_EFULL);
   }
   free(f.p);
+}
+
+static void check_all(struct net *net) {
+  size_t own, rest;
+  for (uint32_t n = 0; n < NODES; n++) {
+    HOLDS(interest_tables_check(net->node[n].i));
+    interest_owned(net->node[n].i, &own, &rest);
+    assert_int_equal(own + rest, net->node[n].mem.bytes);
+  }
 }
 
 static void exchange(struct net *net) {

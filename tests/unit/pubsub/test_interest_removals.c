@@ -190,6 +190,7 @@ static void history(uint64_t seed) {
       pump(net, a, b, (uint32_t)rng_below(net->rng, 3), 1024);
       deliver(net, a, b);
       deliver(net, b, a);
+      if (k % 50 == 0) check_all(net);
     }
     calm(&h);
     assert_told(&h);
@@ -197,6 +198,7 @@ static void history(uint64_t seed) {
       gentle(&h, 1 + (uint32_t)rng_below(net->rng, 20));
       assert_told(&h);
     }
+    check_all(net);
   }
   net_free(net);
 }

@@ -196,6 +196,8 @@ static void calls(void **state) {
   BREAKS(x->slot, x->slot + 1, calls_check(&c), "calls: a call is not in its slot");
   BREAKS(x->provider, NULL, calls_check(&c), "calls: a provider's call is not in its list");
   BREAKS(y->provider, &p[0], calls_check(&c), "calls: a provider's call is not in its list");
+  BREAKS(x->sent_id[0], (uint8_t)(x->sent_id[0] + 1), calls_check(&c),
+         "calls: a call is not found by the id that its provider has");
   BREAKS(x->sent_id[9], (uint8_t)(x->sent_id[9] + 1), calls_check(&c),
          "calls: a call is not found by the id that its provider has");
   BREAKS(x->of_wait.next, &y->of_wait, calls_check(&c), "calls: a list of those who wait is broken");
