@@ -1,4 +1,6 @@
 /* One attempt after another: local providers first, then the nodes that the cache or a lookup names. */
+#include <assert.h>
+
 #include "rpc/internal.h"
 #include "rpc/select.h"
 
@@ -30,6 +32,7 @@ static void look_around(struct router *r, const struct call *c, nanotime now, st
 
 void call_fail_attempt(struct call *c, int err, bool may_have_run) {
   if (c->provider) {
+    assert(c->attempt_count < CALL_MAX_ATTEMPTS);
     struct call_attempt *a = &c->attempts[c->attempt_count++];
     a->err = err;
     a->may_have_run = may_have_run;
@@ -81,6 +84,7 @@ static int send_assigned(struct router *r, struct call *c, uint32_t others, nano
 
 static int assign(struct router *r, struct call *c, struct rpc_party *p, const struct call_attempt *a, uint32_t others,
                   nanotime now) {
+  assert(!c->provider && list_empty(&c->of_wait) && c->attempt_count < CALL_MAX_ATTEMPTS);
   c->attempts[c->attempt_count] = *a;
   c->sent = false;
   calls_assign(&r->calls, c, &p->calls, c->deadline);
@@ -162,6 +166,7 @@ static int wait_for_lookup(struct router *r, struct call *c, nanotime now) {
   int err = e && e->looking ? 0 : begin_lookup(r, c, &e, now);
   if (err) return err;
   r->discovery.misses++;
+  assert(!c->provider && list_empty(&c->of_wait));
   c->looked = true;
   list_append(&e->waiting, &c->of_wait);
   calls_set_due(&r->calls, c, c->deadline);

@@ -1,4 +1,6 @@
 /* A call's arrival and its ends; what happens between is in attempt.c. */
+#include <assert.h>
+
 #include "rpc/internal.h"
 
 void rpc_party_init(struct rpc_party *p, uint64_t session, const struct id *id, void *user) {
@@ -88,6 +90,7 @@ static struct router_answer error_answer(struct call_party *caller, const uint8_
 }
 
 void call_release(struct call *c) {
+  assert(!c->provider || party_of(c->provider)->owner.inflight > 0);
   if (c->provider) party_of(c->provider)->owner.inflight--;
   calls_unassign(c);
 }
@@ -352,6 +355,7 @@ nanotime router_deadline(const struct router *r) {
 
 static void time_is_over(struct router *r, struct call *c, nanotime now) {
   bool sent = c->provider && c->sent;
+  assert(now >= c->due.at && !(c->provider && !list_empty(&c->of_wait)));
   if (!c->provider && list_empty(&c->of_wait)) { /* to ask once more, or no longer */
     (void)call_attempt(r, c, now);
     return;

@@ -175,4 +175,9 @@ void router_tick(struct router *r, nanotime now);
 void router_set_limits(struct router *r, uint32_t max_services, uint32_t party_services, uint32_t max_calls,
                        uint32_t party_calls, size_t max_args_bytes, uint32_t max_discovered, uint32_t party_lookups);
 
+/* Services, calls, discovery and what parties have in flight. O(calls, registrations and entries). */
+const char *router_check(const struct router *r);
+/* What of calls_mem is its own, without arguments; what of services_mem and discovery_mem: services_owned, discovery_owned. */
+size_t router_owned(const struct router *r);
+
 #endif

@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "rpc/internal.h"
+#include "unit/broken.h"
 
 #define PARTIES 8
 #define NODES 3 /* from this number on: 0 to 2 are clients, 3 to 7 links of nodes 3 to 7 */
@@ -27,7 +28,7 @@ struct world {
   bool dialling[PARTIES];
   int unreachable[PARTIES], unsendable[PARTIES]; /* what reach and send_call answer */
   int undiscoverable;                            /* what discover answers */
-  char log[256];
+  char log[1024];
   uint8_t sent_id[PARTIES][CALL_ID_LEN]; /* of the last CALL to each */
   uint64_t timeout_ms;
   uint32_t args_len;
@@ -105,6 +106,13 @@ static inline struct rpc_party *known(void *ctx, const struct remote_node *where
   return &w->p[where->id.b[0]];
 }
 
+static inline void check(struct world *w) {
+  HOLDS(router_check(w->r));
+  assert_int_equal(services_owned(&w->r->services), w->services_mem.bytes);
+  size_t rest = discovery_owned(&w->r->discovery);
+  assert_int_equal(router_owned(w->r) + rest, w->calls_mem.bytes + w->discovery_mem.bytes);
+}
+
 static inline void open_with(struct world *w, bool alone) {
   memset(w, 0, sizeof *w);
   w->services_mem = MEM_INIT("services", 0);
@@ -155,6 +163,7 @@ static inline void open_alone(struct world *w) { open_with(w, true); }
 
 static inline void close_world(struct world *w) {
   for (int i = 0; i < PARTIES; i++) {
+    check(w);
     router_session_ended(w->r, &w->p[i], 0);
     assert_int_equal(w->p[i].owner.inflight, 0);
     assert_int_equal(w->p[i].calls.made_count, 0);
@@ -188,6 +197,7 @@ static inline int call_with(struct world *w, int caller, uint8_t id, nanotime no
                           .idempotent = o.idempotent};
   int err = router_call(w->r, &w->p[caller], &c, now);
   shbuf_unref(args);
+  check(w);
   return err;
 }
 static inline int call(struct world *w, int caller, uint8_t id, nanotime now) {
@@ -204,21 +214,27 @@ static inline void found(struct world *w, const char *ids, nanotime now) {
   size_t n = strlen(ids);
   for (size_t i = 0; i < n; i++) v[i] = (struct remote_node){.id = {{(uint8_t)(ids[i] - '0')}}};
   router_discovered(w->r, slice_str("x.y"), 0, v, n, now);
+  check(w);
 }
 static inline void not_found(struct world *w, int err, nanotime now) {
   router_discovered(w->r, slice_str("x.y"), err, NULL, 0, now);
+  check(w);
 }
 
 static inline int reply_to(struct world *w, int from, const uint8_t *call_id, nanotime now) {
   struct msg_reply m = {.call_id = slice_of(call_id, CALL_ID_LEN), .result = slice_str("42")};
-  return router_reply(w->r, &w->p[from], &m, now);
+  int err = router_reply(w->r, &w->p[from], &m, now);
+  check(w);
+  return err;
 }
 static inline int reply(struct world *w, int from, nanotime now) { return reply_to(w, from, w->sent_id[from], now); }
 static inline int reply_error(struct world *w, int from, const char *code, bool may_have_run, nanotime now) {
   struct msg_reply m = {.call_id = slice_of(w->sent_id[from], CALL_ID_LEN),
                         .is_error = true,
                         .error = {.code = slice_str(code), .message = slice_str("because"), .may_have_run = may_have_run}};
-  return router_reply(w->r, &w->p[from], &m, now);
+  int err = router_reply(w->r, &w->p[from], &m, now);
+  check(w);
+  return err;
 }
 
 #endif
