@@ -160,4 +160,11 @@ struct dht_stats {
 };
 void dht_stats(const struct dht *d, struct dht_stats *ret_stats);
 
+/* Of all that it keeps. O(contacts x k, records, batches, holders, queries, lookups and their candidates). */
+const char *dht_check(const struct dht *d);
+struct dht_owned { /* what of each account is its own */
+  size_t records, table, lookups;
+};
+struct dht_owned dht_owned(const struct dht *d);
+
 #endif

@@ -1,5 +1,7 @@
 /* Who holds our batches: so that each gets a batch once, newcomers get what belongs to them, and whoever has a record hears of
  * its withdrawal, even one that is no longer among the k closest. */
+#include <assert.h>
+
 #include "base/err.h"
 #include "dht/distance.h"
 #include "dht/internal.h"
@@ -34,6 +36,7 @@ static struct publish_holder *holder_ref(struct dht *d, const struct dht_contact
 }
 
 static void holder_unref(struct dht *d, struct publish_holder *x) {
+  assert(x->refs > 0);
   if (--x->refs) return;
   htab_remove(&d->publish.holders, &x->h);
   mem_free(d->cfg.lookups_mem, x);
@@ -118,6 +121,7 @@ void former_keep(struct dht *d, struct publish_batch *b) {
 void former_drop(struct dht *d, struct publish_own *o) {
   struct publish_former *f = o->former;
   o->former = NULL;
+  assert(!f || f->refs > 0);
   if (!f || --f->refs) return;
   while (f->count) holder_unref(d, f->v[--f->count]);
   slab_free(&d->publish.former_slab, f);

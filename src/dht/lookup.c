@@ -6,6 +6,8 @@
  *
  * A candidate that has said nothing for a quarter of the timeout no longer counts against alpha, so that the dead hold up
  * nobody. Contacts that others tell of are candidates only; they enter the routing table when they answer themselves. */
+#include <assert.h>
+
 #include "base/err.h"
 #include "dht/distance.h"
 #include "dht/internal.h"
@@ -95,6 +97,7 @@ static void end(struct dht *d, struct lookup *l, nanotime now) {
     list_remove(&q->of_user);
     q->lookup = NULL;
   }
+  assert(!l->ended);
   if (l->found) found_sort(l->found);
   l->ended = now;
   for (uint32_t i = 0; i < l->count && !l->ending; i++)
@@ -178,6 +181,7 @@ void lookup_step(struct dht *d, struct lookup *l, nanotime now) {
 }
 
 void lookup_slow(struct dht *d, struct query *q, nanotime now) {
+  assert(q->lookup->in_flight > 0);
   q->lookup->in_flight--;
   lookup_step(d, q->lookup, now);
 }
@@ -186,6 +190,7 @@ void lookup_failed(struct dht *d, struct query *q, nanotime now) {
   struct lookup *l = q->lookup;
   struct candidate *c = candidate_of(l, &q->to.id);
   if (c && c->state == CANDIDATE_ASKED) c->state = CANDIDATE_FAILED;
+  assert(q->slow || l->in_flight > 0);
   if (!q->slow) l->in_flight--;
   l->failed++;
   q->lookup = NULL;
@@ -220,6 +225,7 @@ void lookup_reply(struct dht *d, struct query *q, const struct dht_contact *from
   struct lookup *l = q->lookup;
   struct candidate *c = candidate_of(l, &q->to.id);
   uint8_t depth = c ? c->depth : 1, page = q->page;
+  assert(q->slow || l->in_flight > 0);
   if (!q->slow) l->in_flight--;
   if (c && page == 0) {
     c->state = CANDIDATE_ANSWERED;

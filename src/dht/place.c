@@ -1,5 +1,7 @@
 /* Where our batches go: on the k closest nodes, found by one lookup a region; while fewer than k nodes are known, on all of
  * them. */
+#include <assert.h>
+
 #include "base/err.h"
 #include "dht/distance.h"
 #include "dht/internal.h"
@@ -25,6 +27,7 @@ unsigned place_region(const struct dht *d) {
 }
 
 static void release(struct dht *d, struct publish_placement *at) {
+  assert(!at || at->refs > 0);
   if (at && --at->refs == 0) mem_free(d->cfg.lookups_mem, at);
 }
 
@@ -42,6 +45,7 @@ void place_detach(struct dht *d, struct publish_batch *b) {
     list_remove(&q->of_user);
     q->batch = NULL;
   }
+  assert(d->publish.in_flight >= b->in_flight);
   d->publish.in_flight -= b->in_flight;
   b->in_flight = 0;
   list_remove(&b->queue);
@@ -93,6 +97,7 @@ void place_again(struct dht *d, struct publish_batch *b) {
   }
   release(d, b->at);
   b->at = NULL;
+  b->missed = 0;    /* of that placement */
   b->again = false; /* who is new is found now */
   list_append(&p->ready, &b->queue);
 }
@@ -189,6 +194,7 @@ void place_ready(struct dht *d, nanotime now) {
 void publish_placed(struct dht *d, struct lookup *l, nanotime now) {
   struct dht_contact v[DHT_K];
   struct publish_placement *at = placement_new(d, v, (uint32_t)lookup_nodes(l, DHT_K, v));
+  assert(d->publish.placing > 0);
   d->publish.placing--;
   while (!list_empty(&l->batches)) {
     struct publish_batch *b = container_of(l->batches.next, struct publish_batch, queue);
@@ -232,6 +238,7 @@ void place_pump(struct dht *d, nanotime now) {
 }
 
 static void answered(struct dht *d, struct publish_batch *b, nanotime now) {
+  assert(b->in_flight > 0 && d->publish.in_flight > 0);
   b->in_flight--;
   d->publish.in_flight--;
   if (b->in_flight == 0 && b->todo == 0) finish(d, b, now);
@@ -263,6 +270,7 @@ void publish_reply(struct dht *d, struct query *q, const struct kad_msg *m, nano
   q->batch = NULL;
   if (m->code.p) d->publish.refused++;
   if (!m->has_newer) holders_add(d, b, &q->to); /* one that refused has had its chance, until the next renewal */
+  assert(b->in_flight > 0 && d->publish.in_flight > 0);
   b->in_flight--;
   d->publish.in_flight--;
   if (takes_over(d, m)) {

@@ -1,5 +1,6 @@
 #include "dht/publish.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -38,6 +39,7 @@ void publish_init(struct dht *d) {
 
 static void own_free(struct dht *d, struct publish_own *o) {
   struct publish *p = &d->publish;
+  assert((o->batch || p->dirty_count > 0) && (o->withdrawn || p->live > 0));
   if (!o->batch) p->dirty_count--;
   if (!o->withdrawn) p->live--;
   htab_remove(&p->own, &o->h);
@@ -163,6 +165,7 @@ int dht_publish(struct dht *d, const struct id *key, enum dht_kind kind, uint64_
 }
 
 static void mark_withdrawn(struct dht *d, struct publish_own *o, nanotime now) {
+  assert(!o->withdrawn && d->publish.live > 0);
   o->withdrawn = true;
   d->publish.live--;
   o->gone_at = time_add(now, (uint64_t)o->ttl * NS_SEC);
@@ -328,6 +331,7 @@ static int sign_batch(struct dht *d, unsigned region, nanotime now) {
     v[i]->batch = b;
     b->withdraws |= v[i]->withdrawn;
   }
+  assert(p->dirty_count >= k.count);
   p->dirty_count -= k.count;
   p->busy = !bucket_take(&p->signing, SIGN_RATE, SIGN_BURST, now);
   b->signed_at = now;

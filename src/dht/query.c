@@ -1,5 +1,7 @@
 /* Requests that wait for their reply, and what waits to be sent. A query is known by 8 random octets and belongs to one peer:
  * an answer that comes late, or from another, finds nothing that it could complete. */
+#include <assert.h>
+
 #include "base/err.h"
 #include "dht/distance.h"
 #include "dht/internal.h"
@@ -34,6 +36,7 @@ void query_free(struct dht *d, struct query *q) {
   heap_remove(&d->query_due, &q->due);
   list_remove(&q->out);
   list_remove(&q->of_user);
+  assert(q->use != QUERY_PING || d->pings > 0);
   d->pings -= q->use == QUERY_PING;
   mem_free(d->cfg.lookups_mem, q);
 }
@@ -114,6 +117,7 @@ bool dht_next(struct dht *d, struct dht_out *ret_out) {
   if (!list_empty(&d->answers)) {
     struct answer *a = container_of(d->answers.next, struct answer, out);
     list_remove(&a->out);
+    assert(d->answer_count > 0 && d->answer_octets >= a->len);
     d->answer_count--;
     d->answer_octets -= a->len;
     d->handed = a;

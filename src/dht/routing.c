@@ -1,5 +1,7 @@
 #include "dht/routing.h"
 
+#include <assert.h>
+
 #include "dht/distance.h"
 
 #define FRESH (5 * NS_SEC) /* heard so lately, a contact need not prove that it is alive */
@@ -47,6 +49,7 @@ static unsigned index_of(const struct routing_contact *v, unsigned n, const stru
 }
 
 static void take_out(struct routing_contact *v, uint8_t *n, unsigned i) {
+  assert(i < *n);
   memmove(v + i, v + i + 1, (size_t)(*n - i - 1) * sizeof *v);
   --*n;
 }

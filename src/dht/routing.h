@@ -56,4 +56,7 @@ size_t routing_closest(const struct routing *t, const struct id *target, const s
 bool routing_is_holder(const struct routing *t, const struct id *target);
 void routing_touch(struct routing *t, const struct id *target, nanotime now);
 
+/* O(contacts x k). */
+const char *routing_check(const struct routing *t);
+
 #endif

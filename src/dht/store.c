@@ -1,5 +1,7 @@
 #include "dht/store.h"
 
+#include <assert.h>
+
 #include "base/err.h"
 
 #define MAX_TTL_S (DHT_MAX_TTL / NS_SEC)
@@ -43,7 +45,9 @@ static void release_publisher(struct store *s, struct store_publisher *p) {
 }
 
 static void batch_unref(struct store *s, struct store_batch *b) {
+  assert(b->refs > 0);
   if (--b->refs) return;
+  assert(b->publisher->batches > 0 && b->publisher->octets >= batch_size(b));
   b->publisher->batches--;
   b->publisher->octets -= batch_size(b);
   release_publisher(s, b->publisher);
@@ -134,6 +138,8 @@ static struct store_record *record_of(const struct store_key *k, const struct id
 }
 
 static void unlink_record(struct store *s, struct store_record *r) {
+  const struct store_publisher *p = r->batch->publisher;
+  assert(r->tombstone ? r->key->dead_count && p->tombstones : r->key->live_count && p->records);
   list_remove(&r->of_key);
   if (r->tombstone) {
     heap_remove(&s->dead, &r->due);

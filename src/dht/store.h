@@ -79,4 +79,8 @@ struct kad_signed store_batch_view(const struct store_batch *b, nanotime now);
 /* ns of a record's time that are left. */
 static inline uint64_t store_left(const struct store_record *r, nanotime now) { return time_since(r->due.at, now); }
 
+/* O(records, keys, publishers and free blocks). */
+const char *store_check(const struct store *s);
+size_t store_owned(const struct store *s); /* what of its account is its own */
+
 #endif

@@ -22,6 +22,8 @@ void verifier_init(struct verifier *v, struct mem *mem, struct rng rng, const st
   lru_init(&v->seen, mem, rng, VERIFY_CACHE, verified_eq);
 }
 
+const void *verified_block(const struct lru_link *l) { return container_of(l, const struct verified, l); }
+
 static void forget(struct verifier *v, struct lru_link *l) { slab_free(&v->entries, container_of(l, struct verified, l)); }
 
 void verifier_done(struct verifier *v) {

@@ -26,4 +26,7 @@ int verify_batch(struct verifier *v, const struct kad_signed *s, struct kad_batc
 /* Signs an encoded batch. */
 int sign_record(const struct verifier *v, struct slice record, uint8_t *ret_sig, size_t *ret_len);
 
+/* What lies in verifier.entries. */
+const void *verified_block(const struct lru_link *l);
+
 #endif

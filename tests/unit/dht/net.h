@@ -17,6 +17,7 @@
 #include "bounded/htab.h"
 #include "dht/dht.h"
 #include "dht/distance.h"
+#include "unit/broken.h"
 #include "wire/kad.h"
 #include "wire/msg.h"
 
@@ -55,7 +56,7 @@ struct net {
   nanotime now;
   uint32_t count, loss; /* loss: per mille */
   struct packet *queue;
-  uint64_t sent, octets, by_type[256];
+  uint64_t sent, octets, by_type[256], turns;
   size_t largest;
   struct node v[NODES_MAX];
   /* May change or swallow (false) a packet. */
@@ -151,8 +152,17 @@ static inline struct node *node_start(struct net *t, uint32_t i, const struct dh
   n->up = true;
   return n;
 }
+static inline void node_check(const struct node *n) {
+  struct dht_owned owned = dht_owned(n->d);
+  HOLDS(dht_check(n->d));
+  assert_int_equal(owned.records, n->records.bytes);
+  assert_int_equal(owned.table, n->table.bytes);
+  assert_int_equal(owned.lookups, n->lookups.bytes);
+}
+
 static inline void node_stop(struct net *t, uint32_t i) { /* as a crash */
   struct node *n = &t->v[i];
+  node_check(n);
   dht_free(n->d);
   n->d = NULL;
   n->up = false;
@@ -213,6 +223,7 @@ static inline void node_drain(struct net *t, uint32_t i) {
     if (r.provider_count) memcpy(n->last.p, r.providers, r.provider_count * sizeof *r.providers);
     if (r.node_count) memcpy(n->last.n, r.nodes, r.node_count * sizeof *r.nodes);
   }
+  if (n->d && t->turns++ % 64 == 0) node_check(n); /* it takes longer than most turns */
 }
 
 static inline void net_drain(struct net *t) {
