@@ -1,5 +1,7 @@
 /* Dissemination: each member has at most one update, which rides on frames until it was sent lambda log n times, fewest-sent
  * first; and the queue of frames, which are written when they are taken, so that they carry the newest. */
+#include <assert.h>
+
 #include "base/err.h"
 #include "membership/internal.h"
 #include "wire/msg.h"
@@ -11,6 +13,7 @@ uint32_t gossip_limit(const struct membership *m) { /* 3 ln n, rounded up, in wh
 
 void gossip_remove(struct membership *m, struct entry *e) {
   if (list_empty(&e->gossip)) return;
+  assert(m->queued > 0);
   list_remove(&e->gossip);
   m->queued--;
 }

@@ -185,6 +185,7 @@ void sync_recv(struct membership *m, struct entry *e, const struct swim_msg *msg
 /* Around each change of e's state or incarnation. */
 void digest_out(struct membership *m, struct entry *e);
 void digest_in(struct membership *m, struct entry *e);
+bool digest_holds(const struct membership *m); /* it is that of all that are in it */
 void sync_step(struct membership *m, nanotime now);
 nanotime sync_deadline(const struct membership *m);
 struct slice sync_page(struct membership *m, const struct id *to); /* empty: no session any more */

@@ -120,4 +120,8 @@ struct membership_stats {
 };
 void membership_stats(const struct membership *m, struct membership_stats *ret_stats);
 
+/* O(members, lists on their way and frames that wait). */
+const char *membership_check(const struct membership *m);
+size_t membership_owned(const struct membership *m); /* what of its account is its own */
+
 #endif

@@ -1,6 +1,8 @@
 /* SWIM_SYNC, with a peer just met and now and then with any: what gossip missed, and how partitions heal. A sends a digest of
  * its list by buckets; B sends its members of those that differ and asks for A's of the same; most of the time none does. Pages
  * are written when they are taken and spaced in time; a list that changes meanwhile may be sent with or without the change. */
+#include <assert.h>
+
 #include "membership/internal.h"
 #include "wire/msg.h"
 
@@ -13,6 +15,7 @@ static struct session *find(const struct membership *m, const struct id *to) {
 }
 
 static void end(struct membership *m, struct session *s) {
+  assert(m->session_count > 0);
   list_remove(&s->of);
   m->session_count--;
   mem_free(m->mem, s);
@@ -41,6 +44,16 @@ void digest_out(struct membership *m, struct entry *e) {
 void digest_in(struct membership *m, struct entry *e) {
   e->digested = e->m.state != MEMBER_DEAD;
   if (e->digested) m->digest[e->m.info.id.b[0]] ^= hash(e);
+}
+
+bool digest_holds(const struct membership *m) {
+  uint64_t sum[SWIM_BUCKETS_MAX] = {0};
+  if (m->self.digested) sum[m->self.m.info.id.b[0]] ^= hash(&m->self);
+  list_for(it, &m->all) {
+    const struct entry *e = ENTRY(it, all);
+    if (e->digested) sum[e->m.info.id.b[0]] ^= hash(e);
+  }
+  return memcmp(sum, m->digest, sizeof sum) == 0;
 }
 
 /* Our digest in so many buckets, 8 octets each. */

@@ -1,5 +1,7 @@
 /* The members: by id, in order of arrival, the alive in front of an array for random choice, and the ring of those that are
  * probed. */
+#include <assert.h>
+
 #include "base/err.h"
 #include "membership/internal.h"
 
@@ -101,6 +103,7 @@ static void count_state(struct membership *m, enum member_state state, uint32_t 
 
 void table_state(struct membership *m, struct entry *e, enum member_state state, nanotime now) {
   bool was = e->m.state == MEMBER_ALIVE, is = state == MEMBER_ALIVE;
+  assert(!(e->m.state == MEMBER_DEAD && state == MEMBER_SUSPECT)); /* only itself can come back */
   if (was && !is) swap(m, e->at, m->alive - 1);
   if (!was && is) swap(m, e->at, m->alive);
   count_state(m, e->m.state, UINT32_MAX);
@@ -120,6 +123,7 @@ void table_remove(struct membership *m, struct entry *e) {
   ring_update(m, e);
   list_remove(&e->group);
   gossip_remove(m, e);
+  assert(m->dead_count > 0 && m->count > 0 && m->v[e->at] == e && !e->ring);
   m->dead_count--;
   m->count--;
   put(m, e->at, m->v[m->count]);
@@ -136,6 +140,7 @@ void table_remove(struct membership *m, struct entry *e) {
 }
 
 void table_free(struct membership *m, struct entry *e) {
+  assert(m->gone_count > 0);
   list_remove(&e->event);
   m->gone_count--;
   mem_free(m->mem, e);
@@ -168,6 +173,7 @@ void ring_update(struct membership *m, struct entry *e) {
     m->ring_count++;
   } else if (!in && e->ring) {
     uint32_t at = e->ring - 1;
+    assert(at < m->ring_count && m->ring[at] == e);
     if (at < m->ring_next) { /* its turn was: the last of those takes its place */
       if (at != --m->ring_next) ring_put(m, at, m->ring[m->ring_next]);
       at = m->ring_next;

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "membership/membership.h"
+#include "unit/broken.h"
 #include "wire/msg.h"
 #include "wire/swim.h"
 
@@ -24,6 +25,7 @@ struct rig {
   struct rng_seeded seed;
   struct membership *m;
   nanotime now;
+  uint64_t frames;
 };
 
 static inline struct id rig_id(uint32_t n) {
@@ -45,6 +47,7 @@ static inline struct member_info rig_info(uint32_t n) {
 static inline void rig_init_with(struct rig *r, struct membership_config cfg) {
   r->mem = MEM_INIT("membership", 0);
   r->now = 100 * SEC;
+  r->frames = 0;
   rng_seeded_init(&r->seed, 7);
   cfg.mem = &r->mem;
   cfg.rng = rng_seeded_view(&r->seed);
@@ -52,7 +55,12 @@ static inline void rig_init_with(struct rig *r, struct membership_config cfg) {
   assert_int_equal(membership_new(&cfg, r->now, &r->m), 0);
 }
 static inline void rig_init(struct rig *r) { rig_init_with(r, (struct membership_config){.max_members = 100}); }
+static inline void rig_check(struct rig *r) {
+  HOLDS(membership_check(r->m));
+  assert_int_equal(membership_owned(r->m), r->mem.bytes);
+}
 static inline void rig_done(struct rig *r) {
+  rig_check(r);
   membership_free(r->m);
   assert_int_equal(r->mem.bytes, 0);
 }
@@ -77,7 +85,9 @@ static inline int rig_send(struct rig *r, uint32_t from, uint64_t inc, uint8_t t
       .incarnation = inc, .has_info = true, .addr = i.addr, .gateway = i.gateway, .name = slice_str(i.name)};
   swim_encode_begin(&e, buf, sizeof buf, type, &msg);
   for (size_t k = 0; k < n; k++) assert_true(swim_encode_update(&e, &u[k]));
-  return membership_recv(r->m, &i.id, type, swim_encode_end(&e), r->now);
+  int err = membership_recv(r->m, &i.id, type, swim_encode_end(&e), r->now);
+  if (r->frames++ % 8 == 0) rig_check(r);
+  return err;
 }
 /* Gossip of peer 1, of incarnation 0. */
 static inline void rig_say(struct rig *r, enum swim_state state, uint32_t n, uint64_t inc) {
@@ -153,6 +163,7 @@ static inline void rig_tick(struct rig *r, nanotime until) {
   nanotime at = membership_deadline(r->m);
   r->now = at > until ? until : at < r->now ? r->now : at;
   membership_tick(r->m, r->now);
+  if (r->frames++ % 8 == 0) rig_check(r);
 }
 /* Time passes, with nobody answering. */
 static inline void rig_silence(struct rig *r, uint64_t d) {

@@ -95,6 +95,7 @@ static void random_payloads(void **state) {
     if (what == 4) membership_unreachable(r.m, &i.id, r.now);
     r.now += rng_below(rng, NS_SEC / 4);
     if (what > 5) membership_tick(r.m, r.now);
+    rig_check(&r);
     if (what > 8) (void)rig_drain(&r, -1, 0);
     if (what > 10) rig_drain_events(&r);
     uint32_t count = 0;

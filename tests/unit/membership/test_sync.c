@@ -83,6 +83,7 @@ static void the_digest_stays_true(void **state) {
   for (int n = 0; n < 20000; n++) {
     rig_say(&r, (enum swim_state)rng_below(rng, 4), (uint32_t)rng_below(rng, 60), rng_below(rng, 6));
     r.now += rng_below(rng, SEC / 2);
+    rig_check(&r);
     membership_tick(r.m, r.now);
     (void)rig_drain(&r, -1, 0);
     rig_drain_events(&r);
