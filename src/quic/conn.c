@@ -1,4 +1,5 @@
 /* Connections: making, reading, time, closing. internal.h draws the states. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -78,6 +79,7 @@ void conn_free(struct quic_conn *c) {
   list_remove(&c->event);
   list_remove(&c->all);
   list_remove(&c->fresh);
+  assert(q->total > 0 && (!c->half_open || q->stats.half_open > 0) && (!c->established || q->stats.conns > 0));
   q->total--;
   if (c->half_open) q->stats.half_open--;
   if (c->established) q->stats.conns--;
@@ -432,6 +434,7 @@ void conn_end(struct quic_conn *c, uint64_t linger) {
   cid_clear(c, &q->dcids, &c->dcids);
   cid_clear(c, &q->tokens, &c->tokens);
   if (linger) {
+    assert(c->state < CONN_LINGER);
     c->state = CONN_LINGER;
     c->linger_at = time_add(q->now, linger);
     list_append(&q->lingering[c->half_open], &c->dirty);

@@ -240,6 +240,7 @@ void share_free(struct quic_conn *c, void *p); /* accepts NULL */
 void share_admit(struct quic_conn *c);         /* before half_open is cleared */
 /* Ends connections that hold the most of the pool until an eighth of it is free. Not within a callback of ngtcp2. */
 void share_relieve(struct quic *q);
+const char *share_check(const struct quic *q);
 bool share_waits(const struct quic_conn *c); /* no more stream data for now: an acknowledgement comes first */
 
 /* send.c */

@@ -160,6 +160,9 @@ struct quic_stats {
       dropped;
 };
 void quic_stats(const struct quic *q, struct quic_stats *ret_stats);
+/* What must hold of it and all its connections (base/check.h). O(connections, streams, pieces queued and ids). Not within a
+ * handler. */
+const char *quic_check(const struct quic *q);
 /* New identity and CA for connections made from now on (certificate rotation); NULL keeps what is there. */
 int quic_set_identity(struct quic *q, struct quic_identity *identity, const char *ca_pem);
 /* No connection is accepted that comes in by this local port: only dials leave from it. At most 4 ports. */

@@ -1,4 +1,6 @@
 /* Writing packets: each touched connection once, as a burst of datagrams of one size for one destination. */
+#include <assert.h>
+
 #include "quic/internal.h"
 
 #define MAX_PIECES 16
@@ -166,6 +168,7 @@ size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct quic_out *ret_
     n = r->out.len;
     memcpy(buf, r->data, n);
     *ret_out = r->out;
+    assert(q->raw_count > 0);
     list_remove(&r->link);
     q->raw_count--;
     mem_free(q->cfg.mem, r);

@@ -7,6 +7,7 @@
  * shares a part of it only. */
 #include <malloc.h>
 
+#include "base/check.h"
 #include "quic/internal.h"
 
 #define TIGHT_FLIGHT (16u * 1200u)
@@ -141,4 +142,15 @@ bool share_waits(const struct quic_conn *c) {
   }
   ngtcp2_conn_get_conn_info(c->nc, &info);
   return info.bytes_in_flight >= flight;
+}
+
+const char *share_check(const struct quic *q) {
+  size_t used = 0, half = 0;
+  list_for(it, &q->conns) {
+    const struct quic_conn *c = container_of(it, const struct quic_conn, all);
+    used += beyond(c->held);
+    if (c->half_open) half += beyond(c->held);
+  }
+  CHECK(used == q->pool_used && half == q->pool_half, "quic: the pool is not charged what connections hold of it");
+  return NULL;
 }

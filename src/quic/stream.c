@@ -1,5 +1,7 @@
 /* Streams and their send queues. A queue is a list of chunks that never move, since ngtcp2 keeps pointers into them until the
  * peer acknowledges; an idle stream holds none. */
+#include <assert.h>
+
 #include "quic/internal.h"
 
 #define CHUNK_MIN 1024u
@@ -40,6 +42,7 @@ static void count(struct stream *s, size_t n, bool added) {
     c->queued += n;
     c->written += (uint32_t)n;
   } else {
+    assert(s->queued >= n && c->queued >= n);
     s->queued -= n;
     c->queued -= n;
   }
@@ -56,6 +59,7 @@ void stream_free(struct stream *s) {
   mtu_forget(s);
   list_remove(&s->ready);
   list_remove(&s->link);
+  assert(c->q->stats.streams > 0);
   c->q->stats.streams--;
   share_free(c, s);
 }
@@ -213,6 +217,7 @@ size_t stream_pieces(const struct stream *s, ngtcp2_vec *ret_v, size_t max, size
 }
 
 void stream_sent(struct stream *s, size_t n, bool fin) {
+  assert(s->unsent >= n);
   s->unsent -= n;
   n += s->next_off;
   while (s->next && n >= s->next->len) {
