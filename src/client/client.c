@@ -6,6 +6,7 @@
  * One timer a client: the back-off's end, the answer to CONNECT, or a close that was asked for. */
 #include "client/internal.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -89,6 +90,7 @@ void client_free(macula_client *c) {
 }
 
 void client_release(macula_client *c) {
+  assert(c->busy > 0);
   if (--c->busy || !c->sweep) return;
   c->sweep = false;
   for (int i = 0; i < ENTRY_KINDS; i++) list_for_safe(it, &c->entries[i]) {

@@ -101,4 +101,8 @@ int client_unadvertise(macula_client *c, macula_service service);
 int client_reply(macula_client *c, uint64_t request, struct slice result);
 int client_reply_error(macula_client *c, uint64_t request, const char *code, const char *message);
 
+/* What must hold of it, its clients and its endpoint (base/check.h). O(clients, entries, connections). Not within a callback.
+ */
+const char *hub_check(const struct hub *h);
+
 #endif

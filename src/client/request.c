@@ -1,4 +1,5 @@
 /* What a program asks for: each becomes an entry (client/internal.h) and a frame. */
+#include <assert.h>
 #include <stdio.h>
 
 #include "client/internal.h"
@@ -29,6 +30,8 @@ fail_insert:
 static void unlink_entry(struct entry *e) {
   macula_client *c = e->c;
   if (e->dead) return;
+  assert((e->kind != ENTRY_CALL || c->calls > 0) && (e->kind != ENTRY_SERVED || c->served > 0));
+  assert(e->kind != ENTRY_CONFIRM || c->held >= e->len);
   e->dead = true;
   htab_remove(&c->hub->entries, &e->h);
   heap_remove(&c->hub->entry_due, &e->due);

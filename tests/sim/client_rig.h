@@ -16,6 +16,7 @@
 #include "client/client.h"
 #include "net.h"
 #include "node/node.h"
+#include "unit/broken.h"
 
 #define UNIX_BASE 1800000000u
 #define HUBS 3
@@ -75,12 +76,16 @@ static inline size_t n_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *
 }
 static inline void h_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
   hub_recv(ctx, l, r, d, ecn, now);
+  HOLDS(hub_check(ctx));
 }
 static inline void h_icmp(void *ctx, const struct addr *r, struct slice quoted, bool port, nanotime now) {
   hub_icmp(ctx, r, quoted, port, now);
 }
 static inline nanotime h_deadline(void *ctx) { return hub_deadline(ctx); }
-static inline void h_tick(void *ctx, nanotime now) { hub_tick(ctx, now); }
+static inline void h_tick(void *ctx, nanotime now) {
+  hub_tick(ctx, now);
+  HOLDS(hub_check(ctx));
+}
 static inline size_t h_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *o, nanotime now) {
   struct quic_out out;
   size_t n = hub_send(ctx, buf, cap, &out, now);
