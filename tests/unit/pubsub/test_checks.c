@@ -217,7 +217,7 @@ static void inflight(void **state) {
     uint64_t *n = &numbers[rng_below(r, 16)];
     switch (rng_below(r, 10)) {
     case 0:
-      if (rng_below(r, 5) == 0) inflight_node_gone(&f, &node[rng_below(r, NODES)]);
+      if (rng_below(r, 5) == 0) inflight_node_gone(&f, &node[rng_below(r, NODES)], MACULA_NO_ROUTE);
       break;
     case 1:
       if (rng_below(r, 5) == 0) inflight_publisher_gone(&f, &pub[rng_below(r, 2)]);
