@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "config.h"
-#include "node/plan.h"
+#include "node/memory/plan.h"
 
 /* The least of the machine's memory and the limits of the control groups that this process is in (version 2 and 1), octets; 0:
  * unknown. root: "" (tests: a folder that stands for /). ret_source: static text. */

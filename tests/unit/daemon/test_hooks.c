@@ -1,7 +1,7 @@
 /* Memory of GnuTLS on its account: a handshake's share is given back, and every allocation of it may fail. */
 #include "../quic/pair.h"
 #include "hooks.h"
-#include "node/plan.h"
+#include "node/memory/plan.h"
 
 static struct hooks hooks;
 

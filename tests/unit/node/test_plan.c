@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
-#include "node/plan.h"
+#include "node/memory/plan.h"
 
 #define MIB (UINT64_C(1) << 20)
 

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
-#include "node/plan.h"
+#include "node/memory/plan.h"
 #include "pubsub/gets.h"
 
 struct fixture {

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
-#include "node/plan.h"
+#include "node/memory/plan.h"
 #include "pubsub/inflight.h"
 
 #define NODES 4

@@ -1,4 +1,4 @@
-#include "node/plan.h"
+#include "node/memory/plan.h"
 
 #include <stdlib.h>
 

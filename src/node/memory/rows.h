@@ -9,7 +9,7 @@
 #ifndef NODE_ROWS_H
 #define NODE_ROWS_H
 
-#include "node/plan.h"
+#include "node/memory/plan.h"
 
 /* X(ID, name, what a person reads, keys that lower it,
  *   entries at most (0: bounded in octets alone), octets an entry at worst, octets beside,   -- of l, struct node_limits
