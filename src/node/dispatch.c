@@ -1,16 +1,29 @@
-/* One frame of a client: who may send it in which state, and whose business it is. */
-#include "node/internal.h"
+/* One frame, of a client or of another node: who may send it in which state, and whose business it is. */
+#include "node/dispatch.h"
+
+#include "base/err.h"
+#include "node/calls/remote.h"
+#include "node/calls/rpc.h"
+#include "node/mesh/member.h"
+#include "node/messages/publish.h"
+#include "node/messages/spread.h"
+#include "node/peers/link.h"
+#include "node/peers/route.h"
+#include "node/session/session.h"
+#include "node/view/admin.h"
+#include "node/view/ask.h"
+#include "wire/names.h"
 
 /* Sessions in an operator's slot are there to look, so that they cannot use up what the limit protects. */
 static bool op_may(const struct session *s, const struct msg *m) {
   if (!s->client.op) return true;
   return m->type == MSG_PING || m->type == MSG_DISCONNECT || m->type == MSG_CONNECT || m->type == MSG_CANCEL ||
-         (m->type == MSG_CALL && admin_is_local(m->call.procedure));
+         (m->type == MSG_CALL && name_is_reserved(m->call.procedure));
 }
 
 static void refuse_op(struct session *s, const struct msg *m) {
   static const char text[] = "an operator's slot is for com.macula.node.* and com.macula.diagnostics.* only";
-  if (m->type == MSG_CALL) rpc_error(s, m->call.call_id, MACULA_NOT_AUTHORIZED, text);
+  if (m->type == MSG_CALL) session_error(s, m->call.call_id, MACULA_NOT_AUTHORIZED, text);
   if (m->type == MSG_CAST) session_ack(s, m->call.has_ref, m->call.ref, MACULA_NOT_AUTHORIZED, text);
   if (m->type == MSG_PUBLISH) session_ack(s, m->publish.has_ref, m->publish.ref, MACULA_NOT_AUTHORIZED, text);
   if (m->type == MSG_SUBSCRIBE || m->type == MSG_UNSUBSCRIBE)
@@ -24,13 +37,36 @@ static void pong(struct session *s, const struct msg_ping *m) {
   session_tell(s, &a, true);
 }
 
-void dispatch_frame(struct session *s, const struct frame *f) {
+/* A node's CONNECT makes a link of the connection, any other a client's session. */
+static void let_in(struct session *s, const struct msg_connect *m) {
+  const char *text = NULL;
+  char why[NAME_WHY_LEN];
+  int err = s->state == SESSION_FRESH ? session_check(s, m, why, &text) : MACULA_CONNECT_REQUIRED;
+  if (s->state != SESSION_FRESH) text = "CONNECT comes once only";
+  if (!err && (m->caps & CAP_NODE)) {
+    if ((err = link_connect(s, m)) == 0) return;
+    text = NULL;
+  }
+  if (err)
+    session_close(s, err, text);
+  else
+    session_admit(s, m);
+}
+
+static void call(struct session *s, const struct msg_call *m) {
+  struct rpc_request r;
+  int err = rpc_request(s->node, m, &r);
+  if (err)
+    session_error(s, m->call_id, err, r.text);
+  else if (name_is_reserved(r.procedure))
+    admin_call(s, m, r.procedure);
+  else
+    rpc_call(s, m, &r);
+}
+
+static void client_frame(struct session *s, const struct frame *f) {
   struct node *n = s->node;
   struct msg m;
-  if (s->peer || s->dialled) {
-    link_frame(s, f);
-    return;
-  }
   if (s->state == SESSION_FRESH && f->type != MSG_CONNECT) {
     session_close(s, MACULA_CONNECT_REQUIRED, NULL);
     return;
@@ -53,7 +89,7 @@ void dispatch_frame(struct session *s, const struct frame *f) {
   }
   switch (m.type) {
   case MSG_CONNECT:
-    session_connect(s, &m.connect);
+    let_in(s, &m.connect);
     break;
   case MSG_DISCONNECT:
     session_close(s, 0, NULL);
@@ -71,13 +107,13 @@ void dispatch_frame(struct session *s, const struct frame *f) {
     publish_unsubscribe(s, m.subscribe);
     break;
   case MSG_CALL:
-    rpc_call(s, &m.call);
+    call(s, &m.call);
     break;
   case MSG_CAST:
     rpc_cast(s, &m.call);
     break;
   case MSG_REPLY:
-    (void)router_reply(n->router, &s->rpc, &m.reply, n->now);
+    (void)router_reply(n->rpc.router, &s->rpc, &m.reply, n->now);
     break;
   case MSG_REGISTER:
     rpc_register(s, &m.reg);
@@ -86,7 +122,7 @@ void dispatch_frame(struct session *s, const struct frame *f) {
     rpc_unregister(s, &m.unreg);
     break;
   case MSG_CANCEL:
-    (void)router_cancel(n->router, &s->rpc, m.cancel.call_id);
+    (void)router_cancel(n->rpc.router, &s->rpc, m.cancel.call_id);
     break;
   case MSG_PONG:
   case MSG_ACK:
@@ -111,7 +147,11 @@ void dispatch_frame(struct session *s, const struct frame *f) {
   }
 }
 
-void peer_frame(struct peer *p, const struct msg *m) {
+/* ---- other nodes --------------------------------------------------------------------------------------------------------
+ */
+static void routed(struct peer *from, const struct msg *m);
+
+void dispatch_message(struct peer *p, const struct msg *m) {
   struct node *n = p->node;
   switch (m->type) {
   case MSG_PING:
@@ -127,14 +167,14 @@ void peer_frame(struct peer *p, const struct msg *m) {
     remote_cast(p, &m->call);
     break;
   case MSG_REPLY:
-    (void)router_reply(n->router, &p->rpc, &m->reply, n->now);
+    (void)router_reply(n->rpc.router, &p->rpc, &m->reply, n->now);
     break;
   case MSG_CANCEL:
-    (void)router_cancel(n->router, &p->rpc, m->cancel.call_id);
+    (void)router_cancel(n->rpc.router, &p->rpc, m->cancel.call_id);
     break;
   case MSG_RPC_ROUTE:
   case MSG_PUBSUB_ROUTE:
-    route_received(p, m);
+    routed(p, m);
     break;
   case MSG_PUBLISH:
     spread_receive(p, &m->publish);
@@ -145,4 +185,50 @@ void peer_frame(struct peer *p, const struct msg *m) {
   default: /* nothing that nodes say to each other */
     n->stats.ignored_frames++;
   }
+}
+
+/* Through a gateway: what is in an envelope is handled as if it had come by its sender's own link. */
+static void routed(struct peer *from, const struct msg *m) {
+  struct msg inner;
+  uint8_t type;
+  struct peer *p = route_received(from, m, &type);
+  if (!p) return;
+  if (msg_is_raw(type))
+    mesh_frame(p, type, m->route.payload);
+  else if (msg_decode(type, m->route.payload, &inner) == 0)
+    dispatch_message(p, &inner);
+  else
+    p->node->stats.routes_failed++;
+}
+
+/* Before a link stands and after its end only its own handshake's frames count. */
+static void link_frame(struct session *s, const struct frame *f) {
+  struct node *n = s->node;
+  struct peer *p = s->peer;
+  struct msg m;
+  if (msg_is_raw(f->type)) {
+    if (p && s->state == SESSION_IN)
+      mesh_frame(p, f->type, f->payload);
+    else
+      n->stats.ignored_frames++;
+    return;
+  }
+  int err = msg_decode(f->type, f->payload, &m);
+  if (err == MACULA_UNKNOWN_TYPE)
+    n->stats.unknown_frames++;
+  else if (err)
+    session_close(s, err, NULL);
+  else if (m.type == MSG_DISCONNECT)
+    link_goodbye(s, &m.disconnect);
+  else if (s->state == SESSION_DIALLING && m.type == MSG_PONG && p)
+    link_welcomed(s, &m.pong);
+  else if (p && s->state == SESSION_IN)
+    dispatch_message(p, &m);
+}
+
+void dispatch_frame(struct session *s, const struct frame *f) {
+  if (s->peer || s->dialled)
+    link_frame(s, f);
+  else
+    client_frame(s, f);
 }

@@ -3,68 +3,23 @@
 
 #include <stdio.h>
 
+#include "base/err.h"
 #include "base/utf8.h"
-#include "node/internal.h"
-
-void node_limits_default(struct node_limits *ret_limits) {
-  *ret_limits = (struct node_limits){.max_clients = 10000,
-                                     .max_operators = 8,
-                                     .max_services = 10000,
-                                     .client_streams = 100,
-                                     .client_subscriptions = 1000,
-                                     .client_services = 256,
-                                     .client_calls = 1024,
-                                     .client_lookups = 64,
-                                     .peer_calls = 16384,
-                                     .max_calls = 65536,
-                                     .max_discovered = 1000,
-                                     .max_subscriptions = 1000000,
-                                     .client_queue = 1 << 20,
-                                     .send_pool = 256 << 20,
-                                     .receive_pool = 192 << 20,
-                                     .max_frame = FRAME_MAX_PAYLOAD,
-                                     .max_half_open = 1024,
-                                     .max_peers = 1000,
-                                     .max_members = 10000,
-                                     .peer_queue = 8 << 20,
-                                     .held_pool = 16 << 20,
-                                     .max_interested = 255,
-                                     .interest_bytes = 64 << 20,
-                                     .max_inflight = 65536,
-                                     .max_gets = 10000,
-                                     .max_records = 100000,
-                                     .record_bytes = 64 << 20,
-                                     .max_lookups = 1024,
-                                     .connection_pool = 64 << 20,
-                                     .subscription_bytes = 128 << 20,
-                                     .max_replays = 32768,
-                                     .call_bytes = 64 << 20,
-                                     .admin_bytes = 16 << 20,
-                                     .retained_count = 10000,
-                                     .retained_bytes = 16 << 20,
-                                     .dedup_ids = 65536,
-                                     .dedup_ns = 60 * NS_SEC,
-                                     .service_ttl = 300 * NS_SEC,
-                                     .connect_timeout = 10 * NS_SEC,
-                                     .drain_timeout = 5 * NS_SEC};
-}
-
-void node_limits_fill(struct node_limits *l) {
-  struct node_limits d;
-  node_limits_default(&d);
-#define FILL(field) l->field = l->field ? l->field : d.field
-  FILL(max_clients), FILL(max_operators), FILL(max_services), FILL(client_streams), FILL(client_subscriptions);
-  FILL(client_services), FILL(client_calls), FILL(client_lookups), FILL(max_calls), FILL(max_subscriptions), FILL(client_queue),
-      FILL(send_pool);
-  FILL(receive_pool), FILL(max_frame), FILL(max_half_open), FILL(retained_count), FILL(retained_bytes), FILL(dedup_ids),
-      FILL(max_discovered), FILL(peer_calls);
-  FILL(dedup_ns), FILL(service_ttl), FILL(connect_timeout), FILL(drain_timeout), FILL(connection_pool);
-  FILL(subscription_bytes), FILL(max_replays), FILL(call_bytes), FILL(admin_bytes), FILL(max_peers), FILL(max_members);
-  FILL(peer_queue), FILL(held_pool), FILL(max_interested), FILL(interest_bytes), FILL(max_inflight), FILL(max_gets);
-  FILL(max_records), FILL(record_bytes), FILL(max_lookups);
-#undef FILL
-  if (l->max_frame > FRAME_MAX_PAYLOAD) l->max_frame = FRAME_MAX_PAYLOAD; /* the codec's own bound */
-}
+#include "node/calls/providers.h"
+#include "node/calls/remote.h"
+#include "node/calls/rpc.h"
+#include "node/ends.h"
+#include "node/mesh/member.h"
+#include "node/mesh/records.h"
+#include "node/messages/replay.h"
+#include "node/messages/spread.h"
+#include "node/peers/join.h"
+#include "node/peers/link.h"
+#include "node/peers/peer.h"
+#include "node/receive.h"
+#include "node/session/session.h"
+#include "node/view/ask.h"
+#include "wire/names.h"
 
 /* ---- handler of the endpoint ------------------------------------------------------------------------------------------------
  */
@@ -98,10 +53,8 @@ static void on_stream_closed(void *ctx, struct quic_conn *c, int64_t stream, uin
 }
 static void on_silent(void *ctx, struct quic_conn *c) {
   struct session *s = quic_conn_user(c);
-  struct node *n = ctx;
-  if (!s || s->state != SESSION_IN) return;
-  if (!s->peer) router_session_silent(n->router, &s->rpc, n->now);
-  if (s->peer && s->peer->link == s) rpc_peer_silent(s->peer);
+  (void)ctx;
+  if (s) session_silent(s);
 }
 
 #define RENEW "renew it and send SIGHUP"
@@ -111,37 +64,36 @@ static void on_silent(void *ctx, struct quic_conn *c) {
  */
 static void init_rows(struct node *n, const struct node_config *cfg) {
   static const char *const names[ROW_COUNT] = {
-#define ROW_NAME(id, name, ...) name,
+#define ROW_NAME(id, rank, name, ...) name,
       NODE_ROWS(ROW_NAME)
 #undef ROW_NAME
   };
   for (int i = 0; i < ROW_COUNT; i++) {
-    if (i != ROW_NODE) n->mem[i] = MEM_INIT(names[i], 0);
-    n->mem[i].fail = cfg->fail;
-    n->row_mem[i] = &n->mem[i];
+    if (i != ROW_NODE) n->rows.mem[i] = MEM_INIT(names[i], 0);
+    n->rows.mem[i].fail = cfg->fail;
+    n->rows.account[i] = &n->rows.mem[i];
   }
-  if (cfg->tls_mem) n->row_mem[ROW_TLS] = cfg->tls_mem;
-  if (cfg->json_mem) n->row_mem[ROW_ADMIN] = cfg->json_mem;
+  if (cfg->tls_mem) n->rows.account[ROW_TLS] = cfg->tls_mem;
+  if (cfg->json_mem) n->rows.account[ROW_ADMIN] = cfg->json_mem;
   rows_set_limits(n);
 }
 
 static void init_tables(struct node *n) { /* those that allocate nothing yet */
   const struct node_limits *l = &n->limits;
-  clients_init(&n->clients, &n->mem[ROW_CLIENTS], n->rng, l->max_clients, l->max_operators);
-  retained_init(&n->retained, &n->mem[ROW_RETAINED], n->rng, l->retained_count, l->retained_bytes);
-  dedup_init(&n->dedup, &n->mem[ROW_DEDUP], n->rng, l->dedup_ids, l->dedup_ns);
-  list_init(&n->sessions);
-  list_init(&n->fresh);
-  list_init(&n->doomed);
-  list_init(&n->paused);
-  list_init(&n->watched);
-  list_init(&n->partials);
-  list_init(&n->replays);
-  list_init(&n->seeds);
-  list_init(&n->asks);
-  list_init(&n->dials);
+  clients_init(&n->sessions.clients, &n->rows.mem[ROW_CLIENTS], n->rng, l->max_clients, l->max_operators);
+  retained_init(&n->messages.retained, &n->rows.mem[ROW_RETAINED], n->rng, l->retained_count, l->retained_bytes);
+  dedup_init(&n->messages.dedup, &n->rows.mem[ROW_DEDUP], n->rng, l->dedup_ids, l->dedup_ns);
+  list_init(&n->sessions.all);
+  list_init(&n->sessions.fresh);
+  list_init(&n->sessions.doomed);
+  list_init(&n->sessions.paused);
+  list_init(&n->sessions.watched);
+  list_init(&n->receive.partials);
+  list_init(&n->replays.all);
+  list_init(&n->join.seeds);
+  list_init(&n->asks.all);
   peers_init(n);
-  lookups_init(n);
+  providers_init(n);
 }
 
 /* So few that a client that begins as many, each of them as long as a lookup can take, leaves most of max_lookups to others. */
@@ -152,12 +104,13 @@ static uint32_t party_lookups(const struct node_limits *l) {
 
 static int make_tables(struct node *n) {
   const struct node_limits *l = &n->limits;
-  int err = topic_index_new(&n->mem[ROW_TOPICS], n->rng, l->max_subscriptions, l->client_subscriptions, &n->topics);
+  int err =
+      topic_index_new(&n->rows.mem[ROW_TOPICS], n->rng, l->max_subscriptions, l->client_subscriptions, &n->messages.topics);
   if (!err) err = spread_init(n);
   if (err) return err;
-  struct router_config r = {.services_mem = &n->mem[ROW_SERVICES],
-                            .calls_mem = &n->mem[ROW_CALLS],
-                            .discovery_mem = &n->mem[ROW_DISCOVERY],
+  struct router_config r = {.services_mem = &n->rows.mem[ROW_SERVICES],
+                            .calls_mem = &n->rows.mem[ROW_CALLS],
+                            .discovery_mem = &n->rows.mem[ROW_DISCOVERY],
                             .rng = n->rng,
                             .max_services = l->max_services,
                             .party_services = l->client_services,
@@ -172,20 +125,16 @@ static int make_tables(struct node *n) {
                             .default_timeout = 5 * NS_SEC,
                             .max_timeout = 3600 * NS_SEC,
                             .out = rpc_out(n)};
-  if ((err = router_new(&r, &n->router)) != 0) return err;
-  services_watch(router_services(n->router), remote_served, n);
+  if ((err = router_new(&r, &n->rpc.router)) != 0) return err;
+  services_watch(router_services(n->rpc.router), providers_served, n);
   return 0;
-}
-
-static uint32_t connections_most(const struct node_limits *l) {
-  return l->max_clients + l->max_operators + l->max_half_open + l->max_peers + l->max_peers / 8 + DIALS_BESIDES_POOL;
 }
 
 static int make_quic(struct node *n, const struct node_config *cfg, nanotime now) {
   const struct node_limits *l = &n->limits;
   struct quic_config q = {
-      .mem = &n->mem[ROW_QUIC],
-      .send_mem = &n->mem[ROW_SEND],
+      .mem = &n->rows.mem[ROW_QUIC],
+      .send_mem = &n->rows.mem[ROW_SEND],
       .rng = n->rng,
       .log = n->log,
       .handler = {.conn_open = on_open,
@@ -201,7 +150,7 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
       /* Not required in the handshake: a peer without certificate reads not_authorized instead of a TLS alert. */
       .require_cert = false,
       .conn_pool = l->connection_pool,
-      .max_conns = connections_most(l),
+      .max_conns = limits_connections(l),
       .max_half_open = l->max_half_open,
       .retry_half_open = l->max_half_open / 4,
       .retry_rate = 50,
@@ -213,7 +162,7 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
   return quic_new(&q, now, &n->quic);
 }
 
-static char *copy_text(struct node *n, const char *text) { return mem_dup(&n->mem[ROW_NODE], text, strlen(text)); }
+static char *copy_text(struct node *n, const char *text) { return mem_dup(&n->rows.mem[ROW_NODE], text, strlen(text)); }
 
 _Static_assert(NODE_WHY_LEN >= NAME_WHY_LEN, "a rule's text fits");
 
@@ -242,7 +191,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   own.fail = cfg->fail;
   struct node *n = mem_calloc(&own, 1, sizeof *n);
   if (!n) return MACULA_ENOMEM;
-  n->mem[ROW_NODE] = own;
+  n->rows.mem[ROW_NODE] = own;
   n->rng = cfg->rng;
   n->log = cfg->log;
   n->limits = cfg->limits;
@@ -256,31 +205,30 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   n->cert_end = quic_identity_end(cfg->identity);
   n->access = cfg->access;
   n->allow_unverified = cfg->allow_unverified;
-  n->rss_bytes = cfg->rss_bytes;
-  n->give_back = cfg->give_back;
-  n->heap_bytes = cfg->heap_bytes;
-  n->rss_ctx = cfg->rss_ctx;
+  n->rows.rss_bytes = cfg->rss_bytes;
+  n->rows.give_back = cfg->give_back;
+  n->rows.heap_bytes = cfg->heap_bytes;
+  n->rows.rss_ctx = cfg->rss_ctx;
   init_tables(n);
   n->sweep_at = n->drain_at = TIME_NEVER;
-  rng_fill(n->rng, n->message_prefix, sizeof n->message_prefix);
+  rng_fill(n->rng, n->messages.prefix, sizeof n->messages.prefix);
   make_instance(n);
-  n->next_peer = UINT64_C(1) << 62;
-  n->advertise = cfg->advertise;
-  n->hidden = cfg->hidden;
-  n->no_upkeep = cfg->no_upkeep;
+  n->mesh.advertise = cfg->advertise;
+  n->mesh.hidden = cfg->hidden;
+  n->mesh.no_upkeep = cfg->no_upkeep;
   utf8_label(slice_str(cfg->name), name, NAME_KEPT);
   if (!(n->name = copy_text(n, name))) goto fail;
   if (!(n->realm = copy_text(n, realm))) goto fail;
   if (cfg->token && !(n->token = copy_text(n, cfg->token))) goto fail;
   if (cfg->admin_key_count) {
-    n->admin_keys = mem_calloc(&n->mem[ROW_NODE], cfg->admin_key_count, sizeof *n->admin_keys);
+    n->admin_keys = mem_calloc(&n->rows.mem[ROW_NODE], cfg->admin_key_count, sizeof *n->admin_keys);
     if (!n->admin_keys) goto fail;
     memcpy(n->admin_keys, cfg->admin_keys, cfg->admin_key_count * sizeof *n->admin_keys);
     n->admin_key_count = cfg->admin_key_count;
   }
   if ((err = make_tables(n)) != 0) goto fail;
   if ((err = make_quic(n, cfg, now)) != 0) goto fail;
-  if ((err = mesh_new(n)) != 0 || (err = find_new(n, cfg->last_seq)) != 0) goto fail;
+  if ((err = mesh_new(n)) != 0 || (err = records_new(n, cfg->last_seq)) != 0) goto fail;
   rows_watch(n);
   *ret_node = n;
   return 0;
@@ -293,7 +241,7 @@ fail:
 void node_unbound(struct node *n, unsigned which) {
   n->unbounded = which;
   if (IS_UNBOUNDED(n, POOL)) pool_set_max(&n->peers.pool, UINT32_MAX);
-  if (IS_UNBOUNDED(n, CLIENTS)) clients_set_max(&n->clients, UINT32_MAX, n->limits.max_operators);
+  if (IS_UNBOUNDED(n, CLIENTS)) clients_set_max(&n->sessions.clients, UINT32_MAX, n->limits.max_operators);
 }
 #endif
 
@@ -303,22 +251,22 @@ void node_free(struct node *n) {
   n->draining = n->left = true; /* calls that fail now dial nobody */
   n->spread.gets.left = NULL;   /* who answers them has no connection any more */
   if (n->quic) quic_free(n->quic);
-  list_for(it, &n->sessions) container_of(it, struct session, all)->state = SESSION_OVER; /* nothing is sent any more */
+  list_for(it, &n->sessions.all) container_of(it, struct session, all)->state = SESSION_OVER; /* nothing is sent any more */
   join_done(n);
-  list_for_safe(it, &n->sessions) session_closed(container_of(it, struct session, all), NULL);
+  list_for_safe(it, &n->sessions.all) session_closed(container_of(it, struct session, all), NULL);
   spread_done(n);
-  router_free(n->router);
-  lookups_done(n);
-  topic_index_free(n->topics);
-  retained_done(&n->retained);
-  dedup_done(&n->dedup);
-  clients_done(&n->clients);
+  router_free(n->rpc.router);
+  providers_done(n);
+  topic_index_free(n->messages.topics);
+  retained_done(&n->messages.retained);
+  dedup_done(&n->messages.dedup);
+  clients_done(&n->sessions.clients);
   ask_done(n);
   peers_done(n);
   mesh_free(n);
-  find_free(n);
+  records_free(n);
   quic_identity_unref(n->identity);
-  struct mem own = n->mem[ROW_NODE];
+  struct mem own = n->rows.mem[ROW_NODE];
   mem_free(&own, n->name);
   mem_free(&own, n->realm);
   mem_free(&own, n->token);
@@ -328,10 +276,11 @@ void node_free(struct node *n) {
 
 /* ---- driver ----------------------------------------------------------------------------------------------------------------
  */
-void node_settle(struct node *n) {
-  while (!list_empty(&n->doomed)) session_end(container_of(n->doomed.next, struct session, doomed));
+/* Ends what is doomed, lets publishers go on when the pool has room. To be called when nothing is being walked. */
+static void settle(struct node *n) {
+  while (!list_empty(&n->sessions.doomed)) session_end(container_of(n->sessions.doomed.next, struct session, doomed));
   receive_resume(n);
-  while (!list_empty(&n->doomed)) session_end(container_of(n->doomed.next, struct session, doomed));
+  while (!list_empty(&n->sessions.doomed)) session_end(container_of(n->sessions.doomed.next, struct session, doomed));
 }
 
 static void set_now(struct node *n, nanotime now) {
@@ -342,11 +291,11 @@ void node_recv(struct node *n, const struct addr *local, const struct addr *remo
                nanotime now) {
   set_now(n, now);
   quic_recv(n->quic, local, remote, datagram, ecn, n->now);
-  if (n->mesh_due) {
-    n->mesh_due = false;
+  if (n->mesh.due) {
+    n->mesh.due = false;
     mesh_step(n);
   }
-  if (!list_empty(&n->doomed)) node_settle(n);
+  if (!list_empty(&n->sessions.doomed)) settle(n);
 }
 
 void node_icmp(struct node *n, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
@@ -355,11 +304,12 @@ void node_icmp(struct node *n, const struct addr *remote, struct slice quoted, b
 }
 
 nanotime node_deadline(struct node *n) {
-  nanotime at = time_min(quic_deadline(n->quic), time_min(router_deadline(n->router), dedup_deadline(&n->dedup)));
-  if (!list_empty(&n->doomed) || replay_is_due(n)) return n->now;
-  if (!list_empty(&n->fresh))
-    at = time_min(at, time_add(container_of(n->fresh.next, struct session, fresh)->since, n->limits.connect_timeout));
-  if (!list_empty(&n->watched) || !list_empty(&n->paused) || !list_empty(&n->partials) || n->draining || n->peers.tab.count)
+  nanotime at = time_min(quic_deadline(n->quic), time_min(router_deadline(n->rpc.router), dedup_deadline(&n->messages.dedup)));
+  if (!list_empty(&n->sessions.doomed) || replay_is_due(n)) return n->now;
+  if (!list_empty(&n->sessions.fresh))
+    at = time_min(at, time_add(container_of(n->sessions.fresh.next, struct session, fresh)->since, n->limits.connect_timeout));
+  if (!list_empty(&n->sessions.watched) || !list_empty(&n->sessions.paused) || !list_empty(&n->receive.partials) ||
+      n->draining || n->peers.tab.count)
     at = time_min(at, n->sweep_at);
   at = time_min(at, time_min(mesh_deadline(n), time_min(time_min(link_deadline(n), ask_deadline(n)), join_deadline(n))));
   at = time_min(at, spread_deadline(n));
@@ -367,7 +317,7 @@ nanotime node_deadline(struct node *n) {
 }
 
 static void close_all(struct node *n, bool links, bool (*spare)(const struct session *s)) {
-  list_for_safe(it, &n->sessions) {
+  list_for_safe(it, &n->sessions.all) {
     struct session *s = container_of(it, struct session, all);
     bool is_link = s->peer || s->dialled;
     if (s->state != SESSION_OVER && is_link == links && !(spare && spare(s))) session_close(s, MACULA_SHUTTING_DOWN, NULL);
@@ -378,7 +328,7 @@ static void close_all(struct node *n, bool links, bool (*spare)(const struct ses
 static bool is_awaited(const struct session *s) { return session_has_calls(s) || s->unacked.count; }
 
 static bool any_awaited(const struct node *n) {
-  list_for(it, &n->sessions) {
+  list_for(it, &n->sessions.all) {
     const struct session *s = container_of(it, struct session, all);
     if (s->state != SESSION_OVER && s->client.session && is_awaited(s)) return true;
   }
@@ -398,17 +348,18 @@ static void drain_step(struct node *n) {
 void node_tick(struct node *n, nanotime now) {
   set_now(n, now);
   quic_tick(n->quic, n->now);
-  router_tick(n->router, n->now);
-  dedup_expire(&n->dedup, n->now);
-  while (!list_empty(&n->fresh)) {
-    struct session *s = container_of(n->fresh.next, struct session, fresh);
+  router_tick(n->rpc.router, n->now);
+  dedup_expire(&n->messages.dedup, n->now);
+  while (!list_empty(&n->sessions.fresh)) {
+    struct session *s = container_of(n->sessions.fresh.next, struct session, fresh);
     if (time_since(n->now, s->since) < n->limits.connect_timeout) break;
     session_close(s, MACULA_CONNECT_REQUIRED, NULL);
   }
   if (n->sweep_at == TIME_NEVER || n->now >= n->sweep_at) {
     n->sweep_at = time_add(n->now, SWEEP_EVERY);
-    sessions_sweep(n);
-    if (n->rows_over) rows_set_limits(n);
+    watches_sweep(n);
+    sessions_shed(n);
+    if (n->rows.over) rows_set_limits(n);
     mesh_sweep(n);
     spread_sweep(n);
     peers_sweep(n);
@@ -421,14 +372,14 @@ void node_tick(struct node *n, nanotime now) {
   if (n->draining) drain_step(n);
   replay_step(n);
   spread_tick(n);
-  node_settle(n);
+  settle(n);
   peers_step(n);
   mesh_step(n);
-  node_settle(n);
+  settle(n);
   spread_step(n);
-  node_settle(n);
+  settle(n);
   quic_flush_events(n->quic, n->now);
-  node_settle(n);
+  settle(n);
 }
 
 size_t node_send(struct node *n, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now) {
@@ -437,19 +388,19 @@ size_t node_send(struct node *n, uint8_t *buf, size_t cap, struct quic_out *ret_
 }
 
 void node_set_sockets(struct node *n, const struct addr *sockets, size_t count) {
-  n->socket_count = count < NODE_MAX_SOCKETS ? count : NODE_MAX_SOCKETS;
-  memcpy(n->sockets, sockets, n->socket_count * sizeof *sockets);
-  bool reached = !count || n->advertise.sa.sa_family;
-  for (size_t i = 0; i < n->socket_count; i++) reached |= !addr_is_link_local(&n->sockets[i]);
-  n->hidden |= !reached; /* from beyond its link: the others come through a gateway */
+  n->mesh.socket_count = count < NODE_MAX_SOCKETS ? count : NODE_MAX_SOCKETS;
+  memcpy(n->mesh.sockets, sockets, n->mesh.socket_count * sizeof *sockets);
+  bool reached = !count || n->mesh.advertise.sa.sa_family;
+  for (size_t i = 0; i < n->mesh.socket_count; i++) reached |= !addr_is_link_local(&n->mesh.sockets[i]);
+  n->mesh.hidden |= !reached; /* from beyond its link: the others come through a gateway */
   mesh_observed(n, NULL, NULL);
 }
 
 bool node_set_advertise(struct node *n, const struct addr *addrs, size_t count) {
   for (size_t i = 0; i < count; i++)
-    if (addr_eq(&addrs[i], &n->advertise)) return false;
+    if (addr_eq(&addrs[i], &n->mesh.advertise)) return false;
   if (!count) return false;
-  n->advertise = addrs[0];
+  n->mesh.advertise = addrs[0];
   mesh_observed(n, NULL, NULL);
   return true;
 }
@@ -501,20 +452,20 @@ void node_drain(struct node *n, nanotime now) {
   mesh_withdraw(n);
   quic_stop_accepting(n->quic, MACULA_SHUTTING_DOWN);
   drain_step(n);
-  node_settle(n);
+  settle(n);
 }
 
 bool node_draining(const struct node *n) { return n->draining; }
 
 bool node_drained(const struct node *n, nanotime now) {
-  return n->draining && (list_empty(&n->sessions) || (n->drain_at == TIME_NEVER ? true : now >= n->drain_at));
+  return n->draining && (list_empty(&n->sessions.all) || (n->drain_at == TIME_NEVER ? true : now >= n->drain_at));
 }
 
 int node_reload(struct node *n, const struct node_reload *r) {
   if (r->token) {
     char *token = copy_text(n, r->token);
     if (!token) return MACULA_ENOMEM;
-    mem_free(&n->mem[ROW_NODE], n->token);
+    mem_free(&n->rows.mem[ROW_NODE], n->token);
     n->token = token;
   }
   /* Other nodes know this one by its key: with them, only the certificate around it can change. */
@@ -536,17 +487,17 @@ int node_reload(struct node *n, const struct node_reload *r) {
     n->limits = *r->limits;
     node_limits_fill(&n->limits);
     struct node_limits l = n->limits;
-    quic_set_limits(n->quic, connections_most(&l), l.max_half_open, l.connection_pool, l.client_streams);
-    dedup_set_max(&n->dedup, l.dedup_ids, l.dedup_ns);
-    clients_set_max(&n->clients, l.max_clients, l.max_operators);
-    topic_index_set_max(n->topics, l.max_subscriptions, l.client_subscriptions);
+    quic_set_limits(n->quic, limits_connections(&l), l.max_half_open, l.connection_pool, l.client_streams);
+    dedup_set_max(&n->messages.dedup, l.dedup_ids, l.dedup_ns);
+    clients_set_max(&n->sessions.clients, l.max_clients, l.max_operators);
+    topic_index_set_max(n->messages.topics, l.max_subscriptions, l.client_subscriptions);
     spread_set_limits(n);
-    retained_set_max(&n->retained, l.retained_count, l.retained_bytes);
-    router_set_limits(n->router, l.max_services, l.client_services, l.max_calls, l.client_calls, l.call_bytes, l.max_discovered,
-                      party_lookups(&l));
-    find_set_limits(n);
+    retained_set_max(&n->messages.retained, l.retained_count, l.retained_bytes);
+    router_set_limits(n->rpc.router, l.max_services, l.client_services, l.max_calls, l.client_calls, l.call_bytes,
+                      l.max_discovered, party_lookups(&l));
+    records_set_limits(n);
     peers_set_limits(n);
-    node_settle(n);
+    settle(n);
     rows_set_limits(n); /* what went has left room for them */
   }
   return 0;

@@ -5,7 +5,15 @@
  *   what a paused publisher has sent already. A publisher is paused while the node-wide pool of send queues is nearly full,
  *   never for one subscriber. Only PUBLISH waits, and what follows it on its stream.
  * A stream has a record here from the first time that something of it is held. */
-#include "node/internal.h"
+#include "node/receive.h"
+
+#include "base/err.h"
+#include "node/dispatch.h"
+#include "node/session/session.h"
+#include "wire/frame.h"
+
+#define MAX_WINDOW (1024u * 1024)     /* grown with use */
+#define PARTIAL_TIMEOUT (60 * NS_SEC) /* an unfinished frame */
 
 struct stream {
   struct list of_session;
@@ -22,7 +30,7 @@ struct stream {
 };
 
 static bool pool_above(const struct node *n, size_t sixteenths) {
-  return n->mem[ROW_SEND].bytes > n->limits.send_pool / 16 * sixteenths;
+  return n->rows.mem[ROW_SEND].bytes > n->limits.send_pool / 16 * sixteenths;
 }
 
 static struct stream *find(const struct session *s, int64_t id) {
@@ -37,22 +45,22 @@ static struct stream *find(const struct session *s, int64_t id) {
  */
 static void partial_end(struct stream *st) {
   list_remove(&st->partial);
-  st->s->node->reserved -= st->reserved;
+  st->s->node->receive.reserved -= st->reserved;
   st->reserved = 0;
 }
 
 static void partial_reserve(struct stream *st) {
   struct node *n = st->s->node;
   uint32_t need = st->framer.need;
-  if (!need || st->reserved || n->reserved + need > n->limits.receive_pool / 2) return;
+  if (!need || st->reserved || n->receive.reserved + need > n->limits.receive_pool / 2) return;
   st->reserved = need;
-  n->reserved += need;
+  n->receive.reserved += need;
 }
 
 /* ---- stash -----------------------------------------------------------------------------------------------------------------
  */
 static int stash_add(struct stream *st, struct slice data) {
-  struct mem *m = &st->s->node->mem[ROW_RECEIVE];
+  struct mem *m = &st->s->node->rows.mem[ROW_RECEIVE];
   if (!data.n) return 0;
   if (st->stash_len + data.n > st->stash_cap) {
     size_t cap = st->stash_cap ? st->stash_cap * 2 : 4096;
@@ -73,8 +81,8 @@ static int hold_back(struct stream *st, const struct frame *f, struct slice rest
   if (!err) err = stash_add(st, rest);
   framer_done(&st->framer);
   if (list_empty(&st->s->paused)) {
-    if (list_empty(&n->paused)) n->paused_at = n->now;
-    list_append(&n->paused, &st->s->paused);
+    if (list_empty(&n->sessions.paused)) n->sessions.paused_at = n->now;
+    list_append(&n->sessions.paused, &st->s->paused);
     n->stats.pauses++;
   }
   return err;
@@ -107,9 +115,9 @@ static void grow_window(struct session *s, size_t consumed) {
    * it, and one into half of what a connection may hold. */
   size_t pool = n->limits.connection_pool, all = pool < n->limits.receive_pool ? pool / 2 : n->limits.receive_pool / 2;
   if (s->window < MAX_WINDOW && s->window <= pool / 32 && time_since(n->now, s->window_since) <= NS_SEC &&
-      n->window_more + s->window <= all) {
+      n->receive.window_more + s->window <= all) {
     quic_grant(s->conn, s->stream, s->window);
-    n->window_more += s->window;
+    n->receive.window_more += s->window;
     s->window *= 2;
   }
   s->window_used = 0;
@@ -118,8 +126,8 @@ static void grow_window(struct session *s, size_t consumed) {
 
 /* The pool is filling up: the oldest unfinished frame makes room, if it had its time. */
 static void make_room(struct node *n) {
-  if (n->mem[ROW_RECEIVE].bytes <= n->limits.receive_pool / 4 * 3) return;
-  struct stream *oldest = container_of(n->partials.next, struct stream, partial);
+  if (n->rows.mem[ROW_RECEIVE].bytes <= n->limits.receive_pool / 4 * 3) return;
+  struct stream *oldest = container_of(n->receive.partials.next, struct stream, partial);
   if (time_since(n->now, oldest->since) >= NS_SEC)
     session_close(oldest->s, MACULA_ENOMEM, "the node's memory for unfinished frames is used up");
 }
@@ -131,7 +139,7 @@ static void account(struct stream *st, size_t before) {
   size_t held = framer_held(&st->framer);
   if (held && list_empty(&st->partial)) {
     st->since = n->now;
-    list_append(&n->partials, &st->partial);
+    list_append(&n->receive.partials, &st->partial);
     make_room(n);
   }
   if (held) partial_reserve(st);
@@ -146,9 +154,9 @@ static void stream_free(struct stream *st) {
   struct node *n = st->s->node;
   partial_end(st);
   framer_done(&st->framer);
-  mem_free(&n->mem[ROW_RECEIVE], st->stash);
+  mem_free(&n->rows.mem[ROW_RECEIVE], st->stash);
   list_remove(&st->of_session);
-  mem_free(&n->mem[ROW_RECEIVE], st);
+  mem_free(&n->rows.mem[ROW_RECEIVE], st);
 }
 
 /* The peer has said all on this stream. The CONNECT stream's end is the client's goodbye. */
@@ -183,10 +191,10 @@ void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
   struct stream tmp = {.s = s, .id = id, .fin = fin};
   list_init(&tmp.of_session);
   list_init(&tmp.partial);
-  framer_init(&tmp.framer, &s->node->mem[ROW_RECEIVE], s->node->limits.max_frame);
+  framer_init(&tmp.framer, &s->node->rows.mem[ROW_RECEIVE], s->node->limits.max_frame);
   int err = read_frames(&tmp, data);
   if (!err && s->state != SESSION_OVER && (framer_held(&tmp.framer) || tmp.stash)) {
-    st = mem_alloc(&s->node->mem[ROW_RECEIVE], sizeof *st);
+    st = mem_alloc(&s->node->rows.mem[ROW_RECEIVE], sizeof *st);
     if (st) {
       *st = tmp;
       list_init(&st->partial);
@@ -199,7 +207,7 @@ void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
   }
   if (err) session_close(s, err, NULL);
   framer_done(&tmp.framer);
-  mem_free(&s->node->mem[ROW_RECEIVE], tmp.stash);
+  mem_free(&s->node->rows.mem[ROW_RECEIVE], tmp.stash);
   quic_consume(s->conn, id, data.n);
   if (id == s->stream && s->state == SESSION_IN) grow_window(s, data.n);
   if (fin && s->state != SESSION_OVER) finish(s, id);
@@ -215,14 +223,18 @@ void receive_closed(struct session *s, int64_t id) {
   }
 }
 
-void receive_end(struct session *s) { list_for_safe(it, &s->streams) stream_free(container_of(it, struct stream, of_session)); }
+void receive_end(struct session *s) {
+  list_for_safe(it, &s->streams) stream_free(container_of(it, struct stream, of_session));
+  s->node->receive.window_more -= s->window - STREAM_WINDOW;
+  s->window = STREAM_WINDOW;
+}
 
 /* ---- pool and time ---------------------------------------------------------------------------------------------------------
  */
 static void resume_stream(struct stream *st) {
   uint8_t *stash = st->stash;
   struct slice data = slice_of(stash, st->stash_len);
-  struct mem *m = &st->s->node->mem[ROW_RECEIVE];
+  struct mem *m = &st->s->node->rows.mem[ROW_RECEIVE];
   st->stash = NULL;
   st->stash_len = st->stash_cap = 0;
   work(st, data, st->withheld);
@@ -230,22 +242,22 @@ static void resume_stream(struct stream *st) {
 }
 
 void receive_resume(struct node *n) {
-  if (list_empty(&n->paused) || pool_above(n, 14)) return;
-  struct list waiting;
-  list_insert(&n->paused, &waiting); /* those who pause again come behind this mark */
-  while (n->paused.next != &waiting && !pool_above(n, 14)) {
-    struct session *s = container_of(n->paused.next, struct session, paused);
+  if (list_empty(&n->sessions.paused) || pool_above(n, 14)) return;
+  struct list *waiting = &n->receive.mark;
+  list_insert(&n->sessions.paused, waiting);
+  while (n->sessions.paused.next != waiting && !pool_above(n, 14)) {
+    struct session *s = container_of(n->sessions.paused.next, struct session, paused);
     list_remove(&s->paused);
     list_for_safe(it, &s->streams) {
       struct stream *st = container_of(it, struct stream, of_session);
       if (st->stash) resume_stream(st);
     }
   }
-  list_remove(&waiting);
+  list_remove(waiting);
 }
 
 void receive_sweep(struct node *n) {
-  list_for_safe(it, &n->partials) {
+  list_for_safe(it, &n->receive.partials) {
     struct stream *st = container_of(it, struct stream, partial);
     if (st->s->state == SESSION_OVER || st->stash) continue;
     if (time_since(n->now, st->since) >= PARTIAL_TIMEOUT)

@@ -43,6 +43,12 @@ enum msg_type {
   MSG_STORE_REPLY = 0x45, /* between nodes the payloads of 40 to 45 are those of wire/kad.h */
 };
 
+/* Frames that only nodes send each other and whose payload has a codec of its own: msg_decode leaves it in msg.raw. */
+static inline bool msg_is_raw(int type) {
+  return (type >= MSG_SWIM_PING && type <= MSG_SWIM_SYNC) || (type >= MSG_FIND_NODE && type <= MSG_STORE_REPLY) ||
+         (type >= MSG_INTEREST && type <= MSG_RETAINED_MOVED);
+}
+
 /* Capabilities named in CONNECT and answered in PONG. The first two are the original's; a client that names only those is
  * base-only. "operator" asks for one of the operator's slots. */
 enum msg_cap {

@@ -202,3 +202,9 @@ bool pattern_match_steps(struct slice pattern, struct slice topic, uint32_t *ste
 }
 
 bool pattern_is_wild(struct slice pattern) { return pattern.n && memchr(pattern.p, '*', pattern.n) != NULL; }
+
+bool name_is_reserved(struct slice procedure) {
+  static const char prefix[] = "com.macula.";
+  size_t len = sizeof prefix - 1;
+  return procedure.n >= len && memcmp(procedure.p, prefix, len) == 0;
+}

@@ -19,6 +19,8 @@ int name_realm(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len
 enum name_form { NAME_TOPIC, NAME_PATTERN, NAME_PROCEDURE, NAME_REALM };
 #define NAME_WHY_LEN 128
 const char *name_why(int err, enum name_form form, struct slice in, char ret_why[NAME_WHY_LEN]);
+/* com.macula.*: every node answers these itself, and nobody else serves them. */
+bool name_is_reserved(struct slice procedure);
 /* Whether a stored pattern matches a stored topic. The reference for the index; linear in segments, several `**` included. */
 bool pattern_match(struct slice pattern, struct slice topic);
 /* The same; adds to *steps what it took, segments compared: up to NAME_MAX_SEGMENTS squared, a quarter of that at worst. */

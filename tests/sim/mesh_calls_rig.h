@@ -11,11 +11,11 @@ static inline const struct id *id(struct mesh *m, unsigned i) { return quic_iden
 static inline struct peer *peer(struct mesh *m, unsigned of, unsigned who) { return mesh_peer(m, of, who); }
 static inline nanotime now(struct mesh *m) { return sim_net_now(m->rig[0].net); }
 static inline void run(struct mesh *m, nanotime for_ns) { rig_run(&m->rig[0], for_ns); }
-static inline uint32_t pending(struct mesh *m, unsigned i) { return calls_count(router_calls(m->rig[i].node->router)); }
+static inline uint32_t pending(struct mesh *m, unsigned i) { return calls_count(router_calls(m->rig[i].node->rpc.router)); }
 
 /* Node `at` has found that these (digits) serve the procedure; gateway: of all of them, -1: they are dialled. */
 static inline void knows_via(struct mesh *m, unsigned at, const char *procedure, const char *nodes, int gateway) {
-  struct discovery *d = (struct discovery *)router_discovery(m->rig[at].node->router);
+  struct discovery *d = (struct discovery *)router_discovery(m->rig[at].node->rpc.router);
   struct remote_node v[MESH_NODES];
   struct discovery_entry *e;
   size_t n = strlen(nodes);

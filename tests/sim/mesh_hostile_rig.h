@@ -77,7 +77,7 @@ static inline bool as_at_start(void *ctx) {
     rows_now(node_of(h, i), now);
     for (size_t k = 0; k < sizeof rows_of_peers / sizeof rows_of_peers[0]; k++)
       if (now[rows_of_peers[k]].entries > h->start[i][rows_of_peers[k]].entries) return false;
-    if (node_of(h, i)->mem[ROW_HELD].bytes) return false;
+    if (node_of(h, i)->rows.mem[ROW_HELD].bytes) return false;
   }
   return true;
 }

@@ -10,7 +10,9 @@
 
 #include <cmocka.h>
 
-#include "node/internal.h"
+#include "node/peers/link.h"
+#include "node/peers/peer.h"
+#include "node/state.h"
 #include "node_rig.h"
 
 #define MESH_NODES 8
@@ -70,7 +72,7 @@ static inline bool mesh_whole(void *ctx) {
       if (!p->spread.interest.epoch || interest_pending(m->rig[b].node->spread.interest, &q->spread.interest) ||
           p->spread.interest.version != own.version || p->spread.interest.topics.count != own.own)
         return false;
-      if (!p->spread.interest.retained != !retained_count(&m->rig[b].node->retained)) return false;
+      if (!p->spread.interest.retained != !retained_count(&m->rig[b].node->messages.retained)) return false;
       if (p->spread.interest.retained && !p->spread.holder) return false;
     }
   return true;

@@ -9,7 +9,10 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "node/internal.h"
+#include "node/calls/providers.h"
+#include "node/peers/link.h"
+#include "node/peers/peer.h"
+#include "node/state.h"
 #include "node_rig.h"
 #include "wire/names.h"
 
@@ -162,7 +165,7 @@ static void test_reload(void **state) {
   for (int i = 2; i < 40; i++) (void)rig_join(&r, 0, NULL, RIG_EXT);
   assert_int_equal(look(&r, "clients").entries, 40);
   for (int i = 0; i < 1500; i++) assert_int_equal(rig_publish(a, "t", "x", 1, false, (uint64_t)i + 1), 0);
-  struct discovery *d = (struct discovery *)router_discovery(r.node->router);
+  struct discovery *d = (struct discovery *)router_discovery(r.node->rpc.router);
   struct discovery_entry *e;
   for (int i = 0; i < 50; i++) {
     char name[8];
@@ -206,7 +209,7 @@ static void test_reload_raises(void **state) {
   l.max_services = l.client_streams = 10;
   assert_int_equal(node_reload(r.node, &change), 0);
   for (char name[2] = "b"; name[0] < 'k'; name[0]++) assert_int_equal(rig_register(a, name), 0);
-  dht_stats(r.node->dht, &dht);
+  dht_stats(r.node->records.dht, &dht);
   assert_int_equal(dht.own, 11);
   struct rig_client *b = rig_join(&r, 0, NULL, RIG_EXT); /* who was there keeps what it was granted */
   for (int i = 1; i < 10; i++) assert_int_equal(quic_stream_open(b->conn, &stream), 0);
@@ -222,11 +225,11 @@ static void test_discovery(void **state) {
   struct remote_node v[DISCOVERY_NODES] = {0};
   (void)state;
   rig_start(&r, NULL);
-  struct discovery *d = (struct discovery *)router_discovery(r.node->router);
+  struct discovery *d = (struct discovery *)router_discovery(r.node->rpc.router);
   struct figures before = look(&r, "discovery");
   struct discovery_entry *e;
   uint32_t most = r.node->limits.max_discovered;
-  dht_seen(r.node->dht, &(struct dht_contact){.id = {{1}}, .addr = r.addr}, sim_net_now(r.net)); /* somebody to ask */
+  dht_seen(r.node->records.dht, &(struct dht_contact){.id = {{1}}, .addr = r.addr}, sim_net_now(r.net)); /* somebody to ask */
   for (uint32_t i = 0; i < 2 * most; i++) {
     struct slice s = slice_str(long_name(name, "d", (int)i));
     assert_int_equal(discovery_look(d, s, sim_net_now(r.net), &e), 0);
@@ -236,7 +239,7 @@ static void test_discovery(void **state) {
   assert_int_equal(now.entries, most);
   for (uint32_t i = most; i < 2 * most; i++) {
     struct slice s = slice_str(long_name(name, "d", (int)i));
-    assert_int_equal(remote_discover(r.node, s), 0);
+    assert_int_equal(providers_discover(r.node, s), 0);
     assert_int_equal(discovery_look(d, s, sim_net_now(r.net), &e), 0);
   }
   now = grown(&r, "discovery", before);
@@ -286,16 +289,16 @@ static void test_resident(void **state) {
   assert_int_equal(publish_much(c, 'a'), 0);
   assert_int_equal(given_back, 0);
   uint64_t first = 0; /* what must never give way */
-  for (int i = 0; i < ROW_COUNT; i++) first += r.node->row_mem[i]->rank == 0 ? r.node->row_mem[i]->limit : 0;
+  for (int i = 0; i < ROW_COUNT; i++) first += r.node->rows.account[i]->rank == 0 ? r.node->rows.account[i]->limit : 0;
   resident = plan.total - first - (32 << 20);
   assert_true(publish_much(c, 'b') != 0);
   assert_int_equal(given_back, 1);
-  assert_int_equal(r.node->gauge.closed, 2);
+  assert_int_equal(r.node->rows.gauge.closed, 2);
   struct rig_client *d = rig_join(&r, 0, NULL, RIG_EXT); /* who connects is served */
   assert_true(rig_subscribe(c, "r.none") != 0);
   assert_string_equal(rig_ask(d, "com.macula.diagnostics.echo", "1").is_error ? "refused" : "answered", "answered");
   resident = 0;
-  for (int i = 0; r.node->gauge.closed && i < 100; i++) (void)publish_much(d, 'c'); /* until it is looked at again */
+  for (int i = 0; r.node->rows.gauge.closed && i < 100; i++) (void)publish_much(d, 'c'); /* until it is looked at again */
   assert_int_equal(publish_much(d, 'd'), 0);
   rig_stop(&r);
 }
@@ -314,9 +317,9 @@ static void test_unaccounted(void **state) {
   rig_start(&r, &(struct rig_options){.node = {.heap_bytes = fake_heap}});
   heap = rows_accounted(r.node) - node_mapped_bytes(r.node) + 100;
   assert_int_equal(look(&r, "unaccounted").bytes, 100);
-  void *p = mem_map(r.node->row_mem[ROW_RECORDS], 1 << 20);
+  void *p = mem_map(r.node->rows.account[ROW_RECORDS], 1 << 20);
   assert_int_equal(look(&r, "unaccounted").bytes, 100);
-  mem_unmap(r.node->row_mem[ROW_RECORDS], p, 1 << 20);
+  mem_unmap(r.node->rows.account[ROW_RECORDS], p, 1 << 20);
   assert_int_equal(look(&r, "unaccounted").bytes, 100);
   rig_stop(&r);
 }

@@ -67,7 +67,7 @@ static void test_withdrawn(void **state) {
     rig_send(q, &unreg);
     run(&m, NS_SEC);
     struct discovery_entry *e =
-        discovery_find(router_discovery(m.rig[1].node->router), slice_str("x.y")); /* one of two is no withdrawal */
+        discovery_find(router_discovery(m.rig[1].node->rpc.router), slice_str("x.y")); /* one of two is no withdrawal */
     assert_true(e && e->count == 1 && id_eq(&e->v[0].id, id(&m, 3)));
     if (how == 0) rig_send(p, &unreg);
     if (how == 1) quic_conn_close(p->conn, 0, "bye");
@@ -238,12 +238,12 @@ static void test_the_caller_goes_during_the_lookup(void **state) {
   for (uint8_t i = 1; i < 20; i++) call(a, i, &(struct msg_call){.timeout = 60000});
   run(&m, 20 * NS_MS);
   assert_int_equal(pending(&m, 1), 19);
-  assert_int_equal(m.rig[1].node->lookups.count, 1);
+  assert_int_equal(m.rig[1].node->rpc.lookups.count, 1);
   quic_conn_close(a->conn, 0, "bye");
   run(&m, 20 * NS_MS);
   assert_int_equal(pending(&m, 1), 0);
-  assert_int_equal(m.rig[1].node->lookups.count, 0);
-  assert_int_equal(router_discovery(m.rig[1].node->router)->looking, 0);
+  assert_int_equal(m.rig[1].node->rpc.lookups.count, 0);
+  assert_int_equal(router_discovery(m.rig[1].node->rpc.router)->looking, 0);
   a = client(&m, 1);
   call(a, 1, &(struct msg_call){.timeout = 60000});
   code_is(a, "dht_timeout");

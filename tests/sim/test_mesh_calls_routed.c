@@ -1,5 +1,6 @@
 /* Calls to and from nodes that nobody can dial: through their gateways. */
 #include "mesh_calls_rig.h"
+#include "node/dispatch.h"
 
 static bool behind(void *ctx) {
   struct mesh *m = ctx;
@@ -12,8 +13,8 @@ static void start_hidden(struct mesh *m) {
   start(m, 3);
   sim_net_cut(m->rig[0].net, &m->rig[0].addr, &m->rig[2].addr, true);
   struct node *h = m->rig[2].node;
-  h->hidden = true;
-  h->self = (struct addr){0};
+  h->mesh.hidden = true;
+  h->mesh.self = (struct addr){0};
   assert_int_equal(node_join(h, &m->rig[1].addr, NULL, true, now(m)), 0);
   assert_int_equal(node_join(m->rig[0].node, &m->rig[1].addr, NULL, true, now(m)), 0);
   rig_until(&m->rig[0], 5 * NS_SEC, behind, m, "the hidden node's link");
@@ -119,7 +120,7 @@ static void test_envelopes_that_cannot_go_on(void **state) {
                {1, 1, 0, 10, id(&m, 1), "publish", false}}; /* its payload is none */
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     struct msg d;
-    uint64_t failed = m.rig[1].node->stats.routes_failed, late = router_stats(m.rig[2].node->router)->late;
+    uint64_t failed = m.rig[1].node->stats.routes_failed, late = router_stats(m.rig[2].node->rpc.router)->late;
     e.route.path = (struct msg_list){.count = (uint32_t)cases[i].path_len, .items = path + cases[i].path_from};
     e.route.hop_count = cases[i].hops;
     e.route.max_hops = cases[i].max;
@@ -128,10 +129,10 @@ static void test_envelopes_that_cannot_go_on(void **state) {
     len = msg_encode(&e, frame, sizeof frame);
     assert_true(len > 0);
     assert_int_equal(msg_decode(MSG_RPC_ROUTE, slice_of(frame + FRAME_HEADER_LEN, (size_t)len - FRAME_HEADER_LEN), &d), 0);
-    route_received(from, &d);
+    dispatch_message(from, &d);
     run(&m, 50 * NS_MS);
     if (m.rig[1].node->stats.routes_failed != failed + 1) fail_msg("case %zu", i);
-    assert_int_equal(router_stats(m.rig[2].node->router)->late, late + cases[i].answered); /* of no call of its own */
+    assert_int_equal(router_stats(m.rig[2].node->rpc.router)->late, late + cases[i].answered); /* of no call of its own */
   }
   assert_true(behind(&m));
   stop(&m);
@@ -143,8 +144,8 @@ static void test_a_hidden_provider_is_found(void **state) {
   (void)state;
   mesh_start(&m, 4, NULL);
   struct node *h = m.rig[3].node;
-  h->hidden = true;
-  h->self = (struct addr){0};
+  h->mesh.hidden = true;
+  h->mesh.self = (struct addr){0};
   mesh_cut(&m, 0, 3, true); /* and it reaches no more than two of them */
   mesh_join(&m, 1, 0);
   mesh_join(&m, 2, 0);
@@ -160,7 +161,7 @@ static void test_a_hidden_provider_is_found(void **state) {
     run(&m, NS_SEC);
   }
   /* Its gateway dies: it stays connected to the other one, and its services with it. */
-  unsigned gateway = h->gateway == mesh_peer(&m, 3, 1) ? 1 : 2;
+  unsigned gateway = h->mesh.gateway == mesh_peer(&m, 3, 1) ? 1 : 2;
   rig_node_kill(&m.rig[gateway]);
   run(&m, 20 * NS_SEC);
   call(a, 5, &(struct msg_call){.timeout = 10000});

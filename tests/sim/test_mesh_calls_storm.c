@@ -145,14 +145,14 @@ static void test_storm(void **state) {
                    (unsigned long long)((s->answered[k][n] - s->asked[k][n]) / NS_MS), (unsigned long long)seed);
       }
     print_message("seed %llu: %u results, %u errors, %llu failovers, %llu lookups\n", (unsigned long long)seed, s->results,
-                  s->errors, (unsigned long long)router_stats(s->m.rig[0].node->router)->failovers,
-                  (unsigned long long)router_stats(s->m.rig[0].node->router)->lookups);
+                  s->errors, (unsigned long long)router_stats(s->m.rig[0].node->rpc.router)->failovers,
+                  (unsigned long long)router_stats(s->m.rig[0].node->rpc.router)->lookups);
     assert_true(s->results > STORM_CALLS * CALLERS / 2);
     run(&s->m, 5 * NS_SEC);
     for (unsigned i = 0; i < 6; i++) {
       if (!s->m.rig[i].node) continue;
       assert_int_equal(pending(&s->m, i), 0);
-      assert_int_equal(s->m.rig[i].node->lookups.count, 0);
+      assert_int_equal(s->m.rig[i].node->rpc.lookups.count, 0);
     }
     if (down) rig_node_start(&s->m.rig[down]);
     stop(&s->m);

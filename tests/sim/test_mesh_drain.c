@@ -8,7 +8,7 @@ static bool second_drained(void *ctx) { return is_drained(ctx, 1); }
 static void drain(struct mesh *m, unsigned i) { node_drain(m->rig[i].node, now(m)); }
 
 static enum member_state state_of(struct mesh *m, unsigned at, unsigned of) {
-  const struct member *e = membership_find(m->rig[at].node->membership, id(m, of));
+  const struct member *e = membership_find(m->rig[at].node->mesh.membership, id(m, of));
   assert_non_null(e);
   return e->state;
 }

@@ -119,7 +119,7 @@ static void test_calls_of_others(void **state) {
   connect_as_node(c, ""); /* twice */
   go(&h, NS_SEC);
   if (c->closed) fail_msg("closed: %s", c->why_text);
-  assert_int_equal(calls_count(router_calls(node_of(&h, 0)->router)), 50);
+  assert_int_equal(calls_count(router_calls(node_of(&h, 0)->rpc.router)), 50);
   assert_int_equal(c->counts[MSG_REPLY], 250); /* too_many_calls */
   served(&h);
   assert_int_equal(local->counts[MSG_CALL], 50);
@@ -127,7 +127,7 @@ static void test_calls_of_others(void **state) {
   (void)rig_expect(local, MSG_CANCEL);
   go(&h, NS_SEC);
   assert_int_equal(local->counts[MSG_CANCEL], 50);
-  assert_int_equal(calls_count(router_calls(node_of(&h, 0)->router)), 0);
+  assert_int_equal(calls_count(router_calls(node_of(&h, 0)->rpc.router)), 0);
   leaves(&h, local);
 }
 
@@ -150,7 +150,7 @@ static void test_calls_of_many(void **state) {
     }
     go(&h, 100 * NS_MS);
   }
-  assert_int_equal(calls_count(router_calls(node_of(&h, 0)->router)), 60);
+  assert_int_equal(calls_count(router_calls(node_of(&h, 0)->rpc.router)), 60);
   served(&h);
   for (int i = 0; i < 4; i++) bye(c[i]);
   leaves(&h, local);

@@ -113,7 +113,7 @@ static void test_dht_flood(void **state) {
   }
   go(&h, NS_SEC);
   struct dht_stats s;
-  dht_stats(node_of(&h, 0)->dht, &s);
+  dht_stats(node_of(&h, 0)->records.dht, &s);
   if (c->closed) fail_msg("closed: %s", c->why_text);
   assert_true(s.refused_full > 0 && s.refused_rate > 0 && s.refused_bad > 0);
   served(&h);

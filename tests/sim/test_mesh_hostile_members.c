@@ -74,8 +74,8 @@ static void test_accuses_everybody(void **state) {
                                            : k % 3 == 1 ? SWIM_DEAD
                                                         : SWIM_LEFT,
                                   .id = *quic_identity_id(h.m.rig[i].identity),
-                                  .incarnation =
-                                      k % 5 == 4 ? UINT64_MAX : membership_incarnation(node_of(&h, i)->membership) + k % 2};
+                                  .incarnation = k % 5 == 4 ? UINT64_MAX
+                                                            : membership_incarnation(node_of(&h, i)->mesh.membership) + k % 2};
     send_swim(c, k % 2 ? MSG_SWIM_PING : MSG_SWIM_SYNC, &me, u, 2);
     pong_swim(c, &me);
     go(&h, 200 * NS_MS);
@@ -113,7 +113,7 @@ static void invented_members(bool dialled) {
   struct rig_client *c = liar(&h.m.rig[0], "");
   invent_members(&h, c, 10 * FEW_MEMBERS, dialled);
   struct membership_stats s;
-  membership_stats(node_of(&h, 0)->membership, &s);
+  membership_stats(node_of(&h, 0)->mesh.membership, &s);
   assert_int_equal(s.alive + s.suspect + s.dead, FEW_MEMBERS);
   assert_true(s.refused > 0);
   served(&h);
@@ -129,7 +129,7 @@ static void invented_members(bool dialled) {
   assert_int_equal(rig_publish(h.pub, "late.x", "1", 1, false, 1), 0);
   assert_true(slice_is(rig_expect(late, MSG_PUBLISH).publish.payload, "1"));
   within(&h);
-  assert_true(node_of(&h, 0)->seed_count <= 3); /* whoever was never met is not looked for when he "dies" */
+  assert_true(node_of(&h, 0)->join.count <= 3); /* whoever was never met is not looked for when he "dies" */
   char *known;
   assert_int_equal(node_known_peers(node_of(&h, 0), &known), 0);
   assert_null(strstr(known, "10.9.9.9"));

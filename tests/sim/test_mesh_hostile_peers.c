@@ -1,5 +1,7 @@
 /* Lies about who it is and where: any number of identities, and the slots and addresses of nodes that the user named. */
 #include "mesh_hostile_rig.h"
+#include "node/mesh/member.h"
+#include "node/peers/join.h"
 
 static void test_many_identities(void **state) {
   struct rig_options o = {.node = {.limits = {.max_members = FEW_MEMBERS, .max_peers = 20, .max_half_open = 64}}};
@@ -24,7 +26,7 @@ static void test_many_identities(void **state) {
   for (int i = 0; i < 8; i++)
     if (open[i]->conn) quic_conn_close(open[i]->conn, 0, "");
   for (unsigned i = 0; i < 2; i++) { /* who had been met is looked for for an hour */
-    assert_true(node_of(&h, i)->seed_count <= 256 + 64);
+    assert_true(node_of(&h, i)->join.count <= 256 + 64);
     h.start[i][ROW_SESSIONS].entries += 256;
   }
   recovers(&h, 600 * NS_SEC);
@@ -224,7 +226,7 @@ static void test_records_for_named_nodes(void **state) {
     lost.addr = at;
     join_lost(n, &lost);
   }
-  assert_true(n->seed_count <= 256 + MAX_SEEDS);
+  assert_true(n->join.count <= 256 + MAX_SEEDS);
   for (unsigned k = 0; k < MAX_SEEDS; k++) assert_true(join_is_configured(n, &named[k]));
   /* Where a node says that it is, is not whose address that is. */
   struct peer liar = {.node = n, .id = invented(999), .since = 1};
@@ -269,13 +271,13 @@ static void test_endpoints(void **state) {
     go(&h, 2 * NS_SEC);
   }
   /* nor does a node believe that it is there itself */
-  struct addr self = node_of(&h, 0)->self, seen, local = addr_of("0.0.0.0:9443");
-  node_of(&h, 0)->sockets[0] = local;
+  struct addr self = node_of(&h, 0)->mesh.self, seen, local = addr_of("0.0.0.0:9443");
+  node_of(&h, 0)->mesh.sockets[0] = local;
   for (size_t i = 0; i < 5; i++)
     if (addr_parse(at[i], 0, &seen) == 0) mesh_observed(node_of(&h, 0), &seen, &local);
   seen = addr_of("127.0.0.1:9443");
   mesh_observed(node_of(&h, 0), &seen, &local);
-  assert_true(addr_eq(&self, &node_of(&h, 0)->self));
+  assert_true(addr_eq(&self, &node_of(&h, 0)->mesh.self));
   recovers(&h, 200 * NS_SEC);
   honest_stop(&h);
 }

@@ -1,6 +1,9 @@
 /* Links between nodes over real QUIC on the in-memory network: joining, one link between two nodes, the pool, death, refusal.
  * Cases named upstream_* are those of the original's mesh suite. */
 #include "mesh_rig.h"
+#include "node/mesh/member.h"
+#include "node/mesh/records.h"
+#include "node/messages/spread.h"
 
 static bool linked(struct mesh *m, unsigned a, unsigned b) {
   struct peer *p = mesh_peer(m, a, b), *q = mesh_peer(m, b, a);
@@ -229,7 +232,7 @@ static void test_wrong_realm_self_and_liar(void **state) {
   assert_int_equal(pool_count(&m.rig[0].node->peers.pool), 0);
   assert_true(node_joined(m.rig[1].node, &m.rig[1].addr)); /* its own address: nobody is missing there */
   assert_int_equal(rig_metric(&m.rig[1], "mesh_dials_total"), 1);
-  assert_int_equal(other.node->seed_count, 1);
+  assert_int_equal(other.node->join.count, 1);
   /* an address that is said to be node 1's, and is node 0's: the dial fails and node 0 is not mistaken for it */
   struct peer *p = peer_get(other.node, quic_identity_id(m.rig[1].identity));
   peer_where(p, &m.rig[0].addr, NULL);
@@ -282,8 +285,8 @@ enum upkeep { PROBE, QUERY, INTEREST };
 static void upkeep(struct mesh *m, enum upkeep what) {
   struct node *n = m->rig[0].node;
   if (what == QUERY) {
-    dht_join(n->dht, n->now);
-    find_step(n);
+    dht_join(n->records.dht, n->now);
+    records_step(n);
   }
   if (what == INTEREST) {
     assert_int_equal(interest_add(n->spread.interest, slice_str("a.b")), 0);
@@ -317,7 +320,7 @@ static void goes_in_upkeep(enum upkeep what, bool used) {
   rig_run(&m.rig[0], 500 * NS_MS);
   assert_true(linked(&m, 0, 3) && linked(&m, 0, 2) == !used && linked(&m, 0, 1) == used);
   rig_run(&m.rig[0], 20 * NS_SEC); /* nor is it taken for dead, whose answer had no way any more */
-  membership_stats(m.rig[0].node->membership, &stats);
+  membership_stats(m.rig[0].node->mesh.membership, &stats);
   assert_int_equal(stats.deaths, 0);
   mesh_stop(&m);
 }
@@ -378,7 +381,7 @@ static void test_ping(void **state) {
   rig_call(op, "com.macula.node.ping", args, 7, 5000);
   rig_kill(op); /* its questions go with it */
   rig_run(&m.rig[0], 60 * NS_SEC);
-  assert_int_equal(m.rig[0].node->ask_count, 0);
+  assert_int_equal(m.rig[0].node->asks.count, 0);
   mesh_stop(&m);
 }
 
@@ -401,13 +404,13 @@ static void test_ping_over_an_evicted_link(void **state) {
   snprintf(args, sizeof args, "{\"node\":\"%s\"}", hex);
   rig_call(op, "com.macula.node.ping", args, 7, 5000);
   rig_run(&m.rig[0], 500 * NS_MS);
-  assert_int_equal(m.rig[0].node->ask_count, 1); /* nobody is there */
+  assert_int_equal(m.rig[0].node->asks.count, 1); /* nobody is there */
   nanotime began = sim_net_now(m.rig[0].net);
   assert_int_equal(dial(&m, 0, 2), MACULA_EBUSY);
   assert_null(mesh_peer(&m, 0, 1)->link);
   assert_true(slice_is(rig_expect(op, MSG_REPLY).reply.error.code, "evicted"));
   assert_true(sim_net_now(m.rig[0].net) - began < 200 * NS_MS);
-  assert_int_equal(m.rig[0].node->ask_count, 0);
+  assert_int_equal(m.rig[0].node->asks.count, 0);
   mesh_stop(&m);
 }
 
@@ -547,7 +550,7 @@ static void test_death_during_a_dial(void **state) {
 /* The hidden node 3 has a gateway that lives, and whoever else lives knows it. */
 static bool moved(void *ctx) {
   struct mesh *m = ctx;
-  struct peer *gateway = m->rig[3].node->gateway;
+  struct peer *gateway = m->rig[3].node->mesh.gateway;
   for (unsigned i = 0; i < 3; i++)
     if (m->rig[i].node && gateway && !id_eq(&gateway->id, quic_identity_id(m->rig[i].identity)) &&
         (!mesh_peer(m, i, 3)->via || !id_eq(&mesh_peer(m, i, 3)->via->id, &gateway->id)))
@@ -572,7 +575,7 @@ static void test_join_moves(void **state) {
   assert_true(node_joined(n, &m.rig[1].addr));
   assert_false(node_joined(n, &dead)); /* that one link stands does not settle it */
   node_unjoin(n, &dead);
-  assert_int_equal(n->seed_count, 1);
+  assert_int_equal(n->join.count, 1);
   /* The node there is replaced by another one elsewhere. */
   rig_node_kill(&m.rig[1]);
   mesh_join(&m, 0, 2);
@@ -601,19 +604,19 @@ static void test_link_local(void **state) {
   struct node *n = m.rig[0].node;
   assert_int_equal(addr_parse("[fe80::7%1]:9443", 0, &at), 0);
   assert_int_equal(addr_parse("[fe80::8]:9443", 0, &seen), 0);
-  n->self = (struct addr){0};
+  n->mesh.self = (struct addr){0};
   node_set_sockets(n, &at, 1);
-  assert_true(n->hidden);
+  assert_true(n->mesh.hidden);
   mesh_observed(n, &seen, &at);
-  assert_int_equal(n->self.sa.sa_family, 0);
+  assert_int_equal(n->mesh.self.sa.sa_family, 0);
   assert_int_equal(addr_parse("10.0.0.7:9443", 0, &moved), 0);
-  n->hidden = false; /* unless the user gives an address, whose name may come to lead elsewhere */
+  n->mesh.hidden = false; /* unless the user gives an address, whose name may come to lead elsewhere */
   assert_true(node_set_advertise(n, &moved, 1));
-  assert_true(addr_eq(&n->self, &moved));
+  assert_true(addr_eq(&n->mesh.self, &moved));
   struct addr both[2] = {at, moved};
   assert_false(node_set_advertise(n, both, 2));
   assert_false(node_set_advertise(n, both, 0));
-  assert_true(addr_eq(&n->self, &moved));
+  assert_true(addr_eq(&n->mesh.self, &moved));
   mesh_stop(&m);
 }
 
@@ -630,7 +633,7 @@ static void test_hidden(void **state) {
   rig_until(&m.rig[0], 20 * NS_SEC, all_linked, &m, "all linked");
   struct peer *p = mesh_peer(&m, 1, 3);
   assert_int_equal(p->addr.sa.sa_family, 0);
-  struct peer *gateway = m.rig[3].node->gateway;
+  struct peer *gateway = m.rig[3].node->mesh.gateway;
   assert_non_null(gateway);
   assert_true(id_eq(&p->via->id, &gateway->id) || id_eq(&gateway->id, quic_identity_id(m.rig[1].identity)));
   assert_true(id_eq(&mesh_peer(&m, 2, 3)->via->id, &gateway->id) || id_eq(&gateway->id, quic_identity_id(m.rig[2].identity)));
@@ -652,21 +655,21 @@ static void test_observed(void **state) {
   assert_int_equal(addr_parse("0.0.0.0:9443", 0, &any), 0);
   assert_int_equal(addr_parse("10.0.0.7:40000", 0, &a), 0);
   assert_int_equal(addr_parse("10.0.0.8:40000", 0, &b), 0);
-  n->self = (struct addr){0};
+  n->mesh.self = (struct addr){0};
   node_set_sockets(n, &any, 1);
-  assert_int_equal(n->self.sa.sa_family, 0); /* 0.0.0.0 is nobody's address */
+  assert_int_equal(n->mesh.self.sa.sa_family, 0); /* 0.0.0.0 is nobody's address */
   mesh_observed(n, &a, &any);
-  assert_int_equal(addr_port(&n->self), 9443);
+  assert_int_equal(addr_port(&n->mesh.self), 9443);
   addr_set_port(&a, 9443);
-  assert_true(addr_eq(&n->self, &a));
+  assert_true(addr_eq(&n->mesh.self, &a));
   mesh_observed(n, &b, &any);
-  assert_true(addr_eq(&n->self, &a));
+  assert_true(addr_eq(&n->mesh.self, &a));
   mesh_observed(n, &a, &any);
   mesh_observed(n, &b, &any);
-  assert_true(addr_eq(&n->self, &a));
+  assert_true(addr_eq(&n->mesh.self, &a));
   mesh_observed(n, &b, &any);
   addr_set_port(&b, 9443);
-  assert_true(addr_eq(&n->self, &b));
+  assert_true(addr_eq(&n->mesh.self, &b));
   mesh_stop(&m);
 }
 
@@ -762,7 +765,7 @@ static void test_crowd(void **state) {
     size_t peak;
     assert_true(rig_metric(&m.rig[i], "quic_refused_memory_total") >= 1);
     assert_ptr_equal(mesh_peer(&m, i, 1 - i)->link, link[i]);
-    list_for(it, &m.rig[i].node->clients.all) {
+    list_for(it, &m.rig[i].node->sessions.clients.all) {
       const struct session *c = container_of(it, struct clients_entry, all)->user;
       assert_true(quic_conn_held(c->conn, &peak) < quic_conn_held(link[i]->conn, &peak));
     }

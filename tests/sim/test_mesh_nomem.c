@@ -105,9 +105,9 @@ static void test_no_memory(void **state) {
     rig_run(&m.rig[0], 70 * NS_SEC);
     mesh_settle(&m);
     for (int i = 0; i < 3; i++) {
-      assert_int_equal(calls_count(router_calls(m.rig[i].node->router)), 0);
-      assert_int_equal(m.rig[i].node->lookups.count, 0);
-      assert_int_equal(m.rig[i].node->mem[ROW_HELD].bytes, 0);
+      assert_int_equal(calls_count(router_calls(m.rig[i].node->rpc.router)), 0);
+      assert_int_equal(m.rig[i].node->rpc.lookups.count, 0);
+      assert_int_equal(m.rig[i].node->rows.mem[ROW_HELD].bytes, 0);
       assert_int_equal(m.rig[i].node->spread.inflight.parts, 0);
     }
     struct rig_client *from = rig_join(&m.rig[0], 0, NULL, RIG_EXT), *to = rig_join(&m.rig[2], 0, NULL, RIG_EXT);

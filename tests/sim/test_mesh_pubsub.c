@@ -1,6 +1,7 @@
 /* Publishes across nodes over real QUIC on the in-memory network: who hears what and how often, loss and partition, QoS 1,
  * retained messages. */
 #include "mesh_rig.h"
+#include "node/messages/spread.h"
 #include "wire/interest.h"
 
 static struct rig_client *user(struct mesh *m, unsigned node) { return rig_join(&m->rig[node], 0, NULL, RIG_EXT); }
@@ -323,7 +324,7 @@ static void test_evicted_link(void **state) {
 
 /* ---- retained --------------------------------------------------------------------------------------------------------------
  */
-static uint32_t held(struct mesh *m, unsigned node) { return retained_count(&m->rig[node].node->retained); }
+static uint32_t held(struct mesh *m, unsigned node) { return retained_count(&m->rig[node].node->messages.retained); }
 
 static void test_retained_anywhere(void **state) {
   struct mesh m;
@@ -415,7 +416,7 @@ static void test_retained_more_than_a_queue(void **state) {
   assert_int_equal(rig_metric(&m.rig[2], "messages_dropped_total"), 0);
   rig_run(&m.rig[0], 70 * NS_SEC);
   assert_int_equal(gets_count(&m.rig[2].node->spread.gets), 0);
-  assert_int_equal(m.rig[0].node->replay_count, 0);
+  assert_int_equal(m.rig[0].node->replays.count, 0);
   mesh_stop(&m);
 }
 
@@ -444,7 +445,7 @@ static void test_retained_left_again(void **state) {
     rig_send(restless, &u);
   }
   rig_run(&m.rig[0], NS_SEC);
-  assert_int_equal(m.rig[0].node->replay_count, 0);
+  assert_int_equal(m.rig[0].node->replays.count, 0);
   assert_int_equal(rig_subscribe(sub, "r.*"), 0);
   rig_until(&m.rig[0], 50 * NS_SEC, many_heard, sub, "all retained messages");
   mesh_stop(&m);
@@ -625,8 +626,8 @@ static void test_evil_node(void **state) {
   rig_send(evil, &ack);
   rig_run(&r, NS_SEC);
   assert_false(evil->closed);
-  assert_true(r.node->replay_count <= 5);
-  assert_int_equal(retained_count(&r.node->retained), 1);
+  assert_true(r.node->replays.count <= 5);
+  assert_int_equal(retained_count(&r.node->messages.retained), 1);
   assert_int_equal(rig_subscribe(user, "r.*"), 0);
   hears(user, "1");
   assert_true(rig_quiet(user, MSG_PUBLISH, NS_SEC));
@@ -737,7 +738,7 @@ static void hidden_nodes(uint64_t seed) {
   hears(c, "kept");
   silent(c);
   silent(outside);
-  unsigned gateway = id_eq(&m.rig[3].node->gateway->id, quic_identity_id(m.rig[0].identity)) ? 0 : 1;
+  unsigned gateway = id_eq(&m.rig[3].node->mesh.gateway->id, quic_identity_id(m.rig[0].identity)) ? 0 : 1;
   rig_node_kill(&m.rig[gateway]);
   rig_run(&m.rig[2], 45 * NS_SEC);
   rig_until(&m.rig[2], 60 * NS_SEC, routed, &m, "they hear of each other through the other gateway");

@@ -1,7 +1,16 @@
 /* Calls between nodes: how the router of calls finds the nodes that serve a procedure, reaches them, and hears of theirs.
  *
  * What a peer sends and is sent is the same whether it has a link of its own or is behind a gateway: peer_send sees to that. */
-#include "node/internal.h"
+#include "node/calls/remote.h"
+
+#include "base/err.h"
+#include "node/calls/providers.h"
+#include "node/calls/rpc.h"
+#include "node/peers/peer.h"
+#include "node/peers/route.h"
+#include "node/session/answer.h"
+#include "node/session/session.h"
+#include "wire/names.h"
 
 static struct peer *peer_of(const struct rpc_party *p) { return p->owner.user; }
 
@@ -61,8 +70,8 @@ static struct rpc_party *known(void *ctx, const struct remote_node *where) {
 }
 
 void remote_out(struct router_out *out) {
-  out->discover = remote_discover;
-  out->undiscover = remote_undiscover;
+  out->discover = providers_discover;
+  out->undiscover = providers_undiscover;
   out->reach = reach;
   out->known = known;
 }
@@ -70,12 +79,7 @@ void remote_out(struct router_out *out) {
 /* ---- what peers send -------------------------------------------------------------------------------------------------------
  */
 static void refuse(struct peer *p, struct slice call_id, int err, const char *text) {
-  struct msg m = {.type = MSG_REPLY,
-                  .reply = {.call_id = call_id,
-                            .is_error = true,
-                            .error = {.code = slice_str(macula_err_name(err)),
-                                      .message = slice_str(text ? text : macula_err_text(err)),
-                                      .has_extra = true}}};
+  struct msg m = answer_error(call_id, err, text, true);
   remote_tell(&p->rpc, &m);
 }
 
@@ -83,9 +87,9 @@ void remote_call(struct peer *p, const struct msg_call *m) {
   struct node *n = p->node;
   struct rpc_request r;
   int err = rpc_request(n, m, &r);
-  if (!err && admin_is_local(r.procedure)) err = MACULA_NO_SUCH_PROCEDURE; /* each node answers its own clients */
+  if (!err && name_is_reserved(r.procedure)) err = MACULA_NO_SUCH_PROCEDURE; /* each node answers its own clients */
   /* The last quarter is for our own clients: other nodes come in any number. */
-  if (!err && calls_count(router_calls(n->router)) >= n->limits.max_calls / 4 * 3) err = MACULA_TOO_MANY_CALLS;
+  if (!err && calls_count(router_calls(n->rpc.router)) >= n->limits.max_calls / 4 * 3) err = MACULA_TOO_MANY_CALLS;
   if (!err) err = rpc_copy_args(n, m->args, &r.args);
   if (err) {
     refuse(p, m->call_id, err, r.text);
@@ -98,7 +102,7 @@ void remote_cast(struct peer *p, const struct msg_call *m) {
   struct node *n = p->node;
   struct rpc_request r;
   int err = rpc_request(n, m, &r);
-  if (err || admin_is_local(r.procedure) || rpc_copy_args(n, m->args, &r.args)) return;
+  if (err || name_is_reserved(r.procedure) || rpc_copy_args(n, m->args, &r.args)) return;
   rpc_start_cast(n, &p->rpc, m, &r);
 }
 
@@ -110,11 +114,11 @@ void rpc_peer_init(struct peer *p, uint64_t session) {
   p->rpc.calls.max = p->node->limits.peer_calls;
 }
 
-void rpc_peer_up(struct peer *p) { router_party_ready(p->node->router, &p->rpc, p->node->now); }
+void rpc_peer_up(struct peer *p) { router_party_ready(p->node->rpc.router, &p->rpc, p->node->now); }
 
-void rpc_peer_down(struct peer *p) { router_session_ended(p->node->router, &p->rpc, p->node->now); }
+void rpc_peer_down(struct peer *p) { router_session_ended(p->node->rpc.router, &p->rpc, p->node->now); }
 
-static void fell_silent(struct peer *p) { router_session_silent(p->node->router, &p->rpc, p->node->now); }
+static void fell_silent(struct peer *p) { router_session_silent(p->node->rpc.router, &p->rpc, p->node->now); }
 
 void rpc_peer_silent(struct peer *p) {
   fell_silent(p);

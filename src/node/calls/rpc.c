@@ -1,5 +1,11 @@
 /* Between sessions and the router of calls. */
-#include "node/internal.h"
+#include "node/calls/rpc.h"
+
+#include "base/err.h"
+#include "node/calls/providers.h"
+#include "node/calls/remote.h"
+#include "node/session/session.h"
+#include "wire/names.h"
 
 static struct session *session_of(const struct rpc_party *p) { return p->owner.user; } /* not of a node's party */
 
@@ -78,16 +84,6 @@ struct router_out rpc_out(struct node *n) {
 
 /* ---- what clients send ------------------------------------------------------------------------------------------------------
  */
-void rpc_error(struct session *s, struct slice call_id, int err, const char *text) {
-  struct msg m = {.type = MSG_REPLY,
-                  .reply = {.call_id = call_id,
-                            .is_error = true,
-                            .error = {.code = slice_str(macula_err_name(err)),
-                                      .message = slice_str(text ? text : macula_err_text(err)),
-                                      .has_extra = !s->base}}};
-  session_tell(s, &m, true);
-}
-
 int rpc_request(const struct node *n, const struct msg_call *m, struct rpc_request *ret) {
   size_t len;
   *ret = (struct rpc_request){0};
@@ -102,11 +98,11 @@ int rpc_request(const struct node *n, const struct msg_call *m, struct rpc_reque
     ret->text = "the strategy is none of random, first, round_robin, closest, least_pending";
     return MACULA_EINVAL;
   }
-  return n->draining && !admin_is_local(ret->procedure) ? MACULA_SHUTTING_DOWN : 0;
+  return n->draining && !name_is_reserved(ret->procedure) ? MACULA_SHUTTING_DOWN : 0;
 }
 
 int rpc_copy_args(struct node *n, struct slice args, struct shbuf **ret_args) {
-  *ret_args = args.n ? shbuf_dup(&n->mem[ROW_CALLS], args) : NULL;
+  *ret_args = args.n ? shbuf_dup(&n->rows.mem[ROW_CALLS], args) : NULL;
   return args.n && !*ret_args ? MACULA_ENOMEM : 0;
 }
 
@@ -117,7 +113,7 @@ int rpc_start_call(struct node *n, struct rpc_party *caller, const struct msg_ca
                           .timeout_ms = m->timeout,
                           .strategy = m->strategy,
                           .idempotent = m->idempotent};
-  int err = router_call(n->router, caller, &c, n->now);
+  int err = router_call(n->rpc.router, caller, &c, n->now);
   shbuf_unref(r->args);
   return err;
 }
@@ -125,24 +121,17 @@ int rpc_start_call(struct node *n, struct rpc_party *caller, const struct msg_ca
 void rpc_start_cast(struct node *n, struct rpc_party *caller, const struct msg_call *m, const struct rpc_request *r) {
   struct router_cast c = {
       .procedure = r->procedure, .args = r->args, .strategy = m->strategy, .has_ref = m->has_ref, .ref = m->ref};
-  (void)router_cast(n->router, caller, &c, n->now);
+  (void)router_cast(n->rpc.router, caller, &c, n->now);
   shbuf_unref(r->args);
 }
 
-void rpc_call(struct session *s, const struct msg_call *m) {
+void rpc_call(struct session *s, const struct msg_call *m, struct rpc_request *r) {
   struct node *n = s->node;
-  struct rpc_request r;
-  int err = rpc_request(n, m, &r);
-  if (!err && admin_is_local(r.procedure)) {
-    admin_call(s, m, r.procedure);
-    return;
-  }
-  if (!err) err = rpc_copy_args(n, m->args, &r.args);
-  if (err) {
-    rpc_error(s, m->call_id, err, r.text);
-    return;
-  }
-  if (rpc_start_call(n, &s->rpc, m, &r) == 0) session_watch(s);
+  int err = rpc_copy_args(n, m->args, &r->args);
+  if (err)
+    session_error(s, m->call_id, err, NULL);
+  else if (rpc_start_call(n, &s->rpc, m, r) == 0)
+    session_watch(s);
 }
 
 void rpc_cast(struct session *s, const struct msg_call *m) {
@@ -164,14 +153,14 @@ void rpc_register(struct session *s, const struct msg_register *m) {
   int err = name_procedure(m->procedure, name, &len);
   const char *text = name_why(err, NAME_PROCEDURE, m->procedure, why);
   uint64_t most = UINT32_MAX, ttl = m->ttl ? (m->ttl < most ? m->ttl : most) * NS_SEC : n->limits.service_ttl;
-  if (!err && admin_is_local(slice_of(name, len))) {
+  if (!err && name_is_reserved(slice_of(name, len))) {
     err = MACULA_NOT_AUTHORIZED;
     text = "com.macula.* is the node's own";
   }
   if (!err && n->draining) err = MACULA_SHUTTING_DOWN;
   if (IS_UNBOUNDED(n, SERVICES)) ttl = TIME_NEVER;
-  if (!err) err = services_register(router_services(n->router), &s->rpc.owner, slice_of(name, len), ttl, n->now);
-  if (!err) remote_publish(n, slice_of(name, len));
+  if (!err) err = services_register(router_services(n->rpc.router), &s->rpc.owner, slice_of(name, len), ttl, n->now);
+  if (!err) providers_publish(n, slice_of(name, len));
   session_ack(s, m->has_ref, m->ref, err, text);
 }
 
@@ -180,6 +169,6 @@ void rpc_unregister(struct session *s, const struct msg_unregister *m) {
   size_t len;
   int err = name_procedure(m->procedure, name, &len);
   const char *text = name_why(err, NAME_PROCEDURE, m->procedure, why);
-  if (!err) err = services_unregister(router_services(s->node->router), &s->rpc.owner, slice_of(name, len));
+  if (!err) err = services_unregister(router_services(s->node->rpc.router), &s->rpc.owner, slice_of(name, len));
   session_ack(s, m->has_ref, m->ref, err, text);
 }

@@ -2,15 +2,12 @@
 
 #include <stdlib.h>
 
-#include "node/internal.h"
+#include "base/err.h"
+#include "node/state.h"
 
 static uint64_t links(const struct node_limits *l) { return l->max_peers + l->max_peers / 8 + DIALS_BESIDES_POOL; }
 
-static uint64_t opened(const struct node_limits *l) { /* connections that may have a session */
-  return (uint64_t)l->max_clients + l->max_operators + l->max_half_open + links(l);
-}
-
-static uint64_t connections(const struct node_limits *l) { return opened(l) + l->max_half_open; }
+static uint64_t connections(const struct node_limits *l) { return (uint64_t)limits_connections(l) + l->max_half_open; }
 
 static int larger(const void *a, const void *b) {
   uint64_t x = ((const struct plan_row *)a)->bytes, y = ((const struct plan_row *)b)->bytes;
@@ -26,7 +23,7 @@ static void add(struct plan *p, struct plan_row r) {
 _Static_assert(ROW_COUNT + 3 <= PLAN_MAX_ROWS, "the plan has a place for each row");
 
 static void accounts(const struct node_limits *l, struct plan *p) {
-#define PLAN_ROW(id, name, what, keys, entries, each, beside, ...)                                                             \
+#define PLAN_ROW(id, rank, name, what, keys, entries, each, beside, ...)                                                       \
   add(p, (struct plan_row){name, what, keys, entries, each, beside, 0});
   NODE_ROWS(PLAN_ROW)
 #undef PLAN_ROW

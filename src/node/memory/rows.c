@@ -1,6 +1,8 @@
 /* The rows of the memory table as they are now: what /metrics, status and /api/memory show. And resident memory, which must
  * stay below what they plan. */
-#include "node/internal.h"
+#include "node/memory/rows.h"
+
+#include "node/state.h"
 
 struct row_sources {
   const struct node *n;
@@ -17,12 +19,12 @@ struct row_sources {
 
 /* A limit that was lowered throws nobody out: an account that holds as much keeps its old limit until it has shrunk. */
 void rows_set_limits(struct node *n) {
-  n->rows_over = false;
+  n->rows.over = false;
   for (int i = 0; i < ROW_COUNT; i++) {
-    struct mem *m = n->row_mem[i];
+    struct mem *m = n->rows.account[i];
     uint64_t most = plan_row_of(&n->limits, (enum row)i).bytes;
     bool over = m->limit > most && m->bytes > most / 8 * 7;
-    n->rows_over |= over;
+    n->rows.over |= over;
     if (!over) m->limit = most;
   }
 }
@@ -30,41 +32,21 @@ void rows_set_limits(struct node *n) {
 /* ---- resident memory -------------------------------------------------------------------------------------------------------
  * Rows bound what is in use. Whoever chooses sizes and what goes when can leave the heap full of holes that fit nothing, and
  * then resident memory is more than the rows and the plan's share for fragmentation. So it is looked at each time that LOOK
- * octets were allocated, and what is left of the plan is kept for those who need it most: rows of rank 2 store what somebody
- * sent, rank 1 carries what is on its way, and rank 0 keeps connections, members and answers. */
+ * octets were allocated, and what is left of the plan is kept for those who need it most (rank in rows.h). */
 #define LOOK (1u << 20)
 #define BESIDE (6u << 20) /* what may come between two looks, and beside the accounts */
 
-static uint8_t rank_of(enum row r) {
-  switch (r) {
-  case ROW_TOPICS:
-  case ROW_SERVICES:
-  case ROW_RETAINED:
-  case ROW_DEDUP:
-  case ROW_RECORDS:
-  case ROW_CONTACTS:
-  case ROW_INTEREST:
-  case ROW_DISCOVERY:
-    return 2;
-  case ROW_SEND:
-  case ROW_RECEIVE:
-  case ROW_REPLAYS:
-  case ROW_CALLS:
-  case ROW_LOOKUPS:
-  case ROW_HELD:
-  case ROW_INFLIGHT:
-  case ROW_GETS:
-    return 1;
-  default:
-    return 0;
-  }
-}
+static const uint8_t ranks[ROW_COUNT] = {
+#define ROW_RANK(id, rank, ...) rank,
+    NODE_ROWS(ROW_RANK)
+#undef ROW_RANK
+};
 
 /* The lowest rank that must give way; 0: none. */
 static uint8_t gives_way(const struct node *n, uint64_t rss) {
   uint64_t limits = PLAN_UNACCOUNTED, unused[2] = {0};
   for (int i = 0; i < ROW_COUNT; i++) {
-    const struct mem *m = n->row_mem[i];
+    const struct mem *m = n->rows.account[i];
     limits += m->limit;
     if (m->rank < 2 && m->limit > m->bytes) unused[m->rank] += m->limit - m->bytes;
   }
@@ -74,45 +56,45 @@ static uint8_t gives_way(const struct node *n, uint64_t rss) {
 
 static void look(struct mem_gauge *g, void *ctx) {
   struct node *n = ctx;
-  uint64_t rss = n->rss_bytes(n->rss_ctx);
-  n->given_back += g->closed ? LOOK / 16 : LOOK;
+  uint64_t rss = n->rows.rss_bytes(n->rows.rss_ctx);
+  n->rows.given_back += g->closed ? LOOK / 16 : LOOK;
   g->closed = gives_way(n, rss);
-  if (g->closed && n->given_back > rss / 16) { /* it takes a while: not each time */
-    n->give_back(n->rss_ctx);
-    n->given_back = 0;
-    g->closed = gives_way(n, n->rss_bytes(n->rss_ctx));
+  if (g->closed && n->rows.given_back > rss / 16) { /* it takes a while: not each time */
+    n->rows.give_back(n->rows.rss_ctx);
+    n->rows.given_back = 0;
+    g->closed = gives_way(n, n->rows.rss_bytes(n->rows.rss_ctx));
   }
   g->left = g->closed ? LOOK / 16 : LOOK;
-  if (!g->closed || n->now < n->short_at) return;
-  n->short_at = time_add(n->now, 60 * NS_SEC);
+  if (!g->closed || n->now < n->rows.short_at) return;
+  n->rows.short_at = time_add(n->now, 60 * NS_SEC);
   log_warn(n->log, "memory_short", "rss_kib=%llu text=\"the heap is in pieces: rows that are not full refuse entries\"",
            (unsigned long long)rss / 1024);
 }
 
 void rows_watch(struct node *n) {
-  if (!n->give_back || !n->rss_bytes) return;
-  n->given_back = UINT64_MAX / 2; /* the first time at once */
-  n->gauge = (struct mem_gauge){.left = LOOK, .look = look, .ctx = n};
+  if (!n->rows.give_back || !n->rows.rss_bytes) return;
+  n->rows.given_back = UINT64_MAX / 2; /* the first time at once */
+  n->rows.gauge = (struct mem_gauge){.left = LOOK, .look = look, .ctx = n};
   for (int i = 0; i < ROW_COUNT; i++) {
-    n->row_mem[i]->gauge = &n->gauge;
-    n->row_mem[i]->rank = rank_of((enum row)i);
+    n->rows.account[i]->gauge = &n->rows.gauge;
+    n->rows.account[i]->rank = ranks[i];
   }
 }
 
 void rows_unwatch(struct node *n) {
   for (int i = 0; i < ROW_COUNT; i++)
-    if (n->row_mem[i]) n->row_mem[i]->gauge = NULL;
+    if (n->rows.account[i]) n->rows.account[i]->gauge = NULL;
 }
 
 size_t rows_accounted(const struct node *n) {
   size_t sum = 0;
-  for (int i = 0; i < ROW_COUNT; i++) sum += n->row_mem[i]->bytes;
+  for (int i = 0; i < ROW_COUNT; i++) sum += n->rows.account[i]->bytes;
   return sum;
 }
 
 size_t node_mapped_bytes(const struct node *n) {
   size_t sum = 0;
-  for (int i = 0; i < ROW_COUNT; i++) sum += n->row_mem[i]->mapped;
+  for (int i = 0; i < ROW_COUNT; i++) sum += n->rows.account[i]->mapped;
   return sum;
 }
 
@@ -130,24 +112,25 @@ static struct row_now now_of(const struct mem *m, const char *name, uint64_t ent
 
 void rows_now(struct node *n, struct row_now ret_rows[ROWS_SHOWN]) {
   struct row_sources sources = {.n = n,
-                                .services = router_services(n->router),
-                                .calls = router_calls(n->router),
-                                .discovery = router_discovery(n->router),
-                                .router = router_stats(n->router)},
+                                .services = router_services(n->rpc.router),
+                                .calls = router_calls(n->rpc.router),
+                                .discovery = router_discovery(n->rpc.router),
+                                .router = router_stats(n->rpc.router)},
                      *f = &sources;
   quic_stats(n->quic, &f->quic);
-  topic_index_stats(n->topics, &f->topics);
-  membership_stats(n->membership, &f->members);
+  topic_index_stats(n->messages.topics, &f->topics);
+  membership_stats(n->mesh.membership, &f->members);
   interest_stats(n->spread.interest, &f->interest);
-  dht_stats(n->dht, &f->dht);
-#define ROW_NOW(id, name, what, keys, most, each, beside, entries, refused, evicted, expired)                                  \
-  ret_rows[ROW_##id] = now_of(n->row_mem[ROW_##id], name, entries, refused, evicted, expired);
+  dht_stats(n->records.dht, &f->dht);
+#define ROW_NOW(id, rank, name, what, keys, most, each, beside, entries, refused, evicted, expired)                            \
+  ret_rows[ROW_##id] = now_of(n->rows.account[ROW_##id], name, entries, refused, evicted, expired);
   NODE_ROWS(ROW_NOW)
 #undef ROW_NOW
   for (int i = 0; i < ROW_COUNT; i++) ret_rows[i].limit = plan_row_of(&n->limits, (enum row)i).entries;
-  size_t accounted = rows_accounted(n), heap = n->heap_bytes ? n->heap_bytes(n->rss_ctx) + node_mapped_bytes(n) : 0;
+  size_t accounted = rows_accounted(n),
+         heap = n->rows.heap_bytes ? n->rows.heap_bytes(n->rows.rss_ctx) + node_mapped_bytes(n) : 0;
   ret_rows[ROW_COUNT] = (struct row_now){
       .name = "unaccounted", .bytes = heap > accounted ? heap - accounted : 0, .limit_bytes = PLAN_UNACCOUNTED};
-  if (ret_rows[ROW_COUNT].bytes > n->unaccounted_peak) n->unaccounted_peak = ret_rows[ROW_COUNT].bytes;
-  ret_rows[ROW_COUNT].peak = n->unaccounted_peak;
+  if (ret_rows[ROW_COUNT].bytes > n->rows.unaccounted_peak) n->rows.unaccounted_peak = ret_rows[ROW_COUNT].bytes;
+  ret_rows[ROW_COUNT].peak = n->rows.unaccounted_peak;
 }

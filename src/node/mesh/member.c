@@ -2,10 +2,18 @@
  *
  * Every two members that can are linked, as far as the pool has room, so that a publish or a call finds its link standing: the
  * smaller id dials at once, the larger one only when that did not happen, and a node that nobody can dial dials always. */
+#include "node/mesh/member.h"
+
 #include <stdio.h>
 
 #include "base/err.h"
-#include "node/internal.h"
+#include "node/calls/providers.h"
+#include "node/mesh/records.h"
+#include "node/messages/spread.h"
+#include "node/peers/join.h"
+#include "node/peers/link.h"
+#include "node/peers/peer.h"
+#include "node/session/session.h"
 
 #define DIAL_LATE (3 * NS_SEC) /* the larger id waits this long for the other's dial */
 #define LINKED_MEMBERS 256u    /* links kept up for their own sake */
@@ -18,83 +26,86 @@ static const struct id no_id;
 /* ---- ourselves -------------------------------------------------------------------------------------------------------------
  */
 static struct member_info self_info(const struct node *n) {
-  struct member_info i = {.id = n->id, .addr = n->self};
-  if (n->gateway) i.gateway = n->gateway->id;
+  struct member_info i = {.id = n->id, .addr = n->mesh.self};
+  if (n->mesh.gateway) i.gateway = n->mesh.gateway->id;
   snprintf(i.name, sizeof i.name, "%.*s", MEMBER_NAME_LEN, n->name);
   return i;
 }
 
 static void tell_self(struct node *n) {
   struct member_info i = self_info(n);
-  if (n->membership) membership_set_self(n->membership, &i);
-  find_self_changed(n);
+  if (n->mesh.membership) membership_set_self(n->mesh.membership, &i);
+  records_self_changed(n);
 }
 
 /* Where we can be dialled: the user's word, else the address that we listen on, else the one that peers see, with our port. One
  * that is good on its link only is told to nobody. */
 void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local) {
   struct addr self = {0};
-  if (n->hidden) return;
-  if (n->advertise.sa.sa_family)
-    self = n->advertise;
-  else if (n->socket_count && !addr_is_any(&n->sockets[0]) && !addr_is_link_local(&n->sockets[0]))
-    self = n->sockets[0];
+  if (n->mesh.hidden) return;
+  if (n->mesh.advertise.sa.sa_family)
+    self = n->mesh.advertise;
+  else if (n->mesh.socket_count && !addr_is_any(&n->mesh.sockets[0]) && !addr_is_link_local(&n->mesh.sockets[0]))
+    self = n->mesh.sockets[0];
   else if (seen && local && local->sa.sa_family == seen->sa.sa_family && addr_can_be_node(seen) &&
-           (!addr_is_loopback(seen) || !n->self.sa.sa_family)) {
+           (!addr_is_loopback(seen) || !n->mesh.self.sa.sa_family)) {
     self = *seen;
     addr_set_port(&self, addr_port(local));
   }
   if (!self.sa.sa_family) return;
-  if (addr_eq(&self, &n->self)) {
-    n->observed = n->self;
+  if (addr_eq(&self, &n->mesh.self)) {
+    n->mesh.observed = n->mesh.self;
     return;
   }
   /* One peer's word is enough to begin with; to change it two in a row must say the same. */
-  if (seen && n->self.sa.sa_family && !addr_eq(&self, &n->observed)) {
-    n->observed = self;
+  if (seen && n->mesh.self.sa.sa_family && !addr_eq(&self, &n->mesh.observed)) {
+    n->mesh.observed = self;
     return;
   }
-  n->self = n->observed = self;
+  n->mesh.self = n->mesh.observed = self;
   tell_self(n);
 }
 
 /* A node that nobody can dial is reached through a node that it is linked with, the same one as long as that stands. */
 static void choose_gateway(struct node *n) {
   struct peer *best = NULL;
-  if (!n->hidden || (n->gateway && n->gateway->link)) return;
+  if (!n->mesh.hidden || (n->mesh.gateway && n->mesh.gateway->link)) return;
   list_for(it, &n->peers.all) {
     struct peer *p = container_of(it, struct peer, all);
     if (p->link && p->addr.sa.sa_family && (!best || p->since < best->since)) best = p;
   }
-  if (n->gateway == best) return;
-  n->gateway = best;
+  if (n->mesh.gateway == best) return;
+  n->mesh.gateway = best;
   char text[PEER_TEXT_LEN];
   if (best) log_info(n->log, "gateway", "%s", peer_text(best->name, &best->id, &best->addr, text));
   tell_self(n);
 }
 
 int mesh_new(struct node *n) {
-  struct membership_config c = {
-      .mem = &n->mem[ROW_MEMBERS], .rng = n->rng, .log = n->log, .self = self_info(n), .max_members = n->limits.max_members};
-  return membership_new(&c, n->now, &n->membership);
+  struct membership_config c = {.mem = &n->rows.mem[ROW_MEMBERS],
+                                .rng = n->rng,
+                                .log = n->log,
+                                .self = self_info(n),
+                                .max_members = n->limits.max_members};
+  return membership_new(&c, n->now, &n->mesh.membership);
 }
 
 void mesh_free(struct node *n) {
-  membership_free(n->membership);
-  n->membership = NULL;
+  membership_free(n->mesh.membership);
+  n->mesh.membership = NULL;
 }
 
 int mesh_become(struct node *n, struct quic_identity *identity) {
   struct quic_identity *was = n->identity;
-  struct membership *membership = n->membership;
-  struct dht *dht = n->dht;
+  struct membership *membership = n->mesh.membership;
+  struct dht *dht = n->records.dht;
   n->identity = quic_identity_ref(identity);
   n->id = *quic_identity_id(identity);
   int err = mesh_new(n);
-  if (!err && (err = find_new(n, dht_last_seq(dht))) != 0) membership_free(n->membership);
+  if (!err && (err = records_new(n, dht_last_seq(dht))) != 0) membership_free(n->mesh.membership);
   if (err) {
-    n->membership = membership;
-    n->dht = dht;
+    n->mesh.membership = membership;
+    n->records.dht = dht;
     n->identity = was;
     n->id = *quic_identity_id(was);
     quic_identity_unref(identity);
@@ -103,9 +114,9 @@ int mesh_become(struct node *n, struct quic_identity *identity) {
   membership_free(membership);
   dht_free(dht);
   quic_identity_unref(was);
-  list_for(it, &router_services(n->router)->all) {
+  list_for(it, &router_services(n->rpc.router)->all) {
     const struct service *v = container_of(it, struct service, all);
-    remote_publish(n, slice_of(v->name, v->len));
+    providers_publish(n, slice_of(v->name, v->len));
   }
   return 0;
 }
@@ -118,15 +129,15 @@ void mesh_link_up(struct peer *p) {
   p->unreached = 0;
   mesh_reached(p);
   spread_link_up(p);
-  if (!n->membership) return;
+  if (!n->mesh.membership) return;
   if (addr_is_link_local(&i.addr)) i.addr = (struct addr){0};
   if (!i.addr.sa.sa_family) i.gateway = p->via ? p->via->id : n->id;
   snprintf(i.name, sizeof i.name, "%.*s", MEMBER_NAME_LEN, p->name);
   choose_gateway(n);
-  membership_connected(n->membership, &p->id, true);
-  (void)membership_met(n->membership, &i, n->now);
-  membership_connected(n->membership, &p->id, true); /* now that it is known */
-  find_link_up(p);
+  membership_connected(n->mesh.membership, &p->id, true);
+  (void)membership_met(n->mesh.membership, &i, n->now);
+  membership_connected(n->mesh.membership, &p->id, true); /* now that it is known */
+  records_link_up(p);
 }
 
 /* ---- alive, and not to be reached ------------------------------------------------------------------------------------------
@@ -139,7 +150,7 @@ void mesh_reached(struct peer *p) {
 }
 
 static bool is_alive(const struct peer *p) {
-  const struct member *m = membership_find(p->node->membership, &p->id);
+  const struct member *m = membership_find(p->node->mesh.membership, &p->id);
   return m && m->state == MEMBER_ALIVE;
 }
 
@@ -161,9 +172,9 @@ static void set_unreachable(struct peer *p) {
 
 void mesh_link_down(struct peer *p, bool dead) {
   struct node *n = p->node;
-  if (!n->membership) return;
-  membership_connected(n->membership, &p->id, false);
-  if (dead) membership_unreachable(n->membership, &p->id, n->now);
+  if (!n->mesh.membership) return;
+  membership_connected(n->mesh.membership, &p->id, false);
+  if (dead) membership_unreachable(n->mesh.membership, &p->id, n->now);
   choose_gateway(n);
 }
 
@@ -171,7 +182,7 @@ void mesh_link_down(struct peer *p, bool dead) {
  * no ground for suspicion, as where another node has its address, at the second such dial. A node that is starting again is
  * suspect already when it is dialled in vain. Of one that is known to be out of reach such a dial says nothing new. */
 void mesh_dial_failed(struct peer *p, bool was_there, bool dead) {
-  if (p->node->membership && is_alive(p)) {
+  if (p->node->mesh.membership && is_alive(p)) {
     if (was_there)
       p->unreached = 0;
     else if (p->unreached++)
@@ -183,7 +194,7 @@ void mesh_dial_failed(struct peer *p, bool was_there, bool dead) {
 /* ---- members ---------------------------------------------------------------------------------------------------------------
  */
 static bool dials_first(const struct node *n, const struct peer *p) {
-  return n->hidden || memcmp(n->id.b, p->id.b, ID_LEN) < 0;
+  return n->mesh.hidden || memcmp(n->id.b, p->id.b, ID_LEN) < 0;
 }
 
 static void heard_of(struct node *n, const struct member_info *i, bool is_new) {
@@ -201,8 +212,8 @@ static void died(struct node *n, const struct member_info *i) {
   struct peer *p = peer_find(n, &i->id);
   char text[PEER_TEXT_LEN];
   log_info(n->log, "member_dead", "%s", peer_text(i->name, &i->id, &i->addr, text));
-  find_gone(n, &i->id);
-  router_forget_node(n->router, &i->id, n->now);
+  records_gone(n, &i->id);
+  router_forget_node(n->rpc.router, &i->id, n->now);
   if (!p) return;
   p->unreached = 0;
   mesh_reached(p);
@@ -244,27 +255,27 @@ static void event(struct node *n, const struct membership_event *e) {
 void mesh_step(struct node *n) {
   struct membership_event e;
   struct membership_out out;
-  if (!n->membership) return;
-  while (membership_next_event(n->membership, &e)) event(n, &e);
-  while (membership_next(n->membership, &out)) {
+  if (!n->mesh.membership) return;
+  while (membership_next_event(n->mesh.membership, &e)) event(n, &e);
+  while (membership_next(n->mesh.membership, &out)) {
     struct peer *p = peer_get(n, &out.to);
     int err = p ? peer_upkeep_raw(p, out.type, out.payload, 0) : MACULA_ENOMEM;
     if (err == MACULA_MAX_PEERS_REACHED || err == MACULA_ENOMEM || err == MACULA_EFULL)
-      membership_unsent(n->membership, &out.to);
-    while (membership_next_event(n->membership, &e)) event(n, &e);
+      membership_unsent(n->mesh.membership, &out.to);
+    while (membership_next_event(n->mesh.membership, &e)) event(n, &e);
   }
-  find_step(n);
+  records_step(n);
 }
 
 void mesh_tick(struct node *n) {
-  if (!n->membership) return;
-  membership_tick(n->membership, n->now);
-  find_tick(n);
+  if (!n->mesh.membership) return;
+  membership_tick(n->mesh.membership, n->now);
+  records_tick(n);
   mesh_step(n);
 }
 
 nanotime mesh_deadline(const struct node *n) {
-  return n->membership ? time_min(membership_deadline(n->membership), find_deadline(n)) : TIME_NEVER;
+  return n->mesh.membership ? time_min(membership_deadline(n->mesh.membership), records_deadline(n)) : TIME_NEVER;
 }
 
 /* A member that nobody can dial is there only through its gateway. Without that it is a rumour, which it contradicts by another
@@ -272,24 +283,24 @@ nanotime mesh_deadline(const struct node *n) {
 static bool is_stranded(const struct node *n, const struct member *m, const struct peer *p) {
   if (m->info.addr.sa.sa_family || (p && p->link) || time_since(n->now, m->since) < STRANDED) return false;
   if (id_eq(&m->info.gateway, &n->id)) return true; /* its link to us is gone */
-  const struct member *g = membership_find(n->membership, &m->info.gateway);
+  const struct member *g = membership_find(n->mesh.membership, &m->info.gateway);
   return !g || !g->info.addr.sa.sa_family || (g->state == MEMBER_DEAD && time_since(n->now, g->since) >= STRANDED);
 }
 
 static void sweep_stranded(struct node *n) {
   struct id v[STRANDED_AT_ONCE];
   uint32_t count = 0;
-  for (const struct member *m = NULL; (m = membership_each(n->membership, m)) && count < STRANDED_AT_ONCE;)
+  for (const struct member *m = NULL; (m = membership_each(n->mesh.membership, m)) && count < STRANDED_AT_ONCE;)
     if (m->state == MEMBER_ALIVE && is_stranded(n, m, peer_find(n, &m->info.id))) v[count++] = m->info.id;
-  for (uint32_t i = 0; i < count; i++) membership_unreachable(n->membership, &v[i], n->now);
+  for (uint32_t i = 0; i < count; i++) membership_unreachable(n->mesh.membership, &v[i], n->now);
 }
 
 /* Links that should stand and do not. */
 void mesh_sweep(struct node *n) {
   uint32_t count = 0;
-  if (!n->membership || n->draining || n->no_upkeep) return;
+  if (!n->mesh.membership || n->draining || n->mesh.no_upkeep) return;
   sweep_stranded(n);
-  for (const struct member *m = NULL; (m = membership_each(n->membership, m)) && count < LINKED_MEMBERS;) {
+  for (const struct member *m = NULL; (m = membership_each(n->mesh.membership, m)) && count < LINKED_MEMBERS;) {
     if (m->state != MEMBER_ALIVE || !m->info.addr.sa.sa_family) continue;
     struct peer *p = peer_find(n, &m->info.id);
     if (!p) {
@@ -305,37 +316,32 @@ void mesh_sweep(struct node *n) {
 }
 
 void mesh_withdraw(struct node *n) {
-  if (!n->membership) return;
-  dht_withdraw_all(n->dht, n->now);
+  if (!n->mesh.membership) return;
+  dht_withdraw_all(n->records.dht, n->now);
   mesh_step(n);
 }
 
 /* The others need not find out. */
 void mesh_leave(struct node *n) {
-  if (!n->membership || n->left) return;
+  if (!n->mesh.membership || n->left) return;
   n->left = true;
-  membership_leave(n->membership);
+  membership_leave(n->mesh.membership);
   mesh_step(n);
-}
-
-bool mesh_is_frame(int type) {
-  return (type >= MSG_SWIM_PING && type <= MSG_SWIM_SYNC) || (type >= MSG_FIND_NODE && type <= MSG_STORE_REPLY) ||
-         (type >= MSG_INTEREST && type <= MSG_RETAINED_MOVED);
 }
 
 void mesh_frame(struct peer *p, uint8_t type, struct slice payload) {
   struct node *n = p->node;
   int err = 0;
   if (type >= MSG_SWIM_PING && type <= MSG_SWIM_SYNC)
-    err = membership_recv(n->membership, &p->id, type, payload, n->now);
+    err = membership_recv(n->mesh.membership, &p->id, type, payload, n->now);
   else if (type >= MSG_INTEREST && type <= MSG_RETAINED_MOVED)
     spread_frame(p, type, payload);
   else if (type >= MSG_FIND_NODE && type <= MSG_STORE_REPLY)
-    find_frame(p, type, payload);
+    records_frame(p, type, payload);
   else
     n->stats.ignored_frames++;
   if (err == MACULA_BAD_FRAME && p->link) session_close(p->link, err, NULL);
-  n->mesh_due = true;
+  n->mesh.due = true;
 }
 
-void mesh_unsent(struct peer *p, uint64_t query) { dht_unsent(p->node->dht, &p->id, query, p->node->now); }
+void mesh_unsent(struct peer *p, uint64_t query) { dht_unsent(p->node->records.dht, &p->id, query, p->node->now); }

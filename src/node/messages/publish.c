@@ -1,57 +1,12 @@
 /* Publish and subscribe within the node: one encoding a message, one copy or reference a subscriber, one policy for queues. */
-#include "node/internal.h"
+#include "node/messages/publish.h"
 
-/* ---- delivery --------------------------------------------------------------------------------------------------------------
- */
-int parcel_init(struct node *n, const struct msg_publish *p, struct parcel *ret) {
-  const struct msg m = {.type = MSG_PUBLISH, .publish = *p};
-  ptrdiff_t len = msg_encode(&m, ret->small, sizeof ret->small);
-  ret->shared = NULL;
-  ret->qos = p->qos;
-  if (len >= 0) {
-    ret->frame = slice_of(ret->small, (size_t)len);
-    return 0;
-  }
-  if (len != MACULA_EINVAL) return MACULA_PAYLOAD_TOO_LARGE;
-  ret->shared = shbuf_new(&n->mem[ROW_SEND], msg_size(&m));
-  if (!ret->shared) return MACULA_ENOMEM;
-  ret->frame = shbuf_view(ret->shared);
-  (void)msg_encode(&m, ret->shared->data, ret->shared->len);
-  return 0;
-}
-
-void parcel_done(struct parcel *p) { shbuf_unref(p->shared); }
-
-/* Whether a queue may take more: up to client_queue (a link: peer_queue) while the pool has room; one that has not moved for a
- * while gets a sixteenth of what is left of the pool's first three quarters. The last 32nd of the pool is for answers. */
-bool parcel_fits(const struct node *n, const struct session *s, const struct parcel *p) {
-  size_t len = p->frame.n, fresh = p->shared ? SMALL_FRAME : len; /* what is shared is in the pool already */
-  size_t used = n->mem[ROW_SEND].bytes, pool = n->limits.send_pool, queued = quic_queued(s->conn);
-  size_t cap = s->peer ? n->limits.peer_queue : n->limits.client_queue;
-  if (used + fresh > pool - pool / 32) return false;
-  if (!queued) return true;
-  if (time_since(n->now, quic_queue_progress(s->conn)) > STALLED_AFTER) {
-    size_t share = used < pool / 4 * 3 ? (pool / 4 * 3 - used) / 16 : 0;
-    if (share < cap) cap = share;
-  }
-  return queued + len <= cap;
-}
-
-int parcel_write(struct session *s, const struct parcel *p) {
-  return p->shared ? quic_stream_write_ref(s->conn, s->stream, p->shared) : quic_stream_write(s->conn, s->stream, p->frame);
-}
-
-static bool deliver(struct node *n, struct session *s, const struct parcel *p) {
-  int err = MACULA_EFULL;
-  if (parcel_fits(n, s, p)) err = parcel_write(s, p);
-  if (err == MACULA_EFULL || err == MACULA_ENOMEM) {
-    s->dropped++;
-    n->stats.dropped++;
-    return false;
-  }
-  n->stats.delivered += !err;
-  return true;
-}
+#include "base/err.h"
+#include "node/messages/recall.h"
+#include "node/messages/replay.h"
+#include "node/messages/spread.h"
+#include "node/session/session.h"
+#include "wire/names.h"
 
 /* ---- matching --------------------------------------------------------------------------------------------------------------
  *
@@ -62,12 +17,12 @@ static bool deliver(struct node *n, struct session *s, const struct parcel *p) {
 #define MATCH_BURST 250000.0
 
 uint32_t match_begin(struct node *n) {
-  return MATCH_FREE + (uint32_t)bucket_level(&n->match_rate, MATCH_RATE, MATCH_BURST, n->now);
+  return MATCH_FREE + (uint32_t)bucket_level(&n->messages.match_rate, MATCH_RATE, MATCH_BURST, n->now);
 }
 
 int match_end(struct node *n, uint32_t given, uint32_t left) {
   uint32_t spent = given - left;
-  if (spent > MATCH_FREE) n->match_rate.tokens -= spent - MATCH_FREE;
+  if (spent > MATCH_FREE) n->messages.match_rate.tokens -= spent - MATCH_FREE;
   if (left) return 0;
   n->stats.matches_refused++;
   return MACULA_RATE_LIMITED;
@@ -77,7 +32,7 @@ int match_end(struct node *n, uint32_t given, uint32_t left) {
  */
 int publish_local(struct node *n, const struct session *from, const struct msg_publish *m) {
   uint32_t given = match_begin(n), left = given;
-  struct topic_subscriber *hit = topic_index_match_within(n->topics, m->topic, &left);
+  struct topic_subscriber *hit = topic_index_match_within(n->messages.topics, m->topic, &left);
   struct parcel p;
   int err = match_end(n, given, left);
   if (err || !hit) return err;
@@ -86,24 +41,24 @@ int publish_local(struct node *n, const struct session *from, const struct msg_p
   for (; hit; hit = hit->next_hit) {
     struct session *to = hit->user;
     if (to->state != SESSION_IN || (to == from && !(hit->flags & TOPIC_OWN))) continue;
-    if (!deliver(n, to, &p) && p.qos) session_cut(to, MACULA_SLOW_CONSUMER);
+    if (!parcel_deliver(n, to, &p) && p.qos) session_cut(to, MACULA_SLOW_CONSUMER);
   }
   parcel_done(&p);
   return 0;
 }
 
 static struct slice make_id(struct node *n, uint8_t ret_id[CALL_ID_LEN]) {
-  n->messages++;
-  memcpy(ret_id, n->message_prefix, 8);
-  memcpy(ret_id + 8, &n->messages, 8);
+  n->messages.made++;
+  memcpy(ret_id, n->messages.prefix, 8);
+  memcpy(ret_id + 8, &n->messages.made, 8);
   return slice_of(ret_id, CALL_ID_LEN);
 }
 
 /* ms: when it was taken. */
 static int retain(struct node *n, const struct msg_publish *m, uint64_t ms) {
   struct shbuf *payload = NULL;
-  if (m->payload.n && !(payload = shbuf_dup(&n->mem[ROW_RETAINED], m->payload))) return MACULA_RETAIN_FULL;
-  int err = retained_set(&n->retained, m->topic, payload, (uint8_t)m->qos, ms);
+  if (m->payload.n && !(payload = shbuf_dup(&n->rows.mem[ROW_RETAINED], m->payload))) return MACULA_RETAIN_FULL;
+  int err = retained_set(&n->messages.retained, m->topic, payload, (uint8_t)m->qos, ms);
   shbuf_unref(payload);
   if (!err) recall_published(n, m->topic, ms, !m->payload.n);
   return err;
@@ -129,7 +84,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   bool can_tell = m.has_ref && (s->caps & CAP_ACK);
   int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : name_topic(m.topic, topic, &len);
   bool keyed = !err && dedup_key(s, &m, &key);
-  bool again = keyed && dedup_seen(&n->dedup, &key, n->now), waits = false;
+  bool again = keyed && dedup_seen(&n->messages.dedup, &key, n->now), waits = false;
   if (!err) {
     m.topic = slice_of(topic, len);
     m.has_ref = false;
@@ -143,7 +98,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
     local.retained_ms = 0;
     err = publish_local(n, s, &local);
     n->stats.published += !err;
-    if (!err && keyed) (void)dedup_add(&n->dedup, &key, n->now);
+    if (!err && keyed) (void)dedup_add(&n->messages.dedup, &key, n->now);
   }
   /* Sent again, because not all nodes answered in time: those that have it know it. */
   if (!err) err = spread_publish(s, &m, keyed ? &key : NULL, can_tell, given->ref, &waits);
@@ -161,7 +116,7 @@ void publish_recalled(struct session *s, const struct msg_publish *m) {
     n->stats.dropped++;
     return;
   }
-  (void)deliver(n, s, &p);
+  (void)parcel_deliver(n, s, &p);
   parcel_done(&p);
 }
 
@@ -177,7 +132,7 @@ int publish_retained(struct session *s, const struct retained_entry *e) {
   int err = parcel_init(n, &m, &p);
   if (err) return err == MACULA_ENOMEM ? MACULA_EFULL : err;
   if (parcel_fits(n, s, &p))
-    (void)deliver(n, s, &p);
+    (void)parcel_deliver(n, s, &p);
   else
     err = MACULA_EFULL;
   parcel_done(&p);
@@ -198,9 +153,9 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
   for (; !err && msg_list_next(&l, &topic); i += !err) {
     bool added = false;
     if ((err = name_pattern(topic, pattern, &len)) == 0)
-      err = topic_index_subscribe(n->topics, &s->topics, slice_of(pattern, len), flags, &added);
+      err = topic_index_subscribe(n->messages.topics, &s->topics, slice_of(pattern, len), flags, &added);
     if (!err && added && (err = spread_subscribe(n, slice_of(pattern, len))) != 0)
-      (void)topic_index_unsubscribe(n->topics, &s->topics, slice_of(pattern, len));
+      (void)topic_index_unsubscribe(n->messages.topics, &s->topics, slice_of(pattern, len));
     if (!err && added) is_new[i / 8] |= (uint8_t)(1u << i % 8);
   }
   done = i;
@@ -210,7 +165,7 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
   for (i = 0, l = m.topics; i < done && msg_list_next(&l, &topic); i++) {
     if (!(is_new[i / 8] & 1u << i % 8) || name_pattern(topic, pattern, &len)) continue;
     if (err) { /* all or nothing */
-      (void)topic_index_unsubscribe(n->topics, &s->topics, slice_of(pattern, len));
+      (void)topic_index_unsubscribe(n->messages.topics, &s->topics, slice_of(pattern, len));
       spread_unsubscribe(n, slice_of(pattern, len));
     } else {
       replay_start(s, slice_of(pattern, len));
@@ -234,7 +189,8 @@ void publish_unsubscribe(struct session *s, struct msg_subscribe m) {
       text = name_why(e, NAME_PATTERN, topic, why);
       continue;
     }
-    if (topic_index_unsubscribe(n->topics, &s->topics, slice_of(pattern, len))) continue; /* idempotent, as in the original */
+    if (topic_index_unsubscribe(n->messages.topics, &s->topics, slice_of(pattern, len)))
+      continue; /* idempotent, as in the original */
     spread_unsubscribe(n, slice_of(pattern, len));
     replay_stop(s, slice_of(pattern, len));
     recall_unsubscribe(s, slice_of(pattern, len));

@@ -7,9 +7,16 @@
  * one says so to those that hold any (RETAINED_MOVED), who drop what is older. What a node took while another was away it tells
  * when a path stands again, the last CLEARED_KEPT clearings included. Nodes' clocks may differ: a peer's is
  * measured by the shortest way that its time took here, and differences above MAX_SKEW, however large, are allowed for. */
-#include "node/internal.h"
+#include "node/messages/recall.h"
 
+#include "base/err.h"
+#include "node/messages/publish.h"
+#include "node/messages/replay.h"
+#include "node/messages/spread.h"
+#include "node/peers/peer.h"
+#include "node/session/session.h"
 #include "wire/interest.h"
+#include "wire/names.h"
 
 #define GET_QUEUED (256u << 10)  /* octets in the link's queue, beyond which answers wait */
 #define TELL_QUEUED (64u << 10)  /* beyond which news of what was taken meanwhile wait */
@@ -29,7 +36,7 @@ static int post(struct peer *p, uint8_t type, const uint8_t *buf, size_t len, en
 /* ---- which is the newest ---------------------------------------------------------------------------------------------------
  */
 uint64_t recall_stamp(const struct node *n, struct slice topic) {
-  const struct retained_entry *e = retained_find(&n->retained, topic);
+  const struct retained_entry *e = retained_find(&n->messages.retained, topic);
   uint64_t ms = node_unix_ms(n);
   return e && e->ms >= ms ? e->ms + 1 : ms;
 }
@@ -43,8 +50,8 @@ static uint64_t to_ours(const struct peer *p, uint64_t ms) {
 }
 
 static void drop(struct node *n, struct slice topic) {
-  (void)retained_set(&n->retained, topic, NULL, 0, 0);
-  interest_set_retained(n->spread.interest, retained_count(&n->retained));
+  (void)retained_set(&n->messages.retained, topic, NULL, 0, 0);
+  interest_set_retained(n->spread.interest, retained_count(&n->messages.retained));
   n->spread.moved++;
 }
 
@@ -65,7 +72,7 @@ struct cleared {
 static void forget_cleared(struct node *n, struct cleared *c) {
   list_remove(&c->all);
   n->spread.cleared_count--;
-  mem_free(&n->mem[ROW_INTEREST], c);
+  mem_free(&n->rows.mem[ROW_INTEREST], c);
 }
 
 void recall_done(struct node *n) {
@@ -81,7 +88,7 @@ static void remember(struct node *n, struct slice topic, uint64_t ms, bool clear
   }
   if (!cleared) return;
   if (sp->cleared_count >= CLEARED_KEPT) forget_cleared(n, container_of(sp->cleared.next, struct cleared, all));
-  struct cleared *c = mem_alloc(&n->mem[ROW_INTEREST], sizeof *c + topic.n);
+  struct cleared *c = mem_alloc(&n->rows.mem[ROW_INTEREST], sizeof *c + topic.n);
   if (!c) return;
   *c = (struct cleared){.seq = ++sp->cleared_seq, .ms = ms, .len = (uint8_t)topic.n};
   memcpy(c->topic, topic.p, topic.n);
@@ -91,7 +98,7 @@ static void remember(struct node *n, struct slice topic, uint64_t ms, bool clear
 
 void recall_published(struct node *n, struct slice topic, uint64_t ms, bool cleared) {
   remember(n, topic, ms, cleared);
-  interest_set_retained(n->spread.interest, retained_count(&n->retained));
+  interest_set_retained(n->spread.interest, retained_count(&n->messages.retained));
   list_for(it, &n->spread.peers) {
     struct peer *p = peer_of(it);
     if (p->spread.interest.retained && !p->spread.dead) (void)send_moved(p, topic, ms, false);
@@ -109,7 +116,7 @@ int recall_moved(struct peer *p, struct slice payload) {
     s->skew = (int64_t)(now - m.now);
     s->has_skew = true;
   }
-  const struct retained_entry *e = m.topic.n ? retained_find(&n->retained, m.topic) : NULL;
+  const struct retained_entry *e = m.topic.n ? retained_find(&n->messages.retained, m.topic) : NULL;
   if (!e) return 0;
   uint64_t ms = to_ours(p, m.ms);
   if (ms > now + MAX_AHEAD) return 0;
@@ -171,7 +178,7 @@ void recall_tell(struct peer *p) {
     for (uint64_t k = 0; (k = gets_next(&n->spread.gets, k, &pattern));) (void)send_get(p, k, pattern, room_of(n), false);
   }
   if (s->tell_after == UINT64_MAX || spread_queued(p) > TELL_QUEUED) return;
-  list_for(it, &n->retained.all) {
+  list_for(it, &n->messages.retained.all) {
     const struct retained_entry *e = container_of(it, struct retained_entry, all);
     if (e->seq <= s->tell_after) continue;
     if (spread_queued(p) > TELL_QUEUED) return;
@@ -216,10 +223,10 @@ static void give_room(struct node *n, struct gets_source *s) {
 }
 
 void recall_step(struct node *n) {
-  struct list done; /* those that have to wait again stand behind this mark */
-  list_append(&n->spread.gets.full, &done);
-  while (n->spread.gets.full.next != &done) give_room(n, container_of(n->spread.gets.full.next, struct gets_source, full));
-  list_remove(&done);
+  struct list *done = &n->spread.mark;
+  list_append(&n->spread.gets.full, done);
+  while (n->spread.gets.full.next != done) give_room(n, container_of(n->spread.gets.full.next, struct gets_source, full));
+  list_remove(done);
 }
 
 static void count_room(struct peer *p, const struct msg_publish *m) {
@@ -231,7 +238,7 @@ static void count_room(struct peer *p, const struct msg_publish *m) {
 void recall_answer(struct peer *p, const struct msg_publish *m) {
   struct node *n = p->node;
   uint64_t ms = m->retained_ms ? to_ours(p, m->retained_ms) : 0;
-  const struct retained_entry *e = retained_find(&n->retained, m->topic);
+  const struct retained_entry *e = retained_find(&n->messages.retained, m->topic);
   count_room(p, m);
   if (!gets_pattern(&n->spread.gets, m->replay).n) recall_left(p, m->replay, m->topic);
   if (e && e->ms >= ms) { /* ours was told */

@@ -1,7 +1,14 @@
 /* What the node retains, sent to a new subscriber after its ACK, or to a node that asks for one of its own: as fast as the
  * queue has room, and so that no crowd of subscribers holds up the turn of the loop. What is published meanwhile does not wait
  * for it. */
-#include "node/internal.h"
+#include "node/messages/replay.h"
+
+#include "base/err.h"
+#include "node/messages/publish.h"
+#include "node/messages/recall.h"
+#include "node/messages/spread.h"
+#include "node/session/session.h"
+#include "wire/names.h"
 
 #define VISITS_A_TURN 20000 /* about a millisecond */
 #define VISITS_AT_LEAST 500 /* of what is new: a replay gets on, however full the turn and however far behind its place */
@@ -47,18 +54,18 @@ static void end(struct replay *r) {
   list_remove(&r->of_node);
   struct node *n = node_of(&r->to);
   if (r->to.p) r->to.p->spread.replay_count--;
-  n->replay_count--;
-  mem_free(&n->mem[ROW_REPLAYS], r);
+  n->replays.count--;
+  mem_free(&n->rows.mem[ROW_REPLAYS], r);
 }
 
 static const struct retained_entry *entry_of(const struct list *l) { return container_of(l, struct retained_entry, all); }
 
 static const struct list *resume(struct node *n, const struct place *p) {
-  const struct list *head = &n->retained.all, *l = head;
+  const struct list *head = &n->messages.retained.all, *l = head;
   size_t skipped = 0;
-  if (p->at && p->removed == n->retained.removed) return &p->at->all;
+  if (p->at && p->removed == n->messages.retained.removed) return &p->at->all;
   for (; l->next != head && entry_of(l->next)->seq <= p->after; l = l->next) skipped++;
-  n->replay_visits += skipped / SKIPS_A_VISIT;
+  n->replays.visits += skipped / SKIPS_A_VISIT;
   return l;
 }
 
@@ -66,19 +73,19 @@ static const struct list *resume(struct node *n, const struct place *p) {
 static bool run(struct target *t, struct slice pattern, uint64_t last, struct place *p) {
   struct node *n = node_of(t);
   if (!pattern_is_wild(pattern)) {
-    const struct retained_entry *e = retained_find(&n->retained, pattern);
-    n->replay_visits++;
+    const struct retained_entry *e = retained_find(&n->messages.retained, pattern);
+    n->replays.visits++;
     return !e || e->seq > last || send_one(t, e) != MACULA_EFULL;
   }
   const struct list *l = resume(n, p);
-  for (uint32_t fresh = 0; (l = l->next) != &n->retained.all && entry_of(l)->seq <= last; fresh++) {
+  for (uint32_t fresh = 0; (l = l->next) != &n->messages.retained.all && entry_of(l)->seq <= last; fresh++) {
     const struct retained_entry *e = entry_of(l);
     uint32_t steps = 0;
-    if (n->replay_visits >= VISITS_A_TURN && fresh >= VISITS_AT_LEAST) return false;
+    if (n->replays.visits >= VISITS_A_TURN && fresh >= VISITS_AT_LEAST) return false;
     bool wanted = retained_matches(e, pattern, &steps);
-    n->replay_visits += 1 + steps / STEPS_A_VISIT;
+    n->replays.visits += 1 + steps / STEPS_A_VISIT;
     if (wanted && send_one(t, e) == MACULA_EFULL) return false;
-    *p = (struct place){e->seq, e, n->retained.removed};
+    *p = (struct place){e->seq, e, n->messages.retained.removed};
   }
   return true;
 }
@@ -86,21 +93,21 @@ static bool run(struct target *t, struct slice pattern, uint64_t last, struct pl
 static void start(struct target *t, struct list *replays, struct slice pattern) {
   struct node *n = node_of(t);
   struct place p = {0};
-  if (!retained_count(&n->retained)) return;
-  if (list_empty(replays) && n->replay_visits < VISITS_A_TURN && run(t, pattern, n->retained.last_seq, &p)) return;
+  if (!retained_count(&n->messages.retained)) return;
+  if (list_empty(replays) && n->replays.visits < VISITS_A_TURN && run(t, pattern, n->messages.retained.last_seq, &p)) return;
   bool room =
-      n->replay_count < n->limits.max_replays && (!t->p || t->p->spread.replay_count < n->limits.max_replays / PEER_SHARE + 1);
-  struct replay *r = room ? mem_alloc(&n->mem[ROW_REPLAYS], sizeof *r + pattern.n) : NULL;
+      n->replays.count < n->limits.max_replays && (!t->p || t->p->spread.replay_count < n->limits.max_replays / PEER_SHARE + 1);
+  struct replay *r = room ? mem_alloc(&n->rows.mem[ROW_REPLAYS], sizeof *r + pattern.n) : NULL;
   if (!r) {
     n->stats.replays_refused++;
     n->stats.dropped++; /* at least one */
     return;
   }
-  *r = (struct replay){.to = *t, .place = p, .last = n->retained.last_seq, .len = pattern.n};
+  *r = (struct replay){.to = *t, .place = p, .last = n->messages.retained.last_seq, .len = pattern.n};
   memcpy(r->pattern, pattern.p, pattern.n);
   list_append(replays, &r->of_target);
-  list_append(&n->replays, &r->of_node);
-  n->replay_count++;
+  list_append(&n->replays.all, &r->of_node);
+  n->replays.count++;
   if (t->p) t->p->spread.replay_count++;
 }
 
@@ -144,14 +151,14 @@ static bool has_room(const struct target *t) {
 }
 
 void replay_step(struct node *n) {
-  n->replay_visits = 0;
-  struct list done; /* those that have had their turn stand behind this mark */
-  list_append(&n->replays, &done);
-  while (n->replays.next != &done && n->replay_visits < VISITS_A_TURN) {
-    struct replay *r = container_of(n->replays.next, struct replay, of_node);
+  n->replays.visits = 0;
+  struct list *done = &n->replays.mark;
+  list_append(&n->replays.all, done);
+  while (n->replays.all.next != done && n->replays.visits < VISITS_A_TURN) {
+    struct replay *r = container_of(n->replays.all.next, struct replay, of_node);
     list_remove(&r->of_node);
-    list_append(&n->replays, &r->of_node);
-    n->replay_visits++;
+    list_append(&n->replays.all, &r->of_node);
+    n->replays.visits++;
     if (r->to.p && time_since(n->now, r->to.gave) > PEER_PATIENCE) {
       end(r); /* nobody wants it any more */
       continue;
@@ -159,7 +166,7 @@ void replay_step(struct node *n) {
     if (!has_room(&r->to)) continue;
     if ((r->to.s && r->to.s->state != SESSION_IN) || run(&r->to, slice_of(r->pattern, r->len), r->last, &r->place)) end(r);
   }
-  list_remove(&done);
+  list_remove(done);
 }
 
-bool replay_is_due(const struct node *n) { return n->replay_visits >= VISITS_A_TURN && !list_empty(&n->replays); }
+bool replay_is_due(const struct node *n) { return n->replays.visits >= VISITS_A_TURN && !list_empty(&n->replays.all); }

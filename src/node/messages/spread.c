@@ -6,9 +6,16 @@
  *
  * A message from a client goes to the node's own clients and to each node that listens; one from a node goes to clients only.
  * So there is no loop and no second copy, and what one publisher says reaches each node in order. */
-#include "node/internal.h"
+#include "node/messages/spread.h"
 
+#include "base/err.h"
+#include "node/messages/publish.h"
+#include "node/messages/recall.h"
+#include "node/peers/peer.h"
+#include "node/session/answer.h"
+#include "node/session/session.h"
 #include "wire/interest.h"
+#include "wire/names.h"
 
 #define PAGES_QUEUED (256u << 10) /* octets in a link's queue, beyond which pages of interest wait */
 #define PAGE_MOST (16u << 10)
@@ -27,8 +34,8 @@ static uint32_t max_peer(const struct node_limits *l) {
 int spread_init(struct node *n) {
   const struct node_limits *l = &n->limits;
   struct spread *sp = &n->spread;
-  struct interest_config c = {.own_mem = &n->mem[ROW_TOPICS],
-                              .mem = &n->mem[ROW_INTEREST],
+  struct interest_config c = {.own_mem = &n->rows.mem[ROW_TOPICS],
+                              .mem = &n->rows.mem[ROW_INTEREST],
                               .rng = n->rng,
                               .max_own = l->max_subscriptions,
                               .max_removed = 10000,
@@ -36,8 +43,8 @@ int spread_init(struct node *n) {
                               .max_peer = max_peer(l)};
   list_init(&sp->peers);
   list_init(&sp->cleared);
-  inflight_init(&sp->inflight, &n->mem[ROW_INFLIGHT], n->rng, l->max_inflight, l->max_inflight / 4 + 1, 5 * NS_SEC);
-  gets_init(&sp->gets, &n->mem[ROW_GETS], n->rng, l->max_gets, l->max_gets, 10 * NS_SEC);
+  inflight_init(&sp->inflight, &n->rows.mem[ROW_INFLIGHT], n->rng, l->max_inflight, l->max_inflight / 4 + 1, 5 * NS_SEC);
+  gets_init(&sp->gets, &n->rows.mem[ROW_GETS], n->rng, l->max_gets, l->max_gets, 10 * NS_SEC);
   sp->gets.left = recall_left;
   return interest_new(&c, &sp->interest);
 }
@@ -351,11 +358,7 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
 
 static void answer(struct peer *p, const struct msg_publish *m, int err) {
   if (!m->has_ref) return;
-  struct msg a = {.type = MSG_ACK, .ack = {.ref = m->ref}};
-  if (err) {
-    a.ack.code = slice_str(macula_err_name(err));
-    a.ack.message = slice_str(macula_err_text(err));
-  }
+  struct msg a = answer_ack(m->ref, err, NULL);
   if (p->link)
     session_tell(p->link, &a, false);
   else
@@ -380,14 +383,14 @@ void spread_receive(struct peer *p, const struct msg_publish *given) {
     memcpy(key.publisher.b, m.publisher.p, ID_LEN);
     memcpy(key.instance, m.instance.p, INSTANCE_LEN);
     memcpy(key.message_id, m.message_id.p, CALL_ID_LEN);
-    if (dedup_seen(&n->dedup, &key, n->now)) {
+    if (dedup_seen(&n->messages.dedup, &key, n->now)) {
       n->spread.duplicates++;
       answer(p, given, 0);
       return;
     }
   }
   /* A publisher here would have to wait while the queues are that full. */
-  if (!err && m.has_ref && n->mem[ROW_SEND].bytes > n->limits.send_pool / 16 * 15) err = MACULA_RATE_LIMITED;
+  if (!err && m.has_ref && n->rows.mem[ROW_SEND].bytes > n->limits.send_pool / 16 * 15) err = MACULA_RATE_LIMITED;
   if (!err) {
     m.publisher = m.instance = SLICE_NONE;
     m.has_ref = false;
@@ -396,7 +399,7 @@ void spread_receive(struct peer *p, const struct msg_publish *given) {
   }
   if (!err) {
     n->spread.received++;
-    if (keyed) (void)dedup_add(&n->dedup, &key, n->now);
+    if (keyed) (void)dedup_add(&n->messages.dedup, &key, n->now);
   }
   answer(p, given, err);
 }

@@ -1,50 +1,35 @@
-/* Publishes across nodes: what the node keeps for it, in all and of each peer. */
-#ifndef NODE_SPREAD_H
-#define NODE_SPREAD_H
+/* Publishes across nodes. */
+#ifndef NODE_MESSAGES_SPREAD_H
+#define NODE_MESSAGES_SPREAD_H
 
-#include "bounded/bucket.h"
-#include "pubsub/dedup.h"
-#include "pubsub/gets.h"
-#include "pubsub/inflight.h"
-#include "pubsub/interest.h"
+#include "node/state.h"
 
-struct spread {
-  struct interest *interest; /* NULL: not yet, or no more */
-  struct inflight inflight;
-  struct gets gets;
-  struct list peers; /* spread_peer.of_node: those that interest is exchanged with */
-  uint32_t count;
-  bool full_said;
-  uint64_t left_out;                   /* members that found no place among them */
-  uint64_t sent, received, duplicates; /* messages to and from other nodes; received that were known */
-  uint64_t dropped;                    /* messages that a link's queue, or the frames that wait for one, had no room for */
-  struct list cleared;                 /* topics cleared here lately, oldest first: for nodes that were away */
-  uint32_t cleared_count;
-  uint64_t cleared_seq;
-  uint64_t recalled, moved; /* retained messages received for new subscriptions; dropped for newer ones elsewhere */
-};
-
-struct spread_peer { /* embedded in struct peer */
-  struct list of_node;
-  struct interest_peer interest;
-  struct inflight_party unacked; /* QoS 1 messages that it has not acknowledged */
-  struct list replays;           /* of our retained messages, that it asked for */
-  uint32_t replay_count;
-  struct gets_node answers; /* its retained messages, on their way to our new subscriptions */
-  bool on;                  /* in spread.peers */
-  bool dead;                /* as membership says: nothing is sent to it */
-  uint64_t path;            /* serial of the connection that leads to it; 0: none */
-  uint8_t instance[INSTANCE_LEN];
-  nanotime check_at, retry_at;
-  struct bucket haves; /* of INTEREST_HAVE */
-  int64_t skew;        /* ms that our clock is ahead of its, and the way here */
-  bool has_skew;
-  bool holder;           /* it holds retained messages, and was asked for those that new subscriptions want */
-  nanotime ask_at;       /* before this it is not asked again for all of them, however often it says that it holds some */
-  uint64_t down_ms;      /* when the last path to it ended; 0: there was none */
-  uint64_t tell_after;   /* retained_entry.seq: told so far of what we took while it was away; UINT64_MAX: all */
-  uint64_t tell_cleared; /* and of what we cleared */
-  uint64_t tell_newer;   /* only what was taken later, Unix ms */
-};
+#define SPREAD_MOST 255u /* other nodes that interest is exchanged with, at most */
+int spread_init(struct node *n);
+void spread_done(struct node *n);
+void spread_set_limits(struct node *n);
+void spread_peer_init(struct peer *p);
+void spread_alive(struct peer *p);   /* it has become a member, or is back from the dead */
+void spread_dead(struct peer *p);    /* membership says so */
+void spread_forget(struct peer *p);  /* it is no member any more; harmless when repeated */
+void spread_link_up(struct peer *p); /* a link stands, perhaps another than before */
+void spread_step(struct node *n);    /* once a turn */
+void spread_sweep(struct node *n);   /* every SWEEP_EVERY */
+nanotime spread_deadline(const struct node *n);
+void spread_tick(struct node *n);
+size_t spread_queued(const struct peer *p);                            /* octets on the way to it; SIZE_MAX: there is no way */
+void spread_frame(struct peer *p, uint8_t type, struct slice payload); /* INTEREST*, RETAINED* */
+/* A client took or left a pattern. MACULA_ENOMEM, MACULA_EFULL: refused. */
+int spread_subscribe(struct node *n, struct slice pattern);
+void spread_unsubscribe(struct node *n, struct slice pattern);
+void spread_session_init(struct session *s);
+void spread_session_end(struct session *s);
+/* One copy to each node that listens. key: with QoS 1, for de-duplication; else NULL. *ret_waits: they are to acknowledge it
+ * first; the publisher's ACK comes then. MACULA_RATE_LIMITED, MACULA_ENOMEM. */
+int spread_publish(struct session *from, const struct msg_publish *m, const struct dedup_key *key, bool wants_ack, uint64_t ref,
+                   bool *ret_waits);
+void spread_receive(struct peer *p, const struct msg_publish *m);
+void spread_ack(struct peer *p, const struct msg_ack *m);
+void spread_results(struct node *n); /* ACKs for what is done */
 
 #endif

@@ -1,11 +1,14 @@
 /* How a node finds the mesh, and finds it again: addresses to join by are dialled until a link to their node stands, and again
  * whenever it does not. Nodes that died are tried for a while as well, so that a mesh that was cut in two heals from either
  * side. */
+#include "node/peers/join.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/err.h"
-#include "node/internal.h"
+#include "node/peers/link.h"
+#include "node/peers/peer.h"
 
 #define MAX_LOST 256u
 #define RETRY_MIN (500 * NS_MS)
@@ -16,7 +19,7 @@
 #define MAX_KNOWN 256
 
 static struct seed *find(const struct node *n, const struct addr *at) {
-  list_for(it, &n->seeds) {
+  list_for(it, &n->join.seeds) {
     struct seed *d = container_of(it, struct seed, all);
     if (addr_eq(&d->addr, at)) return d;
   }
@@ -26,12 +29,12 @@ static struct seed *find(const struct node *n, const struct addr *at) {
 static void drop(struct node *n, struct seed *d) {
   if (d->dial) d->dial->seed = NULL;
   list_remove(&d->all);
-  n->seed_count--;
-  mem_free(&n->mem[ROW_PEERS], d);
+  n->join.count--;
+  mem_free(&n->rows.mem[ROW_PEERS], d);
 }
 
 void join_done(struct node *n) {
-  while (n->seeds.next && !list_empty(&n->seeds)) drop(n, container_of(n->seeds.next, struct seed, all));
+  while (n->join.seeds.next && !list_empty(&n->join.seeds)) drop(n, container_of(n->join.seeds.next, struct seed, all));
 }
 
 static int add(struct node *n, const struct addr *to, const struct id *id, bool pinned, bool keep) {
@@ -46,16 +49,16 @@ static int add(struct node *n, const struct addr *to, const struct id *id, bool 
     }
     return 0;
   }
-  if (n->seed_count >= (keep ? MAX_SEEDS + MAX_LOST : MAX_LOST)) {
+  if (n->join.count >= (keep ? MAX_SEEDS + MAX_LOST : MAX_LOST)) {
     struct seed *oldest = NULL;
-    list_for(it, &n->seeds) {
+    list_for(it, &n->join.seeds) {
       struct seed *e = container_of(it, struct seed, all);
       if (!e->keep && !e->dial && (!oldest || e->since < oldest->since)) oldest = e;
     }
     if (!oldest) return MACULA_EFULL;
     drop(n, oldest);
   }
-  if (!(d = mem_calloc(&n->mem[ROW_PEERS], 1, sizeof *d))) return MACULA_ENOMEM;
+  if (!(d = mem_calloc(&n->rows.mem[ROW_PEERS], 1, sizeof *d))) return MACULA_ENOMEM;
   d->addr = *to;
   d->keep = keep;
   d->at = d->since = n->now;
@@ -64,8 +67,8 @@ static int add(struct node *n, const struct addr *to, const struct id *id, bool 
     d->has_id = true;
     d->pinned = pinned;
   }
-  list_append(&n->seeds, &d->all);
-  n->seed_count++;
+  list_append(&n->join.seeds, &d->all);
+  n->join.count++;
   return 0;
 }
 
@@ -91,7 +94,7 @@ void node_unjoin(struct node *n, const struct addr *to) {
 }
 
 bool join_is_configured(const struct node *n, const struct id *id) {
-  list_for(it, &n->seeds) {
+  list_for(it, &n->join.seeds) {
     const struct seed *d = container_of(it, struct seed, all);
     if (d->keep && d->has_id && id_eq(&d->id, id)) return true;
   }
@@ -100,7 +103,7 @@ bool join_is_configured(const struct node *n, const struct id *id) {
 
 uint32_t join_missing(const struct node *n) {
   uint32_t count = 0;
-  list_for(it, &n->seeds) {
+  list_for(it, &n->join.seeds) {
     const struct seed *d = container_of(it, struct seed, all);
     const struct peer *p = d->keep && d->has_id ? peer_find(n, &d->id) : NULL;
     count += d->keep && !d->self && (!p || !p->slot.in);
@@ -112,7 +115,7 @@ bool node_is_alone(const struct node *n) { return pool_count(&n->peers.pool) == 
 
 /* Whoever we never met may be an invention. */
 void join_lost(struct node *n, const struct peer *p) {
-  if (p->since && p->addr.sa.sa_family && !n->draining && !n->no_upkeep) (void)add(n, &p->addr, &p->id, false, false);
+  if (p->since && p->addr.sa.sa_family && !n->draining && !n->mesh.no_upkeep) (void)add(n, &p->addr, &p->id, false, false);
 }
 
 static void later(struct node *n, struct seed *d, uint64_t wait) {
@@ -167,7 +170,7 @@ void join_failed(struct node *n, struct session *s, int err, struct slice text) 
 nanotime join_deadline(const struct node *n) {
   nanotime at = TIME_NEVER;
   if (n->draining) return at;
-  list_for(it, &n->seeds) {
+  list_for(it, &n->join.seeds) {
     const struct seed *d = container_of(it, struct seed, all);
     if (!d->dial) at = time_min(at, d->at);
   }
@@ -176,7 +179,7 @@ nanotime join_deadline(const struct node *n) {
 
 void join_tick(struct node *n) {
   if (n->draining) return;
-  list_for_safe(it, &n->seeds) {
+  list_for_safe(it, &n->join.seeds) {
     struct seed *d = container_of(it, struct seed, all);
     if (d->dial || n->now < d->at) continue;
     struct peer *p = d->has_id ? peer_find(n, &d->id) : NULL;

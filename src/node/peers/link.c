@@ -9,15 +9,21 @@
  * that was replaced comes back at once; who sees a run again after it has seen another knows that both live. From then on it
  * takes the one that started earlier, by their instances, and refuses the other as `identity_in_use`, which tries again now and
  * then: the earlier one may have gone for good. */
+#include "node/peers/link.h"
+
 #include <stdio.h>
 
 #include "base/err.h"
 #include "base/utf8.h"
-#include "node/internal.h"
+#include "node/peers/events.h"
+#include "node/peers/join.h"
+#include "node/peers/peer.h"
+#include "node/session/session.h"
 
 #define DIAL_TIMEOUT (5 * NS_SEC) /* until PONG */
 #define BACKOFF_MIN (100 * NS_MS)
 #define BACKOFF_MAX (10 * NS_SEC)
+#define LINK_SHARES 16u            /* busy clients hold 88 KiB of connection_pool, a busy link up to 1.3 MiB (docs/memory.md) */
 #define TWICE_SAID (3600 * NS_SEC) /* no more often of one identity; of all, since whoever makes identities can do this: */
 #define TWICE_RATE (1.0 / 60)
 #define TWICE_BURST 10.0
@@ -41,8 +47,8 @@ static void label(struct peer *p, struct slice name) { utf8_label(name, p->name,
 /* From a loopback address only loopback can be reached, and from an outer one only what is outside. */
 static const struct addr *socket_for(const struct node *n, const struct addr *to) {
   const struct addr *best = NULL;
-  for (size_t i = 0; i < n->socket_count; i++) {
-    const struct addr *a = &n->sockets[i];
+  for (size_t i = 0; i < n->mesh.socket_count; i++) {
+    const struct addr *a = &n->mesh.sockets[i];
     if (a->sa.sa_family != to->sa.sa_family) continue;
     if (addr_is_any(a) || addr_is_loopback(a) == addr_is_loopback(to)) return a;
     if (!best) best = a;
@@ -66,14 +72,14 @@ int link_dial(struct node *n, const struct addr *to, const struct id *expect, st
   struct quic_connect o = {.local = *local, .remote = *to, .expect = expect, .user = s};
   int err = quic_connect(n->quic, &o, n->now, &s->conn);
   if (err) {
-    session_closed(s, NULL);
+    session_free(s);
     return err;
   }
   s->serial = quic_conn_serial(s->conn);
   s->state = SESSION_DIALLING;
   s->dialled = true;
   s->dial_until = time_add(n->now, DIAL_TIMEOUT);
-  list_append(&n->dials, &s->fresh);
+  list_append(&n->peers.dialling, &s->fresh);
   s->peer = p;
   s->seed = seed;
   if (p) p->dial = s;
@@ -113,8 +119,8 @@ void link_opened(struct session *s) {
                               .realm_id = slice_str(n->realm),
                               .caps = LINK_CAPS,
                               .instance = slice_of(n->instance, INSTANCE_LEN)}};
-  if (n->self.sa.sa_family) {
-    addr_text(&n->self, endpoint);
+  if (n->mesh.self.sa.sa_family) {
+    addr_text(&n->mesh.self, endpoint);
     m.connect.endpoint = slice_str(endpoint);
   }
   if (n->token) m.connect.token = slice_str(n->token);
@@ -200,7 +206,7 @@ static void up(struct session *s, const uint8_t *instance) {
 }
 
 /* PONG in answer to our CONNECT. */
-static void welcomed(struct session *s, const struct msg_pong *m) {
+void link_welcomed(struct session *s, const struct msg_pong *m) {
   struct node *n = s->node;
   struct peer *p = s->peer;
   if (!m->has_caps || !(m->caps & CAP_NODE) || m->instance.n != INSTANCE_LEN) {
@@ -219,9 +225,9 @@ static void welcomed(struct session *s, const struct msg_pong *m) {
   up(s, m->instance.p);
   if (s->seed) join_met(n, s);
   const struct addr *remote = quic_conn_remote(s->conn);
-  if (seen.sa.sa_family && addr_is_loopback(&seen) == addr_is_loopback(remote)) mesh_observed(n, &seen, socket_for(n, remote));
+  if (seen.sa.sa_family && addr_is_loopback(&seen) == addr_is_loopback(remote)) link_observed(n, &seen, socket_for(n, remote));
   say(s, p, "link_up", "dialled=yes");
-  mesh_link_up(p);
+  link_is_up(p);
   peer_up(p);
 }
 
@@ -241,7 +247,7 @@ static int settle_duel(struct session *s, struct peer *p, const uint8_t *instanc
   if (p->dial == old) p->dial = NULL;
   if (was_up && !same_run) {
     p->expect = time_add(n->now, DIAL_TIMEOUT); /* calls that fail over do not dial it: up() follows */
-    mesh_link_down(p, false);
+    link_is_down(p, false);
     peer_down(p); /* that run's calls are lost */
   }
   n->peers.duplicates++;
@@ -284,15 +290,15 @@ int link_connect(struct session *s, const struct msg_connect *m) {
                               .node_id = slice_of(n->id.b, ID_LEN),
                               .instance = slice_of(n->instance, INSTANCE_LEN)}};
   if (n->name[0]) pong.pong.name = slice_str(n->name);
-  if (n->self.sa.sa_family) {
-    addr_text(&n->self, endpoint);
+  if (n->mesh.self.sa.sa_family) {
+    addr_text(&n->mesh.self, endpoint);
     pong.pong.endpoint = slice_str(endpoint);
   }
   addr_text(quic_conn_remote(s->conn), seen);
   pong.pong.observed = slice_str(seen);
   session_tell(s, &pong, true);
   say(s, p, "link_up", "dialled=no");
-  mesh_link_up(p);
+  link_is_up(p);
   peer_up(p);
   return 0;
 }
@@ -306,7 +312,7 @@ void link_close(struct peer *p, int err) {
   p->link = NULL;
   if (!s) return;
   say_end(s, p, "link_closed", err);
-  mesh_link_down(p, false);
+  link_is_down(p, false);
   s->peer = NULL; /* whose record may end before the session */
   session_cut(s, err);
 }
@@ -333,7 +339,7 @@ void link_end(struct session *s) {
   list_remove(&p->leaving);
   if (was_up) {
     say_end(s, p, "link_down", s->end_err);
-    mesh_link_down(p, s->end_err == MACULA_NOT_CONNECTED);
+    link_is_down(p, s->end_err == MACULA_NOT_CONNECTED);
     peer_down(p);
     if (s->end_err == MACULA_IDENTITY_IN_USE) set_in_use(p, &p->run_at);
     if (s->end_err == MACULA_REPLACED) (void)peer_want(p, WANT_UPKEEP); /* by another run, it says, and we are here */
@@ -346,7 +352,7 @@ void link_end(struct session *s) {
   }
   back_off(p);
   if (s->end_err == MACULA_IDENTITY_IN_USE) set_in_use(p, &p->addr);
-  mesh_dial_failed(p, s->stream >= 0, s->end_err == MACULA_NOT_CONNECTED); /* the handshake was done: it refused */
+  link_not_had(p, s->stream >= 0, s->end_err == MACULA_NOT_CONNECTED); /* the handshake was done: it refused */
   peer_down(p);
 }
 
@@ -359,47 +365,20 @@ void link_closed(struct session *s, const struct quic_close *why) {
 
 /* ---- frames and time -------------------------------------------------------------------------------------------------------
  */
-void link_frame(struct session *s, const struct frame *f) {
-  struct node *n = s->node;
-  struct peer *p = s->peer;
-  struct msg m;
-  if (mesh_is_frame(f->type)) {
-    if (p && s->state == SESSION_IN)
-      mesh_frame(p, f->type, f->payload);
-    else
-      n->stats.ignored_frames++; /* before the link stands, or after its end */
-    return;
-  }
-  int err = msg_decode(f->type, f->payload, &m);
-  if (err == MACULA_UNKNOWN_TYPE) {
-    n->stats.unknown_frames++;
-    return;
-  }
-  if (err) {
-    session_close(s, err, NULL);
-    return;
-  }
-  if (m.type == MSG_DISCONNECT) {
-    int code = err_from_name((const char *)m.disconnect.code.p, m.disconnect.code.n);
-    s->end_err = code ? code : MACULA_ECLOSED;
-    if (s->seed) join_failed(n, s, s->end_err, m.disconnect.message);
-    session_close(s, 0, NULL);
-    return;
-  }
-  if (s->state == SESSION_DIALLING) {
-    if (m.type == MSG_PONG && p) welcomed(s, &m.pong);
-    return;
-  }
-  if (p && s->state == SESSION_IN) peer_frame(p, &m);
+void link_goodbye(struct session *s, const struct msg_disconnect *m) {
+  int code = err_from_name((const char *)m->code.p, m->code.n);
+  s->end_err = code ? code : MACULA_ECLOSED;
+  if (s->seed) join_failed(s->node, s, s->end_err, m->message);
+  session_close(s, 0, NULL);
 }
 
 nanotime link_deadline(const struct node *n) {
-  return list_empty(&n->dials) ? TIME_NEVER : container_of(n->dials.next, struct session, fresh)->dial_until;
+  return list_empty(&n->peers.dialling) ? TIME_NEVER : container_of(n->peers.dialling.next, struct session, fresh)->dial_until;
 }
 
 void link_tick(struct node *n) {
-  while (!list_empty(&n->dials)) {
-    struct session *s = container_of(n->dials.next, struct session, fresh);
+  while (!list_empty(&n->peers.dialling)) {
+    struct session *s = container_of(n->peers.dialling.next, struct session, fresh);
     if (n->now < s->dial_until) break;
     s->end_err = MACULA_NOT_CONNECTED;
     session_cut(s, MACULA_TIMEOUT);

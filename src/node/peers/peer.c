@@ -1,8 +1,15 @@
 /* Other nodes: their records, the pool of connections to them, and what waits for one. */
+#include "node/peers/peer.h"
+
 #include <stdio.h>
 
 #include "base/err.h"
-#include "node/internal.h"
+#include "node/peers/events.h"
+#include "node/peers/join.h"
+#include "node/peers/link.h"
+#include "node/peers/route.h"
+#include "node/session/session.h"
+#include "wire/frame.h"
 
 #define HELD_A_PEER (256u << 10) /* octets of frames that wait for its link */
 #define LEAVE_TIME (2 * NS_SEC)  /* for calls and data of one that is to give its slot up */
@@ -22,11 +29,13 @@ const char *peer_text(const char *name, const struct id *id, const struct addr *
 
 void peers_init(struct node *n) {
   struct peers *ps = &n->peers;
-  htab_init(&ps->tab, &n->mem[ROW_PEERS], n->rng, peer_records(&n->limits), eq);
-  pool_init(&ps->pool, &n->mem[ROW_PEERS], n->rng, n->limits.max_peers);
+  htab_init(&ps->tab, &n->rows.mem[ROW_PEERS], n->rng, limits_peer_records(&n->limits), eq);
+  pool_init(&ps->pool, &n->rows.mem[ROW_PEERS], n->rng, n->limits.max_peers);
   list_init(&ps->all);
   list_init(&ps->waiting);
   list_init(&ps->leaving);
+  list_init(&ps->dialling);
+  ps->next = UINT64_C(1) << 62;
 }
 
 /* ---- records ---------------------------------------------------------------------------------------------------------------
@@ -37,7 +46,7 @@ static void held_free(struct peer *p, struct held *h) {
   p->held_bytes -= h->frame->len;
   n->peers.held_bytes -= h->frame->len;
   shbuf_unref(h->frame);
-  mem_free(&n->mem[ROW_HELD], h);
+  mem_free(&n->rows.mem[ROW_HELD], h);
 }
 
 static void set_via(struct peer *p, struct peer *via) {
@@ -51,14 +60,13 @@ static void peer_free(struct peer *p) {
   struct node *n = p->node;
   while (!list_empty(&p->held)) held_free(p, container_of(p->held.next, struct held, of_peer));
   set_via(p, NULL);
-  spread_forget(p);
-  mesh_reached(p);
+  peer_forgotten(p);
   pool_remove(&n->peers.pool, &p->slot);
   list_remove(&p->waits);
   list_remove(&p->leaving);
   list_remove(&p->all);
   htab_remove(&n->peers.tab, &p->h);
-  mem_free(&n->mem[ROW_PEERS], p);
+  mem_free(&n->rows.mem[ROW_PEERS], p);
 }
 
 void peers_done(struct node *n) {
@@ -89,7 +97,7 @@ struct peer *peer_get(struct node *n, const struct id *id) {
 struct peer *peer_get_configured(struct node *n, const struct id *id) {
   struct peer *p = peer_find(n, id);
   if (p || id_eq(id, &n->id)) return p;
-  if (!(p = mem_calloc(&n->mem[ROW_PEERS], 1, sizeof *p))) return NULL;
+  if (!(p = mem_calloc(&n->rows.mem[ROW_PEERS], 1, sizeof *p))) return NULL;
   p->node = n;
   p->id = p->slot.id = *id;
   list_init(&p->vias);
@@ -97,10 +105,9 @@ struct peer *peer_get_configured(struct node *n, const struct id *id) {
   list_init(&p->waits);
   list_init(&p->leaving);
   list_init(&p->held);
-  rpc_peer_init(p, n->next_peer++);
-  spread_peer_init(p);
+  peer_made(p);
   if (htab_insert(&n->peers.tab, &p->h, id, sizeof *id)) {
-    mem_free(&n->mem[ROW_PEERS], p);
+    mem_free(&n->rows.mem[ROW_PEERS], p);
     return NULL;
   }
   list_append(&n->peers.all, &p->all);
@@ -113,7 +120,7 @@ struct peer *peer_told(struct node *n, const struct id *id, bool member) {
   uint32_t count = n->peers.tab.count, most = n->peers.tab.max - MAX_SEEDS - PEERS_BESIDES_MEMBERS / 2;
   if (p || id_eq(id, &n->id)) return p;
   if (!member) {
-    membership_stats(n->membership, &s);
+    membership_stats(n->mesh.membership, &s);
     if (n->limits.max_peers + PEERS_BESIDES_MEMBERS / 2 + s.alive + s.suspect + s.dead < most)
       most = n->limits.max_peers + PEERS_BESIDES_MEMBERS / 2 + s.alive + s.suspect + s.dead;
   }
@@ -199,12 +206,10 @@ static bool spare_used(const struct pool_entry *e) {
 }
 static bool spare_busy(const struct pool_entry *e) { return container_of(e, struct peer, slot)->dial || spare_used(e); }
 
-static void evicted(struct peer *p) { ask_peer_down(p, MACULA_EVICTED); }
-
 void peer_evict(struct peer *p) {
   link_give_up(p, MACULA_EVICTED);
-  evicted(p);
-  peers_behind(p, evicted);
+  peer_evicted(p);
+  peers_behind(p, peer_evicted);
 }
 
 int peer_evict_idle(struct node *n) {
@@ -222,7 +227,7 @@ static void shrink(struct node *n) {
 }
 
 void peers_set_limits(struct node *n) {
-  n->peers.tab.max = peer_records(&n->limits);
+  n->peers.tab.max = limits_peer_records(&n->limits);
   pool_set_max(&n->peers.pool, n->limits.max_peers);
   list_for(it, &n->peers.all) container_of(it, struct peer, all)->rpc.calls.max = n->limits.peer_calls;
   shrink(n);
@@ -262,7 +267,7 @@ static int want_direct(struct peer *p, enum want want) {
   if (p->dial || !list_empty(&p->waits) || n->now < p->expect) return MACULA_EBUSY;
   if (!p->addr.sa.sa_family || n->now < p->dial_at) return MACULA_NOT_CONNECTED;
   if (n->left || (n->draining && want == WANT_UPKEEP)) return MACULA_SHUTTING_DOWN;
-  if (want == WANT_UPKEEP && n->no_upkeep) return MACULA_MAX_PEERS_REACHED;
+  if (want == WANT_UPKEEP && n->mesh.no_upkeep) return MACULA_MAX_PEERS_REACHED;
   /* Of whom we only heard, not so many are tried at once that whoever comes finds no slot. */
   if (want == WANT_UPKEEP && !p->since && pool_count(&n->peers.pool) >= n->peers.pool.max - n->peers.pool.max / 8)
     return MACULA_MAX_PEERS_REACHED;
@@ -351,7 +356,7 @@ static int hold(struct peer *p, struct shbuf *b, uint64_t query) {
     n->peers.held_dropped++;
     return MACULA_EFULL;
   }
-  struct held *h = mem_alloc(&n->mem[ROW_HELD], sizeof *h);
+  struct held *h = mem_alloc(&n->rows.mem[ROW_HELD], sizeof *h);
   if (!h) return MACULA_ENOMEM;
   *h = (struct held){.frame = shbuf_ref(b), .query = query};
   list_append(&p->held, &h->of_peer);
@@ -363,7 +368,7 @@ static int hold(struct peer *p, struct shbuf *b, uint64_t query) {
 int peer_post(struct peer *p, const struct msg *m, enum want want, uint64_t query) {
   int err = peer_send(p, m, want);
   if (err != MACULA_EBUSY) return err;
-  struct shbuf *b = shbuf_new(&p->node->mem[ROW_HELD], msg_size(m));
+  struct shbuf *b = shbuf_new(&p->node->rows.mem[ROW_HELD], msg_size(m));
   ptrdiff_t len = b ? msg_encode(m, b->data, b->len) : MACULA_ENOMEM;
   err = len < 0 ? (int)len : hold(p, b, query);
   shbuf_unref(b);
@@ -382,7 +387,7 @@ static int post_raw(struct peer *p, uint8_t type, struct slice payload, uint64_t
   int err = peer_want(p, WANT_UPKEEP);
   if (err && err != MACULA_EBUSY) return err;
   if (payload.n > FRAME_MAX_PAYLOAD) return MACULA_FRAME_TOO_LARGE;
-  struct shbuf *b = shbuf_new(&p->node->mem[err ? ROW_HELD : ROW_SEND], FRAME_HEADER_LEN + payload.n);
+  struct shbuf *b = shbuf_new(&p->node->rows.mem[err ? ROW_HELD : ROW_SEND], FRAME_HEADER_LEN + payload.n);
   if (!b) return MACULA_ENOMEM;
   frame_header(b->data, type, (uint32_t)payload.n);
   memcpy(b->data + FRAME_HEADER_LEN, payload.p, payload.n);
@@ -425,13 +430,13 @@ static void flush_held(struct peer *p) {
     held_free(p, h);
     if (!err && query) was_upkeep(p, before); /* as all of the DHT is */
     if (err) p->node->peers.held_dropped++;
-    if (err && query) mesh_unsent(p, query);
+    if (err && query) peer_unsent(p, query);
   }
 }
 
 static void came_up(struct peer *p) {
   flush_held(p);
-  rpc_peer_up(p);
+  peer_ready(p);
 }
 
 void peer_up(struct peer *p) {
@@ -445,10 +450,9 @@ static void went_down(struct peer *p) {
     uint64_t query = h->query;
     held_free(p, h);
     p->node->peers.held_dropped++;
-    if (query) mesh_unsent(p, query);
+    if (query) peer_unsent(p, query);
   }
-  rpc_peer_down(p);
-  ask_peer_down(p, MACULA_NOT_CONNECTED);
+  peer_ended(p);
 }
 
 void peer_down(struct peer *p) {

@@ -4,7 +4,13 @@
  * An envelope names the nodes that it has passed (path), so that it never passes one twice, and passes at most 10. A CALL that
  * cannot be carried on is answered, in the name of the node that it was for, with no_route or max_hops_exceeded; whatever else
  * cannot is dropped and counted. */
-#include "node/internal.h"
+#include "node/peers/route.h"
+
+#include "base/err.h"
+#include "node/peers/peer.h"
+#include "node/session/answer.h"
+#include "node/session/session.h"
+#include "wire/frame.h"
 
 #define MAX_HOPS 10
 #define ROOM 1024u /* octets of an envelope beside its payload, at most */
@@ -41,7 +47,7 @@ static int send_new(struct peer *via, struct peer *to, uint8_t type, struct slic
 
 int route_through(struct peer *via, struct peer *to, const struct msg *m) {
   size_t len = msg_size(m);
-  struct shbuf *b = shbuf_new(&to->node->mem[ROW_SEND], len);
+  struct shbuf *b = shbuf_new(&to->node->rows.mem[ROW_SEND], len);
   if (!b) return MACULA_ENOMEM;
   ptrdiff_t n = msg_encode(m, b->data, b->len);
   int err =
@@ -93,12 +99,7 @@ static void report(struct peer *from, const struct envelope *e, int type, struct
   struct msg m;
   n->stats.routes_failed++;
   if (type != MSG_CALL || msg_decode(MSG_CALL, payload, &m)) return;
-  struct msg reply = {
-      .type = MSG_REPLY,
-      .reply = {
-          .call_id = m.call.call_id,
-          .is_error = true,
-          .error = {.code = slice_str(macula_err_name(err)), .message = slice_str(macula_err_text(err)), .has_extra = true}}};
+  struct msg reply = answer_error(m.call.call_id, err, NULL, true);
   struct envelope back = {
       .destination = e->source, .source = e->destination, .path = {n->id}, .path_len = 1, .max_hops = MAX_HOPS};
   uint8_t buf[SMALL_FRAME];
@@ -110,28 +111,23 @@ static void report(struct peer *from, const struct envelope *e, int type, struct
  * speaks for it, or any node if that is what we are; and only with answers that name a call which nobody else can know, for
  * all. What nodes say of themselves comes over their own link where there is one. */
 static bool may_speak_for(const struct peer *from, const struct peer *p, int type) {
-  if (mesh_is_frame(type) && p->link) return false;
-  if (type == MSG_REPLY || type == MSG_CANCEL || from->node->hidden) return true;
+  if (msg_is_raw(type) && p->link) return false;
+  if (type == MSG_REPLY || type == MSG_CANCEL || from->node->mesh.hidden) return true;
   return !p->link && !p->addr.sa.sa_family && (!p->via || p->via == from);
 }
 
-static void deliver(struct peer *from, const struct envelope *e, int type, struct slice payload) {
+/* It has arrived: whose word it is, if it may be. */
+static struct peer *arrived(struct peer *from, const struct envelope *e, int type) {
   struct node *n = from->node;
-  struct msg m;
   struct peer *p = type < 0 || type == MSG_RPC_ROUTE || type == MSG_PUBSUB_ROUTE ? NULL : peer_told(n, &e->source, false);
   if (!p || !may_speak_for(from, p, type)) {
     n->stats.routes_failed++;
-    return;
+    return NULL;
   }
   n->stats.routes_delivered++;
   p->back = from->id;
   if (!p->link && !p->addr.sa.sa_family && !p->via) peer_where(p, NULL, &from->id);
-  if (mesh_is_frame(type))
-    mesh_frame(p, (uint8_t)type, payload);
-  else if (msg_decode((uint8_t)type, payload, &m) == 0)
-    peer_frame(p, &m);
-  else
-    n->stats.routes_failed++;
+  return p;
 }
 
 /* The link by which it gets nearer to its destination: the destination's own, or that of the gateway that it stays connected
@@ -142,17 +138,17 @@ static struct peer *next_hop(const struct node *n, const struct envelope *e) {
   return p && p->link && !passed(e, &p->id) ? p : NULL;
 }
 
-void route_received(struct peer *from, const struct msg *m) {
+struct peer *route_received(struct peer *from, const struct msg *m, uint8_t *ret_type) {
   struct node *n = from->node;
   struct envelope e;
   int type = type_of(&m->route, m->type == MSG_PUBSUB_ROUTE);
   if (!open_envelope(from, &m->route, &e) || passed(&e, &n->id)) {
     n->stats.routes_failed++;
-    return;
+    return NULL;
   }
   if (id_eq(&e.destination, &n->id)) {
-    deliver(from, &e, type, m->route.payload);
-    return;
+    *ret_type = (uint8_t)type;
+    return arrived(from, &e, type);
   }
   struct peer *hop = next_hop(n, &e);
   int err = type < 0                                             ? MACULA_BAD_FRAME
@@ -168,4 +164,5 @@ void route_received(struct peer *from, const struct msg *m) {
     n->stats.routes_forwarded++;
   else
     report(from, &e, type, m->route.payload, err == MACULA_MAX_HOPS_EXCEEDED ? err : MACULA_NO_ROUTE);
+  return NULL;
 }

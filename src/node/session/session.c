@@ -1,13 +1,21 @@
 /* One client's connection: how it is let in, refused, told things, and ended. */
+#include "node/session/session.h"
+
 #include "base/utf8.h"
-#include "node/internal.h"
+#include "node/session/answer.h"
+#include "wire/names.h"
+
+#define LINGER (1 * NS_SEC)        /* for the last words of a connection */
+#define CONTROL_SLACK (64u * 1024) /* of a queue, beyond what messages may fill */
+#define REFUSALS_A_SECOND 2.0      /* lines about clients that were refused or ended */
+#define REFUSALS_AT_ONCE 20.0
 
 /* ---- telling ---------------------------------------------------------------------------------------------------------------
  */
 static int64_t stream_for(const struct session *s, bool answer) { return answer && s->at >= 0 ? s->at : s->stream; }
 
 static int write_large(struct session *s, int64_t stream, const struct msg *m) {
-  struct shbuf *b = shbuf_new(&s->node->mem[ROW_SEND], msg_size(m));
+  struct shbuf *b = shbuf_new(&s->node->rows.mem[ROW_SEND], msg_size(m));
   if (!b) return MACULA_ENOMEM;
   ptrdiff_t len = msg_encode(m, b->data, b->len);
   int err = len < 0 ? (int)len : quic_stream_write_ref(s->conn, stream, b);
@@ -42,11 +50,12 @@ void session_tell(struct session *s, const struct msg *m, bool answer) {
 
 void session_ack(struct session *s, bool has_ref, uint64_t ref, int err, const char *text) {
   if (!has_ref || !(s->caps & CAP_ACK)) return;
-  struct msg m = {.type = MSG_ACK, .ack = {.ref = ref}};
-  if (err) {
-    m.ack.code = slice_str(macula_err_name(err));
-    m.ack.message = slice_str(text ? text : macula_err_text(err));
-  }
+  struct msg m = answer_ack(ref, err, text);
+  session_tell(s, &m, true);
+}
+
+void session_error(struct session *s, struct slice call_id, int err, const char *text) {
+  struct msg m = answer_error(call_id, err, text, !s->base);
   session_tell(s, &m, true);
 }
 
@@ -57,15 +66,15 @@ static void say_ended(struct node *n, const char *event, const struct addr *from
                       struct slice text) {
   char at[ADDR_TEXT_LEN], who[ID_HEX_LEN + 1] = "none";
   if (!err || err == MACULA_SHUTTING_DOWN || err == MACULA_REPLACED || err == MACULA_DUPLICATE) return;
-  if (!bucket_take(&n->refusals, REFUSALS_A_SECOND, REFUSALS_AT_ONCE, n->now)) {
-    n->refusals_left_out++;
+  if (!bucket_take(&n->sessions.refusals, REFUSALS_A_SECOND, REFUSALS_AT_ONCE, n->now)) {
+    n->sessions.refusals_left_out++;
     return;
   }
   addr_text(from, at);
   if (id) id_hex(id, who);
   log_warn(n->log, event, "address=%s id=%s code=%s text=\"%.*s\" left_out=%llu", at, who, macula_err_name(err), (int)text.n,
-           (const char *)text.p, (unsigned long long)n->refusals_left_out);
-  n->refusals_left_out = 0;
+           (const char *)text.p, (unsigned long long)n->sessions.refusals_left_out);
+  n->sessions.refusals_left_out = 0;
 }
 
 void session_refused(struct node *n, const struct addr *from, const struct id *id, int err, struct slice text) {
@@ -87,7 +96,7 @@ static void doom(struct session *s, int err) {
   if (err) n->stats.refused[-err < 128 ? -err : 0]++;
   s->state = SESSION_OVER;
   list_remove(&s->fresh);
-  if (!s->ended && list_empty(&s->doomed)) list_append(&n->doomed, &s->doomed);
+  if (!s->ended && list_empty(&s->doomed)) list_append(&n->sessions.doomed, &s->doomed);
 }
 
 void session_close(struct session *s, int err, const char *text) {
@@ -118,49 +127,27 @@ void session_cut(struct session *s, int err) {
   doom(s, err);
 }
 
-/* A guarantee that is not kept, in a build for tests of tests: what the client owned stays. */
-static bool left_behind(const struct session *s) {
-  return (IS_UNBOUNDED(s->node, STREAMS) && !s->client.op) || (IS_UNBOUNDED(s->node, CALLS) && !list_empty(&s->rpc.calls.made));
-}
-
-void session_end(struct session *s) {
-  struct node *n = s->node;
-  if (s->ended) return;
-  s->ended = true;
+void session_unlist(struct session *s) {
   s->state = SESSION_OVER;
   list_remove(&s->fresh);
   list_remove(&s->doomed);
   list_remove(&s->paused);
   list_remove(&s->watch);
-  receive_end(s);
-  replay_end(s);
-  n->window_more -= s->window - STREAM_WINDOW;
-  s->window = STREAM_WINDOW;
-  link_end(s);
-  if (!s->client.session) return; /* never asked to be let in */
-  ask_session_ended(s);
-  spread_session_end(s);
-  if (left_behind(s)) return;
-  clients_remove(&n->clients, &s->client);
-  topic_index_drop(n->topics, &s->topics);
-  router_session_ended(n->router, &s->rpc, n->now);
 }
 
-void session_closed(struct session *s, const struct quic_close *why) {
+void session_free(struct session *s) {
   struct node *n = s->node;
-  link_closed(s, why);
-  session_end(s);
+  session_unlist(s);
   list_remove(&s->all);
-  n->session_count--;
-  if (s->client.session && left_behind(s)) return;
-  mem_free(&n->mem[ROW_SESSIONS], s->name);
-  mem_free(&n->mem[ROW_SESSIONS], s);
+  n->sessions.count--;
+  mem_free(&n->rows.mem[ROW_SESSIONS], s->name);
+  mem_free(&n->rows.mem[ROW_SESSIONS], s);
 }
 
 /* ---- arrival ---------------------------------------------------------------------------------------------------------------
  */
 struct session *session_new(struct node *n) {
-  struct session *s = mem_calloc(&n->mem[ROW_SESSIONS], 1, sizeof *s);
+  struct session *s = mem_calloc(&n->rows.mem[ROW_SESSIONS], 1, sizeof *s);
   if (!s) return NULL;
   s->node = n;
   s->stream = s->at = -1;
@@ -172,9 +159,10 @@ struct session *session_new(struct node *n) {
   list_init(&s->watch);
   list_init(&s->streams);
   list_init(&s->replays);
-  spread_session_init(s);
-  list_append(&n->sessions, &s->all);
-  n->session_count++;
+  inflight_party_init(&s->unacked, s);
+  gets_party_init(&s->gets, s);
+  list_append(&n->sessions.all, &s->all);
+  n->sessions.count++;
   n->stats.sessions++;
   return s;
 }
@@ -195,7 +183,7 @@ void session_open(struct node *n, struct quic_conn *c) {
   }
   s->conn = c;
   s->serial = quic_conn_serial(c);
-  list_append(&n->fresh, &s->fresh);
+  list_append(&n->sessions.fresh, &s->fresh);
 }
 
 static bool token_matches(const struct node *n, struct slice given) {
@@ -214,7 +202,7 @@ static bool is_admin(const struct session *s) {
   return false;
 }
 
-static int check_connect(const struct session *s, const struct msg_connect *m, char why[NAME_WHY_LEN], const char **ret_text) {
+int session_check(const struct session *s, const struct msg_connect *m, char why[NAME_WHY_LEN], const char **ret_text) {
   const struct node *n = s->node;
   const struct id *peer = quic_conn_peer_id(s->conn);
   char realm[NAME_MAX_LEN + 1];
@@ -269,37 +257,23 @@ static void welcome(struct session *s) {
   session_tell(s, &pong, true);
 }
 
-void session_connect(struct session *s, const struct msg_connect *m) {
+void session_admit(struct session *s, const struct msg_connect *m) {
   struct node *n = s->node;
   struct clients_entry *replaced = NULL;
   char name[NAME_KEPT + 1];
-  const char *text;
-  char why[NAME_WHY_LEN];
-  if (s->state != SESSION_FRESH) {
-    session_close(s, MACULA_CONNECT_REQUIRED, "CONNECT comes once only");
-    return;
-  }
-  int err = check_connect(s, m, why, &text);
-  if (!err && (m->caps & CAP_NODE)) {
-    if ((err = link_connect(s, m)) == 0) return;
-    text = NULL;
-  }
-  if (err) {
-    session_close(s, err, text);
-    return;
-  }
+  int err;
   s->base = !(m->caps & CAP_EXTENSIONS);
   s->trusted = is_admin(s);
   name_client(s, m);
   topic_subscriber_init(&s->topics, s->serial, s);
   rpc_party_init(&s->rpc, s->serial, &s->client.id, s);
-  if ((err = clients_add(&n->clients, &s->client, (m->caps & CAP_OPERATOR) && s->trusted, &replaced)) != 0) {
+  if ((err = clients_add(&n->sessions.clients, &s->client, (m->caps & CAP_OPERATOR) && s->trusted, &replaced)) != 0) {
     session_close(s, err, NULL);
     return;
   }
   if (replaced) session_close(replaced->user, MACULA_REPLACED, NULL);
   size_t len = utf8_label(m->name, name, NAME_KEPT);
-  if (len) s->name = mem_dup(&n->mem[ROW_SESSIONS], name, len);
+  if (len) s->name = mem_dup(&n->rows.mem[ROW_SESSIONS], name, len);
   s->caps = m->caps;
   if (!s->client.op) s->caps &= ~(uint32_t)CAP_OPERATOR;
   s->state = SESSION_IN;
@@ -314,32 +288,18 @@ void session_connect(struct session *s, const struct msg_connect *m) {
 
 /* ---- watching --------------------------------------------------------------------------------------------------------------
  */
-bool session_has_calls(const struct session *s) {
-  const struct peer *p = s->peer && s->peer->link == s ? s->peer : NULL;
-  if (p) return peer_has_calls(p);
-  return s->client.session && (!list_empty(&s->rpc.calls.made) || !list_empty(&s->rpc.calls.taken));
-}
-
 void session_watch(struct session *s) {
   if (s->watched || s->state != SESSION_IN) return;
   s->watched = true;
-  list_append(&s->node->watched, &s->watch);
+  list_append(&s->node->sessions.watched, &s->watch);
   quic_conn_watch(s->conn, true);
 }
 
-/* Watches end here and not with the last call, which in request and reply would be with each. A pool that stays full is freed
- * from those who have stopped reading, since else nobody could ever publish again. */
-void sessions_sweep(struct node *n) {
-  list_for_safe(it, &n->watched) {
-    struct session *s = container_of(it, struct session, watch);
-    if (session_has_calls(s) || (s->state == SESSION_IN && quic_conn_silent(s->conn))) continue;
-    s->watched = false;
-    list_remove(&s->watch);
-    if (s->state == SESSION_IN) quic_conn_watch(s->conn, false);
-  }
-  if (list_empty(&n->paused) || time_since(n->now, n->paused_at) < SWEEP_EVERY) return;
+/* A pool that stays full is freed from those who have stopped reading, since else nobody could ever publish again. */
+void sessions_shed(struct node *n) {
+  if (list_empty(&n->sessions.paused) || time_since(n->now, n->sessions.paused_at) < SWEEP_EVERY) return;
   size_t enough = n->limits.send_pool / 8, freed = 0;
-  list_for_safe(it, &n->sessions) {
+  list_for_safe(it, &n->sessions.all) {
     struct session *s = container_of(it, struct session, all);
     size_t queued = s->state == SESSION_IN ? quic_queued(s->conn) : 0;
     if (queued < SMALL_FRAME || time_since(n->now, quic_queue_progress(s->conn)) < SWEEP_EVERY) continue;

@@ -1,9 +1,15 @@
 /* The procedures that every node answers itself: com.macula.node.* and com.macula.diagnostics.*. */
+#include "node/view/admin.h"
+
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "base/err.h"
 #include "base/json.h"
-#include "node/internal.h"
+#include "macula/macula.h"
+#include "node/session/session.h"
+#include "node/view/ask.h"
+#include "wire/names.h"
 
 #define NODE_PREFIX "com.macula.node."
 #define DIAGNOSTICS_PREFIX "com.macula.diagnostics."
@@ -14,8 +20,6 @@ static bool strip(struct slice *name, const char *prefix) {
   *name = slice_of(name->p + n, name->n - n);
   return true;
 }
-
-bool admin_is_local(struct slice procedure) { return strip(&procedure, "com.macula."); }
 
 /* Text of a peer, which is no JSON, as a text in JSON: what is not plain ASCII is replaced if it is no UTF-8. */
 static json_t *text_json(struct slice s) {
@@ -63,8 +67,8 @@ static json_t *diagnostics(struct node *n, struct slice what) {
   if (!slice_is(what, "info")) return NULL;
   size_t accounted = rows_accounted(n);
   return json_pack("{s:o, s:{s:I, s:I}, s:I}", "gateway", about_node(n), "system", "memory_bytes",
-                   (json_int_t)(n->rss_bytes ? n->rss_bytes(n->rss_ctx) : 0), "accounted_bytes", (json_int_t)accounted,
-                   "timestamp", now_s);
+                   (json_int_t)(n->rows.rss_bytes ? n->rows.rss_bytes(n->rows.rss_ctx) : 0), "accounted_bytes",
+                   (json_int_t)accounted, "timestamp", now_s);
 }
 
 /* "offset" and "limit" of the arguments' object; anything else counts as absent. */
@@ -113,6 +117,7 @@ void admin_call(struct session *s, const struct msg_call *m, struct slice proced
     err = session_send(s, &reply, true);
   }
   if (err && err != MACULA_ECLOSED)
-    rpc_error(s, m->call_id, err, err == MACULA_NOT_AUTHORIZED ? "lists are shown on loopback and to admin keys only" : NULL);
+    session_error(s, m->call_id, err,
+                  err == MACULA_NOT_AUTHORIZED ? "lists are shown on loopback and to admin keys only" : NULL);
   node_text_free(json);
 }

@@ -1,11 +1,16 @@
 /* What an operator asks of the node that takes a while: a ping of another node, a lookup. Bounded in number and time; an
  * operator's end takes its questions with it. */
+#include "node/view/ask.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 
 #include "base/err.h"
-#include "node/internal.h"
+#include "node/keys.h"
+#include "node/peers/peer.h"
+#include "node/session/session.h"
+#include "wire/names.h"
 
 #define ASK_TIME (10 * NS_SEC)
 
@@ -28,13 +33,13 @@ struct ask {
 
 static void end(struct node *n, struct ask *a) {
   list_remove(&a->all);
-  n->ask_count--;
-  mem_free(&n->mem[ROW_ASKS], a);
+  n->asks.count--;
+  mem_free(&n->rows.mem[ROW_ASKS], a);
 }
 
 static void refuse(const struct asker *by, int err, const char *text) {
   if (by->s)
-    rpc_error(by->s, slice_of(by->call_id, CALL_ID_LEN), err, text);
+    session_error(by->s, slice_of(by->call_id, CALL_ID_LEN), err, text);
   else
     by->done(by->ctx, err, text ? text : macula_err_text(err));
 }
@@ -61,20 +66,20 @@ static void fail(struct node *n, struct ask *a, int err, const char *text) {
 }
 
 static struct ask *begin(struct node *n, const struct asker *by) {
-  struct ask *a = n->ask_count < MAX_ASKS ? mem_calloc(&n->mem[ROW_ASKS], 1, sizeof *a) : NULL;
+  struct ask *a = n->asks.count < MAX_ASKS ? mem_calloc(&n->rows.mem[ROW_ASKS], 1, sizeof *a) : NULL;
   if (!a) {
-    refuse(by, n->ask_count < MAX_ASKS ? MACULA_ENOMEM : MACULA_TOO_MANY_CALLS, NULL);
+    refuse(by, n->asks.count < MAX_ASKS ? MACULA_ENOMEM : MACULA_TOO_MANY_CALLS, NULL);
     return NULL;
   }
   a->by = *by;
-  a->number = ++n->asked;
+  a->number = ++n->asks.asked;
   a->since = n->now;
   if (by->s) {
     memcpy(a->call_id, by->call_id, CALL_ID_LEN);
     a->by.call_id = a->call_id;
   }
-  list_append(&n->asks, &a->all);
-  n->ask_count++;
+  list_append(&n->asks.all, &a->all);
+  n->asks.count++;
   return a;
 }
 
@@ -120,7 +125,7 @@ static void ping(struct node *n, const struct asker *by, const char *node) {
 /* PONG of another node to a PING of ours. */
 void ask_ponged(struct peer *p, const struct msg_pong *m) {
   struct node *n = p->node;
-  list_for_safe(it, &n->asks) {
+  list_for_safe(it, &n->asks.all) {
     struct ask *a = container_of(it, struct ask, all);
     if (!a->ping || a->number != m->timestamp || !id_eq(&a->peer, &p->id)) continue;
     answer(n, a,
@@ -156,7 +161,7 @@ static void look_up(struct node *n, const struct asker *by, const char *text, bo
   size_t len;
   int err = text ? id_parse(slice_str(text), &key) : MACULA_EINVAL, bad_name = 0;
   if (err && text && !nodes && !(bad_name = name_procedure(slice_str(text), name, &len))) {
-    find_key(n, DHT_SERVICE, slice_of(name, len), &key);
+    realm_key(n, DHT_SERVICE, slice_of(name, len), &key);
     err = 0;
   }
   if (err) {
@@ -172,17 +177,17 @@ static void look_up(struct node *n, const struct asker *by, const char *text, bo
   if (!a) return;
   a->peer = key;
   uint64_t lookup;
-  if ((err = dht_lookup(n->dht, &key, nodes ? 0 : DHT_SERVICE, (uint64_t)FIND_FOR_ASKS << FIND_FOR_SHIFT | a->number, n->now,
-                        &lookup)) != 0)
+  if ((err = dht_lookup(n->records.dht, &key, nodes ? 0 : DHT_SERVICE,
+                        (uint64_t)LOOKUP_FOR_ASKS << LOOKUP_FOR_SHIFT | a->number, n->now, &lookup)) != 0)
     fail(n, a, err, NULL);
-  n->mesh_due = true;
+  n->mesh.due = true;
 }
 
 void ask_found(struct node *n, const struct dht_result *r) {
   struct ask *a = NULL;
-  list_for(it, &n->asks) {
+  list_for(it, &n->asks.all) {
     struct ask *b = container_of(it, struct ask, all);
-    if (b->number == (r->user & ((UINT64_C(1) << FIND_FOR_SHIFT) - 1))) a = b;
+    if (b->number == (r->user & ((UINT64_C(1) << LOOKUP_FOR_SHIFT) - 1))) a = b;
   }
   if (!a) return;
   if (r->err) {
@@ -233,30 +238,30 @@ void node_dht(struct node *n, const char *what, const char *arg, void (*done)(vo
 }
 
 void ask_peer_down(struct peer *p, int err) {
-  list_for_safe(it, &p->node->asks) {
+  list_for_safe(it, &p->node->asks.all) {
     struct ask *a = container_of(it, struct ask, all);
     if (a->ping && id_eq(&a->peer, &p->id)) fail(p->node, a, err, NULL);
   }
 }
 
 void ask_session_ended(struct session *s) {
-  list_for_safe(it, &s->node->asks) {
+  list_for_safe(it, &s->node->asks.all) {
     struct ask *a = container_of(it, struct ask, all);
     if (a->by.s == s) end(s->node, a);
   }
 }
 
 void ask_done(struct node *n) {
-  while (n->asks.next && !list_empty(&n->asks)) end(n, container_of(n->asks.next, struct ask, all));
+  while (n->asks.all.next && !list_empty(&n->asks.all)) end(n, container_of(n->asks.all.next, struct ask, all));
 }
 
 nanotime ask_deadline(const struct node *n) {
-  return list_empty(&n->asks) ? TIME_NEVER : time_add(container_of(n->asks.next, struct ask, all)->since, ASK_TIME);
+  return list_empty(&n->asks.all) ? TIME_NEVER : time_add(container_of(n->asks.all.next, struct ask, all)->since, ASK_TIME);
 }
 
 void ask_tick(struct node *n) {
-  while (!list_empty(&n->asks)) {
-    struct ask *a = container_of(n->asks.next, struct ask, all);
+  while (!list_empty(&n->asks.all)) {
+    struct ask *a = container_of(n->asks.all.next, struct ask, all);
     if (time_since(n->now, a->since) < ASK_TIME) break;
     fail(n, a, MACULA_TIMEOUT, NULL);
   }

@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "node/internal.h"
+#include "base/err.h"
+#include "node/state.h"
 
 static void head(FILE *f, const char *name, const char *kind, const char *help) {
   fprintf(f, "# HELP macula_%s %s\n# TYPE macula_%s %s\n", name, help, name, kind);
@@ -60,22 +61,22 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("messages_published", "Messages taken from publishers.", s->published);
   COUNTER("messages_delivered", "Messages queued for subscribers.", s->delivered);
   COUNTER("messages_dropped", "Messages that a subscriber's full queue or the full pool left out.", s->dropped);
-  COUNTER("messages_duplicate", "QoS 1 messages that came again.", n->dedup.duplicates);
+  COUNTER("messages_duplicate", "QoS 1 messages that came again.", n->messages.dedup.duplicates);
   COUNTER("messages_not_retained", "Messages that were to be retained and could not be.", s->retained_unstored);
   COUNTER("messages_too_costly", "Messages refused since their topic reached too many patterns.", s->matches_refused);
   COUNTER("slow_consumers", "Clients disconnected because they read too slowly.", s->slow_consumers);
   COUNTER("slow_consumers_shed", "Those of them that had stopped reading while the pool was full.", s->sheds);
   COUNTER("publisher_pauses", "Times that a publisher had to wait for the pool.", s->pauses);
-  GAUGE("send_queue_bytes", "Octets of the node-wide pool of send queues in use.", n->mem[ROW_SEND].bytes);
+  GAUGE("send_queue_bytes", "Octets of the node-wide pool of send queues in use.", n->rows.mem[ROW_SEND].bytes);
   GAUGE("send_queue_limit_bytes", "The pool's size.", n->limits.send_pool);
-  GAUGE("receive_reserved_bytes", "Octets reserved for unfinished frames.", n->reserved);
-  GAUGE("receive_windows_grown_bytes", "Octets of receive windows beyond the initial ones.", n->window_more);
+  GAUGE("receive_reserved_bytes", "Octets reserved for unfinished frames.", n->receive.reserved);
+  GAUGE("receive_windows_grown_bytes", "Octets of receive windows beyond the initial ones.", n->receive.window_more);
   COUNTER("clients_admitted", "Clients let in.", s->admitted);
-  COUNTER("clients_replaced", "Connections that a newer one of the same client replaced.", n->clients.replaced);
+  COUNTER("clients_replaced", "Connections that a newer one of the same client replaced.", n->sessions.clients.replaced);
 }
 
 static void calls(const struct node *n, FILE *f) {
-  const struct router_stats *r = router_stats(n->router);
+  const struct router_stats *r = router_stats(n->rpc.router);
   COUNTER("calls", "Calls accepted.", r->calls);
   COUNTER("casts", "Casts accepted.", r->casts);
   COUNTER("call_replies", "Results passed on.", r->replies);
@@ -92,12 +93,12 @@ static void calls(const struct node *n, FILE *f) {
   COUNTER("discovery_lookups", "Lookups of who serves a procedure.", r->lookups);
   COUNTER("discovery_lookups_failed", "Calls for which the lookup failed.", r->lookups_failed);
   COUNTER("discovery_lookups_refused", "Calls whose client had begun too many lookups.", r->lookups_refused);
-  COUNTER("discovery_hits", "Calls whose providers at other nodes were known.", router_discovery(n->router)->hits);
-  COUNTER("discovery_misses", "Questions that the discovery cache could not answer.", router_discovery(n->router)->misses);
+  COUNTER("discovery_hits", "Calls whose providers at other nodes were known.", router_discovery(n->rpc.router)->hits);
+  COUNTER("discovery_misses", "Questions that the discovery cache could not answer.", router_discovery(n->rpc.router)->misses);
   COUNTER("routes_forwarded", "Envelopes carried on for others.", n->stats.routes_forwarded);
   COUNTER("routes_delivered", "Envelopes for this node.", n->stats.routes_delivered);
   COUNTER("routes_failed", "Envelopes that could not be carried on.", n->stats.routes_failed);
-  COUNTER("services_expired", "Services that were not renewed in time.", router_services(n->router)->expired);
+  COUNTER("services_expired", "Services that were not renewed in time.", router_services(n->rpc.router)->expired);
 }
 
 static void connections(const struct node *n, FILE *f) {
@@ -130,7 +131,7 @@ static void connections(const struct node *n, FILE *f) {
 
 static void members(const struct node *n, FILE *f) {
   struct membership_stats s;
-  membership_stats(n->membership, &s);
+  membership_stats(n->mesh.membership, &s);
   GAUGE("members_alive", "Other members held to be alive.", s.alive);
   GAUGE("members_suspect", "Other members that may be dead.", s.suspect);
   GAUGE("members_dead", "Other members that died lately.", s.dead);
@@ -147,7 +148,7 @@ static void members(const struct node *n, FILE *f) {
   COUNTER("swim_implausible", "Claims that were not believed.", s.implausible);
   COUNTER("swim_bad_frames", "Malformed frames of the membership.", s.bad_frames);
   struct dht_stats d;
-  dht_stats(n->dht, &d);
+  dht_stats(n->records.dht, &d);
   GAUGE("dht_contacts", "Nodes in the routing table.", d.contacts);
   GAUGE("dht_records", "Records held.", d.records);
   GAUGE("dht_tombstones", "Withdrawn records remembered.", d.tombstones);
@@ -223,17 +224,17 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
   struct topic_index_stats topics;
   uint64_t accounted = rows_accounted(n);
   char note[NODE_WHY_LEN];
-  topic_index_stats(n->topics, &topics);
+  topic_index_stats(n->messages.topics, &topics);
   GAUGE("gateway_uptime_seconds", "Seconds since the start.", (uint64_t)node_uptime_s(n, now));
   GAUGE("gateway_ready", "1 while new clients are taken.", node_ready(n, now, note));
   certificate(n, now, f);
-  GAUGE("gateway_clients_total", "Clients connected.", clients_total(&n->clients));
-  GAUGE("gateway_memory_bytes", "Resident memory of the process.", n->rss_bytes ? n->rss_bytes(n->rss_ctx) : 0);
+  GAUGE("gateway_clients_total", "Clients connected.", clients_total(&n->sessions.clients));
+  GAUGE("gateway_memory_bytes", "Resident memory of the process.", n->rows.rss_bytes ? n->rows.rss_bytes(n->rows.rss_ctx) : 0);
   GAUGE("gateway_process_memory_bytes", "Octets accounted to the rows of the memory table.", accounted);
   GAUGE("gateway_process_count", "Processes of this node.", 1);
   GAUGE("gateway_diagnostics_available", "1: com.macula.diagnostics.* answers.", 1);
   GAUGE("gateway_subscriptions_total", "Subscriptions.", topics.subscriptions);
-  GAUGE("gateway_registrations_total", "Services registered.", router_services(n->router)->count);
+  GAUGE("gateway_registrations_total", "Services registered.", router_services(n->rpc.router)->count);
   rows(n, f);
   messages(n, f);
   calls(n, f);

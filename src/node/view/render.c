@@ -2,7 +2,10 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-#include "node/internal.h"
+#include "base/err.h"
+#include "macula/macula.h"
+#include "node/state.h"
+#include "wire/names.h"
 
 typedef json_int_t ji;
 
@@ -36,7 +39,7 @@ static json_t *memory(struct node *n) {
                         "limit", (ji)r[i].limit, "bytes", (ji)r[i].bytes, "limit_bytes", (ji)r[i].limit_bytes, "entry_bytes",
                         (ji)(r[i].entries ? r[i].bytes / r[i].entries : 0), "peak_bytes", (ji)r[i].peak, "refused",
                         (ji)r[i].refused, "evicted", (ji)r[i].evicted, "expired", (ji)r[i].expired));
-  return json_pack("{s:I, s:I, s:I, s:I, s:o}", "rss_bytes", (ji)(n->rss_bytes ? n->rss_bytes(n->rss_ctx) : 0),
+  return json_pack("{s:I, s:I, s:I, s:I, s:o}", "rss_bytes", (ji)(n->rows.rss_bytes ? n->rows.rss_bytes(n->rows.rss_ctx) : 0),
                    "accounted_bytes", (ji)rows_accounted(n), "plan_bytes", (ji)plan.total, "memory_max_bytes",
                    (ji)n->limits.memory_max, "rows", rows);
 }
@@ -44,30 +47,31 @@ static json_t *memory(struct node *n) {
 static json_t *mesh(const struct node *n) {
   struct membership_stats m;
   struct dht_stats d;
-  membership_stats(n->membership, &m);
-  dht_stats(n->dht, &d);
+  membership_stats(n->mesh.membership, &m);
+  dht_stats(n->records.dht, &d);
   return json_pack("{s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o, s:I, s:I}", "address",
-                   n->self.sa.sa_family ? address(&n->self) : json_null(), "gateway",
-                   n->gateway ? hex(n->gateway->id.b, ID_LEN) : json_null(), "members", "alive", (ji)m.alive, "suspect",
-                   (ji)m.suspect, "dead", (ji)m.dead, "limit", (ji)m.max, "records", used(d.records, d.max_records),
+                   n->mesh.self.sa.sa_family ? address(&n->mesh.self) : json_null(), "gateway",
+                   n->mesh.gateway ? hex(n->mesh.gateway->id.b, ID_LEN) : json_null(), "members", "alive", (ji)m.alive,
+                   "suspect", (ji)m.suspect, "dead", (ji)m.dead, "limit", (ji)m.max, "records", used(d.records, d.max_records),
                    "own_records", (ji)d.own, "contacts", (ji)d.contacts);
 }
 
 static json_t *status(struct node *n, nanotime now) {
   struct topic_index_stats topics;
-  const struct services *services = router_services(n->router);
-  const struct calls *calls = router_calls(n->router);
+  const struct services *services = router_services(n->rpc.router);
+  const struct calls *calls = router_calls(n->rpc.router);
   struct quic_stats quic;
-  topic_index_stats(n->topics, &topics);
+  topic_index_stats(n->messages.topics, &topics);
   quic_stats(n->quic, &quic);
   return json_pack(
       "{s:o, s:{s:I}, s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o}", "mesh",
       mesh(n), "streams", "count", (ji)quic.streams, "node_id", hex(n->id.b, ID_LEN), "name", label(n->name), "realm", n->realm,
       "version", MACULA_VERSION, "uptime_s", (ji)node_uptime_s(n, now), "ready", !n->draining, "clients",
-      used(n->clients.count, n->clients.max), "operators", used(n->clients.ops, n->clients.max_ops), "peers",
-      used(pool_count(&n->peers.pool), n->peers.pool.max), "services", used(services->count, services->max), "subscriptions",
-      used(topics.subscriptions, topics.max), "pending_calls", used(calls_count(calls), calls->max), "retained",
-      used(retained_count(&n->retained), n->limits.retained_count), "messages", "published", (ji)n->stats.published,
+      used(n->sessions.clients.count, n->sessions.clients.max), "operators",
+      used(n->sessions.clients.ops, n->sessions.clients.max_ops), "peers", used(pool_count(&n->peers.pool), n->peers.pool.max),
+      "services", used(services->count, services->max), "subscriptions", used(topics.subscriptions, topics.max),
+      "pending_calls", used(calls_count(calls), calls->max), "retained",
+      used(retained_count(&n->messages.retained), n->limits.retained_count), "messages", "published", (ji)n->stats.published,
       "delivered", (ji)n->stats.delivered, "dropped", (ji)n->stats.dropped, "slow_consumers", (ji)n->stats.slow_consumers,
       "memory", memory(n));
 }
@@ -96,14 +100,14 @@ static json_t *client_row(const struct session *s, nanotime now) {
 }
 
 static void clients_rows(struct node *n, struct page *p, nanotime now) {
-  list_for(it, &n->clients.all) {
+  list_for(it, &n->sessions.clients.all) {
     const struct session *s = container_of(it, struct clients_entry, all)->user;
     if (page_wants(p)) json_array_append_new(p->rows, client_row(s, now));
   }
 }
 
 static void services_rows(struct node *n, struct page *p, nanotime now) {
-  list_for(it, &router_services(n->router)->all) {
+  list_for(it, &router_services(n->rpc.router)->all) {
     const struct service *v = container_of(it, struct service, all);
     for (uint32_t i = 0; i < v->count; i++) {
       const struct provider *o = v->v[i];
@@ -121,7 +125,7 @@ static void services_rows(struct node *n, struct page *p, nanotime now) {
 
 static void subs_rows(struct node *n, struct page *p) {
   char pattern[NAME_MAX_LEN + 1];
-  list_for(it, &n->clients.all) {
+  list_for(it, &n->sessions.clients.all) {
     const struct session *s = container_of(it, struct clients_entry, all)->user;
     if (p->seen + s->topics.count <= p->offset || p->seen >= p->offset + p->limit) {
       p->seen += s->topics.count;
@@ -141,7 +145,7 @@ static void subs_rows(struct node *n, struct page *p) {
 static json_t *peer_row(const struct peer *p, nanotime now) {
   static const char *const states[] = {"alive", "suspect", "dead"};
   const struct session *s = p->link;
-  const struct member *m = membership_find(p->node->membership, &p->id);
+  const struct member *m = membership_find(p->node->mesh.membership, &p->id);
   const char *state = s && (!m || m->state == MEMBER_ALIVE) ? "connected"
                       : p->unreachable                      ? "alive, not reachable directly"
                       : m                                   ? states[m->state]
@@ -170,7 +174,7 @@ static void peers_rows(struct node *n, struct page *p, nanotime now) {
 
 int node_render(struct node *n, const char *what, size_t offset, size_t limit, nanotime now, char **ret_json) {
   struct page p = {.offset = offset, .limit = limit ? limit : LIST_PAGE};
-  uint64_t refused = n->row_mem[ROW_ADMIN]->refused;
+  uint64_t refused = n->rows.account[ROW_ADMIN]->refused;
   json_t *j;
   if (p.limit > SIZE_MAX / 4) p.limit = SIZE_MAX / 4;
   if (p.offset > SIZE_MAX / 4) p.offset = SIZE_MAX / 4;
@@ -192,7 +196,7 @@ int node_render(struct node *n, const char *what, size_t offset, size_t limit, n
   }
   char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
   json_decref(j);
-  if (!text || n->row_mem[ROW_ADMIN]->refused != refused) { /* some of it would be missing */
+  if (!text || n->rows.account[ROW_ADMIN]->refused != refused) { /* some of it would be missing */
     node_text_free(text);
     return MACULA_ENOMEM;
   }

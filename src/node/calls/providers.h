@@ -1,0 +1,16 @@
+/* Which nodes serve a procedure. */
+#ifndef NODE_CALLS_PROVIDERS_H
+#define NODE_CALLS_PROVIDERS_H
+
+#include "node/state.h"
+
+int providers_discover(void *ctx, struct slice procedure);
+void providers_undiscover(void *ctx, struct slice procedure);
+void providers_init(struct node *n);
+void providers_done(struct node *n);
+void providers_publish(struct node *n, struct slice procedure);        /* it is served here */
+void providers_served(void *ctx, struct slice procedure, bool served); /* of services_watch */
+
+void providers_found(struct node *n, const struct dht_result *r); /* of a lookup for LOOKUP_FOR_CALLS */
+
+#endif

@@ -1,0 +1,19 @@
+/* Calls between nodes. */
+#ifndef NODE_CALLS_REMOTE_H
+#define NODE_CALLS_REMOTE_H
+
+#include "node/state.h"
+
+void remote_out(struct router_out *out); /* fills in its part */
+/* 0, MACULA_EBUSY (a link is on its way: rpc_peer_up or rpc_peer_down follows), or why it cannot be sent. */
+int remote_send_call(const struct router_send *c);
+int remote_reply(const struct rpc_party *party, const struct msg *m); /* waits for a link if need be */
+void remote_tell(const struct rpc_party *party, const struct msg *m); /* likewise; a peer that cannot take even that is cut */
+void remote_call(struct peer *p, const struct msg_call *m);
+void remote_cast(struct peer *p, const struct msg_call *m);
+void rpc_peer_init(struct peer *p, uint64_t session);
+void rpc_peer_up(struct peer *p);
+void rpc_peer_down(struct peer *p);
+void rpc_peer_silent(struct peer *p); /* and those behind it */
+
+#endif

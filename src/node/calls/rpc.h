@@ -1,0 +1,26 @@
+/* Between sessions and the router of calls. */
+#ifndef NODE_CALLS_RPC_H
+#define NODE_CALLS_RPC_H
+
+#include "node/session/session.h"
+#include "wire/names.h"
+
+void rpc_cast(struct session *s, const struct msg_call *m);
+void rpc_register(struct session *s, const struct msg_register *m);
+void rpc_unregister(struct session *s, const struct msg_unregister *m);
+struct router_out rpc_out(struct node *n);
+struct rpc_request { /* what a CALL and a CAST have in common */
+  char name[NAME_MAX_LEN + 1];
+  struct slice procedure; /* stored form, in name */
+  struct shbuf *args;     /* by rpc_copy_args */
+  const char *text;       /* of an error; NULL: the code's own */
+  char why[NAME_WHY_LEN]; /* what text shows, when it is about the name */
+};
+int rpc_request(const struct node *n, const struct msg_call *m, struct rpc_request *ret);
+int rpc_copy_args(struct node *n, struct slice args, struct shbuf **ret_args);
+void rpc_call(struct session *s, const struct msg_call *m, struct rpc_request *r);
+/* Gives what a party asked for to the router, r->args included. A call's: 0: it is pending, else as router_call. */
+int rpc_start_call(struct node *n, struct rpc_party *caller, const struct msg_call *m, const struct rpc_request *r);
+void rpc_start_cast(struct node *n, struct rpc_party *caller, const struct msg_call *m, const struct rpc_request *r);
+
+#endif

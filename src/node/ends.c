@@ -1,0 +1,101 @@
+#include "node/ends.h"
+
+#include "base/err.h"
+#include "node/calls/remote.h"
+#include "node/mesh/member.h"
+#include "node/messages/recall.h"
+#include "node/messages/replay.h"
+#include "node/messages/spread.h"
+#include "node/peers/events.h"
+#include "node/peers/link.h"
+#include "node/peers/peer.h"
+#include "node/receive.h"
+#include "node/session/session.h"
+#include "node/view/ask.h"
+
+/* ---- a session's ----------------------------------------------------------------------------------------------------------
+ */
+/* A guarantee that is not kept, in a build for tests of tests: what the client owned stays. */
+static bool left_behind(const struct session *s) {
+  return (IS_UNBOUNDED(s->node, STREAMS) && !s->client.op) || (IS_UNBOUNDED(s->node, CALLS) && !list_empty(&s->rpc.calls.made));
+}
+
+void session_end(struct session *s) {
+  struct node *n = s->node;
+  if (s->ended) return;
+  s->ended = true;
+  session_unlist(s);
+  receive_end(s);
+  replay_end(s);
+  link_end(s);
+  if (!s->client.session) return; /* never asked to be let in */
+  ask_session_ended(s);
+  spread_session_end(s);
+  if (left_behind(s)) return;
+  clients_remove(&n->sessions.clients, &s->client);
+  topic_index_drop(n->messages.topics, &s->topics);
+  router_session_ended(n->rpc.router, &s->rpc, n->now);
+}
+
+void session_closed(struct session *s, const struct quic_close *why) {
+  link_closed(s, why);
+  session_end(s);
+  if (s->client.session && left_behind(s)) {
+    list_remove(&s->all);
+    s->node->sessions.count--;
+    return;
+  }
+  session_free(s);
+}
+
+/* ---- silence --------------------------------------------------------------------------------------------------------------
+ */
+void session_silent(struct session *s) {
+  struct node *n = s->node;
+  if (s->state != SESSION_IN) return;
+  if (!s->peer) router_session_silent(n->rpc.router, &s->rpc, n->now);
+  if (s->peer && s->peer->link == s) rpc_peer_silent(s->peer);
+}
+
+bool session_has_calls(const struct session *s) {
+  const struct peer *p = s->peer && s->peer->link == s ? s->peer : NULL;
+  if (p) return peer_has_calls(p);
+  return s->client.session && (!list_empty(&s->rpc.calls.made) || !list_empty(&s->rpc.calls.taken));
+}
+
+/* Watches end here and not with the last call, which in request and reply would be with each. */
+void watches_sweep(struct node *n) {
+  list_for_safe(it, &n->sessions.watched) {
+    struct session *s = container_of(it, struct session, watch);
+    if (session_has_calls(s) || (s->state == SESSION_IN && quic_conn_silent(s->conn))) continue;
+    s->watched = false;
+    list_remove(&s->watch);
+    if (s->state == SESSION_IN) quic_conn_watch(s->conn, false);
+  }
+}
+
+/* ---- another node's -------------------------------------------------------------------------------------------------------
+ */
+void peer_made(struct peer *p) {
+  rpc_peer_init(p, p->node->peers.next++);
+  spread_peer_init(p);
+}
+
+void peer_forgotten(struct peer *p) {
+  spread_forget(p);
+  mesh_reached(p);
+}
+
+void peer_ready(struct peer *p) { rpc_peer_up(p); }
+
+void peer_ended(struct peer *p) {
+  rpc_peer_down(p);
+  ask_peer_down(p, MACULA_NOT_CONNECTED);
+}
+
+void peer_evicted(struct peer *p) { ask_peer_down(p, MACULA_EVICTED); }
+void peer_unsent(struct peer *p, uint64_t query) { mesh_unsent(p, query); }
+void link_is_up(struct peer *p) { mesh_link_up(p); }
+void link_is_down(struct peer *p, bool dead) { mesh_link_down(p, dead); }
+void link_not_had(struct peer *p, bool was_there, bool dead) { mesh_dial_failed(p, was_there, dead); }
+void link_observed(struct node *n, const struct addr *seen, const struct addr *local) { mesh_observed(n, seen, local); }

@@ -1,0 +1,13 @@
+#include "node/keys.h"
+
+#include "wire/names.h"
+
+/* Keys are hashes over kind, realm and name: a topic and a procedure of one name never collide, nor do two realms. */
+void realm_key(const struct node *n, enum dht_kind kind, struct slice name, struct id *ret_key) {
+  uint8_t buf[1 + 2 * (NAME_MAX_LEN + 1)];
+  size_t realm = strlen(n->realm);
+  buf[0] = (uint8_t)kind;
+  memcpy(buf + 1, n->realm, realm + 1);
+  memcpy(buf + 2 + realm, name.p, name.n);
+  quic_sha256(slice_of(buf, 2 + realm + name.n), ret_key);
+}

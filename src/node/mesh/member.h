@@ -1,0 +1,26 @@
+/* What a node does as a member of the mesh. */
+#ifndef NODE_MESH_MEMBER_H
+#define NODE_MESH_MEMBER_H
+
+#include "node/state.h"
+
+int mesh_new(struct node *n);
+void mesh_free(struct node *n);
+/* Takes on another identity, while no other node knows this one. On failure it stays who it was. */
+int mesh_become(struct node *n, struct quic_identity *identity);
+void mesh_step(struct node *n);
+void mesh_tick(struct node *n);
+nanotime mesh_deadline(const struct node *n);
+void mesh_sweep(struct node *n);
+void mesh_withdraw(struct node *n); /* what we serve: whoever looks for it from now on finds others */
+void mesh_leave(struct node *n);    /* for good */
+void mesh_link_up(struct peer *p);
+void mesh_link_down(struct peer *p, bool dead);
+void mesh_dial_failed(struct peer *p, bool was_there, bool dead); /* was_there: it refused */
+void mesh_reached(struct peer *p); /* a link stands, or it is no member that lives: no longer alive and out of reach */
+void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local); /* a peer says where we come from */
+/* One whose payload msg_decode leaves to others: msg_is_raw. */
+void mesh_frame(struct peer *p, uint8_t type, struct slice payload);
+void mesh_unsent(struct peer *p, uint64_t query);
+
+#endif

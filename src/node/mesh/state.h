@@ -1,0 +1,30 @@
+/* What the node is as a member of the mesh, and its part in the DHT. */
+#ifndef NODE_MESH_STATE_H
+#define NODE_MESH_STATE_H
+
+#include "base/addr.h"
+#include "dht/dht.h"
+#include "membership/membership.h"
+#include "node/limits.h"
+
+struct peer;
+
+struct mesh_self {
+  struct membership *membership;
+  struct addr sockets[NODE_MAX_SOCKETS];
+  size_t socket_count;
+  struct addr advertise; /* the user's word; sa_family 0: none */
+  struct addr self;      /* where other nodes can dial us, as far as we know; sa_family 0: nowhere */
+  struct addr observed;  /* what the last peer said of it, when it is not known otherwise */
+  bool hidden;           /* nobody can dial us */
+  struct peer *gateway;  /* hidden: through whom others reach us */
+  bool no_upkeep;        /* links only for calls and messages */
+  bool due;              /* frames came: their outcome waits */
+};
+
+struct records {
+  struct dht *dht;
+  bool found_us; /* our neighbourhood was looked up */
+};
+
+#endif

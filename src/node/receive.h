@@ -1,0 +1,13 @@
+/* From bytes of streams to frames, and the credit that senders get for them. */
+#ifndef NODE_RECEIVE_H
+#define NODE_RECEIVE_H
+
+#include "node/state.h"
+
+void receive_data(struct session *s, int64_t stream, struct slice data, bool fin);
+void receive_closed(struct session *s, int64_t stream);
+void receive_end(struct session *s); /* frees what its streams hold */
+void receive_resume(struct node *n); /* paused publishers go on, as far as the pool allows */
+void receive_sweep(struct node *n);  /* unfinished frames: their time, and room for them */
+
+#endif

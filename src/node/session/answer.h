@@ -1,0 +1,12 @@
+/* Answers that are made in many places. What they hold is a view of what they are given, or static. */
+#ifndef NODE_SESSION_ANSWER_H
+#define NODE_SESSION_ANSWER_H
+
+#include "wire/msg.h"
+
+/* err 0: it is done. text NULL: the code's own. */
+struct msg answer_ack(uint64_t ref, int err, const char *text);
+/* extra: whoever gets it understands more than code and message. */
+struct msg answer_error(struct slice call_id, int err, const char *text, bool extra);
+
+#endif

@@ -1,0 +1,54 @@
+/* One connection: how it is let in, refused, told things, and ended.
+ *
+ * A session is one connection, of a client or (session.peer set, a link) of another node:
+ *
+ *   FRESH -- CONNECT accepted --> IN --+-- goodbye, refusal, replaced, slow, drained --> OVER -- connection gone --> freed
+ *     +------- refusal, timeout -------+
+ *   DIALLING (to another node) -- PONG --> IN
+ *
+ * Whatever ends a session dooms it first: nothing is delivered to it from then on, and session_end takes away all that it owns
+ * in the node's settle, when no list of the index and no call of the router is being walked. */
+#ifndef NODE_SESSION_SESSION_H
+#define NODE_SESSION_SESSION_H
+
+#include "base/err.h"
+#include "node/state.h"
+#include "wire/names.h"
+
+#define SMALL_FRAME 1024 /* bytes: up to here a frame is copied into each queue, above it is shared */
+#define SWEEP_EVERY (1 * NS_SEC)
+
+void session_open(struct node *n, struct quic_conn *c);
+struct session *session_new(struct node *n); /* without a connection yet; NULL: no memory */
+/* Whether CONNECT may come in at all, as a client's or as a node's: 0, or why not; *ret_text: NULL, static, or why. */
+int session_check(const struct session *s, const struct msg_connect *m, char why[NAME_WHY_LEN], const char **ret_text);
+void session_admit(struct session *s, const struct msg_connect *m); /* as a client, checked */
+/* Refuses or ends: DISCONNECT with the code, then the close. err 0: a normal goodbye. text NULL: the code's own. */
+void session_close(struct session *s, int err, const char *text);
+/* Ends without a word and without waiting for what is queued. */
+void session_cut(struct session *s, int err);
+/* Somebody was turned away who has no session. */
+void session_refused(struct node *n, const struct addr *from, const struct id *id, int err, struct slice text);
+/* Off all lists but that of those with a connection; and out of memory. */
+void session_unlist(struct session *s);
+void session_free(struct session *s);
+/* To the CONNECT stream, or with answer set to the stream whose frame is being handled. MACULA_EFULL (the queue), or the errors
+ * of quic_stream_write; PAYLOAD_TOO_LARGE. */
+int session_send(struct session *s, const struct msg *m, bool answer);
+/* As session_send; a peer that cannot take even that is cut as a slow consumer. */
+void session_tell(struct session *s, const struct msg *m, bool answer);
+/* ACK, if it was asked for and is understood. */
+void session_ack(struct session *s, bool has_ref, uint64_t ref, int err, const char *text);
+/* REPLY to a call, with an error. text NULL: the code's own. */
+void session_error(struct session *s, struct slice call_id, int err, const char *text);
+/* Calls are pending: see to it that the peer's silence is noticed. */
+void session_watch(struct session *s);
+void sessions_shed(struct node *n); /* every SWEEP_EVERY */
+
+/* ends.c: what the end of a session means to all that knows it. */
+/* All that a client owns goes, in one step; harmless when repeated. */
+void session_end(struct session *s);
+/* The connection is gone: ends and frees it. why NULL: with the whole node. */
+void session_closed(struct session *s, const struct quic_close *why);
+
+#endif

@@ -1,0 +1,70 @@
+/* What the node keeps of connections. */
+#ifndef NODE_SESSION_STATE_H
+#define NODE_SESSION_STATE_H
+
+#include "base/list.h"
+#include "bounded/bucket.h"
+#include "node/limits.h"
+#include "pubsub/gets.h"
+#include "pubsub/inflight.h"
+#include "pubsub/topic_index.h"
+#include "quic/quic.h"
+#include "rpc/router.h"
+#include "tables/clients.h"
+
+struct node;
+struct peer;
+struct seed;
+
+#define STREAM_WINDOW (64u * 1024) /* of a new connection and of each stream */
+#define NAME_KEPT 64               /* bytes of a label of a client or node; how: utf8_label */
+
+enum session_state { SESSION_FRESH, SESSION_DIALLING, SESSION_IN, SESSION_OVER };
+
+struct session {
+  struct node *node;
+  struct quic_conn *conn;
+  uint64_t serial;
+  enum session_state state;
+  bool ended;   /* session_end has run */
+  bool base;    /* base-only: no extensions, only `bin` */
+  bool trusted; /* on loopback, or with an admin key: may see the lists */
+  bool watched; /* quic_conn_watch is on */
+  uint32_t caps;
+  int64_t stream; /* on which CONNECT came; -1 before */
+  int64_t at;     /* whose frame is being handled; -1: none */
+  nanotime since;
+  struct list all, fresh, doomed, paused, watch; /* of the node */
+  struct list streams;                           /* stream.of_session: those that hold something */
+  struct list replays;                           /* of retained messages that wait for room or time */
+  struct peer *peer;                             /* a link: the other node, once its id is proved; else NULL */
+  struct seed *seed;                             /* dialled to join; may be NULL */
+  bool dialled;                                  /* by us: a link */
+  int end_err;                                   /* of a link: why it ended */
+  nanotime dial_until;                           /* DIALLING: PONG must come by then */
+  struct clients_entry client;
+  struct topic_subscriber topics;
+  struct rpc_party rpc;
+  struct inflight_party unacked; /* its QoS 1 messages that other nodes have not acknowledged */
+  struct gets_party gets;        /* its new subscriptions, for what other nodes retain */
+  char *name;                    /* may be NULL */
+  uint32_t window;               /* of the CONNECT stream */
+  uint32_t window_used;
+  nanotime window_since;
+  uint64_t dropped; /* messages */
+};
+
+struct sessions {
+  struct list all;     /* that have a connection */
+  struct list fresh;   /* before CONNECT, oldest first */
+  struct list doomed;  /* to be ended */
+  struct list paused;  /* publishers that wait for the pool, longest first */
+  struct list watched; /* have, or had lately, calls pending */
+  uint32_t count;
+  nanotime paused_at;
+  struct clients clients;
+  struct bucket refusals; /* lines about clients that were refused or ended */
+  uint64_t refusals_left_out;
+};
+
+#endif
