@@ -20,13 +20,15 @@ struct row {
   enum type type;
   size_t offset; /* of its member in struct config */
   uint64_t least, most;
-  enum option_reload reload;
+  enum limit_reload reload;
   const char *arg, *help;
 };
 static const struct row rows[OPTION_COUNT] = {
 #define OPTION_ROW(id, key, type, member, least, most, reload, arg, help)                                                      \
   {#key, type, offsetof(struct config, member), least, most, reload, arg, help},
-    OPTION_MAP(OPTION_ROW)
+#define LIMIT_ROW(...) LIMIT_OPTION(OPTION_ROW, __VA_ARGS__)
+    OPTION_MAP(OPTION_ROW) NODE_LIMITS(LIMIT_ROW)
+#undef LIMIT_ROW
 #undef OPTION_ROW
 };
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
@@ -702,7 +704,7 @@ size_t config_fixed_changes(const struct config *running, const struct config *w
     /* Tokens change while it runs, the policy does not; a CA can be exchanged but not given up. */
     if (rows[o].type == ACCESS) changed = running->access.mode != wanted->access.mode;
     if (o == OPTION_CA) changed = running->ca && !wanted->ca;
-    if (!changed || (rows[o].reload == OPTION_RELOADED && rows[o].type != ACCESS && o != OPTION_CA)) continue;
+    if (!changed || (rows[o].reload == LIMIT_RELOADED && rows[o].type != ACCESS && o != OPTION_CA)) continue;
     int n = snprintf(ret_names + used, CONFIG_WHY_LEN - used, "%s%s", count++ ? "," : "", rows[o].key);
     used = used + (size_t)n < CONFIG_WHY_LEN ? used + (size_t)n : CONFIG_WHY_LEN - 1;
   }

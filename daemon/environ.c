@@ -13,7 +13,9 @@
 /* Keys of the configuration, then what else is read: by maculad, by macula, and by the container's entry point. */
 static const char *const names[] = {
 #define OPTION_KEY_TEXT(id, key, ...) #key,
-    OPTION_MAP(OPTION_KEY_TEXT)
+#define LIMIT_KEY_TEXT(...) LIMIT_OPTION(OPTION_KEY_TEXT, __VA_ARGS__)
+    OPTION_MAP(OPTION_KEY_TEXT) NODE_LIMITS(LIMIT_KEY_TEXT)
+#undef LIMIT_KEY_TEXT
 #undef OPTION_KEY_TEXT
         "config",
     "server",

@@ -5,61 +5,111 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/time.h"
+
 #define NODE_MAX_SOCKETS 16
 #define MAX_ASKS 1024u              /* operators' questions that take a while */
 #define PEERS_BESIDES_MEMBERS 1024u /* records of nodes that are not members (yet) */
 #define MAX_SEEDS 64u               /* addresses to join by; their nodes' records find room beyond those of all others */
 #define DIALS_BESIDES_POOL 64u      /* dials to addresses whose node is not known, and links that linger */
 
-struct node_limits {             /* DESIGN's table; 0 is replaced by the default of node_limits_default */
-  uint32_t max_clients;          /* 10,000 */
-  uint32_t max_operators;        /* 8 */
-  uint32_t max_services;         /* 10,000 */
-  uint32_t client_streams;       /* 100 */
-  uint32_t client_subscriptions; /* 1,000 */
-  uint32_t client_services;      /* 256 */
-  uint32_t client_calls;         /* 1,024 */
-  uint32_t client_lookups;       /* 64: a second, in the DHT, that a client's calls may begin; bursts of four times as many */
-  uint32_t peer_calls;           /* 16,384: pending calls of another node */
-  uint32_t max_calls;            /* 65,536 */
-  uint32_t max_discovered;       /* 1,000: procedures whose providers at other nodes are remembered or looked up */
-  uint32_t max_subscriptions;    /* 1,000,000 */
-  size_t client_queue;           /* 1 MiB */
-  size_t send_pool;              /* 256 MiB */
-  size_t receive_pool;           /* 192 MiB */
-  uint32_t max_frame;            /* 1 MiB, payload */
-  uint32_t max_half_open;        /* 1,024 */
-  size_t connection_pool;        /* 64 MiB: what connections hold beyond QUIC_CONN_MEMORY each */
-  size_t subscription_bytes;     /* 128 MiB */
-  uint32_t max_replays;          /* 32,768: subscriptions to which retained messages are still being sent */
-  size_t call_bytes;             /* 64 MiB: arguments of pending calls */
-  size_t admin_bytes;            /* 16 MiB: answers to HTTP and macula status */
-  uint32_t max_peers;            /* mesh connections: 1,000 */
-  uint32_t max_members;          /* other nodes known: 10,000 */
-  size_t peer_queue;             /* send queue of a mesh connection: 8 MiB */
-  uint32_t max_records;          /* of the DHT: 100,000 */
-  size_t record_bytes;           /* 64 MiB */
-  uint32_t max_lookups;          /* in the DHT, at once: 1,024 */
-  size_t held_pool;              /* frames that wait for a mesh connection: 16 MiB */
-  uint32_t max_interested;       /* other nodes that subscriptions are exchanged with: 255, the most */
-  size_t interest_bytes;         /* what they subscribe to: 64 MiB */
-  uint32_t max_inflight;         /* QoS 1 messages between nodes, each counted once a node: 65,536 */
-  uint32_t max_gets;             /* new subscriptions that other nodes' retained messages are wanted for: 10,000 */
-  uint32_t retained_count;       /* 10,000 */
-  size_t retained_bytes;         /* 16 MiB */
-  uint32_t dedup_ids;            /* 65,536 */
-  uint64_t dedup_ns;             /* 60 s */
-  uint64_t service_ttl;          /* ns: 300 s */
-  uint64_t connect_timeout;      /* ns: 10 s */
-  uint64_t drain_timeout;        /* ns: 5 s */
-  uint64_t memory_max;           /* octets that the plan may take, for display; 0: unlimited */
+/* One row a limit: all that is known of it. From here come struct node_limits, its defaults, what memory_max auto scales, and
+ * maculad's options, variables, YAML keys, help and manual.
+ *
+ * X(ID, key, field, kind, default, least, most, scaled, reload, argument, help)
+ * kind: COUNT (uint32_t), SIZE (size_t, bytes), SIZE32 (uint32_t, bytes) or DURATION (uint64_t, ns). scaled: the smallest to
+ * which auto lowers it; 0: it stays as it is. reload: whether SIGHUP changes it. */
+enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
+#define NODE_LIMITS(X)                                                                                                         \
+  X(MAX_CLIENTS, max_clients, max_clients, COUNT, 10000, 1, 1000000, 16, LIMIT_RELOADED, "N", "clients")                       \
+  X(MAX_OPERATORS, max_operators, max_operators, COUNT, 8, 1, 1000, 0, LIMIT_RELOADED, "N",                                    \
+    "slots beyond max_clients for an operator")                                                                                \
+  X(MAX_SERVICES, max_services, max_services, COUNT, 10000, 1, 10000000, 256, LIMIT_RELOADED, "N", "services")                 \
+  X(MAX_SUBSCRIPTIONS, max_subscriptions, max_subscriptions, COUNT, 1000000, 1, 100000000, 1000, LIMIT_RELOADED, "N",          \
+    "subscriptions")                                                                                                           \
+  X(MAX_CALLS, max_calls, max_calls, COUNT, 65536, 1, 10000000, 256, LIMIT_RELOADED, "N", "pending calls")                     \
+  X(MAX_DISCOVERED, max_discovered, max_discovered, COUNT, 1000, 1, 10000000, 64, LIMIT_RELOADED, "N",                         \
+    "procedures whose providers at other nodes are remembered")                                                                \
+  X(MAX_HALF_OPEN, max_half_open, max_half_open, COUNT, 1024, 1, 1000000, 16, LIMIT_RELOADED, "N",                             \
+    "connections that have not said CONNECT")                                                                                  \
+  X(MAX_REPLAYS, max_replays, max_replays, COUNT, 32768, 1, 100000000, 256, LIMIT_RELOADED, "N",                               \
+    "subscriptions to which retained messages are still being sent")                                                           \
+  X(MAX_PEERS, max_peers, max_peers, COUNT, 1000, 1, 100000, 8, LIMIT_RELOADED, "N", "connections to other nodes")             \
+  X(MAX_MEMBERS, max_members, max_members, COUNT, 10000, 1, 1000000, 64, LIMIT_FIXED, "N", "other nodes known")                \
+  X(PEER_QUEUE, peer_queue, peer_queue, SIZE, 8 << 20, 65536, UINT64_C(1) << 40, 0, LIMIT_RELOADED, "SIZE",                    \
+    "send queue of a connection to another node")                                                                              \
+  X(MAX_RECORDS, max_records, max_records, COUNT, 100000, 64, 10000000, 1000, LIMIT_FIXED, "N", "records of the DHT held")     \
+  X(RECORD_BYTES, record_bytes, record_bytes, SIZE, 64 << 20, 65536, UINT64_C(1) << 40, 512 << 10, LIMIT_FIXED, "SIZE",        \
+    "records of the DHT held, octets")                                                                                         \
+  X(MAX_LOOKUPS, max_lookups, max_lookups, COUNT, 1024, 4, 100000, 16, LIMIT_FIXED, "N", "lookups in the DHT at once")         \
+  X(HELD_POOL, held_pool, held_pool, SIZE, 16 << 20, 65536, UINT64_C(1) << 40, 1 << 20, LIMIT_RELOADED, "SIZE",                \
+    "frames that wait for a connection to another node")                                                                       \
+  X(MAX_INTERESTED, max_interested, max_interested, COUNT, 255, 1, 255, 0, LIMIT_RELOADED, "N",                                \
+    "other nodes that subscriptions are exchanged with")                                                                       \
+  X(INTEREST_BYTES, interest_bytes, interest_bytes, SIZE, 64 << 20, 1 << 18, UINT64_C(1) << 40, 512 << 10, LIMIT_RELOADED,     \
+    "SIZE", "subscriptions of other nodes' clients, octets")                                                                   \
+  X(MAX_INFLIGHT, max_inflight, max_inflight, COUNT, 65536, 1, 10000000, 1024, LIMIT_RELOADED, "N",                            \
+    "QoS 1 messages that other nodes have not acknowledged")                                                                   \
+  X(MAX_GETS, max_gets, max_gets, COUNT, 10000, 1, 10000000, 256, LIMIT_RELOADED, "N",                                         \
+    "new subscriptions that other nodes' retained messages are asked for")                                                     \
+  X(MAX_FRAME, max_frame, max_frame, SIZE32, FRAME_MAX_PAYLOAD, 4096, 1 << 20, 0, LIMIT_RELOADED, "SIZE", "a frame's payload") \
+  X(CLIENT_STREAMS, client_streams, client_streams, COUNT, 100, 1, 10000, 0, LIMIT_RELOADED, "N", "streams of a client")       \
+  X(CLIENT_SUBSCRIPTIONS, client_subscriptions, client_subscriptions, COUNT, 1000, 1, 10000000, 0, LIMIT_RELOADED, "N",        \
+    "subscriptions of a client")                                                                                               \
+  X(CLIENT_SERVICES, client_services, client_services, COUNT, 256, 1, 10000000, 0, LIMIT_RELOADED, "N",                        \
+    "services of a client")                                                                                                    \
+  X(CLIENT_CALLS, client_calls, client_calls, COUNT, 1024, 1, 10000000, 0, LIMIT_RELOADED, "N", "pending calls of a client")   \
+  X(CLIENT_LOOKUPS, client_lookups, client_lookups, COUNT, 64, 1, 100000, 0, LIMIT_RELOADED, "N",                              \
+    "lookups in the DHT a second for one client's calls")                                                                      \
+  X(PEER_CALLS, peer_calls, peer_calls, COUNT, 16384, 1, 10000000, 0, LIMIT_RELOADED, "N", "pending calls of another node")    \
+  X(CLIENT_QUEUE, client_queue, client_queue, SIZE, 1 << 20, 65536, UINT64_C(1) << 40, 0, LIMIT_RELOADED, "SIZE",              \
+    "send queue of a client")                                                                                                  \
+  X(SEND_POOL, send_pool, send_pool, SIZE, 256 << 20, 1 << 20, UINT64_C(1) << 40, 2 << 20, LIMIT_RELOADED, "SIZE",             \
+    "send queues of all clients together")                                                                                     \
+  X(RECEIVE_POOL, receive_pool, receive_pool, SIZE, 192 << 20, 1 << 20, UINT64_C(1) << 40, 2 << 20, LIMIT_RELOADED, "SIZE",    \
+    "receive windows and reassembly together")                                                                                 \
+  X(CONNECTION_POOL, connection_pool, connection_pool, SIZE, 64 << 20, 1 << 20, UINT64_C(1) << 40, 1 << 20, LIMIT_RELOADED,    \
+    "SIZE", "what connections hold beyond 32 KiB each")                                                                        \
+  X(SUBSCRIPTION_BYTES, subscription_bytes, subscription_bytes, SIZE, 128 << 20, 1 << 16, UINT64_C(1) << 40, 512 << 10,        \
+    LIMIT_RELOADED, "SIZE", "subscriptions, octets")                                                                           \
+  X(CALL_BYTES, call_bytes, call_bytes, SIZE, 64 << 20, 1 << 20, UINT64_C(1) << 40, 2 << 20, LIMIT_RELOADED, "SIZE",           \
+    "arguments of pending calls, octets")                                                                                      \
+  X(ADMIN_BYTES, admin_bytes, admin_bytes, SIZE, 16 << 20, 1 << 20, UINT64_C(1) << 40, 4 << 20, LIMIT_RELOADED, "SIZE",        \
+    "answers to HTTP and macula status, octets")                                                                               \
+  X(RETAINED_COUNT, retained_count, retained_count, COUNT, 10000, 1, 100000000, 256, LIMIT_RELOADED, "N", "retained messages") \
+  X(RETAINED_BYTES, retained_bytes, retained_bytes, SIZE, 16 << 20, 1, UINT64_C(1) << 40, 512 << 10, LIMIT_RELOADED, "SIZE",   \
+    "retained messages, octets")                                                                                               \
+  X(DEDUP_IDS, dedup_ids, dedup_ids, COUNT, 65536, 1, 100000000, 1024, LIMIT_RELOADED, "N", "QoS 1 message ids remembered")    \
+  X(DEDUP_TIME, dedup_time, dedup_ns, DURATION, 60 * NS_SEC, NS_SEC, 24 * 3600 * NS_SEC, 0, LIMIT_RELOADED, "T",               \
+    "how long they are remembered")                                                                                            \
+  X(SERVICE_TTL, service_ttl, service_ttl, DURATION, 300 * NS_SEC, NS_SEC, 24 * 3600 * NS_SEC, 0, LIMIT_RELOADED, "T",         \
+    "a service that is not renewed ends after this long")                                                                      \
+  X(CONNECT_TIMEOUT, connect_timeout, connect_timeout, DURATION, 10 * NS_SEC, NS_MS, 3600 * NS_SEC, 0, LIMIT_RELOADED, "T",    \
+    "time for a connection to say CONNECT")                                                                                    \
+  X(DRAIN_TIMEOUT, drain_timeout, drain_timeout, DURATION, 5 * NS_SEC, NS_MS, 5 * NS_SEC, 0, LIMIT_RELOADED, "T",              \
+    "time for calls and QoS 1 messages under way at the end")
+
+struct node_limits { /* 0 is replaced by the default */
+#define LIMIT_COUNT(field) uint32_t field;
+#define LIMIT_SIZE(field) size_t field;
+#define LIMIT_SIZE32(field) uint32_t field;
+#define LIMIT_DURATION(field) uint64_t field;
+#define LIMIT_FIELD(id, key, field, kind, ...) LIMIT_##kind(field)
+  NODE_LIMITS(LIMIT_FIELD)
+#undef LIMIT_COUNT
+#undef LIMIT_SIZE
+#undef LIMIT_SIZE32
+#undef LIMIT_DURATION
+#undef LIMIT_FIELD
+  uint64_t memory_max; /* bytes that the plan may take, for display; 0: unlimited */
 };
 
 void node_limits_default(struct node_limits *ret_limits);
 void node_limits_fill(struct node_limits *l); /* defaults for what is 0 */
 
-/* Records of other nodes, and connections that may have a session, at most. */
+/* Records of other nodes, links to them, and connections that may have a session, at most. */
 uint32_t limits_peer_records(const struct node_limits *l);
+uint32_t limits_links(const struct node_limits *l);
 uint32_t limits_connections(const struct node_limits *l);
 
 #endif

@@ -5,8 +5,6 @@
 #include "base/err.h"
 #include "node/state.h"
 
-static uint64_t links(const struct node_limits *l) { return l->max_peers + l->max_peers / 8 + DIALS_BESIDES_POOL; }
-
 static uint64_t connections(const struct node_limits *l) { return (uint64_t)limits_connections(l) + l->max_half_open; }
 
 static int larger(const void *a, const void *b) {
@@ -49,34 +47,6 @@ struct plan_row plan_row_of(const struct node_limits *l, enum row row) {
 
 /* ---- fitting ---------------------------------------------------------------------------------------------------------------
  */
-/* X(field, least): what grows with the number of clients; the least still serves a small node. */
-#define SCALED(X)                                                                                                              \
-  X(max_clients, 16)                                                                                                           \
-  X(max_half_open, 16)                                                                                                         \
-  X(connection_pool, 1 << 20)                                                                                                  \
-  X(send_pool, 2 << 20)                                                                                                        \
-  X(receive_pool, 2 << 20)                                                                                                     \
-  X(max_subscriptions, 1000)                                                                                                   \
-  X(subscription_bytes, 512 << 10)                                                                                             \
-  X(max_replays, 256)                                                                                                          \
-  X(max_services, 256)                                                                                                         \
-  X(max_calls, 256)                                                                                                            \
-  X(call_bytes, 2 << 20)                                                                                                       \
-  X(max_discovered, 64)                                                                                                        \
-  X(interest_bytes, 512 << 10)                                                                                                 \
-  X(max_inflight, 1024)                                                                                                        \
-  X(max_gets, 256)                                                                                                             \
-  X(retained_count, 256)                                                                                                       \
-  X(retained_bytes, 512 << 10)                                                                                                 \
-  X(dedup_ids, 1024)                                                                                                           \
-  X(admin_bytes, 4 << 20)                                                                                                      \
-  X(max_peers, 8)                                                                                                              \
-  X(max_members, 64)                                                                                                           \
-  X(max_records, 1000)                                                                                                         \
-  X(record_bytes, 512 << 10)                                                                                                   \
-  X(max_lookups, 16)                                                                                                           \
-  X(held_pool, 1 << 20)
-
 enum { FINEST = 4096 };
 
 static uint64_t even(uint64_t v, bool octets) { /* down to a figure that people can read */
@@ -92,10 +62,10 @@ static uint64_t scale(uint64_t v, uint64_t least, uint64_t part, bool octets) {
 
 static struct node_limits scaled(const struct node_limits *l, uint64_t part, bool (*keep)(void *, const char *), void *ctx) {
   struct node_limits s = *l;
-#define SCALE(field, least)                                                                                                    \
-  if (!keep || !keep(ctx, #field))                                                                                             \
-    s.field = (__typeof__(s.field))scale(l->field, least, part, sizeof(s.field) == sizeof(size_t));
-  SCALED(SCALE)
+#define SCALE(id, key, field, kind, value, low, high, scaled, ...)                                                             \
+  if ((scaled) && (!keep || !keep(ctx, #key)))                                                                                 \
+    s.field = (__typeof__(s.field))scale(l->field, scaled, part, sizeof(s.field) == sizeof(size_t));
+  NODE_LIMITS(SCALE)
 #undef SCALE
   return s;
 }
@@ -122,10 +92,10 @@ int plan_fit(struct node_limits *l, uint64_t max, bool (*keep)(void *ctx, const 
   }
   *l = low == FINEST ? from : scaled(&from, low, keep, ctx);
   *ret_count = 0;
-#define CHANGE(field, least)                                                                                                   \
+#define CHANGE(id, key, field, ...)                                                                                            \
   if (l->field != from.field)                                                                                                  \
-    ret_changes[(*ret_count)++] = (struct plan_change){#field, from.field, l->field, sizeof(l->field) == sizeof(size_t)};
-  SCALED(CHANGE)
+    ret_changes[(*ret_count)++] = (struct plan_change){#key, from.field, l->field, sizeof(l->field) == sizeof(size_t)};
+  NODE_LIMITS(CHANGE)
 #undef CHANGE
   return total_of(l) <= max ? 0 : MACULA_EFULL;
 }

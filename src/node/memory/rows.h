@@ -26,7 +26,7 @@
   X(QUIC, 0, "connections", "QUIC connections", "max_clients max_half_open connection_pool", connections(l),                   \
     QUIC_CONN_MEMORY + QUIC_CONN_OWN, l->connection_pool + QUIC_SHARED_MEMORY, f->quic.total,                                  \
     f->quic.refused_full + f->quic.refused_half_open, 0, 0)                                                                    \
-  X(TLS, 0, "tls", "keys, handshakes and certificates", "max_clients max_half_open", l->max_half_open + links(l),              \
+  X(TLS, 0, "tls", "keys, handshakes and certificates", "max_clients max_half_open", l->max_half_open + limits_links(l),       \
     PLAN_HANDSHAKE, connections(l) * PLAN_KEYS + PLAN_TLS_SHARED, f->quic.half_open, 0, 0, 0)                                  \
   X(SEND, 1, "send_queues", "what waits for clients", "send_pool", 0, 0, l->send_pool, 0, f->n->stats.dropped, 0, 0)           \
   X(RECEIVE, 1, "receive", "unfinished frames", "receive_pool", 0, 0, l->receive_pool, 0, 0, 0, 0)                             \
