@@ -4,11 +4,17 @@
 # Usage: tools/deps.sh [build|test|run]
 set -eu
 
+codename=$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-}")
+# Since Debian 13 libraries of 64-bit times have another name, and the runtimes of clang a package without its version.
+case $codename in
+  bookworm) t64="" rt=libclang-rt-14-dev ;;
+  *) t64=t64 rt=libclang-rt-dev ;;
+esac
 build="gcc libc6-dev pkg-config meson ninja-build libngtcp2-dev libngtcp2-crypto-gnutls-dev libgnutls28-dev libuv1-dev
-libjansson-dev libcyaml-dev libyaml-dev libmicrohttpd-dev libsystemd-dev"
-test="g++ libcmocka-dev libmsgpack-dev clang libclang-rt-14-dev clang-format curl git iproute2 nftables zsh
+libjansson-dev libcyaml-dev libyaml-dev libmicrohttpd-dev libsystemd-dev curl"
+test="g++ libcmocka-dev libmsgpack-dev clang $rt clang-format git iproute2 nftables zsh
 python3 pyflakes3 golang-go golang-github-lucas-clemente-quic-go-dev"
-run="libngtcp2-16 libngtcp2-crypto-gnutls8 libgnutls30 libuv1 libjansson4 libcyaml1 libmicrohttpd12 libsystemd0"
+run="libngtcp2-16 libngtcp2-crypto-gnutls8 libgnutls30$t64 libuv1$t64 libjansson4 libcyaml1 libmicrohttpd12$t64 libsystemd0"
 want=$build
 ngtcp2="libngtcp2-dev libngtcp2-crypto-gnutls-dev"
 case ${1:-build} in
@@ -37,14 +43,13 @@ if [ ! -r /etc/debian_version ]; then
 fi
 sudo=""
 if [ "$(id -u)" != 0 ]; then
-  command -v sudo >/dev/null || { echo "macula: run as root once, to install:$missing" >&2; exit 1; }
+  command -v sudo >/dev/null || { echo "macula: these are missing:$missing. Have root run: $(readlink -f "$0") ${1:-build}" >&2; exit 1; }
   sudo=sudo
 fi
 echo "macula: installing:$missing" >&2
 export DEBIAN_FRONTEND=noninteractive
-. /etc/os-release
 target=""
-if need_backports && [ "${VERSION_CODENAME:-}" = bookworm ]; then
+if need_backports && [ "$codename" = bookworm ]; then
   # Debian 12 carries ngtcp2 0.12; 1.11 is in backports, on the mirror that this machine uses already.
   if ! grep -rqs bookworm-backports /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; then
     uri=$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null | sed -n 's/^URIs: *\([^ ]*\).*/\1/p' | grep -v security | head -n 1)
