@@ -76,8 +76,10 @@ static void choose_gateway(struct node *n) {
   }
   if (n->mesh.gateway == best) return;
   n->mesh.gateway = best;
-  char text[PEER_TEXT_LEN];
-  if (best) log_info(n->log, "gateway", "%s", peer_text(best->name, &best->id, &best->addr, text));
+  if (best) {
+    struct peer_text t = peer_text(best->name, &best->id, &best->addr);
+    log_info(n->log, "gateway", PEER_FIELDS, PEER_VALUES(t));
+  }
   tell_self(n);
 }
 
@@ -156,18 +158,19 @@ static bool is_alive(const struct peer *p) {
 
 static void set_unreachable(struct peer *p) {
   struct node *n = p->node;
-  char text[PEER_TEXT_LEN];
   if (p->unreachable || p->link || !p->addr.sa.sa_family) return;
   p->unreachable = true;
   n->peers.unreachable++;
   n->peers.found_unreachable++;
   if (n->now < p->warn_at) return;
   p->warn_at = time_add(n->now, UNREACHED_SAID);
+  struct peer_text t = peer_text(p->name, &p->id, &p->addr);
   log_warn(
       n->log, "peer_unreachable",
-      "%s text=\"alive, as other nodes say, and not reachable directly: no messages and calls pass between the two; see that "
+      PEER_FIELDS
+      " text=\"alive, as other nodes say, and not reachable directly: no messages and calls pass between the two; see that "
       "each can send UDP to the other's address\"",
-      peer_text(p->name, &p->id, &p->addr, text));
+      PEER_VALUES(t));
 }
 
 void mesh_link_down(struct peer *p, bool dead) {
@@ -210,8 +213,8 @@ static void heard_of(struct node *n, const struct member_info *i, bool is_new) {
 
 static void died(struct node *n, const struct member_info *i) {
   struct peer *p = peer_find(n, &i->id);
-  char text[PEER_TEXT_LEN];
-  log_info(n->log, "member_dead", "%s", peer_text(i->name, &i->id, &i->addr, text));
+  struct peer_text t = peer_text(i->name, &i->id, &i->addr);
+  log_info(n->log, "member_dead", PEER_FIELDS, PEER_VALUES(t));
   records_gone(n, &i->id);
   router_forget_node(n->rpc.router, &i->id, n->now);
   if (!p) return;
@@ -227,10 +230,10 @@ static void died(struct node *n, const struct member_info *i) {
 
 static void event(struct node *n, const struct membership_event *e) {
   struct peer *p;
-  char text[PEER_TEXT_LEN];
+  struct peer_text t = peer_text(e->info.name, &e->info.id, &e->info.addr);
   switch (e->type) {
   case MEMBER_EV_UP:
-    log_info(n->log, "member_up", "%s", peer_text(e->info.name, &e->info.id, &e->info.addr, text));
+    log_info(n->log, "member_up", PEER_FIELDS, PEER_VALUES(t));
     heard_of(n, &e->info, true);
     break;
   case MEMBER_EV_CHANGED:

@@ -136,15 +136,16 @@ static bool is_run(const uint8_t *a, const uint8_t *b) { return memcmp(a, b, INS
 
 static void say_twice(struct peer *p, const struct addr *at) {
   struct node *n = p->node;
-  char text[PEER_TEXT_LEN], other[ADDR_TEXT_LEN];
+  struct peer_text t = peer_text(p->name, &p->id, &p->run_at);
+  char other[ADDR_TEXT_LEN];
   if (n->now < p->twice_at || !bucket_take(&n->peers.twice_lines, TWICE_RATE, TWICE_BURST, n->now)) return;
   p->twice_at = time_add(n->now, TWICE_SAID);
   addr_text(at, other);
-  log_error(
-      n->log, "identity_twice",
-      "%s other=%s text=\"two nodes with this identity run at these addresses, as when a state folder was copied: the one "
-      "that started later is kept out; stop it, or give it a state folder of its own\"",
-      peer_text(p->name, &p->id, &p->run_at, text), other);
+  log_error(n->log, "identity_twice",
+            PEER_FIELDS
+            " other=%s text=\"two nodes with this identity run at these addresses, as when a state folder was copied: the one "
+            "that started later is kept out; stop it, or give it a state folder of its own\"",
+            PEER_VALUES(t), other);
 }
 
 /* Whether this run may have the link. */
@@ -159,23 +160,24 @@ static int judge_run(struct peer *p, const uint8_t *instance, const struct addr 
 /* This peer knows an earlier run of ours. It alone is left alone: it may be wrong, or lie. */
 static void set_in_use(struct peer *p, const struct addr *at) {
   struct node *n = p->node;
-  char text[PEER_TEXT_LEN], own[ID_HEX_LEN + 1];
+  struct peer_text t = peer_text(p->name, &p->id, at);
+  char own[ID_HEX_LEN + 1];
   p->in_use_until = p->dial_at = time_add(n->now, IN_USE_AGAIN / 2 + rng_below(n->rng, IN_USE_AGAIN / 2));
   if (n->peers.in_use) return;
   n->peers.in_use = true;
   id_hex(&n->id, own);
   log_error(n->log, "identity_in_use",
-            "own=%s %s text=\"another node with the identity of this one is in the mesh, so this one is kept out, as that peer "
+            "own=%s " PEER_FIELDS
+            " text=\"another node with the identity of this one is in the mesh, so this one is kept out, as that peer "
             "says: stop one of the two, or give this one a state folder of its own\"",
-            own, peer_text(p->name, &p->id, at, text));
+            own, PEER_VALUES(t));
 }
 
 /* ---- a link stands ---------------------------------------------------------------------------------------------------------
  */
 static void say(const struct session *s, const struct peer *p, const char *event, const char *more) {
-  char text[PEER_TEXT_LEN];
-  log_info(p->node->log, event, "%s conn=%llu %s", peer_text(p->name, &p->id, &p->run_at, text), (unsigned long long)s->serial,
-           more);
+  struct peer_text t = peer_text(p->name, &p->id, &p->run_at);
+  log_info(p->node->log, event, PEER_FIELDS " conn=%llu %s", PEER_VALUES(t), (unsigned long long)s->serial, more);
 }
 
 static void say_end(const struct session *s, const struct peer *p, const char *event, int err) {

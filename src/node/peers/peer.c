@@ -19,12 +19,11 @@ static bool eq(const struct hlink *h, const void *key, size_t len) {
   return id_eq(&container_of(h, struct peer, h)->id, key);
 }
 
-const char *peer_text(const char *name, const struct id *id, const struct addr *at, char ret_text[PEER_TEXT_LEN]) {
-  char hex[ID_HEX_LEN + 1], text[ADDR_TEXT_LEN] = "none";
-  id_hex(id, hex);
-  if (at && at->sa.sa_family) addr_text(at, text);
-  snprintf(ret_text, PEER_TEXT_LEN, "peer=\"%s\" id=%s address=%s", name, hex, text);
-  return ret_text;
+struct peer_text peer_text(const char *name, const struct id *id, const struct addr *at) {
+  struct peer_text t = {.name = name, .address = "none"};
+  id_hex(id, t.id);
+  if (at && at->sa.sa_family) addr_text(at, t.address);
+  return t;
 }
 
 void peers_init(struct node *n) {

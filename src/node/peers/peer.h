@@ -9,9 +9,14 @@
 #include "base/err.h"
 #include "node/state.h"
 
-#define PEER_TEXT_LEN (NAME_KEPT + ID_HEX_LEN + ADDR_TEXT_LEN + 32)
-/* A node in a log line: its name is what it chose, so its id and address are there, too. at NULL, or of no family: "none". */
-const char *peer_text(const char *name, const struct id *id, const struct addr *at, char ret_text[PEER_TEXT_LEN]);
+/* A peer in a log line, a %s each, so that each is escaped on its own: log_info(log, event, PEER_FIELDS, PEER_VALUES(t)). */
+#define PEER_FIELDS "peer=\"%s\" id=%s address=%s"
+#define PEER_VALUES(t) (t).name, (t).id, (t).address
+struct peer_text {
+  const char *name;
+  char id[ID_HEX_LEN + 1], address[ADDR_TEXT_LEN];
+};
+struct peer_text peer_text(const char *name, const struct id *id, const struct addr *at); /* name is borrowed; at may be NULL */
 void peers_init(struct node *n);
 void peers_done(struct node *n);
 struct peer *peer_find(const struct node *n, const struct id *id);
