@@ -250,7 +250,7 @@ void send_close(struct quic_conn *c); /* of one that is closing: its last packet
 size_t mtu_cap(struct quic_conn *c, size_t cap);                /* bytes of the next datagram at most */
 void mtu_sent(struct quic_conn *c, struct stream *s, size_t n); /* a datagram of n bytes; s: one that it carries, or NULL */
 void mtu_acked(struct stream *s, size_t n);                     /* after they were taken off the queue */
-void mtu_forget(struct stream *s);                              /* nothing of it is acknowledged any more */
+void mtu_forget(struct stream *s);                              /* nothing of it is in flight any more */
 nanotime mtu_at(const struct quic_conn *c);
 void mtu_tick(struct quic_conn *c);
 

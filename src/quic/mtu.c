@@ -70,7 +70,7 @@ void mtu_acked(struct stream *s, size_t n) {
 }
 
 void mtu_forget(struct stream *s) {
-  if (s->conn->large == s) s->conn->large = NULL;
+  if (s->conn->large == s) watch_next(s->conn, s); /* what others lost is still repeated in full ones */
 }
 
 nanotime mtu_at(const struct quic_conn *c) {

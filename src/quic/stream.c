@@ -66,9 +66,9 @@ void stream_free(struct stream *s) {
 
 void stream_shut(struct stream *s) {
   s->shut = true;
-  mtu_forget(s);
   list_remove(&s->ready);
   count(s, s->queued, false); /* the chunks stay until ngtcp2 closes the stream: frames may still point at them */
+  mtu_forget(s);
 }
 
 void stream_acked(struct stream *s, size_t n) {

@@ -135,6 +135,25 @@ static void test_mtu_falls_on_many_streams(void **state) {
   talk_done(&t);
 }
 
+/* The one that is watched is reset when all is lost already: nothing new is sent, and another waits. */
+static void test_mtu_falls_and_the_watched_is_reset(void **state) {
+  (void)state;
+  struct talk t;
+  int64_t other;
+  talk_init(&t, 83, &(struct sim_link){.delay = 5 * NS_MS}, true, 1472);
+  speak(&t, 2 * NS_SEC, 100 * NS_MS);
+  t.path.most = 1272;
+  assert_int_equal(quic_stream_open(t.from->conn, &other), 0);
+  assert_int_equal(quic_stream_write(t.from->conn, other, slice_of(t.message, 5000)), 0);
+  assert_int_equal(quic_stream_write(t.from->conn, t.stream, slice_of(t.message, 5000)), 0);
+  t.said += 5000;
+  pair_run(&t.p, 2 * NS_MS);
+  assert_true(t.path.big >= 6);
+  quic_stream_reset(t.from->conn, other, 0);
+  assert_true(sim_net_run(t.p.net, sim_net_now(t.p.net) + 3 * NS_SEC, all_arrived, &t));
+  talk_done(&t);
+}
+
 /* A path that takes no more than 1,200 bytes from the start on is no fall, and a peer that is away for a while costs nothing
  * but size for a minute. */
 static void test_no_fall(void **state) {
@@ -153,6 +172,7 @@ int main(void) {
       cmocka_unit_test(test_mtu_falls),
       cmocka_unit_test(test_mtu_falls_at_the_end),
       cmocka_unit_test(test_mtu_falls_on_many_streams),
+      cmocka_unit_test(test_mtu_falls_and_the_watched_is_reset),
       cmocka_unit_test(test_no_fall),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
