@@ -27,7 +27,8 @@ static unsigned scan(const char *text, const char *host_port, struct id *ret_id,
     if (*p != '#' && stop > p) {
       const char *gap = memchr(p, ' ', (size_t)(stop - p)), *from = gap;
       while (from && *from == ' ') from++;
-      if (!from || gap == p || id_parse(slice_of(from, (size_t)(stop - from)), &id)) return line;
+      if (!from || gap == p || !strncmp(p, "\xef\xbb\xbf", 3) || id_parse(slice_of(from, (size_t)(stop - from)), &id))
+        return line;
       if ((size_t)(gap - p) == key && strncasecmp(p, host_port, key) == 0) {
         *ret_id = id;
         *ret_line = line;

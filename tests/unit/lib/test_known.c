@@ -75,6 +75,7 @@ static void test_garbage(void **state) {
   REFUSED("\xff\xfe"
           "1\0",
           "line 1 of");
+  REFUSED("\xef\xbb\xbf" AT " " ID "\n", "line 1 of"); /* a byte order mark, which no editor shows: the host's name has it */
 }
 
 static void test_entries(void **state) {
