@@ -13,7 +13,7 @@
 #include "environ.h"
 #include "io/io.h"
 
-enum type { ADDRS, SEEDS, REALM, TEXT, HTTP, ACCESS, BOOL, IDS, DURATION, LEVEL, FORMAT, COUNT, SIZE, SIZE32, MEMORY };
+enum type { ADDRS, SEEDS, PLACE, REALM, TEXT, HTTP, ACCESS, BOOL, IDS, DURATION, LEVEL, FORMAT, COUNT, SIZE, SIZE32, MEMORY };
 
 struct row {
   const char *key;
@@ -193,6 +193,17 @@ static int add_seed(const char *item, void *ctx) {
   return 0;
 }
 
+/* Where others are to look for this node. */
+static int check_place(const char *text, char *why) {
+  char wrong[SERVER_WHY_LEN];
+  struct server s;
+  struct addr at;
+  if (server_parse(text, &s, wrong)) return snprintf(why, CONFIG_WHY_LEN, "%.400s", wrong), MACULA_EINVAL;
+  if (addr_parse(s.host_port, DEFAULT_PORT, &at) || !addr_is_link_local(&at)) return 0;
+  snprintf(why, CONFIG_WHY_LEN, "%.200s leads nowhere from beyond its link: give an address that others reach, or none", text);
+  return MACULA_EINVAL;
+}
+
 static int add_id(const char *item, void *ctx) {
   struct config_ids *l = ctx;
   if (l->count == CONFIG_MAX_ADMINS) return MACULA_EINVAL;
@@ -222,6 +233,10 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
       return snprintf(why, CONFIG_WHY_LEN, "needs %llu to %llu characters", (unsigned long long)r->least,
                       (unsigned long long)r->most),
              MACULA_EINVAL;
+    *(const char **)to = text;
+    return 0;
+  case PLACE:
+    if (check_place(text, why)) return MACULA_EINVAL;
     *(const char **)to = text;
     return 0;
   case REALM:

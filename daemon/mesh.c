@@ -285,16 +285,8 @@ int mesh_advertise(const char *host_port, struct addr *ret_addr, char ret_why[CO
   struct server s;
   char why[SERVER_WHY_LEN], host[SERVER_TEXT_LEN];
   int err = server_parse(host_port, &s, why), r;
-  if (err) {
-    snprintf(ret_why, CONFIG_WHY_LEN, "advertise: %.400s", why);
-    return err;
-  }
-  if (addr_parse(s.host_port, DEFAULT_PORT, ret_addr) == 0) {
-    if (!addr_is_link_local(ret_addr)) return 0;
-    snprintf(ret_why, CONFIG_WHY_LEN,
-             "advertise: %.200s leads nowhere from beyond its link: give an address that others reach, or none", s.host_port);
-    return MACULA_EINVAL;
-  }
+  if (err) return err; /* config.c has said so */
+  if (addr_parse(s.host_port, DEFAULT_PORT, ret_addr) == 0) return 0;
   server_look_up(&s, host);
   char *colon = strrchr(host, ':'); /* a name has no other */
   *colon = 0;

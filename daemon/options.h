@@ -11,7 +11,7 @@
     "UDP addresses to serve, separated by commas (127.0.0.1:9443)")                                                            \
   X(JOIN, join, SEEDS, join, 0, 9443, LIMIT_FIXED, "ADDR,ADDR...",                                                             \
     "nodes of the mesh to join: HOST, HOST:PORT or macula://ID@HOST:PORT")                                                     \
-  X(ADVERTISE, advertise, TEXT, advertise, 1, 255, LIMIT_FIXED, "HOST:PORT",                                                   \
+  X(ADVERTISE, advertise, PLACE, advertise, 0, 9443, LIMIT_FIXED, "HOST:PORT",                                                 \
     "where other nodes reach this one (its own address, or the one that they see)")                                            \
   X(NO_LISTEN, no_listen, BOOL, no_listen, 0, 1, LIMIT_FIXED, NULL,                                                            \
     "no other node can reach this one (NAT): it is served through the nodes that it joins")                                    \

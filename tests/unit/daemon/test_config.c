@@ -167,6 +167,10 @@ static void test_wrong_values_name_their_place(void **state) {
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "macula://12@a:1", NULL}, "macula://ID@HOST:PORT");
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "host:99999", NULL}, "--join:");
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "a,0.0.0.0:1", NULL}, "--join: 0.0.0.0:1 stands for all addresses");
+  assert_refused(f, NULL, NULL, (const char *[]){"--advertise", "0.0.0.0:1", NULL},
+                 "--advertise: 0.0.0.0:1 stands for all addresses");
+  assert_refused(f, NULL, NULL, (const char *[]){"--advertise", "a:0", NULL}, "--advertise: 'a:0' is no address");
+  assert_refused(f, NULL, NULL, (const char *[]){"--advertise", "fe80::a%lo", NULL}, "leads nowhere from beyond its link");
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "fe80::1%nosuch0", NULL}, "no network interface 'nosuch0'");
   assert_refused(f, NULL, NULL, (const char *[]){"--listen", "[fe80::1]:1", NULL}, "as in fe80::1%eth0");
   assert_refused(f, NULL, NULL, (const char *[]){"--http", "[fe80::1%nosuch0]:1", NULL}, "no network interface 'nosuch0'");
