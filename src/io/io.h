@@ -25,7 +25,7 @@ struct io_out {
 struct io_endpoint { /* the small table of functions that io drives; every one is called on the loop's thread */
   void (*recv)(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
                nanotime now);
-  /* port: nobody listens there; else the network says that it cannot reach the host, which may pass. May be NULL. */
+  /* port: nobody listens there; else the network, or this machine, cannot reach the host, which may pass. May be NULL. */
   void (*icmp)(void *ctx, const struct addr *remote, struct slice quoted, bool port, nanotime now);
   nanotime (*deadline)(void *ctx);
   void (*tick)(void *ctx, nanotime now); /* deadline passed, and once each turn in which anything was received or posted */

@@ -297,6 +297,8 @@ static void drop(struct io_loop *l, const struct out *p, size_t n, enum io_drop 
   l->stats.tx_errors += count;
   l->stats.tx_dropped[why] += count;
   l->unsaid[why] += count;
+  if (err && err != ECONNREFUSED && why == IO_DROP_UNREACHABLE && l->ep.icmp) /* no route: as a router would say */
+    l->ep.icmp(l->ep.ctx, &p->o.remote, slice_of(p->data + p->off, n), false, l->now);
   if (why == IO_DROP_SIZE || l->now < l->say_at[why]) return; /* too large: how the path MTU is found out */
   char to[ADDR_TEXT_LEN];
   addr_text(&p->o.remote, to);

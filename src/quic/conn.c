@@ -369,7 +369,7 @@ void conn_tick(struct quic_conn *c) {
   if (c->check_at <= q->now) {
     conn_why(c, QUIC_CLOSE_DEAD, false, 0, MACULA_NOT_CONNECTED,
              slice_str(c->no_port ? "the peer's host says that nobody listens there (ICMP)"
-                                  : "the network says that the peer's host cannot be reached (ICMP)"));
+                                  : "the network says that the peer's host cannot be reached"));
     if (!c->opened) q->stats.handshakes_failed++;
     conn_end(c, 0);
     return;

@@ -632,6 +632,8 @@ static void test_refusal(void **state) {
       assert_int_equal(s.tx_dropped[r->drop], whole ? 0 : count);
       assert_int_equal(s.tx_errors, whole ? 0 : count);
       assert_int_equal(s.tx_blocked, 0);
+      assert_int_equal(a.icmp, r->drop == IO_DROP_UNREACHABLE && r->err != ECONNREFUSED); /* which is about another datagram */
+      if (a.icmp) assert_true(!a.icmp_port && addr_eq(&a.icmp_remote, io_udp_local(b.udp)));
     }
     assert_int_equal(io_udp_gso(a.loop), !(r->err == EIO && burst));
     assert_int_equal(refused_with(&a, &b, count, 0, 0), count); /* and on it goes */
