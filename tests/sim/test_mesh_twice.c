@@ -129,6 +129,27 @@ static void test_restarts_are_no_second_node(void **state) {
   mesh_stop(&m);
 }
 
+static bool says_replaced(void *ctx) {
+  struct peer *p = mesh_peer(ctx, X, A);
+  if (p && p->link) session_close(p->link, MACULA_REPLACED, NULL);
+  return false;
+}
+
+/* Whoever says without end that another run took the link is not dialled as fast as it can say so. */
+static void test_replaced_again_and_again(void **state) {
+  struct mesh m;
+  (void)state;
+  start(&m, 1);
+  mesh_join(&m, A, X);
+  m.rig[X].node->no_upkeep = true;
+  uint64_t before = m.rig[A].node->peers.dials;
+  (void)sim_net_run(m.rig[0].net, sim_net_now(m.rig[0].net) + 60 * NS_SEC, says_replaced, &m);
+  uint64_t dials = m.rig[A].node->peers.dials - before;
+  print_message("%llu dials\n", (unsigned long long)dials);
+  assert_in_range(dials, 2, 130); /* two a second at most */
+  mesh_stop(&m);
+}
+
 /* Its name is what a node chose; its id is proved. */
 static void test_lines_name_id_and_address(void **state) {
   static const char *const events[] = {"link_up", "member_up", "link_down", "member_dead"};
@@ -154,9 +175,8 @@ static void test_lines_name_id_and_address(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_the_later_keeps_away),
-      cmocka_unit_test(test_both_start_at_once),
-      cmocka_unit_test(test_restarts_are_no_second_node),
+      cmocka_unit_test(test_the_later_keeps_away),        cmocka_unit_test(test_both_start_at_once),
+      cmocka_unit_test(test_restarts_are_no_second_node), cmocka_unit_test(test_replaced_again_and_again),
       cmocka_unit_test(test_lines_name_id_and_address),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -344,7 +344,8 @@ void link_end(struct session *s) {
     link_is_down(p, s->end_err == MACULA_NOT_CONNECTED);
     peer_down(p);
     if (s->end_err == MACULA_IDENTITY_IN_USE) set_in_use(p, &p->run_at);
-    if (s->end_err == MACULA_REPLACED) (void)peer_want(p, WANT_UPKEEP); /* by another run, it says, and we are here */
+    /* By another run, it says, and we are here. Who says so again and again waits for mesh_sweep. */
+    if (s->end_err == MACULA_REPLACED && time_since(n->now, p->since) >= NS_SEC) (void)peer_want(p, WANT_UPKEEP);
     return;
   }
   n->peers.dial_failures++;
