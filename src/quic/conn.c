@@ -460,7 +460,7 @@ void conn_deliver(struct quic_conn *c) {
       log_line(q->cfg.log, LOG_DEBUG, "conn_closed", "conn=%llu opened=%d err=%s text=\"%.*s\"", (unsigned long long)c->serial,
                c->opened, macula_err_name(c->why.err), (int)c->why.text.n, (const char *)c->why.text.p);
     if (tell && q->cfg.handler.conn_closed) q->cfg.handler.conn_closed(q->cfg.ctx, c, &c->why);
-    if (!tell && c->why.reason != QUIC_CLOSE_IDLE && c->why.reason != QUIC_CLOSE_DEAD)
+    if (!tell && (c->why.reason == QUIC_CLOSE_LOCAL || c->why.reason == QUIC_CLOSE_TRANSPORT))
       quic_refused(q, &c->remote, c->has_peer ? &c->peer : NULL, c->why.err, c->why.text);
   }
   if (c->state == CONN_GONE && c->told) conn_free(c);

@@ -84,8 +84,8 @@ struct quic_handler {
   /* The peer acknowledged nothing for max(3 PTO, 2 s) although a quic_watch is on. Once, until it acknowledges again. May be
    * NULL. */
   void (*silent)(void *ctx, struct quic_conn *c);
-  /* Somebody was turned away before conn_open: for want of room, by TLS, by its own alert; not who fell silent. id: NULL, if
-   * its certificate was not seen. The address is not proved. May be NULL. */
+  /* Somebody was turned away before conn_open: for want of room, by TLS, by its own alert; not who left or fell silent. id:
+   * NULL, if its certificate was not seen. The address is not proved. May be NULL. */
   void (*refused)(void *ctx, const struct addr *remote, const struct id *id, int err, struct slice text);
 };
 

@@ -355,6 +355,28 @@ static void test_garbage(void **st) {
   pair_done(&p);
 }
 
+static void count_refused(void *ctx, const struct addr *remote, const struct id *id, int err, struct slice text) {
+  (void)remote, (void)id, (void)err, (void)text;
+  ((struct side *)ctx)->closed++;
+}
+
+/* Who leaves in the middle of the handshake was not refused. */
+static void test_gone_before_it_opened(void **st) {
+  (void)st;
+  struct pair p;
+  pair_init(&p, 127, NULL);
+  p.cb.handler.refused = count_refused;
+  pair_start(&p);
+  assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
+  pair_run(&p, NS_MS + NS_MS / 2); /* the server's answer is on its way */
+  assert_int_equal(stats_of(&p.b).half_open, 1);
+  quic_conn_close(p.a.conn, 0, "");
+  pair_run(&p, 20 * NS_SEC);
+  assert_int_equal(stats_of(&p.b).total, 0);
+  assert_int_equal(p.b.opened + p.b.closed, 0);
+  pair_done(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_retry),
@@ -363,6 +385,7 @@ int main(void) {
       cmocka_unit_test(test_half_open),
       cmocka_unit_test(test_half_open_fair),
       cmocka_unit_test(test_lingering_make_room),
+      cmocka_unit_test(test_gone_before_it_opened),
       cmocka_unit_test(test_stop_accepting),
       cmocka_unit_test(test_version_negotiation),
       cmocka_unit_test(test_no_common_version),
