@@ -23,26 +23,6 @@
 
 extern char **environ;
 
-/* ---- the node as io's endpoint ---------------------------------------------------------------------------------------------
- */
-static void on_recv(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
-                    nanotime now) {
-  node_recv(((struct daemon *)ctx)->node, local, remote, datagram, ecn, now);
-}
-static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
-  node_icmp(((struct daemon *)ctx)->node, remote, quoted, port, now);
-}
-static nanotime deadline(void *ctx) { return node_deadline(((struct daemon *)ctx)->node); }
-static void on_tick(void *ctx, nanotime now) { node_tick(((struct daemon *)ctx)->node, now); }
-static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
-  struct quic_out out;
-  size_t n = node_send(((struct daemon *)ctx)->node, buf, cap, &out, now);
-  if (n)
-    *ret_out =
-        (struct io_out){.local = out.local, .remote = out.remote, .ecn = out.ecn, .len = out.len, .segment = out.segment};
-  return n;
-}
-
 /* ---- memory ----------------------------------------------------------------------------------------------------------------
  */
 static uint64_t rss_bytes(void *ctx) {
@@ -336,8 +316,7 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
     err = make_node(d, &cred, io_now());
   }
   if (!err) {
-    struct io_endpoint ep = {
-        .recv = on_recv, .icmp = on_icmp, .deadline = deadline, .tick = on_tick, .send = on_send, .ctx = d};
+    struct endpoint ep = node_endpoint(d->node);
     io_loop_set_endpoint(d->loop, &ep);
     io_loop_on_wake(d->loop, on_wake, d);
     err = open_udp(d, ret_why);

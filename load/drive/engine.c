@@ -36,27 +36,24 @@ static void on_recv(void *ctx, const struct addr *local, const struct addr *remo
   if (l->engine->lights.by_port[addr_port(local)])
     light_recv(&l->engine->lights, local, remote, datagram, ecn, now);
   else
-    hub_recv(l->engine->hub, local, remote, datagram, ecn, now);
+    l->engine->ep.recv(l->engine->ep.ctx, local, remote, datagram, ecn, now);
 }
 
 static nanotime on_deadline(void *ctx) {
   struct load *l = ctx;
-  return time_min(hub_deadline(l->engine->hub), light_deadline(&l->engine->lights));
+  return time_min(l->engine->ep.deadline(l->engine->ep.ctx), light_deadline(&l->engine->lights));
 }
 
 static void on_tick(void *ctx, nanotime now) {
   struct load *l = ctx;
-  hub_tick(l->engine->hub, now);
+  l->engine->ep.tick(l->engine->ep.ctx, now);
   light_tick(&l->engine->lights, now);
 }
 
-static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
+static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
   struct load *l = ctx;
-  struct quic_out out;
-  size_t n = hub_send(l->engine->hub, buf, cap, &out, now);
-  if (!n) n = light_send(&l->engine->lights, buf, cap, &out, now);
-  if (n) *ret_out = (struct io_out){out.local, out.remote, out.ecn, out.len, out.segment};
-  return n;
+  size_t n = l->engine->ep.send(l->engine->ep.ctx, buf, cap, ret_burst, now);
+  return n ? n : light_send(&l->engine->lights, buf, cap, ret_burst, now);
 }
 
 /* A client's owner is the node that it connects to. */
@@ -115,10 +112,11 @@ int load_engine_new(struct load *l, void (*turn)(struct load *l, nanotime now)) 
                          .local = on_local,
                          .connected = on_connected};
   if ((err = hub_new(&h, now, &e->hub))) return cli_failed(err, NULL, NULL);
+  e->ep = hub_endpoint(e->hub);
   if ((err = load_socket(l, &e->udp, why))) return cli_failed(err, NULL, why);
   if (!io_udp_gso(e->io)) quic_set_max_segments(hub_quic(e->hub), 1);
   if ((err = light_init(&e->lights, e->io, l->cli->realm, &e->mem, &e->log))) return cli_failed(err, NULL, NULL);
-  struct io_endpoint ep = {on_recv, NULL, on_deadline, on_tick, on_send, l};
+  struct endpoint ep = {on_recv, NULL, on_deadline, on_tick, on_send, l};
   io_loop_set_endpoint(e->io, &ep);
   return 0;
 }

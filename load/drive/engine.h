@@ -13,6 +13,7 @@ struct load_engine {
   struct mem mem;
   struct log log;
   struct hub *hub;
+  struct endpoint ep;        /* the hub's */
   struct io_udp *udp;        /* the operators' clients, one a node */
   struct io_udp *dials_from; /* while a client is dialled */
   struct lights lights;

@@ -53,7 +53,10 @@ int light_new(struct lights *l, uint16_t port, struct light **ret_light) {
                             .no_upkeep = true};
     err = node_new(&c, now, &n->node);
   }
-  if (!err) err = heap_set(&l->due, &n->due, now);
+  if (!err) {
+    n->ep = node_endpoint(n->node);
+    err = heap_set(&l->due, &n->due, now);
+  }
   quic_identity_unref(identity);
   if (err) {
     node_free(n->node);
@@ -91,7 +94,7 @@ void light_recv(struct lights *l, const struct addr *local, const struct addr *r
                 nanotime now) {
   struct light *n = l->by_port[addr_port(local)];
   if (!n) return;
-  node_recv(n->node, local, remote, datagram, ecn, now);
+  n->ep.recv(n->ep.ctx, local, remote, datagram, ecn, now);
   touch(l, n);
 }
 
@@ -103,16 +106,19 @@ void light_tick(struct lights *l, nanotime now) {
     struct light *n = container_of(e, struct light, due);
     touch(l, n);
   }
-  list_for(it, &l->touched) node_tick(container_of(it, struct light, touched)->node, now);
+  list_for(it, &l->touched) {
+    struct light *n = container_of(it, struct light, touched);
+    n->ep.tick(n->ep.ctx, now);
+  }
 }
 
-size_t light_send(struct lights *l, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now) {
+size_t light_send(struct lights *l, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
   while (!list_empty(&l->touched)) {
     struct light *n = container_of(l->touched.next, struct light, touched);
-    size_t len = node_send(n->node, buf, cap, ret_out, now);
+    size_t len = n->ep.send(n->ep.ctx, buf, cap, ret_burst, now);
     if (len) return len;
     list_remove(&n->touched);
-    (void)heap_set(&l->due, &n->due, node_deadline(n->node)); /* its place was just left, or it is there */
+    (void)heap_set(&l->due, &n->due, n->ep.deadline(n->ep.ctx)); /* its place was just left, or it is there */
   }
   return 0;
 }

@@ -22,6 +22,7 @@ struct light {
   struct list all, touched; /* of lights */
   struct heap_link due;
   struct node *node;
+  struct endpoint ep; /* the node's */
   struct io_udp *udp;
   uint16_t port;
   char text[160]; /* macula://ID@127.0.0.1:PORT */
@@ -39,6 +40,6 @@ void light_recv(struct lights *l, const struct addr *local, const struct addr *r
                 nanotime now);
 nanotime light_deadline(const struct lights *l);
 void light_tick(struct lights *l, nanotime now);
-size_t light_send(struct lights *l, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now);
+size_t light_send(struct lights *l, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now);
 
 #endif

@@ -3,8 +3,8 @@
  *
  * Everything of a hub happens under one lock that the driver holds around each call. User callbacks run with the lock released
  * (hub_config.leave, .enter), so that a callback may take locks of its own; what other threads do meanwhile is no different
- * from what the callback itself may do, and every path that calls back is written to bear that. Callbacks run in hub_recv and
- * hub_tick only, thus on the driver's thread; other functions schedule what they have to tell. */
+ * from what the callback itself may do, and every path that calls back is written to bear that. Callbacks run in the
+ * endpoint's recv and tick only, thus on the driver's thread; other functions schedule what they have to tell. */
 #ifndef CLIENT_CLIENT_H
 #define CLIENT_CLIENT_H
 
@@ -44,17 +44,13 @@ struct quic *hub_quic(struct hub *h);
 void *hub_ctx(struct hub *h);
 /* Moves the hub's clock for what follows; earlier times are ignored. */
 void hub_set_now(struct hub *h, nanotime now);
-/* Ends every client with a goodbye, in the next hub_tick. */
+/* Ends every client with a goodbye, in the next tick. */
 void hub_close(struct hub *h);
 /* Neither clients nor their connections are left. */
 bool hub_idle(const struct hub *h);
 
-void hub_recv(struct hub *h, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
-              nanotime now);
-void hub_icmp(struct hub *h, const struct addr *remote, struct slice quoted, bool port, nanotime now);
-nanotime hub_deadline(const struct hub *h);
-void hub_tick(struct hub *h, nanotime now);
-size_t hub_send(struct hub *h, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now);
+/* For the driver, as long as the hub lives. */
+struct endpoint hub_endpoint(struct hub *h);
 
 /* ---- clients ---------------------------------------------------------------------------------------------------------------
  */
@@ -69,7 +65,7 @@ struct client_options {
   void *ctx;
   void *owner; /* the driver's */
 };
-/* Dials in the next hub_tick. */
+/* Dials in the next tick. */
 int client_new(struct hub *h, const struct client_options *o, macula_client **ret_client);
 void client_dial(macula_client *c, const struct client_target *t);
 /* To the same target once more, whose name cannot be looked up now; false: there was none yet. */

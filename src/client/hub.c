@@ -114,24 +114,28 @@ bool hub_idle(const struct hub *h) {
   return s.conns == 0 && s.half_open == 0;
 }
 
-void hub_recv(struct hub *h, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
-              nanotime now) {
+static void on_recv(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
+                    nanotime now) {
+  struct hub *h = ctx;
   hub_set_now(h, now);
   quic_recv(h->quic, local, remote, datagram, ecn, now);
 }
 
-void hub_icmp(struct hub *h, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
+static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
+  struct hub *h = ctx;
   hub_set_now(h, now);
   quic_icmp(h->quic, remote, quoted, port, now);
 }
 
-nanotime hub_deadline(const struct hub *h) {
+static nanotime deadline(void *ctx) {
+  struct hub *h = ctx;
   nanotime own = time_min(heap_deadline(&h->entry_due), heap_deadline(&h->client_due));
   if (!list_empty(&h->grave)) own = 0;
   return time_min(own, quic_deadline(h->quic));
 }
 
-void hub_tick(struct hub *h, nanotime now) {
+static void on_tick(void *ctx, nanotime now) {
+  struct hub *h = ctx;
   hub_set_now(h, now);
   if (quic_deadline(h->quic) <= now) quic_tick(h->quic, now);
   quic_flush_events(h->quic, now);
@@ -141,6 +145,11 @@ void hub_tick(struct hub *h, nanotime now) {
   list_for_safe(it, &h->grave) client_free(container_of(it, macula_client, in));
 }
 
-size_t hub_send(struct hub *h, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now) {
-  return quic_send(h->quic, buf, cap, ret_out, now);
+static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
+  struct hub *h = ctx;
+  return quic_send(h->quic, buf, cap, ret_burst, now);
+}
+
+struct endpoint hub_endpoint(struct hub *h) {
+  return (struct endpoint){on_recv, on_icmp, deadline, on_tick, on_send, h};
 }

@@ -1,14 +1,14 @@
 /* The event loop and the sockets: libuv and the only system calls for time and network in this project.
  *
- * An io_loop drives one or more endpoints through struct io_endpoint. Each turn: every readable socket is drained (recvmmsg,
- * UDP_GRO), then endpoints that are due are ticked, posted work is run, then every touched endpoint's output is pulled and sent
- * (UDP_SEGMENT within a destination, sendmmsg across). Timers have 1 ms resolution. All on one thread. */
+ * An io_loop drives one or more endpoints through struct endpoint (base/endpoint.h). Each turn: every readable socket is
+ * drained (recvmmsg, UDP_GRO), then endpoints that are due are ticked, posted work is run, then every touched endpoint's output
+ * is pulled and sent (UDP_SEGMENT within a destination, sendmmsg across). Timers have 1 ms resolution. All on one thread. */
 #ifndef IO_IO_H
 #define IO_IO_H
 
 #include <stdbool.h>
 
-#include "base/addr.h"
+#include "base/endpoint.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "base/slice.h"
@@ -16,22 +16,6 @@
 
 struct io_loop;
 struct io_udp;
-
-struct io_out {
-  struct addr local, remote; /* local: of an open socket, else it is not sent; port 0: any socket's of remote's family */
-  uint8_t ecn;
-  size_t len, segment;
-};
-struct io_endpoint { /* the small table of functions that io drives; every one is called on the loop's thread */
-  void (*recv)(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
-               nanotime now);
-  /* port: nobody listens there; else the network, or this machine, cannot reach the host, which may pass. May be NULL. */
-  void (*icmp)(void *ctx, const struct addr *remote, struct slice quoted, bool port, nanotime now);
-  nanotime (*deadline)(void *ctx);
-  void (*tick)(void *ctx, nanotime now); /* deadline passed, and once each turn in which anything was received or posted */
-  size_t (*send)(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now);
-  void *ctx;
-};
 
 nanotime io_now(void);     /* CLOCK_MONOTONIC */
 uint64_t io_unix_ms(void); /* CLOCK_REALTIME, milliseconds */
@@ -52,7 +36,7 @@ int io_loop_step(struct io_loop *l);
 void io_loop_on_wake(struct io_loop *l, void (*fn)(void *ctx, nanotime now), void *ctx);
 void io_loop_wake(struct io_loop *l);
 /* After each turn's receiving and ticking and before its sending; may be NULL. */
-void io_loop_set_endpoint(struct io_loop *l, const struct io_endpoint *ep);
+void io_loop_set_endpoint(struct io_loop *l, const struct endpoint *ep);
 nanotime io_loop_now(const struct io_loop *l); /* of this turn */
 
 /* The libuv loop itself, for the daemon's own handles (signals, HTTP): a uv_loop_t *. */
@@ -66,7 +50,7 @@ struct io_udp_options {
   bool no_gso, no_gro;
 };
 /* Adds a socket to the loop's endpoint. A loop may have several (IPv4 and IPv6, or several addresses); output goes out by the
- * socket whose bound address matches io_out.local, else by the first of the family. MACULA_EBUSY (port in use),
+ * socket whose bound address matches burst.local, else by the first of the family. MACULA_EBUSY (port in use),
  * MACULA_NOT_AUTHORIZED (permission), MACULA_EINVAL (no such local address), MACULA_EIO; ret_why (optional, 256 octets) gets a
  * line for people. */
 int io_udp_open(struct io_loop *l, const struct io_udp_options *o, struct io_udp **ret_udp, char *ret_why);

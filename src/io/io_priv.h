@@ -27,7 +27,7 @@ struct io_udp {
 };
 
 struct out { /* a burst on its way out */
-  struct io_out o;
+  struct burst o;
   uint8_t *data;
   size_t off;  /* bytes that left already, one datagram at a time */
   bool singly; /* not by UDP_SEGMENT */
@@ -40,7 +40,7 @@ struct io_loop {
   uv_prepare_t prepare;
   uv_check_t check;
   const struct log *log;
-  struct io_endpoint ep;
+  struct endpoint ep;
   bool has_ep, received, stopping;
   int timer_fd;
   nanotime now, armed;

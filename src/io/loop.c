@@ -143,7 +143,7 @@ void io_loop_on_wake(struct io_loop *l, void (*fn)(void *, nanotime), void *ctx)
 
 void io_loop_wake(struct io_loop *l) { uv_async_send(&l->async); }
 
-void io_loop_set_endpoint(struct io_loop *l, const struct io_endpoint *ep) {
+void io_loop_set_endpoint(struct io_loop *l, const struct endpoint *ep) {
   l->has_ep = ep != NULL;
   if (ep) l->ep = *ep;
 }

@@ -168,7 +168,7 @@ static struct list *chain_of(struct io_loop *l, const struct addr *local) {
 
 /* The socket of this address, else one of the wildcard address with this port; without a port the first of the family. NULL:
  * its socket was closed. From another one it would come from an address that the other side knows nothing of. */
-static struct io_udp *socket_for(struct io_loop *l, const struct io_out *o) {
+static struct io_udp *socket_for(struct io_loop *l, const struct burst *o) {
   sa_family_t family = o->remote.sa.sa_family;
   struct io_udp *any = NULL;
   bool no_port = addr_port(&o->local) == 0;
@@ -181,7 +181,7 @@ static struct io_udp *socket_for(struct io_loop *l, const struct io_out *o) {
   return any;
 }
 
-static void fill_message(struct io_udp *u, struct io_out *o, uint8_t *data, struct msghdr *h, struct iovec *iov,
+static void fill_message(struct io_udp *u, struct burst *o, uint8_t *data, struct msghdr *h, struct iovec *iov,
                          uint8_t *control) {
   size_t used = 0;
   *iov = (struct iovec){data, o->len};

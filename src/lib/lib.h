@@ -24,6 +24,7 @@ struct macula_loop {
   struct io_loop *io;
   struct io_udp *udp4, *udp6; /* opened with the first connection of their family */
   struct hub *hub;
+  struct endpoint ep; /* the hub's */
   struct known_cache known;
   struct mem mem;
   struct log log;

@@ -76,21 +76,21 @@ static void ep_recv(void *ctx, const struct addr *to, const struct addr *from, s
                     nanotime now) {
   macula_loop *l = ctx;
   loop_lock(l);
-  hub_recv(l->hub, to, from, datagram, ecn, now);
+  l->ep.recv(l->ep.ctx, to, from, datagram, ecn, now);
   loop_unlock_quietly(l);
 }
 
 static void ep_icmp(void *ctx, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
   macula_loop *l = ctx;
   loop_lock(l);
-  hub_icmp(l->hub, remote, quoted, port, now);
+  l->ep.icmp(l->ep.ctx, remote, quoted, port, now);
   loop_unlock_quietly(l);
 }
 
 static nanotime ep_deadline(void *ctx) {
   macula_loop *l = ctx;
   loop_lock(l);
-  nanotime at = hub_deadline(l->hub);
+  nanotime at = l->ep.deadline(l->ep.ctx);
   loop_unlock_quietly(l);
   return at;
 }
@@ -98,17 +98,15 @@ static nanotime ep_deadline(void *ctx) {
 static void ep_tick(void *ctx, nanotime now) {
   macula_loop *l = ctx;
   loop_lock(l);
-  hub_tick(l->hub, now);
+  l->ep.tick(l->ep.ctx, now);
   loop_unlock_quietly(l);
 }
 
-static size_t ep_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
+static size_t ep_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
   macula_loop *l = ctx;
-  struct quic_out out;
   loop_lock(l);
-  size_t n = hub_send(l->hub, buf, cap, &out, now);
+  size_t n = l->ep.send(l->ep.ctx, buf, cap, ret_burst, now);
   loop_unlock_quietly(l);
-  if (n) *ret_out = (struct io_out){out.local, out.remote, out.ecn, out.len, out.segment};
   return n;
 }
 
@@ -159,7 +157,8 @@ int macula_loop_new(const macula_loop_options *opt, macula_loop **ret_loop) {
                            .connected = remote_connected,
                            .freed = freed};
   if ((err = hub_new(&cfg, now, &l->hub))) goto fail_hub;
-  struct io_endpoint ep = {ep_recv, ep_icmp, ep_deadline, ep_tick, ep_send, l};
+  l->ep = hub_endpoint(l->hub);
+  struct endpoint ep = {ep_recv, ep_icmp, ep_deadline, ep_tick, ep_send, l};
   io_loop_set_endpoint(l->io, &ep);
   io_loop_on_wake(l->io, woken, l);
   if (!l->embedded) {

@@ -287,8 +287,9 @@ static void set_now(struct node *n, nanotime now) {
   if (now > n->now) n->now = now;
 }
 
-void node_recv(struct node *n, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
-               nanotime now) {
+static void on_recv(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
+                    nanotime now) {
+  struct node *n = ctx;
   set_now(n, now);
   quic_recv(n->quic, local, remote, datagram, ecn, n->now);
   if (n->mesh.due) {
@@ -298,12 +299,14 @@ void node_recv(struct node *n, const struct addr *local, const struct addr *remo
   if (!list_empty(&n->sessions.doomed)) settle(n);
 }
 
-void node_icmp(struct node *n, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
+static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
+  struct node *n = ctx;
   set_now(n, now);
   quic_icmp(n->quic, remote, quoted, port, n->now);
 }
 
-nanotime node_deadline(struct node *n) {
+static nanotime deadline(void *ctx) {
+  struct node *n = ctx;
   nanotime at = time_min(quic_deadline(n->quic), time_min(router_deadline(n->rpc.router), dedup_deadline(&n->messages.dedup)));
   if (!list_empty(&n->sessions.doomed) || replay_is_due(n)) return n->now;
   if (!list_empty(&n->sessions.fresh))
@@ -345,7 +348,8 @@ static void drain_step(struct node *n) {
   if (late) n->drain_at = TIME_NEVER;
 }
 
-void node_tick(struct node *n, nanotime now) {
+static void on_tick(void *ctx, nanotime now) {
+  struct node *n = ctx;
   set_now(n, now);
   quic_tick(n->quic, n->now);
   router_tick(n->rpc.router, n->now);
@@ -382,9 +386,14 @@ void node_tick(struct node *n, nanotime now) {
   settle(n);
 }
 
-size_t node_send(struct node *n, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now) {
+static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
+  struct node *n = ctx;
   set_now(n, now);
-  return quic_send(n->quic, buf, cap, ret_out, n->now);
+  return quic_send(n->quic, buf, cap, ret_burst, n->now);
+}
+
+struct endpoint node_endpoint(struct node *n) {
+  return (struct endpoint){on_recv, on_icmp, deadline, on_tick, on_send, n};
 }
 
 void node_set_sockets(struct node *n, const struct addr *sockets, size_t count) {

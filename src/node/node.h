@@ -1,5 +1,5 @@
 /* The node: composes quic, wire, tables, pubsub and rpc, and routes between them. No sockets, no clock: a driver (src/io or the
- * simulator) gives it datagrams and time through the same functions that src/quic has. */
+ * simulator) gives it datagrams and time through node_endpoint. */
 #ifndef NODE_NODE_H
 #define NODE_NODE_H
 
@@ -52,13 +52,8 @@ int node_check_realm(const char *realm, char ret_why[NODE_WHY_LEN]);
 int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node);
 void node_free(struct node *n);
 
-/* For the driver: the quic endpoint's functions, with the node's own work around them. */
-void node_recv(struct node *n, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
-               nanotime now);
-void node_icmp(struct node *n, const struct addr *remote, struct slice quoted, bool port, nanotime now);
-nanotime node_deadline(struct node *n);
-void node_tick(struct node *n, nanotime now);
-size_t node_send(struct node *n, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now);
+/* For the driver, as long as the node lives. */
+struct endpoint node_endpoint(struct node *n);
 struct quic *node_quic(struct node *n); /* quic_set_max_segments and the like */
 
 /* The addresses of its sockets, at most NODE_MAX_SOCKETS: dials leave from one of them. Before the first node_join. */

@@ -63,7 +63,7 @@ void quic_raw(struct quic *q, const struct addr *local, const struct addr *remot
     q->stats.dropped++;
     return;
   }
-  r->out = (struct quic_out){.local = *local, .remote = *remote, .len = n, .segment = n};
+  r->out = (struct burst){.local = *local, .remote = *remote, .len = n, .segment = n};
   memcpy(r->data, p, n);
   list_append(&q->raw, &r->link);
   q->raw_count++;

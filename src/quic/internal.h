@@ -133,7 +133,7 @@ struct quic_conn {
 
 struct raw {
   struct list link;
-  struct quic_out out;
+  struct burst out;
   uint8_t data[];
 };
 
@@ -165,7 +165,7 @@ struct quic {
   uint8_t secret[QUIC_SECRET_LEN];       /* of Retry and address tokens */
   uint8_t reset_secret[QUIC_SECRET_LEN]; /* of stateless reset tokens */
   uint8_t stash[1500];                   /* a datagram that did not fit its burst */
-  struct quic_out stash_out;
+  struct burst stash_out;
 };
 
 /* tls.c */

@@ -13,8 +13,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "base/addr.h"
 #include "base/buf.h"
+#include "base/endpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -138,15 +138,9 @@ void quic_icmp(struct quic *q, const struct addr *remote, struct slice quoted, b
 nanotime quic_deadline(const struct quic *q);
 /* Time-driven work of every due connection. */
 void quic_tick(struct quic *q, nanotime now);
-struct quic_out {
-  struct addr local, remote;
-  uint8_t ecn;
-  size_t len;     /* octets in the buffer */
-  size_t segment; /* each datagram but the last has this size; the last is len % segment or segment */
-};
-/* Writes the next burst, for one destination, into buf (cap >= 65,536 for full GSO bursts; at least 1,500). Returns octets
- * written (also in ret_out->len), 0 when nothing is left to send now. */
-size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now);
+/* Writes the next burst, for one destination, into buf (cap >= 65,536 for full GSO bursts; at least 1,500). Returns bytes
+ * written (also in ret_burst->len), 0 when nothing is left to send now. */
+size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now);
 /* Largest burst that fits one sendmsg with UDP_SEGMENT: 64 segments unless set; 1 without GSO. */
 void quic_set_max_segments(struct quic *q, unsigned n);
 

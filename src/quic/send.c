@@ -56,15 +56,15 @@ static void addr_of(const ngtcp2_addr *a, struct addr *ret_a) {
   memcpy(ret_a, a->addr, a->addrlen < sizeof *ret_a ? a->addrlen : sizeof *ret_a);
 }
 
-static void out_of(const ngtcp2_path *path, uint32_t ecn, size_t n, struct quic_out *ret_out) {
-  addr_of(&path->local, &ret_out->local);
-  addr_of(&path->remote, &ret_out->remote);
-  ret_out->ecn = (uint8_t)ecn;
-  ret_out->len = ret_out->segment = n;
+static void out_of(const ngtcp2_path *path, uint32_t ecn, size_t n, struct burst *ret_burst) {
+  addr_of(&path->local, &ret_burst->local);
+  addr_of(&path->remote, &ret_burst->remote);
+  ret_burst->ecn = (uint8_t)ecn;
+  ret_burst->len = ret_burst->segment = n;
 }
 
 /* Returns octets in buf; *ret_more: there may be more to write now. */
-static size_t burst(struct quic_conn *c, uint8_t *buf, size_t cap, struct quic_out *out, bool *ret_more) {
+static size_t burst(struct quic_conn *c, uint8_t *buf, size_t cap, struct burst *out, bool *ret_more) {
   struct quic *q = c->q;
   size_t at = 0, segment = 0;
   unsigned n_max = c->confirmed ? q->max_segments : 1; /* handshake packets have sizes of their own */
@@ -86,7 +86,7 @@ static size_t burst(struct quic_conn *c, uint8_t *buf, size_t cap, struct quic_o
       out_of(&ps.path, pi.ecn, (size_t)n, out);
       segment = (size_t)n;
     } else {
-      struct quic_out o;
+      struct burst o;
       out_of(&ps.path, pi.ecn, (size_t)n, &o);
       if (o.ecn != out->ecn || !addr_eq(&o.remote, &out->remote) || !addr_eq(&o.local, &out->local)) {
         memcpy(q->stash, buf + at, (size_t)n); /* for another path: it goes out on its own */
@@ -103,7 +103,7 @@ static size_t burst(struct quic_conn *c, uint8_t *buf, size_t cap, struct quic_o
 }
 
 /* The last packet of a connection; what remains of it then is that packet and the ids. */
-static size_t write_close(struct quic_conn *c, uint8_t *buf, size_t cap, struct quic_out *out) {
+static size_t write_close(struct quic_conn *c, uint8_t *buf, size_t cap, struct burst *out) {
   struct quic *q = c->q;
   ngtcp2_ccerr e;
   ngtcp2_ccerr_default(&e);
@@ -128,12 +128,12 @@ static size_t write_close(struct quic_conn *c, uint8_t *buf, size_t cap, struct 
 
 void send_close(struct quic_conn *c) {
   uint8_t buf[QUIC_MAX_DATAGRAM];
-  struct quic_out out;
+  struct burst out;
   size_t n = write_close(c, buf, sizeof buf, &out);
   if (n) quic_raw(c->q, &out.local, &out.remote, buf, n);
 }
 
-static size_t connection(struct quic_conn *c, uint8_t *buf, size_t cap, struct quic_out *out) {
+static size_t connection(struct quic_conn *c, uint8_t *buf, size_t cap, struct burst *out) {
   if (c->state == CONN_CLOSING) return write_close(c, buf, cap, out);
   bool more;
   size_t n = burst(c, buf, cap, out, &more);
@@ -154,30 +154,30 @@ static size_t connection(struct quic_conn *c, uint8_t *buf, size_t cap, struct q
   return n;
 }
 
-size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct quic_out *ret_out, nanotime now) {
+size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
   quic_advance(q, now);
   share_relieve(q);
   size_t n = 0;
   if (q->stash_out.len) {
     n = q->stash_out.len;
     memcpy(buf, q->stash, n);
-    *ret_out = q->stash_out;
+    *ret_burst = q->stash_out;
     q->stash_out.len = 0;
   } else if (!list_empty(&q->raw)) {
     struct raw *r = container_of(q->raw.next, struct raw, link);
     n = r->out.len;
     memcpy(buf, r->data, n);
-    *ret_out = r->out;
+    *ret_burst = r->out;
     assert(q->raw_count > 0);
     list_remove(&r->link);
     q->raw_count--;
     mem_free(q->cfg.mem, r);
   }
   while (n == 0 && !list_empty(&q->dirty))
-    n = connection(container_of(q->dirty.next, struct quic_conn, dirty), buf, cap, ret_out);
+    n = connection(container_of(q->dirty.next, struct quic_conn, dirty), buf, cap, ret_burst);
   if (n) {
     q->stats.octets_out += n;
-    q->stats.datagrams_out += (n + ret_out->segment - 1) / ret_out->segment;
+    q->stats.datagrams_out += (n + ret_burst->segment - 1) / ret_burst->segment;
   }
   return n;
 }

@@ -514,15 +514,13 @@ static void ep_tick(void *ctx, nanotime now) {
   fflush(stdout);
 }
 
-static size_t ep_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *o, nanotime now) {
+static size_t ep_send(void *ctx, uint8_t *buf, size_t cap, struct burst *o, nanotime now) {
   (void)ctx;
   for (;;) {
-    struct quic_out out;
-    size_t n = quic_send(h.quic, buf, cap, &out, now);
+    size_t n = quic_send(h.quic, buf, cap, o, now);
     if (!n) return 0;
     h.sent++;
     if (h.attack->sends && !h.attack->sends(buf, n)) continue;
-    *o = (struct io_out){out.local, out.remote, out.ecn, out.len, out.segment};
     return n;
   }
 }
@@ -548,7 +546,7 @@ static void start(void) {
   h.now = io_now();
   if (quic_new(&cfg, h.now, &h.quic)) fail("no endpoint");
   quic_set_max_segments(h.quic, 1);
-  io_loop_set_endpoint(h.loop, &(struct io_endpoint){ep_recv, NULL, ep_deadline, ep_tick, ep_send, NULL});
+  io_loop_set_endpoint(h.loop, &(struct endpoint){ep_recv, NULL, ep_deadline, ep_tick, ep_send, NULL});
   for (int i = 0; i < 4; i++) {
     struct io_udp_options o = {0};
     struct io_udp *u;

@@ -25,6 +25,7 @@ struct world;
 struct side { /* a hub on an address of its own */
   struct world *w;
   struct hub *hub;
+  struct endpoint ep; /* the hub's */
   struct mem mem;
   struct mem_fail fail;
   struct addr at;
@@ -60,37 +61,27 @@ struct tally { /* what callbacks told */
   bool hold; /* do not answer */
 };
 
-static inline void n_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
-  node_recv(ctx, l, r, d, ecn, now);
-}
-static inline void n_icmp(void *ctx, const struct addr *r, struct slice quoted, bool port, nanotime now) {
-  node_icmp(ctx, r, quoted, port, now);
-}
-static inline nanotime n_deadline(void *ctx) { return node_deadline(ctx); }
-static inline void n_tick(void *ctx, nanotime now) { node_tick(ctx, now); }
-static inline size_t n_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *o, nanotime now) {
-  struct quic_out out;
-  size_t n = node_send(ctx, buf, cap, &out, now);
-  if (n) *o = (struct io_out){out.local, out.remote, out.ecn, out.len, out.segment};
-  return n;
-}
 static inline void h_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
-  hub_recv(ctx, l, r, d, ecn, now);
-  HOLDS(hub_check(ctx));
+  struct side *s = ctx;
+  s->ep.recv(s->ep.ctx, l, r, d, ecn, now);
+  HOLDS(hub_check(s->hub));
 }
 static inline void h_icmp(void *ctx, const struct addr *r, struct slice quoted, bool port, nanotime now) {
-  hub_icmp(ctx, r, quoted, port, now);
+  struct side *s = ctx;
+  s->ep.icmp(s->ep.ctx, r, quoted, port, now);
 }
-static inline nanotime h_deadline(void *ctx) { return hub_deadline(ctx); }
+static inline nanotime h_deadline(void *ctx) {
+  struct side *s = ctx;
+  return s->ep.deadline(s->ep.ctx);
+}
 static inline void h_tick(void *ctx, nanotime now) {
-  hub_tick(ctx, now);
-  HOLDS(hub_check(ctx));
+  struct side *s = ctx;
+  s->ep.tick(s->ep.ctx, now);
+  HOLDS(hub_check(s->hub));
 }
-static inline size_t h_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *o, nanotime now) {
-  struct quic_out out;
-  size_t n = hub_send(ctx, buf, cap, &out, now);
-  if (n) *o = (struct io_out){out.local, out.remote, out.ecn, out.len, out.segment};
-  return n;
+static inline size_t h_send(void *ctx, uint8_t *buf, size_t cap, struct burst *o, nanotime now) {
+  struct side *s = ctx;
+  return s->ep.send(s->ep.ctx, buf, cap, o, now);
 }
 static inline void h_dial(void *ctx, macula_client *c) {
   struct side *s = ctx;
@@ -117,7 +108,8 @@ static inline void world_node(struct world *w) {
   if (!w->cfg.realm) w->cfg.realm = "test";
   w->cfg.unix_base_ms = UNIX_BASE * 1000ull;
   assert_int_equal(node_new(&w->cfg, sim_net_now(w->net), &w->node), 0);
-  sim_net_attach(w->net, &w->node_at, &(struct io_endpoint){n_recv, n_icmp, n_deadline, n_tick, n_send, w->node});
+  struct endpoint ep = node_endpoint(w->node);
+  sim_net_attach(w->net, &w->node_at, &ep);
 }
 static inline void world_node_kill(struct world *w) {
   sim_net_detach(w->net, &w->node_at);
@@ -135,7 +127,8 @@ static inline int world_hub(struct world *w, int i) {
   struct hub_config cfg = {
       .mem = &s->mem, .rng = sim_net_rng(w->net), .unix_base_s = UNIX_BASE, .ctx = s, .dial = h_dial, .local = h_local};
   int err = hub_new(&cfg, sim_net_now(w->net), &s->hub);
-  if (!err) sim_net_attach(w->net, &s->at, &(struct io_endpoint){h_recv, h_icmp, h_deadline, h_tick, h_send, s->hub});
+  s->ep = hub_endpoint(s->hub);
+  if (!err) sim_net_attach(w->net, &s->at, &(struct endpoint){h_recv, h_icmp, h_deadline, h_tick, h_send, s});
   return err;
 }
 /* As SIGKILL; everything must be given back. */

@@ -20,7 +20,7 @@ struct node {
   struct list link;
   struct addr at, outside;
   bool has_outside;
-  struct io_endpoint ep;
+  struct endpoint ep;
 };
 struct sim_net {
   nanotime now;
@@ -93,7 +93,7 @@ static struct node *find(struct sim_net *n, const struct addr *at, bool inside) 
   return NULL;
 }
 
-void sim_net_attach(struct sim_net *n, const struct addr *at, const struct io_endpoint *ep) {
+void sim_net_attach(struct sim_net *n, const struct addr *at, const struct endpoint *ep) {
   struct node *d = need(calloc(1, sizeof *d));
   d->at = *at;
   d->ep = *ep;
@@ -225,7 +225,7 @@ static void transmit(struct sim_net *n, const struct addr *from, const struct ad
 }
 
 static void drain(struct sim_net *n, struct node *d) {
-  struct io_out out = {0};
+  struct burst out = {0};
   for (size_t len; (len = d->ep.send(d->ep.ctx, n->buf, sizeof n->buf, &out, n->now)) > 0;)
     for (size_t at = 0; at < len; at += out.segment) {
       size_t part = len - at < out.segment ? len - at : out.segment;

@@ -1,10 +1,10 @@
-/* A seeded in-memory network on a virtual clock. Endpoints are attached by address as the table of functions that src/io
- * drives; datagrams between them are lost, delayed, reordered and duplicated by the seed; time jumps to the next thing due. */
+/* A seeded in-memory network on a virtual clock. Endpoints are attached by address as the struct endpoint that src/io drives;
+ * datagrams between them are lost, delayed, reordered and duplicated by the seed; time jumps to the next thing due. */
 #ifndef SIM_NET_H
 #define SIM_NET_H
 
-#include "base/addr.h"
-#include "io/io.h"
+#include "base/endpoint.h"
+#include "base/rng.h"
 
 struct sim_net;
 struct sim_link {            /* what happens to a datagram; the same everywhere */
@@ -22,7 +22,7 @@ nanotime sim_net_now(const struct sim_net *n);
 struct rng sim_net_rng(struct sim_net *n); /* for endpoints: the same seed, the same ids */
 void sim_net_set_link(struct sim_net *n, const struct sim_link *link);
 /* ep is copied. A datagram for an address without endpoint comes back as an ICMP error unless icmp is off. */
-void sim_net_attach(struct sim_net *n, const struct addr *at, const struct io_endpoint *ep);
+void sim_net_attach(struct sim_net *n, const struct addr *at, const struct endpoint *ep);
 void sim_net_detach(struct sim_net *n, const struct addr *at); /* without a word, as SIGKILL */
 /* Datagrams that the endpoint at `inside` sends appear to come from `outside`, and those for `outside` reach it: a NAT that
  * rebinds. outside NULL: no more. */

@@ -8,23 +8,6 @@
 
 #include <cmocka.h>
 
-/* ---- the node on the network -----------------------------------------------------------------------------------------------
- */
-static void node_ep_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
-  node_recv(((struct rig *)ctx)->node, l, r, d, ecn, now);
-}
-static void node_ep_icmp(void *ctx, const struct addr *r, struct slice quoted, bool port, nanotime now) {
-  node_icmp(((struct rig *)ctx)->node, r, quoted, port, now);
-}
-static nanotime node_ep_deadline(void *ctx) { return node_deadline(((struct rig *)ctx)->node); }
-static void node_ep_tick(void *ctx, nanotime now) { node_tick(((struct rig *)ctx)->node, now); }
-static size_t node_ep_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
-  struct quic_out o;
-  size_t n = node_send(((struct rig *)ctx)->node, buf, cap, &o, now);
-  if (n) *ret_out = (struct io_out){o.local, o.remote, o.ecn, o.len, o.segment};
-  return n;
-}
-
 void rig_start(struct rig *r, const struct rig_options *o) {
   static const struct sim_link link = {.delay = 100 * NS_US};
   struct rig_options d = o ? *o : (struct rig_options){0};
@@ -47,7 +30,7 @@ void rig_start(struct rig *r, const struct rig_options *o) {
 void rig_node_start(struct rig *r) {
   assert_int_equal(node_new(&r->config, sim_net_now(r->net), &r->node), 0);
   node_set_sockets(r->node, &r->addr, 1);
-  struct io_endpoint ep = {node_ep_recv, node_ep_icmp, node_ep_deadline, node_ep_tick, node_ep_send, r};
+  struct endpoint ep = node_endpoint(r->node);
   sim_net_attach(r->net, &r->addr, &ep);
 }
 
@@ -134,11 +117,8 @@ static void ep_tick(void *ctx, nanotime now) {
   quic_tick(((struct rig_client *)ctx)->quic, now);
   quic_flush_events(((struct rig_client *)ctx)->quic, now);
 }
-static size_t ep_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
-  struct quic_out o;
-  size_t n = quic_send(((struct rig_client *)ctx)->quic, buf, cap, &o, now);
-  if (n) *ret_out = (struct io_out){o.local, o.remote, o.ecn, o.len, o.segment};
-  return n;
+static size_t ep_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
+  return quic_send(((struct rig_client *)ctx)->quic, buf, cap, ret_burst, now);
 }
 
 struct rig_client *rig_client(struct rig *r, unsigned flags, struct quic_identity *identity) {
@@ -172,7 +152,7 @@ struct rig_client *rig_client(struct rig *r, unsigned flags, struct quic_identit
       .max_streams = 4,
       .unix_base_s = 1790000000};
   assert_int_equal(quic_new(&q, sim_net_now(r->net), &c->quic), 0);
-  struct io_endpoint ep = {ep_recv, NULL, ep_deadline, ep_tick, ep_send, c};
+  struct endpoint ep = {ep_recv, NULL, ep_deadline, ep_tick, ep_send, c};
   sim_net_attach(r->net, &c->addr, &ep);
   struct quic_connect o = {
       .local = c->addr, .remote = r->addr, .expect = quic_identity_id(r->identity), .no_cert = flags & RIG_NO_CERT};

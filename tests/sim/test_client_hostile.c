@@ -87,11 +87,8 @@ static void v_tick(void *ctx, nanotime now) {
   quic_tick(((struct villain *)ctx)->quic, now);
   quic_flush_events(((struct villain *)ctx)->quic, now);
 }
-static size_t v_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *o, nanotime now) {
-  struct quic_out out;
-  size_t n = quic_send(((struct villain *)ctx)->quic, buf, cap, &out, now);
-  if (n) *o = (struct io_out){out.local, out.remote, out.ecn, out.len, out.segment};
-  return n;
+static size_t v_send(void *ctx, uint8_t *buf, size_t cap, struct burst *o, nanotime now) {
+  return quic_send(((struct villain *)ctx)->quic, buf, cap, o, now);
 }
 
 static void villain_start(struct villain *v, struct world *w, uint64_t seed) {
@@ -114,7 +111,7 @@ static void villain_start(struct villain *v, struct world *w, uint64_t seed) {
                             .max_streams = 100,
                             .unix_base_s = UNIX_BASE};
   assert_int_equal(quic_new(&cfg, sim_net_now(w->net), &v->quic), 0);
-  sim_net_attach(w->net, &w->node_at, &(struct io_endpoint){v_recv, NULL, v_deadline, v_tick, v_send, v});
+  sim_net_attach(w->net, &w->node_at, &(struct endpoint){v_recv, NULL, v_deadline, v_tick, v_send, v});
 }
 
 static void test_hostile_node(void **state) {

@@ -167,7 +167,7 @@ static void test_several_addresses(void **state) {
   cfg.identity = stranger_id;
   cfg.realm = "elsewhere";
   assert_int_equal(node_new(&cfg, sim_net_now(w.net), &stranger), 0);
-  struct io_endpoint ep = {n_recv, n_icmp, n_deadline, n_tick, n_send, stranger};
+  struct endpoint ep = node_endpoint(stranger);
   sim_net_attach(w.net, &w.before[0], &ep);
   w.before_count = 1;
   for (int known = 0; known < 2; known++) { /* another realm, then also another id than expected */

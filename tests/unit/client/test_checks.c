@@ -33,7 +33,7 @@ static void setup(void) {
   struct hub_config cfg = {.mem = &mem, .rng = rng_seeded_view(&seeded), .dial = dial, .local = local};
   assert_int_equal(hub_new(&cfg, NS_SEC, &hub), 0);
   assert_int_equal(client_new(hub, &(struct client_options){.realm = "test", .base_only = true}, &c), 0);
-  hub_tick(hub, NS_SEC);
+  hub_endpoint(hub).tick(hub, NS_SEC);
 }
 static void teardown(void) {
   HOLDS(hub_check(hub));
@@ -79,14 +79,14 @@ static void any_history_holds(void **state) {
       (void)client_cancel(c, *id);
       break;
     case 6:
-      hub_tick(hub, hub->now + rng_below(r, NS_SEC));
+      hub_endpoint(hub).tick(hub, hub->now + rng_below(r, NS_SEC));
       break;
     default:
       if (rng_below(r, 50)) break;
       client_close(c, rng_below(r, 2));
       HOLDS(hub_check(hub));
       assert_int_equal(client_new(hub, &(struct client_options){.realm = "test", .base_only = true}, &c), 0);
-      hub_tick(hub, hub->now);
+      hub_endpoint(hub).tick(hub, hub->now);
     }
     HOLDS(hub_check(hub));
   }

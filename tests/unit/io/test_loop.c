@@ -32,8 +32,8 @@ static void on_tick(void *ctx, nanotime now) {
     if (f->stop_on_tick) io_loop_stop(f->loop);
   }
 }
-static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
-  (void)buf, (void)cap, (void)ret_out, (void)now;
+static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
+  (void)buf, (void)cap, (void)ret_burst, (void)now;
   ((struct fake *)ctx)->sends++;
   return 0;
 }
@@ -48,7 +48,7 @@ static void fake_open(struct fake *f) {
   *f = (struct fake){.deadline = TIME_NEVER};
   sem_init(&f->woken, 0, 0);
   assert_int_equal(io_loop_new(NULL, &f->loop), 0);
-  struct io_endpoint ep = {on_recv, NULL, on_deadline, on_tick, on_send, f};
+  struct endpoint ep = {on_recv, NULL, on_deadline, on_tick, on_send, f};
   io_loop_set_endpoint(f->loop, &ep);
   io_loop_on_wake(f->loop, on_wake, f);
 }

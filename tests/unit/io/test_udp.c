@@ -141,16 +141,16 @@ static void on_tick(void *ctx, nanotime now) {
   }
 }
 
-static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
+static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
   (void)now;
   struct side *s = ctx;
-  *ret_out = (struct io_out){.local = *io_udp_local(s->udp), .remote = s->peer, .ecn = 2};
-  if (s->answer_only) ret_out->local = s->to;
+  *ret_burst = (struct burst){.local = *io_udp_local(s->udp), .remote = s->peer, .ecn = 2};
+  if (s->answer_only) ret_burst->local = s->to;
   if (s->ack_due) {
     s->ack_due = false;
     memset(buf, 0, ACK_SIZE);
     put_number(buf, s->expected);
-    return ret_out->len = ret_out->segment = ACK_SIZE;
+    return ret_burst->len = ret_burst->segment = ACK_SIZE;
   }
   size_t len = 0;
   if (s->next >= s->total || s->next - s->acked >= WINDOW) return 0;
@@ -163,8 +163,8 @@ static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_ou
     len += n;
     if (n == TAIL) break;
   }
-  ret_out->len = len;
-  ret_out->segment = len < SIZE ? len : SIZE;
+  ret_burst->len = len;
+  ret_burst->segment = len < SIZE ? len : SIZE;
   return len;
 }
 
@@ -179,7 +179,7 @@ static void side_open(struct side *s, struct io_udp_options o) {
   memset(s, 0, sizeof *s);
   s->burst = 40;
   assert_int_equal(io_loop_new(NULL, &s->loop), 0);
-  struct io_endpoint ep = {on_recv, on_icmp, on_deadline, on_tick, on_send, s};
+  struct endpoint ep = {on_recv, on_icmp, on_deadline, on_tick, on_send, s};
   io_loop_set_endpoint(s->loop, &ep);
   o.icmp_errors = true;
   int err = io_udp_open(s->loop, &o, &s->udp, why);
@@ -409,12 +409,12 @@ static nanotime mixed_deadline(void *ctx) {
   return TIME_NEVER;
 }
 static void mixed_tick(void *ctx, nanotime now) { (void)ctx, (void)now; }
-static size_t mixed_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
+static size_t mixed_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
   (void)cap, (void)now;
   struct mixed *m = ctx;
   if (m->left == 0) return 0;
-  *ret_out =
-      (struct io_out){.local = *io_udp_local(m->udp), .remote = m->left-- % 2 ? m->live : m->dead, .len = 50, .segment = 50};
+  *ret_burst =
+      (struct burst){.local = *io_udp_local(m->udp), .remote = m->left-- % 2 ? m->live : m->dead, .len = 50, .segment = 50};
   memset(buf, 0, 50);
   return 50;
 }
@@ -433,7 +433,7 @@ static void test_pending_error_loses_nothing(void **state) {
   assert_int_equal(io_loop_new(NULL, &l), 0);
   struct io_udp_options o = {.bind = at("127.0.0.1:0"), .icmp_errors = true};
   assert_int_equal(io_udp_open(l, &o, &m.udp, NULL), 0);
-  struct io_endpoint ep = {mixed_recv, mixed_icmp, mixed_deadline, mixed_tick, mixed_send, &m};
+  struct endpoint ep = {mixed_recv, mixed_icmp, mixed_deadline, mixed_tick, mixed_send, &m};
   io_loop_set_endpoint(l, &ep);
   io_loop_wake(l);
   unsigned got = 0;
@@ -683,12 +683,12 @@ static nanotime two_deadline(void *ctx) {
   return TIME_NEVER;
 }
 static void two_tick(void *ctx, nanotime now) { (void)ctx, (void)now; }
-static size_t two_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *ret_out, nanotime now) {
+static size_t two_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
   (void)cap, (void)now;
   struct two *t = ctx;
   if (t->left == 0) return 0;
   bool full = t->left-- % 2 == 0;
-  *ret_out = (struct io_out){
+  *ret_burst = (struct burst){
       .local = *io_udp_local(full ? t->full : t->free), .remote = full ? t->to_full : t->to_free, .len = 50, .segment = 50};
   memset(buf, 0, 50);
   put_number(buf, t->left);
@@ -729,7 +729,7 @@ static void test_full_socket_holds_up_no_other(void **state) {
   struct io_udp_options o = {.bind = at("127.0.0.1:0"), .icmp_errors = true};
   assert_int_equal(io_udp_open(l, &o, &t.full, NULL), 0);
   assert_int_equal(io_udp_open(l, &o, &t.free, NULL), 0);
-  struct io_endpoint ep = {two_recv, NULL, two_deadline, two_tick, two_send, &t};
+  struct endpoint ep = {two_recv, NULL, two_deadline, two_tick, two_send, &t};
   io_loop_set_endpoint(l, &ep);
   faults.err = EAGAIN;
   faults.times = UINT_MAX;

@@ -25,20 +25,6 @@ struct test_node {
   char at[ADDR_TEXT_LEN], id[ID_HEX_LEN + 1];
 };
 
-static inline void tn_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
-  node_recv(ctx, l, r, d, ecn, now);
-}
-static inline void tn_icmp(void *ctx, const struct addr *r, struct slice q, bool port, nanotime now) {
-  node_icmp(ctx, r, q, port, now);
-}
-static inline nanotime tn_deadline(void *ctx) { return node_deadline(ctx); }
-static inline void tn_tick(void *ctx, nanotime now) { node_tick(ctx, now); }
-static inline size_t tn_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *o, nanotime now) {
-  struct quic_out out;
-  size_t n = node_send(ctx, buf, cap, &out, now);
-  if (n) *o = (struct io_out){out.local, out.remote, out.ecn, out.len, out.segment};
-  return n;
-}
 static inline void *tn_run(void *loop) {
   io_loop_run(loop);
   return NULL;
@@ -56,7 +42,7 @@ static inline void test_node_start(struct test_node *t, const char *bind, struct
   cfg.identity = t->identity;
   cfg.unix_base_ms = io_unix_ms() - now / NS_MS;
   assert_int_equal(node_new(&cfg, now, &t->node), 0);
-  struct io_endpoint ep = {tn_recv, tn_icmp, tn_deadline, tn_tick, tn_send, t->node};
+  struct endpoint ep = node_endpoint(t->node);
   io_loop_set_endpoint(t->loop, &ep);
   assert_int_equal(addr_parse(bind, 0, &o.bind), 0);
   assert_int_equal(io_udp_open(t->loop, &o, &t->udp, NULL), 0);

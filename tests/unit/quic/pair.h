@@ -105,11 +105,9 @@ static inline void ep_tick(void *ctx, nanotime now) {
   quic_tick(ctx, now);
   ep_check(ctx);
 }
-static inline size_t ep_send(void *ctx, uint8_t *buf, size_t cap, struct io_out *o, nanotime now) {
-  struct quic_out out;
-  size_t n = quic_send(ctx, buf, cap, &out, now);
+static inline size_t ep_send(void *ctx, uint8_t *buf, size_t cap, struct burst *o, nanotime now) {
+  size_t n = quic_send(ctx, buf, cap, o, now);
   ep_check(ctx);
-  if (n) *o = (struct io_out){out.local, out.remote, out.ecn, out.len, out.segment};
   return n;
 }
 
@@ -142,7 +140,7 @@ static inline void side_start(struct side *s, struct sim_net *net, const char *a
   }
   assert_int_equal(addr_parse(at, 0, &s->at), 0);
   assert_int_equal(quic_new(cfg, sim_net_now(net), &s->q), 0);
-  sim_net_attach(net, &s->at, &(struct io_endpoint){ep_recv, ep_icmp, ep_deadline, ep_tick, ep_send, s->q});
+  sim_net_attach(net, &s->at, &(struct endpoint){ep_recv, ep_icmp, ep_deadline, ep_tick, ep_send, s->q});
 }
 /* Drops the endpoint; everything must be given back. */
 static inline void side_stop(struct side *s) {

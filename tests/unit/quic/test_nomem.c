@@ -16,7 +16,7 @@ static void scenario(struct pair *p, bool fail_client, struct mem_fail *fail) {
     f->q = NULL;
     return;
   }
-  sim_net_attach(p->net, &f->at, &(struct io_endpoint){ep_recv, ep_icmp, ep_deadline, ep_tick, ep_send, f->q});
+  sim_net_attach(p->net, &f->at, &(struct endpoint){ep_recv, ep_icmp, ep_deadline, ep_tick, ep_send, f->q});
   if (pair_connect_with(p, (struct quic_connect){0})) return;
   int64_t s = -1;
   for (int i = 0; i < 40; i++) {
