@@ -20,6 +20,8 @@ struct addr {
 static inline socklen_t addr_len(const struct addr *a) {
   return a->sa.sa_family == AF_INET6 ? sizeof a->v6 : a->sa.sa_family == AF_INET ? sizeof a->v4 : 0;
 }
+/* Whether there is an address: one that is all zero is none. */
+static inline bool addr_is_set(const struct addr *a) { return a->sa.sa_family != AF_UNSPEC; }
 bool addr_eq(const struct addr *a, const struct addr *b);
 /* 127.0.0.0/8, ::1, or a v4 loopback address mapped into v6. */
 bool addr_is_loopback(const struct addr *a);

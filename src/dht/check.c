@@ -22,7 +22,7 @@ static const char *contact_check(const struct routing *t, const struct routing_b
                                  const struct routing_contact *x) {
   CHECK(common_bits(&t->self, &x->c.id) == at, "routing: a contact is in a bucket of another distance");
   CHECK(!has_twice(b, &x->c.id), "routing: a contact is in its bucket twice");
-  CHECK(x->c.addr.sa.sa_family || !id_is_zero(&x->c.gateway), "routing: a contact cannot be reached");
+  CHECK(addr_is_set(&x->c.addr) || !id_is_zero(&x->c.gateway), "routing: a contact cannot be reached");
   CHECK(x->fails < ROUTING_DEAD, "routing: a dead contact is still there");
   return NULL;
 }

@@ -12,10 +12,10 @@ void dht_table_ping(struct dht *d, const struct dht_contact *ping, bool want) {
 bool dht_contact_ok(const struct kad_contact *c, const struct dht_contact *told_by) {
   const struct addr *a = &c->addr;
   if (id_is_zero(&c->id)) return false;
-  if (!a->sa.sa_family) return !id_is_zero(&c->gateway) && !id_eq(&c->gateway, &c->id);
+  if (!addr_is_set(a)) return !id_is_zero(&c->gateway) && !id_eq(&c->gateway, &c->id);
   if (!addr_can_be_node(a)) return false;
   /* Another machine's loopback is none of ours. */
-  return !addr_is_loopback(a) || !told_by->addr.sa.sa_family || addr_is_loopback(&told_by->addr);
+  return !addr_is_loopback(a) || !addr_is_set(&told_by->addr) || addr_is_loopback(&told_by->addr);
 }
 
 static void heard(struct dht *d, const struct dht_contact *c, nanotime now) {
@@ -162,7 +162,7 @@ static void take_reply(struct dht *d, const struct dht_contact *from, uint8_t ty
     d->dropped++; /* late, or somebody else's question */
     return;
   }
-  struct dht_contact c = from->addr.sa.sa_family || !id_is_zero(&from->gateway) ? *from : q->to;
+  struct dht_contact c = addr_is_set(&from->addr) || !id_is_zero(&from->gateway) ? *from : q->to;
   if (q->lookup)
     lookup_reply(d, q, &c, m, now);
   else if (q->batch)

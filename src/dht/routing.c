@@ -17,7 +17,7 @@ void routing_done(struct routing *t) {
   for (unsigned i = 0; i < ROUTING_BUCKETS; i++) mem_free(t->mem, t->b[i]);
 }
 
-static bool has_route(const struct dht_contact *c) { return c->addr.sa.sa_family || !id_is_zero(&c->gateway); }
+static bool has_route(const struct dht_contact *c) { return addr_is_set(&c->addr) || !id_is_zero(&c->gateway); }
 
 /* One site: the same IPv4 address, the same /64; contacts behind one gateway are one site as well. */
 static bool same_site(const struct dht_contact *a, const struct dht_contact *b) {
@@ -35,8 +35,8 @@ static uint32_t count_site(const struct routing_contact *v, unsigned n, const st
 
 /* Ids that come from one address: a single attacker's, perhaps (Baumgart and Mies 2007, 4.1, on cheap ids). */
 static bool site_is_full(const struct routing *t, const struct dht_contact *c) {
-  uint32_t n = 0, most = c->addr.sa.sa_family ? t->per_address : t->per_address * 8;
-  if (c->addr.sa.sa_family && addr_is_loopback(&c->addr)) return false;
+  uint32_t n = 0, most = addr_is_set(&c->addr) ? t->per_address : t->per_address * 8;
+  if (addr_is_set(&c->addr) && addr_is_loopback(&c->addr)) return false;
   for (unsigned i = 0; i < ROUTING_BUCKETS; i++)
     if (t->b[i]) n += count_site(t->b[i]->v, t->b[i]->count, c) + count_site(t->b[i]->cache, t->b[i]->cached, c);
   return n >= most;

@@ -399,7 +399,7 @@ struct endpoint node_endpoint(struct node *n) {
 void node_set_sockets(struct node *n, const struct addr *sockets, size_t count) {
   n->mesh.socket_count = count < NODE_MAX_SOCKETS ? count : NODE_MAX_SOCKETS;
   memcpy(n->mesh.sockets, sockets, n->mesh.socket_count * sizeof *sockets);
-  bool reached = !count || n->mesh.advertise.sa.sa_family;
+  bool reached = !count || addr_is_set(&n->mesh.advertise);
   for (size_t i = 0; i < n->mesh.socket_count; i++) reached |= !addr_is_link_local(&n->mesh.sockets[i]);
   n->mesh.hidden |= !reached; /* from beyond its link: the others come through a gateway */
   mesh_observed(n, NULL, NULL);

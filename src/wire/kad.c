@@ -75,7 +75,7 @@ static void read_contact(struct reader *r, struct kad_contact *c, bool *ret_know
   } else if (!unpack_addr(rest, &c->addr)) {
     r->bad = true;
   } else {
-    *ret_known = c->addr.sa.sa_family != 0;
+    *ret_known = addr_is_set(&c->addr);
   }
 }
 
@@ -227,7 +227,7 @@ static void write_contact(struct writer *w, const struct kad_contact *c) {
   uint8_t b[ID_LEN + 1 + ID_LEN];
   size_t n = ID_LEN;
   memcpy(b, c->id.b, ID_LEN);
-  if (c->addr.sa.sa_family) {
+  if (addr_is_set(&c->addr)) {
     n += pack_addr(&c->addr, b + n);
   } else {
     b[n++] = 0;
@@ -325,7 +325,7 @@ static void read_endpoints(struct reader *r, struct kad_batch *b) {
   for (uint32_t i = 0; i < n && !r->bad; i++) {
     struct addr a;
     if (!unpack_addr(reader_text(r), &a)) r->bad = true;
-    if (!b->addr.sa.sa_family && !r->bad) b->addr = a;
+    if (!addr_is_set(&b->addr) && !r->bad) b->addr = a;
   }
 }
 
@@ -383,12 +383,12 @@ size_t kad_batch_encode(const struct kad_batch *b, uint8_t *ret_buf, size_t cap)
   static const struct id none;
   struct writer w = {ret_buf, cap, 0};
   bool gateway = !id_eq(&b->gateway, &none);
-  writer_map(&w, 3 + (b->addr.sa.sa_family ? 1 : 0) + (gateway ? 1 : 0));
+  writer_map(&w, 3 + (addr_is_set(&b->addr) ? 1 : 0) + (gateway ? 1 : 0));
   writer_bin(&w, K("realm"));
   writer_bin(&w, b->realm);
   writer_bin(&w, K("seq"));
   writer_uint(&w, b->seq);
-  if (b->addr.sa.sa_family) {
+  if (addr_is_set(&b->addr)) {
     uint8_t a[ADDR_MAX];
     writer_bin(&w, K("endpoints"));
     writer_array(&w, 1);

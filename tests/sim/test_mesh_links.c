@@ -608,7 +608,7 @@ static void test_link_local(void **state) {
   node_set_sockets(n, &at, 1);
   assert_true(n->mesh.hidden);
   mesh_observed(n, &seen, &at);
-  assert_int_equal(n->mesh.self.sa.sa_family, 0);
+  assert_false(addr_is_set(&n->mesh.self));
   assert_int_equal(addr_parse("10.0.0.7:9443", 0, &moved), 0);
   n->mesh.hidden = false; /* unless the user gives an address, whose name may come to lead elsewhere */
   assert_true(node_set_advertise(n, &moved, 1));
@@ -632,7 +632,7 @@ static void test_hidden(void **state) {
   rig_until(&m.rig[0], 20 * NS_SEC, all_know, &m, "members known");
   rig_until(&m.rig[0], 20 * NS_SEC, all_linked, &m, "all linked");
   struct peer *p = mesh_peer(&m, 1, 3);
-  assert_int_equal(p->addr.sa.sa_family, 0);
+  assert_false(addr_is_set(&p->addr));
   struct peer *gateway = m.rig[3].node->mesh.gateway;
   assert_non_null(gateway);
   assert_true(id_eq(&p->via->id, &gateway->id) || id_eq(&gateway->id, quic_identity_id(m.rig[1].identity)));
@@ -657,7 +657,7 @@ static void test_observed(void **state) {
   assert_int_equal(addr_parse("10.0.0.8:40000", 0, &b), 0);
   n->mesh.self = (struct addr){0};
   node_set_sockets(n, &any, 1);
-  assert_int_equal(n->mesh.self.sa.sa_family, 0); /* 0.0.0.0 is nobody's address */
+  assert_false(addr_is_set(&n->mesh.self)); /* 0.0.0.0 is nobody's address */
   mesh_observed(n, &a, &any);
   assert_int_equal(addr_port(&n->mesh.self), 9443);
   addr_set_port(&a, 9443);

@@ -43,22 +43,22 @@ static void tell_self(struct node *n) {
 void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local) {
   struct addr self = {0};
   if (n->mesh.hidden) return;
-  if (n->mesh.advertise.sa.sa_family)
+  if (addr_is_set(&n->mesh.advertise))
     self = n->mesh.advertise;
   else if (n->mesh.socket_count && !addr_is_any(&n->mesh.sockets[0]) && !addr_is_link_local(&n->mesh.sockets[0]))
     self = n->mesh.sockets[0];
   else if (seen && local && local->sa.sa_family == seen->sa.sa_family && addr_can_be_node(seen) &&
-           (!addr_is_loopback(seen) || !n->mesh.self.sa.sa_family)) {
+           (!addr_is_loopback(seen) || !addr_is_set(&n->mesh.self))) {
     self = *seen;
     addr_set_port(&self, addr_port(local));
   }
-  if (!self.sa.sa_family) return;
+  if (!addr_is_set(&self)) return;
   if (addr_eq(&self, &n->mesh.self)) {
     n->mesh.observed = n->mesh.self;
     return;
   }
   /* One peer's word is enough to begin with; to change it two in a row must say the same. */
-  if (seen && n->mesh.self.sa.sa_family && !addr_eq(&self, &n->mesh.observed)) {
+  if (seen && addr_is_set(&n->mesh.self) && !addr_eq(&self, &n->mesh.observed)) {
     n->mesh.observed = self;
     return;
   }
@@ -72,7 +72,7 @@ static void choose_gateway(struct node *n) {
   if (!n->mesh.hidden || (n->mesh.gateway && n->mesh.gateway->link)) return;
   list_for(it, &n->peers.all) {
     struct peer *p = container_of(it, struct peer, all);
-    if (p->link && p->addr.sa.sa_family && (!best || p->since < best->since)) best = p;
+    if (p->link && addr_is_set(&p->addr) && (!best || p->since < best->since)) best = p;
   }
   if (n->mesh.gateway == best) return;
   n->mesh.gateway = best;
@@ -133,7 +133,7 @@ void mesh_link_up(struct peer *p) {
   spread_link_up(p);
   if (!n->mesh.membership) return;
   if (addr_is_link_local(&i.addr)) i.addr = (struct addr){0};
-  if (!i.addr.sa.sa_family) i.gateway = p->via ? p->via->id : n->id;
+  if (!addr_is_set(&i.addr)) i.gateway = p->via ? p->via->id : n->id;
   snprintf(i.name, sizeof i.name, "%.*s", MEMBER_NAME_LEN, p->name);
   choose_gateway(n);
   membership_connected(n->mesh.membership, &p->id, true);
@@ -158,7 +158,7 @@ static bool is_alive(const struct peer *p) {
 
 static void set_unreachable(struct peer *p) {
   struct node *n = p->node;
-  if (p->unreachable || p->link || !p->addr.sa.sa_family) return;
+  if (p->unreachable || p->link || !addr_is_set(&p->addr)) return;
   p->unreachable = true;
   n->peers.unreachable++;
   n->peers.found_unreachable++;
@@ -204,11 +204,11 @@ static void heard_of(struct node *n, const struct member_info *i, bool is_new) {
   struct peer *p = peer_told(n, &i->id, true);
   if (!p) return;
   p->member = true;
-  peer_where(p, &i->addr, i->addr.sa.sa_family ? &no_id : &i->gateway);
+  peer_where(p, &i->addr, addr_is_set(&i->addr) ? &no_id : &i->gateway);
   if (!p->link) snprintf(p->name, sizeof p->name, "%.*s", NAME_KEPT, i->name);
   spread_alive(p);
   if (p->unreached && is_alive(p)) set_unreachable(p);
-  if (is_new && i->addr.sa.sa_family && dials_first(n, p)) (void)peer_want(p, WANT_UPKEEP);
+  if (is_new && addr_is_set(&i->addr) && dials_first(n, p)) (void)peer_want(p, WANT_UPKEEP);
 }
 
 static void died(struct node *n, const struct member_info *i) {
@@ -284,10 +284,10 @@ nanotime mesh_deadline(const struct node *n) {
 /* A member that nobody can dial is there only through its gateway. Without that it is a rumour, which it contradicts by another
  * gateway if it is there. */
 static bool is_stranded(const struct node *n, const struct member *m, const struct peer *p) {
-  if (m->info.addr.sa.sa_family || (p && p->link) || time_since(n->now, m->since) < STRANDED) return false;
+  if (addr_is_set(&m->info.addr) || (p && p->link) || time_since(n->now, m->since) < STRANDED) return false;
   if (id_eq(&m->info.gateway, &n->id)) return true; /* its link to us is gone */
   const struct member *g = membership_find(n->mesh.membership, &m->info.gateway);
-  return !g || !g->info.addr.sa.sa_family || (g->state == MEMBER_DEAD && time_since(n->now, g->since) >= STRANDED);
+  return !g || !addr_is_set(&g->info.addr) || (g->state == MEMBER_DEAD && time_since(n->now, g->since) >= STRANDED);
 }
 
 static void sweep_stranded(struct node *n) {
@@ -304,7 +304,7 @@ void mesh_sweep(struct node *n) {
   if (!n->mesh.membership || n->draining || n->mesh.no_upkeep) return;
   sweep_stranded(n);
   for (const struct member *m = NULL; (m = membership_each(n->mesh.membership, m)) && count < LINKED_MEMBERS;) {
-    if (m->state != MEMBER_ALIVE || !m->info.addr.sa.sa_family) continue;
+    if (m->state != MEMBER_ALIVE || !addr_is_set(&m->info.addr)) continue;
     struct peer *p = peer_find(n, &m->info.id);
     if (!p) {
       heard_of(n, &m->info, false); /* there was no room for a record */

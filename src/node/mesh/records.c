@@ -66,7 +66,7 @@ void records_self_changed(struct node *n) {
 void records_link_up(struct peer *p) {
   struct node *n = p->node;
   struct dht_contact c = {.id = p->id, .addr = p->addr};
-  if (!c.addr.sa.sa_family) return;
+  if (!addr_is_set(&c.addr)) return;
   dht_seen(n->records.dht, &c, n->now);
   if (n->records.found_us) return;
   n->records.found_us = true;
@@ -78,7 +78,7 @@ void records_gone(struct node *n, const struct id *id) { dht_gone(n->records.dht
 void records_frame(struct peer *p, uint8_t type, struct slice payload) {
   struct node *n = p->node;
   struct dht_contact c = {.id = p->id, .addr = p->addr};
-  if (!c.addr.sa.sa_family && p->via) c.gateway = p->via->id;
+  if (!addr_is_set(&c.addr) && p->via) c.gateway = p->via->id;
   int err = dht_recv(n->records.dht, &c, type, payload, n->now);
   if (err == MACULA_BAD_FRAME && p->link) session_close(p->link, err, NULL);
 }
@@ -88,7 +88,7 @@ static void send_one(struct node *n, const struct dht_out *o) {
   uint64_t query = o->query;
   struct peer *p = peer_get(n, &to);
   /* Of members we know more than an old contact does. */
-  if (p && !p->link && !p->member && !p->addr.sa.sa_family) peer_where(p, &o->to.addr, &o->to.gateway);
+  if (p && !p->link && !p->member && !addr_is_set(&p->addr)) peer_where(p, &o->to.addr, &o->to.gateway);
   int err = p ? peer_upkeep_raw(p, o->type, o->payload, query) : MACULA_ENOMEM;
   if (err && query) dht_unsent(n->records.dht, &to, query, n->now);
 }

@@ -115,7 +115,7 @@ bool node_is_alone(const struct node *n) { return pool_count(&n->peers.pool) == 
 
 /* Whoever we never met may be an invention. */
 void join_lost(struct node *n, const struct peer *p) {
-  if (p->since && p->addr.sa.sa_family && !n->draining && !n->mesh.no_upkeep) (void)add(n, &p->addr, &p->id, false, false);
+  if (p->since && addr_is_set(&p->addr) && !n->draining && !n->mesh.no_upkeep) (void)add(n, &p->addr, &p->id, false, false);
 }
 
 static void later(struct node *n, struct seed *d, uint64_t wait) {
@@ -215,7 +215,7 @@ int node_known_peers(const struct node *n, char **ret_text) {
   if (!f) return MACULA_ENOMEM;
   for (int linked = 1; linked >= 0; linked--) list_for(it, &n->peers.all) {
       const struct peer *p = container_of(it, struct peer, all);
-      if (!p->addr.sa.sa_family || (p->link != NULL) != linked || (!linked && (!p->member || !p->since)) || count == MAX_KNOWN)
+      if (!addr_is_set(&p->addr) || (p->link != NULL) != linked || (!linked && (!p->member || !p->since)) || count == MAX_KNOWN)
         continue;
       id_hex(&p->id, hex);
       addr_text(&p->addr, at);

@@ -119,7 +119,7 @@ void link_opened(struct session *s) {
                               .realm_id = slice_str(n->realm),
                               .caps = LINK_CAPS,
                               .instance = slice_of(n->instance, INSTANCE_LEN)}};
-  if (n->mesh.self.sa.sa_family) {
+  if (addr_is_set(&n->mesh.self)) {
     addr_text(&n->mesh.self, endpoint);
     m.connect.endpoint = slice_str(endpoint);
   }
@@ -221,13 +221,13 @@ void link_welcomed(struct session *s, const struct msg_pong *m) {
     session_close(s, err, NULL);
     return;
   }
-  if (at.sa.sa_family || !p->addr.sa.sa_family) peer_where(p, at.sa.sa_family ? &at : quic_conn_remote(s->conn), NULL);
+  if (addr_is_set(&at) || !addr_is_set(&p->addr)) peer_where(p, addr_is_set(&at) ? &at : quic_conn_remote(s->conn), NULL);
   label(p, m->name);
   s->caps = m->caps;
   up(s, m->instance.p);
   if (s->seed) join_met(n, s);
   const struct addr *remote = quic_conn_remote(s->conn);
-  if (seen.sa.sa_family && addr_is_loopback(&seen) == addr_is_loopback(remote)) link_observed(n, &seen, socket_for(n, remote));
+  if (addr_is_set(&seen) && addr_is_loopback(&seen) == addr_is_loopback(remote)) link_observed(n, &seen, socket_for(n, remote));
   say(s, p, "link_up", "dialled=yes");
   link_is_up(p);
   peer_up(p);
@@ -275,7 +275,7 @@ int link_connect(struct session *s, const struct msg_connect *m) {
     if ((err = pool_add(&n->peers.pool, &p->slot, n->now)) != 0) return err;
   }
   at = told_addr(m->endpoint);
-  peer_where(p, &at, at.sa.sa_family ? NULL : &n->id);
+  peer_where(p, &at, addr_is_set(&at) ? NULL : &n->id);
   label(p, m->name);
   s->peer = p;
   s->caps = m->caps & LINK_CAPS;
@@ -292,7 +292,7 @@ int link_connect(struct session *s, const struct msg_connect *m) {
                               .node_id = slice_of(n->id.b, ID_LEN),
                               .instance = slice_of(n->instance, INSTANCE_LEN)}};
   if (n->name[0]) pong.pong.name = slice_str(n->name);
-  if (n->mesh.self.sa.sa_family) {
+  if (addr_is_set(&n->mesh.self)) {
     addr_text(&n->mesh.self, endpoint);
     pong.pong.endpoint = slice_str(endpoint);
   }

@@ -22,7 +22,7 @@ static bool eq(const struct hlink *h, const void *key, size_t len) {
 struct peer_text peer_text(const char *name, const struct id *id, const struct addr *at) {
   struct peer_text t = {.name = name, .address = "none"};
   id_hex(id, t.id);
-  if (at && at->sa.sa_family) addr_text(at, t.address);
+  if (at && addr_is_set(at)) addr_text(at, t.address);
   return t;
 }
 
@@ -131,14 +131,14 @@ struct peer *peer_told(struct node *n, const struct id *id, bool member) {
 void peer_where(struct peer *p, const struct addr *addr, const struct id *gateway) {
   static const struct id none;
   static const struct addr nowhere;
-  if (addr && addr->sa.sa_family && !addr_can_be_node(addr)) addr = &nowhere;
-  if (addr && addr->sa.sa_family && !addr_eq(addr, &p->addr)) {
+  if (addr && addr_is_set(addr) && !addr_can_be_node(addr)) addr = &nowhere;
+  if (addr && addr_is_set(addr) && !addr_eq(addr, &p->addr)) {
     p->addr = *addr;
     p->dial_at = 0;
     p->failures = p->unreached = 0;
   }
-  if (addr && !addr->sa.sa_family) p->addr = *addr;
-  if (p->addr.sa.sa_family) {
+  if (addr && !addr_is_set(addr)) p->addr = *addr;
+  if (addr_is_set(&p->addr)) {
     set_via(p, NULL);
     return;
   }
@@ -157,7 +157,7 @@ void peers_behind(struct peer *p, void (*each)(struct peer *q)) {
     struct peer *q = container_of(p->vias.next, struct peer, of_via);
     list_remove(&q->of_via);
     list_append(&p->vias, &q->of_via);
-    if (!q->link && !q->addr.sa.sa_family) each(q);
+    if (!q->link && !addr_is_set(&q->addr)) each(q);
   }
 }
 
@@ -264,7 +264,7 @@ static int want_direct(struct peer *p, enum want want) {
   if (want == WANT_USE) pool_use(&n->peers.pool, &p->slot, n->now);
   if (p->link) return 0;
   if (p->dial || !list_empty(&p->waits) || n->now < p->expect) return MACULA_EBUSY;
-  if (!p->addr.sa.sa_family || n->now < p->dial_at) return MACULA_NOT_CONNECTED;
+  if (!addr_is_set(&p->addr) || n->now < p->dial_at) return MACULA_NOT_CONNECTED;
   if (n->left || (n->draining && want == WANT_UPKEEP)) return MACULA_SHUTTING_DOWN;
   if (want == WANT_UPKEEP && n->mesh.no_upkeep) return MACULA_MAX_PEERS_REACHED;
   /* Of whom we only heard, not so many are tried at once that whoever comes finds no slot. */
@@ -282,7 +282,7 @@ static int want_direct(struct peer *p, enum want want) {
 }
 
 int peer_want(struct peer *p, enum want want) {
-  if (p->link || p->addr.sa.sa_family) return want_direct(p, want);
+  if (p->link || addr_is_set(&p->addr)) return want_direct(p, want);
   return p->via ? want_direct(p->via, want) : MACULA_NOT_CONNECTED;
 }
 
@@ -291,7 +291,7 @@ static bool is_coming(const struct peer *p) { return p->dial || !list_empty(&p->
 
 /* The other's dial was expected and never came: what waited for it has failed. */
 static void give_up(struct peer *p) {
-  const struct peer *hop = !p->link && !p->addr.sa.sa_family && p->via ? p->via : p;
+  const struct peer *hop = !p->link && !addr_is_set(&p->addr) && p->via ? p->via : p;
   if (!list_empty(&p->held) && !hop->link && !is_coming(hop)) peer_down(p);
 }
 

@@ -57,7 +57,7 @@ bool peer_pool_full(struct node *n, const struct id *id);
 /* Gives the slot of one that is idle away, else that of one that is dialled for upkeep only; never that of one that the user
  * named. MACULA_MAX_PEERS_REACHED. */
 int peer_evict_idle(struct node *n);
-static inline bool peer_is_up(const struct peer *p) { return p->link || (!p->addr.sa.sa_family && p->via && p->via->link); }
+static inline bool peer_is_up(const struct peer *p) { return p->link || (!addr_is_set(&p->addr) && p->via && p->via->link); }
 /* Its link (or its gateway's) came up; is gone, or could not be had: calls and frames that waited fail. */
 void peer_up(struct peer *p);
 void peer_down(struct peer *p);

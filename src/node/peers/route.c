@@ -113,7 +113,7 @@ static void report(struct peer *from, const struct envelope *e, int type, struct
 static bool may_speak_for(const struct peer *from, const struct peer *p, int type) {
   if (msg_is_raw(type) && p->link) return false;
   if (type == MSG_REPLY || type == MSG_CANCEL || from->node->mesh.hidden) return true;
-  return !p->link && !p->addr.sa.sa_family && (!p->via || p->via == from);
+  return !p->link && !addr_is_set(&p->addr) && (!p->via || p->via == from);
 }
 
 /* It has arrived: whose word it is, if it may be. */
@@ -126,7 +126,7 @@ static struct peer *arrived(struct peer *from, const struct envelope *e, int typ
   }
   n->stats.routes_delivered++;
   p->back = from->id;
-  if (!p->link && !p->addr.sa.sa_family && !p->via) peer_where(p, NULL, &from->id);
+  if (!p->link && !addr_is_set(&p->addr) && !p->via) peer_where(p, NULL, &from->id);
   return p;
 }
 

@@ -106,12 +106,12 @@ static void ping(struct node *n, const struct asker *by, const char *node) {
     refuse(by, MACULA_EINVAL, "give the node as {\"node\":\"macula://ID@ADDR:PORT\"}, or its id alone if it is known");
     return;
   }
-  struct peer *p = at.sa.sa_family ? peer_get(n, &id) : peer_find(n, &id);
+  struct peer *p = addr_is_set(&at) ? peer_get(n, &id) : peer_find(n, &id);
   if (!p) {
     refuse(by, id_eq(&id, &n->id) ? MACULA_EINVAL : MACULA_NO_ROUTE, id_eq(&id, &n->id) ? "that is this node itself" : NULL);
     return;
   }
-  if (at.sa.sa_family) peer_where(p, &at, NULL);
+  if (addr_is_set(&at)) peer_where(p, &at, NULL);
   struct ask *a = begin(n, by);
   if (!a) return;
   a->peer = id;
@@ -145,7 +145,7 @@ static json_t *hex(const struct id *id) {
 
 static json_t *address(const struct addr *a) {
   char text[ADDR_TEXT_LEN];
-  if (!a->sa.sa_family) return json_null();
+  if (!addr_is_set(a)) return json_null();
   addr_text(a, text);
   return json_string(text);
 }

@@ -50,7 +50,7 @@ static json_t *mesh(const struct node *n) {
   membership_stats(n->mesh.membership, &m);
   dht_stats(n->records.dht, &d);
   return json_pack("{s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o, s:I, s:I}", "address",
-                   n->mesh.self.sa.sa_family ? address(&n->mesh.self) : json_null(), "gateway",
+                   addr_is_set(&n->mesh.self) ? address(&n->mesh.self) : json_null(), "gateway",
                    n->mesh.gateway ? hex(n->mesh.gateway->id.b, ID_LEN) : json_null(), "members", "alive", (ji)m.alive,
                    "suspect", (ji)m.suspect, "dead", (ji)m.dead, "limit", (ji)m.max, "records", used(d.records, d.max_records),
                    "own_records", (ji)d.own, "contacts", (ji)d.contacts);
@@ -155,10 +155,10 @@ static json_t *peer_row(const struct peer *p, nanotime now) {
   size_t peak = 0, held = s ? quic_conn_held(s->conn, &peak) : 0;
   return json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:o?, s:o?, s:I, s:I, s:I, s:I, s:I, s:I}", "id", hex(p->id.b, ID_LEN),
                    "name", label(p->name), "address",
-                   p->addr.sa.sa_family ? address(&p->addr)
-                   : s                  ? address(quic_conn_remote(s->conn))
-                                        : json_string(""),
-                   "state", state, "in_pool", p->slot.in, "dialled", s && s->dialled, "dialable", p->addr.sa.sa_family != 0,
+                   addr_is_set(&p->addr) ? address(&p->addr)
+                   : s                   ? address(quic_conn_remote(s->conn))
+                                         : json_string(""),
+                   "state", state, "in_pool", p->slot.in, "dialled", s && s->dialled, "dialable", addr_is_set(&p->addr),
                    "rtt_us", s ? json_integer((ji)(quic_conn_rtt(s->conn) / NS_US)) : json_null(), "gateway",
                    p->via ? hex(p->via->id.b, ID_LEN) : json_null(), "age_s", (ji)(s ? time_since(now, p->since) / NS_SEC : 0),
                    "queued_bytes", (ji)(s ? quic_queued(s->conn) : 0), "patterns", (ji)p->spread.interest.topics.count,
