@@ -61,8 +61,7 @@ static void on_dial(void *ctx, macula_client *c) {
   const struct load_node *n = client_owner(c);
   struct load *l = ctx;
   struct client_target t = {.addrs = {n->addr}, .count = 1, .expect = &n->id};
-  static const struct id unknown;
-  if (id_eq(&n->id, &unknown)) { /* given without its id: whoever answers first, as long as the run lasts */
+  if (id_is_zero(&n->id)) { /* given without its id: whoever answers first, as long as the run lasts */
     t.expect = NULL;
     t.insecure = true;
   }
@@ -78,10 +77,9 @@ static int on_local(void *ctx, int family, struct addr *ret_local) {
 }
 
 static int on_connected(void *ctx, macula_client *c, const struct id *node) {
-  static const struct id unknown;
   struct load_node *n = client_owner(c);
   (void)ctx;
-  if (id_eq(&n->id, &unknown)) n->id = *node;
+  if (id_is_zero(&n->id)) n->id = *node;
   return id_eq(&n->id, node) ? 0 : MACULA_IDENTITY_MISMATCH;
 }
 

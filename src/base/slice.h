@@ -29,6 +29,11 @@ struct id {
 };
 
 static inline bool id_eq(const struct id *a, const struct id *b) { return memcmp(a->b, b->b, ID_LEN) == 0; }
+/* No id: nobody's key has this hash. */
+static inline bool id_is_zero(const struct id *id) {
+  static const struct id zero;
+  return id_eq(id, &zero);
+}
 /* Writes 64 lower-case digits and a NUL. */
 void id_hex(const struct id *id, char ret_hex[ID_HEX_LEN + 1]);
 /* Reads exactly 64 hexadecimal digits of either case; MACULA_EINVAL otherwise. */

@@ -18,9 +18,4 @@ static inline bool is_nearer(const struct id *target, const struct id *a, const 
   return false;
 }
 
-static inline bool id_is_zero(const struct id *id) {
-  static const struct id none;
-  return id_eq(id, &none);
-}
-
 #endif

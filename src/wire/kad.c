@@ -380,9 +380,8 @@ int kad_batch_decode(struct slice record, struct kad_batch *ret_batch) {
 }
 
 size_t kad_batch_encode(const struct kad_batch *b, uint8_t *ret_buf, size_t cap) {
-  static const struct id none;
   struct writer w = {ret_buf, cap, 0};
-  bool gateway = !id_eq(&b->gateway, &none);
+  bool gateway = !id_is_zero(&b->gateway);
   writer_map(&w, 3 + (addr_is_set(&b->addr) ? 1 : 0) + (gateway ? 1 : 0));
   writer_bin(&w, K("realm"));
   writer_bin(&w, b->realm);

@@ -37,11 +37,6 @@ static void write_addr(struct writer *w, const struct addr *a) {
   }
 }
 
-static bool id_is_zero(const struct id *id) {
-  static const struct id zero;
-  return id_eq(id, &zero);
-}
-
 static void read_id(struct reader *r, bool may_be_empty, struct id *ret_id) {
   struct slice s = reader_text(r);
   if (r->bad) return;

@@ -129,7 +129,6 @@ struct peer *peer_told(struct node *n, const struct id *id, bool member) {
 }
 
 void peer_where(struct peer *p, const struct addr *addr, const struct id *gateway) {
-  static const struct id none;
   static const struct addr nowhere;
   if (addr && addr_is_set(addr) && !addr_can_be_node(addr)) addr = &nowhere;
   if (addr && addr_is_set(addr) && !addr_eq(addr, &p->addr)) {
@@ -142,7 +141,7 @@ void peer_where(struct peer *p, const struct addr *addr, const struct id *gatewa
     set_via(p, NULL);
     return;
   }
-  if (!gateway || id_eq(gateway, &none) || id_eq(gateway, &p->id)) return;
+  if (!gateway || id_is_zero(gateway) || id_eq(gateway, &p->id)) return;
   struct peer *via = peer_told(p->node, gateway, false);
   if (via) set_via(p, via);
 }

@@ -150,10 +150,7 @@ static json_t *address(const struct addr *a) {
   return json_string(text);
 }
 
-static json_t *gateway(const struct dht_contact *c) {
-  static const struct id none;
-  return id_eq(&c->gateway, &none) ? json_null() : hex(&c->gateway);
-}
+static json_t *gateway(const struct dht_contact *c) { return id_is_zero(&c->gateway) ? json_null() : hex(&c->gateway); }
 
 static void look_up(struct node *n, const struct asker *by, const char *text, bool nodes) {
   char name[NAME_MAX_LEN + 1], why[NAME_WHY_LEN], full[NAME_WHY_LEN + 64];
