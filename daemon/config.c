@@ -165,7 +165,7 @@ static int each_item(const char *text, int (*fn)(const char *item, void *ctx), v
 
 struct item_list { /* and what is wrong with an item, when there is more to say than what the list should be */
   void *to;
-  char why[ADDR_WHY_LEN];
+  char why[SERVER_WHY_LEN];
 };
 
 static int add_addr(const char *item, void *ctx) {
@@ -182,10 +182,8 @@ static int add_seed(const char *item, void *ctx) {
   struct item_list *list = ctx;
   struct config_seeds *l = list->to;
   struct server s;
-  char why[SERVER_WHY_LEN];
-  const char *at = strchr(item, '@');
-  if (l->count == CONFIG_MAX_SEEDS || addr_no_destination(at ? at + 1 : item, list->why)) return MACULA_EINVAL;
-  int err = server_parse(item, &s, why);
+  if (l->count == CONFIG_MAX_SEEDS) return MACULA_EINVAL;
+  int err = server_parse(item, &s, list->why);
   if (err) return err;
   struct config_seed *d = &l->at[l->count++];
   *d = (struct config_seed){.id = s.pin, .pinned = s.pinned};

@@ -156,13 +156,10 @@ static void look_up_advertised(struct mesh *m, nanotime now) {
 }
 
 /* False: not a line of ours. */
-static bool join_known(struct mesh *m, char *line) {
+static bool join_known(struct mesh *m, const char *line) {
   struct addr at;
   struct id id;
-  char *host = strchr(line, '@');
-  if (strncmp(line, "macula://", 9) != 0 || !host) return false;
-  *host++ = 0;
-  if (id_parse(slice_str(line + 9), &id) || addr_parse(host, 0, &at)) return false;
+  if (server_parse_node(line, &id, &at) || !addr_is_set(&at)) return false;
   (void)node_join(m->node, &at, &id, false, io_now());
   return true;
 }

@@ -24,10 +24,15 @@ static int parse_name(char *name, struct server *s) {
   return 0;
 }
 
-static int parse(const char *text, struct server *s, char *ret_why) {
+static const char *after_scheme(const char *text) {
   static const char scheme[] = "macula://";
-  if (strncmp(text, scheme, sizeof scheme - 1) == 0) {
-    text += sizeof scheme - 1;
+  return strncmp(text, scheme, sizeof scheme - 1) ? text : text + sizeof scheme - 1;
+}
+
+static int parse(const char *text, struct server *s, char *ret_why) {
+  const char *rest = after_scheme(text);
+  if (rest != text) {
+    text = rest;
     const char *at = strchr(text, '@');
     if (at) {
       if (id_parse(slice_of(text, (size_t)(at - text)), &s->pin)) return MACULA_EINVAL;
@@ -57,6 +62,16 @@ int server_parse(const char *text, struct server *ret_server, char ret_why[SERVE
     *ret_server = s;
   else if (!ret_why[0])
     snprintf(ret_why, SERVER_WHY_LEN, "'%.200s' is no address: write host, host:port or macula://ID@host:port", text);
+  return err;
+}
+
+int server_parse_node(const char *text, struct id *ret_id, struct addr *ret_addr) {
+  struct addr a = {0};
+  text = after_scheme(text);
+  const char *at = strchr(text, '@');
+  if (at && addr_parse(at + 1, 0, &a)) return MACULA_EINVAL;
+  int err = id_parse(slice_of(text, at ? (size_t)(at - text) : strlen(text)), ret_id);
+  if (!err) *ret_addr = a;
   return err;
 }
 

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "client/internal.h"
+#include "wire/answer.h"
 
 #define TEXT_MAX 1024 /* of a message for people that is handed on */
 
@@ -42,10 +43,7 @@ static void deliver(macula_client *c, const struct msg_publish *p) {
 }
 
 static void refuse(macula_client *c, struct slice call_id, int err) {
-  struct msg m = {.type = MSG_REPLY,
-                  .reply = {.call_id = call_id,
-                            .is_error = true,
-                            .error = {.code = slice_str(macula_err_name(err)), .message = slice_str(macula_err_text(err))}}};
+  struct msg m = answer_error(call_id, err, NULL, false);
   client_send(c, &m);
 }
 

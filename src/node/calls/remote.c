@@ -8,8 +8,8 @@
 #include "node/calls/rpc.h"
 #include "node/peers/peer.h"
 #include "node/peers/route.h"
-#include "node/session/answer.h"
 #include "node/session/session.h"
+#include "wire/answer.h"
 #include "wire/names.h"
 
 static struct peer *peer_of(const struct rpc_party *p) { return p->owner.user; }

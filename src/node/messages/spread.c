@@ -12,8 +12,8 @@
 #include "node/messages/publish.h"
 #include "node/messages/recall.h"
 #include "node/peers/peer.h"
-#include "node/session/answer.h"
 #include "node/session/session.h"
+#include "wire/answer.h"
 #include "wire/interest.h"
 #include "wire/names.h"
 

@@ -8,8 +8,8 @@
 
 #include "base/err.h"
 #include "node/peers/peer.h"
-#include "node/session/answer.h"
 #include "node/session/session.h"
+#include "wire/answer.h"
 #include "wire/frame.h"
 
 #define MAX_HOPS 10

@@ -2,7 +2,7 @@
 #include "node/session/session.h"
 
 #include "base/utf8.h"
-#include "node/session/answer.h"
+#include "wire/answer.h"
 #include "wire/names.h"
 
 #define LINGER (1 * NS_SEC)        /* for the last words of a connection */

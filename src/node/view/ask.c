@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "base/server.h"
 #include "node/keys.h"
 #include "node/peers/peer.h"
 #include "node/session/session.h"
@@ -83,16 +84,6 @@ static struct ask *begin(struct node *n, const struct asker *by) {
   return a;
 }
 
-/* "macula://ID@ADDR:PORT", or the id alone. */
-static int read_node(const char *text, struct id *ret_id, struct addr *ret_addr) {
-  *ret_addr = (struct addr){0};
-  if (!text) return MACULA_EINVAL;
-  if (strncmp(text, "macula://", 9) == 0) text += 9;
-  const char *at = strchr(text, '@');
-  if (id_parse(slice_of(text, at ? (size_t)(at - text) : strlen(text)), ret_id)) return MACULA_EINVAL;
-  return at ? addr_parse(at + 1, 0, ret_addr) : 0;
-}
-
 static void ping(struct node *n, const struct asker *by, const char *node) {
   struct id id;
   struct addr at;
@@ -102,7 +93,7 @@ static void ping(struct node *n, const struct asker *by, const char *node) {
     refuse(by, MACULA_EINVAL, why);
     return;
   }
-  if (read_node(node, &id, &at)) {
+  if (!node || server_parse_node(node, &id, &at)) {
     refuse(by, MACULA_EINVAL, "give the node as {\"node\":\"macula://ID@ADDR:PORT\"}, or its id alone if it is known");
     return;
   }

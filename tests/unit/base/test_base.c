@@ -173,6 +173,24 @@ static void addresses_with_a_zone(void **state) {
   for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++) assert_null(addr_bad_zone(fine[i], why));
 }
 
+#define ID "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"
+static void nodes_are_read(void **state) {
+  static const char *const bad[] = {"", "macula://", ID "@host:1", ID "@127.0.0.1", ID "0", "12@127.0.0.1:1"};
+  struct id id, want;
+  struct addr at;
+  (void)state;
+  assert_int_equal(id_parse(slice_str(ID), &want), 0);
+  for (int scheme = 0; scheme < 2; scheme++) {
+    assert_int_equal(server_parse_node(scheme ? "macula://" ID : ID, &id, &at), 0);
+    assert_true(id_eq(&id, &want) && !addr_is_set(&at));
+    assert_int_equal(server_parse_node(scheme ? "macula://" ID "@[::1]:7" : ID "@[::1]:7", &id, &at), 0);
+    assert_true(id_eq(&id, &want) && addr_port(&at) == 7 && !id_is_zero(&id));
+  }
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) assert_int_equal(server_parse_node(bad[i], &id, &at), MACULA_EINVAL);
+  id = (struct id){0};
+  assert_true(id_is_zero(&id));
+}
+
 /* What no node can be at says what to write instead. */
 static void servers_are_read(void **state) {
   static const struct {
@@ -361,6 +379,7 @@ int main(void) {
                                      cmocka_unit_test(shared_bytes_live_as_long_as_a_reference),
                                      cmocka_unit_test(addresses_read_and_write),
                                      cmocka_unit_test(addresses_with_a_zone),
+                                     cmocka_unit_test(nodes_are_read),
                                      cmocka_unit_test(servers_are_read),
                                      cmocka_unit_test(ids_read_and_write),
                                      cmocka_unit_test(lists_keep_order),

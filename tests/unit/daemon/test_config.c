@@ -163,8 +163,8 @@ static void test_wrong_values_name_their_place(void **state) {
   assert_refused(f, "log_level: loud\n", NULL, NULL, "none of error, warn, info, debug");
   assert_refused(f, "access: everyone\n", NULL, NULL, "neither open nor token:FILE");
   assert_refused(f, "listen: localhost:9443\n", NULL, NULL, "numeric ADDR:PORT");
-  assert_refused(f, NULL, NULL, (const char *[]){"--join", "a b", NULL}, "--join: 'a b' is not a list");
-  assert_refused(f, NULL, NULL, (const char *[]){"--join", "macula://12@a:1", NULL}, "macula://ID@HOST:PORT");
+  assert_refused(f, NULL, NULL, (const char *[]){"--join", "a b", NULL}, "--join: 'a b' is no address: write host, host:port");
+  assert_refused(f, NULL, NULL, (const char *[]){"--join", "macula://12@a:1", NULL}, "'macula://12@a:1' is no address");
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "host:99999", NULL}, "--join:");
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "a,0.0.0.0:1", NULL}, "--join: 0.0.0.0:1 stands for all addresses");
   assert_refused(f, NULL, NULL, (const char *[]){"--advertise", "0.0.0.0:1", NULL},

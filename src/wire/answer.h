@@ -1,6 +1,6 @@
 /* Answers that are made in many places. What they hold is a view of what they are given, or static. */
-#ifndef NODE_SESSION_ANSWER_H
-#define NODE_SESSION_ANSWER_H
+#ifndef WIRE_ANSWER_H
+#define WIRE_ANSWER_H
 
 #include "wire/msg.h"
 

@@ -1,4 +1,4 @@
-#include "node/session/answer.h"
+#include "wire/answer.h"
 
 #include "base/err.h"
 
