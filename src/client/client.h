@@ -71,7 +71,7 @@ void client_dial(macula_client *c, const struct client_target *t);
 /* To the same target once more, whose name cannot be looked up now; false: there was none yet. */
 bool client_dial_again(macula_client *c);
 void client_dial_failed(macula_client *c, int err, const char *text);
-/* In the next hub_tick: all that is pending ends with MACULA_ECLOSED, on_state, and the client is freed. abrupt: without a
+/* In the next tick: all that is pending ends with MACULA_ECLOSED, on_state, and the client is freed. abrupt: without a
  * goodbye and without waiting for what is queued. */
 void client_close(macula_client *c, bool abrupt);
 struct hub *client_hub(const macula_client *c);
