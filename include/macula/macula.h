@@ -47,8 +47,8 @@ typedef struct macula_loop_options {
 } macula_loop_options;
 /* opt NULL: defaults. The caller frees with macula_loop_free. */
 MACULA_API int macula_loop_new(const macula_loop_options *opt, macula_loop **ret_loop);
-/* Says goodbye on all connections, waits for that at most 1 s, stops the thread, frees the loop and its clients. NULL is fine.
- */
+/* Says goodbye on all connections, waits until that is acknowledged, at most 1 s, stops the thread, frees the loop and its
+ * clients. NULL is fine. */
 MACULA_API void macula_loop_free(macula_loop *loop);
 /* Embedded loops: a descriptor to poll for reading, and one non-blocking turn. All functions of an embedded loop and its
  * clients must be called on one thread; blocking functions turn the loop themselves. */

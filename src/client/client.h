@@ -46,7 +46,7 @@ void *hub_ctx(struct hub *h);
 void hub_set_now(struct hub *h, nanotime now);
 /* Ends every client with a goodbye, in the next tick. */
 void hub_close(struct hub *h);
-/* Neither clients nor their connections are left. */
+/* No clients are left, and their goodbyes were acknowledged, or waited for long enough. */
 bool hub_idle(const struct hub *h);
 
 /* For the driver, as long as the hub lives. */

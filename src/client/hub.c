@@ -107,12 +107,7 @@ void hub_set_now(struct hub *h, nanotime now) {
 
 void hub_close(struct hub *h) { list_for_safe(it, &h->clients) client_close(container_of(it, macula_client, in), false); }
 
-bool hub_idle(const struct hub *h) {
-  struct quic_stats s;
-  if (!list_empty(&h->clients)) return false;
-  quic_stats(h->quic, &s);
-  return s.conns == 0 && s.half_open == 0;
-}
+bool hub_idle(const struct hub *h) { return list_empty(&h->clients) && quic_is_silent(h->quic); }
 
 static void on_recv(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
                     nanotime now) {

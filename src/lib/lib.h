@@ -19,7 +19,7 @@ struct macula_loop {
   pthread_mutex_t lock; /* of everything below and of the hub; not taken by embedded loops, which have one thread */
   pthread_cond_t changed;
   pthread_t thread;
-  bool embedded, turning, woken, started;
+  bool embedded, turning, woken, started, closing;
   unsigned waiters; /* threads in a blocking function */
   struct io_loop *io;
   struct io_udp *udp4, *udp6; /* opened with the first connection of their family */

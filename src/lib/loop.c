@@ -8,8 +8,6 @@
 #include "base/err.h"
 #include "lib/lib.h"
 
-#define WAIT_SLICE (10 * NS_MS) /* for what tells no one when it changes */
-
 bool loop_in_callback(const macula_loop *l) {
   return l->embedded ? l->turning : l->started && pthread_equal(pthread_self(), l->thread);
 }
@@ -106,6 +104,7 @@ static size_t ep_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_bur
   macula_loop *l = ctx;
   loop_lock(l);
   size_t n = l->ep.send(l->ep.ctx, buf, cap, ret_burst, now);
+  if (!n && l->closing && hub_idle(l->hub)) pthread_cond_broadcast(&l->changed);
   loop_unlock_quietly(l);
   return n;
 }
@@ -193,14 +192,13 @@ static int step(macula_loop *l) {
 bool loop_wait(macula_loop *l, nanotime deadline) {
   nanotime now = io_now();
   if (now >= deadline) return false;
-  nanotime until = time_min(deadline, now + WAIT_SLICE);
-  if (l->embedded) {
+  if (l->embedded) { /* what is to be sent has woken the loop, so its descriptor is readable */
     struct pollfd p = {.fd = io_loop_fd(l->io), .events = POLLIN};
-    step(l);
-    poll(&p, 1, (int)((until - now) / NS_MS));
+    nanotime ms = (time_min(deadline - now, 3600 * NS_SEC) + NS_MS - 1) / NS_MS;
+    poll(&p, 1, (int)ms);
     step(l);
   } else {
-    struct timespec ts = {(time_t)(until / NS_SEC), (long)(until % NS_SEC)};
+    struct timespec ts = {(time_t)(deadline / NS_SEC), (long)(deadline % NS_SEC)};
     l->waiters++;
     pthread_cond_clockwait(&l->changed, &l->lock, CLOCK_MONOTONIC, &ts);
     l->waiters--;
@@ -214,6 +212,7 @@ void macula_loop_free(macula_loop *l) {
   loop_lock(l);
   hub_set_now(l->hub, io_now());
   hub_close(l->hub);
+  l->closing = true;
   loop_unlock(l);
   loop_lock(l);
   while (!hub_idle(l->hub) && loop_wait(l, deadline)) {

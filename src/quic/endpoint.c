@@ -229,6 +229,12 @@ void quic_stats(const struct quic *q, struct quic_stats *ret_stats) {
   ret_stats->total = q->total;
   ret_stats->conn_pool = q->pool_used;
 }
+bool quic_is_silent(const struct quic *q) {
+  if (q->raw_count) return false;
+  list_for(it, &q->conns) if (container_of(it, struct quic_conn, all)->nc) return false;
+  return true;
+}
+
 void quic_stop_accepting(struct quic *q, int err) { q->stop_err = err; }
 
 int quic_set_identity(struct quic *q, struct quic_identity *identity, const char *ca_pem) {

@@ -154,6 +154,8 @@ struct quic_stats {
       dropped;
 };
 void quic_stats(const struct quic *q, struct quic_stats *ret_stats);
+/* Nothing is left to say to anyone: those that still linger would only repeat their last word. O(connections). */
+bool quic_is_silent(const struct quic *q);
 /* What must hold of it and all its connections (base/check.h). O(connections, streams, pieces queued and ids). Not within a
  * handler. */
 const char *quic_check(const struct quic *q);

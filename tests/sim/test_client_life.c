@@ -435,11 +435,35 @@ static void test_no_memory(void **state) {
   assert_true(whole);
 }
 
+static bool hub_is_idle(void *ctx) { return hub_idle(ctx); }
+
+/* The acknowledgement of the goodbye is the end; who is dead is waited for a second. */
+static void test_goodbye(void **state) {
+  for (int dead = 0; dead < 2; dead++) {
+    struct world w = {0};
+    struct user u = {0};
+    world_init(&w, NULL);
+    user_join(&w, 0, &u, (struct client_options){0});
+    world_run(&w, NS_SEC);
+    if (dead) world_node_kill(&w);
+    nanotime from = sim_net_now(w.net);
+    world_now(&w);
+    hub_close(w.hubs[0].hub);
+    assert_true(sim_net_run(w.net, from + 10 * NS_SEC, hub_is_idle, w.hubs[0].hub));
+    nanotime took = sim_net_now(w.net) - from;
+    assert_true(dead ? took >= NS_SEC && took <= NS_SEC + 10 * NS_MS : took <= 4 * NS_MS); /* a round trip is 2 ms */
+    assert_int_equal(u.states[MACULA_CLOSED], 1);
+    world_done(&w);
+  }
+  (void)state;
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_node_restarts),     cmocka_unit_test(test_asked_before), cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_several_addresses), cmocka_unit_test(test_name_is_lost), cmocka_unit_test(test_base_only),
-      cmocka_unit_test(test_rebinding),         cmocka_unit_test(test_drain),        cmocka_unit_test(test_resumes),
-      cmocka_unit_test(test_bad_network),       cmocka_unit_test(test_no_memory),    cmocka_unit_test(test_instance_twice)};
+      cmocka_unit_test(test_node_restarts), cmocka_unit_test(test_goodbye),           cmocka_unit_test(test_asked_before),
+      cmocka_unit_test(test_refused),       cmocka_unit_test(test_several_addresses), cmocka_unit_test(test_name_is_lost),
+      cmocka_unit_test(test_base_only),     cmocka_unit_test(test_rebinding),         cmocka_unit_test(test_drain),
+      cmocka_unit_test(test_resumes),       cmocka_unit_test(test_bad_network),       cmocka_unit_test(test_no_memory),
+      cmocka_unit_test(test_instance_twice)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
