@@ -1,6 +1,10 @@
 #!/bin/sh
-# clang-format is the only authority on layout. Version 14 (Debian 12's) decides; another version is not asked.
+# clang-format is the only authority on layout. Version 14 (Debian 12's) decides; what others see otherwise in the same sources is left out:
+# short functions that return a struct, and what macros stand for.
 command -v clang-format >/dev/null || { echo "clang-format is missing"; exit 1; }
-clang-format --version | grep -q 'version 14\.' || exit 0
-find src include daemon cli load macula tests fuzz examples -name '*.[ch]' -o -name '*.cpp' | xargs clang-format --dry-run -Werror 2>&1 | head -n 20 | grep . && exit 1
-exit 0
+other='^struct .*\) \{$|^  return .*;$|^#define |^  \{ .* \}$'
+if clang-format --version | grep -q 'version 14\.'; then other='^$'; fi
+bad=$(find src include daemon cli load macula tests fuzz examples -name '*.[ch]' -o -name '*.cpp' | xargs clang-format --dry-run -Werror 2>&1 |
+  OTHER=$other awk '/: error: code should be clang-formatted/ { at = $0; getline line; getline; if (line !~ ENVIRON["OTHER"]) print at "\n" line; next } { print }' |
+  head -n 20)
+[ -z "$bad" ] || { echo "$bad"; exit 1; }
