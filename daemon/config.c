@@ -264,7 +264,7 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
         snprintf(list.why, sizeof list.why,
                  "'%.100s' is not a list of at most %d numeric ADDR:PORT, as 127.0.0.1:9443 or [::]:9443", text,
                  CONFIG_MAX_LISTEN);
-      return snprintf(why, CONFIG_WHY_LEN, "%s", list.why), MACULA_EINVAL;
+      return snprintf(why, CONFIG_WHY_LEN, "%.*s", CONFIG_WHY_LEN - 1, list.why), MACULA_EINVAL;
     }
     return 0;
   case SEEDS:
@@ -273,7 +273,7 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
       if (!list.why[0])
         snprintf(list.why, sizeof list.why, "'%.100s' is not a list of at most %d HOST, HOST:PORT or macula://ID@HOST:PORT",
                  text, CONFIG_MAX_SEEDS);
-      return snprintf(why, CONFIG_WHY_LEN, "%s", list.why), MACULA_EINVAL;
+      return snprintf(why, CONFIG_WHY_LEN, "%.*s", CONFIG_WHY_LEN - 1, list.why), MACULA_EINVAL;
     }
     return 0;
   case IDS:
@@ -286,7 +286,7 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
   case HTTP: {
     struct config_http *h = to;
     h->off = !strcasecmp(text, "off");
-    if (!h->off && addr_bad_zone(text, list.why)) return snprintf(why, CONFIG_WHY_LEN, "%s", list.why), MACULA_EINVAL;
+    if (!h->off && addr_bad_zone(text, list.why)) return snprintf(why, CONFIG_WHY_LEN, "%.*s", CONFIG_WHY_LEN - 1, list.why), MACULA_EINVAL;
     if (!h->off && addr_parse(text, (uint16_t)r->most, &h->at))
       return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is neither off nor a numeric ADDR:PORT, as 127.0.0.1:8080", text),
              MACULA_EINVAL;

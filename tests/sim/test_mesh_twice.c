@@ -1,5 +1,6 @@
 /* One identity twice, as when a state folder was copied: noticed, said once, and the later of the two keeps away. */
 #include "log_rig.h"
+#include "node/session/session.h"
 
 enum { X, A, Y, COPY, NODES }; /* COPY has A's identity */
 
@@ -141,7 +142,7 @@ static void test_replaced_again_and_again(void **state) {
   (void)state;
   start(&m, 1);
   mesh_join(&m, A, X);
-  m.rig[X].node->no_upkeep = true;
+  m.rig[X].node->mesh.no_upkeep = true;
   uint64_t before = m.rig[A].node->peers.dials;
   (void)sim_net_run(m.rig[0].net, sim_net_now(m.rig[0].net) + 60 * NS_SEC, says_replaced, &m);
   uint64_t dials = m.rig[A].node->peers.dials - before;
