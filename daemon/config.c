@@ -579,7 +579,8 @@ static int load_flags(struct config *c, int argc, const char *const *argv, char 
     }
     if (err) return err;
   }
-  if (c->json && c->mode != CONFIG_PLAN) return snprintf(ret_why, CONFIG_WHY_LEN, "--json goes with --plan"), MACULA_EINVAL;
+  if (c->json && c->mode == CONFIG_CHECK)
+    return snprintf(ret_why, CONFIG_WHY_LEN, "--json goes with --plan, or with a node that runs"), MACULA_EINVAL;
   return 0;
 }
 
@@ -735,6 +736,7 @@ char *config_help(void) {
         "  -c, --config FILE               YAML file with the keys below, underscores for dashes (maculad.yaml(5))\n"
         "      --check                     say what is wrong with the configuration, or ok, and end\n"
         "      --plan [--json]             print the most memory that this configuration can use, row by row, and end\n"
+        "      --json                      say in one line of JSON where the node listens, instead of in words\n"
         "  -h, --help                      show this\n"
         "  -V, --version                   show the version\n",
         f);

@@ -73,7 +73,7 @@ struct config { /* texts live as long as it does */
   bool log_json;
   struct node_limits limits;
   struct config_memory memory;
-  bool json; /* with CONFIG_PLAN */
+  bool json; /* the plan, or that the node is ready */
   char *state_default;
   struct config_value values[OPTION_COUNT];
 };

@@ -1,4 +1,5 @@
 /* maculad: a Macula node. Options in options.h, the start and the end of the node in daemon.c. */
+#include <jansson.h>
 #include <limits.h>
 #include <malloc.h>
 #include <signal.h>
@@ -73,6 +74,25 @@ static void print_banner(const struct daemon *d) {
   fflush(stdout);
 }
 
+/* What the banner says, for programs that start a node: one line, once it serves. */
+static int print_ready(const struct daemon *d) {
+  char hex[ID_HEX_LEN + 1], at[ADDR_TEXT_LEN];
+  json_t *listen = json_array();
+  id_hex(node_id(d->node), hex);
+  for (size_t i = 0; i < d->cfg.listen.count; i++) {
+    addr_text(io_udp_local(d->udp[i]), at);
+    json_array_append_new(listen, json_string(at));
+  }
+  if (d->http) addr_text(http_local(d->http), at);
+  json_t *j = json_pack("{s:s, s:s, s:o, s:s?, s:s}", "event", "ready", "id", hex, "listen", listen, "http",
+                        d->http ? at : NULL, "state", d->cfg.state);
+  int err = !j                                                                                    ? MACULA_ENOMEM
+            : json_dumpf(j, stdout, JSON_COMPACT) || fputc('\n', stdout) == EOF || fflush(stdout) ? MACULA_EIO
+                                                                                                  : 0;
+  json_decref(j);
+  return err;
+}
+
 static void prepare_process(void) {
   struct rlimit files;
   /* One loop, one arena; freed memory at the heap's end goes back soon, and large blocks stay mapped on their own. */
@@ -131,8 +151,11 @@ static int run(struct daemon *d) {
   int err = daemon_start(d, why);
   int code = err ? fail(1, err, why) : 0;
   if (!err) {
-    print_banner(d);
-    if ((err = daemon_run(d))) code = fail(1, err, macula_err_text(err));
+    if (d->cfg.json)
+      err = print_ready(d);
+    else
+      print_banner(d);
+    if (err || (err = daemon_run(d))) code = fail(1, err, macula_err_text(err));
   }
   daemon_stop(d);
   return code;

@@ -14,10 +14,10 @@ live = []  # all that were started
 
 
 class Process:
-    """text: what it prints is taken as UTF-8, not as octets."""
+    """text: what it prints is taken as UTF-8, not as bytes."""
 
-    def __init__(self, argv, env, text=False):
-        self.p = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def __init__(self, argv, env, text=False, cwd=None):
+        self.p = subprocess.Popen(argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.text = text
         self.out, self.err = ("", "") if text else (b"", b"")
         self.changed = threading.Condition()
@@ -61,12 +61,12 @@ class Process:
         return self.wait()
 
 
-def started(argv, env, pattern, text=False):
+def started(argv, env, pattern, text=False, cwd=None):
     """A node of which a line of its output is waited for; returns both. One that comes back to its port tries again while another
     program, such as a client that was given any port, has that port for a moment."""
     end = time.monotonic() + DEADLINE
     while True:
-        p = Process(argv, env, text)
+        p = Process(argv, env, text, cwd)
         found = p.expect("out", pattern if text else pattern.encode(), ended=True)
         if found:
             return p, found

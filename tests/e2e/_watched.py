@@ -11,6 +11,8 @@ import tempfile
 import time
 import urllib.request
 
+import _node
+
 MIB = 1 << 20
 build = None
 asan = False
@@ -83,19 +85,11 @@ def smallest():
 class Node:
     def __init__(self, *words):
         state = tempfile.mkdtemp(dir=tmp)
-        self.process = start("maculad", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--state", state, *words,
-                             stderr=subprocess.DEVNULL)
+        said = _node.serving("--state", state, *words, http="127.0.0.1:0", env=clean)
+        self.process, self.address, self.http = said.p, said.address, "http://" + said.http
+        live.append(self.process)
         # A port may come again, and clients that know its last node would take this one for somebody in between.
         self.clients = {"XDG_CONFIG_HOME": os.path.join(state, "clients")}
-        self.address = self.http = None
-        for line in self.process.stdout:
-            words = line.split()
-            if words[:1] == ["listen"]:
-                self.address = words[1]
-            if words[:1] == ["http"]:
-                self.http = words[1].rsplit("/", 1)[0]
-            if line.rstrip().endswith(" status"):
-                break
 
     def get(self, path):
         """Again for a while when it is let go: others may have all the connections that there are."""

@@ -19,46 +19,26 @@ import threading
 import time
 import traceback
 
-from _process import DEADLINE, Process, deaf_port, end_all, started
+import _node
+from _node import until
+from _process import DEADLINE, deaf_port, end_all
 from _still import tried
 
 build = os.path.abspath(sys.argv[1])
 
 
-class Node:
+class Node(_node.Node):
+    """With a folder of its own; what it prints is taken as bytes."""
+
+    text = False
+
     def __init__(self, *args):
-        self.folder = tempfile.TemporaryDirectory()
-        self.args = args
-        self.address = "127.0.0.1:0"
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") and k != "NOTIFY_SOCKET"}
-        self.env["XDG_CONFIG_HOME"] = os.path.join(self.folder.name, "config")
-        self.start()
-
-    def start(self):
-        env = {k: v for k, v in self.env.items() if not k.startswith("MACULA_")}
-        self.process, found = started([os.path.join(build, "maculad"), "--listen", self.address, "--http", "off", "--state",
-                                       os.path.join(self.folder.name, "state"), *self.args], env, r"^listen +(127\S+)$")
-        self.address = self.env["MACULA_SERVER"] = found.group(1).decode()
-
-    def __enter__(self):
-        return self
+        self.temporary = tempfile.TemporaryDirectory()
+        super().__init__(self.temporary.name, *args, http="off")
 
     def __exit__(self, *_):
         end_all()
-        self.folder.cleanup()
-
-    def spawn(self, *args):
-        return Process([os.path.join(build, "macula"), *args], self.env)
-
-    def run(self, *args, stdin=b"", env=None):
-        p = subprocess.run([os.path.join(build, "macula"), *args], env=dict(self.env, **(env or {})), input=stdin,
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE)
-        return p.returncode, p.stdout, p.stderr
-
-    def ok(self, *args, **kw):
-        code, out, err = self.run(*args, **kw)
-        assert code == 0, "%r: exit %d, %r" % (args, code, err)
-        return out
+        self.temporary.cleanup()
 
     def confirmed(self, *args):
         """Again when it was not confirmed within the 5 s that the library waits: a machine may stand still for as long."""
@@ -77,12 +57,12 @@ class Node:
         return lines[0]
 
     def sub(self, *args):
-        p = self.spawn("sub", *args)
+        p = self.macula("sub", *args)
         p.expect("err", rb"^subscribed ")
         return p
 
     def serve(self, *args):
-        p = self.spawn("serve", *args)
+        p = self.macula("serve", *args)
         p.expect("err", rb"^serving ")
         return p
 
@@ -90,21 +70,11 @@ class Node:
         return json.loads(self.ok("--json", "status"))
 
     def script(self, name, text):
-        path = os.path.join(self.folder.name, name)
+        path = os.path.join(self.folder, name)
         with open(path, "w") as f:
             f.write("#!/bin/sh\n" + text)
         os.chmod(path, 0o755)
         return path
-
-
-def until(what, probe):
-    deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
-        value = probe()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise AssertionError("not in time: " + what)
 
 
 def alive(pid):
@@ -230,7 +200,7 @@ def help_and_local():
         first = n.ok("id")
         assert re.fullmatch(rb"[0-9a-f]{64}\n", first) and n.ok("id", "show") == first
         n.bad(2, "busy", "id", "new")
-        other = os.path.join(n.folder.name, "other.pem")
+        other = os.path.join(n.folder, "other.pem")
         assert n.ok("id", "new", "--identity", other) != first
         os.chmod(other, 0o644)
         n.bad(2, "not_authorized", "id", "--identity", other)
@@ -289,9 +259,7 @@ def completion_in_bash():
 
 def completion_in_zsh():
     """The line editor of a zsh on a terminal of its own, with the script sourced and with the script in fpath."""
-    if not shutil.which("zsh"):
-        print("zsh is not installed: its completion is not run")
-        return
+    assert shutil.which("zsh"), "zsh is not installed"
     with Node() as n, tempfile.TemporaryDirectory() as folder:
         open(os.path.join(folder, "a-file"), "w").close()
         with open(os.path.join(folder, "_macula"), "wb") as f:
@@ -353,7 +321,7 @@ def node_id_changed():
     with Node() as n:
         n.ok("pub", "a", "x")
         n.process.end()
-        for root, _, files in os.walk(os.path.join(n.folder.name, "state")):
+        for root, _, files in os.walk(os.path.join(n.folder, "state")):
             for f in files:
                 os.unlink(os.path.join(root, f))
         n.start()
@@ -399,19 +367,19 @@ def handlers():
 
 def hanging():
     with Node() as n:
-        pids = os.path.join(n.folder.name, "pid")
+        pids = os.path.join(n.folder, "pid")
         p = n.serve("slow", "--exec", "sleep 1000 & echo $! > %s; wait" % pids, "--concurrency", "1")
         # One that stands still is no provider for a while, and its caller then hears that instead.
         until("a call ends by its timeout", lambda: n.run("call", "slow", "--timeout", "4s")[0] == 4)
         first = pid_of(pids)
         until("a handler is killed with what it started, at the deadline", lambda: not alive(first))
         os.unlink(pids)
-        caller = n.spawn("call", "slow", "--timeout", "%ds" % DEADLINE)
+        caller = n.macula("call", "slow", "--timeout", "%ds" % DEADLINE)
         second = pid_of(pids)
         assert caller.end(signal.SIGINT) == 1
         until("a handler is killed when its caller leaves", lambda: not alive(second))
         os.unlink(pids)
-        caller = n.spawn("call", "slow", "--timeout", "%ds" % DEADLINE)
+        caller = n.macula("call", "slow", "--timeout", "%ds" % DEADLINE)
         third = pid_of(pids)
         assert p.end(signal.SIGTERM) == 0 and caller.wait() == 1, caller.err
         until("a handler is killed when its server ends", lambda: not alive(third))
@@ -420,9 +388,9 @@ def hanging():
 
 def provider_killed():
     with Node() as n:
-        pids = os.path.join(n.folder.name, "pid")
+        pids = os.path.join(n.folder, "pid")
         p = n.serve("job", "--exec", "echo $$ > %s; exec sleep 1000" % pids)
-        caller = n.spawn("call", "job", "--timeout", "%ds" % DEADLINE, "--strategy", "first")
+        caller = n.macula("call", "job", "--timeout", "%ds" % DEADLINE, "--strategy", "first")
         os.kill(pid_of(pids), 0)
         handler = pid_of(pids)
         n.serve("job", "--reply", '"second"')
@@ -431,7 +399,7 @@ def provider_killed():
         os.kill(handler, signal.SIGKILL)
         os.unlink(pids)
         alone = n.serve("alone", "--exec", "echo $$ > %s; exec sleep 1000" % pids)
-        caller = n.spawn("call", "alone", "--timeout", "%ds" % DEADLINE)
+        caller = n.macula("call", "alone", "--timeout", "%ds" % DEADLINE)
         handler = pid_of(pids)
         alone.end()
         assert caller.wait() == 1 and caller.err.count(b"\n") == 1, caller.err
@@ -457,9 +425,9 @@ def subscriber_stopped():
 
 def queueing():
     with Node() as n:
-        turns = os.path.join(n.folder.name, "turns")
+        turns = os.path.join(n.folder, "turns")
         n.serve("one", "--exec", "echo in >> %s; sleep 0.1; echo out >> %s; echo 1" % (turns, turns), "--concurrency", "1")
-        callers = [n.spawn("call", "one", "--timeout", "%ds" % DEADLINE) for _ in range(5)]
+        callers = [n.macula("call", "one", "--timeout", "%ds" % DEADLINE) for _ in range(5)]
         assert all(c.wait() == 0 for c in callers)
         with open(turns) as f:
             assert f.read() == "in\nout\n" * 5, "two handlers ran at once"

@@ -14,7 +14,9 @@ import tempfile
 import threading
 import traceback
 
-from _process import DEADLINE, Process, end_all, started
+import _node
+from _node import own_mounts
+from _process import DEADLINE, Process, end_all
 from _still import tried
 
 build = os.path.abspath(sys.argv[1])
@@ -23,20 +25,9 @@ OTHER = 54321  # a user that is nobody here
 PLAIN = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") and k not in ("NOTIFY_SOCKET", "XDG_CONFIG_HOME")}
 
 
-class Node:
-    def __init__(self, folder, *args, env=None):
-        self.folder = folder
-        self.env = dict(PLAIN, XDG_CONFIG_HOME=os.path.join(folder, "config"))
-        self.process, found = started([maculad, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--state", os.path.join(folder, "state"),
-                                       *args], dict(PLAIN, **(env or {})), r"^listen +(127\S+)\n(?s:.*) status$")
-        self.address = self.env["MACULA_SERVER"] = found.group(1).decode()
-        self.http = re.search(rb"^http +http://([^/]+)/", self.process.out, re.M).group(1).decode()
-
-    def run(self, *args, env=None, **kw):
-        program = self.for_all() if "user" in kw else macula
-        p = subprocess.run([program, *args], env=dict(self.env, **(env or {})), stdin=kw.pop("stdin", subprocess.DEVNULL), stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, timeout=DEADLINE, **kw)
-        return p.returncode, p.stdout.decode(), p.stderr.decode()
+class Node(_node.Node):
+    def run(self, *args, **kw):
+        return super().run(*args, program=self.for_all() if "user" in kw else macula, **kw)
 
     def for_all(self):
         """The program where every user can start it; the build folder may be root's."""
@@ -167,14 +158,14 @@ def state_files(folder):
     write(os.path.join(folder, "state"), "peers", b"macula://\n\0\0\0\0")
     write(os.path.join(folder, "state"), "sequence", b"\0\0\0\0\0\0\0\0")
     n = Node(folder)
-    n.process.expect("err", rb"event=peers_not_read [^\n]*state/peers[^\n]*NUL")
-    n.process.expect("err", rb"event=sequence_not_read [^\n]*state/sequence[^\n]*NUL")
+    n.process.expect("err", r"event=peers_not_read [^\n]*state/peers[^\n]*NUL")
+    n.process.expect("err", r"event=sequence_not_read [^\n]*state/sequence[^\n]*NUL")
     assert n.process.end(signal.SIGTERM) == 0
     write(os.path.join(folder, "state"), "peers", b"rubbish\nmore\n")
     write(os.path.join(folder, "state"), "sequence", b"12x\n")
     n = Node(folder)
-    n.process.expect("err", rb"event=peers_not_read [^\n]*2 lines")
-    n.process.expect("err", rb"event=sequence_not_read [^\n]*no number")
+    n.process.expect("err", r"event=peers_not_read [^\n]*2 lines")
+    n.process.expect("err", r"event=sequence_not_read [^\n]*no number")
 
 
 def nobody(n, *args, home):
@@ -194,7 +185,7 @@ def homeless(folder):
     mine = n.ok("--identity", key, "id", "new")[0]
     os.chown(key, OTHER, OTHER)
     n.ok("pub", "kept", "1", "--retain")
-    node_id = re.search(rb"^node id +(\w+)", n.process.out, re.M).group(1).decode()
+    node_id = n.id
     echo = Process([macula, "serve", "echo", "--echo"], n.env)
     echo.expect("err", rb"^serving ")
     os.mkdir(os.path.join(folder, "empty"), 0o755)
@@ -219,8 +210,8 @@ def homeless(folder):
     p = subprocess.run([n.for_all(), "pub", "a", "1"], env=dict(n.env, XDG_CONFIG_HOME=os.path.join(folder, "half", ".config")), timeout=DEADLINE,
                        stderr=subprocess.PIPE, user=OTHER, group=OTHER, extra_groups=[])
     assert p.returncode == 3 and ("delete line 1 of %s" % known).encode() in p.stderr, p
-    p = subprocess.run(["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o ro none "$0" && HOME="$0" exec "$@"', os.path.join(folder, "empty"),
-                        macula, "pub", "a", "1"], env={k: v for k, v in n.env.items() if k != "XDG_CONFIG_HOME"}, stderr=subprocess.PIPE,
+    p = subprocess.run(own_mounts('mount -t tmpfs -o ro none "$0" && HOME="$0" exec "$@"', os.path.join(folder, "empty"), macula, "pub", "a", "1"),
+                       env={k: v for k, v in n.env.items() if k != "XDG_CONFIG_HOME"}, stderr=subprocess.PIPE,
                        timeout=DEADLINE)
     assert p.returncode == 0 and p.stderr.count(b"\n") == 1 and b"macula: warning: " in p.stderr, p
 
@@ -242,10 +233,10 @@ def variables(folder):
                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE)
     assert p.returncode == 0 and p.stdout == b"ok\n" and re.fullmatch(rb"maculad: warning: [^\n]*MACULA_HOME [^\n]*\n", p.stderr), p
     n = Node(folder, env=SERVICES)
-    assert b"unknown_variable" not in n.process.err, n.process.err
+    assert "unknown_variable" not in n.process.err, n.process.err
     other = os.path.join(folder, "second")
     os.mkdir(other)
-    Node(other, env={"MACULA_HOME": "/opt"}).process.expect("err", rb"level=warn event=unknown_variable name=MACULA_HOME nearest=MACULA_NAME")
+    Node(other, env={"MACULA_HOME": "/opt"}).process.expect("err", r"level=warn event=unknown_variable name=MACULA_HOME nearest=MACULA_NAME")
     _, err = n.ok("pub", "a", "1", env={"MACULA_MAX_CLIENT": "5"})
     assert err == "macula: warning: unknown variable MACULA_MAX_CLIENT; did you mean MACULA_MAX_CLIENTS?\n", err
     assert n.ok("pub", "a", "1", env=dict(SERVICES, MACULA_MAX_CLIENTS="5", MACULA_HOME="/opt", MACULA_NODE=""))[1] == ""

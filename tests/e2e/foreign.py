@@ -12,10 +12,10 @@ import sys
 import tempfile
 import termios
 import threading
-import time
 import traceback
 
-from _process import DEADLINE, Process, end_all, started
+from _node import READY, own_mounts, serving, until
+from _process import DEADLINE, Process, end_all
 from _still import tried
 
 build = os.path.abspath(sys.argv[1])
@@ -48,9 +48,7 @@ class Place:
         return path
 
     def node(self, name, *args):
-        argv = [maculad, "--listen", "127.0.0.1:0", "--http", "off", "--state", self.path(name), *args]
-        p, found = started(argv, self.env, r"^listen +(127\S+)$")
-        p.address = found.group(1).decode()
+        p = serving("--state", self.path(name), *args, env=self.env, text=False)
         self.env.setdefault("MACULA_SERVER", p.address)
         return p
 
@@ -104,16 +102,6 @@ class Terminal:
             assert not pattern or re.search(pattern, self.text), "no %r in %r" % (pattern, self.text[-600:])
 
 
-def until(what, probe):
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        value = probe()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise AssertionError("not in time: " + what)
-
-
 # ---- cases -----------------------------------------------------------------------------------------------------------------
 def a_name_forges_no_log_line():
     with Place() as here:
@@ -157,7 +145,7 @@ def others_drive_no_terminal():
 
 def as_process_one(here, *argv):
     """Process 1 of a namespace of its own; its id as it is seen from here."""
-    p = Process(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *argv], here.env)
+    p = Process(own_mounts('mount -t proc proc /proc && exec "$0" "$@"', *argv, more=["--pid", "--fork", "--kill-child"]), here.env)
     return p, until("it runs", lambda: children_of(p.p.pid))[0][0]
 
 
@@ -208,8 +196,8 @@ def running(argv, script):
 
 def a_node_as_process_one_reaps():
     with Place() as here:
-        p, pid = as_process_one(here, maculad, "--listen", "127.0.0.1:0", "--http", "off", "--state", here.path("one"))
-        p.expect("out", rb"^listen ")
+        p, pid = as_process_one(here, maculad, "--json", "--listen", "127.0.0.1:0", "--http", "off", "--state", here.path("one"))
+        p.expect("out", READY.encode())
         subprocess.run(["nsenter", "-t", str(pid), "--pid", "sh", "-c", "sleep 0.2 &"], check=True, timeout=DEADLINE,
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until("the orphan is reaped", lambda: not children_of(pid))

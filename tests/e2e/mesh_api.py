@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import traceback
 import urllib.error
 import urllib.request
+
+from _node import serving, until
 
 build = os.path.abspath(sys.argv[1])
 DEADLINE = 300  # only what never comes waits so long
@@ -19,16 +20,9 @@ everything = []
 
 
 def start(name, *extra):
-    p = subprocess.Popen([build + "/maculad", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--name", name, "--state",
-                          os.path.join(top, name), *extra], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    everything.append(p)
-    text = ""
-    while "Try in" not in text:
-        line = p.stdout.readline().decode()
-        assert line, "%s did not start: %s" % (name, text)
-        text += line
-    return (re.search(r"^node id +(\S+)", text, re.M).group(1), re.search(r"^listen +(\S+)", text, re.M).group(1),
-            re.search(r"^http +(\S+)/health", text, re.M).group(1))
+    p = serving("--name", name, "--state", os.path.join(top, name), *extra, http="127.0.0.1:0")
+    everything.append(p.p)
+    return p.id, p.address, "http://" + p.http
 
 
 def get(url):
@@ -52,46 +46,38 @@ def found_by(at, *args):
     return (out, err) if out else None
 
 
-def until(what, name):
-    end = time.monotonic() + DEADLINE
-    while not (value := what()):
-        assert time.monotonic() < end, name
-        time.sleep(0.05)
-    return value
-
-
 def main():
     a_id, a, a_http = start("a")
     b_id, b, b_http = start("b", "--join", a)
-    until(lambda: json.loads(get(a_http + "/api/status")[1])["mesh"]["members"]["alive"] == 1, "no member")
+    until("there is a member", lambda: json.loads(get(a_http + "/api/status")[1])["mesh"]["members"]["alive"] == 1)
     p = subprocess.Popen([build + "/macula", "-s", b, "--insecure", "--identity", os.path.join(top, "id.pem"), "serve", "x.y",
                           "--echo"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     everything.append(p)
-    found = until(lambda: json.loads(get(a_http + "/api/dht/get?key=x.y")[1])["records"], "no record")[0]
+    found = until("there is a record", lambda: json.loads(get(a_http + "/api/dht/get?key=x.y")[1])["records"])[0]
     assert found["id"] == b_id and found["address"] == b, found
     assert get(a_http + "/api/dht/get?key=" + json.loads(get(a_http + "/api/dht/get?key=x.y")[1])["key"])[0] == 200
     # A question to a node that stands still for 2 s fails: it is asked again.
-    near = until(lambda: json.loads(get(a_http + "/api/dht/lookup?node=" + b_id)[1])["nodes"], "no node")
+    near = until("there is a node", lambda: json.loads(get(a_http + "/api/dht/lookup?node=" + b_id)[1])["nodes"])
     assert near[0]["id"] == b_id, near
     assert get(a_http + "/api/dht/lookup?node=12")[0] == 400
     assert get(a_http + "/api/dht/get")[0] == 400
     assert get(a_http + "/api/dht/other?key=x.y")[0] == 404
-    until(lambda: [(q["id"], q["name"], q["address"], q["state"], q["in_pool"]) for q in json.loads(get(a_http + "/api/peers")[1])["peers"]] ==
-          [(b_id, "b", b, "connected", True)], "b is no peer")
+    until("b is a peer", lambda: [(q["id"], q["name"], q["address"], q["state"], q["in_pool"]) for q in
+                                  json.loads(get(a_http + "/api/peers")[1])["peers"]] == [(b_id, "b", b, "connected", True)])
     metrics = get(a_http + "/metrics")[1]
     for name in ("mesh_links", "members_alive", "swim_pings_total", "dht_records", "dht_lookups_total", "dht_lookup_hops_total",
-                 "dht_lookup_microseconds_total", "mesh_evictions_total", "call_failovers_total"):
-        assert re.search(r"^macula_%s \d+$" % name, metrics, re.M), name
+                 "dht_lookup_seconds_total", "mesh_evictions_total", "call_failovers_total"):
+        assert re.search(r"^macula_%s [\d.]+$" % name, metrics, re.M), name
     print("ok mesh_api http")
-    out, err = until(lambda: found_by(a, "dht", "get", "x.y"), "nothing found")
+    out, err = until("something is found", lambda: found_by(a, "dht", "get", "x.y"))
     assert out.startswith(b_id + "  " + b) and "1 found" in err, (out, err)
-    out, err = until(lambda: found_by(b, "dht", "lookup", a_id), "nothing found")
+    out, err = until("something is found", lambda: found_by(b, "dht", "lookup", a_id))
     assert out.startswith(a_id + "  " + a), out
     assert macula(a, "dht", "get", "no.such", code=1)[0] == ""
     assert macula(a, "dht", "find", "x", code=2)[1].startswith("macula: invalid_argument: say `dht get KEY`")
     assert macula(a, "dht", "lookup", "12", code=1)[1].startswith("macula: invalid_argument: give a node's id of 64 digits")
-    until(lambda: "connected" in macula(a, "peers")[0], "b is not connected")
-    until(lambda: "1 alive" in macula(a, "status")[0], "b is not alive")
+    until("b is connected", lambda: "connected" in macula(a, "peers")[0])
+    until("b is alive", lambda: "1 alive" in macula(a, "status")[0])
     print("ok mesh_api cli")
     # A question that is open when the node ends is answered, and the node does not wait for it.
     os.kill(everything[1].pid, 19)

@@ -11,9 +11,9 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 
-from _process import DEADLINE, Process, started
+from _node import serving, until
+from _process import DEADLINE, Process
 from _still import tried
 
 build = os.path.abspath(sys.argv[1])
@@ -39,14 +39,14 @@ class Mesh:
         if i in self.hidden:
             join.append("--no-listen")
         name = "provider%d" % i if i else "registry"
-        self.nodes[i], found = started([os.path.join(build, "maculad"), "--listen", self.addresses[i], "--name", name, "--http", "off",
-                                        "--state", os.path.join(self.folder.name, "s%d" % i), *join], self.env, r"^listen +(127\S+)$")
+        self.nodes[i] = serving("--name", name, "--state", os.path.join(self.folder.name, "s%d" % i), *join, listen=self.addresses[i],
+                                env=self.env, text=False)
         self.live.append(self.nodes[i])
-        self.addresses[i] = found.group(1).decode()
+        self.addresses[i] = self.nodes[i].address
 
     def joined(self, count):
         for i in range(count):
-            until(lambda: len(self.connected(i)) == count - 1, "node %d is linked with all others" % i)
+            until("node %d is linked with all others" % i, lambda: len(self.connected(i)) == count - 1)
 
     def connected(self, i):
         return [p for p in json.loads(self.ok(i, "--json", "peers"))["peers"] if p["state"] == "connected"]
@@ -102,14 +102,6 @@ class Mesh:
         self.folder.cleanup()
 
 
-def until(done, what):
-    """Polls a condition that needs other processes."""
-    end = time.monotonic() + DEADLINE
-    while not done():
-        assert time.monotonic() < end, "not in time: " + what
-        time.sleep(0.05)
-
-
 def all_known(m):
     """Until the registry has heard of all three calculators."""
     seen = set()
@@ -118,7 +110,7 @@ def all_known(m):
         seen.add(m.call(0, 7, "--strategy", "round_robin"))
         return seen == {14, 21, 28}
 
-    until(look, "all three providers are called")
+    until("all three providers are called", look)
 
 
 def case_round_robin():
@@ -152,9 +144,9 @@ def case_a_node_dies_in_mid_call():
         def running(call):  # by the call's argument, since a handler of an earlier one may come late
             return [i for i in (1, 2, 3) if os.path.exists(os.path.join(m.folder.name, "started%d.%d" % (i, call)))]
 
-        until(lambda: m.run(0, "call", "test.calculator", "0", "--timeout", "2s")[0] == 4 and running(0), "a provider is found")
+        until("a provider is found", lambda: m.run(0, "call", "test.calculator", "0", "--timeout", "2s")[0] == 4 and running(0))
         call = m.spawn(0, "call", "test.calculator", "1", *PATIENCE)
-        until(lambda: running(1), "a handler runs")
+        until("a handler runs", lambda: running(1))
         victim = running(1)[0]
         open(second, "w").close()
         m.nodes[victim].end()
@@ -167,12 +159,12 @@ def case_the_caller_is_killed():
     with Mesh(2) as m:
         mark = os.path.join(m.folder.name, "running")
         m.serve(1, "test.calculator", "--exec", m.script("hang.sh", "read -r json; touch %s.$json; exec sleep 1000\n" % mark))
-        until(lambda: m.run(0, "call", "test.calculator", "0", "--timeout", "2s")[0] == 4 and os.path.exists(mark + ".0"), "the provider is found")
+        until("the provider is found", lambda: m.run(0, "call", "test.calculator", "0", "--timeout", "2s")[0] == 4 and os.path.exists(mark + ".0"))
         call = m.spawn(0, "call", "test.calculator", "1", "--timeout", "1h")
-        until(lambda: os.path.exists(mark + ".1"), "the handler runs")
+        until("the handler runs", lambda: os.path.exists(mark + ".1"))
         assert m.pending(0) >= 1 and m.pending(1) >= 1
         call.end()
-        until(lambda: m.pending(0) == 0 and m.pending(1) == 0, "the chain is freed at both nodes")
+        until("the chain is freed at both nodes", lambda: m.pending(0) == 0 and m.pending(1) == 0)
 
 
 def case_six_calls():
@@ -188,7 +180,7 @@ def case_six_calls():
             seen.add(m.call(0, 1, "--strategy", "round_robin")["provider"])
             return len(seen) == 3
 
-        until(look, "all three providers are called")
+        until("all three providers are called", look)
         counts = {}
         for x in range(1, 7):
             answer = m.call(0, x, "--strategy", "round_robin")
@@ -203,9 +195,9 @@ def case_providers_come_and_go():
         code, _, err = m.run(0, "call", "test.calculator", "0", *PATIENCE)
         assert code == 1 and err.startswith(b"macula: no_such_procedure: "), (code, err)
         first = m.serve(1, "test.calculator", "--exec", m.times(2))
-        until(lambda: m.run(0, "call", "test.calculator", '{"x":7}')[1].strip() == b"14", "the first provider is found")
+        until("the first provider is found", lambda: m.run(0, "call", "test.calculator", '{"x":7}')[1].strip() == b"14")
         m.serve(2, "test.calculator", "--exec", m.times(3))
-        until(lambda: m.call(0, 7, "--strategy", "round_robin") == 21, "a provider that came later is heard of")
+        until("a provider that came later is heard of", lambda: m.call(0, 7, "--strategy", "round_robin") == 21)
         first.end(signal.SIGTERM)
         for _ in range(6):  # no call is lost by it
             assert m.call(0, 7, "--strategy", "round_robin") == 21
@@ -215,7 +207,7 @@ def case_the_error_says_which_attempt_failed():
     with Mesh(3) as m:
         for i in (1, 2):
             m.serve(i, "test.calculator", "--exec", "exit 3")
-        until(lambda: b"handler_error" in m.run(0, "call", "test.calculator", "0")[2], "a provider is found")
+        until("a provider is found", lambda: b"handler_error" in m.run(0, "call", "test.calculator", "0")[2])
         code, out, err = m.run(0, "call", "test.calculator", "0", *PATIENCE)
         assert code == 1 and out == b"" and err.startswith(b"macula: handler_error: "), (code, err)
 
@@ -229,7 +221,7 @@ def case_a_frozen_node():
         code, _, err = m.run(0, "call", "test.calculator", '{"x":7}', "--timeout", "30s")
         assert code in (1, 4), (code, err)
         m.nodes[1].p.send_signal(signal.SIGCONT)
-        until(lambda: m.run(0, "call", "test.calculator", '{"x":7}')[1].strip() == b"14", "it is called again")
+        until("it is called again", lambda: m.run(0, "call", "test.calculator", '{"x":7}')[1].strip() == b"14")
 
 
 def case_a_node_comes_back():
@@ -241,7 +233,7 @@ def case_a_node_comes_back():
         assert code in (1, 4), (code, err)
         m.start(1)
         # The provider reconnects and registers by itself.
-        until(lambda: m.run(2, "call", "test.calculator", '{"x":7}')[1].strip() == b"14", "it is called again")
+        until("it is called again", lambda: m.run(2, "call", "test.calculator", '{"x":7}')[1].strip() == b"14")
         assert serving.p.poll() is None
 
 
@@ -252,7 +244,7 @@ def case_a_node_that_nobody_can_dial():
         serving = m.serve(1, "test.other", "--reply", "1")
         assert m.ok(2, "call", "test.other", *PATIENCE).strip() == b"1"
         m.nodes[0].end()  # its first contact
-        until(lambda: m.run(1, "call", "test.calculator", '{"x":7}')[1].strip() == b"21", "it is called by the other")
+        until("it is called by the other", lambda: m.run(1, "call", "test.calculator", '{"x":7}')[1].strip() == b"21")
         assert serving.p.poll() is None
 
 

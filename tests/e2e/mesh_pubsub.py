@@ -5,63 +5,26 @@ Four nodes that know the first one's address; their users run macula. Each case 
 Prints "ok NAME" or "FAIL NAME: why" a case.
 """
 import os
-import re
 import signal
 import sys
 import tempfile
 import time
-import urllib.request
 
-from _process import DEADLINE, Process, end_all, started
+import _node
+from _node import until
+from _process import end_all
 from _still import tried
 
 build = os.path.abspath(sys.argv[1])
 
 
-def until(what, condition):
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "not in time: %s" % what
-        time.sleep(0.05)
-
-
-class Node:
+class Node(_node.Node):
     def __init__(self, folder, name, join=None):
-        self.folder, self.name, self.join = folder, name, join
-        self.address = "127.0.0.1:0"
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith("MACULA_") and k != "NOTIFY_SOCKET"}
-        self.env["XDG_CONFIG_HOME"] = os.path.join(folder, "config")
-        self.start()
-
-    def start(self):
-        argv = [build + "/maculad", "--listen", self.address, "--state", os.path.join(self.folder, self.name), "--name", self.name,
-                "--http", "127.0.0.1:0"] + (["--join", self.join] if self.join else [])
-        env = {k: v for k, v in self.env.items() if k != "MACULA_SERVER"}
-        self.process, found = started(argv, env, r"^listen +(127\S+)$[^$]*^http +http://([^/]+)/", text=True)
-        self.address, self.http = found.groups()
-        self.env["MACULA_SERVER"] = self.address
-
-    def metric(self, name):
-        with urllib.request.urlopen("http://%s/metrics" % self.http, timeout=DEADLINE) as r:
-            found = re.search(r"^macula_%s (\d+)$" % re.escape(name), r.read().decode(), re.M)
-        assert found, "no metric %s" % name
-        return int(found.group(1))
-
-    def macula(self, *args):
-        return Process([build + "/macula", *args], self.env, text=True)
-
-    def run(self, *args):
-        p = self.macula(*args)
-        return p.wait(), p.out, p.err
+        super().__init__(folder, "--name", name, *(["--join", join] if join else []), state=name)
+        self.name = name
 
     def pub(self, *args):
-        code, out, err = self.run("pub", *args)
-        assert code == 0, "pub %s: exit %d: %s" % (args, code, err)
-
-    def sub(self, *args):
-        p = self.macula("sub", *args)
-        p.expect("err", r"^subscribed ")
-        return p
+        self.ok("pub", *args)
 
 
 class Mesh:

@@ -5,7 +5,8 @@ import subprocess
 import sys
 import tempfile
 
-build = sys.argv[1]
+from _node import serving
+
 here = os.path.dirname(os.path.abspath(__file__))
 with tempfile.TemporaryDirectory() as tmp:
     env = dict(os.environ, GO111MODULE="off", GOPATH="/usr/share/gocode", GOCACHE=os.path.join(tempfile.gettempdir(), "macula-gocache"),
@@ -16,19 +17,8 @@ with tempfile.TemporaryDirectory() as tmp:
     if p.returncode:
         print("FAIL quic-go client builds: " + p.stdout.decode())
         sys.exit(1)
-    node = subprocess.Popen([os.path.join(build, "maculad"), "--listen", "127.0.0.1:0", "--http", "off", "--allow-unverified",
-                             "--state", os.path.join(tmp, "state")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    node = serving("--allow-unverified", "--state", os.path.join(tmp, "state"))
     try:
-        address = None
-        for line in node.stdout:
-            words = [w.strip(",;") for w in line.split()]
-            address = next((w for w in words if w.startswith("127.0.0.1:")), None)
-            if address:
-                break
-        if not address:
-            print("FAIL node starts: it printed no listen address")
-            sys.exit(1)
-        sys.exit(subprocess.run([client, address], timeout=600).returncode)
+        sys.exit(subprocess.run([client, node.address], timeout=600).returncode)
     finally:
-        node.terminate()
-        node.wait(600)
+        node.end()

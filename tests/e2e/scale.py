@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 
+from _node import serving
 from _still import tried
 
 build = sys.argv[1]
@@ -34,16 +35,10 @@ def scale():
     """Returns what is as it should be."""
     with tempfile.TemporaryDirectory() as tmp:
         env = dict(os.environ, XDG_CONFIG_HOME=tmp)
-        node = subprocess.Popen([os.path.join(build, "maculad"), "--listen", "127.0.0.1:0", "--http", "off", "--max-clients", str(CLIENTS),
-                                 "--state", os.path.join(tmp, "state")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        said = serving("--max-clients", str(CLIENTS), "--state", os.path.join(tmp, "state"))
+        node, address = said.p, said.address
         bench = None
         try:
-            address = None
-            for line in node.stdout:
-                words = [w.strip(",;") for w in line.split()]
-                address = next((w for w in words if w.startswith("127.0.0.1:")), None)
-                if address:
-                    break
             bench = subprocess.Popen([os.path.join(build, "macula"), "-s", address, "--json", "bench", "idle", "--clients", str(CLIENTS),
                                       "--hold", "1h"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 

@@ -158,7 +158,8 @@ static void members(const struct node *n, FILE *f) {
   COUNTER("dht_lookups", "Lookups done.", d.lookups_done);
   COUNTER("dht_lookups_failed", "Lookups that nobody answered.", d.lookups_failed);
   COUNTER("dht_lookup_hops", "Hops of the lookups done.", d.hops);
-  COUNTER("dht_lookup_microseconds", "Duration of the lookups done.", d.took_ns / NS_US);
+  head(f, "dht_lookup_seconds_total", "counter", "Duration of the lookups done.");
+  fprintf(f, "macula_dht_lookup_seconds_total %.6f\n", (double)d.took_ns / NS_SEC);
   COUNTER("dht_queries", "Requests sent.", d.queries);
   COUNTER("dht_queries_failed", "Requests without an answer.", d.queries_failed);
   COUNTER("dht_served", "Requests answered.", d.served);
@@ -228,13 +229,13 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
   GAUGE("gateway_uptime_seconds", "Seconds since the start.", (uint64_t)node_uptime_s(n, now));
   GAUGE("gateway_ready", "1 while new clients are taken.", node_ready(n, now, note));
   certificate(n, now, f);
-  GAUGE("gateway_clients_total", "Clients connected.", clients_total(&n->sessions.clients));
+  GAUGE("gateway_clients", "Clients connected.", clients_total(&n->sessions.clients));
   GAUGE("gateway_memory_bytes", "Resident memory of the process.", n->rows.rss_bytes ? n->rows.rss_bytes(n->rows.rss_ctx) : 0);
   GAUGE("gateway_process_memory_bytes", "Octets accounted to the rows of the memory table.", accounted);
-  GAUGE("gateway_process_count", "Processes of this node.", 1);
+  GAUGE("gateway_processes", "Processes of this node.", 1);
   GAUGE("gateway_diagnostics_available", "1: com.macula.diagnostics.* answers.", 1);
-  GAUGE("gateway_subscriptions_total", "Subscriptions.", topics.subscriptions);
-  GAUGE("gateway_registrations_total", "Services registered.", router_services(n->rpc.router)->count);
+  GAUGE("gateway_subscriptions", "Subscriptions.", topics.subscriptions);
+  GAUGE("gateway_registrations", "Services registered.", router_services(n->rpc.router)->count);
   rows(n, f);
   messages(n, f);
   calls(n, f);

@@ -132,7 +132,7 @@ static void test_rfc8032(void **st) {
                                        "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f76"
                                        "0984dc6594a7c15e9716ed28dc027beceea1ec40a"}};
   for (int i = 0; i < 3; i++) {
-    uint8_t spki[64], msg[4], sig[64];
+    uint8_t spki[64], msg[64], sig[64];
     size_t head = unhex("302a300506032b6570032100", spki), n = head + unhex(v[i][0], spki + head);
     struct slice m = {msg, unhex(v[i][1], msg)}, s = {sig, unhex(v[i][2], sig)};
     struct id id, want;
