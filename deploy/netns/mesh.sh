@@ -47,7 +47,9 @@ building=""
 # ---- names ----
 ns() { echo "$mesh-$1"; }              # of a host, or of the switch: sw
 address() { [ "$1" = c ] && echo 10.77.0.254 || echo "10.77.0.${1#h}"; }
-in_ns() { local n; n=$(ns "$1"); shift; ip netns exec "$n" "$@"; }
+# Not `ip netns exec`: that needs / to be a mount point, which it is not in a chroot.
+inside() { local n=$1; shift; nsenter --net="/run/netns/$n" "$@"; }
+in_ns() { local n; n=$(ns "$1"); shift; inside "$n" "$@"; }
 nodes() { seq -f 'h%g' 1 "$(cat "$root/$mesh/count")"; }
 server() { echo "macula://$(cat "$root/$mesh/$1/id")@$(address "$1"):9443"; }
 namespaces() { ip netns list 2>/dev/null | awk -v m="$mesh-" 'index($1, m) == 1 { print $1 }'; }
@@ -99,12 +101,12 @@ probe() {
   say bridge ip -n "$n" link add br0 type bridge
   ! command -v nft >/dev/null || {
     local chain='add table bridge t; add chain bridge t c { type filter hook forward priority 0; };'
-    say loss ip netns exec "$n" nft "$chain add rule bridge t c numgen random mod 10 < 1 drop"
-    say partition ip netns exec "$n" nft "$chain add rule bridge t c iifname { p0 } oifname { p1 } counter drop"
+    say loss inside "$n" nft "$chain add rule bridge t c numgen random mod 10 < 1 drop"
+    say partition inside "$n" nft "$chain add rule bridge t c iifname { p0 } oifname { p1 } counter drop"
   }
   ! command -v tc >/dev/null || {
-    say rate ip netns exec "$n" tc qdisc add dev p0 root tbf rate 1mbit burst 32kb latency 50ms
-    say delay ip netns exec "$n" tc qdisc add dev p1 root netem delay 1ms
+    say rate inside "$n" tc qdisc add dev p0 root tbf rate 1mbit burst 32kb latency 50ms
+    say delay inside "$n" tc qdisc add dev p1 root netem delay 1ms
   }
   ip netns del "$n"
 }
@@ -180,16 +182,16 @@ start_node() { # host, options of maculad
   local h=$1 d=$root/$mesh/$1
   shift
   : >"$d/log"
-  setsid ip netns exec "$(ns "$h")" "$bin/maculad" --state "$d/state" --name "$h" --listen "$(address "$h"):9443" \
+  setsid nsenter --net="/run/netns/$(ns "$h")" "$bin/maculad" --json --state "$d/state" --name "$h" --listen "$(address "$h"):9443" \
     --access "token:$root/$mesh/token" "$@" </dev/null >"$d/log" 2>&1 &
   local tries=0
-  until grep -q ' status$' "$d/log"; do
+  until grep -q '^{"event":"ready"' "$d/log"; do
     kill -0 $! 2>/dev/null || { cat "$d/log" >&2; die "$h: maculad ended at once"; }
     [ $tries -lt 200 ] || { cat "$d/log" >&2; die "$h: maculad is not ready after 20 s"; }
     sleep 0.1
     tries=$((tries + 1))
   done
-  sed -n 's/^node id *\([0-9a-f]\{64\}\)$/\1/p' "$d/log" >"$d/id"
+  sed -n 's/^{"event":"ready","id":"\([0-9a-f]\{64\}\)".*/\1/p' "$d/log" >"$d/id"
 }
 
 up() { # options of maculad
@@ -260,7 +262,7 @@ run_on() { # host, command
     MACULA_SERVER=$(server "$to")
     MACULA_NODES=$(for n in $(nodes); do server "$n"; done | paste -sd,)
     ulimit -n "$(ulimit -Hn)"
-    exec ip netns exec "$(ns "$h")" "$@"
+    exec nsenter --net="/run/netns/$(ns "$h")" "$@"
   ) <&0 &
   child=$!
   # A trap ends one wait, not the command.

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/err.h"
 #include "io/io_priv.h"
@@ -41,9 +42,16 @@ static bool again_without_dot(struct io_resolve *r) {
   return start(r->req.loop, r) == 0;
 }
 
+/* A machine without a file of hosts has it all the same (RFC 6761, section 6.3). */
+static bool again_as_loopback(struct io_resolve *r) {
+  if (!r->cb || strcasecmp(r->host, "localhost") != 0) return false;
+  r->host[0] = 0;
+  return start(r->req.loop, r) == 0;
+}
+
 static void on_addrs(uv_getaddrinfo_t *req, int status, struct addrinfo *list) {
   struct io_resolve *r = req->data;
-  if (status && again_without_dot(r)) return;
+  if (status && (again_without_dot(r) || again_as_loopback(r))) return;
   for (struct addrinfo *a = status == 0 ? list : NULL; a && r->count < r->max; a = a->ai_next) {
     if (a->ai_addrlen > sizeof r->addrs[0]) continue;
     memset(&r->addrs[r->count], 0, sizeof r->addrs[0]);
@@ -65,7 +73,7 @@ static void on_addrs(uv_getaddrinfo_t *req, int status, struct addrinfo *list) {
 static int start(uv_loop_t *uv, struct io_resolve *r) {
   struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_NUMERICSERV};
   r->req.data = r;
-  return uv_getaddrinfo(uv, &r->req, on_addrs, r->host, r->port, &hints) == 0 ? 0 : MACULA_EINVAL;
+  return uv_getaddrinfo(uv, &r->req, on_addrs, r->host[0] ? r->host : NULL, r->port, &hints) == 0 ? 0 : MACULA_EINVAL;
 }
 
 int io_resolve_start(struct io_loop *l, const char *host_port, uint16_t default_port, size_t max,

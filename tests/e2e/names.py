@@ -138,6 +138,16 @@ def dot_at_the_end(c):
     b.expect("err", r'event=link_up peer="a"')
 
 
+def no_file_of_hosts_knows_localhost(c):
+    """It is this machine all the same, as in a container without that file."""
+    a = c.node("a", "127.0.0.1:0")
+    with open(c.hosts, "w"):
+        pass
+    for name in "localhost", "LocalHost.":
+        code, _, err = c.run("-s", "%s:%d" % (name, a.port), "pub", "t", "x")
+        assert (code, err) == (0, ""), (name, err)
+
+
 def zones(c):
     """Addresses that are good on one link only are written with the interface to it."""
     assert "no network interface 'nosuch0'" in c.refused("macula", "-s", "fe80::a%nosuch0", "pub", "t", "x")
@@ -179,7 +189,7 @@ def tried(case):
 
 root = tempfile.mkdtemp(prefix="macula-names-")
 cases = [own_name_leads_elsewhere, seed_is_replaced, unknown_at_the_start, client_of_a_name_with_many_addresses, dot_at_the_end, zones,
-         no_destination]
+         no_file_of_hosts_knows_localhost, no_destination]
 with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:  # most of their time they wait
     results = []
     for result in pool.map(tried, [k for k in cases if not sys.argv[2:] or k.__name__ in sys.argv[2:]]):

@@ -9,7 +9,7 @@ from _node import serving
 
 here = os.path.dirname(os.path.abspath(__file__))
 with tempfile.TemporaryDirectory() as tmp:
-    env = dict(os.environ, GO111MODULE="off", GOPATH="/usr/share/gocode", GOCACHE=os.path.join(tempfile.gettempdir(), "macula-gocache"),
+    env = dict(os.environ, GO111MODULE="off", GOPATH="/usr/share/gocode", GOCACHE=os.path.join(tempfile.gettempdir(), "macula-gocache-%d" % os.getuid()),
                HOME=os.environ.get("HOME", tmp), GOFLAGS="")
     client = os.path.join(tmp, "quicgo")
     p = subprocess.run(["go", "build", "-o", client, os.path.join(here, "quicgo", "main.go")], env=env, stdout=subprocess.PIPE,

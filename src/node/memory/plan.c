@@ -63,7 +63,7 @@ static uint64_t scale(uint64_t v, uint64_t least, uint64_t part, bool octets) {
 static struct node_limits scaled(const struct node_limits *l, uint64_t part, bool (*keep)(void *, const char *), void *ctx) {
   struct node_limits s = *l;
 #define SCALE(id, key, field, kind, value, low, high, scaled, ...)                                                             \
-  if ((scaled) && (!keep || !keep(ctx, #key)))                                                                                 \
+  if ((scaled) != 0 && (!keep || !keep(ctx, #key)))                                                                            \
     s.field = (__typeof__(s.field))scale(l->field, scaled, part, sizeof(s.field) == sizeof(size_t));
   NODE_LIMITS(SCALE)
 #undef SCALE
