@@ -14,6 +14,15 @@ void node_limits_fill(struct node_limits *l) {
   if (l->max_frame > FRAME_MAX_PAYLOAD) l->max_frame = FRAME_MAX_PAYLOAD; /* the codec's own bound */
 }
 
+void node_limits_reload(struct node_limits *l, const struct node_limits *wanted) {
+#define LIMIT_TAKE(id, key, field, kind, value, least, most, scaled, reload, ...)                                              \
+  if (reload == LIMIT_RELOADED) l->field = wanted->field;
+  NODE_LIMITS(LIMIT_TAKE)
+#undef LIMIT_TAKE
+  l->memory_max = wanted->memory_max;
+  node_limits_fill(l);
+}
+
 uint32_t limits_peer_records(const struct node_limits *l) {
   return l->max_members + l->max_peers + PEERS_BESIDES_MEMBERS + MAX_SEEDS;
 }

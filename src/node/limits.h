@@ -106,6 +106,8 @@ struct node_limits { /* 0 is replaced by the default */
 
 void node_limits_default(struct node_limits *ret_limits);
 void node_limits_fill(struct node_limits *l); /* defaults for what is 0 */
+/* Takes those of `wanted` that can change while the node runs. */
+void node_limits_reload(struct node_limits *l, const struct node_limits *wanted);
 
 /* Records of other nodes, links to them, and connections that may have a session, at most. */
 uint32_t limits_peer_records(const struct node_limits *l);

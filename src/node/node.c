@@ -493,8 +493,7 @@ int node_reload(struct node *n, const struct node_reload *r) {
     }
   }
   if (r->limits) {
-    n->limits = *r->limits;
-    node_limits_fill(&n->limits);
+    node_limits_reload(&n->limits, r->limits);
     struct node_limits l = n->limits;
     quic_set_limits(n->quic, limits_connections(&l), l.max_half_open, l.connection_pool, l.client_streams);
     dedup_set_max(&n->messages.dedup, l.dedup_ids, l.dedup_ns);
