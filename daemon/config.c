@@ -22,10 +22,11 @@ struct row {
   uint64_t least, most;
   enum limit_reload reload;
   const char *arg, *help;
+  const char *more; /* for the manual; NULL: no limit */
 };
 static const struct row rows[OPTION_COUNT] = {
-#define OPTION_ROW(id, key, type, member, least, most, reload, arg, help)                                                      \
-  {#key, type, offsetof(struct config, member), least, most, reload, arg, help},
+#define OPTION_ROW(id, key, type, member, least, most, reload, arg, ...)                                                       \
+  {#key, type, offsetof(struct config, member), least, most, reload, arg, __VA_ARGS__},
 #define LIMIT_ROW(...) LIMIT_OPTION(OPTION_ROW, __VA_ARGS__)
     OPTION_MAP(OPTION_ROW) NODE_LIMITS(LIMIT_ROW)
 #undef LIMIT_ROW
@@ -264,7 +265,7 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
         snprintf(list.why, sizeof list.why,
                  "'%.100s' is not a list of at most %d numeric ADDR:PORT, as 127.0.0.1:9443 or [::]:9443", text,
                  CONFIG_MAX_LISTEN);
-      return snprintf(why, CONFIG_WHY_LEN, "%.*s", CONFIG_WHY_LEN - 1, list.why), MACULA_EINVAL;
+      return snprintf(why, CONFIG_WHY_LEN, "%.500s", list.why), MACULA_EINVAL;
     }
     return 0;
   case SEEDS:
@@ -273,7 +274,7 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
       if (!list.why[0])
         snprintf(list.why, sizeof list.why, "'%.100s' is not a list of at most %d HOST, HOST:PORT or macula://ID@HOST:PORT",
                  text, CONFIG_MAX_SEEDS);
-      return snprintf(why, CONFIG_WHY_LEN, "%.*s", CONFIG_WHY_LEN - 1, list.why), MACULA_EINVAL;
+      return snprintf(why, CONFIG_WHY_LEN, "%.500s", list.why), MACULA_EINVAL;
     }
     return 0;
   case IDS:
@@ -286,7 +287,7 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
   case HTTP: {
     struct config_http *h = to;
     h->off = !strcasecmp(text, "off");
-    if (!h->off && addr_bad_zone(text, list.why)) return snprintf(why, CONFIG_WHY_LEN, "%.*s", CONFIG_WHY_LEN - 1, list.why), MACULA_EINVAL;
+    if (!h->off && addr_bad_zone(text, list.why)) return snprintf(why, CONFIG_WHY_LEN, "%.500s", list.why), MACULA_EINVAL;
     if (!h->off && addr_parse(text, (uint16_t)r->most, &h->at))
       return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is neither off nor a numeric ADDR:PORT, as 127.0.0.1:8080", text),
              MACULA_EINVAL;
@@ -547,7 +548,10 @@ static int load_flags(struct config *c, int argc, const char *const *argv, char 
     } else if (!strcmp(arg, "--json")) {
       c->json = true;
     } else if (!strcmp(arg, "--no-upkeep")) { /* for tests of the pool: not told to users */
-      c->no_upkeep = true;
+      c->node.no_upkeep = true;
+    } else if (!strcmp(arg, "--print-man") || !strcmp(arg, "--print-example")) { /* for tools/check_limits.sh */
+      c->mode = arg[8] == 'm' ? CONFIG_MAN : CONFIG_EXAMPLE;
+      return 0;
     } else if (!strcmp(arg, "--help") || !strcmp(arg, "-h")) {
       c->mode = CONFIG_HELP;
       return 0;
@@ -617,15 +621,13 @@ static int load_env(struct config *c, const char *const *env) {
 /* ---- the whole ------------------------------------------------------------------------------------------------------------
  */
 static void defaults(struct config *c) {
-  *c = (struct config){.realm = "default",
-                       .idle_timeout = 30 * NS_SEC,
-                       .keep_alive = 10 * NS_SEC,
+  *c = (struct config){.node = {.realm = "default", .idle_timeout = 30 * NS_SEC, .keep_alive = 10 * NS_SEC},
                        .log_level = LOG_INFO,
                        .access.mode = NODE_ACCESS_OPEN};
   addr_parse("127.0.0.1:9443", 0, &c->listen.at[0]);
   c->listen.count = 1;
   addr_parse("127.0.0.1:8080", 0, &c->http.at);
-  node_limits_default(&c->limits);
+  node_limits_default(&c->node.limits);
 }
 
 static int default_state(struct config *c, const char *const *env, char *ret_why) {
@@ -665,7 +667,7 @@ static int check_together(const struct config *c, char *ret_why) {
     snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: a key needs its certificate: give --cert FILE too", where);
     return MACULA_EINVAL;
   }
-  if (c->keep_alive * 2 > c->idle_timeout) {
+  if (c->node.keep_alive * 2 > c->node.idle_timeout) {
     config_where(c, config_is_set(c, OPTION_KEEP_ALIVE) ? OPTION_KEEP_ALIVE : OPTION_IDLE_TIMEOUT, where);
     snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: keep_alive must be at most half of idle_timeout: change one of them", where);
     return MACULA_EINVAL;
@@ -680,7 +682,7 @@ int config_load(int argc, const char *const *argv, const char *const *env, struc
   defaults(c);
   ret_why[0] = 0;
   int err = load_flags(c, argc, argv, ret_why);
-  if (err || c->mode == CONFIG_HELP || c->mode == CONFIG_VERSION) return err;
+  if (err || c->mode >= CONFIG_HELP) return err;
   err = check_env(env, ret_why);
   if (!err) err = load_env(c, env);
   if (!err && c->file) err = load_file(c, ret_why);
@@ -691,7 +693,8 @@ int config_load(int argc, const char *const *argv, const char *const *env, struc
   }
   if (!err && !c->state) err = default_state(c, env, ret_why);
   /* The idle timeout alone may be lowered: the pings follow. */
-  if (!err && !config_is_set(c, OPTION_KEEP_ALIVE) && c->keep_alive > c->idle_timeout / 3) c->keep_alive = c->idle_timeout / 3;
+  if (!err && !config_is_set(c, OPTION_KEEP_ALIVE) && c->node.keep_alive > c->node.idle_timeout / 3)
+    c->node.keep_alive = c->node.idle_timeout / 3;
   if (!err) err = check_together(c, ret_why);
   if (err && !ret_why[0]) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
   return err;
@@ -725,6 +728,31 @@ size_t config_fixed_changes(const struct config *running, const struct config *w
   return count;
 }
 
+static bool default_of(const struct config *c, const struct row *r, char ret[32]) {
+  const void *at = (const char *)c + r->offset;
+  if (r->type != COUNT && r->type != SIZE32 && r->type != SIZE && r->type != DURATION) return false;
+  print_number(r->type == SIZE       ? *(const size_t *)at
+               : r->type == DURATION ? *(const uint64_t *)at
+                                     : *(const uint32_t *)at,
+               r->type, ret);
+  return true;
+}
+
+void config_print_limits(enum config_mode form, FILE *to) {
+  struct config c;
+  char value[32];
+  defaults(&c);
+  for (const struct row *r = rows; r < rows + OPTION_COUNT; r++) {
+    const char *reloaded = r->reload == LIMIT_RELOADED ? "*" : "";
+    if (!r->more || !default_of(&c, r, value)) continue;
+    if (form == CONFIG_MAN)
+      fprintf(to, ".TP\n.BR %s \": \\fI%s\\fR (%s)\"\n%c%s%s.%s%s\n", r->key, r->arg, value, toupper((unsigned char)r->help[0]),
+              r->help + 1, r->more, *reloaded ? " " : "", reloaded);
+    else
+      fprintf(to, "%s: %-*s # %s%s%s\n", r->key, (int)(29 - strlen(r->key)), value, reloaded, *reloaded ? " " : "", r->help);
+  }
+}
+
 char *config_help(void) {
   struct config c;
   char *text = NULL;
@@ -742,20 +770,14 @@ char *config_help(void) {
         f);
   for (int o = 0; o < OPTION_COUNT; o++) {
     const struct row *r = &rows[o];
-    const void *at = (const char *)&c + r->offset;
     char flag[MAX_SUGGEST], left[2 * MAX_SUGGEST], number[32];
     flag_name(r->key, flag);
     snprintf(left, sizeof left, "%s%s%s", flag, r->arg ? " " : "", r->arg ? r->arg : "");
     fprintf(f, "      %-27s %s", left, r->help);
-    if (r->type == COUNT || r->type == SIZE32 || r->type == SIZE || r->type == DURATION) {
-      print_number(r->type == SIZE       ? *(const size_t *)at
-                   : r->type == DURATION ? *(const uint64_t *)at
-                                         : *(const uint32_t *)at,
-                   r->type, number);
+    if (default_of(&c, r, number))
       fprintf(f, " (%s)", number);
-    } else if (r->type == LEVEL) {
+    else if (r->type == LEVEL)
       fprintf(f, " (%s)", level_names[c.log_level]);
-    }
     fputc('\n', f);
   }
   fputs("\nEach option is also a variable, MACULA_MAX_CLIENTS for --max-clients. A flag wins over a variable, a variable over "

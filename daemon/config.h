@@ -2,6 +2,8 @@
 #ifndef DAEMON_CONFIG_H
 #define DAEMON_CONFIG_H
 
+#include <stdio.h>
+
 #include "base/addr.h"
 #include "base/log.h"
 #include "base/server.h"
@@ -13,7 +15,7 @@
 #define CONFIG_MAX_SEEDS 64
 #define CONFIG_WHY_LEN 512
 
-enum config_mode { CONFIG_RUN, CONFIG_CHECK, CONFIG_PLAN, CONFIG_HELP, CONFIG_VERSION };
+enum config_mode { CONFIG_RUN, CONFIG_CHECK, CONFIG_PLAN, CONFIG_HELP, CONFIG_VERSION, CONFIG_MAN, CONFIG_EXAMPLE };
 enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENV, CONFIG_FLAG }; /* the later wins */
 
 struct config_value {
@@ -53,25 +55,20 @@ struct config_memory {
 };
 
 struct config { /* texts live as long as it does */
+  struct node_config
+      node; /* of which options set: name (NULL: none was given), realm, allow_unverified, times, limits, hidden */
   enum config_mode mode;
   char *file; /* NULL: none was named */
   struct config_addrs listen;
-  const char *realm;
-  const char *name;  /* NULL: none was given */
   const char *state; /* folder */
   struct config_http http;
   const char *http_token, *cert, *key, *ca; /* files; NULL: none */
   struct config_access access;
-  bool allow_unverified;
   struct config_ids admin_keys;
   struct config_seeds join;
   const char *advertise; /* HOST:PORT; NULL: none was given */
-  bool no_listen;
-  bool no_upkeep;                    /* for tests of the pool */
-  uint64_t idle_timeout, keep_alive; /* ns */
   enum log_level log_level;
   bool log_json;
-  struct node_limits limits;
   struct config_memory memory;
   bool json; /* the plan, or that the node is ready */
   char *state_default;
@@ -90,6 +87,8 @@ static inline bool config_is_set(const struct config *c, enum option o) { return
 bool config_key_is_set(const struct config *c, const char *key);
 /* The options that differ and that a running node cannot change, separated by commas; their number. */
 size_t config_fixed_changes(const struct config *running, const struct config *wanted, char ret_names[CONFIG_WHY_LEN]);
+/* The list of limits as it stands in maculad.yaml(5) (CONFIG_MAN) or docs/maculad.example.yaml (CONFIG_EXAMPLE). */
+void config_print_limits(enum config_mode form, FILE *to);
 /* The text of --help, malloc'ed. */
 char *config_help(void);
 

@@ -118,6 +118,9 @@ static void reload(struct daemon *d) {
   if (!err) {
     struct memory_fit fit;
     char *text = NULL;
+    struct node_limits l = d->cfg.node.limits; /* as those do that need one, in the plan, too */
+    node_limits_reload(&l, &wanted.node.limits);
+    wanted.node.limits = l;
     wanted.memory = d->cfg.memory; /* stays until a restart */
     if ((err = memory_fit(&wanted, "", &fit, &text)))
       snprintf(why, sizeof why, "%.*s; maculad --plan shows more", text ? (int)strcspn(text, "\n") : 0, text ? text : "");
@@ -126,8 +129,10 @@ static void reload(struct daemon *d) {
   if (!err) err = credentials_load(&wanted, false, &cred, why);
   if (!err) {
     bool same_policy = wanted.access.mode == d->cfg.access.mode;
-    struct node_reload r = {
-        .limits = &wanted.limits, .token = same_policy ? cred.token : NULL, .identity = cred.identity, .ca_pem = cred.ca_pem};
+    struct node_reload r = {.limits = &wanted.node.limits,
+                            .token = same_policy ? cred.token : NULL,
+                            .identity = cred.identity,
+                            .ca_pem = cred.ca_pem};
     err = node_reload(d->node, &r);
     if (!err && d->http) err = http_set_token(d->http, cred.http_token);
     if (err) snprintf(why, sizeof why, "%s", macula_err_text(err));
@@ -215,30 +220,24 @@ static void name_unknown(const struct daemon *d) {
 static int make_node(struct daemon *d, const struct credentials *cred, nanotime now) {
   char host[65] = "";
   gethostname(host, sizeof host - 1);
-  struct node_config n = {.rng = io_rng(),
-                          .log = &d->log,
-                          .identity = cred->identity,
-                          .ca_pem = cred->ca_pem,
-                          .name = d->cfg.name ? d->cfg.name : host,
-                          .realm = d->cfg.realm,
-                          .access = d->cfg.access.mode,
-                          .token = cred->token,
-                          .allow_unverified = d->cfg.allow_unverified,
-                          .admin_keys = d->cfg.admin_keys.at,
-                          .admin_key_count = d->cfg.admin_keys.count,
-                          .idle_timeout = d->cfg.idle_timeout,
-                          .keep_alive = d->cfg.keep_alive,
-                          .unix_base_ms = io_unix_ms() - now / NS_MS,
-                          .limits = d->cfg.limits,
-                          .advertise = d->advertise,
-                          .last_seq = mesh_last_seq(&d->cfg, &d->log),
-                          .hidden = d->cfg.no_listen,
-                          .no_upkeep = d->cfg.no_upkeep,
-                          .rss_bytes = rss_bytes,
-                          .heap_bytes = heap_bytes,
-                          .give_back = WATCHED ? trim : NULL,
-                          .tls_mem = &d->hooks.tls,
-                          .json_mem = &d->hooks.json};
+  struct node_config n = d->cfg.node;
+  if (!n.name) n.name = host;
+  n.rng = io_rng();
+  n.log = &d->log;
+  n.identity = cred->identity;
+  n.ca_pem = cred->ca_pem;
+  n.access = d->cfg.access.mode;
+  n.token = cred->token;
+  n.admin_keys = d->cfg.admin_keys.at;
+  n.admin_key_count = d->cfg.admin_keys.count;
+  n.unix_base_ms = io_unix_ms() - now / NS_MS;
+  n.advertise = d->advertise;
+  n.last_seq = mesh_last_seq(&d->cfg, &d->log);
+  n.rss_bytes = rss_bytes;
+  n.heap_bytes = heap_bytes;
+  n.give_back = WATCHED ? trim : NULL;
+  n.tls_mem = &d->hooks.tls;
+  n.json_mem = &d->hooks.json;
   int err = node_new(&n, now, &d->node);
 #ifdef MACULA_TEST_UNBOUNDED
   const char *which = getenv("MACULA_TEST_UNBOUNDED");
@@ -251,7 +250,7 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
 static void open_dial_only(struct daemon *d) {
   static const char *const any[2] = {"0.0.0.0:0", "[::]:0"};
   char why[256];
-  for (int i = 0; d->cfg.no_listen && i < 2; i++) {
+  for (int i = 0; d->cfg.node.hidden && i < 2; i++) {
     struct io_udp_options o = {.icmp_errors = true};
     if (addr_parse(any[i], 0, &o.bind) || io_udp_open(d->loop, &o, &d->out[i], why))
       log_warn(&d->log, "no_dial_socket", "address=%s text=\"%s\"", any[i], why);
@@ -335,7 +334,7 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
 int daemon_run(struct daemon *d) {
   char hex[ID_HEX_LEN + 1];
   id_hex(node_id(d->node), hex);
-  log_info(&d->log, "started", "node=%s realm=%s", hex, d->cfg.realm);
+  log_info(&d->log, "started", "node=%s realm=%s", hex, d->cfg.node.realm);
   notify_ready("serving");
   int err = io_loop_run(d->loop);
   if (!err) log_info(&d->log, "stopped", "uptime_s=%.0f", node_uptime_s(d->node, io_now()));

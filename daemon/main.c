@@ -64,8 +64,8 @@ static void print_banner(const struct daemon *d) {
   if (first.sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&first.v6.sin6_addr)) first.v6.sin6_addr = in6addr_loopback;
   addr_text(&first, at);
   if (strcmp(at, "127.0.0.1:9443") != 0) used += (size_t)snprintf(options + used, sizeof options - used, " -s %s", at);
-  if (strcmp(d->cfg.realm, "default") != 0)
-    used += (size_t)snprintf(options + used, sizeof options - used, " -r %s", d->cfg.realm);
+  if (strcmp(d->cfg.node.realm, "default") != 0)
+    used += (size_t)snprintf(options + used, sizeof options - used, " -r %s", d->cfg.node.realm);
   if (d->cfg.access.mode == NODE_ACCESS_TOKEN)
     snprintf(options + used, sizeof options - used, " --token-file %s", d->cfg.access.token_file);
   client_program(program);
@@ -191,6 +191,10 @@ int main(int argc, char **argv) {
       break;
     case CONFIG_VERSION:
       puts("maculad " MACULA_VERSION);
+      break;
+    case CONFIG_MAN:
+    case CONFIG_EXAMPLE:
+      config_print_limits(d.cfg.mode, stdout);
       break;
     }
   if (!code && d.cfg.mode != CONFIG_RUN && (fflush(stdout) || ferror(stdout)))

@@ -230,16 +230,16 @@ int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, c
   if (c->memory.is_auto && (m->available = memory_available(root, &m->source)) != 0) {
     /* The kernel's part: buffers of sockets count against a control group; a machine has other programs, too. */
     m->max = !strcmp(m->source, "machine") ? m->available / 4 * 3 : m->available / 8 * 7;
-    struct node_limits wanted = c->limits;
-    err = plan_fit(&c->limits, m->max, is_set, c, m->changes, &m->changed);
+    struct node_limits wanted = c->node.limits;
+    err = plan_fit(&c->node.limits, m->max, is_set, c, m->changes, &m->changed);
     if (err) { /* nothing was chosen */
-      c->limits = wanted;
+      c->node.limits = wanted;
       m->changed = 0;
     }
   }
-  node_plan(&c->limits, &m->plan);
-  c->limits.memory_max = m->max;
+  node_plan(&c->node.limits, &m->plan);
+  c->node.limits.memory_max = m->max;
   if (!m->max || m->plan.total <= m->max) return 0;
-  *ret_text = complaint(m, &c->limits);
+  *ret_text = complaint(m, &c->node.limits);
   return MACULA_ENOMEM;
 }

@@ -20,8 +20,9 @@ struct memory_fit {
   size_t changed; /* limits that were lowered */
 };
 
-/* Applies memory_max to c->limits: with auto those that were not set are lowered until the plan fits. MACULA_ENOMEM: it does
- * not fit; ret_text then says by how much, a line for each row to lower, and what to do (malloc'ed, NULL without memory). */
+/* Applies memory_max to c->node.limits: with auto those that were not set are lowered until the plan fits. MACULA_ENOMEM: it
+ * does not fit; ret_text then says by how much, a line for each row to lower, and what to do (malloc'ed, NULL without memory).
+ */
 int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, char **ret_text);
 
 void memory_print_plan(FILE *f, const struct memory_fit *m); /* the last line is "total N MiB" */

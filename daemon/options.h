@@ -13,24 +13,24 @@
     "nodes of the mesh to join: HOST, HOST:PORT or macula://ID@HOST:PORT")                                                     \
   X(ADVERTISE, advertise, PLACE, advertise, 0, 9443, LIMIT_FIXED, "HOST:PORT",                                                 \
     "where other nodes reach this one (its own address, or the one that they see)")                                            \
-  X(NO_LISTEN, no_listen, BOOL, no_listen, 0, 1, LIMIT_FIXED, NULL,                                                            \
+  X(NO_LISTEN, no_listen, BOOL, node.hidden, 0, 1, LIMIT_FIXED, NULL,                                                          \
     "no other node can reach this one (NAT): it is served through the nodes that it joins")                                    \
-  X(REALM, realm, REALM, realm, 1, 255, LIMIT_FIXED, "NAME", "the realm served (default)")                                     \
-  X(NAME, name, TEXT, name, 0, 64, LIMIT_FIXED, "NAME", "a label for people (the host's name)")                                \
+  X(REALM, realm, REALM, node.realm, 1, 255, LIMIT_FIXED, "NAME", "the realm served (default)")                                \
+  X(NAME, name, TEXT, node.name, 0, 64, LIMIT_FIXED, "NAME", "a label for people (the host's name)")                           \
   X(STATE, state, TEXT, state, 1, 4000, LIMIT_FIXED, "DIR", "state folder, made if it is missing")                             \
   X(HTTP, http, HTTP, http, 0, 8080, LIMIT_FIXED, "ADDR:PORT|off", "health, metrics and /api (127.0.0.1:8080)")                \
   X(HTTP_TOKEN, http_token, TEXT, http_token, 1, 4000, LIMIT_RELOADED, "FILE", "file with the token that /api asks for")       \
   X(ACCESS, access, ACCESS, access, 1, 4000, LIMIT_RELOADED, "open|token:FILE",                                                \
     "who may connect; must be said off loopback (open)")                                                                       \
-  X(ALLOW_UNVERIFIED, allow_unverified, BOOL, allow_unverified, 0, 1, LIMIT_FIXED, NULL,                                       \
+  X(ALLOW_UNVERIFIED, allow_unverified, BOOL, node.allow_unverified, 0, 1, LIMIT_FIXED, NULL,                                  \
     "let clients without certificate in, base-only ones included")                                                             \
   X(ADMIN_KEYS, admin_keys, IDS, admin_keys, 0, 0, LIMIT_FIXED, "ID,ID...", "client ids with an operator's rights")            \
   X(CERT, cert, TEXT, cert, 1, 4000, LIMIT_RELOADED, "FILE", "certificate chain, PEM (one is made in the state folder)")       \
   X(KEY, key, TEXT, key, 1, 4000, LIMIT_RELOADED, "FILE", "its private key, PEM (the cert file's)")                            \
   X(CA, ca, TEXT, ca, 1, 4000, LIMIT_RELOADED, "FILE", "clients' certificates must be issued by one of these, PEM")            \
-  X(IDLE_TIMEOUT, idle_timeout, DURATION, idle_timeout, NS_SEC, 24 * 3600 * NS_SEC, LIMIT_FIXED, "T",                          \
+  X(IDLE_TIMEOUT, idle_timeout, DURATION, node.idle_timeout, NS_SEC, 24 * 3600 * NS_SEC, LIMIT_FIXED, "T",                     \
     "a silent connection ends after this long")                                                                                \
-  X(KEEP_ALIVE, keep_alive, DURATION, keep_alive, NS_SEC, 24 * 3600 * NS_SEC, LIMIT_FIXED, "T",                                \
+  X(KEEP_ALIVE, keep_alive, DURATION, node.keep_alive, NS_SEC, 24 * 3600 * NS_SEC, LIMIT_FIXED, "T",                           \
     "ping clients that cannot keep a connection alive themselves")                                                             \
   X(LOG_LEVEL, log_level, LEVEL, log_level, 0, 0, LIMIT_RELOADED, "LEVEL", "error, warn, info or debug")                       \
   X(LOG_FORMAT, log_format, FORMAT, log_json, 0, 0, LIMIT_RELOADED, "text|json", "key=value lines, or a JSON object a line")   \
@@ -38,8 +38,8 @@
     "refuse limits that could use more memory; auto: lower them to what the machine has")
 
 /* A limit's row as an option's. */
-#define LIMIT_OPTION(X, id, key, field, kind, value, least, most, scaled, reload, arg, help)                                   \
-  X(id, key, kind, limits.field, least, most, reload, arg, help)
+#define LIMIT_OPTION(X, id, key, field, kind, value, least, most, scaled, reload, arg, help, more)                             \
+  X(id, key, kind, node.limits.field, least, most, reload, arg, help, more)
 
 enum option {
 #define OPTION_ENUM(id, ...) OPTION_##id,

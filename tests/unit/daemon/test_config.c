@@ -75,12 +75,12 @@ static void test_defaults(void **state) {
   assert_string_equal(text, "127.0.0.1:8080");
   assert_false(f->c.http.off);
   assert_false(config_is_set(&f->c, OPTION_HTTP));
-  assert_string_equal(f->c.realm, "default");
+  assert_string_equal(f->c.node.realm, "default");
   assert_int_equal(f->c.access.mode, NODE_ACCESS_OPEN);
-  assert_int_equal(f->c.idle_timeout, 30 * NS_SEC);
-  assert_int_equal(f->c.keep_alive, 10 * NS_SEC);
-  assert_int_equal(f->c.limits.max_clients, limits.max_clients);
-  assert_int_equal(f->c.limits.drain_timeout, limits.drain_timeout);
+  assert_int_equal(f->c.node.idle_timeout, 30 * NS_SEC);
+  assert_int_equal(f->c.node.keep_alive, 10 * NS_SEC);
+  assert_int_equal(f->c.node.limits.max_clients, limits.max_clients);
+  assert_int_equal(f->c.node.limits.drain_timeout, limits.drain_timeout);
   config_done(&f->c);
 }
 
@@ -89,10 +89,10 @@ static void test_three_forms(void **state) {
   const char *env[] = {"MACULA_MAX_CLIENTS=20", "MACULA_MAX_SERVICES=21", "MACULA_REALM=env", NULL};
   const char *flags[] = {"--max-clients", "30", "--log-format=json", NULL};
   assert_int_equal(load(f, "max_clients: 10\nmax_services: 11\nmax_calls: 12\nrealm: file\nstate: /s\n", env, flags), 0);
-  assert_int_equal(f->c.limits.max_clients, 30);
-  assert_int_equal(f->c.limits.max_services, 21);
-  assert_int_equal(f->c.limits.max_calls, 12);
-  assert_string_equal(f->c.realm, "env");
+  assert_int_equal(f->c.node.limits.max_clients, 30);
+  assert_int_equal(f->c.node.limits.max_services, 21);
+  assert_int_equal(f->c.node.limits.max_calls, 12);
+  assert_string_equal(f->c.node.realm, "env");
   assert_string_equal(f->c.state, "/s");
   assert_true(f->c.log_json);
   char where[CONFIG_WHY_LEN];
@@ -129,12 +129,12 @@ static void test_every_value_kind(void **state) {
   assert_true(f->c.http.off);
   assert_int_equal(f->c.access.mode, NODE_ACCESS_TOKEN);
   assert_string_equal(f->c.access.token_file, "/etc/token");
-  assert_true(f->c.allow_unverified);
-  assert_int_equal(f->c.idle_timeout, 120 * NS_SEC);
-  assert_int_equal(f->c.keep_alive, 1500 * NS_MS);
-  assert_int_equal(f->c.limits.send_pool, 512u << 20);
-  assert_int_equal(f->c.limits.retained_bytes, 16000000);
-  assert_int_equal(f->c.limits.client_queue, 65536);
+  assert_true(f->c.node.allow_unverified);
+  assert_int_equal(f->c.node.idle_timeout, 120 * NS_SEC);
+  assert_int_equal(f->c.node.keep_alive, 1500 * NS_MS);
+  assert_int_equal(f->c.node.limits.send_pool, 512u << 20);
+  assert_int_equal(f->c.node.limits.retained_bytes, 16000000);
+  assert_int_equal(f->c.node.limits.client_queue, 65536);
   assert_int_equal(f->c.log_level, LOG_DEBUG);
   assert_int_equal(f->c.admin_keys.count, 2);
   assert_int_equal(f->c.admin_keys.at[1].b[31], 0xbb);
@@ -234,7 +234,7 @@ static void test_from_a_descriptor(void **state) {
   close(ends[1]);
   snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
   assert_int_equal(load(f, NULL, NULL, (const char *[]){"-c", path, NULL}), 0);
-  assert_int_equal(f->c.limits.max_clients, 7);
+  assert_int_equal(f->c.node.limits.max_clients, 7);
   config_done(&f->c);
   close(ends[0]);
 }
@@ -259,11 +259,11 @@ static void test_flags(void **state) {
   struct fixture *f = *state;
   assert_int_equal(load(f, NULL, NULL, (const char *[]){"--check", "--allow-unverified", "--name", "n", NULL}), 0);
   assert_int_equal(f->c.mode, CONFIG_CHECK);
-  assert_true(f->c.allow_unverified);
-  assert_string_equal(f->c.name, "n");
+  assert_true(f->c.node.allow_unverified);
+  assert_string_equal(f->c.node.name, "n");
   config_done(&f->c);
   assert_int_equal(load(f, "allow_unverified: true\n", NULL, (const char *[]){"--allow-unverified=false", NULL}), 0);
-  assert_false(f->c.allow_unverified);
+  assert_false(f->c.node.allow_unverified);
   config_done(&f->c);
   assert_int_equal(load(f, NULL, NULL, (const char *[]){"--listen", "127.0.0.1:1", "--listen", "127.0.0.1:2", NULL}), 0);
   assert_int_equal(f->c.listen.count, 2);
@@ -277,7 +277,7 @@ static void test_flags(void **state) {
 static void test_idle_timeout_brings_keep_alive_down(void **state) {
   struct fixture *f = *state;
   assert_int_equal(load(f, NULL, NULL, (const char *[]){"--idle-timeout", "3s", NULL}), 0);
-  assert_int_equal(f->c.keep_alive, NS_SEC);
+  assert_int_equal(f->c.node.keep_alive, NS_SEC);
   config_done(&f->c);
 }
 

@@ -96,8 +96,8 @@ static void test_auto(void **state) {
   assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
   assert_int_equal(f->fit.max, 384 * MIB);
   assert_true(f->fit.plan.total <= f->fit.max && f->fit.changed > 0);
-  assert_true(f->c.limits.max_clients < 10000);
-  assert_int_equal(f->c.limits.max_services, 4321); /* was asked for */
+  assert_true(f->c.node.limits.max_clients < 10000);
+  assert_int_equal(f->c.node.limits.max_services, 4321); /* was asked for */
   char *out = NULL;
   size_t len;
   FILE *file = open_memstream(&out, &len);
@@ -124,7 +124,7 @@ static void test_auto_refuses(void **state) {
   assert_non_null(strstr(f->text, "this fits: --max-clients "));
   assert_null(strstr(f->text, "--memory-max auto"));
   assert_int_equal(f->fit.changed, 0);
-  assert_int_equal(f->c.limits.max_services, 10000);
+  assert_int_equal(f->c.node.limits.max_services, 10000);
 }
 
 /* What is found may be nothing: then auto limits nothing. A large machine changes nothing. */
@@ -132,13 +132,13 @@ static void test_auto_changes_nothing(void **state) {
   struct fixture *f = *state;
   struct node_limits before;
   load(f, "--memory-max=auto", NULL);
-  before = f->c.limits;
+  before = f->c.node.limits;
   assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
   assert_int_equal(f->fit.max, 0);
   put(f, "/proc/meminfo", "MemTotal:  33554432 kB\n");
   assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
   assert_int_equal(f->fit.changed, 0);
-  assert_int_equal(f->c.limits.max_clients, before.max_clients);
+  assert_int_equal(f->c.node.limits.max_clients, before.max_clients);
 }
 
 static void test_small_machine_starts(void **state) {
@@ -147,7 +147,7 @@ static void test_small_machine_starts(void **state) {
   load(f, "--memory-max=auto", NULL);
   assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
   assert_true(f->fit.plan.total <= 96 * MIB);
-  assert_true(f->c.limits.max_clients >= 16);
+  assert_true(f->c.node.limits.max_clients >= 16);
 }
 
 static void test_refusal(void **state) {
@@ -157,7 +157,7 @@ static void test_refusal(void **state) {
   assert_non_null(strstr(f->text, "memory_max 512 MiB"));
   assert_non_null(strstr(f->text, "\n  connections "));
   assert_non_null(strstr(f->text, "\n  send_queues "));
-  assert_int_equal(f->c.limits.max_clients, 10000); /* nothing was changed */
+  assert_int_equal(f->c.node.limits.max_clients, 10000); /* nothing was changed */
   /* The flags that it proposes do fit. */
   char *flags = strstr(f->text, "this fits:"), *end = flags ? strchr(flags, ';') : NULL, *save = NULL;
   assert_non_null(end);
@@ -210,7 +210,7 @@ static void test_every_limit_can_be_set(void **state) {
 #define UNIT_SIZE32(v) (v), ""
 #define UNIT_DURATION(v) (v) / NS_MS, "ms"
 #define SET(id, key, field, kind, value, least, ...)                                                                           \
-  assert_int_equal(set_limit(f, #key, UNIT_##kind(least), &f->c.limits.field, sizeof f->c.limits.field), least);
+  assert_int_equal(set_limit(f, #key, UNIT_##kind(least), &f->c.node.limits.field, sizeof f->c.node.limits.field), least);
   NODE_LIMITS(SET)
 #undef SET
 }
@@ -219,7 +219,7 @@ static void test_every_limit_can_be_set(void **state) {
 static void test_keys_are_options(void **state) {
   struct fixture *f = *state;
   load(f, NULL, NULL);
-  node_plan(&f->c.limits, &f->fit.plan);
+  node_plan(&f->c.node.limits, &f->fit.plan);
   for (size_t i = 0; i < f->fit.plan.count; i++) {
     char keys[256], *save = NULL;
     snprintf(keys, sizeof keys, "%s", f->fit.plan.rows[i].keys);
