@@ -10,7 +10,7 @@
 #define PAGES (8u << 10)
 #define ROUNDING 48u
 
-/* What the allocator really takes: the usable octets and its own word in front of them. */
+/* What the allocator really takes: the usable bytes and its own word in front of them. */
 static size_t cost(void *p) { return malloc_usable_size(p) + sizeof(size_t); }
 
 size_t mem_cost(const void *p) { return p ? cost((void *)p) : 0; }

@@ -16,7 +16,7 @@ struct mem_fail {
 /* What the process really uses, looked at each time that so much was allocated: an allocator that cannot move blocks may need
  * more than is in use. */
 struct mem_gauge {
-  size_t left;                                  /* octets that may be allocated before `look` is called */
+  size_t left;                                  /* bytes that may be allocated before `look` is called */
   uint8_t closed;                               /* accounts of this rank and above are refused; 0: none is */
   void (*look)(struct mem_gauge *g, void *ctx); /* sets left and closed */
   void *ctx;

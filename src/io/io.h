@@ -46,12 +46,12 @@ struct io_udp_options {
   struct addr bind; /* port 0: any */
   bool exclusive;   /* probe with a bind without SO_REUSEPORT first: MACULA_EBUSY when the port is taken */
   bool icmp_errors; /* IP_RECVERR */
-  int rcvbuf;       /* octets asked for; 0: 8 MiB; SO_RCVBUFFORCE if permitted, else a warning names what was given */
+  int rcvbuf;       /* bytes asked for; 0: 8 MiB; SO_RCVBUFFORCE if permitted, else a warning names what was given */
   bool no_gso, no_gro;
 };
 /* Adds a socket to the loop's endpoint. A loop may have several (IPv4 and IPv6, or several addresses); output goes out by the
  * socket whose bound address matches burst.local, else by the first of the family. MACULA_EBUSY (port in use),
- * MACULA_NOT_AUTHORIZED (permission), MACULA_EINVAL (no such local address), MACULA_EIO; ret_why (optional, 256 octets) gets a
+ * MACULA_NOT_AUTHORIZED (permission), MACULA_EINVAL (no such local address), MACULA_EIO; ret_why (optional, 256 bytes) gets a
  * line for people. */
 int io_udp_open(struct io_loop *l, const struct io_udp_options *o, struct io_udp **ret_udp, char *ret_why);
 void io_udp_close(struct io_udp *u);
@@ -97,7 +97,7 @@ int io_state_open(const char *dir, int *ret_lock_fd, char *ret_why /* 256 */);
 int io_file_write(const char *path, struct slice data, unsigned mode, char *ret_why /* 256 */);
 /* As io_file_write but fails with MACULA_EBUSY if the file exists (two processes that start at once). */
 int io_file_create(const char *path, struct slice data, unsigned mode, char *ret_why /* 256 */);
-/* Reads a file of at most max octets into malloc'ed, NUL-terminated memory. A FIFO or device is refused, so that it never
+/* Reads a file of at most max bytes into malloc'ed, NUL-terminated memory. A FIFO or device is refused, so that it never
  * waits; names of descriptors (/dev/stdin, /dev/fd/N) are read to their end. MACULA_ENOTFOUND, MACULA_NOT_AUTHORIZED,
  * MACULA_EIO. */
 int io_file_read(const char *path, size_t max, char **ret_data, size_t *ret_len, char *ret_why /* 256 */);

@@ -1,6 +1,6 @@
-/* From octets of streams to frames, and the credit that senders get for them.
+/* From bytes of streams to frames, and the credit that senders get for them.
  *
- * Every octet received is given back as credit (quic_consume) when its frame has been handled. What is withheld meanwhile:
+ * Every byte received is given back as credit (quic_consume) when its frame has been handled. What is withheld meanwhile:
  *   an unfinished frame, unless its whole length could be reserved from half of the receive pool: then it may come;
  *   what a paused publisher has sent already. A publisher is paused while the node-wide pool of send queues is nearly full,
  *   never for one subscriber. Only PUBLISH waits, and what follows it on its stream.
@@ -132,7 +132,7 @@ static void make_room(struct node *n) {
     session_close(oldest->s, MACULA_ENOMEM, "the node's memory for unfinished frames is used up");
 }
 
-/* After frames were read: what is held decides about credit, time and the record. before: octets without credit till now. */
+/* After frames were read: what is held decides about credit, time and the record. before: bytes without credit till now. */
 static void account(struct stream *st, size_t before) {
   struct session *s = st->s;
   struct node *n = s->node;

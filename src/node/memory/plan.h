@@ -1,18 +1,18 @@
 /* The plan: the most memory that a node with these limits can ever use, row by row. A pure function of the limits.
  *
- * Octets an entry at worst are measured (docs/memory.md names the command); each account's limit is its row's figure, so what
+ * Bytes an entry at worst are measured (docs/memory.md names the command); each account's limit is its row's figure, so what
  * is accounted cannot outgrow the plan whatever peers do. */
 #ifndef NODE_PLAN_H
 #define NODE_PLAN_H
 
 #include "node/node.h"
 
-/* Octets at worst, of one: */
+/* Bytes at worst, of one: */
 #define PLAN_KEYS (7u << 10)       /* connection: its packet keys in GnuTLS */
 #define PLAN_HANDSHAKE (48u << 10) /* TLS session; it lasts as long as the handshake */
 #define PLAN_SLOT 32u              /* entry of a hash table: its slots, also while they grow */
 #define PLAN_REPLAY 352u           /* subscription to which retained messages are still being sent */
-#define PLAN_SERVICE 560u          /* service with a name of 255 octets and a provider of its own */
+#define PLAN_SERVICE 560u          /* service with a name of 255 bytes and a provider of its own */
 #define PLAN_CALL 736u             /* pending call of such a procedure, without its arguments */
 #define PLAN_DISCOVERED 4608u      /* such a procedure with 32 nodes that provide it, being looked up again */
 #define PLAN_RETAINED 192u         /* retained message beside its topic and payload */
@@ -20,7 +20,7 @@
 #define PLAN_INFLIGHT 256u         /* QoS 1 message that another node has not acknowledged */
 #define PLAN_GET 1024u             /* new subscription, and what other nodes told it */
 /* Of a node: */
-#define PLAN_RECORD 160u            /* record or tombstone of the DHT beside its signed octets */
+#define PLAN_RECORD 160u            /* record or tombstone of the DHT beside its signed bytes */
 #define PLAN_STORE (1u << 20)       /* chunks of it that are not full: one a size */
 #define PLAN_VERIFIED (640u << 10)  /* signed batches that were verified, remembered */
 #define PLAN_CONTACT 192u           /* node in the routing table */
@@ -38,7 +38,7 @@
 
 struct plan_row {
   const char *name, *what, *keys; /* keys: options that lower it, separated by blanks; "": none */
-  uint64_t entries, each, beside; /* entries 0: bounded in octets alone */
+  uint64_t entries, each, beside; /* entries 0: bounded in bytes alone */
   uint64_t bytes;                 /* entries x each + beside */
 };
 
@@ -59,7 +59,7 @@ struct plan_change {
 };
 #define PLAN_MAX_CHANGES 32
 
-/* Lowers the limits that depend on the number of clients, all by one factor, until the plan is at most max octets. keep (may be
+/* Lowers the limits that depend on the number of clients, all by one factor, until the plan is at most max bytes. keep (may be
  * NULL): keys that must stay as they are. MACULA_EFULL: not even the smallest limits fit; *l then holds those. */
 int plan_fit(struct node_limits *l, uint64_t max, bool (*keep)(void *ctx, const char *key), void *ctx,
              struct plan_change ret_changes[PLAN_MAX_CHANGES], size_t *ret_count);

@@ -32,7 +32,7 @@ void rows_set_limits(struct node *n) {
 /* ---- resident memory -------------------------------------------------------------------------------------------------------
  * Rows bound what is in use. Whoever chooses sizes and what goes when can leave the heap full of holes that fit nothing, and
  * then resident memory is more than the rows and the plan's share for fragmentation. So it is looked at each time that LOOK
- * octets were allocated, and what is left of the plan is kept for those who need it most (rank in rows.h). */
+ * bytes were allocated, and what is left of the plan is kept for those who need it most (rank in rows.h). */
 #define LOOK (1u << 20)
 #define BESIDE (6u << 20) /* what may come between two looks, and beside the accounts */
 

@@ -1,11 +1,11 @@
 /* The table of memory: every table, pool and queue of the node is one row, one line of NODE_ROWS.
  *
- * A row is an account (base/mem.h) whose limit is what the row plans: entries at most x octets an entry at worst + octets
+ * A row is an account (base/mem.h) whose limit is what the row plans: entries at most x bytes an entry at worst + bytes
  * beside. The plan (plan.h), the accounts' limits, /metrics, status, /api/memory and com.macula.node.memory all come from this
  * list.
  *
  * A new row: 1. a line here; 2. its limits in struct node_limits, node_limits_default and daemon/options.h; 3. its allocations
- * from &n->rows.mem[ROW_...]. tests/sim/test_memory_rows.c measures that octets an entry at worst are not understated. */
+ * from &n->rows.mem[ROW_...]. tests/sim/test_memory_rows.c measures that bytes an entry at worst are not understated. */
 #ifndef NODE_ROWS_H
 #define NODE_ROWS_H
 
@@ -14,7 +14,7 @@
 #include "node/memory/plan.h"
 
 /* X(ID, rank, name, what a person reads, keys that lower it,
- *   entries at most (0: bounded in octets alone), octets an entry at worst, octets beside,   -- of l, struct node_limits
+ *   entries at most (0: bounded in bytes alone), bytes an entry at worst, bytes beside,   -- of l, struct node_limits
  *   entries now, refused, evicted, expired)                                                  -- of f, struct row_sources
  *
  * rank: who gives way when resident memory is short of the plan (rows.c): rows of 2 store what somebody sent, 1 carry what is
@@ -95,13 +95,13 @@ struct rows {
 
 struct row_now {
   const char *name;
-  uint64_t entries, limit;           /* limit 0: bounded in octets alone */
-  uint64_t bytes, limit_bytes, peak; /* octets */
+  uint64_t entries, limit;           /* limit 0: bounded in bytes alone */
+  uint64_t bytes, limit_bytes, peak; /* bytes */
   uint64_t refused, evicted, expired;
 };
 #define ROWS_SHOWN (ROW_COUNT + 1) /* and what is not accounted */
 void rows_now(struct node *n, struct row_now ret_rows[ROWS_SHOWN]);
-size_t rows_accounted(const struct node *n); /* octets */
+size_t rows_accounted(const struct node *n); /* bytes */
 void rows_set_limits(struct node *n);        /* of the accounts, from the plan */
 void rows_watch(struct node *n);             /* resident memory from now on, for the accounts; rows_unwatch before they go */
 void rows_unwatch(struct node *n);

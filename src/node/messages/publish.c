@@ -10,7 +10,7 @@
 
 /* ---- matching --------------------------------------------------------------------------------------------------------------
  *
- * Patterns can be made so that one topic reaches all of them: a publish of 80 octets would take a second. What most matches
+ * Patterns can be made so that one topic reaches all of them: a publish of 80 bytes would take a second. What most matches
  * need is free; what goes beyond is bounded for the whole node, so that only such publishes wait for each other. */
 #define MATCH_FREE 1000      /* trie nodes and positions: some 0.1 ms where nothing is in a cache */
 #define MATCH_RATE 1000000.0 /* a second, beyond those */

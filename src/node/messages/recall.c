@@ -18,7 +18,7 @@
 #include "wire/interest.h"
 #include "wire/names.h"
 
-#define GET_QUEUED (256u << 10)  /* octets in the link's queue, beyond which answers wait */
+#define GET_QUEUED (256u << 10)  /* bytes in the link's queue, beyond which answers wait */
 #define TELL_QUEUED (64u << 10)  /* beyond which news of what was taken meanwhile wait */
 #define MAX_SKEW 2000            /* ms */
 #define MAX_AHEAD (24 * 3600000) /* ms: who is that far ahead is not believed */

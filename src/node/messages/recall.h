@@ -4,8 +4,8 @@
 
 #include "node/state.h"
 
-#define RECALL_MOST (1 << 20)                                                         /* octets of room that are believed */
-#define RECALL_COST(topic, payload) ((topic) + (payload) + 64u)                       /* octets of room that a message takes */
+#define RECALL_MOST (1 << 20)                                                         /* bytes of room that are believed */
+#define RECALL_COST(topic, payload) ((topic) + (payload) + 64u)                       /* bytes of room that a message takes */
 uint64_t recall_stamp(const struct node *n, struct slice topic);                      /* of a message taken now, Unix ms */
 void recall_published(struct node *n, struct slice topic, uint64_t ms, bool cleared); /* taken or cleared here */
 void recall_done(struct node *n);

@@ -21,7 +21,7 @@ struct target {
   struct session *s; /* NULL: */
   struct peer *p;    /* another node, which knows by the number for whom it asked */
   uint64_t number;
-  int64_t room;  /* octets that it takes now; the last message may pass it */
+  int64_t room;  /* bytes that it takes now; the last message may pass it */
   nanotime gave; /* when it gave room last */
 };
 

@@ -7,7 +7,7 @@
 void replay_start(struct session *s, struct slice pattern);
 void replay_stop(struct session *s, struct slice pattern);
 void replay_end(struct session *s);
-/* Another node asked, and takes so many octets now, or more. */
+/* Another node asked, and takes so many bytes now, or more. */
 void replay_peer_start(struct peer *p, uint64_t number, struct slice pattern, uint64_t room);
 void replay_peer_more(struct peer *p, uint64_t number, uint64_t room);
 void replay_peer_end(struct peer *p);

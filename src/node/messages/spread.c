@@ -17,7 +17,7 @@
 #include "wire/interest.h"
 #include "wire/names.h"
 
-#define PAGES_QUEUED (256u << 10) /* octets in a link's queue, beyond which pages of interest wait */
+#define PAGES_QUEUED (256u << 10) /* bytes in a link's queue, beyond which pages of interest wait */
 #define PAGE_MOST (16u << 10)
 #define MOST_OF_A_PEER 100000u /* patterns */
 #define CHECK_EVERY (30 * NS_SEC)

@@ -17,7 +17,7 @@ void spread_step(struct node *n);    /* once a turn */
 void spread_sweep(struct node *n);   /* every SWEEP_EVERY */
 nanotime spread_deadline(const struct node *n);
 void spread_tick(struct node *n);
-size_t spread_queued(const struct peer *p);                            /* octets on the way to it; SIZE_MAX: there is no way */
+size_t spread_queued(const struct peer *p);                            /* bytes on the way to it; SIZE_MAX: there is no way */
 void spread_frame(struct peer *p, uint8_t type, struct slice payload); /* INTEREST*, RETAINED* */
 /* A client took or left a pattern. MACULA_ENOMEM, MACULA_EFULL: refused. */
 int spread_subscribe(struct node *n, struct slice pattern);

@@ -11,7 +11,7 @@
 #include "node/session/session.h"
 #include "wire/frame.h"
 
-#define HELD_A_PEER (256u << 10) /* octets of frames that wait for its link */
+#define HELD_A_PEER (256u << 10) /* bytes of frames that wait for its link */
 #define LEAVE_TIME (2 * NS_SEC)  /* for calls and data of one that is to give its slot up */
 
 static bool eq(const struct hlink *h, const void *key, size_t len) {

@@ -13,7 +13,7 @@
 #include "wire/frame.h"
 
 #define MAX_HOPS 10
-#define ROOM 1024u /* octets of an envelope beside its payload, at most */
+#define ROOM 1024u /* bytes of an envelope beside its payload, at most */
 
 struct envelope {
   struct id destination, source, path[MAX_HOPS];

@@ -24,13 +24,13 @@ static void rows(struct node *n, FILE *f) {
     size_t at;
   } columns[] = {
       {"table_entries", "gauge", "Entries of the table.", offsetof(struct row_now, entries)},
-      {"table_limit", "gauge", "Most entries; 0: bounded in octets alone.", offsetof(struct row_now, limit)},
+      {"table_limit", "gauge", "Most entries; 0: bounded in bytes alone.", offsetof(struct row_now, limit)},
       {"table_refused_total", "counter", "Entries and allocations refused at a limit.", offsetof(struct row_now, refused)},
       {"table_evicted_total", "counter", "Entries that made room for others.", offsetof(struct row_now, evicted)},
       {"table_expired_total", "counter", "Entries whose time was over.", offsetof(struct row_now, expired)},
-      {"memory_bytes", "gauge", "Octets in use.", offsetof(struct row_now, bytes)},
-      {"memory_limit_bytes", "gauge", "Most octets: the row's part of the plan.", offsetof(struct row_now, limit_bytes)},
-      {"memory_peak_bytes", "gauge", "Most octets ever in use.", offsetof(struct row_now, peak)}};
+      {"memory_bytes", "gauge", "Bytes in use.", offsetof(struct row_now, bytes)},
+      {"memory_limit_bytes", "gauge", "Most bytes: the row's part of the plan.", offsetof(struct row_now, limit_bytes)},
+      {"memory_peak_bytes", "gauge", "Most bytes ever in use.", offsetof(struct row_now, peak)}};
   struct row_now r[ROWS_SHOWN];
   rows_now(n, r);
   for (size_t k = 0; k < sizeof columns / sizeof columns[0]; k++) {
@@ -39,7 +39,7 @@ static void rows(struct node *n, FILE *f) {
       fprintf(f, "macula_%s{table=\"%s\"} %llu\n", columns[k].name, r[i].name,
               (unsigned long long)*(const uint64_t *)((const char *)&r[i] + columns[k].at));
   }
-  head(f, "memory_entry_bytes", "gauge", "Octets in use an entry.");
+  head(f, "memory_entry_bytes", "gauge", "Bytes in use an entry.");
   for (int i = 0; i < ROWS_SHOWN; i++)
     if (r[i].entries)
       fprintf(f, "macula_memory_entry_bytes{table=\"%s\"} %llu\n", r[i].name, (unsigned long long)(r[i].bytes / r[i].entries));
@@ -67,10 +67,10 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("slow_consumers", "Clients disconnected because they read too slowly.", s->slow_consumers);
   COUNTER("slow_consumers_shed", "Those of them that had stopped reading while the pool was full.", s->sheds);
   COUNTER("publisher_pauses", "Times that a publisher had to wait for the pool.", s->pauses);
-  GAUGE("send_queue_bytes", "Octets of the node-wide pool of send queues in use.", n->rows.mem[ROW_SEND].bytes);
+  GAUGE("send_queue_bytes", "Bytes of the node-wide pool of send queues in use.", n->rows.mem[ROW_SEND].bytes);
   GAUGE("send_queue_limit_bytes", "The pool's size.", n->limits.send_pool);
-  GAUGE("receive_reserved_bytes", "Octets reserved for unfinished frames.", n->receive.reserved);
-  GAUGE("receive_windows_grown_bytes", "Octets of receive windows beyond the initial ones.", n->receive.window_more);
+  GAUGE("receive_reserved_bytes", "Bytes reserved for unfinished frames.", n->receive.reserved);
+  GAUGE("receive_windows_grown_bytes", "Bytes of receive windows beyond the initial ones.", n->receive.window_more);
   COUNTER("clients_admitted", "Clients let in.", s->admitted);
   COUNTER("clients_replaced", "Connections that a newer one of the same client replaced.", n->sessions.clients.replaced);
 }
@@ -109,7 +109,7 @@ static void connections(const struct node *n, FILE *f) {
   COUNTER("quic_accepted", "Connections accepted.", q.accepted);
   COUNTER("quic_refused_full", "Connections refused: too many.", q.refused_full);
   COUNTER("quic_refused_half_open", "Connections refused: too many half-open.", q.refused_half_open);
-  GAUGE("quic_connection_pool_bytes", "Octets of the pool that connections share beyond what each has.", q.conn_pool);
+  GAUGE("quic_connection_pool_bytes", "Bytes of the pool that connections share beyond what each has.", q.conn_pool);
   COUNTER("quic_refused_memory", "Connections that ended for what they held of this pool, or asked of it.", q.refused_memory);
   COUNTER("quic_retries_sent", "Retry packets sent.", q.retries_sent);
   COUNTER("quic_retry_ok", "Connections with a valid token.", q.retry_ok);
@@ -124,8 +124,8 @@ static void connections(const struct node *n, FILE *f) {
           q.mtu_falls);
   COUNTER("quic_datagrams_received", "Datagrams received.", q.datagrams_in);
   COUNTER("quic_datagrams_sent", "Datagrams sent.", q.datagrams_out);
-  COUNTER("quic_octets_received", "Octets received.", q.octets_in);
-  COUNTER("quic_octets_sent", "Octets sent.", q.octets_out);
+  COUNTER("quic_octets_received", "Bytes received.", q.octets_in);
+  COUNTER("quic_octets_sent", "Bytes sent.", q.octets_out);
   COUNTER("quic_dropped", "Datagrams dropped.", q.dropped);
 }
 
@@ -231,7 +231,7 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
   certificate(n, now, f);
   GAUGE("gateway_clients", "Clients connected.", clients_total(&n->sessions.clients));
   GAUGE("gateway_memory_bytes", "Resident memory of the process.", n->rows.rss_bytes ? n->rows.rss_bytes(n->rows.rss_ctx) : 0);
-  GAUGE("gateway_process_memory_bytes", "Octets accounted to the rows of the memory table.", accounted);
+  GAUGE("gateway_process_memory_bytes", "Bytes accounted to the rows of the memory table.", accounted);
   GAUGE("gateway_processes", "Processes of this node.", 1);
   GAUGE("gateway_diagnostics_available", "1: com.macula.diagnostics.* answers.", 1);
   GAUGE("gateway_subscriptions", "Subscriptions.", topics.subscriptions);
