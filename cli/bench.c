@@ -33,7 +33,7 @@ void bench_failed(struct bench *b, int err, const char *text) {
 
 static void connect_next(struct bench *b);
 
-static void on_state(void *ctx, macula_client *client, macula_state state, int err, const char *text) {
+static void on_state(void *ctx, macula_client client, macula_state state, int err, const char *text) {
   struct bench_client *c = ctx;
   struct bench *b = c->bench;
   (void)client;
@@ -113,14 +113,14 @@ int bench_prepare(struct bench *b) {
            : strncmp(server, "macula://", 9) ? server
                                              : server + 9);
   macula_disconnect(cli->link.client); /* it would count among the clients */
-  cli->link.client = NULL;
+  cli->link.client = (macula_client){0};
   cli->prints = true;
   return 0;
 }
 
 int bench_look(struct bench *b, struct bench_node *ret_node) {
   macula_options o = cli_client_options(b->cli);
-  macula_client *client;
+  macula_client client;
   json_t *j = NULL;
   o.server = b->server;
   o.op = true;

@@ -12,7 +12,7 @@ struct bench_options {
 
 struct bench_client {
   struct bench *bench;
-  macula_client *client;
+  macula_client client;
   uint64_t started;
   bool in, far; /* far: at o->to */
 };

@@ -12,7 +12,7 @@
 
 struct flow { /* a publisher and its subscribers */
   struct run *run;
-  macula_client *publisher;
+  macula_client publisher;
   char topic[96];
   _Atomic uint64_t sent;     /* messages */
   _Atomic uint64_t received; /* deliveries, lost ones too */

@@ -9,7 +9,7 @@
 struct run;
 struct slot { /* one call at a time */
   struct run *run;
-  macula_client *caller;
+  macula_client caller;
   uint64_t started;
 };
 
@@ -27,7 +27,7 @@ struct run {
   struct histogram times;
 };
 
-static void on_request(void *ctx, macula_client *client, const macula_request *r) {
+static void on_request(void *ctx, macula_client client, const macula_request *r) {
   (void)ctx;
   macula_reply(client, r->id, r->args, r->len);
 }

@@ -43,7 +43,7 @@ int cli_main(int argc, char **argv, const struct command *const *commands, void 
 /* The first connection, as its callbacks saw it. */
 struct link {
   struct cli *cli;
-  macula_client *client;
+  macula_client client;
   macula_state state;
   bool lost, noted;
   int err;
@@ -122,7 +122,7 @@ void cli_on_done(void *ctx, int err, const char *text);
 /* Returns an exit code, its error printed. */
 int cli_wait_done(struct cli_done *done, uint64_t until);
 /* Calls com.macula.node.<what> and parses its answer. Returns an exit code, its error printed. */
-int cli_node_call(macula_client *client, const char *what, json_t *args, json_t **ret_json);
+int cli_node_call(macula_client client, const char *what, json_t *args, json_t **ret_json);
 
 /* ---- text.c ---- */
 /* Payload from an argument, "-" (stdin) or nothing: malloc'ed. Returns an exit code, its error printed. */
@@ -159,8 +159,8 @@ struct exec_server;
 int exec_server_new(struct cli *cli, const char *shell_command, unsigned concurrency, struct exec_server **ret_server);
 struct cli_done *exec_server_done(struct exec_server *s); /* the context for its callbacks: this is its first member */
 void exec_server_free(struct exec_server *s);             /* kills what still runs */
-void exec_server_request(void *ctx, macula_client *client, const macula_request *request);
-void exec_server_cancel(void *ctx, macula_client *client, uint64_t request_id);
+void exec_server_request(void *ctx, macula_client client, const macula_request *request);
+void exec_server_cancel(void *ctx, macula_client client, macula_request_id request);
 int exec_server_run(struct exec_server *s);
 
 #endif

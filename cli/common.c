@@ -218,7 +218,7 @@ macula_options cli_client_options(const struct cli *cli) {
                           .insecure = cli->insecure};
 }
 
-static void on_state(void *ctx, macula_client *client, macula_state state, int err, const char *text) {
+static void on_state(void *ctx, macula_client client, macula_state state, int err, const char *text) {
   struct link *k = ctx;
   (void)client;
   pthread_mutex_lock(&k->cli->lock);
@@ -317,12 +317,12 @@ void cli_end(struct cli *cli, int code) {
   macula_loop_free(cli->loop);
   alarm(0);
   cli->loop = NULL;
-  cli->link.client = NULL;
+  cli->link.client = (macula_client){0};
 }
 
 /* ---- the node's own procedures ---------------------------------------------------------------------------------------------
  */
-int cli_node_call(macula_client *client, const char *what, json_t *args, json_t **ret_json) {
+int cli_node_call(macula_client client, const char *what, json_t *args, json_t **ret_json) {
   char name[64], *text = json_dumps(args, JSON_COMPACT), *data = NULL;
   size_t len = 0;
   json_decref(args);

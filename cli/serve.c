@@ -24,7 +24,7 @@ struct fixed {
   const char *reply;    /* NULL: echo */
 };
 
-static void on_fixed(void *ctx, macula_client *client, const macula_request *r) {
+static void on_fixed(void *ctx, macula_client client, const macula_request *r) {
   const struct fixed *f = ctx;
   const char *text = f->reply ? f->reply : r->args;
   int err = r->is_cast ? 0 : macula_reply(client, r->id, text, f->reply ? strlen(f->reply) : r->len);

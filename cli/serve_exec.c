@@ -23,8 +23,9 @@
 
 struct job {
   struct job *next;
-  uint64_t id, deadline;
-  macula_client *client;
+  macula_request_id id;
+  uint64_t deadline;
+  macula_client client;
   bool is_cast, answered;
   bool cancelled; /* under the lock: set by the loop's thread */
   char *args;
@@ -112,7 +113,7 @@ void exec_server_free(struct exec_server *s) {
 
 /* ---- on the loop's thread ---------------------------------------------------------------------------------------------------
  */
-void exec_server_request(void *ctx, macula_client *client, const macula_request *r) {
+void exec_server_request(void *ctx, macula_client client, const macula_request *r) {
   struct exec_server *s = ctx;
   struct job *j = calloc(1, sizeof *j);
   char *args = malloc(r->len + 1);
@@ -150,14 +151,14 @@ void exec_server_request(void *ctx, macula_client *client, const macula_request 
   }
 }
 
-void exec_server_cancel(void *ctx, macula_client *client, uint64_t request_id) {
+void exec_server_cancel(void *ctx, macula_client client, macula_request_id request) {
   struct exec_server *s = ctx;
   (void)client;
   pthread_mutex_lock(&s->cli->lock);
   for (struct job *j = s->waiting; j; j = j->next)
-    if (j->id == request_id) j->cancelled = true;
+    if (j->id.id == request.id) j->cancelled = true;
   for (struct job *j = s->running; j; j = j->next)
-    if (j->id == request_id) j->cancelled = true;
+    if (j->id.id == request.id) j->cancelled = true;
   pthread_mutex_unlock(&s->cli->lock);
   cli_wake(s->cli);
 }

@@ -16,7 +16,7 @@ static int fail(const char *what, int err) {
 
 int main(void) {
   macula_loop *loop;
-  macula_client *client;
+  macula_client client;
   macula_sub sub;
   int err = macula_loop_new(NULL, &loop);
   if (err) return fail("loop", err);

@@ -18,7 +18,7 @@ int fail(const char *what, int err) {
   return EXIT_FAILURE;
 }
 
-void on_request(void *, macula_client *client, const macula_request *r) {
+void on_request(void *, macula_client client, const macula_request *r) {
   std::string result = "{\"echo\":" + std::string(static_cast<const char *>(r->args), r->len) + "}";
   macula_reply(client, r->id, result.data(), result.size());
 }
@@ -30,12 +30,12 @@ int main() {
   if (int err = macula_loop_new(nullptr, &raw)) return fail("loop", err);
   std::unique_ptr<macula_loop, LoopFree> loop(raw);
 
-  macula_client *client = nullptr;
+  macula_client client{};
   int err = macula_connect(loop.get(), nullptr, &client);
   if (!err) err = macula_connect_wait(client, 5000);
   if (err) return fail("connect", err);
 
-  macula_service service = 0;
+  macula_service service{};
   err = macula_advertise_sync(client, "example.echo", 0, on_request, nullptr, nullptr, 5000, &service);
   if (err) return fail("advertise", err);
 

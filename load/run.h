@@ -84,7 +84,7 @@ struct load_node {
   char text[360];        /* macula://ID@HOST:PORT */
   char folder[PATH_MAX]; /* its state and log; "": given */
   struct io_udp *udp;    /* of its other clients: what fills it hides no answer to op */
-  macula_client *op;     /* the operator's client */
+  struct client *op;     /* the operator's client */
   bool op_in, asked;
   nanotime op_seen, asked_at, next_ask;
   uint64_t silent; /* ns: the longest time between two answers to op */

@@ -21,3 +21,7 @@ cc -std=c11 -Wall -Wextra -Werror -pedantic -o "$dest/a" examples/pubsub.c $flag
 # shellcheck disable=SC2086
 c++ -std=c++17 -Wall -Wextra -Werror -o "$dest/b" examples/rpc.cpp $flags
 ls "$prefix/include/macula" | tr '\n' ' ' | grep -qx 'error.h macula.h ' || { echo "other headers than macula.h and error.h are installed"; exit 1; }
+printf '#include <macula/macula.h>\nint end(macula_client c, macula_service s) { return macula_unsubscribe(c, s); }\n' > "$dest/c.c"
+# shellcheck disable=SC2086
+! cc -std=c11 -c -o "$dest/c.o" "$dest/c.c" $flags 2> "$dest/c.txt" || { echo "a service compiles as a subscription"; exit 1; }
+grep -q 'incompatible type' "$dest/c.txt" || { cat "$dest/c.txt"; exit 1; }

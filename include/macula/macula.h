@@ -24,12 +24,25 @@ extern "C" {
 MACULA_API const char *macula_version(void);
 
 typedef struct macula_loop macula_loop;
-typedef struct macula_client macula_client;
 typedef struct macula_identity macula_identity;
-/* Handles that outlive what they name: a stale one gives MACULA_ENOTFOUND, never another's object. 0 is none. */
-typedef uint64_t macula_sub;
-typedef uint64_t macula_service;
-typedef uint64_t macula_call_id;
+/* Handles, each kind a type of its own. They may outlive what they name, though not their loop: a stale client gives
+ * MACULA_ECLOSED, a stale one of the others MACULA_ENOTFOUND; never is it another's object. All zero is none. */
+typedef struct macula_client {
+  macula_loop *loop;
+  uint64_t id;
+} macula_client;
+typedef struct macula_sub {
+  uint64_t id;
+} macula_sub;
+typedef struct macula_service {
+  uint64_t id;
+} macula_service;
+typedef struct macula_call_id {
+  uint64_t id;
+} macula_call_id;
+typedef struct macula_request_id {
+  uint64_t id;
+} macula_request_id;
 
 /* ---- loop ------------------------------------------------------------------------------------------------------------------
  */
@@ -105,21 +118,21 @@ typedef struct macula_options {
   uint64_t backoff_min_ms;   /* 0: 100 */
   uint64_t backoff_max_ms;   /* 0: 30,000 */
   /* State changes; err and text say why for DISCONNECTED and CLOSED. May be NULL. */
-  void (*on_state)(void *ctx, macula_client *client, macula_state state, int err, const char *text);
+  void (*on_state)(void *ctx, macula_client client, macula_state state, int err, const char *text);
   void *ctx;
 } macula_options;
 /* Starts connecting and returns at once. opt NULL: defaults. The client is freed by macula_disconnect or with its loop. */
-MACULA_API int macula_connect(macula_loop *loop, const macula_options *opt, macula_client **ret_client);
+MACULA_API int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *ret_client);
 /* Blocks until connected (0), closed or the first attempt failed (its error; text in macula_last_error), or timeout_ms passed
  * (MACULA_TIMEOUT). */
-MACULA_API int macula_connect_wait(macula_client *client, uint64_t timeout_ms);
-/* Sends what is queued, says goodbye and frees the client; pending requests and calls end with MACULA_ECLOSED. The client must
- * not be used afterwards; its on_state is called with MACULA_CLOSED last. In a callback, too. */
-MACULA_API void macula_disconnect(macula_client *client);
+MACULA_API int macula_connect_wait(macula_client client, uint64_t timeout_ms);
+/* Sends what is queued, says goodbye and frees the client; pending requests and calls end with MACULA_ECLOSED, and so does
+ * whatever uses the handle afterwards. Its on_state is called with MACULA_CLOSED last. In a callback, too. */
+MACULA_API void macula_disconnect(macula_client client);
 /* Ends the connection without a word, as a crash would; the client is freed. For tests. */
-MACULA_API void macula_abort(macula_client *client);
+MACULA_API void macula_abort(macula_client client);
 /* 64 hexadecimal digits of the node connected to, "" before; copied into ret_id. */
-MACULA_API int macula_node_id(macula_client *client, char ret_id[65]);
+MACULA_API int macula_node_id(macula_client client, char ret_id[65]);
 
 /* A request's end: err 0 or why not, text for people (never NULL). */
 typedef void (*macula_done_fn)(void *ctx, int err, const char *text);
@@ -134,10 +147,10 @@ typedef struct macula_publish_options {
 /* done may be NULL. Without confirm and with QoS 0, done is not called when the function returns 0. QoS 1 and confirm: done is
  * called once: 0, or the node's refusal, or MACULA_TIMEOUT after 5 s; QoS 1 is sent again with the same id after a reconnect
  * within that time. MACULA_EFULL: the queue is full (see macula_publish_sync); MACULA_NOT_CONNECTED. opt NULL: QoS 0. */
-MACULA_API int macula_publish(macula_client *client, const char *topic, const void *payload, size_t len,
+MACULA_API int macula_publish(macula_client client, const char *topic, const void *payload, size_t len,
                               const macula_publish_options *opt, macula_done_fn done, void *ctx);
 /* As macula_publish, but waits for room in the queue and for the confirmation (always asked for). */
-MACULA_API int macula_publish_sync(macula_client *client, const char *topic, const void *payload, size_t len,
+MACULA_API int macula_publish_sync(macula_client client, const char *topic, const void *payload, size_t len,
                                    const macula_publish_options *opt);
 
 typedef struct macula_message {
@@ -154,12 +167,12 @@ typedef struct macula_subscribe_options {
 } macula_subscribe_options;
 /* Each message is delivered once a matching subscription. done (may be NULL) tells when the node has confirmed, the first time.
  * Replayed after each reconnect. A refusal ends the subscription. */
-MACULA_API int macula_subscribe(macula_client *client, const char *pattern, const macula_subscribe_options *opt,
+MACULA_API int macula_subscribe(macula_client client, const char *pattern, const macula_subscribe_options *opt,
                                 macula_message_fn fn, macula_done_fn done, void *ctx, macula_sub *ret_sub);
-MACULA_API int macula_subscribe_sync(macula_client *client, const char *pattern, const macula_subscribe_options *opt,
+MACULA_API int macula_subscribe_sync(macula_client client, const char *pattern, const macula_subscribe_options *opt,
                                      macula_message_fn fn, void *ctx, uint64_t timeout_ms, macula_sub *ret_sub);
 /* fn is not called after this has returned on the loop's thread; from another thread, one call may still be running. */
-MACULA_API int macula_unsubscribe(macula_client *client, macula_sub sub);
+MACULA_API int macula_unsubscribe(macula_client client, macula_sub sub);
 
 /* ---- calls -----------------------------------------------------------------------------------------------------------------
  */
@@ -179,15 +192,15 @@ typedef struct macula_result {
 } macula_result;
 typedef void (*macula_result_fn)(void *ctx, const macula_result *result);
 /* args: JSON text. fn is called exactly once if 0 is returned. MACULA_TOO_MANY_CALLS, MACULA_EFULL, MACULA_NOT_CONNECTED. */
-MACULA_API int macula_call(macula_client *client, const char *procedure, const void *args, size_t len,
+MACULA_API int macula_call(macula_client client, const char *procedure, const void *args, size_t len,
                            const macula_call_options *opt, macula_result_fn fn, void *ctx, macula_call_id *ret_call);
 /* Blocks. On success *ret_data is malloc'ed (free it) and NUL-terminated. On failure macula_last_error holds the text. */
-MACULA_API int macula_call_sync(macula_client *client, const char *procedure, const void *args, size_t len,
+MACULA_API int macula_call_sync(macula_client client, const char *procedure, const void *args, size_t len,
                                 const macula_call_options *opt, char **ret_data, size_t *ret_len);
 /* fn is called with MACULA_CANCELLED, and the provider is told. */
-MACULA_API int macula_cancel(macula_client *client, macula_call_id call);
+MACULA_API int macula_cancel(macula_client client, macula_call_id call);
 /* A call without an answer. */
-MACULA_API int macula_cast(macula_client *client, const char *procedure, const void *args, size_t len, macula_done_fn done,
+MACULA_API int macula_cast(macula_client client, const char *procedure, const void *args, size_t len, macula_done_fn done,
                            void *ctx);
 
 /* ---- services --------------------------------------------------------------------------------------------------------------
@@ -195,27 +208,27 @@ MACULA_API int macula_cast(macula_client *client, const char *procedure, const v
 /* A request to answer: reply with macula_reply or macula_reply_error exactly once, from any thread, any time before timeout_ms;
  * a later answer is dropped. A cast has no answer: replying to it does nothing. */
 typedef struct macula_request {
-  uint64_t id;
+  macula_request_id id;
   const char *procedure;
   const void *args; /* JSON text */
   size_t len;
   uint64_t timeout_ms; /* left at arrival */
   bool is_cast;
 } macula_request;
-typedef void (*macula_request_fn)(void *ctx, macula_client *client, const macula_request *request);
+typedef void (*macula_request_fn)(void *ctx, macula_client client, const macula_request *request);
 /* The caller is gone or gave up: work on the request may stop; its answer would be dropped. */
-typedef void (*macula_cancel_fn)(void *ctx, macula_client *client, uint64_t request_id);
+typedef void (*macula_cancel_fn)(void *ctx, macula_client client, macula_request_id request);
 /* ttl_ms 0: the node's 300 s. Renewed by the library while the client lives, replayed after each reconnect. cancel may be NULL.
  */
-MACULA_API int macula_advertise(macula_client *client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
+MACULA_API int macula_advertise(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
                                 macula_cancel_fn cancel, macula_done_fn done, void *ctx, macula_service *ret_service);
-MACULA_API int macula_advertise_sync(macula_client *client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
+MACULA_API int macula_advertise_sync(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
                                      macula_cancel_fn cancel, void *ctx, uint64_t timeout_ms, macula_service *ret_service);
-MACULA_API int macula_unadvertise(macula_client *client, macula_service service);
+MACULA_API int macula_unadvertise(macula_client client, macula_service service);
 /* result: JSON text. MACULA_ENOTFOUND when the request is over. */
-MACULA_API int macula_reply(macula_client *client, uint64_t request_id, const void *result, size_t len);
+MACULA_API int macula_reply(macula_client client, macula_request_id request, const void *result, size_t len);
 /* code: a name of error.h, NULL: handler_error. */
-MACULA_API int macula_reply_error(macula_client *client, uint64_t request_id, const char *code, const char *message);
+MACULA_API int macula_reply_error(macula_client client, macula_request_id request, const char *code, const char *message);
 
 /* ---- names -----------------------------------------------------------------------------------------------------------------
  */

@@ -25,7 +25,7 @@ int load_crowd_new(struct load *l, struct load_node *n, size_t count, struct loa
 
 static void connect_next(struct load_crowd *c);
 
-static void on_state(void *ctx, macula_client *client, macula_state state, int err, const char *text) {
+static void on_state(void *ctx, macula_client client, macula_state state, int err, const char *text) {
   struct load_client *k = ctx;
   struct load_crowd *c = k->crowd;
   (void)client, (void)text;
@@ -113,17 +113,18 @@ static void on_message(void *ctx, const macula_message *m) {
   k->crowd->got++;
 }
 
-static void on_request(void *ctx, macula_client *client, const macula_request *r) {
+static void on_request(void *ctx, macula_client client, const macula_request *r) {
   struct load_client *k = ctx;
+  (void)client;
   k->served++;
   k->crowd->served++;
   if (k->crowd->on_request)
     k->crowd->on_request(k, r);
   else
-    client_reply(client, r->id, slice_of(r->args, r->len));
+    client_reply(k->c, r->id, slice_of(r->args, r->len));
 }
 
-static void on_cancel(void *ctx, macula_client *client, uint64_t request) {
+static void on_cancel(void *ctx, macula_client client, macula_request_id request) {
   struct load_client *k = ctx;
   (void)client, (void)request;
   k->cancelled++;

@@ -6,7 +6,7 @@
 
 struct load_client {
   struct load_crowd *crowd;
-  macula_client *c;
+  struct client *c;
   bool in, was_in, leaving;
   int err; /* the last: of a refusal or a loss */
   nanotime asked;

@@ -57,7 +57,7 @@ static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_bur
 }
 
 /* A client's owner is the node that it connects to. */
-static void on_dial(void *ctx, macula_client *c) {
+static void on_dial(void *ctx, struct client *c) {
   const struct load_node *n = client_owner(c);
   struct load *l = ctx;
   struct client_target t = {.addrs = {n->addr}, .count = 1, .expect = &n->id};
@@ -76,7 +76,7 @@ static int on_local(void *ctx, int family, struct addr *ret_local) {
   return 0;
 }
 
-static int on_connected(void *ctx, macula_client *c, const struct id *node) {
+static int on_connected(void *ctx, struct client *c, const struct id *node) {
   struct load_node *n = client_owner(c);
   (void)ctx;
   if (id_is_zero(&n->id)) n->id = *node;

@@ -117,7 +117,7 @@ static void on_status(void *ctx, const macula_result *r) {
   json_decref(j);
 }
 
-static void on_state(void *ctx, macula_client *c, macula_state state, int err, const char *text) {
+static void on_state(void *ctx, macula_client c, macula_state state, int err, const char *text) {
   struct load_node *n = ctx;
   (void)c, (void)err, (void)text;
   n->op_in = state == MACULA_CONNECTED;

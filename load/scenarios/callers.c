@@ -25,7 +25,7 @@
 struct late { /* a request whose answer is due later */
   struct list in;
   struct load_client *k;
-  uint64_t id;
+  macula_request_id id;
   nanotime due;
 };
 

@@ -3,10 +3,10 @@
 #include "client/internal.h"
 
 struct sums {
-  uint32_t live, clients;
+  uint32_t live, clients, all;
 };
 
-static const char *entry_check(const macula_client *c, const struct entry *e, enum entry_kind of, size_t *held) {
+static const char *entry_check(const struct client *c, const struct entry *e, enum entry_kind of, size_t *held) {
   const struct hub *h = c->hub;
   CHECK(e->c == c && e->id && e->id <= h->last_id && entry_find(h, e->id) == e, "client: an entry is not found by its number");
   CHECK(heap_has(&h->entry_due, &e->due), "client: an entry has no time");
@@ -17,7 +17,7 @@ static const char *entry_check(const macula_client *c, const struct entry *e, en
   return NULL;
 }
 
-static const char *entries_check(const macula_client *c, struct sums *sums) {
+static const char *entries_check(const struct client *c, struct sums *sums) {
   uint32_t live[ENTRY_KINDS] = {0};
   size_t held = 0;
   for (int kind = 0; kind < ENTRY_KINDS; kind++) {
@@ -37,8 +37,9 @@ static const char *entries_check(const macula_client *c, struct sums *sums) {
   return NULL;
 }
 
-static const char *client_check(const struct hub *h, const macula_client *c, bool grave, struct sums *sums) {
+static const char *client_check(const struct hub *h, const struct client *c, bool grave, struct sums *sums) {
   CHECK(c->hub == h, "client: one of another hub");
+  CHECK(htab_has(&h->by_id, &c->h, &c->id, sizeof c->id), "client: one is not found by its number");
   CHECK(grave ? !c->due.pos : heap_has(&h->client_due, &c->due), "client: one has no timer, or one that has ended has");
   CHECK(!c->conn || quic_conn_user(c->conn) == c, "client: its connection is another's");
   CHECK(c->conn || (c->stream < 0 && !c->opened && !c->has_node), "client: a stream or a node without a connection");
@@ -47,18 +48,21 @@ static const char *client_check(const struct hub *h, const macula_client *c, boo
   CHECK(!c->dialing || !c->conn, "client: it looks for an address and has a connection");
   CHECK(!grave || (c->state == MACULA_CLOSED && c->closing), "client: one that has ended is not closed");
   sums->clients += !grave;
+  sums->all++;
   return entries_check(c, sums);
 }
 
 const char *hub_check(const struct hub *h) {
   struct sums sums = {0};
   CHECK_PART(htab_check(&h->entries));
+  CHECK_PART(htab_check(&h->by_id));
   CHECK_PART(heap_check(&h->entry_due));
   CHECK_PART(heap_check(&h->client_due));
   CHECK(list_holds(&h->clients) && list_holds(&h->grave), "client: a list of clients is broken");
-  list_for(it, &h->clients) CHECK_PART(client_check(h, container_of(it, const macula_client, in), false, &sums));
-  list_for(it, &h->grave) CHECK_PART(client_check(h, container_of(it, const macula_client, in), true, &sums));
+  list_for(it, &h->clients) CHECK_PART(client_check(h, container_of(it, const struct client, in), false, &sums));
+  list_for(it, &h->grave) CHECK_PART(client_check(h, container_of(it, const struct client, in), true, &sums));
   CHECK(sums.clients == h->client_due.count, "client: the timers are not as many as the clients");
+  CHECK(sums.all == h->by_id.count, "client: a number leads to one that is gone");
   CHECK(sums.live == h->entries.count && sums.live == h->entry_due.count, "client: an entry is in no client's list");
   return quic_check(h->quic);
 }

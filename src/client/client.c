@@ -12,13 +12,13 @@
 
 static char *dup_text(struct mem *m, const char *s) { return s ? mem_dup(m, s, strlen(s)) : NULL; }
 
-static void drop_ticket(macula_client *c) {
+static void drop_ticket(struct client *c) {
   if (c->ticket) explicit_bzero(c->ticket, c->ticket_len); /* it holds the session's secret */
   mem_free(c->hub->mem, c->ticket);
   c->ticket = NULL;
 }
 
-void client_keep_ticket(macula_client *c) {
+void client_keep_ticket(struct client *c) {
   uint8_t *ticket;
   size_t n = c->conn && c->opened && !c->closing ? quic_conn_ticket(c->conn, &ticket) : 0;
   if (!n) return;
@@ -31,8 +31,8 @@ void client_keep_ticket(macula_client *c) {
 
 static uint64_t or_default(uint64_t v, uint64_t d) { return v ? v : d; }
 
-int client_new(struct hub *h, const struct client_options *o, macula_client **ret_client) {
-  macula_client *c = mem_calloc(h->mem, 1, sizeof *c);
+int client_new(struct hub *h, const struct client_options *o, struct client **ret_client) {
+  struct client *c = mem_calloc(h->mem, 1, sizeof *c);
   if (!c) return MACULA_ENOMEM;
   c->hub = h;
   c->stream = -1;
@@ -56,17 +56,19 @@ int client_new(struct hub *h, const struct client_options *o, macula_client **re
   rng_fill(h->cfg.rng, c->instance, sizeof c->instance);
   rng_fill(h->cfg.rng, c->prefix, sizeof c->prefix);
   bool whole = c->realm && (!o->name || c->name) && (!o->token || c->token);
-  if (!whole || heap_set(&h->client_due, &c->due, h->now)) {
+  uint64_t id = h->last_id + 1;
+  if (!whole || heap_set(&h->client_due, &c->due, h->now) || htab_insert(&h->by_id, &c->h, &id, sizeof id)) {
     client_free(c);
     return MACULA_ENOMEM;
   }
+  c->id = h->last_id = id;
   c->owner = o->owner;
   list_append(&h->clients, &c->in);
   *ret_client = c;
   return 0;
 }
 
-void client_free(macula_client *c) {
+void client_free(struct client *c) {
   struct hub *h = c->hub;
   if (c->conn) {
     quic_conn_set_user(c->conn, NULL);
@@ -74,6 +76,7 @@ void client_free(macula_client *c) {
   }
   for (int i = 0; i < ENTRY_KINDS; i++) list_for_safe(it, &c->entries[i]) entry_free(container_of(it, struct entry, in));
   heap_remove(&h->client_due, &c->due);
+  if (c->id) htab_remove(&h->by_id, &c->h);
   list_remove(&c->in);
   framer_done(&c->framer);
   quic_identity_unref(c->identity);
@@ -89,7 +92,7 @@ void client_free(macula_client *c) {
   if (owner && h->cfg.freed) h->cfg.freed(h->cfg.ctx, owner);
 }
 
-void client_release(macula_client *c) {
+void client_release(struct client *c) {
   assert(c->busy > 0);
   if (--c->busy || !c->sweep) return;
   c->sweep = false;
@@ -100,9 +103,9 @@ void client_release(macula_client *c) {
 }
 
 /* The client is in the heap all its life, so that moving its timer cannot fail. */
-void client_due(macula_client *c, nanotime at) { heap_set(&c->hub->client_due, &c->due, c->closing ? c->hub->now : at); }
+void client_due(struct client *c, nanotime at) { heap_set(&c->hub->client_due, &c->due, c->closing ? c->hub->now : at); }
 
-static void set_state(macula_client *c, macula_state state, int err, const char *text) {
+static void set_state(struct client *c, macula_state state, int err, const char *text) {
   struct hub *h = c->hub;
   c->state = state;
   if (h->cfg.changed) h->cfg.changed(h->cfg.ctx, c);
@@ -110,12 +113,12 @@ static void set_state(macula_client *c, macula_state state, int err, const char 
   char copy[512];
   snprintf(copy, sizeof copy, "%s", text);
   hub_leave(h);
-  c->on_state(c->ctx, c, state, err, copy);
+  c->on_state(c->ctx, client_handle(c), state, err, copy);
   hub_enter(h);
 }
 
 /* What was on its way ends; subscriptions, services and QoS 1 publishes stay for the next connection. */
-static void drop_pending(macula_client *c, int err, bool all) {
+static void drop_pending(struct client *c, int err, bool all) {
   client_hold(c);
   for (int kind = 0; kind < ENTRY_KINDS; kind++) {
     list_for(it, &c->entries[kind]) {
@@ -139,11 +142,11 @@ static void drop_pending(macula_client *c, int err, bool all) {
       case ENTRY_SERVED: {
         macula_cancel_fn fn = e->served.cast ? NULL : e->served.cancel;
         void *ctx = e->ctx;
-        uint64_t id = e->id;
+        macula_request_id id = {e->id};
         entry_end(e);
         if (!fn) break;
         hub_leave(c->hub);
-        fn(ctx, c, id);
+        fn(ctx, client_handle(c), id);
         hub_enter(c->hub);
         break;
       }
@@ -153,7 +156,7 @@ static void drop_pending(macula_client *c, int err, bool all) {
   client_release(c);
 }
 
-static void detach(macula_client *c) {
+static void detach(struct client *c) {
   if (c->conn) quic_conn_set_user(c->conn, NULL);
   c->conn = NULL;
   c->stream = -1;
@@ -167,9 +170,9 @@ static bool is_final(int err) {
          err == MACULA_UNSUPPORTED_VERSION || err == MACULA_CERTIFICATE_INVALID || err == MACULA_CERTIFICATE_EXPIRED;
 }
 
-static void dial_next(macula_client *c);
+static void dial_next(struct client *c);
 
-static void keep_error(macula_client *c, int err, struct slice text) {
+static void keep_error(struct client *c, int err, struct slice text) {
   char *copy = err == MACULA_IDENTITY_MISMATCH && c->mismatch ? dup_text(c->hub->mem, c->mismatch)
                : text.n                                       ? mem_dup(c->hub->mem, text.p, text.n < 400 ? text.n : 400)
                                                               : dup_text(c->hub->mem, macula_err_text(err));
@@ -178,7 +181,7 @@ static void keep_error(macula_client *c, int err, struct slice text) {
   c->error = err;
 }
 
-void client_lost(macula_client *c, int err, struct slice text) {
+void client_lost(struct client *c, int err, struct slice text) {
   if (c->state == MACULA_CLOSED || c->closing) {
     detach(c);
     return;
@@ -214,7 +217,7 @@ void client_lost(macula_client *c, int err, struct slice text) {
   client_release(c);
 }
 
-static void dial_next(macula_client *c) {
+static void dial_next(struct client *c) {
   struct hub *h = c->hub;
   struct quic_connect o = {.remote = c->target.addrs[c->addr_at],
                            .expect = c->target.expect,
@@ -230,7 +233,7 @@ static void dial_next(macula_client *c) {
   if (err) client_lost(c, err, SLICE_NONE);
 }
 
-void client_dial(macula_client *c, const struct client_target *t) {
+void client_dial(struct client *c, const struct client_target *t) {
   if (!c->dialing || c->closing) return;
   c->dialing = false;
   c->target = *t;
@@ -246,7 +249,7 @@ void client_dial(macula_client *c, const struct client_target *t) {
   dial_next(c);
 }
 
-bool client_dial_again(macula_client *c) {
+bool client_dial_again(struct client *c) {
   if (!c->dialing || c->closing || !c->target.count) return false;
   c->dialing = false;
   c->addr_at = 0;
@@ -255,7 +258,7 @@ bool client_dial_again(macula_client *c) {
   return true;
 }
 
-void client_dial_failed(macula_client *c, int err, const char *text) {
+void client_dial_failed(struct client *c, int err, const char *text) {
   if (!c->dialing || c->closing) return;
   c->addr_at = 0;
   c->target.count = 0;
@@ -263,7 +266,7 @@ void client_dial_failed(macula_client *c, int err, const char *text) {
   client_lost(c, err, slice_str(text));
 }
 
-void client_opened(macula_client *c) {
+void client_opened(struct client *c) {
   const struct id *peer = quic_conn_peer_id(c->conn);
   c->opened = true;
   c->has_node = peer != NULL;
@@ -290,7 +293,7 @@ void client_opened(macula_client *c) {
     client_due(c, time_add(c->hub->now, c->hub->cfg.handshake_timeout));
 }
 
-void client_let_in(macula_client *c, const struct msg_pong *p) {
+void client_let_in(struct client *c, const struct msg_pong *p) {
   struct hub *h = c->hub;
   c->caps = p->has_caps && !c->base_only ? p->caps : CAP_PUBSUB | CAP_RPC;
   client_due(c, TIME_NEVER);
@@ -309,7 +312,7 @@ void client_let_in(macula_client *c, const struct msg_pong *p) {
   client_release(c);
 }
 
-void client_replay(macula_client *c) {
+void client_replay(struct client *c) {
   if (!c->replaying || c->state != MACULA_CONNECTED || c->closing) return;
   for (int kind = ENTRY_SUB; kind <= ENTRY_CONFIRM; kind++) list_for(it, &c->entries[kind]) {
       struct entry *e = container_of(it, struct entry, in);
@@ -324,7 +327,7 @@ void client_replay(macula_client *c) {
   c->replaying = false;
 }
 
-static void say_goodbye(macula_client *c) {
+static void say_goodbye(struct client *c) {
   if (!c->conn) return;
   struct msg m = {.type = MSG_DISCONNECT, .disconnect = {.reason = slice_str("normal"), .message = slice_str("")}};
   if (c->opened && !c->abrupt) client_send(c, &m);
@@ -336,7 +339,7 @@ static void say_goodbye(macula_client *c) {
     quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, GOODBYE_TIMEOUT));
 }
 
-void client_timer(macula_client *c) {
+void client_timer(struct client *c) {
   struct hub *h = c->hub;
   heap_set(&h->client_due, &c->due, TIME_NEVER);
   if (c->closing) {
@@ -369,31 +372,39 @@ void client_timer(macula_client *c) {
   h->cfg.dial(h->cfg.ctx, c);
 }
 
-void client_close(macula_client *c, bool abrupt) {
+void client_close(struct client *c, bool abrupt) {
   if (c->closing) return;
   c->closing = true;
   c->abrupt = abrupt;
   client_due(c, c->hub->now);
 }
 
-struct hub *client_hub(const macula_client *c) {
+macula_client client_handle(const struct client *c) { return (macula_client){c->hub->cfg.ctx, c->id}; }
+
+struct client *client_find(const struct hub *h, uint64_t id) {
+  struct hlink *l = htab_find(&h->by_id, &id, sizeof id);
+  struct client *c = l ? container_of(l, struct client, h) : NULL;
+  return c && !c->closing ? c : NULL;
+}
+
+struct hub *client_hub(const struct client *c) {
   return c->hub;
 }
-void *client_owner(const macula_client *c) { return c->owner; }
-macula_state client_state(const macula_client *c) { return c->state; }
+void *client_owner(const struct client *c) { return c->owner; }
+macula_state client_state(const struct client *c) { return c->state; }
 
-int client_error(const macula_client *c, const char **ret_text, uint32_t *ret_failures) {
+int client_error(const struct client *c, const char **ret_text, uint32_t *ret_failures) {
   *ret_text = c->error_text ? c->error_text : c->error ? macula_err_text(c->error) : "";
   *ret_failures = c->failures;
   return c->error;
 }
 
-void client_node_id(const macula_client *c, char ret_hex[ID_HEX_LEN + 1]) {
+void client_node_id(const struct client *c, char ret_hex[ID_HEX_LEN + 1]) {
   ret_hex[0] = 0;
   if (c->has_node && c->state == MACULA_CONNECTED) id_hex(&c->node, ret_hex);
 }
 
-static int write_frame(macula_client *c, struct slice frame) {
+static int write_frame(struct client *c, struct slice frame) {
   int err = quic_stream_write(c->conn, c->stream, frame);
   return err == MACULA_ENOMEM ? MACULA_EFULL : err == MACULA_ENOTFOUND || err == MACULA_ECLOSED ? MACULA_NOT_CONNECTED : err;
 }
@@ -404,13 +415,13 @@ static bool takes_back(const struct msg *m) {
   return m->type == MSG_UNSUBSCRIBE || m->type == MSG_UNREGISTER || m->type == MSG_CANCEL || m->type == MSG_DISCONNECT;
 }
 
-int client_send_raw(macula_client *c, struct slice frame) {
+int client_send_raw(struct client *c, struct slice frame) {
   if (!c->conn || c->stream < 0) return MACULA_NOT_CONNECTED;
   if (quic_queued(c->conn) + frame.n > c->max_queue && quic_queued(c->conn)) return MACULA_EFULL;
   return write_frame(c, frame);
 }
 
-int client_send(macula_client *c, const struct msg *m) {
+int client_send(struct client *c, const struct msg *m) {
   uint8_t small[2048];
   if (!c->conn || c->stream < 0) return MACULA_NOT_CONNECTED;
   ptrdiff_t n = msg_encode(m, small, sizeof small);

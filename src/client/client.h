@@ -11,6 +11,7 @@
 #include "macula/macula.h"
 #include "quic/quic.h"
 
+struct client;
 struct hub;
 
 #define CLIENT_MAX_ADDRS 16
@@ -31,10 +32,10 @@ struct hub_config {
   void *ctx;                /* for the functions below */
   void (*leave)(void *ctx); /* around a user's callback: release and take the lock; both NULL: there is none */
   void (*enter)(void *ctx);
-  void (*dial)(void *ctx, macula_client *c);                   /* wants client_dial or client_dial_failed, now or later */
+  void (*dial)(void *ctx, struct client *c);                   /* wants client_dial or client_dial_failed, now or later */
   int (*local)(void *ctx, int family, struct addr *ret_local); /* where datagrams of this family leave from */
-  void (*changed)(void *ctx, macula_client *c);                /* state changed, or room in the queue; may be NULL */
-  int (*connected)(void *ctx, macula_client *c, const struct id *node); /* before CONNECTED is told; may be NULL */
+  void (*changed)(void *ctx, struct client *c);                /* state changed, or room in the queue; may be NULL */
+  int (*connected)(void *ctx, struct client *c, const struct id *node); /* before CONNECTED is told; may be NULL */
   void (*freed)(void *ctx, void *owner);                                /* the client of this owner is gone; may be NULL */
 };
 int hub_new(const struct hub_config *cfg, nanotime now, struct hub **ret_hub);
@@ -61,41 +62,44 @@ struct client_options {
   size_t max_queue;                  /* 0: 4 MiB */
   uint32_t max_calls;                /* 0: 1,024 */
   uint64_t backoff_min, backoff_max; /* ns; 0: 100 ms, 30 s */
-  void (*on_state)(void *ctx, macula_client *client, macula_state state, int err, const char *text);
+  void (*on_state)(void *ctx, macula_client client, macula_state state, int err, const char *text);
   void *ctx;
   void *owner; /* the driver's */
 };
 /* Dials in the next tick. */
-int client_new(struct hub *h, const struct client_options *o, macula_client **ret_client);
-void client_dial(macula_client *c, const struct client_target *t);
+int client_new(struct hub *h, const struct client_options *o, struct client **ret_client);
+void client_dial(struct client *c, const struct client_target *t);
 /* To the same target once more, whose name cannot be looked up now; false: there was none yet. */
-bool client_dial_again(macula_client *c);
-void client_dial_failed(macula_client *c, int err, const char *text);
+bool client_dial_again(struct client *c);
+void client_dial_failed(struct client *c, int err, const char *text);
 /* In the next tick: all that is pending ends with MACULA_ECLOSED, on_state, and the client is freed. abrupt: without a
  * goodbye and without waiting for what is queued. */
-void client_close(macula_client *c, bool abrupt);
-struct hub *client_hub(const macula_client *c);
-void *client_owner(const macula_client *c);
-macula_state client_state(const macula_client *c);
+void client_close(struct client *c, bool abrupt);
+macula_client client_handle(const struct client *c);
+/* NULL: it is gone, or to be closed. */
+struct client *client_find(const struct hub *h, uint64_t id);
+struct hub *client_hub(const struct client *c);
+void *client_owner(const struct client *c);
+macula_state client_state(const struct client *c);
 /* What ended the last attempt or connection; failed attempts since the last success. */
-int client_error(const macula_client *c, const char **ret_text, uint32_t *ret_failures);
-void client_node_id(const macula_client *c, char ret_hex[ID_HEX_LEN + 1]);
+int client_error(const struct client *c, const char **ret_text, uint32_t *ret_failures);
+void client_node_id(const struct client *c, char ret_hex[ID_HEX_LEN + 1]);
 
 /* Requests: the functions of macula.h without their threads. */
-int client_publish(macula_client *c, const char *topic, struct slice payload, const macula_publish_options *opt,
+int client_publish(struct client *c, const char *topic, struct slice payload, const macula_publish_options *opt,
                    macula_done_fn done, void *ctx);
-int client_subscribe(macula_client *c, const char *pattern, bool own, macula_message_fn fn, macula_done_fn done, void *done_ctx,
+int client_subscribe(struct client *c, const char *pattern, bool own, macula_message_fn fn, macula_done_fn done, void *done_ctx,
                      void *ctx, macula_sub *ret_sub);
-int client_unsubscribe(macula_client *c, macula_sub sub);
-int client_call(macula_client *c, const char *procedure, struct slice args, const macula_call_options *opt, macula_result_fn fn,
+int client_unsubscribe(struct client *c, macula_sub sub);
+int client_call(struct client *c, const char *procedure, struct slice args, const macula_call_options *opt, macula_result_fn fn,
                 void *ctx, macula_call_id *ret_call);
-int client_cancel(macula_client *c, macula_call_id call);
-int client_cast(macula_client *c, const char *procedure, struct slice args, macula_done_fn done, void *ctx);
-int client_advertise(macula_client *c, const char *procedure, uint64_t ttl_ms, macula_request_fn fn, macula_cancel_fn cancel,
+int client_cancel(struct client *c, macula_call_id call);
+int client_cast(struct client *c, const char *procedure, struct slice args, macula_done_fn done, void *ctx);
+int client_advertise(struct client *c, const char *procedure, uint64_t ttl_ms, macula_request_fn fn, macula_cancel_fn cancel,
                      macula_done_fn done, void *done_ctx, void *ctx, macula_service *ret_service);
-int client_unadvertise(macula_client *c, macula_service service);
-int client_reply(macula_client *c, uint64_t request, struct slice result);
-int client_reply_error(macula_client *c, uint64_t request, const char *code, const char *message);
+int client_unadvertise(struct client *c, macula_service service);
+int client_reply(struct client *c, macula_request_id request, struct slice result);
+int client_reply_error(struct client *c, macula_request_id request, const char *code, const char *message);
 
 /* What must hold of it, its clients and its endpoint (base/check.h). O(clients, entries, connections). Not within a callback.
  */

@@ -18,7 +18,7 @@ static int code_of(struct slice code) {
   return err ? err : MACULA_EINTERNAL;
 }
 
-static void deliver(macula_client *c, const struct msg_publish *p) {
+static void deliver(struct client *c, const struct msg_publish *p) {
   char topic[NAME_MAX_LEN + 1];
   static const uint8_t no_id[CALL_ID_LEN];
   if (p->topic.n > NAME_MAX_LEN) return;
@@ -42,12 +42,12 @@ static void deliver(macula_client *c, const struct msg_publish *p) {
   }
 }
 
-static void refuse(macula_client *c, struct slice call_id, int err) {
+static void refuse(struct client *c, struct slice call_id, int err) {
   struct msg m = answer_error(call_id, err, NULL, false);
   client_send(c, &m);
 }
 
-static void serve(macula_client *c, const struct msg_call *call, bool cast) {
+static void serve(struct client *c, const struct msg_call *call, bool cast) {
   char procedure[NAME_MAX_LEN + 1];
   struct entry *service = NULL, *e;
   if (!cast && call->call_id.n != CALL_ID_LEN) return;
@@ -71,27 +71,27 @@ static void serve(macula_client *c, const struct msg_call *call, bool cast) {
   e->ctx = service->ctx;
   if (!cast) memcpy(e->served.call_id, call->call_id.p, CALL_ID_LEN);
   memcpy(procedure, service->data, service->len + 1);
-  macula_request r = {e->id, procedure, call->args.p, call->args.n, timeout, cast};
+  macula_request r = {{e->id}, procedure, call->args.p, call->args.n, timeout, cast};
   macula_request_fn fn = service->service.fn;
   void *ctx = service->ctx;
   hub_leave(c->hub);
-  fn(ctx, c, &r);
+  fn(ctx, client_handle(c), &r);
   hub_enter(c->hub);
   if (cast && !e->dead) entry_end(e); /* nobody waits for an answer: it takes no place */
 }
 
-static void cancelled(macula_client *c, const struct msg_cancel *m) {
+static void cancelled(struct client *c, const struct msg_cancel *m) {
   if (m->call_id.n != CALL_ID_LEN) return;
   list_for(it, &c->entries[ENTRY_SERVED]) {
     struct entry *e = container_of(it, struct entry, in);
     if (e->dead || e->served.cast || memcmp(e->served.call_id, m->call_id.p, CALL_ID_LEN) != 0) continue;
     macula_cancel_fn fn = e->served.cancel;
     void *ctx = e->ctx;
-    uint64_t id = e->id;
+    macula_request_id id = {e->id};
     entry_end(e);
     if (!fn) return;
     hub_leave(c->hub);
-    fn(ctx, c, id);
+    fn(ctx, client_handle(c), id);
     hub_enter(c->hub);
     return;
   }
@@ -116,7 +116,7 @@ static void list_attempts(struct msg_error error, char *ret_text, size_t cap) {
   }
 }
 
-static void replied(macula_client *c, const struct msg_reply *m) {
+static void replied(struct client *c, const struct msg_reply *m) {
   uint64_t id;
   if (m->call_id.n != CALL_ID_LEN || memcmp(m->call_id.p, c->prefix, sizeof c->prefix) != 0) return;
   memcpy(&id, m->call_id.p + 8, 8);
@@ -144,7 +144,7 @@ static void replied(macula_client *c, const struct msg_reply *m) {
   call_finish(e, &r);
 }
 
-static void acknowledged(macula_client *c, const struct msg_ack *a) {
+static void acknowledged(struct client *c, const struct msg_ack *a) {
   char text[TEXT_MAX];
   struct entry *e = entry_find(c->hub, a->ref);
   if (!e || e->c != c || e->kind == ENTRY_CALL || e->kind == ENTRY_SERVED || e->scheduled) return;
@@ -155,7 +155,7 @@ static void acknowledged(macula_client *c, const struct msg_ack *a) {
 }
 
 /* False when the connection is over. */
-static bool handle(macula_client *c, const struct frame *f) {
+static bool handle(struct client *c, const struct frame *f) {
   struct msg m;
   int err = msg_decode(f->type, f->payload, &m);
   if (err == MACULA_UNKNOWN_TYPE) return true;
@@ -190,7 +190,7 @@ static bool handle(macula_client *c, const struct frame *f) {
   return true;
 }
 
-void client_data(macula_client *c, struct slice data, bool fin) {
+void client_data(struct client *c, struct slice data, bool fin) {
   struct quic_conn *conn = c->conn;
   struct frame f;
   int r = 0;

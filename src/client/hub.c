@@ -5,15 +5,20 @@ static bool entry_eq(const struct hlink *l, const void *key, size_t len) {
   return memcmp(&container_of(l, struct entry, h)->id, key, sizeof(uint64_t)) == 0;
 }
 
+static bool client_eq(const struct hlink *l, const void *key, size_t len) {
+  (void)len;
+  return memcmp(&container_of(l, struct client, h)->id, key, sizeof(uint64_t)) == 0;
+}
+
 static void on_open(void *ctx, struct quic_conn *conn) {
   (void)ctx;
-  macula_client *c = quic_conn_user(conn);
+  struct client *c = quic_conn_user(conn);
   if (c) client_opened(c);
 }
 
 static void on_closed(void *ctx, struct quic_conn *conn, const struct quic_close *why) {
   (void)ctx;
-  macula_client *c = quic_conn_user(conn);
+  struct client *c = quic_conn_user(conn);
   if (!c) return;
   int err = why->is_app ? err_from_app(why->app_error) : 0;
   if (!err) err = why->err ? why->err : MACULA_NOT_CONNECTED;
@@ -24,14 +29,14 @@ static void on_closed(void *ctx, struct quic_conn *conn, const struct quic_close
 
 static void on_data(void *ctx, struct quic_conn *conn, int64_t stream, struct slice data, bool fin) {
   (void)ctx;
-  macula_client *c = quic_conn_user(conn);
+  struct client *c = quic_conn_user(conn);
   if (c && c->conn == conn && stream == c->stream) client_data(c, data, fin);
   quic_consume(conn, stream, data.n);
 }
 
 static void on_stream_closed(void *ctx, struct quic_conn *conn, int64_t stream, uint64_t app_error) {
   (void)ctx;
-  macula_client *c = quic_conn_user(conn);
+  struct client *c = quic_conn_user(conn);
   if (!c || c->conn != conn || stream != c->stream) return;
   int err = err_from_app(app_error);
   client_lost(c, err ? err : MACULA_NOT_CONNECTED, slice_str("the node ended the stream"));
@@ -39,7 +44,7 @@ static void on_stream_closed(void *ctx, struct quic_conn *conn, int64_t stream, 
 
 static void on_acked(void *ctx, struct quic_conn *conn) {
   struct hub *h = ctx;
-  macula_client *c = quic_conn_user(conn);
+  struct client *c = quic_conn_user(conn);
   if (!c) return;
   client_replay(c);
   if (h->cfg.changed) h->cfg.changed(h->cfg.ctx, c);
@@ -54,6 +59,7 @@ int hub_new(const struct hub_config *cfg, nanotime now, struct hub **ret_hub) {
   list_init(&h->clients);
   list_init(&h->grave);
   htab_init(&h->entries, h->mem, cfg->rng, MAX_ENTRIES, entry_eq);
+  htab_init(&h->by_id, h->mem, cfg->rng, MAX_ENTRIES, client_eq);
   heap_init(&h->entry_due, h->mem, MAX_ENTRIES);
   heap_init(&h->client_due, h->mem, MAX_ENTRIES);
   uint64_t idle = cfg->idle_timeout ? cfg->idle_timeout : 30 * NS_SEC;
@@ -86,12 +92,13 @@ int hub_new(const struct hub_config *cfg, nanotime now, struct hub **ret_hub) {
 
 void hub_free(struct hub *h) {
   if (!h) return;
-  list_for_safe(it, &h->clients) client_free(container_of(it, macula_client, in));
-  list_for_safe(it, &h->grave) client_free(container_of(it, macula_client, in));
+  list_for_safe(it, &h->clients) client_free(container_of(it, struct client, in));
+  list_for_safe(it, &h->grave) client_free(container_of(it, struct client, in));
   quic_free(h->quic);
   heap_done(&h->entry_due);
   heap_done(&h->client_due);
   htab_done(&h->entries);
+  htab_done(&h->by_id);
   mem_free(h->mem, h);
 }
 
@@ -105,7 +112,7 @@ void hub_set_now(struct hub *h, nanotime now) {
   if (now > h->now) h->now = now;
 }
 
-void hub_close(struct hub *h) { list_for_safe(it, &h->clients) client_close(container_of(it, macula_client, in), false); }
+void hub_close(struct hub *h) { list_for_safe(it, &h->clients) client_close(container_of(it, struct client, in), false); }
 
 bool hub_idle(const struct hub *h) { return list_empty(&h->clients) && quic_is_silent(h->quic); }
 
@@ -136,8 +143,8 @@ static void on_tick(void *ctx, nanotime now) {
   quic_flush_events(h->quic, now);
   struct heap_link *l;
   while ((l = heap_pop_due(&h->entry_due, h->now))) entry_timer(container_of(l, struct entry, due));
-  while ((l = heap_pop_due(&h->client_due, h->now))) client_timer(container_of(l, macula_client, due));
-  list_for_safe(it, &h->grave) client_free(container_of(it, macula_client, in));
+  while ((l = heap_pop_due(&h->client_due, h->now))) client_timer(container_of(l, struct client, due));
+  list_for_safe(it, &h->grave) client_free(container_of(it, struct client, in));
 }
 
 static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {

@@ -25,7 +25,7 @@ struct entry {
   struct hlink h;
   struct list in; /* the client's list of this kind */
   struct heap_link due;
-  macula_client *c;
+  struct client *c;
   uint64_t id;
   enum entry_kind kind;
   bool dead;      /* ended, to be freed when nobody walks the client's lists */
@@ -67,13 +67,15 @@ struct hub {
   struct mem *mem;
   nanotime now;
   uint64_t last_id;
-  struct htab entries;
+  struct htab entries, by_id; /* by_id: of clients */
   struct heap entry_due, client_due;
   struct list clients, grave;
 };
 
-struct macula_client {
+struct client {
   struct hub *hub;
+  struct hlink h;
+  uint64_t id;    /* never given twice in a hub, as those of entries; 0: not in by_id */
   struct list in; /* hub->clients or hub->grave */
   struct heap_link due;
   macula_state state;
@@ -101,7 +103,7 @@ struct macula_client {
   uint8_t prefix[8]; /* of call and message ids */
   uint64_t messages;
   struct list entries[ENTRY_KINDS];
-  void (*on_state)(void *ctx, macula_client *client, macula_state state, int err, const char *text);
+  void (*on_state)(void *ctx, macula_client client, macula_state state, int err, const char *text);
   void *ctx, *owner;
 };
 
@@ -113,24 +115,24 @@ static inline void hub_enter(struct hub *h) {
   if (h->cfg.enter) h->cfg.enter(h->cfg.ctx);
 }
 /* Between these two no entry of the client is freed, nor the client. */
-static inline void client_hold(macula_client *c) { c->busy++; }
-void client_release(macula_client *c);
-void client_due(macula_client *c, nanotime at);
-void client_timer(macula_client *c);
-void client_opened(macula_client *c);
-void client_lost(macula_client *c, int err, struct slice text);
+static inline void client_hold(struct client *c) { c->busy++; }
+void client_release(struct client *c);
+void client_due(struct client *c, nanotime at);
+void client_timer(struct client *c);
+void client_opened(struct client *c);
+void client_lost(struct client *c, int err, struct slice text);
 /* Keeps what makes the next handshake cheaper, before the connection goes. */
-void client_keep_ticket(macula_client *c);
-void client_let_in(macula_client *c, const struct msg_pong *p);
+void client_keep_ticket(struct client *c);
+void client_let_in(struct client *c, const struct msg_pong *p);
 /* Sends what the replay still owes, as far as the queue takes it. */
-void client_replay(macula_client *c);
-void client_free(macula_client *c);
+void client_replay(struct client *c);
+void client_free(struct client *c);
 /* Encodes into the stream. MACULA_NOT_CONNECTED, MACULA_EFULL (more than the queue's bound waits), MACULA_PAYLOAD_TOO_LARGE. */
-int client_send(macula_client *c, const struct msg *m);
-int client_send_raw(macula_client *c, struct slice frame);
+int client_send(struct client *c, const struct msg *m);
+int client_send_raw(struct client *c, struct slice frame);
 
 /* request.c */
-int entry_new(macula_client *c, enum entry_kind kind, struct slice data, nanotime due, struct entry **ret_entry);
+int entry_new(struct client *c, enum entry_kind kind, struct slice data, nanotime due, struct entry **ret_entry);
 void entry_end(struct entry *e); /* frees it, or marks it when the client is held */
 void entry_free(struct entry *e);
 struct entry *entry_find(const struct hub *h, uint64_t id);
@@ -143,6 +145,6 @@ void call_fail(struct entry *e, int err, bool may_have_run);
 
 /* dispatch.c */
 /* Octets from the node. */
-void client_data(macula_client *c, struct slice data, bool fin);
+void client_data(struct client *c, struct slice data, bool fin);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "client/internal.h"
 
-int entry_new(macula_client *c, enum entry_kind kind, struct slice data, nanotime due, struct entry **ret_entry) {
+int entry_new(struct client *c, enum entry_kind kind, struct slice data, nanotime due, struct entry **ret_entry) {
   struct hub *h = c->hub;
   struct entry *e = mem_alloc(h->mem, sizeof *e + data.n + 1);
   if (!e) return MACULA_ENOMEM;
@@ -28,7 +28,7 @@ fail_insert:
 }
 
 static void unlink_entry(struct entry *e) {
-  macula_client *c = e->c;
+  struct client *c = e->c;
   if (e->dead) return;
   assert((e->kind != ENTRY_CALL || c->calls > 0) && (e->kind != ENTRY_SERVED || c->served > 0));
   assert(e->kind != ENTRY_CONFIRM || c->held >= e->len);
@@ -59,7 +59,7 @@ struct entry *entry_find(const struct hub *h, uint64_t id) {
   return l ? container_of(l, struct entry, h) : NULL;
 }
 
-static struct entry *find_own(macula_client *c, uint64_t id, enum entry_kind kind) {
+static struct entry *find_own(struct client *c, uint64_t id, enum entry_kind kind) {
   struct entry *e = entry_find(c->hub, id);
   return e && e->c == c && e->kind == kind ? e : NULL;
 }
@@ -88,7 +88,7 @@ static uint64_t renewal(const struct entry *e) {
 }
 
 void entry_timer(struct entry *e) {
-  macula_client *c = e->c;
+  struct client *c = e->c;
   heap_set(&c->hub->entry_due, &e->due, TIME_NEVER); /* into the place just left: from here on moving it cannot fail */
   client_hold(c);
   switch (e->kind) {
@@ -133,7 +133,7 @@ static bool wants_own(const struct entry *e) {
 }
 
 int entry_announce(struct entry *e) {
-  macula_client *c = e->c;
+  struct client *c = e->c;
   bool ack = c->caps & CAP_ACK;
   struct slice name = slice_of(e->data, e->len);
   struct msg m = {.type = MSG_SUBSCRIBE};
@@ -150,7 +150,7 @@ int entry_announce(struct entry *e) {
   return err;
 }
 
-static struct slice next_message_id(macula_client *c, uint8_t buf[CALL_ID_LEN]) {
+static struct slice next_message_id(struct client *c, uint8_t buf[CALL_ID_LEN]) {
   c->messages++;
   memcpy(buf, c->prefix, 8);
   memcpy(buf + 8, &c->messages, 8);
@@ -158,7 +158,7 @@ static struct slice next_message_id(macula_client *c, uint8_t buf[CALL_ID_LEN]) 
 }
 
 /* Publishes and casts that want an answer: the frame is made once, kept when it may have to go out again. */
-static int send_confirmed(macula_client *c, struct msg *m, uint64_t *ref, bool *has_ref, bool resend, macula_done_fn done,
+static int send_confirmed(struct client *c, struct msg *m, uint64_t *ref, bool *has_ref, bool resend, macula_done_fn done,
                           void *ctx) {
   struct hub *h = c->hub;
   struct entry *e;
@@ -194,7 +194,7 @@ static int send_confirmed(macula_client *c, struct msg *m, uint64_t *ref, bool *
   return 0;
 }
 
-int client_publish(macula_client *c, const char *topic, struct slice payload, const macula_publish_options *opt,
+int client_publish(struct client *c, const char *topic, struct slice payload, const macula_publish_options *opt,
                    macula_done_fn done, void *ctx) {
   static const macula_publish_options plain = {0};
   char name[NAME_MAX_LEN + 1];
@@ -216,7 +216,7 @@ int client_publish(macula_client *c, const char *topic, struct slice payload, co
   return send_confirmed(c, &m, &m.publish.ref, &m.publish.has_ref, opt->qos > 0, done, ctx);
 }
 
-int client_cast(macula_client *c, const char *procedure, struct slice args, macula_done_fn done, void *ctx) {
+int client_cast(struct client *c, const char *procedure, struct slice args, macula_done_fn done, void *ctx) {
   char name[NAME_MAX_LEN + 1];
   size_t len;
   int err = name_procedure(slice_str(procedure), name, &len);
@@ -227,7 +227,7 @@ int client_cast(macula_client *c, const char *procedure, struct slice args, macu
   return send_confirmed(c, &m, &m.call.ref, &m.call.has_ref, false, done, ctx);
 }
 
-static struct entry *same_name(macula_client *c, enum entry_kind kind, struct slice name) {
+static struct entry *same_name(struct client *c, enum entry_kind kind, struct slice name) {
   list_for(it, &c->entries[kind]) {
     struct entry *e = container_of(it, struct entry, in);
     if (!e->dead && e->kind == kind && slice_eq(slice_of(e->data, e->len), name)) return e;
@@ -237,7 +237,7 @@ static struct entry *same_name(macula_client *c, enum entry_kind kind, struct sl
 
 /* A subscription or service is in place once asked for; without a connection it goes out with the next. */
 static int announce_first(struct entry *e) {
-  macula_client *c = e->c;
+  struct client *c = e->c;
   int err = c->state == MACULA_CONNECTED ? entry_announce(e) : 0;
   if (err && err != MACULA_NOT_CONNECTED) {
     e->done = NULL;
@@ -247,7 +247,7 @@ static int announce_first(struct entry *e) {
   return 0;
 }
 
-int client_subscribe(macula_client *c, const char *pattern, bool own, macula_message_fn fn, macula_done_fn done, void *done_ctx,
+int client_subscribe(struct client *c, const char *pattern, bool own, macula_message_fn fn, macula_done_fn done, void *done_ctx,
                      void *ctx, macula_sub *ret_sub) {
   char name[NAME_MAX_LEN + 1];
   size_t len;
@@ -264,7 +264,7 @@ int client_subscribe(macula_client *c, const char *pattern, bool own, macula_mes
   e->ctx = ctx;
   uint64_t id = e->id;
   if ((err = announce_first(e))) return err;
-  if (ret_sub) *ret_sub = id;
+  if (ret_sub) *ret_sub = (macula_sub){id};
   return 0;
 }
 
@@ -280,8 +280,8 @@ static void take_back(struct entry *e) {
   finish_later(e, MACULA_CANCELLED);
 }
 
-int client_unsubscribe(macula_client *c, macula_sub sub) {
-  struct entry *e = find_own(c, sub, ENTRY_SUB);
+int client_unsubscribe(struct client *c, macula_sub sub) {
+  struct entry *e = find_own(c, sub.id, ENTRY_SUB);
   if (!e) return MACULA_ENOTFOUND;
   char name[NAME_MAX_LEN + 1];
   struct slice pattern = slice_of(name, e->len);
@@ -293,7 +293,7 @@ int client_unsubscribe(macula_client *c, macula_sub sub) {
   return 0;
 }
 
-int client_call(macula_client *c, const char *procedure, struct slice args, const macula_call_options *opt, macula_result_fn fn,
+int client_call(struct client *c, const char *procedure, struct slice args, const macula_call_options *opt, macula_result_fn fn,
                 void *ctx, macula_call_id *ret_call) {
   static const macula_call_options plain = {0};
   char name[NAME_MAX_LEN + 1];
@@ -327,7 +327,7 @@ int client_call(macula_client *c, const char *procedure, struct slice args, cons
   }
   e->call.fn = fn;
   e->ctx = ctx;
-  if (ret_call) *ret_call = e->id;
+  if (ret_call) *ret_call = (macula_call_id){e->id};
   return 0;
 }
 
@@ -352,8 +352,8 @@ void call_fail(struct entry *e, int err, bool may_have_run) {
   call_finish(e, &r);
 }
 
-int client_cancel(macula_client *c, macula_call_id call) {
-  struct entry *e = find_own(c, call, ENTRY_CALL);
+int client_cancel(struct client *c, macula_call_id call) {
+  struct entry *e = find_own(c, call.id, ENTRY_CALL);
   if (!e || e->scheduled) return MACULA_ENOTFOUND;
   uint8_t id[CALL_ID_LEN];
   memcpy(id, c->prefix, 8);
@@ -364,7 +364,7 @@ int client_cancel(macula_client *c, macula_call_id call) {
   return 0;
 }
 
-int client_advertise(macula_client *c, const char *procedure, uint64_t ttl_ms, macula_request_fn fn, macula_cancel_fn cancel,
+int client_advertise(struct client *c, const char *procedure, uint64_t ttl_ms, macula_request_fn fn, macula_cancel_fn cancel,
                      macula_done_fn done, void *done_ctx, void *ctx, macula_service *ret_service) {
   char name[NAME_MAX_LEN + 1];
   size_t len;
@@ -383,12 +383,12 @@ int client_advertise(macula_client *c, const char *procedure, uint64_t ttl_ms, m
   e->ctx = ctx;
   uint64_t id = e->id;
   if ((err = announce_first(e))) return err;
-  if (ret_service) *ret_service = id;
+  if (ret_service) *ret_service = (macula_service){id};
   return 0;
 }
 
-int client_unadvertise(macula_client *c, macula_service service) {
-  struct entry *e = find_own(c, service, ENTRY_SERVICE);
+int client_unadvertise(struct client *c, macula_service service) {
+  struct entry *e = find_own(c, service.id, ENTRY_SERVICE);
   if (!e) return MACULA_ENOTFOUND;
   struct msg m = {.type = MSG_UNREGISTER, .unreg = {.procedure = slice_of(e->data, e->len)}};
   if (c->state == MACULA_CONNECTED && (c->caps & CAP_REGISTER)) client_send(c, &m);
@@ -397,7 +397,7 @@ int client_unadvertise(macula_client *c, macula_service service) {
 }
 
 /* An answer that the queue has no room for leaves the request open, so that it can be tried again. */
-static int answer(macula_client *c, struct entry *e, struct msg_reply r) {
+static int answer(struct client *c, struct entry *e, struct msg_reply r) {
   struct msg m = {.type = MSG_REPLY, .reply = r};
   m.reply.call_id = slice_of(e->served.call_id, CALL_ID_LEN);
   int err = e->served.cast ? 0 : client_send(c, &m);
@@ -405,13 +405,13 @@ static int answer(macula_client *c, struct entry *e, struct msg_reply r) {
   return err;
 }
 
-int client_reply(macula_client *c, uint64_t request, struct slice result) {
-  struct entry *e = find_own(c, request, ENTRY_SERVED);
+int client_reply(struct client *c, macula_request_id request, struct slice result) {
+  struct entry *e = find_own(c, request.id, ENTRY_SERVED);
   return e ? answer(c, e, (struct msg_reply){.result = result}) : MACULA_ENOTFOUND;
 }
 
-int client_reply_error(macula_client *c, uint64_t request, const char *code, const char *message) {
-  struct entry *e = find_own(c, request, ENTRY_SERVED);
+int client_reply_error(struct client *c, macula_request_id request, const char *code, const char *message) {
+  struct entry *e = find_own(c, request.id, ENTRY_SERVED);
   if (!e) return MACULA_ENOTFOUND;
   struct msg_error error = {.code = slice_str(code ? code : "handler_error"), .message = slice_str(message ? message : "")};
   return answer(c, e, (struct msg_reply){.is_error = true, .error = error});

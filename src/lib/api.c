@@ -8,12 +8,23 @@
 #define PUBLISH_TIMEOUT (5 * NS_SEC)
 #define MAX_CA (1u << 20)
 
-static macula_loop *begin(macula_client *c) {
-  macula_loop *l = loop_of(c);
-  loop_lock(l);
-  hub_set_now(client_hub(c), io_now());
-  return l;
+/* Takes the lock of the client's loop; without the lock when it fails. */
+static int lock_client(macula_client handle, struct client **ret_client) {
+  if (!handle.loop) return fail_plain(MACULA_EINVAL);
+  loop_lock(handle.loop);
+  if ((*ret_client = client_find(handle.loop->hub, handle.id))) return 0;
+  loop_unlock_quietly(handle.loop);
+  return fail(MACULA_ECLOSED, "the client was disconnected");
 }
+
+/* And sets the clock. */
+static int begin(macula_client handle, struct client **ret_client) {
+  int err = lock_client(handle, ret_client);
+  if (!err) hub_set_now(handle.loop->hub, io_now());
+  return err;
+}
+
+static bool may_block(macula_client client) { return client.loop && !loop_in_callback(client.loop); }
 
 static int end(macula_loop *l, int err) {
   loop_unlock(l);
@@ -33,7 +44,7 @@ static int find_known(const macula_options *o, struct remote *r) {
   return (r->known_path = strdup(o->known_nodes)) ? 0 : fail_plain(MACULA_ENOMEM);
 }
 
-int macula_connect(macula_loop *loop, const macula_options *opt, macula_client **ret_client) {
+int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *ret_client) {
   static const macula_options plain = {0};
   macula_identity *own = NULL, *identity;
   char realm[NAME_MAX_LEN + 1], why[SERVER_WHY_LEN];
@@ -76,60 +87,60 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
   loop_lock(loop);
   hub_set_now(loop->hub, io_now());
   err = client_new(loop->hub, &o, &r->client);
-  if (!err) *ret_client = r->client;
+  if (!err) *ret_client = client_handle(r->client);
   loop_unlock(loop);
   macula_identity_free(own);
   if (err) remote_free(r);
   return fail_plain(err);
 }
 
-int macula_connect_wait(macula_client *client, uint64_t timeout_ms) {
-  if (!client || loop_in_callback(loop_of(client))) return fail_plain(MACULA_EINVAL);
-  macula_loop *l = begin(client);
+int macula_connect_wait(macula_client client, uint64_t timeout_ms) {
+  struct client *c;
+  if (!may_block(client)) return fail_plain(MACULA_EINVAL);
   nanotime deadline = time_add(io_now(), timeout_ms > UINT32_MAX ? TIME_NEVER : timeout_ms * NS_MS);
   const char *text;
   uint32_t failures;
-  int err;
-  for (;;) {
-    err = client_error(client, &text, &failures);
-    if (client_state(client) == MACULA_CONNECTED) {
+  int err = begin(client, &c);
+  if (err) return err;
+  for (; c; c = client_find(client.loop->hub, client.id)) {
+    err = client_error(c, &text, &failures);
+    if (client_state(c) == MACULA_CONNECTED) {
       err = 0;
       break;
     }
-    if (client_state(client) == MACULA_CLOSED || failures) {
+    if (client_state(c) == MACULA_CLOSED || failures) {
       fail(err ? err : MACULA_ECLOSED, "%s", text);
       if (!err) err = MACULA_ECLOSED;
       break;
     }
-    if (!loop_wait(l, deadline)) {
+    if (!loop_wait(client.loop, deadline)) {
       err = fail(MACULA_TIMEOUT, "no answer while connecting");
       break;
     }
   }
-  loop_unlock_quietly(l);
+  if (!c) err = fail(MACULA_ECLOSED, "the client was disconnected");
+  loop_unlock_quietly(client.loop);
   return err;
 }
 
-void macula_disconnect(macula_client *client) {
-  if (!client) return;
-  macula_loop *l = begin(client);
-  client_close(client, false);
-  loop_unlock(l);
+static void disconnect(macula_client client, bool abrupt) {
+  struct client *c;
+  if (begin(client, &c)) return;
+  client_close(c, abrupt);
+  loop_unlock(client.loop);
 }
 
-void macula_abort(macula_client *client) {
-  if (!client) return;
-  macula_loop *l = begin(client);
-  client_close(client, true);
-  loop_unlock(l);
-}
+void macula_disconnect(macula_client client) { disconnect(client, false); }
 
-int macula_node_id(macula_client *client, char ret_id[65]) {
-  if (!client || !ret_id) return fail_plain(MACULA_EINVAL);
-  macula_loop *l = loop_of(client);
-  loop_lock(l);
-  client_node_id(client, ret_id);
-  loop_unlock_quietly(l);
+void macula_abort(macula_client client) { disconnect(client, true); }
+
+int macula_node_id(macula_client client, char ret_id[65]) {
+  struct client *c;
+  if (!ret_id) return fail_plain(MACULA_EINVAL);
+  int err = lock_client(client, &c);
+  if (err) return err;
+  client_node_id(c, ret_id);
+  loop_unlock_quietly(client.loop);
   return 0;
 }
 
@@ -200,104 +211,129 @@ static int waiter_result(struct waiter *w) { return w->err ? fail(w->err, "%s", 
 
 /* ---- publish and subscribe -------------------------------------------------------------------------------------------------
  */
-int macula_publish(macula_client *client, const char *topic, const void *payload, size_t len, const macula_publish_options *opt,
+int macula_publish(macula_client client, const char *topic, const void *payload, size_t len, const macula_publish_options *opt,
                    macula_done_fn done, void *ctx) {
-  if (!client || !topic || (len && !payload)) return fail_plain(MACULA_EINVAL);
-  macula_loop *l = loop_of(client);
-  loop_lock(l);
-  if (opt && (opt->qos || opt->confirm)) hub_set_now(client_hub(client), io_now());
-  return end_name(l, client_publish(client, topic, slice_of(payload, len), opt, done, ctx), NAME_TOPIC, topic);
+  struct client *c;
+  if (!topic || (len && !payload)) return fail_plain(MACULA_EINVAL);
+  int err = lock_client(client, &c);
+  if (err) return err;
+  if (opt && (opt->qos || opt->confirm)) hub_set_now(client.loop->hub, io_now());
+  return end_name(client.loop, client_publish(c, topic, slice_of(payload, len), opt, done, ctx), NAME_TOPIC, topic);
 }
 
-int macula_publish_sync(macula_client *client, const char *topic, const void *payload, size_t len,
+int macula_publish_sync(macula_client client, const char *topic, const void *payload, size_t len,
                         const macula_publish_options *opt) {
-  if (!client || !topic || (len && !payload) || loop_in_callback(loop_of(client))) return fail_plain(MACULA_EINVAL);
+  struct client *c;
+  if (!topic || (len && !payload) || !may_block(client)) return fail_plain(MACULA_EINVAL);
   macula_publish_options o = opt ? *opt : (macula_publish_options){0};
-  struct waiter *w = waiter_new(loop_of(client));
+  struct waiter *w = waiter_new(client.loop);
   if (!w) return fail_plain(MACULA_ENOMEM);
   o.confirm = true;
-  macula_loop *l = begin(client);
+  int err = begin(client, &c);
+  if (err) {
+    free(w);
+    return err;
+  }
   nanotime room = io_now() + PUBLISH_TIMEOUT;
-  int err;
-  while ((err = client_publish(client, topic, slice_of(payload, len), &o, on_done, w)) == MACULA_EFULL && loop_wait(l, room))
-    hub_set_now(client_hub(client), io_now());
+  while ((err = c ? client_publish(c, topic, slice_of(payload, len), &o, on_done, w) : MACULA_ECLOSED) == MACULA_EFULL &&
+         loop_wait(client.loop, room)) {
+    c = client_find(client.loop->hub, client.id);
+    hub_set_now(client.loop->hub, io_now());
+  }
   if (err) {
     w->refs--;
     fail_name(err, NAME_TOPIC, topic);
   } else {
-    wait_end(l, w, TIME_NEVER); /* the core ends it after 5 s at the latest */
+    wait_end(client.loop, w, TIME_NEVER); /* the core ends it after 5 s at the latest */
     err = waiter_result(w);
   }
   waiter_unref(w);
-  loop_unlock_quietly(l);
+  loop_unlock_quietly(client.loop);
   return err;
 }
 
-int macula_subscribe(macula_client *client, const char *pattern, const macula_subscribe_options *opt, macula_message_fn fn,
+int macula_subscribe(macula_client client, const char *pattern, const macula_subscribe_options *opt, macula_message_fn fn,
                      macula_done_fn done, void *ctx, macula_sub *ret_sub) {
-  if (!client || !pattern || !fn) return fail_plain(MACULA_EINVAL);
-  macula_loop *l = begin(client);
-  return end_name(l, client_subscribe(client, pattern, opt && opt->own, fn, done, ctx, ctx, ret_sub), NAME_PATTERN, pattern);
+  struct client *c;
+  if (!pattern || !fn) return fail_plain(MACULA_EINVAL);
+  int err = begin(client, &c);
+  if (err) return err;
+  return end_name(client.loop, client_subscribe(c, pattern, opt && opt->own, fn, done, ctx, ctx, ret_sub), NAME_PATTERN,
+                  pattern);
 }
 
-/* The end of both: take back what was not confirmed in time. */
-static int wait_confirmed(macula_client *c, macula_loop *l, struct waiter *w, int err, enum name_form form, const char *name,
-                          uint64_t timeout_ms, uint64_t handle, int (*take_back)(macula_client *, uint64_t),
-                          uint64_t *ret_handle) {
+/* err: of the request itself. After MACULA_TIMEOUT the caller takes back what was not confirmed. */
+static int wait_confirmed(macula_loop *l, struct waiter *w, int err, enum name_form form, const char *name,
+                          uint64_t timeout_ms) {
   nanotime deadline = time_add(io_now(), timeout_ms > UINT32_MAX ? TIME_NEVER : timeout_ms * NS_MS);
   if (err) {
     w->refs--;
     fail_name(err, form, name);
   } else if (!wait_end(l, w, deadline)) {
-    hub_set_now(client_hub(c), io_now());
-    take_back(c, handle);
     err = fail(MACULA_TIMEOUT, "the node did not confirm in time");
-  } else if (!(err = waiter_result(w)) && ret_handle) {
-    *ret_handle = handle;
+    hub_set_now(l->hub, io_now());
+  } else {
+    err = waiter_result(w);
   }
   waiter_unref(w);
-  loop_unlock(l);
   return err;
 }
 
-int macula_subscribe_sync(macula_client *client, const char *pattern, const macula_subscribe_options *opt, macula_message_fn fn,
+int macula_subscribe_sync(macula_client client, const char *pattern, const macula_subscribe_options *opt, macula_message_fn fn,
                           void *ctx, uint64_t timeout_ms, macula_sub *ret_sub) {
-  if (!client || !pattern || !fn || loop_in_callback(loop_of(client))) return fail_plain(MACULA_EINVAL);
-  struct waiter *w = waiter_new(loop_of(client));
+  struct client *c;
+  macula_sub sub = {0};
+  if (!pattern || !fn || !may_block(client)) return fail_plain(MACULA_EINVAL);
+  struct waiter *w = waiter_new(client.loop);
   if (!w) return fail_plain(MACULA_ENOMEM);
-  macula_loop *l = begin(client);
-  macula_sub sub = 0;
-  int err = client_subscribe(client, pattern, opt && opt->own, fn, on_done, w, ctx, &sub);
-  return wait_confirmed(client, l, w, err, NAME_PATTERN, pattern, timeout_ms, sub, client_unsubscribe, ret_sub);
+  int err = begin(client, &c);
+  if (err) {
+    free(w);
+    return err;
+  }
+  err = client_subscribe(c, pattern, opt && opt->own, fn, on_done, w, ctx, &sub);
+  err = wait_confirmed(client.loop, w, err, NAME_PATTERN, pattern, timeout_ms);
+  if (err == MACULA_TIMEOUT && (c = client_find(client.loop->hub, client.id))) client_unsubscribe(c, sub);
+  if (!err && ret_sub) *ret_sub = sub;
+  loop_unlock(client.loop);
+  return err;
 }
 
-int macula_unsubscribe(macula_client *client, macula_sub sub) {
-  if (!client) return fail_plain(MACULA_EINVAL);
-  macula_loop *l = begin(client);
-  return end(l, client_unsubscribe(client, sub));
+int macula_unsubscribe(macula_client client, macula_sub sub) {
+  struct client *c;
+  int err = begin(client, &c);
+  return err ? err : end(client.loop, client_unsubscribe(c, sub));
 }
 
 /* ---- calls -----------------------------------------------------------------------------------------------------------------
  */
-int macula_call(macula_client *client, const char *procedure, const void *args, size_t len, const macula_call_options *opt,
+int macula_call(macula_client client, const char *procedure, const void *args, size_t len, const macula_call_options *opt,
                 macula_result_fn fn, void *ctx, macula_call_id *ret_call) {
-  if (!client || !procedure || !fn || (len && !args)) return fail_plain(MACULA_EINVAL);
-  macula_loop *l = begin(client);
-  return end_name(l, client_call(client, procedure, slice_of(args, len), opt, fn, ctx, ret_call), NAME_PROCEDURE, procedure);
+  struct client *c;
+  if (!procedure || !fn || (len && !args)) return fail_plain(MACULA_EINVAL);
+  int err = begin(client, &c);
+  if (err) return err;
+  return end_name(client.loop, client_call(c, procedure, slice_of(args, len), opt, fn, ctx, ret_call), NAME_PROCEDURE,
+                  procedure);
 }
 
-int macula_call_sync(macula_client *client, const char *procedure, const void *args, size_t len, const macula_call_options *opt,
+int macula_call_sync(macula_client client, const char *procedure, const void *args, size_t len, const macula_call_options *opt,
                      char **ret_data, size_t *ret_len) {
-  if (!client || !procedure || (len && !args) || loop_in_callback(loop_of(client))) return fail_plain(MACULA_EINVAL);
-  struct waiter *w = waiter_new(loop_of(client));
+  struct client *c;
+  if (!procedure || (len && !args) || !may_block(client)) return fail_plain(MACULA_EINVAL);
+  struct waiter *w = waiter_new(client.loop);
   if (!w) return fail_plain(MACULA_ENOMEM);
-  macula_loop *l = begin(client);
-  int err = client_call(client, procedure, slice_of(args, len), opt, on_result, w, NULL);
+  int err = begin(client, &c);
+  if (err) {
+    free(w);
+    return err;
+  }
+  err = client_call(c, procedure, slice_of(args, len), opt, on_result, w, NULL);
   if (err) {
     w->refs--;
     fail_name(err, NAME_PROCEDURE, procedure);
   } else {
-    wait_end(l, w, TIME_NEVER); /* the core ends it at the call's deadline */
+    wait_end(client.loop, w, TIME_NEVER); /* the core ends it at the call's deadline */
     if (!(err = waiter_result(w))) {
       if (ret_len) *ret_len = w->len;
       if (ret_data) {
@@ -307,59 +343,71 @@ int macula_call_sync(macula_client *client, const char *procedure, const void *a
     }
   }
   waiter_unref(w);
-  loop_unlock_quietly(l);
+  loop_unlock_quietly(client.loop);
   return err;
 }
 
-int macula_cancel(macula_client *client, macula_call_id call) {
-  if (!client) return fail_plain(MACULA_EINVAL);
-  macula_loop *l = begin(client);
-  return end(l, client_cancel(client, call));
+int macula_cancel(macula_client client, macula_call_id call) {
+  struct client *c;
+  int err = begin(client, &c);
+  return err ? err : end(client.loop, client_cancel(c, call));
 }
 
-int macula_cast(macula_client *client, const char *procedure, const void *args, size_t len, macula_done_fn done, void *ctx) {
-  if (!client || !procedure || (len && !args)) return fail_plain(MACULA_EINVAL);
-  macula_loop *l = begin(client);
-  return end_name(l, client_cast(client, procedure, slice_of(args, len), done, ctx), NAME_PROCEDURE, procedure);
+int macula_cast(macula_client client, const char *procedure, const void *args, size_t len, macula_done_fn done, void *ctx) {
+  struct client *c;
+  if (!procedure || (len && !args)) return fail_plain(MACULA_EINVAL);
+  int err = begin(client, &c);
+  if (err) return err;
+  return end_name(client.loop, client_cast(c, procedure, slice_of(args, len), done, ctx), NAME_PROCEDURE, procedure);
 }
 
 /* ---- services --------------------------------------------------------------------------------------------------------------
  */
-int macula_advertise(macula_client *client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
+int macula_advertise(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
                      macula_cancel_fn cancel, macula_done_fn done, void *ctx, macula_service *ret_service) {
-  if (!client || !procedure || !fn) return fail_plain(MACULA_EINVAL);
-  macula_loop *l = begin(client);
-  return end_name(l, client_advertise(client, procedure, ttl_ms, fn, cancel, done, ctx, ctx, ret_service), NAME_PROCEDURE,
+  struct client *c;
+  if (!procedure || !fn) return fail_plain(MACULA_EINVAL);
+  int err = begin(client, &c);
+  if (err) return err;
+  return end_name(client.loop, client_advertise(c, procedure, ttl_ms, fn, cancel, done, ctx, ctx, ret_service), NAME_PROCEDURE,
                   procedure);
 }
 
-int macula_advertise_sync(macula_client *client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
+int macula_advertise_sync(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
                           macula_cancel_fn cancel, void *ctx, uint64_t timeout_ms, macula_service *ret_service) {
-  if (!client || !procedure || !fn || loop_in_callback(loop_of(client))) return fail_plain(MACULA_EINVAL);
-  struct waiter *w = waiter_new(loop_of(client));
+  struct client *c;
+  macula_service service = {0};
+  if (!procedure || !fn || !may_block(client)) return fail_plain(MACULA_EINVAL);
+  struct waiter *w = waiter_new(client.loop);
   if (!w) return fail_plain(MACULA_ENOMEM);
-  macula_loop *l = begin(client);
-  macula_service service = 0;
-  int err = client_advertise(client, procedure, ttl_ms, fn, cancel, on_done, w, ctx, &service);
-  return wait_confirmed(client, l, w, err, NAME_PROCEDURE, procedure, timeout_ms, service, client_unadvertise, ret_service);
+  int err = begin(client, &c);
+  if (err) {
+    free(w);
+    return err;
+  }
+  err = client_advertise(c, procedure, ttl_ms, fn, cancel, on_done, w, ctx, &service);
+  err = wait_confirmed(client.loop, w, err, NAME_PROCEDURE, procedure, timeout_ms);
+  if (err == MACULA_TIMEOUT && (c = client_find(client.loop->hub, client.id))) client_unadvertise(c, service);
+  if (!err && ret_service) *ret_service = service;
+  loop_unlock(client.loop);
+  return err;
 }
 
-int macula_unadvertise(macula_client *client, macula_service service) {
-  if (!client) return fail_plain(MACULA_EINVAL);
-  macula_loop *l = begin(client);
-  return end(l, client_unadvertise(client, service));
+int macula_unadvertise(macula_client client, macula_service service) {
+  struct client *c;
+  int err = begin(client, &c);
+  return err ? err : end(client.loop, client_unadvertise(c, service));
 }
 
-int macula_reply(macula_client *client, uint64_t request_id, const void *result, size_t len) {
-  if (!client || (len && !result)) return fail_plain(MACULA_EINVAL);
-  macula_loop *l = loop_of(client);
-  loop_lock(l);
-  return end(l, client_reply(client, request_id, slice_of(result, len)));
+int macula_reply(macula_client client, macula_request_id request, const void *result, size_t len) {
+  struct client *c;
+  if (len && !result) return fail_plain(MACULA_EINVAL);
+  int err = lock_client(client, &c);
+  return err ? err : end(client.loop, client_reply(c, request, slice_of(result, len)));
 }
 
-int macula_reply_error(macula_client *client, uint64_t request_id, const char *code, const char *message) {
-  if (!client) return fail_plain(MACULA_EINVAL);
-  macula_loop *l = loop_of(client);
-  loop_lock(l);
-  return end(l, client_reply_error(client, request_id, code, message));
+int macula_reply_error(macula_client client, macula_request_id request, const char *code, const char *message) {
+  struct client *c;
+  int err = lock_client(client, &c);
+  return err ? err : end(client.loop, client_reply_error(c, request, code, message));
 }

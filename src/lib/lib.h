@@ -35,7 +35,7 @@ struct macula_loop {
 /* A client's owner: its server, and how that is found and trusted. */
 struct remote {
   macula_loop *loop;
-  macula_client *client;
+  struct client *client;
   struct server server;
   bool insecure;
   uint64_t cert_end;    /* of the client's certificate, as quic_identity_end */
@@ -45,8 +45,8 @@ struct remote {
   struct io_resolve *resolving;
 };
 void remote_free(struct remote *r);
-void remote_dial(void *ctx, macula_client *c);
-int remote_connected(void *ctx, macula_client *c, const struct id *node);
+void remote_dial(void *ctx, struct client *c);
+int remote_connected(void *ctx, struct client *c, const struct id *node);
 
 void loop_lock(macula_loop *l);
 void loop_unlock(macula_loop *l); /* and wakes the loop's thread if it has to send */
@@ -54,7 +54,6 @@ void loop_unlock_quietly(macula_loop *l);
 bool loop_in_callback(const macula_loop *l);
 /* Lets the loop go on until something changed or the deadline; the lock is held before and after. False at the deadline. */
 bool loop_wait(macula_loop *l, nanotime deadline);
-static inline macula_loop *loop_of(const macula_client *c) { return hub_ctx(client_hub(c)); }
 
 /* Keeps the text for macula_last_error; returns err. */
 int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -38,7 +38,7 @@ static void woken(void *ctx, nanotime now) {
   loop_unlock_quietly(l);
 }
 
-static void changed(void *ctx, macula_client *c) {
+static void changed(void *ctx, struct client *c) {
   macula_loop *l = ctx;
   (void)c;
   if (l->waiters) pthread_cond_broadcast(&l->changed);

@@ -58,7 +58,7 @@ static void warn_of_end(struct remote *r, uint64_t unix_s, nanotime now) {
   log_warn(&r->loop->log, "certificate_ends", "text=\"this client's certificate %s: renew it\"", when);
 }
 
-void remote_dial(void *ctx, macula_client *c) {
+void remote_dial(void *ctx, struct client *c) {
   macula_loop *l = ctx;
   struct remote *r = client_owner(c);
   struct addr a;
@@ -76,7 +76,7 @@ void remote_dial(void *ctx, macula_client *c) {
   if (err) client_dial_failed(c, err, "the name could not be looked up");
 }
 
-int remote_connected(void *ctx, macula_client *c, const struct id *node) {
+int remote_connected(void *ctx, struct client *c, const struct id *node) {
   macula_loop *l = ctx;
   struct remote *r = client_owner(c);
   char why[SERVER_WHY_LEN];

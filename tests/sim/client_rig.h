@@ -44,7 +44,7 @@ struct world {
   uint64_t seed;
 };
 struct user { /* what a client told */
-  macula_client *c;
+  struct client *c;
   macula_state state;
   int states[4];
   int err;
@@ -55,8 +55,8 @@ struct tally { /* what callbacks told */
   int done, err;
   uint64_t count, sum;
   char last[256];
-  macula_client *c;
-  uint64_t request, cancelled; /* the last of each */
+  struct client *c;
+  macula_request_id request, cancelled; /* the last of each */
   int cancels;
   bool hold; /* do not answer */
 };
@@ -83,7 +83,7 @@ static inline size_t h_send(void *ctx, uint8_t *buf, size_t cap, struct burst *o
   struct side *s = ctx;
   return s->ep.send(s->ep.ctx, buf, cap, o, now);
 }
-static inline void h_dial(void *ctx, macula_client *c) {
+static inline void h_dial(void *ctx, struct client *c) {
   struct side *s = ctx;
   size_t n = s->w->before_count;
   if (s->w->no_name) {
@@ -173,14 +173,20 @@ static inline void world_now(struct world *w) {
     if (w->hubs[i].hub) hub_set_now(w->hubs[i].hub, sim_net_now(w->net));
 }
 
-static inline void on_state(void *ctx, macula_client *c, macula_state state, int err, const char *text) {
+/* The one that a callback was given. */
+static inline struct client *client_of(macula_client c) {
+  struct side *s = (struct side *)(void *)c.loop; /* hub_config.ctx */
+  return client_find(s->hub, c.id);
+}
+
+static inline void on_state(void *ctx, macula_client c, macula_state state, int err, const char *text) {
   struct user *u = ctx;
-  assert_ptr_equal(c, u->c);
+  assert_int_equal(c.id, client_handle(u->c).id);
   u->state = state;
   u->states[state]++;
   u->err = err;
   snprintf(u->text, sizeof u->text, "%s", text);
-  if (u->close_when_told && state == MACULA_DISCONNECTED) client_close(c, false);
+  if (u->close_when_told && state == MACULA_DISCONNECTED) client_close(u->c, false);
 }
 static inline int user_start(struct world *w, int i, struct user *u, struct client_options o) {
   if (!o.realm) o.realm = "test";
@@ -214,14 +220,14 @@ static inline void on_result(void *ctx, const macula_result *r) {
   t->err = r->err;
   snprintf(t->last, sizeof t->last, "%.*s", r->err ? (int)strlen(r->text) : (int)r->len, r->err ? r->text : (char *)r->data);
 }
-static inline void on_request(void *ctx, macula_client *c, const macula_request *r) {
+static inline void on_request(void *ctx, macula_client c, const macula_request *r) {
   struct tally *t = ctx;
   t->count++;
-  t->c = c;
+  t->c = client_of(c);
   t->request = r->id;
-  if (!t->hold && !r->is_cast) assert_int_equal(client_reply(c, r->id, slice_of(r->args, r->len)), 0);
+  if (!t->hold && !r->is_cast) assert_int_equal(client_reply(t->c, r->id, slice_of(r->args, r->len)), 0);
 }
-static inline void on_cancel(void *ctx, macula_client *c, uint64_t request) {
+static inline void on_cancel(void *ctx, macula_client c, macula_request_id request) {
   struct tally *t = ctx;
   (void)c;
   t->cancels++;
@@ -230,7 +236,7 @@ static inline void on_cancel(void *ctx, macula_client *c, uint64_t request) {
 
 static inline macula_sub sub_now(struct world *w, struct user *u, const char *pattern, bool own, struct tally *t) {
   struct tally done = {0};
-  macula_sub sub = 0;
+  macula_sub sub = {0};
   world_now(w);
   assert_int_equal(client_subscribe(u->c, pattern, own, on_message, on_done, &done, t, &sub), 0);
   assert_true(world_until(w, &done.done, 5 * NS_SEC));
@@ -240,7 +246,7 @@ static inline macula_sub sub_now(struct world *w, struct user *u, const char *pa
 }
 static inline macula_service serve_now(struct world *w, struct user *u, const char *name, uint64_t ttl_ms, struct tally *t) {
   struct tally done = {0};
-  macula_service s = 0;
+  macula_service s = {0};
   world_now(w);
   assert_int_equal(client_advertise(u->c, name, ttl_ms, on_request, on_cancel, on_done, &done, t, &s), 0);
   assert_true(world_until(w, &done.done, 5 * NS_SEC));

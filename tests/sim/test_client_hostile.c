@@ -162,7 +162,7 @@ static void test_hostile_node(void **state) {
 /* ---- callbacks that take things away ---------------------------------------------------------------------------------------
  */
 struct meddler {
-  macula_client *c;
+  struct client *c;
   macula_sub sub;
   int calls, done;
   bool disconnect;
@@ -181,10 +181,11 @@ static void meddle_result(void *ctx, const macula_result *r) {
   x->done++;
   if (x->done < 5) (void)client_call(x->c, "com.macula.diagnostics.echo", slice_str("1"), NULL, meddle_result, x, NULL);
 }
-static void meddle_request(void *ctx, macula_client *c, const macula_request *r) {
+static void meddle_request(void *ctx, macula_client c, const macula_request *r) {
   (void)ctx;
-  assert_int_equal(client_reply(c, r->id, slice_str("1")), 0);
-  client_close(c, false);
+  assert_int_equal(client_reply(client_of(c), r->id, slice_str("1")), 0);
+  client_close(client_of(c), false);
+  assert_null(client_of(c));
 }
 
 static void test_meddling_callbacks(void **state) {

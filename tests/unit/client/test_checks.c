@@ -15,15 +15,15 @@
 static struct mem mem;
 static struct rng_seeded seeded;
 static struct hub *hub;
-static macula_client *c;
+static struct client *c;
 
-static void dial(void *ctx, macula_client *x) { (void)ctx, (void)x; }
+static void dial(void *ctx, struct client *x) { (void)ctx, (void)x; }
 static int local(void *ctx, int family, struct addr *ret_local) {
   (void)ctx, (void)family, (void)ret_local;
   return MACULA_NOT_CONNECTED;
 }
 static void on_message(void *ctx, const macula_message *m) { (void)ctx, (void)m; }
-static void on_request(void *ctx, macula_client *x, const macula_request *r) { (void)ctx, (void)x, (void)r; }
+static void on_request(void *ctx, macula_client x, const macula_request *r) { (void)ctx, (void)x, (void)r; }
 static void on_result(void *ctx, const macula_result *r) { (void)ctx, (void)r; }
 static void on_done(void *ctx, int err, const char *text) { (void)ctx, (void)err, (void)text; }
 
@@ -61,22 +61,24 @@ static void any_history_holds(void **state) {
     snprintf(name, sizeof name, "n%u", (unsigned)rng_below(r, 6));
     switch (rng_below(r, 8)) {
     case 0:
-      (void)client_subscribe(c, name, rng_below(r, 2), on_message, rng_below(r, 2) ? on_done : NULL, NULL, NULL, id);
+      (void)client_subscribe(c, name, rng_below(r, 2), on_message, rng_below(r, 2) ? on_done : NULL, NULL, NULL,
+                             (macula_sub *)id);
       break;
     case 1:
-      (void)client_unsubscribe(c, *id);
+      (void)client_unsubscribe(c, (macula_sub){*id});
       break;
     case 2:
-      (void)client_advertise(c, name, 1000, on_request, NULL, rng_below(r, 2) ? on_done : NULL, NULL, NULL, id);
+      (void)client_advertise(c, name, 1000, on_request, NULL, rng_below(r, 2) ? on_done : NULL, NULL, NULL,
+                             (macula_service *)id);
       break;
     case 3:
-      (void)client_unadvertise(c, *id);
+      (void)client_unadvertise(c, (macula_service){*id});
       break;
     case 4:
       *id = call()->id;
       break;
     case 5:
-      (void)client_cancel(c, *id);
+      (void)client_cancel(c, (macula_call_id){*id});
       break;
     case 6:
       hub_endpoint(hub).tick(hub, hub->now + rng_below(r, NS_SEC));
@@ -98,11 +100,13 @@ static void any_history_holds(void **state) {
 static void broken_ones_are_noticed(void **state) {
   (void)state;
   setup();
-  uint64_t sub;
+  macula_sub sub;
   struct entry *e = call(), *s;
   assert_int_equal(client_subscribe(c, "a.b", false, on_message, on_done, NULL, NULL, &sub), 0);
-  s = entry_find(hub, sub);
+  s = entry_find(hub, sub.id);
   SEES(e->id, e->id + 7, "client: an entry is not found by its number");
+  SEES(c->id, c->id + 7, "client: one is not found by its number");
+  SEES(hub->by_id.count, 2, "htab: fewer entries than counted");
   SEES(e->kind, ENTRY_SUB, "client: an entry is in the list of another kind");
   SEES(e->dead, true, "client: an entry that has ended is never freed");
   SEES(e->due.pos, 0, "heap: an entry does not know its place");

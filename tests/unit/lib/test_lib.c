@@ -49,12 +49,12 @@ static void on_result(void *ctx, const macula_result *r) {
   struct seen *s = ctx;
   see(s, &s->results, r->err);
 }
-static void on_state(void *ctx, macula_client *client, macula_state state, int err, const char *text) {
+static void on_state(void *ctx, macula_client client, macula_state state, int err, const char *text) {
   struct seen *s = ctx;
   (void)client, (void)text;
   see(s, &s->states[state], err);
 }
-static void on_request(void *ctx, macula_client *client, const macula_request *r) {
+static void on_request(void *ctx, macula_client client, const macula_request *r) {
   (void)ctx;
   /* Blocking functions say no on the loop's thread, since they would wait for themselves. */
   char *data;
@@ -73,13 +73,13 @@ static macula_options options(const struct test_node *n, macula_identity *id) {
 static const macula_call_options patient = {.timeout_ms = WAIT_MS};
 
 /* Again when it was not confirmed within the library's 5 s: a machine may stand still for as long. */
-static int publish(macula_client *c, const char *topic) {
+static int publish(macula_client c, const char *topic) {
   int err = MACULA_TIMEOUT;
   for (int i = 0; err == MACULA_TIMEOUT && i < 5; i++) err = macula_publish_sync(c, topic, "x", 1, NULL);
   return err;
 }
 
-static void round_trip(macula_client *c, struct seen *s) {
+static void round_trip(macula_client c, struct seen *s) {
   macula_subscribe_options own = {.own = true};
   macula_sub sub;
   macula_service service;
@@ -104,7 +104,7 @@ static void test_threaded(void **state) {
   struct seen s = SEEN;
   macula_loop *loop;
   macula_identity *id;
-  macula_client *c;
+  macula_client c;
   char node[65];
   (void)state;
   test_node_start(&n, "127.0.0.1:0", (struct node_config){0});
@@ -145,7 +145,7 @@ static void test_embedded(void **state) {
   struct seen s = SEEN;
   macula_loop *loop;
   macula_identity *id;
-  macula_client *c;
+  macula_client c;
   macula_subscribe_options own = {.own = true};
   (void)state;
   test_node_start(&n, "127.0.0.1:0", (struct node_config){0});
@@ -185,7 +185,7 @@ static unsigned entries(const char *path) {
 /* A thousand clients of one loop: one thread, one socket. */
 static void test_many(void **state) {
   enum { MANY = 1000 };
-  static macula_client *c[MANY];
+  static macula_client c[MANY];
   struct test_node n;
   struct seen s = SEEN;
   macula_loop *loop;
@@ -218,7 +218,7 @@ static void test_many(void **state) {
 
 /* 16 threads share a client. */
 struct worker {
-  macula_client *c;
+  macula_client c;
   atomic_int failed;
 };
 static void *work(void *ctx) {
@@ -267,7 +267,7 @@ static void test_reconnects(void **state) {
   struct seen s = SEEN;
   macula_loop *loop;
   macula_identity *id;
-  macula_client *c;
+  macula_client c;
   char at[ADDR_TEXT_LEN];
   macula_subscribe_options own = {.own = true};
   (void)state;
@@ -299,7 +299,7 @@ static void test_reconnects(void **state) {
 
 /* Who the node is: pinned, remembered at first contact, changed, IPv6, or vouched for by an authority. */
 static int reach(macula_loop *loop, macula_options o) {
-  macula_client *c;
+  macula_client c;
   o.no_reconnect = true;
   int err = macula_connect(loop, &o, &c);
   if (err) return err;
@@ -376,17 +376,72 @@ static void test_identity(void **state) {
   assert_int_equal(macula_identity_generate(NULL), MACULA_EINVAL);
 }
 
+#define DIFFER(a, b) _Static_assert(!__builtin_types_compatible_p(a, b), "handles of two kinds have two types")
+DIFFER(macula_sub, macula_service);
+DIFFER(macula_sub, macula_call_id);
+DIFFER(macula_service, macula_call_id);
+DIFFER(macula_service, macula_request_id);
+DIFFER(macula_call_id, macula_request_id);
+
+/* A client that was disconnected is an error for whoever still uses it, and nobody else's handle. */
+static void test_stale(void **state) {
+  macula_loop *loop;
+  macula_identity *id;
+  macula_client c, other;
+  macula_sub sub;
+  macula_service service;
+  char node[65], *data;
+  size_t len;
+  (void)state;
+  assert_int_equal(macula_identity_generate(&id), 0);
+  for (int embedded = 0; embedded < 2; embedded++) {
+    struct seen s = SEEN;
+    macula_loop_options lo = {.embedded = embedded};
+    macula_options o = {.server = "127.0.0.1:1", .identity = id, .known_nodes = "", .on_state = on_state, .ctx = &s};
+    assert_int_equal(macula_loop_new(&lo, &loop), 0);
+    assert_int_equal(macula_connect(loop, &o, &c), 0);
+    assert_int_equal(macula_subscribe(c, "a", NULL, on_message, NULL, &s, &sub), 0);
+    assert_int_equal(macula_advertise(c, "p", 0, on_request, NULL, NULL, &s, &service), 0);
+    macula_disconnect(c);
+    for (int freed = 0; freed < 2; freed++) {
+      macula_disconnect(c);
+      assert_int_equal(macula_connect_wait(c, WAIT_MS), MACULA_ECLOSED);
+      assert_int_equal(macula_node_id(c, node), MACULA_ECLOSED);
+      assert_int_equal(macula_publish(c, "a", "1", 1, NULL, NULL, NULL), MACULA_ECLOSED);
+      assert_int_equal(macula_publish_sync(c, "a", "1", 1, NULL), MACULA_ECLOSED);
+      assert_int_equal(macula_subscribe(c, "a", NULL, on_message, NULL, &s, NULL), MACULA_ECLOSED);
+      assert_int_equal(macula_subscribe_sync(c, "a", NULL, on_message, &s, WAIT_MS, NULL), MACULA_ECLOSED);
+      assert_int_equal(macula_unsubscribe(c, sub), MACULA_ECLOSED);
+      assert_int_equal(macula_call(c, "p", "1", 1, NULL, on_result, &s, NULL), MACULA_ECLOSED);
+      assert_int_equal(macula_call_sync(c, "p", "1", 1, NULL, &data, &len), MACULA_ECLOSED);
+      assert_int_equal(macula_cancel(c, (macula_call_id){1}), MACULA_ECLOSED);
+      assert_int_equal(macula_cast(c, "p", "1", 1, NULL, NULL), MACULA_ECLOSED);
+      assert_int_equal(macula_advertise(c, "p", 0, on_request, NULL, NULL, &s, NULL), MACULA_ECLOSED);
+      assert_int_equal(macula_advertise_sync(c, "p", 0, on_request, NULL, &s, WAIT_MS, NULL), MACULA_ECLOSED);
+      assert_int_equal(macula_unadvertise(c, service), MACULA_ECLOSED);
+      assert_int_equal(macula_reply(c, (macula_request_id){1}, "1", 1), MACULA_ECLOSED);
+      assert_int_equal(macula_reply_error(c, (macula_request_id){1}, NULL, NULL), MACULA_ECLOSED);
+      if (!freed)
+        assert_true(embedded ? turn_until(loop, &s, &s.states[MACULA_CLOSED], 1) : wait_for(&s, &s.states[MACULA_CLOSED], 1));
+      if (!freed) assert_int_equal(macula_connect(loop, &o, &other), 0);
+    }
+    assert_int_equal(macula_unsubscribe(other, sub), MACULA_ENOTFOUND);
+    macula_loop_free(loop);
+  }
+  macula_identity_free(id);
+}
+
 /* A caller's mistakes are told by the call itself. */
 static void test_arguments(void **state) {
   macula_loop *loop;
-  macula_client *c = NULL;
+  macula_client c = {0};
   macula_loop_options lo = {.idle_timeout_ms = UINT64_MAX};
   (void)state;
   assert_int_equal(macula_loop_new(&lo, &loop), MACULA_EINVAL);
   assert_int_equal(macula_loop_new(NULL, NULL), MACULA_EINVAL);
   assert_int_equal(macula_connect(NULL, NULL, &c), MACULA_EINVAL);
-  assert_int_equal(macula_publish(NULL, "a", "", 0, NULL, NULL, NULL), MACULA_EINVAL);
-  assert_int_equal(macula_unsubscribe(NULL, 1), MACULA_EINVAL);
+  assert_int_equal(macula_publish(c, "a", "", 0, NULL, NULL, NULL), MACULA_EINVAL);
+  assert_int_equal(macula_unsubscribe(c, (macula_sub){1}), MACULA_EINVAL);
   assert_int_equal(macula_check_topic("a.b"), 0);
   assert_int_equal(macula_check_topic("a.*"), MACULA_INVALID_TOPIC);
   assert_string_equal(macula_last_error(), "'*' at byte 3: wildcards are for patterns of subscriptions only");
@@ -396,14 +451,14 @@ static void test_arguments(void **state) {
   assert_string_equal(macula_version(), MACULA_VERSION);
   macula_loop_free(NULL);
   macula_identity_free(NULL);
-  macula_disconnect(NULL);
+  macula_disconnect(c);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_threaded),   cmocka_unit_test(test_embedded),
-                                     cmocka_unit_test(test_many),       cmocka_unit_test(test_threads_share),
-                                     cmocka_unit_test(test_reconnects), cmocka_unit_test(test_trust),
-                                     cmocka_unit_test(test_identity),   cmocka_unit_test(test_arguments)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_threaded),      cmocka_unit_test(test_embedded),   cmocka_unit_test(test_many),
+      cmocka_unit_test(test_threads_share), cmocka_unit_test(test_reconnects), cmocka_unit_test(test_trust),
+      cmocka_unit_test(test_identity),      cmocka_unit_test(test_arguments),  cmocka_unit_test(test_stale)};
   if (!mkdtemp(folder)) return 1;
   setenv("XDG_CONFIG_HOME", folder, 1);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
