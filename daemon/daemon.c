@@ -262,7 +262,7 @@ static void open_dial_only(struct daemon *d) {
 static int open_udp(struct daemon *d, char *ret_why) {
   char why[256], at[ADDR_TEXT_LEN];
   for (size_t i = 0; i < d->cfg.listen.count; i++) {
-    struct io_udp_options o = {.bind = d->cfg.listen.at[i], .exclusive = true, .icmp_errors = true};
+    struct io_udp_options o = {.bind = d->cfg.listen.at[i], .icmp_errors = true};
     int err = io_udp_open(d->loop, &o, &d->udp[i], why);
     if (err == MACULA_EBUSY) {
       addr_text(&o.bind, at);

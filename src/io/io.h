@@ -35,7 +35,7 @@ int io_loop_step(struct io_loop *l);
  * merge: fn is the loop's one hook, set before it runs. */
 void io_loop_on_wake(struct io_loop *l, void (*fn)(void *ctx, nanotime now), void *ctx);
 void io_loop_wake(struct io_loop *l);
-/* After each turn's receiving and ticking and before its sending; may be NULL. */
+/* Who receives, ticks and sends in each turn; copied. NULL: nobody. */
 void io_loop_set_endpoint(struct io_loop *l, const struct endpoint *ep);
 nanotime io_loop_now(const struct io_loop *l); /* of this turn */
 
@@ -44,7 +44,6 @@ void *io_loop_uv(struct io_loop *l);
 
 struct io_udp_options {
   struct addr bind; /* port 0: any */
-  bool exclusive;   /* probe with a bind without SO_REUSEPORT first: MACULA_EBUSY when the port is taken */
   bool icmp_errors; /* IP_RECVERR */
   int rcvbuf;       /* bytes asked for; 0: 8 MiB; SO_RCVBUFFORCE if permitted, else a warning names what was given */
   bool no_gso, no_gro;

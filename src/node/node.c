@@ -495,14 +495,22 @@ int node_reload(struct node *n, const struct node_reload *r) {
   if (r->limits) {
     node_limits_reload(&n->limits, r->limits);
     struct node_limits l = n->limits;
-    quic_set_limits(n->quic, limits_connections(&l), l.max_half_open, l.connection_pool, l.client_streams);
+    quic_set_limits(n->quic, &(struct quic_limits){.max_conns = limits_connections(&l),
+                                                   .max_half_open = l.max_half_open,
+                                                   .max_streams = l.client_streams,
+                                                   .conn_pool = l.connection_pool});
     dedup_set_max(&n->messages.dedup, l.dedup_ids, l.dedup_ns);
     clients_set_max(&n->sessions.clients, l.max_clients, l.max_operators);
     topic_index_set_max(n->messages.topics, l.max_subscriptions, l.client_subscriptions);
     spread_set_limits(n);
     retained_set_max(&n->messages.retained, l.retained_count, l.retained_bytes);
-    router_set_limits(n->rpc.router, l.max_services, l.client_services, l.max_calls, l.client_calls, l.call_bytes,
-                      l.max_discovered, party_lookups(&l));
+    router_set_limits(n->rpc.router, &(struct router_limits){.max_services = l.max_services,
+                                                             .party_services = l.client_services,
+                                                             .max_calls = l.max_calls,
+                                                             .party_calls = l.client_calls,
+                                                             .max_discovered = l.max_discovered,
+                                                             .party_lookups = party_lookups(&l),
+                                                             .max_args_bytes = l.call_bytes});
     records_set_limits(n);
     peers_set_limits(n);
     settle(n);

@@ -87,12 +87,12 @@ void quic_set_clock(struct quic *q, uint64_t unix_s, nanotime now) {
   q->cfg.unix_base_s = unix_s - q->now / NS_SEC; /* modulo 2^64 */
 }
 
-void quic_set_limits(struct quic *q, uint32_t max_conns, uint32_t max_half_open, size_t conn_pool, uint32_t max_streams) {
-  q->cfg.max_conns = max_conns;
-  q->cfg.max_half_open = max_half_open;
-  q->cfg.retry_half_open = max_half_open / 4;
-  q->cfg.conn_pool = conn_pool;
-  q->cfg.max_streams = max_streams;
+void quic_set_limits(struct quic *q, const struct quic_limits *limits) {
+  q->cfg.max_conns = limits->max_conns;
+  q->cfg.max_half_open = limits->max_half_open;
+  q->cfg.retry_half_open = limits->max_half_open / 4;
+  q->cfg.conn_pool = limits->conn_pool;
+  q->cfg.max_streams = limits->max_streams;
   uint32_t most = conns_most(&q->cfg);
   if (most <= q->timers.max) return; /* the connections that are there need their ids and timers */
   q->cids.max = most * 10;

@@ -163,11 +163,15 @@ const char *quic_check(const struct quic *q);
 int quic_set_identity(struct quic *q, struct quic_identity *identity, const char *ca_pem);
 /* No connection is accepted that comes in by this local port: only dials leave from it. At most 4 ports. */
 void quic_dial_only(struct quic *q, uint16_t port);
-/* New limits for what comes from now on; nobody is thrown out, but for those who hold the most of a conn_pool that is too
- * small. */
 /* The wall clock is at this now, whatever it was at before. */
 void quic_set_clock(struct quic *q, uint64_t unix_s, nanotime now);
-void quic_set_limits(struct quic *q, uint32_t max_conns, uint32_t max_half_open, size_t conn_pool, uint32_t max_streams);
+struct quic_limits { /* as in struct quic_config */
+  uint32_t max_conns, max_half_open, max_streams;
+  size_t conn_pool;
+};
+/* New limits for what comes from now on; nobody is thrown out, but for those who hold the most of a conn_pool that is too
+ * small. */
+void quic_set_limits(struct quic *q, const struct quic_limits *limits);
 /* Take no new connections; existing ones go on. New ones are closed with this application error. */
 void quic_stop_accepting(struct quic *q, int err);
 

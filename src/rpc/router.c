@@ -44,12 +44,11 @@ const struct calls *router_calls(const struct router *r) { return &r->calls; }
 const struct discovery *router_discovery(const struct router *r) { return &r->discovery; }
 const struct router_stats *router_stats(const struct router *r) { return &r->stats; }
 
-void router_set_limits(struct router *r, uint32_t max_services, uint32_t party_services, uint32_t max_calls,
-                       uint32_t party_calls, size_t max_args_bytes, uint32_t max_discovered, uint32_t party_lookups) {
-  r->party_lookups = party_lookups;
-  discovery_set_max(&r->discovery, max_discovered);
-  services_set_max(&r->services, max_services, party_services);
-  calls_set_max(&r->calls, max_calls, party_calls, max_args_bytes);
+void router_set_limits(struct router *r, const struct router_limits *limits) {
+  r->party_lookups = limits->party_lookups;
+  discovery_set_max(&r->discovery, limits->max_discovered);
+  services_set_max(&r->services, limits->max_services, limits->party_services);
+  calls_set_max(&r->calls, limits->max_calls, limits->party_calls, limits->max_args_bytes);
 }
 
 /* ---- a call's end ----------------------------------------------------------------------------------------------------------

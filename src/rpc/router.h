@@ -171,9 +171,12 @@ void router_forget_node(struct router *r, const struct id *node, nanotime now);
 /* When router_tick has work: deadlines of calls and services. TIME_NEVER if never. */
 nanotime router_deadline(const struct router *r);
 void router_tick(struct router *r, nanotime now);
+struct router_limits { /* as in struct router_config */
+  uint32_t max_services, party_services, max_calls, party_calls, max_discovered, party_lookups;
+  size_t max_args_bytes;
+};
 /* Limits apply from now on and throw nobody out. */
-void router_set_limits(struct router *r, uint32_t max_services, uint32_t party_services, uint32_t max_calls,
-                       uint32_t party_calls, size_t max_args_bytes, uint32_t max_discovered, uint32_t party_lookups);
+void router_set_limits(struct router *r, const struct router_limits *limits);
 
 /* Services, calls, discovery and what parties have in flight. O(calls, registrations and entries). */
 const char *router_check(const struct router *r);

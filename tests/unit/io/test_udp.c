@@ -318,10 +318,10 @@ static void test_wildcard(void **state) {
 static void test_port_in_use(void **state) {
   (void)state;
   struct side a;
-  side_open(&a, (struct io_udp_options){.bind = at("127.0.0.1:0"), .exclusive = true});
+  side_open(&a, (struct io_udp_options){.bind = at("127.0.0.1:0")});
   char why[256] = "", text[ADDR_TEXT_LEN];
   struct io_udp *u = NULL;
-  struct io_udp_options o = {.bind = *io_udp_local(a.udp), .exclusive = true};
+  struct io_udp_options o = {.bind = *io_udp_local(a.udp)};
   addr_text(&o.bind, text);
   assert_int_equal(io_udp_open(a.loop, &o, &u, why), MACULA_EBUSY);
   assert_null(u);
