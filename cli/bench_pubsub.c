@@ -70,7 +70,7 @@ static void on_message(void *ctx, const macula_message *m) {
   if (number < from) return; /* given up as lost */
   to->next = number + 1;
   if (number > from) f->lost += number - from;
-  uint64_t got = (f->received += to->next - from), sent = f->sent;
+  uint64_t more = to->next - from, got = atomic_fetch_add(&f->received, more) + more, sent = f->sent;
   if (got == sent * r->fan && (sent == r->per_flow || r->stop))
     cli_wake(r->b.cli);
   else if (from < f->goal && to->next >= f->goal && --f->behind == 0)

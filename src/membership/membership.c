@@ -228,6 +228,8 @@ bool membership_next_event(struct membership *m, struct membership_event *ret_ev
   return true;
 }
 
+uint32_t membership_forgotten(const struct membership *m) { return list_count(&m->gone); }
+
 uint64_t membership_incarnation(const struct membership *m) { return m->self.m.incarnation; }
 
 void membership_stats(const struct membership *m, struct membership_stats *ret_stats) {

@@ -103,6 +103,7 @@ struct membership_event {
 };
 /* Events are never lost: each member has at most one waiting, the newest that matters. */
 bool membership_next_event(struct membership *m, struct membership_event *ret_event);
+uint32_t membership_forgotten(const struct membership *m); /* members whose MEMBER_EV_FORGOTTEN waits; O(these) */
 
 const struct member *membership_find(const struct membership *m, const struct id *id);
 /* In order of arrival, self not included; the first after NULL. Nothing may change meanwhile. */

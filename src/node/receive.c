@@ -7,6 +7,7 @@
  * A stream has a record here from the first time that something of it is held. */
 #include "node/receive.h"
 
+#include "base/check.h"
 #include "base/err.h"
 #include "node/dispatch.h"
 #include "node/session/session.h"
@@ -265,4 +266,55 @@ void receive_sweep(struct node *n) {
     else if (!st->reserved)
       account(st, st->withheld); /* there may be room by now */
   }
+}
+
+/* ---- invariants ------------------------------------------------------------------------------------------------------------
+ */
+static const char *stream_check(const struct session *s, const struct stream *st) {
+  const struct node *n = s->node;
+  size_t held = framer_held(&st->framer);
+  CHECK(st->s == s, "receive: a stream is of another session");
+  CHECK(!st->stash == !st->stash_cap && st->stash_len <= st->stash_cap, "receive: more is put aside than has room");
+  CHECK(!st->reserved || !list_empty(&st->partial), "receive: what is reserved is for no frame");
+  if (s->state == SESSION_OVER) return NULL;
+  CHECK(!held == list_empty(&st->partial), "receive: an unfinished frame is not among those, or another is");
+  CHECK(!st->reserved || st->reserved == st->framer.need, "receive: more or less is reserved than the frame needs");
+  CHECK(st->withheld == st->stash_len + (st->reserved ? 0 : held), "receive: the credit withheld is not what is held");
+  CHECK(!st->stash || !list_empty(&s->paused), "receive: what is put aside waits for nothing");
+  CHECK(st->since <= n->now, "receive: a frame began in the future");
+  return NULL;
+}
+
+const char *receive_check(const struct node *n) {
+  size_t reserved = 0, window_more = 0;
+  uint32_t partials = 0;
+  nanotime last = 0;
+  list_for(it, &n->sessions.all) {
+    const struct session *s = container_of(it, const struct session, all);
+    window_more += s->window - STREAM_WINDOW;
+    list_for(l, &s->streams) {
+      const struct stream *st = container_of(l, const struct stream, of_session);
+      CHECK_PART(stream_check(s, st));
+      reserved += st->reserved;
+      partials += !list_empty(&st->partial);
+    }
+  }
+  CHECK(list_has(&n->receive.partials, partials), "receive: the unfinished frames are not as many as say so");
+  list_for(it, &n->receive.partials) {
+    const struct stream *st = container_of(it, const struct stream, partial);
+    CHECK(st->since >= last, "receive: the unfinished frames are not in order");
+    last = st->since;
+  }
+  CHECK(reserved == n->receive.reserved, "receive: the bytes reserved are not as many as counted");
+  CHECK(window_more == n->receive.window_more, "receive: the windows are not as large as counted");
+  return NULL;
+}
+
+size_t receive_owned(const struct node *n) {
+  size_t sum = 0;
+  list_for(s, &n->sessions.all) list_for(it, &container_of(s, const struct session, all)->streams) {
+    const struct stream *st = container_of(it, const struct stream, of_session);
+    sum += mem_cost(st) + mem_cost(st->stash) + mem_cost(st->framer.buf);
+  }
+  return sum;
 }

@@ -543,6 +543,21 @@ const char *interest_tables_check(const struct interest *i) {
   return NULL;
 }
 
+void interest_sum_add(struct interest_sum *sum, struct slice pattern) {
+  sum->held++;
+  sum->weight += hash_of(pattern);
+}
+
+struct interest_sum interest_own_sum(const struct interest *i) {
+  struct interest_sum sum = {0};
+  for (struct hlink *h = NULL; (h = htab_next(&i->tab, h));) {
+    const struct own *o = container_of(h, const struct own, h);
+    sum.held += o->count;
+    sum.weight += o->count * hash_of(slice_of(o->pattern, o->len));
+  }
+  return sum;
+}
+
 void interest_owned(const struct interest *i, size_t *ret_own_mem, size_t *ret_mem) {
   *ret_mem = mem_cost(i) + topic_index_owned(i->others);
   *ret_own_mem = htab_owned(&i->tab);

@@ -110,6 +110,12 @@ void interest_stats(const struct interest *i, struct interest_stats *ret_stats);
 /* What must hold of both tables, ours and the others', and of each peer; interest_check is something else. O(patterns of all).
  */
 const char *interest_tables_check(const struct interest *i);
+/* Our patterns, each as often as it is held, in one comparison: the sum of their hashes. */
+struct interest_sum {
+  uint64_t held, weight;
+};
+void interest_sum_add(struct interest_sum *sum, struct slice pattern); /* a client of ours holds it */
+struct interest_sum interest_own_sum(const struct interest *i);        /* as counted; O(patterns) */
 /* What of own_mem and of mem is its own. */
 void interest_owned(const struct interest *i, size_t *ret_own_mem, size_t *ret_mem);
 

@@ -8,11 +8,48 @@
 
 #include <cmocka.h>
 
+#include "node/check.h"
+#include "node/state.h"
+
+/* ---- the node on the network -----------------------------------------------------------------------------------------------
+ */
+/* After each turn all that must hold is looked at (node/check.h). A node that holds much is looked at less often, by the seed:
+ * a check takes as long as all of it, a turn only as long as what came. */
+static void check(struct rig *r) {
+  uint64_t blocks = 0;
+  for (int i = 0; i < ROW_COUNT; i++) blocks += r->node->rows.mem[i].blocks;
+  r->dice = r->dice * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+  if ((r->dice >> 33) % (1 + blocks / RIG_CHEAP)) return;
+  r->checks++;
+  const char *broken = node_check(r->node);
+  if (broken) fail_msg("%s (seed %llu)", broken, (unsigned long long)r->seed);
+}
+
+static void ep_node_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
+  node_recv(((struct rig *)ctx)->node, l, r, d, ecn, now);
+  check(ctx);
+}
+static void ep_node_icmp(void *ctx, const struct addr *r, struct slice quoted, bool port, nanotime now) {
+  node_icmp(((struct rig *)ctx)->node, r, quoted, port, now);
+  check(ctx);
+}
+static nanotime ep_node_deadline(void *ctx) { return node_deadline(((struct rig *)ctx)->node); }
+static void ep_node_tick(void *ctx, nanotime now) {
+  node_tick(((struct rig *)ctx)->node, now);
+  check(ctx);
+}
+static size_t ep_node_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_out, nanotime now) {
+  size_t n = node_send(((struct rig *)ctx)->node, buf, cap, ret_out, now);
+  check(ctx);
+  return n;
+}
+
 void rig_start(struct rig *r, const struct rig_options *o) {
   static const struct sim_link link = {.delay = 100 * NS_US};
   struct rig_options d = o ? *o : (struct rig_options){0};
   char at[ADDR_TEXT_LEN];
   *r = (struct rig){.seed = d.seed ? d.seed : d.beside ? d.beside->seed : 1, .shared = d.beside != NULL, .index = d.index};
+  r->dice = r->seed + d.index;
   r->net = d.beside ? d.beside->net : sim_net_new(r->seed, d.link ? d.link : &link);
   if (!d.beside) sim_net_icmp(r->net, false);
   assert_int_equal(quic_identity_generate(&r->identity), 0);
@@ -30,7 +67,7 @@ void rig_start(struct rig *r, const struct rig_options *o) {
 void rig_node_start(struct rig *r) {
   assert_int_equal(node_new(&r->config, sim_net_now(r->net), &r->node), 0);
   node_set_sockets(r->node, &r->addr, 1);
-  struct endpoint ep = node_endpoint(r->node);
+  struct endpoint ep = {ep_node_recv, ep_node_icmp, ep_node_deadline, ep_node_tick, ep_node_send, r};
   sim_net_attach(r->net, &r->addr, &ep);
 }
 

@@ -13,6 +13,7 @@
 #define RIG_BASE (CAP_PUBSUB | CAP_RPC)
 #define RIG_CLIENTS 1200
 #define RIG_KEPT 4096 /* frames kept of a client; all are counted */
+#define RIG_CHEAP 100 /* a node with k times as many blocks of memory is checked after one turn in k + 1 */
 
 struct rig_frame {
   uint8_t type;
@@ -49,6 +50,7 @@ struct rig {
   bool shared; /* the network is another rig's */
   unsigned index;
   struct node_config config;
+  uint64_t dice, checks; /* node_check: whether it is its turn; how often it was */
 };
 
 struct rig_options {

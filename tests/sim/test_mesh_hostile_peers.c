@@ -172,6 +172,7 @@ static void slot_is_taken(struct honest *h, unsigned k) {
   comer->expect = time_add(n->now, 3600 * NS_SEC);
   assert_int_equal(peer_post(comer, &ping, WANT_UPKEEP, 0), 0);
   assert_int_equal(pool_add(&n->peers.pool, &comer->slot, n->now), 0);
+  assert_int_equal(link_dial(n, &nowhere, &other, comer, NULL), 0);
 }
 
 /* Another leaves then. */
@@ -181,7 +182,7 @@ static void test_a_call_whose_slot_was_taken(void **state) {
   all_busy(&h);
   want_named(&h);
   slot_is_taken(&h, 1);
-  rig_until(&h.m.rig[0], 5 * NS_SEC, is_linked, &h, "the link that the call is for");
+  rig_until(&h.m.rig[0], 4 * NS_SEC, is_linked, &h, "the link that the call is for");
   honest_stop(&h);
 }
 

@@ -289,7 +289,7 @@ static void upkeep(struct mesh *m, enum upkeep what) {
     records_step(n);
   }
   if (what == INTEREST) {
-    assert_int_equal(interest_add(n->spread.interest, slice_str("a.b")), 0);
+    interest_set_retained(n->spread.interest, 1);
     spread_step(n);
   }
 }
@@ -397,9 +397,10 @@ static void test_ping_over_an_evicted_link(void **state) {
   assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
   rig_run(&m.rig[0], 500 * NS_MS);
   assert_true(linked(&m, 0, 1));
-  struct peer *p = peer_get(m.rig[0].node, &hidden);
-  p->member = true; /* its record stays */
-  peer_where(p, NULL, quic_identity_id(m.rig[1].identity));
+  struct member_info behind = {.id = hidden, .gateway = *quic_identity_id(m.rig[1].identity)};
+  assert_int_equal(membership_met(m.rig[0].node->mesh.membership, &behind, sim_net_now(m.rig[0].net)),
+                   0); /* its record stays */
+  rig_run(&m.rig[0], NS_MS);
   id_hex(&hidden, hex);
   snprintf(args, sizeof args, "{\"node\":\"%s\"}", hex);
   rig_call(op, "com.macula.node.ping", args, 7, 5000);

@@ -5,6 +5,7 @@
  * could not be made. */
 #include "node/calls/providers.h"
 
+#include "base/check.h"
 #include "base/err.h"
 #include "node/keys.h"
 
@@ -128,4 +129,24 @@ void providers_served(void *ctx, struct slice procedure, bool served) {
   realm_key(n, DHT_SERVICE, procedure, &key);
   (void)dht_withdraw(n->records.dht, &key, DHT_SERVICE, n->now);
   n->mesh.due = true;
+}
+
+/* ---- invariants ------------------------------------------------------------------------------------------------------------
+ */
+const char *providers_check(const struct node *n) {
+  CHECK_PART(htab_check(&n->rpc.lookups));
+  for (struct hlink *h = NULL; (h = htab_next(&n->rpc.lookups, h));) {
+    const struct lookup *l = container_of(h, const struct lookup, h);
+    CHECK(htab_has(&n->rpc.lookups, h, &l->key, sizeof l->key), "providers: a lookup is not found by its key");
+    CHECK(l->number >> LOOKUP_FOR_SHIFT == LOOKUP_FOR_CALLS &&
+              (l->number & ((UINT64_C(1) << LOOKUP_FOR_SHIFT) - 1)) <= n->rpc.lookup_number,
+          "providers: a lookup has a number that was not given");
+  }
+  return NULL;
+}
+
+size_t providers_owned(const struct node *n) {
+  size_t sum = htab_owned(&n->rpc.lookups);
+  for (struct hlink *h = NULL; (h = htab_next(&n->rpc.lookups, h));) sum += mem_cost(container_of(h, const struct lookup, h));
+  return sum;
 }

@@ -10,7 +10,8 @@ void providers_init(struct node *n);
 void providers_done(struct node *n);
 void providers_publish(struct node *n, struct slice procedure);        /* it is served here */
 void providers_served(void *ctx, struct slice procedure, bool served); /* of services_watch */
-
-void providers_found(struct node *n, const struct dht_result *r); /* of a lookup for LOOKUP_FOR_CALLS */
+void providers_found(struct node *n, const struct dht_result *r);      /* of a lookup for LOOKUP_FOR_CALLS */
+const char *providers_check(const struct node *n);                     /* base/check.h; O(lookups) */
+size_t providers_owned(const struct node *n);                          /* what of discovery's account is its own */
 
 #endif

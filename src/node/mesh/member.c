@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "base/check.h"
 #include "base/err.h"
 #include "node/calls/providers.h"
 #include "node/mesh/records.h"
@@ -348,3 +349,21 @@ void mesh_frame(struct peer *p, uint8_t type, struct slice payload) {
 }
 
 void mesh_unsent(struct peer *p, uint64_t query) { dht_unsent(p->node->records.dht, &p->id, query, p->node->now); }
+
+/* ---- invariants ------------------------------------------------------------------------------------------------------------
+ */
+const char *mesh_check(const struct node *n) {
+  const struct mesh_self *m = &n->mesh;
+  uint32_t forgotten = 0;
+  CHECK_PART(membership_check(m->membership));
+  CHECK_PART(dht_check(n->records.dht));
+  CHECK(m->socket_count <= NODE_MAX_SOCKETS, "mesh: more sockets than there is room for");
+  CHECK(!m->gateway || m->hidden, "mesh: we have a gateway and can be dialled");
+  list_for(it, &n->peers.all) {
+    const struct peer *p = container_of(it, const struct peer, all);
+    forgotten += p->member && !membership_find(m->membership, &p->id);
+    CHECK(!p->unreachable || p->member, "mesh: a peer is out of reach and no member");
+  }
+  CHECK(forgotten <= membership_forgotten(m->membership), "mesh: a peer is a member that membership does not know");
+  return NULL;
+}

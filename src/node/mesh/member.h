@@ -22,5 +22,6 @@ void mesh_observed(struct node *n, const struct addr *seen, const struct addr *l
 /* One whose payload msg_decode leaves to others: msg_is_raw. */
 void mesh_frame(struct peer *p, uint8_t type, struct slice payload);
 void mesh_unsent(struct peer *p, uint64_t query);
+const char *mesh_check(const struct node *n); /* membership and the DHT, and what peers say of them (base/check.h) */
 
 #endif

@@ -9,6 +9,7 @@
  * measured by the shortest way that its time took here, and differences above MAX_SKEW, however large, are allowed for. */
 #include "node/messages/recall.h"
 
+#include "base/check.h"
 #include "base/err.h"
 #include "node/messages/publish.h"
 #include "node/messages/replay.h"
@@ -276,4 +277,25 @@ int recall_send(struct peer *p, uint64_t number, const struct retained_entry *e)
   if (spread_queued(p) > GET_QUEUED) return MACULA_EFULL;
   int err = peer_send(p, &m, WANT_UPKEEP);
   return err == MACULA_ENOMEM ? MACULA_EFULL : err;
+}
+
+/* ---- invariants ------------------------------------------------------------------------------------------------------------
+ */
+const char *recall_check(const struct node *n) {
+  const struct spread *sp = &n->spread;
+  uint64_t last = 0;
+  CHECK(list_has(&sp->cleared, sp->cleared_count) && sp->cleared_count <= CLEARED_KEPT,
+        "recall: the topics cleared are not as many as counted, or too many");
+  list_for(it, &sp->cleared) {
+    const struct cleared *c = container_of(it, const struct cleared, all);
+    CHECK(c->seq > last && c->seq <= sp->cleared_seq, "recall: the topics cleared are not in order");
+    last = c->seq;
+  }
+  return NULL;
+}
+
+size_t recall_owned(const struct node *n) {
+  size_t sum = 0;
+  list_for(it, &n->spread.cleared) sum += mem_cost(container_of(it, const struct cleared, all));
+  return sum;
 }

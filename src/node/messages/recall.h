@@ -22,5 +22,7 @@ void recall_answer(struct peer *p, const struct msg_publish *m); /* PUBLISH with
 int recall_get(struct peer *p, struct slice payload);
 /* MACULA_EFULL: there is no room now. */
 int recall_send(struct peer *p, uint64_t number, const struct retained_entry *e);
+const char *recall_check(const struct node *n); /* of the topics that were cleared (base/check.h) */
+size_t recall_owned(const struct node *n);      /* what of interest's account is its own */
 
 #endif

@@ -3,6 +3,7 @@
  * for it. */
 #include "node/messages/replay.h"
 
+#include "base/check.h"
 #include "base/err.h"
 #include "node/messages/publish.h"
 #include "node/messages/recall.h"
@@ -170,3 +171,26 @@ void replay_step(struct node *n) {
 }
 
 bool replay_is_due(const struct node *n) { return n->replays.visits >= VISITS_A_TURN && !list_empty(&n->replays.all); }
+
+/* ---- invariants ------------------------------------------------------------------------------------------------------------
+ */
+const char *replay_check(const struct node *n) {
+  uint32_t listed = 0;
+  CHECK(list_has(&n->replays.all, n->replays.count), "replay: they are not as many as counted");
+  list_for(it, &n->replays.all) {
+    const struct replay *r = container_of(it, const struct replay, of_node);
+    CHECK(!r->to.s == (r->to.p != NULL), "replay: it is for a session and a node, or for nobody");
+    CHECK(!r->to.s || (r->to.s->node == n && !r->to.s->ended), "replay: it is for one that has ended");
+    CHECK(r->last <= n->messages.retained.last_seq && r->place.after <= r->last, "replay: it is beyond its end");
+  }
+  list_for(it, &n->sessions.all) listed += list_count(&container_of(it, const struct session, all)->replays);
+  list_for(it, &n->peers.all) listed += container_of(it, const struct peer, all)->spread.replay_count;
+  CHECK(listed == n->replays.count, "replay: its session or node does not know it");
+  return NULL;
+}
+
+size_t replay_owned(const struct node *n) {
+  size_t sum = 0;
+  list_for(it, &n->replays.all) sum += mem_cost(container_of(it, const struct replay, of_node));
+  return sum;
+}

@@ -13,5 +13,7 @@ void replay_peer_more(struct peer *p, uint64_t number, uint64_t room);
 void replay_peer_end(struct peer *p);
 void replay_step(struct node *n); /* once a turn */
 bool replay_is_due(const struct node *n);
+const char *replay_check(const struct node *n); /* base/check.h; O(replays) */
+size_t replay_owned(const struct node *n);      /* what of its account is its own */
 
 #endif

@@ -8,6 +8,7 @@
  * So there is no loop and no second copy, and what one publisher says reaches each node in order. */
 #include "node/messages/spread.h"
 
+#include "base/check.h"
 #include "base/err.h"
 #include "node/messages/publish.h"
 #include "node/messages/recall.h"
@@ -422,4 +423,47 @@ void spread_results(struct node *n) {
         err == MACULA_NO_ROUTE ? "a node whose clients may listen was not reached; the others have the message" : NULL;
     if (s->state == SESSION_IN) session_ack(s, true, ref, err, text);
   }
+}
+
+/* ---- invariants ------------------------------------------------------------------------------------------------------------
+ */
+/* What our clients hold, each as often as it is held, is what interest has counted. */
+static const char *own_check(const struct node *n) {
+  struct interest_sum ours = {0}, counted = interest_own_sum(n->spread.interest);
+  char pattern[NAME_MAX_LEN + 1];
+  list_for(it, &n->sessions.all) {
+    const struct session *s = container_of(it, const struct session, all);
+    for (const struct topic_sub *sub = NULL; s->client.session && (sub = topic_sub_next(&s->topics, sub));)
+      interest_sum_add(&ours, slice_of(pattern, topic_sub_pattern(sub, pattern)));
+  }
+  CHECK(ours.held == counted.held && ours.weight == counted.weight,
+        "spread: the interest counted is not what our clients subscribe to");
+  return NULL;
+}
+
+static const char *peer_check(const struct peer *p) {
+  const struct spread_peer *s = &p->spread;
+  CHECK(s->on == !list_empty(&s->of_node), "spread: a node is told of subscriptions and is not in the list, or the reverse");
+  CHECK(s->on || (!s->path && list_empty(&s->replays)), "spread: a node that is told nothing has a path, or is sent messages");
+  CHECK(!s->on || s->interest.linked == (s->path != 0), "spread: a node is told of subscriptions without a path");
+  CHECK(!s->on || (s->interest.topics.user == p && id_eq(&s->interest.id, &p->id)), "spread: a node's patterns are another's");
+  CHECK(s->unacked.user == p && s->answers.user == p, "spread: what a node is to answer is another's");
+  CHECK(list_has(&s->replays, s->replay_count), "spread: what a node is sent is not as much as counted");
+  return NULL;
+}
+
+const char *spread_check(const struct node *n) {
+  const struct spread *sp = &n->spread;
+  uint32_t on = 0;
+  CHECK_PART(interest_tables_check(sp->interest));
+  CHECK_PART(inflight_check(&sp->inflight));
+  CHECK_PART(gets_check(&sp->gets));
+  CHECK_PART(own_check(n));
+  list_for(it, &n->peers.all) {
+    const struct peer *p = container_of(it, const struct peer, all);
+    CHECK_PART(peer_check(p));
+    on += p->spread.on;
+  }
+  CHECK(on == sp->count && list_has(&sp->peers, sp->count), "spread: the nodes are not as many as counted");
+  return recall_check(n);
 }

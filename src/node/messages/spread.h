@@ -31,5 +31,8 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
 void spread_receive(struct peer *p, const struct msg_publish *m);
 void spread_ack(struct peer *p, const struct msg_ack *m);
 void spread_results(struct node *n); /* ACKs for what is done */
+/* Our clients' patterns, the nodes that they are told, and what is under way between the two (base/check.h). O(subscriptions,
+ * nodes, messages). */
+const char *spread_check(const struct node *n);
 
 #endif

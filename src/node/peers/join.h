@@ -12,5 +12,6 @@ void join_lost(struct node *n, const struct peer *p);                           
 void join_done(struct node *n);
 bool join_is_configured(const struct node *n, const struct id *id); /* it was met at an address that the user gave */
 uint32_t join_missing(const struct node *n);                        /* such addresses whose node has no slot of the pool */
+const char *join_check(const struct node *n);                       /* base/check.h; O(addresses and sessions) */
 
 #endif

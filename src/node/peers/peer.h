@@ -62,5 +62,9 @@ static inline bool peer_is_up(const struct peer *p) { return p->link || (!addr_i
 void peer_up(struct peer *p);
 void peer_down(struct peer *p);
 void peers_step(struct node *n); /* once a turn: slots of the pool for those who wait */
+/* Records, the pool, frames that wait and gateways (base/check.h). O(peers and frames). */
+const char *peers_check(const struct node *n);
+size_t peers_owned(const struct node *n); /* what of its account is its own, addresses to join by included */
+size_t held_owned(const struct node *n);
 
 #endif

@@ -44,6 +44,9 @@ void session_error(struct session *s, struct slice call_id, int err, const char 
 /* Calls are pending: see to it that the peer's silence is noticed. */
 void session_watch(struct session *s);
 void sessions_shed(struct node *n); /* every SWEEP_EVERY */
+/* Sessions, the table of clients and the lists of both (base/check.h). O(sessions). */
+const char *sessions_check(const struct node *n);
+size_t sessions_owned(const struct node *n); /* what of its account is its own */
 
 /* ends.c: what the end of a session means to all that knows it. */
 /* All that a client owns goes, in one step; harmless when repeated. */

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "base/err.h"
 #include "base/server.h"
 #include "node/keys.h"
@@ -253,4 +254,27 @@ void ask_tick(struct node *n) {
     if (time_since(n->now, a->since) < ASK_TIME) break;
     fail(n, a, MACULA_TIMEOUT, NULL);
   }
+}
+
+/* ---- invariants ------------------------------------------------------------------------------------------------------------
+ */
+const char *ask_check(const struct node *n) {
+  uint64_t last = 0;
+  CHECK(list_has(&n->asks.all, n->asks.count) && n->asks.count <= MAX_ASKS,
+        "ask: the questions are not as many as counted, or too many");
+  list_for(it, &n->asks.all) {
+    const struct ask *a = container_of(it, const struct ask, all);
+    CHECK(a->number > last && a->number <= n->asks.asked, "ask: the questions are not in order");
+    CHECK(!a->by.s == (a->by.done != NULL), "ask: a session and the process ask, or nobody");
+    CHECK(!a->by.s || (a->by.s->node == n && !a->by.s->ended && a->by.call_id == a->call_id),
+          "ask: one asks that has ended, or for another's call");
+    last = a->number;
+  }
+  return NULL;
+}
+
+size_t ask_owned(const struct node *n) {
+  size_t sum = 0;
+  list_for(it, &n->asks.all) sum += mem_cost(container_of(it, const struct ask, all));
+  return sum;
 }

@@ -13,5 +13,7 @@ void ask_session_ended(struct session *s);
 void ask_done(struct node *n); /* frees all without a word */
 nanotime ask_deadline(const struct node *n);
 void ask_tick(struct node *n);
+const char *ask_check(const struct node *n); /* base/check.h; O(questions) */
+size_t ask_owned(const struct node *n);      /* what of its account is its own */
 
 #endif

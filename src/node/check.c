@@ -1,0 +1,98 @@
+#include "node/check.h"
+
+#include "base/check.h"
+#include "node/calls/providers.h"
+#include "node/mesh/member.h"
+#include "node/messages/recall.h"
+#include "node/messages/replay.h"
+#include "node/messages/spread.h"
+#include "node/peers/join.h"
+#include "node/peers/peer.h"
+#include "node/receive.h"
+#include "node/session/session.h"
+#include "node/view/ask.h"
+
+/* ---- accounts --------------------------------------------------------------------------------------------------------------
+ */
+/* Arguments, payloads, answers, send queues and what ngtcp2 and GnuTLS hold are not walked: there is at least what is. */
+static bool is_walked(enum row row) {
+  return row != ROW_QUIC && row != ROW_TLS && row != ROW_SEND && row != ROW_CALLS && row != ROW_RETAINED && row != ROW_ADMIN;
+}
+
+static size_t text_owned(const struct node *n) {
+  return mem_cost(n) + mem_cost(n->name) + mem_cost(n->realm) + mem_cost(n->token) + mem_cost(n->admin_keys);
+}
+
+static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
+  struct dht_owned dht = dht_owned(n->records.dht);
+  size_t patterns;
+  memset(ret, 0, ROW_COUNT * sizeof *ret);
+  interest_owned(n->spread.interest, &patterns, &ret[ROW_INTEREST]);
+  ret[ROW_INTEREST] += recall_owned(n);
+  ret[ROW_NODE] = text_owned(n);
+  ret[ROW_SESSIONS] = sessions_owned(n);
+  ret[ROW_RECEIVE] = receive_owned(n);
+  ret[ROW_CLIENTS] = htab_owned(&n->sessions.clients.tab);
+  ret[ROW_TOPICS] = topic_index_owned(n->messages.topics) + patterns;
+  ret[ROW_REPLAYS] = replay_owned(n);
+  ret[ROW_SERVICES] = services_owned(router_services(n->rpc.router));
+  ret[ROW_CALLS] = router_owned(n->rpc.router);
+  ret[ROW_DISCOVERY] = discovery_owned(router_discovery(n->rpc.router)) + providers_owned(n);
+  ret[ROW_RETAINED] = retained_owned(&n->messages.retained);
+  ret[ROW_DEDUP] = dedup_owned(&n->messages.dedup);
+  ret[ROW_PEERS] = peers_owned(n);
+  ret[ROW_MEMBERS] = membership_owned(n->mesh.membership);
+  ret[ROW_RECORDS] = dht.records;
+  ret[ROW_CONTACTS] = dht.table;
+  ret[ROW_LOOKUPS] = dht.lookups;
+  ret[ROW_ASKS] = ask_owned(n);
+  ret[ROW_HELD] = held_owned(n);
+  ret[ROW_INFLIGHT] = inflight_owned(&n->spread.inflight);
+  ret[ROW_GETS] = gets_owned(&n->spread.gets);
+}
+
+/* Each row's own text, as the rows' names stand in all figures. */
+static const char *const wrong[ROW_COUNT] = {
+#define ROW_WRONG(id, rank, name, ...) "rows: the account " name " is not what it owns",
+    NODE_ROWS(ROW_WRONG)
+#undef ROW_WRONG
+};
+
+static const char *rows_check(const struct node *n) {
+  size_t own[ROW_COUNT];
+  owned(n, own);
+  for (int i = 0; i < ROW_COUNT; i++) {
+    const struct mem *m = &n->rows.mem[i];
+    CHECK(is_walked((enum row)i) ? own[i] == m->bytes : own[i] <= m->bytes, wrong[i]);
+    CHECK(!m->limit || m->bytes <= m->limit, "rows: an account holds more than its limit");
+  }
+  return NULL;
+}
+
+/* ---- the node --------------------------------------------------------------------------------------------------------------
+ */
+static const char *messages_check(const struct node *n) {
+  CHECK_PART(topic_index_check(n->messages.topics));
+  CHECK_PART(retained_check(&n->messages.retained));
+  CHECK_PART(dedup_check(&n->messages.dedup));
+  CHECK_PART(replay_check(n));
+  return spread_check(n);
+}
+
+static const char *calls_of_node_check(const struct node *n) {
+  CHECK_PART(router_check(n->rpc.router));
+  return providers_check(n);
+}
+
+const char *node_check(const struct node *n) {
+  CHECK_PART(quic_check(n->quic));
+  CHECK_PART(sessions_check(n));
+  CHECK_PART(receive_check(n));
+  CHECK_PART(peers_check(n));
+  CHECK_PART(join_check(n));
+  CHECK_PART(messages_check(n));
+  CHECK_PART(calls_of_node_check(n));
+  CHECK_PART(ask_check(n));
+  CHECK_PART(mesh_check(n));
+  return rows_check(n);
+}

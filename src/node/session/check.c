@@ -1,0 +1,101 @@
+/* What must hold of sessions: each is where its state says, and nothing of one that has ended is left. */
+#include "base/check.h"
+#include "node/session/session.h"
+
+struct sums {
+  uint32_t fresh, dialling, doomed, paused, watched, clients;
+};
+
+static const char *ended_check(const struct session *s) {
+  CHECK(s->state == SESSION_OVER, "session: one that has ended is not over");
+  CHECK(list_empty(&s->doomed) && list_empty(&s->paused) && list_empty(&s->watch),
+        "session: one that has ended is in a list of the living");
+  CHECK(list_empty(&s->streams) && list_empty(&s->replays) && s->window == STREAM_WINDOW,
+        "session: one that has ended holds what it received, or is to be sent more");
+  CHECK(!s->peer, "session: one that has ended is a peer's link");
+  if (!s->client.session) return NULL;
+  CHECK(!s->client.in && !s->topics.count && !s->unacked.count && list_empty(&s->gets.all),
+        "session: one that has ended is still a client");
+  CHECK(list_empty(&s->rpc.calls.made) && list_empty(&s->rpc.calls.taken), "session: one that has ended has calls under way");
+  return NULL;
+}
+
+static const char *state_check(const struct session *s) {
+  bool listed = !list_empty(&s->fresh);
+  switch (s->state) {
+  case SESSION_FRESH:
+  case SESSION_DIALLING:
+    CHECK(listed && (s->state == SESSION_DIALLING) == s->dialled, "session: one before CONNECT is in no list of those");
+    CHECK(!s->client.session, "session: one before CONNECT is a client");
+    break;
+  case SESSION_IN:
+    CHECK(!listed && s->stream >= 0, "session: one that is in waits for CONNECT, or has no stream");
+    CHECK((s->client.session != 0) == !s->peer, "session: one that is in is no client and no link, or both");
+    CHECK(!s->client.session || (s->client.in && s->client.user == s && s->client.session == s->serial),
+          "session: a client is not in the table of clients");
+    CHECK(!s->peer || s->peer->link == s, "session: one that is in is not its peer's link");
+    break;
+  case SESSION_OVER:
+    CHECK(!listed && s->ended == list_empty(&s->doomed), "session: one that is over ends never, or twice");
+    break;
+  }
+  CHECK(s->state == SESSION_OVER || (!s->ended && list_empty(&s->doomed)), "session: one that lives is to end");
+  CHECK(s->state == SESSION_OVER || s->watched == !list_empty(&s->watch),
+        "session: one that is watched is not among those, or another is");
+  return NULL;
+}
+
+static const char *session_is(const struct node *n, const struct session *s, struct sums *sums) {
+  CHECK(s->node == n && s->conn && quic_conn_user(s->conn) == s && quic_conn_serial(s->conn) == s->serial,
+        "session: its connection is another's");
+  CHECK(s->at < 0, "session: a frame is being handled between turns");
+  CHECK(s->window >= STREAM_WINDOW, "session: a window is smaller than at the start");
+  CHECK(list_holds(&s->streams) && list_holds(&s->replays), "session: a list is broken");
+  CHECK(!s->peer || s->peer->link == s || s->peer->dial == s, "session: its peer does not know it");
+  CHECK(!s->seed || s->seed->dial == s, "session: the address that it was dialled for does not know it");
+  CHECK_PART(state_check(s));
+  if (s->ended) CHECK_PART(ended_check(s));
+  sums->fresh += s->state == SESSION_FRESH;
+  sums->dialling += s->state == SESSION_DIALLING;
+  sums->doomed += !list_empty(&s->doomed);
+  sums->paused += !list_empty(&s->paused);
+  sums->watched += !list_empty(&s->watch);
+  sums->clients += s->client.in;
+  return NULL;
+}
+
+/* The longest first. */
+static bool in_order(const struct list *fresh) {
+  nanotime last = 0;
+  list_for(it, fresh) {
+    const struct session *s = container_of(it, const struct session, fresh);
+    if (s->since < last) return false;
+    last = s->since;
+  }
+  return true;
+}
+
+const char *sessions_check(const struct node *n) {
+  const struct sessions *ss = &n->sessions;
+  struct sums sums = {0};
+  CHECK(list_has(&ss->all, ss->count), "session: they are not as many as counted");
+  list_for(it, &ss->all) CHECK_PART(session_is(n, container_of(it, const struct session, all), &sums));
+  CHECK(list_has(&ss->fresh, sums.fresh), "session: those before CONNECT are not as many as say so");
+  CHECK(list_has(&n->peers.dialling, sums.dialling), "session: those that are dialled are not as many as say so");
+  CHECK(list_has(&ss->doomed, sums.doomed), "session: those that are to end are not as many as say so");
+  CHECK(list_has(&ss->paused, sums.paused), "session: the paused are not as many as say so");
+  CHECK(list_has(&ss->watched, sums.watched), "session: the watched are not as many as say so");
+  CHECK(in_order(&ss->fresh) && in_order(&n->peers.dialling), "session: those before CONNECT are not in order");
+  CHECK_PART(clients_check(&ss->clients));
+  CHECK(sums.clients == clients_total(&ss->clients), "session: a client has no session");
+  return NULL;
+}
+
+size_t sessions_owned(const struct node *n) {
+  size_t sum = 0;
+  list_for(it, &n->sessions.all) {
+    const struct session *s = container_of(it, const struct session, all);
+    sum += mem_cost(s) + mem_cost(s->name);
+  }
+  return sum;
+}
