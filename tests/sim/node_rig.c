@@ -25,21 +25,23 @@ static void check(struct rig *r) {
   if (broken) fail_msg("%s (seed %llu)", broken, (unsigned long long)r->seed);
 }
 
+static struct endpoint of_node(const struct rig *r) { return node_endpoint(r->node); }
+
 static void ep_node_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
-  node_recv(((struct rig *)ctx)->node, l, r, d, ecn, now);
+  of_node(ctx).recv(((struct rig *)ctx)->node, l, r, d, ecn, now);
   check(ctx);
 }
 static void ep_node_icmp(void *ctx, const struct addr *r, struct slice quoted, bool port, nanotime now) {
-  node_icmp(((struct rig *)ctx)->node, r, quoted, port, now);
+  of_node(ctx).icmp(((struct rig *)ctx)->node, r, quoted, port, now);
   check(ctx);
 }
-static nanotime ep_node_deadline(void *ctx) { return node_deadline(((struct rig *)ctx)->node); }
+static nanotime ep_node_deadline(void *ctx) { return of_node(ctx).deadline(((struct rig *)ctx)->node); }
 static void ep_node_tick(void *ctx, nanotime now) {
-  node_tick(((struct rig *)ctx)->node, now);
+  of_node(ctx).tick(((struct rig *)ctx)->node, now);
   check(ctx);
 }
 static size_t ep_node_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_out, nanotime now) {
-  size_t n = node_send(((struct rig *)ctx)->node, buf, cap, ret_out, now);
+  size_t n = of_node(ctx).send(((struct rig *)ctx)->node, buf, cap, ret_out, now);
   check(ctx);
   return n;
 }
