@@ -37,7 +37,7 @@ static void load(const char *path, const char *flag, const char *variable) {
   int err = config_load(flag[0] ? 4 : 3, argv, env, &c, why);
   require(err ? why[0] != 0 : why[0] == 0);
   require(strlen(why) < sizeof why);
-  if (!err && c.mode != CONFIG_HELP && c.mode != CONFIG_VERSION) within(&c.limits);
+  if (!err && c.mode != CONFIG_HELP && c.mode != CONFIG_VERSION) within(&c.node.limits);
   config_done(&c);
 }
 
