@@ -34,8 +34,11 @@ def run(test):
     env = {k: v for k, v in os.environ.items() if k != "MACULA_SERVER"}
     env.update(test["env"])
     started = time.monotonic()
-    p = subprocess.Popen(test["cmd"], cwd=test["workdir"], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        p = subprocess.Popen(test["cmd"], cwd=test["workdir"], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, start_new_session=True)
+    except OSError as e:  # a program that was not built
+        return -1, "cannot be started: %s" % e, 0
     try:
         out, _ = p.communicate(timeout=test["timeout"])
         code = p.returncode
