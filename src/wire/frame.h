@@ -16,9 +16,9 @@ struct frame {
 
 /* Writes the header of a frame with n octets of payload. */
 static inline void frame_header(uint8_t ret_header[FRAME_HEADER_LEN], uint8_t type, uint32_t n) {
-  const uint8_t h[FRAME_HEADER_LEN] = {FRAME_VERSION,     type,      0, 0, (uint8_t)(n >> 24), (uint8_t)(n >> 16),
-                                       (uint8_t)(n >> 8), (uint8_t)n};
-  memcpy(ret_header, h, sizeof h);
+  const uint8_t header[FRAME_HEADER_LEN] = {FRAME_VERSION,     type,      0, 0, (uint8_t)(n >> 24), (uint8_t)(n >> 16),
+                                            (uint8_t)(n >> 8), (uint8_t)n};
+  memcpy(ret_header, header, sizeof header);
 }
 
 /* Reassembles one stream. Holds nothing while frames arrive whole: a frame that lies complete in the input is returned as a
