@@ -14,9 +14,11 @@
 
 /* ---- accounts --------------------------------------------------------------------------------------------------------------
  */
-/* Arguments, payloads, answers, send queues and what ngtcp2 and GnuTLS hold are not walked: there is at least what is. */
+/* Arguments, payloads, answers, send queues and what ngtcp2 and GnuTLS hold are not walked: there is at least what is. A large
+ * frame that waited for a link is in the link's queue, by reference, until it is acknowledged. */
 static bool is_walked(enum row row) {
-  return row != ROW_QUIC && row != ROW_TLS && row != ROW_SEND && row != ROW_CALLS && row != ROW_RETAINED && row != ROW_ADMIN;
+  return row != ROW_QUIC && row != ROW_TLS && row != ROW_SEND && row != ROW_CALLS && row != ROW_RETAINED && row != ROW_ADMIN &&
+         row != ROW_HELD;
 }
 
 static size_t text_owned(const struct node *n) {
