@@ -250,7 +250,8 @@ static void drain_output(struct job *j) {
 
 static void drain_complaint(struct job *j) {
   char rest[4096];
-  while (j->err >= 0) {
+  /* Twice what a pipe holds: whoever writes as fast as we read, from a session of its own, holds up nobody. */
+  for (int i = 0; i < 32 && j->err >= 0; i++) {
     size_t room = sizeof j->complaint - 1 - j->complaint_len;
     ssize_t n = read(j->err, room ? j->complaint + j->complaint_len : rest, room ? room : sizeof rest);
     if (n > 0)
