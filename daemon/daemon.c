@@ -233,9 +233,7 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
   n.unix_base_ms = io_unix_ms() - now / NS_MS;
   n.advertise = d->advertise;
   n.last_seq = mesh_last_seq(&d->cfg, &d->log);
-  n.rss_bytes = rss_bytes;
-  n.heap_bytes = heap_bytes;
-  n.give_back = WATCHED ? trim : NULL;
+  n.process = (struct node_process){.rss_bytes = rss_bytes, .heap_bytes = heap_bytes, .give_back = WATCHED ? trim : NULL};
   n.tls_mem = &d->hooks.tls;
   n.json_mem = &d->hooks.json;
   int err = node_new(&n, now, &d->node);

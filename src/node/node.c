@@ -205,10 +205,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   n->cert_end = quic_identity_end(cfg->identity);
   n->access = cfg->access;
   n->allow_unverified = cfg->allow_unverified;
-  n->rows.rss_bytes = cfg->rss_bytes;
-  n->rows.give_back = cfg->give_back;
-  n->rows.heap_bytes = cfg->heap_bytes;
-  n->rows.rss_ctx = cfg->rss_ctx;
+  n->rows.process = cfg->process;
   init_tables(n);
   n->sweep_at = n->drain_at = TIME_NEVER;
   rng_fill(n->rng, n->messages.prefix, sizeof n->messages.prefix);

@@ -10,6 +10,16 @@ struct node;
 
 enum node_access { NODE_ACCESS_OPEN, NODE_ACCESS_TOKEN };
 
+/* What the node asks of the process that it runs in, on the node's thread. Each may be NULL. */
+struct node_process {
+  uint64_t (*rss_bytes)(void *ctx);  /* resident memory; NULL: 0 is shown */
+  uint64_t (*heap_bytes)(void *ctx); /* heap in use; likewise */
+  /* Gives idle heap back to the system. With it and rss_bytes the node watches resident memory, and refuses what would bring it
+   * above the plan though no row is full; NULL: it does not. */
+  void (*give_back)(void *ctx);
+  void *ctx; /* of all three */
+};
+
 struct node_config {
   struct rng rng;
   const struct log *log;
@@ -25,13 +35,7 @@ struct node_config {
   uint64_t unix_base_ms;             /* wall clock in milliseconds at time 0 of the monotonic clock */
   struct node_limits limits;
   struct mem_fail *fail; /* tests: passed to every account */
-  /* What the process uses, for status; NULL: 0. Called at most once a request. */
-  uint64_t (*rss_bytes)(void *ctx);
-  uint64_t (*heap_bytes)(void *ctx); /* heap in use */
-  /* Gives idle heap back to the system. With it and rss_bytes the node watches resident memory, and refuses what would bring it
-   * above the plan though no row is full; NULL: it does not. */
-  void (*give_back)(void *ctx);
-  void *rss_ctx; /* of all three */
+  struct node_process process;
   /* Accounts that the process keeps for libraries with allocation hooks, or NULL. Their limits are set by the node. */
   struct mem *tls_mem, *json_mem;
   struct addr advertise; /* where other nodes can dial this one; sa_family 0: the socket's address, or what peers see */

@@ -283,7 +283,7 @@ static void test_resident(void **state) {
   struct plan plan;
   (void)state;
   resident = 0;
-  rig_start(&r, &(struct rig_options){.node = {.rss_bytes = fake_rss, .give_back = fake_give_back}});
+  rig_start(&r, &(struct rig_options){.node = {.process = {.rss_bytes = fake_rss, .give_back = fake_give_back}}});
   node_plan(&r.config.limits, &plan);
   struct rig_client *c = rig_join(&r, 0, NULL, RIG_EXT);
   assert_int_equal(publish_much(c, 'a'), 0);
@@ -314,7 +314,7 @@ static void test_unaccounted(void **state) {
   struct rig r;
   (void)state;
   heap = 0;
-  rig_start(&r, &(struct rig_options){.node = {.heap_bytes = fake_heap}});
+  rig_start(&r, &(struct rig_options){.node = {.process = {.heap_bytes = fake_heap}}});
   heap = rows_accounted(r.node) - node_mapped_bytes(r.node) + 100;
   assert_int_equal(look(&r, "unaccounted").bytes, 100);
   void *p = mem_map(r.node->rows.account[ROW_RECORDS], 1 << 20);

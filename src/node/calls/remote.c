@@ -3,6 +3,8 @@
  * What a peer sends and is sent is the same whether it has a link of its own or is behind a gateway: peer_send sees to that. */
 #include "node/calls/remote.h"
 
+#include <assert.h>
+
 #include "base/err.h"
 #include "node/calls/providers.h"
 #include "node/calls/rpc.h"
@@ -12,7 +14,10 @@
 #include "wire/answer.h"
 #include "wire/names.h"
 
-static struct peer *peer_of(const struct rpc_party *p) { return p->owner.user; }
+static struct peer *peer_of(const struct rpc_party *p) {
+  assert(p->node);
+  return p->owner.user;
+}
 
 /* The link that the peer's frames go over now; NULL: none. */
 static struct session *link_of(const struct peer *p) { return p->link ? p->link : p->via ? p->via->link : NULL; }

@@ -1,13 +1,18 @@
 /* Between sessions and the router of calls. */
 #include "node/calls/rpc.h"
 
+#include <assert.h>
+
 #include "base/err.h"
 #include "node/calls/providers.h"
 #include "node/calls/remote.h"
 #include "node/session/session.h"
 #include "wire/names.h"
 
-static struct session *session_of(const struct rpc_party *p) { return p->owner.user; } /* not of a node's party */
+static struct session *session_of(const struct rpc_party *p) {
+  assert(!p->node);
+  return p->owner.user;
+}
 
 /* Whatever its queue, the party is to know. */
 static void tell(const struct rpc_party *p, const struct msg *m) {

@@ -42,6 +42,11 @@ static const uint8_t ranks[ROW_COUNT] = {
 #undef ROW_RANK
 };
 
+uint64_t rows_rss(const struct node *n) {
+  const struct node_process *p = &n->rows.process;
+  return p->rss_bytes ? p->rss_bytes(p->ctx) : 0;
+}
+
 /* The lowest rank that must give way; 0: none. */
 static uint8_t gives_way(const struct node *n, uint64_t rss) {
   uint64_t limits = PLAN_UNACCOUNTED, unused[2] = {0};
@@ -56,13 +61,13 @@ static uint8_t gives_way(const struct node *n, uint64_t rss) {
 
 static void look(struct mem_gauge *g, void *ctx) {
   struct node *n = ctx;
-  uint64_t rss = n->rows.rss_bytes(n->rows.rss_ctx);
+  uint64_t rss = rows_rss(n);
   n->rows.given_back += g->closed ? LOOK / 16 : LOOK;
   g->closed = gives_way(n, rss);
   if (g->closed && n->rows.given_back > rss / 16) { /* it takes a while: not each time */
-    n->rows.give_back(n->rows.rss_ctx);
+    n->rows.process.give_back(n->rows.process.ctx);
     n->rows.given_back = 0;
-    g->closed = gives_way(n, n->rows.rss_bytes(n->rows.rss_ctx));
+    g->closed = gives_way(n, rows_rss(n));
   }
   g->left = g->closed ? LOOK / 16 : LOOK;
   if (!g->closed || n->now < n->rows.short_at) return;
@@ -72,7 +77,7 @@ static void look(struct mem_gauge *g, void *ctx) {
 }
 
 void rows_watch(struct node *n) {
-  if (!n->rows.give_back || !n->rows.rss_bytes) return;
+  if (!n->rows.process.give_back || !n->rows.process.rss_bytes) return;
   n->rows.given_back = UINT64_MAX / 2; /* the first time at once */
   n->rows.gauge = (struct mem_gauge){.left = LOOK, .look = look, .ctx = n};
   for (int i = 0; i < ROW_COUNT; i++) {
@@ -128,7 +133,7 @@ void rows_now(struct node *n, struct row_now ret_rows[ROWS_SHOWN]) {
 #undef ROW_NOW
   for (int i = 0; i < ROW_COUNT; i++) ret_rows[i].limit = plan_row_of(&n->limits, (enum row)i).entries;
   size_t accounted = rows_accounted(n),
-         heap = n->rows.heap_bytes ? n->rows.heap_bytes(n->rows.rss_ctx) + node_mapped_bytes(n) : 0;
+         heap = n->rows.process.heap_bytes ? n->rows.process.heap_bytes(n->rows.process.ctx) + node_mapped_bytes(n) : 0;
   ret_rows[ROW_COUNT] = (struct row_now){
       .name = "unaccounted", .bytes = heap > accounted ? heap - accounted : 0, .limit_bytes = PLAN_UNACCOUNTED};
   if (ret_rows[ROW_COUNT].bytes > n->rows.unaccounted_peak) n->rows.unaccounted_peak = ret_rows[ROW_COUNT].bytes;

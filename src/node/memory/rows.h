@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "node/memory/plan.h"
+#include "node/node.h"
 
 /* X(ID, rank, name, what a person reads, keys that lower it,
  *   entries at most (0: bounded in bytes alone), bytes an entry at worst, bytes beside,   -- of l, struct node_limits
@@ -88,9 +89,7 @@ struct rows {
   struct mem_gauge gauge; /* of all accounts, when give_back is set: resident memory stays below the plan */
   uint64_t given_back;    /* bytes allocated since idle heap was last given back */
   nanotime short_at;      /* when it may be logged again that entries are refused */
-  uint64_t (*rss_bytes)(void *ctx), (*heap_bytes)(void *ctx);
-  void (*give_back)(void *ctx);
-  void *rss_ctx;
+  struct node_process process;
 };
 
 struct row_now {
@@ -102,6 +101,7 @@ struct row_now {
 #define ROWS_SHOWN (ROW_COUNT + 1) /* and what is not accounted */
 void rows_now(struct node *n, struct row_now ret_rows[ROWS_SHOWN]);
 size_t rows_accounted(const struct node *n); /* bytes */
+uint64_t rows_rss(const struct node *n);     /* bytes resident; 0: unknown */
 void rows_set_limits(struct node *n);        /* of the accounts, from the plan */
 void rows_watch(struct node *n);             /* resident memory from now on, for the accounts; rows_unwatch before they go */
 void rows_unwatch(struct node *n);

@@ -4,6 +4,7 @@
  * smaller id dials at once, the larger one only when that did not happen, and a node that nobody can dial dials always. */
 #include "node/mesh/member.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/check.h"
@@ -148,6 +149,7 @@ void mesh_link_up(struct peer *p) {
  * Two nodes may both reach a third and not each other (a firewall, two networks with the same addresses). Then the third relays
  * probes and each holds the other to be alive, though nothing passes between them. */
 void mesh_reached(struct peer *p) {
+  assert(p->node->peers.unreachable >= p->unreachable);
   p->node->peers.unreachable -= p->unreachable;
   p->unreachable = false;
 }

@@ -9,6 +9,8 @@
  * measured by the shortest way that its time took here, and differences above MAX_SKEW, however large, are allowed for. */
 #include "node/messages/recall.h"
 
+#include <assert.h>
+
 #include "base/check.h"
 #include "base/err.h"
 #include "node/messages/publish.h"
@@ -72,6 +74,7 @@ struct cleared {
 
 static void forget_cleared(struct node *n, struct cleared *c) {
   list_remove(&c->all);
+  assert(n->spread.cleared_count > 0);
   n->spread.cleared_count--;
   mem_free(&n->rows.mem[ROW_INTEREST], c);
 }

@@ -3,6 +3,8 @@
  * for it. */
 #include "node/messages/replay.h"
 
+#include <assert.h>
+
 #include "base/check.h"
 #include "base/err.h"
 #include "node/messages/publish.h"
@@ -54,7 +56,9 @@ static void end(struct replay *r) {
   list_remove(&r->of_target);
   list_remove(&r->of_node);
   struct node *n = node_of(&r->to);
+  assert(!r->to.p || r->to.p->spread.replay_count > 0);
   if (r->to.p) r->to.p->spread.replay_count--;
+  assert(n->replays.count > 0);
   n->replays.count--;
   mem_free(&n->rows.mem[ROW_REPLAYS], r);
 }

@@ -8,6 +8,8 @@
  * So there is no loop and no second copy, and what one publisher says reaches each node in order. */
 #include "node/messages/spread.h"
 
+#include <assert.h>
+
 #include "base/check.h"
 #include "base/err.h"
 #include "node/messages/publish.h"
@@ -120,6 +122,7 @@ void spread_forget(struct peer *p) {
   list_remove(&p->spread.of_node);
   p->spread.on = false;
   p->spread.path = 0;
+  assert(sp->count > 0);
   sp->count--;
 }
 
@@ -283,6 +286,7 @@ struct listeners {
 
 static void add_listener(struct listeners *l, struct peer *p) {
   if (p->spread.dead || l->count == SPREAD_MOST) return;
+  assert(p->spread.on);
   l->peers[l->count] = p;
   l->nodes[l->count++] = &p->spread.unacked;
 }

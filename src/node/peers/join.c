@@ -3,6 +3,7 @@
  * side. */
 #include "node/peers/join.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -28,6 +29,7 @@ static struct seed *find(const struct node *n, const struct addr *at) {
 
 static void drop(struct node *n, struct seed *d) {
   if (d->dial) d->dial->seed = NULL;
+  assert(n->join.count > 0);
   list_remove(&d->all);
   n->join.count--;
   mem_free(&n->rows.mem[ROW_PEERS], d);
@@ -124,6 +126,7 @@ static void later(struct node *n, struct seed *d, uint64_t wait) {
 
 void join_met(struct node *n, struct session *s) {
   struct seed *d = s->seed;
+  assert(d->dial == s);
   s->seed = NULL;
   d->dial = NULL;
   d->id = s->peer->id;
@@ -138,6 +141,7 @@ void join_failed(struct node *n, struct session *s, int err, struct slice text) 
   struct seed *d = s->seed;
   const struct id *id = s->conn ? quic_conn_peer_id(s->conn) : NULL;
   char at[ADDR_TEXT_LEN];
+  assert(d->dial == s);
   s->seed = NULL;
   d->dial = NULL;
   if (err == MACULA_DUPLICATE && id) { /* it is connected, or will be */

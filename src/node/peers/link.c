@@ -11,6 +11,7 @@
  * then: the earlier one may have gone for good. */
 #include "node/peers/link.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/err.h"
@@ -90,6 +91,7 @@ int link_dial(struct node *n, const struct addr *to, const struct id *expect, st
 
 /* The handshake of our dial is complete: who is it? */
 void link_opened(struct session *s) {
+  assert(s->dialled);
   struct node *n = s->node;
   const struct id *id = quic_conn_peer_id(s->conn);
   char endpoint[ADDR_TEXT_LEN];
@@ -189,6 +191,7 @@ static void say_end(const struct session *s, const struct peer *p, const char *e
 static void up(struct session *s, const uint8_t *instance) {
   struct node *n = s->node;
   struct peer *p = s->peer;
+  assert(p && !p->link && s->state != SESSION_OVER);
   list_remove(&s->fresh);
   s->state = SESSION_IN;
   s->since = s->window_since = p->since = n->now;
@@ -333,6 +336,7 @@ void link_end(struct session *s) {
   if (!p) return;
   struct node *n = s->node;
   bool was_up = p->link == s, was_dial = p->dial == s;
+  assert(s->state == SESSION_OVER && !(was_up && was_dial));
   s->peer = NULL; /* whose record may end before the session */
   if (was_up) p->link = NULL;
   if (was_dial) p->dial = NULL;

@@ -1,6 +1,7 @@
 /* Other nodes: their records, the pool of connections to them, and what waits for one. */
 #include "node/peers/peer.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/err.h"
@@ -41,6 +42,7 @@ void peers_init(struct node *n) {
  */
 static void held_free(struct peer *p, struct held *h) {
   struct node *n = p->node;
+  assert(p->held_bytes >= h->frame->len && n->peers.held_bytes >= h->frame->len);
   list_remove(&h->of_peer);
   p->held_bytes -= h->frame->len;
   n->peers.held_bytes -= h->frame->len;
@@ -50,6 +52,7 @@ static void held_free(struct peer *p, struct held *h) {
 
 static void set_via(struct peer *p, struct peer *via) {
   if (p->via == via) return;
+  assert(via != p);
   list_remove(&p->of_via);
   p->via = via;
   if (via) list_append(&via->vias, &p->of_via);
@@ -59,6 +62,7 @@ static void peer_free(struct peer *p) {
   struct node *n = p->node;
   while (!list_empty(&p->held)) held_free(p, container_of(p->held.next, struct held, of_peer));
   set_via(p, NULL);
+  assert(!p->link && !p->dial && list_empty(&p->vias));
   peer_forgotten(p);
   pool_remove(&n->peers.pool, &p->slot);
   list_remove(&p->waits);
@@ -251,6 +255,7 @@ static int make_room(struct node *n) {
 /* Takes a slot and dials. MACULA_EBUSY in any case that goes on. */
 static int dial_now(struct peer *p) {
   struct node *n = p->node;
+  assert(!p->link && !p->dial && list_empty(&p->waits));
   int err = pool_add(&n->peers.pool, &p->slot, n->now);
   if (err && err != MACULA_EBUSY) return err;
   err = link_dial(n, &p->addr, &p->id, p, NULL);
@@ -399,6 +404,7 @@ static uint32_t written(const struct peer *p) { return p->link ? quic_written(p-
 /* What was written since then makes the link no busy one. */
 static void was_upkeep(struct peer *p, uint32_t before) {
   if (!p->link) return;
+  assert(p->link->peer == p);
   if (before != p->upkeep_end) p->upkeep_len = 0;
   p->upkeep_end = written(p);
   p->upkeep_len += p->upkeep_end - before;

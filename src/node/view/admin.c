@@ -66,9 +66,8 @@ static json_t *diagnostics(struct node *n, struct slice what) {
                      MACULA_VERSION, "protocol", "QUIC");
   if (!slice_is(what, "info")) return NULL;
   size_t accounted = rows_accounted(n);
-  return json_pack("{s:o, s:{s:I, s:I}, s:I}", "gateway", about_node(n), "system", "memory_bytes",
-                   (json_int_t)(n->rows.rss_bytes ? n->rows.rss_bytes(n->rows.rss_ctx) : 0), "accounted_bytes",
-                   (json_int_t)accounted, "timestamp", now_s);
+  return json_pack("{s:o, s:{s:I, s:I}, s:I}", "gateway", about_node(n), "system", "memory_bytes", (json_int_t)(rows_rss(n)),
+                   "accounted_bytes", (json_int_t)accounted, "timestamp", now_s);
 }
 
 /* "offset" and "limit" of the arguments' object; anything else counts as absent. */

@@ -2,6 +2,7 @@
  * operator's end takes its questions with it. */
 #include "node/view/ask.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@ struct ask {
 };
 
 static void end(struct node *n, struct ask *a) {
+  assert(n->asks.count > 0);
   list_remove(&a->all);
   n->asks.count--;
   mem_free(&n->rows.mem[ROW_ASKS], a);
@@ -80,6 +82,7 @@ static struct ask *begin(struct node *n, const struct asker *by) {
     memcpy(a->call_id, by->call_id, CALL_ID_LEN);
     a->by.call_id = a->call_id;
   }
+  assert(by->s ? by->call_id != NULL : by->done != NULL);
   list_append(&n->asks.all, &a->all);
   n->asks.count++;
   return a;

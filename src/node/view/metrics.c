@@ -230,7 +230,7 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
   GAUGE("gateway_ready", "1 while new clients are taken.", node_ready(n, now, note));
   certificate(n, now, f);
   GAUGE("gateway_clients", "Clients connected.", clients_total(&n->sessions.clients));
-  GAUGE("gateway_memory_bytes", "Resident memory of the process.", n->rows.rss_bytes ? n->rows.rss_bytes(n->rows.rss_ctx) : 0);
+  GAUGE("gateway_memory_bytes", "Resident memory of the process.", rows_rss(n));
   GAUGE("gateway_process_memory_bytes", "Bytes accounted to the rows of the memory table.", accounted);
   GAUGE("gateway_processes", "Processes of this node.", 1);
   GAUGE("gateway_diagnostics_available", "1: com.macula.diagnostics.* answers.", 1);

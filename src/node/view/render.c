@@ -39,9 +39,8 @@ static json_t *memory(struct node *n) {
                         "limit", (ji)r[i].limit, "bytes", (ji)r[i].bytes, "limit_bytes", (ji)r[i].limit_bytes, "entry_bytes",
                         (ji)(r[i].entries ? r[i].bytes / r[i].entries : 0), "peak_bytes", (ji)r[i].peak, "refused",
                         (ji)r[i].refused, "evicted", (ji)r[i].evicted, "expired", (ji)r[i].expired));
-  return json_pack("{s:I, s:I, s:I, s:I, s:o}", "rss_bytes", (ji)(n->rows.rss_bytes ? n->rows.rss_bytes(n->rows.rss_ctx) : 0),
-                   "accounted_bytes", (ji)rows_accounted(n), "plan_bytes", (ji)plan.total, "memory_max_bytes",
-                   (ji)n->limits.memory_max, "rows", rows);
+  return json_pack("{s:I, s:I, s:I, s:I, s:o}", "rss_bytes", (ji)(rows_rss(n)), "accounted_bytes", (ji)rows_accounted(n),
+                   "plan_bytes", (ji)plan.total, "memory_max_bytes", (ji)n->limits.memory_max, "rows", rows);
 }
 
 static json_t *mesh(const struct node *n) {
