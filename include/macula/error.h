@@ -45,8 +45,8 @@ extern "C" {
   X(FRAME_TOO_LARGE, 38, "frame_too_large", "a frame is at most 1 MiB; send less or split it")                                 \
   X(BAD_FRAME, 39, "bad_frame", "the frame is malformed")                                                                      \
   X(UNSUPPORTED_VERSION, 40, "unsupported_version", "this protocol version is not spoken; update the older side")              \
-  X(INVALID_TOPIC, 41, "invalid_topic", "up to 32 segments of A-Z a-z 0-9 _ -, 255 bytes; * and ** only in patterns")          \
-  X(INVALID_PROCEDURE, 42, "invalid_procedure", "up to 32 segments of A-Z a-z 0-9 _ -, 255 bytes, no wildcards")               \
+  X(INVALID_TOPIC, 41, "invalid_topic", "up to 32 segments, 255 bytes; . / % + # * and controls as %HH; * is for patterns")    \
+  X(INVALID_PROCEDURE, 42, "invalid_procedure", "up to 32 segments, 255 bytes; . / % + # * and controls as %HH")               \
   X(INVALID_REALM, 43, "invalid_realm", "up to 32 segments of A-Z a-z 0-9 _ -, 255 bytes")                                     \
   X(UNSUPPORTED_QOS, 44, "unsupported_qos", "QoS 0 and 1 are supported, 2 is not")                                             \
   X(RETAIN_FULL, 45, "retain_full", "the node holds its limit of retained messages; clear some or raise it")                   \

@@ -24,14 +24,17 @@ static void put(struct line *l, const char *s, size_t n) {
 }
 
 /* A value without quotes ends at a blank. */
-static size_t escape(const struct line *l, const uint8_t *p, size_t n, char ret_text[8]) {
-  if (!n) return (size_t)snprintf(ret_text, 8, "?");
-  if (utf8_is_control(p, n) || (*p == ' ' && !l->quoted)) return (size_t)snprintf(ret_text, 8, "\\u%04x", p[n - 1]);
-  return (size_t)snprintf(ret_text, 8, "%s%.*s", *p == '"' || *p == '\\' ? "\\" : "", (int)n, (const char *)p);
+static size_t escape(const struct line *l, const uint8_t *p, size_t n, char ret_text[16]) {
+  if (!n) return (size_t)snprintf(ret_text, 16, "?");
+  uint32_t code = utf8_code(p, n), above = code - 0x10000;
+  if (utf8_is_control(p, n) && n == 4)
+    return (size_t)snprintf(ret_text, 16, "\\u%04x\\u%04x", 0xd800 | above >> 10, 0xdc00 | (above & 0x3ff));
+  if (utf8_is_control(p, n) || (*p == ' ' && !l->quoted)) return (size_t)snprintf(ret_text, 16, "\\u%04x", code);
+  return (size_t)snprintf(ret_text, 16, "%s%.*s", *p == '"' || *p == '\\' ? "\\" : "", (int)n, (const char *)p);
 }
 
 static void put_text(struct line *l, struct slice s) {
-  char text[8];
+  char text[16];
   size_t most = l->n + VALUE_LEN < l->cap ? l->n + VALUE_LEN : l->cap;
   for (size_t i = 0, n, len; i < s.n; i += n ? n : 1) {
     n = utf8_len(s.p + i, s.n - i);

@@ -8,8 +8,8 @@ enum log_level { LOG_ERROR = 0, LOG_WARN = 1, LOG_INFO = 2, LOG_DEBUG = 3 };
 
 struct log {
   enum log_level level; /* lines above it are not made */
-  /* event: static text; fields: `key=value key="quoted value"` in UTF-8, with the escapes of JSON in values: \" \\ and \u00xx
-   * for controls (and \u0020 for a blank in a value without quotes); NUL-terminated, valid during the call. */
+  /* event: static text; fields: `key=value key="quoted value"` in UTF-8, with the escapes of JSON in values: \" \\ and \uxxxx
+   * for controls (utf8_is_control; and \u0020 for a blank in a value without quotes); NUL-terminated, valid during the call. */
   void (*sink)(void *ctx, enum log_level level, const char *event, const char *fields);
   void *ctx;
 };

@@ -13,7 +13,7 @@ void hex_encode(const uint8_t *p, size_t n, char *ret_hex) {
 
 void id_hex(const struct id *id, char ret_hex[ID_HEX_LEN + 1]) { hex_encode(id->b, ID_LEN, ret_hex); }
 
-static int digit(uint8_t c) {
+int hex_digit(uint8_t c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
@@ -24,7 +24,7 @@ int id_parse(struct slice text, struct id *ret_id) {
   struct id id;
   if (text.n != ID_HEX_LEN) return MACULA_EINVAL;
   for (size_t i = 0; i < ID_LEN; i++) {
-    int hi = digit(text.p[2 * i]), lo = digit(text.p[2 * i + 1]);
+    int hi = hex_digit(text.p[2 * i]), lo = hex_digit(text.p[2 * i + 1]);
     if (hi < 0 || lo < 0) return MACULA_EINVAL;
     id.b[i] = (uint8_t)(hi << 4 | lo);
   }

@@ -38,6 +38,8 @@ static inline bool id_is_zero(const struct id *id) {
 void id_hex(const struct id *id, char ret_hex[ID_HEX_LEN + 1]);
 /* Reads exactly 64 hexadecimal digits of either case; MACULA_EINVAL otherwise. */
 int id_parse(struct slice text, struct id *ret_id);
+/* The value of a hexadecimal digit of either case, -1 for what is none. */
+int hex_digit(uint8_t c);
 /* Writes 2 n lower-case digits and a NUL. */
 void hex_encode(const uint8_t *p, size_t n, char *ret_hex);
 

@@ -1,4 +1,4 @@
-/* Text that others chose: what of it is UTF-8, and what of that drives a terminal. */
+/* Text that others chose: what of it is UTF-8, and what of that drives a terminal or misleads who reads it. */
 #ifndef BASE_UTF8_H
 #define BASE_UTF8_H
 
@@ -6,10 +6,12 @@
 
 /* Bytes of the UTF-8 character at p (n > 0 bytes are left), 0 if there is none (RFC 3629). */
 size_t utf8_len(const uint8_t *p, size_t n);
-/* Whether the character of len bytes at p is a control: C0, DEL or C1. */
-static inline bool utf8_is_control(const uint8_t *p, size_t len) {
-  return len == 1 ? p[0] < 0x20 || p[0] == 0x7f : len == 2 && p[0] == 0xc2 && p[1] < 0xa0;
-}
+/* The code point of the character of len bytes at p, which utf8_len found. */
+uint32_t utf8_code(const uint8_t *p, size_t len);
+/* Whether the character of len bytes at p is a control or as bad as one: C0, DEL, C1; U+2028 and U+2029, which end a line;
+ * those that turn the direction of text (Unicode's Bidi_Control); U+FEFF, which many take away; noncharacters. Names escape
+ * exactly these, so the list is part of the protocol. */
+bool utf8_is_control(const uint8_t *p, size_t len);
 /* A label as it is kept: without controls and what is no UTF-8, whole characters in at most `most` bytes and a NUL. Returns its
  * length. The two may overlap when ret_label is not behind in.p. */
 size_t utf8_label(struct slice in, char *ret_label, size_t most);

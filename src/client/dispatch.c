@@ -3,6 +3,7 @@
 
 #include "client/internal.h"
 #include "wire/answer.h"
+#include "wire/pattern.h"
 
 #define TEXT_MAX 1024 /* of a message for people that is handed on */
 

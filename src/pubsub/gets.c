@@ -2,7 +2,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
-#include "wire/names.h"
+#include "wire/pattern.h"
 
 struct get {
   struct hlink h;

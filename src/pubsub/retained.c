@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "wire/names.h"
+#include "wire/pattern.h"
 
 static bool topic_eq(const struct hlink *h, const void *key, size_t len) {
   const struct retained_entry *e = container_of(h, struct retained_entry, h);

@@ -3,8 +3,9 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "base/utf8.h"
 
-/* What is wrong with a name; where: bytes count from 1, segments too. */
+/* What is wrong with a name; where: bytes count from 1, segments too; of how many bytes. */
 enum rule {
   RULE_NONE,
   RULE_EMPTY,
@@ -12,26 +13,94 @@ enum rule {
   RULE_LONG_STORED,
   RULE_SEGMENTS,
   RULE_EMPTY_SEGMENT,
-  RULE_CHARACTER,
-  RULE_WILDCARD
+  RULE_REALM,    /* a character that realms do not have */
+  RULE_WILDCARD, /* one of + # * that is no wildcard */
+  RULE_CONTROL,  /* as it is; as is what follows */
+  RULE_NOT_UTF8,
+  RULE_PERCENT,  /* no escape */
+  RULE_NEEDLESS, /* an escape of what stands for itself */
+  RULE_SMALL,    /* an escape not in capitals */
+  RULE_VARIABLE  /* of a template, that is none */
 };
 struct fault {
   enum rule rule;
-  size_t at;
+  size_t at, len;
 };
+static const struct fault no_fault = {RULE_NONE, 0, 0};
 
-static bool name_char(uint8_t c) {
+static bool is_separator(uint8_t c) { return c == '.' || c == '/'; }
+static bool is_wildcard(uint8_t c) { return c == '*' || c == '+' || c == '#'; }
+
+/* Of ASCII. */
+static bool is_plain(uint8_t c) { return c >= '0' ? c < 0x7f : c >= ' ' && c != '%' && !is_separator(c) && !is_wildcard(c); }
+
+/* Whether a character of len bytes stands for itself in a segment. */
+static bool stands(const uint8_t *p, size_t len) { return len == 1 ? is_plain(*p) : len && !utf8_is_control(p, len); }
+
+static bool realm_char(uint8_t c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
 }
 
-/* `first`: where the segment begins in what was given. */
-static struct fault segment_fault(const char *s, size_t n, bool is_pattern, unsigned number, size_t first) {
-  if (n == 0) return (struct fault){RULE_EMPTY_SEGMENT, number};
-  if (is_pattern && s[0] == '*' && (n == 1 || (n == 2 && s[1] == '*'))) return (struct fault){RULE_NONE, 0};
-  for (size_t i = 0; i < n; i++)
-    if (!name_char((uint8_t)s[i]))
-      return (struct fault){s[i] == '*' || s[i] == '#' ? RULE_WILDCARD : RULE_CHARACTER, first + i + 1};
-  return (struct fault){RULE_NONE, 0};
+/* The bytes that the escapes at p stand for, at most 4; returns how many. */
+static size_t unescape(const uint8_t *p, size_t n, uint8_t ret[4]) {
+  size_t k = 0;
+  for (; k < 4 && n >= 3 && p[0] == '%' && hex_digit(p[1]) >= 0 && hex_digit(p[2]) >= 0; p += 3, n -= 3)
+    ret[k++] = (uint8_t)(hex_digit(p[1]) << 4 | hex_digit(p[2]));
+  return k;
+}
+
+static char *put_escape(char *out, uint8_t c) {
+  static const char digits[] = "0123456789ABCDEF";
+  *out++ = '%';
+  *out++ = digits[c >> 4];
+  *out++ = digits[c & 15];
+  return out;
+}
+
+/* The rule that the escape at p breaks; *ret_len: its bytes, of all of a character where they stand for one. */
+static enum rule escape_rule(const uint8_t *p, size_t n, size_t *ret_len) {
+  uint8_t bytes[4];
+  size_t count = unescape(p, n, bytes), len = count ? utf8_len(bytes, count) : 0;
+  *ret_len = !count ? 1 : len ? 3 * len : 3;
+  if (!count) return RULE_PERCENT;
+  if (stands(bytes, len)) return RULE_NEEDLESS;
+  for (size_t i = 0; i < *ret_len; i++)
+    if (p[i] >= 'a') return RULE_SMALL;
+  return RULE_NONE;
+}
+
+static enum rule char_rule(const uint8_t *p, size_t n, size_t *ret_len) {
+  if (*p == '%') return escape_rule(p, n, ret_len);
+  size_t len = utf8_len(p, n);
+  *ret_len = len ? len : 1;
+  if (stands(p, len)) return RULE_NONE;
+  return !len ? RULE_NOT_UTF8 : is_wildcard(*p) ? RULE_WILDCARD : RULE_CONTROL;
+}
+
+static bool is_variable(struct slice seg) {
+  return slice_is(seg, "${id}") || slice_is(seg, "${user}") || slice_is(seg, "${client}");
+}
+
+/* seg: of what was given, where it begins at `first`; the number-th. */
+static struct fault segment_fault(struct slice seg, enum name_form form, unsigned number, size_t first) {
+  if (seg.n == 0) return (struct fault){RULE_EMPTY_SEGMENT, number, 0};
+  for (size_t i = 0, len = 1; i < seg.n; i += len, len = 1) {
+    enum rule rule = RULE_NONE;
+    if (form == NAME_REALM)
+      rule = realm_char(seg.p[i]) ? RULE_NONE : RULE_REALM;
+    else if (!is_plain(seg.p[i]))
+      rule = char_rule(seg.p + i, seg.n - i, &len);
+    if (rule) return (struct fault){rule, first + i + 1, len};
+  }
+  if (form == NAME_TEMPLATE && memmem(seg.p, seg.n, "${", 2) && !is_variable(seg))
+    return (struct fault){RULE_VARIABLE, number, 0};
+  return no_fault;
+}
+
+/* As it is stored; NULL: a segment that is none. */
+static const char *wildcard_of(struct slice seg) {
+  if (slice_is(seg, "*") || slice_is(seg, "+")) return "*";
+  return slice_is(seg, "**") || slice_is(seg, "#") ? "**" : NULL; /* MQTT's habit */
 }
 
 /* A run of wildcards means the same in any order and with any number of `**`. In one form only, a topic meets few of them,
@@ -48,73 +117,89 @@ static size_t settle_wildcard(char *out, size_t start, size_t n, size_t *at) {
   return n;
 }
 
-static struct fault judge(struct slice in, bool is_pattern, char out[NAME_MAX_LEN + 1], size_t *ret_len) {
-  size_t n = 0, start = 0, dstar = SIZE_MAX, first = 0;
+static struct fault judge(struct slice in, enum name_form form, char out[NAME_MAX_LEN + 1], size_t *ret_len) {
+  size_t n = 0, dstar = SIZE_MAX;
   unsigned segments = 0;
-  if (in.n == 0) return (struct fault){RULE_EMPTY, 0};
-  if (in.n > NAME_MAX_LEN) return (struct fault){RULE_LONG, in.n};
-  for (size_t i = 0; i <= in.n; i++) {
-    uint8_t c = i < in.n ? in.p[i] : '.';
-    if (c == '/') c = '.';
-    if (c != '.') {
-      if (n >= NAME_MAX_LEN) return (struct fault){RULE_LONG_STORED, 0};
-      out[n++] = (char)c;
-      continue;
-    }
-    if (is_pattern && n - start == 1 && out[start] == '#') { /* MQTT's habit */
-      if (n + 1 > NAME_MAX_LEN) return (struct fault){RULE_LONG_STORED, 0};
-      out[start] = '*';
-      out[n++] = '*';
-    }
-    struct fault f = segment_fault(out + start, n - start, is_pattern, ++segments, first);
+  bool is_pattern = form == NAME_PATTERN || form == NAME_TEMPLATE;
+  if (in.n == 0) return (struct fault){RULE_EMPTY, 0, 0};
+  if (in.n > NAME_MAX_LEN) return (struct fault){RULE_LONG, in.n, 0};
+  for (size_t first = 0, end; first <= in.n; first = end + 1) {
+    for (end = first; end < in.n && !is_separator(in.p[end]);) end++;
+    struct slice seg = slice_of(in.p + first, end - first);
+    const char *wild = is_pattern ? wildcard_of(seg) : NULL;
+    struct fault f = wild ? no_fault : segment_fault(seg, form, segments + 1, first);
     if (f.rule) return f;
-    if (segments > NAME_MAX_SEGMENTS) return (struct fault){RULE_SEGMENTS, 0};
-    n = settle_wildcard(out, start, n, &dstar);
-    first = i + 1;
-    if (i < in.n) {
-      if (n >= NAME_MAX_LEN) return (struct fault){RULE_LONG_STORED, 0};
-      out[n++] = '.';
-      start = n;
-    }
+    if (++segments > NAME_MAX_SEGMENTS) return (struct fault){RULE_SEGMENTS, 0, 0};
+    if (wild) seg = slice_str(wild);
+    if (n + (first > 0) + seg.n > NAME_MAX_LEN) return (struct fault){RULE_LONG_STORED, 0, 0};
+    if (first) out[n++] = '.';
+    memcpy(out + n, seg.p, seg.n);
+    n = is_pattern ? settle_wildcard(out, n, n + seg.n, &dstar) : n + seg.n;
   }
   out[n] = 0;
   *ret_len = n;
-  return (struct fault){RULE_NONE, 0};
+  return no_fault;
 }
 
-static int normalize(struct slice in, bool is_pattern, int err, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len) {
+static int normalize(struct slice in, enum name_form form, int err, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len) {
   char out[NAME_MAX_LEN + 1];
   size_t n;
-  if (judge(in, is_pattern, out, &n).rule) return err;
+  if (judge(in, form, out, &n).rule) return err;
   memcpy(ret_name, out, n + 1);
   *ret_len = n;
   return 0;
 }
 
 int name_topic(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len) {
-  return normalize(in, false, MACULA_INVALID_TOPIC, ret_name, ret_len);
+  return normalize(in, NAME_TOPIC, MACULA_INVALID_TOPIC, ret_name, ret_len);
 }
 int name_pattern(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len) {
-  return normalize(in, true, MACULA_INVALID_TOPIC, ret_name, ret_len);
+  return normalize(in, NAME_PATTERN, MACULA_INVALID_TOPIC, ret_name, ret_len);
 }
 int name_procedure(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len) {
-  return normalize(in, false, MACULA_INVALID_PROCEDURE, ret_name, ret_len);
+  return normalize(in, NAME_PROCEDURE, MACULA_INVALID_PROCEDURE, ret_name, ret_len);
 }
 int name_realm(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len) {
-  return normalize(in, false, MACULA_INVALID_REALM, ret_name, ret_len);
+  return normalize(in, NAME_REALM, MACULA_INVALID_REALM, ret_name, ret_len);
+}
+int name_template(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len) {
+  return normalize(in, NAME_TEMPLATE, MACULA_INVALID_TOPIC, ret_name, ret_len);
 }
 
 static unsigned count_segments(struct slice in) {
   unsigned n = 1;
-  for (size_t i = 0; i < in.n; i++) n += in.p[i] == '.' || in.p[i] == '/';
+  for (size_t i = 0; i < in.n; i++) n += is_separator(in.p[i]);
   return n;
 }
 
+/* What is wrong with a character, or with an escape, and what to write instead. */
+static void write_char_why(struct fault f, const uint8_t *p, char ret_why[NAME_WHY_LEN]) {
+  uint8_t bytes[4];
+  char escapes[16], *end = escapes;
+  size_t count = unescape(p, f.len, bytes);
+  int shown = (int)f.len, meant = (int)count;
+  if (!count) memcpy(bytes, p, count = f.len);
+  for (size_t i = 0; i < count; i++) end = put_escape(end, bytes[i]);
+  *end = 0;
+  if (f.rule == RULE_NOT_UTF8)
+    snprintf(ret_why, NAME_WHY_LEN, "byte %zu, 0x%02x, is no UTF-8; if it is meant, write %s", f.at, *p, escapes);
+  else if (f.rule == RULE_CONTROL)
+    snprintf(ret_why, NAME_WHY_LEN, "the control U+%04X at byte %zu cannot stand in a name; write %s", utf8_code(p, f.len),
+             f.at, escapes);
+  else if (f.rule == RULE_PERCENT)
+    snprintf(ret_why, NAME_WHY_LEN, "'%%' at byte %zu begins no escape; for the character itself write %s", f.at, escapes);
+  else if (f.rule == RULE_NEEDLESS)
+    snprintf(ret_why, NAME_WHY_LEN, "%.*s at byte %zu escapes what needs no escape; write '%.*s'", shown, (const char *)p, f.at,
+             meant, (const char *)bytes);
+  else
+    snprintf(ret_why, NAME_WHY_LEN, "%.*s at byte %zu is not in capitals; write %s", shown, (const char *)p, f.at, escapes);
+}
+
 /* Patterns whose every `#` counts twice are the only ones that are longer as they are stored. */
-static void write_why(struct fault f, bool is_pattern, struct slice in, char ret_why[NAME_WHY_LEN]) {
-  uint8_t c = f.at && f.at <= in.n ? in.p[f.at - 1] : 0;
+static void write_why(struct fault f, enum name_form form, struct slice in, char ret_why[NAME_WHY_LEN]) {
+  const uint8_t *p = f.at && f.at <= in.n ? in.p + f.at - 1 : (const uint8_t *)"";
   char shown[16];
-  snprintf(shown, sizeof shown, c > ' ' && c < 0x7f ? "'%c'" : c == ' ' ? "the blank" : "0x%02x", c);
+  snprintf(shown, sizeof shown, *p > ' ' && *p < 0x7f ? "'%c'" : *p == ' ' ? "the blank" : "0x%02x", *p);
   switch (f.rule) {
   case RULE_NONE:
     break;
@@ -131,16 +216,28 @@ static void write_why(struct fault f, bool is_pattern, struct slice in, char ret
     snprintf(ret_why, NAME_WHY_LEN, "it has %u segments, at most %d are allowed", count_segments(in), NAME_MAX_SEGMENTS);
     break;
   case RULE_EMPTY_SEGMENT:
-    snprintf(ret_why, NAME_WHY_LEN, "segment %zu of %u is empty", f.at, count_segments(in));
+    snprintf(ret_why, NAME_WHY_LEN, "segment %zu of %u is empty%s", f.at, count_segments(in),
+             form == NAME_REALM ? "" : "; if that is meant, write %00");
     break;
-  case RULE_CHARACTER:
+  case RULE_REALM:
     snprintf(ret_why, NAME_WHY_LEN, "%s at byte %zu is none of A-Z a-z 0-9 _ - and the dots between segments", shown, f.at);
     break;
   case RULE_WILDCARD:
     snprintf(ret_why, NAME_WHY_LEN,
-             is_pattern ? "%s at byte %zu is not a whole segment, as the wildcards *, ** and # must be"
-                        : "%s at byte %zu: wildcards are for patterns of subscriptions only",
-             shown, f.at);
+             form == NAME_TOPIC || form == NAME_PROCEDURE
+                 ? "'%c' at byte %zu: wildcards are for patterns of subscriptions only; for the character itself write %%%02X"
+                 : "'%c' at byte %zu is not a whole segment, as the wildcards must be; for the character itself write %%%02X",
+             *p, f.at, *p);
+    break;
+  case RULE_VARIABLE:
+    snprintf(ret_why, NAME_WHY_LEN, "segment %zu holds ${, but is none of ${id}, ${user} and ${client}", f.at);
+    break;
+  case RULE_CONTROL:
+  case RULE_NOT_UTF8:
+  case RULE_PERCENT:
+  case RULE_NEEDLESS:
+  case RULE_SMALL:
+    write_char_why(f, p, ret_why);
     break;
   }
 }
@@ -149,62 +246,79 @@ const char *name_why(int err, enum name_form form, struct slice in, char ret_why
   char out[NAME_MAX_LEN + 1];
   size_t n;
   if (err != MACULA_INVALID_TOPIC && err != MACULA_INVALID_PROCEDURE && err != MACULA_INVALID_REALM) return NULL;
-  struct fault f = judge(in, form == NAME_PATTERN, out, &n);
+  struct fault f = judge(in, form, out, &n);
   if (!f.rule) return NULL;
-  write_why(f, form == NAME_PATTERN, in, ret_why);
+  write_why(f, form, in, ret_why);
   return ret_why;
 }
-
-/* The segment at s, without its dot; moves s behind it. s.p == NULL: none is left. */
-static struct slice next_segment(struct slice *s) {
-  const uint8_t *dot = s->n ? memchr(s->p, '.', s->n) : NULL;
-  struct slice seg = {s->p, dot ? (size_t)(dot - s->p) : s->n};
-  *s = dot ? (struct slice){dot + 1, s->n - seg.n - 1} : SLICE_NONE;
-  return seg;
-}
-
-bool pattern_match(struct slice pattern, struct slice topic) {
-  uint32_t steps = 0;
-  return pattern_match_steps(pattern, topic, &steps);
-}
-
-bool pattern_match_steps(struct slice pattern, struct slice topic, uint32_t *steps) {
-  /* As with globs, only the last `**` needs to be retried: an earlier one gains nothing by taking more. */
-  struct slice retry_pattern = SLICE_NONE, retry_topic = SLICE_NONE;
-  bool have_retry = false;
-  for (;; ++*steps) {
-    if (pattern.p) {
-      struct slice rest = pattern, seg = next_segment(&rest);
-      if (slice_is(seg, "**")) {
-        if (!rest.p) return true;
-        retry_pattern = rest;
-        retry_topic = topic;
-        have_retry = true;
-        pattern = rest;
-        continue;
-      }
-      if (topic.p) {
-        struct slice topic_rest = topic, t = next_segment(&topic_rest);
-        if (slice_is(seg, "*") || slice_eq(seg, t)) {
-          pattern = rest;
-          topic = topic_rest;
-          continue;
-        }
-      }
-    } else if (!topic.p) {
-      return true;
-    }
-    if (!have_retry || !retry_topic.p) return false;
-    next_segment(&retry_topic);
-    pattern = retry_pattern;
-    topic = retry_topic;
-  }
-}
-
-bool pattern_is_wild(struct slice pattern) { return pattern.n && memchr(pattern.p, '*', pattern.n) != NULL; }
 
 bool name_is_reserved(struct slice procedure) {
   static const char prefix[] = "com.macula.";
   size_t len = sizeof prefix - 1;
   return procedure.n >= len && memcmp(procedure.p, prefix, len) == 0;
+}
+
+int name_segment_from(struct slice value, char ret_segment[NAME_MAX_LEN + 1], size_t *ret_len) {
+  char out[NAME_MAX_LEN + 1], *end = out;
+  bool zeros = true;
+  for (size_t i = 0, len; i < value.n; i += len) {
+    const uint8_t *p = value.p + i;
+    len = utf8_len(p, value.n - i);
+    bool as_is = stands(p, len);
+    if (!len) len = 1;
+    if ((size_t)(end - out) + (as_is ? len : 3 * len) > NAME_MAX_LEN) return MACULA_INVALID_TOPIC;
+    if (as_is) end = (char *)memcpy(end, p, len) + len;
+    for (size_t k = 0; !as_is && k < len; k++) end = put_escape(end, p[k]);
+    zeros &= *p == 0;
+  }
+  if (zeros && end - out + 3 > NAME_MAX_LEN) return MACULA_INVALID_TOPIC;
+  if (zeros) end = put_escape(end, 0);
+  *ret_len = (size_t)(end - out);
+  memcpy(ret_segment, out, *ret_len);
+  ret_segment[*ret_len] = 0;
+  return 0;
+}
+
+void name_segment_value(struct slice segment, char ret_value[NAME_MAX_LEN + 1], size_t *ret_len) {
+  size_t n = 0;
+  bool zeros = true;
+  for (size_t i = 0; i < segment.n && n < NAME_MAX_LEN; n++) {
+    uint8_t byte[4] = {segment.p[i]};
+    i += unescape(segment.p + i, segment.n - i < 3 ? segment.n - i : 3, byte) ? 3 : 1;
+    ret_value[n] = (char)*byte;
+    zeros &= *byte == 0;
+  }
+  if (zeros && n) n--;
+  ret_value[n] = 0;
+  *ret_len = n;
+}
+
+struct slice name_next_segment(struct slice *name) {
+  const uint8_t *dot = name->n ? memchr(name->p, '.', name->n) : NULL;
+  struct slice seg = {name->p, dot ? (size_t)(dot - name->p) : name->n};
+  *name = dot ? (struct slice){dot + 1, name->n - seg.n - 1} : SLICE_NONE;
+  return seg;
+}
+
+int name_template_fill(struct slice stored, const struct name_values *values, char ret_name[NAME_MAX_LEN + 1],
+                       size_t *ret_len) {
+  char out[NAME_MAX_LEN + 1], put[NAME_MAX_LEN + 1];
+  size_t n = 0, len;
+  for (bool first = true; stored.p; first = false) {
+    struct slice seg = name_next_segment(&stored);
+    if (is_variable(seg)) {
+      struct slice value = seg.p[2] == 'i' ? values->id : seg.p[2] == 'u' ? values->user : values->client;
+      if (!value.p) return MACULA_ENOTFOUND;
+      if (name_segment_from(value, put, &len)) return MACULA_INVALID_TOPIC;
+      seg = slice_of(put, len);
+    }
+    if (n + !first + seg.n > NAME_MAX_LEN) return MACULA_INVALID_TOPIC;
+    if (!first) out[n++] = '.';
+    memcpy(out + n, seg.p, seg.n);
+    n += seg.n;
+  }
+  memcpy(ret_name, out, n);
+  ret_name[n] = 0;
+  *ret_len = n;
+  return 0;
 }

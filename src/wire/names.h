@@ -1,6 +1,12 @@
-/* Names of topics, procedures and realms, and topic patterns: dot-separated segments of A-Z a-z 0-9 _ -, none empty, at most
- * 255 bytes and 32 segments; patterns add the whole segments `*` (one) and `**` (zero or more; `#` is read as `**`). On input a
- * slash is accepted as separator and stored as a dot. Matching is case sensitive. */
+/* Names of topics, procedures and realms, and patterns of topics: docs/protocol.md, section 11.
+ *
+ * A name is 1 to 32 segments with dots between them, at most 255 bytes. A segment stands for a value, which may be any bytes,
+ * or none: its UTF-8 characters as they are, but a control (utf8_is_control) and one of . / % + # *, and bytes that are no
+ * UTF-8, as %HH a byte, in capitals; a value of zero bytes alone, or of nothing, has one more %00 than it has bytes. So a value
+ * has one spelling, and names are equal when their bytes are. Realms have none of this: A-Z a-z 0-9 _ - only.
+ *
+ * Patterns add the whole segments `*` (one segment; `+` is read as `*`) and `**` (zero or more; `#` is read as `**`). On input
+ * a slash is accepted as separator and stored as a dot. */
 #ifndef WIRE_NAMES_H
 #define WIRE_NAMES_H
 
@@ -15,17 +21,30 @@ int name_topic(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len
 int name_pattern(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len);
 int name_procedure(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len);
 int name_realm(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len);
-/* For people: which rule a name breaks, and where, in ret_why, which is returned. NULL: none, or err is not about a name. */
-enum name_form { NAME_TOPIC, NAME_PATTERN, NAME_PROCEDURE, NAME_REALM };
+/* For people: which rule a name breaks, where, and what to write instead, in ret_why, which is returned. NULL: none, or err is
+ * not about a name. */
+enum name_form { NAME_TOPIC, NAME_PATTERN, NAME_PROCEDURE, NAME_REALM, NAME_TEMPLATE };
 #define NAME_WHY_LEN 128
 const char *name_why(int err, enum name_form form, struct slice in, char ret_why[NAME_WHY_LEN]);
 /* com.macula.*: every node answers these itself, and nobody else serves them. */
 bool name_is_reserved(struct slice procedure);
-/* Whether a stored pattern matches a stored topic. The reference for the index; linear in segments, several `**` included. */
-bool pattern_match(struct slice pattern, struct slice topic);
-/* The same; adds to *steps what it took, segments compared: up to NAME_MAX_SEGMENTS squared, a quarter of that at worst. */
-bool pattern_match_steps(struct slice pattern, struct slice topic, uint32_t *steps);
-/* Whether a stored pattern holds a wildcard segment. */
-bool pattern_is_wild(struct slice pattern);
+/* The one segment that stands for this value, whatever it holds; never empty, never a wildcard. MACULA_INVALID_TOPIC: it is
+ * longer than a name. */
+int name_segment_from(struct slice value, char ret_segment[NAME_MAX_LEN + 1], size_t *ret_len);
+/* The value that a segment of a stored name stands for; it may hold zero bytes. */
+void name_segment_value(struct slice segment, char ret_value[NAME_MAX_LEN + 1], size_t *ret_len);
+/* The first segment of a name, without its dot; moves *name behind it. name->p == NULL: none is left. */
+struct slice name_next_segment(struct slice *name);
+
+/* Patterns of whoever: one of the whole segments ${id}, ${user} and ${client} stands for a value of his, other segments with ${
+ * are refused. */
+struct name_values {
+  struct slice id, user, client; /* p == NULL: he has none */
+};
+/* As name_pattern. */
+int name_template(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len);
+/* The stored pattern that a stored template is for him: each value has become one segment, which matches itself alone.
+ * MACULA_ENOTFOUND: it asks for a value that he does not have. MACULA_INVALID_TOPIC: it would be longer than 255 bytes. */
+int name_template_fill(struct slice stored, const struct name_values *values, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len);
 
 #endif

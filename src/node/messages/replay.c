@@ -11,7 +11,7 @@
 #include "node/messages/recall.h"
 #include "node/messages/spread.h"
 #include "node/session/session.h"
-#include "wire/names.h"
+#include "wire/pattern.h"
 
 #define VISITS_A_TURN 20000 /* about a millisecond */
 #define VISITS_AT_LEAST 500 /* of what is new: a replay gets on, however full the turn and however far behind its place */

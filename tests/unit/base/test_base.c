@@ -335,6 +335,8 @@ static void a_log_line_cannot_be_forged(void **state) {
   assert_string_equal(line, "1 event a=\"\\\\\\\"x; again\" b=7 c=2 d=4294967295");
   log_warn(&l, "event", "a=\"%s\"", "\x1b[31m\a\x7f\xc2\x9b\xff\u20ac");
   assert_string_equal(line, "1 event a=\"\\u001b[31m\\u0007\\u007f\\u009b?\u20ac\"");
+  log_warn(&l, "event", "a=%s", "\xe2\x80\xae\xe2\x80\xa8\xf0\x9f\xbf\xbf\xf0\x9f\x98\x80");
+  assert_string_equal(line, "1 event a=\\u202e\\u2028\\ud83f\\udfff\xf0\x9f\x98\x80");
   log_error((const struct log *)NULL, "nowhere", "a=%d", 1);
 }
 
@@ -358,6 +360,9 @@ static void labels_are_clean(void **state) {
                                       "31m\u00a0"},
                                      {"\xff\xfe\xed\xa0\x80x\xc2", "x"},
                                      {"\n\n", ""},
+                                     {"a\xe2\x80\xae\xef\xbb\xbf"
+                                      "b",
+                                      "ab"},
                                      {"0123456789abcde\u20ac", "0123456789abcde"}}; /* not half a character */
   (void)state;
   for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {

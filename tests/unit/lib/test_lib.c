@@ -444,9 +444,11 @@ static void test_arguments(void **state) {
   assert_int_equal(macula_unsubscribe(c, (macula_sub){1}), MACULA_EINVAL);
   assert_int_equal(macula_check_topic("a.b"), 0);
   assert_int_equal(macula_check_topic("a.*"), MACULA_INVALID_TOPIC);
-  assert_string_equal(macula_last_error(), "'*' at byte 3: wildcards are for patterns of subscriptions only");
+  assert_string_equal(macula_last_error(),
+                      "'*' at byte 3: wildcards are for patterns of subscriptions only; for the character itself write %2A");
   assert_int_equal(macula_check_pattern("a.**.b"), 0);
-  assert_int_equal(macula_check_procedure("a b"), MACULA_INVALID_PROCEDURE);
+  assert_int_equal(macula_check_procedure("Büro 2.Licht an"), 0);
+  assert_int_equal(macula_check_procedure("a\tb"), MACULA_INVALID_PROCEDURE);
   assert_int_equal(macula_check_realm(""), MACULA_INVALID_REALM);
   assert_string_equal(macula_version(), MACULA_VERSION);
   macula_loop_free(NULL);

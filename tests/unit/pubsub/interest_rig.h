@@ -18,6 +18,7 @@
 #include "unit/broken.h"
 #include "wire/interest.h"
 #include "wire/names.h"
+#include "wire/pattern.h"
 
 #define NODES 5
 #define NAMES 40

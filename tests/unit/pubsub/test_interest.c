@@ -311,7 +311,7 @@ static void garbage_is_refused(void **state) {
   struct net *net = net_new(12, small);
   struct interest *i = net->node[0].i;
   struct interest_peer *p = &net->node[0].peer[1];
-  static const char *const bad[] = {"", "a..b", "te*mp", "a/b", "#", "a.#", ".", "a b", "***"};
+  static const char *const bad[] = {"", "a..b", "te*mp", "a/b", "#", "a.#", ".", "a\tb", "***", "+", "%61", "%2e", "\xff"};
   uint8_t buf[20000];
   for (size_t k = 0; k < sizeof bad / sizeof bad[0]; k++) {
     struct slice items[2] = {slice_str("fine"), slice_str(bad[k])};

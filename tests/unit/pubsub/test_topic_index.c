@@ -12,6 +12,7 @@
 #include "pubsub/topic_index.h"
 #include "unit/broken.h"
 #include "wire/names.h"
+#include "wire/pattern.h"
 
 static struct rng_seeded seeded;
 static struct rng rng(void) {

@@ -1,4 +1,4 @@
-/* Frames, messages and names: cuts, hostile lengths, both text forms, limits, failing memory. */
+/* Frames and messages: cuts, hostile lengths, both text forms, limits, failing memory. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,6 @@
 #include "wire/cursor.h"
 #include "wire/frame.h"
 #include "wire/msg.h"
-#include "wire/names.h"
 
 #define S(lit) slice_of(lit, sizeof(lit) - 1)
 
@@ -151,106 +150,9 @@ static void test_every_cut_is_refused(void **state) {
   for (size_t cap = 0; cap < (size_t)n; cap++) assert_int_equal(msg_encode(&m, buf, cap), MACULA_EINVAL);
 }
 
-static void test_patterns(void **state) {
-  (void)state;
-  static const struct {
-    const char *pattern, *topic;
-    bool match;
-  } t[] = {{"a.**", "a", true},
-           {"a.**", "a.b.c", true},
-           {"a.**.b", "a.b", true},
-           {"a.**.b", "a.x.b.y.b", true},
-           {"a.**.b", "a.b.c", false},
-           {"a.*", "a", false},
-           {"a.*", "a.b", true},
-           {"a.*", "a.b.c", false},
-           {"**", "x.y", true},
-           {"**.b.**.d", "a.b.c.d", true},
-           {"**.b.**.d", "d.b", false},
-           {"**.*", "a", true},
-           {"a", "A", false},
-           {"sensor.*.room1", "sensor.humidity.room1", true},
-           {"sensor.*.room1", "sensor.temp.room1.extra", false},
-           {"sensor.**", "sensor.temp.room1.extra", true},
-           {"sensor.**", "other.topic", false}};
-  for (size_t i = 0; i < sizeof t / sizeof t[0]; i++)
-    if (pattern_match(slice_str(t[i].pattern), slice_str(t[i].topic)) != t[i].match)
-      fail_msg("%s against %s", t[i].pattern, t[i].topic);
-}
-
-static void test_names(void **state) {
-  (void)state;
-  char out[NAME_MAX_LEN + 1], longest[NAME_MAX_LEN + 2];
-  size_t n;
-  assert_int_equal(name_topic(S("a/b-c.D_9"), out, &n), 0);
-  assert_string_equal(out, "a.b-c.D_9");
-  assert_int_equal(name_pattern(S("a/#"), out, &n), 0);
-  assert_string_equal(out, "a.**");
-  static const char *const runs[][2] = {{"#/#", "**"},           {"**.*", "*.**"},         {"a.**.**.b", "a.**.b"},
-                                        {"**.*.**.*", "*.*.**"}, {"*.**.a.*", "*.**.a.*"}, {"**.**.**.*.a", "*.**.a"}};
-  for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
-    assert_int_equal(name_pattern(slice_str(runs[i][0]), out, &n), 0);
-    assert_string_equal(out, runs[i][1]);
-    assert_int_equal(n, strlen(runs[i][1]));
-  }
-  static const char *const wrong[] = {"", ".", "a.", ".a", "a..b", "te*mp", "a b", "***", "\xc3\xa4"};
-  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
-    assert_int_equal(name_pattern(slice_str(wrong[i]), out, &n), MACULA_INVALID_TOPIC);
-  assert_int_equal(name_topic(S("a.*"), out, &n), MACULA_INVALID_TOPIC);
-  assert_int_equal(name_procedure(S("a.#"), out, &n), MACULA_INVALID_PROCEDURE);
-  assert_int_equal(name_realm(S("a b"), out, &n), MACULA_INVALID_REALM);
-  assert_int_equal(name_topic(S("a\0b"), out, &n), MACULA_INVALID_TOPIC);
-  memset(longest, 'a', sizeof longest);
-  assert_int_equal(name_topic(slice_of(longest, 255), out, &n), 0);
-  assert_int_equal(name_topic(slice_of(longest, 256), out, &n), MACULA_INVALID_TOPIC);
-  for (unsigned i = 0; i < 65; i++) longest[i] = i & 1 ? '.' : 'a';
-  assert_int_equal(name_topic(slice_of(longest, 63), out, &n), 0);
-  assert_int_equal(name_topic(slice_of(longest, 65), out, &n), MACULA_INVALID_TOPIC);
-}
-
-/* A name that is refused is told by the rule that it breaks, not by another one. */
-static void test_which_rule(void **state) {
-  char topic[300], why[NAME_WHY_LEN], out[NAME_MAX_LEN + 1];
-  size_t n;
-  (void)state;
-  memset(topic, 'a', sizeof topic);
-  struct slice longer = slice_of(topic, 256);
-  assert_string_equal(name_why(MACULA_INVALID_TOPIC, NAME_TOPIC, longer, why), "it has 256 bytes, at most 255 are allowed");
-  assert_string_equal(name_why(MACULA_INVALID_REALM, NAME_REALM, longer, why), "it has 256 bytes, at most 255 are allowed");
-  for (unsigned i = 0; i < 65; i++) topic[i] = i & 1 ? '.' : 'a';
-  struct slice many = slice_of(topic, 65);
-  assert_string_equal(name_why(MACULA_INVALID_PROCEDURE, NAME_PROCEDURE, many, why),
-                      "it has 33 segments, at most 32 are allowed");
-  memset(topic, 'a', 253);
-  memcpy(topic + 253, ".#", 2);
-  assert_int_equal(name_pattern(slice_of(topic, 255), out, &n), MACULA_INVALID_TOPIC);
-  assert_string_equal(name_why(MACULA_INVALID_TOPIC, NAME_PATTERN, slice_of(topic, 255), why),
-                      "it has more than 255 bytes, with each # kept as **");
-  static const struct {
-    enum name_form form;
-    const char *name, *why;
-  } t[] = {{NAME_TOPIC, "", "it is empty"},
-           {NAME_TOPIC, "a..b", "segment 2 of 3 is empty"},
-           {NAME_TOPIC, "/a", "segment 1 of 2 is empty"},
-           {NAME_REALM, "a.", "segment 2 of 2 is empty"},
-           {NAME_TOPIC, "a.b c", "the blank at byte 4 is none of A-Z a-z 0-9 _ - and the dots between segments"},
-           {NAME_PROCEDURE, "a:b", "':' at byte 2 is none of A-Z a-z 0-9 _ - and the dots between segments"},
-           {NAME_TOPIC, "x.\xc3\xa4", "0xc3 at byte 3 is none of A-Z a-z 0-9 _ - and the dots between segments"},
-           {NAME_PATTERN, "*.*.\x1b", "0x1b at byte 5 is none of A-Z a-z 0-9 _ - and the dots between segments"},
-           {NAME_PATTERN, "**.**.a!", "'!' at byte 8 is none of A-Z a-z 0-9 _ - and the dots between segments"},
-           {NAME_PATTERN, "te*mp", "'*' at byte 3 is not a whole segment, as the wildcards *, ** and # must be"},
-           {NAME_TOPIC, "a.*", "'*' at byte 3: wildcards are for patterns of subscriptions only"},
-           {NAME_PROCEDURE, "a.#", "'#' at byte 3: wildcards are for patterns of subscriptions only"}};
-  for (size_t i = 0; i < sizeof t / sizeof t[0]; i++)
-    assert_string_equal(name_why(MACULA_INVALID_TOPIC, t[i].form, slice_str(t[i].name), why), t[i].why);
-  assert_null(name_why(MACULA_INVALID_TOPIC, NAME_TOPIC, S("a.b"), why));
-  assert_null(name_why(MACULA_RETAIN_FULL, NAME_TOPIC, S("a..b"), why));
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_cut_anywhere), cmocka_unit_test(test_frame_errors), cmocka_unit_test(test_framer_memory_fails),
-      cmocka_unit_test(test_decode_forms), cmocka_unit_test(test_limits),       cmocka_unit_test(test_every_cut_is_refused),
-      cmocka_unit_test(test_patterns),     cmocka_unit_test(test_names),        cmocka_unit_test(test_which_rule)};
+      cmocka_unit_test(test_decode_forms), cmocka_unit_test(test_limits),       cmocka_unit_test(test_every_cut_is_refused)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
