@@ -131,6 +131,9 @@ int text_read(const char *arg, const char *absent, char **ret_data, size_t *ret_
 int text_check_json(const char *what, const char *data, size_t len);
 /* Newlines, control characters, backslashes and what is no UTF-8 become \n, \\, \xHH. */
 void text_put_escaped(FILE *f, const void *data, size_t len);
+/* The same, and blanks become \x20: what follows on the line is no part of it. */
+void text_put_word(FILE *f, const char *text);
+size_t text_width(const char *text); /* characters of UTF-8 */
 /* As it is; but to a terminal what would drive it becomes \u001b, as JSON has it, and what is no UTF-8 \xHH. Newlines and tabs
  * stay. */
 void text_put_payload(FILE *f, const void *data, size_t len);

@@ -134,6 +134,13 @@ static void cell(json_t *v, char buf[128]) {
   if (!buf[0]) snprintf(buf, 128, "-");
 }
 
+/* printf would pad to bytes, not to characters. */
+static void put_cell(const struct table *t, size_t column, const char *text) {
+  bool last = column + 1 == t->count;
+  printf("%s%*s", text, last ? 0 : t->widths[column] - (int)text_width(text) + 2, "");
+  if (last) putchar('\n');
+}
+
 static void put_table(json_t *rows) {
   struct table t = {0};
   size_t i;
@@ -150,7 +157,7 @@ static void put_table(json_t *rows) {
         t.widths[c] = (int)strlen(key);
       }
       cell(v, buf);
-      if ((int)strlen(buf) > t.widths[c]) t.widths[c] = (int)strlen(buf);
+      if ((int)text_width(buf) > t.widths[c]) t.widths[c] = (int)text_width(buf);
     }
   }
   for (size_t c = 0; c < t.count; c++) {
@@ -158,13 +165,13 @@ static void put_table(json_t *rows) {
     text_clean(buf);
     for (char *p = buf; *p; p++)
       if (*p >= 'a' && *p <= 'z') *p = (char)(*p - 32);
-    printf("%-*s%s", c + 1 < t.count ? t.widths[c] : 0, buf, c + 1 < t.count ? "  " : "\n");
+    put_cell(&t, c, buf);
   }
   json_array_foreach(rows, i, row) {
     for (size_t c = 0; c < t.count; c++) {
       v = json_object_get(row, t.columns[c]);
       cell(v ? v : json_null(), buf);
-      printf("%-*s%s", c + 1 < t.count ? t.widths[c] : 0, buf, c + 1 < t.count ? "  " : "\n");
+      put_cell(&t, c, buf);
     }
   }
 }

@@ -42,7 +42,7 @@ static bool print(const struct subscriber *s, const macula_message *m) {
                                    (int)m->retain, "message_id", id));
   }
   flockfile(stdout);
-  text_put_escaped(stdout, m->topic, strlen(m->topic));
+  text_put_word(stdout, m->topic);
   putc_unlocked(' ', stdout);
   if (s->o->raw)
     text_put_payload(stdout, m->payload, m->len);

@@ -93,6 +93,20 @@ void text_put_escaped(FILE *f, const void *data, size_t len) {
   }
 }
 
+void text_put_word(FILE *f, const char *text) {
+  for (size_t n; *text; text += n) {
+    n = strcspn(text, " ");
+    text_put_escaped(f, text, n);
+    for (; text[n] == ' '; n++) fputs("\\x20", f);
+  }
+}
+
+size_t text_width(const char *text) {
+  size_t width = 0;
+  for (; *text; text++) width += (*text & 0xc0) != 0x80;
+  return width;
+}
+
 void text_put_payload(FILE *f, const void *data, size_t len) {
   const unsigned char *p = data;
   bool plain = !isatty(fileno(f));

@@ -141,6 +141,30 @@ def escaping():
         js.expect("out", rb'"payload_base64":"YQpiXGMJAP8bWzMxbSDDqQ=="')
 
 
+def names_of_people():
+    """Blanks and UTF-8 in names, through every command that prints one."""
+    with Node() as n:
+        plain, js = n.sub("Büro 2/+/Temp °C", "a%2Fb"), n.sub("Büro 2.#", "--json")
+        plain.expect("err", "subscribed Büro 2/\\+/Temp °C\nsubscribed a%2Fb\n".encode())
+        n.ok("pub", "Büro 2.%00.Temp °C", "21.5 or so")
+        n.ok("pub", "a%2Fb", "x", "--qos", "1")
+        plain.expect("out", re.escape(r"Büro\x202.%00.Temp\x20°C 21.5 or so".encode()) + b"\na%2Fb x\n")
+        js.expect("out", rb"}\n")
+        m = json.loads(js.out)
+        assert m["topic"] == "Büro 2.%00.Temp °C" and m["payload"] == "21.5 or so", m
+        n.serve('Licht "an".1', "--echo")
+        assert n.ok("call", 'Licht "an"/1', "[1]") == b"[1]\n"
+        assert [s["procedure"] for s in json.loads(n.ok("services", "--json"))["services"]] == ['Licht "an".1']
+        table = n.ok("subs").decode().splitlines()
+        ids = {re.search(r" [0-9a-f]{16}\.\.", line).start() for line in table[1:]}
+        assert len(table) == 4 and len(ids) == 1 and "Büro 2.*.Temp °C" in "".join(table), table  # columns are as wide as what is seen
+        for name, why in (("a\tb", "U+0009 at byte 2 cannot stand in a name; write %09"), ("100%", "write %25"), ("a%6D", "write 'm'"),
+                          ("x..y", "segment 2 of 3 is empty; if that is meant, write %00"), ("\u202etxt", "write %E2%80%AE"),
+                          (b"\xff", "write %FF"), ("%c3%ff", "write %C3")):
+            assert why in n.bad(2, "invalid_topic", "pub", name, "x")
+            assert why in n.bad(2, "invalid_procedure", "call", name)
+
+
 def bad_input():
     with Node() as n:
         n.bad(2, "invalid_topic", "pub", "a..b", "x")
@@ -220,6 +244,8 @@ COMPLETED = [
     ("macula -s 127.0.0.1:1 --rea", "macula -s 127.0.0.1:1 --realm"),
     ("macula completion z", "macula completion zsh"),
     ("macula pub a --bench", "macula pub a --bench"),
+    ("macula pub 'Büro 2.a' --ret", "macula pub 'Büro 2.a' --retain"),
+    ("macula sub 'pub.#' --js", "macula sub 'pub.#' --json"),
     ("macula id --identity a-f", "macula id --identity a-file"),
 ]
 
@@ -514,7 +540,7 @@ def benches():
 
 
 failed = 0
-for case in (scenario, publishing, escaping, bad_input, help_and_local, completion_in_bash, completion_in_zsh,
+for case in (scenario, publishing, escaping, names_of_people, bad_input, help_and_local, completion_in_bash, completion_in_zsh,
              node_id_changed, no_room_for_known_nodes, handlers, hanging, provider_killed, subscriber_stopped, queueing, subscriber_killed, node_killed, node_terminated, full, examples, readme, benches):
     if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
         continue

@@ -90,6 +90,7 @@ static char *put(bool terminal, const char *data, size_t len) {
     tcsetattr(fds[1], TCSANOW, &raw);
     fclose(f);
     f = fdopen(fds[1], "w");
+    setvbuf(f, NULL, _IOFBF, sizeof out); /* one write, which one read takes */
   }
   assert_non_null(f);
   text_put_payload(f, data, len);
@@ -155,6 +156,24 @@ static void an_error_is_one_plain_line(void **state) {
   free(out);
 }
 
+/* What follows a word on a line is never taken for a part of it. */
+static void a_word_has_no_blank(void **state) {
+  char *out = NULL;
+  size_t len;
+  (void)state;
+  FILE *f = open_memstream(&out, &len);
+  text_put_word(f, " B\u00fcro 2  \\x20\n ");
+  fclose(f);
+  assert_string_equal(out, "\\x20B\u00fcro\\x202\\x20\\x20\\\\x20\\n\\x20");
+  free(out);
+}
+
+static void columns_count_what_is_seen(void **state) {
+  (void)state;
+  assert_int_equal(text_width(""), 0);
+  assert_int_equal(text_width("B\u00fcro \u20ac\U0001f40c"), 7);
+}
+
 static char *ends_of(const char *data, size_t len, size_t each) {
   FILE *f = tmpfile();
   assert_non_null(f);
@@ -198,6 +217,8 @@ int main(void) {
                                      cmocka_unit_test(both_ends_of_a_log),
                                      cmocka_unit_test(payloads_drive_no_terminal),
                                      cmocka_unit_test(words_are_clean),
+                                     cmocka_unit_test(a_word_has_no_blank),
+                                     cmocka_unit_test(columns_count_what_is_seen),
                                      cmocka_unit_test(an_error_is_one_plain_line)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
