@@ -27,6 +27,26 @@ static void test_found_at_once(void **state) {
   }
 }
 
+/* As any other, and not by a spelling that is none. */
+static void test_a_name_of_people(void **state) {
+  struct mesh m;
+  (void)state;
+  start_joined(&m, 3, NULL);
+  struct rig_client *a = client(&m, 1), *p = provider(&m, 2, "Licht 1/an & aus.%2Fx");
+  rig_call(a, "Licht 1.an & aus/%2Fx", "1", 1, 10000);
+  struct msg c = rig_expect(p, MSG_CALL);
+  assert_true(slice_is(c.call.procedure, "Licht 1.an & aus.%2Fx"));
+  rig_reply(p, c.call.call_id, "5");
+  result_is(a, "5");
+  static const char *const wrong[] = {"Licht 1.an & aus.%2fx", "Licht%201", "+", "a\n"};
+  for (uint64_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    rig_call(a, wrong[i], "1", 2 + i, 10000);
+    code_is(a, "invalid_procedure");
+    assert_int_equal(rig_register(p, wrong[i]), MACULA_INVALID_PROCEDURE);
+  }
+  stop(&m);
+}
+
 /* dht_query_not_found_test: an answer and no error of the lookup, soon, and known for a second. */
 static void test_nobody_serves_it(void **state) {
   struct mesh m;
@@ -253,6 +273,7 @@ static void test_the_caller_goes_during_the_lookup(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_found_at_once),
+      cmocka_unit_test(test_a_name_of_people),
       cmocka_unit_test(test_nobody_serves_it),
       cmocka_unit_test(test_withdrawn),
       cmocka_unit_test(test_renewed),

@@ -17,7 +17,10 @@ static struct slice heard(struct rig_client *c) {
   assert_false(m.publish.has_ref || m.publish.publisher.p || m.publish.instance.p || m.publish.replay || m.publish.retained_ms);
   return m.publish.payload;
 }
-static void hears(struct rig_client *c, const char *payload) { assert_true(slice_is(heard(c), payload)); }
+static void hears(struct rig_client *c, const char *payload) {
+  struct slice got = heard(c);
+  if (!slice_is(got, payload)) fail_msg("%.*s and not %s", (int)got.n, (const char *)got.p, payload);
+}
 static void unsubscribe(struct rig_client *c, const char *pattern) {
   struct slice s = slice_str(pattern);
   struct msg m = {.type = MSG_UNSUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &s}, .ref = 7, .has_ref = true}};
@@ -51,6 +54,28 @@ static void test_wildcards(void **state) {
   silent(single);
   silent(multi);
   silent(pub);
+  mesh_stop(&m);
+}
+
+/* Names that only widened segments hold, through interest, retained messages and the refusals of another node. */
+static void test_names_of_people(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start_joined(&m, 2, NULL);
+  struct rig_client *one = listener(&m, 1, "Büro 2/+/Temp °C"), *all = listener(&m, 1, "Büro 2/#"), *pub = user(&m, 0);
+  mesh_settle(&m);
+  assert_int_equal(rig_publish(pub, "Flur 1/%00/gesetzt", "20", 0, true, 1), 0);
+  assert_int_equal(rig_publish(pub, "Büro 2/%2A%2A/Temp °C", "21", 1, false, 2), 0);
+  hears(one, "21");
+  hears(all, "21");
+  struct rig_client *late = listener(&m, 1, "+.%00.*");
+  struct msg got = rig_expect(late, MSG_PUBLISH);
+  assert_true(slice_is(got.publish.topic, "Flur 1.%00.gesetzt") && slice_is(got.publish.payload, "20"));
+  static const char *const wrong[] = {"a..b", "a\tb", "a%2eb", "%41", "%", "\xff", "a.*", "x+y", "\xe2\x80\xae"};
+  for (uint64_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+    assert_int_equal(rig_publish(pub, wrong[i], "x", 0, false, 10 + i), MACULA_INVALID_TOPIC);
+  silent(one);
+  silent(all);
   mesh_stop(&m);
 }
 
@@ -755,6 +780,7 @@ static void test_hidden_nodes(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_wildcards),
+                                     cmocka_unit_test(test_names_of_people),
                                      cmocka_unit_test(test_one_copy_to_a_node),
                                      cmocka_unit_test(test_unsubscribes_what_others_hold),
                                      cmocka_unit_test(test_loss_and_reordering),
