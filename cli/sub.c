@@ -137,9 +137,10 @@ const struct command command_sub = {
     "sub",
     "sub PATTERN... [--count N] [--timeout T] [--raw]",
     "print messages as they arrive",
-    "Prints `topic payload`, one line a message. * stands for one segment, ** for any\n"
-    "number. Prints `subscribed PATTERN` to standard error when the node has\n"
-    "confirmed. Subscribes again after a loss.\n\n"
+    "Prints `topic payload`, one line a message; a blank within the topic is written\n"
+    "\\x20. * (or +) stands for one segment, ** (or #) for any number. Prints\n"
+    "`subscribed PATTERN` to standard error when the node has confirmed. Subscribes\n"
+    "again after a loss.\n\n"
     "  --count N       end after N messages\n"
     "  --timeout T     end after T; exit code 4 if fewer than N messages, or none,\n"
     "                  came\n"

@@ -232,7 +232,12 @@ MACULA_API int macula_reply_error(macula_client client, macula_request_id reques
 
 /* ---- names -----------------------------------------------------------------------------------------------------------------
  */
-/* 0, or MACULA_INVALID_TOPIC (INVALID_PROCEDURE, INVALID_REALM): checked locally by the functions above, too. */
+/* Topics and procedures: 1 to 32 segments of UTF-8 with dots between them (a slash is read as a dot), 255 bytes. What a segment
+ * cannot hold, . / % + # * and controls, is written %HH, in capitals, and nothing else is; the empty segment is %00. Patterns
+ * add * (one segment; + is read as it) and ** (any number; #). Realms: A-Z a-z 0-9 _ -. docs/protocol.md, section 11.
+ *
+ * 0, or MACULA_INVALID_TOPIC (INVALID_PROCEDURE, INVALID_REALM), and macula_last_error says what is wrong and what to write:
+ * checked locally by the functions above, too. */
 MACULA_API int macula_check_topic(const char *topic);
 MACULA_API int macula_check_pattern(const char *pattern);
 MACULA_API int macula_check_procedure(const char *procedure);
