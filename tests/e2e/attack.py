@@ -31,6 +31,7 @@ _watched.quiet = args.table
 asan = _watched.asan
 UNACCOUNTED = 4 * MIB
 FILLS = {"calls": 0.75}  # it goes on until the row of that name is full to this part: on a slow machine that takes longer
+LISTED = {"services": ("services", "procedure"), "subscribe": ("subs", "pattern")}  # whose crafted names an operator lists meanwhile
 KEPT = ("retained", "node")  # what stays was asked for: messages, records (docs/memory.md)
 
 # name, attackers, options, and whether the plan is less than 3 times what the attack reaches (what a node needs at least is planned
@@ -137,6 +138,10 @@ def honest_word(name, node):
     def say():
         p = run("macula", "-s", node.address, "pub", "honest.word", "1", env=node.clients)
         assert p.returncode == 0, p.stderr
+        if name in LISTED:
+            what, key = LISTED[name]
+            p = run("macula", "-s", node.address, "--json", what, env=node.clients)
+            assert p.returncode == 0 and any('"' in row[key] for row in json.loads(p.stdout)[what]), p.stderr or p.stdout[:200]
     try:
         return tried(name + ": an honest client", say)
     except AssertionError as e:

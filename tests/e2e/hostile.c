@@ -215,9 +215,9 @@ static bool turn_migrate(struct actor *a) {
 
 /* ---- tables ----------------------------------------------------------------------------------------------------------------
  */
-static void topic_of(char *p, uint64_t n) { /* 32 segments that no other has, in at most 255 octets */
+static void topic_of(char *p, uint64_t n) { /* 32 segments that no other has, in at most 255 octets, awkward to print */
   p += sprintf(p, "h");
-  for (unsigned i = 0; i < 31; i++) p += sprintf(p, ".%c%llx", "abcdefghijklmnopqrstuvwxyzABCDEF"[i], (unsigned long long)n);
+  for (unsigned i = 0; i < 31; i++) p += sprintf(p, ".%c%llx", "\"\\ !$&'(),:;<=>?@[]^`{|}~-_ABCD"[i], (unsigned long long)n);
 }
 
 static bool turn_subscribe(struct actor *a) {
@@ -273,7 +273,7 @@ static bool turn_services(struct actor *a) {
   char name[256];
   for (int i = 0; a->in && i < 32 && room(a) && a->step < 256; i++, a->step++) {
     int n = sprintf(name, "h%u.s%llu.", a->number, (unsigned long long)a->step);
-    memset(name + n, 'x', sizeof name - 1 - (size_t)n);
+    memset(name + n, '"', sizeof name - 1 - (size_t)n); /* twice as long in JSON */
     name[20 + (a->step * 37 + a->number * 101) % 230] = 0;
     serve(a, name, a->step + 1);
   }
