@@ -60,11 +60,12 @@ static void pump(struct flow *f) {
   for (uint64_t i = 0; i < r->fan; i++) f->behind += to[i].next < f->goal;
 }
 
-static void on_message(void *ctx, const macula_message *m) {
+static void on_message(void *ctx, macula_client client, const macula_message *m) {
   struct receiver *to = ctx;
   struct flow *f = to->flow;
   struct run *r = f->run;
   uint64_t number, from = to->next;
+  (void)client;
   if (m->len < sizeof number) return;
   memcpy(&number, m->payload, sizeof number);
   if (number < from) return; /* given up as lost */
@@ -78,9 +79,10 @@ static void on_message(void *ctx, const macula_message *m) {
 }
 
 /* On the loop's thread: starts a flow, or goes on after a stall, when what is missing is lost. */
-static void kick(void *ctx, int err, const char *text) {
+static void kick(void *ctx, macula_client client, int err, const char *text) {
   struct flow *f = ctx;
   struct run *r = f->run;
+  (void)client;
   if (err) {
     bench_failed(&r->b, err, text);
     return;

@@ -14,7 +14,7 @@ struct slot { /* one call at a time */
 };
 
 struct run {
-  struct cli_done advertised; /* first: all callbacks of advertise get one context */
+  struct cli_done served; /* first: all callbacks of macula_serve get one context */
   struct bench b;
   uint64_t total, slot_count, issued, measured_from;
   struct slot *slots;
@@ -32,7 +32,7 @@ static void on_request(void *ctx, macula_client client, const macula_request *r)
   macula_reply(client, r->id, r->args, r->len);
 }
 
-static void on_result(void *ctx, const macula_result *result);
+static void on_result(void *ctx, macula_client client, const macula_result *result);
 
 static void call_next(struct slot *s) {
   struct run *r = s->run;
@@ -53,9 +53,10 @@ static void call_next(struct slot *s) {
   }
 }
 
-static void on_result(void *ctx, const macula_result *result) {
+static void on_result(void *ctx, macula_client client, const macula_result *result) {
   struct slot *s = ctx;
   struct run *r = s->run;
+  (void)client;
   r->pending--;
   if (result->err) {
     bench_failed(&r->b, result->err, result->text);
@@ -67,8 +68,9 @@ static void on_result(void *ctx, const macula_result *result) {
 }
 
 /* The answer of a first call, which is not counted, brings us to the loop's thread. */
-static void on_first(void *ctx, const macula_result *result) {
+static void on_first(void *ctx, macula_client client, const macula_result *result) {
   struct run *r = ctx;
+  (void)client;
   r->first = result->err;
   if (result->err && (!r->b.o->to || result->err != MACULA_NO_SUCH_PROCEDURE)) {
     bench_failed(&r->b, result->err, result->text);
@@ -107,7 +109,7 @@ int bench_rpc(struct cli *cli, const struct bench_options *o) {
   struct run *r = calloc(1, sizeof *r);
   struct bench_node before, after;
   if (!r) return cli_failed(MACULA_ENOMEM, NULL, NULL);
-  r->b.cli = r->advertised.cli = cli;
+  r->b.cli = r->served.cli = cli;
   r->b.o = o;
   r->total = o->messages ? o->messages : o->duration ? UINT64_MAX : 50000;
   r->slot_count = callers * outstanding;
@@ -122,8 +124,8 @@ int bench_rpc(struct cli *cli, const struct bench_options *o) {
   if (!code) {
     for (uint64_t i = 0; i < r->slot_count; i++)
       r->slots[i] = (struct slot){.run = r, .caller = r->b.clients[1 + i / outstanding].client};
-    int err = macula_advertise(r->b.clients[0].client, r->b.topic, 0, on_request, NULL, cli_on_done, r, NULL);
-    code = err ? cli_failed(err, NULL, macula_last_error()) : cli_wait_done(&r->advertised, cli_now() + 10 * CLI_SEC);
+    int err = macula_serve(r->b.clients[0].client, r->b.topic, 0, on_request, NULL, cli_on_done, r, NULL);
+    code = err ? cli_failed(err, NULL, macula_last_error()) : cli_wait_done(&r->served, cli_now() + 10 * CLI_SEC);
   }
   if (!code) code = bench_look(&r->b, &before);
   if (!code) code = measure(r);

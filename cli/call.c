@@ -26,8 +26,9 @@ struct answer {
   size_t len;
 };
 
-static void on_result(void *ctx, const macula_result *r) {
+static void on_result(void *ctx, macula_client client, const macula_result *r) {
   struct answer *a = ctx;
+  (void)client;
   pthread_mutex_lock(&a->cli->lock);
   a->ended = true;
   a->err = r->err;

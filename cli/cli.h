@@ -118,7 +118,7 @@ struct cli_done {
   int err;
   char text[512];
 };
-void cli_on_done(void *ctx, int err, const char *text);
+void cli_on_done(void *ctx, macula_client client, int err, const char *text);
 /* Returns an exit code, its error printed. */
 int cli_wait_done(struct cli_done *done, uint64_t until);
 /* Calls com.macula.node.<what> and parses its answer. Returns an exit code, its error printed. */

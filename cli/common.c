@@ -92,8 +92,9 @@ enum cli_event cli_wait(struct cli *cli, uint64_t until) {
   return until != CLI_NEVER && cli_now() >= until ? CLI_TIMED_OUT : CLI_WOKEN;
 }
 
-void cli_on_done(void *ctx, int err, const char *text) {
+void cli_on_done(void *ctx, macula_client client, int err, const char *text) {
   struct cli_done *d = ctx;
+  (void)client;
   pthread_mutex_lock(&d->cli->lock);
   d->ended = true;
   d->err = err;

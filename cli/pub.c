@@ -25,8 +25,9 @@ struct pub {
   char text[512];
 };
 
-static void on_taken(void *ctx, int err, const char *text) {
+static void on_taken(void *ctx, macula_client client, int err, const char *text) {
   struct pub *p = ctx;
+  (void)client;
   pthread_mutex_lock(&p->cli->lock);
   p->taken++;
   if (err && !p->err) {

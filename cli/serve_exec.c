@@ -39,7 +39,7 @@ struct job {
 };
 
 struct exec_server {
-  struct cli_done done; /* first: callbacks of advertise share one context */
+  struct cli_done done; /* first: callbacks of macula_serve share one context */
   struct cli *cli;
   const char *command;
   unsigned concurrency, running_count;

@@ -54,9 +54,10 @@ static bool print(const struct subscriber *s, const macula_message *m) {
   return ok;
 }
 
-static void on_message(void *ctx, const macula_message *m) {
+static void on_message(void *ctx, macula_client client, const macula_message *m) {
   const struct pattern *from = ctx;
   struct subscriber *s = from->s;
+  (void)client;
   pthread_mutex_lock(&s->cli->lock);
   bool full = s->write_error || (s->o->count && s->got >= s->o->count);
   /* several of our patterns match: it is one message all the same */

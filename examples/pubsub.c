@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void on_message(void *ctx, const macula_message *m) {
-  (void)ctx;
+static void on_message(void *ctx, macula_client client, const macula_message *m) {
+  (void)client, (void)ctx;
   printf("%s %.*s\n", m->topic, (int)m->len, (const char *)m->payload);
 }
 

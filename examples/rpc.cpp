@@ -36,7 +36,7 @@ int main() {
   if (err) return fail("connect", err);
 
   macula_service service{};
-  err = macula_advertise_sync(client, "example.echo", 0, on_request, nullptr, nullptr, 5000, &service);
+  err = macula_serve_sync(client, "example.echo", 0, on_request, nullptr, nullptr, 5000, &service);
   if (err) return fail("advertise", err);
 
   char *data = nullptr;

@@ -37,7 +37,7 @@ extern "C" {
   X(IDENTITY_MISMATCH, 30, "identity_mismatch", "the peer's identity is not the expected one")                                 \
   X(CONNECT_REQUIRED, 31, "connect_required", "CONNECT must be the first frame, once, within 10 seconds")                      \
   X(MAX_CLIENTS_REACHED, 32, "max_clients_reached", "the node is full; try another node or raise max_clients")                 \
-  X(MAX_SERVICES_REACHED, 33, "max_services_reached", "the limit of services is reached; unregister some or raise it")         \
+  X(MAX_SERVICES_REACHED, 33, "max_services_reached", "the limit of services is reached; end some or raise it")                \
   X(MAX_SUBSCRIPTIONS_REACHED, 34, "max_subscriptions_reached", "the limit of subscriptions is reached; use a wildcard")       \
   X(TOO_MANY_CALLS, 35, "too_many_calls", "too many calls are pending; wait for answers first")                                \
   X(RATE_LIMITED, 36, "rate_limited", "too many requests; slow down and try again")                                            \

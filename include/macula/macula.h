@@ -135,7 +135,7 @@ MACULA_API void macula_abort(macula_client client);
 MACULA_API int macula_node_id(macula_client client, char ret_id[65]);
 
 /* A request's end: err 0 or why not, text for people (never NULL). */
-typedef void (*macula_done_fn)(void *ctx, int err, const char *text);
+typedef void (*macula_done_fn)(void *ctx, macula_client client, int err, const char *text);
 
 /* ---- publish and subscribe -------------------------------------------------------------------------------------------------
  */
@@ -161,7 +161,7 @@ typedef struct macula_message {
   bool retain;
   const uint8_t *message_id; /* 16 octets */
 } macula_message;
-typedef void (*macula_message_fn)(void *ctx, const macula_message *message);
+typedef void (*macula_message_fn)(void *ctx, macula_client client, const macula_message *message);
 typedef struct macula_subscribe_options {
   bool own; /* deliver this client's own messages, too */
 } macula_subscribe_options;
@@ -190,7 +190,7 @@ typedef struct macula_result {
   bool may_have_run;    /* a handler may have run although there is no result */
   const char *attempts; /* one line an attempt that failed: "PROVIDER CODE TEXT\n"; "" if none */
 } macula_result;
-typedef void (*macula_result_fn)(void *ctx, const macula_result *result);
+typedef void (*macula_result_fn)(void *ctx, macula_client client, const macula_result *result);
 /* args: JSON text. fn is called exactly once if 0 is returned. MACULA_TOO_MANY_CALLS, MACULA_EFULL, MACULA_NOT_CONNECTED. */
 MACULA_API int macula_call(macula_client client, const char *procedure, const void *args, size_t len,
                            const macula_call_options *opt, macula_result_fn fn, void *ctx, macula_call_id *ret_call);
@@ -220,11 +220,11 @@ typedef void (*macula_request_fn)(void *ctx, macula_client client, const macula_
 typedef void (*macula_cancel_fn)(void *ctx, macula_client client, macula_request_id request);
 /* ttl_ms 0: the node's 300 s. Renewed by the library while the client lives, replayed after each reconnect. cancel may be NULL.
  */
-MACULA_API int macula_advertise(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
-                                macula_cancel_fn cancel, macula_done_fn done, void *ctx, macula_service *ret_service);
-MACULA_API int macula_advertise_sync(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
-                                     macula_cancel_fn cancel, void *ctx, uint64_t timeout_ms, macula_service *ret_service);
-MACULA_API int macula_unadvertise(macula_client client, macula_service service);
+MACULA_API int macula_serve(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
+                            macula_cancel_fn cancel, macula_done_fn done, void *ctx, macula_service *ret_service);
+MACULA_API int macula_serve_sync(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
+                                 macula_cancel_fn cancel, void *ctx, uint64_t timeout_ms, macula_service *ret_service);
+MACULA_API int macula_unserve(macula_client client, macula_service service);
 /* result: JSON text. MACULA_ENOTFOUND when the request is over. */
 MACULA_API int macula_reply(macula_client client, macula_request_id request, const void *result, size_t len);
 /* code: a name of error.h, NULL: handler_error. */

@@ -100,15 +100,15 @@ bool load_crowd_decided(void *crowd) {
 
 /* ---- requests ---------------------------------------------------------------------------------------------------------------
  */
-static void on_done(void *ctx, int err, const char *text) {
+static void on_done(void *ctx, macula_client client, int err, const char *text) {
   struct load_client *k = ctx;
-  (void)text;
+  (void)client, (void)text;
   if (!err) k->crowd->confirmed++;
 }
 
-static void on_message(void *ctx, const macula_message *m) {
+static void on_message(void *ctx, macula_client client, const macula_message *m) {
   struct load_client *k = ctx;
-  (void)m;
+  (void)client, (void)m;
   k->got++;
   k->crowd->got++;
 }
@@ -136,7 +136,7 @@ void load_client_subscribe(struct load_client *k, const char *pattern) {
 }
 
 void load_client_serve(struct load_client *k, const char *procedure, uint64_t ttl_ms) {
-  if (k->c) (void)client_advertise(k->c, procedure, ttl_ms, on_request, on_cancel, on_done, k, k, NULL);
+  if (k->c) (void)client_serve(k->c, procedure, ttl_ms, on_request, on_cancel, on_done, k, k, NULL);
 }
 
 struct call {
@@ -144,10 +144,11 @@ struct call {
   nanotime at;
 };
 
-static void on_result(void *ctx, const macula_result *r) {
+static void on_result(void *ctx, macula_client client, const macula_result *r) {
   struct call *call = ctx;
   struct load_client *k = call->k;
   struct load_crowd *c = k->crowd;
+  (void)client;
   k->pending--;
   if (r->err) {
     k->failed++;

@@ -105,8 +105,9 @@ static void take(struct load_node *n, json_t *status) {
   keep(n);
 }
 
-static void on_status(void *ctx, const macula_result *r) {
+static void on_status(void *ctx, macula_client client, const macula_result *r) {
   struct load_node *n = ctx;
+  (void)client;
   json_t *j = r->err ? NULL : json_loadb(r->data, r->len, 0, NULL);
   n->asked = false;
   n->next_ask = io_now() + EVERY;
@@ -202,8 +203,9 @@ struct ask {
   json_t *answer;
 };
 
-static void on_answer(void *ctx, const macula_result *r) {
+static void on_answer(void *ctx, macula_client client, const macula_result *r) {
   struct ask *a = ctx;
+  (void)client;
   a->over = true;
   a->err = r->err;
   if (a->abandoned)

@@ -190,7 +190,7 @@ static bool all_served(void *ctx) {
   return OF_PROVIDERS(w->s, served) >= w->served && OF_PROVIDERS(w->s, cancelled) >= w->cancelled;
 }
 
-static void forget(void *ctx, const macula_result *r) { (void)ctx, (void)r; }
+static void forget(void *ctx, macula_client client, const macula_result *r) { (void)ctx, (void)client, (void)r; }
 
 /* The dead ask the DHT, too. Every other one resets its stream; the rest just fall silent. */
 static void die(struct callers *s) {

@@ -20,9 +20,9 @@ static void count(struct load_task *t, const struct load_crowd *c, const char *w
 }
 
 /* A message for everyone else by the first client; QoS 1, so that the node says whether it has queued it for all. */
-static void on_taken(void *ctx, int err, const char *text) {
+static void on_taken(void *ctx, macula_client client, int err, const char *text) {
   struct load_crowd *c = ctx;
-  (void)text;
+  (void)client, (void)text;
   if (err) {
     c->not_taken++;
     c->other_err = (uint64_t)-err;
@@ -34,7 +34,7 @@ static void on_taken(void *ctx, int err, const char *text) {
 static void tell_all(struct load_crowd *c) {
   macula_publish_options o = {.qos = 1};
   int err = c->v[0].c ? client_publish(c->v[0].c, TOPIC, slice_str("still here?"), &o, on_taken, c) : MACULA_NOT_CONNECTED;
-  if (err) on_taken(c, err, NULL);
+  if (err) on_taken(c, (macula_client){0}, err, NULL);
   load_wake(c->l);
 }
 

@@ -42,9 +42,10 @@ struct request {
 
 static void ask_more(struct pool *p);
 
-static void on_pong(void *ctx, const macula_result *r) {
+static void on_pong(void *ctx, macula_client client, const macula_result *r) {
   struct request *q = ctx;
   struct pool *p = q->p;
+  (void)client;
   json_t *j = r->err ? NULL : json_loadb(r->data, r->len, 0, NULL);
   p->pending--;
   p->answered++;

@@ -28,8 +28,9 @@ struct seen {
   int err; /* the last of `other` */
 };
 
-static void on_lookup(void *ctx, const macula_result *r) {
+static void on_lookup(void *ctx, macula_client client, const macula_result *r) {
   struct seen *s = ctx;
+  (void)client;
   s->count++;
   if (!r->err)
     s->answered++;

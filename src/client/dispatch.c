@@ -37,7 +37,7 @@ static void deliver(struct client *c, const struct msg_publish *p) {
     macula_message_fn fn = e->sub.fn;
     void *ctx = e->ctx;
     hub_leave(c->hub);
-    fn(ctx, &m);
+    fn(ctx, client_handle(c), &m);
     hub_enter(c->hub);
     if (c->closing) return;
   }

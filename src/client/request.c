@@ -67,11 +67,12 @@ static struct entry *find_own(struct client *c, uint64_t id, enum entry_kind kin
 void entry_done(struct entry *e, int err, const char *text) {
   macula_done_fn done = e->done;
   struct hub *h = e->c->hub;
+  macula_client client = client_handle(e->c);
   void *ctx = e->done_ctx;
   e->done = NULL;
   if (!done) return;
   hub_leave(h);
-  done(ctx, err, text);
+  done(ctx, client, err, text);
   hub_enter(h);
 }
 
@@ -333,12 +334,13 @@ int client_call(struct client *c, const char *procedure, struct slice args, cons
 
 void call_finish(struct entry *e, const macula_result *r) {
   struct hub *h = e->c->hub;
+  macula_client client = client_handle(e->c);
   macula_result_fn fn = e->call.fn;
   void *ctx = e->ctx;
   if (e->dead) return;
   entry_end(e);
   hub_leave(h);
-  fn(ctx, r);
+  fn(ctx, client, r);
   hub_enter(h);
 }
 
@@ -364,8 +366,8 @@ int client_cancel(struct client *c, macula_call_id call) {
   return 0;
 }
 
-int client_advertise(struct client *c, const char *procedure, uint64_t ttl_ms, macula_request_fn fn, macula_cancel_fn cancel,
-                     macula_done_fn done, void *done_ctx, void *ctx, macula_service *ret_service) {
+int client_serve(struct client *c, const char *procedure, uint64_t ttl_ms, macula_request_fn fn, macula_cancel_fn cancel,
+                 macula_done_fn done, void *done_ctx, void *ctx, macula_service *ret_service) {
   char name[NAME_MAX_LEN + 1];
   size_t len;
   struct entry *e;
@@ -387,7 +389,7 @@ int client_advertise(struct client *c, const char *procedure, uint64_t ttl_ms, m
   return 0;
 }
 
-int client_unadvertise(struct client *c, macula_service service) {
+int client_unserve(struct client *c, macula_service service) {
   struct entry *e = find_own(c, service.id, ENTRY_SERVICE);
   if (!e) return MACULA_ENOTFOUND;
   struct msg m = {.type = MSG_UNREGISTER, .unreg = {.procedure = slice_of(e->data, e->len)}};

@@ -182,11 +182,15 @@ static void waiter_end(struct waiter *w, int err, const char *text) {
   loop_unlock_quietly(l);
 }
 
-static void on_done(void *ctx, int err, const char *text) { waiter_end(ctx, err, text); }
+static void on_done(void *ctx, macula_client client, int err, const char *text) {
+  (void)client;
+  waiter_end(ctx, err, text);
+}
 
-static void on_result(void *ctx, const macula_result *r) {
+static void on_result(void *ctx, macula_client client, const macula_result *r) {
   struct waiter *w = ctx;
   char *copy = NULL;
+  (void)client;
   if (!r->err && (copy = malloc(r->len + 1))) {
     if (r->len) memcpy(copy, r->data, r->len);
     copy[r->len] = 0;
@@ -363,18 +367,18 @@ int macula_cast(macula_client client, const char *procedure, const void *args, s
 
 /* ---- services --------------------------------------------------------------------------------------------------------------
  */
-int macula_advertise(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
-                     macula_cancel_fn cancel, macula_done_fn done, void *ctx, macula_service *ret_service) {
+int macula_serve(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn, macula_cancel_fn cancel,
+                 macula_done_fn done, void *ctx, macula_service *ret_service) {
   struct client *c;
   if (!procedure || !fn) return fail_plain(MACULA_EINVAL);
   int err = begin(client, &c);
   if (err) return err;
-  return end_name(client.loop, client_advertise(c, procedure, ttl_ms, fn, cancel, done, ctx, ctx, ret_service), NAME_PROCEDURE,
+  return end_name(client.loop, client_serve(c, procedure, ttl_ms, fn, cancel, done, ctx, ctx, ret_service), NAME_PROCEDURE,
                   procedure);
 }
 
-int macula_advertise_sync(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
-                          macula_cancel_fn cancel, void *ctx, uint64_t timeout_ms, macula_service *ret_service) {
+int macula_serve_sync(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
+                      macula_cancel_fn cancel, void *ctx, uint64_t timeout_ms, macula_service *ret_service) {
   struct client *c;
   macula_service service = {0};
   if (!procedure || !fn || !may_block(client)) return fail_plain(MACULA_EINVAL);
@@ -385,18 +389,18 @@ int macula_advertise_sync(macula_client client, const char *procedure, uint64_t 
     free(w);
     return err;
   }
-  err = client_advertise(c, procedure, ttl_ms, fn, cancel, on_done, w, ctx, &service);
+  err = client_serve(c, procedure, ttl_ms, fn, cancel, on_done, w, ctx, &service);
   err = wait_confirmed(client.loop, w, err, NAME_PROCEDURE, procedure, timeout_ms);
-  if (err == MACULA_TIMEOUT && (c = client_find(client.loop->hub, client.id))) client_unadvertise(c, service);
+  if (err == MACULA_TIMEOUT && (c = client_find(client.loop->hub, client.id))) client_unserve(c, service);
   if (!err && ret_service) *ret_service = service;
   loop_unlock(client.loop);
   return err;
 }
 
-int macula_unadvertise(macula_client client, macula_service service) {
+int macula_unserve(macula_client client, macula_service service) {
   struct client *c;
   int err = begin(client, &c);
-  return err ? err : end(client.loop, client_unadvertise(c, service));
+  return err ? err : end(client.loop, client_unserve(c, service));
 }
 
 int macula_reply(macula_client client, macula_request_id request, const void *result, size_t len) {

@@ -202,20 +202,23 @@ static inline void user_join(struct world *w, int i, struct user *u, struct clie
   assert_true(world_until(w, &u->states[MACULA_CONNECTED], 10 * NS_SEC));
 }
 
-static inline void on_done(void *ctx, int err, const char *text) {
+static inline void on_done(void *ctx, macula_client client, int err, const char *text) {
   struct tally *t = ctx;
+  assert_true(client.loop && client.id);
   assert_non_null(text);
   t->done++;
   t->err = err;
 }
-static inline void on_message(void *ctx, const macula_message *m) {
+static inline void on_message(void *ctx, macula_client client, const macula_message *m) {
   struct tally *t = ctx;
+  assert_true(client.loop && client.id);
   t->count++;
   snprintf(t->last, sizeof t->last, "%s %.*s", m->topic, (int)m->len, (const char *)m->payload);
   t->sum += strtoull(strchr(t->last, ' '), NULL, 10);
 }
-static inline void on_result(void *ctx, const macula_result *r) {
+static inline void on_result(void *ctx, macula_client client, const macula_result *r) {
   struct tally *t = ctx;
+  assert_true(client.loop && client.id);
   t->done++;
   t->err = r->err;
   snprintf(t->last, sizeof t->last, "%.*s", r->err ? (int)strlen(r->text) : (int)r->len, r->err ? r->text : (char *)r->data);
@@ -248,7 +251,7 @@ static inline macula_service serve_now(struct world *w, struct user *u, const ch
   struct tally done = {0};
   macula_service s = {0};
   world_now(w);
-  assert_int_equal(client_advertise(u->c, name, ttl_ms, on_request, on_cancel, on_done, &done, t, &s), 0);
+  assert_int_equal(client_serve(u->c, name, ttl_ms, on_request, on_cancel, on_done, &done, t, &s), 0);
   assert_true(world_until(w, &done.done, 5 * NS_SEC));
   assert_int_equal(done.err, 0);
   return s;

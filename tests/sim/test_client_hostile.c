@@ -128,7 +128,7 @@ static void test_hostile_node(void **state) {
     v.let_in = seed % 4 != 0;
     assert_int_equal(user_start(&w, 0, &u, (struct client_options){.backoff_max = NS_SEC}), 0);
     assert_int_equal(client_subscribe(u.c, "t.*", true, on_message, on_done, &done, &heard, NULL), 0);
-    assert_int_equal(client_advertise(u.c, "p", 0, on_request, NULL, on_done, &done, &served, NULL), 0);
+    assert_int_equal(client_serve(u.c, "p", 0, on_request, NULL, on_done, &done, &served, NULL), 0);
     int calls = 0, publishes = 0;
     for (int i = 0; i < 60; i++) {
       world_now(&w);
@@ -167,17 +167,17 @@ struct meddler {
   int calls, done;
   bool disconnect;
 };
-static void meddle_message(void *ctx, const macula_message *m) {
+static void meddle_message(void *ctx, macula_client client, const macula_message *m) {
   struct meddler *x = ctx;
-  (void)m;
+  (void)client, (void)m;
   x->calls++;
   assert_int_equal(client_unsubscribe(x->c, x->sub), 0); /* itself */
   assert_int_equal(client_subscribe(x->c, "t.*", true, meddle_message, NULL, NULL, x, &x->sub), 0);
   if (x->disconnect) client_close(x->c, false);
 }
-static void meddle_result(void *ctx, const macula_result *r) {
+static void meddle_result(void *ctx, macula_client client, const macula_result *r) {
   struct meddler *x = ctx;
-  (void)r;
+  (void)client, (void)r;
   x->done++;
   if (x->done < 5) (void)client_call(x->c, "com.macula.diagnostics.echo", slice_str("1"), NULL, meddle_result, x, NULL);
 }
@@ -216,7 +216,7 @@ static void test_meddling_callbacks(void **state) {
   assert_int_equal(client_publish(a.c, "t.x", slice_str("1"), &own, NULL, NULL), 0);
   assert_true(world_until(&w, &a.states[MACULA_CLOSED], 5 * NS_SEC));
   /* A provider that answers and leaves in one go: the answer arrives. */
-  assert_int_equal(client_advertise(b.c, "last", 0, meddle_request, NULL, NULL, NULL, NULL, NULL), 0);
+  assert_int_equal(client_serve(b.c, "last", 0, meddle_request, NULL, NULL, NULL, NULL, NULL), 0);
   a = (struct user){0};
   user_join(&w, 0, &a, (struct client_options){0});
   assert_int_equal(call_now(&w, &a, "last", "1", &got), 0);

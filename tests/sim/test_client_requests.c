@@ -31,7 +31,7 @@ static void test_pubsub(void **state) {
   assert_int_equal(client_unsubscribe(b.c, s), MACULA_ENOTFOUND);
   assert_int_equal(client_unsubscribe(a.c, s), 0);
   assert_int_equal(client_unsubscribe(a.c, s), MACULA_ENOTFOUND);
-  assert_int_equal(client_unadvertise(a.c, (macula_service){s.id}), MACULA_ENOTFOUND);
+  assert_int_equal(client_unserve(a.c, (macula_service){s.id}), MACULA_ENOTFOUND);
   assert_int_equal(client_cancel(a.c, (macula_call_id){s.id}), MACULA_ENOTFOUND);
   assert_int_equal(client_reply(a.c, (macula_request_id){s.id}, slice_str("1")), MACULA_ENOTFOUND);
   /* Taken back before it was confirmed: told once, and as cancelled. */
@@ -58,7 +58,7 @@ static void test_calls(void **state) {
   user_join(&w, 0, &a, (struct client_options){.max_calls = 8});
   user_join(&w, 1, &b, (struct client_options){.max_calls = 8});
   macula_service s = serve_now(&w, &a, "math.same", 0, &svc);
-  assert_int_equal(client_advertise(a.c, "math.same", 0, on_request, NULL, NULL, NULL, NULL, NULL), MACULA_EBUSY);
+  assert_int_equal(client_serve(a.c, "math.same", 0, on_request, NULL, NULL, NULL, NULL, NULL), MACULA_EBUSY);
   assert_int_equal(call_now(&w, &b, "math.same", "{\"a\":2}", &got), 0);
   assert_string_equal(got.last, "{\"a\":2}");
   assert_int_equal(call_now(&w, &b, "math.other", "{}", &got), MACULA_NO_SUCH_PROCEDURE);
@@ -92,8 +92,8 @@ static void test_calls(void **state) {
   world_run(&w, NS_SEC);
   assert_int_equal(svc.count, 100);
   assert_int_equal(done.done, 100);
-  assert_int_equal(client_unadvertise(a.c, s), 0);
-  assert_int_equal(client_unadvertise(a.c, s), MACULA_ENOTFOUND);
+  assert_int_equal(client_unserve(a.c, s), 0);
+  assert_int_equal(client_unserve(a.c, s), MACULA_ENOTFOUND);
   (void)serve_now(&w, &a, "math.same", 0, &svc);
   assert_int_equal(call_now(&w, &b, "math.same", "7", &got), 0);
   world_done(&w);

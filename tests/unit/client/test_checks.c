@@ -22,10 +22,12 @@ static int local(void *ctx, int family, struct addr *ret_local) {
   (void)ctx, (void)family, (void)ret_local;
   return MACULA_NOT_CONNECTED;
 }
-static void on_message(void *ctx, const macula_message *m) { (void)ctx, (void)m; }
+static void on_message(void *ctx, macula_client client, const macula_message *m) { (void)ctx, (void)client, (void)m; }
 static void on_request(void *ctx, macula_client x, const macula_request *r) { (void)ctx, (void)x, (void)r; }
-static void on_result(void *ctx, const macula_result *r) { (void)ctx, (void)r; }
-static void on_done(void *ctx, int err, const char *text) { (void)ctx, (void)err, (void)text; }
+static void on_result(void *ctx, macula_client client, const macula_result *r) { (void)ctx, (void)client, (void)r; }
+static void on_done(void *ctx, macula_client client, int err, const char *text) {
+  (void)ctx, (void)client, (void)err, (void)text;
+}
 
 static void setup(void) {
   mem = MEM_INIT("hub", 0);
@@ -68,11 +70,10 @@ static void any_history_holds(void **state) {
       (void)client_unsubscribe(c, (macula_sub){*id});
       break;
     case 2:
-      (void)client_advertise(c, name, 1000, on_request, NULL, rng_below(r, 2) ? on_done : NULL, NULL, NULL,
-                             (macula_service *)id);
+      (void)client_serve(c, name, 1000, on_request, NULL, rng_below(r, 2) ? on_done : NULL, NULL, NULL, (macula_service *)id);
       break;
     case 3:
-      (void)client_unadvertise(c, (macula_service){*id});
+      (void)client_unserve(c, (macula_service){*id});
       break;
     case 4:
       *id = call()->id;

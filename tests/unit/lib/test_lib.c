@@ -40,13 +40,14 @@ static bool wait_for(struct seen *s, unsigned *count, unsigned want) {
   pthread_mutex_unlock(&s->lock);
   return there;
 }
-static void on_message(void *ctx, const macula_message *m) {
+static void on_message(void *ctx, macula_client client, const macula_message *m) {
   struct seen *s = ctx;
-  (void)m;
+  (void)client, (void)m;
   see(s, &s->messages, 0);
 }
-static void on_result(void *ctx, const macula_result *r) {
+static void on_result(void *ctx, macula_client client, const macula_result *r) {
   struct seen *s = ctx;
+  (void)client;
   see(s, &s->results, r->err);
 }
 static void on_state(void *ctx, macula_client client, macula_state state, int err, const char *text) {
@@ -86,7 +87,7 @@ static void round_trip(macula_client c, struct seen *s) {
   char *data;
   size_t len;
   assert_int_equal(macula_subscribe_sync(c, "t.**", &own, on_message, s, WAIT_MS, &sub), 0);
-  assert_int_equal(macula_advertise_sync(c, "echo", 0, on_request, NULL, s, WAIT_MS, &service), 0);
+  assert_int_equal(macula_serve_sync(c, "echo", 0, on_request, NULL, s, WAIT_MS, &service), 0);
   assert_int_equal(publish(c, "t.a"), 0);
   assert_int_equal(macula_call_sync(c, "echo", "[1]", 3, &patient, &data, &len), 0);
   assert_string_equal(data, "[1]");
@@ -94,8 +95,8 @@ static void round_trip(macula_client c, struct seen *s) {
   free(data);
   assert_int_equal(macula_call_sync(c, "none", "[1]", 3, &patient, &data, &len), MACULA_NO_SUCH_PROCEDURE);
   assert_non_null(strstr(macula_last_error(), "nobody serves"));
-  assert_int_equal(macula_unadvertise(c, service), 0);
-  assert_int_equal(macula_unadvertise(c, service), MACULA_ENOTFOUND);
+  assert_int_equal(macula_unserve(c, service), 0);
+  assert_int_equal(macula_unserve(c, service), MACULA_ENOTFOUND);
   assert_int_equal(macula_unsubscribe(c, sub), 0);
 }
 
@@ -159,7 +160,7 @@ static void test_embedded(void **state) {
   assert_int_equal(macula_connect(loop, &o, &c), 0);
   assert_true(turn_until(loop, &s, &s.states[MACULA_CONNECTED], 1));
   assert_int_equal(macula_subscribe(c, "t.*", &own, on_message, NULL, &s, NULL), 0);
-  assert_int_equal(macula_advertise(c, "p", 0, on_request, NULL, NULL, &s, NULL), 0);
+  assert_int_equal(macula_serve(c, "p", 0, on_request, NULL, NULL, &s, NULL), 0);
   assert_int_equal(macula_publish(c, "t.a", "1", 1, NULL, NULL, NULL), 0);
   assert_int_equal(macula_call(c, "p", "1", 1, &patient, on_result, &s, NULL), 0);
   assert_true(turn_until(loop, &s, &s.messages, 1));
@@ -250,7 +251,7 @@ static void test_threads_share(void **state) {
   macula_options o = options(&n, id);
   assert_int_equal(macula_connect(loop, &o, &w.c), 0);
   assert_int_equal(macula_connect_wait(w.c, WAIT_MS), 0);
-  assert_int_equal(macula_advertise_sync(w.c, "echo", 0, on_request, NULL, &s, WAIT_MS, NULL), 0);
+  assert_int_equal(macula_serve_sync(w.c, "echo", 0, on_request, NULL, &s, WAIT_MS, NULL), 0);
   assert_int_equal(macula_subscribe_sync(w.c, "t.*", &own, on_message, &s, WAIT_MS, NULL), 0);
   for (int i = 0; i < 16; i++) assert_int_equal(pthread_create(&t[i], NULL, work, &w), 0);
   for (int i = 0; i < 16; i++) pthread_join(t[i], NULL);
@@ -401,7 +402,7 @@ static void test_stale(void **state) {
     assert_int_equal(macula_loop_new(&lo, &loop), 0);
     assert_int_equal(macula_connect(loop, &o, &c), 0);
     assert_int_equal(macula_subscribe(c, "a", NULL, on_message, NULL, &s, &sub), 0);
-    assert_int_equal(macula_advertise(c, "p", 0, on_request, NULL, NULL, &s, &service), 0);
+    assert_int_equal(macula_serve(c, "p", 0, on_request, NULL, NULL, &s, &service), 0);
     macula_disconnect(c);
     for (int freed = 0; freed < 2; freed++) {
       macula_disconnect(c);
@@ -416,9 +417,9 @@ static void test_stale(void **state) {
       assert_int_equal(macula_call_sync(c, "p", "1", 1, NULL, &data, &len), MACULA_ECLOSED);
       assert_int_equal(macula_cancel(c, (macula_call_id){1}), MACULA_ECLOSED);
       assert_int_equal(macula_cast(c, "p", "1", 1, NULL, NULL), MACULA_ECLOSED);
-      assert_int_equal(macula_advertise(c, "p", 0, on_request, NULL, NULL, &s, NULL), MACULA_ECLOSED);
-      assert_int_equal(macula_advertise_sync(c, "p", 0, on_request, NULL, &s, WAIT_MS, NULL), MACULA_ECLOSED);
-      assert_int_equal(macula_unadvertise(c, service), MACULA_ECLOSED);
+      assert_int_equal(macula_serve(c, "p", 0, on_request, NULL, NULL, &s, NULL), MACULA_ECLOSED);
+      assert_int_equal(macula_serve_sync(c, "p", 0, on_request, NULL, &s, WAIT_MS, NULL), MACULA_ECLOSED);
+      assert_int_equal(macula_unserve(c, service), MACULA_ECLOSED);
       assert_int_equal(macula_reply(c, (macula_request_id){1}, "1", 1), MACULA_ECLOSED);
       assert_int_equal(macula_reply_error(c, (macula_request_id){1}, NULL, NULL), MACULA_ECLOSED);
       if (!freed)
