@@ -99,7 +99,7 @@ int bench_connect(struct bench *b, uint64_t count, uint64_t at_once, uint64_t fa
 
 int bench_prepare(struct bench *b) {
   struct cli *cli = b->cli;
-  char id[65];
+  char id[MACULA_ID_LEN + 1];
   snprintf(b->topic, sizeof b->topic, "bench.%llx", (unsigned long long)(cli_now() ^ (uint64_t)getpid() << 40));
   cli->max_memory = BENCH_MEMORY;
   int code = cli_connect(cli, true);

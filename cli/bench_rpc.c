@@ -124,7 +124,7 @@ int bench_rpc(struct cli *cli, const struct bench_options *o) {
   if (!code) {
     for (uint64_t i = 0; i < r->slot_count; i++)
       r->slots[i] = (struct slot){.run = r, .caller = r->b.clients[1 + i / outstanding].client};
-    int err = macula_serve(r->b.clients[0].client, r->b.topic, 0, on_request, NULL, cli_on_done, r, NULL);
+    int err = macula_serve(r->b.clients[0].client, r->b.topic, NULL, on_request, NULL, cli_on_done, r, NULL);
     code = err ? cli_failed(err, NULL, macula_last_error()) : cli_wait_done(&r->served, cli_now() + 10 * CLI_SEC);
   }
   if (!code) code = bench_look(&r->b, &before);

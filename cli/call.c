@@ -82,7 +82,8 @@ static int run(struct cli *cli, void *options_set) {
   code = text_check_json("the argument", args, len);
   if (!code) code = cli_connect(cli, false);
   if (!code) {
-    macula_call_options how = {.timeout_ms = o->timeout, .strategy = o->strategy, .idempotent = o->idempotent};
+    macula_call_options how = {MACULA_INIT(macula_call_options), .timeout_ms = o->timeout, .strategy = o->strategy,
+                               .idempotent = o->idempotent};
     err = macula_call(cli->link.client, cli->argv[0], args, len, &how, on_result, &a, NULL);
     code = err == MACULA_PAYLOAD_TOO_LARGE ? cli_invalid(err, macula_last_error())
            : err                           ? cli_failed(err, NULL, macula_last_error())

@@ -175,7 +175,7 @@ int cli_load_identity(struct cli *cli, bool meets) {
     snprintf(why, sizeof why, "%s", macula_last_error());
     meets = meets && access(folder, W_OK) != 0;
   }
-  free(folder);
+  macula_free(folder);
   if (err && !passing) return cli_invalid(err, macula_last_error());
   if (passing && (err = macula_identity_generate(&cli->identity))) return cli_failed(err, NULL, macula_last_error());
   if (passing || (gone && meets)) {
@@ -204,19 +204,16 @@ static int prepare(struct cli *cli) {
   const char *server = cli->server ? cli->server : getenv("MACULA_SERVER");
   bool named = cli->insecure || (server && strchr(server, '@')); /* then known_nodes is not asked */
   if ((err = cli_load_identity(cli, !named))) return err;
-  macula_loop_options o = {.max_memory = cli->max_memory, .log = on_log, .log_ctx = cli, .log_level = 1};
+  macula_loop_options o = {MACULA_INIT(macula_loop_options), .max_memory = cli->max_memory, .log = on_log, .log_ctx = cli,
+                           .log_level = 1};
   if ((err = macula_loop_new(&o, &cli->loop))) return cli_failed(err, NULL, macula_last_error());
   return 0;
 }
 
 macula_options cli_client_options(const struct cli *cli) {
-  return (macula_options){.server = cli->server,
-                          .realm = cli->realm,
-                          .name = "macula",
-                          .identity = cli->identity,
-                          .known_nodes = cli->known_nodes,
-                          .token = cli->token,
-                          .insecure = cli->insecure};
+  return (macula_options){
+      MACULA_INIT(macula_options), .server = cli->server,           .realm = cli->realm, .name = "macula",
+      .identity = cli->identity,   .known_nodes = cli->known_nodes, .token = cli->token, .insecure = cli->insecure};
 }
 
 static void on_state(void *ctx, macula_client client, macula_state state, int err, const char *text) {
@@ -329,12 +326,11 @@ int cli_node_call(macula_client client, const char *what, json_t *args, json_t *
   json_decref(args);
   if (!text) return cli_failed(MACULA_ENOMEM, NULL, NULL);
   snprintf(name, sizeof name, "com.macula.node.%s", what);
-  macula_call_options o = {.timeout_ms = 10000};
-  int err = macula_call_sync(client, name, text, strlen(text), &o, &data, &len);
+  int err = macula_call_sync(client, name, text, strlen(text), NULL, 10000, &data, &len);
   free(text);
   if (err) return cli_failed(err, NULL, macula_last_error());
   json_t *j = json_loadb(data, len, JSON_DECODE_ANY, NULL);
-  free(data);
+  macula_free(data);
   if (!j) return cli_failed(MACULA_INVALID_JSON, NULL, "the node's answer is not JSON");
   text_clean_json(j);
   *ret_json = j;

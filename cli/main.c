@@ -92,7 +92,7 @@ int cli_main(int argc, char **argv, const struct command *const *commands, void 
   }
   cli_end(&cli, code);
   macula_identity_free(cli.identity);
-  free(cli.token);
+  macula_free(cli.token);
   free(cli.argv);
   return code;
 }

@@ -39,7 +39,7 @@ static void on_taken(void *ctx, macula_client client, int err, const char *text)
 }
 
 static int publish_all(struct cli *cli, const struct pub_options *o, struct pub *p, const char *payload, size_t len) {
-  macula_publish_options how = {.qos = (int)o->qos, .retain = o->retain, .confirm = true};
+  macula_publish_options how = {MACULA_INIT(macula_publish_options), .qos = (int)o->qos, .retain = o->retain, .confirm = true};
   uint64_t count = o->count ? o->count : 1, next = cli_now();
   for (;;) {
     pthread_mutex_lock(&cli->lock);

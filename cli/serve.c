@@ -53,7 +53,8 @@ static int run(struct cli *cli, void *options_set) {
   if (!code && o->exec) code = exec_server_new(cli, o->exec, o->concurrency ? (unsigned)o->concurrency : 4, &server);
   if (!code) {
     void *ctx = server ? exec_server_done(server) : &fixed.done;
-    err = macula_serve(cli->link.client, cli->argv[0], o->ttl, server ? exec_server_request : on_fixed,
+    macula_serve_options how = {MACULA_INIT(macula_serve_options), .ttl_ms = o->ttl};
+    err = macula_serve(cli->link.client, cli->argv[0], &how, server ? exec_server_request : on_fixed,
                        server ? exec_server_cancel : NULL, cli_on_done, ctx, NULL);
     code = err ? cli_failed(err, NULL, macula_last_error()) : cli_wait_done(ctx, cli_now() + 10 * CLI_SEC);
   }

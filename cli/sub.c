@@ -23,7 +23,7 @@ struct subscriber {
   const struct sub_options *o;
   uint64_t got;    /* under the lock, as is what follows */
   int write_error; /* errno of stdout */
-  uint8_t last_id[16];
+  uint8_t last_id[MACULA_MESSAGE_ID_LEN];
   const struct pattern *last_from;
 };
 
@@ -34,10 +34,10 @@ struct pattern {
 
 static bool print(const struct subscriber *s, const macula_message *m) {
   if (s->cli->json) {
-    char id[33];
+    char id[2 * MACULA_MESSAGE_ID_LEN + 1];
     const char *key;
     json_t *payload = text_json_payload(m->payload, m->len, &key);
-    for (int i = 0; i < 16; i++) snprintf(id + 2 * i, 3, "%02x", m->message_id ? m->message_id[i] : 0);
+    for (int i = 0; i < MACULA_MESSAGE_ID_LEN; i++) snprintf(id + 2 * i, 3, "%02x", m->message_id[i]);
     return text_put_json(json_pack("{s:s,s:o,s:i,s:b,s:s}", "topic", m->topic, key, payload, "qos", m->qos, "retain",
                                    (int)m->retain, "message_id", id));
   }
@@ -61,7 +61,7 @@ static void on_message(void *ctx, macula_client client, const macula_message *m)
   pthread_mutex_lock(&s->cli->lock);
   bool full = s->write_error || (s->o->count && s->got >= s->o->count);
   /* several of our patterns match: it is one message all the same */
-  bool again = s->last_from && s->last_from != from && m->message_id && memcmp(s->last_id, m->message_id, 16) == 0;
+  bool again = s->last_from && s->last_from != from && memcmp(s->last_id, m->message_id, sizeof s->last_id) == 0;
   pthread_mutex_unlock(&s->cli->lock);
   if (full || again) return;
   errno = 0;
@@ -73,7 +73,7 @@ static void on_message(void *ctx, macula_client client, const macula_message *m)
   else
     s->write_error = why;
   s->last_from = from;
-  if (m->message_id) memcpy(s->last_id, m->message_id, 16);
+  memcpy(s->last_id, m->message_id, sizeof s->last_id);
   bool end = !ok || (s->o->count && s->got >= s->o->count);
   pthread_mutex_unlock(&s->cli->lock);
   if (end) cli_wake(s->cli);

@@ -27,9 +27,9 @@ int main(void) {
     macula_loop_free(loop);
     return code;
   }
-  macula_subscribe_options own = {.own = true};
+  macula_subscribe_options own = {MACULA_INIT(macula_subscribe_options), .own = true};
   err = macula_subscribe_sync(client, "example.**", &own, on_message, NULL, 5000, &sub);
-  if (!err) err = macula_publish_sync(client, "example.greeting", "hello", strlen("hello"), NULL);
+  if (!err) err = macula_publish_sync(client, "example.greeting", "hello", strlen("hello"), NULL, 5000);
   macula_loop_free(loop); /* says goodbye, and delivers what has arrived before */
   return err ? fail("publish", err) : 0;
 }

@@ -36,15 +36,15 @@ int main() {
   if (err) return fail("connect", err);
 
   macula_service service{};
-  err = macula_serve_sync(client, "example.echo", 0, on_request, nullptr, nullptr, 5000, &service);
+  err = macula_serve_sync(client, "example.echo", nullptr, on_request, nullptr, nullptr, 5000, &service);
   if (err) return fail("advertise", err);
 
   char *data = nullptr;
   size_t len = 0;
   const char args[] = "{\"n\":1}";
-  err = macula_call_sync(client, "example.echo", args, std::strlen(args), nullptr, &data, &len);
+  err = macula_call_sync(client, "example.echo", args, std::strlen(args), nullptr, 5000, &data, &len);
   if (err) return fail("call", err);
   std::printf("%.*s\n", static_cast<int>(len), data);
-  std::free(data);
+  macula_free(data);
   return EXIT_SUCCESS;
 }

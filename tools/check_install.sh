@@ -25,3 +25,18 @@ printf '#include <macula/macula.h>\nint end(macula_client c, macula_service s) {
 # shellcheck disable=SC2086
 ! cc -std=c11 -c -o "$dest/c.o" "$dest/c.c" $flags 2> "$dest/c.txt" || { echo "a service compiles as a subscription"; exit 1; }
 grep -q 'incompatible type' "$dest/c.txt" || { cat "$dest/c.txt"; exit 1; }
+cat > "$dest/d.cc" <<'END'
+#include <macula/macula.h>
+static_assert(macula_options{}.size == sizeof(macula_options) && macula_serve_options{}.size == sizeof(macula_serve_options), "");
+int main() {
+  macula_loop *loop;
+  macula_loop_options o{};
+  o.embedded = true;
+  int err = macula_loop_new(&o, &loop);
+  if (!err) macula_loop_free(loop);
+  return err;
+}
+END
+# shellcheck disable=SC2086
+c++ -std=c++17 -Wall -Wextra -Werror -pedantic -o "$dest/d" "$dest/d.cc" $flags
+LD_LIBRARY_PATH=${pc%/*} "$dest/d" || { echo "C++: a size is not set by the declaration alone"; exit 1; }

@@ -1,12 +1,24 @@
 /* Macula client library.
  *
  * A macula_loop owns sockets and, unless it is embedded in a loop of your own, one thread. Any number of clients attach to it:
- * a thousand connections need neither a thousand threads nor a thousand sockets. Callbacks run on the loop's thread, one at a
- * time; they may call every function here except the blocking ones (named *_wait and *_sync, and macula_loop_free), which
- * return MACULA_EINVAL there. Unless said otherwise functions may be called from any thread, return 0 or a negative macula_err,
- * and copy what they are given. Texts are NUL-terminated UTF-8; durations are milliseconds; sizes are octets.
+ * a thousand connections need neither a thousand threads nor a thousand sockets. Unless said otherwise functions may be called
+ * from any thread, return 0 or a negative macula_err, and copy what they are given. Texts are NUL-terminated UTF-8; durations
+ * are milliseconds; sizes are bytes. What the library hands out allocated is freed by macula_free, and by nothing else.
  *
- * Views (const void *, struct pointers) passed to a callback are valid until it returns. */
+ * Callbacks run on the loop's thread, one at a time. They may call every function here except the blocking ones, which return
+ * MACULA_EINVAL there: those named *_wait and *_sync. These take timeout_ms, the most time that they block: 0 is MACULA_EINVAL,
+ * more than UINT32_MAX no limit. (macula_loop_free blocks, too, for close_timeout_ms of its loop's options, and does nothing in
+ * a callback.) What a callback is given by pointer is valid until it returns.
+ *
+ * How it grows: a struct of options begins with its size, by which the library knows what the program knows of it; members that
+ * the program does not know are 0, the default. In C, and in C++:
+ *
+ *   macula_publish_options o = {MACULA_INIT(macula_publish_options), .qos = 1};
+ *   macula_publish_options o{}; o.qos = 1; // the size is set by itself
+ *
+ * A size of 0 is MACULA_EINVAL, and so are members that this library does not know and that are not 0. Structs that callbacks
+ * are given (macula_message, macula_result, macula_request) grow by members at their end, too, and only the library makes them:
+ * a program neither allocates nor copies one. Enumerations grow as well: let a switch pass over values it does not know. */
 #ifndef MACULA_H
 #define MACULA_H
 
@@ -21,7 +33,21 @@ extern "C" {
 #endif
 
 #define MACULA_VERSION "0.1.0"
+/* Of the library that runs; MACULA_VERSION is of the one compiled against. Static text. */
 MACULA_API const char *macula_version(void);
+
+#define MACULA_INIT(type) .size = sizeof(type)
+#ifdef __cplusplus
+#define MACULA_SIZE(type) size_t size = sizeof(type)
+#else
+#define MACULA_SIZE(type) size_t size
+#endif
+
+#define MACULA_ID_LEN 64         /* digits of the id of a node or an identity as text, without the NUL */
+#define MACULA_MESSAGE_ID_LEN 16 /* bytes */
+
+/* Frees what the library handed out allocated (ret_path, ret_token, ret_data). NULL is fine. */
+MACULA_API void macula_free(void *p);
 
 typedef struct macula_loop macula_loop;
 typedef struct macula_identity macula_identity;
@@ -47,8 +73,9 @@ typedef struct macula_request_id {
 /* ---- loop ------------------------------------------------------------------------------------------------------------------
  */
 typedef struct macula_loop_options {
+  MACULA_SIZE(macula_loop_options);
   bool embedded;                 /* no thread: you poll macula_loop_fd and call macula_loop_step */
-  size_t max_memory;             /* most octets that this loop and its clients may use; 0: 256 MiB */
+  size_t max_memory;             /* most bytes that this loop and its clients may use; 0: 256 MiB */
   uint64_t handshake_timeout_ms; /* 0: 10,000 */
   uint64_t idle_timeout_ms;      /* 0: 30,000 */
   uint64_t keep_alive_ms;        /* 0: 10,000; at most half the idle timeout is used */
@@ -57,39 +84,45 @@ typedef struct macula_loop_options {
   void (*log)(void *ctx, int level, const char *line);
   void *log_ctx;
   int log_level;
+  uint64_t close_timeout_ms; /* of macula_loop_free; 0: 1,000 */
 } macula_loop_options;
-/* opt NULL: defaults. The caller frees with macula_loop_free. */
+/* opt NULL: defaults. The caller frees with macula_loop_free. MACULA_EINVAL, MACULA_ENOMEM, MACULA_EIO. */
 MACULA_API int macula_loop_new(const macula_loop_options *opt, macula_loop **ret_loop);
-/* Says goodbye on all connections, waits until that is acknowledged, at most 1 s, stops the thread, frees the loop and its
- * clients. NULL is fine. */
+/* Says goodbye on all connections, waits until that is acknowledged, at most close_timeout_ms, stops the thread, frees the loop
+ * and its clients, whose last callbacks are over then. NULL is fine. Nothing else may use the loop meanwhile or later. */
 MACULA_API void macula_loop_free(macula_loop *loop);
-/* Embedded loops: a descriptor to poll for reading, and one non-blocking turn. All functions of an embedded loop and its
- * clients must be called on one thread; blocking functions turn the loop themselves. */
+/* Embedded loops, else MACULA_EINVAL. All functions of such a loop and its clients must be called on one thread; blocking
+ * functions turn the loop themselves. */
+/* A descriptor to poll for reading; it is the loop's. */
 MACULA_API int macula_loop_fd(macula_loop *loop);
+/* One turn, without blocking: what is due is received, called back and sent. MACULA_EINVAL in a callback. */
 MACULA_API int macula_loop_step(macula_loop *loop);
 
 /* ---- identity --------------------------------------------------------------------------------------------------------------
- */
-/* A certificate that ends within 30 days is told in the loop's log (certificate_ends), once a day and only while connecting. */
+ * A key and its certificate, by which nodes know a client. Freed by macula_identity_free; clients that use it may live on. */
 /* Reads key and certificate from a PEM file, made on first use (mode 0600) if create is set. path NULL: the user's own, under
- * $XDG_CONFIG_HOME/macula or ~/.config/macula. */
+ * $XDG_CONFIG_HOME/macula or ~/.config/macula. MACULA_ENOTFOUND; MACULA_NOT_AUTHORIZED: others can read the file, or it is
+ * neither ours nor root's; MACULA_CERTIFICATE_INVALID, MACULA_CERTIFICATE_EXPIRED; MACULA_EIO. */
 MACULA_API int macula_identity_load(const char *path, bool create, macula_identity **ret_identity);
-/* From separate files: a user's own certificate chain and key. */
+/* From separate files: a user's own certificate chain and key. Errors as of macula_identity_load. */
 MACULA_API int macula_identity_load_pair(const char *cert_path, const char *key_path, macula_identity **ret_identity);
 /* A new one that lives in memory only. */
 MACULA_API int macula_identity_generate(macula_identity **ret_identity);
+/* Writes it to a PEM file of mode 0600, which is replaced whole. MACULA_EIO: the old file stays. */
 MACULA_API int macula_identity_save(const macula_identity *identity, const char *path);
-/* 64 hexadecimal digits: SHA-256 of the public key. Valid while the identity lives. */
+/* MACULA_ID_LEN hexadecimal digits: SHA-256 of the public key. Valid while the identity lives; "" for NULL. */
 MACULA_API const char *macula_identity_id(const macula_identity *identity);
+/* NULL is fine. */
 MACULA_API void macula_identity_free(macula_identity *identity);
-/* The user's own folder, $XDG_CONFIG_HOME/macula or ~/.config/macula, made if it is missing; malloc'ed. MACULA_EIO where there
- * is none and none can be made: a program may go on there with macula_identity_generate and known_nodes "". */
+/* The user's own folder, $XDG_CONFIG_HOME/macula or ~/.config/macula, made if it is missing; for macula_free. MACULA_EIO where
+ * there is none and none can be made: a program may go on there with macula_identity_generate and known_nodes "". */
 MACULA_API int macula_user_folder(char **ret_path);
-/* The access token in a file: one line, blanks around it left out; malloc'ed. /dev/stdin and other names of descriptors are
- * read to their end. MACULA_ENOTFOUND; MACULA_EINVAL: no token, more than one line, UTF-16; MACULA_NOT_AUTHORIZED: others can
- * read the file, or it is neither ours nor root's; MACULA_EIO. macula_last_error says what to do. */
+/* The access token in a file: one line, blanks around it left out; for macula_free. /dev/stdin and other names of descriptors
+ * are read to their end. MACULA_ENOTFOUND; MACULA_EINVAL: no token, more than one line, UTF-16; MACULA_NOT_AUTHORIZED: others
+ * can read the file, or it is neither ours nor root's; MACULA_EIO. macula_last_error says what to do. */
 MACULA_API int macula_token_read(const char *path, char **ret_token);
-/* Text for people about the calling thread's last failed macula_ call; "" if there is nothing to add to macula_err_text. */
+/* Text for people about the calling thread's last failed macula_ call; "" if there is nothing to add to macula_err_text. Valid
+ * until that thread's next call. */
 MACULA_API const char *macula_last_error(void);
 
 /* ---- client ----------------------------------------------------------------------------------------------------------------
@@ -102,37 +135,37 @@ typedef enum macula_state {
 } macula_state;
 
 typedef struct macula_options {
+  MACULA_SIZE(macula_options);
   const char *server;        /* "host:port", "host", "macula://ID@host:port"; NULL: $MACULA_SERVER, else 127.0.0.1:9443 */
   const char *realm;         /* NULL: "default" */
-  const char *name;          /* a label for people in the node's lists; NULL: none */
-  macula_identity *identity; /* referenced; NULL: the user's own, made on first use */
+  const char *name;          /* a label for people in the node's list of clients, which keeps 64 bytes of it; NULL: none */
+  macula_identity *identity; /* referenced; NULL: the user's own, made on first use. A certificate that ends within 30 days is
+                              * told in the loop's log (certificate_ends), once a day and only while connecting */
   const char *known_nodes;   /* file of ids by address; NULL: the user's own; "": none is kept */
   const char *ca_file;       /* PEM: the node's certificate must be issued by it */
   const char *token;         /* access token */
   bool insecure;             /* accept any node identity */
   bool no_reconnect;         /* the first loss or failed attempt closes */
   bool op;                   /* ask for an operator's slot (lists and status while the node is full) */
-  bool base_only;            /* speak the original's protocol only: no certificate, no extensions; for tests */
-  size_t max_queue;          /* octets of frames waiting or unacknowledged; 0: 4 MiB */
-  uint32_t max_calls;        /* pending calls; 0: 1,024 */
+  size_t max_queue;          /* bytes of frames waiting or unacknowledged; 0: 4 MiB */
+  uint32_t max_calls;        /* pending calls, and requests being served; 0: 1,024 each */
   uint64_t backoff_min_ms;   /* 0: 100 */
   uint64_t backoff_max_ms;   /* 0: 30,000 */
   /* State changes; err and text say why for DISCONNECTED and CLOSED. May be NULL. */
   void (*on_state)(void *ctx, macula_client client, macula_state state, int err, const char *text);
-  void *ctx;
+  void *ctx; /* of on_state and on_room */
 } macula_options;
-/* Starts connecting and returns at once. opt NULL: defaults. The client is freed by macula_disconnect or with its loop. */
+/* Starts connecting and returns at once. opt NULL: defaults. The client is freed by macula_disconnect or with its loop. Errors
+ * of the options and the files they name: MACULA_EINVAL, MACULA_INVALID_REALM, those of macula_identity_load; MACULA_ENOMEM. */
 MACULA_API int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *ret_client);
 /* Blocks until connected (0), closed or the first attempt failed (its error; text in macula_last_error), or timeout_ms passed
- * (MACULA_TIMEOUT). */
+ * (MACULA_TIMEOUT; the attempt goes on). */
 MACULA_API int macula_connect_wait(macula_client client, uint64_t timeout_ms);
 /* Sends what is queued, says goodbye and frees the client; pending requests and calls end with MACULA_ECLOSED, and so does
  * whatever uses the handle afterwards. Its on_state is called with MACULA_CLOSED last. In a callback, too. */
 MACULA_API void macula_disconnect(macula_client client);
-/* Ends the connection without a word, as a crash would; the client is freed. For tests. */
-MACULA_API void macula_abort(macula_client client);
-/* 64 hexadecimal digits of the node connected to, "" before; copied into ret_id. */
-MACULA_API int macula_node_id(macula_client client, char ret_id[65]);
+/* The id of the node connected to as MACULA_ID_LEN hexadecimal digits, "" before; copied into ret_id. */
+MACULA_API int macula_node_id(macula_client client, char ret_id[MACULA_ID_LEN + 1]);
 
 /* A request's end: err 0 or why not, text for people (never NULL). */
 typedef void (*macula_done_fn)(void *ctx, macula_client client, int err, const char *text);
@@ -140,18 +173,23 @@ typedef void (*macula_done_fn)(void *ctx, macula_client client, int err, const c
 /* ---- publish and subscribe -------------------------------------------------------------------------------------------------
  */
 typedef struct macula_publish_options {
+  MACULA_SIZE(macula_publish_options);
   int qos; /* 0, 1; 2 is refused with MACULA_UNSUPPORTED_QOS */
   bool retain;
-  bool confirm; /* QoS 0: done is called when the node has taken the message, not when it is queued */
+  bool confirm;        /* QoS 0: done is called when the node has taken the message, not when it is queued */
+  uint64_t timeout_ms; /* from being queued to the confirmation; 0: 5,000 */
 } macula_publish_options;
 /* done may be NULL. Without confirm and with QoS 0, done is not called when the function returns 0. QoS 1 and confirm: done is
- * called once: 0, or the node's refusal, or MACULA_TIMEOUT after 5 s; QoS 1 is sent again with the same id after a reconnect
- * within that time. MACULA_EFULL: the queue is full (see macula_publish_sync); MACULA_NOT_CONNECTED. opt NULL: QoS 0. */
+ * called once: 0, or the node's refusal, or MACULA_TIMEOUT after timeout_ms; QoS 1 is sent again with the same id after a
+ * reconnect within that time. MACULA_EFULL: the queue is full; MACULA_NOT_CONNECTED; MACULA_INVALID_TOPIC;
+ * MACULA_PAYLOAD_TOO_LARGE. opt NULL: QoS 0. */
 MACULA_API int macula_publish(macula_client client, const char *topic, const void *payload, size_t len,
                               const macula_publish_options *opt, macula_done_fn done, void *ctx);
-/* As macula_publish, but waits for room in the queue and for the confirmation (always asked for). */
+/* As macula_publish, but blocks until there is room in the queue and the node has confirmed (always asked for). MACULA_EFULL:
+ * no room within timeout_ms; MACULA_TIMEOUT: no confirmation, and the message may have been delivered. opt's own times do not
+ * count. */
 MACULA_API int macula_publish_sync(macula_client client, const char *topic, const void *payload, size_t len,
-                                   const macula_publish_options *opt);
+                                   const macula_publish_options *opt, uint64_t timeout_ms);
 
 typedef struct macula_message {
   const char *topic;
@@ -159,16 +197,19 @@ typedef struct macula_message {
   size_t len;
   int qos;
   bool retain;
-  const uint8_t *message_id; /* 16 octets */
+  const uint8_t *message_id; /* MACULA_MESSAGE_ID_LEN bytes; all 0: it came without one */
 } macula_message;
 typedef void (*macula_message_fn)(void *ctx, macula_client client, const macula_message *message);
 typedef struct macula_subscribe_options {
+  MACULA_SIZE(macula_subscribe_options);
   bool own; /* deliver this client's own messages, too */
 } macula_subscribe_options;
 /* Each message is delivered once a matching subscription. done (may be NULL) tells when the node has confirmed, the first time.
- * Replayed after each reconnect. A refusal ends the subscription. */
+ * Replayed after each reconnect. A refusal ends the subscription. ret_sub may be NULL. MACULA_INVALID_TOPIC, MACULA_EFULL,
+ * MACULA_ECLOSED. opt NULL: defaults. */
 MACULA_API int macula_subscribe(macula_client client, const char *pattern, const macula_subscribe_options *opt,
                                 macula_message_fn fn, macula_done_fn done, void *ctx, macula_sub *ret_sub);
+/* As macula_subscribe, but blocks until the node has confirmed. MACULA_TIMEOUT: it has not, and the subscription is ended. */
 MACULA_API int macula_subscribe_sync(macula_client client, const char *pattern, const macula_subscribe_options *opt,
                                      macula_message_fn fn, void *ctx, uint64_t timeout_ms, macula_sub *ret_sub);
 /* fn is not called after this has returned on the loop's thread; from another thread, one call may still be running. */
@@ -177,6 +218,7 @@ MACULA_API int macula_unsubscribe(macula_client client, macula_sub sub);
 /* ---- calls -----------------------------------------------------------------------------------------------------------------
  */
 typedef struct macula_call_options {
+  MACULA_SIZE(macula_call_options);
   uint64_t timeout_ms;  /* of the whole call, all attempts; 0: 5,000 */
   const char *strategy; /* "random", "first", "round_robin", "closest", "least_pending"; NULL: the node's choice */
   bool idempotent;      /* may be tried again after a bare timeout */
@@ -191,15 +233,18 @@ typedef struct macula_result {
   const char *attempts; /* one line an attempt that failed: "PROVIDER CODE TEXT\n"; "" if none */
 } macula_result;
 typedef void (*macula_result_fn)(void *ctx, macula_client client, const macula_result *result);
-/* args: JSON text. fn is called exactly once if 0 is returned. MACULA_TOO_MANY_CALLS, MACULA_EFULL, MACULA_NOT_CONNECTED. */
+/* args: JSON text. fn is called exactly once if 0 is returned. ret_call may be NULL. MACULA_INVALID_PROCEDURE,
+ * MACULA_TOO_MANY_CALLS, MACULA_EFULL, MACULA_NOT_CONNECTED, MACULA_PAYLOAD_TOO_LARGE. opt NULL: defaults. */
 MACULA_API int macula_call(macula_client client, const char *procedure, const void *args, size_t len,
                            const macula_call_options *opt, macula_result_fn fn, void *ctx, macula_call_id *ret_call);
-/* Blocks. On success *ret_data is malloc'ed (free it) and NUL-terminated. On failure macula_last_error holds the text. */
+/* As macula_call, but blocks until the call has ended: timeout_ms is the call's, whatever opt says, and at most UINT32_MAX; the
+ * node is given 100 ms more to say what became of it. On success *ret_data is the result, for macula_free, NUL-terminated;
+ * ret_data and ret_len may be NULL. On failure the result's code, and macula_last_error holds text and attempts. */
 MACULA_API int macula_call_sync(macula_client client, const char *procedure, const void *args, size_t len,
-                                const macula_call_options *opt, char **ret_data, size_t *ret_len);
-/* fn is called with MACULA_CANCELLED, and the provider is told. */
+                                const macula_call_options *opt, uint64_t timeout_ms, char **ret_data, size_t *ret_len);
+/* fn is called with MACULA_CANCELLED, and the provider is told. MACULA_ENOTFOUND: the call is over. */
 MACULA_API int macula_cancel(macula_client client, macula_call_id call);
-/* A call without an answer. */
+/* A call without an answer. done (may be NULL) tells within 5 s whether the node has passed it on. Errors as of macula_call. */
 MACULA_API int macula_cast(macula_client client, const char *procedure, const void *args, size_t len, macula_done_fn done,
                            void *ctx);
 
@@ -218,16 +263,26 @@ typedef struct macula_request {
 typedef void (*macula_request_fn)(void *ctx, macula_client client, const macula_request *request);
 /* The caller is gone or gave up: work on the request may stop; its answer would be dropped. */
 typedef void (*macula_cancel_fn)(void *ctx, macula_client client, macula_request_id request);
-/* ttl_ms 0: the node's 300 s. Renewed by the library while the client lives, replayed after each reconnect. cancel may be NULL.
- */
-MACULA_API int macula_serve(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
+typedef struct macula_serve_options {
+  MACULA_SIZE(macula_serve_options);
+  uint64_t ttl_ms; /* the node forgets the service so long after its last renewal, in whole seconds; 0: 300,000 */
+} macula_serve_options;
+/* Serves a procedure: fn is called for each request. Renewed by the library while the client lives, replayed after each
+ * reconnect. done (may be NULL) tells when the node has confirmed, the first time; a refusal ends the service. cancel and
+ * ret_service may be NULL. MACULA_INVALID_PROCEDURE; MACULA_EBUSY: this client serves it already; MACULA_EFULL, MACULA_ECLOSED.
+ * opt NULL: defaults. */
+MACULA_API int macula_serve(macula_client client, const char *procedure, const macula_serve_options *opt, macula_request_fn fn,
                             macula_cancel_fn cancel, macula_done_fn done, void *ctx, macula_service *ret_service);
-MACULA_API int macula_serve_sync(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
-                                 macula_cancel_fn cancel, void *ctx, uint64_t timeout_ms, macula_service *ret_service);
+/* As macula_serve, but blocks until the node has confirmed. MACULA_TIMEOUT: it has not, and the service is ended. */
+MACULA_API int macula_serve_sync(macula_client client, const char *procedure, const macula_serve_options *opt,
+                                 macula_request_fn fn, macula_cancel_fn cancel, void *ctx, uint64_t timeout_ms,
+                                 macula_service *ret_service);
+/* Requests that have come already may be answered still. */
 MACULA_API int macula_unserve(macula_client client, macula_service service);
-/* result: JSON text. MACULA_ENOTFOUND when the request is over. */
+/* result: JSON text. MACULA_ENOTFOUND: the request is over. MACULA_EFULL, MACULA_ENOMEM, MACULA_PAYLOAD_TOO_LARGE: it is open
+ * still, and may be answered again. */
 MACULA_API int macula_reply(macula_client client, macula_request_id request, const void *result, size_t len);
-/* code: a name of error.h, NULL: handler_error. */
+/* code: a name of error.h, or one of your own; NULL: handler_error. message NULL: "". Errors as of macula_reply. */
 MACULA_API int macula_reply_error(macula_client client, macula_request_id request, const char *code, const char *message);
 
 /* ---- names -----------------------------------------------------------------------------------------------------------------

@@ -192,7 +192,7 @@ void client_lost(struct client *c, int err, struct slice text) {
   bool was_in = c->state == MACULA_CONNECTED;
   /* By another process with our key and instance, as when this one was cloned: as two clients, neither replaces the other. */
   if (err == MACULA_REPLACED) rng_fill(c->hub->cfg.rng, c->instance, sizeof c->instance);
-  if (c->conn) quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, GOODBYE_TIMEOUT));
+  if (c->conn) quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, c->hub->cfg.goodbye_timeout));
   detach(c);
   c->dialing = false;
   /* What one address refuses for good another may grant: at each of a name's addresses may be another node. */
@@ -336,7 +336,7 @@ static void say_goodbye(struct client *c) {
   else if (!c->opened)
     quic_conn_close(c->conn, 0, "");
   else
-    quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, GOODBYE_TIMEOUT));
+    quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, c->hub->cfg.goodbye_timeout));
 }
 
 void client_timer(struct client *c) {

@@ -28,6 +28,7 @@ struct hub_config {
   struct rng rng;
   const struct log *log;
   uint64_t handshake_timeout, idle_timeout, keep_alive; /* ns; 0: 10 s, 30 s, 10 s */
+  uint64_t goodbye_timeout;                             /* ns, for the node to acknowledge it; 0: 1 s */
   uint64_t unix_base_s;
   void *ctx;                /* for the functions below */
   void (*leave)(void *ctx); /* around a user's callback: release and take the lock; both NULL: there is none */
@@ -85,7 +86,7 @@ macula_state client_state(const struct client *c);
 int client_error(const struct client *c, const char **ret_text, uint32_t *ret_failures);
 void client_node_id(const struct client *c, char ret_hex[ID_HEX_LEN + 1]);
 
-/* Requests: the functions of macula.h without their threads. */
+/* Requests: the functions of macula.h without their threads. Options are whole: their sizes are not looked at. */
 int client_publish(struct client *c, const char *topic, struct slice payload, const macula_publish_options *opt,
                    macula_done_fn done, void *ctx);
 int client_subscribe(struct client *c, const char *pattern, bool own, macula_message_fn fn, macula_done_fn done, void *done_ctx,

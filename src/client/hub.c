@@ -81,6 +81,7 @@ int hub_new(const struct hub_config *cfg, nanotime now, struct hub **ret_hub) {
       .unix_base_s = cfg->unix_base_s,
   };
   h->cfg.handshake_timeout = q.handshake_timeout;
+  if (!cfg->goodbye_timeout) h->cfg.goodbye_timeout = GOODBYE_TIMEOUT;
   int err = quic_new(&q, now, &h->quic);
   if (err) {
     mem_free(cfg->mem, h);

@@ -159,8 +159,8 @@ static struct slice next_message_id(struct client *c, uint8_t buf[CALL_ID_LEN]) 
 }
 
 /* Publishes and casts that want an answer: the frame is made once, kept when it may have to go out again. */
-static int send_confirmed(struct client *c, struct msg *m, uint64_t *ref, bool *has_ref, bool resend, macula_done_fn done,
-                          void *ctx) {
+static int send_confirmed(struct client *c, struct msg *m, uint64_t *ref, bool *has_ref, bool resend, uint64_t timeout,
+                          macula_done_fn done, void *ctx) {
   struct hub *h = c->hub;
   struct entry *e;
   *has_ref = c->caps & CAP_ACK;
@@ -179,7 +179,7 @@ static int send_confirmed(struct client *c, struct msg *m, uint64_t *ref, bool *
     }
     kept = slice_of(frame, (size_t)n);
   }
-  int err = entry_new(c, ENTRY_CONFIRM, kept, time_add(h->now, CONFIRM_TIMEOUT), &e);
+  int err = entry_new(c, ENTRY_CONFIRM, kept, time_add(h->now, timeout ? timeout : CONFIRM_TIMEOUT), &e);
   mem_free(h->mem, frame);
   if (err) return err;
   c->held += e->len;
@@ -203,7 +203,7 @@ int client_publish(struct client *c, const char *topic, struct slice payload, co
   uint8_t id[CALL_ID_LEN];
   if (!opt) opt = &plain;
   if (opt->qos == 2) return MACULA_UNSUPPORTED_QOS;
-  if (opt->qos < 0 || opt->qos > 2) return MACULA_EINVAL;
+  if (opt->qos < 0 || opt->qos > 2 || opt->timeout_ms > UINT32_MAX) return MACULA_EINVAL;
   int err = name_topic(slice_str(topic), name, &len);
   if (err) return err;
   if (c->state != MACULA_CONNECTED || c->closing) return MACULA_NOT_CONNECTED;
@@ -214,7 +214,7 @@ int client_publish(struct client *c, const char *topic, struct slice payload, co
                               .retain = opt->retain,
                               .message_id = next_message_id(c, id)}};
   if (!opt->qos && !opt->confirm) return client_send(c, &m);
-  return send_confirmed(c, &m, &m.publish.ref, &m.publish.has_ref, opt->qos > 0, done, ctx);
+  return send_confirmed(c, &m, &m.publish.ref, &m.publish.has_ref, opt->qos > 0, opt->timeout_ms * NS_MS, done, ctx);
 }
 
 int client_cast(struct client *c, const char *procedure, struct slice args, macula_done_fn done, void *ctx) {
@@ -225,7 +225,7 @@ int client_cast(struct client *c, const char *procedure, struct slice args, macu
   if (c->state != MACULA_CONNECTED || c->closing) return MACULA_NOT_CONNECTED;
   struct msg m = {.type = MSG_CAST, .call = {.procedure = slice_of(name, len), .args = args}};
   if (!done) return client_send(c, &m);
-  return send_confirmed(c, &m, &m.call.ref, &m.call.has_ref, false, done, ctx);
+  return send_confirmed(c, &m, &m.call.ref, &m.call.has_ref, false, 0, done, ctx);
 }
 
 static struct entry *same_name(struct client *c, enum entry_kind kind, struct slice name) {

@@ -4,9 +4,12 @@
 
 #include "base/err.h"
 #include "lib/lib.h"
+#include "lib/testing.h"
 
-#define PUBLISH_TIMEOUT (5 * NS_SEC)
 #define MAX_CA (1u << 20)
+
+_Static_assert(MACULA_ID_LEN == ID_HEX_LEN && MACULA_MESSAGE_ID_LEN == CALL_ID_LEN,
+               "the header's lengths are those of the wire");
 
 /* Takes the lock of the client's loop; without the lock when it fails. */
 static int lock_client(macula_client handle, struct client **ret_client) {
@@ -24,7 +27,20 @@ static int begin(macula_client handle, struct client **ret_client) {
   return err;
 }
 
-static bool may_block(macula_client client) { return client.loop && !loop_in_callback(client.loop); }
+/* Whether a function may block; *ret_deadline is when it has blocked long enough. */
+static int may_block(macula_client client, uint64_t timeout_ms, nanotime *ret_deadline) {
+  if (!client.loop) return fail_plain(MACULA_EINVAL);
+  if (loop_in_callback(client.loop)) return fail(MACULA_EINVAL, "a callback must not block: the loop would wait for itself");
+  if (!timeout_ms) return fail(MACULA_EINVAL, "timeout_ms is 0; say how long to wait at most");
+  *ret_deadline = timeout_ms > UINT32_MAX ? TIME_NEVER : time_add(io_now(), timeout_ms * NS_MS);
+  return 0;
+}
+
+/* In milliseconds, as far as a request can wait for its answer. */
+static uint64_t time_left(nanotime deadline) {
+  nanotime now = io_now(), left = deadline > now ? (deadline - now + NS_MS - 1) / NS_MS : 1;
+  return left < UINT32_MAX ? left : UINT32_MAX;
+}
 
 static int end(macula_loop *l, int err) {
   loop_unlock(l);
@@ -39,31 +55,34 @@ static int end_name(macula_loop *l, int err, enum name_form form, const char *na
 /* ---- connecting ------------------------------------------------------------------------------------------------------------
  */
 static int find_known(const macula_options *o, struct remote *r) {
-  if (o->insecure || r->server.pinned || o->base_only || (o->known_nodes && !o->known_nodes[0])) return 0;
+  if (o->insecure || r->server.pinned || (o->known_nodes && !o->known_nodes[0])) return 0;
   if (!o->known_nodes) return user_path("known_nodes", &r->known_path);
   return (r->known_path = strdup(o->known_nodes)) ? 0 : fail_plain(MACULA_ENOMEM);
 }
 
 int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *ret_client) {
-  static const macula_options plain = {0};
+  macula_options asked;
   macula_identity *own = NULL, *identity;
   char realm[NAME_MAX_LEN + 1], why[SERVER_WHY_LEN];
   size_t len;
-  if (!opt) opt = &plain;
-  if (!loop || !ret_client || opt->backoff_min_ms > UINT32_MAX || opt->backoff_max_ms > UINT32_MAX)
-    return fail_plain(MACULA_EINVAL);
+  if (!loop || !ret_client) return fail_plain(MACULA_EINVAL);
+  int err = OPTIONS_TAKE(macula_options, opt, &asked);
+  if (err) return err;
+  opt = &asked;
+  if (opt->backoff_min_ms > UINT32_MAX || opt->backoff_max_ms > UINT32_MAX)
+    return fail(MACULA_EINVAL, "a time is more than %u ms", UINT32_MAX);
   const char *where = opt->server ? opt->server : getenv("MACULA_SERVER");
   if (!where || !where[0]) where = "127.0.0.1:9443";
-  int err = name_realm(slice_str(opt->realm ? opt->realm : "default"), realm, &len);
+  err = name_realm(slice_str(opt->realm ? opt->realm : "default"), realm, &len);
   if (err) return fail_name(err, NAME_REALM, opt->realm);
   struct remote *r = calloc(1, sizeof *r);
   if (!r) return fail_plain(MACULA_ENOMEM);
   r->loop = loop;
-  r->insecure = opt->insecure || opt->base_only;
+  r->insecure = opt->insecure;
   if ((err = server_parse(where, &r->server, why))) fail(err, "%s", why);
   if (!err) err = find_known(opt, r);
   if (!err && opt->ca_file && (err = io_text_read(opt->ca_file, MAX_CA, &r->ca_pem, &len, why))) fail(err, "%s", why);
-  if (!err && !opt->identity && !opt->base_only) err = macula_identity_load(NULL, true, &own);
+  if (!err && !opt->identity) err = macula_identity_load(NULL, true, &own);
   if (err) {
     remote_free(r);
     return err;
@@ -72,10 +91,9 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
   struct client_options o = {.realm = realm,
                              .name = opt->name,
                              .token = opt->token,
-                             .identity = identity && !opt->base_only ? identity->quic : NULL,
+                             .identity = identity->quic,
                              .no_reconnect = opt->no_reconnect,
                              .op = opt->op,
-                             .base_only = opt->base_only,
                              .max_queue = opt->max_queue,
                              .max_calls = opt->max_calls,
                              .backoff_min = opt->backoff_min_ms * NS_MS,
@@ -83,7 +101,7 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
                              .on_state = opt->on_state,
                              .ctx = opt->ctx,
                              .owner = r};
-  r->cert_end = o.identity ? quic_identity_end(o.identity) : UINT64_MAX;
+  r->cert_end = quic_identity_end(o.identity);
   loop_lock(loop);
   hub_set_now(loop->hub, io_now());
   err = client_new(loop->hub, &o, &r->client);
@@ -96,11 +114,11 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
 
 int macula_connect_wait(macula_client client, uint64_t timeout_ms) {
   struct client *c;
-  if (!may_block(client)) return fail_plain(MACULA_EINVAL);
-  nanotime deadline = time_add(io_now(), timeout_ms > UINT32_MAX ? TIME_NEVER : timeout_ms * NS_MS);
+  nanotime deadline;
   const char *text;
   uint32_t failures;
-  int err = begin(client, &c);
+  int err = may_block(client, timeout_ms, &deadline);
+  if (!err) err = begin(client, &c);
   if (err) return err;
   for (; c; c = client_find(client.loop->hub, client.id)) {
     err = client_error(c, &text, &failures);
@@ -134,7 +152,7 @@ void macula_disconnect(macula_client client) { disconnect(client, false); }
 
 void macula_abort(macula_client client) { disconnect(client, true); }
 
-int macula_node_id(macula_client client, char ret_id[65]) {
+int macula_node_id(macula_client client, char ret_id[MACULA_ID_LEN + 1]) {
   struct client *c;
   if (!ret_id) return fail_plain(MACULA_EINVAL);
   int err = lock_client(client, &c);
@@ -162,6 +180,18 @@ static struct waiter *waiter_new(macula_loop *l) {
   w->loop = l;
   w->refs = 2;
   return w;
+}
+
+/* As begin, with what its callback will end. */
+static int begin_waiting(macula_client handle, struct client **ret_client, struct waiter **ret_waiter) {
+  struct waiter *w = waiter_new(handle.loop);
+  if (!w) return fail_plain(MACULA_ENOMEM);
+  int err = begin(handle, ret_client);
+  if (err)
+    free(w);
+  else
+    *ret_waiter = w;
+  return err;
 }
 
 static void waiter_unref(struct waiter *w) {
@@ -218,37 +248,39 @@ static int waiter_result(struct waiter *w) { return w->err ? fail(w->err, "%s", 
 int macula_publish(macula_client client, const char *topic, const void *payload, size_t len, const macula_publish_options *opt,
                    macula_done_fn done, void *ctx) {
   struct client *c;
+  macula_publish_options o;
   if (!topic || (len && !payload)) return fail_plain(MACULA_EINVAL);
-  int err = lock_client(client, &c);
+  int err = OPTIONS_TAKE(macula_publish_options, opt, &o);
+  if (!err) err = lock_client(client, &c);
   if (err) return err;
-  if (opt && (opt->qos || opt->confirm)) hub_set_now(client.loop->hub, io_now());
-  return end_name(client.loop, client_publish(c, topic, slice_of(payload, len), opt, done, ctx), NAME_TOPIC, topic);
+  if (o.qos || o.confirm) hub_set_now(client.loop->hub, io_now());
+  return end_name(client.loop, client_publish(c, topic, slice_of(payload, len), &o, done, ctx), NAME_TOPIC, topic);
 }
 
 int macula_publish_sync(macula_client client, const char *topic, const void *payload, size_t len,
-                        const macula_publish_options *opt) {
+                        const macula_publish_options *opt, uint64_t timeout_ms) {
   struct client *c;
-  if (!topic || (len && !payload) || !may_block(client)) return fail_plain(MACULA_EINVAL);
-  macula_publish_options o = opt ? *opt : (macula_publish_options){0};
-  struct waiter *w = waiter_new(client.loop);
-  if (!w) return fail_plain(MACULA_ENOMEM);
+  struct waiter *w;
+  macula_publish_options o;
+  nanotime deadline;
+  if (!topic || (len && !payload)) return fail_plain(MACULA_EINVAL);
+  int err = OPTIONS_TAKE(macula_publish_options, opt, &o);
+  if (!err) err = may_block(client, timeout_ms, &deadline);
+  if (!err) err = begin_waiting(client, &c, &w);
+  if (err) return err;
   o.confirm = true;
-  int err = begin(client, &c);
-  if (err) {
-    free(w);
-    return err;
-  }
-  nanotime room = io_now() + PUBLISH_TIMEOUT;
+  o.timeout_ms = time_left(deadline);
   while ((err = c ? client_publish(c, topic, slice_of(payload, len), &o, on_done, w) : MACULA_ECLOSED) == MACULA_EFULL &&
-         loop_wait(client.loop, room)) {
+         loop_wait(client.loop, deadline)) {
     c = client_find(client.loop->hub, client.id);
     hub_set_now(client.loop->hub, io_now());
+    o.timeout_ms = time_left(deadline);
   }
   if (err) {
     w->refs--;
     fail_name(err, NAME_TOPIC, topic);
   } else {
-    wait_end(client.loop, w, TIME_NEVER); /* the core ends it after 5 s at the latest */
+    wait_end(client.loop, w, TIME_NEVER); /* the core ends it at the deadline */
     err = waiter_result(w);
   }
   waiter_unref(w);
@@ -259,17 +291,16 @@ int macula_publish_sync(macula_client client, const char *topic, const void *pay
 int macula_subscribe(macula_client client, const char *pattern, const macula_subscribe_options *opt, macula_message_fn fn,
                      macula_done_fn done, void *ctx, macula_sub *ret_sub) {
   struct client *c;
+  macula_subscribe_options o;
   if (!pattern || !fn) return fail_plain(MACULA_EINVAL);
-  int err = begin(client, &c);
+  int err = OPTIONS_TAKE(macula_subscribe_options, opt, &o);
+  if (!err) err = begin(client, &c);
   if (err) return err;
-  return end_name(client.loop, client_subscribe(c, pattern, opt && opt->own, fn, done, ctx, ctx, ret_sub), NAME_PATTERN,
-                  pattern);
+  return end_name(client.loop, client_subscribe(c, pattern, o.own, fn, done, ctx, ctx, ret_sub), NAME_PATTERN, pattern);
 }
 
 /* err: of the request itself. After MACULA_TIMEOUT the caller takes back what was not confirmed. */
-static int wait_confirmed(macula_loop *l, struct waiter *w, int err, enum name_form form, const char *name,
-                          uint64_t timeout_ms) {
-  nanotime deadline = time_add(io_now(), timeout_ms > UINT32_MAX ? TIME_NEVER : timeout_ms * NS_MS);
+static int wait_confirmed(macula_loop *l, struct waiter *w, int err, enum name_form form, const char *name, nanotime deadline) {
   if (err) {
     w->refs--;
     fail_name(err, form, name);
@@ -286,17 +317,17 @@ static int wait_confirmed(macula_loop *l, struct waiter *w, int err, enum name_f
 int macula_subscribe_sync(macula_client client, const char *pattern, const macula_subscribe_options *opt, macula_message_fn fn,
                           void *ctx, uint64_t timeout_ms, macula_sub *ret_sub) {
   struct client *c;
+  struct waiter *w;
+  macula_subscribe_options o;
   macula_sub sub = {0};
-  if (!pattern || !fn || !may_block(client)) return fail_plain(MACULA_EINVAL);
-  struct waiter *w = waiter_new(client.loop);
-  if (!w) return fail_plain(MACULA_ENOMEM);
-  int err = begin(client, &c);
-  if (err) {
-    free(w);
-    return err;
-  }
-  err = client_subscribe(c, pattern, opt && opt->own, fn, on_done, w, ctx, &sub);
-  err = wait_confirmed(client.loop, w, err, NAME_PATTERN, pattern, timeout_ms);
+  nanotime deadline;
+  if (!pattern || !fn) return fail_plain(MACULA_EINVAL);
+  int err = OPTIONS_TAKE(macula_subscribe_options, opt, &o);
+  if (!err) err = may_block(client, timeout_ms, &deadline);
+  if (!err) err = begin_waiting(client, &c, &w);
+  if (err) return err;
+  err = client_subscribe(c, pattern, o.own, fn, on_done, w, ctx, &sub);
+  err = wait_confirmed(client.loop, w, err, NAME_PATTERN, pattern, deadline);
   if (err == MACULA_TIMEOUT && (c = client_find(client.loop->hub, client.id))) client_unsubscribe(c, sub);
   if (!err && ret_sub) *ret_sub = sub;
   loop_unlock(client.loop);
@@ -314,25 +345,28 @@ int macula_unsubscribe(macula_client client, macula_sub sub) {
 int macula_call(macula_client client, const char *procedure, const void *args, size_t len, const macula_call_options *opt,
                 macula_result_fn fn, void *ctx, macula_call_id *ret_call) {
   struct client *c;
+  macula_call_options o;
   if (!procedure || !fn || (len && !args)) return fail_plain(MACULA_EINVAL);
-  int err = begin(client, &c);
+  int err = OPTIONS_TAKE(macula_call_options, opt, &o);
+  if (!err) err = begin(client, &c);
   if (err) return err;
-  return end_name(client.loop, client_call(c, procedure, slice_of(args, len), opt, fn, ctx, ret_call), NAME_PROCEDURE,
+  return end_name(client.loop, client_call(c, procedure, slice_of(args, len), &o, fn, ctx, ret_call), NAME_PROCEDURE,
                   procedure);
 }
 
 int macula_call_sync(macula_client client, const char *procedure, const void *args, size_t len, const macula_call_options *opt,
-                     char **ret_data, size_t *ret_len) {
+                     uint64_t timeout_ms, char **ret_data, size_t *ret_len) {
   struct client *c;
-  if (!procedure || (len && !args) || !may_block(client)) return fail_plain(MACULA_EINVAL);
-  struct waiter *w = waiter_new(client.loop);
-  if (!w) return fail_plain(MACULA_ENOMEM);
-  int err = begin(client, &c);
-  if (err) {
-    free(w);
-    return err;
-  }
-  err = client_call(c, procedure, slice_of(args, len), opt, on_result, w, NULL);
+  struct waiter *w;
+  macula_call_options o;
+  nanotime deadline;
+  if (!procedure || (len && !args)) return fail_plain(MACULA_EINVAL);
+  int err = OPTIONS_TAKE(macula_call_options, opt, &o);
+  if (!err) err = may_block(client, timeout_ms, &deadline);
+  if (!err) err = begin_waiting(client, &c, &w);
+  if (err) return err;
+  o.timeout_ms = time_left(deadline);
+  err = client_call(c, procedure, slice_of(args, len), &o, on_result, w, NULL);
   if (err) {
     w->refs--;
     fail_name(err, NAME_PROCEDURE, procedure);
@@ -367,30 +401,32 @@ int macula_cast(macula_client client, const char *procedure, const void *args, s
 
 /* ---- services --------------------------------------------------------------------------------------------------------------
  */
-int macula_serve(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn, macula_cancel_fn cancel,
-                 macula_done_fn done, void *ctx, macula_service *ret_service) {
+int macula_serve(macula_client client, const char *procedure, const macula_serve_options *opt, macula_request_fn fn,
+                 macula_cancel_fn cancel, macula_done_fn done, void *ctx, macula_service *ret_service) {
   struct client *c;
+  macula_serve_options o;
   if (!procedure || !fn) return fail_plain(MACULA_EINVAL);
-  int err = begin(client, &c);
+  int err = OPTIONS_TAKE(macula_serve_options, opt, &o);
+  if (!err) err = begin(client, &c);
   if (err) return err;
-  return end_name(client.loop, client_serve(c, procedure, ttl_ms, fn, cancel, done, ctx, ctx, ret_service), NAME_PROCEDURE,
+  return end_name(client.loop, client_serve(c, procedure, o.ttl_ms, fn, cancel, done, ctx, ctx, ret_service), NAME_PROCEDURE,
                   procedure);
 }
 
-int macula_serve_sync(macula_client client, const char *procedure, uint64_t ttl_ms, macula_request_fn fn,
+int macula_serve_sync(macula_client client, const char *procedure, const macula_serve_options *opt, macula_request_fn fn,
                       macula_cancel_fn cancel, void *ctx, uint64_t timeout_ms, macula_service *ret_service) {
   struct client *c;
+  struct waiter *w;
+  macula_serve_options o;
   macula_service service = {0};
-  if (!procedure || !fn || !may_block(client)) return fail_plain(MACULA_EINVAL);
-  struct waiter *w = waiter_new(client.loop);
-  if (!w) return fail_plain(MACULA_ENOMEM);
-  int err = begin(client, &c);
-  if (err) {
-    free(w);
-    return err;
-  }
-  err = client_serve(c, procedure, ttl_ms, fn, cancel, on_done, w, ctx, &service);
-  err = wait_confirmed(client.loop, w, err, NAME_PROCEDURE, procedure, timeout_ms);
+  nanotime deadline;
+  if (!procedure || !fn) return fail_plain(MACULA_EINVAL);
+  int err = OPTIONS_TAKE(macula_serve_options, opt, &o);
+  if (!err) err = may_block(client, timeout_ms, &deadline);
+  if (!err) err = begin_waiting(client, &c, &w);
+  if (err) return err;
+  err = client_serve(c, procedure, o.ttl_ms, fn, cancel, on_done, w, ctx, &service);
+  err = wait_confirmed(client.loop, w, err, NAME_PROCEDURE, procedure, deadline);
   if (err == MACULA_TIMEOUT && (c = client_find(client.loop->hub, client.id))) client_unserve(c, service);
   if (!err && ret_service) *ret_service = service;
   loop_unlock(client.loop);

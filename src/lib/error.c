@@ -1,5 +1,6 @@
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/err.h"
 #include "base/json.h"
@@ -25,6 +26,8 @@ int fail_name(int err, enum name_form form, const char *name) {
   const char *text = name_why(err, form, slice_str(name), why);
   return text ? fail(err, "%s", text) : fail_plain(err);
 }
+
+void macula_free(void *p) { free(p); }
 
 const char *macula_last_error(void) { return last_error; }
 

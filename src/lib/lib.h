@@ -27,6 +27,7 @@ struct macula_loop {
   struct endpoint ep; /* the hub's */
   struct known_cache known;
   struct mem mem;
+  uint64_t close_timeout; /* ns */
   struct log log;
   void (*sink)(void *ctx, int level, const char *line);
   void *sink_ctx;
@@ -60,6 +61,11 @@ int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* As fail_plain, or with the rule that the name breaks. */
 int fail_name(int err, enum name_form form, const char *name);
 int fail_plain(int err); /* clears the text when err is not 0 */
+
+/* options.c: what the program knows of a struct of options, which begins with its size; the rest is 0, as all is if from is
+ * NULL. MACULA_EINVAL, with a text: no size, or more than this library knows is set. */
+int options_take(const char *name, const void *from, void *ret, size_t known);
+#define OPTIONS_TAKE(type, from, ret) options_take(#type, from, ret, sizeof(type))
 
 /* identity.c: the user's own file `name` below $XDG_CONFIG_HOME/macula, malloc'ed; makes the folder. */
 int user_path(const char *name, char **ret_path);

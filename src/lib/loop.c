@@ -123,29 +123,33 @@ static void *run(void *ctx) {
 }
 
 int macula_loop_new(const macula_loop_options *opt, macula_loop **ret_loop) {
-  static const macula_loop_options plain = {0};
-  if (!opt) opt = &plain;
-  if (!ret_loop || opt->handshake_timeout_ms > UINT32_MAX || opt->idle_timeout_ms > UINT32_MAX ||
-      opt->keep_alive_ms > UINT32_MAX)
-    return fail_plain(MACULA_EINVAL);
+  macula_loop_options o;
+  if (!ret_loop) return fail_plain(MACULA_EINVAL);
+  int err = OPTIONS_TAKE(macula_loop_options, opt, &o);
+  if (err) return err;
+  if (o.handshake_timeout_ms > UINT32_MAX || o.idle_timeout_ms > UINT32_MAX || o.keep_alive_ms > UINT32_MAX ||
+      o.close_timeout_ms > UINT32_MAX)
+    return fail(MACULA_EINVAL, "a time is more than %u ms", UINT32_MAX);
   macula_loop *l = calloc(1, sizeof *l);
   if (!l) return fail_plain(MACULA_ENOMEM);
-  l->embedded = opt->embedded;
-  l->sink = opt->log;
-  l->sink_ctx = opt->log_ctx;
-  l->log = (struct log){(enum log_level)opt->log_level, opt->log ? log_sink : NULL, l};
-  l->mem = MEM_INIT("client", opt->max_memory ? opt->max_memory : (size_t)256 << 20);
+  l->embedded = o.embedded;
+  l->close_timeout = (o.close_timeout_ms ? o.close_timeout_ms : 1000) * NS_MS;
+  l->sink = o.log;
+  l->sink_ctx = o.log_ctx;
+  l->log = (struct log){(enum log_level)o.log_level, o.log ? log_sink : NULL, l};
+  l->mem = MEM_INIT("client", o.max_memory ? o.max_memory : (size_t)256 << 20);
   pthread_mutex_init(&l->lock, NULL);
   pthread_cond_init(&l->changed, NULL);
-  int err = io_loop_new(&l->log, &l->io);
+  err = io_loop_new(&l->log, &l->io);
   if (err) goto fail_io;
   nanotime now = io_now();
   struct hub_config cfg = {.mem = &l->mem,
                            .rng = io_rng(),
                            .log = &l->log,
-                           .handshake_timeout = opt->handshake_timeout_ms * NS_MS,
-                           .idle_timeout = opt->idle_timeout_ms * NS_MS,
-                           .keep_alive = opt->keep_alive_ms * NS_MS,
+                           .handshake_timeout = o.handshake_timeout_ms * NS_MS,
+                           .idle_timeout = o.idle_timeout_ms * NS_MS,
+                           .keep_alive = o.keep_alive_ms * NS_MS,
+                           .goodbye_timeout = l->close_timeout,
                            .unix_base_s = io_unix_ms() / 1000 - now / NS_SEC,
                            .ctx = l,
                            .leave = leave,
@@ -208,7 +212,7 @@ bool loop_wait(macula_loop *l, nanotime deadline) {
 
 void macula_loop_free(macula_loop *l) {
   if (!l || loop_in_callback(l)) return;
-  nanotime deadline = io_now() + NS_SEC;
+  nanotime deadline = io_now() + l->close_timeout;
   loop_lock(l);
   hub_set_now(l->hub, io_now());
   hub_close(l->hub);

@@ -41,7 +41,7 @@ struct world {
   struct node_config cfg;
   const struct id *expect;
   const char *mismatch;
-  uint64_t seed;
+  uint64_t seed, goodbye_timeout; /* of the hubs, ns */
 };
 struct user { /* what a client told */
   struct client *c;
@@ -124,8 +124,13 @@ static inline int world_hub(struct world *w, int i) {
   s->mem.fail = &s->fail;
   snprintf(at, sizeof at, "10.0.1.%d:1000", i + 1);
   assert_int_equal(addr_parse(at, 0, &s->at), 0);
-  struct hub_config cfg = {
-      .mem = &s->mem, .rng = sim_net_rng(w->net), .unix_base_s = UNIX_BASE, .ctx = s, .dial = h_dial, .local = h_local};
+  struct hub_config cfg = {.mem = &s->mem,
+                           .rng = sim_net_rng(w->net),
+                           .unix_base_s = UNIX_BASE,
+                           .ctx = s,
+                           .dial = h_dial,
+                           .local = h_local,
+                           .goodbye_timeout = w->goodbye_timeout};
   int err = hub_new(&cfg, sim_net_now(w->net), &s->hub);
   s->ep = hub_endpoint(s->hub);
   if (!err) sim_net_attach(w->net, &s->at, &(struct endpoint){h_recv, h_icmp, h_deadline, h_tick, h_send, s});
@@ -142,11 +147,15 @@ static inline void world_hub_kill(struct world *w, int i) {
   assert_int_equal(s->mem.bytes, 0);
   s->fail = (struct mem_fail){0};
 }
-/* Of what *w holds, cfg and seed count; SIM_SEED replays a printed schedule. */
+/* Of what *w holds, cfg, seed and goodbye_timeout count; SIM_SEED replays a printed schedule. */
 static inline void world_init(struct world *w, const struct sim_link *link) {
   static const struct sim_link quiet = {.delay = NS_MS};
   const char *seed = getenv("SIM_SEED");
-  struct world fresh = {.cfg = w->cfg, .seed = seed ? strtoull(seed, NULL, 0) : w->seed ? w->seed : 1};
+  struct world fresh = {.cfg = w->cfg,
+                        .goodbye_timeout = w->goodbye_timeout,
+                        .seed = seed      ? strtoull(seed, NULL, 0)
+                                : w->seed ? w->seed
+                                          : 1};
   *w = fresh;
   w->net = sim_net_new(w->seed, link ? link : &quiet);
   assert_int_equal(addr_parse("10.0.0.1:9443", 0, &w->node_at), 0);

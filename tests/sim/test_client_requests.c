@@ -141,6 +141,29 @@ static void test_ends(void **state) {
   world_done(&w);
 }
 
+static bool drop_all(void *ctx, const struct addr *from, const struct addr *to, uint8_t *p, size_t len) {
+  (void)ctx, (void)from, (void)to, (void)p, (void)len;
+  return false;
+}
+
+/* A goodbye that nobody acknowledges is waited for as long as the driver says. */
+static void test_goodbye(void **state) {
+  struct world w = {.goodbye_timeout = 8 * NS_SEC};
+  struct user a = {0};
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &a, (struct client_options){0});
+  sim_net_filter(w.net, drop_all, NULL);
+  world_now(&w);
+  client_close(a.c, false);
+  world_run(&w, 7 * NS_SEC);
+  assert_int_equal(a.states[MACULA_CLOSED], 1);
+  assert_false(hub_idle(w.hubs[0].hub));
+  world_run(&w, 2 * NS_SEC);
+  assert_true(hub_idle(w.hubs[0].hub));
+  world_done(&w);
+}
+
 static bool count_datagrams(void *ctx, const struct addr *from, const struct addr *to, uint8_t *p, size_t len) {
   struct world *w = ctx;
   (void)to, (void)p, (void)len;
@@ -170,6 +193,6 @@ static void test_abort(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_pubsub), cmocka_unit_test(test_calls), cmocka_unit_test(test_ends),
-                                     cmocka_unit_test(test_abort)};
+                                     cmocka_unit_test(test_goodbye), cmocka_unit_test(test_abort)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "../ipv6.h"
-#include "macula/macula.h"
+#include "lib/testing.h"
 #include "node.h"
 
 #define WAIT_MS 120000 /* of what comes at once, unless the machine stands still */
@@ -18,14 +18,18 @@ struct seen {
   pthread_cond_t changed;
   unsigned messages, results, states[4];
   int err;
+  macula_client client; /* the last one that a callback was given */
 };
 #define SEEN                                                                                                                   \
-  { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, {0}, 0 }
+  {                                                                                                                            \
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, {0}, 0, { 0 }                                                   \
+  }
 
-static void see(struct seen *s, unsigned *count, int err) {
+static void see(struct seen *s, macula_client client, unsigned *count, int err) {
   pthread_mutex_lock(&s->lock);
   (*count)++;
   s->err = err;
+  s->client = client;
   pthread_cond_broadcast(&s->changed);
   pthread_mutex_unlock(&s->lock);
 }
@@ -42,58 +46,53 @@ static bool wait_for(struct seen *s, unsigned *count, unsigned want) {
 }
 static void on_message(void *ctx, macula_client client, const macula_message *m) {
   struct seen *s = ctx;
-  (void)client, (void)m;
-  see(s, &s->messages, 0);
+  (void)m;
+  see(s, client, &s->messages, 0);
 }
 static void on_result(void *ctx, macula_client client, const macula_result *r) {
   struct seen *s = ctx;
-  (void)client;
-  see(s, &s->results, r->err);
+  see(s, client, &s->results, r->err);
 }
 static void on_state(void *ctx, macula_client client, macula_state state, int err, const char *text) {
   struct seen *s = ctx;
-  (void)client, (void)text;
-  see(s, &s->states[state], err);
+  (void)text;
+  see(s, client, &s->states[state], err);
 }
 static void on_request(void *ctx, macula_client client, const macula_request *r) {
   (void)ctx;
   /* Blocking functions say no on the loop's thread, since they would wait for themselves. */
   char *data;
   size_t len;
-  assert_int_equal(macula_call_sync(client, "a", "1", 1, NULL, &data, &len), MACULA_EINVAL);
-  assert_int_equal(macula_publish_sync(client, "a", "1", 1, NULL), MACULA_EINVAL);
+  assert_int_equal(macula_call_sync(client, "a", "1", 1, NULL, WAIT_MS, &data, &len), MACULA_EINVAL);
+  assert_int_equal(macula_publish_sync(client, "a", "1", 1, NULL, WAIT_MS), MACULA_EINVAL);
   assert_int_equal(macula_connect_wait(client, 1), MACULA_EINVAL);
   assert_int_equal(macula_reply(client, r->id, r->args, r->len), 0);
   assert_int_equal(macula_reply(client, r->id, r->args, r->len), MACULA_ENOTFOUND);
 }
 
 static macula_options options(const struct test_node *n, macula_identity *id) {
-  return (macula_options){.server = n->at, .identity = id, .known_nodes = "", .backoff_max_ms = 200};
+  return (macula_options){MACULA_INIT(macula_options), .server = n->at, .identity = id, .known_nodes = "",
+                          .backoff_max_ms = 200};
 }
 
-static const macula_call_options patient = {.timeout_ms = WAIT_MS};
+static const macula_call_options patient = {MACULA_INIT(macula_call_options), .timeout_ms = WAIT_MS};
 
-/* Again when it was not confirmed within the library's 5 s: a machine may stand still for as long. */
-static int publish(macula_client c, const char *topic) {
-  int err = MACULA_TIMEOUT;
-  for (int i = 0; err == MACULA_TIMEOUT && i < 5; i++) err = macula_publish_sync(c, topic, "x", 1, NULL);
-  return err;
-}
+static int publish(macula_client c, const char *topic) { return macula_publish_sync(c, topic, "x", 1, NULL, WAIT_MS); }
 
 static void round_trip(macula_client c, struct seen *s) {
-  macula_subscribe_options own = {.own = true};
+  macula_subscribe_options own = {MACULA_INIT(macula_subscribe_options), .own = true};
   macula_sub sub;
   macula_service service;
   char *data;
   size_t len;
   assert_int_equal(macula_subscribe_sync(c, "t.**", &own, on_message, s, WAIT_MS, &sub), 0);
-  assert_int_equal(macula_serve_sync(c, "echo", 0, on_request, NULL, s, WAIT_MS, &service), 0);
+  assert_int_equal(macula_serve_sync(c, "echo", NULL, on_request, NULL, s, WAIT_MS, &service), 0);
   assert_int_equal(publish(c, "t.a"), 0);
-  assert_int_equal(macula_call_sync(c, "echo", "[1]", 3, &patient, &data, &len), 0);
+  assert_int_equal(macula_call_sync(c, "echo", "[1]", 3, NULL, WAIT_MS, &data, &len), 0);
   assert_string_equal(data, "[1]");
   assert_int_equal(len, 3);
-  free(data);
-  assert_int_equal(macula_call_sync(c, "none", "[1]", 3, &patient, &data, &len), MACULA_NO_SUCH_PROCEDURE);
+  macula_free(data);
+  assert_int_equal(macula_call_sync(c, "none", "[1]", 3, NULL, WAIT_MS, &data, &len), MACULA_NO_SUCH_PROCEDURE);
   assert_non_null(strstr(macula_last_error(), "nobody serves"));
   assert_int_equal(macula_unserve(c, service), 0);
   assert_int_equal(macula_unserve(c, service), MACULA_ENOTFOUND);
@@ -106,7 +105,7 @@ static void test_threaded(void **state) {
   macula_loop *loop;
   macula_identity *id;
   macula_client c;
-  char node[65];
+  char node[MACULA_ID_LEN + 1];
   (void)state;
   test_node_start(&n, "127.0.0.1:0", (struct node_config){0});
   assert_int_equal(macula_loop_new(NULL, &loop), 0);
@@ -147,10 +146,10 @@ static void test_embedded(void **state) {
   macula_loop *loop;
   macula_identity *id;
   macula_client c;
-  macula_subscribe_options own = {.own = true};
+  macula_subscribe_options own = {MACULA_INIT(macula_subscribe_options), .own = true};
   (void)state;
   test_node_start(&n, "127.0.0.1:0", (struct node_config){0});
-  macula_loop_options lo = {.embedded = true};
+  macula_loop_options lo = {MACULA_INIT(macula_loop_options), .embedded = true};
   assert_int_equal(macula_loop_new(&lo, &loop), 0);
   assert_true(macula_loop_fd(loop) >= 0);
   assert_int_equal(macula_identity_generate(&id), 0);
@@ -160,11 +159,14 @@ static void test_embedded(void **state) {
   assert_int_equal(macula_connect(loop, &o, &c), 0);
   assert_true(turn_until(loop, &s, &s.states[MACULA_CONNECTED], 1));
   assert_int_equal(macula_subscribe(c, "t.*", &own, on_message, NULL, &s, NULL), 0);
-  assert_int_equal(macula_serve(c, "p", 0, on_request, NULL, NULL, &s, NULL), 0);
+  assert_int_equal(macula_serve(c, "p", NULL, on_request, NULL, NULL, &s, NULL), 0);
   assert_int_equal(macula_publish(c, "t.a", "1", 1, NULL, NULL, NULL), 0);
   assert_int_equal(macula_call(c, "p", "1", 1, &patient, on_result, &s, NULL), 0);
   assert_true(turn_until(loop, &s, &s.messages, 1));
+  assert_true(s.client.loop == loop && s.client.id == c.id);
+  s.client = (macula_client){0};
   assert_true(turn_until(loop, &s, &s.results, 1));
+  assert_true(s.client.loop == loop && s.client.id == c.id);
   assert_int_equal(s.err, 0);
   round_trip(c, &s); /* blocking functions turn the loop themselves */
   macula_disconnect(c);
@@ -227,10 +229,10 @@ static void *work(void *ctx) {
   for (int i = 0; i < 50; i++) {
     char *data;
     size_t len;
-    if (macula_call_sync(w->c, "echo", "[7]", 3, &patient, &data, &len) || strcmp(data, "[7]") != 0)
+    if (macula_call_sync(w->c, "echo", "[7]", 3, NULL, WAIT_MS, &data, &len) || strcmp(data, "[7]") != 0)
       w->failed++;
     else
-      free(data);
+      macula_free(data);
     if (publish(w->c, "t.x")) w->failed++;
   }
   return NULL;
@@ -243,7 +245,7 @@ static void test_threads_share(void **state) {
   macula_loop *loop;
   macula_identity *id;
   pthread_t t[16];
-  macula_subscribe_options own = {.own = true};
+  macula_subscribe_options own = {MACULA_INIT(macula_subscribe_options), .own = true};
   (void)state;
   test_node_start(&n, "127.0.0.1:0", (struct node_config){0});
   assert_int_equal(macula_loop_new(NULL, &loop), 0);
@@ -251,7 +253,7 @@ static void test_threads_share(void **state) {
   macula_options o = options(&n, id);
   assert_int_equal(macula_connect(loop, &o, &w.c), 0);
   assert_int_equal(macula_connect_wait(w.c, WAIT_MS), 0);
-  assert_int_equal(macula_serve_sync(w.c, "echo", 0, on_request, NULL, &s, WAIT_MS, NULL), 0);
+  assert_int_equal(macula_serve_sync(w.c, "echo", NULL, on_request, NULL, &s, WAIT_MS, NULL), 0);
   assert_int_equal(macula_subscribe_sync(w.c, "t.*", &own, on_message, &s, WAIT_MS, NULL), 0);
   for (int i = 0; i < 16; i++) assert_int_equal(pthread_create(&t[i], NULL, work, &w), 0);
   for (int i = 0; i < 16; i++) pthread_join(t[i], NULL);
@@ -270,10 +272,10 @@ static void test_reconnects(void **state) {
   macula_identity *id;
   macula_client c;
   char at[ADDR_TEXT_LEN];
-  macula_subscribe_options own = {.own = true};
+  macula_subscribe_options own = {MACULA_INIT(macula_subscribe_options), .own = true};
   (void)state;
   test_node_start(&n, "127.0.0.1:0", (struct node_config){0});
-  macula_loop_options lo = {.idle_timeout_ms = 2000, .keep_alive_ms = 200};
+  macula_loop_options lo = {MACULA_INIT(macula_loop_options), .idle_timeout_ms = 2000, .keep_alive_ms = 200};
   assert_int_equal(macula_loop_new(&lo, &loop), 0);
   assert_int_equal(macula_identity_generate(&id), 0);
   macula_options o = options(&n, id);
@@ -287,7 +289,7 @@ static void test_reconnects(void **state) {
   struct node_config again = {.identity = quic_identity_ref(n.identity)};
   test_node_stop(&n);
   assert_true(wait_for(&s, &s.states[MACULA_DISCONNECTED], lost + 1));
-  assert_int_equal(macula_publish_sync(c, "t.a", "1", 1, NULL), MACULA_NOT_CONNECTED);
+  assert_int_equal(macula_publish_sync(c, "t.a", "1", 1, NULL, WAIT_MS), MACULA_NOT_CONNECTED);
   test_node_start(&n, at, again);
   assert_true(wait_for(&s, &s.states[MACULA_CONNECTED], lost + 2));
   assert_int_equal(publish(c, "t.a"), 0);
@@ -391,34 +393,37 @@ static void test_stale(void **state) {
   macula_client c, other;
   macula_sub sub;
   macula_service service;
-  char node[65], *data;
+  char node[MACULA_ID_LEN + 1], *data;
   size_t len;
   (void)state;
   assert_int_equal(macula_identity_generate(&id), 0);
   for (int embedded = 0; embedded < 2; embedded++) {
     struct seen s = SEEN;
-    macula_loop_options lo = {.embedded = embedded};
-    macula_options o = {.server = "127.0.0.1:1", .identity = id, .known_nodes = "", .on_state = on_state, .ctx = &s};
+    macula_loop_options lo = {MACULA_INIT(macula_loop_options), .embedded = embedded};
+    macula_options o = {MACULA_INIT(macula_options), .server = "127.0.0.1:1", .identity = id,
+                        .known_nodes = "",           .on_state = on_state,    .ctx = &s};
     assert_int_equal(macula_loop_new(&lo, &loop), 0);
     assert_int_equal(macula_connect(loop, &o, &c), 0);
     assert_int_equal(macula_subscribe(c, "a", NULL, on_message, NULL, &s, &sub), 0);
-    assert_int_equal(macula_serve(c, "p", 0, on_request, NULL, NULL, &s, &service), 0);
+    assert_int_equal(macula_serve(c, "p", NULL, on_request, NULL, NULL, &s, &service), 0);
+    assert_int_equal(macula_connect_wait(c, 0), MACULA_EINVAL);
+    assert_non_null(strstr(macula_last_error(), "timeout_ms"));
     macula_disconnect(c);
     for (int freed = 0; freed < 2; freed++) {
       macula_disconnect(c);
       assert_int_equal(macula_connect_wait(c, WAIT_MS), MACULA_ECLOSED);
       assert_int_equal(macula_node_id(c, node), MACULA_ECLOSED);
       assert_int_equal(macula_publish(c, "a", "1", 1, NULL, NULL, NULL), MACULA_ECLOSED);
-      assert_int_equal(macula_publish_sync(c, "a", "1", 1, NULL), MACULA_ECLOSED);
+      assert_int_equal(macula_publish_sync(c, "a", "1", 1, NULL, WAIT_MS), MACULA_ECLOSED);
       assert_int_equal(macula_subscribe(c, "a", NULL, on_message, NULL, &s, NULL), MACULA_ECLOSED);
       assert_int_equal(macula_subscribe_sync(c, "a", NULL, on_message, &s, WAIT_MS, NULL), MACULA_ECLOSED);
       assert_int_equal(macula_unsubscribe(c, sub), MACULA_ECLOSED);
       assert_int_equal(macula_call(c, "p", "1", 1, NULL, on_result, &s, NULL), MACULA_ECLOSED);
-      assert_int_equal(macula_call_sync(c, "p", "1", 1, NULL, &data, &len), MACULA_ECLOSED);
+      assert_int_equal(macula_call_sync(c, "p", "1", 1, NULL, WAIT_MS, &data, &len), MACULA_ECLOSED);
       assert_int_equal(macula_cancel(c, (macula_call_id){1}), MACULA_ECLOSED);
       assert_int_equal(macula_cast(c, "p", "1", 1, NULL, NULL), MACULA_ECLOSED);
-      assert_int_equal(macula_serve(c, "p", 0, on_request, NULL, NULL, &s, NULL), MACULA_ECLOSED);
-      assert_int_equal(macula_serve_sync(c, "p", 0, on_request, NULL, &s, WAIT_MS, NULL), MACULA_ECLOSED);
+      assert_int_equal(macula_serve(c, "p", NULL, on_request, NULL, NULL, &s, NULL), MACULA_ECLOSED);
+      assert_int_equal(macula_serve_sync(c, "p", NULL, on_request, NULL, &s, WAIT_MS, NULL), MACULA_ECLOSED);
       assert_int_equal(macula_unserve(c, service), MACULA_ECLOSED);
       assert_int_equal(macula_reply(c, (macula_request_id){1}, "1", 1), MACULA_ECLOSED);
       assert_int_equal(macula_reply_error(c, (macula_request_id){1}, NULL, NULL), MACULA_ECLOSED);
@@ -432,16 +437,115 @@ static void test_stale(void **state) {
   macula_identity_free(id);
 }
 
+/* ---- options: each takes a struct of its kind, and says whether it was understood -------------------------------------------
+ */
+struct asker {
+  macula_loop *loop;
+  macula_client c;
+};
+static bool take_loop(struct asker *a, const void *o) {
+  macula_loop *loop;
+  (void)a;
+  if (macula_loop_new(o, &loop)) return false;
+  macula_loop_free(loop);
+  return true;
+}
+static bool take_client(struct asker *a, const void *o) {
+  macula_client c;
+  if (macula_connect(a->loop, o, &c)) return false;
+  macula_disconnect(c);
+  return true;
+}
+static bool take_publish(struct asker *a, const void *o) {
+  return macula_publish(a->c, "a", "", 0, o, NULL, NULL) == MACULA_NOT_CONNECTED;
+}
+static bool take_publish_sync(struct asker *a, const void *o) {
+  return macula_publish_sync(a->c, "a", "", 0, o, WAIT_MS) == MACULA_NOT_CONNECTED;
+}
+static bool take_subscribe(struct asker *a, const void *o) {
+  macula_sub sub;
+  return !macula_subscribe(a->c, "a", o, on_message, NULL, NULL, &sub) && !macula_unsubscribe(a->c, sub);
+}
+static bool take_subscribe_sync(struct asker *a, const void *o) {
+  return macula_subscribe_sync(a->c, "a", o, on_message, NULL, 1, NULL) == MACULA_TIMEOUT;
+}
+static bool take_call(struct asker *a, const void *o) {
+  return macula_call(a->c, "a", "1", 1, o, on_result, NULL, NULL) == MACULA_NOT_CONNECTED;
+}
+static bool take_call_sync(struct asker *a, const void *o) {
+  return macula_call_sync(a->c, "a", "1", 1, o, WAIT_MS, NULL, NULL) == MACULA_NOT_CONNECTED;
+}
+static bool take_serve(struct asker *a, const void *o) {
+  macula_service service;
+  return !macula_serve(a->c, "a", o, on_request, NULL, NULL, NULL, &service) && !macula_unserve(a->c, service);
+}
+static bool take_serve_sync(struct asker *a, const void *o) {
+  return macula_serve_sync(a->c, "a", o, on_request, NULL, NULL, 1, NULL) == MACULA_TIMEOUT;
+}
+
+/* Programs of an earlier version know less of a struct, those of a later one more; what they do not know is not read. */
+static void test_options(void **state) {
+  static const struct {
+    const char *name;
+    size_t size;
+    bool (*take)(struct asker *a, const void *o);
+  } all[] = {{"macula_loop_options", sizeof(macula_loop_options), take_loop},
+             {"macula_options", sizeof(macula_options), take_client},
+             {"macula_publish_options", sizeof(macula_publish_options), take_publish},
+             {"macula_publish_options", sizeof(macula_publish_options), take_publish_sync},
+             {"macula_subscribe_options", sizeof(macula_subscribe_options), take_subscribe},
+             {"macula_subscribe_options", sizeof(macula_subscribe_options), take_subscribe_sync},
+             {"macula_call_options", sizeof(macula_call_options), take_call},
+             {"macula_call_options", sizeof(macula_call_options), take_call_sync},
+             {"macula_serve_options", sizeof(macula_serve_options), take_serve},
+             {"macula_serve_options", sizeof(macula_serve_options), take_serve_sync}};
+  struct asker a;
+  (void)state;
+  setenv("MACULA_SERVER", "127.0.0.1:1", 1);
+  assert_int_equal(macula_loop_new(NULL, &a.loop), 0);
+  assert_int_equal(macula_connect(a.loop, NULL, &a.c), 0);
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+    const size_t bad[] = {0, sizeof(size_t) - 1, 1 << 20, SIZE_MAX};
+    union {
+      size_t size;
+      uint8_t bytes[400];
+    } o;
+    memset(&o, 0xff, sizeof o);
+    o.size = sizeof o.size; /* of what follows nothing is known */
+    assert_true(all[i].take(&a, &o));
+    memset(&o, 0, sizeof o);
+    for (size_t size = sizeof o.size; size <= sizeof o; size++) {
+      o.size = size;
+      assert_true(all[i].take(&a, &o));
+    }
+    o.bytes[all[i].size + 7] = 1;
+    o.size = all[i].size + 7;
+    assert_true(all[i].take(&a, &o));
+    o.size = all[i].size + 8;
+    assert_false(all[i].take(&a, &o));
+    assert_non_null(strstr(macula_last_error(), all[i].name));
+    assert_non_null(strstr(macula_last_error(), "update the library"));
+    for (size_t j = 0; j < sizeof bad / sizeof bad[0]; j++) {
+      o.size = bad[j];
+      assert_false(all[i].take(&a, &o));
+      assert_non_null(strstr(macula_last_error(), all[i].name));
+    }
+  }
+  macula_loop_free(a.loop);
+  unsetenv("MACULA_SERVER");
+}
+
 /* A caller's mistakes are told by the call itself. */
 static void test_arguments(void **state) {
   macula_loop *loop;
   macula_client c = {0};
-  macula_loop_options lo = {.idle_timeout_ms = UINT64_MAX};
+  macula_loop_options lo = {MACULA_INIT(macula_loop_options), .idle_timeout_ms = UINT64_MAX};
   (void)state;
   assert_int_equal(macula_loop_new(&lo, &loop), MACULA_EINVAL);
   assert_int_equal(macula_loop_new(NULL, NULL), MACULA_EINVAL);
   assert_int_equal(macula_connect(NULL, NULL, &c), MACULA_EINVAL);
   assert_int_equal(macula_publish(c, "a", "", 0, NULL, NULL, NULL), MACULA_EINVAL);
+  assert_int_equal(macula_connect_wait(c, WAIT_MS), MACULA_EINVAL);
   assert_int_equal(macula_unsubscribe(c, (macula_sub){1}), MACULA_EINVAL);
   assert_int_equal(macula_check_topic("a.b"), 0);
   assert_int_equal(macula_check_topic("a.*"), MACULA_INVALID_TOPIC);
@@ -452,16 +556,18 @@ static void test_arguments(void **state) {
   assert_int_equal(macula_check_procedure("a\tb"), MACULA_INVALID_PROCEDURE);
   assert_int_equal(macula_check_realm(""), MACULA_INVALID_REALM);
   assert_string_equal(macula_version(), MACULA_VERSION);
+  macula_free(NULL);
   macula_loop_free(NULL);
   macula_identity_free(NULL);
   macula_disconnect(c);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_threaded),      cmocka_unit_test(test_embedded),   cmocka_unit_test(test_many),
-      cmocka_unit_test(test_threads_share), cmocka_unit_test(test_reconnects), cmocka_unit_test(test_trust),
-      cmocka_unit_test(test_identity),      cmocka_unit_test(test_arguments),  cmocka_unit_test(test_stale)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_threaded),   cmocka_unit_test(test_embedded),
+                                     cmocka_unit_test(test_many),       cmocka_unit_test(test_threads_share),
+                                     cmocka_unit_test(test_reconnects), cmocka_unit_test(test_trust),
+                                     cmocka_unit_test(test_identity),   cmocka_unit_test(test_arguments),
+                                     cmocka_unit_test(test_stale),      cmocka_unit_test(test_options)};
   if (!mkdtemp(folder)) return 1;
   setenv("XDG_CONFIG_HOME", folder, 1);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
