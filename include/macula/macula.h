@@ -153,6 +153,9 @@ typedef struct macula_options {
   uint64_t backoff_max_ms;   /* 0: 30,000 */
   /* State changes; err and text say why for DISCONNECTED and CLOSED. May be NULL. */
   void (*on_state)(void *ctx, macula_client client, macula_state state, int err, const char *text);
+  /* There is room in the queue again, after a function had none: it returned MACULA_EFULL, or publish waited. Called once for
+   * all of them when the queue is at most half full, after a reconnect, too. May be NULL. */
+  void (*on_room)(void *ctx, macula_client client);
   void *ctx; /* of on_state and on_room */
 } macula_options;
 /* Starts connecting and returns at once. opt NULL: defaults. The client is freed by macula_disconnect or with its loop. Errors
@@ -178,10 +181,12 @@ typedef struct macula_publish_options {
   bool retain;
   bool confirm;        /* QoS 0: done is called when the node has taken the message, not when it is queued */
   uint64_t timeout_ms; /* from being queued to the confirmation; 0: 5,000 */
+  uint64_t wait_ms; /* most time to block until the queue has room, never for a confirmation; 0: none, more than UINT32_MAX: no
+                     * limit. On an embedded loop and in a callback it does not block: see on_room of macula_options */
 } macula_publish_options;
 /* done may be NULL. Without confirm and with QoS 0, done is not called when the function returns 0. QoS 1 and confirm: done is
  * called once: 0, or the node's refusal, or MACULA_TIMEOUT after timeout_ms; QoS 1 is sent again with the same id after a
- * reconnect within that time. MACULA_EFULL: the queue is full; MACULA_NOT_CONNECTED; MACULA_INVALID_TOPIC;
+ * reconnect within that time. MACULA_EFULL: the queue is full, after wait_ms, too; MACULA_NOT_CONNECTED; MACULA_INVALID_TOPIC;
  * MACULA_PAYLOAD_TOO_LARGE. opt NULL: QoS 0. */
 MACULA_API int macula_publish(macula_client client, const char *topic, const void *payload, size_t len,
                               const macula_publish_options *opt, macula_done_fn done, void *ctx);

@@ -51,6 +51,7 @@ int client_new(struct hub *h, const struct client_options *o, struct client **re
   c->backoff_min = or_default(o->backoff_min, 100 * NS_MS);
   c->backoff_max = or_default(o->backoff_max, 30 * NS_SEC);
   c->on_state = o->on_state;
+  c->on_room = o->on_room;
   c->ctx = o->ctx;
   c->state = MACULA_CONNECTING;
   rng_fill(h->cfg.rng, c->instance, sizeof c->instance);
@@ -309,6 +310,7 @@ void client_let_in(struct client *c, const struct msg_pong *p) {
   c->replaying = true;
   client_replay(c);
   set_state(c, MACULA_CONNECTED, 0, "");
+  client_room(c);
   client_release(c);
 }
 
@@ -325,6 +327,30 @@ void client_replay(struct client *c) {
       e->unsent = false;
     }
   c->replaying = false;
+}
+
+/* Half of it, so that who sends all he has is not called for each message. */
+static bool has_room(const struct client *c) { return quic_queued(c->conn) <= c->max_queue / 2 && c->held <= c->max_queue / 2; }
+
+int client_short(struct client *c, int err) {
+  if (err != MACULA_EFULL || c->state != MACULA_CONNECTED || c->closing) return err;
+  /* It has room, but no memory, or too little for this: told in a while, however often it tries meanwhile. */
+  if (!c->wants_room && !c->replaying && has_room(c)) client_due(c, time_add(c->hub->now, ROOM_RETRY));
+  c->wants_room = true;
+  return err;
+}
+
+void client_room(struct client *c) {
+  struct hub *h = c->hub;
+  if (!c->wants_room || c->state != MACULA_CONNECTED || c->closing || !has_room(c)) return;
+  c->wants_room = false;
+  if (h->cfg.changed) h->cfg.changed(h->cfg.ctx, c);
+  if (!c->on_room) return;
+  client_hold(c);
+  hub_leave(h);
+  c->on_room(c->ctx, client_handle(c));
+  hub_enter(h);
+  client_release(c);
 }
 
 static void say_goodbye(struct client *c) {
@@ -357,6 +383,7 @@ void client_timer(struct client *c) {
   }
   if (c->state == MACULA_CONNECTED) {
     client_replay(c);
+    client_room(c);
     return;
   }
   if (c->conn) {

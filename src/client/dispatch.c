@@ -153,6 +153,7 @@ static void acknowledged(struct client *c, const struct msg_ack *a) {
   copy_text(text, a->message);
   entry_done(e, err, err && !text[0] ? macula_err_text(err) : text);
   if ((err || e->kind == ENTRY_CONFIRM) && !e->dead) entry_end(e);
+  client_room(c);
 }
 
 /* False when the connection is over. */

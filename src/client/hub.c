@@ -48,6 +48,7 @@ static void on_acked(void *ctx, struct quic_conn *conn) {
   if (!c) return;
   client_replay(c);
   if (h->cfg.changed) h->cfg.changed(h->cfg.ctx, c);
+  client_room(c);
 }
 
 int hub_new(const struct hub_config *cfg, nanotime now, struct hub **ret_hub) {

@@ -16,6 +16,7 @@
 #define DEFAULT_TTL_S 300
 #define REPLAY_RETRY (100 * NS_MS)
 #define RENEW_RETRY (1 * NS_SEC)
+#define ROOM_RETRY (100 * NS_MS)
 #define MAX_ENTRIES 4000000u /* of a hub; memory is the tighter bound */
 
 /* A subscription, service, pending publish or cast, call, or request served. Its id is never given twice in a hub: so it serves
@@ -84,6 +85,7 @@ struct client {
   struct framer framer;
   uint32_t caps;
   uint32_t failures, busy;
+  bool wants_room; /* a request found the queue full: on_room is owed */
   bool sweep, replaying, dialing, opened, closing, abrupt, no_reconnect, op, base_only;
   uint8_t addr_at;
   bool can_mend;               /* of the addresses tried in this turn one failed in a way that may pass */
@@ -104,6 +106,7 @@ struct client {
   uint64_t messages;
   struct list entries[ENTRY_KINDS];
   void (*on_state)(void *ctx, macula_client client, macula_state state, int err, const char *text);
+  void (*on_room)(void *ctx, macula_client client);
   void *ctx, *owner;
 };
 
@@ -127,6 +130,10 @@ void client_let_in(struct client *c, const struct msg_pong *p);
 /* Sends what the replay still owes, as far as the queue takes it. */
 void client_replay(struct client *c);
 void client_free(struct client *c);
+/* The end of a user's request: of MACULA_EFULL it takes note. Returns err. */
+int client_short(struct client *c, int err);
+/* Tells that there is room again, to whom that is owed. */
+void client_room(struct client *c);
 /* Encodes into the stream. MACULA_NOT_CONNECTED, MACULA_EFULL (more than the queue's bound waits), MACULA_PAYLOAD_TOO_LARGE. */
 int client_send(struct client *c, const struct msg *m);
 int client_send_raw(struct client *c, struct slice frame);

@@ -101,6 +101,7 @@ void entry_timer(struct entry *e) {
     int err = e->scheduled ? e->result : MACULA_TIMEOUT;
     entry_done(e, err, macula_err_text(err));
     if (!e->dead) entry_end(e);
+    client_room(c);
     break;
   }
   case ENTRY_SERVICE:
@@ -213,8 +214,10 @@ int client_publish(struct client *c, const char *topic, struct slice payload, co
                               .qos = (uint64_t)opt->qos,
                               .retain = opt->retain,
                               .message_id = next_message_id(c, id)}};
-  if (!opt->qos && !opt->confirm) return client_send(c, &m);
-  return send_confirmed(c, &m, &m.publish.ref, &m.publish.has_ref, opt->qos > 0, opt->timeout_ms * NS_MS, done, ctx);
+  err = opt->qos || opt->confirm
+            ? send_confirmed(c, &m, &m.publish.ref, &m.publish.has_ref, opt->qos > 0, opt->timeout_ms * NS_MS, done, ctx)
+            : client_send(c, &m);
+  return client_short(c, err);
 }
 
 int client_cast(struct client *c, const char *procedure, struct slice args, macula_done_fn done, void *ctx) {
@@ -224,8 +227,7 @@ int client_cast(struct client *c, const char *procedure, struct slice args, macu
   if (err) return err;
   if (c->state != MACULA_CONNECTED || c->closing) return MACULA_NOT_CONNECTED;
   struct msg m = {.type = MSG_CAST, .call = {.procedure = slice_of(name, len), .args = args}};
-  if (!done) return client_send(c, &m);
-  return send_confirmed(c, &m, &m.call.ref, &m.call.has_ref, false, 0, done, ctx);
+  return client_short(c, done ? send_confirmed(c, &m, &m.call.ref, &m.call.has_ref, false, 0, done, ctx) : client_send(c, &m));
 }
 
 static struct entry *same_name(struct client *c, enum entry_kind kind, struct slice name) {
@@ -243,7 +245,7 @@ static int announce_first(struct entry *e) {
   if (err && err != MACULA_NOT_CONNECTED) {
     e->done = NULL;
     entry_end(e);
-    return err;
+    return client_short(c, err);
   }
   return 0;
 }
@@ -324,7 +326,7 @@ int client_call(struct client *c, const char *procedure, struct slice args, cons
                            .idempotent = ext && opt->idempotent}};
   if ((err = client_send(c, &m))) {
     entry_end(e);
-    return err;
+    return client_short(c, err);
   }
   e->call.fn = fn;
   e->ctx = ctx;
@@ -404,7 +406,7 @@ static int answer(struct client *c, struct entry *e, struct msg_reply r) {
   m.reply.call_id = slice_of(e->served.call_id, CALL_ID_LEN);
   int err = e->served.cast ? 0 : client_send(c, &m);
   if (err != MACULA_EFULL && err != MACULA_ENOMEM && err != MACULA_PAYLOAD_TOO_LARGE) entry_end(e);
-  return err;
+  return client_short(c, err);
 }
 
 int client_reply(struct client *c, macula_request_id request, struct slice result) {

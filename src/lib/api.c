@@ -27,12 +27,16 @@ static int begin(macula_client handle, struct client **ret_client) {
   return err;
 }
 
+static nanotime deadline_of(uint64_t timeout_ms) {
+  return timeout_ms > UINT32_MAX ? TIME_NEVER : time_add(io_now(), timeout_ms * NS_MS);
+}
+
 /* Whether a function may block; *ret_deadline is when it has blocked long enough. */
 static int may_block(macula_client client, uint64_t timeout_ms, nanotime *ret_deadline) {
   if (!client.loop) return fail_plain(MACULA_EINVAL);
   if (loop_in_callback(client.loop)) return fail(MACULA_EINVAL, "a callback must not block: the loop would wait for itself");
   if (!timeout_ms) return fail(MACULA_EINVAL, "timeout_ms is 0; say how long to wait at most");
-  *ret_deadline = timeout_ms > UINT32_MAX ? TIME_NEVER : time_add(io_now(), timeout_ms * NS_MS);
+  *ret_deadline = deadline_of(timeout_ms);
   return 0;
 }
 
@@ -99,6 +103,7 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
                              .backoff_min = opt->backoff_min_ms * NS_MS,
                              .backoff_max = opt->backoff_max_ms * NS_MS,
                              .on_state = opt->on_state,
+                             .on_room = opt->on_room,
                              .ctx = opt->ctx,
                              .owner = r};
   r->cert_end = quic_identity_end(o.identity);
@@ -232,10 +237,8 @@ static void on_result(void *ctx, macula_client client, const macula_result *r) {
   waiter_end(w, !r->err && !copy ? MACULA_ENOMEM : r->err, text);
 }
 
-/* Wakes the loop while the lock is held on: what was queued must leave although this thread goes to sleep. */
 static bool wait_end(macula_loop *l, struct waiter *w, nanotime deadline) {
-  loop_unlock(l);
-  loop_lock(l);
+  loop_wake(l);
   while (!w->ended)
     if (!loop_wait(l, deadline)) return false;
   return true;
@@ -245,6 +248,15 @@ static int waiter_result(struct waiter *w) { return w->err ? fail(w->err, "%s", 
 
 /* ---- publish and subscribe -------------------------------------------------------------------------------------------------
  */
+/* Until the queue may have room: 0. At the deadline MACULA_EFULL. */
+static int wait_for_room(macula_client client, struct client **c, nanotime deadline) {
+  loop_wake(client.loop);
+  if (!loop_wait(client.loop, deadline)) return MACULA_EFULL;
+  *c = client_find(client.loop->hub, client.id);
+  hub_set_now(client.loop->hub, io_now());
+  return *c ? 0 : MACULA_ECLOSED;
+}
+
 int macula_publish(macula_client client, const char *topic, const void *payload, size_t len, const macula_publish_options *opt,
                    macula_done_fn done, void *ctx) {
   struct client *c;
@@ -253,8 +265,12 @@ int macula_publish(macula_client client, const char *topic, const void *payload,
   int err = OPTIONS_TAKE(macula_publish_options, opt, &o);
   if (!err) err = lock_client(client, &c);
   if (err) return err;
+  bool wait = o.wait_ms && !client.loop->embedded && !loop_in_callback(client.loop);
+  nanotime deadline = wait ? deadline_of(o.wait_ms) : 0;
   if (o.qos || o.confirm) hub_set_now(client.loop->hub, io_now());
-  return end_name(client.loop, client_publish(c, topic, slice_of(payload, len), &o, done, ctx), NAME_TOPIC, topic);
+  do err = client_publish(c, topic, slice_of(payload, len), &o, done, ctx);
+  while (err == MACULA_EFULL && wait && !(err = wait_for_room(client, &c, deadline)));
+  return end_name(client.loop, err, NAME_TOPIC, topic);
 }
 
 int macula_publish_sync(macula_client client, const char *topic, const void *payload, size_t len,
@@ -269,13 +285,10 @@ int macula_publish_sync(macula_client client, const char *topic, const void *pay
   if (!err) err = begin_waiting(client, &c, &w);
   if (err) return err;
   o.confirm = true;
-  o.timeout_ms = time_left(deadline);
-  while ((err = c ? client_publish(c, topic, slice_of(payload, len), &o, on_done, w) : MACULA_ECLOSED) == MACULA_EFULL &&
-         loop_wait(client.loop, deadline)) {
-    c = client_find(client.loop->hub, client.id);
-    hub_set_now(client.loop->hub, io_now());
+  do {
     o.timeout_ms = time_left(deadline);
-  }
+    err = client_publish(c, topic, slice_of(payload, len), &o, on_done, w);
+  } while (err == MACULA_EFULL && !(err = wait_for_room(client, &c, deadline)));
   if (err) {
     w->refs--;
     fail_name(err, NAME_TOPIC, topic);

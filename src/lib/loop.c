@@ -27,6 +27,12 @@ void loop_unlock(macula_loop *l) {
   if (wake) io_loop_wake(l->io);
 }
 
+void loop_wake(macula_loop *l) {
+  if (l->woken || loop_in_callback(l)) return;
+  l->woken = true;
+  io_loop_wake(l->io);
+}
+
 static void leave(void *ctx) { loop_unlock_quietly(ctx); }
 static void enter(void *ctx) { loop_lock(ctx); }
 

@@ -50,6 +50,10 @@ struct user { /* what a client told */
   int err;
   char text[512];
   bool close_when_told; /* macula_disconnect within on_state */
+  int rooms;            /* calls of on_room */
+  void (*when_room)(struct user *u);
+  uint64_t published, goal;
+  int qos;
 };
 struct tally { /* what callbacks told */
   int done, err;
@@ -197,10 +201,17 @@ static inline void on_state(void *ctx, macula_client c, macula_state state, int 
   snprintf(u->text, sizeof u->text, "%s", text);
   if (u->close_when_told && state == MACULA_DISCONNECTED) client_close(u->c, false);
 }
+static inline void on_room(void *ctx, macula_client c) {
+  struct user *u = ctx;
+  assert_int_equal(c.id, client_handle(u->c).id);
+  u->rooms++;
+  if (u->when_room) u->when_room(u);
+}
 static inline int user_start(struct world *w, int i, struct user *u, struct client_options o) {
   if (!o.realm) o.realm = "test";
   if (!o.identity && !o.base_only) o.identity = w->ids[i];
   o.on_state = on_state;
+  o.on_room = on_room;
   o.ctx = u;
   u->state = MACULA_CONNECTING;
   world_now(w);

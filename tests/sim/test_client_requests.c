@@ -146,6 +146,85 @@ static bool drop_all(void *ctx, const struct addr *from, const struct addr *to, 
   return false;
 }
 
+/* As much as the queue takes; who has found it full is told when there is room. */
+static void publish_more(struct user *u) {
+  static const char text[1000] = "1 ";
+  macula_publish_options o = {.qos = u->qos, .timeout_ms = 60000};
+  int err = 0;
+  while (u->published < u->goal && !(err = client_publish(u->c, "t", slice_of(text, sizeof text), &o, NULL, NULL)))
+    u->published++;
+  assert_int_equal(err, u->published < u->goal ? MACULA_EFULL : 0);
+}
+static bool all_came(void *ctx) { return ((struct tally *)ctx)->count >= 300; }
+
+static void test_room(void **state) {
+  (void)state;
+  for (int qos = 0; qos < 2; qos++) {
+    struct world w = {0};
+    struct user a = {.when_room = publish_more, .qos = qos}, b = {0};
+    struct tally got = {0};
+    world_init(&w, NULL);
+    user_join(&w, 0, &a, (struct client_options){.max_queue = 20000, .backoff_max = NS_SEC});
+    user_join(&w, 1, &b, (struct client_options){.backoff_max = NS_SEC});
+    (void)sub_now(&w, &b, "t", false, &got);
+    world_now(&w);
+    a.goal = 10; /* no more than there is room for: nobody is told */
+    publish_more(&a);
+    world_run(&w, 10 * NS_SEC);
+    assert_int_equal(a.rooms, 0);
+    assert_int_equal(got.count, 10);
+    a.goal = 300;
+    world_now(&w);
+    publish_more(&a);
+    assert_true(a.published < 40);
+    assert_true(sim_net_run(w.net, sim_net_now(w.net) + 60 * NS_SEC, all_came, &got));
+    world_run(&w, NS_SEC);
+    assert_int_equal(got.count, 300);
+    assert_in_range(a.rooms, 290 / 40, 290 / 8);
+    /* After a loss the next connection's queue is empty. */
+    sim_net_filter(w.net, drop_all, NULL);
+    a.goal = 340;
+    a.rooms = 0;
+    world_now(&w);
+    publish_more(&a);
+    assert_true(a.published < a.goal);
+    world_run(&w, 60 * NS_SEC);
+    assert_int_not_equal(a.state, MACULA_CONNECTED);
+    assert_int_equal(a.rooms, 0);
+    a.goal = a.published; /* enough */
+    sim_net_filter(w.net, NULL, NULL);
+    assert_true(world_until(&w, &a.rooms, 60 * NS_SEC));
+    assert_int_equal(a.state, MACULA_CONNECTED);
+    world_run(&w, 10 * NS_SEC);
+    assert_int_equal(a.rooms, 1);
+    world_done(&w);
+  }
+}
+
+/* Nothing of ours is under way, so that no acknowledgement can bring room: time may. */
+static void test_room_in_memory(void **state) {
+  struct world w = {0};
+  struct user a = {.when_room = publish_more, .goal = 1};
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &a, (struct client_options){0});
+  world_run(&w, NS_SEC);
+  world_now(&w);
+  w.hubs[0].mem.limit = w.hubs[0].mem.bytes;
+  publish_more(&a);
+  assert_int_equal(a.published, 0);
+  for (int i = 0; i < 20; i++) { /* trying meanwhile puts nothing off */
+    world_run(&w, 50 * NS_MS);
+    world_now(&w);
+    publish_more(&a);
+  }
+  assert_in_range(a.rooms, 2, 11);
+  w.hubs[0].mem.limit = 0;
+  world_run(&w, NS_SEC);
+  assert_int_equal(a.published, 1);
+  world_done(&w);
+}
+
 /* A goodbye that nobody acknowledges is waited for as long as the driver says. */
 static void test_goodbye(void **state) {
   struct world w = {.goodbye_timeout = 8 * NS_SEC};
@@ -192,7 +271,9 @@ static void test_abort(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pubsub), cmocka_unit_test(test_calls), cmocka_unit_test(test_ends),
-                                     cmocka_unit_test(test_goodbye), cmocka_unit_test(test_abort)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pubsub), cmocka_unit_test(test_calls),
+                                     cmocka_unit_test(test_ends),   cmocka_unit_test(test_goodbye),
+                                     cmocka_unit_test(test_room),   cmocka_unit_test(test_room_in_memory),
+                                     cmocka_unit_test(test_abort)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

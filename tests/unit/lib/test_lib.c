@@ -16,14 +16,12 @@ static char folder[] = "/tmp/macula-lib-XXXXXX";
 struct seen {
   pthread_mutex_t lock;
   pthread_cond_t changed;
-  unsigned messages, results, states[4];
+  unsigned messages, results, rooms, states[4];
   int err;
   macula_client client; /* the last one that a callback was given */
 };
 #define SEEN                                                                                                                   \
-  {                                                                                                                            \
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, {0}, 0, { 0 }                                                   \
-  }
+  { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER }
 
 static void see(struct seen *s, macula_client client, unsigned *count, int err) {
   pthread_mutex_lock(&s->lock);
@@ -260,6 +258,70 @@ static void test_threads_share(void **state) {
   assert_int_equal(w.failed, 0);
   assert_true(wait_for(&s, &s.messages, 16 * 50));
   macula_loop_free(loop);
+  macula_identity_free(id);
+  test_node_stop(&n);
+}
+
+/* ---- a full queue -----------------------------------------------------------------------------------------------------------
+ */
+enum { ROOM = 64 << 10, PIECES = 400, PIECE = 8 << 10 };
+static const char piece[PIECE];
+static const macula_publish_options waits = {MACULA_INIT(macula_publish_options), .wait_ms = UINT64_MAX};
+
+static void on_room(void *ctx, macula_client client) {
+  struct seen *s = ctx;
+  see(s, client, &s->rooms, 0);
+}
+
+static int fill(macula_client c, unsigned pieces) {
+  int err = 0;
+  for (unsigned i = 0; !err && i < pieces; i++) err = macula_publish(c, "t.x", piece, PIECE, &waits, NULL, NULL);
+  return err;
+}
+
+/* A callback must not block, though it says that it waits. */
+static void on_message_fill(void *ctx, macula_client client, const macula_message *m) {
+  struct seen *s = ctx;
+  (void)m;
+  see(s, client, &s->messages, fill(client, PIECES));
+}
+
+static bool saw(macula_loop *loop, bool embedded, struct seen *s, unsigned *count, unsigned want) {
+  return embedded ? turn_until(loop, s, count, want) : wait_for(s, count, want);
+}
+
+static void test_room(void **state) {
+  struct test_node n;
+  macula_identity *id;
+  (void)state;
+  test_node_start(&n, "127.0.0.1:0", (struct node_config){0});
+  assert_int_equal(macula_identity_generate(&id), 0);
+  for (int embedded = 0; embedded < 2; embedded++) {
+    struct seen s = SEEN, filled = SEEN, got = SEEN;
+    macula_loop *loop;
+    macula_client c;
+    macula_loop_options lo = {MACULA_INIT(macula_loop_options), .embedded = embedded};
+    macula_subscribe_options own = {MACULA_INIT(macula_subscribe_options), .own = true};
+    macula_options o = options(&n, id);
+    o.max_queue = ROOM;
+    o.on_room = on_room;
+    o.ctx = &s;
+    assert_int_equal(macula_loop_new(&lo, &loop), 0);
+    assert_int_equal(macula_connect(loop, &o, &c), 0);
+    assert_int_equal(macula_connect_wait(c, WAIT_MS), 0);
+    assert_int_equal(macula_subscribe_sync(c, "t.fill", &own, on_message_fill, &filled, WAIT_MS, NULL), 0);
+    assert_int_equal(macula_subscribe_sync(c, "t.got", &own, on_message, &got, WAIT_MS, NULL), 0);
+    assert_int_equal(fill(c, PIECES), embedded ? MACULA_EFULL : 0); /* many times more than there is room for */
+    assert_int_equal(embedded ? s.rooms : 0, 0);
+    assert_true(saw(loop, embedded, &s, &s.rooms, 1));
+    assert_int_equal(macula_publish_sync(c, "t.fill", "1", 1, NULL, WAIT_MS), 0);
+    assert_true(saw(loop, embedded, &filled, &filled.messages, 1));
+    assert_int_equal(filled.err, MACULA_EFULL);
+    assert_true(saw(loop, embedded, &s, &s.rooms, 2));
+    for (int i = 0; i < 20; i++) assert_int_equal(macula_publish_sync(c, "t.got", piece, PIECE, NULL, WAIT_MS), 0);
+    assert_true(saw(loop, embedded, &got, &got.messages, 20));
+    macula_loop_free(loop);
+  }
   macula_identity_free(id);
   test_node_stop(&n);
 }
@@ -563,11 +625,11 @@ static void test_arguments(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_threaded),   cmocka_unit_test(test_embedded),
-                                     cmocka_unit_test(test_many),       cmocka_unit_test(test_threads_share),
-                                     cmocka_unit_test(test_reconnects), cmocka_unit_test(test_trust),
-                                     cmocka_unit_test(test_identity),   cmocka_unit_test(test_arguments),
-                                     cmocka_unit_test(test_stale),      cmocka_unit_test(test_options)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_threaded),      cmocka_unit_test(test_embedded),   cmocka_unit_test(test_many),
+      cmocka_unit_test(test_threads_share), cmocka_unit_test(test_reconnects), cmocka_unit_test(test_trust),
+      cmocka_unit_test(test_identity),      cmocka_unit_test(test_arguments),  cmocka_unit_test(test_stale),
+      cmocka_unit_test(test_options),       cmocka_unit_test(test_room)};
   if (!mkdtemp(folder)) return 1;
   setenv("XDG_CONFIG_HOME", folder, 1);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
