@@ -96,7 +96,7 @@ static void kick(void *ctx, macula_client client, int err, const char *text) {
 }
 
 static int kick_all(struct run *r) {
-  static const macula_publish_options confirm = {MACULA_INIT(macula_publish_options), .confirm = true};
+  static const macula_publish_options confirm = {MACULA_INIT(macula_publish_options), .confirm = true, .wait_ms = 5000};
   for (unsigned i = 0; i < r->flow_count; i++) {
     struct flow *f = &r->flows[i];
     if (f->sent && f->received == f->sent * r->fan && f->sent == r->per_flow) continue;

@@ -14,6 +14,7 @@
 
 #include "cli.h"
 
+#define NAME_KEPT 64                 /* bytes of a client's name in the node's lists */
 #define CONNECT_LIMIT (15 * CLI_SEC) /* the library gives up after 10 s an address */
 
 /* ---- errors ----------------------------------------------------------------------------------------------------------------
@@ -190,6 +191,8 @@ static int prepare(struct cli *cli) {
   int err;
   sigset_t set;
   if (cli->realm && (err = macula_check_realm(cli->realm))) return cli_bad_name(err, cli->realm);
+  if (cli->name && (!cli->name[0] || strlen(cli->name) > NAME_KEPT))
+    return cli_invalid(MACULA_EINVAL, "--name takes a text of 1 to 64 bytes, which is what a node keeps of it");
   if (cli->token_file && (err = cli_read_token(cli))) return err;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
@@ -211,9 +214,10 @@ static int prepare(struct cli *cli) {
 }
 
 macula_options cli_client_options(const struct cli *cli) {
-  return (macula_options){
-      MACULA_INIT(macula_options), .server = cli->server,           .realm = cli->realm, .name = "macula",
-      .identity = cli->identity,   .known_nodes = cli->known_nodes, .token = cli->token, .insecure = cli->insecure};
+  return (macula_options){MACULA_INIT(macula_options), .server = cli->server,
+                          .realm = cli->realm,         .name = cli->name ? cli->name : "macula",
+                          .identity = cli->identity,   .known_nodes = cli->known_nodes,
+                          .token = cli->token,         .insecure = cli->insecure};
 }
 
 static void on_state(void *ctx, macula_client client, macula_state state, int err, const char *text) {
@@ -227,6 +231,12 @@ static void on_state(void *ctx, macula_client client, macula_state state, int er
     snprintf(k->text, sizeof k->text, "%s", text);
   }
   pthread_mutex_unlock(&k->cli->lock);
+  cli_wake(k->cli);
+}
+
+static void on_room(void *ctx, macula_client client) {
+  struct link *k = ctx;
+  (void)client;
   cli_wake(k->cli);
 }
 
@@ -247,6 +257,7 @@ int cli_connect(struct cli *cli, bool op) {
   k->cli = cli;
   o.op = op;
   o.on_state = on_state;
+  o.on_room = on_room;
   o.ctx = k;
   int err = macula_connect(cli->loop, &o, &k->client);
   if (err) return cli_invalid(err, macula_last_error());

@@ -26,6 +26,8 @@ static const char global_help[] = "Global options, before or after the command:\
                                   "  -s, --server ADDR   node: HOST, HOST:PORT or macula://ID@HOST:PORT\n"
                                   "                      (default: $MACULA_SERVER, else 127.0.0.1:9443)\n"
                                   "  -r, --realm REALM   the node's realm (default: default)\n"
+                                  "  --name TEXT         what the node's list of clients calls this one (default:\n"
+                                  "                      macula)\n"
                                   "  --identity FILE     key and certificate (default: your own, made on first use)\n"
                                   "  --token-file FILE   access token\n"
                                   "  --insecure          accept any node identity\n"

@@ -10,6 +10,7 @@
 const struct option_def global_options[] = {
     {"server", 's', OPTION_TEXT, offsetof(struct cli, server)},
     {"realm", 'r', OPTION_TEXT, offsetof(struct cli, realm)},
+    {"name", 0, OPTION_TEXT, offsetof(struct cli, name)},
     {"identity", 0, OPTION_TEXT, offsetof(struct cli, identity_path)},
     {"token-file", 0, OPTION_TEXT, offsetof(struct cli, token_file)},
     {"insecure", 0, OPTION_FLAG, offsetof(struct cli, insecure)},

@@ -58,7 +58,8 @@ static int publish_all(struct cli *cli, const struct pub_options *o, struct pub 
         continue;
       }
       if (err == MACULA_PAYLOAD_TOO_LARGE) return cli_invalid(err, macula_last_error());
-      if (err != MACULA_EFULL || !waiting) return cli_failed(err, NULL, macula_last_error());
+      if (err != MACULA_EFULL)
+        return cli_failed(err, NULL, macula_last_error()); /* else the link wakes us when there is room */
     }
     bool paced = p->sent < count && waiting < WINDOW && now < next;
     if (cli_wait(cli, paced ? next : CLI_NEVER) == CLI_SIGNALLED) return cli_interrupted();

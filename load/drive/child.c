@@ -47,10 +47,11 @@ static int spawn(void *ctx) { /* on the main thread, which PR_SET_PDEATHSIG foll
   sigset_t none;
   const struct cli *cli = s->l->cli;
   const char *realm = cli->realm ? cli->realm : "default";
-  const char *argv[16] = {s->l->self, "load", "streams", "--nodes", s->nodes, "--child", s->spec, "-r", realm};
+  const char *argv[20] = {s->l->self, "load", "streams", "--nodes", s->nodes, "--child", s->spec, "-r", realm};
   size_t argc = 9;
   if (cli->token_file) argv[argc++] = "--token-file", argv[argc++] = cli->token_file;
   if (cli->identity_path) argv[argc++] = "--identity", argv[argc++] = cli->identity_path;
+  if (cli->name) argv[argc++] = "--name", argv[argc++] = cli->name;
   if (cli->insecure) argv[argc++] = "--insecure";
   pid_t pid = fork();
   if (pid < 0) return MACULA_ENOMEM;

@@ -69,7 +69,7 @@ static void connect_next(struct load_crowd *c) {
   struct load_client *k = &c->v[c->next++];
   struct load *l = c->l;
   struct client_options o = {.realm = l->cli->realm ? l->cli->realm : "default",
-                             .name = "load",
+                             .name = l->cli->name ? l->cli->name : "load",
                              .token = l->cli->token,
                              .identity = c->identity ? c->identity : l->identity,
                              .no_reconnect = !c->reconnect,

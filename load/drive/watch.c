@@ -129,7 +129,7 @@ static void on_state(void *ctx, macula_client c, macula_state state, int err, co
 int load_watch_start(struct load_node *n) {
   struct load *l = n->l;
   struct client_options o = {.realm = l->cli->realm ? l->cli->realm : "default",
-                             .name = "load operator",
+                             .name = l->cli->name ? l->cli->name : "load operator",
                              .token = l->cli->token,
                              .identity = l->identity,
                              .op = true,

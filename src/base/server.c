@@ -5,7 +5,7 @@
 
 #include "base/err.h"
 
-static int parse_name(char *name, struct server *s) {
+static int parse_name(char *name, struct server *s, char *ret_why) {
   if (strpbrk(name, "[]/@ \t\r\n#%,")) return MACULA_EINVAL;
   char *colon = strchr(name, ':');
   unsigned long port = DEFAULT_PORT;
@@ -13,7 +13,11 @@ static int parse_name(char *name, struct server *s) {
     char *end;
     if (colon[1] < '0' || colon[1] > '9') return MACULA_EINVAL;
     port = strtoul(colon + 1, &end, 10);
-    if (*end || port == 0 || port > 65535) return MACULA_EINVAL;
+    if (*end) return MACULA_EINVAL;
+    if (port == 0 || port > 65535) {
+      snprintf(ret_why, SERVER_WHY_LEN, "'%.253s' is no address: a port is 1 to 65535", name);
+      return MACULA_EINVAL;
+    }
     *colon = 0;
   }
   size_t n = strlen(name);
@@ -48,7 +52,7 @@ static int parse(const char *text, struct server *s, char *ret_why) {
   copy[len] = 0;
   struct addr a;
   if (addr_no_destination(copy, ret_why)) return MACULA_EINVAL;
-  if (addr_parse(copy, DEFAULT_PORT, &a)) return parse_name(copy, s);
+  if (addr_parse(copy, DEFAULT_PORT, &a)) return parse_name(copy, s, ret_why);
   if (!addr_port(&a)) return MACULA_EINVAL;
   addr_text(&a, s->host_port);
   return 0;

@@ -75,8 +75,8 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
   opt = &asked;
   if (opt->backoff_min_ms > UINT32_MAX || opt->backoff_max_ms > UINT32_MAX)
     return fail(MACULA_EINVAL, "a time is more than %u ms", UINT32_MAX);
-  const char *where = opt->server ? opt->server : getenv("MACULA_SERVER");
-  if (!where || !where[0]) where = "127.0.0.1:9443";
+  const char *where = opt->server, *of_all = getenv("MACULA_SERVER");
+  if (!where) where = of_all && of_all[0] ? of_all : "127.0.0.1:9443";
   err = name_realm(slice_str(opt->realm ? opt->realm : "default"), realm, &len);
   if (err) return fail_name(err, NAME_REALM, opt->realm);
   struct remote *r = calloc(1, sizeof *r);

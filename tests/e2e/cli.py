@@ -131,6 +131,17 @@ def publishing():
         assert s.wait() == 0 and s.out == b"slash.a \n", s.out
 
 
+def named():
+    with Node() as n:
+        n.sub("a", "--name", "kitchen")
+        n.serve("p", "--echo", "--name", "k\u00fcche")
+        n.sub("b")
+        rows = json.loads(n.ok("--json", "clients", "--name", "who asks"))["clients"]
+        assert sorted(c["name"] for c in rows) == ["kitchen", "k\u00fcche", "macula", "who asks"], rows
+        for name in "", "x" * 65:
+            assert "1 to 64 bytes" in n.bad(2, "invalid_argument", "--name", name, "pub", "a", "x")
+
+
 def escaping():
     with Node() as n:
         payload = b"a\nb\\c\t\x00\xff\x1b[31m \xc3\xa9"
@@ -540,7 +551,7 @@ def benches():
 
 
 failed = 0
-for case in (scenario, publishing, escaping, names_of_people, bad_input, help_and_local, completion_in_bash, completion_in_zsh,
+for case in (scenario, publishing, named, escaping, names_of_people, bad_input, help_and_local, completion_in_bash, completion_in_zsh,
              node_id_changed, no_room_for_known_nodes, handlers, hanging, provider_killed, subscriber_stopped, queueing, subscriber_killed, node_killed, node_terminated, full, examples, readme, benches):
     if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
         continue

@@ -208,6 +208,8 @@ static void servers_are_read(void **state) {
       {"fe80::1", "as in fe80::1%eth0"},
       {"[fe80::1%nosuch0]:1", "no network interface 'nosuch0'"},
       {"127.0.0.1:0", "write host, host:port"},
+      {"host:99999", "'host:99999' is no address: a port is 1 to 65535"},
+      {"127.0.0.1:99999", "a port is 1 to 65535"},
       {"host..:1", "write host, host:port"},
       {".", "write host, host:port"},
       {"a%b:1", "write host, host:port"}};
