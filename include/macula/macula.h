@@ -18,7 +18,8 @@
  *
  * A size of 0 is MACULA_EINVAL, and so are members that this library does not know and that are not 0. Structs that callbacks
  * are given (macula_message, macula_result, macula_request) grow by members at their end, too, and only the library makes them:
- * a program neither allocates nor copies one. Enumerations grow as well: let a switch pass over values it does not know. */
+ * a program neither allocates nor copies one. (A program built against a later header than its library's asks macula_version
+ * before it reads a member that came later.) Enumerations grow as well: let a switch pass over values it does not know. */
 #ifndef MACULA_H
 #define MACULA_H
 
