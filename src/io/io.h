@@ -31,9 +31,10 @@ void io_loop_stop(struct io_loop *l); /* MACULA_ANY_THREAD */
  * and one non-blocking turn. */
 int io_loop_fd(struct io_loop *l);
 int io_loop_step(struct io_loop *l);
-/* Wakes the loop and has fn run in its next turn, after receiving and before sending. MACULA_ANY_THREAD. Many wake-ups may
- * merge: fn is the loop's one hook, set before it runs. */
+/* fn is called in the turn that io_loop_wake asked for, after receiving and before sending. The loop's one hook, set before it
+ * runs. */
 void io_loop_on_wake(struct io_loop *l, void (*fn)(void *ctx, nanotime now), void *ctx);
+/* Asks for a turn. Many wake-ups may merge into one. MACULA_ANY_THREAD. */
 void io_loop_wake(struct io_loop *l);
 /* Who receives, ticks and sends in each turn; copied. NULL: nobody. */
 void io_loop_set_endpoint(struct io_loop *l, const struct endpoint *ep);
@@ -80,9 +81,9 @@ void io_loop_stats(const struct io_loop *l, struct io_stats *ret_stats);
  * it would take those that wait. */
 bool io_loop_serves(struct io_loop *l, nanotime now);
 
-/* Name resolution (getaddrinfo in libuv's thread pool): up to max addresses; cb on the loop's thread, count 0 and a line for
- * people on failure. "host:port", "[v6]:port" and bare numeric addresses alike. */
 struct io_resolve;
+/* Looks up a name (getaddrinfo in libuv's thread pool): up to max addresses; cb on the loop's thread, count 0 and a line for
+ * people on failure. "host:port", "[v6]:port" and bare numeric addresses alike. */
 int io_resolve_start(struct io_loop *l, const char *host_port, uint16_t default_port, size_t max,
                      void (*cb)(void *ctx, const struct addr *addrs, size_t count, const char *why), void *ctx,
                      struct io_resolve **ret_req);

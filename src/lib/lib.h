@@ -52,7 +52,8 @@ int remote_connected(void *ctx, struct client *c, const struct id *node);
 void loop_lock(macula_loop *l);
 void loop_unlock(macula_loop *l); /* and wakes the loop's thread if it has to send */
 void loop_unlock_quietly(macula_loop *l);
-void loop_wake(macula_loop *l); /* the same while the lock is held on: what was queued must leave though this thread sleeps */
+/* Wakes the loop's thread while the lock is held on: what was queued must leave although this thread goes to sleep. */
+void loop_wake(macula_loop *l);
 bool loop_in_callback(const macula_loop *l);
 /* Lets the loop go on until something changed or the deadline; the lock is held before and after. False at the deadline. */
 bool loop_wait(macula_loop *l, nanotime deadline);

@@ -123,6 +123,8 @@ def publishing():
         assert s.wait() == 0
         m = json.loads(s.out)
         assert m["topic"] == "kept.a" and m["payload"] == "old" and m["retain"] is True and len(m["message_id"]) == 32, m
+        big = n.ok("--json", "pub", "big", "-", "--count", "12", stdin=b"x" * 1000000)  # three times what the queue takes
+        assert json.loads(big)["published"] == 12, big
         s = n.sub("many.**", "many.*", "--count", "40")
         n.ok("pub", "many.a", "-5", "--count", "40", "--qos", "1")
         assert s.wait() == 0 and s.out == b"many.a -5\n" * 40, s.out
