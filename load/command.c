@@ -30,7 +30,9 @@
 #include "load/scenarios/soak.h"
 #include "load/scenarios/streams.h"
 
-#define IDLE_S 3 /* idle timeout of nodes under load; more when so many clients would ping all day: load.idle_s */
+#define IDLE_S 3    /* idle timeout of nodes under load; more when so many clients would ping all day: load.idle_s */
+#define SANITIZED 4 /* times as long for each turn of a node of our own, and so its idle timeout */
+#define PATIENCE_S 60
 
 static const struct option_def options[] = {
     {"nodes", 0, OPTION_TEXT, offsetof(struct load_options, nodes)},
@@ -152,7 +154,11 @@ static int prepare(struct load *l) {
     l->folder[0] = 0;
     return EXIT_FAILED;
   }
-  l->idle_s = idle_for(l);
+  l->idle_s = idle_for(l) * (ADDRESS_SANITIZED && !l->o.nodes ? SANITIZED : 1);
+  l->patience = PATIENCE_S;
+#ifdef MACULA_TEST_UNBOUNDED
+  if (getenv("MACULA_TEST_UNBOUNDED")) l->patience = 5; /* what is shown never comes */
+#endif
   if (l->o.nodes || cli->identity_path) { /* given nodes may know the user's identity: an operator's, perhaps */
     if ((err = cli_load_identity(cli, false))) return err;
     l->identity = quic_identity_ref(cli->identity->quic);

@@ -140,7 +140,8 @@ struct load {
   struct cli *cli;
   struct load_options o;
   double scale;
-  unsigned idle_s; /* idle timeout of the nodes */
+  unsigned idle_s;   /* idle timeout of the nodes */
+  unsigned patience; /* seconds in which comes what takes moments on an idle machine: counts decide, and not time */
   const char *scenario;
   char command[4096]; /* as it was typed */
   struct quic_identity *identity;

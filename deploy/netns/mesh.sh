@@ -24,6 +24,7 @@ Hosts h1, h2, ... run a node each; host c is for clients. All hang on one switch
   -n N        hosts with nodes (4; 1 to 64)
   -m NAME     the mesh to speak of, when several are up ($MACULA_MESH)
   -p PREFIX   start of a new mesh's name, before this process's id (macula); of those that are up only such are meant
+  -o OPTION   of maculad, for nodes that load builds: -o --max-clients=100; as often as needed
   -b FOLDER   where maculad and macula are (../../build, else PATH)
 
 run and load build a mesh of their own when none is up, which no other command takes unless named, and remove it at the end, also after
@@ -40,6 +41,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 count=4
 mesh=${MACULA_MESH:-}
 prefix=""
+options=()
 bin=""
 child=""
 building=""
@@ -368,12 +370,13 @@ delay() {
 
 misused() { echo "mesh: $*; mesh.sh -h lists what there is" >&2; exit 2; }
 
-while getopts :n:m:p:b:h-: o; do
+while getopts :n:m:p:b:o:h-: o; do
   case $o in
     n) count=$OPTARG ;;
     m) mesh=$OPTARG ;;
     p) prefix=$OPTARG ;;
     b) bin=$OPTARG ;;
+    o) options+=("$OPTARG") ;;
     h) usage; exit 0 ;;
     -) [ "$OPTARG" != help ] || { usage; exit 0; }; misused "there is no option --$OPTARG" ;;
     :) misused "-$OPTARG needs a value" ;;
@@ -418,7 +421,7 @@ case $command in
       *) die "load takes all, clients, services, streams or callers: pool and soak start nodes of their own, on one host" ;;
     esac
     # As the nodes that macula load starts: the dead are noticed soon, records end soon, and limits can be reached.
-    mesh_or_own --idle-timeout 3s --keep-alive 1s --service-ttl 30s --max-clients 1000 --max-services 11000
+    mesh_or_own --idle-timeout 3s --keep-alive 1s --service-ttl 30s --max-clients 1000 --max-services 11000 "${options[@]}"
     building=${building:+complete}
     run_on c macula load "$@" --nodes "$(for n in $(nodes); do server "$n"; done | paste -sd,)"
     ;;

@@ -29,6 +29,10 @@ void load_abuse_stop_renewing(struct load_client *k) {
   }
 }
 
+void load_abuse_stop_reading(struct load_client *k) {
+  if (k->c) k->c->deaf = true;
+}
+
 int load_abuse_open_streams(struct load_client *k, size_t count) {
   static const uint8_t half_a_header[4] = {FRAME_VERSION, MSG_PUBLISH, 0, 0};
   int opened = 0;

@@ -7,6 +7,7 @@
 void load_abuse_reset(struct load_client *c);                     /* resets the stream of CONNECT */
 void load_abuse_vanish(struct load_client *c);                    /* its connection is forgotten, and it connects anew */
 void load_abuse_stop_renewing(struct load_client *c);             /* its services are not renewed any more */
+void load_abuse_stop_reading(struct load_client *c);              /* gives no more credit; lives, and answers pings */
 int load_abuse_open_streams(struct load_client *c, size_t count); /* with half a frame on each; how many it got */
 
 #endif

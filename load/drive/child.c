@@ -1,5 +1,5 @@
-/* Clients in a process of their own, to be ended by SIGKILL: `macula load streams --nodes ADDR --child COUNT,STREAMS,PREFIX`;
- * with 0 streams they only subscribe. It says "ready" on its standard output when they are all in and have what they asked for,
+/* Clients in a process of their own, to be ended by SIGKILL: `macula load streams --nodes ADDR --child COUNT,STREAMS,PREFIX`.
+ * It says "ready" on its standard output when they are all in and have what they asked for,
  * and goes when its standard input ends, so that none is left over whatever becomes of its parent. */
 #include "load/drive/child.h"
 
@@ -115,8 +115,6 @@ bool load_child_ready(void *child) {
 
 int load_child_error(const struct load_child *c) { return c->ready ? 0 : c->err ? c->err : MACULA_TIMEOUT; }
 
-void load_child_stop(struct load_child *c) { kill(c->pid, SIGSTOP); }
-
 void load_child_kill(struct load_child *c) {
   kill(c->pid, SIGKILL);
   while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR) continue;
@@ -148,15 +146,15 @@ static int be_clients(struct load_task *t) {
   if (code) return code;
   load_watch_end(l->nodes[0]);
   load_crowd_connect(c, 0, clients, AT_ONCE);
-  load_wait(t, load_crowd_decided, c, 60);
+  load_wait(t, load_crowd_decided, c, l->patience);
   for (size_t i = 0; i < clients; i++) {
     snprintf(name, sizeof name, "%s.c%zu", prefix, i);
     load_client_subscribe(&c->v[i], name);
-    if (streams) load_client_serve(&c->v[i], name, 300000);
+    load_client_serve(&c->v[i], name, 300000);
     load_abuse_open_streams(&c->v[i], streams);
   }
   load_wake(l);
-  if (load_reach(t, &c->confirmed, (streams ? 2 : 1) * clients, 60) && write(1, "ready\n", 6) == 6)
+  if (load_reach(t, &c->confirmed, 2 * clients, l->patience) && write(1, "ready\n", 6) == 6)
     load_wait(t, parent_is_gone, NULL, 600);
   load_crowd_free(t, c);
   return 0;

@@ -9,7 +9,6 @@ int load_child_start(struct load_task *t, struct load_node *n, size_t clients, c
                      struct load_child **ret_child);
 bool load_child_ready(void *child);
 int load_child_error(const struct load_child *child);
-void load_child_stop(struct load_child *child); /* SIGSTOP: its clients read no more */
 void load_child_kill(struct load_child *child); /* SIGKILL; frees it */
 int load_child_main(struct load *l);
 void load_children_end(struct load *l);

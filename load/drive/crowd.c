@@ -200,14 +200,14 @@ void load_crowd_free(struct load_task *t, struct load_crowd *c) {
   c->end = c->next;
   if (c->node->given && !c->l->stopping) { /* the next run shall not count them for its idle timeout */
     load_crowd_leave(c, 0, c->count);
-    load_wait(t, all_ended, c, 10);
+    load_wait(t, all_ended, c, t->l->patience);
   }
   for (size_t i = 0; i < c->count; i++) {
     if (!c->v[i].c) continue;
     c->v[i].leaving = true;
     client_close(c->v[i].c, true);
   }
-  if (!load_wait(t, all_ended, c, 10) && !all_ended(c)) return; /* the hub still points here */
+  if (!load_wait(t, all_ended, c, t->l->patience) && !all_ended(c)) return; /* the hub still points here */
   free(c->v);
   free(c);
 }

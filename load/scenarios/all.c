@@ -13,7 +13,7 @@
 
 #include "cli/cli.h"
 #include "io/io.h"
-#include "load/drive/child.h"
+#include "load/drive/abuse.h"
 #include "load/drive/crowd.h"
 #include "load/drive/nodes.h"
 #include "load/drive/relay.h"
@@ -26,11 +26,9 @@
 #include "load/scenarios/streams.h"
 
 #define CUT_AFTER_S 4
-#define CUT_MOST_S 30
 #define COMMAND_MOST_S 60 /* of --partition */
 #define COMMAND_REST_S 10 /* once the run stops */
-#define SLOW_CLIENTS 6
-#define SLOW_MESSAGES 1200 /* of 16 KiB: more than a client's queue holds */
+#define SLOW_EACH 200     /* messages of 16 KiB: more than a client's window and queue hold */
 #define SLOW_SIZE 16384
 #define SLOW_AHEAD 24
 
@@ -95,7 +93,7 @@ static int partition(struct load_task *t) {
   struct load_mesh *m = l->mesh;
   struct load_node *nodes[4] = {m->clients, m->services, m->streams, m->callers};
   char what[96], dropped[64] = "";
-  if (!m->parts || !load_wait(t, load_mesh_is_ready, m, 60) || !load_sleep(t, CUT_AFTER_S)) goto out;
+  if (!m->parts || !load_mesh_ready(t) || !load_sleep(t, CUT_AFTER_S)) goto out;
   uint64_t before = l->relays ? load_relays_dropped(l->relays) : 0;
   load_phase(t, NULL, 0, "%s %s | %s %s are apart", nodes[0]->name, nodes[1]->name, nodes[2]->name, nodes[3]->name);
   struct deaths d = {.nodes = nodes};
@@ -105,7 +103,7 @@ static int partition(struct load_task *t) {
     goto out;
   }
   load_event(l, "partition");
-  load_wait(t, two_dead_at_each, &d, CUT_MOST_S);
+  load_wait(t, two_dead_at_each, &d, l->patience);
   load_sleep(t, 1);
   uint64_t least = UINT64_MAX;
   for (size_t i = 0; i < 4; i++)
@@ -120,7 +118,7 @@ static int partition(struct load_task *t) {
   load_event(l, "healed");
   load_phase(t, NULL, 0, "the partition heals");
   for (size_t i = 0; i < 4 && !l->stopping; i++) {
-    load_figure_is(t, nodes[i], FIG_PEERS, 3, 60);
+    load_figure_is(t, nodes[i], FIG_PEERS, 3, l->patience);
     snprintf(what, sizeof what, "healed: %s is connected to the three others", nodes[i]->name);
     if (!l->stopping) load_row_is(l, t->name, what, 3, nodes[i]->now[FIG_PEERS]);
   }
@@ -131,32 +129,41 @@ out:
 
 /* ---- slow subscribers -------------------------------------------------------------------------------------------------------
  */
-/* A process of subscribers is stopped while much is published to them; another subscriber of the same node misses nothing. */
+/* Subscribers that live and do not read; another subscriber of the same node misses nothing. What they get is bounded by their
+ * windows and queues, so that it is the same at any speed: one that is stopped would be dead to the node at its idle timeout.
+ */
 static int slow(struct load_task *t) {
   struct load *l = t->l;
   struct load_node *n = l->mesh->services;
-  struct load_child *child;
-  struct load_crowd *c;
+  struct load_crowd *c, *lazy;
   static const char payload[SLOW_SIZE];
   char topic[64];
-  if (!load_wait(t, load_mesh_is_ready, l->mesh, 60)) return 0;
+  size_t clients = load_scaled(l, 6, 2);
+  uint64_t messages = clients * SLOW_EACH;
+  if (!load_mesh_ready(t)) return 0;
   int code = load_crowd_new(l, n, 2, &c);
   if (code) return code;
-  if ((code = load_child_start(t, n, SLOW_CLIENTS, "slow", 0, &child)) != 0) {
+  if ((code = load_crowd_new(l, n, clients, &lazy)) != 0) {
     load_crowd_free(t, c);
     return code;
   }
   load_crowd_connect(c, 0, 2, 2);
-  load_wait(t, load_crowd_decided, c, 30);
+  load_crowd_connect(lazy, 0, clients, clients);
+  load_wait(t, load_crowd_decided, c, l->patience);
+  load_wait(t, load_crowd_decided, lazy, l->patience);
   load_client_subscribe(&c->v[1], "slow.*");
+  for (size_t i = 0; i < clients; i++) {
+    snprintf(topic, sizeof topic, "slow.c%zu", i);
+    load_client_subscribe(&lazy->v[i], topic);
+    load_abuse_stop_reading(&lazy->v[i]);
+  }
   load_wake(l);
-  load_reach(t, &c->confirmed, 1, 10);
-  load_wait(t, load_child_ready, child, 30);
+  load_reach(t, &c->confirmed, 1, l->patience);
+  load_reach(t, &lazy->confirmed, clients, l->patience);
   load_fresh(t, n);
   uint64_t dropped = n->now[FIG_DROPPED], cut = n->now[FIG_SLOW];
-  load_child_stop(child);
-  for (uint64_t i = 0; i < SLOW_MESSAGES && !l->stopping;) {
-    snprintf(topic, sizeof topic, "slow.c%llu", (unsigned long long)(i % SLOW_CLIENTS));
+  for (uint64_t i = 0; i < messages && !l->stopping;) {
+    snprintf(topic, sizeof topic, "slow.c%llu", (unsigned long long)(i % clients));
     int err =
         c->v[0].c ? client_publish(c->v[0].c, topic, slice_of(payload, sizeof payload), NULL, NULL, NULL) : MACULA_ECLOSED;
     if (!err) i++;
@@ -164,19 +171,19 @@ static int slow(struct load_task *t) {
     if (err || i % 8 == 0) { /* never more ahead of the reader than a part of its queue, however slow this machine is */
       load_wake(l);
       load_sleep(t, 0.01);
-      load_reach(t, &c->got, i > SLOW_AHEAD ? i - SLOW_AHEAD : 0, 20);
+      load_reach(t, &c->got, i > SLOW_AHEAD ? i - SLOW_AHEAD : 0, l->patience);
     }
   }
-  load_reach(t, &c->got, SLOW_MESSAGES, 20);
+  load_reach(t, &c->got, messages, l->patience);
   load_fresh(t, n);
   if (!l->stopping) {
-    load_row_is(l, t->name, "a subscriber beside slow ones gets every message", SLOW_MESSAGES, c->got);
+    load_row_is(l, t->name, "a subscriber beside slow ones gets every message", messages, c->got);
     uint64_t away = n->now[FIG_DROPPED] - dropped;
     cut = n->now[FIG_SLOW] - cut;
     load_row(l, t->name, away + cut > 0, "slow subscribers lose messages or their connection, and hold up nobody", "some",
              "%llu messages dropped, %llu disconnected", (unsigned long long)away, (unsigned long long)cut);
   }
-  load_child_kill(child);
+  load_crowd_free(t, lazy);
   load_crowd_free(t, c);
   return 0;
 }

@@ -74,12 +74,12 @@ static uint64_t read_the_code(const struct load_crowd *c, size_t from, size_t co
 static bool update_themselves(struct load_task *t, struct load_crowd *c, size_t known) {
   for (size_t i = 0; i < known; i++) load_abuse_vanish(&c->v[i]);
   struct part p = {c, 0, known, known};
-  return load_wait(t, part_is_in, &p, 30);
+  return load_wait(t, part_is_in, &p, t->l->patience);
 }
 
 static bool get_messages(struct load_task *t, struct load_crowd *c, size_t limit) {
-  if (!load_wait(t, all_taken, c, 60)) return false;
-  return load_reach(t, &c->got, c->taken * (limit - 1), 60);
+  if (!load_wait(t, all_taken, c, t->l->patience)) return false;
+  return load_reach(t, &c->got, c->taken * (limit - 1), t->l->patience);
 }
 
 static void fill(struct load_task *t, struct load_node *n, size_t limit, size_t more, size_t known, struct load_crowd *c) {
@@ -149,7 +149,7 @@ static void make_room(struct load_task *t, struct load_node *n, size_t limit, si
   load_phase(t, NULL, 0, "some leave, others come");
   uint64_t base = n->now[FIG_CLIENTS];
   load_crowd_leave(c, limit - room, room);
-  if (!load_figure_is(t, n, FIG_CLIENTS, base - room, 30) && l->stopping) return;
+  if (!load_figure_is(t, n, FIG_CLIENTS, base - room, l->patience) && l->stopping) return;
   if (load_crowd_new(l, n, room + 3, &later)) return;
   load_crowd_connect(later, 0, room + 3, AT_ONCE);
   load_wait(t, load_crowd_decided, later, 60);
@@ -172,10 +172,10 @@ static int one_limit(struct load_task *t, struct load_node *n, size_t limit, siz
   if (!l->stopping) make_room(t, n, limit, 10, c);
   load_phase(t, NULL, 0, "leaving");
   load_crowd_leave(c, 0, c->count);
-  load_figure_below(t, n, FIG_CLIENTS, base, load_idle_s(n) + 30);
+  load_figure_below(t, n, FIG_CLIENTS, base, load_idle_s(n) + l->patience);
   load_crowd_free(t, c);
   if (l->stopping) return 0;
-  load_figure_below(t, n, FIG_CLIENTS, base, load_idle_s(n) + 10);
+  load_figure_below(t, n, FIG_CLIENTS, base, load_idle_s(n) + l->patience);
   load_row_most(l, t->name, "no client entry is left afterwards", base, n->now[FIG_CLIENTS]);
   load_rows_memory(t, n, true);
   return 0;

@@ -111,7 +111,7 @@ int load_mesh_start(struct load_task *t) {
   struct load_mesh *m = l->mesh;
   struct load_node **const nodes[4] = {&m->clients, &m->services, &m->streams, &m->callers};
   int code = l->o.nodes ? take_given(t, nodes) : start_nodes(t, nodes);
-  for (size_t i = 0; i < 4 && !code; i++) load_figure_is(t, *nodes[i], FIG_PEERS, 3, 30);
+  for (size_t i = 0; i < 4 && !code; i++) load_figure_is(t, *nodes[i], FIG_PEERS, 3, l->patience);
   for (size_t i = 0; i < 4 && !code && !l->stopping; i++) {
     char what[96];
     snprintf(what, sizeof what, "%s is connected to the three others", (*nodes[i])->name);
@@ -121,7 +121,15 @@ int load_mesh_start(struct load_task *t) {
   return code;
 }
 
-bool load_mesh_is_ready(void *mesh) { return ((struct load_mesh *)mesh)->providers_ready; }
+static bool is_ready(void *mesh) { return ((struct load_mesh *)mesh)->providers_ready; }
+
+bool load_mesh_ready(struct load_task *t) {
+  struct load *l = t->l;
+  bool ready = load_wait(t, is_ready, l->mesh, 2 * l->patience);
+  if (!ready && !l->stopping)
+    load_row(l, t->name, false, "begins when the callers' providers are there", "it does", "they are not");
+  return ready;
+}
 
 /* ---- the end ----------------------------------------------------------------------------------------------------------------
  */
@@ -143,7 +151,7 @@ int load_mesh_rest(struct load_task *t) {
   for (size_t i = 0; i < 4; i++) {
     for (size_t k = 0; k < sizeof back / sizeof back[0]; k++) {
       uint64_t base = m->base[i][back[k].f];
-      load_figure_is(t, nodes[i], back[k].f, base, load_idle_s(nodes[i]) + 10);
+      load_figure_is(t, nodes[i], back[k].f, base, load_idle_s(nodes[i]) + l->patience);
       if (l->stopping) return 0;
       snprintf(what, sizeof what, "%s left at %s in the end", back[k].what, nodes[i]->name);
       load_row_is(l, t->name, what, base, nodes[i]->now[back[k].f]);

@@ -14,9 +14,9 @@ struct load_mesh {
   uint64_t others;                           /* tasks that must have ended before providers leave */
 };
 
-int load_mesh_start(struct load_task *t); /* the four nodes of l->mesh, behind its relays */
-int load_mesh_warm(struct load *l);       /* one cycle, after which memory counts */
-int load_mesh_rest(struct load_task *t);  /* nothing is left at them, and memory returns */
-bool load_mesh_is_ready(void *mesh);
+int load_mesh_start(struct load_task *t);  /* the four nodes of l->mesh, behind its relays */
+int load_mesh_warm(struct load *l);        /* one cycle, after which memory counts */
+int load_mesh_rest(struct load_task *t);   /* nothing is left at them, and memory returns */
+bool load_mesh_ready(struct load_task *t); /* waits for providers_ready; without it a promise is broken, or the run stops */
 
 #endif

@@ -154,7 +154,7 @@ static uint64_t unlike_the_model(const struct pool *p) {
 static void count_rows(struct pool *p, const char *when) {
   struct load *l = p->t->l;
   char what[128];
-  load_wait(p->t, peers_settled, p, 5);
+  load_wait(p->t, peers_settled, p, l->patience);
   load_fresh(p->t, p->n);
   if (l->stopping) return;
   snprintf(what, sizeof what, "%s: connections of the node at most", when);
@@ -236,7 +236,7 @@ int load_pool(struct load_task *t) {
   for (size_t i = 0; i < p.count; i++)
     if (p.peers[i]) light_free(&l->engine->lights, p.peers[i]);
   if (!l->stopping) load_node_stop(p.n);
-  load_wait(t, requests_are_over, &p, 20);
+  load_wait(t, requests_are_over, &p, l->patience);
   load_lru_done(&p.model);
   free(p.dialling);
   free(p.peers);

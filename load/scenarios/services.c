@@ -186,7 +186,7 @@ static void expire(struct load_task *t, struct load_node *n, struct load_crowd *
   c->call_times = NULL;
   load_phase(t, NULL, 0, "leaving");
   load_crowd_leave(c, 0, c->count);
-  load_figure_is(t, n, FIG_SERVICES, base, 30);
+  load_figure_is(t, n, FIG_SERVICES, base, l->patience);
   if (l->stopping) return;
   row_of_services(t, n, "when their clients leave, so do they", base);
   load_row_most(l, t->name, "bytes of the table of services return", bytes + 4096, n->now[FIG_SERVICE_BYTES]);
@@ -236,7 +236,7 @@ int load_services(struct load_task *t) {
   char max[24];
   snprintf(max, sizeof max, "%llu", (unsigned long long)load_scaled(l, 10000, 200) + 100);
   const char *args[] = {"--max-services", max, NULL};
-  if (l->mesh && !load_wait(t, load_mesh_is_ready, l->mesh, 60)) return 0;
+  if (l->mesh && !load_mesh_ready(t)) return 0;
   n = l->mesh ? l->mesh->services : NULL;
   int code = n ? 0 : load_node_take(t, "services with a TTL", args, &n);
   if (l->mesh) load_fresh(t, n);

@@ -141,14 +141,14 @@ static int begin(struct soak *s) {
   s->callers->reconnect = s->providers->reconnect = true;
   load_crowd_connect(s->providers, 0, 2, 2);
   load_crowd_connect(s->callers, 0, CALLERS, AT_ONCE);
-  load_wait(s->t, load_crowd_decided, s->providers, 30);
-  load_wait(s->t, load_crowd_decided, s->callers, 30);
+  load_wait(s->t, load_crowd_decided, s->providers, s->t->l->patience);
+  load_wait(s->t, load_crowd_decided, s->callers, s->t->l->patience);
   for (size_t i = 0; i < 2; i++) {
     snprintf(name, sizeof name, "load.soak.p%zu", i);
     load_client_serve(&s->providers->v[i], name, 300000);
   }
   load_wake(l);
-  load_reach(s->t, &s->providers->confirmed, 2, 10);
+  load_reach(s->t, &s->providers->confirmed, 2, s->t->l->patience);
   for (int tries = 0; tries < 50 && s->callers->answered < 2 && !l->stopping; tries++) { /* until the DHT has their records */
     s->callers->answered = s->callers->failed = 0;
     for (int i = 0; i < 2; i++) load_client_call(&s->callers->v[0], i ? "load.soak.p1" : "load.soak.p0", "1", 3000);
@@ -194,7 +194,7 @@ static int soak(struct load_task *t) {
     done = round + 1;
     mark(&s, load_seconds(l) - from); /* a second is a minute */
   }
-  load_wait(t, calls_are_over, &s, 15);
+  load_wait(t, calls_are_over, &s, l->patience);
   if (!l->stopping && !code) totals(&s, load_seconds(l) - from);
   for (size_t i = 0; i < ALIVE; i++) go(&s, s.groups[i]);
   load_crowd_free(t, s.callers);

@@ -63,7 +63,7 @@ static bool all_back_in(void *ctx) {
 /* Those who stay connect anew in the middle, without a word on their old connections. */
 static void come_back(struct load_task *t, struct load_crowd *c) {
   for (size_t i = 0; i < c->count; i++) load_abuse_vanish(&c->v[i]);
-  load_wait(t, all_back_in, c, 30);
+  load_wait(t, all_back_in, c, t->l->patience);
 }
 
 static bool leave(struct load_task *t, struct parts *p) {
@@ -101,23 +101,23 @@ static void still_theirs(struct load_task *t, struct load_node *n, struct parts 
   char name[128];
   if (load_crowd_new(l, n, 1, &asker)) return;
   load_crowd_connect(asker, 0, 1, 1);
-  load_wait(t, load_crowd_decided, asker, 30);
+  load_wait(t, load_crowd_decided, asker, l->patience);
   uint64_t got = p->staying->got, served = p->staying->served;
   for (size_t i = 0; i < p->stayers; i++) {
     snprintf(name, sizeof name, "load.stay.y0.c%zu", i);
     if (asker->v[0].c) client_publish(asker->v[0].c, name, slice_str("1"), NULL, NULL, NULL);
-    load_client_call(&asker->v[0], name, "1", 5000);
+    load_client_call(&asker->v[0], name, "1", 20000);
   }
   load_wake(l);
-  load_reach(t, &p->staying->got, got + p->stayers, 10);
-  load_reach(t, &asker->answered, p->stayers, 10);
+  load_reach(t, &p->staying->got, got + p->stayers, l->patience);
+  load_reach(t, &asker->answered, p->stayers, l->patience);
   if (!l->stopping) {
     promise(t, p, cycle, "clients that reconnected keep their subscriptions", p->stayers, p->staying->got - got);
     promise(t, p, cycle, "and their services", p->stayers, p->staying->served - served);
   }
   load_client_leave(&asker->v[0]); /* else the next cycle would count it, until it times out */
   load_wake(l);
-  load_reach(t, &asker->left, 1, 10);
+  load_reach(t, &asker->left, 1, l->patience);
   load_crowd_free(t, asker);
 }
 
@@ -135,7 +135,7 @@ static int cycle(struct load_task *t, struct load_node *n, struct parts *p, size
   load_wait(t, load_crowd_decided, p->going, 60);
   equip(p->going, "go", number);
   load_reach(t, &p->going->confirmed, 2 * p->going->count, 60);
-  load_wait(t, load_child_ready, p->killed, 60);
+  load_wait(t, load_child_ready, p->killed, l->patience);
   load_fresh(t, n);
   if (!l->stopping) {
     promise(t, p, number, "clients that connected, subscribed and serve", 3 * p->third,
@@ -143,7 +143,7 @@ static int cycle(struct load_task *t, struct load_node *n, struct parts *p, size
     come_back(t, p->staying);
     load_phase(t, NULL, 0, "cycle %zu: leaving", number);
     leave(t, p);
-    load_wait(t, is_back, &back, load_idle_s(n) + 4);
+    load_wait(t, is_back, &back, load_idle_s(n) + l->patience);
   }
   load_fresh(t, n);
   if (!l->stopping) {
@@ -208,7 +208,7 @@ int load_streams(struct load_task *t) {
   struct parts p = {.third = load_scaled(l, 500, 9) / 3, .stayers = 10};
   struct memory memory = {0};
   size_t cycles = l->o.cycles ? l->o.cycles : l->scale < 0.5 ? 2 : 5;
-  if (l->mesh && !load_wait(t, load_mesh_is_ready, l->mesh, 60)) return 0;
+  if (l->mesh && !load_mesh_ready(t)) return 0;
   n = l->mesh ? l->mesh->streams : NULL;
   int code = n ? 0 : load_node_take(t, "clients that go in every way", NULL, &n);
   if (code || (code = load_crowd_new(l, n, p.stayers, &p.staying))) return code;
@@ -217,7 +217,7 @@ int load_streams(struct load_task *t) {
   load_crowd_connect(p.staying, 0, p.stayers, AT_ONCE);
   load_wait(t, load_crowd_decided, p.staying, 60);
   equip(p.staying, "stay", 0);
-  load_reach(t, &p.staying->confirmed, 2 * p.stayers, 30);
+  load_reach(t, &p.staying->confirmed, 2 * p.stayers, l->patience);
   load_fresh(t, n);
   for (size_t i = 1; i <= cycles && !l->stopping && !code; i++) {
     code = cycle(t, n, &p, i);

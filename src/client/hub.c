@@ -31,7 +31,7 @@ static void on_data(void *ctx, struct quic_conn *conn, int64_t stream, struct sl
   (void)ctx;
   struct client *c = quic_conn_user(conn);
   if (c && c->conn == conn && stream == c->stream) client_data(c, data, fin);
-  quic_consume(conn, stream, data.n);
+  if (!c || !c->deaf) quic_consume(conn, stream, data.n);
 }
 
 static void on_stream_closed(void *ctx, struct quic_conn *conn, int64_t stream, uint64_t app_error) {

@@ -87,6 +87,7 @@ struct client {
   uint32_t failures, busy;
   bool wants_room; /* a request found the queue full: on_room is owed */
   bool sweep, replaying, dialing, opened, closing, abrupt, no_reconnect, op, base_only;
+  bool deaf; /* gives no credit back: macula load's reader that does not read */
   uint8_t addr_at;
   bool can_mend;               /* of the addresses tried in this turn one failed in a way that may pass */
   struct client_target target; /* mismatch and expect point into this struct */

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""deploy/netns/mesh.sh: nodes on hosts of their own, and a network that really does what it says: tests/e2e/netns.py BUILD_FOLDER.
+"""deploy/netns/mesh.sh: nodes on hosts of their own, and a network that really does what it says: tests/e2e/netns.py BUILD_FOLDER [CASE...].
 
 Each case that needs one builds its own mesh and removes it; what the network drops is counted on both sides of it. Prints
 "ok NAME" or "FAIL NAME: why" a case.
@@ -19,6 +19,7 @@ build = os.path.abspath(sys.argv[1])
 root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 script = os.path.join(root, "deploy", "netns", "mesh.sh")
 prefix = "mt%d_" % os.getpid()  # names of hosts end with the script's own process id
+asan = "asan" in os.path.basename(build)
 DEADLINE = 900  # only what hangs meets it
 
 # Bound before it says so; counts what has arrived each time it is asked.
@@ -237,22 +238,17 @@ def case_rate_is_a_limit():
 
 
 def case_load_in_a_partition_of_its_own_mesh():
-    for _ in range(2):  # a link whose last use is not acknowledged is spared, so a datagram lost by a busy machine misleads the model
-        out, err = mesh("load", "all", "--scale", "0.02", "--json", code=None)
-        assert out, err[-800:]
-        r = json.loads(out)
-        unlike = [row["what"] for row in r["table"] if not row["pass"] and row["scenario"] == "pool"]
-        if not unlike:
-            break
-        print("   load_in_a_partition_of_its_own_mesh again: " + ", ".join(unlike), flush=True)
+    options = ["-o--max-clients=100", *(["-o--idle-timeout=12s"] if asan else [])]  # a turn of a node takes four times as long there
+    out, err = mesh(*options, "load", "all", "--scale", "0.02", "--json", code=None)
+    assert out, err[-800:]
+    r = json.loads(out)
     given = [n["given"] for n in r["nodes"]]
     assert not r["interrupted"] and given == [True] * 4 + [False], given  # the fifth: pool's
     assert not any(n["lost"] for n in r["nodes"])
-    asan = "asan" in os.path.basename(build)  # memory is not judged there
-    broken = [row for row in r["table"] if not row["pass"] and not (asan and "memory" in row["what"])]
+    broken = [row for row in r["table"] if not row["pass"] and not (asan and "memory" in row["what"])]  # which is not judged there
     assert not broken, broken
     told = [row["what"] for row in r["table"]]
-    words = ["limit of 1000", "each has ended", "streams left behind", "each node holds two others for dead", "healed: n4"]
+    words = ["limit of 100", "each has ended", "streams left behind", "each node holds two others for dead", "healed: n4"]
     for word in words + ([] if asan else ["memory of n4 returns"]):
         assert any(word in what for what in told), "no row about %s in %s" % (word, told)
     assert not namespaces(), namespaces()
@@ -372,7 +368,7 @@ def main():
     failed = 0
     features = mesh("check")[0]
     for name, case in list(globals().items()):
-        if not name.startswith("case_"):
+        if not name.startswith("case_") or (sys.argv[2:] and name[5:] not in sys.argv[2:]):
             continue
         try:
             for word in "loss", "partition", "rate":  # what a case needs stands in its name
