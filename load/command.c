@@ -30,8 +30,7 @@
 #include "load/scenarios/soak.h"
 #include "load/scenarios/streams.h"
 
-#define IDLE_S 3    /* idle timeout of nodes under load; more when so many clients would ping all day: load.idle_s */
-#define SANITIZED 4 /* times as long for each turn of a node of our own, and so its idle timeout */
+#define IDLE_S 3 /* idle timeout of nodes under load; more when so many clients would ping all day: load.idle_s */
 #define PATIENCE_S 60
 
 static const struct option_def options[] = {
@@ -42,6 +41,7 @@ static const struct option_def options[] = {
     {"strict", 0, OPTION_FLAG, offsetof(struct load_options, strict)},
     {"duration", 'd', OPTION_TIME, offsetof(struct load_options, duration), 1},
     {"cycles", 0, OPTION_NUMBER, offsetof(struct load_options, cycles), 2, 100000},
+    {"patience", 0, OPTION_NUMBER, offsetof(struct load_options, patience), 1, 3600},
     {"child", 0, OPTION_TEXT, offsetof(struct load_options, child), .hidden = true}, /* drive/child.c */
     {0},
 };
@@ -154,11 +154,8 @@ static int prepare(struct load *l) {
     l->folder[0] = 0;
     return EXIT_FAILED;
   }
-  l->idle_s = idle_for(l) * (ADDRESS_SANITIZED && !l->o.nodes ? SANITIZED : 1);
-  l->patience = PATIENCE_S;
-#ifdef MACULA_TEST_UNBOUNDED
-  if (getenv("MACULA_TEST_UNBOUNDED")) l->patience = 5; /* what is shown never comes */
-#endif
+  l->idle_s = idle_for(l) * LOAD_SLOWER;
+  l->patience = l->o.patience ? (unsigned)l->o.patience : PATIENCE_S;
   if (l->o.nodes || cli->identity_path) { /* given nodes may know the user's identity: an operator's, perhaps */
     if ((err = cli_load_identity(cli, false))) return err;
     l->identity = quic_identity_ref(cli->identity->quic);
@@ -285,7 +282,8 @@ const struct command command_load = {
     "  --report DIR      write report.html and report.json into a new folder\n"
     "  --strict          judge latencies, too\n"
     "  --duration T      of soak (24m)\n"
-    "  --cycles N        of streams, alone or in all (5)\n\n"
+    "  --cycles N        of streams, alone or in all (5)\n"
+    "  --patience N      seconds to wait for what should come at once (60)\n\n"
     "Example: macula load clients --scale 0.1\n",
     options,
     sizeof(struct load_options),

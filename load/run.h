@@ -22,6 +22,8 @@
 
 #define LOAD_JUDGES_MEMORY (!ADDRESS_SANITIZED) /* which keeps what was freed: resident memory tells nothing */
 
+#define LOAD_SLOWER (ADDRESS_SANITIZED ? 4 : 1) /* times as long takes each turn of a node, and so its idle timeout */
+
 #define LOAD_MAX_NODES 64
 
 struct histogram;
@@ -133,6 +135,7 @@ struct load_options {
   bool strict;
   uint64_t duration; /* ms; 0: the scenario's own */
   uint64_t cycles;   /* of streams; 0: its own */
+  uint64_t patience; /* seconds; 0: the usual */
 };
 
 struct load {
