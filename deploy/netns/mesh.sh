@@ -42,6 +42,7 @@ count=4
 mesh=${MACULA_MESH:-}
 prefix=""
 options=()
+probed=""
 bin=""
 child=""
 building=""
@@ -115,7 +116,8 @@ probe() {
 
 need() { # a feature that a command needs
   local line
-  line=$(probe | sed -n "s/^\($1\|${2:-$1}\) no: //p" | head -n 1)
+  [ -n "$probed" ] || probed=$(probe)
+  line=$(sed -n "s/^\($1\|${2:-$1}\) no: //p" <<<"$probed" | head -n 1)
   [ -z "$line" ] || die "$1 is not available here: $line"
 }
 
@@ -168,16 +170,17 @@ add_host() {
   local h=$1 n
   n=$(ns "$h")
   ip netns add "$n"
-  ip -n "$n" link set lo up
   ip -n "$(ns sw)" link add "$h" type veth peer name eth0 netns "$n"
-  # Without this a burst crosses the link as one packet of 64 KiB, and is lost as one.
-  ip -n "$n" link set eth0 gso_max_segs 1
-  # IPv4 only: no neighbour and router discovery of the kernel's own among the packets counted.
-  ip -n "$n" link set eth0 addrgenmode none
-  ip -n "$(ns sw)" link set "$h" addrgenmode none
-  ip -n "$n" addr add "$(address "$h")/24" dev eth0
-  ip -n "$n" link set eth0 up
-  ip -n "$(ns sw)" link set "$h" master br0 up
+  # Without gso_max_segs a burst crosses the link as one packet of 64 KiB, and is lost as one. IPv4 only (addrgenmode): no neighbour
+  # and router discovery of the kernel's own among the packets counted.
+  ip -n "$n" -batch - <<END
+link set lo up
+link set eth0 gso_max_segs 1
+link set eth0 addrgenmode none
+addr add $(address "$h")/24 dev eth0
+link set eth0 up
+END
+  ip -n "$(ns sw)" link set "$h" addrgenmode none master br0 up
 }
 
 start_node() { # host, options of maculad
