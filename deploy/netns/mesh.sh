@@ -256,11 +256,11 @@ show() {
 
 # Runs a command on a host; a signal reaches it, and its exit code is ours.
 run_on() { # host, command
-  local h=$1 to=$1 code=0 interrupted=""
+  local h=$1 to=$1 code=0
   shift
   [ "$to" != c ] || to=h1
   trap 'kill -TERM "$child" 2>/dev/null || :' TERM
-  trap 'interrupted=yes' INT # no more: bash that forks in a trap of its wait may wait for the dead for ever
+  trap 'on_interrupt' INT
   (
     trap - INT TERM
     export MACULA_SERVER MACULA_NODES PATH="$root/$mesh/bin:$PATH" XDG_CONFIG_HOME="$root/$mesh/c/home"
@@ -270,12 +270,9 @@ run_on() { # host, command
     exec nsenter --net="/run/netns/$(ns "$h")" "$@"
   ) <&0 &
   child=$!
-  # A trap ends one wait, not the command.
-  while kill -0 "$child" 2>/dev/null; do
-    wait "$child" && code=0 || code=$?
-    [ -z "$interrupted" ] || { interrupted="" && on_interrupt; }
-  done
-  wait "$child" 2>/dev/null && code=0 || code=$?
+  # A wait that a signal interrupts may lose the command's end, and the next one waits for ever: none is interrupted.
+  while kill -0 "$child" 2>/dev/null; do sleep 0.1 || :; done
+  wait "$child" && code=0 || code=$?
   trap - INT TERM
   return "$code"
 }
