@@ -3,7 +3,7 @@
 # header that does not compile alone. Run from the project's root; prints one line per violation and ends with the count.
 set -u
 bad=0
-below_node="membership dht pubsub rpc quic tables wire bounded base"
+below_node="trust membership dht pubsub rpc quic tables wire bounded base"
 states="node/state.h node/session/state.h node/peers/state.h node/messages/state.h node/calls/state.h node/view/state.h node/mesh/state.h"
 floor="node/memory node/limits.h $states $below_node"
 allowed() { # folder, or file where one in a folder differs -> row: the folders and headers that it may include
@@ -23,6 +23,7 @@ allowed() { # folder, or file where one in a folder differs -> row: the folders 
     node/messages | node/calls | node/view) row="$1 node/peers node/session node/keys.h $floor" ;;
     node/mesh) row="node/mesh node/messages node/calls node/view node/peers node/session node/keys.h $floor" ;;
     node) row="node node/mesh node/messages node/calls node/view node/peers node/session $floor" ;;
+    trust) row="trust wire bounded base" ;;
     io) row="io quic base" ;;
     client) row="client quic wire bounded base" ;;
     lib) row="lib client io quic wire bounded base" ;;

@@ -1,0 +1,43 @@
+/* What trust needs of GnuTLS, and nothing else of src/trust includes it: keys that sign, hashes, passwords' derivation.
+ *
+ * A key is Ed25519 or ECDSA on P-256 with SHA-256; its id is SHA-256 of the SubjectPublicKeyInfo, as everywhere. A signature
+ * has 64 bytes and one spelling: RFC 8032, or r and s of 32 bytes each, s the smaller one of s and n - s. */
+#ifndef TRUST_CRYPTO_H
+#define TRUST_CRYPTO_H
+
+#include "base/slice.h"
+
+#define CRYPTO_SIGNATURE_LEN 64
+#define CRYPTO_MAX_SPKI 91 /* bytes: P-256; Ed25519 has 44 */
+#define CRYPTO_HASH_LEN 32
+
+struct crypto_key; /* a private key; immutable */
+
+int crypto_key_new(struct crypto_key **ret_key); /* Ed25519 */
+/* Of the first private key in a PEM text. MACULA_CERTIFICATE_INVALID: unreadable, or of another kind. */
+int crypto_key_parse(struct slice pem, struct crypto_key **ret_key);
+/* PKCS#8 in PEM, allocated with malloc, NUL-terminated: to be wiped and freed. */
+int crypto_key_pem(const struct crypto_key *k, char **ret_pem);
+void crypto_key_free(struct crypto_key *k);
+const struct id *crypto_key_id(const struct crypto_key *k);
+struct slice crypto_key_spki(const struct crypto_key *k); /* a view, as long as the key */
+bool crypto_key_is_ed25519(const struct crypto_key *k);
+
+int crypto_sign(const struct crypto_key *k, struct slice data, uint8_t ret_sig[CRYPTO_SIGNATURE_LEN]);
+bool crypto_spki_is_ed25519(struct slice spki);
+bool crypto_spki_is_p256(struct slice spki);
+/* 0 and the key's id when sig is its signature of data, MACULA_BAD_SIGNATURE when not, or when the key is of another kind. */
+int crypto_verify(struct slice spki, struct slice data, struct slice sig, struct id *ret_id);
+
+void crypto_sha256(struct slice data, uint8_t ret_hash[CRYPTO_HASH_LEN]);
+void crypto_hmac_sha256(struct slice key, struct slice data, uint8_t ret_mac[CRYPTO_HASH_LEN]);
+/* Takes as long wherever they differ. */
+bool crypto_equal(const void *a, const void *b, size_t n);
+void crypto_wipe(void *p, size_t n);
+
+enum crypto_derivation { CRYPTO_PBKDF2_SHA256, CRYPTO_PBKDF2_SHA512, CRYPTO_SHA512_SALTED };
+/* ret_hash: n bytes, at most 64. CRYPTO_SHA512_SALTED is SHA-512 of password and salt, once, and knows no iterations. */
+int crypto_derive(enum crypto_derivation how, struct slice password, struct slice salt, uint32_t iterations, uint8_t *ret_hash,
+                  size_t n);
+
+#endif
