@@ -236,3 +236,59 @@ int crypto_derive(enum crypto_derivation how, struct slice password, struct slic
   }
   return MACULA_EINVAL;
 }
+
+/* ---- texts ----------------------------------------------------------------------------------------------------------------
+ */
+int crypto_armor(const char *label, struct slice bytes, char **ret_text) {
+  gnutls_datum_t d = datum(bytes), out;
+  if (gnutls_pem_base64_encode2(label, &d, &out) < 0) return MACULA_ENOMEM;
+  char *text = strndup((const char *)out.data, out.size);
+  gnutls_free(out.data);
+  if (!text) return MACULA_ENOMEM;
+  *ret_text = text;
+  return 0;
+}
+
+int crypto_unarmor(const char *label, struct slice text, uint8_t *ret, size_t cap, size_t *ret_len) {
+  gnutls_datum_t d = datum(text), out;
+  if (!text.n || gnutls_pem_base64_decode2(label, &d, &out) < 0) return MACULA_EINVAL;
+  bool fits = out.size <= cap;
+  if (fits) memcpy(ret, out.data, out.size);
+  if (fits) *ret_len = out.size;
+  gnutls_free(out.data);
+  return fits ? 0 : MACULA_EINVAL;
+}
+
+static const char digits64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+void crypto_base64(struct slice b, char ret_text[CRYPTO_BASE64_LEN]) {
+  char *to = ret_text;
+  for (size_t i = 0; i < b.n; i += 3) {
+    size_t n = b.n - i;
+    uint32_t v = (uint32_t)b.p[i] << 16 | (n > 1 ? (uint32_t)b.p[i + 1] << 8 : 0) | (n > 2 ? b.p[i + 2] : 0);
+    for (int k = 0; k < 4; k++) *to++ = (size_t)k > n ? '=' : digits64[v >> (18 - 6 * k) & 63];
+  }
+  *to = 0;
+}
+
+int crypto_unbase64(struct slice text, uint8_t ret[64], size_t *ret_len) {
+  uint8_t out[66];
+  char again[CRYPTO_BASE64_LEN];
+  size_t n = 0;
+  if (text.n % 4 || text.n > CRYPTO_BASE64_LEN - 1) return MACULA_EINVAL;
+  for (size_t i = 0; i < text.n; i += 4) {
+    uint32_t v = 0;
+    for (size_t k = 0; k < 4; k++) {
+      const char *digit = text.p[i + k] && text.p[i + k] != '=' ? strchr(digits64, text.p[i + k]) : NULL;
+      v = v << 6 | (digit ? (uint32_t)(digit - digits64) : 0);
+    }
+    for (int k = 16; k >= 0; k -= 8) out[n++] = (uint8_t)(v >> k);
+  }
+  for (size_t i = text.n; i && text.p[i - 1] == '=' && text.n - i < 2; i--) n--;
+  if (n > 64) return MACULA_EINVAL;
+  crypto_base64(slice_of(out, n), again);
+  if (!slice_is(text, again)) return MACULA_EINVAL;
+  memcpy(ret, out, n);
+  *ret_len = n;
+  return 0;
+}

@@ -40,4 +40,13 @@ enum crypto_derivation { CRYPTO_PBKDF2_SHA256, CRYPTO_PBKDF2_SHA512, CRYPTO_SHA5
 int crypto_derive(enum crypto_derivation how, struct slice password, struct slice salt, uint32_t iterations, uint8_t *ret_hash,
                   size_t n);
 
+/* PEM (RFC 7468) with this label, malloc'ed and NUL-terminated. Text around it is passed over when it is read;
+ * MACULA_EINVAL: there is none with this label, or it has more than cap bytes. */
+int crypto_armor(const char *label, struct slice bytes, char **ret_text);
+int crypto_unarmor(const char *label, struct slice text, uint8_t *ret, size_t cap, size_t *ret_len);
+/* Base64 with padding (RFC 4648, 4), of at most 64 bytes; one spelling only: MACULA_EINVAL for others. */
+#define CRYPTO_BASE64_LEN 89
+void crypto_base64(struct slice bytes, char ret_text[CRYPTO_BASE64_LEN]);
+int crypto_unbase64(struct slice text, uint8_t ret[64], size_t *ret_len);
+
 #endif
