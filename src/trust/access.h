@@ -1,0 +1,68 @@
+/* Access files: who may do what at a node, in YAML.
+ *
+ *   grants:                        # by name
+ *     sensors:
+ *       role: client               # or node, operator; client if it is not there
+ *       pub: ['plant.${id}.**']    # lists of patterns: pub, sub, call, serve
+ *       quotas: {connections: 4}   # connections, subscriptions, services, calls, retained, messages
+ *   tokens:                        # several, so that they can be changed without a gap
+ *     - {file: /etc/macula/token, grant: sensors}   # or token: TEXT; role: another than the grant's
+ *   users:
+ *     alice: {password: HASH, grant: sensors}
+ *   keys:                          # ids of clients and nodes
+ *     ID: sensors                  # or {grant: sensors, role: node}
+ *   realm_keys: [ID]               # whose passes are taken
+ *   anonymous: sensors             # clients without a certificate; nobody if it is not there
+ *   default: sensors               # clients with a certificate and nothing of the above; nobody if it is not there
+ *
+ * What is read is immutable and counted; a file that is read anew gives another one, and every session is judged by it. */
+#ifndef TRUST_ACCESS_H
+#define TRUST_ACCESS_H
+
+#include "base/mem.h"
+#include "trust/grant.h"
+#include "trust/token.h"
+
+#define ACCESS_MAX_FILE (1 << 20) /* bytes */
+#define ACCESS_MAX_GRANTS 1000
+#define ACCESS_MAX_TOKENS 64
+#define ACCESS_MAX_USERS 10000
+#define ACCESS_MAX_KEYS 10000
+#define ACCESS_MAX_REALMS 16
+#define ACCESS_MAX_NAME 64 /* bytes of a user's name */
+#define ACCESS_WHY_LEN 512
+
+struct access_user {
+  struct slice name, hash; /* hash: see trust/password.h */
+  struct grant *grant;
+  unsigned line;
+};
+
+/* Where a token's file is read: *ret_token is of malloc; ret_why gets what is wrong. */
+struct access_files {
+  int (*read_token)(void *ctx, const char *path, char **ret_token, char ret_why[256]);
+  void *ctx;
+};
+
+struct access;
+/* name: of the file, for messages. MACULA_EINVAL with ret_why, which begins with name and line and says what to write instead;
+ * MACULA_ENOMEM; what read_token says. */
+int access_parse(struct mem *mem, const char *name, struct slice text, const struct access_files *files,
+                 struct access **ret_access, char ret_why[ACCESS_WHY_LEN]);
+struct access *access_ref(struct access *a);
+void access_unref(struct access *a); /* accepts NULL */
+
+/* Views as long as a; NULL: none. */
+struct grant *access_grant(const struct access *a, struct slice name);
+struct grant *access_key(const struct access *a, const struct id *id);
+const struct access_user *access_user(const struct access *a, struct slice name);
+struct grant *access_anonymous(const struct access *a);
+struct grant *access_default(const struct access *a);
+/* The grant of the token that the other side has proved, NULL: of none; *ret_line (optional): where it stands. */
+struct grant *access_token(const struct access *a, enum token_side side, const struct token_session *s, struct slice proof,
+                           unsigned *ret_line);
+/* All tokens, in their order: with the first one this side proves itself. */
+const struct slice *access_tokens(const struct access *a, size_t *ret_count);
+const struct id *access_realms(const struct access *a, size_t *ret_count);
+
+#endif
