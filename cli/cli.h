@@ -18,8 +18,15 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_CONNECTED = 3, E
 
 struct cli;
 
-enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER, OPTION_SIZE, OPTION_TIME };
-/* An option and where its value goes: a bool, const char * or uint64_t at `offset`. Times are kept in milliseconds. */
+enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER, OPTION_SIZE, OPTION_TIME, OPTION_LIST };
+/* An option and where its value goes: a bool, const char *, uint64_t or struct option_list at `offset`. Times are kept in
+ * milliseconds. */
+/* What an option that may be given several times was given. */
+#define OPTION_LIST_MAX 64
+struct option_list {
+  const char *at[OPTION_LIST_MAX];
+  unsigned count;
+};
 struct option_def {
   const char *name; /* without the dashes */
   char letter;      /* 0: none */

@@ -53,6 +53,7 @@ static bool parse_value(const struct option_def *d, const char *text, uint64_t *
 static int bad_value(const struct option_def *d, const char *text) {
   static const char *const want[] = {[OPTION_FLAG] = "nothing",
                                      [OPTION_TEXT] = "a text",
+                                     [OPTION_LIST] = "a text, at most 64 times",
                                      [OPTION_NUMBER] = "a whole number",
                                      [OPTION_SIZE] = "a size such as 64 or 4k",
                                      [OPTION_TIME] = "a time such as 500ms, 2s or 1m"};
@@ -77,7 +78,11 @@ static int store(const struct option_def *d, void *values, const char *text) {
     *(bool *)to = true;
   else if (d->kind == OPTION_TEXT)
     *(const char **)to = text;
-  else if (!parse_value(d, text, to))
+  else if (d->kind == OPTION_LIST) {
+    struct option_list *list = to;
+    if (list->count == OPTION_LIST_MAX) return bad_value(d, text);
+    list->at[list->count++] = text;
+  } else if (!parse_value(d, text, to))
     return bad_value(d, text);
   return 0;
 }

@@ -1,9 +1,11 @@
-/* The program macula: the subcommands of cli/, which need no more than libmacula, and load, which links the whole node. */
+/* The program macula: the subcommands of cli/, which need no more than libmacula, load, which links the
+ * whole node, and pass/, which needs no node. */
 #include <stdio.h>
 
 #include "cli/cli.h"
 #include "daemon/environ.h"
 #include "load/command.h"
+#include "pass/command.h"
 
 extern char **environ;
 
@@ -16,9 +18,10 @@ static void name_misspelt(void) {
 
 int main(int argc, char **argv) {
   static const struct command *const commands[] = {
-      &command_pub,     &command_sub,        &command_call,    &command_serve, &command_status, &command_peers,
-      &command_clients, &command_services,   &command_subs,    &command_dht,   &command_bench,  &command_load,
-      &command_id,      &command_completion, &command_version, NULL,
+      &command_pub,        &command_sub,      &command_call, &command_serve, &command_status, &command_peers,
+      &command_clients,    &command_services, &command_subs, &command_dht,   &command_bench,  &command_load,
+      &command_id,         &command_realm,    &command_pass, &command_token, &command_user,   &command_access,
+      &command_completion, &command_version,  NULL,
   };
   environ_open_standard();
   return cli_main(argc, argv, commands, name_misspelt);

@@ -34,10 +34,11 @@ allowed() { # folder, or file where one in a folder differs -> row: the folders 
     load/drive) row="load/drive load/report load/run.h cli node node/memory lib client io quic wire bounded base" ;;
     load/scenarios) row="load/scenarios load/drive load/report load/run.h cli client io base" ;;
     load) row="load load/scenarios load/drive load/report cli lib io base" ;;
-    macula) row="load/command.h cli daemon/environ.h" ;;
+    pass) row="pass cli io trust wire bounded base" ;;
+    macula) row="load/command.h pass/command.h cli daemon/environ.h" ;;
   esac
 }
-for f in $(find src daemon cli load macula -name '*.[ch]' | sort); do
+for f in $(find src daemon cli load pass macula -name '*.[ch]' | sort); do
   path=${f#src/}
   from=${path%/*}
   allowed "$path"
@@ -54,7 +55,7 @@ for f in $(find src -name '*.[ch]' | grep -v '^src/io/'); do
   if [ -n "$hit" ]; then echo "$f:$hit: clock or socket outside src/io"; bad=$((bad + 1)); fi
 done
 flags=$(pkg-config --cflags libngtcp2 gnutls libuv jansson)
-for f in $(find src include cli load -name '*.h'); do
+for f in $(find src include cli load pass -name '*.h'); do
   ${CC:-cc} -std=gnu17 -D_GNU_SOURCE -Isrc -Iinclude -I. $flags -x c -fsyntax-only -Wno-pragma-once-outside-header "$f" ||
     { echo "$f: does not compile alone"; bad=$((bad + 1)); }
 done

@@ -1,0 +1,158 @@
+/* macula user: names and passwords for access files. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "io/io.h"
+#include "pass/command.h"
+#include "pass/files.h"
+#include "trust/mosquitto.h"
+#include "trust/password.h"
+
+struct user_options {
+  const char *access, *grant;
+};
+#define AT(member) offsetof(struct user_options, member)
+static const struct option_def options[] = {{"access", 0, OPTION_TEXT, AT(access)}, {"grant", 0, OPTION_TEXT, AT(grant)}, {0}};
+
+/* One line of standard input; from a terminal it is asked for, and not shown. */
+static int read_password(char ret[PASSWORD_MAX_LEN + 2]) {
+  struct termios was, quiet;
+  bool terminal = isatty(0) && tcgetattr(0, &was) == 0;
+  if (terminal) {
+    quiet = was;
+    quiet.c_lflag &= ~(tcflag_t)ECHO;
+    fputs("Password: ", stderr);
+    tcsetattr(0, TCSAFLUSH, &quiet);
+  }
+  bool got = fgets(ret, PASSWORD_MAX_LEN + 2, stdin) != NULL;
+  if (terminal) {
+    tcsetattr(0, TCSAFLUSH, &was);
+    fputc('\n', stderr);
+  }
+  if (!got) return cli_invalid(MACULA_EINVAL, "a password is expected on standard input, as one line");
+  ret[strcspn(ret, "\r\n")] = 0;
+  return 0;
+}
+
+/* As a line below users:, with the blanks before it. */
+static int make_line(const char *name, const char *hash, const char *grant, char **ret_line) {
+  size_t quotes = 0, n = 0;
+  for (const char *p = name; *p; p++) quotes += *p == '\'';
+  char *quoted = malloc(strlen(name) + quotes + 1);
+  if (!quoted) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  for (const char *p = name; *p; p++) {
+    if (*p == '\'') quoted[n++] = '\'';
+    quoted[n++] = *p;
+  }
+  quoted[n] = 0;
+  int made = asprintf(ret_line, "  '%s': {password: '%s', grant: %s}\n", quoted, hash, grant);
+  free(quoted);
+  return made < 0 ? cli_failed(MACULA_ENOMEM, NULL, NULL) : 0;
+}
+
+/* The file with the line where users: begins, or with users: at its end. */
+static char *insert(const char *text, const char *line) {
+  const char *at = !strncmp(text, "users:", 6) ? text : strstr(text, "\nusers:");
+  char *out = NULL;
+  if (!at) {
+    size_t n = strlen(text);
+    return asprintf(&out, "%s%susers:\n%s", text, n && text[n - 1] != '\n' ? "\n" : "", line) < 0 ? NULL : out;
+  }
+  const char *end = strchr(*at == '\n' ? at + 1 : at, '\n');
+  int before = end ? (int)(end + 1 - text) : (int)strlen(text);
+  return asprintf(&out, "%.*s%s%s%s", before, text, end ? "" : "\n", line, text + before) < 0 ? NULL : out;
+}
+
+/* The file is written only if it is good with the line in it. */
+static int add_to_file(const char *path, const char *line) {
+  char *text, *next, why[ACCESS_WHY_LEN];
+  size_t n;
+  struct stat st;
+  struct access *a;
+  struct access_files files;
+  int err = io_text_read(path, ACCESS_MAX_FILE, &text, &n, why);
+  if (err) return cli_invalid(err, why);
+  files_read_token_of(&files);
+  if (!(next = insert(text, line)) || stat(path, &st) != 0) err = MACULA_ENOMEM;
+  if (!err && !(err = access_parse(&files_mem, path, slice_str(next), &files, &a, why))) {
+    access_unref(a);
+    err = io_file_write(path, slice_str(next), st.st_mode & 0777, why);
+  }
+  free(text);
+  free(next);
+  return err ? cli_invalid(err, why) : 0;
+}
+
+static int add(struct cli *cli, const struct user_options *o) {
+  char password[PASSWORD_MAX_LEN + 2], hash[PASSWORD_HASH_LEN], *line = NULL;
+  const char *name = cli->argv[1], *grant = o->grant ? o->grant : "GRANT";
+  if (cli->argc != 2 || !name[0]) return cli_invalid(MACULA_EINVAL, "it is `user add NAME [--access FILE --grant NAME]`");
+  if (o->access && !o->grant) return cli_invalid(MACULA_EINVAL, "--grant NAME is missing: a grant that stands in the file");
+  int code = read_password(password);
+  if (code) return code;
+  int err = password_hash(slice_str(password), io_rng(), hash);
+  crypto_wipe(password, sizeof password);
+  if (err) return cli_invalid(err, "a password has 1 to 1024 bytes");
+  code = make_line(name, hash, grant, &line);
+  if (!code && o->access)
+    code = add_to_file(o->access, line);
+  else if (!code && cli->json)
+    code = text_put_json(json_pack("{s:s, s:s}", "user", name, "password", hash)) ? EXIT_DONE : EXIT_FAILED;
+  else if (!code)
+    fputs(line, stdout);
+  free(line);
+  return code;
+}
+
+static int read_file(const char *path, struct mosquitto_file *ret_file, char **ret_text) {
+  char why[256];
+  size_t n;
+  int err = io_text_read(path, ACCESS_MAX_FILE, ret_text, &n, why);
+  if (err) return cli_invalid(err, why);
+  *ret_file = (struct mosquitto_file){path, slice_of(*ret_text, n)};
+  return 0;
+}
+
+static int import(struct cli *cli) {
+  struct mosquitto_file passwords, acl = {0};
+  char *passwords_text = NULL, *acl_text = NULL, *yaml = NULL, why[MOSQUITTO_WHY_LEN];
+  if (cli->argc < 2) return cli_invalid(MACULA_EINVAL, "it is `user import PASSWORDS [ACL]`, with mosquitto's files");
+  int code = read_file(cli->argv[1], &passwords, &passwords_text);
+  if (!code && cli->argc > 2) code = read_file(cli->argv[2], &acl, &acl_text);
+  int err = code ? 0 : mosquitto_import(&passwords, &acl, &yaml, why);
+  if (err) code = cli_invalid(err, why);
+  if (!code) fputs(yaml, stdout);
+  free(yaml);
+  free(passwords_text);
+  free(acl_text);
+  return code;
+}
+
+static int run(struct cli *cli, void *values) {
+  if (!strcmp(cli->argv[0], "add")) return add(cli, values);
+  if (!strcmp(cli->argv[0], "import")) return import(cli);
+  return cli_invalid(MACULA_EINVAL, "it is `user add NAME` or `user import PASSWORDS [ACL]`");
+}
+
+const struct command command_user = {
+    "user",
+    "user add NAME | user import PASSWORDS [ACL]",
+    "make users of an access file",
+    "add reads a password from standard input, one line, which a terminal does not\n"
+    "show, and prints the user's line for an access file; with --access it writes the\n"
+    "line into that file. import prints an access file made of mosquitto's password\n"
+    "file and ACL file; passwords stay as they are.\n\n"
+    "  --access FILE   the file to write to\n"
+    "  --grant NAME    the user's grant\n\n"
+    "Example: macula user add alice --access access.yaml --grant sensors\n",
+    options,
+    sizeof(struct user_options),
+    1,
+    3,
+    run,
+    "add import",
+};
