@@ -25,7 +25,7 @@ static const struct option_def options[] = {
     {"call", 0, OPTION_LIST, AT(patterns[RIGHT_CALL])},
     {"serve", 0, OPTION_LIST, AT(patterns[RIGHT_SERVE])},
     {"quota", 0, OPTION_LIST, AT(quotas)},
-    {"for", 0, OPTION_TIME, AT(for_ms), 1000, PASS_MAX_SECONDS *UINT64_C(1000)},
+    {"for", 0, OPTION_TIME, AT(for_ms), 1000, UINT64_MAX / 2},
     {"delegate", 0, OPTION_NUMBER, AT(delegate), 0, 1},
     {"realm-keys", 0, OPTION_LIST, AT(realm_keys)},
     {"list", 0, OPTION_TEXT, AT(list)},
@@ -88,6 +88,7 @@ static int take_claims(const struct pass_options *o, const struct pass_claims *w
   rng_fill(io_rng(), c->serial, sizeof c->serial);
   int code = files_id("id", o->id, &c->holder);
   if (code) return code;
+  if (seconds > PASS_MAX_SECONDS) return cli_invalid(MACULA_EINVAL, "a pass is for at most 90 days: --for 90d");
   int role = o->role ? role_find(slice_str(o->role)) : ROLE_CLIENT;
   if (role < 0) return cli_invalid(MACULA_EINVAL, "--role takes client, node or operator");
   c->role = (enum role)role;
