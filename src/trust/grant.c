@@ -184,11 +184,39 @@ static bool matches(enum shape shape, struct slice pattern, struct slice topic) 
   return pattern_match(pattern, topic);
 }
 
+/* Whether seg is the one segment that the value of this variable becomes. Without an escape it is the value itself. */
+static bool is_value(struct slice variable, const struct name_values *who, struct slice seg) {
+  struct slice value = variable.p[2] == 'i' ? who->id : variable.p[2] == 'u' ? who->user : who->client;
+  char put[NAME_MAX_LEN + 1];
+  size_t n;
+  if (!value.p) return false;
+  if (!memchr(seg.p, '%', seg.n)) return slice_eq(seg, value);
+  return !name_segment_from(value, put, &n) && slice_eq(seg, slice_of(put, n));
+}
+
+/* Of a rule with variables and no wildcard but a `**` at the end, whose head is there: segment by segment, without filling it.
+ */
+static bool follows(struct slice pattern, size_t head, const struct name_values *who, struct slice topic) {
+  size_t skip = head ? head + 1 : 0;
+  pattern = slice_of(pattern.p + skip, pattern.n - skip);
+  topic = topic.n > skip ? slice_of(topic.p + skip, topic.n - skip) : SLICE_NONE;
+  while (pattern.p) {
+    struct slice want = name_next_segment(&pattern);
+    if (slice_is(want, "**")) return true;
+    if (!topic.p) return false;
+    struct slice got = name_next_segment(&topic);
+    bool variable = want.n > 2 && want.p[0] == '$' && want.p[1] == '{';
+    if (!(variable ? is_value(want, who, got) : slice_eq(want, got))) return false;
+  }
+  return !topic.p;
+}
+
 static bool rule_allows(const struct grant *g, const struct rule *r, bool contain, const struct name_values *who,
                         struct slice what) {
   char filled[NAME_MAX_LEN + 1];
   struct slice pattern = pattern_of(g, r);
   if (!below(slice_of(pattern.p, r->head), what)) return false;
+  if (r->varies && !contain && r->shape != SHAPE_WILD) return follows(pattern, r->head, who, what);
   if (r->varies) {
     size_t n;
     if (name_template_fill(pattern, who, filled, &n)) return false;

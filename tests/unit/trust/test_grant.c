@@ -77,6 +77,8 @@ static void a_value_is_one_segment_whatever_it_holds(void **state) {
   assert_false(allows(g, RIGHT_SUB, &alice, "u.*.x"));
   assert_false(allows(g, RIGHT_PUB, &alice, "c.alice")); /* it has no client's name */
   assert_false(allows(g, RIGHT_PUB, &nobody, "u.alice.temp"));
+  struct name_values odd = {.user = slice_str("a%41")}; /* is no escape: a value may hold anything */
+  assert_false(allows(g, RIGHT_PUB, &odd, "u.aA.x"));
   const char *greedy[] = {"**", "*", "#", "+", "a.b", "a/b", "", "..", "${id}"};
   for (size_t i = 0; i < sizeof greedy / sizeof greedy[0]; i++) {
     struct name_values who = {.user = slice_str(greedy[i])};
