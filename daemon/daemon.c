@@ -16,6 +16,7 @@
 #include "environ.h"
 #include "io/io.h"
 #include "notify.h"
+#include "quic/quic.h"
 
 #define UPKEEP_MS 5000
 #define DRAIN_LOOK_MS 20

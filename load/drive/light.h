@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "bounded/heap.h"
 #include "node/node.h"
+#include "quic/quic.h"
 
 struct lights {
   struct io_loop *io;

@@ -24,6 +24,10 @@ static inline struct shbuf *shbuf_ref(struct shbuf *b) {
 }
 /* Accepts NULL. */
 void shbuf_unref(struct shbuf *b);
+/* What one of its holders has of it, when it is of account m; all parts together are its cost. For checks. */
+static inline double shbuf_part(const struct shbuf *b, const struct mem *m) {
+  return b->mem == m ? (double)mem_cost(b) / b->refs : 0;
+}
 static inline struct slice shbuf_view(const struct shbuf *b) { return slice_of(b->data, b->len); }
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "node/calls/providers.h"
+#include "node/doors/quic.h"
 #include "node/mesh/member.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
@@ -9,16 +10,16 @@
 #include "node/peers/join.h"
 #include "node/peers/peer.h"
 #include "node/receive.h"
+#include "node/session/lane.h"
 #include "node/session/session.h"
 #include "node/view/ask.h"
 
 /* ---- accounts --------------------------------------------------------------------------------------------------------------
  */
-/* Arguments, payloads, answers, send queues and what ngtcp2 and GnuTLS hold are not walked: there is at least what is. A large
+/* Arguments, payloads, answers and what ngtcp2 and GnuTLS hold are not walked: there is at least what is. A large
  * frame that waited for a link is in the link's queue, by reference, until it is acknowledged. */
 static bool is_walked(enum row row) {
-  return row != ROW_QUIC && row != ROW_TLS && row != ROW_SEND && row != ROW_CALLS && row != ROW_RETAINED && row != ROW_ADMIN &&
-         row != ROW_HELD;
+  return row != ROW_QUIC && row != ROW_TLS && row != ROW_CALLS && row != ROW_RETAINED && row != ROW_ADMIN && row != ROW_HELD;
 }
 
 static size_t text_owned(const struct node *n) {
@@ -33,6 +34,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_INTEREST] += recall_owned(n);
   ret[ROW_NODE] = text_owned(n);
   ret[ROW_SESSIONS] = sessions_owned(n);
+  ret[ROW_SEND] = (size_t)(door_quic_owned(n) + lanes_owned(n) + 0.5);
   ret[ROW_RECEIVE] = receive_owned(n);
   ret[ROW_CLIENTS] = htab_owned(&n->sessions.clients.tab);
   ret[ROW_TOPICS] = topic_index_owned(n->messages.topics) + patterns;
@@ -87,7 +89,7 @@ static const char *calls_of_node_check(const struct node *n) {
 }
 
 const char *node_check(const struct node *n) {
-  CHECK_PART(quic_check(n->quic));
+  CHECK_PART(door_quic_check(n));
   CHECK_PART(sessions_check(n));
   CHECK_PART(receive_check(n));
   CHECK_PART(peers_check(n));

@@ -9,6 +9,7 @@
 #include "node/messages/spread.h"
 #include "node/peers/link.h"
 #include "node/peers/route.h"
+#include "node/receive.h"
 #include "node/session/session.h"
 #include "node/view/admin.h"
 #include "node/view/ask.h"
@@ -39,10 +40,8 @@ static void pong(struct session *s, const struct msg_ping *m) {
 
 /* A node's CONNECT makes a link of the connection, any other a client's session. */
 static void let_in(struct session *s, const struct msg_connect *m) {
-  const char *text = NULL;
-  char why[NAME_WHY_LEN];
-  int err = s->state == SESSION_FRESH ? session_check(s, m, why, &text) : MACULA_CONNECT_REQUIRED;
-  if (s->state != SESSION_FRESH) text = "CONNECT comes once only";
+  int err = s->judged.err;
+  const char *text = s->judged.text;
   if (!err && (m->caps & CAP_NODE)) {
     if ((err = link_connect(s, m)) == 0) return;
     text = NULL;
@@ -51,6 +50,37 @@ static void let_in(struct session *s, const struct msg_connect *m) {
     session_close(s, err, text);
   else
     session_admit(s, m);
+}
+
+void session_verdict(struct node *n, uint64_t serial, int err, const char *text) {
+  struct session *s = session_judged(n, serial);
+  if (!s) return;
+  list_remove(&s->judged.all);
+  s->judged.given = true;
+  s->judged.err = err;
+  s->judged.text = text;
+  if (s->judged.connect)
+    let_in(s, s->judged.connect);
+  else
+    receive_judged(s);
+}
+
+static void on_connect(struct session *s, const struct msg_connect *m) {
+  struct node *n = s->node;
+  const char *text;
+  char why[NAME_WHY_LEN];
+  if (s->state == SESSION_JUDGING) { /* it was held until now */
+    let_in(s, m);
+    return;
+  }
+  if (s->state != SESSION_FRESH) {
+    session_close(s, MACULA_CONNECT_REQUIRED, "CONNECT comes once only");
+    return;
+  }
+  int err = session_check(s, m, why, &text);
+  session_judge(s, m);
+  if (err || !n->sessions.judge || !n->sessions.judge(n->sessions.judge_ctx, s, m)) session_verdict(n, s->serial, err, text);
+  s->judged.connect = NULL;
 }
 
 static void call(struct session *s, const struct msg_call *m) {
@@ -89,7 +119,7 @@ static void client_frame(struct session *s, const struct frame *f) {
   }
   switch (m.type) {
   case MSG_CONNECT:
-    let_in(s, &m.connect);
+    on_connect(s, &m.connect);
     break;
   case MSG_DISCONNECT:
     session_close(s, 0, NULL);

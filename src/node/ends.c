@@ -37,7 +37,7 @@ void session_end(struct session *s) {
   router_session_ended(n->rpc.router, &s->rpc, n->now);
 }
 
-void session_closed(struct session *s, const struct quic_close *why) {
+void session_closed(struct session *s, const struct door_end *why) {
   link_closed(s, why);
   session_end(s);
   if (s->client.session && left_behind(s)) {
@@ -67,10 +67,10 @@ bool session_has_calls(const struct session *s) {
 void watches_sweep(struct node *n) {
   list_for_safe(it, &n->sessions.watched) {
     struct session *s = container_of(it, struct session, watch);
-    if (session_has_calls(s) || (s->state == SESSION_IN && quic_conn_silent(s->conn))) continue;
+    if (session_has_calls(s) || (s->state == SESSION_IN && door_silent(&s->door))) continue;
     s->watched = false;
     list_remove(&s->watch);
-    if (s->state == SESSION_IN) quic_conn_watch(s->conn, false);
+    if (s->state == SESSION_IN) door_watch(&s->door, false);
   }
 }
 

@@ -1,5 +1,6 @@
 #include "node/keys.h"
 
+#include "quic/identity.h"
 #include "wire/names.h"
 
 /* Keys are hashes over kind, realm and name: a topic and a procedure of one name never collide, nor do two realms. */

@@ -8,6 +8,7 @@
 #include "node/calls/providers.h"
 #include "node/calls/remote.h"
 #include "node/calls/rpc.h"
+#include "node/doors/quic.h"
 #include "node/ends.h"
 #include "node/mesh/member.h"
 #include "node/mesh/records.h"
@@ -19,21 +20,24 @@
 #include "node/receive.h"
 #include "node/session/session.h"
 #include "node/view/ask.h"
+#include "quic/quic.h"
 #include "wire/names.h"
 
 /* ---- handler of the endpoint ------------------------------------------------------------------------------------------------
  */
 static void on_open(void *ctx, struct quic_conn *c) {
   struct session *s = quic_conn_user(c);
+  struct door d = door_quic(c);
   if (s)
     link_opened(s);
   else
-    session_open(ctx, c);
+    (void)session_open(ctx, &d);
 }
 static void on_closed(void *ctx, struct quic_conn *c, const struct quic_close *why) {
   struct session *s = quic_conn_user(c);
+  struct door_end end = {.err = why->err, .by_peer = why->reason == QUIC_CLOSE_PEER, .text = why->text};
   (void)ctx;
-  if (s) session_closed(s, why);
+  if (s) session_closed(s, &end);
 }
 static void on_refused(void *ctx, const struct addr *remote, const struct id *id, int err, struct slice text) {
   session_refused(ctx, remote, id, err, text);
@@ -50,6 +54,11 @@ static void on_stream_closed(void *ctx, struct quic_conn *c, int64_t stream, uin
   struct session *s = quic_conn_user(c);
   (void)ctx, (void)app_error;
   if (s) receive_closed(s, stream);
+}
+static void on_drained(void *ctx, struct quic_conn *c) {
+  struct session *s = quic_conn_user(c);
+  (void)ctx;
+  if (s) session_drained(s);
 }
 static void on_silent(void *ctx, struct quic_conn *c) {
   struct session *s = quic_conn_user(c);
@@ -88,6 +97,8 @@ static void init_tables(struct node *n) { /* those that allocate nothing yet */
   list_init(&n->sessions.doomed);
   list_init(&n->sessions.paused);
   list_init(&n->sessions.watched);
+  list_init(&n->sessions.filled);
+  list_init(&n->sessions.judged);
   list_init(&n->receive.partials);
   list_init(&n->replays.all);
   list_init(&n->join.seeds);
@@ -141,6 +152,7 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
                   .conn_closed = on_closed,
                   .stream_data = on_data,
                   .stream_closed = on_stream_closed,
+                  .drained = on_drained,
                   .silent = on_silent,
                   .refused = on_refused},
       .ctx = n,
@@ -354,7 +366,10 @@ static void on_tick(void *ctx, nanotime now) {
   while (!list_empty(&n->sessions.fresh)) {
     struct session *s = container_of(n->sessions.fresh.next, struct session, fresh);
     if (time_since(n->now, s->since) < n->limits.connect_timeout) break;
-    session_close(s, MACULA_CONNECT_REQUIRED, NULL);
+    if (s->state == SESSION_JUDGING)
+      session_close(s, MACULA_TIMEOUT, "the node came to no verdict on CONNECT in time");
+    else
+      session_close(s, MACULA_CONNECT_REQUIRED, NULL);
   }
   if (n->sweep_at == TIME_NEVER || n->now >= n->sweep_at) {
     n->sweep_at = time_add(n->now, SWEEP_EVERY);

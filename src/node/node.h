@@ -3,10 +3,15 @@
 #ifndef NODE_NODE_H
 #define NODE_NODE_H
 
+#include "base/endpoint.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rng.h"
 #include "node/limits.h"
-#include "quic/quic.h"
+#include "quic/identity.h"
 
 struct node;
+struct quic;
 
 enum node_access { NODE_ACCESS_OPEN, NODE_ACCESS_TOKEN };
 

@@ -1,10 +1,11 @@
 /* From bytes of streams to frames, and the credit that senders get for them.
  *
- * Every byte received is given back as credit (quic_consume) when its frame has been handled. What is withheld meanwhile:
+ * Every byte received is given back as credit (door_resume) when its frame has been handled. What is withheld meanwhile:
  *   an unfinished frame, unless its whole length could be reserved from half of the receive pool: then it may come;
  *   what a paused publisher has sent already. A publisher is paused while the node-wide pool of send queues is nearly full,
- *   never for one subscriber. Only PUBLISH waits, and what follows it on its stream.
- * A stream has a record here from the first time that something of it is held. */
+ *   never for one subscriber. Only PUBLISH waits, and what follows it on its stream;
+ *   a CONNECT on which the verdict comes later, and whatever follows it on any stream.
+ * A stream here is a way of the door (doors/door.h). It has a record here from the first time that something of it is held. */
 #include "node/receive.h"
 
 #include "base/check.h"
@@ -81,7 +82,7 @@ static int hold_back(struct stream *st, const struct frame *f, struct slice rest
   int err = stash_add(st, slice_of(f->payload.p - FRAME_HEADER_LEN, f->payload.n + FRAME_HEADER_LEN));
   if (!err) err = stash_add(st, rest);
   framer_done(&st->framer);
-  if (list_empty(&st->s->paused)) {
+  if (st->s->state != SESSION_JUDGING && list_empty(&st->s->paused)) {
     if (list_empty(&n->sessions.paused)) n->sessions.paused_at = n->now;
     list_append(&n->sessions.paused, &st->s->paused);
     n->stats.pauses++;
@@ -91,6 +92,12 @@ static int hold_back(struct stream *st, const struct frame *f, struct slice rest
 
 /* ---- frames ----------------------------------------------------------------------------------------------------------------
  */
+/* What comes from other nodes cannot wait for the pool: life signs are behind it. */
+static bool must_wait(const struct session *s, const struct frame *f) {
+  if (s->state == SESSION_JUDGING) return !s->judged.given;
+  return f->type == MSG_PUBLISH && s->state == SESSION_IN && !s->peer && pool_above(s->node, 15);
+}
+
 static int read_frames(struct stream *st, struct slice in) {
   struct session *s = st->s;
   struct node *n = s->node;
@@ -98,11 +105,14 @@ static int read_frames(struct stream *st, struct slice in) {
   int r = 0;
   while (s->state != SESSION_OVER && (r = framer_next(&st->framer, &in, &f)) > 0) {
     if (!list_empty(&st->partial)) partial_end(st);
-    /* What comes from other nodes cannot wait: life signs are behind it. */
-    if (f.type == MSG_PUBLISH && s->state == SESSION_IN && !s->peer && pool_above(n, 15)) return hold_back(st, &f, in);
-    n->stats.frames++;
+    if (must_wait(s, &f)) return hold_back(st, &f, in);
     s->at = st->id;
     dispatch_frame(s, &f);
+    if (s->state == SESSION_JUDGING) { /* it is read again then */
+      s->judged.way = st->id;
+      return hold_back(st, &f, in);
+    }
+    n->stats.frames++;
   }
   s->at = st->id;
   return r < 0 ? r : 0;
@@ -117,7 +127,7 @@ static void grow_window(struct session *s, size_t consumed) {
   size_t pool = n->limits.connection_pool, all = pool < n->limits.receive_pool ? pool / 2 : n->limits.receive_pool / 2;
   if (s->window < MAX_WINDOW && s->window <= pool / 32 && time_since(n->now, s->window_since) <= NS_SEC &&
       n->receive.window_more + s->window <= all) {
-    quic_grant(s->conn, s->stream, s->window);
+    door_resume(&s->door, s->door.home, s->window);
     n->receive.window_more += s->window;
     s->window *= 2;
   }
@@ -146,8 +156,8 @@ static void account(struct stream *st, size_t before) {
   if (held) partial_reserve(st);
   st->withheld = st->stash_len + (st->reserved ? 0 : held);
   if (before > st->withheld) {
-    quic_consume(s->conn, st->id, before - st->withheld);
-    if (st->id == s->stream) grow_window(s, before - st->withheld);
+    door_resume(&s->door, st->id, before - st->withheld);
+    if (st->id == s->door.home) grow_window(s, before - st->withheld);
   }
 }
 
@@ -162,10 +172,10 @@ static void stream_free(struct stream *st) {
 
 /* The peer has said all on this stream. The CONNECT stream's end is the client's goodbye. */
 static void finish(struct session *s, int64_t id) {
-  if (id == s->stream)
+  if (id == s->door.home)
     session_close(s, 0, NULL);
   else
-    quic_stream_finish(s->conn, id);
+    door_finish(&s->door, id);
 }
 
 static void work(struct stream *st, struct slice data, size_t before) {
@@ -180,7 +190,7 @@ static void work(struct stream *st, struct slice data, size_t before) {
 void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
   struct stream *st = s->state == SESSION_OVER || list_empty(&s->streams) ? NULL : find(s, id);
   if (s->state == SESSION_OVER) {
-    quic_consume(s->conn, id, data.n);
+    door_resume(&s->door, id, data.n);
     return;
   }
   if (st) {
@@ -209,8 +219,8 @@ void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
   if (err) session_close(s, err, NULL);
   framer_done(&tmp.framer);
   mem_free(&s->node->rows.mem[ROW_RECEIVE], tmp.stash);
-  quic_consume(s->conn, id, data.n);
-  if (id == s->stream && s->state == SESSION_IN) grow_window(s, data.n);
+  door_resume(&s->door, id, data.n);
+  if (id == s->door.home && s->state == SESSION_IN) grow_window(s, data.n);
   if (fin && s->state != SESSION_OVER) finish(s, id);
   s->at = -1;
 }
@@ -218,10 +228,11 @@ void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
 void receive_closed(struct session *s, int64_t id) {
   struct stream *st = find(s, id);
   if (st) stream_free(st);
-  if (id == s->stream && s->state == SESSION_IN) {
-    s->stream = -1; /* there is nothing left to write the goodbye to */
+  if (id == s->door.home && s->state == SESSION_IN) {
+    door_home(&s->door, -1); /* there is nothing left to write the goodbye to */
     session_close(s, 0, NULL);
   }
+  if (s->state == SESSION_JUDGING && id == s->judged.way) session_close(s, 0, NULL); /* CONNECT was taken back */
 }
 
 void receive_end(struct session *s) {
@@ -242,6 +253,19 @@ static void resume_stream(struct stream *st) {
   mem_free(m, stash);
 }
 
+static void resume_session(struct session *s) {
+  list_for_safe(it, &s->streams) {
+    struct stream *st = container_of(it, struct stream, of_session);
+    if (st->stash) resume_stream(st);
+  }
+}
+
+void receive_judged(struct session *s) {
+  struct stream *st = find(s, s->judged.way);
+  if (st && st->stash) resume_stream(st);
+  resume_session(s);
+}
+
 void receive_resume(struct node *n) {
   if (list_empty(&n->sessions.paused) || pool_above(n, 14)) return;
   struct list *waiting = &n->receive.mark;
@@ -249,10 +273,7 @@ void receive_resume(struct node *n) {
   while (n->sessions.paused.next != waiting && !pool_above(n, 14)) {
     struct session *s = container_of(n->sessions.paused.next, struct session, paused);
     list_remove(&s->paused);
-    list_for_safe(it, &s->streams) {
-      struct stream *st = container_of(it, struct stream, of_session);
-      if (st->stash) resume_stream(st);
-    }
+    resume_session(s);
   }
   list_remove(waiting);
 }
@@ -280,7 +301,7 @@ static const char *stream_check(const struct session *s, const struct stream *st
   CHECK(!held == list_empty(&st->partial), "receive: an unfinished frame is not among those, or another is");
   CHECK(!st->reserved || st->reserved == st->framer.need, "receive: more or less is reserved than the frame needs");
   CHECK(st->withheld == st->stash_len + (st->reserved ? 0 : held), "receive: the credit withheld is not what is held");
-  CHECK(!st->stash || !list_empty(&s->paused), "receive: what is put aside waits for nothing");
+  CHECK(!st->stash || !list_empty(&s->paused) || s->state == SESSION_JUDGING, "receive: what is put aside waits for nothing");
   CHECK(st->since <= n->now, "receive: a frame began in the future");
   return NULL;
 }

@@ -113,3 +113,12 @@ const char *quic_check(const struct quic *q) {
   CHECK(q->stash_out.len <= sizeof q->stash, "quic: more is put aside than has room");
   return share_check(q);
 }
+
+double quic_send_owned(const struct quic *q) {
+  double sum = 0;
+  list_for(c, &q->conns) list_for(it, &container_of(c, const struct quic_conn, all)->streams) {
+    for (const struct chunk *k = container_of(it, const struct stream, link)->head; k; k = k->next)
+      sum += (double)mem_cost(k) + (k->ref ? shbuf_part(k->ref, q->cfg.send_mem) : 0);
+  }
+  return sum;
+}

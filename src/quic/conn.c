@@ -486,7 +486,7 @@ void quic_conn_close_after(struct quic_conn *c, int err, const char *text, nanot
 void quic_conn_drop(struct quic_conn *c) { conn_free(c); }
 
 void conn_maybe_close_after(struct quic_conn *c) {
-  if (c->closing_after && c->queued == 0) quic_conn_close(c, c->why.err, NULL);
+  if (c->closing_after && c->queued == 0 && !c->more) quic_conn_close(c, c->why.err, NULL);
 }
 
 /* ---- looking ---------------------------------------------------------------------------------------------------------------

@@ -75,6 +75,7 @@ struct stream {
   uint32_t grow;       /* size of the next chunk */
   size_t queued;       /* octets not acknowledged */
   size_t unsent;       /* octets from next on */
+  nanotime progress;   /* as quic_stream_progress */
   bool fin, fin_sent;  /* no more data; and that is said */
   bool blocked;        /* by the peer's flow control */
   bool told;           /* stream_closed was called */
@@ -106,7 +107,7 @@ struct quic_conn {
   uint8_t state; /* enum conn_state */
   bool server, established, half_open, opened, told, confirmed, resumed, insecure, has_peer, has_expect, peer_checked;
   bool no_port; /* check_at is there since nobody listens; else since the host cannot be reached */
-  bool ev_acked, watch, silent_told, key_ready, reset, closing_after;
+  bool ev_acked, watch, silent_told, key_ready, reset, closing_after, more;
   struct id peer, expect;
   uint64_t peer_expiry;
   struct quic_identity *identity; /* outgoing with its own */

@@ -20,38 +20,11 @@
 #include "base/rng.h"
 #include "base/slice.h"
 #include "base/time.h"
+#include "quic/identity.h"
+#include "quic/stats.h"
 
 struct quic;      /* endpoint */
 struct quic_conn; /* connection */
-
-/* ---- identity (identity.c) ------------------------------------------------------------------------------------------------
- */
-struct quic_identity; /* private key, certificate chain, id; reference-counted, immutable */
-
-/* A new Ed25519 key and a self-signed certificate without end (RFC 5280, 4.1.2.5). */
-int quic_identity_generate(struct quic_identity **ret_identity);
-/* Key and certificate chain from PEM; both may stand in one text. MACULA_CERTIFICATE_INVALID (unreadable, key does not match),
- * MACULA_CERTIFICATE_EXPIRED when now_unix (seconds) is outside its time; ret_why (optional) gets static text that says more.
- * When a self-signed one begins is not judged: nobody but its own machine said so, whose clock may be wrong now. */
-int quic_identity_parse(struct slice key_pem, struct slice cert_pem, uint64_t now_unix, struct quic_identity **ret_identity,
-                        const char **ret_why);
-/* Key and certificate in one PEM text, allocated with malloc, NUL-terminated. */
-int quic_identity_pem(const struct quic_identity *i, char **ret_pem);
-const struct id *quic_identity_id(const struct quic_identity *i); /* SHA-256 of the SubjectPublicKeyInfo */
-uint64_t quic_identity_end(const struct quic_identity *i); /* of its certificate, Unix seconds; UINT64_MAX: it has none */
-/* For people, of such an end: "ends in 12 days", "ended 3 hours ago"; NULL while more than 30 days are left. */
-#define QUIC_END_TEXT_LEN 40
-const char *quic_end_text(uint64_t end, uint64_t now_unix, char ret_text[QUIC_END_TEXT_LEN]);
-struct quic_identity *quic_identity_ref(struct quic_identity *i);
-void quic_identity_unref(struct quic_identity *i);
-#define QUIC_SIGNATURE_MAX 512 /* octets */
-/* Signs with the identity's key (Ed25519: RFC 8032; a user's ECDSA or RSA key with SHA-256). *ret_len <= QUIC_SIGNATURE_MAX. */
-int quic_identity_sign(const struct quic_identity *i, struct slice data, uint8_t *ret_sig, size_t *ret_len);
-/* The SubjectPublicKeyInfo of its certificate, DER; lives as long as the identity. */
-struct slice quic_identity_spki(const struct quic_identity *i);
-/* 0 and the id of spki when sig is its signature of data; MACULA_BAD_SIGNATURE otherwise. */
-int quic_verify(struct slice spki, struct slice data, struct slice sig, struct id *ret_id);
-void quic_sha256(struct slice data, struct id *ret_hash);
 
 /* ---- handler ---------------------------------------------------------------------------------------------------------------
  */
@@ -81,6 +54,9 @@ struct quic_handler {
   void (*stream_closed)(void *ctx, struct quic_conn *c, int64_t stream, uint64_t app_error);
   /* The peer acknowledged data: quic_queued shrank. At most once a connection and turn. May be NULL. */
   void (*acked)(void *ctx, struct quic_conn *c);
+  /* More could be sent now than is queued, and the owner has more (quic_conn_more). Called within quic_send, once or more
+   * often; of the functions below those for streams and quic_conn_close may be called. */
+  void (*drained)(void *ctx, struct quic_conn *c);
   /* The peer acknowledged nothing for max(3 PTO, 2 s) although a quic_watch is on. Once, until it acknowledges again. May be
    * NULL. */
   void (*silent)(void *ctx, struct quic_conn *c);
@@ -88,13 +64,6 @@ struct quic_handler {
    * NULL, if its certificate was not seen. The address is not proved. May be NULL. */
   void (*refused)(void *ctx, const struct addr *remote, const struct id *id, int err, struct slice text);
 };
-
-/* What each connection may hold whatever others do; an idle one holds 28 KiB. Beyond it, conn_pool is shared, a quarter of it
- * by those that are not admitted: from seven eighths on the connection that holds the most of it ends, and full, the one that
- * asks for more. */
-#define QUIC_CONN_MEMORY (32u << 10)
-#define QUIC_CONN_OWN (4u << 10)      /* ids, ticket, last packet: beside it */
-#define QUIC_SHARED_MEMORY (3u << 20) /* addresses known, packets without a connection */
 
 /* ---- endpoint --------------------------------------------------------------------------------------------------------------
  */
@@ -144,21 +113,13 @@ size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct burst *ret_bur
 /* Largest burst that fits one sendmsg with UDP_SEGMENT: 64 segments unless set; 1 without GSO. */
 void quic_set_max_segments(struct quic *q, unsigned n);
 
-struct quic_stats {
-  uint32_t conns, half_open, total; /* total: lingering and failed ones too */
-  uint32_t streams;                 /* of all connections, those of CONNECT too */
-  size_t conn_pool;                 /* octets of it in use */
-  uint64_t refused_memory;          /* connections ended for what they held of conn_pool, or asked of it */
-  uint64_t accepted, refused_full, refused_half_open, retries_sent, retry_ok, handshakes_failed, resumed, stateless_resets_sent,
-      version_negotiations, migrations, key_updates, icmp_checks, mtu_falls, datagrams_in, datagrams_out, octets_in, octets_out,
-      dropped;
-};
-void quic_stats(const struct quic *q, struct quic_stats *ret_stats);
 /* Nothing is left to say to anyone: those that still linger would only repeat their last word. O(connections). */
 bool quic_is_silent(const struct quic *q);
 /* What must hold of it and all its connections (base/check.h). O(connections, streams, pieces queued and ids). Not within a
  * handler. */
 const char *quic_check(const struct quic *q);
+/* What of send_mem it owns, of frames that others refer to as well a part. The same. */
+double quic_send_owned(const struct quic *q);
 /* New identity and CA for connections made from now on (certificate rotation); NULL keeps what is there. */
 int quic_set_identity(struct quic *q, struct quic_identity *identity, const char *ca_pem);
 /* No connection is accepted that comes in by this local port: only dials leave from it. At most 4 ports. */
@@ -238,12 +199,18 @@ int quic_stream_write_ref(struct quic_conn *c, int64_t stream, struct shbuf *b);
 /* No more data after what is queued. */
 void quic_stream_finish(struct quic_conn *c, int64_t stream);
 void quic_stream_reset(struct quic_conn *c, int64_t stream, uint64_t app_error);
+/* The owner has more to send than it has queued: `drained` is called when there is room, and quic_conn_close_after waits. */
+void quic_conn_more(struct quic_conn *c, bool more);
 /* Octets queued on the connection that the peer has not acknowledged yet. */
 size_t quic_queued(const struct quic_conn *c);
+/* Of a stream: those, and those of them that were not sent yet; 0: it is gone, or nothing of it is sent any more. */
+size_t quic_stream_queued(struct quic_conn *c, int64_t stream);
+size_t quic_stream_unsent(struct quic_conn *c, int64_t stream);
 /* Octets ever queued on it, modulo 2^32. */
 uint32_t quic_written(const struct quic_conn *c);
 /* When the peer last acknowledged stream data, or when the queue last went from empty to filled, whichever is later. */
 nanotime quic_queue_progress(const struct quic_conn *c);
+nanotime quic_stream_progress(struct quic_conn *c, int64_t stream); /* the same, of one stream; 0: it is gone */
 /* Gives n received octets back to the sender as credit, on the stream and on the connection. The stream may be gone already. */
 void quic_consume(struct quic_conn *c, int64_t stream, size_t n);
 /* Grants n octets beyond the window (a larger window, or room for a large frame). */

@@ -4,13 +4,22 @@
 #include "quic/internal.h"
 
 #define MAX_PIECES 16
+#define REFILL (32u << 10) /* bytes: with fewer to be sent the owner is asked for what else it has */
+
+/* Whose turn it is. The owner gives what it has before a stream runs dry, so that neither a packet nor a turn is wasted. */
+static struct stream *next_stream(struct quic_conn *c) {
+  const struct list *ready = &c->ready;
+  if (c->more && (list_empty(ready) || container_of(ready->next, struct stream, ready)->unsent < REFILL))
+    c->q->cfg.handler.drained(c->q->cfg.ctx, c);
+  return list_empty(ready) ? NULL : container_of(ready->next, struct stream, ready);
+}
 
 /* One packet: pieces of as many streams as fit (NGTCP2_WRITE_STREAM_FLAG_MORE), acknowledgements, or nothing (0). */
 static ngtcp2_ssize packet(struct quic_conn *c, ngtcp2_path *path, ngtcp2_pkt_info *pi, uint8_t *dest, size_t cap) {
   bool conn_blocked = share_waits(c);
   struct stream *carried = NULL;
   for (;;) {
-    struct stream *s = conn_blocked || list_empty(&c->ready) ? NULL : container_of(c->ready.next, struct stream, ready);
+    struct stream *s = conn_blocked ? NULL : next_stream(c);
     ngtcp2_vec v[MAX_PIECES];
     size_t octets = 0, nv = s ? stream_pieces(s, v, MAX_PIECES, &octets) : 0;
     bool fin = s && s->fin && octets == s->unsent;

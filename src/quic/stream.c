@@ -37,6 +37,7 @@ static void count(struct stream *s, size_t n, bool added) {
   struct quic_conn *c = s->conn;
   if (added) {
     if (c->queued == 0) c->progress = c->q->now;
+    if (s->queued == 0) s->progress = c->q->now;
     s->queued += n;
     s->unsent += n;
     c->queued += n;
@@ -74,7 +75,7 @@ void stream_shut(struct stream *s) {
 void stream_acked(struct stream *s, size_t n) {
   if (s->shut) return;
   count(s, n, false);
-  s->conn->progress = s->conn->q->now;
+  s->progress = s->conn->progress = s->conn->q->now;
   mtu_acked(s, n);
   n += s->head_acked;
   while (s->head && n >= s->head->len) { /* such a chunk is sent, too: s->next is behind it */
@@ -241,3 +242,29 @@ void quic_grant(struct quic_conn *c, int64_t stream, size_t n) { quic_consume(c,
 size_t quic_queued(const struct quic_conn *c) { return c->queued; }
 uint32_t quic_written(const struct quic_conn *c) { return c->written; }
 nanotime quic_queue_progress(const struct quic_conn *c) { return c->progress; }
+
+static const struct stream *sending(struct quic_conn *c, int64_t id) {
+  const struct stream *s = conn_alive(c) ? stream_find(c, id) : NULL;
+  return s && !s->shut ? s : NULL;
+}
+
+size_t quic_stream_queued(struct quic_conn *c, int64_t stream) {
+  const struct stream *s = sending(c, stream);
+  return s ? s->queued : 0;
+}
+
+size_t quic_stream_unsent(struct quic_conn *c, int64_t stream) {
+  const struct stream *s = sending(c, stream);
+  return s ? s->unsent : 0;
+}
+
+nanotime quic_stream_progress(struct quic_conn *c, int64_t stream) {
+  const struct stream *s = sending(c, stream);
+  return s ? s->progress : 0;
+}
+
+void quic_conn_more(struct quic_conn *c, bool more) {
+  c->more = more;
+  conn_touch(c);
+  conn_maybe_close_after(c);
+}

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "net.h"
 #include "node/node.h"
+#include "quic/quic.h"
 #include "wire/frame.h"
 #include "wire/msg.h"
 

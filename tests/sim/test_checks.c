@@ -14,7 +14,7 @@ static void ignore(void *ctx, int err, const char *json) { (void)ctx, (void)err,
 static struct session *session_of(struct node *n, const struct rig_client *c) {
   list_for(it, &n->sessions.all) {
     struct session *s = container_of(it, struct session, all);
-    if (quic_conn_peer_id(s->conn) && id_eq(quic_conn_peer_id(s->conn), quic_identity_id(c->identity))) return s;
+    if (door_id(&s->door) && id_eq(door_id(&s->door), quic_identity_id(c->identity))) return s;
   }
   fail_msg("no session");
   return NULL;
@@ -55,7 +55,7 @@ static void test_sessions(void **state) {
   BROKEN(x.s->state, SESSION_FRESH, "session: one before CONNECT is in no list of those");
   BROKEN(x.s->state, SESSION_OVER, "session: one that is over ends never, or twice");
   BROKEN(x.s->ended, true, "session: one that lives is to end");
-  BROKEN(x.s->stream, -1, "session: one that is in waits for CONNECT, or has no stream");
+  BROKEN(x.s->door.home, -1, "session: one that is in waits for CONNECT, or has no stream");
   BROKEN(x.s->client.in, false, "session: a client is not in the table of clients");
   BROKEN(x.s->peer, x.p, "session: its peer does not know it");
   BROKEN(x.link->peer, NULL, "session: one that is in is no client and no link, or both");

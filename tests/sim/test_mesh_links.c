@@ -4,6 +4,7 @@
 #include "node/mesh/member.h"
 #include "node/mesh/records.h"
 #include "node/messages/spread.h"
+#include "node/session/session.h"
 
 static bool linked(struct mesh *m, unsigned a, unsigned b) {
   struct peer *p = mesh_peer(m, a, b), *q = mesh_peer(m, b, a);
@@ -309,11 +310,11 @@ static void goes_in_upkeep(enum upkeep what, bool used) {
   }
   struct peer *p = mesh_peer(&m, 0, 1);
   if (what != PROBE) {
-    for (int i = 0; i < 5000 && quic_queued(p->link->conn); i++) rig_run(&m.rig[0], NS_MS);
+    for (int i = 0; i < 5000 && session_queued(p->link); i++) rig_run(&m.rig[0], NS_MS);
     upkeep(&m, what);
   }
-  for (int i = 0; i < 5000 && !quic_queued(p->link->conn); i++) rig_run(&m.rig[0], NS_MS);
-  assert_true(quic_queued(p->link->conn) > 0);
+  for (int i = 0; i < 5000 && !session_queued(p->link); i++) rig_run(&m.rig[0], NS_MS);
+  assert_true(session_queued(p->link) > 0);
   if (used) assert_int_equal(peer_send(p, &ping, WANT_UPKEEP), 0);
   assert_int_equal(peer_is_busy(p), used);
   assert_int_equal(dial(&m, 0, 3), MACULA_EBUSY);
@@ -757,7 +758,7 @@ static void test_crowd(void **state) {
   m.links = 1;
   mesh_join(&m, 1, 0);
   rig_until(&m.rig[0], 5 * NS_SEC, all_linked, &m, "a link");
-  for (unsigned i = 0; i < 2; i++) leave_open(mesh_peer(&m, i, 1 - i)->link->conn, 99);
+  for (unsigned i = 0; i < 2; i++) leave_open(mesh_peer(&m, i, 1 - i)->link->door.conn, 99);
   struct session *link[] = {mesh_peer(&m, 0, 1)->link, mesh_peer(&m, 1, 0)->link};
   for (unsigned i = 0; i < 2; i++)
     for (int k = 0; k < 80; k++) leave_open(rig_join(&m.rig[i], 0, NULL, RIG_EXT)->conn, 80);
@@ -768,7 +769,7 @@ static void test_crowd(void **state) {
     assert_ptr_equal(mesh_peer(&m, i, 1 - i)->link, link[i]);
     list_for(it, &m.rig[i].node->sessions.clients.all) {
       const struct session *c = container_of(it, struct clients_entry, all)->user;
-      assert_true(quic_conn_held(c->conn, &peak) < quic_conn_held(link[i]->conn, &peak));
+      assert_true(door_held(&c->door, &peak) < door_held(&link[i]->door, &peak));
     }
   }
   mesh_stop(&m);

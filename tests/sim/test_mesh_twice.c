@@ -29,7 +29,7 @@ static void start_copy(struct mesh *m, struct kept_log *k) {
 
 static bool linked_with(struct mesh *m, unsigned at, unsigned run) {
   struct peer *p = mesh_peer(m, at, A);
-  return p && p->link && addr_eq(quic_conn_remote(p->link->conn), &m->rig[run].addr);
+  return p && p->link && addr_eq(door_remote(&p->link->door), &m->rig[run].addr);
 }
 
 static bool a_linked(void *ctx) { return linked_with(ctx, X, A) && linked_with(ctx, Y, A); }

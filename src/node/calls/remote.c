@@ -62,7 +62,7 @@ static int reach(void *ctx, const struct remote_node *where, struct rpc_party **
   struct peer *p = peer_get(n, &where->id);
   if (!p) return id_eq(&where->id, &n->id) ? MACULA_NOT_CONNECTED : MACULA_ENOMEM;
   if (!p->link && !p->member) peer_where(p, &where->addr, &where->gateway); /* of members we know more than an old record */
-  if (link_of(p) && quic_conn_silent(link_of(p)->conn)) return MACULA_NOT_CONNECTED;
+  if (link_of(p) && door_silent(&link_of(p)->door)) return MACULA_NOT_CONNECTED;
   int err = peer_want(p, WANT_USE);
   if (err && err != MACULA_EBUSY) return err == MACULA_MAX_PEERS_REACHED ? MACULA_EFULL : err;
   *ret_party = &p->rpc;

@@ -27,7 +27,7 @@ static int send_call(void *ctx, const struct router_send *c) {
   (void)ctx;
   if (c->provider->node) return remote_send_call(c);
   struct session *s = session_of(c->provider);
-  if (s->state != SESSION_IN || quic_conn_silent(s->conn)) return MACULA_NOT_CONNECTED;
+  if (s->state != SESSION_IN || door_silent(&s->door)) return MACULA_NOT_CONNECTED;
   struct msg m = {.type = c->call_id ? MSG_CALL : MSG_CAST,
                   .call = {.procedure = c->procedure,
                            .args = c->args ? shbuf_view(c->args) : slice_of("", 0),

@@ -13,6 +13,7 @@
 #include "base/time.h"
 #include "node/memory/plan.h"
 #include "node/node.h"
+#include "quic/stats.h"
 
 /* X(ID, rank, name, what a person reads, keys that lower it,
  *   entries at most (0: bounded in bytes alone), bytes an entry at worst, bytes beside,   -- of l, struct node_limits

@@ -2,7 +2,7 @@
 #ifndef NODE_MESSAGES_PUBLISH_H
 #define NODE_MESSAGES_PUBLISH_H
 
-#include "node/messages/parcel.h"
+#include "node/session/parcel.h"
 
 void publish_message(struct session *s, const struct msg_publish *m);
 void publish_subscribe(struct session *s, struct msg_subscribe m);

@@ -218,7 +218,7 @@ void recall_unsubscribe(struct session *s, struct slice pattern) { gets_stop(&s-
 static void give_room(struct node *n, struct gets_source *s) {
   const struct session *to = s->to;
   list_remove(&s->full);
-  if (quic_queued(to->conn) > n->limits.client_queue / 4) {
+  if (session_queued(to) > n->limits.client_queue / 4) {
     list_append(&n->spread.gets.full, &s->full);
     return;
   }

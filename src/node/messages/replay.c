@@ -151,8 +151,7 @@ void replay_peer_end(struct peer *p) { list_for_safe(it, &p->spread.replays) end
 
 /* Whether there is room for a good piece. */
 static bool has_room(const struct target *t) {
-  return t->s ? quic_queued(t->s->conn) <= t->s->node->limits.client_queue / 2
-              : t->room > 0 && spread_queued(t->p) <= 128u << 10;
+  return t->s ? session_queued(t->s) <= t->s->node->limits.client_queue / 2 : t->room > 0 && spread_queued(t->p) <= 128u << 10;
 }
 
 void replay_step(struct node *n) {

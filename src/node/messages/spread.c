@@ -181,7 +181,7 @@ void spread_dead(struct peer *p) {
 
 size_t spread_queued(const struct peer *p) {
   const struct session *path = path_of(p);
-  return path ? quic_queued(path->conn) : SIZE_MAX;
+  return path ? session_queued(path) : SIZE_MAX;
 }
 
 static void send_pages(struct peer *p) {
@@ -270,7 +270,7 @@ void spread_session_end(struct session *s) {
 /* ---- messages --------------------------------------------------------------------------------------------------------------
  */
 /* Over its link as the parcel that all links share; otherwise it waits for a link, or goes through a gateway. */
-static int send_to(struct peer *p, const struct msg *m, const struct parcel *parcel) {
+static int send_to(struct peer *p, const struct msg *m, struct parcel *parcel) {
   struct session *link = p->link;
   int err = peer_want(p, WANT_USE);
   if (err || !link) return err && err != MACULA_EBUSY ? err : peer_post(p, m, WANT_USE, 0);

@@ -139,7 +139,7 @@ void join_met(struct node *n, struct session *s) {
 
 void join_failed(struct node *n, struct session *s, int err, struct slice text) {
   struct seed *d = s->seed;
-  const struct id *id = s->conn ? quic_conn_peer_id(s->conn) : NULL;
+  const struct id *id = s->door.ops ? door_id(&s->door) : NULL;
   char at[ADDR_TEXT_LEN];
   assert(d->dial == s);
   s->seed = NULL;

@@ -70,13 +70,12 @@ int link_dial(struct node *n, const struct addr *to, const struct id *expect, st
   if (!local) return MACULA_NOT_CONNECTED;
   struct session *s = session_new(n);
   if (!s) return MACULA_ENOMEM;
-  struct quic_connect o = {.local = *local, .remote = *to, .expect = expect, .user = s};
-  int err = quic_connect(n->quic, &o, n->now, &s->conn);
+  int err = door_dial(n, local, to, expect, s, &s->door);
   if (err) {
     session_free(s);
     return err;
   }
-  s->serial = quic_conn_serial(s->conn);
+  s->serial = s->door.serial;
   s->state = SESSION_DIALLING;
   s->dialled = true;
   s->dial_until = time_add(n->now, DIAL_TIMEOUT);
@@ -93,7 +92,7 @@ int link_dial(struct node *n, const struct addr *to, const struct id *expect, st
 void link_opened(struct session *s) {
   assert(s->dialled);
   struct node *n = s->node;
-  const struct id *id = quic_conn_peer_id(s->conn);
+  const struct id *id = door_id(&s->door);
   char endpoint[ADDR_TEXT_LEN];
   int err = !id ? MACULA_NOT_AUTHORIZED : id_eq(id, &n->id) ? MACULA_EINVAL : 0;
   if (s->state != SESSION_DIALLING) return;
@@ -109,7 +108,7 @@ void link_opened(struct session *s) {
     else
       s->peer->dial = s;
   }
-  if (!err) err = quic_stream_open(s->conn, &s->stream);
+  if (!err) err = door_open(&s->door);
   if (err) {
     if (s->peer && s->peer->dial != s) s->peer = NULL; /* nothing of the peer's ends with it */
     session_cut(s, err);
@@ -127,7 +126,7 @@ void link_opened(struct session *s) {
   }
   if (n->token) m.connect.token = slice_str(n->token);
   if (n->name[0]) m.connect.name = slice_str(n->name);
-  s->at = s->stream; /* the state is not IN: as an answer */
+  s->at = s->door.home; /* the state is not IN: as an answer */
   session_tell(s, &m, true);
   s->at = -1;
 }
@@ -205,9 +204,9 @@ static void up(struct session *s, const uint8_t *instance) {
     memcpy(p->other, p->instance, INSTANCE_LEN);
     memcpy(p->instance, instance, INSTANCE_LEN);
   }
-  p->run_at = *quic_conn_remote(s->conn);
-  quic_conn_keep_alive(s->conn, s->dialled ? n->keep_alive : 0);
-  quic_conn_shares(s->conn, LINK_SHARES);
+  p->run_at = *door_remote(&s->door);
+  door_keep_alive(&s->door, s->dialled ? n->keep_alive : 0);
+  door_shares(&s->door, LINK_SHARES);
 }
 
 /* PONG in answer to our CONNECT. */
@@ -219,17 +218,17 @@ void link_welcomed(struct session *s, const struct msg_pong *m) {
     return;
   }
   struct addr at = told_addr(m->endpoint), seen = told_addr(m->observed);
-  int err = judge_run(p, m->instance.p, quic_conn_remote(s->conn));
+  int err = judge_run(p, m->instance.p, door_remote(&s->door));
   if (err) {
     session_close(s, err, NULL);
     return;
   }
-  if (addr_is_set(&at) || !addr_is_set(&p->addr)) peer_where(p, addr_is_set(&at) ? &at : quic_conn_remote(s->conn), NULL);
+  if (addr_is_set(&at) || !addr_is_set(&p->addr)) peer_where(p, addr_is_set(&at) ? &at : door_remote(&s->door), NULL);
   label(p, m->name);
   s->caps = m->caps;
   up(s, m->instance.p);
   if (s->seed) join_met(n, s);
-  const struct addr *remote = quic_conn_remote(s->conn);
+  const struct addr *remote = door_remote(&s->door);
   if (addr_is_set(&seen) && addr_is_loopback(&seen) == addr_is_loopback(remote)) link_observed(n, &seen, socket_for(n, remote));
   say(s, p, "link_up", "dialled=yes");
   link_is_up(p);
@@ -243,7 +242,7 @@ static int settle_duel(struct session *s, struct peer *p, const uint8_t *instanc
   if (!old || old == s) return 0;
   bool same_run = !p->link || is_run(p->instance, instance);
   if (same_run && old->dialled && memcmp(n->id.b, p->id.b, ID_LEN) < 0) {
-    if (p->link) quic_conn_ping(p->link->conn); /* is it really there? */
+    if (p->link) door_ping(&p->link->door); /* is it really there? */
     n->peers.duplicates++;
     return MACULA_DUPLICATE;
   }
@@ -263,14 +262,14 @@ static int settle_duel(struct session *s, struct peer *p, const uint8_t *instanc
 
 int link_connect(struct session *s, const struct msg_connect *m) {
   struct node *n = s->node;
-  const struct id *id = quic_conn_peer_id(s->conn);
+  const struct id *id = door_id(&s->door);
   char endpoint[ADDR_TEXT_LEN], seen[ADDR_TEXT_LEN];
   struct addr at;
   if (!id || m->instance.n != INSTANCE_LEN) return MACULA_NOT_AUTHORIZED;
   if (id_eq(id, &n->id)) return MACULA_EINVAL;
   struct peer *p = peer_get(n, id);
   if (!p) return MACULA_ENOMEM;
-  int err = judge_run(p, m->instance.p, quic_conn_remote(s->conn));
+  int err = judge_run(p, m->instance.p, door_remote(&s->door));
   if (!err) err = settle_duel(s, p, m->instance.p);
   if (err) return err;
   if (!p->slot.in) {
@@ -282,9 +281,9 @@ int link_connect(struct session *s, const struct msg_connect *m) {
   label(p, m->name);
   s->peer = p;
   s->caps = m->caps & LINK_CAPS;
-  s->stream = s->at;
+  door_home(&s->door, s->at);
   up(s, m->instance.p);
-  quic_conn_admit(s->conn);
+  door_admit(&s->door);
   n->peers.accepted++;
   uint64_t ms = node_wall_ms(n);
   struct msg pong = {.type = MSG_PONG,
@@ -299,7 +298,7 @@ int link_connect(struct session *s, const struct msg_connect *m) {
     addr_text(&n->mesh.self, endpoint);
     pong.pong.endpoint = slice_str(endpoint);
   }
-  addr_text(quic_conn_remote(s->conn), seen);
+  addr_text(door_remote(&s->door), seen);
   pong.pong.observed = slice_str(seen);
   session_tell(s, &pong, true);
   say(s, p, "link_up", "dialled=no");
@@ -359,14 +358,14 @@ void link_end(struct session *s) {
   }
   back_off(p);
   if (s->end_err == MACULA_IDENTITY_IN_USE) set_in_use(p, &p->addr);
-  link_not_had(p, s->stream >= 0, s->end_err == MACULA_NOT_CONNECTED); /* the handshake was done: it refused */
+  link_not_had(p, s->door.home >= 0, s->end_err == MACULA_NOT_CONNECTED); /* the handshake was done: it refused */
   peer_down(p);
 }
 
-void link_closed(struct session *s, const struct quic_close *why) {
+void link_closed(struct session *s, const struct door_end *why) {
   struct node *n = s->node;
   if (why && !s->end_err) s->end_err = why->err;
-  if (why && why->reason == QUIC_CLOSE_PEER && s->state == SESSION_DIALLING) s->end_err = why->err;
+  if (why && why->by_peer && s->state == SESSION_DIALLING) s->end_err = why->err;
   if (s->seed) join_failed(n, s, s->end_err ? s->end_err : MACULA_NOT_CONNECTED, why ? why->text : SLICE_NONE);
 }
 

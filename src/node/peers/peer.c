@@ -9,6 +9,7 @@
 #include "node/peers/join.h"
 #include "node/peers/link.h"
 #include "node/peers/route.h"
+#include "node/session/lane.h"
 #include "node/session/session.h"
 #include "wire/frame.h"
 
@@ -174,8 +175,8 @@ bool peer_has_calls(const struct peer *p) {
 
 static bool has_unacked(const struct peer *p) {
   if (!p->link) return false;
-  uint32_t upkeep = quic_written(p->link->conn) == p->upkeep_end ? p->upkeep_len : 0;
-  return quic_queued(p->link->conn) > upkeep;
+  uint32_t upkeep = door_written(&p->link->door) == p->upkeep_end ? p->upkeep_len : 0;
+  return p->link->lanes.bytes || session_queued(p->link) > upkeep; /* by lanes its end is not where it was written */
 }
 
 bool peer_is_busy(const struct peer *p) { return peer_has_calls(p) || !list_empty(&p->held) || has_unacked(p); }
@@ -353,13 +354,14 @@ int peer_send(struct peer *p, const struct msg *m, enum want want) {
   return p->link ? session_send(p->link, m, false) : route_send(p, m);
 }
 
-static int hold(struct peer *p, struct shbuf *b, uint64_t query) {
+static int hold(struct peer *p, struct parcel *parcel, uint64_t query) {
   struct node *n = p->node;
-  if (p->held_bytes + b->len > HELD_A_PEER || n->peers.held_bytes + b->len > n->limits.held_pool) {
+  if (p->held_bytes + parcel->frame.n > HELD_A_PEER || n->peers.held_bytes + parcel->frame.n > n->limits.held_pool) {
     n->peers.held_dropped++;
     return MACULA_EFULL;
   }
-  struct held *h = mem_alloc(&n->rows.mem[ROW_HELD], sizeof *h);
+  struct shbuf *b = parcel_share(parcel);
+  struct held *h = b ? mem_alloc(&n->rows.mem[ROW_HELD], sizeof *h) : NULL;
   if (!h) return MACULA_ENOMEM;
   *h = (struct held){.frame = shbuf_ref(b), .query = query};
   list_append(&p->held, &h->of_peer);
@@ -369,37 +371,33 @@ static int hold(struct peer *p, struct shbuf *b, uint64_t query) {
 }
 
 int peer_post(struct peer *p, const struct msg *m, enum want want, uint64_t query) {
+  struct parcel parcel;
   int err = peer_send(p, m, want);
   if (err != MACULA_EBUSY) return err;
-  struct shbuf *b = shbuf_new(&p->node->rows.mem[ROW_HELD], msg_size(m));
-  ptrdiff_t len = b ? msg_encode(m, b->data, b->len) : MACULA_ENOMEM;
-  err = len < 0 ? (int)len : hold(p, b, query);
-  shbuf_unref(b);
+  err = parcel_encode(&parcel, &p->node->rows.mem[ROW_HELD], m, SIZE_MAX);
+  if (err) return err;
+  err = hold(p, &parcel, query);
+  parcel_done(&parcel);
   return err;
 }
 
-static int write_frame(struct peer *p, struct shbuf *b) {
-  if (!p->link) return route_frame(p, b);
-  size_t queued = quic_queued(p->link->conn);
-  if (queued && queued + b->len > p->node->limits.peer_queue) return MACULA_EFULL;
-  return b->len <= SMALL_FRAME ? quic_stream_write(p->link->conn, p->link->stream, shbuf_view(b))
-                               : quic_stream_write_ref(p->link->conn, p->link->stream, b);
+static int write_frame(struct peer *p, struct parcel *parcel) {
+  if (!p->link) return route_frame(p, parcel);
+  return session_write(p->link, lane_of(parcel->frame.p[1]), parcel);
 }
 
 static int post_raw(struct peer *p, uint8_t type, struct slice payload, uint64_t query) {
-  int err = peer_want(p, WANT_UPKEEP);
-  if (err && err != MACULA_EBUSY) return err;
-  if (payload.n > FRAME_MAX_PAYLOAD) return MACULA_FRAME_TOO_LARGE;
-  struct shbuf *b = shbuf_new(&p->node->rows.mem[err ? ROW_HELD : ROW_SEND], FRAME_HEADER_LEN + payload.n);
-  if (!b) return MACULA_ENOMEM;
-  frame_header(b->data, type, (uint32_t)payload.n);
-  memcpy(b->data + FRAME_HEADER_LEN, payload.p, payload.n);
-  err = err ? hold(p, b, query) : write_frame(p, b);
-  shbuf_unref(b);
+  struct parcel parcel;
+  int wait = peer_want(p, WANT_UPKEEP);
+  if (wait && wait != MACULA_EBUSY) return wait;
+  int err = parcel_raw(&parcel, &p->node->rows.mem[wait ? ROW_HELD : ROW_SEND], type, payload);
+  if (err) return err;
+  err = wait ? hold(p, &parcel, query) : write_frame(p, &parcel);
+  parcel_done(&parcel);
   return err;
 }
 
-static uint32_t written(const struct peer *p) { return p->link ? quic_written(p->link->conn) : 0; }
+static uint32_t written(const struct peer *p) { return p->link ? door_written(&p->link->door) : 0; }
 
 /* What was written since then makes the link no busy one. */
 static void was_upkeep(struct peer *p, uint32_t before) {
@@ -430,7 +428,10 @@ static void flush_held(struct peer *p) {
     struct held *h = container_of(p->held.next, struct held, of_peer);
     uint64_t query = h->query;
     uint32_t before = written(p);
-    int err = write_frame(p, h->frame);
+    struct parcel parcel;
+    parcel_of(&parcel, h->frame);
+    int err = write_frame(p, &parcel);
+    parcel_done(&parcel);
     held_free(p, h);
     if (!err && query) was_upkeep(p, before); /* as all of the DHT is */
     if (err) p->node->peers.held_dropped++;

@@ -46,21 +46,18 @@ static int send_new(struct peer *via, struct peer *to, uint8_t type, struct slic
 }
 
 int route_through(struct peer *via, struct peer *to, const struct msg *m) {
-  size_t len = msg_size(m);
-  struct shbuf *b = shbuf_new(&to->node->rows.mem[ROW_SEND], len);
-  if (!b) return MACULA_ENOMEM;
-  ptrdiff_t n = msg_encode(m, b->data, b->len);
-  int err =
-      n < 0 ? (int)n : send_new(via, to, (uint8_t)m->type, slice_of(b->data + FRAME_HEADER_LEN, (size_t)n - FRAME_HEADER_LEN));
-  shbuf_unref(b);
+  struct parcel p;
+  int err = parcel_encode(&p, &to->node->rows.mem[ROW_SEND], m, SIZE_MAX);
+  if (err) return err;
+  err = send_new(via, to, (uint8_t)m->type, parcel_payload(&p));
+  parcel_done(&p);
   return err;
 }
 
 int route_send(struct peer *p, const struct msg *m) { return p->via ? route_through(p->via, p, m) : MACULA_NO_ROUTE; }
 
-int route_frame(struct peer *p, const struct shbuf *frame) {
-  struct slice f = shbuf_view(frame);
-  return p->via ? send_new(p->via, p, f.p[1], slice_of(f.p + FRAME_HEADER_LEN, f.n - FRAME_HEADER_LEN)) : MACULA_NO_ROUTE;
+int route_frame(struct peer *p, const struct parcel *frame) {
+  return p->via ? send_new(p->via, p, frame->frame.p[1], parcel_payload(frame)) : MACULA_NO_ROUTE;
 }
 
 /* ---- receiving -------------------------------------------------------------------------------------------------------------
@@ -102,9 +99,10 @@ static void report(struct peer *from, const struct envelope *e, int type, struct
   struct msg reply = answer_error(m.call.call_id, err, NULL, true);
   struct envelope back = {
       .destination = e->source, .source = e->destination, .path = {n->id}, .path_len = 1, .max_hops = MAX_HOPS};
-  uint8_t buf[SMALL_FRAME];
-  ptrdiff_t len = msg_encode(&reply, buf, sizeof buf);
-  if (len > 0) (void)send_over(from, &back, MSG_REPLY, slice_of(buf + FRAME_HEADER_LEN, (size_t)len - FRAME_HEADER_LEN));
+  struct parcel p;
+  if (parcel_encode(&p, &n->rows.mem[ROW_SEND], &reply, SIZE_MAX)) return;
+  (void)send_over(from, &back, MSG_REPLY, parcel_payload(&p));
+  parcel_done(&p);
 }
 
 /* Whether what `from` hands us may be p's word. An envelope is not signed: so only the gateway of a node that cannot be dialled

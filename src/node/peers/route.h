@@ -2,10 +2,10 @@
 #ifndef NODE_PEERS_ROUTE_H
 #define NODE_PEERS_ROUTE_H
 
-#include "node/state.h"
+#include "node/session/parcel.h"
 
 int route_send(struct peer *p, const struct msg *m);
-int route_frame(struct peer *p, const struct shbuf *frame); /* an encoded one */
+int route_frame(struct peer *p, const struct parcel *frame); /* an encoded one */
 /* By the link of via. MACULA_NOT_CONNECTED, or the errors of session_send. */
 int route_through(struct peer *via, struct peer *to, const struct msg *m);
 /* RPC_ROUTE, PUBSUB_ROUTE: carries it on. If it was for us: whose word it is, and of which type its payload is; else NULL. */

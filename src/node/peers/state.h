@@ -42,7 +42,7 @@ struct peer {
   uint32_t unreached;              /* dials in a row that did not reach it while it was held to be alive */
   bool unreachable;                /* alive, as other nodes say, and not to be reached by us: mesh_reached */
   nanotime warn_at;                /* not before: that is logged again */
-  uint32_t upkeep_len, upkeep_end; /* upkeep at the end of its link's queue: bytes, quic_written after it */
+  uint32_t upkeep_len, upkeep_end; /* upkeep at the end of its link's queue: bytes, door_written after it */
   bool member;                     /* membership knows it: the record stays */
   uint8_t instance[INSTANCE_LEN];  /* of its run, as the link told */
   struct addr run_at;              /* where that run was */

@@ -1,9 +1,10 @@
 /* What must hold of sessions: each is where its state says, and nothing of one that has ended is left. */
 #include "base/check.h"
+#include "node/session/lane.h"
 #include "node/session/session.h"
 
 struct sums {
-  uint32_t fresh, dialling, doomed, paused, watched, clients;
+  uint32_t fresh, dialling, doomed, paused, watched, judged, clients;
 };
 
 static const char *ended_check(const struct session *s) {
@@ -22,14 +23,20 @@ static const char *ended_check(const struct session *s) {
 
 static const char *state_check(const struct session *s) {
   bool listed = !list_empty(&s->fresh);
+  CHECK(list_empty(&s->judged.all) || (s->state == SESSION_JUDGING && !s->judged.given),
+        "session: one waits for a verdict that has none to come");
   switch (s->state) {
+  case SESSION_JUDGING:
+    CHECK(listed && !list_empty(&s->judged.all) && s->judged.way >= 0, "session: one that is judged waits for nothing");
+    CHECK(!s->client.session && !s->dialled && !s->peer, "session: one that is judged is let in");
+    break;
   case SESSION_FRESH:
   case SESSION_DIALLING:
     CHECK(listed && (s->state == SESSION_DIALLING) == s->dialled, "session: one before CONNECT is in no list of those");
     CHECK(!s->client.session, "session: one before CONNECT is a client");
     break;
   case SESSION_IN:
-    CHECK(!listed && s->stream >= 0, "session: one that is in waits for CONNECT, or has no stream");
+    CHECK(!listed && s->door.home >= 0, "session: one that is in waits for CONNECT, or has no stream");
     CHECK((s->client.session != 0) == !s->peer, "session: one that is in is no client and no link, or both");
     CHECK(!s->client.session || (s->client.in && s->client.user == s && s->client.session == s->serial),
           "session: a client is not in the table of clients");
@@ -46,7 +53,7 @@ static const char *state_check(const struct session *s) {
 }
 
 static const char *session_is(const struct node *n, const struct session *s, struct sums *sums) {
-  CHECK(s->node == n && s->conn && quic_conn_user(s->conn) == s && quic_conn_serial(s->conn) == s->serial,
+  CHECK(s->node == n && s->door.ops && s->door.ops->is_owner(&s->door, s) && s->door.serial == s->serial,
         "session: its connection is another's");
   CHECK(s->at < 0, "session: a frame is being handled between turns");
   CHECK(s->window >= STREAM_WINDOW, "session: a window is smaller than at the start");
@@ -54,11 +61,14 @@ static const char *session_is(const struct node *n, const struct session *s, str
   CHECK(!s->peer || s->peer->link == s || s->peer->dial == s, "session: its peer does not know it");
   CHECK(!s->seed || s->seed->dial == s, "session: the address that it was dialled for does not know it");
   CHECK_PART(state_check(s));
+  CHECK(!s->judged.connect, "session: a CONNECT is being handled between turns");
   if (s->ended) CHECK_PART(ended_check(s));
+  CHECK_PART(lanes_check(s));
   sums->fresh += s->state == SESSION_FRESH;
   sums->dialling += s->state == SESSION_DIALLING;
   sums->doomed += !list_empty(&s->doomed);
   sums->paused += !list_empty(&s->paused);
+  sums->judged += !list_empty(&s->judged.all);
   sums->watched += !list_empty(&s->watch);
   sums->clients += s->client.in;
   return NULL;
@@ -85,6 +95,8 @@ const char *sessions_check(const struct node *n) {
   CHECK(list_has(&ss->doomed, sums.doomed), "session: those that are to end are not as many as say so");
   CHECK(list_has(&ss->paused, sums.paused), "session: the paused are not as many as say so");
   CHECK(list_has(&ss->watched, sums.watched), "session: the watched are not as many as say so");
+  CHECK(list_has(&ss->judged, sums.judged), "session: those that are judged are not as many as say so");
+  CHECK_PART(filled_check(n));
   CHECK(in_order(&ss->fresh) && in_order(&n->peers.dialling), "session: those before CONNECT are not in order");
   CHECK_PART(clients_check(&ss->clients));
   CHECK(sums.clients == clients_total(&ss->clients), "session: a client has no session");

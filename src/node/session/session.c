@@ -2,6 +2,7 @@
 #include "node/session/session.h"
 
 #include "base/utf8.h"
+#include "node/session/lane.h"
 #include "wire/answer.h"
 #include "wire/names.h"
 
@@ -12,38 +13,43 @@
 
 /* ---- telling ---------------------------------------------------------------------------------------------------------------
  */
-static int64_t stream_for(const struct session *s, bool answer) { return answer && s->at >= 0 ? s->at : s->stream; }
-
-static int write_large(struct session *s, int64_t stream, const struct msg *m) {
-  struct shbuf *b = shbuf_new(&s->node->rows.mem[ROW_SEND], msg_size(m));
-  if (!b) return MACULA_ENOMEM;
-  ptrdiff_t len = msg_encode(m, b->data, b->len);
-  int err = len < 0 ? (int)len : quic_stream_write_ref(s->conn, stream, b);
-  shbuf_unref(b);
-  return err;
+static int64_t way_for(const struct session *s, enum lane lane, bool answer) {
+  return answer && s->at >= 0 ? s->at : s->door.way[lane];
 }
 
-static int write_msg(struct session *s, int64_t stream, const struct msg *m, size_t most) {
-  uint8_t buf[SMALL_FRAME];
-  ptrdiff_t len = msg_encode(m, buf, sizeof buf);
-  size_t queued = quic_queued(s->conn), size = len > 0 ? (size_t)len : len == MACULA_EINVAL ? msg_size(m) : 0;
-  if (len < 0 && len != MACULA_EINVAL) return (int)len;
-  if (queued && queued + size > most) return MACULA_EFULL;
-  return len > 0 ? quic_stream_write(s->conn, stream, slice_of(buf, size)) : write_large(s, stream, m);
+size_t session_queued(const struct session *s) { return s->lanes.bytes + door_queued(&s->door, DOOR_ALL); }
+
+static int write_msg(struct session *s, enum lane lane, int64_t way, const struct msg *m, size_t most) {
+  struct parcel p;
+  size_t queued = session_queued(s);
+  int err = parcel_encode(&p, &s->node->rows.mem[ROW_SEND], m, !queued ? SIZE_MAX : queued < most ? most - queued : 0);
+  if (err) return err;
+  err = lanes_write(s, lane, way, &p);
+  parcel_done(&p);
+  return err;
 }
 
 static size_t queue_of(const struct session *s) { return s->peer ? s->node->limits.peer_queue : s->node->limits.client_queue; }
 
-int session_send(struct session *s, const struct msg *m, bool answer) {
-  int64_t stream = stream_for(s, answer);
-  if (s->state == SESSION_OVER || stream < 0) return MACULA_ECLOSED;
-  return write_msg(s, stream, m, queue_of(s));
+static int send_msg(struct session *s, const struct msg *m, bool answer, size_t slack) {
+  enum lane lane = lane_of((uint8_t)m->type);
+  int64_t way = way_for(s, lane, answer);
+  if (s->state == SESSION_OVER || way < 0) return MACULA_ECLOSED;
+  return write_msg(s, lane, way, m, queue_of(s) + slack);
 }
 
+int session_send(struct session *s, const struct msg *m, bool answer) { return send_msg(s, m, answer, 0); }
+
+int session_write(struct session *s, enum lane lane, struct parcel *p) {
+  size_t queued = session_queued(s);
+  if (queued && queued + p->frame.n > queue_of(s)) return MACULA_EFULL;
+  return lanes_write(s, lane, s->door.way[lane], p);
+}
+
+void session_drained(struct session *s) { lanes_pump(s); }
+
 void session_tell(struct session *s, const struct msg *m, bool answer) {
-  int64_t stream = stream_for(s, answer);
-  if (s->state == SESSION_OVER || stream < 0) return;
-  int err = write_msg(s, stream, m, queue_of(s) + CONTROL_SLACK);
+  int err = send_msg(s, m, answer, CONTROL_SLACK);
   if (err == MACULA_EFULL) session_cut(s, MACULA_SLOW_CONSUMER);
   if (err == MACULA_ENOMEM) session_cut(s, err);
 }
@@ -85,8 +91,8 @@ void session_refused(struct node *n, const struct addr *from, const struct id *i
 /* A client's end that the node wants; links have lines of their own. */
 static void say_closed(const struct session *s, int err, const char *text) {
   if (s->peer || s->dialled) return;
-  say_ended(s->node, s->state == SESSION_FRESH ? "client_refused" : "client_ended", quic_conn_remote(s->conn),
-            quic_conn_peer_id(s->conn), err, slice_str(text));
+  say_ended(s->node, s->state <= SESSION_JUDGING ? "client_refused" : "client_ended", door_remote(&s->door), door_id(&s->door),
+            err, slice_str(text));
 }
 
 /* ---- ends ------------------------------------------------------------------------------------------------------------------
@@ -96,11 +102,12 @@ static void doom(struct session *s, int err) {
   if (err) n->stats.refused[-err < 128 ? -err : 0]++;
   s->state = SESSION_OVER;
   list_remove(&s->fresh);
+  list_remove(&s->judged.all);
   if (!s->ended && list_empty(&s->doomed)) list_append(&n->sessions.doomed, &s->doomed);
 }
 
 void session_close(struct session *s, int err, const char *text) {
-  int64_t stream = stream_for(s, true);
+  int64_t way = way_for(s, LANE_PUBLISHES, true); /* behind all that is queued */
   if (s->state == SESSION_OVER) return;
   text = text ? text : err ? macula_err_text(err) : "goodbye";
   log_debug(s->node->log, "client_closed", "conn=%llu code=%s", (unsigned long long)s->serial, macula_err_name(err));
@@ -112,8 +119,12 @@ void session_close(struct session *s, int err, const char *text) {
                                                                              : "error"),
                                  .message = slice_str(text)}};
   if (err) m.disconnect.code = slice_str(macula_err_name(err));
-  if (stream >= 0) (void)write_msg(s, stream, &m, SIZE_MAX);
-  quic_conn_close_after(s->conn, err, text, time_add(s->node->now, LINGER));
+  if (way >= 0)
+    (void)write_msg(s, LANE_PUBLISHES, way, &m, SIZE_MAX);
+  else
+    lanes_clear(s);
+  door_more(&s->door, s->lanes.bytes > 0);
+  door_close(&s->door, err, text, time_add(s->node->now, LINGER));
   doom(s, err);
 }
 
@@ -121,15 +132,17 @@ void session_cut(struct session *s, int err) {
   if (s->state == SESSION_OVER) return;
   if (err == MACULA_SLOW_CONSUMER) s->node->stats.slow_consumers++;
   log_debug(s->node->log, "client_cut", "conn=%llu code=%s queued=%zu", (unsigned long long)s->serial, macula_err_name(err),
-            quic_queued(s->conn));
+            session_queued(s));
   say_closed(s, err, macula_err_text(err));
-  quic_conn_close(s->conn, err, macula_err_text(err));
+  lanes_clear(s);
+  door_close(&s->door, err, macula_err_text(err), 0);
   doom(s, err);
 }
 
 void session_unlist(struct session *s) {
   s->state = SESSION_OVER;
   list_remove(&s->fresh);
+  list_remove(&s->judged.all);
   list_remove(&s->doomed);
   list_remove(&s->paused);
   list_remove(&s->watch);
@@ -138,6 +151,7 @@ void session_unlist(struct session *s) {
 void session_free(struct session *s) {
   struct node *n = s->node;
   session_unlist(s);
+  lanes_clear(s);
   list_remove(&s->all);
   n->sessions.count--;
   mem_free(&n->rows.mem[ROW_SESSIONS], s->name);
@@ -150,9 +164,12 @@ struct session *session_new(struct node *n) {
   struct session *s = mem_calloc(&n->rows.mem[ROW_SESSIONS], 1, sizeof *s);
   if (!s) return NULL;
   s->node = n;
-  s->stream = s->at = -1;
+  s->at = s->door.home = s->judged.way = -1;
+  for (int i = 0; i < LANES; i++) s->door.way[i] = -1;
   s->since = n->now;
   s->window = STREAM_WINDOW;
+  lanes_init(&s->lanes);
+  list_init(&s->judged.all);
   list_init(&s->fresh);
   list_init(&s->doomed);
   list_init(&s->paused);
@@ -167,23 +184,25 @@ struct session *session_new(struct node *n) {
   return s;
 }
 
-void session_open(struct node *n, struct quic_conn *c) {
+struct session *session_open(struct node *n, const struct door *door) {
   struct session *s = NULL;
-  int err = n->draining                                     ? MACULA_SHUTTING_DOWN
-            : !quic_conn_peer_id(c) && !n->allow_unverified ? MACULA_NOT_AUTHORIZED
-            : !(s = session_new(n))                         ? MACULA_ENOMEM
-                                                            : 0;
-  quic_conn_set_user(c, s);
+  struct door d = *door;
+  int err = n->draining                            ? MACULA_SHUTTING_DOWN
+            : !door_id(&d) && !n->allow_unverified ? MACULA_NOT_AUTHORIZED
+            : !(s = session_new(n))                ? MACULA_ENOMEM
+                                                   : 0;
+  d.ops->owner(&d, s);
   if (err) {
     const char *text =
         err == MACULA_NOT_AUTHORIZED ? "clients without a certificate are not let in here" : macula_err_text(err);
-    session_refused(n, quic_conn_remote(c), quic_conn_peer_id(c), err, slice_str(text));
-    quic_conn_close(c, err, text);
-    return;
+    session_refused(n, door_remote(&d), door_id(&d), err, slice_str(text));
+    door_close(&d, err, text, 0);
+    return NULL;
   }
-  s->conn = c;
-  s->serial = quic_conn_serial(c);
+  s->door = d;
+  s->serial = d.serial;
   list_append(&n->sessions.fresh, &s->fresh);
+  return s;
 }
 
 static bool token_matches(const struct node *n, struct slice given) {
@@ -195,8 +214,8 @@ static bool token_matches(const struct node *n, struct slice given) {
 
 static bool is_admin(const struct session *s) {
   const struct node *n = s->node;
-  const struct id *peer = quic_conn_peer_id(s->conn);
-  if (addr_is_loopback(quic_conn_remote(s->conn))) return true;
+  const struct id *peer = door_id(&s->door);
+  if (addr_is_loopback(door_remote(&s->door))) return true;
   for (size_t i = 0; peer && i < n->admin_key_count; i++)
     if (id_eq(peer, &n->admin_keys[i])) return true;
   return false;
@@ -204,7 +223,7 @@ static bool is_admin(const struct session *s) {
 
 int session_check(const struct session *s, const struct msg_connect *m, char why[NAME_WHY_LEN], const char **ret_text) {
   const struct node *n = s->node;
-  const struct id *peer = quic_conn_peer_id(s->conn);
+  const struct id *peer = door_id(&s->door);
   char realm[NAME_MAX_LEN + 1];
   size_t len;
   *ret_text = NULL;
@@ -218,7 +237,7 @@ int session_check(const struct session *s, const struct msg_connect *m, char why
     *ret_text = "node_id in CONNECT is not the id of the certificate's key";
     return MACULA_IDENTITY_MISMATCH;
   }
-  if (peer && node_wall_ms(n) / 1000 >= quic_conn_peer_expiry(s->conn)) return MACULA_CERTIFICATE_EXPIRED;
+  if (peer && node_wall_ms(n) / 1000 >= door_id_end(&s->door)) return MACULA_CERTIFICATE_EXPIRED;
   if (n->access == NODE_ACCESS_TOKEN && !token_matches(n, m->token)) {
     *ret_text = m->token.n ? "the access token is wrong" : "an access token is needed";
     return MACULA_NOT_AUTHORIZED;
@@ -228,7 +247,7 @@ int session_check(const struct session *s, const struct msg_connect *m, char why
 
 /* Who the client is: its proven id, or a mere label; its instance, or else its connection. */
 static void name_client(struct session *s, const struct msg_connect *m) {
-  const struct id *peer = quic_conn_peer_id(s->conn);
+  const struct id *peer = door_id(&s->door);
   s->client.verified = peer != NULL;
   if (peer)
     s->client.id = *peer;
@@ -252,7 +271,7 @@ static void welcome(struct session *s) {
     pong.pong.node_id = slice_of(n->id.b, ID_LEN);
     if (n->name[0]) pong.pong.name = slice_str(n->name);
   } else {
-    quic_conn_keep_alive(s->conn, n->keep_alive);
+    door_keep_alive(&s->door, n->keep_alive);
   }
   session_tell(s, &pong, true);
 }
@@ -277,13 +296,30 @@ void session_admit(struct session *s, const struct msg_connect *m) {
   s->caps = m->caps;
   if (!s->client.op) s->caps &= ~(uint32_t)CAP_OPERATOR;
   s->state = SESSION_IN;
-  s->stream = s->at;
+  door_home(&s->door, s->at);
   s->since = n->now;
   s->window_since = n->now;
   list_remove(&s->fresh);
-  quic_conn_admit(s->conn);
+  door_admit(&s->door);
   n->stats.admitted++;
   welcome(s);
+}
+
+/* ---- the verdict on CONNECT ----------------------------------------------------------------------------------------------
+ */
+void session_judge(struct session *s, const struct msg_connect *m) {
+  s->state = SESSION_JUDGING;
+  s->judged.connect = m;
+  list_append(&s->node->sessions.judged, &s->judged.all);
+}
+
+/* From the latest on, which it mostly is. */
+struct session *session_judged(struct node *n, uint64_t serial) {
+  for (struct list *it = n->sessions.judged.prev; it != &n->sessions.judged; it = it->prev) {
+    struct session *s = container_of(it, struct session, judged.all);
+    if (s->serial == serial) return s;
+  }
+  return NULL;
 }
 
 /* ---- watching --------------------------------------------------------------------------------------------------------------
@@ -292,7 +328,7 @@ void session_watch(struct session *s) {
   if (s->watched || s->state != SESSION_IN) return;
   s->watched = true;
   list_append(&s->node->sessions.watched, &s->watch);
-  quic_conn_watch(s->conn, true);
+  door_watch(&s->door, true);
 }
 
 /* A pool that stays full is freed from those who have stopped reading, since else nobody could ever publish again. */
@@ -301,8 +337,8 @@ void sessions_shed(struct node *n) {
   size_t enough = n->limits.send_pool / 8, freed = 0;
   list_for_safe(it, &n->sessions.all) {
     struct session *s = container_of(it, struct session, all);
-    size_t queued = s->state == SESSION_IN ? quic_queued(s->conn) : 0;
-    if (queued < SMALL_FRAME || time_since(n->now, quic_queue_progress(s->conn)) < SWEEP_EVERY) continue;
+    size_t queued = s->state == SESSION_IN ? session_queued(s) : 0;
+    if (queued < SMALL_FRAME || time_since(n->now, door_progress(&s->door, DOOR_ALL)) < SWEEP_EVERY) continue;
     n->stats.sheds++;
     session_cut(s, MACULA_SLOW_CONSUMER);
     if ((freed += queued) >= enough) break;

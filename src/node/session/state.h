@@ -4,11 +4,11 @@
 
 #include "base/list.h"
 #include "bounded/bucket.h"
+#include "node/doors/door.h"
 #include "node/limits.h"
 #include "pubsub/gets.h"
 #include "pubsub/inflight.h"
 #include "pubsub/topic_index.h"
-#include "quic/quic.h"
 #include "rpc/router.h"
 #include "tables/clients.h"
 
@@ -19,20 +19,41 @@ struct seed;
 #define STREAM_WINDOW (64u * 1024) /* of a new connection and of each stream */
 #define NAME_KEPT 64               /* bytes of a label of a client or node; how: utf8_label */
 
-enum session_state { SESSION_FRESH, SESSION_DIALLING, SESSION_IN, SESSION_OVER };
+enum session_state { SESSION_FRESH, SESSION_JUDGING, SESSION_DIALLING, SESSION_IN, SESSION_OVER };
+
+struct lane_item;
+struct lane_queue { /* frames that wait for the door */
+  struct lane_item *first, *last;
+  size_t bytes;
+};
+struct lanes {
+  struct lane_queue lane[LANES];
+  size_t bytes;
+  struct list filled; /* sessions.filled, while there are any */
+};
+
+struct msg_connect;
 
 struct session {
   struct node *node;
-  struct quic_conn *conn;
+  struct door door;
+  struct lanes lanes;
   uint64_t serial;
   enum session_state state;
   bool ended;   /* session_end has run */
   bool base;    /* base-only: no extensions, only `bin` */
   bool trusted; /* on loopback, or with an admin key: may see the lists */
-  bool watched; /* quic_conn_watch is on */
+  bool watched; /* door_watch is on */
   uint32_t caps;
-  int64_t stream; /* on which CONNECT came; -1 before */
-  int64_t at;     /* whose frame is being handled; -1: none */
+  int64_t at; /* way whose frame is being handled; -1: none */
+  struct {
+    struct list all; /* sessions.judged, while JUDGING */
+    int64_t way;     /* on which CONNECT, and what follows it, waits for the verdict; -1: CONNECT is being handled */
+    const struct msg_connect *connect; /* while that is being handled */
+    const char *text;
+    int err;
+    bool given; /* the verdict is: err and text are it */
+  } judged;
   nanotime since;
   struct list all, fresh, doomed, paused, watch; /* of the node */
   struct list streams;                           /* stream.of_session: those that hold something */
@@ -48,7 +69,7 @@ struct session {
   struct inflight_party unacked; /* its QoS 1 messages that other nodes have not acknowledged */
   struct gets_party gets;        /* its new subscriptions, for what other nodes retain */
   char *name;                    /* may be NULL */
-  uint32_t window;               /* of the CONNECT stream */
+  uint32_t window;               /* of the way of CONNECT */
   uint32_t window_used;
   nanotime window_since;
   uint64_t dropped; /* messages */
@@ -60,6 +81,11 @@ struct sessions {
   struct list doomed;  /* to be ended */
   struct list paused;  /* publishers that wait for the pool, longest first */
   struct list watched; /* have, or had lately, calls pending */
+  struct list filled;  /* lanes.filled: frames wait for their doors */
+  struct list judged;  /* session.judged: wait for the verdict on their CONNECT, the latest last */
+  /* Whether the verdict on a CONNECT that breaks no rule comes later, by session_verdict. NULL: never. */
+  bool (*judge)(void *ctx, struct session *s, const struct msg_connect *m);
+  void *judge_ctx;
   uint32_t count;
   nanotime paused_at;
   struct clients clients;

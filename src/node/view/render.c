@@ -4,7 +4,7 @@
 
 #include "base/err.h"
 #include "macula/macula.h"
-#include "node/state.h"
+#include "node/session/session.h"
 #include "wire/names.h"
 
 typedef json_int_t ji;
@@ -89,13 +89,13 @@ static bool page_wants(struct page *p) {
 }
 
 static json_t *client_row(const struct session *s, nanotime now) {
-  size_t peak, held = quic_conn_held(s->conn, &peak);
-  return json_pack(
-      "{s:o, s:o, s:o, s:o, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "id", hex(s->client.id.b, ID_LEN), "instance",
-      hex(s->client.instance, INSTANCE_LEN), "name", label(s->name), "address", address(quic_conn_remote(s->conn)), "verified",
-      s->client.verified, "operator", s->client.op, "since_s", (ji)(time_since(now, s->since) / NS_SEC), "subscriptions",
-      (ji)s->topics.count, "services", (ji)s->rpc.owner.count, "pending_calls", (ji)s->rpc.calls.made_count, "queued_bytes",
-      (ji)quic_queued(s->conn), "dropped", (ji)s->dropped, "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
+  size_t peak, held = door_held(&s->door, &peak);
+  return json_pack("{s:o, s:o, s:o, s:o, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "id", hex(s->client.id.b, ID_LEN),
+                   "instance", hex(s->client.instance, INSTANCE_LEN), "name", label(s->name), "address",
+                   address(door_remote(&s->door)), "verified", s->client.verified, "operator", s->client.op, "since_s",
+                   (ji)(time_since(now, s->since) / NS_SEC), "subscriptions", (ji)s->topics.count, "services",
+                   (ji)s->rpc.owner.count, "pending_calls", (ji)s->rpc.calls.made_count, "queued_bytes", (ji)session_queued(s),
+                   "dropped", (ji)s->dropped, "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
 }
 
 static void clients_rows(struct node *n, struct page *p, nanotime now) {
@@ -151,17 +151,17 @@ static json_t *peer_row(const struct peer *p, nanotime now) {
                       : s                                   ? "connected"
                       : p->dial                             ? "dialling"
                                                             : "known";
-  size_t peak = 0, held = s ? quic_conn_held(s->conn, &peak) : 0;
+  size_t peak = 0, held = s ? door_held(&s->door, &peak) : 0;
   return json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:o?, s:o?, s:I, s:I, s:I, s:I, s:I, s:I}", "id", hex(p->id.b, ID_LEN),
                    "name", label(p->name), "address",
                    addr_is_set(&p->addr) ? address(&p->addr)
-                   : s                   ? address(quic_conn_remote(s->conn))
+                   : s                   ? address(door_remote(&s->door))
                                          : json_string(""),
                    "state", state, "in_pool", p->slot.in, "dialled", s && s->dialled, "dialable", addr_is_set(&p->addr),
-                   "rtt_us", s ? json_integer((ji)(quic_conn_rtt(s->conn) / NS_US)) : json_null(), "gateway",
+                   "rtt_us", s ? json_integer((ji)(door_rtt(&s->door) / NS_US)) : json_null(), "gateway",
                    p->via ? hex(p->via->id.b, ID_LEN) : json_null(), "age_s", (ji)(s ? time_since(now, p->since) / NS_SEC : 0),
-                   "queued_bytes", (ji)(s ? quic_queued(s->conn) : 0), "patterns", (ji)p->spread.interest.topics.count,
-                   "retained", (ji)p->spread.interest.retained, "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
+                   "queued_bytes", (ji)(s ? session_queued(s) : 0), "patterns", (ji)p->spread.interest.topics.count, "retained",
+                   (ji)p->spread.interest.retained, "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
 }
 
 static void peers_rows(struct node *n, struct page *p, nanotime now) {

@@ -1,0 +1,96 @@
+#include "node/session/parcel.h"
+
+#include "base/err.h"
+#include "node/session/lane.h"
+#include "node/session/session.h"
+#include "wire/frame.h"
+
+#define STALLED_AFTER (200 * NS_MS) /* without an acknowledgement: only a share of the pool is left */
+
+/* ---- frames ----------------------------------------------------------------------------------------------------------------
+ */
+/* Where a frame of so many bytes is written: here, or where all can share it. NULL: no memory. */
+static uint8_t *place(struct parcel *p, struct mem *mem, size_t len) {
+  p->mem = mem;
+  p->shared = len > SMALL_FRAME ? shbuf_new(mem, len) : NULL;
+  if (len > SMALL_FRAME && !p->shared) return NULL;
+  uint8_t *at = p->shared ? p->shared->data : p->small;
+  p->frame = slice_of(at, len);
+  return at;
+}
+
+int parcel_encode(struct parcel *p, struct mem *mem, const struct msg *m, size_t most) {
+  ptrdiff_t len = msg_encode(m, p->small, sizeof p->small); /* most often that is all */
+  size_t size = len >= 0 ? (size_t)len : len == MACULA_EINVAL ? msg_size(m) : 0;
+  if (!size) return (int)len;
+  if (size > most) return MACULA_EFULL;
+  uint8_t *at = place(p, mem, size);
+  if (!at) return MACULA_ENOMEM;
+  if (len < 0) len = msg_encode(m, at, size);
+  p->qos = m->type == MSG_PUBLISH ? (uint8_t)m->publish.qos : 0;
+  p->retain = m->type == MSG_PUBLISH && m->publish.retain;
+  if (len < 0) parcel_done(p);
+  return len < 0 ? (int)len : 0;
+}
+
+int parcel_raw(struct parcel *p, struct mem *mem, uint8_t type, struct slice payload) {
+  if (payload.n > FRAME_MAX_PAYLOAD) return MACULA_FRAME_TOO_LARGE;
+  uint8_t *at = place(p, mem, FRAME_HEADER_LEN + payload.n);
+  if (!at) return MACULA_ENOMEM;
+  frame_header(at, type, (uint32_t)payload.n);
+  if (payload.n) memcpy(at + FRAME_HEADER_LEN, payload.p, payload.n);
+  p->qos = 0;
+  p->retain = false;
+  return 0;
+}
+
+void parcel_of(struct parcel *p, struct shbuf *frame) {
+  p->shared = shbuf_ref(frame);
+  p->frame = shbuf_view(frame);
+  p->qos = 0;
+  p->retain = false;
+}
+
+void parcel_done(struct parcel *p) { shbuf_unref(p->shared); }
+
+struct shbuf *parcel_share(struct parcel *p) {
+  if (!p->shared) p->shared = shbuf_dup(p->mem, p->frame);
+  return p->shared;
+}
+
+/* ---- messages --------------------------------------------------------------------------------------------------------------
+ */
+int parcel_init(struct node *n, const struct msg_publish *m, struct parcel *ret) {
+  int err = parcel_encode(ret, &n->rows.mem[ROW_SEND], &(struct msg){.type = MSG_PUBLISH, .publish = *m}, SIZE_MAX);
+  return err && err != MACULA_ENOMEM ? MACULA_PAYLOAD_TOO_LARGE : err;
+}
+
+/* Whether a queue may take more: up to client_queue (a link: peer_queue) while the pool has room; a lane that has not moved for
+ * a while gets a sixteenth of what is left of the pool's first three quarters. The last 32nd of the pool is for answers. */
+bool parcel_fits(const struct node *n, const struct session *s, const struct parcel *p) {
+  size_t len = p->frame.n, fresh = len > SMALL_FRAME ? SMALL_FRAME : len; /* what is shared is in the pool already */
+  size_t used = n->rows.mem[ROW_SEND].bytes, pool = n->limits.send_pool, queued = session_queued(s);
+  size_t cap = s->peer ? n->limits.peer_queue : n->limits.client_queue;
+  if (used + fresh > pool - pool / 32) return false;
+  if (!queued) return true;
+  int64_t way = s->door.way[LANE_PUBLISHES];
+  if (door_queued(&s->door, way) && time_since(n->now, door_progress(&s->door, way)) > STALLED_AFTER) {
+    size_t share = used < pool / 4 * 3 ? (pool / 4 * 3 - used) / 16 : 0;
+    if (share < cap) cap = share;
+  }
+  return queued + len <= cap;
+}
+
+int parcel_write(struct session *s, struct parcel *p) { return lanes_write(s, LANE_PUBLISHES, s->door.way[LANE_PUBLISHES], p); }
+
+bool parcel_deliver(struct node *n, struct session *s, struct parcel *p) {
+  int err = MACULA_EFULL;
+  if (parcel_fits(n, s, p)) err = parcel_write(s, p);
+  if (err == MACULA_EFULL || err == MACULA_ENOMEM) {
+    s->dropped++;
+    n->stats.dropped++;
+    return false;
+  }
+  n->stats.delivered += !err;
+  return true;
+}
