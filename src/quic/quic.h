@@ -54,15 +54,15 @@ struct quic_handler {
   void (*stream_closed)(void *ctx, struct quic_conn *c, int64_t stream, uint64_t app_error);
   /* The peer acknowledged data: quic_queued shrank. At most once a connection and turn. May be NULL. */
   void (*acked)(void *ctx, struct quic_conn *c);
-  /* More could be sent now than is queued, and the owner has more (quic_conn_more). Called within quic_send, once or more
-   * often; of the functions below those for streams and quic_conn_close may be called. */
-  void (*drained)(void *ctx, struct quic_conn *c);
   /* The peer acknowledged nothing for max(3 PTO, 2 s) although a quic_watch is on. Once, until it acknowledges again. May be
    * NULL. */
   void (*silent)(void *ctx, struct quic_conn *c);
   /* Somebody was turned away before conn_open: for want of room, by TLS, by its own alert; not who left or fell silent. id:
    * NULL, if its certificate was not seen. The address is not proved. May be NULL. */
   void (*refused)(void *ctx, const struct addr *remote, const struct id *id, int err, struct slice text);
+  /* More could be sent now than is queued, and the owner has more (quic_conn_more). Called within quic_send, once or more
+   * often; of the functions below those for streams and quic_conn_close may be called. */
+  void (*drained)(void *ctx, struct quic_conn *c);
 };
 
 /* ---- endpoint --------------------------------------------------------------------------------------------------------------

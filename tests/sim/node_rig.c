@@ -142,8 +142,20 @@ static void on_data(void *ctx, struct quic_conn *conn, int64_t stream, struct sl
     }
     assert_int_equal(err, 0);
   }
-  quic_consume(conn, stream, n);
+  if (c->stopped)
+    c->owed += n;
+  else
+    quic_consume(conn, stream, n);
 }
+
+void rig_stop_reading(struct rig_client *c) { c->stopped = true; }
+
+void rig_read_on(struct rig_client *c) {
+  c->stopped = false;
+  if (c->conn) quic_consume(c->conn, c->stream, c->owed);
+  c->owed = 0;
+}
+
 static void on_stream_closed(void *ctx, struct quic_conn *conn, int64_t stream, uint64_t app_error) {
   (void)ctx, (void)conn, (void)stream, (void)app_error;
 }

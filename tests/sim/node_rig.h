@@ -32,6 +32,8 @@ struct rig_client {
   int64_t stream;
   struct framer framer;
   bool open, closed, mute; /* mute: takes octets and gives no credit back */
+  bool stopped;            /* reads no more: credit is owed */
+  size_t owed;
   struct quic_close why;
   char why_text[256];
   struct rig_frame kept[RIG_KEPT];
@@ -71,7 +73,9 @@ void rig_node_start(struct rig *r); /* again, with the same identity */
 void rig_until(struct rig *r, nanotime for_ns, bool (*done)(void *ctx), void *ctx, const char *what);
 uint64_t rig_metric(struct rig *r, const char *name); /* of the node's /metrics; name without macula_ */
 
-enum { RIG_NO_CERT = 1, RIG_LOOPBACK = 2 }; /* the client's address is on loopback */
+enum { RIG_NO_CERT = 1, RIG_LOOPBACK = 2 };  /* the client's address is on loopback */
+void rig_stop_reading(struct rig_client *c); /* what its window lets in still comes */
+void rig_read_on(struct rig_client *c);
 /* Starts a connection; identity NULL: a new one. */
 struct rig_client *rig_client(struct rig *r, unsigned flags, struct quic_identity *identity);
 /* rig_client, the handshake, and CONNECT with caps (0: none is sent). Fails the test unless PONG comes. */

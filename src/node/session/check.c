@@ -64,7 +64,7 @@ static const char *session_is(const struct node *n, const struct session *s, str
   CHECK(!s->judged.connect, "session: a CONNECT is being handled between turns");
   if (s->ended) CHECK_PART(ended_check(s));
   CHECK_PART(lanes_check(s));
-  sums->fresh += s->state == SESSION_FRESH;
+  sums->fresh += s->state == SESSION_FRESH || s->state == SESSION_JUDGING;
   sums->dialling += s->state == SESSION_DIALLING;
   sums->doomed += !list_empty(&s->doomed);
   sums->paused += !list_empty(&s->paused);

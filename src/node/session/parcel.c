@@ -65,6 +65,11 @@ int parcel_init(struct node *n, const struct msg_publish *m, struct parcel *ret)
   return err && err != MACULA_ENOMEM ? MACULA_PAYLOAD_TOO_LARGE : err;
 }
 
+static bool is_stalled(const struct session *s) {
+  int64_t way = s->door.way[LANE_PUBLISHES];
+  return door_queued(&s->door, way) && time_since(s->node->now, door_progress(&s->door, way)) > STALLED_AFTER;
+}
+
 /* Whether a queue may take more: up to client_queue (a link: peer_queue) while the pool has room; a lane that has not moved for
  * a while gets a sixteenth of what is left of the pool's first three quarters. The last 32nd of the pool is for answers. */
 bool parcel_fits(const struct node *n, const struct session *s, const struct parcel *p) {
@@ -73,11 +78,8 @@ bool parcel_fits(const struct node *n, const struct session *s, const struct par
   size_t cap = s->peer ? n->limits.peer_queue : n->limits.client_queue;
   if (used + fresh > pool - pool / 32) return false;
   if (!queued) return true;
-  int64_t way = s->door.way[LANE_PUBLISHES];
-  if (door_queued(&s->door, way) && time_since(n->now, door_progress(&s->door, way)) > STALLED_AFTER) {
-    size_t share = used < pool / 4 * 3 ? (pool / 4 * 3 - used) / 16 : 0;
-    if (share < cap) cap = share;
-  }
+  size_t share = used < pool / 4 * 3 ? (pool / 4 * 3 - used) / 16 : 0;
+  if (share < cap && is_stalled(s)) cap = share;
   return queued + len <= cap;
 }
 
