@@ -4,11 +4,17 @@
 #include "base/err.h"
 #include "node/session/session.h"
 
+#define BLOCK_ITEMS 30 /* half a KiB: a queue is long or empty */
+
 struct lane_item {
-  struct lane_item *next;
   struct shbuf *frame;
   uint8_t qos; /* of a publish, for this receiver: this and */
   bool retain;
+};
+struct lane_block {
+  struct lane_block *next;
+  uint32_t at, end; /* its items that wait: never none */
+  struct lane_item items[BLOCK_ITEMS];
 };
 
 enum lane lane_of(uint8_t type) {
@@ -51,17 +57,27 @@ static int put(struct door *d, int64_t way, struct slice frame, struct shbuf *sh
   return err == MACULA_ENOMEM && shared ? d->ops->write_ref(d, way, shared) : err;
 }
 
+static struct lane_item *append(struct session *s, struct lane_queue *l) {
+  struct lane_block *k = l->last;
+  if (k && k->end < BLOCK_ITEMS) return &k->items[k->end++];
+  if (!(k = mem_alloc(&s->node->rows.mem[ROW_SEND], sizeof *k))) return NULL;
+  k->next = NULL;
+  k->at = 0;
+  k->end = 1;
+  if (l->last)
+    l->last->next = k;
+  else
+    l->first = k;
+  l->last = k;
+  return k->items;
+}
+
 static int enqueue(struct session *s, enum lane lane, struct parcel *p) {
   struct lane_queue *l = &s->lanes.lane[lane];
   struct shbuf *b = parcel_share(p);
-  struct lane_item *it = b ? mem_alloc(&s->node->rows.mem[ROW_SEND], sizeof *it) : NULL;
+  struct lane_item *it = b ? append(s, l) : NULL;
   if (!it) return MACULA_ENOMEM;
   *it = (struct lane_item){.frame = shbuf_ref(b), .qos = p->qos, .retain = p->retain};
-  if (l->last)
-    l->last->next = it;
-  else
-    l->first = it;
-  l->last = it;
   if (!s->lanes.bytes) {
     list_append(&s->node->sessions.filled, &s->lanes.filled);
     door_more(&s->door, true);
@@ -77,15 +93,16 @@ int lanes_write(struct session *s, enum lane lane, int64_t way, struct parcel *p
   return waits ? enqueue(s, lane, p) : put(&s->door, way, p->frame, p->shared);
 }
 
-/* Takes the first off its lane. The item's memory is free for the door, which needs as much for a reference. */
 static struct lane_item take(struct session *s, struct lane_queue *l) {
-  struct lane_item *first = l->first, it = *first;
+  struct lane_block *k = l->first;
+  struct lane_item it = k->items[k->at++];
   assert(l->bytes >= it.frame->len && s->lanes.bytes >= it.frame->len);
   l->bytes -= it.frame->len;
   s->lanes.bytes -= it.frame->len;
-  l->first = it.next;
+  if (k->at < k->end) return it;
+  l->first = k->next;
   if (!l->first) l->last = NULL;
-  mem_free(&s->node->rows.mem[ROW_SEND], first);
+  mem_free(&s->node->rows.mem[ROW_SEND], k);
   return it;
 }
 
@@ -101,7 +118,7 @@ static void lost(struct session *s, int lane, const struct lane_item *it, int er
 void lanes_pump(struct session *s) {
   for (int i = 0; i < LANES; i++) {
     struct lane_queue *l = &s->lanes.lane[i];
-    while (l->first && !is_behind(s, i) && has_room(s, s->door.way[i], l->first->frame->len)) {
+    while (l->first && !is_behind(s, i) && has_room(s, s->door.way[i], l->first->items[l->first->at].frame->len)) {
       struct lane_item it = take(s, l);
       int err = put(&s->door, s->door.way[i], shbuf_view(it.frame), it.frame);
       shbuf_unref(it.frame);
@@ -125,12 +142,15 @@ const char *lanes_check(const struct session *s) {
   size_t all = 0;
   for (int i = 0; i < LANES; i++) {
     const struct lane_queue *l = &s->lanes.lane[i];
-    const struct lane_item *last = NULL;
+    const struct lane_block *last = NULL;
     size_t bytes = 0;
-    for (const struct lane_item *it = l->first; it; last = it, it = it->next) {
-      CHECK(it->frame->refs > 0 && it->frame->len, "lane: a frame is empty, or nobody's");
-      CHECK(i == LANE_PUBLISHES || !(it->qos || it->retain), "lane: a frame that is no publish has a part of its receiver's");
-      bytes += it->frame->len;
+    for (const struct lane_block *k = l->first; k; last = k, k = k->next) {
+      CHECK(k->at < k->end && k->end <= BLOCK_ITEMS, "lane: a block is empty, or overfull");
+      for (const struct lane_item *it = k->items + k->at; it < k->items + k->end; it++) {
+        CHECK(it->frame->refs > 0 && it->frame->len, "lane: a frame is empty, or nobody's");
+        CHECK(i == LANE_PUBLISHES || !(it->qos || it->retain), "lane: a frame that is no publish has a part of its receiver's");
+        bytes += it->frame->len;
+      }
     }
     CHECK(last == l->last, "lane: it does not end where it says");
     CHECK(bytes == l->bytes, "lane: the bytes that wait are not as many as counted");
@@ -153,8 +173,10 @@ double lanes_owned(const struct node *n) {
   list_for(s, &n->sessions.filled) {
     const struct lanes *l = &container_of(s, const struct session, lanes.filled)->lanes;
     for (int i = 0; i < LANES; i++)
-      for (const struct lane_item *it = l->lane[i].first; it; it = it->next)
-        sum += (double)mem_cost(it) + shbuf_part(it->frame, &n->rows.mem[ROW_SEND]);
+      for (const struct lane_block *k = l->lane[i].first; k; k = k->next) {
+        sum += (double)mem_cost(k);
+        for (uint32_t at = k->at; at < k->end; at++) sum += shbuf_part(k->items[at].frame, &n->rows.mem[ROW_SEND]);
+      }
   }
   return sum;
 }

@@ -21,9 +21,9 @@ struct seed;
 
 enum session_state { SESSION_FRESH, SESSION_JUDGING, SESSION_DIALLING, SESSION_IN, SESSION_OVER };
 
-struct lane_item;
+struct lane_block;
 struct lane_queue { /* frames that wait for the door */
-  struct lane_item *first, *last;
+  struct lane_block *first, *last;
   size_t bytes;
 };
 struct lanes {
