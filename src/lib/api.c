@@ -33,6 +33,7 @@ static nanotime deadline_of(uint64_t timeout_ms) {
 
 /* Whether a function may block; *ret_deadline is when it has blocked long enough. */
 static int may_block(macula_client client, uint64_t timeout_ms, nanotime *ret_deadline) {
+  *ret_deadline = 0;
   if (!client.loop) return fail_plain(MACULA_EINVAL);
   if (loop_in_callback(client.loop)) return fail(MACULA_EINVAL, "a callback must not block: the loop would wait for itself");
   if (!timeout_ms) return fail(MACULA_EINVAL, "timeout_ms is 0; say how long to wait at most");

@@ -4,18 +4,33 @@
 #include "base/err.h"
 #include "node/session/session.h"
 
-#define BLOCK_ITEMS 30 /* half a KiB: a queue is long or empty */
+/* A queue is long or empty: its first block is small, later ones are larger. */
+#define BLOCK_LEAST 488u /* bytes of items */
+#define BLOCK_MOST 4072u
 
 struct lane_item {
-  struct shbuf *frame;
+  struct shbuf *frame; /* NULL: its bytes follow */
+  uint32_t len;
   uint8_t qos; /* of a publish, for this receiver: this and */
   bool retain;
 };
 struct lane_block {
   struct lane_block *next;
-  uint32_t at, end; /* its items that wait: never none */
-  struct lane_item items[BLOCK_ITEMS];
+  uint32_t at, end, cap; /* bytes: from at to end are the items that wait, never none */
+  _Alignas(struct lane_item) uint8_t bytes[];
 };
+
+static uint32_t span(const struct shbuf *frame, size_t len) {
+  size_t n = sizeof(struct lane_item) + (frame ? 0 : len), to = _Alignof(struct lane_item);
+  return (uint32_t)((n + to - 1) / to * to);
+}
+
+static struct lane_item *item_at(const struct lane_block *k, uint32_t at) {
+  return (struct lane_item *)(void *)(k->bytes + at);
+}
+static struct slice frame_of(const struct lane_item *it) {
+  return slice_of(it->frame ? it->frame->data : (const uint8_t *)(it + 1), it->len);
+}
 
 enum lane lane_of(uint8_t type) {
   switch (type) {
@@ -57,33 +72,41 @@ static int put(struct door *d, int64_t way, struct slice frame, struct shbuf *sh
   return err == MACULA_ENOMEM && shared ? d->ops->write_ref(d, way, shared) : err;
 }
 
-static struct lane_item *append(struct session *s, struct lane_queue *l) {
+static struct lane_item *append(struct session *s, struct lane_queue *l, uint32_t need) {
   struct lane_block *k = l->last;
-  if (k && k->end < BLOCK_ITEMS) return &k->items[k->end++];
-  if (!(k = mem_alloc(&s->node->rows.mem[ROW_SEND], sizeof *k))) return NULL;
-  k->next = NULL;
-  k->at = 0;
-  k->end = 1;
-  if (l->last)
-    l->last->next = k;
-  else
-    l->first = k;
-  l->last = k;
-  return k->items;
+  if (!k || k->end + need > k->cap) {
+    uint32_t cap = !k ? BLOCK_LEAST : k->cap < BLOCK_MOST / 2 ? k->cap * 2 : BLOCK_MOST;
+    if (cap < need) cap = need;
+    if (!(k = mem_alloc(&s->node->rows.mem[ROW_SEND], sizeof *k + cap))) return NULL;
+    *k = (struct lane_block){.cap = cap};
+    if (l->last)
+      l->last->next = k;
+    else
+      l->first = k;
+    l->last = k;
+  }
+  struct lane_item *it = item_at(k, k->end);
+  k->end += need;
+  return it;
 }
 
+/* The first copy of a small frame stands in the queue itself, so that one reader costs no allocation a message; from the second
+ * on all refer to one. */
 static int enqueue(struct session *s, enum lane lane, struct parcel *p) {
   struct lane_queue *l = &s->lanes.lane[lane];
-  struct shbuf *b = parcel_share(p);
-  struct lane_item *it = b ? append(s, l) : NULL;
+  bool inside = !p->shared && !p->waits;
+  struct shbuf *b = inside ? NULL : parcel_share(p);
+  struct lane_item *it = inside || b ? append(s, l, span(b, p->frame.n)) : NULL;
   if (!it) return MACULA_ENOMEM;
-  *it = (struct lane_item){.frame = shbuf_ref(b), .qos = p->qos, .retain = p->retain};
+  *it = (struct lane_item){.frame = b ? shbuf_ref(b) : NULL, .len = (uint32_t)p->frame.n, .qos = p->qos, .retain = p->retain};
+  if (inside) memcpy(it + 1, p->frame.p, p->frame.n);
+  p->waits = true;
   if (!s->lanes.bytes) {
     list_append(&s->node->sessions.filled, &s->lanes.filled);
     door_more(&s->door, true);
   }
-  l->bytes += b->len;
-  s->lanes.bytes += b->len;
+  l->bytes += p->frame.n;
+  s->lanes.bytes += p->frame.n;
   return 0;
 }
 
@@ -93,21 +116,24 @@ int lanes_write(struct session *s, enum lane lane, int64_t way, struct parcel *p
   return waits ? enqueue(s, lane, p) : put(&s->door, way, p->frame, p->shared);
 }
 
-static struct lane_item take(struct session *s, struct lane_queue *l) {
+static struct lane_item *first_of(const struct lane_queue *l) { return item_at(l->first, l->first->at); }
+
+static void drop_first(struct session *s, struct lane_queue *l) {
   struct lane_block *k = l->first;
-  struct lane_item it = k->items[k->at++];
-  assert(l->bytes >= it.frame->len && s->lanes.bytes >= it.frame->len);
-  l->bytes -= it.frame->len;
-  s->lanes.bytes -= it.frame->len;
-  if (k->at < k->end) return it;
+  struct lane_item *it = first_of(l);
+  assert(l->bytes >= it->len && s->lanes.bytes >= it->len);
+  l->bytes -= it->len;
+  s->lanes.bytes -= it->len;
+  k->at += span(it->frame, it->len);
+  shbuf_unref(it->frame);
+  if (k->at < k->end) return;
   l->first = k->next;
   if (!l->first) l->last = NULL;
   mem_free(&s->node->rows.mem[ROW_SEND], k);
-  return it;
 }
 
-static void lost(struct session *s, int lane, const struct lane_item *it, int err) {
-  if (lane != LANE_PUBLISHES || it->qos) {
+static void lost(struct session *s, int lane, uint8_t qos, int err) {
+  if (lane != LANE_PUBLISHES || qos) {
     session_cut(s, lane == LANE_PUBLISHES ? MACULA_SLOW_CONSUMER : err);
     return;
   }
@@ -118,11 +144,12 @@ static void lost(struct session *s, int lane, const struct lane_item *it, int er
 void lanes_pump(struct session *s) {
   for (int i = 0; i < LANES; i++) {
     struct lane_queue *l = &s->lanes.lane[i];
-    while (l->first && !is_behind(s, i) && has_room(s, s->door.way[i], l->first->items[l->first->at].frame->len)) {
-      struct lane_item it = take(s, l);
-      int err = put(&s->door, s->door.way[i], shbuf_view(it.frame), it.frame);
-      shbuf_unref(it.frame);
-      if (err) lost(s, i, &it, err);
+    while (l->first && !is_behind(s, i) && has_room(s, s->door.way[i], first_of(l)->len)) {
+      struct lane_item *it = first_of(l);
+      uint8_t qos = it->qos;
+      int err = put(&s->door, s->door.way[i], frame_of(it), it->frame);
+      drop_first(s, l);
+      if (err) lost(s, i, qos, err);
     }
   }
   if (s->lanes.bytes || list_empty(&s->lanes.filled)) return;
@@ -132,7 +159,7 @@ void lanes_pump(struct session *s) {
 
 void lanes_clear(struct session *s) {
   for (int i = 0; i < LANES; i++)
-    while (s->lanes.lane[i].first) shbuf_unref(take(s, &s->lanes.lane[i]).frame);
+    while (s->lanes.lane[i].first) drop_first(s, &s->lanes.lane[i]);
   list_remove(&s->lanes.filled);
 }
 
@@ -145,11 +172,13 @@ const char *lanes_check(const struct session *s) {
     const struct lane_block *last = NULL;
     size_t bytes = 0;
     for (const struct lane_block *k = l->first; k; last = k, k = k->next) {
-      CHECK(k->at < k->end && k->end <= BLOCK_ITEMS, "lane: a block is empty, or overfull");
-      for (const struct lane_item *it = k->items + k->at; it < k->items + k->end; it++) {
-        CHECK(it->frame->refs > 0 && it->frame->len, "lane: a frame is empty, or nobody's");
+      CHECK(k->at < k->end && k->end <= k->cap, "lane: a block is empty, or overfull");
+      for (uint32_t at = k->at; at < k->end; at += span(item_at(k, at)->frame, item_at(k, at)->len)) {
+        const struct lane_item *it = item_at(k, at);
+        CHECK(it->len && (it->frame ? it->frame->refs > 0 && it->frame->len == it->len : it->len <= SMALL_FRAME),
+              "lane: a frame is empty, or nobody's");
         CHECK(i == LANE_PUBLISHES || !(it->qos || it->retain), "lane: a frame that is no publish has a part of its receiver's");
-        bytes += it->frame->len;
+        bytes += it->len;
       }
     }
     CHECK(last == l->last, "lane: it does not end where it says");
@@ -175,7 +204,8 @@ double lanes_owned(const struct node *n) {
     for (int i = 0; i < LANES; i++)
       for (const struct lane_block *k = l->lane[i].first; k; k = k->next) {
         sum += (double)mem_cost(k);
-        for (uint32_t at = k->at; at < k->end; at++) sum += shbuf_part(k->items[at].frame, &n->rows.mem[ROW_SEND]);
+        for (uint32_t at = k->at; at < k->end; at += span(item_at(k, at)->frame, item_at(k, at)->len))
+          if (item_at(k, at)->frame) sum += shbuf_part(item_at(k, at)->frame, &n->rows.mem[ROW_SEND]);
       }
   }
   return sum;

@@ -4,9 +4,9 @@
  *        +--- else: item in its lane --- session_drained: control, then calls, then publishes --->+
  *
  * An empty lane is passed by, so a node without slow readers queues nothing here. What waits is a reference to a frame that all
- * it goes to share; a publish keeps its receiver's own part with it, so that it can still be dropped, counted, or paced. Within
- * a lane order is kept, between lanes it is not. What is queued here counts as queued for the session (client_queue,
- * peer_queue) and is of the account of send queues.
+ * it goes to share (of a small one the first copy stands in the queue itself); a publish keeps its receiver's own part with it,
+ * so that it can still be dropped, counted, or paced. Within a lane order is kept, between lanes it is not. What is queued here
+ * counts as queued for the session (client_queue, peer_queue) and is of the account of send queues.
  *
  * A lane is never full by itself: who writes asks first (parcel_fits, session_send). Without memory for an item the writer is
  * told MACULA_ENOMEM; when the door then refuses what has waited, which it does for want of memory only, a publish with QoS 0

@@ -12,6 +12,7 @@
 /* Where a frame of so many bytes is written: here, or where all can share it. NULL: no memory. */
 static uint8_t *place(struct parcel *p, struct mem *mem, size_t len) {
   p->mem = mem;
+  p->waits = false;
   p->shared = len > SMALL_FRAME ? shbuf_new(mem, len) : NULL;
   if (len > SMALL_FRAME && !p->shared) return NULL;
   uint8_t *at = p->shared ? p->shared->data : p->small;
@@ -46,6 +47,7 @@ int parcel_raw(struct parcel *p, struct mem *mem, uint8_t type, struct slice pay
 
 void parcel_of(struct parcel *p, struct shbuf *frame) {
   p->shared = shbuf_ref(frame);
+  p->waits = false;
   p->frame = shbuf_view(frame);
   p->qos = 0;
   p->retain = false;

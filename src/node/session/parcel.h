@@ -14,6 +14,7 @@ struct parcel {
   struct mem *mem;      /* of shared */
   uint8_t qos;          /* of a publish: this and */
   bool retain;
+  bool waits; /* it stands in a lane: the next one that it waits in refers to it */
   uint8_t small[SMALL_FRAME];
 };
 
