@@ -154,7 +154,7 @@ static int prepare(struct load *l) {
     l->folder[0] = 0;
     return EXIT_FAILED;
   }
-  l->idle_s = idle_for(l) * LOAD_SLOWER;
+  l->idle_s = idle_for(l);
   l->patience = l->o.patience ? (unsigned)l->o.patience : PATIENCE_S;
   if (l->o.nodes || cli->identity_path) { /* given nodes may know the user's identity: an operator's, perhaps */
     if ((err = cli_load_identity(cli, false))) return err;

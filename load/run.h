@@ -143,7 +143,7 @@ struct load {
   struct cli *cli;
   struct load_options o;
   double scale;
-  unsigned idle_s;   /* idle timeout of the nodes */
+  unsigned idle_s;   /* idle timeout of the nodes, but for LOAD_SLOWER */
   unsigned patience; /* seconds in which comes what takes moments on an idle machine: counts decide, and not time */
   const char *scenario;
   char command[4096]; /* as it was typed */

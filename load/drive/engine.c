@@ -102,7 +102,7 @@ int load_engine_new(struct load *l, void (*turn)(struct load *l, nanotime now)) 
                          .rng = io_rng(),
                          .log = &e->log,
                          .idle_timeout = 60 * NS_SEC,
-                         .keep_alive = l->idle_s * 400 * NS_MS / LOAD_SLOWER, /* that of given nodes may be 3 s all the same */
+                         .keep_alive = l->idle_s * 400 * NS_MS,
                          .handshake_timeout = 20 * NS_SEC,
                          .unix_base_s = io_unix_ms() / 1000 - now / NS_SEC,
                          .ctx = l,

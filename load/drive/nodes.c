@@ -176,7 +176,7 @@ static int start_at(struct load_task *t, const struct load_start *how, struct lo
   snprintf(state, sizeof state, "%s/state", n->folder);
   snprintf(log, sizeof log, "%s/log", n->folder);
   snprintf(listen, sizeof listen, "127.0.0.1:%u", port);
-  snprintf(idle, sizeof idle, "%us", l->idle_s);
+  snprintf(idle, sizeof idle, "%us", l->idle_s * LOAD_SLOWER);
   struct spawn s = {.l = l, .n = n};
   /* Records of the DHT live as long as a service: short, so that a minute of rest sees the end of those that nobody withdrew.
    */
@@ -241,7 +241,7 @@ int load_node_start(struct load_task *t, const char *role, const char *const *ar
   return load_node_start_with(t, &how, ret_node);
 }
 
-unsigned load_idle_s(const struct load_node *n) { return n->given ? GIVEN_IDLE_S : n->l->idle_s; }
+unsigned load_idle_s(const struct load_node *n) { return n->given ? GIVEN_IDLE_S : n->l->idle_s * LOAD_SLOWER; }
 
 int load_node_take(struct load_task *t, const char *role, const char *const *args, struct load_node **ret_node) {
   if (!t->l->o.nodes) return load_node_start(t, role, args, ret_node);
