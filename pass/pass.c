@@ -1,6 +1,7 @@
 /* macula pass: what a realm grants to the holder of a key. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "io/io.h"
@@ -347,7 +348,7 @@ static int write_list(const struct cli *cli, const char *path, struct slice byte
     text = NULL;
     err = MACULA_ENOMEM;
   }
-  if (!err) err = io_file_write(path, slice_str(text), 0644, why);
+  if (!err) err = io_file_change(path, slice_str(text), 0644, why);
   free(armor);
   free(text);
   if (err) return cli_failed(err, NULL, why);
@@ -358,7 +359,7 @@ static int write_list(const struct cli *cli, const char *path, struct slice byte
   return EXIT_DONE;
 }
 
-static int revoke(struct cli *cli, const struct pass_options *o, const struct crypto_key *key) {
+static int add_to_list(struct cli *cli, const struct pass_options *o, const struct crypto_key *key) {
   struct revoked *old = NULL;
   struct revoked_entry *entries = NULL;
   uint8_t *bytes = NULL;
@@ -380,12 +381,18 @@ static int revoke(struct cli *cli, const struct pass_options *o, const struct cr
 
 static int run_revoke(struct cli *cli, const struct pass_options *o) {
   struct crypto_key *key = NULL;
+  char why[256];
+  int lock = -1;
   if (cli->argc < 2 || !o->key || !o->list)
     return cli_invalid(MACULA_EINVAL,
                        "it is `pass revoke --key FILE --list FILE SERIAL...`, with the realm's key and its list");
   int code = files_key(o->key, &key);
+  /* Of the key, for the list may not be there yet: no two lists of it have one number. */
+  int err = code ? 0 : io_file_lock(o->key, false, &lock, why);
+  if (err) code = cli_invalid(err, why);
   if (!code && !crypto_key_is_ed25519(key)) code = cli_invalid(MACULA_CERTIFICATE_INVALID, "a realm's key is of Ed25519");
-  if (!code) code = revoke(cli, o, key);
+  if (!code) code = add_to_list(cli, o, key);
+  if (lock >= 0) close(lock);
   crypto_key_free(key);
   return code;
 }

@@ -1,11 +1,11 @@
 /* macula user: names and passwords for access files. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/utf8.h"
 #include "io/io.h"
 #include "pass/command.h"
 #include "pass/files.h"
@@ -18,8 +18,18 @@ struct user_options {
 #define AT(member) offsetof(struct user_options, member)
 static const struct option_def options[] = {{"access", 0, OPTION_TEXT, AT(access)}, {"grant", 0, OPTION_TEXT, AT(grant)}, {0}};
 
+/* A line without its end, at most PASSWORD_MAX_LEN + 1 bytes of it: what is longer is too long. False: there is none. */
+static bool read_line(uint8_t *ret, size_t *ret_len) {
+  size_t n = 0;
+  int c, first = getchar();
+  for (c = first; c != EOF && c != '\n'; c = getchar())
+    if (n <= PASSWORD_MAX_LEN) ret[n++] = (uint8_t)c;
+  *ret_len = n && ret[n - 1] == '\r' ? n - 1 : n;
+  return first != EOF;
+}
+
 /* One line of standard input; from a terminal it is asked for, and not shown. */
-static int read_password(char ret[PASSWORD_MAX_LEN + 2]) {
+static int read_password(uint8_t ret[PASSWORD_MAX_LEN + 1], size_t *ret_len) {
   struct termios was, quiet;
   bool terminal = isatty(0) && tcgetattr(0, &was) == 0;
   if (terminal) {
@@ -28,30 +38,45 @@ static int read_password(char ret[PASSWORD_MAX_LEN + 2]) {
     fputs("Password: ", stderr);
     tcsetattr(0, TCSAFLUSH, &quiet);
   }
-  bool got = fgets(ret, PASSWORD_MAX_LEN + 2, stdin) != NULL;
+  bool got = read_line(ret, ret_len);
   if (terminal) {
     tcsetattr(0, TCSAFLUSH, &was);
     fputc('\n', stderr);
   }
   if (!got) return cli_invalid(MACULA_EINVAL, "a password is expected on standard input, as one line");
-  ret[strcspn(ret, "\r\n")] = 0;
+  return 0;
+}
+
+/* In one line of YAML, between quotes; *ret_text is to be freed, NULL: no memory. */
+static int quote(const char *what, const char *text, char **ret_text) {
+  size_t quotes = 0, n = 0, len = strlen(text);
+  const uint8_t *p = (const uint8_t *)text;
+  for (size_t i = 0, k; i < len; i += k)
+    if (!(k = utf8_len(p + i, len - i)) || utf8_is_control(p + i, k)) len = 0;
+  if (!len || len > ACCESS_MAX_NAME) {
+    cli_error("invalid_argument", "%s is UTF-8 text of 1 to %d bytes, without control characters", what, ACCESS_MAX_NAME);
+    return EXIT_USAGE;
+  }
+  for (size_t i = 0; i < len; i++) quotes += text[i] == '\'';
+  if (!(*ret_text = malloc(len + quotes + 1))) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  for (size_t i = 0; i < len; i++) {
+    if (text[i] == '\'') (*ret_text)[n++] = '\'';
+    (*ret_text)[n++] = text[i];
+  }
+  (*ret_text)[n] = 0;
   return 0;
 }
 
 /* As a line below users:, with the blanks before it. */
 static int make_line(const char *name, const char *hash, const char *grant, char **ret_line) {
-  size_t quotes = 0, n = 0;
-  for (const char *p = name; *p; p++) quotes += *p == '\'';
-  char *quoted = malloc(strlen(name) + quotes + 1);
-  if (!quoted) return cli_failed(MACULA_ENOMEM, NULL, NULL);
-  for (const char *p = name; *p; p++) {
-    if (*p == '\'') quoted[n++] = '\'';
-    quoted[n++] = *p;
-  }
-  quoted[n] = 0;
-  int made = asprintf(ret_line, "  '%s': {password: '%s', grant: %s}\n", quoted, hash, grant);
-  free(quoted);
-  return made < 0 ? cli_failed(MACULA_ENOMEM, NULL, NULL) : 0;
+  char *who = NULL, *what = NULL;
+  int code = quote("a user's name", name, &who);
+  if (!code) code = quote("a grant's name", grant, &what);
+  if (!code && asprintf(ret_line, "  '%s': {password: '%s', grant: '%s'}\n", who, hash, what) < 0)
+    code = cli_failed(MACULA_ENOMEM, NULL, NULL);
+  free(who);
+  free(what);
+  return code;
 }
 
 /* The file with the line where users: begins, or with users: at its end. */
@@ -69,32 +94,37 @@ static char *insert(const char *text, const char *line) {
 
 /* The file is written only if it is good with the line in it. */
 static int add_to_file(const char *path, const char *line) {
-  char *text, *next, why[ACCESS_WHY_LEN];
+  char *text = NULL, *next = NULL, why[ACCESS_WHY_LEN];
   size_t n;
-  struct stat st;
   struct access *a;
   struct access_files files;
-  int err = io_text_read(path, ACCESS_MAX_FILE, &text, &n, why);
-  if (err) return cli_invalid(err, why);
+  int lock = -1, err = io_file_lock(path, false, &lock, why);
+  if (!err) err = io_text_read(path, ACCESS_MAX_FILE, &text, &n, why);
   files_read_token_of(&files);
-  if (!(next = insert(text, line)) || stat(path, &st) != 0) err = MACULA_ENOMEM;
+  if (!err && !(next = insert(text, line))) {
+    err = MACULA_ENOMEM;
+    snprintf(why, sizeof why, "%s", macula_err_text(err));
+  }
   if (!err && !(err = access_parse(&files_mem, path, slice_str(next), &files, &a, why))) {
     access_unref(a);
-    err = io_file_write(path, slice_str(next), st.st_mode & 0777, why);
+    err = io_file_change(path, slice_str(next), 0600, why);
   }
+  if (lock >= 0) close(lock);
   free(text);
   free(next);
   return err ? cli_invalid(err, why) : 0;
 }
 
 static int add(struct cli *cli, const struct user_options *o) {
-  char password[PASSWORD_MAX_LEN + 2], hash[PASSWORD_HASH_LEN], *line = NULL;
+  uint8_t password[PASSWORD_MAX_LEN + 1];
+  char hash[PASSWORD_HASH_LEN], *line = NULL;
+  size_t n;
   const char *name = cli->argv[1], *grant = o->grant ? o->grant : "GRANT";
   if (cli->argc != 2 || !name[0]) return cli_invalid(MACULA_EINVAL, "it is `user add NAME [--access FILE --grant NAME]`");
   if (o->access && !o->grant) return cli_invalid(MACULA_EINVAL, "--grant NAME is missing: a grant that stands in the file");
-  int code = read_password(password);
+  int code = read_password(password, &n);
   if (code) return code;
-  int err = password_hash(slice_str(password), io_rng(), hash);
+  int err = password_hash(slice_of(password, n), io_rng(), hash);
   crypto_wipe(password, sizeof password);
   if (err) return cli_invalid(err, "a password has 1 to 1024 bytes");
   code = make_line(name, hash, grant, &line);

@@ -97,6 +97,12 @@ int io_state_open(const char *dir, int *ret_lock_fd, char *ret_why /* 256 */);
 int io_file_write(const char *path, struct slice data, unsigned mode, char *ret_why /* 256 */);
 /* As io_file_write but fails with MACULA_EBUSY if the file exists (two processes that start at once). */
 int io_file_create(const char *path, struct slice data, unsigned mode, char *ret_why /* 256 */);
+/* As io_file_write, but of a file that is there owner and mode stay, and a link to it stays one. mode: of a new one. */
+int io_file_change(const char *path, struct slice data, unsigned mode, char *ret_why /* 256 */);
+/* Waits until no other process has the lock of this file: who reads, changes and replaces it meanwhile loses nothing that
+ * another writes. It goes with *ret_fd. create: the file is made, for its owner alone, if it is not there. Errors as of
+ * io_file_read. */
+int io_file_lock(const char *path, bool create, int *ret_fd, char *ret_why /* 256 */);
 /* Reads a file of at most max bytes into malloc'ed, NUL-terminated memory. A FIFO or device is refused, so that it never
  * waits; names of descriptors (/dev/stdin, /dev/fd/N) are read to their end. MACULA_ENOTFOUND, MACULA_NOT_AUTHORIZED,
  * MACULA_EIO. */

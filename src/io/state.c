@@ -88,7 +88,15 @@ static void sync_folder(const char *path) {
   }
 }
 
-static int put(const char *path, struct slice data, unsigned mode, bool create, char *why) {
+/* Owner and group of a file that takes the place of one, where ours would be others. */
+static int keep_owner(int fd, const struct stat *was) {
+  struct stat now;
+  if (!was || fstat(fd, &now) != 0) return was ? -1 : 0;
+  return now.st_uid == was->st_uid && now.st_gid == was->st_gid ? 0 : fchown(fd, was->st_uid, was->st_gid);
+}
+
+/* was: whose owner it keeps; NULL: none. */
+static int put(const char *path, struct slice data, unsigned mode, bool create, const struct stat *was, char *why) {
   char temp[PATH_LEN];
   if (snprintf(temp, sizeof temp, "%s.XXXXXX", path) >= (int)sizeof temp) {
     errno = ENAMETOOLONG;
@@ -96,7 +104,7 @@ static int put(const char *path, struct slice data, unsigned mode, bool create, 
   }
   int fd = mkstemp(temp), err = 0;
   if (fd < 0) return explain(why, "write", path);
-  if (fchmod(fd, (mode_t)mode) != 0 || write_all(fd, data) != 0) err = explain(why, "write", path);
+  if (keep_owner(fd, was) != 0 || fchmod(fd, (mode_t)mode) != 0 || write_all(fd, data) != 0) err = explain(why, "write", path);
   close(fd);
   if (!err && create && link(temp, path) != 0) {
     bool exists = errno == EEXIST;
@@ -110,10 +118,37 @@ static int put(const char *path, struct slice data, unsigned mode, bool create, 
 }
 
 int io_file_write(const char *path, struct slice data, unsigned mode, char *ret_why) {
-  return put(path, data, mode, false, ret_why);
+  return put(path, data, mode, false, NULL, ret_why);
 }
 int io_file_create(const char *path, struct slice data, unsigned mode, char *ret_why) {
-  return put(path, data, mode, true, ret_why);
+  return put(path, data, mode, true, NULL, ret_why);
+}
+
+int io_file_change(const char *path, struct slice data, unsigned mode, char *ret_why) {
+  struct stat st;
+  char *real = realpath(path, NULL); /* a link stays one */
+  bool there = real && stat(real, &st) == 0;
+  int err = there ? put(real, data, st.st_mode & 0777, false, &st, ret_why) : put(path, data, mode, false, NULL, ret_why);
+  free(real);
+  return err;
+}
+
+/* The file is replaced, not written to, so its lock counts only while it is still the one at the path. */
+int io_file_lock(const char *path, bool create, int *ret_fd, char *ret_why) {
+  for (;;) {
+    struct stat held, there;
+    int fd = open(path, O_CLOEXEC | (create ? O_RDWR | O_CREAT : O_RDONLY | O_NONBLOCK), 0600);
+    if (fd < 0) return explain(ret_why, "lock", path);
+    while (flock(fd, LOCK_EX) != 0)
+      if (errno != EINTR) {
+        int err = explain(ret_why, "lock", path);
+        close(fd);
+        return err;
+      }
+    *ret_fd = fd;
+    if (!fstat(fd, &held) && !stat(path, &there) && there.st_dev == held.st_dev && there.st_ino == held.st_ino) return 0;
+    close(fd); /* another process replaced it meanwhile */
+  }
 }
 
 /* Names of descriptors, as a shell gives for <(COMMAND), are waited for: whoever writes is there already. */

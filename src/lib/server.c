@@ -109,27 +109,8 @@ void known_mismatch_text(const char *path, const char *host_port, unsigned line,
       host_port, line, path);
 }
 
-/* The file is replaced, not written to, so its lock counts only while it is still the one at the path. */
-static int open_locked(const char *path, int *ret_fd, struct stat *ret_st) {
-  for (;;) {
-    struct stat there;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) return MACULA_EIO;
-    if (flock(fd, LOCK_EX) || fstat(fd, ret_st)) {
-      int e = errno;
-      close(fd);
-      errno = e;
-      return MACULA_EIO;
-    }
-    *ret_fd = fd;
-    if (!stat(path, &there) && there.st_dev == ret_st->st_dev && there.st_ino == ret_st->st_ino) return 0;
-    close(fd); /* another process replaced it meanwhile */
-  }
-}
-
-static int append(const char *path, const struct stat *st, const char *old, const char *host_port, const struct id *id,
-                  char *ret_why) {
-  char hex[ID_HEX_LEN + 1], *text, *real, why[256] = "";
+static int append(const char *path, const char *old, const char *host_port, const struct id *id, char *ret_why) {
+  char hex[ID_HEX_LEN + 1], *text, why[256] = "";
   size_t len = strlen(old);
   id_hex(id, hex);
   int n = asprintf(&text, "%s%s%s %s\n", old, len && old[len - 1] != '\n' ? "\n" : "", host_port, hex);
@@ -139,9 +120,7 @@ static int append(const char *path, const struct stat *st, const char *old, cons
     snprintf(why, sizeof why, "%.150s is full: delete lines of nodes that are no more", path);
     err = MACULA_EFULL;
   } else {
-    real = realpath(path, NULL); /* a link stays one */
-    err = io_file_write(real ? real : path, slice_of(text, (size_t)n), st->st_mode & 0777, why);
-    free(real);
+    err = io_file_change(path, slice_of(text, (size_t)n), 0600, why);
   }
   if (err) snprintf(ret_why, SERVER_WHY_LEN, "%.255s", why);
   free(text);
@@ -149,21 +128,17 @@ static int append(const char *path, const struct stat *st, const char *old, cons
 }
 
 int known_add(const char *path, const char *host_port, const struct id *id, char ret_why[SERVER_WHY_LEN]) {
-  struct stat st;
   struct id met;
   unsigned line;
   char *text = NULL;
-  int fd, err = open_locked(path, &fd, &st);
-  if (err) {
-    snprintf(ret_why, SERVER_WHY_LEN, "%.300s: %s", path, strerror(errno));
-    return err;
-  }
+  int fd, err = io_file_lock(path, true, &fd, ret_why);
+  if (err) return err;
   err = read_known(path, host_port, &met, &line, &text, ret_why);
   if (!err && line && !id_eq(&met, id)) {
     known_mismatch_text(path, host_port, line, ret_why);
     err = MACULA_IDENTITY_MISMATCH;
   } else if (!err && !line) {
-    err = append(path, &st, text, host_port, id, ret_why);
+    err = append(path, text, host_port, id, ret_why);
   }
   free(text);
   close(fd);

@@ -214,6 +214,46 @@ def test_tokens_and_users(f):
     f.bad("wrong.yaml:2: unknown key 'publish': here stand role, pub", "access", "check", "--access", "wrong.yaml")
 
 
+def test_what_is_added_at_once_is_all_there(f):
+    """By processes that run beside each other, to files that are reached by a link and belong to another group."""
+    f.ok("realm", "new", "realm.key")
+    f.ok("pass", "revoke", "--key", "realm.key", "--list", "list", "f" * 32)
+    f.write("access.yaml", "grants:\n  g: {pub: [x]}\n", 0o640)
+    other = [(0, 1)] if os.geteuid() == 0 else []  # owner and group
+    for name in ("access.yaml", "list"):
+        os.symlink(name, os.path.join(f.path, "link." + name))
+        for owner, group in other:
+            os.chown(os.path.join(f.path, name), owner, group)
+    all_of_them = []
+    for i in range(8):
+        for args in (["user", "add", "u%d" % i, "--access", "link.access.yaml", "--grant", "g"],
+                     ["pass", "revoke", "--key", "realm.key", "--list", "link.list", "%032x" % i]):
+            all_of_them.append(subprocess.Popen([macula, *args], cwd=f.path, env=f.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+    said = [p.communicate(b"pw\n", DEADLINE)[0].decode() for p in all_of_them]
+    assert not any(p.returncode for p in all_of_them), said
+    assert set(re.findall("'(u[0-9])':", f.read("access.yaml"))) == {"u%d" % i for i in range(8)}, f.read("access.yaml")
+    assert sorted(re.findall("number ([0-9]+),", "".join(said)), key=int) == [str(i) for i in range(2, 10)], said
+    assert "number 9, 9 of them" in f.read("list")
+    for name in ("access.yaml", "list"):
+        st = os.stat(os.path.join(f.path, name))
+        assert os.path.islink(os.path.join(f.path, "link." + name)) and (not other or (st.st_uid, st.st_gid) == other[0]), (name, st)
+    assert stat.S_IMODE(os.stat(os.path.join(f.path, "access.yaml")).st_mode) == 0o640
+
+
+def test_a_users_line_is_one(f):
+    """Whatever names hold, and of a password nothing is left out."""
+    for name in ("a\nb", "\x1b[31m", "x" * 65, "\u202ex"):
+        f.bad("a user's name is UTF-8 text", "user", "add", name, stdin=b"x\n")
+    f.bad("a grant's name is UTF-8 text", "user", "add", "a", "--grant", "g\n", stdin=b"x\n")
+    f.write("access.yaml", "grants:\n  g: {sub: [x]}\n")
+    f.bad("there is no grant 'g, role: operator'", "user", "add", "a", "--access", "access.yaml", "--grant", "g, role: operator", stdin=b"x\n")
+    for typed, meant in ((b"a\0b\n", b"a\0b"), (b"a\rb\r\n", b"a\rb"), (b"ab", b"ab")):
+        iterations, salt, digest = re.search(r"pbkdf2-sha256\$(\d+)\$([^$]+)\$([^']+)'", f.ok("user", "add", "a", stdin=typed)).groups()
+        assert hashlib.pbkdf2_hmac("sha256", meant, base64.b64decode(salt), int(iterations)) == base64.b64decode(digest), typed
+    f.ok("user", "add", "a", stdin=b"x" * 1024 + b"\n")
+    f.bad("a password has 1 to 1024", "user", "add", "a", stdin=b"x" * 1025 + b"\n")
+
+
 def test_mosquittos_files(f):
     salt = os.urandom(12)
     made = [base64.b64encode(x).decode() for x in (salt, hashlib.pbkdf2_hmac("sha512", b"secret", salt, 101, 64))]

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -101,6 +102,34 @@ static void test_write(void **state) {
   assert_int_equal(files_in(root), 1); /* no temporary file stays */
   assert_int_not_equal(io_file_write(in_root("no/such"), slice_str("x"), 0600, why), 0);
   assert_true(strlen(why) > 0);
+}
+
+static void test_change(void **state) {
+  (void)state;
+  char why[256] = "", link[128];
+  int fd = -1, other = -1;
+  struct stat st;
+  const char *path = in_root("real");
+  snprintf(link, sizeof link, "%s/link", root);
+  assert_int_equal(io_file_lock(path, false, &fd, why), MACULA_ENOTFOUND);
+  assert_int_equal(io_file_change(path, slice_str("one"), 0640, why), 0);
+  assert_int_equal(symlink(path, link), 0);
+  assert_int_equal(geteuid() ? 0 : chown(path, 1, 2), 0);
+  assert_int_equal(io_file_lock(link, false, &fd, why), 0);
+  other = open(path, O_RDONLY | O_CLOEXEC);
+  assert_int_equal(flock(other, LOCK_EX | LOCK_NB), -1); /* by the link or not: it is one file */
+  close(other);
+  assert_int_equal(io_file_change(link, slice_str("two"), 0600, why), 0);
+  close(fd);
+  assert_content(path, "two");
+  assert_int_equal(lstat(link, &st), 0);
+  assert_true(S_ISLNK(st.st_mode));
+  assert_int_equal(stat(path, &st), 0);
+  assert_int_equal(st.st_mode & 07777, 0640);
+  assert_true(geteuid() || (st.st_uid == 1 && st.st_gid == 2));
+  assert_int_equal(io_file_lock(path, true, &fd, why), 0);
+  close(fd);
+  unlink(link);
 }
 
 static void test_no_regular_file(void **state) {
@@ -251,6 +280,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
       cmocka_unit_test_setup_teardown(test_write, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_change, setup, teardown),
       cmocka_unit_test_setup_teardown(test_no_regular_file, setup, teardown),
       cmocka_unit_test_setup_teardown(test_read, setup, teardown),
       cmocka_unit_test_setup_teardown(test_no_room, setup, teardown),
