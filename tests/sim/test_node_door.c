@@ -423,6 +423,59 @@ static void test_slow_quic(void **state) {
   rig_stop(&r);
 }
 
+/* While messages wait, the pool is full to the last byte: what has no room is dropped and counted, and all that waited arrives,
+ * although nothing can be copied. */
+static void test_no_memory(void **state) {
+  struct rig r;
+  (void)state;
+  for (size_t spare = 0; spare < 2000; spare += 1000) {
+    rig_start(&r, NULL);
+    struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *slow = rig_join(&r, 0, NULL, RIG_EXT);
+    struct mem *pool = &r.node->rows.mem[ROW_SEND];
+    size_t limit = pool->limit;
+    assert_int_equal(rig_subscribe(slow, "t"), 0);
+    const struct session *s = session_of(&r, slow);
+    rig_stop_reading(slow);
+    flood(&r, a, 1200, 0);
+    assert_true(s->lanes.bytes > 128 << 10 && !s->dropped);
+    pool->limit = pool->bytes + spare;
+    flood(&r, a, 10, 0);
+    rig_read_on(slow);
+    rig_run(&r, 5 * NS_SEC);
+    HOLDS(node_check(r.node));
+    assert_int_equal(s->lanes.bytes, 0);
+    assert_true(pool->refused > 0 && s->dropped > 0);
+    assert_int_equal(slow->counts[MSG_PUBLISH] + s->dropped, 1210);
+    assert_int_equal(rig_metric(&r, "messages_dropped_total"), s->dropped);
+    pool->limit = limit;
+    rig_stop(&r);
+  }
+}
+
+/* A client that wants no more of the stream, or gives it up, while its lanes are filled. */
+static void test_stream_goes(void **state) {
+  struct rig r;
+  (void)state;
+  for (int qos = 0; qos < 2; qos++) {
+    rig_start(&r, NULL);
+    struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *slow = rig_join(&r, 0, NULL, RIG_EXT);
+    assert_int_equal(rig_subscribe(slow, "t"), 0);
+    const struct session *s = session_of(&r, slow);
+    rig_stop_reading(slow);
+    flood(&r, a, 1200, qos);
+    assert_true(s->lanes.bytes > 128 << 10);
+    quic_stream_reset(slow->conn, slow->stream, 0);
+    rig_run(&r, 50 * NS_MS);
+    HOLDS(node_check(r.node));
+    flood(&r, a, 10, qos);
+    rig_run(&r, 5 * NS_SEC);
+    HOLDS(node_check(r.node));
+    assert_int_equal(rig_metric(&r, "send_queue_bytes"), 0);
+    assert_null(session_of(&r, slow));
+    rig_stop(&r);
+  }
+}
+
 /* ---- the verdict on CONNECT ------------------------------------------------------------------------------------------------
  */
 struct judge {
@@ -604,7 +657,7 @@ int main(void) {
       cmocka_unit_test(test_another_door),     cmocka_unit_test(test_slow),           cmocka_unit_test(test_ends),
       cmocka_unit_test(test_slow_qos1),        cmocka_unit_test(test_slow_quic),      cmocka_unit_test(test_verdict_later),
       cmocka_unit_test(test_verdict_streams),  cmocka_unit_test(test_verdict_limits), cmocka_unit_test(test_verdict_link),
-      cmocka_unit_test(test_verdict_too_late),
+      cmocka_unit_test(test_verdict_too_late), cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_stream_goes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
