@@ -1,7 +1,9 @@
 /* macula access: what an access file says. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "base/utf8.h"
 #include "pass/command.h"
 #include "pass/files.h"
 
@@ -20,35 +22,42 @@ static const struct option_def options[] = {
     {0},
 };
 
-/* Whose grant; *who: what its variables stand for. NULL: nobody's, said why. */
-static const struct grant *grant_of(const struct access *a, const struct access_options *o, const char *file,
-                                    const struct id *id) {
+static const struct grant *grant_of(const struct access *a, const struct access_options *o, const struct id *id) {
   const struct access_user *u = o->user ? access_user(a, slice_str(o->user)) : NULL;
   const struct grant *g = u ? u->grant : NULL;
   if (o->grant) g = access_grant(a, slice_str(o->grant));
   if (o->id && !(g = access_key(a, id))) g = access_default(a);
   if (o->anonymous) g = access_anonymous(a);
-  if (g) return g;
-  if (o->user)
-    printf("no: %s: there is no user '%s'\n", file, o->user);
-  else if (o->grant)
-    printf("no: %s: there is no grant '%s'\n", file, o->grant);
+  return g;
+}
+
+static int put_nobody(const struct cli *cli, const struct access_options *o, const char *file) {
+  char why[128], name[ACCESS_MAX_NAME + 1];
+  if (o->user || o->grant) utf8_label(slice_str(o->user ? o->user : o->grant), name, ACCESS_MAX_NAME);
+  if (o->user || o->grant)
+    snprintf(why, sizeof why, "there is no %s '%s'", o->user ? "user" : "grant", name);
   else
-    printf("no: %s: %s\n", file, o->id ? "neither keys nor default have a grant for this id" : "anonymous has no grant");
-  return NULL;
+    snprintf(why, sizeof why, "%s", o->id ? "neither keys nor default have a grant for this id" : "anonymous has no grant");
+  if (cli->json)
+    (void)text_put_json(json_pack("{s:b, s:s}", "allowed", false, "why", why));
+  else
+    printf("no: %s: %s\n", file, why);
+  return EXIT_FAILED;
 }
 
 static int test(struct cli *cli, const struct access_options *o, const struct access *a, const char *file) {
   struct question q;
   struct id id = {{0}};
+  char hex[ID_HEX_LEN + 1];
   if ((o->user != NULL) + (o->id != NULL) + (o->grant != NULL) + o->anonymous != 1)
     return cli_invalid(MACULA_EINVAL, "one of --user NAME, --id ID, --grant NAME and --anonymous says for whom");
   int code = o->id ? files_id("id", o->id, &id) : 0;
   if (!code) code = files_question(cli->argv[1], cli->argv[2], &q);
   if (code) return code;
-  const struct grant *g = grant_of(a, o, file, &id);
-  if (!g) return EXIT_FAILED;
-  struct name_values who = {.user = slice_str(o->user), .client = slice_str(o->client), .id = slice_str(o->id)};
+  const struct grant *g = grant_of(a, o, &id);
+  if (!g) return put_nobody(cli, o, file);
+  id_hex(&id, hex); /* as nodes write it, however it was given */
+  struct name_values who = {.user = slice_str(o->user), .client = slice_str(o->client), .id = slice_str(o->id ? hex : NULL)};
   return files_answer(cli, g, &who, &q, file);
 }
 

@@ -206,6 +206,12 @@ def test_tokens_and_users(f):
     f.no("no pattern of sub contains", "access", "test", "--user", "alice", "sub", "**")
     f.no("there is no user 'carol'", "access", "test", "--user", "carol", "sub", "x")
     f.no("anonymous has no grant", "access", "test", "--anonymous", "sub", "x")
+    said = f.run("access", "test", "--user", "carol", "sub", "x", "--json")
+    assert said[0] == 1 and json.loads(said[1]) == {"allowed": False, "why": "there is no user 'carol'"}, said
+    key = "ab" * 32
+    f.write("keys.yaml", "grants:\n  own: {pub: ['u.${id}']}\ndefault: own\n")
+    f.ok("access", "test", "--access", "keys.yaml", "--id", key.upper(), "pub", "u." + key)
+    f.no("no pattern", "access", "test", "--access", "keys.yaml", "--id", key.upper(), "pub", "u." + key.upper())
     f.write("token", "short\n")
     f.bad("access.yaml:4: a token has at least 16 bytes", "access", "check")
     os.chmod(os.path.join(f.path, "token"), 0o644)
