@@ -18,6 +18,7 @@
 #include "node/peers/link.h"
 #include "node/peers/peer.h"
 #include "node/receive.h"
+#include "node/session/lane.h"
 #include "node/session/session.h"
 #include "node/view/ask.h"
 #include "quic/quic.h"
@@ -263,6 +264,7 @@ void node_free(struct node *n) {
   list_for(it, &n->sessions.all) container_of(it, struct session, all)->state = SESSION_OVER; /* nothing is sent any more */
   join_done(n);
   list_for_safe(it, &n->sessions.all) session_closed(container_of(it, struct session, all), NULL);
+  lanes_done(n);
   spread_done(n);
   router_free(n->rpc.router);
   providers_done(n);
@@ -317,7 +319,7 @@ static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, b
 static nanotime deadline(void *ctx) {
   struct node *n = ctx;
   nanotime at = time_min(quic_deadline(n->quic), time_min(router_deadline(n->rpc.router), dedup_deadline(&n->messages.dedup)));
-  if (!list_empty(&n->sessions.doomed) || replay_is_due(n)) return n->now;
+  if (!list_empty(&n->sessions.doomed) || replay_is_due(n) || lanes_are_due(n)) return n->now;
   if (!list_empty(&n->sessions.fresh))
     at = time_min(at, time_add(container_of(n->sessions.fresh.next, struct session, fresh)->since, n->limits.connect_timeout));
   if (!list_empty(&n->sessions.watched) || !list_empty(&n->sessions.paused) || !list_empty(&n->receive.partials) ||
@@ -386,6 +388,7 @@ static void on_tick(void *ctx, nanotime now) {
   join_tick(n);
   mesh_tick(n);
   if (n->draining) drain_step(n);
+  lanes_tick(n);
   replay_step(n);
   spread_tick(n);
   settle(n);

@@ -452,6 +452,40 @@ static void test_no_memory(void **state) {
   }
 }
 
+/* A long queue of small frames is freed over several turns, or with the node. */
+static void test_cleared(void **state) {
+  struct rig r;
+  struct rig_options o = {.node = {.limits = {.client_queue = 4 << 20}}};
+  (void)state;
+  for (int with_node = 0; with_node < 2; with_node++) {
+    rig_start(&r, &o);
+    struct pipe *p = pipe_new(&r, 1);
+    pipe_connect(&r, p);
+    pipe_subscribe(&r, p, "t");
+    struct msg_publish m = {.topic = slice_str("t"), .payload = slice_str("1")};
+    unsigned items = 0;
+    for (bool fits = true; fits; items += fits) {
+      struct parcel small;
+      assert_int_equal(parcel_init(r.node, &m, &small), 0);
+      fits = parcel_deliver(r.node, p->s, &small);
+      parcel_done(&small);
+    }
+    assert_true(items > 60000);
+    const struct mem *pool = &r.node->rows.mem[ROW_SEND];
+    uint64_t before = pool->blocks;
+    session_cut(p->s, MACULA_SLOW_CONSUMER);
+    assert_in_range(before - pool->blocks, 10000, 25000);
+    HOLDS(node_check(r.node));
+    if (!with_node) {
+      rig_run(&r, NS_MS);
+      assert_int_equal(rig_metric(&r, "send_queue_bytes"), 0);
+    }
+    pipe_end(p);
+    pipe_free(p);
+    rig_stop(&r);
+  }
+}
+
 /* A client that wants no more of the stream, or gives it up, while its lanes are filled. */
 static void test_stream_goes(void **state) {
   struct rig r;
@@ -657,7 +691,8 @@ int main(void) {
       cmocka_unit_test(test_another_door),     cmocka_unit_test(test_slow),           cmocka_unit_test(test_ends),
       cmocka_unit_test(test_slow_qos1),        cmocka_unit_test(test_slow_quic),      cmocka_unit_test(test_verdict_later),
       cmocka_unit_test(test_verdict_streams),  cmocka_unit_test(test_verdict_limits), cmocka_unit_test(test_verdict_link),
-      cmocka_unit_test(test_verdict_too_late), cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_stream_goes),
+      cmocka_unit_test(test_verdict_too_late), cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_cleared),
+      cmocka_unit_test(test_stream_goes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 /* A queue is long or empty: its first block is small, later ones are larger. */
 #define BLOCK_LEAST 488u /* bytes of items */
 #define BLOCK_MOST 4072u
+#define FREED_A_TURN 20000 /* items: about a millisecond; a link's queue of small frames has a hundred thousand */
 
 struct lane_item {
   struct shbuf *frame; /* NULL: its bytes follow */
@@ -28,6 +29,7 @@ static uint32_t span(const struct shbuf *frame, size_t len) {
 static struct lane_item *item_at(const struct lane_block *k, uint32_t at) {
   return (struct lane_item *)(void *)(k->bytes + at);
 }
+static uint32_t span_at(const struct lane_block *k, uint32_t at) { return span(item_at(k, at)->frame, item_at(k, at)->len); }
 static struct slice frame_of(const struct lane_item *it) {
   return slice_of(it->frame ? it->frame->data : (const uint8_t *)(it + 1), it->len);
 }
@@ -157,10 +159,42 @@ void lanes_pump(struct session *s) {
   door_more(&s->door, false);
 }
 
+static void free_left(struct node *n) {
+  struct sessions *all = &n->sessions;
+  while (all->left && all->left_freed < FREED_A_TURN) {
+    struct lane_block *k = all->left;
+    for (uint32_t at = k->at, len; at < k->end; at += len, all->left_freed++) {
+      len = span_at(k, at);
+      shbuf_unref(item_at(k, at)->frame);
+    }
+    all->left = k->next;
+    mem_free(&n->rows.mem[ROW_SEND], k);
+  }
+}
+
 void lanes_clear(struct session *s) {
-  for (int i = 0; i < LANES; i++)
-    while (s->lanes.lane[i].first) drop_first(s, &s->lanes.lane[i]);
+  struct sessions *all = &s->node->sessions;
+  for (int i = 0; i < LANES; i++) {
+    struct lane_queue *l = &s->lanes.lane[i];
+    if (!l->first) continue;
+    l->last->next = all->left;
+    all->left = l->first;
+    *l = (struct lane_queue){0};
+  }
+  s->lanes.bytes = 0;
   list_remove(&s->lanes.filled);
+  free_left(s->node);
+}
+
+void lanes_tick(struct node *n) {
+  n->sessions.left_freed = 0;
+  free_left(n);
+}
+
+bool lanes_are_due(const struct node *n) { return n->sessions.left; }
+
+void lanes_done(struct node *n) {
+  while (n->sessions.left) lanes_tick(n);
 }
 
 /* ---- invariants ------------------------------------------------------------------------------------------------------------
@@ -173,7 +207,7 @@ const char *lanes_check(const struct session *s) {
     size_t bytes = 0;
     for (const struct lane_block *k = l->first; k; last = k, k = k->next) {
       CHECK(k->at < k->end && k->end <= k->cap, "lane: a block is empty, or overfull");
-      for (uint32_t at = k->at; at < k->end; at += span(item_at(k, at)->frame, item_at(k, at)->len)) {
+      for (uint32_t at = k->at; at < k->end; at += span_at(k, at)) {
         const struct lane_item *it = item_at(k, at);
         CHECK(it->len && (it->frame ? it->frame->refs > 0 && it->frame->len == it->len : it->len <= SMALL_FRAME),
               "lane: a frame is empty, or nobody's");
@@ -197,16 +231,20 @@ const char *filled_check(const struct node *n) {
   return NULL;
 }
 
-double lanes_owned(const struct node *n) {
+static double blocks_owned(const struct lane_block *k, const struct mem *m) {
   double sum = 0;
-  list_for(s, &n->sessions.filled) {
-    const struct lanes *l = &container_of(s, const struct session, lanes.filled)->lanes;
-    for (int i = 0; i < LANES; i++)
-      for (const struct lane_block *k = l->lane[i].first; k; k = k->next) {
-        sum += (double)mem_cost(k);
-        for (uint32_t at = k->at; at < k->end; at += span(item_at(k, at)->frame, item_at(k, at)->len))
-          if (item_at(k, at)->frame) sum += shbuf_part(item_at(k, at)->frame, &n->rows.mem[ROW_SEND]);
-      }
+  for (; k; k = k->next) {
+    sum += (double)mem_cost(k);
+    for (uint32_t at = k->at; at < k->end; at += span_at(k, at))
+      if (item_at(k, at)->frame) sum += shbuf_part(item_at(k, at)->frame, m);
   }
+  return sum;
+}
+
+double lanes_owned(const struct node *n) {
+  const struct mem *m = &n->rows.mem[ROW_SEND];
+  double sum = blocks_owned(n->sessions.left, m);
+  list_for(s, &n->sessions.filled) for (int i = 0; i < LANES; i++) sum +=
+      blocks_owned(container_of(s, const struct session, lanes.filled)->lanes.lane[i].first, m);
   return sum;
 }

@@ -22,7 +22,11 @@ void lanes_init(struct lanes *l);
 int lanes_write(struct session *s, enum lane lane, int64_t way, struct parcel *p);
 /* Hands over what the door has room for. */
 void lanes_pump(struct session *s);
-void lanes_clear(struct session *s); /* the door is told by the caller, if it goes on */
+/* Nothing waits any more; the door is told by the caller, if it goes on. What waited is freed over the next turns. */
+void lanes_clear(struct session *s);
+void lanes_tick(struct node *n);          /* each turn */
+bool lanes_are_due(const struct node *n); /* there is more to be freed */
+void lanes_done(struct node *n);
 /* Of one session, of all, and what of the account of send queues they own, of shared frames a part. O(items). */
 const char *lanes_check(const struct session *s);
 const char *filled_check(const struct node *n);

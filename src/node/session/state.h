@@ -76,13 +76,15 @@ struct session {
 };
 
 struct sessions {
-  struct list all;     /* that have a connection */
-  struct list fresh;   /* before CONNECT, oldest first */
-  struct list doomed;  /* to be ended */
-  struct list paused;  /* publishers that wait for the pool, longest first */
-  struct list watched; /* have, or had lately, calls pending */
-  struct list filled;  /* lanes.filled: frames wait for their doors */
-  struct list judged;  /* session.judged: wait for the verdict on their CONNECT, the latest last */
+  struct list all;         /* that have a connection */
+  struct list fresh;       /* before CONNECT, oldest first */
+  struct list doomed;      /* to be ended */
+  struct list paused;      /* publishers that wait for the pool, longest first */
+  struct list watched;     /* have, or had lately, calls pending */
+  struct list filled;      /* lanes.filled: frames wait for their doors */
+  struct lane_block *left; /* of lanes that were cleared: to be freed, */
+  uint32_t left_freed;     /* so many items of it in this turn */
+  struct list judged;      /* session.judged: wait for the verdict on their CONNECT, the latest last */
   /* Whether the verdict on a CONNECT that breaks no rule comes later, by session_verdict. NULL: never. */
   bool (*judge)(void *ctx, struct session *s, const struct msg_connect *m);
   void *judge_ctx;
