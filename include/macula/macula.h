@@ -6,20 +6,21 @@
  * are milliseconds; sizes are bytes. What the library hands out allocated is freed by macula_free, and by nothing else.
  *
  * Callbacks run on the loop's thread, one at a time. They may call every function here except the blocking ones, which return
- * MACULA_EINVAL there: those named *_wait and *_sync. These take timeout_ms, the most time that they block: 0 is MACULA_EINVAL,
- * more than UINT32_MAX no limit. (macula_loop_free blocks, too, for close_timeout_ms of its loop's options, and does nothing in
- * a callback.) What a callback is given by pointer is valid until it returns.
+ * MACULA_EINVAL there: those named *_wait and *_sync. These take timeout_ms, the longest time that they block: 0 is
+ * MACULA_EINVAL, and a value above UINT32_MAX means no limit. (macula_loop_free blocks, too, for close_timeout_ms of its loop's
+ * options, and does nothing in a callback.) What a callback is given by pointer is valid until it returns.
  *
- * How it grows: a struct of options begins with its size, by which the library knows what the program knows of it; members that
- * the program does not know are 0, the default. In C, and in C++:
+ * How this interface grows: an options struct begins with its size, which tells the library which members the program was
+ * compiled with; members that the program does not know are taken as 0, the default. In C, and in C++:
  *
  *   macula_publish_options o = {MACULA_INIT(macula_publish_options), .qos = 1};
  *   macula_publish_options o{}; o.qos = 1; // the size is set by itself
  *
  * A size of 0 is MACULA_EINVAL, and so are members that this library does not know and that are not 0. Structs that callbacks
- * are given (macula_message, macula_result, macula_request) grow by members at their end, too, and only the library makes them:
- * a program neither allocates nor copies one. (A program built against a later header than its library's asks macula_version
- * before it reads a member that came later.) Enumerations grow as well: let a switch pass over values it does not know. */
+ * are given (macula_message, macula_result, macula_request) also grow by members at their end, and only the library creates
+ * them: a program neither allocates nor copies one. (A program built against a later header than that of its library checks
+ * macula_version before it reads a member that was added later.) Enumerations grow as well: a switch should ignore values that
+ * it does not know. */
 #ifndef MACULA_H
 #define MACULA_H
 
@@ -34,7 +35,7 @@ extern "C" {
 #endif
 
 #define MACULA_VERSION "0.1.0"
-/* Of the library that runs; MACULA_VERSION is of the one compiled against. Static text. */
+/* The version of the library at run time; MACULA_VERSION is the version compiled against. Static text. */
 MACULA_API const char *macula_version(void);
 
 #define MACULA_INIT(type) .size = sizeof(type)
@@ -52,8 +53,9 @@ MACULA_API void macula_free(void *p);
 
 typedef struct macula_loop macula_loop;
 typedef struct macula_identity macula_identity;
-/* Handles, each kind a type of its own. They may outlive what they name, though not their loop: a stale client gives
- * MACULA_ECLOSED, a stale one of the others MACULA_ENOTFOUND; never is it another's object. All zero is none. */
+/* Handles; each kind has its own type. A handle may be used after its object has ended, but not after its loop was freed: a
+ * stale client handle gives MACULA_ECLOSED, any other stale handle MACULA_ENOTFOUND. A stale handle never names a different
+ * object. A handle of all zeros names nothing. */
 typedef struct macula_client {
   macula_loop *loop;
   uint64_t id;
@@ -89,14 +91,16 @@ typedef struct macula_loop_options {
 } macula_loop_options;
 /* opt NULL: defaults. The caller frees with macula_loop_free. MACULA_EINVAL, MACULA_ENOMEM, MACULA_EIO. */
 MACULA_API int macula_loop_new(const macula_loop_options *opt, macula_loop **ret_loop);
-/* Says goodbye on all connections, waits until that is acknowledged, at most close_timeout_ms, stops the thread, frees the loop
- * and its clients, whose last callbacks are over then. NULL is fine. Nothing else may use the loop meanwhile or later. */
+/* Says goodbye on all connections, waits at most close_timeout_ms until that is acknowledged, stops the thread, and frees the
+ * loop and its clients. No callback runs after it has returned. NULL is fine. Nothing else may use the loop meanwhile or
+ * later. */
 MACULA_API void macula_loop_free(macula_loop *loop);
-/* Embedded loops, else MACULA_EINVAL. All functions of such a loop and its clients must be called on one thread; blocking
- * functions turn the loop themselves. */
+/* For embedded loops only; MACULA_EINVAL for any other. All functions of an embedded loop and its clients must be called on one
+ * thread; blocking functions turn the loop themselves. */
 /* A descriptor to poll for reading; it is the loop's. */
 MACULA_API int macula_loop_fd(macula_loop *loop);
-/* One turn, without blocking: what is due is received, called back and sent. MACULA_EINVAL in a callback. */
+/* One turn, without blocking: receives what has arrived, runs the callbacks that are due and sends what is queued.
+ * MACULA_EINVAL in a callback. */
 MACULA_API int macula_loop_step(macula_loop *loop);
 
 /* ---- identity --------------------------------------------------------------------------------------------------------------
@@ -105,9 +109,9 @@ MACULA_API int macula_loop_step(macula_loop *loop);
  * $XDG_CONFIG_HOME/macula or ~/.config/macula. MACULA_ENOTFOUND; MACULA_NOT_AUTHORIZED: others can read the file, or it is
  * neither ours nor root's; MACULA_CERTIFICATE_INVALID, MACULA_CERTIFICATE_EXPIRED; MACULA_EIO. */
 MACULA_API int macula_identity_load(const char *path, bool create, macula_identity **ret_identity);
-/* From separate files: a user's own certificate chain and key. Errors as of macula_identity_load. */
+/* Reads a user's own certificate chain and key from separate files. Errors: those of macula_identity_load. */
 MACULA_API int macula_identity_load_pair(const char *cert_path, const char *key_path, macula_identity **ret_identity);
-/* A new one that lives in memory only. */
+/* Makes a new identity, which exists in memory only. */
 MACULA_API int macula_identity_generate(macula_identity **ret_identity);
 /* Writes it to a PEM file of mode 0600, which is replaced whole. MACULA_EIO: the old file stays. */
 MACULA_API int macula_identity_save(const macula_identity *identity, const char *path);
@@ -154,13 +158,15 @@ typedef struct macula_options {
   uint64_t backoff_max_ms;   /* 0: 30,000 */
   /* State changes; err and text say why for DISCONNECTED and CLOSED. May be NULL. */
   void (*on_state)(void *ctx, macula_client client, macula_state state, int err, const char *text);
-  /* There is room in the queue again, after a function had none: it returned MACULA_EFULL, or publish waited. Called once for
-   * all of them when the queue is at most half full, after a reconnect, too. May be NULL. */
+  /* The queue has room again, after a function found it full and returned MACULA_EFULL, or a macula_publish had to wait for
+   * room (wait_ms). Called once for all such functions when the queue is at most half full, also after a reconnect. May be
+   * NULL. */
   void (*on_room)(void *ctx, macula_client client);
   void *ctx; /* of on_state and on_room */
 } macula_options;
 /* Starts connecting and returns at once. opt NULL: defaults. The client is freed by macula_disconnect or with its loop. Errors
- * of the options and the files they name: MACULA_EINVAL, MACULA_INVALID_REALM, those of macula_identity_load; MACULA_ENOMEM. */
+ * in the options and the files that they name: MACULA_EINVAL, MACULA_INVALID_REALM, and those of macula_identity_load; else
+ * MACULA_ENOMEM. */
 MACULA_API int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *ret_client);
 /* Blocks until connected (0), closed or the first attempt failed (its error; text in macula_last_error), or timeout_ms passed
  * (MACULA_TIMEOUT; the attempt goes on). */
