@@ -16,8 +16,9 @@
 
 /* ---- accounts --------------------------------------------------------------------------------------------------------------
  */
-/* Arguments, payloads, answers and what ngtcp2 and GnuTLS hold are not walked: there is at least what is. A large
- * frame that waited for a link is in the link's queue, by reference, until it is acknowledged. */
+/* Accounts that cannot be summed up exactly, because the check does not walk arguments, payloads, answers, or what ngtcp2 and
+ * GnuTLS hold: such an account must hold at least what was found. (A large frame that waited for a link is referred to by the
+ * link's queue until it is acknowledged.) */
 static bool is_walked(enum row row) {
   return row != ROW_QUIC && row != ROW_TLS && row != ROW_CALLS && row != ROW_RETAINED && row != ROW_ADMIN && row != ROW_HELD;
 }
@@ -55,7 +56,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_GETS] = gets_owned(&n->spread.gets);
 }
 
-/* Each row's own text, as the rows' names stand in all figures. */
+/* One text for each row, with the row's name as it is shown in all figures. */
 static const char *const wrong[ROW_COUNT] = {
 #define ROW_WRONG(id, rank, name, ...) "rows: the account " name " is not what it owns",
     NODE_ROWS(ROW_WRONG)

@@ -1,4 +1,5 @@
-/* One frame, of a client or of another node: who may send it in which state, and whose business it is. */
+/* Handles one frame of a client or of another node: checks whether the sender may send it in its state, and calls the room that
+ * it is for. */
 #include "node/dispatch.h"
 
 #include "base/err.h"
@@ -15,7 +16,7 @@
 #include "node/view/ask.h"
 #include "wire/names.h"
 
-/* Sessions in an operator's slot are there to look, so that they cannot use up what the limit protects. */
+/* Sessions in an operator's slot may only look, so that they cannot use up what max_clients protects. */
 static bool op_may(const struct session *s, const struct msg *m) {
   if (!s->client.op) return true;
   return m->type == MSG_PING || m->type == MSG_DISCONNECT || m->type == MSG_CONNECT || m->type == MSG_CANCEL ||
@@ -69,7 +70,7 @@ static void on_connect(struct session *s, const struct msg_connect *m) {
   struct node *n = s->node;
   const char *text;
   char why[NAME_WHY_LEN];
-  if (s->state == SESSION_JUDGING) { /* it was held until now */
+  if (s->state == SESSION_JUDGING) { /* the verdict is there, and the CONNECT that was held back is read again */
     let_in(s, m);
     return;
   }
@@ -217,7 +218,7 @@ void dispatch_message(struct peer *p, const struct msg *m) {
   }
 }
 
-/* Through a gateway: what is in an envelope is handled as if it had come by its sender's own link. */
+/* A frame that came through a gateway: what its envelope contains is handled as if it had come over its sender's own link. */
 static void routed(struct peer *from, const struct msg *m) {
   struct msg inner;
   uint8_t type;
@@ -231,7 +232,7 @@ static void routed(struct peer *from, const struct msg *m) {
     p->node->stats.routes_failed++;
 }
 
-/* Before a link stands and after its end only its own handshake's frames count. */
+/* Before a link is up and after its end only the frames of its handshake are handled. */
 static void link_frame(struct session *s, const struct frame *f) {
   struct node *n = s->node;
   struct peer *p = s->peer;

@@ -15,7 +15,7 @@
 
 /* ---- a session's ----------------------------------------------------------------------------------------------------------
  */
-/* A guarantee that is not kept, in a build for tests of tests: what the client owned stays. */
+/* Breaks a guarantee on purpose, in a build that shows that the tests notice it: what the client owned is not freed. */
 static bool left_behind(const struct session *s) {
   return (IS_UNBOUNDED(s->node, STREAMS) && !s->client.op) || (IS_UNBOUNDED(s->node, CALLS) && !list_empty(&s->rpc.calls.made));
 }
@@ -63,7 +63,8 @@ bool session_has_calls(const struct session *s) {
   return s->client.session && (!list_empty(&s->rpc.calls.made) || !list_empty(&s->rpc.calls.taken));
 }
 
-/* Watches end here and not with the last call, which in request and reply would be with each. */
+/* Ends the watch on sessions without pending calls. Ending it with a session's last call would switch it off and on with each
+ * call where one follows another. */
 void watches_sweep(struct node *n) {
   list_for_safe(it, &n->sessions.watched) {
     struct session *s = container_of(it, struct session, watch);

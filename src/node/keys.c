@@ -3,7 +3,8 @@
 #include "quic/identity.h"
 #include "wire/names.h"
 
-/* Keys are hashes over kind, realm and name: a topic and a procedure of one name never collide, nor do two realms. */
+/* A key is a hash over kind, realm and name, so that a topic and a procedure of the same name have different keys, and so have
+ * the same names in two realms. */
 void realm_key(const struct node *n, enum dht_kind kind, struct slice name, struct id *ret_key) {
   uint8_t buf[1 + 2 * (NAME_MAX_LEN + 1)];
   size_t realm = strlen(n->realm);

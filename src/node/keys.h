@@ -5,7 +5,7 @@
 #include "node/state.h"
 
 enum lookup_for { LOOKUP_FOR_CALLS = 1, LOOKUP_FOR_ASKS = 2 };
-#define LOOKUP_FOR_SHIFT 56 /* in a lookup's user: what it is for; the rest is the asker's */
+#define LOOKUP_FOR_SHIFT 56 /* a lookup's `user`: what it is for, above this bit; the caller's bits below */
 void realm_key(const struct node *n, enum dht_kind kind, struct slice name, struct id *ret_key);
 
 #endif

@@ -10,15 +10,15 @@
 #define NODE_MAX_SOCKETS 16
 #define MAX_ASKS 1024u              /* operators' questions that take a while */
 #define PEERS_BESIDES_MEMBERS 1024u /* records of nodes that are not members (yet) */
-#define MAX_SEEDS 64u               /* addresses to join by; their nodes' records find room beyond those of all others */
-#define DIALS_BESIDES_POOL 64u      /* dials to addresses whose node is not known, and links that linger */
+#define MAX_SEEDS 64u               /* addresses to join by; records of the nodes there have room of their own */
+#define DIALS_BESIDES_POOL 64u      /* dials to addresses where any node may answer, and links that are closing */
 
-/* One row a limit: all that is known of it. From here come struct node_limits, its defaults, what memory_max auto scales, and
- * maculad's options, variables, YAML keys, help and manual.
+/* One row for each limit. It generates struct node_limits, its defaults, which limits `memory_max: auto` scales, and maculad's
+ * options, environment variables, YAML keys, help and manual.
  *
- * X(ID, key, field, kind, default, least, most, scaled, reload, argument, help, more)
- * kind: COUNT (uint32_t), SIZE (size_t, bytes), SIZE32 (uint32_t, bytes) or DURATION (uint64_t, ns). scaled: the smallest to
- * which auto lowers it; 0: it stays as it is. reload: whether SIGHUP changes it. more: what the manual says after help. */
+ * X(ID, key, field, kind, default, least, most, scaled, reload, argument, help, more) kind: COUNT (uint32_t), SIZE (size_t,
+ * bytes), SIZE32 (uint32_t, bytes) or DURATION (uint64_t, ns). scaled: the lowest value that auto gives it; 0: auto leaves it
+ * as it is. reload: whether SIGHUP changes it. more: what the manual says after help. */
 enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
 #define NODE_LIMITS(X)                                                                                                         \
   X(MAX_CLIENTS, max_clients, max_clients, COUNT, 10000, 1, 1000000, 16, LIMIT_RELOADED, "N", "clients",                       \
@@ -132,7 +132,7 @@ void node_limits_fill(struct node_limits *l); /* defaults for what is 0 */
 /* Takes those of `wanted` that can change while the node runs. */
 void node_limits_reload(struct node_limits *l, const struct node_limits *wanted);
 
-/* Records of other nodes, links to them, and connections that may have a session, at most. */
+/* The most records of other nodes; the most links to them; the most connections that may have a session. */
 uint32_t limits_peer_records(const struct node_limits *l);
 uint32_t limits_links(const struct node_limits *l);
 uint32_t limits_connections(const struct node_limits *l);

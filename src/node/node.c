@@ -88,7 +88,7 @@ static void init_rows(struct node *n, const struct node_config *cfg) {
   rows_set_limits(n);
 }
 
-static void init_tables(struct node *n) { /* those that allocate nothing yet */
+static void init_tables(struct node *n) { /* tables that allocate nothing at their creation */
   const struct node_limits *l = &n->limits;
   clients_init(&n->sessions.clients, &n->rows.mem[ROW_CLIENTS], n->rng, l->max_clients, l->max_operators);
   retained_init(&n->messages.retained, &n->rows.mem[ROW_RETAINED], n->rng, l->retained_count, l->retained_bytes);
@@ -108,7 +108,8 @@ static void init_tables(struct node *n) { /* those that allocate nothing yet */
   providers_init(n);
 }
 
-/* So few that a client that begins as many, each of them as long as a lookup can take, leaves most of max_lookups to others. */
+/* The rate of lookups for one client: capped so that a client that starts lookups at this rate, each lasting as long as a
+ * lookup can, leaves most of max_lookups to others. */
 static uint32_t party_lookups(const struct node_limits *l) {
   uint32_t most = l->max_lookups > 16 ? l->max_lookups / 16 : 1;
   return l->client_lookups < most ? l->client_lookups : most;
@@ -160,7 +161,7 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
       .identity = cfg->identity,
       .ca_pem = cfg->ca_pem,
       .server = true,
-      /* Not required in the handshake: a peer without certificate reads not_authorized instead of a TLS alert. */
+      /* No certificate is required in the handshake: a peer without one gets not_authorized instead of a TLS alert. */
       .require_cert = false,
       .conn_pool = l->connection_pool,
       .max_conns = limits_connections(l),
@@ -187,7 +188,8 @@ int node_check_realm(const char *realm, char ret_why[NODE_WHY_LEN]) {
   return err;
 }
 
-/* Of two runs with one identity the smaller instance is the earlier run: link.c. */
+/* An instance begins with the start time, so that of two runs with one identity the smaller instance is the earlier run
+ * (link.c). */
 static void make_instance(struct node *n) {
   uint64_t ms = node_wall_ms(n);
   rng_fill(n->rng, n->instance, sizeof n->instance);
@@ -259,7 +261,7 @@ void node_free(struct node *n) {
   if (!n) return;
   rows_unwatch(n);
   n->draining = n->left = true; /* calls that fail now dial nobody */
-  n->spread.gets.left = NULL;   /* who answers them has no connection any more */
+  n->spread.gets.left = NULL;   /* the nodes that answer them have no connection any more */
   if (n->quic) quic_free(n->quic);
   list_for(it, &n->sessions.all) container_of(it, struct session, all)->state = SESSION_OVER; /* nothing is sent any more */
   join_done(n);
@@ -287,7 +289,8 @@ void node_free(struct node *n) {
 
 /* ---- driver ----------------------------------------------------------------------------------------------------------------
  */
-/* Ends what is doomed, lets publishers go on when the pool has room. To be called when nothing is being walked. */
+/* Ends the doomed sessions and lets paused publishers go on when the pool has room. Must be called only when no list is being
+ * walked, as sessions are removed from lists. */
 static void settle(struct node *n) {
   while (!list_empty(&n->sessions.doomed)) session_end(container_of(n->sessions.doomed.next, struct session, doomed));
   receive_resume(n);
@@ -338,7 +341,7 @@ static void close_all(struct node *n, bool links, bool (*spare)(const struct ses
   }
 }
 
-/* A client that waits for an answer, or owes one: the other end may be at another node. */
+/* Whether a client waits for an answer or owes one; the other party may be at another node. */
 static bool is_awaited(const struct session *s) { return session_has_calls(s) || s->unacked.count; }
 
 static bool any_awaited(const struct node *n) {
@@ -349,7 +352,8 @@ static bool any_awaited(const struct node *n) {
   return false;
 }
 
-/* Links go last, after the word that we leave: answers come and go by them. */
+/* Ends clients' sessions as they become idle. Links end last, since answers still travel over them, and only after the other
+ * nodes were told that we leave. */
 static void drain_step(struct node *n) {
   bool late = n->now >= n->drain_at;
   close_all(n, false, late ? NULL : is_awaited);
@@ -416,7 +420,7 @@ void node_set_sockets(struct node *n, const struct addr *sockets, size_t count) 
   memcpy(n->mesh.sockets, sockets, n->mesh.socket_count * sizeof *sockets);
   bool reached = !count || addr_is_set(&n->mesh.advertise);
   for (size_t i = 0; i < n->mesh.socket_count; i++) reached |= !addr_is_link_local(&n->mesh.sockets[i]);
-  n->mesh.hidden |= !reached; /* from beyond its link: the others come through a gateway */
+  n->mesh.hidden |= !reached; /* peers beyond the local link cannot dial us: they come through a gateway */
   mesh_observed(n, NULL, NULL);
 }
 
@@ -433,8 +437,8 @@ struct quic *node_quic(struct node *n) {
   return n->quic;
 }
 
-/* Once a day, and at its end: clients refuse a node whose certificate has ended, and nothing here would show why they stay
- * away. */
+/* Warns once a day before the certificate ends, and once when it has ended: clients refuse such a node, and nothing else here
+ * would show why they stay away. */
 static void watch_certificate(struct node *n) {
   char text[QUIC_END_TEXT_LEN];
   uint64_t unix_s = node_wall_ms(n) / 1000;
@@ -492,7 +496,7 @@ int node_reload(struct node *n, const struct node_reload *r) {
     mem_free(&n->rows.mem[ROW_NODE], n->token);
     n->token = token;
   }
-  /* Other nodes know this one by its key: with them, only the certificate around it can change. */
+  /* Other nodes know this one by its key: once there are any, a reload may change the certificate but not the key. */
   if (r->identity && !id_eq(quic_identity_id(r->identity), &n->id) && n->peers.tab.count) return MACULA_IDENTITY_MISMATCH;
   if (r->identity || r->ca_pem) {
     int err = quic_set_identity(n->quic, r->identity, r->ca_pem);
@@ -502,7 +506,8 @@ int node_reload(struct node *n, const struct node_reload *r) {
       return err;
     }
     if (r->identity) {
-      n->cert_end = quic_identity_end(r->identity); /* the key, and with it n->identity, may be the same */
+      /* the certificate may be new although the key, and so n->identity, is the same */
+      n->cert_end = quic_identity_end(r->identity);
       n->cert_say_at = 0;
       watch_certificate(n);
     }
@@ -529,7 +534,7 @@ int node_reload(struct node *n, const struct node_reload *r) {
     records_set_limits(n);
     peers_set_limits(n);
     settle(n);
-    rows_set_limits(n); /* what went has left room for them */
+    rows_set_limits(n); /* accounts that have shrunk can take their lowered limits now */
   }
   return 0;
 }

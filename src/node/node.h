@@ -50,7 +50,7 @@ struct node_config {
 };
 
 #ifdef MACULA_TEST_UNBOUNDED
-/* Only in a build that is made to show that `macula load` notices: guarantees that are not kept, UNBOUNDED_ bits. */
+/* Guarantees that are broken on purpose, as UNBOUNDED_ bits, in a build that shows that `macula load` notices it. */
 enum { UNBOUNDED_POOL = 1, UNBOUNDED_CLIENTS = 2, UNBOUNDED_SERVICES = 4, UNBOUNDED_STREAMS = 8, UNBOUNDED_CALLS = 16 };
 void node_unbound(struct node *n, unsigned which);
 #endif
@@ -73,26 +73,28 @@ void node_set_sockets(struct node *n, const struct addr *sockets, size_t count);
 int node_join(struct node *n, const struct addr *to, const struct id *id, bool keep, nanotime now);
 /* Whether the node at such an address is connected, or is this one. */
 bool node_joined(const struct node *n, const struct addr *to);
-/* Such an address is not the user's any more: its name leads elsewhere. */
+/* An address given to node_join is no longer one to keep: the configured name has other addresses now. */
 void node_unjoin(struct node *n, const struct addr *to);
 bool node_is_alone(const struct node *n); /* it has no mesh connection */
-/* The name to advertise has these addresses now: stays with the one that is advertised if it is among them, else takes the
- * first. Whether that changed anything. */
+/* The name to advertise resolves to these addresses now. Keeps the advertised address if it is among them, else takes the first
+ * one. Returns whether it changed. */
 bool node_set_advertise(struct node *n, const struct addr *addrs, size_t count);
 /* Lines `macula://ID@ADDR:PORT` of the nodes it knows, at most 256: for the state folder. malloc'ed. */
 int node_known_peers(const struct node *n, char **ret_text);
 size_t node_mapped_bytes(const struct node *n); /* in use beside the heap */
 uint64_t node_last_seq(const struct node *n);   /* for node_config.last_seq of the next run */
 
-/* The wall clock now, every few seconds: certificates are judged by it, also when it was set right only after the start. What
- * the node stamps (records, retained messages) goes on by the clock of its start. */
+/* The wall clock now, every few seconds: certificates are judged by it, so that a clock that was set right only after the start
+ * counts. The node's time stamps (records, retained messages) go on by the clock as it was at the start, so that they stay in
+ * order. */
 void node_set_clock(struct node *n, uint64_t unix_ms, nanotime now);
-/* Graceful end: nothing new, DISCONNECT shutting_down to whoever waits for nothing; calls from, to and between nodes and QoS 1
- * under way are brought to their end, then the other nodes are told. node_drained turns true when all are gone or drain_timeout
- * has passed. */
+/* Graceful end: nothing new is accepted, and clients that wait for nothing get DISCONNECT shutting_down. Calls of clients and
+ * nodes and QoS 1 messages under way are finished, then the other nodes are told. node_drained turns true when all connections
+ * are gone or drain_timeout has passed. */
 void node_drain(struct node *n, nanotime now);
 bool node_draining(const struct node *n);
-/* Whether new clients can come in; ret_note: why not, if it is not for draining, or what will end that; else "". */
+/* Whether the node takes new clients. ret_note: why it does not, unless it is draining, or what will soon keep clients out;
+ * else "". */
 bool node_ready(const struct node *n, nanotime now, char ret_note[NODE_WHY_LEN]);
 bool node_drained(const struct node *n, nanotime now);
 

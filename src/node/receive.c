@@ -1,11 +1,12 @@
 /* From bytes of streams to frames, and the credit that senders get for them.
  *
- * Every byte received is given back as credit (door_resume) when its frame has been handled. What is withheld meanwhile:
- *   an unfinished frame, unless its whole length could be reserved from half of the receive pool: then it may come;
+ * Every byte received is given back as credit (door_resume) when its frame has been handled. Until then credit is withheld
+ * for
+ *   an unfinished frame, unless room for its whole length could be reserved (all reservations: half of the receive pool);
  *   what a paused publisher has sent already. A publisher is paused while the node-wide pool of send queues is nearly full,
  *   never for one subscriber. Only PUBLISH waits, and what follows it on its stream;
- *   a CONNECT on which the verdict comes later, and whatever follows it on any stream.
- * A stream here is a way of the door (doors/door.h). It has a record here from the first time that something of it is held. */
+ *   a CONNECT whose verdict comes later, and whatever follows it on any stream.
+ * A stream here is a way of the door (doors/door.h). It gets a record the first time that some of its bytes must be held. */
 #include "node/receive.h"
 
 #include "base/check.h"
@@ -14,20 +15,20 @@
 #include "node/session/session.h"
 #include "wire/frame.h"
 
-#define MAX_WINDOW (1024u * 1024)     /* grown with use */
+#define MAX_WINDOW (1024u * 1024)     /* the window of the CONNECT way grows up to this with use */
 #define PARTIAL_TIMEOUT (60 * NS_SEC) /* an unfinished frame */
 
 struct stream {
   struct list of_session;
-  struct list partial; /* node.partials; alone: no unfinished frame */
+  struct list partial; /* node.partials; in no list: the stream has no unfinished frame */
   struct session *s;
   int64_t id;
   struct framer framer;
   nanotime since;    /* of the unfinished frame */
-  uint32_t reserved; /* of node.reserved */
+  uint32_t reserved; /* this stream's part of node.receive.reserved */
   bool fin;
   size_t withheld; /* credit not given back */
-  uint8_t *stash;  /* received, but not taken apart yet */
+  uint8_t *stash;  /* received bytes that are not parsed yet */
   size_t stash_len, stash_cap;
 };
 
@@ -92,7 +93,8 @@ static int hold_back(struct stream *st, const struct frame *f, struct slice rest
 
 /* ---- frames ----------------------------------------------------------------------------------------------------------------
  */
-/* What comes from other nodes cannot wait for the pool: life signs are behind it. */
+/* Whether the frame must wait. Frames of other nodes never wait for the pool, since membership's probes come behind them on the
+ * same stream. */
 static bool must_wait(const struct session *s, const struct frame *f) {
   if (s->state == SESSION_JUDGING) return !s->judged.given;
   return f->type == MSG_PUBLISH && s->state == SESSION_IN && !s->peer && pool_above(s->node, 15);
@@ -108,7 +110,7 @@ static int read_frames(struct stream *st, struct slice in) {
     if (must_wait(s, &f)) return hold_back(st, &f, in);
     s->at = st->id;
     dispatch_frame(s, &f);
-    if (s->state == SESSION_JUDGING) { /* it is read again then */
+    if (s->state == SESSION_JUDGING) { /* the CONNECT is kept, and read again when the verdict is there */
       s->judged.way = st->id;
       return hold_back(st, &f, in);
     }
@@ -122,8 +124,8 @@ static void grow_window(struct session *s, size_t consumed) {
   struct node *n = s->node;
   s->window_used += (uint32_t)consumed;
   if (s->window_used < s->window) return;
-  /* What comes out of order is held by ngtcp2, in connection_pool, up to the window; so the windows granted fit into half of
-   * it, and one into half of what a connection may hold. */
+  /* ngtcp2 holds data that arrives out of order, up to the window, in connection_pool. So all windows granted beyond the
+   * initial ones must fit into half of that pool, and one window into half of what a connection may hold. */
   size_t pool = n->limits.connection_pool, all = pool < n->limits.receive_pool ? pool / 2 : n->limits.receive_pool / 2;
   if (s->window < MAX_WINDOW && s->window <= pool / 32 && time_since(n->now, s->window_since) <= NS_SEC &&
       n->receive.window_more + s->window <= all) {
@@ -135,7 +137,8 @@ static void grow_window(struct session *s, size_t consumed) {
   s->window_since = n->now;
 }
 
-/* The pool is filling up: the oldest unfinished frame makes room, if it had its time. */
+/* While more than three quarters of the receive pool are used, closes the session with the oldest unfinished frame, if that is
+ * at least a second old. */
 static void make_room(struct node *n) {
   if (n->rows.mem[ROW_RECEIVE].bytes <= n->limits.receive_pool / 4 * 3) return;
   struct stream *oldest = container_of(n->receive.partials.next, struct stream, partial);
@@ -143,7 +146,8 @@ static void make_room(struct node *n) {
     session_close(oldest->s, MACULA_ENOMEM, "the node's memory for unfinished frames is used up");
 }
 
-/* After frames were read: what is held decides about credit, time and the record. before: bytes without credit till now. */
+/* Called after frames were read: brings credit, the unfinished frame's time and the stream's record up to date with the bytes
+ * that are still held. before: bytes whose credit was withheld so far. */
 static void account(struct stream *st, size_t before) {
   struct session *s = st->s;
   struct node *n = s->node;
@@ -170,7 +174,7 @@ static void stream_free(struct stream *st) {
   mem_free(&n->rows.mem[ROW_RECEIVE], st);
 }
 
-/* The peer has said all on this stream. The CONNECT stream's end is the client's goodbye. */
+/* The peer has ended this stream. The end of the CONNECT stream is the client's goodbye. */
 static void finish(struct session *s, int64_t id) {
   if (id == s->door.home)
     session_close(s, 0, NULL);
@@ -198,7 +202,7 @@ void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
     work(st, data, st->withheld + data.n);
     return;
   }
-  /* Most often whole frames come and nothing stays behind: then no record is made. */
+  /* Most often whole frames come and no bytes are left to hold: then no record is made. */
   struct stream tmp = {.s = s, .id = id, .fin = fin};
   list_init(&tmp.of_session);
   list_init(&tmp.partial);
@@ -229,10 +233,11 @@ void receive_closed(struct session *s, int64_t id) {
   struct stream *st = find(s, id);
   if (st) stream_free(st);
   if (id == s->door.home && s->state == SESSION_IN) {
-    door_home(&s->door, -1); /* there is nothing left to write the goodbye to */
+    door_home(&s->door, -1); /* the way of CONNECT is gone, so that no goodbye can be written */
     session_close(s, 0, NULL);
   }
-  if (s->state == SESSION_JUDGING && id == s->judged.way) session_close(s, 0, NULL); /* CONNECT was taken back */
+  /* the client has reset the stream of its CONNECT: it gives up */
+  if (s->state == SESSION_JUDGING && id == s->judged.way) session_close(s, 0, NULL);
 }
 
 void receive_end(struct session *s) {
@@ -285,7 +290,7 @@ void receive_sweep(struct node *n) {
     if (time_since(n->now, st->since) >= PARTIAL_TIMEOUT)
       session_close(st->s, MACULA_TIMEOUT, "a frame was not finished within 60 s");
     else if (!st->reserved)
-      account(st, st->withheld); /* there may be room by now */
+      account(st, st->withheld); /* tries again to reserve the rest of the frame */
   }
 }
 

@@ -6,12 +6,13 @@
 
 void receive_data(struct session *s, int64_t stream, struct slice data, bool fin);
 void receive_closed(struct session *s, int64_t stream);
-void receive_end(struct session *s);    /* frees what its streams hold */
-void receive_judged(struct session *s); /* the verdict on its CONNECT is there: reads that, and what follows it */
-void receive_resume(struct node *n);    /* paused publishers go on, as far as the pool allows */
-void receive_sweep(struct node *n);     /* unfinished frames: their time, and room for them */
-/* What streams hold and the credit that is withheld for it (base/check.h). O(sessions and their streams). */
+void receive_end(struct session *s); /* frees what its streams hold */
+/* the verdict on the session's CONNECT has come: handles CONNECT and the frames held behind it */
+void receive_judged(struct session *s);
+void receive_resume(struct node *n); /* paused publishers go on, as far as the pool allows */
+void receive_sweep(struct node *n);  /* ends sessions whose unfinished frame took too long, and reserves room for others */
+/* Checks what streams hold and the credit withheld for it (base/check.h). O(sessions and their streams). */
 const char *receive_check(const struct node *n);
-size_t receive_owned(const struct node *n); /* what of its account is its own */
+size_t receive_owned(const struct node *n); /* bytes of the account that streams hold */
 
 #endif

@@ -1,4 +1,4 @@
-/* A node's state. What belongs to a room is a struct of that room's state.h; only a room changes its own. */
+/* A node's state. Each room's part is a struct in the state.h of that room, and only that room changes it. */
 #ifndef NODE_STATE_H
 #define NODE_STATE_H
 
@@ -13,14 +13,14 @@
 
 struct receive {
   struct list partials; /* stream.partial, oldest first */
-  struct list mark;     /* publishers that pause again while some go on stand behind it */
+  struct list mark;     /* marks a place in sessions.paused: publishers that pause again while others go on stand behind it */
   size_t reserved;      /* bytes of unfinished frames whose credit was given back; at most half of receive_pool */
   size_t window_more;   /* bytes of windows beyond the initial ones; at most half of receive_pool */
 };
 
 struct node_stats {
   uint64_t frames, unknown_frames,
-      ignored_frames; /* received: all, of no known type, of types that a single node has no use for */
+      ignored_frames; /* received frames: all; of an unknown type; of a known type that this node ignores */
   uint64_t published, delivered, dropped, retained_unstored;
   uint64_t matches_refused; /* publishes whose topic reached too many patterns */
   uint64_t slow_consumers, pauses, sheds;
@@ -36,22 +36,23 @@ struct node {
   const struct log *log;
   struct node_limits limits;
   nanotime now, started, sweep_at;
-  uint64_t unix_base_ms; /* of stamps: as at the start, so that they stay in order */
-  uint64_t wall_base_ms; /* of certificates' times, and what clients are told: as the wall clock is set */
+  uint64_t unix_base_ms; /* Unix ms at time 0 by the clock of the start: for time stamps, which stay in order this way */
+  /* Unix ms at time 0 by the wall clock as it is set now: for certificates, and for what clients are told */
+  uint64_t wall_base_ms;
   uint64_t keep_alive;
   char *name, *realm, *token;
   struct quic_identity *identity;
   uint64_t cert_end;    /* of our certificate, Unix seconds; UINT64_MAX: never */
-  nanotime cert_say_at; /* when the log is told again that it ends */
-  bool cert_over;       /* it was told that it has ended */
+  nanotime cert_say_at; /* when it is logged again that the certificate ends */
+  bool cert_over;       /* it was logged that the certificate has ended */
   struct id id;
   uint8_t instance[INSTANCE_LEN]; /* of this run */
   enum node_access access;
   bool allow_unverified;
   struct id *admin_keys;
   size_t admin_key_count;
-  bool draining; /* nothing new is taken, and what is under way goes on until it is done, or drain_at */
-  bool left;     /* and then the other nodes are told that we are gone */
+  bool draining; /* nothing new is accepted; what is under way goes on until it is done, or until drain_at */
+  bool left;     /* the other nodes were told that we leave */
   nanotime drain_at;
 
   struct rows rows;

@@ -1,8 +1,8 @@
 /* Which nodes serve a procedure: lookups in the DHT for the router of calls, and the records there of what is served here.
  *
- * One lookup a key at a time: who asks while one runs waits in the router's discovery cache. A record stays published as long
- * as a provider is connected here, however many there are and however often they renew; renewing also repairs a record that
- * could not be made. */
+ * At most one lookup runs for a key: calls that need it meanwhile wait in the router's discovery cache. One record is published
+ * for a procedure as long as at least one provider of it is connected here. A provider's renewal publishes it again, which also
+ * makes up for a record that could not be published before. */
 #include "node/calls/providers.h"
 
 #include "base/check.h"
@@ -12,7 +12,7 @@
 struct lookup {
   struct hlink h; /* node.lookups, by key */
   struct id key;
-  uint64_t number; /* a result of one that was given up is not taken for a later one's */
+  uint64_t number; /* tells this lookup's result from that of an earlier one that was given up */
   uint64_t of_dht;
   uint8_t len;
   char name[]; /* of the procedure */
@@ -80,7 +80,7 @@ void providers_undiscover(void *ctx, struct slice procedure) {
   drop(n, l);
 }
 
-/* What the records say is older than what membership knows of the dead. */
+/* Membership hears of a node's death earlier than its records expire, so membership decides. */
 static bool is_dead(const struct node *n, const struct id *id) {
   const struct member *m = n->mesh.membership ? membership_find(n->mesh.membership, id) : NULL;
   return m && m->state == MEMBER_DEAD;

@@ -12,6 +12,6 @@ void providers_publish(struct node *n, struct slice procedure);        /* it is 
 void providers_served(void *ctx, struct slice procedure, bool served); /* of services_watch */
 void providers_found(struct node *n, const struct dht_result *r);      /* of a lookup for LOOKUP_FOR_CALLS */
 const char *providers_check(const struct node *n);                     /* base/check.h; O(lookups) */
-size_t providers_owned(const struct node *n);                          /* what of discovery's account is its own */
+size_t providers_owned(const struct node *n);                          /* bytes of the discovery account that lookups hold */
 
 #endif

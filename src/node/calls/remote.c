@@ -1,6 +1,8 @@
-/* Calls between nodes: how the router of calls finds the nodes that serve a procedure, reaches them, and hears of theirs.
+/* Calls between nodes: how the router sends calls to the nodes that serve a procedure, and handles the calls that those nodes
+ * send.
  *
- * What a peer sends and is sent is the same whether it has a link of its own or is behind a gateway: peer_send sees to that. */
+ * Frames to and from a peer are the same whether it has a link of its own or is behind a gateway; peer_send hides the
+ * difference. */
 #include "node/calls/remote.h"
 
 #include <assert.h>
@@ -45,7 +47,7 @@ int remote_send_call(const struct router_send *c) {
 int remote_reply(const struct rpc_party *party, const struct msg *m) {
   struct peer *p = peer_of(party);
   struct peer *back = p->link ? NULL : peer_find(p->node, &p->back);
-  if (back && back->link) return route_through(back, p, m); /* an answer goes back the way that the question came */
+  if (back && back->link) return route_through(back, p, m); /* an answer takes the route by which its CALL came */
   return peer_post(p, m, WANT_USE, 0);
 }
 
@@ -61,7 +63,8 @@ static int reach(void *ctx, const struct remote_node *where, struct rpc_party **
   struct node *n = ctx;
   struct peer *p = peer_get(n, &where->id);
   if (!p) return id_eq(&where->id, &n->id) ? MACULA_NOT_CONNECTED : MACULA_ENOMEM;
-  if (!p->link && !p->member) peer_where(p, &where->addr, &where->gateway); /* of members we know more than an old record */
+  /* a member's address is newer than that of a DHT record */
+  if (!p->link && !p->member) peer_where(p, &where->addr, &where->gateway);
   if (link_of(p) && door_silent(&link_of(p)->door)) return MACULA_NOT_CONNECTED;
   int err = peer_want(p, WANT_USE);
   if (err && err != MACULA_EBUSY) return err == MACULA_MAX_PEERS_REACHED ? MACULA_EFULL : err;
@@ -92,7 +95,8 @@ void remote_call(struct peer *p, const struct msg_call *m) {
   struct node *n = p->node;
   struct rpc_request r;
   int err = rpc_request(n, m, &r);
-  if (!err && name_is_reserved(r.procedure)) err = MACULA_NO_SUCH_PROCEDURE; /* each node answers its own clients */
+  /* reserved procedures are answered only to a node's own clients */
+  if (!err && name_is_reserved(r.procedure)) err = MACULA_NO_SUCH_PROCEDURE;
   /* The last quarter is for our own clients: other nodes come in any number. */
   if (!err && calls_count(router_calls(n->rpc.router)) >= n->limits.max_calls / 4 * 3) err = MACULA_TOO_MANY_CALLS;
   if (!err) err = rpc_copy_args(n, m->args, &r.args);

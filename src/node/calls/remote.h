@@ -4,11 +4,12 @@
 
 #include "node/state.h"
 
-void remote_out(struct router_out *out); /* fills in its part */
+void remote_out(struct router_out *out); /* sets the callbacks for calls between nodes */
 /* 0, MACULA_EBUSY (a link is on its way: rpc_peer_up or rpc_peer_down follows), or why it cannot be sent. */
 int remote_send_call(const struct router_send *c);
 int remote_reply(const struct rpc_party *party, const struct msg *m); /* waits for a link if need be */
-void remote_tell(const struct rpc_party *party, const struct msg *m); /* likewise; a peer that cannot take even that is cut */
+/* likewise; a peer whose queue has no room even for this is disconnected */
+void remote_tell(const struct rpc_party *party, const struct msg *m);
 void remote_call(struct peer *p, const struct msg_call *m);
 void remote_cast(struct peer *p, const struct msg_call *m);
 void rpc_peer_init(struct peer *p, uint64_t session);

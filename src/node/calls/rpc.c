@@ -14,7 +14,7 @@ static struct session *session_of(const struct rpc_party *p) {
   return p->owner.user;
 }
 
-/* Whatever its queue, the party is to know. */
+/* Tells the party even if its queue is full. */
 static void tell(const struct rpc_party *p, const struct msg *m) {
   if (p->node)
     remote_tell(p, m);
@@ -47,7 +47,7 @@ static void send_reply(void *ctx, const struct router_answer *a) {
     m.reply.result = a->result;
     int err = a->caller->node ? remote_reply(a->caller, &m) : session_send(session_of(a->caller), &m, false);
     if (!err || err == MACULA_ECLOSED) return;
-    /* The answer does not fit the caller's queue: then the caller is told that, at least. */
+    /* The answer does not fit into the caller's queue: the caller gets a short error instead. */
     struct msg_error e = {.code = slice_str(macula_err_name(err == MACULA_EFULL ? MACULA_SLOW_CONSUMER : err)),
                           .message = slice_str("the result does not fit the caller's queue"),
                           .may_have_run = true,

@@ -19,7 +19,7 @@ struct rpc_request { /* what a CALL and a CAST have in common */
 int rpc_request(const struct node *n, const struct msg_call *m, struct rpc_request *ret);
 int rpc_copy_args(struct node *n, struct slice args, struct shbuf **ret_args);
 void rpc_call(struct session *s, const struct msg_call *m, struct rpc_request *r);
-/* Gives what a party asked for to the router, r->args included. A call's: 0: it is pending, else as router_call. */
+/* Passes a party's call to the router, which takes over r->args. 0: the call is pending; else the errors of router_call. */
 int rpc_start_call(struct node *n, struct rpc_party *caller, const struct msg_call *m, const struct rpc_request *r);
 void rpc_start_cast(struct node *n, struct rpc_party *caller, const struct msg_call *m, const struct rpc_request *r);
 

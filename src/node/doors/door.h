@@ -2,18 +2,19 @@
  *
  * Bytes come and go by *ways*: ordered sequences of bytes, each with a number >= 0. QUIC: a stream, by its id; a connection
  * that has only one: 0. Home is the way on which CONNECT came. What a node sends of its own accord goes by lanes, so that calls
- * never stand behind publishes: in front of the door each lane is a queue of its own (session/lane.h), and the door says by
- * which way a lane goes. Several may share one; then what was handed to the door goes in that order. An answer to a frame of
- * another way goes by that one, beside the lanes.
+ * never wait behind publishes: each lane has its own queue in front of the door (session/lane.h), and the door says which way a
+ * lane uses. Several lanes may share a way; the bytes then go in the order in which they were handed to the door. An answer to
+ * a frame that came by a way without lanes goes back by that way and passes no lane.
  *
- *   sending: what was accepted is queued until the peer has it (acknowledged), and unsent until it was handed on. Of a way that
- *     carries lanes a session hands over more only while at most DOOR_UNSENT are unsent. When it has more (door_more), the door
- *     says so (session_drained) whenever it could send more than it has, within the same turn;
+ *   sending: accepted bytes count as queued until the peer has acknowledged them, and as unsent until they were sent for the
+ *     first time. On a way that carries lanes, a session hands over more bytes only while at most DOOR_UNSENT are unsent. After
+ *     the session has said that it has more (door_more), the door calls session_drained whenever it could send more than it
+ *     holds, within the same turn;
  *   receiving: all bytes that a door hands in (receive_data) are held, and the peer sends no more than a window of those, until
  *     door_resume gives them back as credit.
  *
- * A kind of door calls session_open with one, then receive_data, receive_closed, session_drained, session_silent, and at the
- * end session_closed, after which it may not be used. No function here calls any of these. */
+ * The implementation of a door calls session_open with a new one, then receive_data, receive_closed, session_drained and
+ * session_silent, and at the end session_closed, which frees the session. None of the functions below calls any of these. */
 #ifndef NODE_DOORS_DOOR_H
 #define NODE_DOORS_DOOR_H
 
@@ -23,9 +24,9 @@
 #include "base/buf.h"
 #include "base/time.h"
 
-enum lane { LANE_CONTROL, LANE_CALLS, LANE_PUBLISHES, LANES }; /* first what goes first */
+enum lane { LANE_CONTROL, LANE_CALLS, LANE_PUBLISHES, LANES }; /* in the order in which they are sent */
 
-#define DOOR_UNSENT (64u << 10) /* bytes of a way; a larger frame is taken when nothing is unsent */
+#define DOOR_UNSENT (64u << 10) /* bytes of a way; a frame larger than that is accepted when nothing is unsent */
 #define DOOR_ALL (-1)           /* instead of a way, for figures: all of them */
 
 struct door;
@@ -40,25 +41,26 @@ struct door_ops {
   nanotime (*progress)(const struct door *d, int64_t way);
   uint32_t (*written)(const struct door *d); /* bytes ever accepted, modulo 2^32 */
   void (*more)(struct door *d, bool more);
-  /* n bytes that were handed in, or room for n more than the window at the start. The way may be gone already. */
+  /* Gives the peer credit to send n more bytes: n received bytes were handled, or the window grows by n. The way may be gone
+   * already. */
   void (*resume)(struct door *d, int64_t way, size_t n);
-  void (*home)(struct door *d, int64_t way); /* CONNECT came by this one: sets home and the lanes' ways */
-  int (*open)(struct door *d);               /* the same, by a way of its own: we are the one who dialled */
+  void (*home)(struct door *d, int64_t way); /* CONNECT came by this way: sets home and the ways of the lanes */
+  int (*open)(struct door *d);               /* the same for a connection that we dialled: opens a way for them */
   /* Says goodbye at once, or (deadline > 0) when all that is queued has arrived, lanes included, or at the deadline. */
   void (*close)(struct door *d, int err, const char *text, nanotime deadline);
-  void (*owner)(struct door *d, void *session); /* whom it calls for; NULL: nobody */
+  void (*owner)(struct door *d, void *session); /* the session that the door's events are for; NULL: none */
   bool (*is_owner)(const struct door *d, const void *session);
   const struct addr *(*remote)(const struct door *d);
-  const struct id *(*id)(const struct door *d);           /* of the peer, proved; NULL: none */
-  uint64_t (*id_end)(const struct door *d);               /* Unix seconds until which that is proved; UINT64_MAX: for ever */
+  const struct id *(*id)(const struct door *d);           /* the peer's id, proved by its certificate; NULL: none */
+  uint64_t (*id_end)(const struct door *d);               /* when that certificate ends, Unix seconds; UINT64_MAX: never */
   uint64_t (*rtt)(const struct door *d);                  /* ns; 0: unknown */
-  size_t (*held)(const struct door *d, size_t *ret_peak); /* bytes of memory, beside what is queued */
-  void (*admit)(struct door *d);                          /* it was let in: no longer one of those that make room */
-  void (*shares)(struct door *d, uint32_t n);             /* of memory that doors share: as many as n others */
-  void (*keep_alive)(struct door *d, uint64_t every);     /* ns; 0: the peer does */
-  void (*ping)(struct door *d);                           /* is it really there? */
-  void (*watch)(struct door *d, bool on);                 /* while on, the peer's silence is noticed (session_silent) */
-  bool (*silent)(const struct door *d);                   /* it is noticed, and the peer has said nothing since */
+  size_t (*held)(const struct door *d, size_t *ret_peak); /* bytes of memory that the connection uses besides its queue */
+  void (*admit)(struct door *d);              /* the session was let in: its connection is no longer evicted to make room */
+  void (*shares)(struct door *d, uint32_t n); /* of the memory that all doors share it may use as much as n ordinary ones */
+  void (*keep_alive)(struct door *d, uint64_t every); /* interval in ns; 0: the peer does it */
+  void (*ping)(struct door *d);           /* makes the peer acknowledge something, to find out whether it is still there */
+  void (*watch)(struct door *d, bool on); /* while on, the peer's silence is noticed (session_silent) */
+  bool (*silent)(const struct door *d);   /* silence was noticed, and the peer has sent nothing since */
 };
 
 struct door {
@@ -68,14 +70,15 @@ struct door {
   int64_t home, way[LANES];   /* -1: none yet, or no more */
 };
 
-/* Why a connection is gone: err, the peer's word when it was the peer. text is a view. */
+/* Why a connection is gone: err is the peer's code if the peer closed it. text is a view. */
 struct door_end {
   int err;
   bool by_peer;
   struct slice text;
 };
 
-/* By QUIC, as all links go, to a node at `remote`, which is to be `expect` unless that is NULL. MACULA_ENOMEM, MACULA_EFULL. */
+/* Dials, by QUIC as for all links, the node at `remote`, whose id must be `expect` unless that is NULL. MACULA_ENOMEM,
+ * MACULA_EFULL. */
 struct node;
 int door_dial(struct node *n, const struct addr *local, const struct addr *remote, const struct id *expect, void *session,
               struct door *ret_door);

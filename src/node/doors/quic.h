@@ -7,7 +7,8 @@
 struct quic_conn;
 
 struct door door_quic(struct quic_conn *c);
-/* The endpoint and its connections (base/check.h); and what of the account of send queues they own, of shared frames a part. */
+/* door_quic_check: the endpoint and its connections (base/check.h). door_quic_owned: bytes of the send queues' account that
+ * they hold; of a shared frame, their part. */
 const char *door_quic_check(const struct node *n);
 double door_quic_owned(const struct node *n);
 

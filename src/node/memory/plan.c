@@ -80,7 +80,7 @@ int plan_fit(struct node_limits *l, uint64_t max, bool (*keep)(void *ctx, const 
              struct plan_change ret_changes[PLAN_MAX_CHANGES], size_t *ret_count) {
   struct node_limits from = *l;
   node_limits_fill(&from);
-  uint64_t low = 0, high = FINEST; /* low fits or is the least there is */
+  uint64_t low = 0, high = FINEST; /* low fits, or is 0, the smallest limits */
   if (total_of(&from) <= max) low = high;
   while (high - low > 1) {
     uint64_t mid = (low + high) / 2;

@@ -1,13 +1,13 @@
 /* The plan: the most memory that a node with these limits can ever use, row by row. A pure function of the limits.
  *
- * Bytes an entry at worst are measured (docs/memory.md names the command); each account's limit is its row's figure, so what
- * is accounted cannot outgrow the plan whatever peers do. */
+ * The most bytes that one entry takes were measured (docs/memory.md names the command). Each account's limit is the figure of
+ * its row, so accounted memory cannot exceed the plan whatever peers do. */
 #ifndef NODE_PLAN_H
 #define NODE_PLAN_H
 
 #include "node/node.h"
 
-/* Bytes at worst, of one: */
+/* The most bytes that one of these takes: */
 #define PLAN_KEYS (7u << 10)       /* connection: its packet keys in GnuTLS */
 #define PLAN_HANDSHAKE (48u << 10) /* TLS session; it lasts as long as the handshake */
 #define PLAN_SLOT 32u              /* entry of a hash table: its slots, also while they grow */
@@ -19,14 +19,14 @@
 #define PLAN_DEDUP 160u            /* message id */
 #define PLAN_INFLIGHT 256u         /* QoS 1 message that another node has not acknowledged */
 #define PLAN_GET 1024u             /* new subscription, and what other nodes told it */
-/* Of a node: */
+/* For the whole node, or for one entry of its DHT and membership: */
 #define PLAN_RECORD 160u            /* record or tombstone of the DHT beside its signed bytes */
-#define PLAN_STORE (1u << 20)       /* chunks of it that are not full: one a size */
+#define PLAN_STORE (1u << 20)       /* chunks of the store that are not full: one for each block size */
 #define PLAN_VERIFIED (640u << 10)  /* signed batches that were verified, remembered */
 #define PLAN_CONTACT 192u           /* node in the routing table */
 #define PLAN_LOOKUP (16u << 10)     /* running lookup */
 #define PLAN_OWN 512u               /* record of the node's own, with its part of a signed batch; withdrawn ones make room */
-#define PLAN_HOLDERS (2u << 20)     /* nodes that hold its records, and those that they are on their way to */
+#define PLAN_HOLDERS (2u << 20)     /* which nodes hold its records, and to which nodes records are under way */
 #define PLAN_MEMBER 384u            /* member */
 #define PLAN_GOSSIP (2u << 20)      /* frames of the membership that wait to be sent */
 #define PLAN_SEEDS (64u << 10)      /* addresses to join by, and of lost nodes */

@@ -1,5 +1,5 @@
-/* The rows of the memory table as they are now: what /metrics, status and /api/memory show. And resident memory, which must
- * stay below what they plan. */
+/* The present figures of the memory table's rows, as /metrics, status and /api/memory show them; and the watch on resident
+ * memory, which must stay below the plan. */
 #include "node/memory/rows.h"
 
 #include "node/state.h"
@@ -17,7 +17,7 @@ struct row_sources {
   const struct router_stats *router;
 };
 
-/* A limit that was lowered throws nobody out: an account that holds as much keeps its old limit until it has shrunk. */
+/* Lowering a limit disconnects nobody: an account that holds more than the new limit keeps the old one until it has shrunk. */
 void rows_set_limits(struct node *n) {
   n->rows.over = false;
   for (int i = 0; i < ROW_COUNT; i++) {
@@ -30,11 +30,12 @@ void rows_set_limits(struct node *n) {
 }
 
 /* ---- resident memory -------------------------------------------------------------------------------------------------------
- * Rows bound what is in use. Whoever chooses sizes and what goes when can leave the heap full of holes that fit nothing, and
- * then resident memory is more than the rows and the plan's share for fragmentation. So it is looked at each time that LOOK
- * bytes were allocated, and what is left of the plan is kept for those who need it most (rank in rows.h). */
+ * Rows bound the memory in use. A peer that chooses the sizes of blocks and the order in which they are freed can fragment the
+ * heap, so that resident memory exceeds the rows plus the plan's share for fragmentation. So resident memory is read each time
+ * that LOOK bytes were allocated, and when it comes near the plan, the least important rows are refused memory first (rank in
+ * rows.h). */
 #define LOOK (1u << 20)
-#define BESIDE (6u << 20) /* what may come between two looks, and beside the accounts */
+#define BESIDE (6u << 20) /* what may be allocated between two looks and outside the accounts */
 
 static const uint8_t ranks[ROW_COUNT] = {
 #define ROW_RANK(id, rank, ...) rank,
@@ -47,7 +48,7 @@ uint64_t rows_rss(const struct node *n) {
   return p->rss_bytes ? p->rss_bytes(p->ctx) : 0;
 }
 
-/* The lowest rank that must give way; 0: none. */
+/* The lowest rank that is refused memory now; 0: none. */
 static uint8_t gives_way(const struct node *n, uint64_t rss) {
   uint64_t limits = PLAN_UNACCOUNTED, unused[2] = {0};
   for (int i = 0; i < ROW_COUNT; i++) {
@@ -64,7 +65,7 @@ static void look(struct mem_gauge *g, void *ctx) {
   uint64_t rss = rows_rss(n);
   n->rows.given_back += g->closed ? LOOK / 16 : LOOK;
   g->closed = gives_way(n, rss);
-  if (g->closed && n->rows.given_back > rss / 16) { /* it takes a while: not each time */
+  if (g->closed && n->rows.given_back > rss / 16) { /* giving heap back is slow: not at each look */
     n->rows.process.give_back(n->rows.process.ctx);
     n->rows.given_back = 0;
     g->closed = gives_way(n, rows_rss(n));
@@ -78,7 +79,7 @@ static void look(struct mem_gauge *g, void *ctx) {
 
 void rows_watch(struct node *n) {
   if (!n->rows.process.give_back || !n->rows.process.rss_bytes) return;
-  n->rows.given_back = UINT64_MAX / 2; /* the first time at once */
+  n->rows.given_back = UINT64_MAX / 2; /* so that the first look that needs it gives heap back at once */
   n->rows.gauge = (struct mem_gauge){.left = LOOK, .look = look, .ctx = n};
   for (int i = 0; i < ROW_COUNT; i++) {
     n->rows.account[i]->gauge = &n->rows.gauge;

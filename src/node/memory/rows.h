@@ -1,11 +1,11 @@
 /* The table of memory: every table, pool and queue of the node is one row, one line of NODE_ROWS.
  *
- * A row is an account (base/mem.h) whose limit is what the row plans: entries at most x bytes an entry at worst + bytes
- * beside. The plan (plan.h), the accounts' limits, /metrics, status, /api/memory and com.macula.node.memory all come from this
+ * A row is an account (base/mem.h) whose limit is what the row plans: the most entries x the most bytes of an entry + bytes
+ * besides. The plan (plan.h), the accounts' limits, /metrics, status, /api/memory and com.macula.node.memory all come from this
  * list.
  *
  * A new row: 1. a line here; 2. its limits in struct node_limits, node_limits_default and daemon/options.h; 3. its allocations
- * from &n->rows.mem[ROW_...]. tests/sim/test_memory_rows.c measures that bytes an entry at worst are not understated. */
+ * from &n->rows.mem[ROW_...]. tests/sim/test_memory_rows.c measures that the most bytes of an entry are not understated. */
 #ifndef NODE_ROWS_H
 #define NODE_ROWS_H
 
@@ -19,8 +19,9 @@
  *   entries at most (0: bounded in bytes alone), bytes an entry at worst, bytes beside,   -- of l, struct node_limits
  *   entries now, refused, evicted, expired)                                                  -- of f, struct row_sources
  *
- * rank: who gives way when resident memory is short of the plan (rows.c): rows of 2 store what somebody sent, 1 carry what is
- * on its way, 0 keep connections, members and answers. */
+ * rank: which rows are refused memory first when resident memory comes near the plan (rows.c): rows of rank 2 store what
+ * somebody sent, rows of rank 1 carry what is on its way; rows of rank 0, connections, members and answers, are never
+ * refused. */
 #define NODE_ROWS(X)                                                                                                           \
   X(NODE, 0, "node", "the node itself", "admin_keys", 1, 16 << 10, 0, 1, 0, 0, 0)                                              \
   X(SESSIONS, 0, "sessions", "clients' sessions", "max_clients max_half_open", limits_connections(l),                          \
@@ -85,9 +86,9 @@ struct plan_row plan_row_of(const struct node_limits *l, enum row row); /* limit
 struct rows {
   struct mem mem[ROW_COUNT];
   struct mem *account[ROW_COUNT]; /* for figures: mem, or an account of the process */
-  bool over;                      /* one holds more than a lowered limit: see rows_set_limits */
+  bool over;                      /* an account holds more than its lowered limit: see rows_set_limits */
   uint64_t unaccounted_peak;
-  struct mem_gauge gauge; /* of all accounts, when give_back is set: resident memory stays below the plan */
+  struct mem_gauge gauge; /* shared by all accounts when give_back is set; keeps resident memory below the plan */
   uint64_t given_back;    /* bytes allocated since idle heap was last given back */
   nanotime short_at;      /* when it may be logged again that entries are refused */
   struct node_process process;
@@ -99,7 +100,7 @@ struct row_now {
   uint64_t bytes, limit_bytes, peak; /* bytes */
   uint64_t refused, evicted, expired;
 };
-#define ROWS_SHOWN (ROW_COUNT + 1) /* and what is not accounted */
+#define ROWS_SHOWN (ROW_COUNT + 1) /* the rows, and one for what is not accounted */
 void rows_now(struct node *n, struct row_now ret_rows[ROWS_SHOWN]);
 size_t rows_accounted(const struct node *n); /* bytes */
 uint64_t rows_rss(const struct node *n);     /* bytes resident; 0: unknown */

@@ -1,7 +1,8 @@
 /* What a node does as a member of the mesh: its own address and gateway, who else is there, links to them.
  *
- * Every two members that can are linked, as far as the pool has room, so that a publish or a call finds its link standing: the
- * smaller id dials at once, the larger one only when that did not happen, and a node that nobody can dial dials always. */
+ * Every two members that can reach each other are linked as far as the pool has room, so that a publish or a call need not wait
+ * for a link. The node with the smaller id dials at once, the other one only if no link has come of that; a node that nobody
+ * can dial always dials. */
 #include "node/mesh/member.h"
 
 #include <assert.h>
@@ -18,10 +19,10 @@
 #include "node/session/session.h"
 
 #define DIAL_LATE (3 * NS_SEC) /* the larger id waits this long for the other's dial */
-#define LINKED_MEMBERS 256u    /* links kept up for their own sake */
-#define STRANDED (5 * NS_SEC)  /* without a gateway that lives */
+#define LINKED_MEMBERS 256u    /* the most links kept up without a call or message that needs them */
+#define STRANDED (5 * NS_SEC)  /* how long a member that cannot be dialled may be without a live gateway */
 #define STRANDED_AT_ONCE 64u
-#define UNREACHED_SAID (60 * NS_SEC) /* no more often of one node */
+#define UNREACHED_SAID (60 * NS_SEC) /* between two log lines about one node */
 
 static const struct id no_id;
 
@@ -40,8 +41,8 @@ static void tell_self(struct node *n) {
   records_self_changed(n);
 }
 
-/* Where we can be dialled: the user's word, else the address that we listen on, else the one that peers see, with our port. One
- * that is good on its link only is told to nobody. */
+/* Finds out where other nodes can dial us: the configured address, else the address that we listen on, else the one that peers
+ * see, with our port. A link-local address is never told to others. */
 void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local) {
   struct addr self = {0};
   if (n->mesh.hidden) return;
@@ -59,7 +60,7 @@ void mesh_observed(struct node *n, const struct addr *seen, const struct addr *l
     n->mesh.observed = n->mesh.self;
     return;
   }
-  /* One peer's word is enough to begin with; to change it two in a row must say the same. */
+  /* One peer's word sets the first address; to change it, two in a row must report the same address. */
   if (seen && addr_is_set(&n->mesh.self) && !addr_eq(&self, &n->mesh.observed)) {
     n->mesh.observed = self;
     return;
@@ -68,7 +69,8 @@ void mesh_observed(struct node *n, const struct addr *seen, const struct addr *l
   tell_self(n);
 }
 
-/* A node that nobody can dial is reached through a node that it is linked with, the same one as long as that stands. */
+/* A node that nobody can dial is reached through its gateway, a node that it has a link to. It keeps that gateway as long as
+ * the link is up. */
 static void choose_gateway(struct node *n) {
   struct peer *best = NULL;
   if (!n->mesh.hidden || (n->mesh.gateway && n->mesh.gateway->link)) return;
@@ -146,8 +148,8 @@ void mesh_link_up(struct peer *p) {
 
 /* ---- alive, and not to be reached ------------------------------------------------------------------------------------------
  *
- * Two nodes may both reach a third and not each other (a firewall, two networks with the same addresses). Then the third relays
- * probes and each holds the other to be alive, though nothing passes between them. */
+ * Two nodes may both reach a third one but not each other (a firewall, two networks with the same addresses). The third one
+ * then relays probes, and each holds the other to be alive although no message passes between them. */
 void mesh_reached(struct peer *p) {
   assert(p->node->peers.unreachable >= p->unreachable);
   p->node->peers.unreachable -= p->unreachable;
@@ -184,9 +186,10 @@ void mesh_link_down(struct peer *p, bool dead) {
   choose_gateway(n);
 }
 
-/* Of one that is held to be alive: it becomes suspect, and is out of reach if it refutes that (heard_of), or if even that was
- * no ground for suspicion, as where another node has its address, at the second such dial. A node that is starting again is
- * suspect already when it is dialled in vain. Of one that is known to be out of reach such a dial says nothing new. */
+/* A dial failed. If the node was held to be alive it becomes suspect, and counts as unreachable once it has refuted the
+ * suspicion (heard_of). Where the failure raises no suspicion, as when another node answers at that address, the second such
+ * failure makes it unreachable. A node that restarts is suspect already when a dial to it fails, and is not marked. For a node
+ * that is known to be unreachable another failure changes nothing. */
 void mesh_dial_failed(struct peer *p, bool was_there, bool dead) {
   if (p->node->mesh.membership && is_alive(p)) {
     if (was_there)
@@ -223,7 +226,7 @@ static void died(struct node *n, const struct member_info *i) {
   if (!p) return;
   p->unreached = 0;
   mesh_reached(p);
-  memset(p->other, 0, sizeof p->other); /* who was kept out for its sake may come */
+  memset(p->other, 0, sizeof p->other); /* the other run with this identity, refused for this one's sake, may come now */
   join_lost(n, p);
   link_close(p, MACULA_NOT_CONNECTED);
   peer_down(p);
@@ -257,7 +260,8 @@ static void event(struct node *n, const struct membership_event *e) {
   }
 }
 
-/* The frames and events that wait in the state machines. What a frame causes comes in the same turn or the next. */
+/* Takes the frames and events that wait in the state machines. What a received frame causes is taken in the same turn or the
+ * next. */
 void mesh_step(struct node *n) {
   struct membership_event e;
   struct membership_out out;
@@ -284,11 +288,11 @@ nanotime mesh_deadline(const struct node *n) {
   return n->mesh.membership ? time_min(membership_deadline(n->mesh.membership), records_deadline(n)) : TIME_NEVER;
 }
 
-/* A member that nobody can dial is there only through its gateway. Without that it is a rumour, which it contradicts by another
- * gateway if it is there. */
+/* A member that nobody can dial is reachable only through its gateway. Without a live gateway it is suspected to be gone; if it
+ * lives, it refutes that by naming another gateway. */
 static bool is_stranded(const struct node *n, const struct member *m, const struct peer *p) {
   if (addr_is_set(&m->info.addr) || (p && p->link) || time_since(n->now, m->since) < STRANDED) return false;
-  if (id_eq(&m->info.gateway, &n->id)) return true; /* its link to us is gone */
+  if (id_eq(&m->info.gateway, &n->id)) return true; /* we are its gateway, and its link to us is gone */
   const struct member *g = membership_find(n->mesh.membership, &m->info.gateway);
   return !g || !addr_is_set(&g->info.addr) || (g->state == MEMBER_DEAD && time_since(n->now, g->since) >= STRANDED);
 }
@@ -301,7 +305,7 @@ static void sweep_stranded(struct node *n) {
   for (uint32_t i = 0; i < count; i++) membership_unreachable(n->mesh.membership, &v[i], n->now);
 }
 
-/* Links that should stand and do not. */
+/* Dials links that should be up and are not. */
 void mesh_sweep(struct node *n) {
   uint32_t count = 0;
   if (!n->mesh.membership || n->draining || n->mesh.no_upkeep) return;
@@ -310,7 +314,7 @@ void mesh_sweep(struct node *n) {
     if (m->state != MEMBER_ALIVE || !addr_is_set(&m->info.addr)) continue;
     struct peer *p = peer_find(n, &m->info.id);
     if (!p) {
-      heard_of(n, &m->info, false); /* there was no room for a record */
+      heard_of(n, &m->info, false); /* there was no room for its record before */
       continue;
     }
     if (p->link || p->dial) {
@@ -327,7 +331,7 @@ void mesh_withdraw(struct node *n) {
   mesh_step(n);
 }
 
-/* The others need not find out. */
+/* Tells the other nodes that we leave, so that they need not find out by probing. */
 void mesh_leave(struct node *n) {
   if (!n->mesh.membership || n->left) return;
   n->left = true;

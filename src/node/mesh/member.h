@@ -12,14 +12,15 @@ void mesh_step(struct node *n);
 void mesh_tick(struct node *n);
 nanotime mesh_deadline(const struct node *n);
 void mesh_sweep(struct node *n);
-void mesh_withdraw(struct node *n); /* what we serve: whoever looks for it from now on finds others */
+void mesh_withdraw(struct node *n); /* withdraws the records of what we serve, so that lookups from now on find other nodes */
 void mesh_leave(struct node *n);    /* for good */
 void mesh_link_up(struct peer *p);
 void mesh_link_down(struct peer *p, bool dead);
 void mesh_dial_failed(struct peer *p, bool was_there, bool dead); /* was_there: it refused */
-void mesh_reached(struct peer *p); /* a link stands, or it is no member that lives: no longer alive and out of reach */
+/* ends the mark "alive but unreachable": a link is up, or the node is no live member any more */
+void mesh_reached(struct peer *p);
 void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local); /* a peer says where we come from */
-/* One whose payload msg_decode leaves to others: msg_is_raw. */
+/* A frame of a type for which msg_is_raw holds: its payload is decoded here and not by msg_decode. */
 void mesh_frame(struct peer *p, uint8_t type, struct slice payload);
 void mesh_unsent(struct peer *p, uint64_t query);
 const char *mesh_check(const struct node *n); /* membership and the DHT, and what peers say of them (base/check.h) */

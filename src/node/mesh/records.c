@@ -1,5 +1,6 @@
-/* Where things are: the node's part in the DHT. Its frames travel over links, dialled as upkeep, so that they neither renew a
- * link's age nor evict one. Only nodes that can be dialled hold records; one that cannot asks and publishes all the same. */
+/* Where things are: the node's part in the DHT. Its frames travel over links that are dialled as upkeep, so that they neither
+ * renew a link's age in the pool nor evict another link. Only nodes that can be dialled hold records; one that cannot asks and
+ * publishes all the same. */
 #include "node/mesh/records.h"
 
 #include "base/err.h"
@@ -87,7 +88,7 @@ static void send_one(struct node *n, const struct dht_out *o) {
   struct id to = o->to.id;
   uint64_t query = o->query;
   struct peer *p = peer_get(n, &to);
-  /* Of members we know more than an old contact does. */
+  /* Where a member is, is known from membership and newer than what the DHT's contact says. */
   if (p && !p->link && !p->member && !addr_is_set(&p->addr)) peer_where(p, &o->to.addr, &o->to.gateway);
   int err = p ? peer_upkeep_raw(p, o->type, o->payload, query) : MACULA_ENOMEM;
   if (err && query) dht_unsent(n->records.dht, &to, query, n->now);

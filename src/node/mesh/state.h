@@ -13,13 +13,13 @@ struct mesh_self {
   struct membership *membership;
   struct addr sockets[NODE_MAX_SOCKETS];
   size_t socket_count;
-  struct addr advertise; /* the user's word; sa_family 0: none */
+  struct addr advertise; /* the configured address; sa_family 0: none */
   struct addr self;      /* where other nodes can dial us, as far as we know; sa_family 0: nowhere */
-  struct addr observed;  /* what the last peer said of it, when it is not known otherwise */
+  struct addr observed;  /* the address that the last peer saw us at, when self is not known otherwise */
   bool hidden;           /* nobody can dial us */
   struct peer *gateway;  /* hidden: through whom others reach us */
   bool no_upkeep;        /* links only for calls and messages */
-  bool due;              /* frames came: their outcome waits */
+  bool due;              /* frames came: what the state machines put out because of them is to be taken */
 };
 
 struct records {

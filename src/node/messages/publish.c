@@ -10,10 +10,11 @@
 
 /* ---- matching --------------------------------------------------------------------------------------------------------------
  *
- * Patterns can be made so that one topic reaches all of them: a publish of 80 bytes would take a second. What most matches
- * need is free; what goes beyond is bounded for the whole node, so that only such publishes wait for each other. */
-#define MATCH_FREE 1000      /* trie nodes and positions: some 0.1 ms where nothing is in a cache */
-#define MATCH_RATE 1000000.0 /* a second, beyond those */
+ * A client can choose its patterns so that one topic makes the index visit all of them; a publish of 80 bytes would then take a
+ * second. The steps that nearly every match needs are free. Steps beyond these share one budget for the whole node, so that
+ * only expensive publishes are refused. */
+#define MATCH_FREE 1000      /* steps (trie nodes and positions) that each match may take: some 0.1 ms with cold caches */
+#define MATCH_RATE 1000000.0 /* further steps a second, for the whole node */
 #define MATCH_BURST 250000.0
 
 uint32_t match_begin(struct node *n) {
@@ -54,7 +55,7 @@ static struct slice make_id(struct node *n, uint8_t ret_id[CALL_ID_LEN]) {
   return slice_of(ret_id, CALL_ID_LEN);
 }
 
-/* ms: when it was taken. */
+/* ms: when this node accepted the message, Unix time. */
 static int retain(struct node *n, const struct msg_publish *m, uint64_t ms) {
   struct shbuf *payload = NULL;
   if (m->payload.n && !(payload = shbuf_dup(&n->rows.mem[ROW_RETAINED], m->payload))) return MACULA_RETAIN_FULL;
@@ -64,8 +65,8 @@ static int retain(struct node *n, const struct msg_publish *m, uint64_t ms) {
   return err;
 }
 
-/* Its id, so that sending it again is noticed: (client, instance, message_id), never of a base-only client, which counts its
- * ids from 1 in each run. */
+/* The key by which a message that is sent again is recognised: (client, instance, message_id). Base-only clients have none,
+ * since they count their ids from 1 in each run. */
 static bool dedup_key(const struct session *s, const struct msg_publish *m, struct dedup_key *ret_key) {
   if (m->qos != 1 || s->base || m->message_id.n != CALL_ID_LEN) return false;
   ret_key->publisher = s->client.id;
@@ -91,7 +92,8 @@ void publish_message(struct session *s, const struct msg_publish *given) {
     if (!m.message_id.p) m.message_id = make_id(n, made_id); /* the original's subscribers expect one */
     if (m.retain) m.retained_ms = recall_stamp(n, m.topic);
     if (m.retain && !again && (err = retain(n, &m, m.retained_ms)) != 0) n->stats.retained_unstored++;
-    if (err && !can_tell) err = 0; /* a live message is worth more than its retention, when nobody can be told */
+    /* the publisher cannot be told that the message is not retained: it is delivered all the same */
+    if (err && !can_tell) err = 0;
   }
   if (!err && !again) {
     struct msg_publish local = m;
@@ -100,7 +102,8 @@ void publish_message(struct session *s, const struct msg_publish *given) {
     n->stats.published += !err;
     if (!err && keyed) (void)dedup_add(&n->messages.dedup, &key, n->now);
   }
-  /* Sent again, because not all nodes answered in time: those that have it know it. */
+  /* A message that the publisher sends again, because not all nodes answered in time, goes to all nodes again: those that have
+   * it already recognise it. */
   if (!err) err = spread_publish(s, &m, keyed ? &key : NULL, can_tell, given->ref, &waits);
   if (!waits) session_ack(s, given->has_ref, given->ref, err, name_why(err, NAME_TOPIC, given->topic, why));
   spread_results(n);
@@ -159,8 +162,8 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
     if (!err && added) is_new[i / 8] |= (uint8_t)(1u << i % 8);
   }
   done = i;
-  const char *text = name_why(err, NAME_PATTERN, topic, why);       /* of the one that ended the loop */
-  if (err == MACULA_ENOMEM) err = MACULA_MAX_SUBSCRIPTIONS_REACHED; /* subscription_bytes are used up */
+  const char *text = name_why(err, NAME_PATTERN, topic, why);       /* why the last name, at which the loop ended, is wrong */
+  if (err == MACULA_ENOMEM) err = MACULA_MAX_SUBSCRIPTIONS_REACHED; /* no room left in subscription_bytes */
   if (!err) session_ack(s, m.has_ref, m.ref, 0, NULL);
   for (i = 0, l = m.topics; i < done && msg_list_next(&l, &topic); i++) {
     if (!(is_new[i / 8] & 1u << i % 8) || name_pattern(topic, pattern, &len)) continue;

@@ -7,13 +7,14 @@
 void publish_message(struct session *s, const struct msg_publish *m);
 void publish_subscribe(struct session *s, struct msg_subscribe m);
 void publish_unsubscribe(struct session *s, struct msg_subscribe m);
-/* To our clients that listen: from NULL for another node's message. */
+/* Delivers to this node's own subscribers. from: the publisher's session; NULL: the message came from another node. */
 int publish_local(struct node *n, const struct session *from, const struct msg_publish *m);
-/* What a match may visit now, for topic_index_match_within; then what it left: MACULA_RATE_LIMITED if that is nothing. */
+/* match_begin: how many steps a match may take now, for topic_index_match_within. match_end: takes what it left of them;
+ * MACULA_RATE_LIMITED if nothing is left. */
 uint32_t match_begin(struct node *n);
 int match_end(struct node *n, uint32_t given, uint32_t left);
 void publish_recalled(struct session *s, const struct msg_publish *m); /* another node retained it */
-/* MACULA_EFULL: there is no room in its queue now. */
+/* MACULA_EFULL: the session's queue has no room now. */
 int publish_retained(struct session *s, const struct retained_entry *e);
 
 #endif

@@ -1,12 +1,14 @@
 /* Retained messages across nodes.
  *
  * A retained message stays at the node of its publisher. Nodes tell each other (INTEREST) whether they hold any. For a client's
- * new subscription those that do are asked (RETAINED_GET); what they answer goes to that very subscription, each topic once.
+ * new subscription the node asks (RETAINED_GET) all nodes that hold some; their answers go to that subscription only, each
+ * topic once.
  *
- * The newest message of a topic counts in the whole mesh, by the time at which its node took it: a node that takes or clears
- * one says so to those that hold any (RETAINED_MOVED), who drop what is older. What a node took while another was away it tells
- * when a path stands again, the last CLEARED_KEPT clearings included. Nodes' clocks may differ: a peer's is
- * measured by the shortest way that its time took here, and differences above MAX_SKEW, however large, are allowed for. */
+ * In the whole mesh only the newest message of a topic counts, by the time at which its node accepted it. A node that accepts
+ * or clears one tells the nodes that hold retained messages (RETAINED_MOVED), and these drop an older one of the same topic.
+ * What was accepted while a node was away, and the last CLEARED_KEPT clearings, it is told when there is a path to it again.
+ * Clocks may differ: a peer's skew is taken from the frame with its time that travelled fastest, and a skew above MAX_SKEW is
+ * corrected for, however large it is. */
 #include "node/messages/recall.h"
 
 #include <assert.h>
@@ -21,13 +23,13 @@
 #include "wire/interest.h"
 #include "wire/names.h"
 
-#define GET_QUEUED (256u << 10)  /* bytes in the link's queue, beyond which answers wait */
-#define TELL_QUEUED (64u << 10)  /* beyond which news of what was taken meanwhile wait */
+#define GET_QUEUED (256u << 10)  /* bytes in the link's queue; while there are more, answers wait */
+#define TELL_QUEUED (64u << 10)  /* likewise for telling a node that was away what it missed */
 #define MAX_SKEW 2000            /* ms */
-#define MAX_AHEAD (24 * 3600000) /* ms: who is that far ahead is not believed */
+#define MAX_AHEAD (24 * 3600000) /* ms: a time that is further ahead is not believed */
 #define CLEARED_KEPT 1000
 #define ASK_AGAIN NS_SEC
-#define AWAY_SLACK 10000 /* ms before an end was noticed */
+#define AWAY_SLACK 10000 /* ms that a path may have been dead before its end was noticed */
 
 static struct peer *peer_of(struct list *l) { return container_of(l, struct peer, spread.of_node); }
 
@@ -44,7 +46,7 @@ uint64_t recall_stamp(const struct node *n, struct slice topic) {
   return e && e->ms >= ms ? e->ms + 1 : ms;
 }
 
-/* A peer's time by our clock; one that is beyond all clocks stays so. */
+/* Converts a peer's time to our clock; a time above INT64_MAX becomes UINT64_MAX. */
 static uint64_t to_ours(const struct peer *p, uint64_t ms) {
   int64_t skew = p->spread.has_skew ? p->spread.skew : 0;
   if (skew >= -MAX_SKEW && skew <= MAX_SKEW) return ms;
@@ -58,7 +60,8 @@ static void drop(struct node *n, struct slice topic) {
   n->spread.moved++;
 }
 
-/* An answer to such news carries no clock and is not answered: two nodes may each see themselves ahead. */
+/* An answer to RETAINED_MOVED carries no clock and is itself not answered: each of two nodes may believe that its message is
+ * the newer one, and they would answer each other for ever. */
 static int send_moved(struct peer *p, struct slice topic, uint64_t ms, bool is_answer) {
   struct wire_retained_moved m = {.topic = topic, .ms = ms, .now = is_answer ? 0 : node_unix_ms(p->node)};
   uint8_t buf[NAME_MAX_LEN + 64];
@@ -83,7 +86,7 @@ void recall_done(struct node *n) {
   list_for_safe(it, &n->spread.cleared) forget_cleared(n, container_of(it, struct cleared, all));
 }
 
-/* Without memory it is not remembered: who is away now will not hear of it. */
+/* Without memory the clearing is not remembered, and a node that is away now will not hear of it. */
 static void remember(struct node *n, struct slice topic, uint64_t ms, bool cleared) {
   struct spread *sp = &n->spread;
   list_for_safe(it, &sp->cleared) {
@@ -131,7 +134,8 @@ int recall_moved(struct peer *p, struct slice payload) {
   return 0;
 }
 
-/* What a node may send for one subscription before it is given more: several may answer at once. */
+/* Bytes that a node may send for one subscription before it is given more room: only a share of the queue, as several nodes may
+ * answer at once. */
 static size_t room_of(const struct node *n) { return n->limits.client_queue / 8; }
 
 /* ---- paths -----------------------------------------------------------------------------------------------------------------
@@ -176,7 +180,8 @@ void recall_tell(struct peer *p) {
     s->holder = false;
     return;
   }
-  if (!s->holder && n->now >= s->ask_at) { /* news: what new subscriptions want may be there */
+  /* it holds retained messages now and did not before: ask it for all new subscriptions */
+  if (!s->holder && n->now >= s->ask_at) {
     s->holder = true;
     s->ask_at = time_add(n->now, ASK_AGAIN);
     for (uint64_t k = 0; (k = gets_next(&n->spread.gets, k, &pattern));) (void)send_get(p, k, pattern, room_of(n), false);
@@ -205,7 +210,8 @@ void recall_subscribe(struct session *s, struct slice pattern) {
   struct node *n = s->node;
   uint64_t number;
   if (s->state != SESSION_IN) return;
-  if (gets_begin(&n->spread.gets, &s->gets, pattern, n->now, &number)) return; /* no memory: only what is here */
+  /* no memory: the subscriber gets only what this node retains */
+  if (gets_begin(&n->spread.gets, &s->gets, pattern, n->now, &number)) return;
   list_for(it, &n->spread.peers) {
     struct peer *p = peer_of(it);
     if (p->spread.holder && !p->spread.dead) (void)send_get(p, number, pattern, room_of(n), false);
@@ -214,7 +220,8 @@ void recall_subscribe(struct session *s, struct slice pattern) {
 
 void recall_unsubscribe(struct session *s, struct slice pattern) { gets_stop(&s->node->spread.gets, &s->gets, pattern); }
 
-/* Room for as much as came, unless the subscriber's queue is filling: then when it has emptied. */
+/* Lets the node send as many bytes more as came from it; while the subscriber's queue is filling, only once that has
+ * emptied. */
 static void give_room(struct node *n, struct gets_source *s) {
   const struct session *to = s->to;
   list_remove(&s->full);
@@ -245,7 +252,7 @@ void recall_answer(struct peer *p, const struct msg_publish *m) {
   const struct retained_entry *e = retained_find(&n->messages.retained, m->topic);
   count_room(p, m);
   if (!gets_pattern(&n->spread.gets, m->replay).n) recall_left(p, m->replay, m->topic);
-  if (e && e->ms >= ms) { /* ours was told */
+  if (e && e->ms >= ms) { /* ours is as new, and the other node has been told of it */
     (void)send_moved(p, m->topic, e->ms, true);
     return;
   }

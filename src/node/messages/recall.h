@@ -4,7 +4,7 @@
 
 #include "node/state.h"
 
-#define RECALL_MOST (1 << 20)                                                         /* bytes of room that are believed */
+#define RECALL_MOST (1 << 20) /* the most bytes of room that a peer's request is believed to have */
 #define RECALL_COST(topic, payload) ((topic) + (payload) + 64u)                       /* bytes of room that a message takes */
 uint64_t recall_stamp(const struct node *n, struct slice topic);                      /* of a message taken now, Unix ms */
 void recall_published(struct node *n, struct slice topic, uint64_t ms, bool cleared); /* taken or cleared here */
@@ -13,16 +13,17 @@ int recall_moved(struct peer *p, struct slice payload);
 void recall_path_up(struct peer *p);
 void recall_path_down(struct peer *p);
 void recall_peer_gone(struct peer *p);
-void recall_tell(struct peer *p);                                    /* once a turn */
-void recall_left(void *peer, uint64_t number, struct slice pattern); /* nobody wants what it sends with this number */
-void recall_step(struct node *n);                                    /* likewise */
+void recall_tell(struct peer *p); /* once a turn */
+/* the subscription has ended for which this peer was asked with this number */
+void recall_left(void *peer, uint64_t number, struct slice pattern);
+void recall_step(struct node *n); /* likewise */
 void recall_subscribe(struct session *s, struct slice pattern);
 void recall_unsubscribe(struct session *s, struct slice pattern);
 void recall_answer(struct peer *p, const struct msg_publish *m); /* PUBLISH with replay; its topic in stored form */
 int recall_get(struct peer *p, struct slice payload);
 /* MACULA_EFULL: there is no room now. */
 int recall_send(struct peer *p, uint64_t number, const struct retained_entry *e);
-const char *recall_check(const struct node *n); /* of the topics that were cleared (base/check.h) */
-size_t recall_owned(const struct node *n);      /* what of interest's account is its own */
+const char *recall_check(const struct node *n); /* checks the list of cleared topics (base/check.h) */
+size_t recall_owned(const struct node *n);      /* bytes of interest's account that the list of cleared topics takes */
 
 #endif

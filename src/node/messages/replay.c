@@ -1,6 +1,6 @@
-/* What the node retains, sent to a new subscriber after its ACK, or to a node that asks for one of its own: as fast as the
- * queue has room, and so that no crowd of subscribers holds up the turn of the loop. What is published meanwhile does not wait
- * for it. */
+/* Sends retained messages to a new subscriber after its ACK, or to a node that asks on behalf of a subscriber there. A replay
+ * goes on as fast as the receiver's queue has room, and all replays together are bounded in each turn of the loop, so that a
+ * crowd of subscribers does not hold it up. Messages that are published meanwhile do not wait for a replay. */
 #include "node/messages/replay.h"
 
 #include <assert.h>
@@ -14,23 +14,25 @@
 #include "wire/pattern.h"
 
 #define VISITS_A_TURN 20000 /* about a millisecond */
-#define VISITS_AT_LEAST 500 /* of what is new: a replay gets on, however full the turn and however far behind its place */
-#define STEPS_A_VISIT 8     /* of a match; a pattern of many segments behind `**` takes hundreds */
+/* entries that a replay looks at in a turn in any case, so that it gets on however many others there are */
+#define VISITS_AT_LEAST 500
+/* steps of a match that count as one visit; a pattern with many segments after `**` takes hundreds of steps */
+#define STEPS_A_VISIT 8
 #define SKIPS_A_VISIT 16
-#define PEER_SHARE 16 /* of max_replays: what one other node may have, a part of it */
+#define PEER_SHARE 16 /* of max_replays: one other node may have this part of max_replays: 1/16 */
 #define PEER_PATIENCE (60 * NS_SEC)
 
 struct target {
   struct session *s; /* NULL: */
-  struct peer *p;    /* another node, which knows by the number for whom it asked */
+  struct peer *p;    /* another node; `number` tells it for which of its subscriptions it asked */
   uint64_t number;
-  int64_t room;  /* bytes that it takes now; the last message may pass it */
-  nanotime gave; /* when it gave room last */
+  int64_t room;  /* bytes that the other node accepts now; the last message may exceed them */
+  nanotime gave; /* when the other node last gave room */
 };
 
 struct place {
   uint64_t after;                  /* retained_entry.seq: done up to */
-  const struct retained_entry *at; /* it, as long as retained.removed is as it was; NULL: look for it */
+  const struct retained_entry *at; /* that entry, valid while retained.removed has not changed; NULL: look it up by `after` */
   uint64_t removed;
 };
 
@@ -74,7 +76,7 @@ static const struct list *resume(struct node *n, const struct place *p) {
   return l;
 }
 
-/* Sends what follows the place, which it moves. Returns whether that is all. */
+/* Sends the retained messages after `p` and moves `p` along. Returns whether the replay is complete. */
 static bool run(struct target *t, struct slice pattern, uint64_t last, struct place *p) {
   struct node *n = node_of(t);
   if (!pattern_is_wild(pattern)) {
@@ -105,7 +107,7 @@ static void start(struct target *t, struct list *replays, struct slice pattern) 
   struct replay *r = room ? mem_alloc(&n->rows.mem[ROW_REPLAYS], sizeof *r + pattern.n) : NULL;
   if (!r) {
     n->stats.replays_refused++;
-    n->stats.dropped++; /* at least one */
+    n->stats.dropped++; /* how many messages are lost is not known: at least one */
     return;
   }
   *r = (struct replay){.to = *t, .place = p, .last = n->messages.retained.last_seq, .len = pattern.n};
@@ -149,7 +151,7 @@ void replay_stop(struct session *s, struct slice pattern) {
 void replay_end(struct session *s) { list_for_safe(it, &s->replays) end(container_of(it, struct replay, of_target)); }
 void replay_peer_end(struct peer *p) { list_for_safe(it, &p->spread.replays) end(container_of(it, struct replay, of_target)); }
 
-/* Whether there is room for a good piece. */
+/* Whether the receiver has room for enough bytes that going on is worth it. */
 static bool has_room(const struct target *t) {
   return t->s ? session_queued(t->s) <= t->s->node->limits.client_queue / 2 : t->room > 0 && spread_queued(t->p) <= 128u << 10;
 }
@@ -164,7 +166,7 @@ void replay_step(struct node *n) {
     list_append(&n->replays.all, &r->of_node);
     n->replays.visits++;
     if (r->to.p && time_since(n->now, r->to.gave) > PEER_PATIENCE) {
-      end(r); /* nobody wants it any more */
+      end(r); /* the other node has given no more room for long: it no longer wants this */
       continue;
     }
     if (!has_room(&r->to)) continue;

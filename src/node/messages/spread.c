@@ -1,11 +1,12 @@
-/* Publishes across nodes: who listens where, and one copy to each node that does.
+/* Publishes across nodes: which nodes have subscribers for a topic, and one copy of a message to each of these.
  *
  * Interest is exchanged with up to max_interested other nodes, as long as they are members or linked. Whenever the connection
- * that leads to one is another than before (a link, a new link, its gateway's), both sides say anew where they are: path_check
- * compares, before anything is sent or heard.
+ * that leads to a node has changed (to a new link, or to or from its gateway's link), both sides tell each other anew which
+ * version of the other's interest they have. path_check notices the change before anything is sent or handled.
  *
- * A message from a client goes to the node's own clients and to each node that listens; one from a node goes to clients only.
- * So there is no loop and no second copy, and what one publisher says reaches each node in order. */
+ * A message from a client goes to the node's own subscribers and to each node that has subscribers; a message from another node
+ * goes to own subscribers only. So there are no loops and no second copies, and the messages of one publisher reach each node
+ * in order. */
 #include "node/messages/spread.h"
 
 #include <assert.h>
@@ -20,11 +21,11 @@
 #include "wire/interest.h"
 #include "wire/names.h"
 
-#define PAGES_QUEUED (256u << 10) /* bytes in a link's queue, beyond which pages of interest wait */
+#define PAGES_QUEUED (256u << 10) /* bytes in a link's queue; while there are more, pages of interest wait */
 #define PAGE_MOST (16u << 10)
 #define MOST_OF_A_PEER 100000u /* patterns */
 #define CHECK_EVERY (30 * NS_SEC)
-#define HAVE_RATE 1.0 /* of a peer's INTEREST_HAVE, which has it told again what it says that it lacks */
+#define HAVE_RATE 1.0 /* INTEREST_HAVE a second that a peer may send: each makes us send what the peer says it lacks */
 #define HAVE_BURST 20.0
 #define RETRY_AFTER (100 * NS_MS) /* a page could not be sent for lack of memory */
 
@@ -79,7 +80,8 @@ void spread_peer_init(struct peer *p) {
   list_init(&p->spread.replays);
 }
 
-/* One that we only heard of, and that never said that it listens, makes room for one that is here. */
+/* Makes room for a node that has a link by dropping one without a path, patterns or unacknowledged messages, which we only
+ * heard of. */
 static void drop_unreached(struct spread *sp) {
   list_for(it, &sp->peers) {
     struct peer *p = peer_of(it);
@@ -126,7 +128,7 @@ void spread_forget(struct peer *p) {
   sp->count--;
 }
 
-/* Those that found no place take one that has become free. */
+/* Members that found no room among the interested nodes take places that have become free. */
 static void fill(struct node *n) {
   list_for(it, &n->peers.all) {
     struct peer *p = container_of(it, struct peer, all);
@@ -138,7 +140,7 @@ static void fill(struct node *n) {
 
 static const struct session *path_of(const struct peer *p) { return p->link ? p->link : peer_is_up(p) ? p->via->link : NULL; }
 
-/* Whether there is a path; a new one begins with both sides' word about what they hold. */
+/* Whether there is a path to the peer. On a new path both sides first tell each other what they have. */
 static bool path_check(struct peer *p) {
   struct node *n = p->node;
   struct spread_peer *s = &p->spread;
@@ -154,7 +156,8 @@ static bool path_check(struct peer *p) {
   s->dead = false;
   static const uint8_t none[INSTANCE_LEN];
   bool is_first = memcmp(s->instance, none, INSTANCE_LEN) == 0;
-  if (!is_first && memcmp(s->instance, p->instance, INSTANCE_LEN) != 0) /* what the last run did not answer is over */
+  /* the peer was restarted: messages that its last run did not acknowledge have failed */
+  if (!is_first && memcmp(s->instance, p->instance, INSTANCE_LEN) != 0)
     inflight_node_gone(&n->spread.inflight, &s->unacked, MACULA_NO_ROUTE);
   memcpy(s->instance, p->instance, INSTANCE_LEN);
   interest_link(&s->interest, true, p->link != NULL);
@@ -269,7 +272,8 @@ void spread_session_end(struct session *s) {
 
 /* ---- messages --------------------------------------------------------------------------------------------------------------
  */
-/* Over its link as the parcel that all links share; otherwise it waits for a link, or goes through a gateway. */
+/* Sends over the peer's link, with the encoding that all links share; without a link the message waits for one or goes through
+ * a gateway. */
 static int send_to(struct peer *p, const struct msg *m, struct parcel *parcel) {
   struct session *link = p->link;
   int err = peer_want(p, WANT_USE);
@@ -281,7 +285,7 @@ static int send_to(struct peer *p, const struct msg *m, struct parcel *parcel) {
 struct listeners {
   struct peer *peers[SPREAD_MOST];
   struct inflight_party *nodes[SPREAD_MOST];
-  uint32_t count, sure; /* the first ones are waited for, if it is to be acknowledged */
+  uint32_t count, sure; /* sure: the first so many must acknowledge the message before the publisher gets its ACK */
 };
 
 static void add_listener(struct listeners *l, struct peer *p) {
@@ -297,9 +301,9 @@ static bool has_listener(const struct listeners *l, const struct peer *p) {
   return false;
 }
 
-/* QoS 1 is a promise also to the clients of nodes of which it is not known what they listen to. One that cannot be reached
- * counts as if it listened. One whose link stands and that has not told it all gets a copy; it is not waited for, so that
- * whoever says nothing holds up nobody. */
+/* QoS 1 must also hold for subscribers at nodes whose patterns are not known. An unreachable node is treated as if it had a
+ * subscriber, so its acknowledgement is awaited. A node that is up but has not told all of its patterns yet gets a copy and is
+ * not waited for, so that a node that never tells them delays no publisher. */
 static void add_unsure(struct node *n, struct listeners *l) {
   list_for(it, &n->spread.peers) if (peer_of(it)->unreachable && !has_listener(l, peer_of(it))) add_listener(l, peer_of(it));
   l->sure = l->count;
@@ -322,7 +326,8 @@ static int find_listeners(struct node *n, const struct msg_publish *m, struct li
   return 0;
 }
 
-/* What the publisher is told of a node that its message could not be sent to; 0: that node may yet answer, or be dead. */
+/* What the publisher is told when its message could not be sent to a node. 0: nothing yet, as that node may still acknowledge
+ * it or turn out to be dead. */
 static int unsent(const struct peer *p, int err) {
   if (err && err != MACULA_NOT_CONNECTED) return MACULA_RATE_LIMITED;
   return p->unreachable ? MACULA_NO_ROUTE : 0;
@@ -370,7 +375,7 @@ static void answer(struct peer *p, const struct msg_publish *m, int err) {
     (void)peer_send(p, &a, WANT_UPKEEP);
 }
 
-/* Another node's client published it: it is for our clients only. */
+/* A message from another node's client, for this node's own subscribers only. */
 void spread_receive(struct peer *p, const struct msg_publish *given) {
   struct node *n = p->node;
   struct msg_publish m = *given;
@@ -394,7 +399,7 @@ void spread_receive(struct peer *p, const struct msg_publish *given) {
       return;
     }
   }
-  /* A publisher here would have to wait while the queues are that full. */
+  /* The queues are so full that a publisher at this node would have to wait: refuse it. */
   if (!err && m.has_ref && n->rows.mem[ROW_SEND].bytes > n->limits.send_pool / 16 * 15) err = MACULA_RATE_LIMITED;
   if (!err) {
     m.publisher = m.instance = SLICE_NONE;
@@ -431,7 +436,7 @@ void spread_results(struct node *n) {
 
 /* ---- invariants ------------------------------------------------------------------------------------------------------------
  */
-/* What our clients hold, each as often as it is held, is what interest has counted. */
+/* Interest has counted exactly the patterns that our clients hold, each as often as it is held. */
 static const char *own_check(const struct node *n) {
   struct interest_sum ours = {0}, counted = interest_own_sum(n->spread.interest);
   char pattern[NAME_MAX_LEN + 1];

@@ -9,30 +9,30 @@ int spread_init(struct node *n);
 void spread_done(struct node *n);
 void spread_set_limits(struct node *n);
 void spread_peer_init(struct peer *p);
-void spread_alive(struct peer *p);   /* it has become a member, or is back from the dead */
-void spread_dead(struct peer *p);    /* membership says so */
-void spread_forget(struct peer *p);  /* it is no member any more; harmless when repeated */
+void spread_alive(struct peer *p);   /* the peer has become a member, or was declared dead and is alive again */
+void spread_dead(struct peer *p);    /* membership has declared the peer dead */
+void spread_forget(struct peer *p);  /* the peer is no longer a member; harmless when repeated */
 void spread_link_up(struct peer *p); /* a link stands, perhaps another than before */
 void spread_step(struct node *n);    /* once a turn */
 void spread_sweep(struct node *n);   /* every SWEEP_EVERY */
 nanotime spread_deadline(const struct node *n);
 void spread_tick(struct node *n);
-size_t spread_queued(const struct peer *p);                            /* bytes on the way to it; SIZE_MAX: there is no way */
+size_t spread_queued(const struct peer *p); /* bytes queued on the path to the peer; SIZE_MAX: there is no path */
 void spread_frame(struct peer *p, uint8_t type, struct slice payload); /* INTEREST*, RETAINED* */
 /* A client took or left a pattern. MACULA_ENOMEM, MACULA_EFULL: refused. */
 int spread_subscribe(struct node *n, struct slice pattern);
 void spread_unsubscribe(struct node *n, struct slice pattern);
 void spread_session_init(struct session *s);
 void spread_session_end(struct session *s);
-/* One copy to each node that listens. key: with QoS 1, for de-duplication; else NULL. *ret_waits: they are to acknowledge it
- * first; the publisher's ACK comes then. MACULA_RATE_LIMITED, MACULA_ENOMEM. */
+/* Sends one copy to each node that has subscribers. key: with QoS 1, for de-duplication; else NULL. *ret_waits: those nodes
+ * must acknowledge the message first, and the publisher's ACK follows then. MACULA_RATE_LIMITED, MACULA_ENOMEM. */
 int spread_publish(struct session *from, const struct msg_publish *m, const struct dedup_key *key, bool wants_ack, uint64_t ref,
                    bool *ret_waits);
 void spread_receive(struct peer *p, const struct msg_publish *m);
 void spread_ack(struct peer *p, const struct msg_ack *m);
 void spread_results(struct node *n); /* ACKs for what is done */
-/* Our clients' patterns, the nodes that they are told, and what is under way between the two (base/check.h). O(subscriptions,
- * nodes, messages). */
+/* Checks our clients' patterns, the nodes that are told of them, and the messages and answers under way (base/check.h).
+ * O(subscriptions, nodes, messages). */
 const char *spread_check(const struct node *n);
 
 #endif

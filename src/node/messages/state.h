@@ -15,14 +15,14 @@ struct messages {
   struct topic_index *topics;
   struct retained retained;
   struct dedup dedup;
-  struct bucket match_rate; /* of matches that cost more than most */
-  uint8_t prefix[8];        /* of ids made for messages that came without */
+  struct bucket match_rate; /* budget of steps for expensive matches */
+  uint8_t prefix[8];        /* of the ids that are made for messages that came without one */
   uint64_t made;
 };
 
 struct replays {    /* of retained messages */
   struct list all;  /* replay.of_node */
-  struct list mark; /* those that have had their turn stand behind it */
+  struct list mark; /* marks the place in `all`: replays that have had their turn stand behind it */
   uint32_t count;
   size_t visits; /* of retained messages in this turn */
 };
@@ -34,14 +34,15 @@ struct spread {
   struct list peers; /* spread_peer.of_node: those that interest is exchanged with */
   uint32_t count;
   bool full_said;
-  uint64_t left_out;                   /* members that found no place among them */
-  uint64_t sent, received, duplicates; /* messages to and from other nodes; received that were known */
+  uint64_t left_out;                   /* members for which there was no room in `peers` */
+  uint64_t sent, received, duplicates; /* messages sent to and received from other nodes; received again */
   uint64_t dropped;                    /* messages that a link's queue, or the frames that wait for one, had no room for */
-  struct list mark;                    /* sources that have to wait again stand behind it */
-  struct list cleared;                 /* topics cleared here lately, oldest first: for nodes that were away */
+  struct list mark;    /* marks a place in a list that is walked: sources that have to wait again stand behind it */
+  struct list cleared; /* topics cleared here lately, oldest first: for nodes that were away */
   uint32_t cleared_count;
   uint64_t cleared_seq;
-  uint64_t recalled, moved; /* retained messages received for new subscriptions; dropped for newer ones elsewhere */
+  /* retained messages received from other nodes for new subscriptions; own ones dropped because another node has a newer one */
+  uint64_t recalled, moved;
 };
 
 struct spread_peer { /* embedded in struct peer */
@@ -52,19 +53,19 @@ struct spread_peer { /* embedded in struct peer */
   uint32_t replay_count;
   struct gets_node answers; /* its retained messages, on their way to our new subscriptions */
   bool on;                  /* in spread.peers */
-  bool dead;                /* as membership says: nothing is sent to it */
+  bool dead;                /* membership has declared it dead: nothing is sent to it */
   uint64_t path;            /* serial of the connection that leads to it; 0: none */
   uint8_t instance[INSTANCE_LEN];
   nanotime check_at, retry_at;
   struct bucket haves; /* of INTEREST_HAVE */
-  int64_t skew;        /* ms that our clock is ahead of its, and the way here */
+  int64_t skew;        /* ms: how far our clock is ahead of its, plus the time that its frame took here */
   bool has_skew;
   bool holder;           /* it holds retained messages, and was asked for those that new subscriptions want */
   nanotime ask_at;       /* before this it is not asked again for all of them, however often it says that it holds some */
   uint64_t down_ms;      /* when the last path to it ended; 0: there was none */
   uint64_t tell_after;   /* retained_entry.seq: told so far of what we took while it was away; UINT64_MAX: all */
-  uint64_t tell_cleared; /* and of what we cleared */
-  uint64_t tell_newer;   /* only what was taken later, Unix ms */
+  uint64_t tell_cleared; /* likewise of what we cleared */
+  uint64_t tell_newer;   /* it is told only of what was accepted after this time, Unix ms */
 };
 
 #endif

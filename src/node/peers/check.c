@@ -10,8 +10,8 @@ struct sums {
   bool gateway;
 };
 
-/* A link stands or is on its way: ours is dialled or waits for a slot, or the other's is expected (for a sweep longer, in which
- * what waited is given up). */
+/* A link is up or on its way: our dial is running or waits for a slot, or the other node's dial is expected. (A sweep later
+ * than p->expect, since only the sweep then gives up what waited for that dial.) */
 static bool may_have_link(const struct peer *p) {
   return p->link || p->dial || !list_empty(&p->waits) || p->node->now < time_add(p->expect, 2 * SWEEP_EVERY);
 }

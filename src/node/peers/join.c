@@ -1,6 +1,6 @@
-/* How a node finds the mesh, and finds it again: addresses to join by are dialled until a link to their node stands, and again
- * whenever it does not. Nodes that died are tried for a while as well, so that a mesh that was cut in two heals from either
- * side. */
+/* How a node finds the mesh, and finds it again: an address to join by is dialled until there is a link to the node there, and
+ * again whenever that link is gone. Nodes that were declared dead are dialled for a while, too, so that a mesh that was cut in
+ * two can heal from either side. */
 #include "node/peers/join.h"
 
 #include <assert.h>
@@ -14,8 +14,8 @@
 #define MAX_LOST 256u
 #define RETRY_MIN (500 * NS_MS)
 #define RETRY_MAX (15 * NS_SEC)
-#define LOOK_EVERY (5 * NS_SEC)   /* at one that is connected */
-#define SELF_AGAIN (600 * NS_SEC) /* at an address that was our own: it may be another's by then */
+#define LOOK_EVERY (5 * NS_SEC)   /* between two looks at an address whose node is connected */
+#define SELF_AGAIN (600 * NS_SEC) /* until an address that was our own is tried again: by then another node may have it */
 #define LOST_KEPT (3600 * NS_SEC)
 #define MAX_KNOWN 256
 
@@ -42,7 +42,8 @@ void join_done(struct node *n) {
 static int add(struct node *n, const struct addr *to, const struct id *id, bool pinned, bool keep) {
   struct seed *d = find(n, to);
   if (d) {
-    if (keep && !d->keep) d->has_id = false; /* whose it is, was only a node's own word so far */
+    /* the id was only what a node there had claimed, or membership had told: find out anew */
+    if (keep && !d->keep) d->has_id = false;
     d->keep |= keep;
     if (id && (pinned || !d->keep)) {
       d->id = *id;
@@ -86,7 +87,8 @@ bool node_joined(const struct node *n, const struct addr *to) {
   return (d && d->self) || (p && p->link);
 }
 
-/* As a node that was lost, if we have met it: it may come back. */
+/* The address is no longer kept for ever. If we have met its node, it stays for a while like that of a lost node, which may
+ * come back. */
 void node_unjoin(struct node *n, const struct addr *to) {
   struct seed *d = find(n, to);
   if (!d || !d->keep) return;
@@ -115,7 +117,7 @@ uint32_t join_missing(const struct node *n) {
 
 bool node_is_alone(const struct node *n) { return pool_count(&n->peers.pool) == 0; }
 
-/* Whoever we never met may be an invention. */
+/* A node that we never had a link to may not exist: its address is not tried. */
 void join_lost(struct node *n, const struct peer *p) {
   if (p->since && addr_is_set(&p->addr) && !n->draining && !n->mesh.no_upkeep) (void)add(n, &p->addr, &p->id, false, false);
 }
@@ -144,7 +146,7 @@ void join_failed(struct node *n, struct session *s, int err, struct slice text) 
   assert(d->dial == s);
   s->seed = NULL;
   d->dial = NULL;
-  if (err == MACULA_DUPLICATE && id) { /* it is connected, or will be */
+  if (err == MACULA_DUPLICATE && id) { /* another connection to that node is up or on its way */
     d->id = *id;
     d->has_id = true;
     later(n, d, LOOK_EVERY);

@@ -1,14 +1,14 @@
 /* Links: connections to other nodes, dialled by us or by them.
  *
  * Both ends of a link name the capability `node` in CONNECT and PONG and prove their ids in the handshake, so a link belongs to
- * exactly one peer. Two nodes that dial each other at once end with one link: the connection that the smaller id dialled stays,
- * the other is refused as `duplicate`, and whoever is refused waits for the other's. A CONNECT from another run of a node
- * (instance) replaces whatever link there was: that run is over.
+ * exactly one peer. Two nodes that dial each other at once end up with one link: the connection dialled by the node with the
+ * smaller id stays, the other one is refused as `duplicate`, and the node that was refused waits for the first. A CONNECT with
+ * another instance comes from a new run of the node and replaces any link of the earlier run, which must be over.
  *
- * Unless it is not: a state folder that was copied makes two nodes of one identity, and each takes the other's links. A run
- * that was replaced comes back at once; who sees a run again after it has seen another knows that both live. From then on it
- * takes the one that started earlier, by their instances, and refuses the other as `identity_in_use`, which tries again now and
- * then: the earlier one may have gone for good. */
+ * It may not be over: where a state folder was copied, two live nodes have one identity, and each replaces the other's links. A
+ * run that was replaced connects again at once, so a node that sees a run come back after another one knows that both live.
+ * From then on it accepts the run that started earlier (by their instances) and refuses the other one as `identity_in_use`. The
+ * refused run tries again now and then, as the earlier one may have gone for good. */
 #include "node/peers/link.h"
 
 #include <assert.h>
@@ -24,13 +24,18 @@
 #define DIAL_TIMEOUT (5 * NS_SEC) /* until PONG */
 #define BACKOFF_MIN (100 * NS_MS)
 #define BACKOFF_MAX (10 * NS_SEC)
-#define LINK_SHARES 16u            /* busy clients hold 88 KiB of connection_pool, a busy link up to 1.3 MiB (docs/memory.md) */
-#define TWICE_SAID (3600 * NS_SEC) /* no more often of one identity; of all, since whoever makes identities can do this: */
+/* a link may use as much of connection_pool as 16 clients: a busy client holds 88 KiB, a busy link up to 1.3 MiB
+ * (docs/memory.md) */
+#define LINK_SHARES 16u
+/* between two log lines about one identity; for all identities together the next two lines bound them, since anybody can make
+ * identities */
+#define TWICE_SAID (3600 * NS_SEC)
 #define TWICE_RATE (1.0 / 60)
 #define TWICE_BURST 10.0
 #define LINK_CAPS (CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_CANCEL | CAP_NODE)
 
-/* An address that another node tells; sa_family 0: none. What is good on its link only, by its interfaces, means nothing here.
+/* The address in a field that another node sent; sa_family 0: none. A link-local address is ignored: its zone names an
+ * interface of that node's machine and means nothing here.
  */
 static struct addr told_addr(struct slice from) {
   char text[ADDR_TEXT_LEN];
@@ -45,7 +50,7 @@ static void label(struct peer *p, struct slice name) { utf8_label(name, p->name,
 
 /* ---- dialling --------------------------------------------------------------------------------------------------------------
  */
-/* From a loopback address only loopback can be reached, and from an outer one only what is outside. */
+/* A socket on a loopback address reaches only loopback addresses, one on any other address only the others. */
 static const struct addr *socket_for(const struct node *n, const struct addr *to) {
   const struct addr *best = NULL;
   for (size_t i = 0; i < n->mesh.socket_count; i++) {
@@ -88,7 +93,8 @@ int link_dial(struct node *n, const struct addr *to, const struct id *expect, st
   return 0;
 }
 
-/* The handshake of our dial is complete: who is it? */
+/* The handshake of our dial is complete, so the other node's id is known: checks that it is the expected one and not connected
+ * already. */
 void link_opened(struct session *s) {
   assert(s->dialled);
   struct node *n = s->node;
@@ -98,7 +104,7 @@ void link_opened(struct session *s) {
   if (s->state != SESSION_DIALLING) return;
   bool configured = s->seed && s->seed->keep;
   if (!err && !s->peer && !(s->peer = configured ? peer_get_configured(n, id) : peer_get(n, id))) err = MACULA_ENOMEM;
-  if (!err && s->peer->dial != s) { /* found only now that it is known already */
+  if (!err && s->peer->dial != s) { /* only now is its id known, and a connection to it exists or is being dialled */
     if (s->peer->link || s->peer->dial)
       err = MACULA_DUPLICATE;
     else if (configured ? pool_is_full(&n->peers.pool) && peer_evict_idle(n) : peer_pool_full(n, id))
@@ -110,7 +116,7 @@ void link_opened(struct session *s) {
   }
   if (!err) err = door_open(&s->door);
   if (err) {
-    if (s->peer && s->peer->dial != s) s->peer = NULL; /* nothing of the peer's ends with it */
+    if (s->peer && s->peer->dial != s) s->peer = NULL; /* the end of this session is not the end of the peer's link */
     session_cut(s, err);
     return;
   }
@@ -126,7 +132,7 @@ void link_opened(struct session *s) {
   }
   if (n->token) m.connect.token = slice_str(n->token);
   if (n->name[0]) m.connect.name = slice_str(n->name);
-  s->at = s->door.home; /* the state is not IN: as an answer */
+  s->at = s->door.home; /* as the session is not IN, CONNECT is sent as an answer is: on the way of the handshake */
   session_tell(s, &m, true);
   s->at = -1;
 }
@@ -149,7 +155,7 @@ static void say_twice(struct peer *p, const struct addr *at) {
             PEER_VALUES(t), other);
 }
 
-/* Whether this run may have the link. */
+/* 0: this run of the node may have the link; MACULA_IDENTITY_IN_USE: an earlier run with the same identity lives. */
 static int judge_run(struct peer *p, const uint8_t *instance, const struct addr *at) {
   if (is_run(p->instance, instance) || !is_run(p->other, instance)) return 0;
   say_twice(p, at);
@@ -158,7 +164,8 @@ static int judge_run(struct peer *p, const uint8_t *instance, const struct addr 
   return MACULA_IDENTITY_IN_USE;
 }
 
-/* This peer knows an earlier run of ours. It alone is left alone: it may be wrong, or lie. */
+/* This peer says that an earlier run with our identity lives. Only this peer is not dialled for a while; all others are, since
+ * it may be wrong or lie. */
 static void set_in_use(struct peer *p, const struct addr *at) {
   struct node *n = p->node;
   struct peer_text t = peer_text(p->name, &p->id, at);
@@ -235,14 +242,15 @@ void link_welcomed(struct session *s, const struct msg_pong *m) {
   peer_up(p);
 }
 
-/* What is to become of a CONNECT from a node with which we have, or are making, a connection: 0: it is the one from now on. */
+/* Decides on a CONNECT from a node with which there is a connection already, or a dial of ours. 0: the new connection stays and
+ * the old one is closed; else the code to refuse the new one with. */
 static int settle_duel(struct session *s, struct peer *p, const uint8_t *instance) {
   struct node *n = s->node;
   struct session *old = p->link ? p->link : p->dial;
   if (!old || old == s) return 0;
   bool same_run = !p->link || is_run(p->instance, instance);
   if (same_run && old->dialled && memcmp(n->id.b, p->id.b, ID_LEN) < 0) {
-    if (p->link) door_ping(&p->link->door); /* is it really there? */
+    if (p->link) door_ping(&p->link->door); /* finds out whether the link that stays still works */
     n->peers.duplicates++;
     return MACULA_DUPLICATE;
   }
@@ -250,12 +258,12 @@ static int settle_duel(struct session *s, struct peer *p, const uint8_t *instanc
   if (was_up) p->link = NULL;
   if (p->dial == old) p->dial = NULL;
   if (was_up && !same_run) {
-    p->expect = time_add(n->now, DIAL_TIMEOUT); /* calls that fail over do not dial it: up() follows */
+    p->expect = time_add(n->now, DIAL_TIMEOUT); /* keeps calls that are tried again from dialling it: up() follows */
     link_is_down(p, false);
-    peer_down(p); /* that run's calls are lost */
+    peer_down(p); /* the calls of the earlier run have failed */
   }
   n->peers.duplicates++;
-  old->peer = NULL; /* it says goodbye, and nothing of the peer's ends with it */
+  old->peer = NULL; /* the old session says goodbye; its end is not the end of the peer's link */
   session_close(old, same_run ? MACULA_DUPLICATE : is_run(p->other, instance) ? MACULA_IDENTITY_IN_USE : MACULA_REPLACED, NULL);
   return 0;
 }
@@ -311,7 +319,7 @@ int link_connect(struct session *s, const struct msg_connect *m) {
  */
 void link_close(struct peer *p, int err) {
   struct session *s = p->link;
-  if (!p->dial) pool_remove(&p->node->peers.pool, &p->slot); /* else the slot is that of the dial, which goes on */
+  if (!p->dial) pool_remove(&p->node->peers.pool, &p->slot); /* with a dial under way the slot is the dial's */
   list_remove(&p->leaving);
   p->link = NULL;
   if (!s) return;
@@ -347,18 +355,20 @@ void link_end(struct session *s) {
     link_is_down(p, s->end_err == MACULA_NOT_CONNECTED);
     peer_down(p);
     if (s->end_err == MACULA_IDENTITY_IN_USE) set_in_use(p, &p->run_at);
-    /* By another run, it says, and we are here. Who says so again and again waits for mesh_sweep. */
+    /* The peer closed the link in favour of another run with our identity, but we live: dial it again. If the link lasted less
+     * than a second, wait for mesh_sweep, so that two such runs do not replace each other without pause. */
     if (s->end_err == MACULA_REPLACED && time_since(n->now, p->since) >= NS_SEC) (void)peer_want(p, WANT_UPKEEP);
     return;
   }
   n->peers.dial_failures++;
   if (s->end_err == MACULA_DUPLICATE) {
-    p->expect = time_add(n->now, DIAL_TIMEOUT); /* its own connection is on its way */
+    p->expect = time_add(n->now, DIAL_TIMEOUT); /* the connection that the peer dialled is on its way */
     return;
   }
   back_off(p);
   if (s->end_err == MACULA_IDENTITY_IN_USE) set_in_use(p, &p->addr);
-  link_not_had(p, s->door.home >= 0, s->end_err == MACULA_NOT_CONNECTED); /* the handshake was done: it refused */
+  /* home >= 0: the handshake was complete, so the node is there and refused */
+  link_not_had(p, s->door.home >= 0, s->end_err == MACULA_NOT_CONNECTED);
   peer_down(p);
 }
 

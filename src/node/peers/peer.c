@@ -14,7 +14,7 @@
 #include "wire/frame.h"
 
 #define HELD_A_PEER (256u << 10) /* bytes of frames that wait for its link */
-#define LEAVE_TIME (2 * NS_SEC)  /* for calls and data of one that is to give its slot up */
+#define LEAVE_TIME (2 * NS_SEC)  /* that a busy peer which is to give up its slot gets to finish */
 
 static bool eq(const struct hlink *h, const void *key, size_t len) {
   (void)len;
@@ -76,7 +76,7 @@ static void peer_free(struct peer *p) {
 void peers_done(struct node *n) {
   struct peers *ps = &n->peers;
   if (!ps->all.next) return;
-  list_for(it, &ps->all) { /* no record outlives another here: nothing may look at it any more */
+  list_for(it, &ps->all) { /* all records end here: unlink each, so that no other one looks at it while it is freed */
     struct peer *p = container_of(it, struct peer, all);
     list_remove(&p->of_via);
     p->via = NULL;
@@ -151,9 +151,9 @@ void peer_where(struct peer *p, const struct addr *addr, const struct id *gatewa
   if (via) set_via(p, via);
 }
 
-/* A node that is behind p is behind nobody else; whether p has a link or is behind another itself does not matter: who says
- * that two are behind each other shall not send us round in a circle. What is done to one may give others another gateway, so
- * the list is turned and not walked. */
+/* Calls `each` for the nodes that are reached through p. Whether p itself has a link or a gateway does not matter, so that a
+ * rumour that two nodes are behind each other leads to no endless recursion. `each` may change the gateway of other nodes in
+ * the list, so it is rotated instead of walked. */
 void peers_behind(struct peer *p, void (*each)(struct peer *q)) {
   size_t n = 0;
   list_for(it, &p->vias) n++;
@@ -176,7 +176,8 @@ bool peer_has_calls(const struct peer *p) {
 static bool has_unacked(const struct peer *p) {
   if (!p->link) return false;
   uint32_t upkeep = door_written(&p->link->door) == p->upkeep_end ? p->upkeep_len : 0;
-  return p->link->lanes.bytes || session_queued(p->link) > upkeep; /* by lanes its end is not where it was written */
+  /* what waits in lanes may leave in another order, so upkeep_end tells nothing then */
+  return p->link->lanes.bytes || session_queued(p->link) > upkeep;
 }
 
 bool peer_is_busy(const struct peer *p) { return peer_has_calls(p) || !list_empty(&p->held) || has_unacked(p); }
@@ -185,7 +186,8 @@ static void settle(struct peer *p) {
   if (p->member || p->link || p->dial || !list_empty(&p->waits) || has_calls(p) || !list_empty(&p->held) ||
       p->spread.unacked.count)
     return;
-  if (p->via && !list_empty(&p->vias)) set_via(p, NULL); /* two that are said to be behind each other keep nobody */
+  /* two records that name each other as gateway must not keep each other */
+  if (p->via && !list_empty(&p->vias)) set_via(p, NULL);
   if (list_empty(&p->vias)) peer_free(p);
 }
 
@@ -217,14 +219,15 @@ void peer_evict(struct peer *p) {
 
 int peer_evict_idle(struct node *n) {
   struct pool_entry *e = pool_victim(&n->peers.pool, spare_busy);
-  if (!e) e = pool_victim(&n->peers.pool, spare_used); /* whom nothing waits for, and who may not even be there */
+  /* a dial for upkeep: nothing waits for that node, which may not even exist */
+  if (!e) e = pool_victim(&n->peers.pool, spare_used);
   if (!e) return MACULA_MAX_PEERS_REACHED;
   peer_evict(container_of(e, struct peer, slot));
   n->peers.pool.evicted++;
   return 0;
 }
 
-/* After max_peers was lowered: those that are busy stay until they are not. */
+/* Closes idle links above max_peers, after that was lowered; busy ones stay until they are idle. */
 static void shrink(struct node *n) {
   while (pool_count(&n->peers.pool) > n->peers.pool.max && !peer_evict_idle(n)) continue;
 }
@@ -238,8 +241,9 @@ void peers_set_limits(struct node *n) {
 
 static bool spare_leaving(const struct pool_entry *e) { return !list_empty(&container_of(e, struct peer, slot)->leaving); }
 
-/* Room for one more that is to be used: an idle one goes at once; when all are busy, the least recently used goes as soon as it
- * is not. Those that the user named go last. */
+/* Makes room for a link that is needed for a call or message. An idle link is closed at once; when all are busy, the least
+ * recently used one is closed as soon as it is idle, or after LEAVE_TIME (MACULA_EBUSY). Links to configured nodes are chosen
+ * last. */
 static int make_room(struct node *n) {
   struct peers *ps = &n->peers;
   if (!peer_evict_idle(n)) return 0;
@@ -253,7 +257,7 @@ static int make_room(struct node *n) {
   return MACULA_EBUSY;
 }
 
-/* Takes a slot and dials. MACULA_EBUSY in any case that goes on. */
+/* Takes a slot and dials. MACULA_EBUSY: the dial is on its way. */
 static int dial_now(struct peer *p) {
   struct node *n = p->node;
   assert(!p->link && !p->dial && list_empty(&p->waits));
@@ -272,7 +276,7 @@ static int want_direct(struct peer *p, enum want want) {
   if (!addr_is_set(&p->addr) || n->now < p->dial_at) return MACULA_NOT_CONNECTED;
   if (n->left || (n->draining && want == WANT_UPKEEP)) return MACULA_SHUTTING_DOWN;
   if (want == WANT_UPKEEP && n->mesh.no_upkeep) return MACULA_MAX_PEERS_REACHED;
-  /* Of whom we only heard, not so many are tried at once that whoever comes finds no slot. */
+  /* Dials to nodes that we never had a link to leave an eighth of the slots to nodes that dial us. */
   if (want == WANT_UPKEEP && !p->since && pool_count(&n->peers.pool) >= n->peers.pool.max - n->peers.pool.max / 8)
     return MACULA_MAX_PEERS_REACHED;
   if (peer_pool_full(n, &p->id)) {
@@ -294,7 +298,7 @@ int peer_want(struct peer *p, enum want want) {
 /* A link is on its way: ours is dialled or waits for a slot, or the other's dial is expected. */
 static bool is_coming(const struct peer *p) { return p->dial || !list_empty(&p->waits) || p->node->now < p->expect; }
 
-/* The other's dial was expected and never came: what waited for it has failed. */
+/* If the peer's own dial was expected and did not come, what waited for it fails. */
 static void give_up(struct peer *p) {
   const struct peer *hop = !p->link && !addr_is_set(&p->addr) && p->via ? p->via : p;
   if (!list_empty(&p->held) && !hop->link && !is_coming(hop)) peer_down(p);
@@ -306,7 +310,8 @@ void peers_sweep(struct node *n) {
   list_for_safe(it, &n->peers.all) settle(container_of(it, struct peer, all));
 }
 
-/* Each that waits has a free slot, or one that leaves, also when somebody else took the slot of the one that left. */
+/* Sees to it that there is a free slot or a leaving link for each peer that waits, also when another peer took the slot that
+ * had been freed for it. */
 static void make_rooms(struct node *n) {
   struct peers *ps = &n->peers;
   if (list_empty(&ps->waiting)) return;
@@ -339,7 +344,8 @@ void peers_step(struct node *n) {
   make_rooms(n);
   while (!list_empty(&ps->waiting)) {
     struct peer *p = container_of(ps->waiting.next, struct peer, waits);
-    /* What is kept free is not taken while its own slot may still become free; nobody waits for more than that. */
+    /* A slot kept for configured nodes is not taken while a leaving link will free another; with no link leaving, the peer
+     * takes any slot that is free. */
     if (pool_is_full(&ps->pool) || (!list_empty(&ps->leaving) && peer_pool_full(n, &p->id))) break;
     list_remove(&p->waits);
     if (dial_now(p) != MACULA_EBUSY) peer_down(p);
@@ -399,7 +405,7 @@ static int post_raw(struct peer *p, uint8_t type, struct slice payload, uint64_t
 
 static uint32_t written(const struct peer *p) { return p->link ? door_written(&p->link->door) : 0; }
 
-/* What was written since then makes the link no busy one. */
+/* Notes that what was written since `before` is upkeep, which does not make the link busy. */
 static void was_upkeep(struct peer *p, uint32_t before) {
   if (!p->link) return;
   assert(p->link->peer == p);
@@ -422,7 +428,7 @@ int peer_upkeep_raw(struct peer *p, uint8_t type, struct slice payload, uint64_t
   return err;
 }
 
-/* What waited goes out in order; what the queue does not take is lost, as on a link that broke. */
+/* Sends in order what waited for the link; what its queue does not take is lost, as when a link breaks. */
 static void flush_held(struct peer *p) {
   while (!list_empty(&p->held)) {
     struct held *h = container_of(p->held.next, struct held, of_peer);
@@ -433,7 +439,7 @@ static void flush_held(struct peer *p) {
     int err = write_frame(p, &parcel);
     parcel_done(&parcel);
     held_free(p, h);
-    if (!err && query) was_upkeep(p, before); /* as all of the DHT is */
+    if (!err && query) was_upkeep(p, before); /* frames of the DHT are upkeep */
     if (err) p->node->peers.held_dropped++;
     if (err && query) peer_unsent(p, query);
   }

@@ -2,8 +2,8 @@
  * publishes.
  *
  * An envelope names the nodes that it has passed (path), so that it never passes one twice, and passes at most 10. A CALL that
- * cannot be carried on is answered, in the name of the node that it was for, with no_route or max_hops_exceeded; whatever else
- * cannot is dropped and counted. */
+ * cannot be forwarded is answered with no_route or max_hops_exceeded, in the name of the node that it was for; any other frame
+ * that cannot be forwarded is dropped and counted. */
 #include "node/peers/route.h"
 
 #include "base/err.h"
@@ -62,7 +62,7 @@ int route_frame(struct peer *p, const struct parcel *frame) {
 
 /* ---- receiving -------------------------------------------------------------------------------------------------------------
  */
-/* from: whose link it came by: the last that it passed. */
+/* from: the node over whose link the envelope came, which must be the last one of its path. */
 static bool open_envelope(const struct peer *from, const struct msg_route *m, struct envelope *ret) {
   struct msg_list path = m->path;
   struct slice id;
@@ -90,7 +90,7 @@ static int type_of(const struct msg_route *m, bool publish) {
   return -1;
 }
 
-/* It cannot be carried on: a caller is told so, by the way that it came. */
+/* The envelope cannot be forwarded. If it carries a CALL, an error reply goes back over the link by which it came. */
 static void report(struct peer *from, const struct envelope *e, int type, struct slice payload, int err) {
   struct node *n = from->node;
   struct msg m;
@@ -105,16 +105,17 @@ static void report(struct peer *from, const struct envelope *e, int type, struct
   parcel_done(&p);
 }
 
-/* Whether what `from` hands us may be p's word. An envelope is not signed: so only the gateway of a node that cannot be dialled
- * speaks for it, or any node if that is what we are; and only with answers that name a call which nobody else can know, for
- * all. What nodes say of themselves comes over their own link where there is one. */
+/* Whether a frame in p's name may come through `from`. Envelopes are not signed, so only the gateway of a node that cannot be
+ * dialled may forward in its name; if we are such a node ourselves, any node may forward to us. REPLY and CANCEL may come from
+ * anybody, as they name a call id that nobody else can know. Frames of membership, the DHT and interest (msg_is_raw) are taken
+ * only over p's own link while it has one. */
 static bool may_speak_for(const struct peer *from, const struct peer *p, int type) {
   if (msg_is_raw(type) && p->link) return false;
   if (type == MSG_REPLY || type == MSG_CANCEL || from->node->mesh.hidden) return true;
   return !p->link && !addr_is_set(&p->addr) && (!p->via || p->via == from);
 }
 
-/* It has arrived: whose word it is, if it may be. */
+/* The envelope is for us: the peer in whose name it speaks; NULL: `from` may not speak for that one. */
 static struct peer *arrived(struct peer *from, const struct envelope *e, int type) {
   struct node *n = from->node;
   struct peer *p = type < 0 || type == MSG_RPC_ROUTE || type == MSG_PUBSUB_ROUTE ? NULL : peer_told(n, &e->source, false);
@@ -128,8 +129,7 @@ static struct peer *arrived(struct peer *from, const struct envelope *e, int typ
   return p;
 }
 
-/* The link by which it gets nearer to its destination: the destination's own, or that of the gateway that it stays connected
- * to. */
+/* The next node on the way to the destination: the destination itself if it has a link, else its gateway. */
 static struct peer *next_hop(const struct node *n, const struct envelope *e) {
   struct peer *p = peer_find(n, &e->destination);
   if (p && !p->link) p = p->via;

@@ -1,4 +1,4 @@
-/* What must hold of sessions: each is where its state says, and nothing of one that has ended is left. */
+/* What must hold of sessions: each is on the lists that its state says, and one that has ended owns nothing. */
 #include "base/check.h"
 #include "node/session/lane.h"
 #include "node/session/session.h"
@@ -74,7 +74,7 @@ static const char *session_is(const struct node *n, const struct session *s, str
   return NULL;
 }
 
-/* The longest first. */
+/* Whether the list is ordered by age, the oldest session first. */
 static bool in_order(const struct list *fresh) {
   nanotime last = 0;
   list_for(it, fresh) {

@@ -39,7 +39,7 @@ enum lane lane_of(uint8_t type) {
   case MSG_CALL:
   case MSG_CAST:
   case MSG_REPLY:
-  case MSG_CANCEL: /* never before its CALL */
+  case MSG_CANCEL: /* must not overtake the CALL that it cancels */
   case MSG_RPC_ROUTE:
     return LANE_CALLS;
   case MSG_PUBLISH:
@@ -55,7 +55,7 @@ void lanes_init(struct lanes *l) {
   list_init(&l->filled);
 }
 
-/* Whether something of the way waits that goes before what is in this lane. */
+/* Whether a frame waits that goes by the same way and must be sent before those of this lane. */
 static bool is_behind(const struct session *s, int lane) {
   for (int i = 0; i < lane; i++)
     if (s->lanes.lane[i].first && s->door.way[i] == s->door.way[lane]) return true;
@@ -67,7 +67,8 @@ static bool has_room(const struct session *s, int64_t way, size_t len) {
   return !unsent || unsent + len <= DOOR_UNSENT;
 }
 
-/* Small frames are copied, which packs them; larger ones, and those for which there is no memory, are referred to. */
+/* Small frames are copied, so that they are packed together; larger ones, and small ones for whose copy there is no memory, are
+ * passed by reference. */
 static int put(struct door *d, int64_t way, struct slice frame, struct shbuf *shared) {
   if (frame.n > SMALL_FRAME) return d->ops->write_ref(d, way, shared);
   int err = d->ops->write(d, way, frame);

@@ -5,11 +5,11 @@
 #include "node/session/session.h"
 #include "wire/frame.h"
 
-#define STALLED_AFTER (200 * NS_MS) /* without an acknowledgement: only a share of the pool is left */
+#define STALLED_AFTER (200 * NS_MS) /* a queue without an acknowledgement for so long may take only a share of the pool */
 
 /* ---- frames ----------------------------------------------------------------------------------------------------------------
  */
-/* Where a frame of so many bytes is written: here, or where all can share it. NULL: no memory. */
+/* The buffer for a frame of len bytes: the parcel's own if it is small, else one that all receivers share. NULL: no memory. */
 static uint8_t *place(struct parcel *p, struct mem *mem, size_t len) {
   p->mem = mem;
   p->waits = false;
@@ -21,7 +21,7 @@ static uint8_t *place(struct parcel *p, struct mem *mem, size_t len) {
 }
 
 int parcel_encode(struct parcel *p, struct mem *mem, const struct msg *m, size_t most) {
-  ptrdiff_t len = msg_encode(m, p->small, sizeof p->small); /* most often that is all */
+  ptrdiff_t len = msg_encode(m, p->small, sizeof p->small); /* most frames are small, and this is all there is to do */
   size_t size = len >= 0 ? (size_t)len : len == MACULA_EINVAL ? msg_size(m) : 0;
   if (!size) return (int)len;
   if (size > most) return MACULA_EFULL;
@@ -72,10 +72,12 @@ static bool is_stalled(const struct session *s) {
   return door_queued(&s->door, way) && time_since(s->node->now, door_progress(&s->door, way)) > STALLED_AFTER;
 }
 
-/* Whether a queue may take more: up to client_queue (a link: peer_queue) while the pool has room; a lane that has not moved for
- * a while gets a sixteenth of what is left of the pool's first three quarters. The last 32nd of the pool is for answers. */
+/* Whether a session's queue may take the frame: up to client_queue (a link: peer_queue) while the pool has room. A queue
+ * without an acknowledgement for STALLED_AFTER may only take a sixteenth of what is free of the pool's first three quarters.
+ * The last 32nd of the pool is kept for answers. */
 bool parcel_fits(const struct node *n, const struct session *s, const struct parcel *p) {
-  size_t len = p->frame.n, fresh = len > SMALL_FRAME ? SMALL_FRAME : len; /* what is shared is in the pool already */
+  /* memory that this receiver adds to the pool: a large frame is shared and counted already */
+  size_t len = p->frame.n, fresh = len > SMALL_FRAME ? SMALL_FRAME : len;
   size_t used = n->rows.mem[ROW_SEND].bytes, pool = n->limits.send_pool, queued = session_queued(s);
   size_t cap = s->peer ? n->limits.peer_queue : n->limits.client_queue;
   if (used + fresh > pool - pool / 32) return false;

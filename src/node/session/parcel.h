@@ -10,7 +10,7 @@
 
 struct parcel {
   struct slice frame;
-  struct shbuf *shared; /* large ones, and small ones that have to wait somewhere; else NULL */
+  struct shbuf *shared; /* the frame, if it is large or is small and has to wait somewhere; else NULL */
   struct mem *mem;      /* of shared */
   uint8_t qos;          /* of a publish: this and */
   bool retain;
@@ -18,13 +18,14 @@ struct parcel {
   uint8_t small[SMALL_FRAME];
 };
 
-/* Encodes m. MACULA_EFULL: it has more than `most` bytes; MACULA_FRAME_TOO_LARGE, MACULA_ENOMEM. Then there is nothing to be
- * done with parcel_done. */
+/* Encodes m. MACULA_EFULL: the frame has more than `most` bytes; MACULA_FRAME_TOO_LARGE, MACULA_ENOMEM. After an error no
+ * parcel_done is needed. */
 int parcel_encode(struct parcel *p, struct mem *mem, const struct msg *m, size_t most);
 int parcel_raw(struct parcel *p, struct mem *mem, uint8_t type, struct slice payload); /* its payload is encoded already */
-void parcel_of(struct parcel *p, struct shbuf *frame);                                 /* the whole frame is */
+void parcel_of(struct parcel *p, struct shbuf *frame);                                 /* the whole frame is encoded already */
 void parcel_done(struct parcel *p);
-/* Its frame, to be referred to; made for a small one when it is first needed. NULL: no memory. */
+/* The frame as shared bytes, of which a reference can be taken; for a small frame they are made at the first call. NULL: no
+ * memory. */
 struct shbuf *parcel_share(struct parcel *p);
 static inline struct slice parcel_payload(const struct parcel *p) {
   return slice_of(p->frame.p + FRAME_HEADER_LEN, p->frame.n - FRAME_HEADER_LEN);
@@ -34,7 +35,7 @@ static inline struct slice parcel_payload(const struct parcel *p) {
 int parcel_init(struct node *n, const struct msg_publish *m, struct parcel *ret);
 bool parcel_fits(const struct node *n, const struct session *s, const struct parcel *p);
 int parcel_write(struct session *s, struct parcel *p); /* the errors of lanes_write */
-/* To a client. False: it did not fit, and was counted as dropped. */
+/* Sends a publish to a client. False: there was no room, and it was counted as dropped. */
 bool parcel_deliver(struct node *n, struct session *s, struct parcel *p);
 
 #endif

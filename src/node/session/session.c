@@ -6,8 +6,8 @@
 #include "wire/answer.h"
 #include "wire/names.h"
 
-#define LINGER (1 * NS_SEC)        /* for the last words of a connection */
-#define CONTROL_SLACK (64u * 1024) /* of a queue, beyond what messages may fill */
+#define LINGER (1 * NS_SEC)        /* how long a closing connection may take to deliver what is queued */
+#define CONTROL_SLACK (64u * 1024) /* bytes of a queue beyond what messages may fill, for answers and control frames */
 #define REFUSALS_A_SECOND 2.0      /* lines about clients that were refused or ended */
 #define REFUSALS_AT_ONCE 20.0
 
@@ -67,7 +67,8 @@ void session_error(struct session *s, struct slice call_id, int err, const char 
 
 /* ---- refusals --------------------------------------------------------------------------------------------------------------
  */
-/* Lines of a budget of their own: a flood of refusals is neither a flood of lines nor what keeps others from the log. */
+/* These log lines have a budget of their own, so that a flood of refusals neither floods the log nor uses up the budget of
+ * other lines. */
 static void say_ended(struct node *n, const char *event, const struct addr *from, const struct id *id, int err,
                       struct slice text) {
   char at[ADDR_TEXT_LEN], who[ID_HEX_LEN + 1] = "none";
@@ -88,7 +89,7 @@ void session_refused(struct node *n, const struct addr *from, const struct id *i
   say_ended(n, "client_refused", from, id, err, text);
 }
 
-/* A client's end that the node wants; links have lines of their own. */
+/* Logs that the node ended a client's session; for links other lines are logged. */
 static void say_closed(const struct session *s, int err, const char *text) {
   if (s->peer || s->dialled) return;
   say_ended(s->node, s->state <= SESSION_JUDGING ? "client_refused" : "client_ended", door_remote(&s->door), door_id(&s->door),
@@ -107,7 +108,7 @@ static void doom(struct session *s, int err) {
 }
 
 void session_close(struct session *s, int err, const char *text) {
-  int64_t way = way_for(s, LANE_PUBLISHES, true); /* behind all that is queued */
+  int64_t way = way_for(s, LANE_PUBLISHES, true); /* so that DISCONNECT goes behind everything that is queued */
   if (s->state == SESSION_OVER) return;
   text = text ? text : err ? macula_err_text(err) : "goodbye";
   log_debug(s->node->log, "client_closed", "conn=%llu code=%s", (unsigned long long)s->serial, macula_err_name(err));
@@ -245,7 +246,8 @@ int session_check(const struct session *s, const struct msg_connect *m, char why
   return 0;
 }
 
-/* Who the client is: its proven id, or a mere label; its instance, or else its connection. */
+/* Names the client: by its proven id, else by the id that it claims, a mere label; and by its instance, else by its
+ * connection's number. */
 static void name_client(struct session *s, const struct msg_connect *m) {
   const struct id *peer = door_id(&s->door);
   s->client.verified = peer != NULL;
@@ -313,7 +315,7 @@ void session_judge(struct session *s, const struct msg_connect *m) {
   list_append(&s->node->sessions.judged, &s->judged.all);
 }
 
-/* From the latest on, which it mostly is. */
+/* Searches from the latest session on, as it is mostly that one. */
 struct session *session_judged(struct node *n, uint64_t serial) {
   for (struct list *it = n->sessions.judged.prev; it != &n->sessions.judged; it = it->prev) {
     struct session *s = container_of(it, struct session, judged.all);
@@ -331,7 +333,7 @@ void session_watch(struct session *s) {
   door_watch(&s->door, true);
 }
 
-/* A pool that stays full is freed from those who have stopped reading, since else nobody could ever publish again. */
+/* When the send pool stays full, cuts sessions whose peers have stopped reading; else no publisher could ever go on. */
 void sessions_shed(struct node *n) {
   if (list_empty(&n->sessions.paused) || time_since(n->now, n->sessions.paused_at) < SWEEP_EVERY) return;
   size_t enough = n->limits.send_pool / 8, freed = 0;

@@ -6,13 +6,14 @@
  *     +-- timeout -------+-- refusal, timeout ------+
  *   DIALLING (to another node) -- PONG --> IN
  *
- * The verdict on CONNECT mostly falls in its own turn. When it comes later, CONNECT and whatever follows it are held
- * (receive.c) and read when it is there; who has gone by then, or waited for too long, it does not find.
+ * The verdict on CONNECT mostly comes in the turn in which CONNECT is handled. When it comes later, CONNECT and all bytes
+ * behind it are held (receive.c) until then. A verdict for a session that has ended meanwhile, or has waited too long, has no
+ * effect.
  *
- * Whatever ends a session dooms it first: nothing is delivered to it from then on, and session_end takes away all that it owns
- * in the node's settle, when no list of the index and no call of the router is being walked. What is queued for one that is
- * closed still goes out, its last words behind all of it, as far as its peer takes it within LINGER; of one that is cut nothing
- * does. */
+ * A session that is to end is doomed first: nothing is delivered to it from then on. session_end frees all that it owns later,
+ * in the node's settle, when no list of the index or of the router is being walked. When a session is closed, what is queued
+ * for it and then its DISCONNECT still go out, as far as the peer reads them within LINGER; when it is cut, nothing more is
+ * sent. */
 #ifndef NODE_SESSION_SESSION_H
 #define NODE_SESSION_SESSION_H
 
@@ -23,52 +24,53 @@
 
 #define SWEEP_EVERY (1 * NS_SEC)
 
-/* Somebody has come: copies the door. NULL: turned away, or no memory; the door is closed. */
+/* A new connection: makes a session with a copy of the door. NULL: refused, or no memory; the door is closed then. */
 struct session *session_open(struct node *n, const struct door *door);
 struct session *session_new(struct node *n); /* without a door yet; NULL: no memory */
-/* Whether CONNECT may come in at all, as a client's or as a node's: 0, or why not; *ret_text: NULL, static, or why. */
+/* Whether CONNECT breaks no rule for a client or node: 0, or why not. *ret_text: NULL (the code's own text), static text, or
+ * `why`. */
 int session_check(const struct session *s, const struct msg_connect *m, char why[NAME_WHY_LEN], const char **ret_text);
-void session_admit(struct session *s, const struct msg_connect *m); /* as a client, checked */
+void session_admit(struct session *s, const struct msg_connect *m); /* lets it in as a client; session_check has passed */
 /* Refuses or ends: DISCONNECT with the code, then the close. err 0: a normal goodbye. text NULL: the code's own. */
 void session_close(struct session *s, int err, const char *text);
-/* Ends without a word and without waiting for what is queued. */
+/* Ends the session without DISCONNECT and drops what is queued. */
 void session_cut(struct session *s, int err);
-/* Somebody was turned away who has no session. */
+/* Logs and counts a connection that was refused before it had a session. */
 void session_refused(struct node *n, const struct addr *from, const struct id *id, int err, struct slice text);
-/* Off all lists but that of those with a connection; and out of memory. */
+/* session_unlist: takes it off all lists except the one of all connections. session_free: frees it. */
 void session_unlist(struct session *s);
 void session_free(struct session *s);
-/* By the lane of its type, or with answer set by the way whose frame is being handled. MACULA_EFULL (the queue), or the errors
- * of lanes_write; MACULA_FRAME_TOO_LARGE. */
+/* Sends by the lane of the message's type; with `answer` set, by the way whose frame is being handled. MACULA_EFULL (the
+ * queue), or the errors of lanes_write; MACULA_FRAME_TOO_LARGE. */
 int session_send(struct session *s, const struct msg *m, bool answer);
-int session_write(struct session *s, enum lane lane, struct parcel *p); /* the same, of a frame */
+int session_write(struct session *s, enum lane lane, struct parcel *p); /* the same for an encoded frame */
 void session_drained(struct session *s);                                /* its door could take more */
-size_t session_queued(const struct session *s); /* bytes that it has not acknowledged, those that wait for its door included */
-/* As session_send; a peer that cannot take even that is cut as a slow consumer. */
+size_t session_queued(const struct session *s); /* bytes that the peer has not acknowledged, including those in the lanes */
+/* As session_send; if even this does not fit into the queue, the peer is cut as a slow consumer. */
 void session_tell(struct session *s, const struct msg *m, bool answer);
-/* ACK, if it was asked for and is understood. */
+/* Sends ACK if the peer asked for one and knows that frame. */
 void session_ack(struct session *s, bool has_ref, uint64_t ref, int err, const char *text);
 /* REPLY to a call, with an error. text NULL: the code's own. */
 void session_error(struct session *s, struct slice call_id, int err, const char *text);
-/* JUDGING from now on; m is read by whoever gives the verdict now. */
+/* The session is JUDGING from now on. m is used if the verdict comes during this call. */
 void session_judge(struct session *s, const struct msg_connect *m);
-struct session *session_judged(struct node *n, uint64_t serial); /* NULL: it has gone, or has its verdict */
-/* Calls are pending: see to it that the peer's silence is noticed. */
+struct session *session_judged(struct node *n, uint64_t serial); /* NULL: the session has ended, or has its verdict already */
+/* Calls are pending: from now on the peer's silence is noticed. */
 void session_watch(struct session *s);
 void sessions_shed(struct node *n); /* every SWEEP_EVERY */
-/* Sessions, the table of clients and the lists of both (base/check.h). O(sessions). */
+/* Checks sessions, the table of clients and their lists (base/check.h). O(sessions). */
 const char *sessions_check(const struct node *n);
-size_t sessions_owned(const struct node *n); /* what of its account is its own */
+size_t sessions_owned(const struct node *n); /* bytes of the account that sessions take */
 
-/* ends.c: what the end of a session means to all that knows it. */
-/* All that a client owns goes, in one step; harmless when repeated. */
+/* ends.c: what the end of a session means to all rooms that know it. */
+/* Frees all that a client owns, in one step; harmless when repeated. */
 void session_end(struct session *s);
-/* The connection is gone: ends and frees it. why NULL: with the whole node. */
+/* The connection is gone: ends and frees the session. why NULL: the whole node is being freed. */
 void session_closed(struct session *s, const struct door_end *why);
 
-/* dispatch.c: the verdict on the CONNECT of a session, in the turn in which it came or later: 0: it comes in, as far as there
- * is room now; else it is refused, text NULL: the code's own. One that has gone is not found, which is harmless. The node is to
- * be ticked soon. */
+/* dispatch.c: gives the verdict on a session's CONNECT, in the turn in which that came or later. err 0: it is let in, if there
+ * is room now; else it is refused with err (text NULL: the code's own). Harmless when the session has ended. The node must be
+ * ticked soon. */
 void session_verdict(struct node *n, uint64_t serial, int err, const char *text);
 
 #endif

@@ -16,8 +16,8 @@ struct node;
 struct peer;
 struct seed;
 
-#define STREAM_WINDOW (64u * 1024) /* of a new connection and of each stream */
-#define NAME_KEPT 64               /* bytes of a label of a client or node; how: utf8_label */
+#define STREAM_WINDOW (64u * 1024) /* bytes: the initial window of a connection and of each stream */
+#define NAME_KEPT 64               /* bytes kept of the label of a client or node; see utf8_label */
 
 enum session_state { SESSION_FRESH, SESSION_JUDGING, SESSION_DIALLING, SESSION_IN, SESSION_OVER };
 
@@ -42,17 +42,17 @@ struct session {
   enum session_state state;
   bool ended;   /* session_end has run */
   bool base;    /* base-only: no extensions, only `bin` */
-  bool trusted; /* on loopback, or with an admin key: may see the lists */
+  bool trusted; /* may ask for the lists: it connects over loopback or has an admin key */
   bool watched; /* door_watch is on */
   uint32_t caps;
   int64_t at; /* way whose frame is being handled; -1: none */
   struct {
     struct list all; /* sessions.judged, while JUDGING */
-    int64_t way;     /* on which CONNECT, and what follows it, waits for the verdict; -1: CONNECT is being handled */
-    const struct msg_connect *connect; /* while that is being handled */
+    int64_t way; /* the way on which CONNECT and what follows it are held until the verdict; -1: CONNECT is being handled now */
+    const struct msg_connect *connect; /* set only while CONNECT is being handled */
     const char *text;
     int err;
-    bool given; /* the verdict is: err and text are it */
+    bool given; /* the verdict has come: it is err and text */
   } judged;
   nanotime since;
   struct list all, fresh, doomed, paused, watch; /* of the node */
@@ -69,7 +69,7 @@ struct session {
   struct inflight_party unacked; /* its QoS 1 messages that other nodes have not acknowledged */
   struct gets_party gets;        /* its new subscriptions, for what other nodes retain */
   char *name;                    /* may be NULL */
-  uint32_t window;               /* of the way of CONNECT */
+  uint32_t window;               /* present receive window of the way of CONNECT */
   uint32_t window_used;
   nanotime window_since;
   uint64_t dropped; /* messages */
@@ -80,12 +80,12 @@ struct sessions {
   struct list fresh;       /* before CONNECT, oldest first */
   struct list doomed;      /* to be ended */
   struct list paused;      /* publishers that wait for the pool, longest first */
-  struct list watched;     /* have, or had lately, calls pending */
+  struct list watched;     /* sessions that have calls pending, or had until lately */
   struct list filled;      /* lanes.filled: frames wait for their doors */
   struct lane_block *left; /* of lanes that were cleared: to be freed, */
   uint32_t left_freed;     /* so many items of it in this turn */
-  struct list judged;      /* session.judged: wait for the verdict on their CONNECT, the latest last */
-  /* Whether the verdict on a CONNECT that breaks no rule comes later, by session_verdict. NULL: never. */
+  struct list judged;      /* session.judged: sessions that wait for the verdict on their CONNECT, the latest last */
+  /* Returns whether the verdict on a CONNECT that breaks no rule comes later, by session_verdict. NULL: it never does. */
   bool (*judge)(void *ctx, struct session *s, const struct msg_connect *m);
   void *judge_ctx;
   uint32_t count;

@@ -21,7 +21,7 @@ static bool strip(struct slice *name, const char *prefix) {
   return true;
 }
 
-/* Text of a peer, which is no JSON, as a text in JSON: what is not plain ASCII is replaced if it is no UTF-8. */
+/* A JSON string of a text that a peer sent. If the text is not UTF-8, all characters but plain ASCII are replaced. */
 static json_t *text_json(struct slice s) {
   json_t *j = json_stringn((const char *)s.p, s.n);
   if (j) return j;
@@ -32,11 +32,11 @@ static json_t *text_json(struct slice s) {
   return j;
 }
 
-/* JSON goes back byte by byte: what its numbers are worth is the caller's. */
+/* Arguments that are JSON go back byte for byte, as parsing and printing could change the numbers. */
 static char *echo(struct slice args, json_int_t now_s) {
   size_t at;
   const char *why;
-  json_malloc_t take; /* as JSON texts are: one way to free them */
+  json_malloc_t take; /* allocated like JSON texts, so that callers free both in one way */
   if (!args.n) args = slice_str("null");
   char *text = NULL;
   if (json_check(args, &at, &why)) {

@@ -1,5 +1,5 @@
-/* What an operator asks of the node that takes a while: a ping of another node, a lookup. Bounded in number and time; an
- * operator's end takes its questions with it. */
+/* Questions of operators that the node cannot answer at once: pings of other nodes, lookups. They are bounded in number and
+ * time, and those of an operator end with its session. */
 #include "node/view/ask.h"
 
 #include <assert.h>
@@ -17,7 +17,7 @@
 
 #define ASK_TIME (10 * NS_SEC)
 
-struct asker {       /* a CALL of a session, or a function of the process */
+struct asker {       /* who asked: a CALL of a session, or a function of the process */
   struct session *s; /* NULL: done is called */
   const uint8_t *call_id;
   void (*done)(void *ctx, int err, const char *json);
@@ -48,7 +48,7 @@ static void refuse(const struct asker *by, int err, const char *text) {
     by->done(by->ctx, err, text ? text : macula_err_text(err));
 }
 
-/* Takes the JSON. */
+/* Sends the answer and ends the question. Takes over the reference to j. */
 static void answer(struct node *n, struct ask *a, json_t *j) {
   char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
   json_decref(j);

@@ -4,7 +4,7 @@
 
 #include "node/state.h"
 
-/* Whether com.macula.node.<what> is one of these; if so it will be answered. */
+/* Whether com.macula.node.<what> is such a question; if so it will be answered. */
 bool ask_call(struct session *s, const struct msg_call *m, struct slice what);
 void ask_ponged(struct peer *p, const struct msg_pong *m);
 void ask_found(struct node *n, const struct dht_result *r);
@@ -14,6 +14,6 @@ void ask_done(struct node *n); /* frees all without a word */
 nanotime ask_deadline(const struct node *n);
 void ask_tick(struct node *n);
 const char *ask_check(const struct node *n); /* base/check.h; O(questions) */
-size_t ask_owned(const struct node *n);      /* what of its account is its own */
+size_t ask_owned(const struct node *n);      /* bytes of the account that questions take */
 
 #endif

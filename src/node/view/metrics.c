@@ -248,7 +248,7 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
     free(text);
     return MACULA_ENOMEM;
   }
-  json_malloc_t take; /* as JSON texts are: one way to free them */
+  json_malloc_t take; /* allocated like JSON texts, so that callers free both in one way */
   json_get_alloc_funcs(&take, NULL);
   if ((*ret_text = take(len + 1))) memcpy(*ret_text, text, len + 1);
   free(text);

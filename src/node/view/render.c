@@ -195,7 +195,8 @@ int node_render(struct node *n, const char *what, size_t offset, size_t limit, n
   }
   char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
   json_decref(j);
-  if (!text || n->rows.account[ROW_ADMIN]->refused != refused) { /* some of it would be missing */
+  /* memory was refused on the way: part of the answer may be missing */
+  if (!text || n->rows.account[ROW_ADMIN]->refused != refused) {
     node_text_free(text);
     return MACULA_ENOMEM;
   }
