@@ -1,10 +1,12 @@
-/* Datagrams that belong to no connection: new ones with Retry and the limits on them, other versions, stateless reset. */
+/* Datagrams that belong to no connection: new connections, with Retry and the limits on them; version negotiation; stateless
+ * reset. */
 #include "quic/internal.h"
 
 #define RETRY_TIME (10 * NS_SEC)
 #define TOKEN_TIME (24 * 3600 * NS_SEC)
 #define RESETS_A_SECOND 1000.0
-#define ADDR_KEY 9 /* family, then an IPv4 address or an IPv6 /64: a host may have all of the latter */
+/* bytes: the family, then an IPv4 address or an IPv6 /64 prefix (one host may have all addresses of a /64) */
+#define ADDR_KEY 9
 
 struct addr_entry {
   struct lru_link l;
@@ -60,14 +62,14 @@ static bool too_many_from(struct quic *q, const struct addr *a) {
  */
 static void end_now(struct quic_conn *c) {
   struct quic *q = c->q;
-  quic_conn_admit(c); /* its place is free at once, not only when its end has been told */
+  quic_conn_admit(c); /* its place is free at once, and not only after conn_closed */
   if (c->established) q->stats.conns--;
   c->established = false;
   conn_end(c, 0);
 }
 
-/* Who lingers only repeats its last word, for as long as the peer's word about its own delays has it: so nobody is turned away
- * for the sake of those. */
+/* Ends a lingering connection. All that one still does is to repeat its last packet, for a time that the peer influences by its
+ * acknowledgement delays; so no new connection is refused for its sake. */
 bool accept_makes_room(struct quic *q, bool half_open) {
   for (int i = half_open; i < 2; i++) list_for(it, &q->lingering[i]) {
       struct quic_conn *c = container_of(it, struct quic_conn, dirty);
@@ -78,8 +80,8 @@ bool accept_makes_room(struct quic *q, bool half_open) {
   return false;
 }
 
-/* The oldest half-open connection makes room when its address has more of them than the newcomer's: whoever holds handshakes
- * back holds up others from its own address only. */
+/* Ends the oldest half-open connection if its address has more half-open ones than the address of the new one. So an attacker
+ * that leaves handshakes unfinished keeps out only connections from its own address. */
 static bool oldest_makes_room(struct quic *q, const struct addr *from) {
   struct quic_conn *oldest = NULL;
   uint8_t own[ADDR_KEY], its[ADDR_KEY], key[ADDR_KEY];
@@ -118,7 +120,8 @@ static void send_retry(struct quic *q, const struct addr *local, const struct ad
 static void send_refusal(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_pkt_hd *hd,
                          uint64_t code, int err) {
   uint8_t pkt[256];
-  const char *name = err ? macula_err_name(err) : ""; /* our own clients read the code from it */
+  /* the reason phrase is the code's name, from which our own clients tell the code */
+  const char *name = err ? macula_err_name(err) : "";
   ngtcp2_ssize n = ngtcp2_crypto_write_connection_close(pkt, sizeof pkt, hd->version, &hd->scid, &hd->dcid, code,
                                                         (const uint8_t *)name, strlen(name));
   if (n > 0) quic_raw(q, local, remote, pkt, (size_t)n);
@@ -206,8 +209,8 @@ void accept_unknown(struct quic *q, const struct addr *local, const struct addr 
   uint8_t token[NGTCP2_STATELESS_RESET_TOKENLEN], pad[64], pkt[128];
   ngtcp2_cid cid;
   q->stats.dropped++;
-  /* Smaller than what it answers, so that two endpoints cannot go on for ever (RFC 9000, 10.3.3); a PING of 30 octets is
-   * answered, too: it is what an idle client sends to a node that was restarted. */
+  /* A reset is smaller than the datagram that it answers, so that two endpoints cannot send resets to each other for ever (RFC
+   * 9000, 10.3.3). It is sent even for a PING of 30 bytes, as an idle client sends one to a node that was restarted. */
   size_t pad_len = (n > 43 ? 43 : n - 1) - sizeof token;
   if (n < sizeof token + NGTCP2_MIN_STATELESS_RESET_RANDLEN + 1 ||
       !bucket_take(&q->reset_rate, RESETS_A_SECOND, RESETS_A_SECOND, q->now))

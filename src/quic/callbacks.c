@@ -7,18 +7,19 @@ static int recv_crypto_data(ngtcp2_conn *nc, ngtcp2_encryption_level level, uint
                             void *user) {
   const struct quic_conn *c = user;
   if (c->tls) return ngtcp2_crypto_recv_crypto_data_cb(nc, level, offset, p, n, user);
-  return c->server ? NGTCP2_ERR_PROTO : 0; /* a server may send more tickets; a client has nothing left to say */
+  return c->server ? NGTCP2_ERR_PROTO : 0; /* after the handshake a server may send more tickets, but a client nothing */
 }
 
 static int handshake_completed(ngtcp2_conn *nc, void *user) {
   struct quic_conn *c = user;
   struct quic *q = c->q;
   c->resumed = gnutls_session_is_resumed(c->tls) != 0;
-  if (!c->peer_checked && tls_check_peer(c)) return NGTCP2_ERR_CALLBACK_FAILURE; /* resumed: the certificate is the ticket's */
+  /* a resumed session checks no certificate in TLS: the one in the ticket is checked here */
+  if (!c->peer_checked && tls_check_peer(c)) return NGTCP2_ERR_CALLBACK_FAILURE;
   if (c->server) {
     uint8_t token[NGTCP2_CRYPTO_MAX_REGULAR_TOKENLEN];
     c->confirmed = true;
-    (void)gnutls_session_ticket_send(c->tls, 1, 0); /* without one there is no resumption, nothing worse */
+    (void)gnutls_session_ticket_send(c->tls, 1, 0); /* a failure only means that the client cannot resume */
     ngtcp2_ssize n =
         ngtcp2_crypto_generate_regular_token(token, q->secret, sizeof q->secret, &c->remote.sa, addr_len(&c->remote), q->now);
     if (n > 0) (void)ngtcp2_conn_submit_new_token(nc, token, (size_t)n);
@@ -58,7 +59,7 @@ static int recv_stream_data(ngtcp2_conn *nc, uint32_t flags, int64_t id, uint64_
   struct quic_conn *c = user;
   const struct stream *s = stream_user;
   if (c->state != CONN_OPEN) return 0;
-  if (!s || s->told) { /* reset: nobody would give the octets back */
+  if (!s || s->told) { /* the stream was reset: the owner no longer gives its bytes back as credit, so do it here */
     if (n) quic_consume(c, id, n);
     return 0;
   }
@@ -165,7 +166,8 @@ static int dcid_status(ngtcp2_conn *nc, ngtcp2_connection_id_status_type type, u
   struct quic_conn *c = user;
   struct quic *q = c->q;
   switch (type) {
-  case NGTCP2_CONNECTION_ID_STATUS_TYPE_ACTIVATE: /* a failure costs the ICMP check or the reset only */
+  /* without memory for the id, only the check of ICMP errors or of resets is lost */
+  case NGTCP2_CONNECTION_ID_STATUS_TYPE_ACTIVATE:
     if (cid->datalen) (void)cid_add(c, &q->dcids, &c->dcids, cid->data, cid->datalen);
     if (token) (void)cid_add(c, &q->tokens, &c->tokens, token, NGTCP2_STATELESS_RESET_TOKENLEN);
     break;
@@ -193,7 +195,8 @@ static int update_key(ngtcp2_conn *nc, uint8_t *rx_secret, uint8_t *tx_secret, n
                       ngtcp2_crypto_aead_ctx *tx_ctx, uint8_t *tx_iv, const uint8_t *rx_now, const uint8_t *tx_now, size_t n,
                       void *user) {
   struct quic_conn *c = user;
-  if (c->key_ready) c->q->stats.key_updates++; /* the next keys are made in advance: the first call is no update */
+  /* keys are derived one update ahead: the first call only prepares them and is no update */
+  if (c->key_ready) c->q->stats.key_updates++;
   c->key_ready = true;
   return ngtcp2_crypto_update_key_cb(nc, rx_secret, tx_secret, rx_ctx, rx_iv, tx_ctx, tx_iv, rx_now, tx_now, n, user);
 }

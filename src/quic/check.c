@@ -9,7 +9,7 @@ struct sums {
 static const char *stream_check(const struct stream *s) {
   size_t queued = 0, unsent = 0;
   const struct chunk *last = NULL;
-  bool behind = false; /* next: that is not sent yet */
+  bool behind = false; /* set once s->next is passed: chunks from there on are not sent */
   for (const struct chunk *k = s->head; k; last = k, k = k->next) {
     CHECK(k->len && k->len <= k->cap, "quic: a chunk is empty, or holds more than it has room for");
     if (k == s->next) {
@@ -59,7 +59,8 @@ static const char *ids_check(const struct quic_conn *c, const struct htab *t, co
   return NULL;
 }
 
-/* HANDSHAKE, OPEN and CLOSING have all that QUIC needs, LINGER its ids, GONE nothing: it waits to be told and freed. */
+/* A connection has ngtcp2's object in HANDSHAKE, OPEN and CLOSING, only its ids in LINGER, and nothing in GONE, where it waits
+ * for conn_closed and is freed then. */
 static const char *state_check(const struct quic_conn *c) {
   CHECK((c->nc != NULL) == (c->state <= CONN_CLOSING), "quic: a connection's state is not that of what it has");
   CHECK(c->nc || (!c->tls && list_empty(&c->streams) && !c->dcids && !c->tokens),

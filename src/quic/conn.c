@@ -8,7 +8,7 @@
 #define PROBE_SILENCE (1 * NS_SEC) /* a watched connection is probed after this */
 #define SILENT_MIN (2 * NS_SEC)
 #define PTOS_MOST (10 * NS_SEC)
-#define MAX_REASON 512u /* octets kept of a reason phrase */
+#define MAX_REASON 512u /* bytes kept of a reason phrase */
 
 void conn_touch(struct quic_conn *c) {
   if (c->nc && list_empty(&c->dirty)) list_append(&c->q->dirty, &c->dirty);
@@ -27,8 +27,8 @@ void conn_why(struct quic_conn *c, enum quic_close_reason reason, bool is_app, u
   if (c->why_text) c->why.text = slice_of(c->why_text, text.n);
 }
 
-/* For so long RFC 9000 has the dead stay (10.1, 10.2). A peer decides what a PTO is: how late it acknowledges, and what it says
- * about that (max_ack_delay up to 16 s); so what three of them may come to is bounded. */
+/* How long RFC 9000 keeps a closed connection (10.1, 10.2): three PTOs. The peer influences the PTO by how late it acknowledges
+ * and by its max_ack_delay (up to 16 s), so the sum is capped. */
 uint64_t conn_three_ptos(const struct quic_conn *c) {
   uint64_t three = 3 * ngtcp2_conn_get_pto(c->nc);
   return three < PTOS_MOST ? three : PTOS_MOST;
@@ -62,7 +62,7 @@ static struct quic_conn *conn_new(struct quic *q, const struct addr *local, cons
     q->stats.half_open++;
     list_append(&q->fresh, &c->fresh);
   } else {
-    c->established = true; /* an outgoing one holds its place from the start */
+    c->established = true; /* an outgoing connection counts as established from the start */
     q->stats.conns++;
   }
   if (heap_set(&q->timers, &c->timer, TIME_NEVER)) {
@@ -132,11 +132,11 @@ int conn_accept(struct quic *q, const struct addr *local, const struct addr *rem
   }
   quic_new_cid(q, &scid, QUIC_CID_LEN);
   par.stateless_reset_token_present = 1;
-  ngtcp2_conn *nc; /* left pointing at nothing when it cannot be made */
+  ngtcp2_conn *nc; /* a local: ngtcp2 may leave it dangling when it fails */
   if (ngtcp2_crypto_generate_stateless_reset_token(par.stateless_reset_token, q->reset_secret, sizeof q->reset_secret, &scid) ||
       cid_add(c, &q->cids, &c->scids, scid.data, scid.datalen) ||
       cid_add(c, &q->cids, &c->scids, s->hd->dcid.data,
-              s->hd->dcid.datalen) || /* stays: late copies of the Initial come by it */
+              s->hd->dcid.datalen) || /* this id stays known: late copies of the Initial packet carry it */
       ngtcp2_conn_server_new(&nc, &s->hd->scid, &scid, &path, s->hd->version, &cb, &set, &par, &c->nmem, c))
     goto fail;
   c->nc = nc;
@@ -183,7 +183,7 @@ int quic_connect(struct quic *q, const struct quic_connect *o, nanotime now, str
   quic_new_cid(q, &scid, QUIC_CID_LEN);
   dcid.datalen = QUIC_INITIAL_CID;
   rng_fill(q->cfg.rng, dcid.data, dcid.datalen);
-  ngtcp2_conn *nc; /* left pointing at nothing when it cannot be made */
+  ngtcp2_conn *nc; /* a local: ngtcp2 may leave it dangling when it fails */
   int err = MACULA_ENOMEM;
   if (cid_add(c, &q->cids, &c->scids, scid.data, scid.datalen) || cid_add(c, &q->dcids, &c->dcids, dcid.data, dcid.datalen) ||
       ngtcp2_conn_client_new(&nc, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &cb, &set, &par, &c->nmem, c))
@@ -192,7 +192,7 @@ int quic_connect(struct quic *q, const struct quic_connect *o, nanotime now, str
   err = tls_open(c, o);
   if (err) goto fail;
   if (tls_data.n > 2 && gnutls_session_set_data(c->tls, tls_data.p, tls_data.n) < 0) {
-    tls_close(c); /* a bad ticket spoils the session: a full handshake then */
+    tls_close(c); /* a bad ticket makes the TLS session unusable: start anew, with a full handshake */
     err = tls_open(c, o);
     if (err) goto fail;
   }
@@ -230,7 +230,7 @@ static void peer_closed(struct quic_conn *c) {
                                    : QUIC_CLOSE_TRANSPORT;
     conn_why(c, r, false, e->error_code, transport_err(e->error_code, text), text);
   }
-  /* what is late finds the ids, and no stateless reset answers it */
+  /* the ids stay for late packets, so that these are not answered with a stateless reset */
   conn_end(c, c->reset ? 0 : conn_three_ptos(c));
 }
 
@@ -285,7 +285,7 @@ void conn_fail(struct quic_conn *c, int liberr) {
 
 void conn_read(struct quic_conn *c, const struct addr *local, const struct addr *remote, struct slice dg, uint8_t ecn) {
   struct quic *q = c->q;
-  if (!c->nc) { /* lingering: say it again, ever more rarely (RFC 9000, 10.2.1) */
+  if (!c->nc) { /* lingering: repeat the close packet, ever more rarely (RFC 9000, 10.2.1) */
     c->late++;
     if (c->close_pkt && (c->late & (c->late - 1)) == 0) quic_raw(q, &c->local, &c->remote, c->close_pkt, c->close_len);
     return;
@@ -335,11 +335,12 @@ static nanotime silent_at(const struct quic_conn *c) {
   return time_add(since, wait > SILENT_MIN ? wait : SILENT_MIN);
 }
 
-/* ngtcp2 ends an idle connection; this is for those whose PTO is so long that it would not. Half the timeout is for what was
- * sent after the peer's last word, which has to be waited for anew. */
+/* When an idle connection ends at the latest. ngtcp2 ends idle connections, but waits for at least three PTOs, which a peer can
+ * make very long. The extra half of the timeout is for data that was sent after the peer's last packet: it restarts ngtcp2's
+ * idle timer. */
 static nanotime idle_at(const struct quic_conn *c) {
   uint64_t wait = c->q->cfg.idle_timeout / 2 * 3;
-  if (!c->opened) return TIME_NEVER; /* the handshake has its own */
+  if (!c->opened) return TIME_NEVER; /* the handshake has a timeout of its own */
   return time_add(c->last_rx, wait > PTOS_MOST ? wait : PTOS_MOST);
 }
 
@@ -352,7 +353,7 @@ void conn_arm(struct quic_conn *c) {
     at = time_min(at, mtu_at(c));
   }
   if (at != TIME_NEVER) at = at > TIME_NEVER - QUIC_TICK ? TIME_NEVER : (at + QUIC_TICK - 1) / QUIC_TICK * QUIC_TICK;
-  (void)heap_set(&c->q->timers, &c->timer, at); /* it is in: moving cannot fail */
+  (void)heap_set(&c->q->timers, &c->timer, at); /* the timer is in the heap already: moving it cannot fail */
 }
 
 void conn_tick(struct quic_conn *c) {
@@ -386,7 +387,7 @@ void conn_tick(struct quic_conn *c) {
     c->silent_told = true;
     if (q->cfg.handler.silent) q->cfg.handler.silent(q->cfg.ctx, c);
   }
-  if (conn_alive(c)) mtu_tick(c); /* what is repeated now is small, then */
+  if (conn_alive(c)) mtu_tick(c); /* before ngtcp2's timer, so that what that repeats already goes in small datagrams */
   if (conn_alive(c) && ngtcp2_conn_get_expiry(c->nc) <= q->now) {
     int rv = ngtcp2_conn_handle_expiry(c->nc, q->now);
     if (rv) {

@@ -1,29 +1,31 @@
-/* What a certificate costs to read, and to verify with, before either is done.
+/* Estimates what a certificate costs to parse, and to verify a signature with, before either is done.
  *
- * libtasn1 makes nodes of some 1,000 octets in all for an element of two, with malloc, and no hook or limit reaches it: a
- * message of 12 KiB becomes 6 MiB. So the elements are counted first; what is not plain DER counts as too many.
+ * For a DER element of two bytes libtasn1 allocates some 1,000 bytes, with plain malloc and without a limit that we could set:
+ * a message of 12 KiB becomes 6 MiB. So the elements are counted first, and what is not plain DER counts as too many.
  *
- * The time that an RSA signature takes grows with the square of the modulus's length and with the exponent's, and nettle has no
- * limit for either: what fits into a message takes seconds. Other keys are small. */
+ * The time to verify an RSA signature grows with the square of the modulus's length and with the length of the exponent. nettle
+ * limits neither, and a key that fits into a message may take seconds. Keys of other kinds are small. */
 #include "quic/internal.h"
 
-#define SMALL_KEY 200    /* octets of a SubjectPublicKeyInfo: no key of a curve takes more, and RSA of 1,024 bits is no work */
-#define RSA_MODULUS 1025 /* 8,192 bits, and the sign's octet */
+/* bytes of a SubjectPublicKeyInfo: keys on curves are no longer, and RSA up to this length (1,024 bits) is cheap */
+#define SMALL_KEY 200
+#define RSA_MODULUS 1025 /* bytes: 8,192 bits, and the leading zero for the sign */
 #define RSA_EXPONENT 9   /* 64 bits */
 
 struct der {
   const uint8_t *p, *end;
 };
 
-/* The header at d->p: its tag and the octets that follow; false: none, or not DER as certificates have it. */
+/* Reads the header at d->p: the tag, and how many bytes of contents follow. False: there is none, or it is not DER as
+ * certificates use it. */
 static bool next_header(struct der *d, uint8_t *ret_tag, size_t *ret_len) {
   if (d->end - d->p < 2) return false;
   uint8_t tag = *d->p++, n = *d->p++;
   size_t len = n;
-  if ((tag & 0x1f) == 0x1f) return false; /* a tag of several octets */
+  if ((tag & 0x1f) == 0x1f) return false; /* a tag of several bytes */
   if (n >= 0x80) {
     n &= 0x7f;
-    if (n == 0 || n > 3 || d->end - d->p < n) return false; /* 0: without end, which DER does not have */
+    if (n == 0 || n > 3 || d->end - d->p < n) return false; /* 0 would be the indefinite length, which DER forbids */
     for (len = 0; n; n--) len = len << 8 | *d->p++;
   }
   *ret_tag = tag;
@@ -31,7 +33,7 @@ static bool next_header(struct der *d, uint8_t *ret_tag, size_t *ret_len) {
   return len <= (size_t)(d->end - d->p);
 }
 
-/* Elements of d, up to max; *ret_whole: all of it is DER. */
+/* The number of elements in d, at most max. *ret_whole: all of d is DER. */
 static size_t count(struct der d, size_t max, bool strings, bool *ret_whole) {
   size_t elements = 0, len;
   uint8_t tag;
@@ -39,9 +41,10 @@ static size_t count(struct der d, size_t max, bool strings, bool *ret_whole) {
   while (d.p < d.end && elements < max && *ret_whole) {
     if (!(*ret_whole = next_header(&d, &tag, &len))) break;
     elements++;
-    if (tag & 0x20) continue; /* its parts come next */
+    if (tag & 0x20) continue; /* a constructed element: go on with its contents */
     bool any;
-    if (strings && tag == 4 && len && d.p[0] == 0x30) /* an extension, which GnuTLS reads as well */
+    /* an OCTET STRING with a SEQUENCE: an extension, whose contents GnuTLS parses, too */
+    if (strings && tag == 4 && len && d.p[0] == 0x30)
       elements += count((struct der){d.p, d.p + len}, max - elements, false, &any);
     d.p += len;
   }

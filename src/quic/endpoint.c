@@ -94,7 +94,7 @@ void quic_set_limits(struct quic *q, const struct quic_limits *limits) {
   q->cfg.conn_pool = limits->conn_pool;
   q->cfg.max_streams = limits->max_streams;
   uint32_t most = conns_most(&q->cfg);
-  if (most <= q->timers.max) return; /* the connections that are there need their ids and timers */
+  if (most <= q->timers.max) return; /* the tables never shrink, as connections that exist need their ids and timers */
   q->cids.max = most * 10;
   q->dcids.max = q->tokens.max = most * 4;
   q->timers.max = most;
@@ -112,7 +112,7 @@ int quic_new(const struct quic_config *cfg, nanotime now, struct quic **ret_q) {
   q->max_segments = 64;
   uint32_t most = conns_most(&q->cfg);
   htab_init(&q->cids, cfg->mem, cfg->rng, most * 10,
-            cid_eq); /* ngtcp2 issues at most 8 a connection, and the first of a client */
+            cid_eq); /* ngtcp2 issues at most 8 ids for a connection; one more is the client's initial id */
   htab_init(&q->dcids, cfg->mem, cfg->rng, most * 4, cid_eq);
   htab_init(&q->tokens, cfg->mem, cfg->rng, most * 4, cid_eq);
   heap_init(&q->timers, cfg->mem, most);
@@ -172,7 +172,8 @@ void quic_recv(struct quic *q, const struct addr *local, const struct addr *remo
     return;
   }
   struct cid *e = cid_find(&q->cids, vc.dcid, vc.dcidlen);
-  if (!e && !(dg.p[0] & 0x80) && dg.n >= 21) /* a stateless reset looks like a short packet, and ends in a token */
+  /* perhaps a stateless reset: it looks like a packet with a short header and ends with a token */
+  if (!e && !(dg.p[0] & 0x80) && dg.n >= 21)
     e = cid_find(&q->tokens, dg.p + dg.n - NGTCP2_STATELESS_RESET_TOKENLEN, NGTCP2_STATELESS_RESET_TOKENLEN);
   if (e)
     conn_read(e->conn, local, remote, dg, ecn);
@@ -208,7 +209,7 @@ void quic_tick(struct quic *q, nanotime now) {
   quic_advance(q, now);
   while (heap_deadline(&q->timers) <= q->now) {
     struct quic_conn *c = container_of(q->timers.v[0], struct quic_conn, timer);
-    (void)heap_set(&q->timers, &c->timer, TIME_NEVER); /* stays in: setting it again cannot fail */
+    (void)heap_set(&q->timers, &c->timer, TIME_NEVER); /* the timer stays in the heap, so that setting it again cannot fail */
     conn_tick(c);
   }
   quic_flush_events(q, now);
@@ -240,7 +241,7 @@ void quic_stop_accepting(struct quic *q, int err) { q->stop_err = err; }
 int quic_set_identity(struct quic *q, struct quic_identity *identity, const char *ca_pem) {
   int err = ca_pem ? tls_set_ca(q, ca_pem) : 0;
   if (err) return err;
-  if (identity) { /* the reset secret stays: it belongs to ids that are out already */
+  if (identity) { /* the reset secret stays, as ids with tokens made from it are in use */
     quic_identity_ref(identity);
     quic_identity_unref(q->cfg.identity);
     q->cfg.identity = identity;

@@ -6,13 +6,13 @@
 
 #include "quic/internal.h"
 
-#define SPKI_MAX 1024 /* RSA of 4,096 bits takes 550: what a peer may make us verify with has an end */
+#define SPKI_MAX 1024 /* bytes; RSA of 4,096 bits takes 550. Bounds the work of verifying with a peer's key */
 
-#define END_SOON (30 * 86400u) /* seconds before a certificate's end from which on that is told */
+#define END_SOON (30 * 86400u) /* seconds before a certificate's end from which on the end is announced */
 
 static const char reset_label[] = "macula stateless reset";
 
-/* The signer's view of the key, and the SubjectPublicKeyInfo, whose hash must be the id. */
+/* Prepares signing: the key for GnuTLS's signer, and the SubjectPublicKeyInfo, whose hash must be the id. */
 static int finish_signing(struct quic_identity *i) {
   gnutls_pubkey_t pub;
   if (gnutls_privkey_init(&i->signer) < 0) return MACULA_ENOMEM;
@@ -38,7 +38,7 @@ static int finish(struct quic_identity *i) {
   gnutls_memset(der.data, 0, der.size);
   gnutls_free(der.data);
   if (r < 0) return MACULA_EINTERNAL;
-  struct id key_id; /* GnuTLS itself does not compare Ed25519 keys */
+  struct id key_id; /* compared by id, as GnuTLS itself does not compare Ed25519 keys */
   n = sizeof key_id.b;
   if (gnutls_x509_privkey_get_key_id(i->key, GNUTLS_KEYID_USE_SHA256, key_id.b, &n) < 0 || !id_eq(&key_id, &i->id))
     return MACULA_CERTIFICATE_INVALID;
@@ -161,7 +161,7 @@ int quic_identity_pem(const struct quic_identity *i, char **ret_pem) {
   return 0;
 }
 
-/* How a key of this kind signs a record: one way each, so that nothing needs to be said on the wire. */
+/* The signature algorithm for records by kind of key: one for each kind, so that none needs to be named on the wire. */
 static gnutls_sign_algorithm_t algorithm(int pk) {
   switch (pk) {
   case GNUTLS_PK_EDDSA_ED25519:

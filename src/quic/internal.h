@@ -8,7 +8,7 @@
  *   idle, dead, reset: straight to GONE
  *
  * ngtcp2's object and the TLS session are freed on the way to LINGER or GONE, so a lingering connection costs its ids and its
- * one close packet only. What is left is freed when it has lingered and the owner has been told. */
+ * one close packet only. The rest is freed when the time of lingering is over and conn_closed was called. */
 #ifndef QUIC_INTERNAL_H
 #define QUIC_INTERNAL_H
 
@@ -29,9 +29,9 @@
 #define QUIC_CID_LEN 8         /* of the ids that we issue */
 #define QUIC_INITIAL_CID 16    /* of the random id that a client starts with */
 #define QUIC_SECRET_LEN 32     /* tokens, stateless reset */
-#define QUIC_MAX_DATAGRAM 1452 /* largest UDP payload that is ever tried */
+#define QUIC_MAX_DATAGRAM 1452 /* bytes: the largest UDP payload that is ever sent */
 #define QUIC_MAX_RAW 256       /* datagrams without a connection that wait to be sent */
-#define QUIC_MAX_ADDRS 4096    /* addresses whose rate of new connections is known */
+#define QUIC_MAX_ADDRS 4096    /* addresses whose rate of new connections is remembered */
 #define QUIC_TICK NS_MS        /* timers are rounded up to this */
 
 struct quic_identity {
@@ -55,10 +55,10 @@ struct cid {
   uint8_t id[];
 };
 
-/* A piece of a send queue: octets of its own, or a reference. */
+/* A piece of a send queue: bytes of its own, or a reference to shared ones. */
 struct chunk {
   struct chunk *next;
-  struct shbuf *ref; /* NULL: own octets */
+  struct shbuf *ref; /* NULL: own bytes */
   uint32_t len, cap;
   uint8_t data[];
 };
@@ -69,14 +69,14 @@ struct stream {
   struct quic_conn *conn;
   int64_t id;
   struct chunk *head, *tail;
-  struct chunk *next;  /* holds the first unsent octet; NULL: all sent */
-  uint32_t next_off;   /* of that octet */
-  uint32_t head_acked; /* octets of head that are acknowledged */
+  struct chunk *next;  /* holds the first unsent byte; NULL: all sent */
+  uint32_t next_off;   /* of that byte */
+  uint32_t head_acked; /* bytes of head that are acknowledged */
   uint32_t grow;       /* size of the next chunk */
-  size_t queued;       /* octets not acknowledged */
-  size_t unsent;       /* octets from next on */
+  size_t queued;       /* bytes not acknowledged */
+  size_t unsent;       /* bytes from next on */
   nanotime progress;   /* as quic_stream_progress */
-  bool fin, fin_sent;  /* no more data; and that is said */
+  bool fin, fin_sent;  /* the owner finished the stream; the FIN was sent */
   bool blocked;        /* by the peer's flow control */
   bool told;           /* stream_closed was called */
   bool shut;           /* reset or stopped: nothing is sent any more */
@@ -91,36 +91,36 @@ struct quic_conn {
   gnutls_x509_trust_list_t ca; /* of this connection alone, while TLS lives */
   ngtcp2_crypto_conn_ref ref;
   ngtcp2_mem nmem; /* of nc */
-  size_t held;     /* octets of nc and of streams */
+  size_t held;     /* bytes of nc and of streams */
   size_t held_peak;
-  uint32_t shares; /* of conn_pool: it counts as so many; 0: as one */
+  uint32_t shares; /* quic_conn_shares: it counts as so many connections in conn_pool; 0: as one */
   void *user;
   struct list all, event;
-  struct list dirty; /* in quic.dirty; in quic.lingering once nothing is sent any more */
+  struct list dirty; /* in quic.dirty while it may have packets to send; in quic.lingering from LINGER on */
   struct list fresh; /* in quic.fresh while it is half-open */
   struct heap_link timer;
   struct cid *scids, *dcids, *tokens;
   struct list streams, ready;
-  struct stream *hot; /* found last */
+  struct stream *hot; /* the stream that was looked up last */
   uint64_t serial;
   struct addr local, remote;
   uint8_t state; /* enum conn_state */
   bool server, established, half_open, opened, told, confirmed, resumed, insecure, has_peer, has_expect, peer_checked;
-  bool no_port; /* check_at is there since nobody listens; else since the host cannot be reached */
+  bool no_port; /* why check_at is set: an ICMP error said that nobody listens at the port; else that the host is unreachable */
   bool ev_acked, watch, silent_told, key_ready, reset, closing_after, more;
   struct id peer, expect;
   uint64_t peer_expiry;
-  struct quic_identity *identity; /* outgoing with its own */
+  struct quic_identity *identity; /* of an outgoing connection with an identity of its own */
   size_t queued;
   nanotime progress, last_rx, watch_at, check_at, close_at, linger_at;
   nanotime ping_at; /* when a PING was asked for; 0: none is due */
   uint64_t keep_alive;
-  struct stream *large; /* carried in a datagram of more than 1,200 bytes that is not acknowledged; NULL: none is watched */
-  size_t large_left;    /* bytes of it until that is acknowledged */
-  nanotime large_at;    /* when it was sent */
+  struct stream *large; /* the stream whose data is in the watched datagram of more than 1,200 bytes; NULL: none is watched */
+  size_t large_left;    /* bytes of the stream that must be acknowledged until the datagram is */
+  nanotime large_at;    /* when the watched datagram was sent */
   nanotime raise_at;    /* datagrams have 1,200 bytes until then; 0: as many as the path takes */
-  uint8_t raises;       /* times in a row that more did not arrive */
-  bool mtu_fell;        /* that is to be told when something arrives again */
+  uint8_t raises;       /* how often in a row larger ones were not acknowledged */
+  bool mtu_fell;        /* a fall of the MTU is to be logged when something is acknowledged again */
   struct quic_close why;
   char *why_text;  /* owns why.text */
   uint8_t *ticket; /* TLS session data */
@@ -143,7 +143,7 @@ struct quic {
   uint16_t dial_only[QUIC_DIAL_ONLY]; /* 0: none */
   struct quic_config cfg;
   size_t pool_used;   /* of cfg.conn_pool */
-  size_t pool_half;   /* of that, by connections that are not admitted */
+  size_t pool_half;   /* the part of pool_used that connections hold which are not admitted */
   nanotime pool_said; /* when it may be logged again that it is full */
   nanotime now;
   struct quic_stats stats;
@@ -184,9 +184,10 @@ int tls_check_peer(struct quic_conn *c);
 int tls_err_of(uint8_t alert);
 
 /* der.c */
-/* Elements of a certificate in DER, those within its extensions too, at most max; max as well when it is not DER. */
+/* The number of elements of a certificate in DER, including those within its extensions, at most max; also max when it is not
+ * DER. */
 size_t der_elements(struct slice der, size_t max);
-/* Of all in a TLS message Certificate; *ret_keys_fit: each has a key as below. */
+/* The same for all certificates of a TLS message Certificate. *ret_keys_fit: der_key_fits holds for the key of each. */
 size_t der_certificates(struct slice message, size_t max, bool *ret_keys_fit);
 bool der_key_fits(struct slice spki); /* a SubjectPublicKeyInfo: verifying with it takes no longer than RSA of 8,192 bits */
 
@@ -204,7 +205,7 @@ void accept_init(struct quic *q);
 void accept_done(struct quic *q);
 void accept_initial(struct quic *q, const struct addr *local, const struct addr *remote, struct slice dg, uint8_t ecn);
 void accept_version(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc);
-/* One that lingers ends, a half-open one or else an established one; false: there is none. */
+/* Ends a lingering connection, so that a new one finds room: a half-open or an established one. False: none lingers. */
 bool accept_makes_room(struct quic *q, bool half_open);
 void quic_refused(struct quic *q, const struct addr *remote, const struct id *id, int err, struct slice text);
 void accept_unknown(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc,
@@ -238,20 +239,20 @@ uint64_t conn_effective_keep_alive(const struct quic_conn *c);
 ngtcp2_mem share_mem(struct quic_conn *c);
 void *share_calloc(struct quic_conn *c, size_t size);
 void share_free(struct quic_conn *c, void *p); /* accepts NULL */
-void share_admit(struct quic_conn *c);         /* before half_open is cleared */
+void share_admit(struct quic_conn *c);         /* to be called before half_open is cleared */
 /* Ends connections that hold the most of the pool until an eighth of it is free. Not within a callback of ngtcp2. */
 void share_relieve(struct quic *q);
 const char *share_check(const struct quic *q);
-bool share_waits(const struct quic_conn *c); /* no more stream data for now: an acknowledgement comes first */
+bool share_waits(const struct quic_conn *c); /* it must send no more stream data until something is acknowledged */
 
 /* send.c */
-void send_close(struct quic_conn *c); /* of one that is closing: its last packet, and the end of what it holds */
+void send_close(struct quic_conn *c); /* sends the last packet of a closing connection and frees what it holds */
 
 /* mtu.c */
-size_t mtu_cap(struct quic_conn *c, size_t cap);                /* bytes of the next datagram at most */
+size_t mtu_cap(struct quic_conn *c, size_t cap);                /* the most bytes that the next datagram may have */
 void mtu_sent(struct quic_conn *c, struct stream *s, size_t n); /* a datagram of n bytes; s: one that it carries, or NULL */
-void mtu_acked(struct stream *s, size_t n);                     /* after they were taken off the queue */
-void mtu_forget(struct stream *s);                              /* nothing of it is in flight any more */
+void mtu_acked(struct stream *s, size_t n);                     /* n bytes were acknowledged and taken off the queue */
+void mtu_forget(struct stream *s);                              /* no data of this stream is in flight any more */
 nanotime mtu_at(const struct quic_conn *c);
 void mtu_tick(struct quic_conn *c);
 
@@ -263,8 +264,8 @@ struct stream *stream_new(struct quic_conn *c, int64_t id);
 struct stream *stream_find(struct quic_conn *c, int64_t id);
 void stream_free(struct stream *s);
 void stream_acked(struct stream *s, size_t n);
-void stream_shut(struct stream *s); /* nothing of it is sent any more */
-/* Up to max pieces from the first unsent octet on. */
+void stream_shut(struct stream *s); /* from now on no data of this stream is sent */
+/* Up to max pieces from the first unsent byte on. */
 size_t stream_pieces(const struct stream *s, ngtcp2_vec *ret_v, size_t max, size_t *ret_octets);
 void stream_sent(struct stream *s, size_t n, bool fin);
 

@@ -1,14 +1,13 @@
-/* A path whose MTU falls. ngtcp2 finds out once how large a datagram may be (RFC 9000, 14.3) and never looks back: if a
- * router's MTU falls later, and no ICMP message of it is heard, every full datagram is lost, what it carried is repeated in
- * another full one, and the connection stands still. So one of those that carry stream data is watched at a time: when what it
- * carried is not acknowledged in time, datagrams have 1,200 bytes from then on, and the full size is tried again later (RFC
- * 8899, 4.3):
+/* A path whose MTU falls. ngtcp2 finds out once how large a datagram may be (RFC 9000, 14.3) and never checks again. If a
+ * router's MTU falls later and no ICMP message about it arrives, every full datagram is lost, its data is repeated in another
+ * full one, and the connection stands still. So one full datagram with stream data is watched at a time: when its data is not
+ * acknowledged in time, datagrams have 1,200 bytes from then on, and the full size is tried again later (RFC 8899, 4.3):
  *
  *   FULL --not acknowledged in 0.5 to 1.5 s--> SMALL --60 s, doubled each time, at most 10 min--> TRIED --acknowledged--> FULL
  *                                                ^                                                  |
  *                                                +------------- not acknowledged in 3 PTO ----------+
  *
- * That a peer stood still looks the same, and costs a sixth of what a datagram carries. */
+ * A peer that paused for a while looks the same; the price is a sixth of the data that a datagram carries. */
 #include "quic/internal.h"
 
 #define WAIT_LEAST (500 * NS_MS)
@@ -33,7 +32,8 @@ void mtu_sent(struct quic_conn *c, struct stream *s, size_t n) {
   if (n > NGTCP2_MAX_UDP_PAYLOAD_SIZE && s && !c->large && in_flight(s)) watch(c, s);
 }
 
-/* Others of the last full datagrams may have been lost, and nothing new be sent until they are repeated. */
+/* Watches another stream with data in flight: other full datagrams may have been lost as well, and no new one is sent until
+ * their data is repeated. */
 static void watch_next(struct quic_conn *c, struct stream *s) {
   c->large = NULL;
   if (in_flight(s)) {
@@ -51,7 +51,7 @@ static void watch_next(struct quic_conn *c, struct stream *s) {
 
 void mtu_acked(struct stream *s, size_t n) {
   struct quic_conn *c = s->conn;
-  if (c->mtu_fell) { /* what was repeated in small ones has arrived */
+  if (c->mtu_fell) { /* data that was repeated in small datagrams has arrived */
     c->mtu_fell = false;
     c->q->stats.mtu_falls++;
     if (log_on(c->q->cfg.log, LOG_INFO)) {
@@ -70,7 +70,7 @@ void mtu_acked(struct stream *s, size_t n) {
 }
 
 void mtu_forget(struct stream *s) {
-  if (s->conn->large == s) watch_next(s->conn, s); /* what others lost is still repeated in full ones */
+  if (s->conn->large == s) watch_next(s->conn, s); /* lost data of other streams is still repeated in full datagrams */
 }
 
 nanotime mtu_at(const struct quic_conn *c) {

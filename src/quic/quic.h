@@ -5,8 +5,8 @@
  * quic_deadline has passed, then quic_send until it returns 0.
  *
  * The owner's handler is called during quic_recv, quic_tick and quic_flush_events only. Within a handler every function below
- * may be called but quic_recv, quic_tick, quic_send and quic_free: they queue, and the work is done when the endpoint is next
- * pulled. A connection stays valid until conn_closed has returned; no handler is called for it afterwards. */
+ * may be called except quic_recv, quic_tick, quic_send and quic_free: they only queue, and the work is done in the next
+ * quic_tick or quic_send. A connection stays valid until conn_closed has returned; no handler is called for it afterwards. */
 #ifndef QUIC_QUIC_H
 #define QUIC_QUIC_H
 
@@ -48,20 +48,22 @@ struct quic_handler {
   void (*conn_open)(void *ctx, struct quic_conn *c);
   /* The connection is gone; also for one that never opened, when it is an outgoing one. Once. */
   void (*conn_closed)(void *ctx, struct quic_conn *c, const struct quic_close *why);
-  /* Octets of a bidirectional stream, in order; fin: the peer sends no more. Each octet must be given back by quic_consume. */
+  /* Bytes of a bidirectional stream, in order; fin: the peer sends no more. Each byte must be given back by quic_consume. */
   void (*stream_data)(void *ctx, struct quic_conn *c, int64_t stream, struct slice data, bool fin);
-  /* Both directions ended, or the peer reset or stopped it (app_error then, else 0). Queued data of it is gone. */
+  /* Both directions of the stream have ended, or the peer reset or stopped it (then with its app_error, else 0). Data still
+   * queued on it is dropped. */
   void (*stream_closed)(void *ctx, struct quic_conn *c, int64_t stream, uint64_t app_error);
   /* The peer acknowledged data: quic_queued shrank. At most once a connection and turn. May be NULL. */
   void (*acked)(void *ctx, struct quic_conn *c);
-  /* The peer acknowledged nothing for max(3 PTO, 2 s) although a quic_watch is on. Once, until it acknowledges again. May be
-   * NULL. */
+  /* The peer acknowledged nothing for max(3 PTO, 2 s) although a quic_watch is on. Called once, and again only after it has
+   * acknowledged something. May be NULL. */
   void (*silent)(void *ctx, struct quic_conn *c);
-  /* Somebody was turned away before conn_open: for want of room, by TLS, by its own alert; not who left or fell silent. id:
-   * NULL, if its certificate was not seen. The address is not proved. May be NULL. */
+  /* A connection ended before conn_open because there was no room, because TLS refused it, or by an alert of the peer; not
+   * called for a peer that left or fell silent. id: NULL if no certificate was seen. The remote address is not proved. May be
+   * NULL. */
   void (*refused)(void *ctx, const struct addr *remote, const struct id *id, int err, struct slice text);
-  /* More could be sent now than is queued, and the owner has more (quic_conn_more). Called within quic_send, once or more
-   * often; of the functions below those for streams and quic_conn_close may be called. */
+  /* More could be sent now than is queued, and the owner has more (quic_conn_more). Called within quic_send, possibly several
+   * times; it may call only the functions for streams and quic_conn_close. */
   void (*drained)(void *ctx, struct quic_conn *c);
 };
 
@@ -78,30 +80,31 @@ struct quic_config {
   const char *ca_pem;             /* if set, a peer's certificate must be issued by one of these; copied */
   bool server;                    /* accept connections */
   bool require_cert;              /* server: refuse a peer without certificate in the handshake */
-  uint8_t loop_id;                /* first octet of every connection id issued */
-  size_t conn_pool;               /* octets that connections may hold beyond QUIC_CONN_MEMORY each; 0: no limit */
+  uint8_t loop_id;                /* the first byte of every connection id that the endpoint issues */
+  size_t conn_pool;               /* bytes that all connections together may hold beyond QUIC_CONN_MEMORY each; 0: no limit */
   uint32_t max_conns;             /* established connections, both kinds, lingering ones included */
   uint32_t max_half_open;         /* connections that have not reached quic_conn_admit: 1,024 */
   uint32_t retry_half_open;       /* Retry from this many half-open on: 256; 0: always */
   uint32_t retry_rate;            /* or above this many new connections a second from one address: 50; loopback exempt */
   uint64_t idle_timeout;          /* ns; 0: 30 s */
-  uint64_t keep_alive;            /* ns; clients send PING so often; 0: never (the server side: quic_conn_keep_alive) */
-  uint64_t handshake_timeout;     /* ns; 0: 10 s */
-  uint32_t stream_window;         /* octets granted initially to a stream; 64 KiB */
-  uint32_t conn_window;           /* octets granted initially to a connection; 64 KiB */
-  uint32_t max_streams;           /* bidirectional streams of the peer; 100 */
-  uint64_t unix_base_s; /* wall clock in Unix seconds at time 0 of the monotonic clock: for certificates and tickets */
+  uint64_t keep_alive;        /* ns between PINGs of outgoing connections; 0: none (for accepted ones: quic_conn_keep_alive) */
+  uint64_t handshake_timeout; /* ns; 0: 10 s */
+  uint32_t stream_window;     /* bytes granted initially to a stream; 64 KiB */
+  uint32_t conn_window;       /* bytes granted initially to a connection; 64 KiB */
+  uint32_t max_streams;       /* bidirectional streams of the peer; 100 */
+  uint64_t unix_base_s;       /* wall clock in Unix seconds at time 0 of the monotonic clock: for certificates and tickets */
 };
 int quic_new(const struct quic_config *cfg, nanotime now, struct quic **ret_q);
-/* Drops everything without a word to the peers (close connections first for a goodbye); conn_closed is not called. */
+/* Frees everything and sends nothing to the peers (for a goodbye, close the connections first); conn_closed is not called. */
 void quic_free(struct quic *q);
 
 /* One received datagram (GRO already split). */
 void quic_recv(struct quic *q, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
                nanotime now);
-/* An ICMP error for a datagram that we sent: `quoted` is its payload as far as the kernel gives it. When nobody listens at the
- * port, a connection whose id it quotes is sent a PING and is dead when nothing comes within 1 s and 3 PTO. That a host or
- * network cannot be reached may pass: it ends only what is not open yet (RFC 1122, 4.2.3.9). Rate-limited. */
+/* An ICMP error for a datagram that we sent: `quoted` is its payload as far as the kernel gives it. port: nobody listens at the
+ * port. Then the connection whose id is quoted sends a PING, and is dead if nothing arrives within 1 s and 3 PTO. Else a host
+ * or network cannot be reached, which may pass: that ends only connections that are not open yet (RFC 1122, 4.2.3.9).
+ * Rate-limited. */
 void quic_icmp(struct quic *q, const struct addr *remote, struct slice quoted, bool port, nanotime now);
 /* When quic_tick is due; TIME_NEVER. Cheap. */
 nanotime quic_deadline(const struct quic *q);
@@ -110,28 +113,29 @@ void quic_tick(struct quic *q, nanotime now);
 /* Writes the next burst, for one destination, into buf (cap >= 65,536 for full GSO bursts; at least 1,500). Returns bytes
  * written (also in ret_burst->len), 0 when nothing is left to send now. */
 size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now);
-/* Largest burst that fits one sendmsg with UDP_SEGMENT: 64 segments unless set; 1 without GSO. */
+/* Sets how many datagrams one burst may hold, as many as one sendmsg with UDP_SEGMENT takes: 64 by default, 1 without GSO. */
 void quic_set_max_segments(struct quic *q, unsigned n);
 
-/* Nothing is left to say to anyone: those that still linger would only repeat their last word. O(connections). */
+/* Whether nothing is left to send: connections that linger would only repeat their last packet. O(connections). */
 bool quic_is_silent(const struct quic *q);
-/* What must hold of it and all its connections (base/check.h). O(connections, streams, pieces queued and ids). Not within a
+/* Checks the endpoint and all its connections (base/check.h). O(connections, streams, pieces queued and ids). Not within a
  * handler. */
 const char *quic_check(const struct quic *q);
-/* What of send_mem it owns, of frames that others refer to as well a part. The same. */
+/* Bytes of send_mem that the endpoint holds; of frames that others refer to as well, its part. Cost and condition as of
+ * quic_check. */
 double quic_send_owned(const struct quic *q);
 /* New identity and CA for connections made from now on (certificate rotation); NULL keeps what is there. */
 int quic_set_identity(struct quic *q, struct quic_identity *identity, const char *ca_pem);
-/* No connection is accepted that comes in by this local port: only dials leave from it. At most 4 ports. */
+/* Accepts no connections on this local port, which is only for outgoing ones. At most 4 ports. */
 void quic_dial_only(struct quic *q, uint16_t port);
-/* The wall clock is at this now, whatever it was at before. */
+/* Sets the wall clock, forward or back. */
 void quic_set_clock(struct quic *q, uint64_t unix_s, nanotime now);
 struct quic_limits { /* as in struct quic_config */
   uint32_t max_conns, max_half_open, max_streams;
   size_t conn_pool;
 };
-/* New limits for what comes from now on; nobody is thrown out, but for those who hold the most of a conn_pool that is too
- * small. */
+/* New limits, for new connections. Existing ones stay, except that those that hold the most of conn_pool end if the new one is
+ * too small. */
 void quic_set_limits(struct quic *q, const struct quic_limits *limits);
 /* Take no new connections; existing ones go on. New ones are closed with this application error. */
 void quic_stop_accepting(struct quic *q, int err);
@@ -144,23 +148,24 @@ struct quic_connect {
   bool insecure;                  /* accept any certificate (its id is still computed), and expired ones */
   bool no_cert;                   /* do not present ours: as a base-only client */
   struct quic_identity *identity; /* instead of the endpoint's; NULL: the endpoint's; referenced */
-  const char *ca_pem;             /* instead of the endpoint's; NULL: the endpoint's; not kept */
+  const char *ca_pem;             /* instead of the endpoint's; NULL: the endpoint's; not needed after the call */
   struct slice ticket;            /* from quic_conn_ticket of an earlier connection; empty: none */
   void *user;                     /* quic_conn_set_user before the first handler call */
 };
 int quic_connect(struct quic *q, const struct quic_connect *o, nanotime now, struct quic_conn **ret_conn);
-/* Sends CONNECTION_CLOSE with application error -err and text ; what is queued is not waited for. conn_closed is called with
+/* Sends CONNECTION_CLOSE with application error -err and text ; queued data is dropped. conn_closed is called with
  * QUIC_CLOSE_LOCAL in the next quic_flush_events or quic_tick, never from within. Idempotent. */
 void quic_conn_close(struct quic_conn *c, int err, const char *text);
 /* As quic_conn_close, but only when all queued data is acknowledged, or at the deadline. */
 void quic_conn_close_after(struct quic_conn *c, int err, const char *text, nanotime deadline);
-/* Frees the connection without a word to the peer, as a crash would; conn_closed is not called. Not within a handler. */
+/* Frees the connection and sends nothing to the peer, as in a crash; conn_closed is not called. Not within a handler. */
 void quic_conn_drop(struct quic_conn *c);
 /* Delivers events that calls from outside a handler caused (conn_closed of closed ones). The driver calls it each turn. */
 void quic_flush_events(struct quic *q, nanotime now);
-/* The server's owner has taken CONNECT: the connection is no longer half-open. */
+/* The owner of a server has accepted CONNECT: the connection is no longer half-open. */
 void quic_conn_admit(struct quic_conn *c);
-/* When conn_pool is nearly full the connection that holds the most of it ends; this one then counts as so many, not as one. */
+/* When conn_pool is nearly full, the connection that holds the most of it ends. For that comparison this connection counts as
+ * n. */
 void quic_conn_shares(struct quic_conn *c, uint32_t n);
 
 void quic_conn_set_user(struct quic_conn *c, void *user);
@@ -173,14 +178,15 @@ const struct id *quic_conn_peer_id(const struct quic_conn *c);
 uint64_t quic_conn_peer_expiry(const struct quic_conn *c); /* Unix seconds of the peer's certificate's end; UINT64_MAX: none */
 const struct addr *quic_conn_remote(const struct quic_conn *c);
 uint64_t quic_conn_rtt(const struct quic_conn *c); /* smoothed, ns */
-/* Octets that it holds of the endpoint's memory, and the most that it ever held: its own part, and what is of conn_pool. */
+/* Bytes of memory that the connection holds, of its own part and of conn_pool; *ret_peak: the most that it ever held. */
 size_t quic_conn_held(const struct quic_conn *c, size_t *ret_peak);
 bool quic_conn_resumed(const struct quic_conn *c);
-/* Client: the newest session ticket, allocated in *ret_ticket with malloc; 0 octets if none came. */
+/* Client: the newest session ticket, allocated in *ret_ticket with malloc; 0 bytes if none came. */
 size_t quic_conn_ticket(struct quic_conn *c, uint8_t **ret_ticket);
-/* Sends PING every so often (0: stop): for base-only clients, which do not. */
+/* Sends PING every `every` ns (0: stop): for base-only clients, which send none themselves. */
 void quic_conn_keep_alive(struct quic_conn *c, uint64_t every);
-/* While on, the connection is probed (PING after 1 s of silence) and `silent` may be called: it has calls pending. */
+/* While on, the connection is probed (PING after 1 s of silence), and `silent` may be called. For connections with calls
+ * pending. */
 void quic_conn_watch(struct quic_conn *c, bool on);
 /* Whether `silent` was called and nothing was acknowledged since. */
 bool quic_conn_silent(const struct quic_conn *c);
@@ -194,26 +200,27 @@ int quic_stream_open(struct quic_conn *c, int64_t *ret_stream);
 /* Queues a copy. Small writes are gathered in chunks. MACULA_ENOMEM (send_mem refused), MACULA_ENOTFOUND (stream gone),
  * MACULA_ECLOSED. */
 int quic_stream_write(struct quic_conn *c, int64_t stream, struct slice data);
-/* Queues a reference to shared octets. */
+/* Queues a reference to shared bytes. */
 int quic_stream_write_ref(struct quic_conn *c, int64_t stream, struct shbuf *b);
 /* No more data after what is queued. */
 void quic_stream_finish(struct quic_conn *c, int64_t stream);
 void quic_stream_reset(struct quic_conn *c, int64_t stream, uint64_t app_error);
 /* The owner has more to send than it has queued: `drained` is called when there is room, and quic_conn_close_after waits. */
 void quic_conn_more(struct quic_conn *c, bool more);
-/* Octets queued on the connection that the peer has not acknowledged yet. */
+/* Bytes queued on the connection that the peer has not acknowledged yet. */
 size_t quic_queued(const struct quic_conn *c);
-/* Of a stream: those, and those of them that were not sent yet; 0: it is gone, or nothing of it is sent any more. */
+/* quic_stream_queued: the same for one stream; quic_stream_unsent: how many of these bytes were not sent yet. 0: the stream is
+ * gone, or is no longer sent. */
 size_t quic_stream_queued(struct quic_conn *c, int64_t stream);
 size_t quic_stream_unsent(struct quic_conn *c, int64_t stream);
-/* Octets ever queued on it, modulo 2^32. */
+/* Bytes ever queued on the connection, modulo 2^32. */
 uint32_t quic_written(const struct quic_conn *c);
 /* When the peer last acknowledged stream data, or when the queue last went from empty to filled, whichever is later. */
 nanotime quic_queue_progress(const struct quic_conn *c);
 nanotime quic_stream_progress(struct quic_conn *c, int64_t stream); /* the same, of one stream; 0: it is gone */
-/* Gives n received octets back to the sender as credit, on the stream and on the connection. The stream may be gone already. */
+/* Gives n received bytes back to the sender as credit, on the stream and on the connection. The stream may be gone already. */
 void quic_consume(struct quic_conn *c, int64_t stream, size_t n);
-/* Grants n octets beyond the window (a larger window, or room for a large frame). */
+/* Grants n bytes beyond the window (a larger window, or room for a large frame). */
 void quic_grant(struct quic_conn *c, int64_t stream, size_t n);
 
 #endif

@@ -1,12 +1,13 @@
-/* Writing packets: each touched connection once, as a burst of datagrams of one size for one destination. */
+/* Writes packets: for each connection that may have something to send, a burst of datagrams of one size for one destination. */
 #include <assert.h>
 
 #include "quic/internal.h"
 
 #define MAX_PIECES 16
-#define REFILL (32u << 10) /* bytes: with fewer to be sent the owner is asked for what else it has */
+#define REFILL (32u << 10) /* bytes: with fewer unsent, the owner is asked for more (`drained`) */
 
-/* Whose turn it is. The owner gives what it has before a stream runs dry, so that neither a packet nor a turn is wasted. */
+/* The stream that is sent next. The owner is asked for more before a stream has nothing left to send, so that packets are
+ * full. */
 static struct stream *next_stream(struct quic_conn *c) {
   const struct list *ready = &c->ready;
   if (c->more && (list_empty(ready) || container_of(ready->next, struct stream, ready)->unsent < REFILL))
@@ -30,7 +31,7 @@ static ngtcp2_ssize packet(struct quic_conn *c, ngtcp2_path *path, ngtcp2_pkt_in
     if (s && took >= 0) {
       stream_sent(s, (size_t)took, fin && (size_t)took == octets);
       if (took) carried = s;
-      if (!list_empty(&s->ready)) { /* its turn is over when this packet is */
+      if (!list_empty(&s->ready)) { /* after this packet it is the next stream's turn */
         list_remove(&s->ready);
         list_append(&c->ready, &s->ready);
       }
@@ -44,7 +45,7 @@ static ngtcp2_ssize packet(struct quic_conn *c, ngtcp2_path *path, ngtcp2_pkt_in
       break;
     case NGTCP2_ERR_STREAM_DATA_BLOCKED:
       if (ngtcp2_conn_get_max_data_left(c->nc) == 0) {
-        conn_blocked = true; /* the connection is; its streams stay ready for when it no longer is */
+        conn_blocked = true; /* the connection's flow control blocks: its streams stay ready until it no longer does */
       } else {
         s->blocked = true;
         list_remove(&s->ready);
@@ -72,7 +73,7 @@ static void out_of(const ngtcp2_path *path, uint32_t ecn, size_t n, struct burst
   ret_burst->len = ret_burst->segment = n;
 }
 
-/* Returns octets in buf; *ret_more: there may be more to write now. */
+/* Returns bytes in buf; *ret_more: there may be more to write now. */
 static size_t burst(struct quic_conn *c, uint8_t *buf, size_t cap, struct burst *out, bool *ret_more) {
   struct quic *q = c->q;
   size_t at = 0, segment = 0;
@@ -98,20 +99,20 @@ static size_t burst(struct quic_conn *c, uint8_t *buf, size_t cap, struct burst 
       struct burst o;
       out_of(&ps.path, pi.ecn, (size_t)n, &o);
       if (o.ecn != out->ecn || !addr_eq(&o.remote, &out->remote) || !addr_eq(&o.local, &out->local)) {
-        memcpy(q->stash, buf + at, (size_t)n); /* for another path: it goes out on its own */
+        memcpy(q->stash, buf + at, (size_t)n); /* a datagram for another path: it is sent alone, as the next burst */
         q->stash_out = o;
         break;
       }
     }
     at += (size_t)n;
-    if ((size_t)n < segment || segment < NGTCP2_MAX_UDP_PAYLOAD_SIZE) break; /* a short one ends the burst */
+    if ((size_t)n < segment || segment < NGTCP2_MAX_UDP_PAYLOAD_SIZE) break; /* a burst ends with its first shorter datagram */
   }
   out->len = at;
   out->segment = segment;
   return at;
 }
 
-/* The last packet of a connection; what remains of it then is that packet and the ids. */
+/* Writes the last packet of a connection. Only that packet and the ids are kept then. */
 static size_t write_close(struct quic_conn *c, uint8_t *buf, size_t cap, struct burst *out) {
   struct quic *q = c->q;
   ngtcp2_ccerr e;
@@ -129,7 +130,7 @@ static size_t write_close(struct quic_conn *c, uint8_t *buf, size_t cap, struct 
     return 0;
   }
   out_of(&ps.path, pi.ecn, (size_t)n, out);
-  c->close_pkt = mem_dup(q->cfg.mem, buf, (size_t)n); /* without memory it is said once only */
+  c->close_pkt = mem_dup(q->cfg.mem, buf, (size_t)n); /* without memory the packet is sent only once */
   c->close_len = (uint16_t)n;
   conn_end(c, conn_three_ptos(c));
   return (size_t)n;
@@ -146,11 +147,13 @@ static size_t connection(struct quic_conn *c, uint8_t *buf, size_t cap, struct b
   if (c->state == CONN_CLOSING) return write_close(c, buf, cap, out);
   bool more;
   size_t n = burst(c, buf, cap, out, &more);
-  if (c->state >= CONN_CLOSING) return n; /* it failed; its close is next */
+  if (c->state >= CONN_CLOSING) return n; /* the connection has failed: its close packet comes next */
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info(c->nc, &info);
-  if (info.smoothed_rtt > QUIC_TICK) ngtcp2_conn_update_pkt_tx_time(c->nc, c->q->now); /* finer pacing would cost a tick */
-  if (n && c->ping_at && c->q->now > c->ping_at) { /* in the same instant ngtcp2 does not see the time as passed */
+  /* no pacing for paths so fast that it would be finer than a tick */
+  if (info.smoothed_rtt > QUIC_TICK) ngtcp2_conn_update_pkt_tx_time(c->nc, c->q->now);
+  /* strictly later, as ngtcp2 does not take a timer as expired at the very instant */
+  if (n && c->ping_at && c->q->now > c->ping_at) {
     c->ping_at = 0;
     uint64_t ka = conn_effective_keep_alive(c);
     ngtcp2_conn_set_keep_alive_timeout(c->nc, ka ? ka : UINT64_MAX);

@@ -1,19 +1,19 @@
 /* What one connection may hold: QUIC_CONN_MEMORY whatever others do, and beyond it a part of the pool that all share.
  *
- * A peer decides how much state it causes: out-of-order octets, gaps between them, streams, packets that it never acknowledges.
- * So each allocation for a connection is weighed here. One that asks for more than an eighth of the pool ends (ngtcp2 reports
- * NGTCP2_ERR_NOMEM). Before each datagram, and each burst that is sent, those who hold the most end until an eighth is free:
- * what a datagram asks for is there, and nobody ends for the pool while another holds more of it. Whoever is not admitted
- * shares a part of it only. */
+ * A peer decides how much state a connection has: data out of order, gaps in it, streams, packets that it never acknowledges.
+ * So each allocation for a connection is counted here. A connection that would hold more than an eighth of the pool ends
+ * (ngtcp2 reports NGTCP2_ERR_NOMEM). Before each received datagram and each burst that is sent, the connections that hold the
+ * most end until an eighth of the pool is free. So there is always memory for one datagram, and no connection ends for lack of
+ * it while another one holds more. Connections that are not admitted share only a part of the pool. */
 #include <malloc.h>
 
 #include "base/check.h"
 #include "quic/internal.h"
 
 #define TIGHT_FLIGHT (16u * 1200u)
-#define FLIGHT_OF_RECORDS 6u /* octets in flight for each octet that is left for their records */
-#define MOST_PARTS 8         /* of the pool: what one connection may take of it is this part of it, and as much is kept free */
-#define HALF_PARTS 4         /* of the pool: what connections that are not admitted may take of it, all together */
+#define FLIGHT_OF_RECORDS 6u /* bytes that may be in flight for each byte that is left for the records of packets in flight */
+#define MOST_PARTS 8         /* one connection may hold 1/8 of the pool, and 1/8 is kept free */
+#define HALF_PARTS 4         /* connections that are not admitted may hold 1/4 of the pool together */
 #define SAID_EVERY (60 * NS_SEC)
 
 static size_t beyond(size_t held) { return held > QUIC_CONN_MEMORY ? held - QUIC_CONN_MEMORY : 0; }
@@ -33,7 +33,7 @@ static bool has_room(struct quic_conn *c, size_t more) {
   return false;
 }
 
-/* From what the account grew or shrank by. */
+/* Charges the connection with the bytes by which the account has grown or shrunk. */
 static void charge(struct quic_conn *c, size_t before) {
   struct quic *q = c->q;
   size_t old = beyond(c->held);
@@ -45,7 +45,7 @@ static void charge(struct quic_conn *c, size_t before) {
 
 void share_admit(struct quic_conn *c) { c->q->pool_half -= beyond(c->held); }
 
-/* Those on their way out come first. */
+/* The connection to end next: one that is closing anyway, else the one that holds the most of the pool. */
 static struct quic_conn *largest(const struct quic *q) {
   struct quic_conn *most = NULL;
   size_t most_held = 0;
@@ -78,7 +78,7 @@ void share_relieve(struct quic *q) {
   size_t mark = q->cfg.conn_pool - q->cfg.conn_pool / MOST_PARTS;
   for (struct quic_conn *c; q->cfg.conn_pool && q->pool_used > mark && (c = largest(q));) {
     if (conn_alive(c)) end_for_others(c);
-    send_close(c); /* now, since its memory is needed */
+    send_close(c); /* at once, since its memory is needed */
   }
 }
 
@@ -128,9 +128,10 @@ size_t quic_conn_held(const struct quic_conn *c, size_t *ret_peak) {
   return c->held;
 }
 
-/* ngtcp2 keeps a record of each packet in flight, and room for as many until the connection ends. So in a pool that fills up
- * connections go on with few packets in flight, instead of ending at its limit; and one that fills up its own part has no more
- * in flight than it could have records of in the rest. Half of that part is for what comes out of order. */
+/* ngtcp2 keeps a record of each packet in flight, and frees none of that memory before the connection ends. So when the pool is
+ * three quarters full, connections go on with few packets in flight instead of ending. A connection that has used much of its
+ * own part has only so many bytes in flight as it has room for records. Half of its part is kept for data that arrives out of
+ * order. */
 bool share_waits(const struct quic_conn *c) {
   const struct quic *q = c->q;
   ngtcp2_conn_info info;

@@ -68,7 +68,8 @@ void stream_free(struct stream *s) {
 void stream_shut(struct stream *s) {
   s->shut = true;
   list_remove(&s->ready);
-  count(s, s->queued, false); /* the chunks stay until ngtcp2 closes the stream: frames may still point at them */
+  /* the chunks are kept until ngtcp2 closes the stream, as frames of it may still point into them */
+  count(s, s->queued, false);
   mtu_forget(s);
 }
 
@@ -78,7 +79,7 @@ void stream_acked(struct stream *s, size_t n) {
   s->progress = s->conn->progress = s->conn->q->now;
   mtu_acked(s, n);
   n += s->head_acked;
-  while (s->head && n >= s->head->len) { /* such a chunk is sent, too: s->next is behind it */
+  while (s->head && n >= s->head->len) { /* an acknowledged chunk was sent, so s->next is behind it */
     struct chunk *k = s->head;
     n -= k->len;
     s->head = k->next;
@@ -126,7 +127,7 @@ int quic_stream_write(struct quic_conn *c, int64_t stream, struct slice data) {
   size_t room = tail && !tail->ref ? tail->cap - tail->len : 0;
   uint32_t grow = s->grow;
   if (room > data.n) room = data.n;
-  for (size_t at = room; at < data.n;) { /* all or nothing: new chunks first */
+  for (size_t at = room; at < data.n;) { /* first allocates all new chunks, so that either all data is queued or none */
     while (grow < CHUNK_MAX && data.n - at > grow - sizeof *first) grow *= 2;
     struct chunk *k = mem_alloc(m, grow);
     if (!k) {

@@ -8,7 +8,7 @@ static const char priority[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-1
                                "-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:%DISABLE_TLS13_COMPAT_MODE";
 /* A chain of four certificates with RSA keys of 4,096 bits fits; GnuTLS would buffer 128 KiB a connection. */
 #define MAX_HANDSHAKE_MESSAGE (12u << 10)
-/* Of DER, in all certificates of a message: a chain of four has 200 to 600. */
+/* DER elements in all certificates of a message; a chain of four certificates has 200 to 600. */
 #define MAX_ELEMENTS 800u
 static const gnutls_datum_t alpn = {(unsigned char *)"macula", 6};
 
@@ -53,7 +53,7 @@ int tls_set_ca(struct quic *q, const char *pem) {
 void tls_new_ticket_key(struct quic *q) {
   gnutls_datum_t key;
   q->ticket_key_at = q->now;
-  if (gnutls_session_ticket_key_generate(&key) < 0) return; /* the old key serves on */
+  if (gnutls_session_ticket_key_generate(&key) < 0) return; /* the old key stays in use */
   if (q->ticket_key.data) {
     gnutls_memset(q->ticket_key.data, 0, q->ticket_key.size);
     gnutls_free(q->ticket_key.data);
@@ -96,8 +96,9 @@ uint64_t tls_end_of(gnutls_x509_crt_t crt) {
   return to == (time_t)-1 || to == GNUTLS_X509_NO_WELL_DEFINED_EXPIRATION ? UINT64_MAX : (uint64_t)to;
 }
 
-/* The certificate is in its time, issued by the CA if one is set; its key's id is the expected one. When it begins is the
- * issuer's word: without a CA the key alone counts, also for a machine whose clock is not set yet. */
+/* Checks that the certificate has not ended, that the CA issued it if one is set, and that its key's id is the expected one.
+ * Its start time is checked only with a CA: without one only the key counts, so that a machine whose clock is not set yet can
+ * connect. */
 static int check_chain(struct quic_conn *c, const gnutls_datum_t *certs, unsigned n) {
   gnutls_x509_crt_t crt[4];
   unsigned have = 0;
@@ -133,7 +134,7 @@ static int check_chain(struct quic_conn *c, const gnutls_datum_t *certs, unsigne
     err = refuse(c, MACULA_CERTIFICATE_EXPIRED, "the peer's certificate is outside its time");
     goto end;
   }
-  unsigned status = 0; /* times are checked above, with the clock that we were given */
+  unsigned status = 0; /* times were checked above against our own clock */
   if (ca && !c->insecure &&
       (gnutls_x509_trust_list_verify_crt2(ca, crt, n, NULL, 0,
                                           GNUTLS_VERIFY_DISABLE_TIME_CHECKS | GNUTLS_VERIFY_DISABLE_TRUSTED_TIME_CHECKS,
@@ -168,7 +169,7 @@ static void got_ticket(struct quic_conn *c) {
   gnutls_datum_t d;
   if (gnutls_session_get_data2(c->tls, &d) < 0) return;
   uint8_t *copy = mem_dup(c->q->cfg.mem, d.data, d.size);
-  if (copy) { /* without memory there is no resumption, nothing worse */
+  if (copy) { /* without memory the session just cannot be resumed */
     mem_free(c->q->cfg.mem, c->ticket);
     c->ticket = copy;
     c->ticket_len = d.size;
@@ -198,7 +199,8 @@ int tls_open(struct quic_conn *c, const struct quic_connect *o) {
   c->tls = s;
   c->ref = (ngtcp2_crypto_conn_ref){.get_conn = ref_conn, .user_data = c};
   gnutls_session_set_ptr(s, &c->ref);
-  if (!c->identity && !(o && o->no_cert)) c->identity = quic_identity_ref(q->cfg.identity); /* must outlive the session */
+  /* a reference, since it must outlive the TLS session */
+  if (!c->identity && !(o && o->no_cert)) c->identity = quic_identity_ref(q->cfg.identity);
   const struct quic_identity *i = c->identity;
   if (gnutls_priority_set(s, q->prio) < 0 || gnutls_alpn_set_protocols(s, &alpn, 1, GNUTLS_ALPN_MANDATORY) < 0 ||
       gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE, i ? i->cred : q->no_cred) < 0)
