@@ -1,13 +1,13 @@
-/* What must hold of all that one dht keeps.
+/* Invariants of one DHT.
  *
- * Who shares something counts a part of it: PARTS / refs of each reference add up to PARTS, whatever the number of references
- * (at most 16, as many as a batch has records). And each sum of a publisher or a holder is weighed with its secret hash, so
- * that one comparison says whether all of them are right, each for itself. */
+ * An object with several references is counted in parts: each of its refs references counts PARTS / refs, so that they add up
+ * to PARTS (there are at most 16, as many as a batch has records). Figures of a publisher or a holder are multiplied by its
+ * secret hash and added up, so that one comparison of the sums tells whether the figures of each one are right. */
 #include "base/check.h"
 #include "dht/distance.h"
 #include "dht/internal.h"
 
-#define PARTS UINT64_C(720720) /* the least that 1 to 16 divide */
+#define PARTS UINT64_C(720720) /* the smallest number that 1 to 16 all divide */
 
 /* ---- routing table --------------------------------------------------------------------------------------------------------
  */
@@ -46,7 +46,7 @@ const char *routing_check(const struct routing *t) {
 /* ---- records held ---------------------------------------------------------------------------------------------------------
  */
 struct store_sums {
-  uint64_t records, tombstones, batches, bytes; /* weighed; the last two in parts */
+  uint64_t records, tombstones, batches, bytes; /* each multiplied by its publisher's hash; the last two counted in parts */
   uint32_t live, dead;
 };
 
@@ -119,7 +119,7 @@ static double record_owned(const struct store_record *r) {
 
 size_t store_owned(const struct store *s) {
   size_t sum = htab_owned(&s->keys) + htab_owned(&s->publishers) + heap_owned(&s->live) + heap_owned(&s->dead);
-  double single = 0; /* blocks of the heap: a part of each batch with each of its records */
+  double single = 0; /* bytes of batches that are blocks of the heap: for each record, its part of its batch */
   sum += slabs_owned(&s->key_slab, 1) + slabs_owned(&s->record_slab, 1) + slabs_owned(s->batch_slabs, STORE_SIZES);
   for (struct hlink *h = NULL; (h = htab_next(&s->publishers, h));) sum += mem_cost(container_of(h, struct store_publisher, h));
   for (struct hlink *h = NULL; (h = htab_next(&s->keys, h));) sum += slab_owned(container_of(h, struct store_key, h));
@@ -131,7 +131,7 @@ size_t store_owned(const struct store *s) {
 /* ---- our own records ------------------------------------------------------------------------------------------------------
  */
 struct publish_sums {
-  uint64_t holders; /* weighed, in parts */
+  uint64_t holders; /* multiplied by the holder's hash, counted in parts */
   uint32_t live, dirty, batched, batches, queued, in_flight;
 };
 
@@ -186,7 +186,7 @@ static const char *holders_check(const struct publish *p, struct publish_sums *s
   return NULL;
 }
 
-/* Lookups that place batches, and how many batches wait for them. */
+/* Counts the lookups that place batches, and the batches that wait for them. */
 static void placing(const struct dht *d, uint32_t *ret_lookups, uint32_t *ret_batches) {
   *ret_lookups = *ret_batches = 0;
   list_for(it, &d->active) {

@@ -33,7 +33,8 @@ int dht_new(const struct dht_config *cfg, nanotime now, struct dht **ret_d) {
   store_init(&d->store, &d->cfg);
   verifier_init(&d->verifier, cfg->table_mem, cfg->rng, &cfg->crypto, d->cfg.realm);
   lru_init(&d->peers, cfg->table_mem, cfg->rng, PEERS_MAX, peer_eq);
-  /* A lookup has alpha queries in flight, and some to the slow; beyond that a candidate counts as failed. */
+  /* Each lookup has alpha queries in flight, and some more to slow nodes; without room for a query its candidate counts as
+   * failed. */
   uint32_t max_queries = (cfg->max_lookups + LOOKUP_INTERNAL) * 8 + QUERY_MAX_PINGS + 256;
   htab_init(&d->queries, cfg->lookups_mem, cfg->rng, max_queries, query_eq);
   heap_init(&d->query_due, cfg->lookups_mem, max_queries);

@@ -1,5 +1,5 @@
 /* The distributed hash table: Kademlia (Maymounkov and Mazieres 2002) with 256-bit ids, k = 20, alpha = 3; from S/Kademlia
- * (Baumgart and Mies 2007): ids that are hashes of keys, signed records, a newcomer that cannot push out the living.
+ * (Baumgart and Mies 2007): ids that are hashes of keys, and signed records. A new contact never replaces a live one.
  *
  * A pure state machine. Frames (wire/kad.h) and time come in; requests and replies for other nodes, and results of lookups,
  * come out of bounded queues that the owner empties after each call. The publisher of a record is a node; one signature covers
@@ -28,13 +28,13 @@ enum dht_kind { DHT_SERVICE = 1, DHT_NODE = 2, DHT_SUBSCRIPTION = 3 };
 struct dht_contact { /* how a node is reached */
   struct id id;
   struct addr addr;  /* sa_family 0: cannot be dialled */
-  struct id gateway; /* then: the node that it stays connected to; all zero: none */
+  struct id gateway; /* if it cannot be dialled: the node that it stays connected to; all zero: none */
 };
 
 /* Signatures, supplied by the owner: src/quic in programs. */
 struct dht_crypto {
   struct slice spki; /* our SubjectPublicKeyInfo, DER */
-  /* Signs with the key of spki. ret_sig has room for 512 octets. */
+  /* Signs with the key of spki. ret_sig has room for 512 bytes. */
   int (*sign)(void *ctx, struct slice data, uint8_t *ret_sig, size_t *ret_len);
   /* 0 and the id that is SHA-256 of spki; MACULA_BAD_SIGNATURE (or any other negative) otherwise. */
   int (*verify)(void *ctx, struct slice spki, struct slice data, struct slice sig, struct id *ret_id);
@@ -42,7 +42,7 @@ struct dht_crypto {
 };
 
 struct dht_config {
-  struct mem *records_mem, *table_mem, *lookups_mem; /* records_mem.limit bounds octets */
+  struct mem *records_mem, *table_mem, *lookups_mem; /* records_mem.limit bounds bytes */
   struct rng rng;
   const struct log *log; /* may be NULL */
   struct dht_contact self;
@@ -63,21 +63,22 @@ struct dht_config {
 int dht_new(const struct dht_config *cfg, nanotime now, struct dht **ret_d);
 void dht_free(struct dht *d); /* accepts NULL */
 
-/* Our address or gateway changed: what we publish is signed anew and stored again. */
+/* Our address or gateway changed: our records are signed anew and stored again. */
 void dht_set_self(struct dht *d, const struct dht_contact *self, nanotime now);
-/* Records that are published stay; withdrawn ones beyond it go at once. */
+/* Sets max_own. Published records stay even beyond it; withdrawn ones beyond it are forgotten at once. */
 void dht_set_max_own(struct dht *d, uint32_t max);
 uint64_t dht_last_seq(const struct dht *d); /* to be kept in the state folder */
 
 /* ---- routing table --------------------------------------------------------------------------------------------------------
  */
-/* A node proved its id over a connection, or was heard on it: call it as often as that is news. A full bucket pings its oldest
- * and keeps the newcomer in its cache till then. */
+/* A node proved its id over a connection, or a frame came from it; may be called for each. A full bucket pings its oldest
+ * contact and keeps the new one in its replacement cache meanwhile. */
 void dht_seen(struct dht *d, const struct dht_contact *c, nanotime now);
-/* It is known to be dead (membership, refused dial): out of the table, its queries fail, and what it held for us is counted as
- * lost. For a node that was started again: dht_gone, then dht_seen. */
+/* The node is known to be dead (from membership or a refused dial): it leaves the table, queries to it fail, and our records
+ * there count as lost. For a node that was restarted: dht_gone, then dht_seen. */
 void dht_gone(struct dht *d, const struct id *id, nanotime now);
-/* Looks up our own id, to learn our neighbourhood and be learnt by it: after joining. Harmless when one runs. */
+/* Looks up our own id, so that we and our neighbours learn of each other; to be called after joining. Harmless when such a
+ * lookup runs already. */
 void dht_join(struct dht *d, nanotime now);
 /* Up to max contacts nearest to target, nearest first; returns how many. */
 size_t dht_closest(const struct dht *d, const struct id *target, size_t max, struct dht_contact *ret_contacts);
@@ -85,28 +86,29 @@ size_t dht_closest(const struct dht *d, const struct id *target, size_t max, str
 /* ---- publishing -----------------------------------------------------------------------------------------------------------
  */
 /* Keeps a record of ours in the mesh until withdrawn: signed in batches, stored on the k closest nodes to its key (ourselves
- * included), again after 2/3 of the TTL with jitter. ttl: ns, at most DHT_MAX_TTL, at least 1 s. Publishing again what is there
- * changes only its TTL. Stored within 50 ms: what comes together is signed together. MACULA_EFULL, MACULA_ENOMEM,
- * MACULA_EINVAL. */
+ * included), again after 2/3 of the TTL with jitter. ttl: ns, at most DHT_MAX_TTL, at least 1 s. Publishing a record that is
+ * there already changes only its TTL. Stored within 50 ms: records published at about the same time are signed together.
+ * MACULA_EFULL, MACULA_ENOMEM, MACULA_EINVAL. */
 int dht_publish(struct dht *d, const struct id *key, enum dht_kind kind, uint64_t ttl, nanotime now);
-/* Leaves a tombstone at the holders. MACULA_ENOTFOUND */
+/* Withdraws a record: its holders get a tombstone. MACULA_ENOTFOUND. */
 int dht_withdraw(struct dht *d, const struct id *key, enum dht_kind kind, nanotime now);
-/* All of ours, in few frames: before leaving. Told to all when stats.unstored is 0. */
+/* Withdraws all our records, in few frames; for a node that leaves. All holders have been told when stats.unstored is 0. */
 void dht_withdraw_all(struct dht *d, nanotime now);
 
 /* ---- lookups --------------------------------------------------------------------------------------------------------------
  */
-/* Iterative lookup of a key's records of this kind (the first holders that have any end it, after what is in flight at that
- * moment), or with kind 0 of the k nodes closest to the key. What we hold ourselves counts, and ends it at once if by what we
- * know we are one of the key's k closest and met our first contact 3 s ago or more. user comes back with the result.
- * MACULA_EFULL (too many lookups), MACULA_ENOMEM, MACULA_EINVAL. The result may be ready at once. */
+/* Starts an iterative lookup of a key's records of this kind; kind 0: of the k nodes closest to the key. A lookup of records
+ * ends with the first holder that has some, once the queries in flight at that moment are done. Records that we hold ourselves
+ * count; they end it at once if, as far as we know, we are one of the k nodes closest to the key, and our first contact was 3 s
+ * ago or earlier. user is returned with the result. MACULA_EFULL (too many lookups), MACULA_ENOMEM, MACULA_EINVAL. The result
+ * may be ready at once. */
 int dht_lookup(struct dht *d, const struct id *key, unsigned kind, uint64_t user, nanotime now, uint64_t *ret_lookup);
 void dht_cancel(struct dht *d, uint64_t lookup); /* harmless when it is over */
 
 struct dht_provider { /* a record found, checked */
   struct dht_contact contact;
   uint64_t seq;
-  uint64_t left; /* ns of its TTL */
+  uint64_t left; /* what is left of its TTL, ns */
 };
 struct dht_result {
   uint64_t lookup, user;
@@ -152,7 +154,7 @@ struct dht_record_info {
 bool dht_held(const struct dht *d, const struct id *key, size_t at, struct dht_record_info *ret_info);
 struct dht_stats {
   uint32_t contacts, records, tombstones, own, lookups, max_records, max_own, max_lookups, max_tombstones;
-  uint32_t unstored; /* a measure of what of ours is still on its way to its holders; 0: nothing */
+  uint32_t unstored; /* how much of our records is still under way to their holders; 0: nothing */
   size_t record_bytes;
   uint64_t lookups_done, lookups_failed, hops, took_ns; /* sums over those done */
   uint64_t queries, queries_failed, served, refused_full, refused_bad, refused_old, refused_rate, expired, evicted_contacts,
@@ -160,9 +162,9 @@ struct dht_stats {
 };
 void dht_stats(const struct dht *d, struct dht_stats *ret_stats);
 
-/* Of all that it keeps. O(contacts x k, records, batches, holders, queries, lookups and their candidates). */
+/* Checks everything that the DHT keeps. O(contacts x k, records, batches, holders, queries, lookups and their candidates). */
 const char *dht_check(const struct dht *d);
-struct dht_owned { /* what of each account is its own */
+struct dht_owned { /* bytes of each account that the DHT holds */
   size_t records, table, lookups;
 };
 struct dht_owned dht_owned(const struct dht *d);

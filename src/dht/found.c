@@ -28,9 +28,9 @@ static void hide(struct found *f, const struct id *publisher, uint64_t seq) {
 static void merge(struct found *f, const struct dht_provider *p) {
   struct hidden *h = hidden_of(f, &p->contact.id);
   uint32_t i = provider_of(f, &p->contact.id);
-  if (h && h->seq >= p->seq) return; /* withdrawn since */
+  if (h && h->seq >= p->seq) return; /* the publisher withdrew the record after this version */
   if (i < f->count) {
-    /* Of two holders of one sequence the one that has had it longer knows what is left. */
+    /* Of two holders of the same version the one that reports less time left is right: it has held the record longer. */
     if (p->seq > f->providers[i].seq || (p->seq == f->providers[i].seq && p->left < f->providers[i].left)) f->providers[i] = *p;
   } else if (f->count < LOOKUP_PROVIDERS) {
     f->providers[f->count++] = *p;
@@ -47,7 +47,7 @@ void found_merge(struct found *f, const struct kad_batch *b, const struct id *pu
       hide(f, publisher, b->seq);
     else if (ttl > age_ms)
       merge(f, &(struct dht_provider){{*publisher, b->addr, b->gateway}, b->seq, (ttl - age_ms) * NS_MS});
-    return; /* of duplicates the first counts, as in the store */
+    return; /* when a key occurs twice in a batch the first entry counts, as in the store */
   }
 }
 

@@ -1,5 +1,5 @@
-/* Who holds our batches: so that each gets a batch once, newcomers get what belongs to them, and whoever has a record hears of
- * its withdrawal, even one that is no longer among the k closest. */
+/* Which nodes hold our batches, so that each gets a batch only once, new nodes get the batches that they should hold, and all
+ * nodes that have a record hear of its withdrawal, even those no longer among the k closest. */
 #include <assert.h>
 
 #include "base/err.h"
@@ -30,7 +30,7 @@ static struct publish_holder *holder_ref(struct dht *d, const struct dht_contact
       return NULL;
     }
   }
-  x->c = *c; /* it may have moved */
+  x->c = *c; /* its address may have changed */
   x->refs++;
   return x;
 }
@@ -55,7 +55,7 @@ bool holders_wants(const struct dht *d, const struct publish_batch *b, const str
     if (b->holders[i] == x) return false;
     nearer += is_nearer(&b->center, &b->holders[i]->c.id, id);
   }
-  unsigned coming = 0; /* those that it is on its way to */
+  unsigned coming = 0; /* nearer nodes to which the batch is under way */
   for (unsigned i = 0; b->at && i < b->at->count; i++) {
     if (id_eq(&b->at->c[i].id, id)) return false;
     coming += is_nearer(&b->center, &b->at->c[i].id, id);
@@ -63,7 +63,7 @@ bool holders_wants(const struct dht *d, const struct publish_batch *b, const str
   return nearer < DHT_K && coming < DHT_K;
 }
 
-/* Without memory to remember it, it is sent the batch once more at the next occasion. */
+/* Without memory the holder is not remembered, and is sent the batch once more at the next occasion. */
 void holders_add(struct dht *d, struct publish_batch *b, const struct dht_contact *c) {
   if (holders_has(b, &c->id)) return;
   struct publish_holder *x = holder_ref(d, c);
@@ -83,7 +83,7 @@ void holders_add(struct dht *d, struct publish_batch *b, const struct dht_contac
 void holders_forget(struct dht *d, const struct id *id) {
   struct publish_holder *x = holder_find(d, id);
   if (!x) return;
-  x->refs++; /* until we are through */
+  x->refs++; /* keeps it alive until the loop is done */
   list_for(l, &d->publish.batches) {
     struct publish_batch *b = container_of(l, struct publish_batch, all);
     for (unsigned i = 0; i < b->holder_count; i++)
@@ -100,7 +100,8 @@ void holders_clear(struct dht *d, struct publish_batch *b) {
   while (b->holder_count) holder_unref(d, b->holders[--b->holder_count]);
 }
 
-/* Without memory for it only the k closest hear of the withdrawal; elsewhere the record ends with its TTL. */
+/* Remembers the holders of withdrawn records. Without memory only the k closest nodes are told of the withdrawal; at others the
+ * record ends with its TTL. */
 void former_keep(struct dht *d, struct publish_batch *b) {
   struct publish_former *f = NULL;
   list_for(l, &b->records) {

@@ -16,7 +16,7 @@ enum query_use { QUERY_PING, QUERY_LOOKUP, QUERY_STORE };
 struct query {
   struct hlink h;
   uint64_t id;          /* random; on the wire */
-  struct heap_link due; /* first when it counts as slow, then when it has failed */
+  struct heap_link due; /* when it counts as slow; after that, when it has failed */
   struct list out;      /* waits to be sent */
   struct list of_user;  /* of its lookup or batch */
   struct dht_contact to;
@@ -25,7 +25,7 @@ struct query {
   bool slow;
   uint8_t page;                /* of FIND_VALUE */
   uint8_t target;              /* of STORE: index in its batch's placement */
-  struct lookup *lookup;       /* NULL: nobody waits for it any more */
+  struct lookup *lookup;       /* NULL: no lookup waits for it any more */
   struct publish_batch *batch; /* likewise */
 };
 struct answer { /* a reply of ours that waits to be sent */
@@ -38,25 +38,26 @@ struct answer { /* a reply of ours that waits to be sent */
 
 #define QUERY_MAX_PINGS 256
 #define ANSWER_MAX 1024       /* replies that wait */
-#define ANSWER_OCTETS 4194304 /* of them */
+#define ANSWER_OCTETS 4194304 /* bytes of these together */
 
-struct dht_peer { /* its budget of requests */
+struct dht_peer { /* budget of the requests that a peer may send */
   struct lru_link l;
   struct id id;
   struct bucket find, store;
 };
 #define PEERS_MAX 1024
 
-/* After its first contact a node has not been told all that it should hold yet. */
+/* For so long after its first contact a node may not have been sent all records that it should hold. */
 #define DHT_SETTLE (3 * NS_SEC)
 
 /* ---- lookups (lookup.c) ---------------------------------------------------------------------------------------------------
  */
-#define LOOKUP_WIDTH 64       /* the nearest candidates that a lookup keeps */
-#define LOOKUP_CANDIDATES 512 /* that it ever takes: a liar who knows ever nearer ones does not lead it on for ever */
-#define LOOKUP_PAGES 4        /* it reads of one holder */
+#define LOOKUP_WIDTH 64 /* the nearest candidates that a lookup keeps */
+/* candidates that a lookup considers in all, so that a node that invents ever nearer ones cannot keep it going for ever */
+#define LOOKUP_CANDIDATES 512
+#define LOOKUP_PAGES 4 /* pages that a lookup reads from one holder */
 #define LOOKUP_PROVIDERS 32
-#define LOOKUP_INTERNAL 16 /* of our own at once, beyond max_lookups */
+#define LOOKUP_INTERNAL 16 /* internal lookups at once, in addition to max_lookups */
 
 enum lookup_use { LOOKUP_USER, LOOKUP_JOIN, LOOKUP_REFRESH, LOOKUP_PLACE };
 enum candidate_state { CANDIDATE_NEW, CANDIDATE_ASKED, CANDIDATE_ANSWERED, CANDIDATE_FAILED };
@@ -64,7 +65,7 @@ struct candidate {
   struct dht_contact c;
   uint8_t state, depth; /* hops from us */
 };
-struct hidden { /* withdrawn with this sequence */
+struct hidden { /* a record that its publisher withdrew with this sequence */
   struct id publisher;
   uint64_t seq;
 };
@@ -82,12 +83,12 @@ struct lookup {
   enum lookup_use use;
   nanotime started, ended;
   bool ending;        /* records were found: no more candidates are asked */
-  uint32_t in_flight; /* that count against alpha: not slow */
+  uint32_t in_flight; /* queries that count against alpha: those that are not slow */
   uint32_t count, considered, answered, queries, failed, hops;
   int err;
   struct list waiting;              /* queries */
-  struct list batches;              /* LOOKUP_PLACE: those that will be stored on what it finds */
-  uint32_t region;                  /* LOOKUP_PLACE: bits of the target that its batches share */
+  struct list batches;              /* LOOKUP_PLACE: batches that will be stored on the nodes that it finds */
+  uint32_t region;                  /* LOOKUP_PLACE: how many leading bits all its batches share with the target */
   struct found *found;              /* NULL with kind 0; allocated with the lookup */
   struct candidate v[LOOKUP_WIDTH]; /* nearest first */
 };
@@ -100,7 +101,7 @@ struct dht {
   struct verifier verifier;
   struct publish publish;
   struct lru peers;
-  struct bucket stores, found; /* of all peers together: signatures cost time */
+  struct bucket stores, found; /* budgets of all peers together, since verifying signatures takes time */
 
   struct htab queries;
   struct heap query_due;
@@ -114,13 +115,13 @@ struct dht {
   struct list active, done;
   uint32_t internal; /* lookups of our own that run */
   uint64_t next_lookup;
-  struct lookup *shown; /* whose result dht_next_result showed last */
+  struct lookup *shown; /* the lookup whose result dht_next_result returned last */
   struct dht_contact shown_nodes[DHT_K];
 
   bool join_wanted; /* dht_join was called: tried until somebody answers */
   uint32_t join_tries;
-  nanotime refresh_at; /* when quiet buckets are looked for */
-  nanotime settled_at; /* before, what is held here is not taken for all there is */
+  nanotime refresh_at; /* when buckets without lookups are refreshed next */
+  nanotime settled_at; /* until then the records held here may be incomplete */
   nanotime now;        /* of the last call */
   bool joining, joined;
   uint64_t lookups_done, lookups_failed, hops, took_ns, query_count, query_failed, served, refused_rate, refused_bad, dropped;
@@ -134,7 +135,7 @@ struct query *query_find(const struct dht *d, uint64_t id);
 void query_tick(struct dht *d, nanotime now);
 void query_failed(struct dht *d, struct query *q, nanotime now); /* frees it */
 void dht_ping(struct dht *d, const struct dht_contact *c);
-/* Queues a reply; one that finds no room is dropped and counted. */
+/* Queues a reply; without room it is dropped and counted. */
 void answer_push(struct dht *d, const struct dht_contact *to, uint8_t type, const struct kad_msg *m);
 
 /* lookup.c */
@@ -146,8 +147,9 @@ void lookup_reply(struct dht *d, struct query *q, const struct dht_contact *from
 void lookup_failed(struct dht *d, struct query *q, nanotime now);
 void lookup_slow(struct dht *d, struct query *q, nanotime now);
 void lookup_free(struct dht *d, struct lookup *l);
-size_t lookup_nodes(const struct lookup *l, size_t max, struct dht_contact *ret_nodes); /* that answered */
-void lookup_maintain(struct dht *d, nanotime now);                                      /* refreshes quiet buckets */
+/* the nodes that answered, nearest first */
+size_t lookup_nodes(const struct lookup *l, size_t max, struct dht_contact *ret_nodes);
+void lookup_maintain(struct dht *d, nanotime now); /* refreshes quiet buckets */
 
 /* found.c: the records that a lookup has seen, the newest of each publisher */
 void found_merge(struct found *f, const struct kad_batch *b, const struct id *publisher, const struct id *key, uint32_t kind,
@@ -157,7 +159,8 @@ void found_sort(struct found *f);
 
 /* receive.c */
 void dht_table_ping(struct dht *d, const struct dht_contact *ping, bool want);
-/* A record that a peer has answered with, on that peer's account: MACULA_RATE_LIMITED, or as verify_batch. */
+/* Verifies a batch from a peer's answer, at the expense of that peer's budget. MACULA_RATE_LIMITED, or the errors of
+ * verify_batch. */
 int dht_verify_found(struct dht *d, const struct id *from, const struct kad_signed *s, struct kad_batch *ret_batch,
                      struct id *ret_publisher, nanotime now);
 bool dht_contact_ok(const struct kad_contact *c, const struct dht_contact *told_by);

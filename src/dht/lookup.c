@@ -1,11 +1,12 @@
-/* Iterative lookups (Maymounkov and Mazieres 2002, 2.3): the nearest candidates that have not been asked are asked, alpha at a
- * time, until the k nearest have answered, or (for a value) until one holds it.
+/* Iterative lookups (Maymounkov and Mazieres 2002, 2.3): the lookup asks the nearest candidates that were not asked yet, alpha
+ * at a time, until the k nearest have answered or (for a value) until one holds it.
  *
  *   NEW --asked--> ASKED --reply--> ANSWERED
  *                    |--timeout, not sent--> FAILED
  *
- * A candidate that has said nothing for a quarter of the timeout no longer counts against alpha, so that the dead hold up
- * nobody. Contacts that others tell of are candidates only; they enter the routing table when they answer themselves. */
+ * A candidate that has not answered within a quarter of the timeout no longer counts against alpha, so that dead nodes do not
+ * delay a lookup. Contacts that other nodes tell of are only candidates; they enter the routing table when they answer
+ * themselves. */
 #include <assert.h>
 
 #include "base/err.h"
@@ -55,7 +56,8 @@ int lookup_start(struct dht *d, const struct id *target, uint32_t kind, enum loo
   list_append(&d->active, &l->link);
   routing_touch(&d->table, target, now);
   size_t n = routing_closest(&d->table, target, NULL, ROUTING_STALE, DHT_K, near);
-  if (n < DHT_K) n = routing_closest(&d->table, target, NULL, ROUTING_DEAD, DHT_K, near); /* better the silent than nobody */
+  /* too few contacts that answer: add those that failed lately */
+  if (n < DHT_K) n = routing_closest(&d->table, target, NULL, ROUTING_DEAD, DHT_K, near);
   for (size_t i = 0; i < n; i++) add_candidate(d, l, &near[i], 1);
   *ret_lookup = l;
   return 0;
@@ -90,7 +92,7 @@ size_t lookup_nodes(const struct lookup *l, size_t max, struct dht_contact *ret_
 #define JOIN_RETRY (2 * NS_SEC) /* doubled each time; then at each refresh */
 #define JOIN_TRIES 4
 
-/* Orphans what is still in flight: its answers only tell that the peer lives. */
+/* Ends a lookup. Its queries in flight are detached from it: their answers only show that the peer lives. */
 static void end(struct dht *d, struct lookup *l, nanotime now) {
   while (!list_empty(&l->waiting)) {
     struct query *q = container_of(l->waiting.next, struct query, of_user);
@@ -102,7 +104,7 @@ static void end(struct dht *d, struct lookup *l, nanotime now) {
   l->ended = now;
   for (uint32_t i = 0; i < l->count && !l->ending; i++)
     if (l->v[i].state == CANDIDATE_ANSWERED) {
-      l->hops = l->v[i].depth; /* to the nearest */
+      l->hops = l->v[i].depth; /* hops to the nearest node that answered */
       break;
     }
   if (l->queries && !l->answered && !(l->found && l->found->count)) l->err = MACULA_DHT_TIMEOUT;
@@ -124,11 +126,12 @@ static void end(struct dht *d, struct lookup *l, nanotime now) {
     if (l->answered) {
       d->joined = true;
       d->join_tries = 0;
-      publish_again(d, now);                 /* what was stored on the few whom we knew before */
-    } else if (d->join_tries < JOIN_TRIES) { /* the one that we knew was slow, or its answer lost */
+      publish_again(d, now);                 /* our records were stored only on the few nodes known before: place them anew */
+    } else if (d->join_tries < JOIN_TRIES) { /* nobody answered: the only known node may be slow, or a datagram was lost */
       d->refresh_at = time_min(d->refresh_at, now + (JOIN_RETRY << d->join_tries++));
     }
-    /* Everything farther than our nearest neighbour is refreshed once (2.3), if the mesh is larger than what that told. */
+    /* Buckets farther away than our nearest neighbour are refreshed once (2.3), if the mesh has more nodes than this lookup has
+     * shown. */
     if (d->table.count >= DHT_K && routing_closest(&d->table, &d->cfg.self.id, NULL, ROUTING_STALE, 1, &near)) {
       unsigned nearest = common_bits(&d->cfg.self.id, &near.id);
       for (unsigned i = 0; i < nearest && i < ROUTING_BUCKETS; i++)
@@ -146,7 +149,7 @@ static void end(struct dht *d, struct lookup *l, nanotime now) {
   lookup_free(d, l);
 }
 
-/* Asks one candidate, or one more page of it. false: no memory. */
+/* Asks a candidate for the first page or a further one. False: no memory. */
 static bool ask(struct dht *d, struct lookup *l, const struct dht_contact *c, uint8_t page) {
   struct query *q = query_new(d, c, l->kind ? MSG_FIND_VALUE : MSG_FIND_NODE, QUERY_LOOKUP);
   l->queries++;
@@ -161,7 +164,7 @@ static bool ask(struct dht *d, struct lookup *l, const struct dht_contact *c, ui
   return true;
 }
 
-/* The nearest that has not been asked, among the k nearest that may still answer. */
+/* The nearest candidate that was not asked, among the k nearest that have not failed. */
 static struct candidate *next_candidate(struct lookup *l) {
   uint32_t alive = 0;
   for (uint32_t i = 0; i < l->count && alive < DHT_K; i++) {
@@ -206,7 +209,8 @@ static void read_nodes(struct dht *d, struct lookup *l, const struct dht_contact
     }
 }
 
-/* Returns whether its sender passes for honest. */
+/* Takes the batches of an answer. Returns false if one had a bad signature or the sender's budget is used up: no further page
+ * is asked for then. */
 static bool read_batches(struct dht *d, struct lookup *l, const struct id *from, struct kad_msg *m, nanotime now) {
   struct kad_signed s;
   bool honest = true;
@@ -258,7 +262,8 @@ int dht_lookup(struct dht *d, const struct id *key, unsigned kind, uint64_t user
   *ret_lookup = l->id;
   if (l->found) {
     found_local(l->found, &d->store, key, kind, now);
-    /* What we hold is all there is only if we are among those who should hold it, and have been long enough. */
+    /* The records held here are complete only if we are among the k closest to the key, and have had contacts for long
+     * enough. */
     if (l->found->count && ((now >= d->settled_at && routing_is_holder(&d->table, key)) || !d->table.count)) l->ending = true;
   }
   lookup_step(d, l, now);
@@ -299,7 +304,7 @@ bool dht_next_result(struct dht *d, struct dht_result *ret_result) {
 
 /* ---- upkeep ---------------------------------------------------------------------------------------------------------------
  */
-#define REFRESH_QUIET (3600 * NS_SEC) /* without a lookup in its range a bucket is refreshed (2.3) */
+#define REFRESH_QUIET (3600 * NS_SEC) /* a bucket without a lookup in its range for so long is refreshed (2.3) */
 #define REFRESH_EVERY (60 * NS_SEC)
 #define REFRESH_AT_ONCE 3
 

@@ -1,5 +1,5 @@
-/* Where our batches go: on the k closest nodes, found by one lookup a region; while fewer than k nodes are known, on all of
- * them. */
+/* Where our batches are stored: on the k closest nodes, which one lookup finds for all batches of a region; while fewer than k
+ * nodes are known, on all of them. */
 #include <assert.h>
 
 #include "base/err.h"
@@ -9,15 +9,15 @@
 #include "wire/msg.h"
 
 #define PLACE_LOOKUPS 8          /* at once */
-#define STORES_AT_ONCE 128       /* that wait for their reply */
+#define STORES_AT_ONCE 128       /* STOREs without a reply yet, at most */
 #define RETRY_FIRST (2 * NS_SEC) /* doubled each time */
 #define RETRIES 5
-#define RETRIES_SAME 2        /* of these go to the same nodes; afterwards holders are looked for again */
-#define NEWCOMER_DELAY NS_SEC /* newcomers come in crowds */
+#define RETRIES_SAME 2        /* so many retries go to the same nodes; after them a lookup finds holders anew */
+#define NEWCOMER_DELAY NS_SEC /* new nodes mostly come in groups: wait for the others */
 #define REGION_MAX 32
 
-/* In a mesh of N nodes the k closest of a key share about log2(N/k) bits with it, which is what we share with the farthest of
- * our own k closest; two bits more, and the k closest of all keys in the region are nearly the same. */
+/* In a mesh of N nodes the k nodes closest to a key share about log2(N/k) leading bits with it; so many we share with the
+ * farthest of our own k closest nodes. With two bits more, all keys of a region have nearly the same k closest nodes. */
 unsigned place_region(const struct dht *d) {
   struct dht_contact near[DHT_K];
   size_t n = routing_closest(&d->table, &d->cfg.self.id, NULL, ROUTING_STALE, DHT_K, near);
@@ -53,7 +53,7 @@ void place_detach(struct dht *d, struct publish_batch *b) {
   b->at = NULL;
 }
 
-/* Stored, as far as it goes for now. */
+/* No STORE of this batch is in flight any more: plans its retry, if one is needed. */
 static void finish(struct dht *d, struct publish_batch *b, nanotime now) {
   uint64_t wait = 0;
   list_remove(&b->queue);
@@ -68,10 +68,11 @@ static void finish(struct dht *d, struct publish_batch *b, nanotime now) {
     wait = NEWCOMER_DELAY;
   }
   b->failed = b->again = false;
-  if (wait) (void)heap_set(&d->publish.work, &b->work, now + wait); /* without memory for it: at the next renewal */
+  /* if there is no memory for the timer, the next renewal stores it */
+  if (wait) (void)heap_set(&d->publish.work, &b->work, now + wait);
 }
 
-/* The k closest, and those that held one of its records before it was withdrawn. */
+/* The k closest nodes, and those that held one of the batch's records before it was withdrawn. */
 static struct publish_placement *with_former(struct dht *d, const struct publish_batch *b, const struct publish_placement *at) {
   struct dht_contact v[PUBLISH_TARGETS];
   uint32_t n = at->count;
@@ -97,14 +98,14 @@ void place_again(struct dht *d, struct publish_batch *b) {
   }
   release(d, b->at);
   b->at = NULL;
-  b->missed = 0;    /* of that placement */
-  b->again = false; /* who is new is found now */
+  b->missed = 0;    /* its bits refer to the placement that was replaced */
+  b->again = false; /* this placement includes the new nodes */
   list_append(&p->ready, &b->queue);
 }
 
 static void start_storing(struct dht *d, struct publish_batch *b, struct publish_placement *at) {
   struct publish_placement *own = b->withdraws ? with_former(d, b, at) : NULL;
-  if (!own) { /* also without memory for more */
+  if (!own) { /* no former holders, or no memory to add them */
     own = at;
     own->refs++;
   }
@@ -130,8 +131,8 @@ static struct lookup *sharing(const struct dht *d, const struct publish_batch *b
   return NULL;
 }
 
-/* All batches of a region are stored on the same nodes, however its records are grouped: then a withdrawal finds what was
- * published. */
+/* The first id of the region. All batches of a region are stored around it, so on the same nodes however its records are
+ * grouped, and a withdrawal reaches the nodes that have the record. */
 static struct id region_start(const struct id *key, unsigned bits) {
   struct id id = {{0}};
   memcpy(id.b, key->b, bits / 8);
@@ -139,7 +140,7 @@ static struct id region_start(const struct id *key, unsigned bits) {
   return id;
 }
 
-/* false: it has to wait for one of the running lookups to end. */
+/* False: too many lookups run, and the batch waits for one of them to end. */
 static bool place_by_lookup(struct dht *d, struct publish_batch *b, unsigned region, nanotime now) {
   struct lookup *l = sharing(d, b);
   b->center = region_start(&b->key, region);
@@ -154,7 +155,7 @@ static bool place_by_lookup(struct dht *d, struct publish_batch *b, unsigned reg
     d->publish.placing++;
     list_remove(&b->queue);
     list_append(&l->batches, &b->queue);
-    lookup_step(d, l, now); /* may end at once, and place the batch */
+    lookup_step(d, l, now); /* the lookup may end at once, which places the batch */
     return true;
   }
   list_remove(&b->queue);
@@ -170,7 +171,8 @@ void place_ready(struct dht *d, nanotime now) {
   unsigned region = place_region(d);
   while (!list_empty(&p->ready)) {
     struct publish_batch *b = container_of(p->ready.next, struct publish_batch, queue);
-    if (b->bits < region && b->records.next != b->records.prev) { /* the mesh has grown: its records part ways */
+    /* the mesh has grown, and its records now belong to different regions */
+    if (b->bits < region && b->records.next != b->records.prev) {
       publish_dissolve(d, b);
       p->flush_at = now;
       continue;
@@ -204,7 +206,8 @@ void publish_placed(struct dht *d, struct lookup *l, nanotime now) {
       retry(d, b, now);
   }
   release(d, at);
-  d->publish.flush_at = time_min(d->publish.flush_at, now); /* the next turn goes on; not from within a lookup */
+  /* the next turn goes on, since this may be called from within a lookup */
+  d->publish.flush_at = time_min(d->publish.flush_at, now);
 }
 
 static void send_store(struct dht *d, struct publish_batch *b) {
@@ -231,7 +234,7 @@ void place_pump(struct dht *d, nanotime now) {
     if (b->todo) {
       send_store(d, b);
     } else {
-      list_remove(&b->queue); /* waits for its replies alone */
+      list_remove(&b->queue); /* all STOREs were sent: only replies are awaited */
       if (b->in_flight == 0) finish(d, b, now);
     }
   }
@@ -253,7 +256,8 @@ void publish_failed(struct dht *d, struct query *q, nanotime now) {
   answered(d, b, now);
 }
 
-/* A holder that has a later word of ours than we remember: we lost our state folder, or our clock was set back. */
+/* Whether a holder has a newer batch of ours than our last sequence: our state folder was lost, or the clock was set back.
+ * Sequences then go on from that one. */
 static bool takes_over(struct dht *d, const struct kad_msg *m) {
   struct kad_batch k;
   struct id publisher;
@@ -269,7 +273,8 @@ void publish_reply(struct dht *d, struct query *q, const struct kad_msg *m, nano
   list_remove(&q->of_user);
   q->batch = NULL;
   if (m->code.p) d->publish.refused++;
-  if (!m->has_newer) holders_add(d, b, &q->to); /* one that refused has had its chance, until the next renewal */
+  /* a holder that refused for another reason is not asked again before the next renewal */
+  if (!m->has_newer) holders_add(d, b, &q->to);
   assert(b->in_flight > 0 && d->publish.in_flight > 0);
   b->in_flight--;
   d->publish.in_flight--;
@@ -291,8 +296,8 @@ void publish_again(struct dht *d, nanotime now) {
   }
 }
 
-/* One more holder for a batch that rests, is being stored, or waits for those that did not answer. false: no memory, or too
- * many. */
+/* Adds a node to a batch's placement, whether the batch is idle, is being stored, or waits for a retry. False: no memory, or
+ * too many nodes. */
 static bool add_target(struct dht *d, struct publish_batch *b, const struct dht_contact *c, struct publish_placement *alone) {
   struct dht_contact v[PUBLISH_TARGETS];
   struct publish_placement *at = alone;
@@ -307,7 +312,7 @@ static bool add_target(struct dht *d, struct publish_batch *b, const struct dht_
   }
   if (!at) return false;
   release(d, b->at);
-  b->at = at; /* those that were in it keep their numbers */
+  b->at = at; /* the nodes that were in it keep their indexes */
   if (list_empty(&b->queue) && !b->in_flight) {
     b->missed |= UINT64_C(1) << n;
     return true;
@@ -320,13 +325,14 @@ static bool add_target(struct dht *d, struct publish_batch *b, const struct dht_
 void publish_newcomer(struct dht *d, const struct dht_contact *c, nanotime now) {
   struct publish *p = &d->publish;
   nanotime when = now + NEWCOMER_DELAY + rng_below(d->cfg.rng, NEWCOMER_DELAY);
-  struct publish_placement *alone = NULL; /* most batches wait for nobody else, and share it */
+  struct publish_placement *alone = NULL; /* a placement with only the new node, which most batches can share */
   unsigned region = d->table.count < DHT_K ? 0 : place_region(d);
   list_for(l, &p->batches) {
     struct publish_batch *b = container_of(l, struct publish_batch, all);
     bool waits = !list_empty(&b->queue) || b->in_flight || b->work.pos;
-    if ((waits && !b->at) || !holders_wants(d, b, &c->id)) continue; /* its holders are looked for, or it is one */
-    if (region > b->region) { /* the mesh has doubled since: whom we do not hear of are its neighbours by now */
+    /* a lookup for its holders runs, or the node is one already */
+    if ((waits && !b->at) || !holders_wants(d, b, &c->id)) continue;
+    if (region > b->region) { /* the mesh has doubled since: the batch's closest nodes may be others by now, so look them up */
       if (waits)
         b->again = true;
       else

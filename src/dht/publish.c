@@ -7,8 +7,8 @@
 #include "dht/distance.h"
 #include "dht/internal.h"
 
-#define GATHER (20 * NS_MS)       /* what is published within this time is signed together */
-#define GATHER_BUSY (250 * NS_MS) /* when more batches than these were signed: each costs its holders as much as us */
+#define GATHER (20 * NS_MS)       /* records published within this time are signed together */
+#define GATHER_BUSY (250 * NS_MS) /* the time when many batches were signed lately: each costs its holders as much as us */
 #define SIGN_RATE 64.0
 #define SIGN_BURST 1024.0
 #define SIGN_AT_ONCE 64 /* signatures in one turn */
@@ -27,7 +27,7 @@ void publish_init(struct dht *d) {
   slab_init(&p->former_slab, d->cfg.lookups_mem, sizeof(struct publish_former));
   p->room.most = d->cfg.lookups_mem->limit ? d->cfg.lookups_mem->limit / 8 : SIZE_MAX;
   slabs_init(p->batch_slabs, PUBLISH_SIZES, d->cfg.lookups_mem, &p->room);
-  heap_init(&p->due, d->cfg.lookups_mem, UINT32_MAX); /* of batches, each of one of ours at least */
+  heap_init(&p->due, d->cfg.lookups_mem, UINT32_MAX); /* holds batches, each with at least one record of ours */
   heap_init(&p->work, d->cfg.lookups_mem, UINT32_MAX);
   holders_init(d);
   list_init(&p->dirty);
@@ -98,8 +98,8 @@ static struct publish_own *own_find(const struct dht *d, const struct id *key, u
   return h ? container_of(h, struct publish_own, h) : NULL;
 }
 
-/* Records that were withdrawn make room, the oldest first. A batch goes on without one of them: what it says of it is true
- * still, and to sign it anew would cost all its holders a STORE. */
+/* Makes room by forgetting the record that was withdrawn first. Its batch stays as it is: its tombstone is still true, and
+ * signing the batch anew would cost each holder a STORE. */
 static bool drop_oldest(struct dht *d) {
   struct publish *p = &d->publish;
   if (list_empty(&p->gone)) return false;
@@ -173,7 +173,7 @@ static void mark_withdrawn(struct dht *d, struct publish_own *o, nanotime now) {
 }
 
 static void withdraw(struct dht *d, struct publish_own *o, nanotime now) {
-  if (!o->was_sent) { /* nobody has ever heard of it */
+  if (!o->was_sent) { /* it was never sent to another node */
     if (o->batch) changed(d, o, now);
     store_drop(&d->store, &o->k.key, o->k.kind, &d->cfg.self.id);
     own_free(d, o);
@@ -198,7 +198,7 @@ void dht_withdraw_all(struct dht *d, nanotime now) {
     struct publish_own *o = container_of(l, struct publish_own, in);
     if (!o->withdrawn) withdraw(d, o, now);
   }
-  while (!list_empty(&p->batches)) { /* dissolves one after the other, and signs them again in order */
+  while (!list_empty(&p->batches)) { /* dissolves all batches; the records are sorted and signed again */
     struct publish_batch *b = container_of(p->batches.next, struct publish_batch, all);
     list_for(l, &b->records) {
       struct publish_own *o = container_of(l, struct publish_own, in);
@@ -212,7 +212,7 @@ void dht_withdraw_all(struct dht *d, nanotime now) {
 
 void dht_set_self(struct dht *d, const struct dht_contact *self, nanotime now) {
   struct publish *p = &d->publish;
-  struct id id = d->cfg.self.id; /* it never changes */
+  struct id id = d->cfg.self.id; /* only the address changes, never the id */
   d->now = now;
   if (addr_eq(&self->addr, &d->cfg.self.addr) && id_eq(&self->gateway, &d->cfg.self.gateway)) return;
   d->cfg.self = *self;
@@ -231,7 +231,7 @@ static int by_key(const void *a, const void *b) {
   return c ? c : x->k.kind < y->k.kind ? -1 : x->k.kind > y->k.kind;
 }
 
-/* Without memory for it the order stays as it is: more batches, not wrong ones. */
+/* Without memory the list stays unsorted: that makes more batches, not wrong ones. */
 static void sort_dirty(struct dht *d) {
   struct publish *p = &d->publish;
   if (p->sorted || p->dirty_count < 2) return;
@@ -253,7 +253,8 @@ static void forget_gone(struct dht *d, nanotime now) {
   }
 }
 
-/* How long a record's word stands: a batch is renewed as a whole, so it takes records of about one TTL. */
+/* Whether a record fits into a batch that begins with `first`: same region, and a TTL at most twice as long or short, since a
+ * batch is renewed as a whole. */
 static bool fits(const struct publish_own *first, const struct publish_own *o, unsigned region) {
   if (common_bits(&first->k.key, &o->k.key) < region) return false;
   return first->withdrawn == o->withdrawn ? first->withdrawn || (o->ttl <= 2 * first->ttl && first->ttl <= 2 * o->ttl) : true;
@@ -265,8 +266,8 @@ static uint64_t next_seq(struct dht *d, nanotime now) {
   return *last;
 }
 
-/* From signing to signing: 2/3 of the shortest TTL, a little less by chance, so that what began together does not stay
- * together; of tombstones alone: when the last of them is needed no more. */
+/* The time until a batch is signed anew: 2/3 of the shortest TTL, less up to a tenth at random, so that batches signed together
+ * do not stay in step. For a batch of tombstones only: the time until none of them is needed any more. */
 static uint64_t renewal(struct dht *d, const struct publish_batch *b, nanotime now) {
   uint64_t ttl = 0, gone = 0;
   list_for(l, &b->records) {
@@ -312,7 +313,7 @@ static int sign_batch(struct dht *d, unsigned region, nanotime now) {
   b->key = b->center = first->k.key;
   b->bits = (uint16_t)common_bits(&first->k.key, &v[k.count - 1]->k.key);
   for (uint32_t i = 0; i < k.count; i++) {
-    unsigned shared = common_bits(&first->k.key, &v[i]->k.key); /* the list may be out of order */
+    unsigned shared = common_bits(&first->k.key, &v[i]->k.key); /* keys need not be sorted, if there was no memory for it */
     if (shared < b->bits) b->bits = (uint16_t)shared;
     list_remove(&v[i]->in);
     list_append(&b->records, &v[i]->in);
@@ -341,7 +342,8 @@ static int sign_batch(struct dht *d, unsigned region, nanotime now) {
   list_append(&p->ready, &b->queue);
   struct kad_signed octets = publish_batch_view(b, d);
   struct store_put put;
-  (void)store_put(&d->store, &octets, &k, &d->cfg.self.id, now, &put); /* ours are held here as well, if they fit */
+  /* our own store holds our records as well, if they fit */
+  (void)store_put(&d->store, &octets, &k, &d->cfg.self.id, now, &put);
   return 0;
 }
 
@@ -364,7 +366,7 @@ static void flush(struct dht *d, nanotime now) {
   if (!list_empty(&p->dirty)) p->flush_at = now + NS_MS;
 }
 
-/* What is due is dissolved, and what is due soon with it, so that small batches become large ones. */
+/* Dissolves the batches that are due, and those due soon, so that small batches are merged into large ones. */
 static void renew(struct dht *d, nanotime now) {
   struct publish *p = &d->publish;
   nanotime horizon = now;

@@ -1,5 +1,5 @@
-/* Requests that wait for their reply, and what waits to be sent. A query is known by 8 random octets and belongs to one peer:
- * an answer that comes late, or from another, finds nothing that it could complete. */
+/* Requests that wait for their reply, and frames that wait to be sent. A query has an id of 8 random bytes and belongs to one
+ * peer: an answer that comes too late, or from another peer, matches no query. */
 #include <assert.h>
 
 #include "base/err.h"
@@ -131,7 +131,7 @@ bool dht_next(struct dht *d, struct dht_out *ret_out) {
       *ret_out = (struct dht_out){q->to, q->type, q->id, request_payload(d, q)};
       return true;
     }
-    query_free(d, q); /* whoever asked is gone */
+    query_free(d, q); /* its lookup or batch has ended */
   }
   return false;
 }

@@ -1,4 +1,4 @@
-/* Frames of other nodes: what is asked is answered, what answers a query of ours goes to whoever asked. */
+/* Frames of other nodes: answers their requests, and passes replies to the lookup or batch whose query they answer. */
 #include "base/err.h"
 #include "dht/distance.h"
 #include "dht/internal.h"
@@ -8,13 +8,14 @@ void dht_table_ping(struct dht *d, const struct dht_contact *ping, bool want) {
   if (want) dht_ping(d, ping);
 }
 
-/* A contact that somebody tells of: dialled only with its id pinned, but not at an address that cannot be a node's. */
+/* Whether a contact that another node tells of may be used. It is dialled only with its id pinned, so a wrong address does
+ * little harm; but an address that no node can have is refused. */
 bool dht_contact_ok(const struct kad_contact *c, const struct dht_contact *told_by) {
   const struct addr *a = &c->addr;
   if (id_is_zero(&c->id)) return false;
   if (!addr_is_set(a)) return !id_is_zero(&c->gateway) && !id_eq(&c->gateway, &c->id);
   if (!addr_can_be_node(a)) return false;
-  /* Another machine's loopback is none of ours. */
+  /* A loopback address from a node on another machine means that machine, not ours. */
   return !addr_is_loopback(a) || !addr_is_set(&told_by->addr) || addr_is_loopback(&told_by->addr);
 }
 
@@ -53,21 +54,22 @@ static bool may_ask(struct dht *d, const struct id *id, bool store, nanotime now
   if (may && store) may = bucket_take(&d->stores, rate * 4, rate * 16, now);
   if (may) return true;
   d->refused_rate++;
-  return false; /* without memory to count it, none is taken */
+  return false; /* without memory to count its requests, a peer may send none */
 }
 
-/* What verifying with a key takes, in signatures of P-256 (0.3 ms): with P-521 1.2 ms, with the longest RSA that fits 0.5. */
+/* What verifying with a key costs, in units of a P-256 signature (0.3 ms): P-521 takes 1.2 ms, the longest RSA key that fits
+ * 0.5 ms. */
 static double cost_of(struct slice spki) { return spki.n <= 100 ? 1 : spki.n <= 200 ? 4 : 2; }
 
-/* Whoever hands on a record has verified it: who sends what is none has few tries. */
+/* Honest nodes verify a record before they pass it on, so a peer pays extra tokens for each one with a bad signature. */
 #define BAD_COSTS 20
 
-/* paid: tokens that both have given for it already. */
+/* paid: tokens that were taken from both buckets already. */
 static int verify_for(struct dht *d, struct bucket *of_peer, struct bucket *of_all, double paid, const struct kad_signed *s,
                       struct kad_batch *ret_batch, struct id *ret_publisher) {
   uint64_t done = d->verifier.done;
   int err = verify_batch(&d->verifier, s, ret_batch, ret_publisher);
-  if (d->verifier.done == done) return err; /* known, or no work */
+  if (d->verifier.done == done) return err; /* it was in the cache, or was refused before any signature was computed */
   double cost = cost_of(s->spki) - paid;
   of_peer->tokens -= cost + (err ? BAD_COSTS : 0);
   of_all->tokens -= cost;
@@ -134,10 +136,10 @@ static void serve_store(struct dht *d, const struct dht_contact *from, const str
   struct store_put put = {0};
   struct kad_msg r = {.query = m->query};
   store_expire(&d->store, now);
-  struct dht_peer *p = peer_of(d, &from->id); /* there since it was asked for a token */
+  struct dht_peer *p = peer_of(d, &from->id); /* its record exists since a token was taken for the request */
   int err = p ? verify_for(d, &p->store, &d->stores, 1, &m->batch, &b, &publisher) : MACULA_ENOMEM;
   if (!err && id_eq(&publisher, &d->cfg.self.id)) {
-    /* Our own, of an earlier life or sent back to us: never held on another's word. */
+    /* A batch of our own, from an earlier run or sent back to us: it is not stored, but later sequences must be higher. */
     if (b.seq > d->publish.last_seq) d->publish.last_seq = b.seq;
   } else if (!err) {
     err = store_put(&d->store, &m->batch, &b, &publisher, now, &put);
@@ -159,7 +161,7 @@ static uint8_t reply_type(uint8_t request) {
 static void take_reply(struct dht *d, const struct dht_contact *from, uint8_t type, struct kad_msg *m, nanotime now) {
   struct query *q = query_find(d, m->query);
   if (!q || !id_eq(&q->to.id, &from->id) || reply_type(q->type) != type) {
-    d->dropped++; /* late, or somebody else's question */
+    d->dropped++; /* too late, or an answer to another node's query */
     return;
   }
   struct dht_contact c = addr_is_set(&from->addr) || !id_is_zero(&from->gateway) ? *from : q->to;
@@ -202,7 +204,7 @@ void dht_seen(struct dht *d, const struct dht_contact *c, nanotime now) {
   heard(d, c, now);
 }
 
-/* The first query that waits for this node. */
+/* The first unsent query to this node. */
 static struct query *query_to(const struct dht *d, const struct id *id) {
   for (uint32_t i = 0; i < d->query_due.count; i++) {
     struct query *q = container_of(d->query_due.v[i], struct query, due);

@@ -4,9 +4,9 @@
 
 #include "dht/distance.h"
 
-#define FRESH (5 * NS_SEC) /* heard so lately, a contact need not prove that it is alive */
-/* Between two pings of a bucket. Each ping makes its sender seen at full buckets elsewhere, which ping in turn: without a pace,
- * 300 nodes sent each other 16 frames a second each, for ever (tests/sim/mesh_scale). */
+#define FRESH (5 * NS_SEC) /* a contact heard from within this time is not pinged */
+/* Time between two pings of a bucket. A ping makes its sender known to the receiver, whose full bucket then pings in turn:
+ * without this pause 300 nodes sent 16 frames a second each, for ever (tests/sim/mesh_scale). */
 #define PING_EVERY (10 * NS_SEC)
 
 void routing_init(struct routing *t, struct mem *mem, const struct id *self, uint32_t per_address) {
@@ -19,7 +19,7 @@ void routing_done(struct routing *t) {
 
 static bool has_route(const struct dht_contact *c) { return addr_is_set(&c->addr) || !id_is_zero(&c->gateway); }
 
-/* One site: the same IPv4 address, the same /64; contacts behind one gateway are one site as well. */
+/* Whether two contacts count as one site: same IPv4 address, same IPv6 /64, or same gateway. */
 static bool same_site(const struct dht_contact *a, const struct dht_contact *b) {
   if (a->addr.sa.sa_family != b->addr.sa.sa_family) return false;
   if (a->addr.sa.sa_family == AF_INET) return a->addr.v4.sin_addr.s_addr == b->addr.v4.sin_addr.s_addr;
@@ -33,7 +33,8 @@ static uint32_t count_site(const struct routing_contact *v, unsigned n, const st
   return sum;
 }
 
-/* Ids that come from one address: a single attacker's, perhaps (Baumgart and Mies 2007, 4.1, on cheap ids). */
+/* Whether the table has its limit of contacts of this one's site: they may all be one attacker's, as ids cost nothing (Baumgart
+ * and Mies 2007, 4.1). */
 static bool site_is_full(const struct routing *t, const struct dht_contact *c) {
   uint32_t n = 0, most = addr_is_set(&c->addr) ? t->per_address : t->per_address * 8;
   if (addr_is_set(&c->addr) && addr_is_loopback(&c->addr)) return false;
@@ -71,7 +72,7 @@ static void want_ping(struct routing_bucket *b, nanotime now, struct dht_contact
   *ret_ping = b->v[0].c;
 }
 
-/* Whether it is new to the cache. */
+/* Puts a contact into the replacement cache. Returns whether it was not there before. */
 static bool remember(struct routing_bucket *b, const struct routing_contact *x) {
   unsigned i = index_of(b->cache, b->cached, &x->c.id);
   if (i < b->cached) {
@@ -122,7 +123,7 @@ enum routing_seen routing_seen(struct routing *t, const struct dht_contact *c, n
   return is_new ? ROUTING_CACHED : ROUTING_KNOWN;
 }
 
-/* Takes contact i out; the newest of the cache follows. */
+/* Removes contact i; the newest contact of the cache takes its place. */
 static void drop(struct routing *t, struct routing_bucket *b, unsigned i) {
   take_out(b->v, &b->count, i);
   if (i == 0) b->pinging = false;
@@ -154,7 +155,8 @@ void routing_failed(struct routing *t, const struct id *id, nanotime now, struct
     if (x->fails < UINT8_MAX) x->fails++;
     if (i == 0) b->pinging = false;
     if (x->fails >= ROUTING_DEAD || (x->fails >= ROUTING_STALE && b->cached)) drop(t, b, i);
-    want_ping(b, now, ret_ping, ret_want_ping); /* of the one that failed once, or of the next oldest */
+    /* pings the same contact again if it is still the oldest, else the next oldest */
+    want_ping(b, now, ret_ping, ret_want_ping);
   }
   free_if_empty(t, id);
 }
@@ -177,7 +179,7 @@ const struct routing_contact *routing_find(const struct routing *t, const struct
   return b && i < b->count ? &b->v[i] : NULL;
 }
 
-/* Insertion into the sorted list of the nearest so far. */
+/* Inserts c into the list of the nearest so far, sorted by distance. */
 static size_t place(struct dht_contact *v, size_t n, size_t max, const struct id *target, const struct dht_contact *c) {
   if (n == max && !is_nearer(target, &c->id, &v[n - 1].id)) return n;
   size_t i = n < max ? n++ : n - 1;

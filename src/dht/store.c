@@ -5,7 +5,7 @@
 #include "base/err.h"
 
 #define MAX_TTL_S (DHT_MAX_TTL / NS_SEC)
-#define UNDER_WAY_S 10 /* a STORE that its publisher sent before the withdrawal may still come */
+#define UNDER_WAY_S 10 /* seconds for which a STORE sent before the withdrawal may still arrive */
 
 static bool key_eq(const struct hlink *h, const void *key, size_t len) {
   return memcmp(&container_of(h, struct store_key, h)->k, key, len) == 0;
@@ -65,7 +65,7 @@ static struct store_publisher *publisher_of(struct store *s, const struct id *id
   return NULL;
 }
 
-/* A batch with one reference, the caller's. NULL: no memory, or the publisher's share is used up. */
+/* A new batch with one reference, the caller's. NULL: no memory, or the publisher's share is used up. */
 static struct store_batch *batch_new(struct store *s, const struct kad_signed *o, const struct kad_batch *b,
                                      const struct id *publisher, nanotime now) {
   struct store_publisher *p = publisher_of(s, publisher);
@@ -193,13 +193,13 @@ static uint32_t key_limit(const struct store *s, uint32_t kind) {
 
 /* ---- taking ---------------------------------------------------------------------------------------------------------------
  */
-/* Room for one more live record of this publisher under this key? */
+/* Whether there is room for one more live record of this publisher under this key. */
 static bool has_room(const struct store *s, const struct store_key *k, uint32_t kind, const struct store_publisher *p) {
   return s->live.count < s->max_records && p->records < s->max_publisher && (!k || k->live_count < key_limit(s, kind));
 }
 
-/* The tombstones of one publisher take at most half of all, those of a key no more than its records may. The one nearest its
- * end makes room. */
+/* Makes room for a tombstone: one publisher may have half of all tombstones, a key as many as it may have records. The one that
+ * ends first is dropped. */
 static bool room_for_tombstone(struct store *s, struct store_key *k, uint32_t kind, const struct store_publisher *p) {
   if (s->max_tombstones == 0 || p->tombstones >= s->max_tombstones / 2 + 1) return false;
   struct store_record *out = NULL;
@@ -210,7 +210,7 @@ static bool room_for_tombstone(struct store *s, struct store_key *k, uint32_t ki
   if (!out) return true;
   s->dropped_tombstones++;
   if (out->key == k)
-    record_free(s, out); /* the key stays for the newcomer */
+    record_free(s, out); /* keeps the key, which the new tombstone needs */
   else
     record_remove(s, out);
   return true;
@@ -237,11 +237,11 @@ static int take_new(struct store *s, const struct kad_entry *e, struct store_bat
   return MACULA_ENOMEM;
 }
 
-/* The same publisher's newer word about a record. The old one goes first, so that its place is free for the new one. */
+/* Replaces a record by a newer one of the same publisher. The old one is freed first, so that its place is free. */
 static int take_newer(struct store *s, struct store_record *old, const struct kad_entry *e, struct store_batch *b,
                       nanotime end) {
   bool tombstone = e->ttl == 0;
-  if (tombstone == old->tombstone) { /* in place: nothing can fail */
+  if (tombstone == old->tombstone) { /* replaced in place, which cannot fail */
     unlink_record(s, old);
     batch_unref(s, old->batch);
     old->batch = b;
@@ -257,19 +257,20 @@ static int take(struct store *s, const struct kad_entry *e, struct store_batch *
   struct store_key *k = store_find(s, &e->key, e->kind);
   struct store_record *old = k ? record_of(k, &b->publisher->id) : NULL;
   uint64_t ttl = e->ttl ? e->ttl : e->rest ? (uint64_t)e->rest + UNDER_WAY_S : MAX_TTL_S;
-  if (ttl > MAX_TTL_S) ttl = MAX_TTL_S; /* ten years become an hour */
+  if (ttl > MAX_TTL_S) ttl = MAX_TTL_S; /* longer TTLs are cut to this maximum */
   int64_t end = b->seen + (int64_t)(ttl * NS_SEC);
   if (old && b->seq <= old->batch->seq) {
     put->old += b->seq < old->batch->seq;
     return 0;
   }
-  if (end <= (int64_t)now) return 0; /* its time has passed on the way */
+  if (end <= (int64_t)now) return 0; /* its TTL ended on the way here */
   int err = old ? take_newer(s, old, e, b, (nanotime)end) : take_new(s, e, b, (nanotime)end);
   put->refused += err != 0;
   return err;
 }
 
-/* Whether the batch is newer than what is held for any of its records; what is older than ours is noted in put. */
+/* Whether the batch is newer than the held version of any of its records. Records that are older than the held ones are noted
+ * in put. */
 static bool says_news(const struct store *s, const struct kad_batch *b, const struct id *publisher, struct store_put *put) {
   bool news = false;
   for (uint32_t i = 0; i < b->count; i++) {
@@ -306,7 +307,7 @@ int store_put(struct store *s, const struct kad_signed *octets, const struct kad
   s->refused_full += ret_put->refused;
   s->refused_old += ret_put->old;
   batch_unref(s, x);
-  struct store_put again = {0}; /* only now nothing of the store changes any more */
+  struct store_put again = {0}; /* looked up again at the end, since taking the records may have freed the batch found before */
   (void)says_news(s, b, publisher, &again);
   ret_put->newer = again.newer;
   return err;

@@ -1,8 +1,8 @@
 /* The records that this node holds for the mesh: (key, kind) -> publisher -> record.
  *
- * The records of one signed batch share its octets. A record's TTL starts when its sequence is first seen here (less what the
- * sender says has passed) and is never started again by the same sequence; a lower sequence changes nothing. A withdrawn record
- * leaves a tombstone for as long as another node may still hold it, so that an old STORE cannot bring it back. */
+ * The records of one signed batch share its bytes. A record's TTL begins when its sequence is first seen here (less the age
+ * that the sender reports), and the same sequence does not start it again; a lower sequence changes nothing. A withdrawn record
+ * leaves a tombstone as long as another node may still hold the record, so that an old STORE cannot bring it back. */
 #ifndef DHT_STORE_H
 #define DHT_STORE_H
 
@@ -18,7 +18,7 @@ struct store_publisher {
   uint32_t batches, records, tombstones;
   size_t octets; /* of its batches */
 };
-struct store_batch { /* lives as long as a record of it */
+struct store_batch { /* exists as long as one of its records */
   uint32_t refs;
   uint16_t record_len, signature_len, spki_len;
   struct store_publisher *publisher;
@@ -49,8 +49,9 @@ struct store_record {
 
 struct store {
   struct mem *mem;
-  struct slab_room room; /* an eighth of the account: a few batches of each size must not keep all of it */
-  struct slab key_slab, record_slab, batch_slabs[STORE_SIZES]; /* what outlives its publishers is not in the heap */
+  struct slab_room room; /* an eighth of the account: bounds what chunks with only a few batches waste */
+  /* outside the heap, since records stay long after their publishers have gone */
+  struct slab key_slab, record_slab, batch_slabs[STORE_SIZES];
   uint32_t max_records, max_publisher, max_key_service, max_key_subscription, max_tombstones;
   size_t max_publisher_octets; /* a quarter of the account's limit; 0: none */
   struct htab keys, publishers;
@@ -63,24 +64,24 @@ void store_done(struct store *s);
 
 struct store_put {
   uint32_t refused, old;           /* records */
-  const struct store_batch *newer; /* one of the newer batches, if any record was old */
+  const struct store_batch *newer; /* if a record was old: a batch that is newer */
 };
 /* Takes the records of a verified batch. 0 or MACULA_RECORDS_FULL (some did not fit; those that did are kept), MACULA_ENOMEM.
  */
 int store_put(struct store *s, const struct kad_signed *octets, const struct kad_batch *b, const struct id *publisher,
               nanotime now, struct store_put *ret_put);
-/* Forgets a record of which nobody else ever heard. */
+/* Removes a record of ours that was never sent to another node. */
 void store_drop(struct store *s, const struct id *key, uint32_t kind, const struct id *publisher);
 struct store_key *store_find(const struct store *s, const struct id *key, uint32_t kind);
 void store_expire(struct store *s, nanotime now);
 nanotime store_deadline(const struct store *s);
 
 struct kad_signed store_batch_view(const struct store_batch *b, nanotime now);
-/* ns of a record's time that are left. */
+/* What is left of a record's TTL, ns. */
 static inline uint64_t store_left(const struct store_record *r, nanotime now) { return time_since(r->due.at, now); }
 
 /* O(records, keys, publishers and free blocks). */
 const char *store_check(const struct store *s);
-size_t store_owned(const struct store *s); /* what of its account is its own */
+size_t store_owned(const struct store *s); /* bytes of the account that the store holds */
 
 #endif

@@ -2,7 +2,7 @@
 
 #include "base/err.h"
 
-/* Put before what is signed, so that a record's signature is never one of anything else that this key signs. */
+/* Precedes the bytes that are signed, so that a record's signature is not valid for anything else signed with this key. */
 #define DOMAIN "macula dht record 1"
 
 struct verified {
@@ -34,7 +34,7 @@ void verifier_done(struct verifier *v) {
   lru_done(&v->seen);
 }
 
-/* Two hashes of each part under secret seeds: who cannot see them cannot make another batch pass for a verified one. */
+/* Two hashes of each part with secret seeds: without knowing these, nobody can make another batch pass for a verified one. */
 static void hash_parts(const struct verifier *v, const struct kad_signed *s, uint64_t ret[6]) {
   const struct slice parts[3] = {s->record, s->signature, s->spki};
   for (int i = 0; i < 6; i++) ret[i] = siphash13(v->seeds[i & 1], parts[i / 2].p, parts[i / 2].n);
@@ -49,7 +49,7 @@ static size_t with_domain(struct slice record, uint8_t ret[sizeof DOMAIN + KAD_M
 static void keep(struct verifier *v, const uint64_t key[6], const struct id *publisher) {
   struct verified *e = slab_alloc(&v->entries);
   struct lru_link *out = NULL;
-  if (!e) return; /* it is verified again next time */
+  if (!e) return; /* without memory the batch is verified again next time */
   memcpy(e->key, key, sizeof e->key);
   e->publisher = *publisher;
   if (lru_insert(&v->seen, &e->l, e->key, sizeof e->key, &out)) slab_free(&v->entries, e);

@@ -1,5 +1,6 @@
-/* Signed batches: checked before anything of them is used, and remembered, so that the same octets are verified once. Only a
- * node's own key announces in its name (Baumgart and Mies 2007, 4.2: signed messages; ids are hashes of keys). */
+/* Signed batches: verified before anything in them is used, and remembered, so that the same bytes are verified only once.
+ * Records in a node's name must be signed with that node's key (Baumgart and Mies 2007, 4.2: signed messages; ids are hashes of
+ * keys). */
 #ifndef DHT_VERIFY_H
 #define DHT_VERIFY_H
 
@@ -8,7 +9,7 @@
 #include "dht/dht.h"
 #include "wire/kad.h"
 
-#define VERIFY_CACHE 4096 /* batches remembered */
+#define VERIFY_CACHE 4096 /* verified batches that are remembered */
 
 struct verifier {
   struct slab entries;
@@ -21,12 +22,13 @@ struct verifier {
 
 void verifier_init(struct verifier *v, struct mem *mem, struct rng rng, const struct dht_crypto *crypto, struct slice realm);
 void verifier_done(struct verifier *v);
-/* What a signed batch says and whose it is. MACULA_BAD_FRAME, MACULA_REALM_MISMATCH, MACULA_BAD_SIGNATURE; all counted. */
+/* Verifies a signed batch, and returns its contents and its publisher. MACULA_BAD_FRAME, MACULA_REALM_MISMATCH,
+ * MACULA_BAD_SIGNATURE; all counted. */
 int verify_batch(struct verifier *v, const struct kad_signed *s, struct kad_batch *ret_batch, struct id *ret_publisher);
 /* Signs an encoded batch. */
 int sign_record(const struct verifier *v, struct slice record, uint8_t *ret_sig, size_t *ret_len);
 
-/* What lies in verifier.entries. */
+/* The block of verifier.entries that belongs to l. */
 const void *verified_block(const struct lru_link *l);
 
 #endif
