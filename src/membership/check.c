@@ -1,4 +1,4 @@
-/* What must hold of the members, and of what is on its way to them. */
+/* Invariants of the members, and of the frames and lists that are under way to them. */
 #include "base/check.h"
 #include "membership/internal.h"
 #include "wire/msg.h"

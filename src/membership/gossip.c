@@ -1,12 +1,13 @@
-/* Dissemination: each member has at most one update, which rides on frames until it was sent lambda log n times, fewest-sent
- * first; and the queue of frames, which are written when they are taken, so that they carry the newest. */
+/* Dissemination: each member has at most one update, which is added to frames until it was sent lambda log n times; updates
+ * that were sent least often go first. And the queue of frames: a frame is encoded only when the owner takes it, so that it
+ * carries the newest updates. */
 #include <assert.h>
 
 #include "base/err.h"
 #include "membership/internal.h"
 #include "wire/msg.h"
 
-uint32_t gossip_limit(const struct membership *m) { /* 3 ln n, rounded up, in whole bits of n */
+uint32_t gossip_limit(const struct membership *m) { /* about 3 ln n, rounded up: 2 for each bit of n, and 2 */
   uint32_t n = m->alive + m->suspect + 1;
   return 2 * (32 - (uint32_t)__builtin_clz(n)) + 2;
 }
@@ -37,9 +38,10 @@ void update_of(const struct entry *e, bool with_info, struct swim_update *ret_up
                                      .name = slice_str(v->info.name)};
 }
 
-#define MISSES 4 /* updates that did not fit, after which a frame is full */
+#define MISSES 4 /* after so many updates that did not fit, a frame counts as full */
 
-/* Whoever asks more often than probes do shall not use up what the others are to be told. */
+/* Whether a frame to this peer counts as a sending of its updates. A peer that pings more often than probes do would otherwise
+ * use up the sendings meant for others. */
 static bool counts(const struct membership *m, struct entry *to) {
   if (!to) return true;
   if (to->fed_in != m->period_count) to->fed = 0;
@@ -49,12 +51,12 @@ static bool counts(const struct membership *m, struct entry *to) {
 
 static void piggyback(struct membership *m, struct swim_encoder *enc, bool counted) {
   uint32_t limit = gossip_limit(m), misses = 0;
-  struct list sent; /* their next place is behind those that we have not looked at */
+  struct list sent; /* updates in this frame; they are put back into the queues only after the loop, behind the others */
   list_init(&sent);
   for (uint32_t k = 0; k < SENDS_MAX && m->queued && misses < MISSES; k++) list_for_safe(l, &m->queue[k]) {
       struct entry *e = ENTRY(l, gossip);
       struct swim_update u;
-      if (k >= limit) { /* the mesh became smaller */
+      if (k >= limit) { /* the limit fell because the mesh became smaller */
         gossip_remove(m, e);
         continue;
       }
@@ -115,7 +117,8 @@ static struct slice write_frame(struct membership *m, const struct out *o) {
     update_of(&m->self, false, &u);
     (void)swim_encode_update(&enc, &u);
   }
-  struct entry *to = table_find(m, &o->to); /* Lifeguard's buddy: a suspect hears it first from whoever probes it */
+  /* Lifeguard's buddy system: a probe tells a suspect first of all that it is suspected */
+  struct entry *to = table_find(m, &o->to);
   if (to && (to->tell || to->m.state != MEMBER_ALIVE)) {
     update_of(to, true, &u);
     (void)swim_encode_update(&enc, &u);
@@ -139,7 +142,7 @@ bool membership_next(struct membership *m, struct membership_out *ret_out) {
   while (m->out_count) {
     struct out o = m->out[m->out_head];
     m->out_head = (m->out_head + 1) % m->out_cap;
-    if (--m->out_count == 0 && m->out_cap > 64) { /* a burst's memory returns */
+    if (--m->out_count == 0 && m->out_cap > 64) { /* give back the memory of a burst */
       mem_free(m->mem, m->out);
       m->out = NULL;
       m->out_cap = m->out_head = 0;

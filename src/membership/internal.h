@@ -7,8 +7,8 @@
  *                          |   +------- alive j > i (welcome back) ------ DEAD <--+
  *                          |                                               | keep_dead
  *                          +-------------------- (forgotten) <-------------+
- * i: the incarnation held, j: that of the update. A member's word of itself (`me` of a frame that came from it) is held to be
- * true even where its incarnation is lower than what others claimed, if the claim is implausibly high. */
+ * i: the incarnation held, j: that of the update. What a member says of itself (`me` of a frame that it sent) is believed even
+ * with a lower incarnation than others claimed for it, if the claimed one is implausibly high. */
 #ifndef MEMBERSHIP_INTERNAL_H
 #define MEMBERSHIP_INTERNAL_H
 
@@ -21,11 +21,11 @@
 #define RELAYS_MAX 64
 #define INDIRECT_MAX 8
 #define SESSIONS_MAX 64
-#define GONE_MAX 1024 /* forgotten members whose event nobody has taken yet */
+#define GONE_MAX 1024 /* forgotten members whose event the owner has not taken yet */
 #define HEALTH_MAX 8  /* Lifeguard's S */
 #define SENDS_MAX 72
-#define FED_MOST 3    /* frames to one peer, a period, that count as told */
-#define BUDDY_PINGS 4 /* to members that we accuse, a period */
+#define FED_MOST 3    /* frames to one peer in a period that count as sendings of their updates */
+#define BUDDY_PINGS 4 /* pings in a period to members that we suspect ourselves */
 #define INCARNATION_JUMP UINT64_C(1000000)
 #define INCARNATION_MAX (UINT64_C(1) << 62)
 
@@ -33,10 +33,10 @@
 #define SYNC_SAME (10 * NS_SEC) /* between two lists to one peer */
 #define SYNC_PAGE (20 * NS_MS)  /* between two pages */
 #define PROBE_PARTS 4           /* the first is direct, the others indirect too */
-#define DIAL_PERIODS 3          /* that a probe may last which has to dial */
-#define ROTATE_PERIODS 10       /* one of the rotating set is replaced, one of the dead is tried again */
+#define DIAL_PERIODS 3          /* periods that a probe may last if its target must be dialled first */
+#define ROTATE_PERIODS 10       /* periods until one of the rotating set is replaced, and one dead member is pinged */
 
-/* What the owner was told of a member last. */
+/* The state of a member that the owner was told last. */
 enum told { TOLD_NOTHING, TOLD_ALIVE, TOLD_SUSPECT, TOLD_DEAD };
 
 struct entry {
@@ -49,16 +49,16 @@ struct entry {
   struct heap_link due; /* the suspicion's end */
   uint32_t at;          /* in v */
   uint32_t ring;        /* 1-based place in the ring; 0: not probed */
-  nanotime synced;      /* our digest went to it; 0: never */
-  nanotime listed;      /* our list went to it; 0: never */
-  uint8_t sends;        /* of the update, so far */
+  nanotime synced;      /* when our digest was last sent to it; 0: never */
+  nanotime listed;      /* when our list was last sent to it; 0: never */
+  uint8_t sends;        /* how often its update was sent so far */
   uint8_t told;         /* enum told */
-  uint8_t fed;          /* frames that it got in period fed_in */
+  uint8_t fed;          /* frames that were sent to it in period fed_in and counted */
   uint8_t fed_in;
-  bool changed : 1; /* info, since the owner was told */
-  bool tell : 1;    /* it does not know what is said of it: the next frame to it does */
-  bool own : 1;     /* we heard it itself */
-  bool left : 1;    /* dead by its own word */
+  bool changed : 1; /* info has changed since the owner was told */
+  bool tell : 1;    /* it may not know what others say of it: the next frame to it carries that */
+  bool own : 1;     /* we had a frame from the member itself */
+  bool left : 1;    /* it said itself that it leaves */
   bool rotating : 1;
   bool digested : 1; /* counted in digest */
 };
@@ -70,7 +70,7 @@ struct out {
   bool nack;
 };
 
-struct relay { /* a probe for somebody else */
+struct relay { /* a probe that we do on behalf of another member */
   struct id requester, target;
   uint64_t seq, their_seq;
   nanotime end;
@@ -80,9 +80,9 @@ struct session { /* our list on its way to a peer */
   struct list of;
   struct id to;
   struct entry *cursor; /* next to send; NULL: the end */
-  uint32_t buckets;     /* of the mask; 0: only our digest is sent */
+  uint32_t buckets;     /* number of bits of the mask; 0: only our digest is sent */
   uint8_t mask[SWIM_BUCKETS_MAX / 8];
-  bool want;   /* it shall send its own of the same buckets; with the first page */
+  bool want;   /* the first page asks the peer for its own members of the same buckets */
   bool queued; /* a page waits in the out queue */
 };
 
@@ -90,7 +90,7 @@ struct probe {
   bool active;
   struct id target;
   uint64_t seq;
-  nanotime next, end; /* next: when it is sent again, and the first time through others too */
+  nanotime next, end; /* next: when the ping is repeated; the first time relays are asked as well */
   uint64_t every;     /* ns between these */
   uint32_t relays, nacks;
   struct id relay[INDIRECT_MAX];
@@ -104,7 +104,7 @@ struct membership {
   struct htab tab;
   struct list all, events, gone, accused, dead;
   uint32_t gone_count;
-  struct entry **v; /* the alive first */
+  struct entry **v; /* members that are alive come first */
   struct entry **ring;
   uint32_t cap; /* of both */
   uint32_t count, alive, suspect, dead_count;
@@ -118,13 +118,13 @@ struct membership {
   uint32_t out_head, out_count, out_cap;
   struct relay *relays; /* oldest first, all of one duration */
   uint32_t relay_count;
-  struct probe probes[2]; /* of one that is connected, and of one that has to be dialled first: that takes longer */
+  struct probe probes[2]; /* one of a connected member, and one of a member that must be dialled first, which takes longer */
   uint64_t seq;
   nanotime next_period, next_sync, next_page;
   uint32_t until_rotate; /* periods */
   uint8_t period_count;
-  bool refuted;                      /* in this period: costs health once */
-  uint64_t digest[SWIM_BUCKETS_MAX]; /* of those not dead, self included, by the first octet of the id */
+  bool refuted;                      /* we refuted a claim in this period; lowers our health only once a period */
+  uint64_t digest[SWIM_BUCKETS_MAX]; /* of the members that are not dead and ourselves, by the first byte of the id */
   struct list sessions;
   uint32_t session_count;
   uint8_t *frame; /* cfg.datagram */
@@ -136,30 +136,32 @@ struct membership {
 
 /* table.c */
 struct entry *table_find(const struct membership *m, const struct id *id);
-/* Alive, with incarnation. MACULA_EFULL, MACULA_ENOMEM. met: it came itself, and takes the place of one that was only heard of.
+/* Adds a member as alive, with this incarnation. met: it connected to us itself, and may take the place of a member that we
+ * only heard of. MACULA_EFULL, MACULA_ENOMEM.
  */
 int table_add(struct membership *m, const struct member_info *info, uint64_t incarnation, bool met, nanotime now,
               struct entry **ret_entry);
-/* Out of the table: the entry waits in `gone` for its event, or is freed. */
+/* Removes an entry from the table. It then waits in `gone` until its event was taken, or is freed. */
 void table_remove(struct membership *m, struct entry *e);
-void table_free(struct membership *m, struct entry *e); /* out of `gone` */
-/* Sets state, counts and place; nothing else. */
+void table_free(struct membership *m, struct entry *e); /* frees an entry that is in `gone` */
+/* Sets the state, the counts and the place in v; nothing else. */
 void table_state(struct membership *m, struct entry *e, enum member_state state, nanotime now);
-void ring_update(struct membership *m, struct entry *e); /* in or out, as state, connected and rotating say */
+/* puts it into the ring or takes it out, depending on state, connected and rotating */
+void ring_update(struct membership *m, struct entry *e);
 void ring_rotate(struct membership *m, bool replace);
 void ring_shuffle(struct membership *m);
-/* A random connected member that is alive, not `but`; NULL if a few tries find none. */
+/* A random connected member that is alive, other than `but`; NULL if a few tries find none. */
 struct entry *ring_random(struct membership *m, const struct id *but);
 void event_raise(struct membership *m, struct entry *e);
 
 /* merge.c */
-void info_clean(struct member_info *info); /* one form for each address and name, so that they compare */
+void info_clean(struct member_info *info); /* brings addresses and names into one form, so that they can be compared */
 bool info_eq(const struct member_info *a, const struct member_info *b);
 void merge(struct membership *m, const struct swim_update *u, bool sync, nanotime now);
 /* What a peer says of itself. */
 void merge_own(struct membership *m, const struct id *from, const struct swim_update *me, nanotime now);
 void accuse(struct membership *m, struct entry *e, bool near,
-            nanotime now); /* our own probe failed; near: we can ask it again */
+            nanotime now); /* our own probe of the member failed; near: we are connected to it */
 void set_dead(struct membership *m, struct entry *e, uint64_t incarnation, bool left, nanotime now);
 void self_renew(struct membership *m, uint64_t above); /* incarnation above + 1, gossiped */
 
@@ -180,17 +182,17 @@ void probe_request(struct membership *m, const struct id *from, const struct swi
 void probe_cancel(struct membership *m, const struct id *target);
 
 /* sync.c */
-void sync_open(struct membership *m, struct entry *e, nanotime now); /* compares with it */
+void sync_open(struct membership *m, struct entry *e, nanotime now); /* begins to compare the member lists with this peer */
 void sync_recv(struct membership *m, struct entry *e, const struct swim_msg *msg, nanotime now);
-/* Around each change of e's state or incarnation. */
+/* digest_out before and digest_in after each change of e's state or incarnation. */
 void digest_out(struct membership *m, struct entry *e);
 void digest_in(struct membership *m, struct entry *e);
-bool digest_holds(const struct membership *m); /* it is that of all that are in it */
+bool digest_holds(const struct membership *m); /* whether the digest is right */
 void sync_step(struct membership *m, nanotime now);
 nanotime sync_deadline(const struct membership *m);
-struct slice sync_page(struct membership *m, const struct id *to); /* empty: no session any more */
+struct slice sync_page(struct membership *m, const struct id *to); /* empty: the session has ended */
 void sync_dropped(struct membership *m, const struct id *to);
-void sync_gone(struct membership *m, struct entry *e); /* cursors move on */
+void sync_gone(struct membership *m, struct entry *e); /* moves cursors that point at e on */
 void sync_done(struct membership *m);
 void update_of(const struct entry *e, bool with_info, struct swim_update *ret_update);
 

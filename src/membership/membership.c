@@ -37,7 +37,8 @@ int membership_new(const struct membership_config *cfg, nanotime now, struct mem
     return MACULA_ENOMEM;
   }
   m->seq = rng_u64(cfg->rng) >> 1;
-  m->next_period = time_add(now, rng_below(cfg->rng, m->cfg.period)); /* a mesh that starts at once does not probe at once */
+  /* at random, so that nodes that start at the same time do not probe at the same time */
+  m->next_period = time_add(now, rng_below(cfg->rng, m->cfg.period));
   m->next_sync = time_add(now, SYNC_EVERY / 2 + rng_below(cfg->rng, SYNC_EVERY));
   gossip_add(m, &m->self, true);
   digest_in(m, &m->self);
@@ -69,15 +70,16 @@ nanotime membership_deadline(const struct membership *m) {
   return at;
 }
 
-/* Whoever was stopped (SIGSTOP, a suspended machine) heard nobody meanwhile and has no right to accuse: suspicions go on where
- * they were, the probe under way is void, and the lists are exchanged soon. */
+/* After the process was stopped for more than a period (SIGSTOP, a suspended machine) it must not accuse members whom it could
+ * not hear meanwhile: suspicions get the missed time back, probes under way are dropped, and the member lists are exchanged
+ * soon. */
 static void wake(struct membership *m, nanotime now) {
   nanotime due = time_min(m->next_period, heap_deadline(&m->due));
   if (due > now || now - due <= m->cfg.period) return;
   for (uint32_t i = 0; i < m->due.count; i++) m->due.v[i]->at = time_add(m->due.v[i]->at, now - due); /* keeps their order */
   m->probes[0].active = m->probes[1].active = false;
   m->relay_count = 0;
-  m->next_period = time_add(now, m->cfg.period); /* first hear what has arrived */
+  m->next_period = time_add(now, m->cfg.period); /* first handles the frames that have arrived */
   m->next_sync = time_min(m->next_sync, m->next_period);
   m->stats.wakes++;
   health_add(m, 1);
@@ -121,7 +123,7 @@ int membership_met(struct membership *m, const struct member_info *info, nanotim
     gossip_add(m, e, true);
     event_raise(m, e);
   } else if (e->m.state != MEMBER_ALIVE || !info_eq(&clean, &e->m.info)) {
-    e->tell = true; /* its answer has a higher incarnation, which is what convinces everybody else too */
+    e->tell = true; /* ask it: it answers with a higher incarnation, which all other nodes accept as well */
     out_push(m, &info->id, MSG_SWIM_PING, ++m->seq, NULL, false);
   }
   e->own = true;
@@ -163,7 +165,7 @@ int membership_recv(struct membership *m, const struct id *from, uint8_t type, s
   } else if (type == MSG_SWIM_PING_REQ) {
     probe_request(m, from, &msg, now);
   } else {
-    struct entry *e = table_find(m, from); /* an update may have made room with it */
+    struct entry *e = table_find(m, from); /* looked up again: an update in the frame may have evicted it to make room */
     if (e) sync_recv(m, e, &msg, now);
   }
   return 0;
@@ -187,7 +189,7 @@ void membership_leave(struct membership *m) {
   }
 }
 
-/* One event at a time brings the owner from what it was told to what is so; the entry waits on until they agree. */
+/* Finds the next event that leads the owner from the state that it was told to the present one. False: they agree. */
 static bool step_event(struct entry *e, enum membership_event_type *ret_type) {
   bool up = e->told == TOLD_NOTHING || e->told == TOLD_DEAD, changed = e->changed;
   e->changed = false;

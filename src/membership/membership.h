@@ -18,13 +18,13 @@
 
 struct membership;
 
-#define MEMBER_NAME_LEN 64 /* octets */
+#define MEMBER_NAME_LEN 64 /* bytes */
 
 enum member_state { MEMBER_ALIVE, MEMBER_SUSPECT, MEMBER_DEAD };
 
-struct member_info { /* what is told of a member; its own word counts */
+struct member_info { /* what a member has said about itself */
   struct id id;
-  struct addr addr;  /* where it can be dialled; sa_family 0: nowhere (NAT), then through its gateway */
+  struct addr addr;  /* where it can be dialled; sa_family 0: nowhere (NAT), then it is reached through its gateway */
   struct id gateway; /* the node that it stays connected to; all zero: none */
   char name[MEMBER_NAME_LEN + 1];
 };
@@ -43,14 +43,15 @@ struct membership_config {
   struct rng rng;
   const struct log *log;   /* may be NULL */
   struct member_info self; /* copied */
-  uint32_t max_members;    /* 10,000, self not counted; full: the oldest dead makes room, else the newcomer is refused */
+  /* 10,000, self not counted; when full, the member that died first is forgotten, else the new one is refused */
+  uint32_t max_members;
   uint64_t
       period; /* ns; 0: 1 s. A probe's direct part ends after a quarter of it; one that has to dial lasts three times as long */
   uint64_t
       suspicion; /* ns; 0: 5 s, of a peer that we are connected to; longer for others, with the logarithm of their number */
   uint64_t keep_dead; /* ns; 0: 60 s */
   uint32_t indirect;  /* 0: 3 */
-  uint32_t rotating;  /* 0: 32; probed though not connected: a slowly rotating set of this many */
+  uint32_t rotating;  /* how many members are probed without a connection, in a slowly changing set; 0: 32 */
   uint32_t datagram;  /* 0: 1,200; largest payload of PING, ACK and PING_REQ, updates included */
 };
 
@@ -58,23 +59,27 @@ struct membership_config {
 int membership_new(const struct membership_config *cfg, nanotime now, struct membership **ret_m);
 void membership_free(struct membership *m); /* accepts NULL */
 
-/* Our own address, gateway or name changed: told under a new incarnation. */
+/* Our address, gateway or name has changed: announces it with a new incarnation. */
 void membership_set_self(struct membership *m, const struct member_info *self);
-/* A peer proved its id and told of itself over a connection: alive, and the full lists are exchanged with it (SWIM_SYNC). One
- * that is held to be dead or suspect, or elsewhere, is asked first and follows a round trip later, under the incarnation of its
- * answer. MACULA_EFULL: no room among the members (it may take that of one that was only heard of); MACULA_EINVAL: our own id.
+/* A peer proved its id over a connection and described itself. It becomes a member that is alive, and the full lists are
+ * exchanged with it (SWIM_SYNC). If it is held to be dead or suspect, or has another address, it is pinged first, and its new
+ * state counts a round trip later, with the incarnation of its answer. MACULA_EFULL: no room among the members, not even that
+ * of one that we only heard of; MACULA_EINVAL: our own id.
  */
 int membership_met(struct membership *m, const struct member_info *info, nanotime now);
-/* Whether a mesh connection to it stands: those are probed in turn; of the others only a rotating few. */
+/* Tells whether there is a mesh connection to the member. Connected members are probed in turn, of the others only the rotating
+ * set. */
 void membership_connected(struct membership *m, const struct id *id, bool connected);
-/* The transport heard of its death (reset, silence, refused dial): as a probe that failed, suspect at once. */
+/* The transport noticed that it may be dead (reset, silence, refused dial): it is suspected at once, as after a failed
+ * probe. */
 void membership_unreachable(struct membership *m, const struct id *id, nanotime now);
-/* A frame to it could not be sent for want of something of ours (no room in the pool): a probe of it under way proves nothing.
+/* A frame to it could not be sent for a reason on our side (no room in the pool): a probe of it that is under way does not
+ * count.
  */
 void membership_unsent(struct membership *m, const struct id *id);
 /* A SWIM frame of this peer (PING, ACK, PING_REQ, SYNC). MACULA_BAD_FRAME: malformed, nothing changed. */
 int membership_recv(struct membership *m, const struct id *from, uint8_t type, struct slice payload, nanotime now);
-/* We leave for good: told to as many as an update is told to. Nothing else is sent afterwards. */
+/* We leave for good: says so to as many members as an update is sent to, and sends nothing afterwards. */
 void membership_leave(struct membership *m);
 
 nanotime membership_deadline(const struct membership *m);
@@ -85,23 +90,24 @@ struct membership_out {
   uint8_t type;         /* MSG_SWIM_* */
   struct slice payload; /* MessagePack map; a view until the next call on m */
 };
-/* The next frame to send; false: none. A frame that cannot be sent may be dropped: it counts as lost. Full queue (1,024): the
- * oldest is dropped and counted. */
+/* The next frame to send; false: none. The owner may drop a frame that it cannot send, as if it was lost on the way. When the
+ * queue is full (1,024), the oldest frame is dropped and counted. */
 bool membership_next(struct membership *m, struct membership_out *ret_out);
 
 enum membership_event_type {
-  MEMBER_EV_UP,       /* new, or back from the dead */
+  MEMBER_EV_UP,       /* a new member, or one that was dead and is alive again */
   MEMBER_EV_CHANGED,  /* address, gateway or name */
   MEMBER_EV_SUSPECT,  /* may be dead */
   MEMBER_EV_REFUTED,  /* was suspect, is alive */
   MEMBER_EV_DEAD,     /* will be forgotten after keep_dead unless it comes back */
-  MEMBER_EV_FORGOTTEN /* the entry is gone: only info is valid; from any state, where it had to make room */
+  MEMBER_EV_FORGOTTEN /* the entry is gone and only info is valid; also from other states, when it had to make room */
 };
 struct membership_event {
   enum membership_event_type type;
   struct member_info info;
 };
-/* Events are never lost: each member has at most one waiting, the newest that matters. */
+/* The next event; false: none. No change of state is lost: what waits for each member is one event, made from its present
+ * state. */
 bool membership_next_event(struct membership *m, struct membership_event *ret_event);
 uint32_t membership_forgotten(const struct membership *m); /* members whose MEMBER_EV_FORGOTTEN waits; O(these) */
 
@@ -115,14 +121,14 @@ struct membership_stats {
   uint32_t health;                    /* Lifeguard's local health multiplier, 0: healthy */
   uint64_t pings, acks, ping_reqs, syncs, indirect_acks, probes_failed, suspicions, refutations, deaths, refused, dropped,
       bad_frames;
-  uint64_t accused;     /* times that we were said to be suspect or dead, and refuted it */
-  uint64_t implausible; /* claims whose incarnation was too far above what is known, not believed */
-  uint64_t wakes;       /* times that the clock had jumped by more than a period: nobody is accused for that */
+  uint64_t accused;     /* how often we were said to be suspect or dead and refuted it */
+  uint64_t implausible; /* claims that were ignored because their incarnation was too far above the known one */
+  uint64_t wakes;       /* how often time had jumped by more than a period, so that nobody was accused */
 };
 void membership_stats(const struct membership *m, struct membership_stats *ret_stats);
 
 /* O(members, lists on their way and frames that wait). */
 const char *membership_check(const struct membership *m);
-size_t membership_owned(const struct membership *m); /* what of its account is its own */
+size_t membership_owned(const struct membership *m); /* bytes of the account that membership holds */
 
 #endif

@@ -1,5 +1,5 @@
-/* What is believed of whom: the merge rules of SWIM (Das, Gupta, Motivala 2002, section 4.2) with the rule that a higher
- * incarnation welcomes a dead member back. */
+/* Which claims about members are believed: the merge rules of SWIM (Das, Gupta, Motivala 2002, section 4.2), and in addition
+ * that a dead member is alive again with a higher incarnation. */
 #include "base/utf8.h"
 #include "membership/internal.h"
 
@@ -36,9 +36,9 @@ static bool plausible(struct membership *m, uint64_t known, uint64_t claimed) {
   return false;
 }
 
-/* A suspicion of our own about a peer that we are connected to (near) ends soonest: we ask the suspect itself meanwhile. Of any
- * other, the accusation has to reach the suspect and its answer all of us, and both take a time that grows with the logarithm
- * of our number. Lifeguard: the less healthy we are, the longer we wait. */
+/* How long a suspicion lasts. Our own of a connected peer (near) is the shortest, as we ask the suspect itself meanwhile; by
+ * Lifeguard it is longer the less healthy we are. In all other cases the accusation must reach the suspect, and its answer all
+ * members, which takes a time that grows with the logarithm of their number. */
 static uint64_t suspicion_time(const struct membership *m, bool near) {
   uint64_t t = m->cfg.suspicion;
   return near ? t + t / 4 * m->stats.health : t + t / 4 * gossip_limit(m);
@@ -64,7 +64,7 @@ static void set_alive(struct membership *m, struct entry *e, uint64_t incarnatio
 static void set_suspect(struct membership *m, struct entry *e, uint64_t incarnation, bool own, bool near, nanotime now) {
   nanotime end = time_add(now, suspicion_time(m, near));
   if (own && e->m.state == MEMBER_SUSPECT) end = time_min(end, e->due.at);
-  if (heap_set(&m->due, &e->due, end) != 0) return; /* no memory: as if it was not heard */
+  if (heap_set(&m->due, &e->due, end) != 0) return; /* no memory: the claim is ignored */
   digest_out(m, e);
   bool news = e->m.state != MEMBER_SUSPECT || incarnation > e->m.incarnation;
   if (e->m.state != MEMBER_SUSPECT) {
@@ -72,7 +72,8 @@ static void set_suspect(struct membership *m, struct entry *e, uint64_t incarnat
     table_state(m, e, MEMBER_SUSPECT, now);
   }
   if (own && list_empty(&e->group)) list_append(&m->accused, &e->group);
-  if (!own && news) list_remove(&e->group); /* it answered us, and is suspected by another anew */
+  /* another node suspects it with a newer incarnation, after it had answered our accusation */
+  if (!own && news) list_remove(&e->group);
   e->m.incarnation = incarnation;
   digest_in(m, e);
   if (news) gossip_add(m, e, true);
@@ -111,7 +112,7 @@ static void about_self(struct membership *m, const struct swim_update *u) {
     if (u->incarnation == mine && (!u->has_info || info_eq(&info, &m->self.m.info))) return;
   } else {
     m->stats.accused++;
-    if (!m->refuted) health_add(m, 1); /* perhaps we are the slow one; once a period, for claims are cheap */
+    if (!m->refuted) health_add(m, 1); /* perhaps we are slow ourselves; only once a period, since anybody can make claims */
     m->refuted = true;
   }
   self_renew(m, u->incarnation);
@@ -124,7 +125,7 @@ static void learn(struct membership *m, const struct swim_update *u, bool sync, 
   info_of(&u->id, u, &info);
   if (table_add(m, &info, u->incarnation, false, now, &e) != 0) return;
   event_raise(m, e);
-  /* A list is mostly old news to the others: pass on only what has room. */
+  /* What comes in a list is mostly known to the other members: gossip it only while few updates wait. */
   if (!sync)
     gossip_add(m, e, true);
   else if (m->queued < 64)
@@ -145,7 +146,8 @@ void merge(struct membership *m, const struct swim_update *u, bool sync, nanotim
   uint64_t i = e->m.incarnation, j = u->incarnation;
   if (!plausible(m, i, j)) return;
   enum swim_state state = u->state;
-  if (sync && state == SWIM_DEAD) state = SWIM_SUSPECT; /* perhaps it was only apart from them: it has time to answer */
+  /* perhaps a partition separated it from that peer: as a suspect it has time to refute */
+  if (sync && state == SWIM_DEAD) state = SWIM_SUSPECT;
   switch (state) {
   case SWIM_ALIVE:
     if (j > i && u->has_info) {

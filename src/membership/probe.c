@@ -1,4 +1,5 @@
-/* Failure detection: one probe a period, direct, then through others, and Lifeguard's local health, which lengthens the period.
+/* Failure detection: one probe a period, first direct, then through other members; and Lifeguard's local health, which
+ * lengthens the period.
  */
 #include "membership/internal.h"
 #include "wire/msg.h"
@@ -13,18 +14,19 @@ void probe_cancel(struct membership *m, const struct id *target) {
     if (m->probes[i].active && id_eq(&m->probes[i].target, target)) m->probes[i].active = false;
 }
 
-/* No answer, neither straight nor through others. */
+/* The probe got no answer, neither directly nor through other members. */
 static void fail(struct membership *m, struct probe *p, nanotime now) {
   struct entry *e = table_find(m, &p->target);
   p->active = false;
   m->stats.probes_failed++;
   if (e) accuse(m, e, e->m.connected, now);
-  /* Relays that said no are healthy connections: then it is not us. */
+  /* A relay that sent a nack can be reached, so our own connection is not at fault; only relays that said nothing count against
+   * us. */
   health_add(m, p->relays == 0 ? 1 : (int)(p->relays - p->nacks));
 }
 
-/* The direct part has ended: through others, and directly once more, for a few lost datagrams shall not start a rumour, and in
- * a mesh that is not full, others may not reach it sooner than we. */
+/* A part of the probe's time has passed without an answer. Pings directly once more, as a few lost datagrams should not cause a
+ * suspicion and other members may not reach the target any better; after the first part also asks other members to ping it. */
 static void go_on(struct membership *m, struct probe *p) {
   bool first = p->next + p->every * (PROBE_PARTS - 1) == p->end;
   p->next += p->every;
@@ -42,7 +44,7 @@ static void go_on(struct membership *m, struct probe *p) {
 
 static void start(struct membership *m, nanotime now) {
   struct entry *e = NULL;
-  if (m->ring_count == 0) health_add(m, -1); /* nobody to judge us by */
+  if (m->ring_count == 0) health_add(m, -1); /* with nobody to probe our health recovers */
   for (uint32_t i = 0; i < m->ring_count && !e; i++) {
     if (m->ring_next >= m->ring_count) ring_shuffle(m);
     e = m->ring[m->ring_next++];
@@ -60,7 +62,7 @@ static void start(struct membership *m, nanotime now) {
   out_push(m, &e->m.info.id, MSG_SWIM_PING, p->seq, NULL, false);
 }
 
-/* Those whom we accuse hear it again, for their answer may have been lost. */
+/* Pings members that we accused once more, since their refutation may have been lost. */
 static void ask_accused(struct membership *m) {
   struct list *last = m->accused.prev;
   for (int i = 0; i < BUDDY_PINGS && !list_empty(&m->accused); i++) {
@@ -72,7 +74,8 @@ static void ask_accused(struct membership *m) {
   }
 }
 
-/* A partition makes each side dead for the other: one of them is asked now and then, and hears from us what we think. */
+/* After a partition each side takes the other one for dead. So now and then a random dead member is pinged; the ping tells it
+ * that we take it for dead, and it can refute that. */
 static void ask_dead(struct membership *m) {
   if (m->dead_count == 0) return;
   struct entry *e = m->v[m->alive + rng_below(m->cfg.rng, m->count - m->alive)];

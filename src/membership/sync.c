@@ -1,6 +1,7 @@
-/* SWIM_SYNC, with a peer just met and now and then with any: what gossip missed, and how partitions heal. A sends a digest of
- * its list by buckets; B sends its members of those that differ and asks for A's of the same; most of the time none does. Pages
- * are written when they are taken and spaced in time; a list that changes meanwhile may be sent with or without the change. */
+/* SWIM_SYNC compares the member lists with a peer just met, and now and then with any other. It repairs what gossip missed and
+ * heals partitions. A sends digests of its list by buckets; B sends its members in the buckets that differ and asks for A's
+ * members of the same buckets. Mostly no bucket differs. Pages are encoded when the owner takes them, with pauses between them;
+ * a change of the list meanwhile may or may not be included. */
 #include <assert.h>
 
 #include "membership/internal.h"
@@ -27,7 +28,7 @@ static void queue_page(struct membership *m, struct session *s) {
 }
 
 static uint64_t
-hash(const struct entry *e) { /* splitmix64; whoever makes collisions only hides differences in his own ids' bucket */
+hash(const struct entry *e) { /* splitmix64; made-up collisions only hide differences in the buckets of their maker's own ids */
   uint64_t z = 0;
   for (int i = 0; i < 8; i++) z |= (uint64_t)e->m.info.id.b[8 + i] << 8 * i;
   z += e->m.incarnation * UINT64_C(0x9e3779b97f4a7c15);
@@ -56,7 +57,7 @@ bool digest_holds(const struct membership *m) {
   return memcmp(sum, m->digest, sizeof sum) == 0;
 }
 
-/* Our digest in so many buckets, 8 octets each. */
+/* Writes our digest, 8 bytes for each of so many buckets. */
 static void digest_write(const struct membership *m, uint32_t buckets, uint8_t *ret_digest) {
   for (uint32_t i = 0; i < buckets; i++) {
     uint64_t v = 0;
@@ -152,7 +153,7 @@ struct slice sync_page(struct membership *m, const struct id *to) {
   uint8_t digest[8 * SWIM_BUCKETS_MAX];
   s->queued = false;
   update_of(&m->self, true, &msg.me);
-  if (s->buckets == 0) { /* some 8 members a bucket */
+  if (s->buckets == 0) { /* chooses their number so that a bucket has some 8 members */
     uint32_t buckets = SWIM_BUCKETS_MIN;
     while (buckets < SWIM_BUCKETS_MAX && buckets < m->count / 8) buckets *= 2;
     digest_write(m, buckets, digest);

@@ -1,11 +1,11 @@
-/* The members: by id, in order of arrival, the alive in front of an array for random choice, and the ring of those that are
- * probed. */
+/* The members: found by id; listed in order of arrival; in an array for random choice, those alive in front; and the ring of
+ * members that are probed. */
 #include <assert.h>
 
 #include "base/err.h"
 #include "membership/internal.h"
 
-#define TRIES 16 /* of a random choice that may miss */
+#define TRIES 16 /* tries of a random choice, each of which may draw an unsuitable member */
 
 struct entry *table_find(const struct membership *m, const struct id *id) {
   struct hlink *h = htab_find(&m->tab, id->b, ID_LEN);
@@ -19,7 +19,7 @@ static int reserve(struct membership *m) {
   if (!v) return MACULA_ENOMEM;
   m->v = v;
   struct entry **ring = mem_realloc(m->mem, m->ring, cap * sizeof(*ring));
-  if (!ring) return MACULA_ENOMEM; /* v is larger than it says: harmless */
+  if (!ring) return MACULA_ENOMEM; /* v is larger now than cap says, which is harmless */
   m->ring = ring;
   m->cap = cap;
   return 0;
@@ -45,7 +45,8 @@ static void swap(struct membership *m, uint32_t a, uint32_t b) {
   put(m, b, e);
 }
 
-/* Somebody whose place may be taken; NULL: nobody. */
+/* An entry that may be removed to make room: the member that died first; if `met`, also one that we only heard of. NULL:
+ * none. */
 static struct entry *victim(struct membership *m, bool met) {
   if (!list_empty(&m->dead)) return ENTRY(m->dead.next, group);
   for (int i = 0; met && m->count && i < TRIES; i++) {
@@ -103,7 +104,7 @@ static void count_state(struct membership *m, enum member_state state, uint32_t 
 
 void table_state(struct membership *m, struct entry *e, enum member_state state, nanotime now) {
   bool was = e->m.state == MEMBER_ALIVE, is = state == MEMBER_ALIVE;
-  assert(!(e->m.state == MEMBER_DEAD && state == MEMBER_SUSPECT)); /* only itself can come back */
+  assert(!(e->m.state == MEMBER_DEAD && state == MEMBER_SUSPECT)); /* only the member itself can refute its death */
   if (was && !is) swap(m, e->at, m->alive - 1);
   if (!was && is) swap(m, e->at, m->alive);
   count_state(m, e->m.state, UINT32_MAX);
@@ -166,7 +167,7 @@ static void rot_remove(struct membership *m, struct entry *e) {
 void ring_update(struct membership *m, struct entry *e) {
   if (e->m.connected || e->m.state == MEMBER_DEAD) rot_remove(m, e);
   bool in = (e->m.connected || e->rotating) && e->m.state != MEMBER_DEAD;
-  if (in && !e->ring) { /* at a random place among those whose turn in this round is to come */
+  if (in && !e->ring) { /* at a random place among the members not yet probed in this round */
     uint32_t at = m->ring_next + (uint32_t)rng_below(m->cfg.rng, m->ring_count - m->ring_next + 1);
     if (at < m->ring_count) ring_put(m, m->ring_count, m->ring[at]);
     ring_put(m, at, e);
@@ -174,7 +175,7 @@ void ring_update(struct membership *m, struct entry *e) {
   } else if (!in && e->ring) {
     uint32_t at = e->ring - 1;
     assert(at < m->ring_count && m->ring[at] == e);
-    if (at < m->ring_next) { /* its turn was: the last of those takes its place */
+    if (at < m->ring_next) { /* it was probed in this round: the last one that was takes its place */
       if (at != --m->ring_next) ring_put(m, at, m->ring[m->ring_next]);
       at = m->ring_next;
     }
@@ -193,7 +194,7 @@ void ring_shuffle(struct membership *m) { /* Fisher and Yates */
   m->ring_next = 0;
 }
 
-/* Fills the rotating set while few are probed at all; replace: one of a full set goes for another. */
+/* Fills the rotating set while few members are probed at all. replace: swaps the oldest one of a full set for another. */
 void ring_rotate(struct membership *m, bool replace) {
   if (replace && m->rot_count >= m->cfg.rotating) {
     struct entry *old = m->rot[0];
