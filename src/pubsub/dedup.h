@@ -1,4 +1,5 @@
-/* QoS 1 de-duplication: which (publisher, instance, message_id) came within the last while. Full: the oldest makes room. */
+/* QoS 1 de-duplication: which (publisher, instance, message_id) came within the window. When full, the oldest entry is
+ * dropped. */
 #ifndef PUBSUB_DEDUP_H
 #define PUBSUB_DEDUP_H
 
@@ -21,19 +22,19 @@ struct dedup {
 
 void dedup_init(struct dedup *d, struct mem *mem, struct rng rng, uint32_t max, uint64_t window);
 void dedup_done(struct dedup *d);
-/* Whether it was added within the window; counted as a duplicate if so. */
+/* Whether the key was added within the window; if so it is counted as a duplicate. */
 bool dedup_seen(struct dedup *d, const struct dedup_key *key, nanotime now);
-/* Remembers an id that dedup_seen does not know, from now on. MACULA_ENOMEM. */
+/* Remembers a key that dedup_seen does not know; the window begins now. MACULA_ENOMEM. */
 int dedup_add(struct dedup *d, const struct dedup_key *key, nanotime now);
 nanotime dedup_deadline(const struct dedup *d);
 /* Forgets what is older than the window. */
 void dedup_expire(struct dedup *d, nanotime now);
-/* Fewer: the oldest make room at once. */
+/* Sets the limits; entries beyond a lower max are dropped at once, the oldest first. */
 void dedup_set_max(struct dedup *d, uint32_t max, uint64_t window);
 static inline uint32_t dedup_count(const struct dedup *d) { return d->lru.tab.count; }
 
 /* O(ids). */
 const char *dedup_check(const struct dedup *d);
-size_t dedup_owned(const struct dedup *d); /* what of its account is its own */
+size_t dedup_owned(const struct dedup *d); /* bytes of the account that it holds */
 
 #endif

@@ -80,7 +80,7 @@ static void end(struct gets *g, struct get *t) {
   mem_free(g->mem, t);
 }
 
-/* Nobody wants it any more: who has begun to answer is told, before it waits for room that never comes. */
+/* A subscription ends. Nodes that have begun to answer are told, so that they do not wait for room that never comes. */
 static void leave(struct gets *g, struct get *t) {
   while (!list_empty(&t->sources)) {
     struct gets_source *s = container_of(t->sources.next, struct gets_source, of_get);
@@ -141,8 +141,8 @@ static struct get *find(const struct gets *g, uint64_t number) {
   return h ? container_of(h, struct get, h) : NULL;
 }
 
-/* Whether the subscriber was told of this topic as lately; remembers that it is now. Where memory ends, rather twice than
- * never. */
+/* Whether the subscriber already got a message of this topic that is as new; remembers that it gets this one. Without memory it
+ * may get a message twice, but never misses one. */
 static bool was_told(struct gets *g, struct get *t, struct slice topic, uint64_t ms) {
   struct key k = {t->number, siphash13(g->topic_key, topic.p, topic.n)};
   struct hlink *h = htab_find(&g->topics, &k, sizeof k);
@@ -238,10 +238,10 @@ void gets_expire(struct gets *g, nanotime now) {
 
 struct gets_sums {
   uint32_t topics, sources, full;
-  uint32_t of_parties, of_nodes; /* what their lists hold */
+  uint32_t of_parties, of_nodes; /* entries in the lists of subscribers and of nodes */
 };
 
-/* Of a subscriber and of a node: looked at with the first that its list holds. */
+/* Checks a subscriber or a node; called with the first entry of its list, so once for each. */
 static const char *party_check(const struct gets_party *p, struct gets_sums *sums) {
   CHECK(list_holds(&p->all), "gets: a subscriber's list is broken");
   list_for(it, &p->all)

@@ -1,6 +1,7 @@
-/* Retained messages that are asked of other nodes for new subscriptions: which answer belongs to which subscription, and that
- * each topic reaches it once, from whichever node holds the newest. A subscription stays here until a while has passed without
- * an answer, so that nodes that are only then heard of can be asked as well. Full: the oldest makes room. */
+/* Requests to other nodes for their retained messages, one for each new subscription: finds the subscription that an answer
+ * belongs to, and sees to it that it gets each topic once, the newest message of all nodes. A request stays until no answer has
+ * come for a while, so that nodes that are heard of meanwhile can be asked as well. When full, the oldest request is
+ * dropped. */
 #ifndef PUBSUB_GETS_H
 #define PUBSUB_GETS_H
 
@@ -14,24 +15,24 @@ struct gets_party { /* embedded in the owner's record of a subscriber */
   void *user;
 };
 
-struct gets_node { /* embedded in the owner's record of who answers */
+struct gets_node { /* embedded in the owner's record of a node that answers */
   struct list all; /* gets_source.of_node */
   void *user;
 };
 
 struct gets_source { /* a node that answers for one subscription */
   struct list of_get, of_node;
-  struct list full; /* the owner's, in gets.full: it waits for room at the subscriber */
+  struct list full; /* in gets.full, for the owner: the node waits until the subscriber has room */
   struct gets_node *who;
   void *to; /* the subscriber, gets_party.user */
   uint64_t number;
-  size_t took; /* octets that came since it was given room last */
+  size_t took; /* bytes that came from the node since it was last given room */
 };
 
 struct gets {
   struct htab tab;    /* by number */
-  struct htab topics; /* told already, by (number, hash of the topic) */
-  struct list due;    /* oldest answer first */
+  struct htab topics; /* topics that were delivered already, by (number, hash of the topic) */
+  struct list due;    /* requests, that with the oldest answer first */
   struct list full;   /* gets_source.full */
   struct mem *mem;
   uint64_t timeout, last, topic_key[2];
@@ -41,7 +42,7 @@ struct gets {
 
 /* max: outstanding at once; max_topics: topics remembered in all of them. timeout: ns since the last answer. */
 void gets_init(struct gets *g, struct mem *mem, struct rng rng, uint32_t max, uint32_t max_topics, uint64_t timeout);
-/* What is beyond it goes at once, the oldest first. */
+/* Sets the limits; requests beyond them are dropped at once, the oldest first. */
 void gets_set_max(struct gets *g, uint32_t max, uint32_t max_topics);
 void gets_done(struct gets *g); /* all of it; parties stay the owner's */
 void gets_party_init(struct gets_party *p, void *user);
@@ -52,14 +53,14 @@ int gets_begin(struct gets *g, struct gets_party *to, struct slice pattern, nano
 /* Iteration: the number after this one (0: the first) and its pattern, a view until it ends; 0: none. Nothing may change
  * meanwhile. */
 uint64_t gets_next(const struct gets *g, uint64_t number, struct slice *ret_pattern);
-/* An answer came: whom to give this message; NULL: nobody any more, it had one of this topic that is as new, or did not ask for
- * it. ms: when the message was taken. */
+/* An answer came. Returns the subscriber that gets the message; NULL: the subscription has ended, already had a message of this
+ * topic that is as new, or does not match the topic. ms: when the publisher's node accepted the message. */
 void *gets_answer(struct gets *g, uint64_t number, struct slice topic, uint64_t ms, nanotime now);
-/* Counts n octets of an answer. NULL: nobody waits for more of it, or there is no memory. Valid until the subscription ends
- * here or gets_node_gone. */
+/* Counts n bytes of an answer. NULL: nobody waits for more, or there is no memory. Valid until the subscription ends here or
+ * gets_node_gone. */
 struct gets_source *gets_took(struct gets *g, uint64_t number, struct gets_node *who, size_t n);
 struct slice gets_pattern(const struct gets *g, uint64_t number); /* empty: unknown */
-/* It answers no more. Harmless when repeated; O(subscriptions that it answered for). */
+/* The node will not answer any more. Harmless when repeated; O(subscriptions that it answered for). */
 void gets_node_gone(struct gets *g, struct gets_node *who);
 /* The subscription is gone. */
 void gets_stop(struct gets *g, struct gets_party *to, struct slice pattern);
@@ -70,6 +71,6 @@ static inline uint32_t gets_count(const struct gets *g) { return g->tab.count; }
 
 /* Lists of subscribers and of nodes included. O(subscriptions, topics and sources). */
 const char *gets_check(const struct gets *g);
-size_t gets_owned(const struct gets *g); /* what of its account is its own */
+size_t gets_owned(const struct gets *g); /* bytes of the account that requests hold */
 
 #endif

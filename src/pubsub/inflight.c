@@ -103,7 +103,7 @@ int inflight_begin(struct inflight *f, struct inflight_party *publisher, uint64_
 }
 
 static void finish(struct inflight *f, struct entry *e, int err) {
-  if (!list_empty(&e->done)) return; /* the first word counts */
+  if (!list_empty(&e->done)) return; /* only the first result counts */
   e->err = err;
   list_remove(&e->due);
   list_append(&f->done, &e->done);
@@ -156,10 +156,10 @@ bool inflight_next(struct inflight *f, void **ret_publisher, uint64_t *ret_ref, 
 
 struct inflight_sums {
   uint32_t parts, left, due, done;
-  uint32_t of_publishers, of_nodes; /* what their lists hold */
+  uint32_t of_publishers, of_nodes; /* entries in the lists of publishers and of nodes */
 };
 
-/* Of a publisher and of a node: looked at with the first that its list holds. */
+/* Checks a publisher or a node; called with the first entry of its list, so once for each. */
 static const char *publisher_check(const struct inflight_party *p, struct inflight_sums *sums) {
   CHECK(list_has(&p->all, p->count), "inflight: a publisher's messages are not as many as it counts");
   list_for(it, &p->all)

@@ -1,7 +1,7 @@
-/* QoS 1 messages that other nodes have not acknowledged yet: each with the nodes that are still to answer, its publisher, and
- * its deadline. A message is done when each node has acknowledged it.
+/* QoS 1 messages that other nodes have not acknowledged yet: each with the nodes whose answer is missing, its publisher and its
+ * deadline. A message is done when each node has acknowledged it.
  *
- * What is done is handed out in the order in which it came about; the owner empties that queue after each call. */
+ * Messages that are done are handed out in the order in which they became so; the owner empties that queue after each call. */
 #ifndef PUBSUB_INFLIGHT_H
 #define PUBSUB_INFLIGHT_H
 
@@ -32,24 +32,27 @@ void inflight_init(struct inflight *f, struct mem *mem, struct rng rng, uint32_t
 void inflight_done(struct inflight *f); /* all of it; parties stay the owner's */
 void inflight_party_init(struct inflight_party *p, void *user);
 
-/* A message goes to these nodes: number is what they acknowledge. ref: the owner's, handed back. MACULA_EFULL, MACULA_ENOMEM.
+/* A message is sent to these nodes, which acknowledge it by *ret_number. ref: the owner's, returned with the result.
+ * MACULA_EFULL, MACULA_ENOMEM.
  */
 int inflight_begin(struct inflight *f, struct inflight_party *publisher, uint64_t ref, struct inflight_party *const *nodes,
                    uint32_t count, nanotime now, uint64_t *ret_number);
-/* This node has answered: err 0, or what the publisher is to be told at once. Others' and late answers are ignored. */
+/* A node has answered: err 0, or the code that the publisher is told at once. Answers that are late or come from other nodes
+ * are ignored. */
 void inflight_answer(struct inflight *f, uint64_t number, const struct inflight_party *node, int err);
-/* The node is dead, or runs anew: nothing of it is waited for, and whoever waited is told err, as whether its clients had the
- * message is not known. */
+/* The node is dead or was restarted: its answers are no longer awaited, and the publishers that waited for one are told err, as
+ * it is not known whether the node's clients got the message. */
 void inflight_node_gone(struct inflight *f, struct inflight_party *node, int err);
-/* Nobody waits for its messages any more. */
+/* The publisher has gone: forgets its messages. */
 void inflight_publisher_gone(struct inflight *f, struct inflight_party *publisher);
 nanotime inflight_deadline(const struct inflight *f);
 void inflight_expire(struct inflight *f, nanotime now);
-/* The next one that is done: 0 and everybody has it, MACULA_TIMEOUT, or a node's answer. False: none. */
+/* The next message that is done. *ret_err: 0 (all nodes have it), MACULA_TIMEOUT, or the code from a node's answer. False:
+ * none. */
 bool inflight_next(struct inflight *f, void **ret_publisher, uint64_t *ret_ref, int *ret_err);
 
 /* Lists of publishers and of nodes included. O(messages and nodes that are to answer). */
 const char *inflight_check(const struct inflight *f);
-size_t inflight_owned(const struct inflight *f); /* what of its account is its own */
+size_t inflight_owned(const struct inflight *f); /* bytes of the account that messages in flight hold */
 
 #endif

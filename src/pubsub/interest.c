@@ -1,17 +1,17 @@
 /* Design notes.
  *
- * Order of changes: each change of ours gets the next version and moves its pattern to the end of `order`, so that what a peer
- * at version v lacks is all that stands behind v, each pattern once with its present state. A page says from which version to
- * which it leads; a receiver at another version has lost something and says where it is (INTEREST_HAVE), which rewinds us. The
- * last page carries the number and digest of all patterns, which catches whatever else went wrong.
+ * Order of changes: each change of a pattern of ours gets the next version and moves the pattern to the end of `order`. So a
+ * peer at version v lacks exactly the patterns behind v, each once and in its present state. A page names the version before
+ * and after it; a receiver that is at another version has missed something and says which version it has (INTEREST_HAVE), and
+ * we go back to that one. The last page carries the number and digest of all patterns, which reveals any other error.
  *
- * A link's cursor stands in `order` only while pages are under way; at rest its version is enough, and finding the place again
- * from the end costs what has changed meanwhile. Who is farther behind than MOST_STEPS begins anew: a frame of 36 octets that
- * says so takes no longer than any other.
+ * A link has a cursor in `order` only while pages are under way. Otherwise its version is enough: finding the place again from
+ * the end costs as many steps as there were changes since. A peer that is more than MOST_STEPS behind is told everything anew,
+ * so that a frame of 36 bytes cannot cause a long search.
  *
- * Removals: they go once every peer has been told, and before that the oldest make room (`floor`: the version of the last that
- * went). Whoever is behind the floor begins anew; one that is just being told everything begins anew only if the floor rose
- * since it began. */
+ * Removals: a removal is forgotten once every peer has been told, or earlier, the oldest first, when there are too many
+ * (`floor`: the version of the last one forgotten). A peer behind the floor is told everything anew; a peer that is just being
+ * told everything, only if the floor has risen since that began. */
 #include "pubsub/interest.h"
 
 #include <assert.h>
@@ -23,16 +23,16 @@
 #include "wire/interest.h"
 #include "wire/names.h"
 
-#define PAGE (16u * 1024) /* octets of a payload at most */
-#define OVERHEAD 192u     /* of a page: everything but the patterns' own octets */
-#define MOST_STEPS 20000u /* to a place in `order`, a fraction of a millisecond */
+#define PAGE (16u * 1024) /* bytes of a payload at most */
+#define OVERHEAD 192u     /* bytes of a page besides the patterns */
+#define MOST_STEPS 20000u /* steps of a search in `order`: a fraction of a millisecond */
 
 struct own {
   struct interest_step at; /* interest.order, by `changed` */
   struct hlink h;
   struct list removed; /* interest.removed, by `changed` */
   uint64_t changed;
-  uint32_t count; /* clients that hold it; 0: a removal */
+  uint32_t count; /* clients that hold the pattern; 0: it is a removal */
   uint8_t len;
   char pattern[];
 };
@@ -50,7 +50,7 @@ struct interest {
   uint8_t adds[PAGE], removes[PAGE], page[PAGE];
 };
 
-/* Public and the same everywhere, since both sides compare: the octets 0 to 15. */
+/* The key of the hash is public and the same everywhere, since both sides compare digests: the bytes 0 to 15. */
 static uint64_t hash_of(struct slice pattern) {
   static const uint64_t key[2] = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)};
   return siphash13(key, pattern.p, pattern.n);
@@ -154,7 +154,7 @@ void interest_remove(struct interest *i, struct slice pattern) {
   assert(i->own_count > 0);
   i->own_count--;
   changed(i, o);
-  if (list_empty(&i->peers)) { /* nobody to tell */
+  if (list_empty(&i->peers)) { /* no peer to tell: the removal is forgotten at once */
     forget(i, o);
     return;
   }
@@ -179,9 +179,9 @@ void interest_peer_init(struct interest *i, struct interest_peer *p, const struc
   list_append(&i->peers, &p->all);
 }
 
-/* Removals lie among what the clients that subscribed have freed, each in a page that cannot go back, so none is kept longer
- * than it is needed. Backwards: the last peer is told last, and one that is behind goes to the end, so that the walk ends early
- * while others are still to be told. */
+/* Forgets all removals once every peer has been told of them. They are not kept longer, since each removal keeps a page of
+ * memory from being given back, among blocks that clients have freed. The walk is backwards, and a peer that is still behind
+ * moves to the end of the list, so that the next walk finds it first and ends early. */
 static void forget_told(struct interest *i) {
   if (list_empty(&i->removed)) return;
   for (struct list *l = i->peers.prev; l != &i->peers; l = l->prev) {
@@ -252,7 +252,7 @@ static struct own *own_of(const struct list *l) {
   return s->cursor ? NULL : container_of(s, struct own, at);
 }
 
-/* Behind what it has been told all of; NULL: too far away. */
+/* The place in `order` up to which the peer was told; NULL: too many steps away. */
 static struct list *place_of(struct interest *i, struct interest_peer *p) {
   struct list *l = i->order.prev;
   if (!list_empty(&p->at.l)) return &p->at.l;
@@ -304,7 +304,8 @@ static size_t make_page(struct interest *i, struct interest_peer *p, struct list
   return wire_interest_encode(&m, i->page, sizeof i->page);
 }
 
-/* To one of whom we do not know what it knows: a page from where nobody is, so that it says where it is. */
+/* An empty page that begins at a version that nobody has, for a peer whose version we do not know: it answers with its
+ * version. */
 static size_t make_question(struct interest *i, struct interest_peer *p) {
   struct wire_interest m = {.epoch = i->epoch, .from = UINT64_MAX, .version = UINT64_MAX, .retained = i->retained};
   p->say = false;
@@ -343,13 +344,13 @@ bool interest_next(struct interest *i, struct interest_peer *p, size_t max_len, 
 
 /* ---- hearing ---------------------------------------------------------------------------------------------------------------
  */
-/* Where the peer stands is where it is told from. */
+/* The peer says which version of our patterns it has: it is told everything from there on. */
 static void recv_have(struct interest *i, struct interest_peer *p, const struct wire_have *m) {
   bool known = m->epoch == i->epoch && m->version <= i->version && m->version >= i->floor &&
                (m->version < i->version || m->digest == i->digest);
-  /* A second beginning on this path, which ours does not show (a gateway's stays): it may wait for our word as well. */
+  /* The peer began anew on a path that did not change for us (a gateway's link): it may wait for our HAVE as well. */
   if (p->ready && !m->epoch) p->have_due = p->linked;
-  /* It was asked, and waits for a page; or there is no news, which it is told as well: then it knows that it knows all. */
+  /* The peer was asked and waits for a page; or it lacks nothing, and gets a last page so that it knows that it is complete. */
   if ((!p->ready && p->said) || (known && m->version == i->version)) p->say = p->linked;
   list_remove(&p->at.l);
   p->ready = true;
@@ -367,7 +368,7 @@ static void ask(struct interest *i, struct interest_peer *p, bool nothing) {
   i->stats.repairs++;
 }
 
-/* The reset has told all: what it did not name is gone. */
+/* Ends a reset: removes the peer's patterns that the reset did not name. */
 static void sweep(struct interest *i, struct interest_peer *p) {
   const struct topic_sub *sub = topic_sub_next(&p->topics, NULL), *next;
   for (; sub; sub = next) {
@@ -384,7 +385,8 @@ static void sweep(struct interest *i, struct interest_peer *p) {
 static int take(struct interest *i, struct interest_peer *p, struct slice pattern) {
   bool is_new;
   int err = topic_index_subscribe(i->others, &p->topics, pattern, p->generation, &is_new);
-  if (err == MACULA_MAX_SUBSCRIPTIONS_REACHED && p->sweeping) { /* what may be obsolete goes before what is not */
+  /* patterns that may be obsolete are removed first, to make room */
+  if (err == MACULA_MAX_SUBSCRIPTIONS_REACHED && p->sweeping) {
     sweep(i, p);
     err = topic_index_subscribe(i->others, &p->topics, pattern, p->generation, &is_new);
   }
@@ -398,7 +400,7 @@ static int take(struct interest *i, struct interest_peer *p, struct slice patter
   return 0;
 }
 
-/* After the last page. */
+/* After a last page: compares number and digest of the peer's patterns with what the peer says. */
 static void compare(struct interest *i, struct interest_peer *p, const struct wire_interest *m) {
   struct topic_index_stats others;
   if (p->sweeping) sweep(i, p);
@@ -407,7 +409,8 @@ static void compare(struct interest *i, struct interest_peer *p, const struct wi
     p->asked = p->incomplete = false;
     return;
   }
-  if (p->incomplete) { /* asking again helps only when there is room, and not more often than it checks */
+  /* asks again only if there is room for all now, and only on a page without changes, so not more often than the peer checks */
+  if (p->incomplete) {
     topic_index_stats(i->others, &others);
     if (m->adds.count || m->removes.count || m->total > i->max_peer ||
         m->total + (others.subscriptions - p->topics.count) > others.max)
@@ -422,7 +425,7 @@ static int recv_page(struct interest *i, struct interest_peer *p, const struct w
   int err = 0;
   bool is_old = !m->reset && m->epoch == p->epoch && m->from < p->version && m->version <= p->version;
   i->stats.received++;
-  if (is_old) return 0; /* overtaken on another path */
+  if (is_old) return 0; /* a newer page has overtaken it on another path */
   p->retained = m->retained;
   if (m->reset) {
     p->epoch = m->epoch;

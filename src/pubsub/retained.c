@@ -83,7 +83,7 @@ int retained_set(struct retained *r, struct slice topic, struct shbuf *payload, 
 }
 
 bool retained_matches(const struct retained_entry *e, struct slice pattern, uint32_t *steps) {
-  /* Most topics differ before the first wildcard: one comparison spares the match. `a.**` also matches `a`. */
+  /* Most topics differ before the first wildcard, so that one comparison saves the match. `a.**` also matches `a`. */
   size_t literal = 0;
   while (literal < pattern.n && pattern.p[literal] != '*') literal++;
   if (literal < pattern.n && literal) literal--;

@@ -2,12 +2,12 @@
  *
  * Trie nodes find their children through one hash table keyed by (parent, segment): a node costs no slots of its own, and a
  * segment is stored once a node, inline, which for patterns of devices (`site.7.sensor.4711`) is smaller than a table of
- * interned segments would be. `*` and `**` are children like others, since no topic holds a star; two flags in the parent spare
+ * interned segments would be. `*` and `**` are ordinary children, since no topic contains a star; two flags in the parent save
  * the lookups where there are none.
  *
- * A match walks (node, position in the topic) pairs depth first. Several `**` on a path reach one pair on many ways; each node
- * therefore remembers for the current match at which of the 33 positions it has been, in one word together with the match's
- * number, so that no pair is walked twice and the work is at most nodes reached x positions, never exponential. */
+ * A match walks (node, position in the topic) pairs depth first. With several `**` on a path one pair can be reached in many
+ * ways. So each node remembers at which of the 33 positions the current match has visited it, in one word together with the
+ * number of the match. No pair is visited twice, and the work is at most nodes reached x positions instead of exponential. */
 #include "pubsub/topic_index.h"
 
 #include <assert.h>
@@ -148,7 +148,7 @@ static uint32_t split(struct slice name, struct slice ret_segs[MAX_SEGMENTS]) {
   return count;
 }
 
-/* Walks the shorter of the two lists that it would be in. */
+/* Searches the shorter one of the two lists that the subscription would be in. */
 static struct topic_sub *find_sub(const struct node *n, const struct topic_subscriber *s) {
   if (n->sub_count < s->count) {
     for (struct topic_sub *sub = n->subs; sub; sub = sub->next)
@@ -271,7 +271,8 @@ static void hit(struct walk *w, const struct node *n) {
   }
 }
 
-/* i: segments of the topic taken so far. Depth of recursion: at most one step a segment and one a `**` of the pattern. */
+/* i: segments of the topic that are matched so far. Depth of recursion: at most one call for each segment of the topic, and one
+ * for each `**` of the pattern. */
 static void visit(struct walk *w, struct node *n, uint32_t i) {
   if (w->left == 0 || --w->left == 0) return;
   uint64_t match = (w->ix->match & MATCH_MASK) << POSITIONS, here = UINT64_C(1) << i;
@@ -291,7 +292,7 @@ struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct
   struct walk w = {.ix = ix, .last = &w.first, .left = *left};
   w.count = split(topic, w.segs);
   if (!w.count) return NULL;
-  if ((++ix->match & MATCH_MASK) == 0) { /* the nodes' part of the number comes round: what they remember is void */
+  if ((++ix->match & MATCH_MASK) == 0) { /* the number as nodes store it has wrapped around: clear what they remember */
     for (struct hlink *h = NULL; (h = htab_next(&ix->tab, h));) container_of(h, struct node, h)->seen = 0;
     ix->root->seen = 0;
     ix->match++;
@@ -327,11 +328,11 @@ void topic_index_stats(const struct topic_index *ix, struct topic_index_stats *r
 }
 
 struct index_sums {
-  uint64_t children; /* that nodes say they have */
+  uint64_t children; /* sum of the children that nodes count */
   uint32_t subs, of_subscribers;
 };
 
-/* Of a subscriber: looked at with the first of its subscriptions. */
+/* Checks a subscriber; called with the first of its subscriptions, so once for each. */
 static const char *subscriber_check(const struct topic_subscriber *s, struct index_sums *sums) {
   CHECK(list_has(&s->subs, s->count), "topic_index: a subscriber's subscriptions are not as many as it counts");
   list_for(it, &s->subs) CHECK(container_of(it, const struct topic_sub, of_subscriber)->subscriber == s,

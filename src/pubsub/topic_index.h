@@ -1,5 +1,5 @@
-/* Who hears a topic: a trie over the segments of patterns. Finding a topic's subscribers takes time that depends on its
- * segments and on the matches, not on the number of subscriptions. */
+/* The subscribers of a topic: a trie over the segments of patterns. The time to find them depends on the topic's segments and
+ * on the matches, not on the number of subscriptions. */
 #ifndef PUBSUB_TOPIC_INDEX_H
 #define PUBSUB_TOPIC_INDEX_H
 
@@ -19,10 +19,10 @@ struct topic_subscriber {
   uint32_t count;
   uint32_t flags;                    /* after a match: OR of the flags of its matching patterns */
   struct topic_subscriber *next_hit; /* after a match: the next of the chain */
-  uint64_t mark;                     /* the match that found it last */
+  uint64_t mark;                     /* number of the match that found it last */
 };
 
-#define TOPIC_OWN 1u  /* hears its own messages too */
+#define TOPIC_OWN 1u  /* gets its own messages, too */
 #define TOPIC_QOS1 2u /* wants QoS 1 */
 
 struct topic_index_stats {
@@ -43,12 +43,13 @@ int topic_index_subscribe(struct topic_index *ix, struct topic_subscriber *s, st
                           bool *ret_new);
 /* MACULA_ENOTFOUND */
 int topic_index_unsubscribe(struct topic_index *ix, struct topic_subscriber *s, struct slice pattern);
-/* All of a subscriber's; harmless when repeated. Returns how many. */
+/* Ends all subscriptions of a subscriber; harmless when repeated. Returns how many there were. */
 uint32_t topic_index_drop(struct topic_index *ix, struct topic_subscriber *s);
 /* topic: stored form. The subscribers with a matching pattern, each once, chained by next_hit with flags set; NULL if none.
  * Valid until the next call of topic_index_*: nothing of the index may change while the chain is walked. Allocates nothing.
- * *left is how many pairs of trie node and position it may visit, and what it visited is taken from that. 0 afterwards: it was
- * given up, and NULL is returned. Patterns can be made for a topic that reaches all of them. */
+ * *left: how many pairs of trie node and position the match may visit; those that it visited are subtracted. If 0 is left, the
+ * match was given up and NULL is returned. The limit is needed because clients can choose patterns that one topic visits all
+ * of. */
 struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct slice topic, uint32_t *left);
 /* Iteration over one subscriber's subscriptions: the first after NULL. */
 const struct topic_sub *topic_sub_next(const struct topic_subscriber *s, const struct topic_sub *prev);
@@ -60,6 +61,6 @@ void topic_index_set_max(struct topic_index *ix, uint32_t max, uint32_t per_subs
 
 /* Lists of subscribers included. O(nodes and subscriptions). */
 const char *topic_index_check(const struct topic_index *ix);
-size_t topic_index_owned(const struct topic_index *ix); /* what of its account is its own */
+size_t topic_index_owned(const struct topic_index *ix); /* bytes of the account that the index holds */
 
 #endif
