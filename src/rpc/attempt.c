@@ -1,20 +1,22 @@
-/* One attempt after another: local providers first, then the nodes that the cache or a lookup names. */
+/* The attempts of a call, one after another: first providers connected here, then nodes from the discovery cache or a
+ * lookup. */
 #include <assert.h>
 
 #include "rpc/internal.h"
 #include "rpc/select.h"
 
-/* What can be tried next. */
+/* The providers that can still be tried. */
 struct choices {
   struct service *s;
-  struct discovery_entry *e; /* known, NULL: not */
+  struct discovery_entry *e; /* the cache's entry; NULL: the nodes are not known */
   uint32_t here, there;      /* untried providers connected here; untried nodes */
   uint64_t sessions[CALL_MAX_ATTEMPTS];
   struct id nodes[CALL_MAX_ATTEMPTS];
   size_t session_count, node_count;
 };
 
-/* Calls that came from a node are for our own providers only: so no call goes round in circles. */
+/* Whether a call may go to another node. A call that came from a node is for providers connected here only, so that no call
+ * goes round in circles. */
 static bool may_leave(const struct router *r, const struct call *c) { return r->out.discover && !party_of(c->caller)->node; }
 
 static void look_around(struct router *r, const struct call *c, nanotime now, struct choices *ret) {
@@ -47,16 +49,16 @@ void call_forget_node(struct router *r, struct call *c, nanotime now) {
   if (e && a->remote) (void)discovery_remove(&r->discovery, e, &a->provider, now);
 }
 
-/* The end of an attempt begun now. others: providers that could follow it. What may be given up before the deadline (a call
- * that may run twice, or one that waits for a link) shares its time among the attempts that can still follow; any other is
- * never tried again after a mere timeout, so its attempt has all the time left. */
+/* When an attempt that begins now ends. others: how many more providers could be tried after it. An attempt that may be given
+ * up early (of an idempotent call, or while it waits for a link) gets an equal share of the time left, as others can follow it.
+ * Any other call is never tried again after a mere timeout, so its attempt gets all the time left. */
 static nanotime attempt_end(const struct call *c, bool may_give_up, uint32_t others, nanotime now) {
   uint32_t left = CALL_MAX_ATTEMPTS - c->attempt_count;
   if (others + 1 < left) left = others + 1;
   return may_give_up && left > 1 ? now + (c->deadline - now) / left : c->deadline;
 }
 
-/* Sends what has been assigned. */
+/* Sends the call to the provider that it was assigned to. */
 static int send_assigned(struct router *r, struct call *c, uint32_t others, nanotime now) {
   struct rpc_party *p = party_of(c->provider);
   nanotime due = attempt_end(c, c->idempotent, others, now);
@@ -106,7 +108,7 @@ static uint32_t inflight_at(void *ctx, const struct remote_node *where) {
   return p ? p->owner.inflight : 0;
 }
 
-/* Nodes come and go while an entry lives: it is looked up now and then while it is used, and nobody waits for that. */
+/* Providers come and go while an entry is valid. So an entry in use is looked up again now and then; no call waits for that. */
 static void refresh(struct router *r, struct discovery_entry *e, nanotime now) {
   struct slice name = slice_of(e->name, e->len);
   if (!discovery_ask_again(e, now) || r->out.discover(r->out.ctx, name)) return;
@@ -130,15 +132,16 @@ static int try_there(struct router *r, struct call *c, const struct choices *o, 
   return err;
 }
 
-/* Whether a lookup could find what is not known: once a call, and if all that is known has failed, only when it was known
- * before the call came. */
+/* Whether a lookup may find further providers. At most one for each call; and if all known nodes have failed, only when they
+ * were known before the call came. */
 static bool may_look(const struct router *r, const struct call *c, const struct choices *o, nanotime now) {
   if (!may_leave(r, c) || c->looked || c->attempt_count == CALL_MAX_ATTEMPTS || now >= c->deadline) return false;
   return !o->e || c->again || (c->attempt_count && o->e->since < c->began);
 }
 
-/* One client that calls whatever name comes to its mind leaves lookups for the others. Its burst it must have saved up: before
- * that it is lent one by all who are new, so that who connects again and again has no more by that. */
+/* Takes a token for a lookup, so that a client that calls many unknown names leaves lookups for others. A new party begins with
+ * one token and must save up its burst. Until then it borrows from a pool for all new parties together, so that connecting
+ * again and again gives nobody more lookups. */
 static bool take_lookup(struct router *r, struct rpc_party *p, nanotime now) {
   uint32_t rate = r->party_lookups, burst = 4 * rate;
   if (!rate) return true;
@@ -155,7 +158,7 @@ static int begin_lookup(struct router *r, struct call *c, struct discovery_entry
   int err = discovery_look(&r->discovery, name_of(c), now, ret_entry);
   if (!err && (err = r->out.discover(r->out.ctx, name_of(c))) != 0) discovery_failed(&r->discovery, *ret_entry);
   if (err)
-    p->lookups.tokens += 1; /* none was begun */
+    p->lookups.tokens += 1; /* give the token back: no lookup was begun */
   else
     r->stats.lookups++;
   return err;
@@ -201,7 +204,7 @@ int call_attempt(struct router *r, struct call *c, nanotime now) {
 int call_send_now(struct router *r, struct call *c, nanotime now) {
   struct choices o;
   look_around(r, c, now, &o);
-  bool listed = false; /* the cache may have forgotten the node by now */
+  bool listed = false; /* whether this node is still in the cache's entry */
   for (uint32_t i = 0; o.e && i < o.e->count; i++) listed |= id_eq(&o.e->v[i].id, &c->attempts[c->attempt_count].provider);
   int err = now >= c->deadline ? MACULA_NOT_CONNECTED : send_assigned(r, c, o.here + o.there - listed, now);
   if (!err && c->cast && c->sent) call_finish_cast(r, c);

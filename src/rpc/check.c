@@ -1,8 +1,9 @@
-/* What must hold of calls, and of what they wait for. */
+/* Invariants of calls and of the lookups that they wait for. */
 #include "base/check.h"
 #include "rpc/internal.h"
 
-/* PENDING or REACHING: it has a provider; WAITING: a lookup; or it waits a moment before it asks for one once more. */
+/* A call has a provider (PENDING, REACHING), or waits for a lookup (WAITING), or waits a moment before it asks for a second
+ * lookup. */
 static const char *call_check(const struct router *r, const struct call *c) {
   bool waits = !list_empty(&c->of_wait);
   CHECK(!(waits && c->provider), "router: a call that has a provider waits for a lookup");
@@ -17,7 +18,7 @@ static const char *call_check(const struct router *r, const struct call *c) {
   return NULL;
 }
 
-/* Once for each provider: with the first of its calls. */
+/* Checks a provider; called with the first of its calls, so once for each. */
 static const char *provider_check(const struct rpc_party *p) {
   CHECK(list_has(&p->calls.taken, p->owner.inflight), "router: a provider's calls are not as many as are in flight");
   return NULL;

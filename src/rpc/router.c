@@ -1,4 +1,4 @@
-/* A call's arrival and its ends; what happens between is in attempt.c. */
+/* How calls begin and end; attempt.c has what happens in between. */
 #include <assert.h>
 
 #include "rpc/internal.h"
@@ -74,7 +74,7 @@ static void count_error(struct router_stats *s, int err) {
   case MACULA_RATE_LIMITED:
     s->lookups_refused++;
     break;
-  default: /* whatever calls_add refuses with */
+  default: /* the errors of calls_add */
     s->too_many_calls++;
   }
 }
@@ -124,7 +124,7 @@ void call_finish_error(struct router *r, struct call *c, int err) {
   finish(r, c, &a);
 }
 
-/* A provider that has not been sent it has nothing to be told. */
+/* Sends CANCEL to the provider, if the call was sent to it. */
 static void cancel_sent(struct router *r, struct call *c, int reason) {
   if (c->provider && c->sent) r->out.send_cancel(r->out.ctx, party_of(c->provider), c->sent_id, reason);
 }
@@ -180,15 +180,16 @@ static bool is_refusal(int err) {
          err == MACULA_NOT_CONNECTED || err == MACULA_RATE_LIMITED || err == MACULA_SHUTTING_DOWN;
 }
 
-/* A node says whether one of its handlers may have run. What it says when its own providers have died, or when it ran out of
- * time with a call that may run twice, leaves us free to go on, too. */
+/* Whether another provider may be tried after this error of a node. The node says whether a handler may have run. If one may
+ * have, another provider is tried all the same when the node's own providers all failed, and when an idempotent call timed
+ * out. */
 static bool node_refuses(const struct call *c, int err, bool may_have_run) {
-  if (!err) return false; /* a code of tomorrow: passed on as it is */
+  if (!err) return false; /* a code that this version does not know: passed on as it is */
   return !may_have_run || err == MACULA_ALL_PROVIDERS_FAILED || err == MACULA_MAX_ATTEMPTS_EXCEEDED ||
          (err == MACULA_TIMEOUT && c->idempotent);
 }
 
-/* Why the last of a node's own attempts failed, which tells more than that all did. */
+/* The error of the last of a node's own attempts, which tells more than all_providers_failed. */
 static int inner_error(const struct msg_error *e, int err) {
   struct msg_error list = *e;
   struct msg_attempt a;
@@ -221,7 +222,8 @@ int router_reply(struct router *r, struct rpc_party *provider, const struct msg_
       refused(r, c, e, err, ran, now);
       return 0;
     }
-    if (provider->node && err == MACULA_TIMEOUT) { /* it saw the deadline a moment before we did */
+    /* the call's deadline has passed, which the node noticed a moment before us */
+    if (provider->node && err == MACULA_TIMEOUT) {
       call_fail_attempt(c, err, ran);
       call_finish_error(r, c, err);
       return 0;
@@ -243,13 +245,13 @@ int router_reply(struct router *r, struct rpc_party *provider, const struct msg_
 
 /* ---- the ends of callers, providers and time -------------------------------------------------------------------------------
  */
-/* A lookup that nobody waits for any more is given up with its last caller. */
+/* Frees a cancelled call. If it was the last one that waited for a lookup, that is given up. */
 static void cancel(struct router *r, struct call *c) {
   struct discovery_entry *e = list_empty(&c->of_wait) ? NULL : discovery_find(&r->discovery, name_of(c));
   cancel_sent(r, c, MACULA_CANCELLED);
   call_release(c);
   if (e && e->looking && c->of_wait.next == c->of_wait.prev && r->out.undiscover)
-    r->out.undiscover(r->out.ctx, name_of(c)); /* the only one in the list */
+    r->out.undiscover(r->out.ctx, name_of(c)); /* no other call waits in that list */
   else
     e = NULL;
   list_remove(&c->of_wait);
@@ -269,7 +271,7 @@ static void give_up_on(struct router *r, struct rpc_party *p, nanotime now, bool
   while (!list_empty(&p->calls.taken)) {
     struct call *c = container_of(p->calls.taken.next, struct call, of_provider);
     if (tell) cancel_sent(r, c, MACULA_TIMEOUT);
-    if (!c->sent) call_forget_node(r, c, now); /* its link never opened */
+    if (!c->sent) call_forget_node(r, c, now); /* the node's link was never set up */
     call_fail_attempt(c, MACULA_NOT_CONNECTED, c->sent);
     (void)call_attempt(r, c, now);
   }
@@ -278,7 +280,7 @@ static void give_up_on(struct router *r, struct rpc_party *p, nanotime now, bool
 void router_session_ended(struct router *r, struct rpc_party *p, nanotime now) {
   while (!list_empty(&p->calls.made)) {
     struct call *c = container_of(p->calls.made.next, struct call, of_caller);
-    if (c->provider == &p->calls) call_release(c); /* nobody is left there to hear a CANCEL */
+    if (c->provider == &p->calls) call_release(c); /* the caller is itself the provider and has gone: no CANCEL is sent */
     cancel(r, c);
   }
   services_drop(&r->services, &p->owner);
@@ -296,14 +298,14 @@ void router_party_ready(struct router *r, struct rpc_party *p, nanotime now) {
 
 /* ---- lookups ---------------------------------------------------------------------------------------------------------------
  */
-/* In order of their ids, so that the turns of round_robin go on whatever order a lookup names them in. */
+/* Sorted by id, so that round_robin goes on in the same order whatever order a lookup returns. */
 static void add_sorted(struct remote_node *v, size_t n, const struct remote_node *node) {
   for (; n > 0 && memcmp(v[n - 1].id.b, node->id.b, ID_LEN) > 0; n--) v[n] = v[n - 1];
   v[n] = *node;
 }
 
-/* A record is in its place a moment after its provider was told that it serves: who called in between is not to be told that
- * nobody does. */
+/* A provider is confirmed a moment before its record is stored in the DHT. A call in between must not fail with
+ * no_such_procedure, so it asks once more a little later. */
 static bool ask_later(struct router *r, struct call *c, nanotime now) {
   if (!r->look_again || c->again || c->attempt_count) return false;
   c->again = true;
@@ -355,7 +357,7 @@ nanotime router_deadline(const struct router *r) {
 static void time_is_over(struct router *r, struct call *c, nanotime now) {
   bool sent = c->provider && c->sent;
   assert(now >= c->due.at && !(c->provider && !list_empty(&c->of_wait)));
-  if (!c->provider && list_empty(&c->of_wait)) { /* to ask once more, or no longer */
+  if (!c->provider && list_empty(&c->of_wait)) { /* the wait for a second lookup is over, or the deadline has passed */
     (void)call_attempt(r, c, now);
     return;
   }

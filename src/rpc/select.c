@@ -2,7 +2,7 @@
 
 #define NONE UINT32_MAX
 
-/* Both kinds of providers as numbers from 0 to count - 1. */
+/* The candidates of either kind, local providers or nodes, as numbers from 0 to count - 1. */
 struct field {
   uint32_t count;
   bool (*is_tried)(const struct field *f, uint32_t i);
@@ -13,7 +13,7 @@ struct field {
   const struct select_load *load;
 };
 
-/* From a place on, in order and round: the first untried one. */
+/* The first untried provider from `start` on, in order, wrapping around. */
 static uint32_t from(const struct field *f, uint64_t start) {
   for (uint32_t i = 0; i < f->count; i++) {
     uint32_t at = (uint32_t)((start + i) % f->count);
@@ -22,7 +22,8 @@ static uint32_t from(const struct field *f, uint64_t start) {
   return NONE;
 }
 
-/* Drawing again while a tried one comes keeps the rest equally likely; a few draws suffice unless most are tried. */
+/* A random untried provider. Drawing again when a tried one comes keeps all others equally likely; a few draws are enough
+ * unless most were tried. */
 static uint32_t any(const struct field *f, struct rng rng) {
   if (f->count <= 1) return from(f, 0);
   uint64_t i = rng_below(rng, f->count);

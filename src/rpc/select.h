@@ -1,4 +1,4 @@
-/* Which of a procedure's providers takes a call: those connected here, and the nodes that serve it elsewhere. */
+/* Selects the provider for a call: among those connected here, or among the nodes that serve the procedure. */
 #ifndef RPC_SELECT_H
 #define RPC_SELECT_H
 
@@ -18,7 +18,7 @@ struct select_load {
   uint32_t (*inflight)(void *ctx, const struct remote_node *node);
   void *ctx;
 };
-/* The same among nodes, by id: round_robin's counter is the entry's. */
+/* The same for nodes, which are tried by id; the counter for round_robin is the entry's. */
 const struct remote_node *select_node(struct discovery_entry *e, enum strategy strategy, const struct id *near,
                                       const struct id *tried, size_t tried_count, struct rng rng,
                                       const struct select_load *load);
