@@ -79,7 +79,7 @@ static void free_slot(struct calls *c, uint32_t slot) {
   c->free_slot = slot;
 }
 
-/* With no call left nothing names a slot: the array starts anew, and a large one is given back. */
+/* When no call is left no id refers to a slot: the array starts anew, and a large one is freed. */
 static void reset_slots(struct calls *c) {
   c->slot_used = 0;
   c->free_slot = NO_SLOT;
@@ -154,7 +154,8 @@ struct call *calls_find(const struct calls *c, const struct call_party *caller, 
   return h ? container_of(h, struct call, h) : NULL;
 }
 
-/* Slot and generation make an id unique; the keyed hash makes the rest unguessable without asking the system for bytes. */
+/* The secret part of an id. Slot and generation make an id unique; a keyed hash of them cannot be guessed, and costs no random
+ * bytes from the system. */
 static uint64_t secret_of(const struct calls *c, const void *place) { return siphash13(c->tab.seed, place, 8); }
 
 static bool secret_holds(const struct calls *c, const struct call *call) {
@@ -200,7 +201,7 @@ struct call *calls_due(const struct calls *c, nanotime now) {
   return c->due.count && heap_deadline(&c->due) <= now ? container_of(c->due.v[0], struct call, due) : NULL;
 }
 
-/* Of a caller and of a provider: looked at with the first of its calls. */
+/* Checks a caller or a provider; called with the first of its calls, so once for each. */
 static const char *made_check(const struct call_party *p, uint32_t *made) {
   CHECK(list_has(&p->made, p->made_count), "calls: a caller's calls are not as many as it counts");
   list_for(it, &p->made)

@@ -1,6 +1,6 @@
-/* Pending calls: found by (caller, call_id), by the id that the provider was given, by deadline, by caller and by provider, so
- * that whatever ends (a call, its time, its caller, its provider) takes out exactly its own in time that depends on that
- * alone. Bounded in number, per caller, and in octets of arguments held. */
+/* Pending calls: found by (caller, call_id), by the id that the provider was given, by deadline, by caller and by provider. So
+ * when a call, its time, its caller or its provider ends, exactly the calls concerned are removed, in time that depends only on
+ * their number. Bounded in all, per caller, and in bytes of arguments held. */
 #ifndef TABLES_CALLS_H
 #define TABLES_CALLS_H
 
@@ -16,24 +16,24 @@
 struct call_party {
   uint64_t session;
   struct list made;  /* call.of_caller */
-  struct list taken; /* call.of_provider: sent to it and not answered */
+  struct list taken; /* call.of_provider: calls sent to it that it has not answered */
   uint32_t made_count;
-  uint32_t max; /* most that it may have made at once; 0: the table's own limit */
+  uint32_t max; /* the most calls that it may have pending; 0: the table's own limit */
 };
 
-struct call_attempt { /* one that failed, or the current one with err 0 */
+struct call_attempt { /* a failed attempt; or the current one, with err 0 */
   struct id provider;
-  uint64_t session; /* of a provider here */
+  uint64_t session; /* of a provider connected here */
   int err;
   bool remote;       /* provider is a node */
-  bool may_have_run; /* it had the call, and whether its handler ran is unknown */
+  bool may_have_run; /* the provider had the call, and it is not known whether its handler ran */
 };
 
 struct call {
   struct hlink h;
   struct heap_link due; /* end of the current attempt; the deadline at the latest */
   struct list of_caller, of_provider;
-  struct list of_wait; /* among those who wait for one lookup */
+  struct list of_wait; /* in the list of calls that wait for one lookup */
   struct call_party *caller;
   struct call_party *provider; /* NULL between attempts */
   struct shbuf *args;          /* NULL when empty */
@@ -49,7 +49,7 @@ struct call {
   bool may_have_run;
   bool sent;    /* false: the provider's link is still being dialled */
   bool looked;  /* a lookup was made for this call */
-  bool again;   /* it found nobody; another is made a moment later */
+  bool again;   /* the lookup found nobody, and a second one is made a moment later */
   bool cast;    /* wants no answer */
   bool has_ref; /* of a cast: */
   uint64_t ref;
@@ -74,26 +74,27 @@ struct calls {
   uint64_t refused;
 };
 
-/* max_args_bytes: octets of arguments over all calls. */
+/* max_args_bytes: bytes of arguments over all calls. */
 void calls_init(struct calls *c, struct mem *mem, struct rng rng, uint32_t max, uint32_t per_caller, size_t max_args_bytes);
 void calls_done(struct calls *c); /* frees all calls */
 void call_party_init(struct call_party *p, uint64_t session);
 
-/* procedure: 1 to 255 octets, copied. args: referenced till the end, may be NULL. The call has no provider yet and is due at
+/* procedure: 1 to 255 bytes, copied. args: referenced till the end, may be NULL. The call has no provider yet and is due at
  * its deadline. MACULA_TOO_MANY_CALLS (one of the bounds), MACULA_EBUSY (that call_id is pending), MACULA_EINVAL,
  * MACULA_ENOMEM. */
 int calls_add(struct calls *c, struct call_party *caller, const uint8_t call_id[CALL_ID_LEN], struct slice procedure,
               struct shbuf *args, nanotime deadline, struct call **ret_call);
-/* Its attempt ends then instead. Cannot fail. */
+/* Changes the time at which its attempt ends. Cannot fail. */
 void calls_set_due(struct calls *c, struct call *call, nanotime due);
 /* Unlinks it everywhere and frees it. */
 void calls_remove(struct calls *c, struct call *call);
 struct call *calls_find(const struct calls *c, const struct call_party *caller, const uint8_t call_id[CALL_ID_LEN]);
 /* Gives the call to a provider under a new sent_id until due. Allocates nothing and cannot fail. */
 void calls_assign(struct calls *c, struct call *call, struct call_party *provider, nanotime due);
-/* Takes it back: its sent_id is void from now on. */
+/* Takes the call back from its provider: its sent_id is invalid from now on. */
 void calls_unassign(struct call *call);
-/* The call that this very provider was given under this id; NULL for late, foreign and invented ones. O(1). */
+/* The call that was given to this provider under this id; NULL if the call is over, was given to another provider, or never
+ * existed. O(1). */
 struct call *calls_find_sent(const struct calls *c, const struct call_party *provider, const uint8_t *sent_id, size_t len);
 nanotime calls_deadline(const struct calls *c);
 /* The call whose time was over first: remove or assign it. NULL if none is due. */
@@ -103,6 +104,6 @@ void calls_set_max(struct calls *c, uint32_t max, uint32_t per_caller, size_t ma
 
 /* Lists of callers and providers included. O(calls and slots). */
 const char *calls_check(const struct calls *c);
-size_t calls_owned(const struct calls *c); /* what of its account is its own, without arguments */
+size_t calls_owned(const struct calls *c); /* bytes of the account that calls hold, without arguments */
 
 #endif

@@ -54,7 +54,7 @@ int clients_add(struct clients *c, struct clients_entry *e, bool op, struct clie
   struct clients_entry *old = clients_find(c, e->verified, &e->id, e->instance);
   uint32_t count = c->count - (old && !old->op), ops = c->ops - (old && old->op);
   bool op_slot = op && ops < c->max_ops;
-  /* Whoever is in may update itself, even where a limit was lowered since. */
+  /* A client that is in keeps its slot when it connects again, even if the limit was lowered since. */
   bool keeps = old && old->op == op_slot;
   if (!op_slot && !keeps && count >= c->max) {
     c->refused++;

@@ -65,7 +65,7 @@ struct discovery_entry *discovery_get(struct discovery *d, struct slice name, bo
   return e;
 }
 
-/* Its nodes are forgotten; the rest of it stays a while. Moving in the heap needs no memory. */
+/* Forgets the nodes of an entry, and keeps the rest of it for another TTL. Moving it in the heap needs no memory. */
 static void fade(struct discovery *d, struct discovery_entry *e, nanotime now) {
   e->known = false;
   e->count = 0;
@@ -175,7 +175,7 @@ nanotime discovery_deadline(const struct discovery *d) { return heap_deadline(&d
 
 uint32_t discovery_prune(struct discovery *d, nanotime now) {
   uint32_t n = 0;
-  shrink(d, d->tab.max); /* lookups that are over since the limit was lowered */
+  shrink(d, d->tab.max); /* entries beyond a lowered limit that were being looked up until now */
   while (d->due.count && heap_deadline(&d->due) <= now) {
     struct discovery_entry *e = container_of(d->due.v[0], struct discovery_entry, due);
     n += e->known;

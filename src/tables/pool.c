@@ -8,7 +8,7 @@ static bool eq(const struct hlink *h, const void *key, size_t len) {
   return id_eq(&container_of(h, struct pool_entry, l.h)->id, key);
 }
 
-/* The table's own bound is out of reach: the pool never lets it evict by itself. */
+/* The table's own limit is never reached, so that it does not evict entries by itself: the owner of the pool does. */
 void pool_init(struct pool *p, struct mem *mem, struct rng rng, uint32_t max) {
   *p = (struct pool){.max = max};
   lru_init(&p->lru, mem, rng, UINT32_MAX, eq);

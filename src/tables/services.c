@@ -90,7 +90,7 @@ struct service *services_find(const struct services *s, struct slice name) {
   return h ? container_of(h, struct service, h) : NULL;
 }
 
-/* Walks the shorter of the two lists that it would be in. */
+/* Searches the shorter one of the two lists that the registration would be in. */
 static struct provider *find_provider(const struct service *v, const struct service_owner *o) {
   if (v->count < o->count) {
     for (uint32_t i = 0; i < v->count; i++)
@@ -189,7 +189,7 @@ uint32_t services_expire(struct services *s, nanotime now) {
   return n;
 }
 
-/* Of an owner: looked at with the first of its registrations. */
+/* Checks an owner; called with the first of its registrations, so once for each. */
 static const char *owner_check(const struct service_owner *o, uint32_t *owned) {
   CHECK(list_has(&o->own, o->count), "services: an owner's registrations are not as many as it counts");
   list_for(it, &o->own) CHECK(container_of(it, const struct provider, of_owner)->owner == o,

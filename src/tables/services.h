@@ -1,5 +1,6 @@
-/* Local services: procedure -> providers, each with its age. Bounded in total and per owner; a registration leaves at its
- * deadline (age >= TTL without renewal), by unregister, or with its owner in time that depends on what it owns. */
+/* Local services: procedure -> providers, each with its age. Bounded in total and per owner. A registration ends at its
+ * deadline (age >= TTL without renewal), by unregister, or with its owner, in time that depends only on the number of that
+ * owner's registrations. */
 #ifndef TABLES_SERVICES_H
 #define TABLES_SERVICES_H
 
@@ -8,14 +9,14 @@
 #include "bounded/heap.h"
 #include "bounded/htab.h"
 
-/* Who registers: embedded in the owner's session; must stay until services_drop. */
+/* An owner of registrations: embedded in its session; must stay until services_drop. */
 struct service_owner {
   uint64_t session;
   void *user;
   struct id id;
   struct list own; /* provider.of_owner */
   uint32_t count;
-  uint32_t inflight; /* calls that it has not answered yet; kept by whoever sends them */
+  uint32_t inflight; /* calls that it has not answered yet; counted by the code that sends them */
 };
 
 struct provider {
@@ -47,7 +48,8 @@ struct services {
   uint32_t per_owner;
   uint64_t next_seq;
   uint64_t refused, expired;
-  /* A procedure has its first provider (served), or has lost its last. Called while the table changes: must not touch it. */
+  /* A procedure has got its first provider (served), or lost its last one. Called while the table is being changed, so it must
+   * not use the table. */
   void (*changed)(void *ctx, struct slice name, bool served);
   void *ctx;
 };
@@ -57,21 +59,21 @@ void services_done(struct services *s); /* owners' lists are emptied */
 void services_watch(struct services *s, void (*changed)(void *ctx, struct slice name, bool served), void *ctx);
 void service_owner_init(struct service_owner *o, uint64_t session, const struct id *id, void *user);
 
-/* name: stored form (wire/names.h), 1 to 255 octets. ttl: ns. A registration that is there already is renewed.
+/* name: stored form (wire/names.h), 1 to 255 bytes. ttl: ns. A registration that is there already is renewed.
  * MACULA_MAX_SERVICES_REACHED, MACULA_ENOMEM: nothing changed. MACULA_EINVAL: length. */
 int services_register(struct services *s, struct service_owner *o, struct slice name, uint64_t ttl, nanotime now);
 /* MACULA_ENOTFOUND */
 int services_unregister(struct services *s, struct service_owner *o, struct slice name);
-/* All of an owner's; harmless when repeated. Returns how many. */
+/* Ends all registrations of an owner; harmless when repeated. Returns how many there were. */
 uint32_t services_drop(struct services *s, struct service_owner *o);
 struct service *services_find(const struct services *s, struct slice name);
 nanotime services_deadline(const struct services *s);
-/* Removes what is due. Returns how many. */
+/* Removes registrations that are due. Returns how many. */
 uint32_t services_expire(struct services *s, nanotime now);
 void services_set_max(struct services *s, uint32_t max, uint32_t per_owner);
 
 /* Owners' lists included. O(registrations). */
 const char *services_check(const struct services *s);
-size_t services_owned(const struct services *s); /* what of its account is its own */
+size_t services_owned(const struct services *s); /* bytes of the account that registrations hold */
 
 #endif
