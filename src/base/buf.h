@@ -24,7 +24,8 @@ static inline struct shbuf *shbuf_ref(struct shbuf *b) {
 }
 /* Accepts NULL. */
 void shbuf_unref(struct shbuf *b);
-/* What one of its holders has of it, when it is of account m; all parts together are its cost. For checks. */
+/* The part of its bytes that one reference counts for, if it belongs to account m (else 0); the parts of all references add up
+ * to its cost. For checks. */
 static inline double shbuf_part(const struct shbuf *b, const struct mem *m) {
   return b->mem == m ? (double)mem_cost(b) / b->refs : 0;
 }

@@ -1,5 +1,5 @@
-/* What a driver of datagrams (src/io, the simulator) and what lives behind it (quic, the node, a hub of clients) say to each
- * other. */
+/* The interface between a driver of datagrams (src/io, the simulator) and the code that it drives (quic, the node, a hub of
+ * clients). */
 #ifndef BASE_ENDPOINT_H
 #define BASE_ENDPOINT_H
 
@@ -20,7 +20,8 @@ struct burst {
 struct endpoint { /* every function is called on the driver's thread */
   void (*recv)(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
                nanotime now);
-  /* port: nobody listens there; else the network, or this machine, cannot reach the host, which may pass. May be NULL. */
+  /* port: nobody listens at that port; else the host cannot be reached, as the network or this machine reports, which may pass.
+   * May be NULL. */
   void (*icmp)(void *ctx, const struct addr *remote, struct slice quoted, bool port, nanotime now);
   nanotime (*deadline)(void *ctx);
   void (*tick)(void *ctx, nanotime now); /* deadline passed, and once each turn in which anything was received or posted */

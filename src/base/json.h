@@ -1,5 +1,5 @@
-/* Whether a text is JSON: the grammar of RFC 8259 and nothing else. What a number is worth, or which of two equal keys counts,
- * is for whoever reads it. */
+/* Whether a text is JSON: the grammar of RFC 8259 and nothing else. How large numbers are read, or which of two equal keys
+ * counts, is up to the reader of the text. */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
 

@@ -1,5 +1,5 @@
-/* Lines whose shape is the format's alone: whatever a %s brings stays within its value. Escapes are JSON's, and so a value is
- * the body of a JSON string, too. */
+/* Log lines whose shape only the format decides: whatever text a %s inserts stays within its value. Escapes are those of JSON,
+ * so that a value is also the body of a JSON string. */
 #include "base/log.h"
 
 #include <assert.h>
@@ -9,7 +9,7 @@
 #include "base/utf8.h"
 
 #define LINE_LEN 1024
-#define VALUE_LEN 400 /* of one %s, so that whoever chooses it cannot push out what follows */
+#define VALUE_LEN 400 /* bytes of one %s, so that a long text cannot push out what follows it */
 
 struct line {
   char *p;

@@ -13,8 +13,8 @@ struct mem_fail {
   uint64_t seen;      /* allocations asked for so far */
 };
 
-/* What the process really uses, looked at each time that so much was allocated: an allocator that cannot move blocks may need
- * more than is in use. */
+/* Watches the memory that the process really uses, which may be more than what is allocated, as an allocator cannot move
+ * blocks. It is looked at each time that `left` bytes were allocated. */
 struct mem_gauge {
   size_t left;                                  /* bytes that may be allocated before `look` is called */
   uint8_t closed;                               /* accounts of this rank and above are refused; 0: none is */
@@ -32,7 +32,7 @@ struct mem {
   uint64_t refused;        /* allocations that the limit or the system refused */
   struct mem_fail *fail;   /* NULL outside tests */
   struct mem_gauge *gauge; /* NULL: none */
-  uint8_t rank;            /* who gives way: the highest first, 0 never */
+  uint8_t rank;            /* the accounts of the highest rank are refused first, those of rank 0 never */
 };
 
 #define MEM_INIT(row_name, max_bytes) ((struct mem){.name = (row_name), .limit = (max_bytes)})

@@ -1,4 +1,5 @@
-/* Text that others chose: what of it is UTF-8, and what of that drives a terminal or misleads who reads it. */
+/* Checks of text from others: whether it is UTF-8, and whether it holds characters that control a terminal or mislead a
+ * reader. */
 #ifndef BASE_UTF8_H
 #define BASE_UTF8_H
 
@@ -12,8 +13,8 @@ uint32_t utf8_code(const uint8_t *p, size_t len);
  * those that turn the direction of text (Unicode's Bidi_Control); U+FEFF, which many take away; noncharacters. Names escape
  * exactly these, so the list is part of the protocol. */
 bool utf8_is_control(const uint8_t *p, size_t len);
-/* A label as it is kept: without controls and what is no UTF-8, whole characters in at most `most` bytes and a NUL. Returns its
- * length. The two may overlap when ret_label is not behind in.p. */
+/* Copies a label without controls and without bytes that are not UTF-8: as many whole characters as fit into `most` bytes, and
+ * a NUL. Returns its length. The two may overlap when ret_label is not behind in.p. */
 size_t utf8_label(struct slice in, char *ret_label, size_t most);
 
 #endif
