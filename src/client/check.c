@@ -10,7 +10,8 @@ static const char *entry_check(const struct client *c, const struct entry *e, en
   const struct hub *h = c->hub;
   CHECK(e->c == c && e->id && e->id <= h->last_id && entry_find(h, e->id) == e, "client: an entry is not found by its number");
   CHECK(heap_has(&h->entry_due, &e->due), "client: an entry has no time");
-  /* What is taken back stays where it is until its end is told, as one that waits for confirmation. */
+  /* A subscription or service that was ended stays in its list until `done` was called, as a request that waits for
+   * confirmation. */
   CHECK(e->kind == of || (e->kind == ENTRY_CONFIRM && (of == ENTRY_SUB || of == ENTRY_SERVICE)),
         "client: an entry is in the list of another kind");
   if (e->kind == ENTRY_CONFIRM) *held += e->len;

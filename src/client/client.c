@@ -118,7 +118,7 @@ static void set_state(struct client *c, macula_state state, int err, const char 
   hub_enter(h);
 }
 
-/* What was on its way ends; subscriptions, services and QoS 1 publishes stay for the next connection. */
+/* Ends the requests that are under way; subscriptions, services and QoS 1 publishes stay for the next connection. */
 static void drop_pending(struct client *c, int err, bool all) {
   client_hold(c);
   for (int kind = 0; kind < ENTRY_KINDS; kind++) {
@@ -191,12 +191,14 @@ void client_lost(struct client *c, int err, struct slice text) {
   keep_error(c, err, text);
   client_keep_ticket(c);
   bool was_in = c->state == MACULA_CONNECTED;
-  /* By another process with our key and instance, as when this one was cloned: as two clients, neither replaces the other. */
+  /* Another process with our key and instance has connected, perhaps a clone of this one: with a new instance neither replaces
+   * the other. */
   if (err == MACULA_REPLACED) rng_fill(c->hub->cfg.rng, c->instance, sizeof c->instance);
   if (c->conn) quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, c->hub->cfg.goodbye_timeout));
   detach(c);
   c->dialing = false;
-  /* What one address refuses for good another may grant: at each of a name's addresses may be another node. */
+  /* A refusal that is final at one address need not be at the others, as there may be another node at each address of a
+   * name. */
   c->can_mend |= !is_final(err);
   if (!was_in && c->addr_at + 1u < c->target.count) {
     c->addr_at++;
@@ -329,12 +331,13 @@ void client_replay(struct client *c) {
   c->replaying = false;
 }
 
-/* Half of it, so that who sends all he has is not called for each message. */
+/* Only when the queue is half empty, so that a program that fills it is not called back for each single message. */
 static bool has_room(const struct client *c) { return quic_queued(c->conn) <= c->max_queue / 2 && c->held <= c->max_queue / 2; }
 
 int client_short(struct client *c, int err) {
   if (err != MACULA_EFULL || c->state != MACULA_CONNECTED || c->closing) return err;
-  /* It has room, but no memory, or too little for this: told in a while, however often it tries meanwhile. */
+  /* The queue has room, but there is no memory, or not enough room for this message: on_room is called after a while, however
+   * often the program tries meanwhile. */
   if (!c->wants_room && !c->replaying && has_room(c)) client_due(c, time_add(c->hub->now, ROOM_RETRY));
   c->wants_room = true;
   return err;
@@ -436,8 +439,8 @@ static int write_frame(struct client *c, struct slice frame) {
   return err == MACULA_ENOMEM ? MACULA_EFULL : err == MACULA_ENOTFOUND || err == MACULA_ECLOSED ? MACULA_NOT_CONNECTED : err;
 }
 
-/* What takes something back goes out although the queue is full, else the node would keep it: there are never more of these
- * than of what they take back. */
+/* Frames that end a subscription, service or call are sent even if the queue is full, since the node would otherwise keep it.
+ * There are never more of them than of the frames that began these. */
 static bool takes_back(const struct msg *m) {
   return m->type == MSG_UNSUBSCRIBE || m->type == MSG_UNREGISTER || m->type == MSG_CANCEL || m->type == MSG_DISCONNECT;
 }

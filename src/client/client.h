@@ -2,9 +2,9 @@
  * simulator) gives it datagrams and time; nothing here blocks, reads a clock or opens a socket.
  *
  * Everything of a hub happens under one lock that the driver holds around each call. User callbacks run with the lock released
- * (hub_config.leave, .enter), so that a callback may take locks of its own; what other threads do meanwhile is no different
- * from what the callback itself may do, and every path that calls back is written to bear that. Callbacks run in the
- * endpoint's recv and tick only, thus on the driver's thread; other functions schedule what they have to tell. */
+ * (hub_config.leave, .enter), so that a callback may take locks of its own. Other threads may then change the hub, just as the
+ * callback itself may, and all code that calls back must allow for that. Callbacks run only in the endpoint's recv and tick, so
+ * on the driver's thread; other functions schedule their callbacks. */
 #ifndef CLIENT_CLIENT_H
 #define CLIENT_CLIENT_H
 
@@ -40,7 +40,7 @@ struct hub_config {
   void (*freed)(void *ctx, void *owner);                                /* the client of this owner is gone; may be NULL */
 };
 int hub_new(const struct hub_config *cfg, nanotime now, struct hub **ret_hub);
-/* Frees all clients without a word and without callbacks. */
+/* Frees all clients without a goodbye and without callbacks. */
 void hub_free(struct hub *h);
 struct quic *hub_quic(struct hub *h);
 void *hub_ctx(struct hub *h);
@@ -71,7 +71,7 @@ struct client_options {
 /* Dials in the next tick. */
 int client_new(struct hub *h, const struct client_options *o, struct client **ret_client);
 void client_dial(struct client *c, const struct client_target *t);
-/* To the same target once more, whose name cannot be looked up now; false: there was none yet. */
+/* Dials the last target once more, when its name cannot be looked up now; false: there is none yet. */
 bool client_dial_again(struct client *c);
 void client_dial_failed(struct client *c, int err, const char *text);
 /* In the next tick: all that is pending ends with MACULA_ECLOSED, on_state, and the client is freed. abrupt: without a
@@ -83,7 +83,7 @@ struct client *client_find(const struct hub *h, uint64_t id);
 struct hub *client_hub(const struct client *c);
 void *client_owner(const struct client *c);
 macula_state client_state(const struct client *c);
-/* What ended the last attempt or connection; failed attempts since the last success. */
+/* Why the last attempt or connection ended, and how many attempts have failed since the last success. */
 int client_error(const struct client *c, const char **ret_text, uint32_t *ret_failures);
 void client_node_id(const struct client *c, char ret_hex[ID_HEX_LEN + 1]);
 

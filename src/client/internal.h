@@ -19,8 +19,8 @@
 #define ROOM_RETRY (100 * NS_MS)
 #define MAX_ENTRIES 4000000u /* of a hub; memory is the tighter bound */
 
-/* A subscription, service, pending publish or cast, call, or request served. Its id is never given twice in a hub: so it serves
- * as handle, as `ref` on the wire and within call ids, and a stale one finds nothing. */
+/* A subscription, service, pending publish or cast, call, or request served. Its id is unique within a hub for ever. So it
+ * serves as handle, as `ref` on the wire and within call ids, and a stale id finds nothing. */
 enum entry_kind { ENTRY_SUB, ENTRY_SERVICE, ENTRY_CONFIRM, ENTRY_CALL, ENTRY_SERVED };
 struct entry {
   struct hlink h;
@@ -89,7 +89,7 @@ struct client {
   bool sweep, replaying, dialing, opened, closing, abrupt, no_reconnect, op, base_only;
   bool deaf; /* gives no credit back: macula load's reader that does not read */
   uint8_t addr_at;
-  bool can_mend;               /* of the addresses tried in this turn one failed in a way that may pass */
+  bool can_mend;               /* at one of the addresses tried in this round the failure may pass */
   struct client_target target; /* mismatch and expect point into this struct */
   struct id expect, node;
   bool has_node;
@@ -97,7 +97,7 @@ struct client {
   int error;
   char *realm, *name, *token;
   struct quic_identity *identity;
-  size_t max_queue, held; /* held: octets of frames kept for sending again */
+  size_t max_queue, held; /* held: bytes of frames kept for sending again */
   uint32_t max_calls, calls, served;
   uint64_t backoff_min, backoff_max;
   uint8_t *ticket; /* of the last connection, for the next one; NULL: none */
@@ -118,7 +118,7 @@ static inline void hub_leave(struct hub *h) {
 static inline void hub_enter(struct hub *h) {
   if (h->cfg.enter) h->cfg.enter(h->cfg.ctx);
 }
-/* Between these two no entry of the client is freed, nor the client. */
+/* Between client_hold and its release neither the client nor any of its entries is freed. */
 static inline void client_hold(struct client *c) { c->busy++; }
 void client_release(struct client *c);
 void client_due(struct client *c, nanotime at);
@@ -131,9 +131,9 @@ void client_let_in(struct client *c, const struct msg_pong *p);
 /* Sends what the replay still owes, as far as the queue takes it. */
 void client_replay(struct client *c);
 void client_free(struct client *c);
-/* The end of a user's request: of MACULA_EFULL it takes note. Returns err. */
+/* Called with the result of a user's request: after MACULA_EFULL on_room is owed. Returns err. */
 int client_short(struct client *c, int err);
-/* Tells that there is room again, to whom that is owed. */
+/* Calls on_room if it is owed and there is room. */
 void client_room(struct client *c);
 /* Encodes into the stream. MACULA_NOT_CONNECTED, MACULA_EFULL (more than the queue's bound waits), MACULA_PAYLOAD_TOO_LARGE. */
 int client_send(struct client *c, const struct msg *m);
@@ -152,7 +152,7 @@ void call_finish(struct entry *e, const macula_result *r);
 void call_fail(struct entry *e, int err, bool may_have_run);
 
 /* dispatch.c */
-/* Octets from the node. */
+/* Bytes from the node. */
 void client_data(struct client *c, struct slice data, bool fin);
 
 #endif

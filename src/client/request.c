@@ -123,7 +123,8 @@ void entry_timer(struct entry *e) {
   client_release(c);
 }
 
-/* The node keeps one subscription a pattern: it must serve the one of ours that wants most. */
+/* Whether any of our subscriptions to this pattern wants own messages: the node keeps only one for each pattern, which must
+ * serve all of ours. */
 static bool wants_own(const struct entry *e) {
   if (e->sub.own) return true;
   list_for(it, &e->c->entries[ENTRY_SUB]) {
@@ -271,7 +272,8 @@ int client_subscribe(struct client *c, const char *pattern, bool own, macula_mes
   return 0;
 }
 
-/* An unconfirmed request that is taken back still owes its `done`: it stays where it is, as something else. */
+/* A subscription or service that ends before it was confirmed still owes its `done`: the entry stays in its list, as a request
+ * that waits for confirmation. */
 static void take_back(struct entry *e) {
   if (!e->done) {
     entry_end(e);

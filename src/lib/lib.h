@@ -55,7 +55,8 @@ void loop_unlock_quietly(macula_loop *l);
 /* Wakes the loop's thread while the lock is held on: what was queued must leave although this thread goes to sleep. */
 void loop_wake(macula_loop *l);
 bool loop_in_callback(const macula_loop *l);
-/* Lets the loop go on until something changed or the deadline; the lock is held before and after. False at the deadline. */
+/* Lets the loop run until something has changed, or the deadline; the lock is held before and after. False: the deadline has
+ * passed. */
 bool loop_wait(macula_loop *l, nanotime deadline);
 
 /* Keeps the text for macula_last_error; returns err. */
@@ -64,8 +65,8 @@ int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int fail_name(int err, enum name_form form, const char *name);
 int fail_plain(int err); /* clears the text when err is not 0 */
 
-/* options.c: what the program knows of a struct of options, which begins with its size; the rest is 0, as all is if from is
- * NULL. MACULA_EINVAL, with a text: no size, or more than this library knows is set. */
+/* options.c: copies a program's struct of options, which begins with its size; members beyond that size are 0, and so are all
+ * if from is NULL. MACULA_EINVAL, with a text: the size is 0, or a member is set that this library does not know. */
 int options_take(const char *name, const void *from, void *ret, size_t known);
 #define OPTIONS_TAKE(type, from, ret) options_take(#type, from, ret, sizeof(type))
 

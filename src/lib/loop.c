@@ -1,6 +1,6 @@
-/* One lock a loop. Its thread holds it while it works and gives it up while it polls and while a user's callback runs, so any
- * thread may do its work directly in the hub: errors and handles are exact, frames are encoded once, straight into the stream.
- * The thread is woken only by the first of several who leave it something to send. */
+/* One lock a loop. The loop's thread holds it while it works and releases it while it polls and during user callbacks, so that
+ * any thread can work in the hub directly: errors and handles are returned at once, and frames are encoded once, straight into
+ * the stream. The thread is woken only by the first of several calls that leave it something to send. */
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 
 #include "lib/lib.h"
 
-#define OPTIONS_MOST 4096 /* bytes; no struct of options will be as large */
+#define OPTIONS_MOST 4096 /* bytes; larger than any struct of options */
 
 int options_take(const char *name, const void *from, void *ret, size_t known) {
   const uint8_t *p = from;

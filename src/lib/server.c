@@ -13,8 +13,8 @@
 
 #define KNOWN_MAX (4u << 20)
 
-/* A line that is no entry means that the file is not what we wrote: who was met there cannot be told, and whoever answers would
- * be taken for a new node. */
+/* Finds the last entry for host_port. A line that is not an entry is an error, since the file is then not one that we wrote:
+ * ignoring the line might make a node that was met before look like a new one. */
 static unsigned scan(const char *text, const char *host_port, struct id *ret_id, unsigned *ret_line) {
   size_t key = strlen(host_port);
   unsigned line = 0;

@@ -16,9 +16,9 @@ struct known_cache {
 };
 void known_cache_done(struct known_cache *k);
 
-/* Looks up who was met at host_port: lines "host:port id", blank lines and # comments skipped; the last of several counts.
- * *ret_line is 0 when there is none (also without a file). MACULA_EIO and the like with a line for people in ret_why, also when
- * any line is something else. */
+/* Looks up the id of the node that was met at host_port. The file has lines "host:port id", blank lines and # comments; the
+ * last of several entries counts. *ret_line is 0 when there is no entry or no file. MACULA_EIO and the like, with a line for
+ * people in ret_why, also when any line is something else. */
 int known_find(struct known_cache *k /* may be NULL */, const char *path, const char *host_port, struct id *ret_id,
                unsigned *ret_line, char ret_why[SERVER_WHY_LEN]);
 /* Adds a line under the file's lock: the file is replaced whole, and on the disk when this returns. If another process was
