@@ -36,7 +36,7 @@ int io_loop_step(struct io_loop *l);
 void io_loop_on_wake(struct io_loop *l, void (*fn)(void *ctx, nanotime now), void *ctx);
 /* Asks for a turn. Many wake-ups may merge into one. MACULA_ANY_THREAD. */
 void io_loop_wake(struct io_loop *l);
-/* Who receives, ticks and sends in each turn; copied. NULL: nobody. */
+/* Sets the endpoint that receives, ticks and sends in each turn; copied. NULL: none. */
 void io_loop_set_endpoint(struct io_loop *l, const struct endpoint *ep);
 nanotime io_loop_now(const struct io_loop *l); /* of this turn */
 
@@ -56,7 +56,7 @@ struct io_udp_options {
 int io_udp_open(struct io_loop *l, const struct io_udp_options *o, struct io_udp **ret_udp, char *ret_why);
 void io_udp_close(struct io_udp *u);
 const struct addr *io_udp_local(const struct io_udp *u);
-/* GSO works on every socket of this loop: else an endpoint had better make single datagrams. */
+/* Whether GSO works on every socket of this loop; else an endpoint should make single datagrams. */
 bool io_udp_gso(const struct io_loop *l);
 
 /* Why datagrams were not sent; they are lost, as the network loses them. */
@@ -77,8 +77,8 @@ struct io_stats {
 };
 void io_loop_stats(const struct io_loop *l, struct io_stats *ret_stats);
 
-/* False when the loop serves nobody though it turns: for 10 s no datagram moved while the kernel had some for it, or said that
- * it would take those that wait. */
+/* False when the loop turns but does not serve: for 10 s no datagram was received or sent although the kernel had some to read,
+ * or said that it would accept those that wait. */
 bool io_loop_serves(struct io_loop *l, nanotime now);
 
 struct io_resolve;

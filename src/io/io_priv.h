@@ -9,9 +9,9 @@
 #include "base/list.h"
 #include "io/io.h"
 
-#define OUT_BURST 65536  /* octets: a full burst of UDP_SEGMENT */
+#define OUT_BURST 65536  /* bytes: a full burst of UDP_SEGMENT */
 #define OUT_BATCH 16     /* bursts to one sendmmsg */
-#define OUT_KEEP 12      /* of them, those that may wait for a full socket while others have room */
+#define OUT_KEEP 12      /* how many of them may wait for full sockets while others have room */
 #define PORT_CHAINS 1024 /* `macula load` has 6,000 sockets in one loop */
 
 struct io_udp {
@@ -20,10 +20,10 @@ struct io_udp {
   uv_poll_t poll;
   int fd;
   bool wildcard, gso, want_write, closing;
-  bool writable; /* said the kernel, and nothing has left since */
+  bool writable; /* the kernel said so, and nothing was sent since */
   struct addr local;
-  nanotime full_since;   /* full although it was said to be writable; 0: not so */
-  nanotime unread_since; /* a datagram was seen to wait, and none was read since; 0: not so */
+  nanotime full_since;   /* since when the socket is full although the kernel said that it is writable; 0: it is not */
+  nanotime unread_since; /* since when a datagram has been waiting and none was read; 0: none waits */
 };
 
 struct out { /* a burst on its way out */

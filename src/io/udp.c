@@ -166,8 +166,8 @@ static struct list *chain_of(struct io_loop *l, const struct addr *local) {
   return &l->by_port[addr_port(local) % PORT_CHAINS];
 }
 
-/* The socket of this address, else one of the wildcard address with this port; without a port the first of the family. NULL:
- * its socket was closed. From another one it would come from an address that the other side knows nothing of. */
+/* The socket bound to the burst's local address, else one bound to the wildcard address with this port; without a port the
+ * first of the family. NULL: that socket was closed; another one is not used, as the peer does not know its address. */
 static struct io_udp *socket_for(struct io_loop *l, const struct burst *o) {
   sa_family_t family = o->remote.sa.sa_family;
   struct io_udp *any = NULL;
@@ -242,10 +242,11 @@ static void wait_writable(struct io_udp *u) {
   watch(u);
 }
 
-/* What becomes of a datagram that the kernel refuses; EAGAIN alone is a socket that is full. With IP_RECVERR an ICMP error
- * about an earlier datagram fails the next call, whatever that sends, so nearly all of these may be about another one: it is
- * sent again. No datagram of an unconnected socket is refused for its own sake with ECONNREFUSED, and several such errors may
- * wait. Else it is lost, as it would be on its way: QUIC repeats what it carried. */
+/* What happens to a datagram that the kernel refuses; only EAGAIN means that the socket is full. With IP_RECVERR an ICMP error
+ * about an earlier datagram makes the next send fail, whatever that sends. So nearly all of these errors may be about another
+ * datagram, and this one is sent again. ECONNREFUSED on an unconnected socket is always about another datagram, and several
+ * such errors may be pending. After its retries the datagram is dropped, as if it was lost on the way: QUIC repeats its
+ * data. */
 static const struct refusal {
   int err;
   uint8_t again; /* times that it is sent again */
@@ -350,7 +351,7 @@ static bool send_single(struct io_loop *l, struct io_udp *u, struct out *p) {
   return true;
 }
 
-/* Sends bursts from the i-th on, as far as they are for this socket. How many are done with, sent or not; 0: none yet. */
+/* Sends the bursts for this socket from the i-th on. Returns how many are finished, sent or dropped; 0: none yet. */
 static unsigned send_some(struct io_loop *l, struct io_udp *u, unsigned i, int *tries) {
   struct mmsghdr m[OUT_BATCH];
   struct iovec iov[OUT_BATCH];
@@ -387,7 +388,7 @@ static void swap(struct out *a, struct out *b) {
   *b = t;
 }
 
-/* Sends the batch, but for what is for a socket that is full: that stays, in its order, and holds up no other's. */
+/* Sends the batch, except bursts for a full socket: these stay, in order, and do not delay those for other sockets. */
 static void send_batch(struct io_loop *l) {
   unsigned kept = 0;
   int tries = 0;
@@ -546,8 +547,8 @@ void io_udp_close(struct io_udp *u) {
 
 const struct addr *io_udp_local(const struct io_udp *u) { return &u->local; }
 
-/* Whether a datagram waits to be read, and none was read since that was first seen, STUCK ago; or the kernel says time and
- * again that it would take one, and does not. */
+/* Whether the socket is stuck: for STUCK a datagram has been waiting and none was read, or the kernel has kept saying that it
+ * would accept one and has not. */
 static bool is_stuck(struct io_udp *u, nanotime now) {
   int n = 0;
   if (ioctl(u->fd, FIONREAD, &n) == 0 && n > 0 && !u->unread_since) u->unread_since = now;
