@@ -1,4 +1,4 @@
-/* Answers that are made in many places. What they hold is a view of what they are given, or static. */
+/* Answers that are made in many places. Their texts are views of the arguments, or static. */
 #ifndef WIRE_ANSWER_H
 #define WIRE_ANSWER_H
 
@@ -6,7 +6,7 @@
 
 /* err 0: it is done. text NULL: the code's own. */
 struct msg answer_ack(uint64_t ref, int err, const char *text);
-/* extra: whoever gets it understands more than code and message. */
+/* extra: the receiver understands more fields than code and message. */
 struct msg answer_error(struct slice call_id, int err, const char *text, bool extra);
 
 #endif

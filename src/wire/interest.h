@@ -11,7 +11,7 @@
 struct wire_interest {
   uint64_t epoch;         /* of the sender's run, never 0 */
   uint64_t from, version; /* leads from this version to that; from is 0 with reset */
-  bool reset;             /* the first page of everything: what is not told again until the last page is gone */
+  bool reset;             /* the first page of a complete list: patterns that no page up to the last one names are removed */
   bool more;              /* the next page follows; else total and digest count */
   uint64_t retained;      /* retained messages that the sender holds */
   uint64_t total, digest; /* of all the sender's patterns at `version` */
@@ -25,11 +25,11 @@ struct wire_have {
 struct wire_retained_get {
   uint64_t number; /* not 0 */
   struct slice pattern;
-  uint64_t room; /* octets of payloads and topics that may be sent before more is given; the last message may pass it */
+  uint64_t room; /* bytes of payloads and topics that may be sent before more is given; the last message may pass it */
   bool more;     /* only gives room to what was asked for by this number before */
 };
-/* RETAINED_MOVED: a retained message of this topic was taken or cleared at the sender at this time; older ones are void. With
- * an empty topic it tells only the sender's clock. */
+/* RETAINED_MOVED: the sender accepted or cleared a retained message of this topic at this time; older ones are obsolete. With
+ * an empty topic the frame only tells the sender's clock. */
 struct wire_retained_moved {
   struct slice topic;
   uint64_t ms;  /* Unix milliseconds */
@@ -41,7 +41,7 @@ int wire_interest_decode(struct slice payload, struct wire_interest *ret);
 int wire_have_decode(struct slice payload, struct wire_have *ret);
 int wire_retained_get_decode(struct slice payload, struct wire_retained_get *ret);
 int wire_retained_moved_decode(struct slice payload, struct wire_retained_moved *ret);
-/* Octets of the payload; more than cap: nothing useful was written. buf NULL: only counts. */
+/* Bytes of the payload; more than cap: nothing useful was written. buf NULL: only counts. */
 size_t wire_interest_encode(const struct wire_interest *m, uint8_t *buf, size_t cap);
 size_t wire_have_encode(const struct wire_have *m, uint8_t *buf, size_t cap);
 size_t wire_retained_get_encode(const struct wire_retained_get *m, uint8_t *buf, size_t cap);

@@ -7,7 +7,7 @@
 #define KEY(s) (key.n == sizeof(s) - 1 && memcmp(key.p, s, sizeof(s) - 1) == 0)
 #define K(s) slice_of(s, sizeof(s) - 1)
 
-/* An address: family 4 or 6, the IP address, the port, most significant octet first. */
+/* An address: family 4 or 6, the IP address, the port, most significant byte first. */
 #define ADDR_MAX 19
 
 static size_t pack_addr(const struct addr *a, uint8_t ret[ADDR_MAX]) {
@@ -329,7 +329,7 @@ static void read_endpoints(struct reader *r, struct kad_batch *b) {
   }
 }
 
-/* Whoever stores it cuts it anyway. */
+/* Larger values are cut to UINT32_MAX; nodes that store the record lower its TTL further. */
 static uint32_t read_seconds(struct reader *r) {
   uint64_t v = reader_uint(r);
   return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;

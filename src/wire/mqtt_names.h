@@ -1,6 +1,6 @@
 /* MQTT's topics and filters as native names, one to one: levels are segments (wire/names.h), an empty one too, `+` is `*` and
- * `#` is `**`. Topics with a $ first are like others here: that filters with a wildcard first do not match them is for who
- * matches. */
+ * `#` is `**`. Topics that begin with $ are like others here: that filters which begin with a wildcard do not match them is
+ * left to the matching code. */
 #ifndef WIRE_MQTT_NAMES_H
 #define WIRE_MQTT_NAMES_H
 

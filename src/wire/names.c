@@ -20,7 +20,7 @@ enum rule {
   RULE_PERCENT,  /* no escape */
   RULE_NEEDLESS, /* an escape of what stands for itself */
   RULE_SMALL,    /* an escape not in capitals */
-  RULE_VARIABLE  /* of a template, that is none */
+  RULE_VARIABLE  /* a ${...} in a template that is none of its variables */
 };
 struct fault {
   enum rule rule;
@@ -100,11 +100,12 @@ static struct fault segment_fault(struct slice seg, enum name_form form, unsigne
 /* As it is stored; NULL: a segment that is none. */
 static const char *wildcard_of(struct slice seg) {
   if (slice_is(seg, "*") || slice_is(seg, "+")) return "*";
-  return slice_is(seg, "**") || slice_is(seg, "#") ? "**" : NULL; /* MQTT's habit */
+  return slice_is(seg, "**") || slice_is(seg, "#") ? "**" : NULL; /* as MQTT writes it */
 }
 
-/* A run of wildcards means the same in any order and with any number of `**`. In one form only, a topic meets few of them,
- * whatever its subscribers made up: `*` first, then one `**`. *at: where the segment before this one begins, if it is `**`. */
+/* A run of wildcards means the same in any order and with any number of `**`. It is stored in one form only, first all `*`,
+ * then one `**`, so that a match visits few nodes whatever patterns clients make up. *at: where the segment before this one
+ * begins, if it is `**`. */
 static size_t settle_wildcard(char *out, size_t start, size_t n, size_t *at) {
   bool is_star = out[start] == '*', before = *at != SIZE_MAX;
   if (is_star && before && n - start == 2) return start - 1;

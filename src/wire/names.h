@@ -1,9 +1,10 @@
 /* Names of topics, procedures and realms, and patterns of topics: docs/protocol.md, section 11.
  *
  * A name is 1 to 32 segments with dots between them, at most 255 bytes. A segment stands for a value, which may be any bytes,
- * or none: its UTF-8 characters as they are, but a control (utf8_is_control) and one of . / % + # *, and bytes that are no
- * UTF-8, as %HH a byte, in capitals; a value of zero bytes alone, or of nothing, has one more %00 than it has bytes. So a value
- * has one spelling, and names are equal when their bytes are. Realms have none of this: A-Z a-z 0-9 _ - only.
+ * or empty. UTF-8 characters stand for themselves; controls (utf8_is_control), the characters . / % + # * and bytes that are
+ * not UTF-8 are written as %HH for each byte, in capitals. A value that is empty or consists of zero bytes (NUL) only has one
+ * more %00 than it has bytes. So each value has exactly one spelling, and two names are equal when their bytes are. Realms have
+ * no escapes: only A-Z a-z 0-9 _ -.
  *
  * Patterns add the whole segments `*` (one segment; `+` is read as `*`) and `**` (zero or more; `#` is read as `**`). On input
  * a slash is accepted as separator and stored as a dot. */
@@ -26,7 +27,7 @@ int name_realm(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len
 enum name_form { NAME_TOPIC, NAME_PATTERN, NAME_PROCEDURE, NAME_REALM, NAME_TEMPLATE };
 #define NAME_WHY_LEN 128
 const char *name_why(int err, enum name_form form, struct slice in, char ret_why[NAME_WHY_LEN]);
-/* com.macula.*: every node answers these itself, and nobody else serves them. */
+/* com.macula.*: each node answers these procedures itself, and no client can serve them. */
 bool name_is_reserved(struct slice procedure);
 /* The one segment that stands for this value, whatever it holds; never empty, never a wildcard. MACULA_INVALID_TOPIC: it is
  * longer than a name. */
@@ -36,15 +37,16 @@ void name_segment_value(struct slice segment, char ret_value[NAME_MAX_LEN + 1], 
 /* The first segment of a name, without its dot; moves *name behind it. name->p == NULL: none is left. */
 struct slice name_next_segment(struct slice *name);
 
-/* Patterns of whoever: one of the whole segments ${id}, ${user} and ${client} stands for a value of his, other segments with ${
- * are refused. */
+/* Templates: patterns that differ for each client. The whole segments ${id}, ${user} and ${client} stand for values of the
+ * client; other segments with ${ are refused. */
 struct name_values {
-  struct slice id, user, client; /* p == NULL: he has none */
+  struct slice id, user, client; /* p == NULL: the client has none */
 };
 /* As name_pattern. */
 int name_template(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len);
-/* The stored pattern that a stored template is for him: each value has become one segment, which matches itself alone.
- * MACULA_ENOTFOUND: it asks for a value that he does not have. MACULA_INVALID_TOPIC: it would be longer than 255 bytes. */
+/* Makes a stored pattern from a stored template: each variable becomes one segment for the client's value, which matches only
+ * itself. MACULA_ENOTFOUND: the client does not have a value that the template uses. MACULA_INVALID_TOPIC: the pattern would be
+ * longer than 255 bytes. */
 int name_template_fill(struct slice stored, const struct name_values *values, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len);
 
 #endif

@@ -11,8 +11,9 @@ bool pattern_match(struct slice pattern, struct slice topic);
 bool pattern_match_steps(struct slice pattern, struct slice topic, uint32_t *steps);
 /* Whether a stored pattern holds a wildcard segment. */
 bool pattern_is_wild(struct slice pattern);
-/* Whether `outer` matches every topic that `inner` matches. Exact, were topics of any length; as they have at most 32 segments,
- * a few pairs are refused that only that limit makes true. Compares at most NAME_MAX_SEGMENTS squared segments. */
+/* Whether `outer` matches every topic that `inner` matches. Exact for topics of any length. As topics have at most 32 segments,
+ * the answer is false for a few pairs that are contained only because of that limit. Compares at most NAME_MAX_SEGMENTS squared
+ * segments. */
 bool name_pattern_contains(struct slice outer, struct slice inner);
 
 #endif

@@ -1,12 +1,12 @@
 /* Payloads of the SWIM frames (MSG_SWIM_*): one MessagePack map of
  *   seq      uint: pairs a PING or PING_REQ with its ACK; absent in SYNC
  *   me       array: the sender's own word of itself, [incarnation, address, gateway, name]
- *   target   32 octets: whom to probe; PING_REQ only
+ *   target   32 bytes: whom to probe; PING_REQ only
  *   nack     bool: the relay got no answer from the target (Lifeguard); ACK only
- *   digest   8 octets for each of 8 to 256 (a power of two) buckets: send me your list of those where yours differs; SYNC only
- *   want     a bit for each of as many buckets, the lowest of an octet first: send me your list of these; SYNC only
+ *   digest   8 bytes for each of 8 to 256 (a power of two) buckets: send me your list of those where yours differs; SYNC only
+ *   want     a bit for each of as many buckets, the lowest of a byte first: send me your list of these; SYNC only
  *   updates  array of [state, id, incarnation] or [state, id, incarnation, address, gateway, name]; written last
- * An address is 6 octets (IPv4, port), 18 (IPv6, port) or none; a gateway 32 or none; further elements of an array are ignored.
+ * An address is 6 bytes (IPv4, port), 18 (IPv6, port) or none; a gateway 32 or none; further elements of an array are ignored.
  */
 #ifndef WIRE_SWIM_H
 #define WIRE_SWIM_H
@@ -14,7 +14,7 @@
 #include "base/addr.h"
 #include "wire/cursor.h"
 
-#define SWIM_NAME_LEN 64 /* octets of a name */
+#define SWIM_NAME_LEN 64 /* bytes of a name */
 #define SWIM_BUCKETS_MIN 8
 #define SWIM_BUCKETS_MAX 256
 #define SWIM_PAGE_LEN (16 * 1024) /* largest payload of SYNC */
@@ -23,7 +23,7 @@ enum swim_state {
   SWIM_ALIVE = 0,
   SWIM_SUSPECT = 1,
   SWIM_DEAD = 2,
-  SWIM_LEFT = 3, /* dead by its own word */
+  SWIM_LEFT = 3, /* it said itself that it leaves */
 };
 
 struct swim_update {
@@ -33,7 +33,7 @@ struct swim_update {
   bool has_info; /* the following are known */
   struct addr addr;
   struct id gateway;
-  struct slice name; /* at most SWIM_NAME_LEN octets */
+  struct slice name; /* at most SWIM_NAME_LEN bytes */
 };
 
 struct swim_msg {
