@@ -101,7 +101,7 @@ static int take_fields(struct file *f, yaml_node_t *map, const char *what, struc
   return 0;
 }
 
-/* A value that says nothing, as of `users:` with nothing behind it. */
+/* Whether a value is empty, as in `users:` with nothing behind it. */
 static bool is_empty(const yaml_node_t *n) {
   return !n || (n->type == YAML_SCALAR_NODE && (n->data.scalar.length == 0 || slice_is(text_of(n), "~")) &&
                 n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE);
@@ -212,7 +212,7 @@ static int take_grants(struct file *f, yaml_node_t *map) {
   return err;
 }
 
-/* Whoever is given a grant by name, in its role or in another. */
+/* Resolves a grant that is named for a token, user or key, in the grant's own role or in another one. */
 static int give(struct file *f, yaml_node_t *who, yaml_node_t *name, yaml_node_t *role, struct grant **ret_grant) {
   if (is_empty(name)) return fail(f, who, "a grant is missing: 'grant: NAME', with a name that stands under grants");
   struct grant *g = access_grant(f->a, text_of(name));
@@ -370,7 +370,8 @@ static int take_realms(struct file *f, yaml_node_t *list) {
 
 /* ---- the file -------------------------------------------------------------------------------------------------------------
  */
-/* Refuses what libyaml takes seconds to load, and texts that C would cut at a NUL; what is not YAML is said when it is loaded.
+/* Refuses texts that libyaml takes seconds to load, and texts with a NUL, where C would cut them; errors of YAML are reported
+ * later, when it is loaded.
  */
 static int check_shape(struct file *f, struct slice text) {
   yaml_parser_t parser;

@@ -15,7 +15,8 @@
  *   anonymous: sensors             # clients without a certificate; nobody if it is not there
  *   default: sensors               # clients with a certificate and nothing of the above; nobody if it is not there
  *
- * What is read is immutable and counted; a file that is read anew gives another one, and every session is judged by it. */
+ * A parsed file is immutable and reference-counted. Reading the file again gives a new object, by which all sessions are then
+ * judged. */
 #ifndef TRUST_ACCESS_H
 #define TRUST_ACCESS_H
 
@@ -38,7 +39,7 @@ struct access_user {
   unsigned line;
 };
 
-/* Where a token's file is read: *ret_token is of malloc; ret_why gets what is wrong. */
+/* How a token's file is read: *ret_token is malloc'ed; ret_why gets what is wrong. */
 struct access_files {
   int (*read_token)(void *ctx, const char *path, char **ret_token, char ret_why[256]);
   void *ctx;
@@ -58,10 +59,11 @@ struct grant *access_key(const struct access *a, const struct id *id);
 const struct access_user *access_user(const struct access *a, struct slice name);
 struct grant *access_anonymous(const struct access *a);
 struct grant *access_default(const struct access *a);
-/* The grant of the token that the other side has proved, NULL: of none; *ret_line (optional): where it stands. */
+/* The grant of the token that the other side has proved to know; NULL: it has proved none. *ret_line (optional): the token's
+ * line in the file. */
 struct grant *access_token(const struct access *a, enum token_side side, const struct token_session *s, struct slice proof,
                            unsigned *ret_line);
-/* All tokens, in their order: with the first one this side proves itself. */
+/* All tokens, in their order; this side uses the first one for its own proof. */
 const struct slice *access_tokens(const struct access *a, size_t *ret_count);
 const struct id *access_realms(const struct access *a, size_t *ret_count);
 

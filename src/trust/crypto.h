@@ -1,4 +1,5 @@
-/* What trust needs of GnuTLS, and nothing else of src/trust includes it: keys that sign, hashes, passwords' derivation.
+/* What src/trust needs of GnuTLS, which no other file there includes: signing keys, hashes, and the derivation of keys from
+ * passwords.
  *
  * A key is Ed25519 or ECDSA on P-256 with SHA-256; its id is SHA-256 of the SubjectPublicKeyInfo, as everywhere. A signature
  * has 64 bytes and one spelling: RFC 8032, or r and s of 32 bytes each, s the smaller one of s and n - s. */
@@ -31,7 +32,7 @@ int crypto_verify(struct slice spki, struct slice data, struct slice sig, struct
 
 void crypto_sha256(struct slice data, uint8_t ret_hash[CRYPTO_HASH_LEN]);
 void crypto_hmac_sha256(struct slice key, struct slice data, uint8_t ret_mac[CRYPTO_HASH_LEN]);
-/* Takes as long wherever they differ. */
+/* Whether both are equal, in a time that does not depend on where they differ. */
 bool crypto_equal(const void *a, const void *b, size_t n);
 void crypto_wipe(void *p, size_t n);
 

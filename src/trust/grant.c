@@ -1,6 +1,5 @@
 /* One block holds a grant: its rules, ordered by right, then their texts and its name. A rule knows the bytes before its first
- * wildcard or variable: most rules are refused or granted by comparing these, and only what is left is matched segment by
- * segment. */
+ * wildcard or variable: most rules are decided by comparing these, and only the others are matched segment by segment. */
 #include "trust/grant.h"
 
 #include <assert.h>
@@ -166,7 +165,7 @@ struct grant_rule grant_rule_at(const struct grant *g, size_t i) {
 
 /* ---- judging --------------------------------------------------------------------------------------------------------------
  */
-/* Whether `what` is `head`, or goes on below it; head empty: any. */
+/* Whether `what` is `head` or begins with `head` and a dot; true if head is empty. */
 static inline bool below(struct slice head, struct slice what) {
   return what.n >= head.n && (head.n == 0 || what.n == head.n || what.p[head.n] == '.') &&
          (head.n == 0 || memcmp(what.p, head.p, head.n) == 0);
@@ -184,7 +183,7 @@ static bool matches(enum shape shape, struct slice pattern, struct slice topic) 
   return pattern_match(pattern, topic);
 }
 
-/* Whether seg is the one segment that the value of this variable becomes. Without an escape it is the value itself. */
+/* Whether seg is the segment for the value of this variable. A segment without escapes is the value itself. */
 static bool is_value(struct slice variable, const struct name_values *who, struct slice seg) {
   struct slice value = variable.p[2] == 'i' ? who->id : variable.p[2] == 'u' ? who->user : who->client;
   char put[NAME_MAX_LEN + 1];
@@ -194,7 +193,8 @@ static bool is_value(struct slice variable, const struct name_values *who, struc
   return !name_segment_from(value, put, &n) && slice_eq(seg, slice_of(put, n));
 }
 
-/* Of a rule with variables and no wildcard but a `**` at the end, whose head is there: segment by segment, without filling it.
+/* Matches a rule with variables and no wildcard except a `**` at the end, whose head matches: segment by segment, without
+ * writing the values into the pattern.
  */
 static bool follows(struct slice pattern, size_t head, const struct name_values *who, struct slice topic) {
   size_t skip = head ? head + 1 : 0;

@@ -1,8 +1,8 @@
-/* What somebody may do: a role, patterns for each right, quotas. Compiled once and immutable; sessions share one by reference,
- * and what ${id}, ${user} and ${client} stand for in it comes with each judgement.
+/* What a client or node may do: a role, patterns for each right, quotas. A grant is compiled once and immutable, and sessions
+ * share it by reference; the values of ${id}, ${user} and ${client} are passed to each judgement.
  *
- * Publish, call and serve are judged by match. Subscribe is judged by containment: one pattern of the grant must match all that
- * the subscription does, so that `**` needs a grant of `**`. */
+ * Publish, call and serve are judged by match. Subscribe is judged by containment: one pattern of the grant must match every
+ * topic that the subscription matches, so that `**` needs a grant of `**`. */
 #ifndef TRUST_GRANT_H
 #define TRUST_GRANT_H
 
@@ -42,7 +42,7 @@ enum quota {
 #undef GRANT_ENUM
       QUOTAS
 };
-#define QUOTA_NONE UINT32_MAX /* none of the grant's own: the node's limits hold */
+#define QUOTA_NONE UINT32_MAX /* the grant sets no quota: only the node's limits hold */
 
 const char *role_name(enum role r);
 const char *right_name(enum right r);
@@ -51,7 +51,8 @@ const char *quota_name(enum quota q);
 int role_find(struct slice name);
 int right_find(struct slice name);
 int quota_find(struct slice name);
-/* Whether who has `outer` may hand on `inner`: itself, or client. An operator is no node, nor the other way. */
+/* Whether a holder of role `outer` may pass on role `inner`: its own role, or client. An operator may not pass on node, nor a
+ * node operator. */
 bool role_covers(enum role outer, enum role inner);
 
 struct grant_rule {
@@ -84,8 +85,8 @@ size_t grant_count(const struct grant *g);
 /* The i-th rule, ordered by right; a view as long as the grant. */
 struct grant_rule grant_rule_at(const struct grant *g, size_t i);
 
-/* Whether `what`, a stored topic, pattern (RIGHT_SUB) or procedure, is allowed to whom these values are; *ret_rule (optional):
- * the first rule that allows it. */
+/* Whether the grant allows `what`, a stored topic, pattern (RIGHT_SUB) or procedure, to the client with the values `who`;
+ * *ret_rule (optional): the first rule that allows it. */
 bool grant_allows(const struct grant *g, enum right right, const struct name_values *who, struct slice what,
                   struct grant_rule *ret_rule);
 

@@ -10,7 +10,7 @@
 #define VERSION 1
 #define CLAIMS 12 /* elements */
 
-/* Put before what is signed, with their NUL, so that no signature of one thing is one of another. */
+/* They precede the signed bytes, with their NUL, so that a signature of one kind is not valid for another. */
 static const char issue_label[] = "macula pass 1", narrow_label[] = "macula narrowed pass 1";
 #define MAX_SIGNED (sizeof narrow_label + CRYPTO_HASH_LEN + PASS_MAX)
 
@@ -172,7 +172,7 @@ enum pass_verdict pass_decode(struct slice bytes, struct pass *ret_pass, char re
 
 /* ---- narrowing ------------------------------------------------------------------------------------------------------------
  */
-/* ${id} becomes the holder's; the other variables stand for themselves, in both links the same. */
+/* Replaces ${id} by the holder's id; the other variables stay, since they mean the same in both links. */
 static bool fill(struct slice pattern, const struct id *holder, char ret[NAME_MAX_LEN + 1], size_t *ret_len) {
   char hex[ID_HEX_LEN + 1];
   id_hex(holder, hex);
@@ -241,7 +241,7 @@ static enum pass_verdict check_link(const struct pass *p, size_t i, char ret_why
   int err = crypto_verify(l->key, signed_bytes(p, i, buf), l->signature, &id);
   if (err == MACULA_ENOMEM) return WHY("no memory to verify a signature"), PASS_NO_MEMORY;
   if (err) return WHY("the pass's signature is not its signer's: it was changed or made up"), PASS_FORGED;
-  /* Last, as it may take milliseconds: nobody but a holder makes us do it. */
+  /* Checked last, as it may take milliseconds: only a holder with valid signatures can make us do it. */
   return i && !pass_within(&l[-1].claims, &l->claims, ret_why) ? PASS_WIDER : PASS_GOOD;
 }
 
@@ -251,7 +251,7 @@ static bool is_one_of(const struct id *id, const struct id *ids, size_t n) {
   return false;
 }
 
-/* Whether it counts now, for whom it was shown by. */
+/* Whether the pass is valid now, and for the holder that showed it. */
 static enum pass_verdict check_now(const struct pass *p, const struct pass_trust *t, char ret_why[PASS_WHY_LEN]) {
   const struct pass_claims *c = pass_effective(p);
   char hex[ID_HEX_LEN + 1], serial[2 * PASS_SERIAL_LEN + 1];

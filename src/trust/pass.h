@@ -1,4 +1,5 @@
-/* Passes: what a realm's key grants to the holder of another key, signed offline, and what that holder signed on to a third.
+/* Passes: rights that a realm's key grants to the holder of another key, signed offline, and that this holder may pass on,
+ * narrowed, to a third key.
  *
  *   pass   = [link] or [link, link]
  *   link   = [key, claims, signature]          key: SubjectPublicKeyInfo of who signs; claims: bin, as below; signature: 64
@@ -55,7 +56,7 @@ struct pass {
   X(FOREIGN, "foreign") /* signed by no realm key that is trusted */                                                           \
   X(FORGED, "forged")                                                                                                          \
   X(WIDER, "wider")   /* a holder signed more than it has */                                                                   \
-  X(OTHERS, "others") /* bound to another key than who shows it */                                                             \
+  X(OTHERS, "others") /* bound to another key than that of the one who shows it */                                             \
   X(EARLY, "early")                                                                                                            \
   X(EXPIRED, "expired")                                                                                                        \
   X(REVOKED, "revoked")                                                                                                        \
@@ -69,7 +70,7 @@ enum pass_verdict {
 const char *pass_verdict_name(enum pass_verdict v);
 
 struct revoked;
-/* Against what a pass is judged. */
+/* What a pass is checked against. */
 struct pass_trust {
   const struct id *realms;
   size_t realm_count;
@@ -79,14 +80,14 @@ struct pass_trust {
   size_t revoked_count;
 };
 
-/* Reads what a pass says, whoever signed it: PASS_GOOD or PASS_MALFORMED. */
+/* Reads a pass without checking its signatures: PASS_GOOD or PASS_MALFORMED. */
 enum pass_verdict pass_decode(struct slice bytes, struct pass *ret_pass, char ret_why[PASS_WHY_LEN]);
 /* Reads and judges it. *ret_pass is written unless it is malformed. ret_why: what is wrong, and what to do about it. */
 enum pass_verdict pass_verify(struct slice bytes, const struct pass_trust *trust, struct pass *ret_pass,
                               char ret_why[PASS_WHY_LEN]);
 /* The last link: what the pass grants, to whom, and until when. */
 static inline const struct pass_claims *pass_effective(const struct pass *p) { return &p->link[p->links - 1].claims; }
-/* That as a grant. */
+/* The same as a grant. */
 int pass_grant(struct mem *mem, const struct pass *p, struct grant **ret_grant);
 
 /* Whether inner grants nothing that outer does not; else ret_why names the first thing. Times and delegation included. */

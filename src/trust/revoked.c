@@ -63,7 +63,7 @@ static bool read_list(struct slice bytes, struct parts *p) {
          rising(p->entries);
 }
 
-/* Whether it is written as write_list writes it. */
+/* Whether the list is encoded exactly as write_list encodes it. */
 static bool one_way(struct slice bytes, const struct parts *p) {
   uint8_t *again = malloc(bytes.n + p->content.n);
   struct writer list = {again, bytes.n, 0}, content = {again ? again + bytes.n : NULL, p->content.n, 0};

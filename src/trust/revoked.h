@@ -34,7 +34,7 @@ size_t revoked_count(const struct revoked *r);
 struct revoked_entry revoked_at(const struct revoked *r, size_t i); /* ordered by serial */
 struct slice revoked_bytes(const struct revoked *r);                /* as it came */
 bool revoked_has(const struct revoked *r, const uint8_t serial[PASS_SERIAL_LEN]);
-/* Whether `newer` takes the place of `old` (NULL: none is kept): of the same realm only a higher number does. */
+/* Whether `newer` replaces `old` (NULL: there is none): it is of the same realm and has a higher number. */
 bool revoked_replaces(const struct revoked *newer, const struct revoked *old);
 
 /* A new list of these entries, in any order, signed; of one serial the last end counts. MACULA_EINVAL with ret_why: too many.

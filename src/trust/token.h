@@ -1,5 +1,5 @@
-/* Access tokens, which are never sent: both ends prove that they know one, by HMAC-SHA256 under it over what only these two
- * have in common, so that nobody who listens or answers can use it.
+/* Access tokens, which are never sent: each end proves that it knows one, by an HMAC-SHA256 with it over data that only these
+ * two ends share. So neither an eavesdropper nor a false node can use what it receives.
  *
  *   proof = HMAC-SHA256(token, label || 0 || id of the client || id of the node || exporter)
  *
@@ -12,13 +12,14 @@
 #include "base/rng.h"
 #include "base/slice.h"
 
-#define TOKEN_MIN_LEN 16 /* bytes: whoever answers could find a shorter one by guessing against the proof */
+/* bytes: a false node could find a shorter token by guessing, checking each guess against the client's proof */
+#define TOKEN_MIN_LEN 16
 #define TOKEN_MAX_LEN 512
 #define TOKEN_NEW_LEN 64 /* hexadecimal digits of 256 bits */
 #define TOKEN_EXPORTER_LEN 32
 #define TOKEN_PROOF_LEN 32
 
-enum token_side { TOKEN_OF_CLIENT, TOKEN_OF_NODE }; /* who proves: who dialled, who answered */
+enum token_side { TOKEN_OF_CLIENT, TOKEN_OF_NODE }; /* the side that proves: the one that dialled, or the one that answered */
 struct token_session {
   struct id client, node; /* zero: none */
   uint8_t exporter[TOKEN_EXPORTER_LEN];
