@@ -596,7 +596,7 @@ static const char *env_get(const char *const *env, const char *name) {
   return NULL;
 }
 
-/* A limit that was meant to be set is not left at its default in silence. */
+/* Refuses misspelt MACULA_* variables, so that a limit that was meant to be set does not silently keep its default. */
 static int check_env(const char *const *env, char *ret_why) {
   struct environ_unknown u;
   for (size_t at = 0; environ_next_unknown(env, &at, &u);)
@@ -651,7 +651,7 @@ static int default_state(struct config *c, const char *const *env, char *ret_why
   return 0;
 }
 
-/* What one option alone cannot tell. */
+/* Checks that concern several options. */
 static int check_together(const struct config *c, char *ret_why) {
   char where[CONFIG_WHY_LEN], at[ADDR_TEXT_LEN];
   for (size_t i = 0; i < c->listen.count; i++)
@@ -718,7 +718,7 @@ size_t config_fixed_changes(const struct config *running, const struct config *w
   for (int o = 0; o < OPTION_COUNT; o++) {
     const char *a = running->values[o].text, *b = wanted->values[o].text;
     bool changed = a && b ? strcmp(a, b) != 0 : a != b;
-    /* Tokens change while it runs, the policy does not; a CA can be exchanged but not given up. */
+    /* A reload may change tokens but not the kind of access, and may set another CA but not remove it. */
     if (rows[o].type == ACCESS) changed = running->access.mode != wanted->access.mode;
     if (o == OPTION_CA) changed = running->ca && !wanted->ca;
     if (!changed || (rows[o].reload == LIMIT_RELOADED && rows[o].type != ACCESS && o != OPTION_CA)) continue;

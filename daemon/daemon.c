@@ -20,7 +20,7 @@
 
 #define UPKEEP_MS 5000
 #define DRAIN_LOOK_MS 20
-#define IDLE_MOST (2u << 20) /* octets of heap that may lie idle */
+#define IDLE_MOST (2u << 20) /* bytes of heap that may lie idle */
 
 extern char **environ;
 
@@ -50,21 +50,22 @@ static void trim(void *ctx) {
   malloc_trim(0);
 }
 
-/* Under a sanitizer resident memory says nothing of the node. */
+/* Under a sanitizer resident memory tells nothing about the node. */
 #if ADDRESS_SANITIZED || THREAD_SANITIZED
 #define WATCHED false
 #else
 #define WATCHED true
 #endif
 
-/* glibc keeps what was freed between blocks in use. When more of it lies idle than after the last time that it was given back,
- * the pages that hold nothing go back to the system; how long that takes is not the node's load but that of a departure. */
+/* glibc keeps what was freed between blocks in use. When more heap lies idle than after it was last given back, empty pages are
+ * returned to the system. That takes long only after many clients have left, not under load. */
 static void give_back(struct daemon *d) {
   uint64_t heap = heap_bytes(NULL), rss = rss_bytes(NULL), used = d->program_bytes + heap + node_mapped_bytes(d->node);
   uint64_t idle = rss > used ? rss - used : 0;
   uint64_t worth = IDLE_MOST + rss / 16;
   if (idle < d->idle_left) d->idle_left = idle;
-  /* What could not go the last time may go once more blocks are free, as after the last of many has left. */
+  /* Heap that could not be given back last time may be by now, when more blocks are free, as after the last of many clients has
+   * left. */
   if (idle < worth || (idle < d->idle_left + worth && heap + rss / 256 > d->trim_heap)) return;
   nanotime before = io_now();
   malloc_trim(0);
@@ -245,7 +246,7 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
   return err;
 }
 
-/* A node that nobody reaches still dials out, from every address that it has. IPv6 may be missing. */
+/* A node that accepts no connections still dials, from any of its addresses. IPv6 may be missing. */
 static void open_dial_only(struct daemon *d) {
   static const char *const any[2] = {"0.0.0.0:0", "[::]:0"};
   char why[256];

@@ -80,7 +80,7 @@ static void find_near(const char *key, struct environ_unknown *u) {
       found = names[i];
     }
   if (!found) return;
-  /* A name of four letters is two changes away from several: MACULA_HOME is somebody's, and not MACULA_NAME. */
+  /* Short names are two changes away from several others: MACULA_HOME is another program's, and not a misspelt MACULA_NAME. */
   u->misspelt = best <= (strlen(key) < 8 ? 1 : strlen(key) / 4);
   snprintf(u->near, sizeof u->near, "MACULA_%s", found);
   for (char *p = u->near; *p; p++) *p = (char)toupper((unsigned char)*p);

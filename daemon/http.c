@@ -73,15 +73,16 @@ static bool from_here(struct MHD_Connection *c) {
   return addr_is_loopback(&a);
 }
 
-/* A web page that a browser here shows can reach us under a name of its own making (DNS rebinding): only a numeric Host or
- * localhost is let in without a token. What the absolute form of a request names goes before the header (RFC 9112, 3.2.2). */
+/* A web page in a browser on this machine can reach us under a name that its author controls (DNS rebinding). So without a
+ * token only a numeric Host or localhost is accepted. A host in the absolute form of the request takes precedence over the
+ * header (RFC 9112, 3.2.2). */
 static bool host_is_ours(struct MHD_Connection *c, const char *named) {
   const char *host = named[0] ? named : MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
   struct addr a;
   return !host || !addr_parse(host, 80, &a) || !strcasecmp(host, "localhost") || !strncasecmp(host, "localhost:", 10);
 }
 
-/* In a time that tells nothing about the token but its length. */
+/* Compares in a time that depends only on the token's length. */
 static bool token_matches(const struct http *h, struct MHD_Connection *c) {
   const char *given = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
   if (!given || strncasecmp(given, "Bearer ", 7) != 0) return false;

@@ -23,8 +23,8 @@ struct logsink {
 void logsink_init(struct logsink *s, bool json);
 /* The sink of a struct log whose ctx is a struct logsink. */
 void logsink_write(void *ctx, enum log_level level, const char *event, const char *fields);
-/* Whether a line of this level may be written now. Other nodes, and clients, can cause lines of warn and info as often as they
- * like, and a disk is to last: 2,000 of each at once, and 20 a second. What is dropped is counted and told. */
+/* Whether a line of this level may be written now. Other nodes and clients can cause lines of level warn and info at any rate,
+ * which must not fill the disk: 2,000 lines of each level at once, and 20 a second. What is dropped is counted and told. */
 bool logsink_may(struct logsink *s, enum log_level level, nanotime now);
 /* One line of text for a line of `key=value key="quoted value"` fields, with a newline; time in Unix milliseconds. Returns its
  * length, cut to cap - 1. */

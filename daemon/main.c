@@ -138,7 +138,8 @@ static int check(const struct config *c) {
   return 0;
 }
 
-/* What is no misspelt option may be somebody else's, and is named all the same; in the log when the node runs. */
+/* Names unknown MACULA_* variables that are no misspelt options, as they may belong to other programs; in the log when the node
+ * runs. */
 static void name_unknown(void) {
   struct environ_unknown u;
   for (size_t at = 0; environ_next_unknown((const char *const *)environ, &at, &u);)

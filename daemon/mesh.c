@@ -76,7 +76,8 @@ static void join_all(struct lookup *l) {
   }
 }
 
-/* The addresses that it leads to now; those that no name leads to any more are let go, or they would fill the node's table. */
+/* Takes the addresses that the name has now; those that no name has any more are dropped, since they would fill the node's
+ * table. */
 static void follow(struct lookup *l, const struct addr *addrs, size_t count) {
   struct mesh *m = l->mesh;
   struct lookup was = *l;
@@ -122,8 +123,8 @@ static void look_up(struct lookup *l) {
   later(l);
 }
 
-/* A name is looked up again as long as there is an address of it whose node is not connected, whatever other links stand: what
- * was there may have been replaced by another node elsewhere. */
+/* A name is looked up again as long as the node at one of its addresses is not connected, even if there are other links: that
+ * node may have been replaced by one at another address. */
 static void look_up_again(struct lookup *l, nanotime now) {
   if (!l->is_name || l->running || now < l->at) return;
   if (!is_joined(l)) {
