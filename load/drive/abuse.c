@@ -10,7 +10,7 @@ void load_abuse_reset(struct load_client *k) {
   load_wake(k->crowd->l);
 }
 
-/* As a client whose address changed and whose old connection nobody hears of: the node learns of it by the new one. */
+/* Like a client whose address has changed and whose old connection just falls silent: the node notices only by the new one. */
 void load_abuse_vanish(struct load_client *k) {
   struct quic_conn *conn = k->c ? k->c->conn : NULL;
   if (!conn) return;

@@ -178,7 +178,8 @@ static int start_at(struct load_task *t, const struct load_start *how, struct lo
   snprintf(listen, sizeof listen, "127.0.0.1:%u", port);
   snprintf(idle, sizeof idle, "%us", l->idle_s * LOAD_SLOWER);
   struct spawn s = {.l = l, .n = n};
-  /* Records of the DHT live as long as a service: short, so that a minute of rest sees the end of those that nobody withdrew.
+  /* Records of the DHT live as long as a service: a short TTL, so that those which nobody withdrew are gone after a minute of
+   * rest.
    */
   const char *const usual[] = {l->maculad, "--listen",      listen,   "--http",  "off",
                                "--state",  state,           "--name", n->name,   "--idle-timeout",
@@ -305,7 +306,7 @@ void load_nodes_look(struct load *l) {
     struct load_node *n = l->nodes[i];
     int status;
     char tail[320], how[64];
-    if (!n->pid || (!n->op && !n->has_sample)) continue; /* not there yet: who starts it looks */
+    if (!n->pid || (!n->op && !n->has_sample)) continue; /* still being started: load_node_start watches it */
     if (waitpid(n->pid, &status, WNOHANG) != n->pid) continue;
     n->pid = 0;
     if (WIFSIGNALED(status))

@@ -1,6 +1,6 @@
-/* How long the load process and its nodes stood still: who gets no processor for as long as an idle timeout is dead to the
- * others, and promises that break then may be the machine's fault. Nothing is judged by it: long work of their own counts as
- * well. */
+/* How long the load process and its nodes stood still: a process that gets no processor for as long as an idle timeout is dead
+ * to the others, and promises broken then may be the machine's fault. This is only reported and judges nothing, since long work
+ * of a process's own looks the same. */
 #include "load/drive/still.h"
 
 #include "io/io.h"

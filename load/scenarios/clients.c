@@ -70,7 +70,7 @@ static uint64_t read_the_code(const struct load_crowd *c, size_t from, size_t co
   return n;
 }
 
-/* Clients that are in connect anew while the node is full: as the same clients they need no place. */
+/* Clients that are in connect anew while the node is full: as they are the same clients they need no further slot. */
 static bool update_themselves(struct load_task *t, struct load_crowd *c, size_t known) {
   for (size_t i = 0; i < known; i++) load_abuse_vanish(&c->v[i]);
   struct part p = {c, 0, known, known};

@@ -60,7 +60,7 @@ static bool all_back_in(void *ctx) {
   return c->in == c->count;
 }
 
-/* Those who stay connect anew in the middle, without a word on their old connections. */
+/* The clients that stay connect anew in the middle of the cycle, and say nothing on their old connections. */
 static void come_back(struct load_task *t, struct load_crowd *c) {
   for (size_t i = 0; i < c->count; i++) load_abuse_vanish(&c->v[i]);
   load_wait(t, all_back_in, c, t->l->patience);
@@ -94,7 +94,7 @@ static void owned(struct load_task *t, struct parts *p, size_t cycle, const char
   promise(t, p, cycle, text, 0, seen > base ? seen - base : 0);
 }
 
-/* Each who came back has what it had: it gets a message and serves a call. */
+/* Each client that came back has what it had before: it gets a message and serves a call. */
 static void still_theirs(struct load_task *t, struct load_node *n, struct parts *p, size_t cycle) {
   struct load *l = t->l;
   struct load_crowd *asker;
@@ -164,9 +164,9 @@ static int cycle(struct load_task *t, struct load_node *n, struct parts *p, size
  */
 struct memory {
   size_t cycles, back; /* cycles after which it came back in time */
-  uint64_t most;       /* octets it came back to, at most */
+  uint64_t most;       /* bytes it came back to, at most */
   double longest;      /* seconds */
-  double second, last; /* octets: sums over the second and the last quarter; in the first what has a TTL comes to its level */
+  double second, last; /* bytes: sums over the second and the last quarter; in the first what has a TTL comes to its level */
   size_t quarter;
 };
 

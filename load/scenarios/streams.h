@@ -1,4 +1,4 @@
-/* load streams: whatever way a client goes, all that it owned goes with it. */
+/* load streams: in whatever way a client ends, everything that it owned is freed. */
 #ifndef LOAD_SCENARIOS_STREAMS_H
 #define LOAD_SCENARIOS_STREAMS_H
 
