@@ -141,14 +141,14 @@ void text_put_escaped(FILE *f, const void *data, size_t len);
 /* The same, and blanks become \x20: what follows on the line is no part of it. */
 void text_put_word(FILE *f, const char *text);
 size_t text_width(const char *text); /* characters of UTF-8 */
-/* As it is; but to a terminal what would drive it becomes \u001b, as JSON has it, and what is no UTF-8 \xHH. Newlines and tabs
- * stay. */
+/* Writes the text as it is. Only on a terminal, control characters become \u001b and the like, as in JSON, and bytes that are
+ * not UTF-8 become \xHH; newlines and tabs stay. */
 void text_put_payload(FILE *f, const void *data, size_t len);
 void text_clean(char *text);     /* controls, and what is no UTF-8, become '?': it is a label, or a word on a line */
 void text_clean_json(json_t *j); /* so with every string in it */
-/* Octets that are no UTF-8, as of a character that was cut, become '?': JSON takes nothing else. */
+/* Bytes that are not UTF-8, as of a character that was cut, become '?', since JSON must be UTF-8. */
 void text_make_utf8(char *text);
-/* The beginning and the end of a file, up to `each` octets of each cut at ends of lines, with a line between them that says how
+/* The beginning and the end of a file, up to `each` bytes of each cut at ends of lines, with a line between them that says how
  * much was left out; the whole if it is no more than both. For json_string; to be freed, NULL: no memory. */
 char *text_ends(int fd, size_t each);
 void text_put_raw_line(FILE *f, const char *text); /* control characters become spaces */

@@ -104,8 +104,8 @@ void cli_on_done(void *ctx, macula_client client, int err, const char *text) {
   cli_wake(d->cli);
 }
 
-/* Of the library's warnings two are for people: who cannot be remembered is not recognised the next time either; and whose
- * certificate ends is not let in for long. */
+/* Two of the library's warnings are shown to people: that a node cannot be remembered, and so not recognised the next time; and
+ * that the certificate ends soon, after which nodes refuse this client. */
 static void on_log(void *ctx, int level, const char *line) {
   struct cli *cli = ctx;
   const char *error = strstr(line, "error="), *ends = strstr(line, "text=\"");

@@ -250,7 +250,8 @@ static void drain_output(struct job *j) {
 
 static void drain_complaint(struct job *j) {
   char rest[4096];
-  /* Twice what a pipe holds: whoever writes as fast as we read, from a session of its own, holds up nobody. */
+  /* Twice what a pipe holds: a limit, so that a process in a session of its own that writes as fast as we read holds up
+   * nobody. */
   for (int i = 0; i < 32 && j->err >= 0; i++) {
     size_t room = sizeof j->complaint - 1 - j->complaint_len;
     ssize_t n = read(j->err, room ? j->complaint + j->complaint_len : rest, room ? room : sizeof rest);
@@ -405,8 +406,8 @@ static bool is_handler(const struct exec_server *s, pid_t pid) {
   return false;
 }
 
-/* Children that are no handlers: orphans, whose statuses nobody wants. A handler that has ended wakes us by its own descriptor,
- * and the rest are looked for again then. */
+/* Reaps children that are not handlers: orphans, whose status nobody needs. A handler that has ended wakes us by its own
+ * descriptor, and orphans are looked for again then. */
 static void reap_orphans(struct exec_server *s) {
   struct signalfd_siginfo info[16];
   siginfo_t ended = {0};
