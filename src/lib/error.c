@@ -48,6 +48,7 @@ int macula_check_json(const void *data, size_t len) {
   const uint8_t *p = data;
   size_t at, line = 1, column = 1;
   const char *why;
+  if (len && !data) return fail_plain(MACULA_EINVAL);
   if (!json_check(slice_of(p, len), &at, &why)) return fail_plain(0);
   for (size_t i = 0; i < at; i++) {
     column = p[i] == '\n' ? 1 : column + 1;

@@ -606,6 +606,7 @@ static void test_arguments(void **state) {
   assert_int_equal(macula_loop_new(&lo, &loop), MACULA_EINVAL);
   assert_int_equal(macula_loop_new(NULL, NULL), MACULA_EINVAL);
   assert_int_equal(macula_connect(NULL, NULL, &c), MACULA_EINVAL);
+  assert_int_equal(macula_check_json(NULL, 1), MACULA_EINVAL);
   assert_int_equal(macula_publish(c, "a", "", 0, NULL, NULL, NULL), MACULA_EINVAL);
   assert_int_equal(macula_connect_wait(c, WAIT_MS), MACULA_EINVAL);
   assert_int_equal(macula_unsubscribe(c, (macula_sub){1}), MACULA_EINVAL);
