@@ -142,6 +142,8 @@ static int topic_line(struct import *m, struct slice rest, bool is_pattern) {
   if (slice_is(word, "read") || slice_is(word, "write") || slice_is(word, "readwrite")) {
     access = slice_is(word, "read") ? READ : slice_is(word, "write") ? WRITE : READ | WRITE;
     topic = rest;
+  } else if (rest.n) { /* refused by mosquitto, too: as a topic a slip would grant everything */
+    return fail(m, "'%.*s' is none of read, write and readwrite, as stand before a topic", (int)word.n, (const char *)word.p);
   }
   if (!topic.n) return fail(m, "a topic is missing");
   if (grow((void **)&m->rules, m->rule_count, sizeof *m->rules)) return MACULA_ENOMEM;

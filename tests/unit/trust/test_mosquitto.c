@@ -85,6 +85,7 @@ static void what_cannot_be_said_is_refused(void **state) {
       {"a:" HASH7 "\na:" HASH7 "\n", NULL, "passwd:2: the user stands in this file twice"},
       {":" HASH7 "\n", NULL, "passwd:1: a user's name is text"},
       {passwords, "user alice\ntopic deny x/#\n", "acl:2: deny: grants only allow"},
+      {passwords, "topic reda x\n", "acl:1: 'reda' is none of read, write and readwrite"},
       {passwords, "topic\n", "acl:1: a topic is missing"},
       {passwords, "allow x\n", "acl:1: 'user', 'topic' or 'pattern' is expected"},
       {passwords, "pattern dev-%u/x\n", "acl:1: %u and %c stand for whole levels here, not for a part of 'dev-%u'"},
