@@ -82,10 +82,11 @@ static int run(struct cli *cli, void *values) {
 
 const struct command command_access = {
     "access",
-    "access test|check [OPTION]...",
+    "access test pub|sub|call|serve NAME --user NAME | access check",
     "say what an access file allows to whom",
     "test says whether somebody may pub, sub, call or serve something, and which line\n"
-    "of the file says so (exit code 1: no); check says what is wrong with the file.\n\n"
+    "of the file says so (exit code 1: no); check says what is wrong with the file.\n"
+    "Nodes do not read access files yet.\n\n"
     "  --access FILE   the file (access.yaml)\n"
     "  --user NAME     for this user; or\n"
     "  --id ID         for a client or node with this key, without another grant; or\n"

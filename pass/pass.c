@@ -329,12 +329,16 @@ static int gather(const struct cli *cli, const struct revoked *old, uint64_t now
     entries[n] = revoked_at(old, i);
     n += entries[n].until >= now;
   }
-  for (unsigned i = 1; i < cli->argc; i++, n++) {
-    entries[n].until = now + PASS_MAX_SECONDS; /* no pass that is signed now lasts longer */
-    if (read_serial(cli->argv[i], entries[n].serial)) continue;
-    cli_error("invalid_argument", "'%.60s' is no serial of 32 hexadecimal digits, as 'macula pass show' prints it",
-              cli->argv[i]);
-    return EXIT_USAGE;
+  for (unsigned i = 1; i < cli->argc; i++) {
+    size_t at = 0;
+    if (!read_serial(cli->argv[i], entries[n].serial)) {
+      cli_error("invalid_argument", "'%.60s' is no serial of 32 hexadecimal digits, as 'macula pass show' prints it",
+                cli->argv[i]);
+      return EXIT_USAGE;
+    }
+    while (memcmp(entries[at].serial, entries[n].serial, PASS_SERIAL_LEN) != 0) at++; /* n itself at the latest */
+    entries[at].until = now + PASS_MAX_SECONDS; /* no pass that is signed now lasts longer */
+    n += at == n;
   }
   *ret_count = n;
   return 0;
@@ -413,7 +417,7 @@ const struct command command_pass = {
     "pass new|show|check|narrow|revoke [FILE] [OPTION]...",
     "sign, show, judge, narrow and revoke passes",
     "A pass grants what a realm's key signed to the holder of another key; nobody\n"
-    "else can use it.\n\n"
+    "else can use it. Nodes do not read passes yet.\n\n"
     "  new             print a pass, signed with --key\n"
     "  show FILE       what it says\n"
     "  check FILE      whether it counts now; with pub, sub, call or serve and NAME\n"

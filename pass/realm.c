@@ -56,7 +56,8 @@ const struct command command_realm = {
     "make the key that signs passes",
     "new writes a new key to FILE, which must not be there, readable to you alone,\n"
     "and prints the realm's public id; show prints it again. Nodes that are given\n"
-    "this id take the passes that the key signs. Keep the key offline.\n\n"
+    "this id will take the passes that the key signs; none reads passes yet. Keep the\n"
+    "key offline.\n\n"
     "Example: macula realm new realm.key\n",
     NULL,
     0,

@@ -1,4 +1,5 @@
 /* macula user: names and passwords for access files. */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
@@ -28,13 +29,19 @@ static bool read_line(uint8_t *ret, size_t *ret_len) {
   return first != EOF;
 }
 
-/* One line of standard input; from a terminal it is asked for, and not shown. */
+static volatile sig_atomic_t caught;
+static void on_signal(int number) { caught = number; }
+
+/* One line of standard input; from a terminal it is asked for, and not shown: a signal waits until it shows again. */
 static int read_password(uint8_t ret[PASSWORD_MAX_LEN + 1], size_t *ret_len) {
+  static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
   struct termios was, quiet;
+  struct sigaction old[4], action = {.sa_handler = on_signal};
   bool terminal = isatty(0) && tcgetattr(0, &was) == 0;
   if (terminal) {
     quiet = was;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
+    for (int i = 0; i < 4; i++) sigaction(signals[i], &action, &old[i]);
     fputs("Password: ", stderr);
     tcsetattr(0, TCSAFLUSH, &quiet);
   }
@@ -42,6 +49,8 @@ static int read_password(uint8_t ret[PASSWORD_MAX_LEN + 1], size_t *ret_len) {
   if (terminal) {
     tcsetattr(0, TCSAFLUSH, &was);
     fputc('\n', stderr);
+    for (int i = 0; i < 4; i++) sigaction(signals[i], &old[i], NULL);
+    if (caught) raise(caught);
   }
   if (!got) return cli_invalid(MACULA_EINVAL, "a password is expected on standard input, as one line");
   return 0;

@@ -194,7 +194,7 @@ static bool covers(const struct pass_claims *outer, const struct grant_rule *rul
 bool pass_within(const struct pass_claims *outer, const struct pass_claims *inner, char ret_why[PASS_WHY_LEN]) {
   if (outer->delegate <= inner->delegate)
     return outer->delegate ? WHY("a narrowed pass cannot be narrowed again: --delegate 0")
-                           : WHY("the pass may not be narrowed"),
+                           : WHY("the pass may not be narrowed: ask for one made with --delegate 1"),
            false;
   if (!role_covers(outer->role, inner->role))
     return WHY("the narrowed pass has the role %s, the pass itself %s", role_name(inner->role), role_name(outer->role)), false;

@@ -126,6 +126,7 @@ def test_what_a_user_does(f):
     serial = said["links"][0]["serial"]
     assert f.ok("pass", "revoke", "--key", "realm.key", "--list", "revoked", serial) == "revoked: number 1, 1 revoked\n"
     assert json.loads(f.ok("pass", "revoke", "--key", "realm.key", "--list", "revoked", "00" * 16, "--json")) == {"number": 2, "revoked": 2}
+    assert "number 3, 2 revoked" in f.ok("pass", "revoke", "--key", "realm.key", "--list", "revoked", serial)  # it stands there already
     f.no("was revoked", "pass", "check", "me.pass", "--list", "revoked")
     f.no("of which this one is a part, was revoked", "pass", "check", "guest.pass", "--list", "revoked")
     f.ok("realm", "new", "other.key")
