@@ -62,10 +62,7 @@ static bool is_behind(const struct session *s, int lane) {
   return false;
 }
 
-static bool has_room(const struct session *s, int64_t way, size_t len) {
-  size_t unsent = s->door.ops->unsent(&s->door, way);
-  return !unsent || unsent + len <= DOOR_UNSENT;
-}
+static bool fits(size_t unsent, size_t len) { return !unsent || unsent + len <= DOOR_UNSENT; }
 
 /* Small frames are copied, so that they are packed together; larger ones, and small ones for whose copy there is no memory, are
  * passed by reference. */
@@ -114,8 +111,8 @@ static int enqueue(struct session *s, enum lane lane, struct parcel *p) {
 }
 
 int lanes_write(struct session *s, enum lane lane, int64_t way, struct parcel *p) {
-  bool waits = way == s->door.way[lane] &&
-               ((s->lanes.bytes && (s->lanes.lane[lane].first || is_behind(s, lane))) || !has_room(s, way, p->frame.n));
+  bool waits = way == s->door.way[lane] && ((s->lanes.bytes && (s->lanes.lane[lane].first || is_behind(s, lane))) ||
+                                            !fits(s->door.ops->unsent(&s->door, way), p->frame.n));
   return waits ? enqueue(s, lane, p) : put(&s->door, way, p->frame, p->shared);
 }
 
@@ -147,10 +144,14 @@ static void lost(struct session *s, int lane, uint8_t qos, int err) {
 void lanes_pump(struct session *s) {
   for (int i = 0; i < LANES; i++) {
     struct lane_queue *l = &s->lanes.lane[i];
-    while (l->first && !is_behind(s, i) && has_room(s, s->door.way[i], first_of(l)->len)) {
+    int64_t way = s->door.way[i];
+    if (!l->first || is_behind(s, i)) continue;
+    size_t unsent = s->door.ops->unsent(&s->door, way);
+    while (l->first && fits(unsent, first_of(l)->len)) {
       struct lane_item *it = first_of(l);
       uint8_t qos = it->qos;
-      int err = put(&s->door, s->door.way[i], frame_of(it), it->frame);
+      unsent += it->len;
+      int err = put(&s->door, way, frame_of(it), it->frame);
       drop_first(s, l);
       if (err) lost(s, i, qos, err);
     }
