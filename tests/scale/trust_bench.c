@@ -72,7 +72,7 @@ static void judge(void) {
 }
 
 static void verify(void) {
-  struct crypto_key *realm, *alice, *p256;
+  struct crypto_key *realm, *alice = NULL, *p256 = NULL;
   uint8_t one[PASS_MAX], two[PASS_MAX];
   size_t one_len, two_len;
   struct pass p;
