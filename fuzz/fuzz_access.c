@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
-#include "trust/access.h"
+#include "access/access.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,8 +2,8 @@
 #ifndef PASS_FILES_H
 #define PASS_FILES_H
 
+#include "access/access.h"
 #include "cli/cli.h"
-#include "trust/access.h"
 #include "trust/pass.h"
 #include "trust/revoked.h"
 

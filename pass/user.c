@@ -5,12 +5,12 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "access/mosquitto.h"
 #include "base/err.h"
 #include "base/utf8.h"
 #include "io/io.h"
 #include "pass/command.h"
 #include "pass/files.h"
-#include "trust/mosquitto.h"
 #include "trust/password.h"
 
 struct user_options {

@@ -4,7 +4,7 @@
 set -u
 bad=0
 # The node speaks to doors: quic/quic.h is for the QUIC door, and for node.c, which owns the endpoint. All may know an identity and figures.
-in_node="trust membership dht pubsub rpc quic/identity.h quic/stats.h tables wire bounded base"
+in_node="access trust membership dht pubsub rpc quic/identity.h quic/stats.h tables wire bounded base"
 states="node/state.h node/session/state.h node/peers/state.h node/messages/state.h node/calls/state.h node/view/state.h node/mesh/state.h"
 floor="node/doors/door.h node/memory node/limits.h $states $in_node"
 allowed() { # folder, or file where one in a folder differs -> row: the folders and headers that it may include
@@ -28,9 +28,10 @@ allowed() { # folder, or file where one in a folder differs -> row: the folders 
     node/node.c) row="node node/mesh node/messages node/calls node/view node/peers node/session node/doors $floor quic" ;;
     node) row="node node/mesh node/messages node/calls node/view node/peers node/session node/doors $floor" ;;
     trust) row="trust wire bounded base" ;;
+    access) row="access trust wire bounded base" ;;
     io) row="io quic base" ;;
-    client) row="client quic wire bounded base" ;;
-    lib) row="lib client io quic wire bounded base" ;;
+    client) row="client quic trust wire bounded base" ;;
+    lib) row="lib client io quic trust wire bounded base" ;;
     daemon) row="daemon node node/memory io quic base" ;;
     cli) row="cli" ;;
     load/run.h | load/run.c) row="load/run.h io base" ;;
@@ -38,7 +39,7 @@ allowed() { # folder, or file where one in a folder differs -> row: the folders 
     load/drive) row="load/drive load/report load/run.h cli node node/memory lib client io quic wire bounded base" ;;
     load/scenarios) row="load/scenarios load/drive load/report load/run.h cli client io base" ;;
     load) row="load load/scenarios load/drive load/report cli lib io base" ;;
-    pass) row="pass cli io trust wire bounded base" ;;
+    pass) row="pass cli io access trust wire bounded base" ;;
     macula) row="load/command.h pass/command.h cli daemon/environ.h" ;;
   esac
 }

@@ -275,7 +275,7 @@ void client_opened(struct client *c) {
   c->has_node = peer != NULL;
   if (peer) c->node = *peer;
   int err = quic_stream_open(c->conn, &c->stream);
-  uint8_t own[ID_LEN];
+  uint8_t own[ID_LEN], proof[TOKEN_PROOF_LEN];
   rng_fill(c->hub->cfg.rng, own, sizeof own);
   struct msg m = {
       .type = MSG_CONNECT,
@@ -286,7 +286,13 @@ void client_opened(struct client *c) {
   if (!c->base_only) {
     m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | (c->op ? CAP_OPERATOR : 0);
     m.connect.instance = slice_of(c->instance, sizeof c->instance);
-    if (c->token) m.connect.token = slice_str(c->token);
+    if (c->token) {
+      struct token_session ends = {.node = c->node};
+      if (c->identity) ends.client = *quic_identity_id(c->identity);
+      memcpy(ends.exporter, quic_conn_exporter(c->conn), sizeof ends.exporter);
+      token_prove(slice_str(c->token), TOKEN_OF_CLIENT, &ends, proof);
+      m.connect.proof = slice_of(proof, sizeof proof);
+    }
     if (c->name) m.connect.name = slice_str(c->name);
   }
   if (!err) err = client_send(c, &m);

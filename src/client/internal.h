@@ -7,6 +7,7 @@
 #include "bounded/heap.h"
 #include "bounded/htab.h"
 #include "client/client.h"
+#include "trust/token.h"
 #include "wire/frame.h"
 #include "wire/msg.h"
 #include "wire/names.h"

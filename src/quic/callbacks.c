@@ -16,6 +16,9 @@ static int handshake_completed(ngtcp2_conn *nc, void *user) {
   c->resumed = gnutls_session_is_resumed(c->tls) != 0;
   /* a resumed session checks no certificate in TLS: the one in the ticket is checked here */
   if (!c->peer_checked && tls_check_peer(c)) return NGTCP2_ERR_CALLBACK_FAILURE;
+  static const char label[] = "EXPORTER-macula-token";
+  if (gnutls_prf_rfc5705(c->tls, sizeof label - 1, label, 0, NULL, sizeof c->exporter, (char *)c->exporter) < 0)
+    return NGTCP2_ERR_CALLBACK_FAILURE;
   if (c->server) {
     uint8_t token[NGTCP2_CRYPTO_MAX_REGULAR_TOKENLEN];
     c->confirmed = true;

@@ -110,6 +110,7 @@ struct quic_conn {
   bool ev_acked, watch, silent_told, key_ready, reset, closing_after, more;
   struct id peer, expect;
   uint64_t peer_expiry;
+  uint8_t exporter[QUIC_EXPORTER_LEN];
   struct quic_identity *identity; /* of an outgoing connection with an identity of its own */
   size_t queued;
   nanotime progress, last_rx, watch_at, check_at, close_at, linger_at;

@@ -175,6 +175,10 @@ bool quic_conn_is_server(const struct quic_conn *c);
 uint64_t quic_conn_serial(const struct quic_conn *c); /* unique within the endpoint's life, never 0 */
 /* NULL: the peer showed no certificate. */
 const struct id *quic_conn_peer_id(const struct quic_conn *c);
+/* QUIC_EXPORTER_LEN bytes that only the two ends of this TLS session know, under this program's label (RFC 5705, RFC
+ * 8446, 7.5); a view as long as the connection. NULL: its handshake is not complete. */
+#define QUIC_EXPORTER_LEN 32
+const uint8_t *quic_conn_exporter(const struct quic_conn *c);
 uint64_t quic_conn_peer_expiry(const struct quic_conn *c); /* Unix seconds of the peer's certificate's end; UINT64_MAX: none */
 const struct addr *quic_conn_remote(const struct quic_conn *c);
 uint64_t quic_conn_rtt(const struct quic_conn *c); /* smoothed, ns */

@@ -210,7 +210,8 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("capabilities")) return c->caps = read_caps(r), true;
     if (KEY("endpoint")) return c->endpoint = reader_text(r), true;
     if (KEY("instance")) return c->instance = reader_text(r), true;
-    if (KEY("token")) return c->token = reader_text(r), true;
+    if (KEY("proof")) return c->proof = reader_text(r), true;
+    if (KEY("pass")) return c->pass = reader_text(r), true;
     if (KEY("name")) return c->name = reader_text(r), true;
     return false;
   }
@@ -231,6 +232,8 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("instance")) return m->pong.instance = reader_text(r), true;
     if (KEY("endpoint")) return m->pong.endpoint = reader_text(r), true;
     if (KEY("observed")) return m->pong.observed = reader_text(r), true;
+    if (KEY("proof")) return m->pong.proof = reader_text(r), true;
+    if (KEY("pass")) return m->pong.pass = reader_text(r), true;
     return false;
   case MSG_ACK:
     if (KEY("ref")) return m->ack.ref = reader_uint(r), true;

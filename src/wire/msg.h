@@ -90,7 +90,8 @@ struct msg_connect {
   uint32_t caps;         /* enum msg_cap; unknown names are ignored */
   struct slice endpoint; /* optional */
   struct slice instance; /* extension: 16 octets */
-  struct slice token;    /* extension: access token */
+  struct slice proof;    /* extension: 32 bytes, that the sender knows an access token (trust/token.h) */
+  struct slice pass;     /* extension: the sender's pass (trust/pass.h) */
   struct slice name;     /* extension: a label for people, at most 64 octets are kept */
 };
 struct msg_disconnect {
@@ -111,6 +112,8 @@ struct msg_pong {
   struct slice instance; /* extension `node`: 16 octets, of the answering node's run */
   struct slice endpoint; /* extension `node`: where the answering node can be dialled; absent: nowhere */
   struct slice observed; /* extension `node`: the address that the answering node sees */
+  struct slice proof;    /* extension: 32 bytes, in answer to CONNECT's */
+  struct slice pass;     /* extension: the answering node's pass */
 };
 struct msg_ack {
   uint64_t ref;

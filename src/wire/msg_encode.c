@@ -75,14 +75,15 @@ static void payload(struct writer *w, const struct msg *m) {
   switch (m->type) {
   case MSG_CONNECT: {
     const struct msg_connect *c = &m->connect;
-    writer_map(w, 4u + !!c->endpoint.p + !!c->instance.p + !!c->token.p + !!c->name.p);
+    writer_map(w, 4u + !!c->endpoint.p + !!c->instance.p + !!c->proof.p + !!c->pass.p + !!c->name.p);
     text(w, K("version"), c->version);
     text(w, K("node_id"), c->node_id);
     text(w, K("realm_id"), c->realm_id);
     caps(w, c->caps);
     if (c->endpoint.p) text(w, K("endpoint"), c->endpoint);
     if (c->instance.p) text(w, K("instance"), c->instance);
-    if (c->token.p) text(w, K("token"), c->token);
+    if (c->proof.p) text(w, K("proof"), c->proof);
+    if (c->pass.p) text(w, K("pass"), c->pass);
     if (c->name.p) text(w, K("name"), c->name);
     break;
   }
@@ -98,7 +99,7 @@ static void payload(struct writer *w, const struct msg *m) {
     break;
   case MSG_PONG:
     writer_map(w, 2u + m->pong.has_caps + !!m->pong.node_id.p + !!m->pong.name.p + !!m->pong.instance.p + !!m->pong.endpoint.p +
-                      !!m->pong.observed.p);
+                      !!m->pong.observed.p + !!m->pong.proof.p + !!m->pong.pass.p);
     number(w, K("timestamp"), m->pong.timestamp);
     number(w, K("server_time"), m->pong.server_time);
     if (m->pong.has_caps) caps(w, m->pong.caps);
@@ -107,6 +108,8 @@ static void payload(struct writer *w, const struct msg *m) {
     if (m->pong.instance.p) text(w, K("instance"), m->pong.instance);
     if (m->pong.endpoint.p) text(w, K("endpoint"), m->pong.endpoint);
     if (m->pong.observed.p) text(w, K("observed"), m->pong.observed);
+    if (m->pong.proof.p) text(w, K("proof"), m->pong.proof);
+    if (m->pong.pass.p) text(w, K("pass"), m->pong.pass);
     break;
   case MSG_ACK:
     writer_map(w, 1u + !!m->ack.code.p + !!m->ack.message.p);

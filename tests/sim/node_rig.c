@@ -10,6 +10,7 @@
 
 #include "node/check.h"
 #include "node/state.h"
+#include "trust/token.h"
 
 /* ---- the node on the network -----------------------------------------------------------------------------------------------
  */
@@ -247,6 +248,7 @@ void rig_send(struct rig_client *c, const struct msg *m) {
 }
 
 void rig_connect(struct rig_client *c, uint32_t caps, const char *realm, const char *token) {
+  uint8_t proof[TOKEN_PROOF_LEN];
   struct msg m = {.type = MSG_CONNECT,
                   .connect = {.version = slice_str("1.0"),
                               .node_id = slice_of(quic_identity_id(c->identity)->b, ID_LEN),
@@ -255,7 +257,12 @@ void rig_connect(struct rig_client *c, uint32_t caps, const char *realm, const c
   if (caps & CAP_EXTENSIONS) {
     m.connect.instance = slice_of(c->instance, sizeof c->instance);
     m.connect.name = slice_str("rig");
-    if (token) m.connect.token = slice_str(token);
+    if (token) {
+      struct token_session ends = {.client = *quic_identity_id(c->identity), .node = *quic_conn_peer_id(c->conn)};
+      memcpy(ends.exporter, quic_conn_exporter(c->conn), sizeof ends.exporter);
+      token_prove(slice_str(token), TOKEN_OF_CLIENT, &ends, proof);
+      m.connect.proof = slice_of(proof, sizeof proof);
+    }
   }
   rig_send(c, &m);
 }

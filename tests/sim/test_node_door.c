@@ -75,6 +75,7 @@ static bool pipe_is_owner(const struct door *d, const void *session) { return of
 static const struct addr *pipe_remote(const struct door *d) { return &of(d)->addr; }
 static const struct id *pipe_id(const struct door *d) { return &of(d)->id; }
 static uint64_t pipe_forever(const struct door *d) { return (void)d, UINT64_MAX; }
+static const uint8_t *pipe_exporter(const struct door *d) { return (void)d, NULL; }
 static uint64_t pipe_rtt(const struct door *d) { return (void)d, 0; }
 static size_t pipe_held(const struct door *d, size_t *ret_peak) { return *ret_peak = sizeof *of(d); }
 static void pipe_admit(struct door *d) { of(d)->admitted = true; }
@@ -100,6 +101,7 @@ static const struct door_ops pipe_ops = {.write = pipe_write,
                                          .remote = pipe_remote,
                                          .id = pipe_id,
                                          .id_end = pipe_forever,
+                                         .exporter = pipe_exporter,
                                          .rtt = pipe_rtt,
                                          .held = pipe_held,
                                          .admit = pipe_admit,

@@ -160,8 +160,7 @@ static void test_refusals(void **state) {
   m = (struct msg){.type = MSG_CONNECT,
                    .connect = {.version = slice_str("1.0"),
                                .node_id = slice_of(node_id(r.node)->b, ID_LEN),
-                               .realm_id = slice_str("test"),
-                               .token = slice_str("secret")}};
+                               .realm_id = slice_str("test")}};
   rig_send(c, &m);
   refused(c, MACULA_IDENTITY_MISMATCH);
   c = rig_join(&r, 0, NULL, 0);

@@ -51,8 +51,10 @@ struct door_ops {
   void (*owner)(struct door *d, void *session); /* the session that the door's events are for; NULL: none */
   bool (*is_owner)(const struct door *d, const void *session);
   const struct addr *(*remote)(const struct door *d);
-  const struct id *(*id)(const struct door *d);           /* the peer's id, proved by its certificate; NULL: none */
-  uint64_t (*id_end)(const struct door *d);               /* when that certificate ends, Unix seconds; UINT64_MAX: never */
+  const struct id *(*id)(const struct door *d); /* the peer's id, proved by its certificate; NULL: none */
+  uint64_t (*id_end)(const struct door *d);     /* when that certificate ends, Unix seconds; UINT64_MAX: never */
+  /* 32 bytes that only the two ends know, once a connection is open (RFC 5705); NULL: this kind has none. */
+  const uint8_t *(*exporter)(const struct door *d);
   uint64_t (*rtt)(const struct door *d);                  /* ns; 0: unknown */
   size_t (*held)(const struct door *d, size_t *ret_peak); /* bytes of memory that the connection uses besides its queue */
   void (*admit)(struct door *d);              /* the session was let in: its connection is no longer evicted to make room */
@@ -97,6 +99,7 @@ static inline void door_close(struct door *d, int err, const char *text, nanotim
 static inline const struct addr *door_remote(const struct door *d) { return d->ops->remote(d); }
 static inline const struct id *door_id(const struct door *d) { return d->ops->id(d); }
 static inline uint64_t door_id_end(const struct door *d) { return d->ops->id_end(d); }
+static inline const uint8_t *door_exporter(const struct door *d) { return d->ops->exporter(d); }
 static inline uint64_t door_rtt(const struct door *d) { return d->ops->rtt(d); }
 static inline size_t door_held(const struct door *d, size_t *ret_peak) { return d->ops->held(d, ret_peak); }
 static inline void door_admit(struct door *d) { d->ops->admit(d); }

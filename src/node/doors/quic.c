@@ -43,6 +43,7 @@ static bool is_owner(const struct door *d, const void *session) {
 static const struct addr *remote(const struct door *d) { return quic_conn_remote(d->conn); }
 static const struct id *id(const struct door *d) { return quic_conn_peer_id(d->conn); }
 static uint64_t id_end(const struct door *d) { return quic_conn_peer_expiry(d->conn); }
+static const uint8_t *exporter(const struct door *d) { return quic_conn_exporter(d->conn); }
 static uint64_t rtt(const struct door *d) { return quic_conn_rtt(d->conn); }
 static size_t held(const struct door *d, size_t *ret_peak) { return quic_conn_held(d->conn, ret_peak); }
 static void admit(struct door *d) { quic_conn_admit(d->conn); }
@@ -69,6 +70,7 @@ static const struct door_ops ops = {.write = write_copy,
                                     .remote = remote,
                                     .id = id,
                                     .id_end = id_end,
+                                    .exporter = exporter,
                                     .rtt = rtt,
                                     .held = held,
                                     .admit = admit,

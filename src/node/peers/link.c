@@ -130,7 +130,13 @@ void link_opened(struct session *s) {
     addr_text(&n->mesh.self, endpoint);
     m.connect.endpoint = slice_str(endpoint);
   }
-  if (n->token) m.connect.token = slice_str(n->token);
+  uint8_t proof[TOKEN_PROOF_LEN];
+  if (n->token) {
+    struct token_session ends;
+    session_proved(s, &ends);
+    token_prove(slice_str(n->token), TOKEN_OF_CLIENT, &ends, proof);
+    m.connect.proof = slice_of(proof, sizeof proof);
+  }
   if (n->name[0]) m.connect.name = slice_str(n->name);
   s->at = s->door.home; /* as the session is not IN, CONNECT is sent as an answer is: on the way of the handshake */
   session_tell(s, &m, true);

@@ -206,11 +206,24 @@ struct session *session_open(struct node *n, const struct door *door) {
   return s;
 }
 
-static bool token_matches(const struct node *n, struct slice given) {
-  size_t len = strlen(n->token);
-  uint8_t diff = given.n != len;
-  for (size_t i = 0; i < given.n && len; i++) diff |= given.p[i] ^ (uint8_t)n->token[i % len]; /* constant time */
-  return !diff && len;
+void session_proved(const struct session *s, struct token_session *ret) {
+  const struct node *n = s->node;
+  const struct id *peer = door_id(&s->door);
+  const uint8_t *exporter = door_exporter(&s->door);
+  *ret = (struct token_session){.client = s->dialled ? n->id
+                                          : peer     ? *peer
+                                                     : (struct id){0},
+                                .node = !s->dialled ? n->id
+                                        : peer      ? *peer
+                                                    : (struct id){0}};
+  if (exporter) memcpy(ret->exporter, exporter, sizeof ret->exporter);
+}
+
+static bool token_matches(const struct session *s, struct slice proof) {
+  struct token_session ends;
+  struct slice token = slice_str(s->node->token);
+  session_proved(s, &ends);
+  return door_exporter(&s->door) && token_find(&token, 1, TOKEN_OF_CLIENT, &ends, proof) >= 0;
 }
 
 static bool is_admin(const struct session *s) {
@@ -239,8 +252,8 @@ int session_check(const struct session *s, const struct msg_connect *m, char why
     return MACULA_IDENTITY_MISMATCH;
   }
   if (peer && node_wall_ms(n) / 1000 >= door_id_end(&s->door)) return MACULA_CERTIFICATE_EXPIRED;
-  if (n->access == NODE_ACCESS_TOKEN && !token_matches(n, m->token)) {
-    *ret_text = m->token.n ? "the access token is wrong" : "an access token is needed";
+  if (n->access == NODE_ACCESS_TOKEN && !token_matches(s, m->proof)) {
+    *ret_text = m->proof.n ? "the access token is wrong" : "an access token is needed";
     return MACULA_NOT_AUTHORIZED;
   }
   return 0;

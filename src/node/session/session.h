@@ -20,10 +20,13 @@
 #include "base/err.h"
 #include "node/session/parcel.h"
 #include "node/state.h"
+#include "trust/token.h"
 #include "wire/names.h"
 
 #define SWEEP_EVERY (1 * NS_SEC)
 
+/* What both ends of this connection prove access tokens over. Without an exporter (door_exporter) no proof counts. */
+void session_proved(const struct session *s, struct token_session *ret_ends);
 /* A new connection: makes a session with a copy of the door. NULL: refused, or no memory; the door is closed then. */
 struct session *session_open(struct node *n, const struct door *door);
 struct session *session_new(struct node *n); /* without a door yet; NULL: no memory */

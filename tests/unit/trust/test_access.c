@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
+#include "access/access.h"
 #include "base/err.h"
-#include "trust/access.h"
 
 #define ID_A "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define ID_B "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"

@@ -8,9 +8,9 @@
 
 #include <cmocka.h>
 
+#include "access/access.h"
+#include "access/mosquitto.h"
 #include "base/err.h"
-#include "trust/access.h"
-#include "trust/mosquitto.h"
 #include "trust/password.h"
 
 #define HASH7 "$7$101$AAECAwQFBgcICQoL$Xr99N9ym9ys8TWxis5ajETJq6EVYzmc6nb8t3pUYnPBbCAbICS4xejTltonXWCtJNBvA+By+TXUqU6qCblO00w=="

@@ -1,7 +1,7 @@
-/* Mosquitto's password and ACL files as an access file (trust/access.h). Hashes keep their form; %u and %c become ${user} and
+/* Mosquitto's password and ACL files as an access file (access/access.h). Hashes keep their form; %u and %c become ${user} and
  * ${client}, `read` is sub, `write` is pub; topics before the first user are the anonymous clients'. */
-#ifndef TRUST_MOSQUITTO_H
-#define TRUST_MOSQUITTO_H
+#ifndef ACCESS_MOSQUITTO_H
+#define ACCESS_MOSQUITTO_H
 
 #include "base/slice.h"
 

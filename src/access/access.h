@@ -17,8 +17,8 @@
  *
  * A parsed file is immutable and reference-counted. Reading the file again gives a new object, by which all sessions are then
  * judged. */
-#ifndef TRUST_ACCESS_H
-#define TRUST_ACCESS_H
+#ifndef ACCESS_ACCESS_H
+#define ACCESS_ACCESS_H
 
 #include "base/mem.h"
 #include "trust/grant.h"

@@ -1,4 +1,4 @@
-#include "trust/access.h"
+#include "access/access.h"
 
 #include <assert.h>
 #include <stdarg.h>

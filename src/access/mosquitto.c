@@ -1,12 +1,12 @@
-#include "trust/mosquitto.h"
+#include "access/mosquitto.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "access/access.h"
 #include "base/err.h"
 #include "base/utf8.h"
-#include "trust/access.h"
 #include "trust/password.h"
 
 enum { READ = 1, WRITE = 2 };
