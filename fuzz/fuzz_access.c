@@ -2,8 +2,8 @@
  * refused. */
 #include <stdlib.h>
 
-#include "base/err.h"
 #include "access/access.h"
+#include "base/err.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
