@@ -205,7 +205,7 @@ static int check_place(const char *text, char *why) {
 
 static int add_id(const char *item, void *ctx) {
   struct config_ids *l = ctx;
-  if (l->count == CONFIG_MAX_ADMINS) return MACULA_EINVAL;
+  if (l->count == CONFIG_MAX_REALMS) return MACULA_EINVAL;
   int err = id_parse(slice_str(item), &l->at[l->count]);
   if (!err) l->count++;
   return err;
@@ -280,8 +280,9 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
   case IDS:
     ((struct config_ids *)to)->count = 0;
     if (*text && each_item(text, add_id, to))
-      return snprintf(why, CONFIG_WHY_LEN, "needs at most %d client ids of 64 hexadecimal digits ('macula id' shows one's own)",
-                      CONFIG_MAX_ADMINS),
+      return snprintf(why, CONFIG_WHY_LEN,
+                      "needs at most %d ids of realm keys, 64 hexadecimal digits each ('macula realm new' prints it)",
+                      CONFIG_MAX_REALMS),
              MACULA_EINVAL;
     return 0;
   case HTTP: {
@@ -293,15 +294,14 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
              MACULA_EINVAL;
     return 0;
   }
-  case ACCESS: {
-    struct config_access *a = to;
-    bool token = !strncmp(text, "token:", 6) && text[6];
-    if (!token && strcmp(text, "open") != 0)
-      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is neither open nor token:FILE", text), MACULA_EINVAL;
-    a->mode = token ? NODE_ACCESS_TOKEN : NODE_ACCESS_OPEN;
-    a->token_file = token ? text + 6 : NULL;
+  case ACCESS:
+    if (!strncmp(text, "token:", 6))
+      return snprintf(why, CONFIG_WHY_LEN,
+                      "tokens stand in a file of their own now: give access.yaml, with 'tokens: [{file: %.100s, grant: ...}]'",
+                      text + 6),
+             MACULA_EINVAL;
+    *(const char **)to = strcmp(text, "open") ? text : NULL;
     return 0;
-  }
   case DURATION:
     if (parse_ranged(r, text, &n, why)) return MACULA_EINVAL;
     *(uint64_t *)to = n;
@@ -486,7 +486,7 @@ static int load_file(struct config *c, char *ret_why) {
       fields[o].value.type = CYAML_SEQUENCE;
       fields[o].value.data_size = sizeof(char *);
       fields[o].value.sequence.entry = &item;
-      fields[o].value.sequence.max = CONFIG_MAX_ADMINS;
+      fields[o].value.sequence.max = CONFIG_MAX_REALMS;
     } else {
       fields[o].data_offset = at + (uint32_t)offsetof(struct file_value, text);
       fields[o].value.type = CYAML_STRING;
@@ -622,8 +622,7 @@ static int load_env(struct config *c, const char *const *env) {
  */
 static void defaults(struct config *c) {
   *c = (struct config){.node = {.realm = "default", .idle_timeout = 30 * NS_SEC, .keep_alive = 10 * NS_SEC},
-                       .log_level = LOG_INFO,
-                       .access.mode = NODE_ACCESS_OPEN};
+                       .log_level = LOG_INFO};
   addr_parse("127.0.0.1:9443", 0, &c->listen.at[0]);
   c->listen.count = 1;
   addr_parse("127.0.0.1:8080", 0, &c->http.at);
@@ -655,13 +654,20 @@ static int default_state(struct config *c, const char *const *env, char *ret_why
 static int check_together(const struct config *c, char *ret_why) {
   char where[CONFIG_WHY_LEN], at[ADDR_TEXT_LEN];
   for (size_t i = 0; i < c->listen.count; i++)
-    if (!addr_is_loopback(&c->listen.at[i]) && !config_is_set(c, OPTION_ACCESS)) {
+    if (!addr_is_loopback(&c->listen.at[i]) && !c->access && !c->realm_keys.count) {
       config_where(c, OPTION_LISTEN, where);
       addr_text(&c->listen.at[i], at);
       snprintf(ret_why, CONFIG_WHY_LEN,
-               "%.300s: %s can be reached by others: say who may connect with --access open or --access token:FILE", where, at);
+               "%.200s: %s can be reached by others: say who may do what, with --access FILE (maculad.yaml(5) shows one) or "
+               "--realm-keys ID",
+               where, at);
       return MACULA_EINVAL;
     }
+  if (c->realm_keys.count && c->access) {
+    config_where(c, OPTION_REALM_KEYS, where);
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.200s: an access file is given too: its realm_keys is where they stand then", where);
+    return MACULA_EINVAL;
+  }
   if (c->key && !c->cert) {
     config_where(c, OPTION_KEY, where);
     snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: a key needs its certificate: give --cert FILE too", where);
@@ -718,10 +724,9 @@ size_t config_fixed_changes(const struct config *running, const struct config *w
   for (int o = 0; o < OPTION_COUNT; o++) {
     const char *a = running->values[o].text, *b = wanted->values[o].text;
     bool changed = a && b ? strcmp(a, b) != 0 : a != b;
-    /* A reload may change tokens but not the kind of access, and may set another CA but not remove it. */
-    if (rows[o].type == ACCESS) changed = running->access.mode != wanted->access.mode;
+    /* A reload may set another CA but not remove it. */
     if (o == OPTION_CA) changed = running->ca && !wanted->ca;
-    if (!changed || (rows[o].reload == LIMIT_RELOADED && rows[o].type != ACCESS && o != OPTION_CA)) continue;
+    if (!changed || (rows[o].reload == LIMIT_RELOADED && o != OPTION_CA)) continue;
     int n = snprintf(ret_names + used, CONFIG_WHY_LEN - used, "%s%s", count++ ? "," : "", rows[o].key);
     used = used + (size_t)n < CONFIG_WHY_LEN ? used + (size_t)n : CONFIG_WHY_LEN - 1;
   }

@@ -11,7 +11,7 @@
 #include "options.h"
 
 #define CONFIG_MAX_LISTEN 8
-#define CONFIG_MAX_ADMINS 64
+#define CONFIG_MAX_REALMS ACCESS_MAX_REALMS
 #define CONFIG_MAX_SEEDS 64
 #define CONFIG_WHY_LEN 512
 
@@ -37,18 +37,13 @@ struct config_seeds {
   size_t count;
 };
 struct config_ids {
-  struct id at[CONFIG_MAX_ADMINS];
+  struct id at[CONFIG_MAX_REALMS];
   size_t count;
 };
 struct config_http {
   bool off;
   struct addr at;
 };
-struct config_access {
-  enum node_access mode;
-  const char *token_file; /* with NODE_ACCESS_TOKEN */
-};
-
 struct config_memory {
   bool is_auto;
   uint64_t max; /* octets; 0: no limit, or is_auto */
@@ -63,8 +58,9 @@ struct config { /* texts live as long as it does */
   const char *state; /* folder */
   struct config_http http;
   const char *http_token, *cert, *key, *ca; /* files; NULL: none */
-  struct config_access access;
-  struct config_ids admin_keys;
+  const char *access;                       /* a file; NULL: open */
+  struct config_ids realm_keys;
+  const char *pass; /* a file; NULL: none */
   struct config_seeds join;
   const char *advertise; /* HOST:PORT; NULL: none was given */
   enum log_level log_level;

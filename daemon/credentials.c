@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "io/io.h"
+#include "trust/crypto.h"
 
 #define MAX_PEM (256 * 1024)
 
@@ -94,15 +95,78 @@ static int load_kept(const struct config *c, bool make, struct credentials *ret,
   return err;
 }
 
-int credentials_load(const struct config *c, bool make, struct credentials *ret_credentials, char ret_why[CONFIG_WHY_LEN]) {
+static int read_token_of(void *ctx, const char *path, char **ret_token, char ret_why[256]) {
+  (void)ctx;
+  return io_token_read(path, ret_token, ret_why);
+}
+
+static int load_access_file(const struct config *c, struct mem *mem, struct access **ret_access, char *ret_why) {
+  static const struct access_files files = {read_token_of, NULL};
+  char *text, why[256] = "";
+  size_t len;
+  int err = read_text(c, OPTION_ACCESS, c->access, &text, &len, ret_why);
+  if (err) return err;
+  err = access_parse(mem, c->access, slice_of(text, len), &files, ret_access, ret_why);
+  explicit_bzero(text, len);
+  free(text);
+  if (err == MACULA_ENOMEM)
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: no memory for what it says: raise access_bytes", c->access);
+  if (!err && access_has_secrets(*ret_access) && (err = io_private_check(c->access, why))) {
+    access_unref(*ret_access);
+    *ret_access = NULL;
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.255s, as tokens or passwords stand in it", why);
+  }
+  return err;
+}
+
+/* The access file that realm_keys stands for. */
+static int access_of_realms(const struct config *c, struct mem *mem, struct access **ret_access, char *ret_why) {
+  char text[32 + CONFIG_MAX_REALMS * (ID_HEX_LEN + 2)];
+  size_t n = (size_t)snprintf(text, sizeof text, "realm_keys: [");
+  for (size_t i = 0; i < c->realm_keys.count; i++) {
+    char hex[ID_HEX_LEN + 1];
+    id_hex(&c->realm_keys.at[i], hex);
+    n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", i ? ", " : "", hex);
+  }
+  n += (size_t)snprintf(text + n, sizeof text - n, "]");
+  return access_parse(mem, "realm_keys", slice_of(text, n), NULL, ret_access, ret_why);
+}
+
+static int load_pass(const struct config *c, struct credentials *ret, char *ret_why) {
+  char *text, why[PASS_WHY_LEN] = "", where[CONFIG_WHY_LEN];
+  size_t len;
+  struct pass p;
+  int err = read_text(c, OPTION_PASS, c->pass, &text, &len, ret_why);
+  if (err) return err;
+  err = crypto_unarmor(PASS_LABEL, slice_of(text, len), ret->pass, sizeof ret->pass, &ret->pass_len);
+  free(text);
+  struct pass_trust t = {.now = io_unix_ms() / 1000, .holder = ret->identity ? quic_identity_id(ret->identity) : NULL};
+  if (err)
+    snprintf(why, sizeof why, "holds no pass: 'macula pass new' makes one");
+  else if (pass_decode(slice_of(ret->pass, ret->pass_len), &p, why) || pass_now(&p, &t, why))
+    err = MACULA_PASS_INVALID;
+  else if (pass_effective(&p)->role != ROLE_NODE)
+    err = MACULA_PASS_INVALID,
+    snprintf(why, sizeof why, "is for the role %s: a node's is made with --role node", role_name(pass_effective(&p)->role));
+  else
+    ret->pass_end = pass_effective(&p)->not_after;
+  config_where(c, OPTION_PASS, where);
+  if (err) snprintf(ret_why, CONFIG_WHY_LEN, "%.150s: %.100s: %.250s", where, c->pass, why);
+  return err;
+}
+
+int credentials_load(const struct config *c, bool make, struct mem *access_mem, struct credentials *ret_credentials,
+                     char ret_why[CONFIG_WHY_LEN]) {
   struct credentials r = {0};
   size_t len;
   int err = 0;
   ret_why[0] = 0;
   if (c->ca) err = read_text(c, OPTION_CA, c->ca, &r.ca_pem, &len, ret_why);
-  if (!err && c->access.mode == NODE_ACCESS_TOKEN) err = read_token(c, OPTION_ACCESS, c->access.token_file, &r.token, ret_why);
+  if (!err && c->access) err = load_access_file(c, access_mem, &r.access, ret_why);
+  if (!err && c->realm_keys.count) err = access_of_realms(c, access_mem, &r.access, ret_why);
   if (!err && c->http_token) err = read_token(c, OPTION_HTTP_TOKEN, c->http_token, &r.http_token, ret_why);
   if (!err) err = c->cert ? load_own(c, &r.identity, ret_why) : load_kept(c, make, &r, ret_why);
+  if (!err && c->pass) err = load_pass(c, &r, ret_why);
   if (err) {
     if (!ret_why[0]) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
     credentials_done(&r);
@@ -114,10 +178,9 @@ int credentials_load(const struct config *c, bool make, struct credentials *ret_
 
 void credentials_done(struct credentials *c) {
   quic_identity_unref(c->identity);
-  if (c->token) explicit_bzero(c->token, strlen(c->token));
+  access_unref(c->access);
   if (c->http_token) explicit_bzero(c->http_token, strlen(c->http_token));
   free(c->ca_pem);
-  free(c->token);
   free(c->http_token);
   *c = (struct credentials){0};
 }

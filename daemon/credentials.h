@@ -1,19 +1,26 @@
-/* What maculad reads from files: its identity, the CA, the access token and the HTTP token. */
+/* What maculad reads from files: its identity and pass, the CA, who may do what, and the HTTP token. */
 #ifndef DAEMON_CREDENTIALS_H
 #define DAEMON_CREDENTIALS_H
 
+#include "access/access.h"
 #include "config.h"
+#include "trust/pass.h"
 
 struct credentials {
   struct quic_identity *identity;
-  char *ca_pem;     /* NULL: none */
-  char *token;      /* NULL: access is open */
-  char *http_token; /* NULL: none */
+  char *ca_pem;          /* NULL: none */
+  struct access *access; /* NULL: open */
+  uint8_t pass[PASS_MAX];
+  size_t pass_len;   /* 0: none */
+  uint64_t pass_end; /* Unix seconds */
+  char *http_token;  /* NULL: none */
 };
 
 /* Reads all that the configuration names. Without cert, the identity is identity.pem in the state folder; make: it is made
- * there if it is missing, otherwise it stays NULL then. On failure nothing is held and ret_why says what and where. */
-int credentials_load(const struct config *c, bool make, struct credentials *ret_credentials, char ret_why[CONFIG_WHY_LEN]);
+ * there if it is missing, otherwise it stays NULL then. The access file is of access_mem. On failure nothing is held and
+ * ret_why says what and where. */
+int credentials_load(const struct config *c, bool make, struct mem *access_mem, struct credentials *ret_credentials,
+                     char ret_why[CONFIG_WHY_LEN]);
 void credentials_done(struct credentials *c);
 
 #endif

@@ -128,13 +128,19 @@ static void reload(struct daemon *d) {
       snprintf(why, sizeof why, "%.*s; maculad --plan shows more", text ? (int)strcspn(text, "\n") : 0, text ? text : "");
     free(text);
   }
-  if (!err) err = credentials_load(&wanted, false, &cred, why);
+  if (!err && config_fixed_changes(&d->cfg, &wanted, names)) {
+    err = MACULA_EINVAL;
+    snprintf(why, sizeof why, "%.300s: changed, and a running node cannot change that: restart it, or take it back", names);
+  }
+  if (!err && d->closed && !wanted.access && !wanted.realm_keys.count) {
+    err = MACULA_EINVAL;
+    snprintf(why, sizeof why, "access: a running node is not opened to everybody: restart it for that, or name a file");
+  }
+  if (!err) err = credentials_load(&wanted, false, &d->access_mem, &cred, why);
   if (!err) {
-    bool same_policy = wanted.access.mode == d->cfg.access.mode;
-    struct node_reload r = {.limits = &wanted.node.limits,
-                            .token = same_policy ? cred.token : NULL,
-                            .identity = cred.identity,
-                            .ca_pem = cred.ca_pem};
+    struct slice pass = slice_of(cred.pass, cred.pass_len);
+    struct node_reload r = {
+        .limits = &wanted.node.limits, .access = cred.access, .pass = &pass, .identity = cred.identity, .ca_pem = cred.ca_pem};
     err = node_reload(d->node, &r);
     if (!err && d->http) err = http_set_token(d->http, cred.http_token);
     if (err) snprintf(why, sizeof why, "%s", macula_err_text(err));
@@ -144,9 +150,7 @@ static void reload(struct daemon *d) {
   } else {
     d->log.level = wanted.log_level;
     d->sink.json = wanted.log_json;
-    if (config_fixed_changes(&d->cfg, &wanted, names))
-      log_warn(&d->log, "reload_needs_restart", "keys=\"%s\" text=\"these keep their values until maculad is restarted\"",
-               names);
+    d->closed |= wanted.access || wanted.realm_keys.count;
     log_info(&d->log, "reloaded", "file=\"%s\"", wanted.file ? wanted.file : "");
   }
   credentials_done(&cred);
@@ -228,10 +232,10 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
   n.log = &d->log;
   n.identity = cred->identity;
   n.ca_pem = cred->ca_pem;
-  n.access = d->cfg.access.mode;
-  n.token = cred->token;
-  n.admin_keys = d->cfg.admin_keys.at;
-  n.admin_key_count = d->cfg.admin_keys.count;
+  n.access = cred->access;
+  n.pass = slice_of(cred->pass, cred->pass_len);
+  n.access_mem = &d->access_mem;
+  d->closed = cred->access != NULL;
   n.unix_base_ms = io_unix_ms() - now / NS_MS;
   n.advertise = d->advertise;
   n.last_seq = mesh_last_seq(&d->cfg, &d->log);
@@ -304,10 +308,11 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
   d->lock_fd = -1;
   logsink_init(&d->sink, d->cfg.log_json);
   d->log = (struct log){.level = d->cfg.log_level, .sink = logsink_write, .ctx = &d->sink};
+  d->access_mem = MEM_INIT("access", d->cfg.node.limits.access_bytes);
   ret_why[0] = 0;
   name_unknown(d);
   int err = open_state(d, ret_why);
-  if (!err) err = credentials_load(&d->cfg, true, &cred, ret_why);
+  if (!err) err = credentials_load(&d->cfg, true, &d->access_mem, &cred, ret_why);
   if (!err && d->cfg.advertise) err = mesh_advertise(d->cfg.advertise, &d->advertise, ret_why);
   if (!err) err = io_loop_new(&d->log, &d->loop);
   if (!err) {

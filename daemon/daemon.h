@@ -21,6 +21,8 @@ struct daemon {
   const char *const *argv;
   struct config cfg;
   struct hooks hooks;
+  struct mem access_mem; /* of access files */
+  bool closed;           /* access was not open once: it stays so until a restart */
   struct memory_fit memory;
   struct logsink sink;
   struct log log;

@@ -66,8 +66,6 @@ static void print_banner(const struct daemon *d) {
   if (strcmp(at, "127.0.0.1:9443") != 0) used += (size_t)snprintf(options + used, sizeof options - used, " -s %s", at);
   if (strcmp(d->cfg.node.realm, "default") != 0)
     used += (size_t)snprintf(options + used, sizeof options - used, " -r %s", d->cfg.node.realm);
-  if (d->cfg.access.mode == NODE_ACCESS_TOKEN)
-    snprintf(options + used, sizeof options - used, " --token-file %s", d->cfg.access.token_file);
   client_program(program);
   printf("\nTry in another terminal:\n  %s%s sub 'sensor.**'\n  %s%s pub sensor.kitchen.temp 21.5\n  %s%s status\n\n", program,
          options, program, options, program, options);
@@ -129,9 +127,10 @@ static int plan(struct daemon *d) {
 }
 
 static int check(const struct config *c) {
+  struct mem mem = MEM_INIT("access", c->node.limits.access_bytes);
   struct credentials cred;
   char why[CONFIG_WHY_LEN];
-  int err = credentials_load(c, false, &cred, why);
+  int err = credentials_load(c, false, &mem, &cred, why);
   if (err) return fail(2, err, why);
   credentials_done(&cred);
   puts("ok");

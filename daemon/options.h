@@ -20,11 +20,13 @@
   X(STATE, state, TEXT, state, 1, 4000, LIMIT_FIXED, "DIR", "state folder, made if it is missing")                             \
   X(HTTP, http, HTTP, http, 0, 8080, LIMIT_FIXED, "ADDR:PORT|off", "health, metrics and /api (127.0.0.1:8080)")                \
   X(HTTP_TOKEN, http_token, TEXT, http_token, 1, 4000, LIMIT_RELOADED, "FILE", "file with the token that /api asks for")       \
-  X(ACCESS, access, ACCESS, access, 1, 4000, LIMIT_RELOADED, "open|token:FILE",                                                \
-    "who may connect; must be said off loopback (open)")                                                                       \
+  X(ACCESS, access, ACCESS, access, 1, 4000, LIMIT_RELOADED, "open|FILE",                                                      \
+    "who may do what: a file of grants, tokens, users and keys; needed off loopback (open)")                                   \
+  X(REALM_KEYS, realm_keys, IDS, realm_keys, 0, 0, LIMIT_RELOADED, "ID,ID...",                                                 \
+    "instead of a file: whoever shows a pass that one of these realm keys signed")                                             \
+  X(PASS, pass, TEXT, pass, 1, 4000, LIMIT_RELOADED, "FILE", "this node's own pass, shown to clients and other nodes")         \
   X(ALLOW_UNVERIFIED, allow_unverified, BOOL, node.allow_unverified, 0, 1, LIMIT_FIXED, NULL,                                  \
-    "let clients without certificate in, base-only ones included")                                                             \
-  X(ADMIN_KEYS, admin_keys, IDS, admin_keys, 0, 0, LIMIT_FIXED, "ID,ID...", "client ids with an operator's rights")            \
+    "with open access: let clients without certificate in")                                                                    \
   X(CERT, cert, TEXT, cert, 1, 4000, LIMIT_RELOADED, "FILE", "certificate chain, PEM (one is made in the state folder)")       \
   X(KEY, key, TEXT, key, 1, 4000, LIMIT_RELOADED, "FILE", "its private key, PEM (the cert file's)")                            \
   X(CA, ca, TEXT, ca, 1, 4000, LIMIT_RELOADED, "FILE", "clients' certificates must be issued by one of these, PEM")            \

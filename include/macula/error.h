@@ -62,7 +62,12 @@ extern "C" {
   X(DUPLICATE, 55, "duplicate", "another connection between these two nodes stands already")                                   \
   X(MAX_PEERS_REACHED, 56, "max_peers_reached", "all mesh connections of the node are busy; raise max_peers")                  \
   X(RECORDS_FULL, 57, "records_full", "the node holds its limit of DHT records; of all, of this publisher, or of this key")    \
-  X(IDENTITY_IN_USE, 58, "identity_in_use", "an earlier run of a node with this identity is there; give each its own state")
+  X(IDENTITY_IN_USE, 58, "identity_in_use", "an earlier run of a node with this identity is there; give each its own state")   \
+  X(FORBIDDEN, 59, "forbidden", "the grant does not allow this; the message says which permission is missing")                 \
+  X(PASS_INVALID, 60, "pass_invalid", "the pass does not count here, or not for this key; its message says why")               \
+  X(PASS_EXPIRED, 61, "pass_expired", "the pass has ended; ask who signed it for another")                                     \
+  X(PASS_REVOKED, 62, "pass_revoked", "the pass was revoked; ask who signed it for another")                                   \
+  X(QUOTA_REACHED, 63, "quota_reached", "the quota of this identity is used up; the message says which")
 
 typedef enum macula_err {
   MACULA_OK = 0,

@@ -29,6 +29,7 @@ struct access {
   struct id realms[ACCESS_MAX_REALMS];
   size_t grant_count, token_count, user_count, key_count, realm_count;
   struct grant *anonymous, *fallback;
+  bool secrets; /* tokens stand in the file itself */
 };
 
 /* ---- what is read ---------------------------------------------------------------------------------------------------------
@@ -249,6 +250,7 @@ static int take_token_text(struct file *f, yaml_node_t *at, yaml_node_t *token, 
   int err = wrong ? fail(f, path ? path : token, "%s", wrong) : keep_text(f, t, ret);
   if (text) crypto_wipe(text, t.n);
   free(text);
+  f->a->secrets |= !path;
   return err;
 }
 
@@ -478,6 +480,8 @@ void access_unref(struct access *a) {
 
 /* ---- asking it ------------------------------------------------------------------------------------------------------------
  */
+bool access_has_secrets(const struct access *a) { return a->secrets || a->user_count; }
+
 struct grant *access_grant(const struct access *a, struct slice name) {
   for (size_t i = 0; i < a->grant_count; i++)
     if (slice_eq(grant_name(a->grants[i]), name)) return a->grants[i];
@@ -513,6 +517,11 @@ struct grant *access_token(const struct access *a, enum token_side side, const s
 const struct slice *access_tokens(const struct access *a, size_t *ret_count) {
   *ret_count = a->token_count;
   return a->tokens;
+}
+
+struct grant *access_token_grant(const struct access *a, size_t i) {
+  assert(i < a->token_count);
+  return a->token_grants[i];
 }
 
 const struct id *access_realms(const struct access *a, size_t *ret_count) {

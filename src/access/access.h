@@ -53,6 +53,8 @@ int access_parse(struct mem *mem, const char *name, struct slice text, const str
 struct access *access_ref(struct access *a);
 void access_unref(struct access *a); /* accepts NULL */
 
+/* Whether tokens or hashes stand in the file itself, so that others must not read it. */
+bool access_has_secrets(const struct access *a);
 /* Views as long as a; NULL: none. */
 struct grant *access_grant(const struct access *a, struct slice name);
 struct grant *access_key(const struct access *a, const struct id *id);
@@ -65,6 +67,7 @@ struct grant *access_token(const struct access *a, enum token_side side, const s
                            unsigned *ret_line);
 /* All tokens, in their order; this side uses the first one for its own proof. */
 const struct slice *access_tokens(const struct access *a, size_t *ret_count);
+struct grant *access_token_grant(const struct access *a, size_t i);
 const struct id *access_realms(const struct access *a, size_t *ret_count);
 
 #endif

@@ -116,6 +116,8 @@ int io_text_read(const char *path, size_t max, char **ret_text, size_t *ret_len,
  * that belongs to another user but root (MACULA_NOT_AUTHORIZED); the group may read what is root's. Of names of descriptors the
  * content alone is checked. */
 int io_key_read(const char *path, size_t max, char **ret_text, size_t *ret_len, char *ret_why /* 256 */);
+/* Whether only its owner reads a file that holds a secret: MACULA_NOT_AUTHORIZED as of io_key_read, MACULA_EIO. */
+int io_private_check(const char *path, char *ret_why /* 256 */);
 /* A token: one line, without the blanks around it. Who may read the file: as io_key_read. */
 int io_token_read(const char *path, char **ret_token, char *ret_why /* 256 */);
 

@@ -65,6 +65,11 @@ static int check_private(const char *path, const struct stat *st, char *why) {
                 "can be read by others: give it mode 0440 and a group of yours (Kubernetes: defaultMode and fsGroup)");
 }
 
+int io_private_check(const char *path, char *ret_why) {
+  struct stat st;
+  return stat(path, &st) ? refuse(MACULA_EIO, ret_why, path, "cannot be looked at") : check_private(path, &st, ret_why);
+}
+
 int io_text_read(const char *path, size_t max, char **ret_text, size_t *ret_len, char *ret_why) {
   struct stat st;
   return read_text(path, max, &st, ret_text, ret_len, ret_why);

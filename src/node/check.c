@@ -12,6 +12,7 @@
 #include "node/receive.h"
 #include "node/session/lane.h"
 #include "node/session/session.h"
+#include "node/trust/judge.h"
 #include "node/view/ask.h"
 
 /* ---- accounts --------------------------------------------------------------------------------------------------------------
@@ -24,7 +25,7 @@ static bool is_walked(enum row row) {
 }
 
 static size_t text_owned(const struct node *n) {
-  return mem_cost(n) + mem_cost(n->name) + mem_cost(n->realm) + mem_cost(n->token) + mem_cost(n->admin_keys);
+  return mem_cost(n) + mem_cost(n->name) + mem_cost(n->realm) + mem_cost(n->trust.pass.p);
 }
 
 static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
@@ -53,6 +54,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_ASKS] = ask_owned(n);
   ret[ROW_HELD] = held_owned(n);
   ret[ROW_INFLIGHT] = inflight_owned(&n->spread.inflight);
+  ret[ROW_PASSES] = trust_passes_owned(n);
   ret[ROW_GETS] = gets_owned(&n->spread.gets);
 }
 

@@ -12,6 +12,7 @@
 #include "node/peers/route.h"
 #include "node/receive.h"
 #include "node/session/session.h"
+#include "node/trust/judge.h"
 #include "node/view/admin.h"
 #include "node/view/ask.h"
 #include "wire/names.h"
@@ -47,10 +48,13 @@ static void let_in(struct session *s, const struct msg_connect *m) {
     if ((err = link_connect(s, m)) == 0) return;
     text = NULL;
   }
-  if (err)
+  if (err) {
     session_close(s, err, text);
-  else
-    session_admit(s, m);
+    return;
+  }
+  uint8_t proof[TOKEN_PROOF_LEN];
+  session_admit(s, m, trust_prove(s, proof) ? slice_of(proof, sizeof proof) : SLICE_NONE);
+  if (s->state == SESSION_IN) trust_let_in(s);
 }
 
 void session_verdict(struct node *n, uint64_t serial, int err, const char *text) {
@@ -79,6 +83,7 @@ static void on_connect(struct session *s, const struct msg_connect *m) {
     return;
   }
   int err = session_check(s, m, why, &text);
+  if (!err) err = trust_judge(s, m, &text);
   session_judge(s, m);
   if (err || !n->sessions.judge || !n->sessions.judge(n->sessions.judge_ctx, s, m)) session_verdict(n, s->serial, err, text);
   s->judged.connect = NULL;
@@ -87,9 +92,11 @@ static void on_connect(struct session *s, const struct msg_connect *m) {
 static void call(struct session *s, const struct msg_call *m) {
   struct rpc_request r;
   int err = rpc_request(s->node, m, &r);
+  bool reserved = !err && name_is_reserved(r.procedure);
+  if (!err && !reserved) err = trust_allows(s, RIGHT_CALL, r.procedure, &r.text);
   if (err)
     session_error(s, m->call_id, err, r.text);
-  else if (name_is_reserved(r.procedure))
+  else if (reserved)
     admin_call(s, m, r.procedure);
   else
     rpc_call(s, m, &r);

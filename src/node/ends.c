@@ -11,6 +11,7 @@
 #include "node/peers/peer.h"
 #include "node/receive.h"
 #include "node/session/session.h"
+#include "node/trust/judge.h"
 #include "node/view/ask.h"
 
 /* ---- a session's ----------------------------------------------------------------------------------------------------------
@@ -28,6 +29,7 @@ void session_end(struct session *s) {
   receive_end(s);
   replay_end(s);
   link_end(s);
+  trust_session_end(s);
   if (!s->client.session) return; /* never asked to be let in */
   ask_session_ended(s);
   spread_session_end(s);

@@ -20,6 +20,7 @@
 #include "node/receive.h"
 #include "node/session/lane.h"
 #include "node/session/session.h"
+#include "node/trust/judge.h"
 #include "node/view/ask.h"
 #include "quic/quic.h"
 #include "wire/names.h"
@@ -84,6 +85,7 @@ static void init_rows(struct node *n, const struct node_config *cfg) {
     n->rows.account[i] = &n->rows.mem[i];
   }
   if (cfg->tls_mem) n->rows.account[ROW_TLS] = cfg->tls_mem;
+  if (cfg->access_mem) n->rows.account[ROW_ACCESS] = cfg->access_mem;
   if (cfg->json_mem) n->rows.account[ROW_ADMIN] = cfg->json_mem;
   rows_set_limits(n);
 }
@@ -201,7 +203,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   char realm[NAME_MAX_LEN + 1], name[NAME_KEPT + 1];
   size_t realm_len;
   int err = MACULA_ENOMEM;
-  if (!cfg->identity || (cfg->access == NODE_ACCESS_TOKEN && !cfg->token)) return MACULA_EINVAL;
+  if (!cfg->identity) return MACULA_EINVAL;
   if (name_realm(slice_str(cfg->realm ? cfg->realm : "default"), realm, &realm_len)) return MACULA_INVALID_REALM;
   own.fail = cfg->fail;
   struct node *n = mem_calloc(&own, 1, sizeof *n);
@@ -218,10 +220,10 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   n->identity = quic_identity_ref(cfg->identity);
   n->id = *quic_identity_id(cfg->identity);
   n->cert_end = quic_identity_end(cfg->identity);
-  n->access = cfg->access;
   n->allow_unverified = cfg->allow_unverified;
   n->rows.process = cfg->process;
   init_tables(n);
+  trust_init(n, cfg);
   n->sweep_at = n->drain_at = TIME_NEVER;
   rng_fill(n->rng, n->messages.prefix, sizeof n->messages.prefix);
   make_instance(n);
@@ -231,13 +233,9 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   utf8_label(slice_str(cfg->name), name, NAME_KEPT);
   if (!(n->name = copy_text(n, name))) goto fail;
   if (!(n->realm = copy_text(n, realm))) goto fail;
-  if (cfg->token && !(n->token = copy_text(n, cfg->token))) goto fail;
-  if (cfg->admin_key_count) {
-    n->admin_keys = mem_calloc(&n->rows.mem[ROW_NODE], cfg->admin_key_count, sizeof *n->admin_keys);
-    if (!n->admin_keys) goto fail;
-    memcpy(n->admin_keys, cfg->admin_keys, cfg->admin_key_count * sizeof *n->admin_keys);
-    n->admin_key_count = cfg->admin_key_count;
-  }
+  uint8_t *pass = cfg->pass.n ? mem_dup(&n->rows.mem[ROW_NODE], cfg->pass.p, cfg->pass.n) : NULL;
+  if (cfg->pass.n && !pass) goto fail;
+  trust_take_pass(n, pass, cfg->pass.n);
   if ((err = make_tables(n)) != 0) goto fail;
   if ((err = make_quic(n, cfg, now)) != 0) goto fail;
   if ((err = mesh_new(n)) != 0 || (err = records_new(n, cfg->last_seq)) != 0) goto fail;
@@ -274,6 +272,7 @@ void node_free(struct node *n) {
   retained_done(&n->messages.retained);
   dedup_done(&n->messages.dedup);
   clients_done(&n->sessions.clients);
+  trust_done(n);
   ask_done(n);
   peers_done(n);
   mesh_free(n);
@@ -282,8 +281,7 @@ void node_free(struct node *n) {
   struct mem own = n->rows.mem[ROW_NODE];
   mem_free(&own, n->name);
   mem_free(&own, n->realm);
-  mem_free(&own, n->token);
-  mem_free(&own, n->admin_keys);
+  mem_free(&own, (void *)n->trust.pass.p);
   mem_free(&own, n);
 }
 
@@ -329,7 +327,7 @@ static nanotime deadline(void *ctx) {
       n->draining || n->peers.tab.count)
     at = time_min(at, n->sweep_at);
   at = time_min(at, time_min(mesh_deadline(n), time_min(time_min(link_deadline(n), ask_deadline(n)), join_deadline(n))));
-  at = time_min(at, spread_deadline(n));
+  at = time_min(at, time_min(spread_deadline(n), trust_deadline(n)));
   return n->draining ? time_min(at, n->drain_at) : at;
 }
 
@@ -387,6 +385,7 @@ static void on_tick(void *ctx, nanotime now) {
     peers_sweep(n);
     receive_sweep(n);
   }
+  trust_tick(n);
   link_tick(n);
   ask_tick(n);
   join_tick(n);
@@ -489,13 +488,7 @@ bool node_drained(const struct node *n, nanotime now) {
   return n->draining && (list_empty(&n->sessions.all) || (n->drain_at == TIME_NEVER ? true : now >= n->drain_at));
 }
 
-int node_reload(struct node *n, const struct node_reload *r) {
-  if (r->token) {
-    char *token = copy_text(n, r->token);
-    if (!token) return MACULA_ENOMEM;
-    mem_free(&n->rows.mem[ROW_NODE], n->token);
-    n->token = token;
-  }
+static int reload_identity(struct node *n, const struct node_reload *r) {
   /* Other nodes know this one by its key: once there are any, a reload may change the certificate but not the key. */
   if (r->identity && !id_eq(quic_identity_id(r->identity), &n->id) && n->peers.tab.count) return MACULA_IDENTITY_MISMATCH;
   if (r->identity || r->ca_pem) {
@@ -512,6 +505,19 @@ int node_reload(struct node *n, const struct node_reload *r) {
       watch_certificate(n);
     }
   }
+  return 0;
+}
+
+int node_reload(struct node *n, const struct node_reload *r) {
+  uint8_t *pass = NULL;
+  if (r->pass && r->pass->n && !(pass = mem_dup(&n->rows.mem[ROW_NODE], r->pass->p, r->pass->n))) return MACULA_ENOMEM;
+  int err = reload_identity(n, r);
+  if (err) {
+    mem_free(&n->rows.mem[ROW_NODE], pass);
+    return err;
+  }
+  if (r->pass) trust_take_pass(n, pass, r->pass->n);
+  if (r->access) trust_set_access(n, r->access);
   if (r->limits) {
     node_limits_reload(&n->limits, r->limits);
     struct node_limits l = n->limits;

@@ -3,6 +3,7 @@
 #ifndef NODE_NODE_H
 #define NODE_NODE_H
 
+#include "access/access.h"
 #include "base/endpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -12,8 +13,6 @@
 
 struct node;
 struct quic;
-
-enum node_access { NODE_ACCESS_OPEN, NODE_ACCESS_TOKEN };
 
 /* What the node asks of the process that it runs in, on the node's thread. Each may be NULL. */
 struct node_process {
@@ -31,18 +30,17 @@ struct node_config {
   struct quic_identity *identity;
   const char *ca_pem;       /* clients' certificates must be issued by it; NULL: any identity */
   const char *name, *realm; /* copied */
-  enum node_access access;
-  const char *token;           /* with NODE_ACCESS_TOKEN; compared in constant time; copied */
-  bool allow_unverified;       /* clients without certificate, base-only ones included */
-  const struct id *admin_keys; /* copied */
-  size_t admin_key_count;
+  struct access *access; /* who may do what; a reference is taken. NULL: everybody everything, and who connects over loopback is
+                            an operator */
+  struct slice pass;     /* the node's own pass, which it shows to clients and nodes; copied. n 0: none */
+  bool allow_unverified; /* clients without certificate, base-only ones included; without access only */
   uint64_t idle_timeout, keep_alive; /* ns */
   uint64_t unix_base_ms;             /* wall clock in milliseconds at time 0 of the monotonic clock */
   struct node_limits limits;
   struct mem_fail *fail; /* tests: passed to every account */
   struct node_process process;
   /* Accounts that the process keeps for libraries with allocation hooks, or NULL. Their limits are set by the node. */
-  struct mem *tls_mem, *json_mem;
+  struct mem *tls_mem, *json_mem, *access_mem; /* access_mem: of access files (access_parse) */
   struct addr advertise; /* where other nodes can dial this one; sa_family 0: the socket's address, or what peers see */
   uint64_t last_seq;     /* largest sequence of DHT records that this identity used: node_last_seq of an earlier run */
   bool no_upkeep;        /* mesh connections only as calls and messages need them: for tests of the pool */
@@ -101,7 +99,8 @@ bool node_drained(const struct node *n, nanotime now);
 /* What can change while it runs; returns 0. NULL fields stay as they are; limits apply from now on and throw nobody out. */
 struct node_reload {
   const struct node_limits *limits;
-  const char *token;
+  struct access *access; /* NULL: as it is. All sessions are judged anew, within a second */
+  const struct slice *pass;
   struct quic_identity *identity;
   const char *ca_pem;
 };

@@ -9,6 +9,7 @@
 #include "node/node.h"
 #include "node/peers/state.h"
 #include "node/session/state.h"
+#include "node/trust/state.h"
 #include "node/view/state.h"
 
 struct receive {
@@ -40,22 +41,20 @@ struct node {
   /* Unix ms at time 0 by the wall clock as it is set now: for certificates, and for what clients are told */
   uint64_t wall_base_ms;
   uint64_t keep_alive;
-  char *name, *realm, *token;
+  char *name, *realm;
   struct quic_identity *identity;
   uint64_t cert_end;    /* of our certificate, Unix seconds; UINT64_MAX: never */
   nanotime cert_say_at; /* when it is logged again that the certificate ends */
   bool cert_over;       /* it was logged that the certificate has ended */
   struct id id;
   uint8_t instance[INSTANCE_LEN]; /* of this run */
-  enum node_access access;
-  bool allow_unverified;
-  struct id *admin_keys;
-  size_t admin_key_count;
-  bool draining; /* nothing new is accepted; what is under way goes on until it is done, or until drain_at */
-  bool left;     /* the other nodes were told that we leave */
+  bool allow_unverified;          /* where all is open: clients without a certificate are let in */
+  bool draining;                  /* nothing new is accepted; what is under way goes on until it is done, or until drain_at */
+  bool left;                      /* the other nodes were told that we leave */
   nanotime drain_at;
 
   struct rows rows;
+  struct trust trust;
   struct sessions sessions;
   struct receive receive;
   struct peers peers;

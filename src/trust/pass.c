@@ -251,8 +251,7 @@ static bool is_one_of(const struct id *id, const struct id *ids, size_t n) {
   return false;
 }
 
-/* Whether the pass is valid now, and for the holder that showed it. */
-static enum pass_verdict check_now(const struct pass *p, const struct pass_trust *t, char ret_why[PASS_WHY_LEN]) {
+enum pass_verdict pass_now(const struct pass *p, const struct pass_trust *t, char ret_why[PASS_WHY_LEN]) {
   const struct pass_claims *c = pass_effective(p);
   char hex[ID_HEX_LEN + 1], serial[2 * PASS_SERIAL_LEN + 1];
   id_hex(&c->holder, hex);
@@ -282,7 +281,7 @@ enum pass_verdict pass_verify(struct slice bytes, const struct pass_trust *t, st
   id_hex(&ret_pass->realm, hex);
   if (!is_one_of(&ret_pass->realm, t->realms, t->realm_count))
     return WHY("the pass is signed by the realm key %s, which is not trusted here", hex), PASS_FOREIGN;
-  if ((v = check_now(ret_pass, t, ret_why))) return v; /* costs less than a signature */
+  if ((v = pass_now(ret_pass, t, ret_why))) return v; /* costs less than a signature */
   for (size_t i = 0; i < ret_pass->links && !v; i++) v = check_link(ret_pass, i, ret_why);
   return v;
 }

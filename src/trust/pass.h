@@ -85,6 +85,8 @@ enum pass_verdict pass_decode(struct slice bytes, struct pass *ret_pass, char re
 /* Reads and judges it. *ret_pass is written unless it is malformed. ret_why: what is wrong, and what to do about it. */
 enum pass_verdict pass_verify(struct slice bytes, const struct pass_trust *trust, struct pass *ret_pass,
                               char ret_why[PASS_WHY_LEN]);
+/* Whether a pass that was read is valid now, for the holder that showed it, and not revoked; who signed it is not asked. */
+enum pass_verdict pass_now(const struct pass *p, const struct pass_trust *trust, char ret_why[PASS_WHY_LEN]);
 /* The last link: what the pass grants, to whom, and until when. */
 static inline const struct pass_claims *pass_effective(const struct pass *p) { return &p->link[p->links - 1].claims; }
 /* The same as a grant. */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "access_text.h"
 #include "base/err.h"
 #include "client/client.h"
 #include "net.h"
@@ -39,6 +40,7 @@ struct world {
   struct quic_identity *node_id, *ids[HUBS];
   struct side hubs[HUBS];
   struct node_config cfg;
+  const char *access; /* an access file's text; NULL: open */
   const struct id *expect;
   const char *mismatch;
   uint64_t seed, goodbye_timeout; /* of the hubs, ns */
@@ -109,9 +111,12 @@ static inline void world_node(struct world *w) {
   w->cfg.rng = sim_net_rng(w->net);
   w->cfg.identity = w->node_id;
   w->cfg.name = "n";
+  if (w->access) w->cfg.access = access_text(w->access);
   if (!w->cfg.realm) w->cfg.realm = "test";
   w->cfg.unix_base_ms = UNIX_BASE * 1000ull;
   assert_int_equal(node_new(&w->cfg, sim_net_now(w->net), &w->node), 0);
+  access_unref(w->cfg.access); /* the node has a reference of its own */
+  w->cfg.access = NULL;
   struct endpoint ep = node_endpoint(w->node);
   sim_net_attach(w->net, &w->node_at, &ep);
 }
@@ -151,11 +156,12 @@ static inline void world_hub_kill(struct world *w, int i) {
   assert_int_equal(s->mem.bytes, 0);
   s->fail = (struct mem_fail){0};
 }
-/* Of what *w holds, cfg, seed and goodbye_timeout count; SIM_SEED replays a printed schedule. */
+/* Of what *w holds, cfg, access, seed and goodbye_timeout count; SIM_SEED replays a printed schedule. */
 static inline void world_init(struct world *w, const struct sim_link *link) {
   static const struct sim_link quiet = {.delay = NS_MS};
   const char *seed = getenv("SIM_SEED");
   struct world fresh = {.cfg = w->cfg,
+                        .access = w->access,
                         .goodbye_timeout = w->goodbye_timeout,
                         .seed = seed      ? strtoull(seed, NULL, 0)
                                 : w->seed ? w->seed

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "access_text.h"
 #include "node/check.h"
 #include "node/state.h"
 #include "trust/token.h"
@@ -63,6 +64,7 @@ void rig_start(struct rig *r, const struct rig_options *o) {
   d.node.unix_base_ms = UINT64_C(1790000000000);
   if (!d.node.name) d.node.name = "node";
   if (!d.node.realm) d.node.realm = "test";
+  if (d.access) d.node.access = access_text(d.access);
   r->config = d.node;
   rig_node_start(r);
 }
@@ -107,6 +109,7 @@ static void client_free(struct rig_client *c) {
 void rig_stop(struct rig *r) {
   for (size_t i = 0; i < r->client_count; i++) client_free(r->clients[i]);
   node_free(r->node);
+  access_unref(r->config.access);
   quic_identity_unref(r->identity);
   if (!r->shared) sim_net_free(r->net);
 }

@@ -52,12 +52,13 @@ struct rig {
   uint64_t seed;
   bool shared; /* the network is another rig's */
   unsigned index;
-  struct node_config config;
-  uint64_t dice, checks; /* node_check: whether it is its turn; how often it was */
+  struct node_config config; /* its access is a reference of the rig's */
+  uint64_t dice, checks;     /* node_check: whether it is its turn; how often it was */
 };
 
 struct rig_options {
   struct node_config node; /* rng, identity and time are filled in; realm NULL: "test" */
+  const char *access;      /* an access file's text; NULL: open */
   const struct sim_link *link;
   uint64_t seed; /* 0: 1 */
   /* One of several nodes: on this rig's network, at 10.0.0.(1 + index). That rig is stopped last. */

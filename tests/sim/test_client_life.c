@@ -114,20 +114,20 @@ static void final_with(struct world *w, struct client_options o, int code, const
 }
 
 static void test_refused(void **state) {
-  struct world w = {.cfg = {.access = NODE_ACCESS_TOKEN, .token = "secret"}};
+  struct world w = {.access = ACCESS_BY_TOKEN(ACCESS_TOKEN)};
   struct user u = {0}, v = {0};
   struct id other = {{1}};
   (void)state;
   world_init(&w, NULL);
-  final_with(&w, (struct client_options){.realm = "other", .token = "secret"}, MACULA_REALM_MISMATCH, NULL);
-  final_with(&w, (struct client_options){.token = "wrong"}, MACULA_NOT_AUTHORIZED, "wrong");
+  final_with(&w, (struct client_options){.realm = "other", .token = ACCESS_TOKEN}, MACULA_REALM_MISMATCH, NULL);
+  final_with(&w, (struct client_options){.token = "0123456789abcdeg"}, MACULA_NOT_AUTHORIZED, "wrong");
   final_with(&w, (struct client_options){0}, MACULA_NOT_AUTHORIZED, "needed");
-  final_with(&w, (struct client_options){.base_only = true}, MACULA_NOT_AUTHORIZED, "certificate");
+  final_with(&w, (struct client_options){.base_only = true}, MACULA_NOT_AUTHORIZED, "needed");
   w.expect = &other;
   w.mismatch = "delete line 3";
-  final_with(&w, (struct client_options){.token = "secret"}, MACULA_IDENTITY_MISMATCH, "delete line 3");
+  final_with(&w, (struct client_options){.token = ACCESS_TOKEN}, MACULA_IDENTITY_MISMATCH, "delete line 3");
   w.expect = quic_identity_id(w.node_id);
-  user_join(&w, 0, &u, (struct client_options){.token = "secret"});
+  user_join(&w, 0, &u, (struct client_options){.token = ACCESS_TOKEN});
   world_done(&w);
 
   /* A full node is tried again, and entered when a place is free. */
@@ -286,14 +286,14 @@ static void test_rebinding(void **state) {
 
 /* A connection that was lost while both sides live is resumed: each ticket once, and everything is checked again. */
 static void test_resumes(void **state) {
-  struct world w = {.cfg = {.access = NODE_ACCESS_TOKEN, .token = "secret"}};
+  struct world w = {.access = ACCESS_BY_TOKEN(ACCESS_TOKEN)};
   struct user a = {0};
   struct tally heard = {0};
   struct quic_stats s;
   (void)state;
   world_init(&w, NULL);
   w.expect = quic_identity_id(w.node_id);
-  user_join(&w, 0, &a, (struct client_options){.token = "secret"});
+  user_join(&w, 0, &a, (struct client_options){.token = ACCESS_TOKEN});
   (void)sub_now(&w, &a, "t", true, &heard);
   world_run(&w, NS_SEC);
   for (uint64_t i = 1; i <= 3; i++) {
@@ -308,8 +308,9 @@ static void test_resumes(void **state) {
     world_run(&w, NS_SEC);
     assert_int_equal(heard.count, i);
   }
-  struct node_reload r = {.token = "another"};
+  struct node_reload r = {.access = access_text(ACCESS_BY_TOKEN("another-token-of-24-bytes"))};
   assert_int_equal(node_reload(w.node, &r), 0);
+  access_unref(r.access);
   sim_net_cut(w.net, &w.hubs[0].at, NULL, true);
   world_run(&w, 40 * NS_SEC);
   sim_net_cut(w.net, &w.hubs[0].at, NULL, false);

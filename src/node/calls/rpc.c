@@ -7,6 +7,7 @@
 #include "node/calls/providers.h"
 #include "node/calls/remote.h"
 #include "node/session/session.h"
+#include "node/trust/judge.h"
 #include "wire/names.h"
 
 static struct session *session_of(const struct rpc_party *p) {
@@ -143,6 +144,7 @@ void rpc_cast(struct session *s, const struct msg_call *m) {
   struct node *n = s->node;
   struct rpc_request r;
   int err = rpc_request(n, m, &r);
+  if (!err) err = trust_allows(s, RIGHT_CALL, r.procedure, &r.text);
   if (!err) err = rpc_copy_args(n, m->args, &r.args);
   if (err) {
     session_ack(s, m->has_ref, m->ref, err, r.text);
@@ -162,6 +164,7 @@ void rpc_register(struct session *s, const struct msg_register *m) {
     err = MACULA_NOT_AUTHORIZED;
     text = "com.macula.* is the node's own";
   }
+  if (!err) err = trust_allows(s, RIGHT_SERVE, slice_of(name, len), &text);
   if (!err && n->draining) err = MACULA_SHUTTING_DOWN;
   if (IS_UNBOUNDED(n, SERVICES)) ttl = TIME_NEVER;
   if (!err) err = services_register(router_services(n->rpc.router), &s->rpc.owner, slice_of(name, len), ttl, n->now);

@@ -23,7 +23,7 @@
  * somebody sent, rows of rank 1 carry what is on its way; rows of rank 0, connections, members and answers, are never
  * refused. */
 #define NODE_ROWS(X)                                                                                                           \
-  X(NODE, 0, "node", "the node itself", "admin_keys", 1, 16 << 10, 0, 1, 0, 0, 0)                                              \
+  X(NODE, 0, "node", "the node itself", "", 1, 16 << 10, 0, 1, 0, 0, 0)                                                        \
   X(SESSIONS, 0, "sessions", "clients' sessions", "max_clients max_half_open", limits_connections(l),                          \
     sizeof(struct session) + 96, 0, f->n->sessions.count, 0, 0, 0)                                                             \
   X(QUIC, 0, "connections", "QUIC connections", "max_clients max_half_open connection_pool", connections(l),                   \
@@ -33,6 +33,9 @@
     PLAN_HANDSHAKE, connections(l) * PLAN_KEYS + PLAN_TLS_SHARED, f->quic.half_open, 0, 0, 0)                                  \
   X(SEND, 1, "send_queues", "what waits for clients", "send_pool", 0, 0, l->send_pool, 0, f->n->stats.dropped, 0, 0)           \
   X(RECEIVE, 1, "receive", "unfinished frames", "receive_pool", 0, 0, l->receive_pool, 0, 0, 0, 0)                             \
+  X(ACCESS, 0, "access", "the access file", "access_bytes", 0, 0, l->access_bytes, 0, 0, 0, 0)                                 \
+  X(PASSES, 0, "passes", "passes that were verified", "pass_bytes", 0, 0, l->pass_bytes, f->n->trust.passes.tab.count,         \
+    f->n->trust.passes_refused, f->n->trust.passes.evicted, 0)                                                                 \
   X(CLIENTS, 0, "clients", "index of clients", "max_clients", l->max_clients + l->max_operators, PLAN_SLOT, PLAN_TABLE,        \
     clients_total(&f->n->sessions.clients), f->n->sessions.clients.refused, 0, 0)                                              \
   X(TOPICS, 2, "subscriptions", "subscriptions", "subscription_bytes", l->max_subscriptions, 0, l->subscription_bytes,         \

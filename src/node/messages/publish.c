@@ -6,6 +6,7 @@
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
 #include "node/session/session.h"
+#include "node/trust/judge.h"
 #include "wire/names.h"
 
 /* ---- matching --------------------------------------------------------------------------------------------------------------
@@ -84,6 +85,8 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   size_t len;
   bool can_tell = m.has_ref && (s->caps & CAP_ACK);
   int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : name_topic(m.topic, topic, &len);
+  const char *text = name_why(err, NAME_TOPIC, given->topic, why);
+  if (!err) err = trust_allows(s, RIGHT_PUB, slice_of(topic, len), &text);
   bool keyed = !err && dedup_key(s, &m, &key);
   bool again = keyed && dedup_seen(&n->messages.dedup, &key, n->now), waits = false;
   if (!err) {
@@ -105,7 +108,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   /* A message that the publisher sends again, because not all nodes answered in time, goes to all nodes again: those that have
    * it already recognise it. */
   if (!err) err = spread_publish(s, &m, keyed ? &key : NULL, can_tell, given->ref, &waits);
-  if (!waits) session_ack(s, given->has_ref, given->ref, err, name_why(err, NAME_TOPIC, given->topic, why));
+  if (!waits) session_ack(s, given->has_ref, given->ref, err, text);
   spread_results(n);
 }
 
@@ -152,17 +155,19 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
   char pattern[NAME_MAX_LEN + 1], why[NAME_WHY_LEN];
   struct msg_list l = m.topics;
   struct slice topic = SLICE_NONE;
+  const char *forbidden = NULL;
   size_t len;
   for (; !err && msg_list_next(&l, &topic); i += !err) {
     bool added = false;
-    if ((err = name_pattern(topic, pattern, &len)) == 0)
-      err = topic_index_subscribe(n->messages.topics, &s->topics, slice_of(pattern, len), flags, &added);
+    if ((err = name_pattern(topic, pattern, &len)) == 0) err = trust_allows(s, RIGHT_SUB, slice_of(pattern, len), &forbidden);
+    if (!err) err = topic_index_subscribe(n->messages.topics, &s->topics, slice_of(pattern, len), flags, &added);
     if (!err && added && (err = spread_subscribe(n, slice_of(pattern, len))) != 0)
       (void)topic_index_unsubscribe(n->messages.topics, &s->topics, slice_of(pattern, len));
     if (!err && added) is_new[i / 8] |= (uint8_t)(1u << i % 8);
   }
   done = i;
-  const char *text = name_why(err, NAME_PATTERN, topic, why);       /* why the last name, at which the loop ended, is wrong */
+  /* why the last name, at which the loop ended, is wrong */
+  const char *text = forbidden ? forbidden : name_why(err, NAME_PATTERN, topic, why);
   if (err == MACULA_ENOMEM) err = MACULA_MAX_SUBSCRIPTIONS_REACHED; /* no room left in subscription_bytes */
   if (!err) session_ack(s, m.has_ref, m.ref, 0, NULL);
   for (i = 0, l = m.topics; i < done && msg_list_next(&l, &topic); i++) {

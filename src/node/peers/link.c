@@ -20,6 +20,7 @@
 #include "node/peers/join.h"
 #include "node/peers/peer.h"
 #include "node/session/session.h"
+#include "node/trust/judge.h"
 
 #define DIAL_TIMEOUT (5 * NS_SEC) /* until PONG */
 #define BACKOFF_MIN (100 * NS_MS)
@@ -131,12 +132,8 @@ void link_opened(struct session *s) {
     m.connect.endpoint = slice_str(endpoint);
   }
   uint8_t proof[TOKEN_PROOF_LEN];
-  if (n->token) {
-    struct token_session ends;
-    session_proved(s, &ends);
-    token_prove(slice_str(n->token), TOKEN_OF_CLIENT, &ends, proof);
-    m.connect.proof = slice_of(proof, sizeof proof);
-  }
+  if (trust_prove(s, proof)) m.connect.proof = slice_of(proof, sizeof proof);
+  if (n->trust.pass.n) m.connect.pass = n->trust.pass;
   if (n->name[0]) m.connect.name = slice_str(n->name);
   s->at = s->door.home; /* as the session is not IN, CONNECT is sent as an answer is: on the way of the handshake */
   session_tell(s, &m, true);
@@ -220,6 +217,7 @@ static void up(struct session *s, const uint8_t *instance) {
   p->run_at = *door_remote(&s->door);
   door_keep_alive(&s->door, s->dialled ? n->keep_alive : 0);
   door_shares(&s->door, LINK_SHARES);
+  trust_let_in(s);
 }
 
 /* PONG in answer to our CONNECT. */
@@ -231,9 +229,16 @@ void link_welcomed(struct session *s, const struct msg_pong *m) {
     return;
   }
   struct addr at = told_addr(m->endpoint), seen = told_addr(m->observed);
-  int err = judge_run(p, m->instance.p, door_remote(&s->door));
+  const char *text = NULL;
+  int err = trust_judge_node(s, m, &text);
+  if (!err) {
+    text = NULL;
+    err = judge_run(p, m->instance.p, door_remote(&s->door));
+  }
   if (err) {
-    session_close(s, err, NULL);
+    s->end_err = err;
+    if (s->seed) join_failed(n, s, err, slice_str(text ? text : macula_err_text(err)));
+    session_close(s, err, text);
     return;
   }
   if (addr_is_set(&at) || !addr_is_set(&p->addr)) peer_where(p, addr_is_set(&at) ? &at : door_remote(&s->door), NULL);
@@ -278,6 +283,7 @@ int link_connect(struct session *s, const struct msg_connect *m) {
   struct node *n = s->node;
   const struct id *id = door_id(&s->door);
   char endpoint[ADDR_TEXT_LEN], seen[ADDR_TEXT_LEN];
+  uint8_t proof[TOKEN_PROOF_LEN];
   struct addr at;
   if (!id || m->instance.n != INSTANCE_LEN) return MACULA_NOT_AUTHORIZED;
   if (id_eq(id, &n->id)) return MACULA_EINVAL;
@@ -308,6 +314,8 @@ int link_connect(struct session *s, const struct msg_connect *m) {
                               .node_id = slice_of(n->id.b, ID_LEN),
                               .instance = slice_of(n->instance, INSTANCE_LEN)}};
   if (n->name[0]) pong.pong.name = slice_str(n->name);
+  if (trust_prove(s, proof)) pong.pong.proof = slice_of(proof, sizeof proof);
+  if (n->trust.pass.n) pong.pong.pass = n->trust.pass;
   if (addr_is_set(&n->mesh.self)) {
     addr_text(&n->mesh.self, endpoint);
     pong.pong.endpoint = slice_str(endpoint);

@@ -169,6 +169,7 @@ struct session *session_new(struct node *n) {
   for (int i = 0; i < LANES; i++) s->door.way[i] = -1;
   s->since = n->now;
   s->window = STREAM_WINDOW;
+  s->rights.round = n->trust.round;
   lanes_init(&s->lanes);
   list_init(&s->judged.all);
   list_init(&s->fresh);
@@ -188,10 +189,10 @@ struct session *session_new(struct node *n) {
 struct session *session_open(struct node *n, const struct door *door) {
   struct session *s = NULL;
   struct door d = *door;
-  int err = n->draining                            ? MACULA_SHUTTING_DOWN
-            : !door_id(&d) && !n->allow_unverified ? MACULA_NOT_AUTHORIZED
-            : !(s = session_new(n))                ? MACULA_ENOMEM
-                                                   : 0;
+  int err = n->draining                                                ? MACULA_SHUTTING_DOWN
+            : !door_id(&d) && !n->allow_unverified && !n->trust.access ? MACULA_NOT_AUTHORIZED
+            : !(s = session_new(n))                                    ? MACULA_ENOMEM
+                                                                       : 0;
   d.ops->owner(&d, s);
   if (err) {
     const char *text =
@@ -208,31 +209,11 @@ struct session *session_open(struct node *n, const struct door *door) {
 
 void session_proved(const struct session *s, struct token_session *ret) {
   const struct node *n = s->node;
-  const struct id *peer = door_id(&s->door);
+  static const struct id none;
+  const struct id *peer = door_id(&s->door) ? door_id(&s->door) : &none;
   const uint8_t *exporter = door_exporter(&s->door);
-  *ret = (struct token_session){.client = s->dialled ? n->id
-                                          : peer     ? *peer
-                                                     : (struct id){0},
-                                .node = !s->dialled ? n->id
-                                        : peer      ? *peer
-                                                    : (struct id){0}};
+  *ret = (struct token_session){.client = s->dialled ? n->id : *peer, .node = s->dialled ? *peer : n->id};
   if (exporter) memcpy(ret->exporter, exporter, sizeof ret->exporter);
-}
-
-static bool token_matches(const struct session *s, struct slice proof) {
-  struct token_session ends;
-  struct slice token = slice_str(s->node->token);
-  session_proved(s, &ends);
-  return door_exporter(&s->door) && token_find(&token, 1, TOKEN_OF_CLIENT, &ends, proof) >= 0;
-}
-
-static bool is_admin(const struct session *s) {
-  const struct node *n = s->node;
-  const struct id *peer = door_id(&s->door);
-  if (addr_is_loopback(door_remote(&s->door))) return true;
-  for (size_t i = 0; peer && i < n->admin_key_count; i++)
-    if (id_eq(peer, &n->admin_keys[i])) return true;
-  return false;
 }
 
 int session_check(const struct session *s, const struct msg_connect *m, char why[NAME_WHY_LEN], const char **ret_text) {
@@ -252,10 +233,6 @@ int session_check(const struct session *s, const struct msg_connect *m, char why
     return MACULA_IDENTITY_MISMATCH;
   }
   if (peer && node_wall_ms(n) / 1000 >= door_id_end(&s->door)) return MACULA_CERTIFICATE_EXPIRED;
-  if (n->access == NODE_ACCESS_TOKEN && !token_matches(s, m->proof)) {
-    *ret_text = m->proof.n ? "the access token is wrong" : "an access token is needed";
-    return MACULA_NOT_AUTHORIZED;
-  }
   return 0;
 }
 
@@ -276,7 +253,7 @@ static void name_client(struct session *s, const struct msg_connect *m) {
   s->client.user = s;
 }
 
-static void welcome(struct session *s) {
+static void welcome(struct session *s, struct slice proof) {
   struct node *n = s->node;
   uint64_t ms = node_wall_ms(n);
   struct msg pong = {.type = MSG_PONG, .pong = {.timestamp = ms, .server_time = ms}};
@@ -285,19 +262,20 @@ static void welcome(struct session *s) {
     pong.pong.caps = s->caps;
     pong.pong.node_id = slice_of(n->id.b, ID_LEN);
     if (n->name[0]) pong.pong.name = slice_str(n->name);
+    pong.pong.proof = proof;
+    if (n->trust.pass.n) pong.pong.pass = n->trust.pass;
   } else {
     door_keep_alive(&s->door, n->keep_alive);
   }
   session_tell(s, &pong, true);
 }
 
-void session_admit(struct session *s, const struct msg_connect *m) {
+void session_admit(struct session *s, const struct msg_connect *m, struct slice proof) {
   struct node *n = s->node;
   struct clients_entry *replaced = NULL;
   char name[NAME_KEPT + 1];
   int err;
   s->base = !(m->caps & CAP_EXTENSIONS);
-  s->trusted = is_admin(s);
   name_client(s, m);
   topic_subscriber_init(&s->topics, s->serial, s);
   rpc_party_init(&s->rpc, s->serial, &s->client.id, s);
@@ -317,7 +295,7 @@ void session_admit(struct session *s, const struct msg_connect *m) {
   list_remove(&s->fresh);
   door_admit(&s->door);
   n->stats.admitted++;
-  welcome(s);
+  welcome(s, proof);
 }
 
 /* ---- the verdict on CONNECT ----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include "bounded/bucket.h"
 #include "node/doors/door.h"
 #include "node/limits.h"
+#include "node/trust/state.h"
 #include "pubsub/gets.h"
 #include "pubsub/inflight.h"
 #include "pubsub/topic_index.h"
@@ -42,7 +43,7 @@ struct session {
   enum session_state state;
   bool ended;   /* session_end has run */
   bool base;    /* base-only: no extensions, only `bin` */
-  bool trusted; /* may ask for the lists: it connects over loopback or has an admin key */
+  bool trusted; /* may ask for the lists: it has the role operator, or connects over loopback where all is open */
   bool watched; /* door_watch is on */
   uint32_t caps;
   int64_t at; /* way whose frame is being handled; -1: none */
@@ -64,6 +65,7 @@ struct session {
   int end_err;                                   /* of a link: why it ended */
   nanotime dial_until;                           /* DIALLING: PONG must come by then */
   struct clients_entry client;
+  struct rights rights;
   struct topic_subscriber topics;
   struct rpc_party rpc;
   struct inflight_party unacked; /* its QoS 1 messages that other nodes have not acknowledged */

@@ -76,7 +76,7 @@ static void test_defaults(void **state) {
   assert_false(f->c.http.off);
   assert_false(config_is_set(&f->c, OPTION_HTTP));
   assert_string_equal(f->c.node.realm, "default");
-  assert_int_equal(f->c.access.mode, NODE_ACCESS_OPEN);
+  assert_null(f->c.access);
   assert_int_equal(f->c.node.idle_timeout, 30 * NS_SEC);
   assert_int_equal(f->c.node.keep_alive, 10 * NS_SEC);
   assert_int_equal(f->c.node.limits.max_clients, limits.max_clients);
@@ -111,7 +111,7 @@ static void test_every_value_kind(void **state) {
   const char *yaml = "# a comment\n"
                      "listen: '127.0.0.1:1000, [::1]:2000'\n"
                      "http: off\n"
-                     "access: token:/etc/token\n"
+                     "access: /etc/access.yaml\n"
                      "allow_unverified: yes\n"
                      "idle_timeout: 2m\n"
                      "keep_alive: 1500ms\n"
@@ -119,16 +119,13 @@ static void test_every_value_kind(void **state) {
                      "retained_bytes: 16 MB\n"
                      "client_queue: 65536\n"
                      "log_level: debug\n"
-                     "admin_keys:\n"
-                     "  - 00000000000000000000000000000000000000000000000000000000000000aa\n"
-                     "  - 00000000000000000000000000000000000000000000000000000000000000bb\n";
+                     "log_format: json\n";
   assert_int_equal(load(f, yaml, NULL, NULL), 0);
   assert_int_equal(f->c.listen.count, 2);
   addr_text(&f->c.listen.at[1], text);
   assert_string_equal(text, "[::1]:2000");
   assert_true(f->c.http.off);
-  assert_int_equal(f->c.access.mode, NODE_ACCESS_TOKEN);
-  assert_string_equal(f->c.access.token_file, "/etc/token");
+  assert_string_equal(f->c.access, "/etc/access.yaml");
   assert_true(f->c.node.allow_unverified);
   assert_int_equal(f->c.node.idle_timeout, 120 * NS_SEC);
   assert_int_equal(f->c.node.keep_alive, 1500 * NS_MS);
@@ -136,8 +133,14 @@ static void test_every_value_kind(void **state) {
   assert_int_equal(f->c.node.limits.retained_bytes, 16000000);
   assert_int_equal(f->c.node.limits.client_queue, 65536);
   assert_int_equal(f->c.log_level, LOG_DEBUG);
-  assert_int_equal(f->c.admin_keys.count, 2);
-  assert_int_equal(f->c.admin_keys.at[1].b[31], 0xbb);
+  assert_true(f->c.log_json);
+  config_done(&f->c);
+  yaml = "realm_keys:\n"
+         "  - 00000000000000000000000000000000000000000000000000000000000000aa\n"
+         "  - 00000000000000000000000000000000000000000000000000000000000000bb\n";
+  assert_int_equal(load(f, yaml, NULL, NULL), 0);
+  assert_int_equal(f->c.realm_keys.count, 2);
+  assert_int_equal(f->c.realm_keys.at[1].b[31], 0xbb);
   config_done(&f->c);
 }
 
@@ -161,7 +164,7 @@ static void test_wrong_values_name_their_place(void **state) {
   assert_refused(f, "realm: a..b\n", NULL, NULL, ":1: realm: 'a..b' is not a realm: segment 2 of 3 is empty");
   assert_refused(f, "realm: a b\n", NULL, NULL, "the blank at byte 2");
   assert_refused(f, "log_level: loud\n", NULL, NULL, "none of error, warn, info, debug");
-  assert_refused(f, "access: everyone\n", NULL, NULL, "neither open nor token:FILE");
+  assert_refused(f, "access: token:/etc/token\n", NULL, NULL, "tokens: [{file: /etc/token");
   assert_refused(f, "listen: localhost:9443\n", NULL, NULL, "numeric ADDR:PORT");
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "a b", NULL}, "--join: 'a b' is no address: write host, host:port");
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "macula://12@a:1", NULL}, "'macula://12@a:1' is no address");
@@ -175,7 +178,7 @@ static void test_wrong_values_name_their_place(void **state) {
   assert_refused(f, NULL, NULL, (const char *[]){"--listen", "[fe80::1]:1", NULL}, "as in fe80::1%eth0");
   assert_refused(f, NULL, NULL, (const char *[]){"--http", "[fe80::1%nosuch0]:1", NULL}, "no network interface 'nosuch0'");
   assert_refused(f, "join: [ok, 'host:x']\n", NULL, NULL, ":1: join:");
-  assert_refused(f, "admin_keys: [abc]\n", NULL, NULL, "64 hexadecimal digits");
+  assert_refused(f, "realm_keys: [abc]\n", NULL, NULL, "64 hexadecimal digits");
   assert_refused(f, NULL, (const char *[]){"HOME=/", "MACULA_HTTP=8080", NULL}, NULL, "MACULA_HTTP: '8080'");
   assert_refused(f, NULL, NULL, (const char *[]){"--keep-alive=20s", NULL}, "--keep-alive: keep_alive must be at most half");
   assert_refused(f, NULL, NULL, (const char *[]){"--max-frame", "2MiB", NULL}, "--max-frame:");
@@ -187,7 +190,7 @@ static void test_not_yaml(void **state) {
   assert_refused(f, "realm: a\n\tname: x\n", NULL, NULL, ":2: not YAML");
   assert_refused(f, "- realm\n", NULL, NULL, ":1: 'key: value' lines are expected");
   assert_refused(f, "name: x\nrealm:\n  name: a\n", NULL, NULL, ":2: realm: one value is expected");
-  assert_refused(f, "name: x\nadmin_keys: abc\n", NULL, NULL, ":2: admin_keys: a list is expected");
+  assert_refused(f, "name: x\nrealm_keys: abc\n", NULL, NULL, ":2: realm_keys: a list is expected");
   assert_refused(f, "realm: a\nrealm: b\n", NULL, NULL, ":2: realm: stands in line 1 already");
   assert_refused(f, "realm: &x a\nname: *x\n", NULL, NULL, "alias");
   assert_refused(f, NULL, NULL, (const char *[]){"-c", "/nowhere/at/all.yaml", NULL}, "/nowhere/at/all.yaml");
@@ -249,9 +252,10 @@ static void test_empty_file_is_fine(void **state) {
 
 static void test_off_loopback_demands_access(void **state) {
   struct fixture *f = *state;
-  assert_refused(f, "listen: 0.0.0.0:9443\n", NULL, NULL, "--access open or --access token:FILE");
+  assert_refused(f, "listen: 0.0.0.0:9443\n", NULL, NULL, "--access FILE");
   assert_refused(f, NULL, NULL, (const char *[]){"--listen", "127.0.0.1:1,[::]:2", NULL}, "[::]:2 can be reached by others");
-  assert_int_equal(load(f, "listen: 0.0.0.0:9443\naccess: open\n", NULL, NULL), 0);
+  assert_refused(f, "listen: 0.0.0.0:9443\naccess: open\n", NULL, NULL, "--access FILE");
+  assert_int_equal(load(f, "listen: 0.0.0.0:9443\naccess: a.yaml\n", NULL, NULL), 0);
   config_done(&f->c);
 }
 
@@ -297,15 +301,15 @@ static void test_state_folder(void **state) {
 static void test_what_a_reload_cannot_change(void **state) {
   struct fixture *f = *state;
   char names[CONFIG_WHY_LEN];
-  assert_int_equal(load(f, "realm: a\nmax_clients: 5\naccess: token:/x\nca: /ca\n", NULL, NULL), 0);
+  assert_int_equal(load(f, "realm: a\nmax_clients: 5\naccess: /x\nca: /ca\n", NULL, NULL), 0);
   struct config before = f->c;
-  assert_int_equal(load(f, "realm: b\nmax_clients: 6\naccess: token:/y\nca: /ca2\nlog_level: debug\n", NULL, NULL), 0);
+  assert_int_equal(load(f, "realm: b\nmax_clients: 6\naccess: /y\nca: /ca2\nlog_level: debug\n", NULL, NULL), 0);
   assert_int_equal(config_fixed_changes(&before, &f->c, names), 1);
   assert_string_equal(names, "realm");
   config_done(&f->c);
   assert_int_equal(load(f, "realm: a\naccess: open\nlisten: 127.0.0.1:1\n", NULL, NULL), 0);
-  assert_int_equal(config_fixed_changes(&before, &f->c, names), 3);
-  assert_string_equal(names, "listen,access,ca");
+  assert_int_equal(config_fixed_changes(&before, &f->c, names), 2);
+  assert_string_equal(names, "listen,ca");
   config_done(&f->c);
   config_done(&before);
 }

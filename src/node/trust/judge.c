@@ -1,0 +1,455 @@
+#include "node/trust/judge.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/check.h"
+#include "base/err.h"
+#include "node/session/session.h"
+#include "trust/crypto.h"
+
+#define LINES_A_SECOND 2.0 /* log lines about what was forbidden */
+#define LINES_AT_ONCE 20.0
+/* What one turn may cost, in units of some 50 ns: a session, a token that a proof is compared with, a pattern of a grant that
+ * a subscription is compared with. */
+#define UNITS_A_TURN 20000u
+#define UNITS_A_TOKEN 40u
+
+static uint64_t unix_now(const struct node *n) { return node_wall_ms(n) / 1000; }
+
+/* ---- passes ----------------------------------------------------------------------------------------------------------------
+ */
+static bool pass_eq(const struct hlink *h, const void *key, size_t len) {
+  return memcmp(container_of(h, struct trust_pass, link.h)->digest, key, len) == 0;
+}
+
+static void pass_free(struct node *n, struct trust_pass *p) {
+  lru_remove(&n->trust.passes, &p->link);
+  grant_unref(p->grant);
+  mem_free(&n->rows.mem[ROW_PASSES], p);
+}
+
+/* Frees the oldest that nobody uses. False: all are in use. */
+static bool make_room(struct node *n) {
+  list_for(it, &n->trust.passes.order) {
+    struct trust_pass *p = container_of(it, struct trust_pass, link.age);
+    if (p->users) continue;
+    n->trust.passes.evicted++;
+    pass_free(n, p);
+    return true;
+  }
+  return false;
+}
+
+static struct trust_pass *pass_keep(struct node *n, const struct pass *p, const uint8_t digest[CRYPTO_HASH_LEN]) {
+  struct mem *mem = &n->rows.mem[ROW_PASSES];
+  const struct pass_claims *c = pass_effective(p);
+  struct trust_pass *e = NULL;
+  struct lru_link *evicted;
+  do {
+    if ((e = mem_calloc(mem, 1, sizeof *e)) && !pass_grant(mem, p, &e->grant)) break;
+    mem_free(mem, e);
+    e = NULL;
+  } while (make_room(n));
+  if (!e) return NULL;
+  memcpy(e->digest, digest, sizeof e->digest);
+  e->realm = p->realm;
+  e->holder = c->holder;
+  e->links = p->links;
+  e->from = p->link[0].claims.not_before;
+  e->until = p->link[0].claims.not_after;
+  for (size_t i = 0; i < p->links; i++) {
+    memcpy(e->serial[i], p->link[i].claims.serial, PASS_SERIAL_LEN);
+    if (p->link[i].claims.not_before > e->from) e->from = p->link[i].claims.not_before;
+    if (p->link[i].claims.not_after < e->until) e->until = p->link[i].claims.not_after;
+  }
+  if (n->trust.passes.tab.count < n->trust.passes.tab.max &&
+      !lru_insert(&n->trust.passes, &e->link, digest, CRYPTO_HASH_LEN, &evicted))
+    return e;
+  grant_unref(e->grant);
+  mem_free(mem, e);
+  return NULL;
+}
+
+static size_t lists_of(const struct node *n, const struct revoked *ret[ACCESS_MAX_REALMS]) {
+  size_t count = 0;
+  for (size_t i = 0; i < ACCESS_MAX_REALMS; i++)
+    if (n->trust.revoked[i]) ret[count++] = n->trust.revoked[i];
+  return count;
+}
+
+static int code_of(enum pass_verdict v) {
+  return v == PASS_GOOD        ? 0
+         : v == PASS_EXPIRED   ? MACULA_PASS_EXPIRED
+         : v == PASS_REVOKED   ? MACULA_PASS_REVOKED
+         : v == PASS_NO_MEMORY ? MACULA_ENOMEM
+                               : MACULA_PASS_INVALID;
+}
+
+/* The pass of these bytes, shown by `holder`: verified now, or earlier. */
+static int pass_take(struct node *n, struct slice bytes, const struct id *holder, struct trust_pass **ret_pass) {
+  uint8_t digest[CRYPTO_HASH_LEN];
+  struct lru_link *known;
+  struct pass p;
+  crypto_sha256(bytes, digest);
+  if ((known = lru_find(&n->trust.passes, digest, sizeof digest))) {
+    lru_touch(&n->trust.passes, known);
+    *ret_pass = container_of(known, struct trust_pass, link);
+    return 0;
+  }
+  const struct revoked *lists[ACCESS_MAX_REALMS];
+  struct pass_trust trust = {.holder = holder, .now = unix_now(n), .revoked = lists, .revoked_count = lists_of(n, lists)};
+  trust.realms = access_realms(n->trust.access, &trust.realm_count);
+  int err = code_of(pass_verify(bytes, &trust, &p, n->trust.why));
+  if (err) return err;
+  if ((*ret_pass = pass_keep(n, &p, digest))) return 0;
+  n->trust.passes_refused++;
+  snprintf(n->trust.why, sizeof n->trust.why, "the node has no room for another pass: raise pass_bytes");
+  return MACULA_ENOMEM;
+}
+
+#define WHY(...) snprintf(n->trust.why, sizeof n->trust.why, __VA_ARGS__)
+
+/* Whether a pass that was verified once counts now, and for this holder. */
+static int pass_counts(struct node *n, const struct trust_pass *p, const struct id *holder) {
+  const struct revoked *lists[ACCESS_MAX_REALMS];
+  size_t realms, count = lists_of(n, lists);
+  const struct id *realm = access_realms(n->trust.access, &realms);
+  uint64_t now = unix_now(n);
+  char hex[ID_HEX_LEN + 1];
+  while (realms && !id_eq(realm, &p->realm)) realm++, realms--;
+  if (!realms) {
+    id_hex(&p->realm, hex);
+    return WHY("the pass is signed by the realm key %s, which is not trusted here", hex), MACULA_PASS_INVALID;
+  }
+  if (!id_eq(holder, &p->holder)) {
+    id_hex(&p->holder, hex);
+    return WHY("the pass is for the key %s: show it with that identity", hex), MACULA_PASS_INVALID;
+  }
+  if (now < p->from)
+    return WHY("the pass begins in %llu s: is the clock right?", (unsigned long long)(p->from - now)), MACULA_PASS_INVALID;
+  if (now > p->until)
+    return WHY("the pass ended %llu s ago: ask for another", (unsigned long long)(now - p->until)), MACULA_PASS_EXPIRED;
+  for (size_t i = 0; i < count; i++)
+    for (size_t k = 0; k < p->links && id_eq(revoked_realm(lists[i]), &p->realm); k++)
+      if (revoked_has(lists[i], p->serial[k])) return WHY("the pass was revoked: ask for another"), MACULA_PASS_REVOKED;
+  return 0;
+}
+
+static void set_pass(struct session *s, struct trust_pass *p) {
+  if (p) p->users++;
+  if (s->rights.pass) {
+    assert(s->rights.pass->users > 0);
+    s->rights.pass->users--;
+  }
+  s->rights.pass = p;
+}
+
+/* ---- the grant of a session ------------------------------------------------------------------------------------------------
+ */
+/* By what the session has proved: its key, its pass, a token, having a key at all, nothing. What was shown and does not count
+ * is refused, so that nobody is let in with less than it asked for without being told. */
+static int find_grant(struct session *s, struct grant **ret_grant) {
+  struct node *n = s->node;
+  const struct access *a = n->trust.access;
+  const struct id *peer = door_id(&s->door);
+  struct rights *r = &s->rights;
+  struct token_session ends;
+  int err;
+  if (peer && (*ret_grant = access_key(a, peer))) return 0;
+  if (r->pass) {
+    if (!peer) return WHY("a pass counts with the certificate of its holder's key only"), MACULA_PASS_INVALID;
+    if ((err = pass_counts(n, r->pass, peer))) return err;
+    *ret_grant = r->pass->grant;
+    return 0;
+  }
+  if (r->proved) {
+    session_proved(s, &ends);
+    if (door_exporter(&s->door) && (*ret_grant = access_token(a, s->dialled ? TOKEN_OF_NODE : TOKEN_OF_CLIENT, &ends,
+                                                              slice_of(r->proof, sizeof r->proof), NULL)))
+      return 0;
+    return WHY(s->dialled ? "the node proved no token that is known here" : "the access token is wrong"), MACULA_NOT_AUTHORIZED;
+  }
+  if ((*ret_grant = s->dialled ? NULL : peer ? access_default(a) : access_anonymous(a))) return 0;
+  if (s->dialled)
+    return WHY("nothing proves that it is a node: no key in the access file, no pass, no token"), MACULA_NOT_AUTHORIZED;
+  size_t tokens, realms;
+  (void)access_tokens(a, &tokens);
+  (void)access_realms(a, &realms);
+  return WHY("%s is needed here: this one showed %s",
+             realms && tokens ? "an access token or a pass"
+             : tokens         ? "an access token"
+             : realms         ? "a pass"
+                              : "a key that the node knows",
+             peer ? "only a key that has no grant" : "nothing"),
+         MACULA_NOT_AUTHORIZED;
+}
+
+static int find_grant_as(struct session *s, enum role role, struct grant **ret_grant) {
+  struct node *n = s->node;
+  int err = find_grant(s, ret_grant);
+  if (err || role_covers(grant_role(*ret_grant), role)) return err;
+  struct slice name = grant_name(*ret_grant);
+  return WHY("it asks for the role %s, and its grant%s%.*s has the role %s", role_name(role), name.n ? " " : "", (int)name.n,
+             (const char *)name.p, role_name(grant_role(*ret_grant))),
+         MACULA_NOT_AUTHORIZED;
+}
+
+static void set_grant(struct session *s, struct grant *g) {
+  struct grant *old = s->rights.grant;
+  s->rights.grant = grant_ref(g);
+  grant_unref(old);
+}
+
+static int judge(struct session *s, enum role role, struct slice proof, struct slice pass, const char **ret_text) {
+  struct node *n = s->node;
+  const struct id *peer = door_id(&s->door);
+  struct rights *r = &s->rights;
+  struct trust_pass *shown = NULL;
+  struct grant *g;
+  int err = 0;
+  *ret_text = n->trust.why;
+  n->trust.why[0] = 0;
+  r->role = role;
+  r->round = n->trust.round;
+  if (peer) id_hex(peer, r->hex);
+  r->proved = proof.n == TOKEN_PROOF_LEN; /* kept also where all is open: a reload may close it */
+  if (r->proved) memcpy(r->proof, proof.p, sizeof r->proof);
+  if (!n->trust.access) return 0;
+  if (proof.n && !r->proved) return WHY("a proof has %d bytes", TOKEN_PROOF_LEN), MACULA_NOT_AUTHORIZED;
+  if (pass.n && !(peer && access_key(n->trust.access, peer))) err = pass_take(n, pass, peer, &shown);
+  if (!err) set_pass(s, shown);
+  if (!err) err = find_grant_as(s, role, &g);
+  if (!err) set_grant(s, g);
+  return err;
+}
+
+int trust_judge(struct session *s, const struct msg_connect *m, const char **ret_text) {
+  enum role role = m->caps & CAP_NODE ? ROLE_NODE : m->caps & CAP_OPERATOR ? ROLE_OPERATOR : ROLE_CLIENT;
+  if (role == ROLE_OPERATOR && !s->node->trust.access && !addr_is_loopback(door_remote(&s->door))) role = ROLE_CLIENT;
+  int err = judge(s, role, m->proof, m->pass, ret_text);
+  /* Where everything is open, whoever connects over loopback is an operator. */
+  s->trusted = s->rights.grant ? grant_role(s->rights.grant) == ROLE_OPERATOR : addr_is_loopback(door_remote(&s->door));
+  return err;
+}
+
+int trust_judge_node(struct session *s, const struct msg_pong *m, const char **ret_text) {
+  return judge(s, ROLE_NODE, m->proof, m->pass, ret_text);
+}
+
+bool trust_prove(const struct session *s, uint8_t ret_proof[TOKEN_PROOF_LEN]) {
+  const struct access *a = s->node->trust.access;
+  struct token_session ends;
+  size_t count = 0, i = 0;
+  const struct slice *tokens = a ? access_tokens(a, &count) : NULL;
+  if (!count || !door_exporter(&s->door)) return false;
+  session_proved(s, &ends);
+  if (s->dialled) {
+    while (i < count && grant_role(access_token_grant(a, i)) != ROLE_NODE) i++;
+    if (i == count) return false;
+  } else {
+    int found = s->rights.proved
+                    ? token_find(tokens, count, TOKEN_OF_CLIENT, &ends, slice_of(s->rights.proof, sizeof s->rights.proof))
+                    : -1;
+    if (found < 0) return false;
+    i = (size_t)found;
+  }
+  token_prove(tokens[i], s->dialled ? TOKEN_OF_CLIENT : TOKEN_OF_NODE, &ends, ret_proof);
+  return true;
+}
+
+/* ---- what it may do --------------------------------------------------------------------------------------------------------
+ */
+static struct name_values values_of(const struct session *s) {
+  return (struct name_values){.id = s->rights.hex[0] ? slice_of(s->rights.hex, ID_HEX_LEN) : SLICE_NONE,
+                              .client = s->name ? slice_str(s->name) : SLICE_NONE};
+}
+
+static void say_forbidden(struct session *s, enum right right, struct slice what) {
+  struct node *n = s->node;
+  char at[ADDR_TEXT_LEN];
+  struct slice name = grant_name(s->rights.grant);
+  n->trust.forbidden++;
+  if (!bucket_take(&n->trust.lines, LINES_A_SECOND, LINES_AT_ONCE, n->now)) {
+    n->trust.lines_left_out++;
+    return;
+  }
+  addr_text(door_remote(&s->door), at);
+  log_warn(n->log, "forbidden", "name=\"%s\" id=%s address=%s right=%s what=\"%.*s\" grant=\"%.*s\" left_out=%llu",
+           s->name ? s->name : "", s->rights.hex[0] ? s->rights.hex : "none", at, right_name(right), (int)what.n,
+           (const char *)what.p, (int)name.n, (const char *)name.p, (unsigned long long)n->trust.lines_left_out);
+  n->trust.lines_left_out = 0;
+}
+
+int trust_allows(struct session *s, enum right right, struct slice what, const char **ret_text) {
+  struct node *n = s->node;
+  struct name_values who;
+  if (!s->rights.grant) return 0;
+  who = values_of(s);
+  if (grant_allows(s->rights.grant, right, &who, what, NULL)) return 0;
+  struct slice name = grant_name(s->rights.grant);
+  WHY("%s '%.*s' needs a permission that the grant%s%.*s does not have", right_name(right), (int)what.n, (const char *)what.p,
+      name.n ? " " : "", (int)name.n, (const char *)name.p);
+  *ret_text = n->trust.why;
+  say_forbidden(s, right, what);
+  return MACULA_FORBIDDEN;
+}
+
+/* ---- anew ------------------------------------------------------------------------------------------------------------------
+ */
+void trust_judge_all(struct node *n) { n->trust.round++; }
+
+void trust_set_access(struct node *n, struct access *a) {
+  struct access *old = n->trust.access;
+  n->trust.access = a ? access_ref(a) : NULL;
+  access_unref(old);
+  trust_judge_all(n);
+}
+
+void trust_take_pass(struct node *n, uint8_t *pass, size_t len) {
+  mem_free(&n->rows.mem[ROW_NODE], (void *)n->trust.pass.p);
+  n->trust.pass = pass ? slice_of(pass, len) : SLICE_NONE;
+}
+
+/* Whether all that a client subscribes to and serves is still allowed to it. */
+static int still_allowed(struct session *s, uint32_t *units, const char **ret_text) {
+  char pattern[NAME_MAX_LEN + 1];
+  const struct topic_sub *sub = NULL;
+  uint32_t rules = (uint32_t)grant_count(s->rights.grant);
+  int err = 0;
+  if (!s->client.in) return 0;
+  while (!err && (sub = topic_sub_next(&s->topics, sub))) {
+    size_t len = topic_sub_pattern(sub, pattern);
+    *units += 1 + rules;
+    err = trust_allows(s, RIGHT_SUB, slice_of(pattern, len), ret_text);
+  }
+  list_for(it, &s->rpc.owner.own) {
+    const struct service *v = container_of(it, const struct provider, of_owner)->service;
+    if (err) break;
+    *units += 1 + rules;
+    err = trust_allows(s, RIGHT_SERVE, slice_of(v->name, v->len), ret_text);
+  }
+  return err;
+}
+
+static int anew(struct session *s, uint32_t *units, const char **ret_text) {
+  struct node *n = s->node;
+  struct grant *g;
+  size_t tokens = 0;
+  *ret_text = NULL;
+  *units += 1;
+  if (door_id(&s->door) && unix_now(n) >= door_id_end(&s->door)) return MACULA_CERTIFICATE_EXPIRED;
+  *ret_text = n->trust.why;
+  if (!n->trust.access) { /* a reload never opens what was closed */
+    assert(!s->rights.grant);
+    return 0;
+  }
+  if (s->rights.proved) (void)access_tokens(n->trust.access, &tokens);
+  *units += (uint32_t)tokens * UNITS_A_TOKEN;
+  int err = find_grant_as(s, s->rights.role, &g);
+  if (err || g == s->rights.grant) return err;
+  set_grant(s, g);
+  if (!s->peer && !s->dialled) s->trusted = grant_role(g) == ROLE_OPERATOR;
+  return still_allowed(s, units, ret_text);
+}
+
+static void say_link_ended(const struct session *s, int err, const char *text) {
+  char at[ADDR_TEXT_LEN];
+  addr_text(door_remote(&s->door), at);
+  log_warn(s->node->log, "node_ended", "id=%s address=%s code=%s text=\"%s\"", s->rights.hex, at, macula_err_name(err),
+           text ? text : macula_err_text(err));
+}
+
+static void judge_anew(struct session *s, uint32_t *units) {
+  struct node *n = s->node;
+  const char *text;
+  bool judged = s->state == SESSION_IN;
+  s->rights.round = n->trust.round;
+  if (!judged) return; /* it is judged by its CONNECT, or gone */
+  int err = anew(s, units, &text);
+  if (!err) return;
+  n->trust.ended++;
+  if (s->peer) say_link_ended(s, err, text);
+  s->end_err = err;
+  session_close(s, err, text);
+}
+
+void trust_let_in(struct session *s) {
+  uint64_t end = door_id(&s->door) ? door_id_end(&s->door) : UINT64_MAX;
+  if (s->rights.pass && s->rights.pass->until < end) end = s->rights.pass->until + 1;
+  if (end != UINT64_MAX && heap_set(&s->node->trust.ends, &s->rights.end, end)) session_close(s, MACULA_ENOMEM, NULL);
+}
+
+nanotime trust_deadline(const struct node *n) {
+  const struct list *first = n->sessions.all.next;
+  if (first != &n->sessions.all && container_of(first, struct session, all)->rights.round != n->trust.round) return n->now;
+  uint64_t end = heap_deadline(&n->trust.ends), now = unix_now(n);
+  if (end == TIME_NEVER) return TIME_NEVER;
+  return end <= now ? n->now : time_add(n->now, end - now > 3600 ? 3600 * NS_SEC : (end - now) * NS_SEC);
+}
+
+void trust_tick(struct node *n) {
+  struct heap_link *due;
+  uint32_t units = 0;
+  while (units < UNITS_A_TURN && (due = heap_pop_due(&n->trust.ends, unix_now(n))))
+    judge_anew(container_of(due, struct session, rights.end), &units);
+  /* Whoever was judged goes to the end of the list, so those that were not stand at its front. */
+  while (units < UNITS_A_TURN && !list_empty(&n->sessions.all)) {
+    struct session *s = container_of(n->sessions.all.next, struct session, all);
+    if (s->rights.round == n->trust.round) break;
+    list_remove(&s->all);
+    list_append(&n->sessions.all, &s->all);
+    judge_anew(s, &units);
+  }
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------
+ */
+void trust_init(struct node *n, const struct node_config *cfg) {
+  lru_init(&n->trust.passes, &n->rows.mem[ROW_PASSES], n->rng, UINT32_MAX, pass_eq);
+  heap_init(&n->trust.ends, &n->rows.mem[ROW_PASSES], UINT32_MAX);
+  n->trust.access = cfg->access ? access_ref(cfg->access) : NULL;
+}
+
+void trust_session_end(struct session *s) {
+  heap_remove(&s->node->trust.ends, &s->rights.end);
+  set_pass(s, NULL);
+  grant_unref(s->rights.grant);
+  s->rights.grant = NULL;
+}
+
+void trust_done(struct node *n) {
+  while (make_room(n)) {
+  }
+  lru_done(&n->trust.passes);
+  heap_done(&n->trust.ends);
+  access_unref(n->trust.access);
+  for (size_t i = 0; i < ACCESS_MAX_REALMS; i++) revoked_unref(n->trust.revoked[i]);
+}
+
+const char *trust_check(const struct node *n) {
+  uint64_t users = 0, used = 0;
+  CHECK_PART(lru_check(&n->trust.passes));
+  CHECK_PART(heap_check(&n->trust.ends));
+  list_for(it, &n->sessions.all) {
+    const struct session *s = container_of(it, struct session, all);
+    users += s->rights.pass != NULL;
+    CHECK(s->state != SESSION_IN || s->rights.round != n->trust.round || (s->rights.grant != NULL) == (n->trust.access != NULL),
+          "trust: a session has a grant where all is open, or none where nothing is");
+    CHECK(!s->ended || (!s->rights.grant && !s->rights.pass && !s->rights.end.pos),
+          "trust: a session that has ended holds a grant");
+    CHECK(!s->rights.end.pos || heap_has(&n->trust.ends, &s->rights.end), "trust: a session's end is not where it should be");
+  }
+  list_for(it, &n->trust.passes.order) used += container_of(it, const struct trust_pass, link.age)->users;
+  CHECK(users == used, "trust: a pass is not used by as many sessions as it says");
+  return NULL;
+}
+
+size_t trust_passes_owned(const struct node *n) {
+  size_t sum = htab_owned(&n->trust.passes.tab) + heap_owned(&n->trust.ends);
+  list_for(it, &n->trust.passes.order) {
+    const struct trust_pass *p = container_of(it, const struct trust_pass, link.age);
+    sum += mem_cost(p) + mem_cost(p->grant);
+  }
+  return sum;
+}

@@ -1,0 +1,242 @@
+/* Who may do what at a node: access files, passes, lists of revocations, and all of them anew while clients are connected. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "access_text.h"
+#include "node_rig.h"
+#include "trust/crypto.h"
+#include "trust/pass.h"
+
+#define TOKEN_B "fedcba9876543210"
+
+static void ended(struct rig_client *c, int code, const char *text) {
+  struct msg m = rig_expect(c, MSG_DISCONNECT);
+  assert_true(slice_is(m.disconnect.code, macula_err_name(code)));
+  if (text && !memmem(m.disconnect.message.p, m.disconnect.message.n, text, strlen(text)))
+    fail_msg("'%.*s' does not say '%s'", (int)m.disconnect.message.n, (const char *)m.disconnect.message.p, text);
+  assert_int_equal(rig_closed(c), code);
+}
+
+static struct rig_client *with_token(struct rig *r, const char *token) {
+  struct rig_client *c = rig_join(r, 0, NULL, 0);
+  rig_connect(c, RIG_EXT, "test", token);
+  return c;
+}
+
+static struct rig_client *let_in(struct rig *r, const char *token) {
+  struct rig_client *c = with_token(r, token);
+  (void)rig_expect(c, MSG_PONG);
+  return c;
+}
+
+static const char two_grants[] =
+    "grants:\n"
+    "  sensors: {pub: ['plant.${id}.**'], sub: ['cmd.**'], call: ['math.*'], serve: ['own.${id}']}\n"
+    "  ops: {role: operator, pub: ['**'], sub: ['**'], call: ['**'], serve: ['**']}\n"
+    "tokens:\n"
+    "  - {token: " ACCESS_TOKEN ", grant: sensors}\n"
+    "  - {token: " TOKEN_B ", grant: ops}\n";
+
+static void reload(struct rig *r, const char *yaml) {
+  struct node_reload l = {.access = access_text(yaml)};
+  assert_int_equal(node_reload(r->node, &l), 0);
+  access_unref(l.access);
+  rig_run(r, NS_SEC);
+}
+
+/* Each right is judged, and what was refused says what is missing. */
+static void test_rights(void **state) {
+  struct rig r;
+  char name[128], hex[ID_HEX_LEN + 1];
+  (void)state;
+  rig_start(&r, &(struct rig_options){.access = two_grants});
+  struct rig_client *c = let_in(&r, ACCESS_TOKEN), *op = let_in(&r, TOKEN_B);
+  id_hex(quic_identity_id(c->identity), hex);
+  assert_int_equal(rig_subscribe(op, "**"), 0);
+  snprintf(name, sizeof name, "plant.%s.temp", hex);
+  assert_int_equal(rig_publish(c, name, "1", 1, false, 1), 0);
+  (void)rig_expect(op, MSG_PUBLISH);
+  assert_int_equal(rig_publish(c, "plant.other.temp", "1", 1, false, 2), MACULA_FORBIDDEN);
+  assert_int_equal(rig_publish(c, "plant.other.temp", "1", 0, true, 3), MACULA_FORBIDDEN);
+  rig_publish_only(c, "plant.other.temp", slice_str("1"), 0);
+  assert_true(rig_quiet(op, MSG_PUBLISH, NS_SEC));
+  assert_int_equal(rig_subscribe(c, "cmd.door"), 0);
+  assert_int_equal(rig_subscribe(c, "cmd.**"), 0);
+  assert_int_equal(rig_subscribe(c, "**"), MACULA_FORBIDDEN);
+  assert_int_equal(rig_subscribe(c, "*.door"), MACULA_FORBIDDEN);
+  assert_int_equal(rig_register(c, "math.add"), MACULA_FORBIDDEN);
+  snprintf(name, sizeof name, "own.%s", hex);
+  assert_int_equal(rig_register(c, name), 0);
+  struct msg_reply a = rig_ask(c, "secret.add", "1");
+  assert_true(a.is_error && slice_is(a.error.code, "forbidden"));
+  assert_non_null(memmem(a.error.message.p, a.error.message.n, "call 'secret.add'", 17));
+  a = rig_ask(c, "math.add", "1");
+  assert_true(a.is_error && slice_is(a.error.code, "no_such_procedure"));
+  a = rig_ask(c, "com.macula.node.clients", "");
+  assert_true(a.is_error && slice_is(a.error.code, "not_authorized"));
+  a = rig_ask(op, "com.macula.node.clients", "");
+  assert_false(a.is_error);
+  rig_stop(&r);
+}
+
+/* No token, no key: nobody is let in, over loopback neither; a role that the grant does not have is refused. */
+static void test_nobody(void **state) {
+  struct rig r;
+  (void)state;
+  rig_start(&r, &(struct rig_options){.access = two_grants});
+  ended(with_token(&r, NULL), MACULA_NOT_AUTHORIZED, "an access token is needed");
+  ended(with_token(&r, "0123456789abcdeg"), MACULA_NOT_AUTHORIZED, "the access token is wrong");
+  struct rig_client *c = rig_join(&r, RIG_LOOPBACK, NULL, 0);
+  rig_connect(c, RIG_EXT, "test", NULL);
+  ended(c, MACULA_NOT_AUTHORIZED, NULL);
+  c = rig_join(&r, RIG_LOOPBACK, NULL, 0);
+  rig_connect(c, RIG_EXT | CAP_OPERATOR, "test", ACCESS_TOKEN);
+  ended(c, MACULA_NOT_AUTHORIZED, "role operator");
+  c = rig_join(&r, 0, NULL, 0);
+  rig_connect(c, RIG_EXT | CAP_NODE, "test", ACCESS_TOKEN);
+  ended(c, MACULA_NOT_AUTHORIZED, "role node");
+  c = rig_client(&r, RIG_NO_CERT, NULL);
+  rig_opened(c);
+  rig_connect(c, CAP_PUBSUB, "test", NULL);
+  assert_int_equal(rig_closed(c), MACULA_NOT_AUTHORIZED);
+  rig_stop(&r);
+}
+
+/* What a reload takes away is gone at once, what it leaves goes on, what it adds is there. */
+static void test_reload(void **state) {
+  struct rig r;
+  (void)state;
+  rig_start(&r, &(struct rig_options){.access = two_grants});
+  struct rig_client *c = let_in(&r, ACCESS_TOKEN), *idle = let_in(&r, ACCESS_TOKEN), *op = let_in(&r, TOKEN_B);
+  assert_int_equal(rig_subscribe(c, "cmd.door"), 0);
+  reload(&r, two_grants);
+  assert_int_equal(rig_subscribe(c, "cmd.gate"), 0);
+  reload(&r, "grants:\n  few: {sub: ['cmd.gate'], pub: [more]}\n  ops: {role: operator, pub: ['**']}\n"
+             "tokens: [{token: " ACCESS_TOKEN ", grant: few}, {token: " TOKEN_B ", grant: ops}]\n");
+  ended(c, MACULA_FORBIDDEN, "sub 'cmd.door'");
+  assert_int_equal(rig_publish(idle, "more", "1", 1, false, 1), 0);
+  assert_int_equal(rig_subscribe(idle, "cmd.door"), MACULA_FORBIDDEN);
+  reload(&r, "grants:\n  ops: {role: operator, pub: ['**']}\ntokens: [{token: " TOKEN_B ", grant: ops}]\n");
+  ended(idle, MACULA_NOT_AUTHORIZED, "the access token is wrong");
+  assert_int_equal(rig_publish(op, "more", "1", 1, false, 1), 0);
+  rig_stop(&r);
+}
+
+/* From open to a file while clients are connected: those who have proved what it wants go on. */
+static void test_closes(void **state) {
+  struct rig r;
+  (void)state;
+  rig_start(&r, NULL);
+  struct rig_client *c = let_in(&r, NULL), *knows = let_in(&r, ACCESS_TOKEN);
+  reload(&r, two_grants);
+  ended(c, MACULA_NOT_AUTHORIZED, "an access token is needed");
+  assert_int_equal(rig_subscribe(knows, "cmd.x"), 0);
+  rig_stop(&r);
+}
+
+/* ---- passes ----------------------------------------------------------------------------------------------------------------
+ */
+struct realm {
+  struct crypto_key *key;
+  char yaml[128];
+};
+
+static void realm_init(struct realm *m) {
+  char hex[ID_HEX_LEN + 1];
+  assert_int_equal(crypto_key_new(&m->key), 0);
+  id_hex(crypto_key_id(m->key), hex);
+  snprintf(m->yaml, sizeof m->yaml, "realm_keys: [%s]\n", hex);
+}
+
+#define UNIX_NOW 1790000000u /* node_rig.c */
+
+static size_t issue(const struct realm *m, const struct id *holder, uint8_t serial, uint64_t seconds, uint8_t ret[PASS_MAX]) {
+  struct pass_claims c = {.serial = {serial}, .holder = *holder, .not_before = UNIX_NOW - 10, .not_after = UNIX_NOW + seconds};
+  char why[PASS_WHY_LEN];
+  size_t n;
+  for (int q = 0; q < QUOTAS; q++) c.quotas[q] = QUOTA_NONE;
+  c.rules[c.count++] = (struct grant_rule){RIGHT_PUB, 0, slice_str("plant.${id}.**")};
+  c.rules[c.count++] = (struct grant_rule){RIGHT_SUB, 0, slice_str("cmd.**")};
+  if (pass_issue(m->key, &c, ret, &n, why)) fail_msg("%s", why);
+  return n;
+}
+
+static void show(struct rig_client *c, struct slice pass) {
+  struct msg m = {.type = MSG_CONNECT,
+                  .connect = {.version = slice_str("1.0"),
+                              .node_id = slice_of(quic_identity_id(c->identity)->b, ID_LEN),
+                              .realm_id = slice_str("test"),
+                              .caps = RIG_EXT,
+                              .pass = pass,
+                              .instance = slice_of(c->instance, sizeof c->instance)}};
+  rig_send(c, &m);
+}
+
+static void test_passes(void **state) {
+  struct rig r;
+  struct realm ours, other;
+  uint8_t pass[PASS_MAX], foreign[PASS_MAX];
+  (void)state;
+  realm_init(&ours);
+  realm_init(&other);
+  rig_start(&r, &(struct rig_options){.access = ours.yaml});
+  struct rig_client *c = rig_join(&r, 0, NULL, 0), *thief = rig_join(&r, 0, NULL, 0), *d;
+  size_t n = issue(&ours, quic_identity_id(c->identity), 1, 60, pass);
+  show(c, slice_of(pass, n));
+  (void)rig_expect(c, MSG_PONG);
+  assert_int_equal(rig_subscribe(c, "cmd.x"), 0);
+  assert_int_equal(rig_subscribe(c, "plant.x"), MACULA_FORBIDDEN);
+  show(thief, slice_of(pass, n));
+  ended(thief, MACULA_PASS_INVALID, "the pass is for the key");
+  d = rig_join(&r, 0, NULL, 0);
+  show(d, slice_of(foreign, issue(&other, quic_identity_id(d->identity), 1, 60, foreign)));
+  ended(d, MACULA_PASS_INVALID, "not trusted here");
+  d = rig_join(&r, 0, NULL, 0);
+  pass[n - 1] ^= 1;
+  show(d, slice_of(pass, n));
+  ended(d, MACULA_PASS_INVALID, NULL);
+  ended(with_token(&r, NULL), MACULA_NOT_AUTHORIZED, "a pass is needed here");
+  rig_run(&r, 70 * NS_SEC); /* it ends while it is used */
+  ended(c, MACULA_PASS_EXPIRED, "ended");
+  rig_stop(&r);
+  crypto_key_free(ours.key);
+  crypto_key_free(other.key);
+}
+
+/* Passes of those who are gone make room; when all are in use, one more is refused and says so. */
+static void test_pass_bytes(void **state) {
+  struct rig r;
+  struct realm m;
+  uint8_t pass[PASS_MAX];
+  uint32_t refused = 0;
+  (void)state;
+  realm_init(&m);
+  rig_start(&r, &(struct rig_options){.access = m.yaml, .node.limits.pass_bytes = 4096});
+  for (int i = 0; i < 40; i++) {
+    struct rig_client *c = rig_join(&r, 0, NULL, 0);
+    show(c, slice_of(pass, issue(&m, quic_identity_id(c->identity), (uint8_t)i, 600, pass)));
+    rig_run(&r, NS_SEC / 10);
+    if (rig_quiet(c, MSG_PONG, 0)) {
+      ended(c, MACULA_ENOMEM, "pass_bytes");
+      refused++;
+    } else if (i % 2) {
+      rig_kill(c);
+    }
+  }
+  assert_true(refused > 0 && refused < 40);
+  rig_stop(&r);
+  crypto_key_free(m.key);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rights), cmocka_unit_test(test_nobody),
+                                     cmocka_unit_test(test_reload), cmocka_unit_test(test_closes),
+                                     cmocka_unit_test(test_passes), cmocka_unit_test(test_pass_bytes)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
