@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"time"
 
 	"github.com/lucas-clemente/quic-go"
@@ -40,11 +41,24 @@ func fail(what string, err error) {
 	os.Exit(1)
 }
 
+// DialAddr takes a context in Debian 13's quic-go 0.50, and none in Debian 12's 0.29.
+func dial(args ...any) (quic.Connection, error) {
+	f := reflect.ValueOf(quic.DialAddr)
+	var in []reflect.Value
+	for _, a := range args[len(args)-f.Type().NumIn():] {
+		in = append(in, reflect.ValueOf(a))
+	}
+	out := f.Call(in)
+	conn, _ := out[0].Interface().(quic.Connection)
+	err, _ := out[1].Interface().(error)
+	return conn, err
+}
+
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Second)
 	defer cancel()
 	conf := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"macula"}}
-	conn, err := quic.DialAddrContext(ctx, os.Args[1], conf, nil)
+	conn, err := dial(ctx, os.Args[1], conf, (*quic.Config)(nil))
 	if err != nil {
 		fail("handshake", err)
 	}

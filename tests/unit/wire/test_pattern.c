@@ -83,7 +83,10 @@ static uint32_t step(const char *pattern, uint32_t at, char c) {
 /* Whether no topic of any length leads into the end of inner and not of outer: all pairs of places are visited. */
 static bool contains(const char *outer, const char *inner) {
   enum { MOST = 1 << 16 };
-  static struct { uint32_t in, out; } todo[MOST];
+  struct pair {
+    uint32_t in, out;
+  };
+  static struct pair todo[MOST];
   static uint32_t seen[MOST]; /* index into todo, from 1 */
   memset(seen, 0, sizeof seen);
   size_t count = 1;
