@@ -99,7 +99,6 @@ def row(name, attacks):
 chosen = [a for a in ATTACKS if not args.only or a[0] in args.only.split(",")]
 with _watched.folder():
     print("| attack | rate, here to elsewhere | p99, here to elsewhere | begun again | honest clients were told |\n|---|---|---|---|---|")
-    if args.each:
-        for a in chosen:
-            row(a[0], [a])
-    row("all" if len(chosen) == len(ATTACKS) else "those", chosen)
+    for a in chosen if args.each else []:
+        row(a[0], [a])
+    row("all" if len(chosen) == len(ATTACKS) else ", ".join(a[0] for a in chosen), chosen)
