@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""What an attacker costs the honest: attack.py BUILD_FOLDER [--seconds N] [--pairs N] [--only NAME,...] [--each].
+"""What an attacker costs the honest: attack.py BUILD_FOLDER [--seconds N] [--pairs N] [--outstanding N] [--only NAME,...] [--each].
 
 Two nodes with the limits and quotas that a node has by default. Honest clients call each other at one of them (macula bench rpc), while
 an attacker goes through the attacks of tests/e2e/attack.py, in turn and again until they are done: at their node, or at the other one,
-where it takes its share of the machine as well. A pair is one of each, in changing order. Prints how the rate and the p99 of the honest
-differ, as the median (least to most) of the pairs' ratios; how often the attacker was ended and began anew; and what else an
-honest client was told. Never fails for what it measured. Takes 2 * N seconds a pair and row, some 4 minutes as it is.
+where it takes its share of the machine as well. A pair is one of each, in changing order. Prints what the honest clients' rate and p99
+were here, as parts of what they were with the attacker elsewhere: the median (least to most) of the pairs; how often the attacker was
+ended and began anew; and what an honest client was told when its calls failed. The row "nobody" has no attacker: so much the machine
+alone makes of it. Never fails for what it measured. A row takes 2 * seconds * pairs, and some seconds more: 7 minutes for the two.
 """
 import argparse
 import json
@@ -25,11 +26,12 @@ p = argparse.ArgumentParser()
 p.add_argument("build")
 p.add_argument("--seconds", type=int, default=20, help="that the honest call, each time")
 p.add_argument("--pairs", type=int, default=5)
+p.add_argument("--outstanding", type=int, default=1, help="calls that each of the four honest clients waits for")
 p.add_argument("--only", default="", help="attacks")
 p.add_argument("--each", action="store_true", help="a row for each attack")
 args = p.parse_args()
 _watched.use(args.build)
-HONEST = ["--clients", "4", "--outstanding", "4"]
+HONEST = ["--clients", "4", "--outstanding", str(args.outstanding)]
 
 
 class Attacker(threading.Thread):
@@ -38,17 +40,16 @@ class Attacker(threading.Thread):
     def __init__(self, node, attacks):
         super().__init__(daemon=True)
         self.node, self.attacks, self.again = node, attacks, 0
-        self.busy, self.over = threading.Event(), threading.Event()
+        self.over = threading.Event()
         self.start()
 
     def begin(self, name, count):
         return Http(self.node, count) if name == "http" else Hostile(self.node, name, count)
 
     def run(self):
-        while not self.over.is_set():
+        while self.attacks and not self.over.is_set():
             for name, count, *_ in self.attacks:
                 h = self.begin(name, count)
-                self.busy.set()
                 until = time.monotonic() + args.seconds / len(self.attacks)
                 while not self.over.wait(0.05) and time.monotonic() < until:
                     if h.process.poll() is not None:
@@ -67,15 +68,18 @@ def side(attacks, here):
     """The honest clients' rate and p99, or what one of them was told."""
     theirs, other = _watched.Node("--log-level", "error"), _watched.Node("--log-level", "error")
     attacker = Attacker(theirs if here else other, attacks)
-    attacker.busy.wait()
-    p = subprocess.run([os.path.join(_watched.build, "macula"), "--json", "-s", theirs.address, "bench", "rpc", *HONEST, "--duration",
-                        "%ds" % args.seconds], env={**_watched.clean, **theirs.clients}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                       stderr=subprocess.PIPE, text=True)
+    p = _watched.start("macula", "--json", "-s", theirs.address, "bench", "rpc", *HONEST, "--duration", "%ds" % args.seconds,
+                       env=theirs.clients)
+    try:
+        out, told = p.communicate(timeout=args.seconds + 60)
+    except subprocess.TimeoutExpired:
+        p.kill()
+        out, told = p.communicate()[0], "nothing for a minute"
     attacker.end()
     for node in theirs, other:
         node.stop()
-    r = json.loads(p.stdout) if p.returncode == 0 else {}
-    return r.get("calls_per_s"), r.get("p99_us"), attacker.again, p.stderr.strip().replace("\n", " ")
+    r = json.loads(out) if p.returncode == 0 else {}
+    return r.get("calls_per_s"), r.get("p99_us"), attacker.again, told.strip().replace("\n", " ")
 
 
 def row(name, attacks):
@@ -85,6 +89,7 @@ def row(name, attacks):
         again += got[True][2]
         for here, (*_, text) in got.items():
             if text:
+                text = text if here else "elsewhere: " + text
                 told[text] = told.get(text, 0) + 1
         if got[True][0] and got[False][0]:
             rates.append(got[True][0] / got[False][0])
@@ -99,6 +104,7 @@ def row(name, attacks):
 chosen = [a for a in ATTACKS if not args.only or a[0] in args.only.split(",")]
 with _watched.folder():
     print("| attack | rate, here to elsewhere | p99, here to elsewhere | begun again | honest clients were told |\n|---|---|---|---|---|")
+    row("nobody", [])
     for a in chosen if args.each else []:
         row(a[0], [a])
     row("all" if len(chosen) == len(ATTACKS) else ", ".join(a[0] for a in chosen), chosen)
