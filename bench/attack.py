@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What an attacker costs the honest: attack.py BUILD_FOLDER [--seconds N] [--pairs N] [--outstanding N] [--only NAME,...] [--each].
 
-Two nodes with the limits and quotas that a node has by default. Honest clients call each other at one of them (macula bench rpc), while
-an attacker goes through the attacks of tests/e2e/attack.py, in turn and again until they are done: at their node, or at the other one,
-where it takes its share of the machine as well. A pair is one of each, in changing order. Prints what the honest clients' rate and p99
-were here, as parts of what they were with the attacker elsewhere: the median (least to most) of the pairs; how often the attacker was
-ended and began anew; and what an honest client was told when its calls failed. The row "nobody" has no attacker: so much the machine
-alone makes of it. Never fails for what it measured. A row takes 2 * seconds * pairs, and some seconds more: 7 minutes for the two.
+Two nodes with the limits and quotas that a node has by default, at which each client may publish, subscribe, call and serve everything.
+Honest clients call each other at one of them (macula bench rpc), while an attacker goes through the attacks of tests/e2e/attack.py, in turn
+and again until they are done: at their node, or at the other one, where it takes its share of the machine as well. A pair is one of each,
+in changing order. Prints what the honest clients' rate and p99 were here, as parts of what they were with the attacker elsewhere: the
+median (least to most) of the pairs; how often the attacker was ended and began anew; and what an honest client was told when its calls
+failed. The row "nobody" has no attacker: so much the machine alone makes of it. Never fails for what it measured. A row takes
+2 * seconds * pairs, and some seconds more: 7 minutes for the two.
 """
 import argparse
 import json
@@ -14,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -31,6 +33,11 @@ p.add_argument("--only", default="", help="attacks")
 p.add_argument("--each", action="store_true", help="a row for each attack")
 args = p.parse_args()
 _watched.use(args.build)
+ACCESS = """
+grants: {all: {pub: ['**'], sub: ['**'], call: ['**'], serve: ['**']}}
+keys: {%s: {grant: all, role: operator}}
+default: all
+"""
 HONEST = ["--clients", "4", "--outstanding", str(args.outstanding)]
 
 
@@ -66,10 +73,14 @@ class Attacker(threading.Thread):
 
 def side(attacks, here):
     """The honest clients' rate and p99, or what one of them was told."""
-    theirs, other = _watched.Node("--log-level", "error"), _watched.Node("--log-level", "error")
+    home = tempfile.mkdtemp(dir=_watched.tmp)  # of the honest, who also ask what the node used
+    env, access = {"XDG_CONFIG_HOME": home}, os.path.join(home, "access.yaml")
+    with open(access, "w") as f:
+        f.write(ACCESS % _watched.run("macula", "id", env=env).stdout.strip())
+    theirs, other = (_watched.Node("--log-level", "error", "--access", access) for _ in range(2))
     attacker = Attacker(theirs if here else other, attacks)
     p = _watched.start("macula", "--json", "-s", theirs.address, "bench", "rpc", *HONEST, "--duration", "%ds" % args.seconds,
-                       env=theirs.clients)
+                       env=env)
     try:
         out, told = p.communicate(timeout=args.seconds + 60)
     except subprocess.TimeoutExpired:
