@@ -240,6 +240,12 @@ static void on_room(void *ctx, macula_client client) {
   cli_wake(k->cli);
 }
 
+static void on_notice(void *ctx, macula_client client, int err, uint64_t count, const char *text) {
+  (void)ctx, (void)client;
+  fprintf(stderr, "macula: %llu messages: %s: ", (unsigned long long)count, macula_err_name(err));
+  text_put_raw_line(stderr, text);
+}
+
 static int not_let_in(struct cli *cli, int err, const char *text) {
   const char *server = cli->server ? cli->server : getenv("MACULA_SERVER");
   const char *what = macula_err_text(err ? err : MACULA_NOT_CONNECTED);
@@ -258,6 +264,7 @@ int cli_connect(struct cli *cli, bool op) {
   o.op = op;
   o.on_state = on_state;
   o.on_room = on_room;
+  o.on_notice = on_notice;
   o.ctx = k;
   int err = macula_connect(cli->loop, &o, &k->client);
   if (err) return cli_invalid(err, macula_last_error());
@@ -297,6 +304,10 @@ int cli_check_link(struct cli *cli) {
     case MACULA_MAX_CLIENTS_REACHED:
     case MACULA_REALM_MISMATCH:
     case MACULA_NOT_AUTHORIZED:
+    case MACULA_FORBIDDEN:
+    case MACULA_PASS_INVALID:
+    case MACULA_PASS_EXPIRED:
+    case MACULA_PASS_REVOKED:
     case MACULA_IDENTITY_MISMATCH:
     case MACULA_NOT_CONNECTED:
       return EXIT_NOT_CONNECTED;

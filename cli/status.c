@@ -222,13 +222,27 @@ static int run_list(struct cli *cli, const char *what) {
 }
 
 static int run_peers(struct cli *cli, void *options) { return (void)options, run_list(cli, "peers"); }
-static int run_clients(struct cli *cli, void *options) { return (void)options, run_list(cli, "clients"); }
+static int end_client(struct cli *cli) {
+  json_t *j;
+  int code = cli_connect(cli, true);
+  if (code || (code = cli_node_call(cli->link.client, "end", json_pack("{s:s}", "id", cli->argv[1]), &j))) return code;
+  if (cli->json) return text_put_json(j) ? 0 : EXIT_FAILED;
+  printf("ended %lld\n", (long long)json_integer_value(json_object_get(j, "ended")));
+  json_decref(j);
+  return 0;
+}
+static int run_clients(struct cli *cli, void *options) {
+  (void)options;
+  if (!cli->argc) return run_list(cli, "clients");
+  if (cli->argc == 2 && !strcmp(cli->argv[0], "end")) return end_client(cli);
+  return cli_invalid(MACULA_EINVAL, "it is `clients` or `clients end ID`");
+}
 static int run_services(struct cli *cli, void *options) { return (void)options, run_list(cli, "services"); }
 static int run_subs(struct cli *cli, void *options) { return (void)options, run_list(cli, "subs"); }
 
 #define NOTE                                                                                                                   \
-  "Answered also while the node is full, to a client on the node's machine or with\n"                                          \
-  "one of its admin_keys.\n\n"
+  "Answered also while the node is full, to operators: who has that role by the\n"                                             \
+  "node's access file or a pass, or is on its machine where access is open.\n\n"
 const struct command command_status = {"status",
                                        "status",
                                        "show the node and its limits",
@@ -252,14 +266,17 @@ const struct command command_peers = {"peers",
                                       0,
                                       run_peers};
 const struct command command_clients = {"clients",
-                                        "clients",
-                                        "list the node's clients",
-                                        "Lists the clients that are in.\n" NOTE "Example: macula clients\n",
+                                        "clients [end ID]",
+                                        "list the node's clients, or end one",
+                                        "Lists the clients that are in. `clients end ID` ends all connections of the\n"
+                                        "client or node with this id at once; it may come back unless its grant or\n"
+                                        "pass is taken from it.\n" NOTE "Example: macula clients\n",
                                         NULL,
                                         0,
                                         0,
-                                        0,
-                                        run_clients};
+                                        2,
+                                        run_clients,
+                                        "end"};
 const struct command command_services = {"services",
                                          "services",
                                          "list what is served",

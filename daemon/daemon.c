@@ -142,6 +142,7 @@ static void reload(struct daemon *d) {
     struct node_reload r = {
         .limits = &wanted.node.limits, .access = cred.access, .pass = &pass, .identity = cred.identity, .ca_pem = cred.ca_pem};
     err = node_reload(d->node, &r);
+    if (!err) mesh_read_revoked(d->mesh); /* of realms that are trusted since now */
     if (!err && d->http) err = http_set_token(d->http, cred.http_token);
     if (err) snprintf(why, sizeof why, "%s", macula_err_text(err));
   }

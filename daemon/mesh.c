@@ -1,11 +1,13 @@
 #include "mesh.h"
 
+#include <dirent.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "trust/crypto.h"
 
 #define KNOWN_FILE "peers"
 #define SEQ_FILE "sequence"
@@ -30,11 +32,18 @@ struct lookup {
   struct addr addrs[MAX_ADDRS]; /* where it led last */
 };
 
+struct kept { /* a list that is in its file */
+  struct id realm;
+  uint64_t number;
+};
+
 struct mesh {
   struct io_loop *loop;
   struct node *node;
   const struct log *log;
   char path[4200], seq_path[4200];
+  const char *state;
+  struct kept kept[ACCESS_MAX_REALMS];
   uint64_t seq; /* written */
   char *saved;  /* what the file holds; NULL: nothing that we know */
   nanotime save_at;
@@ -189,6 +198,7 @@ int mesh_start(struct io_loop *loop, struct node *node, const struct log *log, c
   m->loop = loop;
   m->node = node;
   m->log = log;
+  m->state = cfg->state;
   m->save_at = io_now() + SAVE_EVERY;
   snprintf(m->path, sizeof m->path, "%.4000s/" KNOWN_FILE, cfg->state);
   snprintf(m->seq_path, sizeof m->seq_path, "%.4000s/" SEQ_FILE, cfg->state);
@@ -199,6 +209,7 @@ int mesh_start(struct io_loop *loop, struct node *node, const struct log *log, c
   m->advertise = cfg->advertise && addr_parse(cfg->advertise, DEFAULT_PORT, &a) ? cfg->advertise : NULL;
   m->advertise_at = io_now() + LOOK_UP_OWN; /* it was looked up just now */
   load(m);
+  mesh_read_revoked(m);
   for (size_t i = 0; i < m->count; i++) look_up(&m->lookups[i]);
   *ret_mesh = m;
   return 0;
@@ -213,6 +224,61 @@ static void save_seq(struct mesh *m) {
     log_warn(m->log, "sequence_not_written", "text=\"%s\"", why);
   else
     m->seq = seq;
+}
+
+/* ---- lists of revoked passes: one file a realm -----------------------------------------------------------------------------
+ */
+#define REVOKED_PREFIX "revoked-"
+
+static void save_revoked(struct mesh *m) {
+  const struct revoked *r;
+  for (size_t i = 0; (r = node_revoked(m->node, i)); i++) {
+    char path[4300], hex[ID_HEX_LEN + 1], why[256], *text;
+    struct kept *k = NULL;
+    for (size_t j = 0; j < ACCESS_MAX_REALMS && !k; j++)
+      if (!m->kept[j].number || id_eq(&m->kept[j].realm, revoked_realm(r))) k = &m->kept[j];
+    if (!k) k = &m->kept[0]; /* realms came and went: it is written once too often */
+    if (id_eq(&k->realm, revoked_realm(r)) && k->number == revoked_number(r)) continue;
+    id_hex(revoked_realm(r), hex);
+    snprintf(path, sizeof path, "%.4000s/" REVOKED_PREFIX "%s", m->state, hex);
+    if (crypto_armor(REVOKED_LABEL, revoked_bytes(r), &text)) return;
+    int err = io_file_write(path, slice_str(text), 0600, why);
+    free(text);
+    if (err) {
+      log_warn(m->log, "revoked_not_written", "text=\"%s\"", why);
+      return;
+    }
+    *k = (struct kept){*revoked_realm(r), revoked_number(r)};
+  }
+}
+
+static void read_revoked(struct mesh *m, const char *path) {
+  char *text, why[PASS_WHY_LEN];
+  uint8_t *list = malloc(REVOKED_MAX_BYTES);
+  size_t n, len;
+  int err = list ? io_text_read(path, 2 * REVOKED_MAX_BYTES, &text, &n, why) : MACULA_ENOMEM;
+  if (!err) {
+    err = crypto_unarmor(REVOKED_LABEL, slice_of(text, n), list, REVOKED_MAX_BYTES, &len);
+    snprintf(why, sizeof why, "it holds no list");
+    free(text);
+    if (!err) err = node_revoke(m->node, slice_of(list, len), io_now(), why);
+  }
+  free(list);
+  if (err && err != MACULA_NOT_AUTHORIZED) /* a realm that is not trusted any more */
+    log_warn(m->log, "revoked_not_read", "file=%s text=\"%s; the other nodes tell what it held\"", path, why);
+}
+
+void mesh_read_revoked(struct mesh *m) {
+  char path[4400];
+  DIR *d = opendir(m->state);
+  for (struct dirent *e; d && (e = readdir(d));) {
+    if (strncmp(e->d_name, REVOKED_PREFIX, strlen(REVOKED_PREFIX)) != 0 ||
+        strlen(e->d_name) != strlen(REVOKED_PREFIX) + ID_HEX_LEN)
+      continue;
+    snprintf(path, sizeof path, "%.4000s/%.300s", m->state, e->d_name);
+    read_revoked(m, path);
+  }
+  if (d) closedir(d);
 }
 
 uint64_t mesh_last_seq(const struct config *cfg, const struct log *log) {
@@ -234,6 +300,7 @@ void mesh_save(struct mesh *m) {
   char *text, why[256];
   m->save_at = io_now() + SAVE_EVERY;
   save_seq(m);
+  save_revoked(m);
   if (node_known_peers(m->node, &text)) return;
   bool is_new = text[0] && (!m->saved || strcmp(text, m->saved) != 0);
   if (is_new && io_file_write(m->path, slice_str(text), 0600, why) != 0) {
@@ -252,6 +319,7 @@ void mesh_upkeep(struct mesh *m) {
   nanotime now = io_now();
   for (size_t i = 0; i < m->count; i++) look_up_again(&m->lookups[i], now);
   look_up_advertised(m, now);
+  save_revoked(m);
   if (!m->saved || now >= m->save_at) mesh_save(m);
 }
 

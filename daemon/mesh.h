@@ -14,6 +14,8 @@ int mesh_start(struct io_loop *loop, struct node *node, const struct log *log, c
 void mesh_upkeep(struct mesh *m);
 void mesh_save(struct mesh *m);  /* the nodes known, and the sequence */
 void mesh_close(struct mesh *m); /* accepts NULL */
+/* Hands the node the lists of revoked passes in the state folder; those that it hears of are written there. */
+void mesh_read_revoked(struct mesh *m);
 /* The largest sequence of DHT records that was used from this state folder; 0: none. */
 uint64_t mesh_last_seq(const struct config *cfg, const struct log *log);
 /* The address to advertise: numeric, or looked up now; mesh_upkeep follows the name. MACULA_EINVAL; ret_why says what is wrong.

@@ -35,12 +35,35 @@ static int write_key(const struct crypto_key *key, const char *path) {
   return err ? cli_invalid(err, why) : 0;
 }
 
+/* Hands a list of revoked passes to a node, from which the whole mesh has it. */
+static int push(struct cli *cli, const char *path) {
+  char *text, why[256];
+  size_t len;
+  json_t *j;
+  int err = io_text_read(path, 2 * REVOKED_MAX_BYTES, &text, &len, why);
+  if (err) return cli_invalid(err, why);
+  json_t *args = json_pack("{s:s}", "list", text);
+  free(text);
+  if (!args) return cli_invalid(MACULA_EINVAL, "the file holds no list of revoked passes: 'macula pass revoke' makes one");
+  int code = cli_connect(cli, true);
+  if (code)
+    json_decref(args);
+  else
+    code = cli_node_call(cli->link.client, "revoke", args, &j);
+  if (code) return code;
+  json_decref(j);
+  if (cli->json) return text_put_json(json_pack("{s:b}", "pushed", true)) ? EXIT_DONE : EXIT_FAILED;
+  puts("pushed: the node has it, and tells the others");
+  return EXIT_DONE;
+}
+
 static int run(struct cli *cli, void *options) {
   struct crypto_key *key = NULL;
   (void)options;
   bool make = !strcmp(cli->argv[0], "new");
+  if (!strcmp(cli->argv[0], "push")) return push(cli, cli->argv[1]);
   if (!make && strcmp(cli->argv[0], "show") != 0)
-    return cli_invalid(MACULA_EINVAL, "it is `realm new FILE` or `realm show FILE`");
+    return cli_invalid(MACULA_EINVAL, "it is `realm new FILE`, `realm show FILE` or `realm push LIST`");
   int err = make ? crypto_key_new(&key) : 0;
   int code = err ? cli_failed(err, NULL, NULL) : make ? write_key(key, cli->argv[1]) : files_key(cli->argv[1], &key);
   if (!code && !crypto_key_is_ed25519(key))
@@ -52,17 +75,19 @@ static int run(struct cli *cli, void *options) {
 
 const struct command command_realm = {
     "realm",
-    "realm new|show FILE",
-    "make the key that signs passes",
+    "realm new|show|push FILE",
+    "make the key that signs passes, revoke passes",
     "new writes a new key to FILE, which must not be there, readable to you alone,\n"
     "and prints the realm's public id; show prints it again. Nodes that are given\n"
-    "this id will take the passes that the key signs; none reads passes yet. Keep the\n"
-    "key offline.\n\n"
+    "this id (realm_keys) take the passes that the key signs. Keep the key offline.\n\n"
+    "push hands FILE, a list that `macula pass revoke` has signed, to a node: within a\n"
+    "second all nodes of the mesh end the connections that use these passes. It needs\n"
+    "the role operator.\n\n"
     "Example: macula realm new realm.key\n",
     NULL,
     0,
     2,
     2,
     run,
-    "new show",
+    "new show push",
 };

@@ -162,7 +162,10 @@ typedef struct macula_options {
    * room (wait_ms). Called once for all such functions when the queue is at most half full, also after a reconnect. May be
    * NULL. */
   void (*on_room)(void *ctx, macula_client client);
-  void *ctx; /* of on_state and on_room */
+  void *ctx; /* of on_state, on_room and on_notice */
+  /* The node tells what became of messages for which no answer was asked, as that they are forbidden; at most once a second,
+   * count: how many since the last time. May be NULL. */
+  void (*on_notice)(void *ctx, macula_client client, int err, uint64_t count, const char *text);
 } macula_options;
 /* Starts connecting and returns at once. opt NULL: defaults. The client is freed by macula_disconnect or with its loop. Errors
  * in the options and the files that they name: MACULA_EINVAL, MACULA_INVALID_REALM, and those of macula_identity_load; else

@@ -52,6 +52,7 @@ int client_new(struct hub *h, const struct client_options *o, struct client **re
   c->backoff_max = or_default(o->backoff_max, 30 * NS_SEC);
   c->on_state = o->on_state;
   c->on_room = o->on_room;
+  c->on_notice = o->on_notice;
   c->ctx = o->ctx;
   c->state = MACULA_CONNECTING;
   rng_fill(h->cfg.rng, c->instance, sizeof c->instance);
@@ -168,6 +169,7 @@ static void detach(struct client *c) {
 
 static bool is_final(int err) {
   return err == MACULA_REALM_MISMATCH || err == MACULA_IDENTITY_MISMATCH || err == MACULA_NOT_AUTHORIZED ||
+         err == MACULA_FORBIDDEN || err == MACULA_PASS_INVALID || err == MACULA_PASS_EXPIRED || err == MACULA_PASS_REVOKED ||
          err == MACULA_UNSUPPORTED_VERSION || err == MACULA_CERTIFICATE_INVALID || err == MACULA_CERTIFICATE_EXPIRED;
 }
 
@@ -284,7 +286,7 @@ void client_opened(struct client *c) {
                   .realm_id = slice_str(c->realm),
                   .caps = CAP_PUBSUB | CAP_RPC}};
   if (!c->base_only) {
-    m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | (c->op ? CAP_OPERATOR : 0);
+    m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_NOTICE | (c->op ? CAP_OPERATOR : 0);
     m.connect.instance = slice_of(c->instance, sizeof c->instance);
     if (c->token) {
       struct token_session ends = {.node = c->node};

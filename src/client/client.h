@@ -64,7 +64,8 @@ struct client_options {
   uint32_t max_calls;                /* 0: 1,024 */
   uint64_t backoff_min, backoff_max; /* ns; 0: 100 ms, 30 s */
   void (*on_state)(void *ctx, macula_client client, macula_state state, int err, const char *text);
-  void (*on_room)(void *ctx, macula_client client); /* as in macula_options */
+  void (*on_room)(void *ctx, macula_client client); /* as in macula_options, as is on_notice */
+  void (*on_notice)(void *ctx, macula_client client, int err, uint64_t count, const char *text);
   void *ctx;
   void *owner; /* the driver's */
 };

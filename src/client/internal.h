@@ -109,6 +109,7 @@ struct client {
   struct list entries[ENTRY_KINDS];
   void (*on_state)(void *ctx, macula_client client, macula_state state, int err, const char *text);
   void (*on_room)(void *ctx, macula_client client);
+  void (*on_notice)(void *ctx, macula_client client, int err, uint64_t count, const char *text);
   void *ctx, *owner;
 };
 

@@ -105,6 +105,7 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
                              .backoff_max = opt->backoff_max_ms * NS_MS,
                              .on_state = opt->on_state,
                              .on_room = opt->on_room,
+                             .on_notice = opt->on_notice,
                              .ctx = opt->ctx,
                              .owner = r};
   r->cert_end = quic_identity_end(o.identity);

@@ -9,6 +9,7 @@
 #include "node/messages/publish.h"
 #include "node/messages/spread.h"
 #include "node/peers/link.h"
+#include "node/peers/revoked.h"
 #include "node/peers/route.h"
 #include "node/receive.h"
 #include "node/session/session.h"
@@ -164,6 +165,8 @@ static void client_frame(struct session *s, const struct frame *f) {
     break;
   case MSG_PONG:
   case MSG_ACK:
+  case MSG_REVOKED:
+  case MSG_NOTICE:
   case MSG_PUBSUB_ROUTE:
   case MSG_RPC_ROUTE:
   case MSG_SWIM_PING:
@@ -216,6 +219,9 @@ void dispatch_message(struct peer *p, const struct msg *m) {
     break;
   case MSG_PUBLISH:
     spread_receive(p, &m->publish);
+    break;
+  case MSG_REVOKED:
+    revoked_heard(p, &m->revoked);
     break;
   case MSG_ACK:
     spread_ack(p, &m->ack);

@@ -9,6 +9,7 @@
 #include "node/peers/events.h"
 #include "node/peers/link.h"
 #include "node/peers/peer.h"
+#include "node/peers/revoked.h"
 #include "node/receive.h"
 #include "node/session/session.h"
 #include "node/trust/judge.h"
@@ -98,7 +99,10 @@ void peer_ended(struct peer *p) {
 
 void peer_evicted(struct peer *p) { ask_peer_down(p, MACULA_EVICTED); }
 void peer_unsent(struct peer *p, uint64_t query) { mesh_unsent(p, query); }
-void link_is_up(struct peer *p) { mesh_link_up(p); }
+void link_is_up(struct peer *p) {
+  mesh_link_up(p);
+  revoked_link_up(p);
+}
 void link_is_down(struct peer *p, bool dead) { mesh_link_down(p, dead); }
 void link_not_had(struct peer *p, bool was_there, bool dead) { mesh_dial_failed(p, was_there, dead); }
 void link_observed(struct node *n, const struct addr *seen, const struct addr *local) { mesh_observed(n, seen, local); }

@@ -17,6 +17,7 @@
 #include "node/peers/join.h"
 #include "node/peers/link.h"
 #include "node/peers/peer.h"
+#include "node/peers/revoked.h"
 #include "node/receive.h"
 #include "node/session/lane.h"
 #include "node/session/session.h"
@@ -383,6 +384,7 @@ static void on_tick(void *ctx, nanotime now) {
     mesh_sweep(n);
     spread_sweep(n);
     peers_sweep(n);
+    revoked_sweep(n);
     receive_sweep(n);
   }
   trust_tick(n);
@@ -517,7 +519,10 @@ int node_reload(struct node *n, const struct node_reload *r) {
     return err;
   }
   if (r->pass) trust_take_pass(n, pass, r->pass->n);
-  if (r->access) trust_set_access(n, r->access);
+  if (r->access) {
+    trust_set_access(n, r->access);
+    revoked_realms_changed(n);
+  }
   if (r->limits) {
     node_limits_reload(&n->limits, r->limits);
     struct node_limits l = n->limits;
@@ -547,3 +552,16 @@ int node_reload(struct node *n, const struct node_reload *r) {
 
 double node_uptime_s(const struct node *n, nanotime now) { return (double)time_since(now, n->started) / (double)NS_SEC; }
 const struct id *node_id(const struct node *n) { return &n->id; }
+
+int node_revoke(struct node *n, struct slice list, nanotime now, char ret_why[PASS_WHY_LEN]) {
+  set_now(n, now);
+  int err = revoked_take(n, list);
+  memcpy(ret_why, n->trust.why, PASS_WHY_LEN);
+  return err;
+}
+
+const struct revoked *node_revoked(const struct node *n, size_t i) {
+  for (size_t k = 0; k < ACCESS_MAX_REALMS; k++)
+    if (n->trust.revoked[k] && i-- == 0) return n->trust.revoked[k];
+  return NULL;
+}

@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "node/limits.h"
 #include "quic/identity.h"
+#include "trust/revoked.h"
 
 struct node;
 struct quic;
@@ -105,6 +106,11 @@ struct node_reload {
   const char *ca_pem;
 };
 int node_reload(struct node *n, const struct node_reload *r);
+
+/* Hands in a signed list of revoked passes (trust/revoked.h), as of the state folder: the errors of revoked_parse. */
+int node_revoke(struct node *n, struct slice list, nanotime now, char ret_why[PASS_WHY_LEN]);
+/* The i-th list that the node holds, to be kept in the state folder; NULL at the end. */
+const struct revoked *node_revoked(const struct node *n, size_t i);
 
 /* The one renderer of what people and scripts see. JSON text, NUL-terminated, freed by node_text_free. what: "status",
  * "clients", "peers", "services", "subs", "memory". Lists are paged: offset and limit (0: 1,000), with "total" in the answer.

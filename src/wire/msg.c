@@ -7,8 +7,8 @@
 static const struct {
   uint32_t cap;
   const char *name;
-} cap_names[] = {{CAP_PUBSUB, "pubsub"}, {CAP_RPC, "rpc"},           {CAP_ACK, "ack"},  {CAP_REGISTER, "register"},
-                 {CAP_CANCEL, "cancel"}, {CAP_OPERATOR, "operator"}, {CAP_NODE, "node"}};
+} cap_names[] = {{CAP_PUBSUB, "pubsub"}, {CAP_RPC, "rpc"},           {CAP_ACK, "ack"},   {CAP_REGISTER, "register"},
+                 {CAP_CANCEL, "cancel"}, {CAP_OPERATOR, "operator"}, {CAP_NODE, "node"}, {CAP_NOTICE, "notice"}};
 #define CAP_COUNT (sizeof cap_names / sizeof cap_names[0])
 
 static const char *const strategies[] = {"", "random", "first", "round_robin", "closest", "least_pending", ""};
@@ -32,6 +32,10 @@ const char *msg_type_name(uint8_t type) {
     return "pong";
   case MSG_ACK:
     return "ack";
+  case MSG_REVOKED:
+    return "revoked";
+  case MSG_NOTICE:
+    return "notice";
   case MSG_PUBLISH:
     return "publish";
   case MSG_SUBSCRIBE:
@@ -240,6 +244,16 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("code")) return m->ack.code = reader_text(r), true;
     if (KEY("message")) return m->ack.message = reader_text(r), true;
     return false;
+  case MSG_REVOKED:
+    if (KEY("realm")) return m->revoked.realm = reader_text(r), true;
+    if (KEY("number")) return m->revoked.number = reader_uint(r), true;
+    if (KEY("list")) return m->revoked.list = reader_text(r), true;
+    return false;
+  case MSG_NOTICE:
+    if (KEY("code")) return m->notice.code = reader_text(r), true;
+    if (KEY("message")) return m->notice.message = reader_text(r), true;
+    if (KEY("count")) return m->notice.count = reader_uint(r), true;
+    return false;
   case MSG_PUBLISH: {
     struct msg_publish *p = &m->publish;
     if (KEY("topic")) return p->topic = reader_text(r), true;
@@ -379,10 +393,13 @@ static bool complete(const struct msg *m) {
     return m->found.is_value ? m->found.value.p != NULL : true;
   case MSG_STORE:
     return (m->store.key.p && m->store.value.p) || m->store.result.p;
+  case MSG_REVOKED:
+    return m->revoked.realm.n == ID_LEN;
   case MSG_DISCONNECT:
   case MSG_PING:
   case MSG_PONG:
   case MSG_ACK:
+  case MSG_NOTICE:
   case MSG_FIND_NODE_REPLY:
   case MSG_SWIM_PING:
   case MSG_SWIM_ACK:

@@ -15,7 +15,9 @@ enum msg_type {
   MSG_DISCONNECT = 0x02,
   MSG_PING = 0x03,
   MSG_PONG = 0x04,
-  MSG_ACK = 0x05, /* extension `ack` */
+  MSG_ACK = 0x05,     /* extension `ack` */
+  MSG_REVOKED = 0x07, /* extension `node`: the number of a realm's list of revoked passes, or the list */
+  MSG_NOTICE = 0x09,  /* extension `notice`: what happened to something that asked for no answer */
   MSG_PUBLISH = 0x10,
   MSG_SUBSCRIBE = 0x11,
   MSG_UNSUBSCRIBE = 0x12,
@@ -59,8 +61,9 @@ enum msg_cap {
   CAP_CANCEL = 1 << 4,   /* "cancel" */
   CAP_OPERATOR = 1 << 5, /* "operator" */
   CAP_NODE = 1 << 6,     /* "node": the peer is a node of the mesh */
+  CAP_NOTICE = 1 << 7,   /* "notice" */
 };
-#define CAP_EXTENSIONS (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR | CAP_NODE)
+#define CAP_EXTENSIONS (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR | CAP_NODE | CAP_NOTICE)
 
 enum strategy {
   STRATEGY_DEFAULT = 0, /* field absent: the node's choice, random */
@@ -119,6 +122,15 @@ struct msg_ack {
   uint64_t ref;
   struct slice code;    /* absent: done */
   struct slice message; /* with code */
+};
+struct msg_revoked {
+  struct slice realm; /* id of the realm key */
+  uint64_t number;    /* of the sender's list; 0: it has none */
+  struct slice list;  /* optional: trust/revoked.h */
+};
+struct msg_notice {
+  struct slice code, message;
+  uint64_t count; /* how often it happened since the last notice of this code */
 };
 struct msg_publish {
   struct slice topic;
@@ -233,6 +245,8 @@ struct msg {
     struct msg_ping ping;
     struct msg_pong pong;
     struct msg_ack ack;
+    struct msg_revoked revoked;
+    struct msg_notice notice;
     struct msg_publish publish;
     struct msg_subscribe subscribe; /* and unsubscribe */
     struct msg_call call;           /* and cast */

@@ -20,7 +20,7 @@ static void flag(struct writer *w, struct slice key, bool v) {
 }
 
 static void caps(struct writer *w, uint32_t set) {
-  static const char *const names[] = {"pubsub", "rpc", "ack", "register", "cancel", "operator", "node"};
+  static const char *const names[] = {"pubsub", "rpc", "ack", "register", "cancel", "operator", "node", "notice"};
   writer_bin(w, K("capabilities"));
   writer_array(w, (uint32_t)__builtin_popcount(set & 0x7f));
   for (unsigned i = 0; i < 7; i++)
@@ -116,6 +116,18 @@ static void payload(struct writer *w, const struct msg *m) {
     number(w, K("ref"), m->ack.ref);
     if (m->ack.code.p) text(w, K("code"), m->ack.code);
     if (m->ack.message.p) text(w, K("message"), m->ack.message);
+    break;
+  case MSG_REVOKED:
+    writer_map(w, 2u + !!m->revoked.list.p);
+    text(w, K("realm"), m->revoked.realm);
+    number(w, K("number"), m->revoked.number);
+    if (m->revoked.list.p) text(w, K("list"), m->revoked.list);
+    break;
+  case MSG_NOTICE:
+    writer_map(w, 3);
+    text(w, K("code"), m->notice.code);
+    text(w, K("message"), m->notice.message);
+    number(w, K("count"), m->notice.count);
     break;
   case MSG_PUBLISH: {
     const struct msg_publish *p = &m->publish;

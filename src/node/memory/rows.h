@@ -36,6 +36,8 @@
   X(ACCESS, 0, "access", "the access file", "access_bytes", 0, 0, l->access_bytes, 0, 0, 0, 0)                                 \
   X(PASSES, 0, "passes", "passes that were verified", "pass_bytes", 0, 0, l->pass_bytes, f->n->trust.passes.tab.count,         \
     f->n->trust.passes_refused, f->n->trust.passes.evicted, 0)                                                                 \
+  X(REVOKED, 0, "revoked", "lists of revoked passes", "", ACCESS_MAX_REALMS + 1, REVOKED_MAX_BYTES + 128, 0,                   \
+    f->n->trust.lists, f->n->trust.lists_refused, 0, 0)                                                                        \
   X(CLIENTS, 0, "clients", "index of clients", "max_clients", l->max_clients + l->max_operators, PLAN_SLOT, PLAN_TABLE,        \
     clients_total(&f->n->sessions.clients), f->n->sessions.clients.refused, 0, 0)                                              \
   X(TOPICS, 2, "subscriptions", "subscriptions", "subscription_bytes", l->max_subscriptions, 0, l->subscription_bytes,         \

@@ -108,6 +108,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   /* A message that the publisher sends again, because not all nodes answered in time, goes to all nodes again: those that have
    * it already recognise it. */
   if (!err) err = spread_publish(s, &m, keyed ? &key : NULL, can_tell, given->ref, &waits);
+  if (err && !can_tell) session_notice(s, err, text);
   if (!waits) session_ack(s, given->has_ref, given->ref, err, text);
   spread_results(n);
 }

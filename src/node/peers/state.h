@@ -51,7 +51,8 @@ struct peer {
   nanotime twice_at;              /* the earliest time at which it is logged again that two runs live */
   nanotime in_use_until;          /* it says that another node has our identity, and is not dialled before this */
   char name[NAME_KEPT + 1];
-  nanotime since; /* of the link */
+  nanotime since;      /* of the link */
+  struct bucket lists; /* its lists of revocations that are verified */
   struct spread_peer spread;
 };
 

@@ -60,6 +60,20 @@ void session_ack(struct session *s, bool has_ref, uint64_t ref, int err, const c
   session_tell(s, &m, true);
 }
 
+void session_notice(struct session *s, int err, const char *text) {
+  struct node *n = s->node;
+  if (!(s->caps & CAP_NOTICE)) return;
+  s->unnoticed++;
+  if (n->now < s->notice_at) return;
+  struct msg m = {.type = MSG_NOTICE,
+                  .notice = {.code = slice_str(macula_err_name(err)),
+                             .message = slice_str(text ? text : macula_err_text(err)),
+                             .count = s->unnoticed}};
+  s->unnoticed = 0;
+  s->notice_at = time_add(n->now, NS_SEC);
+  session_tell(s, &m, false);
+}
+
 void session_error(struct session *s, struct slice call_id, int err, const char *text) {
   struct msg m = answer_error(call_id, err, text, !s->base);
   session_tell(s, &m, true);

@@ -66,6 +66,8 @@ struct session {
   nanotime dial_until;                           /* DIALLING: PONG must come by then */
   struct clients_entry client;
   struct rights rights;
+  uint64_t unnoticed; /* what NOTICE will count next */
+  nanotime notice_at; /* the earliest time of the next one */
   struct topic_subscriber topics;
   struct rpc_party rpc;
   struct inflight_party unacked; /* its QoS 1 messages that other nodes have not acknowledged */

@@ -41,6 +41,8 @@ struct trust {
   struct lru passes;
   struct heap ends;                           /* rights.end of sessions, in Unix seconds */
   struct revoked *revoked[ACCESS_MAX_REALMS]; /* the latest list of each realm; NULL: none */
+  uint64_t lists, lists_refused;              /* lists of revocations that were taken, and that were bad or too many */
+  nanotime announce_at;                       /* when their numbers are announced to all links again */
   struct bucket lines;                        /* log lines about what was forbidden */
   uint64_t lines_left_out;
   uint64_t forbidden;      /* requests that a grant does not allow */

@@ -7,8 +7,10 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "macula/macula.h"
+#include "node/peers/revoked.h"
 #include "node/session/session.h"
 #include "node/view/ask.h"
+#include "trust/crypto.h"
 #include "wire/names.h"
 
 #define NODE_PREFIX "com.macula.node."
@@ -79,13 +81,65 @@ static void read_page(struct slice args, size_t *ret_offset, size_t *ret_limit) 
   json_decref(j);
 }
 
+/* Hands in a list of revoked passes in its text form. */
+static int revoke(struct node *n, json_t *args, const char **ret_text) {
+  uint8_t *list = malloc(REVOKED_MAX_BYTES);
+  size_t len;
+  *ret_text = n->trust.why;
+  int err = list ? crypto_unarmor(REVOKED_LABEL, slice_str(json_string_value(json_object_get(args, "list"))), list,
+                                  REVOKED_MAX_BYTES, &len)
+                 : MACULA_ENOMEM;
+  if (err == MACULA_EINVAL) snprintf(n->trust.why, sizeof n->trust.why, "'list' holds no list of revoked passes");
+  if (!err) err = revoked_take(n, slice_of(list, len));
+  free(list);
+  return err;
+}
+
+/* Ends the sessions of a client, or the link to a node, by its id. */
+static int end_of(struct node *n, json_t *args, const char **ret_text, json_int_t *ret_count) {
+  struct id id;
+  *ret_count = 0;
+  if (id_parse(slice_str(json_string_value(json_object_get(args, "id"))), &id))
+    return *ret_text = "'id' is no id of 64 hexadecimal digits", MACULA_EINVAL;
+  list_for_safe(it, &n->sessions.all) {
+    struct session *s = container_of(it, struct session, all);
+    if (s->state != SESSION_IN || !(s->client.in ? id_eq(&s->client.id, &id) : s->peer && id_eq(&s->peer->id, &id))) continue;
+    session_close(s, MACULA_NOT_AUTHORIZED, "an operator ended this connection");
+    ++*ret_count;
+  }
+  return *ret_count ? 0 : (*ret_text = "nobody with this id is connected to this node", MACULA_ENOTFOUND);
+}
+
+/* What an operator has the node do. False: it is none of these. */
+static bool command(struct session *s, struct slice what, struct slice args, int *ret_err, const char **ret_text,
+                    char **ret_json) {
+  json_int_t count = 0;
+  bool is_end = slice_is(what, "end");
+  if (!is_end && !slice_is(what, "revoke")) return false;
+  if (!s->trusted) {
+    *ret_err = MACULA_NOT_AUTHORIZED;
+    return true;
+  }
+  json_t *j = args.n ? json_loadb((const char *)args.p, args.n, 0, NULL) : NULL;
+  *ret_err = is_end ? end_of(s->node, j, ret_text, &count) : revoke(s->node, j, ret_text);
+  json_decref(j);
+  if (!*ret_err && (j = is_end ? json_pack("{s:I}", "ended", count) : json_object())) {
+    *ret_json = json_dumps(j, JSON_COMPACT);
+    json_decref(j);
+  }
+  if (!*ret_err && !*ret_json) *ret_err = MACULA_ENOMEM;
+  return true;
+}
+
 static int answer_node(struct session *s, struct slice what, struct slice args, char **ret_json) {
   char name[32];
   size_t offset, limit;
   if (what.n >= sizeof name) return MACULA_NO_SUCH_PROCEDURE;
   memcpy(name, what.p, what.n);
   name[what.n] = 0;
-  if (!s->trusted && !slice_is(what, "status") && !slice_is(what, "memory")) return MACULA_NOT_AUTHORIZED;
+  /* Where all is open, everybody may see how the node is. */
+  bool is_figure = slice_is(what, "status") || slice_is(what, "memory");
+  if (!s->trusted && (s->node->trust.access || !is_figure)) return MACULA_NOT_AUTHORIZED;
   read_page(args, &offset, &limit);
   int err = node_render(s->node, name, offset, limit, s->node->now, ret_json);
   return err == MACULA_ENOTFOUND ? MACULA_NO_SUCH_PROCEDURE : err;
@@ -108,15 +162,24 @@ void admin_call(struct session *s, const struct msg_call *m, struct slice proced
   if (strip(&what, NODE_PREFIX) && ask_call(s, m, what)) return;
   what = procedure;
   char *json = NULL;
-  int err = strip(&what, NODE_PREFIX)          ? answer_node(s, what, m->args, &json)
-            : strip(&what, DIAGNOSTICS_PREFIX) ? answer_diagnostics(s->node, what, m->args, &json)
-                                               : MACULA_NO_SUCH_PROCEDURE;
+  const char *text = NULL;
+  int err = 0;
+  bool of_node = strip(&what, NODE_PREFIX);
+  if (of_node && command(s, what, m->args, &err, &text, &json))
+    ;
+  else
+    err = of_node                            ? answer_node(s, what, m->args, &json)
+          : strip(&what, DIAGNOSTICS_PREFIX) ? answer_diagnostics(s->node, what, m->args, &json)
+                                             : MACULA_NO_SUCH_PROCEDURE;
   if (!err) {
     struct msg reply = {.type = MSG_REPLY, .reply = {.call_id = m->call_id, .result = slice_str(json)}};
     err = session_send(s, &reply, true);
   }
   if (err && err != MACULA_ECLOSED)
     session_error(s, m->call_id, err,
-                  err == MACULA_NOT_AUTHORIZED ? "lists are shown on loopback and to admin keys only" : NULL);
+                  text ? text
+                  : err == MACULA_NOT_AUTHORIZED
+                      ? "this needs the role operator: a grant of the access file, or a pass, gives it"
+                      : NULL);
   node_text_free(json);
 }
