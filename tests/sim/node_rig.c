@@ -64,6 +64,7 @@ void rig_start(struct rig *r, const struct rig_options *o) {
   d.node.unix_base_ms = UINT64_C(1790000000000);
   if (!d.node.name) d.node.name = "node";
   if (!d.node.realm) d.node.realm = "test";
+  if (d.pass_of) d.node.pass = d.pass_of(quic_identity_id(r->identity));
   if (d.access) d.node.access = access_text(d.access);
   r->config = d.node;
   rig_node_start(r);
@@ -267,6 +268,17 @@ void rig_connect(struct rig_client *c, uint32_t caps, const char *realm, const c
       m.connect.proof = slice_of(proof, sizeof proof);
     }
   }
+  rig_send(c, &m);
+}
+
+void rig_show(struct rig_client *c, struct slice pass) {
+  struct msg m = {.type = MSG_CONNECT,
+                  .connect = {.version = slice_str("1.0"),
+                              .node_id = slice_of(quic_identity_id(c->identity)->b, ID_LEN),
+                              .realm_id = slice_str("test"),
+                              .caps = RIG_EXT,
+                              .pass = pass,
+                              .instance = slice_of(c->instance, sizeof c->instance)}};
   rig_send(c, &m);
 }
 

@@ -57,8 +57,9 @@ struct rig {
 };
 
 struct rig_options {
-  struct node_config node; /* rng, identity and time are filled in; realm NULL: "test" */
-  const char *access;      /* an access file's text; NULL: open */
+  struct node_config node;                        /* rng, identity and time are filled in; realm NULL: "test" */
+  struct slice (*pass_of)(const struct id *node); /* makes the node's pass; NULL: it has none */
+  const char *access;                             /* an access file's text; NULL: open */
   const struct sim_link *link;
   uint64_t seed; /* 0: 1 */
   /* One of several nodes: on this rig's network, at 10.0.0.(1 + index). That rig is stopped last. */
@@ -82,6 +83,7 @@ struct rig_client *rig_client(struct rig *r, unsigned flags, struct quic_identit
 /* rig_client, the handshake, and CONNECT with caps (0: none is sent). Fails the test unless PONG comes. */
 struct rig_client *rig_join(struct rig *r, unsigned flags, struct quic_identity *identity, uint32_t caps);
 void rig_connect(struct rig_client *c, uint32_t caps, const char *realm, const char *token);
+void rig_show(struct rig_client *c, struct slice pass); /* CONNECT of a client with a pass */
 /* Waits for the handshake's end. */
 void rig_opened(struct rig_client *c);
 void rig_kill(struct rig_client *c); /* as SIGKILL: nothing more from it, and no ICMP error for it */

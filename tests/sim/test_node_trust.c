@@ -10,8 +10,7 @@
 
 #include "access_text.h"
 #include "node_rig.h"
-#include "trust/crypto.h"
-#include "trust/pass.h"
+#include "realm.h"
 
 #define TOKEN_B "fedcba9876543210"
 
@@ -142,42 +141,6 @@ static void test_closes(void **state) {
 
 /* ---- passes ----------------------------------------------------------------------------------------------------------------
  */
-struct realm {
-  struct crypto_key *key;
-  char yaml[128];
-};
-
-static void realm_init(struct realm *m) {
-  char hex[ID_HEX_LEN + 1];
-  assert_int_equal(crypto_key_new(&m->key), 0);
-  id_hex(crypto_key_id(m->key), hex);
-  snprintf(m->yaml, sizeof m->yaml, "realm_keys: [%s]\n", hex);
-}
-
-#define UNIX_NOW 1790000000u /* node_rig.c */
-
-static size_t issue(const struct realm *m, const struct id *holder, uint8_t serial, uint64_t seconds, uint8_t ret[PASS_MAX]) {
-  struct pass_claims c = {.serial = {serial}, .holder = *holder, .not_before = UNIX_NOW - 10, .not_after = UNIX_NOW + seconds};
-  char why[PASS_WHY_LEN];
-  size_t n;
-  for (int q = 0; q < QUOTAS; q++) c.quotas[q] = QUOTA_NONE;
-  c.rules[c.count++] = (struct grant_rule){RIGHT_PUB, 0, slice_str("plant.${id}.**")};
-  c.rules[c.count++] = (struct grant_rule){RIGHT_SUB, 0, slice_str("cmd.**")};
-  if (pass_issue(m->key, &c, ret, &n, why)) fail_msg("%s", why);
-  return n;
-}
-
-static void show(struct rig_client *c, struct slice pass) {
-  struct msg m = {.type = MSG_CONNECT,
-                  .connect = {.version = slice_str("1.0"),
-                              .node_id = slice_of(quic_identity_id(c->identity)->b, ID_LEN),
-                              .realm_id = slice_str("test"),
-                              .caps = RIG_EXT,
-                              .pass = pass,
-                              .instance = slice_of(c->instance, sizeof c->instance)}};
-  rig_send(c, &m);
-}
-
 static void test_passes(void **state) {
   struct rig r;
   struct realm ours, other;
@@ -187,19 +150,19 @@ static void test_passes(void **state) {
   realm_init(&other);
   rig_start(&r, &(struct rig_options){.access = ours.yaml});
   struct rig_client *c = rig_join(&r, 0, NULL, 0), *thief = rig_join(&r, 0, NULL, 0), *d;
-  size_t n = issue(&ours, quic_identity_id(c->identity), 1, 60, pass);
-  show(c, slice_of(pass, n));
+  size_t n = realm_pass(&ours, quic_identity_id(c->identity), ROLE_CLIENT, 1, 60, pass);
+  rig_show(c, slice_of(pass, n));
   (void)rig_expect(c, MSG_PONG);
   assert_int_equal(rig_subscribe(c, "cmd.x"), 0);
   assert_int_equal(rig_subscribe(c, "plant.x"), MACULA_FORBIDDEN);
-  show(thief, slice_of(pass, n));
+  rig_show(thief, slice_of(pass, n));
   ended(thief, MACULA_PASS_INVALID, "the pass is for the key");
   d = rig_join(&r, 0, NULL, 0);
-  show(d, slice_of(foreign, issue(&other, quic_identity_id(d->identity), 1, 60, foreign)));
+  rig_show(d, slice_of(foreign, realm_pass(&other, quic_identity_id(d->identity), ROLE_CLIENT, 1, 60, foreign)));
   ended(d, MACULA_PASS_INVALID, "not trusted here");
   d = rig_join(&r, 0, NULL, 0);
   pass[n - 1] ^= 1;
-  show(d, slice_of(pass, n));
+  rig_show(d, slice_of(pass, n));
   ended(d, MACULA_PASS_INVALID, NULL);
   ended(with_token(&r, NULL), MACULA_NOT_AUTHORIZED, "a pass is needed here");
   rig_run(&r, 70 * NS_SEC); /* it ends while it is used */
@@ -220,7 +183,7 @@ static void test_pass_bytes(void **state) {
   rig_start(&r, &(struct rig_options){.access = m.yaml, .node.limits.pass_bytes = 4096});
   for (int i = 0; i < 40; i++) {
     struct rig_client *c = rig_join(&r, 0, NULL, 0);
-    show(c, slice_of(pass, issue(&m, quic_identity_id(c->identity), (uint8_t)i, 600, pass)));
+    rig_show(c, slice_of(pass, realm_pass(&m, quic_identity_id(c->identity), ROLE_CLIENT, (uint8_t)i, 600, pass)));
     rig_run(&r, NS_SEC / 10);
     if (rig_quiet(c, MSG_PONG, 0)) {
       ended(c, MACULA_ENOMEM, "pass_bytes");
