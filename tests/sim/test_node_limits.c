@@ -122,6 +122,10 @@ static uint64_t in_force(struct node *n, const struct peer *p, enum limit id) {
     return by_account(n, ROW_TOPICS, n->limits.subscription_bytes);
   case LIMIT_CALL_BYTES:
     return r->calls.max_args_bytes;
+  case LIMIT_ACCESS_BYTES:
+    return by_account(n, ROW_ACCESS, n->limits.access_bytes);
+  case LIMIT_PASS_BYTES:
+    return by_account(n, ROW_PASSES, n->limits.pass_bytes);
   case LIMIT_ADMIN_BYTES:
     return by_account(n, ROW_ADMIN, n->limits.admin_bytes);
   case LIMIT_RETAINED_COUNT:
