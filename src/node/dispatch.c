@@ -178,6 +178,8 @@ static void client_frame(struct session *s, const struct frame *f) {
   case MSG_RETAINED_GET:
   case MSG_RETAINED_MOVED:
   case MSG_STORE_REPLY:
+  case MSG_AGREE:
+  case MSG_NOT_ROUTED:
   case MSG_FIND_NODE:
   case MSG_FIND_NODE_REPLY:
   case MSG_STORE:

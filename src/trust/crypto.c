@@ -2,6 +2,8 @@
 
 #include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
+#include <nettle/curve25519.h>
+#include <nettle/hmac.h>
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -208,6 +210,25 @@ void crypto_sha256(struct slice data, uint8_t ret_hash[CRYPTO_HASH_LEN]) {
 
 void crypto_hmac_sha256(struct slice key, struct slice data, uint8_t ret_mac[CRYPTO_HASH_LEN]) {
   if (gnutls_hmac_fast(GNUTLS_MAC_SHA256, key.p, key.n, data.p, data.n, ret_mac) < 0) abort(); /* as above */
+}
+
+void crypto_mac(const uint8_t key[CRYPTO_HASH_LEN], const struct slice *parts, size_t count, uint8_t *ret_mac, size_t len) {
+  struct hmac_sha256_ctx c;
+  hmac_sha256_set_key(&c, CRYPTO_HASH_LEN, key);
+  for (size_t i = 0; i < count; i++) hmac_sha256_update(&c, parts[i].n, parts[i].p);
+  hmac_sha256_digest(&c, len, ret_mac);
+  crypto_wipe(&c, sizeof c);
+}
+
+void crypto_x25519_public(const uint8_t secret[CRYPTO_X25519_LEN], uint8_t ret_public[CRYPTO_X25519_LEN]) {
+  curve25519_mul_g(ret_public, secret);
+}
+
+int crypto_x25519(const uint8_t secret[CRYPTO_X25519_LEN], const uint8_t theirs[CRYPTO_X25519_LEN],
+                  uint8_t ret_shared[CRYPTO_X25519_LEN]) {
+  static const uint8_t none[CRYPTO_X25519_LEN];
+  curve25519_mul(ret_shared, secret, theirs);
+  return crypto_equal(ret_shared, none, sizeof none) ? MACULA_EINVAL : 0;
 }
 
 bool crypto_equal(const void *a, const void *b, size_t n) { return gnutls_memcmp(a, b, n) == 0; }

@@ -1,5 +1,5 @@
-/* What src/trust needs of GnuTLS, which no other file there includes: signing keys, hashes, and the derivation of keys from
- * passwords.
+/* What src/trust needs of GnuTLS and nettle, which no other file there includes: signing keys, hashes, key agreement, and the
+ * derivation of keys from passwords.
  *
  * A key is Ed25519 or ECDSA on P-256 with SHA-256; its id is SHA-256 of the SubjectPublicKeyInfo, as everywhere. A signature
  * has 64 bytes and one spelling: RFC 8032, or r and s of 32 bytes each, s the smaller one of s and n - s. */
@@ -32,6 +32,14 @@ int crypto_verify(struct slice spki, struct slice data, struct slice sig, struct
 
 void crypto_sha256(struct slice data, uint8_t ret_hash[CRYPTO_HASH_LEN]);
 void crypto_hmac_sha256(struct slice key, struct slice data, uint8_t ret_mac[CRYPTO_HASH_LEN]);
+/* HMAC-SHA256 over the parts in order. */
+void crypto_mac(const uint8_t key[CRYPTO_HASH_LEN], const struct slice *parts, size_t count, uint8_t *ret_mac, size_t len);
+/* X25519 (RFC 7748). A secret is any 32 random bytes. MACULA_EINVAL: the other's value is one of those that give a secret that
+ * everybody knows. */
+#define CRYPTO_X25519_LEN 32
+void crypto_x25519_public(const uint8_t secret[CRYPTO_X25519_LEN], uint8_t ret_public[CRYPTO_X25519_LEN]);
+int crypto_x25519(const uint8_t secret[CRYPTO_X25519_LEN], const uint8_t theirs[CRYPTO_X25519_LEN],
+                  uint8_t ret_shared[CRYPTO_X25519_LEN]);
 /* Whether both are equal, in a time that does not depend on where they differ. */
 bool crypto_equal(const void *a, const void *b, size_t n);
 void crypto_wipe(void *p, size_t n);

@@ -66,6 +66,10 @@ const char *msg_type_name(uint8_t type) {
     return "unregister_procedure";
   case MSG_CANCEL:
     return "cancel";
+  case MSG_AGREE:
+    return "agree";
+  case MSG_NOT_ROUTED:
+    return "not_routed";
   case MSG_SWIM_PING:
     return "swim_ping";
   case MSG_SWIM_ACK:
@@ -306,6 +310,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("topic")) return o->topic = reader_text(r), true;
     if (KEY("payload")) return o->payload = reader_raw(r, 1), true;
     if (KEY("path")) return read_list(r, &o->path), true;
+    if (KEY("seal")) return o->seal = reader_text(r), true;
     return false;
   }
   case MSG_REGISTER:
@@ -356,6 +361,8 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
   case MSG_RETAINED_GET:
   case MSG_RETAINED_MOVED:
   case MSG_STORE_REPLY:
+  case MSG_AGREE:
+  case MSG_NOT_ROUTED:
     return false;
   }
   return false;
@@ -410,6 +417,8 @@ static bool complete(const struct msg *m) {
   case MSG_RETAINED_GET:
   case MSG_RETAINED_MOVED:
   case MSG_STORE_REPLY:
+  case MSG_AGREE:
+  case MSG_NOT_ROUTED:
     return true;
   }
   return false;
@@ -434,7 +443,7 @@ int msg_decode(uint8_t type, struct slice payload, struct msg *ret_msg) {
   }
   if (r.bad || r.p != r.end) return MACULA_BAD_FRAME;
   if ((type >= MSG_SWIM_PING && type <= MSG_SWIM_SYNC) || (type >= MSG_INTEREST && type <= MSG_RETAINED_MOVED) ||
-      type == MSG_STORE_REPLY)
+      type == MSG_STORE_REPLY || type == MSG_AGREE || type == MSG_NOT_ROUTED)
     m.raw = payload;
   if (!complete(&m)) return MACULA_BAD_FRAME;
   *ret_msg = m;

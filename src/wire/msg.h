@@ -33,6 +33,8 @@ enum msg_type {
   MSG_REGISTER = 0x26,   /* register_procedure; extension `register` */
   MSG_UNREGISTER = 0x2C, /* extension `register` */
   MSG_CANCEL = 0x2D,     /* extension `cancel` */
+  MSG_AGREE = 0x2E,      /* in envelopes only, as the next: keys for envelopes; payloads in wire/agree.h */
+  MSG_NOT_ROUTED = 0x2F, /* an envelope could not be carried on */
   MSG_SWIM_PING = 0x30,
   MSG_SWIM_ACK = 0x31,
   MSG_SWIM_PING_REQ = 0x32,
@@ -48,7 +50,7 @@ enum msg_type {
 /* Frames that only nodes send each other and whose payload has a codec of its own: msg_decode leaves it in msg.raw. */
 static inline bool msg_is_raw(int type) {
   return (type >= MSG_SWIM_PING && type <= MSG_SWIM_SYNC) || (type >= MSG_FIND_NODE && type <= MSG_STORE_REPLY) ||
-         (type >= MSG_INTEREST && type <= MSG_RETAINED_MOVED);
+         (type >= MSG_INTEREST && type <= MSG_RETAINED_MOVED) || type == MSG_AGREE || type == MSG_NOT_ROUTED;
 }
 
 /* Capabilities named in CONNECT and answered in PONG. The first two are the original's; a client that names only those is
@@ -192,6 +194,7 @@ struct msg_route {                  /* RPC_ROUTE and PUBSUB_ROUTE */
   struct slice topic;        /* PUBSUB_ROUTE only */
   struct slice payload;      /* raw MessagePack map: decode with msg_decode(MSG_CALL | MSG_REPLY | MSG_PUBLISH, ...) */
   struct msg_list path;      /* extension `node`: ids of the nodes that it passed, the source first; count 0: absent */
+  struct slice seal;         /* extension `node`: key, number and MAC (trust/agree.h); absent with what is signed itself */
 };
 struct msg_register {
   struct slice procedure;

@@ -184,7 +184,7 @@ static void payload(struct writer *w, const struct msg *m) {
   case MSG_RPC_ROUTE:
   case MSG_PUBSUB_ROUTE: {
     const struct msg_route *o = &m->route;
-    writer_map(w, 6u + !!o->path.count);
+    writer_map(w, 6u + !!o->path.count + !!o->seal.n);
     text(w, K("destination_node_id"), o->destination);
     text(w, K("source_node_id"), o->source);
     number(w, K("hop_count"), o->hop_count);
@@ -199,6 +199,7 @@ static void payload(struct writer *w, const struct msg *m) {
       writer_bin(w, K("path"));
       list(w, &o->path);
     }
+    if (o->seal.n) text(w, K("seal"), o->seal);
     break;
   }
   case MSG_REGISTER:
@@ -263,6 +264,8 @@ static void payload(struct writer *w, const struct msg *m) {
   case MSG_RETAINED_GET:
   case MSG_RETAINED_MOVED:
   case MSG_STORE_REPLY:
+  case MSG_AGREE:
+  case MSG_NOT_ROUTED:
     writer_raw(w, m->raw);
     break;
   }
