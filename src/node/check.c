@@ -10,6 +10,7 @@
 #include "node/peers/join.h"
 #include "node/peers/peer.h"
 #include "node/peers/revoked.h"
+#include "node/peers/seal.h"
 #include "node/receive.h"
 #include "node/session/lane.h"
 #include "node/session/session.h"
@@ -54,6 +55,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_LOOKUPS] = dht.lookups;
   ret[ROW_ASKS] = ask_owned(n);
   ret[ROW_HELD] = held_owned(n);
+  ret[ROW_SEALS] = seals_owned(n);
   ret[ROW_INFLIGHT] = inflight_owned(&n->spread.inflight);
   ret[ROW_REVOKED] = revoked_owned(n);
   ret[ROW_PASSES] = trust_passes_owned(n);

@@ -239,12 +239,18 @@ static void routed(struct peer *from, const struct msg *m) {
   uint8_t type;
   struct peer *p = route_received(from, m, &type);
   if (!p) return;
-  if (msg_is_raw(type))
+  struct node *n = p->node;
+  if (type == MSG_NOT_ROUTED) {
+    remote_not_routed(p, m->route.payload);
+  } else if (msg_is_raw(type)) {
     mesh_frame(p, type, m->route.payload);
-  else if (msg_decode(type, m->route.payload, &inner) == 0)
+  } else if (msg_decode(type, m->route.payload, &inner) == 0) {
+    n->rpc.way = from->id;
     dispatch_message(p, &inner);
-  else
-    p->node->stats.routes_failed++;
+    n->rpc.way = (struct id){{0}};
+  } else {
+    n->stats.routes_failed++;
+  }
 }
 
 /* Before a link is up and after its end only the frames of its handshake are handled. */

@@ -18,6 +18,7 @@
 #include "node/peers/link.h"
 #include "node/peers/peer.h"
 #include "node/peers/revoked.h"
+#include "node/peers/seal.h"
 #include "node/receive.h"
 #include "node/session/lane.h"
 #include "node/session/session.h"
@@ -328,7 +329,7 @@ static nanotime deadline(void *ctx) {
       n->draining || n->peers.tab.count)
     at = time_min(at, n->sweep_at);
   at = time_min(at, time_min(mesh_deadline(n), time_min(time_min(link_deadline(n), ask_deadline(n)), join_deadline(n))));
-  at = time_min(at, time_min(spread_deadline(n), trust_deadline(n)));
+  at = time_min(at, time_min(spread_deadline(n), time_min(trust_deadline(n), seals_deadline(n))));
   return n->draining ? time_min(at, n->drain_at) : at;
 }
 
@@ -383,12 +384,14 @@ static void on_tick(void *ctx, nanotime now) {
     if (n->rows.over) rows_set_limits(n);
     mesh_sweep(n);
     spread_sweep(n);
+    seals_sweep(n);
     peers_sweep(n);
     revoked_sweep(n);
     receive_sweep(n);
   }
   trust_tick(n);
   link_tick(n);
+  seals_tick(n);
   ask_tick(n);
   join_tick(n);
   mesh_tick(n);

@@ -95,7 +95,9 @@ void call_release(struct call *c) {
 }
 
 static void finish(struct router *r, struct call *c, const struct router_answer *a) {
-  r->out.send_reply(r->out.ctx, a);
+  struct router_answer answer = *a;
+  answer.way = &c->way;
+  r->out.send_reply(r->out.ctx, &answer);
   call_release(c);
   calls_remove(&r->calls, c);
 }
@@ -143,6 +145,7 @@ int router_call(struct router *r, struct rpc_party *caller, const struct router_
   }
   if (err) {
     struct router_answer a = error_answer(&caller->calls, in->call_id, err);
+    a.way = &in->way;
     count_error(&r->stats, err);
     r->out.send_reply(r->out.ctx, &a);
     return err;
@@ -150,6 +153,7 @@ int router_call(struct router *r, struct rpc_party *caller, const struct router_
   r->stats.calls++;
   c->strategy = (uint8_t)in->strategy;
   c->idempotent = in->idempotent;
+  c->way = in->way;
   c->began = now;
   return call_attempt(r, c, now);
 }

@@ -51,6 +51,7 @@ struct router_send { /* CALL for a provider; CAST when call_id is NULL */
 struct router_answer { /* REPLY for a caller */
   struct rpc_party *caller;
   const uint8_t *call_id; /* 16 bytes, the caller's */
+  const struct id *way;   /* of the call */
   bool is_error;
   struct slice result;                 /* without is_error */
   int err;                             /* the code's number, 0 for a name that this version does not know */
@@ -131,6 +132,7 @@ struct router_call {
   const uint8_t *call_id; /* 16 bytes */
   struct slice procedure; /* stored form */
   struct shbuf *args;     /* referenced; may be NULL */
+  struct id way;          /* the node through which a call of another node came; zero: it came over that node's own link */
   uint64_t timeout_ms;    /* 0: the default */
   enum strategy strategy;
   bool idempotent;

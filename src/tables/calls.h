@@ -43,6 +43,7 @@ struct call {
   uint8_t sent_id[CALL_ID_LEN]; /* the provider's, new for each attempt */
   /* Of rpc/router: */
   struct call_attempt attempts[CALL_MAX_ATTEMPTS];
+  struct id way; /* by which it came, for its answer */
   uint8_t attempt_count;
   uint8_t strategy;
   bool idempotent;

@@ -5,6 +5,7 @@
 #include "node/mesh/member.h"
 #include "node/messages/replay.h"
 #include "node/peers/join.h"
+#include "node/peers/seal.h"
 #include "node/receive.h"
 #include "node/session/session.h"
 #include "unit/broken.h"
@@ -193,7 +194,17 @@ static void test_peers(void **state) {
   peer_where(q, NULL, &x.p->id);
   HOLDS(node_check(x.n));
   BROKEN(q->via, NULL, "peer: one behind it is behind another");
-  BROKEN(q->addr, x.m.rig[1].addr, "peer: it is behind a gateway though it can be dialled");
+  /* One with which keys are to be agreed on. */
+  struct peer *k = peer_get(x.n, &(struct id){{9}});
+  peer_where(k, NULL, &x.p->id);
+  assert_int_equal(seal_want(k), MACULA_EBUSY);
+  HOLDS(node_check(x.n));
+  BROKEN(x.n->peers.seals.count, 7, "seals: they are not as many as counted");
+  BROKEN(k->sealed->peer, q, "seals: keys are another's");
+  BROKEN(k->sealed->agree.offering, false, "seals: an offer is not sent again, or is without being made");
+  BROKEN(k->sealed->agree.next.set, true, "agree: a key waits for its first seal, and nothing was offered");
+  BROKEN(x.n->rows.mem[ROW_SEALS].bytes, 1, "rows: the account envelope_keys is not what it owns");
+  seal_drop(k);
   /* One that is dialled, and a frame that waits for it. */
   struct addr nowhere;
   assert_int_equal(addr_parse("10.0.0.99:9443", 0, &nowhere), 0);

@@ -390,7 +390,6 @@ static void test_ping(void **state) {
 static void test_ping_over_an_evicted_link(void **state) {
   struct mesh m;
   struct rig_options o = {.node = {.limits = {.max_peers = 1}, .no_upkeep = true}};
-  static const struct id hidden = {{7, 7}};
   char args[256], hex[ID_HEX_LEN + 1];
   (void)state;
   mesh_start(&m, 3, &o);
@@ -398,6 +397,12 @@ static void test_ping_over_an_evicted_link(void **state) {
   assert_int_equal(dial(&m, 0, 1), MACULA_EBUSY);
   rig_run(&m.rig[0], 500 * NS_MS);
   assert_true(linked(&m, 0, 1));
+  pool_set_max(&m.rig[1].node->peers.pool, 8);
+  struct rig_client *silent = rig_client(&m.rig[1], 0, NULL); /* agrees on no keys, so that the ping waits */
+  rig_opened(silent);
+  rig_connect(silent, RIG_EXT | CAP_NODE, "test", NULL);
+  (void)rig_expect(silent, MSG_PONG);
+  struct id hidden = *quic_identity_id(silent->identity);
   struct member_info behind = {.id = hidden, .gateway = *quic_identity_id(m.rig[1].identity)};
   assert_int_equal(membership_met(m.rig[0].node->mesh.membership, &behind, sim_net_now(m.rig[0].net)),
                    0); /* its record stays */

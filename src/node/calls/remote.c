@@ -12,7 +12,9 @@
 #include "node/calls/rpc.h"
 #include "node/peers/peer.h"
 #include "node/peers/route.h"
+#include "node/peers/seal.h"
 #include "node/session/session.h"
+#include "wire/agree.h"
 #include "wire/answer.h"
 #include "wire/names.h"
 
@@ -44,19 +46,19 @@ int remote_send_call(const struct router_send *c) {
   return err;
 }
 
-int remote_reply(const struct rpc_party *party, const struct msg *m) {
+int remote_reply(const struct rpc_party *party, const struct msg *m, const struct id *way) {
   struct peer *p = peer_of(party);
-  struct peer *back = p->link ? NULL : peer_find(p->node, &p->back);
-  if (back && back->link) return route_through(back, p, m); /* an answer takes the route by which its CALL came */
+  struct peer *back = p->link || !way || id_is_zero(way) ? NULL : peer_find(p->node, way);
+  if (back && back->link && seal_ready(p)) return route_through(back, p, m);
   return peer_post(p, m, WANT_USE, 0);
 }
 
-void remote_tell(const struct rpc_party *party, const struct msg *m) {
+void remote_tell(const struct rpc_party *party, const struct msg *m, const struct id *way) {
   struct peer *p = peer_of(party);
   if (p->link)
     session_tell(p->link, m, false);
   else
-    (void)remote_reply(party, m);
+    (void)remote_reply(party, m, way);
 }
 
 static int reach(void *ctx, const struct remote_node *where, struct rpc_party **ret_party) {
@@ -88,7 +90,7 @@ void remote_out(struct router_out *out) {
  */
 static void refuse(struct peer *p, struct slice call_id, int err, const char *text) {
   struct msg m = answer_error(call_id, err, text, true);
-  remote_tell(&p->rpc, &m);
+  remote_tell(&p->rpc, &m, &p->node->rpc.way);
 }
 
 void remote_call(struct peer *p, const struct msg_call *m) {
@@ -105,6 +107,15 @@ void remote_call(struct peer *p, const struct msg_call *m) {
     return;
   }
   if (rpc_start_call(n, &p->rpc, m, &r) == 0) watch(p);
+}
+
+void remote_not_routed(struct peer *p, struct slice payload) {
+  struct node *n = p->node;
+  struct wire_not_routed r;
+  if (wire_not_routed_decode(payload, &r) || !r.call_id.n) return;
+  bool hops = slice_is(r.code, macula_err_name(MACULA_MAX_HOPS_EXCEEDED));
+  struct msg m = answer_error(r.call_id, hops ? MACULA_MAX_HOPS_EXCEEDED : MACULA_NO_ROUTE, NULL, true);
+  (void)router_reply(n->rpc.router, &p->rpc, &m.reply, n->now);
 }
 
 void remote_cast(struct peer *p, const struct msg_call *m) {

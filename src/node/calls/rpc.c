@@ -16,9 +16,9 @@ static struct session *session_of(const struct rpc_party *p) {
 }
 
 /* Tells the party even if its queue is full. */
-static void tell(const struct rpc_party *p, const struct msg *m) {
+static void tell(const struct rpc_party *p, const struct msg *m, const struct id *way) {
   if (p->node)
-    remote_tell(p, m);
+    remote_tell(p, m, way);
   else
     session_tell(session_of(p), m, false);
 }
@@ -46,7 +46,7 @@ static void send_reply(void *ctx, const struct router_answer *a) {
   (void)ctx;
   if (!a->is_error) {
     m.reply.result = a->result;
-    int err = a->caller->node ? remote_reply(a->caller, &m) : session_send(session_of(a->caller), &m, false);
+    int err = a->caller->node ? remote_reply(a->caller, &m, a->way) : session_send(session_of(a->caller), &m, false);
     if (!err || err == MACULA_ECLOSED) return;
     /* The answer does not fit into the caller's queue: the caller gets a short error instead. */
     struct msg_error e = {.code = slice_str(macula_err_name(err == MACULA_EFULL ? MACULA_SLOW_CONSUMER : err)),
@@ -55,7 +55,7 @@ static void send_reply(void *ctx, const struct router_answer *a) {
                           .has_extra = extra};
     m.reply.is_error = true;
     m.reply.error = e;
-    tell(a->caller, &m);
+    tell(a->caller, &m, a->way);
     return;
   }
   m.reply.error = (struct msg_error){
@@ -66,14 +66,14 @@ static void send_reply(void *ctx, const struct router_answer *a) {
                                        slice_str(macula_err_text(t->err)), t->may_have_run};
     m.reply.error.attempt_count++;
   }
-  tell(a->caller, &m);
+  tell(a->caller, &m, a->way);
 }
 
 static void send_cancel(void *ctx, struct rpc_party *provider, const uint8_t call_id[CALL_ID_LEN], int reason) {
   struct msg m = {.type = MSG_CANCEL,
                   .cancel = {.call_id = slice_of(call_id, CALL_ID_LEN), .reason = slice_str(macula_err_name(reason))}};
   (void)ctx;
-  if (provider->node || (session_of(provider)->caps & CAP_CANCEL)) tell(provider, &m);
+  if (provider->node || (session_of(provider)->caps & CAP_CANCEL)) tell(provider, &m, NULL);
 }
 
 static void cast_done(void *ctx, struct rpc_party *caller, bool has_ref, uint64_t ref, int err) {
@@ -116,6 +116,7 @@ int rpc_start_call(struct node *n, struct rpc_party *caller, const struct msg_ca
   struct router_call c = {.call_id = m->call_id.p,
                           .procedure = r->procedure,
                           .args = r->args,
+                          .way = n->rpc.way,
                           .timeout_ms = m->timeout,
                           .strategy = m->strategy,
                           .idempotent = m->idempotent};

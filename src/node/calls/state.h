@@ -9,6 +9,7 @@ struct rpc {
   struct router *router;
   struct htab lookups; /* of procedures: providers.c */
   uint64_t lookup_number;
+  struct id way; /* while a frame out of an envelope is handled: the node that handed it over; else zero */
 };
 
 #endif

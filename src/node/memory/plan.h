@@ -13,7 +13,7 @@
 #define PLAN_SLOT 32u              /* entry of a hash table: its slots, also while they grow */
 #define PLAN_REPLAY 352u           /* subscription to which retained messages are still being sent */
 #define PLAN_SERVICE 560u          /* service with a name of 255 bytes and a provider of its own */
-#define PLAN_CALL 736u             /* pending call of such a procedure, without its arguments */
+#define PLAN_CALL 768u             /* pending call of such a procedure, without its arguments */
 #define PLAN_DISCOVERED 4608u      /* such a procedure with 32 nodes that provide it, being looked up again */
 #define PLAN_RETAINED 192u         /* retained message beside its topic and payload */
 #define PLAN_DEDUP 160u            /* message id */

@@ -58,6 +58,8 @@
   X(PEERS, 0, "peers", "records of other nodes", "max_members max_peers", limits_peer_records(l),                              \
     sizeof(struct peer) + PLAN_SLOT + 16, PLAN_SEEDS + PLAN_TABLE, f->n->peers.tab.count, f->n->peers.tab.refused,             \
     f->n->peers.pool.evicted, 0)                                                                                               \
+  X(SEALS, 1, "envelope_keys", "keys for envelopes", "", MAX_SEALED, sizeof(struct sealed) + 16 + 2 * sizeof(void *),          \
+    PLAN_TABLE, f->n->peers.seals.count, f->n->peers.seals.refused, f->n->peers.seals.evicted, 0)                              \
   X(MEMBERS, 0, "members", "members of the mesh", "max_members", l->max_members, PLAN_MEMBER, PLAN_GOSSIP,                     \
     f->members.alive + f->members.suspect + f->members.dead, f->members.refused, 0, f->members.deaths)                         \
   X(RECORDS, 2, "records", "records of the DHT", "max_records record_bytes",                                                   \

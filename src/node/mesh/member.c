@@ -149,7 +149,7 @@ void mesh_link_up(struct peer *p) {
 /* ---- alive, and not to be reached ------------------------------------------------------------------------------------------
  *
  * Two nodes may both reach a third one but not each other (a firewall, two networks with the same addresses). The third one
- * then relays probes, and each holds the other to be alive although no message passes between them. */
+ * then relays probes, and whatever else they say to each other (peers/seal.c). */
 void mesh_reached(struct peer *p) {
   assert(p->node->peers.unreachable >= p->unreachable);
   p->node->peers.unreachable -= p->unreachable;
@@ -173,8 +173,8 @@ static void set_unreachable(struct peer *p) {
   log_warn(
       n->log, "peer_unreachable",
       PEER_FIELDS
-      " text=\"alive, as other nodes say, and not reachable directly: no messages and calls pass between the two; see that "
-      "each can send UDP to the other's address\"",
+      " text=\"alive, as other nodes say, and not reachable directly: messages and calls go through another node, if one "
+      "reaches both; see that each can send UDP to the other's address\"",
       PEER_VALUES(t));
 }
 
@@ -321,7 +321,7 @@ void mesh_sweep(struct node *n) {
       count++;
       continue;
     }
-    if (dials_first(n, p) || time_since(n->now, m->since) > DIAL_LATE) count += peer_want(p, WANT_UPKEEP) == MACULA_EBUSY;
+    if (dials_first(n, p) || time_since(n->now, m->since) > DIAL_LATE) count += peer_dial(p) == MACULA_EBUSY;
   }
 }
 

@@ -305,7 +305,10 @@ static bool has_listener(const struct listeners *l, const struct peer *p) {
  * subscriber, so its acknowledgement is awaited. A node that is up but has not told all of its patterns yet gets a copy and is
  * not waited for, so that a node that never tells them delays no publisher. */
 static void add_unsure(struct node *n, struct listeners *l) {
-  list_for(it, &n->spread.peers) if (peer_of(it)->unreachable && !has_listener(l, peer_of(it))) add_listener(l, peer_of(it));
+  list_for(it, &n->spread.peers) {
+    struct peer *p = peer_of(it);
+    if (p->unreachable && !peer_is_up(p) && !has_listener(l, p)) add_listener(l, p);
+  }
   l->sure = l->count;
   list_for(it, &n->spread.peers) {
     struct peer *p = peer_of(it);
@@ -330,7 +333,7 @@ static int find_listeners(struct node *n, const struct msg_publish *m, struct li
  * it or turn out to be dead. */
 static int unsent(const struct peer *p, int err) {
   if (err && err != MACULA_NOT_CONNECTED) return MACULA_RATE_LIMITED;
-  return p->unreachable ? MACULA_NO_ROUTE : 0;
+  return err && p->unreachable ? MACULA_NO_ROUTE : 0;
 }
 
 int spread_publish(struct session *from, const struct msg_publish *m, const struct dedup_key *key, bool wants_ack, uint64_t ref,

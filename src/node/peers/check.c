@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "node/peers/join.h"
 #include "node/peers/peer.h"
+#include "node/peers/seal.h"
 #include "node/session/session.h"
 
 struct sums {
@@ -25,8 +26,9 @@ static const char *connection_check(const struct peer *p) {
   CHECK(!p->link || list_empty(&p->waits), "peer: it waits for a slot though its link stands");
   CHECK(p->slot.in || list_empty(&p->leaving), "peer: it leaves without a slot");
   CHECK(!p->unreachable || !p->link, "peer: it is out of reach though its link stands");
-  CHECK(p->via || may_have_link(p) || list_empty(&p->held), "peer: frames wait for a link that nobody makes");
-  CHECK(p->via || may_have_link(p) || list_empty(&p->rpc.calls.taken), "peer: it has calls under way without a link");
+  CHECK(p->via || may_have_link(p) || seal_busy(p) || list_empty(&p->held), "peer: frames wait for a link that nobody makes");
+  CHECK(p->via || may_have_link(p) || seal_busy(p) || list_empty(&p->rpc.calls.taken),
+        "peer: it has calls under way without a link");
   return NULL;
 }
 
@@ -40,7 +42,7 @@ static const char *held_check(const struct peer *p) {
 
 static const char *via_check(const struct peer *p, struct sums *sums) {
   CHECK(p->via != p && !p->via == list_empty(&p->of_via), "peer: it is behind a gateway that does not know it");
-  CHECK(!p->via || !p->addr.sa.sa_family, "peer: it is behind a gateway though it can be dialled");
+  CHECK(!p->via || !p->link || !p->addr.sa.sa_family, "peer: it is behind a relay though its link stands");
   CHECK(list_holds(&p->vias), "peer: the list of those behind it is broken");
   list_for(it, &p->vias) {
     CHECK(container_of(it, const struct peer, of_via)->via == p, "peer: one behind it is behind another");
@@ -89,7 +91,7 @@ const char *peers_check(const struct node *n) {
   CHECK(sums.unreachable == ps->unreachable, "peer: those out of reach are not as many as counted");
   CHECK(sums.held == ps->held_bytes, "peer: the frames that wait are not as many bytes as counted");
   CHECK(sums.gateway, "peer: our gateway has no link");
-  return NULL;
+  return seals_check(n);
 }
 
 const char *join_check(const struct node *n) {

@@ -19,6 +19,7 @@
 #include "node/peers/events.h"
 #include "node/peers/join.h"
 #include "node/peers/peer.h"
+#include "node/peers/seal.h"
 #include "node/session/session.h"
 #include "node/trust/judge.h"
 
@@ -383,7 +384,7 @@ void link_end(struct session *s) {
   if (s->end_err == MACULA_IDENTITY_IN_USE) set_in_use(p, &p->addr);
   /* home >= 0: the handshake was complete, so the node is there and refused */
   link_not_had(p, s->door.home >= 0, s->end_err == MACULA_NOT_CONNECTED);
-  peer_down(p);
+  if (!peer_is_up(p) && !seal_busy(p)) peer_down(p);
 }
 
 void link_closed(struct session *s, const struct door_end *why) {

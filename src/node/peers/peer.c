@@ -9,6 +9,7 @@
 #include "node/peers/join.h"
 #include "node/peers/link.h"
 #include "node/peers/route.h"
+#include "node/peers/seal.h"
 #include "node/session/lane.h"
 #include "node/session/session.h"
 #include "wire/frame.h"
@@ -36,6 +37,7 @@ void peers_init(struct node *n) {
   list_init(&ps->waiting);
   list_init(&ps->leaving);
   list_init(&ps->dialling);
+  seals_init(n);
   ps->next = UINT64_C(1) << 62;
 }
 
@@ -63,6 +65,7 @@ static void peer_free(struct peer *p) {
   struct node *n = p->node;
   while (!list_empty(&p->held)) held_free(p, container_of(p->held.next, struct held, of_peer));
   set_via(p, NULL);
+  seal_drop(p);
   assert(!p->link && !p->dial && list_empty(&p->vias));
   peer_forgotten(p);
   pool_remove(&n->peers.pool, &p->slot);
@@ -82,6 +85,7 @@ void peers_done(struct node *n) {
     p->via = NULL;
   }
   list_for_safe(it, &ps->all) peer_free(container_of(it, struct peer, all));
+  seals_done(n);
   pool_done(&ps->pool);
   htab_done(&ps->tab);
 }
@@ -138,14 +142,12 @@ void peer_where(struct peer *p, const struct addr *addr, const struct id *gatewa
   if (addr && addr_is_set(addr) && !addr_can_be_node(addr)) addr = &nowhere;
   if (addr && addr_is_set(addr) && !addr_eq(addr, &p->addr)) {
     p->addr = *addr;
+    set_via(p, NULL);
     p->dial_at = 0;
     p->failures = p->unreached = 0;
   }
   if (addr && !addr_is_set(addr)) p->addr = *addr;
-  if (addr_is_set(&p->addr)) {
-    set_via(p, NULL);
-    return;
-  }
+  if (addr_is_set(&p->addr)) return;
   if (!gateway || id_is_zero(gateway) || id_eq(gateway, &p->id)) return;
   struct peer *via = peer_told(p->node, gateway, false);
   if (via) set_via(p, via);
@@ -161,7 +163,7 @@ void peers_behind(struct peer *p, void (*each)(struct peer *q)) {
     struct peer *q = container_of(p->vias.next, struct peer, of_via);
     list_remove(&q->of_via);
     list_append(&p->vias, &q->of_via);
-    if (!q->link && !addr_is_set(&q->addr)) each(q);
+    if (!q->link) each(q);
   }
 }
 
@@ -183,7 +185,7 @@ static bool has_unacked(const struct peer *p) {
 bool peer_is_busy(const struct peer *p) { return peer_has_calls(p) || !list_empty(&p->held) || has_unacked(p); }
 
 static void settle(struct peer *p) {
-  if (p->member || p->link || p->dial || !list_empty(&p->waits) || has_calls(p) || !list_empty(&p->held) ||
+  if (p->member || p->link || p->dial || p->sealed || !list_empty(&p->waits) || has_calls(p) || !list_empty(&p->held) ||
       p->spread.unacked.count)
     return;
   /* two records that name each other as gateway must not keep each other */
@@ -291,17 +293,26 @@ static int want_direct(struct peer *p, enum want want) {
 }
 
 int peer_want(struct peer *p, enum want want) {
-  if (p->link || addr_is_set(&p->addr)) return want_direct(p, want);
-  return p->via ? want_direct(p->via, want) : MACULA_NOT_CONNECTED;
+  if (p->link || (!p->via && !p->unreachable && addr_is_set(&p->addr))) return want_direct(p, want);
+  bool out_of_reach = !p->via || (p->via->unreachable && !p->via->link);
+  int err = out_of_reach ? MACULA_NOT_CONNECTED : want_direct(p->via, want);
+  if (!err || (err == MACULA_NOT_CONNECTED && p->member)) err = seal_want(p);
+  return err;
 }
+
+int peer_dial(struct peer *p) { return want_direct(p, WANT_UPKEEP); }
+
+bool peer_is_up(const struct peer *p) { return p->link || (p->via && p->via->link && seal_ready(p)); }
+
+void peer_through(struct peer *p, struct peer *via) { set_via(p, via); }
 
 /* A link is on its way: ours is dialled or waits for a slot, or the other's dial is expected. */
 static bool is_coming(const struct peer *p) { return p->dial || !list_empty(&p->waits) || p->node->now < p->expect; }
 
 /* If the peer's own dial was expected and did not come, what waited for it fails. */
 static void give_up(struct peer *p) {
-  const struct peer *hop = !p->link && !addr_is_set(&p->addr) && p->via ? p->via : p;
-  if (!list_empty(&p->held) && !hop->link && !is_coming(hop)) peer_down(p);
+  const struct peer *hop = !p->link && p->via ? p->via : p;
+  if (!list_empty(&p->held) && !hop->link && !is_coming(hop) && !seal_busy(p)) peer_down(p);
 }
 
 void peers_sweep(struct node *n) {
@@ -445,12 +456,19 @@ static void flush_held(struct peer *p) {
   }
 }
 
+/* Behind a gateway it has come up once there are keys: peer_agreed. */
 static void came_up(struct peer *p) {
+  if (peer_want(p, WANT_UPKEEP)) return;
   flush_held(p);
   peer_ready(p);
 }
 
+void peer_agreed(struct peer *p) {
+  if (peer_is_up(p)) came_up(p);
+}
+
 void peer_up(struct peer *p) {
+  if (addr_is_set(&p->addr)) set_via(p, NULL);
   came_up(p);
   peers_behind(p, came_up);
 }
@@ -463,6 +481,7 @@ static void went_down(struct peer *p) {
     p->node->peers.held_dropped++;
     if (query) peer_unsent(p, query);
   }
+  if (addr_is_set(&p->addr)) set_via(p, NULL); /* a relay's link is gone: another one is looked for */
   peer_ended(p);
 }
 

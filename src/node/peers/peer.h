@@ -2,8 +2,8 @@
  *
  * A peer is another node, by its id. Its record exists as long as it is a member, or has a link, calls or frames that wait. It
  * has at most one link at a time. Calls between the two nodes and frames that wait for a link belong to the peer and not to the
- * link, so that they survive when one link replaces another. A peer that nobody can dial is reached through its gateway's link
- * (peer.via). */
+ * link, so that they survive when one link replaces another. A peer that nobody can dial, or that our dials do not reach, is
+ * reached over the link of its gateway or of a relay (peer.via), in sealed envelopes (seal.h). */
 #ifndef NODE_PEERS_PEER_H
 #define NODE_PEERS_PEER_H
 
@@ -60,7 +60,10 @@ void peer_evict(struct peer *p);
 bool peer_pool_full(struct node *n, const struct id *id);
 /* Frees the slot of an idle link, else that of a dial for upkeep, never that of a configured node. MACULA_MAX_PEERS_REACHED. */
 int peer_evict_idle(struct node *n);
-static inline bool peer_is_up(const struct peer *p) { return p->link || (!addr_is_set(&p->addr) && p->via && p->via->link); }
+bool peer_is_up(const struct peer *p); /* it has a link, or keys for envelopes and a node with a link that they go by */
+void peer_through(struct peer *p, struct peer *via); /* it is reached through that node from now on; NULL: no more */
+void peer_agreed(struct peer *p);                    /* it has come up, as there are keys for envelopes now */
+int peer_dial(struct peer *p); /* peer_want for a link of its own, whether it is reached through another node or not */
 /* peer_up: its link (or its gateway's) is up. peer_down: that is gone or could not be set up, so that calls and frames that
  * waited fail. */
 void peer_up(struct peer *p);

@@ -1,15 +1,17 @@
-/* Frames for nodes that nobody can dial, through the gateway that they stay connected to: RPC_ROUTE, and PUBSUB_ROUTE for
- * publishes.
+/* Frames for nodes that have no link to this one, through the gateway that they stay connected to or through a relay:
+ * RPC_ROUTE, and PUBSUB_ROUTE for publishes.
  *
- * An envelope names the nodes that it has passed (path), so that it never passes one twice, and passes at most 10. A CALL that
- * cannot be forwarded is answered with no_route or max_hops_exceeded, in the name of the node that it was for; any other frame
- * that cannot be forwarded is dropped and counted. */
+ * An envelope names the nodes that it has passed (path), so that it never passes one twice, and passes at most 10. Its seal
+ * says who sent it (seal.h); whoever hands it over proves nothing. Three kinds of envelopes have no seal: offers and answers of
+ * keys, which are signed, and NOT_ROUTED, by which a node says in its own name that it could not carry one on. That counts only
+ * from the node to which the envelope was given, which could as well have dropped it. */
 #include "node/peers/route.h"
 
 #include "base/err.h"
 #include "node/peers/peer.h"
+#include "node/peers/seal.h"
 #include "node/session/session.h"
-#include "wire/answer.h"
+#include "wire/agree.h"
 #include "wire/frame.h"
 
 #define MAX_HOPS 10
@@ -19,7 +21,10 @@ struct envelope {
   struct id destination, source, path[MAX_HOPS];
   uint32_t path_len;
   uint64_t hops, max_hops;
+  struct slice seal;
 };
+
+enum { SPACE_CALLS, SPACE_PUBLISHES, SPACE_ANSWERS }; /* what goes by one lane and one way is in order: trust/agree.h */
 
 /* ---- sending ---------------------------------------------------------------------------------------------------------------
  */
@@ -34,30 +39,55 @@ static int send_over(struct peer *hop, const struct envelope *e, uint8_t type, s
                             .payload_type = slice_str(msg_type_name(type)),
                             .topic = slice_of("", 0),
                             .payload = payload,
-                            .path = {.count = e->path_len, .items = path}}};
+                            .path = {.count = e->path_len, .items = path},
+                            .seal = e->seal}};
   if (payload.n + ROOM > FRAME_MAX_PAYLOAD) return MACULA_PAYLOAD_TOO_LARGE;
   return hop->link ? session_send(hop->link, &m, false) : MACULA_NOT_CONNECTED;
 }
 
-static int send_new(struct peer *via, struct peer *to, uint8_t type, struct slice payload) {
+static struct envelope new_envelope(const struct node *n, const struct id *to) {
+  return (struct envelope){.destination = *to, .source = n->id, .path = {n->id}, .path_len = 1, .max_hops = MAX_HOPS};
+}
+
+int route_bare(struct peer *hop, const struct id *to, uint8_t type, struct slice payload) {
+  struct envelope e = new_envelope(hop->node, to);
+  return send_over(hop, &e, type, payload);
+}
+
+static int send_sealed(struct peer *via, struct peer *to, unsigned space, uint8_t type, struct slice payload) {
   struct node *n = to->node;
-  struct envelope e = {.destination = to->id, .source = n->id, .path = {n->id}, .path_len = 1, .max_hops = MAX_HOPS};
+  struct envelope e = new_envelope(n, &to->id);
+  struct agree_envelope what = {.destination = to->id, .source = n->id, .type = type, .payload = payload};
+  uint8_t seal[AGREE_SEAL_LEN];
+  if (!via || !via->link || !seal_ready(to)) return MACULA_NOT_CONNECTED;
+  seal_make(to, space, &what, seal);
+  e.seal = slice_of(seal, sizeof seal);
   return send_over(via, &e, type, payload);
 }
 
-int route_through(struct peer *via, struct peer *to, const struct msg *m) {
+static unsigned space_of(uint8_t type) { return type == MSG_PUBLISH ? SPACE_PUBLISHES : SPACE_CALLS; }
+
+int route_sealed(struct peer *p, uint8_t type, struct slice payload) {
+  return send_sealed(p->via, p, space_of(type), type, payload);
+}
+
+static int send_msg(struct peer *via, struct peer *to, unsigned space, const struct msg *m) {
   struct parcel p;
   int err = parcel_encode(&p, &to->node->rows.mem[ROW_SEND], m, SIZE_MAX);
   if (err) return err;
-  err = send_new(via, to, (uint8_t)m->type, parcel_payload(&p));
+  err = send_sealed(via, to, space, (uint8_t)m->type, parcel_payload(&p));
   parcel_done(&p);
   return err;
 }
 
-int route_send(struct peer *p, const struct msg *m) { return p->via ? route_through(p->via, p, m) : MACULA_NO_ROUTE; }
+int route_through(struct peer *via, struct peer *to, const struct msg *m) { return send_msg(via, to, SPACE_ANSWERS, m); }
+
+int route_send(struct peer *p, const struct msg *m) {
+  return p->via ? send_msg(p->via, p, space_of((uint8_t)m->type), m) : MACULA_NO_ROUTE;
+}
 
 int route_frame(struct peer *p, const struct parcel *frame) {
-  return p->via ? send_new(p->via, p, frame->frame.p[1], parcel_payload(frame)) : MACULA_NO_ROUTE;
+  return p->via ? route_sealed(p, frame->frame.p[1], parcel_payload(frame)) : MACULA_NO_ROUTE;
 }
 
 /* ---- receiving -------------------------------------------------------------------------------------------------------------
@@ -66,7 +96,7 @@ int route_frame(struct peer *p, const struct parcel *frame) {
 static bool open_envelope(const struct peer *from, const struct msg_route *m, struct envelope *ret) {
   struct msg_list path = m->path;
   struct slice id;
-  *ret = (struct envelope){.hops = m->hop_count, .max_hops = m->max_hops < MAX_HOPS ? m->max_hops : MAX_HOPS};
+  *ret = (struct envelope){.hops = m->hop_count, .max_hops = m->max_hops < MAX_HOPS ? m->max_hops : MAX_HOPS, .seal = m->seal};
   if (m->destination.n != ID_LEN || m->source.n != ID_LEN || !path.count || path.count > MAX_HOPS) return false;
   memcpy(ret->destination.b, m->destination.p, ID_LEN);
   memcpy(ret->source.b, m->source.p, ID_LEN);
@@ -90,43 +120,46 @@ static int type_of(const struct msg_route *m, bool publish) {
   return -1;
 }
 
-/* The envelope cannot be forwarded. If it carries a CALL, an error reply goes back over the link by which it came. */
+/* The envelope cannot be forwarded: its source is told, over the link by which it came, if it held what is waited for. */
 static void report(struct peer *from, const struct envelope *e, int type, struct slice payload, int err) {
   struct node *n = from->node;
   struct msg m;
+  uint8_t buf[128];
+  struct wire_not_routed r = {.destination = slice_of(e->destination.b, ID_LEN), .code = slice_str(macula_err_name(err))};
   n->stats.routes_failed++;
-  if (type != MSG_CALL || msg_decode(MSG_CALL, payload, &m)) return;
-  struct msg reply = answer_error(m.call.call_id, err, NULL, true);
-  struct envelope back = {
-      .destination = e->source, .source = e->destination, .path = {n->id}, .path_len = 1, .max_hops = MAX_HOPS};
-  struct parcel p;
-  if (parcel_encode(&p, &n->rows.mem[ROW_SEND], &reply, SIZE_MAX)) return;
-  (void)send_over(from, &back, MSG_REPLY, parcel_payload(&p));
-  parcel_done(&p);
+  if (type != MSG_CALL && type != MSG_PUBLISH && type != MSG_AGREE) return;
+  if (type == MSG_CALL && msg_decode(MSG_CALL, payload, &m)) return;
+  if (type == MSG_CALL) r.call_id = m.call.call_id;
+  (void)route_bare(from, &e->source, MSG_NOT_ROUTED, slice_of(buf, wire_not_routed_encode(&r, buf, sizeof buf)));
 }
 
-/* Whether a frame in p's name may come through `from`. Envelopes are not signed, so only the gateway of a node that cannot be
- * dialled may forward in its name; if we are such a node ourselves, any node may forward to us. REPLY and CANCEL may come from
- * anybody, as they name a call id that nobody else can know. Frames of membership, the DHT and interest (msg_is_raw) are taken
- * only over p's own link while it has one. */
-static bool may_speak_for(const struct peer *from, const struct peer *p, int type) {
-  if (msg_is_raw(type) && p->link) return false;
-  if (type == MSG_REPLY || type == MSG_CANCEL || from->node->mesh.hidden) return true;
-  return !p->link && !addr_is_set(&p->addr) && (!p->via || p->via == from);
+static struct peer *not_routed(struct peer *from, struct slice payload) {
+  struct wire_not_routed r;
+  struct id id;
+  if (wire_not_routed_decode(payload, &r)) return NULL;
+  memcpy(id.b, r.destination.p, ID_LEN);
+  struct peer *p = peer_find(from->node, &id);
+  return p && seal_not_routed(from, p) ? p : NULL;
 }
 
-/* The envelope is for us: the peer in whose name it speaks; NULL: `from` may not speak for that one. */
-static struct peer *arrived(struct peer *from, const struct envelope *e, int type) {
+/* The envelope is for us: the peer that sent it; NULL: none is proved to have, or it was about keys. Frames of membership, the
+ * DHT and interest (msg_is_raw) are taken only over a peer's own link while it has one, so that they stay in order. */
+static struct peer *arrived(struct peer *from, const struct envelope *e, int type, struct slice payload) {
   struct node *n = from->node;
-  struct peer *p = type < 0 || type == MSG_RPC_ROUTE || type == MSG_PUBSUB_ROUTE ? NULL : peer_told(n, &e->source, false);
-  if (!p || !may_speak_for(from, p, type)) {
-    n->stats.routes_failed++;
+  struct agree_envelope what = {.destination = e->destination, .source = e->source, .type = (uint8_t)type, .payload = payload};
+  struct peer *p = NULL;
+  if (type == MSG_AGREE && !e->seal.n) {
+    if (!id_eq(&e->source, &n->id)) seal_heard(from, &e->source, payload);
     return NULL;
   }
-  n->stats.routes_delivered++;
-  p->back = from->id;
-  if (!p->link && !addr_is_set(&p->addr) && !p->via) peer_where(p, NULL, &from->id);
-  return p;
+  if (type == MSG_NOT_ROUTED)
+    p = not_routed(from, payload);
+  else if (type >= 0 && type != MSG_RPC_ROUTE && type != MSG_PUBSUB_ROUTE)
+    p = seal_open(from, &what, e->seal);
+  if (p && p->link && msg_is_raw(type)) p = NULL;
+  if (!p) n->stats.routes_failed++;
+  if (p) n->stats.routes_delivered++;
+  return type == MSG_AGREE ? NULL : p;
 }
 
 /* The next node on the way to the destination: the destination itself if it has a link, else its gateway. */
@@ -146,7 +179,7 @@ struct peer *route_received(struct peer *from, const struct msg *m, uint8_t *ret
   }
   if (id_eq(&e.destination, &n->id)) {
     *ret_type = (uint8_t)type;
-    return arrived(from, &e, type);
+    return arrived(from, &e, type, m->route.payload);
   }
   struct peer *hop = next_hop(n, &e);
   int err = type < 0                                             ? MACULA_BAD_FRAME

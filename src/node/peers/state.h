@@ -4,11 +4,13 @@
 
 #include "base/list.h"
 #include "bounded/bucket.h"
+#include "bounded/heap.h"
 #include "bounded/htab.h"
 #include "node/messages/state.h"
 #include "node/session/state.h"
 #include "rpc/router.h"
 #include "tables/pool.h"
+#include "trust/agree.h"
 #include "wire/msg.h"
 
 struct held { /* a frame that waits for a link */
@@ -17,13 +19,44 @@ struct held { /* a frame that waits for a link */
   uint64_t query; /* the DHT's query, which is told when the frame cannot be sent; 0: none */
 };
 
+#define MAX_SEALED 1024u /* nodes with which keys are kept */
+#define SEAL_TRIED 12u
+
+struct sealed { /* keys for envelopes between this node and a peer */
+  struct peer *peer;
+  struct list used;     /* seals.used */
+  struct heap_link due; /* seals.offers: when our offer is sent again */
+  struct agree agree;
+  nanotime used_at;
+  nanotime again;    /* no exchange begins before */
+  nanotime doubt_at; /* none begins before because of a key that is not known */
+  uint32_t tries;    /* offers sent in this exchange */
+  /* serials of the links that they went by; the first so many said that they cannot carry them on */
+  uint64_t tried[SEAL_TRIED];
+  uint32_t tried_count, refused;
+};
+
+struct seals {
+  struct list used;   /* sealed.used, least recently used first */
+  struct heap offers; /* sealed.due */
+  uint32_t count;
+  uint64_t offer_number;     /* of the last one made in this run */
+  struct bucket rate, lines; /* of signatures; of log lines */
+  uint64_t agreed, failed;   /* exchanges */
+  uint64_t refused, evicted; /* for want of room */
+  uint64_t limited;          /* offers and answers beyond the rate */
+  uint64_t forged, replayed; /* envelopes, offers and answers */
+  uint64_t unknown;          /* envelopes under a key that is not known */
+  uint64_t relays;           /* ways found to nodes that can be dialled on paper */
+};
+
 struct peer {
   struct hlink h;
   struct list all; /* node.peers.all */
   struct node *node;
   struct id id;
   struct addr addr;     /* where it can be dialled; sa_family 0: nowhere */
-  struct peer *via;     /* its gateway if it cannot be dialled; NULL: unknown */
+  struct peer *via;     /* without a link of its own it is reached through this one: its gateway, or a relay; NULL: unknown */
   struct list vias;     /* peer.of_via: those that are reached through this one */
   struct list of_via;   /* peer.vias of its gateway */
   struct session *link; /* IN */
@@ -32,9 +65,10 @@ struct peer {
   struct list waits;   /* node.waiting: for a slot of the pool */
   struct list leaving; /* node.leaving: gives its slot up when it is no longer busy */
   nanotime leave_at;
-  struct rpc_party rpc; /* calls between the two nodes, both ways */
-  struct id back;       /* the node by whose link its last routed frame came; zero: none did */
-  struct list held;     /* held.of_peer */
+  struct rpc_party rpc;     /* calls between the two nodes, both ways */
+  struct sealed *sealed;    /* keys for envelopes; NULL: none */
+  struct bucket agreements; /* signatures that exchanges over its link may cost */
+  struct list held;         /* held.of_peer */
   size_t held_bytes;
   nanotime dial_at; /* not before: back-off after failures */
   nanotime expect;  /* until then the peer's own dial is expected, to which ours gave way */
@@ -60,6 +94,7 @@ struct peers {
   struct htab tab; /* peer.h */
   struct list all;
   struct pool pool;
+  struct seals seals;
   struct list waiting, leaving;
   struct list dialling; /* session.fresh of those DIALLING, oldest first */
   uint64_t next;        /* for rpc_party_init: above every connection's serial */

@@ -181,6 +181,20 @@ static void peers(const struct node *n, FILE *f) {
   COUNTER("mesh_duplicates", "Second connections between the same two nodes that gave way.", p->duplicates);
   GAUGE("mesh_unreachable", "Members that are alive, as others say, and that this node cannot reach.", p->unreachable);
   COUNTER("mesh_unreachable_found", "Times that a member became unreachable in that way.", p->found_unreachable);
+  uint32_t relayed = 0;
+  list_for(it, &p->all) {
+    const struct peer *q = container_of(it, const struct peer, all);
+    relayed += q->via && !q->link && addr_is_set(&q->addr);
+  }
+  GAUGE("mesh_relayed", "Of nodes that can be dialled, those that are reached through another one.", relayed);
+  COUNTER("mesh_relays", "Ways found to such a node through another one.", p->seals.relays);
+  GAUGE("envelope_keys", "Nodes with which keys for envelopes are kept.", p->seals.count);
+  COUNTER("agreements", "Keys for envelopes agreed on.", p->seals.agreed);
+  COUNTER("agreements_failed", "Exchanges for keys that led nowhere.", p->seals.failed);
+  COUNTER("agreements_limited", "Offers and answers of keys beyond the rate.", p->seals.limited);
+  COUNTER("envelopes_forged", "Envelopes, offers and answers that were not made by whom they named.", p->seals.forged);
+  COUNTER("envelopes_replayed", "Envelopes, offers and answers that came again.", p->seals.replayed);
+  COUNTER("envelopes_unknown", "Envelopes under a key that is not known, or none.", p->seals.unknown);
   COUNTER("mesh_identity_twice", "Connections refused, of a second node with the identity of one that is there.", p->twice);
   COUNTER("mesh_records_left_out", "Nodes that others told of and that there was no room for.", p->left_out);
   COUNTER("mesh_evictions", "Mesh connections closed to make room for another.", p->pool.evicted);
