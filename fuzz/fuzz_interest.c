@@ -1,9 +1,10 @@
-/* What nodes tell each other about subscriptions: whatever decodes must survive encoding and decoding, and leave a node's table
- * of interest whole. Input: the type's octet, then the payload. */
+/* What nodes tell each other about subscriptions, and about envelopes: whatever decodes must survive encoding and decoding, and
+ * leave a node's table of interest whole. Input: the type's octet, then the payload. */
 #include <stdlib.h>
 
 #include "base/err.h"
 #include "pubsub/interest.h"
+#include "wire/agree.h"
 #include "wire/frame.h"
 #include "wire/interest.h"
 
@@ -19,11 +20,16 @@ static size_t again(uint8_t type, struct slice in, uint8_t *buf, size_t cap) {
   struct wire_have have;
   struct wire_retained_get get;
   struct wire_retained_moved moved;
+  struct wire_agree agree;
+  struct wire_not_routed not_routed;
   if (type == MSG_INTEREST && wire_interest_decode(in, &page) == 0) return wire_interest_encode(&page, buf, cap);
   if (type == MSG_INTEREST_HAVE && wire_have_decode(in, &have) == 0) return wire_have_encode(&have, buf, cap);
   if (type == MSG_RETAINED_GET && wire_retained_get_decode(in, &get) == 0) return wire_retained_get_encode(&get, buf, cap);
   if (type == MSG_RETAINED_MOVED && wire_retained_moved_decode(in, &moved) == 0)
     return wire_retained_moved_encode(&moved, buf, cap);
+  if (type == MSG_AGREE && wire_agree_decode(in, &agree) == 0) return wire_agree_encode(&agree, buf, cap);
+  if (type == MSG_NOT_ROUTED && wire_not_routed_decode(in, &not_routed) == 0)
+    return wire_not_routed_encode(&not_routed, buf, cap);
   return 0;
 }
 

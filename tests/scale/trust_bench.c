@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "quic/identity.h"
+#include "trust/agree.h"
 #include "trust/password.h"
 #include "trust/revoked.h"
 #include "trust/token.h"
@@ -131,9 +133,87 @@ static void others(void) {
   crypto_key_free(realm);
 }
 
+/* ---- envelopes -------------------------------------------------------------------------------------------------------------
+ */
+struct end {
+  struct agree_self me;
+  struct agree agree;
+  uint8_t run[INSTANCE_LEN];
+};
+
+static int sign(void *ctx, struct slice data, uint8_t *ret_sig, size_t *ret_len) {
+  *ret_len = CRYPTO_SIGNATURE_LEN;
+  return crypto_sign(ctx, data, ret_sig);
+}
+
+static void end_of(struct end *e, struct crypto_key *key) {
+  *e = (struct end){.me = {.id = *crypto_key_id(key),
+                           .realm = slice_str("default"),
+                           .spki = crypto_key_spki(key),
+                           .sign = sign,
+                           .verify = quic_verify,
+                           .ctx = key}};
+  e->me.instance = slice_of(e->run, sizeof e->run);
+}
+
+static void hear(struct end *e, const struct end *from, uint8_t *buf, size_t *len, struct rng rng) {
+  struct wire_agree m;
+  uint8_t answer[WIRE_AGREE_MAX];
+  bool anew;
+  require(wire_agree_decode(slice_of(buf, *len), &m) == 0, "agree");
+  size_t n = 0;
+  (void)agree_receive(&e->agree, &e->me, &from->me.id, &m, rng, 1, answer, &n, &anew);
+  memcpy(buf, answer, n);
+  *len = n;
+}
+
+static unsigned exchange(struct end *a, struct end *b, uint64_t number, struct rng rng) {
+  uint8_t buf[WIRE_AGREE_MAX];
+  size_t len;
+  agree_begin(&a->agree, &a->me, &b->me.id, number, rng);
+  require(agree_offer(&a->agree, &a->me, &b->me.id, buf, &len) == 0, "offer");
+  hear(b, a, buf, &len, rng);
+  hear(a, b, buf, &len, rng);
+  return a->agree.now.set;
+}
+
+static unsigned seal_and_open(struct end *a, struct end *b, const struct agree_envelope *e) {
+  uint8_t seal[AGREE_SEAL_LEN];
+  agree_seal(&a->agree, 0, e, seal);
+  return agree_open(&b->agree, e, slice_of(seal, sizeof seal), 1);
+}
+
+static void envelopes(void) {
+  static uint8_t payload[4096];
+  struct crypto_key *key[2];
+  struct rng_seeded seeded;
+  struct end a, b;
+  uint64_t number = 0;
+  rng_seeded_init(&seeded, 1);
+  require(!crypto_key_new(&key[0]) && !crypto_key_new(&key[1]), "keys");
+  end_of(&a, key[0]);
+  end_of(&b, key[1]);
+  MEASURE("agree on keys, both sides", 500, exchange(&a, &b, ++number, rng_seeded_view(&seeded)));
+  struct agree_envelope e = {.destination = b.me.id, .source = a.me.id, .type = MSG_CALL};
+  for (size_t n = 64; n <= sizeof payload; n *= 8) {
+    char what[64];
+    e.payload = slice_of(payload, n);
+    snprintf(what, sizeof what, "seal and open an envelope of %zu bytes", n);
+    MEASURE(what, 200000, seal_and_open(&a, &b, &e));
+  }
+  uint8_t sig[CRYPTO_SIGNATURE_LEN];
+  struct id id;
+  e.payload = slice_of(payload, 64);
+  MEASURE("sign and verify 64 bytes instead", 1000,
+          crypto_sign(key[0], e.payload, sig) + quic_verify(a.me.spki, e.payload, slice_of(sig, sizeof sig), &id));
+  crypto_key_free(key[0]);
+  crypto_key_free(key[1]);
+}
+
 int main(void) {
   judge();
   verify();
+  envelopes();
   others();
   return 0;
 }

@@ -170,12 +170,11 @@ static void set_unreachable(struct peer *p) {
   if (n->now < p->warn_at) return;
   p->warn_at = time_add(n->now, UNREACHED_SAID);
   struct peer_text t = peer_text(p->name, &p->id, &p->addr);
-  log_warn(
-      n->log, "peer_unreachable",
-      PEER_FIELDS
-      " text=\"alive, as other nodes say, and not reachable directly: messages and calls go through another node, if one "
-      "reaches both; see that each can send UDP to the other's address\"",
-      PEER_VALUES(t));
+  log_warn(n->log, "peer_unreachable",
+           PEER_FIELDS
+           " text=\"alive, as other nodes say, and not reachable directly: messages and calls go through another node, if one "
+           "reaches both; see that each can send UDP to the other's address\"",
+           PEER_VALUES(t));
 }
 
 void mesh_link_down(struct peer *p, bool dead) {

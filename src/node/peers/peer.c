@@ -456,8 +456,10 @@ static void flush_held(struct peer *p) {
   }
 }
 
-/* Behind a gateway it has come up once there are keys: peer_agreed. */
+/* Behind a gateway it has come up once there are keys: peer_agreed. They are asked for only if something waits for them, since
+ * any number may be behind one gateway. */
 static void came_up(struct peer *p) {
+  if (!peer_is_up(p) && list_empty(&p->held) && !has_calls(p)) return;
   if (peer_want(p, WANT_UPKEEP)) return;
   flush_held(p);
   peer_ready(p);

@@ -27,7 +27,8 @@
 #define AGREE_RATE 50.0
 #define AGREE_RATE_ALL 400.0
 #define AGREE_BURST 8.0
-#define REFUSED_RATE 1.0 /* log lines a second about envelopes that are not their sender's, and at once */
+#define BEGUN_A_SWEEP 16u /* exchanges that nothing waits for: two milliseconds */
+#define REFUSED_RATE 1.0  /* log lines a second about envelopes that are not their sender's, and at once */
 #define REFUSED_BURST 10.0
 
 static struct sealed *sealed_of(struct list *l) { return container_of(l, struct sealed, used); }
@@ -378,9 +379,11 @@ void seals_sweep(struct node *n) {
     if (is_idle(s)) seal_drop(s->peer);
   }
   if (n->draining) return;
+  uint32_t left = BEGUN_A_SWEEP;
   list_for(it, &n->spread.peers) { /* those that are told what our clients subscribe to */
     struct peer *p = container_of(it, struct peer, spread.of_node);
-    if (!p->link && p->member && !p->spread.dead && (p->via || p->unreachable)) (void)peer_want(p, WANT_UPKEEP);
+    if (p->link || !p->member || p->spread.dead || (!p->via && !p->unreachable) || peer_is_up(p) || seal_busy(p)) continue;
+    if (left && peer_want(p, WANT_UPKEEP) == MACULA_EBUSY) left--;
   }
 }
 
