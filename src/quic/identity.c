@@ -102,11 +102,13 @@ int quic_identity_parse(struct slice key_pem, struct slice cert_pem, uint64_t no
   *ret_why = "the private key does not belong to the certificate";
   err = finish(i);
   if (err) goto fail;
-  time_t from = gnutls_x509_crt_get_activation_time(i->chain[0]);
   bool self_signed = gnutls_x509_crt_check_issuer(i->chain[0], i->chain[0]) > 0;
   err = MACULA_CERTIFICATE_EXPIRED;
   *ret_why = "the certificate's time has not begun: is the clock right?";
-  if (!self_signed && from != (time_t)-1 && (int64_t)now_unix < (int64_t)from) goto fail;
+  for (unsigned k = 0; k < i->chain_len && !self_signed; k++) {
+    time_t from = gnutls_x509_crt_get_activation_time(i->chain[k]);
+    if (from != (time_t)-1 && (int64_t)now_unix < (int64_t)from) goto fail;
+  }
   *ret_why = "the certificate's time is over";
   if (now_unix > quic_identity_end(i)) goto fail;
   *ret_why = "";
@@ -117,7 +119,12 @@ fail:
   return err;
 }
 
-uint64_t quic_identity_end(const struct quic_identity *i) { return tls_end_of(i->chain[0]); }
+uint64_t quic_identity_end(const struct quic_identity *i) {
+  uint64_t end = UINT64_MAX;
+  for (unsigned k = 0; k < i->chain_len; k++)
+    if (tls_end_of(i->chain[k]) < end) end = tls_end_of(i->chain[k]);
+  return end;
+}
 
 const char *quic_end_text(uint64_t end, uint64_t now_unix, char ret_text[QUIC_END_TEXT_LEN]) {
   static const struct {

@@ -86,9 +86,9 @@ enum conn_state { CONN_HANDSHAKE, CONN_OPEN, CONN_CLOSING, CONN_LINGER, CONN_GON
 
 struct quic_conn {
   struct quic *q;
-  ngtcp2_conn *nc;             /* NULL from LINGER on */
-  gnutls_session_t tls;        /* NULL once it is not needed */
-  gnutls_x509_trust_list_t ca; /* of this connection alone, while TLS lives */
+  ngtcp2_conn *nc;      /* NULL from LINGER on */
+  gnutls_session_t tls; /* NULL once it is not needed */
+  struct tls_ca *ca;    /* of this connection alone, while TLS lives; NULL: the endpoint's */
   ngtcp2_crypto_conn_ref ref;
   ngtcp2_mem nmem; /* of nc */
   size_t held;     /* bytes of nc and of streams */
@@ -161,7 +161,7 @@ struct quic {
   struct bucket icmp_rate, reset_rate;
   gnutls_priority_t prio;
   gnutls_certificate_credentials_t no_cred;
-  gnutls_x509_trust_list_t ca;
+  struct tls_ca *ca; /* NULL: none */
   gnutls_datum_t ticket_key;
   nanotime ticket_key_at;
   uint8_t secret[QUIC_SECRET_LEN];       /* of Retry and address tokens */
@@ -174,6 +174,7 @@ struct quic {
 int tls_init(struct quic *q);
 void tls_done(struct quic *q);
 uint64_t tls_end_of(gnutls_x509_crt_t crt); /* as quic_identity_end */
+bool tls_is_in_time(gnutls_x509_crt_t crt, uint64_t unix_now);
 int tls_set_ca(struct quic *q, const char *pem);
 void tls_new_ticket_key(struct quic *q);
 /* Makes c->tls; o is NULL on the server's side. */

@@ -179,7 +179,8 @@ const struct id *quic_conn_peer_id(const struct quic_conn *c);
  * 8446, 7.5); a view as long as the connection. NULL: its handshake is not complete. */
 #define QUIC_EXPORTER_LEN 32
 const uint8_t *quic_conn_exporter(const struct quic_conn *c);
-uint64_t quic_conn_peer_expiry(const struct quic_conn *c); /* Unix seconds of the peer's certificate's end; UINT64_MAX: none */
+/* Unix seconds of its certificate's end, with a CA of the first end in its chain; UINT64_MAX: none. */
+uint64_t quic_conn_peer_expiry(const struct quic_conn *c);
 const struct addr *quic_conn_remote(const struct quic_conn *c);
 uint64_t quic_conn_rtt(const struct quic_conn *c); /* smoothed, ns */
 /* Bytes of memory that the connection holds, of its own part and of conn_pool; *ret_peak: the most that it ever held. */

@@ -12,6 +12,63 @@ static const char priority[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-1
 #define MAX_ELEMENTS 800u
 static const gnutls_datum_t alpn = {(unsigned char *)"macula", 6};
 
+/* ---- a CA ------------------------------------------------------------------------------------------------------------------
+ */
+struct tls_ca { /* the certificates that whoever connects must come from */
+  gnutls_x509_crt_t *crt;
+  unsigned count;
+};
+
+static int parse_ca(const char *pem, struct tls_ca **ret_ca) {
+  gnutls_datum_t d = {(unsigned char *)pem, (unsigned)strlen(pem)};
+  struct tls_ca *ca = gnutls_calloc(1, sizeof *ca);
+  if (!ca) return MACULA_ENOMEM;
+  if (gnutls_x509_crt_list_import2(&ca->crt, &ca->count, &d, GNUTLS_X509_FMT_PEM, 0) < 0 || !ca->count) {
+    gnutls_free(ca);
+    return MACULA_CERTIFICATE_INVALID;
+  }
+  *ret_ca = ca;
+  return 0;
+}
+
+static void free_ca(struct tls_ca *ca) {
+  if (!ca) return;
+  for (unsigned i = 0; i < ca->count; i++) gnutls_x509_crt_deinit(ca->crt[i]);
+  gnutls_free(ca->crt);
+  gnutls_free(ca);
+}
+
+int tls_set_ca(struct quic *q, const char *pem) {
+  struct tls_ca *ca = NULL;
+  int err = pem ? parse_ca(pem, &ca) : 0;
+  if (err) return err;
+  free_ca(q->ca);
+  q->ca = ca;
+  return 0;
+}
+
+bool tls_is_in_time(gnutls_x509_crt_t crt, uint64_t unix_now) {
+  time_t from = gnutls_x509_crt_get_activation_time(crt);
+  return from != (time_t)-1 && (int64_t)unix_now >= (int64_t)from && unix_now <= tls_end_of(crt);
+}
+
+/* Only those of the CA's certificates count that are in their time. NULL: no memory. */
+static gnutls_x509_trust_list_t anchors(const struct tls_ca *ca, uint64_t unix_now, bool *ret_left_out) {
+  gnutls_x509_trust_list_t list;
+  *ret_left_out = false;
+  if (gnutls_x509_trust_list_init(&list, 16) < 0) return NULL;
+  for (unsigned i = 0; i < ca->count; i++)
+    if (!tls_is_in_time(ca->crt[i], unix_now))
+      *ret_left_out = true;
+    else if (gnutls_x509_trust_list_add_cas(list, &ca->crt[i], 1, 0) != 1) {
+      gnutls_x509_trust_list_deinit(list, 0);
+      return NULL;
+    }
+  return list;
+}
+
+/* ---- the endpoint's, and alerts -------------------------------------------------------------------------------------------
+ */
 int tls_init(struct quic *q) {
   if (gnutls_priority_init(&q->prio, priority, NULL) < 0) return MACULA_ENOMEM;
   if (gnutls_certificate_allocate_credentials(&q->no_cred) < 0) return MACULA_ENOMEM;
@@ -22,32 +79,11 @@ int tls_init(struct quic *q) {
 void tls_done(struct quic *q) {
   if (q->prio) gnutls_priority_deinit(q->prio);
   if (q->no_cred) gnutls_certificate_free_credentials(q->no_cred);
-  if (q->ca) gnutls_x509_trust_list_deinit(q->ca, 1);
+  free_ca(q->ca);
   if (q->ticket_key.data) {
     gnutls_memset(q->ticket_key.data, 0, q->ticket_key.size);
     gnutls_free(q->ticket_key.data);
   }
-}
-
-static int parse_ca(const char *pem, gnutls_x509_trust_list_t *ret_ca) {
-  gnutls_x509_trust_list_t ca;
-  gnutls_datum_t d = {(unsigned char *)pem, (unsigned)strlen(pem)};
-  if (gnutls_x509_trust_list_init(&ca, 0) < 0) return MACULA_ENOMEM;
-  if (gnutls_x509_trust_list_add_trust_mem(ca, &d, NULL, GNUTLS_X509_FMT_PEM, 0, 0) < 1) {
-    gnutls_x509_trust_list_deinit(ca, 1);
-    return MACULA_CERTIFICATE_INVALID;
-  }
-  *ret_ca = ca;
-  return 0;
-}
-
-int tls_set_ca(struct quic *q, const char *pem) {
-  gnutls_x509_trust_list_t ca = NULL;
-  int err = pem ? parse_ca(pem, &ca) : 0;
-  if (err) return err;
-  if (q->ca) gnutls_x509_trust_list_deinit(q->ca, 1);
-  q->ca = ca;
-  return 0;
 }
 
 void tls_new_ticket_key(struct quic *q) {
@@ -96,9 +132,49 @@ uint64_t tls_end_of(gnutls_x509_crt_t crt) {
   return to == (time_t)-1 || to == GNUTLS_X509_NO_WELL_DEFINED_EXPIRATION ? UINT64_MAX : (uint64_t)to;
 }
 
-/* Checks that the certificate has not ended, that the CA issued it if one is set, and that its key's id is the expected one.
- * Its start time is checked only with a CA: without one only the key counts, so that a machine whose clock is not set yet can
- * connect. */
+/* What is wrong with a chain, by GnuTLS's word. */
+static int refuse_status(struct quic_conn *c, unsigned status, bool left_out) {
+  if (left_out && status & GNUTLS_CERT_SIGNER_NOT_FOUND)
+    return refuse(c, MACULA_CERTIFICATE_EXPIRED,
+                  "no certificate of the CA that is in use issued the peer's: one is outside its time");
+  return refuse(c, MACULA_CERTIFICATE_INVALID,
+                status & GNUTLS_CERT_INSECURE_ALGORITHM ? "a key or signature in the peer's certificate chain is too weak"
+                : status & (GNUTLS_CERT_SIGNER_NOT_CA | GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE)
+                    ? "a certificate in the peer's chain may not issue others"
+                : status & GNUTLS_CERT_PURPOSE_MISMATCH
+                    ? c->server ? "the peer's certificate is not for TLS clients (extended key usage clientAuth)"
+                                : "the peer's certificate is not for TLS servers (extended key usage serverAuth)"
+                    : "the peer's certificate is not issued by the CA");
+}
+
+/* Where a CA counts, its word is judged whole: the time of each certificate by our own clock, what each may be used for, who
+ * may issue others, how strong it is. */
+static int check_issued(struct quic_conn *c, const struct tls_ca *ca, gnutls_x509_crt_t *crt, unsigned n, uint64_t unix_now) {
+  gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
+                                   .data = (unsigned char *)(c->server ? GNUTLS_KP_TLS_WWW_CLIENT : GNUTLS_KP_TLS_WWW_SERVER)};
+  unsigned status = 0;
+  bool left_out;
+  for (unsigned i = 0; i < n; i++) {
+    uint64_t end = tls_end_of(crt[i]);
+    if (end < c->peer_expiry) c->peer_expiry = end;
+    if (!tls_is_in_time(crt[i], unix_now))
+      return refuse(c, MACULA_CERTIFICATE_EXPIRED,
+                    i ? "an issuer's certificate in the peer's chain is outside its time"
+                      : "the peer's certificate is outside its time");
+  }
+  gnutls_x509_trust_list_t list = anchors(ca, unix_now, &left_out);
+  if (!list) return refuse(c, MACULA_ENOMEM, "no memory to verify the peer's certificate");
+  int r = gnutls_x509_trust_list_verify_crt2(list, crt, n, &purpose, 1,
+                                             GNUTLS_VERIFY_DISABLE_TIME_CHECKS | GNUTLS_VERIFY_DISABLE_TRUSTED_TIME_CHECKS |
+                                                 GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM),
+                                             &status, NULL);
+  gnutls_x509_trust_list_deinit(list, 0);
+  return r < 0 || status ? refuse_status(c, status, left_out) : 0;
+}
+
+/* Checks that the certificate has not ended, that its key's id is the expected one, and what the CA says if one is set. Without
+ * one only the key counts and not the time from which on it is valid, so that a machine whose clock is not set yet can connect.
+ */
 static int check_chain(struct quic_conn *c, const gnutls_datum_t *certs, unsigned n) {
   gnutls_x509_crt_t crt[4];
   unsigned have = 0;
@@ -118,9 +194,7 @@ static int check_chain(struct quic_conn *c, const gnutls_datum_t *certs, unsigne
   }
   c->has_peer = true;
   uint64_t unix_now = c->q->cfg.unix_base_s + c->q->now / NS_SEC;
-  time_t from = gnutls_x509_crt_get_activation_time(crt[0]);
-  gnutls_x509_trust_list_t ca = c->ca ? c->ca : c->q->ca;
-  bool early = ca && from != (time_t)-1 && (int64_t)unix_now < (int64_t)from;
+  const struct tls_ca *ca = c->ca ? c->ca : c->q->ca;
   c->peer_expiry = tls_end_of(crt[0]);
   if (c->has_expect && !id_eq(&c->expect, &c->peer)) {
     char text[256], want[ID_HEX_LEN + 1], got[ID_HEX_LEN + 1];
@@ -130,20 +204,12 @@ static int check_chain(struct quic_conn *c, const gnutls_datum_t *certs, unsigne
     err = refuse(c, MACULA_IDENTITY_MISMATCH, text);
     goto end;
   }
-  if (!c->insecure && (early || unix_now > c->peer_expiry)) {
-    err = refuse(c, MACULA_CERTIFICATE_EXPIRED, "the peer's certificate is outside its time");
-    goto end;
-  }
-  unsigned status = 0; /* times were checked above against our own clock */
-  if (ca && !c->insecure &&
-      (gnutls_x509_trust_list_verify_crt2(ca, crt, n, NULL, 0,
-                                          GNUTLS_VERIFY_DISABLE_TIME_CHECKS | GNUTLS_VERIFY_DISABLE_TRUSTED_TIME_CHECKS,
-                                          &status, NULL) < 0 ||
-       status)) {
-    refuse(c, err, "the peer's certificate is not issued by the CA");
-    goto end;
-  }
   err = 0;
+  if (c->insecure) goto end;
+  if (ca)
+    err = check_issued(c, ca, crt, n, unix_now);
+  else if (unix_now > c->peer_expiry)
+    err = refuse(c, MACULA_CERTIFICATE_EXPIRED, "the peer's certificate is outside its time");
 end:
   while (have) gnutls_x509_crt_deinit(crt[--have]);
   return err;
@@ -220,7 +286,7 @@ int tls_open(struct quic_conn *c, const struct quic_connect *o) {
 }
 
 void tls_close(struct quic_conn *c) {
-  if (c->ca) gnutls_x509_trust_list_deinit(c->ca, 1);
+  free_ca(c->ca);
   c->ca = NULL;
   if (!c->tls) return;
   if (c->nc) ngtcp2_conn_set_tls_native_handle(c->nc, NULL);
