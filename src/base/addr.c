@@ -14,11 +14,24 @@ bool addr_eq(const struct addr *a, const struct addr *b) {
          a->v6.sin6_scope_id == b->v6.sin6_scope_id;
 }
 
+bool addr_same_host(const struct addr *a, const struct addr *b) {
+  if (a->sa.sa_family != b->sa.sa_family) return false;
+  if (a->sa.sa_family == AF_INET) return a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
+  return memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, 8) == 0;
+}
+
 bool addr_is_loopback(const struct addr *a) {
   if (a->sa.sa_family == AF_INET) return ntohl(a->v4.sin_addr.s_addr) >> 24 == 127;
   if (a->sa.sa_family != AF_INET6) return false;
   const struct in6_addr *v6 = &a->v6.sin6_addr;
   return IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127);
+}
+
+bool addr_is_private(const struct addr *a) {
+  if (addr_is_loopback(a)) return true;
+  if (a->sa.sa_family == AF_INET6) return addr_is_link_local(a) || (a->v6.sin6_addr.s6_addr[0] & 0xfe) == 0xfc;
+  uint32_t ip = ntohl(a->v4.sin_addr.s_addr);
+  return ip >> 24 == 10 || ip >> 20 == 0xac1 || ip >> 16 == 0xc0a8 || ip >> 22 == 0x191 || ip >> 16 == 0xa9fe;
 }
 
 bool addr_is_any(const struct addr *a) {

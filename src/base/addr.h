@@ -23,8 +23,12 @@ static inline socklen_t addr_len(const struct addr *a) {
 /* Whether there is an address: one that is all zero is none. */
 static inline bool addr_is_set(const struct addr *a) { return a->sa.sa_family != AF_UNSPEC; }
 bool addr_eq(const struct addr *a, const struct addr *b);
+/* The same machine, as far as an address tells: the same v4 address, or the same v6 network of 64 bits. */
+bool addr_same_host(const struct addr *a, const struct addr *b);
 /* 127.0.0.0/8, ::1, or a v4 loopback address mapped into v6. */
 bool addr_is_loopback(const struct addr *a);
+/* Good within one machine, link or organisation only: loopback, link-local, RFC 1918, RFC 6598, RFC 4193. */
+bool addr_is_private(const struct addr *a);
 /* 0.0.0.0 or ::, whatever the port. */
 bool addr_is_any(const struct addr *a);
 /* fe80::/10: good on one link only, which its scope id names, here alone. */

@@ -105,4 +105,4 @@ void link_is_up(struct peer *p) {
 }
 void link_is_down(struct peer *p, bool dead) { mesh_link_down(p, dead); }
 void link_not_had(struct peer *p, bool was_there, bool dead) { mesh_dial_failed(p, was_there, dead); }
-void link_observed(struct node *n, const struct addr *seen, const struct addr *local) { mesh_observed(n, seen, local); }
+void link_observed(struct peer *p, const struct addr *seen, const struct addr *local) { mesh_observed(p, seen, local); }

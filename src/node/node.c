@@ -425,7 +425,7 @@ void node_set_sockets(struct node *n, const struct addr *sockets, size_t count) 
   bool reached = !count || addr_is_set(&n->mesh.advertise);
   for (size_t i = 0; i < n->mesh.socket_count; i++) reached |= !addr_is_link_local(&n->mesh.sockets[i]);
   n->mesh.hidden |= !reached; /* peers beyond the local link cannot dial us: they come through a gateway */
-  mesh_observed(n, NULL, NULL);
+  mesh_find_self(n);
 }
 
 bool node_set_advertise(struct node *n, const struct addr *addrs, size_t count) {
@@ -433,7 +433,7 @@ bool node_set_advertise(struct node *n, const struct addr *addrs, size_t count) 
     if (addr_eq(&addrs[i], &n->mesh.advertise)) return false;
   if (!count) return false;
   n->mesh.advertise = addrs[0];
-  mesh_observed(n, NULL, NULL);
+  mesh_find_self(n);
   return true;
 }
 

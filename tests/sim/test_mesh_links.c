@@ -614,7 +614,10 @@ static void test_link_local(void **state) {
   n->mesh.self = (struct addr){0};
   node_set_sockets(n, &at, 1);
   assert_true(n->mesh.hidden);
-  mesh_observed(n, &seen, &at);
+  struct peer peer = {.node = n};
+  assert_int_equal(addr_parse("[fe80::9]:9443", 0, &peer.run_at), 0);
+  mesh_observed(&peer, &seen, &at);
+  assert_false(addr_is_set(&peer.seen));
   assert_false(addr_is_set(&n->mesh.self));
   assert_int_equal(addr_parse("10.0.0.7:9443", 0, &moved), 0);
   n->mesh.hidden = false; /* unless the user gives an address, whose name may come to lead elsewhere */
@@ -652,31 +655,72 @@ static void test_hidden(void **state) {
   mesh_stop(&m);
 }
 
-/* A node that listens on all addresses learns its own from those it dials, and no single one can change it later. */
+static bool dialled_all(void *ctx) {
+  struct mesh *m = ctx;
+  for (unsigned i = 1; i < m->count; i++) {
+    const struct peer *p = mesh_peer(m, 0, i);
+    if (!p || !p->link || !p->link->dialled) return false;
+  }
+  return true;
+}
+
+/* Node 0 listens on all addresses and has dialled the others. Then some of them tell it that it is at `text`; whether it
+ * believes that. */
+static bool told(struct mesh *m, unsigned from, unsigned to, const char *text) {
+  struct node *n = m->rig[0].node;
+  struct addr seen, any;
+  assert_int_equal(addr_parse("0.0.0.0:9443", 0, &any), 0);
+  assert_int_equal(addr_parse(text, 0, &seen), 0);
+  for (unsigned i = from; i <= to; i++) mesh_observed(mesh_peer(m, 0, i), &seen, &any);
+  addr_set_port(&seen, 9443);
+  return addr_eq(&n->mesh.self, &seen);
+}
+
+static void observers(struct mesh *m, unsigned count) {
+  struct addr any;
+  mesh_start(m, count, NULL);
+  assert_int_equal(addr_parse("0.0.0.0:9443", 0, &any), 0);
+  m->rig[0].node->mesh.self = (struct addr){0};
+  node_set_sockets(m->rig[0].node, &any, 1);
+  assert_false(addr_is_set(&m->rig[0].node->mesh.self)); /* 0.0.0.0 is nobody's address */
+  for (unsigned i = 1; i < count; i++) mesh_join(m, 0, i);
+  rig_until(&m->rig[0], 20 * NS_SEC, dialled_all, m, "dialled all");
+  assert_true(told(m, 1, 0, "10.0.0.1:9443")); /* as they have seen */
+}
+
+/* A node that listens on all addresses learns its own from those it dials: what most of them say. */
 static void test_observed(void **state) {
   struct mesh m;
-  struct addr any, a, b;
   (void)state;
-  mesh_start(&m, 1, NULL);
-  struct node *n = m.rig[0].node;
-  assert_int_equal(addr_parse("0.0.0.0:9443", 0, &any), 0);
-  assert_int_equal(addr_parse("10.0.0.7:40000", 0, &a), 0);
-  assert_int_equal(addr_parse("10.0.0.8:40000", 0, &b), 0);
-  n->mesh.self = (struct addr){0};
-  node_set_sockets(n, &any, 1);
-  assert_false(addr_is_set(&n->mesh.self)); /* 0.0.0.0 is nobody's address */
-  mesh_observed(n, &a, &any);
-  assert_int_equal(addr_port(&n->mesh.self), 9443);
-  addr_set_port(&a, 9443);
-  assert_true(addr_eq(&n->mesh.self, &a));
-  mesh_observed(n, &b, &any);
-  assert_true(addr_eq(&n->mesh.self, &a));
-  mesh_observed(n, &a, &any);
-  mesh_observed(n, &b, &any);
-  assert_true(addr_eq(&n->mesh.self, &a));
-  mesh_observed(n, &b, &any);
-  addr_set_port(&b, 9443);
-  assert_true(addr_eq(&n->mesh.self, &b));
+  observers(&m, 6);
+  for (int i = 0; i < 3; i++) assert_false(told(&m, 1, 2, "10.6.6.6:1")); /* two liars, however often */
+  assert_true(told(&m, 1, 0, "10.0.0.1:9443"));
+  assert_true(told(&m, 3, 3, "10.6.6.6:1")); /* most of the five see it there, as when it has moved */
+  assert_true(told(&m, 3, 5, "10.0.0.1:40000"));
+  /* many nodes on one machine have one voice */
+  for (unsigned i = 1; i < 4; i++) mesh_peer(&m, 0, i)->run_at = mesh_peer(&m, 0, 1)->run_at;
+  assert_false(told(&m, 1, 3, "10.6.6.6:1"));
+  /* whose link has ended has none */
+  for (unsigned i = 4; i < 6; i++) link_close(mesh_peer(&m, 0, i), MACULA_SHUTTING_DOWN);
+  assert_true(told(&m, 1, 1, "10.6.6.6:1"));
+  mesh_stop(&m);
+}
+
+/* Even when all of them lie, none makes a node tell an address at which it cannot be. */
+static void test_observed_where_none_can_be(void **state) {
+  static const char *const at[] = {"127.0.0.1:1", "224.0.0.1:1", "255.255.255.255:1", "0.0.0.0:1"},
+                           *const not_from_outside[] = {"10.0.0.7:1", "192.168.0.1:1", "172.31.0.1:1", "100.64.0.1:1",
+                                                        "169.254.1.1:1"};
+  struct mesh m;
+  struct addr outside;
+  (void)state;
+  observers(&m, 4);
+  for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) assert_false(told(&m, 1, 3, at[i]));
+  assert_int_equal(addr_parse("198.51.100.1:9443", 0, &outside), 0);
+  for (unsigned i = 1; i < 4; i++) mesh_peer(&m, 0, i)->run_at = outside;
+  for (size_t i = 0; i < sizeof not_from_outside / sizeof not_from_outside[0]; i++)
+    assert_false(told(&m, 1, 3, not_from_outside[i]));
+  assert_true(told(&m, 1, 3, "203.0.113.5:1"));
   mesh_stop(&m);
 }
 
@@ -805,6 +849,7 @@ int main(void) {
       cmocka_unit_test(test_join_moves),
       cmocka_unit_test(test_link_local),
       cmocka_unit_test(test_observed),
+      cmocka_unit_test(test_observed_where_none_can_be),
       cmocka_unit_test(test_clients_are_no_nodes),
       cmocka_unit_test(test_drain),
       cmocka_unit_test(test_crowd),

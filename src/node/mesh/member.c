@@ -41,32 +41,54 @@ static void tell_self(struct node *n) {
   records_self_changed(n);
 }
 
-/* Finds out where other nodes can dial us: the configured address, else the address that we listen on, else the one that peers
- * see, with our port. A link-local address is never told to others. */
-void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local) {
+#define VOICES 32 /* the most machines whose word is weighed */
+
+/* Where more than half of the machines see us that we have dialled and are linked to, those of the oldest records; nowhere when
+ * they do not agree. A machine has one voice, however many nodes are on it. */
+static struct addr seen_by_most(const struct node *n) {
+  const struct peer *voice[VOICES];
+  size_t count = 0, most = 0;
+  struct addr best = {0};
+  list_for(it, &n->peers.all) {
+    const struct peer *p = container_of(it, struct peer, all);
+    bool counts = p->link && p->link->dialled && addr_is_set(&p->seen);
+    for (size_t i = 0; counts && i < count; i++) counts = !addr_same_host(&voice[i]->run_at, &p->run_at);
+    if (counts) voice[count++] = p;
+    if (count == VOICES) break;
+  }
+  for (size_t i = 0; i < count; i++) {
+    size_t agree = 0;
+    for (size_t k = 0; k < count; k++) agree += addr_eq(&voice[k]->seen, &voice[i]->seen);
+    if (agree > most) most = agree, best = voice[i]->seen;
+  }
+  return 2 * most > count ? best : (struct addr){0};
+}
+
+/* The configured address, else the one that we listen on, else the one that peers see, with our port. A link-local address is
+ * never told to others. */
+void mesh_find_self(struct node *n) {
   struct addr self = {0};
   if (n->mesh.hidden) return;
   if (addr_is_set(&n->mesh.advertise))
     self = n->mesh.advertise;
   else if (n->mesh.socket_count && !addr_is_any(&n->mesh.sockets[0]) && !addr_is_link_local(&n->mesh.sockets[0]))
     self = n->mesh.sockets[0];
-  else if (seen && local && local->sa.sa_family == seen->sa.sa_family && addr_can_be_node(seen) &&
-           (!addr_is_loopback(seen) || !addr_is_set(&n->mesh.self))) {
-    self = *seen;
-    addr_set_port(&self, addr_port(local));
-  }
-  if (!addr_is_set(&self)) return;
-  if (addr_eq(&self, &n->mesh.self)) {
-    n->mesh.observed = n->mesh.self;
-    return;
-  }
-  /* One peer's word sets the first address; to change it, two in a row must report the same address. */
-  if (seen && addr_is_set(&n->mesh.self) && !addr_eq(&self, &n->mesh.observed)) {
-    n->mesh.observed = self;
-    return;
-  }
-  n->mesh.self = n->mesh.observed = self;
+  else
+    self = seen_by_most(n);
+  if (!addr_is_set(&self) || addr_eq(&self, &n->mesh.self)) return;
+  if (addr_is_loopback(&self) && addr_is_set(&n->mesh.self)) return;
+  n->mesh.self = self;
   tell_self(n);
+}
+
+/* What cannot be is not weighed: whoever is at a private address may know us by one, nobody else does. */
+void mesh_observed(struct peer *p, const struct addr *seen, const struct addr *local) {
+  if (!local || local->sa.sa_family != seen->sa.sa_family || !addr_can_be_node(seen) || addr_is_link_local(seen) ||
+      addr_is_loopback(seen) != addr_is_loopback(&p->run_at) || (addr_is_private(seen) && !addr_is_private(&p->run_at)))
+    return;
+  p->seen = *seen;
+  addr_set_port(&p->seen, addr_port(local));
+  mesh_find_self(p->node);
 }
 
 /* A node that nobody can dial is reached through its gateway, a node that it has a link to. It keeps that gateway as long as

@@ -19,7 +19,8 @@ void mesh_link_down(struct peer *p, bool dead);
 void mesh_dial_failed(struct peer *p, bool was_there, bool dead); /* was_there: it refused */
 /* ends the mark "alive but unreachable": a link is up, or the node is no live member any more */
 void mesh_reached(struct peer *p);
-void mesh_observed(struct node *n, const struct addr *seen, const struct addr *local); /* a peer says where we come from */
+void mesh_find_self(struct node *n); /* where others can dial us, by what is known now */
+void mesh_observed(struct peer *p, const struct addr *seen, const struct addr *local); /* it says where we come from */
 /* A frame of a type for which msg_is_raw holds: its payload is decoded here and not by msg_decode. */
 void mesh_frame(struct peer *p, uint8_t type, struct slice payload);
 void mesh_unsent(struct peer *p, uint64_t query);

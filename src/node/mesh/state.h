@@ -15,7 +15,6 @@ struct mesh_self {
   size_t socket_count;
   struct addr advertise; /* the configured address; sa_family 0: none */
   struct addr self;      /* where other nodes can dial us, as far as we know; sa_family 0: nowhere */
-  struct addr observed;  /* the address that the last peer saw us at, when self is not known otherwise */
   bool hidden;           /* nobody can dial us */
   struct peer *gateway;  /* hidden: through whom others reach us */
   bool no_upkeep;        /* links only for calls and messages */

@@ -14,6 +14,6 @@ void peer_unsent(struct peer *p, uint64_t query); /* a frame of the DHT's query 
 void link_is_up(struct peer *p);
 void link_is_down(struct peer *p, bool dead);
 void link_not_had(struct peer *p, bool was_there, bool dead); /* our dial failed; was_there: the node answered and refused it */
-void link_observed(struct node *n, const struct addr *seen, const struct addr *local); /* a peer says where we come from */
+void link_observed(struct peer *p, const struct addr *seen, const struct addr *local); /* it says where we come from */
 
 #endif

@@ -248,7 +248,8 @@ void link_welcomed(struct session *s, const struct msg_pong *m) {
   up(s, m->instance.p);
   if (s->seed) join_met(n, s);
   const struct addr *remote = door_remote(&s->door);
-  if (addr_is_set(&seen) && addr_is_loopback(&seen) == addr_is_loopback(remote)) link_observed(n, &seen, socket_for(n, remote));
+  p->seen = (struct addr){0};
+  if (addr_is_set(&seen)) link_observed(p, &seen, socket_for(n, remote));
   say(s, p, "link_up", "dialled=yes");
   link_is_up(p);
   peer_up(p);
