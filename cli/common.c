@@ -348,7 +348,9 @@ int cli_node_call(macula_client client, const char *what, json_t *args, json_t *
   json_decref(args);
   if (!text) return cli_failed(MACULA_ENOMEM, NULL, NULL);
   snprintf(name, sizeof name, "com.macula.node.%s", what);
-  int err = macula_call_sync(client, name, text, strlen(text), NULL, 10000, &data, &len);
+  int err, left = 100; /* a long list costs more than one's share of a second */
+  while ((err = macula_call_sync(client, name, text, strlen(text), NULL, 10000, &data, &len)) == MACULA_RATE_LIMITED && left--)
+    usleep(100000);
   free(text);
   if (err) return cli_failed(err, NULL, macula_last_error());
   json_t *j = json_loadb(data, len, JSON_DECODE_ANY, NULL);

@@ -13,7 +13,26 @@
 #include "environ.h"
 #include "io/io.h"
 
-enum type { ADDRS, SEEDS, PLACE, REALM, TEXT, HTTP, ACCESS, BOOL, IDS, DURATION, LEVEL, FORMAT, COUNT, SIZE, SIZE32, MEMORY };
+enum type {
+  ADDRS,
+  SEEDS,
+  HOSTS,
+  ORIGINS,
+  PLACE,
+  REALM,
+  TEXT,
+  HTTP,
+  ACCESS,
+  BOOL,
+  IDS,
+  DURATION,
+  LEVEL,
+  FORMAT,
+  COUNT,
+  SIZE,
+  SIZE32,
+  MEMORY
+};
 
 struct row {
   const char *key;
@@ -37,6 +56,9 @@ static const char *const level_names[] = {"error", "warn", "info", "debug"};
 #define MAX_FILE (1 << 20)
 #define MAX_SUGGEST 64
 #define MAX_NESTING 8 /* a list in a mapping is 2 */
+
+/* In the file a list, elsewhere with commas. */
+static bool is_list(enum type t) { return t == IDS || t == SEEDS || t == HOSTS || t == ORIGINS; }
 
 /* ---- names ----------------------------------------------------------------------------------------------------------------
  */
@@ -211,6 +233,19 @@ static int add_id(const char *item, void *ctx) {
   return err;
 }
 
+/* HOST or HOST:PORT, as a browser writes it in Host. */
+static int check_host(const char *item, void *ctx) {
+  (void)ctx;
+  return !*item || strspn(item, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]") != strlen(item)
+             ? MACULA_EINVAL
+             : 0;
+}
+
+static int check_origin(const char *item, void *ctx) {
+  const char *host = !strncmp(item, "http://", 7) ? item + 7 : !strncmp(item, "https://", 8) ? item + 8 : "";
+  return check_host(host, ctx);
+}
+
 static int find_word(const char *text, const char *const *words, size_t n) {
   for (size_t i = 0; i < n; i++)
     if (!strcasecmp(text, words[i])) return (int)i;
@@ -285,6 +320,16 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
                       CONFIG_MAX_REALMS),
              MACULA_EINVAL;
     return 0;
+  case HOSTS:
+  case ORIGINS:
+    if (*text && each_item(text, r->type == HOSTS ? check_host : check_origin, NULL))
+      return snprintf(why, CONFIG_WHY_LEN,
+                      r->type == HOSTS ? "'%.100s' is not a list of HOST or HOST:PORT, without http://"
+                                       : "'%.100s' is not a list of http://HOST:PORT or https://HOST:PORT",
+                      text),
+             MACULA_EINVAL;
+    *(const char **)to = text;
+    return 0;
   case HTTP: {
     struct config_http *h = to;
     h->off = !strcasecmp(text, "off");
@@ -329,8 +374,7 @@ static int set_text(struct config *c, int o, const char *text, enum config_sourc
   struct config_value *v = &c->values[o];
   if (v->source > source) return 0;
   char *copy;
-  bool more = v->text && v->source == source && source == CONFIG_FLAG &&
-              (rows[o].type == IDS || rows[o].type == ADDRS || rows[o].type == SEEDS);
+  bool more = v->text && v->source == source && source == CONFIG_FLAG && (is_list(rows[o].type) || rows[o].type == ADDRS);
   if (asprintf(&copy, "%s%s%s", more ? v->text : "", more ? "," : "", text) < 0) return MACULA_ENOMEM;
   free(v->text);
   *v = (struct config_value){.text = copy, .source = source, .line = line};
@@ -479,7 +523,7 @@ static int load_file(struct config *c, char *ret_why) {
     uint32_t at = (uint32_t)(offsetof(struct file_values, at) + sizeof(struct file_value) * (size_t)o);
     fields[o].key = rows[o].key;
     fields[o].value.flags = (enum cyaml_flag)(CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER);
-    if (rows[o].type == IDS || rows[o].type == SEEDS) {
+    if (is_list(rows[o].type)) {
       fields[o].data_offset = at + (uint32_t)offsetof(struct file_value, items);
       fields[o].count_offset = at + (uint32_t)offsetof(struct file_value, count);
       fields[o].count_size = sizeof(uint32_t);
@@ -671,6 +715,11 @@ static int check_together(const struct config *c, char *ret_why) {
   if (c->key && !c->cert) {
     config_where(c, OPTION_KEY, where);
     snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: a key needs its certificate: give --cert FILE too", where);
+    return MACULA_EINVAL;
+  }
+  if (c->http_key && !c->http_cert) {
+    config_where(c, OPTION_HTTP_KEY, where);
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: a key needs its certificate: give --http-cert FILE too", where);
     return MACULA_EINVAL;
   }
   if (c->node.keep_alive * 2 > c->node.idle_timeout) {

@@ -58,6 +58,9 @@ struct config { /* texts live as long as it does */
   const char *state; /* folder */
   struct config_http http;
   const char *http_token, *cert, *key, *ca; /* files; NULL: none */
+  const char *http_cert, *http_key;         /* likewise */
+  bool http_tls;                            /* with the node's own certificate, unless http_cert is there */
+  const char *http_hosts, *http_origins;    /* separated by commas; NULL: none */
   const char *access;                       /* a file; NULL: open */
   struct config_ids realm_keys;
   const char *pass; /* a file; NULL: none */

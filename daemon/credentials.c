@@ -155,6 +155,31 @@ static int load_pass(const struct config *c, struct credentials *ret, char *ret_
   return err;
 }
 
+/* Those of HTTPS: the given ones, or the node's. */
+static int load_https(const struct config *c, struct credentials *r, char *ret_why) {
+  struct quic_identity *i;
+  const char *text = NULL;
+  char where[CONFIG_WHY_LEN];
+  size_t cert_len, key_len = 0;
+  if (!c->http_cert) {
+    int err = c->http_tls && r->identity ? quic_identity_pem(r->identity, &r->http_cert) : 0;
+    if (!err && r->http_cert && !(r->http_key = strdup(r->http_cert))) err = MACULA_ENOMEM;
+    return err;
+  }
+  int err = (c->http_key ? read_text : read_key)(c, OPTION_HTTP_CERT, c->http_cert, &r->http_cert, &cert_len, ret_why);
+  if (!err && c->http_key) err = read_key(c, OPTION_HTTP_KEY, c->http_key, &r->http_key, &key_len, ret_why);
+  if (!err && !r->http_key && !(r->http_key = strdup(r->http_cert))) err = MACULA_ENOMEM;
+  if (err) return err;
+  err = quic_identity_parse(slice_str(r->http_key), slice_str(r->http_cert), io_unix_ms() / 1000, &i, &text);
+  if (!err) {
+    quic_identity_unref(i);
+    return 0;
+  }
+  config_where(c, OPTION_HTTP_CERT, where);
+  snprintf(ret_why, CONFIG_WHY_LEN, "%.200s: %.150s: %.100s", where, c->http_cert, text ? text : macula_err_text(err));
+  return err;
+}
+
 int credentials_load(const struct config *c, bool make, struct mem *access_mem, struct credentials *ret_credentials,
                      char ret_why[CONFIG_WHY_LEN]) {
   struct credentials r = {0};
@@ -167,6 +192,7 @@ int credentials_load(const struct config *c, bool make, struct mem *access_mem, 
   if (!err && c->http_token) err = read_token(c, OPTION_HTTP_TOKEN, c->http_token, &r.http_token, ret_why);
   if (!err) err = c->cert ? load_own(c, &r.identity, ret_why) : load_kept(c, make, &r, ret_why);
   if (!err && c->pass) err = load_pass(c, &r, ret_why);
+  if (!err) err = load_https(c, &r, ret_why);
   if (err) {
     if (!ret_why[0]) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
     credentials_done(&r);
@@ -180,6 +206,10 @@ void credentials_done(struct credentials *c) {
   quic_identity_unref(c->identity);
   access_unref(c->access);
   if (c->http_token) explicit_bzero(c->http_token, strlen(c->http_token));
+  if (c->http_cert) explicit_bzero(c->http_cert, strlen(c->http_cert));
+  if (c->http_key) explicit_bzero(c->http_key, strlen(c->http_key));
+  free(c->http_cert);
+  free(c->http_key);
   free(c->ca_pem);
   free(c->http_token);
   *c = (struct credentials){0};

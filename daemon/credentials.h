@@ -11,9 +11,10 @@ struct credentials {
   char *ca_pem;          /* NULL: none */
   struct access *access; /* NULL: open */
   uint8_t pass[PASS_MAX];
-  size_t pass_len;   /* 0: none */
-  uint64_t pass_end; /* Unix seconds */
-  char *http_token;  /* NULL: none */
+  size_t pass_len;            /* 0: none */
+  uint64_t pass_end;          /* Unix seconds */
+  char *http_token;           /* NULL: none */
+  char *http_cert, *http_key; /* PEM; NULL: no HTTPS */
 };
 
 /* Reads all that the configuration names. Without cert, the identity is identity.pem in the state folder; make: it is made

@@ -20,6 +20,7 @@
 
 #define UPKEEP_MS 5000
 #define DRAIN_LOOK_MS 20
+#define HEAP_SHARE 10000u
 #define IDLE_MOST (2u << 20) /* bytes of heap that may lie idle */
 
 extern char **environ;
@@ -39,9 +40,15 @@ static uint64_t rss_bytes(void *ctx) {
   return sscanf(text, "%llu %llu", &size, &resident) == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
+/* mallinfo2 walks what is free, which takes long when a peer has left the heap in many pieces: at most once a second, and at
+ * most 1/10,000 of the time; 0 in between. */
 static uint64_t heap_bytes(void *ctx) {
+  struct daemon *d = ctx;
+  nanotime before = io_now();
+  if (before < d->heap_at) return 0;
   struct mallinfo2 m = mallinfo2();
-  (void)ctx;
+  nanotime rest = HEAP_SHARE * time_since(io_now(), before);
+  d->heap_at = time_add(before, rest > NS_SEC ? rest : NS_SEC);
   return m.uordblks + m.hblkhd;
 }
 
@@ -60,7 +67,7 @@ static void trim(void *ctx) {
 /* glibc keeps what was freed between blocks in use. When more heap lies idle than after it was last given back, empty pages are
  * returned to the system. That takes long only after many clients have left, not under load. */
 static void give_back(struct daemon *d) {
-  uint64_t heap = heap_bytes(NULL), rss = rss_bytes(NULL), used = d->program_bytes + heap + node_mapped_bytes(d->node);
+  uint64_t heap = node_used_bytes(d->node), rss = rss_bytes(NULL), used = d->program_bytes + heap;
   uint64_t idle = rss > used ? rss - used : 0;
   uint64_t worth = IDLE_MOST + rss / 16;
   if (idle < d->idle_left) d->idle_left = idle;
@@ -111,6 +118,14 @@ static void on_wake(void *ctx, nanotime now) {
   node_drain(d->node, now);
 }
 
+static struct http_options http_options(const struct config *c, const struct credentials *cred) {
+  return (struct http_options){.token = cred->http_token,
+                               .cert = cred->http_cert,
+                               .key = cred->http_key,
+                               .hosts = c->http_hosts,
+                               .origins = c->http_origins};
+}
+
 static void reload(struct daemon *d) {
   struct config wanted;
   struct credentials cred = {0};
@@ -143,7 +158,8 @@ static void reload(struct daemon *d) {
         .limits = &wanted.node.limits, .access = cred.access, .pass = &pass, .identity = cred.identity, .ca_pem = cred.ca_pem};
     err = node_reload(d->node, &r);
     if (!err) mesh_read_revoked(d->mesh); /* of realms that are trusted since now */
-    if (!err && d->http) err = http_set_token(d->http, cred.http_token);
+    struct http_options h = http_options(&wanted, &cred);
+    if (!err && d->http) err = http_set(d->http, &h);
     if (err) snprintf(why, sizeof why, "%s", macula_err_text(err));
   }
   if (err) {
@@ -205,10 +221,11 @@ static int open_state(struct daemon *d, char *ret_why) {
   return err;
 }
 
-static int open_http(struct daemon *d, const char *token, char *ret_why) {
+static int open_http(struct daemon *d, const struct credentials *cred, char *ret_why) {
   char why[256];
   if (d->cfg.http.off) return 0;
-  int err = http_start(d->loop, d->node, &d->log, &d->cfg.http.at, token, &d->http, why);
+  struct http_options o = http_options(&d->cfg, cred);
+  int err = http_start(d->loop, d->node, &d->log, &d->cfg.http.at, &o, &d->http, why);
   if (err == MACULA_EBUSY && !config_is_set(&d->cfg, OPTION_HTTP)) {
     log_warn(&d->log, "http_off", "text=\"%s\"", why);
     return 0;
@@ -240,7 +257,8 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
   n.unix_base_ms = io_unix_ms() - now / NS_MS;
   n.advertise = d->advertise;
   n.last_seq = mesh_last_seq(&d->cfg, &d->log);
-  n.process = (struct node_process){.rss_bytes = rss_bytes, .heap_bytes = heap_bytes, .give_back = WATCHED ? trim : NULL};
+  n.process =
+      (struct node_process){.ctx = d, .rss_bytes = rss_bytes, .heap_bytes = heap_bytes, .give_back = WATCHED ? trim : NULL};
   n.tls_mem = &d->hooks.tls;
   n.json_mem = &d->hooks.json;
   int err = node_new(&n, now, &d->node);
@@ -326,10 +344,11 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
     io_loop_on_wake(d->loop, on_wake, d);
     err = open_udp(d, ret_why);
   }
-  if (!err) err = open_http(d, cred.http_token, ret_why);
+  if (!err) err = open_http(d, &cred, ret_why);
   if (!err) err = mesh_start(d->loop, d->node, &d->log, &d->cfg, &d->mesh);
   if (!err) {
-    uint64_t rss = rss_bytes(NULL), heap = heap_bytes(NULL);
+    struct mallinfo2 m = mallinfo2();
+    uint64_t rss = rss_bytes(NULL), heap = m.uordblks + m.hblkhd;
     d->program_bytes = rss > heap ? rss - heap : 0;
   }
   credentials_done(&cred);

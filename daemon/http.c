@@ -1,5 +1,6 @@
 #include "http.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <stdio.h>
@@ -9,21 +10,51 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "bounded/bucket.h"
 #include "metrics.h"
+#include "node/memory/plan.h"
+#include "node/view/state.h"
 
 #define MAX_CONNECTIONS 32
+#define MAX_WAITING 8 /* of them, those for which the node is looking something up: they cannot make room */
+#define MAX_CALLERS 64
+#define ACCEPT_AT_ONCE 16 /* connections taken in a turn */
 #define CONNECTION_MEMORY (32 * 1024)
-#define CONNECTION_SECONDS 5
-#define MAX_PAGE 1000
+#define SILENT_SECONDS 5
+#define REQUEST_TIME (5 * NS_SEC) /* for the whole of a request to come */
+#define ANSWER_TIME (30 * NS_SEC) /* until whoever reads slowly has it all */
+#define SWEEP_MS 1000
 #define METHODS "GET, HEAD"
+static_assert(MAX_CONNECTIONS <= PLAN_HTTP_CONNECTIONS, "more TLS sessions than the plan has room for");
+
+/* Rows a second, and at once, of one address and of all (node/view/state.h). */
+#define COST_HANDSHAKE 100 /* a TLS session */
+#define ADDRESS_RATE 5000
+#define ALL_RATE 10000
+#define BURST 256
 
 struct waiting { /* a request whose answer takes a while */
   struct http *http;
-  struct MHD_Connection *c;
+  struct MHD_Connection *c; /* NULL: it has ended before the node has answered */
   struct waiting *next;
-  char *text; /* static when err is not 0 */
-  bool suspended, ready;
+  char *text;
+  bool suspended, found; /* found: the node has answered */
   int err;
+};
+
+struct visitor { /* a connection */
+  int fd;        /* 0: none */
+  struct addr from;
+  nanotime since;
+  bool asked;         /* its request has come */
+  bool waits;         /* suspended: libmicrohttpd cannot end it now */
+  const char *origin; /* of the page that asks, when it is one of http_origins */
+};
+
+struct caller { /* a machine, by address, and what it may still ask */
+  struct addr at;
+  struct bucket cost;
+  nanotime used;
 };
 
 struct http {
@@ -31,17 +62,28 @@ struct http {
   struct io_loop *loop;
   struct waiting *waiting;
   const struct log *log;
-  char *token;
+  char *token, *cert, *key, *hosts, *origins; /* NULL: none */
   struct addr local;
+  int fd; /* listens */
   struct MHD_Daemon *mhd;
-  uv_poll_t poll;
-  uv_timer_t timer;
+  struct poller *poll;
+  uv_poll_t listen;
+  uv_timer_t timer, sweep;
   unsigned open_handles;
+  struct visitor visitors[MAX_CONNECTIONS];
+  unsigned count; /* of visitors */
+  struct caller callers[MAX_CALLERS];
+  struct bucket cost, lines; /* of all; of log lines about who was refused or ended */
+  struct http_stats stats;
 };
 
 /* ---- answers --------------------------------------------------------------------------------------------------------------
  */
 static void free_text(void *text) { node_text_free(text); }
+
+static struct visitor *visitor_of(struct MHD_Connection *c) {
+  return MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
 
 /* Sends text, which is the node's (node_text_free) and taken, or static. */
 static enum MHD_Result answer_with(struct MHD_Connection *c, unsigned status, const char *type, char *text, bool take) {
@@ -54,6 +96,13 @@ static enum MHD_Result answer_with(struct MHD_Connection *c, unsigned status, co
   MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
   MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
   if (status == MHD_HTTP_METHOD_NOT_ALLOWED) MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, METHODS);
+  if (status == MHD_HTTP_TOO_MANY_REQUESTS) MHD_add_response_header(r, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+  const char *origin = visitor_of(c)->origin;
+  if (origin) { /* the page's own script may read it */
+    MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    MHD_add_response_header(r, MHD_HTTP_HEADER_VARY, MHD_HTTP_HEADER_ORIGIN);
+    MHD_add_response_header(r, "Access-Control-Allow-Headers", MHD_HTTP_HEADER_AUTHORIZATION);
+  }
   if (status == MHD_HTTP_UNAUTHORIZED) MHD_add_response_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
   enum MHD_Result ok = MHD_queue_response(c, status, r);
   MHD_destroy_response(r);
@@ -64,27 +113,97 @@ static enum MHD_Result answer(struct MHD_Connection *c, unsigned status, const c
   return answer_with(c, status, "text/plain", (char *)text, false);
 }
 
-static bool from_here(struct MHD_Connection *c) {
-  const union MHD_ConnectionInfo *i = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-  struct addr a = {.sa.sa_family = AF_UNSPEC};
-  if (!i || !i->client_addr) return false;
-  if (i->client_addr->sa_family == AF_INET) memcpy(&a.v4, i->client_addr, sizeof a.v4);
-  if (i->client_addr->sa_family == AF_INET6) memcpy(&a.v6, i->client_addr, sizeof a.v6);
-  return addr_is_loopback(&a);
+/* ---- who may ask -----------------------------------------------------------------------------------------------------------
+ */
+static const char *header(struct MHD_Connection *c, const char *name) {
+  return MHD_lookup_connection_value(c, MHD_HEADER_KIND, name);
 }
 
-/* A web page in a browser on this machine can reach us under a name that its author controls (DNS rebinding). So without a
- * token only a numeric Host or localhost is accepted. A host in the absolute form of the request takes precedence over the
- * header (RFC 9112, 3.2.2). */
-static bool host_is_ours(struct MHD_Connection *c, const char *named) {
-  const char *host = named[0] ? named : MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
-  struct addr a;
-  return !host || !addr_parse(host, 80, &a) || !strcasecmp(host, "localhost") || !strncasecmp(host, "localhost:", 10);
+/* Whether a list with commas has the name; with a port of its own or without, when any_port. */
+static bool is_listed(const char *list, const char *name, bool any_port) {
+  size_t whole = strlen(name), host = name[0] == '[' ? strcspn(name, "]") + 1 : strcspn(name, ":");
+  for (const char *p = list; p && *p; p += *p == ',') {
+    p += strspn(p, " ");
+    size_t n = strcspn(p, ","), len = n;
+    while (len && p[len - 1] == ' ') len--;
+    if ((len == whole || (any_port && len == host)) && !strncasecmp(p, name, len)) return true;
+    p += n;
+  }
+  return false;
 }
+
+/* A web page can reach us under a name that its author controls (DNS rebinding), but not under an address or the name
+ * localhost, which browsers do not look up. */
+static bool host_is_ours(const struct http *h, const char *host) {
+  struct addr a;
+  return !host || !addr_parse(host, 80, &a) || is_listed("localhost", host, true) || is_listed(h->hosts, host, true);
+}
+
+/* Whether the page that asks came from here itself: a browser says http(s)://HOST. */
+static bool origin_is_ours(const struct http *h, const char *origin, const char *host) {
+  const char *scheme = h->cert ? "https://" : "http://";
+  size_t n = strlen(scheme);
+  return host && !strncasecmp(origin, scheme, n) && !strcasecmp(origin + n, host);
+}
+
+/* Why nobody may ask in this way, or NULL. A host in the absolute form of the request takes precedence over the header (RFC
+ * 9112, 3.2.2). A program that is no browser sends neither Origin nor Sec-Fetch-Site. */
+static const char *judge_page(const struct http *h, struct MHD_Connection *c, const char *named) {
+  const char *host = named[0] ? named : header(c, MHD_HTTP_HEADER_HOST), *origin = header(c, MHD_HTTP_HEADER_ORIGIN),
+             *site = header(c, "Sec-Fetch-Site");
+  struct visitor *v = visitor_of(c);
+  if (!host_is_ours(h, host))
+    return "This is no name of the node: use its address, or list the name with http_hosts (maculad.yaml)";
+  if (origin && is_listed(h->origins, origin, false)) {
+    v->origin = origin;
+    return NULL;
+  }
+  if ((origin && !origin_is_ours(h, origin, host)) || (site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0))
+    return "Web pages of other origins may not ask: list their origin with http_origins (maculad.yaml)";
+  return NULL;
+}
+
+static struct caller *caller_of(struct http *h, const struct addr *at) {
+  struct caller *oldest = &h->callers[0];
+  for (size_t i = 0; i < MAX_CALLERS; i++) {
+    struct caller *k = &h->callers[i];
+    if (addr_is_set(&k->at) && addr_same_host(&k->at, at)) return k;
+    if (k->used < oldest->used) oldest = k;
+  }
+  *oldest = (struct caller){.at = *at};
+  return oldest;
+}
+
+/* Whether the machine may ask now; what its answer cost is then taken from it. */
+static bool affords(struct http *h, const struct addr *from, nanotime now) {
+  struct caller *k = caller_of(h, from);
+  k->used = now;
+  return bucket_level(&k->cost, ADDRESS_RATE, BURST, now) >= 1 && bucket_level(&h->cost, ALL_RATE, BURST, now) >= 1;
+}
+
+static void charge(struct http *h, const struct addr *from, size_t cost) {
+  caller_of(h, from)->cost.tokens -= (double)cost;
+  h->cost.tokens -= (double)cost;
+}
+
+static void say(struct http *h, const struct addr *who, const char *event, const char *text) {
+  char at[ADDR_TEXT_LEN];
+  if (!bucket_take(&h->lines, 2, 20, io_now())) return;
+  addr_text(who, at);
+  log_info(h->log, event, "address=%s text=\"%s\"", at, text);
+}
+
+static enum MHD_Result refuse(struct http *h, struct MHD_Connection *c, unsigned status, const char *text) {
+  h->stats.refused++;
+  say(h, &visitor_of(c)->from, "http_refused", text);
+  return answer(c, status, text);
+}
+
+static bool from_here(struct MHD_Connection *c) { return addr_is_loopback(&visitor_of(c)->from); }
 
 /* Compares in a time that depends only on the token's length. */
 static bool token_matches(const struct http *h, struct MHD_Connection *c) {
-  const char *given = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
+  const char *given = header(c, MHD_HTTP_HEADER_AUTHORIZATION);
   if (!given || strncasecmp(given, "Bearer ", 7) != 0) return false;
   given += 7;
   size_t n = strlen(h->token);
@@ -103,29 +222,51 @@ static size_t number_of(struct MHD_Connection *c, const char *key, size_t most) 
 
 static enum MHD_Result answer_dht(struct http *h, struct MHD_Connection *c, const char *what, void **state);
 
-static enum MHD_Result answer_api(struct http *h, struct MHD_Connection *c, const char *host, const char *what, void **state) {
+static enum MHD_Result answer_api(struct http *h, struct MHD_Connection *c, const char *what, void **state) {
   char *json;
-  if (h->token && !token_matches(h, c)) return answer(c, MHD_HTTP_UNAUTHORIZED, "Send 'Authorization: Bearer TOKEN'");
-  if (!h->token && !(from_here(c) && host_is_ours(c, host)))
-    return answer(c, MHD_HTTP_FORBIDDEN, "From other machines /api needs a token: set http_token");
+  if (h->token && !token_matches(h, c)) return refuse(h, c, MHD_HTTP_UNAUTHORIZED, "Send 'Authorization: Bearer TOKEN'");
+  if (!h->token && !from_here(c))
+    return refuse(h, c, MHD_HTTP_FORBIDDEN, "From other machines /api needs a token: set http_token");
   if (!strncmp(what, "dht/", 4)) return answer_dht(h, c, what + 4, state);
-  int err = node_render(h->node, what, number_of(c, "offset", SIZE_MAX / 16), number_of(c, "limit", MAX_PAGE), io_now(), &json);
+  int err =
+      node_render(h->node, what, number_of(c, "offset", SIZE_MAX / 16), number_of(c, "limit", LIST_PAGE), io_now(), &json);
   if (err == MACULA_ENOTFOUND) return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
   if (err) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
+  charge(h, &visitor_of(c)->from, strlen(json) / COST_BYTES);
   return answer_with(c, MHD_HTTP_OK, "application/json", json, true);
 }
 
 static void run(struct http *h);
 
+static void forget(struct waiting *w) {
+  for (struct waiting **at = &w->http->waiting; *at; at = &(*at)->next)
+    if (*at == w) {
+      *at = w->next;
+      break;
+    }
+  free(w->text);
+  free(w);
+}
+
+static void resume(struct waiting *w) {
+  if (!w->suspended) return;
+  w->suspended = false;
+  visitor_of(w->c)->waits = false;
+  MHD_resume_connection(w->c);
+}
+
 /* The node has answered. */
 static void on_found(void *ctx, int err, const char *json) {
   struct waiting *w = ctx;
-  w->ready = true;
+  w->found = true;
   w->err = err;
+  if (!w->c) {
+    forget(w);
+    return;
+  }
   w->text = strdup(json);
   if (!w->suspended) return;
-  w->suspended = false;
-  MHD_resume_connection(w->c);
+  resume(w);
   io_loop_wake(w->http->loop); /* run, but not within the node's turn */
 }
 
@@ -141,38 +282,34 @@ static enum MHD_Result answer_found(struct MHD_Connection *c, const struct waiti
 /* /api/dht/get?key=KEY and /api/dht/lookup?node=ID */
 static enum MHD_Result answer_dht(struct http *h, struct MHD_Connection *c, const char *what, void **state) {
   const char *arg = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, !strcmp(what, "get") ? "key" : "node");
+  unsigned count = 0;
+  for (struct waiting *w = h->waiting; w; w = w->next) count++;
+  if (strcmp(what, "get") != 0 && strcmp(what, "lookup") != 0) return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
+  if (count >= MAX_WAITING)
+    return refuse(h, c, MHD_HTTP_TOO_MANY_REQUESTS, "rate_limited: 8 lookups are under way: ask again when they have ended");
   struct waiting *w = calloc(1, sizeof *w);
-  if (strcmp(what, "get") != 0 && strcmp(what, "lookup") != 0) {
-    free(w);
-    return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
-  }
   if (!w) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
   w->http = h;
   w->c = c;
   w->next = h->waiting;
   h->waiting = w;
   *state = w;
+  charge(h, &visitor_of(c)->from, COST_DHT);
   node_dht(h->node, what, arg, on_found, w, io_now());
-  if (w->ready) return answer_found(c, w);
-  w->suspended = true;
+  if (w->found) return answer_found(c, w);
+  w->suspended = visitor_of(c)->waits = true;
   MHD_suspend_connection(c);
   io_loop_wake(h->loop);
   return MHD_YES;
 }
 
-/* A request is over, thus answered: libmicrohttpd ends none that is suspended, and once http_close has resumed all the node is
- * not driven any more. */
+/* A request is over, answered or cut off; the node may still be looking. */
 static void on_completed(void *ctx, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code) {
-  struct http *h = ctx;
   struct waiting *w = *state;
-  (void)c, (void)code;
-  for (struct waiting **at = &h->waiting; w && *at; at = &(*at)->next)
-    if (*at == w) {
-      *at = w->next;
-      free(w->text);
-      free(w);
-      return;
-    }
+  (void)ctx, (void)c, (void)code;
+  if (!w) return;
+  w->c = NULL;
+  if (w->found) forget(w);
 }
 
 /* The path of http://HOST/path, as of /path; ret_host gets HOST, "" when none is named. */
@@ -192,61 +329,162 @@ static bool is_known(const char *path) {
   return !strncmp(path, "/api/", 5);
 }
 
+static enum MHD_Result answer_probe(struct http *h, struct MHD_Connection *c, const char *path, nanotime now) {
+  char health[128], note[NODE_WHY_LEN], text[NODE_WHY_LEN + 16];
+  bool ready = node_ready(h->node, now, note);
+  if (!strcmp(path, "/health")) {
+    snprintf(health, sizeof health, "{\"status\":\"healthy\",\"ready\":%s,\"uptime\":%llu}", ready ? "true" : "false",
+             (unsigned long long)node_uptime_s(h->node, now));
+    return answer_with(c, MHD_HTTP_OK, "application/json", health, false);
+  }
+  if (!strcmp(path, "/ready")) {
+    snprintf(text, sizeof text, "%s%s%s", ready ? "Ready" : "Not ready", note[0] ? ": " : "", note);
+    return answer(c, ready ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, text);
+  }
+  bool live = io_loop_serves(h->loop, now);
+  return answer(c, live ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, live ? "Live" : "Not live: no datagram moves");
+}
+
 static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *url, const char *method, const char *version,
                               const char *upload, size_t *upload_size, void **state) {
   struct http *h = ctx;
+  struct visitor *v = visitor_of(c);
   nanotime now = io_now();
-  char *text, health[128], host[256], note[NODE_WHY_LEN], state_text[NODE_WHY_LEN + 16];
-  bool ready = node_ready(h->node, now, note);
+  char *text, host[256];
   (void)version, (void)upload;
   if (*state) return answer_found(c, *state);
   if (*upload_size) { /* a body is not wanted, whatever it is */
     *upload_size = 0;
     return MHD_YES;
   }
+  v->asked = true;
+  v->origin = NULL;
+  h->stats.requests++;
   url = split(url, host);
+  const char *why = judge_page(h, c, host);
+  if (why) return refuse(h, c, MHD_HTTP_FORBIDDEN, why);
   if (!is_known(url)) return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
+  if (v->origin && !strcmp(method, MHD_HTTP_METHOD_OPTIONS)) return answer(c, MHD_HTTP_NO_CONTENT, "");
   if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
     return answer(c, MHD_HTTP_METHOD_NOT_ALLOWED, "Only " METHODS);
-  if (!strcmp(url, "/health")) {
-    snprintf(health, sizeof health, "{\"status\":\"healthy\",\"ready\":%s,\"uptime\":%llu}", ready ? "true" : "false",
-             (unsigned long long)node_uptime_s(h->node, now));
-    return answer_with(c, MHD_HTTP_OK, "application/json", health, false);
+  bool metrics = !strcmp(url, "/metrics");
+  if (!metrics && strncmp(url, "/api/", 5) != 0) return answer_probe(h, c, url, now);
+  if (!affords(h, &v->from, now))
+    return refuse(h, c, MHD_HTTP_TOO_MANY_REQUESTS, "rate_limited: ask less often, for fewer rows; probes cost nothing");
+  charge(h, &v->from, COST_QUESTION);
+  if (!metrics) return answer_api(h, c, url + strlen("/api/"), state);
+  if (metrics_text(h->node, h->loop, &h->stats, now, &text))
+    return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
+  charge(h, &v->from, strlen(text) / COST_BYTES / 8); /* plain text is made fast */
+  return answer_with(c, MHD_HTTP_OK, "text/plain; version=0.0.4", text, true);
+}
+
+/* ---- connections ---------------------------------------------------------------------------------------------------------
+ */
+static void run(struct http *h);
+
+static void on_connection(void *ctx, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode code) {
+  struct http *h = ctx;
+  struct visitor *v = *context;
+  if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+    v->fd = 0;
+    h->count--;
+    return;
   }
-  if (!strcmp(url, "/ready")) {
-    snprintf(state_text, sizeof state_text, "%s%s%s", ready ? "Ready" : "Not ready", note[0] ? ": " : "", note);
-    return answer(c, ready ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, state_text);
+  for (v = h->visitors; v->fd; v++) assert(v < h->visitors + MAX_CONNECTIONS - 1);
+  *v = (struct visitor){.fd = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd, .since = io_now()};
+  const struct sockaddr *from = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+  if (from->sa_family == AF_INET) memcpy(&v->from.v4, from, sizeof v->from.v4);
+  if (from->sa_family == AF_INET6) memcpy(&v->from.v6, from, sizeof v->from.v6);
+  h->count++;
+  *context = v;
+}
+
+/* libmicrohttpd sees that nothing more comes, and ends it in its next run. */
+static void cut(struct http *h, struct visitor *v, const char *event, const char *text) {
+  say(h, &v->from, event, text);
+  shutdown(v->fd, SHUT_RDWR);
+}
+
+/* Of the address that has the most connections, the new one counted, one gives way: rather one whose request has not come, and
+ * the oldest. So no address can have all, and what has just come is answered. */
+static void make_room(struct http *h, const struct addr *from) {
+  struct visitor *out = NULL;
+  unsigned most = 0;
+  for (struct visitor *v = h->visitors; v < h->visitors + MAX_CONNECTIONS; v++) {
+    if (!v->fd || v->waits) continue;
+    unsigned have = addr_same_host(&v->from, from);
+    for (size_t i = 0; i < MAX_CONNECTIONS; i++) have += h->visitors[i].fd && addr_same_host(&h->visitors[i].from, &v->from);
+    bool less = out && (have != most ? have < most : v->asked != out->asked ? v->asked : v->since >= out->since);
+    if (less) continue;
+    out = v;
+    most = have;
   }
-  if (!strcmp(url, "/live")) {
-    bool live = io_loop_serves(h->loop, now);
-    return answer(c, live ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, live ? "Live" : "Not live: no datagram moves");
+  if (!out) return;
+  h->stats.displaced++;
+  cut(h, out, "http_displaced", "its address has the most of 32 connections: one made room");
+  MHD_run(h->mhd);
+}
+
+static void take(struct http *h, int fd, const struct addr *from) {
+  if (h->count == MAX_CONNECTIONS) make_room(h, from);
+  bool room = h->count < MAX_CONNECTIONS, paid = !h->cert || affords(h, from, io_now());
+  if (room && paid) {
+    if (h->cert) charge(h, from, COST_HANDSHAKE);
+    MHD_add_connection(h->mhd, fd, &from->sa, addr_len(from)); /* on failure it closes fd */
+    return;
   }
-  if (!strcmp(url, "/metrics")) {
-    if (metrics_text(h->node, h->loop, now, &text)) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
-    return answer_with(c, MHD_HTTP_OK, "text/plain; version=0.0.4", text, true);
+  h->stats.refused++;
+  say(h, from, "http_refused", paid ? "no connection of the 32 can make room" : "rate_limited: too many TLS handshakes");
+  close(fd);
+}
+
+static void on_listen(uv_poll_t *p, int status, int events) {
+  struct http *h = p->data;
+  (void)status, (void)events;
+  for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
+    struct addr from = {0};
+    socklen_t len = sizeof from;
+    int fd = accept4(h->fd, &from.sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) break;
+    take(h, fd, &from);
   }
-  return answer_api(h, c, host, url + strlen("/api/"), state);
+  run(h);
+}
+
+/* Nobody keeps a place by sending or reading a byte now and then. */
+static void on_sweep(uv_timer_t *t) {
+  struct http *h = t->data;
+  nanotime now = io_now();
+  for (struct visitor *v = h->visitors; v < h->visitors + MAX_CONNECTIONS; v++) {
+    if (!v->fd || v->waits || time_since(now, v->since) < (v->asked ? ANSWER_TIME : REQUEST_TIME)) continue;
+    h->stats.slow++;
+    cut(h, v, "http_too_slow", v->asked ? "the answer was not read in 30 s" : "no whole request came in 5 s");
+  }
+  run(h);
 }
 
 /* ---- the loop -------------------------------------------------------------------------------------------------------------
  */
+struct poller { /* of one libmicrohttpd */
+  uv_poll_t poll;
+  struct http *http;
+};
+
 static void on_timer(uv_timer_t *t);
 
-static unsigned connections(const struct http *h) {
-  return MHD_get_daemon_info(h->mhd, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
-}
-
-/* libmicrohttpd does what is ready now, and says when it wants to be called again at the latest. A full one does not listen,
- * and listens again only at the beginning of the next run: without that it would never have one. */
+/* libmicrohttpd does what is ready now, and says when it wants to be called again at the latest. */
 static void run(struct http *h) {
   unsigned long long ms;
-  unsigned before = connections(h);
   MHD_run(h->mhd);
-  if (connections(h) < before) MHD_run(h->mhd);
   if (MHD_get_timeout(h->mhd, &ms) == MHD_YES)
     uv_timer_start(&h->timer, on_timer, ms, 0);
   else
     uv_timer_stop(&h->timer);
+  if (!h->count)
+    uv_timer_stop(&h->sweep);
+  else if (!uv_is_active((uv_handle_t *)&h->sweep))
+    uv_timer_start(&h->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
 }
 static void on_timer(uv_timer_t *t) { run(t->data); }
 static void on_poll(uv_poll_t *p, int status, int events) {
@@ -284,63 +522,158 @@ static int listen_at(const struct addr *at, int *ret_fd, char *ret_why) {
                                      : MACULA_EIO;
 }
 
+static void free_poller(uv_handle_t *handle) { free(container_of((uv_poll_t *)handle, struct poller, poll)); }
+
+/* One for these certificates, polled. NULL: it cannot be had. */
+static struct MHD_Daemon *start_server(struct http *h, const char *cert, const char *key, struct poller **ret_poll) {
+  struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)cert},
+                                 {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)key},
+                                 {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
+                                 {MHD_OPTION_END, 0, NULL}};
+  struct poller *p = calloc(1, sizeof *p);
+  struct MHD_Daemon *mhd = MHD_start_daemon(
+      MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME | (cert ? MHD_USE_TLS : 0), 0,
+      NULL, NULL, handle, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, h, MHD_OPTION_CONNECTION_LIMIT, 2 * (unsigned)MAX_CONNECTIONS,
+      MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SILENT_SECONDS,
+      MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_ARRAY,
+      cert ? tls : &tls[3], MHD_OPTION_END);
+  const union MHD_DaemonInfo *info = mhd ? MHD_get_daemon_info(mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+  if (!p || !info || uv_poll_init(io_loop_uv(h->loop), &p->poll, info->epoll_fd)) {
+    if (mhd) MHD_stop_daemon(mhd);
+    free(p);
+    return NULL;
+  }
+  p->poll.data = h;
+  uv_poll_start(&p->poll, UV_READABLE, on_poll);
+  *ret_poll = p;
+  return mhd;
+}
+
+/* Whoever waits for an answer is told that there is none. */
+static void stop_server(struct http *h) {
+  for (struct waiting *w = h->waiting; w; w = w->next) resume(w);
+  MHD_run(h->mhd);
+  uv_close((uv_handle_t *)&h->poll->poll, free_poller);
+  MHD_stop_daemon(h->mhd);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------
+ */
+static void free_secret(char *text) {
+  if (text) explicit_bzero(text, strlen(text));
+  free(text);
+}
+
+static void free_texts(struct http *h) {
+  free_secret(h->token);
+  free_secret(h->cert);
+  free_secret(h->key);
+  free(h->hosts);
+  free(h->origins);
+}
+
+/* Into the texts of h, all or none. */
+static int copy_texts(struct http *h, const struct http_options *o) {
+  const char *from[] = {o->token, o->cert, o->key, o->hosts, o->origins};
+  char *copy[5] = {0};
+  bool all = true;
+  for (int i = 0; i < 5; i++) all &= !from[i] || (copy[i] = strdup(from[i]));
+  struct http texts = {.token = copy[0], .cert = copy[1], .key = copy[2], .hosts = copy[3], .origins = copy[4]};
+  if (!all) {
+    free_texts(&texts);
+    return MACULA_ENOMEM;
+  }
+  free_texts(h);
+  h->token = texts.token;
+  h->cert = texts.cert;
+  h->key = texts.key;
+  h->hosts = texts.hosts;
+  h->origins = texts.origins;
+  return 0;
+}
+
+static void warn_of_clear_token(const struct http *h) {
+  char at[ADDR_TEXT_LEN];
+  if (!h->token || h->cert || addr_is_loopback(&h->local)) return;
+  addr_text(&h->local, at);
+  log_warn(h->log, "http_token_in_clear",
+           "address=%s text=\"whoever is on the way reads the token of each request: set http_tls or http_cert, or listen on "
+           "loopback\"",
+           at);
+}
+
 static void on_closed(uv_handle_t *handle) {
   struct http *h = handle->data;
   if (--h->open_handles) return;
-  if (h->mhd) MHD_stop_daemon(h->mhd);
-  free(h->token);
+  while (h->waiting) forget(h->waiting);
+  free_texts(h);
   free(h);
 }
 
-int http_start(struct io_loop *loop, struct node *node, const struct log *log, const struct addr *at, const char *token,
-               struct http **ret_http, char *ret_why) {
+int http_start(struct io_loop *loop, struct node *node, const struct log *log, const struct addr *at,
+               const struct http_options *o, struct http **ret_http, char *ret_why) {
   int fd, err = listen_at(at, &fd, ret_why);
   if (err) return err;
   struct http *h = calloc(1, sizeof *h);
-  if (!h || (token && !(h->token = strdup(token)))) {
+  uv_loop_t *uv = io_loop_uv(loop);
+  err = !h || copy_texts(h, o) ? MACULA_ENOMEM : 0;
+  if (!err) {
+    socklen_t len = sizeof h->local;
+    getsockname(fd, &h->local.sa, &len);
+    h->node = node;
+    h->loop = loop;
+    h->log = log;
+    h->fd = fd;
+    h->mhd = start_server(h, h->cert, h->key, &h->poll);
+    err = h->mhd ? 0 : h->cert ? MACULA_CERTIFICATE_INVALID : MACULA_EIO;
+  }
+  if (!err && uv_poll_init(uv, &h->listen, fd)) {
+    stop_server(h);
+    err = MACULA_EIO;
+  }
+  if (err) {
+    if (h) free_texts(h);
     free(h);
     close(fd);
-    snprintf(ret_why, 256, "%s", macula_err_text(MACULA_ENOMEM));
-    return MACULA_ENOMEM;
-  }
-  socklen_t len = sizeof h->local;
-  getsockname(fd, &h->local.sa, &len);
-  h->node = node;
-  h->loop = loop;
-  h->log = log;
-  h->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, handle, h,
-                            MHD_OPTION_EXTERNAL_LOGGER, on_log, h, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-                            (unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_SECONDS, MHD_OPTION_NOTIFY_COMPLETED,
-                            on_completed, h, MHD_OPTION_END);
-  const union MHD_DaemonInfo *info = h->mhd ? MHD_get_daemon_info(h->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
-  uv_loop_t *uv = io_loop_uv(loop);
-  if (!info || uv_poll_init(uv, &h->poll, info->epoll_fd)) {
-    if (h->mhd)
-      MHD_stop_daemon(h->mhd); /* closes the socket */
-    else
-      close(fd);
-    free(h->token);
-    free(h);
-    snprintf(ret_why, 256, "HTTP cannot start: %s", macula_err_text(MACULA_EIO));
-    return MACULA_EIO;
+    snprintf(ret_why, 256, "HTTP cannot start: %s", macula_err_text(err));
+    return err;
   }
   uv_timer_init(uv, &h->timer);
-  h->poll.data = h->timer.data = h;
-  h->open_handles = 2;
-  uv_poll_start(&h->poll, UV_READABLE, on_poll);
+  uv_timer_init(uv, &h->sweep);
+  h->listen.data = h->timer.data = h->sweep.data = h;
+  h->open_handles = 3;
+  uv_poll_start(&h->listen, UV_READABLE, on_listen);
   run(h);
+  warn_of_clear_token(h);
   *ret_http = h;
   return 0;
 }
 
 const struct addr *http_local(const struct http *h) { return &h->local; }
+bool http_is_tls(const struct http *h) { return h->cert != NULL; }
 
-int http_set_token(struct http *h, const char *token) {
-  char *copy = token ? strdup(token) : NULL;
-  if (token && !copy) return MACULA_ENOMEM;
-  free(h->token);
-  h->token = copy;
+static bool same(const char *a, const char *b) { return a && b ? !strcmp(a, b) : a == b; }
+
+int http_set(struct http *h, const struct http_options *o) {
+  struct MHD_Daemon *mhd = NULL;
+  struct poller *poll = NULL;
+  bool anew = !same(h->cert, o->cert) || !same(h->key, o->key);
+  if (anew && !(mhd = start_server(h, o->cert, o->key, &poll))) return MACULA_CERTIFICATE_INVALID;
+  int err = copy_texts(h, o);
+  if (err) {
+    if (mhd) {
+      uv_close((uv_handle_t *)&poll->poll, free_poller);
+      MHD_stop_daemon(mhd);
+    }
+    return err;
+  }
+  if (anew) {
+    stop_server(h);
+    h->mhd = mhd;
+    h->poll = poll;
+    run(h);
+  }
+  warn_of_clear_token(h);
   return 0;
 }
 
@@ -350,8 +683,9 @@ void http_turn(struct http *h) {
 
 void http_close(struct http *h) {
   if (!h) return;
-  for (struct waiting *w = h->waiting; w; w = w->next)
-    if (w->suspended) on_found(w, MACULA_SHUTTING_DOWN, macula_err_text(MACULA_SHUTTING_DOWN));
-  uv_close((uv_handle_t *)&h->poll, on_closed);
+  stop_server(h);
+  uv_close((uv_handle_t *)&h->listen, on_closed);
   uv_close((uv_handle_t *)&h->timer, on_closed);
+  uv_close((uv_handle_t *)&h->sweep, on_closed);
+  close(h->fd);
 }

@@ -10,18 +10,31 @@
 
 struct http;
 
+struct http_options {          /* texts; NULL: none */
+  const char *token;           /* what /api asks for */
+  const char *cert, *key;      /* PEM: HTTPS with these, else HTTP */
+  const char *hosts, *origins; /* names of ours, and origins of pages that may ask, separated by commas */
+};
+
+struct http_stats {
+  uint64_t requests, refused, displaced, slow;
+};
+
 /* Listens and answers GET: /health, /ready, /live, /metrics for everybody; /api/NAME (the node's lists) for whoever has the
- * token or, if there is none, for this machine. /live is 503 when the loop turns and yet serves nobody (io_loop_serves). token:
- * copied, NULL: none. MACULA_EBUSY (port in use), MACULA_NOT_AUTHORIZED, MACULA_EINVAL (no such local address), MACULA_EIO,
- * MACULA_ENOMEM; ret_why (256) says why. On the loop's thread. */
-int http_start(struct io_loop *loop, struct node *node, const struct log *log, const struct addr *at, const char *token,
-               struct http **ret_http, char *ret_why);
+ * token or, if there is none, for this machine. Pages of other origins and requests under a name that is not ours are refused.
+ * /live is 503 when the loop turns and yet serves nobody (io_loop_serves). The options are copied. MACULA_EBUSY (port in use),
+ * MACULA_NOT_AUTHORIZED, MACULA_EINVAL (no such local address), MACULA_CERTIFICATE_INVALID, MACULA_EIO, MACULA_ENOMEM; ret_why
+ * (256) says why. On the loop's thread. */
+int http_start(struct io_loop *loop, struct node *node, const struct log *log, const struct addr *at,
+               const struct http_options *o, struct http **ret_http, char *ret_why);
 const struct addr *http_local(const struct http *h);
-/* A new token, copied; NULL: none. */
-int http_set_token(struct http *h, const char *token);
-/* Closes all; the memory goes when the loop has closed its handles, in its next turn. Accepts NULL. */
+bool http_is_tls(const struct http *h);
+/* Other options from now on, copied. With another certificate the connections that there are end. On failure nothing changes:
+ * MACULA_CERTIFICATE_INVALID, MACULA_ENOMEM. */
+int http_set(struct http *h, const struct http_options *o);
 /* In a turn of the loop: answers that have come since are sent. NULL: none. */
 void http_turn(struct http *h);
+/* Closes all; the memory goes when the loop has closed its handles, in its next turn. Accepts NULL. */
 void http_close(struct http *h);
 
 #endif

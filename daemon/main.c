@@ -50,7 +50,7 @@ static void print_banner(const struct daemon *d) {
   }
   if (d->http) {
     addr_text(http_local(d->http), at);
-    printf("http     http://%s/health\n", at);
+    printf("http     http%s://%s/health\n", http_is_tls(d->http) ? "s" : "", at);
   } else {
     printf("http     off\n");
   }

@@ -22,7 +22,7 @@ static void sockets(FILE *f, const struct io_stats *s) {
 }
 
 /* Memory of the same account as JSON texts: one way to free them. */
-int metrics_text(struct node *node, const struct io_loop *loop, nanotime now, char **ret_text) {
+int metrics_text(struct node *node, const struct io_loop *loop, const struct http_stats *http, nanotime now, char **ret_text) {
   char *of_node, *text = NULL;
   size_t len = 0;
   struct io_stats s;
@@ -36,6 +36,10 @@ int metrics_text(struct node *node, const struct io_loop *loop, nanotime now, ch
     io_loop_stats(loop, &s);
     fputs(of_node, f);
     sockets(f, &s);
+    counter(f, "http_requests_total", "HTTP requests.", http->requests);
+    counter(f, "http_refused_total", "HTTP requests and connections refused.", http->refused);
+    counter(f, "http_displaced_total", "HTTP connections that made room for others.", http->displaced);
+    counter(f, "http_too_slow_total", "HTTP connections ended since the request or the reading took too long.", http->slow);
   }
   give(of_node);
   bool whole = f && fclose(f) == 0 && (*ret_text = take(len + 1));

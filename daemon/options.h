@@ -20,6 +20,13 @@
   X(STATE, state, TEXT, state, 1, 4000, LIMIT_FIXED, "DIR", "state folder, made if it is missing")                             \
   X(HTTP, http, HTTP, http, 0, 8080, LIMIT_FIXED, "ADDR:PORT|off", "health, metrics and /api (127.0.0.1:8080)")                \
   X(HTTP_TOKEN, http_token, TEXT, http_token, 1, 4000, LIMIT_RELOADED, "FILE", "file with the token that /api asks for")       \
+  X(HTTP_TLS, http_tls, BOOL, http_tls, 0, 1, LIMIT_RELOADED, NULL, "HTTPS, with the node's certificate")                      \
+  X(HTTP_CERT, http_cert, TEXT, http_cert, 1, 4000, LIMIT_RELOADED, "FILE", "HTTPS, with this certificate chain, PEM")         \
+  X(HTTP_KEY, http_key, TEXT, http_key, 1, 4000, LIMIT_RELOADED, "FILE", "its private key, PEM (the http_cert file's)")        \
+  X(HTTP_HOSTS, http_hosts, HOSTS, http_hosts, 0, 4000, LIMIT_RELOADED, "HOST,HOST...",                                        \
+    "names by which HTTP is reached, beside addresses and localhost")                                                          \
+  X(HTTP_ORIGINS, http_origins, ORIGINS, http_origins, 0, 4000, LIMIT_RELOADED, "URL,URL...",                                  \
+    "other origins whose web pages may ask, as https://HOST:PORT")                                                             \
   X(ACCESS, access, ACCESS, access, 1, 4000, LIMIT_RELOADED, "open|FILE",                                                      \
     "who may do what: a file of grants, tokens, users and keys; needed off loopback (open)")                                   \
   X(REALM_KEYS, realm_keys, IDS, realm_keys, 0, 0, LIMIT_RELOADED, "ID,ID...",                                                 \

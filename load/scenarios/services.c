@@ -104,11 +104,12 @@ static uint64_t in_the_dht(struct load_task *t, struct load_node *n, const char 
 static void whose(struct load_task *t, struct load_node *n, char *ret_text, size_t size) {
   json_t *kinds = json_object(), *row, *count;
   const char *kind;
-  size_t total = 1, i, at = 0;
-  for (size_t from = 0; from < total && !t->l->stopping; from += 1000) {
+  size_t total = 1, i, at = 0, from = 0, got = 1;
+  for (; got && from < total && !t->l->stopping; from += got) {
     int err;
     json_t *j = load_ask(t, n, "com.macula.node.services", json_pack("{s:I}", "offset", (json_int_t)from), &err);
     total = (size_t)json_integer_value(json_object_get(j, "total"));
+    got = json_array_size(json_object_get(j, "services"));
     json_array_foreach(json_object_get(j, "services"), i, row) {
       const char *name = json_string_value(json_object_get(row, "procedure"));
       char first[64];

@@ -18,7 +18,7 @@ struct quic;
 /* What the node asks of the process that it runs in, on the node's thread. Each may be NULL. */
 struct node_process {
   uint64_t (*rss_bytes)(void *ctx);  /* resident memory; NULL: 0 is shown */
-  uint64_t (*heap_bytes)(void *ctx); /* heap in use; likewise */
+  uint64_t (*heap_bytes)(void *ctx); /* heap in use; 0: it is not measured now, as that may take long */
   /* Gives idle heap back to the system. With it and rss_bytes the node watches resident memory, and refuses what would bring it
    * above the plan though no row is full; NULL: it does not. */
   void (*give_back)(void *ctx);
@@ -80,8 +80,8 @@ bool node_is_alone(const struct node *n); /* it has no mesh connection */
 bool node_set_advertise(struct node *n, const struct addr *addrs, size_t count);
 /* Lines `macula://ID@ADDR:PORT` of the nodes it knows, at most 256: for the state folder. malloc'ed. */
 int node_known_peers(const struct node *n, char **ret_text);
-size_t node_mapped_bytes(const struct node *n); /* in use beside the heap */
-uint64_t node_last_seq(const struct node *n);   /* for node_config.last_seq of the next run */
+uint64_t node_used_bytes(struct node *n);     /* all that is accounted, and the heap that is not, as it was last measured */
+uint64_t node_last_seq(const struct node *n); /* for node_config.last_seq of the next run */
 
 /* The wall clock now, every few seconds: certificates are judged by it, so that a clock that was set right only after the start
  * counts. The node's time stamps (records, retained messages) go on by the clock as it was at the start, so that they stay in

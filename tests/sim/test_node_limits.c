@@ -206,7 +206,53 @@ static void test_reload_reaches_tables(void **state) {
   rig_stop(&r);
 }
 
+/* Sends so many calls at once; how many of them were answered, and how many refused with rate_limited. */
+static unsigned asked(struct rig_client *c, const char *procedure, const char *args, unsigned count, unsigned *ret_refused) {
+  unsigned answered = 0;
+  *ret_refused = 0;
+  for (unsigned i = 0; i < count; i++) rig_call(c, procedure, args, 9000 + i, 0);
+  for (unsigned i = 0; i < count; i++) {
+    struct msg_reply reply = rig_expect(c, MSG_REPLY).reply;
+    if (!reply.is_error)
+      answered++;
+    else if (slice_is(reply.error.code, "rate_limited"))
+      ++*ret_refused;
+    else
+      fail_msg("%.*s", (int)reply.error.message.n, (const char *)reply.error.message.p);
+  }
+  return answered;
+}
+
+/* Whoever asks for what costs much gets a share, and leaves operators theirs. */
+static void test_what_questions_cost(void **state) {
+  static char much[70000];
+  struct rig r;
+  unsigned refused;
+  (void)state;
+  rig_start(&r, NULL);
+  struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *b = rig_join(&r, 0, NULL, RIG_EXT),
+                    *op = rig_join(&r, RIG_LOOPBACK, NULL, RIG_EXT);
+  rig_run(&r, 5 * NS_SEC);
+  assert_in_range(asked(a, "com.macula.node.status", "{}", 1000, &refused), 1, 20);
+  assert_true(refused > 900);
+  rig_run(&r, NS_SEC);
+  assert_in_range(asked(b, "com.macula.node.memory", "{}", 1000, &refused), 1, 20);
+  assert_int_equal(asked(op, "com.macula.node.status", "{}", 4, &refused), 4);
+  rig_run(&r, 5 * NS_SEC);
+  assert_in_range(asked(op, "com.macula.node.clients", "{}", 1000, &refused), 1, 100);
+  assert_true(refused > 900);
+  rig_run(&r, 5 * NS_SEC);
+  assert_int_equal(asked(a, "com.macula.node.status", "{}", 3, &refused), 3);
+  assert_true(rig_metric(&r, "questions_refused_total") > 2700);
+  memset(much, 'x', sizeof much - 1);
+  assert_true(slice_is(rig_ask(a, "com.macula.diagnostics.echo", much).error.code, "invalid_argument"));
+  much[ECHO_MAX] = 0;
+  rig_run(&r, 5 * NS_SEC);
+  assert_in_range(asked(a, "com.macula.diagnostics.echo", much, 40, &refused), 1, 2);
+  rig_stop(&r);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reload_reaches_tables)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reload_reaches_tables), cmocka_unit_test(test_what_questions_cost)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

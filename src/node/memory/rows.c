@@ -98,11 +98,24 @@ size_t rows_accounted(const struct node *n) {
   return sum;
 }
 
-size_t node_mapped_bytes(const struct node *n) {
+static size_t mapped_bytes(const struct node *n) {
   size_t sum = 0;
   for (int i = 0; i < ROW_COUNT; i++) sum += n->rows.account[i]->mapped;
   return sum;
 }
+
+/* To measure the heap takes long when it is in pieces, so that the process says when it may be. */
+static uint64_t unaccounted(struct node *n) {
+  struct rows *r = &n->rows;
+  uint64_t heap = r->process.heap_bytes ? r->process.heap_bytes(r->process.ctx) : 0, accounted = rows_accounted(n);
+  if (!heap) return r->unaccounted;
+  heap += mapped_bytes(n);
+  r->unaccounted = heap > accounted ? heap - accounted : 0;
+  if (r->unaccounted > r->unaccounted_peak) r->unaccounted_peak = r->unaccounted;
+  return r->unaccounted;
+}
+
+uint64_t node_used_bytes(struct node *n) { return unaccounted(n) + rows_accounted(n); }
 
 static struct row_now now_of(const struct mem *m, const char *name, uint64_t entries, uint64_t refused, uint64_t evicted,
                              uint64_t expired) {
@@ -133,10 +146,6 @@ void rows_now(struct node *n, struct row_now ret_rows[ROWS_SHOWN]) {
   NODE_ROWS(ROW_NOW)
 #undef ROW_NOW
   for (int i = 0; i < ROW_COUNT; i++) ret_rows[i].limit = plan_row_of(&n->limits, (enum row)i).entries;
-  size_t accounted = rows_accounted(n),
-         heap = n->rows.process.heap_bytes ? n->rows.process.heap_bytes(n->rows.process.ctx) + node_mapped_bytes(n) : 0;
-  ret_rows[ROW_COUNT] = (struct row_now){
-      .name = "unaccounted", .bytes = heap > accounted ? heap - accounted : 0, .limit_bytes = PLAN_UNACCOUNTED};
-  if (ret_rows[ROW_COUNT].bytes > n->rows.unaccounted_peak) n->rows.unaccounted_peak = ret_rows[ROW_COUNT].bytes;
+  ret_rows[ROW_COUNT] = (struct row_now){.name = "unaccounted", .bytes = unaccounted(n), .limit_bytes = PLAN_UNACCOUNTED};
   ret_rows[ROW_COUNT].peak = n->rows.unaccounted_peak;
 }

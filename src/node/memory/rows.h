@@ -30,7 +30,8 @@
     QUIC_CONN_MEMORY + QUIC_CONN_OWN, l->connection_pool + QUIC_SHARED_MEMORY, f->quic.total,                                  \
     f->quic.refused_full + f->quic.refused_half_open, 0, 0)                                                                    \
   X(TLS, 0, "tls", "keys, handshakes and certificates", "max_clients max_half_open", l->max_half_open + limits_links(l),       \
-    PLAN_HANDSHAKE, connections(l) * PLAN_KEYS + PLAN_TLS_SHARED, f->quic.half_open, 0, 0, 0)                                  \
+    PLAN_HANDSHAKE, connections(l) * PLAN_KEYS + PLAN_HTTP_CONNECTIONS * PLAN_HANDSHAKE + PLAN_TLS_SHARED, f->quic.half_open,  \
+    0, 0, 0)                                                                                                                   \
   X(SEND, 1, "send_queues", "what waits for clients", "send_pool", 0, 0, l->send_pool, 0, f->n->stats.dropped, 0, 0)           \
   X(RECEIVE, 1, "receive", "unfinished frames", "receive_pool", 0, 0, l->receive_pool, 0, 0, 0, 0)                             \
   X(ACCESS, 0, "access", "the access file", "access_bytes", 0, 0, l->access_bytes, 0, 0, 0, 0)                                 \
@@ -92,9 +93,9 @@ struct plan_row plan_row_of(const struct node_limits *l, enum row row); /* limit
 /* The accounts, and resident memory, which must stay below what they plan. */
 struct rows {
   struct mem mem[ROW_COUNT];
-  struct mem *account[ROW_COUNT]; /* for figures: mem, or an account of the process */
-  bool over;                      /* an account holds more than its lowered limit: see rows_set_limits */
-  uint64_t unaccounted_peak;
+  struct mem *account[ROW_COUNT];         /* for figures: mem, or an account of the process */
+  bool over;                              /* an account holds more than its lowered limit: see rows_set_limits */
+  uint64_t unaccounted, unaccounted_peak; /* as it was last measured */
   struct mem_gauge gauge; /* shared by all accounts when give_back is set; keeps resident memory below the plan */
   uint64_t given_back;    /* bytes allocated since idle heap was last given back */
   nanotime short_at;      /* when it may be logged again that entries are refused */

@@ -41,10 +41,11 @@ struct session {
   struct lanes lanes;
   uint64_t serial;
   enum session_state state;
-  bool ended;   /* session_end has run */
-  bool base;    /* base-only: no extensions, only `bin` */
-  bool trusted; /* may ask for the lists: it has the role operator, or connects over loopback where all is open */
-  bool watched; /* door_watch is on */
+  bool ended;          /* session_end has run */
+  bool base;           /* base-only: no extensions, only `bin` */
+  struct bucket asked; /* of com.macula.*: node/view/admin.c */
+  bool trusted;        /* may ask for the lists: it has the role operator, or connects over loopback where all is open */
+  bool watched;        /* door_watch is on */
   uint32_t caps;
   int64_t at; /* way whose frame is being handled; -1: none */
   struct {

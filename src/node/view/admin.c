@@ -16,6 +16,11 @@
 #define NODE_PREFIX "com.macula.node."
 #define DIAGNOSTICS_PREFIX "com.macula.diagnostics."
 
+/* Rows a second, and at once, of one connection and of all such: of clients', and of operators'. */
+static const struct share {
+  double rate, burst, all_rate, all_burst;
+} shares[2] = {{1000, 160, 5000, 160}, {10000, 256, 20000, 256}};
+
 static bool strip(struct slice *name, const char *prefix) {
   size_t n = strlen(prefix);
   if (name->n < n || memcmp(name->p, prefix, n) != 0) return false;
@@ -74,7 +79,7 @@ static json_t *diagnostics(struct node *n, struct slice what) {
 
 /* "offset" and "limit" of the arguments' object; anything else counts as absent. */
 static void read_page(struct slice args, size_t *ret_offset, size_t *ret_limit) {
-  json_t *j = args.n && args.n < 4096 ? json_loadb((const char *)args.p, args.n, 0, NULL) : NULL;
+  json_t *j = args.n && args.n < 256 ? json_loadb((const char *)args.p, args.n, 0, NULL) : NULL;
   json_int_t offset = json_integer_value(json_object_get(j, "offset")), limit = json_integer_value(json_object_get(j, "limit"));
   *ret_offset = offset > 0 ? (size_t)offset : 0;
   *ret_limit = limit > 0 && limit < LIST_PAGE ? (size_t)limit : LIST_PAGE;
@@ -131,6 +136,21 @@ static bool command(struct session *s, struct slice what, struct slice args, int
   return true;
 }
 
+/* Whether so much can be asked now. */
+static bool affords(struct session *s) {
+  struct node *n = s->node;
+  const struct share *h = &shares[s->trusted];
+  bool has = bucket_level(&s->asked, h->rate, h->burst, n->now) >= 1 &&
+             bucket_level(&n->asks.cost[s->trusted], h->all_rate, h->all_burst, n->now) >= 1;
+  n->asks.refused += !has;
+  return has;
+}
+
+static void charge(struct session *s, size_t cost) {
+  s->asked.tokens -= (double)cost;
+  s->node->asks.cost[s->trusted].tokens -= (double)cost;
+}
+
 static int answer_node(struct session *s, struct slice what, struct slice args, char **ret_json) {
   char name[32];
   size_t offset, limit;
@@ -147,6 +167,7 @@ static int answer_node(struct session *s, struct slice what, struct slice args, 
 
 static int answer_diagnostics(struct node *n, struct slice what, struct slice args, char **ret_json) {
   if (slice_is(what, "echo")) {
+    if (args.n > ECHO_MAX) return MACULA_EINVAL;
     *ret_json = echo(args, (json_int_t)(node_wall_ms(n) / 1000));
     return *ret_json ? 0 : MACULA_ENOMEM;
   }
@@ -159,7 +180,16 @@ static int answer_diagnostics(struct node *n, struct slice what, struct slice ar
 
 void admin_call(struct session *s, const struct msg_call *m, struct slice procedure) {
   struct slice what = procedure;
-  if (strip(&what, NODE_PREFIX) && ask_call(s, m, what)) return;
+  if (!affords(s)) {
+    session_error(s, m->call_id, MACULA_RATE_LIMITED,
+                  "what you ask costs more than your share: ask less often, for fewer rows");
+    return;
+  }
+  charge(s, COST_QUESTION);
+  if (strip(&what, NODE_PREFIX) && ask_call(s, m, what)) {
+    if (!slice_is(what, "ping")) charge(s, COST_DHT);
+    return;
+  }
   what = procedure;
   char *json = NULL;
   const char *text = NULL;
@@ -172,6 +202,7 @@ void admin_call(struct session *s, const struct msg_call *m, struct slice proced
           : strip(&what, DIAGNOSTICS_PREFIX) ? answer_diagnostics(s->node, what, m->args, &json)
                                              : MACULA_NO_SUCH_PROCEDURE;
   if (!err) {
+    charge(s, strlen(json) / COST_BYTES);
     struct msg reply = {.type = MSG_REPLY, .reply = {.call_id = m->call_id, .result = slice_str(json)}};
     err = session_send(s, &reply, true);
   }
@@ -180,6 +211,7 @@ void admin_call(struct session *s, const struct msg_call *m, struct slice proced
                   text ? text
                   : err == MACULA_NOT_AUTHORIZED
                       ? "this needs the role operator: a grant of the access file, or a pass, gives it"
-                      : NULL);
+                  : err == MACULA_EINVAL ? "echo takes at most 65536 bytes: send less"
+                                         : NULL);
   node_text_free(json);
 }

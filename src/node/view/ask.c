@@ -212,7 +212,7 @@ bool ask_call(struct session *s, const struct msg_call *m, struct slice what) {
     refuse(&by, MACULA_NOT_AUTHORIZED, "for operators only: on loopback, or with an admin key");
     return true;
   }
-  json_t *args = m->args.n ? json_loadb((const char *)m->args.p, m->args.n, 0, NULL) : NULL;
+  json_t *args = m->args.n && m->args.n < 4096 ? json_loadb((const char *)m->args.p, m->args.n, 0, NULL) : NULL;
   const char *arg = json_string_value(json_object_get(args, get ? "key" : "node"));
   if (get || nodes)
     look_up(n, &by, arg, nodes);

@@ -172,10 +172,9 @@ static void peers_rows(struct node *n, struct page *p, nanotime now) {
 }
 
 int node_render(struct node *n, const char *what, size_t offset, size_t limit, nanotime now, char **ret_json) {
-  struct page p = {.offset = offset, .limit = limit ? limit : LIST_PAGE};
+  struct page p = {.offset = offset, .limit = limit && limit < LIST_PAGE ? limit : LIST_PAGE};
   uint64_t refused = n->rows.account[ROW_ADMIN]->refused;
   json_t *j;
-  if (p.limit > SIZE_MAX / 4) p.limit = SIZE_MAX / 4;
   if (p.offset > SIZE_MAX / 4) p.offset = SIZE_MAX / 4;
   bool is_clients = !strcmp(what, "clients"), is_services = !strcmp(what, "services"), is_subs = !strcmp(what, "subs"),
        is_peers = !strcmp(what, "peers");
