@@ -37,7 +37,7 @@ static void merge(struct found *f, const struct dht_provider *p) {
   }
 }
 
-void found_merge(struct found *f, const struct kad_batch *b, const struct id *publisher, const struct id *key, uint32_t kind,
+bool found_merge(struct found *f, const struct kad_batch *b, const struct id *publisher, const struct id *key, uint32_t kind,
                  uint64_t age_ms) {
   for (uint32_t i = 0; i < b->count; i++) {
     const struct kad_entry *e = &b->entries[i];
@@ -47,8 +47,9 @@ void found_merge(struct found *f, const struct kad_batch *b, const struct id *pu
       hide(f, publisher, b->seq);
     else if (ttl > age_ms)
       merge(f, &(struct dht_provider){{*publisher, b->addr, b->gateway}, b->seq, (ttl - age_ms) * NS_MS});
-    return; /* when a key occurs twice in a batch the first entry counts, as in the store */
+    return e->ttl && ttl > age_ms; /* when a key occurs twice in a batch the first entry counts, as in the store */
   }
+  return false;
 }
 
 void found_local(struct found *f, const struct store *s, const struct id *key, uint32_t kind, nanotime now) {

@@ -57,6 +57,7 @@ struct dht_peer { /* budget of the requests that a peer may send */
 #define LOOKUP_CANDIDATES 512
 #define LOOKUP_PAGES 4 /* pages that a lookup reads from one holder */
 #define LOOKUP_PROVIDERS 32
+#define LOOKUP_HOLDERS 3   /* machines that must have told of records of others before a lookup ends early */
 #define LOOKUP_INTERNAL 16 /* internal lookups at once, in addition to max_lookups */
 
 enum lookup_use { LOOKUP_USER, LOOKUP_JOIN, LOOKUP_REFRESH, LOOKUP_PLACE };
@@ -82,7 +83,9 @@ struct lookup {
   uint32_t kind;
   enum lookup_use use;
   nanotime started, ended;
-  bool ending;        /* records were found: no more candidates are asked */
+  bool ending; /* enough has been found: no more candidates are asked */
+  struct addr holders[LOOKUP_HOLDERS];
+  uint32_t holder_count;
   uint32_t in_flight; /* queries that count against alpha: those that are not slow */
   uint32_t count, considered, answered, queries, failed, hops;
   int err;
@@ -152,7 +155,7 @@ size_t lookup_nodes(const struct lookup *l, size_t max, struct dht_contact *ret_
 void lookup_maintain(struct dht *d, nanotime now); /* refreshes quiet buckets */
 
 /* found.c: the records that a lookup has seen, the newest of each publisher */
-void found_merge(struct found *f, const struct kad_batch *b, const struct id *publisher, const struct id *key, uint32_t kind,
+bool found_merge(struct found *f, const struct kad_batch *b, const struct id *publisher, const struct id *key, uint32_t kind,
                  uint64_t age_ms);
 void found_local(struct found *f, const struct store *s, const struct id *key, uint32_t kind, nanotime now);
 void found_sort(struct found *f);

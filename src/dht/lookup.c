@@ -1,5 +1,6 @@
 /* Iterative lookups (Maymounkov and Mazieres 2002, 2.3): the lookup asks the nearest candidates that were not asked yet, alpha
- * at a time, until the k nearest have answered or (for a value) until one holds it.
+ * at a time, until the k nearest have answered or (for a value) until several machines have told of records that are not their
+ * own: a single node near the key would else decide who is found.
  *
  *   NEW --asked--> ASKED --reply--> ANSWERED
  *                    |--timeout, not sent--> FAILED
@@ -102,7 +103,7 @@ static void end(struct dht *d, struct lookup *l, nanotime now) {
   assert(!l->ended);
   if (l->found) found_sort(l->found);
   l->ended = now;
-  for (uint32_t i = 0; i < l->count && !l->ending; i++)
+  for (uint32_t i = 0; i < l->count && !l->hops && !l->ending; i++)
     if (l->v[i].state == CANDIDATE_ANSWERED) {
       l->hops = l->v[i].depth; /* hops to the nearest node that answered */
       break;
@@ -180,7 +181,8 @@ void lookup_step(struct dht *d, struct lookup *l, nanotime now) {
     if (!c) break;
     c->state = ask(d, l, &c->c, 0) ? CANDIDATE_ASKED : CANDIDATE_FAILED;
   }
-  if (l->ending ? l->in_flight == 0 : list_empty(&l->waiting)) end(d, l, now);
+  bool found = l->found && l->found->count > 0; /* then nobody is waited for who is slow */
+  if (l->ending || found ? l->in_flight == 0 : list_empty(&l->waiting)) end(d, l, now);
 }
 
 void lookup_slow(struct dht *d, struct query *q, nanotime now) {
@@ -209,19 +211,32 @@ static void read_nodes(struct dht *d, struct lookup *l, const struct dht_contact
     }
 }
 
+static bool is_same_machine(const struct addr *a, const struct addr *b) {
+  return addr_is_loopback(a) ? addr_eq(a, b) : addr_same_host(a, b); /* all that is on loopback is ours */
+}
+
+/* It told of a record that another node has signed. */
+static void add_holder(struct lookup *l, const struct addr *at) {
+  bool is_new = addr_is_set(at) && l->holder_count < LOOKUP_HOLDERS;
+  for (uint32_t i = 0; is_new && i < l->holder_count; i++) is_new = !is_same_machine(&l->holders[i], at);
+  if (is_new) l->holders[l->holder_count++] = *at;
+}
+
 /* Takes the batches of an answer. Returns false if one had a bad signature or the sender's budget is used up: no further page
  * is asked for then. */
-static bool read_batches(struct dht *d, struct lookup *l, const struct id *from, struct kad_msg *m, nanotime now) {
+static bool read_batches(struct dht *d, struct lookup *l, const struct dht_contact *to, struct kad_msg *m, nanotime now) {
+  const struct id *from = &to->id;
   struct kad_signed s;
-  bool honest = true;
+  bool honest = true, holds = false;
   for (unsigned i = 0; i < KAD_PAGE && kad_batch_next(m, &s); i++) {
     struct kad_batch b;
     struct id publisher;
     int err = dht_verify_found(d, from, &s, &b, &publisher, now);
     if (err == MACULA_RATE_LIMITED) return false;
     honest &= err != MACULA_BAD_SIGNATURE;
-    if (!err) found_merge(l->found, &b, &publisher, &l->target, l->kind, s.age);
+    if (!err) holds |= found_merge(l->found, &b, &publisher, &l->target, l->kind, s.age) && !id_eq(&publisher, from);
   }
+  if (holds) add_holder(l, &to->addr);
   return honest;
 }
 
@@ -239,11 +254,9 @@ void lookup_reply(struct dht *d, struct query *q, const struct dht_contact *from
   q->lookup = NULL;
   if (!l->ending) read_nodes(d, l, from, depth, m);
   if (l->found) {
-    bool honest = read_batches(d, l, &q->to.id, m, now);
-    if (l->found->count && !l->ending) {
-      l->ending = true;
-      l->hops = depth;
-    }
+    bool honest = read_batches(d, l, &q->to, m, now);
+    if (l->found->count && !l->hops) l->hops = depth;
+    l->ending |= l->holder_count == LOOKUP_HOLDERS || l->found->count == LOOKUP_PROVIDERS;
     if (honest && m->more && page + 1 < LOOKUP_PAGES && l->found->count < LOOKUP_PROVIDERS)
       (void)ask(d, l, &q->to, (uint8_t)(page + 1));
   }

@@ -196,6 +196,54 @@ static void test_withdrawn_wins(void **st) {
   }
 }
 
+/* A node near the key tells of itself at once: the lookup goes on until others have spoken, who know who else serves. */
+static void test_one_near_the_key(void **st) {
+  (void)st;
+  for (uint32_t others = 1; others <= 6; others++) {
+    setup(20, 8);
+    struct id k = test_key("a");
+    struct asked a;
+    struct dht_result res;
+    uint64_t id, asked = 0;
+    bool own = false, foreign = false;
+    assert_int_equal(dht_lookup(t.v[0].d, &k, DHT_SERVICE, 42, t.now, &id), 0);
+    while (next(&a)) { /* the first two asked know of themselves alone; of the rest only the last ones know more */
+      bool lies = asked < 2, knows = asked >= 8 - others;
+      craft(&t, lies ? (uint32_t)node_index(&t, &a.o.to.id) : 15, &k, DHT_SERVICE, 300, 5, &c);
+      struct kad_msg m = {.query = a.o.query, .batches = &c.s, .batch_count = lies || knows};
+      assert_int_equal(answer_as(&a.o.to, MSG_FIND_VALUE_REPLY, &m), 0);
+      asked++;
+    }
+    assert_true(dht_next_result(t.v[0].d, &res));
+    for (size_t i = 0; i < res.provider_count; i++) {
+      foreign |= id_eq(&res.providers[i].contact.id, &t.v[15].self.id);
+      own |= !id_eq(&res.providers[i].contact.id, &t.v[15].self.id);
+    }
+    assert_true(own && foreign);
+    net_done(&t);
+  }
+}
+
+/* One found, those who are silent are not waited for to the end. */
+static void test_silent_ones_when_found(void **st) {
+  (void)st;
+  setup(20, 3);
+  struct id k = test_key("a");
+  struct asked a[3];
+  struct dht_result res;
+  uint64_t id;
+  assert_int_equal(dht_lookup(t.v[0].d, &k, DHT_SERVICE, 42, t.now, &id), 0);
+  for (int i = 0; i < 3; i++) assert_true(next(&a[i]));
+  craft(&t, 15, &k, DHT_SERVICE, 300, 5, &c);
+  struct kad_msg m = {.query = a[0].o.query, .batches = &c.s, .batch_count = 1};
+  assert_int_equal(answer_as(&a[0].o.to, MSG_FIND_VALUE_REPLY, &m), 0);
+  assert_false(dht_next_result(t.v[0].d, &res));
+  pass(NS_SEC); /* a quarter of the timeout, and not all of it */
+  assert_true(dht_next_result(t.v[0].d, &res));
+  assert_int_equal(res.provider_count, 1);
+  net_done(&t);
+}
+
 /* More providers than one page holds, read page by page; at most 32. */
 static void test_pages_are_read(void **st) {
   (void)st;
@@ -445,12 +493,20 @@ static void test_costly_keys(void **st) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_foreign_and_late), cmocka_unit_test(test_answers_with_itself),
-      cmocka_unit_test(test_led_on),           cmocka_unit_test(test_false_records),
-      cmocka_unit_test(test_withdrawn_wins),   cmocka_unit_test(test_pages_are_read),
-      cmocka_unit_test(test_bad_contacts),     cmocka_unit_test(test_garbage),
-      cmocka_unit_test(test_cancel),           cmocka_unit_test(test_unsent_and_gone),
-      cmocka_unit_test(test_too_many_lookups), cmocka_unit_test(test_costly_answers),
+      cmocka_unit_test(test_foreign_and_late),
+      cmocka_unit_test(test_answers_with_itself),
+      cmocka_unit_test(test_led_on),
+      cmocka_unit_test(test_false_records),
+      cmocka_unit_test(test_withdrawn_wins),
+      cmocka_unit_test(test_one_near_the_key),
+      cmocka_unit_test(test_silent_ones_when_found),
+      cmocka_unit_test(test_pages_are_read),
+      cmocka_unit_test(test_bad_contacts),
+      cmocka_unit_test(test_garbage),
+      cmocka_unit_test(test_cancel),
+      cmocka_unit_test(test_unsent_and_gone),
+      cmocka_unit_test(test_too_many_lookups),
+      cmocka_unit_test(test_costly_answers),
       cmocka_unit_test(test_costly_keys),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
