@@ -10,14 +10,13 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "bounded/bucket.h"
+#include "callers.h"
 #include "metrics.h"
 #include "node/memory/plan.h"
 #include "node/view/state.h"
 
 #define MAX_CONNECTIONS 32
-#define MAX_WAITING 8 /* of them, those for which the node is looking something up: they cannot make room */
-#define MAX_CALLERS 64
+#define MAX_WAITING 8     /* of them, those for which the node is looking something up: they cannot make room */
 #define ACCEPT_AT_ONCE 16 /* connections taken in a turn */
 #define CONNECTION_MEMORY (32 * 1024)
 #define SILENT_SECONDS 5
@@ -27,11 +26,7 @@
 #define METHODS "GET, HEAD"
 static_assert(MAX_CONNECTIONS <= PLAN_HTTP_CONNECTIONS, "more TLS sessions than the plan has room for");
 
-/* Rows a second, and at once, of one address and of all (node/view/state.h). */
-#define COST_HANDSHAKE 100 /* a TLS session */
-#define ADDRESS_RATE 5000
-#define ALL_RATE 10000
-#define BURST 256
+#define COST_HANDSHAKE 100 /* a TLS session, in rows: callers.h */
 
 struct waiting { /* a request whose answer takes a while */
   struct http *http;
@@ -51,12 +46,6 @@ struct visitor { /* a connection */
   const char *origin; /* of the page that asks, when it is one of http_origins */
 };
 
-struct caller { /* a machine, by address, and what it may still ask */
-  struct addr at;
-  struct bucket cost;
-  nanotime used;
-};
-
 struct http {
   struct node *node;
   struct io_loop *loop;
@@ -72,8 +61,8 @@ struct http {
   unsigned open_handles;
   struct visitor visitors[MAX_CONNECTIONS];
   unsigned count; /* of visitors */
-  struct caller callers[MAX_CALLERS];
-  struct bucket cost, lines; /* of all; of log lines about who was refused or ended */
+  struct callers callers;
+  struct bucket lines; /* of the log about who was refused or ended */
   struct http_stats stats;
 };
 
@@ -163,29 +152,6 @@ static const char *judge_page(const struct http *h, struct MHD_Connection *c, co
   return NULL;
 }
 
-static struct caller *caller_of(struct http *h, const struct addr *at) {
-  struct caller *oldest = &h->callers[0];
-  for (size_t i = 0; i < MAX_CALLERS; i++) {
-    struct caller *k = &h->callers[i];
-    if (addr_is_set(&k->at) && addr_same_host(&k->at, at)) return k;
-    if (k->used < oldest->used) oldest = k;
-  }
-  *oldest = (struct caller){.at = *at};
-  return oldest;
-}
-
-/* Whether the machine may ask now; what its answer cost is then taken from it. */
-static bool affords(struct http *h, const struct addr *from, nanotime now) {
-  struct caller *k = caller_of(h, from);
-  k->used = now;
-  return bucket_level(&k->cost, ADDRESS_RATE, BURST, now) >= 1 && bucket_level(&h->cost, ALL_RATE, BURST, now) >= 1;
-}
-
-static void charge(struct http *h, const struct addr *from, size_t cost) {
-  caller_of(h, from)->cost.tokens -= (double)cost;
-  h->cost.tokens -= (double)cost;
-}
-
 static void say(struct http *h, const struct addr *who, const char *event, const char *text) {
   char at[ADDR_TEXT_LEN];
   if (!bucket_take(&h->lines, 2, 20, io_now())) return;
@@ -232,7 +198,7 @@ static enum MHD_Result answer_api(struct http *h, struct MHD_Connection *c, cons
       node_render(h->node, what, number_of(c, "offset", SIZE_MAX / 16), number_of(c, "limit", LIST_PAGE), io_now(), &json);
   if (err == MACULA_ENOTFOUND) return answer(c, MHD_HTTP_NOT_FOUND, "Not found");
   if (err) return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
-  charge(h, &visitor_of(c)->from, strlen(json) / COST_BYTES);
+  callers_charge(&h->callers, &visitor_of(c)->from, strlen(json) / COST_BYTES);
   return answer_with(c, MHD_HTTP_OK, "application/json", json, true);
 }
 
@@ -294,7 +260,7 @@ static enum MHD_Result answer_dht(struct http *h, struct MHD_Connection *c, cons
   w->next = h->waiting;
   h->waiting = w;
   *state = w;
-  charge(h, &visitor_of(c)->from, COST_DHT);
+  callers_charge(&h->callers, &visitor_of(c)->from, COST_DHT);
   node_dht(h->node, what, arg, on_found, w, io_now());
   if (w->found) return answer_found(c, w);
   w->suspended = visitor_of(c)->waits = true;
@@ -369,13 +335,13 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
     return answer(c, MHD_HTTP_METHOD_NOT_ALLOWED, "Only " METHODS);
   bool metrics = !strcmp(url, "/metrics");
   if (!metrics && strncmp(url, "/api/", 5) != 0) return answer_probe(h, c, url, now);
-  if (!affords(h, &v->from, now))
+  if (!callers_afford(&h->callers, &v->from, now))
     return refuse(h, c, MHD_HTTP_TOO_MANY_REQUESTS, "rate_limited: ask less often, for fewer rows; probes cost nothing");
-  charge(h, &v->from, COST_QUESTION);
+  callers_charge(&h->callers, &v->from, COST_QUESTION);
   if (!metrics) return answer_api(h, c, url + strlen("/api/"), state);
   if (metrics_text(h->node, h->loop, &h->stats, now, &text))
     return answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
-  charge(h, &v->from, strlen(text) / COST_BYTES / 8); /* plain text is made fast */
+  callers_charge(&h->callers, &v->from, strlen(text) / COST_BYTES / 8); /* plain text is made fast */
   return answer_with(c, MHD_HTTP_OK, "text/plain; version=0.0.4", text, true);
 }
 
@@ -428,9 +394,9 @@ static void make_room(struct http *h, const struct addr *from) {
 
 static void take(struct http *h, int fd, const struct addr *from) {
   if (h->count == MAX_CONNECTIONS) make_room(h, from);
-  bool room = h->count < MAX_CONNECTIONS, paid = !h->cert || affords(h, from, io_now());
+  bool room = h->count < MAX_CONNECTIONS, paid = !h->cert || callers_afford(&h->callers, from, io_now());
   if (room && paid) {
-    if (h->cert) charge(h, from, COST_HANDSHAKE);
+    if (h->cert) callers_charge(&h->callers, from, COST_HANDSHAKE);
     MHD_add_connection(h->mhd, fd, &from->sa, addr_len(from)); /* on failure it closes fd */
     return;
   }
