@@ -214,12 +214,21 @@ static void remove_sub(struct topic_index *ix, struct topic_sub *sub) {
   prune(ix, n);
 }
 
-int topic_index_unsubscribe(struct topic_index *ix, struct topic_subscriber *s, struct slice pattern) {
+static struct topic_sub *find_pattern(const struct topic_index *ix, const struct topic_subscriber *s, struct slice pattern) {
   struct slice segs[MAX_SEGMENTS];
   uint32_t count = split(pattern, segs);
   struct node *n = count ? ix->root : NULL;
   for (uint32_t i = 0; n && i < count; i++) n = find_child(ix, n, segs[i]);
-  struct topic_sub *sub = n ? find_sub(n, s) : NULL;
+  return n ? find_sub(n, s) : NULL;
+}
+
+uint32_t topic_index_flags(const struct topic_index *ix, const struct topic_subscriber *s, struct slice pattern) {
+  const struct topic_sub *sub = find_pattern(ix, s, pattern);
+  return sub ? sub->flags : 0;
+}
+
+int topic_index_unsubscribe(struct topic_index *ix, struct topic_subscriber *s, struct slice pattern) {
+  struct topic_sub *sub = find_pattern(ix, s, pattern);
   if (!sub) return MACULA_ENOTFOUND;
   remove_sub(ix, sub);
   return 0;

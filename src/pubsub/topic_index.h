@@ -41,6 +41,8 @@ void topic_subscriber_init(struct topic_subscriber *s, uint64_t session, void *u
  * MACULA_MAX_SUBSCRIPTIONS_REACHED, MACULA_ENOMEM: nothing changed. */
 int topic_index_subscribe(struct topic_index *ix, struct topic_subscriber *s, struct slice pattern, uint32_t flags,
                           bool *ret_new);
+/* The flags of a subscription; 0: there is none, or none are set. */
+uint32_t topic_index_flags(const struct topic_index *ix, const struct topic_subscriber *s, struct slice pattern);
 /* MACULA_ENOTFOUND */
 int topic_index_unsubscribe(struct topic_index *ix, struct topic_subscriber *s, struct slice pattern);
 /* Ends all subscriptions of a subscriber; harmless when repeated. Returns how many there were. */

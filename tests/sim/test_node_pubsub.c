@@ -89,6 +89,57 @@ static void test_refusals(void **state) {
   rig_stop(&r);
 }
 
+static struct msg subscribe_to(struct slice *names, uint32_t count, bool own) {
+  return (struct msg){.type = MSG_SUBSCRIBE,
+                      .subscribe = {.topics = {.count = count, .items = names}, .own = own, .ref = 1, .has_ref = true}};
+}
+
+/* A SUBSCRIBE or UNSUBSCRIBE that fails changes nothing: no option of a pattern held before either, nor one named twice. */
+static void test_failure_changes_nothing(void **state) {
+  struct rig r;
+  struct rig_options o = {.node = {.limits = {.client_subscriptions = 3}}};
+  (void)state;
+  rig_start(&r, &o);
+  struct rig_client *a = rig_join(&r, 0, NULL, RIG_EXT), *b = rig_join(&r, 0, NULL, RIG_EXT);
+  struct slice held[2] = {slice_str("a"), slice_str("own")}, bad[2] = {slice_str("a"), slice_str("x..y")},
+               many[6] = {slice_str("a"),   slice_str("own"), slice_str("a"),
+                          slice_str("new"), slice_str("new"), slice_str("one")};
+  struct msg m = subscribe_to(held, 1, false);
+  rig_send(a, &m);
+  assert_int_equal(rig_expect(a, MSG_ACK).ack.code.n, 0);
+  m = subscribe_to(&held[1], 1, true);
+  rig_send(a, &m);
+  assert_int_equal(rig_expect(a, MSG_ACK).ack.code.n, 0);
+  for (int i = 0; i < 5; i++) {
+    if (i == 0) m = subscribe_to(bad, 2, true);
+    if (i == 1) m = subscribe_to(many, 6, true);
+    if (i == 2) m = subscribe_to(many, 6, false);
+    if (i == 3) m = subscribe_to(bad, 2, false), m.type = MSG_UNSUBSCRIBE;
+    if (i == 4) m = subscribe_to(held, 1, true), m.subscribe.qos = 2;
+    rig_send(a, &m);
+    assert_true(rig_expect(a, MSG_ACK).ack.code.n);
+    assert_int_equal(metric(&r, "macula_table_entries{table=\"subscriptions\"}"), 2);
+    uint64_t before = a->counts[MSG_PUBLISH];
+    assert_int_equal(rig_publish(a, "a", "not its own", 0, false, 10), 0);
+    rig_run(&r, NS_SEC);
+    assert_int_equal(a->counts[MSG_PUBLISH], before);
+    assert_int_equal(rig_publish(a, "own", "its own", 0, false, 11), 0);
+    rig_run(&r, NS_SEC);
+    assert_int_equal(a->counts[MSG_PUBLISH], before + 1);
+    assert_int_equal(rig_publish(b, "a", "another's", 0, false, 1), 0);
+    rig_run(&r, NS_SEC);
+    assert_int_equal(a->counts[MSG_PUBLISH], before + 2);
+  }
+  /* Who is not answered cannot be told: what it may hold goes. */
+  m.type = MSG_UNSUBSCRIBE;
+  m.subscribe.topics = (struct msg_list){.count = 2, .items = bad};
+  m.subscribe.has_ref = false;
+  rig_send(a, &m);
+  rig_run(&r, NS_SEC);
+  assert_int_equal(metric(&r, "macula_table_entries{table=\"subscriptions\"}"), 1);
+  rig_stop(&r);
+}
+
 static struct slice refusal(struct rig_client *c, const struct msg *m) {
   rig_send(c, m);
   return rig_expect(c, MSG_ACK).ack.message;
@@ -464,11 +515,22 @@ static void test_side_stream(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_who_hears),     cmocka_unit_test(test_refusals),         cmocka_unit_test(test_which_rule),
-      cmocka_unit_test(test_retained),      cmocka_unit_test(test_costly_topic),     cmocka_unit_test(test_retained_costly),
-      cmocka_unit_test(test_retained_much), cmocka_unit_test(test_duplicates),       cmocka_unit_test(test_large),
-      cmocka_unit_test(test_slow_qos0),     cmocka_unit_test(test_slow_qos1),        cmocka_unit_test(test_pool),
-      cmocka_unit_test(test_bad_network),   cmocka_unit_test(test_bad_network_fast), cmocka_unit_test(test_side_stream),
+      cmocka_unit_test(test_who_hears),
+      cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_failure_changes_nothing),
+      cmocka_unit_test(test_which_rule),
+      cmocka_unit_test(test_retained),
+      cmocka_unit_test(test_costly_topic),
+      cmocka_unit_test(test_retained_costly),
+      cmocka_unit_test(test_retained_much),
+      cmocka_unit_test(test_duplicates),
+      cmocka_unit_test(test_large),
+      cmocka_unit_test(test_slow_qos0),
+      cmocka_unit_test(test_slow_qos1),
+      cmocka_unit_test(test_pool),
+      cmocka_unit_test(test_bad_network),
+      cmocka_unit_test(test_bad_network_fast),
+      cmocka_unit_test(test_side_stream),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

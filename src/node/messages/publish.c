@@ -148,35 +148,69 @@ int publish_retained(struct session *s, const struct retained_entry *e) {
 
 /* ---- subscribe -------------------------------------------------------------------------------------------------------------
  */
+#define MOST_NAMES 4096 /* cursor.h: a frame has no more elements */
+#define IS_NEW 0x80u    /* beside flags: the client did not hold the pattern */
+
+/* 0 if all names are patterns, else what is wrong with *ret_bad. */
+static int check_patterns(struct msg_list names, struct slice *ret_bad) {
+  char pattern[NAME_MAX_LEN + 1];
+  size_t len;
+  int err = 0;
+  while (!err && msg_list_next(&names, ret_bad)) err = name_pattern(*ret_bad, pattern, &len);
+  return err;
+}
+
+/* *ret_was: the flags of the pattern before, or IS_NEW. */
+static int take_pattern(struct session *s, struct slice pattern, uint32_t flags, uint8_t *ret_was) {
+  struct topic_index *topics = s->node->messages.topics;
+  bool added = false;
+  uint32_t was = topic_index_flags(topics, &s->topics, pattern);
+  int err = topic_index_subscribe(topics, &s->topics, pattern, flags, &added);
+  if (!err && added && (err = spread_subscribe(s->node, pattern)) != 0)
+    (void)topic_index_unsubscribe(topics, &s->topics, pattern);
+  if (!err) *ret_was = added ? IS_NEW : (uint8_t)was;
+  return err;
+}
+
+static bool drop_pattern(struct session *s, struct slice pattern) {
+  if (topic_index_unsubscribe(s->node->messages.topics, &s->topics, pattern)) return false;
+  spread_unsubscribe(s->node, pattern);
+  return true;
+}
+
+/* A request fails whose first patterns were taken: each is what it was before. (One that is named twice had these very flags
+ * the second time.) */
+static void restore_pattern(struct session *s, struct slice pattern, uint32_t flags, uint8_t was) {
+  bool added;
+  if (was == IS_NEW)
+    (void)drop_pattern(s, pattern);
+  else if (was != flags)
+    (void)topic_index_subscribe(s->node->messages.topics, &s->topics, pattern, was, &added); /* it is there: cannot fail */
+}
+
 void publish_subscribe(struct session *s, struct msg_subscribe m) {
-  struct node *n = s->node;
-  uint8_t is_new[4096 / 8] = {0}; /* cursor.h: a frame has no more elements */
+  uint8_t was[MOST_NAMES];
   uint32_t flags = (m.own || s->base ? TOPIC_OWN : 0) | (m.qos ? TOPIC_QOS1 : 0), i = 0, done;
-  int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : 0;
   char pattern[NAME_MAX_LEN + 1], why[NAME_WHY_LEN];
   struct msg_list l = m.topics;
   struct slice topic = SLICE_NONE;
   const char *forbidden = NULL;
   size_t len;
+  int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : check_patterns(m.topics, &topic);
+  const char *text = name_why(err, NAME_PATTERN, topic, why);
   for (; !err && msg_list_next(&l, &topic); i += !err) {
-    bool added = false;
     if ((err = name_pattern(topic, pattern, &len)) == 0) err = trust_allows(s, RIGHT_SUB, slice_of(pattern, len), &forbidden);
-    if (!err) err = topic_index_subscribe(n->messages.topics, &s->topics, slice_of(pattern, len), flags, &added);
-    if (!err && added && (err = spread_subscribe(n, slice_of(pattern, len))) != 0)
-      (void)topic_index_unsubscribe(n->messages.topics, &s->topics, slice_of(pattern, len));
-    if (!err && added) is_new[i / 8] |= (uint8_t)(1u << i % 8);
+    if (!err) err = take_pattern(s, slice_of(pattern, len), flags, &was[i]);
   }
+  if (forbidden) text = forbidden;
   done = i;
-  /* why the last name, at which the loop ended, is wrong */
-  const char *text = forbidden ? forbidden : name_why(err, NAME_PATTERN, topic, why);
   if (err == MACULA_ENOMEM) err = MACULA_MAX_SUBSCRIPTIONS_REACHED; /* no room left in subscription_bytes */
   if (!err) session_ack(s, m.has_ref, m.ref, 0, NULL);
   for (i = 0, l = m.topics; i < done && msg_list_next(&l, &topic); i++) {
-    if (!(is_new[i / 8] & 1u << i % 8) || name_pattern(topic, pattern, &len)) continue;
-    if (err) { /* all or nothing */
-      (void)topic_index_unsubscribe(n->messages.topics, &s->topics, slice_of(pattern, len));
-      spread_unsubscribe(n, slice_of(pattern, len));
-    } else {
+    if (name_pattern(topic, pattern, &len)) continue;
+    if (err) {
+      restore_pattern(s, slice_of(pattern, len), flags, was[i]);
+    } else if (was[i] == IS_NEW) {
       replay_start(s, slice_of(pattern, len));
       recall_subscribe(s, slice_of(pattern, len));
     }
@@ -184,23 +218,18 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
   if (err) session_ack(s, m.has_ref, m.ref, err, text);
 }
 
+/* Ends all that are named, or none if one is no pattern. A client that cannot be told so cannot hold that one: the others go.
+ */
 void publish_unsubscribe(struct session *s, struct msg_subscribe m) {
-  struct node *n = s->node;
   char pattern[NAME_MAX_LEN + 1], why[NAME_WHY_LEN];
-  const char *text = NULL;
-  struct slice topic;
+  struct slice topic = SLICE_NONE;
   size_t len;
-  int err = 0;
-  while (msg_list_next(&m.topics, &topic)) {
-    int e = name_pattern(topic, pattern, &len);
-    if (e) {
-      err = e;
-      text = name_why(e, NAME_PATTERN, topic, why);
-      continue;
-    }
-    if (topic_index_unsubscribe(n->messages.topics, &s->topics, slice_of(pattern, len)))
-      continue; /* idempotent, as in the original */
-    spread_unsubscribe(n, slice_of(pattern, len));
+  int err = check_patterns(m.topics, &topic);
+  const char *text = name_why(err, NAME_PATTERN, topic, why);
+  bool can_tell = m.has_ref && (s->caps & CAP_ACK);
+  while ((!err || !can_tell) && msg_list_next(&m.topics, &topic)) {
+    if (name_pattern(topic, pattern, &len) || !drop_pattern(s, slice_of(pattern, len)))
+      continue; /* not held: idempotent, as in the original */
     replay_stop(s, slice_of(pattern, len));
     recall_unsubscribe(s, slice_of(pattern, len));
   }
