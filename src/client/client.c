@@ -57,6 +57,7 @@ int client_new(struct hub *h, const struct client_options *o, struct client **re
   c->state = MACULA_CONNECTING;
   rng_fill(h->cfg.rng, c->instance, sizeof c->instance);
   rng_fill(h->cfg.rng, c->prefix, sizeof c->prefix);
+  serial_init(&c->messages, h->cfg.rng);
   bool whole = c->realm && (!o->name || c->name) && (!o->token || c->token);
   uint64_t id = h->last_id + 1;
   if (!whole || heap_set(&h->client_due, &c->due, h->now) || htab_insert(&h->by_id, &c->h, &id, sizeof id)) {

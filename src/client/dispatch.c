@@ -26,7 +26,7 @@ static void deliver(struct client *c, const struct msg_publish *p) {
   memcpy(topic, p->topic.p, p->topic.n);
   topic[p->topic.n] = 0;
   bool has_id = p->message_id.n == CALL_ID_LEN;
-  bool mine = has_id && memcmp(p->message_id.p, c->prefix, sizeof c->prefix) == 0;
+  bool mine = serial_gave(&c->messages, p->message_id);
   macula_message m = {topic, p->payload.p, p->payload.n, (int)p->qos, p->retain, has_id ? p->message_id.p : no_id};
   uint64_t last = c->hub->last_id; /* what a callback subscribes to does not get this message */
   struct list *subs = &c->entries[ENTRY_SUB];

@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "bounded/heap.h"
 #include "bounded/htab.h"
+#include "bounded/serial.h"
 #include "client/client.h"
 #include "trust/token.h"
 #include "wire/frame.h"
@@ -104,8 +105,8 @@ struct client {
   uint8_t *ticket; /* of the last connection, for the next one; NULL: none */
   size_t ticket_len;
   uint8_t instance[INSTANCE_LEN];
-  uint8_t prefix[8]; /* of call and message ids */
-  uint64_t messages;
+  uint8_t prefix[8]; /* of call ids, which only the node and this client see */
+  struct serial messages;
   struct list entries[ENTRY_KINDS];
   void (*on_state)(void *ctx, macula_client client, macula_state state, int err, const char *text);
   void (*on_room)(void *ctx, macula_client client);

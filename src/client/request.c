@@ -153,13 +153,6 @@ int entry_announce(struct entry *e) {
   return err;
 }
 
-static struct slice next_message_id(struct client *c, uint8_t buf[CALL_ID_LEN]) {
-  c->messages++;
-  memcpy(buf, c->prefix, 8);
-  memcpy(buf + 8, &c->messages, 8);
-  return slice_of(buf, CALL_ID_LEN);
-}
-
 /* Publishes and casts that want an answer: the frame is made once, kept when it may have to go out again. */
 static int send_confirmed(struct client *c, struct msg *m, uint64_t *ref, bool *has_ref, bool resend, uint64_t timeout,
                           macula_done_fn done, void *ctx) {
@@ -214,7 +207,7 @@ int client_publish(struct client *c, const char *topic, struct slice payload, co
                               .payload = payload,
                               .qos = (uint64_t)opt->qos,
                               .retain = opt->retain,
-                              .message_id = next_message_id(c, id)}};
+                              .message_id = serial_next(&c->messages, id)}};
   err = opt->qos || opt->confirm
             ? send_confirmed(c, &m, &m.publish.ref, &m.publish.has_ref, opt->qos > 0, opt->timeout_ms * NS_MS, done, ctx)
             : client_send(c, &m);

@@ -227,7 +227,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   init_tables(n);
   trust_init(n, cfg);
   n->sweep_at = n->drain_at = TIME_NEVER;
-  rng_fill(n->rng, n->messages.prefix, sizeof n->messages.prefix);
+  serial_init(&n->messages.made, n->rng);
   make_instance(n);
   n->mesh.advertise = cfg->advertise;
   n->mesh.hidden = cfg->hidden;

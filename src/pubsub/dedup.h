@@ -1,5 +1,6 @@
-/* QoS 1 de-duplication: which (publisher, instance, message_id) came within the window. When full, the oldest entry is
- * dropped. */
+/* QoS 1 de-duplication: which (node, publisher, instance, message_id) came within the window. The node is the one whose client
+ * the publisher is, which vouches for the rest: so a node can silence only its own clients by ids that it makes up. When full,
+ * the oldest entry is dropped. */
 #ifndef PUBSUB_DEDUP_H
 #define PUBSUB_DEDUP_H
 
@@ -8,6 +9,7 @@
 #include "bounded/lru.h"
 
 struct dedup_key {
+  struct id node;
   struct id publisher;
   uint8_t instance[INSTANCE_LEN];
   uint8_t message_id[CALL_ID_LEN];

@@ -644,6 +644,8 @@ static void test_evil_node(void **state) {
   struct msg pub = {.type = MSG_PUBLISH,
                     .publish = {.topic = slice_str("r.a"), .payload = slice_str("forged"), .retain = true, .replay = 4711}};
   rig_send(evil, &pub);
+  pub.publish.retained_ms = UINT64_MAX / 4;
+  rig_send(evil, &pub);
   pub.publish.topic = slice_str("a..b");
   rig_send(evil, &pub);
   pub.publish.replay = 0;
@@ -676,6 +678,94 @@ static void test_evil_node(void **state) {
   assert_int_equal(rig_closed(evil), MACULA_BAD_FRAME);
   rig_run(&r, 3 * NS_SEC);
   rig_stop(&r);
+}
+
+static struct rig_client *evil_holder(struct rig *r) {
+  uint8_t buf[512];
+  struct rig_client *evil = rig_join(r, 0, NULL, RIG_EXT | CAP_NODE);
+  struct wire_interest m = {.epoch = 9, .version = 1, .reset = true, .retained = 1};
+  evil_send(evil, MSG_INTEREST, buf, wire_interest_encode(&m, buf, sizeof buf));
+  return evil;
+}
+
+static uint64_t question_of(struct rig_client *evil) {
+  struct wire_retained_get g = {0};
+  do {
+    (void)rig_expect(evil, MSG_RETAINED_GET);
+    const struct rig_frame *f = &evil->kept[evil->read - 1];
+    assert_int_equal(wire_retained_get_decode(slice_of(f->payload, f->len), &g), 0);
+  } while (g.more);
+  return g.number;
+}
+
+/* What a node gives as an answer counts only as one: to a question of ours, for a topic that it asks for, of a time that can
+ * be. */
+static void test_answers_that_nobody_asked_for(void **state) {
+  static const struct {
+    const char *topic;
+    uint64_t ahead_ms, number;
+    bool counts;
+  } told[] = {{"r.a", 1000, 1, false},
+              {"s.a", 1000, 0, false},
+              {"r.a", UINT64_C(1) << 62, 0, false},
+              {"r.a", 365 * 86400 * UINT64_C(1000), 0, false},
+              {"r.a", 1000, 0, true}};
+  (void)state;
+  for (size_t i = 0; i < sizeof told / sizeof told[0]; i++) {
+    struct rig r;
+    rig_start(&r, NULL);
+    struct rig_client *user = rig_join(&r, 0, NULL, RIG_EXT), *evil = evil_holder(&r);
+    assert_int_equal(rig_publish(user, "r.a", "1", 0, true, 1), 0);
+    assert_int_equal(rig_publish(user, "s.a", "1", 0, true, 2), 0);
+    rig_run(&r, NS_SEC);
+    assert_int_equal(rig_subscribe(user, "r.*"), 0);
+    uint64_t number = question_of(evil);
+    struct msg m = {.type = MSG_PUBLISH,
+                    .publish = {.topic = slice_str(told[i].topic),
+                                .payload = slice_str("forged"),
+                                .retain = true,
+                                .replay = number + told[i].number,
+                                .retained_ms = node_unix_ms(r.node) + told[i].ahead_ms}};
+    rig_send(evil, &m);
+    rig_run(&r, NS_SEC);
+    assert_int_equal(retained_count(&r.node->messages.retained), told[i].counts ? 1 : 2);
+    assert_int_equal(rig_metric(&r, "retained_unasked_total"), !told[i].counts);
+    rig_stop(&r);
+  }
+}
+
+/* A node that saw a message sends the publisher's next ids first, in its name: nobody is silenced by that, and what the
+ * publisher sends again is still recognised. With and without loss. */
+static void test_silenced_by_ids(void **state) {
+  (void)state;
+  for (int lossy = 0; lossy < 2; lossy++) {
+    struct sim_link link = {.delay = 5 * NS_MS, .loss = lossy ? 0.05 : 0};
+    struct rig_options o = {.link = &link};
+    struct mesh m;
+    mesh_start_joined(&m, 2, &o);
+    struct rig_client *pub = user(&m, 0), *sub = listener(&m, 1, "t"), *evil = evil_holder(&m.rig[1]);
+    mesh_settle(&m);
+    for (uint64_t k = 1; k <= 10; k++) {
+      uint8_t id[CALL_ID_LEN] = {0};
+      memcpy(id, &k, sizeof k);
+      struct msg forged = {.type = MSG_PUBLISH,
+                           .publish = {.topic = slice_str("nobody.listens"),
+                                       .payload = slice_str(""),
+                                       .qos = 1,
+                                       .message_id = slice_of(id, sizeof id),
+                                       .publisher = slice_of(quic_identity_id(pub->identity)->b, ID_LEN),
+                                       .instance = slice_of(pub->instance, INSTANCE_LEN)}};
+      rig_send(evil, &forged);
+    }
+    rig_run(&m.rig[0], NS_SEC);
+    for (uint64_t k = 1; k <= 10; k++) {
+      assert_int_equal(rig_publish(pub, "t", "honest", 1, false, k), 0);
+      hears(sub, "honest");
+      assert_int_equal(rig_publish(pub, "t", "honest", 1, false, k), 0);
+    }
+    silent(sub);
+    mesh_stop(&m);
+  }
 }
 
 /* Whatever allocation fails: nothing is lost for good, and the mesh works afterwards. */
@@ -799,6 +889,8 @@ int main(void) {
                                      cmocka_unit_test(test_cleared_during_a_partition),
                                      cmocka_unit_test(test_more_nodes_than_places),
                                      cmocka_unit_test(test_evil_node),
+                                     cmocka_unit_test(test_answers_that_nobody_asked_for),
+                                     cmocka_unit_test(test_silenced_by_ids),
                                      cmocka_unit_test(test_no_memory),
                                      cmocka_unit_test(test_hidden_nodes)};
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,13 +49,6 @@ int publish_local(struct node *n, const struct session *from, const struct msg_p
   return 0;
 }
 
-static struct slice make_id(struct node *n, uint8_t ret_id[CALL_ID_LEN]) {
-  n->messages.made++;
-  memcpy(ret_id, n->messages.prefix, 8);
-  memcpy(ret_id + 8, &n->messages.made, 8);
-  return slice_of(ret_id, CALL_ID_LEN);
-}
-
 /* ms: when this node accepted the message, Unix time. */
 static int retain(struct node *n, const struct msg_publish *m, uint64_t ms) {
   struct shbuf *payload = NULL;
@@ -66,10 +59,11 @@ static int retain(struct node *n, const struct msg_publish *m, uint64_t ms) {
   return err;
 }
 
-/* The key by which a message that is sent again is recognised: (client, instance, message_id). Base-only clients have none,
- * since they count their ids from 1 in each run. */
+/* The key by which a message that is sent again is recognised. Base-only clients have none, since they count their ids from 1
+ * in each run. */
 static bool dedup_key(const struct session *s, const struct msg_publish *m, struct dedup_key *ret_key) {
   if (m->qos != 1 || s->base || m->message_id.n != CALL_ID_LEN) return false;
+  ret_key->node = s->node->id;
   ret_key->publisher = s->client.id;
   memcpy(ret_key->instance, s->client.instance, INSTANCE_LEN);
   memcpy(ret_key->message_id, m->message_id.p, CALL_ID_LEN);
@@ -92,7 +86,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   if (!err) {
     m.topic = slice_of(topic, len);
     m.has_ref = false;
-    if (!m.message_id.p) m.message_id = make_id(n, made_id); /* the original's subscribers expect one */
+    if (!m.message_id.p) m.message_id = serial_next(&n->messages.made, made_id); /* the original's subscribers expect one */
     if (m.retain) m.retained_ms = recall_stamp(n, m.topic);
     if (m.retain && !again && (err = retain(n, &m, m.retained_ms)) != 0) n->stats.retained_unstored++;
     /* the publisher cannot be told that the message is not retained: it is delivered all the same */
@@ -117,8 +111,11 @@ void publish_recalled(struct session *s, const struct msg_publish *m) {
   struct node *n = s->node;
   uint8_t id[CALL_ID_LEN];
   struct parcel p;
-  struct msg_publish out = {
-      .topic = m->topic, .payload = m->payload, .qos = m->qos, .retain = true, .message_id = make_id(n, id)};
+  struct msg_publish out = {.topic = m->topic,
+                            .payload = m->payload,
+                            .qos = m->qos,
+                            .retain = true,
+                            .message_id = serial_next(&n->messages.made, id)};
   if (parcel_init(n, &out, &p)) {
     n->stats.dropped++;
     return;
@@ -135,7 +132,7 @@ int publish_retained(struct session *s, const struct retained_entry *e) {
                           .payload = shbuf_view(e->payload),
                           .qos = e->qos,
                           .retain = true,
-                          .message_id = make_id(n, id)};
+                          .message_id = serial_next(&n->messages.made, id)};
   int err = parcel_init(n, &m, &p);
   if (err) return err == MACULA_ENOMEM ? MACULA_EFULL : err;
   if (parcel_fits(n, s, &p))

@@ -22,6 +22,7 @@
 #include "node/session/session.h"
 #include "wire/interest.h"
 #include "wire/names.h"
+#include "wire/pattern.h"
 
 #define GET_QUEUED (256u << 10)  /* bytes in the link's queue; while there are more, answers wait */
 #define TELL_QUEUED (64u << 10)  /* likewise for telling a node that was away what it missed */
@@ -126,7 +127,7 @@ int recall_moved(struct peer *p, struct slice payload) {
   const struct retained_entry *e = m.topic.n ? retained_find(&n->messages.retained, m.topic) : NULL;
   if (!e) return 0;
   uint64_t ms = to_ours(p, m.ms);
-  if (ms > now + MAX_AHEAD) return 0;
+  if (ms > now + MAX_AHEAD) return n->spread.unasked++, 0;
   if (e->ms < ms || (e->ms == ms && memcmp(p->id.b, n->id.b, ID_LEN) < 0))
     drop(n, m.topic);
   else if (m.now)
@@ -246,12 +247,23 @@ static void count_room(struct peer *p, const struct msg_publish *m) {
   if (s && s->took >= room_of(n) / 2 && list_empty(&s->full)) give_room(n, s);
 }
 
+/* Whether a question of ours asked for this message, and its time can be true. Whatever else is sent as an answer changes
+ * nothing here. */
+static bool was_asked_for(const struct node *n, const struct msg_publish *m, uint64_t ms) {
+  struct slice pattern = gets_pattern(&n->spread.gets, m->replay);
+  return pattern.n && pattern_match(pattern, m->topic) && ms <= node_unix_ms(n) + MAX_AHEAD;
+}
+
 void recall_answer(struct peer *p, const struct msg_publish *m) {
   struct node *n = p->node;
   uint64_t ms = m->retained_ms ? to_ours(p, m->retained_ms) : 0;
   const struct retained_entry *e = retained_find(&n->messages.retained, m->topic);
   count_room(p, m);
-  if (!gets_pattern(&n->spread.gets, m->replay).n) recall_left(p, m->replay, m->topic);
+  if (!was_asked_for(n, m, ms)) {
+    n->spread.unasked++;
+    if (!gets_pattern(&n->spread.gets, m->replay).n) recall_left(p, m->replay, m->topic);
+    return;
+  }
   if (e && e->ms >= ms) { /* ours is as new, and the other node has been told of it */
     (void)send_moved(p, m->topic, e->ms, true);
     return;

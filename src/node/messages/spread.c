@@ -393,6 +393,7 @@ void spread_receive(struct peer *p, const struct msg_publish *given) {
     return;
   }
   if (keyed) {
+    key.node = p->id;
     memcpy(key.publisher.b, m.publisher.p, ID_LEN);
     memcpy(key.instance, m.instance.p, INSTANCE_LEN);
     memcpy(key.message_id, m.message_id.p, CALL_ID_LEN);

@@ -4,6 +4,7 @@
 
 #include "base/list.h"
 #include "bounded/bucket.h"
+#include "bounded/serial.h"
 #include "pubsub/dedup.h"
 #include "pubsub/gets.h"
 #include "pubsub/inflight.h"
@@ -16,8 +17,7 @@ struct messages {
   struct retained retained;
   struct dedup dedup;
   struct bucket match_rate; /* budget of steps for expensive matches */
-  uint8_t prefix[8];        /* of the ids that are made for messages that came without one */
-  uint64_t made;
+  struct serial made;       /* ids of messages that came without one */
 };
 
 struct replays {    /* of retained messages */
@@ -43,6 +43,7 @@ struct spread {
   uint64_t cleared_seq;
   /* retained messages received from other nodes for new subscriptions; own ones dropped because another node has a newer one */
   uint64_t recalled, moved;
+  uint64_t unasked; /* retained messages that other nodes told of and that were ignored: not asked for, or of the far future */
 };
 
 struct spread_peer { /* embedded in struct peer */

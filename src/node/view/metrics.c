@@ -218,6 +218,7 @@ static void spread(const struct node *n, FILE *f) {
   COUNTER("mesh_messages_duplicate", "QoS 1 messages of other nodes that came again.", s->duplicates);
   COUNTER("mesh_messages_dropped", "Copies for other nodes that found no room or no way.", s->dropped);
   COUNTER("retained_recalled", "Retained messages of other nodes given to new subscriptions.", s->recalled);
+  COUNTER("retained_unasked", "Retained messages of other nodes ignored: not asked for, or of the far future.", s->unasked);
   COUNTER("retained_moved", "Retained messages dropped because another node took a newer one.", s->moved);
 }
 

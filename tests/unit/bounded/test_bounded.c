@@ -12,6 +12,7 @@
 #include "bounded/heap.h"
 #include "bounded/htab.h"
 #include "bounded/lru.h"
+#include "bounded/serial.h"
 #include "bounded/slab.h"
 #include "unit/broken.h"
 
@@ -415,15 +416,51 @@ static void a_broken_slab_is_noticed(void **state) {
   assert_int_equal(m.bytes, 0);
 }
 
+/* Each id is given once, is known to whoever gave it, and says nothing of the next one. */
+static void serials_are_not_guessed(void **state) {
+  (void)state;
+  enum { MANY = 1000 };
+  static uint8_t id[MANY][CALL_ID_LEN];
+  struct serial s, other;
+  struct rng r = rng();
+  serial_init(&s, r);
+  serial_init(&other, r);
+  uint8_t later[CALL_ID_LEN], foreign[CALL_ID_LEN];
+  struct serial ahead = s;
+  for (int i = 0; i < MANY; i++) (void)serial_next(&s, id[i]);
+  for (int i = 0; i <= MANY; i++) (void)serial_next(&ahead, later);
+  assert_false(serial_gave(&s, slice_of(later, CALL_ID_LEN)));
+  assert_false(serial_gave(&s, serial_next(&other, foreign)));
+  assert_false(serial_gave(&s, slice_of(id[0], CALL_ID_LEN - 1)) || serial_gave(&s, SLICE_NONE));
+  unsigned changed = 0;
+  for (int i = 0; i < MANY; i++) {
+    assert_true(serial_gave(&s, slice_of(id[i], CALL_ID_LEN)));
+    for (int k = 0; k < i; k++) assert_memory_not_equal(id[i], id[k], CALL_ID_LEN / 2);
+    for (int k = 0; i && k < CALL_ID_LEN; k++) changed += (unsigned)__builtin_popcount(id[i][k] ^ id[i - 1][k]);
+    id[i][i % CALL_ID_LEN] ^= 1;
+    assert_false(serial_gave(&s, slice_of(id[i], CALL_ID_LEN)));
+    id[i][i % CALL_ID_LEN] ^= 1;
+  }
+  assert_in_range(changed, (MANY - 1) * 60, (MANY - 1) * 68); /* of 128 bits half */
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(table_finds_what_is_in_it),          cmocka_unit_test(table_survives_refused_memory),
-      cmocka_unit_test(heap_gives_the_earliest_first),      cmocka_unit_test(heap_survives_refused_memory),
-      cmocka_unit_test(lru_evicts_the_least_recently_used), cmocka_unit_test(bucket_refills_with_time),
-      cmocka_unit_test(slabs_return_what_they_took),        cmocka_unit_test(slabs_survive_refused_memory),
-      cmocka_unit_test(slabs_share_what_they_leave_unused), cmocka_unit_test(a_slab_keeps_to_its_account),
-      cmocka_unit_test(a_broken_list_is_noticed),           cmocka_unit_test(a_broken_table_is_noticed),
-      cmocka_unit_test(a_broken_heap_is_noticed),           cmocka_unit_test(a_broken_lru_is_noticed),
-      cmocka_unit_test(a_broken_bucket_is_noticed),         cmocka_unit_test(a_broken_slab_is_noticed)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(table_finds_what_is_in_it),
+                                     cmocka_unit_test(table_survives_refused_memory),
+                                     cmocka_unit_test(heap_gives_the_earliest_first),
+                                     cmocka_unit_test(heap_survives_refused_memory),
+                                     cmocka_unit_test(lru_evicts_the_least_recently_used),
+                                     cmocka_unit_test(bucket_refills_with_time),
+                                     cmocka_unit_test(slabs_return_what_they_took),
+                                     cmocka_unit_test(slabs_survive_refused_memory),
+                                     cmocka_unit_test(slabs_share_what_they_leave_unused),
+                                     cmocka_unit_test(a_slab_keeps_to_its_account),
+                                     cmocka_unit_test(a_broken_list_is_noticed),
+                                     cmocka_unit_test(a_broken_table_is_noticed),
+                                     cmocka_unit_test(a_broken_heap_is_noticed),
+                                     cmocka_unit_test(a_broken_lru_is_noticed),
+                                     cmocka_unit_test(a_broken_bucket_is_noticed),
+                                     cmocka_unit_test(a_broken_slab_is_noticed),
+                                     cmocka_unit_test(serials_are_not_guessed)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

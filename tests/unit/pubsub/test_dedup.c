@@ -28,7 +28,8 @@ static void seen_within_the_window(void **state) {
   struct mem m = MEM_INIT("dedup", 0);
   struct dedup d;
   dedup_init(&d, &m, rng(), 10, WINDOW);
-  struct dedup_key k = key(1, 1, 1), other_instance = key(1, 2, 1), other_publisher = key(2, 1, 1);
+  struct dedup_key k = key(1, 1, 1), other_instance = key(1, 2, 1), other_publisher = key(2, 1, 1), other_node = k;
+  other_node.node.b[0] = 1;
   assert_true(dedup_deadline(&d) == TIME_NEVER);
   dedup_expire(&d, TIME_NEVER);
   assert_false(dedup_seen(&d, &k, 0));
@@ -36,6 +37,7 @@ static void seen_within_the_window(void **state) {
   assert_true(dedup_seen(&d, &k, 30 * NS_SEC));
   assert_false(dedup_seen(&d, &other_instance, 30 * NS_SEC));
   assert_false(dedup_seen(&d, &other_publisher, 30 * NS_SEC));
+  assert_false(dedup_seen(&d, &other_node, 30 * NS_SEC));
   assert_true(dedup_deadline(&d) == WINDOW);
   assert_true(dedup_seen(&d, &k, WINDOW - 1));
   assert_false(dedup_seen(&d, &k, WINDOW)); /* having been seen did not renew it */
