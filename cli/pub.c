@@ -23,7 +23,37 @@ struct pub {
   uint64_t sent, taken; /* under the lock, as is what follows */
   int err;
   char text[512];
+  uint64_t partly; /* messages that are not confirmed for all who listen, and at most for one of them: */
+  macula_partly most;
 };
+
+static void on_partly(void *ctx, macula_client client, const macula_partly *partly) {
+  struct pub *p = ctx;
+  (void)client;
+  pthread_mutex_lock(&p->cli->lock);
+  p->partly++;
+  if (partly->cut > p->most.cut) p->most.cut = partly->cut;
+  if (partly->silent > p->most.silent) p->most.silent = partly->silent;
+  if (partly->unknown > p->most.unknown) p->most.unknown = partly->unknown;
+  pthread_mutex_unlock(&p->cli->lock);
+}
+
+/* It went out, and not all who listen are sure to have it. */
+static void say_partly(const struct pub *p) {
+  if (!p->partly) return;
+  fprintf(stderr, "macula: %llu of %llu messages confirmed in part:", (unsigned long long)p->partly,
+          (unsigned long long)p->taken);
+  if (p->most.cut) fprintf(stderr, " %llu slow subscribers were cut;", (unsigned long long)p->most.cut);
+  if (p->most.silent) fprintf(stderr, " %llu nodes with subscribers do not answer;", (unsigned long long)p->most.silent);
+  if (p->most.unknown) fprintf(stderr, " of %llu nodes it is not known who listens;", (unsigned long long)p->most.unknown);
+  fputs(" all others have it\n", stderr);
+}
+
+static json_t *partly_json(const struct pub *p) {
+  if (!p->partly) return NULL;
+  return json_pack("{s:I,s:I,s:I,s:I}", "messages", (json_int_t)p->partly, "cut", (json_int_t)p->most.cut, "silent",
+                   (json_int_t)p->most.silent, "unknown", (json_int_t)p->most.unknown);
+}
 
 static void on_taken(void *ctx, macula_client client, int err, const char *text) {
   struct pub *p = ctx;
@@ -39,7 +69,12 @@ static void on_taken(void *ctx, macula_client client, int err, const char *text)
 }
 
 static int publish_all(struct cli *cli, const struct pub_options *o, struct pub *p, const char *payload, size_t len) {
-  macula_publish_options how = {MACULA_INIT(macula_publish_options), .qos = (int)o->qos, .retain = o->retain, .confirm = true};
+  macula_publish_options how = {MACULA_INIT(macula_publish_options),
+                                .qos = (int)o->qos,
+                                .retain = o->retain,
+                                .confirm = true,
+                                .on_partly = on_partly,
+                                .partly_ctx = p};
   uint64_t count = o->count ? o->count : 1, next = cli_now();
   for (;;) {
     pthread_mutex_lock(&cli->lock);
@@ -77,8 +112,11 @@ static int run(struct cli *cli, void *options_set) {
   if (code) return code;
   code = cli_connect(cli, false);
   if (!code) code = publish_all(cli, o, &p, payload, len);
-  if (!code && cli->json && !text_put_json(json_pack("{s:s,s:I}", "topic", cli->argv[0], "published", (json_int_t)p.sent)))
+  if (!code && cli->json &&
+      !text_put_json(
+          json_pack("{s:s,s:I,s:o*}", "topic", cli->argv[0], "published", (json_int_t)p.sent, "partly", partly_json(&p))))
     code = EXIT_FAILED;
+  if (!cli->json) say_partly(&p);
   cli_end(cli, code); /* ends the callbacks that use p */
   free(payload);
   return code;

@@ -67,7 +67,8 @@ extern "C" {
   X(PASS_INVALID, 60, "pass_invalid", "the pass does not count here, or not for this key; its message says why")               \
   X(PASS_EXPIRED, 61, "pass_expired", "the pass has ended; ask who signed it for another")                                     \
   X(PASS_REVOKED, 62, "pass_revoked", "the pass was revoked; ask who signed it for another")                                   \
-  X(QUOTA_REACHED, 63, "quota_reached", "the quota of this identity is used up; the message says which")
+  X(QUOTA_REACHED, 63, "quota_reached", "the quota of this identity is used up; the message says which")                       \
+  X(LISTENERS_UNKNOWN, 64, "listeners_unknown", "what the clients of some nodes listen to is not known; the others have it")
 
 typedef enum macula_err {
   MACULA_OK = 0,

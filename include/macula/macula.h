@@ -185,6 +185,12 @@ typedef void (*macula_done_fn)(void *ctx, macula_client client, int err, const c
 
 /* ---- publish and subscribe -------------------------------------------------------------------------------------------------
  */
+/* Why a QoS 1 message is not confirmed for all who listen. All 0: it is. */
+typedef struct macula_partly {
+  uint64_t cut;     /* subscribers that were disconnected because they read too slowly */
+  uint64_t silent;  /* nodes with subscribers that were sent it and did not acknowledge it */
+  uint64_t unknown; /* nodes of which it is not known what their clients listen to */
+} macula_partly;
 typedef struct macula_publish_options {
   MACULA_SIZE(macula_publish_options);
   int qos; /* 0, 1; 2 is refused with MACULA_UNSUPPORTED_QOS */
@@ -193,10 +199,15 @@ typedef struct macula_publish_options {
   uint64_t timeout_ms; /* from being queued to the confirmation; 0: 5,000 */
   uint64_t wait_ms; /* most time to block until the queue has room, never for a confirmation; 0: none, more than UINT32_MAX: no
                      * limit. On an embedded loop and in a callback it does not block: see on_room of macula_options */
+  /* Called just before done when the confirmation, or the refusal, says that not all who listen are sure to have the message.
+   */
+  void (*on_partly)(void *ctx, macula_client client, const macula_partly *partly);
+  void *partly_ctx; /* of on_partly */
 } macula_publish_options;
 /* done may be NULL. Without confirm and with QoS 0, done is not called when the function returns 0. QoS 1 and confirm: done is
  * called once: 0, or the node's refusal, or MACULA_TIMEOUT after timeout_ms; QoS 1 is sent again with the same id after a
- * reconnect within that time. MACULA_EFULL: the queue is full, after wait_ms, too; MACULA_NOT_CONNECTED; MACULA_INVALID_TOPIC;
+ * reconnect within that time. MACULA_LISTENERS_UNKNOWN: what the clients of some nodes listen to is not known, and whoever is
+ * known to listen has it. MACULA_EFULL: the queue is full, after wait_ms, too; MACULA_NOT_CONNECTED; MACULA_INVALID_TOPIC;
  * MACULA_PAYLOAD_TOO_LARGE. opt NULL: QoS 0. */
 MACULA_API int macula_publish(macula_client client, const char *topic, const void *payload, size_t len,
                               const macula_publish_options *opt, macula_done_fn done, void *ctx);

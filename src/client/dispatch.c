@@ -145,12 +145,22 @@ static void replied(struct client *c, const struct msg_reply *m) {
   call_finish(e, &r);
 }
 
+static void tell_partly(struct entry *e, const struct msg_partly *m) {
+  struct hub *h = e->c->hub;
+  macula_partly partly = {m->cut, m->silent, m->unknown};
+  if (e->kind != ENTRY_CONFIRM || !e->confirm.on_partly || !msg_is_partly(m)) return;
+  hub_leave(h);
+  e->confirm.on_partly(e->confirm.ctx, client_handle(e->c), &partly);
+  hub_enter(h);
+}
+
 static void acknowledged(struct client *c, const struct msg_ack *a) {
   char text[TEXT_MAX];
   struct entry *e = entry_find(c->hub, a->ref);
   if (!e || e->c != c || e->kind == ENTRY_CALL || e->kind == ENTRY_SERVED || e->scheduled) return;
   int err = a->code.n ? code_of(a->code) : 0;
   copy_text(text, a->message);
+  tell_partly(e, &a->partly);
   entry_done(e, err, err && !text[0] ? macula_err_text(err) : text);
   if ((err || e->kind == ENTRY_CONFIRM) && !e->dead) entry_end(e);
   client_room(c);

@@ -48,6 +48,8 @@ struct entry {
       uint64_t ttl_s;
     } service;
     struct {
+      void (*on_partly)(void *ctx, macula_client client, const macula_partly *partly);
+      void *ctx;
       bool resend; /* data is the frame, sent again after a reconnect */
     } confirm;
     struct {

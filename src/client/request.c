@@ -153,9 +153,11 @@ int entry_announce(struct entry *e) {
   return err;
 }
 
-/* Publishes and casts that want an answer: the frame is made once, kept when it may have to go out again. */
-static int send_confirmed(struct client *c, struct msg *m, uint64_t *ref, bool *has_ref, bool resend, uint64_t timeout,
+/* Publishes and casts that want an answer: the frame is made once, kept when it may have to go out again. opt NULL: a cast. */
+static int send_confirmed(struct client *c, struct msg *m, uint64_t *ref, bool *has_ref, const macula_publish_options *opt,
                           macula_done_fn done, void *ctx) {
+  bool resend = opt && opt->qos > 0;
+  uint64_t timeout = opt ? opt->timeout_ms * NS_MS : 0;
   struct hub *h = c->hub;
   struct entry *e;
   *has_ref = c->caps & CAP_ACK;
@@ -184,6 +186,8 @@ static int send_confirmed(struct client *c, struct msg *m, uint64_t *ref, bool *
     return err;
   }
   e->confirm.resend = resend;
+  e->confirm.on_partly = opt ? opt->on_partly : NULL;
+  e->confirm.ctx = opt ? opt->partly_ctx : NULL;
   e->done = done;
   e->done_ctx = ctx;
   if (!*has_ref) finish_later(e, 0);
@@ -208,9 +212,8 @@ int client_publish(struct client *c, const char *topic, struct slice payload, co
                               .qos = (uint64_t)opt->qos,
                               .retain = opt->retain,
                               .message_id = serial_next(&c->messages, id)}};
-  err = opt->qos || opt->confirm
-            ? send_confirmed(c, &m, &m.publish.ref, &m.publish.has_ref, opt->qos > 0, opt->timeout_ms * NS_MS, done, ctx)
-            : client_send(c, &m);
+  err =
+      opt->qos || opt->confirm ? send_confirmed(c, &m, &m.publish.ref, &m.publish.has_ref, opt, done, ctx) : client_send(c, &m);
   return client_short(c, err);
 }
 
@@ -221,7 +224,7 @@ int client_cast(struct client *c, const char *procedure, struct slice args, macu
   if (err) return err;
   if (c->state != MACULA_CONNECTED || c->closing) return MACULA_NOT_CONNECTED;
   struct msg m = {.type = MSG_CAST, .call = {.procedure = slice_of(name, len), .args = args}};
-  return client_short(c, done ? send_confirmed(c, &m, &m.call.ref, &m.call.has_ref, false, 0, done, ctx) : client_send(c, &m));
+  return client_short(c, done ? send_confirmed(c, &m, &m.call.ref, &m.call.has_ref, NULL, done, ctx) : client_send(c, &m));
 }
 
 static struct entry *same_name(struct client *c, enum entry_kind kind, struct slice name) {
@@ -274,6 +277,7 @@ static void take_back(struct entry *e) {
   }
   e->kind = ENTRY_CONFIRM;
   e->confirm.resend = false;
+  e->confirm.on_partly = NULL;
   e->c->held += e->len;
   finish_later(e, MACULA_CANCELLED);
 }

@@ -20,7 +20,8 @@ struct entry {
   struct inflight_party *publisher;
   uint64_t number, ref;
   int err;
-  uint32_t left, count;
+  uint32_t left, count, known;
+  uint32_t silent, unknown;
   struct part parts[];
 };
 
@@ -69,8 +70,10 @@ void inflight_done(struct inflight *f) {
   htab_done(&f->tab);
 }
 
-int inflight_begin(struct inflight *f, struct inflight_party *publisher, uint64_t ref, struct inflight_party *const *nodes,
-                   uint32_t count, nanotime now, uint64_t *ret_number) {
+int inflight_begin(struct inflight *f, struct inflight_party *publisher, uint64_t ref, const struct inflight_to *to,
+                   nanotime now, uint64_t *ret_number) {
+  uint32_t count = to->count;
+  assert(count && to->known <= count);
   if (f->parts >= f->max_parts || count > f->max_parts - f->parts || publisher->count >= f->max_publisher) {
     f->refused++;
     return MACULA_EFULL;
@@ -88,19 +91,24 @@ int inflight_begin(struct inflight *f, struct inflight_party *publisher, uint64_
   e->publisher = publisher;
   e->ref = ref;
   e->count = e->left = count;
+  e->known = to->known;
+  e->silent = to->silent;
+  e->unknown = to->unknown;
   list_append(&publisher->all, &e->of_publisher);
   publisher->count++;
   list_init(&e->done);
   for (uint32_t i = 0; i < count; i++) {
     e->parts[i].entry = e;
-    e->parts[i].node = nodes[i];
-    list_append(&nodes[i]->all, &e->parts[i].of_node);
-    nodes[i]->count++;
+    e->parts[i].node = to->nodes[i];
+    list_append(&to->nodes[i]->all, &e->parts[i].of_node);
+    to->nodes[i]->count++;
   }
   f->parts += count;
   *ret_number = ++f->last;
   return 0;
 }
+
+uint64_t inflight_number(struct inflight *f) { return ++f->last; }
 
 static void finish(struct inflight *f, struct entry *e, int err) {
   if (!list_empty(&e->done)) return; /* only the first result counts */
@@ -109,13 +117,31 @@ static void finish(struct inflight *f, struct entry *e, int err) {
   list_append(&f->done, &e->done);
 }
 
-void inflight_answer(struct inflight *f, uint64_t number, const struct inflight_party *node, int err) {
+static void finish_answered(struct inflight *f, struct entry *e) {
+  if (!e->left) finish(f, e, e->unknown ? MACULA_LISTENERS_UNKNOWN : 0);
+}
+
+/* The node's answer to this message is missing, and is not waited for any more. */
+static void give_up(struct part *p) {
+  struct entry *e = p->entry;
+  if (p - e->parts < e->known)
+    e->silent++;
+  else
+    e->unknown++;
+  leave(p);
+}
+
+void inflight_answer(struct inflight *f, uint64_t number, struct inflight_party *node, int err) {
   struct hlink *h = htab_find(&f->tab, &number, sizeof number);
   struct entry *e = h ? container_of(h, struct entry, h) : NULL;
   for (uint32_t i = 0; e && i < e->count; i++) {
     if (e->parts[i].node != node) continue;
+    node->unanswered = 0;
     leave(&e->parts[i]);
-    if (err || !e->left) finish(f, e, err);
+    if (err)
+      finish(f, e, err);
+    else
+      finish_answered(f, e);
     return;
   }
 }
@@ -129,6 +155,14 @@ void inflight_node_gone(struct inflight *f, struct inflight_party *node, int err
   }
 }
 
+void inflight_node_silent(struct inflight *f, struct inflight_party *node) {
+  while (!list_empty(&node->all)) {
+    struct part *p = container_of(node->all.next, struct part, of_node);
+    give_up(p);
+    finish_answered(f, p->entry);
+  }
+}
+
 void inflight_publisher_gone(struct inflight *f, struct inflight_party *publisher) {
   while (!list_empty(&publisher->all)) entry_free(f, container_of(publisher->all.next, struct entry, of_publisher));
 }
@@ -137,19 +171,28 @@ nanotime inflight_deadline(const struct inflight *f) {
   return list_empty(&f->due) ? TIME_NEVER : container_of(f->due.next, struct entry, due)->at;
 }
 
+static void expire(struct inflight *f, struct entry *e) {
+  uint32_t silent = e->silent;
+  for (uint32_t i = 0; i < e->count; i++) {
+    if (!e->parts[i].node) continue;
+    e->parts[i].node->unanswered++;
+    give_up(&e->parts[i]);
+  }
+  finish(f, e, e->silent > silent ? MACULA_TIMEOUT : MACULA_LISTENERS_UNKNOWN);
+}
+
 void inflight_expire(struct inflight *f, nanotime now) {
   while (inflight_deadline(f) <= now && !list_empty(&f->due)) {
     f->timeouts++;
-    finish(f, container_of(f->due.next, struct entry, due), MACULA_TIMEOUT);
+    expire(f, container_of(f->due.next, struct entry, due));
   }
 }
 
-bool inflight_next(struct inflight *f, void **ret_publisher, uint64_t *ret_ref, int *ret_err) {
+bool inflight_next(struct inflight *f, struct inflight_result *ret) {
   if (list_empty(&f->done)) return false;
   struct entry *e = container_of(f->done.next, struct entry, done);
-  *ret_publisher = e->publisher->user;
-  *ret_ref = e->ref;
-  *ret_err = e->err;
+  *ret = (struct inflight_result){
+      .publisher = e->publisher->user, .ref = e->ref, .err = e->err, .silent = e->silent, .unknown = e->unknown};
   entry_free(f, e);
   return true;
 }

@@ -207,6 +207,17 @@ bool msg_node_next(struct msg_find_reply *f, struct msg_node_info *ret_node) {
   return true;
 }
 
+static struct msg_partly read_partly(struct reader *r) {
+  uint64_t counts[3] = {0};
+  uint32_t n = reader_array(r);
+  for (uint32_t i = 0; i < n && !r->bad; i++)
+    if (i < 3)
+      counts[i] = reader_uint(r);
+    else
+      (void)reader_raw(r, 2);
+  return (struct msg_partly){counts[0], counts[1], counts[2]};
+}
+
 /* Reads the value of one key; false: not a key of this type. */
 static bool read_field(struct reader *r, struct slice key, struct msg *m) {
   switch (m->type) {
@@ -247,6 +258,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("ref")) return m->ack.ref = reader_uint(r), true;
     if (KEY("code")) return m->ack.code = reader_text(r), true;
     if (KEY("message")) return m->ack.message = reader_text(r), true;
+    if (KEY("partly")) return m->ack.partly = read_partly(r), true;
     return false;
   case MSG_REVOKED:
     if (KEY("realm")) return m->revoked.realm = reader_text(r), true;

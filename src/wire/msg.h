@@ -120,11 +120,18 @@ struct msg_pong {
   struct slice proof;    /* extension: 32 bytes, in answer to CONNECT's */
   struct slice pass;     /* extension: the answering node's pass */
 };
+struct msg_partly { /* extension: why not all who listen are sure to have a QoS 1 message; all zero: absent */
+  uint64_t cut;     /* subscribers that were cut because of it */
+  uint64_t silent;  /* nodes that have not acknowledged it */
+  uint64_t unknown; /* nodes of which it is not known what their clients listen to */
+};
 struct msg_ack {
   uint64_t ref;
   struct slice code;    /* absent: done */
   struct slice message; /* with code */
+  struct msg_partly partly;
 };
+static inline bool msg_is_partly(const struct msg_partly *p) { return p->cut || p->silent || p->unknown; }
 struct msg_revoked {
   struct slice realm; /* id of the realm key */
   uint64_t number;    /* of the sender's list; 0: it has none */

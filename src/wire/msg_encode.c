@@ -112,10 +112,17 @@ static void payload(struct writer *w, const struct msg *m) {
     if (m->pong.pass.p) text(w, K("pass"), m->pong.pass);
     break;
   case MSG_ACK:
-    writer_map(w, 1u + !!m->ack.code.p + !!m->ack.message.p);
+    writer_map(w, 1u + !!m->ack.code.p + !!m->ack.message.p + msg_is_partly(&m->ack.partly));
     number(w, K("ref"), m->ack.ref);
     if (m->ack.code.p) text(w, K("code"), m->ack.code);
     if (m->ack.message.p) text(w, K("message"), m->ack.message);
+    if (msg_is_partly(&m->ack.partly)) {
+      writer_bin(w, K("partly"));
+      writer_array(w, 3);
+      writer_uint(w, m->ack.partly.cut);
+      writer_uint(w, m->ack.partly.silent);
+      writer_uint(w, m->ack.partly.unknown);
+    }
     break;
   case MSG_REVOKED:
     writer_map(w, 2u + !!m->revoked.list.p);

@@ -5,6 +5,7 @@
 #define SIM_MESH_HOSTILE_RIG_H
 
 #include "mesh_rig.h"
+#include "wire/interest.h"
 #include "wire/swim.h"
 
 #define FEW_MEMBERS 400
@@ -50,11 +51,19 @@ static inline void within(struct honest *h) {
   }
 }
 
+/* While a node that has just come says nothing, or goes, a publish reaches all others and is not said to be done. */
+static inline int publish_until_done(struct rig_client *c, const char *topic, const char *payload, uint64_t id) {
+  int err = rig_publish(c, topic, payload, 1, false, id);
+  for (int i = 0; i < 20 && (err == MACULA_LISTENERS_UNKNOWN || err == MACULA_NO_ROUTE); i++, rig_run(c->rig, 5 * NS_SEC))
+    err = rig_publish(c, topic, payload, 1, false, id);
+  return err;
+}
+
 /* A publish and a call of one node's client reach the other's. */
 static inline void served(struct honest *h) {
   char text[32];
   snprintf(text, sizeof text, "%llu", (unsigned long long)++h->messages);
-  assert_int_equal(rig_publish(h->pub, "honest.news", text, 1, false, 100000 + h->messages), 0);
+  assert_int_equal(publish_until_done(h->pub, "honest.news", text, 100000 + h->messages), 0);
   struct msg m = rig_expect(h->sub, MSG_PUBLISH);
   assert_true(slice_is(m.publish.payload, text));
   assert_int_equal(rig_register(h->sub, "honest.service"), 0); /* renewed */
@@ -139,9 +148,27 @@ static inline struct rig_client *comer(struct rig *r, const char *endpoint) {
   return c;
 }
 
-static inline struct rig_client *liar(struct rig *r, const char *endpoint) {
+static inline void send_payload(struct rig_client *c, uint8_t type, const void *p, size_t n) {
+  uint8_t *buf = malloc(FRAME_HEADER_LEN + n);
+  frame_header(buf, type, (uint32_t)n);
+  memcpy(buf + FRAME_HEADER_LEN, p, n);
+  if (c->conn) (void)quic_stream_write(c->conn, c->stream, slice_of(buf, FRAME_HEADER_LEN + n));
+  free(buf);
+}
+
+/* It is let in, and does not say what its clients listen to. */
+static inline struct rig_client *mute(struct rig *r, const char *endpoint) {
   struct rig_client *c = comer(r, endpoint);
   (void)rig_expect(c, MSG_PONG);
+  return c;
+}
+
+/* It is let in, and says that nobody listens. */
+static inline struct rig_client *liar(struct rig *r, const char *endpoint) {
+  struct rig_client *c = mute(r, endpoint);
+  struct wire_interest m = {.epoch = 9, .version = 1, .reset = true};
+  uint8_t buf[512];
+  send_payload(c, MSG_INTEREST, buf, wire_interest_encode(&m, buf, sizeof buf));
   return c;
 }
 
@@ -165,14 +192,6 @@ static inline struct addr addr_of(const char *text) {
   struct addr a;
   assert_int_equal(addr_parse(text, 0, &a), 0);
   return a;
-}
-
-static inline void send_payload(struct rig_client *c, uint8_t type, const void *p, size_t n) {
-  uint8_t *buf = malloc(FRAME_HEADER_LEN + n);
-  frame_header(buf, type, (uint32_t)n);
-  memcpy(buf + FRAME_HEADER_LEN, p, n);
-  if (c->conn) (void)quic_stream_write(c->conn, c->stream, slice_of(buf, FRAME_HEADER_LEN + n));
-  free(buf);
 }
 
 static inline void go(struct honest *h, nanotime for_ns) { rig_run(&h->m.rig[0], for_ns); }

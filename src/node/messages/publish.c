@@ -75,7 +75,8 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   struct msg_publish m = *given;
   struct dedup_key key;
   uint8_t made_id[CALL_ID_LEN];
-  char topic[NAME_MAX_LEN + 1], why[NAME_WHY_LEN];
+  char topic[NAME_MAX_LEN + 1], why[NAME_WHY_LEN], buf[SPREAD_TEXT_LEN];
+  struct msg_partly partly = {0};
   size_t len;
   bool can_tell = m.has_ref && (s->caps & CAP_ACK);
   int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : name_topic(m.topic, topic, &len);
@@ -101,9 +102,9 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   }
   /* A message that the publisher sends again, because not all nodes answered in time, goes to all nodes again: those that have
    * it already recognise it. */
-  if (!err) err = spread_publish(s, &m, keyed ? &key : NULL, can_tell, given->ref, &waits);
+  if (!err) err = spread_publish(s, &m, keyed ? &key : NULL, can_tell, given->ref, &waits, &partly);
   if (err && !can_tell) session_notice(s, err, text);
-  if (!waits) session_ack(s, given->has_ref, given->ref, err, text);
+  if (!waits && given->has_ref) session_ack_partly(s, given->ref, err, text ? text : spread_text(err, &partly, buf), &partly);
   spread_results(n);
 }
 

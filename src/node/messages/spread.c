@@ -1,8 +1,11 @@
 /* Publishes across nodes: which nodes have subscribers for a topic, and one copy of a message to each of these.
  *
- * Interest is exchanged with up to max_interested other nodes, as long as they are members or linked. Whenever the connection
- * that leads to a node has changed (to a new link, or to or from its gateway's link), both sides tell each other anew which
- * version of the other's interest they have. path_check notices the change before anything is sent or handled.
+ * Interest is exchanged with up to max_interested other nodes, as long as they are members or linked. When all places are
+ * taken, one who has proved who it is takes the place of one that was only heard of, is silent or dead, and one of the
+ * configuration that of any other; nobody else loses its place. Of nodes without a place it is unknown what their clients
+ * listen to, and a QoS 1 publish is then never said to be done. Whenever the connection that leads to a node has changed (to a
+ * new link, or to or from its gateway's link), both sides tell each other anew which version of the other's interest they have.
+ * path_check notices the change before anything is sent or handled.
  *
  * A message from a client goes to the node's own subscribers and to each node that has subscribers; a message from another node
  * goes to own subscribers only. So there are no loops and no second copies, and the messages of one publisher reach each node
@@ -10,11 +13,13 @@
 #include "node/messages/spread.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #include "base/check.h"
 #include "base/err.h"
 #include "node/messages/publish.h"
 #include "node/messages/recall.h"
+#include "node/peers/join.h"
 #include "node/peers/peer.h"
 #include "node/session/session.h"
 #include "wire/answer.h"
@@ -28,6 +33,12 @@
 #define HAVE_RATE 1.0 /* INTEREST_HAVE a second that a peer may send: each makes us send what the peer says it lacks */
 #define HAVE_BURST 20.0
 #define RETRY_AFTER (100 * NS_MS) /* a page could not be sent for lack of memory */
+#define ANSWER_TIME (5 * NS_SEC)  /* a QoS 1 message is to be acknowledged in, and a new path used */
+#define SILENT_AFTER 3            /* unanswered messages in a row, of a node that has told its interest; else 1 */
+#define LAPSE_LEAST (10 * NS_SEC) /* for how long a node that was found silent again stays so; doubled each time */
+#define LAPSES_MOST 7
+#define LAPSES_FORGOTTEN (600 * NS_SEC)
+#define SILENT_LINE (60 * NS_SEC) /* between two lines about one node */
 
 static struct peer *peer_of(struct list *l) { return container_of(l, struct peer, spread.of_node); }
 
@@ -47,7 +58,7 @@ int spread_init(struct node *n) {
                               .max_peer = max_peer(l)};
   list_init(&sp->peers);
   list_init(&sp->cleared);
-  inflight_init(&sp->inflight, &n->rows.mem[ROW_INFLIGHT], n->rng, l->max_inflight, l->max_inflight / 4 + 1, 5 * NS_SEC);
+  inflight_init(&sp->inflight, &n->rows.mem[ROW_INFLIGHT], n->rng, l->max_inflight, l->max_inflight / 4 + 1, ANSWER_TIME);
   gets_init(&sp->gets, &n->rows.mem[ROW_GETS], n->rng, l->max_gets, l->max_gets, 10 * NS_SEC);
   sp->gets.left = recall_left;
   return interest_new(&c, &sp->interest);
@@ -80,42 +91,51 @@ void spread_peer_init(struct peer *p) {
   list_init(&p->spread.replays);
 }
 
-/* Makes room for a node that has a link by dropping one without a path, patterns or unacknowledged messages, which we only
- * heard of. */
-static void drop_unreached(struct spread *sp) {
+/* Counts a node without a place, if it has proved itself by a link: anybody can tell of any number of others. */
+static void set_outside(struct peer *p, bool outside) {
+  outside = outside && (p->link || p->since);
+  struct spread *sp = &p->node->spread;
+  if (p->spread.outside == outside) return;
+  assert(outside || (sp->outside > 0 && sp->outside_silent >= p->spread.silent));
+  p->spread.outside = outside;
+  sp->outside = outside ? sp->outside + 1 : sp->outside - 1;
+  sp->outside_silent += outside ? p->spread.silent : 0u - p->spread.silent;
+  if (!outside) return;
+  sp->left_out++;
+  struct peer_text t = peer_text(p->name, &p->id, &p->addr);
+  if (!sp->full_said)
+    log_warn(p->node->log, "interest_full",
+             PEER_FIELDS " members=%u text=\"more members than subscriptions can be exchanged with: publishes do not reach the "
+                         "clients of this one and of others, and QoS 1 is answered listeners_unknown; raise max_interested\"",
+             PEER_VALUES(t), sp->count);
+  sp->full_said = true;
+}
+
+/* Who may take whose place: a higher rank that of a lower one. */
+enum rank { RANK_DEAD, RANK_TOLD_OF, RANK_SILENT, RANK_PROVED, RANK_CONFIGURED };
+
+static enum rank rank_of(const struct peer *p) {
+  const struct spread_peer *s = &p->spread;
+  if (s->dead) return RANK_DEAD;
+  if (!p->link && !(s->on && s->interest.epoch)) return RANK_TOLD_OF;
+  if (s->silent) return RANK_SILENT;
+  return join_is_configured(p->node, &p->id) ? RANK_CONFIGURED : RANK_PROVED;
+}
+
+/* The one with the lowest rank below this one; NULL: none. */
+static struct peer *lowest(const struct spread *sp, enum rank below) {
+  struct peer *found = NULL;
   list_for(it, &sp->peers) {
-    struct peer *p = peer_of(it);
-    if (p->link || p->spread.path || p->spread.interest.topics.count || p->spread.unacked.count) continue;
-    spread_forget(p);
-    return;
+    enum rank r = rank_of(peer_of(it));
+    if (r >= below) continue;
+    below = r;
+    found = peer_of(it);
+    if (r == RANK_DEAD) break;
   }
+  return found;
 }
 
-static bool start(struct peer *p) {
-  struct node *n = p->node;
-  struct spread *sp = &n->spread;
-  if (p->spread.on) return true;
-  if (!sp->interest) return false;
-  if (sp->count >= n->limits.max_interested && p->link) drop_unreached(sp);
-  if (sp->count >= n->limits.max_interested) {
-    sp->left_out++;
-    if (!sp->full_said)
-      log_warn(
-          n->log, "interest_full",
-          "members=%u text=\"more members than subscriptions can be exchanged with: publishes reach the clients of the first "
-          "ones only\"",
-          sp->count);
-    sp->full_said = true;
-    return false;
-  }
-  interest_peer_init(sp->interest, &p->spread.interest, &p->id, p);
-  list_append(&sp->peers, &p->spread.of_node);
-  sp->count++;
-  p->spread.on = true;
-  return true;
-}
-
-void spread_forget(struct peer *p) {
+static void leave_place(struct peer *p) {
   struct spread *sp = &p->node->spread;
   if (p->spread.unacked.all.next) inflight_node_gone(&sp->inflight, &p->spread.unacked, MACULA_NO_ROUTE);
   recall_peer_gone(p);
@@ -128,17 +148,113 @@ void spread_forget(struct peer *p) {
   sp->count--;
 }
 
-/* Members that found no room among the interested nodes take places that have become free. */
+static bool make_room(struct peer *comer) {
+  struct spread *sp = &comer->node->spread;
+  struct peer *p = lowest(sp, rank_of(comer));
+  if (!p) return false;
+  leave_place(p);
+  if (!p->spread.dead) set_outside(p, true);
+  return true;
+}
+
+static bool start(struct peer *p) {
+  struct node *n = p->node;
+  struct spread *sp = &n->spread;
+  if (p->spread.on) return true;
+  if (!sp->interest) return false;
+  if (sp->count >= n->limits.max_interested && !make_room(p)) {
+    set_outside(p, true);
+    return false;
+  }
+  set_outside(p, false);
+  interest_peer_init(sp->interest, &p->spread.interest, &p->id, p);
+  list_append(&sp->peers, &p->spread.of_node);
+  sp->count++;
+  p->spread.on = true;
+  return true;
+}
+
+void spread_forget(struct peer *p) {
+  struct spread *sp = &p->node->spread;
+  leave_place(p);
+  set_outside(p, false);
+  assert(sp->silent >= p->spread.silent);
+  sp->silent -= p->spread.silent;
+  p->spread.silent = false;
+}
+
+static bool path_check(struct peer *p);
+
+/* Members that found no room take places that have become free, or whose owners have sunk below them. (Which node stands at an
+ * address of the configuration may be known only after it came.) */
 static void fill(struct node *n) {
+  struct spread *sp = &n->spread;
+  bool sunk = lowest(sp, RANK_PROVED) != NULL;
   list_for(it, &n->peers.all) {
     struct peer *p = container_of(it, struct peer, all);
-    if (n->spread.count >= n->limits.max_interested) return;
-    if (!p->spread.on && !p->spread.dead && (p->member || p->link)) (void)start(p);
+    bool full = sp->count >= n->limits.max_interested;
+    if (p->spread.on || p->spread.dead || !(p->link || (p->member && !full))) continue;
+    if (full && !sunk && !join_is_configured(n, &p->id)) continue;
+    if (start(p) && full) sunk = lowest(sp, RANK_PROVED) != NULL;
+    if (p->spread.on) (void)path_check(p);
   }
-  n->spread.full_said = false;
+  if (!sp->outside) sp->full_said = false;
 }
 
 static const struct session *path_of(const struct peer *p) { return p->link ? p->link : peer_is_up(p) ? p->via->link : NULL; }
+
+/* ---- silent nodes ----------------------------------------------------------------------------------------------------------
+ *
+ * A node that lives and leaves acknowledgements open, or never says anything of its interest, gets its copies and is not waited
+ * for: publishers are told how many such nodes there are. It is waited for again when it acknowledges in time what it is sent.
+ * Each time that it is found silent again within LAPSES_FORGOTTEN it has to wait twice as long for that, since each time costs
+ * publishers ANSWER_TIME. */
+/* Whether what was sent on the path has arrived, or arrives. Where it does not, the node is not silent but out of reach. */
+static bool path_lives(const struct peer *p) {
+  const struct session *s = path_of(p);
+  return s && (!session_queued(s) || time_since(p->node->now, door_progress(&s->door, DOOR_ALL)) < ANSWER_TIME);
+}
+
+static void fall_silent(struct peer *p) {
+  struct node *n = p->node;
+  struct spread_peer *s = &p->spread;
+  if (s->silent || !path_lives(p)) return;
+  if (time_since(n->now, s->spoke_at) > LAPSES_FORGOTTEN) s->lapses = 0;
+  s->silent = true;
+  s->silent_until = s->lapses ? time_add(n->now, LAPSE_LEAST << (s->lapses - 1)) : n->now;
+  if (s->lapses < LAPSES_MOST) s->lapses++;
+  s->probe = 0;
+  n->spread.silent++;
+  n->spread.silenced++;
+  inflight_node_silent(&n->spread.inflight, &s->unacked);
+  if (n->now < s->silent_line_at) return;
+  s->silent_line_at = time_add(n->now, SILENT_LINE);
+  struct peer_text t = peer_text(p->name, &p->id, &p->addr);
+  log_warn(n->log, "peer_silent",
+           PEER_FIELDS " text=\"acknowledges no messages: QoS 1 publishes do not wait for it until it does, and say so\"",
+           PEER_VALUES(t));
+}
+
+static void speak_again(struct peer *p) {
+  struct node *n = p->node;
+  struct spread_peer *s = &p->spread;
+  if (!s->silent || n->now < s->silent_until) return;
+  assert(n->spread.silent > 0);
+  s->silent = false;
+  s->spoke_at = n->now;
+  s->unacked.unanswered = 0;
+  n->spread.silent--;
+  struct peer_text t = peer_text(p->name, &p->id, &p->addr);
+  log_info(n->log, "peer_answers", PEER_FIELDS, PEER_VALUES(t));
+}
+
+/* Messages have waited in vain. */
+static void find_silent(struct node *n) {
+  list_for(it, &n->spread.peers) {
+    struct peer *p = peer_of(it);
+    if (p->spread.path && p->spread.unacked.unanswered >= (p->spread.interest.whole ? SILENT_AFTER : 1)) fall_silent(p);
+  }
+}
 
 /* Whether there is a path to the peer. On a new path both sides first tell each other what they have. */
 static bool path_check(struct peer *p) {
@@ -153,7 +269,8 @@ static bool path_check(struct peer *p) {
   }
   s->path = serial;
   if (!serial) return false;
-  s->dead = false;
+  s->dead = s->heard = false;
+  s->path_at = n->now;
   static const uint8_t none[INSTANCE_LEN];
   bool is_first = memcmp(s->instance, none, INSTANCE_LEN) == 0;
   /* the peer was restarted: messages that its last run did not acknowledge have failed */
@@ -178,6 +295,7 @@ void spread_alive(struct peer *p) {
 void spread_dead(struct peer *p) {
   struct node *n = p->node;
   p->spread.dead = true;
+  set_outside(p, false);
   inflight_node_gone(&n->spread.inflight, &p->spread.unacked, MACULA_NO_ROUTE);
   spread_results(n);
 }
@@ -214,10 +332,11 @@ void spread_step(struct node *n) {
 
 /* Once a second: who is to be checked. Links to members are kept up by mesh.c. */
 void spread_sweep(struct node *n) {
-  if (n->spread.full_said && n->spread.count < n->limits.max_interested) fill(n);
+  if (n->spread.outside) fill(n);
   list_for_safe(it, &n->spread.peers) {
     struct peer *p = peer_of(it);
     struct spread_peer *s = &p->spread;
+    if (s->path && !s->heard && time_since(n->now, s->path_at) >= ANSWER_TIME) fall_silent(p);
     if (!s->path || n->now < s->check_at) continue;
     s->check_at = time_add(n->now, CHECK_EVERY);
     interest_check(&s->interest);
@@ -229,7 +348,9 @@ nanotime spread_deadline(const struct node *n) {
 }
 
 void spread_tick(struct node *n) {
+  uint64_t before = n->spread.inflight.timeouts;
   inflight_expire(&n->spread.inflight, n->now);
+  if (n->spread.inflight.timeouts != before) find_silent(n);
   gets_expire(&n->spread.gets, n->now);
   spread_results(n);
 }
@@ -241,6 +362,10 @@ void spread_frame(struct peer *p, uint8_t type, struct slice payload) {
   if (!p->spread.on || !path_check(p) || (again && !bucket_take(&p->spread.haves, HAVE_RATE, HAVE_BURST, n->now))) {
     n->stats.ignored_frames++;
     return;
+  }
+  if (!p->spread.heard && (type == MSG_INTEREST || again)) {
+    p->spread.heard = true;
+    speak_again(p);
   }
   if (type == MSG_RETAINED_GET)
     err = recall_get(p, payload);
@@ -282,10 +407,13 @@ static int send_to(struct peer *p, const struct msg *m, struct parcel *parcel) {
   return parcel_write(link, parcel);
 }
 
+/* The first `known` nodes have subscribers, or are treated as if they had; those after them, up to `sure`, have not said yet.
+ * All of these must acknowledge a QoS 1 message before the publisher gets its ACK. The rest is not waited for: silent, or only
+ * told of. */
 struct listeners {
   struct peer *peers[SPREAD_MOST];
   struct inflight_party *nodes[SPREAD_MOST];
-  uint32_t count, sure; /* sure: the first so many must acknowledge the message before the publisher gets its ACK */
+  uint32_t count, known, sure;
 };
 
 static void add_listener(struct listeners *l, struct peer *p) {
@@ -301,31 +429,46 @@ static bool has_listener(const struct listeners *l, const struct peer *p) {
   return false;
 }
 
+static void add_hits(struct listeners *l, struct topic_subscriber *hit, bool silent) {
+  for (; hit; hit = hit->next_hit) {
+    struct peer *p = hit->user;
+    if (p->spread.silent == silent && !(silent && has_listener(l, p))) add_listener(l, p);
+  }
+}
+
+/* A node that is up and has not told all of its patterns may have a subscriber. It gets a copy, and its acknowledgement is an
+ * answer, too. One behind a gateway that has not said a word yet may be somebody's invention, and holds up nobody. */
+static void add_unsure(struct node *n, struct listeners *l, bool waits) {
+  list_for(it, &n->spread.peers) {
+    struct peer *p = peer_of(it);
+    if (p->spread.interest.whole || !peer_is_up(p) || has_listener(l, p)) continue;
+    if (waits == (!p->spread.silent && (p->link || p->spread.heard))) add_listener(l, p);
+  }
+}
+
 /* QoS 1 must also hold for subscribers at nodes whose patterns are not known. An unreachable node is treated as if it had a
- * subscriber, so its acknowledgement is awaited. A node that is up but has not told all of its patterns yet gets a copy and is
- * not waited for, so that a node that never tells them delays no publisher. */
-static void add_unsure(struct node *n, struct listeners *l) {
+ * subscriber. */
+static void add_unreachable(struct node *n, struct listeners *l) {
   list_for(it, &n->spread.peers) {
     struct peer *p = peer_of(it);
     if (p->unreachable && !peer_is_up(p) && !has_listener(l, p)) add_listener(l, p);
-  }
-  l->sure = l->count;
-  list_for(it, &n->spread.peers) {
-    struct peer *p = peer_of(it);
-    if (!p->spread.interest.whole && peer_is_up(p) && !has_listener(l, p)) add_listener(l, p);
   }
 }
 
 static int find_listeners(struct node *n, const struct msg_publish *m, struct listeners *ret) {
   uint32_t given = match_begin(n), left = given;
-  ret->count = ret->sure = 0;
+  ret->count = ret->known = ret->sure = 0;
   if (list_empty(&n->spread.peers)) return 0;
   struct topic_subscriber *hit = interest_match(n->spread.interest, m->topic, &left);
   int err = match_end(n, given, left);
   if (err) return err;
-  for (; hit; hit = hit->next_hit) add_listener(ret, hit->user);
+  add_hits(ret, hit, false);
+  if (m->qos) add_unreachable(n, ret);
+  ret->known = ret->count;
+  if (m->qos) add_unsure(n, ret, true);
   ret->sure = ret->count;
-  if (m->qos) add_unsure(n, ret);
+  add_hits(ret, hit, true);
+  if (m->qos) add_unsure(n, ret, false);
   return 0;
 }
 
@@ -336,8 +479,44 @@ static int unsent(const struct peer *p, int err) {
   return err && p->unreachable ? MACULA_NO_ROUTE : 0;
 }
 
+static uint32_t count_silent(const struct listeners *to) {
+  uint32_t n = 0;
+  for (uint32_t i = to->sure; i < to->count; i++) n += to->peers[i]->spread.silent;
+  return n;
+}
+
+/* Silent nodes get this message as well, and show by acknowledging it that they answer again. */
+static void probe_silent(const struct listeners *to, uint64_t number, nanotime now) {
+  for (uint32_t i = to->sure; i < to->count; i++) {
+    struct spread_peer *s = &to->peers[i]->spread;
+    if (!s->silent) continue;
+    if (s->probe && time_since(now, s->probe_at) < ANSWER_TIME) continue;
+    s->probe = number;
+    s->probe_at = now;
+  }
+}
+
+/* Begins to wait for all who must acknowledge the message; its number, 0: nobody will. */
+static int wait_for(struct session *from, const struct listeners *to, uint64_t ref, uint64_t *ret_number, bool *ret_waits,
+                    struct msg_partly *ret_partly) {
+  struct node *n = from->node;
+  struct inflight *f = &n->spread.inflight;
+  struct inflight_to all = {to->nodes, to->sure, to->known, count_silent(to) + n->spread.outside_silent,
+                            n->spread.outside - n->spread.outside_silent};
+  if (to->sure) {
+    int err = inflight_begin(f, &from->unacked, ref, &all, n->now, ret_number);
+    if (err) return err == MACULA_EFULL ? MACULA_RATE_LIMITED : err;
+    *ret_waits = true;
+  } else {
+    *ret_partly = (struct msg_partly){.silent = all.silent, .unknown = all.unknown};
+    *ret_number = to->count ? inflight_number(f) : 0;
+  }
+  probe_silent(to, *ret_number, n->now);
+  return 0;
+}
+
 int spread_publish(struct session *from, const struct msg_publish *m, const struct dedup_key *key, bool wants_ack, uint64_t ref,
-                   bool *ret_waits) {
+                   bool *ret_waits, struct msg_partly *ret_partly) {
   struct node *n = from->node;
   struct spread *sp = &n->spread;
   struct listeners to;
@@ -346,27 +525,36 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
   uint64_t number = 0;
   struct parcel parcel;
   *ret_waits = false;
-  if (err || !to.count) return err;
+  *ret_partly = (struct msg_partly){0};
+  if (!err && m->qos && wants_ack) err = wait_for(from, &to, ref, &number, ret_waits, ret_partly);
+  if (err) return err;
+  err = ret_partly->unknown ? MACULA_LISTENERS_UNKNOWN : 0;
+  if (!to.count) return err;
   if (key) {
     out.publish.publisher = slice_of(key->publisher.b, ID_LEN);
     out.publish.instance = slice_of(key->instance, INSTANCE_LEN);
   }
-  if (m->qos && wants_ack && to.sure) {
-    err = inflight_begin(&sp->inflight, &from->unacked, ref, to.nodes, to.sure, n->now, &number);
-    if (err) return err == MACULA_EFULL ? MACULA_RATE_LIMITED : err;
+  if (number) {
     out.publish.ref = number;
     out.publish.has_ref = true;
-    *ret_waits = true;
   }
-  err = parcel_init(n, &out.publish, &parcel);
+  int bad = parcel_init(n, &out.publish, &parcel);
   for (uint32_t i = 0; i < to.count; i++) {
-    int e = err ? err : send_to(to.peers[i], &out, &parcel);
+    int e = bad ? bad : send_to(to.peers[i], &out, &parcel);
     if (!e) sp->sent++;
     if (e) sp->dropped++;
     if (number && i < to.sure && (e = unsent(to.peers[i], e)) != 0) inflight_answer(&sp->inflight, number, to.nodes[i], e);
   }
-  if (!err) parcel_done(&parcel);
-  return 0;
+  if (!bad) parcel_done(&parcel);
+  return err;
+}
+
+const char *spread_text(int err, const struct msg_partly *partly, char buf[SPREAD_TEXT_LEN]) {
+  if (err == MACULA_NO_ROUTE) return "a node whose clients may listen was not reached; the others have the message";
+  if (err != MACULA_LISTENERS_UNKNOWN) return NULL;
+  snprintf(buf, SPREAD_TEXT_LEN, "what the clients of %llu other node%s listen to is not known; all others have the message",
+           (unsigned long long)partly->unknown, partly->unknown == 1 ? "" : "s");
+  return buf;
 }
 
 static void answer(struct peer *p, const struct msg_publish *m, int err) {
@@ -420,21 +608,23 @@ void spread_receive(struct peer *p, const struct msg_publish *given) {
 
 void spread_ack(struct peer *p, const struct msg_ack *m) {
   struct node *n = p->node;
+  struct spread_peer *s = &p->spread;
   int err = m->code.n ? err_from_name((const char *)m->code.p, m->code.n) : 0;
   if (m->code.n && !err) err = MACULA_EINTERNAL;
+  if (s->on && s->probe && m->ref - s->probe <= n->spread.inflight.last - s->probe &&
+      time_since(n->now, s->probe_at) < ANSWER_TIME)
+    speak_again(p);
   inflight_answer(&n->spread.inflight, m->ref, &p->spread.unacked, err);
   spread_results(n);
 }
 
 void spread_results(struct node *n) {
-  void *publisher;
-  uint64_t ref;
-  int err;
-  while (inflight_next(&n->spread.inflight, &publisher, &ref, &err)) {
-    struct session *s = publisher;
-    const char *text =
-        err == MACULA_NO_ROUTE ? "a node whose clients may listen was not reached; the others have the message" : NULL;
-    if (s->state == SESSION_IN) session_ack(s, true, ref, err, text);
+  struct inflight_result r;
+  char buf[SPREAD_TEXT_LEN];
+  while (inflight_next(&n->spread.inflight, &r)) {
+    struct session *s = r.publisher;
+    struct msg_partly partly = {.silent = r.silent, .unknown = r.unknown};
+    if (s->state == SESSION_IN) session_ack_partly(s, r.ref, r.err, spread_text(r.err, &partly, buf), &partly);
   }
 }
 
@@ -460,6 +650,7 @@ static const char *peer_check(const struct peer *p) {
   CHECK(s->on || (!s->path && list_empty(&s->replays)), "spread: a node that is told nothing has a path, or is sent messages");
   CHECK(!s->on || s->interest.linked == (s->path != 0), "spread: a node is told of subscriptions without a path");
   CHECK(!s->on || (s->interest.topics.user == p && id_eq(&s->interest.id, &p->id)), "spread: a node's patterns are another's");
+  CHECK(!s->outside || (!s->on && !s->dead), "spread: a node is said to have no place, and has one or needs none");
   CHECK(s->unacked.user == p && s->answers.user == p, "spread: what a node is to answer is another's");
   CHECK(list_has(&s->replays, s->replay_count), "spread: what a node is sent is not as much as counted");
   return NULL;
@@ -467,7 +658,7 @@ static const char *peer_check(const struct peer *p) {
 
 const char *spread_check(const struct node *n) {
   const struct spread *sp = &n->spread;
-  uint32_t on = 0;
+  uint32_t on = 0, outside = 0, silent = 0, both = 0;
   CHECK_PART(interest_tables_check(sp->interest));
   CHECK_PART(inflight_check(&sp->inflight));
   CHECK_PART(gets_check(&sp->gets));
@@ -476,7 +667,12 @@ const char *spread_check(const struct node *n) {
     const struct peer *p = container_of(it, const struct peer, all);
     CHECK_PART(peer_check(p));
     on += p->spread.on;
+    outside += p->spread.outside;
+    silent += p->spread.silent;
+    both += p->spread.outside && p->spread.silent;
   }
+  CHECK(outside == sp->outside && silent == sp->silent && both == sp->outside_silent,
+        "spread: nodes without a place, or silent, are not as many as counted");
   CHECK(on == sp->count && list_has(&sp->peers, sp->count), "spread: the nodes are not as many as counted");
   return recall_check(n);
 }

@@ -25,9 +25,13 @@ void spread_unsubscribe(struct node *n, struct slice pattern);
 void spread_session_init(struct session *s);
 void spread_session_end(struct session *s);
 /* Sends one copy to each node that has subscribers. key: with QoS 1, for de-duplication; else NULL. *ret_waits: those nodes
- * must acknowledge the message first, and the publisher's ACK follows then. MACULA_RATE_LIMITED, MACULA_ENOMEM. */
+ * must acknowledge the message first, and the publisher's ACK follows then; else *ret_partly belongs into it.
+ * MACULA_RATE_LIMITED, MACULA_ENOMEM: nothing was sent. MACULA_LISTENERS_UNKNOWN: sent to those who are known to listen. */
 int spread_publish(struct session *from, const struct msg_publish *m, const struct dedup_key *key, bool wants_ack, uint64_t ref,
-                   bool *ret_waits);
+                   bool *ret_waits, struct msg_partly *ret_partly);
+/* What the publisher is told with such a result; NULL: the code's own text. */
+#define SPREAD_TEXT_LEN 128
+const char *spread_text(int err, const struct msg_partly *partly, char buf[SPREAD_TEXT_LEN]);
 void spread_receive(struct peer *p, const struct msg_publish *m);
 void spread_ack(struct peer *p, const struct msg_ack *m);
 void spread_results(struct node *n); /* ACKs for what is done */

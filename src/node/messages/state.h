@@ -34,7 +34,11 @@ struct spread {
   struct list peers; /* spread_peer.of_node: those that interest is exchanged with */
   uint32_t count;
   bool full_said;
-  uint64_t left_out;                   /* members for which there was no room in `peers` */
+  uint32_t outside;                    /* members for which there is no room in `peers` now */
+  uint32_t silent;                     /* nodes that acknowledge nothing */
+  uint32_t outside_silent;             /* both */
+  uint64_t left_out;                   /* how often there was no room for a member */
+  uint64_t silenced;                   /* how often a node was found silent */
   uint64_t sent, received, duplicates; /* messages sent to and received from other nodes; received again */
   uint64_t dropped;                    /* messages that a link's queue, or the frames that wait for one, had no room for */
   struct list mark;    /* marks a place in a list that is walked: sources that have to wait again stand behind it */
@@ -55,7 +59,17 @@ struct spread_peer { /* embedded in struct peer */
   struct gets_node answers; /* its retained messages, on their way to our new subscriptions */
   bool on;                  /* in spread.peers */
   bool dead;                /* membership has declared it dead: nothing is sent to it */
-  uint64_t path;            /* serial of the connection that leads to it; 0: none */
+  bool outside;             /* alive, and there is no room for it in spread.peers */
+  bool heard;               /* on this path it has said something of its interest, or asked for ours */
+  bool silent;              /* it has left acknowledgements open, or never said anything: it is not waited for */
+  uint32_t lapses;          /* how often it was found silent, lately */
+  nanotime silent_until;    /* at the earliest: grows with the lapses */
+  nanotime spoke_at;        /* when it was last found not to be silent any more */
+  nanotime silent_line_at;  /* the earliest time at which that it is silent is logged again */
+  uint64_t probe;           /* number of a message sent while it is silent: by it or a later one it can show that it answers */
+  nanotime probe_at;
+  nanotime path_at; /* since when the path leads to it */
+  uint64_t path;    /* serial of the connection that leads to it; 0: none */
   uint8_t instance[INSTANCE_LEN];
   nanotime check_at, retry_at;
   struct bucket haves; /* of INTEREST_HAVE */

@@ -74,6 +74,13 @@ void session_notice(struct session *s, int err, const char *text) {
   session_tell(s, &m, false);
 }
 
+void session_ack_partly(struct session *s, uint64_t ref, int err, const char *text, const struct msg_partly *partly) {
+  if (!(s->caps & CAP_ACK)) return;
+  struct msg m = answer_ack(ref, err, text);
+  m.ack.partly = *partly;
+  session_tell(s, &m, true);
+}
+
 void session_error(struct session *s, struct slice call_id, int err, const char *text) {
   struct msg m = answer_error(call_id, err, text, !s->base);
   session_tell(s, &m, true);

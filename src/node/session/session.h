@@ -54,6 +54,8 @@ size_t session_queued(const struct session *s); /* bytes that the peer has not a
 void session_tell(struct session *s, const struct msg *m, bool answer);
 /* Sends ACK if the peer asked for one and knows that frame. */
 void session_ack(struct session *s, bool has_ref, uint64_t ref, int err, const char *text);
+/* The same, with what became of a QoS 1 message. */
+void session_ack_partly(struct session *s, uint64_t ref, int err, const char *text, const struct msg_partly *partly);
 /* NOTICE about something that asked for no answer, to a peer that knows that frame: at most one a second, with how often it
  * happened. */
 void session_notice(struct session *s, int err, const char *text);

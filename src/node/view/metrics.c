@@ -208,6 +208,9 @@ static void spread(const struct node *n, FILE *f) {
   GAUGE("interest_nodes", "Other nodes that subscriptions are exchanged with.", s->count);
   GAUGE("interest_nodes_limit", "Most of them.", n->limits.max_interested);
   COUNTER("interest_nodes_left_out", "Nodes that found no place among them.", s->left_out);
+  GAUGE("interest_nodes_outside", "Nodes that have no place among them now: QoS 1 is answered listeners_unknown.", s->outside);
+  GAUGE("mesh_silent", "Nodes that acknowledge no messages, and are not waited for.", s->silent);
+  COUNTER("mesh_silent_found", "Times that a node was found to be so.", s->silenced);
   GAUGE("interest_patterns", "Different patterns of this node's clients.", i.own);
   COUNTER("interest_pages_sent", "Pages of patterns sent to other nodes.", i.sent);
   COUNTER("interest_pages_received", "Pages of patterns received from other nodes.", i.received);

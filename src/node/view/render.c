@@ -145,12 +145,13 @@ static json_t *peer_row(const struct peer *p, nanotime now) {
   static const char *const states[] = {"alive", "suspect", "dead"};
   const struct session *s = p->link;
   const struct member *m = membership_find(p->node->mesh.membership, &p->id);
-  const char *state = s && (!m || m->state == MEMBER_ALIVE) ? "connected"
-                      : p->unreachable                      ? "alive, not reachable directly"
-                      : m                                   ? states[m->state]
-                      : s                                   ? "connected"
-                      : p->dial                             ? "dialling"
-                                                            : "known";
+  const char *state = s && p->spread.silent                   ? "connected, acknowledges nothing"
+                      : s && (!m || m->state == MEMBER_ALIVE) ? "connected"
+                      : p->unreachable                        ? "alive, not reachable directly"
+                      : m                                     ? states[m->state]
+                      : s                                     ? "connected"
+                      : p->dial                               ? "dialling"
+                                                              : "known";
   size_t peak = 0, held = s ? door_held(&s->door, &peak) : 0;
   return json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:o?, s:o?, s:I, s:I, s:I, s:I, s:I, s:I}", "id", hex(p->id.b, ID_LEN),
                    "name", label(p->name), "address",

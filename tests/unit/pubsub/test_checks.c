@@ -196,7 +196,8 @@ struct flight {
   struct inflight_party *publisher;
   uint64_t number, ref;
   int err;
-  uint32_t left, count;
+  uint32_t left, count, known;
+  uint32_t silent, unknown;
   struct part parts[];
 };
 
@@ -207,9 +208,9 @@ static void inflight(void **state) {
   struct rng r = rng();
   struct inflight f;
   struct inflight_party pub[2], node[NODES], *nodes[NODES];
-  uint64_t numbers[16] = {0}, ref;
-  void *who;
-  int err;
+  uint64_t numbers[16] = {0};
+  struct inflight_result result;
+  struct inflight_to to = {.nodes = nodes};
   inflight_init(&f, &m, r, 40, 12, 100);
   for (int i = 0; i < 2; i++) inflight_party_init(&pub[i], &pub[i]);
   for (int i = 0; i < NODES; i++) inflight_party_init(nodes[i] = &node[i], NULL);
@@ -218,6 +219,7 @@ static void inflight(void **state) {
     switch (rng_below(r, 10)) {
     case 0:
       if (rng_below(r, 5) == 0) inflight_node_gone(&f, &node[rng_below(r, NODES)], MACULA_NO_ROUTE);
+      if (rng_below(r, 5) == 0) inflight_node_silent(&f, &node[rng_below(r, NODES)]);
       break;
     case 1:
       if (rng_below(r, 5) == 0) inflight_publisher_gone(&f, &pub[rng_below(r, 2)]);
@@ -226,11 +228,13 @@ static void inflight(void **state) {
       inflight_expire(&f, (nanotime)step);
       break;
     case 3:
-      (void)inflight_next(&f, &who, &ref, &err);
+      (void)inflight_next(&f, &result);
       break;
     case 4:
     case 5:
-      (void)inflight_begin(&f, &pub[rng_below(r, 2)], 1, nodes, 1 + (uint32_t)rng_below(r, NODES), (nanotime)step, n);
+      to.count = 1 + (uint32_t)rng_below(r, NODES);
+      to.known = (uint32_t)rng_below(r, to.count + 1);
+      (void)inflight_begin(&f, &pub[rng_below(r, 2)], 1, &to, (nanotime)step, n);
       break;
     default:
       inflight_answer(&f, *n, &node[rng_below(r, NODES)], rng_below(r, 10) ? 0 : MACULA_ENOMEM);
@@ -240,7 +244,8 @@ static void inflight(void **state) {
   }
   inflight_publisher_gone(&f, &pub[0]);
   inflight_publisher_gone(&f, &pub[1]);
-  for (int i = 0; i < 3; i++) assert_int_equal(inflight_begin(&f, &pub[0], 1, nodes, 3, STEPS + i, &numbers[i]), 0);
+  to.count = to.known = 3;
+  for (int i = 0; i < 3; i++) assert_int_equal(inflight_begin(&f, &pub[0], 1, &to, STEPS + i, &numbers[i]), 0);
   inflight_answer(&f, numbers[2], &node[0], MACULA_ENOMEM); /* done, though two are still to answer */
   struct flight *e = container_of(f.due.next, struct flight, due);
   BREAKS(f.parts, 8, inflight_check(&f), "inflight: the pairs are not as many as counted");

@@ -36,24 +36,25 @@ static void end(struct fixture *x) {
 }
 
 static int put(struct fixture *x, int pub, uint64_t ref, uint32_t nodes, nanotime now, uint64_t *ret_number) {
-  return inflight_begin(&x->f, &x->pub[pub], ref, x->nodes, nodes, now, ret_number);
+  struct inflight_to to = {.nodes = x->nodes, .count = nodes, .known = nodes};
+  return inflight_begin(&x->f, &x->pub[pub], ref, &to, now, ret_number);
 }
 
-static void expect(struct fixture *x, int pub, uint64_t ref, int err) {
-  void *who;
-  uint64_t got;
-  int code;
-  assert_true(inflight_next(&x->f, &who, &got, &code));
-  assert_ptr_equal(who, &x->pub[pub]);
-  assert_int_equal(got, ref);
-  assert_int_equal(code, err);
+static void expect_partly(struct fixture *x, int pub, uint64_t ref, int err, uint32_t silent, uint32_t unknown) {
+  struct inflight_result r;
+  assert_true(inflight_next(&x->f, &r));
+  assert_ptr_equal(r.publisher, &x->pub[pub]);
+  assert_int_equal(r.ref, ref);
+  assert_int_equal(r.err, err);
+  assert_int_equal(r.silent, silent);
+  assert_int_equal(r.unknown, unknown);
 }
+
+static void expect(struct fixture *x, int pub, uint64_t ref, int err) { expect_partly(x, pub, ref, err, 0, 0); }
 
 static void nothing(struct fixture *x) {
-  void *who;
-  uint64_t got;
-  int code;
-  assert_false(inflight_next(&x->f, &who, &got, &code));
+  struct inflight_result r;
+  assert_false(inflight_next(&x->f, &r));
 }
 
 static void done_when_each_node_has_answered(void **state) {
@@ -102,10 +103,48 @@ static void time_and_errors(void **state) {
   inflight_node_gone(&x.f, &x.node[0], MACULA_NO_ROUTE);
   inflight_node_gone(&x.f, &x.node[1], MACULA_NO_ROUTE);
   expect(&x, 0, 2, MACULA_SHUTTING_DOWN);
-  expect(&x, 0, 1, MACULA_TIMEOUT);
+  expect_partly(&x, 0, 1, MACULA_TIMEOUT, 2, 0);
   nothing(&x);
   assert_int_equal(x.f.timeouts, 1);
   assert_int_equal(inflight_deadline(&x.f), TIME_NEVER);
+  end(&x);
+}
+
+/* Nodes that may listen or not are waited for as those that do; when they do not answer, the message is never done. */
+static void unknown_and_silent(void **state) {
+  struct fixture x;
+  uint64_t n[5];
+  (void)state;
+  begin(&x, 100, 100);
+  struct inflight_to to = {.nodes = x.nodes, .count = 3, .known = 2};
+  for (uint64_t i = 0; i < 3; i++) assert_int_equal(inflight_begin(&x.f, &x.pub[0], i, &to, 0, &n[i]), 0);
+  for (int i = 0; i < 3; i++) inflight_answer(&x.f, n[0], &x.node[i], 0);
+  expect(&x, 0, 0, 0);
+  for (int i = 0; i < 2; i++) inflight_answer(&x.f, n[1], &x.node[i], 0);
+  inflight_answer(&x.f, n[2], &x.node[0], 0);
+  nothing(&x);
+  inflight_expire(&x.f, 5 * NS_SEC);
+  expect_partly(&x, 0, 1, MACULA_LISTENERS_UNKNOWN, 0, 1);
+  expect_partly(&x, 0, 2, MACULA_TIMEOUT, 1, 1);
+  assert_int_equal(x.node[0].unanswered, 0);
+  assert_int_equal(x.node[1].unanswered, 1);
+  assert_int_equal(x.node[2].unanswered, 2);
+  /* Found silent while messages wait for it; and known as such before. */
+  for (uint64_t i = 0; i < 2; i++) assert_int_equal(inflight_begin(&x.f, &x.pub[0], i, &to, 0, &n[i]), 0);
+  to = (struct inflight_to){.nodes = x.nodes, .count = 1, .known = 1, .silent = 2};
+  assert_int_equal(inflight_begin(&x.f, &x.pub[0], 3, &to, 0, &n[3]), 0);
+  to = (struct inflight_to){.nodes = x.nodes, .count = 1, .known = 1, .silent = 1, .unknown = 4};
+  assert_int_equal(inflight_begin(&x.f, &x.pub[0], 4, &to, 0, &n[4]), 0);
+  inflight_answer(&x.f, n[0], &x.node[2], 0);
+  for (int i = 0; i < 5; i++) inflight_answer(&x.f, n[i], &x.node[0], 0);
+  expect_partly(&x, 0, 3, 0, 2, 0);
+  expect_partly(&x, 0, 4, MACULA_LISTENERS_UNKNOWN, 1, 4);
+  nothing(&x);
+  inflight_node_silent(&x.f, &x.node[1]);
+  expect_partly(&x, 0, 0, 0, 1, 0);
+  inflight_node_silent(&x.f, &x.node[2]);
+  expect_partly(&x, 0, 1, MACULA_LISTENERS_UNKNOWN, 1, 1);
+  assert_true(inflight_number(&x.f) > n[4]);
   end(&x);
 }
 
@@ -129,7 +168,7 @@ static void limits(void **state) {
   assert_int_equal(put(&x, 0, 4, 3, 0, &n), 0);
   inflight_expire(&x.f, TIME_NEVER - 1);
   inflight_publisher_gone(&x.f, &x.pub[1]); /* with one that is done already */
-  expect(&x, 0, 4, MACULA_TIMEOUT);
+  expect_partly(&x, 0, 4, MACULA_TIMEOUT, 3, 0);
   nothing(&x);
   end(&x);
 }
@@ -169,8 +208,11 @@ static void costs_what_is_planned(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(done_when_each_node_has_answered), cmocka_unit_test(time_and_errors),
-                                     cmocka_unit_test(limits), cmocka_unit_test(every_allocation_may_fail),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(done_when_each_node_has_answered),
+                                     cmocka_unit_test(time_and_errors),
+                                     cmocka_unit_test(unknown_and_silent),
+                                     cmocka_unit_test(limits),
+                                     cmocka_unit_test(every_allocation_may_fail),
                                      cmocka_unit_test(costs_what_is_planned)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

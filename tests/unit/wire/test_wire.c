@@ -103,6 +103,14 @@ static void test_decode_forms(void **state) {
   /* an empty list as an empty str */
   assert_int_equal(msg_decode(MSG_SUBSCRIBE, S("\x81\xa6topics\xa0"), &m), 0);
   assert_int_equal(m.subscribe.topics.count, 0);
+  /* counts of an ACK: those of a later version are passed over, missing ones are 0 */
+  assert_int_equal(msg_decode(MSG_ACK, S("\x81\xa6partly\x95\x01\xcc\xc8\x03\x92\x04\x05\xc0"), &m), 0);
+  assert_true(m.ack.partly.cut == 1 && m.ack.partly.silent == 200 && m.ack.partly.unknown == 3);
+  assert_int_equal(msg_decode(MSG_ACK, S("\x81\xa6partly\x91\x07"), &m), 0);
+  assert_true(m.ack.partly.cut == 7 && !m.ack.partly.silent && !m.ack.partly.unknown);
+  assert_int_equal(msg_decode(MSG_ACK, S("\x81\xa6partly\x91\xa1x"), &m), MACULA_BAD_FRAME);
+  assert_int_equal(msg_decode(MSG_ACK, S("\x81\xa3ref\x01"), &m), 0);
+  assert_false(msg_is_partly(&m.ack.partly));
   assert_int_equal(msg_decode(0x0f, S("\x80"), &m), MACULA_UNKNOWN_TYPE);
   assert_int_equal(msg_decode(MSG_PING, S(""), &m), MACULA_BAD_FRAME);
   assert_int_equal(msg_decode(MSG_PING, S("\x80\x80"), &m), MACULA_BAD_FRAME);             /* trailing octet */
