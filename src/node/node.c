@@ -71,7 +71,8 @@ static void on_silent(void *ctx, struct quic_conn *c) {
 }
 
 #define RENEW "renew it and send SIGHUP"
-#define CLOCK_SAID 60000 /* ms */
+#define CLOCK_SAID 60000       /* ms */
+#define PASS_SOON (7 * 86400u) /* s */
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------
  */
@@ -457,6 +458,19 @@ static void watch_certificate(struct node *n) {
     log_warn(n->log, "certificate_ends", "text=\"this node's certificate %s: " RENEW "\"", when);
 }
 
+/* The same for the node's pass, in its last week. */
+static void watch_pass(struct node *n) {
+  char text[QUIC_END_TEXT_LEN];
+  uint64_t unix_s = node_wall_ms(n) / 1000, end = n->trust.pass_end;
+  if (!end || unix_s + PASS_SOON < end || n->now < n->trust.pass_say_at) return;
+  const char *when = quic_end_text(end, unix_s, text);
+  n->trust.pass_say_at = time_add(n->now, 86400 * NS_SEC);
+  if (unix_s > end)
+    log_error(n->log, "pass_ended", "text=\"this node's pass %s, and other nodes let it in no more: " RENEW "\"", when);
+  else
+    log_warn(n->log, "pass_ends", "text=\"this node's pass %s: " RENEW "\"", when ? when : "ends soon");
+}
+
 bool node_ready(const struct node *n, nanotime now, char ret_note[NODE_WHY_LEN]) {
   char text[QUIC_END_TEXT_LEN];
   uint64_t unix_s = (n->wall_base_ms + now / NS_MS) / 1000;
@@ -473,6 +487,7 @@ void node_set_clock(struct node *n, uint64_t unix_ms, nanotime now) {
   n->wall_base_ms += (uint64_t)by;
   quic_set_clock(n->quic, unix_ms / 1000, n->now);
   watch_certificate(n);
+  watch_pass(n);
 }
 
 void node_drain(struct node *n, nanotime now) {

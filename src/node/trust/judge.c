@@ -308,7 +308,11 @@ void trust_set_access(struct node *n, struct access *a) {
 
 void trust_take_pass(struct node *n, uint8_t *pass, size_t len) {
   mem_free(&n->rows.mem[ROW_NODE], (void *)n->trust.pass.p);
+  struct pass p;
+  char why[PASS_WHY_LEN];
   n->trust.pass = pass ? slice_of(pass, len) : SLICE_NONE;
+  n->trust.pass_end = pass && !pass_decode(n->trust.pass, &p, why) ? pass_effective(&p)->not_after : 0;
+  n->trust.pass_say_at = 0;
 }
 
 /* Whether all that a client subscribes to and serves is still allowed to it. */

@@ -37,6 +37,8 @@ struct rights {
 struct trust {
   struct access *access; /* NULL: everybody may do everything; operators are those on loopback */
   struct slice pass;     /* our own, which other nodes and clients are shown; n 0: none */
+  uint64_t pass_end;     /* of our own pass, Unix seconds; 0: there is none */
+  nanotime pass_say_at;  /* when it is logged again that it ends */
   uint64_t round;        /* rises whenever all sessions are to be judged anew */
   struct lru passes;
   struct heap ends;                           /* rights.end of sessions, in Unix seconds */

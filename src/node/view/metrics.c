@@ -71,6 +71,9 @@ static void messages(const struct node *n, FILE *f) {
   GAUGE("send_queue_limit_bytes", "The pool's size.", n->limits.send_pool);
   GAUGE("receive_reserved_bytes", "Bytes reserved for unfinished frames.", n->receive.reserved);
   GAUGE("receive_windows_grown_bytes", "Bytes of receive windows beyond the initial ones.", n->receive.window_more);
+  COUNTER("forbidden", "Requests that the client's grant does not allow.", n->trust.forbidden);
+  COUNTER("sessions_judged_out", "Connections that ended since what they were let in by no longer counts.", n->trust.ended);
+  COUNTER("revocation_lists_refused", "Lists of revoked passes that were bad, or too many.", n->trust.lists_refused);
   COUNTER("clients_admitted", "Clients let in.", s->admitted);
   COUNTER("clients_replaced", "Connections that a newer one of the same client replaced.", n->sessions.clients.replaced);
 }

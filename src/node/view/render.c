@@ -88,11 +88,18 @@ static bool page_wants(struct page *p) {
   return at >= p->offset && at - p->offset < p->limit;
 }
 
+/* The name of its grant; null where all is open. */
+static json_t *grant_label(const struct session *s) {
+  struct slice name = s->rights.grant ? grant_name(s->rights.grant) : SLICE_NONE;
+  return name.p ? json_stringn((const char *)name.p, name.n) : json_null();
+}
+
 static json_t *client_row(const struct session *s, nanotime now) {
   size_t peak, held = door_held(&s->door, &peak);
-  return json_pack("{s:o, s:o, s:o, s:o, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "id", hex(s->client.id.b, ID_LEN),
-                   "instance", hex(s->client.instance, INSTANCE_LEN), "name", label(s->name), "address",
-                   address(door_remote(&s->door)), "verified", s->client.verified, "operator", s->client.op, "since_s",
+  return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
+                   hex(s->client.id.b, ID_LEN), "instance", hex(s->client.instance, INSTANCE_LEN), "name", label(s->name),
+                   "address", address(door_remote(&s->door)), "role", role_name(s->rights.role), "grant", grant_label(s),
+                   "verified", s->client.verified, "operator", s->client.op, "since_s",
                    (ji)(time_since(now, s->since) / NS_SEC), "subscriptions", (ji)s->topics.count, "services",
                    (ji)s->rpc.owner.count, "pending_calls", (ji)s->rpc.calls.made_count, "queued_bytes", (ji)session_queued(s),
                    "dropped", (ji)s->dropped, "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
