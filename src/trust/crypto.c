@@ -4,6 +4,7 @@
 #include <gnutls/crypto.h>
 #include <nettle/curve25519.h>
 #include <nettle/hmac.h>
+#include <nettle/sha2.h>
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -202,14 +203,21 @@ int crypto_verify(struct slice spki, struct slice data, struct slice sig, struct
   return 0;
 }
 
-/* ---- hashes ---------------------------------------------------------------------------------------------------------------
+/* ---- hashes: those of Nettle allocate nothing, so they never fail -----------------------------------------------------------
  */
 void crypto_sha256(struct slice data, uint8_t ret_hash[CRYPTO_HASH_LEN]) {
-  if (gnutls_hash_fast(GNUTLS_DIG_SHA256, data.p, data.n, ret_hash) < 0) abort(); /* SHA-256 is there, or nothing works */
+  struct sha256_ctx c;
+  sha256_init(&c);
+  if (data.n) sha256_update(&c, data.n, data.p);
+  sha256_digest(&c, CRYPTO_HASH_LEN, ret_hash);
 }
 
 void crypto_hmac_sha256(struct slice key, struct slice data, uint8_t ret_mac[CRYPTO_HASH_LEN]) {
-  if (gnutls_hmac_fast(GNUTLS_MAC_SHA256, key.p, key.n, data.p, data.n, ret_mac) < 0) abort(); /* as above */
+  struct hmac_sha256_ctx c;
+  hmac_sha256_set_key(&c, key.n, key.p);
+  if (data.n) hmac_sha256_update(&c, data.n, data.p);
+  hmac_sha256_digest(&c, CRYPTO_HASH_LEN, ret_mac);
+  crypto_wipe(&c, sizeof c);
 }
 
 void crypto_mac(const uint8_t key[CRYPTO_HASH_LEN], const struct slice *parts, size_t count, uint8_t *ret_mac, size_t len) {
