@@ -84,6 +84,7 @@ void conn_free(struct quic_conn *c) {
   if (c->half_open) q->stats.half_open--;
   if (c->established) q->stats.conns--;
   quic_identity_unref(c->identity);
+  explicit_bzero(c->exporter, sizeof c->exporter);
   mem_free(q->cfg.mem, c->why_text);
   mem_free(q->cfg.mem, c->ticket);
   mem_free(q->cfg.mem, c->token);

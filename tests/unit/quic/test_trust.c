@@ -1,6 +1,7 @@
 /* Identity, pins, certificates, resumption. */
 #include "forge.h"
 #include "pair.h"
+#include "quic/internal.h"
 
 static void test_identity_pem(void **st) {
   (void)st;
@@ -237,6 +238,37 @@ static void test_resumption(void **st) {
   pair_done(&p);
 }
 
+/* Both ends have the same bytes, which no other connection has, resumed or not, and keep them when the TLS session is gone. */
+static void test_exporter(void **st) {
+  (void)st;
+  struct pair p;
+  uint8_t *t, before[QUIC_EXPORTER_LEN] = {0};
+  pair_init(&p, 20, NULL);
+  pair_start(&p);
+  size_t n = ticket_of(&p, &t);
+  for (int resumed = 0; resumed < 2; resumed++) {
+    p.a.opened = p.b.opened = 0;
+    assert_int_equal(pair_connect_with(&p, (struct quic_connect){.ticket = {t, resumed ? n : 0}}), 0);
+    assert_null(quic_conn_exporter(p.a.conn));
+    assert_true(sim_net_run(p.net, sim_net_now(p.net) + 10 * NS_SEC, pair_open_done, &p));
+    assert_int_equal(p.a.resumed, resumed);
+    assert_int_equal(p.b.resumed, resumed);
+    uint8_t ours[QUIC_EXPORTER_LEN];
+    memcpy(ours, quic_conn_exporter(p.a.conn), sizeof ours);
+    assert_memory_equal(ours, quic_conn_exporter(p.b.conn), sizeof ours);
+    assert_memory_not_equal(ours, before, sizeof ours);
+    memcpy(before, ours, sizeof ours);
+    pair_run(&p, NS_SEC);
+    assert_true(!p.a.conn->tls && !p.b.conn->tls);
+    assert_memory_equal(ours, quic_conn_exporter(p.a.conn), sizeof ours);
+    assert_memory_equal(ours, quic_conn_exporter(p.b.conn), sizeof ours);
+    quic_conn_close(p.a.conn, 0, "bye");
+    pair_run(&p, 5 * NS_SEC);
+  }
+  free(t);
+  pair_done(&p);
+}
+
 static void test_ticket_key_rotates(void **st) {
   (void)st;
   struct pair p;
@@ -371,6 +403,7 @@ int main(void) {
       cmocka_unit_test(test_not_begun),
       cmocka_unit_test(test_ca),
       cmocka_unit_test(test_resumption),
+      cmocka_unit_test(test_exporter),
       cmocka_unit_test(test_ticket_key_rotates),
       cmocka_unit_test(test_new_identity),
       cmocka_unit_test(test_costly_certificate),
