@@ -58,7 +58,8 @@ int client_new(struct hub *h, const struct client_options *o, struct client **re
   rng_fill(h->cfg.rng, c->instance, sizeof c->instance);
   rng_fill(h->cfg.rng, c->prefix, sizeof c->prefix);
   serial_init(&c->messages, h->cfg.rng);
-  bool whole = c->realm && (!o->name || c->name) && (!o->token || c->token);
+  if ((c->has_realm_key = o->realm_key != NULL)) c->realm_key = *o->realm_key;
+  bool whole = c->realm && (!o->name || c->name) && (!o->token || c->token) && !client_set_pass(c, o->pass);
   uint64_t id = h->last_id + 1;
   if (!whole || heap_set(&h->client_due, &c->due, h->now) || htab_insert(&h->by_id, &c->h, &id, sizeof id)) {
     client_free(c);
@@ -68,6 +69,14 @@ int client_new(struct hub *h, const struct client_options *o, struct client **re
   c->owner = o->owner;
   list_append(&h->clients, &c->in);
   *ret_client = c;
+  return 0;
+}
+
+int client_set_pass(struct client *c, struct slice pass) {
+  uint8_t *copy = pass.n ? mem_dup(c->hub->mem, pass.p, pass.n) : NULL;
+  if (pass.n && !copy) return MACULA_ENOMEM;
+  mem_free(c->hub->mem, (void *)c->pass.p);
+  c->pass = slice_of(copy, pass.n);
   return 0;
 }
 
@@ -88,6 +97,7 @@ void client_free(struct client *c) {
   mem_free(h->mem, c->realm);
   mem_free(h->mem, c->name);
   mem_free(h->mem, c->token);
+  mem_free(h->mem, (void *)c->pass.p);
   mem_free(h->mem, c->mismatch);
   mem_free(h->mem, c->error_text);
   void *owner = c->owner;
@@ -289,13 +299,7 @@ void client_opened(struct client *c) {
   if (!c->base_only) {
     m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_NOTICE | (c->op ? CAP_OPERATOR : 0);
     m.connect.instance = slice_of(c->instance, sizeof c->instance);
-    if (c->token) {
-      struct token_session ends = {.node = c->node};
-      if (c->identity) ends.client = *quic_identity_id(c->identity);
-      memcpy(ends.exporter, quic_conn_exporter(c->conn), sizeof ends.exporter);
-      token_prove(slice_str(c->token), TOKEN_OF_CLIENT, &ends, proof);
-      m.connect.proof = slice_of(proof, sizeof proof);
-    }
+    client_prove(c, &m.connect, proof);
     if (c->name) m.connect.name = slice_str(c->name);
   }
   if (!err) err = client_send(c, &m);
@@ -307,6 +311,12 @@ void client_opened(struct client *c) {
 
 void client_let_in(struct client *c, const struct msg_pong *p) {
   struct hub *h = c->hub;
+  char why[CLIENT_WHY_LEN];
+  int err = client_judge(c, p, why);
+  if (err) {
+    client_lost(c, err, slice_str(why));
+    return;
+  }
   c->caps = p->has_caps && !c->base_only ? p->caps : CAP_PUBSUB | CAP_RPC;
   client_due(c, TIME_NEVER);
   if (h->cfg.connected && c->has_node && (c->error = h->cfg.connected(h->cfg.ctx, c, &c->node))) {
@@ -455,6 +465,7 @@ static bool takes_back(const struct msg *m) {
 }
 
 int client_send_raw(struct client *c, struct slice frame) {
+  assert(c->state == MACULA_CONNECTED || frame.p[1] == MSG_CONNECT);
   if (!c->conn || c->stream < 0) return MACULA_NOT_CONNECTED;
   if (quic_queued(c->conn) + frame.n > c->max_queue && quic_queued(c->conn)) return MACULA_EFULL;
   return write_frame(c, frame);
@@ -462,7 +473,8 @@ int client_send_raw(struct client *c, struct slice frame) {
 
 int client_send(struct client *c, const struct msg *m) {
   uint8_t small[2048];
-  if (!c->conn || c->stream < 0) return MACULA_NOT_CONNECTED;
+  bool judged = c->state == MACULA_CONNECTED; /* before that a goodbye would go to whoever answered */
+  if (!c->conn || c->stream < 0 || (!judged && m->type != MSG_CONNECT)) return MACULA_NOT_CONNECTED;
   ptrdiff_t n = msg_encode(m, small, sizeof small);
   if (n > 0 && takes_back(m)) return write_frame(c, slice_of(small, (size_t)n));
   if (n > 0) return client_send_raw(c, slice_of(small, (size_t)n));

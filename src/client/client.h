@@ -58,7 +58,10 @@ struct endpoint hub_endpoint(struct hub *h);
  */
 struct client_options {
   const char *realm, *name, *token; /* copied; name and token may be NULL */
-  struct quic_identity *identity;   /* referenced; NULL with base_only */
+  struct slice pass;                /* of this identity, shown to the node; copied; n 0: none */
+  /* The node must show a pass of this realm, with role node and for its own key; NULL: it need not; copied. */
+  const struct id *realm_key;
+  struct quic_identity *identity; /* referenced; NULL with base_only */
   bool no_reconnect, op, base_only;
   size_t max_queue;                  /* 0: 4 MiB */
   uint32_t max_calls;                /* 0: 1,024 */
@@ -71,6 +74,8 @@ struct client_options {
 };
 /* Dials in the next tick. */
 int client_new(struct hub *h, const struct client_options *o, struct client **ret_client);
+/* From the next connection on. MACULA_ENOMEM. */
+int client_set_pass(struct client *c, struct slice pass);
 void client_dial(struct client *c, const struct client_target *t);
 /* Dials the last target once more, when its name cannot be looked up now; false: there is none yet. */
 bool client_dial_again(struct client *c);

@@ -19,6 +19,7 @@
 #define REPLAY_RETRY (100 * NS_MS)
 #define RENEW_RETRY (1 * NS_SEC)
 #define ROOM_RETRY (100 * NS_MS)
+#define CLIENT_WHY_LEN 640   /* bytes */
 #define MAX_ENTRIES 4000000u /* of a hub; memory is the tighter bound */
 
 /* A subscription, service, pending publish or cast, call, or request served. Its id is unique within a hub for ever. So it
@@ -100,6 +101,9 @@ struct client {
   char *mismatch, *error_text;
   int error;
   char *realm, *name, *token;
+  struct slice pass;   /* owned; n 0: none */
+  struct id realm_key; /* its holder vouches for nodes */
+  bool has_realm_key;
   struct quic_identity *identity;
   size_t max_queue, held; /* held: bytes of frames kept for sending again */
   uint32_t max_calls, calls, served;
@@ -143,6 +147,12 @@ void client_room(struct client *c);
 /* Encodes into the stream. MACULA_NOT_CONNECTED, MACULA_EFULL (more than the queue's bound waits), MACULA_PAYLOAD_TOO_LARGE. */
 int client_send(struct client *c, const struct msg *m);
 int client_send_raw(struct client *c, struct slice frame);
+
+/* prove.c */
+/* proof: room for it as long as the message is needed. */
+void client_prove(const struct client *c, struct msg_connect *m, uint8_t proof[TOKEN_PROOF_LEN]);
+/* Whether the node that answers with this PONG is one to talk to: 0, or a code and why. */
+int client_judge(const struct client *c, const struct msg_pong *m, char ret_why[CLIENT_WHY_LEN]);
 
 /* request.c */
 int entry_new(struct client *c, enum entry_kind kind, struct slice data, nanotime due, struct entry **ret_entry);

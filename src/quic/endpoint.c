@@ -87,6 +87,8 @@ void quic_set_clock(struct quic *q, uint64_t unix_s, nanotime now) {
   q->cfg.unix_base_s = unix_s - q->now / NS_SEC; /* modulo 2^64 */
 }
 
+uint64_t quic_unix(const struct quic *q) { return q->cfg.unix_base_s + q->now / NS_SEC; }
+
 void quic_set_limits(struct quic *q, const struct quic_limits *limits) {
   q->cfg.max_conns = limits->max_conns;
   q->cfg.max_half_open = limits->max_half_open;

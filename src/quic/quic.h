@@ -130,7 +130,8 @@ int quic_set_identity(struct quic *q, struct quic_identity *identity, const char
 void quic_dial_only(struct quic *q, uint16_t port);
 /* Sets the wall clock, forward or back. */
 void quic_set_clock(struct quic *q, uint64_t unix_s, nanotime now);
-struct quic_limits { /* as in struct quic_config */
+uint64_t quic_unix(const struct quic *q); /* Unix seconds, by that clock */
+struct quic_limits {                      /* as in struct quic_config */
   uint32_t max_conns, max_half_open, max_streams;
   size_t conn_pool;
 };

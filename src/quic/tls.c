@@ -193,7 +193,7 @@ static int check_chain(struct quic_conn *c, const gnutls_datum_t *certs, unsigne
     goto end;
   }
   c->has_peer = true;
-  uint64_t unix_now = c->q->cfg.unix_base_s + c->q->now / NS_SEC;
+  uint64_t unix_now = quic_unix(c->q);
   const struct tls_ca *ca = c->ca ? c->ca : c->q->ca;
   c->peer_expiry = tls_end_of(crt[0]);
   if (c->has_expect && !id_eq(&c->expect, &c->peer)) {

@@ -403,9 +403,10 @@ static bool ask(struct world *w, struct user *u, struct tally *t) {
 
 static void test_no_memory(void **state) {
   bool whole = false;
+  const struct client_options o = {.name = "n", .token = "secret", .pass = slice_str("pass")};
   (void)state;
   for (uint64_t n = 1; n < 400 && !whole; n++) {
-    struct world w = {0};
+    struct world w = {.cfg = {.token = "secret"}}; /* which anybody may prove */
     struct user u = {0}, v = {0};
     struct tally t[3] = {0}, again[3] = {0};
     world_init(&w, NULL);
@@ -416,11 +417,11 @@ static void test_no_memory(void **state) {
       assert_int_equal(err, MACULA_ENOMEM);
       w.hubs[0].fail.countdown = 0;
       assert_int_equal(world_hub(&w, 0), 0);
-      user_join(&w, 0, &u, (struct client_options){.name = "n", .token = "t"});
+      user_join(&w, 0, &u, o);
       world_done(&w);
       continue;
     }
-    err = user_start(&w, 0, &u, (struct client_options){.name = "n", .token = "t"});
+    err = user_start(&w, 0, &u, o);
     if (err) {
       assert_int_equal(err, MACULA_ENOMEM);
     } else {

@@ -221,6 +221,18 @@ static void up(struct session *s, const uint8_t *instance) {
   trust_let_in(s);
 }
 
+/* The node that we dialled is none of ours, or does not show it, or has an identity that another has. text NULL: the code's
+ * own. */
+static void refuse_node(struct session *s, int err, const char *text) {
+  struct node *n = s->node;
+  struct slice why = slice_str(text ? text : macula_err_text(err));
+  s->end_err = err;
+  if (s->seed ? !s->seed->said : !s->peer->failures) /* the first time: it is dialled again and again */
+    session_say_ended(n, "node_refused", door_remote(&s->door), door_id(&s->door), err, why);
+  if (s->seed) join_failed(n, s, err, why);
+  session_close(s, err, text);
+}
+
 /* PONG in answer to our CONNECT. */
 void link_welcomed(struct session *s, const struct msg_pong *m) {
   struct node *n = s->node;
@@ -237,9 +249,7 @@ void link_welcomed(struct session *s, const struct msg_pong *m) {
     err = judge_run(p, m->instance.p, door_remote(&s->door));
   }
   if (err) {
-    s->end_err = err;
-    if (s->seed) join_failed(n, s, err, slice_str(text ? text : macula_err_text(err)));
-    session_close(s, err, text);
+    refuse_node(s, err, text);
     return;
   }
   if (addr_is_set(&at) || !addr_is_set(&p->addr)) peer_where(p, addr_is_set(&at) ? &at : door_remote(&s->door), NULL);

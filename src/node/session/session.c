@@ -90,8 +90,8 @@ void session_error(struct session *s, struct slice call_id, int err, const char 
  */
 /* These log lines have a budget of their own, so that a flood of refusals neither floods the log nor uses up the budget of
  * other lines. */
-static void say_ended(struct node *n, const char *event, const struct addr *from, const struct id *id, int err,
-                      struct slice text) {
+void session_say_ended(struct node *n, const char *event, const struct addr *from, const struct id *id, int err,
+                       struct slice text) {
   char at[ADDR_TEXT_LEN], who[ID_HEX_LEN + 1] = "none";
   if (!err || err == MACULA_SHUTTING_DOWN || err == MACULA_REPLACED || err == MACULA_DUPLICATE) return;
   if (!bucket_take(&n->sessions.refusals, REFUSALS_A_SECOND, REFUSALS_AT_ONCE, n->now)) {
@@ -107,14 +107,14 @@ static void say_ended(struct node *n, const char *event, const struct addr *from
 
 void session_refused(struct node *n, const struct addr *from, const struct id *id, int err, struct slice text) {
   n->stats.refused[-err < 128 ? -err : 0]++;
-  say_ended(n, "client_refused", from, id, err, text);
+  session_say_ended(n, "client_refused", from, id, err, text);
 }
 
 /* Logs that the node ended a client's session; for links other lines are logged. */
 static void say_closed(const struct session *s, int err, const char *text) {
   if (s->peer || s->dialled) return;
-  say_ended(s->node, s->state <= SESSION_JUDGING ? "client_refused" : "client_ended", door_remote(&s->door), door_id(&s->door),
-            err, slice_str(text));
+  session_say_ended(s->node, s->state <= SESSION_JUDGING ? "client_refused" : "client_ended", door_remote(&s->door),
+                    door_id(&s->door), err, slice_str(text));
 }
 
 /* ---- ends ------------------------------------------------------------------------------------------------------------------

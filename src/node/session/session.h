@@ -41,6 +41,9 @@ void session_close(struct session *s, int err, const char *text);
 void session_cut(struct session *s, int err);
 /* Logs and counts a connection that was refused before it had a session. */
 void session_refused(struct node *n, const struct addr *from, const struct id *id, int err, struct slice text);
+/* A log line about a connection that was refused or ended, at most so many a second. */
+void session_say_ended(struct node *n, const char *event, const struct addr *from, const struct id *id, int err,
+                       struct slice text);
 /* session_unlist: takes it off all lists except the one of all connections. session_free: frees it. */
 void session_unlist(struct session *s);
 void session_free(struct session *s);

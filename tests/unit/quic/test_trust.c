@@ -395,20 +395,13 @@ static void test_elements(void **st) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_identity_pem),
-      cmocka_unit_test(test_pin),
-      cmocka_unit_test(test_no_cert),
-      cmocka_unit_test(test_expired),
-      cmocka_unit_test(test_own_times),
-      cmocka_unit_test(test_not_begun),
-      cmocka_unit_test(test_ca),
-      cmocka_unit_test(test_resumption),
-      cmocka_unit_test(test_exporter),
-      cmocka_unit_test(test_ticket_key_rotates),
-      cmocka_unit_test(test_new_identity),
-      cmocka_unit_test(test_costly_certificate),
-      cmocka_unit_test(test_costly_key),
-      cmocka_unit_test(test_key_fits),
+      cmocka_unit_test(test_identity_pem), cmocka_unit_test(test_pin),
+      cmocka_unit_test(test_no_cert),      cmocka_unit_test(test_expired),
+      cmocka_unit_test(test_own_times),    cmocka_unit_test(test_not_begun),
+      cmocka_unit_test(test_ca),           cmocka_unit_test(test_resumption),
+      cmocka_unit_test(test_exporter),     cmocka_unit_test(test_ticket_key_rotates),
+      cmocka_unit_test(test_new_identity), cmocka_unit_test(test_costly_certificate),
+      cmocka_unit_test(test_costly_key),   cmocka_unit_test(test_key_fits),
       cmocka_unit_test(test_elements),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
