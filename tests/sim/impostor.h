@@ -23,7 +23,7 @@ struct impostor {
   struct quic_identity *identity;
   struct addr at;
   struct framer framer;
-  int connects, others; /* frames heard */
+  int connects, goodbyes, others; /* frames heard */
 };
 
 static inline void make_proof(const struct impostor *v, struct quic_conn *conn, const char *token,
@@ -80,10 +80,10 @@ static inline void v_data(void *ctx, struct quic_conn *conn, int64_t stream, str
   (void)fin;
   quic_consume(conn, stream, data.n);
   while (framer_next(&v->framer, &data, &f) > 0) {
-    assert_int_equal(msg_decode(f.type, f.payload, &m), 0);
-    v->connects += m.type == MSG_CONNECT;
-    v->others += m.type != MSG_CONNECT;
-    if (m.type == MSG_CONNECT) answer(v, conn, stream, &m.connect);
+    v->connects += f.type == MSG_CONNECT;
+    v->goodbyes += f.type == MSG_DISCONNECT;
+    v->others += f.type != MSG_CONNECT && f.type != MSG_DISCONNECT;
+    if (f.type == MSG_CONNECT && !msg_decode(f.type, f.payload, &m)) answer(v, conn, stream, &m.connect);
   }
 }
 static inline void v_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
