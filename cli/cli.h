@@ -61,6 +61,7 @@ struct cli {
   const struct command *const *commands; /* up to NULL */
   void (*begin)(void);
   const char *server, *realm, *name, *identity_path, *token_file; /* name: NULL: "macula" */
+  const char *pass_file, *realm_key;
   bool insecure, json, help, version;
   bool prints;             /* what it has to say is for standard output: without a reader it ends */
   bool warned;             /* that nothing is remembered */

@@ -104,8 +104,8 @@ void cli_on_done(void *ctx, macula_client client, int err, const char *text) {
   cli_wake(d->cli);
 }
 
-/* Two of the library's warnings are shown to people: that a node cannot be remembered, and so not recognised the next time; and
- * that the certificate ends soon, after which nodes refuse this client. */
+/* Of the library's warnings these are shown to people: that a node cannot be remembered, and so not recognised the next time;
+ * that one was met for the first time; and that the certificate or the pass ends soon, after which nodes refuse this client. */
 static void on_log(void *ctx, int level, const char *line) {
   struct cli *cli = ctx;
   const char *error = strstr(line, "error="), *ends = strstr(line, "text=\"");
@@ -115,8 +115,9 @@ static void on_log(void *ctx, int level, const char *line) {
     fputs("macula: warning: the node's identity was not kept, so whoever answers there is trusted again: ", stderr);
     text_put_raw_line(stderr, error + strlen("error="));
   }
-  if (!strncmp(line, "certificate_ends", 16) && ends)
-    fprintf(stderr, "macula: warning: %.*s\n", (int)strcspn(ends + 6, "\""), ends + 6);
+  bool shown = !strncmp(line, "certificate_ends ", 17) || !strncmp(line, "pass_ends ", 10) ||
+               !strncmp(line, "pass_not_read ", 14) || !strncmp(line, "node_trusted ", 13);
+  if (shown && ends) fprintf(stderr, "macula: warning: %.*s\n", (int)strcspn(ends + 6, "\""), ends + 6);
 }
 
 int cli_wait_done(struct cli_done *d, uint64_t until) {
@@ -190,6 +191,8 @@ int cli_load_identity(struct cli *cli, bool meets) {
 static int prepare(struct cli *cli) {
   int err;
   sigset_t set;
+  const char *pass = getenv("MACULA_PASS");
+  if (!cli->pass_file && pass && pass[0]) cli->pass_file = pass;
   if (cli->realm && (err = macula_check_realm(cli->realm))) return cli_bad_name(err, cli->realm);
   if (cli->name && (!cli->name[0] || strlen(cli->name) > NAME_KEPT))
     return cli_invalid(MACULA_EINVAL, "--name takes a text of 1 to 64 bytes, which is what a node keeps of it");
@@ -205,7 +208,8 @@ static int prepare(struct cli *cli) {
   cli->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (cli->signal_fd < 0 || cli->wake_fd < 0) return cli_failed(MACULA_EIO, NULL, strerror(errno));
   const char *server = cli->server ? cli->server : getenv("MACULA_SERVER");
-  bool named = cli->insecure || (server && strchr(server, '@')); /* then known_nodes is not asked */
+  bool named =
+      cli->insecure || cli->pass_file || cli->realm_key || (server && strchr(server, '@')); /* then known_nodes is not asked */
   if ((err = cli_load_identity(cli, !named))) return err;
   macula_loop_options o = {MACULA_INIT(macula_loop_options), .max_memory = cli->max_memory, .log = on_log, .log_ctx = cli,
                            .log_level = 1};
@@ -217,7 +221,8 @@ macula_options cli_client_options(const struct cli *cli) {
   return (macula_options){MACULA_INIT(macula_options), .server = cli->server,
                           .realm = cli->realm,         .name = cli->name ? cli->name : "macula",
                           .identity = cli->identity,   .known_nodes = cli->known_nodes,
-                          .token = cli->token,         .insecure = cli->insecure};
+                          .token = cli->token,         .insecure = cli->insecure,
+                          .pass_file = cli->pass_file, .realm_key = cli->realm_key};
 }
 
 static void on_state(void *ctx, macula_client client, macula_state state, int err, const char *text) {

@@ -13,6 +13,8 @@ const struct option_def global_options[] = {
     {"name", 0, OPTION_TEXT, offsetof(struct cli, name)},
     {"identity", 0, OPTION_TEXT, offsetof(struct cli, identity_path)},
     {"token-file", 0, OPTION_TEXT, offsetof(struct cli, token_file)},
+    {"pass", 0, OPTION_TEXT, offsetof(struct cli, pass_file)},
+    {"realm-key", 0, OPTION_TEXT, offsetof(struct cli, realm_key)},
     {"insecure", 0, OPTION_FLAG, offsetof(struct cli, insecure)},
     {"json", 0, OPTION_FLAG, offsetof(struct cli, json)},
     {"help", 'h', OPTION_FLAG, offsetof(struct cli, help)},

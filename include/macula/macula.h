@@ -123,8 +123,9 @@ MACULA_API void macula_identity_free(macula_identity *identity);
  * there is none and none can be made: a program may go on there with macula_identity_generate and known_nodes "". */
 MACULA_API int macula_user_folder(char **ret_path);
 /* The access token in a file: one line, blanks around it left out; for macula_free. /dev/stdin and other names of descriptors
- * are read to their end. MACULA_ENOTFOUND; MACULA_EINVAL: no token, more than one line, UTF-16; MACULA_NOT_AUTHORIZED: others
- * can read the file, or it is neither ours nor root's; MACULA_EIO. macula_last_error says what to do. */
+ * are read to their end. MACULA_ENOTFOUND; MACULA_EINVAL: no token, one of less than 16 bytes, more than one line, UTF-16;
+ * MACULA_NOT_AUTHORIZED: others can read the file, or it is neither ours nor root's; MACULA_EIO. macula_last_error says what to
+ * do. */
 MACULA_API int macula_token_read(const char *path, char **ret_token);
 /* Text for people about the calling thread's last failed macula_ call; "" if there is nothing to add to macula_err_text. Valid
  * until that thread's next call. */
@@ -145,10 +146,12 @@ typedef struct macula_options {
   const char *realm;         /* NULL: "default" */
   const char *name;          /* a label for people in the node's list of clients, which keeps 64 bytes of it; NULL: none */
   macula_identity *identity; /* referenced; NULL: the user's own, made on first use. A certificate that ends within 30 days is
-                              * told in the loop's log (certificate_ends), once a day and only while connecting */
-  const char *known_nodes;   /* file of ids by address; NULL: the user's own; "": none is kept */
+                              * told in the loop's log (certificate_ends), at most once a day */
+  const char *known_nodes;   /* file of ids by address; NULL: the user's own; "": none is kept. A node that is met for the first
+                              * time is trusted, and the loop's log told whom (node_trusted) */
   const char *ca_file;       /* PEM: the node's certificate must be issued by it */
-  const char *token;         /* access token */
+  const char *token;         /* access token, of at least 16 bytes. It is never sent: client and node prove to each other that
+                              * they know it, and a node that does not is refused with MACULA_NOT_AUTHORIZED */
   bool insecure;             /* accept any node identity */
   bool no_reconnect;         /* the first loss or failed attempt closes */
   bool op;                   /* ask for an operator's slot (lists and status while the node is full) */
@@ -166,10 +169,18 @@ typedef struct macula_options {
   /* The node tells what became of messages for which no answer was asked, as that they are forbidden; at most once a second,
    * count: how many since the last time. May be NULL. */
   void (*on_notice)(void *ctx, macula_client client, int err, uint64_t count, const char *text);
+  /* File with a pass for this identity, as `macula pass new` makes it; NULL: none. It is read again before each connection, so
+   * that a renewed one counts; when it ends within 7 days that is told in the loop's log (pass_ends), at most once a day. */
+  const char *pass_file;
+  /* Id of a realm's key, MACULA_ID_LEN digits; NULL: that of the pass, if there is one. Who knows it needs no known_nodes: a
+   * node must show a pass of this realm, with the role node and for its own key, else it is refused with MACULA_NOT_AUTHORIZED.
+   * An id in `server`, ca_file and insecure come first: then the node need not show any. */
+  const char *realm_key;
 } macula_options;
 /* Starts connecting and returns at once. opt NULL: defaults. The client is freed by macula_disconnect or with its loop. Errors
- * in the options and the files that they name: MACULA_EINVAL, MACULA_INVALID_REALM, and those of macula_identity_load; else
- * MACULA_ENOMEM. */
+ * in the options and the files that they name: MACULA_EINVAL, MACULA_INVALID_REALM, those of macula_identity_load, and of a
+ * pass MACULA_IDENTITY_MISMATCH (it is for another identity) and MACULA_NOT_AUTHORIZED (its time is over, or has not begun);
+ * else MACULA_ENOMEM. */
 MACULA_API int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *ret_client);
 /* Blocks until connected (0), closed or the first attempt failed (its error; text in macula_last_error), or timeout_ms passed
  * (MACULA_TIMEOUT; the attempt goes on). */

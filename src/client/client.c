@@ -318,7 +318,7 @@ void client_let_in(struct client *c, const struct msg_pong *p) {
     return;
   }
   c->caps = p->has_caps && !c->base_only ? p->caps : CAP_PUBSUB | CAP_RPC;
-  client_due(c, TIME_NEVER);
+  client_due(c, time_add(h->now, REMIND_EVERY));
   if (h->cfg.connected && c->has_node && (c->error = h->cfg.connected(h->cfg.ctx, c, &c->node))) {
     client_lost(c, c->error, SLICE_NONE);
     return;
@@ -404,6 +404,8 @@ void client_timer(struct client *c) {
     return;
   }
   if (c->state == MACULA_CONNECTED) {
+    client_due(c, time_add(h->now, REMIND_EVERY));
+    if (h->cfg.remind) h->cfg.remind(h->cfg.ctx, c);
     client_replay(c);
     client_room(c);
     return;

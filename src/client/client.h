@@ -37,6 +37,7 @@ struct hub_config {
   int (*local)(void *ctx, int family, struct addr *ret_local); /* where datagrams of this family leave from */
   void (*changed)(void *ctx, struct client *c);                /* state changed, or room in the queue; may be NULL */
   int (*connected)(void *ctx, struct client *c, const struct id *node); /* before CONNECTED is told; may be NULL */
+  void (*remind)(void *ctx, struct client *c);                          /* at least once a day while connected; may be NULL */
   void (*freed)(void *ctx, void *owner);                                /* the client of this owner is gone; may be NULL */
 };
 int hub_new(const struct hub_config *cfg, nanotime now, struct hub **ret_hub);

@@ -19,6 +19,7 @@
 #define REPLAY_RETRY (100 * NS_MS)
 #define RENEW_RETRY (1 * NS_SEC)
 #define ROOM_RETRY (100 * NS_MS)
+#define REMIND_EVERY (86400 * NS_SEC)
 #define CLIENT_WHY_LEN 640   /* bytes */
 #define MAX_ENTRIES 4000000u /* of a hub; memory is the tighter bound */
 

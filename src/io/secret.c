@@ -103,7 +103,7 @@ int io_token_read(const char *path, char **ret_token, char *ret_why) {
   size_t skip = strspn(text, BLANKS), end = len;
   while (end > skip && strchr(BLANKS, text[end - 1])) end--;
   if (end == skip)
-    err = refuse(MACULA_EINVAL, ret_why, path, "holds no token: write one, as 'openssl rand -hex 32' makes");
+    err = refuse(MACULA_EINVAL, ret_why, path, "holds no token: write one, as 'macula token new' makes");
   else if (skip + strcspn(text + skip, "\r\n") < end)
     err = refuse(MACULA_EINVAL, ret_why, path, "holds more than one line: a token is one line");
   else

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "lib/lib.h"
 #include "lib/testing.h"
+#include "trust/token.h"
 
 #define MAX_CA (1u << 20)
 
@@ -59,17 +60,46 @@ static int end_name(macula_loop *l, int err, enum name_form form, const char *na
 
 /* ---- connecting ------------------------------------------------------------------------------------------------------------
  */
+/* An id in the address, a CA or `insecure` say whom to trust; else a realm that the client knows does, and at last the file of
+ * known nodes. */
 static int find_known(const macula_options *o, struct remote *r) {
-  if (o->insecure || r->server.pinned || (o->known_nodes && !o->known_nodes[0])) return 0;
+  if (o->insecure || r->server.pinned || r->vouched || (o->known_nodes && !o->known_nodes[0])) return 0;
   if (!o->known_nodes) return user_path("known_nodes", &r->known_path);
   return (r->known_path = strdup(o->known_nodes)) ? 0 : fail_plain(MACULA_ENOMEM);
+}
+
+static int find_pass(const macula_options *o, struct remote *r, uint8_t bytes[PASS_MAX], size_t *ret_len) {
+  char why[SERVER_WHY_LEN];
+  *ret_len = 0;
+  if (!o->pass_file) return 0;
+  if (!(r->pass_path = strdup(o->pass_file))) return fail_plain(MACULA_ENOMEM);
+  int err = pass_load(r, bytes, ret_len, why);
+  if (!err) err = pass_check_time(r, io_unix_ms() / 1000, why);
+  return err ? fail(err, "%s", why) : 0;
+}
+
+static int find_realm_key(const macula_options *o, struct remote *r, struct id *ret_key) {
+  if (o->realm_key && id_parse(slice_str(o->realm_key), ret_key))
+    return fail(MACULA_EINVAL,
+                "'%.100s' is no id of a realm's key: it has 64 hexadecimal digits, as 'macula realm show' prints",
+                o->realm_key);
+  if (!o->realm_key) *ret_key = r->pass_realm;
+  r->vouched = (o->realm_key || r->pass_path) && !o->insecure && !r->server.pinned && !o->ca_file;
+  return 0;
+}
+
+static int check_token(const char *token) {
+  const char *wrong = token ? token_wrong(slice_str(token)) : NULL;
+  return wrong ? fail(MACULA_EINVAL, "%s", wrong) : 0;
 }
 
 int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *ret_client) {
   macula_options asked;
   macula_identity *own = NULL, *identity;
   char realm[NAME_MAX_LEN + 1], why[SERVER_WHY_LEN];
-  size_t len;
+  uint8_t pass[PASS_MAX];
+  struct id realm_key;
+  size_t len, pass_len = 0;
   if (!loop || !ret_client) return fail_plain(MACULA_EINVAL);
   int err = OPTIONS_TAKE(macula_options, opt, &asked);
   if (err) return err;
@@ -85,17 +115,24 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
   r->loop = loop;
   r->insecure = opt->insecure;
   if ((err = server_parse(where, &r->server, why))) fail(err, "%s", why);
-  if (!err) err = find_known(opt, r);
+  if (!err) err = check_token(opt->token);
   if (!err && opt->ca_file && (err = io_text_read(opt->ca_file, MAX_CA, &r->ca_pem, &len, why))) fail(err, "%s", why);
   if (!err && !opt->identity) err = macula_identity_load(NULL, true, &own);
+  identity = opt->identity ? opt->identity : own;
+  if (identity) r->own = *quic_identity_id(identity->quic);
+  if (!err) err = find_pass(opt, r, pass, &pass_len);
+  if (!err) err = find_realm_key(opt, r, &realm_key);
+  if (!err) err = find_known(opt, r);
   if (err) {
+    macula_identity_free(own);
     remote_free(r);
     return err;
   }
-  identity = opt->identity ? opt->identity : own;
   struct client_options o = {.realm = realm,
                              .name = opt->name,
                              .token = opt->token,
+                             .pass = slice_of(pass, pass_len),
+                             .realm_key = r->vouched ? &realm_key : NULL,
                              .identity = identity->quic,
                              .no_reconnect = opt->no_reconnect,
                              .op = opt->op,

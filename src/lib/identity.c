@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "lib/lib.h"
+#include "trust/token.h"
 
 #define MAX_PEM (256 * 1024)
 
@@ -149,10 +150,18 @@ int macula_identity_load_pair(const char *cert_path, const char *key_path, macul
 }
 
 int macula_token_read(const char *path, char **ret_token) {
-  char why[256] = "";
+  char why[256] = "", *token;
   if (!path || !ret_token) return fail_plain(MACULA_EINVAL);
-  int err = io_token_read(path, ret_token, why);
-  return err ? fail(err, "%s", why) : 0;
+  int err = io_token_read(path, &token, why);
+  if (err) return fail(err, "%s", why);
+  const char *wrong = token_wrong(slice_str(token));
+  if (!wrong) {
+    *ret_token = token;
+    return 0;
+  }
+  explicit_bzero(token, strlen(token));
+  free(token);
+  return fail(MACULA_EINVAL, "%s: %s", path, wrong);
 }
 
 const char *macula_identity_id(const macula_identity *identity) { return identity ? identity->id : ""; }

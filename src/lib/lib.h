@@ -8,6 +8,7 @@
 #include "client/client.h"
 #include "io/io.h"
 #include "lib/server.h"
+#include "trust/pass.h"
 #include "wire/names.h"
 
 struct macula_identity {
@@ -43,11 +44,27 @@ struct remote {
   nanotime cert_say_at; /* when the log is told again that it ends */
   char *known_path;     /* NULL: none is kept */
   char *ca_pem;
+  bool vouched; /* nodes show a pass of the realm: known_path is not asked */
+  struct id own;
+  char *pass_path; /* NULL: none */
+  struct stat pass_file;
+  struct id pass_realm;
+  uint64_t pass_from, pass_end; /* Unix seconds */
+  nanotime pass_say_at;         /* as cert_say_at */
   struct io_resolve *resolving;
 };
 void remote_free(struct remote *r);
 void remote_dial(void *ctx, struct client *c);
 int remote_connected(void *ctx, struct client *c, const struct id *node);
+void remote_remind(void *ctx, struct client *c);
+
+/* pass.c: reads the pass of r->pass_path, which must be for r->own. MACULA_EINVAL, MACULA_IDENTITY_MISMATCH, or as
+ * io_text_read, with a line for people. */
+int pass_load(struct remote *r, uint8_t ret_bytes[PASS_MAX], size_t *ret_len, char ret_why[SERVER_WHY_LEN]);
+/* MACULA_NOT_AUTHORIZED, with a line for people: it has ended, or not begun. */
+int pass_check_time(const struct remote *r, uint64_t unix_s, char ret_why[SERVER_WHY_LEN]);
+/* Reads the file again if it has changed, and has the log told when the pass ends soon. */
+void pass_watch(struct remote *r, uint64_t unix_s, nanotime now);
 
 void loop_lock(macula_loop *l);
 void loop_unlock(macula_loop *l); /* and wakes the loop's thread if it has to send */

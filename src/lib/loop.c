@@ -164,6 +164,7 @@ int macula_loop_new(const macula_loop_options *opt, macula_loop **ret_loop) {
                            .local = local,
                            .changed = changed,
                            .connected = remote_connected,
+                           .remind = remote_remind,
                            .freed = freed};
   if ((err = hub_new(&cfg, now, &l->hub))) goto fail_hub;
   l->ep = hub_endpoint(l->hub);

@@ -8,6 +8,7 @@ void remote_free(struct remote *r) {
   if (!r) return;
   if (r->resolving) io_resolve_cancel(r->resolving);
   free(r->known_path);
+  free(r->pass_path);
   free(r->ca_pem);
   free(r);
 }
@@ -64,8 +65,14 @@ void remote_dial(void *ctx, struct client *c) {
   struct addr a;
   uint64_t unix_s = io_unix_ms() / 1000;
   nanotime now = io_now();
+  char why[SERVER_WHY_LEN];
   quic_set_clock(hub_quic(l->hub), unix_s, now); /* it may have been set right since */
   warn_of_end(r, unix_s, now);
+  pass_watch(r, unix_s, now);
+  if (pass_check_time(r, unix_s, why)) { /* not for good: the clock may be set right, the pass renewed */
+    client_dial_failed(c, MACULA_NOT_CONNECTED, why);
+    return;
+  }
   if (addr_parse(r->server.host_port, 0, &a) == 0) {
     dial(r, &a, 1);
     return;
@@ -76,16 +83,38 @@ void remote_dial(void *ctx, struct client *c) {
   if (err) client_dial_failed(c, err, "the name could not be looked up");
 }
 
+void remote_remind(void *ctx, struct client *c) {
+  struct remote *r = client_owner(c);
+  uint64_t unix_s = io_unix_ms() / 1000;
+  (void)ctx;
+  warn_of_end(r, unix_s, io_now());
+  pass_watch(r, unix_s, io_now());
+}
+
+/* As ssh does: whoever answered first is trusted from now on, which somebody should compare. */
+static void say_trusted(struct remote *r, const struct id *node) {
+  char hex[ID_HEX_LEN + 1];
+  id_hex(node, hex);
+  log_warn(&r->loop->log, "node_trusted",
+           "text=\"the node at %s was met for the first time, and is trusted from now on by its id %s, which is kept in %s: "
+           "compare it with the one that maculad printed there\"",
+           r->server.host_port, hex, r->known_path);
+}
+
 int remote_connected(void *ctx, struct client *c, const struct id *node) {
   macula_loop *l = ctx;
   struct remote *r = client_owner(c);
   char why[SERVER_WHY_LEN];
-  if (r->server.pinned || r->insecure || r->ca_pem || !r->known_path) return 0;
+  if (r->server.pinned || r->insecure || r->ca_pem || r->vouched || !r->known_path) return 0;
   struct id met;
   unsigned line;
+  bool added;
   if (!known_find(&l->known, r->known_path, r->server.host_port, &met, &line, why) && line && id_eq(&met, node)) return 0;
-  int err = known_add(r->known_path, r->server.host_port, node, why);
+  int err = known_add(r->known_path, r->server.host_port, node, &added, why);
   if (err == MACULA_IDENTITY_MISMATCH) return err;
-  if (err) log_warn(&l->log, "known_nodes_not_written", "error=\"%s\"", why);
+  if (err)
+    log_warn(&l->log, "known_nodes_not_written", "error=\"%s\"", why);
+  else if (added)
+    say_trusted(r, node);
   return 0;
 }

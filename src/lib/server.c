@@ -72,7 +72,7 @@ void known_cache_done(struct known_cache *k) {
   k->path = NULL;
 }
 
-static bool same_file(const struct stat *a, const struct stat *b) {
+bool same_file(const struct stat *a, const struct stat *b) {
   return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
          a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
@@ -127,7 +127,7 @@ static int append(const char *path, const char *old, const char *host_port, cons
   return err;
 }
 
-int known_add(const char *path, const char *host_port, const struct id *id, char ret_why[SERVER_WHY_LEN]) {
+int known_add(const char *path, const char *host_port, const struct id *id, bool *ret_added, char ret_why[SERVER_WHY_LEN]) {
   struct id met;
   unsigned line;
   char *text = NULL;
@@ -140,6 +140,7 @@ int known_add(const char *path, const char *host_port, const struct id *id, char
   } else if (!err && !line) {
     err = append(path, text, host_port, id, ret_why);
   }
+  *ret_added = !err && !line;
   free(text);
   close(fd);
   return err;

@@ -68,8 +68,8 @@ static void test_no_token(void **state) {
   REFUSES("\xef\xbb\xbfsesame\n", "byte order mark");
   REFUSES("one\ntwo\n", "more than one line");
   REFUSES("one\rtwo", "more than one line");
-  REFUSES(" \r\n\t", "openssl rand");
-  REFUSES("", "openssl rand");
+  REFUSES(" \r\n\t", "macula token new");
+  REFUSES("", "macula token new");
   static char big[5000];
   memset(big, 'x', sizeof big);
   refuses(big, sizeof big, 0600, MACULA_EIO, "large");

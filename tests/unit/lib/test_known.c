@@ -21,6 +21,7 @@
 #define AT "127.0.0.1:9443"
 #define ID "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"
 
+static bool added;
 static char root[64], path[160], why[SERVER_WHY_LEN];
 static struct id node;
 
@@ -56,7 +57,7 @@ static void refused(const char *data, size_t len, const char *hint) {
   assert_int_equal(known_find(NULL, path, AT, &met, &line, why), MACULA_EIO);
   assert_int_equal(line, 0);
   if (!strstr(why, hint) || !strstr(why, path)) fail_msg("no '%s' or no path in '%s'", hint, why);
-  assert_int_equal(known_add(path, AT, &node, why), MACULA_EIO);
+  assert_int_equal(known_add(path, AT, &node, &added, why), MACULA_EIO);
   assert_non_null(strstr(why, hint));
   assert_content(data, len);
 }
@@ -92,11 +93,13 @@ static void test_entries(void **state) {
   assert_int_equal(known_find(NULL, path, AT, &met, &line, why), 0);
   assert_int_equal(line, 0);
   put("b:1 " ID, 68); /* without its end */
-  assert_int_equal(known_add(path, AT, &node, why), 0);
-  assert_int_equal(known_add(path, AT, &node, why), 0); /* is there */
+  assert_int_equal(known_add(path, AT, &node, &added, why), 0);
+  assert_true(added);
+  assert_int_equal(known_add(path, AT, &node, &added, why), 0); /* is there */
+  assert_false(added);
   assert_content("b:1 " ID "\n" AT " " ID "\n", 69 + 80);
   node.b[0] ^= 1;
-  assert_int_equal(known_add(path, AT, &node, why), MACULA_IDENTITY_MISMATCH);
+  assert_int_equal(known_add(path, AT, &node, &added, why), MACULA_IDENTITY_MISMATCH);
   assert_non_null(strstr(why, "delete line 2 of"));
 }
 
@@ -105,13 +108,13 @@ static void test_replaced(void **state) {
   struct stat before, after;
   char link[200];
   (void)state;
-  assert_int_equal(known_add(path, "a:1", &node, why), 0);
+  assert_int_equal(known_add(path, "a:1", &node, &added, why), 0);
   snprintf(link, sizeof link, "%s/link", root);
   assert_int_equal(symlink(path, link), 0);
   assert_int_equal(chmod(path, 0640), 0);
   int kept = open(path, O_RDONLY | O_CLOEXEC);
   assert_int_equal(fstat(kept, &before), 0);
-  assert_int_equal(known_add(link, AT, &node, why), 0);
+  assert_int_equal(known_add(link, AT, &node, &added, why), 0);
   assert_int_equal(lstat(path, &after), 0);
   assert_true(S_ISREG(after.st_mode));
   assert_int_equal(after.st_mode & 0777, 0640);
@@ -124,7 +127,7 @@ static void test_replaced(void **state) {
     struct rlimit r = {100, 100};
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &r);
-    _exit(known_add(path, "c:1", &node, why) == MACULA_EIO && strstr(why, "known_nodes") ? 0 : 1);
+    _exit(known_add(path, "c:1", &node, &added, why) == MACULA_EIO && strstr(why, "known_nodes") ? 0 : 1);
   }
   int status;
   assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -138,7 +141,7 @@ static void *add_some(void *ctx) {
   for (int i = 0; i < 20; i++) {
     char at[32];
     snprintf(at, sizeof at, "h%d:%d", *(int *)ctx, i + 1);
-    if (known_add(path, at, &node, text)) return ctx;
+    if (known_add(path, at, &node, &added, text)) return ctx;
   }
   return NULL;
 }
@@ -171,7 +174,7 @@ static void test_full(void **state) {
   memset(big, '#', sizeof big);
   for (size_t i = 100; i < sizeof big; i += 100) big[i] = '\n';
   put(big, sizeof big);
-  assert_int_equal(known_add(path, AT, &node, why), MACULA_EFULL);
+  assert_int_equal(known_add(path, AT, &node, &added, why), MACULA_EFULL);
   assert_non_null(strstr(why, "full"));
   assert_content(big, sizeof big);
 }

@@ -6,6 +6,9 @@
 #include <unistd.h>
 
 #include "../ipv6.h"
+#include "../trust/passes.h"
+#include "client/internal.h"
+#include "lib/lib.h"
 #include "lib/testing.h"
 #include "node.h"
 
@@ -418,6 +421,192 @@ static void test_trust(void **state) {
   test_node_stop(&n);
 }
 
+/* ---- passes ----------------------------------------------------------------------------------------------------------------
+ */
+struct said { /* what a loop logged */
+  int trusted, ends;
+  char last[1200];
+};
+static void on_log(void *ctx, int level, const char *line) {
+  struct said *s = ctx;
+  (void)level;
+  s->trusted += !strncmp(line, "node_trusted ", 13);
+  s->ends += !strncmp(line, "pass_ends ", 10);
+  snprintf(s->last, sizeof s->last, "%s", line);
+}
+
+/* A pass from now - 60 s for so many seconds; its bytes, and in the file. */
+static struct slice issue(const struct crypto_key *realm, const char *holder, enum role role, int64_t from, int64_t seconds,
+                          const char *path, uint8_t bytes[PASS_MAX]) {
+  struct id id;
+  char why_not[PASS_WHY_LEN], *text;
+  size_t n;
+  assert_int_equal(id_parse(slice_str(holder), &id), 0);
+  struct pass_claims c = claims_for(&id, 1);
+  c.role = role;
+  c.not_before = io_unix_ms() / 1000 - 60 + (uint64_t)from;
+  c.not_after = c.not_before + (uint64_t)seconds;
+  claims_add(&c, RIGHT_SUB, "t.**");
+  assert_int_equal(pass_issue(realm, &c, bytes, &n, why_not), 0);
+  if (!path) return slice_of(bytes, n);
+  assert_int_equal(crypto_armor(PASS_LABEL, slice_of(bytes, n), &text), 0);
+  assert_int_equal(io_file_write(path, slice_str(text), 0644, why_not), 0);
+  free(text);
+  return slice_of(bytes, n);
+}
+
+#define DAY 86400
+
+/* What is wrong with a pass is said before anybody is asked. */
+static void test_pass_is_checked(void **state) {
+  macula_loop *loop;
+  macula_identity *id, *other;
+  struct crypto_key *realm;
+  char path[300], bad_key[] = "12ab";
+  uint8_t bytes[PASS_MAX];
+  (void)state;
+  snprintf(path, sizeof path, "%s/pass", folder);
+  assert_int_equal(macula_loop_new(NULL, &loop), 0);
+  assert_int_equal(macula_identity_generate(&id), 0);
+  assert_int_equal(macula_identity_generate(&other), 0);
+  assert_int_equal(crypto_key_new(&realm), 0);
+  macula_options o = {MACULA_INIT(macula_options), .server = "127.0.0.1:1", .identity = id, .pass_file = path};
+  assert_int_equal(reach(loop, o), MACULA_ENOTFOUND);
+  (void)issue(realm, macula_identity_id(other), ROLE_CLIENT, 0, DAY, path, bytes);
+  assert_int_equal(reach(loop, o), MACULA_IDENTITY_MISMATCH);
+  assert_non_null(strstr(macula_last_error(), macula_identity_id(id)));
+  assert_non_null(strstr(macula_last_error(), macula_identity_id(other)));
+  (void)issue(realm, macula_identity_id(id), ROLE_CLIENT, -DAY, DAY, path, bytes);
+  assert_int_equal(reach(loop, o), MACULA_NOT_AUTHORIZED);
+  assert_non_null(strstr(macula_last_error(), "ask for another"));
+  (void)issue(realm, macula_identity_id(id), ROLE_CLIENT, DAY, DAY, path, bytes);
+  assert_int_equal(reach(loop, o), MACULA_NOT_AUTHORIZED);
+  assert_non_null(strstr(macula_last_error(), "is the clock right"));
+  assert_int_equal(macula_identity_save(id, path), 0);
+  assert_int_equal(reach(loop, o), MACULA_EINVAL);
+  assert_non_null(strstr(macula_last_error(), "holds no pass"));
+  o.pass_file = NULL;
+  o.realm_key = bad_key;
+  assert_int_equal(reach(loop, o), MACULA_EINVAL);
+  assert_non_null(strstr(macula_last_error(), "macula realm show"));
+  o.realm_key = NULL;
+  o.token = "fifteen bytes..";
+  assert_int_equal(reach(loop, o), MACULA_EINVAL);
+  assert_non_null(strstr(macula_last_error(), "at least 16 bytes"));
+  macula_loop_free(loop);
+  macula_identity_free(id);
+  macula_identity_free(other);
+  crypto_key_free(realm);
+  unlink(path);
+}
+
+/* Who knows the realm keeps no ids of its nodes; who does not is told whom it trusted. */
+static void test_realm_vouches(void **state) {
+  struct test_node plain, vouched;
+  struct said said = {0};
+  macula_loop_options lo = {MACULA_INIT(macula_loop_options), .log = on_log, .log_ctx = &said, .log_level = 1};
+  macula_loop *loop;
+  macula_identity *id;
+  struct crypto_key *realm;
+  struct quic_identity *node;
+  char path[300], known[300], hex[ID_HEX_LEN + 1], server[300];
+  uint8_t bytes[PASS_MAX], of_node[PASS_MAX];
+  struct stat st;
+  (void)state;
+  snprintf(path, sizeof path, "%s/pass", folder);
+  snprintf(known, sizeof known, "%s/met", folder);
+  assert_int_equal(macula_loop_new(&lo, &loop), 0);
+  assert_int_equal(macula_identity_generate(&id), 0);
+  assert_int_equal(quic_identity_generate(&node), 0);
+  assert_int_equal(crypto_key_new(&realm), 0);
+  id_hex(quic_identity_id(node), hex);
+  struct node_config cfg = {.identity = node, .pass = issue(realm, hex, ROLE_NODE, 0, DAY, NULL, of_node)};
+  test_node_start(&vouched, "127.0.0.1:0", cfg);
+  test_node_start(&plain, "127.0.0.1:0", (struct node_config){0});
+  (void)issue(realm, macula_identity_id(id), ROLE_CLIENT, 0, 80 * DAY, path, bytes);
+  macula_options o = options(&vouched, id);
+  o.known_nodes = known;
+  o.pass_file = path;
+  assert_int_equal(reach(loop, o), 0);
+  o.server = plain.at;
+  assert_int_equal(reach(loop, o), MACULA_NOT_AUTHORIZED);
+  id_hex(crypto_key_id(realm), hex);
+  assert_true(strstr(macula_last_error(), "shows no pass") && strstr(macula_last_error(), hex));
+  snprintf(server, sizeof server, "macula://%s@%s", plain.id, plain.at); /* somebody else vouches for it */
+  o.server = server;
+  assert_int_equal(reach(loop, o), 0);
+  o.pass_file = NULL;
+  o.realm_key = hex;
+  o.server = vouched.at;
+  assert_int_equal(reach(loop, o), 0);
+  assert_int_equal(said.ends + said.trusted, 0);
+  assert_int_equal(stat(known, &st), -1);
+
+  o.realm_key = NULL;
+  assert_int_equal(reach(loop, o), 0);
+  assert_int_equal(said.trusted, 1);
+  assert_true(strstr(said.last, vouched.id) && strstr(said.last, vouched.at) && strstr(said.last, known));
+  assert_int_equal(reach(loop, o), 0);
+  assert_int_equal(said.trusted, 1); /* it is known now */
+  macula_loop_free(loop);
+  macula_identity_free(id);
+  quic_identity_unref(node);
+  crypto_key_free(realm);
+  test_node_stop(&plain);
+  test_node_stop(&vouched);
+  unlink(path);
+  unlink(known);
+}
+
+/* That it ends is said a week before; a new one in the file's place is taken, and one that is no pass is not. */
+static void test_pass_is_renewed(void **state) {
+  struct said said = {0};
+  macula_loop_options lo = {MACULA_INIT(macula_loop_options), .log = on_log, .log_ctx = &said, .log_level = 1,
+                            .embedded = true};
+  macula_loop *loop;
+  macula_identity *id;
+  macula_client handle;
+  struct crypto_key *realm;
+  char path[300], why_not[256];
+  uint8_t bytes[PASS_MAX];
+  uint64_t now = io_unix_ms() / 1000;
+  (void)state;
+  snprintf(path, sizeof path, "%s/pass", folder);
+  assert_int_equal(macula_loop_new(&lo, &loop), 0);
+  assert_int_equal(macula_identity_generate(&id), 0);
+  assert_int_equal(crypto_key_new(&realm), 0);
+  struct slice first = issue(realm, macula_identity_id(id), ROLE_CLIENT, 0, 8 * DAY, path, bytes);
+  macula_options o = {MACULA_INIT(macula_options), .server = "127.0.0.1:1", .identity = id, .pass_file = path};
+  assert_int_equal(macula_connect(loop, &o, &handle), 0);
+  struct client *c = client_find(loop->hub, handle.id);
+  assert_non_null(c);
+  assert_true(slice_eq(c->pass, first));
+  remote_remind(loop, c);
+  assert_int_equal(said.ends, 0);
+  pass_watch(client_owner(c), now + 2 * DAY, io_now());
+  assert_int_equal(said.ends, 1);
+  assert_non_null(strstr(said.last, "ends in 5 days"));
+  pass_watch(client_owner(c), now + 2 * DAY + 3600, io_now() + 3600 * NS_SEC);
+  assert_int_equal(said.ends, 1);
+  pass_watch(client_owner(c), now + 3 * DAY + 3600, io_now() + 90000 * NS_SEC);
+  assert_int_equal(said.ends, 2);
+
+  assert_int_equal(io_file_write(path, slice_str("half of it"), 0644, why_not), 0);
+  remote_remind(loop, c);
+  assert_non_null(strstr(said.last, "pass_not_read"));
+  assert_true(slice_eq(c->pass, first));
+  uint8_t again[PASS_MAX];
+  struct slice second = issue(realm, macula_identity_id(id), ROLE_CLIENT, 0, 60 * DAY, path, again);
+  remote_remind(loop, c);
+  assert_true(slice_eq(c->pass, second));
+  pass_watch(client_owner(c), now + 8 * DAY, io_now() + 400000 * NS_SEC);
+  assert_int_equal(said.ends, 2);
+  macula_loop_free(loop);
+  macula_identity_free(id);
+  crypto_key_free(realm);
+  unlink(path);
+}
+
 static void test_identity(void **state) {
   macula_identity *a, *b;
   char path[300];
@@ -627,10 +816,11 @@ static void test_arguments(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_threaded),      cmocka_unit_test(test_embedded),   cmocka_unit_test(test_many),
-      cmocka_unit_test(test_threads_share), cmocka_unit_test(test_reconnects), cmocka_unit_test(test_trust),
-      cmocka_unit_test(test_identity),      cmocka_unit_test(test_arguments),  cmocka_unit_test(test_stale),
-      cmocka_unit_test(test_options),       cmocka_unit_test(test_room)};
+      cmocka_unit_test(test_threaded),      cmocka_unit_test(test_embedded),       cmocka_unit_test(test_many),
+      cmocka_unit_test(test_threads_share), cmocka_unit_test(test_reconnects),     cmocka_unit_test(test_trust),
+      cmocka_unit_test(test_identity),      cmocka_unit_test(test_arguments),      cmocka_unit_test(test_stale),
+      cmocka_unit_test(test_options),       cmocka_unit_test(test_room),           cmocka_unit_test(test_pass_is_checked),
+      cmocka_unit_test(test_realm_vouches), cmocka_unit_test(test_pass_is_renewed)};
   if (!mkdtemp(folder)) return 1;
   setenv("XDG_CONFIG_HOME", folder, 1);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
