@@ -20,7 +20,6 @@ static const char *const names[] = {
         "config",
     "server",
     "token_file",
-    "pass",
     "identity",
     "nodes",
     "test_unbounded"};

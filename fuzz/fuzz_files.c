@@ -23,6 +23,7 @@ static void write_file(const char *path, struct slice text) {
 }
 
 static void known_nodes(struct slice text) {
+  bool added;
   static char path[64];
   static const struct id id = {{1, 2, 3}};
   char why[SERVER_WHY_LEN] = "";
@@ -33,10 +34,10 @@ static void known_nodes(struct slice text) {
   int err = known_find(NULL, path, "there:9443", &met, &line, why);
   require(err ? why[0] != 0 && strlen(why) < sizeof why : 1);
   if (!err && !line) {
-    require(known_add(path, "there:9443", &id, why) == 0);
+    require(known_add(path, "there:9443", &id, &added, why) == 0);
     require(known_find(NULL, path, "there:9443", &met, &line, why) == 0 && line && id_eq(&met, &id));
   } else if (err) {
-    require(known_add(path, "there:9443", &id, why) != 0); /* nothing is added to a file that cannot be read */
+    require(known_add(path, "there:9443", &id, &added, why) != 0); /* nothing is added to a file that cannot be read */
   }
   unlink(path);
 }

@@ -279,11 +279,6 @@ int load_nodes_given(struct load *l) {
       cli_error("invalid_argument", "--nodes: cannot find an IPv4 address of '%.200s'", server.host_port);
       code = EXIT_USAGE;
     }
-    if (!code && l->cli->token && !server.pinned && !l->cli->insecure) {
-      cli_error("invalid_argument", "--nodes: a token is given to known nodes only: write macula://ID@%.200s, or --insecure",
-                at);
-      code = EXIT_USAGE;
-    }
     if (code) break;
     if (server.pinned) n->id = server.pin;
     n->given = true;

@@ -95,10 +95,11 @@ void remote_remind(void *ctx, struct client *c) {
 static void say_trusted(struct remote *r, const struct id *node) {
   char hex[ID_HEX_LEN + 1];
   id_hex(node, hex);
-  log_warn(&r->loop->log, "node_trusted",
-           "text=\"the node at %s was met for the first time, and is trusted from now on by its id %s, which is kept in %s: "
-           "compare it with the one that maculad printed there\"",
-           r->server.host_port, hex, r->known_path);
+  log_warn(
+      &r->loop->log, "node_trusted",
+      "text=\"first contact with %s: it is trusted from now on by its id %s, kept in %s; is that the one that maculad prints "
+      "there?\"",
+      r->server.host_port, hex, r->known_path);
 }
 
 int remote_connected(void *ctx, struct client *c, const struct id *node) {

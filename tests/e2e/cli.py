@@ -201,6 +201,7 @@ def bad_input():
                      ["call", "a", "--strategy", "best"], ["call", "a", "--timeout", "soon"], ["bench", "all"], ["sub"],
                      ["completion", "fish"], ["id", "old"], ["-s", "a b", "pub", "a"]):
             n.bad(2, "invalid_argument", *args)
+        n.ok("status")  # from now on it is known
         n.bad(1, "no_such_procedure", "call", "nobody.home")
         n.bad(3, "realm_mismatch", "-r", "other", "pub", "a", "x")
         for patience in "3s", "20s", "100s":  # on a machine that stands still it may be over before the message comes
@@ -254,7 +255,7 @@ COMPLETED = [
     ("macula load so", "macula load soak"),
     ("macula load --ch", "macula load --ch"),
     ("macula s", "macula s"),
-    ("macula -s 127.0.0.1:1 --rea", "macula -s 127.0.0.1:1 --realm"),
+    ("macula -s 127.0.0.1:1 --ins", "macula -s 127.0.0.1:1 --insecure"),
     ("macula completion z", "macula completion zsh"),
     ("macula pub a --bench", "macula pub a --bench"),
     ("macula pub 'Büro 2.a' --ret", "macula pub 'Büro 2.a' --retain"),

@@ -430,16 +430,21 @@ def make_identity(folder, name):
 
 
 def case_access_token(folder):
-    token, wrong = write(folder, "token", "sesame\n", 0o600), write(folder, "wrong", "sesamo\n", 0o600)
+    token, wrong = write(folder, "token", "sesame, please, open\n", 0o600), write(folder, "wrong", "sesamo, please, open\n", 0o600)
     n = Node(folder, "--access", "token:" + token)
     for args in ([], ["--token-file", wrong]):
         code, _, err = ended(macula(folder, n, *args, "pub", "a", "1"))
         assert code == 3 and re.fullmatch(r"macula: not_authorized: [^\n]*token[^\n]*\n", err), (code, err)
     assert ended(macula(folder, n, "--token-file", token, "pub", "a", "1"))[0] == 0
-    write(folder, "token", "sesamo\n", 0o600)
+    write(folder, "token", "sesamo, please, open\n", 0o600)
     n.process.send_signal(signal.SIGHUP)
     n.said.expect("err", r"event=reloaded")
     assert ended(macula(folder, n, "--token-file", wrong, "pub", "a", "1"))[0] == 0
+    assert n.stop() == 0
+    n = Node(folder)  # open to everybody, so that it knows no token: who has one is not to take it for the other
+    code, _, err = ended(macula(folder, n, "--token-file", wrong, "pub", "a", "1"))
+    assert code == 3 and re.fullmatch(r"macula: not_authorized: [^\n]*without proving that it knows the access token[^\n]*\n", err), (code, err)
+    assert ended(macula(folder, n, "pub", "a", "1"))[0] == 0
     assert n.stop() == 0
 
 

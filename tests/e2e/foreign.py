@@ -219,10 +219,10 @@ def json_is_grammar_and_passes_unchanged():
 
 def refused_clients_leave_a_line():
     with Place() as here:
-        token = here.path("token", "right\n")
+        token = here.path("token", "the one that is right\n")
         node = here.node("one", "--access", "token:" + token, "--log-format", "json")
         identity = here.run("id")[1].decode().strip()
-        code, _, err = here.run("--token-file", here.path("wrong", "wrong\n"), "status")
+        code, _, err = here.run("--token-file", here.path("wrong", "the one that is wrong\n"), "status")
         assert code == 3 and b"not_authorized" in err, err
         node.expect("err", rb'"event":"client_refused"')
         line = [json.loads(line) for line in node.err.decode().splitlines() if "client_refused" in line][0]

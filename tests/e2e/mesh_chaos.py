@@ -109,7 +109,7 @@ class Mesh:
         os.mkdir(self.dir)
         self.token = os.path.join(self.dir, "token")
         with open(self.token, "w") as f:
-            f.write("open-sesame\n")
+            f.write("open-sesame-open\n")
         os.chmod(self.token, 0o600)
         self.id = os.path.join(self.dir, "id.pem")
         for i in range(1, count + 2):
@@ -235,7 +235,7 @@ def case_bad_joins(number):
     a, b = m.nodes
     wrong = os.path.join(m.dir, "wrong")
     with open(wrong, "w") as f:
-        f.write("nonsense\n")
+        f.write("nonsense, all of it\n")
     os.chmod(wrong, 0o600)
     c = Node(m, 3, extra=["--admin-keys", m.admin, "--realm", "elsewhere"]).start(join=True)
     until(lambda: c.said("realm_mismatch"), "realm_mismatch not logged")
