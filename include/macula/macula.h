@@ -173,13 +173,13 @@ typedef struct macula_options {
    * that a renewed one counts; when it ends within 7 days that is told in the loop's log (pass_ends), at most once a day. */
   const char *pass_file;
   /* Id of a realm's key, MACULA_ID_LEN digits; NULL: that of the pass, if there is one. Who knows it needs no known_nodes: a
-   * node must show a pass of this realm, with the role node and for its own key, else it is refused with MACULA_NOT_AUTHORIZED.
+   * node must show a pass of this realm, with the role node and for its own key, else it is refused with MACULA_PASS_INVALID.
    * An id in `server`, ca_file and insecure come first: then the node need not show any. */
   const char *realm_key;
 } macula_options;
 /* Starts connecting and returns at once. opt NULL: defaults. The client is freed by macula_disconnect or with its loop. Errors
  * in the options and the files that they name: MACULA_EINVAL, MACULA_INVALID_REALM, those of macula_identity_load, and of a
- * pass MACULA_IDENTITY_MISMATCH (it is for another identity) and MACULA_NOT_AUTHORIZED (its time is over, or has not begun);
+ * pass MACULA_PASS_INVALID (it is for another identity, or has not begun) and MACULA_PASS_EXPIRED;
  * else MACULA_ENOMEM. */
 MACULA_API int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *ret_client);
 /* Blocks until connected (0), closed or the first attempt failed (its error; text in macula_last_error), or timeout_ms passed

@@ -46,7 +46,7 @@ static int judge_pass(const struct client *c, struct slice shown, char *ret_why)
         "the node shows no pass of the realm key %s, so it may be an impostor: start it with one of role node, or name it: "
         "macula://ID@HOST:PORT",
         hex);
-    return MACULA_NOT_AUTHORIZED;
+    return MACULA_PASS_INVALID;
   }
   enum pass_verdict v = pass_verify(shown, &trust, &pass, why);
   if (!v && pass_effective(&pass)->role != ROLE_NODE) {
@@ -55,7 +55,7 @@ static int judge_pass(const struct client *c, struct slice shown, char *ret_why)
   }
   if (!v) return 0;
   snprintf(ret_why, CLIENT_WHY_LEN, "the node's pass does not count, so it may be an impostor: %s", why);
-  return v == PASS_NO_MEMORY ? MACULA_ENOMEM : MACULA_NOT_AUTHORIZED;
+  return v == PASS_NO_MEMORY ? MACULA_ENOMEM : v == PASS_EXPIRED ? MACULA_PASS_EXPIRED : MACULA_PASS_INVALID;
 }
 
 int client_judge(const struct client *c, const struct msg_pong *m, char ret_why[CLIENT_WHY_LEN]) {

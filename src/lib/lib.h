@@ -58,10 +58,10 @@ void remote_dial(void *ctx, struct client *c);
 int remote_connected(void *ctx, struct client *c, const struct id *node);
 void remote_remind(void *ctx, struct client *c);
 
-/* pass.c: reads the pass of r->pass_path, which must be for r->own. MACULA_EINVAL, MACULA_IDENTITY_MISMATCH, or as
+/* pass.c: reads the pass of r->pass_path, which must be for r->own. MACULA_EINVAL, MACULA_PASS_INVALID, or as
  * io_text_read, with a line for people. */
 int pass_load(struct remote *r, uint8_t ret_bytes[PASS_MAX], size_t *ret_len, char ret_why[SERVER_WHY_LEN]);
-/* MACULA_NOT_AUTHORIZED, with a line for people: it has ended, or not begun. */
+/* MACULA_PASS_EXPIRED, or MACULA_PASS_INVALID: it has not begun. With a line for people. */
 int pass_check_time(const struct remote *r, uint64_t unix_s, char ret_why[SERVER_WHY_LEN]);
 /* Reads the file again if it has changed, and has the log told when the pass ends soon. */
 void pass_watch(struct remote *r, uint64_t unix_s, nanotime now);

@@ -39,12 +39,12 @@ static int judge(struct remote *r, struct slice bytes, struct pass *ret_pass, ch
         "the pass in %.200s is for the identity %s, and this client's is %s: use the identity that it was made for, or ask "
         "for a pass for this one",
         r->pass_path, hex, own);
-    return MACULA_IDENTITY_MISMATCH;
+    return MACULA_PASS_INVALID;
   }
   struct pass_trust trust = {.realms = &ret_pass->realm, .realm_count = 1, .now = pass_effective(ret_pass)->not_after};
   if (!v) v = pass_verify(bytes, &trust, ret_pass, why);
   if (v) snprintf(ret_why, SERVER_WHY_LEN, "%.200s: %.400s", r->pass_path, why);
-  return v == PASS_NO_MEMORY ? MACULA_ENOMEM : v ? MACULA_EINVAL : 0;
+  return v == PASS_NO_MEMORY ? MACULA_ENOMEM : v ? MACULA_PASS_INVALID : 0;
 }
 
 int pass_load(struct remote *r, uint8_t ret_bytes[PASS_MAX], size_t *ret_len, char ret_why[SERVER_WHY_LEN]) {
@@ -63,13 +63,14 @@ int pass_load(struct remote *r, uint8_t ret_bytes[PASS_MAX], size_t *ret_len, ch
 
 int pass_check_time(const struct remote *r, uint64_t unix_s, char ret_why[SERVER_WHY_LEN]) {
   if (!r->pass_path || (unix_s >= r->pass_from && unix_s <= r->pass_end)) return 0;
-  if (unix_s < r->pass_from)
+  bool early = unix_s < r->pass_from;
+  if (early)
     snprintf(ret_why, SERVER_WHY_LEN, "the pass in %.200s begins in %llu s: is the clock right?", r->pass_path,
              (unsigned long long)(r->pass_from - unix_s));
   else
     snprintf(ret_why, SERVER_WHY_LEN, "the pass in %.200s ended %llu s ago: ask for another", r->pass_path,
              (unsigned long long)(unix_s - r->pass_end));
-  return MACULA_NOT_AUTHORIZED;
+  return early ? MACULA_PASS_INVALID : MACULA_PASS_EXPIRED;
 }
 
 /* A file that is unreadable, or not whole yet, leaves the pass that there was. */

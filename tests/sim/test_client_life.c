@@ -403,10 +403,10 @@ static bool ask(struct world *w, struct user *u, struct tally *t) {
 
 static void test_no_memory(void **state) {
   bool whole = false;
-  const struct client_options o = {.name = "n", .token = "secret", .pass = slice_str("pass")};
+  const struct client_options o = {.name = "n", .token = ACCESS_TOKEN};
   (void)state;
   for (uint64_t n = 1; n < 400 && !whole; n++) {
-    struct world w = {.cfg = {.token = "secret"}}; /* which anybody may prove */
+    struct world w = {.access = ACCESS_BY_TOKEN(ACCESS_TOKEN) "default: all\n"};
     struct user u = {0}, v = {0};
     struct tally t[3] = {0}, again[3] = {0};
     world_init(&w, NULL);

@@ -21,14 +21,14 @@ static void ask_all(struct world *w, struct user *u, struct tally *t) {
 }
 
 /* Starts a client, which is expected to close for good, and says why. */
-static void refused(struct world *w, struct impostor *v, struct client_options o, const char *why) {
+static void refused(struct world *w, struct impostor *v, struct client_options o, int code, const char *why) {
   struct user u = {0};
   struct tally t = {0};
   int before = v->connects;
   assert_int_equal(user_start(w, 0, &u, o), 0);
   ask_all(w, &u, &t);
   assert_true(world_until(w, &u.states[MACULA_CLOSED], 60 * NS_SEC));
-  assert_int_equal(u.err, MACULA_NOT_AUTHORIZED);
+  assert_int_equal(u.err, code);
   if (!strstr(u.text, why)) fail_msg("%s", u.text);
   assert_int_equal(u.states[MACULA_CONNECTED], 0);
   client_close(u.c, false);
@@ -47,7 +47,7 @@ static void let_in(struct world *w, struct client_options o) {
 /* ---- tokens ----------------------------------------------------------------------------------------------------------------
  */
 static void test_node_proves_token(void **state) {
-  struct world w = {.cfg = {.access = NODE_ACCESS_TOKEN, .token = TOKEN}};
+  struct world w = {.access = ACCESS_BY_TOKEN(TOKEN)};
   struct impostor v;
   const struct client_options o = {.token = TOKEN};
   (void)state;
@@ -55,20 +55,19 @@ static void test_node_proves_token(void **state) {
   let_in(&w, o);
   impostor_replaces(&v, &w);
   v.answer = NO_PROOF;
-  refused(&w, &v, o, "without proving");
+  refused(&w, &v, o, MACULA_NOT_AUTHORIZED, "without proving");
   v.answer = REFLECTED;
-  refused(&w, &v, o, "without proving");
+  refused(&w, &v, o, MACULA_NOT_AUTHORIZED, "without proving");
   v.answer = OLD_PROOF; /* which was good for the connection before */
-  refused(&w, &v, o, "without proving");
+  refused(&w, &v, o, MACULA_NOT_AUTHORIZED, "without proving");
   v.answer = GUESSED;
-  refused(&w, &v, o, "without proving");
+  refused(&w, &v, o, MACULA_NOT_AUTHORIZED, "without proving");
   v.answer = PROVED;
   let_in(&w, o);
   impostor_stop(&v);
 
   /* A node that is open to everybody lets the client in, but cannot prove what it does not know. */
-  w.cfg.access = NODE_ACCESS_OPEN;
-  w.cfg.token = NULL;
+  w.access = NULL;
   world_node(&w);
   v.connects = v.others = 0;
   struct user u = {0};
@@ -82,7 +81,7 @@ static void test_node_proves_token(void **state) {
 /* What the node at the address had proved before does not help whoever takes its place: the client that comes back sends it
  * nothing, however much it has to send. */
 static void test_node_is_replaced(void **state) {
-  struct world w = {.cfg = {.access = NODE_ACCESS_TOKEN, .token = TOKEN}};
+  struct world w = {.access = ACCESS_BY_TOKEN(TOKEN)};
   struct impostor v;
   struct user u = {0};
   struct tally heard = {0}, served = {0}, t = {0};
@@ -165,23 +164,23 @@ static void test_realm_vouches(void **state) {
   const struct id *node = quic_identity_id(w.node_id);
   impostor_replaces(&v, &w);
   v.answer = NO_PROOF;
-  refused(&w, &v, o, "shows no pass");
+  refused(&w, &v, o, MACULA_PASS_INVALID, "shows no pass");
   issue(&s, other, node, ROLE_NODE, until);
   v.pass = s.slice;
-  refused(&w, &v, o, "not trusted here");
+  refused(&w, &v, o, MACULA_PASS_INVALID, "not trusted here");
   issue(&s, realm, quic_identity_id(w.ids[1]), ROLE_NODE, until); /* another's, which is no secret */
   v.pass = s.slice;
-  refused(&w, &v, o, "the pass is for the key");
+  refused(&w, &v, o, MACULA_PASS_INVALID, "the pass is for the key");
   issue(&s, realm, node, ROLE_CLIENT, until);
   v.pass = s.slice;
-  refused(&w, &v, o, "role client");
+  refused(&w, &v, o, MACULA_PASS_INVALID, "role client");
   issue(&s, realm, node, ROLE_NODE, UNIX_BASE - 10);
   v.pass = s.slice;
-  refused(&w, &v, o, "ended");
+  refused(&w, &v, o, MACULA_PASS_EXPIRED, "ended");
   issue(&s, realm, node, ROLE_NODE, until);
   s.bytes[s.slice.n - 1] ^= 1;
   v.pass = s.slice;
-  refused(&w, &v, o, "signature");
+  refused(&w, &v, o, MACULA_PASS_INVALID, "signature");
   impostor_stop(&v);
 
   issue(&s, realm, node, ROLE_NODE, until);

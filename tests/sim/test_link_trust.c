@@ -22,9 +22,12 @@ struct mesh { /* the world's node, and an address that it dials */
   struct quic_identity *id;
 };
 
-static void mesh_start(struct mesh *m, const char *token) {
+#define NODES_BY_TOKEN(token) "grants: {node: {role: node}}\ntokens: [{token: " token ", grant: node}]\n"
+
+static void mesh_start(struct mesh *m, const char *access) {
   m->log = (struct log){LOG_INFO, on_line, &m->lines};
-  m->w.cfg = (struct node_config){.token = token, .access = token ? NODE_ACCESS_TOKEN : NODE_ACCESS_OPEN, .log = &m->log};
+  m->w.access = access;
+  m->w.cfg.log = &m->log;
   world_init(&m->w, NULL);
   assert_int_equal(quic_identity_generate(&m->id), 0);
   assert_int_equal(addr_parse("10.0.0.9:9443", 0, &m->there), 0);
@@ -44,22 +47,28 @@ static void dial(struct mesh *m) {
 static void test_impostor(void **state) {
   static const struct {
     enum answer answer;
-    bool linked;
-  } all[] = {{NO_PROOF, false}, {REFLECTED, false}, {OLD_PROOF, false}, {GUESSED, false}, {PROVED, true}};
+    const char *why; /* NULL: it is let in */
+  } all[] = {{NO_PROOF, "nothing proves"},
+             {REFLECTED, "proved no token"},
+             {OLD_PROOF, "proved no token"},
+             {GUESSED, "proved no token"},
+             {PROVED, NULL}};
   (void)state;
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
     struct mesh m = {0};
     struct impostor v;
-    mesh_start(&m, TOKEN);
+    const char *why = all[i].why;
+    bool linked = !why;
+    mesh_start(&m, NODES_BY_TOKEN(TOKEN));
     impostor_start(&v, &m.w, &m.there, m.id);
     v.answer = all[i].answer;
     dial(&m);
-    assert_int_equal(node_joined(m.w.node, &m.there), all[i].linked);
-    assert_true(all[i].linked ? v.others > 0 : v.connects >= 3 && v.others == 0); /* again and again */
-    assert_int_equal(m.lines.refused, !all[i].linked);                            /* and said once */
+    assert_int_equal(node_joined(m.w.node, &m.there), linked);
+    assert_true(linked ? v.others > 0 : v.connects >= 3 && v.others == 0); /* again and again */
+    assert_int_equal(m.lines.refused, !linked);                            /* and said once */
     char hex[ID_HEX_LEN + 1];
     id_hex(quic_identity_id(m.id), hex);
-    if (!all[i].linked) assert_true(strstr(m.lines.last, hex) && strstr(m.lines.last, "did not prove"));
+    if (!linked) assert_true(strstr(m.lines.last, hex) && strstr(m.lines.last, why));
     impostor_stop(&v);
     mesh_stop(&m);
   }
@@ -70,7 +79,11 @@ static void test_nodes(void **state) {
   static const struct {
     const char *here, *there;
     bool linked;
-  } all[] = {{TOKEN, TOKEN, true}, {TOKEN, "another token, and long enough", false}, {TOKEN, NULL, false}, {NULL, NULL, true}};
+  } all[] = {{NODES_BY_TOKEN(TOKEN), NODES_BY_TOKEN(TOKEN), true},
+             {NODES_BY_TOKEN(TOKEN), NODES_BY_TOKEN("another-token-as-long"), false},
+             {NODES_BY_TOKEN(TOKEN), NULL, false},
+             {NODES_BY_TOKEN(TOKEN), ACCESS_BY_TOKEN(TOKEN), false}, /* one of clients */
+             {NULL, NULL, true}};
   (void)state;
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
     struct mesh m = {0};
@@ -78,11 +91,10 @@ static void test_nodes(void **state) {
     mesh_start(&m, all[i].here);
     struct node_config cfg = m.w.cfg;
     cfg.identity = m.id;
-    cfg.token = all[i].there;
-    cfg.access = cfg.token ? NODE_ACCESS_TOKEN : NODE_ACCESS_OPEN;
+    cfg.access = all[i].there ? access_text(all[i].there) : NULL;
     cfg.log = NULL;
-    cfg.pass = slice_str("shown to whoever asks");
     assert_int_equal(node_new(&cfg, sim_net_now(m.w.net), &other), 0);
+    access_unref(cfg.access);
     struct endpoint ep = node_endpoint(other);
     sim_net_attach(m.w.net, &m.there, &ep);
     dial(&m);

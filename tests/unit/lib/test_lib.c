@@ -473,14 +473,14 @@ static void test_pass_is_checked(void **state) {
   macula_options o = {MACULA_INIT(macula_options), .server = "127.0.0.1:1", .identity = id, .pass_file = path};
   assert_int_equal(reach(loop, o), MACULA_ENOTFOUND);
   (void)issue(realm, macula_identity_id(other), ROLE_CLIENT, 0, DAY, path, bytes);
-  assert_int_equal(reach(loop, o), MACULA_IDENTITY_MISMATCH);
+  assert_int_equal(reach(loop, o), MACULA_PASS_INVALID);
   assert_non_null(strstr(macula_last_error(), macula_identity_id(id)));
   assert_non_null(strstr(macula_last_error(), macula_identity_id(other)));
   (void)issue(realm, macula_identity_id(id), ROLE_CLIENT, -DAY, DAY, path, bytes);
-  assert_int_equal(reach(loop, o), MACULA_NOT_AUTHORIZED);
+  assert_int_equal(reach(loop, o), MACULA_PASS_EXPIRED);
   assert_non_null(strstr(macula_last_error(), "ask for another"));
   (void)issue(realm, macula_identity_id(id), ROLE_CLIENT, DAY, DAY, path, bytes);
-  assert_int_equal(reach(loop, o), MACULA_NOT_AUTHORIZED);
+  assert_int_equal(reach(loop, o), MACULA_PASS_INVALID);
   assert_non_null(strstr(macula_last_error(), "is the clock right"));
   assert_int_equal(macula_identity_save(id, path), 0);
   assert_int_equal(reach(loop, o), MACULA_EINVAL);
@@ -529,7 +529,7 @@ static void test_realm_vouches(void **state) {
   o.pass_file = path;
   assert_int_equal(reach(loop, o), 0);
   o.server = plain.at;
-  assert_int_equal(reach(loop, o), MACULA_NOT_AUTHORIZED);
+  assert_int_equal(reach(loop, o), MACULA_PASS_INVALID);
   id_hex(crypto_key_id(realm), hex);
   assert_true(strstr(macula_last_error(), "shows no pass") && strstr(macula_last_error(), hex));
   snprintf(server, sizeof server, "macula://%s@%s", plain.id, plain.at); /* somebody else vouches for it */
