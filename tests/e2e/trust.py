@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Whom clients and nodes trust: passes, tokens that are proved, first contact: tests/e2e/trust.py BUILD_FOLDER [CASE...]. Prints "ok NAME"
+or "FAIL NAME: why" a case.
+"""
+import os
+import re
+import shutil
+import sys
+import tempfile
+import traceback
+
+import _node
+from _node import until
+from _process import end_all
+
+
+class Node(_node.Node):
+    def fails(self, want_code, pattern, *args, **kw):
+        code, _, err = self.run(*args, **kw)
+        assert code == want_code and re.fullmatch(r"macula: [^\n]*(%s)[^\n]*\n" % pattern, err), (args, code, err)
+        return err
+
+
+class Realm:
+    """A realm's key, and passes that it signs, in a folder."""
+
+    def __init__(self, folder, name="realm"):
+        self.folder, self.key = folder, os.path.join(folder, name + ".key")
+        self.id = self.macula("realm", "new", self.key).strip()
+
+    def macula(self, *args):
+        code, out, err = _node.Node.run(self, *args)
+        assert code == 0, (args, code, err)
+        return out
+
+    text = True
+
+    @property
+    def env(self):
+        return _node.plain(XDG_CONFIG_HOME=os.path.join(self.folder, "config"))
+
+    def identity(self, name):
+        """A state folder with an identity; its id."""
+        os.mkdir(os.path.join(self.folder, name))
+        return self.macula("id", "new", "--identity", os.path.join(self.folder, name, "identity.pem")).strip()
+
+    def sign(self, name, holder, *args):
+        return write(self.folder, name, self.macula("pass", "new", "--key", self.key, "--id", holder, *args))
+
+    def node(self, name, *args):
+        """A node with a pass of this realm."""
+        node_pass = self.sign(name + ".pass", self.identity(name), "--role", "node")
+        return Node(self.folder, "--pass", node_pass, *args, state=name, http="off")
+
+
+def write(folder, name, text):
+    path = os.path.join(folder, name)
+    with open(path, "w") as f:
+        f.write(text)
+    os.chmod(path, 0o600)
+    return path
+
+
+def known(folder):
+    return os.path.join(folder, "config", "macula", "known_nodes")
+
+
+def passes(folder):
+    """Client and node show each other their passes, and nothing is remembered."""
+    realm = Realm(folder)
+    mine = realm.sign("mine", realm.macula("id").strip(), "--pub", "plant.${id}.**", "--sub", "cmd.**")
+    with realm.node("one", "--realm-keys", realm.id) as n:
+        topic = "plant.%s.temp" % n.ok("id").strip()
+        assert n.run("--pass", mine, "pub", topic, "1") == (0, "", "")
+        assert n.run("pub", topic, "1", env={"MACULA_PASS": mine}) == (0, "", "")
+        n.fails(1, "forbidden", "--pass", mine, "pub", "plant.x", "1")
+        n.fails(3, "not_authorized", "--realm-key", realm.id, "pub", topic, "1")  # the node is right, but wants a pass, too
+        other = n.ok("id", "new", "--identity", os.path.join(folder, "other.pem")).strip()
+        err = n.fails(2, "pass_invalid: ", "--identity", os.path.join(folder, "other.pem"), "--pass", mine, "pub", topic, "1")
+        assert other in err and n.ok("id").strip() in err, err  # whose it is, and who showed it
+        n.fails(2, "holds no pass", "--pass", realm.key, "pub", topic, "1")
+        assert not os.path.exists(known(folder))
+        # One that ends soon is said to, and goes.
+        soon = realm.sign("soon", n.ok("id").strip(), "--pub", "**", "--for", "2d")
+        code, _, err = n.run("--pass", soon, "pub", topic, "1")
+        assert code == 0 and re.fullmatch(r"macula: warning: the pass in [^\n]*soon ends in 2 days: ask for another\n", err), (code, err)
+
+
+def nodes_without_a_pass(folder):
+    """Who knows the realm takes no other node for one of its own; an id in the address says more than the realm."""
+    realm, other = Realm(folder), Realm(folder, "other")
+    mine = realm.sign("mine", realm.macula("id").strip(), "--pub", "**")
+    with Node(folder, "--realm-keys", realm.id, http="off") as n:
+        err = n.fails(3, "pass_invalid: ", "--pass", mine, "pub", "a", "1")
+        assert "shows no pass of the realm key " + realm.id in err, err
+        n.ok("--pass", mine, "-s", "macula://%s@%s" % (n.id, n.address), "pub", "a", "1")
+    with other.node("foreign") as n:  # open, and of another realm
+        assert other.id in n.fails(3, "pass_invalid: ", "--pass", mine, "pub", "a", "1")
+        n.fails(3, "pass_invalid: ", "--realm-key", realm.id, "pub", "a", "1")
+        n.ok("--realm-key", other.id, "pub", "a", "1")
+    assert not os.path.exists(known(folder))
+
+
+def first_contact(folder):
+    """Whom it trusted is said once, where it is kept."""
+    with Node(folder, http="off") as n:
+        code, _, err = n.run("pub", "a", "1")
+        assert code == 0 and err.count("\n") == 1 and err.startswith("macula: warning: first contact with %s: " % n.address), err
+        assert n.id in err and known(folder) in err, err
+        assert n.run("pub", "a", "1") == (0, "", "")
+    with Node(folder, state="second", http="off") as n:
+        assert n.run("-s", "macula://%s@%s" % (n.id, n.address), "pub", "a", "1") == (0, "", "")
+
+
+ACCESS = """grants: {all: {role: operator, pub: ['**'], sub: ['**'], call: ['**'], serve: ['**']}}
+tokens: [%s]
+"""
+
+
+def tokens(folder):
+    """Several are valid at once; the node proves the one that its client showed, and an open node none."""
+    paths = [write(folder, "token%d" % i, _node.Node.run(Realm(folder, "r%d" % i), "token", "new")[1]) for i in range(3)]
+    access = write(folder, "access.yaml", ACCESS % ", ".join("{file: %s, grant: all}" % p for p in paths[:2]))
+    with Node(folder, "--access", access, http="off") as n:
+        for path in paths[:2]:
+            n.ok("--token-file", path, "pub", "a", "1")
+        n.fails(3, "not_authorized: [^\n]*token is wrong", "--token-file", paths[2], "pub", "a", "1")
+        n.fails(2, "at least 16 bytes", "--token-file", write(folder, "short", "fifteen bytes..\n"), "pub", "a", "1")
+    with Node(folder, http="off", state="open") as n:
+        n.fails(3, "not_authorized: [^\n]*without proving that it knows the access token", "--token-file", paths[0], "pub", "a", "1")
+
+
+def mesh(folder):
+    """Nodes link by their passes; one without is refused, and both sides say why."""
+    realm = Realm(folder)
+    keys = ["--realm-keys", realm.id]
+    operator = realm.sign("operator", realm.macula("id").strip(), "--role", "operator")
+    with realm.node("one", "--name", "one", *keys) as a, realm.node("two", "--name", "two", *keys, "--join", a.address) as b:
+        b.process.expect("err", "event=link_up ")
+        until("the two are linked", lambda: '"connected"' in b.run("--json", "--pass", operator, "peers")[1])
+        with Node(folder, *keys, "--join", a.address, state="none", http="off") as c:
+            c.process.expect("err", "event=join_failed [^\n]*(pass|not_authorized)")
+            a.process.expect("err", "event=client_refused [^\n]*" + c.id)
+
+
+CASES = (passes, nodes_without_a_pass, first_contact, tokens, mesh)
+
+
+def main():
+    failed = 0
+    for case in CASES:
+        if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
+            continue
+        folder = tempfile.mkdtemp(prefix="macula-trust-")
+        try:
+            case(folder)
+            print("ok trust " + case.__name__, flush=True)
+        except Exception as e:
+            failed = 1
+            at = traceback.extract_tb(e.__traceback__)
+            print("FAIL trust %s: line %s: %s" % (case.__name__, [f.lineno for f in at if f.filename == __file__], e), flush=True)
+        finally:
+            end_all()
+            shutil.rmtree(folder, ignore_errors=True)
+    return failed
+
+
+sys.exit(main())
