@@ -417,7 +417,7 @@ const struct command command_pass = {
     "pass new|show|check|narrow|revoke [FILE] [OPTION]...",
     "sign, show, judge, narrow and revoke passes",
     "A pass grants what a realm's key signed to the holder of another key; nobody\n"
-    "else can use it. Nodes do not read passes yet.\n\n"
+    "else can use it. macula --pass FILE shows it to a node.\n\n"
     "  new             print a pass, signed with --key\n"
     "  show FILE       what it says\n"
     "  check FILE      whether it counts now; with pub, sub, call or serve and NAME\n"
