@@ -22,7 +22,7 @@ import tempfile
 import time
 import urllib.request
 
-from _node import plain, serving, with_hosts
+from _node import access_by_token, plain, serving, with_hosts
 from _process import DEADLINE, Process, end_all, started
 from _still import tried
 
@@ -431,7 +431,7 @@ def make_identity(folder, name):
 
 def case_access_token(folder):
     token, wrong = write(folder, "token", "sesame, please, open\n", 0o600), write(folder, "wrong", "sesamo, please, open\n", 0o600)
-    n = Node(folder, "--access", "token:" + token)
+    n = Node(folder, "--access", access_by_token(folder, token))
     for args in ([], ["--token-file", wrong]):
         code, _, err = ended(macula(folder, n, *args, "pub", "a", "1"))
         assert code == 3 and re.fullmatch(r"macula: not_authorized: [^\n]*token[^\n]*\n", err), (code, err)

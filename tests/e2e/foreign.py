@@ -14,7 +14,7 @@ import termios
 import threading
 import traceback
 
-from _node import READY, own_mounts, serving, until
+from _node import READY, access_by_token, own_mounts, serving, until
 from _process import DEADLINE, Process, end_all
 from _still import tried
 
@@ -220,7 +220,7 @@ def json_is_grammar_and_passes_unchanged():
 def refused_clients_leave_a_line():
     with Place() as here:
         token = here.path("token", "the one that is right\n")
-        node = here.node("one", "--access", "token:" + token, "--log-format", "json")
+        node = here.node("one", "--access", access_by_token(os.path.dirname(token), token), "--log-format", "json")
         identity = here.run("id")[1].decode().strip()
         code, _, err = here.run("--token-file", here.path("wrong", "the one that is wrong\n"), "status")
         assert code == 3 and b"not_authorized" in err, err

@@ -18,7 +18,7 @@ import tempfile
 import termios
 import time
 
-from _node import own_mounts, serving
+from _node import access_by_token, own_mounts, serving
 from _still import tried
 
 build = os.path.abspath(sys.argv[1])
@@ -227,7 +227,7 @@ def case_given_nodes_with_a_token(folder):
     with open(token, "w") as f:
         f.write("only for those who know it\n")
     os.chmod(token, 0o600)
-    node = Node(folder, "--access", "token:" + token)
+    node = Node(folder, "--access", access_by_token(folder, token))
     # Those who are killed, a process of their own, show it as well.
     passes(folder, "streams", "--nodes", node.text, "--token-file", token, "--scale", "0.06", rows=["clients that connected"])
     passes(folder, "streams", "--nodes", node.at, "--token-file", token, "--scale", "0.06", rows=["clients that connected"])
