@@ -247,7 +247,9 @@ static int take_token_text(struct file *f, yaml_node_t *at, yaml_node_t *token, 
   }
   struct slice t = path ? slice_str(text) : text_of(token);
   const char *wrong = token_wrong(t);
-  int err = wrong ? fail(f, path ? path : token, "%s", wrong) : keep_text(f, t, ret);
+  int err = wrong && path ? fail(f, path, "%.120s: %s", (const char *)text_of(path).p, wrong)
+            : wrong       ? fail(f, token, "%s", wrong)
+                          : keep_text(f, t, ret);
   if (text) crypto_wipe(text, t.n);
   free(text);
   f->a->secrets |= !path;
