@@ -51,7 +51,7 @@ class Node:
 
     def start(self, join=None):
         cmd = [build + "/maculad", "--listen", self.addr, "--name", "n%d" % self.i, "--state", self.state, "--http", "off",
-               "--access", "token:" + self.mesh.token, *self.extra]
+               *([] if "--access" in self.extra else ["--access", self.mesh.access]), *self.extra]
         if join if join is not None else self.join and self.i > 1:
             cmd += ["--join", self.mesh.nodes[0].addr]
         self.p = subprocess.Popen(cmd, stdout=subprocess.DEVNULL, stderr=open(self.log, "ab"))
@@ -111,14 +111,22 @@ class Mesh:
         with open(self.token, "w") as f:
             f.write("open-sesame-open\n")
         os.chmod(self.token, 0o600)
+        self.access = self.access_of("access.yaml", "only-nodes-know-it")
         self.id = os.path.join(self.dir, "id.pem")
         for i in range(1, count + 2):
             sh("ip addr add 10.77.%d.%d/32 dev lo" % (number, i))
-        admin = subprocess.run([build + "/macula", "--identity", self.id, "id", "new"], stdout=subprocess.PIPE)
-        admin = subprocess.run([build + "/macula", "--identity", self.id, "--json", "id", "show"], stdout=subprocess.PIPE)
-        self.admin = json.loads(admin.stdout)["id"]
-        self.nodes = [Node(self, i, extra=["--admin-keys", self.admin, *extra]) for i in range(1, count + 1)]
+        subprocess.run([build + "/macula", "--identity", self.id, "id", "new"], stdout=subprocess.PIPE)
+        self.nodes = [Node(self, i, extra=extra) for i in range(1, count + 1)]
         meshes.append(self)
+
+    def access_of(self, name, nodes_token):
+        """An access file with this token for nodes, and the mesh's own for operators; its path."""
+        path = os.path.join(self.dir, name)
+        with open(path, "w") as f:
+            f.write("grants: {node: {role: node}, all: {role: operator, pub: ['**'], sub: ['**'], call: ['**'], serve: ['**']}}\n"
+                    "tokens: [{token: %s, grant: node}, {file: %s, grant: all}]\n" % (nodes_token, self.token))
+        os.chmod(path, 0o600)
+        return path
 
     def start(self):
         for n in self.nodes:
@@ -233,26 +241,23 @@ def case_bad_joins(number):
     """Addresses that lead nowhere, to itself, to another realm; a wrong token; one state folder for two."""
     m = Mesh(number, 2).start()
     a, b = m.nodes
-    wrong = os.path.join(m.dir, "wrong")
-    with open(wrong, "w") as f:
-        f.write("nonsense, all of it\n")
-    os.chmod(wrong, 0o600)
-    c = Node(m, 3, extra=["--admin-keys", m.admin, "--realm", "elsewhere"]).start(join=True)
+    wrong = m.access_of("wrong.yaml", "nonsense-all-of-it")
+    c = Node(m, 3, extra=["--realm", "elsewhere"]).start(join=True)
     until(lambda: c.said("realm_mismatch"), "realm_mismatch not logged")
     c.kill()
-    c = Node(m, 3, extra=["--admin-keys", m.admin, "--access", "token:" + wrong]).start(join=True)
+    c = Node(m, 3, extra=["--access", wrong]).start(join=True)
     until(lambda: c.said("not_authorized"), "not_authorized not logged")
     c.kill()
-    c = Node(m, 3, extra=["--admin-keys", m.admin, "--join", "10.77.%d.99:9443,10.77.%d.3:9443" % (number, number)])
+    c = Node(m, 3, extra=["--join", "10.77.%d.99:9443,10.77.%d.3:9443" % (number, number)])
     c.start(join=True)
     until(lambda: c.said("join_self"), "join_self not logged")
     m.until_linked([a, b, c])
     until(lambda: c.said("join_failed address=10.77.%d.99:9443" % number), "a dead address was not logged")
     second = subprocess.run([build + "/maculad", "--listen", "10.77.%d.3:9555" % number, "--state", a.state, "--http", "off",
-                             "--access", "open"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=DEADLINE)
+                             "--access", m.access], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=DEADLINE)
     assert second.returncode == 1 and b"in use by another maculad" in second.stderr, second
     a_id = a.macula("status")["node_id"]
-    pinned = Node(m, 3, extra=["--admin-keys", m.admin, "--join", "macula://%s@%s" % ("ab" * 32, a.addr)])
+    pinned = Node(m, 3, extra=["--join", "macula://%s@%s" % ("ab" * 32, a.addr)])
     c.kill()
     pinned.state += "p"
     pinned.start(join=False)
@@ -260,7 +265,7 @@ def case_bad_joins(number):
     until(lambda: pinned.linked() is not None, lambda: pinned.refused)
     assert pinned.linked() == [], pinned.linked()
     pinned.kill()
-    pinned.extra = ["--admin-keys", m.admin, "--join", "macula://%s@%s" % (a_id, a.addr)]
+    pinned.extra = ["--join", "macula://%s@%s" % (a_id, a.addr)]
     pinned.start(join=False)
     until(lambda: pinned.linked() == ["n1", "n2"], lambda: pinned.linked())
 
@@ -311,7 +316,7 @@ def case_hidden(number):
     m = Mesh(number, 3)
     for n in m.nodes:
         n.start()
-    h = Node(m, 4, extra=["--admin-keys", m.admin, "--no-listen", "--join",
+    h = Node(m, 4, extra=["--no-listen", "--join",
                           ",".join(n.addr for n in m.nodes)]).start(join=False)
     m.until_linked(m.nodes + [h])
     serve = h.serve("chaos.hidden")
