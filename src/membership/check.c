@@ -18,7 +18,9 @@ static const char *entry_check(const struct membership *m, const struct entry *e
   CHECK(!e->ring || (e->ring <= m->ring_count && m->ring[e->ring - 1] == e),
         "membership: a member is not at its place in the ring");
   CHECK(!e->rotating || (!dead && !e->m.connected), "membership: one rotates that need not");
-  CHECK(e->digested == !dead, "membership: a member is not in the digest, or a dead one is");
+  CHECK(e->digested == (!dead && e->record), "membership: a member is not in the digest, or a dead one is");
+  CHECK(!e->record == !e->record_len, "membership: a record without a length, or the reverse");
+  CHECK(e->record || list_empty(&e->gossip), "membership: news of one that has signed nothing");
   CHECK(e->m.incarnation <= INCARNATION_MAX, "membership: an incarnation that nobody can have");
   sums->alive += alive;
   sums->suspect += suspect;
@@ -104,7 +106,8 @@ const char *membership_check(const struct membership *m) {
 size_t membership_owned(const struct membership *m) {
   size_t sum = mem_cost(m) + htab_owned(&m->tab) + heap_owned(&m->due) + mem_cost(m->v) + mem_cost(m->ring) + mem_cost(m->rot) +
                mem_cost(m->out) + mem_cost(m->relays) + mem_cost(m->frame) + mem_cost(m->page);
-  list_for(it, &m->all) sum += mem_cost(ENTRY(it, all));
+  sum += mem_cost(m->self.record);
+  list_for(it, &m->all) sum += mem_cost(ENTRY(it, all)) + mem_cost(ENTRY(it, all)->record);
   list_for(it, &m->gone) sum += mem_cost(ENTRY(it, event));
   list_for(it, &m->sessions) sum += mem_cost(container_of(it, struct session, of));
   return sum;

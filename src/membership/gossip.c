@@ -21,21 +21,18 @@ void gossip_remove(struct membership *m, struct entry *e) {
 
 void gossip_add(struct membership *m, struct entry *e, bool urgent) {
   gossip_remove(m, e);
+  if (!e->record) return; /* nobody could verify it */
   e->sends = urgent ? 0 : (uint8_t)(gossip_limit(m) / 2);
   list_append(&m->queue[e->sends], &e->gossip);
   m->queued++;
 }
 
-void update_of(const struct entry *e, bool with_info, struct swim_update *ret_update) {
+void update_of(const struct entry *e, bool with_record, struct swim_update *ret_update) {
   const struct member *v = &e->m;
   enum swim_state state = v->state == MEMBER_ALIVE ? SWIM_ALIVE : v->state == MEMBER_SUSPECT ? SWIM_SUSPECT : SWIM_DEAD;
-  *ret_update = (struct swim_update){.state = e->left ? SWIM_LEFT : state,
-                                     .id = v->info.id,
-                                     .incarnation = v->incarnation,
-                                     .has_info = with_info && v->state != MEMBER_DEAD,
-                                     .addr = v->info.addr,
-                                     .gateway = v->info.gateway,
-                                     .name = slice_str(v->info.name)};
+  *ret_update =
+      (struct swim_update){.state = e->left ? SWIM_LEFT : state, .id = v->info.id, .incarnation = v->incarnation};
+  if (with_record || v->state == MEMBER_ALIVE || e->left) ret_update->record.bytes = record_of(e);
 }
 
 #define MISSES 4 /* after so many updates that did not fit, a frame counts as full */
@@ -60,7 +57,7 @@ static void piggyback(struct membership *m, struct swim_encoder *enc, bool count
         gossip_remove(m, e);
         continue;
       }
-      update_of(e, e->m.state == MEMBER_ALIVE, &u);
+      update_of(e, false, &u);
       if (!swim_encode_update(enc, &u)) {
         if (++misses >= MISSES) break;
         continue;
@@ -110,16 +107,12 @@ static struct slice write_frame(struct membership *m, const struct out *o) {
   struct swim_msg msg = {.seq = o->seq, .nack = o->nack, .target = o->target};
   struct swim_encoder enc;
   struct swim_update u;
-  update_of(&m->self, true, &msg.me);
-  msg.me.has_info = true;
+  (void)self_sign(m); /* without memory the old record goes once more */
+  msg.me.bytes = record_of(&m->self);
   swim_encode_begin(&enc, m->frame, m->cfg.datagram, o->type, &msg);
-  if (m->leaving) {
-    update_of(&m->self, false, &u);
-    (void)swim_encode_update(&enc, &u);
-  }
   /* Lifeguard's buddy system: a probe tells a suspect first of all that it is suspected */
   struct entry *to = table_find(m, &o->to);
-  if (to && (to->tell || to->m.state != MEMBER_ALIVE)) {
+  if (to && to->record && (to->tell || to->m.state != MEMBER_ALIVE)) {
     update_of(to, true, &u);
     (void)swim_encode_update(&enc, &u);
   }

@@ -1,17 +1,18 @@
 /* What the files of this folder share.
  *
- *              alive j > i                 suspect j >= i, or our own probe failed
+ *              alive                     suspect or dead j >= i, or our own probe failed
  *   (unknown) -----------> ALIVE --------------------------------------------> SUSPECT
  *                          ^   ^ <----------------- alive j > i ---------------   |
- *                          |   |                                                  | its time is up, or dead j >= i
+ *                          |   |                                                  | its time is up, and it does not answer
  *                          |   +------- alive j > i (welcome back) ------ DEAD <--+
- *                          |                                               | keep_dead
+ *                          |                                               | ^ left j > i, from any state
  *                          +-------------------- (forgotten) <-------------+
- * i: the incarnation held, j: that of the update. What a member says of itself (`me` of a frame that it sent) is believed even
- * with a lower incarnation than others claimed for it, if the claimed one is implausibly high. */
+ * i: the incarnation held, j: that of the update. `alive` and `left` are records signed by their subject; i is that of the newest,
+ * and rises by nothing else. */
 #ifndef MEMBERSHIP_INTERNAL_H
 #define MEMBERSHIP_INTERNAL_H
 
+#include "bounded/bucket.h"
 #include "bounded/heap.h"
 #include "bounded/htab.h"
 #include "membership/membership.h"
@@ -26,12 +27,16 @@
 #define SENDS_MAX 72
 #define FED_MOST 3    /* frames to one peer in a period that count as sendings of their updates */
 #define BUDDY_PINGS 4 /* pings in a period to members that we suspect ourselves */
-#define INCARNATION_JUMP UINT64_C(1000000)
 #define INCARNATION_MAX (UINT64_C(1) << 62)
 
 #define SYNC_EVERY (30 * NS_SEC)
 #define SYNC_SAME (10 * NS_SEC) /* between two lists to one peer */
 #define SYNC_PAGE (20 * NS_MS)  /* between two pages */
+#define PAGE_UPDATES 12         /* in a page: less than the receiver verifies in a turn */
+#define VERIFY_BURST 4          /* seconds' worth */
+#define BAD_SIGNATURE_COST 20
+#define REFUTE_RATE 10.0 /* a second: each has to be signed */
+#define REFUTE_BURST 20.0
 #define PROBE_PARTS 4           /* the first is direct, the others indirect too */
 #define DIAL_PERIODS 3          /* periods that a probe may last if its target must be dialled first */
 #define ROTATE_PERIODS 10       /* periods until one of the rotating set is replaced, and one dead member is pinged */
@@ -45,10 +50,15 @@ struct entry {
   struct list all;      /* in order of arrival */
   struct list gossip;   /* in queue[sends], unless retired */
   struct list event;    /* in events, or in gone */
-  struct list group;    /* in accused (suspects by our own probe) or dead */
+  struct list group;    /* in accused (suspects that we ask ourselves) or dead */
   struct heap_link due; /* the suspicion's end */
   uint32_t at;          /* in v */
   uint32_t ring;        /* 1-based place in the ring; 0: not probed */
+  uint8_t *record;      /* signed by itself, as on the wire; NULL: we have only met it */
+  uint16_t record_len;  /* bytes */
+  struct bucket budget; /* of signatures that are verified for it */
+  nanotime heard;       /* when its last frame came */
+  nanotime asked;       /* suspect: only a frame since then shows that it answers */
   nanotime synced;      /* when our digest was last sent to it; 0: never */
   nanotime listed;      /* when our list was last sent to it; 0: never */
   uint8_t sends;        /* how often its update was sent so far */
@@ -58,7 +68,7 @@ struct entry {
   bool changed : 1; /* info has changed since the owner was told */
   bool tell : 1;    /* it may not know what others say of it: the next frame to it carries that */
   bool own : 1;     /* we had a frame from the member itself */
-  bool left : 1;    /* it said itself that it leaves */
+  bool left : 1;    /* its record says that it leaves */
   bool rotating : 1;
   bool digested : 1; /* counted in digest */
 };
@@ -101,6 +111,7 @@ struct membership {
   struct mem *mem;
   struct entry self; /* in no table; gossiped as any other */
   bool leaving;
+  bool unsigned_self; /* our record is not what we are; it is signed when it is sent next */
   struct htab tab;
   struct list all, events, gone, accused, dead;
   uint32_t gone_count;
@@ -129,6 +140,11 @@ struct membership {
   uint32_t session_count;
   uint8_t *frame; /* cfg.datagram */
   uint8_t *page;  /* SWIM_PAGE_LEN while there are sessions */
+  struct bucket strangers; /* as entry.budget, of all peers that have no entry */
+  struct bucket verifying; /* of all */
+  struct bucket refuting;
+  nanotime turn; /* for which in_turn counts */
+  uint32_t in_turn;
   struct membership_stats stats;
 };
 
@@ -157,13 +173,24 @@ void event_raise(struct membership *m, struct entry *e);
 /* merge.c */
 void info_clean(struct member_info *info); /* brings addresses and names into one form, so that they can be compared */
 bool info_eq(const struct member_info *a, const struct member_info *b);
-void merge(struct membership *m, const struct swim_update *u, bool sync, nanotime now);
-/* What a peer says of itself. */
-void merge_own(struct membership *m, const struct id *from, const struct swim_update *me, nanotime now);
+void merge(struct membership *m, const struct id *from, const struct swim_update *u, bool sync, nanotime now);
+/* What a peer says of itself. MACULA_BAD_SIGNATURE: it has not signed that. */
+int merge_own(struct membership *m, const struct id *from, const struct swim_record *me, nanotime now);
 void accuse(struct membership *m, struct entry *e, bool near,
             nanotime now); /* our own probe of the member failed; near: we are connected to it */
-void set_dead(struct membership *m, struct entry *e, uint64_t incarnation, bool left, nanotime now);
+/* A suspicion's time is up. */
+void expire(struct membership *m, struct entry *e, nanotime now);
 void self_renew(struct membership *m, uint64_t above); /* incarnation above + 1, gossiped */
+
+/* verify.c */
+struct slice record_of(const struct entry *e); /* n == 0: there is none */
+/* 0: the record is signed by its subject, and that is `subject`. At the expense of the budget of `from`: MACULA_RATE_LIMITED, it
+ * is not looked at; MACULA_BAD_SIGNATURE. */
+int record_verify(struct membership *m, const struct id *from, const struct id *subject, const struct swim_record *r,
+                  nanotime now);
+/* Takes the record and its incarnation for those of e. MACULA_ENOMEM: nothing has changed. */
+int record_keep(struct membership *m, struct entry *e, const struct swim_record *r);
+int self_sign(struct membership *m); /* if our record is not what we are */
 
 /* gossip.c */
 uint32_t gossip_limit(const struct membership *m); /* lambda log n */
@@ -194,6 +221,6 @@ struct slice sync_page(struct membership *m, const struct id *to); /* empty: the
 void sync_dropped(struct membership *m, const struct id *to);
 void sync_gone(struct membership *m, struct entry *e); /* moves cursors that point at e on */
 void sync_done(struct membership *m);
-void update_of(const struct entry *e, bool with_info, struct swim_update *ret_update);
+void update_of(const struct entry *e, bool with_record, struct swim_update *ret_update);
 
 #endif

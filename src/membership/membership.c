@@ -20,7 +20,9 @@ int membership_new(const struct membership_config *cfg, nanotime now, struct mem
   if (!m->cfg.indirect) m->cfg.indirect = 3;
   if (m->cfg.indirect > INDIRECT_MAX) m->cfg.indirect = INDIRECT_MAX;
   if (!m->cfg.rotating) m->cfg.rotating = 32;
-  if (m->cfg.datagram < 512) m->cfg.datagram = m->cfg.datagram ? 512 : 1200;
+  if (m->cfg.datagram < 768) m->cfg.datagram = m->cfg.datagram ? 768 : 1200;
+  if (!m->cfg.verify_turn) m->cfg.verify_turn = 16;
+  if (!m->cfg.verify_rate) m->cfg.verify_rate = 250;
   struct list *heads[] = {&m->all,      &m->events,      &m->gone,     &m->accused,    &m->dead,
                           &m->sessions, &m->self.gossip, &m->self.all, &m->self.event, &m->self.group};
   for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) list_init(heads[i]);
@@ -32,16 +34,18 @@ int membership_new(const struct membership_config *cfg, nanotime now, struct mem
   m->frame = mem_alloc(m->mem, m->cfg.datagram);
   m->relays = mem_alloc(m->mem, RELAYS_MAX * sizeof(*m->relays));
   m->rot = mem_alloc(m->mem, m->cfg.rotating * sizeof(*m->rot));
-  if (!m->frame || !m->relays || !m->rot) {
+  m->self.m.incarnation = cfg->incarnation;
+  m->unsigned_self = true;
+  int err = m->frame && m->relays && m->rot ? self_sign(m) : MACULA_ENOMEM;
+  if (err) {
     membership_free(m);
-    return MACULA_ENOMEM;
+    return err;
   }
   m->seq = rng_u64(cfg->rng) >> 1;
   /* at random, so that nodes that start at the same time do not probe at the same time */
   m->next_period = time_add(now, rng_below(cfg->rng, m->cfg.period));
   m->next_sync = time_add(now, SYNC_EVERY / 2 + rng_below(cfg->rng, SYNC_EVERY));
   gossip_add(m, &m->self, true);
-  digest_in(m, &m->self);
   *ret_m = m;
   return 0;
 }
@@ -59,6 +63,7 @@ void membership_free(struct membership *m) {
   mem_free(m->mem, m->relays);
   mem_free(m->mem, m->out);
   mem_free(m->mem, m->frame);
+  mem_free(m->mem, m->self.record);
   mem_free(m->mem, m);
 }
 
@@ -89,10 +94,7 @@ void membership_tick(struct membership *m, nanotime now) {
   if (m->leaving) return;
   wake(m, now);
   probe_step(m, now);
-  for (struct heap_link *l; (l = heap_pop_due(&m->due, now));) {
-    struct entry *e = ENTRY(l, due);
-    set_dead(m, e, e->m.incarnation, false, now);
-  }
+  for (struct heap_link *l; (l = heap_pop_due(&m->due, now));) expire(m, ENTRY(l, due), now);
   while (!list_empty(&m->dead) && m->gone_count < GONE_MAX) {
     struct entry *e = ENTRY(m->dead.next, group);
     if (time_add(e->m.since, m->cfg.keep_dead) > now) break;
@@ -120,7 +122,10 @@ int membership_met(struct membership *m, const struct member_info *info, nanotim
   if (!e) {
     int err = table_add(m, &clean, 0, true, now, &e);
     if (err) return err;
-    gossip_add(m, e, true);
+    event_raise(m, e);
+  } else if (!e->record && e->m.state == MEMBER_ALIVE) { /* the link's word is all we have */
+    e->changed |= !info_eq(&clean, &e->m.info);
+    e->m.info = clean;
     event_raise(m, e);
   } else if (e->m.state != MEMBER_ALIVE || !info_eq(&clean, &e->m.info)) {
     e->tell = true; /* ask it: it answers with a higher incarnation, which all other nodes accept as well */
@@ -156,8 +161,9 @@ int membership_recv(struct membership *m, const struct id *from, uint8_t type, s
   }
   if (m->leaving || id_eq(from, &m->self.m.info.id)) return 0;
   wake(m, now);
-  merge_own(m, from, &msg.me, now);
-  while (swim_update_next(&msg, &u)) merge(m, &u, type == MSG_SWIM_SYNC, now);
+  int err = merge_own(m, from, &msg.me, now);
+  if (err) return err;
+  while (swim_update_next(&msg, &u)) merge(m, from, &u, type == MSG_SWIM_SYNC, now);
   if (type == MSG_SWIM_PING) {
     out_push(m, from, MSG_SWIM_ACK, msg.seq, NULL, false);
   } else if (type == MSG_SWIM_ACK) {
@@ -177,6 +183,7 @@ void membership_leave(struct membership *m) {
   m->out_count = 0;
   m->leaving = true;
   m->self.left = true;
+  self_renew(m, m->self.m.incarnation);
   m->self.m.state = MEMBER_DEAD;
   gossip_remove(m, &m->self);
   ring_shuffle(m);

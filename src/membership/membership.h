@@ -22,7 +22,9 @@ struct membership;
 
 enum member_state { MEMBER_ALIVE, MEMBER_SUSPECT, MEMBER_DEAD };
 
-struct member_info { /* what a member has said about itself */
+/* What it says is believed if its subject has signed it: a member's address, gateway and name, that it is alive, and that it has
+ * left. That one is dead, others may only suspect; this node judges by itself whether it answers. */
+struct member_info { /* what a member has said about itself: signed, or by its link */
   struct id id;
   struct addr addr;  /* where it can be dialled; sa_family 0: nowhere (NAT), then it is reached through its gateway */
   struct id gateway; /* the node that it stays connected to; all zero: none */
@@ -38,11 +40,23 @@ struct member {
   bool connected;  /* membership_connected */
 };
 
+struct membership_crypto {
+  struct slice key; /* our SubjectPublicKeyInfo, at most 91 bytes; outlives the membership, as the realm does */
+  int (*sign)(void *ctx, struct slice text, uint8_t ret_signature[64]);
+  /* 0, and the id of the key. */
+  int (*verify)(void *ctx, struct slice key, struct slice text, struct slice signature, struct id *ret_id);
+  void (*id_of)(void *ctx, struct slice key, struct id *ret_id);
+  void *ctx;
+};
+
 struct membership_config {
   struct mem *mem;
   struct rng rng;
   const struct log *log;   /* may be NULL */
   struct member_info self; /* copied */
+  struct membership_crypto crypto;
+  struct slice realm;   /* at most 255 bytes; records of other realms are not believed */
+  uint64_t incarnation; /* our first: higher than any of an earlier run, as the wall clock is */
   /* 10,000, self not counted; when full, the member that died first is forgotten, else the new one is refused */
   uint32_t max_members;
   uint64_t
@@ -52,17 +66,21 @@ struct membership_config {
   uint64_t keep_dead; /* ns; 0: 60 s */
   uint32_t indirect;  /* 0: 3 */
   uint32_t rotating;  /* how many members are probed without a connection, in a slowly changing set; 0: 32 */
-  uint32_t datagram;  /* 0: 1,200; largest payload of PING, ACK and PING_REQ, updates included */
+  uint32_t datagram;  /* 0: 1,200, at least 768; largest payload of PING, ACK and PING_REQ, updates included */
+  uint32_t verify_turn; /* signatures verified in one turn, that is with one value of `now`; 0: 16 */
+  /* signatures verified a second for one peer, 0: 250, and four times that in all, with bursts of four seconds' worth. One that
+   * is bad counts as 20 more. What is beyond that is not believed; gossip and SYNC bring it again. */
+  uint32_t verify_rate;
 };
 
-/* MACULA_ENOMEM */
+/* MACULA_ENOMEM, and the errors of crypto.sign. */
 int membership_new(const struct membership_config *cfg, nanotime now, struct membership **ret_m);
 void membership_free(struct membership *m); /* accepts NULL */
 
 /* Our address, gateway or name has changed: announces it with a new incarnation. */
 void membership_set_self(struct membership *m, const struct member_info *self);
-/* A peer proved its id over a connection and described itself. It becomes a member that is alive, and the full lists are
- * exchanged with it (SWIM_SYNC). If it is held to be dead or suspect, or has another address, it is pinged first, and its new
+/* A peer proved its id over a connection and described itself. It becomes a member that is alive, of which nobody else is told
+ * before its record has come, and the full lists are exchanged with it (SWIM_SYNC). If it is held to be dead or suspect, or has another address, it is pinged first, and its new
  * state counts a round trip later, with the incarnation of its answer. MACULA_EFULL: no room among the members, not even that
  * of one that we only heard of; MACULA_EINVAL: our own id.
  */
@@ -77,7 +95,8 @@ void membership_unreachable(struct membership *m, const struct id *id, nanotime 
  * count.
  */
 void membership_unsent(struct membership *m, const struct id *id);
-/* A SWIM frame of this peer (PING, ACK, PING_REQ, SYNC). MACULA_BAD_FRAME: malformed, nothing changed. */
+/* A SWIM frame of this peer (PING, ACK, PING_REQ, SYNC). MACULA_BAD_FRAME: malformed; MACULA_BAD_SIGNATURE: what it says of itself
+ * is not signed by it; nothing changed. */
 int membership_recv(struct membership *m, const struct id *from, uint8_t type, struct slice payload, nanotime now);
 /* We leave for good: says so to as many members as an update is sent to, and sends nothing afterwards. */
 void membership_leave(struct membership *m);
@@ -122,7 +141,9 @@ struct membership_stats {
   uint64_t pings, acks, ping_reqs, syncs, indirect_acks, probes_failed, suspicions, refutations, deaths, refused, dropped,
       bad_frames;
   uint64_t accused;     /* how often we were said to be suspect or dead and refuted it */
-  uint64_t implausible; /* claims that were ignored because their incarnation was too far above the known one */
+  uint64_t implausible; /* claims that were ignored because nobody can have their incarnation */
+  uint64_t verified, bad_signatures;
+  uint64_t unverified; /* records that were not believed as there was no budget to verify them */
   uint64_t wakes;       /* how often time had jumped by more than a period, so that nobody was accused */
 };
 void membership_stats(const struct membership *m, struct membership_stats *ret_stats);

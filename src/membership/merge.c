@@ -1,7 +1,10 @@
 /* Which claims about members are believed: the merge rules of SWIM (Das, Gupta, Motivala 2002, section 4.2), and in addition
- * that a dead member is alive again with a higher incarnation. */
+ * that a dead member is alive again with a higher incarnation. Unlike there, a member's own word must be signed by it, and others'
+ * word that it is dead is a suspicion. */
+#include "base/err.h"
 #include "base/utf8.h"
 #include "membership/internal.h"
+#include "wire/msg.h"
 
 void info_clean(struct member_info *info) {
   struct addr a = {0};
@@ -24,16 +27,10 @@ bool info_eq(const struct member_info *a, const struct member_info *b) {
   return memcmp(&a->addr, &b->addr, sizeof a->addr) == 0 && id_eq(&a->gateway, &b->gateway) && strcmp(a->name, b->name) == 0;
 }
 
-static void info_of(const struct id *id, const struct swim_update *u, struct member_info *ret_info) {
-  *ret_info = (struct member_info){.id = *id, .addr = u->addr, .gateway = u->gateway};
-  if (u->name.n) memcpy(ret_info->name, u->name.p, u->name.n);
+static void info_of(const struct id *id, const struct swim_record *r, struct member_info *ret_info) {
+  *ret_info = (struct member_info){.id = *id, .addr = r->addr, .gateway = r->gateway};
+  if (r->name.n) memcpy(ret_info->name, r->name.p, r->name.n);
   info_clean(ret_info);
-}
-
-static bool plausible(struct membership *m, uint64_t known, uint64_t claimed) {
-  if (claimed <= INCARNATION_MAX && (claimed <= known || claimed - known <= INCARNATION_JUMP)) return true;
-  m->stats.implausible++;
-  return false;
 }
 
 /* How long a suspicion lasts. Our own of a connected peer (near) is the shortest, as we ask the suspect itself meanwhile; by
@@ -44,13 +41,11 @@ static uint64_t suspicion_time(const struct membership *m, bool near) {
   return near ? t + t / 4 * m->stats.health : t + t / 4 * gossip_limit(m);
 }
 
-static void set_alive(struct membership *m, struct entry *e, uint64_t incarnation, const struct member_info *info,
-                      nanotime now) {
+static void set_alive(struct membership *m, struct entry *e, const struct member_info *info, nanotime now) {
   digest_out(m, e);
   if (e->m.state == MEMBER_SUSPECT) m->stats.refutations++;
   if (e->m.state != MEMBER_ALIVE) table_state(m, e, MEMBER_ALIVE, now);
   e->left = e->tell = false;
-  e->m.incarnation = incarnation;
   digest_in(m, e);
   if (!info_eq(&e->m.info, info)) {
     e->m.info = *info;
@@ -61,30 +56,33 @@ static void set_alive(struct membership *m, struct entry *e, uint64_t incarnatio
   event_raise(m, e);
 }
 
-static void set_suspect(struct membership *m, struct entry *e, uint64_t incarnation, bool own, bool near, nanotime now) {
+/* Asks a member that we are connected to whether it lives; a link that stands wins over what others say. */
+static void ask(struct membership *m, struct entry *e, nanotime now) {
+  e->asked = now;
+  if (list_empty(&e->group)) list_append(&m->accused, &e->group);
+  out_push(m, &e->m.info.id, MSG_SWIM_PING, ++m->seq, NULL, false);
+}
+
+static void set_suspect(struct membership *m, struct entry *e, bool own, bool near, nanotime now) {
   nanotime end = time_add(now, suspicion_time(m, near));
-  if (own && e->m.state == MEMBER_SUSPECT) end = time_min(end, e->due.at);
+  bool news = e->m.state != MEMBER_SUSPECT;
+  if (!news) end = time_min(end, e->due.at);
   if (heap_set(&m->due, &e->due, end) != 0) return; /* no memory: the claim is ignored */
-  digest_out(m, e);
-  bool news = e->m.state != MEMBER_SUSPECT || incarnation > e->m.incarnation;
-  if (e->m.state != MEMBER_SUSPECT) {
+  if (news) {
     m->stats.suspicions++;
     table_state(m, e, MEMBER_SUSPECT, now);
   }
+  e->asked = now;
   if (own && list_empty(&e->group)) list_append(&m->accused, &e->group);
-  /* another node suspects it with a newer incarnation, after it had answered our accusation */
-  if (!own && news) list_remove(&e->group);
-  e->m.incarnation = incarnation;
-  digest_in(m, e);
+  if (!own && e->m.connected) ask(m, e, now);
   if (news) gossip_add(m, e, true);
   event_raise(m, e);
 }
 
-void set_dead(struct membership *m, struct entry *e, uint64_t incarnation, bool left, nanotime now) {
+static void set_dead(struct membership *m, struct entry *e, bool left, nanotime now) {
   m->stats.deaths++;
   digest_out(m, e);
   table_state(m, e, MEMBER_DEAD, now);
-  e->m.incarnation = incarnation;
   e->left = left;
   ring_update(m, e);
   gossip_add(m, e, true);
@@ -92,25 +90,39 @@ void set_dead(struct membership *m, struct entry *e, uint64_t incarnation, bool 
 }
 
 void accuse(struct membership *m, struct entry *e, bool near, nanotime now) {
-  if (e->m.state == MEMBER_ALIVE || (e->m.state == MEMBER_SUSPECT && list_empty(&e->group)))
-    set_suspect(m, e, e->m.incarnation, true, near, now);
+  if (e->m.state != MEMBER_DEAD) set_suspect(m, e, true, near, now);
+}
+
+void expire(struct membership *m, struct entry *e, nanotime now) {
+  if (e->m.connected && e->heard > e->asked && heap_set(&m->due, &e->due, time_add(now, suspicion_time(m, true))) == 0)
+    ask(m, e, now); /* it answers, though it has not refuted the suspicion yet */
+  else
+    set_dead(m, e, false, now);
 }
 
 void self_renew(struct membership *m, uint64_t above) {
   digest_out(m, &m->self);
   m->self.m.incarnation = above + 1;
+  m->unsigned_self = true;
   digest_in(m, &m->self);
   gossip_add(m, &m->self, true);
 }
 
-static void about_self(struct membership *m, const struct swim_update *u) {
+static bool plausible(struct membership *m, uint64_t incarnation) {
+  if (incarnation <= INCARNATION_MAX) return true;
+  m->stats.implausible++;
+  return false;
+}
+
+/* A record of ours that this run has not signed is an earlier run's: we must be above it. */
+static void about_self(struct membership *m, const struct id *from, const struct swim_update *u, nanotime now) {
   uint64_t mine = m->self.m.incarnation;
-  if (u->incarnation < mine || !plausible(m, mine, u->incarnation)) return;
-  if (u->state == SWIM_ALIVE) {
-    struct member_info info;
-    info_of(&m->self.m.info.id, u, &info);
-    if (u->incarnation == mine && (!u->has_info || info_eq(&info, &m->self.m.info))) return;
-  } else {
+  bool accused = u->state == SWIM_SUSPECT || u->state == SWIM_DEAD;
+  bool other = u->record.bytes.n && u->incarnation >= mine && !slice_eq(u->record.bytes, record_of(&m->self));
+  if (!other && !(accused && u->incarnation == mine)) return;
+  if (!plausible(m, u->incarnation) || (other && record_verify(m, from, &m->self.m.info.id, &u->record, now) != 0)) return;
+  if (!bucket_take(&m->refuting, REFUTE_RATE, REFUTE_BURST, now)) return;
+  if (accused) {
     m->stats.accused++;
     if (!m->refuted) health_add(m, 1); /* perhaps we are slow ourselves; only once a period, since anybody can make claims */
     m->refuted = true;
@@ -118,73 +130,83 @@ static void about_self(struct membership *m, const struct swim_update *u) {
   self_renew(m, u->incarnation);
 }
 
-static void learn(struct membership *m, const struct swim_update *u, bool sync, nanotime now) {
+/* A member's own word, which is verified, is believed. */
+static void believe(struct membership *m, struct entry *e, const struct swim_record *r, nanotime now) {
+  struct member_info info;
+  info_of(&e->m.info.id, r, &info);
+  if (record_keep(m, e, r) != 0) return;
+  if (!r->left)
+    set_alive(m, e, &info, now);
+  else if (e->m.state != MEMBER_DEAD)
+    set_dead(m, e, true, now);
+}
+
+/* Somebody new. NULL: no room. */
+static struct entry *learn(struct membership *m, const struct id *id, const struct swim_record *r, bool met, nanotime now) {
   struct member_info info;
   struct entry *e;
-  if (!u->has_info || u->state == SWIM_DEAD || u->state == SWIM_LEFT || u->incarnation > INCARNATION_MAX) return;
-  info_of(&u->id, u, &info);
-  if (table_add(m, &info, u->incarnation, false, now, &e) != 0) return;
+  info_of(id, r, &info);
+  if (table_add(m, &info, r->incarnation, met, now, &e) != 0) return NULL;
+  if (record_keep(m, e, r) != 0) {
+    table_remove(m, e);
+    return NULL;
+  }
   event_raise(m, e);
+  return e;
+}
+
+/* What somebody passes on of another member, in its own words. */
+static struct entry *pass_on(struct membership *m, const struct id *from, const struct id *id, struct entry *e,
+                             const struct swim_update *u, bool sync, nanotime now) {
+  const struct swim_record *r = &u->record;
+  bool news = e ? !e->record || r->incarnation > e->m.incarnation : u->state != SWIM_DEAD && !r->left;
+  if (!news || !plausible(m, r->incarnation)) return e;
+  int err = record_verify(m, from, id, r, now);
+  if (err == MACULA_RATE_LIMITED && sync) m->next_sync = time_min(m->next_sync, time_add(now, SYNC_SAME));
+  if (err) return e;
+  if (e) {
+    believe(m, e, r, now);
+    return e;
+  }
+  if (!(e = learn(m, id, r, false, now))) return NULL;
   /* What comes in a list is mostly known to the other members: gossip it only while few updates wait. */
   if (!sync)
     gossip_add(m, e, true);
   else if (m->queued < 64)
     gossip_add(m, e, false);
-  if (u->state == SWIM_SUSPECT) set_suspect(m, e, u->incarnation, false, false, now);
+  return e;
 }
 
-void merge(struct membership *m, const struct swim_update *u, bool sync, nanotime now) {
-  if (id_eq(&u->id, &m->self.m.info.id)) {
-    about_self(m, u);
+void merge(struct membership *m, const struct id *from, const struct swim_update *u, bool sync, nanotime now) {
+  struct id id = u->id;
+  if (u->record.bytes.n) m->cfg.crypto.id_of(m->cfg.crypto.ctx, u->record.key, &id);
+  if (id_eq(&id, &m->self.m.info.id)) {
+    about_self(m, from, u, now);
     return;
   }
-  struct entry *e = table_find(m, &u->id);
-  if (!e) {
-    learn(m, u, sync, now);
-    return;
-  }
-  uint64_t i = e->m.incarnation, j = u->incarnation;
-  if (!plausible(m, i, j)) return;
-  enum swim_state state = u->state;
-  /* perhaps a partition separated it from that peer: as a suspect it has time to refute */
-  if (sync && state == SWIM_DEAD) state = SWIM_SUSPECT;
-  switch (state) {
-  case SWIM_ALIVE:
-    if (j > i && u->has_info) {
-      struct member_info info;
-      info_of(&u->id, u, &info);
-      set_alive(m, e, j, &info, now);
-    }
-    return;
-  case SWIM_SUSPECT:
-    if ((e->m.state == MEMBER_ALIVE && j >= i) || (e->m.state == MEMBER_SUSPECT && j > i))
-      set_suspect(m, e, j, false, false, now);
-    return;
-  case SWIM_DEAD:
-  case SWIM_LEFT:
-    if (e->m.state != MEMBER_DEAD && j >= i) set_dead(m, e, j, state == SWIM_LEFT, now);
-    return;
-  }
+  struct entry *e = table_find(m, &id);
+  if (u->record.bytes.n) e = pass_on(m, from, &id, e, u, sync, now);
+  if (!e || !e->record || e->m.state != MEMBER_ALIVE || u->incarnation < e->m.incarnation) return;
+  if (u->state == SWIM_SUSPECT || u->state == SWIM_DEAD) set_suspect(m, e, false, false, now);
 }
 
-void merge_own(struct membership *m, const struct id *from, const struct swim_update *me, nanotime now) {
-  struct member_info info;
-  info_of(from, me, &info);
+int merge_own(struct membership *m, const struct id *from, const struct swim_record *me, nanotime now) {
   struct entry *e = table_find(m, from);
-  if (me->incarnation > INCARNATION_MAX) {
-    m->stats.implausible++;
-    return;
+  bool known = e && e->record && me->incarnation <= e->m.incarnation;
+  if (e) {
+    e->own = true;
+    e->heard = now;
   }
-  if (!e) {
-    if (table_add(m, &info, me->incarnation, true, now, &e) != 0) return;
+  if (known) { /* it may have started again, and know less than we do */
+    e->tell = !slice_eq(me->bytes, record_of(e));
+    return 0;
+  }
+  if (!plausible(m, me->incarnation)) return 0;
+  int err = record_verify(m, from, from, me, now);
+  if (err) return err == MACULA_BAD_SIGNATURE ? err : 0;
+  if (e)
+    believe(m, e, me, now);
+  else if (!me->left && (e = learn(m, from, me, true, now)))
     gossip_add(m, e, true);
-    event_raise(m, e);
-    return;
-  }
-  uint64_t i = e->m.incarnation, j = me->incarnation;
-  e->own = true;
-  if (j > i || i - j > INCARNATION_JUMP)
-    set_alive(m, e, j, &info, now);
-  else
-    e->tell = j < i || !info_eq(&info, &e->m.info);
+  return 0;
 }

@@ -43,7 +43,7 @@ void digest_out(struct membership *m, struct entry *e) {
 }
 
 void digest_in(struct membership *m, struct entry *e) {
-  e->digested = e->m.state != MEMBER_DEAD;
+  e->digested = e->m.state != MEMBER_DEAD && (e->record || e == &m->self);
   if (e->digested) m->digest[e->m.info.id.b[0]] ^= hash(e);
 }
 
@@ -152,7 +152,8 @@ struct slice sync_page(struct membership *m, const struct id *to) {
   struct swim_update u;
   uint8_t digest[8 * SWIM_BUCKETS_MAX];
   s->queued = false;
-  update_of(&m->self, true, &msg.me);
+  (void)self_sign(m);
+  msg.me.bytes = record_of(&m->self);
   if (s->buckets == 0) { /* chooses their number so that a bucket has some 8 members */
     uint32_t buckets = SWIM_BUCKETS_MIN;
     while (buckets < SWIM_BUCKETS_MAX && buckets < m->count / 8) buckets *= 2;
@@ -164,9 +165,9 @@ struct slice sync_page(struct membership *m, const struct id *to) {
   swim_encode_begin(&enc, m->page, SWIM_PAGE_LEN, MSG_SWIM_SYNC, &msg);
   while (s->cursor) {
     struct entry *e = s->cursor;
-    if (masked(s, e)) {
-      update_of(e, true, &u);
-      if (!swim_encode_update(&enc, &u)) return swim_encode_end(&enc);
+    if (masked(s, e) && e->record) {
+      update_of(e, e->m.state == MEMBER_SUSPECT, &u);
+      if (enc.count == PAGE_UPDATES || !swim_encode_update(&enc, &u)) return swim_encode_end(&enc);
     }
     s->cursor = e->all.next == &m->all ? NULL : ENTRY(e->all.next, all);
   }

@@ -131,6 +131,8 @@ void table_remove(struct membership *m, struct entry *e) {
   htab_remove(&m->tab, &e->h);
   list_remove(&e->all);
   list_remove(&e->event);
+  mem_free(m->mem, e->record);
+  e->record = NULL;
   shrink(m);
   if (e->told == TOLD_NOTHING) {
     mem_free(m->mem, e);

@@ -171,6 +171,12 @@ int crypto_sign(const struct crypto_key *k, struct slice data, uint8_t ret_sig[C
   return ok ? 0 : MACULA_EINTERNAL;
 }
 
+int crypto_flatten(struct slice spki, struct slice sig, uint8_t ret_sig[CRYPTO_SIGNATURE_LEN]) {
+  gnutls_datum_t d = datum(sig);
+  bool ed25519 = crypto_spki_is_ed25519(spki);
+  return (ed25519 || crypto_spki_is_p256(spki)) && flatten(&d, ed25519, ret_sig) ? 0 : MACULA_EINVAL;
+}
+
 /* What GnuTLS verifies: Ed25519 as it is, else r and s in DER, to be freed. */
 static bool unflatten(struct slice sig, bool is_ed25519, gnutls_datum_t *ret_sig) {
   if (is_ed25519) {

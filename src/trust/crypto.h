@@ -25,6 +25,9 @@ struct slice crypto_key_spki(const struct crypto_key *k); /* a view, as long as 
 bool crypto_key_is_ed25519(const struct crypto_key *k);
 
 int crypto_sign(const struct crypto_key *k, struct slice data, uint8_t ret_sig[CRYPTO_SIGNATURE_LEN]);
+/* The one spelling of a signature by the key in spki as TLS libraries write it: Ed25519's 64 bytes, or r and s in DER.
+ * MACULA_EINVAL: it is of another kind of key. */
+int crypto_flatten(struct slice spki, struct slice sig, uint8_t ret_sig[CRYPTO_SIGNATURE_LEN]);
 bool crypto_spki_is_ed25519(struct slice spki);
 bool crypto_spki_is_p256(struct slice spki);
 /* 0 and the key's id when sig is its signature of data, MACULA_BAD_SIGNATURE when not, or when the key is of another kind. */

@@ -48,42 +48,75 @@ static void read_id(struct reader *r, bool may_be_empty, struct id *ret_id) {
     r->bad = true;
 }
 
-static void read_info(struct reader *r, struct swim_update *u) {
-  read_addr(r, &u->addr);
-  read_id(r, true, &u->gateway);
-  u->name = reader_text(r);
-  if (u->name.n > SWIM_NAME_LEN) r->bad = true;
-  u->has_info = true;
+int swim_record_decode(struct slice bytes, struct swim_record *ret_record) {
+  if (bytes.n <= SWIM_SIGNATURE_LEN || bytes.n > SWIM_RECORD_MAX) return MACULA_BAD_FRAME;
+  struct swim_record v = {.bytes = bytes,
+                          .body = slice_of(bytes.p, bytes.n - SWIM_SIGNATURE_LEN),
+                          .signature = slice_of(bytes.p + bytes.n - SWIM_SIGNATURE_LEN, SWIM_SIGNATURE_LEN)};
+  struct reader r = reader_of(v.body);
+  uint32_t n = reader_array(&r);
+  if (n < 6) r.bad = true;
+  v.key = reader_text(&r);
+  v.incarnation = reader_uint(&r);
+  if (!r.bad) read_addr(&r, &v.addr);
+  read_id(&r, true, &v.gateway);
+  v.name = reader_text(&r);
+  v.left = reader_bool(&r);
+  for (uint32_t i = 6; i < n && !r.bad; i++) (void)reader_raw(&r, 1);
+  if (r.bad || r.p != r.end || v.key.n == 0 || v.key.n > SWIM_KEY_MAX || v.name.n > SWIM_NAME_LEN) return MACULA_BAD_FRAME;
+  *ret_record = v;
+  return 0;
 }
 
-static void write_info(struct writer *w, const struct swim_update *u) {
-  write_addr(w, &u->addr);
-  writer_bin(w, id_is_zero(&u->gateway) ? SLICE_NONE : slice_of(u->gateway.b, ID_LEN));
-  writer_bin(w, u->name);
+size_t swim_body_encode(const struct swim_record *r, uint8_t ret_body[SWIM_BODY_MAX]) {
+  struct writer w = {.p = ret_body, .cap = SWIM_BODY_MAX};
+  writer_array(&w, 6);
+  writer_bin(&w, r->key);
+  writer_uint(&w, r->incarnation);
+  write_addr(&w, &r->addr);
+  writer_bin(&w, id_is_zero(&r->gateway) ? SLICE_NONE : slice_of(r->gateway.b, ID_LEN));
+  writer_bin(&w, r->name);
+  writer_bool(&w, r->left);
+  return w.len;
 }
 
-static void read_me(struct reader *r, struct swim_update *u) {
-  uint32_t n = reader_array(r);
-  if (n < 4) r->bad = true;
-  u->incarnation = reader_uint(r);
-  if (!r->bad) read_info(r, u);
-  for (uint32_t i = 4; i < n && !r->bad; i++) (void)reader_raw(r, 2);
+size_t swim_signed_text(struct slice realm, struct slice body, uint8_t ret_text[SWIM_TEXT_MAX]) {
+  static const char domain[] = "macula member 1"; /* signed with its NUL, as no other signature of this key begins */
+  size_t n = sizeof domain;
+  memcpy(ret_text, domain, n);
+  ret_text[n++] = (uint8_t)realm.n;
+  memcpy(ret_text + n, realm.p, (uint8_t)realm.n);
+  n += (uint8_t)realm.n;
+  memcpy(ret_text + n, body.p, body.n);
+  return n + body.n;
+}
+
+static void read_record(struct reader *r, struct slice bytes, struct swim_record *ret_record) {
+  if (!r->bad && swim_record_decode(bytes, ret_record) != 0) r->bad = true;
 }
 
 static void read_update(struct reader *r, struct swim_update *u) {
   *u = (struct swim_update){0};
-  uint32_t n = reader_array(r);
-  if (n < 3) r->bad = true;
+  uint32_t n = reader_array(r), read = 2;
+  if (n < 2) r->bad = true;
   uint64_t state = reader_uint(r);
   if (state > SWIM_LEFT) r->bad = true;
   u->state = (enum swim_state)state;
-  read_id(r, false, &u->id);
-  u->incarnation = reader_uint(r);
-  if (n >= 6 && !r->bad) read_info(r, u);
-  for (uint32_t i = n >= 6 ? 6 : 3; i < n && !r->bad; i++) (void)reader_raw(r, 3);
+  struct slice who = reader_text(r);
+  if (r->bad) return;
+  if (who.n == ID_LEN) {
+    memcpy(u->id.b, who.p, ID_LEN);
+    u->incarnation = reader_uint(r);
+    read = 3;
+  } else {
+    read_record(r, who, &u->record);
+    u->incarnation = u->record.incarnation;
+  }
+  if (n < read) r->bad = true;
+  for (uint32_t i = read; i < n && !r->bad; i++) (void)reader_raw(r, 3);
 }
 
-/* size: octets of 8 buckets. */
+/* size: bytes of 8 buckets. */
 static struct slice read_buckets(struct reader *r, size_t size) {
   struct slice s = reader_text(r);
   size_t eights = s.n / size;
@@ -104,7 +137,7 @@ int swim_decode(uint8_t type, struct slice payload, struct swim_msg *ret_msg) {
       m.seq = reader_uint(&r);
       seq = true;
     } else if (KEY("me")) {
-      read_me(&r, &m.me);
+      read_record(&r, reader_text(&r), &m.me);
     } else if (KEY("target")) {
       read_id(&r, false, &m.target);
       m.has_target = true;
@@ -125,7 +158,7 @@ int swim_decode(uint8_t type, struct slice payload, struct swim_msg *ret_msg) {
       (void)reader_raw(&r, 1);
     }
   }
-  if (r.bad || r.p != r.end || !m.me.has_info || seq != (type != MSG_SWIM_SYNC) || m.has_target != (type == MSG_SWIM_PING_REQ))
+  if (r.bad || r.p != r.end || !m.me.bytes.n || seq != (type != MSG_SWIM_SYNC) || m.has_target != (type == MSG_SWIM_PING_REQ))
     return MACULA_BAD_FRAME;
   *ret_msg = m;
   return 0;
@@ -153,9 +186,7 @@ void swim_encode_begin(struct swim_encoder *e, uint8_t *buf, size_t cap, uint8_t
     writer_uint(w, m->seq);
   }
   write_key(w, "me");
-  writer_array(w, 4);
-  writer_uint(w, m->me.incarnation);
-  write_info(w, &m->me);
+  writer_bin(w, m->me.bytes);
   if (type == MSG_SWIM_PING_REQ) {
     write_key(w, "target");
     writer_bin(w, slice_of(m->target.b, ID_LEN));
@@ -180,13 +211,13 @@ void swim_encode_begin(struct swim_encoder *e, uint8_t *buf, size_t cap, uint8_t
 
 bool swim_encode_update(struct swim_encoder *e, const struct swim_update *u) {
   struct writer w = e->w;
-  uint32_t elements = e->elements + (u->has_info ? 7 : 4);
+  bool record = u->record.bytes.n;
+  uint32_t elements = e->elements + (record ? 3 : 4);
   if (elements > CURSOR_MAX_ELEMENTS) return false;
-  writer_array(&w, u->has_info ? 6 : 3);
+  writer_array(&w, record ? 2 : 3);
   writer_uint(&w, u->state);
-  writer_bin(&w, slice_of(u->id.b, ID_LEN));
-  writer_uint(&w, u->incarnation);
-  if (u->has_info) write_info(&w, u);
+  writer_bin(&w, record ? u->record.bytes : slice_of(u->id.b, ID_LEN));
+  if (!record) writer_uint(&w, u->incarnation);
   if (w.len > w.cap) return false;
   e->w = w;
   e->elements = elements;

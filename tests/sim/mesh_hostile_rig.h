@@ -5,6 +5,7 @@
 #define SIM_MESH_HOSTILE_RIG_H
 
 #include "mesh_rig.h"
+#include "trust/crypto.h"
 #include "wire/interest.h"
 #include "wire/swim.h"
 
@@ -196,30 +197,59 @@ static inline struct addr addr_of(const char *text) {
 
 static inline void go(struct honest *h, nanotime for_ns) { rig_run(&h->m.rig[0], for_ns); }
 
-static inline size_t swim_payload(uint8_t *buf, size_t cap, uint8_t type, uint64_t seq, const struct swim_update *me,
-                                  const struct swim_update *updates, size_t count) {
-  struct swim_msg m = {.seq = type == MSG_SWIM_SYNC ? 0 : seq, .me = *me};
+/* What somebody says of himself, signed; a view until 256 more are made. */
+static inline struct swim_record signed_record(struct swim_record r, const struct quic_identity *i, const struct crypto_key *k) {
+  static uint8_t kept[256][SWIM_RECORD_MAX];
+  static unsigned next;
+  uint8_t *b = kept[next++ % 256], text[SWIM_TEXT_MAX], sig[QUIC_SIGNATURE_MAX];
+  size_t len;
+  r.key = i ? quic_identity_spki(i) : crypto_key_spki(k);
+  size_t n = swim_body_encode(&r, b);
+  struct slice t = slice_of(text, swim_signed_text(slice_str("test"), slice_of(b, n), text));
+  if (!i) {
+    assert_int_equal(crypto_sign(k, t, b + n), 0);
+  } else {
+    assert_int_equal(quic_identity_sign(i, t, sig, &len), 0);
+    assert_int_equal(crypto_flatten(r.key, slice_of(sig, len), b + n), 0);
+  }
+  assert_int_equal(swim_record_decode(slice_of(b, n + SWIM_SIGNATURE_LEN), &r), 0);
+  return r;
+}
+
+/* Somebody who is nowhere, but has a key; the same for the same k, below 4,096. */
+static inline const struct crypto_key *key_of(uint64_t k) {
+  static struct crypto_key *keys[4096];
+  if (!keys[k]) assert_int_equal(crypto_key_new(&keys[k]), 0);
+  return keys[k];
+}
+
+static inline struct swim_update says(uint64_t k, struct swim_record r) {
+  return (struct swim_update){.state = r.left ? SWIM_LEFT : SWIM_ALIVE, .record = signed_record(r, NULL, key_of(k))};
+}
+
+static inline size_t swim_payload(uint8_t *buf, size_t cap, uint8_t type, uint64_t seq, const struct quic_identity *who,
+                                  const struct swim_record *me, const struct swim_update *updates, size_t count) {
+  struct swim_msg m = {.seq = type == MSG_SWIM_SYNC ? 0 : seq, .me = signed_record(*me, who, NULL)};
   struct swim_encoder e;
-  m.me.has_info = true;
   swim_encode_begin(&e, buf, cap, type, &m);
   for (size_t i = 0; i < count; i++) (void)swim_encode_update(&e, &updates[i]);
   return swim_encode_end(&e).n;
 }
 
-static inline void send_swim(struct rig_client *c, uint8_t type, const struct swim_update *me,
+static inline void send_swim(struct rig_client *c, uint8_t type, const struct swim_record *me,
                              const struct swim_update *updates, size_t count) {
   static uint8_t buf[SWIM_PAGE_LEN];
-  send_payload(c, type, buf, swim_payload(buf, sizeof buf, type, 1, me, updates, count));
+  send_payload(c, type, buf, swim_payload(buf, sizeof buf, type, 1, c->identity, me, updates, count));
 }
 
 /* Probes are answered, so that it passes for alive. */
-static inline void pong_swim(struct rig_client *c, const struct swim_update *me) {
-  uint8_t buf[256];
+static inline void pong_swim(struct rig_client *c, const struct swim_record *me) {
+  uint8_t buf[512];
   for (; c->read < c->kept_count; c->read++) {
     const struct rig_frame *f = &c->kept[c->read];
     struct swim_msg m;
     if (f->type != MSG_SWIM_PING || swim_decode(f->type, slice_of(f->payload, f->len), &m)) continue;
-    send_payload(c, MSG_SWIM_ACK, buf, swim_payload(buf, sizeof buf, MSG_SWIM_ACK, m.seq, me, NULL, 0));
+    send_payload(c, MSG_SWIM_ACK, buf, swim_payload(buf, sizeof buf, MSG_SWIM_ACK, m.seq, c->identity, me, NULL, 0));
   }
 }
 

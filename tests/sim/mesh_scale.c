@@ -80,6 +80,21 @@ static int fake_verify(void *ctx, struct slice spki, struct slice data, struct s
   return 0;
 }
 
+static int sign_member(void *ctx, struct slice text, uint8_t ret_sig[64]) {
+  size_t n;
+  return fake_sign(ctx, text, ret_sig, &n);
+}
+
+static void id_of_key(void *ctx, struct slice key, struct id *ret_id) {
+  (void)ctx;
+  memset(ret_id, 0, sizeof *ret_id);
+  memcpy(ret_id->b, key.p, key.n < ID_LEN ? key.n : ID_LEN);
+}
+
+static int verify_member(void *ctx, struct slice key, struct slice text, struct slice sig, struct id *ret_id) {
+  return fake_verify(ctx, slice_of(key.p, ID_LEN), text, sig, ret_id);
+}
+
 /* ---- nodes ---- */
 
 void mesh_dirty(struct mesh *s, struct mesh_node *v) {
@@ -116,7 +131,14 @@ static void start(struct mesh *s, struct mesh_node *v, bool same_id) {
   v->link_count = 0;
   memset(v->cache, 0, CACHE * sizeof *v->cache);
   if (s->cfg.membership) {
-    struct membership_config c = {.mem = &v->m_mem, .rng = s->rng, .self = mesh_info(v), .max_members = 10000};
+    memcpy(v->member_key, v->id.b, ID_LEN);
+    struct membership_config c = {
+        .mem = &v->m_mem,
+        .rng = s->rng,
+        .self = mesh_info(v),
+        .crypto = {slice_of(v->member_key, sizeof v->member_key), sign_member, verify_member, id_of_key, NULL},
+        .realm = slice_str("default"),
+        .max_members = 10000};
     if (membership_new(&c, s->now, &v->m) != 0) abort();
   }
   if (s->cfg.dht) {

@@ -62,8 +62,8 @@ static void test_envelopes(void **state) {
   uint8_t page[256];
   size_t len = wire_interest_encode(&none, page, sizeof page);
   send_envelope(c, a, b, msg_type_name(MSG_INTEREST), slice_of(page, len), me, 1, 0);
-  struct swim_update left = {.incarnation = 1000, .name = slice_str("b"), .gateway = *me};
-  len = swim_payload(buf, sizeof buf, MSG_SWIM_PING, 1, &left, NULL, 0);
+  struct swim_record left = {.incarnation = 1000, .name = slice_str("b"), .gateway = *me, .left = true};
+  len = swim_payload(buf, sizeof buf, MSG_SWIM_PING, 1, c->identity, &left, NULL, 0);
   send_envelope(c, a, b, msg_type_name(MSG_SWIM_PING), slice_of(buf, len), me, 1, 0);
   go(&h, NS_SEC);
   served(&h);

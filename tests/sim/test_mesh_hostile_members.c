@@ -7,17 +7,16 @@ static void test_gateways_in_a_circle(void **state) {
   (void)state;
   honest_start(&h, NULL);
   struct rig_client *c = liar(&h.m.rig[0], "");
-  struct id x = invented(1), y = invented(2);
-  struct swim_update me = {.incarnation = 5, .gateway = x, .name = slice_str("liar")};
+  struct id x = *crypto_key_id(key_of(1)), y = *crypto_key_id(key_of(2));
+  struct swim_record me = {.incarnation = 5, .gateway = x, .name = slice_str("liar")};
   struct swim_update u[2] = {
-      {.id = x, .incarnation = 1, .has_info = true, .gateway = y, .name = slice_str("x")},
-      {.id = y, .incarnation = 1, .has_info = true, .gateway = *id_of(c), .name = slice_str("y")},
+      says(1, (struct swim_record){.incarnation = 1, .gateway = y, .name = slice_str("x")}),
+      says(2, (struct swim_record){.incarnation = 1, .gateway = *id_of(c), .name = slice_str("y")}),
   };
   send_swim(c, MSG_SWIM_PING, &me, u, 2);
   go(&h, NS_SEC);
-  u[0].gateway = *id_of(c);
-  u[0].incarnation = u[1].incarnation = 2;
-  u[1].gateway = x;
+  u[0] = says(1, (struct swim_record){.incarnation = 2, .gateway = *id_of(c), .name = slice_str("x")});
+  u[1] = says(2, (struct swim_record){.incarnation = 2, .gateway = x, .name = slice_str("y")});
   send_swim(c, MSG_SWIM_PING, &me, u, 2);
   go(&h, NS_SEC);
   bye(c);
@@ -66,7 +65,7 @@ static void test_accuses_everybody(void **state) {
   (void)state;
   honest_start(&h, NULL);
   struct rig_client *c = liar(&h.m.rig[0], "");
-  struct swim_update me = {.incarnation = 1, .name = slice_str("liar")};
+  struct swim_record me = {.incarnation = 1, .name = slice_str("liar")};
   for (uint64_t k = 0; k < 60; k++) {
     struct swim_update u[2];
     for (unsigned i = 0; i < 2; i++)
@@ -88,18 +87,19 @@ static void test_accuses_everybody(void **state) {
 }
 
 static void invent_members(struct honest *h, struct rig_client *c, uint64_t count, bool dialled) {
-  struct swim_update me = {.incarnation = 1, .name = slice_str("liar")}, u[64];
-  for (uint64_t k = 0; k < count; k += 64) {
-    for (uint64_t i = 0; i < 64; i++) {
-      u[i] =
-          (struct swim_update){.id = invented(10 + k + i), .incarnation = 1, .has_info = true, .name = slice_str("invented")};
+  struct swim_record me = {.incarnation = 1, .name = slice_str("liar")};
+  struct swim_update u[16];
+  for (uint64_t k = 0; k < count; k += 16) {
+    for (uint64_t i = 0; i < 16; i++) {
+      struct swim_record r = {.incarnation = 1, .name = slice_str("invented")};
       if (dialled)
-        u[i].addr = addr_of("10.9.9.9:1000");
+        r.addr = addr_of("10.9.9.9:1000");
       else
-        u[i].gateway = k % 128 ? *id_of(c) : invented(1000000 + k + i); /* each its own, which is not there */
-      if (dialled) addr_set_port(&u[i].addr, (uint16_t)(1000 + k + i));
+        r.gateway = k % 32 ? *id_of(c) : invented(1000000 + k + i); /* each its own, which is not there */
+      if (dialled) addr_set_port(&r.addr, (uint16_t)(1000 + k + i));
+      u[i] = says(10 + k + i, r);
     }
-    send_swim(c, MSG_SWIM_SYNC, &me, u, 64);
+    send_swim(c, MSG_SWIM_SYNC, &me, u, 16);
     pong_swim(c, &me);
     go(h, 20 * NS_MS);
   }

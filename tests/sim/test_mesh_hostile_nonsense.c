@@ -14,7 +14,8 @@ static const uint8_t node_types[] = {MSG_PING,          MSG_PONG,           MSG_
 static size_t some_frame(struct honest *h, const struct rig_client *c, struct rng rng, uint8_t type, uint8_t *buf, size_t cap) {
   struct id ids[4] = {*id_of(c), *quic_identity_id(h->m.rig[0].identity), *quic_identity_id(h->m.rig[1].identity),
                       invented(rng_below(rng, 30))};
-  struct swim_update me = {.incarnation = rng_below(rng, 10), .gateway = ids[rng_below(rng, 4)], .name = slice_str("x")}, u[3];
+  struct swim_record me = {.incarnation = rng_below(rng, 10), .gateway = ids[rng_below(rng, 4)], .name = slice_str("x")};
+  struct swim_update u[3];
   uint8_t id[CALL_ID_LEN] = {(uint8_t)rng_below(rng, 4)};
   struct slice topic = slice_str(rng_below(rng, 2) ? "honest.x" : "other.y"), items[2] = {slice_str("a.*"), slice_str("**")};
   struct slice path[2] = {slice_of(ids[rng_below(rng, 4)].b, ID_LEN), slice_of(ids[rng_below(rng, 2)].b, ID_LEN)};
@@ -32,17 +33,19 @@ static size_t some_frame(struct honest *h, const struct rig_client *c, struct rn
   struct wire_retained_moved moved = {topic, rng_below(rng, 2) * UINT64_C(1790000005000),
                                       rng_below(rng, 2) * UINT64_C(1790000005000)};
   static const enum swim_state states[] = {SWIM_ALIVE, SWIM_SUSPECT, SWIM_DEAD, SWIM_LEFT};
-  for (int i = 0; i < 3; i++)
-    u[i] = (struct swim_update){.state = states[rng_below(rng, 4)],
-                                .id = ids[rng_below(rng, 4)],
-                                .incarnation = rng_below(rng, 20),
-                                .has_info = true,
-                                .gateway = ids[rng_below(rng, 4)],
-                                .name = slice_str("y")};
+  for (int i = 0; i < 3; i++) {
+    u[i] = (struct swim_update){.id = ids[rng_below(rng, 4)], .incarnation = rng_below(rng, 20)};
+    if (rng_below(rng, 2))
+      u[i] = says(rng_below(rng, 20), (struct swim_record){.incarnation = rng_below(rng, 20),
+                                                           .gateway = ids[rng_below(rng, 4)],
+                                                           .name = slice_str("y"),
+                                                           .left = rng_below(rng, 4) == 0});
+    u[i].state = states[rng_below(rng, 4)];
+  }
   struct msg m = {.type = (enum msg_type)type};
   uint8_t raw[8192];
   if (type >= MSG_SWIM_PING && type <= MSG_SWIM_SYNC)
-    m.raw = slice_of(raw, swim_payload(raw, sizeof raw, type, rng_below(rng, 5), &me, u, rng_below(rng, 4)));
+    m.raw = slice_of(raw, swim_payload(raw, sizeof raw, type, rng_below(rng, 5), c->identity, &me, u, rng_below(rng, 4)));
   else if (type >= MSG_FIND_NODE && type <= MSG_STORE_REPLY)
     m.raw = slice_of(raw, kad_encode(type, &kad, raw, sizeof raw));
   else if (type == MSG_INTEREST)

@@ -17,6 +17,7 @@
 #include "node/peers/link.h"
 #include "node/peers/peer.h"
 #include "node/session/session.h"
+#include "trust/crypto.h"
 
 #define DIAL_LATE (3 * NS_SEC) /* the larger id waits this long for the other's dial */
 #define LINKED_MEMBERS 256u    /* the most links kept up without a call or message that needs them */
@@ -109,11 +110,32 @@ static void choose_gateway(struct node *n) {
   tell_self(n);
 }
 
+static int sign(void *ctx, struct slice text, uint8_t ret_signature[CRYPTO_SIGNATURE_LEN]) {
+  const struct node *n = ctx;
+  uint8_t sig[QUIC_SIGNATURE_MAX];
+  size_t len;
+  int err = quic_identity_sign(n->identity, text, sig, &len);
+  return err ? err : crypto_flatten(quic_identity_spki(n->identity), slice_of(sig, len), ret_signature);
+}
+
+static int verify(void *ctx, struct slice key, struct slice text, struct slice signature, struct id *ret_id) {
+  (void)ctx;
+  return crypto_verify(key, text, signature, ret_id);
+}
+
+static void id_of(void *ctx, struct slice key, struct id *ret_id) {
+  (void)ctx;
+  crypto_sha256(key, ret_id->b);
+}
+
 int mesh_new(struct node *n) {
   struct membership_config c = {.mem = &n->rows.mem[ROW_MEMBERS],
                                 .rng = n->rng,
                                 .log = n->log,
                                 .self = self_info(n),
+                                .crypto = {quic_identity_spki(n->identity), sign, verify, id_of, n},
+                                .realm = slice_str(n->realm),
+                                .incarnation = node_wall_ms(n),
                                 .max_members = n->limits.max_members};
   return membership_new(&c, n->now, &n->mesh.membership);
 }
@@ -371,7 +393,7 @@ void mesh_frame(struct peer *p, uint8_t type, struct slice payload) {
     records_frame(p, type, payload);
   else
     n->stats.ignored_frames++;
-  if (err == MACULA_BAD_FRAME && p->link) session_close(p->link, err, NULL);
+  if ((err == MACULA_BAD_FRAME || err == MACULA_BAD_SIGNATURE) && p->link) session_close(p->link, err, NULL);
   n->mesh.due = true;
 }
 

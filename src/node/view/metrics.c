@@ -149,6 +149,9 @@ static void members(const struct node *n, FILE *f) {
   COUNTER("swim_deaths", "Members that were declared dead.", s.deaths);
   COUNTER("swim_accused", "Times that this node was accused and refuted it.", s.accused);
   COUNTER("swim_implausible", "Claims that were not believed.", s.implausible);
+  COUNTER("swim_verified", "Records of members whose signatures were verified.", s.verified);
+  COUNTER("swim_bad_signatures", "Records of members whose signatures are bad.", s.bad_signatures);
+  COUNTER("swim_unverified", "Records that were not believed, as verifying has a budget; they come again.", s.unverified);
   COUNTER("swim_bad_frames", "Malformed frames of the membership.", s.bad_frames);
   struct dht_stats d;
   dht_stats(n->records.dht, &d);

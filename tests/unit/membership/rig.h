@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "bounded/htab.h"
 #include "membership/membership.h"
 #include "unit/broken.h"
 #include "wire/msg.h"
@@ -24,6 +25,7 @@ struct rig {
   struct mem mem;
   struct rng_seeded seed;
   struct membership *m;
+  struct id self;
   nanotime now;
   uint64_t frames;
 };
@@ -43,6 +45,48 @@ static inline struct member_info rig_info(uint32_t n) {
   return i;
 }
 
+/* Signatures are checksums; the id stands in the key itself. A test may make one wrong. */
+static inline void rig_checksum(struct slice text, uint8_t ret_sig[SWIM_SIGNATURE_LEN]) {
+  static const uint64_t key[2] = {1, 2};
+  uint64_t h = siphash13(key, text.p, text.n);
+  memset(ret_sig, 0, SWIM_SIGNATURE_LEN);
+  memcpy(ret_sig, &h, sizeof h);
+}
+static inline int rig_sign(void *ctx, struct slice text, uint8_t ret_sig[SWIM_SIGNATURE_LEN]) {
+  (void)ctx;
+  rig_checksum(text, ret_sig);
+  return 0;
+}
+static inline void rig_id_of(void *ctx, struct slice key, struct id *ret_id) {
+  (void)ctx;
+  memset(ret_id, 0, sizeof *ret_id);
+  memcpy(ret_id->b, key.p, key.n < ID_LEN ? key.n : ID_LEN);
+}
+static inline int rig_verify(void *ctx, struct slice key, struct slice text, struct slice sig, struct id *ret_id) {
+  uint8_t want[SWIM_SIGNATURE_LEN];
+  rig_checksum(text, want);
+  if (memcmp(sig.p, want, sizeof want) != 0) return MACULA_BAD_SIGNATURE;
+  rig_id_of(ctx, key, ret_id);
+  return 0;
+}
+
+/* What member n says of itself, signed; a view until 256 more are made. */
+static inline struct swim_record rig_record(const struct member_info *i, uint64_t incarnation, bool left) {
+  static uint8_t kept[256][SWIM_RECORD_MAX];
+  static unsigned next;
+  uint8_t *b = kept[next++ % 256], text[SWIM_TEXT_MAX];
+  struct swim_record r = {.key = slice_of(i->id.b, ID_LEN),
+                          .incarnation = incarnation,
+                          .addr = i->addr,
+                          .gateway = i->gateway,
+                          .name = slice_str(i->name),
+                          .left = left};
+  size_t n = swim_body_encode(&r, b);
+  rig_checksum(slice_of(text, swim_signed_text(slice_str("test"), slice_of(b, n), text)), b + n);
+  assert_int_equal(swim_record_decode(slice_of(b, n + SWIM_SIGNATURE_LEN), &r), 0);
+  return r;
+}
+
 /* The node under test is 0. */
 static inline void rig_init_with(struct rig *r, struct membership_config cfg) {
   r->mem = MEM_INIT("membership", 0);
@@ -52,6 +96,11 @@ static inline void rig_init_with(struct rig *r, struct membership_config cfg) {
   cfg.mem = &r->mem;
   cfg.rng = rng_seeded_view(&r->seed);
   cfg.self = rig_info(0);
+  r->self = cfg.self.id;
+  cfg.realm = slice_str("test");
+  cfg.crypto = (struct membership_crypto){slice_of(r->self.b, ID_LEN), rig_sign, rig_verify, rig_id_of, NULL};
+  if (!cfg.verify_turn) cfg.verify_turn = UINT32_MAX;
+  if (!cfg.verify_rate) cfg.verify_rate = 1000000;
   assert_int_equal(membership_new(&cfg, r->now, &r->m), 0);
 }
 static inline void rig_init(struct rig *r) { rig_init_with(r, (struct membership_config){.max_members = 100}); }
@@ -67,12 +116,9 @@ static inline void rig_done(struct rig *r) {
 
 static inline struct swim_update rig_update(enum swim_state state, uint32_t n, uint64_t incarnation) {
   struct member_info i = rig_info(n);
-  return (struct swim_update){.state = state,
-                              .id = i.id,
-                              .incarnation = incarnation,
-                              .has_info = state < SWIM_DEAD,
-                              .addr = i.addr,
-                              .name = SLICE_NONE};
+  struct swim_update u = {.state = state, .id = i.id, .incarnation = incarnation};
+  if (state == SWIM_ALIVE || state == SWIM_LEFT) u.record = rig_record(&i, incarnation, state == SWIM_LEFT);
+  return u;
 }
 
 /* Peer `from`, of incarnation `inc`, sends a frame with these updates. */
@@ -81,8 +127,7 @@ static inline int rig_send(struct rig *r, uint32_t from, uint64_t inc, uint8_t t
   uint8_t buf[SWIM_PAGE_LEN];
   struct swim_encoder e;
   struct member_info i = rig_info(from);
-  msg.me = (struct swim_update){
-      .incarnation = inc, .has_info = true, .addr = i.addr, .gateway = i.gateway, .name = slice_str(i.name)};
+  msg.me = rig_record(&i, inc, false);
   swim_encode_begin(&e, buf, sizeof buf, type, &msg);
   for (size_t k = 0; k < n; k++) assert_true(swim_encode_update(&e, &u[k]));
   int err = membership_recv(r->m, &i.id, type, swim_encode_end(&e), r->now);
@@ -153,8 +198,10 @@ static inline bool rig_next(struct rig *r, uint8_t type, struct id *ret_to, stru
 static inline bool rig_says(struct swim_msg msg, enum swim_state state, uint32_t n, uint64_t inc) {
   struct swim_update u;
   struct id id = rig_id(n);
-  while (swim_update_next(&msg, &u))
+  while (swim_update_next(&msg, &u)) {
+    if (u.record.bytes.n) rig_id_of(NULL, u.record.key, &u.id);
     if (id_eq(&u.id, &id) && u.state == state && u.incarnation == inc) return true;
+  }
   return false;
 }
 

@@ -18,8 +18,9 @@ static void setup(void) {
   m = r.m;
   for (uint32_t i = 1; i <= 7; i++) rig_met(&r, i);
   for (uint32_t i = 8; i <= 20; i++) rig_say(&r, SWIM_ALIVE, i, 1);
+  for (uint32_t i = 1; i <= 7; i++) rig_say(&r, SWIM_ALIVE, i, 0);
   rig_say(&r, SWIM_SUSPECT, 5, 0);
-  rig_say(&r, SWIM_DEAD, 7, 0);
+  rig_say(&r, SWIM_LEFT, 7, 1);
   rig_drain(&r, -1, 0);
   accuse(m, entry(6), true, r.now);
   rig_answering(&r, 2 * SEC, 4);
@@ -53,6 +54,9 @@ static void members(void **state) {
   alive->digested = false;
   assert_string_equal(membership_check(m), "membership: a member is not in the digest, or a dead one is");
   alive->digested = true;
+  SEES(alive->record_len, 0, "membership: a record without a length, or the reverse");
+  SEES(alive->record, NULL, "membership: a member is not in the digest, or a dead one is");
+  SEES(dead->record, NULL, "membership: a record without a length, or the reverse");
   list_remove(&dead->group);
   assert_string_equal(membership_check(m), "membership: a dead member is not among the dead, or one alive is accused");
   list_append(&m->accused, &dead->group);
