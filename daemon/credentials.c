@@ -193,6 +193,13 @@ int credentials_load(const struct config *c, bool make, struct mem *access_mem, 
   if (!err) err = c->cert ? load_own(c, &r.identity, ret_why) : load_kept(c, make, &r, ret_why);
   if (!err && c->pass) err = load_pass(c, &r, ret_why);
   if (!err) err = load_https(c, &r, ret_why);
+  const char *text;
+  if (!err && r.identity && (err = node_check_identity(r.identity, &text)) != 0) {
+    char where[CONFIG_WHY_LEN];
+    snprintf(where, sizeof where, "%.230s/identity.pem", c->state);
+    if (c->cert) config_where(c, OPTION_CERT, where);
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.250s: %.250s", where, text);
+  }
   if (err) {
     if (!ret_why[0]) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
     credentials_done(&r);

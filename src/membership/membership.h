@@ -22,8 +22,8 @@ struct membership;
 
 enum member_state { MEMBER_ALIVE, MEMBER_SUSPECT, MEMBER_DEAD };
 
-/* What it says is believed if its subject has signed it: a member's address, gateway and name, that it is alive, and that it has
- * left. That one is dead, others may only suspect; this node judges by itself whether it answers. */
+/* What it says is believed if its subject has signed it: a member's address, gateway and name, that it is alive, and that it
+ * has left. That one is dead, others may only suspect; this node judges by itself whether it answers. */
 struct member_info { /* what a member has said about itself: signed, or by its link */
   struct id id;
   struct addr addr;  /* where it can be dialled; sa_family 0: nowhere (NAT), then it is reached through its gateway */
@@ -63,10 +63,10 @@ struct membership_config {
       period; /* ns; 0: 1 s. A probe's direct part ends after a quarter of it; one that has to dial lasts three times as long */
   uint64_t
       suspicion; /* ns; 0: 5 s, of a peer that we are connected to; longer for others, with the logarithm of their number */
-  uint64_t keep_dead; /* ns; 0: 60 s */
-  uint32_t indirect;  /* 0: 3 */
-  uint32_t rotating;  /* how many members are probed without a connection, in a slowly changing set; 0: 32 */
-  uint32_t datagram;  /* 0: 1,200, at least 768; largest payload of PING, ACK and PING_REQ, updates included */
+  uint64_t keep_dead;   /* ns; 0: 60 s */
+  uint32_t indirect;    /* 0: 3 */
+  uint32_t rotating;    /* how many members are probed without a connection, in a slowly changing set; 0: 32 */
+  uint32_t datagram;    /* 0: 1,200, at least 768; largest payload of PING, ACK and PING_REQ, updates included */
   uint32_t verify_turn; /* signatures verified in one turn, that is with one value of `now`; 0: 16 */
   /* signatures verified a second for one peer, 0: 250, and four times that in all, with bursts of four seconds' worth. One that
    * is bad counts as 20 more. What is beyond that is not believed; gossip and SYNC bring it again. */
@@ -80,9 +80,9 @@ void membership_free(struct membership *m); /* accepts NULL */
 /* Our address, gateway or name has changed: announces it with a new incarnation. */
 void membership_set_self(struct membership *m, const struct member_info *self);
 /* A peer proved its id over a connection and described itself. It becomes a member that is alive, of which nobody else is told
- * before its record has come, and the full lists are exchanged with it (SWIM_SYNC). If it is held to be dead or suspect, or has another address, it is pinged first, and its new
- * state counts a round trip later, with the incarnation of its answer. MACULA_EFULL: no room among the members, not even that
- * of one that we only heard of; MACULA_EINVAL: our own id.
+ * before its record has come, and the full lists are exchanged with it (SWIM_SYNC). If it is held to be dead or suspect, or has
+ * another address, it is pinged first, and its new state counts a round trip later, with the incarnation of its answer.
+ * MACULA_EFULL: no room among the members, not even that of one that we only heard of; MACULA_EINVAL: our own id.
  */
 int membership_met(struct membership *m, const struct member_info *info, nanotime now);
 /* Tells whether there is a mesh connection to the member. Connected members are probed in turn, of the others only the rotating
@@ -95,8 +95,8 @@ void membership_unreachable(struct membership *m, const struct id *id, nanotime 
  * count.
  */
 void membership_unsent(struct membership *m, const struct id *id);
-/* A SWIM frame of this peer (PING, ACK, PING_REQ, SYNC). MACULA_BAD_FRAME: malformed; MACULA_BAD_SIGNATURE: what it says of itself
- * is not signed by it; nothing changed. */
+/* A SWIM frame of this peer (PING, ACK, PING_REQ, SYNC). MACULA_BAD_FRAME: malformed; MACULA_BAD_SIGNATURE: what it says of
+ * itself is not signed by it; nothing changed. */
 int membership_recv(struct membership *m, const struct id *from, uint8_t type, struct slice payload, nanotime now);
 /* We leave for good: says so to as many members as an update is sent to, and sends nothing afterwards. */
 void membership_leave(struct membership *m);
@@ -144,7 +144,7 @@ struct membership_stats {
   uint64_t implausible; /* claims that were ignored because nobody can have their incarnation */
   uint64_t verified, bad_signatures;
   uint64_t unverified; /* records that were not believed as there was no budget to verify them */
-  uint64_t wakes;       /* how often time had jumped by more than a period, so that nobody was accused */
+  uint64_t wakes;      /* how often time had jumped by more than a period, so that nobody was accused */
 };
 void membership_stats(const struct membership *m, struct membership_stats *ret_stats);
 

@@ -46,8 +46,8 @@ static void let_in(struct session *s, const struct msg_connect *m) {
   int err = s->judged.err;
   const char *text = s->judged.text;
   if (!err && (m->caps & CAP_NODE)) {
-    if ((err = link_connect(s, m)) == 0) return;
     text = NULL;
+    if ((err = link_connect(s, m, &text)) == 0) return;
   }
   if (err) {
     session_close(s, err, text);

@@ -25,6 +25,7 @@
 #include "node/trust/judge.h"
 #include "node/view/ask.h"
 #include "quic/quic.h"
+#include "trust/crypto.h"
 #include "wire/names.h"
 
 /* ---- handler of the endpoint ------------------------------------------------------------------------------------------------
@@ -193,6 +194,15 @@ int node_check_realm(const char *realm, char ret_why[NODE_WHY_LEN]) {
   return err;
 }
 
+int node_check_identity(const struct quic_identity *identity, const char **ret_why) {
+  struct slice spki = quic_identity_spki(identity);
+  bool fits = crypto_spki_is_ed25519(spki) || crypto_spki_is_p256(spki);
+  *ret_why = fits ? ""
+                  : LINK_KEY_WHY
+                 "; make one with: openssl req -x509 -newkey ed25519 -nodes -subj /CN=node -keyout node.key -out node.crt";
+  return fits ? 0 : MACULA_CERTIFICATE_INVALID;
+}
+
 /* An instance begins with the start time, so that of two runs with one identity the smaller instance is the earlier run
  * (link.c). */
 static void make_instance(struct node *n) {
@@ -207,7 +217,9 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   size_t realm_len;
   int err = MACULA_ENOMEM;
   if (!cfg->identity) return MACULA_EINVAL;
+  const char *why;
   if (name_realm(slice_str(cfg->realm ? cfg->realm : "default"), realm, &realm_len)) return MACULA_INVALID_REALM;
+  if (node_check_identity(cfg->identity, &why)) return MACULA_CERTIFICATE_INVALID;
   own.fail = cfg->fail;
   struct node *n = mem_calloc(&own, 1, sizeof *n);
   if (!n) return MACULA_ENOMEM;
@@ -509,6 +521,8 @@ bool node_drained(const struct node *n, nanotime now) {
 }
 
 static int reload_identity(struct node *n, const struct node_reload *r) {
+  const char *why;
+  if (r->identity && node_check_identity(r->identity, &why)) return MACULA_CERTIFICATE_INVALID;
   /* Other nodes know this one by its key: once there are any, a reload may change the certificate but not the key. */
   if (r->identity && !id_eq(quic_identity_id(r->identity), &n->id) && n->peers.tab.count) return MACULA_IDENTITY_MISMATCH;
   if (r->identity || r->ca_pem) {

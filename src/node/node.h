@@ -57,6 +57,9 @@ void node_unbound(struct node *n, unsigned which);
 /* MACULA_INVALID_REALM: ret_why says which rule it breaks. */
 #define NODE_WHY_LEN 128
 int node_check_realm(const char *realm, char ret_why[NODE_WHY_LEN]);
+/* Whether the identity can be a node's: its key is Ed25519 or P-256, so that what it signs of itself fits into a datagram.
+ * MACULA_CERTIFICATE_INVALID, and a text that says how to make another. */
+int node_check_identity(const struct quic_identity *identity, const char **ret_why);
 int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node);
 void node_free(struct node *n);
 

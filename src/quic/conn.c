@@ -511,6 +511,7 @@ bool quic_conn_is_server(const struct quic_conn *c) { return c->server; }
 uint64_t quic_conn_serial(const struct quic_conn *c) { return c->serial; }
 const struct id *quic_conn_peer_id(const struct quic_conn *c) { return c->has_peer ? &c->peer : NULL; }
 const uint8_t *quic_conn_exporter(const struct quic_conn *c) { return c->opened ? c->exporter : NULL; }
+bool quic_conn_peer_is_short(const struct quic_conn *c) { return c->peer_is_short; }
 uint64_t quic_conn_peer_expiry(const struct quic_conn *c) { return c->peer_expiry; }
 const struct addr *quic_conn_remote(const struct quic_conn *c) { return &c->remote; }
 bool quic_conn_resumed(const struct quic_conn *c) { return c->resumed; }

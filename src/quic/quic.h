@@ -180,6 +180,7 @@ const struct id *quic_conn_peer_id(const struct quic_conn *c);
  * 8446, 7.5); a view as long as the connection. NULL: its handshake is not complete. */
 #define QUIC_EXPORTER_LEN 32
 const uint8_t *quic_conn_exporter(const struct quic_conn *c);
+bool quic_conn_peer_is_short(const struct quic_conn *c); /* its key is Ed25519 or P-256, whose signatures have 64 bytes */
 /* Unix seconds of its certificate's end, with a CA of the first end in its chain; UINT64_MAX: none. */
 uint64_t quic_conn_peer_expiry(const struct quic_conn *c);
 const struct addr *quic_conn_remote(const struct quic_conn *c);

@@ -193,6 +193,9 @@ static int check_chain(struct quic_conn *c, const gnutls_datum_t *certs, unsigne
     goto end;
   }
   c->has_peer = true;
+  unsigned bits = 0;
+  int pk = gnutls_x509_crt_get_pk_algorithm(crt[0], &bits);
+  c->peer_is_short = pk == GNUTLS_PK_EDDSA_ED25519 || (pk == GNUTLS_PK_ECDSA && bits == 256);
   uint64_t unix_now = quic_unix(c->q);
   const struct tls_ca *ca = c->ca ? c->ca : c->q->ca;
   c->peer_expiry = tls_end_of(crt[0]);

@@ -305,6 +305,26 @@ def case_identity_is_kept(folder):
     assert "chmod 600" in err, err
 
 
+P384 = """-----BEGIN PRIVATE KEY-----
+MIG2AgEAMBAGByqGSM49AgEGBSuBBAAiBIGeMIGbAgEBBDDj2zBcVLLsuXvRlwQM
+X+rDOrCTgV39Iyzim/hr4spK6vxJP7JPEkcWcbbBjIvfpJehZANiAATF6pQ0J2YS
+JryzSvUPZeUDzae0AKiEtSL0olBnlUY0GYKuJU8ARHnKbx0Kj0V4uxIVUYHhO5Vh
+pXXhx74wEvRqq3IsiZ1gtaPS5ebRMrQ89kN5fymeBH/GYjX1bJkZ10Q=
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBrDCCATKgAwIBAgIUGztXGxjv2pPfr9c6XFb0GVHK1kEwCgYIKoZIzj0EAwIw
+DDEKMAgGA1UEAwwBeDAgFw0yNjExMzAwMDMzNDVaGA8yMTI2MTEwNjAwMzM0NVow
+DDEKMAgGA1UEAwwBeDB2MBAGByqGSM49AgEGBSuBBAAiA2IABMXqlDQnZhImvLNK
+9Q9l5QPNp7QAqIS1IvSiUGeVRjQZgq4lTwBEecpvHQqPRXi7EhVRgeE7lWGldeHH
+vjAS9GqrciyJnWC1o9Ll5tEytDz2Q3l/KZ4Ef8ZiNfVsmRnXRKNTMFEwHQYDVR0O
+BBYEFCoLHtHfsd5lvG5PpNGhNXZItRAWMB8GA1UdIwQYMBaAFCoLHtHfsd5lvG5P
+pNGhNXZItRAWMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDaAAwZQIxALmn
+kJr/MbZeBbmqYNkXI2s1r057C6ggAVotcm6YUDXONmjTvRhVyKLDpzpgM7fN4QIw
+GduJ4rO/h7CmtC5sP5Wdu5IuXWhd5rXH/p7tQ4AEdWnkvbP4AD1QrbUtpXPcF4Tg
+-----END CERTIFICATE-----
+"""
+
+
 def case_own_certificate(folder):
     n = Node(folder)
     assert n.stop() == 0
@@ -318,6 +338,9 @@ def case_own_certificate(folder):
     assert err.startswith("maculad: certificate_invalid: --cert: ") and bad in err, err
     err = fails(folder, "--state", state(folder), "--cert", os.path.join(folder, "none.pem"), *OWN)
     assert "none.pem" in err, err
+    other = write(folder, "p384.pem", P384, 0o600)
+    err = fails(folder, "--state", state(folder), "--cert", other, *OWN)
+    assert err.startswith("maculad: certificate_invalid: --cert: a node's key must be Ed25519 or P-256; ") and "openssl req" in err, err
     write(state(folder), "identity.pem", "rubbish", 0o600)
     err = fails(folder, "--state", state(folder), *OWN)
     assert "identity.pem" in err, err

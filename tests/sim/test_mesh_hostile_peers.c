@@ -1,4 +1,6 @@
 /* Lies about who it is and where: any number of identities, and the slots and addresses of nodes that the user named. */
+#include <gnutls/x509.h>
+
 #include "mesh_hostile_rig.h"
 #include "node/mesh/member.h"
 #include "node/peers/join.h"
@@ -284,6 +286,60 @@ static void test_endpoints(void **state) {
   honest_stop(&h);
 }
 
+/* A key whose signatures do not fit a member's record. */
+static struct quic_identity *long_key(void) {
+  static const char *const oid = GNUTLS_OID_X520_COMMON_NAME;
+  gnutls_x509_privkey_t key;
+  gnutls_x509_crt_t crt;
+  gnutls_datum_t k, c;
+  struct quic_identity *i;
+  char pem[8192];
+  assert_true(gnutls_x509_privkey_init(&key) >= 0 && gnutls_x509_crt_init(&crt) >= 0);
+  assert_true(gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP384R1), 0) >= 0);
+  assert_true(gnutls_x509_crt_set_version(crt, 3) >= 0 && gnutls_x509_crt_set_serial(crt, "\1", 1) >= 0);
+  assert_true(gnutls_x509_crt_set_dn_by_oid(crt, oid, 0, "x", 1) >= 0 && gnutls_x509_crt_set_activation_time(crt, 0) >= 0);
+  assert_true(gnutls_x509_crt_set_expiration_time(crt, GNUTLS_X509_NO_WELL_DEFINED_EXPIRATION) >= 0);
+  assert_true(gnutls_x509_crt_set_key(crt, key) >= 0 && gnutls_x509_crt_sign2(crt, crt, key, GNUTLS_DIG_SHA384, 0) >= 0);
+  assert_true(gnutls_x509_privkey_export2(key, GNUTLS_X509_FMT_PEM, &k) >= 0);
+  assert_true(gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &c) >= 0);
+  int n = snprintf(pem, sizeof pem, "%s%s", k.data, c.data);
+  assert_int_equal(quic_identity_parse(slice_of(pem, (size_t)n), SLICE_NONE, 1000, &i, NULL), 0);
+  gnutls_free(k.data);
+  gnutls_free(c.data);
+  gnutls_x509_privkey_deinit(key);
+  gnutls_x509_crt_deinit(crt);
+  return i;
+}
+
+/* A client's key may be of another kind, a node's may not: it is told so, as a node that is to start with one is. */
+static void test_a_key_of_another_kind(void **state) {
+  struct honest h;
+  struct quic_identity *i = long_key();
+  const char *why;
+  (void)state;
+  honest_start(&h, NULL);
+  struct rig_client *client = rig_join(&h.m.rig[0], 0, i, RIG_EXT);
+  assert_int_equal(rig_subscribe(client, "x.y"), 0);
+  struct rig_client *c = rig_client(&h.m.rig[0], 0, i);
+  rig_opened(c);
+  connect_as_node(c, "");
+  struct msg m = rig_expect(c, MSG_DISCONNECT);
+  assert_true(slice_is(m.disconnect.code, "certificate_invalid"));
+  assert_true(slice_is(m.disconnect.message, "a node's key must be Ed25519 or P-256"));
+  struct node_config config = h.m.rig[0].config;
+  struct node_reload change = {.identity = i};
+  struct node *n;
+  config.identity = i;
+  assert_int_equal(node_new(&config, 0, &n), MACULA_CERTIFICATE_INVALID);
+  assert_int_equal(node_reload(node_of(&h, 0), &change), MACULA_CERTIFICATE_INVALID);
+  assert_int_equal(node_check_identity(i, &why), MACULA_CERTIFICATE_INVALID);
+  assert_non_null(strstr(why, "openssl req"));
+  quic_identity_unref(i);
+  bye(client);
+  recovers(&h, 60 * NS_SEC);
+  honest_stop(&h);
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_many_identities),
@@ -295,6 +351,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_calls_whose_slots_were_taken),
       cmocka_unit_test(test_records_for_named_nodes),
       cmocka_unit_test(test_endpoints),
+      cmocka_unit_test(test_a_key_of_another_kind),
   };
   if (argc > 1) cmocka_set_test_filter(argv[1]);
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,6 +74,10 @@ static void pipe_owner(struct door *d, void *session) { of(d)->s = session; }
 static bool pipe_is_owner(const struct door *d, const void *session) { return of(d)->s == session; }
 static const struct addr *pipe_remote(const struct door *d) { return &of(d)->addr; }
 static const struct id *pipe_id(const struct door *d) { return &of(d)->id; }
+static bool pipe_is_short(const struct door *d) {
+  (void)d;
+  return true;
+}
 static uint64_t pipe_forever(const struct door *d) { return (void)d, UINT64_MAX; }
 static const uint8_t *pipe_exporter(const struct door *d) { return (void)d, NULL; }
 static uint64_t pipe_rtt(const struct door *d) { return (void)d, 0; }
@@ -100,6 +104,7 @@ static const struct door_ops pipe_ops = {.write = pipe_write,
                                          .is_owner = pipe_is_owner,
                                          .remote = pipe_remote,
                                          .id = pipe_id,
+                                         .is_short = pipe_is_short,
                                          .id_end = pipe_forever,
                                          .exporter = pipe_exporter,
                                          .rtt = pipe_rtt,

@@ -51,6 +51,7 @@ struct door_ops {
   void (*owner)(struct door *d, void *session); /* the session that the door's events are for; NULL: none */
   bool (*is_owner)(const struct door *d, const void *session);
   const struct addr *(*remote)(const struct door *d);
+  bool (*is_short)(const struct door *d);       /* its key is of a kind that a node may have */
   const struct id *(*id)(const struct door *d); /* the peer's id, proved by its certificate; NULL: none */
   uint64_t (*id_end)(const struct door *d);     /* when that certificate ends, Unix seconds; UINT64_MAX: never */
   /* 32 bytes that only the two ends know, once a connection is open (RFC 5705); NULL: this kind has none. */
@@ -97,6 +98,7 @@ static inline void door_close(struct door *d, int err, const char *text, nanotim
   d->ops->close(d, err, text, deadline);
 }
 static inline const struct addr *door_remote(const struct door *d) { return d->ops->remote(d); }
+static inline bool door_is_short(const struct door *d) { return d->ops->is_short(d); }
 static inline const struct id *door_id(const struct door *d) { return d->ops->id(d); }
 static inline uint64_t door_id_end(const struct door *d) { return d->ops->id_end(d); }
 static inline const uint8_t *door_exporter(const struct door *d) { return d->ops->exporter(d); }

@@ -42,6 +42,7 @@ static bool is_owner(const struct door *d, const void *session) {
 }
 static const struct addr *remote(const struct door *d) { return quic_conn_remote(d->conn); }
 static const struct id *id(const struct door *d) { return quic_conn_peer_id(d->conn); }
+static bool is_short(const struct door *d) { return quic_conn_peer_is_short(d->conn); }
 static uint64_t id_end(const struct door *d) { return quic_conn_peer_expiry(d->conn); }
 static const uint8_t *exporter(const struct door *d) { return quic_conn_exporter(d->conn); }
 static uint64_t rtt(const struct door *d) { return quic_conn_rtt(d->conn); }
@@ -69,6 +70,7 @@ static const struct door_ops ops = {.write = write_copy,
                                     .is_owner = is_owner,
                                     .remote = remote,
                                     .id = id,
+                                    .is_short = is_short,
                                     .id_end = id_end,
                                     .exporter = exporter,
                                     .rtt = rtt,

@@ -241,6 +241,10 @@ void link_welcomed(struct session *s, const struct msg_pong *m) {
     session_close(s, MACULA_UNSUPPORTED_VERSION, "the peer is no node of a mesh");
     return;
   }
+  if (!door_is_short(&s->door)) {
+    session_close(s, MACULA_CERTIFICATE_INVALID, LINK_KEY_WHY);
+    return;
+  }
   struct addr at = told_addr(m->endpoint), seen = told_addr(m->observed);
   const char *text = NULL;
   int err = trust_judge_node(s, m, &text);
@@ -291,7 +295,7 @@ static int settle_duel(struct session *s, struct peer *p, const uint8_t *instanc
   return 0;
 }
 
-int link_connect(struct session *s, const struct msg_connect *m) {
+int link_connect(struct session *s, const struct msg_connect *m, const char **ret_text) {
   struct node *n = s->node;
   const struct id *id = door_id(&s->door);
   char endpoint[ADDR_TEXT_LEN], seen[ADDR_TEXT_LEN];
@@ -299,6 +303,10 @@ int link_connect(struct session *s, const struct msg_connect *m) {
   struct addr at;
   if (!id || m->instance.n != INSTANCE_LEN) return MACULA_NOT_AUTHORIZED;
   if (id_eq(id, &n->id)) return MACULA_EINVAL;
+  if (!door_is_short(&s->door)) {
+    *ret_text = LINK_KEY_WHY;
+    return MACULA_CERTIFICATE_INVALID;
+  }
   struct peer *p = peer_get(n, id);
   if (!p) return MACULA_ENOMEM;
   int err = judge_run(p, m->instance.p, door_remote(&s->door));

@@ -4,13 +4,15 @@
 
 #include "node/state.h"
 
+#define LINK_KEY_WHY "a node's key must be Ed25519 or P-256"
 /* a peer that says our identity is in use is not dialled for half of this time to all of it */
 #define IN_USE_AGAIN (60 * NS_SEC)
 /* Dials `to`. expect: the id that the node there must prove; NULL: any. p: the node's record; seed: the address to join by that
  * wanted the dial; both may be NULL. */
 int link_dial(struct node *n, const struct addr *to, const struct id *expect, struct peer *p, struct seed *seed);
 void link_opened(struct session *s);                              /* our dial's handshake is complete */
-int link_connect(struct session *s, const struct msg_connect *m); /* CONNECT of a node came; access was checked */
+/* CONNECT of a node came; access was checked. ret_text: what is said to it of an error; NULL: the error's own text. */
+int link_connect(struct session *s, const struct msg_connect *m, const char **ret_text);
 void link_closed(struct session *s, const struct door_end *why);  /* the session's connection is gone */
 void link_end(struct session *s);                                 /* part of session_end */
 void link_welcomed(struct session *s, const struct msg_pong *m);  /* PONG in answer to our CONNECT */
