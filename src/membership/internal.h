@@ -35,6 +35,7 @@
 #define PAGE_UPDATES 12         /* in a page: less than the receiver verifies in a turn */
 #define VERIFY_BURST 4          /* seconds' worth */
 #define BAD_SIGNATURE_COST 20
+#define DEAD_SAYERS 3 /* so many that say that a suspect is dead shorten our suspicion */
 #define REFUTE_RATE 10.0 /* a second: each has to be signed */
 #define REFUTE_BURST 20.0
 #define PROBE_PARTS 4           /* the first is direct, the others indirect too */
@@ -61,6 +62,8 @@ struct entry {
   nanotime asked;       /* suspect: only a frame since then shows that it answers */
   nanotime synced;      /* when our digest was last sent to it; 0: never */
   nanotime listed;      /* when our list was last sent to it; 0: never */
+  uint32_t sayers[DEAD_SAYERS]; /* suspect: of whom it was heard that it is dead, by their ids' first bytes */
+  uint8_t sayer_count;
   uint8_t sends;        /* how often its update was sent so far */
   uint8_t told;         /* enum told */
   uint8_t fed;          /* frames that were sent to it in period fed_in and counted */

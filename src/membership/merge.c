@@ -71,12 +71,26 @@ static void set_suspect(struct membership *m, struct entry *e, bool own, bool ne
   if (news) {
     m->stats.suspicions++;
     table_state(m, e, MEMBER_SUSPECT, now);
+    e->sayer_count = 0;
   }
   e->asked = now;
   if (own && list_empty(&e->group)) list_append(&m->accused, &e->group);
   if (!own && e->m.connected) ask(m, e, now);
   if (news) gossip_add(m, e, true);
   event_raise(m, e);
+}
+
+/* A peer says that a suspect is dead, as its own suspicion ended so. Nobody passes that on unless its own did, so when several
+ * peers say it ours need not last until accusation and answer have gone around once more. */
+static void called_dead(struct membership *m, struct entry *e, const struct id *from, nanotime now) {
+  uint32_t sayer;
+  memcpy(&sayer, from->b, sizeof sayer);
+  for (uint8_t i = 0; i < e->sayer_count; i++)
+    if (e->sayers[i] == sayer) return;
+  if (e->sayer_count == DEAD_SAYERS) return;
+  e->sayers[e->sayer_count++] = sayer;
+  if (e->sayer_count == DEAD_SAYERS)
+    (void)heap_set(&m->due, &e->due, time_min(e->due.at, time_add(now, suspicion_time(m, true))));
 }
 
 static void set_dead(struct membership *m, struct entry *e, bool left, nanotime now) {
@@ -186,8 +200,10 @@ void merge(struct membership *m, const struct id *from, const struct swim_update
   }
   struct entry *e = table_find(m, &id);
   if (u->record.bytes.n) e = pass_on(m, from, &id, e, u, sync, now);
-  if (!e || !e->record || e->m.state != MEMBER_ALIVE || u->incarnation < e->m.incarnation) return;
-  if (u->state == SWIM_SUSPECT || u->state == SWIM_DEAD) set_suspect(m, e, false, false, now);
+  bool accused = u->state == SWIM_SUSPECT || u->state == SWIM_DEAD;
+  if (!e || !e->record || !accused || u->incarnation < e->m.incarnation) return;
+  if (e->m.state == MEMBER_ALIVE) set_suspect(m, e, false, e->m.connected, now); /* connected: we ask it ourselves */
+  if (e->m.state == MEMBER_SUSPECT && u->state == SWIM_DEAD) called_dead(m, e, from, now);
 }
 
 int merge_own(struct membership *m, const struct id *from, const struct swim_record *me, nanotime now) {

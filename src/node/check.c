@@ -11,6 +11,7 @@
 #include "node/peers/peer.h"
 #include "node/peers/revoked.h"
 #include "node/peers/seal.h"
+#include "node/peers/silent.h"
 #include "node/receive.h"
 #include "node/session/lane.h"
 #include "node/session/session.h"
@@ -49,6 +50,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_RETAINED] = retained_owned(&n->messages.retained);
   ret[ROW_DEDUP] = dedup_owned(&n->messages.dedup);
   ret[ROW_PEERS] = peers_owned(n);
+  ret[ROW_SILENT] = silent_owned(n);
   ret[ROW_MEMBERS] = membership_owned(n->mesh.membership);
   ret[ROW_RECORDS] = dht.records;
   ret[ROW_CONTACTS] = dht.table;
@@ -101,6 +103,7 @@ const char *node_check(const struct node *n) {
   CHECK_PART(receive_check(n));
   CHECK_PART(peers_check(n));
   CHECK_PART(join_check(n));
+  CHECK_PART(silent_check(n));
   CHECK_PART(messages_check(n));
   CHECK_PART(calls_of_node_check(n));
   CHECK_PART(ask_check(n));

@@ -59,6 +59,7 @@ struct node {
   struct receive receive;
   struct peers peers;
   struct join join;
+  struct silent silent;
   struct mesh_self mesh;
   struct records records;
   struct messages messages;

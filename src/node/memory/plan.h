@@ -28,9 +28,10 @@
 #define PLAN_LOOKUP (16u << 10)     /* running lookup */
 #define PLAN_OWN 512u               /* record of the node's own, with its part of a signed batch; withdrawn ones make room */
 #define PLAN_HOLDERS (2u << 20)     /* which nodes hold its records, and to which nodes records are under way */
-#define PLAN_MEMBER 384u            /* member */
+#define PLAN_MEMBER 768u            /* member, with its signed record */
 #define PLAN_GOSSIP (2u << 20)      /* frames of the membership that wait to be sent */
 #define PLAN_SEEDS (64u << 10)      /* addresses to join by, and of lost nodes */
+#define PLAN_SILENT 160u            /* address that was dialled and did not answer */
 #define PLAN_TABLE 1024u            /* table that has few entries */
 #define PLAN_TLS_SHARED (2u << 20)  /* priorities, own certificate, CA list */
 #define PLAN_UNACCOUNTED (6u << 20) /* heap without an account: sockets' buffers, HTTP connections, libraries' own */

@@ -61,6 +61,8 @@
     f->n->peers.pool.evicted, 0)                                                                                               \
   X(SEALS, 1, "envelope_keys", "keys for envelopes", "", MAX_SEALED, sizeof(struct sealed) + 16 + 2 * sizeof(void *),          \
     PLAN_TABLE, f->n->peers.seals.count, f->n->peers.seals.refused, f->n->peers.seals.evicted, 0)                              \
+  X(SILENT, 0, "silent", "addresses that did not answer dials", "", SILENT_MAX, PLAN_SILENT, PLAN_TABLE,                       \
+    f->n->silent.seen.tab.count, f->n->silent.refused, f->n->silent.seen.evicted, 0)                                           \
   X(MEMBERS, 0, "members", "members of the mesh", "max_members", l->max_members, PLAN_MEMBER, PLAN_GOSSIP,                     \
     f->members.alive + f->members.suspect + f->members.dead, f->members.refused, 0, f->members.deaths)                         \
   X(RECORDS, 2, "records", "records of the DHT", "max_records record_bytes",                                                   \

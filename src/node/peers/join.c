@@ -39,8 +39,9 @@ void join_done(struct node *n) {
   while (n->join.seeds.next && !list_empty(&n->join.seeds)) drop(n, container_of(n->join.seeds.next, struct seed, all));
 }
 
-static int add(struct node *n, const struct addr *to, const struct id *id, bool pinned, bool keep) {
+static int add(struct node *n, const struct addr *to, const struct id *id, bool pinned, bool keep, bool met) {
   struct seed *d = find(n, to);
+  if (d) d->met |= met;
   if (d) {
     /* the id was only what a node there had claimed, or membership had told: find out anew */
     if (keep && !d->keep) d->has_id = false;
@@ -64,6 +65,7 @@ static int add(struct node *n, const struct addr *to, const struct id *id, bool 
   if (!(d = mem_calloc(&n->rows.mem[ROW_PEERS], 1, sizeof *d))) return MACULA_ENOMEM;
   d->addr = *to;
   d->keep = keep;
+  d->met = met;
   d->at = d->since = n->now;
   if (id) {
     d->id = *id;
@@ -78,7 +80,7 @@ static int add(struct node *n, const struct addr *to, const struct id *id, bool 
 int node_join(struct node *n, const struct addr *to, const struct id *id, bool keep, nanotime now) {
   if (now > n->now) n->now = now;
   if (id && id_eq(id, &n->id)) return 0;
-  return add(n, to, id, id != NULL && keep, keep);
+  return add(n, to, id, id != NULL && keep, keep, false);
 }
 
 bool node_joined(const struct node *n, const struct addr *to) {
@@ -119,7 +121,8 @@ bool node_is_alone(const struct node *n) { return pool_count(&n->peers.pool) == 
 
 /* A node that we never had a link to may not exist: its address is not tried. */
 void join_lost(struct node *n, const struct peer *p) {
-  if (p->since && addr_is_set(&p->addr) && !n->draining && !n->mesh.no_upkeep) (void)add(n, &p->addr, &p->id, false, false);
+  if (p->since && addr_is_set(&p->addr) && !n->draining && !n->mesh.no_upkeep) 
+    (void)add(n, &p->addr, &p->id, false, false, addr_eq(&p->addr, &p->run_at));
 }
 
 static void later(struct node *n, struct seed *d, uint64_t wait) {
@@ -135,6 +138,7 @@ void join_met(struct node *n, struct session *s) {
   d->has_id = true;
   d->failures = 0;
   d->said = d->self = false;
+  d->met = true;
   d->since = n->now;
   later(n, d, LOOK_EVERY);
 }

@@ -20,6 +20,7 @@
 #include "node/peers/join.h"
 #include "node/peers/peer.h"
 #include "node/peers/seal.h"
+#include "node/peers/silent.h"
 #include "node/session/session.h"
 #include "node/trust/judge.h"
 
@@ -72,12 +73,22 @@ static void back_off(struct peer *p) {
   p->dial_at = time_add(n->now, wait / 2 + rng_below(n->rng, wait / 2 + 1));
 }
 
+int link_may_dial(const struct node *n, const struct addr *to, const struct peer *p, const struct seed *seed) {
+  if ((seed && (seed->keep || seed->met)) || (p && addr_eq(to, &p->run_at))) return 0;
+  return silent_may(n, to);
+}
+
 int link_dial(struct node *n, const struct addr *to, const struct id *expect, struct peer *p, struct seed *seed) {
   const struct addr *local = socket_for(n, to);
   if (!local) return MACULA_NOT_CONNECTED;
+  int err = link_may_dial(n, to, p, seed);
+  if (err) {
+    n->silent.refused++;
+    return err;
+  }
   struct session *s = session_new(n);
   if (!s) return MACULA_ENOMEM;
-  int err = door_dial(n, local, to, expect, s, &s->door);
+  err = door_dial(n, local, to, expect, s, &s->door);
   if (err) {
     session_free(s);
     return err;
@@ -91,6 +102,7 @@ int link_dial(struct node *n, const struct addr *to, const struct id *expect, st
   s->seed = seed;
   if (p) p->dial = s;
   if (seed) seed->dial = s;
+  silent_dialled(n, to);
   n->peers.dials++;
   return 0;
 }
@@ -103,6 +115,7 @@ void link_opened(struct session *s) {
   const struct id *id = door_id(&s->door);
   char endpoint[ADDR_TEXT_LEN];
   int err = !id ? MACULA_NOT_AUTHORIZED : id_eq(id, &n->id) ? MACULA_EINVAL : 0;
+  silent_answered(n, door_remote(&s->door));
   if (s->state != SESSION_DIALLING) return;
   bool configured = s->seed && s->seed->keep;
   if (!err && !s->peer && !(s->peer = configured ? peer_get_configured(n, id) : peer_get(n, id))) err = MACULA_ENOMEM;
@@ -216,6 +229,7 @@ static void up(struct session *s, const uint8_t *instance) {
     memcpy(p->instance, instance, INSTANCE_LEN);
   }
   p->run_at = *door_remote(&s->door);
+  silent_answered(n, &p->run_at);
   door_keep_alive(&s->door, s->dialled ? n->keep_alive : 0);
   door_shares(&s->door, LINK_SHARES);
   trust_let_in(s);

@@ -8,8 +8,11 @@
 /* a peer that says our identity is in use is not dialled for half of this time to all of it */
 #define IN_USE_AGAIN (60 * NS_SEC)
 /* Dials `to`. expect: the id that the node there must prove; NULL: any. p: the node's record; seed: the address to join by that
- * wanted the dial; both may be NULL. */
+ * wanted the dial; both may be NULL. The errors of link_may_dial. */
 int link_dial(struct node *n, const struct addr *to, const struct id *expect, struct peer *p, struct seed *seed);
+/* 0: an address that a dial for this peer or address to join by may go to. Those that the user gave, and where nodes have
+ * answered, always are; MACULA_RATE_LIMITED: too much was sent there already and nothing has answered (silent.h). */
+int link_may_dial(const struct node *n, const struct addr *to, const struct peer *p, const struct seed *seed);
 void link_opened(struct session *s);                              /* our dial's handshake is complete */
 /* CONNECT of a node came; access was checked. ret_text: what is said to it of an error; NULL: the error's own text. */
 int link_connect(struct session *s, const struct msg_connect *m, const char **ret_text);

@@ -10,6 +10,7 @@
 #include "node/peers/link.h"
 #include "node/peers/route.h"
 #include "node/peers/seal.h"
+#include "node/peers/silent.h"
 #include "node/session/lane.h"
 #include "node/session/session.h"
 #include "wire/frame.h"
@@ -38,6 +39,7 @@ void peers_init(struct node *n) {
   list_init(&ps->leaving);
   list_init(&ps->dialling);
   seals_init(n);
+  silent_init(n);
   ps->next = UINT64_C(1) << 62;
 }
 
@@ -87,6 +89,7 @@ void peers_done(struct node *n) {
   list_for_safe(it, &ps->all) peer_free(container_of(it, struct peer, all));
   seals_done(n);
   pool_done(&ps->pool);
+  silent_done(n);
   htab_done(&ps->tab);
 }
 
@@ -276,6 +279,10 @@ static int want_direct(struct peer *p, enum want want) {
   if (p->link) return 0;
   if (p->dial || !list_empty(&p->waits) || n->now < p->expect) return MACULA_EBUSY;
   if (!addr_is_set(&p->addr) || n->now < p->dial_at) return MACULA_NOT_CONNECTED;
+  if (link_may_dial(n, &p->addr, p, NULL)) {
+    n->silent.refused++;
+    return MACULA_NOT_CONNECTED;
+  }
   if (n->left || (n->draining && want == WANT_UPKEEP)) return MACULA_SHUTTING_DOWN;
   if (want == WANT_UPKEEP && n->mesh.no_upkeep) return MACULA_MAX_PEERS_REACHED;
   /* Dials to nodes that we never had a link to leave an eighth of the slots to nodes that dial us. */

@@ -6,6 +6,7 @@
 #include "bounded/bucket.h"
 #include "bounded/heap.h"
 #include "bounded/htab.h"
+#include "bounded/lru.h"
 #include "node/messages/state.h"
 #include "node/session/state.h"
 #include "rpc/router.h"
@@ -109,12 +110,20 @@ struct peers {
   uint64_t found_unreachable; /* how often a node was found to be alive but unreachable */
 };
 
+#define SILENT_MAX 1024u /* addresses that are remembered because nothing answered there, and IP addresses that were dialled */
+#define SILENT_KEY 19    /* bytes */
+struct silent {
+  struct lru seen;
+  uint64_t refused; /* dials */
+};
+
 struct seed { /* an address to join by, or of a node that was lost */
   struct list all;
   struct addr addr;
   struct id id;
   bool has_id; /* `id` is known, from the user or from an earlier link */
   bool pinned; /* by the user */
+  bool met;    /* a node answered at this address */
   bool keep;   /* of the configuration: tried for ever */
   bool said;   /* its failure was logged */
   bool self;   /* this node answered there itself */

@@ -77,6 +77,28 @@ static void hearsay_does_not_kill(void **state) {
   rig_done(&r);
 }
 
+/* Of one that we cannot ask, three that say that it is dead are believed sooner, and one that says it often is not. */
+static void several_that_say_so(void **state) {
+  (void)state;
+  struct rig r;
+  rig_init(&r);
+  for (uint32_t i = 1; i <= 4; i++) rig_met(&r, i);
+  rig_answering(&r, 3 * SEC, 4);
+  rig_say(&r, SWIM_ALIVE, 9, 5);
+  for (int k = 0; k < 6; k++) {
+    rig_say(&r, SWIM_DEAD, 9, 5);
+    rig_answering(&r, SEC, 4);
+  }
+  ASSERT_MEMBER(&r, 9, MEMBER_SUSPECT, 5);
+  struct swim_update u = rig_update(SWIM_DEAD, 9, 5);
+  for (uint32_t i = 2; i <= 3; i++) assert_int_equal(rig_send(&r, i, 0, MSG_SWIM_ACK, (struct swim_msg){0}, &u, 1), 0);
+  rig_answering(&r, 4 * SEC, 4);
+  ASSERT_MEMBER(&r, 9, MEMBER_SUSPECT, 5);
+  rig_answering(&r, 2 * SEC, 4);
+  ASSERT_MEMBER(&r, 9, MEMBER_DEAD, 5);
+  rig_done(&r);
+}
+
 /* Suspected for ever, and answering every ping, though its refutations are lost: it lives. Then its link falls silent. */
 static void a_link_that_answers_wins(void **state) {
   (void)state;
@@ -436,6 +458,7 @@ int main(void) {
       cmocka_unit_test(alive_needs_a_higher_incarnation),
       cmocka_unit_test(suspect_beats_alive_of_the_same_incarnation),
       cmocka_unit_test(hearsay_does_not_kill),
+      cmocka_unit_test(several_that_say_so),
       cmocka_unit_test(a_link_that_answers_wins),
       cmocka_unit_test(only_its_own_last_word_ends_it_at_once),
       cmocka_unit_test(what_its_subject_has_not_signed),
