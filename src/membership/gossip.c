@@ -30,8 +30,7 @@ void gossip_add(struct membership *m, struct entry *e, bool urgent) {
 void update_of(const struct entry *e, bool with_record, struct swim_update *ret_update) {
   const struct member *v = &e->m;
   enum swim_state state = v->state == MEMBER_ALIVE ? SWIM_ALIVE : v->state == MEMBER_SUSPECT ? SWIM_SUSPECT : SWIM_DEAD;
-  *ret_update =
-      (struct swim_update){.state = e->left ? SWIM_LEFT : state, .id = v->info.id, .incarnation = v->incarnation};
+  *ret_update = (struct swim_update){.state = e->left ? SWIM_LEFT : state, .id = v->info.id, .incarnation = v->incarnation};
   if (with_record || v->state == MEMBER_ALIVE || e->left) ret_update->record.bytes = record_of(e);
 }
 

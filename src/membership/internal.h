@@ -7,8 +7,8 @@
  *                          |   +------- alive j > i (welcome back) ------ DEAD <--+
  *                          |                                               | ^ left j > i, from any state
  *                          +-------------------- (forgotten) <-------------+
- * i: the incarnation held, j: that of the update. `alive` and `left` are records signed by their subject; i is that of the newest,
- * and rises by nothing else. */
+ * i: the incarnation held, j: that of the update. `alive` and `left` are records signed by their subject; i is that of the
+ * newest, and rises by nothing else. */
 #ifndef MEMBERSHIP_INTERNAL_H
 #define MEMBERSHIP_INTERNAL_H
 
@@ -35,12 +35,12 @@
 #define PAGE_UPDATES 12         /* in a page: less than the receiver verifies in a turn */
 #define VERIFY_BURST 4          /* seconds' worth */
 #define BAD_SIGNATURE_COST 20
-#define DEAD_SAYERS 3 /* so many that say that a suspect is dead shorten our suspicion */
+#define DEAD_SAYERS 3    /* so many that say that a suspect is dead shorten our suspicion */
 #define REFUTE_RATE 10.0 /* a second: each has to be signed */
 #define REFUTE_BURST 20.0
-#define PROBE_PARTS 4           /* the first is direct, the others indirect too */
-#define DIAL_PERIODS 3          /* periods that a probe may last if its target must be dialled first */
-#define ROTATE_PERIODS 10       /* periods until one of the rotating set is replaced, and one dead member is pinged */
+#define PROBE_PARTS 4     /* the first is direct, the others indirect too */
+#define DIAL_PERIODS 3    /* periods that a probe may last if its target must be dialled first */
+#define ROTATE_PERIODS 10 /* periods until one of the rotating set is replaced, and one dead member is pinged */
 
 /* The state of a member that the owner was told last. */
 enum told { TOLD_NOTHING, TOLD_ALIVE, TOLD_SUSPECT, TOLD_DEAD };
@@ -48,25 +48,25 @@ enum told { TOLD_NOTHING, TOLD_ALIVE, TOLD_SUSPECT, TOLD_DEAD };
 struct entry {
   struct hlink h;
   struct member m;
-  struct list all;      /* in order of arrival */
-  struct list gossip;   /* in queue[sends], unless retired */
-  struct list event;    /* in events, or in gone */
-  struct list group;    /* in accused (suspects that we ask ourselves) or dead */
-  struct heap_link due; /* the suspicion's end */
-  uint32_t at;          /* in v */
-  uint32_t ring;        /* 1-based place in the ring; 0: not probed */
-  uint8_t *record;      /* signed by itself, as on the wire; NULL: we have only met it */
-  uint16_t record_len;  /* bytes */
-  struct bucket budget; /* of signatures that are verified for it */
-  nanotime heard;       /* when its last frame came */
-  nanotime asked;       /* suspect: only a frame since then shows that it answers */
-  nanotime synced;      /* when our digest was last sent to it; 0: never */
-  nanotime listed;      /* when our list was last sent to it; 0: never */
+  struct list all;              /* in order of arrival */
+  struct list gossip;           /* in queue[sends], unless retired */
+  struct list event;            /* in events, or in gone */
+  struct list group;            /* in accused (suspects that we ask ourselves) or dead */
+  struct heap_link due;         /* the suspicion's end */
+  uint32_t at;                  /* in v */
+  uint32_t ring;                /* 1-based place in the ring; 0: not probed */
+  uint8_t *record;              /* signed by itself, as on the wire; NULL: we have only met it */
+  uint16_t record_len;          /* bytes */
+  struct bucket budget;         /* of signatures that are verified for it */
+  nanotime heard;               /* when its last frame came */
+  nanotime asked;               /* suspect: only a frame since then shows that it answers */
+  nanotime synced;              /* when our digest was last sent to it; 0: never */
+  nanotime listed;              /* when our list was last sent to it; 0: never */
   uint32_t sayers[DEAD_SAYERS]; /* suspect: of whom it was heard that it is dead, by their ids' first bytes */
   uint8_t sayer_count;
-  uint8_t sends;        /* how often its update was sent so far */
-  uint8_t told;         /* enum told */
-  uint8_t fed;          /* frames that were sent to it in period fed_in and counted */
+  uint8_t sends; /* how often its update was sent so far */
+  uint8_t told;  /* enum told */
+  uint8_t fed;   /* frames that were sent to it in period fed_in and counted */
   uint8_t fed_in;
   bool changed : 1; /* info has changed since the owner was told */
   bool tell : 1;    /* it may not know what others say of it: the next frame to it carries that */
@@ -141,8 +141,8 @@ struct membership {
   uint64_t digest[SWIM_BUCKETS_MAX]; /* of the members that are not dead and ourselves, by the first byte of the id */
   struct list sessions;
   uint32_t session_count;
-  uint8_t *frame; /* cfg.datagram */
-  uint8_t *page;  /* SWIM_PAGE_LEN while there are sessions */
+  uint8_t *frame;          /* cfg.datagram */
+  uint8_t *page;           /* SWIM_PAGE_LEN while there are sessions */
   struct bucket strangers; /* as entry.budget, of all peers that have no entry */
   struct bucket verifying; /* of all */
   struct bucket refuting;
@@ -187,8 +187,8 @@ void self_renew(struct membership *m, uint64_t above); /* incarnation above + 1,
 
 /* verify.c */
 struct slice record_of(const struct entry *e); /* n == 0: there is none */
-/* 0: the record is signed by its subject, and that is `subject`. At the expense of the budget of `from`: MACULA_RATE_LIMITED, it
- * is not looked at; MACULA_BAD_SIGNATURE. */
+/* 0: the record is signed by its subject, and that is `subject`. At the expense of the budget of `from`: MACULA_RATE_LIMITED,
+ * it is not looked at; MACULA_BAD_SIGNATURE. */
 int record_verify(struct membership *m, const struct id *from, const struct id *subject, const struct swim_record *r,
                   nanotime now);
 /* Takes the record and its incarnation for those of e. MACULA_ENOMEM: nothing has changed. */

@@ -1,6 +1,6 @@
 /* Which claims about members are believed: the merge rules of SWIM (Das, Gupta, Motivala 2002, section 4.2), and in addition
- * that a dead member is alive again with a higher incarnation. Unlike there, a member's own word must be signed by it, and others'
- * word that it is dead is a suspicion. */
+ * that a dead member is alive again with a higher incarnation. Unlike there, a member's own word must be signed by it, and
+ * others' word that it is dead is a suspicion. */
 #include "base/err.h"
 #include "base/utf8.h"
 #include "membership/internal.h"

@@ -1,5 +1,5 @@
-/* Signed records: each is verified before it is believed, and kept as it came, so that the same bytes are verified only once and
- * passed on as they are. Verifying takes some 0.1 ms, so it has a budget of each peer, of all, and of a turn. */
+/* Signed records: each is verified before it is believed, and kept as it came, so that the same bytes are verified only once
+ * and passed on as they are. Verifying takes some 0.1 ms, so it has a budget of each peer, of all, and of a turn. */
 #include "base/err.h"
 #include "membership/internal.h"
 

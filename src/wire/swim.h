@@ -58,7 +58,7 @@ struct swim_msg {
   struct id target;
   struct slice digest, want; /* SYNC; n == 0: absent */
   struct swim_record me;
-  uint32_t update_count;     /* decoded: left to take */
+  uint32_t update_count; /* decoded: left to take */
   struct slice raw_updates;
 };
 

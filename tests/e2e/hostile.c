@@ -7,10 +7,10 @@
 
 #include "../unit/quic/forge.h"
 #include "hostile.h"
+#include "trust/crypto.h"
 #include "wire/frame.h"
 #include "wire/kad.h"
 #include "wire/msg.h"
-#include "trust/crypto.h"
 #include "wire/swim.h"
 
 #define TURN NS_MS
@@ -407,7 +407,8 @@ static void gossip(struct actor *a) {
   for (int i = 0; i < 16; i++) {
     struct crypto_key *k;
     if (crypto_key_new(&k)) fail("no key");
-    struct swim_update u = {.state = i % 2 ? SWIM_ALIVE : SWIM_SUSPECT, .record = says(k, slice_of(name, sizeof name), invented)};
+    struct swim_update u = {.state = i % 2 ? SWIM_ALIVE : SWIM_SUSPECT,
+                            .record = says(k, slice_of(name, sizeof name), invented)};
     bool fits = swim_encode_update(&e, &u);
     crypto_key_free(k);
     if (!fits) break;

@@ -198,7 +198,8 @@ static inline struct addr addr_of(const char *text) {
 static inline void go(struct honest *h, nanotime for_ns) { rig_run(&h->m.rig[0], for_ns); }
 
 /* What somebody says of himself, signed; a view until 256 more are made. */
-static inline struct swim_record signed_record(struct swim_record r, const struct quic_identity *i, const struct crypto_key *k) {
+static inline struct swim_record signed_record(struct swim_record r, const struct quic_identity *i,
+                                               const struct crypto_key *k) {
   static uint8_t kept[256][SWIM_RECORD_MAX];
   static unsigned next;
   uint8_t *b = kept[next++ % 256], text[SWIM_TEXT_MAX], sig[QUIC_SIGNATURE_MAX];

@@ -14,9 +14,9 @@ struct mesh_node {
   struct membership *m;
   struct dht *d;
   struct mem m_mem, d_mem;
-  struct id id, key;  /* key: of the record that it publishes */
+  struct id id, key;      /* key: of the record that it publishes */
   uint8_t member_key[44]; /* the id, as long as Ed25519's */
-  uint32_t slot, run; /* run: of the slot; frames for an earlier one are lost */
+  uint32_t slot, run;     /* run: of the slot; frames for an earlier one are lost */
   bool alive, dirty;
   float x, y;
   uint64_t last_seq;

@@ -132,8 +132,7 @@ static void old_words(const struct sim_link *link) {
     r.left = k % 2;
     r.incarnation = old + r.left;
     r.addr = addr_of("10.9.9.9:9443");
-    struct swim_update u = {.state = r.left ? SWIM_LEFT : SWIM_ALIVE,
-                            .record = signed_record(r, h.m.rig[1].identity, NULL)};
+    struct swim_update u = {.state = r.left ? SWIM_LEFT : SWIM_ALIVE, .record = signed_record(r, h.m.rig[1].identity, NULL)};
     send_swim(c, k % 3 ? MSG_SWIM_SYNC : MSG_SWIM_PING, &me, &u, 1);
     go(&h, 200 * NS_MS);
     assert_true(linked(&h) && mesh_peer(&h.m, 0, 1)->link->serial == serial);
@@ -194,8 +193,8 @@ static void reflected(bool ports, bool icmp) {
     pong_swim(c, &me);
     go(&h, 200 * NS_MS);
   }
-  print_message("told %llu bytes: sent %llu datagrams, %llu bytes\n", (unsigned long long)told,
-                (unsigned long long)v.datagrams, (unsigned long long)v.bytes);
+  print_message("told %llu bytes: sent %llu datagrams, %llu bytes\n", (unsigned long long)told, (unsigned long long)v.datagrams,
+                (unsigned long long)v.bytes);
   assert_true(v.datagrams < 300);
   assert_true(v.bytes < told);
   assert_true(node_of(&h, 0)->silent.refused > 100);

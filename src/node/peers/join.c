@@ -121,7 +121,7 @@ bool node_is_alone(const struct node *n) { return pool_count(&n->peers.pool) == 
 
 /* A node that we never had a link to may not exist: its address is not tried. */
 void join_lost(struct node *n, const struct peer *p) {
-  if (p->since && addr_is_set(&p->addr) && !n->draining && !n->mesh.no_upkeep) 
+  if (p->since && addr_is_set(&p->addr) && !n->draining && !n->mesh.no_upkeep)
     (void)add(n, &p->addr, &p->id, false, false, addr_eq(&p->addr, &p->run_at));
 }
 

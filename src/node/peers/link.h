@@ -13,12 +13,12 @@ int link_dial(struct node *n, const struct addr *to, const struct id *expect, st
 /* 0: an address that a dial for this peer or address to join by may go to. Those that the user gave, and where nodes have
  * answered, always are; MACULA_RATE_LIMITED: too much was sent there already and nothing has answered (silent.h). */
 int link_may_dial(const struct node *n, const struct addr *to, const struct peer *p, const struct seed *seed);
-void link_opened(struct session *s);                              /* our dial's handshake is complete */
+void link_opened(struct session *s); /* our dial's handshake is complete */
 /* CONNECT of a node came; access was checked. ret_text: what is said to it of an error; NULL: the error's own text. */
 int link_connect(struct session *s, const struct msg_connect *m, const char **ret_text);
-void link_closed(struct session *s, const struct door_end *why);  /* the session's connection is gone */
-void link_end(struct session *s);                                 /* part of session_end */
-void link_welcomed(struct session *s, const struct msg_pong *m);  /* PONG in answer to our CONNECT */
+void link_closed(struct session *s, const struct door_end *why); /* the session's connection is gone */
+void link_end(struct session *s);                                /* part of session_end */
+void link_welcomed(struct session *s, const struct msg_pong *m); /* PONG in answer to our CONNECT */
 void link_goodbye(struct session *s, const struct msg_disconnect *m);
 /* Cuts its link and frees its slot at once. What is pending with it is the caller's business (peer_down). */
 void link_close(struct peer *p, int err);

@@ -8,14 +8,6 @@
 #define IP_FREE 8u
 #define WAIT_MOST (600 * NS_SEC)
 
-struct silent_addr {
-  struct lru_link l;
-  uint8_t key[SILENT_KEY];
-  uint32_t dials;  /* since it answered last */
-  nanotime next;   /* not before */
-  bool answered;   /* an IP address: something did, so its ports alone count */
-};
-
 #define ADDR(link) container_of(link, struct silent_addr, l)
 
 static bool eq(const struct hlink *h, const void *key, size_t len) {

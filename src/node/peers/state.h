@@ -110,10 +110,19 @@ struct peers {
   uint64_t found_unreachable; /* how often a node was found to be alive but unreachable */
 };
 
-#define SILENT_MAX 1024u /* addresses that are remembered because nothing answered there, and IP addresses that were dialled */
-#define SILENT_KEY 19    /* bytes */
+#define SILENT_MAX                                                                                                             \
+  1024u               /* addresses that are remembered because nothing answered there, and IP addresses that were dialled      \
+                       */
+#define SILENT_KEY 19 /* bytes */
+struct silent_addr {
+  struct lru_link l;
+  uint8_t key[SILENT_KEY];
+  uint32_t dials; /* since it answered last */
+  nanotime next;  /* not dialled before */
+  bool answered;  /* an IP address: something did, so its ports alone count */
+};
 struct silent {
-  struct lru seen;
+  struct lru seen;  /* silent_addr.l, the one dialled longest ago first */
   uint64_t refused; /* dials */
 };
 
