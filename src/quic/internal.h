@@ -111,7 +111,7 @@ struct quic_conn {
   struct id peer, expect;
   uint64_t peer_expiry;
   uint8_t exporter[QUIC_EXPORTER_LEN];
-  bool peer_is_short; /* quic_conn_peer_is_short */
+  bool peer_is_short;             /* quic_conn_peer_is_short */
   struct quic_identity *identity; /* of an outgoing connection with an identity of its own */
   size_t queued;
   nanotime progress, last_rx, watch_at, check_at, close_at, linger_at;
