@@ -38,8 +38,9 @@ static void forged_deaths(const struct sim_link *link) {
   struct honest h;
   char text[16];
   honest_start(&h, NULL);
-  if (link) sim_net_set_link(h.m.rig[0].net, link);
   struct rig_client *liars[2] = {liar(&h.m.rig[0], ""), liar(&h.m.rig[1], "")};
+  go(&h, NS_SEC); /* that nobody listens behind them is known */
+  if (link) sim_net_set_link(h.m.rig[0].net, link);
   uint64_t before = h.sub->counts[MSG_PUBLISH], serial = mesh_peer(&h.m, 0, 1)->link->serial;
   for (unsigned k = 0; k < 300; k++) {
     accuse_both(&h, liars, k % 3 == 0 ? SWIM_LEFT : k % 3 == 1 ? SWIM_DEAD : SWIM_SUSPECT);

@@ -364,10 +364,9 @@ void mesh_sweep(struct node *n) {
       count++;
       continue;
     }
-    if (dials_first(n, p) || time_since(n->now, m->since) > DIAL_LATE) count += peer_dial(p) == MACULA_EBUSY;
     if (dials_first(n, p) || time_since(n->now, m->since) > DIAL_LATE) {
       bool again = n->now >= p->dial_at;
-      int err = peer_want(p, WANT_UPKEEP);
+      int err = peer_dial(p);
       count += err == MACULA_EBUSY;
       /* where so many dials were in vain this one would be, too */
       if (err == MACULA_NOT_CONNECTED && again && link_may_dial(n, &p->addr, p, NULL)) mesh_dial_failed(p, false, true);
