@@ -94,8 +94,10 @@ static void test_a_comer_among_dials_to_nowhere(void **state) {
   struct rig_client *liars[12];
   (void)state;
   start_with(&h, 4);
-  for (size_t k = 0; k < 12; k++) {
-    liars[k] = liar(&h.m.rig[0], "10.8.8.8:1");
+  for (size_t k = 0; k < 12; k++) { /* each elsewhere: one silent address would be dialled seldom */
+    char endpoint[32];
+    snprintf(endpoint, sizeof endpoint, "10.8.%zu.8:1", k);
+    liars[k] = liar(&h.m.rig[0], endpoint);
     go(&h, 100 * NS_MS);
   }
   for (size_t k = 0; k < 12; k++) rig_kill(liars[k]);
@@ -167,6 +169,7 @@ static void slot_is_taken(struct honest *h, unsigned k) {
   struct id other = invented(k);
   struct msg ping = {.type = MSG_PING};
   struct addr nowhere = addr_of("10.8.8.8:1");
+  nowhere.v4.sin_addr.s_addr ^= htonl(k << 8);
   assert_false(list_empty(&n->peers.leaving));
   link_close(container_of(n->peers.leaving.next, struct peer, leaving), MACULA_ECLOSED);
   struct peer *comer = peer_get(n, &other);
