@@ -121,6 +121,9 @@ static void test_reload(void **state) {
   ended(c, MACULA_FORBIDDEN, "sub 'cmd.door'");
   assert_int_equal(rig_publish(idle, "more", "1", 1, false, 1), 0);
   assert_int_equal(rig_subscribe(idle, "cmd.door"), MACULA_FORBIDDEN);
+  reload(&r, "grants:\n  few: {sub: ['cmd.gate'], pub: [other]}\n  ops: {role: operator, pub: ['**']}\n"
+             "tokens: [{token: " ACCESS_TOKEN ", grant: few}, {token: " TOKEN_B ", grant: ops}]\n");
+  assert_int_equal(rig_publish(idle, "more", "1", 1, false, 2), MACULA_FORBIDDEN); /* though it was allowed just now */
   reload(&r, "grants:\n  ops: {role: operator, pub: ['**']}\ntokens: [{token: " TOKEN_B ", grant: ops}]\n");
   ended(idle, MACULA_NOT_AUTHORIZED, "the access token is wrong");
   assert_int_equal(rig_publish(op, "more", "1", 1, false, 1), 0);
