@@ -111,16 +111,6 @@ class Node:
         self.process.end()
 
 
-def access_by_token(folder, token, name="access.yaml"):
-    """An access file by which whoever proves the token in that file is an operator who may do everything; its path."""
-    path = os.path.join(folder, name)
-    with open(path, "w") as f:
-        f.write("grants: {all: {role: operator, pub: ['**'], sub: ['**'], call: ['**'], serve: ['**']}}\n"
-                "tokens: [{file: %s, grant: all}]\n" % token)
-    os.chmod(path, 0o600)
-    return path
-
-
 def metric_of(text, name):
     found = re.search(r"^macula_%s (\d+)$" % re.escape(name), text, re.M)
     assert found, "no metric %s" % name

@@ -1,6 +1,8 @@
 """A running program whose output is waited for with a deadline, and what else the scripts share to start them."""
 import contextlib
+import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -83,6 +85,27 @@ def deaf_port():
         s.bind(("127.0.0.1", 0))
         s.connect(s.getsockname())
         yield "127.0.0.1:%d" % s.getsockname()[1]
+
+
+def token_file(path, text=None):
+    """A token that nobody else has, unless a text is given."""
+    with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as f:
+        f.write((text or secrets.token_urlsafe()) + "\n")
+    return path
+
+
+def access_file(path, default=None, **tokens):
+    """Everything to whoever knows a token, in the role that its file (or files) stands for, as node=FILE; default: the role of those who
+    have a key alone."""
+    lines = ["grants:"]
+    for role in ("client", "node", "operator"):
+        lines.append("  %s: {role: %s, pub: ['**'], sub: ['**'], call: ['**'], serve: ['**']}" % (role, role))
+    lines.append("tokens:")
+    for role, files in tokens.items():
+        lines += ["  - {file: '%s', grant: %s}" % (f, role) for f in ([files] if isinstance(files, str) else files)]
+    with open(path, "w") as f:
+        f.write("\n".join(lines + (["default: " + default] if default else [])) + "\n")
+    return path
 
 
 def end_all():

@@ -22,8 +22,8 @@ import tempfile
 import time
 import urllib.request
 
-from _node import access_by_token, plain, serving, with_hosts
-from _process import DEADLINE, Process, end_all, started
+from _node import plain, serving, with_hosts
+from _process import DEADLINE, Process, access_file, end_all, started, token_file
 from _still import tried
 
 build = os.path.abspath(sys.argv[1])
@@ -348,7 +348,9 @@ def case_own_certificate(folder):
 
 def case_usage(folder):
     assert "did you mean --max-clients?" in fails(folder, "--max-client", "3", code=2)
-    assert "--access open" in fails(folder, "--listen", "0.0.0.0:0", code=2)
+    for words in [], ["--access", "open"]:
+        assert "0.0.0.0:0 can be reached by others" in fails(folder, "--listen", "0.0.0.0:0", *words, code=2)
+    assert "tokens: [{file: /x, grant: " in fails(folder, "--access", "token:/x", code=2)
     assert "MACULA_MAX_CLIENTS" in fails(folder, "--check", env={"MACULA_MAX_CLIENTS": "none"}, code=2)
     path = write(folder, "m.yaml", "realm: a\nmax_client: 3\n")
     err = fails(folder, "-c", path, code=2)
@@ -370,7 +372,7 @@ def case_check(folder):
     p = check("-c", example)
     assert (p.returncode, p.stdout, p.stderr) == (0, b"ok\n", b""), p
     assert not os.path.exists(state(folder)), "--check made the state folder"
-    path = write(folder, "m.yaml", "realm: a\naccess: token:%s/none\n" % folder)
+    path = write(folder, "m.yaml", "realm: a\naccess: %s/none\n" % folder)
     err = fails(folder, "--check", "--state", state(folder), "-c", path, code=2)
     assert "%s:2: access: " % path in err, err
     p = subprocess.run([maculad, "--help"], stdout=subprocess.PIPE, timeout=DEADLINE)
@@ -393,14 +395,18 @@ def case_reload(folder):
     token = write(folder, "token", "one\n", 0o600)
     path = write(folder, "m.yaml", "max_clients: 5\nhttp_token: %s\nrealm: a\n" % token)
     n = Node(folder, "-c", path)
+    said = "max_clients: 6\nhttp_token: %s\nrealm: %%s\nlog_level: debug\n" % token
 
     def get(word):
         return n.get("/api/status", headers={"Authorization": "Bearer " + word})
     assert get("one")[0] == 200
     write(folder, "token", "two\n", 0o600)
-    write(folder, "m.yaml", "max_clients: 6\nhttp_token: %s\nrealm: b\nlog_level: debug\n" % token)
+    write(folder, "m.yaml", said % "b")  # the realm cannot change, so nothing does
     n.process.send_signal(signal.SIGHUP)
-    n.said.expect("err", r"level=warn event=reload_needs_restart keys=\"realm\"")
+    n.said.expect("err", r"level=error event=reload_failed code=invalid_argument text=\"realm: changed, [^\"]*restart")
+    assert json.loads(get("one")[2])["clients"]["limit"] == 5 and get("two")[0] == 401
+    write(folder, "m.yaml", said % "a")
+    n.process.send_signal(signal.SIGHUP)
     n.said.expect("err", r"event=reloaded")
     assert get("one")[0] == 401
     s = json.loads(get("two")[2])
@@ -453,13 +459,13 @@ def make_identity(folder, name):
 
 
 def case_access_token(folder):
-    token, wrong = write(folder, "token", "sesame, please, open\n", 0o600), write(folder, "wrong", "sesamo, please, open\n", 0o600)
-    n = Node(folder, "--access", access_by_token(folder, token))
+    token, wrong = (token_file(os.path.join(folder, name)) for name in ("token", "wrong"))
+    n = Node(folder, "--access", access_file(os.path.join(folder, "access.yaml"), client=token))
     for args in ([], ["--token-file", wrong]):
         code, _, err = ended(macula(folder, n, *args, "pub", "a", "1"))
         assert code == 3 and re.fullmatch(r"macula: not_authorized: [^\n]*token[^\n]*\n", err), (code, err)
     assert ended(macula(folder, n, "--token-file", token, "pub", "a", "1"))[0] == 0
-    write(folder, "token", "sesamo, please, open\n", 0o600)
+    shutil.copy(wrong, token)
     n.process.send_signal(signal.SIGHUP)
     n.said.expect("err", r"event=reloaded")
     assert ended(macula(folder, n, "--token-file", wrong, "pub", "a", "1"))[0] == 0

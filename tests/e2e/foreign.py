@@ -14,8 +14,8 @@ import termios
 import threading
 import traceback
 
-from _node import READY, access_by_token, own_mounts, serving, until
-from _process import DEADLINE, Process, end_all
+from _node import READY, own_mounts, serving, until
+from _process import DEADLINE, Process, access_file, end_all
 from _still import tried
 
 build = os.path.abspath(sys.argv[1])
@@ -219,10 +219,10 @@ def json_is_grammar_and_passes_unchanged():
 
 def refused_clients_leave_a_line():
     with Place() as here:
-        token = here.path("token", "the one that is right\n")
-        node = here.node("one", "--access", access_by_token(os.path.dirname(token), token), "--log-format", "json")
+        access = access_file(here.path("access.yaml"), client=here.path("token", "rightrightrightright\n"))
+        node = here.node("one", "--access", access, "--log-format", "json")
         identity = here.run("id")[1].decode().strip()
-        code, _, err = here.run("--token-file", here.path("wrong", "the one that is wrong\n"), "status")
+        code, _, err = here.run("--token-file", here.path("wrong", "wrongwrongwrongwrong\n"), "status")
         assert code == 3 and b"not_authorized" in err, err
         node.expect("err", rb'"event":"client_refused"')
         line = [json.loads(line) for line in node.err.decode().splitlines() if "client_refused" in line][0]

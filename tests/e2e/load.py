@@ -18,7 +18,8 @@ import tempfile
 import termios
 import time
 
-from _node import access_by_token, own_mounts, serving
+from _node import own_mounts, serving
+from _process import access_file, token_file
 from _still import tried
 
 build = os.path.abspath(sys.argv[1])
@@ -223,12 +224,9 @@ def case_no_node_there(folder):
 
 
 def case_given_nodes_with_a_token(folder):
-    token = os.path.join(folder, "token")
-    with open(token, "w") as f:
-        f.write("only for those who know it\n")
-    os.chmod(token, 0o600)
-    node = Node(folder, "--access", access_by_token(folder, token))
-    # Those who are killed, a process of their own, show it as well.
+    token = token_file(os.path.join(folder, "token"))
+    node = Node(folder, "--access", access_file(os.path.join(folder, "access.yaml"), operator=token))
+    # Those who are killed, a process of their own, know it as well.
     passes(folder, "streams", "--nodes", node.text, "--token-file", token, "--scale", "0.06", rows=["clients that connected"])
     passes(folder, "streams", "--nodes", node.at, "--token-file", token, "--scale", "0.06", rows=["clients that connected"])
 

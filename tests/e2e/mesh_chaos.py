@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 
-from _process import DEADLINE, Process
+from _process import DEADLINE, Process, access_file, token_file
 from _still import tried
 
 build = os.path.abspath(sys.argv[1])
@@ -107,26 +107,15 @@ class Mesh:
     def __init__(self, number, count, extra=()):
         self.number, self.dir = number, os.path.join(top, str(number))
         os.mkdir(self.dir)
-        self.token = os.path.join(self.dir, "token")
-        with open(self.token, "w") as f:
-            f.write("open-sesame-open\n")
-        os.chmod(self.token, 0o600)
-        self.access = self.access_of("access.yaml", "only-nodes-know-it")
+        self.token = token_file(os.path.join(self.dir, "token"))
+        node = token_file(os.path.join(self.dir, "node-token"))
+        self.access = access_file(os.path.join(self.dir, "access.yaml"), operator=self.token, node=node)
         self.id = os.path.join(self.dir, "id.pem")
         for i in range(1, count + 2):
             sh("ip addr add 10.77.%d.%d/32 dev lo" % (number, i))
-        subprocess.run([build + "/macula", "--identity", self.id, "id", "new"], stdout=subprocess.PIPE)
+        subprocess.run([build + "/macula", "--identity", self.id, "id", "new"], stdout=subprocess.DEVNULL)
         self.nodes = [Node(self, i, extra=extra) for i in range(1, count + 1)]
         meshes.append(self)
-
-    def access_of(self, name, nodes_token):
-        """An access file with this token for nodes, and the mesh's own for operators; its path."""
-        path = os.path.join(self.dir, name)
-        with open(path, "w") as f:
-            f.write("grants: {node: {role: node}, all: {role: operator, pub: ['**'], sub: ['**'], call: ['**'], serve: ['**']}}\n"
-                    "tokens: [{token: %s, grant: node}, {file: %s, grant: all}]\n" % (nodes_token, self.token))
-        os.chmod(path, 0o600)
-        return path
 
     def start(self):
         for n in self.nodes:
@@ -241,7 +230,7 @@ def case_bad_joins(number):
     """Addresses that lead nowhere, to itself, to another realm; a wrong token; one state folder for two."""
     m = Mesh(number, 2).start()
     a, b = m.nodes
-    wrong = m.access_of("wrong.yaml", "nonsense-all-of-it")
+    wrong = access_file(os.path.join(m.dir, "wrong.yaml"), operator=m.token, node=token_file(os.path.join(m.dir, "wrong")))
     c = Node(m, 3, extra=["--realm", "elsewhere"]).start(join=True)
     until(lambda: c.said("realm_mismatch"), "realm_mismatch not logged")
     c.kill()
@@ -316,8 +305,7 @@ def case_hidden(number):
     m = Mesh(number, 3)
     for n in m.nodes:
         n.start()
-    h = Node(m, 4, extra=["--no-listen", "--join",
-                          ",".join(n.addr for n in m.nodes)]).start(join=False)
+    h = Node(m, 4, extra=["--no-listen", "--join", ",".join(n.addr for n in m.nodes)]).start(join=False)
     m.until_linked(m.nodes + [h])
     serve = h.serve("chaos.hidden")
     sub = h.sub("chaos.hidden.*")

@@ -12,7 +12,7 @@ import tempfile
 import urllib.request
 
 from _node import plain, serving, until, with_hosts
-from _process import DEADLINE, Process, end_all
+from _process import DEADLINE, Process, access_file, end_all, token_file
 
 build = os.path.abspath(sys.argv[1])
 if os.environ.get("MACULA_TEST_INSIDE") != "1":
@@ -38,6 +38,8 @@ class Case:
     def __init__(self, folder):
         self.folder = folder
         self.hosts = os.path.join(self.folder, "hosts")
+        self.access = access_file(os.path.join(self.folder, "access.yaml"), default="operator",
+                                  node=token_file(os.path.join(self.folder, "token")))
         self.names()
 
     def names(self, **names):
@@ -51,7 +53,7 @@ class Case:
         return [*with_hosts(self.hosts), os.path.join(build, program), *args]
 
     def node(self, home, listen, *args):
-        return serving("--state", os.path.join(self.folder, home), "--name", home, "--access", "open", *args, listen=listen,
+        return serving("--state", os.path.join(self.folder, home), "--name", home, "--access", self.access, *args, listen=listen,
                        http="127.0.0.1:0", env=environment(self.folder), before=with_hosts(self.hosts))
 
     def client(self, *args):

@@ -11,11 +11,14 @@ import tempfile
 import time
 
 from _node import metric_of, serving, until
-from _process import DEADLINE, Process, end_all
+from _process import DEADLINE, Process, access_file, end_all, token_file
 from _still import tried
 
 build = os.path.abspath(sys.argv[1])
 BIG = "x" * 20000
+shared = tempfile.TemporaryDirectory()
+# Nodes know each other by a token, and everybody else is an operator by having a key.
+ACCESS = access_file(os.path.join(shared.name, "access.yaml"), default="operator", node=token_file(os.path.join(shared.name, "token")))
 
 
 def done(*argv, **more):
@@ -60,7 +63,7 @@ class Host:
         other.do("ip addr add %s/24 dev %s; ip link set %s up" % (theirs, far, far))
 
     def node(self, address, *args):
-        p = serving("--access", "open", "--state", os.path.join(self.folder.name, "state"), *args, listen=address + ":0", http="127.0.0.1:0",
+        p = serving("--access", ACCESS, "--state", os.path.join(self.folder.name, "state"), *args, listen=address + ":0", http="127.0.0.1:0",
                     env=self.env, before=self.inside(), text=False)
         self.listen, self.port, self.http = p.address, p.port, "http://" + p.http
         return p
