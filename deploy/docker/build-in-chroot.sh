@@ -127,10 +127,10 @@ kill -TERM $node
 wait $node
 echo "exit $?"
 END
-vars+=("MACULA_ACCESS=open" "HEALTH=$health")
+vars+=("NODE_TYPE=registry" "ACCESS_FOLDER=/tmp" "MACULA_TOKEN_FILE=/tmp/token" "HEALTH=$health")
 net=(--net)
 out=$(inside "$user" sh /tmp/try "${entry_words[@]}" 2>&1) || { echo "$out" >&2; die "the image does not run"; }
-rm "$stage/tmp/try" "$stage/tmp/log"
+rm "$stage"/tmp/{try,log,token,node-token,access.yaml}
 echo "$out"
 grep -q '^user macula$' <<<"$out" || die "does not run as the user macula"
 grep -q '^exit 0$' <<<"$out" || die "does not end with 0 on SIGTERM"

@@ -4,18 +4,30 @@
 #   provider   a node, and test.calculator served through it, times PROVIDER_MULTIPLIER
 #   client     six calls of test.calculator through MACULA_SERVER; ends with 0 when all were answered
 #   load       the load test, with the arguments given, on MACULA_NODES (host:port, separated by commas); a report in the state folder
-# MACULA_IDENTITY, MACULA_TOKEN_FILE: what client and load show to nodes. OPERATOR_FOLDER, shared by nodes and load: the first node
-# makes an identity there, and all give it an operator's rights.
+# MACULA_IDENTITY, MACULA_TOKEN_FILE: what client and load show to nodes. ACCESS_FOLDER, shared by nodes and load, for tests: the first
+# node makes an access file there, by which whoever knows node-token is a node, whoever knows token an operator, and all others clients.
 set -u
 macula=(macula -r "${MACULA_REALM:-default}")
 [ -z "${MACULA_TOKEN_FILE:-}" ] || macula+=(--token-file "$MACULA_TOKEN_FILE")
 [ -z "${MACULA_IDENTITY:-}" ] || macula+=(--identity "$MACULA_IDENTITY")
 
-know_operator() {
-  [ -n "${OPERATOR_FOLDER:-}" ] || return 0
-  [ -s "$OPERATOR_FOLDER/id" ] || macula --identity "$OPERATOR_FOLDER/identity" id >"$OPERATOR_FOLDER/id" || exit 1
-  MACULA_ADMIN_KEYS=$(cat "$OPERATOR_FOLDER/id")
-  export MACULA_ADMIN_KEYS
+know_access() {
+  local at=${ACCESS_FOLDER:-} umask
+  [ -n "$at" ] || return 0
+  export MACULA_ACCESS=$at/access.yaml
+  [ ! -e "$MACULA_ACCESS" ] || return 0
+  umask=$(umask)
+  umask 077
+  { macula token new >"$at/node-token" && macula token new >"$at/token"; } || exit 1
+  umask "$umask"
+  cat >"$MACULA_ACCESS" <<END || exit 1
+grants:
+  all: {pub: ['**'], sub: ['**'], call: ['**'], serve: ['**']}
+tokens:
+  - {file: $at/node-token, grant: all, role: node}
+  - {file: $at/token, grant: all, role: operator}
+default: all
+END
 }
 
 # Waits for a command to succeed, at most 60 s.
@@ -65,8 +77,8 @@ client() {
 }
 
 case ${NODE_TYPE:-} in
-  registry) know_operator; exec maculad "$@" ;;
-  provider) know_operator; provider "$@" ;;
+  registry) know_access; exec maculad "$@" ;;
+  provider) know_access; provider "$@" ;;
   client) client ;;
   load) exec "${macula[@]}" load --report "$HOME/report-$(date -u +%Y%m%d-%H%M%S)" "$@" --nodes "$MACULA_NODES" ;;
   "") case ${1:-} in macula | maculad | sh | bash | /*) exec "$@" ;; *) exec maculad "$@" ;; esac ;;

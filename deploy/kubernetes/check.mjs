@@ -49,8 +49,7 @@ for (const { where, object: o } of docs) {
   const volumes = (pod.volumes ?? []).concat(o.spec.volumeClaimTemplates?.map((c) => ({ name: c.metadata.name })) ?? []);
   for (const v of volumes) {
     if (v.configMap && !named("ConfigMap", v.configMap.name)) wrong(where, `no ConfigMap ${v.configMap.name}`);
-    // macula-operator is made by a command, in load-job.yaml.
-    if (v.secret && !named("Secret", v.secret.secretName) && v.secret.secretName !== "macula-operator") wrong(where, `no Secret ${v.secret.secretName}`);
+    if (v.secret && !named("Secret", v.secret.secretName)) wrong(where, `no Secret ${v.secret.secretName}`);
   }
   for (const c of pod.containers) {
     for (const m of c.volumeMounts) if (!volumes.some((v) => v.name === m.name)) wrong(where, `no volume ${m.name}`);
@@ -64,7 +63,7 @@ for (const { where, object: o } of docs) {
   }
 }
 if (!named("Service", nodes.spec.serviceName)) wrong("StatefulSet", `no Service ${nodes.spec.serviceName}`);
-writeFileSync("config.yaml", named("ConfigMap", "macula").data["maculad.yaml"]);
+for (const [file, text] of Object.entries(named("ConfigMap", "macula").data)) writeFileSync(file, text);
 
 if (!mistakes) docs.forEach(({ where }) => console.log(`ok ${where}`));
 process.exit(mistakes ? 1 : 0);

@@ -19,7 +19,9 @@ maculad=$here/../../build/maculad
 [ -x "$maculad" ] || { echo "no build/maculad: the node's configuration is not checked"; exit 0; }
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-(umask 077 && echo a-token-for-this-check-only >"$tmp/token")
 # The pod's paths, here.
-sed "s#/etc/macula-token/token#$tmp/token#; s#/var/lib/macula/node#$tmp/node#" config.yaml >"$tmp/maculad.yaml"
+for file in maculad.yaml access.yaml; do
+  sed "s#/etc/macula-token/#$tmp/#; s#/etc/macula/#$tmp/#; s#/var/lib/macula/node#$tmp/state#" $file >"$tmp/$file"
+done
+(umask 077 && for t in node operator client; do echo "a-token-for-this-check-only-$t" >"$tmp/$t"; done)
 "$maculad" -c "$tmp/maculad.yaml" --check

@@ -9,7 +9,6 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 
@@ -32,24 +31,22 @@ def folder(at, files):
     return at
 
 
-def variables(container, pod, address, secrets):
+def variables(container, pod, address):
     env = {}
     for e in container.get("env", []):
         of = e.get("valueFrom", {})
         if "fieldRef" in of:
             env[e["name"]] = {"status.podIP": address, "metadata.name": pod}[of["fieldRef"]["fieldPath"]]
-        elif "secretKeyRef" in of:
-            env[e["name"]] = secrets[of["secretKeyRef"]["name"]][of["secretKeyRef"]["key"]]
         else:
             env[e["name"]] = re.sub(r"\$\((\w+)\)", lambda m: env[m.group(1)], e["value"])
     return env
 
 
-def service(pod, address, template, folders, secrets):
+def service(pod, address, template, folders):
     c = template["containers"][0]
     sources = {v["name"]: v["configMap"]["name"] if "configMap" in v else v["secret"]["secretName"] for v in template["volumes"]
                if "emptyDir" not in v}
-    return {"networks": {"mesh": {"ipv4_address": address}}, "environment": variables(c, pod, address, secrets), "command": c["args"],
+    return {"networks": {"mesh": {"ipv4_address": address}}, "environment": variables(c, pod, address), "command": c["args"],
             "mem_limit": c["resources"]["limits"]["memory"].replace("i", ""),
             "volumes": ["%s:%s:ro" % (folders[sources[m["name"]]], m["mountPath"]) for m in c["volumeMounts"] if m["name"] in sources],
             "health": "/usr/lib/macula/live.sh %s" % c["readinessProbe"]["httpGet"]["path"][1:] if "readinessProbe" in c else ""}
@@ -62,20 +59,16 @@ def main():
     work = tempfile.mkdtemp(prefix="macula-kubernetes.")
     try:
         os.chmod(work, 0o755)
-        key = os.path.join(work, "operator.pem")
-        made = subprocess.run(["chroot", image, "macula", "--identity", "/tmp/operator.pem", "id"], check=True, stdout=subprocess.PIPE)
-        shutil.move(image + "/tmp/operator.pem", key)
-        secrets = {"macula-token": {"token": "a-token-for-this-run-only"},
-                   "macula-operator": {"identity": open(key).read(), "id": made.stdout.decode().strip()}}
+        secrets = {"macula-token": {who: "a-token-for-this-run-only-" + who for who in ("node", "operator", "client")}}
         folders = {n: folder(os.path.join(work, n), f) for n, f in secrets.items()}
         folders["macula"] = folder(os.path.join(work, "config"), of["ConfigMap"]["data"])
         nodes, headless = of["StatefulSet"]["spec"], of["StatefulSet"]["spec"]["serviceName"]
         pods, hosts = {}, ""
         for i in range(nodes["replicas"]):
             pod, address = "macula-%d" % i, "10.78.0.%d" % (10 + i)
-            pods[pod] = service(pod, address, nodes["template"]["spec"], folders, secrets)
+            pods[pod] = service(pod, address, nodes["template"]["spec"], folders)
             hosts += "%s %s %s.%s\n" % (address, headless, pod, headless)
-        pods["load"] = service("load", "10.78.0.2", of["Job"]["spec"]["template"]["spec"], folders, secrets)
+        pods["load"] = service("load", "10.78.0.2", of["Job"]["spec"]["template"]["spec"], folders)
         pods["load"]["command"] = sys.argv[2:] or pods["load"]["command"]
         pods["load"]["depends_on"] = {p: {} for p in pods if p != "load"}
         return chroots.run(pods, "load", image, hosts)

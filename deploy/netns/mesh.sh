@@ -188,7 +188,7 @@ start_node() { # host, options of maculad
   shift
   : >"$d/log"
   setsid nsenter --net="/run/netns/$(ns "$h")" "$bin/maculad" --json --state "$d/state" --name "$h" --listen "$(address "$h"):9443" \
-    --access "token:$root/$mesh/token" "$@" </dev/null >"$d/log" 2>&1 &
+    --access "$root/$mesh/access.yaml" "$@" </dev/null >"$d/log" 2>&1 &
   local tries=0
   until grep -q '^{"event":"ready"' "$d/log"; do
     kill -0 $! 2>/dev/null || { cat "$d/log" >&2; die "$h: maculad ended at once"; }
@@ -200,7 +200,7 @@ start_node() { # host, options of maculad
 }
 
 up() { # options of maculad
-  local h id join=()
+  local h join=()
   case $count in *[!0-9]* | "") die "-n takes a number" ;; esac
   if [ "$count" -lt 1 ] || [ "$count" -gt 64 ]; then die "-n takes 1 to 64"; fi
   need netns ip
@@ -212,7 +212,15 @@ up() { # options of maculad
   building=yes
   mkdir -p "$root/$mesh/bin" "$root/$mesh/c/home"
   echo "$count" >"$root/$mesh/count"
-  (umask 077 && head -c 18 /dev/urandom | base64 >"$root/$mesh/token")
+  (umask 077 && "$macula" token new >"$root/$mesh/token" && "$macula" token new >"$root/$mesh/node-token")
+  # Who has the token, as host c has, is an operator.
+  cat >"$root/$mesh/access.yaml" <<END
+grants:
+  all: {pub: ['**'], sub: ['**'], call: ['**'], serve: ['**']}
+tokens:
+  - {file: $root/$mesh/node-token, grant: all, role: node}
+  - {file: $root/$mesh/token, grant: all, role: operator}
+END
   printf '#!/bin/sh\nexec %q --token-file %q "$@"\n' "$macula" "$root/$mesh/token" >"$root/$mesh/bin/macula"
   # For macula load all --partition.
   # shellcheck disable=SC2016
@@ -231,10 +239,8 @@ up() { # options of maculad
       chain partition { type filter hook forward priority 0; }
       chain loss { type filter hook forward priority 1; }
     }' 2>/dev/null; then :; else note "without nftables for bridges: loss and partition are not available"; fi
-  # Host c is the operator's: it may list peers and clients.
-  id=$(XDG_CONFIG_HOME=$root/$mesh/c/home "$macula" id | grep -o '[0-9a-f]\{64\}' | head -n 1)
   for h in $(nodes); do
-    start_node "$h" --advertise "$(address "$h"):9443" --admin-keys "$id" "${join[@]}" "$@"
+    start_node "$h" --advertise "$(address "$h"):9443" "${join[@]}" "$@"
     [ "$h" != h1 ] || join=(--join "$(server h1)")
   done
 }
