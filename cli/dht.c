@@ -39,8 +39,8 @@ const struct command command_dht = {
     "dht get KEY | dht lookup NODEID",
     "look into the mesh's hash table",
     "get: the nodes that a procedure (or a key of 64 digits) leads to. lookup: the\n"
-    "nodes nearest to an id. For operators: on the node's machine, or with one of its\n"
-    "admin_keys.\n\n"
+    "nodes nearest to an id. For operators: on the machine of a node with open\n"
+    "access, else with a token, key or pass of that role.\n\n"
     "Example: macula dht get test.calculator\n",
     NULL,
     0,

@@ -121,13 +121,13 @@ until eval "$HEALTH"; do
   [ $n -lt 40 ] && kill -0 $node || { cat /tmp/log; echo "not healthy"; exit 1; }
   sleep 0.25
 done
-macula status || exit 1
+macula --token-file /tmp/token status || exit 1
 echo "user $(id -un)"
 kill -TERM $node
 wait $node
 echo "exit $?"
 END
-vars+=("NODE_TYPE=registry" "ACCESS_FOLDER=/tmp" "MACULA_TOKEN_FILE=/tmp/token" "HEALTH=$health")
+vars+=("NODE_TYPE=registry" "ACCESS_FOLDER=/tmp" "HEALTH=$health")
 net=(--net)
 out=$(inside "$user" sh /tmp/try "${entry_words[@]}" 2>&1) || { echo "$out" >&2; die "the image does not run"; }
 rm "$stage"/tmp/{try,log,token,node-token,access.yaml}
