@@ -375,6 +375,31 @@ def case_check(folder):
     path = write(folder, "m.yaml", "realm: a\naccess: %s/none\n" % folder)
     err = fails(folder, "--check", "--state", state(folder), "-c", path, code=2)
     assert "%s:2: access: " % path in err, err
+    short, files = write(folder, "short", "sesame\n", 0o600), ["-c", path]
+    for text, said in (("gratns: {}\n", "access.yaml:1: unknown key 'gratns'"), ("grants: {a: {pub: ['a..b']}}\n", "access.yaml:1: pub: 'a..b'"),
+                       ("grants: {a: }\ntokens: [{file: %s, grant: a}]\n" % short, "access.yaml:2: "),
+                       ("realm_keys: [xyz]\n", "access.yaml:1: realm_keys: an id of 64 hexadecimal digits")):
+        write(folder, "m.yaml", "access: %s\n" % write(folder, "access.yaml", text))
+        err = fails(folder, "--check", "--state", state(folder), *files, code=2)
+        assert said in err, err
+    write(folder, "m.yaml", "access: %s\n" % write(folder, "access.yaml", "grants: {a: }\ntokens: [{token: 0123456789abcdef, grant: a}]\n", 0o644))
+    assert "chmod 600" in fails(folder, "--check", "--state", state(folder), *files, code=2)
+    write(folder, "m.yaml", "realm_keys: [xyz]\n")
+    assert "realm_keys: " in fails(folder, "--check", "--state", state(folder), *files, code=2)
+    made = subprocess.run([os.path.join(build, "macula"), "realm", "new", state(folder, "realm.key")], stdout=subprocess.PIPE, check=True,
+                          env=environment(), timeout=DEADLINE)
+    node = subprocess.run([os.path.join(build, "macula"), "id", "--identity", make_identity(folder, "node")], stdout=subprocess.PIPE, check=True,
+                          env=environment(), timeout=DEADLINE)
+    for role, wrong in ("node", None), ("client", "is for the role client: a node's is made with --role node"):
+        given = subprocess.run([os.path.join(build, "macula"), "pass", "new", "--key", state(folder, "realm.key"), "--role", role, "--id",
+                                node.stdout.decode().strip()], stdout=subprocess.PIPE, check=True, env=environment(), timeout=DEADLINE)
+        words = ["--listen", "0.0.0.0:0", "--realm-keys", re.search(r"[0-9a-f]{64}", made.stdout.decode()).group(), "--cert",
+                 state(folder, "node.pem"), "--pass", write(folder, "pass", given.stdout.decode())]
+        if wrong:
+            assert wrong in fails(folder, "--check", "--state", state(folder), *words, code=2)
+        else:
+            p = check(*words)
+            assert (p.returncode, p.stdout, p.stderr) == (0, b"ok\n", b""), p
     p = subprocess.run([maculad, "--help"], stdout=subprocess.PIPE, timeout=DEADLINE)
     assert p.returncode == 0 and b"--max-clients N" in p.stdout
     p = subprocess.run([maculad, "--version"], stdout=subprocess.PIPE, timeout=DEADLINE)
