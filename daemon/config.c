@@ -342,7 +342,8 @@ static int parse_value(struct config *c, const struct row *r, const char *text, 
   case ACCESS:
     if (!strncmp(text, "token:", 6))
       return snprintf(why, CONFIG_WHY_LEN,
-                      "tokens stand in a file of their own now: give access.yaml, with 'tokens: [{file: %.100s, grant: ...}]'",
+                      "token:FILE is no more: name an access file that says 'tokens: [{file: %.100s, grant: NAME}]' "
+                      "(maculad.yaml(5))",
                       text + 6),
              MACULA_EINVAL;
     *(const char **)to = strcmp(text, "open") ? text : NULL;
@@ -702,8 +703,8 @@ static int check_together(const struct config *c, char *ret_why) {
       config_where(c, OPTION_LISTEN, where);
       addr_text(&c->listen.at[i], at);
       snprintf(ret_why, CONFIG_WHY_LEN,
-               "%.200s: %s can be reached by others: say who may do what, with --access FILE (maculad.yaml(5) shows one) or "
-               "--realm-keys ID",
+               "%.200s: %s can be reached by others, to whom access is never open: say who may do what, with --access FILE "
+               "(maculad.yaml(5) shows one) or --realm-keys ID",
                where, at);
       return MACULA_EINVAL;
     }

@@ -425,8 +425,11 @@ int access_parse(struct mem *mem, const char *name, struct slice text, const str
   if (!yaml_parser_initialize(&parser)) return no_memory(&f);
   yaml_parser_set_input_string(&parser, text.p, text.n);
   if (!yaml_parser_load(&parser, &f.doc)) {
+    bool alias = parser.context && strstr(parser.context, "alias");
     snprintf(ret_why, ACCESS_WHY_LEN, "%.200s:%zu: not YAML: %s", name, parser.problem_mark.line + 1,
-             parser.problem ? parser.problem : "it cannot be read");
+             alias            ? "put patterns in quotes: '**'"
+             : parser.problem ? parser.problem
+                              : "it cannot be read");
     yaml_parser_delete(&parser);
     return MACULA_EINVAL;
   }

@@ -50,14 +50,15 @@ def broken_file_changes_nothing(folder):
     token, path = token_file(os.path.join(folder, "token")), os.path.join(folder, "access.yaml")
     n = Node(folder, "--access", access_file(path, client=token))
     sub = n.sub("--token-file", token, "a")
-    for wrong, said in (("grants: [", ":2: not YAML"), ("grant: {}\n", ":1: unknown key 'grant'"), ("default: x\n", ":1: there is no grant 'x'"),
+    for wrong, said in (("grants: [", ":2: not YAML"), ("grants: {a: {pub: [**]}}\n", ":1: not YAML: put patterns in quotes: '**'"),
+                        ("grant: {}\n", ":1: unknown key 'grant'"), ("default: x\n", ":1: there is no grant 'x'"),
                         ("tokens: [{token: short, grant: x}]\n", ":1: a token has at least 16 bytes")):
         with open(path, "w") as f:
             f.write(wrong)
         assert path + said in reloaded(n, "reload_failed"), n.process.err[-600:]
         assert n.run("pub", "a", "1")[0] == 3
         n.ok("--token-file", token, "pub", "a", "1")
-    assert len(sub.lines(4)) == 4
+    assert len(sub.lines(5)) == 5
 
 
 def reload_ends_those_who_may_no_longer(folder):
