@@ -122,14 +122,14 @@ static void carry_altered(unsigned to, struct msg m) {
 static void carry(void) {
   for (unsigned from = 0; from < 2; from++) {
     struct rig_client *c = f.between.end[from];
-    struct swim_update me = {.incarnation = 1, .name = slice_str("liar")};
+    struct swim_record me = {.incarnation = 1, .name = slice_str("liar")};
     for (; c->read < c->kept_count; c->read++) {
       const struct rig_frame *k = &c->kept[c->read];
       struct msg m;
-      uint8_t buf[256];
+      uint8_t buf[1200];
       struct swim_msg swim;
       if (k->type == MSG_SWIM_PING && swim_decode(k->type, slice_of(k->payload, k->len), &swim) == 0)
-        send_payload(c, MSG_SWIM_ACK, buf, swim_payload(buf, sizeof buf, MSG_SWIM_ACK, swim.seq, &me, NULL, 0));
+        send_payload(c, MSG_SWIM_ACK, buf, swim_payload(buf, sizeof buf, MSG_SWIM_ACK, swim.seq, c->identity, &me, NULL, 0));
       if ((k->type != MSG_RPC_ROUTE && k->type != MSG_PUBSUB_ROUTE) || msg_decode(k->type, slice_of(k->payload, k->len), &m))
         continue;
       if (!slice_eq(m.route.destination, slice_of(honest_id(!from)->b, ID_LEN))) continue;

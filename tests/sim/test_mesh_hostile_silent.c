@@ -4,14 +4,14 @@
 
 /* Answers probes, and messages if it wants to; *ret_ref: of the last message seen. */
 static void attend(struct rig_client *c, bool acknowledges, uint64_t *ret_ref) {
-  struct swim_update me = {.incarnation = 5, .gateway = *node_id(c->rig->node), .name = slice_str("liar")};
-  uint8_t buf[256];
+  struct swim_record me = {.incarnation = 5, .gateway = *node_id(c->rig->node), .name = slice_str("liar")};
+  uint8_t buf[1200];
   for (; c->read < c->kept_count; c->read++) {
     const struct rig_frame *f = &c->kept[c->read];
     struct swim_msg swim;
     struct msg m;
     if (f->type == MSG_SWIM_PING && swim_decode(f->type, slice_of(f->payload, f->len), &swim) == 0)
-      send_payload(c, MSG_SWIM_ACK, buf, swim_payload(buf, sizeof buf, MSG_SWIM_ACK, swim.seq, &me, NULL, 0));
+      send_payload(c, MSG_SWIM_ACK, buf, swim_payload(buf, sizeof buf, MSG_SWIM_ACK, swim.seq, c->identity, &me, NULL, 0));
     if (f->type != MSG_PUBLISH || msg_decode(f->type, slice_of(f->payload, f->len), &m)) continue;
     if (ret_ref) *ret_ref = m.publish.ref;
     struct msg ack = {.type = MSG_ACK, .ack = {.ref = m.publish.ref}};
