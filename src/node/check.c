@@ -14,6 +14,7 @@
 #include "node/peers/silent.h"
 #include "node/receive.h"
 #include "node/session/lane.h"
+#include "node/session/origin.h"
 #include "node/session/session.h"
 #include "node/trust/judge.h"
 #include "node/view/ask.h"
@@ -61,6 +62,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_INFLIGHT] = inflight_owned(&n->spread.inflight);
   ret[ROW_REVOKED] = revoked_owned(n);
   ret[ROW_PASSES] = trust_passes_owned(n);
+  ret[ROW_ORIGINS] = origins_owned(n);
   ret[ROW_GETS] = gets_owned(&n->spread.gets);
 }
 
@@ -97,9 +99,14 @@ static const char *calls_of_node_check(const struct node *n) {
   return providers_check(n);
 }
 
+static const char *origins_of_node_check(const struct node *n) {
+  return origins_check(n, retained_origins(&n->messages.retained) + calls_origins(router_calls(n->rpc.router)));
+}
+
 const char *node_check(const struct node *n) {
   CHECK_PART(door_quic_check(n));
   CHECK_PART(sessions_check(n));
+  CHECK_PART(origins_of_node_check(n));
   CHECK_PART(receive_check(n));
   CHECK_PART(peers_check(n));
   CHECK_PART(join_check(n));

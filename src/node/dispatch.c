@@ -12,6 +12,7 @@
 #include "node/peers/revoked.h"
 #include "node/peers/route.h"
 #include "node/receive.h"
+#include "node/session/origin.h"
 #include "node/session/session.h"
 #include "node/trust/judge.h"
 #include "node/view/admin.h"
@@ -167,6 +168,7 @@ static void client_frame(struct session *s, const struct frame *f) {
   case MSG_ACK:
   case MSG_REVOKED:
   case MSG_NOTICE:
+  case MSG_ANNOUNCE:
   case MSG_PUBSUB_ROUTE:
   case MSG_RPC_ROUTE:
   case MSG_SWIM_PING:
@@ -233,6 +235,13 @@ void dispatch_message(struct peer *p, const struct msg *m) {
   }
 }
 
+/* Numbers of principals are of the connection on which they were announced, so here they mean nothing. */
+static void handle_inner(struct peer *p, struct msg *m) {
+  if (m->type == MSG_PUBLISH) m->publish.origin.number = 0;
+  if (m->type == MSG_CALL || m->type == MSG_CAST) m->call.origin.number = 0;
+  dispatch_message(p, m);
+}
+
 /* A frame that came through a gateway: what its envelope contains is handled as if it had come over its sender's own link. */
 static void routed(struct peer *from, const struct msg *m) {
   struct msg inner;
@@ -246,7 +255,7 @@ static void routed(struct peer *from, const struct msg *m) {
     mesh_frame(p, type, m->route.payload);
   } else if (msg_decode(type, m->route.payload, &inner) == 0) {
     n->rpc.way = from->id;
-    dispatch_message(p, &inner);
+    handle_inner(p, &inner);
     n->rpc.way = (struct id){{0}};
   } else {
     n->stats.routes_failed++;
@@ -274,6 +283,8 @@ static void link_frame(struct session *s, const struct frame *f) {
     link_goodbye(s, &m.disconnect);
   else if (s->state == SESSION_DIALLING && m.type == MSG_PONG && p)
     link_welcomed(s, &m.pong);
+  else if (p && s->state == SESSION_IN && m.type == MSG_ANNOUNCE)
+    origin_heard(s, &m.announce);
   else if (p && s->state == SESSION_IN)
     dispatch_message(p, &m);
 }

@@ -11,6 +11,7 @@
 #include "node/peers/peer.h"
 #include "node/peers/revoked.h"
 #include "node/receive.h"
+#include "node/session/origin.h"
 #include "node/session/session.h"
 #include "node/trust/judge.h"
 #include "node/view/ask.h"
@@ -31,6 +32,7 @@ void session_end(struct session *s) {
   replay_end(s);
   link_end(s);
   trust_session_end(s);
+  origin_end(s);
   if (!s->client.session) return; /* never asked to be let in */
   ask_session_ended(s);
   spread_session_end(s);

@@ -21,6 +21,7 @@
 #include "node/peers/seal.h"
 #include "node/receive.h"
 #include "node/session/lane.h"
+#include "node/session/origin.h"
 #include "node/session/session.h"
 #include "node/trust/judge.h"
 #include "node/view/ask.h"
@@ -110,6 +111,7 @@ static void init_tables(struct node *n) { /* tables that allocate nothing at the
   list_init(&n->replays.all);
   list_init(&n->join.seeds);
   list_init(&n->asks.all);
+  origins_init(n);
   peers_init(n);
   providers_init(n);
 }
@@ -286,6 +288,7 @@ void node_free(struct node *n) {
   topic_index_free(n->messages.topics);
   retained_done(&n->messages.retained);
   dedup_done(&n->messages.dedup);
+  origins_done(n);
   clients_done(&n->sessions.clients);
   trust_done(n);
   ask_done(n);

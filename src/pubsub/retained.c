@@ -33,6 +33,7 @@ static void free_entry(struct retained *r, struct retained_entry *e) {
   htab_remove(&r->tab, &e->h);
   list_remove(&e->all);
   shbuf_unref(e->payload);
+  principal_unref(e->origin);
   mem_free(r->mem, e);
 }
 
@@ -82,6 +83,14 @@ int retained_set(struct retained *r, struct slice topic, struct shbuf *payload, 
   return 0;
 }
 
+void retained_set_origin(struct retained *r, struct slice topic, struct principal *p) {
+  struct retained_entry *e = find(r, topic);
+  if (!e) return;
+  (void)principal_ref(p);
+  principal_unref(e->origin);
+  e->origin = p;
+}
+
 bool retained_matches(const struct retained_entry *e, struct slice pattern, uint32_t *steps) {
   /* Most topics differ before the first wildcard, so that one comparison saves the match. `a.**` also matches `a`. */
   size_t literal = 0;
@@ -89,6 +98,12 @@ bool retained_matches(const struct retained_entry *e, struct slice pattern, uint
   if (literal < pattern.n && literal) literal--;
   return e->len >= literal && memcmp(e->topic, pattern.p, literal) == 0 &&
          pattern_match_steps(pattern, slice_of(e->topic, e->len), steps);
+}
+
+uint64_t retained_origins(const struct retained *r) {
+  uint64_t count = 0;
+  list_for(it, &r->all) count += container_of(it, const struct retained_entry, all)->origin != NULL;
+  return count;
 }
 
 const char *retained_check(const struct retained *r) {

@@ -69,6 +69,7 @@ static int send_assigned(struct router *r, struct call *c, uint32_t others, nano
                              .args = c->args,
                              .strategy = c->strategy,
                              .idempotent = c->idempotent,
+                             .origin = c->origin,
                              .timeout_ms = c->cast ? 0
                                            : ms    ? ms
                                                    : 1};

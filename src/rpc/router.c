@@ -152,6 +152,7 @@ int router_call(struct router *r, struct rpc_party *caller, const struct router_
   }
   r->stats.calls++;
   c->strategy = (uint8_t)in->strategy;
+  c->origin = principal_ref(in->origin);
   c->idempotent = in->idempotent;
   c->way = in->way;
   c->began = now;
@@ -169,6 +170,7 @@ int router_cast(struct router *r, struct rpc_party *caller, const struct router_
     return err;
   }
   c->strategy = (uint8_t)in->strategy;
+  c->origin = principal_ref(in->origin);
   c->cast = true;
   c->has_ref = in->has_ref;
   c->ref = in->ref;

@@ -47,6 +47,7 @@ struct router_send { /* CALL for a provider; CAST when call_id is NULL */
   uint64_t timeout_ms; /* of this attempt, at least 1; 0 for a CAST */
   enum strategy strategy;
   bool idempotent;
+  struct principal *origin; /* who calls; NULL: unknown */
 };
 struct router_answer { /* REPLY for a caller */
   struct rpc_party *caller;
@@ -136,6 +137,7 @@ struct router_call {
   uint64_t timeout_ms;    /* 0: the default */
   enum strategy strategy;
   bool idempotent;
+  struct principal *origin; /* who calls, referenced; NULL: unknown */
 };
 /* Answered exactly once through send_reply, perhaps before this returns, unless cancelled, or the caller ends first. The
  * returned code may be ignored: 0: pending; MACULA_EBUSY: not answered, as this call_id is pending already; else the code that
@@ -145,7 +147,8 @@ struct router_cast {
   struct slice procedure; /* stored form */
   struct shbuf *args;     /* referenced; may be NULL */
   enum strategy strategy;
-  bool has_ref; /* for cast_done: */
+  struct principal *origin; /* as in router_call */
+  bool has_ref;             /* for cast_done: */
   uint64_t ref;
 };
 /* Sends a cast, which has no answer, to one provider. Like a call it may wait for a lookup or a link, within the default

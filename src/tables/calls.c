@@ -145,6 +145,7 @@ void calls_remove(struct calls *c, struct call *call) {
   call->caller->made_count--;
   c->args_bytes -= args_len(call->args);
   shbuf_unref(call->args);
+  principal_unref(call->origin);
   mem_free(c->mem, call);
 }
 
@@ -258,4 +259,10 @@ size_t calls_owned(const struct calls *c) {
   size_t sum = htab_owned(&c->tab) + heap_owned(&c->due) + mem_cost(c->slots);
   for (struct hlink *h = NULL; (h = htab_next(&c->tab, h));) sum += mem_cost(container_of(h, const struct call, h));
   return sum;
+}
+
+uint64_t calls_origins(const struct calls *c) {
+  uint64_t count = 0;
+  for (struct hlink *h = NULL; (h = htab_next(&c->tab, h));) count += container_of(h, const struct call, h)->origin != NULL;
+  return count;
 }

@@ -9,6 +9,7 @@
 #include "base/slice.h"
 #include "bounded/heap.h"
 #include "bounded/htab.h"
+#include "tables/principals.h"
 
 #define CALL_MAX_ATTEMPTS 3
 
@@ -37,6 +38,7 @@ struct call {
   struct call_party *caller;
   struct call_party *provider; /* NULL between attempts */
   struct shbuf *args;          /* NULL when empty */
+  struct principal *origin;    /* who calls: a reference, given up at the call's end; NULL: unknown */
   nanotime began, deadline;
   uint32_t slot;
   uint8_t call_id[CALL_ID_LEN]; /* the caller's */
@@ -105,6 +107,7 @@ void calls_set_max(struct calls *c, uint32_t max, uint32_t per_caller, size_t ma
 
 /* Lists of callers and providers included. O(calls and slots). */
 const char *calls_check(const struct calls *c);
-size_t calls_owned(const struct calls *c); /* bytes of the account that calls hold, without arguments */
+uint64_t calls_origins(const struct calls *c); /* calls with an origin */
+size_t calls_owned(const struct calls *c);     /* bytes of the account that calls hold, without arguments */
 
 #endif

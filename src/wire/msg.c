@@ -7,8 +7,9 @@
 static const struct {
   uint32_t cap;
   const char *name;
-} cap_names[] = {{CAP_PUBSUB, "pubsub"}, {CAP_RPC, "rpc"},           {CAP_ACK, "ack"},   {CAP_REGISTER, "register"},
-                 {CAP_CANCEL, "cancel"}, {CAP_OPERATOR, "operator"}, {CAP_NODE, "node"}, {CAP_NOTICE, "notice"}};
+} cap_names[] = {{CAP_PUBSUB, "pubsub"},     {CAP_RPC, "rpc"},       {CAP_ACK, "ack"},
+                 {CAP_REGISTER, "register"}, {CAP_CANCEL, "cancel"}, {CAP_OPERATOR, "operator"},
+                 {CAP_NODE, "node"},         {CAP_NOTICE, "notice"}, {CAP_ORIGIN, "origin"}};
 #define CAP_COUNT (sizeof cap_names / sizeof cap_names[0])
 
 static const char *const strategies[] = {"", "random", "first", "round_robin", "closest", "least_pending", ""};
@@ -36,6 +37,8 @@ const char *msg_type_name(uint8_t type) {
     return "revoked";
   case MSG_NOTICE:
     return "notice";
+  case MSG_ANNOUNCE:
+    return "announce";
   case MSG_PUBLISH:
     return "publish";
   case MSG_SUBSCRIBE:
@@ -218,6 +221,12 @@ static struct msg_partly read_partly(struct reader *r) {
   return (struct msg_partly){counts[0], counts[1], counts[2]};
 }
 
+static bool read_origin(struct reader *r, struct slice key, struct msg_origin *o) {
+  if (KEY("by")) return o->number = reader_uint(r), true;
+  if (KEY("origin")) return o->in_full = reader_text(r), true;
+  return false;
+}
+
 /* Reads the value of one key; false: not a key of this type. */
 static bool read_field(struct reader *r, struct slice key, struct msg *m) {
   switch (m->type) {
@@ -270,6 +279,12 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("message")) return m->notice.message = reader_text(r), true;
     if (KEY("count")) return m->notice.count = reader_uint(r), true;
     return false;
+  case MSG_ANNOUNCE:
+    if (KEY("kind")) return m->announce.kind = reader_uint(r), true;
+    if (KEY("number")) return m->announce.number = reader_uint(r), true;
+    if (KEY("principal")) return m->announce.principal = reader_text(r), true;
+    if (KEY("node")) return m->announce.node = reader_text(r), true;
+    return false;
   case MSG_PUBLISH: {
     struct msg_publish *p = &m->publish;
     if (KEY("topic")) return p->topic = reader_text(r), true;
@@ -282,7 +297,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("instance")) return p->instance = reader_text(r), true;
     if (KEY("replay")) return p->replay = reader_uint(r), true;
     if (KEY("retained_ms")) return p->retained_ms = reader_uint(r), true;
-    return false;
+    return read_origin(r, key, &p->origin);
   }
   case MSG_SUBSCRIBE:
   case MSG_UNSUBSCRIBE: {
@@ -304,7 +319,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("strategy")) return c->strategy = strategy_from_name(reader_text(r)), true;
     if (KEY("idempotent")) return c->idempotent = reader_bool(r), true;
     if (KEY("ref")) return c->ref = reader_uint(r), c->has_ref = true, true;
-    return false;
+    return read_origin(r, key, &c->origin);
   }
   case MSG_REPLY:
     if (KEY("call_id")) return m->reply.call_id = reader_text(r), true;
@@ -382,6 +397,8 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
 
 static bool complete(const struct msg *m) {
   switch (m->type) {
+  case MSG_ANNOUNCE:
+    return m->announce.kind && m->announce.number;
   case MSG_CONNECT:
     return m->connect.node_id.p && m->connect.realm_id.p;
   case MSG_PUBLISH:

@@ -15,9 +15,10 @@ enum msg_type {
   MSG_DISCONNECT = 0x02,
   MSG_PING = 0x03,
   MSG_PONG = 0x04,
-  MSG_ACK = 0x05,     /* extension `ack` */
-  MSG_REVOKED = 0x07, /* extension `node`: the number of a realm's list of revoked passes, or the list */
-  MSG_NOTICE = 0x09,  /* extension `notice`: what happened to something that asked for no answer */
+  MSG_ACK = 0x05,      /* extension `ack` */
+  MSG_REVOKED = 0x07,  /* extension `node`: the number of a realm's list of revoked passes, or the list */
+  MSG_NOTICE = 0x09,   /* extension `notice`: what happened to something that asked for no answer */
+  MSG_ANNOUNCE = 0x0A, /* extension `origin`: what a number stands for from now on */
   MSG_PUBLISH = 0x10,
   MSG_SUBSCRIBE = 0x11,
   MSG_UNSUBSCRIBE = 0x12,
@@ -64,8 +65,9 @@ enum msg_cap {
   CAP_OPERATOR = 1 << 5, /* "operator" */
   CAP_NODE = 1 << 6,     /* "node": the peer is a node of the mesh */
   CAP_NOTICE = 1 << 7,   /* "notice" */
+  CAP_ORIGIN = 1 << 8,   /* "origin": it is told who published and called */
 };
-#define CAP_EXTENSIONS (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR | CAP_NODE | CAP_NOTICE)
+#define CAP_EXTENSIONS (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR | CAP_NODE | CAP_NOTICE | CAP_ORIGIN)
 
 enum strategy {
   STRATEGY_DEFAULT = 0, /* field absent: the node's choice, random */
@@ -141,6 +143,19 @@ struct msg_notice {
   struct slice code, message;
   uint64_t count; /* how often it happened since the last notice of this code */
 };
+/* What the numbers of a connection stand for. Each kind has numbers and 256 slots (number mod 256) of its own, so that an
+ * announcement and what it is for go by the same lane; kinds that are not known are ignored. */
+enum announce_kind { ANNOUNCE_PUBLISHER = 1, ANNOUNCE_CALLER = 2 };
+#define ANNOUNCE_SLOTS 256u
+struct msg_announce {
+  uint64_t kind, number;
+  struct slice principal; /* base/principal.h */
+  struct slice node;      /* to clients: the node that vouches for it, 32 bytes; between nodes the sender does */
+};
+struct msg_origin {     /* extension `origin`: who published or called, as the sender vouches */
+  uint64_t number;      /* that was announced on this connection; 0: none */
+  struct slice in_full; /* between nodes, where there is no link to announce it on: the principal */
+};
 struct msg_publish {
   struct slice topic;
   struct slice payload;
@@ -153,6 +168,7 @@ struct msg_publish {
   struct slice instance;  /* extension `node`: 16 octets */
   uint64_t replay;        /* extension `node`: retained, in answer to RETAINED_GET with this number; 0: not */
   uint64_t retained_ms;   /* extension `node`: with retain, when its publisher's node took it; 0: absent */
+  struct msg_origin origin;
 };
 struct msg_subscribe { /* and UNSUBSCRIBE */
   struct msg_list topics;
@@ -171,6 +187,7 @@ struct msg_call { /* and CAST, without call_id */
   bool idempotent;        /* extension */
   uint64_t ref;           /* extension: CAST only */
   bool has_ref;
+  struct msg_origin origin;
 };
 struct msg_attempt {     /* extension: one failed attempt of a call, for people and logs */
   struct slice provider; /* id, 32 octets, or empty */
@@ -257,6 +274,7 @@ struct msg {
     struct msg_ack ack;
     struct msg_revoked revoked;
     struct msg_notice notice;
+    struct msg_announce announce;
     struct msg_publish publish;
     struct msg_subscribe subscribe; /* and unsubscribe */
     struct msg_call call;           /* and cast */

@@ -20,10 +20,11 @@ static void flag(struct writer *w, struct slice key, bool v) {
 }
 
 static void caps(struct writer *w, uint32_t set) {
-  static const char *const names[] = {"pubsub", "rpc", "ack", "register", "cancel", "operator", "node", "notice"};
+  static const char *const names[] = {"pubsub", "rpc", "ack", "register", "cancel", "operator", "node", "notice", "origin"};
+  static const unsigned count = sizeof names / sizeof names[0];
   writer_bin(w, K("capabilities"));
-  writer_array(w, (uint32_t)__builtin_popcount(set & 0x7f));
-  for (unsigned i = 0; i < 7; i++)
+  writer_array(w, (uint32_t)__builtin_popcount(set & ((1u << count) - 1)));
+  for (unsigned i = 0; i < count; i++)
     if (set & 1u << i) writer_bin(w, slice_str(names[i]));
 }
 
@@ -33,6 +34,13 @@ static void list(struct writer *w, const struct msg_list *l) {
     for (uint32_t i = 0; i < l->count; i++) writer_bin(w, l->items[i]);
   else
     writer_raw(w, l->raw);
+}
+
+static uint32_t origin_keys(const struct msg_origin *o) { return (uint32_t) !!o->number + !!o->in_full.p; }
+
+static void origin(struct writer *w, const struct msg_origin *o) {
+  if (o->number) number(w, K("by"), o->number);
+  if (o->in_full.p) text(w, K("origin"), o->in_full);
 }
 
 static void error(struct writer *w, const struct msg_error *e) {
@@ -136,9 +144,17 @@ static void payload(struct writer *w, const struct msg *m) {
     text(w, K("message"), m->notice.message);
     number(w, K("count"), m->notice.count);
     break;
+  case MSG_ANNOUNCE:
+    writer_map(w, 2u + !!m->announce.principal.p + !!m->announce.node.p);
+    number(w, K("kind"), m->announce.kind);
+    number(w, K("number"), m->announce.number);
+    if (m->announce.principal.p) text(w, K("principal"), m->announce.principal);
+    if (m->announce.node.p) text(w, K("node"), m->announce.node);
+    break;
   case MSG_PUBLISH: {
     const struct msg_publish *p = &m->publish;
-    writer_map(w, 4u + !!p->message_id.p + p->has_ref + !!p->publisher.p + !!p->instance.p + !!p->replay + !!p->retained_ms);
+    writer_map(w, 4u + !!p->message_id.p + p->has_ref + !!p->publisher.p + !!p->instance.p + !!p->replay + !!p->retained_ms +
+                      origin_keys(&p->origin));
     text(w, K("topic"), p->topic);
     text(w, K("payload"), p->payload);
     number(w, K("qos"), p->qos);
@@ -149,6 +165,7 @@ static void payload(struct writer *w, const struct msg *m) {
     if (p->instance.p) text(w, K("instance"), p->instance);
     if (p->replay) number(w, K("replay"), p->replay);
     if (p->retained_ms) number(w, K("retained_ms"), p->retained_ms);
+    origin(w, &p->origin);
     break;
   }
   case MSG_SUBSCRIBE:
@@ -167,7 +184,8 @@ static void payload(struct writer *w, const struct msg *m) {
   case MSG_CAST: {
     const struct msg_call *c = &m->call;
     bool named = c->strategy > STRATEGY_DEFAULT && c->strategy < STRATEGY_UNKNOWN;
-    writer_map(w, 2u + !!c->call_id.p + !!c->realm.p + !!c->timeout + named + c->idempotent + c->has_ref);
+    writer_map(w, 2u + !!c->call_id.p + !!c->realm.p + !!c->timeout + named + c->idempotent + c->has_ref +
+                      origin_keys(&c->origin));
     text(w, K("procedure"), c->procedure);
     text(w, K("args"), c->args);
     if (c->call_id.p) text(w, K("call_id"), c->call_id);
@@ -176,6 +194,7 @@ static void payload(struct writer *w, const struct msg *m) {
     if (named) text(w, K("strategy"), slice_str(strategy_name(c->strategy)));
     if (c->idempotent) flag(w, K("idempotent"), true);
     if (c->has_ref) number(w, K("ref"), c->ref);
+    origin(w, &c->origin);
     break;
   }
   case MSG_REPLY:

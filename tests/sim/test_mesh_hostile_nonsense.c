@@ -1,4 +1,5 @@
 /* Nonsense: frames of all types, drawn at random, to whatever reads them. */
+#include "base/principal.h"
 #include "mesh_hostile_rig.h"
 #include "wire/interest.h"
 #include "wire/kad.h"
@@ -8,7 +9,8 @@ static const uint8_t node_types[] = {MSG_PING,          MSG_PONG,           MSG_
                                      MSG_RPC_ROUTE,     MSG_CANCEL,         MSG_SWIM_PING,  MSG_SWIM_ACK,
                                      MSG_SWIM_PING_REQ, MSG_SWIM_SYNC,      MSG_INTEREST,   MSG_INTEREST_HAVE,
                                      MSG_RETAINED_GET,  MSG_RETAINED_MOVED, MSG_FIND_NODE,  MSG_FIND_NODE_REPLY,
-                                     MSG_STORE,         MSG_STORE_REPLY,    MSG_FIND_VALUE, MSG_FIND_VALUE_REPLY};
+                                     MSG_STORE,         MSG_STORE_REPLY,    MSG_FIND_VALUE, MSG_FIND_VALUE_REPLY,
+                                     MSG_ANNOUNCE};
 
 /* A well-formed frame of the type, as far as that can be drawn at random. */
 static size_t some_frame(struct honest *h, const struct rig_client *c, struct rng rng, uint8_t type, uint8_t *buf, size_t cap) {
@@ -42,6 +44,7 @@ static size_t some_frame(struct honest *h, const struct rig_client *c, struct rn
                                                            .left = rng_below(rng, 4) == 0});
     u[i].state = states[rng_below(rng, 4)];
   }
+  static const uint8_t in_full[] = {PRINCIPAL_USER, 'j', 'o', 'e', ' ', '2', '\n', 'x'};
   struct msg m = {.type = (enum msg_type)type};
   uint8_t raw[8192];
   if (type >= MSG_SWIM_PING && type <= MSG_SWIM_SYNC)
@@ -72,7 +75,9 @@ static size_t some_frame(struct honest *h, const struct rig_client *c, struct rn
                                      .instance = slice_of(ids[3].b, INSTANCE_LEN),
                                      .ref = 1,
                                      .has_ref = rng_below(rng, 2),
-                                     .replay = rng_below(rng, 3)};
+                                     .replay = rng_below(rng, 3),
+                                     .origin.number = rng_below(rng, 8) ? 0 : 1 + rng_below(rng, 3),
+                                     .origin.in_full = slice_of(in_full, rng_below(rng, 8))};
     break;
   case MSG_CALL:
   case MSG_CAST:
@@ -96,6 +101,10 @@ static size_t some_frame(struct honest *h, const struct rig_client *c, struct rn
                                  .path = {.count = 1 + (uint32_t)rng_below(rng, 2), .items = path}};
     size_t inner = some_frame(h, c, rng, MSG_SWIM_PING, raw, sizeof raw);
     m.route.payload = slice_of(raw + FRAME_HEADER_LEN, inner - FRAME_HEADER_LEN);
+    break;
+  case MSG_ANNOUNCE:
+    m.announce = (struct msg_announce){rng_below(rng, 4), 1 + rng_below(rng, 3), slice_of(in_full, 2 + rng_below(rng, 4)),
+                                       slice_of(ids[1].b, ID_LEN)};
     break;
   default:
     m.ack.ref = rng_below(rng, 5);

@@ -472,11 +472,13 @@ static void test_cleared(void **state) {
     struct msg_publish m = {.topic = slice_str("t"), .payload = slice_str("1")};
     unsigned items = 0;
     for (bool fits = true; fits; items += fits) {
-      struct parcel small;
-      assert_int_equal(parcel_init(r.node, &m, &small), 0);
-      small.waits = true; /* as when another reader has it in its lane: each of these is a block of its own */
-      fits = parcel_deliver(r.node, p->s, &small);
-      parcel_done(&small);
+      struct fanout f;
+      struct parcel *small;
+      fanout_init(&f, r.node, &m, NULL);
+      assert_int_equal(fanout_for(&f, p->s, &small), 0);
+      small->waits = true; /* as when another reader has it in its lane: each of these is a block of its own */
+      fits = parcel_deliver(r.node, p->s, small);
+      fanout_done(&f);
     }
     assert_true(items > 60000);
     const struct mem *pool = &r.node->rows.mem[ROW_SEND];

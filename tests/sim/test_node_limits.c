@@ -136,6 +136,8 @@ static uint64_t in_force(struct node *n, const struct peer *p, enum limit id) {
     return n->messages.dedup.lru.tab.max;
   case LIMIT_DEDUP_TIME:
     return n->messages.dedup.window;
+  case LIMIT_ORIGIN_BYTES:
+    return by_account(n, ROW_ORIGINS, n->limits.origin_bytes);
   case LIMIT_HELD_POOL:
     return by_account(n, ROW_HELD, n->limits.held_pool);
   case LIMIT_MAX_MEMBERS: /* fixed */

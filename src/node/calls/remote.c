@@ -13,6 +13,7 @@
 #include "node/peers/peer.h"
 #include "node/peers/route.h"
 #include "node/peers/seal.h"
+#include "node/session/origin.h"
 #include "node/session/session.h"
 #include "wire/agree.h"
 #include "wire/answer.h"
@@ -41,7 +42,8 @@ int remote_send_call(const struct router_send *c) {
                            .timeout = c->timeout_ms,
                            .strategy = c->strategy,
                            .idempotent = c->idempotent}};
-  int err = peer_send(p, &m, WANT_USE);
+  int err = origin_put(p->link, LANE_CALLS, c->origin, &m.call.origin);
+  if (!err) err = peer_send(p, &m, WANT_USE);
   if (!err && c->call_id) watch(p);
   return err;
 }
@@ -93,7 +95,7 @@ static void refuse(struct peer *p, struct slice call_id, int err, const char *te
   remote_tell(&p->rpc, &m, &p->node->rpc.way);
 }
 
-void remote_call(struct peer *p, const struct msg_call *m) {
+static void call(struct peer *p, const struct msg_call *m, struct principal *by) {
   struct node *n = p->node;
   struct rpc_request r;
   int err = rpc_request(n, m, &r);
@@ -106,7 +108,15 @@ void remote_call(struct peer *p, const struct msg_call *m) {
     refuse(p, m->call_id, err, r.text);
     return;
   }
+  r.origin = by;
   if (rpc_start_call(n, &p->rpc, m, &r) == 0) watch(p);
+}
+
+void remote_call(struct peer *p, const struct msg_call *m) {
+  struct principal *by;
+  if (!origin_from(p->node, p->link, &p->id, LANE_CALLS, &m->origin, &by)) return;
+  call(p, m, by);
+  principal_unref(by);
 }
 
 void remote_not_routed(struct peer *p, struct slice payload) {
@@ -122,8 +132,9 @@ void remote_cast(struct peer *p, const struct msg_call *m) {
   struct node *n = p->node;
   struct rpc_request r;
   int err = rpc_request(n, m, &r);
-  if (err || name_is_reserved(r.procedure) || rpc_copy_args(n, m->args, &r.args)) return;
-  rpc_start_cast(n, &p->rpc, m, &r);
+  if (!origin_from(n, p->link, &p->id, LANE_CALLS, &m->origin, &r.origin)) return;
+  if (!err && !name_is_reserved(r.procedure) && !rpc_copy_args(n, m->args, &r.args)) rpc_start_cast(n, &p->rpc, m, &r);
+  principal_unref(r.origin);
 }
 
 /* ---- a peer's ups and downs ------------------------------------------------------------------------------------------------

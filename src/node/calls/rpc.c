@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "node/calls/providers.h"
 #include "node/calls/remote.h"
+#include "node/session/origin.h"
 #include "node/session/session.h"
 #include "node/trust/judge.h"
 #include "wire/names.h"
@@ -34,7 +35,8 @@ static int send_call(void *ctx, const struct router_send *c) {
                            .args = c->args ? shbuf_view(c->args) : slice_of("", 0),
                            .call_id = c->call_id ? slice_of(c->call_id, CALL_ID_LEN) : SLICE_NONE,
                            .timeout = c->timeout_ms}};
-  int err = session_send(s, &m, false);
+  int err = origin_put(s, LANE_CALLS, c->origin, &m.call.origin);
+  if (!err) err = session_send(s, &m, false);
   if (!err && c->call_id) session_watch(s);
   return err;
 }
@@ -119,15 +121,20 @@ int rpc_start_call(struct node *n, struct rpc_party *caller, const struct msg_ca
                           .way = n->rpc.way,
                           .timeout_ms = m->timeout,
                           .strategy = m->strategy,
-                          .idempotent = m->idempotent};
+                          .idempotent = m->idempotent,
+                          .origin = r->origin};
   int err = router_call(n->rpc.router, caller, &c, n->now);
   shbuf_unref(r->args);
   return err;
 }
 
 void rpc_start_cast(struct node *n, struct rpc_party *caller, const struct msg_call *m, const struct rpc_request *r) {
-  struct router_cast c = {
-      .procedure = r->procedure, .args = r->args, .strategy = m->strategy, .has_ref = m->has_ref, .ref = m->ref};
+  struct router_cast c = {.procedure = r->procedure,
+                          .args = r->args,
+                          .strategy = m->strategy,
+                          .origin = r->origin,
+                          .has_ref = m->has_ref,
+                          .ref = m->ref};
   (void)router_cast(n->rpc.router, caller, &c, n->now);
   shbuf_unref(r->args);
 }
@@ -135,6 +142,7 @@ void rpc_start_cast(struct node *n, struct rpc_party *caller, const struct msg_c
 void rpc_call(struct session *s, const struct msg_call *m, struct rpc_request *r) {
   struct node *n = s->node;
   int err = rpc_copy_args(n, m->args, &r->args);
+  r->origin = origin_of(s);
   if (err)
     session_error(s, m->call_id, err, NULL);
   else if (rpc_start_call(n, &s->rpc, m, r) == 0)
@@ -151,6 +159,7 @@ void rpc_cast(struct session *s, const struct msg_call *m) {
     session_ack(s, m->has_ref, m->ref, err, r.text);
     return;
   }
+  r.origin = origin_of(s);
   rpc_start_cast(n, &s->rpc, m, &r);
 }
 

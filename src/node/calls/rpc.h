@@ -11,10 +11,11 @@ void rpc_unregister(struct session *s, const struct msg_unregister *m);
 struct router_out rpc_out(struct node *n);
 struct rpc_request { /* what a CALL and a CAST have in common */
   char name[NAME_MAX_LEN + 1];
-  struct slice procedure; /* stored form, in name */
-  struct shbuf *args;     /* by rpc_copy_args */
-  const char *text;       /* of an error; NULL: the code's own */
-  char why[NAME_WHY_LEN]; /* what text shows, when it is about the name */
+  struct slice procedure;   /* stored form, in name */
+  struct shbuf *args;       /* by rpc_copy_args */
+  struct principal *origin; /* who calls: the caller's reference; NULL: unknown */
+  const char *text;         /* of an error; NULL: the code's own */
+  char why[NAME_WHY_LEN];   /* what text shows, when it is about the name */
 };
 int rpc_request(const struct node *n, const struct msg_call *m, struct rpc_request *ret);
 int rpc_copy_args(struct node *n, struct slice args, struct shbuf **ret_args);

@@ -5,6 +5,7 @@
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
+#include "node/session/origin.h"
 #include "node/session/session.h"
 #include "node/trust/judge.h"
 #include "wire/names.h"
@@ -32,29 +33,32 @@ int match_end(struct node *n, uint32_t given, uint32_t left) {
 
 /* ---- publish ---------------------------------------------------------------------------------------------------------------
  */
-int publish_local(struct node *n, const struct session *from, const struct msg_publish *m) {
+int publish_local(struct node *n, const struct session *from, const struct msg_publish *m, const struct principal *by) {
   uint32_t given = match_begin(n), left = given;
   struct topic_subscriber *hit = topic_index_match_within(n->messages.topics, m->topic, &left);
-  struct parcel p;
+  struct fanout f;
   int err = match_end(n, given, left);
   if (err || !hit) return err;
-  err = parcel_init(n, m, &p);
-  if (err) return err;
-  for (; hit; hit = hit->next_hit) {
+  fanout_init(&f, n, m, by);
+  for (; hit && !err; hit = hit->next_hit) {
     struct session *to = hit->user;
+    struct parcel *p = NULL;
     if (to->state != SESSION_IN || (to == from && !(hit->flags & TOPIC_OWN))) continue;
-    if (!parcel_deliver(n, to, &p) && p.qos) session_cut(to, MACULA_SLOW_CONSUMER);
+    err = fanout_for(&f, to, &p);
+    if (err && (f.made[0] || f.made[1])) err = 0; /* others have it: this receiver loses it */
+    if (!err && !parcel_deliver(n, to, p) && m->qos) session_cut(to, MACULA_SLOW_CONSUMER);
   }
-  parcel_done(&p);
-  return 0;
+  fanout_done(&f);
+  return err;
 }
 
 /* ms: when this node accepted the message, Unix time. */
-static int retain(struct node *n, const struct msg_publish *m, uint64_t ms) {
+static int retain(struct node *n, const struct msg_publish *m, struct principal *by, uint64_t ms) {
   struct shbuf *payload = NULL;
   if (m->payload.n && !(payload = shbuf_dup(&n->rows.mem[ROW_RETAINED], m->payload))) return MACULA_RETAIN_FULL;
   int err = retained_set(&n->messages.retained, m->topic, payload, (uint8_t)m->qos, ms);
   shbuf_unref(payload);
+  if (!err) retained_set_origin(&n->messages.retained, m->topic, by);
   if (!err) recall_published(n, m->topic, ms, !m->payload.n);
   return err;
 }
@@ -84,19 +88,20 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   if (!err) err = trust_allows(s, RIGHT_PUB, slice_of(topic, len), &text);
   bool keyed = !err && dedup_key(s, &m, &key);
   bool again = keyed && dedup_seen(&n->messages.dedup, &key, n->now), waits = false;
+  struct principal *by = err ? NULL : origin_of(s);
   if (!err) {
     m.topic = slice_of(topic, len);
     m.has_ref = false;
     if (!m.message_id.p) m.message_id = serial_next(&n->messages.made, made_id); /* the original's subscribers expect one */
     if (m.retain) m.retained_ms = recall_stamp(n, m.topic);
-    if (m.retain && !again && (err = retain(n, &m, m.retained_ms)) != 0) n->stats.retained_unstored++;
+    if (m.retain && !again && (err = retain(n, &m, by, m.retained_ms)) != 0) n->stats.retained_unstored++;
     /* the publisher cannot be told that the message is not retained: it is delivered all the same */
     if (err && !can_tell) err = 0;
   }
   if (!err && !again) {
     struct msg_publish local = m;
     local.retained_ms = 0;
-    err = publish_local(n, s, &local);
+    err = publish_local(n, s, &local, by);
     n->stats.published += !err;
     if (!err && keyed) (void)dedup_add(&n->messages.dedup, &key, n->now);
   }
@@ -108,40 +113,40 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   spread_results(n);
 }
 
-void publish_recalled(struct session *s, const struct msg_publish *m) {
+/* MACULA_EFULL: its queue has no room now. */
+static int send_one(struct session *s, const struct msg_publish *m, const struct principal *by, bool must_fit) {
+  struct node *n = s->node;
+  struct fanout f;
+  struct parcel *p;
+  fanout_init(&f, n, m, by);
+  int err = fanout_for(&f, s, &p);
+  if (!err && must_fit && !parcel_fits(n, s, p)) err = MACULA_EFULL;
+  if (!err) (void)parcel_deliver(n, s, p);
+  fanout_done(&f);
+  return err;
+}
+
+void publish_recalled(struct session *s, const struct msg_publish *m, const struct principal *by) {
   struct node *n = s->node;
   uint8_t id[CALL_ID_LEN];
-  struct parcel p;
   struct msg_publish out = {.topic = m->topic,
                             .payload = m->payload,
                             .qos = m->qos,
                             .retain = true,
                             .message_id = serial_next(&n->messages.made, id)};
-  if (parcel_init(n, &out, &p)) {
-    n->stats.dropped++;
-    return;
-  }
-  (void)parcel_deliver(n, s, &p);
-  parcel_done(&p);
+  if (send_one(s, &out, by, false)) n->stats.dropped++;
 }
 
 int publish_retained(struct session *s, const struct retained_entry *e) {
   struct node *n = s->node;
   uint8_t id[CALL_ID_LEN];
-  struct parcel p;
   struct msg_publish m = {.topic = slice_of(e->topic, e->len),
                           .payload = shbuf_view(e->payload),
                           .qos = e->qos,
                           .retain = true,
                           .message_id = serial_next(&n->messages.made, id)};
-  int err = parcel_init(n, &m, &p);
-  if (err) return err == MACULA_ENOMEM ? MACULA_EFULL : err;
-  if (parcel_fits(n, s, &p))
-    (void)parcel_deliver(n, s, &p);
-  else
-    err = MACULA_EFULL;
-  parcel_done(&p);
-  return err;
+  int err = send_one(s, &m, e->origin, true);
+  return err == MACULA_ENOMEM ? MACULA_EFULL : err;
 }
 
 /* ---- subscribe -------------------------------------------------------------------------------------------------------------

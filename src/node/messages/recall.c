@@ -19,6 +19,7 @@
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
 #include "node/peers/peer.h"
+#include "node/session/origin.h"
 #include "node/session/session.h"
 #include "wire/interest.h"
 #include "wire/names.h"
@@ -254,7 +255,7 @@ static bool was_asked_for(const struct node *n, const struct msg_publish *m, uin
   return pattern.n && pattern_match(pattern, m->topic) && ms <= node_unix_ms(n) + MAX_AHEAD;
 }
 
-void recall_answer(struct peer *p, const struct msg_publish *m) {
+void recall_answer(struct peer *p, const struct msg_publish *m, const struct principal *by) {
   struct node *n = p->node;
   uint64_t ms = m->retained_ms ? to_ours(p, m->retained_ms) : 0;
   const struct retained_entry *e = retained_find(&n->messages.retained, m->topic);
@@ -272,7 +273,7 @@ void recall_answer(struct peer *p, const struct msg_publish *m) {
   struct session *to = gets_answer(&n->spread.gets, m->replay, m->topic, ms, n->now);
   if (!to || to->state != SESSION_IN) return;
   n->spread.recalled++;
-  publish_recalled(to, m);
+  publish_recalled(to, m, by);
 }
 
 /* ---- answering -------------------------------------------------------------------------------------------------------------
@@ -297,7 +298,8 @@ int recall_send(struct peer *p, uint64_t number, const struct retained_entry *e)
                               .replay = number,
                               .retained_ms = e->ms}};
   if (spread_queued(p) > GET_QUEUED) return MACULA_EFULL;
-  int err = peer_send(p, &m, WANT_UPKEEP);
+  int err = origin_put(p->link, LANE_PUBLISHES, e->origin, &m.publish.origin);
+  if (!err) err = peer_send(p, &m, WANT_UPKEEP);
   return err == MACULA_ENOMEM ? MACULA_EFULL : err;
 }
 

@@ -19,7 +19,8 @@ void recall_left(void *peer, uint64_t number, struct slice pattern);
 void recall_step(struct node *n); /* likewise */
 void recall_subscribe(struct session *s, struct slice pattern);
 void recall_unsubscribe(struct session *s, struct slice pattern);
-void recall_answer(struct peer *p, const struct msg_publish *m); /* PUBLISH with replay; its topic in stored form */
+/* PUBLISH with replay, its topic in stored form; by: who published it, NULL: unknown. */
+void recall_answer(struct peer *p, const struct msg_publish *m, const struct principal *by);
 int recall_get(struct peer *p, struct slice payload);
 /* MACULA_EFULL: there is no room now. */
 int recall_send(struct peer *p, uint64_t number, const struct retained_entry *e);

@@ -21,6 +21,7 @@
 #include "node/messages/recall.h"
 #include "node/peers/join.h"
 #include "node/peers/peer.h"
+#include "node/session/origin.h"
 #include "node/session/session.h"
 #include "wire/answer.h"
 #include "wire/interest.h"
@@ -399,10 +400,18 @@ void spread_session_end(struct session *s) {
  */
 /* Sends over the peer's link, with the encoding that all links share; without a link the message waits for one or goes through
  * a gateway. */
-static int send_to(struct peer *p, const struct msg *m, struct parcel *parcel) {
+static int send_to(struct peer *p, const struct msg_publish *m, struct fanout *f) {
   struct session *link = p->link;
+  struct parcel *parcel;
   int err = peer_want(p, WANT_USE);
-  if (err || !link) return err && err != MACULA_EBUSY ? err : peer_post(p, m, WANT_USE, 0);
+  if (err && err != MACULA_EBUSY) return err;
+  if (err || !link) {
+    struct msg out = {.type = MSG_PUBLISH, .publish = *m};
+    err = origin_put(NULL, LANE_PUBLISHES, f->by, &out.publish.origin);
+    return err ? err : peer_post(p, &out, WANT_USE, 0);
+  }
+  err = fanout_for(f, link, &parcel);
+  if (err) return err;
   if (!parcel_fits(p->node, link, parcel)) return MACULA_EFULL;
   return parcel_write(link, parcel);
 }
@@ -521,9 +530,9 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
   struct spread *sp = &n->spread;
   struct listeners to;
   int err = find_listeners(n, m, &to);
-  struct msg out = {.type = MSG_PUBLISH, .publish = *m};
+  struct msg_publish out = *m;
   uint64_t number = 0;
-  struct parcel parcel;
+  struct fanout f;
   *ret_waits = false;
   *ret_partly = (struct msg_partly){0};
   if (!err && m->qos && wants_ack) err = wait_for(from, &to, ref, &number, ret_waits, ret_partly);
@@ -531,21 +540,21 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
   err = ret_partly->unknown ? MACULA_LISTENERS_UNKNOWN : 0;
   if (!to.count) return err;
   if (key) {
-    out.publish.publisher = slice_of(key->publisher.b, ID_LEN);
-    out.publish.instance = slice_of(key->instance, INSTANCE_LEN);
+    out.publisher = slice_of(key->publisher.b, ID_LEN);
+    out.instance = slice_of(key->instance, INSTANCE_LEN);
   }
   if (number) {
-    out.publish.ref = number;
-    out.publish.has_ref = true;
+    out.ref = number;
+    out.has_ref = true;
   }
-  int bad = parcel_init(n, &out.publish, &parcel);
+  fanout_init(&f, n, &out, origin_of(from));
   for (uint32_t i = 0; i < to.count; i++) {
-    int e = bad ? bad : send_to(to.peers[i], &out, &parcel);
+    int e = send_to(to.peers[i], &out, &f);
     if (!e) sp->sent++;
     if (e) sp->dropped++;
     if (number && i < to.sure && (e = unsent(to.peers[i], e)) != 0) inflight_answer(&sp->inflight, number, to.nodes[i], e);
   }
-  if (!bad) parcel_done(&parcel);
+  fanout_done(&f);
   return err;
 }
 
@@ -566,8 +575,7 @@ static void answer(struct peer *p, const struct msg_publish *m, int err) {
     (void)peer_send(p, &a, WANT_UPKEEP);
 }
 
-/* A message from another node's client, for this node's own subscribers only. */
-void spread_receive(struct peer *p, const struct msg_publish *given) {
+static void receive(struct peer *p, const struct msg_publish *given, struct principal *by) {
   struct node *n = p->node;
   struct msg_publish m = *given;
   char topic[NAME_MAX_LEN + 1];
@@ -577,7 +585,7 @@ void spread_receive(struct peer *p, const struct msg_publish *given) {
   bool keyed = !err && m.qos && m.publisher.n == ID_LEN && m.instance.n == INSTANCE_LEN && m.message_id.n == CALL_ID_LEN;
   if (!err) m.topic = slice_of(topic, len);
   if (m.replay) {
-    if (!err) recall_answer(p, &m);
+    if (!err) recall_answer(p, &m, by);
     return;
   }
   if (keyed) {
@@ -597,13 +605,21 @@ void spread_receive(struct peer *p, const struct msg_publish *given) {
     m.publisher = m.instance = SLICE_NONE;
     m.has_ref = false;
     m.retained_ms = 0;
-    err = publish_local(n, NULL, &m);
+    err = publish_local(n, NULL, &m, by);
   }
   if (!err) {
     n->spread.received++;
     if (keyed) (void)dedup_add(&n->messages.dedup, &key, n->now);
   }
   answer(p, given, err);
+}
+
+/* A message from another node's client, for this node's own subscribers only. */
+void spread_receive(struct peer *p, const struct msg_publish *m) {
+  struct principal *by;
+  if (!origin_from(p->node, p->link, &p->id, LANE_PUBLISHES, &m->origin, &by)) return;
+  receive(p, m, by);
+  principal_unref(by);
 }
 
 void spread_ack(struct peer *p, const struct msg_ack *m) {

@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "node/session/lane.h"
+#include "node/session/origin.h"
 #include "node/session/session.h"
 #include "wire/frame.h"
 
@@ -13,6 +14,7 @@
 static uint8_t *place(struct parcel *p, struct mem *mem, size_t len) {
   p->mem = mem;
   p->waits = false;
+  p->by = NULL;
   p->shared = len > SMALL_FRAME ? shbuf_new(mem, len) : NULL;
   if (len > SMALL_FRAME && !p->shared) return NULL;
   uint8_t *at = p->shared ? p->shared->data : p->small;
@@ -49,6 +51,7 @@ void parcel_of(struct parcel *p, struct shbuf *frame) {
   p->shared = shbuf_ref(frame);
   p->waits = false;
   p->frame = shbuf_view(frame);
+  p->by = NULL;
   p->qos = 0;
   p->retain = false;
 }
@@ -62,9 +65,37 @@ struct shbuf *parcel_share(struct parcel *p) {
 
 /* ---- messages --------------------------------------------------------------------------------------------------------------
  */
-int parcel_init(struct node *n, const struct msg_publish *m, struct parcel *ret) {
-  int err = parcel_encode(ret, &n->rows.mem[ROW_SEND], &(struct msg){.type = MSG_PUBLISH, .publish = *m}, SIZE_MAX);
-  return err && err != MACULA_ENOMEM ? MACULA_PAYLOAD_TOO_LARGE : err;
+void fanout_init(struct fanout *f, struct node *n, const struct msg_publish *m, const struct principal *by) {
+  f->n = n;
+  f->m = m;
+  f->by = by;
+  f->made[0] = f->made[1] = false;
+}
+
+static int make(struct fanout *f, bool told) {
+  struct msg m = {.type = MSG_PUBLISH, .publish = *f->m};
+  m.publish.origin = (struct msg_origin){.number = told ? f->by->number : 0};
+  int err = parcel_encode(&f->form[told], &f->n->rows.mem[ROW_SEND], &m, SIZE_MAX);
+  if (err) return err == MACULA_ENOMEM ? err : MACULA_PAYLOAD_TOO_LARGE;
+  if (told) f->form[told].by = f->by;
+  f->made[told] = true;
+  return 0;
+}
+
+int fanout_for(struct fanout *f, const struct session *to, struct parcel **ret) {
+  bool told = f->by && origin_is_told(to);
+  int err = f->made[told] ? 0 : make(f, told);
+  if (err == MACULA_PAYLOAD_TOO_LARGE && told) { /* the largest messages are sent, even if that leaves no room for a number */
+    told = false;
+    err = f->made[told] ? 0 : make(f, told);
+  }
+  if (!err) *ret = &f->form[told];
+  return err;
+}
+
+void fanout_done(struct fanout *f) {
+  for (int i = 0; i < 2; i++)
+    if (f->made[i]) parcel_done(&f->form[i]);
 }
 
 static bool is_stalled(const struct session *s) {
@@ -87,11 +118,14 @@ bool parcel_fits(const struct node *n, const struct session *s, const struct par
   return queued + len <= cap;
 }
 
-int parcel_write(struct session *s, struct parcel *p) { return lanes_write(s, LANE_PUBLISHES, s->door.way[LANE_PUBLISHES], p); }
+int parcel_write(struct session *s, struct parcel *p) {
+  int err = p->by ? origin_tell(s, LANE_PUBLISHES, p->by) : 0;
+  return err ? err : lanes_write(s, LANE_PUBLISHES, s->door.way[LANE_PUBLISHES], p);
+}
 
 bool parcel_deliver(struct node *n, struct session *s, struct parcel *p) {
   int err = MACULA_EFULL;
-  if (parcel_fits(n, s, p)) err = parcel_write(s, p);
+  if (p && parcel_fits(n, s, p)) err = parcel_write(s, p);
   if (err == MACULA_EFULL || err == MACULA_ENOMEM) {
     s->dropped++;
     n->stats.dropped++;

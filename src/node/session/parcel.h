@@ -14,7 +14,8 @@ struct parcel {
   struct mem *mem;      /* of shared */
   uint8_t qos;          /* of a publish: this and */
   bool retain;
-  bool waits; /* it stands in a lane: the next one that it waits in refers to it */
+  const struct principal *by; /* whom the frame names by number, so that it is announced before; NULL: nobody */
+  bool waits;                 /* it stands in a lane: the next one that it waits in refers to it */
   uint8_t small[SMALL_FRAME];
 };
 
@@ -31,11 +32,24 @@ static inline struct slice parcel_payload(const struct parcel *p) {
   return slice_of(p->frame.p + FRAME_HEADER_LEN, p->frame.n - FRAME_HEADER_LEN);
 }
 
-/* A message to many. MACULA_PAYLOAD_TOO_LARGE, MACULA_ENOMEM. */
-int parcel_init(struct node *n, const struct msg_publish *m, struct parcel *ret);
+/* A message to one or to many: encoded once for the receivers that are told who published it, and once for the others, each
+ * when it is first wanted. */
+struct fanout {
+  struct node *n;
+  const struct msg_publish *m;
+  const struct principal *by; /* its publisher; NULL: unknown */
+  bool made[2];
+  struct parcel form[2]; /* [1]: with the publisher's number */
+};
+void fanout_init(struct fanout *f, struct node *n, const struct msg_publish *m, const struct principal *by);
+/* The message as this receiver is sent it. MACULA_PAYLOAD_TOO_LARGE, MACULA_ENOMEM. */
+int fanout_for(struct fanout *f, const struct session *to, struct parcel **ret);
+void fanout_done(struct fanout *f);
+
 bool parcel_fits(const struct node *n, const struct session *s, const struct parcel *p);
 int parcel_write(struct session *s, struct parcel *p); /* the errors of lanes_write */
-/* Sends a publish to a client. False: there was no room, and it was counted as dropped. */
+/* Sends a publish to a client. False: there was no room (or the frame could not be made: p NULL), and it was counted as
+ * dropped. */
 bool parcel_deliver(struct node *n, struct session *s, struct parcel *p);
 
 #endif

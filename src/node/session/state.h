@@ -12,6 +12,7 @@
 #include "pubsub/topic_index.h"
 #include "rpc/router.h"
 #include "tables/clients.h"
+#include "tables/principals.h"
 
 struct node;
 struct peer;
@@ -31,6 +32,15 @@ struct lanes {
   struct lane_queue lane[LANES];
   size_t bytes;
   struct list filled; /* sessions.filled, while there are any */
+};
+
+struct origin_slots;
+struct origin_heard;
+struct origins {                 /* [0]: of callers, [1]: of publishers */
+  struct principal *own;         /* of a client: a reference; NULL: none yet, or no room */
+  struct origin_slots *told[2];  /* what the peer's slots hold; NULL: nothing yet, or no room */
+  struct origin_heard *heard[2]; /* of a link: what the other node announced; NULL: nothing yet, or no room */
+  bool deaf;                     /* there was no room */
 };
 
 struct msg_connect;
@@ -67,6 +77,7 @@ struct session {
   nanotime dial_until;                           /* DIALLING: PONG must come by then */
   struct clients_entry client;
   struct rights rights;
+  struct origins origins;
   uint64_t unnoticed; /* what NOTICE will count next */
   nanotime notice_at; /* the earliest time of the next one */
   struct topic_subscriber topics;
@@ -96,7 +107,10 @@ struct sessions {
   uint32_t count;
   nanotime paused_at;
   struct clients clients;
-  struct bucket refusals; /* lines about clients that were refused or ended */
+  struct principals principals;
+  nanotime origins_said;      /* the earliest time at which it is logged again that there is no room for principals */
+  struct bucket origin_lines; /* lines about nodes that named principals which they had not announced */
+  struct bucket refusals;     /* lines about clients that were refused or ended */
   uint64_t refusals_left_out;
 };
 
