@@ -154,6 +154,8 @@ void text_make_utf8(char *text);
 char *text_ends(int fd, size_t each);
 void text_put_raw_line(FILE *f, const char *text); /* control characters become spaces */
 json_t *text_json_payload(const void *data, size_t len, const char **ret_key);
+const char *text_principal_kind(macula_principal_kind kind); /* "key"; "unknown" for what this program does not know, too */
+json_t *text_json_principal(const macula_principal *p);
 /* Prints and frees; false: stdout is gone. */
 bool text_put_json(json_t *json);
 const char *text_bytes(double bytes, char buf[32]);

@@ -19,6 +19,7 @@
 #define MAX_WAITING 1024
 #define MAX_WAITING_BYTES ((size_t)64 << 20)
 #define FDS 3               /* of the server itself */
+#define CALLER_VARS 3       /* of the environment */
 #define CAST_LIMIT_MS 60000 /* a cast has no deadline of its own */
 
 struct job {
@@ -27,7 +28,8 @@ struct job {
   uint64_t deadline;
   macula_client client;
   bool is_cast, answered;
-  bool cancelled; /* under the lock: set by the loop's thread */
+  bool cancelled;            /* under the lock: set by the loop's thread */
+  char *caller[CALLER_VARS]; /* variables of the environment that say who calls */
   char *args;
   size_t args_len, args_sent;
   pid_t pid;
@@ -80,6 +82,12 @@ struct cli_done *exec_server_done(struct exec_server *s) {
   return &s->done;
 }
 
+static struct job *job_new(void) {
+  struct job *j = calloc(1, sizeof *j);
+  if (j) j->in = j->out = j->err = j->pidfd = -1;
+  return j;
+}
+
 static void shut(int *fd) {
   if (*fd >= 0) close(*fd);
   *fd = -1;
@@ -90,6 +98,7 @@ static void job_free(struct job *j) {
   shut(&j->out);
   shut(&j->err);
   shut(&j->pidfd);
+  for (int i = 0; i < CALLER_VARS; i++) free(j->caller[i]);
   free(j->args);
   free(j->output);
   free(j);
@@ -113,23 +122,32 @@ void exec_server_free(struct exec_server *s) {
 
 /* ---- on the loop's thread ---------------------------------------------------------------------------------------------------
  */
+static const char *const caller_names[CALLER_VARS] = {"MACULA_CALLER_KIND=", "MACULA_CALLER=", "MACULA_CALLER_NODE="};
+
+static bool set_caller(struct job *j, const macula_principal *p) {
+  const char *const values[CALLER_VARS] = {text_principal_kind(p->kind), p->name, p->node};
+  for (int i = 0; i < CALLER_VARS; i++) {
+    if (asprintf(&j->caller[i], "%s%s", caller_names[i], values[i]) >= 0) continue;
+    j->caller[i] = NULL;
+    return false;
+  }
+  return true;
+}
+
 void exec_server_request(void *ctx, macula_client client, const macula_request *r) {
   struct exec_server *s = ctx;
-  struct job *j = calloc(1, sizeof *j);
+  struct job *j = job_new();
   char *args = malloc(r->len + 1);
   uint64_t ms = r->is_cast || !r->timeout_ms ? CAST_LIMIT_MS : r->timeout_ms;
-  if (j && args) {
+  if (j && args && set_caller(j, r->caller)) {
     memcpy(args, r->len ? r->args : "", r->len);
-    *j = (struct job){.id = r->id,
-                      .deadline = cli_now() + (ms > UINT32_MAX ? UINT32_MAX : ms) * CLI_MS,
-                      .client = client,
-                      .is_cast = r->is_cast,
-                      .args = args,
-                      .args_len = r->len,
-                      .in = -1,
-                      .out = -1,
-                      .err = -1,
-                      .pidfd = -1};
+    j->id = r->id;
+    j->deadline = cli_now() + (ms > UINT32_MAX ? UINT32_MAX : ms) * CLI_MS;
+    j->client = client;
+    j->is_cast = r->is_cast;
+    j->args = args;
+    j->args_len = r->len;
+    args = NULL;
     pthread_mutex_lock(&s->cli->lock);
     if (s->waiting_count < MAX_WAITING && s->waiting_bytes + r->len <= MAX_WAITING_BYTES) {
       s->waiting_count++;
@@ -137,17 +155,16 @@ void exec_server_request(void *ctx, macula_client client, const macula_request *
       *s->waiting_end = j;
       s->waiting_end = &j->next;
       j = NULL;
-      args = NULL;
     }
     pthread_mutex_unlock(&s->cli->lock);
     if (!j) cli_wake(s->cli);
   }
-  if (j || args) {
+  free(args);
+  if (j) {
     if (!r->is_cast)
       macula_reply_error(client, r->id, macula_err_name(MACULA_TOO_MANY_CALLS),
                          "the provider's queue of waiting calls is full");
-    free(j);
-    free(args);
+    job_free(j);
   }
 }
 
@@ -170,12 +187,31 @@ static void answer_error(struct job *j, int err, const char *text) {
   j->answered = true;
 }
 
+static bool is_caller_var(const char *var) {
+  for (int i = 0; i < CALLER_VARS; i++)
+    if (strncmp(var, caller_names[i], strlen(caller_names[i])) == 0) return true;
+  return false;
+}
+
+/* Our own environment, and who calls; for free. NULL: no memory. */
+static char **environment(const struct job *j) {
+  size_t n = 0, count = 0;
+  while (environ[n]) n++;
+  char **env = calloc(n + CALLER_VARS + 1, sizeof *env);
+  for (size_t i = 0; env && i < n; i++)
+    if (!is_caller_var(environ[i])) env[count++] = environ[i];
+  for (int i = 0; env && i < CALLER_VARS; i++) env[count++] = j->caller[i];
+  return env;
+}
+
 static int spawn(struct exec_server *s, struct job *j) {
   int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1}, rc = 0;
+  char **env = environment(j);
   posix_spawn_file_actions_t files;
   posix_spawnattr_t attr;
   sigset_t none, defaults;
   char sh[] = "sh", dash_c[] = "-c", *argv[] = {sh, dash_c, (char *)s->command, NULL};
+  if (!env) rc = ENOMEM;
   if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC)) rc = errno;
   sigemptyset(&none);
   sigemptyset(&defaults);
@@ -190,10 +226,11 @@ static int spawn(struct exec_server *s, struct job *j) {
     posix_spawnattr_setpgroup(&attr, 0);
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &defaults);
-    rc = posix_spawn(&j->pid, "/bin/sh", &files, &attr, argv, environ);
+    rc = posix_spawn(&j->pid, "/bin/sh", &files, &attr, argv, env);
   }
   posix_spawn_file_actions_destroy(&files);
   posix_spawnattr_destroy(&attr);
+  free(env);
   shut(&in[0]);
   shut(&out[1]);
   shut(&err[1]);

@@ -38,8 +38,8 @@ static bool print(const struct subscriber *s, const macula_message *m) {
     const char *key;
     json_t *payload = text_json_payload(m->payload, m->len, &key);
     for (int i = 0; i < MACULA_MESSAGE_ID_LEN; i++) snprintf(id + 2 * i, 3, "%02x", m->message_id[i]);
-    return text_put_json(json_pack("{s:s,s:o,s:i,s:b,s:s}", "topic", m->topic, key, payload, "qos", m->qos, "retain",
-                                   (int)m->retain, "message_id", id));
+    return text_put_json(json_pack("{s:s,s:o,s:i,s:b,s:s,s:o}", "topic", m->topic, key, payload, "qos", m->qos, "retain",
+                                   (int)m->retain, "message_id", id, "publisher", text_json_principal(m->publisher)));
   }
   flockfile(stdout);
   text_put_word(stdout, m->topic);

@@ -228,6 +228,24 @@ json_t *text_json_payload(const void *data, size_t len, const char **ret_key) {
   return j;
 }
 
+const char *text_principal_kind(macula_principal_kind kind) {
+  switch (kind) {
+  case MACULA_PRINCIPAL_KEY:
+    return "key";
+  case MACULA_PRINCIPAL_USER:
+    return "user";
+  case MACULA_PRINCIPAL_ANONYMOUS:
+    return "anonymous";
+  case MACULA_PRINCIPAL_UNKNOWN:
+    break;
+  }
+  return "unknown";
+}
+
+json_t *text_json_principal(const macula_principal *p) {
+  return json_pack("{s:s,s:s,s:s}", "kind", text_principal_kind(p->kind), "name", p->name, "node", p->node);
+}
+
 bool text_put_json(json_t *json) {
   char *text = json ? json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
   json_decref(json);

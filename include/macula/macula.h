@@ -17,10 +17,10 @@
  *   macula_publish_options o{}; o.qos = 1; // the size is set by itself
  *
  * A size of 0 is MACULA_EINVAL, and so are members that this library does not know and that are not 0. Structs that callbacks
- * are given (macula_message, macula_result, macula_request) also grow by members at their end, and only the library creates
- * them: a program neither allocates nor copies one. (A program built against a later header than that of its library checks
- * macula_version before it reads a member that was added later.) Enumerations grow as well: a switch should ignore values that
- * it does not know. */
+ * are given (macula_message, macula_result, macula_request, macula_principal) also grow by members at their end, and only the
+ * library creates them: a program neither allocates nor copies one. (A program built against a later header than that of its
+ * library checks macula_version before it reads a member that was added later.) Enumerations grow as well: a switch should
+ * ignore values that it does not know. */
 #ifndef MACULA_H
 #define MACULA_H
 
@@ -228,13 +228,28 @@ MACULA_API int macula_publish(macula_client client, const char *topic, const voi
 MACULA_API int macula_publish_sync(macula_client client, const char *topic, const void *payload, size_t len,
                                    const macula_publish_options *opt, uint64_t timeout_ms);
 
+/* Who published or called: what was proved at the node that the message or call entered the mesh by. Two are the same when kind
+ * and name are; the node that vouches for it is told, and not compared. */
+typedef enum macula_principal_kind {
+  MACULA_PRINCIPAL_UNKNOWN,   /* the node did not tell; name and node are "" */
+  MACULA_PRINCIPAL_KEY,       /* name: its id, MACULA_ID_LEN hexadecimal digits */
+  MACULA_PRINCIPAL_USER,      /* name: of the user */
+  MACULA_PRINCIPAL_ANONYMOUS, /* it proved nothing; name: "" */
+} macula_principal_kind;
+typedef struct macula_principal {
+  macula_principal_kind kind;
+  const char *name; /* never NULL */
+  const char *node; /* id of the node that vouches for it, MACULA_ID_LEN hexadecimal digits */
+} macula_principal;
+
 typedef struct macula_message {
   const char *topic;
   const void *payload;
   size_t len;
   int qos;
   bool retain;
-  const uint8_t *message_id; /* MACULA_MESSAGE_ID_LEN bytes; all 0: it came without one */
+  const uint8_t *message_id;         /* MACULA_MESSAGE_ID_LEN bytes; all 0: it came without one */
+  const macula_principal *publisher; /* never NULL */
 } macula_message;
 typedef void (*macula_message_fn)(void *ctx, macula_client client, const macula_message *message);
 typedef struct macula_subscribe_options {
@@ -296,6 +311,7 @@ typedef struct macula_request {
   size_t len;
   uint64_t timeout_ms; /* left at arrival */
   bool is_cast;
+  const macula_principal *caller; /* never NULL */
 } macula_request;
 typedef void (*macula_request_fn)(void *ctx, macula_client client, const macula_request *request);
 /* The caller is gone or gave up: work on the request may stop; its answer would be dropped. */

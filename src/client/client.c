@@ -94,6 +94,7 @@ void client_free(struct client *c) {
   quic_identity_unref(c->identity);
   if (c->token) explicit_bzero(c->token, strlen(c->token));
   drop_ticket(c);
+  client_forget_origins(c);
   mem_free(h->mem, c->realm);
   mem_free(h->mem, c->name);
   mem_free(h->mem, c->token);
@@ -174,6 +175,7 @@ static void detach(struct client *c) {
   c->conn = NULL;
   c->stream = -1;
   c->opened = c->has_node = false;
+  client_forget_origins(c);
   framer_done(&c->framer);
   framer_init(&c->framer, c->hub->mem, FRAME_MAX_PAYLOAD);
 }
@@ -297,7 +299,7 @@ void client_opened(struct client *c) {
                   .realm_id = slice_str(c->realm),
                   .caps = CAP_PUBSUB | CAP_RPC}};
   if (!c->base_only) {
-    m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_NOTICE | (c->op ? CAP_OPERATOR : 0);
+    m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_NOTICE | CAP_ORIGIN | (c->op ? CAP_OPERATOR : 0);
     m.connect.instance = slice_of(c->instance, sizeof c->instance);
     client_prove(c, &m.connect, proof);
     if (c->name) m.connect.name = slice_str(c->name);

@@ -19,7 +19,7 @@ static int code_of(struct slice code) {
   return err ? err : MACULA_EINTERNAL;
 }
 
-static void deliver(struct client *c, const struct msg_publish *p) {
+static void deliver(struct client *c, const struct msg_publish *p, const macula_principal *publisher) {
   char topic[NAME_MAX_LEN + 1];
   static const uint8_t no_id[CALL_ID_LEN];
   if (p->topic.n > NAME_MAX_LEN) return;
@@ -27,7 +27,7 @@ static void deliver(struct client *c, const struct msg_publish *p) {
   topic[p->topic.n] = 0;
   bool has_id = p->message_id.n == CALL_ID_LEN;
   bool mine = serial_gave(&c->messages, p->message_id);
-  macula_message m = {topic, p->payload.p, p->payload.n, (int)p->qos, p->retain, has_id ? p->message_id.p : no_id};
+  macula_message m = {topic, p->payload.p, p->payload.n, (int)p->qos, p->retain, has_id ? p->message_id.p : no_id, publisher};
   uint64_t last = c->hub->last_id; /* what a callback subscribes to does not get this message */
   struct list *subs = &c->entries[ENTRY_SUB];
   list_for(it, subs) {
@@ -48,7 +48,7 @@ static void refuse(struct client *c, struct slice call_id, int err) {
   client_send(c, &m);
 }
 
-static void serve(struct client *c, const struct msg_call *call, bool cast) {
+static void serve(struct client *c, const struct msg_call *call, bool cast, const macula_principal *caller) {
   char procedure[NAME_MAX_LEN + 1];
   struct entry *service = NULL, *e;
   if (!cast && call->call_id.n != CALL_ID_LEN) return;
@@ -72,7 +72,7 @@ static void serve(struct client *c, const struct msg_call *call, bool cast) {
   e->ctx = service->ctx;
   if (!cast) memcpy(e->served.call_id, call->call_id.p, CALL_ID_LEN);
   memcpy(procedure, service->data, service->len + 1);
-  macula_request r = {{e->id}, procedure, call->args.p, call->args.n, timeout, cast};
+  macula_request r = {{e->id}, procedure, call->args.p, call->args.n, timeout, cast, caller};
   macula_request_fn fn = service->service.fn;
   void *ctx = service->ctx;
   hub_leave(c->hub);
@@ -169,6 +169,7 @@ static void acknowledged(struct client *c, const struct msg_ack *a) {
 /* False when the connection is over. */
 static bool handle(struct client *c, const struct frame *f) {
   struct msg m;
+  macula_principal who;
   int err = msg_decode(f->type, f->payload, &m);
   if (err == MACULA_UNKNOWN_TYPE) return true;
   if (err) {
@@ -185,10 +186,13 @@ static bool handle(struct client *c, const struct frame *f) {
     return true;
   }
   if (c->state != MACULA_CONNECTED) return true;
+  if (m.type == MSG_ANNOUNCE) return client_announced(c, &m.announce);
   if (m.type == MSG_PUBLISH) {
-    deliver(c, &m.publish);
+    if (!client_origin(c, true, &m.publish.origin, &who)) return false;
+    deliver(c, &m.publish, &who);
   } else if (m.type == MSG_CALL || m.type == MSG_CAST) {
-    serve(c, &m.call, m.type == MSG_CAST);
+    if (!client_origin(c, false, &m.call.origin, &who)) return false;
+    serve(c, &m.call, m.type == MSG_CAST, &who);
   } else if (m.type == MSG_REPLY) {
     replied(c, &m.reply);
   } else if (m.type == MSG_ACK) {

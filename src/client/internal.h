@@ -79,6 +79,7 @@ struct hub {
   struct list clients, grave;
 };
 
+struct client_origins;
 struct client {
   struct hub *hub;
   struct hlink h;
@@ -111,6 +112,8 @@ struct client {
   uint64_t backoff_min, backoff_max;
   uint8_t *ticket; /* of the last connection, for the next one; NULL: none */
   size_t ticket_len;
+  struct client_origins *origins[2]; /* of this connection: [0] callers, [1] publishers; NULL: none was announced */
+  bool origins_short;                /* there was no memory for one of them */
   uint8_t instance[INSTANCE_LEN];
   uint8_t prefix[8]; /* of call ids, which only the node and this client see */
   struct serial messages;
@@ -166,6 +169,14 @@ int entry_announce(struct entry *e); /* sends SUBSCRIBE or REGISTER */
 /* Tells a call's end and ends the entry. */
 void call_finish(struct entry *e, const macula_result *r);
 void call_fail(struct entry *e, int err, bool may_have_run);
+
+/* origin.c */
+/* ANNOUNCE. False: it is none, and the connection is over. */
+bool client_announced(struct client *c, const struct msg_announce *m);
+/* Whom a message or call names; views until the next ANNOUNCE. False: a number that was not announced, and the connection is
+ * over. */
+bool client_origin(struct client *c, bool publisher, const struct msg_origin *m, macula_principal *ret_principal);
+void client_forget_origins(struct client *c);
 
 /* dispatch.c */
 /* Bytes from the node. */

@@ -405,6 +405,22 @@ def handlers():
         assert n.ok("call", "good.cat", "-", "--timeout", "%ds" % DEADLINE, stdin=big) == big + b"\n"
 
 
+def origin():
+    with Node() as n:
+        who = {"kind": "key", "name": n.ok("id").decode().split()[0], "node": n.status()["node_id"]}
+        n.ok("pub", "kept.t", "1", "--retain")
+        for topic, count in (("t", 2), ("kept.t", 1)):
+            s = n.sub(topic, "--count", str(count), "--json")
+            for _ in range(count if topic == "t" else 0):
+                n.ok("pub", topic, "1")
+            assert s.wait() == 0 and [json.loads(line)["publisher"] for line in s.out.splitlines()] == [who] * count, s.out
+        n.env["MACULA_CALLER"] = "somebody"  # as where a handler calls: what it was told is not passed on
+        n.serve("who", "--exec", "env | grep -c ^MACULA_CALLER= >/dev/null && "
+                "echo '\"'$MACULA_CALLER_KIND $MACULA_CALLER $MACULA_CALLER_NODE $(env | grep -c ^MACULA_CALLER)'\"'")
+        for _ in range(2):
+            assert json.loads(n.ok("call", "who")) == "key %s %s 3" % (who["name"], who["node"])
+
+
 def hanging():
     with Node() as n:
         pids = os.path.join(n.folder, "pid")
@@ -555,7 +571,7 @@ def benches():
 
 failed = 0
 for case in (scenario, publishing, named, escaping, names_of_people, bad_input, help_and_local, completion_in_bash, completion_in_zsh,
-             node_id_changed, no_room_for_known_nodes, handlers, hanging, provider_killed, subscriber_stopped, queueing, subscriber_killed, node_killed, node_terminated, full, examples, readme, benches):
+             node_id_changed, no_room_for_known_nodes, handlers, origin, hanging, provider_killed, subscriber_stopped, queueing, subscriber_killed, node_killed, node_terminated, full, examples, readme, benches):
     if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
         continue
     try:

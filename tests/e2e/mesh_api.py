@@ -79,6 +79,14 @@ def main():
     until("b is connected", lambda: "connected" in macula(a, "peers")[0])
     until("b is alive", lambda: "1 alive" in macula(a, "status")[0])
     print("ok mesh_api cli")
+    # Who publishes at one node is told at the other, and which node says so.
+    s = subprocess.Popen([build + "/macula", "-s", b, "--insecure", "--identity", os.path.join(top, "id.pem"), "sub", "o.x", "--count", "1", "--json"],
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    everything.append(s)
+    until("a message came", lambda: s.poll() is not None or macula(a, "pub", "o.x", "1", "--qos", "1", code=None) and s.poll() is not None)
+    me = macula(a, "--identity", os.path.join(top, "id.pem"), "id")[0].split()[0]
+    assert json.loads(s.communicate()[0])["publisher"] == {"kind": "key", "name": me, "node": a_id}
+    print("ok mesh_api origin")
     # A question that is open when the node ends is answered, and the node does not wait for it.
     os.kill(everything[1].pid, 19)
     asked = subprocess.Popen(["curl", "-s", "-m", str(DEADLINE), "-o", "/dev/null", "-w", "%{http_code}",

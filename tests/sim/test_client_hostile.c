@@ -39,6 +39,11 @@ static void say_anything(struct villain *v, struct quic_conn *c, int64_t stream)
       {.type = MSG_ACK, .ack = {.ref = rng_below(v->rng, 40), .code = slice_str("no_such_code")}},
       {.type = MSG_PONG, .pong = {.has_caps = true, .caps = (uint32_t)rng_below(v->rng, 64)}},
       {.type = MSG_PING, .ping = {.timestamp = 5}},
+      {.type = MSG_ANNOUNCE,
+       .announce = {rng_below(v->rng, 4), rng_below(v->rng, 600), slice_of(junk, 1 + rng_below(v->rng, 40)),
+                    slice_of(junk, 32)}},
+      {.type = MSG_ANNOUNCE, .announce = {ANNOUNCE_PUBLISHER, 5, slice_str("\2joe"), slice_of(junk, 32)}},
+      {.type = MSG_PUBLISH, .publish = {.topic = topic, .payload = slice_str("1"), .origin.number = rng_below(v->rng, 600)}},
       {.type = MSG_CONNECT, .connect = {.node_id = slice_of(junk, 32), .realm_id = slice_str("test")}},
       {.type = MSG_SUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &topic}}},
   };
