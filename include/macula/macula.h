@@ -167,7 +167,8 @@ typedef struct macula_options {
   void (*on_room)(void *ctx, macula_client client);
   void *ctx; /* of on_state, on_room and on_notice */
   /* The node tells what became of messages for which no answer was asked, as that they are forbidden; at most once a second,
-   * count: how many since the last time. May be NULL. */
+   * count: how many since the last time. Also when it refuses, after a reconnect, a subscription or service that it had taken
+   * before: that one has ended then. May be NULL. */
   void (*on_notice)(void *ctx, macula_client client, int err, uint64_t count, const char *text);
   /* File with a pass for this identity, as `macula pass new` makes it; NULL: none. It is read again before each connection, so
    * that a renewed one counts; when it ends within 7 days that is told in the loop's log (pass_ends), at most once a day. */

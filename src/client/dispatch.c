@@ -154,14 +154,29 @@ static void tell_partly(struct entry *e, const struct msg_partly *m) {
   hub_enter(h);
 }
 
+static void notice(struct client *c, int err, uint64_t count, const char *text) {
+  if (!c->on_notice) return;
+  hub_leave(c->hub);
+  c->on_notice(c->ctx, client_handle(c), err, count, text);
+  hub_enter(c->hub);
+}
+
+static void noticed(struct client *c, const struct msg_notice *m) {
+  char text[TEXT_MAX];
+  notice(c, code_of(m->code), m->count, copy_text(text, m->message));
+}
+
 static void acknowledged(struct client *c, const struct msg_ack *a) {
   char text[TEXT_MAX];
   struct entry *e = entry_find(c->hub, a->ref);
   if (!e || e->c != c || e->kind == ENTRY_CALL || e->kind == ENTRY_SERVED || e->scheduled) return;
   int err = a->code.n ? code_of(a->code) : 0;
   copy_text(text, a->message);
+  const char *why = err && !text[0] ? macula_err_text(err) : text;
+  bool told = e->done != NULL; /* else it is a subscription or service that was made anew after a loss */
   tell_partly(e, &a->partly);
-  entry_done(e, err, err && !text[0] ? macula_err_text(err) : text);
+  entry_done(e, err, why);
+  if (err && !told && (e->kind == ENTRY_SUB || e->kind == ENTRY_SERVICE) && !e->dead) notice(c, err, 1, why);
   if ((err || e->kind == ENTRY_CONFIRM) && !e->dead) entry_end(e);
   client_room(c);
 }
@@ -197,6 +212,8 @@ static bool handle(struct client *c, const struct frame *f) {
     replied(c, &m.reply);
   } else if (m.type == MSG_ACK) {
     acknowledged(c, &m.ack);
+  } else if (m.type == MSG_NOTICE) {
+    noticed(c, &m.notice);
   } else if (m.type == MSG_CANCEL) {
     cancelled(c, &m.cancel);
   } else if (m.type == MSG_PING) {

@@ -2,6 +2,7 @@
 """Whom clients and nodes trust: passes, tokens that are proved, first contact: tests/e2e/trust.py BUILD_FOLDER [CASE...]. Prints "ok NAME"
 or "FAIL NAME: why" a case.
 """
+import json
 import os
 import re
 import shutil
@@ -143,7 +144,54 @@ def mesh(folder):
             a.process.expect("err", "event=client_refused [^\n]*" + c.id)
 
 
-CASES = (passes, nodes_without_a_pass, first_contact, tokens, mesh)
+def serial(realm, path):
+    return re.search(r"[0-9a-f]{32}", realm.macula("pass", "show", path)).group()
+
+
+def linked(n, operator):
+    """The nodes that it has links to, by their ids."""
+    peers = json.loads(n.ok("--json", "--pass", operator, "peers"))["peers"]
+    return {p["id"] for p in peers if p["state"] == "connected"}
+
+
+def revoked(folder):
+    """A list that one node is given ends a client at another, and all links of a node; a node that starts again still has it."""
+    realm = Realm(folder)
+    keys = ["--realm-keys", realm.id]
+    operator = realm.sign("operator", realm.macula("id").strip(), "--role", "operator", "--sub", "x")
+    stolen = os.path.join(folder, "stolen.pem")
+    theirs = realm.sign("theirs", realm.macula("id", "new", "--identity", stolen).strip(), "--sub", "**")
+    with realm.node("one", *keys) as a, realm.node("two", *keys, "--join", a.address) as b, \
+            realm.node("three", *keys, "--join", "%s,%s" % (a.address, b.address)) as c:
+        nodes = (a, b, c)
+        until("all are linked", lambda: all(len(linked(n, operator)) == 2 for n in nodes))
+        thief = c.sub("--identity", stolen, "--pass", theirs, "cmd.**")
+        lists = os.path.join(folder, "revoked")
+        realm.macula("pass", "revoke", "--key", realm.key, "--list", lists, serial(realm, theirs))
+        a.fails(3, "not_authorized: ", "--identity", stolen, "--pass", theirs, "realm", "push", lists)
+        a.ok("--pass", operator, "realm", "push", lists)
+        assert thief.wait() == 3
+        assert "pass_revoked" in thief.err, thief.err
+        b.fails(3, "pass_revoked: ", "--identity", stolen, "--pass", theirs, "sub", "cmd.**")
+        # A node's pass: nobody keeps a link to it.
+        realm.macula("pass", "revoke", "--key", realm.key, "--list", lists, serial(realm, os.path.join(folder, "three.pass")))
+        b.ok("--pass", operator, "realm", "push", lists)
+        until("it is alone", lambda: linked(a, operator) == {b.id} and linked(b, operator) == {a.id})
+        a.process.expect("err", "event=node_ended id=%s [^\n]*code=pass_revoked" % c.id)
+        until("it is written", lambda: any(f.startswith("revoked-") for f in os.listdir(os.path.join(folder, "two"))))
+        b.process.end()
+        a.process.end()
+        b.start()
+        b.fails(3, "pass_revoked: ", "--identity", stolen, "--pass", theirs, "sub", "cmd.**")
+        # Operators end whom they name; who may come back does.
+        ended = b.macula("--pass", operator, "sub", "x")
+        ended.expect("err", "^subscribed ")
+        assert b.ok("--pass", operator, "clients", "end", b.ok("id").strip()).startswith("ended ")
+        assert ended.wait() == 3
+        b.fails(1, "not_found: ", "--pass", operator, "clients", "end", "ab" * 32)
+
+
+CASES = (passes, nodes_without_a_pass, first_contact, tokens, mesh, revoked)
 
 
 def main():

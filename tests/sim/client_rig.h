@@ -56,6 +56,7 @@ struct user { /* what a client told */
   void (*when_room)(struct user *u);
   uint64_t published, goal;
   int qos;
+  void *more; /* a test's own */
 };
 struct tally { /* what callbacks told */
   int done, err;

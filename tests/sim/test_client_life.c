@@ -319,6 +319,59 @@ static void test_resumes(void **state) {
   world_done(&w);
 }
 
+struct notices {
+  int count, err;
+  uint64_t times;
+  char text[256];
+};
+
+static void on_notice(void *ctx, macula_client client, int err, uint64_t count, const char *text) {
+  struct user *u = ctx;
+  struct notices *n = u->more;
+  (void)client;
+  n->count++;
+  n->err = err;
+  n->times += count;
+  snprintf(n->text, sizeof n->text, "%s", text);
+}
+
+#define SOME_MAY(what) "grants: {some: {" what "}}\ntokens: [{token: " ACCESS_TOKEN ", grant: some}]\n"
+
+/* What is refused without anybody waiting for the answer is told: a publish that asked for none, a subscription that was taken
+ * before the connection was lost. */
+static void test_notices(void **state) {
+  struct world w = {.access = SOME_MAY("pub: [a], sub: [a, b]")};
+  struct notices n = {0};
+  struct user u = {.more = &n};
+  struct tally heard = {0};
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &u, (struct client_options){.token = ACCESS_TOKEN, .on_notice = on_notice});
+  (void)sub_now(&w, &u, "a", true, &heard);
+  (void)sub_now(&w, &u, "b", true, &heard);
+  for (int i = 0; i < 100; i++) assert_int_equal(client_publish(u.c, "b", slice_str("1"), NULL, NULL, NULL), 0);
+  world_run(&w, NS_SEC);
+  assert_int_equal(n.err, MACULA_FORBIDDEN);
+  assert_non_null(strstr(n.text, "pub 'b'"));
+  assert_true(n.count >= 1 && n.count <= 2);
+  n = (struct notices){0};
+  sim_net_cut(w.net, &w.hubs[0].at, NULL, true);
+  world_run(&w, 60 * NS_SEC); /* the node has let it go */
+  struct node_reload r = {.access = access_text(SOME_MAY("pub: [a], sub: [a]"))};
+  assert_int_equal(node_reload(w.node, &r), 0);
+  access_unref(r.access);
+  u.states[MACULA_CONNECTED] = 0;
+  sim_net_cut(w.net, &w.hubs[0].at, NULL, false);
+  assert_true(world_until(&w, &u.states[MACULA_CONNECTED], 60 * NS_SEC));
+  world_run(&w, NS_SEC);
+  assert_int_equal(n.count, 1);
+  assert_non_null(strstr(n.text, "sub 'b'"));
+  assert_int_equal(publish_now(&w, &u, "a", "1", 1), 0);
+  world_run(&w, NS_SEC);
+  assert_int_equal(heard.count, 1);
+  world_done(&w);
+}
+
 /* The node drains: calls in flight are answered, clients are told why and come back to the next one. */
 static void test_drain(void **state) {
   struct world w = {0};
@@ -461,11 +514,19 @@ static void test_goodbye(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_node_restarts), cmocka_unit_test(test_goodbye),           cmocka_unit_test(test_asked_before),
-      cmocka_unit_test(test_refused),       cmocka_unit_test(test_several_addresses), cmocka_unit_test(test_name_is_lost),
-      cmocka_unit_test(test_base_only),     cmocka_unit_test(test_rebinding),         cmocka_unit_test(test_drain),
-      cmocka_unit_test(test_resumes),       cmocka_unit_test(test_bad_network),       cmocka_unit_test(test_no_memory),
-      cmocka_unit_test(test_instance_twice)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_node_restarts),
+                                     cmocka_unit_test(test_goodbye),
+                                     cmocka_unit_test(test_asked_before),
+                                     cmocka_unit_test(test_refused),
+                                     cmocka_unit_test(test_several_addresses),
+                                     cmocka_unit_test(test_name_is_lost),
+                                     cmocka_unit_test(test_base_only),
+                                     cmocka_unit_test(test_rebinding),
+                                     cmocka_unit_test(test_drain),
+                                     cmocka_unit_test(test_resumes),
+                                     cmocka_unit_test(test_bad_network),
+                                     cmocka_unit_test(test_no_memory),
+                                     cmocka_unit_test(test_instance_twice),
+                                     cmocka_unit_test(test_notices)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

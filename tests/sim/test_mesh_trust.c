@@ -205,11 +205,48 @@ static void test_lists_are_judged(void **state) {
   stop(&m);
 }
 
+/* Nodes of one realm with files of their own: each says what its clients may, and they are one mesh. */
+static void test_files_of_their_own(void **state) {
+  struct mesh m = {.count = 2};
+  char yaml[2][512];
+  (void)state;
+  realm_init(&ours);
+  next_serial = 0;
+  next_role = ROLE_NODE;
+  for (unsigned i = 0; i < 2; i++) {
+    snprintf(yaml[i], sizeof yaml[i],
+             "%sgrants: {some: {pub: ['news.**'], sub: ['%s.**']}}\ntokens: [{token: %s, grant: some}]\n", ours.yaml,
+             i ? "cmd" : "news", i ? "the-token-of-node-1" : "the-token-of-node-0");
+    rig_start(
+        &m.rig[i],
+        &(struct rig_options){
+            .access = yaml[i], .pass_of = pass_of, .beside = i ? &m.rig[0] : NULL, .index = i, .node.name = i ? "b" : "a"});
+  }
+  mesh_join_all(&m);
+  mesh_settle(&m);
+  struct rig_client *c[2];
+  for (unsigned i = 0; i < 2; i++) {
+    c[i] = rig_join(&m.rig[i], 0, NULL, 0);
+    rig_connect(c[i], RIG_EXT, "test", i ? "the-token-of-node-1" : "the-token-of-node-0");
+    (void)rig_expect(c[i], MSG_PONG);
+  }
+  assert_int_equal(rig_subscribe(c[0], "news.**"), 0);
+  assert_int_equal(rig_subscribe(c[1], "news.**"), MACULA_FORBIDDEN);
+  mesh_settle(&m);
+  assert_int_equal(rig_publish(c[1], "news.x", "1", 1, false, 1), 0);
+  (void)rig_expect(c[0], MSG_PUBLISH);
+  struct rig_client *d = rig_join(&m.rig[0], 0, NULL, 0);
+  rig_connect(d, RIG_EXT, "test", "the-token-of-node-1");
+  assert_int_equal(rig_closed(d), MACULA_NOT_AUTHORIZED);
+  stop(&m);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_passes_link),        cmocka_unit_test(test_client_pass_is_no_node),
       cmocka_unit_test(test_revoked_everywhere), cmocka_unit_test(test_revoked_while_apart),
-      cmocka_unit_test(test_revoked_model),      cmocka_unit_test(test_lists_are_judged),
+      cmocka_unit_test(test_files_of_their_own), cmocka_unit_test(test_revoked_model),
+      cmocka_unit_test(test_lists_are_judged),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

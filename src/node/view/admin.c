@@ -100,15 +100,16 @@ static int revoke(struct node *n, json_t *args, const char **ret_text) {
   return err;
 }
 
-/* Ends the sessions of a client, or the link to a node, by its id. */
-static int end_of(struct node *n, json_t *args, const char **ret_text, json_int_t *ret_count) {
+/* Ends the sessions of a client, or the link to a node, by its id; not the one that asks. */
+static int end_of(struct node *n, const struct session *by, json_t *args, const char **ret_text, json_int_t *ret_count) {
   struct id id;
   *ret_count = 0;
   if (id_parse(slice_str(json_string_value(json_object_get(args, "id"))), &id))
     return *ret_text = "'id' is no id of 64 hexadecimal digits", MACULA_EINVAL;
   list_for_safe(it, &n->sessions.all) {
     struct session *s = container_of(it, struct session, all);
-    if (s->state != SESSION_IN || !(s->client.in ? id_eq(&s->client.id, &id) : s->peer && id_eq(&s->peer->id, &id))) continue;
+    if (s == by || s->state != SESSION_IN || !(s->client.in ? id_eq(&s->client.id, &id) : s->peer && id_eq(&s->peer->id, &id)))
+      continue;
     session_close(s, MACULA_NOT_AUTHORIZED, "an operator ended this connection");
     ++*ret_count;
   }
@@ -126,7 +127,7 @@ static bool command(struct session *s, struct slice what, struct slice args, int
     return true;
   }
   json_t *j = args.n ? json_loadb((const char *)args.p, args.n, 0, NULL) : NULL;
-  *ret_err = is_end ? end_of(s->node, j, ret_text, &count) : revoke(s->node, j, ret_text);
+  *ret_err = is_end ? end_of(s->node, s, j, ret_text, &count) : revoke(s->node, j, ret_text);
   json_decref(j);
   if (!*ret_err && (j = is_end ? json_pack("{s:I}", "ended", count) : json_object())) {
     *ret_json = json_dumps(j, JSON_COMPACT);
