@@ -14,6 +14,7 @@
 #include "node/receive.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/trust/account.h"
 #include "node/trust/judge.h"
 #include "node/view/admin.h"
 #include "node/view/ask.h"
@@ -50,6 +51,15 @@ static void let_in(struct session *s, const struct msg_connect *m) {
     text = NULL;
     if ((err = link_connect(s, m, &text)) == 0) return;
   }
+  if (err) {
+    session_close(s, err, text);
+    return;
+  }
+  struct session *replaced = NULL;
+  text = NULL;
+  if ((err = session_place(s, m, &replaced)) == 0 && (err = account_join(s)) == 0)
+    err = account_has_room(s, QUOTA_CONNECTIONS, 1 + (replaced && replaced->account == s->account), &text);
+  if (replaced) session_close(replaced, MACULA_REPLACED, NULL);
   if (err) {
     session_close(s, err, text);
     return;
@@ -96,6 +106,7 @@ static void call(struct session *s, const struct msg_call *m) {
   int err = rpc_request(s->node, m, &r);
   bool reserved = !err && name_is_reserved(r.procedure);
   if (!err && !reserved) err = trust_allows(s, RIGHT_CALL, r.procedure, &r.text);
+  if (!err && !reserved) err = account_has_room(s, QUOTA_CALLS, 0, &r.text);
   if (err)
     session_error(s, m->call_id, err, r.text);
   else if (reserved)

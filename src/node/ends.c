@@ -13,6 +13,7 @@
 #include "node/receive.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/trust/account.h"
 #include "node/trust/judge.h"
 #include "node/view/ask.h"
 
@@ -40,6 +41,7 @@ void session_end(struct session *s) {
   clients_remove(&n->sessions.clients, &s->client);
   topic_index_drop(n->messages.topics, &s->topics);
   router_session_ended(n->rpc.router, &s->rpc, n->now);
+  account_leave(s);
 }
 
 void session_closed(struct session *s, const struct door_end *why) {

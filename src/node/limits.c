@@ -32,3 +32,8 @@ uint32_t limits_links(const struct node_limits *l) { return l->max_peers + l->ma
 uint32_t limits_connections(const struct node_limits *l) {
   return l->max_clients + l->max_operators + l->max_half_open + limits_links(l);
 }
+
+uint32_t limits_accounts(const struct node_limits *l) {
+  uint64_t most = (uint64_t)limits_connections(l) + l->retained_count;
+  return most < UINT32_MAX ? (uint32_t)most : UINT32_MAX;
+}

@@ -98,6 +98,8 @@ enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
     "")                                                                                                                        \
   X(RETAINED_BYTES, retained_bytes, retained_bytes, SIZE, 16 << 20, 1, UINT64_C(1) << 40, 512 << 10, LIMIT_RELOADED, "SIZE",   \
     "retained messages, bytes", "")                                                                                            \
+  X(RETAINED_TTL, retained_ttl, retained_ttl, DURATION, 365 * 24 * 3600 * NS_SEC, NS_SEC, 3650 * 24 * 3600 * NS_SEC, 0,        \
+    LIMIT_RELOADED, "T", "a retained message that is not published again ends after this long", "")                            \
   X(ACCESS_BYTES, access_bytes, access_bytes, SIZE, 8 << 20, 64 << 10, UINT64_C(1) << 40, 512 << 10, LIMIT_RELOADED, "SIZE",   \
     "the access file as it is kept, bytes", "; while it is read again the old one and the new one")                            \
   X(PASS_BYTES, pass_bytes, pass_bytes, SIZE, 8 << 20, 64 << 10, UINT64_C(1) << 40, 128 << 10, LIMIT_RELOADED, "SIZE",         \
@@ -143,5 +145,7 @@ void node_limits_reload(struct node_limits *l, const struct node_limits *wanted)
 uint32_t limits_peer_records(const struct node_limits *l);
 uint32_t limits_links(const struct node_limits *l);
 uint32_t limits_connections(const struct node_limits *l);
+/* the most accounts of identities: one for each connection and each retained message */
+uint32_t limits_accounts(const struct node_limits *l);
 
 #endif

@@ -12,6 +12,7 @@
 #include "node/ends.h"
 #include "node/mesh/member.h"
 #include "node/mesh/records.h"
+#include "node/messages/recall.h"
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
 #include "node/peers/join.h"
@@ -23,6 +24,7 @@
 #include "node/session/lane.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/trust/account.h"
 #include "node/trust/judge.h"
 #include "node/view/ask.h"
 #include "quic/quic.h"
@@ -346,6 +348,7 @@ static nanotime deadline(void *ctx) {
     at = time_min(at, n->sweep_at);
   at = time_min(at, time_min(mesh_deadline(n), time_min(time_min(link_deadline(n), ask_deadline(n)), join_deadline(n))));
   at = time_min(at, time_min(spread_deadline(n), time_min(trust_deadline(n), seals_deadline(n))));
+  at = time_min(at, time_min(account_deadline(n), retained_deadline(&n->messages.retained, n->limits.retained_ttl)));
   return n->draining ? time_min(at, n->drain_at) : at;
 }
 
@@ -382,6 +385,7 @@ static void drain_step(struct node *n) {
 static void on_tick(void *ctx, nanotime now) {
   struct node *n = ctx;
   set_now(n, now);
+  account_tick(n);
   quic_tick(n->quic, n->now);
   router_tick(n->rpc.router, n->now);
   dedup_expire(&n->messages.dedup, n->now);
@@ -406,6 +410,8 @@ static void on_tick(void *ctx, nanotime now) {
     receive_sweep(n);
   }
   trust_tick(n);
+  receive_paced(n);
+  recall_tick(n);
   link_tick(n);
   seals_tick(n);
   ask_tick(n);

@@ -3,6 +3,7 @@
  * Every byte received is given back as credit (door_resume) when its frame has been handled. Until then credit is withheld
  * for
  *   an unfinished frame, unless room for its whole length could be reserved (all reservations: half of the receive pool);
+ *   what a session has sent whose account has no tokens left, or has had its share of the turn (trust/account.h);
  *   what a paused publisher has sent already. A publisher is paused while the node-wide pool of send queues is nearly full,
  *   never for one subscriber. Only PUBLISH waits, and what follows it on its stream;
  *   a CONNECT whose verdict comes later, and whatever follows it on any stream.
@@ -13,10 +14,16 @@
 #include "base/err.h"
 #include "node/dispatch.h"
 #include "node/session/session.h"
+#include "node/trust/account.h"
 #include "wire/frame.h"
 
 #define MAX_WINDOW (1024u * 1024)     /* the window of the CONNECT way grows up to this with use */
 #define PARTIAL_TIMEOUT (60 * NS_SEC) /* an unfinished frame */
+
+struct stash {
+  uint8_t *p;
+  size_t at, len, cap; /* what is before `at` has been read */
+};
 
 struct stream {
   struct list of_session;
@@ -27,10 +34,12 @@ struct stream {
   nanotime since;    /* of the unfinished frame */
   uint32_t reserved; /* this stream's part of node.receive.reserved */
   bool fin;
-  size_t withheld; /* credit not given back */
-  uint8_t *stash;  /* received bytes that are not parsed yet */
-  size_t stash_len, stash_cap;
+  size_t withheld;         /* credit not given back */
+  struct stash stash;      /* received bytes that are not parsed yet */
+  struct stash being_read; /* what was the stash, while its frames are handled */
 };
+
+static size_t put_aside_bytes(const struct stream *st) { return st->stash.len - st->stash.at; }
 
 static bool pool_above(const struct node *n, size_t sixteenths) {
   return n->rows.mem[ROW_SEND].bytes > n->limits.send_pool / 16 * sixteenths;
@@ -64,31 +73,52 @@ static void partial_reserve(struct stream *st) {
  */
 static int stash_add(struct stream *st, struct slice data) {
   struct mem *m = &st->s->node->rows.mem[ROW_RECEIVE];
+  struct stash *h = &st->stash;
   if (!data.n) return 0;
-  if (st->stash_len + data.n > st->stash_cap) {
-    size_t cap = st->stash_cap ? st->stash_cap * 2 : 4096;
-    while (cap < st->stash_len + data.n) cap *= 2;
-    uint8_t *p = mem_realloc(m, st->stash, cap);
-    if (!p) return MACULA_ENOMEM;
-    st->stash = p;
-    st->stash_cap = cap;
+  if (h->at > h->cap / 2) {
+    memmove(h->p, h->p + h->at, h->len - h->at);
+    h->len -= h->at;
+    h->at = 0;
   }
-  memcpy(st->stash + st->stash_len, data.p, data.n);
-  st->stash_len += data.n;
+  if (h->len + data.n > h->cap) {
+    size_t cap = h->cap ? h->cap * 2 : 4096;
+    while (cap < h->len + data.n) cap *= 2;
+    uint8_t *p = mem_realloc(m, h->p, cap);
+    if (!p) return MACULA_ENOMEM;
+    h->p = p;
+    h->cap = cap;
+  }
+  memcpy(h->p + h->len, data.p, data.n);
+  h->len += data.n;
   return 0;
+}
+
+/* A frame that waits, and what follows it. When it comes from the stash, that is kept as it is: many frames may wait, and only
+ * a few be handled at a time. */
+static int put_aside(struct stream *st, const struct frame *f, struct slice rest) {
+  const uint8_t *from = f->payload.p - FRAME_HEADER_LEN;
+  struct stash *old = &st->being_read;
+  int err = 0;
+  if (old->p && from >= old->p && from < old->p + old->len) {
+    st->stash = *old;
+    st->stash.at = (size_t)(from - old->p);
+    *old = (struct stash){0};
+  } else {
+    err = stash_add(st, slice_of(from, f->payload.n + FRAME_HEADER_LEN));
+    if (!err) err = stash_add(st, rest);
+  }
+  framer_done(&st->framer);
+  return err;
 }
 
 static int hold_back(struct stream *st, const struct frame *f, struct slice rest) {
   struct node *n = st->s->node;
-  int err = stash_add(st, slice_of(f->payload.p - FRAME_HEADER_LEN, f->payload.n + FRAME_HEADER_LEN));
-  if (!err) err = stash_add(st, rest);
-  framer_done(&st->framer);
   if (st->s->state != SESSION_JUDGING && list_empty(&st->s->paused)) {
     if (list_empty(&n->sessions.paused)) n->sessions.paused_at = n->now;
     list_append(&n->sessions.paused, &st->s->paused);
     n->stats.pauses++;
   }
-  return err;
+  return put_aside(st, f, rest);
 }
 
 /* ---- frames ----------------------------------------------------------------------------------------------------------------
@@ -108,6 +138,7 @@ static int read_frames(struct stream *st, struct slice in) {
   while (s->state != SESSION_OVER && (r = framer_next(&st->framer, &in, &f)) > 0) {
     if (!list_empty(&st->partial)) partial_end(st);
     if (must_wait(s, &f)) return hold_back(st, &f, in);
+    if (account_holds_back(s, &f)) return (r = account_wait(s)) != 0 ? r : put_aside(st, &f, in);
     s->at = st->id;
     dispatch_frame(s, &f);
     if (s->state == SESSION_JUDGING) { /* the CONNECT is kept, and read again when the verdict is there */
@@ -158,7 +189,7 @@ static void account(struct stream *st, size_t before) {
     make_room(n);
   }
   if (held) partial_reserve(st);
-  st->withheld = st->stash_len + (st->reserved ? 0 : held);
+  st->withheld = put_aside_bytes(st) + (st->reserved ? 0 : held);
   if (before > st->withheld) {
     door_resume(&s->door, st->id, before - st->withheld);
     if (st->id == s->door.home) grow_window(s, before - st->withheld);
@@ -169,7 +200,7 @@ static void stream_free(struct stream *st) {
   struct node *n = st->s->node;
   partial_end(st);
   framer_done(&st->framer);
-  mem_free(&n->rows.mem[ROW_RECEIVE], st->stash);
+  mem_free(&n->rows.mem[ROW_RECEIVE], st->stash.p);
   list_remove(&st->of_session);
   mem_free(&n->rows.mem[ROW_RECEIVE], st);
 }
@@ -184,10 +215,10 @@ static void finish(struct session *s, int64_t id) {
 
 static void work(struct stream *st, struct slice data, size_t before) {
   struct session *s = st->s;
-  int err = st->stash ? stash_add(st, data) : read_frames(st, data);
+  int err = st->stash.p ? stash_add(st, data) : read_frames(st, data);
   if (err) session_close(s, err, NULL);
   account(st, before);
-  if (st->fin && !st->stash && s->state != SESSION_OVER) finish(s, st->id);
+  if (st->fin && !st->stash.p && s->state != SESSION_OVER) finish(s, st->id);
   s->at = -1;
 }
 
@@ -208,7 +239,7 @@ void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
   list_init(&tmp.partial);
   framer_init(&tmp.framer, &s->node->rows.mem[ROW_RECEIVE], s->node->limits.max_frame);
   int err = read_frames(&tmp, data);
-  if (!err && s->state != SESSION_OVER && (framer_held(&tmp.framer) || tmp.stash)) {
+  if (!err && s->state != SESSION_OVER && (framer_held(&tmp.framer) || tmp.stash.p)) {
     st = mem_alloc(&s->node->rows.mem[ROW_RECEIVE], sizeof *st);
     if (st) {
       *st = tmp;
@@ -222,7 +253,7 @@ void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
   }
   if (err) session_close(s, err, NULL);
   framer_done(&tmp.framer);
-  mem_free(&s->node->rows.mem[ROW_RECEIVE], tmp.stash);
+  mem_free(&s->node->rows.mem[ROW_RECEIVE], tmp.stash.p);
   door_resume(&s->door, id, data.n);
   if (id == s->door.home && s->state == SESSION_IN) grow_window(s, data.n);
   if (fin && s->state != SESSION_OVER) finish(s, id);
@@ -232,6 +263,10 @@ void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
 void receive_closed(struct session *s, int64_t id) {
   struct stream *st = find(s, id);
   if (st) stream_free(st);
+  if (id != s->door.home && s->state == SESSION_IN && account_owes(s, 1)) {
+    door_hold(&s->door, true);
+    if (account_wait(s)) session_close(s, MACULA_ENOMEM, NULL);
+  }
   if (id == s->door.home && s->state == SESSION_IN) {
     door_home(&s->door, -1); /* the way of CONNECT is gone, so that no goodbye can be written */
     session_close(s, 0, NULL);
@@ -249,25 +284,26 @@ void receive_end(struct session *s) {
 /* ---- pool and time ---------------------------------------------------------------------------------------------------------
  */
 static void resume_stream(struct stream *st) {
-  uint8_t *stash = st->stash;
-  struct slice data = slice_of(stash, st->stash_len);
   struct mem *m = &st->s->node->rows.mem[ROW_RECEIVE];
-  st->stash = NULL;
-  st->stash_len = st->stash_cap = 0;
+  struct slice data = slice_of(st->stash.p + st->stash.at, put_aside_bytes(st));
+  st->being_read = st->stash;
+  st->stash = (struct stash){0};
   work(st, data, st->withheld);
-  mem_free(m, stash);
+  mem_free(m, st->being_read.p);
+  st->being_read = (struct stash){0};
 }
 
 static void resume_session(struct session *s) {
+  door_hold(&s->door, false);
   list_for_safe(it, &s->streams) {
     struct stream *st = container_of(it, struct stream, of_session);
-    if (st->stash) resume_stream(st);
+    if (st->stash.p) resume_stream(st);
   }
 }
 
 void receive_judged(struct session *s) {
   struct stream *st = find(s, s->judged.way);
-  if (st && st->stash) resume_stream(st);
+  if (st && st->stash.p) resume_stream(st);
   resume_session(s);
 }
 
@@ -283,10 +319,24 @@ void receive_resume(struct node *n) {
   list_remove(waiting);
 }
 
+/* The sessions of an account are read in turn, each until the account has no tokens again. */
+void receive_paced(struct node *n) {
+  struct list *waiting = &n->receive.mark;
+  for (struct account *a; (a = account_due(n)); account_waits(n, a)) {
+    list_append(&a->waiting, waiting);
+    while (a->waiting.next != waiting && account_may_go_on(n, a)) {
+      struct session *s = container_of(a->waiting.next, struct session, waits);
+      list_remove(&s->waits);
+      resume_session(s);
+    }
+    list_remove(waiting);
+  }
+}
+
 void receive_sweep(struct node *n) {
   list_for_safe(it, &n->receive.partials) {
     struct stream *st = container_of(it, struct stream, partial);
-    if (st->s->state == SESSION_OVER || st->stash) continue;
+    if (st->s->state == SESSION_OVER || st->stash.p) continue;
     if (time_since(n->now, st->since) >= PARTIAL_TIMEOUT)
       session_close(st->s, MACULA_TIMEOUT, "a frame was not finished within 60 s");
     else if (!st->reserved)
@@ -300,13 +350,15 @@ static const char *stream_check(const struct session *s, const struct stream *st
   const struct node *n = s->node;
   size_t held = framer_held(&st->framer);
   CHECK(st->s == s, "receive: a stream is of another session");
-  CHECK(!st->stash == !st->stash_cap && st->stash_len <= st->stash_cap, "receive: more is put aside than has room");
+  CHECK(!st->stash.p == !st->stash.cap && st->stash.at <= st->stash.len && st->stash.len <= st->stash.cap && !st->being_read.p,
+        "receive: more is put aside than has room");
   CHECK(!st->reserved || !list_empty(&st->partial), "receive: what is reserved is for no frame");
   if (s->state == SESSION_OVER) return NULL;
   CHECK(!held == list_empty(&st->partial), "receive: an unfinished frame is not among those, or another is");
   CHECK(!st->reserved || st->reserved == st->framer.need, "receive: more or less is reserved than the frame needs");
-  CHECK(st->withheld == st->stash_len + (st->reserved ? 0 : held), "receive: the credit withheld is not what is held");
-  CHECK(!st->stash || !list_empty(&s->paused) || s->state == SESSION_JUDGING, "receive: what is put aside waits for nothing");
+  CHECK(st->withheld == put_aside_bytes(st) + (st->reserved ? 0 : held), "receive: the credit withheld is not what is held");
+  CHECK(!st->stash.p || !list_empty(&s->paused) || !list_empty(&s->waits) || s->state == SESSION_JUDGING,
+        "receive: what is put aside waits for nothing");
   CHECK(st->since <= n->now, "receive: a frame began in the future");
   return NULL;
 }
@@ -340,7 +392,7 @@ size_t receive_owned(const struct node *n) {
   size_t sum = 0;
   list_for(s, &n->sessions.all) list_for(it, &container_of(s, const struct session, all)->streams) {
     const struct stream *st = container_of(it, const struct stream, of_session);
-    sum += mem_cost(st) + mem_cost(st->stash) + mem_cost(st->framer.buf);
+    sum += mem_cost(st) + mem_cost(st->stash.p) + mem_cost(st->framer.buf);
   }
   return sum;
 }

@@ -16,6 +16,7 @@ void retained_init(struct retained *r, struct mem *mem, struct rng rng, uint32_t
   *r = (struct retained){.mem = mem};
   htab_init(&r->tab, mem, rng, max, topic_eq);
   list_init(&r->all);
+  list_init(&r->age);
   retained_set_max(r, max, max_bytes);
 }
 
@@ -26,12 +27,22 @@ void retained_set_max(struct retained *r, uint32_t max, size_t max_bytes) {
 
 static size_t cost(const struct retained_entry *e) { return (size_t)e->len + e->payload->len; }
 
+static void disown(struct retained_entry *e) {
+  if (!e->owner) return;
+  assert(e->owner->count > 0 && e->owner->bytes >= cost(e));
+  e->owner->count--;
+  e->owner->bytes -= cost(e);
+  e->owner = NULL;
+}
+
 static void free_entry(struct retained *r, struct retained_entry *e) {
   assert(r->bytes >= cost(e));
   r->bytes -= cost(e);
+  disown(e);
   r->removed++;
   htab_remove(&r->tab, &e->h);
   list_remove(&e->all);
+  list_remove(&e->age);
   shbuf_unref(e->payload);
   principal_unref(e->origin);
   mem_free(r->mem, e);
@@ -49,37 +60,60 @@ static struct retained_entry *find(const struct retained *r, struct slice topic)
 
 const struct retained_entry *retained_find(const struct retained *r, struct slice topic) { return find(r, topic); }
 
-int retained_set(struct retained *r, struct slice topic, struct shbuf *payload, uint8_t qos, uint64_t ms) {
-  if (topic.n == 0 || topic.n > NAME_MAX_LEN) return MACULA_INVALID_TOPIC;
-  struct retained_entry *e = find(r, topic);
-  if (!payload || payload->len == 0) {
+/* Whether there is room for one more of so many bytes, once `e` has made way (NULL: there is none to make way). What grows
+ * neither in number nor in bytes is always taken. */
+static int has_room(struct retained *r, const struct retained_entry *e, const struct retained_owner *o, size_t wanted) {
+  size_t own = o && e && e->owner == o, count = r->tab.count + !e, others = r->bytes - (e ? cost(e) : 0);
+  if (count > r->tab.max || others > r->max_bytes || wanted > r->max_bytes - others) return MACULA_RETAIN_FULL;
+  if (!o || (own && wanted <= cost(e))) return 0;
+  bool few = own || o->count <= r->tab.max - count;
+  return few && o->bytes - (own ? cost(e) : 0) <= r->max_bytes - others - wanted ? 0 : MACULA_QUOTA_REACHED;
+}
+
+static struct retained_entry *make(struct retained *r, struct slice topic) {
+  struct retained_entry *e = mem_calloc(r->mem, 1, sizeof *e + topic.n + 1);
+  if (!e) return NULL;
+  if (htab_insert(&r->tab, &e->h, topic.p, topic.n)) {
+    mem_free(r->mem, e);
+    return NULL;
+  }
+  memcpy(e->topic, topic.p, topic.n);
+  e->len = (uint8_t)topic.n;
+  e->seq = ++r->last_seq;
+  list_append(&r->all, &e->all);
+  list_init(&e->age);
+  return e;
+}
+
+int retained_set(struct retained *r, const struct retained_message *m) {
+  if (m->topic.n == 0 || m->topic.n > NAME_MAX_LEN) return MACULA_INVALID_TOPIC;
+  struct retained_entry *e = find(r, m->topic);
+  if (!m->payload || m->payload->len == 0) {
     if (e) free_entry(r, e);
     return 0;
   }
-  size_t others = r->bytes - (e ? cost(e) : 0), wanted = topic.n + payload->len;
-  if ((!e && r->tab.count >= r->tab.max) || others > r->max_bytes || wanted > r->max_bytes - others) {
-    r->refused++;
-    return MACULA_RETAIN_FULL;
+  int err = has_room(r, e, m->owner, m->topic.n + m->payload->len);
+  r->refused += err != 0;
+  r->refused_share += err == MACULA_QUOTA_REACHED;
+  if (err) return err;
+  if (e) {
+    r->bytes -= cost(e);
+    disown(e);
+  } else if (!(e = make(r, m->topic))) {
+    return MACULA_ENOMEM;
   }
-  if (!e) {
-    e = mem_calloc(r->mem, 1, sizeof *e + topic.n + 1);
-    if (!e) return MACULA_ENOMEM;
-    int err = htab_insert(&r->tab, &e->h, topic.p, topic.n);
-    if (err) {
-      mem_free(r->mem, e);
-      return err;
-    }
-    memcpy(e->topic, topic.p, topic.n);
-    e->len = (uint8_t)topic.n;
-    e->seq = ++r->last_seq;
-    list_append(&r->all, &e->all);
-  }
-  shbuf_ref(payload);
+  shbuf_ref(m->payload);
   shbuf_unref(e->payload);
-  e->payload = payload;
-  e->qos = qos;
-  e->ms = ms;
-  r->bytes = others + wanted;
+  e->payload = m->payload;
+  e->qos = m->qos;
+  e->ms = m->ms;
+  e->at = m->now;
+  list_remove(&e->age);
+  list_append(&r->age, &e->age);
+  r->bytes += cost(e);
+  if (!(e->owner = m->owner)) return 0;
+  e->owner->count++;
+  e->owner->bytes += cost(e);
   return 0;
 }
 
@@ -89,6 +123,19 @@ void retained_set_origin(struct retained *r, struct slice topic, struct principa
   (void)principal_ref(p);
   principal_unref(e->origin);
   e->origin = p;
+}
+
+static const struct retained_entry *oldest(const struct retained *r) {
+  return list_empty(&r->age) ? NULL : container_of(r->age.next, const struct retained_entry, age);
+}
+
+nanotime retained_deadline(const struct retained *r, uint64_t ttl) {
+  const struct retained_entry *e = oldest(r);
+  return e ? time_add(e->at, ttl) : TIME_NEVER;
+}
+
+const struct retained_entry *retained_due(const struct retained *r, uint64_t ttl, nanotime now) {
+  return retained_deadline(r, ttl) <= now ? oldest(r) : NULL;
 }
 
 bool retained_matches(const struct retained_entry *e, struct slice pattern, uint32_t *steps) {
@@ -110,7 +157,8 @@ const char *retained_check(const struct retained *r) {
   size_t bytes = 0;
   uint64_t last = 0;
   CHECK_PART(htab_check(&r->tab));
-  CHECK(list_has(&r->all, r->tab.count), "retained: the list does not hold what the table holds");
+  CHECK(list_has(&r->all, r->tab.count) && list_has(&r->age, r->tab.count),
+        "retained: a list does not hold what the table holds");
   list_for(it, &r->all) {
     const struct retained_entry *e = container_of(it, const struct retained_entry, all);
     CHECK(find(r, slice_of(e->topic, e->len)) == e, "retained: a topic is not found");
@@ -118,6 +166,13 @@ const char *retained_check(const struct retained *r) {
     CHECK(e->seq > last && e->seq <= r->last_seq, "retained: the list is not in order of arrival");
     last = e->seq;
     bytes += cost(e);
+  }
+  nanotime at = 0;
+  list_for(it, &r->age) {
+    const struct retained_entry *e = container_of(it, const struct retained_entry, age);
+    CHECK(e->at >= at, "retained: what was published last does not stand last");
+    at = e->at;
+    CHECK(!e->owner || (e->owner->count && e->owner->bytes >= cost(e)), "retained: an owner holds less than is its");
   }
   CHECK(bytes == r->bytes, "retained: topics and payloads are not as many bytes as counted");
   return NULL;

@@ -1,18 +1,30 @@
 /* Retained messages: the last message with `retain` of each topic. When full, new topics are refused; a message stays until it
- * is replaced or cleared. */
+ * is replaced or cleared, or has got too old.
+ *
+ * Each message has an owner, who published it last. An owner may hold at most as much, by number and by bytes, as is still free
+ * (what it has just added not counted to what it holds). So one alone fills half, n of them leave 1/(n + 1), and whoever holds
+ * little finds room whatever the others do. */
 #ifndef PUBSUB_RETAINED_H
 #define PUBSUB_RETAINED_H
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "base/time.h"
 #include "bounded/htab.h"
 #include "tables/principals.h"
 
+struct retained_owner { /* embedded in the owner's record, which must stay while it has messages */
+  uint32_t count;
+  size_t bytes; /* topics and payloads */
+};
+
 struct retained_entry {
   struct hlink h;
-  struct list all;
+  struct list all, age;         /* retained.all, retained.age */
+  struct retained_owner *owner; /* NULL: nobody */
   struct shbuf *payload;
   struct principal *origin; /* who published it: a reference; NULL: unknown */
+  nanotime at;              /* when it was published here */
   uint64_t seq;             /* numbers the messages in the order of `all` */
   /* when its node accepted the message, Unix milliseconds: the newest message of a topic counts in the whole mesh */
   uint64_t ms;
@@ -24,20 +36,33 @@ struct retained_entry {
 struct retained {
   struct htab tab;
   struct list all; /* retained_entry.all, oldest first */
+  struct list age; /* retained_entry.age: longest not published first */
   struct mem *mem;
   size_t bytes, max_bytes; /* topics and payloads */
   uint64_t last_seq;
   uint64_t removed; /* number of entries removed so far: if it has changed, a pointer into `all` that was kept may be stale */
-  uint64_t refused;
+  uint64_t refused, expired;
+  uint64_t refused_share; /* of the refused: there was room, but not for this owner */
 };
 
 void retained_init(struct retained *r, struct mem *mem, struct rng rng, uint32_t max, size_t max_bytes);
 void retained_done(struct retained *r);
-/* Keeps a reference to payload, replacing what the topic had; an empty or absent payload clears it. topic: stored form. ms:
- * when its node accepted the message. MACULA_RETAIN_FULL, MACULA_ENOMEM: nothing changed. */
-int retained_set(struct retained *r, struct slice topic, struct shbuf *payload, uint8_t qos, uint64_t ms);
+struct retained_message {
+  struct slice topic;           /* stored form */
+  struct shbuf *payload;        /* referenced */
+  struct retained_owner *owner; /* NULL: nobody, who may fill all */
+  uint64_t ms;                  /* when its node accepted the message */
+  nanotime now;
+  uint8_t qos;
+};
+/* Replaces what the topic had; an empty or absent payload clears it. MACULA_RETAIN_FULL, MACULA_QUOTA_REACHED (the owner's
+ * share), MACULA_ENOMEM: nothing changed. */
+int retained_set(struct retained *r, const struct retained_message *m);
 /* Who published the topic's message; does nothing when it has none. p is referenced; NULL: unknown. */
 void retained_set_origin(struct retained *r, struct slice topic, struct principal *p);
+/* The message that was published longest ago, if it is `ttl` old; NULL: none is. */
+const struct retained_entry *retained_due(const struct retained *r, uint64_t ttl, nanotime now);
+nanotime retained_deadline(const struct retained *r, uint64_t ttl); /* when one will be; TIME_NEVER: there is none */
 const struct retained_entry *retained_find(const struct retained *r, struct slice topic);
 /* Whether an entry of `all` matches a stored pattern; adds the steps of the match to *steps, as pattern_match_steps does. */
 bool retained_matches(const struct retained_entry *e, struct slice pattern, uint32_t *steps);

@@ -196,6 +196,7 @@ int topic_index_subscribe(struct topic_index *ix, struct topic_subscriber *s, st
   n->sub_count++;
   list_append(&s->subs, &sub->of_subscriber);
   s->count++;
+  if (s->shared) ++*s->shared;
   ix->count++;
   *ret_new = true;
   return 0;
@@ -209,6 +210,7 @@ static void remove_sub(struct topic_index *ix, struct topic_sub *sub) {
   n->sub_count--;
   list_remove(&sub->of_subscriber);
   sub->subscriber->count--;
+  if (sub->subscriber->shared) --*sub->subscriber->shared;
   ix->count--;
   mem_free(ix->mem, sub);
   prune(ix, n);

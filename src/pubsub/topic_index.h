@@ -17,6 +17,7 @@ struct topic_subscriber {
   void *user;
   struct list subs; /* in order of subscription */
   uint32_t count;
+  uint32_t *shared;                  /* counted along with `count`, for several subscribers together; NULL: nowhere */
   uint32_t flags;                    /* after a match: OR of the flags of its matching patterns */
   struct topic_subscriber *next_hit; /* after a match: the next of the chain */
   uint64_t mark;                     /* number of the match that found it last */

@@ -97,7 +97,8 @@ static void tell_closed(struct quic_conn *c, struct stream *s, uint64_t app_erro
 
 static int stream_close(ngtcp2_conn *nc, uint32_t flags, int64_t id, uint64_t app_error, void *user, void *stream_user) {
   struct quic_conn *c = user;
-  if (!ngtcp2_conn_is_local_stream(nc, id)) ngtcp2_conn_extend_max_streams_bidi(nc, 1);
+  if (!ngtcp2_conn_is_local_stream(nc, id)) c->streams_owed++;
+  if (!c->streams_held) conn_give_streams(c);
   if (!stream_user) return 0;
   tell_closed(c, stream_user, flags & NGTCP2_STREAM_CLOSE_FLAG_APP_ERROR_CODE_SET ? app_error : 0);
   stream_free(stream_user);

@@ -93,6 +93,8 @@ struct quic_conn {
   ngtcp2_mem nmem; /* of nc */
   size_t held;     /* bytes of nc and of streams */
   size_t held_peak;
+  uint32_t streams_owed; /* that the peer closed, and may open anew once they are not held back any more: */
+  bool streams_held;
   uint32_t shares; /* quic_conn_shares: it counts as so many connections in conn_pool; 0: as one */
   void *user;
   struct list all, event;
@@ -236,6 +238,7 @@ void conn_end(struct quic_conn *c, uint64_t linger);
 uint64_t conn_three_ptos(const struct quic_conn *c);
 void conn_free(struct quic_conn *c);
 void conn_maybe_close_after(struct quic_conn *c);
+void conn_give_streams(struct quic_conn *c); /* lets the peer open as many streams as it closed */
 uint64_t conn_effective_keep_alive(const struct quic_conn *c);
 
 /* share.c */

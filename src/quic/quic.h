@@ -192,6 +192,8 @@ bool quic_conn_resumed(const struct quic_conn *c);
 size_t quic_conn_ticket(struct quic_conn *c, uint8_t **ret_ticket);
 /* Sends PING every `every` ns (0: stop): for base-only clients, which send none themselves. */
 void quic_conn_keep_alive(struct quic_conn *c, uint64_t every);
+/* While held, the peer gets no new stream for one that it has closed. */
+void quic_conn_hold_streams(struct quic_conn *c, bool hold);
 /* While on, the connection is probed (PING after 1 s of silence), and `silent` may be called. For connections with calls
  * pending. */
 void quic_conn_watch(struct quic_conn *c, bool on);

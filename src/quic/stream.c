@@ -231,6 +231,18 @@ void stream_sent(struct stream *s, size_t n, bool fin) {
   if (!s->next && (!s->fin || s->fin_sent)) list_remove(&s->ready);
 }
 
+void conn_give_streams(struct quic_conn *c) {
+  if (c->streams_owed) ngtcp2_conn_extend_max_streams_bidi(c->nc, c->streams_owed);
+  c->streams_owed = 0;
+}
+
+void quic_conn_hold_streams(struct quic_conn *c, bool hold) {
+  c->streams_held = hold;
+  if (hold || !c->streams_owed || !conn_alive(c)) return;
+  conn_give_streams(c);
+  conn_touch(c);
+}
+
 void quic_consume(struct quic_conn *c, int64_t stream, size_t n) {
   if (!conn_alive(c) || !n) return;
   (void)ngtcp2_conn_extend_max_stream_offset(c->nc, stream, n); /* the stream may be gone */

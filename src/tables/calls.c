@@ -118,6 +118,7 @@ int calls_add(struct calls *c, struct call_party *caller, const uint8_t call_id[
   c->args_bytes += args_len(args);
   list_append(&caller->made, &call->of_caller);
   caller->made_count++;
+  if (caller->shared) ++*caller->shared;
   list_init(&call->of_provider);
   list_init(&call->of_wait);
   *ret_call = call;
@@ -143,6 +144,7 @@ void calls_remove(struct calls *c, struct call *call) {
   list_remove(&call->of_provider);
   list_remove(&call->of_wait);
   call->caller->made_count--;
+  if (call->caller->shared) --*call->caller->shared;
   c->args_bytes -= args_len(call->args);
   shbuf_unref(call->args);
   principal_unref(call->origin);

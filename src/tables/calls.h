@@ -19,7 +19,8 @@ struct call_party {
   struct list made;  /* call.of_caller */
   struct list taken; /* call.of_provider: calls sent to it that it has not answered */
   uint32_t made_count;
-  uint32_t max; /* the most calls that it may have pending; 0: the table's own limit */
+  uint32_t *shared; /* counted along with `made_count`, for several callers together; NULL: nowhere */
+  uint32_t max;     /* the most calls that it may have pending; 0: the table's own limit */
 };
 
 struct call_attempt { /* a failed attempt; or the current one, with err 0 */

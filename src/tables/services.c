@@ -61,6 +61,7 @@ static void remove_provider(struct services *s, struct provider *p) {
   heap_remove(&s->due, &p->due);
   list_remove(&p->of_owner);
   p->owner->count--;
+  if (p->owner->shared) --*p->owner->shared;
   s->count--;
   mem_free(s->mem, p);
   if (v->count == 0) {
@@ -142,8 +143,14 @@ static int new_provider(struct services *s, struct service *v, struct service_ow
   v->v[v->count++] = p;
   list_append(&o->own, &p->of_owner);
   o->count++;
+  if (o->shared) ++*o->shared;
   s->count++;
   return 0;
+}
+
+bool services_has(const struct services *s, const struct service_owner *o, struct slice name) {
+  struct service *v = services_find(s, name);
+  return v && find_provider(v, o);
 }
 
 int services_register(struct services *s, struct service_owner *o, struct slice name, uint64_t ttl, nanotime now) {

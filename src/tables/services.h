@@ -16,6 +16,7 @@ struct service_owner {
   struct id id;
   struct list own; /* provider.of_owner */
   uint32_t count;
+  uint32_t *shared;  /* counted along with `count`, for several owners together; NULL: nowhere */
   uint32_t inflight; /* calls that it has not answered yet; counted by the code that sends them */
 };
 
@@ -66,6 +67,7 @@ int services_register(struct services *s, struct service_owner *o, struct slice 
 int services_unregister(struct services *s, struct service_owner *o, struct slice name);
 /* Ends all registrations of an owner; harmless when repeated. Returns how many there were. */
 uint32_t services_drop(struct services *s, struct service_owner *o);
+bool services_has(const struct services *s, const struct service_owner *o, struct slice name);
 struct service *services_find(const struct services *s, struct slice name);
 nanotime services_deadline(const struct services *s);
 /* Removes registrations that are due. Returns how many. */

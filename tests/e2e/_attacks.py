@@ -23,7 +23,7 @@ ATTACKS = [
     ("migrate", 20, [], False),
     ("subscribe", 20, ["--max-clients", "{64}", "--subscription-bytes", "{32}MiB", "--max-subscriptions", "{100000}"], True),
     ("wildcards", 20, ["--subscription-bytes", "{16}MiB", "--max-subscriptions", "{30000}"], False),
-    ("retained", 1, ["--retained-bytes", "{20}MiB", "--retained-count", "{41000}", "--send-pool", "2MiB"], True),
+    ("retained", 4, ["--retained-bytes", "{26}MiB", "--retained-count", "{52000}", "--send-pool", "2MiB"], True),
     ("services", 40, ["--max-clients", "{64}", "--max-services", "{10000}"], False),
     ("services-churn", 4, ["--max-clients", "{64}"], False),
     ("calls", 10, ["--max-clients", "{64}", "--max-calls", "{10000}", "--call-bytes", "{16}MiB", "--send-pool", "{16}MiB"], False),

@@ -249,8 +249,8 @@ static bool turn_wildcards(struct actor *a) {
 
 /* Rounds that fill the row with retained messages of one size and then clear all but every third, or second: what stays is in
  * the way of the next round's, which are larger than the holes. Holes smaller than a page cannot be given back to the system.
- */
-#define RETAINED_EACH (20u << 20) /* octets that one attacker fills */
+ * Each attacker is another identity, as one alone may not fill the row. */
+#define RETAINED_EACH (5u << 20) /* octets that one attacker fills */
 static bool turn_retained(struct actor *a) {
   static const uint32_t sizes[] = {500, 1450, 3200}, keep[] = {3, 2, 1};
   char topic[64];
@@ -353,10 +353,12 @@ static bool turn_takeover(struct actor *a) {
 
 /* ---- a node ----------------------------------------------------------------------------------------------------------------
  */
-static void connect_node(struct actor *a) {
+static void connect_own(struct actor *a) { /* with an identity of its own */
   if (!a->identity && quic_identity_generate(&a->identity)) fail("no identity");
   connect_as(a, a->identity);
 }
+
+static void connect_node(struct actor *a) { connect_own(a); }
 
 static void store(struct actor *a) {
   static const char domain[] = "macula dht record 1";
@@ -455,7 +457,7 @@ static const struct attack attacks[] = {
     {"migrate", .in = in_nothing, .turn = turn_migrate},
     {"subscribe", .in = in_nothing, .turn = turn_subscribe},
     {"wildcards", .in = in_nothing, .turn = turn_wildcards},
-    {"retained", .in = in_nothing, .turn = turn_retained},
+    {"retained", .connect = connect_own, .in = in_nothing, .turn = turn_retained},
     {"services", .in = in_nothing, .turn = turn_services},
     {"services-churn", .in = in_nothing, .turn = turn_services_churn},
     {"calls", .in = in_calls, .turn = turn_calls, .again = true},

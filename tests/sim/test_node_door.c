@@ -86,6 +86,7 @@ static void pipe_admit(struct door *d) { of(d)->admitted = true; }
 static void pipe_shares(struct door *d, uint32_t n) { (void)d, (void)n; }
 static void pipe_keep_alive(struct door *d, uint64_t every) { (void)d, (void)every; }
 static void pipe_ping(struct door *d) { (void)d; }
+static void pipe_hold(struct door *d, bool on) { (void)d, (void)on; }
 static void pipe_watch(struct door *d, bool on) { (void)d, (void)on; }
 static bool pipe_silent(const struct door *d) { return (void)d, false; }
 
@@ -112,6 +113,7 @@ static const struct door_ops pipe_ops = {.write = pipe_write,
                                          .admit = pipe_admit,
                                          .shares = pipe_shares,
                                          .ping = pipe_ping,
+                                         .hold = pipe_hold,
                                          .watch = pipe_watch,
                                          .keep_alive = pipe_keep_alive,
                                          .silent = pipe_silent};

@@ -8,6 +8,7 @@
 #include "node/calls/remote.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/trust/account.h"
 #include "node/trust/judge.h"
 #include "wire/names.h"
 
@@ -154,6 +155,7 @@ void rpc_cast(struct session *s, const struct msg_call *m) {
   struct rpc_request r;
   int err = rpc_request(n, m, &r);
   if (!err) err = trust_allows(s, RIGHT_CALL, r.procedure, &r.text);
+  if (!err) err = account_has_room(s, QUOTA_CALLS, 0, &r.text);
   if (!err) err = rpc_copy_args(n, m->args, &r.args);
   if (err) {
     session_ack(s, m->has_ref, m->ref, err, r.text);
@@ -175,6 +177,8 @@ void rpc_register(struct session *s, const struct msg_register *m) {
     text = "com.macula.* is the node's own";
   }
   if (!err) err = trust_allows(s, RIGHT_SERVE, slice_of(name, len), &text);
+  if (!err && !services_has(router_services(n->rpc.router), &s->rpc.owner, slice_of(name, len)))
+    err = account_has_room(s, QUOTA_SERVICES, 0, &text);
   if (!err && n->draining) err = MACULA_SHUTTING_DOWN;
   if (IS_UNBOUNDED(n, SERVICES)) ttl = TIME_NEVER;
   if (!err) err = services_register(router_services(n->rpc.router), &s->rpc.owner, slice_of(name, len), ttl, n->now);

@@ -51,6 +51,7 @@ static void admit(struct door *d) { quic_conn_admit(d->conn); }
 static void shares(struct door *d, uint32_t n) { quic_conn_shares(d->conn, n); }
 static void keep_alive(struct door *d, uint64_t every) { quic_conn_keep_alive(d->conn, every); }
 static void ping(struct door *d) { quic_conn_ping(d->conn); }
+static void hold(struct door *d, bool on) { quic_conn_hold_streams(d->conn, on); }
 static void watch(struct door *d, bool on) { quic_conn_watch(d->conn, on); }
 static bool silent(const struct door *d) { return quic_conn_silent(d->conn); }
 
@@ -79,6 +80,7 @@ static const struct door_ops ops = {.write = write_copy,
                                     .shares = shares,
                                     .keep_alive = keep_alive,
                                     .ping = ping,
+                                    .hold = hold,
                                     .watch = watch,
                                     .silent = silent};
 

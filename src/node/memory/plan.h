@@ -12,6 +12,7 @@
 #define PLAN_HANDSHAKE (48u << 10) /* TLS session; it lasts as long as the handshake */
 #define PLAN_HTTP_CONNECTIONS 32u  /* which may be TLS sessions, of that size each */
 #define PLAN_SLOT 32u              /* entry of a hash table: its slots, also while they grow */
+#define PLAN_ACCOUNT 352u          /* what an identity uses */
 #define PLAN_REPLAY 352u           /* subscription to which retained messages are still being sent */
 #define PLAN_SERVICE 560u          /* service with a name of 255 bytes and a provider of its own */
 #define PLAN_CALL 768u             /* pending call of such a procedure, without its arguments */

@@ -37,6 +37,8 @@
   X(ACCESS, 0, "access", "the access file", "access_bytes", 0, 0, l->access_bytes, 0, 0, 0, 0)                                 \
   X(PASSES, 0, "passes", "passes that were verified", "pass_bytes", 0, 0, l->pass_bytes, f->n->trust.passes.tab.count,         \
     f->n->trust.passes_refused, f->n->trust.passes.evicted, 0)                                                                 \
+  X(ACCOUNTS, 0, "accounts", "what each identity uses", "max_clients retained_count", limits_accounts(l), PLAN_ACCOUNT,        \
+    PLAN_TABLE, f->n->trust.accounts.tab.count, f->n->trust.accounts.refused, f->n->trust.accounts.evicted, 0)                 \
   X(REVOKED, 0, "revoked", "lists of revoked passes", "", ACCESS_MAX_REALMS + 1, REVOKED_MAX_BYTES + 128, 0,                   \
     f->n->trust.lists, f->n->trust.lists_refused, 0, 0)                                                                        \
   X(ORIGINS, 1, "origins", "who published and called", "origin_bytes", 0, 0, l->origin_bytes,                                  \
@@ -55,7 +57,7 @@
     discovery_count(f->discovery), f->discovery->refused, f->discovery->evictions, f->discovery->expiries)                     \
   X(RETAINED, 2, "retained", "retained messages", "retained_count retained_bytes", l->retained_count, PLAN_RETAINED,           \
     l->retained_bytes + l->max_frame + PLAN_TABLE, retained_count(&f->n->messages.retained), f->n->messages.retained.refused,  \
-    0, 0)                                                                                                                      \
+    0, f->n->messages.retained.expired)                                                                                        \
   X(DEDUP, 2, "dedup", "ids of QoS 1 messages", "dedup_ids", l->dedup_ids, PLAN_DEDUP, PLAN_TABLE,                             \
     dedup_count(&f->n->messages.dedup), 0, f->n->messages.dedup.lru.evicted, 0)                                                \
   X(PEERS, 0, "peers", "records of other nodes", "max_members max_peers", limits_peer_records(l),                              \

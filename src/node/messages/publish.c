@@ -7,6 +7,7 @@
 #include "node/messages/spread.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/trust/account.h"
 #include "node/trust/judge.h"
 #include "wire/names.h"
 
@@ -18,6 +19,9 @@
 #define MATCH_FREE 1000      /* steps (trie nodes and positions) that each match may take: some 0.1 ms with cold caches */
 #define MATCH_RATE 1000000.0 /* further steps a second, for the whole node */
 #define MATCH_BURST 250000.0
+/* What a publish costs an identity with a quota of messages beyond its one token (trust/account.h): */
+#define STEPS_A_TOKEN 200.0 /* further steps */
+#define OWN_A_TOKEN 8.0     /* copies for its own connections: else many of them make much of little */
 
 uint32_t match_begin(struct node *n) {
   return MATCH_FREE + (uint32_t)bucket_level(&n->messages.match_rate, MATCH_RATE, MATCH_BURST, n->now);
@@ -33,11 +37,12 @@ int match_end(struct node *n, uint32_t given, uint32_t left) {
 
 /* ---- publish ---------------------------------------------------------------------------------------------------------------
  */
-int publish_local(struct node *n, const struct session *from, const struct msg_publish *m, const struct principal *by) {
-  uint32_t given = match_begin(n), left = given;
+int publish_local(struct node *n, struct session *from, const struct msg_publish *m, const struct principal *by) {
+  uint32_t own = 0, given = match_begin(n), left = given;
   struct topic_subscriber *hit = topic_index_match_within(n->messages.topics, m->topic, &left);
   struct fanout f;
   int err = match_end(n, given, left);
+  if (from && given - left > MATCH_FREE) account_charge(from, (given - left - MATCH_FREE) / STEPS_A_TOKEN);
   if (err || !hit) return err;
   fanout_init(&f, n, m, by);
   for (; hit && !err; hit = hit->next_hit) {
@@ -46,19 +51,32 @@ int publish_local(struct node *n, const struct session *from, const struct msg_p
     if (to->state != SESSION_IN || (to == from && !(hit->flags & TOPIC_OWN))) continue;
     err = fanout_for(&f, to, &p);
     if (err && (f.made[0] || f.made[1])) err = 0; /* others have it: this receiver loses it */
+    own += from && to->account == from->account;
     if (!err && !parcel_deliver(n, to, p) && m->qos) session_cut(to, MACULA_SLOW_CONSUMER);
   }
   fanout_done(&f);
+  if (own) account_charge(from, own / OWN_A_TOKEN);
   return err;
 }
 
 /* ms: when this node accepted the message, Unix time. */
-static int retain(struct node *n, const struct msg_publish *m, struct principal *by, uint64_t ms) {
+static int retain(struct session *s, const struct msg_publish *m, struct principal *by, uint64_t ms, const char **ret_text) {
+  struct node *n = s->node;
   struct shbuf *payload = NULL;
+  const struct retained_entry *had = retained_find(&n->messages.retained, m->topic);
+  bool more = m->payload.n && !(had && s->account && had->owner == &s->account->retained);
+  int err = more ? account_has_room(s, QUOTA_RETAINED, 0, ret_text) : 0;
+  if (err) return err;
   if (m->payload.n && !(payload = shbuf_dup(&n->rows.mem[ROW_RETAINED], m->payload))) return MACULA_RETAIN_FULL;
-  int err = retained_set(&n->messages.retained, m->topic, payload, (uint8_t)m->qos, ms);
+  err = retained_set(&n->messages.retained, &(struct retained_message){.topic = m->topic,
+                                                                       .payload = payload,
+                                                                       .owner = s->account ? &s->account->retained : NULL,
+                                                                       .ms = ms,
+                                                                       .now = n->now,
+                                                                       .qos = (uint8_t)m->qos});
   shbuf_unref(payload);
   if (!err) retained_set_origin(&n->messages.retained, m->topic, by);
+  if (err == MACULA_QUOTA_REACHED) account_full(s, ret_text);
   if (!err) recall_published(n, m->topic, ms, !m->payload.n);
   return err;
 }
@@ -94,7 +112,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
     m.has_ref = false;
     if (!m.message_id.p) m.message_id = serial_next(&n->messages.made, made_id); /* the original's subscribers expect one */
     if (m.retain) m.retained_ms = recall_stamp(n, m.topic);
-    if (m.retain && !again && (err = retain(n, &m, by, m.retained_ms)) != 0) n->stats.retained_unstored++;
+    if (m.retain && !again && (err = retain(s, &m, by, m.retained_ms, &text)) != 0) n->stats.retained_unstored++;
     /* the publisher cannot be told that the message is not retained: it is delivered all the same */
     if (err && !can_tell) err = 0;
   }
@@ -163,14 +181,15 @@ static int check_patterns(struct msg_list names, struct slice *ret_bad) {
   return err;
 }
 
-/* *ret_was: the flags of the pattern before, or IS_NEW. */
-static int take_pattern(struct session *s, struct slice pattern, uint32_t flags, uint8_t *ret_was) {
+/* *ret_was: the flags of the pattern before, or IS_NEW. *ret_text: set when a quota is reached. */
+static int take_pattern(struct session *s, struct slice pattern, uint32_t flags, uint8_t *ret_was, const char **ret_text) {
   struct topic_index *topics = s->node->messages.topics;
   bool added = false;
   uint32_t was = topic_index_flags(topics, &s->topics, pattern);
   int err = topic_index_subscribe(topics, &s->topics, pattern, flags, &added);
-  if (!err && added && (err = spread_subscribe(s->node, pattern)) != 0)
-    (void)topic_index_unsubscribe(topics, &s->topics, pattern);
+  if (!err && added) err = account_has_room(s, QUOTA_SUBSCRIPTIONS, 1, ret_text);
+  if (!err && added) err = spread_subscribe(s->node, pattern);
+  if (err && added) (void)topic_index_unsubscribe(topics, &s->topics, pattern);
   if (!err) *ret_was = added ? IS_NEW : (uint8_t)was;
   return err;
 }
@@ -203,7 +222,7 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
   const char *text = name_why(err, NAME_PATTERN, topic, why);
   for (; !err && msg_list_next(&l, &topic); i += !err) {
     if ((err = name_pattern(topic, pattern, &len)) == 0) err = trust_allows(s, RIGHT_SUB, slice_of(pattern, len), &forbidden);
-    if (!err) err = take_pattern(s, slice_of(pattern, len), flags, &was[i]);
+    if (!err) err = take_pattern(s, slice_of(pattern, len), flags, &was[i], &forbidden);
   }
   if (forbidden) text = forbidden;
   done = i;

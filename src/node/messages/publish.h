@@ -9,7 +9,7 @@ void publish_subscribe(struct session *s, struct msg_subscribe m);
 void publish_unsubscribe(struct session *s, struct msg_subscribe m);
 /* Delivers to this node's own subscribers. from: the publisher's session; NULL: the message came from another node. by: who
  * published it; NULL: unknown. */
-int publish_local(struct node *n, const struct session *from, const struct msg_publish *m, const struct principal *by);
+int publish_local(struct node *n, struct session *from, const struct msg_publish *m, const struct principal *by);
 /* match_begin: how many steps a match may take now, for topic_index_match_within. match_end: takes what it left of them;
  * MACULA_RATE_LIMITED if nothing is left. */
 uint32_t match_begin(struct node *n);

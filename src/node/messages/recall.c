@@ -30,6 +30,7 @@
 #define MAX_SKEW 2000            /* ms */
 #define MAX_AHEAD (24 * 3600000) /* ms: a time that is further ahead is not believed */
 #define CLEARED_KEPT 1000
+#define EXPIRED_AT_ONCE 1000 /* in one turn */
 #define ASK_AGAIN NS_SEC
 #define AWAY_SLACK 10000 /* ms that a path may have been dead before its end was noticed */
 
@@ -57,9 +58,21 @@ static uint64_t to_ours(const struct peer *p, uint64_t ms) {
 }
 
 static void drop(struct node *n, struct slice topic) {
-  (void)retained_set(&n->messages.retained, topic, NULL, 0, 0);
+  (void)retained_set(&n->messages.retained, &(struct retained_message){.topic = topic});
   interest_set_retained(n->spread.interest, retained_count(&n->messages.retained));
+}
+
+static void drop_moved(struct node *n, struct slice topic) {
+  drop(n, topic);
   n->spread.moved++;
+}
+
+void recall_tick(struct node *n) {
+  const struct retained_entry *e;
+  for (int i = 0; i < EXPIRED_AT_ONCE && (e = retained_due(&n->messages.retained, n->limits.retained_ttl, n->now)); i++) {
+    drop(n, slice_of(e->topic, e->len));
+    n->messages.retained.expired++;
+  }
 }
 
 /* An answer to RETAINED_MOVED carries no clock and is itself not answered: each of two nodes may believe that its message is
@@ -130,7 +143,7 @@ int recall_moved(struct peer *p, struct slice payload) {
   uint64_t ms = to_ours(p, m.ms);
   if (ms > now + MAX_AHEAD) return n->spread.unasked++, 0;
   if (e->ms < ms || (e->ms == ms && memcmp(p->id.b, n->id.b, ID_LEN) < 0))
-    drop(n, m.topic);
+    drop_moved(n, m.topic);
   else if (m.now)
     (void)send_moved(p, m.topic, e->ms, true);
   return 0;
@@ -269,7 +282,7 @@ void recall_answer(struct peer *p, const struct msg_publish *m, const struct pri
     (void)send_moved(p, m->topic, e->ms, true);
     return;
   }
-  if (e && m->retained_ms) drop(n, m->topic);
+  if (e && m->retained_ms) drop_moved(n, m->topic);
   struct session *to = gets_answer(&n->spread.gets, m->replay, m->topic, ms, n->now);
   if (!to || to->state != SESSION_IN) return;
   n->spread.recalled++;

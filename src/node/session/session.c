@@ -167,6 +167,7 @@ void session_unlist(struct session *s) {
   list_remove(&s->judged.all);
   list_remove(&s->doomed);
   list_remove(&s->paused);
+  list_remove(&s->waits);
   list_remove(&s->watch);
 }
 
@@ -196,6 +197,7 @@ struct session *session_new(struct node *n) {
   list_init(&s->fresh);
   list_init(&s->doomed);
   list_init(&s->paused);
+  list_init(&s->waits);
   list_init(&s->watch);
   list_init(&s->streams);
   list_init(&s->replays);
@@ -291,20 +293,20 @@ static void welcome(struct session *s, struct slice proof) {
   session_tell(s, &pong, true);
 }
 
-void session_admit(struct session *s, const struct msg_connect *m, struct slice proof) {
-  struct node *n = s->node;
+int session_place(struct session *s, const struct msg_connect *m, struct session **ret_replaced) {
   struct clients_entry *replaced = NULL;
-  char name[NAME_KEPT + 1];
-  int err;
   s->base = !(m->caps & CAP_EXTENSIONS);
   name_client(s, m);
   topic_subscriber_init(&s->topics, s->serial, s);
   rpc_party_init(&s->rpc, s->serial, &s->client.id, s);
-  if ((err = clients_add(&n->sessions.clients, &s->client, (m->caps & CAP_OPERATOR) && s->trusted, &replaced)) != 0) {
-    session_close(s, err, NULL);
-    return;
-  }
-  if (replaced) session_close(replaced->user, MACULA_REPLACED, NULL);
+  int err = clients_add(&s->node->sessions.clients, &s->client, (m->caps & CAP_OPERATOR) && s->trusted, &replaced);
+  *ret_replaced = replaced ? replaced->user : NULL;
+  return err;
+}
+
+void session_admit(struct session *s, const struct msg_connect *m, struct slice proof) {
+  struct node *n = s->node;
+  char name[NAME_KEPT + 1];
   size_t len = utf8_label(m->name, name, NAME_KEPT);
   if (len) s->name = mem_dup(&n->rows.mem[ROW_SESSIONS], name, len);
   s->caps = m->caps;

@@ -33,7 +33,10 @@ struct session *session_new(struct node *n); /* without a door yet; NULL: no mem
 /* Whether CONNECT breaks no rule for a client or node: 0, or why not. *ret_text: NULL (the code's own text), static text, or
  * `why`. */
 int session_check(const struct session *s, const struct msg_connect *m, char why[NAME_WHY_LEN], const char **ret_text);
-/* Lets it in as a client; session_check has passed. proof: for PONG; p NULL: none. */
+/* Gives it its place among the clients; session_check has passed. *ret_replaced: whose place it took, to be closed; may be
+ * NULL. MACULA_MAX_CLIENTS_REACHED, MACULA_ENOMEM. */
+int session_place(struct session *s, const struct msg_connect *m, struct session **ret_replaced);
+/* Lets it in as a client that has its place. proof: for PONG; p NULL: none. */
 void session_admit(struct session *s, const struct msg_connect *m, struct slice proof);
 /* Refuses or ends: DISCONNECT with the code, then the close. err 0: a normal goodbye. text NULL: the code's own. */
 void session_close(struct session *s, int err, const char *text);

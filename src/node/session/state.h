@@ -68,6 +68,7 @@ struct session {
   } judged;
   nanotime since;
   struct list all, fresh, doomed, paused, watch; /* of the node */
+  struct list waits;                             /* account.waiting: it is not read for a while */
   struct list streams;                           /* stream.of_session: those that hold something */
   struct list replays;                           /* of retained messages that wait for room or time */
   struct peer *peer;                             /* a link: the other node, once its id is proved; else NULL */
@@ -77,6 +78,7 @@ struct session {
   nanotime dial_until;                           /* DIALLING: PONG must come by then */
   struct clients_entry client;
   struct rights rights;
+  struct account *account; /* a client's, from the time that it is let in until its end; else NULL */
   struct origins origins;
   uint64_t unnoticed; /* what NOTICE will count next */
   nanotime notice_at; /* the earliest time of the next one */

@@ -6,10 +6,9 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "node/session/session.h"
+#include "node/trust/account.h"
 #include "trust/crypto.h"
 
-#define LINES_A_SECOND 2.0 /* log lines about what was forbidden */
-#define LINES_AT_ONCE 20.0
 /* What one turn may cost, in units of some 50 ns: a session, a token that a proof is compared with, a pattern of a grant that
  * a subscription is compared with. */
 #define UNITS_A_TURN 20000u
@@ -271,7 +270,7 @@ static void say_forbidden(struct session *s, enum right right, struct slice what
   char at[ADDR_TEXT_LEN];
   struct slice name = grant_name(s->rights.grant);
   n->trust.forbidden++;
-  if (!bucket_take(&n->trust.lines, LINES_A_SECOND, LINES_AT_ONCE, n->now)) {
+  if (!bucket_take(&n->trust.lines, TRUST_LINES_A_SECOND, TRUST_LINES_AT_ONCE, n->now)) {
     n->trust.lines_left_out++;
     return;
   }
@@ -420,6 +419,7 @@ void trust_tick(struct node *n) {
 void trust_init(struct node *n, const struct node_config *cfg) {
   lru_init(&n->trust.passes, &n->rows.mem[ROW_PASSES], n->rng, UINT32_MAX, pass_eq);
   heap_init(&n->trust.ends, &n->rows.mem[ROW_PASSES], UINT32_MAX);
+  account_init(n);
   n->trust.access = cfg->access ? access_ref(cfg->access) : NULL;
 }
 
@@ -433,6 +433,7 @@ void trust_session_end(struct session *s) {
 void trust_done(struct node *n) {
   while (make_room(n)) {
   }
+  account_done(n);
   lru_done(&n->trust.passes);
   heap_done(&n->trust.ends);
   access_unref(n->trust.access);
@@ -454,7 +455,7 @@ const char *trust_check(const struct node *n) {
   }
   list_for(it, &n->trust.passes.order) used += container_of(it, const struct trust_pass, link.age)->users;
   CHECK(users == used, "trust: a pass is not used by as many sessions as it says");
-  return NULL;
+  return account_check(n);
 }
 
 size_t trust_passes_owned(const struct node *n) {

@@ -3,10 +3,13 @@
 #define NODE_TRUST_STATE_H
 
 #include "access/access.h"
+#include "base/list.h"
 #include "base/time.h"
 #include "bounded/bucket.h"
 #include "bounded/heap.h"
+#include "bounded/htab.h"
 #include "bounded/lru.h"
+#include "pubsub/retained.h"
 #include "trust/pass.h"
 #include "trust/revoked.h"
 
@@ -37,6 +40,38 @@ struct rights {
   char hex[ID_HEX_LEN + 1]; /* its id, for ${id}; empty: it has none */
 };
 
+#define ACCOUNT_KEY_LEN (1 + ID_LEN)
+
+/* What one identity uses. */
+struct account {
+  struct hlink h;
+  struct list idle;             /* accounts.idle, while it has no session; */
+  nanotime idle_at;             /* since then */
+  uint8_t key[ACCOUNT_KEY_LEN]; /* kind; a key's id, or an address */
+  uint32_t used[QUOTAS];        /* connections, subscriptions, services and calls of its sessions; the others are 0 */
+  struct retained_owner retained;
+  struct bucket messages;
+  uint32_t rate;        /* tokens a second */
+  uint64_t turn;        /* accounts.turn in which it */
+  double spent;         /* spent so many */
+  struct list waiting;  /* session.waits: those that are not read until */
+  struct heap_link due; /* then: in accounts.due while there are any */
+  uint64_t paced;       /* how often it had no tokens */
+  nanotime say_at;      /* the earliest time that it is logged again */
+};
+
+struct accounts {
+  struct htab tab;
+  struct heap due;  /* account.due */
+  struct list idle; /* account.idle */
+  uint64_t turn;    /* counts the node's turns */
+  uint64_t over, paced;
+  uint64_t refused, evicted;
+};
+
+#define TRUST_LINES_A_SECOND 2.0 /* log lines about what was forbidden, or went beyond a quota */
+#define TRUST_LINES_AT_ONCE 20.0
+
 struct trust {
   struct access *access; /* NULL: everybody may do everything; operators are those on loopback */
   struct slice pass;     /* our own, which other nodes and clients are shown; n 0: none */
@@ -44,11 +79,12 @@ struct trust {
   nanotime pass_say_at;  /* when it is logged again that it ends */
   uint64_t round;        /* rises whenever all sessions are to be judged anew */
   struct lru passes;
+  struct accounts accounts;
   struct heap ends;                           /* rights.end of sessions, in Unix seconds */
   struct revoked *revoked[ACCESS_MAX_REALMS]; /* the latest list of each realm; NULL: none */
   uint64_t lists, lists_refused;              /* lists of revocations that were taken, and that were bad or too many */
   nanotime announce_at;                       /* when their numbers are announced to all links again */
-  struct bucket lines;                        /* log lines about what was forbidden */
+  struct bucket lines;                        /* log lines: TRUST_LINES_A_SECOND */
   uint64_t lines_left_out;
   uint64_t forbidden;      /* requests that a grant does not allow */
   uint64_t ended;          /* sessions that ended since they were judged anew */

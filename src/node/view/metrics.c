@@ -74,6 +74,9 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("forbidden", "Requests that the client's grant does not allow.", n->trust.forbidden);
   COUNTER("sessions_judged_out", "Connections that ended since what they were let in by no longer counts.", n->trust.ended);
   COUNTER("revocation_lists_refused", "Lists of revoked passes that were bad, or too many.", n->trust.lists_refused);
+  COUNTER("quota_reached", "Requests and connections that the quota of an identity refused.", n->trust.accounts.over);
+  COUNTER("paced", "Times that an identity had to wait since it had sent more messages than its quota.",
+          n->trust.accounts.paced);
   COUNTER("clients_admitted", "Clients let in.", s->admitted);
   COUNTER("clients_replaced", "Connections that a newer one of the same client replaced.", n->sessions.clients.replaced);
 }

@@ -67,10 +67,12 @@ static void retained(void **state) {
   struct mem m = MEM_INIT("retained", 0), payloads = MEM_INIT("payloads", 0);
   struct rng r = rng();
   struct retained t;
+  struct retained_owner owners[2] = {0};
   retained_init(&t, &m, r, 5, 500);
   for (int step = 0; step < STEPS; step++) {
     struct shbuf *b = shbuf_new(&payloads, rng_below(r, 4) ? rng_below(r, 150) : 0);
-    (void)retained_set(&t, TOPIC(r), b, 0, (uint64_t)step);
+    (void)retained_set(
+        &t, &(struct retained_message){.topic = TOPIC(r), .payload = b, .owner = &owners[step % 2], .now = (nanotime)step});
     shbuf_unref(b);
     HOLDS(retained_check(&t));
     assert_int_equal(retained_owned(&t), m.bytes);
@@ -82,7 +84,7 @@ static void retained(void **state) {
   BREAKS(first->payload, NULL, retained_check(&t), "retained: a topic without a message");
   BREAKS(first->seq, t.last_seq + 1, retained_check(&t), "retained: the list is not in order of arrival");
   list_remove(&first->all);
-  assert_string_equal(retained_check(&t), "retained: the list does not hold what the table holds");
+  assert_string_equal(retained_check(&t), "retained: a list does not hold what the table holds");
   list_prepend(&t.all, &first->all);
   retained_done(&t);
   assert_int_equal(m.bytes + payloads.bytes, 0);

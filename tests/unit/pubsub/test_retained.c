@@ -18,10 +18,14 @@ static struct rng rng(void) {
 
 static struct mem payloads = MEM_INIT("payloads", 0);
 
+static struct retained_owner *owner;
+static nanotime now;
+
 static int set(struct retained *r, const char *topic, size_t len) {
   struct shbuf *b = shbuf_new(&payloads, len);
   memset(b->data, 'x', len);
-  int err = retained_set(r, slice_str(topic), b, 1, 0);
+  int err = retained_set(
+      r, &(struct retained_message){.topic = slice_str(topic), .payload = b, .owner = owner, .qos = 1, .now = now});
   shbuf_unref(b);
   return err;
 }
@@ -38,8 +42,8 @@ static void replaced_and_cleared(void **state) {
   assert_int_equal(retained_find(&r, slice_str("a.b"))->payload->len, 9);
   assert_int_equal(r.bytes, 12);
   assert_int_equal(payloads.blocks, 1);
-  assert_int_equal(retained_set(&r, slice_str("a.b"), NULL, 0, 0), 0);
-  assert_int_equal(retained_set(&r, slice_str("a.b"), NULL, 0, 0), 0); /* clearing nothing is fine */
+  assert_int_equal(retained_set(&r, &(struct retained_message){.topic = slice_str("a.b")}), 0);
+  assert_int_equal(retained_set(&r, &(struct retained_message){.topic = slice_str("a.b")}), 0); /* clearing nothing is fine */
   assert_null(retained_find(&r, slice_str("a.b")));
   assert_int_equal(r.bytes, 0);
   assert_int_equal(set(&r, "a.c", 1), 0);
@@ -66,6 +70,79 @@ static void full_by_number_or_octets(void **state) {
   assert_int_equal(r.refused, 2);
   assert_int_equal(set(&r, "a", 0), 0);
   assert_int_equal(set(&r, "c", 10), 0);
+  retained_done(&r);
+  assert_int_equal(m.bytes, 0);
+}
+
+static int set_of(struct retained_owner *o, struct retained *r, const char *topic, size_t len) {
+  owner = o;
+  int err = set(r, topic, len);
+  owner = NULL;
+  assert_null(retained_check(r));
+  return err;
+}
+
+/* One owner holds at most as much as is left to the others, so that there is room for another whatever it does. */
+static void shares(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("retained", 0);
+  struct retained r;
+  struct retained_owner hog = {0}, other = {0};
+  char topic[8];
+  retained_init(&r, &m, rng(), 8, 1000);
+  for (int i = 0; i < 4; i++) {
+    snprintf(topic, sizeof topic, "h%d", i);
+    assert_int_equal(set_of(&hog, &r, topic, 1), 0);
+  }
+  assert_int_equal(set_of(&hog, &r, "h4", 1), MACULA_QUOTA_REACHED);
+  assert_int_equal(hog.count, 4);
+  assert_int_equal(hog.bytes, 12);
+  assert_int_equal(set_of(&other, &r, "o1", 1), 0);
+  assert_int_equal(set_of(&other, &r, "o2", 1), 0);
+  assert_int_equal(set_of(&other, &r, "o3", 1), MACULA_QUOTA_REACHED);
+  assert_int_equal(set_of(&hog, &r, "h0", 1), 0);   /* what does not grow stays possible */
+  assert_int_equal(set_of(&other, &r, "h0", 1), 0); /* published by another: now its own */
+  assert_int_equal(hog.count, 3);
+  assert_int_equal(set_of(&hog, &r, "h0", 0), 0);
+  assert_int_equal(set_of(&other, &r, "h1", 1), 0);
+  assert_int_equal(hog.count, 2);
+  assert_int_equal(other.count, 3);
+  assert_int_equal(set_of(NULL, &r, "h1", 1), 0); /* nobody's */
+  assert_int_equal(other.count, 2);
+  assert_int_equal(r.refused_share, 2);
+  retained_done(&r);
+  assert_int_equal(hog.count + other.count + hog.bytes + other.bytes, 0);
+  retained_init(&r, &m, rng(), 1000, 100);
+  assert_int_equal(set_of(&hog, &r, "a", 49), 0);
+  assert_int_equal(set_of(&hog, &r, "b", 0), 0);
+  assert_int_equal(set_of(&hog, &r, "c", 0), 0);
+  assert_int_equal(set_of(&hog, &r, "b", 1), MACULA_QUOTA_REACHED);
+  assert_int_equal(set_of(&hog, &r, "a", 99), 0); /* one alone may be as large as all */
+  assert_int_equal(set_of(&other, &r, "c", 1), MACULA_RETAIN_FULL);
+  retained_done(&r);
+  retained_init(&r, &m, rng(), 1, 100);
+  assert_int_equal(set_of(&hog, &r, "a", 5), 0);
+  assert_int_equal(set_of(&hog, &r, "a", 50), 0);
+  assert_int_equal(set_of(&other, &r, "b", 5), MACULA_RETAIN_FULL);
+  retained_done(&r);
+  assert_int_equal(m.bytes, 0);
+}
+
+static void ages(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("retained", 0);
+  struct retained r;
+  retained_init(&r, &m, rng(), 10, 1000);
+  assert_int_equal(retained_deadline(&r, 10), TIME_NEVER);
+  for (now = 1; now < 4; now++) assert_int_equal(set(&r, now == 1 ? "a" : now == 2 ? "b" : "c", 1), 0);
+  assert_int_equal(set(&r, "a", 1), 0); /* at 4: new again */
+  assert_int_equal(retained_deadline(&r, 10), 12);
+  assert_null(retained_due(&r, 10, 11));
+  assert_string_equal(retained_due(&r, 10, 12)->topic, "b");
+  assert_int_equal(set(&r, "b", 0), 0);
+  assert_null(retained_due(&r, 10, 12));
+  assert_string_equal(retained_due(&r, 10, 100)->topic, "c");
+  now = 0;
   retained_done(&r);
   assert_int_equal(m.bytes, 0);
 }
@@ -110,7 +187,11 @@ static void every_allocation_may_fail(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(replaced_and_cleared), cmocka_unit_test(full_by_number_or_octets),
-                                     cmocka_unit_test(those_that_match), cmocka_unit_test(every_allocation_may_fail)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(replaced_and_cleared),
+                                     cmocka_unit_test(full_by_number_or_octets),
+                                     cmocka_unit_test(those_that_match),
+                                     cmocka_unit_test(shares),
+                                     cmocka_unit_test(ages),
+                                     cmocka_unit_test(every_allocation_may_fail)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
