@@ -11,6 +11,8 @@
 #include "load/drive/still.h"
 
 #define EVERY (150 * NS_MS)
+#define ASK_TRIES 300
+#define ASK_AGAIN 0.05 /* s */
 #define ANSWER_MS 10000
 /* Without an answer. One that has answered may be busy with what it is given here; our own is known to live. */
 #define ABSENT_AFTER (12 * NS_SEC)
@@ -217,17 +219,14 @@ static void on_answer(void *ctx, macula_client client, const macula_result *r) {
 static bool is_over(void *ctx) { return ((struct ask *)ctx)->over; }
 static bool op_is_in(void *ctx) { return ((struct load_node *)ctx)->op_in; }
 
-json_t *load_ask(struct load_task *t, struct load_node *n, const char *procedure, json_t *args, int *ret_err) {
+static json_t *ask_once(struct load_task *t, struct load_node *n, const char *procedure, const char *text, int *ret_err) {
   struct ask *a = calloc(1, sizeof *a);
-  char *text = json_dumps(args, JSON_COMPACT);
   macula_call_options o = {.timeout_ms = ANSWER_MS};
   json_t *answer = NULL;
-  json_decref(args);
-  *ret_err = !a || !text ? MACULA_ENOMEM
+  *ret_err = !a ? MACULA_ENOMEM
              : !load_wait(t, op_is_in, n, 15) || !n->op
                  ? MACULA_NOT_CONNECTED
                  : client_call(n->op, procedure, slice_str(text), &o, on_answer, a, NULL);
-  free(text);
   if (!*ret_err && load_wait(t, is_over, a, 15)) {
     *ret_err = a->err;
     answer = a->answer;
@@ -237,5 +236,17 @@ json_t *load_ask(struct load_task *t, struct load_node *n, const char *procedure
     return NULL;
   }
   free(a);
+  return answer;
+}
+
+/* Whoever asks more than its share of the node is told to ask less often. */
+json_t *load_ask(struct load_task *t, struct load_node *n, const char *procedure, json_t *args, int *ret_err) {
+  char *text = json_dumps(args, JSON_COMPACT);
+  json_t *answer = NULL;
+  json_decref(args);
+  *ret_err = text ? MACULA_RATE_LIMITED : MACULA_ENOMEM;
+  for (int tries = 0; *ret_err == MACULA_RATE_LIMITED && tries < ASK_TRIES && (!tries || load_sleep(t, ASK_AGAIN)); tries++)
+    answer = ask_once(t, n, procedure, text, ret_err);
+  free(text);
   return answer;
 }

@@ -22,7 +22,7 @@ import tempfile
 import time
 import urllib.request
 
-from _node import plain, serving, with_hosts
+from _node import but_first_contact, plain, serving, with_hosts
 from _process import DEADLINE, Process, access_file, end_all, started, token_file
 from _still import tried
 
@@ -557,9 +557,7 @@ def drained(folder, stopped):
                      environment({"XDG_CONFIG_HOME": state(folder, "user")}), text=True)
     server.expect("err", r"^serving ")
     caller = macula(folder, n, "call", "slow", "--timeout", "%ds" % DEADLINE)
-    began = time.monotonic()
-    while json.loads(n.get("/api/status")[2])["pending_calls"]["count"] == 0:
-        assert time.monotonic() - began < DEADLINE
+    until(lambda: json.loads(n.get("/api/status")[2])["pending_calls"]["count"], lambda: "no call is pending")
     stopped += [time.monotonic(), float("inf")]
     n.process.send_signal(signal.SIGTERM)
     n.said.expect("err", r"event=stopping")
@@ -639,7 +637,7 @@ def case_certificate_begins_after_now(folder):
     code, out, err = ended(macula(folder, n, "id"))
     assert (code, out) == (0, mine), err
     code, _, err = ended(macula(folder, n, "pub", "a", "x"))
-    assert (code, err) == (0, ""), err
+    assert (code, but_first_contact(err)) == (0, ""), err
 
 
 def case_certificate_ends(folder):
@@ -659,7 +657,7 @@ def case_certificate_ends(folder):
     left = float(re.search(r"^macula_certificate_remaining_seconds (\d+)$", n.get("/metrics")[2], re.M).group(1))
     assert 9 * 86400 < left < 11 * 86400, left
     code, _, err = ended(macula(folder, n, "pub", "a", "x"))
-    assert (code, err) == (0, "macula: warning: this client's certificate ends in 10 days: renew it\n"), err
+    assert (code, but_first_contact(err)) == (0, "macula: warning: this client's certificate ends in 10 days: renew it\n"), err
     redated(own)
     n.process.send_signal(signal.SIGHUP)
     until(lambda: n.get("/ready")[2] == "Ready", lambda: n.get("/ready"))

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import urllib.request
 
-from _node import plain, serving, until, with_hosts
+from _node import but_first_contact, plain, serving, until, with_hosts
 from _process import DEADLINE, Process, access_file, end_all, token_file
 
 build = os.path.abspath(sys.argv[1])
@@ -134,7 +134,7 @@ def dot_at_the_end(c):
     c.names(host=["127.5.0.1"])
     for name in "host.test.", "host.test", "HOST.test":
         code, _, err = c.run("-s", "%s:%s" % (name, a.port), "pub", "t", "x")
-        assert (code, err) == (0, ""), (name, err)
+        assert (code, but_first_contact(err)) == (0, ""), (name, err)
     assert c.known() == ["host.test:%s %s" % (a.port, a.id)], c.known()
     b = c.node("b", "127.5.0.2:0", "--join", "host.test.:%d" % a.port, "--advertise", "host.test.:%d" % a.port)
     b.expect("err", r'event=link_up peer="a"')
@@ -147,7 +147,7 @@ def no_file_of_hosts_knows_localhost(c):
         pass
     for name in "localhost", "LocalHost.":
         code, _, err = c.run("-s", "%s:%d" % (name, a.port), "pub", "t", "x")
-        assert (code, err) == (0, ""), (name, err)
+        assert (code, but_first_contact(err)) == (0, ""), (name, err)
 
 
 def zones(c):
@@ -166,7 +166,7 @@ def zones(c):
     every = c.node("every", "[::]:0")
     for at in a.address, "[fe80::a%%%s]:%s" % (LINK, every.port):
         code, _, err = c.run("-s", at, "pub", "t", "x")
-        assert (code, err) == (0, ""), (at, err)
+        assert (code, but_first_contact(err)) == (0, ""), (at, err)
         assert any(line.startswith(at + " ") for line in c.known()), c.known()
 
 
