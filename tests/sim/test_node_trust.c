@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "../unit/quic/forge.h"
 #include "access_text.h"
 #include "node_rig.h"
 #include "realm.h"
@@ -200,9 +201,69 @@ static void test_pass_bytes(void **state) {
   crypto_key_free(m.key);
 }
 
+/* Passes of those who are gone keep nobody out whose certificate has an end. */
+static void test_pass_cache(void **state) {
+  struct rig r;
+  struct realm m;
+  uint8_t pass[PASS_MAX];
+  char yaml[256];
+  (void)state;
+  realm_init(&m);
+  snprintf(yaml, sizeof yaml, "%sgrants: {g: {pub: ['**']}}\ntokens: [{token: " ACCESS_TOKEN ", grant: g}]\n", m.yaml);
+  rig_start(&r, &(struct rig_options){.access = yaml, .node.limits.pass_bytes = 4096});
+  for (int i = 0; i < 40; i++) {
+    struct rig_client *c = rig_join(&r, 0, NULL, 0);
+    rig_show(c, slice_of(pass, realm_pass(&m, quic_identity_id(c->identity), ROLE_CLIENT, (uint8_t)i, 86400, pass)));
+    (void)rig_expect(c, MSG_PONG);
+    rig_kill(c);
+    rig_run(&r, 60 * NS_SEC);
+  }
+  struct quic_identity *ends;
+  assert_int_equal(quic_identity_generate(&ends), 0);
+  forge_times(ends, UNIX_NOW - 10, UNIX_NOW + 864000, NULL);
+  for (int i = 0; i < 100; i++) {
+    struct rig_client *c = rig_join(&r, 0, ends, 0);
+    rig_connect(c, RIG_EXT, "test", ACCESS_TOKEN);
+    (void)rig_expect(c, MSG_PONG);
+    rig_run(&r, NS_SEC / 10);
+    assert_int_equal(rig_publish(c, "a", "1", 1, false, 1), 0);
+  }
+  rig_stop(&r);
+  quic_identity_unref(ends);
+  crypto_key_free(m.key);
+}
+
+/* Where a reload lets in by its key who came by a pass, the end of its certificate still ends it. */
+static void test_certificate_after_pass(void **state) {
+  struct rig r;
+  struct realm m;
+  uint8_t pass[PASS_MAX];
+  char yaml[300], hex[ID_HEX_LEN + 1];
+  (void)state;
+  realm_init(&m);
+  rig_start(&r, &(struct rig_options){.access = m.yaml});
+  struct quic_identity *i;
+  assert_int_equal(quic_identity_generate(&i), 0);
+  forge_times(i, UNIX_NOW - 10, UNIX_NOW + 120, NULL);
+  struct rig_client *c = rig_join(&r, 0, i, 0);
+  rig_show(c, slice_of(pass, realm_pass(&m, quic_identity_id(c->identity), ROLE_CLIENT, 1, 60, pass)));
+  (void)rig_expect(c, MSG_PONG);
+  id_hex(quic_identity_id(c->identity), hex);
+  snprintf(yaml, sizeof yaml, "%sgrants: {g: {pub: ['**']}}\nkeys: {%s: g}\n", m.yaml, hex);
+  reload(&r, yaml);
+  rig_run(&r, 70 * NS_SEC);
+  assert_int_equal(rig_publish(c, "a", "1", 1, false, 1), 0);
+  rig_run(&r, 70 * NS_SEC);
+  ended(c, MACULA_CERTIFICATE_EXPIRED, NULL);
+  rig_stop(&r);
+  quic_identity_unref(i);
+  crypto_key_free(m.key);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rights), cmocka_unit_test(test_nobody),
-                                     cmocka_unit_test(test_reload), cmocka_unit_test(test_closes),
-                                     cmocka_unit_test(test_passes), cmocka_unit_test(test_pass_bytes)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rights),     cmocka_unit_test(test_nobody),
+                                     cmocka_unit_test(test_reload),     cmocka_unit_test(test_closes),
+                                     cmocka_unit_test(test_passes),     cmocka_unit_test(test_pass_bytes),
+                                     cmocka_unit_test(test_pass_cache), cmocka_unit_test(test_certificate_after_pass)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -385,10 +385,17 @@ static void judge_anew(struct session *s, uint32_t *units) {
   session_close(s, err, text);
 }
 
+/* A pass that has ended counts no more: the session goes on by something else. */
 void trust_let_in(struct session *s) {
+  struct node *n = s->node;
+  const struct trust_pass *p = s->rights.pass;
   uint64_t end = door_id(&s->door) ? door_id_end(&s->door) : UINT64_MAX;
-  if (s->rights.pass && s->rights.pass->until < end) end = s->rights.pass->until + 1;
-  if (end != UINT64_MAX && heap_set(&s->node->trust.ends, &s->rights.end, end)) session_close(s, MACULA_ENOMEM, NULL);
+  int err = 0;
+  if (p && p->until < end && p->until >= unix_now(n)) end = p->until + 1;
+  if (end == UINT64_MAX) return;
+  do err = heap_set(&n->trust.ends, &s->rights.end, end);
+  while (err && make_room(n));
+  if (err) session_close(s, err, NULL);
 }
 
 nanotime trust_deadline(const struct node *n) {
@@ -402,8 +409,11 @@ nanotime trust_deadline(const struct node *n) {
 void trust_tick(struct node *n) {
   struct heap_link *due;
   uint32_t units = 0;
-  while (units < UNITS_A_TURN && (due = heap_pop_due(&n->trust.ends, unix_now(n))))
-    judge_anew(container_of(due, struct session, rights.end), &units);
+  while (units < UNITS_A_TURN && (due = heap_pop_due(&n->trust.ends, unix_now(n)))) {
+    struct session *s = container_of(due, struct session, rights.end);
+    judge_anew(s, &units);
+    if (s->state == SESSION_IN) trust_let_in(s);
+  }
   /* Whoever was judged goes to the end of the list, so those that were not stand at its front. */
   while (units < UNITS_A_TURN && !list_empty(&n->sessions.all)) {
     struct session *s = container_of(n->sessions.all.next, struct session, all);
