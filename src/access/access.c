@@ -382,6 +382,8 @@ static int check_shape(struct file *f, struct slice text) {
   yaml_event_t e;
   const char *wrong = NULL;
   unsigned depth = 0, documents = 0;
+  if (text.n && (text.p[0] == '%' || memmem(text.p, text.n, "\n%", 2)))
+    return fail(f, NULL, "a line that begins with %% (a directive of YAML): leave it out");
   if (!yaml_parser_initialize(&parser)) return no_memory(f);
   yaml_parser_set_input_string(&parser, text.p, text.n);
   for (bool more = true; more && !wrong && yaml_parser_parse(&parser, &e); yaml_event_delete(&e)) {
@@ -392,6 +394,10 @@ static int check_shape(struct file *f, struct slice text) {
     if (depth > MAX_NESTING) wrong = "nested too deeply";
     if (e.type == YAML_DOCUMENT_START_EVENT && documents++) wrong = "a second document begins here: put all keys into one";
     if (e.type == YAML_ALIAS_EVENT) wrong = "an alias (*NAME): write out what it stands for, or put patterns in quotes: '*'";
+    if ((e.type == YAML_SCALAR_EVENT && e.data.scalar.anchor) ||
+        (e.type == YAML_SEQUENCE_START_EVENT && e.data.sequence_start.anchor) ||
+        (e.type == YAML_MAPPING_START_EVENT && e.data.mapping_start.anchor))
+      wrong = "an anchor (&NAME): leave it out, or put what begins with & in quotes";
     if (e.type == YAML_SCALAR_EVENT && memchr(e.data.scalar.value, 0, e.data.scalar.length))
       wrong = "a text with a NUL (\\0) in it";
     if (wrong) snprintf(f->why, ACCESS_WHY_LEN, "%.200s:%zu: %s", f->name, e.start_mark.line + 1, wrong);
