@@ -212,7 +212,7 @@ static bool follows(struct slice pattern, size_t head, const struct name_values 
 }
 
 static bool rule_allows(const struct grant *g, const struct rule *r, bool contain, const struct name_values *who,
-                        struct slice what) {
+                        struct slice what, uint32_t *cost) {
   char filled[NAME_MAX_LEN + 1];
   struct slice pattern = pattern_of(g, r);
   if (!below(slice_of(pattern.p, r->head), what)) return false;
@@ -222,13 +222,20 @@ static bool rule_allows(const struct grant *g, const struct rule *r, bool contai
     if (name_template_fill(pattern, who, filled, &n)) return false;
     pattern = slice_of(filled, n);
   }
+  *cost += 50 + (uint32_t)(pattern.n * what.n) / 4;
   return contain ? name_pattern_contains(pattern, what) : matches(r->shape, pattern, what);
 }
 
 bool grant_allows(const struct grant *g, enum right right, const struct name_values *who, struct slice what,
                   struct grant_rule *ret_rule) {
+  uint32_t cost = 0;
+  return grant_allows_for(g, right, who, what, ret_rule, &cost);
+}
+
+bool grant_allows_for(const struct grant *g, enum right right, const struct name_values *who, struct slice what,
+                      struct grant_rule *ret_rule, uint32_t *cost) {
   for (size_t i = g->first[right]; i < g->first[right + 1]; i++) {
-    if (!rule_allows(g, &g->rules[i], right == RIGHT_SUB, who, what)) continue;
+    if (!rule_allows(g, &g->rules[i], right == RIGHT_SUB, who, what, cost)) continue;
     if (ret_rule) *ret_rule = (struct grant_rule){right, g->rules[i].line, pattern_of(g, &g->rules[i])};
     return true;
   }

@@ -89,5 +89,8 @@ struct grant_rule grant_rule_at(const struct grant *g, size_t i);
  * *ret_rule (optional): the first rule that allows it. */
 bool grant_allows(const struct grant *g, enum right right, const struct name_values *who, struct slice what,
                   struct grant_rule *ret_rule);
+/* The same; *cost rises by what it took beyond comparing the beginnings, in units of some 2 ns. */
+bool grant_allows_for(const struct grant *g, enum right right, const struct name_values *who, struct slice what,
+                      struct grant_rule *ret_rule, uint32_t *cost);
 
 #endif

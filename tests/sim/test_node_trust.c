@@ -260,10 +260,47 @@ static void test_certificate_after_pass(void **state) {
   crypto_key_free(m.key);
 }
 
+static int subscribe_many(struct rig_client *c, const char *topic, uint32_t count) {
+  struct slice *topics = malloc(count * sizeof *topics);
+  struct msg m = {.type = MSG_SUBSCRIBE,
+                  .subscribe = {.topics = {.count = count, .items = topics}, .ref = 77, .has_ref = true}};
+  for (uint32_t i = 0; i < count; i++) topics[i] = slice_str(topic);
+  size_t n = msg_size(&m);
+  uint8_t *buf = malloc(n);
+  assert_int_equal(msg_encode(&m, buf, n), n);
+  assert_int_equal(quic_stream_write(c->conn, c->stream, slice_of(buf, n)), 0);
+  free(buf);
+  free(topics);
+  struct msg a = rig_expect(c, MSG_ACK);
+  return a.ack.code.n ? err_from_name((const char *)a.ack.code.p, a.ack.code.n) : 0;
+}
+
+/* Patterns that take long to compare, as the holder of a pass can put into another: the many of one request are refused, a few
+ * are not, nor are many to others. */
+static void test_costly_patterns(void **state) {
+  struct rig r;
+  char yaml[8192], topic[128] = "a";
+  size_t n = (size_t)snprintf(yaml, sizeof yaml, "grants:\n  costly: {sub: [");
+  (void)state;
+  for (int i = 0; i < 60; i++)
+    n += (size_t)snprintf(yaml + n, sizeof yaml - n, "'**.a.**.a.**.a.**.a.**.a.**.a.**.x%d.**',", i);
+  snprintf(yaml + n, sizeof yaml - n,
+           "'a.**']}\n  plain: {sub: ['a.**']}\ntokens: [{token: " ACCESS_TOKEN ", grant: costly}, {token: " TOKEN_B
+           ", grant: plain}]\n");
+  for (int i = 0; i < 30; i++) strcat(topic, ".a");
+  rig_start(&r, &(struct rig_options){.access = yaml});
+  struct rig_client *c = let_in(&r, ACCESS_TOKEN), *other = let_in(&r, TOKEN_B);
+  assert_int_equal(subscribe_many(c, topic, 4000), MACULA_RATE_LIMITED);
+  assert_int_equal(subscribe_many(other, "a.b.c", 1000), 0);
+  assert_int_equal(subscribe_many(c, topic, 2), 0);
+  rig_stop(&r);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rights),     cmocka_unit_test(test_nobody),
-                                     cmocka_unit_test(test_reload),     cmocka_unit_test(test_closes),
-                                     cmocka_unit_test(test_passes),     cmocka_unit_test(test_pass_bytes),
-                                     cmocka_unit_test(test_pass_cache), cmocka_unit_test(test_certificate_after_pass)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rights),         cmocka_unit_test(test_nobody),
+                                     cmocka_unit_test(test_reload),         cmocka_unit_test(test_closes),
+                                     cmocka_unit_test(test_passes),         cmocka_unit_test(test_pass_bytes),
+                                     cmocka_unit_test(test_pass_cache),     cmocka_unit_test(test_certificate_after_pass),
+                                     cmocka_unit_test(test_costly_patterns)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -220,8 +220,10 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
   size_t len;
   int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : check_patterns(m.topics, &topic);
   const char *text = name_why(err, NAME_PATTERN, topic, why);
+  s->node->trust.cost = 0;
   for (; !err && msg_list_next(&l, &topic); i += !err) {
     if ((err = name_pattern(topic, pattern, &len)) == 0) err = trust_allows(s, RIGHT_SUB, slice_of(pattern, len), &forbidden);
+    if (!err && !trust_afford(s->node)) err = MACULA_RATE_LIMITED;
     if (!err) err = take_pattern(s, slice_of(pattern, len), flags, &was[i], &forbidden);
   }
   if (forbidden) text = forbidden;

@@ -13,6 +13,11 @@
  * a subscription is compared with. */
 #define UNITS_A_TURN 20000u
 #define UNITS_A_TOKEN 40u
+/* What comparing the patterns of one request with those of a grant may cost, in units of some 2 ns; and beyond that, a second
+ * and at once, all clients together. A pass may have patterns that take a microsecond each. */
+#define COST_FREE 200000u
+#define COST_RATE 20e6
+#define COST_BURST 1e6
 
 static uint64_t unix_now(const struct node *n) { return node_wall_ms(n) / 1000; }
 
@@ -288,7 +293,7 @@ int trust_allows(struct session *s, enum right right, struct slice what, const c
   if (!r->grant) return 0;
   if (right == RIGHT_PUB && what.n && what.n == r->last_len && !memcmp(what.p, r->last, what.n)) return 0;
   who = values_of(s);
-  if (grant_allows(r->grant, right, &who, what, NULL)) {
+  if (grant_allows_for(r->grant, right, &who, what, NULL, &n->trust.cost)) {
     if (right != RIGHT_PUB || what.n > sizeof r->last) return 0;
     memcpy(r->last, what.p, what.n);
     r->last_len = (uint8_t)what.n;
@@ -300,6 +305,15 @@ int trust_allows(struct session *s, enum right right, struct slice what, const c
   *ret_text = n->trust.why;
   say_forbidden(s, right, what);
   return MACULA_FORBIDDEN;
+}
+
+bool trust_afford(struct node *n) {
+  if (n->trust.cost <= COST_FREE) return true;
+  double beyond = n->trust.cost - COST_FREE;
+  if (beyond > bucket_level(&n->trust.comparing, COST_RATE, COST_BURST, n->now)) return false;
+  n->trust.comparing.tokens -= beyond;
+  n->trust.cost = COST_FREE;
+  return true;
 }
 
 /* ---- anew ------------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ bool trust_prove(const struct session *s, uint8_t ret_proof[TOKEN_PROOF_LEN]);
  * *ret_text, which names what is missing; it is counted and logged. */
 int trust_allows(struct session *s, enum right right, struct slice what, const char **ret_text);
 
+/* Whether what trust_allows has cost since trust.cost was set to 0 is within a request's share; MACULA_RATE_LIMITED else. */
+bool trust_afford(struct node *n);
+
 /* Our own pass from now on, of the account of the node itself; NULL: none. */
 void trust_take_pass(struct node *n, uint8_t *pass, size_t len);
 /* Another access file counts from now on (NULL: everything is open): all sessions are judged anew. */

@@ -86,6 +86,8 @@ struct trust {
   nanotime announce_at;                       /* when their numbers are announced to all links again */
   struct bucket lines;                        /* log lines: TRUST_LINES_A_SECOND */
   uint64_t lines_left_out;
+  uint32_t cost;           /* of comparing patterns with those of grants, for the request under way */
+  struct bucket comparing; /* what requests may cost beyond their free share */
   uint64_t forbidden;      /* requests that a grant does not allow */
   uint64_t ended;          /* sessions that ended since they were judged anew */
   uint64_t passes_refused; /* passes without room among those that are known */
