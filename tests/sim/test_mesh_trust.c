@@ -241,12 +241,61 @@ static void test_files_of_their_own(void **state) {
   stop(&m);
 }
 
+static void show(struct rig_client *c, uint8_t serial) {
+  uint8_t pass[PASS_MAX];
+  if (c->conn) rig_show(c, slice_of(pass, realm_pass(&ours, quic_identity_id(c->identity), ROLE_CLIENT, serial, 86400, pass)));
+}
+
+/* Passes are shown, links are made, lists go around and the access file is changed while the n-th allocation fails. */
+static void test_no_memory(void **state) {
+  struct mem_fail fail;
+  char why[PASS_WHY_LEN];
+  (void)state;
+  for (uint64_t at = 1, more = 1; more; at += 2 + at / 4) {
+    struct mesh m;
+    fail = (struct mem_fail){0};
+    realm_init(&ours);
+    next_serial = 0;
+    next_role = ROLE_NODE;
+    mesh_start_joined(&m, 3, &(struct rig_options){.access = ours.yaml, .pass_of = pass_of, .node = {.fail = &fail}});
+    mesh_settle(&m);
+    struct rig_client *c[2] = {rig_join(&m.rig[0], 0, NULL, 0), rig_join(&m.rig[1], 0, NULL, 0)};
+    fail.countdown = at;
+    show(c[0], 100);
+    show(c[1], 101);
+    struct slice list = realm_revoke(&ours, 1, (uint8_t[]){100}, 1);
+    (void)node_revoke(m.rig[1].node, list, sim_net_now(m.rig[0].net), why);
+    free((void *)list.p);
+    rig_run(&m.rig[0], 2 * NS_SEC);
+    for (unsigned a = 0; a < 2; a++) {
+      struct node_reload l = {.access = access_text(ours.yaml)};
+      (void)node_reload(m.rig[a].node, &l);
+      access_unref(l.access);
+    }
+    rig_run(&m.rig[0], 2 * NS_SEC);
+    for (unsigned a = 0; a < 2; a++) {
+      struct peer *p = mesh_peer(&m, a, 2);
+      if (p && p->link) session_close(p->link, MACULA_ECLOSED, NULL);
+    }
+    rig_run(&m.rig[0], 20 * NS_SEC);
+    more = fail.countdown == 0;
+    fail.countdown = 0;
+    rig_run(&m.rig[0], 70 * NS_SEC);
+    mesh_settle(&m);
+    rig_run(&m.rig[0], NS_SEC);
+    push(&m, 0, 2, (uint8_t[]){100, 102}, 2);
+    rig_run(&m.rig[0], 61 * NS_SEC);
+    for (unsigned i = 0; i < 3; i++) assert_int_equal(revoked_number(node_revoked(m.rig[i].node, 0)), 2);
+    stop(&m);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_passes_link),        cmocka_unit_test(test_client_pass_is_no_node),
       cmocka_unit_test(test_revoked_everywhere), cmocka_unit_test(test_revoked_while_apart),
       cmocka_unit_test(test_files_of_their_own), cmocka_unit_test(test_revoked_model),
-      cmocka_unit_test(test_lists_are_judged),
+      cmocka_unit_test(test_lists_are_judged),   cmocka_unit_test(test_no_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
