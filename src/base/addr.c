@@ -17,7 +17,8 @@ bool addr_eq(const struct addr *a, const struct addr *b) {
 bool addr_same_host(const struct addr *a, const struct addr *b) {
   if (a->sa.sa_family != b->sa.sa_family) return false;
   if (a->sa.sa_family == AF_INET) return a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
-  return memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, 8) == 0;
+  bool mapped = IN6_IS_ADDR_V4MAPPED(&a->v6.sin6_addr) || IN6_IS_ADDR_V4MAPPED(&b->v6.sin6_addr);
+  return memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, mapped ? 16 : 8) == 0;
 }
 
 bool addr_is_loopback(const struct addr *a) {

@@ -235,6 +235,30 @@ static void servers_are_read(void **state) {
   }
 }
 
+/* A socket on [::] hears IPv4 as mapped addresses: these are as many hosts. */
+static void test_same_host(void **state) {
+  static const struct {
+    const char *a, *b;
+    bool same;
+  } all[] = {
+      {"10.0.0.1:1", "10.0.0.1:2", true},
+      {"10.0.0.1:1", "10.0.0.2:1", false},
+      {"[2001:db8::1]:1", "[2001:db8::2]:1", true},
+      {"[2001:db8::1]:1", "[2001:db8:0:1::1]:1", false},
+      {"[::ffff:10.0.0.1]:1", "[::ffff:10.0.0.1]:2", true},
+      {"[::ffff:10.0.0.1]:1", "[::ffff:10.0.0.2]:1", false},
+      {"[::1]:1", "[::ffff:10.0.0.2]:1", false},
+  };
+  struct addr a, b;
+  (void)state;
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+    assert_int_equal(addr_parse(all[i].a, 0, &a), 0);
+    assert_int_equal(addr_parse(all[i].b, 0, &b), 0);
+    assert_int_equal(addr_same_host(&a, &b), all[i].same);
+    assert_int_equal(addr_same_host(&b, &a), all[i].same);
+  }
+}
+
 static void addresses_read_and_write(void **state) {
   (void)state;
   static const char *const good[] = {"127.0.0.1:9443", "[::1]:9443", "192.0.2.7:1"};
@@ -394,6 +418,7 @@ int main(void) {
                                      cmocka_unit_test(time_saturates),
                                      cmocka_unit_test(a_log_line_cannot_be_forged),
                                      cmocka_unit_test(a_long_value_hides_nothing),
-                                     cmocka_unit_test(labels_are_clean)};
+                                     cmocka_unit_test(labels_are_clean),
+                                     cmocka_unit_test(test_same_host)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
