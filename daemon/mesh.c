@@ -246,14 +246,14 @@ static void save_revoked(struct mesh *m) {
     free(text);
     if (err) {
       log_warn(m->log, "revoked_not_written", "text=\"%s\"", why);
-      return;
+      continue;
     }
     *k = (struct kept){*revoked_realm(r), revoked_number(r)};
   }
 }
 
 static void read_revoked(struct mesh *m, const char *path) {
-  char *text, why[PASS_WHY_LEN];
+  char *text, why[PASS_WHY_LEN] = "no memory";
   uint8_t *list = malloc(REVOKED_MAX_BYTES);
   size_t n, len;
   int err = list ? io_text_read(path, 2 * REVOKED_MAX_BYTES, &text, &n, why) : MACULA_ENOMEM;

@@ -238,6 +238,22 @@ static void test_files_of_their_own(void **state) {
   struct rig_client *d = rig_join(&m.rig[0], 0, NULL, 0);
   rig_connect(d, RIG_EXT, "test", "the-token-of-node-1");
   assert_int_equal(rig_closed(d), MACULA_NOT_AUTHORIZED);
+}
+
+/* Whoever says again and again that it has no list is not sent it each time. */
+static void test_lists_are_not_sent_for_ever(void **state) {
+  struct mesh m;
+  (void)state;
+  start(&m, 2);
+  mesh_settle(&m);
+  push(&m, 0, 1, (uint8_t[]){100}, 1);
+  rig_run(&m.rig[0], NS_SEC);
+  struct peer *p = mesh_peer(&m, 1, 0);
+  struct msg none = {.type = MSG_REVOKED, .revoked = {.realm = slice_of(crypto_key_id(ours.key)->b, ID_LEN)}};
+  uint64_t before = m.rig[1].node->stats.frames;
+  for (int i = 0; i < 1000; i++) assert_int_equal(session_send(p->link, &none, false), 0);
+  rig_run(&m.rig[0], NS_SEC);
+  assert_in_range(m.rig[1].node->stats.frames - before, 1, 100);
   stop(&m);
 }
 
@@ -292,10 +308,15 @@ static void test_no_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_passes_link),        cmocka_unit_test(test_client_pass_is_no_node),
-      cmocka_unit_test(test_revoked_everywhere), cmocka_unit_test(test_revoked_while_apart),
-      cmocka_unit_test(test_files_of_their_own), cmocka_unit_test(test_revoked_model),
-      cmocka_unit_test(test_lists_are_judged),   cmocka_unit_test(test_no_memory),
+      cmocka_unit_test(test_passes_link),
+      cmocka_unit_test(test_client_pass_is_no_node),
+      cmocka_unit_test(test_revoked_everywhere),
+      cmocka_unit_test(test_revoked_while_apart),
+      cmocka_unit_test(test_files_of_their_own),
+      cmocka_unit_test(test_revoked_model),
+      cmocka_unit_test(test_lists_are_judged),
+      cmocka_unit_test(test_no_memory),
+      cmocka_unit_test(test_lists_are_not_sent_for_ever),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,8 @@
 #include "node/trust/judge.h"
 
 #define ANNOUNCE_EVERY (60 * NS_SEC)
-/* Lists of one peer that are verified: a bad signature costs as much as a good one. */
+/* Lists of one peer that are verified, as a bad signature costs as much as a good one; and lists that it is sent as it lacks
+ * them. */
 #define HEARD_A_SECOND 1.0
 #define HEARD_AT_ONCE (2.0 * ACCESS_MAX_REALMS)
 
@@ -86,8 +87,8 @@ void revoked_heard(struct peer *p, const struct msg_revoked *m) {
   if (!is_trusted(n, &realm)) return; /* another mesh may trust it */
   struct revoked **at = find(n, &realm);
   uint64_t ours = at ? revoked_number(*at) : 0;
-  if (m->number < ours) {
-    tell(p, &realm, *at, true);
+  if (m->number < ours) { /* a few bytes ask for 96 KiB */
+    if (bucket_take(&p->told, HEARD_A_SECOND, HEARD_AT_ONCE, n->now)) tell(p, &realm, *at, true);
     return;
   }
   if (m->number == ours || !m->list.n) return; /* who has a newer one sends it when it hears our number */
