@@ -9,10 +9,11 @@
 #include "node/trust/account.h"
 #include "trust/crypto.h"
 
-/* What one turn may cost, in units of some 50 ns: a session, a token that a proof is compared with, a pattern of a grant that
- * a subscription is compared with. */
+/* What one turn may cost, in units of some 50 ns: a token that a proof is compared with, a pattern of a grant that a
+ * subscription is compared with. */
 #define UNITS_A_TURN 20000u
 #define UNITS_A_TOKEN 40u
+#define UNITS_A_SESSION 10u /* its memory is cold; its pass is looked up in every list */
 /* What comparing the patterns of one request with those of a grant may cost, in units of some 2 ns; and beyond that, a second
  * and at once, all clients together. A pass may have patterns that take a microsecond each. */
 #define COST_FREE 200000u
@@ -362,7 +363,7 @@ static int anew(struct session *s, uint32_t *units, const char **ret_text) {
   struct grant *g;
   size_t tokens = 0;
   *ret_text = NULL;
-  *units += 1;
+  *units += UNITS_A_SESSION;
   if (door_id(&s->door) && unix_now(n) >= door_id_end(&s->door)) return MACULA_CERTIFICATE_EXPIRED;
   *ret_text = n->trust.why;
   if (!n->trust.access) { /* a reload never opens what was closed */
