@@ -238,6 +238,7 @@ static void test_files_of_their_own(void **state) {
   struct rig_client *d = rig_join(&m.rig[0], 0, NULL, 0);
   rig_connect(d, RIG_EXT, "test", "the-token-of-node-1");
   assert_int_equal(rig_closed(d), MACULA_NOT_AUTHORIZED);
+  stop(&m);
 }
 
 /* Whoever says again and again that it has no list is not sent it each time. */
