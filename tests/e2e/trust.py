@@ -126,6 +126,11 @@ def tokens(folder):
         for path in paths[:2]:
             n.ok("--token-file", path, "pub", "a", "1")
         n.fails(3, "not_authorized: [^\n]*token is wrong", "--token-file", paths[2], "pub", "a", "1")
+        sub, end = n.sub("--token-file", paths[0], "a"), ["--token-file", paths[1], "clients", "end"]
+        assert n.ok(*end, n.ok("id").strip()) == "ended 1\n"  # not the one that asks, which has this id, too
+        assert sub.wait() == 3 and "an operator ended this connection" in sub.err, sub.err
+        n.fails(1, "not_found: nobody else with this id", *end, n.ok("id").strip())
+        n.fails(1, "invalid_argument: an id has 64 hexadecimal digits", *end, "x")
         n.fails(2, "at least 16 bytes", "--token-file", write(folder, "short", "fifteen bytes..\n"), "pub", "a", "1")
     with Node(folder, http="off", state="open") as n:
         n.fails(3, "not_authorized: [^\n]*without proving that it knows the access token", "--token-file", paths[0], "pub", "a", "1")
@@ -191,7 +196,34 @@ def revoked(folder):
         b.fails(1, "not_found: ", "--pass", operator, "clients", "end", "ab" * 32)
 
 
-CASES = (passes, nodes_without_a_pass, first_contact, tokens, mesh, revoked)
+def another_list(folder):
+    """A list that would not replace the one there is is refused, and the node's own can be gone on with."""
+    realm = Realm(folder)
+    files = {name: realm.sign(name, realm.macula("id").strip(), *more) for name, more in
+             (("operator", ["--role", "operator"]), ("first", ["--sub", "a"]), ("second", ["--sub", "a"]))}
+
+    def revoke(into, name):
+        return realm.macula("pass", "revoke", "--key", realm.key, "--list", into, serial(realm, files[name]))
+    lists = [os.path.join(folder, name) for name in ("list", "another")]
+    with realm.node("one", "--realm-keys", realm.id) as a:
+        subs = [a.sub("--pass", files[name], "a") for name in ("first", "second")]
+        push = ["--pass", files["operator"], "realm", "push"]
+        a.fails(1, "invalid_argument: [^\n]*no list of revoked passes", *push, files["first"])
+        revoke(lists[0], "first")
+        a.ok(*push, lists[0])
+        assert subs[0].wait() == 3 and "pass_revoked" in subs[0].err, subs[0].err
+        revoke(lists[1], "second")  # made anew: the same number
+        err = a.fails(1, "busy: ", *push, lists[1])
+        assert "list number 1" in err and "pass revoke" in err, err
+        a.ok(*push, lists[0])  # once more does no harm
+        kept = os.path.join(folder, "one", "revoked-" + realm.id)
+        until("the node keeps its list", lambda: os.path.exists(kept))
+        assert ": number 2, 2 revoked" in revoke(kept, "second")
+        a.ok(*push, kept)
+        assert subs[1].wait() == 3 and "pass_revoked" in subs[1].err, subs[1].err
+
+
+CASES = (passes, nodes_without_a_pass, first_contact, tokens, mesh, revoked, another_list)
 
 
 def main():

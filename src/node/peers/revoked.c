@@ -1,5 +1,7 @@
 #include "node/peers/revoked.h"
 
+#include <stdio.h>
+
 #include "base/err.h"
 #include "node/peers/peer.h"
 #include "node/session/session.h"
@@ -51,6 +53,16 @@ static void announce(struct peer *p) {
 
 static void announce_all(struct node *n) { list_for(it, &n->peers.all) announce(container_of(it, struct peer, all)); }
 
+/* What was known already is no news; what differs, and does not replace it, would be lost in silence. */
+static int behind(struct node *n, const struct revoked *list, const struct revoked *known) {
+  if (!known || slice_eq(revoked_bytes(list), revoked_bytes(known))) return 0;
+  snprintf(n->trust.why, sizeof n->trust.why,
+           "the node has list number %llu of this realm, and this is another, number %llu: push what its own list, "
+           "revoked-REALM in its state folder, becomes by 'macula pass revoke'",
+           (unsigned long long)revoked_number(known), (unsigned long long)revoked_number(list));
+  return MACULA_EBUSY;
+}
+
 static int take(struct node *n, struct slice bytes, const struct peer *from) {
   size_t count = 0;
   const struct id *realms = n->trust.access ? access_realms(n->trust.access, &count) : NULL;
@@ -60,8 +72,9 @@ static int take(struct node *n, struct slice bytes, const struct peer *from) {
   if (err) return err;
   struct revoked **at = place_for(n, revoked_realm(list));
   if (!at || !revoked_replaces(list, *at)) {
+    err = behind(n, list, at ? *at : NULL);
     revoked_unref(list);
-    return 0;
+    return err;
   }
   revoked_unref(*at);
   *at = list;
@@ -77,7 +90,12 @@ static int take(struct node *n, struct slice bytes, const struct peer *from) {
   return 0;
 }
 
-int revoked_take(struct node *n, struct slice list) { return take(n, list, NULL); }
+int revoked_push(struct node *n, struct slice list) { return take(n, list, NULL); }
+
+int revoked_take(struct node *n, struct slice list) {
+  int err = take(n, list, NULL);
+  return err == MACULA_EBUSY ? 0 : err;
+}
 
 void revoked_heard(struct peer *p, const struct msg_revoked *m) {
   struct node *n = p->node;

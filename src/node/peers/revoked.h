@@ -6,9 +6,11 @@
 
 #include "node/state.h"
 
-/* A list that an operator or the state folder hands in. 0 also when this one or a newer one is known already. The errors of
- * revoked_parse, with n->trust.why. */
+/* A list of the state folder. 0 also when this one or a newer one is known already. The errors of revoked_parse, with
+ * n->trust.why. */
 int revoked_take(struct node *n, struct slice list);
+/* A list that an operator hands in. MACULA_EBUSY: another one with this number or a higher one is known, and stays. */
+int revoked_push(struct node *n, struct slice list);
 void revoked_heard(struct peer *p, const struct msg_revoked *m); /* another node's frame */
 void revoked_link_up(struct peer *p);
 /* Realm keys have changed: lists of others go, those of new ones are asked for. */

@@ -94,8 +94,10 @@ static int revoke(struct node *n, json_t *args, const char **ret_text) {
   int err = list ? crypto_unarmor(REVOKED_LABEL, slice_str(json_string_value(json_object_get(args, "list"))), list,
                                   REVOKED_MAX_BYTES, &len)
                  : MACULA_ENOMEM;
-  if (err == MACULA_EINVAL) snprintf(n->trust.why, sizeof n->trust.why, "'list' holds no list of revoked passes");
-  if (!err) err = revoked_take(n, slice_of(list, len));
+  if (err == MACULA_EINVAL)
+    snprintf(n->trust.why, sizeof n->trust.why,
+             "what was handed in is no list of revoked passes: 'macula pass revoke' makes one");
+  if (!err) err = revoked_push(n, slice_of(list, len));
   free(list);
   return err;
 }
@@ -105,7 +107,7 @@ static int end_of(struct node *n, const struct session *by, json_t *args, const 
   struct id id;
   *ret_count = 0;
   if (id_parse(slice_str(json_string_value(json_object_get(args, "id"))), &id))
-    return *ret_text = "'id' is no id of 64 hexadecimal digits", MACULA_EINVAL;
+    return *ret_text = "an id has 64 hexadecimal digits, as 'macula --json clients' prints it", MACULA_EINVAL;
   list_for_safe(it, &n->sessions.all) {
     struct session *s = container_of(it, struct session, all);
     if (s == by || s->state != SESSION_IN || !(s->client.in ? id_eq(&s->client.id, &id) : s->peer && id_eq(&s->peer->id, &id)))
@@ -113,7 +115,7 @@ static int end_of(struct node *n, const struct session *by, json_t *args, const 
     session_close(s, MACULA_NOT_AUTHORIZED, "an operator ended this connection");
     ++*ret_count;
   }
-  return *ret_count ? 0 : (*ret_text = "nobody with this id is connected to this node", MACULA_ENOTFOUND);
+  return *ret_count ? 0 : (*ret_text = "nobody else with this id is connected to this node", MACULA_ENOTFOUND);
 }
 
 /* What an operator has the node do. False: it is none of these. */
