@@ -58,7 +58,7 @@ static int bad_value(const struct option_def *d, const char *text) {
                                      [OPTION_LIST] = "a text, at most 64 times",
                                      [OPTION_NUMBER] = "a whole number",
                                      [OPTION_SIZE] = "a size such as 64 or 4k",
-                                     [OPTION_TIME] = "a time such as 500ms, 2s or 1m"};
+                                     [OPTION_TIME] = "a time such as 2s, 1h or 30d"};
   char range[80] = "";
   if (strcmp(d->name, "qos") == 0 && strcmp(text, "2") == 0) return cli_invalid(MACULA_UNSUPPORTED_QOS, NULL);
   if (d->kind == OPTION_NUMBER || d->kind == OPTION_SIZE)

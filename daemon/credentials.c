@@ -133,9 +133,10 @@ static int access_of_realms(const struct config *c, struct mem *mem, struct acce
 }
 
 static int load_pass(const struct config *c, struct credentials *ret, char *ret_why) {
-  char *text, why[PASS_WHY_LEN] = "", where[CONFIG_WHY_LEN];
+  char *text, why[PASS_WHY_LEN] = "", where[CONFIG_WHY_LEN], holder[ID_HEX_LEN + 1], own[ID_HEX_LEN + 1];
   size_t len;
   struct pass p;
+  enum pass_verdict v = PASS_GOOD;
   int err = read_text(c, OPTION_PASS, c->pass, &text, &len, ret_why);
   if (err) return err;
   err = crypto_unarmor(PASS_LABEL, slice_of(text, len), ret->pass, sizeof ret->pass, &ret->pass_len);
@@ -143,7 +144,7 @@ static int load_pass(const struct config *c, struct credentials *ret, char *ret_
   struct pass_trust t = {.now = io_unix_ms() / 1000, .holder = ret->identity ? quic_identity_id(ret->identity) : NULL};
   if (err)
     snprintf(why, sizeof why, "holds no pass: 'macula pass new' makes one");
-  else if (pass_decode(slice_of(ret->pass, ret->pass_len), &p, why) || pass_now(&p, &t, why))
+  else if (pass_decode(slice_of(ret->pass, ret->pass_len), &p, why) || (v = pass_now(&p, &t, why)))
     err = MACULA_PASS_INVALID;
   else if (pass_effective(&p)->role != ROLE_NODE)
     err = MACULA_PASS_INVALID,
@@ -151,6 +152,11 @@ static int load_pass(const struct config *c, struct credentials *ret, char *ret_
   else
     ret->pass_end = pass_effective(&p)->not_after;
   config_where(c, OPTION_PASS, where);
+  if (v == PASS_OTHERS) {
+    id_hex(&pass_effective(&p)->holder, holder);
+    id_hex(t.holder, own);
+    snprintf(why, sizeof why, "is for the key %s, and this node's is %s: 'macula pass new --id' takes that", holder, own);
+  }
   if (err) snprintf(ret_why, CONFIG_WHY_LEN, "%.150s: %.100s: %.250s", where, c->pass, why);
   return err;
 }

@@ -168,7 +168,8 @@ static void reload(struct daemon *d) {
     d->log.level = wanted.log_level;
     d->sink.json = wanted.log_json;
     d->closed |= wanted.access || wanted.realm_keys.count;
-    log_info(&d->log, "reloaded", "file=\"%s\"", wanted.file ? wanted.file : "");
+    log_info(&d->log, "reloaded", "file=\"%s\" access=\"%s\"", wanted.file ? wanted.file : "",
+             wanted.access ? wanted.access : "");
   }
   credentials_done(&cred);
   config_done(&wanted);

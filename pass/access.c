@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/utf8.h"
+#include "io/io.h"
 #include "pass/command.h"
 #include "pass/files.h"
 
@@ -65,12 +66,19 @@ static int run(struct cli *cli, void *values) {
   const struct access_options *o = values;
   const char *file = o->access ? o->access : "access.yaml";
   struct access *a;
+  char why[256];
+  int err;
   bool check = !strcmp(cli->argv[0], "check") && cli->argc == 1;
   if (!check && (strcmp(cli->argv[0], "test") != 0 || cli->argc != 3))
-    return cli_invalid(MACULA_EINVAL, "it is `access test --user NAME pub|sub|call|serve NAME` or `access check`");
+    return cli_invalid(
+        MACULA_EINVAL,
+        "it is `access test [--access FILE] --user NAME pub|sub|call|serve NAME` or `access check [--access FILE]`");
   int code = files_access(file, &a);
   if (code) return code;
-  if (!check)
+  if (check && access_has_secrets(a) && strcmp(file, "-") != 0 && (err = io_private_check(file, why))) {
+    cli_error(macula_err_name(err), "%.255s, as tokens or passwords stand in it", why);
+    code = EXIT_USAGE;
+  } else if (!check)
     code = test(cli, o, a, file);
   else if (!cli->json)
     printf("%s: good\n", file);
@@ -86,7 +94,7 @@ const struct command command_access = {
     "say what an access file allows to whom",
     "test says whether somebody may pub, sub, call or serve something, and which line\n"
     "of the file says so (exit code 1: no); check says what is wrong with the file.\n"
-    "Nodes do not read access files yet.\n\n"
+    "maculad --access reads it as it starts, and again on SIGHUP.\n\n"
     "  --access FILE   the file (access.yaml)\n"
     "  --user NAME     for this user; or\n"
     "  --id ID         for a client or node with this key, without another grant; or\n"

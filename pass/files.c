@@ -95,6 +95,9 @@ int files_revoked(const char *path, bool may_miss, const struct id *realms, size
              path);
   else
     err = revoked_parse(&files_mem, slice_of(bytes, len), realms, realm_count, ret_list, why);
+  if (err == MACULA_NOT_AUTHORIZED && may_miss) /* the one that is to be changed */
+    snprintf(why, sizeof why, "%.200s is the list of another realm than that of --key: name its own key, or another file",
+             path);
   free(text);
   free(bytes);
   return err ? cli_invalid(err, why) : 0;

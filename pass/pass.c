@@ -141,6 +141,8 @@ static int put_pass(const struct cli *cli, struct slice bytes) {
   const struct pass_claims *c = pass_effective(&p);
   struct shown s = show_of(c);
   bool ok = true;
+  if (!c->count && c->role == ROLE_CLIENT)
+    fputs("macula: note: it grants nothing: --pub, --sub, --call and --serve say what\n", stderr);
   if (cli->json) {
     json_t *j = json_of(c);
     json_object_set_new(j, "pass", json_string(text));
@@ -163,6 +165,7 @@ static void print_link(const struct pass *p, size_t i) {
   printf("%sserial      %s\n%s %s\nfor key     %s\nrole        %s\nvalid       %s to %s\n",
          i ? "\nnarrowed, of which this holds:\n" : "", s.serial, i ? "signed by  " : "realm key  ", signer, s.holder,
          role_name(c->role), s.begin, s.end);
+  if (files_now() > c->not_after) puts("            it has ended");
   if (c->delegate) puts("delegate    its holder may narrow it, once");
   for (size_t k = 0; k < c->count; k++)
     printf("%-11s %.*s\n", right_name(c->rules[k].right), (int)c->rules[k].pattern.n, (const char *)c->rules[k].pattern.p);
@@ -198,6 +201,16 @@ static int run_new(struct cli *cli, const struct pass_options *o) {
   return code;
 }
 
+static int is_holder(const char *path, const struct pass *p, const struct id *id) {
+  char holder[ID_HEX_LEN + 1], hex[ID_HEX_LEN + 1];
+  if (p->links > 1 || id_eq(id, &pass_effective(p)->holder)) return 0; /* narrowed already: pass_narrow says so */
+  id_hex(&pass_effective(p)->holder, holder);
+  id_hex(id, hex);
+  cli_error("invalid_argument", "%s is for the identity %s, and this one is %s: its holder narrows it, with --identity", path,
+            holder, hex);
+  return EXIT_USAGE;
+}
+
 static int run_narrow(struct cli *cli, const struct pass_options *o) {
   struct draft *d = calloc(1, sizeof *d);
   struct crypto_key *key = NULL;
@@ -210,7 +223,9 @@ static int run_narrow(struct cli *cli, const struct pass_options *o) {
   if (!code) code = files_pass(cli->argv[1], first, &first_len);
   if (!code && pass_decode(slice_of(first, first_len), &p, why)) code = cli_invalid(MACULA_EINVAL, why);
   if (!code) code = take_claims(o, pass_effective(&p), d);
+  if (!code && o->key) code = cli_invalid(MACULA_EINVAL, "--key is for new: a pass is narrowed by its holder, with --identity");
   if (!code) code = files_identity(cli, &key);
+  if (!code) code = is_holder(cli->argv[1], &p, crypto_key_id(key));
   int err = code ? 0 : pass_narrow(slice_of(first, first_len), key, &d->claims, bytes, &n, why);
   if (err) code = cli_invalid(err, why);
   if (!code) code = put_pass(cli, slice_of(bytes, n));

@@ -102,14 +102,21 @@ static char *insert(const char *text, const char *line) {
 }
 
 /* The file is written only if it is good with the line in it. */
-static int add_to_file(const char *path, const char *line) {
+static int add_to_file(const char *path, const char *name, const char *line) {
   char *text = NULL, *next = NULL, why[ACCESS_WHY_LEN];
   size_t n;
   struct access *a;
   struct access_files files;
   int lock = -1, err = io_file_lock(path, false, &lock, why);
   if (!err) err = io_text_read(path, ACCESS_MAX_FILE, &text, &n, why);
+  if (err == MACULA_ENOTFOUND) snprintf(why, sizeof why, "there is no %.200s: write it first, with its grants", path);
   files_read_token_of(&files);
+  if (!err && !access_parse(&files_mem, path, slice_str(text), &files, &a, why)) {
+    const struct access_user *u = access_user(a, slice_str(name));
+    if (u) snprintf(why, sizeof why, "%.200s:%u: '%.64s' is there: take this line out first", path, u->line, name);
+    if (u) err = MACULA_EBUSY;
+    access_unref(a);
+  }
   if (!err && !(next = insert(text, line))) {
     err = MACULA_ENOMEM;
     snprintf(why, sizeof why, "%s", macula_err_text(err));
@@ -138,7 +145,7 @@ static int add(struct cli *cli, const struct user_options *o) {
   if (err) return cli_invalid(err, "a password has 1 to 1024 bytes");
   code = make_line(name, hash, grant, &line);
   if (!code && o->access)
-    code = add_to_file(o->access, line);
+    code = add_to_file(o->access, name, line);
   else if (!code && cli->json)
     code = text_put_json(json_pack("{s:s, s:s}", "user", name, "password", hash)) ? EXIT_DONE : EXIT_FAILED;
   else if (!code)

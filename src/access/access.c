@@ -432,8 +432,12 @@ int access_parse(struct mem *mem, const char *name, struct slice text, const str
   yaml_parser_set_input_string(&parser, text.p, text.n);
   if (!yaml_parser_load(&parser, &f.doc)) {
     bool alias = parser.context && strstr(parser.context, "alias");
+    bool begins_nothing = parser.problem && strstr(parser.problem, "cannot start any token");
+    bool in_list = parser.problem && strstr(parser.problem, "expected ',' or ']'");
     snprintf(ret_why, ACCESS_WHY_LEN, "%.200s:%zu: not YAML: %s", name, parser.problem_mark.line + 1,
              alias            ? "put patterns in quotes: '**'"
+             : begins_nothing ? "a tab, or a text that needs quotes: indent with blanks, write '@x'"
+             : in_list        ? "',' or ']' is expected: a text with ${id} in a list needs quotes"
              : parser.problem ? parser.problem
                               : "it cannot be read");
     yaml_parser_delete(&parser);

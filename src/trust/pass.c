@@ -280,7 +280,8 @@ enum pass_verdict pass_verify(struct slice bytes, const struct pass_trust *t, st
   if (v) return v;
   id_hex(&ret_pass->realm, hex);
   if (!is_one_of(&ret_pass->realm, t->realms, t->realm_count))
-    return WHY("the pass is signed by the realm key %s, which is not trusted here", hex), PASS_FOREIGN;
+    return WHY("the pass is signed by the realm key %s, which is not trusted here: realm_keys says which are", hex),
+           PASS_FOREIGN;
   if ((v = pass_now(ret_pass, t, ret_why))) return v; /* costs less than a signature */
   for (size_t i = 0; i < ret_pass->links && !v; i++) v = check_link(ret_pass, i, ret_why);
   return v;

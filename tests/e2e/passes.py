@@ -122,7 +122,7 @@ def test_what_a_user_does(f):
     f.no("no pattern", "pass", "check", "guest.pass", "call", "math.add")
     f.bad("which no pattern of the pass itself contains", "pass", "narrow", "me.pass", "--id", guest, "--sub", "**")
     f.bad("narrowed already", "pass", "narrow", "guest.pass", "--identity", "guest.pem", "--id", me, "--sub", "cmd.door")
-    f.bad("another key than its holder's", "pass", "narrow", "me.pass", "--identity", "guest.pem", "--id", me, "--sub", "cmd.door")
+    f.bad("is for the identity %s, and this one is " % me, "pass", "narrow", "me.pass", "--identity", "guest.pem", "--id", me, "--sub", "cmd.door")
     serial = said["links"][0]["serial"]
     assert f.ok("pass", "revoke", "--key", "realm.key", "--list", "revoked", serial) == "revoked: number 1, 1 revoked\n"
     assert json.loads(f.ok("pass", "revoke", "--key", "realm.key", "--list", "revoked", "00" * 16, "--json")) == {"number": 2, "revoked": 2}
@@ -131,7 +131,7 @@ def test_what_a_user_does(f):
     f.no("of which this one is a part, was revoked", "pass", "check", "guest.pass", "--list", "revoked")
     f.ok("realm", "new", "other.key")
     before = f.read("revoked")
-    f.bad("not trusted here", "pass", "revoke", "--key", "other.key", "--list", "revoked", serial)
+    f.bad("another realm than that of --key", "pass", "revoke", "--key", "other.key", "--list", "revoked", serial)
     assert f.read("revoked") == before
 
 
@@ -197,7 +197,7 @@ def test_tokens_and_users(f):
     assert stat.S_IMODE(os.stat(os.path.join(f.path, "access.yaml")).st_mode) == 0o600
     iterations, salt, digest = re.search(r"pbkdf2-sha256\$(\d+)\$([^$]+)\$([^']+)'", kept).groups()
     assert hashlib.pbkdf2_hmac("sha256", "p\u00e4ss".encode(), base64.b64decode(salt), int(iterations)) == base64.b64decode(digest)
-    f.bad("'alice' stands in lines", "user", "add", "alice", "--access", "access.yaml", "--grant", "sensors", stdin=b"x\n")
+    f.bad("access.yaml:6: 'alice' is there: take this line out first", "user", "add", "alice", "--access", "access.yaml", "--grant", "sensors", stdin=b"x\n")
     f.bad("there is no grant 'x'", "user", "add", "bob", "--access", "access.yaml", "--grant", "x", stdin=b"x\n")
     f.bad("a password has 1 to", "user", "add", "bob", "--access", "access.yaml", "--grant", "sensors", stdin=b"\n")
     assert f.read("access.yaml") == kept
@@ -214,9 +214,17 @@ def test_tokens_and_users(f):
     f.ok("access", "test", "--access", "keys.yaml", "--id", key.upper(), "pub", "u." + key)
     f.no("no pattern", "access", "test", "--access", "keys.yaml", "--id", key.upper(), "pub", "u." + key.upper())
     f.write("token", "short\n")
-    f.bad("access.yaml:4: a token has at least 16 bytes", "access", "check")
+    f.bad("access.yaml:4: token: a token has at least 16 bytes", "access", "check")
     os.chmod(os.path.join(f.path, "token"), 0o644)
     f.bad("access.yaml:4: token can be read by others", "access", "check")
+    f.write("access.yaml", kept, 0o644)
+    f.write("token", one + "\n")
+    f.bad("access.yaml can be read by others: run 'chmod 600' on it, as tokens or passwords stand in it", "access", "check")
+    f.bad("there is no none.yaml: write it first", "user", "add", "bob", "--access", "none.yaml", "--grant", "g", stdin=b"x\n")
+    f.write("wrong.yaml", "grants:\n  a: {pub: [a.${id}.b]}\n")
+    f.bad(r"wrong.yaml:2: not YAML: ',' or '\]' is expected: a text with", "access", "check", "--access", "wrong.yaml")
+    f.write("wrong.yaml", "grants:\n\ta: {pub: [x]}\n")
+    f.bad("wrong.yaml:2: not YAML: a tab", "access", "check", "--access", "wrong.yaml")
     f.write("wrong.yaml", "grants:\n  a: {publish: [x]}\n")
     f.bad("wrong.yaml:2: unknown key 'publish': here stand role, pub", "access", "check", "--access", "wrong.yaml")
 

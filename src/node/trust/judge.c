@@ -125,7 +125,8 @@ static int pass_counts(struct node *n, const struct trust_pass *p, const struct 
   while (realms && !id_eq(realm, &p->realm)) realm++, realms--;
   if (!realms) {
     id_hex(&p->realm, hex);
-    return WHY("the pass is signed by the realm key %s, which is not trusted here", hex), MACULA_PASS_INVALID;
+    return WHY("the pass is signed by the realm key %s, which is not trusted here: realm_keys says which are", hex),
+           MACULA_PASS_INVALID;
   }
   if (!id_eq(holder, &p->holder)) {
     id_hex(&p->holder, hex);
