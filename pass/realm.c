@@ -80,9 +80,10 @@ const struct command command_realm = {
     "new writes a new key to FILE, which must not be there, readable to you alone,\n"
     "and prints the realm's public id; show prints it again. Nodes that are given\n"
     "this id (realm_keys) take the passes that the key signs. Keep the key offline.\n\n"
-    "push hands FILE, a list that 'macula pass revoke' has signed, to a node: within\n"
-    "a second all nodes of the mesh end the connections that use these passes. It\n"
-    "needs the role operator, and a list whose number is higher than the node's.\n\n"
+    "push hands FILE, a list that 'macula pass revoke' has signed, to a node:\n"
+    "within a second all nodes of the mesh end the connections that use these\n"
+    "passes. It needs the role operator, and a list whose number is higher than\n"
+    "the node's.\n\n"
     "Example: macula realm new realm.key\n",
     NULL,
     0,
