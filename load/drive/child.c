@@ -39,6 +39,7 @@ struct spawn {
   struct load *l;
   struct load_child *child;
   char nodes[360], spec[200];
+  bool given; /* the node is: those that load starts itself know no token */
   int in, out;
 };
 
@@ -49,7 +50,7 @@ static int spawn(void *ctx) { /* on the main thread, which PR_SET_PDEATHSIG foll
   const char *realm = cli->realm ? cli->realm : "default";
   const char *argv[20] = {s->l->self, "load", "streams", "--nodes", s->nodes, "--child", s->spec, "-r", realm};
   size_t argc = 9;
-  if (cli->token_file) argv[argc++] = "--token-file", argv[argc++] = cli->token_file;
+  if (cli->token_file && s->given) argv[argc++] = "--token-file", argv[argc++] = cli->token_file;
   if (cli->identity_path) argv[argc++] = "--identity", argv[argc++] = cli->identity_path;
   if (cli->name) argv[argc++] = "--name", argv[argc++] = cli->name;
   if (cli->insecure) argv[argc++] = "--insecure";
@@ -78,6 +79,7 @@ int load_child_start(struct load_task *t, struct load_node *n, size_t clients, c
   list_init(&c->all);
   struct spawn s = {.l = t->l, .child = c};
   snprintf(s.nodes, sizeof s.nodes, "%s", n->text);
+  s.given = n->given;
   snprintf(s.spec, sizeof s.spec, "%zu,%zu,%s", clients, streams, prefix);
   bool first = pipe2(in, O_CLOEXEC) == 0;
   if (!first || pipe2(out, O_CLOEXEC | O_NONBLOCK) != 0) {

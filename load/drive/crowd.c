@@ -70,7 +70,7 @@ static void connect_next(struct load_crowd *c) {
   struct load *l = c->l;
   struct client_options o = {.realm = l->cli->realm ? l->cli->realm : "default",
                              .name = l->cli->name ? l->cli->name : "load",
-                             .token = l->cli->token,
+                             .token = c->node->pid ? NULL : l->cli->token,
                              .identity = c->identity ? c->identity : l->identity,
                              .no_reconnect = !c->reconnect,
                              .backoff_max = NS_SEC,

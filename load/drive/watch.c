@@ -132,7 +132,7 @@ int load_watch_start(struct load_node *n) {
   struct load *l = n->l;
   struct client_options o = {.realm = l->cli->realm ? l->cli->realm : "default",
                              .name = l->cli->name ? l->cli->name : "load operator",
-                             .token = l->cli->token,
+                             .token = n->pid ? NULL : l->cli->token, /* those that load starts are open */
                              .identity = l->identity,
                              .op = true,
                              .backoff_max = NS_SEC,

@@ -97,7 +97,9 @@ enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
   X(RETAINED_COUNT, retained_count, retained_count, COUNT, 10000, 1, 100000000, 256, LIMIT_RELOADED, "N", "retained messages", \
     "")                                                                                                                        \
   X(RETAINED_BYTES, retained_bytes, retained_bytes, SIZE, 16 << 20, 1, UINT64_C(1) << 40, 512 << 10, LIMIT_RELOADED, "SIZE",   \
-    "retained messages, bytes", "")                                                                                            \
+    "retained messages, bytes",                                                                                                \
+    ". One identity holds at most as much of both as is left for the others, else its message is refused with "                \
+    "quota_reached")                                                                                                           \
   X(RETAINED_TTL, retained_ttl, retained_ttl, DURATION, 365 * 24 * 3600 * NS_SEC, NS_SEC, 3650 * 24 * 3600 * NS_SEC, 0,        \
     LIMIT_RELOADED, "T", "a retained message that is not published again ends after this long", "")                            \
   X(ACCESS_BYTES, access_bytes, access_bytes, SIZE, 8 << 20, 64 << 10, UINT64_C(1) << 40, 512 << 10, LIMIT_RELOADED, "SIZE",   \
