@@ -10,6 +10,7 @@
 
 #include "../unit/quic/forge.h"
 #include "access_text.h"
+#include "node/state.h"
 #include "node_rig.h"
 #include "realm.h"
 
@@ -140,6 +141,24 @@ static void test_closes(void **state) {
   reload(&r, two_grants);
   ended(c, MACULA_NOT_AUTHORIZED, "an access token is needed");
   assert_int_equal(rig_subscribe(knows, "cmd.x"), 0);
+  rig_stop(&r);
+}
+
+static bool comes_later(void *ctx, struct session *s, const struct msg_connect *m) {
+  (void)ctx, (void)s, (void)m;
+  return true;
+}
+
+/* Whoever waits for the verdict on its CONNECT while the file changes is not let in by what counted before. */
+static void test_reload_before_the_verdict(void **state) {
+  struct rig r;
+  (void)state;
+  rig_start(&r, &(struct rig_options){.access = two_grants});
+  r.node->sessions.judge = comes_later;
+  struct rig_client *c = with_token(&r, ACCESS_TOKEN);
+  rig_run(&r, NS_SEC);
+  reload(&r, "grants:\n  ops: {role: operator, pub: ['**']}\ntokens: [{token: " TOKEN_B ", grant: ops}]\n");
+  assert_int_equal(rig_closed(c), MACULA_NOT_AUTHORIZED);
   rig_stop(&r);
 }
 
@@ -297,10 +316,15 @@ static void test_costly_patterns(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rights),         cmocka_unit_test(test_nobody),
-                                     cmocka_unit_test(test_reload),         cmocka_unit_test(test_closes),
-                                     cmocka_unit_test(test_passes),         cmocka_unit_test(test_pass_bytes),
-                                     cmocka_unit_test(test_pass_cache),     cmocka_unit_test(test_certificate_after_pass),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rights),
+                                     cmocka_unit_test(test_nobody),
+                                     cmocka_unit_test(test_reload),
+                                     cmocka_unit_test(test_closes),
+                                     cmocka_unit_test(test_reload_before_the_verdict),
+                                     cmocka_unit_test(test_passes),
+                                     cmocka_unit_test(test_pass_bytes),
+                                     cmocka_unit_test(test_pass_cache),
+                                     cmocka_unit_test(test_certificate_after_pass),
                                      cmocka_unit_test(test_costly_patterns)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

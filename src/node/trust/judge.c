@@ -390,9 +390,10 @@ static void say_link_ended(const struct session *s, int err, const char *text) {
 static void judge_anew(struct session *s, uint32_t *units) {
   struct node *n = s->node;
   const char *text;
-  bool judged = s->state == SESSION_IN;
   s->rights.round = n->trust.round;
-  if (!judged) return; /* it is judged by its CONNECT, or gone */
+  /* Others are judged by a CONNECT or PONG to come, or gone. One that waits for its verdict was judged by what counted before.
+   */
+  if (s->state != SESSION_IN && s->state != SESSION_JUDGING) return;
   int err = anew(s, units, &text);
   if (!err) return;
   n->trust.ended++;
