@@ -97,6 +97,13 @@ int revoked_take(struct node *n, struct slice list) {
   return err == MACULA_EBUSY ? 0 : err;
 }
 
+static void say_refused(const struct peer *p, int err) {
+  struct node *n = p->node;
+  struct peer_text t = peer_text(p->name, &p->id, &p->run_at);
+  if (bucket_take(&n->trust.lists_lines, 1.0, 10.0, n->now))
+    log_warn(n->log, "revoked_refused", PEER_FIELDS " code=%s text=\"%s\"", PEER_VALUES(t), macula_err_name(err), n->trust.why);
+}
+
 void revoked_heard(struct peer *p, const struct msg_revoked *m) {
   struct node *n = p->node;
   struct id realm;
@@ -110,7 +117,11 @@ void revoked_heard(struct peer *p, const struct msg_revoked *m) {
     return;
   }
   if (m->number == ours || !m->list.n) return; /* who has a newer one sends it when it hears our number */
-  if (!bucket_take(&p->lists, HEARD_A_SECOND, HEARD_AT_ONCE, n->now) || take(n, m->list, p)) n->trust.lists_refused++;
+  bool looked_at = bucket_take(&p->lists, HEARD_A_SECOND, HEARD_AT_ONCE, n->now);
+  int err = looked_at ? take(n, m->list, p) : MACULA_RATE_LIMITED;
+  if (!err) return;
+  n->trust.lists_refused++;
+  if (looked_at) say_refused(p, err);
 }
 
 void revoked_link_up(struct peer *p) { announce(p); }
