@@ -4,6 +4,7 @@
 #include "node/calls/providers.h"
 #include "node/doors/quic.h"
 #include "node/mesh/member.h"
+#include "node/messages/deliver.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
@@ -41,10 +42,11 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_INTEREST] += recall_owned(n);
   ret[ROW_NODE] = text_owned(n);
   ret[ROW_SESSIONS] = sessions_owned(n);
-  ret[ROW_SEND] = (size_t)(door_quic_owned(n) + lanes_owned(n) + 0.5);
+  ret[ROW_SEND] = (size_t)(door_quic_owned(n) + lanes_owned(n) + deliver_frames_owned(n) + 0.5);
   ret[ROW_RECEIVE] = receive_owned(n);
-  ret[ROW_CLIENTS] = htab_owned(&n->sessions.clients.tab);
+  ret[ROW_CLIENTS] = clients_owned(&n->sessions.clients);
   ret[ROW_TOPICS] = topic_index_owned(n->messages.topics) + patterns;
+  ret[ROW_FANOUT] = deliver_owned(n);
   ret[ROW_REPLAYS] = replay_owned(n);
   ret[ROW_SERVICES] = services_owned(router_services(n->rpc.router));
   ret[ROW_CALLS] = router_owned(n->rpc.router);
@@ -92,6 +94,7 @@ static const char *messages_check(const struct node *n) {
   CHECK_PART(topic_index_check(n->messages.topics));
   CHECK_PART(retained_check(&n->messages.retained));
   CHECK_PART(dedup_check(&n->messages.dedup));
+  CHECK_PART(deliver_check(n));
   CHECK_PART(replay_check(n));
   return spread_check(n);
 }
@@ -102,7 +105,8 @@ static const char *calls_of_node_check(const struct node *n) {
 }
 
 static const char *origins_of_node_check(const struct node *n) {
-  return origins_check(n, retained_origins(&n->messages.retained) + calls_origins(router_calls(n->rpc.router)));
+  return origins_check(n, retained_origins(&n->messages.retained) + calls_origins(router_calls(n->rpc.router)) +
+                              deliver_origins(n));
 }
 
 const char *node_check(const struct node *n) {

@@ -12,6 +12,7 @@
 #include "node/ends.h"
 #include "node/mesh/member.h"
 #include "node/mesh/records.h"
+#include "node/messages/deliver.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
@@ -110,6 +111,7 @@ static void init_tables(struct node *n) { /* tables that allocate nothing at the
   list_init(&n->sessions.filled);
   list_init(&n->sessions.judged);
   list_init(&n->receive.partials);
+  for (int i = 0; i < 2; i++) list_init(&n->receive.later[i]);
   list_init(&n->replays.all);
   list_init(&n->join.seeds);
   list_init(&n->asks.all);
@@ -283,6 +285,7 @@ void node_free(struct node *n) {
   list_for(it, &n->sessions.all) container_of(it, struct session, all)->state = SESSION_OVER; /* nothing is sent any more */
   join_done(n);
   list_for_safe(it, &n->sessions.all) session_closed(container_of(it, struct session, all), NULL);
+  deliver_done(n);
   lanes_done(n);
   spread_done(n);
   router_free(n->rpc.router);
@@ -337,9 +340,16 @@ static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, b
   quic_icmp(n->quic, remote, quoted, port, n->now);
 }
 
+/* Something was left for the next turn. Publishers that wait only until more was sent are no reason for one. */
+bool node_busy(const struct node *n) {
+  bool later = !list_empty(&n->receive.later[0]) || !list_empty(&n->receive.later[1]);
+  return n->put_off || n->messages.rest || (later && !n->unsent);
+}
+
 static nanotime deadline(void *ctx) {
   struct node *n = ctx;
   nanotime at = time_min(quic_deadline(n->quic), time_min(router_deadline(n->rpc.router), dedup_deadline(&n->messages.dedup)));
+  if (node_busy(n)) return n->now;
   if (!list_empty(&n->sessions.doomed) || replay_is_due(n) || lanes_are_due(n)) return n->now;
   if (!list_empty(&n->sessions.fresh))
     at = time_min(at, time_add(container_of(n->sessions.fresh.next, struct session, fresh)->since, n->limits.connect_timeout));
@@ -375,6 +385,7 @@ static bool any_awaited(const struct node *n) {
  * nodes were told that we leave. */
 static void drain_step(struct node *n) {
   bool late = n->now >= n->drain_at;
+  if (n->messages.rest && !late) return;
   close_all(n, false, late ? NULL : is_awaited);
   if (!late && any_awaited(n)) return;
   mesh_leave(n);
@@ -385,7 +396,10 @@ static void drain_step(struct node *n) {
 static void on_tick(void *ctx, nanotime now) {
   struct node *n = ctx;
   set_now(n, now);
+  n->put_off = false;
   account_tick(n);
+  deliver_step(n);
+  receive_go_on(n);
   quic_tick(n->quic, n->now);
   router_tick(n->rpc.router, n->now);
   dedup_expire(&n->messages.dedup, n->now);
@@ -434,7 +448,9 @@ static void on_tick(void *ctx, nanotime now) {
 static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
   struct node *n = ctx;
   set_now(n, now);
-  return quic_send(n->quic, buf, cap, ret_burst, n->now);
+  size_t len = quic_send(n->quic, buf, cap, ret_burst, n->now);
+  n->unsent = len > 0;
+  return len;
 }
 
 struct endpoint node_endpoint(struct node *n) {

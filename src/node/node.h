@@ -17,12 +17,14 @@ struct quic;
 
 /* What the node asks of the process that it runs in, on the node's thread. Each may be NULL. */
 struct node_process {
+  /* Whether this turn has had its share of the thread's time: what can wait goes on in the next one. NULL: it never has. */
+  bool (*spent)(void *ctx);
   uint64_t (*rss_bytes)(void *ctx);  /* resident memory; NULL: 0 is shown */
   uint64_t (*heap_bytes)(void *ctx); /* heap in use; 0: it is not measured now, as that may take long */
   /* Gives idle heap back to the system. With it and rss_bytes the node watches resident memory, and refuses what would bring it
    * above the plan though no row is full; NULL: it does not. */
   void (*give_back)(void *ctx);
-  void *ctx; /* of all three */
+  void *ctx; /* of all four */
 };
 
 struct node_config {
@@ -65,6 +67,8 @@ void node_free(struct node *n);
 
 /* For the driver, as long as the node lives. */
 struct endpoint node_endpoint(struct node *n);
+/* Something was left for the next turn, which is to come at once. */
+bool node_busy(const struct node *n);
 struct quic *node_quic(struct node *n); /* quic_set_max_segments and the like */
 
 /* The addresses of its sockets, at most NODE_MAX_SOCKETS: dials leave from one of them. Before the first node_join. */

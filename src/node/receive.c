@@ -6,6 +6,7 @@
  *   what a session has sent whose account has no tokens left, or has had its share of the turn (trust/account.h);
  *   what a paused publisher has sent already. A publisher is paused while the node-wide pool of send queues is nearly full,
  *   never for one subscriber. Only PUBLISH waits, and what follows it on its stream;
+ *   a publish for which there is no time in this turn, or while another one is being delivered (messages/deliver.h);
  *   a CONNECT whose verdict comes later, and whatever follows it on any stream.
  * A stream here is a way of the door (doors/door.h). It gets a record the first time that some of its bytes must be held. */
 #include "node/receive.h"
@@ -13,6 +14,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "node/dispatch.h"
+#include "node/messages/deliver.h"
 #include "node/session/session.h"
 #include "node/trust/account.h"
 #include "wire/frame.h"
@@ -113,10 +115,11 @@ static int put_aside(struct stream *st, const struct frame *f, struct slice rest
 
 static int hold_back(struct stream *st, const struct frame *f, struct slice rest) {
   struct node *n = st->s->node;
+  bool full = !st->s->peer && pool_above(n, 15);
   if (st->s->state != SESSION_JUDGING && list_empty(&st->s->paused)) {
-    if (list_empty(&n->sessions.paused)) n->sessions.paused_at = n->now;
-    list_append(&n->sessions.paused, &st->s->paused);
-    n->stats.pauses++;
+    if (full && list_empty(&n->sessions.paused)) n->sessions.paused_at = n->now;
+    list_append(full ? &n->sessions.paused : &n->receive.later[st->s->peer != NULL], &st->s->paused);
+    *(full ? &n->stats.pauses : &n->stats.put_off) += 1;
   }
   return put_aside(st, f, rest);
 }
@@ -127,7 +130,8 @@ static int hold_back(struct stream *st, const struct frame *f, struct slice rest
  * same stream. */
 static bool must_wait(const struct session *s, const struct frame *f) {
   if (s->state == SESSION_JUDGING) return !s->judged.given;
-  return f->type == MSG_PUBLISH && s->state == SESSION_IN && !s->peer && pool_above(s->node, 15);
+  if (s->state != SESSION_IN || (f->type != MSG_PUBLISH && !(s->peer && f->type == MSG_PUBSUB_ROUTE))) return false;
+  return (!s->peer && pool_above(s->node, 15)) || deliver_waits(s->node);
 }
 
 static int read_frames(struct stream *st, struct slice in) {
@@ -317,6 +321,27 @@ void receive_resume(struct node *n) {
     resume_session(s);
   }
   list_remove(waiting);
+}
+
+/* Those that wait for the next turn, each until it must wait again. */
+static void go_on(struct node *n, struct list *later) {
+  struct list *waiting = &n->receive.mark;
+  list_append(later, waiting);
+  while (later->next != waiting) {
+    struct session *s = container_of(later->next, struct session, paused);
+    if (deliver_waits(n)) break;
+    list_remove(&s->paused);
+    resume_session(s);
+  }
+  list_remove(waiting);
+}
+
+/* By turns first, so that neither keeps the others waiting. */
+void receive_go_on(struct node *n) {
+  bool links = n->receive.links_first;
+  n->receive.links_first = !links;
+  go_on(n, &n->receive.later[links]);
+  go_on(n, &n->receive.later[!links]);
 }
 
 /* The sessions of an account are read in turn, each until the account has no tokens again. */

@@ -10,6 +10,7 @@ void receive_end(struct session *s); /* frees what its streams hold */
 /* the verdict on the session's CONNECT has come: handles CONNECT and the frames held behind it */
 void receive_judged(struct session *s);
 void receive_paced(struct node *n);  /* reads on what waited for tokens, as far as there are any */
+void receive_go_on(struct node *n);  /* likewise what waited for the next turn; once a turn */
 void receive_resume(struct node *n); /* paused publishers go on, as far as the pool allows */
 void receive_sweep(struct node *n);  /* ends sessions whose unfinished frame took too long, and reserves room for others */
 /* Checks what streams hold and the credit withheld for it (base/check.h). O(sessions and their streams). */

@@ -15,6 +15,8 @@
 struct receive {
   struct list partials; /* stream.partial, oldest first */
   struct list mark;     /* marks a place in sessions.paused: publishers that pause again while others go on stand behind it */
+  struct list later[2]; /* session.paused: publishers that wait for the next turn, clients and links, longest first */
+  bool links_first;     /* in the next turn */
   size_t reserved;      /* bytes of unfinished frames whose credit was given back; at most half of receive_pool */
   size_t window_more;   /* bytes of windows beyond the initial ones; at most half of receive_pool */
 };
@@ -25,6 +27,9 @@ struct node_stats {
   uint64_t published, delivered, dropped, retained_unstored;
   uint64_t matches_refused; /* publishes whose topic reached too many patterns */
   uint64_t slow_consumers, pauses, sheds;
+  uint64_t put_off; /* times that a publisher had to wait for the next turn */
+  /* messages that many got: those that took more than one turn, and should have, but for lack of memory */
+  uint64_t fanouts_sliced, fanouts_whole;
   uint64_t sessions, admitted, replays_refused;
   uint64_t routes_forwarded, routes_delivered, routes_failed; /* envelopes */
   uint64_t refused[128];                                      /* connections closed, by code */
@@ -51,6 +56,8 @@ struct node {
   bool allow_unverified;          /* where all is open: clients without a certificate are let in */
   bool draining;                  /* nothing new is accepted; what is under way goes on until it is done, or until drain_at */
   bool left;                      /* the other nodes were told that we leave */
+  bool unsent;                    /* the driver has not taken all that was to be sent */
+  bool put_off;                   /* in this turn something was left for the next one */
   nanotime drain_at;
 
   struct rows rows;
@@ -78,6 +85,13 @@ struct node {
 #else
 #define IS_UNBOUNDED(n, what) false
 #endif
+
+/* Whether the turn has had its time; what is left then is for the next one, which comes at once. */
+static inline bool node_spent(struct node *n) {
+  bool spent = n->rows.process.spent && n->rows.process.spent(n->rows.process.ctx);
+  n->put_off |= spent;
+  return spent;
+}
 
 static inline uint64_t node_wall_ms(const struct node *n) { return n->wall_base_ms + n->now / NS_MS; }
 static inline uint64_t node_unix_ms(const struct node *n) { return n->unix_base_ms + n->now / NS_MS; }

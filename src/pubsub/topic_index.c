@@ -18,6 +18,7 @@
 
 #define MAX_SEGMENTS 32
 #define MAX_LEN 255
+#define AGAIN_A_STEP 4 /* further patterns of a subscriber that are as much work as a pair of node and position */
 #define POSITIONS (MAX_SEGMENTS + 1)
 #define MATCH_MASK ((UINT64_C(1) << (64 - POSITIONS)) - 1)
 
@@ -266,6 +267,7 @@ struct walk {
   uint32_t count;
   struct topic_subscriber *first, **last;
   uint32_t left;
+  uint32_t again; /* patterns of subscribers that had one already */
 };
 
 static void hit(struct walk *w, const struct node *n) {
@@ -277,6 +279,8 @@ static void hit(struct walk *w, const struct node *n) {
       s->next_hit = NULL;
       *w->last = s;
       w->last = &s->next_hit;
+    } else if (++w->again % AGAIN_A_STEP == 0 && w->left > 1) {
+      w->left--;
     }
     s->flags |= sub->flags;
   }

@@ -50,9 +50,9 @@ int topic_index_unsubscribe(struct topic_index *ix, struct topic_subscriber *s, 
 uint32_t topic_index_drop(struct topic_index *ix, struct topic_subscriber *s);
 /* topic: stored form. The subscribers with a matching pattern, each once, chained by next_hit with flags set; NULL if none.
  * Valid until the next call of topic_index_*: nothing of the index may change while the chain is walked. Allocates nothing.
- * *left: how many pairs of trie node and position the match may visit; those that it visited are subtracted. If 0 is left, the
- * match was given up and NULL is returned. The limit is needed because clients can choose patterns that one topic visits all
- * of. */
+ * *left: how many pairs of trie node and position the match may visit, four further patterns of one subscriber being as much;
+ * those that it visited are subtracted. If 0 is left, the match was given up and NULL is returned. The limit is needed because
+ * clients can choose patterns that one topic visits all of. */
 struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct slice topic, uint32_t *left);
 /* Iteration over one subscriber's subscriptions: the first after NULL. */
 const struct topic_sub *topic_sub_next(const struct topic_subscriber *s, const struct topic_sub *prev);

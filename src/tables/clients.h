@@ -9,7 +9,7 @@
 #include "bounded/htab.h"
 
 struct clients_entry {
-  struct hlink h;
+  struct hlink h, of_session;
   struct list all; /* in order of arrival */
   uint64_t session;
   void *user;
@@ -22,6 +22,7 @@ struct clients_entry {
 
 struct clients {
   struct htab tab;
+  struct htab by_session;
   struct list all;       /* clients_entry.all */
   uint32_t count, max;   /* ordinary slots */
   uint32_t ops, max_ops; /* operator's slots */
@@ -40,11 +41,14 @@ int clients_add(struct clients *c, struct clients_entry *e, bool op, struct clie
 void clients_remove(struct clients *c, struct clients_entry *e);
 struct clients_entry *clients_find(const struct clients *c, bool verified, const struct id *id,
                                    const uint8_t instance[INSTANCE_LEN]);
+/* The one whose session has this serial; NULL: it is not in any more. */
+struct clients_entry *clients_of_session(const struct clients *c, uint64_t serial);
 /* The limits apply to new clients; those that are in stay. */
 void clients_set_max(struct clients *c, uint32_t max, uint32_t max_ops);
 static inline uint32_t clients_total(const struct clients *c) { return c->count + c->ops; }
 
 /* O(entries). */
+size_t clients_owned(const struct clients *c);
 const char *clients_check(const struct clients *c);
 
 #endif

@@ -43,10 +43,13 @@
     f->n->trust.lists, f->n->trust.lists_refused, 0, 0)                                                                        \
   X(ORIGINS, 1, "origins", "who published and called", "origin_bytes", 0, 0, l->origin_bytes,                                  \
     f->n->sessions.principals.tab.count, f->n->sessions.principals.refused, f->n->sessions.principals.evicted, 0)              \
-  X(CLIENTS, 0, "clients", "index of clients", "max_clients", l->max_clients + l->max_operators, PLAN_SLOT, PLAN_TABLE,        \
+  X(CLIENTS, 0, "clients", "index of clients", "max_clients", l->max_clients + l->max_operators, 2 * PLAN_SLOT, PLAN_TABLE,    \
     clients_total(&f->n->sessions.clients), f->n->sessions.clients.refused, 0, 0)                                              \
   X(TOPICS, 2, "subscriptions", "subscriptions", "subscription_bytes", l->max_subscriptions, 0, l->subscription_bytes,         \
     f->topics.subscriptions, f->topics.refused, 0, 0)                                                                          \
+  X(FANOUT, 1, "fanout", "who is yet to get the message that many get", "max_clients", l->max_clients + l->max_operators,      \
+    sizeof(uint64_t), PLAN_FANOUT, f->n->messages.rest ? f->n->messages.rest->count - f->n->messages.rest->at : 0,             \
+    f->n->stats.fanouts_whole, 0, 0)                                                                                           \
   X(REPLAYS, 1, "replays", "retained messages on their way", "max_replays", l->max_replays, PLAN_REPLAY, 0,                    \
     f->n->replays.count, f->n->stats.replays_refused, 0, 0)                                                                    \
   X(SERVICES, 2, "services", "services", "max_services", l->max_services, PLAN_SERVICE, PLAN_TABLE, f->services->count,        \

@@ -2,6 +2,7 @@
 #include "node/messages/publish.h"
 
 #include "base/err.h"
+#include "node/messages/deliver.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
@@ -11,52 +12,14 @@
 #include "node/trust/judge.h"
 #include "wire/names.h"
 
-/* ---- matching --------------------------------------------------------------------------------------------------------------
- *
- * A client can choose its patterns so that one topic makes the index visit all of them; a publish of 80 bytes would then take a
- * second. The steps that nearly every match needs are free. Steps beyond these share one budget for the whole node, so that
- * only expensive publishes are refused. */
-#define MATCH_FREE 1000      /* steps (trie nodes and positions) that each match may take: some 0.1 ms with cold caches */
-#define MATCH_RATE 1000000.0 /* further steps a second, for the whole node */
-#define MATCH_BURST 250000.0
-/* What a publish costs an identity with a quota of messages beyond its one token (trust/account.h): */
-#define STEPS_A_TOKEN 200.0 /* further steps */
-#define OWN_A_TOKEN 8.0     /* copies for its own connections: else many of them make much of little */
-
-uint32_t match_begin(struct node *n) {
-  return MATCH_FREE + (uint32_t)bucket_level(&n->messages.match_rate, MATCH_RATE, MATCH_BURST, n->now);
-}
-
-int match_end(struct node *n, uint32_t given, uint32_t left) {
-  uint32_t spent = given - left;
-  if (spent > MATCH_FREE) n->messages.match_rate.tokens -= spent - MATCH_FREE;
-  if (left) return 0;
-  n->stats.matches_refused++;
-  return MACULA_RATE_LIMITED;
-}
-
 /* ---- publish ---------------------------------------------------------------------------------------------------------------
  */
 int publish_local(struct node *n, struct session *from, const struct msg_publish *m, const struct principal *by) {
-  uint32_t own = 0, given = match_begin(n), left = given;
-  struct topic_subscriber *hit = topic_index_match_within(n->messages.topics, m->topic, &left);
-  struct fanout f;
-  int err = match_end(n, given, left);
-  if (from && given - left > MATCH_FREE) account_charge(from, (given - left - MATCH_FREE) / STEPS_A_TOKEN);
-  if (err || !hit) return err;
-  fanout_init(&f, n, m, by);
-  for (; hit && !err; hit = hit->next_hit) {
-    struct session *to = hit->user;
-    struct parcel *p = NULL;
-    if (to->state != SESSION_IN || (to == from && !(hit->flags & TOPIC_OWN))) continue;
-    err = fanout_for(&f, to, &p);
-    if (err && (f.made[0] || f.made[1])) err = 0; /* others have it: this receiver loses it */
-    own += from && to->account == from->account;
-    if (!err && !parcel_deliver(n, to, p) && m->qos) session_cut(to, MACULA_SLOW_CONSUMER);
-  }
-  fanout_done(&f);
-  if (own) account_charge(from, own / OWN_A_TOKEN);
-  return err;
+  struct topic_subscriber *hit;
+  struct msg_publish local = *m;
+  local.retained_ms = 0;
+  int err = deliver_match(n, from, m->topic, &hit);
+  return err || !hit ? err : deliver_begin(n, from, hit, &local, by);
 }
 
 /* ms: when this node accepted the message, Unix time. */
@@ -117,9 +80,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
     if (err && !can_tell) err = 0;
   }
   if (!err && !again) {
-    struct msg_publish local = m;
-    local.retained_ms = 0;
-    err = publish_local(n, s, &local, by);
+    err = publish_local(n, s, &m, by);
     n->stats.published += !err;
     if (!err && keyed) (void)dedup_add(&n->messages.dedup, &key, n->now);
   }
@@ -127,8 +88,17 @@ void publish_message(struct session *s, const struct msg_publish *given) {
    * it already recognise it. */
   if (!err) err = spread_publish(s, &m, keyed ? &key : NULL, can_tell, given->ref, &waits, &partly);
   if (err && !can_tell) session_notice(s, err, text);
-  if (!waits && given->has_ref) session_ack_partly(s, given->ref, err, text ? text : spread_text(err, &partly, buf), &partly);
+  if (!waits && given->has_ref && !deliver_tell(n, s->serial, NULL, given->ref, err, &partly))
+    session_ack_partly(s, given->ref, err, text ? text : spread_text(err, &partly, buf), &partly);
   spread_results(n);
+}
+
+void publish_delivered(struct node *n, const struct delivery *d) {
+  struct clients_entry *e = clients_of_session(&n->sessions.clients, d->end.session);
+  struct session *s = e ? e->user : NULL;
+  char buf[SPREAD_TEXT_LEN];
+  if (s && s->state == SESSION_IN)
+    session_ack_partly(s, d->end.ref, d->end.err, spread_text(d->end.err, &d->end.partly, buf), &d->end.partly);
 }
 
 /* MACULA_EFULL: its queue has no room now. */

@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "node/messages/deliver.h"
 #include "node/messages/publish.h"
 #include "node/messages/recall.h"
 #include "node/peers/join.h"
@@ -604,14 +605,18 @@ static void receive(struct peer *p, const struct msg_publish *given, struct prin
   if (!err) {
     m.publisher = m.instance = SLICE_NONE;
     m.has_ref = false;
-    m.retained_ms = 0;
     err = publish_local(n, NULL, &m, by);
   }
   if (!err) {
     n->spread.received++;
     if (keyed) (void)dedup_add(&n->messages.dedup, &key, n->now);
   }
-  answer(p, given, err);
+  if (!given->has_ref || err || !deliver_tell(n, 0, &p->id, given->ref, 0, &(struct msg_partly){0})) answer(p, given, err);
+}
+
+void spread_delivered(struct node *n, const struct delivery *d) {
+  struct peer *p = peer_find(n, &d->end.peer);
+  if (p) answer(p, &(struct msg_publish){.ref = d->end.ref, .has_ref = true}, 0);
 }
 
 /* A message from another node's client, for this node's own subscribers only. */
@@ -637,6 +642,7 @@ void spread_ack(struct peer *p, const struct msg_ack *m) {
 void spread_results(struct node *n) {
   struct inflight_result r;
   char buf[SPREAD_TEXT_LEN];
+  if (n->messages.rest) return; /* it may be the one of which our own clients have not all had their copies */
   while (inflight_next(&n->spread.inflight, &r)) {
     struct session *s = r.publisher;
     struct msg_partly partly = {.silent = r.silent, .unknown = r.unknown};

@@ -34,7 +34,8 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
 const char *spread_text(int err, const struct msg_partly *partly, char buf[SPREAD_TEXT_LEN]);
 void spread_receive(struct peer *p, const struct msg_publish *m);
 void spread_ack(struct peer *p, const struct msg_ack *m);
-void spread_results(struct node *n); /* ACKs for what is done */
+void spread_delivered(struct node *n, const struct delivery *d); /* the last subscriber here has its copy: tells the node */
+void spread_results(struct node *n);                             /* ACKs for what is done */
 /* Checks our clients' patterns, the nodes that are told of them, and the messages and answers under way (base/check.h).
  * O(subscriptions, nodes, messages). */
 const char *spread_check(const struct node *n);

@@ -11,11 +11,29 @@
 #include "pubsub/interest.h"
 #include "pubsub/retained.h"
 #include "pubsub/topic_index.h"
+#include "wire/msg.h"
+
+struct fanout;
+struct delivery { /* a message that many get, from the turn on in which not all had their copies: messages/deliver.h */
+  struct fanout *f;
+  unsigned qos;
+  struct { /* who is told when the last one has its copy: */
+    bool wanted;
+    uint64_t session; /* a client's, */
+    struct id peer;   /* or 0: another node */
+    uint64_t ref;
+    int err;
+    struct msg_partly partly;
+  } end;
+  uint32_t count, at;
+  uint64_t to[]; /* serials of the sessions that are to get it; those before `at` have it */
+};
 
 struct messages {
   struct topic_index *topics;
   struct retained retained;
   struct dedup dedup;
+  struct delivery *rest;    /* NULL: all messages have been delivered */
   struct bucket match_rate; /* budget of steps for expensive matches */
   struct serial made;       /* ids of messages that came without one */
 };

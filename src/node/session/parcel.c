@@ -98,6 +98,22 @@ void fanout_done(struct fanout *f) {
     if (f->made[i]) parcel_done(&f->form[i]);
 }
 
+bool fanout_keep(struct fanout *f, struct fanout *ret) {
+  if (!f->made[0] && make(f, false)) return false;
+  if (f->by && !f->made[1]) (void)make(f, true);
+  *ret = *f;
+  ret->m = NULL;
+  ret->by = f->made[1] ? principal_ref((struct principal *)f->by) : NULL;
+  for (int i = 0; i < 2; i++)
+    if (f->made[i] && f->form[i].frame.p == f->form[i].small) ret->form[i].frame.p = ret->form[i].small;
+  return true;
+}
+
+void fanout_kept_done(struct fanout *f) {
+  principal_unref((struct principal *)f->by);
+  fanout_done(f);
+}
+
 static bool is_stalled(const struct session *s) {
   int64_t way = s->door.way[LANE_PUBLISHES];
   return door_queued(&s->door, way) && time_since(s->node->now, door_progress(&s->door, way)) > STALLED_AFTER;

@@ -45,6 +45,9 @@ void fanout_init(struct fanout *f, struct node *n, const struct msg_publish *m, 
 /* The message as this receiver is sent it. MACULA_PAYLOAD_TOO_LARGE, MACULA_ENOMEM. */
 int fanout_for(struct fanout *f, const struct session *to, struct parcel **ret);
 void fanout_done(struct fanout *f);
+/* Moves it to `ret`, in every form that a receiver may want, so that m need not stay. False: no memory, and f is as it was. */
+bool fanout_keep(struct fanout *f, struct fanout *ret);
+void fanout_kept_done(struct fanout *f);
 
 bool parcel_fits(const struct node *n, const struct session *s, const struct parcel *p);
 int parcel_write(struct session *s, struct parcel *p); /* the errors of lanes_write */

@@ -1,0 +1,174 @@
+#include "node/messages/deliver.h"
+
+#include "base/check.h"
+#include "base/err.h"
+#include "node/messages/publish.h"
+#include "node/messages/spread.h"
+#include "node/session/session.h"
+#include "node/trust/account.h"
+
+/* ---- matching --------------------------------------------------------------------------------------------------------------
+ *
+ * A client can choose its patterns so that one topic makes the index visit all of them; a publish of 80 bytes would then take a
+ * second. The steps that nearly every match needs are free. Steps beyond these share one budget for the whole node, so that
+ * only expensive publishes are refused. */
+#define MATCH_FREE 1000      /* steps (trie nodes and positions) that each match may take: some 0.1 ms with cold caches */
+#define MATCH_RATE 1000000.0 /* further steps a second, for the whole node, */
+#define MATCH_BURST 250000.0
+#define MATCH_MOST 20000u /* of which one match may take so many: some 2 ms */
+/* What a publish costs an identity with a quota of messages beyond its one token (trust/account.h): */
+#define STEPS_A_TOKEN 200.0 /* further steps */
+#define OWN_A_TOKEN 8.0     /* copies for its own connections: else many of them make much of little */
+
+#define LOOK 32u /* copies between two looks at the time */
+
+uint32_t match_begin(struct node *n) {
+  double further = bucket_level(&n->messages.match_rate, MATCH_RATE, MATCH_BURST, n->now);
+  return MATCH_FREE + (further < MATCH_MOST ? (uint32_t)further : MATCH_MOST);
+}
+
+int match_end(struct node *n, uint32_t given, uint32_t left) {
+  uint32_t spent = given - left;
+  if (spent > MATCH_FREE) n->messages.match_rate.tokens -= spent - MATCH_FREE;
+  if (left) return 0;
+  n->stats.matches_refused++;
+  return MACULA_RATE_LIMITED;
+}
+
+int deliver_match(struct node *n, struct session *from, struct slice topic, struct topic_subscriber **ret_hit) {
+  uint32_t given = match_begin(n), left = given;
+  struct topic_subscriber *hit = topic_index_match_within(n->messages.topics, topic, &left);
+  int err = match_end(n, given, left);
+  if (from && given - left > MATCH_FREE) account_charge(from, (given - left - MATCH_FREE) / STEPS_A_TOKEN);
+  if (!err) *ret_hit = hit;
+  return err;
+}
+
+/* ---- copies ----------------------------------------------------------------------------------------------------------------
+ */
+/* An error only if nobody has a copy; where others have one, this receiver loses it. */
+static int hand_over(struct fanout *f, struct session *to, uint64_t qos) {
+  struct parcel *p = NULL;
+  int err = fanout_for(f, to, &p);
+  if (err && !f->made[0] && !f->made[1]) return err;
+  if (!parcel_deliver(f->n, to, p) && qos) session_cut(to, MACULA_SLOW_CONSUMER);
+  return 0;
+}
+
+static bool is_for(const struct topic_subscriber *hit, const struct session *from) {
+  const struct session *to = hit->user;
+  return to->state == SESSION_IN && (to != from || hit->flags & TOPIC_OWN);
+}
+
+/* Copies who is left. False: there is no memory for that, and they get their copies in this turn. */
+static bool keep(struct node *n, const struct session *from, const struct topic_subscriber *hit, struct fanout *f,
+                 const struct msg_publish *m) {
+  struct mem *mem = &n->rows.mem[ROW_FANOUT];
+  uint32_t most = 0;
+  for (const struct topic_subscriber *h = hit; h; h = h->next_hit) most += is_for(h, from);
+  struct delivery *d = mem_alloc(mem, sizeof *d + most * sizeof d->to[0]);
+  struct fanout *kept = d ? mem_alloc(mem, sizeof *kept) : NULL;
+  if (!kept || !fanout_keep(f, kept)) {
+    mem_free(mem, kept);
+    mem_free(mem, d);
+    n->stats.fanouts_whole++;
+    return false;
+  }
+  *d = (struct delivery){.f = kept, .qos = (unsigned)m->qos};
+  for (const struct topic_subscriber *h = hit; h; h = h->next_hit)
+    if (is_for(h, from)) d->to[d->count++] = h->session;
+  n->messages.rest = d;
+  n->stats.fanouts_sliced++;
+  return true;
+}
+
+int deliver_begin(struct node *n, struct session *from, struct topic_subscriber *hit, const struct msg_publish *m,
+                  const struct principal *by) {
+  uint32_t own = 0, k = 0;
+  struct fanout f;
+  int err = 0;
+  bool sliced = false, whole = false;
+  assert(!n->messages.rest);
+  fanout_init(&f, n, m, by);
+  for (; hit && !err; hit = hit->next_hit) {
+    struct session *to = hit->user;
+    if (!is_for(hit, from)) continue;
+    own += from && to->account == from->account;
+    if (sliced) continue;
+    err = hand_over(&f, to, m->qos);
+    if (err || whole || ++k % LOOK || !hit->next_hit || !node_spent(n)) continue;
+    sliced = keep(n, from, hit->next_hit, &f, m);
+    whole = !sliced;
+  }
+  if (!sliced) fanout_done(&f);
+  if (own) account_charge(from, own / OWN_A_TOKEN);
+  return err;
+}
+
+bool deliver_tell(struct node *n, uint64_t session, const struct id *peer, uint64_t ref, int err,
+                  const struct msg_partly *partly) {
+  struct delivery *d = n->messages.rest;
+  if (!d) return false;
+  d->end.wanted = true;
+  d->end.session = session;
+  if (peer) d->end.peer = *peer;
+  d->end.ref = ref;
+  d->end.err = err;
+  d->end.partly = *partly;
+  return true;
+}
+
+static void end(struct node *n) {
+  struct delivery *d = n->messages.rest;
+  struct mem *mem = &n->rows.mem[ROW_FANOUT];
+  n->messages.rest = NULL;
+  fanout_kept_done(d->f);
+  mem_free(mem, d->f);
+  if (d->end.wanted && d->end.session) publish_delivered(n, d);
+  if (d->end.wanted && !d->end.session) spread_delivered(n, d);
+  mem_free(mem, d);
+}
+
+void deliver_step(struct node *n) {
+  struct delivery *d = n->messages.rest;
+  if (!d) return;
+  for (uint32_t k = 1; d->at < d->count; k++) {
+    struct clients_entry *e = clients_of_session(&n->sessions.clients, d->to[d->at++]);
+    struct session *to = e ? e->user : NULL;
+    if (to && to->state == SESSION_IN) (void)hand_over(d->f, to, d->qos);
+    if (k % LOOK == 0 && node_spent(n) && d->at < d->count) return;
+  }
+  end(n);
+  spread_results(n); /* those that were held back so that no acknowledgement comes before the last copy */
+}
+
+void deliver_done(struct node *n) {
+  if (!n->messages.rest) return;
+  n->messages.rest->end.wanted = false;
+  end(n);
+}
+
+/* What was queued before is sent first, so that queues grow only as fast as they are sent. */
+bool deliver_waits(struct node *n) { return n->messages.rest || n->unsent || node_spent(n); }
+
+/* ---- invariants ------------------------------------------------------------------------------------------------------------
+ */
+uint64_t deliver_origins(const struct node *n) { return n->messages.rest && n->messages.rest->f->by; }
+
+const char *deliver_check(const struct node *n) {
+  const struct delivery *d = n->messages.rest;
+  CHECK(!d || (d->at < d->count && d->f), "deliver: a message is on its way to nobody");
+  return NULL;
+}
+
+double deliver_frames_owned(const struct node *n) {
+  const struct fanout *f = n->messages.rest ? n->messages.rest->f : NULL;
+  double sum = 0;
+  for (int i = 0; f && i < 2; i++)
+    if (f->made[i] && f->form[i].shared) sum += shbuf_part(f->form[i].shared, &n->rows.mem[ROW_SEND]);
+  return sum;
+}
+
+size_t deliver_owned(const struct node *n) {
+  return n->messages.rest ? mem_cost(n->messages.rest) + mem_cost(n->messages.rest->f) : 0;
+}

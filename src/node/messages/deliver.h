@@ -1,0 +1,41 @@
+/* One message to this node's own subscribers, however many they are.
+ *
+ *   deliver_match    who gets it: a chain in the index, valid in this call of the node only
+ *   deliver_begin    gives copies until all have one or the turn has had its time; in that case the serials of those that are
+ *                    left are copied once, and
+ *   deliver_step     goes on in the next turns.
+ *
+ * Until the last one has its copy no other publish begins (deliver_waits), of a client or of a node: so each publisher's order
+ * holds, and nothing else fills the queues meanwhile. Subscriptions may come and go. A subscriber that ends is skipped, as its
+ * serial is found no more. That the publisher ends changes nothing but that nobody is told. */
+#ifndef NODE_MESSAGES_DELIVER_H
+#define NODE_MESSAGES_DELIVER_H
+
+#include "node/session/parcel.h"
+
+/* match_begin: how many steps a match may take now, for topic_index_match_within. match_end: takes what it left of them;
+ * MACULA_RATE_LIMITED if nothing is left. */
+uint32_t match_begin(struct node *n);
+int match_end(struct node *n, uint32_t given, uint32_t left);
+
+bool deliver_waits(struct node *n); /* whether a publish must wait for the next turn */
+/* The subscribers of a topic, chained by next_hit (user: their sessions, some of which may be over); NULL: none. from: the
+ * publisher, who pays for an expensive match; NULL: it is at another node. MACULA_RATE_LIMITED. */
+int deliver_match(struct node *n, struct session *from, struct slice topic, struct topic_subscriber **ret_hit);
+/* Delivers m to them, by: who published it, NULL: unknown. MACULA_PAYLOAD_TOO_LARGE, MACULA_ENOMEM: nobody has it. */
+int deliver_begin(struct node *n, struct session *from, struct topic_subscriber *hit, const struct msg_publish *m,
+                  const struct principal *by);
+/* After deliver_begin: some are left, and the publisher is told (publish_delivered) when they have it. ref: of its request;
+ * session 0: `peer` published it. False: all have it, tell the publisher now. */
+bool deliver_tell(struct node *n, uint64_t session, const struct id *peer, uint64_t ref, int err,
+                  const struct msg_partly *partly);
+void deliver_step(struct node *n); /* once a turn */
+void deliver_done(struct node *n);
+
+uint64_t deliver_origins(const struct node *n); /* references to principals that it holds */
+const char *deliver_check(const struct node *n);
+/* Bytes of its own account, and its part of frames in that of send queues. */
+size_t deliver_owned(const struct node *n);
+double deliver_frames_owned(const struct node *n);
+
+#endif
