@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +19,6 @@
 
 #define UPKEEP_MS 5000
 #define DRAIN_LOOK_MS 20
-#define HEAP_SHARE 10000u
-#define IDLE_MOST (2u << 20) /* bytes of heap that may lie idle */
 
 extern char **environ;
 
@@ -40,21 +37,14 @@ static uint64_t rss_bytes(void *ctx) {
   return sscanf(text, "%llu %llu", &size, &resident) == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
-/* mallinfo2 walks what is free, which takes long when a peer has left the heap in many pieces: at most once a second, and at
- * most 1/10,000 of the time; 0 in between. */
 static uint64_t heap_bytes(void *ctx) {
-  struct daemon *d = ctx;
-  nanotime before = io_now();
-  if (before < d->heap_at) return 0;
-  struct mallinfo2 m = mallinfo2();
-  nanotime rest = HEAP_SHARE * time_since(io_now(), before);
-  d->heap_at = time_add(before, rest > NS_SEC ? rest : NS_SEC);
-  return m.uordblks + m.hblkhd;
+  (void)ctx;
+  return heap_used();
 }
 
 static void trim(void *ctx) {
   (void)ctx;
-  malloc_trim(0);
+  heap_give_back();
 }
 
 /* Under a sanitizer resident memory tells nothing about the node. */
@@ -64,32 +54,12 @@ static void trim(void *ctx) {
 #define WATCHED true
 #endif
 
-/* glibc keeps what was freed between blocks in use. When more heap lies idle than after it was last given back, empty pages are
- * returned to the system. That takes long only after many clients have left, not under load. */
-static void give_back(struct daemon *d) {
-  uint64_t heap = node_used_bytes(d->node), rss = rss_bytes(NULL), used = d->program_bytes + heap;
-  uint64_t idle = rss > used ? rss - used : 0;
-  uint64_t worth = IDLE_MOST + rss / 16;
-  if (idle < d->idle_left) d->idle_left = idle;
-  /* Heap that could not be given back last time may be by now, when more blocks are free, as after the last of many clients has
-   * left. */
-  if (idle < worth || (idle < d->idle_left + worth && heap + rss / 256 > d->trim_heap)) return;
-  nanotime before = io_now();
-  malloc_trim(0);
-  rss = rss_bytes(NULL);
-  d->idle_left = rss > used ? rss - used : 0;
-  d->trim_heap = heap;
-  log_debug(&d->log, "memory_given_back", "idle_kib=%llu left_kib=%llu us=%llu", (unsigned long long)idle / 1024,
-            (unsigned long long)d->idle_left / 1024, (unsigned long long)(io_now() - before) / 1000);
-}
-
 /* ---- timer and signals -----------------------------------------------------------------------------------------------------
  */
 static void on_upkeep(uv_timer_t *t) {
   struct daemon *d = t->data;
   switch (d->phase) {
   case DAEMON_RUNNING:
-    give_back(d);
     node_set_clock(d->node, io_unix_ms(), io_now());
     mesh_upkeep(d->mesh);
     if (io_loop_serves(d->loop, io_now()))
@@ -347,11 +317,6 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
   }
   if (!err) err = open_http(d, &cred, ret_why);
   if (!err) err = mesh_start(d->loop, d->node, &d->log, &d->cfg, &d->mesh);
-  if (!err) {
-    struct mallinfo2 m = mallinfo2();
-    uint64_t rss = rss_bytes(NULL), heap = m.uordblks + m.hblkhd;
-    d->program_bytes = rss > heap ? rss - heap : 0;
-  }
   credentials_done(&cred);
   if (err && !ret_why[0]) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
   return err;

@@ -39,10 +39,6 @@ struct daemon {
   uv_signal_t signals[3];
   uv_timer_t upkeep;
   uint64_t upkeep_ms;
-  uint64_t program_bytes; /* resident without the heap, at the start */
-  uint64_t idle_left;     /* octets of heap that lay idle and could not be given back */
-  uint64_t trim_heap;     /* octets in use when it was last given back */
-  nanotime heap_at;       /* not before this is the heap measured again */
 };
 
 /* Opens the state folder, makes or reads the identity, makes the node and opens its sockets. Failure: a macula_err, ret_why

@@ -1,7 +1,6 @@
 /* maculad: a Macula node. Options in options.h, the start and the end of the node in daemon.c. */
 #include <jansson.h>
 #include <limits.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,10 +92,6 @@ static int print_ready(const struct daemon *d) {
 
 static void prepare_process(void) {
   struct rlimit files;
-  /* One loop, one arena; freed memory at the heap's end goes back soon, and large blocks stay mapped on their own. */
-  mallopt(M_ARENA_MAX, 1);
-  mallopt(M_TRIM_THRESHOLD, 1 << 20);
-  mallopt(M_MMAP_THRESHOLD, 256 << 10);
   signal(SIGPIPE, SIG_IGN);
   if (getpid() == 1) signal(SIGCHLD, SIG_IGN); /* in a container: orphans leave no zombies; it starts nothing itself */
   if (!getrlimit(RLIMIT_NOFILE, &files)) {

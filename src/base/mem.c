@@ -10,8 +10,11 @@
 #define PAGES (8u << 10)
 #define ROUNDING 48u
 
-/* What the allocator really takes: the usable bytes and its own word in front of them. */
-static size_t cost(void *p) { return malloc_usable_size(p) + sizeof(size_t); }
+/* jemalloc's, where that is the allocator (maculad): what it takes for a request; it puts nothing in front of a block. */
+extern size_t nallocx(size_t size, int flags) __attribute__((weak));
+
+/* What the allocator really takes: the usable bytes, and glibc's own word in front of them. */
+static size_t cost(void *p) { return malloc_usable_size(p) + (nallocx ? 0 : sizeof(size_t)); }
 
 size_t mem_cost(const void *p) { return p ? cost((void *)p) : 0; }
 
@@ -38,6 +41,7 @@ static int refuse(struct mem *m, size_t extra) {
 /* The most that the allocator may take for a request: it rounds up, to whole pages when it maps, and leaves no rest of less
  * than a smallest block. */
 static size_t cost_at_most(size_t size) {
+  if (nallocx) return size ? nallocx(size, 0) : 0;
   size_t more = size < LARGE ? ROUNDING : PAGES;
   return size > SIZE_MAX - more ? SIZE_MAX : size + more;
 }
@@ -76,7 +80,7 @@ void *mem_calloc(struct mem *m, size_t n, size_t size) {
 void *mem_realloc(struct mem *m, void *p, size_t size) {
   if (!p) return mem_alloc(m, size);
   size_t old = cost(p), most = cost_at_most(size); /* afterwards the old block would be gone */
-  void *q = size == 0 || refuse(m, size + sizeof(size_t) > old ? most - old : 0) ? NULL : realloc(p, size);
+  void *q = size == 0 || refuse(m, size + sizeof(size_t) > old && most > old ? most - old : 0) ? NULL : realloc(p, size);
   if (!q) {
     m->refused++;
     return NULL;

@@ -25,7 +25,7 @@
 #define NODE_ROWS(X)                                                                                                           \
   X(NODE, 0, "node", "the node itself", "", 1, 16 << 10, 0, 1, 0, 0, 0)                                                        \
   X(SESSIONS, 0, "sessions", "clients' sessions", "max_clients max_half_open", limits_connections(l),                          \
-    sizeof(struct session) + 96, 0, f->n->sessions.count, 0, 0, 0)                                                             \
+    PLAN_BLOCK(sizeof(struct session)) + 64, 0, f->n->sessions.count, 0, 0, 0)                                                 \
   X(QUIC, 0, "connections", "QUIC connections", "max_clients max_half_open connection_pool", connections(l),                   \
     QUIC_CONN_MEMORY + QUIC_CONN_OWN, l->connection_pool + QUIC_SHARED_MEMORY, f->quic.total,                                  \
     f->quic.refused_full + f->quic.refused_half_open, 0, 0)                                                                    \
@@ -64,9 +64,9 @@
   X(DEDUP, 2, "dedup", "ids of QoS 1 messages", "dedup_ids", l->dedup_ids, PLAN_DEDUP, PLAN_TABLE,                             \
     dedup_count(&f->n->messages.dedup), 0, f->n->messages.dedup.lru.evicted, 0)                                                \
   X(PEERS, 0, "peers", "records of other nodes", "max_members max_peers", limits_peer_records(l),                              \
-    sizeof(struct peer) + PLAN_SLOT + 16, PLAN_SEEDS + PLAN_TABLE, f->n->peers.tab.count, f->n->peers.tab.refused,             \
+    PLAN_BLOCK(sizeof(struct peer)) + PLAN_SLOT, PLAN_SEEDS + PLAN_TABLE, f->n->peers.tab.count, f->n->peers.tab.refused,      \
     f->n->peers.pool.evicted, 0)                                                                                               \
-  X(SEALS, 1, "envelope_keys", "keys for envelopes", "", MAX_SEALED, sizeof(struct sealed) + 16 + 2 * sizeof(void *),          \
+  X(SEALS, 1, "envelope_keys", "keys for envelopes", "", MAX_SEALED, PLAN_BLOCK(sizeof(struct sealed)) + 2 * sizeof(void *),   \
     PLAN_TABLE, f->n->peers.seals.count, f->n->peers.seals.refused, f->n->peers.seals.evicted, 0)                              \
   X(SILENT, 0, "silent", "addresses that did not answer dials", "", SILENT_MAX, PLAN_SILENT, PLAN_TABLE,                       \
     f->n->silent.seen.tab.count, f->n->silent.refused, f->n->silent.seen.evicted, 0)                                           \
