@@ -35,10 +35,11 @@ int client_new(struct hub *h, const struct client_options *o, struct client **re
   struct client *c = mem_calloc(h->mem, 1, sizeof *c);
   if (!c) return MACULA_ENOMEM;
   c->hub = h;
-  c->stream = -1;
+  c->stream = c->publishes = -1;
   list_init(&c->in);
   for (int i = 0; i < ENTRY_KINDS; i++) list_init(&c->entries[i]);
-  framer_init(&c->framer, h->mem, FRAME_MAX_PAYLOAD);
+  inlet_init(c, &c->home);
+  inlet_init(c, &c->deliveries);
   c->realm = dup_text(h->mem, o->realm);
   c->name = dup_text(h->mem, o->name);
   c->token = dup_text(h->mem, o->token);
@@ -90,7 +91,8 @@ void client_free(struct client *c) {
   heap_remove(&h->client_due, &c->due);
   if (c->id) htab_remove(&h->by_id, &c->h);
   list_remove(&c->in);
-  framer_done(&c->framer);
+  inlet_done(c, &c->home);
+  inlet_done(c, &c->deliveries);
   quic_identity_unref(c->identity);
   if (c->token) explicit_bzero(c->token, strlen(c->token));
   drop_ticket(c);
@@ -173,11 +175,13 @@ static void drop_pending(struct client *c, int err, bool all) {
 static void detach(struct client *c) {
   if (c->conn) quic_conn_set_user(c->conn, NULL);
   c->conn = NULL;
-  c->stream = -1;
+  c->stream = c->publishes = -1;
   c->opened = c->has_node = false;
   client_forget_origins(c);
-  framer_done(&c->framer);
-  framer_init(&c->framer, c->hub->mem, FRAME_MAX_PAYLOAD);
+  inlet_done(c, &c->home);
+  inlet_done(c, &c->deliveries);
+  inlet_init(c, &c->home);
+  inlet_init(c, &c->deliveries);
 }
 
 static bool is_final(int err) {
@@ -299,7 +303,7 @@ void client_opened(struct client *c) {
                   .realm_id = slice_str(c->realm),
                   .caps = CAP_PUBSUB | CAP_RPC}};
   if (!c->base_only) {
-    m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_NOTICE | CAP_ORIGIN | (c->op ? CAP_OPERATOR : 0);
+    m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_NOTICE | CAP_ORIGIN | CAP_STREAMS | (c->op ? CAP_OPERATOR : 0);
     m.connect.instance = slice_of(c->instance, sizeof c->instance);
     client_prove(c, &m.connect, proof);
     if (c->name) m.connect.name = slice_str(c->name);
@@ -320,7 +324,8 @@ void client_let_in(struct client *c, const struct msg_pong *p) {
     return;
   }
   c->caps = p->has_caps && !c->base_only ? p->caps : CAP_PUBSUB | CAP_RPC;
-  client_due(c, time_add(h->now, REMIND_EVERY));
+  c->remind_at = time_add(h->now, REMIND_EVERY);
+  client_due(c, c->remind_at);
   if (h->cfg.connected && c->has_node && (c->error = h->cfg.connected(h->cfg.ctx, c, &c->node))) {
     client_lost(c, c->error, SLICE_NONE);
     return;
@@ -334,6 +339,7 @@ void client_let_in(struct client *c, const struct msg_pong *p) {
   client_replay(c);
   set_state(c, MACULA_CONNECTED, 0, "");
   client_room(c);
+  client_read_on(c);
   client_release(c);
 }
 
@@ -353,7 +359,11 @@ void client_replay(struct client *c) {
 }
 
 /* Only when the queue is half empty, so that a program that fills it is not called back for each single message. */
-static bool has_room(const struct client *c) { return quic_queued(c->conn) <= c->max_queue / 2 && c->held <= c->max_queue / 2; }
+static bool has_room(const struct client *c) {
+  size_t publishes = c->publishes < 0 ? 0 : quic_stream_queued(c->conn, c->publishes);
+  return quic_stream_queued(c->conn, c->stream) <= c->max_queue / 2 && publishes <= c->max_queue / 2 &&
+         c->held <= c->max_queue / 2;
+}
 
 int client_short(struct client *c, int err) {
   if (err != MACULA_EFULL || c->state != MACULA_CONNECTED || c->closing) return err;
@@ -380,6 +390,9 @@ void client_room(struct client *c) {
 static void say_goodbye(struct client *c) {
   if (!c->conn) return;
   struct msg m = {.type = MSG_DISCONNECT, .disconnect = {.reason = slice_str("normal"), .message = slice_str("")}};
+  bool published = c->publishes >= 0 && c->publishes != c->stream;
+  m.disconnect.streams = published;
+  if (published && !c->abrupt) quic_stream_finish(c->conn, c->publishes);
   if (c->opened && !c->abrupt) client_send(c, &m);
   if (c->abrupt)
     quic_conn_drop(c->conn);
@@ -387,6 +400,7 @@ static void say_goodbye(struct client *c) {
     quic_conn_close(c->conn, 0, "");
   else
     quic_conn_close_after(c->conn, 0, "", time_add(c->hub->now, c->hub->cfg.goodbye_timeout));
+  if (published && !c->abrupt) quic_conn_await_close(c->conn, time_add(c->hub->now, READ_TIMEOUT));
 }
 
 void client_timer(struct client *c) {
@@ -406,10 +420,18 @@ void client_timer(struct client *c) {
     return;
   }
   if (c->state == MACULA_CONNECTED) {
-    client_due(c, time_add(h->now, REMIND_EVERY));
-    if (h->cfg.remind) h->cfg.remind(h->cfg.ctx, c);
+    bool remind = h->now >= c->remind_at;
+    if (remind) c->remind_at = time_add(h->now, REMIND_EVERY);
+    client_due(c, c->remind_at);
+    if (remind && h->cfg.remind) h->cfg.remind(h->cfg.ctx, c);
+    client_hold(c);
     client_replay(c);
     client_room(c);
+    if (c->resumed) {
+      c->resumed = false;
+      client_read_on(c);
+    }
+    client_release(c);
     return;
   }
   if (c->conn) {
@@ -457,8 +479,15 @@ void client_node_id(const struct client *c, char ret_hex[ID_HEX_LEN + 1]) {
   if (c->has_node && c->state == MACULA_CONNECTED) id_hex(&c->node, ret_hex);
 }
 
+/* Publishes have a stream of their own where the node grants one: behind one that is held nothing else waits. */
+static int64_t stream_for(struct client *c, uint8_t type) {
+  if (type != MSG_PUBLISH || !(c->caps & CAP_STREAMS)) return c->stream;
+  if (c->publishes < 0 && quic_stream_open_one_way(c->conn, &c->publishes)) c->publishes = c->stream;
+  return c->publishes;
+}
+
 static int write_frame(struct client *c, struct slice frame) {
-  int err = quic_stream_write(c->conn, c->stream, frame);
+  int err = quic_stream_write(c->conn, stream_for(c, frame.p[1]), frame);
   return err == MACULA_ENOMEM ? MACULA_EFULL : err == MACULA_ENOTFOUND || err == MACULA_ECLOSED ? MACULA_NOT_CONNECTED : err;
 }
 
@@ -471,7 +500,8 @@ static bool takes_back(const struct msg *m) {
 int client_send_raw(struct client *c, struct slice frame) {
   assert(c->state == MACULA_CONNECTED || frame.p[1] == MSG_CONNECT);
   if (!c->conn || c->stream < 0) return MACULA_NOT_CONNECTED;
-  if (quic_queued(c->conn) + frame.n > c->max_queue && quic_queued(c->conn)) return MACULA_EFULL;
+  size_t queued = quic_stream_queued(c->conn, stream_for(c, frame.p[1]));
+  if (queued && queued + frame.n > c->max_queue) return MACULA_EFULL;
   return write_frame(c, frame);
 }
 

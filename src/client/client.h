@@ -51,6 +51,8 @@ void hub_set_now(struct hub *h, nanotime now);
 void hub_close(struct hub *h);
 /* No clients are left, and their goodbyes were acknowledged, or waited for long enough. */
 bool hub_idle(const struct hub *h);
+/* No clients are left, and of those that are gone a node has all, but has not read all yet. */
+bool hub_is_awaiting(const struct hub *h);
 
 /* For the driver, as long as the hub lives. */
 struct endpoint hub_endpoint(struct hub *h);
@@ -93,6 +95,10 @@ macula_state client_state(const struct client *c);
 /* Why the last attempt or connection ended, and how many attempts have failed since the last success. */
 int client_error(const struct client *c, const char **ret_text, uint32_t *ret_failures);
 void client_node_id(const struct client *c, char ret_hex[ID_HEX_LEN + 1]);
+
+/* Deliveries wait from now on, or no longer; all else goes on. */
+void client_hold_deliveries(struct client *c);
+void client_resume_deliveries(struct client *c);
 
 /* Requests: the functions of macula.h without their threads. Options are whole: their sizes are not looked at. */
 int client_publish(struct client *c, const char *topic, struct slice payload, const macula_publish_options *opt,

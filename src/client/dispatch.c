@@ -173,6 +173,7 @@ static void acknowledged(struct client *c, const struct msg_ack *a) {
   int err = a->code.n ? code_of(a->code) : 0;
   copy_text(text, a->message);
   const char *why = err && !text[0] ? macula_err_text(err) : text;
+  if (e->kind == ENTRY_CONFIRM) c->publish_acked = c->hub->now;
   bool told = e->done != NULL; /* else it is a subscription or service that was made anew after a loss */
   tell_partly(e, &a->partly);
   entry_done(e, err, why);
@@ -181,8 +182,7 @@ static void acknowledged(struct client *c, const struct msg_ack *a) {
   client_room(c);
 }
 
-/* False when the connection is over. */
-static bool handle(struct client *c, const struct frame *f) {
+bool client_frame(struct client *c, const struct frame *f) {
   struct msg m;
   macula_principal who;
   int err = msg_decode(f->type, f->payload, &m);
@@ -221,20 +221,4 @@ static bool handle(struct client *c, const struct frame *f) {
     client_send(c, &pong);
   }
   return true;
-}
-
-void client_data(struct client *c, struct slice data, bool fin) {
-  struct quic_conn *conn = c->conn;
-  struct frame f;
-  int r = 0;
-  client_hold(c);
-  while (!c->closing && c->conn == conn && (r = framer_next(&c->framer, &data, &f)) > 0)
-    if (!handle(c, &f)) break;
-  if (c->conn == conn && !c->closing) {
-    if (r < 0)
-      client_lost(c, r, slice_str("the node's stream cannot be read"));
-    else if (fin)
-      client_lost(c, MACULA_NOT_CONNECTED, slice_str("the node ended the stream"));
-  }
-  client_release(c);
 }

@@ -30,16 +30,16 @@ static void on_closed(void *ctx, struct quic_conn *conn, const struct quic_close
 static void on_data(void *ctx, struct quic_conn *conn, int64_t stream, struct slice data, bool fin) {
   (void)ctx;
   struct client *c = quic_conn_user(conn);
-  if (c && c->conn == conn && stream == c->stream) client_data(c, data, fin);
-  if (!c || !c->deaf) quic_consume(conn, stream, data.n);
+  if (c && c->conn == conn)
+    client_data(c, stream, data, fin);
+  else
+    quic_consume(conn, stream, data.n);
 }
 
 static void on_stream_closed(void *ctx, struct quic_conn *conn, int64_t stream, uint64_t app_error) {
   (void)ctx;
   struct client *c = quic_conn_user(conn);
-  if (!c || c->conn != conn || stream != c->stream) return;
-  int err = err_from_app(app_error);
-  client_lost(c, err ? err : MACULA_NOT_CONNECTED, slice_str("the node ended the stream"));
+  if (c && c->conn == conn) client_stream_closed(c, stream, app_error);
 }
 
 static void on_acked(void *ctx, struct quic_conn *conn) {
@@ -83,6 +83,8 @@ int hub_new(const struct hub_config *cfg, nanotime now, struct hub **ret_hub) {
       .stream_window = 1 << 20,
       .conn_window = 1 << 20,
       .max_streams = 8,
+      .one_way_streams = 1,
+      .one_way_window = 1 << 20,
       .unix_base_s = cfg->unix_base_s,
   };
   h->cfg.handshake_timeout = q.handshake_timeout;
@@ -119,6 +121,8 @@ void hub_set_now(struct hub *h, nanotime now) {
 }
 
 void hub_close(struct hub *h) { list_for_safe(it, &h->clients) client_close(container_of(it, struct client, in), false); }
+
+bool hub_is_awaiting(const struct hub *h) { return list_empty(&h->clients) && quic_is_awaiting(h->quic); }
 
 bool hub_idle(const struct hub *h) { return list_empty(&h->clients) && quic_is_silent(h->quic); }
 

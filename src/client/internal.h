@@ -15,6 +15,7 @@
 
 #define CONFIRM_TIMEOUT (5 * NS_SEC) /* of a publish or cast that asked for confirmation */
 #define GOODBYE_TIMEOUT (1 * NS_SEC)
+#define READ_TIMEOUT (6 * NS_SEC) /* of a node that has all, but must still read held publishes: it takes 5 s */
 #define DEFAULT_TTL_S 300
 #define REPLAY_RETRY (100 * NS_MS)
 #define RENEW_RETRY (1 * NS_SEC)
@@ -53,6 +54,7 @@ struct entry {
       void (*on_partly)(void *ctx, macula_client client, const macula_partly *partly);
       void *ctx;
       bool resend; /* data is the frame, sent again after a reconnect */
+      bool renews; /* its time begins anew with each sign that publishes go on */
     } confirm;
     struct {
       macula_result_fn fn;
@@ -79,6 +81,14 @@ struct hub {
   struct list clients, grave;
 };
 
+struct inlet { /* of one stream from the node */
+  int64_t id;  /* of a stream for deliveries; -1: none yet */
+  struct framer framer;
+  bool fin;
+  uint8_t *kept; /* bytes that came and wait, from `at` on: inlet.c */
+  size_t at, len, cap;
+};
+
 struct client_origins;
 struct client {
   struct hub *hub;
@@ -88,12 +98,15 @@ struct client {
   struct heap_link due;
   macula_state state;
   struct quic_conn *conn; /* NULL: none */
-  int64_t stream;
-  struct framer framer;
+  int64_t stream, publishes; /* of CONNECT; the one that publishes go by, -1: none yet */
+  struct inlet home, deliveries;
+  nanotime publish_acked;    /* when one was last confirmed */
+  nanotime remind_at;
   uint32_t caps;
   uint32_t failures, busy;
   bool wants_room; /* a request found the queue full: on_room is owed */
   bool sweep, replaying, dialing, opened, closing, abrupt, no_reconnect, op, base_only;
+  bool holds, resumed; /* macula_hold is in force; it was, and what is kept is to be handled */
   bool deaf; /* gives no credit back: macula load's reader that does not read */
   uint8_t addr_at;
   bool can_mend;               /* at one of the addresses tried in this round the failure may pass */
@@ -178,8 +191,17 @@ bool client_announced(struct client *c, const struct msg_announce *m);
 bool client_origin(struct client *c, bool publisher, const struct msg_origin *m, macula_principal *ret_principal);
 void client_forget_origins(struct client *c);
 
-/* dispatch.c */
+/* inlet.c */
+void inlet_init(struct client *c, struct inlet *in);
+void inlet_done(struct client *c, struct inlet *in);
 /* Bytes from the node. */
-void client_data(struct client *c, struct slice data, bool fin);
+void client_data(struct client *c, int64_t stream, struct slice data, bool fin);
+void client_stream_closed(struct client *c, int64_t stream, uint64_t app_error);
+/* Handles what is kept, as far as it need not wait. */
+void client_read_on(struct client *c);
+
+/* dispatch.c */
+/* A frame from the node; false: the connection is over. */
+bool client_frame(struct client *c, const struct frame *f);
 
 #endif

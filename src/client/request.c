@@ -88,6 +88,22 @@ static uint64_t renewal(const struct entry *e) {
   return time_add(e->c->hub->now, ttl > TIME_NEVER / NS_SEC ? TIME_NEVER : ttl * NS_SEC / 3 * 2);
 }
 
+/* Whether a publish that was not confirmed in time has some more: others are, or the node gives credit for them. So one that is
+ * held does not end in a timeout and is delivered after all. */
+static bool goes_on(struct entry *e) {
+  struct client *c = e->c;
+  if (e->scheduled || !e->confirm.renews || c->state != MACULA_CONNECTED) return false;
+  nanotime last = c->publish_acked, now = c->hub->now;
+  if (c->publishes >= 0 && c->publishes != c->stream) {
+    nanotime credited = quic_stream_credited(c->conn, c->publishes), acked = quic_stream_progress(c->conn, c->publishes);
+    if (last < credited) last = credited;
+    if (last < acked) last = acked;
+  }
+  if (time_add(last, CONFIRM_TIMEOUT) <= now) return false;
+  heap_set(&c->hub->entry_due, &e->due, time_add(last, CONFIRM_TIMEOUT));
+  return true;
+}
+
 void entry_timer(struct entry *e) {
   struct client *c = e->c;
   heap_set(&c->hub->entry_due, &e->due, TIME_NEVER); /* into the place just left: from here on moving it cannot fail */
@@ -98,6 +114,7 @@ void entry_timer(struct entry *e) {
     entry_done(e, e->result, macula_err_text(e->result));
     break;
   case ENTRY_CONFIRM: {
+    if (goes_on(e)) break;
     int err = e->scheduled ? e->result : MACULA_TIMEOUT;
     entry_done(e, err, macula_err_text(err));
     if (!e->dead) entry_end(e);
@@ -186,6 +203,7 @@ static int send_confirmed(struct client *c, struct msg *m, uint64_t *ref, bool *
     return err;
   }
   e->confirm.resend = resend;
+  e->confirm.renews = opt && !timeout;
   e->confirm.on_partly = opt ? opt->on_partly : NULL;
   e->confirm.ctx = opt ? opt->partly_ctx : NULL;
   e->done = done;
@@ -276,7 +294,7 @@ static void take_back(struct entry *e) {
     return;
   }
   e->kind = ENTRY_CONFIRM;
-  e->confirm.resend = false;
+  e->confirm.resend = e->confirm.renews = false;
   e->confirm.on_partly = NULL;
   e->c->held += e->len;
   finish_later(e, MACULA_CANCELLED);

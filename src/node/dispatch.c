@@ -143,7 +143,7 @@ static void client_frame(struct session *s, const struct frame *f) {
     on_connect(s, &m.connect);
     break;
   case MSG_DISCONNECT:
-    session_close(s, 0, NULL);
+    receive_goodbye(s, m.disconnect.streams);
     break;
   case MSG_PING:
     pong(s, &m.ping);

@@ -110,6 +110,7 @@ static void init_tables(struct node *n) { /* tables that allocate nothing at the
   list_init(&n->sessions.watched);
   list_init(&n->sessions.filled);
   list_init(&n->sessions.judged);
+  list_init(&n->sessions.leaving);
   list_init(&n->receive.partials);
   for (int i = 0; i < 2; i++) list_init(&n->receive.later[i]);
   list_init(&n->replays.all);
@@ -184,6 +185,8 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
       .stream_window = STREAM_WINDOW,
       .conn_window = STREAM_WINDOW,
       .max_streams = l->client_streams,
+      .one_way_streams = 1,
+      .one_way_window = ONE_WAY_WINDOW,
       .unix_base_s = (cfg->unix_base_ms + now / NS_MS) / 1000 - now / NS_SEC}; /* modulo 2^64 */
   return quic_new(&q, now, &n->quic);
 }
@@ -358,6 +361,7 @@ static nanotime deadline(void *ctx) {
     at = time_min(at, n->sweep_at);
   at = time_min(at, time_min(mesh_deadline(n), time_min(time_min(link_deadline(n), ask_deadline(n)), join_deadline(n))));
   at = time_min(at, time_min(spread_deadline(n), time_min(trust_deadline(n), seals_deadline(n))));
+  at = time_min(at, receive_deadline(n));
   at = time_min(at, time_min(account_deadline(n), retained_deadline(&n->messages.retained, n->limits.retained_ttl)));
   return n->draining ? time_min(at, n->drain_at) : at;
 }
@@ -425,6 +429,7 @@ static void on_tick(void *ctx, nanotime now) {
   }
   trust_tick(n);
   receive_paced(n);
+  receive_tick(n);
   recall_tick(n);
   link_tick(n);
   seals_tick(n);

@@ -2,13 +2,18 @@
  *
  * Every byte received is given back as credit (door_resume) when its frame has been handled. Until then credit is withheld
  * for
- *   an unfinished frame, unless room for its whole length could be reserved (all reservations: half of the receive pool);
+ *   an unfinished frame, unless room for its whole length could be reserved;
  *   what a session has sent whose account has no tokens left, or has had its share of the turn (trust/account.h);
  *   what a paused publisher has sent already. A publisher is paused while the node-wide pool of send queues is nearly full,
- *   never for one subscriber. Only PUBLISH waits, and what follows it on its stream;
+ *   never for one subscriber. Only PUBLISH waits, and what follows it on its stream, but PING, REPLY and CANCEL are handled
+ *   meanwhile;
  *   a publish for which there is no time in this turn, or while another one is being delivered (messages/deliver.h);
  *   a CONNECT whose verdict comes later, and whatever follows it on any stream.
- * A stream here is a way of the door (doors/door.h). It gets a record the first time that some of its bytes must be held. */
+ * A stream here is a way of the door (doors/door.h). It gets a record the first time that some of its bytes must be held; a
+ * one-way stream has one from its first byte to its end. Of such a stream only its own credit is withheld: the connection's is
+ * given back on receipt, so that what else the peer sends never waits behind a publish.
+ *
+ * A goodbye takes effect when all that was sent before it is read, after GOODBYE_TIMEOUT at the latest. */
 #include "node/receive.h"
 
 #include "base/check.h"
@@ -21,10 +26,13 @@
 
 #define MAX_WINDOW (1024u * 1024)     /* the window of the CONNECT way grows up to this with use */
 #define PARTIAL_TIMEOUT (60 * NS_SEC) /* an unfinished frame */
+#define GOODBYE_TIMEOUT (5 * NS_SEC)
 
 struct stash {
   uint8_t *p;
   size_t at, len, cap; /* what is before `at` has been read */
+  size_t ahead;        /* up to here it was searched for frames that do not wait */
+  bool calls;          /* among what was searched there is a CALL: its CANCEL must not overtake it */
 };
 
 struct stream {
@@ -34,14 +42,33 @@ struct stream {
   int64_t id;
   struct framer framer;
   nanotime since;    /* of the unfinished frame */
-  uint32_t reserved; /* this stream's part of node.receive.reserved */
-  bool fin;
+  uint32_t reserved; /* this stream's part of node.receive.reserved: for that frame, also while it waits in the stash */
+  bool fin, one_way;
+  struct window window;    /* one_way */
   size_t withheld;         /* credit not given back */
   struct stash stash;      /* received bytes that are not parsed yet */
   struct stash being_read; /* what was the stash, while its frames are handled */
 };
 
 static size_t put_aside_bytes(const struct stream *st) { return st->stash.len - st->stash.at; }
+
+/* Bytes whose credit is withheld. For a frame with a reservation it was given back as its bytes came. */
+static size_t to_withhold(const struct stream *st) {
+  if (st->stash.p) return put_aside_bytes(st) - st->reserved;
+  return st->reserved ? 0 : framer_held(&st->framer);
+}
+
+/* The way by which frames of this stream are answered. */
+static int64_t back_way(const struct stream *st) { return st->one_way ? st->s->door.home : st->id; }
+
+/* What reservations may take, and likewise windows beyond the first ones: so all windows and reservations fit into
+ * receive_pool. */
+static size_t half_left(const struct node *n) {
+  const struct node_limits *l = &n->limits;
+  size_t each = ONE_WAY_WINDOW + sizeof(struct stream), clients = (size_t)l->max_clients + l->max_operators;
+  size_t first = each * (clients + (size_t)limits_links(l) * LINK_WAYS), pool = l->receive_pool;
+  return (pool - first > pool / 4 && first < pool ? pool - first : pool / 4) / 2;
+}
 
 static bool pool_above(const struct node *n, size_t sixteenths) {
   return n->rows.mem[ROW_SEND].bytes > n->limits.send_pool / 16 * sixteenths;
@@ -66,7 +93,7 @@ static void partial_end(struct stream *st) {
 static void partial_reserve(struct stream *st) {
   struct node *n = st->s->node;
   uint32_t need = st->framer.need;
-  if (!need || st->reserved || n->receive.reserved + need > n->limits.receive_pool / 2) return;
+  if (!need || st->reserved || n->receive.reserved + need > half_left(n)) return;
   st->reserved = need;
   n->receive.reserved += need;
 }
@@ -80,11 +107,12 @@ static int stash_add(struct stream *st, struct slice data) {
   if (h->at > h->cap / 2) {
     memmove(h->p, h->p + h->at, h->len - h->at);
     h->len -= h->at;
+    h->ahead -= h->ahead < h->at ? h->ahead : h->at;
     h->at = 0;
   }
-  if (h->len + data.n > h->cap) {
-    size_t cap = h->cap ? h->cap * 2 : 4096;
-    while (cap < h->len + data.n) cap *= 2;
+  if (h->len + data.n > h->cap) { /* no more than a fourth beyond what is needed: windows are planned for */
+    size_t cap = (h->len + data.n + 4095) / 4096 * 4096;
+    if (cap < h->cap + h->cap / 4) cap = h->cap + h->cap / 4;
     uint8_t *p = mem_realloc(m, h->p, cap);
     if (!p) return MACULA_ENOMEM;
     h->p = p;
@@ -116,7 +144,8 @@ static int put_aside(struct stream *st, const struct frame *f, struct slice rest
 static int hold_back(struct stream *st, const struct frame *f, struct slice rest) {
   struct node *n = st->s->node;
   bool full = !st->s->peer && pool_above(n, 15);
-  if (st->s->state != SESSION_JUDGING && list_empty(&st->s->paused)) {
+  list_remove(&st->partial);
+  if (st->s->state == SESSION_IN && list_empty(&st->s->paused)) {
     if (full && list_empty(&n->sessions.paused)) n->sessions.paused_at = n->now;
     list_append(full ? &n->sessions.paused : &n->receive.later[st->s->peer != NULL], &st->s->paused);
     *(full ? &n->stats.pauses : &n->stats.put_off) += 1;
@@ -126,13 +155,27 @@ static int hold_back(struct stream *st, const struct frame *f, struct slice rest
 
 /* ---- frames ----------------------------------------------------------------------------------------------------------------
  */
-/* Whether the frame must wait. Frames of other nodes never wait for the pool, since membership's probes come behind them on the
- * same stream. */
+/* Whether the frame must wait. Frames of other nodes never wait for the pool. What a node sends on further streams may come
+ * before its PONG. */
 static bool must_wait(const struct session *s, const struct frame *f) {
   if (s->state == SESSION_JUDGING) return !s->judged.given;
+  if (s->state == SESSION_DIALLING) return s->at != s->door.home;
   if (s->state != SESSION_IN || (f->type != MSG_PUBLISH && !(s->peer && f->type == MSG_PUBSUB_ROUTE))) return false;
   return (!s->peer && pool_above(s->node, 15)) || deliver_waits(s->node);
 }
+
+/* Whether the peer may send this frame on this stream. A client's one-way stream is for publishes (and for what announces
+ * them), and comes after PONG. */
+static bool belongs(const struct stream *st, const struct frame *f) {
+  struct session *s = st->s;
+  if (!st->one_way || s->peer || s->dialled) return true;
+  if (s->state == SESSION_IN && (s->caps & CAP_STREAMS) && (f->type == MSG_PUBLISH || f->type == MSG_ANNOUNCE)) return true;
+  session_close(s, s->state == SESSION_IN ? MACULA_BAD_FRAME : MACULA_CONNECT_REQUIRED,
+                "a unidirectional stream is for publishes, after a PONG that says `streams`");
+  return false;
+}
+
+static void resume_others(struct session *s, const struct stream *but);
 
 static int read_frames(struct stream *st, struct slice in) {
   struct session *s = st->s;
@@ -140,36 +183,95 @@ static int read_frames(struct stream *st, struct slice in) {
   struct frame f;
   int r = 0;
   while (s->state != SESSION_OVER && (r = framer_next(&st->framer, &in, &f)) > 0) {
-    if (!list_empty(&st->partial)) partial_end(st);
+    bool dialling = s->state == SESSION_DIALLING;
+    if (!belongs(st, &f)) return 0;
+    s->at = dialling ? st->id : back_way(st);
     if (must_wait(s, &f)) return hold_back(st, &f, in);
-    if (account_holds_back(s, &f)) return (r = account_wait(s)) != 0 ? r : put_aside(st, &f, in);
-    s->at = st->id;
+    if (account_holds_back(s, &f)) {
+      list_remove(&st->partial);
+      return (r = account_wait(s)) != 0 ? r : put_aside(st, &f, in);
+    }
     dispatch_frame(s, &f);
+    if (dialling && s->state == SESSION_IN) resume_others(s, st);
     if (s->state == SESSION_JUDGING) { /* the CONNECT is kept, and read again when the verdict is there */
       s->judged.way = st->id;
       return hold_back(st, &f, in);
     }
+    partial_end(st);
     n->stats.frames++;
   }
-  s->at = st->id;
+  s->at = back_way(st);
   return r < 0 ? r : 0;
 }
 
-static void grow_window(struct session *s, size_t consumed) {
+/* ---- frames that do not wait behind a held one -----------------------------------------------------------------------------
+ */
+static bool waits_for_none(const struct stash *h, uint8_t type) {
+  return type == MSG_PING || type == MSG_REPLY || (type == MSG_CANCEL && !h->calls);
+}
+
+static void leave(struct session *s);
+
+/* Handles those that have come since the last time, and takes them out of the stash. */
+static void read_ahead(struct stream *st) {
+  struct session *s = st->s;
+  struct stash *h = &st->stash;
+  if (!h->p || s->state != SESSION_IN || s->peer || st->one_way) return;
+  size_t from = h->ahead > h->at ? h->ahead : h->at, to = from;
+  while (s->state == SESSION_IN) {
+    struct framer fr;
+    struct frame f;
+    struct slice in = slice_of(h->p + from, h->len - from);
+    framer_init(&fr, NULL, s->node->limits.max_frame);
+    if (in.n < FRAME_HEADER_LEN || in.n < FRAME_HEADER_LEN + frame_payload_len(in.p) || framer_next(&fr, &in, &f) <= 0) break;
+    size_t n = FRAME_HEADER_LEN + f.payload.n;
+    h->calls |= f.type == MSG_CALL;
+    if (f.type == MSG_DISCONNECT) leave(s);
+    if (waits_for_none(h, f.type)) {
+      s->at = st->id;
+      dispatch_frame(s, &f);
+      s->node->stats.frames++;
+    } else {
+      if (to < from) memmove(h->p + to, h->p + from, n);
+      to += n;
+    }
+    from += n;
+  }
+  if (to < from) memmove(h->p + to, h->p + from, h->len - from);
+  h->len -= from - to;
+  h->ahead = to;
+}
+
+/* ---- windows ---------------------------------------------------------------------------------------------------------------
+ */
+static void grow_window(struct session *s, struct window *w, int64_t way, size_t consumed) {
   struct node *n = s->node;
-  s->window_used += (uint32_t)consumed;
-  if (s->window_used < s->window) return;
+  w->used += (uint32_t)consumed;
+  if (w->used < w->size) return;
   /* ngtcp2 holds data that arrives out of order, up to the window, in connection_pool. So all windows granted beyond the
    * initial ones must fit into half of that pool, and one window into half of what a connection may hold. */
-  size_t pool = n->limits.connection_pool, all = pool < n->limits.receive_pool ? pool / 2 : n->limits.receive_pool / 2;
-  if (s->window < MAX_WINDOW && s->window <= pool / 32 && time_since(n->now, s->window_since) <= NS_SEC &&
-      n->receive.window_more + s->window <= all) {
-    door_resume(&s->door, s->door.home, s->window);
-    n->receive.window_more += s->window;
-    s->window *= 2;
+  size_t pool = n->limits.connection_pool, left = half_left(n), all = pool / 2 < left ? pool / 2 : left;
+  if (w->size < MAX_WINDOW && w->size <= pool / 32 && time_since(n->now, w->since) <= NS_SEC &&
+      n->receive.window_more + w->size <= all) {
+    door_resume(&s->door, way, w->size);
+    n->receive.window_more += w->size;
+    w->size *= 2;
   }
-  s->window_used = 0;
-  s->window_since = n->now;
+  w->used = 0;
+  w->since = n->now;
+}
+
+/* n bytes of the stream were handled. */
+static void give_credit(struct stream *st, size_t n) {
+  struct session *s = st->s;
+  if (st->one_way)
+    door_credit(&s->door, st->id, n);
+  else
+    door_resume(&s->door, st->id, n);
+  if (st->one_way && !st->fin)
+    grow_window(s, &st->window, st->id, n);
+  else if (st->id == s->door.home && s->state == SESSION_IN)
+    grow_window(s, &s->window, st->id, n);
 }
 
 /* While more than three quarters of the receive pool are used, closes the session with the oldest unfinished frame, if that is
@@ -193,48 +295,130 @@ static void account(struct stream *st, size_t before) {
     make_room(n);
   }
   if (held) partial_reserve(st);
-  st->withheld = put_aside_bytes(st) + (st->reserved ? 0 : held);
-  if (before > st->withheld) {
-    door_resume(&s->door, st->id, before - st->withheld);
-    if (st->id == s->door.home) grow_window(s, before - st->withheld);
-  }
+  st->withheld = to_withhold(st);
+  if (before > st->withheld) give_credit(st, before - st->withheld);
 }
 
 static void stream_free(struct stream *st) {
   struct node *n = st->s->node;
   partial_end(st);
   framer_done(&st->framer);
+  if (st->one_way) n->receive.window_more -= st->window.size - ONE_WAY_WINDOW;
   mem_free(&n->rows.mem[ROW_RECEIVE], st->stash.p);
   list_remove(&st->of_session);
   mem_free(&n->rows.mem[ROW_RECEIVE], st);
 }
 
-/* The peer has ended this stream. The end of the CONNECT stream is the client's goodbye. */
-static void finish(struct session *s, int64_t id) {
-  if (id == s->door.home)
-    session_close(s, 0, NULL);
-  else
-    door_finish(&s->door, id);
+/* ---- goodbye ---------------------------------------------------------------------------------------------------------------
+ */
+static bool is_read_out(const struct session *s) {
+  list_for(it, &s->streams)
+    if (container_of(it, struct stream, of_session)->stash.p) return false;
+  return s->ways.ended >= s->ways.seen && s->ways.ended >= s->leaving.ways;
 }
 
+/* From now on the session has so much time. */
+static void leave(struct session *s) {
+  if (s->state != SESSION_IN || s->leaving.until) return;
+  s->leaving.until = time_add(s->node->now, GOODBYE_TIMEOUT);
+  list_append(&s->node->sessions.leaving, &s->leaving.all);
+}
+
+void receive_goodbye(struct session *s, uint64_t ways) {
+  if (s->leaving.ways < ways) s->leaving.ways = ways;
+  if (s->state == SESSION_IN && !s->peer && !is_read_out(s))
+    leave(s);
+  else
+    session_close(s, 0, NULL);
+}
+
+nanotime receive_deadline(const struct node *n) {
+  const struct list *l = &n->sessions.leaving;
+  return list_empty(l) ? TIME_NEVER : container_of(l->next, const struct session, leaving.all)->leaving.until;
+}
+
+void receive_tick(struct node *n) {
+  while (receive_deadline(n) <= n->now)
+    session_close(container_of(n->sessions.leaving.next, struct session, leaving.all), MACULA_TIMEOUT,
+                  "what was published before the goodbye could not be read within 5 s");
+}
+
+static uint64_t publishes_in(const struct stream *st) {
+  uint64_t publishes = 0;
+  for (size_t at = st->stash.at; at + FRAME_HEADER_LEN <= st->stash.len;) {
+    const uint8_t *header = st->stash.p + at;
+    publishes += header[1] == MSG_PUBLISH;
+    at += FRAME_HEADER_LEN + (size_t)frame_payload_len(header);
+  }
+  return publishes;
+}
+
+/* The peer has ended this stream, and it is read. The end of the CONNECT stream is the client's goodbye. */
+static void finish(struct session *s, int64_t id, bool one_way) {
+  if (one_way) {
+    s->ways.ended++;
+    if (s->leaving.until && is_read_out(s)) session_close(s, 0, NULL);
+  } else if (id == s->door.home) {
+    receive_goodbye(s, 0);
+  } else {
+    door_finish(&s->door, id);
+  }
+}
+
+/* The stream may be freed by this. */
+static void settle(struct stream *st) {
+  struct session *s = st->s;
+  s->at = -1;
+  if (!st->fin || st->stash.p || s->state == SESSION_OVER) return;
+  int64_t id = st->id;
+  bool one_way = st->one_way, cut = one_way && framer_held(&st->framer);
+  if (cut) session_close(s, MACULA_BAD_FRAME, "a stream ended within a frame");
+  if (one_way) stream_free(st);
+  finish(s, id, one_way);
+}
+
+/* ---- bytes -----------------------------------------------------------------------------------------------------------------
+ */
 static void work(struct stream *st, struct slice data, size_t before) {
   struct session *s = st->s;
   int err = st->stash.p ? stash_add(st, data) : read_frames(st, data);
   if (err) session_close(s, err, NULL);
+  read_ahead(st);
   account(st, before);
-  if (st->fin && !st->stash.p && s->state != SESSION_OVER) finish(s, st->id);
-  s->at = -1;
+}
+
+static struct stream *keep(struct session *s, const struct stream *as) {
+  struct stream *st = mem_alloc(&s->node->rows.mem[ROW_RECEIVE], sizeof *st);
+  if (!st) return NULL;
+  *st = *as;
+  list_init(&st->partial);
+  list_init(&st->of_session);
+  list_append(&s->streams, &st->of_session);
+  return st;
+}
+
+static struct stream *keep_one_way(struct session *s, int64_t id) {
+  struct stream as = {.s = s, .id = id, .one_way = true, .window = {ONE_WAY_WINDOW, 0, s->node->now}};
+  framer_init(&as.framer, &s->node->rows.mem[ROW_RECEIVE], s->node->limits.max_frame);
+  s->ways.seen++;
+  struct stream *st = keep(s, &as);
+  if (!st) session_close(s, MACULA_ENOMEM, NULL);
+  return st;
 }
 
 void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
   struct stream *st = s->state == SESSION_OVER || list_empty(&s->streams) ? NULL : find(s, id);
+  bool one_way = door_is_one_way(&s->door, id);
+  if (s->state != SESSION_OVER && !st && one_way) st = keep_one_way(s, id);
   if (s->state == SESSION_OVER) {
     door_resume(&s->door, id, data.n);
     return;
   }
+  if (one_way) door_credit(&s->door, DOOR_ALL, data.n);
   if (st) {
     st->fin |= fin;
     work(st, data, st->withheld + data.n);
+    settle(st);
     return;
   }
   /* Most often whole frames come and no bytes are left to hold: then no record is made. */
@@ -244,11 +428,8 @@ void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
   framer_init(&tmp.framer, &s->node->rows.mem[ROW_RECEIVE], s->node->limits.max_frame);
   int err = read_frames(&tmp, data);
   if (!err && s->state != SESSION_OVER && (framer_held(&tmp.framer) || tmp.stash.p)) {
-    st = mem_alloc(&s->node->rows.mem[ROW_RECEIVE], sizeof *st);
-    if (st) {
-      *st = tmp;
-      list_init(&st->partial);
-      list_append(&s->streams, &st->of_session);
+    if ((st = keep(s, &tmp)) != NULL) {
+      read_ahead(st);
       account(st, data.n);
       s->at = -1;
       return;
@@ -258,13 +439,36 @@ void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
   if (err) session_close(s, err, NULL);
   framer_done(&tmp.framer);
   mem_free(&s->node->rows.mem[ROW_RECEIVE], tmp.stash.p);
-  door_resume(&s->door, id, data.n);
-  if (id == s->door.home && s->state == SESSION_IN) grow_window(s, data.n);
-  if (fin && s->state != SESSION_OVER) finish(s, id);
+  give_credit(&tmp, data.n);
+  if (fin && s->state != SESSION_OVER) finish(s, id, false);
   s->at = -1;
 }
 
+static bool is_of_lane(const struct session *s, int64_t id) {
+  for (int i = 0; i < LANES; i++)
+    if (s->door.way[i] == id) return true;
+  return false;
+}
+
+/* One that was read to its end, or is going to be, is closed all the same. A client that resets its stream, or refuses ours,
+ * ends: what was on it is gone, and neither side could say which. */
+static void one_way_closed(struct session *s, int64_t id) {
+  struct stream *st = find(s, id);
+  bool ours = s->door.ops->is_ours(&s->door, id);
+  if (!ours) s->ways.closed++;
+  if (st ? st->fin : ours ? !is_of_lane(s, id) : s->ways.closed <= s->ways.seen) return;
+  if (st) stream_free(st);
+  if (!ours && !st) s->ways.seen++;
+  s->ways.ended += !ours;
+  if (s->state == SESSION_IN && (ours || !s->peer))
+    session_close(s, MACULA_BAD_FRAME, "a unidirectional stream was reset or refused");
+}
+
 void receive_closed(struct session *s, int64_t id) {
+  if (door_is_one_way(&s->door, id)) {
+    one_way_closed(s, id);
+    return;
+  }
   struct stream *st = find(s, id);
   if (st) stream_free(st);
   if (id != s->door.home && s->state == SESSION_IN && account_owes(s, 1)) {
@@ -280,9 +484,15 @@ void receive_closed(struct session *s, int64_t id) {
 }
 
 void receive_end(struct session *s) {
-  list_for_safe(it, &s->streams) stream_free(container_of(it, struct stream, of_session));
-  s->node->receive.window_more -= s->window - STREAM_WINDOW;
-  s->window = STREAM_WINDOW;
+  uint64_t lost = 0;
+  list_for_safe(it, &s->streams) {
+    struct stream *st = container_of(it, struct stream, of_session);
+    lost += publishes_in(st);
+    stream_free(st);
+  }
+  session_say_lost(s, lost);
+  s->node->receive.window_more -= s->window.size - STREAM_WINDOW;
+  s->window.size = STREAM_WINDOW;
 }
 
 /* ---- pool and time ---------------------------------------------------------------------------------------------------------
@@ -295,14 +505,19 @@ static void resume_stream(struct stream *st) {
   work(st, data, st->withheld);
   mem_free(m, st->being_read.p);
   st->being_read = (struct stash){0};
+  settle(st);
+}
+
+static void resume_others(struct session *s, const struct stream *but) {
+  list_for_safe(it, &s->streams) {
+    struct stream *st = container_of(it, struct stream, of_session);
+    if (st != but && st->stash.p) resume_stream(st);
+  }
 }
 
 static void resume_session(struct session *s) {
   door_hold(&s->door, false);
-  list_for_safe(it, &s->streams) {
-    struct stream *st = container_of(it, struct stream, of_session);
-    if (st->stash.p) resume_stream(st);
-  }
+  resume_others(s, NULL);
 }
 
 void receive_judged(struct session *s) {
@@ -375,14 +590,19 @@ static const char *stream_check(const struct session *s, const struct stream *st
   const struct node *n = s->node;
   size_t held = framer_held(&st->framer);
   CHECK(st->s == s, "receive: a stream is of another session");
-  CHECK(!st->stash.p == !st->stash.cap && st->stash.at <= st->stash.len && st->stash.len <= st->stash.cap && !st->being_read.p,
+  CHECK(!st->stash.p == !st->stash.cap && st->stash.at <= st->stash.len && st->stash.len <= st->stash.cap &&
+            st->stash.ahead <= st->stash.len && !st->being_read.p,
         "receive: more is put aside than has room");
-  CHECK(!st->reserved || !list_empty(&st->partial), "receive: what is reserved is for no frame");
+  CHECK(!st->reserved || !list_empty(&st->partial) || st->reserved <= put_aside_bytes(st),
+        "receive: what is reserved is for no frame");
+  CHECK(!st->one_way || st->window.size >= ONE_WAY_WINDOW, "receive: a window is smaller than at the start");
   if (s->state == SESSION_OVER) return NULL;
   CHECK(!held == list_empty(&st->partial), "receive: an unfinished frame is not among those, or another is");
-  CHECK(!st->reserved || st->reserved == st->framer.need, "receive: more or less is reserved than the frame needs");
-  CHECK(st->withheld == put_aside_bytes(st) + (st->reserved ? 0 : held), "receive: the credit withheld is not what is held");
-  CHECK(!st->stash.p || !list_empty(&s->paused) || !list_empty(&s->waits) || s->state == SESSION_JUDGING,
+  CHECK(!st->reserved || st->stash.p || st->reserved == st->framer.need,
+        "receive: more or less is reserved than the frame needs");
+  CHECK(st->withheld == to_withhold(st), "receive: the credit withheld is not what is held");
+  CHECK(!st->stash.p || !list_empty(&s->paused) || !list_empty(&s->waits) || s->state == SESSION_JUDGING ||
+            s->state == SESSION_DIALLING,
         "receive: what is put aside waits for nothing");
   CHECK(st->since <= n->now, "receive: a frame began in the future");
   return NULL;
@@ -394,11 +614,12 @@ const char *receive_check(const struct node *n) {
   nanotime last = 0;
   list_for(it, &n->sessions.all) {
     const struct session *s = container_of(it, const struct session, all);
-    window_more += s->window - STREAM_WINDOW;
+    window_more += s->window.size - STREAM_WINDOW;
     list_for(l, &s->streams) {
       const struct stream *st = container_of(l, const struct stream, of_session);
       CHECK_PART(stream_check(s, st));
       reserved += st->reserved;
+      window_more += st->one_way ? st->window.size - ONE_WAY_WINDOW : 0;
       partials += !list_empty(&st->partial);
     }
   }

@@ -17,8 +17,9 @@ struct receive {
   struct list mark;     /* marks a place in sessions.paused: publishers that pause again while others go on stand behind it */
   struct list later[2]; /* session.paused: publishers that wait for the next turn, clients and links, longest first */
   bool links_first;     /* in the next turn */
-  size_t reserved;      /* bytes of unfinished frames whose credit was given back; at most half of receive_pool */
-  size_t window_more;   /* bytes of windows beyond the initial ones; at most half of receive_pool */
+  /* Bytes, each at most half of what the first windows of all one-way ways leave of receive_pool: */
+  size_t reserved;    /* of large frames whose credit was given back */
+  size_t window_more; /* of windows beyond the initial ones */
 };
 
 struct node_stats {
@@ -30,6 +31,7 @@ struct node_stats {
   uint64_t put_off; /* times that a publisher had to wait for the next turn */
   /* messages that many got: those that took more than one turn, and should have, but for lack of memory */
   uint64_t fanouts_sliced, fanouts_whole;
+  uint64_t publishes_lost; /* that were held when their clients' connections ended */
   uint64_t sessions, admitted, replays_refused;
   uint64_t routes_forwarded, routes_delivered, routes_failed; /* envelopes */
   uint64_t refused[128];                                      /* connections closed, by code */

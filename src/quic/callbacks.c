@@ -84,7 +84,6 @@ static int acked(ngtcp2_conn *nc, int64_t id, uint64_t offset, uint64_t n, void 
 }
 
 static int stream_open(ngtcp2_conn *nc, int64_t id, void *user) {
-  if (!ngtcp2_is_bidi_stream(id)) return 0;
   struct stream *s = stream_new(user, id);
   return !s || ngtcp2_conn_set_stream_user_data(nc, id, s) ? NGTCP2_ERR_CALLBACK_FAILURE : 0;
 }
@@ -97,7 +96,9 @@ static void tell_closed(struct quic_conn *c, struct stream *s, uint64_t app_erro
 
 static int stream_close(ngtcp2_conn *nc, uint32_t flags, int64_t id, uint64_t app_error, void *user, void *stream_user) {
   struct quic_conn *c = user;
-  if (!ngtcp2_conn_is_local_stream(nc, id)) c->streams_owed++;
+  bool local = ngtcp2_conn_is_local_stream(nc, id);
+  if (!local && ngtcp2_is_bidi_stream(id)) c->streams_owed++;
+  if (!local && !ngtcp2_is_bidi_stream(id) && c->one_way_anew) ngtcp2_conn_extend_max_streams_uni(nc, 1);
   if (!c->streams_held) conn_give_streams(c);
   if (!stream_user) return 0;
   tell_closed(c, stream_user, flags & NGTCP2_STREAM_CLOSE_FLAG_APP_ERROR_CODE_SET ? app_error : 0);
@@ -131,6 +132,7 @@ static int extend_stream(ngtcp2_conn *nc, int64_t id, uint64_t max, void *user, 
   struct stream *s = stream_user;
   if (!s || s->shut) return 0;
   s->blocked = false;
+  s->credited = c->q->now;
   if ((s->next || (s->fin && !s->fin_sent)) && list_empty(&s->ready)) list_append(&c->ready, &s->ready);
   return 0;
 }

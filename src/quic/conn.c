@@ -102,6 +102,8 @@ static void settings_of(struct quic *q, ngtcp2_settings *s, ngtcp2_transport_par
   p->initial_max_stream_data_bidi_local = p->initial_max_stream_data_bidi_remote = q->cfg.stream_window;
   p->initial_max_data = q->cfg.conn_window;
   p->initial_max_streams_bidi = q->cfg.max_streams;
+  p->initial_max_streams_uni = q->cfg.one_way_streams;
+  p->initial_max_stream_data_uni = q->cfg.one_way_window;
   p->max_idle_timeout = q->cfg.idle_timeout;
   p->active_connection_id_limit = 2;
 }
@@ -357,6 +359,12 @@ void conn_arm(struct quic_conn *c) {
   (void)heap_set(&c->q->timers, &c->timer, at); /* the timer is in the heap already: moving it cannot fail */
 }
 
+static bool in_flight(const struct quic_conn *c) {
+  size_t unsent = 0;
+  list_for(it, &c->streams) unsent += container_of(it, const struct stream, link)->unsent;
+  return c->queued > unsent;
+}
+
 void conn_tick(struct quic_conn *c) {
   struct quic *q = c->q;
   if (c->linger_at <= q->now) {
@@ -379,6 +387,10 @@ void conn_tick(struct quic_conn *c) {
   if (idle_at(c) <= q->now) {
     conn_fail(c, NGTCP2_ERR_IDLE_CLOSE);
     return;
+  }
+  if (c->close_at <= q->now && c->close_at < c->await_until && !in_flight(c)) {
+    c->close_at = c->await_until; /* the peer has all that it gave credit for */
+    conn_arm(c);
   }
   if (c->close_at <= q->now) {
     quic_conn_close(c, c->why.err, NULL);
@@ -488,7 +500,25 @@ void quic_conn_close_after(struct quic_conn *c, int err, const char *text, nanot
 void quic_conn_drop(struct quic_conn *c) { conn_free(c); }
 
 void conn_maybe_close_after(struct quic_conn *c) {
-  if (c->closing_after && c->queued == 0 && !c->more) quic_conn_close(c, c->why.err, NULL);
+  if (!c->closing_after || c->queued || c->more) return;
+  if (!c->await_until)
+    quic_conn_close(c, c->why.err, NULL);
+  else if (c->close_at != c->await_until)
+    c->close_at = c->await_until, conn_touch(c);
+}
+
+void quic_conn_await_close(struct quic_conn *c, nanotime until) {
+  if (!conn_alive(c)) return;
+  c->await_until = until;
+  conn_maybe_close_after(c);
+}
+
+bool quic_is_awaiting(const struct quic *q) {
+  list_for(it, &q->conns) {
+    const struct quic_conn *c = container_of(it, const struct quic_conn, all);
+    if (conn_alive(c) && c->await_until && !in_flight(c)) return true;
+  }
+  return false;
 }
 
 /* ---- looking ---------------------------------------------------------------------------------------------------------------

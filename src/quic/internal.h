@@ -75,7 +75,8 @@ struct stream {
   uint32_t grow;       /* size of the next chunk */
   size_t queued;       /* bytes not acknowledged */
   size_t unsent;       /* bytes from next on */
-  nanotime progress;   /* as quic_stream_progress */
+  nanotime progress;   /* as quic_stream_progress, quic_stream_credited */
+  nanotime credited;
   bool fin, fin_sent;  /* the owner finished the stream; the FIN was sent */
   bool blocked;        /* by the peer's flow control */
   bool told;           /* stream_closed was called */
@@ -94,7 +95,7 @@ struct quic_conn {
   size_t held;     /* bytes of nc and of streams */
   size_t held_peak;
   uint32_t streams_owed; /* that the peer closed, and may open anew once they are not held back any more: */
-  bool streams_held;
+  bool streams_held, one_way_anew; /* one_way_anew: quic_conn_grant_streams was called */
   uint32_t shares; /* quic_conn_shares: it counts as so many connections in conn_pool; 0: as one */
   void *user;
   struct list all, event;
@@ -117,6 +118,7 @@ struct quic_conn {
   struct quic_identity *identity; /* of an outgoing connection with an identity of its own */
   size_t queued;
   nanotime progress, last_rx, watch_at, check_at, close_at, linger_at;
+  nanotime await_until; /* quic_conn_await_close; 0: not */
   nanotime ping_at; /* when a PING was asked for; 0: none is due */
   uint64_t keep_alive;
   struct stream *large; /* the stream whose data is in the watched datagram of more than 1,200 bytes; NULL: none is watched */

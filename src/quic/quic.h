@@ -48,10 +48,11 @@ struct quic_handler {
   void (*conn_open)(void *ctx, struct quic_conn *c);
   /* The connection is gone; also for one that never opened, when it is an outgoing one. Once. */
   void (*conn_closed)(void *ctx, struct quic_conn *c, const struct quic_close *why);
-  /* Bytes of a bidirectional stream, in order; fin: the peer sends no more. Each byte must be given back by quic_consume. */
+  /* Bytes of a stream, in order; fin: the peer sends no more. Each byte must be given back by quic_consume, or by
+   * quic_consume_stream and quic_consume_conn. */
   void (*stream_data)(void *ctx, struct quic_conn *c, int64_t stream, struct slice data, bool fin);
-  /* Both directions of the stream have ended, or the peer reset or stopped it (then with its app_error, else 0). Data still
-   * queued on it is dropped. */
+  /* All directions of the stream have ended, or the peer reset or stopped it (then with its app_error, else 0). Data still
+   * queued on it is dropped. Of a unidirectional stream of the peer it is called when all of its data was handed out. */
   void (*stream_closed)(void *ctx, struct quic_conn *c, int64_t stream, uint64_t app_error);
   /* The peer acknowledged data: quic_queued shrank. At most once a connection and turn. May be NULL. */
   void (*acked)(void *ctx, struct quic_conn *c);
@@ -92,6 +93,8 @@ struct quic_config {
   uint32_t stream_window;     /* bytes granted initially to a stream; 64 KiB */
   uint32_t conn_window;       /* bytes granted initially to a connection; 64 KiB */
   uint32_t max_streams;       /* bidirectional streams of the peer; 100 */
+  uint32_t one_way_streams;   /* unidirectional streams of the peer, in all (quic_conn_grant_streams) */
+  uint32_t one_way_window;    /* bytes granted initially to each of them */
   uint64_t unix_base_s;       /* wall clock in Unix seconds at time 0 of the monotonic clock: for certificates and tickets */
 };
 int quic_new(const struct quic_config *cfg, nanotime now, struct quic **ret_q);
@@ -159,6 +162,10 @@ int quic_connect(struct quic *q, const struct quic_connect *o, nanotime now, str
 void quic_conn_close(struct quic_conn *c, int err, const char *text);
 /* As quic_conn_close, but only when all queued data is acknowledged, or at the deadline. */
 void quic_conn_close_after(struct quic_conn *c, int err, const char *text, nanotime deadline);
+/* After quic_conn_close_after: when all is acknowledged the peer is given until then to close the connection itself, for it may
+ * have something to do still with what it has received. */
+void quic_conn_await_close(struct quic_conn *c, nanotime until);
+bool quic_is_awaiting(const struct quic *q); /* a connection waits for its peer so. O(connections) */
 /* Frees the connection and sends nothing to the peer, as in a crash; conn_closed is not called. Not within a handler. */
 void quic_conn_drop(struct quic_conn *c);
 /* Delivers events that calls from outside a handler caused (conn_closed of closed ones). The driver calls it each turn. */
@@ -192,7 +199,7 @@ bool quic_conn_resumed(const struct quic_conn *c);
 size_t quic_conn_ticket(struct quic_conn *c, uint8_t **ret_ticket);
 /* Sends PING every `every` ns (0: stop): for base-only clients, which send none themselves. */
 void quic_conn_keep_alive(struct quic_conn *c, uint64_t every);
-/* While held, the peer gets no new stream for one that it has closed. */
+/* While held, the peer gets no new bidirectional stream for one that it has closed. */
 void quic_conn_hold_streams(struct quic_conn *c, bool hold);
 /* While on, the connection is probed (PING after 1 s of silence), and `silent` may be called. For connections with calls
  * pending. */
@@ -206,6 +213,13 @@ void quic_conn_key_update(struct quic_conn *c); /* for tests; otherwise automati
  */
 /* Opens a bidirectional stream. MACULA_EFULL when the peer grants none at the moment. */
 int quic_stream_open(struct quic_conn *c, int64_t *ret_stream);
+/* Opens a unidirectional stream, likewise; quic_one_way_left: how many the peer grants at the moment. */
+int quic_stream_open_one_way(struct quic_conn *c, int64_t *ret_stream);
+uint64_t quic_one_way_left(const struct quic_conn *c);
+static inline bool quic_stream_is_one_way(int64_t stream) { return stream & 2; } /* RFC 9000, 2.1 */
+bool quic_stream_is_ours(const struct quic_conn *c, int64_t stream);                     /* we opened it, or could */
+/* The peer may open n unidirectional streams more, and from now on another one for each that has ended. */
+void quic_conn_grant_streams(struct quic_conn *c, uint32_t n);
 /* Queues a copy. Small writes are gathered in chunks. MACULA_ENOMEM (send_mem refused), MACULA_ENOTFOUND (stream gone),
  * MACULA_ECLOSED. */
 int quic_stream_write(struct quic_conn *c, int64_t stream, struct slice data);
@@ -227,8 +241,12 @@ uint32_t quic_written(const struct quic_conn *c);
 /* When the peer last acknowledged stream data, or when the queue last went from empty to filled, whichever is later. */
 nanotime quic_queue_progress(const struct quic_conn *c);
 nanotime quic_stream_progress(struct quic_conn *c, int64_t stream); /* the same, of one stream; 0: it is gone */
+nanotime quic_stream_credited(struct quic_conn *c, int64_t stream); /* when the peer last gave the stream credit; 0: never */
 /* Gives n received bytes back to the sender as credit, on the stream and on the connection. The stream may be gone already. */
 void quic_consume(struct quic_conn *c, int64_t stream, size_t n);
+/* One of both alone: a peer that is held on one stream goes on with the others. */
+void quic_consume_stream(struct quic_conn *c, int64_t stream, size_t n);
+void quic_consume_conn(struct quic_conn *c, size_t n);
 /* Grants n bytes beyond the window (a larger window, or room for a large frame). */
 void quic_grant(struct quic_conn *c, int64_t stream, size_t n);
 

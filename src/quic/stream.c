@@ -101,7 +101,8 @@ static void wake(struct stream *s) {
 static int writable(struct quic_conn *c, int64_t id, struct stream **ret_s) {
   if (!conn_alive(c)) return MACULA_ECLOSED;
   struct stream *s = stream_find(c, id);
-  if (!s || s->shut || s->fin) return MACULA_ENOTFOUND;
+  if (!s || s->shut || s->fin || (quic_stream_is_one_way(id) && !quic_stream_is_ours(c, id)))
+    return MACULA_ENOTFOUND;
   *ret_s = s;
   return 0;
 }
@@ -193,17 +194,37 @@ void quic_stream_reset(struct quic_conn *c, int64_t stream, uint64_t app_error) 
   conn_touch(c);
 }
 
-int quic_stream_open(struct quic_conn *c, int64_t *ret_stream) {
+static int open_by(struct quic_conn *c, int (*open)(ngtcp2_conn *nc, int64_t *id, void *user), int64_t *ret_stream) {
   if (!conn_alive(c)) return MACULA_ECLOSED;
   struct stream *s = stream_new(c, -1);
   if (!s) return MACULA_ENOMEM;
-  int rv = ngtcp2_conn_open_bidi_stream(c->nc, &s->id, s);
+  int rv = open(c->nc, &s->id, s);
   if (rv) {
     stream_free(s);
     return rv == NGTCP2_ERR_NOMEM ? MACULA_ENOMEM : MACULA_EFULL;
   }
   *ret_stream = s->id;
   return 0;
+}
+
+int quic_stream_open(struct quic_conn *c, int64_t *ret_stream) {
+  return open_by(c, ngtcp2_conn_open_bidi_stream, ret_stream);
+}
+int quic_stream_open_one_way(struct quic_conn *c, int64_t *ret_stream) {
+  return open_by(c, ngtcp2_conn_open_uni_stream, ret_stream);
+}
+
+bool quic_stream_is_ours(const struct quic_conn *c, int64_t stream) { return (stream & 1) == c->server; }
+
+uint64_t quic_one_way_left(const struct quic_conn *c) {
+  return conn_alive(c) ? ngtcp2_conn_get_streams_uni_left(c->nc) : 0;
+}
+
+void quic_conn_grant_streams(struct quic_conn *c, uint32_t n) {
+  if (!conn_alive(c)) return;
+  c->one_way_anew = true;
+  ngtcp2_conn_extend_max_streams_uni(c->nc, n);
+  conn_touch(c);
 }
 
 size_t stream_pieces(const struct stream *s, ngtcp2_vec *ret_v, size_t max, size_t *ret_octets) {
@@ -243,11 +264,21 @@ void quic_conn_hold_streams(struct quic_conn *c, bool hold) {
   conn_touch(c);
 }
 
-void quic_consume(struct quic_conn *c, int64_t stream, size_t n) {
+void quic_consume_stream(struct quic_conn *c, int64_t stream, size_t n) {
   if (!conn_alive(c) || !n) return;
   (void)ngtcp2_conn_extend_max_stream_offset(c->nc, stream, n); /* the stream may be gone */
+  conn_touch(c);
+}
+
+void quic_consume_conn(struct quic_conn *c, size_t n) {
+  if (!conn_alive(c) || !n) return;
   ngtcp2_conn_extend_max_offset(c->nc, n);
   conn_touch(c);
+}
+
+void quic_consume(struct quic_conn *c, int64_t stream, size_t n) {
+  quic_consume_stream(c, stream, n);
+  quic_consume_conn(c, n);
 }
 
 void quic_grant(struct quic_conn *c, int64_t stream, size_t n) { quic_consume(c, stream, n); }
@@ -274,6 +305,11 @@ size_t quic_stream_unsent(struct quic_conn *c, int64_t stream) {
 nanotime quic_stream_progress(struct quic_conn *c, int64_t stream) {
   const struct stream *s = sending(c, stream);
   return s ? s->progress : 0;
+}
+
+nanotime quic_stream_credited(struct quic_conn *c, int64_t stream) {
+  const struct stream *s = sending(c, stream);
+  return s ? s->credited : 0;
 }
 
 void quic_conn_more(struct quic_conn *c, bool more) {

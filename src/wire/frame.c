@@ -12,13 +12,9 @@ void framer_done(struct framer *f) {
   f->have = f->need = f->cap = 0;
 }
 
-static uint32_t payload_len(const uint8_t *h) {
-  return (uint32_t)h[4] << 24 | (uint32_t)h[5] << 16 | (uint32_t)h[6] << 8 | h[7];
-}
-
 static int check(const struct framer *f, const uint8_t *h) {
   if (h[0] != FRAME_VERSION) return MACULA_UNSUPPORTED_VERSION;
-  if (payload_len(h) > f->max_payload) return MACULA_FRAME_TOO_LARGE;
+  if (frame_payload_len(h) > f->max_payload) return MACULA_FRAME_TOO_LARGE;
   return 0;
 }
 
@@ -42,7 +38,7 @@ int framer_next(struct framer *f, struct slice *in, struct frame *ret_frame) {
   if (f->need && f->have == f->need) framer_done(f); /* the frame that the last call returned */
   if (f->have == 0 && in->n >= FRAME_HEADER_LEN) {
     if ((err = check(f, in->p)) != 0) return err;
-    size_t whole = FRAME_HEADER_LEN + (size_t)payload_len(in->p);
+    size_t whole = FRAME_HEADER_LEN + (size_t)frame_payload_len(in->p);
     if (in->n >= whole) {
       *ret_frame = (struct frame){in->p[1], {in->p + FRAME_HEADER_LEN, whole - FRAME_HEADER_LEN}};
       in->p += whole;
@@ -60,7 +56,7 @@ int framer_next(struct framer *f, struct slice *in, struct frame *ret_frame) {
     in->n -= n;
     if (f->have < FRAME_HEADER_LEN) return f->hdr[0] == FRAME_VERSION ? 0 : MACULA_UNSUPPORTED_VERSION;
     if ((err = check(f, f->hdr)) != 0) return err;
-    f->need = FRAME_HEADER_LEN + payload_len(f->hdr);
+    f->need = FRAME_HEADER_LEN + frame_payload_len(f->hdr);
     f->have = 0;
     if ((err = gather(f, f->hdr, FRAME_HEADER_LEN)) != 0) return err;
   }

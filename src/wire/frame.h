@@ -14,6 +14,11 @@ struct frame {
   struct slice payload; /* one MessagePack map */
 };
 
+/* Bytes of payload that a header announces. */
+static inline uint32_t frame_payload_len(const uint8_t header[FRAME_HEADER_LEN]) {
+  return (uint32_t)header[4] << 24 | (uint32_t)header[5] << 16 | (uint32_t)header[6] << 8 | header[7];
+}
+
 /* Writes the header of a frame with n octets of payload. */
 static inline void frame_header(uint8_t ret_header[FRAME_HEADER_LEN], uint8_t type, uint32_t n) {
   const uint8_t header[FRAME_HEADER_LEN] = {FRAME_VERSION,     type,      0, 0, (uint8_t)(n >> 24), (uint8_t)(n >> 16),

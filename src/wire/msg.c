@@ -9,7 +9,8 @@ static const struct {
   const char *name;
 } cap_names[] = {{CAP_PUBSUB, "pubsub"},     {CAP_RPC, "rpc"},       {CAP_ACK, "ack"},
                  {CAP_REGISTER, "register"}, {CAP_CANCEL, "cancel"}, {CAP_OPERATOR, "operator"},
-                 {CAP_NODE, "node"},         {CAP_NOTICE, "notice"}, {CAP_ORIGIN, "origin"}};
+                 {CAP_NODE, "node"},         {CAP_NOTICE, "notice"}, {CAP_ORIGIN, "origin"},
+                 {CAP_STREAMS, "streams"}};
 #define CAP_COUNT (sizeof cap_names / sizeof cap_names[0])
 
 static const char *const strategies[] = {"", "random", "first", "round_robin", "closest", "least_pending", ""};
@@ -247,6 +248,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("reason")) return m->disconnect.reason = reader_text(r), true;
     if (KEY("message")) return m->disconnect.message = reader_text(r), true;
     if (KEY("code")) return m->disconnect.code = reader_text(r), true;
+    if (KEY("streams")) return m->disconnect.streams = reader_uint(r), true;
     return false;
   case MSG_PING:
     if (KEY("timestamp")) return m->ping.timestamp = reader_uint(r), true;

@@ -66,8 +66,9 @@ enum msg_cap {
   CAP_NODE = 1 << 6,     /* "node": the peer is a node of the mesh */
   CAP_NOTICE = 1 << 7,   /* "notice" */
   CAP_ORIGIN = 1 << 8,   /* "origin": it is told who published and called */
+  CAP_STREAMS = 1 << 9,  /* "streams": publishes, and between nodes calls, go by streams of their own */
 };
-#define CAP_EXTENSIONS (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR | CAP_NODE | CAP_NOTICE | CAP_ORIGIN)
+#define CAP_EXTENSIONS (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR | CAP_NODE | CAP_NOTICE | CAP_ORIGIN | CAP_STREAMS)
 
 enum strategy {
   STRATEGY_DEFAULT = 0, /* field absent: the node's choice, random */
@@ -105,6 +106,7 @@ struct msg_disconnect {
   struct slice reason;  /* "normal", "error", "timeout" */
   struct slice message; /* for people */
   struct slice code;    /* optional: a name of macula/error.h */
+  uint64_t streams;     /* extension `streams`: unidirectional streams that the sender has opened, all of which it ends */
 };
 struct msg_ping {
   uint64_t timestamp; /* ms */

@@ -96,10 +96,11 @@ static void payload(struct writer *w, const struct msg *m) {
     break;
   }
   case MSG_DISCONNECT:
-    writer_map(w, 2u + !!m->disconnect.code.p);
+    writer_map(w, 2u + !!m->disconnect.code.p + !!m->disconnect.streams);
     text(w, K("reason"), m->disconnect.reason);
     text(w, K("message"), m->disconnect.message);
     if (m->disconnect.code.p) text(w, K("code"), m->disconnect.code);
+    if (m->disconnect.streams) number(w, K("streams"), m->disconnect.streams);
     break;
   case MSG_PING:
     writer_map(w, 1);

@@ -6,12 +6,16 @@
  * lane uses. Several lanes may share a way; the bytes then go in the order in which they were handed to the door. An answer to
  * a frame that came by a way without lanes goes back by that way and passes no lane.
  *
+ * A one-way way carries bytes in one direction only: QUIC's unidirectional stream. Where both sides have the capability
+ * `streams`, lanes have such ways of their own, which are opened at their first use (door_open_way).
+ *
  *   sending: accepted bytes count as queued until the peer has acknowledged them, and as unsent until they were sent for the
  *     first time. On a way that carries lanes, a session hands over more bytes only while at most DOOR_UNSENT are unsent. After
  *     the session has said that it has more (door_more), the door calls session_drained whenever it could send more than it
  *     holds, within the same turn;
  *   receiving: all bytes that a door hands in (receive_data) are held, and the peer sends no more than a window of those, until
- *     door_resume gives them back as credit.
+ *     door_resume gives them back as credit. On a one-way way the credit of the way alone is withheld (door_credit), never the
+ *     connection's, so that all else goes on.
  *
  * The implementation of a door calls session_open with a new one, then receive_data, receive_closed, session_drained and
  * session_silent, and at the end session_closed, which frees the session. None of the functions below calls any of these. */
@@ -27,7 +31,8 @@
 enum lane { LANE_CONTROL, LANE_CALLS, LANE_PUBLISHES, LANES }; /* in the order in which they are sent */
 
 #define DOOR_UNSENT (64u << 10) /* bytes of a way; a frame larger than that is accepted when nothing is unsent */
-#define DOOR_ALL (-1)           /* instead of a way, for figures: all of them */
+#define DOOR_ALL (-1)           /* instead of a way, for figures and credit: all of them */
+#define DOOR_TO_OPEN (-2)       /* instead of a way of a lane: one of its own, not opened yet */
 
 struct door;
 struct door_ops {
@@ -44,6 +49,12 @@ struct door_ops {
   /* Gives the peer credit to send n more bytes: n received bytes were handled, or the window grows by n. The way may be gone
    * already. */
   void (*resume)(struct door *d, int64_t way, size_t n);
+  void (*credit)(struct door *d, int64_t way, size_t n); /* the same for the way alone; DOOR_ALL: for the connection alone */
+  bool (*is_one_way)(int64_t way);                       /* NULL, as the next four: this kind has none */
+  bool (*is_ours)(const struct door *d, int64_t way);    /* a one-way way: by which we send */
+  int (*open_way)(struct door *d, int64_t *ret_way);     /* opens a one-way way; MACULA_EFULL: the peer grants none now */
+  uint64_t (*ways_left)(const struct door *d);           /* how many the peer grants now */
+  void (*grant_ways)(struct door *d, uint32_t n);        /* n more to the peer, and from now on a new one for each that ended */
   void (*home)(struct door *d, int64_t way); /* CONNECT came by this way: sets home and the ways of the lanes */
   int (*open)(struct door *d);               /* the same for a connection that we dialled: opens a way for them */
   /* Says goodbye at once, or (deadline > 0) when all that is queued has arrived, lanes included, or at the deadline. */
@@ -93,6 +104,11 @@ static inline uint32_t door_written(const struct door *d) { return d->ops->writt
 static inline void door_finish(struct door *d, int64_t way) { d->ops->finish(d, way); }
 static inline void door_more(struct door *d, bool more) { d->ops->more(d, more); }
 static inline void door_resume(struct door *d, int64_t way, size_t n) { d->ops->resume(d, way, n); }
+static inline void door_credit(struct door *d, int64_t way, size_t n) { d->ops->credit(d, way, n); }
+static inline bool door_is_one_way(const struct door *d, int64_t way) { return d->ops->is_one_way && d->ops->is_one_way(way); }
+static inline int door_open_way(struct door *d, int64_t *ret_way) { return d->ops->open_way(d, ret_way); }
+static inline bool door_has_ways(const struct door *d) { return d->ops->ways_left && d->ops->ways_left(d); }
+static inline void door_grant_ways(struct door *d, uint32_t n) { d->ops->grant_ways(d, n); }
 static inline void door_home(struct door *d, int64_t way) { d->ops->home(d, way); }
 static inline int door_open(struct door *d) { return d->ops->open(d); }
 static inline void door_close(struct door *d, int err, const char *text, nanotime deadline) {

@@ -16,6 +16,16 @@ static nanotime progress(const struct door *d, int64_t way) {
 static uint32_t written(const struct door *d) { return quic_written(d->conn); }
 static void more(struct door *d, bool more) { quic_conn_more(d->conn, more); }
 static void resume(struct door *d, int64_t way, size_t n) { quic_consume(d->conn, way, n); }
+static void credit(struct door *d, int64_t way, size_t n) {
+  if (way == DOOR_ALL)
+    quic_consume_conn(d->conn, n);
+  else
+    quic_consume_stream(d->conn, way, n);
+}
+static bool is_ours(const struct door *d, int64_t way) { return quic_stream_is_ours(d->conn, way); }
+static int open_way(struct door *d, int64_t *ret_way) { return quic_stream_open_one_way(d->conn, ret_way); }
+static uint64_t ways_left(const struct door *d) { return quic_one_way_left(d->conn); }
+static void grant_ways(struct door *d, uint32_t n) { quic_conn_grant_streams(d->conn, n); }
 
 static void home(struct door *d, int64_t way) {
   d->home = way;
@@ -64,6 +74,12 @@ static const struct door_ops ops = {.write = write_copy,
                                     .written = written,
                                     .more = more,
                                     .resume = resume,
+                                    .credit = credit,
+                                    .is_one_way = quic_stream_is_one_way,
+                                    .is_ours = is_ours,
+                                    .open_way = open_way,
+                                    .ways_left = ways_left,
+                                    .grant_ways = grant_ways,
                                     .home = home,
                                     .open = open_home,
                                     .close = close_door,

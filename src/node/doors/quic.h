@@ -1,4 +1,5 @@
-/* The QUIC door: a connection; its ways are streams. All lanes go by the stream of CONNECT. */
+/* The QUIC door: a connection; its ways are streams. All lanes go by the stream of CONNECT unless they have streams of their
+ * own. */
 #ifndef NODE_DOORS_QUIC_H
 #define NODE_DOORS_QUIC_H
 

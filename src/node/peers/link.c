@@ -35,7 +35,7 @@
 #define TWICE_SAID (3600 * NS_SEC)
 #define TWICE_RATE (1.0 / 60)
 #define TWICE_BURST 10.0
-#define LINK_CAPS (CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_CANCEL | CAP_NODE | CAP_ORIGIN)
+#define LINK_CAPS (CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_CANCEL | CAP_NODE | CAP_ORIGIN | CAP_STREAMS)
 
 /* The address in a field that another node sent; sa_family 0: none. A link-local address is ignored: its zone names an
  * interface of that node's machine and means nothing here.
@@ -217,7 +217,7 @@ static void up(struct session *s, const uint8_t *instance) {
   assert(p && !p->link && s->state != SESSION_OVER);
   list_remove(&s->fresh);
   s->state = SESSION_IN;
-  s->since = s->window_since = p->since = n->now;
+  s->since = s->window.since = p->since = n->now;
   if (p->dial == s) p->dial = NULL;
   p->link = s;
   p->upkeep_len = 0;
@@ -232,6 +232,7 @@ static void up(struct session *s, const uint8_t *instance) {
   silent_answered(n, &p->run_at);
   door_keep_alive(&s->door, s->dialled ? n->keep_alive : 0);
   door_shares(&s->door, LINK_SHARES);
+  session_own_ways(s);
   trust_let_in(s);
 }
 
@@ -335,6 +336,7 @@ int link_connect(struct session *s, const struct msg_connect *m, const char **re
   label(p, m->name);
   s->peer = p;
   s->caps = m->caps & LINK_CAPS;
+  if (!door_has_ways(&s->door)) s->caps &= ~(uint32_t)CAP_STREAMS;
   door_home(&s->door, s->at);
   up(s, m->instance.p);
   door_admit(&s->door);

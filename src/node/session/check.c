@@ -4,14 +4,14 @@
 #include "node/session/session.h"
 
 struct sums {
-  uint32_t fresh, dialling, doomed, paused, watched, judged, clients;
+  uint32_t fresh, dialling, doomed, paused, watched, judged, leaving, clients;
 };
 
 static const char *ended_check(const struct session *s) {
   CHECK(s->state == SESSION_OVER, "session: one that has ended is not over");
-  CHECK(list_empty(&s->doomed) && list_empty(&s->paused) && list_empty(&s->watch),
+  CHECK(list_empty(&s->doomed) && list_empty(&s->paused) && list_empty(&s->watch) && list_empty(&s->leaving.all),
         "session: one that has ended is in a list of the living");
-  CHECK(list_empty(&s->streams) && list_empty(&s->replays) && s->window == STREAM_WINDOW,
+  CHECK(list_empty(&s->streams) && list_empty(&s->replays) && s->window.size == STREAM_WINDOW,
         "session: one that has ended holds what it received, or is to be sent more");
   CHECK(!s->peer, "session: one that has ended is a peer's link");
   if (!s->client.session) return NULL;
@@ -56,7 +56,7 @@ static const char *session_is(const struct node *n, const struct session *s, str
   CHECK(s->node == n && s->door.ops && s->door.ops->is_owner(&s->door, s) && s->door.serial == s->serial,
         "session: its connection is another's");
   CHECK(s->at < 0, "session: a frame is being handled between turns");
-  CHECK(s->window >= STREAM_WINDOW, "session: a window is smaller than at the start");
+  CHECK(s->window.size >= STREAM_WINDOW, "session: a window is smaller than at the start");
   CHECK(list_holds(&s->streams) && list_holds(&s->replays), "session: a list is broken");
   CHECK(!s->peer || s->peer->link == s || s->peer->dial == s, "session: its peer does not know it");
   CHECK(!s->seed || s->seed->dial == s, "session: the address that it was dialled for does not know it");
@@ -69,6 +69,7 @@ static const char *session_is(const struct node *n, const struct session *s, str
   sums->doomed += !list_empty(&s->doomed);
   sums->paused += !list_empty(&s->paused);
   sums->judged += !list_empty(&s->judged.all);
+  sums->leaving += !list_empty(&s->leaving.all);
   sums->watched += !list_empty(&s->watch);
   sums->clients += s->client.in;
   return NULL;
@@ -98,6 +99,7 @@ const char *sessions_check(const struct node *n) {
   CHECK(list_has(&ss->paused, sums.paused), "session: the paused are not as many as say so");
   CHECK(list_has(&ss->watched, sums.watched), "session: the watched are not as many as say so");
   CHECK(list_has(&ss->judged, sums.judged), "session: those that are judged are not as many as say so");
+  CHECK(list_has(&ss->leaving, sums.leaving), "session: those that leave are not as many as say so");
   CHECK_PART(filled_check(n));
   CHECK(in_order(&ss->fresh) && in_order(&n->peers.dialling), "session: those before CONNECT are not in order");
   CHECK_PART(clients_check(&ss->clients));

@@ -55,6 +55,24 @@ void lanes_init(struct lanes *l) {
   list_init(&l->filled);
 }
 
+/* The way of the lane, opened if it is one of its own that is not yet; < 0: the peer grants none now, or the door is closed. */
+static int64_t way_of(struct session *s, int lane) {
+  int64_t *way = &s->door.way[lane];
+  if (*way == DOOR_TO_OPEN && s->state != SESSION_DIALLING) (void)door_open_way(&s->door, way);
+  return *way;
+}
+
+/* Whether all that goes by ways of lanes' own has arrived, so that the last word may follow by the way of CONNECT. */
+static bool is_last(const struct session *s) {
+  for (int i = 0; i < LANES; i++) {
+    int64_t way = s->door.way[i];
+    if (way == s->door.home) continue;
+    if (s->lanes.lane[i].first || (way >= 0 && door_queued(&s->door, way))) return false;
+  }
+  return true;
+}
+static bool must_be_last(const struct slice frame) { return frame.p[1] == MSG_DISCONNECT; }
+
 /* Whether a frame waits that goes by the same way and must be sent before those of this lane. */
 static bool is_behind(const struct session *s, int lane) {
   for (int i = 0; i < lane; i++)
@@ -111,9 +129,17 @@ static int enqueue(struct session *s, enum lane lane, struct parcel *p) {
 }
 
 int lanes_write(struct session *s, enum lane lane, int64_t way, struct parcel *p) {
-  bool waits = way == s->door.way[lane] && ((s->lanes.bytes && (s->lanes.lane[lane].first || is_behind(s, lane))) ||
-                                            !fits(s->door.ops->unsent(&s->door, way), p->frame.n));
+  bool own = way == s->door.way[lane];
+  if (own) way = way_of(s, lane);
+  bool waits = own && ((s->lanes.bytes && (s->lanes.lane[lane].first || is_behind(s, lane))) || way < 0 ||
+                       !fits(s->door.ops->unsent(&s->door, way), p->frame.n) || (must_be_last(p->frame) && !is_last(s)));
   return waits ? enqueue(s, lane, p) : put(&s->door, way, p->frame, p->shared);
+}
+
+enum lane lanes_last(const struct session *s) {
+  int lane = LANES - 1;
+  while (lane && s->door.way[lane] != s->door.home) lane--;
+  return (enum lane)lane;
 }
 
 static struct lane_item *first_of(const struct lane_queue *l) { return item_at(l->first, l->first->at); }
@@ -144,11 +170,12 @@ static void lost(struct session *s, int lane, uint8_t qos, int err) {
 void lanes_pump(struct session *s) {
   for (int i = 0; i < LANES; i++) {
     struct lane_queue *l = &s->lanes.lane[i];
-    int64_t way = s->door.way[i];
-    if (!l->first || is_behind(s, i)) continue;
+    int64_t way = l->first ? way_of(s, i) : -1;
+    if (way < 0 || is_behind(s, i)) continue;
     size_t unsent = s->door.ops->unsent(&s->door, way);
     while (l->first && fits(unsent, first_of(l)->len)) {
       struct lane_item *it = first_of(l);
+      if (must_be_last(frame_of(it)) && !is_last(s)) break;
       uint8_t qos = it->qos;
       unsent += it->len;
       int err = put(&s->door, way, frame_of(it), it->frame);

@@ -22,6 +22,9 @@ void lanes_init(struct lanes *l);
 /* Writes a frame: through its lane if `way` is the way of that lane, else directly to the door. MACULA_ENOMEM, or the errors of
  * door_ops.write. */
 int lanes_write(struct session *s, enum lane lane, int64_t way, struct parcel *p);
+/* The lane by which the last word goes, DISCONNECT: behind all else by the way of CONNECT, and when all that goes by other ways
+ * has arrived. */
+enum lane lanes_last(const struct session *s);
 /* Hands over what the door has room for. */
 void lanes_pump(struct session *s);
 /* Drops all items, which are freed over the next turns. The caller tells the door (door_more) if the session goes on. */

@@ -34,7 +34,7 @@ static size_t queue_of(const struct session *s) { return s->peer ? s->node->limi
 static int send_msg(struct session *s, const struct msg *m, bool answer, size_t slack) {
   enum lane lane = lane_of((uint8_t)m->type);
   int64_t way = way_for(s, lane, answer);
-  if (s->state == SESSION_OVER || way < 0) return MACULA_ECLOSED;
+  if (s->state == SESSION_OVER || way == -1) return MACULA_ECLOSED;
   return write_msg(s, lane, way, m, queue_of(s) + slack);
 }
 
@@ -110,6 +110,23 @@ void session_refused(struct node *n, const struct addr *from, const struct id *i
   session_say_ended(n, "client_refused", from, id, err, text);
 }
 
+void session_say_lost(const struct session *s, uint64_t publishes) {
+  struct node *n = s->node;
+  char at[ADDR_TEXT_LEN], who[ID_HEX_LEN + 1] = "none";
+  if (!publishes) return;
+  n->stats.publishes_lost += publishes;
+  if (!bucket_take(&n->sessions.refusals, REFUSALS_A_SECOND, REFUSALS_AT_ONCE, n->now)) {
+    n->sessions.refusals_left_out++;
+    return;
+  }
+  addr_text(door_remote(&s->door), at);
+  if (door_id(&s->door)) id_hex(door_id(&s->door), who);
+  log_warn(n->log, "publishes_lost",
+           "name=\"%s\" address=%s id=%s count=%llu left_out=%llu text=\"its connection ended while it was held\"",
+           s->name ? s->name : "", at, who, (unsigned long long)publishes, (unsigned long long)n->sessions.refusals_left_out);
+  n->sessions.refusals_left_out = 0;
+}
+
 /* Logs that the node ended a client's session; for links other lines are logged. */
 static void say_closed(const struct session *s, int err, const char *text) {
   if (s->peer || s->dialled) return;
@@ -124,12 +141,14 @@ static void doom(struct session *s, int err) {
   if (err) n->stats.refused[-err < 128 ? -err : 0]++;
   s->state = SESSION_OVER;
   list_remove(&s->fresh);
+  list_remove(&s->leaving.all);
   list_remove(&s->judged.all);
   if (!s->ended && list_empty(&s->doomed)) list_append(&n->sessions.doomed, &s->doomed);
 }
 
 void session_close(struct session *s, int err, const char *text) {
-  int64_t way = way_for(s, LANE_PUBLISHES, true); /* so that DISCONNECT goes behind everything that is queued */
+  enum lane last = lanes_last(s); /* so that DISCONNECT goes behind everything that is queued */
+  int64_t way = way_for(s, last, true);
   if (s->state == SESSION_OVER) return;
   text = text ? text : err ? macula_err_text(err) : "goodbye";
   log_debug(s->node->log, "client_closed", "conn=%llu code=%s", (unsigned long long)s->serial, macula_err_name(err));
@@ -142,7 +161,7 @@ void session_close(struct session *s, int err, const char *text) {
                                  .message = slice_str(text)}};
   if (err) m.disconnect.code = slice_str(macula_err_name(err));
   if (way >= 0)
-    (void)write_msg(s, LANE_PUBLISHES, way, &m, SIZE_MAX);
+    (void)write_msg(s, last, way, &m, SIZE_MAX);
   else
     lanes_clear(s);
   door_more(&s->door, s->lanes.bytes > 0);
@@ -167,6 +186,7 @@ void session_unlist(struct session *s) {
   list_remove(&s->judged.all);
   list_remove(&s->doomed);
   list_remove(&s->paused);
+  list_remove(&s->leaving.all);
   list_remove(&s->waits);
   list_remove(&s->watch);
 }
@@ -190,13 +210,14 @@ struct session *session_new(struct node *n) {
   s->at = s->door.home = s->judged.way = -1;
   for (int i = 0; i < LANES; i++) s->door.way[i] = -1;
   s->since = n->now;
-  s->window = STREAM_WINDOW;
+  s->window.size = STREAM_WINDOW;
   s->rights.round = n->trust.round;
   lanes_init(&s->lanes);
   list_init(&s->judged.all);
   list_init(&s->fresh);
   list_init(&s->doomed);
   list_init(&s->paused);
+  list_init(&s->leaving.all);
   list_init(&s->waits);
   list_init(&s->watch);
   list_init(&s->streams);
@@ -276,6 +297,15 @@ static void name_client(struct session *s, const struct msg_connect *m) {
   s->client.user = s;
 }
 
+void session_own_ways(struct session *s) {
+  if (!door_has_ways(&s->door)) s->caps &= ~(uint32_t)CAP_STREAMS;
+  if (!(s->caps & CAP_STREAMS)) return;
+  s->door.way[LANE_PUBLISHES] = DOOR_TO_OPEN;
+  if (!s->peer) return;
+  s->door.way[LANE_CALLS] = DOOR_TO_OPEN;
+  door_grant_ways(&s->door, LINK_WAYS - 1);
+}
+
 static void welcome(struct session *s, struct slice proof) {
   struct node *n = s->node;
   uint64_t ms = node_wall_ms(n);
@@ -313,8 +343,9 @@ void session_admit(struct session *s, const struct msg_connect *m, struct slice 
   if (!s->client.op) s->caps &= ~(uint32_t)CAP_OPERATOR;
   s->state = SESSION_IN;
   door_home(&s->door, s->at);
+  session_own_ways(s);
   s->since = n->now;
-  s->window_since = n->now;
+  s->window.since = n->now;
   list_remove(&s->fresh);
   door_admit(&s->door);
   n->stats.admitted++;

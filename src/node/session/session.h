@@ -50,6 +50,11 @@ void session_say_ended(struct node *n, const char *event, const struct addr *fro
 /* session_unlist: takes it off all lists except the one of all connections. session_free: frees it. */
 void session_unlist(struct session *s);
 void session_free(struct session *s);
+/* Counts and logs publishes of a client that were held and are lost with its connection; 0: none were. */
+void session_say_lost(const struct session *s, uint64_t publishes);
+/* After door_home of a session that named `streams`: its lanes get ways of their own if the door has such; else the capability
+ * is taken from s->caps. */
+void session_own_ways(struct session *s);
 /* Sends by the lane of the message's type; with `answer` set, by the way whose frame is being handled. MACULA_EFULL (the
  * queue), or the errors of lanes_write; MACULA_FRAME_TOO_LARGE. */
 int session_send(struct session *s, const struct msg *m, bool answer);

@@ -18,7 +18,10 @@ struct node;
 struct peer;
 struct seed;
 
-#define STREAM_WINDOW (64u * 1024) /* bytes: the initial window of a connection and of each stream */
+#define STREAM_WINDOW (64u * 1024) /* bytes: the initial window of a connection and of each bidirectional stream */
+#define ONE_WAY_WINDOW (8u * 1024) /* of each unidirectional one */
+#define LINK_LARGE 4u              /* streams of a link for large calls and results, each way */
+#define LINK_WAYS (2 + LINK_LARGE) /* and for calls, and for publishes */
 #define NAME_KEPT 64               /* bytes kept of the label of a client or node; see utf8_label */
 
 enum session_state { SESSION_FRESH, SESSION_JUDGING, SESSION_DIALLING, SESSION_IN, SESSION_OVER };
@@ -32,6 +35,12 @@ struct lanes {
   struct lane_queue lane[LANES];
   size_t bytes;
   struct list filled; /* sessions.filled, while there are any */
+};
+
+struct window {  /* of what a session is sent on one way */
+  uint32_t size; /* now */
+  uint32_t used; /* of it, since: */
+  nanotime since;
 };
 
 struct origin_slots;
@@ -87,9 +96,15 @@ struct session {
   struct inflight_party unacked; /* its QoS 1 messages that other nodes have not acknowledged */
   struct gets_party gets;        /* its new subscriptions, for what other nodes retain */
   char *name;                    /* may be NULL */
-  uint32_t window;               /* present receive window of the way of CONNECT */
-  uint32_t window_used;
-  nanotime window_since;
+  struct window window;          /* of the way of CONNECT */
+  struct {
+    uint32_t seen, ended, closed; /* one-way ways of the peer: begun, read to their end, gone from the door */
+  } ways;
+  struct {
+    struct list all; /* sessions.leaving, from its goodbye on while something is left to read */
+    nanotime until;
+    uint64_t ways; /* that the peer says it has opened */
+  } leaving;
   uint64_t dropped; /* messages */
 };
 
@@ -103,6 +118,7 @@ struct sessions {
   struct lane_block *left; /* of lanes that were cleared: to be freed, */
   uint32_t left_freed;     /* so many items of it in this turn */
   struct list judged;      /* session.judged: sessions that wait for the verdict on their CONNECT, the latest last */
+  struct list leaving;     /* session.leaving, the earliest first */
   /* Returns whether the verdict on a CONNECT that breaks no rule comes later, by session_verdict. NULL: it never does. */
   bool (*judge)(void *ctx, struct session *s, const struct msg_connect *m);
   void *judge_ctx;
