@@ -73,6 +73,12 @@ void stream_shut(struct stream *s) {
   mtu_forget(s);
 }
 
+void stream_abandon(struct quic_conn *c, int64_t id, uint64_t app_error) {
+  bool one_way = quic_stream_is_one_way(id), ours = quic_stream_is_ours(c, id);
+  if (!one_way || !ours) (void)ngtcp2_conn_shutdown_stream_read(c->nc, 0, id, app_error);
+  if (!one_way || ours) (void)ngtcp2_conn_shutdown_stream_write(c->nc, 0, id, app_error);
+}
+
 void stream_acked(struct stream *s, size_t n) {
   if (s->shut) return;
   count(s, n, false);
@@ -190,7 +196,7 @@ void quic_stream_reset(struct quic_conn *c, int64_t stream, uint64_t app_error) 
   struct stream *s = conn_alive(c) ? stream_find(c, stream) : NULL;
   if (!s || s->told) return;
   if (!s->shut) stream_shut(s);
-  (void)ngtcp2_conn_shutdown_stream(c->nc, 0, stream, app_error);
+  stream_abandon(c, stream, app_error);
   conn_touch(c);
 }
 

@@ -20,7 +20,8 @@ static void flag(struct writer *w, struct slice key, bool v) {
 }
 
 static void caps(struct writer *w, uint32_t set) {
-  static const char *const names[] = {"pubsub", "rpc", "ack", "register", "cancel", "operator", "node", "notice", "origin"};
+  static const char *const names[] = {"pubsub",   "rpc",  "ack",    "register", "cancel",
+                                      "operator", "node", "notice", "origin",   "streams"};
   static const unsigned count = sizeof names / sizeof names[0];
   writer_bin(w, K("capabilities"));
   writer_array(w, (uint32_t)__builtin_popcount(set & ((1u << count) - 1)));

@@ -102,6 +102,7 @@ uint64_t rig_metric(struct rig *r, const char *name) {
 static void client_free(struct rig_client *c) {
   if (c->quic) quic_free(c->quic);
   framer_done(&c->framer);
+  framer_done(&c->one_way);
   for (size_t i = 0; i < c->kept_count; i++) free(c->kept[i].payload);
   quic_identity_unref(c->identity);
   free(c);
@@ -137,9 +138,11 @@ static void on_data(void *ctx, struct quic_conn *conn, int64_t stream, struct sl
   int err;
   (void)fin;
   if (c->mute) return;
-  if (stream == c->stream) {
-    while ((err = framer_next(&c->framer, &data, &f)) > 0) {
+  bool one_way = quic_stream_is_one_way(stream);
+  if (stream == c->stream || one_way) {
+    while ((err = framer_next(one_way ? &c->one_way : &c->framer, &data, &f)) > 0) {
       c->counts[f.type]++;
+      c->by_one_way += one_way;
       if (c->kept_count == RIG_KEPT) continue;
       struct rig_frame *k = &c->kept[c->kept_count++];
       *k = (struct rig_frame){f.type, f.payload.n, malloc(f.payload.n + 1)};
@@ -192,6 +195,7 @@ struct rig_client *rig_client(struct rig *r, unsigned flags, struct quic_identit
   else
     assert_int_equal(quic_identity_generate(&c->identity), 0);
   framer_init(&c->framer, &c->mem, FRAME_MAX_PAYLOAD);
+  framer_init(&c->one_way, &c->mem, FRAME_MAX_PAYLOAD);
   rng_fill(sim_net_rng(r->net), c->instance, sizeof c->instance);
   struct quic_config q = {
       .mem = &c->mem,
@@ -206,6 +210,8 @@ struct rig_client *rig_client(struct rig *r, unsigned flags, struct quic_identit
       .stream_window = 256 << 10,
       .conn_window = 256 << 10,
       .max_streams = 4,
+      .one_way_streams = 1,
+      .one_way_window = 256 << 10,
       .unix_base_s = 1790000000};
   assert_int_equal(quic_new(&q, sim_net_now(r->net), &c->quic), 0);
   struct endpoint ep = {ep_recv, NULL, ep_deadline, ep_tick, ep_send, c};
@@ -248,6 +254,15 @@ void rig_send(struct rig_client *c, const struct msg *m) {
   uint8_t *buf = malloc(n);
   assert_int_equal(msg_encode(m, buf, n), n);
   rig_send_raw(c, slice_of(buf, n));
+  free(buf);
+}
+
+void rig_send_by_one_way(struct rig_client *c, const struct msg *m) {
+  size_t n = msg_size(m);
+  uint8_t *buf = malloc(n);
+  assert_int_equal(msg_encode(m, buf, n), n);
+  if (!c->publishes) assert_int_equal(quic_stream_open_one_way(c->conn, &c->publishes), 0);
+  assert_int_equal(quic_stream_write(c->conn, c->publishes, slice_of(buf, n)), 0);
   free(buf);
 }
 

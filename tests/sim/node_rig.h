@@ -30,7 +30,9 @@ struct rig_client {
   struct addr addr;
   struct mem mem, send_mem;
   int64_t stream;
-  struct framer framer;
+  struct framer framer, one_way;   /* one_way: of what comes by a unidirectional stream */
+  int64_t publishes;               /* of rig_send_by_one_way; 0: none yet */
+  uint64_t by_one_way;             /* frames that came so */
   bool open, closed, mute; /* mute: takes octets and gives no credit back */
   bool stopped;            /* reads no more: credit is owed */
   size_t owed;
@@ -101,6 +103,8 @@ bool rig_quiet(struct rig_client *c, uint8_t type, nanotime for_ns);
 /* Requests with ref, and the ACK's code. */
 int rig_subscribe(struct rig_client *c, const char *pattern);
 int rig_register(struct rig_client *c, const char *procedure);
+/* By a unidirectional stream, which is opened the first time. */
+void rig_send_by_one_way(struct rig_client *c, const struct msg *m);
 int rig_publish(struct rig_client *c, const char *topic, const char *payload, int qos, bool retain, uint64_t id);
 void rig_publish_only(struct rig_client *c, const char *topic, struct slice payload, int qos); /* no ref */
 void rig_call(struct rig_client *c, const char *procedure, const char *args, uint64_t id, uint64_t timeout_ms);
