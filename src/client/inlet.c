@@ -1,5 +1,5 @@
-/* What the node sends, stream by stream, and its credit: deliveries that the user holds are kept, and of their stream the credit
- * is withheld until they are handled. What is kept is bounded by the window. */
+/* What the node sends, stream by stream, and its credit: deliveries that the user holds are kept, and of their stream the
+ * credit is withheld until they are handled. What is kept is bounded by the window. */
 #include "client/internal.h"
 
 static bool has_own(const struct client *c) { return c->state == MACULA_CONNECTED && c->caps & CAP_STREAMS; }
@@ -57,7 +57,8 @@ static size_t handle(struct client *c, struct inlet *in, struct slice data) {
 }
 
 static void ended(struct client *c, const struct inlet *in) {
-  if (in == &c->home && in->fin && in->at == in->len) client_lost(c, MACULA_NOT_CONNECTED, slice_str("the node ended the stream"));
+  if (in == &c->home && in->fin && in->at == in->len)
+    client_lost(c, MACULA_NOT_CONNECTED, slice_str("the node ended the stream"));
 }
 
 static struct inlet *inlet_of(struct client *c, int64_t stream) {

@@ -97,17 +97,17 @@ struct client {
   struct list in; /* hub->clients or hub->grave */
   struct heap_link due;
   macula_state state;
-  struct quic_conn *conn; /* NULL: none */
+  struct quic_conn *conn;    /* NULL: none */
   int64_t stream, publishes; /* of CONNECT; the one that publishes go by, -1: none yet */
   struct inlet home, deliveries;
-  nanotime publish_acked;    /* when one was last confirmed */
+  nanotime publish_acked; /* when one was last confirmed */
   nanotime remind_at;
   uint32_t caps;
   uint32_t failures, busy;
   bool wants_room; /* a request found the queue full: on_room is owed */
   bool sweep, replaying, dialing, opened, closing, abrupt, no_reconnect, op, base_only;
   bool holds, resumed; /* macula_hold is in force; it was, and what is kept is to be handled */
-  bool deaf; /* gives no credit back: macula load's reader that does not read */
+  bool deaf;           /* gives no credit back: macula load's reader that does not read */
   uint8_t addr_at;
   bool can_mend;               /* at one of the addresses tried in this round the failure may pass */
   struct client_target target; /* mismatch and expect point into this struct */

@@ -312,8 +312,7 @@ static void stream_free(struct stream *st) {
 /* ---- goodbye ---------------------------------------------------------------------------------------------------------------
  */
 static bool is_read_out(const struct session *s) {
-  list_for(it, &s->streams)
-    if (container_of(it, struct stream, of_session)->stash.p) return false;
+  list_for(it, &s->streams) if (container_of(it, struct stream, of_session)->stash.p) return false;
   return s->ways.ended >= s->ways.seen && s->ways.ended >= s->leaving.ways;
 }
 

@@ -112,7 +112,7 @@ static int stream_gone(struct quic_conn *c, int64_t id, uint64_t app_error, stru
   if (!s->shut) stream_shut(s);
   tell_closed(c, s, app_error);
   conn_maybe_close_after(c);
-  if (c->nc) stream_abandon(c, id, app_error);
+  if (c->nc && !quic_stream_is_one_way(id)) stream_abandon(c, id, app_error); /* the other direction, too */
   return 0;
 }
 

@@ -77,10 +77,10 @@ struct stream {
   size_t unsent;       /* bytes from next on */
   nanotime progress;   /* as quic_stream_progress, quic_stream_credited */
   nanotime credited;
-  bool fin, fin_sent;  /* the owner finished the stream; the FIN was sent */
-  bool blocked;        /* by the peer's flow control */
-  bool told;           /* stream_closed was called */
-  bool shut;           /* reset or stopped: nothing is sent any more */
+  bool fin, fin_sent; /* the owner finished the stream; the FIN was sent */
+  bool blocked;       /* by the peer's flow control */
+  bool told;          /* stream_closed was called */
+  bool shut;          /* reset or stopped: nothing is sent any more */
 };
 
 enum conn_state { CONN_HANDSHAKE, CONN_OPEN, CONN_CLOSING, CONN_LINGER, CONN_GONE };
@@ -94,9 +94,9 @@ struct quic_conn {
   ngtcp2_mem nmem; /* of nc */
   size_t held;     /* bytes of nc and of streams */
   size_t held_peak;
-  uint32_t streams_owed; /* that the peer closed, and may open anew once they are not held back any more: */
+  uint32_t streams_owed;           /* that the peer closed, and may open anew once they are not held back any more: */
   bool streams_held, one_way_anew; /* one_way_anew: quic_conn_grant_streams was called */
-  uint32_t shares; /* quic_conn_shares: it counts as so many connections in conn_pool; 0: as one */
+  uint32_t shares;                 /* quic_conn_shares: it counts as so many connections in conn_pool; 0: as one */
   void *user;
   struct list all, event;
   struct list dirty; /* in quic.dirty while it may have packets to send; in quic.lingering from LINGER on */
@@ -119,7 +119,7 @@ struct quic_conn {
   size_t queued;
   nanotime progress, last_rx, watch_at, check_at, close_at, linger_at;
   nanotime await_until; /* quic_conn_await_close; 0: not */
-  nanotime ping_at; /* when a PING was asked for; 0: none is due */
+  nanotime ping_at;     /* when a PING was asked for; 0: none is due */
   uint64_t keep_alive;
   struct stream *large; /* the stream whose data is in the watched datagram of more than 1,200 bytes; NULL: none is watched */
   size_t large_left;    /* bytes of the stream that must be acknowledged until the datagram is */

@@ -217,7 +217,7 @@ int quic_stream_open(struct quic_conn *c, int64_t *ret_stream);
 int quic_stream_open_one_way(struct quic_conn *c, int64_t *ret_stream);
 uint64_t quic_one_way_left(const struct quic_conn *c);
 static inline bool quic_stream_is_one_way(int64_t stream) { return stream & 2; } /* RFC 9000, 2.1 */
-bool quic_stream_is_ours(const struct quic_conn *c, int64_t stream);                     /* we opened it, or could */
+bool quic_stream_is_ours(const struct quic_conn *c, int64_t stream);             /* we opened it, or could */
 /* The peer may open n unidirectional streams more, and from now on another one for each that has ended. */
 void quic_conn_grant_streams(struct quic_conn *c, uint32_t n);
 /* Queues a copy. Small writes are gathered in chunks. MACULA_ENOMEM (send_mem refused), MACULA_ENOTFOUND (stream gone),

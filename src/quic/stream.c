@@ -107,8 +107,7 @@ static void wake(struct stream *s) {
 static int writable(struct quic_conn *c, int64_t id, struct stream **ret_s) {
   if (!conn_alive(c)) return MACULA_ECLOSED;
   struct stream *s = stream_find(c, id);
-  if (!s || s->shut || s->fin || (quic_stream_is_one_way(id) && !quic_stream_is_ours(c, id)))
-    return MACULA_ENOTFOUND;
+  if (!s || s->shut || s->fin || (quic_stream_is_one_way(id) && !quic_stream_is_ours(c, id))) return MACULA_ENOTFOUND;
   *ret_s = s;
   return 0;
 }
@@ -213,18 +212,14 @@ static int open_by(struct quic_conn *c, int (*open)(ngtcp2_conn *nc, int64_t *id
   return 0;
 }
 
-int quic_stream_open(struct quic_conn *c, int64_t *ret_stream) {
-  return open_by(c, ngtcp2_conn_open_bidi_stream, ret_stream);
-}
+int quic_stream_open(struct quic_conn *c, int64_t *ret_stream) { return open_by(c, ngtcp2_conn_open_bidi_stream, ret_stream); }
 int quic_stream_open_one_way(struct quic_conn *c, int64_t *ret_stream) {
   return open_by(c, ngtcp2_conn_open_uni_stream, ret_stream);
 }
 
 bool quic_stream_is_ours(const struct quic_conn *c, int64_t stream) { return (stream & 1) == c->server; }
 
-uint64_t quic_one_way_left(const struct quic_conn *c) {
-  return conn_alive(c) ? ngtcp2_conn_get_streams_uni_left(c->nc) : 0;
-}
+uint64_t quic_one_way_left(const struct quic_conn *c) { return conn_alive(c) ? ngtcp2_conn_get_streams_uni_left(c->nc) : 0; }
 
 void quic_conn_grant_streams(struct quic_conn *c, uint32_t n) {
   if (!conn_alive(c)) return;

@@ -7,10 +7,9 @@
 static const struct {
   uint32_t cap;
   const char *name;
-} cap_names[] = {{CAP_PUBSUB, "pubsub"},     {CAP_RPC, "rpc"},       {CAP_ACK, "ack"},
-                 {CAP_REGISTER, "register"}, {CAP_CANCEL, "cancel"}, {CAP_OPERATOR, "operator"},
-                 {CAP_NODE, "node"},         {CAP_NOTICE, "notice"}, {CAP_ORIGIN, "origin"},
-                 {CAP_STREAMS, "streams"}};
+} cap_names[] = {{CAP_PUBSUB, "pubsub"}, {CAP_RPC, "rpc"},           {CAP_ACK, "ack"},   {CAP_REGISTER, "register"},
+                 {CAP_CANCEL, "cancel"}, {CAP_OPERATOR, "operator"}, {CAP_NODE, "node"}, {CAP_NOTICE, "notice"},
+                 {CAP_ORIGIN, "origin"}, {CAP_STREAMS, "streams"}};
 #define CAP_COUNT (sizeof cap_names / sizeof cap_names[0])
 
 static const char *const strategies[] = {"", "random", "first", "round_robin", "closest", "least_pending", ""};

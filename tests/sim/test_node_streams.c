@@ -1,5 +1,5 @@
-/* Publishes by a stream of their own (capability `streams`): behind one that is held nothing else waits; what a goodbye waits for;
- * and what a client can do wrong with it. */
+/* Publishes by a stream of their own (capability `streams`): behind one that is held nothing else waits; what a goodbye waits
+ * for; and what a client can do wrong with it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -335,11 +335,16 @@ static void test_windows(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_calls_beside_held), cmocka_unit_test(test_read_ahead),
-      cmocka_unit_test(test_goodbye),           cmocka_unit_test(test_goodbye_overtakes),
-      cmocka_unit_test(test_goodbye_takes_effect), cmocka_unit_test(test_lost),
-      cmocka_unit_test(test_deliveries),        cmocka_unit_test(test_unread),
-      cmocka_unit_test(test_misuse),            cmocka_unit_test(test_windows),
+      cmocka_unit_test(test_calls_beside_held),
+      cmocka_unit_test(test_read_ahead),
+      cmocka_unit_test(test_goodbye),
+      cmocka_unit_test(test_goodbye_overtakes),
+      cmocka_unit_test(test_goodbye_takes_effect),
+      cmocka_unit_test(test_lost),
+      cmocka_unit_test(test_deliveries),
+      cmocka_unit_test(test_unread),
+      cmocka_unit_test(test_misuse),
+      cmocka_unit_test(test_windows),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

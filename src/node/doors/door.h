@@ -55,8 +55,8 @@ struct door_ops {
   int (*open_way)(struct door *d, int64_t *ret_way);     /* opens a one-way way; MACULA_EFULL: the peer grants none now */
   uint64_t (*ways_left)(const struct door *d);           /* how many the peer grants now */
   void (*grant_ways)(struct door *d, uint32_t n);        /* n more to the peer, and from now on a new one for each that ended */
-  void (*home)(struct door *d, int64_t way); /* CONNECT came by this way: sets home and the ways of the lanes */
-  int (*open)(struct door *d);               /* the same for a connection that we dialled: opens a way for them */
+  void (*home)(struct door *d, int64_t way);             /* CONNECT came by this way: sets home and the ways of the lanes */
+  int (*open)(struct door *d);                           /* the same for a connection that we dialled: opens a way for them */
   /* Says goodbye at once, or (deadline > 0) when all that is queued has arrived, lanes included, or at the deadline. */
   void (*close)(struct door *d, int err, const char *text, nanotime deadline);
   void (*owner)(struct door *d, void *session); /* the session that the door's events are for; NULL: none */
