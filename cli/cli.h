@@ -64,6 +64,7 @@ struct cli {
   const char *pass_file, *realm_key;
   bool insecure, json, help, version;
   bool prints;             /* what it has to say is for standard output: without a reader it ends */
+  bool is_full;            /* standard output takes nothing now: cli_wait ends when it does (under the lock) */
   bool warned;             /* that nothing is remembered */
   const char *known_nodes; /* NULL: the library's own file */
   unsigned argc;           /* what is left when the options are taken out */
@@ -109,8 +110,8 @@ void cli_end(struct cli *cli, int code);
 macula_options cli_client_options(const struct cli *cli);
 
 enum cli_event { CLI_WOKEN, CLI_TIMED_OUT, CLI_SIGNALLED, CLI_UNREAD };
-/* Sleeps until a callback has called cli_wake, a signal asks to end, the time (of cli_now) has come, or, if cli->prints, nobody
- * reads standard output any more. */
+/* Sleeps until a callback has called cli_wake, a signal asks to end, the time (of cli_now) has come, standard output takes
+ * something again after cli->is_full, or, if cli->prints, nobody reads standard output any more. */
 enum cli_event cli_wait(struct cli *cli, uint64_t until);
 void cli_wake(struct cli *cli);
 bool cli_take_signal(struct cli *cli); /* true: SIGINT or SIGTERM came */
@@ -142,7 +143,7 @@ void text_put_escaped(FILE *f, const void *data, size_t len);
 /* The same, and blanks become \x20: what follows on the line is no part of it. */
 void text_put_word(FILE *f, const char *text);
 size_t text_width(const char *text); /* characters of UTF-8 */
-/* Writes the text as it is. Only on a terminal, control characters become \u001b and the like, as in JSON, and bytes that are
+/* Writes the text as it is. Only on a terminal (a file in memory is for standard output), control characters become \u001b and the like, as in JSON, and bytes that are
  * not UTF-8 become \xHH; newlines and tabs stay. */
 void text_put_payload(FILE *f, const void *data, size_t len);
 void text_clean(char *text);     /* controls, and what is no UTF-8, become '?': it is a label, or a word on a line */
@@ -156,7 +157,8 @@ void text_put_raw_line(FILE *f, const char *text); /* control characters become 
 json_t *text_json_payload(const void *data, size_t len, const char **ret_key);
 const char *text_principal_kind(macula_principal_kind kind); /* "key"; "unknown" for what this program does not know, too */
 json_t *text_json_principal(const macula_principal *p);
-/* Prints and frees; false: stdout is gone. */
+/* Prints and frees; false: stdout is gone, or the file has no room. */
+bool text_put_json_to(FILE *f, json_t *json);
 bool text_put_json(json_t *json);
 const char *text_bytes(double bytes, char buf[32]);
 const char *text_duration(double seconds, char buf[32]);

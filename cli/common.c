@@ -84,11 +84,14 @@ bool cli_take_signal(struct cli *cli) {
 }
 
 enum cli_event cli_wait(struct cli *cli, uint64_t until) {
-  struct pollfd fds[3] = {{cli->wake_fd, POLLIN, 0}, {cli->signal_fd, POLLIN, 0}, {cli->prints ? 1 : -1, 0, 0}};
+  pthread_mutex_lock(&cli->lock);
+  short out = cli->is_full ? POLLOUT : 0;
+  pthread_mutex_unlock(&cli->lock);
+  struct pollfd fds[3] = {{cli->wake_fd, POLLIN, 0}, {cli->signal_fd, POLLIN, 0}, {cli->prints ? 1 : -1, out, 0}};
   uint64_t now = cli_now(), left = until > now ? (until - now + CLI_MS - 1) / CLI_MS : 0;
   int n = poll(fds, 3, until == CLI_NEVER ? -1 : left > 3600000 ? 3600000 : (int)left);
   if (n > 0 && fds[1].revents && cli_take_signal(cli)) return CLI_SIGNALLED;
-  if (n > 0 && fds[2].revents) return CLI_UNREAD; /* POLLERR of a pipe, POLLHUP of a terminal */
+  if (n > 0 && fds[2].revents & ~POLLOUT) return CLI_UNREAD; /* POLLERR of a pipe, POLLHUP of a terminal */
   if (n > 0 && fds[0].revents) cli_take_wake(cli);
   return until != CLI_NEVER && cli_now() >= until ? CLI_TIMED_OUT : CLI_WOKEN;
 }
@@ -336,9 +339,9 @@ static void give_up(int sig) {
 
 void cli_end(struct cli *cli, int code) {
   if (!cli->loop) return;
-  end_code = code; /* a callback may hang in a write to a pipe that nobody reads */
+  end_code = code; /* a callback may hang in a write to a pipe that nobody reads; a node may hold publishes back for 6 s */
   signal(SIGALRM, give_up);
-  alarm(3);
+  alarm(8);
   macula_loop_free(cli->loop);
   alarm(0);
   cli->loop = NULL;

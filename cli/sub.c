@@ -1,8 +1,14 @@
-/* macula sub: prints what arrives, one line a message, on the loop's thread: a reader that is slow then holds the connection by
- * flow control instead of growing this process. */
+/* macula sub: prints what arrives, one line a message. The loop's thread writes as much as standard output takes without
+ * blocking. When that is full, deliveries are held (macula_hold), and the main thread writes the rest when it can: a slow
+ * reader neither grows this process nor keeps it from what the connection needs. */
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include <sys/stat.h>
 
 #include "cli.h"
 
@@ -23,6 +29,10 @@ struct subscriber {
   const struct sub_options *o;
   uint64_t got;    /* under the lock, as is what follows */
   int write_error; /* errno of stdout */
+  FILE *out;       /* a file in memory: lines that stdout has not taken yet, */
+  char *text;      /* its bytes, */
+  size_t at, len;  /* of which these are left */
+  size_t most;     /* bytes that one write takes without blocking after poll said so */
   uint8_t last_id[MACULA_MESSAGE_ID_LEN];
   const struct pattern *last_from;
 };
@@ -32,26 +42,59 @@ struct pattern {
   struct subscriber *s;
 };
 
-static bool print(const struct subscriber *s, const macula_message *m) {
+/* Writes what stdout takes now. True: nothing is left, or never will be. */
+static bool flush(struct subscriber *s) {
+  struct pollfd fd = {1, POLLOUT, 0};
+  while (s->at < s->len && !s->write_error) {
+    size_t n = s->len - s->at < s->most ? s->len - s->at : s->most;
+    if (poll(&fd, 1, 0) == 0) return false;
+    ssize_t took = write(1, s->text + s->at, n);
+    if (took < 0 && errno != EINTR) s->write_error = errno == EAGAIN ? 0 : errno;
+    if (took < 0 && errno == EAGAIN) return false;
+    if (took > 0) s->at += (size_t)took;
+  }
+  return true;
+}
+
+/* As flush; holds deliveries until all is written. */
+static void flush_or_hold(struct subscriber *s) {
+  bool full = !flush(s);
+  if (full && !s->cli->is_full) {
+    (void)macula_hold(s->cli->link.client);
+    cli_wake(s->cli);
+  }
+  if (!full && s->cli->is_full) (void)macula_resume(s->cli->link.client);
+  s->cli->is_full = full;
+}
+
+static bool print_to(const struct subscriber *s, FILE *f, const macula_message *m) {
   if (s->cli->json) {
     char id[2 * MACULA_MESSAGE_ID_LEN + 1];
     const char *key;
     json_t *payload = text_json_payload(m->payload, m->len, &key);
     for (int i = 0; i < MACULA_MESSAGE_ID_LEN; i++) snprintf(id + 2 * i, 3, "%02x", m->message_id[i]);
-    return text_put_json(json_pack("{s:s,s:o,s:i,s:b,s:s,s:o}", "topic", m->topic, key, payload, "qos", m->qos, "retain",
+    return text_put_json_to(f, json_pack("{s:s,s:o,s:i,s:b,s:s,s:o}", "topic", m->topic, key, payload, "qos", m->qos, "retain",
                                    (int)m->retain, "message_id", id, "publisher", text_json_principal(m->publisher)));
   }
-  flockfile(stdout);
-  text_put_word(stdout, m->topic);
-  putc_unlocked(' ', stdout);
+  text_put_word(f, m->topic);
+  putc_unlocked(' ', f);
   if (s->o->raw)
-    text_put_payload(stdout, m->payload, m->len);
+    text_put_payload(f, m->payload, m->len);
   else
-    text_put_escaped(stdout, m->payload, m->len);
-  putc_unlocked('\n', stdout);
-  bool ok = fflush_unlocked(stdout) == 0 && !ferror_unlocked(stdout);
-  funlockfile(stdout);
-  return ok;
+    text_put_escaped(f, m->payload, m->len);
+  putc_unlocked('\n', f);
+  return fflush_unlocked(f) == 0 && !ferror_unlocked(f);
+}
+
+/* Adds the line to what is left. */
+static bool print(struct subscriber *s, const macula_message *m) {
+  if (s->at == s->len) {
+    rewind(s->out);
+    s->at = s->len = 0;
+  }
+  if (!print_to(s, s->out, m)) return false;
+  s->len = (size_t)ftell(s->out);
+  return true;
 }
 
 static void on_message(void *ctx, macula_client client, const macula_message *m) {
@@ -62,28 +105,25 @@ static void on_message(void *ctx, macula_client client, const macula_message *m)
   bool full = s->write_error || (s->o->count && s->got >= s->o->count);
   /* several of our patterns match: it is one message all the same */
   bool again = s->last_from && s->last_from != from && memcmp(s->last_id, m->message_id, sizeof s->last_id) == 0;
+  if (!full && !again) {
+    if (print(s, m))
+      s->got++;
+    else
+      s->write_error = ENOMEM;
+    flush_or_hold(s);
+    s->last_from = from;
+    memcpy(s->last_id, m->message_id, sizeof s->last_id);
+    if (s->write_error || (s->o->count && s->got >= s->o->count)) cli_wake(s->cli);
+  }
   pthread_mutex_unlock(&s->cli->lock);
-  if (full || again) return;
-  errno = 0;
-  bool ok = print(s, m);
-  int why = errno ? errno : EIO;
-  pthread_mutex_lock(&s->cli->lock);
-  if (ok)
-    s->got++;
-  else
-    s->write_error = why;
-  s->last_from = from;
-  memcpy(s->last_id, m->message_id, sizeof s->last_id);
-  bool end = !ok || (s->o->count && s->got >= s->o->count);
-  pthread_mutex_unlock(&s->cli->lock);
-  if (end) cli_wake(s->cli);
 }
 
 static int listen_on(struct cli *cli, struct subscriber *s, uint64_t until) {
   cli->prints = true;
   for (;;) {
     pthread_mutex_lock(&cli->lock);
-    uint64_t got = s->got;
+    if (cli->is_full) flush_or_hold(s);
+    uint64_t got = cli->is_full ? 0 : s->got; /* the last one is to be written before the end */
     int write_error = s->write_error;
     pthread_mutex_unlock(&cli->lock);
     if (write_error == EPIPE) return 0; /* the reader has what it wanted */
@@ -115,8 +155,15 @@ static int run(struct cli *cli, void *options_set) {
     int err = macula_check_pattern(cli->argv[i]);
     if (err) return cli_bad_name(err, cli->argv[i]);
   }
+  struct stat out;
+  size_t size;
   struct pattern *patterns = calloc(cli->argc, sizeof *patterns);
-  if (!patterns) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  s.out = patterns ? open_memstream(&s.text, &size) : NULL;
+  if (!s.out) {
+    free(patterns);
+    return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  }
+  s.most = fstat(1, &out) == 0 && S_ISREG(out.st_mode) ? SIZE_MAX : PIPE_BUF;
   int code = cli_connect(cli, false);
   uint64_t now = cli_now(), until = s.o->timeout ? now + s.o->timeout * CLI_MS : CLI_NEVER;
   for (unsigned i = 0; !code && i < cli->argc; i++) {
@@ -130,6 +177,8 @@ static int run(struct cli *cli, void *options_set) {
   }
   if (!code) code = listen_on(cli, &s, until);
   cli_end(cli, code); /* ends the callbacks that use s */
+  fclose(s.out);
+  free(s.text);
   free(patterns);
   return code;
 }

@@ -109,7 +109,7 @@ size_t text_width(const char *text) {
 
 void text_put_payload(FILE *f, const void *data, size_t len) {
   const unsigned char *p = data;
-  bool plain = !isatty(fileno(f));
+  bool plain = !isatty(fileno(f) < 0 ? 1 : fileno(f));
   for (size_t i = 0, n; i < len; i += n) {
     n = plain ? len : utf8_len(p + i, len - i);
     if (!n)
@@ -246,14 +246,16 @@ json_t *text_json_principal(const macula_principal *p) {
   return json_pack("{s:s,s:s,s:s}", "kind", text_principal_kind(p->kind), "name", p->name, "node", p->node);
 }
 
-bool text_put_json(json_t *json) {
+bool text_put_json_to(FILE *f, json_t *json) {
   char *text = json ? json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
   json_decref(json);
   if (!text) return false;
-  text_put_payload(stdout, text, strlen(text)); /* jansson leaves DEL and C1 as they are */
+  text_put_payload(f, text, strlen(text)); /* jansson leaves DEL and C1 as they are */
   free(text);
-  return putchar('\n') != EOF && fflush(stdout) == 0 && !ferror(stdout);
+  return putc('\n', f) != EOF && fflush(f) == 0 && !ferror(f);
 }
+
+bool text_put_json(json_t *json) { return text_put_json_to(stdout, json); }
 
 const char *text_bytes(double bytes, char buf[32]) {
   static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};

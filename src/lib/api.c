@@ -392,6 +392,17 @@ int macula_unsubscribe(macula_client client, macula_sub sub) {
   return err ? err : end(client.loop, client_unsubscribe(c, sub));
 }
 
+static int hold(macula_client client, void (*how)(struct client *c)) {
+  struct client *c;
+  int err = begin(client, &c);
+  if (err) return err;
+  how(c);
+  return end(client.loop, 0);
+}
+
+int macula_hold(macula_client client) { return hold(client, client_hold_deliveries); }
+int macula_resume(macula_client client) { return hold(client, client_resume_deliveries); }
+
 /* ---- calls -----------------------------------------------------------------------------------------------------------------
  */
 int macula_call(macula_client client, const char *procedure, const void *args, size_t len, const macula_call_options *opt,

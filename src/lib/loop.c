@@ -8,6 +8,9 @@
 #include "base/err.h"
 #include "lib/lib.h"
 
+/* A node that has all may take so much longer to read what it holds back. */
+#define CLOSE_READ (5 * NS_SEC)
+
 bool loop_in_callback(const macula_loop *l) {
   return l->embedded ? l->turning : l->started && pthread_equal(pthread_self(), l->thread);
 }
@@ -226,7 +229,8 @@ void macula_loop_free(macula_loop *l) {
   l->closing = true;
   loop_unlock(l);
   loop_lock(l);
-  while (!hub_idle(l->hub) && loop_wait(l, deadline)) {
+  nanotime read_by = deadline + CLOSE_READ;
+  while (!hub_idle(l->hub) && (loop_wait(l, deadline) || (hub_is_awaiting(l->hub) && loop_wait(l, read_by)))) {
   }
   loop_unlock_quietly(l);
   io_loop_stop(l->io);
