@@ -74,7 +74,7 @@ static bool print_to(const struct subscriber *s, FILE *f, const macula_message *
     json_t *payload = text_json_payload(m->payload, m->len, &key);
     for (int i = 0; i < MACULA_MESSAGE_ID_LEN; i++) snprintf(id + 2 * i, 3, "%02x", m->message_id[i]);
     return text_put_json_to(f, json_pack("{s:s,s:o,s:i,s:b,s:s,s:o}", "topic", m->topic, key, payload, "qos", m->qos, "retain",
-                                   (int)m->retain, "message_id", id, "publisher", text_json_principal(m->publisher)));
+                                         (int)m->retain, "message_id", id, "publisher", text_json_principal(m->publisher)));
   }
   text_put_word(f, m->topic);
   putc_unlocked(' ', f);

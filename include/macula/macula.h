@@ -92,8 +92,8 @@ typedef struct macula_loop_options {
 /* opt NULL: defaults. The caller frees with macula_loop_free. MACULA_EINVAL, MACULA_ENOMEM, MACULA_EIO. */
 MACULA_API int macula_loop_new(const macula_loop_options *opt, macula_loop **ret_loop);
 /* Says goodbye on all connections, waits at most close_timeout_ms until that is acknowledged (and a node that holds publishes
- * back has read them: it takes at most 5 s), stops the thread, and frees the loop and its clients. No callback runs after it has returned. NULL is fine. Nothing else may use the loop meanwhile or
- * later. */
+ * back has read them: it takes at most 5 s), stops the thread, and frees the loop and its clients. No callback runs after it
+ * has returned. NULL is fine. Nothing else may use the loop meanwhile or later. */
 MACULA_API void macula_loop_free(macula_loop *loop);
 /* For embedded loops only; MACULA_EINVAL for any other. All functions of an embedded loop and its clients must be called on one
  * thread; blocking functions turn the loop themselves. */
@@ -268,12 +268,12 @@ MACULA_API int macula_subscribe_sync(macula_client client, const char *pattern, 
 /* fn is not called after this has returned on the loop's thread; from another thread, one call may still be running. */
 MACULA_API int macula_unsubscribe(macula_client client, macula_sub sub);
 /* macula_hold: no message is delivered to this client's subscriptions until macula_resume, and the node is told by flow control
- * to send no more: at most 1 MiB that has come meanwhile is kept. Answers, confirmations, requests and notices go on. (Of a node
- * of version 0.1 before `streams`, all that it sends waits.) For whoever cannot take a message now, as its pipe is full; from
- * any thread, and from within a callback, after which no further one of a message comes; called from another thread, one may
- * still be running. They do not count: one macula_resume ends any number of holds. It holds on over a reconnect; what was kept
- * is lost with its connection. How long the node waits for a reader, and what becomes of its messages, is the node's: a slow
- * one may lose QoS 0 messages, and be ended as slow_consumer. MACULA_ECLOSED. */
+ * to send no more: at most 1 MiB that has come meanwhile is kept. Answers, confirmations, requests and notices go on. (Of a
+ * node of version 0.1 before `streams`, all that it sends waits.) For whoever cannot take a message now, as its pipe is full;
+ * from any thread, and from within a callback, after which no further one of a message comes; called from another thread, one
+ * may still be running. They do not count: one macula_resume ends any number of holds. It holds on over a reconnect; what was
+ * kept is lost with its connection. How long the node waits for a reader, and what becomes of its messages, is the node's: a
+ * slow one may lose QoS 0 messages, and be ended as slow_consumer. MACULA_ECLOSED. */
 MACULA_API int macula_hold(macula_client client);
 MACULA_API int macula_resume(macula_client client);
 

@@ -44,6 +44,9 @@ static int handshake_completed(ngtcp2_conn *nc, void *user) {
   if (c->state != CONN_HANDSHAKE) return 0;
   c->state = CONN_OPEN;
   c->opened = true;
+  /* the peer's idle timeout counts as well as ours */
+  const ngtcp2_transport_params *peer = ngtcp2_conn_get_remote_transport_params(nc);
+  if (peer && peer->max_idle_timeout && c->keep_alive > peer->max_idle_timeout / 2) c->keep_alive = peer->max_idle_timeout / 2;
   uint64_t ka = conn_effective_keep_alive(c);
   ngtcp2_conn_set_keep_alive_timeout(nc, ka ? ka : UINT64_MAX);
   if (q->cfg.handler.conn_open) q->cfg.handler.conn_open(q->cfg.ctx, c);

@@ -479,6 +479,36 @@ def subscriber_stopped():
         assert stopped.end(signal.SIGTERM) == 0
 
 
+def slow_reader():
+    """Whoever reads `macula sub` late, later than a connection may be idle, reads all; and one line is enough for who wants one."""
+    with Node("--idle-timeout", "2s") as n:
+        late = subprocess.Popen([os.path.join(build, "macula"), "sub", "slow.**"], env=n.env, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
+        try:
+            assert b"subscribed slow.**\n" in iter(late.stderr.readline, b"")
+            lines = 600
+            n.confirmed("pub", "slow.a", "x" * 1000, "--qos", "1", "--count", str(lines))  # a pipe holds a tenth of them
+            began = time.monotonic()
+            until("longer than a connection may be idle", lambda: time.monotonic() > began + 5)
+            got = 0
+            while got < lines:
+                assert late.stdout.readline() == b"slow.a " + b"x" * 1000 + b"\n", got
+                got += 1
+            assert n.status()["messages"]["dropped"] == 0 and n.status()["messages"]["slow_consumers"] == 0
+            late.terminate()
+            assert late.communicate(timeout=DEADLINE) == (b"", b"") and late.returncode == 0
+        finally:
+            late.kill()
+        one = subprocess.Popen(["sh", "-c", "%s sub one | head -1" % os.path.join(build, "macula")], env=n.env,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            assert b"subscribed one\n" in iter(one.stderr.readline, b"")
+            n.confirmed("pub", "one", "y" * 1000, "--qos", "1", "--count", "300")
+            assert one.communicate(timeout=DEADLINE) == (b"one " + b"y" * 1000 + b"\n", b"") and one.returncode == 0
+        finally:
+            one.kill()
+
+
 def queueing():
     with Node() as n:
         turns = os.path.join(n.folder, "turns")
@@ -571,7 +601,7 @@ def benches():
 
 failed = 0
 for case in (scenario, publishing, named, escaping, names_of_people, bad_input, help_and_local, completion_in_bash, completion_in_zsh,
-             node_id_changed, no_room_for_known_nodes, handlers, origin, hanging, provider_killed, subscriber_stopped, queueing, subscriber_killed, node_killed, node_terminated, full, examples, readme, benches):
+             node_id_changed, no_room_for_known_nodes, handlers, origin, hanging, provider_killed, subscriber_stopped, slow_reader, queueing, subscriber_killed, node_killed, node_terminated, full, examples, readme, benches):
     if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
         continue
     try:
