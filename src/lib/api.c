@@ -207,64 +207,28 @@ int macula_node_id(macula_client client, char ret_id[MACULA_ID_LEN + 1]) {
 }
 
 /* ---- waiting ---------------------------------------------------------------------------------------------------------------
- * What a blocking function waits on is shared with the callback that ends it; the last of both frees it. */
-struct waiter {
-  macula_loop *loop;
-  unsigned refs; /* under the loop's lock */
-  bool ended;
-  int err;
-  char text[512];
-  char *data;
-  size_t len;
-};
-
-static struct waiter *waiter_new(macula_loop *l) {
-  struct waiter *w = calloc(1, sizeof *w);
-  if (!w) return NULL;
-  w->loop = l;
-  w->refs = 2;
-  return w;
-}
-
+ */
 /* As begin, with what its callback will end. */
-static int begin_waiting(macula_client handle, struct client **ret_client, struct waiter **ret_waiter) {
-  struct waiter *w = waiter_new(handle.loop);
+static int begin_waiting(macula_client handle, bool timed, struct client **ret_client, struct waiter **ret_waiter) {
+  struct waiter *w = waiter_new(timed || handle.loop->embedded);
   if (!w) return fail_plain(MACULA_ENOMEM);
   int err = begin(handle, ret_client);
-  if (err)
-    free(w);
-  else
+  if (err) {
+    w->refs--;
+    waiter_unref(w);
+  } else {
     *ret_waiter = w;
+  }
   return err;
 }
 
-static void waiter_unref(struct waiter *w) {
-  if (--w->refs) return;
-  free(w->data);
-  free(w);
-}
-
-/* On the loop's thread, without the lock. */
-static void waiter_end(struct waiter *w, int err, const char *text) {
-  macula_loop *l = w->loop;
-  loop_lock(l);
-  w->ended = true;
-  w->err = err;
-  snprintf(w->text, sizeof w->text, "%s", text);
-  waiter_unref(w);
-  pthread_cond_broadcast(&l->changed);
-  loop_unlock_quietly(l);
-}
-
 static void on_done(void *ctx, macula_client client, int err, const char *text) {
-  (void)client;
-  waiter_end(ctx, err, text);
+  waiter_end(ctx, &client.loop->waiting, err, text);
 }
 
 static void on_result(void *ctx, macula_client client, const macula_result *r) {
   struct waiter *w = ctx;
   char *copy = NULL;
-  (void)client;
   if (!r->err && (copy = malloc(r->len + 1))) {
     if (r->len) memcpy(copy, r->data, r->len);
     copy[r->len] = 0;
@@ -273,17 +237,40 @@ static void on_result(void *ctx, macula_client client, const macula_result *r) {
   w->len = r->len;
   char text[512];
   snprintf(text, sizeof text, "%s%s%s", r->text, r->attempts[0] ? "\n" : "", r->attempts);
-  waiter_end(w, !r->err && !copy ? MACULA_ENOMEM : r->err, text);
+  waiter_end(w, &client.loop->waiting, !r->err && !copy ? MACULA_ENOMEM : r->err, text);
 }
 
+/* Gives up the lock. False: the deadline has passed. */
 static bool wait_end(macula_loop *l, struct waiter *w, nanotime deadline) {
-  loop_wake(l);
-  while (!w->ended)
-    if (!loop_wait(l, deadline)) return false;
-  return true;
+  bool ended, wake;
+  loop_unlock(l);
+  if (l->embedded) {
+    while (!(ended = sem_trywait(&w->awake) == 0) && loop_wait(l, deadline)) {
+    }
+    return ended;
+  }
+  ended = waiter_wait(w, &l->waiting, deadline, &wake);
+  if (wake) io_loop_wake(l->io);
+  return ended;
 }
 
-static int waiter_result(struct waiter *w) { return w->err ? fail(w->err, "%s", w->text) : 0; }
+/* Gives up the lock. err: of the request itself. After MACULA_TIMEOUT the caller takes back what was not confirmed. */
+static int wait_result(macula_loop *l, struct waiter *w, int err, enum name_form form, const char *name, nanotime deadline) {
+  if (err) {
+    loop_unlock_quietly(l);
+    w->refs--;
+    return fail_name(err, form, name);
+  }
+  if (!wait_end(l, w, deadline)) return fail(MACULA_TIMEOUT, "the node did not confirm in time");
+  return w->err ? fail(w->err, "%s", w->text) : 0;
+}
+
+/* Whatever has become of the client. */
+static struct client *lock_again(macula_client handle) {
+  loop_lock(handle.loop);
+  hub_set_now(handle.loop->hub, io_now());
+  return client_find(handle.loop->hub, handle.id);
+}
 
 /* ---- publish and subscribe -------------------------------------------------------------------------------------------------
  */
@@ -321,22 +308,15 @@ int macula_publish_sync(macula_client client, const char *topic, const void *pay
   if (!topic || (len && !payload)) return fail_plain(MACULA_EINVAL);
   int err = OPTIONS_TAKE(macula_publish_options, opt, &o);
   if (!err) err = may_block(client, timeout_ms, &deadline);
-  if (!err) err = begin_waiting(client, &c, &w);
+  if (!err) err = begin_waiting(client, false, &c, &w);
   if (err) return err;
   o.confirm = true;
   do {
     o.timeout_ms = time_left(deadline);
     err = client_publish(c, topic, slice_of(payload, len), &o, on_done, w);
   } while (err == MACULA_EFULL && !(err = wait_for_room(client, &c, deadline)));
-  if (err) {
-    w->refs--;
-    fail_name(err, NAME_TOPIC, topic);
-  } else {
-    wait_end(client.loop, w, TIME_NEVER); /* the core ends it at the deadline */
-    err = waiter_result(w);
-  }
+  err = wait_result(client.loop, w, err, NAME_TOPIC, topic, TIME_NEVER); /* the core ends it at the deadline */
   waiter_unref(w);
-  loop_unlock_quietly(client.loop);
   return err;
 }
 
@@ -351,21 +331,6 @@ int macula_subscribe(macula_client client, const char *pattern, const macula_sub
   return end_name(client.loop, client_subscribe(c, pattern, o.own, fn, done, ctx, ctx, ret_sub), NAME_PATTERN, pattern);
 }
 
-/* err: of the request itself. After MACULA_TIMEOUT the caller takes back what was not confirmed. */
-static int wait_confirmed(macula_loop *l, struct waiter *w, int err, enum name_form form, const char *name, nanotime deadline) {
-  if (err) {
-    w->refs--;
-    fail_name(err, form, name);
-  } else if (!wait_end(l, w, deadline)) {
-    err = fail(MACULA_TIMEOUT, "the node did not confirm in time");
-    hub_set_now(l->hub, io_now());
-  } else {
-    err = waiter_result(w);
-  }
-  waiter_unref(w);
-  return err;
-}
-
 int macula_subscribe_sync(macula_client client, const char *pattern, const macula_subscribe_options *opt, macula_message_fn fn,
                           void *ctx, uint64_t timeout_ms, macula_sub *ret_sub) {
   struct client *c;
@@ -376,13 +341,16 @@ int macula_subscribe_sync(macula_client client, const char *pattern, const macul
   if (!pattern || !fn) return fail_plain(MACULA_EINVAL);
   int err = OPTIONS_TAKE(macula_subscribe_options, opt, &o);
   if (!err) err = may_block(client, timeout_ms, &deadline);
-  if (!err) err = begin_waiting(client, &c, &w);
+  if (!err) err = begin_waiting(client, true, &c, &w);
   if (err) return err;
   err = client_subscribe(c, pattern, o.own, fn, on_done, w, ctx, &sub);
-  err = wait_confirmed(client.loop, w, err, NAME_PATTERN, pattern, deadline);
-  if (err == MACULA_TIMEOUT && (c = client_find(client.loop->hub, client.id))) client_unsubscribe(c, sub);
+  err = wait_result(client.loop, w, err, NAME_PATTERN, pattern, deadline);
+  waiter_unref(w);
+  if (err == MACULA_TIMEOUT) {
+    if ((c = lock_again(client))) client_unsubscribe(c, sub);
+    loop_unlock(client.loop);
+  }
   if (!err && ret_sub) *ret_sub = sub;
-  loop_unlock(client.loop);
   return err;
 }
 
@@ -426,25 +394,17 @@ int macula_call_sync(macula_client client, const char *procedure, const void *ar
   if (!procedure || (len && !args)) return fail_plain(MACULA_EINVAL);
   int err = OPTIONS_TAKE(macula_call_options, opt, &o);
   if (!err) err = may_block(client, timeout_ms, &deadline);
-  if (!err) err = begin_waiting(client, &c, &w);
+  if (!err) err = begin_waiting(client, false, &c, &w);
   if (err) return err;
   o.timeout_ms = time_left(deadline);
   err = client_call(c, procedure, slice_of(args, len), &o, on_result, w, NULL);
-  if (err) {
-    w->refs--;
-    fail_name(err, NAME_PROCEDURE, procedure);
-  } else {
-    wait_end(client.loop, w, TIME_NEVER); /* the core ends it at the call's deadline */
-    if (!(err = waiter_result(w))) {
-      if (ret_len) *ret_len = w->len;
-      if (ret_data) {
-        *ret_data = w->data;
-        w->data = NULL;
-      }
-    }
+  err = wait_result(client.loop, w, err, NAME_PROCEDURE, procedure, TIME_NEVER); /* the core ends it at the call's deadline */
+  if (!err && ret_len) *ret_len = w->len;
+  if (!err && ret_data) {
+    *ret_data = w->data;
+    w->data = NULL;
   }
   waiter_unref(w);
-  loop_unlock_quietly(client.loop);
   return err;
 }
 
@@ -486,13 +446,16 @@ int macula_serve_sync(macula_client client, const char *procedure, const macula_
   if (!procedure || !fn) return fail_plain(MACULA_EINVAL);
   int err = OPTIONS_TAKE(macula_serve_options, opt, &o);
   if (!err) err = may_block(client, timeout_ms, &deadline);
-  if (!err) err = begin_waiting(client, &c, &w);
+  if (!err) err = begin_waiting(client, true, &c, &w);
   if (err) return err;
   err = client_serve(c, procedure, o.ttl_ms, fn, cancel, on_done, w, ctx, &service);
-  err = wait_confirmed(client.loop, w, err, NAME_PROCEDURE, procedure, deadline);
-  if (err == MACULA_TIMEOUT && (c = client_find(client.loop->hub, client.id))) client_unserve(c, service);
+  err = wait_result(client.loop, w, err, NAME_PROCEDURE, procedure, deadline);
+  waiter_unref(w);
+  if (err == MACULA_TIMEOUT) {
+    if ((c = lock_again(client))) client_unserve(c, service);
+    loop_unlock(client.loop);
+  }
   if (!err && ret_service) *ret_service = service;
-  loop_unlock(client.loop);
   return err;
 }
 

@@ -8,6 +8,7 @@
 #include "client/client.h"
 #include "io/io.h"
 #include "lib/server.h"
+#include "lib/wait.h"
 #include "trust/pass.h"
 #include "wire/names.h"
 
@@ -21,7 +22,8 @@ struct macula_loop {
   pthread_cond_t changed;
   pthread_t thread;
   bool embedded, turning, woken, started, closing;
-  unsigned waiters; /* threads in a blocking function */
+  unsigned waiters;       /* threads that wait for `changed` */
+  struct waiters waiting; /* threads that wait for their own end */
   struct io_loop *io;
   struct io_udp *udp4, *udp6; /* opened with the first connection of their family */
   struct hub *hub;

@@ -27,7 +27,7 @@ void loop_unlock(macula_loop *l) {
   bool wake = !l->woken && !loop_in_callback(l);
   if (wake) l->woken = true;
   loop_unlock_quietly(l);
-  if (wake) io_loop_wake(l->io);
+  if (wake && !waiters_wake_loop(&l->waiting)) io_loop_wake(l->io);
 }
 
 void loop_wake(macula_loop *l) {
@@ -99,7 +99,7 @@ static nanotime ep_deadline(void *ctx) {
   loop_lock(l);
   nanotime at = l->ep.deadline(l->ep.ctx);
   loop_unlock_quietly(l);
-  return at;
+  return waiters_release(&l->waiting) ? time_min(at, io_now() + NS_MS) : at;
 }
 
 static void ep_tick(void *ctx, nanotime now) {
@@ -149,6 +149,7 @@ int macula_loop_new(const macula_loop_options *opt, macula_loop **ret_loop) {
   l->mem = MEM_INIT("client", o.max_memory ? o.max_memory : (size_t)256 << 20);
   pthread_mutex_init(&l->lock, NULL);
   pthread_cond_init(&l->changed, NULL);
+  waiters_init(&l->waiting);
   err = io_loop_new(&l->log, &l->io);
   if (err) goto fail_io;
   nanotime now = io_now();
@@ -190,6 +191,7 @@ fail_thread:
 fail_hub:
   io_loop_free(l->io);
 fail_io:
+  waiters_done(&l->waiting);
   pthread_cond_destroy(&l->changed);
   pthread_mutex_destroy(&l->lock);
   free(l);
@@ -238,6 +240,7 @@ void macula_loop_free(macula_loop *l) {
   hub_free(l->hub);
   io_loop_free(l->io);
   known_cache_done(&l->known);
+  waiters_done(&l->waiting);
   pthread_cond_destroy(&l->changed);
   pthread_mutex_destroy(&l->lock);
   free(l);
