@@ -16,6 +16,7 @@ static const struct option_def options[] = {
     {"duration", 'd', OPTION_TIME, offsetof(struct bench_options, duration), 1},
     {"hold", 0, OPTION_TIME, offsetof(struct bench_options, hold), 1},
     {"to", 0, OPTION_TEXT, offsetof(struct bench_options, to)},
+    {"flat", 0, OPTION_FLAG, offsetof(struct bench_options, flat)},
     {0},
 };
 
@@ -64,7 +65,8 @@ static void connect_next(struct bench *b) {
   o.ctx = c;
   c->bench = b;
   c->started = cli_now();
-  int err = macula_connect(b->cli->loop, &o, &c->client);
+  bool sends = b->sending && (uint64_t)(c - b->clients) < b->senders;
+  int err = macula_connect(sends ? b->sending : b->cli->loop, &o, &c->client);
   if (err) bench_failed(b, err, macula_last_error());
 }
 
@@ -118,6 +120,13 @@ int bench_prepare(struct bench *b) {
   return 0;
 }
 
+int bench_send_apart(struct bench *b, uint64_t senders) {
+  macula_loop_options o = {MACULA_INIT(macula_loop_options), .max_memory = BENCH_MEMORY};
+  int err = macula_loop_new(&o, &b->sending);
+  b->senders = senders;
+  return err ? cli_failed(err, NULL, macula_last_error()) : 0;
+}
+
 int bench_look(struct bench *b, struct bench_node *ret_node) {
   macula_options o = cli_client_options(b->cli);
   macula_client client;
@@ -141,6 +150,7 @@ void bench_end(struct bench *b, int code) {
   pthread_mutex_lock(&b->cli->lock);
   b->ending = true;
   pthread_mutex_unlock(&b->cli->lock);
+  macula_loop_free(b->sending);
   cli_end(b->cli, code);
   free(b->clients);
   b->clients = NULL;
@@ -186,6 +196,10 @@ int bench_print(struct bench *b, json_t *json) {
 static int run(struct cli *cli, void *options_set) {
   const struct bench_options *o = options_set;
   const char *kind = cli->argv[0];
+  bool paced = strcmp(kind, "pubsub") != 0 && strcmp(kind, "fanout") != 0;
+  if (o->flat && paced) return cli_invalid(MACULA_EINVAL, "--flat is for pubsub and fanout");
+  if (o->flat && o->outstanding)
+    return cli_invalid(MACULA_EINVAL, "--outstanding is a limit, and --flat has none; leave one out");
   if (strcmp(kind, "pubsub") == 0) return bench_pubsub(cli, o, false);
   if (strcmp(kind, "fanout") == 0) return bench_pubsub(cli, o, true);
   if (strcmp(kind, "rpc") == 0) return bench_rpc(cli, o);
@@ -211,6 +225,8 @@ const struct command command_bench = {
     "  --outstanding N   unanswered calls a caller; messages between publisher and\n"
     "                    subscriber (4,096, less for large ones, so that they fit the\n"
     "                    node's send queue of 1 MiB)\n"
+    "  --flat            publish as fast as the library takes it, whoever reads; what\n"
+    "                    does not come is counted as lost\n"
     "  --duration T      end by time\n"
     "  --to ADDR         node of the subscribers, or of the provider: what is\n"
     "                    measured goes through a mesh\n\n"

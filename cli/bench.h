@@ -8,6 +8,7 @@
 struct bench_options {
   uint64_t clients, messages, size, outstanding, subscribers, duration, hold;
   const char *to; /* node of subscribers and providers; NULL: the same */
+  bool flat;
 };
 
 struct bench_client {
@@ -23,6 +24,8 @@ struct bench {
   char server[384]; /* with the node's id pinned: connecting reads no file */
   char topic[64];   /* of this run alone */
   struct bench_client *clients;
+  macula_loop *sending; /* of the first `senders` clients; NULL: cli's, as of all others */
+  uint64_t senders;
   uint64_t wanted, at_once;  /* clients; connection attempts in flight */
   uint64_t asked, connected; /* under cli->lock, as are err, text and ending */
   int err;
@@ -37,6 +40,7 @@ struct bench_node {
   double cpu_s, rss;
 };
 int bench_prepare(struct bench *b); /* loop, identity, the node's id; returns an exit code, its error printed */
+int bench_send_apart(struct bench *b, uint64_t senders); /* gives these a loop of their own; an exit code as above */
 int bench_look(struct bench *b, struct bench_node *ret_node);
 double bench_node_cpu(struct bench *b); /* seconds; negative: the node is not on this machine, or another user's */
 /* far: how many of them connect to o->to, from which on. */

@@ -1,6 +1,9 @@
 /* bench pubsub and fanout. Publishers send from the loop's thread, when a subscriber's message tells that there is room: at
  * most `window` messages are between them, so that nothing is lost for want of room. Each payload begins with its number: a gap
- * is a loss. Once the kick has run, a flow's counters belong to the loop's thread; the main thread reads them. */
+ * is a loss. Once the kick has run, a flow's counters belong to the loop's thread; the main thread reads them.
+ *
+ * With --flat each publisher has a thread, which publishes and waits for nothing but room in its own queue, and their clients
+ * have a loop of their own: as a program of its own would, they do not stop while a subscriber reads. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +12,8 @@
 
 #define QUEUE_ROOM ((uint64_t)512 << 10) /* half of a subscriber's queue in the node */
 #define STALL (2 * CLI_SEC)
+#define FLAT_STALL (5 * CLI_SEC) /* nobody will send it again */
+#define PATIENCE 200             /* ms that a flat publisher waits for room before it looks whether it is to end */
 
 struct flow { /* a publisher and its subscribers */
   struct run *run;
@@ -18,6 +23,7 @@ struct flow { /* a publisher and its subscribers */
   _Atomic uint64_t received; /* deliveries, lost ones too */
   _Atomic uint64_t lost;
   uint64_t goal, behind; /* subscribers that have not received up to the goal */
+  pthread_t thread;
 };
 
 struct receiver {
@@ -33,7 +39,9 @@ struct run {
   struct flow *flows;
   struct receiver *receivers;
   char *payload;
-  atomic_bool stop;
+  atomic_bool stop, given_up;
+  unsigned threads;         /* started */
+  _Atomic unsigned running; /* of these */
 };
 
 /* Sends while there is room before the slowest subscriber, and sets the goal at which there will be room again: the average
@@ -66,7 +74,7 @@ static void on_message(void *ctx, macula_client client, const macula_message *m)
   struct run *r = f->run;
   uint64_t number, from = to->next;
   (void)client;
-  if (m->len < sizeof number) return;
+  if (m->len < sizeof number || r->given_up) return;
   memcpy(&number, m->payload, sizeof number);
   if (number < from) return; /* given up as lost */
   to->next = number + 1;
@@ -74,8 +82,56 @@ static void on_message(void *ctx, macula_client client, const macula_message *m)
   uint64_t more = to->next - from, got = atomic_fetch_add(&f->received, more) + more, sent = f->sent;
   if (got == sent * r->fan && (sent == r->per_flow || r->stop))
     cli_wake(r->b.cli);
-  else if (from < f->goal && to->next >= f->goal && --f->behind == 0)
+  else if (!r->b.o->flat && from < f->goal && to->next >= f->goal && --f->behind == 0)
     pump(f);
+}
+
+static void *publish_flat(void *ctx) {
+  static const macula_publish_options wait = {MACULA_INIT(macula_publish_options), .wait_ms = PATIENCE};
+  struct flow *f = ctx;
+  struct run *r = f->run;
+  char *payload = calloc(1, r->size);
+  int err = payload ? 0 : MACULA_ENOMEM;
+  for (uint64_t n = 0; n < r->per_flow && !r->stop && !err;) {
+    memcpy(payload, &n, sizeof n);
+    err = macula_publish(f->publisher, f->topic, payload, r->size, &wait, NULL, NULL);
+    if (!err) f->sent = ++n;
+    if (err == MACULA_EFULL) err = 0;
+  }
+  if (err) bench_failed(&r->b, err, payload ? macula_last_error() : macula_err_text(err));
+  free(payload);
+  r->running--;
+  cli_wake(r->b.cli);
+  return NULL;
+}
+
+static int start_flat(struct run *r) {
+  for (unsigned i = 0; i < r->flow_count; i++) {
+    r->running++;
+    if (pthread_create(&r->flows[i].thread, NULL, publish_flat, &r->flows[i])) {
+      r->running--;
+      return cli_failed(MACULA_ENOMEM, NULL, NULL);
+    }
+    r->threads++;
+  }
+  return 0;
+}
+
+static void end_flat(struct run *r) {
+  r->stop = true;
+  for (unsigned i = 0; i < r->threads; i++) pthread_join(r->flows[i].thread, NULL);
+  r->threads = 0;
+}
+
+/* What has not come for so long is lost. */
+static void give_up(struct run *r) {
+  r->given_up = true;
+  for (unsigned i = 0; i < r->flow_count; i++) {
+    struct flow *f = &r->flows[i];
+    uint64_t missing = f->sent * r->fan - f->received;
+    f->lost += missing;
+    f->received += missing;
+  }
 }
 
 /* On the loop's thread: starts a flow, or goes on after a stall, when what is missing is lost. */
@@ -132,14 +188,16 @@ static void sum(const struct run *r, uint64_t *ret_sent, uint64_t *ret_received,
 static int measure(struct run *r, uint64_t *ret_ns) {
   uint64_t start = cli_now(), end = start, sent, received, lost, seen = 0, seen_at = start;
   uint64_t until = r->b.o->duration ? start + r->b.o->duration * CLI_MS : CLI_NEVER;
-  int code = kick_all(r);
+  int code = r->b.o->flat ? start_flat(r) : kick_all(r);
   while (!code) {
     uint64_t now = cli_now(), next = now + 200 * CLI_MS;
     if (now >= until) r->stop = true;
     sum(r, &sent, &received, &lost);
-    if (received != seen) end = seen_at = now, seen = received;
-    if (sent && received == sent * r->fan && (r->stop || sent == r->per_flow * r->flow_count)) break;
-    if (now - seen_at > STALL) {
+    if (received != seen && !r->given_up) end = seen_at = now, seen = received;
+    if (sent && received >= sent * r->fan && !r->running && (r->stop || sent == r->per_flow * r->flow_count)) break;
+    if (r->b.o->flat) {
+      if (now - seen_at > FLAT_STALL && !r->running) give_up(r);
+    } else if (now - seen_at > STALL) {
       seen_at = now;
       code = kick_all(r);
     }
@@ -147,6 +205,7 @@ static int measure(struct run *r, uint64_t *ret_ns) {
     int ended = code ? code : bench_wait(&r->b, !r->stop && until < next ? until : next);
     if (ended >= 0) code = ended;
   }
+  end_flat(r);
   *ret_ns = end - start ? end - start : 1;
   return code;
 }
@@ -166,6 +225,7 @@ int bench_pubsub(struct cli *cli, const struct bench_options *o, bool fanout) {
   r.receivers = calloc(r.flow_count * r.fan, sizeof *r.receivers);
   r.payload = calloc(1, r.size);
   int code = r.flows && r.receivers && r.payload ? bench_prepare(&r.b) : cli_failed(MACULA_ENOMEM, NULL, NULL);
+  if (!code && o->flat) code = bench_send_apart(&r.b, r.flow_count);
   for (unsigned i = 0; !code && i < r.flow_count; i++) {
     r.flows[i].run = &r;
     snprintf(r.flows[i].topic, sizeof r.flows[i].topic, "%s.%u", r.b.topic, i);
@@ -179,11 +239,13 @@ int bench_pubsub(struct cli *cli, const struct bench_options *o, bool fanout) {
     sum(&r, &sent, &received, &lost);
     received -= lost;
     double s = (double)ns / 1e9;
+    const char *kind = fanout ? (o->flat ? "fanout flat" : "fanout") : o->flat ? "pubsub flat" : "pubsub";
     json_t *j =
-        json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "bench", fanout ? "fanout" : "pubsub", "size", (json_int_t)r.size,
+        json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "bench", kind, "size", (json_int_t)r.size,
                   fanout ? "subscribers" : "clients", (json_int_t)(fanout ? r.fan : r.flow_count), "outstanding",
                   (json_int_t)r.window, "messages", (json_int_t)sent, fanout ? "deliveries" : "received", (json_int_t)received,
                   "lost", (json_int_t)lost, "seconds", s, fanout ? "deliveries_per_s" : "messages_per_s", (double)received / s);
+    if (o->flat) json_object_del(j, "outstanding");
     bench_add_cpu(j, &before, &after, (double)received);
     code = bench_print(&r.b, j);
   }

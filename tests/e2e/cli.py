@@ -249,6 +249,7 @@ def help_and_local():
 # What is typed, and what the line is after a tab.
 COMPLETED = [
     ("macula bench fan", "macula bench fanout"),
+    ("macula bench --fl", "macula bench --flat"),
     ("macula st", "macula status"),
     ("macula pub --ret", "macula pub --retain"),
     ("macula dht l", "macula dht lookup"),
@@ -593,6 +594,12 @@ def benches():
         assert json.loads(n.ok("--json", "bench", "pubsub", "--messages", "3000", "--clients", "2"))["lost"] == 0
         b = json.loads(n.ok("--json", "bench", "fanout", "--messages", "300", "--subscribers", "5"))
         assert b["deliveries"] == 1500 and b["lost"] == 0, b
+        for words, fan in (["pubsub", "--clients", "2"], 1), (["fanout", "--subscribers", "5"], 5):
+            b = json.loads(n.ok("--json", "bench", *words, "--flat", "--messages", "3000"))
+            assert b["messages"] == 3000 and b["lost"] + b.get("received", b.get("deliveries")) == 3000 * fan, b
+        assert json.loads(n.ok("--json", "bench", "pubsub", "--flat", "--duration", "200ms"))["messages"] > 0
+        assert "--flat has none" in n.bad(2, "invalid_argument", "bench", "pubsub", "--flat", "--outstanding", "3")
+        assert "pubsub and fanout" in n.bad(2, "invalid_argument", "bench", "rpc", "--flat")
         assert json.loads(n.ok("--json", "bench", "rpc", "--messages", "500", "--outstanding", "8"))["calls"] == 500
         assert json.loads(n.ok("--json", "bench", "connect", "--clients", "20"))["connections_per_s"] > 0
         assert json.loads(n.ok("--json", "bench", "idle", "--clients", "20", "--hold", "100ms"))["clients"] == 20
