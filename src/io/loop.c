@@ -12,7 +12,8 @@ static void arm(struct io_loop *l) {
   nanotime at = l->has_ep ? l->ep.deadline(l->ep.ctx) : TIME_NEVER;
   if (at != TIME_NEVER)
     at = time_add(at, NS_MS - 1) / NS_MS * NS_MS; /* 1 ms ticks: acknowledgements of a burst share a packet */
-  if (at == l->armed) return;
+  /* An earlier time stays: it is a turn too many, but deadlines move on with every packet, and setting the timer costs more. */
+  if (at == l->armed || (l->armed < at && l->armed > l->now)) return;
   l->armed = at;
   struct itimerspec t = {0};
   if (at != TIME_NEVER) {

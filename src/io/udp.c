@@ -145,16 +145,14 @@ static void on_poll(uv_poll_t *p, int status, int events) {
     watch(u);
   }
   u->loop->now = io_now();
+  if (status < 0) drain_errors(u);
   if (events & UV_WRITABLE && u->want_write) {
     u->want_write = false;
     u->loop->waiting--;
     u->writable = true;
     watch(u);
   }
-  if (events & UV_READABLE) {
-    drain_errors(u);
-    io_udp_drain(u);
-  }
+  if (events & UV_READABLE) io_udp_drain(u);
 }
 
 static void watch(struct io_udp *u) {

@@ -70,6 +70,27 @@ static void test_timer_runs(void **state) {
   io_loop_free(f.loop);
 }
 
+/* The timer that is set already comes first, and the loop sleeps on until the deadline; one that moves back is kept, too. */
+static void test_deadline_moves(void **state) {
+  (void)state;
+  struct fake f;
+  fake_open(&f);
+  f.stop_on_tick = true;
+  nanotime start = io_now();
+  f.deadline = start + 5 * NS_MS;
+  io_loop_step(f.loop);
+  nanotime due = f.deadline = start + 40 * NS_MS;
+  assert_int_equal(io_loop_run(f.loop), 0);
+  assert_true(f.ticked_at >= due);
+  f.deadline = io_now() + 3600 * NS_SEC;
+  io_loop_step(f.loop);
+  due = f.deadline = io_now() + 5 * NS_MS;
+  io_loop_step(f.loop);
+  assert_int_equal(io_loop_run(f.loop), 0);
+  assert_true(f.ticked_at >= due);
+  io_loop_free(f.loop);
+}
+
 static void test_embedded_timer(void **state) {
   (void)state;
   struct fake f;
@@ -215,9 +236,9 @@ static void test_random_and_clocks(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_timer_runs),       cmocka_unit_test(test_embedded_timer),    cmocka_unit_test(test_embedded_fresh),
-      cmocka_unit_test(test_wake_from_thread), cmocka_unit_test(test_resolve),           cmocka_unit_test(test_resolve_bad),
-      cmocka_unit_test(test_resolve_cancel),   cmocka_unit_test(test_random_and_clocks),
+      cmocka_unit_test(test_deadline_moves), cmocka_unit_test(test_timer_runs),       cmocka_unit_test(test_embedded_timer),
+      cmocka_unit_test(test_embedded_fresh), cmocka_unit_test(test_wake_from_thread), cmocka_unit_test(test_resolve),
+      cmocka_unit_test(test_resolve_bad),    cmocka_unit_test(test_resolve_cancel),   cmocka_unit_test(test_random_and_clocks),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
