@@ -104,7 +104,7 @@ static int load_access_file(const struct config *c, struct mem *mem, struct acce
   static const struct access_files files = {read_token_of, NULL};
   char *text, why[256] = "";
   size_t len;
-  int err = read_text(c, OPTION_ACCESS, c->access, &text, &len, ret_why);
+  int err = named(c, OPTION_ACCESS, io_text_read(c->access, ACCESS_MAX_FILE, &text, &len, why), why, ret_why);
   if (err) return err;
   err = access_parse(mem, c->access, slice_of(text, len), &files, ret_access, ret_why);
   explicit_bzero(text, len);
@@ -186,15 +186,20 @@ static int load_https(const struct config *c, struct credentials *r, char *ret_w
   return err;
 }
 
-int credentials_load(const struct config *c, bool make, struct mem *access_mem, struct credentials *ret_credentials,
+int credentials_access(const struct config *c, struct mem *mem, struct access **ret_access, char ret_why[CONFIG_WHY_LEN]) {
+  *ret_access = NULL;
+  return c->access             ? load_access_file(c, mem, ret_access, ret_why)
+         : c->realm_keys.count ? access_of_realms(c, mem, ret_access, ret_why)
+                               : 0;
+}
+
+int credentials_load(const struct config *c, bool make, struct access *access, struct credentials *ret_credentials,
                      char ret_why[CONFIG_WHY_LEN]) {
-  struct credentials r = {0};
+  struct credentials r = {.access = access};
   size_t len;
   int err = 0;
   ret_why[0] = 0;
   if (c->ca) err = read_text(c, OPTION_CA, c->ca, &r.ca_pem, &len, ret_why);
-  if (!err && c->access) err = load_access_file(c, access_mem, &r.access, ret_why);
-  if (!err && c->realm_keys.count) err = access_of_realms(c, access_mem, &r.access, ret_why);
   if (!err && c->http_token) err = read_token(c, OPTION_HTTP_TOKEN, c->http_token, &r.http_token, ret_why);
   if (!err) err = c->cert ? load_own(c, &r.identity, ret_why) : load_kept(c, make, &r, ret_why);
   if (!err && c->pass) err = load_pass(c, &r, ret_why);

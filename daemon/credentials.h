@@ -17,10 +17,13 @@ struct credentials {
   char *http_cert, *http_key; /* PEM; NULL: no HTTPS */
 };
 
-/* Reads all that the configuration names. Without cert, the identity is identity.pem in the state folder; make: it is made
- * there if it is missing, otherwise it stays NULL then. The access file is of access_mem. On failure nothing is held and
+/* Reads the access file, or makes what realm_keys stands for; NULL: open. It is of mem. Takes long for a large file; any
+ * thread, as it asks nothing of GnuTLS. On failure ret_why says what and where. */
+int credentials_access(const struct config *c, struct mem *mem, struct access **ret_access, char ret_why[CONFIG_WHY_LEN]);
+/* Reads all else that the configuration names; access: taken, also on failure. Without cert, the identity is identity.pem in
+ * the state folder; make: it is made there if it is missing, otherwise it stays NULL then. On failure nothing is held and
  * ret_why says what and where. */
-int credentials_load(const struct config *c, bool make, struct mem *access_mem, struct credentials *ret_credentials,
+int credentials_load(const struct config *c, bool make, struct access *access, struct credentials *ret_credentials,
                      char ret_why[CONFIG_WHY_LEN]);
 void credentials_done(struct credentials *c);
 

@@ -96,42 +96,64 @@ static struct http_options http_options(const struct config *c, const struct cre
                                .origins = c->http_origins};
 }
 
-static void reload(struct daemon *d) {
-  struct config wanted;
-  struct credentials cred = {0};
-  char why[CONFIG_WHY_LEN], names[CONFIG_WHY_LEN];
+/* Whether the running node can change to what was read. */
+static int check_wanted(struct daemon *d, struct config *wanted, char ret_why[CONFIG_WHY_LEN]) {
+  struct memory_fit fit;
+  char *text = NULL, names[CONFIG_WHY_LEN];
+  struct node_limits l = d->cfg.node.limits; /* as those do that need one, in the plan, too */
+  node_limits_reload(&l, &wanted->node.limits);
+  wanted->node.limits = l;
+  wanted->memory = d->cfg.memory; /* stays until a restart */
+  int err = memory_fit(wanted, "", &fit, &text);
+  if (err)
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.*s; maculad --plan shows more", text ? (int)strcspn(text, "\n") : 0, text ? text : "");
+  free(text);
+  if (!err && config_fixed_changes(&d->cfg, wanted, names)) {
+    err = MACULA_EINVAL;
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: changed, and a running node cannot change that: restart it, or take it back",
+             names);
+  }
+  if (!err && d->closed && !wanted->access && !wanted->realm_keys.count) {
+    err = MACULA_EINVAL;
+    snprintf(ret_why, CONFIG_WHY_LEN, "access: a running node is not opened to everybody: restart it for that, or name a file");
+  }
+  return err;
+}
+
+static int change(struct daemon *d, const struct config *wanted, const struct credentials *cred, char ret_why[CONFIG_WHY_LEN]) {
+  struct slice pass = slice_of(cred->pass, cred->pass_len);
+  struct node_reload r = {.limits = &wanted->node.limits,
+                          .access = cred->access,
+                          .pass = &pass,
+                          .identity = cred->identity,
+                          .ca_pem = cred->ca_pem};
+  int err = node_reload(d->node, &r);
+  if (!err) mesh_read_revoked(d->mesh); /* of realms that are trusted since now */
+  struct http_options h = http_options(wanted, cred);
+  if (!err && d->http) err = http_set(d->http, &h);
+  if (err) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
+  return err;
+}
+
+static void on_reload(void *ctx) {
+  (void)ctx;
   notify_reloading(io_now());
-  int err = config_load(d->argc, d->argv, (const char *const *)environ, &wanted, why);
+}
+
+static void on_reloaded(void *ctx, const struct reload_result *read) {
+  struct daemon *d = ctx;
+  struct config wanted = read->config;
+  struct credentials cred = {0};
+  struct access *access = read->access;
+  char why[CONFIG_WHY_LEN];
+  int err = d->phase == DAEMON_RUNNING ? read->err : MACULA_SHUTTING_DOWN;
+  snprintf(why, sizeof why, "%s", read->err ? read->why : macula_err_text(err));
+  if (!err) err = check_wanted(d, &wanted, why);
   if (!err) {
-    struct memory_fit fit;
-    char *text = NULL;
-    struct node_limits l = d->cfg.node.limits; /* as those do that need one, in the plan, too */
-    node_limits_reload(&l, &wanted.node.limits);
-    wanted.node.limits = l;
-    wanted.memory = d->cfg.memory; /* stays until a restart */
-    if ((err = memory_fit(&wanted, "", &fit, &text)))
-      snprintf(why, sizeof why, "%.*s; maculad --plan shows more", text ? (int)strcspn(text, "\n") : 0, text ? text : "");
-    free(text);
+    err = credentials_load(&wanted, false, access, &cred, why);
+    access = NULL;
   }
-  if (!err && config_fixed_changes(&d->cfg, &wanted, names)) {
-    err = MACULA_EINVAL;
-    snprintf(why, sizeof why, "%.300s: changed, and a running node cannot change that: restart it, or take it back", names);
-  }
-  if (!err && d->closed && !wanted.access && !wanted.realm_keys.count) {
-    err = MACULA_EINVAL;
-    snprintf(why, sizeof why, "access: a running node is not opened to everybody: restart it for that, or name a file");
-  }
-  if (!err) err = credentials_load(&wanted, false, &d->access_mem, &cred, why);
-  if (!err) {
-    struct slice pass = slice_of(cred.pass, cred.pass_len);
-    struct node_reload r = {
-        .limits = &wanted.node.limits, .access = cred.access, .pass = &pass, .identity = cred.identity, .ca_pem = cred.ca_pem};
-    err = node_reload(d->node, &r);
-    if (!err) mesh_read_revoked(d->mesh); /* of realms that are trusted since now */
-    struct http_options h = http_options(&wanted, &cred);
-    if (!err && d->http) err = http_set(d->http, &h);
-    if (err) snprintf(why, sizeof why, "%s", macula_err_text(err));
-  }
+  if (!err) err = change(d, &wanted, &cred, why);
   if (err) {
     log_error(&d->log, "reload_failed", "code=%s text=\"%s\"", macula_err_name(err), why);
   } else {
@@ -141,15 +163,16 @@ static void reload(struct daemon *d) {
     log_info(&d->log, "reloaded", "file=\"%s\" access=\"%s\"", wanted.file ? wanted.file : "",
              wanted.access ? wanted.access : "");
   }
+  access_unref(access);
   credentials_done(&cred);
   config_done(&wanted);
-  notify_ready(err ? "reload failed" : "reloaded");
+  if (d->phase == DAEMON_RUNNING) notify_ready(err ? "reload failed" : "reloaded");
 }
 
 static void on_signal(uv_signal_t *s, int number) {
   struct daemon *d = s->data;
   if (number == SIGHUP) {
-    if (d->phase == DAEMON_RUNNING) reload(d);
+    if (d->phase == DAEMON_RUNNING) reload_ask(&d->reload);
     return;
   }
   if (d->phase != DAEMON_RUNNING) {
@@ -286,6 +309,14 @@ static void watch_signals(struct daemon *d) {
     d->signals[i].data = d;
     uv_signal_start(&d->signals[i], on_signal, numbers[i]);
   }
+  d->reload = (struct reload){.uv = uv,
+                              .argc = d->argc,
+                              .argv = d->argv,
+                              .env = (const char *const *)environ,
+                              .access_mem = &d->access_mem,
+                              .begin = on_reload,
+                              .done = on_reloaded,
+                              .ctx = d};
   uint64_t watchdog = notify_watchdog() / NS_MS / 2;
   d->upkeep_ms = watchdog && watchdog < UPKEEP_MS ? watchdog : UPKEEP_MS;
   uv_timer_init(uv, &d->upkeep);
@@ -295,6 +326,7 @@ static void watch_signals(struct daemon *d) {
 
 int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
   struct credentials cred = {0};
+  struct access *access = NULL;
   d->lock_fd = -1;
   logsink_init(&d->sink, d->cfg.log_json);
   d->log = (struct log){.level = d->cfg.log_level, .sink = logsink_write, .ctx = &d->sink};
@@ -302,7 +334,8 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
   ret_why[0] = 0;
   name_unknown(d);
   int err = open_state(d, ret_why);
-  if (!err) err = credentials_load(&d->cfg, true, &d->access_mem, &cred, ret_why);
+  if (!err) err = credentials_access(&d->cfg, &d->access_mem, &access, ret_why);
+  if (!err) err = credentials_load(&d->cfg, true, access, &cred, ret_why);
   if (!err && d->cfg.advertise) err = mesh_advertise(d->cfg.advertise, &d->advertise, ret_why);
   if (!err) err = io_loop_new(&d->log, &d->loop);
   if (!err) {
@@ -334,6 +367,7 @@ int daemon_run(struct daemon *d) {
 
 void daemon_stop(struct daemon *d) {
   if (d->loop) {
+    reload_stop(&d->reload);
     http_close(d->http);
     if (d->mesh) mesh_save(d->mesh);
     mesh_close(d->mesh);

@@ -11,6 +11,7 @@
 #include "logsink.h"
 #include "memory.h"
 #include "mesh.h"
+#include "reload.h"
 
 /* RUNNING --SIGINT, SIGTERM--> DRAINING --node_drained--> DRAINED --one turn, which sends the goodbyes--> the loop stops.
  * A second signal ends the process at once. */
@@ -34,6 +35,7 @@ struct daemon {
   struct addr advertise; /* sa_family 0: none */
   struct node *node;
   struct http *http; /* NULL: off */
+  struct reload reload;
   enum daemon_phase phase;
   bool drain_asked;
   uv_signal_t signals[3];

@@ -125,7 +125,9 @@ static int check(const struct config *c) {
   struct mem mem = MEM_INIT("access", c->node.limits.access_bytes);
   struct credentials cred;
   char why[CONFIG_WHY_LEN];
-  int err = credentials_load(c, false, &mem, &cred, why);
+  struct access *access;
+  int err = credentials_access(c, &mem, &access, why);
+  if (!err) err = credentials_load(c, false, access, &cred, why);
   if (err) return fail(2, err, why);
   credentials_done(&cred);
   puts("ok");

@@ -462,6 +462,15 @@ struct access *access_ref(struct access *a) {
   return a;
 }
 
+void access_move(struct access *a, struct mem *to) {
+  for (size_t i = 0; i < a->grant_count; i++) grant_move(a->grants[i], to);
+  for (size_t i = 0; i < a->token_count; i++) grant_move(a->token_grants[i], to);
+  for (size_t i = 0; i < a->user_count; i++) grant_move(a->users[i].grant, to);
+  for (size_t i = 0; i < a->key_count; i++) grant_move(a->keys[i].grant, to);
+  mem_move(a->mem, to);
+  a->mem = to;
+}
+
 static void wipe_text(struct access *a, struct slice s) {
   if (s.p) crypto_wipe((void *)s.p, s.n);
   mem_free(a->mem, (void *)s.p);

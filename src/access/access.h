@@ -52,6 +52,9 @@ int access_parse(struct mem *mem, const char *name, struct slice text, const str
                  struct access **ret_access, char ret_why[ACCESS_WHY_LEN]);
 struct access *access_ref(struct access *a);
 void access_unref(struct access *a); /* accepts NULL */
+/* Counts it in another account: one that was parsed on a thread of its own, as accounts are not locked. Its account has nothing
+ * else, and no grant is held elsewhere. */
+void access_move(struct access *a, struct mem *to);
 
 /* Whether tokens or hashes stand in the file itself, so that others must not read it. */
 bool access_has_secrets(const struct access *a);

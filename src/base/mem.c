@@ -109,6 +109,15 @@ void *mem_dup(struct mem *m, const void *p, size_t n) {
   return q;
 }
 
+void mem_move(struct mem *from, struct mem *to) {
+  to->bytes += from->bytes;
+  to->mapped += from->mapped;
+  to->blocks += from->blocks;
+  to->refused += from->refused;
+  if (to->bytes > to->peak) to->peak = to->bytes;
+  from->bytes = from->mapped = from->blocks = from->refused = 0;
+}
+
 void *mem_map(struct mem *m, size_t size) {
   void *p = refuse(m, size) ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) {

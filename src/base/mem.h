@@ -49,6 +49,9 @@ size_t mem_cost(const void *p);
 /* A copy of n bytes followed by a NUL. */
 void *mem_dup(struct mem *m, const void *p, size_t n);
 
+/* Counts in `to` all that `from` has, which is empty then. Whoever frees these blocks must know. Limits are not looked at. */
+void mem_move(struct mem *from, struct mem *to);
+
 /* Zeroed pages that are not of the heap; size: a multiple of the page size. NULL when the limit or the system refuses. */
 void *mem_map(struct mem *m, size_t size);
 void mem_unmap(struct mem *m, void *p, size_t size);

@@ -144,6 +144,8 @@ struct grant *grant_ref(struct grant *g) {
   return g;
 }
 
+void grant_move(struct grant *g, struct mem *to) { g->mem = to; }
+
 void grant_unref(struct grant *g) {
   if (!g) return;
   assert(g->refs > 0);

@@ -77,6 +77,8 @@ int grant_new(struct mem *mem, const struct grant_spec *spec, struct grant **ret
 int grant_as(struct grant *g, enum role role, struct grant **ret_grant);
 struct grant *grant_ref(struct grant *g);
 void grant_unref(struct grant *g); /* accepts NULL */
+/* It is of another account from now on: access_move counts it there. */
+void grant_move(struct grant *g, struct mem *to);
 
 enum role grant_role(const struct grant *g);
 uint32_t grant_quota(const struct grant *g, enum quota q);
