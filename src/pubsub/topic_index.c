@@ -322,6 +322,12 @@ const struct topic_sub *topic_sub_next(const struct topic_subscriber *s, const s
   return l == &s->subs ? NULL : container_of(l, struct topic_sub, of_subscriber);
 }
 
+void topic_sub_rotate(struct topic_subscriber *s) {
+  struct list *first = s->subs.next;
+  list_remove(first);
+  list_append(&s->subs, first);
+}
+
 size_t topic_sub_pattern(const struct topic_sub *sub, char *ret_pattern) {
   size_t len = 0;
   for (const struct node *n = sub->node; n->parent; n = n->parent) len += n->len + (n->parent->parent != NULL);

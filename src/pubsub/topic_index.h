@@ -15,7 +15,7 @@ struct topic_sub; /* one (subscriber, pattern) */
 struct topic_subscriber {
   uint64_t session;
   void *user;
-  struct list subs; /* in order of subscription */
+  struct list subs; /* new ones at the end */
   uint32_t count;
   uint32_t *shared;                  /* counted along with `count`, for several subscribers together; NULL: nowhere */
   uint32_t flags;                    /* after a match: OR of the flags of its matching patterns */
@@ -56,6 +56,8 @@ uint32_t topic_index_drop(struct topic_index *ix, struct topic_subscriber *s);
 struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct slice topic, uint32_t *left);
 /* Iteration over one subscriber's subscriptions: the first after NULL. */
 const struct topic_sub *topic_sub_next(const struct topic_subscriber *s, const struct topic_sub *prev);
+/* The first one goes behind the others: for walks that are interrupted, as new ones are put at the end. */
+void topic_sub_rotate(struct topic_subscriber *s);
 /* Writes the pattern, NUL-terminated (buffer of NAME_MAX_LEN + 1); returns its length. */
 size_t topic_sub_pattern(const struct topic_sub *sub, char *ret_pattern);
 uint32_t topic_sub_flags(const struct topic_sub *sub);

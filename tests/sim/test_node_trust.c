@@ -10,6 +10,8 @@
 
 #include "../unit/quic/forge.h"
 #include "access_text.h"
+#include "node/check.h"
+#include "node/messages/spread.h"
 #include "node/state.h"
 #include "node_rig.h"
 #include "realm.h"
@@ -315,6 +317,103 @@ static void test_costly_patterns(void **state) {
   rig_stop(&r);
 }
 
+/* ---- one session's worth of comparing --------------------------------------------------------------------------------------
+ */
+#define HARD 400 /* subscriptions of one session */
+
+static void hard_topic(char topic[128], int length, int i) {
+  size_t n = 0;
+  for (int k = 0; k < length; k++) n += (size_t)snprintf(topic + n, 128 - n, "a.");
+  snprintf(topic + n, 128 - n, "t%d", i);
+}
+
+/* Patterns that take long to compare, and one that allows topics of 20 segments and one. */
+static void hard_reload(struct rig *r, const char *serve) {
+  static char yaml[16384];
+  size_t n = (size_t)snprintf(yaml, sizeof yaml, "grants:\n  hard: {serve: [%s], sub: [", serve);
+  for (int i = 0; i < 200; i++)
+    n += (size_t)snprintf(yaml + n, sizeof yaml - n, "'**.a.**.a.**.a.**.a.**.a.**.a.**.x%d.**',", i);
+  snprintf(yaml + n, sizeof yaml - n,
+           "'*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*.*']}\ntokens: [{token: " ACCESS_TOKEN ", grant: hard}]\n");
+  struct node_reload l = {.access = access_text(yaml)};
+  assert_int_equal(node_reload(r->node, &l), 0);
+  access_unref(l.access);
+}
+
+/* A client with HARD subscriptions; the one at `odd` has 22 segments. */
+static struct session *hard_start(struct rig *r, int odd, struct rig_client **ret_client) {
+  char topic[128];
+  rig_start(r, &(struct rig_options){.access = "grants: {all: {sub: ['**'], serve: ['**']}}\n"
+                                               "tokens: [{token: " ACCESS_TOKEN ", grant: all}]\n"});
+  struct rig_client *c = let_in(r, ACCESS_TOKEN);
+  for (int i = 0; i < HARD; i++) {
+    hard_topic(topic, i == odd ? 21 : 20, i);
+    assert_int_equal(rig_subscribe(c, topic), 0);
+  }
+  assert_int_equal(rig_register(c, "own.x"), 0);
+  *ret_client = c;
+  return container_of(r->node->sessions.all.prev, struct session, all);
+}
+
+/* Turns until it is judged. */
+static unsigned hard_turns(struct rig *r, struct session *s) {
+  struct endpoint e = node_endpoint(r->node);
+  unsigned turns = 0;
+  do {
+    uint32_t left = turns ? s->rights.subs_left : HARD;
+    assert_true(e.deadline(e.ctx) <= r->node->now);
+    e.tick(e.ctx, r->node->now);
+    assert_null(node_check(r->node));
+    assert_true(s->state == SESSION_OVER || left - s->rights.subs_left < HARD / 4);
+    turns++;
+  } while (s->state == SESSION_IN && (s->rights.subs_left || s->rights.services_left));
+  return turns;
+}
+
+/* What one session has is compared with its new grant in several turns, and what that does not cover is found at any place. */
+static void test_in_slices(void **state) {
+  static const int odd[] = {-1, 0, HARD - 1, -1};
+  static const char *const text[] = {NULL, "sub 'a.a.", "sub 'a.a.", "serve 'own.x'"};
+  (void)state;
+  for (int i = 0; i < 4; i++) {
+    struct rig r;
+    struct rig_client *c;
+    struct session *s = hard_start(&r, odd[i], &c);
+    hard_reload(&r, i == 3 ? "other" : "'own.*'");
+    unsigned turns = hard_turns(&r, s);
+    assert_true(odd[i] == 0 ? turns == 1 : turns > 4);
+    if (text[i])
+      ended(c, MACULA_FORBIDDEN, text[i]);
+    else
+      assert_true(rig_quiet(c, MSG_DISCONNECT, NS_SEC));
+    rig_stop(&r);
+  }
+}
+
+/* Subscriptions that come and go in between do not hide one. */
+static void test_changes_between_slices(void **state) {
+  struct rig r;
+  struct rig_client *c;
+  char topic[128];
+  bool is_new;
+  (void)state;
+  struct session *s = hard_start(&r, HARD - 1, &c);
+  struct endpoint e = node_endpoint(r.node);
+  hard_reload(&r, "'own.*'");
+  for (int i = 0; s->state == SESSION_IN && i < HARD; i++) {
+    e.tick(e.ctx, r.node->now);
+    if (s->state != SESSION_IN) break;
+    hard_topic(topic, 20, HARD - 2 - i);
+    if (!topic_index_unsubscribe(r.node->messages.topics, &s->topics, slice_str(topic)))
+      spread_unsubscribe(r.node, slice_str(topic));
+    hard_topic(topic, 20, HARD + i);
+    assert_int_equal(topic_index_subscribe(r.node->messages.topics, &s->topics, slice_str(topic), 0, &is_new), 0);
+    assert_int_equal(spread_subscribe(r.node, slice_str(topic)), 0);
+  }
+  ended(c, MACULA_FORBIDDEN, "sub 'a.a.");
+  rig_stop(&r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_rights),
                                      cmocka_unit_test(test_nobody),
@@ -325,6 +424,8 @@ int main(void) {
                                      cmocka_unit_test(test_pass_bytes),
                                      cmocka_unit_test(test_pass_cache),
                                      cmocka_unit_test(test_certificate_after_pass),
-                                     cmocka_unit_test(test_costly_patterns)};
+                                     cmocka_unit_test(test_costly_patterns),
+                                     cmocka_unit_test(test_in_slices),
+                                     cmocka_unit_test(test_changes_between_slices)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
  * subscription is compared with. */
 #define UNITS_A_TURN 20000u
 #define UNITS_A_TOKEN 40u
+#define COSTS_A_UNIT 25u    /* trust.cost in a unit */
 #define UNITS_A_SESSION 10u /* its memory is cold; its pass is looked up in every list */
 /* What comparing the patterns of one request with those of a grant may cost, in units of some 2 ns; and beyond that, a second
  * and at once, all clients together. A pass may have patterns that take a microsecond each. */
@@ -338,23 +339,39 @@ void trust_take_pass(struct node *n, uint8_t *pass, size_t len) {
   n->trust.pass_say_at = 0;
 }
 
-/* Whether all that a client subscribes to and serves is still allowed to it. */
+/* A new grant for what it has: up to 1,000 subscriptions against 256 patterns that take long to compare are more than one
+ * turn's work. Those that were compared go to the ends of their lists, where new ones are put too, which were judged by the new
+ * grant. */
+static void compare_all(struct session *s) {
+  s->rights.subs_left = s->client.in ? s->topics.count : 0;
+  s->rights.services_left = s->client.in ? s->rpc.owner.count : 0;
+}
+
+static int still_allows(struct session *s, enum right right, struct slice what, uint32_t *units, const char **ret_text) {
+  struct node *n = s->node;
+  n->trust.cost = 0;
+  int err = trust_allows(s, right, what, ret_text);
+  *units += 1 + (uint32_t)grant_count(s->rights.grant) + n->trust.cost / COSTS_A_UNIT;
+  return err;
+}
+
+/* Whether all that a client subscribes to and serves is still allowed to it, as far as this turn comes. */
 static int still_allowed(struct session *s, uint32_t *units, const char **ret_text) {
   char pattern[NAME_MAX_LEN + 1];
-  const struct topic_sub *sub = NULL;
-  uint32_t rules = (uint32_t)grant_count(s->rights.grant);
+  struct rights *r = &s->rights;
   int err = 0;
-  if (!s->client.in) return 0;
-  while (!err && (sub = topic_sub_next(&s->topics, sub))) {
-    size_t len = topic_sub_pattern(sub, pattern);
-    *units += 1 + rules;
-    err = trust_allows(s, RIGHT_SUB, slice_of(pattern, len), ret_text);
+  if (r->subs_left > s->topics.count) r->subs_left = s->topics.count;
+  if (r->services_left > s->rpc.owner.count) r->services_left = s->rpc.owner.count;
+  for (; r->subs_left && !err && *units < UNITS_A_TURN; r->subs_left--) {
+    size_t len = topic_sub_pattern(topic_sub_next(&s->topics, NULL), pattern);
+    err = still_allows(s, RIGHT_SUB, slice_of(pattern, len), units, ret_text);
+    topic_sub_rotate(&s->topics);
   }
-  list_for(it, &s->rpc.owner.own) {
-    const struct service *v = container_of(it, const struct provider, of_owner)->service;
-    if (err) break;
-    *units += 1 + rules;
-    err = trust_allows(s, RIGHT_SERVE, slice_of(v->name, v->len), ret_text);
+  for (; r->services_left && !err && *units < UNITS_A_TURN; r->services_left--) {
+    struct provider *p = container_of(s->rpc.owner.own.next, struct provider, of_owner);
+    err = still_allows(s, RIGHT_SERVE, slice_of(p->service->name, p->service->len), units, ret_text);
+    list_remove(&p->of_owner);
+    list_append(&s->rpc.owner.own, &p->of_owner);
   }
   return err;
 }
@@ -377,7 +394,8 @@ static int anew(struct session *s, uint32_t *units, const char **ret_text) {
   if (err || g == s->rights.grant) return err;
   set_grant(s, g);
   if (!s->peer && !s->dialled) s->trusted = grant_role(g) == ROLE_OPERATOR;
-  return still_allowed(s, units, ret_text);
+  compare_all(s);
+  return 0;
 }
 
 static void say_link_ended(const struct session *s, int err, const char *text) {
@@ -387,19 +405,40 @@ static void say_link_ended(const struct session *s, int err, const char *text) {
            text ? text : macula_err_text(err));
 }
 
-static void judge_anew(struct session *s, uint32_t *units) {
-  struct node *n = s->node;
-  const char *text;
-  s->rights.round = n->trust.round;
-  /* Others are judged by a CONNECT or PONG to come, or gone. One that waits for its verdict was judged by what counted before.
-   */
-  if (s->state != SESSION_IN && s->state != SESSION_JUDGING) return;
-  int err = anew(s, units, &text);
-  if (!err) return;
-  n->trust.ended++;
+static void end(struct session *s, int err, const char *text) {
+  s->node->trust.ended++;
   if (s->peer) say_link_ended(s, err, text);
   s->end_err = err;
   session_close(s, err, text);
+}
+
+static bool is_judged(const struct session *s) {
+  return s->rights.round == s->node->trust.round && !s->rights.subs_left && !s->rights.services_left;
+}
+
+static void judge_anew(struct session *s, bool begin, uint32_t *units) {
+  struct rights *r = &s->rights;
+  const char *text = NULL;
+  int err = 0;
+  r->round = s->node->trust.round;
+  /* Others are judged by a CONNECT or PONG to come, or gone. One that waits for its verdict was judged by what counted before.
+   */
+  bool judged = s->state == SESSION_IN || s->state == SESSION_JUDGING;
+  if (judged && begin) err = anew(s, units, &text);
+  if (judged && !err) err = still_allowed(s, units, &text);
+  if (err) end(s, err, text);
+  if (!judged || err) r->subs_left = r->services_left = 0;
+}
+
+/* Whoever was judged goes to the end of the list, so those that were not, or not to the end, stand at its front. */
+static void judge_next(struct session *s, bool begin, uint32_t *units) {
+  struct list *all = &s->node->sessions.all;
+  judge_anew(s, begin, units);
+  list_remove(&s->all);
+  if (is_judged(s))
+    list_append(all, &s->all);
+  else
+    list_prepend(all, &s->all);
 }
 
 /* A pass that has ended counts no more: the session goes on by something else. */
@@ -417,7 +456,7 @@ void trust_let_in(struct session *s) {
 
 nanotime trust_deadline(const struct node *n) {
   const struct list *first = n->sessions.all.next;
-  if (first != &n->sessions.all && container_of(first, struct session, all)->rights.round != n->trust.round) return n->now;
+  if (first != &n->sessions.all && !is_judged(container_of(first, struct session, all))) return n->now;
   uint64_t end = heap_deadline(&n->trust.ends), now = unix_now(n);
   if (end == TIME_NEVER) return TIME_NEVER;
   return end <= now ? n->now : time_add(n->now, end - now > 3600 ? 3600 * NS_SEC : (end - now) * NS_SEC);
@@ -428,16 +467,13 @@ void trust_tick(struct node *n) {
   uint32_t units = 0;
   while (units < UNITS_A_TURN && (due = heap_pop_due(&n->trust.ends, unix_now(n)))) {
     struct session *s = container_of(due, struct session, rights.end);
-    judge_anew(s, &units);
+    judge_next(s, true, &units);
     if (s->state == SESSION_IN) trust_let_in(s);
   }
-  /* Whoever was judged goes to the end of the list, so those that were not stand at its front. */
   while (units < UNITS_A_TURN && !list_empty(&n->sessions.all)) {
     struct session *s = container_of(n->sessions.all.next, struct session, all);
-    if (s->rights.round == n->trust.round) break;
-    list_remove(&s->all);
-    list_append(&n->sessions.all, &s->all);
-    judge_anew(s, &units);
+    if (is_judged(s)) break;
+    judge_next(s, s->rights.round != n->trust.round, &units);
   }
 }
 

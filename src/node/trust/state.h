@@ -31,8 +31,10 @@ struct rights {
   struct trust_pass *pass; /* by which it was let in; NULL: by none */
   bool proved;             /* it showed a proof that it knows a token: */
   uint8_t proof[TOKEN_PROOF_LEN];
-  enum role role;       /* in which it was let in */
-  uint64_t round;       /* trust.round in which it was judged */
+  enum role role; /* in which it was let in */
+  uint64_t round; /* trust.round in which it was judged */
+  /* Of those that it had when its grant changed, so many are still to be compared with it: the first of their lists. */
+  uint32_t subs_left, services_left;
   struct heap_link end; /* in trust.ends: when its pass or certificate ends, Unix seconds */
   /* The topic that it was allowed to publish to last: most publishers stay with one. */
   uint8_t last_len; /* 0: none */
