@@ -109,6 +109,7 @@ static void init_tables(struct node *n) { /* tables that allocate nothing at the
   list_init(&n->sessions.paused);
   list_init(&n->sessions.watched);
   list_init(&n->sessions.filled);
+  list_init(&n->sessions.noticed);
   list_init(&n->sessions.judged);
   list_init(&n->sessions.leaving);
   list_init(&n->receive.partials);
@@ -362,6 +363,7 @@ static nanotime deadline(void *ctx) {
   at = time_min(at, time_min(mesh_deadline(n), time_min(time_min(link_deadline(n), ask_deadline(n)), join_deadline(n))));
   at = time_min(at, time_min(spread_deadline(n), time_min(trust_deadline(n), seals_deadline(n))));
   at = time_min(at, receive_deadline(n));
+  at = time_min(at, notices_deadline(n));
   at = time_min(at, time_min(account_deadline(n), retained_deadline(&n->messages.retained, n->limits.retained_ttl)));
   return n->draining ? time_min(at, n->drain_at) : at;
 }
@@ -428,6 +430,7 @@ static void on_tick(void *ctx, nanotime now) {
     receive_sweep(n);
   }
   trust_tick(n);
+  notices_tick(n);
   receive_paced(n);
   receive_tick(n);
   recall_tick(n);

@@ -60,10 +60,13 @@ static void test_sessions(void **state) {
   BROKEN(x.s->client.in, false, "session: a client is not in the table of clients");
   BROKEN(x.s->peer, x.p, "session: its peer does not know it");
   BROKEN(x.link->peer, NULL, "session: one that is in is no client and no link, or both");
+  BROKEN(x.s->unnoticed, 1, "session: what was refused is never told");
   BROKEN(x.s->watched, true, "session: one that is watched is not among those, or another is");
   BROKEN(x.n->sessions.clients.count, 2, "clients: the slots taken are not as many as the entries");
   struct list on = {&x.n->sessions.doomed, &x.n->sessions.doomed};
   BROKEN(x.n->sessions.doomed, ((struct list){&on, &on}), "session: those that are to end are not as many as say so");
+  struct list told = {&x.n->sessions.noticed, &x.n->sessions.noticed};
+  BROKEN(x.n->sessions.noticed, ((struct list){&told, &told}), "session: those that had a NOTICE are not as many as say so");
   list_append(&x.n->sessions.paused, &x.s->paused);
   HOLDS(node_check(x.n));
   BROKEN(x.n->sessions.paused, ((struct list){&x.n->sessions.paused, &x.n->sessions.paused}),

@@ -160,7 +160,7 @@ static void test_reload_before_the_verdict(void **state) {
   struct rig_client *c = with_token(&r, ACCESS_TOKEN);
   rig_run(&r, NS_SEC);
   reload(&r, "grants:\n  ops: {role: operator, pub: ['**']}\ntokens: [{token: " TOKEN_B ", grant: ops}]\n");
-  assert_int_equal(rig_closed(c), MACULA_NOT_AUTHORIZED);
+  ended(c, MACULA_NOT_AUTHORIZED, "the access token is wrong");
   rig_stop(&r);
 }
 

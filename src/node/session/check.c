@@ -4,7 +4,7 @@
 #include "node/session/session.h"
 
 struct sums {
-  uint32_t fresh, dialling, doomed, paused, watched, judged, leaving, clients;
+  uint32_t fresh, dialling, doomed, paused, watched, judged, leaving, noticed, clients;
 };
 
 static const char *ended_check(const struct session *s) {
@@ -14,6 +14,7 @@ static const char *ended_check(const struct session *s) {
   CHECK(list_empty(&s->streams) && list_empty(&s->replays) && s->window.size == STREAM_WINDOW,
         "session: one that has ended holds what it received, or is to be sent more");
   CHECK(!s->peer, "session: one that has ended is a peer's link");
+  CHECK(list_empty(&s->noticed), "session: one that has ended is to be told more");
   if (!s->client.session) return NULL;
   CHECK(!s->client.in && !s->topics.count && !s->unacked.count && list_empty(&s->gets.all),
         "session: one that has ended is still a client");
@@ -70,6 +71,8 @@ static const char *session_is(const struct node *n, const struct session *s, str
   sums->paused += !list_empty(&s->paused);
   sums->judged += !list_empty(&s->judged.all);
   sums->leaving += !list_empty(&s->leaving.all);
+  sums->noticed += !list_empty(&s->noticed);
+  CHECK(!s->unnoticed || !list_empty(&s->noticed), "session: what was refused is never told");
   sums->watched += !list_empty(&s->watch);
   sums->clients += s->client.in;
   return NULL;
@@ -101,6 +104,7 @@ const char *sessions_check(const struct node *n) {
   CHECK(list_has(&ss->judged, sums.judged), "session: those that are judged are not as many as say so");
   CHECK(list_has(&ss->leaving, sums.leaving), "session: those that leave are not as many as say so");
   CHECK_PART(filled_check(n));
+  CHECK(list_has(&ss->noticed, sums.noticed), "session: those that had a NOTICE are not as many as say so");
   CHECK(in_order(&ss->fresh) && in_order(&n->peers.dialling), "session: those before CONNECT are not in order");
   CHECK_PART(clients_check(&ss->clients));
   CHECK(sums.clients == clients_total(&ss->clients), "session: a client has no session");
@@ -111,7 +115,7 @@ size_t sessions_owned(const struct node *n) {
   size_t sum = 0;
   list_for(it, &n->sessions.all) {
     const struct session *s = container_of(it, const struct session, all);
-    sum += mem_cost(s) + mem_cost(s->name);
+    sum += mem_cost(s) + mem_cost(s->name) + mem_cost(s->unnoticed_text);
   }
   return sum;
 }

@@ -1,6 +1,8 @@
 /* One client's connection: how it is let in, refused, told things, and ended. */
 #include "node/session/session.h"
 
+#include <stdio.h>
+
 #include "base/utf8.h"
 #include "node/session/lane.h"
 #include "wire/answer.h"
@@ -8,7 +10,8 @@
 
 #define LINGER (1 * NS_SEC)        /* how long a closing connection may take to deliver what is queued */
 #define CONTROL_SLACK (64u * 1024) /* bytes of a queue beyond what messages may fill, for answers and control frames */
-#define REFUSALS_A_SECOND 2.0      /* lines about clients that were refused or ended */
+#define NOTICES_A_TURN 1000u
+#define REFUSALS_A_SECOND 2.0 /* lines about clients that were refused or ended */
 #define REFUSALS_AT_ONCE 20.0
 
 /* ---- telling ---------------------------------------------------------------------------------------------------------------
@@ -60,18 +63,52 @@ void session_ack(struct session *s, bool has_ref, uint64_t ref, int err, const c
   session_tell(s, &m, true);
 }
 
-void session_notice(struct session *s, int err, const char *text) {
+static void tell_notice(struct session *s, int err, const char *text) {
   struct node *n = s->node;
-  if (!(s->caps & CAP_NOTICE)) return;
-  s->unnoticed++;
-  if (n->now < s->notice_at) return;
   struct msg m = {.type = MSG_NOTICE,
                   .notice = {.code = slice_str(macula_err_name(err)),
                              .message = slice_str(text ? text : macula_err_text(err)),
                              .count = s->unnoticed}};
   s->unnoticed = 0;
   s->notice_at = time_add(n->now, NS_SEC);
+  list_remove(&s->noticed);
+  list_append(&n->sessions.noticed, &s->noticed);
   session_tell(s, &m, false);
+  mem_free(&n->rows.mem[ROW_SESSIONS], s->unnoticed_text);
+  s->unnoticed_text = NULL;
+}
+
+static void keep_notice(struct session *s, int err, const char *text) {
+  struct mem *mem = &s->node->rows.mem[ROW_SESSIONS];
+  s->unnoticed_err = err;
+  if (text && !s->unnoticed_text) s->unnoticed_text = mem_alloc(mem, NOTICE_KEPT + 1);
+  if (s->unnoticed_text) snprintf(s->unnoticed_text, NOTICE_KEPT + 1, "%s", text ? text : macula_err_text(err));
+}
+
+static void tell_rest(struct session *s) {
+  if (s->unnoticed) tell_notice(s, s->unnoticed_err, s->unnoticed_text);
+}
+
+void session_notice(struct session *s, int err, const char *text) {
+  if (!(s->caps & CAP_NOTICE)) return;
+  s->unnoticed++;
+  if (list_empty(&s->noticed))
+    tell_notice(s, err, text);
+  else
+    keep_notice(s, err, text);
+}
+
+nanotime notices_deadline(const struct node *n) {
+  const struct list *first = n->sessions.noticed.next;
+  return first == &n->sessions.noticed ? TIME_NEVER : container_of(first, const struct session, noticed)->notice_at;
+}
+
+void notices_tick(struct node *n) {
+  for (unsigned i = 0; i < NOTICES_A_TURN && notices_deadline(n) <= n->now; i++) {
+    struct session *s = container_of(n->sessions.noticed.next, struct session, noticed);
+    list_remove(&s->noticed);
+    tell_rest(s);
+  }
 }
 
 void session_ack_partly(struct session *s, uint64_t ref, int err, const char *text, const struct msg_partly *partly) {
@@ -147,9 +184,12 @@ static void doom(struct session *s, int err) {
 }
 
 void session_close(struct session *s, int err, const char *text) {
-  enum lane last = lanes_last(s); /* so that DISCONNECT goes behind everything that is queued */
-  int64_t way = way_for(s, last, true);
   if (s->state == SESSION_OVER) return;
+  tell_rest(s);
+  if (s->state == SESSION_OVER) return; /* that did not fit any more */
+  /* So that DISCONNECT goes behind everything that is queued; to one that waits for its verdict, where CONNECT came. */
+  enum lane last = lanes_last(s);
+  int64_t way = s->state == SESSION_JUDGING && s->at < 0 ? s->judged.way : way_for(s, last, true);
   text = text ? text : err ? macula_err_text(err) : "goodbye";
   log_debug(s->node->log, "client_closed", "conn=%llu code=%s", (unsigned long long)s->serial, macula_err_name(err));
   say_closed(s, err, text);
@@ -189,6 +229,7 @@ void session_unlist(struct session *s) {
   list_remove(&s->leaving.all);
   list_remove(&s->waits);
   list_remove(&s->watch);
+  list_remove(&s->noticed);
 }
 
 void session_free(struct session *s) {
@@ -198,6 +239,7 @@ void session_free(struct session *s) {
   list_remove(&s->all);
   n->sessions.count--;
   mem_free(&n->rows.mem[ROW_SESSIONS], s->name);
+  mem_free(&n->rows.mem[ROW_SESSIONS], s->unnoticed_text);
   mem_free(&n->rows.mem[ROW_SESSIONS], s);
 }
 
@@ -220,6 +262,7 @@ struct session *session_new(struct node *n) {
   list_init(&s->leaving.all);
   list_init(&s->waits);
   list_init(&s->watch);
+  list_init(&s->noticed);
   list_init(&s->streams);
   list_init(&s->replays);
   inflight_party_init(&s->unacked, s);

@@ -68,8 +68,10 @@ void session_ack(struct session *s, bool has_ref, uint64_t ref, int err, const c
 /* The same, with what became of a QoS 1 message. */
 void session_ack_partly(struct session *s, uint64_t ref, int err, const char *text, const struct msg_partly *partly);
 /* NOTICE about something that asked for no answer, to a peer that knows that frame: at most one a second, with how often it
- * happened. */
+ * happened. What comes within a second of one is told at the end of it. */
 void session_notice(struct session *s, int err, const char *text);
+void notices_tick(struct node *n);
+nanotime notices_deadline(const struct node *n);
 /* REPLY to a call, with an error. text NULL: the code's own. */
 void session_error(struct session *s, struct slice call_id, int err, const char *text);
 /* The session is JUDGING from now on. m is used if the verdict comes during this call. */

@@ -22,6 +22,7 @@ struct seed;
 #define ONE_WAY_WINDOW (8u * 1024) /* of each unidirectional one */
 #define LINK_LARGE 4u              /* streams of a link for large calls and results, each way */
 #define LINK_WAYS (2 + LINK_LARGE) /* and for calls, and for publishes */
+#define NOTICE_KEPT 199            /* bytes kept of the text of a NOTICE to come */
 #define NAME_KEPT 64               /* bytes kept of the label of a client or node; see utf8_label */
 
 enum session_state { SESSION_FRESH, SESSION_JUDGING, SESSION_DIALLING, SESSION_IN, SESSION_OVER };
@@ -89,8 +90,11 @@ struct session {
   struct rights rights;
   struct account *account; /* a client's, from the time that it is let in until its end; else NULL */
   struct origins origins;
-  uint64_t unnoticed; /* what NOTICE will count next */
-  nanotime notice_at; /* the earliest time of the next one */
+  uint64_t unnoticed;   /* what NOTICE will count next: */
+  int unnoticed_err;    /* the latest, */
+  char *unnoticed_text; /* and its text; NULL: none, or no room */
+  struct list noticed;  /* sessions.noticed: it had a NOTICE, and has none more before */
+  nanotime notice_at;
   struct topic_subscriber topics;
   struct rpc_party rpc;
   struct inflight_party unacked; /* its QoS 1 messages that other nodes have not acknowledged */
@@ -114,6 +118,7 @@ struct sessions {
   struct list doomed;      /* to be ended */
   struct list paused;      /* publishers that wait for the pool, longest first */
   struct list watched;     /* sessions that have calls pending, or had until lately */
+  struct list noticed;     /* session.noticed, ordered by notice_at */
   struct list filled;      /* lanes.filled: frames wait for their doors */
   struct lane_block *left; /* of lanes that were cleared: to be freed, */
   uint32_t left_freed;     /* so many items of it in this turn */
