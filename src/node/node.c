@@ -503,6 +503,15 @@ static void watch_certificate(struct node *n) {
     log_warn(n->log, "certificate_ends", "text=\"this node's certificate %s: " RENEW "\"", when);
 }
 
+/* The same for the CA: whoever a certificate of it vouches for is let in no more when that has ended. */
+static void watch_ca(struct node *n) {
+  char text[QUIC_END_TEXT_LEN];
+  const char *when = quic_end_text(quic_ca_end(n->quic), node_wall_ms(n) / 1000, text);
+  if (!when || n->now < n->ca_say_at) return;
+  n->ca_say_at = time_add(n->now, 86400 * NS_SEC);
+  log_warn(n->log, "ca_ends", "text=\"a certificate of the CA %s: add the next one to its file and send SIGHUP\"", when);
+}
+
 /* The same for the node's pass, in its last week. */
 static void watch_pass(struct node *n) {
   char text[QUIC_END_TEXT_LEN];
@@ -532,6 +541,7 @@ void node_set_clock(struct node *n, uint64_t unix_ms, nanotime now) {
   n->wall_base_ms += (uint64_t)by;
   quic_set_clock(n->quic, unix_ms / 1000, n->now);
   watch_certificate(n);
+  watch_ca(n);
   watch_pass(n);
 }
 

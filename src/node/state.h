@@ -52,6 +52,7 @@ struct node {
   struct quic_identity *identity;
   uint64_t cert_end;    /* of our certificate, Unix seconds; UINT64_MAX: never */
   nanotime cert_say_at; /* when it is logged again that the certificate ends */
+  nanotime ca_say_at;   /* or one of the CA */
   bool cert_over;       /* it was logged that the certificate has ended */
   struct id id;
   uint8_t instance[INSTANCE_LEN]; /* of this run */

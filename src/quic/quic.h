@@ -133,6 +133,8 @@ int quic_set_identity(struct quic *q, struct quic_identity *identity, const char
 void quic_dial_only(struct quic *q, uint16_t port);
 /* Sets the wall clock, forward or back. */
 void quic_set_clock(struct quic *q, uint64_t unix_s, nanotime now);
+/* When the first of the CA's certificates ends that has not yet, Unix seconds; UINT64_MAX: never, or there is no CA. */
+uint64_t quic_ca_end(const struct quic *q);
 uint64_t quic_unix(const struct quic *q); /* Unix seconds, by that clock */
 struct quic_limits {                      /* as in struct quic_config */
   uint32_t max_conns, max_half_open, max_streams;
@@ -188,7 +190,8 @@ const struct id *quic_conn_peer_id(const struct quic_conn *c);
 #define QUIC_EXPORTER_LEN 32
 const uint8_t *quic_conn_exporter(const struct quic_conn *c);
 bool quic_conn_peer_is_short(const struct quic_conn *c); /* its key is Ed25519 or P-256, whose signatures have 64 bytes */
-/* Unix seconds of its certificate's end, with a CA of the first end in its chain; UINT64_MAX: none. */
+/* Unix seconds of its certificate's end, with a CA of the first end in its chain, the CA's own certificate included;
+ * UINT64_MAX: none. */
 uint64_t quic_conn_peer_expiry(const struct quic_conn *c);
 const struct addr *quic_conn_remote(const struct quic_conn *c);
 uint64_t quic_conn_rtt(const struct quic_conn *c); /* smoothed, ns */

@@ -147,6 +147,26 @@ static int refuse_status(struct quic_conn *c, unsigned status, bool left_out) {
                     : "the peer's certificate is not issued by the CA");
 }
 
+/* When the last of the CA's certificates ends that may have vouched for the chain. */
+static uint64_t end_of_ca(const struct tls_ca *ca, gnutls_x509_crt_t *crt, unsigned n, uint64_t unix_now) {
+  uint64_t last = 0;
+  for (unsigned k = 0; k < ca->count; k++)
+    for (unsigned i = 0; i < n; i++) {
+      uint64_t end = tls_end_of(ca->crt[k]);
+      if (end > last && tls_is_in_time(ca->crt[k], unix_now) && gnutls_x509_crt_check_issuer(crt[i], ca->crt[k])) last = end;
+    }
+  return last ? last : UINT64_MAX; /* none issued it: it is the CA's own */
+}
+
+uint64_t quic_ca_end(const struct quic *q) {
+  uint64_t first = UINT64_MAX, now = quic_unix(q);
+  for (unsigned k = 0; q->ca && k < q->ca->count; k++) {
+    uint64_t end = tls_end_of(q->ca->crt[k]);
+    if (end >= now && end < first) first = end;
+  }
+  return first;
+}
+
 /* Where a CA counts, its word is judged whole: the time of each certificate by our own clock, what each may be used for, who
  * may issue others, how strong it is. */
 static int check_issued(struct quic_conn *c, const struct tls_ca *ca, gnutls_x509_crt_t *crt, unsigned n, uint64_t unix_now) {
@@ -169,7 +189,10 @@ static int check_issued(struct quic_conn *c, const struct tls_ca *ca, gnutls_x50
                                                  GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM),
                                              &status, NULL);
   gnutls_x509_trust_list_deinit(list, 0);
-  return r < 0 || status ? refuse_status(c, status, left_out) : 0;
+  if (r < 0 || status) return refuse_status(c, status, left_out);
+  uint64_t end = end_of_ca(ca, crt, n, unix_now);
+  if (end < c->peer_expiry) c->peer_expiry = end;
+  return 0;
 }
 
 /* Checks that the certificate has not ended, that its key's id is the expected one, and what the CA says if one is set. Without

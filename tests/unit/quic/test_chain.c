@@ -69,6 +69,8 @@ struct chain {
   struct issued root, middle, leaf;
 };
 
+static uint64_t last_end; /* of what was judged last, if it was good */
+
 /* What one side makes of the other's chain by its clock: 0, or the error and the text that it told. */
 static int judged(const struct chain *c, bool server, int64_t clock, char ret_text[512]) {
   static char key[16384], more[16384], ca[16384], all[32768];
@@ -100,7 +102,10 @@ static int judged(const struct chain *c, bool server, int64_t clock, char ret_te
   assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
   pair_run(&p, 5 * NS_SEC);
   int err = server ? p.a.why.err : p.a.opened ? 0 : p.a.why.err;
-  if (!err) assert_true(p.b.opened);
+  if (!err) {
+    assert_true(p.b.opened);
+    last_end = quic_conn_peer_expiry(server ? p.b.conn : p.a.conn);
+  }
   if (err) assert_false(p.b.opened);
   snprintf(ret_text, 512, "%s", p.a.text);
   pair_done(&p);
@@ -145,6 +150,7 @@ static void test_times(void **st) {
   for (int k = 0; k < 3; k++)
     for (int server = 0; server < 2; server++) {
       check(&c[k], server, 0, 0, "");
+      assert_int_equal(last_end, UNIX_BASE + 100); /* which ends the connection, whichever it is */
       check(&c[k], server, -200, MACULA_CERTIFICATE_EXPIRED, "outside its time");
       check(&c[k], server, 200, MACULA_CERTIFICATE_EXPIRED, "outside its time");
     }
