@@ -177,6 +177,7 @@ static void client_frame(struct session *s, const struct frame *f) {
     break;
   case MSG_PONG:
   case MSG_ACK:
+  case MSG_RENEW:
   case MSG_REVOKED:
   case MSG_NOTICE:
   case MSG_ANNOUNCE:
@@ -296,6 +297,8 @@ static void link_frame(struct session *s, const struct frame *f) {
     link_welcomed(s, &m.pong);
   else if (p && s->state == SESSION_IN && m.type == MSG_ANNOUNCE)
     origin_heard(s, &m.announce);
+  else if (p && s->state == SESSION_IN && m.type == MSG_RENEW)
+    link_renewed(s, m.renew.pass);
   else if (p && s->state == SESSION_IN)
     dispatch_message(p, &m);
 }

@@ -593,7 +593,11 @@ int node_reload(struct node *n, const struct node_reload *r) {
     mem_free(&n->rows.mem[ROW_NODE], pass);
     return err;
   }
-  if (r->pass) trust_take_pass(n, pass, r->pass->n);
+  if (r->pass) {
+    bool renewed = !slice_eq(n->trust.pass, *r->pass);
+    trust_take_pass(n, pass, r->pass->n);
+    if (renewed) links_show_pass(n);
+  }
   if (r->access) {
     trust_set_access(n, r->access);
     revoked_realms_changed(n);

@@ -96,6 +96,7 @@ int revoked_parse(struct mem *mem, struct slice bytes, const struct id *realms, 
     return WHY("this is no list of revoked passes of version %d with at most %d entries, or it is damaged", VERSION,
                REVOKED_MAX),
            MACULA_EINVAL;
+  if (!p.number) return WHY("the list has number 0, which replaces none: the first one has 1"), MACULA_EINVAL;
   crypto_sha256(p.key, realm.b);
   id_hex(&realm, hex);
   for (size_t i = 0; i < realm_count; i++) known |= id_eq(&realm, &realms[i]);
@@ -187,6 +188,7 @@ int revoked_issue(const struct crypto_key *realm, uint64_t number, struct revoke
   uint8_t signature[CRYPTO_SIGNATURE_LEN];
   if (count > REVOKED_MAX)
     return WHY("a list has at most %d entries: let passes end sooner, or begin a new realm key", REVOKED_MAX), MACULA_EINVAL;
+  if (!number) return WHY("the first list of a realm has number 1, not 0"), MACULA_EINVAL;
   uint8_t *packed = malloc(REVOKED_MAX_BYTES), *data = malloc(REVOKED_MAX_BYTES), *out = malloc(REVOKED_MAX_BYTES);
   int err = packed && data && out ? 0 : MACULA_ENOMEM;
   if (!err) {

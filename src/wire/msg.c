@@ -33,6 +33,8 @@ const char *msg_type_name(uint8_t type) {
     return "pong";
   case MSG_ACK:
     return "ack";
+  case MSG_RENEW:
+    return "renew";
   case MSG_REVOKED:
     return "revoked";
   case MSG_NOTICE:
@@ -270,6 +272,9 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("message")) return m->ack.message = reader_text(r), true;
     if (KEY("partly")) return m->ack.partly = read_partly(r), true;
     return false;
+  case MSG_RENEW:
+    if (KEY("pass")) return m->renew.pass = reader_text(r), true;
+    return false;
   case MSG_REVOKED:
     if (KEY("realm")) return m->revoked.realm = reader_text(r), true;
     if (KEY("number")) return m->revoked.number = reader_uint(r), true;
@@ -430,6 +435,8 @@ static bool complete(const struct msg *m) {
     return m->found.is_value ? m->found.value.p != NULL : true;
   case MSG_STORE:
     return (m->store.key.p && m->store.value.p) || m->store.result.p;
+  case MSG_RENEW:
+    return m->renew.pass.n > 0;
   case MSG_REVOKED:
     return m->revoked.realm.n == ID_LEN;
   case MSG_DISCONNECT:

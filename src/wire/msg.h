@@ -16,6 +16,7 @@ enum msg_type {
   MSG_PING = 0x03,
   MSG_PONG = 0x04,
   MSG_ACK = 0x05,      /* extension `ack` */
+  MSG_RENEW = 0x06,    /* extension `node`: the sender's new pass */
   MSG_REVOKED = 0x07,  /* extension `node`: the number of a realm's list of revoked passes, or the list */
   MSG_NOTICE = 0x09,   /* extension `notice`: what happened to something that asked for no answer */
   MSG_ANNOUNCE = 0x0A, /* extension `origin`: what a number stands for from now on */
@@ -136,6 +137,9 @@ struct msg_ack {
   struct msg_partly partly;
 };
 static inline bool msg_is_partly(const struct msg_partly *p) { return p->cut || p->silent || p->unknown; }
+struct msg_renew {
+  struct slice pass; /* trust/pass.h */
+};
 struct msg_revoked {
   struct slice realm; /* id of the realm key */
   uint64_t number;    /* of the sender's list; 0: it has none */
@@ -274,6 +278,7 @@ struct msg {
     struct msg_ping ping;
     struct msg_pong pong;
     struct msg_ack ack;
+    struct msg_renew renew;
     struct msg_revoked revoked;
     struct msg_notice notice;
     struct msg_announce announce;

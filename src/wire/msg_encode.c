@@ -134,6 +134,10 @@ static void payload(struct writer *w, const struct msg *m) {
       writer_uint(w, m->ack.partly.unknown);
     }
     break;
+  case MSG_RENEW:
+    writer_map(w, 1);
+    text(w, K("pass"), m->renew.pass);
+    break;
   case MSG_REVOKED:
     writer_map(w, 2u + !!m->revoked.list.p);
     text(w, K("realm"), m->revoked.realm);

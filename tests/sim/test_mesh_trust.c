@@ -9,17 +9,19 @@
 
 #include "access_text.h"
 #include "mesh_rig.h"
+#include "node/peers/revoked.h"
 #include "node/session/session.h"
 #include "realm.h"
 
 static struct realm ours;
 static uint8_t next_serial;
 static enum role next_role;
+static uint64_t next_seconds = 86400;
 
 static struct slice pass_of(const struct id *node) {
   static uint8_t pass[MESH_NODES][PASS_MAX];
   uint8_t i = next_serial++;
-  return slice_of(pass[i], realm_pass(&ours, node, next_role, i, 86400, pass[i]));
+  return slice_of(pass[i], realm_pass(&ours, node, next_role, i, next_seconds, pass[i]));
 }
 
 static void start(struct mesh *m, unsigned count) {
@@ -60,6 +62,54 @@ static void test_passes_link(void **state) {
   (void)state;
   start(&m, 3);
   mesh_settle(&m);
+  stop(&m);
+}
+
+static void renew(struct mesh *m, unsigned at, const struct realm *realm, uint64_t seconds) {
+  uint8_t bytes[PASS_MAX];
+  size_t n = realm_pass(realm, node_id(m->rig[at].node), ROLE_NODE, (uint8_t)(100 + at), seconds, bytes);
+  struct slice pass = slice_of(bytes, n);
+  assert_int_equal(node_reload(m->rig[at].node, &(struct node_reload){.pass = &pass}), 0);
+}
+
+/* Passes that are renewed while links stand go on where the ones before end; one that does not count here changes nothing. */
+static void test_renewed(void **state) {
+  struct mesh m;
+  struct realm other;
+  uint64_t serial[2];
+  (void)state;
+  next_seconds = 600;
+  start(&m, 3);
+  next_seconds = 86400;
+  mesh_settle(&m);
+  realm_init(&other);
+  for (unsigned i = 0; i < 2; i++) serial[i] = mesh_peer(&m, i, !i)->link->serial;
+  rig_run(&m.rig[0], 60 * NS_SEC);
+  renew(&m, 0, &ours, 86400);
+  renew(&m, 1, &ours, 86400);
+  renew(&m, 2, &other, 86400);
+  rig_run(&m.rig[0], 700 * NS_SEC);
+  assert_true(linked(&m, 0, 1) && linked(&m, 1, 0));
+  for (unsigned i = 0; i < 2; i++) assert_true(mesh_peer(&m, i, !i)->link->serial == serial[i]); /* the very same */
+  assert_false(linked(&m, 0, 2) || linked(&m, 2, 1));
+  stop(&m);
+  crypto_key_free(other.key);
+}
+
+/* What is verified of lists and passes that others send has a share of each of them, and of all together. */
+static void test_share_of_all(void **state) {
+  struct mesh m;
+  unsigned sum = 0;
+  (void)state;
+  start(&m, 5);
+  mesh_settle(&m);
+  for (unsigned i = 1; i < 5; i++) {
+    unsigned some = 0;
+    while (revoked_may_verify(mesh_peer(&m, 0, i))) some++;
+    assert_in_range(some, i < 4 ? 30 : 1, i < 4 ? 32 : 10);
+    sum += some;
+  }
+  assert_in_range(sum, 90, 100);
   stop(&m);
 }
 
@@ -310,6 +360,8 @@ static void test_no_memory(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_passes_link),
+      cmocka_unit_test(test_renewed),
+      cmocka_unit_test(test_share_of_all),
       cmocka_unit_test(test_client_pass_is_no_node),
       cmocka_unit_test(test_revoked_everywhere),
       cmocka_unit_test(test_revoked_while_apart),

@@ -19,6 +19,7 @@
 #include "node/peers/events.h"
 #include "node/peers/join.h"
 #include "node/peers/peer.h"
+#include "node/peers/revoked.h"
 #include "node/peers/seal.h"
 #include "node/peers/silent.h"
 #include "node/session/session.h"
@@ -363,6 +364,26 @@ int link_connect(struct session *s, const struct msg_connect *m, const char **re
   link_is_up(p);
   peer_up(p);
   return 0;
+}
+
+/* ---- a pass that was renewed ------------------------------------------------------------------------------------------------
+ */
+void links_show_pass(struct node *n) {
+  struct msg m = {.type = MSG_RENEW, .renew = {.pass = n->trust.pass}};
+  list_for(it, &n->peers.all) {
+    struct peer *p = container_of(it, struct peer, all);
+    if (p->link && n->trust.pass.n) session_tell(p->link, &m, false);
+  }
+}
+
+void link_renewed(struct session *s, struct slice pass) {
+  struct peer *p = s->peer;
+  struct node *n = s->node;
+  struct peer_text t = peer_text(p->name, &p->id, &p->run_at);
+  int err = revoked_may_verify(p) ? trust_renew(s, pass) : MACULA_RATE_LIMITED;
+  if (err && bucket_take(&n->trust.lists_lines, 1.0, 10.0, n->now))
+    log_warn(n->log, "pass_not_renewed", PEER_FIELDS " code=%s text=\"%s; the one before counts on\"", PEER_VALUES(t),
+             macula_err_name(err), err == MACULA_RATE_LIMITED ? macula_err_text(err) : n->trust.why);
 }
 
 /* ---- a link's end ----------------------------------------------------------------------------------------------------------

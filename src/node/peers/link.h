@@ -19,6 +19,8 @@ int link_connect(struct session *s, const struct msg_connect *m, const char **re
 void link_closed(struct session *s, const struct door_end *why); /* the session's connection is gone */
 void link_end(struct session *s);                                /* part of session_end */
 void link_welcomed(struct session *s, const struct msg_pong *m); /* PONG in answer to our CONNECT */
+void links_show_pass(struct node *n);                            /* ours was renewed: to all that have a link */
+void link_renewed(struct session *s, struct slice pass);         /* the other node's was */
 void link_goodbye(struct session *s, const struct msg_disconnect *m);
 /* Cuts its link and frees its slot at once. What is pending with it is the caller's business (peer_down). */
 void link_close(struct peer *p, int err);

@@ -8,10 +8,12 @@
 #include "node/trust/judge.h"
 
 #define ANNOUNCE_EVERY (60 * NS_SEC)
-/* Lists of one peer that are verified, as a bad signature costs as much as a good one; and lists that it is sent as it lacks
- * them. */
+/* Lists and renewed passes of one peer that are verified, as a bad signature costs as much as a good one; and lists that it is
+ * sent as it lacks them. */
 #define HEARD_A_SECOND 1.0
 #define HEARD_AT_ONCE (2.0 * ACCESS_MAX_REALMS)
+#define ALL_HEARD_A_SECOND 20.0 /* of all peers together: some 1 % of the time */
+#define ALL_HEARD_AT_ONCE 100.0
 
 static struct revoked **find(struct node *n, const struct id *realm) {
   for (size_t i = 0; i < ACCESS_MAX_REALMS; i++)
@@ -104,6 +106,13 @@ static void say_refused(const struct peer *p, int err) {
     log_warn(n->log, "revoked_refused", PEER_FIELDS " code=%s text=\"%s\"", PEER_VALUES(t), macula_err_name(err), n->trust.why);
 }
 
+bool revoked_may_verify(struct peer *p) {
+  struct node *n = p->node;
+  return bucket_level(&p->lists, HEARD_A_SECOND, HEARD_AT_ONCE, n->now) >= 1 &&
+         bucket_take(&n->trust.lists_heard, ALL_HEARD_A_SECOND, ALL_HEARD_AT_ONCE, n->now) &&
+         bucket_take(&p->lists, HEARD_A_SECOND, HEARD_AT_ONCE, n->now);
+}
+
 void revoked_heard(struct peer *p, const struct msg_revoked *m) {
   struct node *n = p->node;
   struct id realm;
@@ -117,7 +126,7 @@ void revoked_heard(struct peer *p, const struct msg_revoked *m) {
     return;
   }
   if (m->number == ours || !m->list.n) return; /* who has a newer one sends it when it hears our number */
-  bool looked_at = bucket_take(&p->lists, HEARD_A_SECOND, HEARD_AT_ONCE, n->now);
+  bool looked_at = revoked_may_verify(p);
   int err = looked_at ? take(n, m->list, p) : MACULA_RATE_LIMITED;
   if (!err) return;
   n->trust.lists_refused++;

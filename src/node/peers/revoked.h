@@ -12,6 +12,8 @@ int revoked_take(struct node *n, struct slice list);
 /* A list that an operator hands in. MACULA_EBUSY: another one with this number or a higher one is known, and stays. */
 int revoked_push(struct node *n, struct slice list);
 void revoked_heard(struct peer *p, const struct msg_revoked *m); /* another node's frame */
+/* Whether one more signature over a list, or a pass, that this peer sent is looked at. */
+bool revoked_may_verify(struct peer *p);
 void revoked_link_up(struct peer *p);
 /* Realm keys have changed: lists of others go, those of new ones are asked for. */
 void revoked_realms_changed(struct node *n);

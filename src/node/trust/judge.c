@@ -454,6 +454,22 @@ void trust_let_in(struct session *s) {
   if (err) session_close(s, err, NULL);
 }
 
+int trust_renew(struct session *s, struct slice bytes) {
+  struct node *n = s->node;
+  const struct id *peer = door_id(&s->door);
+  struct trust_pass *shown;
+  if (!n->trust.access || access_key(n->trust.access, peer)) return 0; /* it is let in by something else */
+  int err = pass_take(n, bytes, peer, &shown);
+  if (!err) err = pass_counts(n, shown, peer);
+  if (err) return err;
+  if (!role_covers(grant_role(shown->grant), s->rights.role))
+    return WHY("it is for the role %s, and the link is a node's", role_name(grant_role(shown->grant))), MACULA_NOT_AUTHORIZED;
+  set_pass(s, shown);
+  set_grant(s, shown->grant);
+  trust_let_in(s);
+  return 0;
+}
+
 nanotime trust_deadline(const struct node *n) {
   const struct list *first = n->sessions.all.next;
   if (first != &n->sessions.all && !is_judged(container_of(first, struct session, all))) return n->now;

@@ -32,6 +32,9 @@ void trust_take_pass(struct node *n, uint8_t *pass, size_t len);
 /* Another access file counts from now on (NULL: everything is open): all sessions are judged anew. */
 void trust_set_access(struct node *n, struct access *a);
 void trust_judge_all(struct node *n);
+/* The other node of a link shows a renewed pass, which takes the place of the one that it showed. 0, or why it does not, with
+ * trust.why: then all stays as it was. */
+int trust_renew(struct session *s, struct slice pass);
 void trust_let_in(struct session *s); /* the session is in: from now on the end of its pass or certificate ends it */
 /* A session's end; harmless when repeated. */
 void trust_session_end(struct session *s);

@@ -86,7 +86,8 @@ struct trust {
   struct revoked *revoked[ACCESS_MAX_REALMS]; /* the latest list of each realm; NULL: none */
   uint64_t lists, lists_refused;              /* lists of revocations that were taken, and that were bad or too many */
   nanotime announce_at;                       /* when their numbers are announced to all links again */
-  struct bucket lists_lines;                  /* log lines about lists of other nodes that were refused */
+  struct bucket lists_lines;                  /* log lines about lists and passes of other nodes that were refused */
+  struct bucket lists_heard;                  /* lists and renewed passes of all peers that are verified */
   struct bucket lines;                        /* log lines: TRUST_LINES_A_SECOND */
   uint64_t lines_left_out;
   uint32_t cost;           /* of comparing patterns with those of grants, for the request under way */

@@ -418,6 +418,24 @@ static void revoked_with_what_was_narrowed_from_it(void **state) {
   }
 }
 
+/* Nobody would ask for it: 0 is what those say who have none. */
+static void no_list_has_number_0(void **state) {
+  struct revoked_entry e[] = {entry(1, NOW)};
+  char why[PASS_WHY_LEN];
+  uint8_t *bytes;
+  size_t n, at = 0;
+  struct revoked *r;
+  (void)state;
+  assert_int_equal(revoked_issue(realm, 0, e, 1, &bytes, &n, why), MACULA_EINVAL);
+  assert_non_null(strstr(why, "number 1"));
+  assert_int_equal(revoked_issue(realm, 1, e, 1, &bytes, &n, why), 0);
+  while (at + 3 < n && memcmp(bytes + at, "\x93\x01\x01", 3) != 0) at++;
+  bytes[at + 2] = 0;
+  assert_int_equal(revoked_parse(&mem, slice_of(bytes, n), crypto_key_id(realm), 1, &r, why), MACULA_EINVAL);
+  assert_non_null(strstr(why, "number 0"));
+  free(bytes);
+}
+
 static void a_list_holds_what_was_given(void **state) {
   (void)state;
   static struct revoked_entry e[REVOKED_MAX + 1], kept[REVOKED_MAX + 1];
@@ -497,6 +515,7 @@ int main(void) {
       cmocka_unit_test(chains_never_grant_more_than_their_root),
       cmocka_unit_test(revoked_with_what_was_narrowed_from_it),
       cmocka_unit_test(a_list_holds_what_was_given),
+      cmocka_unit_test(no_list_has_number_0),
       cmocka_unit_test(only_a_higher_number_replaces),
       cmocka_unit_test(no_byte_of_a_list_can_be_changed),
   };
