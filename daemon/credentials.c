@@ -76,7 +76,7 @@ static int load_kept(const struct config *c, bool make, struct credentials *ret,
   char *path, *pem, why[256];
   const char *text = NULL;
   size_t len;
-  if (asprintf(&path, "%s/identity.pem", c->state) < 0) return MACULA_ENOMEM;
+  if (asprintf(&path, "%s/" IDENTITY_FILE, c->state) < 0) return MACULA_ENOMEM;
   int err = io_key_read(path, MAX_PEM, &pem, &len, why);
   if (err == MACULA_ENOTFOUND) {
     err = make ? make_identity(path, &ret->identity, ret_why) : 0;
@@ -207,7 +207,7 @@ int credentials_load(const struct config *c, bool make, struct access *access, s
   const char *text;
   if (!err && r.identity && (err = node_check_identity(r.identity, &text)) != 0) {
     char where[CONFIG_WHY_LEN];
-    snprintf(where, sizeof where, "%.230s/identity.pem", c->state);
+    snprintf(where, sizeof where, "%.230s/" IDENTITY_FILE, c->state);
     if (c->cert) config_where(c, OPTION_CERT, where);
     snprintf(ret_why, CONFIG_WHY_LEN, "%.250s: %.250s", where, text);
   }

@@ -6,6 +6,8 @@
 #include "config.h"
 #include "trust/pass.h"
 
+#define IDENTITY_FILE "identity.pem" /* in the state folder */
+
 struct credentials {
   struct quic_identity *identity;
   char *ca_pem;          /* NULL: none */

@@ -212,6 +212,8 @@ static int open_state(struct daemon *d, char *ret_why) {
              d->cfg.state);
   else if (err)
     snprintf(ret_why, CONFIG_WHY_LEN, "%.255s; give another folder with --state DIR", why);
+  else
+    io_state_sweep(d->cfg.state, (const char *const[]){IDENTITY_FILE, MESH_FILES, NULL});
   return err;
 }
 

@@ -9,8 +9,6 @@
 #include "base/err.h"
 #include "trust/crypto.h"
 
-#define KNOWN_FILE "peers"
-#define SEQ_FILE "sequence"
 #define SEQ_MARGIN 65536 /* what a run may use between two writes: one a millisecond */
 #define KNOWN_MAX (64u << 10)
 #define SAVE_EVERY (60 * NS_SEC)
@@ -228,8 +226,6 @@ static void save_seq(struct mesh *m) {
 
 /* ---- lists of revoked passes: one file a realm -----------------------------------------------------------------------------
  */
-#define REVOKED_PREFIX "revoked-"
-
 static void save_revoked(struct mesh *m) {
   const struct revoked *r;
   for (size_t i = 0; (r = node_revoked(m->node, i)); i++) {

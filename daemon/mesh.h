@@ -5,6 +5,12 @@
 #include "config.h"
 #include "io/io.h"
 
+/* Files of the state folder; MESH_FILES: all of them, as shell patterns. */
+#define KNOWN_FILE "peers"
+#define SEQ_FILE "sequence"
+#define REVOKED_PREFIX "revoked-"
+#define MESH_FILES KNOWN_FILE, SEQ_FILE, REVOKED_PREFIX "*"
+
 struct mesh;
 
 /* Looks the names up and has the node join; reads the nodes known from the state folder. MACULA_ENOMEM. */

@@ -93,6 +93,9 @@ void io_resolve_cancel(struct io_resolve *r); /* cb is not called */
  */
 /* Creates the folder (0700) and takes a lock that the process holds: MACULA_EBUSY when another process has it. */
 int io_state_open(const char *dir, int *ret_lock_fd, char *ret_why /* 256 */);
+/* Removes what processes that were killed while they wrote these files (shell patterns, the last one NULL) left behind. Whoever
+ * holds the lock only. */
+void io_state_sweep(const char *dir, const char *const *names);
 /* Replaces a file whole: temporary file, fsync, rename. Mode as given. On failure (full disk) the old file stays. */
 int io_file_write(const char *path, struct slice data, unsigned mode, char *ret_why /* 256 */);
 /* As io_file_write but fails with MACULA_EBUSY if the file exists (two processes that start at once). */

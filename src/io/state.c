@@ -1,6 +1,8 @@
 /* Files of the state folder: read and replaced whole, so that a crash or a full disk never leaves half a file. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,8 @@
 #include "io/io_priv.h"
 
 #define PATH_LEN 4096
+#define TEMP ".tmp-XXXXXX" /* of mkstemp */
+#define TEMP_PATTERN ".tmp-??????"
 
 static int explain(char *why, const char *what, const char *path) {
   int e = errno, err = MACULA_EIO;
@@ -65,6 +69,17 @@ int io_state_open(const char *dir, int *ret_lock_fd, char *ret_why) {
   return 0;
 }
 
+void io_state_sweep(const char *dir, const char *const *names) {
+  char pattern[128];
+  DIR *d = opendir(dir);
+  for (struct dirent *e; d && (e = readdir(d));)
+    for (size_t i = 0; names[i]; i++) {
+      snprintf(pattern, sizeof pattern, "%s" TEMP_PATTERN, names[i]);
+      if (!fnmatch(pattern, e->d_name, FNM_PERIOD)) (void)unlinkat(dirfd(d), e->d_name, 0);
+    }
+  if (d) closedir(d);
+}
+
 static int write_all(int fd, struct slice data) {
   while (data.n) {
     ssize_t k = write(fd, data.p, data.n);
@@ -98,7 +113,7 @@ static int keep_owner(int fd, const struct stat *was) {
 /* was: whose owner it keeps; NULL: none. */
 static int put(const char *path, struct slice data, unsigned mode, bool create, const struct stat *was, char *why) {
   char temp[PATH_LEN];
-  if (snprintf(temp, sizeof temp, "%s.XXXXXX", path) >= (int)sizeof temp) {
+  if (snprintf(temp, sizeof temp, "%s" TEMP, path) >= (int)sizeof temp) {
     errno = ENAMETOOLONG;
     return explain(why, "write", path);
   }

@@ -275,10 +275,32 @@ static void may_mount(void) {
   tell("/proc/self/gid_map", groups);
 }
 
+/* What a killed process left half written goes; nothing else does. */
+static void test_sweep(void **state) {
+  static const char *const left[] = {"peers.tmp-a1B2c3", "list-0011.tmp-zzzzzz"};
+  static const char *const kept[] = {"peers", "list-0011", "peers.backup", "other.tmp-a1B2c3", "peers.tmp-a1B2c3.old"};
+  static const char *const names[] = {"peers", "list-*", NULL};
+  char path[200], why[256];
+  (void)state;
+  assert_int_equal(mkdir(in_root("swept"), 0700), 0);
+  for (size_t i = 0; i < 7; i++) {
+    snprintf(path, sizeof path, "%s/%s", in_root("swept"), i < 2 ? left[i] : kept[i - 2]);
+    assert_int_equal(io_file_write(path, slice_str("x"), 0600, why), 0);
+  }
+  io_state_sweep(in_root("swept"), names);
+  io_state_sweep(in_root("nothing"), names);
+  assert_int_equal(files_in(in_root("swept")), 5);
+  for (size_t i = 0; i < 5; i++) {
+    snprintf(path, sizeof path, "%s/%s", in_root("swept"), kept[i]);
+    assert_content(path, "x");
+  }
+}
+
 int main(void) {
   may_mount();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),
       cmocka_unit_test_setup_teardown(test_write, setup, teardown),
       cmocka_unit_test_setup_teardown(test_change, setup, teardown),
       cmocka_unit_test_setup_teardown(test_no_regular_file, setup, teardown),
