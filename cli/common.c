@@ -194,7 +194,7 @@ int cli_load_identity(struct cli *cli, bool meets) {
 static int prepare(struct cli *cli) {
   int err;
   sigset_t set;
-  const char *pass = getenv("MACULA_PASS");
+  const char *pass = getenv("MACULA_PASS_FILE");
   if (!cli->pass_file && pass && pass[0]) cli->pass_file = pass;
   if (cli->realm && (err = macula_check_realm(cli->realm))) return cli_bad_name(err, cli->realm);
   if (cli->name && (!cli->name[0] || strlen(cli->name) > NAME_KEPT))

@@ -30,7 +30,7 @@ static const char global_help[] = "Global options, before or after the command:\
                                   "                      macula)\n"
                                   "  --identity FILE     key and certificate (default: your own, made on first use)\n"
                                   "  --token-file FILE   access token\n"
-                                  "  --pass FILE         pass for this identity (default: $MACULA_PASS)\n"
+                                  "  --pass FILE         pass for this identity (default: $MACULA_PASS_FILE)\n"
                                   "  --realm-key ID      nodes must show a pass of this realm key (default: the\n"
                                   "                      pass's own)\n"
                                   "  --insecure          accept any node identity\n"

@@ -102,12 +102,13 @@ struct table {
   size_t count;
 };
 
-/* A cell's text; ids of 64 digits are cut, since --json has them whole. */
+/* A cell's text; of ids the first digits, which are enough for `clients end`: --json has them whole. */
 static void cell(json_t *v, char buf[128]) {
   char *dumped = NULL;
+  if (!v) v = json_null();
   switch (json_typeof(v)) {
   case JSON_STRING:
-    snprintf(buf, 128, strlen(json_string_value(v)) == 64 ? "%.16s.." : "%.100s", json_string_value(v));
+    snprintf(buf, 128, strlen(json_string_value(v)) == 64 ? "%.16s" : "%.100s", json_string_value(v));
     break;
   case JSON_INTEGER:
     snprintf(buf, 128, "%lld", (long long)json_integer_value(v));
@@ -141,6 +142,54 @@ static void put_cell(const struct table *t, size_t column, const char *text) {
   if (last) putchar('\n');
 }
 
+static void put_head(const struct table *t) {
+  char buf[128];
+  for (size_t c = 0; c < t->count; c++) {
+    snprintf(buf, sizeof buf, "%s", t->columns[c]);
+    text_clean(buf);
+    for (char *p = buf; *p; p++)
+      if (*p >= 'a' && *p <= 'z') *p = (char)(*p - 32);
+    put_cell(t, c, buf);
+  }
+}
+
+/* A line of the list of clients has at most 80 columns, as far as the address is of IPv4. */
+static const struct {
+  const char *key;
+  int most; /* characters; 0: any number */
+} client_columns[] = {{"id", 16}, {"name", 14}, {"role", 8}, {"grant", 10}, {"address", 0}};
+
+static void cut(char *text, int most) {
+  char *p = text;
+  if (!most || (int)text_width(text) <= most) return;
+  for (int left = most - 1; left; p++) left -= (p[1] & 0xc0) != 0x80; /* whole characters of UTF-8 */
+  strcpy(p, "~");
+}
+
+static void put_clients(json_t *rows) {
+  struct table t = {.count = sizeof client_columns / sizeof client_columns[0]};
+  char buf[128];
+  size_t i;
+  json_t *row;
+  for (size_t c = 0; c < t.count; c++) {
+    t.columns[c] = client_columns[c].key;
+    t.widths[c] = (int)strlen(t.columns[c]);
+    json_array_foreach(rows, i, row) {
+      cell(json_object_get(row, t.columns[c]), buf);
+      cut(buf, client_columns[c].most);
+      if ((int)text_width(buf) > t.widths[c]) t.widths[c] = (int)text_width(buf);
+    }
+  }
+  put_head(&t);
+  json_array_foreach(rows, i, row) {
+    for (size_t c = 0; c < t.count; c++) {
+      cell(json_object_get(row, t.columns[c]), buf);
+      cut(buf, client_columns[c].most);
+      put_cell(&t, c, buf);
+    }
+  }
+}
+
 static void put_table(json_t *rows) {
   struct table t = {0};
   size_t i;
@@ -160,17 +209,10 @@ static void put_table(json_t *rows) {
       if ((int)text_width(buf) > t.widths[c]) t.widths[c] = (int)text_width(buf);
     }
   }
-  for (size_t c = 0; c < t.count; c++) {
-    snprintf(buf, sizeof buf, "%s", t.columns[c]);
-    text_clean(buf);
-    for (char *p = buf; *p; p++)
-      if (*p >= 'a' && *p <= 'z') *p = (char)(*p - 32);
-    put_cell(&t, c, buf);
-  }
+  put_head(&t);
   json_array_foreach(rows, i, row) {
     for (size_t c = 0; c < t.count; c++) {
-      v = json_object_get(row, t.columns[c]);
-      cell(v ? v : json_null(), buf);
+      cell(json_object_get(row, t.columns[c]), buf);
       put_cell(&t, c, buf);
     }
   }
@@ -213,7 +255,7 @@ static int run_list(struct cli *cli, const char *what) {
     code = text_put_json(json_incref(all)) ? 0 : EXIT_FAILED;
   } else if (!code) {
     if (json_array_size(rows))
-      put_table(rows);
+      (strcmp(what, "clients") ? put_table : put_clients)(rows);
     else
       printf("no %s\n", strcmp(what, "subs") == 0 ? "subscriptions" : what);
   }
@@ -268,9 +310,10 @@ const struct command command_peers = {"peers",
 const struct command command_clients = {"clients",
                                         "clients [end ID]",
                                         "list the node's clients, or end one",
-                                        "Lists the clients that are in. `clients end ID` ends all connections of the\n"
-                                        "client or node with this id at once; it may come back unless its grant or\n"
-                                        "pass is taken from it.\n" NOTE "Example: macula clients\n",
+                                        "Lists the clients that are in; --json says more of each. `clients end ID` ends\n"
+                                        "all connections of the client or node with this id at once, or the one whose\n"
+                                        "id alone begins so; it may come back unless its grant or pass is taken from it.\n" NOTE
+                                        "Example: macula clients\n",
                                         NULL,
                                         0,
                                         0,

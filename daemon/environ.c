@@ -20,6 +20,7 @@ static const char *const names[] = {
         "config",
     "server",
     "token_file",
+    "pass_file",
     "identity",
     "nodes",
     "test_unbounded"};

@@ -127,10 +127,14 @@ def tokens(folder):
             n.ok("--token-file", path, "pub", "a", "1")
         n.fails(3, "not_authorized: [^\n]*token is wrong", "--token-file", paths[2], "pub", "a", "1")
         sub, end = n.sub("--token-file", paths[0], "a"), ["--token-file", paths[1], "clients", "end"]
-        assert n.ok(*end, n.ok("id").strip()) == "ended 1\n"  # not the one that asks, which has this id, too
+        lines = n.ok("--token-file", paths[1], "--name", "a name of more than 14", "clients").splitlines()
+        assert len(lines) == 3 and all(len(line) <= 80 for line in lines), lines
+        shown = lines[1].split()[0]
+        assert len(shown) == 16 and n.ok("id").startswith(shown), lines
+        assert n.ok(*end, shown) == "ended 1\n"  # not the one that asks, which has this id, too
         assert sub.wait() == 3 and "an operator ended this connection" in sub.err, sub.err
         n.fails(1, "not_found: nobody else with this id", *end, n.ok("id").strip())
-        n.fails(1, "invalid_argument: an id has 64 hexadecimal digits", *end, "x")
+        n.fails(1, "invalid_argument: an id is hexadecimal digits", *end, "x")
         n.fails(2, "at least 16 bytes", "--token-file", write(folder, "short", "fifteen bytes..\n"), "pub", "a", "1")
     with Node(folder, http="off", state="open") as n:
         n.fails(3, "not_authorized: [^\n]*without proving that it knows the access token", "--token-file", paths[0], "pub", "a", "1")

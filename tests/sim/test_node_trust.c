@@ -317,6 +317,42 @@ static void test_costly_patterns(void **state) {
   rig_stop(&r);
 }
 
+static struct msg_reply end_by(struct rig_client *op, const char *digits, int n) {
+  char args[128];
+  snprintf(args, sizeof args, "{\"id\":\"%.*s\"}", n, digits);
+  return rig_ask(op, "com.macula.node.end", args);
+}
+
+/* An operator ends a client by the first digits of its id; when several ids begin so, it is told which. */
+static void test_end_by_digits(void **state) {
+  struct rig r;
+  struct rig_client *c[17]; /* two of them begin with the same digit */
+  char hex[17][ID_HEX_LEN + 1];
+  int a = 0, b = 1;
+  (void)state;
+  rig_start(&r, &(struct rig_options){.access = two_grants});
+  struct rig_client *op = let_in(&r, TOKEN_B);
+  for (int i = 0; i < 17; i++) {
+    c[i] = let_in(&r, ACCESS_TOKEN);
+    id_hex(quic_identity_id(c[i]->identity), hex[i]);
+  }
+  while (hex[a][0] != hex[b][0])
+    if (++b == 17) b = ++a + 1;
+  struct msg_reply m = end_by(op, hex[a], 1);
+  assert_true(m.is_error && slice_is(m.error.code, "invalid_argument"));
+  assert_non_null(memmem(m.error.message.p, m.error.message.n, "several ids begin so", 20));
+  assert_true(memmem(m.error.message.p, m.error.message.n, hex[a], ID_HEX_LEN) ||
+              memmem(m.error.message.p, m.error.message.n, hex[b], ID_HEX_LEN));
+  assert_true(end_by(op, "x", 1).is_error);
+  assert_true(end_by(op, "", 0).is_error);
+  m = end_by(op, hex[a], 16);
+  assert_true(!m.is_error && slice_is(m.result, "{\"ended\":1}"));
+  assert_int_equal(rig_closed(c[a]), MACULA_NOT_AUTHORIZED);
+  m = end_by(op, hex[a], 16);
+  assert_true(m.is_error && slice_is(m.error.code, "not_found"));
+  rig_stop(&r);
+}
+
 /* ---- one session's worth of comparing --------------------------------------------------------------------------------------
  */
 #define HARD 400 /* subscriptions of one session */
@@ -425,6 +461,7 @@ int main(void) {
                                      cmocka_unit_test(test_pass_cache),
                                      cmocka_unit_test(test_certificate_after_pass),
                                      cmocka_unit_test(test_costly_patterns),
+                                     cmocka_unit_test(test_end_by_digits),
                                      cmocka_unit_test(test_in_slices),
                                      cmocka_unit_test(test_changes_between_slices)};
   return cmocka_run_group_tests(tests, NULL, NULL);

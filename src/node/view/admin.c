@@ -16,6 +16,7 @@
 #define NODE_PREFIX "com.macula.node."
 #define DIAGNOSTICS_PREFIX "com.macula.diagnostics."
 
+#define ENDS_LISTED 4u /* ids that are named when several begin with the same digits */
 /* Rows a second, and at once, of one connection and of all such: of clients', and of operators'. */
 static const struct share {
   double rate, burst, all_rate, all_burst;
@@ -102,20 +103,62 @@ static int revoke(struct node *n, json_t *args, const char **ret_text) {
   return err;
 }
 
-/* Ends the sessions of a client, or the link to a node, by its id; not the one that asks. */
+/* The id of a client or another node. */
+static const struct id *id_of(const struct session *s) {
+  return s->state != SESSION_IN ? NULL : s->client.in ? &s->client.id : s->peer ? &s->peer->id : NULL;
+}
+
+static int digit_of(uint8_t c) {
+  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static bool begins(const struct id *id, struct slice digits) {
+  for (size_t i = 0; i < digits.n; i++)
+    if ((id->b[i / 2] >> (i % 2 ? 0 : 4) & 15) != digit_of(digits.p[i])) return false;
+  return true;
+}
+
+/* Finds the one id that begins with these digits, among those that are connected; else says which do. */
+static int find_id(struct node *n, const struct session *by, struct slice digits, struct id *ret_id, const char **ret_text) {
+  struct id found[ENDS_LISTED];
+  size_t count = 0, used = 0;
+  char hex[ID_HEX_LEN + 1];
+  list_for(it, &n->sessions.all) {
+    const struct session *s = container_of(it, const struct session, all);
+    const struct id *id = s == by ? NULL : id_of(s);
+    bool known = !id || !begins(id, digits);
+    for (size_t i = 0; i < count && !known; i++) known = id_eq(&found[i], id);
+    if (!known) found[count++] = *id;
+    if (count == ENDS_LISTED) break;
+  }
+  if (count == 1) return *ret_id = found[0], 0;
+  if (!count) return *ret_text = "nobody else with this id is connected to this node", MACULA_ENOTFOUND;
+  used = (size_t)snprintf(n->trust.why, sizeof n->trust.why, "several ids begin so, give more digits:");
+  for (size_t i = 0; i < count; i++) {
+    id_hex(&found[i], hex);
+    used += (size_t)snprintf(n->trust.why + used, sizeof n->trust.why - used, " %s", hex);
+  }
+  return *ret_text = n->trust.why, MACULA_EINVAL;
+}
+
+/* Ends the sessions of a client, or the link to a node, by its id or the first digits of it; not the one that asks. */
 static int end_of(struct node *n, const struct session *by, json_t *args, const char **ret_text, json_int_t *ret_count) {
+  struct slice digits = slice_str(json_string_value(json_object_get(args, "id")));
   struct id id;
-  *ret_count = 0;
-  if (id_parse(slice_str(json_string_value(json_object_get(args, "id"))), &id))
-    return *ret_text = "an id has 64 hexadecimal digits, as 'macula --json clients' prints it", MACULA_EINVAL;
+  bool good = digits.n > 0 && digits.n <= ID_HEX_LEN;
+  for (size_t i = 0; i < digits.n && good; i++) good = digit_of(digits.p[i]) >= 0;
+  if (!good)
+    return *ret_text = "an id is hexadecimal digits, 64 of them or the first ones, as 'macula clients' prints them",
+           MACULA_EINVAL;
+  int err = find_id(n, by, digits, &id, ret_text);
+  if (err) return err;
   list_for_safe(it, &n->sessions.all) {
     struct session *s = container_of(it, struct session, all);
-    if (s == by || s->state != SESSION_IN || !(s->client.in ? id_eq(&s->client.id, &id) : s->peer && id_eq(&s->peer->id, &id)))
-      continue;
+    if (s == by || !id_of(s) || !id_eq(id_of(s), &id)) continue;
     session_close(s, MACULA_NOT_AUTHORIZED, "an operator ended this connection");
     ++*ret_count;
   }
-  return *ret_count ? 0 : (*ret_text = "nobody else with this id is connected to this node", MACULA_ENOTFOUND);
+  return 0;
 }
 
 /* What an operator has the node do. False: it is none of these. */
