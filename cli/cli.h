@@ -34,6 +34,7 @@ struct option_def {
   size_t offset;
   uint64_t min, max; /* of OPTION_NUMBER and OPTION_SIZE; max 0: no limit */
   bool hidden;       /* not for people: not completed */
+  const char *words; /* first arguments of the command that it goes with, separated by blanks; NULL: any */
 };
 
 struct command {
@@ -67,6 +68,7 @@ struct cli {
   bool is_full;            /* standard output takes nothing now: cli_wait ends when it does (under the lock) */
   bool warned;             /* that nothing is remembered */
   const char *known_nodes; /* NULL: the library's own file */
+  uint64_t given;          /* of the command's own options, by their place in its table */
   unsigned argc;           /* what is left when the options are taken out */
   const char **argv;
   size_t max_memory; /* of the loop; 0: the library's default */
@@ -84,6 +86,9 @@ extern const struct option_def global_options[];
  * the first argument that is no option; *ret_used is where. Returns an exit code. */
 int options_parse(struct cli *cli, int argc, char **argv, bool until_command, const struct option_def *own, void *values,
                   int *ret_used);
+
+/* Whether those that were given go with the command's first argument. Returns an exit code. */
+int options_belong(const struct cli *cli, const struct command *c);
 
 /* ---- common.c ---- */
 /* Prints `macula: CODE: text` on one line of stderr. */

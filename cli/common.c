@@ -257,7 +257,8 @@ static void on_notice(void *ctx, macula_client client, int err, uint64_t count, 
 static int not_let_in(struct cli *cli, int err, const char *text) {
   const char *server = cli->server ? cli->server : getenv("MACULA_SERVER");
   const char *what = macula_err_text(err ? err : MACULA_NOT_CONNECTED);
-  bool same = !text[0] || strstr(text, what) || strstr(what, "message says"); /* that is this text */
+  /* What the node says of a refusal is enough; why nothing answers is a guess that needs the hint. */
+  bool same = !text[0] || (err && err != MACULA_NOT_CONNECTED) || strstr(text, what);
   cli_error(macula_err_name(err ? err : MACULA_NOT_CONNECTED), "%s: %s%s%s", server && server[0] ? server : "127.0.0.1:9443",
             text[0] ? text : what, same ? "" : "; ", same ? "" : what);
   return EXIT_NOT_CONNECTED;

@@ -59,7 +59,7 @@ static int run(struct cli *cli, const struct command *c, int argc, char **argv) 
   } else if (!code && (cli->argc < c->min_args || cli->argc > c->max_args)) {
     cli_error("invalid_argument", "%s arguments; usage: macula %s", cli->argc < c->min_args ? "missing" : "too many", c->usage);
     code = EXIT_USAGE;
-  } else if (!code) {
+  } else if (!code && !(code = options_belong(cli, c))) {
     if (cli->begin) cli->begin();
     code = c->run(cli, options);
   }

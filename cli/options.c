@@ -89,6 +89,42 @@ static int store(const struct option_def *d, void *values, const char *text) {
   return 0;
 }
 
+/* Names the command that knows the option, if it is one alone. */
+static int unknown(const struct cli *cli, const char *given, const char *name, size_t len, char letter) {
+  const struct command *of = NULL;
+  unsigned count = 0;
+  for (const struct command *const *c = cli->commands; *c; c++)
+    if (find((*c)->options, name, len, letter)) of = *c, count++;
+  if (count == 1)
+    cli_error("invalid_argument", "unknown option %s here: it is one of `macula %s`", given, of->name);
+  else
+    cli_error("invalid_argument", "unknown option %s; --help lists what there is", given);
+  return EXIT_USAGE;
+}
+
+static bool has_word(const char *words, const char *word) {
+  size_t n = strlen(word);
+  for (const char *at = words; (at = strstr(at, word)); at += n)
+    if ((at == words || at[-1] == ' ') && (!at[n] || at[n] == ' ')) return true;
+  return false;
+}
+
+int options_belong(const struct cli *cli, const struct command *c) {
+  char words[64];
+  for (const struct option_def *d = c->options; d && d->name; d++) {
+    bool given = cli->given >> (d - c->options) & 1;
+    if (!given || !d->words || !cli->argc || !c->words || !has_word(c->words, cli->argv[0])) continue;
+    if (has_word(d->words, cli->argv[0])) continue;
+    snprintf(words, sizeof words, "%s", d->words);
+    for (char *p = words; *p; p++)
+      if (*p == ' ') *p = '|';
+    cli_error("invalid_argument", "--%s goes with `macula %s %s`, not with `macula %s %s`", d->name, c->name, words, c->name,
+              cli->argv[0]);
+    return EXIT_USAGE;
+  }
+  return 0;
+}
+
 int options_parse(struct cli *cli, int argc, char **argv, bool until_command, const struct option_def *own, void *values,
                   int *ret_used) {
   int i = 0;
@@ -114,10 +150,7 @@ int options_parse(struct cli *cli, int argc, char **argv, bool until_command, co
       into = cli;
     }
     if (name[len]) value = name + len + (is_long ? 1 : 0);
-    if (!d) {
-      cli_error("invalid_argument", "unknown option %s; --help lists what there is", a);
-      return EXIT_USAGE;
-    }
+    if (!d) return unknown(cli, a, name, len, is_long ? 0 : a[1]);
     if (d->kind == OPTION_FLAG && value) {
       cli_error("invalid_argument", "%s takes no value; --help shows an example", a);
       return EXIT_USAGE;
@@ -131,6 +164,7 @@ int options_parse(struct cli *cli, int argc, char **argv, bool until_command, co
     }
     int code = store(d, into, value);
     if (code) return code;
+    if (into == values) cli->given |= 1ull << (d - own);
   }
   if (ret_used) *ret_used = i;
   return 0;

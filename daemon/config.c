@@ -70,6 +70,15 @@ static int find_option(const char *key) {
   return -1;
 }
 
+/* How what a former option did is done now; NULL: it was none. */
+static const char *instead_of(const char *key) {
+  if (!strcmp(key, "admin_keys"))
+    return "operators stand in the access file now: 'grants: {ops: {role: operator}}' and 'keys: {ID: ops}'";
+  if (!strcmp(key, "token") || !strcmp(key, "token_file"))
+    return "tokens stand in the access file now: 'tokens: [{file: PATH, grant: NAME}]'; --access FILE names it";
+  return NULL;
+}
+
 /* The nearest key, -1 when none is near. */
 static int suggest(const char *key) {
   size_t best = strlen(key) / 3 + 1, d;
@@ -480,7 +489,9 @@ static int file_lines(const struct config *c, const char *data, size_t len, unsi
     const char *key = k->type == YAML_SCALAR_NODE ? (const char *)k->data.scalar.value : "";
     unsigned line = (unsigned)k->start_mark.line + 1;
     int o = find_option(key);
-    if (o < 0) {
+    if (o < 0 && instead_of(key)) {
+      snprintf(ret_why, CONFIG_WHY_LEN, "%.250s:%u: %s: %s", c->file, line, key, instead_of(key));
+    } else if (o < 0) {
       int near = suggest(key);
       snprintf(ret_why, CONFIG_WHY_LEN, "%.250s:%u: unknown key '%.64s'; %s%s%s", c->file, line, key,
                near < 0 ? "'maculad --help' lists them" : "did you mean '", near < 0 ? "" : rows[near].key,
@@ -611,6 +622,7 @@ static int load_flags(struct config *c, int argc, const char *const *argv, char 
       int o = find_option(key);
       if (o < 0 && !file) {
         char near[MAX_SUGGEST] = "maculad --help";
+        if (instead_of(key)) return snprintf(ret_why, CONFIG_WHY_LEN, "%s: %s", name, instead_of(key)), MACULA_EINVAL;
         int s = suggest(key);
         if (s >= 0) flag_name(rows[s].key, near);
         snprintf(ret_why, CONFIG_WHY_LEN, s >= 0 ? "unknown option %s; did you mean %s?" : "unknown option %s; '%s' lists them",

@@ -111,6 +111,12 @@ static int load_access_file(const struct config *c, struct mem *mem, struct acce
   free(text);
   if (err == MACULA_ENOMEM)
     snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: no memory for what it says: raise access_bytes", c->access);
+  if (!err && access_is_empty(*ret_access)) {
+    access_unref(*ret_access);
+    *ret_access = NULL;
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.255s: " ACCESS_EMPTY_WHY, c->access);
+    return MACULA_EINVAL;
+  }
   if (!err && access_has_secrets(*ret_access) && (err = io_private_check(c->access, why))) {
     access_unref(*ret_access);
     *ret_access = NULL;

@@ -15,11 +15,11 @@ struct access_options {
 #define AT(member) offsetof(struct access_options, member)
 static const struct option_def options[] = {
     {"access", 0, OPTION_TEXT, AT(access)},
-    {"user", 0, OPTION_TEXT, AT(user)},
-    {"id", 0, OPTION_TEXT, AT(id)},
-    {"client", 0, OPTION_TEXT, AT(client)},
-    {"grant", 0, OPTION_TEXT, AT(grant)},
-    {"anonymous", 0, OPTION_FLAG, AT(anonymous)},
+    {"user", 0, OPTION_TEXT, AT(user), .words = "test"},
+    {"id", 0, OPTION_TEXT, AT(id), .words = "test"},
+    {"client", 0, OPTION_TEXT, AT(client), .words = "test"},
+    {"grant", 0, OPTION_TEXT, AT(grant), .words = "test"},
+    {"anonymous", 0, OPTION_FLAG, AT(anonymous), .words = "test"},
     {0},
 };
 
@@ -75,7 +75,10 @@ static int run(struct cli *cli, void *values) {
         "it is `access test [--access FILE] --user NAME pub|sub|call|serve NAME` or `access check [--access FILE]`");
   int code = files_access(file, &a);
   if (code) return code;
-  if (check && access_has_secrets(a) && strcmp(file, "-") != 0 && (err = io_private_check(file, why))) {
+  if (check && access_is_empty(a)) {
+    cli_error(macula_err_name(MACULA_EINVAL), "%.255s: " ACCESS_EMPTY_WHY, file);
+    code = EXIT_USAGE;
+  } else if (check && access_has_secrets(a) && strcmp(file, "-") != 0 && (err = io_private_check(file, why))) {
     cli_error(macula_err_name(err), "%.255s, as tokens or passwords stand in it", why);
     code = EXIT_USAGE;
   } else if (!check)

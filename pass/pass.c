@@ -18,18 +18,18 @@ struct pass_options {
 };
 #define AT(member) offsetof(struct pass_options, member)
 static const struct option_def options[] = {
-    {"key", 0, OPTION_TEXT, AT(key)},
-    {"id", 0, OPTION_TEXT, AT(id)},
-    {"role", 0, OPTION_TEXT, AT(role)},
-    {"pub", 0, OPTION_LIST, AT(patterns[RIGHT_PUB])},
-    {"sub", 0, OPTION_LIST, AT(patterns[RIGHT_SUB])},
-    {"call", 0, OPTION_LIST, AT(patterns[RIGHT_CALL])},
-    {"serve", 0, OPTION_LIST, AT(patterns[RIGHT_SERVE])},
-    {"quota", 0, OPTION_LIST, AT(quotas)},
-    {"for", 0, OPTION_TIME, AT(for_ms), 1000, UINT64_MAX / 2},
-    {"delegate", 0, OPTION_NUMBER, AT(delegate), 0, 1},
-    {"realm-keys", 0, OPTION_LIST, AT(realm_keys)},
-    {"list", 0, OPTION_TEXT, AT(list)},
+    {"key", 0, OPTION_TEXT, AT(key), .words = "new narrow revoke"},
+    {"id", 0, OPTION_TEXT, AT(id), .words = "new narrow"},
+    {"role", 0, OPTION_TEXT, AT(role), .words = "new narrow"},
+    {"pub", 0, OPTION_LIST, AT(patterns[RIGHT_PUB]), .words = "new narrow"},
+    {"sub", 0, OPTION_LIST, AT(patterns[RIGHT_SUB]), .words = "new narrow"},
+    {"call", 0, OPTION_LIST, AT(patterns[RIGHT_CALL]), .words = "new narrow"},
+    {"serve", 0, OPTION_LIST, AT(patterns[RIGHT_SERVE]), .words = "new narrow"},
+    {"quota", 0, OPTION_LIST, AT(quotas), .words = "new narrow"},
+    {"for", 0, OPTION_TIME, AT(for_ms), 1000, UINT64_MAX / 2, .words = "new narrow"},
+    {"delegate", 0, OPTION_NUMBER, AT(delegate), 0, 1, .words = "new narrow"},
+    {"realm-keys", 0, OPTION_LIST, AT(realm_keys), .words = "check"},
+    {"list", 0, OPTION_TEXT, AT(list), .words = "check revoke"},
     {0},
 };
 

@@ -506,6 +506,10 @@ void access_unref(struct access *a) {
  */
 bool access_has_secrets(const struct access *a) { return a->secrets || a->user_count; }
 
+bool access_is_empty(const struct access *a) {
+  return !a->token_count && !a->user_count && !a->key_count && !a->realm_count && !a->anonymous && !a->fallback;
+}
+
 struct grant *access_grant(const struct access *a, struct slice name) {
   for (size_t i = 0; i < a->grant_count; i++)
     if (slice_eq(grant_name(a->grants[i]), name)) return a->grants[i];

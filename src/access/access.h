@@ -45,6 +45,8 @@ struct access_files {
   void *ctx;
 };
 
+#define ACCESS_EMPTY_WHY                                                                                                       \
+  "it lets nobody in, as it has no tokens, users, keys, realm_keys, anonymous or default: write who may do what"
 struct access;
 /* name: of the file, for messages. MACULA_EINVAL with ret_why, which begins with name and line and says what to write instead;
  * MACULA_ENOMEM; what read_token says. */
@@ -56,6 +58,8 @@ void access_unref(struct access *a); /* accepts NULL */
  * else, and no grant is held elsewhere. */
 void access_move(struct access *a, struct mem *to);
 
+/* Whether nobody can be let in by it: it has no tokens, users, keys, realm keys, anonymous or default. */
+bool access_is_empty(const struct access *a);
 /* Whether tokens or hashes stand in the file itself, so that others must not read it. */
 bool access_has_secrets(const struct access *a);
 /* Views as long as a; NULL: none. */

@@ -74,7 +74,7 @@ def reload_ends_those_who_may_no_longer(folder):
     stays, few, gone = n.sub("--token-file", tokens[0], "a"), n.sub("--token-file", tokens[1], "b"), n.sub("--token-file", tokens[2], "a")
     write("a", "a")
     reloaded(n)
-    for p, code, said in (few, "forbidden", "sub 'b' needs a permission that the grant g1 does not have"), (gone, "not_authorized", "token is wrong"):
+    for p, code, said in (few, "forbidden", "sub 'b' is not allowed: no sub pattern of the grant g1 covers it"), (gone, "not_authorized", "token is wrong"):
         assert p.wait() == 3, (code, p.err)
         assert re.search(r"(?m)^macula: %s: [^\n]*%s" % (code, said), p.err), p.err
         n.process.expect("err", r" event=client_ended .*code=%s .*%s" % (code, said))

@@ -283,6 +283,11 @@ def test_mosquittos_files(f):
 
 
 def test_wrong_usage_says_what_to_do(f):
+    f.bad("--for goes with `macula pass new.narrow`, not with `macula pass show`", "pass", "show", "x", "--for", "3d")
+    f.bad("--user goes with `macula access test`, not with `macula access check`", "access", "check", "--user", "x")
+    f.bad("unknown option --exec here: it is one of `macula serve`", "pub", "--exec", "cat", "a", "b")
+    f.write("empty.yaml", "")
+    f.bad("empty.yaml: it lets nobody in", "access", "check", "--access", "empty.yaml")
     realm, me = start(f)
     new = ["pass", "new", "--key", "realm.key", "--id", me]
     f.bad("--for 90d", *new, "--for", "91d")

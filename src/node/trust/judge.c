@@ -192,13 +192,23 @@ static int find_grant(struct session *s, struct grant **ret_grant) {
          MACULA_NOT_AUTHORIZED;
 }
 
+/* How a person calls it. */
+static const char *grant_words(const struct session *s, const struct grant *g, char ret[16 + GRANT_MAX_NAME]) {
+  struct slice name = grant_name(g);
+  if (s->rights.pass && s->rights.pass->grant == g)
+    snprintf(ret, 16 + GRANT_MAX_NAME, "the pass");
+  else
+    snprintf(ret, 16 + GRANT_MAX_NAME, "the grant%s%.*s", name.n ? " " : "", (int)name.n, (const char *)name.p);
+  return ret;
+}
+
 static int find_grant_as(struct session *s, enum role role, struct grant **ret_grant) {
   struct node *n = s->node;
   int err = find_grant(s, ret_grant);
   if (err || role_covers(grant_role(*ret_grant), role)) return err;
-  struct slice name = grant_name(*ret_grant);
-  return WHY("it asks for the role %s, and its grant%s%.*s has the role %s", role_name(role), name.n ? " " : "", (int)name.n,
-             (const char *)name.p, role_name(grant_role(*ret_grant))),
+  char words[16 + GRANT_MAX_NAME];
+  return WHY("it asks for the role %s, and %s has the role %s", role_name(role), grant_words(s, *ret_grant, words),
+             role_name(grant_role(*ret_grant))),
          MACULA_NOT_AUTHORIZED;
 }
 
@@ -302,9 +312,9 @@ int trust_allows(struct session *s, enum right right, struct slice what, const c
     r->last_len = (uint8_t)what.n;
     return 0;
   }
-  struct slice name = grant_name(s->rights.grant);
-  WHY("%s '%.*s' needs a permission that the grant%s%.*s does not have", right_name(right), (int)what.n, (const char *)what.p,
-      name.n ? " " : "", (int)name.n, (const char *)name.p);
+  char words[16 + GRANT_MAX_NAME];
+  WHY("%s '%.*s' is not allowed: no %s pattern of %s covers it", right_name(right), (int)what.n, (const char *)what.p,
+      right_name(right), grant_words(s, r->grant, words));
   *ret_text = n->trust.why;
   say_forbidden(s, right, what);
   return MACULA_FORBIDDEN;

@@ -178,6 +178,10 @@ static void test_wrong_values_name_their_place(void **state) {
   assert_refused(f, NULL, NULL, (const char *[]){"--listen", "[fe80::1]:1", NULL}, "as in fe80::1%eth0");
   assert_refused(f, NULL, NULL, (const char *[]){"--http", "[fe80::1%nosuch0]:1", NULL}, "no network interface 'nosuch0'");
   assert_refused(f, "join: [ok, 'host:x']\n", NULL, NULL, ":1: join:");
+  assert_refused(f, NULL, NULL, (const char *[]){"--admin-keys", "x", NULL},
+                 "--admin-keys: operators stand in the access file");
+  assert_refused(f, "admin_keys: [x]\n", NULL, NULL, ":1: admin_keys: operators stand in the access file");
+  assert_refused(f, "token: x\n", NULL, NULL, ":1: token: tokens stand in the access file");
   assert_refused(f, "realm_keys: [abc]\n", NULL, NULL, "64 hexadecimal digits");
   assert_refused(f, NULL, (const char *[]){"HOME=/", "MACULA_HTTP=8080", NULL}, NULL, "MACULA_HTTP: '8080'");
   assert_refused(f, NULL, NULL, (const char *[]){"--keep-alive=20s", NULL}, "--keep-alive: keep_alive must be at most half");

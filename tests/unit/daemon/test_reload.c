@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "reload.h"
 
-#define NOBODY "grants: {a: {pub: [x]}}\n"
+#define SOME "grants: {a: {pub: [x]}}\ndefault: a\n"
 
 struct fixture {
   uv_loop_t uv;
@@ -78,7 +78,7 @@ static void read_off_the_loop(void **state) {
   struct fixture f;
   (void)state;
   setup(&f, 0);
-  write_access(&f, NOBODY);
+  write_access(&f, SOME);
   reload_ask(&f.r);
   assert_int_equal(f.begun, 1);
   assert_int_equal(f.done, 0);
@@ -97,9 +97,9 @@ static void asked_for_meanwhile(void **state) {
   struct fixture f;
   (void)state;
   setup(&f, 0);
-  write_access(&f, NOBODY);
+  write_access(&f, SOME);
   reload_ask(&f.r);
-  write_access(&f, "grants: {b: {pub: [x]}}\n");
+  write_access(&f, "grants: {b: {pub: [x]}}\nanonymous: b\n");
   for (int i = 0; i < 100; i++) reload_ask(&f.r);
   run(&f);
   assert_int_equal(f.begun, 2);
@@ -108,15 +108,29 @@ static void asked_for_meanwhile(void **state) {
   teardown(&f);
 }
 
+/* As one that was cut off while it was written: everybody would be thrown out. */
+static void empty_is_nothing(void **state) {
+  struct fixture f;
+  (void)state;
+  setup(&f, 0);
+  write_access(&f, "");
+  reload_ask(&f.r);
+  run(&f);
+  assert_int_equal(f.err, MACULA_EINVAL);
+  assert_non_null(strstr(f.why, "lets nobody in"));
+  assert_int_equal(f.mem.bytes, 0);
+  teardown(&f);
+}
+
 static void wrong_is_nothing(void **state) {
   struct fixture f;
   (void)state;
   setup(&f, 0);
-  write_access(&f, NOBODY "users: {alice: {grant: none, password: x}}\n");
+  write_access(&f, SOME "users: {alice: {grant: none, password: x}}\n");
   reload_ask(&f.r);
   run(&f);
   assert_int_equal(f.err, MACULA_EINVAL);
-  assert_non_null(strstr(f.why, "access.yaml:2: "));
+  assert_non_null(strstr(f.why, "access.yaml:3: "));
   assert_int_equal(f.mem.bytes, 0);
   teardown(&f);
 }
@@ -124,7 +138,7 @@ static void wrong_is_nothing(void **state) {
 /* The old one and the new one fit together, or the old one stays. */
 static void limit_holds_for_both(void **state) {
   struct fixture f;
-  char text[32000] = "grants:\n";
+  char text[32000] = "default: g0\ngrants:\n";
   (void)state;
   setup(&f, 0);
   for (int i = 0; i < ACCESS_MAX_GRANTS; i++)
@@ -139,7 +153,7 @@ static void limit_holds_for_both(void **state) {
   assert_int_equal(f.err, MACULA_ENOMEM);
   assert_non_null(strstr(f.why, "raise access_bytes"));
   assert_true(f.mem.refused > 0);
-  write_access(&f, NOBODY);
+  write_access(&f, SOME);
   reload_ask(&f.r);
   run(&f);
   assert_int_equal(f.err, 0);
@@ -150,7 +164,7 @@ static void stopped_while_it_reads(void **state) {
   struct fixture f;
   (void)state;
   setup(&f, 0);
-  write_access(&f, NOBODY);
+  write_access(&f, SOME);
   reload_ask(&f.r);
   reload_ask(&f.r);
   reload_stop(&f.r);
@@ -161,8 +175,8 @@ static void stopped_while_it_reads(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(read_off_the_loop),    cmocka_unit_test(asked_for_meanwhile),    cmocka_unit_test(wrong_is_nothing),
-      cmocka_unit_test(limit_holds_for_both), cmocka_unit_test(stopped_while_it_reads),
+      cmocka_unit_test(read_off_the_loop), cmocka_unit_test(asked_for_meanwhile),  cmocka_unit_test(wrong_is_nothing),
+      cmocka_unit_test(empty_is_nothing),  cmocka_unit_test(limit_holds_for_both), cmocka_unit_test(stopped_while_it_reads),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
