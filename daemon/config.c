@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <yaml.h>
 
+#include "access/yaml.h"
 #include "base/err.h"
 #include "base/time.h"
 #include "environ.h"
@@ -421,50 +422,6 @@ static void file_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args
     snprintf(l->field, sizeof l->field, "%.*s", (int)strcspn(quote + 15, "'"), quote + 15);
 }
 
-/* Refuses what libyaml takes seconds to load, and texts that C would cut at a NUL. What is not YAML is said by file_lines. */
-static int file_shape(const struct config *c, const char *data, size_t len, char *ret_why) {
-  yaml_parser_t parser;
-  yaml_event_t event;
-  unsigned depth = 0, documents = 0;
-  const char *wrong = NULL;
-  if (!yaml_parser_initialize(&parser)) return MACULA_ENOMEM;
-  yaml_parser_set_input_string(&parser, (const unsigned char *)data, len);
-  for (bool more = true; more && !wrong;) {
-    if (!yaml_parser_parse(&parser, &event)) {
-      if (documents) /* of the first, file_lines says it */
-        snprintf(ret_why, CONFIG_WHY_LEN, "%.300s:%zu: nothing may follow the document's end: put all keys before it", c->file,
-                 parser.problem_mark.line + 1);
-      wrong = documents ? ret_why : NULL;
-      break;
-    }
-    switch (event.type) {
-    case YAML_DOCUMENT_START_EVENT:
-      if (documents) wrong = "a second document begins here: put all keys into one, and remove this line";
-      break;
-    case YAML_DOCUMENT_END_EVENT:
-      documents++;
-      break;
-    case YAML_SEQUENCE_START_EVENT:
-    case YAML_MAPPING_START_EVENT:
-      if (++depth > MAX_NESTING) wrong = "nested too deeply: 'key: value' lines and lists of values are expected";
-      break;
-    case YAML_SEQUENCE_END_EVENT:
-    case YAML_MAPPING_END_EVENT:
-      depth--;
-      break;
-    case YAML_SCALAR_EVENT:
-      if (memchr(event.data.scalar.value, 0, event.data.scalar.length)) wrong = "a text with a NUL (\\0) in it: remove it";
-      break;
-    default:
-      more = event.type != YAML_NO_EVENT && event.type != YAML_STREAM_END_EVENT;
-    }
-    if (wrong) snprintf(ret_why, CONFIG_WHY_LEN, "%.300s:%zu: %s", c->file, event.start_mark.line + 1, wrong);
-    yaml_event_delete(&event);
-  }
-  yaml_parser_delete(&parser);
-  return wrong ? MACULA_EINVAL : 0;
-}
-
 /* libcyaml tells the line of the value before a wrong one, so the lines and the keys are checked on libyaml's document first.
  */
 static int file_lines(const struct config *c, const char *data, size_t len, unsigned *ret_lines, char *ret_why) {
@@ -559,9 +516,10 @@ static int load_file(struct config *c, char *ret_why) {
   unsigned lines[OPTION_COUNT] = {0};
   struct file_values *values = NULL;
 
+  _Static_assert(CONFIG_WHY_LEN >= YAML_WHY_LEN, "a text fits");
   int err = io_file_read(c->file, MAX_FILE, &data, &len, why);
   if (err) return snprintf(ret_why, CONFIG_WHY_LEN, "%.255s", why), err;
-  err = file_shape(c, data, len, ret_why);
+  err = yaml_check_shape(c->file, slice_of(data, len), MAX_NESTING, ret_why);
   if (!err) err = file_lines(c, data, len, lines, ret_why);
   if (!err && len) {
     cyaml_err_t e = cyaml_load_data((const uint8_t *)data, len, &options, &top, (cyaml_data_t **)&values, NULL);

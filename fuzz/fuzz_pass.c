@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "base/sha256.h"
 #include "trust/revoked.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -38,7 +39,7 @@ static void as_list(struct slice bytes) {
   struct revoked *r;
   struct id realm = {{0}};
   /* Behind the heads of the list and of a key of Ed25519. */
-  if (bytes.n > 47) crypto_sha256(slice_of(bytes.p + 3, 44), realm.b);
+  if (bytes.n > 47) sha256_of(slice_of(bytes.p + 3, 44), realm.b);
   int err = revoked_parse(&mem, bytes, &realm, 1, &r, why);
   if (err) {
     require(why[0] != 0 && mem.bytes == 0);

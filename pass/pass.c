@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/sha256.h"
 #include "io/io.h"
 #include "pass/command.h"
 #include "pass/files.h"
@@ -160,7 +161,7 @@ static void print_link(const struct pass *p, size_t i) {
   struct shown s = show_of(c);
   char signer[ID_HEX_LEN + 1];
   struct id id;
-  crypto_sha256(p->link[i].key, id.b);
+  sha256_of(p->link[i].key, id.b);
   id_hex(&id, signer);
   printf("%sserial      %s\n%s %s\nfor key     %s\nrole        %s\nvalid       %s to %s\n",
          i ? "\nnarrowed, of which this holds:\n" : "", s.serial, i ? "signed by  " : "realm key  ", signer, s.holder,

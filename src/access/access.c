@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <yaml.h>
 
+#include "access/yaml.h"
 #include "base/err.h"
 #include "trust/crypto.h"
 #include "trust/password.h"
@@ -374,38 +375,6 @@ static int take_realms(struct file *f, yaml_node_t *list) {
 
 /* ---- the file -------------------------------------------------------------------------------------------------------------
  */
-/* Refuses texts that libyaml takes seconds to load, and texts with a NUL, where C would cut them; errors of YAML are reported
- * later, when it is loaded.
- */
-static int check_shape(struct file *f, struct slice text) {
-  yaml_parser_t parser;
-  yaml_event_t e;
-  const char *wrong = NULL;
-  unsigned depth = 0, documents = 0;
-  if (text.n && (text.p[0] == '%' || memmem(text.p, text.n, "\n%", 2)))
-    return fail(f, NULL, "a line that begins with %% (a directive of YAML): leave it out");
-  if (!yaml_parser_initialize(&parser)) return no_memory(f);
-  yaml_parser_set_input_string(&parser, text.p, text.n);
-  for (bool more = true; more && !wrong && yaml_parser_parse(&parser, &e); yaml_event_delete(&e)) {
-    bool begins = e.type == YAML_SEQUENCE_START_EVENT || e.type == YAML_MAPPING_START_EVENT;
-    bool ends = e.type == YAML_SEQUENCE_END_EVENT || e.type == YAML_MAPPING_END_EVENT;
-    more = e.type != YAML_NO_EVENT && e.type != YAML_STREAM_END_EVENT;
-    depth = depth + begins - ends;
-    if (depth > MAX_NESTING) wrong = "nested too deeply";
-    if (e.type == YAML_DOCUMENT_START_EVENT && documents++) wrong = "a second document begins here: put all keys into one";
-    if (e.type == YAML_ALIAS_EVENT) wrong = "an alias (*NAME): write out what it stands for, or put patterns in quotes: '*'";
-    if ((e.type == YAML_SCALAR_EVENT && e.data.scalar.anchor) ||
-        (e.type == YAML_SEQUENCE_START_EVENT && e.data.sequence_start.anchor) ||
-        (e.type == YAML_MAPPING_START_EVENT && e.data.mapping_start.anchor))
-      wrong = "an anchor (&NAME): leave it out, or put what begins with & in quotes";
-    if (e.type == YAML_SCALAR_EVENT && memchr(e.data.scalar.value, 0, e.data.scalar.length))
-      wrong = "a text with a NUL (\\0) in it";
-    if (wrong) snprintf(f->why, ACCESS_WHY_LEN, "%.200s:%zu: %s", f->name, e.start_mark.line + 1, wrong);
-  }
-  yaml_parser_delete(&parser);
-  return wrong ? MACULA_EINVAL : 0;
-}
-
 static int take_all(struct file *f) {
   struct field v[] = {{"grants", NULL},     {"tokens", NULL},    {"users", NULL},  {"keys", NULL},
                       {"realm_keys", NULL}, {"anonymous", NULL}, {"default", NULL}};
@@ -426,8 +395,8 @@ int access_parse(struct mem *mem, const char *name, struct slice text, const str
   ret_why[0] = 0;
   if (text.n > ACCESS_MAX_FILE)
     return fail(&f, NULL, "an access file has at most %d bytes, this has %zu", ACCESS_MAX_FILE, text.n);
-  int err = check_shape(&f, text);
-  if (err) return err;
+  int err = yaml_check_shape(name, text, MAX_NESTING, ret_why);
+  if (err) return err == MACULA_ENOMEM ? no_memory(&f) : err;
   if (!yaml_parser_initialize(&parser)) return no_memory(&f);
   yaml_parser_set_input_string(&parser, text.p, text.n);
   if (!yaml_parser_load(&parser, &f.doc)) {

@@ -31,7 +31,7 @@
 #define ACCESS_MAX_KEYS 10000
 #define ACCESS_MAX_REALMS 16
 #define ACCESS_MAX_NAME 64 /* bytes of a user's name */
-#define ACCESS_WHY_LEN 512
+#define ACCESS_WHY_LEN 512 /* YAML_WHY_LEN */
 
 struct access_user {
   struct slice name, hash; /* hash: see trust/password.h */

@@ -1,6 +1,6 @@
 #include "node/keys.h"
 
-#include "quic/identity.h"
+#include "base/sha256.h"
 #include "wire/names.h"
 
 /* A key is a hash over kind, realm and name, so that a topic and a procedure of the same name have different keys, and so have
@@ -11,5 +11,5 @@ void realm_key(const struct node *n, enum dht_kind kind, struct slice name, stru
   buf[0] = (uint8_t)kind;
   memcpy(buf + 1, n->realm, realm + 1);
   memcpy(buf + 2 + realm, name.p, name.n);
-  quic_sha256(slice_of(buf, 2 + realm + name.n), ret_key);
+  sha256_of(slice_of(buf, 2 + realm + name.n), ret_key->b);
 }

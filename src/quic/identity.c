@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/sha256.h"
 #include "quic/internal.h"
 
 #define SPKI_MAX 1024 /* bytes; RSA of 4,096 bits takes 550. Bounds the work of verifying with a peer's key */
@@ -23,7 +24,7 @@ static int finish_signing(struct quic_identity *i) {
   gnutls_pubkey_deinit(pub);
   if (r < 0) return MACULA_CERTIFICATE_INVALID;
   struct id hash;
-  quic_sha256(quic_identity_spki(i), &hash);
+  sha256_of(quic_identity_spki(i), hash.b);
   return id_eq(&hash, &i->id) ? 0 : MACULA_CERTIFICATE_INVALID;
 }
 
@@ -215,12 +216,8 @@ int quic_verify(struct slice spki, struct slice data, struct slice sig, struct i
   r = a == GNUTLS_SIGN_UNKNOWN ? -1 : gnutls_pubkey_verify_data2(pub, a, 0, &d, &s);
   gnutls_pubkey_deinit(pub);
   if (r < 0) return MACULA_BAD_SIGNATURE;
-  quic_sha256(spki, ret_id);
+  sha256_of(spki, ret_id->b);
   return 0;
-}
-
-void quic_sha256(struct slice data, struct id *ret_hash) {
-  if (gnutls_hash_fast(GNUTLS_DIG_SHA256, data.p, data.n, ret_hash->b) < 0) memset(ret_hash, 0, sizeof *ret_hash);
 }
 
 const struct id *quic_identity_id(const struct quic_identity *i) { return &i->id; }

@@ -32,6 +32,5 @@ int quic_identity_sign(const struct quic_identity *i, struct slice data, uint8_t
 struct slice quic_identity_spki(const struct quic_identity *i);
 /* Verifies that sig is a signature of data by the key in spki. 0 and that key's id; MACULA_BAD_SIGNATURE otherwise. */
 int quic_verify(struct slice spki, struct slice data, struct slice sig, struct id *ret_id);
-void quic_sha256(struct slice data, struct id *ret_hash);
 
 #endif

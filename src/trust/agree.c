@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "base/sha256.h"
 
 static const char offer_label[] = "macula offer 1", answer_label[] = "macula answer 1"; /* each with its NUL */
 static const char key_label[] = "macula envelope 1", name_label[] = "macula envelope name 1", seal_label[] = "macula seal 1";
@@ -59,7 +60,7 @@ static struct text answer_text(const struct id *from, const struct id *to, const
   return to_sign(slice_of(answer_label, sizeof answer_label), from, to, instance, slice_of(of, CRYPTO_HASH_LEN), value, realm);
 }
 
-static void hash(const struct text *t, uint8_t ret[CRYPTO_HASH_LEN]) { crypto_sha256(slice_of(t->b, t->n), ret); }
+static void hash(const struct text *t, uint8_t ret[CRYPTO_HASH_LEN]) { sha256_of(slice_of(t->b, t->n), ret); }
 
 static bool is_signed(const struct agree_self *me, const struct id *by, const struct text *t, const struct wire_agree *m) {
   struct id id;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "base/sha256.h"
 
 struct crypto_key {
   gnutls_x509_privkey_t x509;
@@ -54,7 +55,7 @@ static int export_spki(struct crypto_key *k) {
   if (fits) {
     memcpy(k->spki, spki.p, spki.n);
     k->spki_len = spki.n;
-    crypto_sha256(spki, k->id.b);
+    sha256_of(spki, k->id.b);
   }
   gnutls_free(der.data);
   return fits ? 0 : MACULA_CERTIFICATE_INVALID;
@@ -205,19 +206,12 @@ int crypto_verify(struct slice spki, struct slice data, struct slice sig, struct
   gnutls_free(s.data);
   if (r == GNUTLS_E_MEMORY_ERROR) return MACULA_ENOMEM;
   if (r < 0) return MACULA_BAD_SIGNATURE;
-  crypto_sha256(spki, ret_id->b);
+  sha256_of(spki, ret_id->b);
   return 0;
 }
 
 /* ---- hashes: those of Nettle allocate nothing, so they never fail -----------------------------------------------------------
  */
-void crypto_sha256(struct slice data, uint8_t ret_hash[CRYPTO_HASH_LEN]) {
-  struct sha256_ctx c;
-  sha256_init(&c);
-  if (data.n) sha256_update(&c, data.n, data.p);
-  sha256_digest(&c, CRYPTO_HASH_LEN, ret_hash);
-}
-
 void crypto_hmac_sha256(struct slice key, struct slice data, uint8_t ret_mac[CRYPTO_HASH_LEN]) {
   struct hmac_sha256_ctx c;
   hmac_sha256_set_key(&c, key.n, key.p);

@@ -33,7 +33,6 @@ bool crypto_spki_is_p256(struct slice spki);
 /* 0 and the key's id when sig is its signature of data, MACULA_BAD_SIGNATURE when not, or when the key is of another kind. */
 int crypto_verify(struct slice spki, struct slice data, struct slice sig, struct id *ret_id);
 
-void crypto_sha256(struct slice data, uint8_t ret_hash[CRYPTO_HASH_LEN]);
 void crypto_hmac_sha256(struct slice key, struct slice data, uint8_t ret_mac[CRYPTO_HASH_LEN]);
 /* HMAC-SHA256 over the parts in order. */
 void crypto_mac(const uint8_t key[CRYPTO_HASH_LEN], const struct slice *parts, size_t count, uint8_t *ret_mac, size_t len);

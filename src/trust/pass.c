@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "base/sha256.h"
 #include "trust/revoked.h"
 #include "wire/cursor.h"
 #include "wire/pattern.h"
@@ -165,7 +166,7 @@ enum pass_verdict pass_decode(struct slice bytes, struct pass *ret_pass, char re
     return WHY("the pass is not written in the one way there is"), PASS_MALFORMED;
   for (size_t i = 0; i < p.links; i++)
     if (!read_claims(p.link[i].claims_bytes, &p.link[i].claims, ret_why)) return PASS_MALFORMED;
-  crypto_sha256(p.link[0].key, p.realm.b);
+  sha256_of(p.link[0].key, p.realm.b);
   *ret_pass = p;
   return PASS_GOOD;
 }
@@ -222,7 +223,7 @@ static struct slice signed_bytes(const struct pass *p, size_t i, uint8_t buf[MAX
     uint8_t first[PASS_MAX], hash[CRYPTO_HASH_LEN];
     struct writer f = {first, sizeof first, 0};
     write_link(&f, &p->link[i - 1]);
-    crypto_sha256(slice_of(first, f.len), hash);
+    sha256_of(slice_of(first, f.len), hash);
     writer_raw(&w, slice_of(hash, sizeof hash));
   }
   writer_raw(&w, p->link[i].claims_bytes);
@@ -235,7 +236,7 @@ static enum pass_verdict check_link(const struct pass *p, size_t i, char ret_why
   struct id id;
   if (i == 0 && !crypto_spki_is_ed25519(l->key)) return WHY("the pass is not signed by an Ed25519 key"), PASS_FORGED;
   if (i) {
-    crypto_sha256(l->key, id.b);
+    sha256_of(l->key, id.b);
     if (!id_eq(&id, &l[-1].claims.holder)) return WHY("the pass was narrowed by another key than its holder's"), PASS_FORGED;
   }
   int err = crypto_verify(l->key, signed_bytes(p, i, buf), l->signature, &id);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "base/sha256.h"
 #include "wire/cursor.h"
 
 #define VERSION 1
@@ -97,7 +98,7 @@ int revoked_parse(struct mem *mem, struct slice bytes, const struct id *realms, 
                REVOKED_MAX),
            MACULA_EINVAL;
   if (!p.number) return WHY("the list has number 0, which replaces none: the first one has 1"), MACULA_EINVAL;
-  crypto_sha256(p.key, realm.b);
+  sha256_of(p.key, realm.b);
   id_hex(&realm, hex);
   for (size_t i = 0; i < realm_count; i++) known |= id_eq(&realm, &realms[i]);
   if (!known) return WHY("the list is signed by the realm key %s, which is not trusted here", hex), MACULA_NOT_AUTHORIZED;

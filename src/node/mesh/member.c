@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "base/sha256.h"
 #include "node/calls/providers.h"
 #include "node/mesh/records.h"
 #include "node/messages/spread.h"
@@ -125,7 +126,7 @@ static int verify(void *ctx, struct slice key, struct slice text, struct slice s
 
 static void id_of(void *ctx, struct slice key, struct id *ret_id) {
   (void)ctx;
-  crypto_sha256(key, ret_id->b);
+  sha256_of(key, ret_id->b);
 }
 
 int mesh_new(struct node *n) {

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "base/sha256.h"
 #include "node/session/session.h"
 #include "node/trust/account.h"
 #include "trust/crypto.h"
@@ -97,7 +98,7 @@ static int pass_take(struct node *n, struct slice bytes, const struct id *holder
   uint8_t digest[CRYPTO_HASH_LEN];
   struct lru_link *known;
   struct pass p;
-  crypto_sha256(bytes, digest);
+  sha256_of(bytes, digest);
   if ((known = lru_find(&n->trust.passes, digest, sizeof digest))) {
     lru_touch(&n->trust.passes, known);
     *ret_pass = container_of(known, struct trust_pass, link);

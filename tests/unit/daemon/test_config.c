@@ -178,6 +178,10 @@ static void test_wrong_values_name_their_place(void **state) {
   assert_refused(f, NULL, NULL, (const char *[]){"--listen", "[fe80::1]:1", NULL}, "as in fe80::1%eth0");
   assert_refused(f, NULL, NULL, (const char *[]){"--http", "[fe80::1%nosuch0]:1", NULL}, "no network interface 'nosuch0'");
   assert_refused(f, "join: [ok, 'host:x']\n", NULL, NULL, ":1: join:");
+  assert_refused(f, "realm: a\nname: &x b\n", NULL, NULL,
+                 ":2: an anchor (&NAME)"); /* libyaml looks through all of them for each */
+  assert_refused(f, "%TAG ! tag:x:\n---\nrealm: a\n", NULL, NULL, ":1: a line that begins with %");
+  assert_refused(f, "realm: *x\n", NULL, NULL, ":1: an alias");
   assert_refused(f, NULL, NULL, (const char *[]){"--admin-keys", "x", NULL},
                  "--admin-keys: operators stand in the access file");
   assert_refused(f, "admin_keys: [x]\n", NULL, NULL, ":1: admin_keys: operators stand in the access file");
@@ -196,7 +200,7 @@ static void test_not_yaml(void **state) {
   assert_refused(f, "name: x\nrealm:\n  name: a\n", NULL, NULL, ":2: realm: one value is expected");
   assert_refused(f, "name: x\nrealm_keys: abc\n", NULL, NULL, ":2: realm_keys: a list is expected");
   assert_refused(f, "realm: a\nrealm: b\n", NULL, NULL, ":2: realm: stands in line 1 already");
-  assert_refused(f, "realm: &x a\nname: *x\n", NULL, NULL, "alias");
+  assert_refused(f, "realm: &x a\nname: *x\n", NULL, NULL, "anchor");
   assert_refused(f, NULL, NULL, (const char *[]){"-c", "/nowhere/at/all.yaml", NULL}, "/nowhere/at/all.yaml");
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/rng.h"
+#include "base/sha256.h"
 #include "trust/revoked.h"
 #include "unit/trust/passes.h"
 #include "wire/cursor.h"
@@ -210,7 +211,7 @@ static struct bytes lie(const struct bytes *first, const struct crypto_key *key,
   struct slice claims = p.link[1].claims_bytes;
   struct writer d = {data, sizeof data, 0}, w;
   uint8_t hash[CRYPTO_HASH_LEN];
-  crypto_sha256(slice_of(first->b + 1, first->n - 1), hash); /* behind the array's head */
+  sha256_of(slice_of(first->b + 1, first->n - 1), hash); /* behind the array's head */
   writer_raw(&d, slice_of(label, sizeof label));
   writer_raw(&d, slice_of(hash, sizeof hash));
   writer_raw(&d, claims);

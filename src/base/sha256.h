@@ -1,0 +1,12 @@
+/* SHA-256. */
+#ifndef BASE_SHA256_H
+#define BASE_SHA256_H
+
+#include "base/slice.h"
+
+#define SHA256_LEN 32 /* bytes */
+
+/* Allocates nothing and never fails. */
+void sha256_of(struct slice data, uint8_t ret_hash[SHA256_LEN]);
+
+#endif
