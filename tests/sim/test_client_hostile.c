@@ -13,8 +13,10 @@ struct villain {
   struct rng rng;
   struct rng_seeded seeded;
   bool let_in;
-  uint8_t call_id[CALL_ID_LEN]; /* of the last CALL heard */
-  uint64_t ref;                 /* of the last request that named one */
+  bool calm;                     /* it says nothing but PONG, and ACK with these: */
+  const struct msg_partly *acks; /* in this order; the last one again and again */
+  uint8_t call_id[CALL_ID_LEN];  /* of the last CALL heard */
+  uint64_t ref;                  /* of the last request that named one */
 };
 
 static void say(struct villain *v, struct quic_conn *c, int64_t stream, const struct msg *m, bool mangle) {
@@ -81,7 +83,12 @@ static void v_data(void *ctx, struct quic_conn *c, int64_t stream, struct slice 
     if (m.type == MSG_CALL) memcpy(v->call_id, m.call.call_id.p, CALL_ID_LEN);
     if (m.type == MSG_SUBSCRIBE) v->ref = m.subscribe.ref;
     if (m.type == MSG_PUBLISH) v->ref = m.publish.ref;
+    if (m.type == MSG_PUBLISH && v->calm) {
+      struct msg ack = {.type = MSG_ACK, .ack = {.ref = v->ref, .partly = *v->acks++}};
+      say(v, c, stream, &ack, false);
+    }
   }
+  if (v->calm) return;
   for (uint64_t n = 1 + rng_below(v->rng, 6); n; n--) say_anything(v, c, stream);
 }
 static void v_recv(void *ctx, const struct addr *l, const struct addr *r, struct slice d, uint8_t ecn, nanotime now) {
@@ -164,6 +171,57 @@ static void test_hostile_node(void **state) {
   }
 }
 
+/* ---- what a node says of who listens ---------------------------------------------------------------------------------------
+ */
+struct told {
+  int count;
+  macula_partly last;
+  struct tally *done; /* which is not yet done then */
+};
+
+static void on_partly(void *ctx, macula_client client, const macula_partly *partly) {
+  struct told *t = ctx;
+  (void)client;
+  assert_int_equal(t->done->done, t->count);
+  t->count++;
+  t->last = *partly;
+}
+
+/* A node that is not sure of all who listen says so of a message before it counts as done; else nothing is told. */
+static void test_partly(void **state) {
+  static const struct msg_partly acks[] = {{1, 2, 3}, {.unknown = 7}, {0}};
+  struct world w = {0};
+  struct villain v;
+  struct user u = {0};
+  struct tally done = {0};
+  struct told t = {.done = &done};
+  macula_publish_options qos1 = {.qos = 1, .on_partly = on_partly, .partly_ctx = &t};
+  (void)state;
+  world_init(&w, NULL);
+  world_node_kill(&w);
+  villain_start(&v, &w, 1);
+  v.let_in = v.calm = true;
+  v.acks = acks;
+  assert_int_equal(user_start(&w, 0, &u, (struct client_options){0}), 0);
+  assert_true(world_until(&w, &u.states[MACULA_CONNECTED], 10 * NS_SEC));
+  for (int i = 0; i < 3; i++) {
+    world_now(&w);
+    assert_int_equal(client_publish(u.c, "t.x", slice_str("1"), &qos1, on_done, &done), 0);
+    world_run(&w, NS_SEC);
+    assert_int_equal(done.done, i + 1);
+    assert_int_equal(done.err, 0);
+    assert_int_equal(t.count, i < 2 ? i + 1 : 2);
+    if (i == 0) assert_true(t.last.cut == 1 && t.last.silent == 2 && t.last.unknown == 3);
+    if (i == 1) assert_true(!t.last.cut && !t.last.silent && t.last.unknown == 7);
+  }
+  sim_net_detach(w.net, &w.node_at);
+  quic_free(v.quic);
+  world_node(&w);
+  client_close(u.c, false);
+  world_run(&w, 40 * NS_SEC);
+  world_done(&w);
+}
+
 /* ---- callbacks that take things away ---------------------------------------------------------------------------------------
  */
 struct meddler {
@@ -230,6 +288,7 @@ static void test_meddling_callbacks(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_hostile_node), cmocka_unit_test(test_meddling_callbacks)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_hostile_node), cmocka_unit_test(test_partly),
+                                     cmocka_unit_test(test_meddling_callbacks)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
