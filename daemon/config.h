@@ -46,7 +46,7 @@ struct config_http {
 };
 struct config_memory {
   bool is_auto;
-  uint64_t max; /* octets; 0: no limit, or is_auto */
+  uint64_t max; /* bytes; 0: no limit, or is_auto */
 };
 
 struct config { /* texts live as long as it does */

@@ -12,7 +12,7 @@
 
 #define LINES_A_SECOND 20.0
 #define LINES_AT_ONCE 2000.0
-#define LINE_MAX_LEN 2600 /* 1,024 octets of fields as JSON; less than PIPE_BUF, so a writable pipe takes it whole */
+#define LINE_MAX_LEN 2600 /* 1,024 bytes of fields as JSON; less than PIPE_BUF, so a writable pipe takes it whole */
 
 void logsink_init(struct logsink *s, bool json) {
   struct stat st;
