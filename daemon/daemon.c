@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/sanitized.h"
 #include "environ.h"
+#include "heap.h"
 #include "io/io.h"
 #include "notify.h"
 #include "quic/quic.h"
