@@ -95,6 +95,7 @@ static void on_connect(struct session *s, const struct msg_connect *m) {
     return;
   }
   int err = session_check(s, m, why, &text);
+  if (!err) err = account_may_come(s, &text);
   if (!err) err = trust_judge(s, m, &text);
   session_judge(s, m);
   if (err || !n->sessions.judge || !n->sessions.judge(n->sessions.judge_ctx, s, m)) session_verdict(n, s->serial, err, text);

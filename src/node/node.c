@@ -75,6 +75,12 @@ static void on_silent(void *ctx, struct quic_conn *c) {
   if (s) session_silent(s);
 }
 
+static void on_limited(void *ctx, struct quic_conn *c) {
+  struct session *s = quic_conn_user(c);
+  (void)ctx;
+  if (s) account_limited(s);
+}
+
 #define RENEW "renew it and send SIGHUP"
 #define CLOCK_SAID 60000       /* ms */
 #define PASS_SOON (7 * 86400u) /* s */
@@ -170,6 +176,7 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
                   .stream_closed = on_stream_closed,
                   .drained = on_drained,
                   .silent = on_silent,
+                  .limited = on_limited,
                   .refused = on_refused},
       .ctx = n,
       .identity = cfg->identity,
@@ -286,7 +293,11 @@ void node_free(struct node *n) {
   n->draining = n->left = true; /* calls that fail now dial nobody */
   n->spread.gets.left = NULL;   /* the nodes that answer them have no connection any more */
   if (n->quic) quic_free(n->quic);
-  list_for(it, &n->sessions.all) container_of(it, struct session, all)->state = SESSION_OVER; /* nothing is sent any more */
+  list_for(it, &n->sessions.all) { /* nothing is sent any more */
+    struct session *s = container_of(it, struct session, all);
+    s->state = SESSION_OVER;
+    s->door.conn = NULL;
+  }
   join_done(n);
   list_for_safe(it, &n->sessions.all) session_closed(container_of(it, struct session, all), NULL);
   deliver_done(n);

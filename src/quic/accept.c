@@ -5,12 +5,19 @@
 #define RETRY_TIME (10 * NS_SEC)
 #define TOKEN_TIME (24 * 3600 * NS_SEC)
 #define RESETS_A_SECOND 1000.0
+#define RETRIES_A_SECOND 2000.0
+#define REFUSALS_A_SECOND 100.0 /* that are told to have made too many handshakes; others are not answered */
+/* Handshakes that led to nothing, of all addresses: so many times what one has. Then only an address comes in that has used
+ * less than half of its own, and of these so many times that. */
+#define OF_ALL 8.0
+#define RESERVE 2.0
 /* bytes: the family, then an IPv4 address or an IPv6 /64 prefix (one host may have all addresses of a /64) */
 #define ADDR_KEY 9
 
 struct addr_entry {
   struct lru_link l;
-  struct bucket bucket;
+  struct bucket bucket;     /* new connections whose address is not proved */
+  struct bucket handshakes; /* that led to nothing */
   uint8_t key[ADDR_KEY];
 };
 
@@ -35,34 +42,71 @@ static void key_of(const struct addr *a, uint8_t ret_key[ADDR_KEY]) {
          ret_key[0] == 4 ? 4 : 8);
 }
 
-static bool too_many_from(struct quic *q, const struct addr *a) {
+/* NULL: there is no memory for it. */
+static struct addr_entry *entry_of(struct quic *q, const struct addr *a) {
   uint8_t key[ADDR_KEY];
-  if (addr_is_loopback(a)) return false;
   key_of(a, key);
   struct lru_link *l = lru_find(&q->addrs, key, sizeof key), *out;
   if (l) {
     lru_touch(&q->addrs, l);
-  } else {
-    struct addr_entry *e = mem_calloc(q->cfg.mem, 1, sizeof *e);
-    if (!e) return true;
-    memcpy(e->key, key, sizeof key);
-    int err = lru_insert(&q->addrs, &e->l, key, sizeof key, &out);
-    if (out) mem_free(q->cfg.mem, container_of(out, struct addr_entry, l));
-    if (err) {
-      mem_free(q->cfg.mem, e);
-      return true;
-    }
-    l = &e->l;
+    return container_of(l, struct addr_entry, l);
   }
+  struct addr_entry *e = mem_calloc(q->cfg.mem, 1, sizeof *e);
+  if (!e) return NULL;
+  memcpy(e->key, key, sizeof key);
+  int err = lru_insert(&q->addrs, &e->l, key, sizeof key, &out);
+  if (out) mem_free(q->cfg.mem, container_of(out, struct addr_entry, l));
+  if (!err) return e;
+  mem_free(q->cfg.mem, e);
+  return NULL;
+}
+
+/* ---- handshakes that lead to nothing ---------------------------------------------------------------------------------------
+ *
+ * The client was not admitted, or was gone soon (quic_conn_brief). Of these an address has cfg.vain at once and a tenth of that
+ * a second, at some 0.4 ms of the loop each. One that led to something counts no more, so that any number of clients may come
+ * from one address. */
+static double left_of(struct quic *q, struct addr_entry *e) {
+  double most = q->cfg.vain;
+  return e ? bucket_level(&e->handshakes, most / 10, most, q->now) : most / 2;
+}
+
+static bool is_spent(struct quic *q, struct addr_entry *e) {
+  double most = q->cfg.vain, own = left_of(q, e);
+  double all = bucket_level(&q->handshakes, most / 10 * OF_ALL, most * OF_ALL, q->now);
+  return own < 1 || all < (own > most / 2 ? 1 - most * RESERVE : 1);
+}
+
+static void count(struct quic_conn *c, double handshakes) {
+  struct quic *q = c->q;
+  struct addr_entry *e = entry_of(q, &c->remote);
+  (void)is_spent(q, e); /* brings both up to now */
+  if (e) e->handshakes.tokens += handshakes;
+  q->handshakes.tokens += handshakes;
+  c->lent = handshakes < 0;
+}
+
+void accept_admitted(struct quic_conn *c) {
+  if (c->lent) count(c, 1);
+}
+
+void quic_conn_brief(struct quic_conn *c) {
+  if (c->server && !c->lent) count(c, -1);
+}
+
+/* Whether an address that may be forged has to be proved first. Of what an address may have those who prove it have the half.
+ */
+static bool wants_proof(struct quic *q, const struct addr *a, struct addr_entry *e) {
   double rate = q->cfg.retry_rate;
-  return !bucket_take(&container_of(l, struct addr_entry, l)->bucket, rate, rate, q->now);
+  if (q->stats.half_open >= q->cfg.retry_half_open || !e || left_of(q, e) < q->cfg.vain / 2.0) return true;
+  return !addr_is_loopback(a) && !bucket_take(&e->bucket, rate, rate, q->now);
 }
 
 /* ---- room ------------------------------------------------------------------------------------------------------------------
  */
 static void end_now(struct quic_conn *c) {
   struct quic *q = c->q;
-  quic_conn_admit(c); /* its place is free at once, and not only after conn_closed */
+  conn_admit(c); /* its place is free at once, and not only after conn_closed */
   if (c->established) q->stats.conns--;
   c->established = false;
   conn_end(c, 0);
@@ -107,6 +151,10 @@ static bool oldest_makes_room(struct quic *q, const struct addr *from) {
 static void send_retry(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_pkt_hd *hd) {
   ngtcp2_cid scid;
   uint8_t token[NGTCP2_CRYPTO_MAX_RETRY_TOKENLEN2], pkt[512];
+  if (!bucket_take(&q->retry_rate, RETRIES_A_SECOND, RETRIES_A_SECOND, q->now)) {
+    q->stats.dropped++;
+    return;
+  }
   quic_new_cid(q, &scid, QUIC_CID_LEN);
   ngtcp2_ssize n = ngtcp2_crypto_generate_retry_token2(token, q->secret, sizeof q->secret, hd->version, &remote->sa,
                                                        addr_len(remote), &scid, &hd->dcid, q->now);
@@ -139,6 +187,15 @@ void accept_initial(struct quic *q, const struct addr *local, const struct addr 
     q->stats.dropped++;
     return;
   }
+  struct addr_entry *from = entry_of(q, remote);
+  if (is_spent(q, from)) {
+    q->stats.refused_rate++;
+    if (bucket_take(&q->refusal_rate, REFUSALS_A_SECOND, REFUSALS_A_SECOND, q->now))
+      send_refusal(q, local, remote, &hd, NGTCP2_CONNECTION_REFUSED, MACULA_RATE_LIMITED);
+    quic_refused(q, remote, NULL, MACULA_RATE_LIMITED,
+                 slice_str("this address makes connections without end that lead to nothing"));
+    return;
+  }
   ngtcp2_cid odcid;
   struct conn_server s = {.hd = &hd, .token_type = NGTCP2_TOKEN_TYPE_UNKNOWN};
   if (hd.tokenlen && hd.token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_RETRY2) {
@@ -159,7 +216,7 @@ void accept_initial(struct quic *q, const struct addr *local, const struct addr 
                                            TOKEN_TIME, q->now) == 0)
       s.token_type = NGTCP2_TOKEN_TYPE_NEW_TOKEN;
   }
-  if (s.token_type == NGTCP2_TOKEN_TYPE_UNKNOWN && (q->stats.half_open >= q->cfg.retry_half_open || too_many_from(q, remote))) {
+  if (s.token_type == NGTCP2_TOKEN_TYPE_UNKNOWN && wants_proof(q, remote, from)) {
     send_retry(q, local, remote, &hd);
     return;
   }
@@ -182,6 +239,7 @@ void accept_initial(struct quic *q, const struct addr *local, const struct addr 
     return;
   }
   q->stats.accepted++;
+  count(c, -1);
   conn_read(c, local, remote, dg, ecn);
 }
 

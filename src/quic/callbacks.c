@@ -69,6 +69,7 @@ static int recv_stream_data(ngtcp2_conn *nc, uint32_t flags, int64_t id, uint64_
     if (n) quic_consume(c, id, n);
     return 0;
   }
+  c->moved += (uint32_t)n;
   c->q->cfg.handler.stream_data(c->q->cfg.ctx, c, id, slice_of(p, n), flags & NGTCP2_STREAM_DATA_FLAG_FIN);
   return 0;
 }
@@ -77,6 +78,7 @@ static int acked(ngtcp2_conn *nc, int64_t id, uint64_t offset, uint64_t n, void 
   (void)nc, (void)id, (void)offset;
   struct quic_conn *c = user;
   if (!stream_user || !n) return 0;
+  c->moved += (uint32_t)n;
   stream_acked(stream_user, n);
   if (c->q->cfg.handler.acked && !c->ev_acked) {
     c->ev_acked = true;

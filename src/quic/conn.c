@@ -293,7 +293,7 @@ void conn_read(struct quic_conn *c, const struct addr *local, const struct addr 
     if (c->close_pkt && (c->late & (c->late - 1)) == 0) quic_raw(q, &c->local, &c->remote, c->close_pkt, c->close_len);
     return;
   }
-  if (c->state == CONN_CLOSING) return;
+  if (c->state == CONN_CLOSING || !idle_may_read(c)) return;
   ngtcp2_path path = path_of(c->server ? local : &c->local, remote);
   ngtcp2_pkt_info pi = {.ecn = ecn};
   int rv = ngtcp2_conn_read_pkt(c->nc, &path, &pi, dg.p, dg.n, q->now);
@@ -301,6 +301,7 @@ void conn_read(struct quic_conn *c, const struct addr *local, const struct addr 
     conn_fail(c, rv);
     return;
   }
+  idle_settle(c, dg.n);
   c->last_rx = q->now;
   c->silent_told = false;
   c->check_at = TIME_NEVER;
@@ -524,12 +525,17 @@ bool quic_is_awaiting(const struct quic *q) {
 /* ---- looking ---------------------------------------------------------------------------------------------------------------
  */
 
-void quic_conn_admit(struct quic_conn *c) {
+void conn_admit(struct quic_conn *c) {
   if (!c->half_open) return;
   share_admit(c);
   c->half_open = false;
   list_remove(&c->fresh);
   c->q->stats.half_open--;
+}
+
+void quic_conn_admit(struct quic_conn *c) {
+  accept_admitted(c);
+  conn_admit(c);
 }
 
 void quic_conn_set_user(struct quic_conn *c, void *user) { c->user = user; }

@@ -109,6 +109,7 @@ int quic_new(const struct quic_config *cfg, nanotime now, struct quic **ret_q) {
   q->cfg = *cfg;
   quic_identity_ref(q->cfg.identity);
   if (!q->cfg.idle_timeout) q->cfg.idle_timeout = 30 * NS_SEC;
+  if (!q->cfg.vain) q->cfg.vain = 250;
   if (!q->cfg.handshake_timeout) q->cfg.handshake_timeout = 10 * NS_SEC;
   q->now = q->ticket_key_at = now;
   q->max_segments = 64;

@@ -96,6 +96,12 @@ struct quic_conn {
   size_t held_peak;
   uint32_t streams_owed;           /* that the peer closed, and may open anew once they are not held back any more: */
   bool streams_held, one_way_anew; /* one_way_anew: quic_conn_grant_streams was called */
+  struct bucket *units;            /* quic_conn_pays */
+  double owed;                     /* units spent that bytes of streams have not given back */
+  uint32_t moved;                  /* bytes of streams that the datagram under way has brought or acknowledged */
+  bool lent;                       /* its handshake counts against its address: accept.c */
+  nanotime free_at;                /* when it had its last free packet: idle.c */
+  nanotime limited_at;             /* when `limited` may be told again */
   uint32_t shares;                 /* quic_conn_shares: it counts as so many connections in conn_pool; 0: as one */
   void *user;
   struct list all, event;
@@ -163,7 +169,9 @@ struct quic {
   uint64_t serial;
   unsigned max_segments;
   int stop_err;
-  struct bucket icmp_rate, reset_rate;
+  struct bucket icmp_rate, reset_rate, retry_rate, refusal_rate;
+  struct bucket handshakes; /* of all addresses that may lead to nothing */
+  struct bucket units;      /* of all packets that move nothing */
   gnutls_priority_t prio;
   gnutls_certificate_credentials_t no_cred;
   struct tls_ca *ca; /* NULL: none */
@@ -214,6 +222,7 @@ void accept_initial(struct quic *q, const struct addr *local, const struct addr 
 void accept_version(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc);
 /* Ends a lingering connection, so that a new one finds room: a half-open or an established one. False: none lingers. */
 bool accept_makes_room(struct quic *q, bool half_open);
+void accept_admitted(struct quic_conn *c); /* its handshake led to something */
 void quic_refused(struct quic *q, const struct addr *remote, const struct id *id, int err, struct slice text);
 void accept_unknown(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc,
                     size_t n);
@@ -239,6 +248,7 @@ void conn_fail(struct quic_conn *c, int liberr);
 void conn_end(struct quic_conn *c, uint64_t linger);
 uint64_t conn_three_ptos(const struct quic_conn *c);
 void conn_free(struct quic_conn *c);
+void conn_admit(struct quic_conn *c); /* it is no longer half-open */
 void conn_maybe_close_after(struct quic_conn *c);
 void conn_give_streams(struct quic_conn *c); /* lets the peer open as many streams as it closed */
 uint64_t conn_effective_keep_alive(const struct quic_conn *c);
@@ -252,6 +262,10 @@ void share_admit(struct quic_conn *c);         /* to be called before half_open 
 void share_relieve(struct quic *q);
 const char *share_check(const struct quic *q);
 bool share_waits(const struct quic_conn *c); /* it must send no more stream data until something is acknowledged */
+
+/* idle.c */
+bool idle_may_read(struct quic_conn *c);         /* false: its next datagram is to be dropped */
+void idle_settle(struct quic_conn *c, size_t n); /* a datagram of n bytes has been read */
 
 /* send.c */
 void send_close(struct quic_conn *c); /* sends the last packet of a closing connection and frees what it holds */

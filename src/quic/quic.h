@@ -20,6 +20,7 @@
 #include "base/rng.h"
 #include "base/slice.h"
 #include "base/time.h"
+#include "bounded/bucket.h"
 #include "quic/identity.h"
 #include "quic/stats.h"
 
@@ -63,6 +64,9 @@ struct quic_handler {
    * called for a peer that left or fell silent. id: NULL if no certificate was seen. The remote address is not proved. May be
    * NULL. */
   void (*refused)(void *ctx, const struct addr *remote, const struct id *id, int err, struct slice text);
+  /* Datagrams of this connection are dropped unread, as what quic_conn_pays gave it is spent; told once a minute. May be NULL.
+   */
+  void (*limited)(void *ctx, struct quic_conn *c);
   /* More could be sent now than is queued, and the owner has more (quic_conn_more). Called within quic_send, possibly several
    * times; it may call only the functions for streams and quic_conn_close. */
   void (*drained)(void *ctx, struct quic_conn *c);
@@ -87,6 +91,7 @@ struct quic_config {
   uint32_t max_half_open;         /* connections that have not reached quic_conn_admit: 1,024 */
   uint32_t retry_half_open;       /* Retry from this many half-open on: 256; 0: always */
   uint32_t retry_rate;            /* or above this many new connections a second from one address: 50; loopback exempt */
+  uint32_t vain;                  /* handshakes of an address that may lead to nothing at once, and in 10 s; 0: 250 */
   uint64_t idle_timeout;          /* ns; 0: 30 s */
   uint64_t keep_alive;        /* ns between PINGs of outgoing connections; 0: none (for accepted ones: quic_conn_keep_alive) */
   uint64_t handshake_timeout; /* ns; 0: 10 s */
@@ -174,6 +179,15 @@ void quic_conn_drop(struct quic_conn *c);
 void quic_flush_events(struct quic *q, nanotime now);
 /* The owner of a server has accepted CONNECT: the connection is no longer half-open. */
 void quic_conn_admit(struct quic_conn *c);
+/* Who pays for the accepted connection's packets that move nothing: neither new bytes of streams nor acknowledgements of ours,
+ * but pings, what has come already, what waits for packets before it, limits, ids and paths. A packet costs a unit, and one
+ * more for each 128 bytes of it; what was lost and comes after all gives them back. Without units its datagrams are dropped
+ * unread: for who sends more of them QUIC is as a network that loses. `units` may be shared, and starts zeroed; NULL: nobody
+ * pays any more, and nothing is dropped. */
+void quic_conn_pays(struct quic_conn *c, struct bucket *units);
+/* The accepted connection was admitted and is over after so short a time that its handshake counts as one that led to nothing
+ * (accept.c). */
+void quic_conn_brief(struct quic_conn *c);
 /* When conn_pool is nearly full, the connection that holds the most of it ends. For that comparison this connection counts as
  * n. */
 void quic_conn_shares(struct quic_conn *c, uint32_t n);

@@ -10,6 +10,8 @@ struct quic_stats {
   uint32_t streams;                 /* of all connections, those of CONNECT too */
   size_t conn_pool;                 /* bytes of it in use */
   uint64_t refused_memory;          /* connections ended because they held, or asked for, too much of conn_pool */
+  uint64_t refused_rate;            /* connections refused: their address has made too many that led to nothing */
+  uint64_t limited;                 /* datagrams dropped unread: their sender has sent too many that moved nothing */
   uint64_t accepted, refused_full, refused_half_open, retries_sent, retry_ok, handshakes_failed, resumed, stateless_resets_sent,
       version_negotiations, migrations, key_updates, icmp_checks, mtu_falls, datagrams_in, datagrams_out, octets_in, octets_out,
       dropped;
@@ -17,6 +19,9 @@ struct quic_stats {
 
 struct quic; /* endpoint */
 void quic_stats(const struct quic *q, struct quic_stats *ret_stats);
+
+/* What packets that move nothing may cost, in units a second (quic_conn_pays). */
+#define QUIC_IDLE_UNITS 1000u
 
 /* What each connection may hold whatever others do; an idle one holds 28 KiB. What they hold beyond it comes from conn_pool, of
  * which connections that are not admitted get a quarter. When seven eighths of it are used, the connection that holds the most

@@ -43,8 +43,8 @@ ATTACKS = [
 
 
 class Hostile:
-    def __init__(self, node, name, count):
-        self.process = _watched.start("tests/hostile", node.address, name, str(count),
+    def __init__(self, node, name, count, shows=()):
+        self.process = _watched.start("tests/hostile", node.address, name, str(count), *shows,
                                       stderr=subprocess.PIPE if not os.environ.get("LOUD") else None)
         os.set_blocking(self.process.stdout.fileno(), False)
 

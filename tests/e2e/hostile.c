@@ -1,5 +1,7 @@
-/* Clients that mean harm, for tests/e2e/attack.py: hostile ADDR ATTACK COUNT. Prints "ready" when it has done its worst, and
- * goes on until it is ended. It reaches into src/quic, so that it can hold back, repeat and reorder what honest clients send.
+/* Clients that mean harm, for tests/e2e/attack.py: hostile ADDR ATTACK COUNT [IDENTITY PASS]. Prints "ready" when it has done
+ * its worst, and goes on until it is ended. It reaches into src/quic, so that it can hold back, repeat and reorder what honest
+ * clients send. With IDENTITY and PASS, files of key and certificate and of a pass, those whose attack needs no identity of
+ * their own have this one, and show the pass.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +10,7 @@
 #include "../unit/quic/forge.h"
 #include "hostile.h"
 #include "trust/crypto.h"
+#include "trust/pass.h"
 #include "wire/frame.h"
 #include "wire/kad.h"
 #include "wire/msg.h"
@@ -18,6 +21,8 @@
 #define HALF_STREAMS 100u
 
 struct hostile h;
+static uint8_t pass[PASS_MAX];
+static size_t pass_len;
 
 static void fail(const char *what) {
   fprintf(stderr, "hostile: %s\n", what);
@@ -50,6 +55,7 @@ static void say_connect(struct actor *a, uint32_t caps) {
                                     .realm_id = slice_str("default"),
                                     .caps = CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_REGISTER | CAP_CANCEL | caps,
                                     .endpoint = slice_str(caps & CAP_NODE ? "127.0.0.1:9" : NULL),
+                                    .pass = a->identity ? SLICE_NONE : slice_of(pass, pass_len),
                                     .instance = slice_of(instance, sizeof instance)}});
 }
 
@@ -545,12 +551,29 @@ static size_t ep_send(void *ctx, uint8_t *buf, size_t cap, struct burst *o, nano
   }
 }
 
+static struct slice text_of(const char *path) {
+  static char text[2][65536];
+  static int i;
+  FILE *f = fopen(path, "r");
+  size_t n = f ? fread(text[i], 1, sizeof text[i], f) : 0;
+  if (f) fclose(f);
+  if (!n) fail(path);
+  return slice_of(text[i++], n);
+}
+
+static void load(const char *identity, const char *pass_path) {
+  struct slice pem = text_of(identity);
+  const char *why = "";
+  if (quic_identity_parse(pem, pem, io_unix_ms() / 1000, &h.identity, &why)) fail(why);
+  if (crypto_unarmor(PASS_LABEL, text_of(pass_path), pass, sizeof pass, &pass_len)) fail("no pass");
+}
+
 static void start(void) {
   char why[256];
   h.rng = io_rng();
   h.mem = MEM_INIT("quic", 0);
   h.send_mem = MEM_INIT("send", 0);
-  if (quic_identity_generate(&h.identity) || io_loop_new(NULL, &h.loop)) fail("cannot start");
+  if ((!h.identity && quic_identity_generate(&h.identity)) || io_loop_new(NULL, &h.loop)) fail("cannot start");
   struct quic_config cfg = {.mem = &h.mem,
                             .send_mem = &h.send_mem,
                             .rng = h.rng,
@@ -570,13 +593,13 @@ static void start(void) {
   for (int i = 0; i < 4; i++) {
     struct io_udp_options o = {0};
     struct io_udp *u;
-    if (addr_parse("127.0.0.1:0", 0, &o.bind) || io_udp_open(h.loop, &o, &u, why)) fail(why);
+    if (addr_parse("127.0.0.2:0", 0, &o.bind) || io_udp_open(h.loop, &o, &u, why)) fail(why);
     h.at[i] = *io_udp_local(u);
   }
 }
 
 int main(int argc, char **argv) {
-  if (argc != 4 || addr_parse(argv[1], 0, &h.node)) fail("hostile ADDR:PORT ATTACK COUNT");
+  if ((argc != 4 && argc != 6) || addr_parse(argv[1], 0, &h.node)) fail("hostile ADDR:PORT ATTACK COUNT [IDENTITY PASS]");
   for (size_t i = 0; i < sizeof attacks / sizeof attacks[0]; i++)
     if (!strcmp(attacks[i].name, argv[2])) h.attack = &attacks[i];
   for (size_t i = 0; i < frame_attack_count; i++)
@@ -584,6 +607,7 @@ int main(int argc, char **argv) {
   h.count = (uint32_t)atoi(argv[3]);
   if (!h.attack || !h.count || h.count > MAX_ACTORS) fail("no such attack");
   h.actors = calloc(h.count, sizeof *h.actors);
+  if (argc == 6) load(argv[4], argv[5]);
   start();
   return io_loop_run(h.loop) ? 1 : 0;
 }

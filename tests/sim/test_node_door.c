@@ -83,6 +83,8 @@ static const uint8_t *pipe_exporter(const struct door *d) { return (void)d, NULL
 static uint64_t pipe_rtt(const struct door *d) { return (void)d, 0; }
 static size_t pipe_held(const struct door *d, size_t *ret_peak) { return *ret_peak = sizeof *of(d); }
 static void pipe_admit(struct door *d) { of(d)->admitted = true; }
+static void pipe_pays(struct door *d, struct bucket *units) { (void)d, (void)units; }
+static void pipe_brief(struct door *d) { (void)d; }
 static void pipe_shares(struct door *d, uint32_t n) { (void)d, (void)n; }
 static void pipe_keep_alive(struct door *d, uint64_t every) { (void)d, (void)every; }
 static void pipe_ping(struct door *d) { (void)d; }
@@ -111,6 +113,8 @@ static const struct door_ops pipe_ops = {.write = pipe_write,
                                          .rtt = pipe_rtt,
                                          .held = pipe_held,
                                          .admit = pipe_admit,
+                                         .pays = pipe_pays,
+                                         .brief = pipe_brief,
                                          .shares = pipe_shares,
                                          .ping = pipe_ping,
                                          .hold = pipe_hold,

@@ -291,10 +291,59 @@ static void test_defaults(void **state) {
   rig_stop(&r);
 }
 
+/* Comes, is let in, and goes at once. Returns 0, or the code that it was refused with. */
+static int come_and_go(struct rig *r, const char *token, struct quic_identity *identity, char ret_text[256]) {
+  struct rig_client *c = rig_client(r, 0, identity);
+  struct msg m = {.type = MSG_DISCONNECT};
+  int err;
+  for (int i = 0; i < 100 && !c->open && !c->closed; i++) rig_run(r, NS_MS);
+  if (c->open) {
+    rig_connect(c, RIG_EXT, "test", token);
+    for (int i = 0; i < 100 && !c->counts[MSG_PONG] && !c->closed; i++) rig_run(r, NS_MS);
+    if (c->counts[MSG_PONG]) rig_send(c, &m);
+  }
+  err = rig_closed(c);
+  snprintf(ret_text, 256, "%s", c->why_text);
+  rig_kill(c);
+  return c->counts[MSG_PONG] ? 0 : err;
+}
+
+/* A key that is known and comes again and again is told so, before it is judged, and another is not concerned. Keys that are
+ * not known are as many as somebody likes, so it is their address that has had enough. */
+static void test_hasty(void **state) {
+  struct rig r;
+  struct quic_identity *known;
+  char yaml[512], hex[ID_HEX_LEN + 1], text[256];
+  int in = 0, err = 0;
+  (void)state;
+  assert_int_equal(quic_identity_generate(&known), 0);
+  id_hex(quic_identity_id(known), hex);
+  snprintf(yaml, sizeof yaml, "grants: {all: {%s}}\nkeys: {%s: all}\ntokens: [{token: %s, grant: all}]\n", ACCESS_ALL, hex,
+           ACCESS_TOKEN);
+  rig_start(&r, &(struct rig_options){.access = yaml, .link = &(struct sim_link){.delay = NS_MS / 2}});
+  while (in < 200 && !(err = come_and_go(&r, NULL, known, text))) in++;
+  assert_in_range(in, 100, 130);
+  assert_int_equal(err, MACULA_RATE_LIMITED);
+  says(slice_str(text), "this identity makes connections without end");
+  assert_int_equal(rig_metric(&r, "identities_hasty_total"), 1);
+  rig_run(&r, 5 * NS_SEC);
+  assert_int_equal(come_and_go(&r, NULL, known, text), 0);
+  for (in = 0; in < 400 && !(err = come_and_go(&r, ACCESS_TOKEN, NULL, text)); in++) continue;
+  assert_in_range(in, 240, 330);
+  assert_int_equal(err, MACULA_RATE_LIMITED);
+  assert_true(rig_metric(&r, "quic_refused_rate_total") > 0);
+  assert_int_equal(rig_metric(&r, "identities_hasty_total"), 1);
+  rig_run(&r, NS_SEC);
+  assert_int_equal(come_and_go(&r, ACCESS_TOKEN, NULL, text), 0);
+  quic_identity_unref(known);
+  rig_stop(&r);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_connections), cmocka_unit_test(test_subscriptions), cmocka_unit_test(test_services),
-      cmocka_unit_test(test_calls),       cmocka_unit_test(test_retained),      cmocka_unit_test(test_retained_share),
-      cmocka_unit_test(test_messages),    cmocka_unit_test(test_streams),       cmocka_unit_test(test_defaults)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_connections), cmocka_unit_test(test_subscriptions),
+                                     cmocka_unit_test(test_services),    cmocka_unit_test(test_calls),
+                                     cmocka_unit_test(test_retained),    cmocka_unit_test(test_retained_share),
+                                     cmocka_unit_test(test_messages),    cmocka_unit_test(test_streams),
+                                     cmocka_unit_test(test_defaults),    cmocka_unit_test(test_hasty)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,6 +34,7 @@ enum lane { LANE_CONTROL, LANE_CALLS, LANE_PUBLISHES, LANES }; /* in the order i
 #define DOOR_ALL (-1)           /* instead of a way, for figures and credit: all of them */
 #define DOOR_TO_OPEN (-2)       /* instead of a way of a lane: one of its own, not opened yet */
 
+struct bucket;
 struct door;
 struct door_ops {
   /* Accepts a copy, or a reference. MACULA_ENOMEM, MACULA_ENOTFOUND (no such way, any more), MACULA_ECLOSED. */
@@ -69,7 +70,10 @@ struct door_ops {
   const uint8_t *(*exporter)(const struct door *d);
   uint64_t (*rtt)(const struct door *d);                  /* ns; 0: unknown */
   size_t (*held)(const struct door *d, size_t *ret_peak); /* bytes of memory that the connection uses besides its queue */
-  void (*admit)(struct door *d);              /* the session was let in: its connection is no longer evicted to make room */
+  void (*admit)(struct door *d); /* the session was let in: its connection is no longer evicted to make room */
+  /* Who pays for what the peer sends and moves nothing (quic.h: quic_conn_pays); NULL: nobody any more. */
+  void (*pays)(struct door *d, struct bucket *units);
+  void (*brief)(struct door *d);              /* the session is over after so short a time that its arrival was for nothing */
   void (*shares)(struct door *d, uint32_t n); /* of the memory that all doors share it may use as much as n ordinary ones */
   void (*keep_alive)(struct door *d, uint64_t every); /* interval in ns; 0: the peer does it */
   void (*ping)(struct door *d);           /* makes the peer acknowledge something, to find out whether it is still there */
@@ -122,6 +126,8 @@ static inline const uint8_t *door_exporter(const struct door *d) { return d->ops
 static inline uint64_t door_rtt(const struct door *d) { return d->ops->rtt(d); }
 static inline size_t door_held(const struct door *d, size_t *ret_peak) { return d->ops->held(d, ret_peak); }
 static inline void door_admit(struct door *d) { d->ops->admit(d); }
+static inline void door_pays(struct door *d, struct bucket *units) { d->ops->pays(d, units); }
+static inline void door_brief(struct door *d) { d->ops->brief(d); }
 static inline void door_shares(struct door *d, uint32_t n) { d->ops->shares(d, n); }
 static inline void door_keep_alive(struct door *d, uint64_t every) { d->ops->keep_alive(d, every); }
 static inline void door_ping(struct door *d) { d->ops->ping(d); }

@@ -58,6 +58,12 @@ static const uint8_t *exporter(const struct door *d) { return quic_conn_exporter
 static uint64_t rtt(const struct door *d) { return quic_conn_rtt(d->conn); }
 static size_t held(const struct door *d, size_t *ret_peak) { return quic_conn_held(d->conn, ret_peak); }
 static void admit(struct door *d) { quic_conn_admit(d->conn); }
+static void pays(struct door *d, struct bucket *units) {
+  if (d->conn) quic_conn_pays(d->conn, units);
+}
+static void brief(struct door *d) {
+  if (d->conn) quic_conn_brief(d->conn);
+}
 static void shares(struct door *d, uint32_t n) { quic_conn_shares(d->conn, n); }
 static void keep_alive(struct door *d, uint64_t every) { quic_conn_keep_alive(d->conn, every); }
 static void ping(struct door *d) { quic_conn_ping(d->conn); }
@@ -93,6 +99,8 @@ static const struct door_ops ops = {.write = write_copy,
                                     .rtt = rtt,
                                     .held = held,
                                     .admit = admit,
+                                    .pays = pays,
+                                    .brief = brief,
                                     .shares = shares,
                                     .keep_alive = keep_alive,
                                     .ping = ping,

@@ -18,7 +18,7 @@
 #define MATCH_MOST 20000u /* of which one match may take so many: some 2 ms */
 /* What a publish costs an identity with a quota of messages beyond its one token (trust/account.h): */
 #define STEPS_A_TOKEN 200.0 /* further steps */
-#define OWN_A_TOKEN 8.0     /* copies for its own connections: else many of them make much of little */
+#define OWN_A_TOKEN 2.0     /* copies for its own connections: else many of them make much of little */
 
 #define LOOK 32u /* copies between two looks at the time */
 

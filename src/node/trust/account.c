@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "node/session/session.h"
 #include "wire/msg.h"
 
 #define SHARE 4u       /* of the node's limits one identity may hold a quarter, where its grant says nothing, */
@@ -12,9 +13,14 @@
 #define MESSAGES 1000u /* a second, likewise */
 #define TURN_MOST 16.0 /* tokens that an identity may spend in one turn */
 #define BYTES_A_TOKEN 1024u
+#define NAMES_A_TOKEN 64u /* bytes of names to be kept: a pattern of 32 segments takes as long as four messages */
 #define WAIT (10 * NS_MS) /* tokens are saved up so long before the sessions are read on, as each reading has its cost */
 #define SWEPT 1000u       /* accounts looked at in one turn */
 #define SAY_AGAIN (60 * NS_SEC)
+/* A session that is over within a minute was made for nothing. Its connection took some 0.5 ms of the loop. */
+#define BRIEF (60 * NS_SEC)
+#define BRIEF_A_SECOND 10.0
+#define BRIEF_AT_ONCE 100.0
 
 /* ---- the table -------------------------------------------------------------------------------------------------------------
  */
@@ -94,15 +100,20 @@ static struct account *make(struct node *n, const uint8_t key[ACCOUNT_KEY_LEN]) 
   return t->refused++, NULL;
 }
 
+static struct account *find(struct node *n, const uint8_t key[ACCOUNT_KEY_LEN]) {
+  struct hlink *h = htab_find(&n->trust.accounts.tab, key, ACCOUNT_KEY_LEN);
+  return h ? container_of(h, struct account, h) : NULL;
+}
+
 int account_join(struct session *s) {
   struct node *n = s->node;
   uint8_t key[ACCOUNT_KEY_LEN];
   key_of(s, key);
-  struct hlink *h = htab_find(&n->trust.accounts.tab, key, sizeof key);
-  struct account *a = h ? container_of(h, struct account, h) : make(n, key);
-  if (!a) return MACULA_ENOMEM;
+  struct account *a = find(n, key);
+  if (!a && !(a = make(n, key))) return MACULA_ENOMEM;
   list_remove(&a->idle);
   s->account = a;
+  door_pays(&s->door, &a->units);
   a->used[QUOTA_CONNECTIONS]++;
   s->topics.shared = &a->used[QUOTA_SUBSCRIPTIONS];
   s->rpc.owner.shared = &a->used[QUOTA_SERVICES];
@@ -114,6 +125,7 @@ void account_leave(struct session *s) {
   struct accounts *t = &s->node->trust.accounts;
   struct account *a = s->account;
   if (!a) return;
+  door_pays(&s->door, NULL);
   s->account = NULL;
   s->topics.shared = s->rpc.owner.shared = s->rpc.calls.shared = NULL;
   list_remove(&s->waits);
@@ -156,7 +168,7 @@ uint32_t account_quota(const struct session *s, enum quota q) {
   return default_quota(&s->node->limits, q);
 }
 
-static void say(struct session *s, const char *event, enum quota q, uint32_t quota) {
+static void say(struct session *s, const char *event, const char *what, uint32_t quota) {
   struct node *n = s->node;
   char at[ADDR_TEXT_LEN];
   struct slice name = s->rights.grant ? grant_name(s->rights.grant) : SLICE_NONE;
@@ -166,7 +178,7 @@ static void say(struct session *s, const char *event, enum quota q, uint32_t quo
   }
   addr_text(door_remote(&s->door), at);
   log_warn(n->log, event, "name=\"%s\" id=%s address=%s quota=%s most=%u grant=\"%.*s\" left_out=%llu", s->name ? s->name : "",
-           s->rights.hex[0] ? s->rights.hex : "none", at, quota_name(q), quota, (int)name.n, (const char *)name.p,
+           s->rights.hex[0] ? s->rights.hex : "none", at, what, quota, (int)name.n, (const char *)name.p,
            (unsigned long long)n->trust.lines_left_out);
   n->trust.lines_left_out = 0;
 }
@@ -187,7 +199,7 @@ int account_has_room(struct session *s, enum quota q, uint32_t beside, const cha
       own ? "sets" : "sets none");
   *ret_text = n->trust.why;
   n->trust.accounts.over++;
-  say(s, "quota_reached", q, most);
+  say(s, "quota_reached", quota_name(q), most);
   return MACULA_QUOTA_REACHED;
 }
 
@@ -198,7 +210,37 @@ void account_full(struct session *s, const char **ret_text) {
       s->account->retained.count, s->account->retained.bytes);
   *ret_text = n->trust.why;
   n->trust.accounts.over++;
-  say(s, "quota_reached", QUOTA_RETAINED, s->account->retained.count);
+  say(s, "quota_reached", quota_name(QUOTA_RETAINED), s->account->retained.count);
+}
+
+/* ---- arrivals --------------------------------------------------------------------------------------------------------------
+ */
+int account_may_come(struct session *s, const char **ret_text) {
+  struct node *n = s->node;
+  uint8_t key[ACCOUNT_KEY_LEN];
+  key_of(s, key);
+  struct account *a = find(n, key);
+  if (!a || bucket_level(&a->brief, BRIEF_A_SECOND, BRIEF_AT_ONCE, n->now) >= 1) return 0;
+  n->trust.accounts.hasty++;
+  *ret_text = "this identity makes connections without end that are over within a minute; keep one open";
+  return MACULA_RATE_LIMITED;
+}
+
+/* Where all is open, nobody's connections are counted, as with quotas. */
+void account_ends(struct session *s) {
+  const struct rights *r = &s->rights;
+  struct node *n = s->node;
+  struct account *a = s->account;
+  if (!a || !r->grant || n->draining || time_since(n->now, s->since) >= BRIEF || grant_role(r->grant) == ROLE_OPERATOR) return;
+  (void)bucket_level(&a->brief, BRIEF_A_SECOND, BRIEF_AT_ONCE, n->now);
+  a->brief.tokens -= 1;
+  if (!r->pass && !(door_id(&s->door) && access_key(n->trust.access, door_id(&s->door)))) door_brief(&s->door);
+}
+
+void account_limited(struct session *s) {
+  if (s->state != SESSION_IN || !s->account) return;
+  say(s, "packets_not_read", "idle_packets", QUIC_IDLE_UNITS);
+  session_notice(s, MACULA_RATE_LIMITED, "packets that bring nothing come too fast: some are not read");
 }
 
 /* ---- pace ------------------------------------------------------------------------------------------------------------------
@@ -209,11 +251,12 @@ static double cost_of(const struct frame *f) {
   case MSG_PUBLISH:
   case MSG_CALL:
   case MSG_CAST:
+    return 1.0 + (double)(f->payload.n / BYTES_A_TOKEN);
   case MSG_SUBSCRIBE:
   case MSG_UNSUBSCRIBE:
   case MSG_REGISTER:
   case MSG_UNREGISTER:
-    return 1.0 + (double)(f->payload.n / BYTES_A_TOKEN);
+    return 1.0 + (double)(f->payload.n / NAMES_A_TOKEN);
   default:
     return 0;
   }
@@ -243,7 +286,7 @@ static void say_paced(struct session *s) {
   s->node->trust.accounts.paced++;
   if (a->say_at > s->node->now) return;
   a->say_at = time_add(s->node->now, SAY_AGAIN);
-  say(s, "paced", QUOTA_MESSAGES, a->rate);
+  say(s, "paced", quota_name(QUOTA_MESSAGES), a->rate);
 }
 
 bool account_holds_back(struct session *s, const struct frame *f) {

@@ -20,6 +20,14 @@ void account_done(struct node *n);
 /* Finds or makes the account of a client that is let in; topics and rpc of the session count there from now on. MACULA_ENOMEM.
  */
 int account_join(struct session *s);
+/* Before the account of who asks to be let in is joined: 0, or MACULA_RATE_LIMITED with *ret_text, as it has made too many
+ * connections that were over soon. Cheap, so that it may stand before all that is not. */
+int account_may_come(struct session *s, const char **ret_text);
+/* The session ends, and still has its grant: counts it if it was over soon. Keys that are known, by pass or access file, count
+ * for themselves; others, of which anybody may make as many as they like, for their address. */
+void account_ends(struct session *s);
+/* Its packets are not read, as it has sent too many that moved nothing: logs it, and tells the client. */
+void account_limited(struct session *s);
 /* The session's end, after all that it had has been freed; harmless when repeated. */
 void account_leave(struct session *s);
 

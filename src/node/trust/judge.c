@@ -514,6 +514,7 @@ void trust_init(struct node *n, const struct node_config *cfg) {
 }
 
 void trust_session_end(struct session *s) {
+  account_ends(s);
   heap_remove(&s->node->trust.ends, &s->rights.end);
   set_pass(s, NULL);
   grant_unref(s->rights.grant);

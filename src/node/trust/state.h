@@ -52,6 +52,8 @@ struct account {
   uint8_t key[ACCOUNT_KEY_LEN]; /* kind; a key's id, or an address */
   uint32_t used[QUOTAS];        /* connections, subscriptions, services and calls of its sessions; the others are 0 */
   struct retained_owner retained;
+  struct bucket units; /* for packets that move nothing (quic.h) */
+  struct bucket brief; /* sessions that it may end so soon */
   struct bucket messages;
   uint32_t rate;        /* tokens a second */
   uint64_t turn;        /* accounts.turn in which it */
@@ -68,6 +70,7 @@ struct accounts {
   struct list idle; /* account.idle */
   uint64_t turn;    /* counts the node's turns */
   uint64_t over, paced;
+  uint64_t hasty; /* connections refused: their identity had too many that were brief */
   uint64_t refused, evicted;
 };
 

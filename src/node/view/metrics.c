@@ -77,6 +77,8 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("forbidden", "Requests that the client's grant does not allow.", n->trust.forbidden);
   COUNTER("sessions_judged_out", "Connections that ended since what they were let in by no longer counts.", n->trust.ended);
   COUNTER("revocation_lists_refused", "Lists of revoked passes that were bad, or too many.", n->trust.lists_refused);
+  COUNTER("identities_hasty", "Connections refused: their identity had made too many that were over soon.",
+          n->trust.accounts.hasty);
   COUNTER("quota_reached", "Requests and connections that the quota of an identity refused.", n->trust.accounts.over);
   COUNTER("paced", "Times that an identity had to wait since it had sent more messages than its quota.",
           n->trust.accounts.paced);
@@ -118,6 +120,8 @@ static void connections(const struct node *n, FILE *f) {
   COUNTER("quic_accepted", "Connections accepted.", q.accepted);
   COUNTER("quic_refused_full", "Connections refused: too many.", q.refused_full);
   COUNTER("quic_refused_half_open", "Connections refused: too many half-open.", q.refused_half_open);
+  COUNTER("quic_refused_rate", "Connections refused: too many of their address had led to nothing.", q.refused_rate);
+  COUNTER("quic_limited", "Datagrams dropped unread: their sender had sent too many that moved nothing.", q.limited);
   GAUGE("quic_connection_pool_bytes", "Bytes of the pool that connections share beyond what each has.", q.conn_pool);
   COUNTER("quic_refused_memory", "Connections that ended for what they held of this pool, or asked of it.", q.refused_memory);
   COUNTER("quic_retries_sent", "Retry packets sent.", q.retries_sent);
