@@ -17,7 +17,7 @@
 
 struct full { /* a node whose pool of send queues is full, so that publishers are held, for a second */
   struct rig rig;
-  struct rig_client *slow[SLOW], *filler, *good, *pub;
+  struct rig_client *slow[SLOW], *filler, *good, *pub, *caller;
 };
 
 static struct msg publish_of(const char *topic, const char *payload) {
@@ -46,6 +46,7 @@ static void fill(struct full *f, uint32_t caps) {
   f->filler = rig_join(&f->rig, 0, NULL, RIG_EXT);
   f->good = rig_join(&f->rig, 0, NULL, RIG_EXT);
   f->pub = rig_join(&f->rig, 0, NULL, caps);
+  f->caller = rig_join(&f->rig, 0, NULL, RIG_EXT);
   assert_int_equal(rig_subscribe(f->good, "good"), 0);
   for (int i = 0; i < SLOW; i++) {
     f->slow[i] = rig_join(&f->rig, 0, NULL, RIG_EXT);
@@ -93,9 +94,9 @@ static void test_calls_beside_held(void **state) {
   uint64_t frames = f.rig.node->stats.published;
   for (int i = 0; i < 20; i++) {
     nanotime began = sim_net_now(f.rig.net);
-    rig_call(f.good, "echo", "{}", 100 + (uint64_t)i, 1000);
+    rig_call(f.caller, "echo", "{}", 100 + (uint64_t)i, 1000);
     rig_reply(f.pub, rig_expect(f.pub, MSG_CALL).call.call_id, "{}");
-    assert_false(rig_expect(f.good, MSG_REPLY).reply.is_error);
+    assert_false(rig_expect(f.caller, MSG_REPLY).reply.is_error);
     assert_true(time_since(sim_net_now(f.rig.net), began) < 20 * NS_MS);
   }
   struct msg ping = {.type = MSG_PING, .ping = {7}};
@@ -114,7 +115,7 @@ static void test_read_ahead(void **state) {
   (void)state;
   fill(&f, RIG_EXT);
   assert_int_equal(rig_register(f.pub, "echo"), 0);
-  rig_call(f.good, "echo", "{}", 100, 60000);
+  rig_call(f.caller, "echo", "{}", 100, 60000);
   struct msg_call call = rig_expect(f.pub, MSG_CALL).call;
   flood(&f, RIG_EXT, 100);
   struct msg ping = {.type = MSG_PING, .ping = {7}}, last = publish_of("good", "100");
@@ -125,13 +126,13 @@ static void test_read_ahead(void **state) {
   uint8_t id[CALL_ID_LEN] = {5};
   struct msg cancel = {.type = MSG_CANCEL, .cancel = {.call_id = slice_of(id, sizeof id), .reason = slice_str("cancelled")}};
   rig_send(f.pub, &cancel);
-  assert_false(rig_expect(f.good, MSG_REPLY).reply.is_error);
+  assert_false(rig_expect(f.caller, MSG_REPLY).reply.is_error);
   assert_int_equal(rig_expect(f.pub, MSG_PONG).pong.timestamp, 7);
   assert_true(is_paused(&f));
   assert_int_equal(f.pub->counts[MSG_CALL], 1);
   rig_run(&f.rig, 5 * NS_SEC);
   assert_int_equal(f.pub->counts[MSG_PONG], 2); /* that to CONNECT, and this: each frame is handled once */
-  assert_int_equal(f.good->counts[MSG_REPLY], 1);
+  assert_int_equal(f.caller->counts[MSG_REPLY], 1);
   assert_int_equal(f.pub->counts[MSG_CALL], 2);
   assert_int_equal(f.pub->counts[MSG_CANCEL], 1);
   all_came(&f, 101);
