@@ -48,6 +48,11 @@ static void trim(void *ctx) {
   heap_give_back();
 }
 
+static bool spent(void *ctx) { return io_loop_spent(((struct daemon *)ctx)->loop); }
+static void did(void *ctx, const char *what) { io_loop_did(((struct daemon *)ctx)->loop, what); }
+static const struct turns *turns(void *ctx) { return io_loop_turns(((struct daemon *)ctx)->loop); }
+static bool busy(void *ctx) { return node_busy(ctx); }
+
 /* Under a sanitizer resident memory tells nothing about the node. */
 #if ADDRESS_SANITIZED || THREAD_SANITIZED
 #define WATCHED false
@@ -174,6 +179,7 @@ static void on_signal(uv_signal_t *s, int number) {
   struct daemon *d = s->data;
   if (number == SIGHUP) {
     if (d->phase == DAEMON_RUNNING) reload_ask(&d->reload);
+    io_loop_did(d->loop, "reload");
     return;
   }
   if (d->phase != DAEMON_RUNNING) {
@@ -254,8 +260,13 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
   n.unix_base_ms = io_unix_ms() - now / NS_MS;
   n.advertise = d->advertise;
   n.last_seq = mesh_last_seq(&d->cfg, &d->log);
-  n.process =
-      (struct node_process){.ctx = d, .rss_bytes = rss_bytes, .heap_bytes = heap_bytes, .give_back = WATCHED ? trim : NULL};
+  n.process = (struct node_process){.ctx = d,
+                                    .spent = spent,
+                                    .did = did,
+                                    .turns = turns,
+                                    .rss_bytes = rss_bytes,
+                                    .heap_bytes = heap_bytes,
+                                    .give_back = WATCHED ? trim : NULL};
   n.tls_mem = &d->hooks.tls;
   n.json_mem = &d->hooks.json;
   int err = node_new(&n, now, &d->node);
@@ -349,6 +360,7 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
     struct endpoint ep = node_endpoint(d->node);
     io_loop_set_endpoint(d->loop, &ep);
     io_loop_on_wake(d->loop, on_wake, d);
+    io_loop_on_busy(d->loop, busy, d->node);
     err = open_udp(d, ret_why);
   }
   if (!err) err = open_http(d, &cred, ret_why);

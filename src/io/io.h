@@ -2,7 +2,10 @@
  *
  * An io_loop drives one or more endpoints through struct endpoint (base/endpoint.h). Each turn: every readable socket is
  * drained (recvmmsg, UDP_GRO), then endpoints that are due are ticked, posted work is run, then every touched endpoint's output
- * is pulled and sent (UDP_SEGMENT within a destination, sendmmsg across). Timers have 1 ms resolution. All on one thread. */
+ * is pulled and sent (UDP_SEGMENT within a destination, sendmmsg across). Timers have 1 ms resolution. All on one thread.
+ *
+ * Each of these has a share of a turn's time (io_priv.h). What is left when that is over is done in the next turn, which comes
+ * at once; the loop polls in between, so that sockets, timers and HTTP have theirs, too. */
 #ifndef IO_IO_H
 #define IO_IO_H
 
@@ -13,6 +16,7 @@
 #include "base/rng.h"
 #include "base/slice.h"
 #include "base/time.h"
+#include "base/turns.h"
 
 struct io_loop;
 struct io_udp;
@@ -39,6 +43,13 @@ void io_loop_wake(struct io_loop *l);
 /* Sets the endpoint that receives, ticks and sends in each turn; copied. NULL: none. */
 void io_loop_set_endpoint(struct io_loop *l, const struct endpoint *ep);
 nanotime io_loop_now(const struct io_loop *l); /* of this turn */
+/* Whether this turn has had its time: what can wait should be done in the next one. */
+bool io_loop_spent(struct io_loop *l);
+/* fn says whether the endpoint has left something for the next turn, which is to come at once. NULL: never. */
+void io_loop_on_busy(struct io_loop *l, bool (*fn)(void *ctx), void *ctx);
+/* What the loop has done since this was last called, for the cause of a long turn; static text. */
+void io_loop_did(struct io_loop *l, const char *what);
+const struct turns *io_loop_turns(const struct io_loop *l);
 
 /* The libuv loop itself, for the daemon's own handles (signals, HTTP): a uv_loop_t *. */
 void *io_loop_uv(struct io_loop *l);

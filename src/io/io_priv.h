@@ -10,12 +10,20 @@
 #include "io/io.h"
 
 #define OUT_BURST 65536  /* bytes: a full burst of UDP_SEGMENT */
-#define OUT_BATCH 16     /* bursts to one sendmmsg */
+#define OUT_BATCH 16     /* bursts to one sendmmsg, */
+#define OUT_BYTES 262144 /* about so many bytes */
 #define OUT_KEEP 12      /* how many of them may wait for full sockets while others have room */
+#define IN_BATCH 16      /* reads of one recvmmsg, of up to 64 datagrams each */
+/* A turn is to take less than 5 ms. When it has taken so long it receives no more, what can wait within the endpoint waits, and
+ * no more is sent; each of them gets on by a little even if those before have taken it all. */
+#define IO_RECEIVE_UNTIL (1500 * NS_US)
+#define IO_TICK_UNTIL (2500 * NS_US)
+#define IO_SEND_UNTIL (4000 * NS_US)
 #define PORT_CHAINS 1024 /* `macula load` has 6,000 sockets in one loop */
 
 struct io_udp {
   struct list link, of_port; /* in io_loop.sockets, io_loop.by_port */
+  struct list readable;      /* io_loop.readable: there may be something to read */
   struct io_loop *loop;
   uv_poll_t poll;
   int fd;
@@ -33,12 +41,39 @@ struct out { /* a burst on its way out */
   bool singly; /* not by UDP_SEGMENT */
 };
 
+struct in { /* datagrams of one size of one sender, one after the other */
+  struct addr local, from;
+  uint8_t *data;
+  size_t len, at, segment;
+  uint8_t ecn;
+};
+
+struct io_turn {
+  bool on;
+  nanotime began;
+  uint64_t idle;       /* uv_metrics_idle_time when it began */
+  uint64_t read;       /* the thread's clock, last read at the end of a turn; after that short turns took `before` together */
+  uint64_t before;     /* ns */
+  uint64_t most;       /* ns: then it is spent */
+  nanotime look_at;    /* not before then */
+  nanotime marked;     /* io_loop_did: the last time, */
+  uint64_t marked_cpu; /* and what the thread's clock said then, or earlier */
+  const char *cause;
+  uint64_t cause_ns;
+  struct turns all;
+};
+
 struct io_loop {
   uv_loop_t uv;
   uv_async_t async;
   uv_poll_t timer_poll;
   uv_prepare_t prepare;
   uv_check_t check;
+  uv_idle_t idle; /* while it is started the loop does not sleep */
+  struct io_turn turn;
+  bool (*busy)(void *ctx);
+  void *busy_ctx;
+  bool unsent; /* the time was over before all was sent */
   const struct log *log;
   struct endpoint ep;
   bool has_ep, received, stopping;
@@ -59,12 +94,23 @@ struct io_loop {
   struct out out[OUT_BATCH]; /* after sending: out_count that wait for their socket to become writable */
   unsigned out_count;
   uint8_t *in_buf;
+  struct list readable;   /* io_udp.readable, in the order in which they are read */
+  struct in in[IN_BATCH]; /* read, and not yet handed on: those from in_at on */
+  struct io_udp *in_of;   /* by this socket */
+  unsigned in_at, in_count;
 };
 
-/* Drains the socket within the turn's budget. */
-void io_udp_drain(struct io_udp *u);
-/* Pulls and sends until nothing is left or each socket is full. */
+/* Reads what the sockets hold, within the turn's time, and each at most within its own budget. */
+void io_udp_receive(struct io_loop *l);
+bool io_udp_unread(const struct io_loop *l); /* there is, or may be, more */
+/* Pulls and sends until nothing is left, each socket is full, or the turn has had its time (io_loop.unsent). */
 void io_udp_flush(struct io_loop *l);
+
+void io_turn_init(struct io_loop *l);
+void io_turn_begin(struct io_loop *l); /* the loop has slept, and something is to be done; harmless when repeated */
+void io_turn_until(struct io_loop *l, uint64_t most);
+bool io_turn_spent(struct io_loop *l);
+void io_turn_end(struct io_loop *l); /* before it sleeps */
 /* Ends every lookup without calling back. */
 void io_resolve_drop_all(struct io_loop *l);
 

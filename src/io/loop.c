@@ -1,6 +1,6 @@
-/* The loop. A turn is one iteration of libuv: poll callbacks receive, then the check handle runs the wake hook, the tick and
- * the sending. The one timer is a timerfd, so that the loop's descriptor becomes readable for timers too when a foreign loop
- * polls it. */
+/* The loop. A turn is one iteration of libuv: other handles have their callbacks, then the check handle receives, runs the wake
+ * hook and the tick, and sends. While something is left an idle handle keeps libuv from sleeping. The one timer is a timerfd,
+ * so that the loop's descriptor becomes readable for timers too when a foreign loop polls it. */
 #include <stdlib.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -33,20 +33,36 @@ static void on_timer(uv_poll_t *p, int status, int events) {
 
 static void on_async(uv_async_t *a) { ((struct io_loop *)a->data)->woken = true; }
 
+static void on_idle(uv_idle_t *i) { (void)i; }
+
 static void turn(struct io_loop *l) {
+  io_turn_begin(l);
+  io_loop_did(l, "handles"); /* HTTP, signals, lookups */
   l->now = io_now();
+  io_udp_receive(l);
+  io_loop_did(l, "receive");
+  l->now = io_now();
+  io_turn_until(l, IO_TICK_UNTIL);
   bool work = l->received;
   if (l->woken) {
     l->woken = false;
     work = true;
     if (l->on_wake) l->on_wake(l->wake_ctx, l->now);
+    io_loop_did(l, "wake");
   }
   if (l->has_ep) {
     if (work || l->ep.deadline(l->ep.ctx) <= l->now) l->ep.tick(l->ep.ctx, l->now);
+    io_loop_did(l, "tick");
+    io_turn_until(l, IO_SEND_UNTIL);
     io_udp_flush(l);
+    io_loop_did(l, "send");
   }
   l->received = false;
   arm(l);
+  if (l->unsent || io_udp_unread(l) || (l->busy && l->busy(l->busy_ctx)))
+    uv_idle_start(&l->idle, on_idle);
+  else
+    uv_idle_stop(&l->idle);
 }
 
 static void on_check(uv_check_t *c) { turn(c->data); }
@@ -54,11 +70,15 @@ static void on_check(uv_check_t *c) { turn(c->data); }
 /* Whatever other handles (signals, HTTP) did after the last turn is sent before the loop sleeps. */
 static void on_prepare(uv_prepare_t *p) {
   struct io_loop *l = p->data;
-  if (l->has_ep) {
+  io_loop_did(l, "handles");
+  if (l->has_ep && !l->unsent) {
     l->now = io_now();
     io_udp_flush(l);
+    io_loop_did(l, "send");
+    if (l->unsent) uv_idle_start(&l->idle, on_idle);
   }
   arm(l);
+  io_turn_end(l);
 }
 
 int io_loop_new(const struct log *log, struct io_loop **ret_loop) {
@@ -69,6 +89,7 @@ int io_loop_new(const struct log *log, struct io_loop **ret_loop) {
   list_init(&l->sockets);
   for (int i = 0; i < PORT_CHAINS; i++) list_init(&l->by_port[i]);
   list_init(&l->lookups);
+  list_init(&l->readable);
   l->out_buf = malloc((size_t)OUT_BURST * OUT_BATCH);
   l->in_buf = malloc(16 * 65536);
   if (!l->out_buf || !l->in_buf) goto no_memory;
@@ -79,6 +100,9 @@ int io_loop_new(const struct log *log, struct io_loop **ret_loop) {
   uv_poll_init(&l->uv, &l->timer_poll, l->timer_fd);
   uv_prepare_init(&l->uv, &l->prepare);
   uv_check_init(&l->uv, &l->check);
+  uv_idle_init(&l->uv, &l->idle);
+  uv_loop_configure(&l->uv, UV_METRICS_IDLE_TIME);
+  io_turn_init(l);
   l->async.data = l->timer_poll.data = l->prepare.data = l->check.data = l;
   uv_poll_start(&l->timer_poll, UV_READABLE, on_timer);
   uv_run(&l->uv, UV_RUN_NOWAIT); /* the descriptor is good for polling before the first step */
@@ -108,6 +132,7 @@ void io_loop_free(struct io_loop *l) {
   list_for_safe(it, &l->sockets) io_udp_close(container_of(it, struct io_udp, link));
   uv_prepare_stop(&l->prepare);
   uv_check_stop(&l->check);
+  uv_idle_stop(&l->idle);
   uv_walk(&l->uv, close_handle, NULL);
   while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0) continue;
   uv_loop_close(&l->uv);
@@ -132,7 +157,8 @@ int io_loop_fd(struct io_loop *l) { return uv_backend_fd(&l->uv); }
 
 int io_loop_step(struct io_loop *l) {
   uv_run(&l->uv, UV_RUN_NOWAIT);
-  if (l->rewatched) uv_async_send(&l->async); /* one more step, so that the kernel knows before the descriptor is polled */
+  /* one more step, so that the kernel knows before the descriptor is polled, or for what was left */
+  if (l->rewatched || uv_is_active((uv_handle_t *)&l->idle)) uv_async_send(&l->async);
   l->rewatched = false;
   return 0;
 }
@@ -147,6 +173,13 @@ void io_loop_wake(struct io_loop *l) { uv_async_send(&l->async); }
 void io_loop_set_endpoint(struct io_loop *l, const struct endpoint *ep) {
   l->has_ep = ep != NULL;
   if (ep) l->ep = *ep;
+}
+
+bool io_loop_spent(struct io_loop *l) { return io_turn_spent(l); }
+
+void io_loop_on_busy(struct io_loop *l, bool (*fn)(void *), void *ctx) {
+  l->busy = fn;
+  l->busy_ctx = ctx;
 }
 
 nanotime io_loop_now(const struct io_loop *l) { return l->now; }

@@ -21,7 +21,6 @@
 #define UDP_GRO 104
 #endif
 
-#define IN_BATCH 16
 #define IN_SIZE 65536
 /* After so many datagrams a turn leaves the rest in the socket, so that timers and sending get their share; the batch in which
  * it is reached is finished. Some 180 KiB: what a publisher sends in one go must not fill a subscriber's queue (1 MiB) before
@@ -92,49 +91,98 @@ static void drain_errors(struct io_udp *u) {
   }
 }
 
-void io_udp_drain(struct io_udp *u) {
+/* Hands on what was read, as far as there is time; at least one datagram. Returns how many. */
+static int hand_on(struct io_loop *l) {
+  int n = 0;
+  for (; l->in_at < l->in_count; l->in_at++) {
+    struct in *d = &l->in[l->in_at];
+    while (d->at < d->len) {
+      if (n && io_turn_spent(l)) return n;
+      struct slice datagram = slice_of(d->data + d->at, d->len - d->at < d->segment ? d->len - d->at : d->segment);
+      d->at += datagram.n;
+      l->stats.rx_datagrams++;
+      l->received = true;
+      n++;
+      if (l->has_ep) l->ep.recv(l->ep.ctx, &d->local, &d->from, datagram, d->ecn, l->now);
+    }
+  }
+  return n;
+}
+
+/* One batch; returns how many messages, or -1. */
+static int read_batch(struct io_udp *u) {
   struct io_loop *l = u->loop;
   struct mmsghdr m[IN_BATCH];
   struct iovec iov[IN_BATCH];
-  struct addr from[IN_BATCH];
   uint8_t control[IN_BATCH][128] __attribute__((aligned(8)));
+  for (int i = 0; i < IN_BATCH; i++) {
+    iov[i] = (struct iovec){l->in_buf + (size_t)i * IN_SIZE, IN_SIZE};
+    m[i].msg_hdr = (struct msghdr){.msg_name = &l->in[i].from,
+                                   .msg_namelen = sizeof l->in[i].from,
+                                   .msg_iov = &iov[i],
+                                   .msg_iovlen = 1,
+                                   .msg_control = control[i],
+                                   .msg_controllen = sizeof control[i]};
+  }
+  l->stats.rx_calls++;
+  int n = recvmmsg(u->fd, m, IN_BATCH, MSG_DONTWAIT, NULL);
+  if (n > 0 || errno == EAGAIN) u->unread_since = 0;
+  for (int i = 0; i < n; i++) {
+    struct in *d = &l->in[i];
+    d->data = iov[i].iov_base;
+    d->local = u->local;
+    d->len = d->segment = m[i].msg_len;
+    d->at = 0;
+    d->ecn = 0;
+    parse_control(u, &m[i].msg_hdr, &d->local, &d->segment, &d->ecn);
+  }
+  l->in_at = 0;
+  l->in_count = n > 0 ? (unsigned)n : 0;
+  if (n > 0) l->moved = l->now;
+  return n;
+}
+
+/* Returns whether there may be more. */
+static bool drain(struct io_udp *u) {
+  struct io_loop *l = u->loop;
   for (int budget = IN_BUDGET; budget > 0 && !u->closing;) {
-    for (int i = 0; i < IN_BATCH; i++) {
-      iov[i] = (struct iovec){l->in_buf + (size_t)i * IN_SIZE, IN_SIZE};
-      m[i].msg_hdr = (struct msghdr){.msg_name = &from[i],
-                                     .msg_namelen = sizeof from[i],
-                                     .msg_iov = &iov[i],
-                                     .msg_iovlen = 1,
-                                     .msg_control = control[i],
-                                     .msg_controllen = sizeof control[i]};
-    }
-    l->stats.rx_calls++;
-    int n = recvmmsg(u->fd, m, IN_BATCH, MSG_DONTWAIT, NULL);
-    if (n > 0 || errno == EAGAIN) u->unread_since = 0;
+    int n = read_batch(u);
     if (n < 0) {
-      if (errno == EAGAIN) return;
+      if (errno == EAGAIN) return false;
       l->stats.rx_errors++;
       drain_errors(u);    /* a pending ICMP error surfaces here, whatever it was about; all else passes or comes again */
       budget -= IN_BATCH; /* bounded also when errors come faster than they are read */
       continue;
     }
-    l->moved = l->now;
-    for (int i = 0; i < n && !u->closing; i++) {
-      struct addr local = u->local;
-      size_t len = m[i].msg_len, segment = len;
-      uint8_t ecn = 0;
-      parse_control(u, &m[i].msg_hdr, &local, &segment, &ecn);
-      for (size_t at = 0; at < len; at += segment) {
-        size_t k = len - at < segment ? len - at : segment;
-        l->stats.rx_datagrams++;
-        l->received = true;
-        budget--;
-        if (l->has_ep) l->ep.recv(l->ep.ctx, &local, &from[i], slice_of(l->in_buf + (size_t)i * IN_SIZE + at, k), ecn, l->now);
-      }
-    }
-    if (n < IN_BATCH) return;
+    l->in_of = u;
+    budget -= hand_on(l);
+    if (n < IN_BATCH && l->in_at == l->in_count) return false;
+    if (io_turn_spent(l)) break;
+  }
+  return !u->closing;
+}
+
+/* Each socket once, those that were not read for longest first. What a batch holds beyond the turn's time is the first of the
+ * next one. */
+void io_udp_receive(struct io_loop *l) {
+  struct list done;
+  (void)hand_on(l);
+  list_init(&done);
+  while (!list_empty(&l->readable) && l->in_at == l->in_count) {
+    struct io_udp *u = container_of(l->readable.next, struct io_udp, readable);
+    list_remove(&u->readable);
+    list_append(&done, &u->readable); /* a callback may close it */
+    if (!drain(u)) list_remove(&u->readable);
+    if (io_turn_spent(l)) break;
+  }
+  while (!list_empty(&done)) {
+    struct list *u = done.next;
+    list_remove(u);
+    list_append(&l->readable, u);
   }
 }
+
+bool io_udp_unread(const struct io_loop *l) { return l->in_at < l->in_count || !list_empty(&l->readable); }
 
 static void watch(struct io_udp *u);
 
@@ -144,15 +192,17 @@ static void on_poll(uv_poll_t *p, int status, int events) {
     events = UV_READABLE;
     watch(u);
   }
-  u->loop->now = io_now();
-  if (status < 0) drain_errors(u);
+  if (status < 0) {
+    u->loop->now = io_now();
+    drain_errors(u);
+  }
   if (events & UV_WRITABLE && u->want_write) {
     u->want_write = false;
     u->loop->waiting--;
     u->writable = true;
     watch(u);
   }
-  if (events & UV_READABLE) io_udp_drain(u);
+  if (events & UV_READABLE && list_empty(&u->readable)) list_append(&u->loop->readable, &u->readable);
 }
 
 static void watch(struct io_udp *u) {
@@ -404,10 +454,14 @@ static void send_batch(struct io_loop *l) {
   l->out_count = kept;
 }
 
-/* More from the endpoint, as much as there is room for; false when it has nothing. */
-static bool pull(struct io_loop *l) {
+/* More from the endpoint, as much as there is room and time for; false when it has nothing, or when it is time to stop. */
+static bool pull(struct io_loop *l, bool first) {
   unsigned had = l->out_count;
-  while (l->out_count < OUT_BATCH) {
+  for (size_t bytes = 0; l->out_count < OUT_BATCH && bytes < OUT_BYTES; bytes += l->out[l->out_count - 1].o.len) {
+    if (!(first && l->out_count == had) && io_turn_spent(l)) {
+      l->unsent = true;
+      break;
+    }
     struct out *p = &l->out[l->out_count];
     p->off = 0;
     p->singly = false;
@@ -418,15 +472,19 @@ static bool pull(struct io_loop *l) {
 }
 
 void io_udp_flush(struct io_loop *l) {
-  do {
+  bool first = true, more = true;
+  l->unsent = false;
+  for (;; first = false) {
     send_batch(l);
-    if (l->out_count && l->waiting == l->socket_count) return;
+    if (!more || (l->out_count && l->waiting == l->socket_count)) return;
     /* Room for the other sockets: the newest of what waits is lost. */
     for (; l->out_count > OUT_KEEP; l->out_count--) {
       const struct out *p = &l->out[l->out_count - 1];
       drop(l, p, p->o.len - p->off, IO_DROP_SOCKET, 0);
     }
-  } while (pull(l));
+    if (!pull(l, first)) return;
+    more = !l->unsent;
+  }
 }
 
 static int buffer_size(int fd, int what, int force, int want) {
@@ -518,6 +576,7 @@ int io_udp_open(struct io_loop *l, const struct io_udp_options *o, struct io_udp
   }
   u->poll.data = u;
   l->socket_count++;
+  list_init(&u->readable);
   list_append(&l->sockets, &u->link);
   list_append(chain_of(l, &u->local), &u->of_port);
   watch(u);
@@ -539,6 +598,8 @@ void io_udp_close(struct io_udp *u) {
   if (u->want_write) u->loop->waiting--;
   list_remove(&u->link);
   list_remove(&u->of_port);
+  list_remove(&u->readable);
+  if (u->loop->in_of == u) u->loop->in_count = u->loop->in_at; /* what it has read goes with it */
   uv_close((uv_handle_t *)&u->poll, closed);
   close(u->fd);
 }

@@ -410,16 +410,7 @@ static void drain_step(struct node *n) {
   if (late) n->drain_at = TIME_NEVER;
 }
 
-static void on_tick(void *ctx, nanotime now) {
-  struct node *n = ctx;
-  set_now(n, now);
-  n->put_off = false;
-  account_tick(n);
-  deliver_step(n);
-  receive_go_on(n);
-  quic_tick(n->quic, n->now);
-  router_tick(n->rpc.router, n->now);
-  dedup_expire(&n->messages.dedup, n->now);
+static void late_for_connect(struct node *n) {
   while (!list_empty(&n->sessions.fresh)) {
     struct session *s = container_of(n->sessions.fresh.next, struct session, fresh);
     if (time_since(n->now, s->since) < n->limits.connect_timeout) break;
@@ -428,40 +419,73 @@ static void on_tick(void *ctx, nanotime now) {
     else
       session_close(s, MACULA_CONNECT_REQUIRED, NULL);
   }
-  if (n->sweep_at == TIME_NEVER || n->now >= n->sweep_at) {
-    n->sweep_at = time_add(n->now, SWEEP_EVERY);
-    watches_sweep(n);
-    sessions_shed(n);
-    if (n->rows.over) rows_set_limits(n);
-    mesh_sweep(n);
-    spread_sweep(n);
-    seals_sweep(n);
-    peers_sweep(n);
-    revoked_sweep(n);
-    receive_sweep(n);
-  }
-  trust_tick(n);
-  notices_tick(n);
-  receive_paced(n);
-  receive_tick(n);
-  recall_tick(n);
-  link_tick(n);
-  seals_tick(n);
-  ask_tick(n);
-  join_tick(n);
-  mesh_tick(n);
+}
+
+static void sweep(struct node *n) {
+  if (n->sweep_at != TIME_NEVER && n->now < n->sweep_at) return;
+  n->sweep_at = time_add(n->now, SWEEP_EVERY);
+  watches_sweep(n);
+  sessions_shed(n);
+  if (n->rows.over) rows_set_limits(n);
+  mesh_sweep(n);
+  spread_sweep(n);
+  seals_sweep(n);
+  peers_sweep(n);
+  revoked_sweep(n);
+  receive_sweep(n);
+}
+
+static void connections(struct node *n) { quic_tick(n->quic, n->now); }
+static void calls(struct node *n) { router_tick(n->rpc.router, n->now); }
+static void events(struct node *n) { quic_flush_events(n->quic, n->now); }
+
+static void old_ids(struct node *n) { dedup_expire(&n->messages.dedup, n->now); }
+static void drain(struct node *n) {
   if (n->draining) drain_step(n);
-  lanes_tick(n);
-  replay_step(n);
-  spread_tick(n);
-  settle(n);
-  peers_step(n);
-  mesh_step(n);
-  settle(n);
-  spread_step(n);
-  settle(n);
-  quic_flush_events(n->quic, n->now);
-  settle(n);
+}
+
+/* In this order; what a long turn is said to have done is the name. */
+static const struct step {
+  const char *name;
+  void (*fn)(struct node *n);
+} steps[] = {{"accounts", account_tick},
+             {"delivery", deliver_step},
+             {"publishers", receive_go_on},
+             {"connections", connections},
+             {"calls", calls},
+             {"ids", old_ids},
+             {"connect", late_for_connect},
+             {"sweep", sweep},
+             {"trust", trust_tick},
+             {"paced", receive_paced},
+             {"paused", receive_tick},
+             {"retained", recall_tick},
+             {"links", link_tick},
+             {"seals", seals_tick},
+             {"asks", ask_tick},
+             {"joins", join_tick},
+             {"mesh", mesh_tick},
+             {"drain", drain},
+             {"queues", lanes_tick},
+             {"replay", replay_step},
+             {"acknowledgements", spread_tick},
+             {"ends", settle},
+             {"peers", peers_step},
+             {"mesh", mesh_step},
+             {"ends", settle},
+             {"interest", spread_step},
+             {"ends", settle},
+             {"connections", events},
+             {"ends", settle}};
+
+static void on_tick(void *ctx, nanotime now) {
+  struct node *n = ctx;
+  set_now(n, now);
+  n->put_off = false;
+  for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+    steps[i].fn(n);
+    node_did(n, steps[i].name);
+  }
 }
 
 static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {

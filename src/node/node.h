@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/turns.h"
 #include "node/limits.h"
 #include "quic/identity.h"
 #include "trust/revoked.h"
@@ -19,12 +20,14 @@ struct quic;
 struct node_process {
   /* Whether this turn has had its share of the thread's time: what can wait goes on in the next one. NULL: it never has. */
   bool (*spent)(void *ctx);
-  uint64_t (*rss_bytes)(void *ctx);  /* resident memory; NULL: 0 is shown */
-  uint64_t (*heap_bytes)(void *ctx); /* heap in use; 0: it is not measured now, as that may take long */
+  void (*did)(void *ctx, const char *what); /* what was done since it was last called, for the cause of a long turn */
+  const struct turns *(*turns)(void *ctx);  /* how long turns took so far */
+  uint64_t (*rss_bytes)(void *ctx);         /* resident memory; NULL: 0 is shown */
+  uint64_t (*heap_bytes)(void *ctx);        /* heap in use; 0: it is not measured now, as that may take long */
   /* Gives idle heap back to the system. With it and rss_bytes the node watches resident memory, and refuses what would bring it
    * above the plan though no row is full; NULL: it does not. */
   void (*give_back)(void *ctx);
-  void *ctx; /* of all four */
+  void *ctx; /* of all */
 };
 
 struct node_config {

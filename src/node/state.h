@@ -89,6 +89,10 @@ struct node {
 #define IS_UNBOUNDED(n, what) false
 #endif
 
+static inline void node_did(const struct node *n, const char *what) {
+  if (n->rows.process.did) n->rows.process.did(n->rows.process.ctx, what);
+}
+
 /* Whether the turn has had its time; what is left then is for the next one, which comes at once. */
 static inline bool node_spent(struct node *n) {
   bool spent = n->rows.process.spent && n->rows.process.spent(n->rows.process.ctx);
