@@ -44,7 +44,7 @@ static int load_own(const struct config *c, struct quic_identity **ret_identity,
     err = quic_identity_parse(key ? slice_of(key, key_len) : chain, chain, io_unix_ms() / 1000, ret_identity, &text);
     if (err) {
       config_where(c, OPTION_CERT, where);
-      snprintf(ret_why, CONFIG_WHY_LEN, "%.200s: %.150s: %.100s", where, c->cert, text ? text : macula_err_text(err));
+      snprintf(ret_why, CONFIG_WHY_LEN, "%.100s: %.100s: %.300s", where, c->cert, text ? text : macula_err_text(err));
     }
   }
   if (key) explicit_bzero(key, key_len);
@@ -86,7 +86,7 @@ static int load_kept(const struct config *c, bool make, struct credentials *ret,
   } else {
     err = quic_identity_parse(slice_of(pem, len), slice_of(pem, len), io_unix_ms() / 1000, &ret->identity, &text);
     if (err)
-      snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: %.100s; restore it, or move it away to get a new identity", path,
+      snprintf(ret_why, CONFIG_WHY_LEN, "%.120s: %.300s; restore it, or move it away to get a new identity", path,
                text ? text : macula_err_text(err));
     explicit_bzero(pem, len);
     free(pem);
@@ -188,7 +188,7 @@ static int load_https(const struct config *c, struct credentials *r, char *ret_w
     return 0;
   }
   config_where(c, OPTION_HTTP_CERT, where);
-  snprintf(ret_why, CONFIG_WHY_LEN, "%.200s: %.150s: %.100s", where, c->http_cert, text ? text : macula_err_text(err));
+  snprintf(ret_why, CONFIG_WHY_LEN, "%.100s: %.100s: %.300s", where, c->http_cert, text ? text : macula_err_text(err));
   return err;
 }
 

@@ -16,6 +16,7 @@
 #include "base/rng.h"
 #include "base/slice.h"
 #include "base/time.h"
+#include "base/turns.h"
 
 struct dht;
 
@@ -48,6 +49,7 @@ struct dht_config {
   struct dht_contact self;
   struct slice realm; /* copied: batches of other realms are refused with MACULA_REALM_MISMATCH */
   struct dht_crypto crypto;
+  const struct spent *spent;                      /* NULL, or: what has come due at once is done in slices */
   uint64_t unix_base_ms;                          /* wall clock in ms at time 0 of the monotonic clock */
   uint64_t last_seq;                              /* largest sequence that this identity ever used, from the state folder */
   uint32_t max_records, max_publisher;            /* 100,000; 25,000 of one publisher */

@@ -362,6 +362,7 @@ static void flush(struct dht *d, nanotime now) {
       p->flush_at = now + RETRY_SIGNING;
       return;
     }
+    if (is_spent(d->cfg.spent)) break;
   }
   if (!list_empty(&p->dirty)) p->flush_at = now + NS_MS;
 }
@@ -391,6 +392,7 @@ void publish_tick(struct dht *d, nanotime now) {
   flush(d, now);
   for (struct heap_link *l; (l = heap_pop_due(&p->work, now));) {
     place_again(d, container_of(l, struct publish_batch, work));
+    if (is_spent(d->cfg.spent)) break;
   }
   place_ready(d, now);
   place_pump(d, now);

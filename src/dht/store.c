@@ -22,6 +22,7 @@ void store_init(struct store *s, const struct dht_config *cfg) {
                       .max_key_service = cfg->max_key_service,
                       .max_key_subscription = cfg->max_key_subscription,
                       .max_tombstones = cfg->max_tombstones,
+                      .spent = cfg->spent,
                       .max_publisher_octets = cfg->records_mem->limit / 4};
   slab_init(&s->key_slab, s->mem, sizeof(struct store_key));
   slab_init(&s->record_slab, s->mem, sizeof(struct store_record));
@@ -320,9 +321,15 @@ void store_drop(struct store *s, const struct id *key, uint32_t kind, const stru
 }
 
 void store_expire(struct store *s, nanotime now) {
-  for (struct heap_link *l; (l = heap_pop_due(&s->live, now)); s->expired++)
+  for (struct heap_link *l; (l = heap_pop_due(&s->live, now));) {
     record_remove(s, container_of(l, struct store_record, due));
-  for (struct heap_link *l; (l = heap_pop_due(&s->dead, now));) record_remove(s, container_of(l, struct store_record, due));
+    s->expired++;
+    if (is_spent(s->spent)) return;
+  }
+  for (struct heap_link *l; (l = heap_pop_due(&s->dead, now));) {
+    record_remove(s, container_of(l, struct store_record, due));
+    if (is_spent(s->spent)) return;
+  }
 }
 
 nanotime store_deadline(const struct store *s) { return time_min(heap_deadline(&s->live), heap_deadline(&s->dead)); }

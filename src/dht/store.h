@@ -6,6 +6,7 @@
 #ifndef DHT_STORE_H
 #define DHT_STORE_H
 
+#include "base/turns.h"
 #include "bounded/heap.h"
 #include "bounded/htab.h"
 #include "bounded/slab.h"
@@ -56,6 +57,7 @@ struct store {
   size_t max_publisher_octets; /* a quarter of the account's limit; 0: none */
   struct htab keys, publishers;
   struct heap live, dead; /* by the end of their time */
+  const struct spent *spent;
   uint64_t refused_full, refused_old, expired, dropped_tombstones;
 };
 

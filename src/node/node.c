@@ -82,6 +82,7 @@ static void on_limited(void *ctx, struct quic_conn *c) {
 }
 
 #define RENEW "renew it and send SIGHUP"
+#define SWEEPS 9               /* parts of what is done every SWEEP_EVERY */
 #define CLOCK_SAID 60000       /* ms */
 #define PASS_SOON (7 * 86400u) /* s */
 
@@ -104,11 +105,15 @@ static void init_rows(struct node *n, const struct node_config *cfg) {
   rows_set_limits(n);
 }
 
+static bool spent(void *ctx) { return node_spent(ctx); }
+
 static void init_tables(struct node *n) { /* tables that allocate nothing at their creation */
   const struct node_limits *l = &n->limits;
+  n->spent = (struct spent){spent, n};
   clients_init(&n->sessions.clients, &n->rows.mem[ROW_CLIENTS], n->rng, l->max_clients, l->max_operators);
   retained_init(&n->messages.retained, &n->rows.mem[ROW_RETAINED], n->rng, l->retained_count, l->retained_bytes);
   dedup_init(&n->messages.dedup, &n->rows.mem[ROW_DEDUP], n->rng, l->dedup_ids, l->dedup_ns);
+  n->messages.dedup.spent = &n->spent;
   list_init(&n->sessions.all);
   list_init(&n->sessions.fresh);
   list_init(&n->sessions.doomed);
@@ -157,7 +162,8 @@ static int make_tables(struct node *n) {
                             .party_lookups = party_lookups(l),
                             .default_timeout = 5 * NS_SEC,
                             .max_timeout = 3600 * NS_SEC,
-                            .out = rpc_out(n)};
+                            .out = rpc_out(n),
+                            .spent = &n->spent};
   if ((err = router_new(&r, &n->rpc.router)) != 0) return err;
   services_watch(router_services(n->rpc.router), providers_served, n);
   return 0;
@@ -179,6 +185,7 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
                   .limited = on_limited,
                   .refused = on_refused},
       .ctx = n,
+      .spent = &n->spent,
       .identity = cfg->identity,
       .ca_pem = cfg->ca_pem,
       .server = true,
@@ -257,6 +264,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   init_tables(n);
   trust_init(n, cfg);
   n->sweep_at = n->drain_at = TIME_NEVER;
+  n->swept = SWEEPS;
   serial_init(&n->messages.made, n->rng);
   make_instance(n);
   n->mesh.advertise = cfg->advertise;
@@ -325,12 +333,20 @@ void node_free(struct node *n) {
 
 /* ---- driver ----------------------------------------------------------------------------------------------------------------
  */
+/* One in any case: many may end at once. */
+static void end_doomed(struct node *n) {
+  while (!list_empty(&n->sessions.doomed)) {
+    session_end(container_of(n->sessions.doomed.next, struct session, doomed));
+    if (node_spent(n)) return;
+  }
+}
+
 /* Ends the doomed sessions and lets paused publishers go on when the pool has room. Must be called only when no list is being
  * walked, as sessions are removed from lists. */
 static void settle(struct node *n) {
-  while (!list_empty(&n->sessions.doomed)) session_end(container_of(n->sessions.doomed.next, struct session, doomed));
+  end_doomed(n);
   receive_resume(n);
-  while (!list_empty(&n->sessions.doomed)) session_end(container_of(n->sessions.doomed.next, struct session, doomed));
+  end_doomed(n);
 }
 
 static void set_now(struct node *n, nanotime now) {
@@ -379,12 +395,16 @@ static nanotime deadline(void *ctx) {
   return n->draining ? time_min(at, n->drain_at) : at;
 }
 
-static void close_all(struct node *n, bool links, bool (*spare)(const struct session *s)) {
+/* False: it goes on in the next turn. */
+static bool close_all(struct node *n, bool links, bool (*spare)(const struct session *s)) {
   list_for_safe(it, &n->sessions.all) {
     struct session *s = container_of(it, struct session, all);
     bool is_link = s->peer || s->dialled;
-    if (s->state != SESSION_OVER && is_link == links && !(spare && spare(s))) session_close(s, MACULA_SHUTTING_DOWN, NULL);
+    if (s->state == SESSION_OVER || is_link != links || (spare && spare(s))) continue;
+    session_close(s, MACULA_SHUTTING_DOWN, NULL);
+    if (node_spent(n)) return false;
   }
+  return true;
 }
 
 /* Whether a client waits for an answer or owes one; the other party may be at another node. */
@@ -403,10 +423,10 @@ static bool any_awaited(const struct node *n) {
 static void drain_step(struct node *n) {
   bool late = n->now >= n->drain_at;
   if (n->messages.rest && !late) return;
-  close_all(n, false, late ? NULL : is_awaited);
+  if (!close_all(n, false, late ? NULL : is_awaited)) return;
   if (!late && any_awaited(n)) return;
   mesh_leave(n);
-  close_all(n, true, NULL);
+  if (!close_all(n, true, NULL)) return;
   if (late) n->drain_at = TIME_NEVER;
 }
 
@@ -421,18 +441,23 @@ static void late_for_connect(struct node *n) {
   }
 }
 
-static void sweep(struct node *n) {
-  if (n->sweep_at != TIME_NEVER && n->now < n->sweep_at) return;
-  n->sweep_at = time_add(n->now, SWEEP_EVERY);
-  watches_sweep(n);
-  sessions_shed(n);
+static void lower_rows(struct node *n) {
   if (n->rows.over) rows_set_limits(n);
-  mesh_sweep(n);
-  spread_sweep(n);
-  seals_sweep(n);
-  peers_sweep(n);
-  revoked_sweep(n);
-  receive_sweep(n);
+}
+
+/* Every SWEEP_EVERY each of these, one in a turn, as some walk over all that there is. */
+static void (*const sweeps[])(struct node *n) = {watches_sweep, sessions_shed, lower_rows,    mesh_sweep,   spread_sweep,
+                                                 seals_sweep,   peers_sweep,   revoked_sweep, receive_sweep};
+_Static_assert(sizeof sweeps / sizeof sweeps[0] == SWEEPS, "as many as counted");
+
+static void sweep(struct node *n) {
+  if (n->swept == SWEEPS && (n->sweep_at == TIME_NEVER || n->now >= n->sweep_at)) {
+    n->sweep_at = time_add(n->now, SWEEP_EVERY);
+    n->swept = 0;
+  }
+  do {
+    if (n->swept < SWEEPS) sweeps[n->swept++](n);
+  } while (n->swept < SWEEPS && !node_spent(n));
 }
 
 static void connections(struct node *n) { quic_tick(n->quic, n->now); }

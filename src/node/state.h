@@ -40,10 +40,12 @@ struct node_stats {
 /* The node: one member a room. */
 struct node {
   struct quic *quic;
+  struct spent spent; /* for those below that do much at once */
   struct rng rng;
   const struct log *log;
   struct node_limits limits;
   nanotime now, started, sweep_at;
+  unsigned swept;        /* parts of the sweep of this second that are done: one in a turn */
   uint64_t unix_base_ms; /* Unix ms at time 0 by the clock of the start: for time stamps, which stay in order this way */
   /* Unix ms at time 0 by the wall clock as it is set now: for certificates, and for what clients are told */
   uint64_t wall_base_ms;

@@ -3,6 +3,8 @@
 #include "base/check.h"
 #include "base/err.h"
 
+#define AT_ONCE 64u /* ids forgotten between two looks at the time */
+
 struct entry {
   struct lru_link link;
   nanotime added;
@@ -55,7 +57,10 @@ nanotime dedup_deadline(const struct dedup *d) {
 }
 
 void dedup_expire(struct dedup *d, nanotime now) {
-  while (dedup_deadline(d) <= now && lru_oldest(&d->lru)) forget(d, entry_of(lru_oldest(&d->lru)));
+  for (uint32_t k = 1; dedup_deadline(d) <= now && lru_oldest(&d->lru); k++) {
+    forget(d, entry_of(lru_oldest(&d->lru)));
+    if (k % AT_ONCE == 0 && is_spent(d->spent)) return;
+  }
 }
 
 void dedup_set_max(struct dedup *d, uint32_t max, uint64_t window) {

@@ -6,6 +6,7 @@
 
 #include "base/slice.h"
 #include "base/time.h"
+#include "base/turns.h"
 #include "bounded/lru.h"
 
 struct dedup_key {
@@ -20,6 +21,7 @@ struct dedup {
   struct mem *mem;
   uint64_t window; /* ns */
   uint64_t duplicates;
+  const struct spent *spent; /* NULL, unless set after dedup_init: then what expires does so in slices */
 };
 
 void dedup_init(struct dedup *d, struct mem *mem, struct rng rng, uint32_t max, uint64_t window);

@@ -228,6 +228,7 @@ void gets_expire(struct gets *g, nanotime now) {
     list_for(it, &t->sources) waits |= !list_empty(&container_of(it, struct gets_source, of_get)->full);
     if (!waits) {
       end(g, t);
+      if (is_spent(g->spent)) return;
       continue;
     }
     t->at = time_add(now, g->timeout);

@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "base/slice.h"
 #include "base/time.h"
+#include "base/turns.h"
 #include "bounded/htab.h"
 
 struct gets_party { /* embedded in the owner's record of a subscriber */
@@ -38,6 +39,7 @@ struct gets {
   uint64_t timeout, last, topic_key[2];
   void (*left)(void *node, uint64_t number, struct slice pattern); /* NULL: the owner has nothing to tell */
   uint64_t evicted;
+  const struct spent *spent; /* NULL, unless set after gets_init: then what expires does so in slices */
 };
 
 /* max: outstanding at once; max_topics: topics remembered in all of them. timeout: ns since the last answer. */

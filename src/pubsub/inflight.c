@@ -185,6 +185,7 @@ void inflight_expire(struct inflight *f, nanotime now) {
   while (inflight_deadline(f) <= now && !list_empty(&f->due)) {
     f->timeouts++;
     expire(f, container_of(f->due.next, struct entry, due));
+    if (is_spent(f->spent)) return;
   }
 }
 

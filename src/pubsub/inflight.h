@@ -7,6 +7,7 @@
 
 #include "base/list.h"
 #include "base/time.h"
+#include "base/turns.h"
 #include "bounded/htab.h"
 
 struct inflight_party { /* embedded in the owner's records of publishers and of nodes */
@@ -25,6 +26,7 @@ struct inflight {
   uint64_t last; /* number given last */
   uint32_t parts, max_parts, max_publisher;
   uint64_t refused, timeouts, orphaned;
+  const struct spent *spent; /* NULL, unless set after inflight_init: then what expires does so in slices */
 };
 
 /* max_parts: (message, node) pairs in all; max_publisher: messages of one publisher. timeout: ns. */

@@ -214,6 +214,7 @@ void quic_tick(struct quic *q, nanotime now) {
     struct quic_conn *c = container_of(q->timers.v[0], struct quic_conn, timer);
     (void)heap_set(&q->timers, &c->timer, TIME_NEVER); /* the timer stays in the heap, so that setting it again cannot fail */
     conn_tick(c);
+    if (is_spent(q->cfg.spent)) return;
   }
   quic_flush_events(q, now);
 }
@@ -224,6 +225,7 @@ void quic_flush_events(struct quic *q, nanotime now) {
     struct quic_conn *c = container_of(q->events.next, struct quic_conn, event);
     list_remove(&c->event);
     conn_deliver(c);
+    if (is_spent(q->cfg.spent)) return;
   }
 }
 

@@ -10,10 +10,10 @@ struct quic_identity; /* private key, certificate chain, id; reference-counted, 
 
 /* A new Ed25519 key and a self-signed certificate without end (RFC 5280, 4.1.2.5). */
 int quic_identity_generate(struct quic_identity **ret_identity);
-/* Key and certificate chain from PEM; both may stand in one text. MACULA_CERTIFICATE_INVALID (unreadable, key does not match),
- * MACULA_CERTIFICATE_EXPIRED when now_unix (seconds) is outside its time; ret_why (optional) gets static text that says more.
- * The start time of a self-signed certificate is not checked: only the machine that made it set that time, and its clock may be
- * wrong now. */
+/* Key and certificate chain from PEM; both may stand in one text. MACULA_CERTIFICATE_INVALID (unreadable, key does not match,
+ * or takes longer to sign than P-384 or RSA of 3,072 bits), MACULA_CERTIFICATE_EXPIRED when now_unix (seconds) is outside its
+ * time; ret_why (optional) gets static text that says more. The start time of a self-signed certificate is not checked: only
+ * the machine that made it set that time, and its clock may be wrong now. */
 int quic_identity_parse(struct slice key_pem, struct slice cert_pem, uint64_t now_unix, struct quic_identity **ret_identity,
                         const char **ret_why);
 /* Key and certificate in one PEM text, allocated with malloc, NUL-terminated. */

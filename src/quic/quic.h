@@ -21,6 +21,7 @@
 #include "base/slice.h"
 #include "base/time.h"
 #include "bounded/bucket.h"
+#include "base/turns.h"
 #include "quic/identity.h"
 #include "quic/stats.h"
 
@@ -81,6 +82,7 @@ struct quic_config {
   const struct log *log; /* may be NULL */
   struct quic_handler handler;
   void *ctx;                      /* for the handler */
+  const struct spent *spent;      /* NULL, or: timers that are due and what is to be told are handled in slices */
   struct quic_identity *identity; /* referenced; NULL: a client without certificate */
   const char *ca_pem;             /* if set, a peer's certificate must be issued by one of these; copied */
   bool server;                    /* accept connections */

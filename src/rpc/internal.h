@@ -15,6 +15,10 @@ struct router {
   uint32_t party_lookups;
   struct bucket lent; /* budget of lookups for all new parties together */
   struct router_out out;
+  const struct spent *spent;
+  struct list lost;   /* call.of_provider: calls without a provider, of which the next attempt is to begin */
+  struct list ending; /* rpc_party.ending: callers that have ended, whose calls are to be cancelled */
+  struct list ready;  /* rpc_party.ready: nodes to which calls that waited for a link are to be sent */
   struct router_stats stats;
   uint64_t cast_id[2]; /* a secret and a counter, from which the ids of casts in the table of calls are made */
 };

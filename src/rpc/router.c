@@ -8,6 +8,8 @@ void rpc_party_init(struct rpc_party *p, uint64_t session, const struct id *id, 
   call_party_init(&p->calls, session);
   p->lookups = (struct bucket){0};
   p->lookups_lent = 0;
+  list_init(&p->ending);
+  list_init(&p->ready);
 }
 
 int router_new(const struct router_config *cfg, struct router **ret_router) {
@@ -24,6 +26,10 @@ int router_new(const struct router_config *cfg, struct router **ret_router) {
   r->look_again = cfg->look_again;
   r->party_lookups = cfg->party_lookups;
   r->out = cfg->out;
+  r->spent = r->services.spent = cfg->spent;
+  list_init(&r->lost);
+  list_init(&r->ending);
+  list_init(&r->ready);
   rng_fill(r->rng, r->cast_id, sizeof r->cast_id[0]);
   *ret_router = r;
   return 0;
@@ -273,22 +279,50 @@ int router_cancel(struct router *r, struct rpc_party *caller, struct slice call_
   return 0;
 }
 
+static void lose(struct router *r, struct call *c) {
+  c->lost = true;
+  list_append(&r->lost, &c->of_provider);
+}
+
+/* A node may have taken thousands of calls: all of them have lost it at once, their next attempts begin in slices. */
+static void attempt_lost(struct router *r, nanotime now) {
+  while (!list_empty(&r->lost)) {
+    struct call *c = container_of(r->lost.next, struct call, of_provider);
+    calls_unassign(c);
+    (void)call_attempt(r, c, now);
+    if (is_spent(r->spent)) return;
+  }
+}
+
 static void give_up_on(struct router *r, struct rpc_party *p, nanotime now, bool tell) {
   while (!list_empty(&p->calls.taken)) {
     struct call *c = container_of(p->calls.taken.next, struct call, of_provider);
     if (tell) cancel_sent(r, c, MACULA_TIMEOUT);
     if (!c->sent) call_forget_node(r, c, now); /* the node's link was never set up */
     call_fail_attempt(c, MACULA_NOT_CONNECTED, c->sent);
-    (void)call_attempt(r, c, now);
+    lose(r, c);
   }
+  attempt_lost(r, now);
+}
+
+/* The calls that it had made when it ended; those that it has made since stand behind them. */
+static bool cancel_made(struct router *r, struct rpc_party *p) {
+  while (!list_empty(&p->calls.made)) {
+    struct call *c = container_of(p->calls.made.next, struct call, of_caller);
+    if (!c->over) break;
+    if (c->provider == &p->calls) call_release(c); /* the caller is itself the provider and has gone: no CANCEL is sent */
+    cancel(r, c);
+    if (p->node && is_spent(r->spent)) return false; /* a client's own end is one step */
+  }
+  list_remove(&p->ending);
+  return true;
 }
 
 void router_session_ended(struct router *r, struct rpc_party *p, nanotime now) {
-  while (!list_empty(&p->calls.made)) {
-    struct call *c = container_of(p->calls.made.next, struct call, of_caller);
-    if (c->provider == &p->calls) call_release(c); /* the caller is itself the provider and has gone: no CANCEL is sent */
-    cancel(r, c);
-  }
+  list_for(it, &p->calls.made) container_of(it, struct call, of_caller)->over = true;
+  list_remove(&p->ready);
+  if (list_empty(&p->ending)) list_append(&r->ending, &p->ending);
+  (void)cancel_made(r, p);
   services_drop(&r->services, &p->owner);
   give_up_on(r, p, now, false);
 }
@@ -298,8 +332,13 @@ void router_session_silent(struct router *r, struct rpc_party *p, nanotime now) 
 void router_party_ready(struct router *r, struct rpc_party *p, nanotime now) {
   list_for_safe(it, &p->calls.taken) {
     struct call *c = container_of(it, struct call, of_provider);
-    if (!c->sent) (void)call_send_now(r, c, now);
+    if (c->sent) continue;
+    (void)call_send_now(r, c, now);
+    if (!is_spent(r->spent)) continue;
+    if (list_empty(&p->ready)) list_append(&r->ready, &p->ready);
+    return;
   }
+  list_remove(&p->ready);
 }
 
 /* ---- lookups ---------------------------------------------------------------------------------------------------------------
@@ -345,8 +384,9 @@ void router_discovered(struct router *r, struct slice procedure, int err, const 
     if (err)
       call_finish_error(r, c, c->attempt_count ? MACULA_ALL_PROVIDERS_FAILED : err);
     else
-      (void)call_attempt(r, c, now);
+      lose(r, c);
   }
+  attempt_lost(r, now);
 }
 
 void router_forget_node(struct router *r, const struct id *node, nanotime now) {
@@ -356,6 +396,7 @@ void router_forget_node(struct router *r, const struct id *node, nanotime now) {
 /* ---- time ------------------------------------------------------------------------------------------------------------------
  */
 nanotime router_deadline(const struct router *r) {
+  if (!list_empty(&r->lost) || !list_empty(&r->ending) || !list_empty(&r->ready)) return 0;
   nanotime at = time_min(calls_deadline(&r->calls), services_deadline(&r->services));
   return time_min(at, discovery_deadline(&r->discovery));
 }
@@ -364,6 +405,7 @@ static void time_is_over(struct router *r, struct call *c, nanotime now) {
   bool sent = c->provider && c->sent;
   assert(now >= c->due.at && !(c->provider && !list_empty(&c->of_wait)));
   if (!c->provider && list_empty(&c->of_wait)) { /* the wait for a second lookup is over, or the deadline has passed */
+    calls_unassign(c);
     (void)call_attempt(r, c, now);
     return;
   }
@@ -378,7 +420,13 @@ static void time_is_over(struct router *r, struct call *c, nanotime now) {
 }
 
 void router_tick(struct router *r, nanotime now) {
-  services_expire(&r->services, now);
+  (void)services_expire(&r->services, now);
   (void)discovery_prune(&r->discovery, now);
-  for (struct call *c; (c = calls_due(&r->calls, now));) time_is_over(r, c, now);
+  attempt_lost(r, now);
+  if (!list_empty(&r->ready)) router_party_ready(r, container_of(r->ready.next, struct rpc_party, ready), now);
+  while (!list_empty(&r->ending) && cancel_made(r, container_of(r->ending.next, struct rpc_party, ending))) continue;
+  for (struct call *c; (c = calls_due(&r->calls, now));) {
+    time_is_over(r, c, now);
+    if (is_spent(r->spent)) return;
+  }
 }

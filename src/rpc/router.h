@@ -18,6 +18,7 @@
 #ifndef RPC_ROUTER_H
 #define RPC_ROUTER_H
 
+#include "base/turns.h"
 #include "bounded/bucket.h"
 #include "tables/calls.h"
 #include "tables/discovery.h"
@@ -36,6 +37,7 @@ struct rpc_party {
   /* a node of the mesh: its calls are only for providers connected here; calls may be assigned to it while its link is
    * dialled */
   bool node;
+  struct list ending, ready; /* of the router: what of its calls is left to be done */
 };
 void rpc_party_init(struct rpc_party *p, uint64_t session, const struct id *id, void *user);
 
@@ -101,6 +103,7 @@ struct router_config {
   uint64_t default_timeout; /* ns, for a call that names none */
   uint64_t max_timeout;     /* ns; longer ones are shortened to it */
   struct router_out out;
+  const struct spent *spent; /* NULL, or: the calls of a party that has ended, and those that are due, are handled in slices */
 };
 
 struct router_stats {

@@ -187,6 +187,7 @@ void calls_set_due(struct calls *c, struct call *call, nanotime due) {
 void calls_unassign(struct call *call) {
   list_remove(&call->of_provider);
   call->provider = NULL;
+  call->lost = false;
 }
 
 struct call *calls_find_sent(const struct calls *c, const struct call_party *provider, const uint8_t *sent_id, size_t len) {
@@ -226,7 +227,8 @@ static const char *call_check(const struct calls *c, const struct call *call) {
   CHECK(calls_find(c, call->caller, call->call_id) == call, "calls: a call is not found by its caller's id");
   CHECK(heap_has(&c->due, &call->due) && call->due.at <= call->deadline, "calls: a call is due after its deadline, or never");
   CHECK(call->slot < c->slot_used && c->slots[call->slot].call == call, "calls: a call is not in its slot");
-  CHECK(list_empty(&call->of_provider) == !call->provider, "calls: a provider's call is not in its list");
+  CHECK(list_empty(&call->of_provider) == (!call->provider && !call->lost) && !(call->provider && call->lost),
+        "calls: a provider's call is not in its list");
   CHECK(!call->provider || (calls_find_sent(c, call->provider, call->sent_id, CALL_ID_LEN) == call && secret_holds(c, call)),
         "calls: a call is not found by the id that its provider has");
   CHECK(list_holds(&call->of_wait), "calls: a list of those who wait is broken");

@@ -55,6 +55,8 @@ struct call {
   bool looked;  /* a lookup was made for this call */
   bool again;   /* the lookup found nobody, and a second one is made a moment later */
   bool cast;    /* wants no answer */
+  bool over;    /* its caller has ended */
+  bool lost;    /* it has no provider, and is in the router's list (of_provider) of those that are to be tried again */
   bool has_ref; /* of a cast: */
   uint64_t ref;
   uint8_t len; /* of procedure */

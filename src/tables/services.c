@@ -191,7 +191,11 @@ nanotime services_deadline(const struct services *s) { return heap_deadline(&s->
 
 uint32_t services_expire(struct services *s, nanotime now) {
   uint32_t n = 0;
-  for (struct heap_link *l; (l = heap_pop_due(&s->due, now)); n++) remove_provider(s, container_of(l, struct provider, due));
+  for (struct heap_link *l; (l = heap_pop_due(&s->due, now));) {
+    remove_provider(s, container_of(l, struct provider, due));
+    n++;
+    if (is_spent(s->spent)) break;
+  }
   s->expired += n;
   return n;
 }

@@ -6,6 +6,7 @@
 
 #include "base/list.h"
 #include "base/slice.h"
+#include "base/turns.h"
 #include "bounded/heap.h"
 #include "bounded/htab.h"
 
@@ -49,6 +50,7 @@ struct services {
   uint32_t per_owner;
   uint64_t next_seq;
   uint64_t refused, expired;
+  const struct spent *spent; /* NULL, unless set after services_init: then what expires does so in slices */
   /* A procedure has got its first provider (served), or lost its last one. Called while the table is being changed, so it must
    * not use the table. */
   void (*changed)(void *ctx, struct slice name, bool served);

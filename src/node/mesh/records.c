@@ -37,6 +37,7 @@ int records_new(struct node *n, uint64_t last_seq) {
                          .self = self(n),
                          .realm = slice_str(n->realm),
                          .crypto = {quic_identity_spki(n->identity), sign, verify, n},
+                         .spent = &n->spent,
                          .unix_base_ms = n->unix_base_ms,
                          .last_seq = last_seq,
                          .max_records = n->limits.max_records,

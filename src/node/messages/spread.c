@@ -61,8 +61,10 @@ int spread_init(struct node *n) {
   list_init(&sp->peers);
   list_init(&sp->cleared);
   inflight_init(&sp->inflight, &n->rows.mem[ROW_INFLIGHT], n->rng, l->max_inflight, l->max_inflight / 4 + 1, ANSWER_TIME);
+  sp->inflight.spent = &n->spent;
   gets_init(&sp->gets, &n->rows.mem[ROW_GETS], n->rng, l->max_gets, l->max_gets, 10 * NS_SEC);
   sp->gets.left = recall_left;
+  sp->gets.spent = &n->spent;
   return interest_new(&c, &sp->interest);
 }
 
@@ -647,6 +649,7 @@ void spread_results(struct node *n) {
     struct session *s = r.publisher;
     struct msg_partly partly = {.silent = r.silent, .unknown = r.unknown};
     if (s->state == SESSION_IN) session_ack_partly(s, r.ref, r.err, spread_text(r.err, &partly, buf), &partly);
+    if (node_spent(n)) return;
   }
 }
 

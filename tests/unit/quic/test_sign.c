@@ -7,6 +7,9 @@
 #include <cmocka.h>
 // clang-format on
 
+#include <gnutls/abstract.h>
+#include <string.h>
+
 #include "base/err.h"
 #include "base/sha256.h"
 #include "quic/quic.h"
@@ -227,8 +230,56 @@ static void test_generated(void **st) {
   quic_identity_unref(b);
 }
 
+/* PEM of a new key, and of a certificate that it has signed. */
+static void made_pem(gnutls_pk_algorithm_t kind, unsigned bits, char *ret, size_t cap) {
+  gnutls_x509_privkey_t key;
+  gnutls_x509_crt_t crt;
+  size_t n = cap, m;
+  assert_int_equal(gnutls_x509_privkey_init(&key), 0);
+  assert_int_equal(gnutls_x509_crt_init(&crt), 0);
+  assert_int_equal(gnutls_x509_privkey_generate(key, kind, bits, 0), 0);
+  assert_int_equal(gnutls_x509_crt_set_version(crt, 3), 0);
+  assert_int_equal(gnutls_x509_crt_set_serial(crt, "1", 1), 0);
+  assert_int_equal(gnutls_x509_crt_set_activation_time(crt, NOW - 1), 0);
+  assert_int_equal(gnutls_x509_crt_set_expiration_time(crt, NOW + 1), 0);
+  assert_int_equal(gnutls_x509_crt_set_key(crt, key), 0);
+  assert_int_equal(
+      gnutls_x509_crt_sign2(crt, crt, key, kind == GNUTLS_PK_EDDSA_ED448 ? GNUTLS_DIG_SHAKE_256 : GNUTLS_DIG_SHA512, 0), 0);
+  assert_int_equal(gnutls_x509_privkey_export_pkcs8(key, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, ret, &n), 0);
+  m = cap - n;
+  assert_int_equal(gnutls_x509_crt_export(crt, GNUTLS_X509_FMT_PEM, ret + n, &m), 0);
+  ret[n + m] = 0;
+  gnutls_x509_privkey_deinit(key);
+  gnutls_x509_crt_deinit(crt);
+}
+
+/* A key that signs for longer than a turn may take is refused, with the command that makes another. */
+static void test_large_keys(void **state) {
+  static const struct {
+    gnutls_pk_algorithm_t kind;
+    unsigned bits;
+    bool taken;
+  } keys[] = {{GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP384R1), true},
+              {GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP521R1), false},
+              {GNUTLS_PK_EDDSA_ED448, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_ED448), false},
+              {GNUTLS_PK_RSA, 3072, true},
+              {GNUTLS_PK_RSA, 3104, false}};
+  char pem[16384];
+  (void)state;
+  for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+    struct quic_identity *id = NULL;
+    const char *why = "";
+    made_pem(keys[i].kind, keys[i].bits, pem, sizeof pem - 1);
+    int err = quic_identity_parse(slice_str(pem), SLICE_NONE, NOW, &id, &why);
+    assert_int_equal(err, keys[i].taken ? 0 : MACULA_CERTIFICATE_INVALID);
+    if (!keys[i].taken) assert_non_null(strstr(why, "make one with: openssl req -x509 "));
+    quic_identity_unref(id);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rfc8032), cmocka_unit_test(test_sha256), cmocka_unit_test(test_sign),
-                                     cmocka_unit_test(test_openssl), cmocka_unit_test(test_generated)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_large_keys), cmocka_unit_test(test_rfc8032),
+                                     cmocka_unit_test(test_sha256),     cmocka_unit_test(test_sign),
+                                     cmocka_unit_test(test_openssl),    cmocka_unit_test(test_generated)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
