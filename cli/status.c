@@ -72,6 +72,14 @@ static void put_members(json_t *j) {
   putchar('\n');
 }
 
+static void put_turns(json_t *j) {
+  char a[32], b[32];
+  if (!json_is_object(j) || number_of(j, "longest_us") <= 0) return;
+  printf("%-15s %s; the longest computed %.1f ms (%s), %s over 5 ms\n", "turns",
+         text_number((uint64_t)number_of(j, "count"), a), number_of(j, "longest_us") / 1000, text_of(j, "cause"),
+         text_number((uint64_t)number_of(j, "over_5_ms"), b));
+}
+
 static int run_status(struct cli *cli, void *options) {
   json_t *j;
   char buf[32];
@@ -89,6 +97,7 @@ static int run_status(struct cli *cli, void *options) {
   put_counted("subscriptions", j, "subscriptions");
   put_counted("services", j, "services");
   put_counted("pending calls", j, "pending_calls");
+  put_turns(json_object_get(j, "turns"));
   put_memory(json_object_get(j, "memory"));
   json_decref(j);
   return 0;

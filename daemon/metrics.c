@@ -21,6 +21,28 @@ static void sockets(FILE *f, const struct io_stats *s) {
   counter(f, "udp_icmp_errors_total", "ICMP errors received.", s->icmp_errors);
 }
 
+static void turns(FILE *f, const struct turns *t) {
+  static const uint64_t bounds[TURN_BOUNDS] = TURN_BOUNDS_NS;
+  uint64_t sum = 0;
+  fprintf(f, "# HELP macula_loop_turn_seconds How long the loop computed from one poll to the next.\n"
+             "# TYPE macula_loop_turn_seconds histogram\n");
+  for (int i = 0; i < TURN_BOUNDS; i++)
+    fprintf(f, "macula_loop_turn_seconds_bucket{le=\"%g\"} %llu\n", (double)bounds[i] / 1e9,
+            (unsigned long long)(sum += t->count[i]));
+  sum += t->count[TURN_BOUNDS];
+  fprintf(f, "macula_loop_turn_seconds_bucket{le=\"+Inf\"} %llu\nmacula_loop_turn_seconds_sum %.6f\n", (unsigned long long)sum,
+          (double)t->computed / 1e9);
+  fprintf(f, "macula_loop_turn_seconds_count %llu\n", (unsigned long long)sum);
+  fprintf(f,
+          "# HELP macula_loop_turn_longest_seconds The longest turn so far, and what took most of it.\n"
+          "# TYPE macula_loop_turn_longest_seconds gauge\nmacula_loop_turn_longest_seconds{cause=\"%s\"} %.6f\n",
+          t->cause, (double)t->longest / 1e9);
+  fprintf(f,
+          "# HELP macula_loop_turn_longest_wall_seconds That turn with the time in which other programs had the processor.\n"
+          "# TYPE macula_loop_turn_longest_wall_seconds gauge\nmacula_loop_turn_longest_wall_seconds %.6f\n",
+          (double)t->longest_wall / 1e9);
+}
+
 /* Memory of the same account as JSON texts: one way to free them. */
 int metrics_text(struct node *node, const struct io_loop *loop, const struct http_stats *http, nanotime now, char **ret_text) {
   char *of_node, *text = NULL;
@@ -36,6 +58,7 @@ int metrics_text(struct node *node, const struct io_loop *loop, const struct htt
     io_loop_stats(loop, &s);
     fputs(of_node, f);
     sockets(f, &s);
+    turns(f, io_loop_turns(loop));
     counter(f, "http_requests_total", "HTTP requests.", http->requests);
     counter(f, "http_refused_total", "HTTP requests and connections refused.", http->refused);
     counter(f, "http_displaced_total", "HTTP connections that made room for others.", http->displaced);

@@ -280,7 +280,7 @@ const struct command command_load = {
     "                    others, 'CMD heal' ends it\n"
     "  --scale N         multiply all sizes, fractions too (1)\n"
     "  --report DIR      write report.html and report.json into a new folder\n"
-    "  --strict          judge latencies, too\n"
+    "  --strict          judge latencies and the time of turns, too\n"
     "  --duration T      of soak (24m)\n"
     "  --cycles N        of streams, alone or in all (5)\n"
     "  --patience N      seconds to wait for what should come at once (60)\n\n"

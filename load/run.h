@@ -55,6 +55,7 @@ struct load;
   X(LOOKUPS, "lookups in the DHT", "row:lookups:entries")                                                                      \
   X(DELIVERED, "messages delivered", "messages.delivered")                                                                     \
   X(DROPPED, "messages dropped", "messages.dropped")                                                                           \
+  X(TURN_US, "microseconds computed in the longest turn", "turns.longest_us")                                                  \
   X(SLOW, "slow consumers", "messages.slow_consumers")                                                                         \
   X(ANSWER_US, "microseconds to answer", "")
 
@@ -96,9 +97,10 @@ struct load_node {
   void *sample_ctx;
   bool has_sample;
   uint64_t now[FIG_COUNT], most[FIG_COUNT];
-  json_t *memory;     /* its table of memory in the last sample */
-  uint64_t rss_peak;  /* of all samples, or more: load_watch_peak */
-  uint64_t rss_start; /* of the first sample, or since load_node_mark */
+  json_t *memory;      /* its table of memory in the last sample */
+  char turn_cause[32]; /* of its longest turn */
+  uint64_t rss_peak;   /* of all samples, or more: load_watch_peak */
+  uint64_t rss_start;  /* of the first sample, or since load_node_mark */
   struct load_sample *series;
   size_t series_count, series_skip, series_skipped;
 };

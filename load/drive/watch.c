@@ -94,6 +94,8 @@ static void take(struct load_node *n, json_t *status) {
     if (paths[i][0]) n->now[i] = figure_of(status, paths[i]);
   json_decref(n->memory);
   n->memory = json_incref(json_object_get(status, "memory"));
+  const char *cause = json_string_value(json_object_get(json_object_get(status, "turns"), "cause"));
+  snprintf(n->turn_cause, sizeof n->turn_cause, "%s", cause ? cause : "");
   uint64_t outside = n->pid ? resident(n->pid) : 0;
   if (outside) n->now[FIG_RSS] = outside;
   n->now[FIG_ANSWER_US] = time_since(io_now(), n->asked_at) / NS_US;

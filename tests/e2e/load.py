@@ -403,7 +403,9 @@ def case_killed(folder):
 
 def case_strict(folder):
     p = load(folder, "load", "streams", "--scale", "0.02", "--json", "--strict")
-    assert p.returncode == 0 and "99 of 100" not in p.stdout, p.stdout  # it measures none
+    rows, turns = report(p)["table"], "no turn of n1 computes for more than 5 ms"
+    assert all(row["pass"] for row in rows if row["what"] != turns) and "99 of 100" not in p.stdout, p.stdout  # it measures none
+    assert [row["expected"] for row in rows if row["what"] == turns] == ["at most 5.0 ms"], rows  # judged as the machine is: only that it is
     p = load(folder, "load", "clients", "--scale", "0.005", "--json", "--strict")
     rows = [row for row in report(p)["table"] if "connecting: 99 of 100 within" in row["what"]]
     assert len(rows) == 2, rows  # judged as the machine is: only that they are

@@ -43,6 +43,21 @@ static json_t *memory(struct node *n) {
                    "plan_bytes", (ji)plan.total, "memory_max_bytes", (ji)n->limits.memory_max, "rows", rows);
 }
 
+/* Null where the process does not measure them. */
+static json_t *turns(const struct node *n) {
+  const struct node_process *p = &n->rows.process;
+  static const uint64_t bounds[TURN_BOUNDS] = TURN_BOUNDS_NS;
+  const struct turns *t = p->turns ? p->turns(p->ctx) : NULL;
+  uint64_t all = 0, late = 0;
+  for (int i = 0; t && i <= TURN_BOUNDS; i++) {
+    all += t->count[i];
+    if (i == TURN_BOUNDS || bounds[i] > 5 * NS_MS) late += t->count[i];
+  }
+  return t ? json_pack("{s:I, s:I, s:I, s:I, s:s}", "count", (ji)all, "over_5_ms", (ji)late, "longest_us",
+                       (ji)(t->longest / NS_US), "longest_wall_us", (ji)(t->longest_wall / NS_US), "cause", t->cause)
+           : json_null();
+}
+
 static json_t *mesh(const struct node *n) {
   struct membership_stats m;
   struct dht_stats d;
@@ -63,16 +78,16 @@ static json_t *status(struct node *n, nanotime now) {
   topic_index_stats(n->messages.topics, &topics);
   quic_stats(n->quic, &quic);
   return json_pack(
-      "{s:o, s:{s:I}, s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o}", "mesh",
-      mesh(n), "streams", "count", (ji)quic.streams, "node_id", hex(n->id.b, ID_LEN), "name", label(n->name), "realm", n->realm,
-      "version", MACULA_VERSION, "uptime_s", (ji)node_uptime_s(n, now), "ready", !n->draining, "clients",
+      "{s:o, s:{s:I}, s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o, s:o}",
+      "mesh", mesh(n), "streams", "count", (ji)quic.streams, "node_id", hex(n->id.b, ID_LEN), "name", label(n->name), "realm",
+      n->realm, "version", MACULA_VERSION, "uptime_s", (ji)node_uptime_s(n, now), "ready", !n->draining, "clients",
       used(n->sessions.clients.count, n->sessions.clients.max), "operators",
       used(n->sessions.clients.ops, n->sessions.clients.max_ops), "peers", used(pool_count(&n->peers.pool), n->peers.pool.max),
       "services", used(services->count, services->max), "subscriptions", used(topics.subscriptions, topics.max),
       "pending_calls", used(calls_count(calls), calls->max), "retained",
       used(retained_count(&n->messages.retained), n->limits.retained_count), "messages", "published", (ji)n->stats.published,
       "delivered", (ji)n->stats.delivered, "dropped", (ji)n->stats.dropped, "slow_consumers", (ji)n->stats.slow_consumers,
-      "memory", memory(n));
+      "turns", turns(n), "memory", memory(n));
 }
 
 /* ---- lists -----------------------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ static void clients(void **state) {
     if (x->in) {
       clients_remove(&c, x);
     } else {
-      *x = (struct clients_entry){.verified = rng_below(r, 2)};
+      *x = (struct clients_entry){.verified = rng_below(r, 2), .session = (uint64_t)step + 1};
       x->id.b[0] = (uint8_t)rng_below(r, 20);
       x->instance[0] = (uint8_t)rng_below(r, 2);
       (void)clients_add(&c, x, rng_below(r, 4) == 0, &old);
@@ -55,6 +55,8 @@ static void clients(void **state) {
   BREAKS(c.count, c.count + 1, clients_check(&c), "clients: the slots taken are not as many as the entries");
   BREAKS(first->in, false, clients_check(&c), "clients: one that is in is not found");
   BREAKS(first->instance[1], 1, clients_check(&c), "clients: one that is in is not found");
+  BREAKS(first->session, first->session + STEPS, clients_check(&c), "clients: one that is in is not found by its session");
+  BREAKS(c.by_session.count, c.by_session.count + 1, clients_check(&c), "htab: fewer entries than counted");
   BREAKS(first->op, !first->op, clients_check(&c), "clients: the operator's slots are not as many as operators");
   list_remove(&first->all);
   assert_string_equal(clients_check(&c), "clients: the list does not hold what the table holds");
