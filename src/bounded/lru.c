@@ -53,7 +53,7 @@ const char *lru_check(const struct lru *l) {
   CHECK(list_has(&l->order, l->tab.count), "lru: the order does not hold what the table holds");
   CHECK(l->tab.count <= l->tab.max, "lru: more entries than may be");
   list_for(it, &l->order) {
-    const struct hlink *h = &container_of(it, struct lru_link, age)->h, *e = l->tab.slots[h->hash & l->tab.mask];
+    const struct hlink *h = &container_of(it, struct lru_link, age)->h, *e = htab_chain(&l->tab, h->hash);
     while (e && e != h) e = e->next;
     CHECK(e, "lru: an entry of the order is not in the table");
   }

@@ -16,9 +16,9 @@
 #define IN_BATCH 16      /* reads of one recvmmsg, of up to 64 datagrams each */
 /* A turn is to take less than 5 ms. When it has taken so long it receives no more, what can wait within the endpoint waits, and
  * no more is sent; each of them gets on by a little even if those before have taken it all. */
-#define IO_RECEIVE_UNTIL (1500 * NS_US)
-#define IO_TICK_UNTIL (2500 * NS_US)
-#define IO_SEND_UNTIL (4000 * NS_US)
+#define IO_RECEIVE_UNTIL (1000 * NS_US)
+#define IO_TICK_UNTIL (1500 * NS_US)
+#define IO_SEND_UNTIL (3000 * NS_US)
 #define PORT_CHAINS 1024 /* `macula load` has 6,000 sockets in one loop */
 
 struct io_udp {

@@ -319,6 +319,33 @@ static void a_broken_table_is_noticed(void **state) {
   HOLDS(htab_check(&t));
 }
 
+/* While slots become more or fewer, each entry is found, and met once by whoever walks over all of them. */
+static void a_table_grows_by_little(void **state) {
+  (void)state;
+  enum { MANY = 3000 };
+  struct mem m = MEM_INIT("test", 0);
+  struct htab t;
+  static struct entry e[MANY];
+  uint32_t halfway = 0;
+  htab_init(&t, &m, rng(), MANY, key_eq);
+  for (uint32_t step = 0; step < 2 * MANY; step++) {
+    uint32_t i = step % MANY, n = 0;
+    e[i].key = i;
+    if (step < MANY)
+      assert_int_equal(htab_insert(&t, &e[i].h, &i, 4), 0);
+    else
+      htab_remove(&t, &e[i].h);
+    if (!t.old || step % 3) continue;
+    halfway++;
+    HOLDS(htab_check(&t));
+    for (struct hlink *h = NULL; (h = htab_next(&t, h)); n++)
+      assert_true(htab_has(&t, h, &container_of(h, struct entry, h)->key, 4));
+    assert_int_equal(n, t.count);
+  }
+  assert_true(halfway > 50);
+  assert_int_equal(m.bytes, 0);
+}
+
 static void a_broken_heap_is_noticed(void **state) {
   (void)state;
   enum { FEW = 20 };
@@ -457,6 +484,7 @@ int main(void) {
                                      cmocka_unit_test(a_slab_keeps_to_its_account),
                                      cmocka_unit_test(a_broken_list_is_noticed),
                                      cmocka_unit_test(a_broken_table_is_noticed),
+                                     cmocka_unit_test(a_table_grows_by_little),
                                      cmocka_unit_test(a_broken_heap_is_noticed),
                                      cmocka_unit_test(a_broken_lru_is_noticed),
                                      cmocka_unit_test(a_broken_bucket_is_noticed),
