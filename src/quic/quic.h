@@ -20,8 +20,8 @@
 #include "base/rng.h"
 #include "base/slice.h"
 #include "base/time.h"
-#include "bounded/bucket.h"
 #include "base/turns.h"
+#include "bounded/bucket.h"
 #include "quic/identity.h"
 #include "quic/stats.h"
 
