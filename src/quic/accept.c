@@ -71,7 +71,7 @@ static double left_of(struct quic *q, struct addr_entry *e) {
   return e ? bucket_level(&e->handshakes, most / 10, most, q->now) : most / 2;
 }
 
-static bool is_spent(struct quic *q, struct addr_entry *e) {
+static bool has_nothing_left(struct quic *q, struct addr_entry *e) {
   double most = q->cfg.vain, own = left_of(q, e);
   double all = bucket_level(&q->handshakes, most / 10 * OF_ALL, most * OF_ALL, q->now);
   return own < 1 || all < (own > most / 2 ? 1 - most * RESERVE : 1);
@@ -80,7 +80,7 @@ static bool is_spent(struct quic *q, struct addr_entry *e) {
 static void count(struct quic_conn *c, double handshakes) {
   struct quic *q = c->q;
   struct addr_entry *e = entry_of(q, &c->remote);
-  (void)is_spent(q, e); /* brings both up to now */
+  (void)has_nothing_left(q, e); /* brings both up to now */
   if (e) e->handshakes.tokens += handshakes;
   q->handshakes.tokens += handshakes;
   c->lent = handshakes < 0;
@@ -188,7 +188,7 @@ void accept_initial(struct quic *q, const struct addr *local, const struct addr 
     return;
   }
   struct addr_entry *from = entry_of(q, remote);
-  if (is_spent(q, from)) {
+  if (has_nothing_left(q, from)) {
     q->stats.refused_rate++;
     if (bucket_take(&q->refusal_rate, REFUSALS_A_SECOND, REFUSALS_A_SECOND, q->now))
       send_refusal(q, local, remote, &hd, NGTCP2_CONNECTION_REFUSED, MACULA_RATE_LIMITED);
