@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "node/calls/remote.h"
+#include "node/calls/rpc.h"
 #include "node/mesh/member.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
@@ -28,6 +29,7 @@ void session_end(struct session *s) {
   struct node *n = s->node;
   if (s->ended) return;
   s->ended = true;
+  if (s->peer) rpc_connection_ends(s);
   session_unlist(s);
   receive_end(s);
   replay_end(s);
@@ -40,12 +42,17 @@ void session_end(struct session *s) {
   if (left_behind(s)) return;
   clients_remove(&n->sessions.clients, &s->client);
   topic_index_drop(n->messages.topics, &s->topics);
-  router_session_ended(n->rpc.router, &s->rpc, n->now);
+  rpc_connection_ends(s);
+  if (s->goodbye || n->draining)
+    router_session_ended(n->rpc.router, &s->rpc, n->now);
+  else
+    router_session_lost(n->rpc.router, &s->rpc, n->now);
   account_leave(s);
 }
 
 void session_closed(struct session *s, const struct door_end *why) {
   link_closed(s, why);
+  s->goodbye |= !why || why->by_peer;
   session_end(s);
   if (s->client.session && left_behind(s)) {
     list_remove(&s->all);
@@ -62,6 +69,13 @@ void session_silent(struct session *s) {
   if (s->state != SESSION_IN) return;
   if (!s->peer) router_session_silent(n->rpc.router, &s->rpc, n->now);
   if (s->peer && s->peer->link == s) rpc_peer_silent(s->peer);
+}
+
+void session_heard(struct session *s) {
+  struct node *n = s->node;
+  if (s->state != SESSION_IN) return;
+  if (!s->peer) router_party_heard(n->rpc.router, &s->rpc, n->now);
+  if (s->peer && s->peer->link == s) rpc_peer_heard(s->peer);
 }
 
 bool session_has_calls(const struct session *s) {
@@ -108,5 +122,6 @@ void link_is_up(struct peer *p) {
   revoked_link_up(p);
 }
 void link_is_down(struct peer *p, bool dead) { mesh_link_down(p, dead); }
+void link_is_over(struct session *s) { rpc_connection_ends(s); }
 void link_not_had(struct peer *p, bool was_there, bool dead) { mesh_dial_failed(p, was_there, dead); }
 void link_observed(struct peer *p, const struct addr *seen, const struct addr *local) { mesh_observed(p, seen, local); }

@@ -6,6 +6,7 @@
 
 /* The peer acknowledges nothing although calls are pending: these are no longer waited for. */
 void session_silent(struct session *s);
+void session_heard(struct session *s);
 bool session_has_calls(const struct session *s);
 void watches_sweep(struct node *n); /* every SWEEP_EVERY */
 

@@ -81,6 +81,12 @@ static void on_limited(void *ctx, struct quic_conn *c) {
   if (s) account_limited(s);
 }
 
+static void on_heard(void *ctx, struct quic_conn *c) {
+  struct session *s = quic_conn_user(c);
+  (void)ctx;
+  if (s) session_heard(s);
+}
+
 #define RENEW "renew it and send SIGHUP"
 #define SWEEPS 9               /* parts of what is done every SWEEP_EVERY */
 #define CLOCK_SAID 60000       /* ms */
@@ -158,7 +164,7 @@ static int make_tables(struct node *n) {
                             .max_discovered = l->max_discovered,
                             .discovery_ttl = 60 * NS_SEC,
                             .negative_ttl = NS_SEC,
-                            .look_again = 300 * NS_MS,
+                            .look_again = 500 * NS_MS,
                             .party_lookups = party_lookups(l),
                             .default_timeout = 5 * NS_SEC,
                             .max_timeout = 3600 * NS_SEC,
@@ -183,6 +189,7 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
                   .drained = on_drained,
                   .silent = on_silent,
                   .limited = on_limited,
+                  .heard = on_heard,
                   .refused = on_refused},
       .ctx = n,
       .spent = &n->spent,

@@ -5,8 +5,9 @@
 
 #include "quic/internal.h"
 
-#define PROBE_SILENCE (1 * NS_SEC) /* a watched connection is probed after this */
-#define SILENT_MIN (2 * NS_SEC)
+#define PROBE_SILENCE (80 * NS_MS) /* a watched connection is probed after this, and */
+#define PROBE_FREE 256u            /* while more than so many are watched, as much later as there are more */
+#define SILENT_MIN (180 * NS_MS)
 #define PTOS_MOST (10 * NS_SEC)
 #define MAX_REASON 512u /* bytes kept of a reason phrase */
 
@@ -81,6 +82,7 @@ void conn_free(struct quic_conn *c) {
   list_remove(&c->fresh);
   assert(q->total > 0 && (!c->half_open || q->stats.half_open > 0) && (!c->established || q->stats.conns > 0));
   q->total--;
+  if (c->watch) q->watched--;
   if (c->half_open) q->stats.half_open--;
   if (c->established) q->stats.conns--;
   quic_identity_unref(c->identity);
@@ -303,7 +305,12 @@ void conn_read(struct quic_conn *c, const struct addr *local, const struct addr 
   }
   idle_settle(c, dg.n);
   c->last_rx = q->now;
-  c->silent_told = false;
+  c->unheard_at = 0;
+  if (c->silent_told) {
+    c->silent_told = false;
+    c->ev_heard = true;
+    conn_event(c);
+  }
   c->check_at = TIME_NEVER;
   conn_touch(c);
   if (c->server && !addr_eq(remote, &c->remote)) {
@@ -321,8 +328,9 @@ void conn_read(struct quic_conn *c, const struct addr *local, const struct addr 
  */
 
 uint64_t conn_effective_keep_alive(const struct quic_conn *c) {
-  if (c->watch && (!c->keep_alive || c->keep_alive > PROBE_SILENCE)) return PROBE_SILENCE;
-  return c->keep_alive;
+  uint32_t watched = c->q->watched;
+  uint64_t probe = watched > PROBE_FREE ? PROBE_SILENCE / PROBE_FREE * watched : PROBE_SILENCE;
+  return c->watch && (!c->keep_alive || c->keep_alive > probe) ? probe : c->keep_alive;
 }
 
 static void set_keep_alive(struct quic_conn *c) {
@@ -333,9 +341,9 @@ static void set_keep_alive(struct quic_conn *c) {
 }
 
 static nanotime silent_at(const struct quic_conn *c) {
-  if (!c->watch || c->silent_told || !c->nc || c->state != CONN_OPEN) return TIME_NEVER;
+  if (!c->watch || c->silent_told || !c->unheard_at || !c->nc || c->state != CONN_OPEN) return TIME_NEVER;
   uint64_t wait = conn_three_ptos(c);
-  nanotime since = c->last_rx > c->watch_at ? c->last_rx : c->watch_at;
+  nanotime since = c->unheard_at > c->watch_at ? c->unheard_at : c->watch_at;
   return time_add(since, wait > SILENT_MIN ? wait : SILENT_MIN);
 }
 
@@ -401,6 +409,7 @@ void conn_tick(struct quic_conn *c) {
     c->silent_told = true;
     if (q->cfg.handler.silent) q->cfg.handler.silent(q->cfg.ctx, c);
   }
+  if (conn_alive(c) && c->watch && !c->ping_at) set_keep_alive(c); /* more of them may be watched, or fewer */
   if (conn_alive(c)) mtu_tick(c); /* before ngtcp2's timer, so that what that repeats already goes in small datagrams */
   if (conn_alive(c) && ngtcp2_conn_get_expiry(c->nc) <= q->now) {
     int rv = ngtcp2_conn_handle_expiry(c->nc, q->now);
@@ -421,6 +430,8 @@ bool quic_conn_silent(const struct quic_conn *c) { return c->watch && c->silent_
 
 void quic_conn_watch(struct quic_conn *c, bool on) {
   if (c->watch == on) return;
+  assert(on || c->q->watched > 0);
+  c->q->watched += on ? 1 : UINT32_MAX;
   c->watch = on;
   c->watch_at = c->q->now;
   c->silent_told = false;
@@ -439,10 +450,19 @@ void quic_conn_key_update(struct quic_conn *c) {
 /* ---- closing ---------------------------------------------------------------------------------------------------------------
  */
 
+static void keep_offsets(struct quic_conn *c) {
+  int n = 0;
+  list_for(it, &c->streams) {
+    int64_t id = container_of(it, const struct stream, link)->id;
+    if (n < QUIC_ENDED && quic_stream_offsets(c, id, &c->ended[n].at)) c->ended[n++].id = id;
+  }
+}
+
 void conn_end(struct quic_conn *c, uint64_t linger) {
   struct quic *q = c->q;
   list_remove(&c->dirty);
   tls_close(c);
+  keep_offsets(c);
   while (!list_empty(&c->streams)) stream_free(container_of(c->streams.next, struct stream, link));
   ngtcp2_conn_del(c->nc);
   c->nc = NULL;
@@ -467,6 +487,10 @@ void conn_deliver(struct quic_conn *c) {
   if (c->ev_acked) {
     c->ev_acked = false;
     if (conn_alive(c) && q->cfg.handler.acked) q->cfg.handler.acked(q->cfg.ctx, c);
+  }
+  if (c->ev_heard) {
+    c->ev_heard = false;
+    if (conn_alive(c) && !c->silent_told && q->cfg.handler.heard) q->cfg.handler.heard(q->cfg.ctx, c);
   }
   if (c->state >= CONN_CLOSING && !c->told) {
     c->told = true;

@@ -3,6 +3,8 @@
 
 #include "quic/internal.h"
 
+#define CHECK_LEAST (250 * NS_MS) /* after an ICMP error something must arrive within this */
+
 static bool cid_eq(const struct hlink *h, const void *key, size_t len) {
   const struct cid *e = container_of(h, struct cid, h);
   return e->len == len && memcmp(e->id, key, len) == 0;
@@ -201,7 +203,7 @@ void quic_icmp(struct quic *q, const struct addr *remote, struct slice quoted, b
   q->stats.icmp_checks++;
   c->no_port = port;
   uint64_t wait = c->opened ? conn_three_ptos(c) : 0;
-  c->check_at = time_add(q->now, wait > NS_SEC ? wait : NS_SEC);
+  c->check_at = time_add(q->now, wait > CHECK_LEAST ? wait : CHECK_LEAST);
   quic_conn_ping(c);
   conn_arm(c);
 }

@@ -33,6 +33,7 @@
 #define QUIC_MAX_RAW 256       /* datagrams without a connection that wait to be sent */
 #define QUIC_MAX_ADDRS 4096    /* addresses whose rate of new connections is remembered */
 #define QUIC_TICK NS_MS        /* timers are rounded up to this */
+#define QUIC_ENDED 2           /* streams of which it is known how far they got after their connection has ended */
 
 struct quic_identity {
   uint32_t refs;
@@ -75,6 +76,7 @@ struct stream {
   uint32_t grow;       /* size of the next chunk */
   size_t queued;       /* bytes not acknowledged */
   size_t unsent;       /* bytes from next on */
+  uint64_t written;    /* bytes ever queued */
   nanotime progress;   /* as quic_stream_progress, quic_stream_credited */
   nanotime credited;
   bool fin, fin_sent; /* the owner finished the stream; the FIN was sent */
@@ -116,7 +118,7 @@ struct quic_conn {
   uint8_t state; /* enum conn_state */
   bool server, established, half_open, opened, told, confirmed, resumed, insecure, has_peer, has_expect, peer_checked;
   bool no_port; /* why check_at is set: an ICMP error said that nobody listens at the port; else that the host is unreachable */
-  bool ev_acked, watch, silent_told, key_ready, reset, closing_after, more;
+  bool ev_acked, ev_heard, watch, silent_told, key_ready, reset, closing_after, more;
   struct id peer, expect;
   uint64_t peer_expiry;
   uint8_t exporter[QUIC_EXPORTER_LEN];
@@ -125,7 +127,12 @@ struct quic_conn {
   size_t queued;
   nanotime progress, last_rx, watch_at, check_at, close_at, linger_at;
   nanotime await_until; /* quic_conn_await_close; 0: not */
-  nanotime ping_at;     /* when a PING was asked for; 0: none is due */
+  nanotime unheard_at;  /* when the first packet was sent, after the last that came, that must be acknowledged; 0: none was */
+  struct {
+    int64_t id;
+    struct quic_offsets at;
+  } ended[QUIC_ENDED]; /* its first streams, when it has none any more; written 0: there was none */
+  nanotime ping_at;    /* when a PING was asked for; 0: none is due */
   uint64_t keep_alive;
   struct stream *large; /* the stream whose data is in the watched datagram of more than 1,200 bytes; NULL: none is watched */
   size_t large_left;    /* bytes of the stream that must be acknowledged until the datagram is */
@@ -163,6 +170,7 @@ struct quic {
   struct lru addrs;
   struct heap timers;
   struct list conns, dirty, events, raw;
+  uint32_t watched;         /* connections that quic_conn_watch is on for */
   struct list fresh;        /* half-open, oldest first */
   struct list lingering[2]; /* [half-open], oldest first */
   uint32_t raw_count, total;

@@ -58,9 +58,10 @@ struct quic_handler {
   void (*stream_closed)(void *ctx, struct quic_conn *c, int64_t stream, uint64_t app_error);
   /* The peer acknowledged data: quic_queued shrank. At most once a connection and turn. May be NULL. */
   void (*acked)(void *ctx, struct quic_conn *c);
-  /* The peer acknowledged nothing for max(3 PTO, 2 s) although a quic_watch is on. Called once, and again only after it has
-   * acknowledged something. May be NULL. */
+  /* A quic_conn_watch is on, and nothing came from the peer for max(3 PTO, 180 ms) although something waits to be acknowledged.
+   * Called once, and again only after something has come, of which `heard` tells. Both may be NULL. */
   void (*silent)(void *ctx, struct quic_conn *c);
+  void (*heard)(void *ctx, struct quic_conn *c);
   /* A connection ended before conn_open because there was no room, because TLS refused it, or by an alert of the peer; not
    * called for a peer that left or fell silent. id: NULL if no certificate was seen. The remote address is not proved. May be
    * NULL. */
@@ -112,7 +113,7 @@ void quic_free(struct quic *q);
 void quic_recv(struct quic *q, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
                nanotime now);
 /* An ICMP error for a datagram that we sent: `quoted` is its payload as far as the kernel gives it. port: nobody listens at the
- * port. Then the connection whose id is quoted sends a PING, and is dead if nothing arrives within 1 s and 3 PTO. Else a host
+ * port. Then the connection whose id is quoted sends a PING, and is dead if nothing arrives within max(3 PTO, 250 ms). Else a host
  * or network cannot be reached, which may pass: that ends only connections that are not open yet (RFC 1122, 4.2.3.9).
  * Rate-limited. */
 void quic_icmp(struct quic *q, const struct addr *remote, struct slice quoted, bool port, nanotime now);
@@ -220,10 +221,11 @@ size_t quic_conn_ticket(struct quic_conn *c, uint8_t **ret_ticket);
 void quic_conn_keep_alive(struct quic_conn *c, uint64_t every);
 /* While held, the peer gets no new bidirectional stream for one that it has closed. */
 void quic_conn_hold_streams(struct quic_conn *c, bool hold);
-/* While on, the connection is probed (PING after 1 s of silence), and `silent` may be called. For connections with calls
- * pending. */
+/* While on, the connection is probed, and `silent` may be called. For connections with calls pending. A PING is sent 80 ms after
+ * the last packet; while more than 256 connections are watched, as much later as there are more, so that the endpoint sends no
+ * more than 3,200 a second. */
 void quic_conn_watch(struct quic_conn *c, bool on);
-/* Whether `silent` was called and nothing was acknowledged since. */
+/* Whether `silent` was called and nothing has come since. */
 bool quic_conn_silent(const struct quic_conn *c);
 void quic_conn_ping(struct quic_conn *c);
 void quic_conn_key_update(struct quic_conn *c); /* for tests; otherwise automatic */
@@ -255,6 +257,12 @@ size_t quic_queued(const struct quic_conn *c);
  * gone, or is no longer sent. */
 size_t quic_stream_queued(struct quic_conn *c, int64_t stream);
 size_t quic_stream_unsent(struct quic_conn *c, int64_t stream);
+/* How far a stream has got, in bytes from its beginning: queued, sent for the first time, and acknowledged without a gap. Of the
+ * connection's first streams it is known after its end, too. False: it is not known. */
+struct quic_offsets {
+  uint64_t written, sent, acked;
+};
+bool quic_stream_offsets(const struct quic_conn *c, int64_t stream, struct quic_offsets *ret);
 /* Bytes ever queued on the connection, modulo 2^32. */
 uint32_t quic_written(const struct quic_conn *c);
 /* When the peer last acknowledged stream data, or when the queue last went from empty to filled, whichever is later. */

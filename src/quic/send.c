@@ -150,6 +150,7 @@ static size_t connection(struct quic_conn *c, uint8_t *buf, size_t cap, struct b
   if (c->state >= CONN_CLOSING) return n; /* the connection has failed: its close packet comes next */
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info(c->nc, &info);
+  if (n && !c->unheard_at && info.bytes_in_flight) c->unheard_at = c->q->now ? c->q->now : 1;
   /* no pacing for paths so fast that it would be finer than a tick */
   if (info.smoothed_rtt > QUIC_TICK) ngtcp2_conn_update_pkt_tx_time(c->nc, c->q->now);
   /* strictly later, as ngtcp2 does not take a timer as expired at the very instant */

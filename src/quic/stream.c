@@ -40,6 +40,7 @@ static void count(struct stream *s, size_t n, bool added) {
     if (s->queued == 0) s->progress = c->q->now;
     s->queued += n;
     s->unsent += n;
+    s->written += n;
     c->queued += n;
     c->written += (uint32_t)n;
   } else {
@@ -301,6 +302,21 @@ size_t quic_stream_queued(struct quic_conn *c, int64_t stream) {
 size_t quic_stream_unsent(struct quic_conn *c, int64_t stream) {
   const struct stream *s = sending(c, stream);
   return s ? s->unsent : 0;
+}
+
+bool quic_stream_offsets(const struct quic_conn *c, int64_t stream, struct quic_offsets *ret) {
+  list_for(it, &c->streams) {
+    const struct stream *s = container_of(it, const struct stream, link);
+    if (s->id != stream || s->shut) continue;
+    *ret = (struct quic_offsets){s->written, s->written - s->unsent, s->written - s->queued};
+    return true;
+  }
+  for (int i = 0; i < QUIC_ENDED; i++) {
+    if (c->ended[i].id != stream || !c->ended[i].at.written) continue;
+    *ret = c->ended[i].at;
+    return true;
+  }
+  return false;
 }
 
 nanotime quic_stream_progress(struct quic_conn *c, int64_t stream) {

@@ -9,7 +9,8 @@
 struct choices {
   struct service *s;
   struct discovery_entry *e; /* the cache's entry; NULL: the nodes are not known */
-  uint32_t here, there;      /* untried providers connected here; untried nodes */
+  uint32_t here, there;      /* untried providers connected here, untried nodes */
+  bool silent;               /* these are the silent ones, as there are no others */
   uint64_t sessions[CALL_MAX_ATTEMPTS];
   struct id nodes[CALL_MAX_ATTEMPTS];
   size_t session_count, node_count;
@@ -19,6 +20,27 @@ struct choices {
  * goes round in circles. */
 static bool may_leave(const struct router *r, const struct call *c) { return r->out.discover && !party_of(c->caller)->node; }
 
+static uint32_t inflight_at(void *ctx, const struct remote_node *where) {
+  struct router *r = ctx;
+  struct rpc_party *p = r->out.known ? r->out.known(r->out.ctx, where) : NULL;
+  return p ? p->owner.inflight : 0;
+}
+
+static bool is_silent(void *ctx, const struct remote_node *where) {
+  struct router *r = ctx;
+  struct rpc_party *p = r->out.known ? r->out.known(r->out.ctx, where) : NULL;
+  return p && p->owner.silent;
+}
+
+static struct select_load load_of(struct router *r) { return (struct select_load){inflight_at, is_silent, r}; }
+
+static void count_choices(struct router *r, struct choices *o, bool silent) {
+  struct select_load load = load_of(r);
+  o->silent = silent;
+  if (o->s) o->here = select_left(o->s, o->sessions, o->session_count, silent);
+  if (o->e) o->there = select_nodes_left(o->e, o->nodes, o->node_count, silent, &load);
+}
+
 static void look_around(struct router *r, const struct call *c, nanotime now, struct choices *ret) {
   *ret = (struct choices){.s = services_find(&r->services, name_of(c))};
   for (size_t i = 0; i < c->attempt_count; i++) {
@@ -27,9 +49,9 @@ static void look_around(struct router *r, const struct call *c, nanotime now, st
     else
       ret->sessions[ret->session_count++] = c->attempts[i].session;
   }
-  if (ret->s) ret->here = select_left(ret->s, ret->sessions, ret->session_count);
   if (may_leave(r, c)) ret->e = discovery_peek(&r->discovery, name_of(c), now);
-  if (ret->e) ret->there = select_nodes_left(ret->e, ret->nodes, ret->node_count);
+  if (ret->e && !ret->e->count && !c->looked) ret->e = NULL; /* somebody may have registered since: each call asks itself */
+  count_choices(r, ret, false);
 }
 
 void call_fail_attempt(struct call *c, int err, bool may_have_run) {
@@ -50,7 +72,7 @@ void call_forget_node(struct router *r, struct call *c, nanotime now) {
 }
 
 /* When an attempt that begins now ends. others: how many more providers could be tried after it. An attempt that may be given
- * up early (of an idempotent call, or while it waits for a link) gets an equal share of the time left, as others can follow it.
+ * up early (one that may repeat, or while it is not sent) gets an equal share of the time left, as others can follow it.
  * Any other call is never tried again after a mere timeout, so its attempt gets all the time left. */
 static nanotime attempt_end(const struct call *c, bool may_give_up, uint32_t others, nanotime now) {
   uint32_t left = CALL_MAX_ATTEMPTS - c->attempt_count;
@@ -61,7 +83,7 @@ static nanotime attempt_end(const struct call *c, bool may_give_up, uint32_t oth
 /* Sends the call to the provider that it was assigned to. */
 static int send_assigned(struct router *r, struct call *c, uint32_t others, nanotime now) {
   struct rpc_party *p = party_of(c->provider);
-  nanotime due = attempt_end(c, c->idempotent, others, now);
+  nanotime due = attempt_end(c, c->may_repeat, others, now);
   uint64_t ms = (due - now) / NS_MS;
   struct router_send send = {.provider = p,
                              .call_id = c->cast ? NULL : c->sent_id,
@@ -69,10 +91,14 @@ static int send_assigned(struct router *r, struct call *c, uint32_t others, nano
                              .args = c->args,
                              .strategy = c->strategy,
                              .idempotent = c->idempotent,
+                             .once = c->once,
+                             .waits = !others,
                              .origin = c->origin,
+                             .ret_mark = &c->mark,
                              .timeout_ms = c->cast ? 0
                                            : ms    ? ms
                                                    : 1};
+  c->mark = (struct call_mark){0};
   int err = r->out.send_call(r->out.ctx, &send);
   if (err == MACULA_EBUSY && p->node) {
     due = attempt_end(c, true, others, now);
@@ -92,21 +118,18 @@ static int assign(struct router *r, struct call *c, struct rpc_party *p, const s
   c->sent = false;
   calls_assign(&r->calls, c, &p->calls, c->deadline);
   p->owner.inflight++;
-  return send_assigned(r, c, others, now);
+  if (!p->owner.silent) return send_assigned(r, c, others, now);
+  calls_set_due(&r->calls, c, attempt_end(c, true, others, now));
+  return 0;
 }
 
 static int try_here(struct router *r, struct call *c, const struct choices *o, nanotime now) {
   struct provider *s =
-      select_provider(o->s, c->strategy, &party_of(c->caller)->owner.id, o->sessions, o->session_count, r->rng);
+      select_provider(o->s, c->strategy, &party_of(c->caller)->owner.id, o->sessions, o->session_count, o->silent, r->rng);
   struct rpc_party *p = container_of(s->owner, struct rpc_party, owner);
   struct call_attempt a = {.provider = p->owner.id, .session = p->owner.session};
+  c->may_repeat = c->idempotent || (s->idempotent && !c->once);
   return assign(r, c, p, &a, o->here + o->there - 1, now);
-}
-
-static uint32_t inflight_at(void *ctx, const struct remote_node *where) {
-  struct router *r = ctx;
-  struct rpc_party *p = r->out.known ? r->out.known(r->out.ctx, where) : NULL;
-  return p ? p->owner.inflight : 0;
 }
 
 /* Providers come and go while an entry is valid. So an entry in use is looked up again now and then; no call waits for that. */
@@ -119,11 +142,12 @@ static void refresh(struct router *r, struct discovery_entry *e, nanotime now) {
 
 static int try_there(struct router *r, struct call *c, const struct choices *o, nanotime now) {
   struct discovery_entry *e = discovery_get(&r->discovery, name_of(c), false, now);
-  struct select_load load = {inflight_at, r};
+  struct select_load load = load_of(r);
   struct remote_node where =
-      *select_node(e, c->strategy, &party_of(c->caller)->owner.id, o->nodes, o->node_count, r->rng, &load);
+      *select_node(e, c->strategy, &party_of(c->caller)->owner.id, o->nodes, o->node_count, o->silent, r->rng, &load);
   struct call_attempt a = {.provider = where.id, .remote = true};
   struct rpc_party *p;
+  c->may_repeat = c->idempotent;
   refresh(r, e, now);
   int err = r->out.reach(r->out.ctx, &where, &p);
   if (!err) return assign(r, c, p, &a, o->there - 1, now);
@@ -177,6 +201,10 @@ static int wait_for_lookup(struct router *r, struct call *c, nanotime now) {
   return 0;
 }
 
+/* When all that could be tried are silent: whether the call waits for one of them. A call of another node does only if that
+ * knows no other node to try. */
+static bool waits(const struct call *c) { return !party_of(c->caller)->node || c->waits; }
+
 int call_attempt(struct router *r, struct call *c, nanotime now) {
   for (int err;;) {
     struct choices o;
@@ -187,14 +215,19 @@ int call_attempt(struct router *r, struct call *c, nanotime now) {
     if (!left && may_look(r, c, &o, now)) {
       err = wait_for_lookup(r, c, now);
       if (!err) return 0;
-      if (!n && !(c->again && err == MACULA_RATE_LIMITED)) none = err == MACULA_EFULL ? MACULA_TOO_MANY_CALLS : err;
+      if (!n) none = err == MACULA_EFULL ? MACULA_TOO_MANY_CALLS : err;
+    }
+    if (!left) {
+      count_choices(r, &o, true);
+      left = waits(c) ? o.here + o.there : 0;
+      if (o.here && !left && !n) none = MACULA_NOT_CONNECTED; /* there are providers, unlike with no_such_procedure */
     }
     err = !left ? none : n == CALL_MAX_ATTEMPTS ? MACULA_MAX_ATTEMPTS_EXCEEDED : now >= c->deadline ? MACULA_TIMEOUT : 0;
     if (err) {
       call_finish_error(r, c, err);
       return err;
     }
-    if (n) r->stats.failovers++;
+    if (n && !o.silent) r->stats.failovers++;
     err = o.here ? try_here(r, c, &o, now) : try_there(r, c, &o, now);
     if (!err && c->cast && c->sent) call_finish_cast(r, c);
     if (!err) return 0;
@@ -205,11 +238,23 @@ int call_attempt(struct router *r, struct call *c, nanotime now) {
 int call_send_now(struct router *r, struct call *c, nanotime now) {
   struct choices o;
   look_around(r, c, now, &o);
-  bool listed = false; /* whether this node is still in the cache's entry */
+  bool listed = !c->attempts[c->attempt_count].remote; /* whether this provider is still among them */
   for (uint32_t i = 0; o.e && i < o.e->count; i++) listed |= id_eq(&o.e->v[i].id, &c->attempts[c->attempt_count].provider);
   int err = now >= c->deadline ? MACULA_NOT_CONNECTED : send_assigned(r, c, o.here + o.there - listed, now);
   if (!err && c->cast && c->sent) call_finish_cast(r, c);
   if (!err) return 0;
   call_fail_attempt(c, err, false);
   return call_attempt(r, c, now);
+}
+
+bool call_has_choice(struct router *r, const struct call *c, nanotime now) {
+  struct choices o;
+  look_around(r, c, now, &o);
+  return o.here + o.there && c->attempt_count + 1 < CALL_MAX_ATTEMPTS && now < c->deadline;
+}
+
+bool call_has_begun(const struct router *r, const struct call *c) {
+  if (!c->sent) return false;
+  enum call_fate fate = r->out.fate ? r->out.fate(r->out.ctx, party_of(c->provider), &c->mark) : CALL_BEGUN;
+  return fate == CALL_BEGUN || (fate == CALL_UNACKED && c->once);
 }

@@ -20,7 +20,8 @@ struct router {
   struct list ending; /* rpc_party.ending: callers that have ended, whose calls are to be cancelled */
   struct list ready;  /* rpc_party.ready: nodes to which calls that waited for a link are to be sent */
   struct router_stats stats;
-  uint64_t cast_id[2]; /* a secret and a counter, from which the ids of casts in the table of calls are made */
+  struct rpc_party vacant; /* stands in for providers that were lost, so that calls wait for their return; always silent */
+  uint64_t cast_id[2];     /* a secret and a counter, from which the ids of casts in the table of calls are made */
 };
 
 static inline struct rpc_party *party_of(struct call_party *p) { return container_of(p, struct rpc_party, calls); }
@@ -46,5 +47,10 @@ void call_fail_attempt(struct call *c, int err, bool may_have_run);
 void call_forget_node(struct router *r, struct call *c, nanotime now);
 /* Frames can now be sent to the party of the current attempt. Returns as call_attempt. */
 int call_send_now(struct router *r, struct call *c, nanotime now);
+/* The party of the current attempt is silent: whether another one can be tried at once instead. */
+bool call_has_choice(struct router *r, const struct call *c, nanotime now);
+/* The party of the current attempt is gone: whether it may have begun, so that the call is not tried elsewhere unless it may
+ * repeat. */
+bool call_has_begun(const struct router *r, const struct call *c);
 
 #endif

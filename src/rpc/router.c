@@ -30,6 +30,8 @@ int router_new(const struct router_config *cfg, struct router **ret_router) {
   list_init(&r->lost);
   list_init(&r->ending);
   list_init(&r->ready);
+  rpc_party_init(&r->vacant, 0, &(struct id){{0}}, NULL);
+  r->vacant.owner.silent = true;
   rng_fill(r->rng, r->cast_id, sizeof r->cast_id[0]);
   *ret_router = r;
   return 0;
@@ -80,6 +82,12 @@ static void count_error(struct router_stats *s, int err) {
   case MACULA_RATE_LIMITED:
     s->lookups_refused++;
     break;
+  case MACULA_PROVIDER_LOST:
+    s->lost++;
+    break;
+  case MACULA_NOT_CONNECTED:
+    s->unavailable++;
+    break;
   default: /* the errors of calls_add */
     s->too_many_calls++;
   }
@@ -127,6 +135,7 @@ void call_finish_error(struct router *r, struct call *c, int err) {
   }
   struct router_answer a = error_answer(c->caller, c->call_id, err);
   a.may_have_run = c->may_have_run;
+  a.may_repeat = c->may_repeat;
   a.attempts = c->attempts;
   a.attempt_count = c->attempt_count;
   finish(r, c, &a);
@@ -144,6 +153,7 @@ int router_call(struct router *r, struct rpc_party *caller, const struct router_
                      : in->timeout_ms > r->max_timeout / NS_MS ? r->max_timeout
                                                                : in->timeout_ms * NS_MS;
   struct call *c;
+  timeout -= in->age < timeout ? in->age : timeout;
   int err = calls_add(&r->calls, &caller->calls, in->call_id, in->procedure, in->args, time_add(now, timeout), &c);
   if (err == MACULA_EBUSY) {
     r->stats.duplicate_calls++;
@@ -160,6 +170,8 @@ int router_call(struct router *r, struct rpc_party *caller, const struct router_
   c->strategy = (uint8_t)in->strategy;
   c->origin = principal_ref(in->origin);
   c->idempotent = in->idempotent;
+  c->once = in->once;
+  c->waits = in->waits;
   c->way = in->way;
   c->began = now;
   return call_attempt(r, c, now);
@@ -193,12 +205,12 @@ static bool is_refusal(int err) {
 }
 
 /* Whether another provider may be tried after this error of a node. The node says whether a handler may have run. If one may
- * have, another provider is tried all the same when the node's own providers all failed, and when an idempotent call timed
- * out. */
+ * have, another provider is tried only when the call may repeat, and the error is not a handler's own. */
 static bool node_refuses(const struct call *c, int err, bool may_have_run) {
   if (!err) return false; /* a code that this version does not know: passed on as it is */
-  return !may_have_run || err == MACULA_ALL_PROVIDERS_FAILED || err == MACULA_MAX_ATTEMPTS_EXCEEDED ||
-         (err == MACULA_TIMEOUT && c->idempotent);
+  bool failed = err == MACULA_ALL_PROVIDERS_FAILED || err == MACULA_MAX_ATTEMPTS_EXCEEDED || err == MACULA_TIMEOUT ||
+                err == MACULA_PROVIDER_LOST;
+  return !may_have_run || (failed && c->may_repeat);
 }
 
 /* The error of the last of a node's own attempts, which tells more than all_providers_failed. */
@@ -230,6 +242,7 @@ int router_reply(struct router *r, struct rpc_party *provider, const struct msg_
     const struct msg_error *e = &reply->error;
     int err = err_from_name((const char *)e->code.p, e->code.n);
     bool ran = provider->node ? e->may_have_run : !is_refusal(err);
+    if (provider->node && e->may_repeat && !c->once) c->may_repeat = true;
     if (provider->node ? node_refuses(c, err, ran) : !ran) {
       refused(r, c, e, err, ran, now);
       return 0;
@@ -245,6 +258,7 @@ int router_reply(struct router *r, struct rpc_party *provider, const struct msg_
     a.code = e->code;
     a.message = e->message;
     a.may_have_run = ran || c->may_have_run;
+    a.may_repeat = c->may_repeat;
     a.attempts = c->attempts;
     a.attempt_count = c->attempt_count;
     r->stats.handler_errors++;
@@ -289,17 +303,21 @@ static void attempt_lost(struct router *r, nanotime now) {
   while (!list_empty(&r->lost)) {
     struct call *c = container_of(r->lost.next, struct call, of_provider);
     calls_unassign(c);
-    (void)call_attempt(r, c, now);
+    if (c->ends)
+      call_finish_error(r, c, MACULA_PROVIDER_LOST);
+    else
+      (void)call_attempt(r, c, now);
     if (is_spent(r->spent)) return;
   }
 }
 
-static void give_up_on(struct router *r, struct rpc_party *p, nanotime now, bool tell) {
+static void give_up_on(struct router *r, struct rpc_party *p, nanotime now) {
   while (!list_empty(&p->calls.taken)) {
     struct call *c = container_of(p->calls.taken.next, struct call, of_provider);
-    if (tell) cancel_sent(r, c, MACULA_TIMEOUT);
-    if (!c->sent) call_forget_node(r, c, now); /* the node's link was never set up */
-    call_fail_attempt(c, MACULA_NOT_CONNECTED, c->sent);
+    bool begun = call_has_begun(r, c);
+    if (!c->sent && !p->owner.silent) call_forget_node(r, c, now); /* the node's link was never set up */
+    call_fail_attempt(c, MACULA_NOT_CONNECTED, begun);
+    c->ends = begun && !c->may_repeat;
     lose(r, c);
   }
   attempt_lost(r, now);
@@ -318,21 +336,76 @@ static bool cancel_made(struct router *r, struct rpc_party *p) {
   return true;
 }
 
+/* The party of the call's attempt is silent, or stands in for one that is gone, and somebody else has come: a call that was not
+ * sent yet is as before its attempt, one that may repeat is tried once more. attempt_lost follows. */
+static void turn_away(struct router *r, struct call *c) {
+  cancel_sent(r, c, MACULA_TIMEOUT);
+  if (c->sent)
+    call_fail_attempt(c, MACULA_NOT_CONNECTED, true);
+  else
+    call_release(c);
+  lose(r, c);
+}
+
+static void turn_away_all(struct router *r, struct rpc_party *p, struct slice name, nanotime now) {
+  list_for_safe(it, &p->calls.taken) {
+    struct call *c = container_of(it, struct call, of_provider);
+    if (slice_eq(name_of(c), name) && (!c->sent || (c->may_repeat && call_has_choice(r, c, now)))) turn_away(r, c);
+  }
+}
+
+int router_register(struct router *r, struct rpc_party *p, struct slice procedure, uint64_t ttl, bool idempotent,
+                    nanotime now) {
+  struct services *s = &r->services;
+  bool had = services_get(s, &p->owner, procedure), vacant = services_get(s, &r->vacant.owner, procedure);
+  if (vacant && s->count >= s->max) (void)services_unregister(s, &r->vacant.owner, procedure);
+  int err = services_register(s, &p->owner, procedure, ttl, now);
+  if (err) return err;
+  services_get(s, &p->owner, procedure)->idempotent = idempotent;
+  if (vacant) {
+    (void)services_unregister(s, &r->vacant.owner, procedure);
+    turn_away_all(r, &r->vacant, procedure, now);
+  }
+  struct service *v = had ? NULL : services_find(s, procedure);
+  for (uint32_t i = 0; v && i < v->count; i++)
+    if (v->v[i]->owner->silent) turn_away_all(r, container_of(v->v[i]->owner, struct rpc_party, owner), procedure, now);
+  if (!had) attempt_lost(r, now);
+  return 0;
+}
+
 void router_session_ended(struct router *r, struct rpc_party *p, nanotime now) {
   list_for(it, &p->calls.made) container_of(it, struct call, of_caller)->over = true;
   list_remove(&p->ready);
   if (list_empty(&p->ending)) list_append(&r->ending, &p->ending);
   (void)cancel_made(r, p);
   services_drop(&r->services, &p->owner);
-  give_up_on(r, p, now, false);
+  give_up_on(r, p, now);
+  p->owner.silent = false;
 }
 
-void router_session_silent(struct router *r, struct rpc_party *p, nanotime now) { give_up_on(r, p, now, true); }
+void router_session_lost(struct router *r, struct rpc_party *p, nanotime now) {
+  services_hand_over(&r->services, &p->owner, &r->vacant.owner, ROUTER_VACANT, now);
+  router_session_ended(r, p, now);
+}
+
+void router_session_silent(struct router *r, struct rpc_party *p, nanotime now) {
+  p->owner.silent = true;
+  list_for_safe(it, &p->calls.taken) {
+    struct call *c = container_of(it, struct call, of_provider);
+    if (c->sent && c->may_repeat && call_has_choice(r, c, now)) turn_away(r, c);
+  }
+  attempt_lost(r, now);
+}
+
+void router_party_heard(struct router *r, struct rpc_party *p, nanotime now) {
+  p->owner.silent = false;
+  router_party_ready(r, p, now);
+}
 
 void router_party_ready(struct router *r, struct rpc_party *p, nanotime now) {
   list_for_safe(it, &p->calls.taken) {
     struct call *c = container_of(it, struct call, of_provider);
-    if (c->sent) continue;
+    if (c->sent || p->owner.silent) continue;
     (void)call_send_now(r, c, now);
     if (!is_spent(r->spent)) continue;
     if (list_empty(&p->ready)) list_append(&r->ready, &p->ready);
@@ -410,7 +483,7 @@ static void time_is_over(struct router *r, struct call *c, nanotime now) {
     return;
   }
   cancel_sent(r, c, MACULA_TIMEOUT);
-  if (c->provider && !sent) call_forget_node(r, c, now);
+  if (c->provider && !sent && !party_of(c->provider)->owner.silent) call_forget_node(r, c, now);
   if (c->provider) call_fail_attempt(c, sent ? MACULA_TIMEOUT : MACULA_NOT_CONNECTED, sent);
   list_remove(&c->of_wait);
   if (now >= c->deadline)
@@ -419,8 +492,16 @@ static void time_is_over(struct router *r, struct call *c, nanotime now) {
     (void)call_attempt(r, c, now);
 }
 
+/* Those that have waited long enough for a provider that was lost. */
+static void vacancies_end(struct router *r) {
+  list_for_safe(it, &r->vacant.calls.taken) {
+    struct call *c = container_of(it, struct call, of_provider);
+    if (!services_get(&r->services, &r->vacant.owner, name_of(c))) turn_away(r, c);
+  }
+}
+
 void router_tick(struct router *r, nanotime now) {
-  (void)services_expire(&r->services, now);
+  if (services_expire(&r->services, now) && r->vacant.owner.inflight) vacancies_end(r);
   (void)discovery_prune(&r->discovery, now);
   attempt_lost(r, now);
   if (!list_empty(&r->ready)) router_party_ready(r, container_of(r->ready.next, struct rpc_party, ready), now);

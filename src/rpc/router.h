@@ -8,13 +8,18 @@
  *                    |   ^  ^  |    ^ no node is known                                       ^
  *                    |   |  |  |    +---> WAITING (for a lookup) -- lookup failed -----------+
  *                    |   |  |  v                                                             |
- *                    |   |  | REACHING (the node's link is being dialled)                    |
- *                    |   |  |    | its share of the time is over, or its link ended: next    |
- *                    v   |  +----+-- ready                                                   |
- *                  PENDING (sent) <-+  -- reply, handler_error ------------------------------+
- *                        | refused, unreachable, ended, silent;
- *                        v timeout of an attempt (idempotent calls only): next provider
- *   The caller's cancel or end frees the call at once, and its provider gets CANCEL. */
+ *                    |   |  | REACHING (the node's link is being dialled, or all that could  |
+ *                    |   |  |    |      be tried are silent, or were lost a moment ago)       |
+ *                    |   |  |    | its share of the time is over, its party ended: next      |
+ *                    v   |  +----+-- ready, heard again; another provider registers: next    |
+ *                  PENDING (sent) <-+  -- reply, handler_error, lost when it may have begun -+
+ *                        | refused, unreachable, ended before it had any of it;
+ *                        | where it may repeat: ended, silent while there is another, timeout of an attempt:
+ *                        v next provider
+ *   The caller's cancel or end frees the call at once, and its provider gets CANCEL.
+ *
+ * A call may repeat if it is idempotent, or the provider registered the service as idempotent and the call does not say once.
+ */
 #ifndef RPC_ROUTER_H
 #define RPC_ROUTER_H
 
@@ -48,8 +53,15 @@ struct router_send { /* CALL for a provider; CAST when call_id is NULL */
   struct shbuf *args;  /* may be NULL; reference it to keep it */
   uint64_t timeout_ms; /* of this attempt, at least 1; 0 for a CAST */
   enum strategy strategy;
-  bool idempotent;
-  struct principal *origin; /* who calls; NULL: unknown */
+  bool idempotent, once;
+  bool waits;                 /* no other node is known that could be tried */
+  struct principal *origin;   /* who calls; NULL: unknown */
+  struct call_mark *ret_mark; /* where it was sent; left as it is when that is not known */
+};
+enum call_fate {
+  CALL_UNSENT,  /* nothing of it has been sent */
+  CALL_UNACKED, /* nothing of it was acknowledged, and its party was not ended for another reason than that it is gone */
+  CALL_BEGUN,   /* or it is not known */
 };
 struct router_answer { /* REPLY for a caller */
   struct rpc_party *caller;
@@ -61,6 +73,7 @@ struct router_answer { /* REPLY for a caller */
   struct slice code;                   /* its name */
   struct slice message;                /* for people */
   bool may_have_run;                   /* a handler may have run */
+  bool may_repeat;                     /* which is of a service that is idempotent, or the call is */
   const struct call_attempt *attempts; /* the failed attempts in order; .err is never 0 */
   uint32_t attempt_count;
 };
@@ -69,6 +82,8 @@ struct router_out {
    * MACULA_EBUSY from a node's party: its link is being dialled; router_party_ready or router_session_ended follows. */
   int (*send_call)(void *ctx, const struct router_send *s);
   void (*send_reply)(void *ctx, const struct router_answer *a);
+  /* What has become of a call that was sent to this party, which may be gone; never CALL_BEGUN in error. NULL: not known. */
+  enum call_fate (*fate)(void *ctx, const struct rpc_party *provider, const struct call_mark *mark);
   /* reason: MACULA_CANCELLED or MACULA_TIMEOUT. */
   void (*send_cancel)(void *ctx, struct rpc_party *provider, const uint8_t call_id[CALL_ID_LEN], int reason);
   /* A cast was sent (0) or not (the code): once for each router_cast whose caller has not ended. */
@@ -79,8 +94,8 @@ struct router_out {
   int (*discover)(void *ctx, struct slice procedure);
   /* No call waits for this lookup any more. May be NULL. */
   void (*undiscover)(void *ctx, struct slice procedure);
-  /* The party of this node, whose link may still be being dialled. MACULA_NOT_CONNECTED, MACULA_NO_ROUTE: the node is not tried
-   * again until a lookup finds it anew. MACULA_EFULL, MACULA_ENOMEM. */
+  /* The party of this node, whose link may still be being dialled, or which is silent. MACULA_NOT_CONNECTED, MACULA_NO_ROUTE:
+   * the node is not tried again until a lookup finds it anew. MACULA_EFULL, MACULA_ENOMEM. */
   int (*reach)(void *ctx, const struct remote_node *where, struct rpc_party **ret_party);
   /* The party of this node if it exists already, else NULL: for least_pending. May be NULL. */
   struct rpc_party *(*known)(void *ctx, const struct remote_node *where);
@@ -111,6 +126,8 @@ struct router_stats {
   uint64_t replies;        /* results passed on */
   uint64_t handler_errors; /* errors of providers passed on */
   uint64_t no_such_procedure, all_providers_failed, max_attempts_exceeded, timeouts, too_many_calls; /* answered by us */
+  uint64_t lost;            /* calls answered with provider_lost */
+  uint64_t unavailable;     /* calls of other nodes answered with not_connected, as all providers here are silent */
   uint64_t failovers;       /* attempts after the first */
   uint64_t cancelled;       /* by the caller's cancel or end */
   uint64_t late;            /* replies ignored: late, foreign or invented */
@@ -140,6 +157,9 @@ struct router_call {
   uint64_t timeout_ms;    /* 0: the default */
   enum strategy strategy;
   bool idempotent;
+  bool once;                /* see CALL_UNACKED */
+  bool waits;               /* the caller is a node that knows no other one to try */
+  uint64_t age;             /* ns that it has been on its way, counted from its deadline */
   struct principal *origin; /* who calls, referenced; NULL: unknown */
 };
 /* Answered exactly once through send_reply, perhaps before this returns, unless cancelled, or the caller ends first. The
@@ -161,16 +181,25 @@ int router_cast(struct router *r, struct rpc_party *caller, const struct router_
 /* A provider's REPLY. Counts only from the session that the call was sent to: MACULA_ENOTFOUND (ignored, counted as late)
  * otherwise. After an error by which a provider refuses (no_handler, no_such_procedure, too_many_calls, not_connected,
  * rate_limited, shutting_down) the next provider is tried; all other errors are final. After an error of a node the next one is
- * tried if the node says that no handler ran, after all_providers_failed and max_attempts_exceeded (its providers refused or
- * died), and for idempotent calls after timeout. A node that does not serve the procedure is removed from the cache. */
+ * tried if the node says that no handler ran, or, when the call may repeat, that its providers were lost or gave no answer in
+ * time. A node that does not serve the procedure is removed from the cache. */
 int router_reply(struct router *r, struct rpc_party *provider, const struct msg_reply *reply, nanotime now);
 /* The caller's CANCEL: the call is freed without an answer, and its provider gets CANCEL. MACULA_ENOTFOUND. */
 int router_cancel(struct router *r, struct rpc_party *caller, struct slice call_id);
+/* Registers the procedure, or renews it: the errors of services_register. Calls that wait for such a provider go to it. */
+int router_register(struct router *r, struct rpc_party *p, struct slice procedure, uint64_t ttl, bool idempotent, nanotime now);
 /* The session has ended. Its own calls are freed, and their providers get CANCEL; its services are removed; calls that it
- * should have answered go to another provider or are answered with an error. Harmless when repeated. */
+ * should have answered go to another provider if it cannot have begun them or they may repeat, and are answered with an error
+ * else. Harmless when repeated. */
 void router_session_ended(struct router *r, struct rpc_party *p, nanotime now);
-/* The session acknowledges nothing: the calls that it should have answered go on as if it had ended. Its services stay. */
+/* The same for a client that was lost, and may come back: calls for procedures that nobody else here serves wait for that, for
+ * ROUTER_VACANT at most. */
+#define ROUTER_VACANT (2 * NS_SEC)
+void router_session_lost(struct router *r, struct rpc_party *p, nanotime now);
+/* The session acknowledges nothing: no more calls are sent to it, and those that may repeat go to another provider, if there
+ * is one. router_party_heard: it is back. */
 void router_session_silent(struct router *r, struct rpc_party *p, nanotime now);
+void router_party_heard(struct router *r, struct rpc_party *p, nanotime now);
 /* Frames can now be sent to a node's party: calls that wait for it are sent. */
 void router_party_ready(struct router *r, struct rpc_party *p, nanotime now);
 /* The result of discover: nodes other than this one, in any order, of which at most DISCOVERY_NODES are used; none: no node

@@ -10,6 +10,7 @@ struct field {
   uint32_t (*inflight)(const struct field *f, uint32_t i);
   const void *of, *tried;
   size_t tried_count;
+  bool silent; /* only those that are silent, or only those that are not, count */
   const struct select_load *load;
 };
 
@@ -27,7 +28,7 @@ static uint32_t from(const struct field *f, uint64_t start) {
 static uint32_t any(const struct field *f, struct rng rng) {
   if (f->count <= 1) return from(f, 0);
   uint64_t i = rng_below(rng, f->count);
-  for (int draws = 0; draws < 16 && f->tried_count && f->is_tried(f, (uint32_t)i); draws++) i = rng_below(rng, f->count);
+  for (int draws = 0; draws < 16 && f->is_tried(f, (uint32_t)i); draws++) i = rng_below(rng, f->count);
   return from(f, i);
 }
 
@@ -77,8 +78,8 @@ static uint32_t choose(const struct field *f, enum strategy strategy, const stru
 }
 
 static uint32_t left(const struct field *f) {
-  uint32_t n = f->count;
-  for (uint32_t i = 0; f->tried_count && i < f->count; i++) n -= f->is_tried(f, i);
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < f->count && n < SELECT_ENOUGH; i++) n += !f->is_tried(f, i);
   return n;
 }
 
@@ -90,30 +91,31 @@ static const struct service_owner *owner_at(const struct field *f, uint32_t i) {
 static bool owner_tried(const struct field *f, uint32_t i) {
   for (size_t t = 0; t < f->tried_count; t++)
     if (((const uint64_t *)f->tried)[t] == owner_at(f, i)->session) return true;
-  return false;
+  return owner_at(f, i)->silent != f->silent;
 }
 static const struct id *owner_id(const struct field *f, uint32_t i) { return &owner_at(f, i)->id; }
 static uint32_t owner_inflight(const struct field *f, uint32_t i) { return owner_at(f, i)->inflight; }
 
-static struct field providers(const struct service *s, const uint64_t *tried, size_t n) {
+static struct field providers(const struct service *s, const uint64_t *tried, size_t n, bool silent) {
   return (struct field){.count = s->count,
                         .is_tried = owner_tried,
                         .id = owner_id,
                         .inflight = owner_inflight,
                         .of = s,
                         .tried = tried,
-                        .tried_count = n};
+                        .tried_count = n,
+                        .silent = silent};
 }
 
 struct provider *select_provider(struct service *s, enum strategy strategy, const struct id *near, const uint64_t *tried,
-                                 size_t tried_count, struct rng rng) {
-  struct field f = providers(s, tried, tried_count);
+                                 size_t tried_count, bool silent, struct rng rng) {
+  struct field f = providers(s, tried, tried_count, silent);
   uint32_t i = choose(&f, strategy, near, &s->round_robin, rng);
   return i == NONE ? NULL : s->v[i];
 }
 
-uint32_t select_left(const struct service *s, const uint64_t *tried, size_t tried_count) {
-  struct field f = providers(s, tried, tried_count);
+uint32_t select_left(const struct service *s, const uint64_t *tried, size_t tried_count, bool silent) {
+  struct field f = providers(s, tried, tried_count, silent);
   return left(&f);
 }
 
@@ -125,12 +127,13 @@ static const struct remote_node *node_at(const struct field *f, uint32_t i) {
 static bool node_tried(const struct field *f, uint32_t i) {
   for (size_t t = 0; t < f->tried_count; t++)
     if (id_eq(&((const struct id *)f->tried)[t], &node_at(f, i)->id)) return true;
-  return false;
+  return (f->load && f->load->is_silent(f->load->ctx, node_at(f, i))) != f->silent;
 }
 static const struct id *node_id_at(const struct field *f, uint32_t i) { return &node_at(f, i)->id; }
 static uint32_t node_inflight(const struct field *f, uint32_t i) { return f->load->inflight(f->load->ctx, node_at(f, i)); }
 
-static struct field nodes(const struct discovery_entry *e, const struct id *tried, size_t n, const struct select_load *load) {
+static struct field nodes(const struct discovery_entry *e, const struct id *tried, size_t n, bool silent,
+                          const struct select_load *load) {
   return (struct field){.count = e->count,
                         .is_tried = node_tried,
                         .id = node_id_at,
@@ -138,18 +141,20 @@ static struct field nodes(const struct discovery_entry *e, const struct id *trie
                         .of = e,
                         .tried = tried,
                         .tried_count = n,
+                        .silent = silent,
                         .load = load};
 }
 
 const struct remote_node *select_node(struct discovery_entry *e, enum strategy strategy, const struct id *near,
-                                      const struct id *tried, size_t tried_count, struct rng rng,
+                                      const struct id *tried, size_t tried_count, bool silent, struct rng rng,
                                       const struct select_load *load) {
-  struct field f = nodes(e, tried, tried_count, load);
+  struct field f = nodes(e, tried, tried_count, silent, load);
   uint32_t i = choose(&f, strategy, near, &e->round_robin, rng);
   return i == NONE ? NULL : &e->v[i];
 }
 
-uint32_t select_nodes_left(const struct discovery_entry *e, const struct id *tried, size_t tried_count) {
-  struct field f = nodes(e, tried, tried_count, NULL);
+uint32_t select_nodes_left(const struct discovery_entry *e, const struct id *tried, size_t tried_count, bool silent,
+                           const struct select_load *load) {
+  struct field f = nodes(e, tried, tried_count, silent, load);
   return left(&f);
 }

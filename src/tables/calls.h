@@ -23,6 +23,12 @@ struct call_party {
   uint32_t max;     /* the most calls that it may have pending; 0: the table's own limit */
 };
 
+/* Where in what its connection carries a call was sent, so that it can be told later whether any of it was acknowledged. */
+struct call_mark {
+  uint64_t connection; /* unique; 0: it is not known */
+  uint64_t at;         /* the offset of the call's first byte, or less */
+};
+
 struct call_attempt { /* a failed attempt; or the current one, with err 0 */
   struct id provider;
   uint64_t session; /* of a provider connected here */
@@ -46,16 +52,21 @@ struct call {
   uint8_t sent_id[CALL_ID_LEN]; /* the provider's, new for each attempt */
   /* Of rpc/router: */
   struct call_attempt attempts[CALL_MAX_ATTEMPTS];
-  struct id way; /* by which it came, for its answer */
+  struct id way;         /* by which it came, for its answer */
+  struct call_mark mark; /* of the current attempt, once it is sent */
   uint8_t attempt_count;
   uint8_t strategy;
   bool idempotent;
+  bool once;       /* not tried elsewhere even if nothing of it was acknowledged */
+  bool waits;      /* of another node, which knows no other one to try: it waits for a provider that is silent, or gone */
+  bool may_repeat; /* the current attempt may be followed by another though its handler may have run */
   bool may_have_run;
   bool sent;    /* false: the provider's link is still being dialled */
   bool looked;  /* a lookup was made for this call */
   bool again;   /* the lookup found nobody, and a second one is made a moment later */
   bool cast;    /* wants no answer */
   bool over;    /* its caller has ended */
+  bool ends;    /* its provider was lost when it may have begun it: it is not tried again, but answered */
   bool lost;    /* it has no provider, and is in the router's list (of_provider) of those that are to be tried again */
   bool has_ref; /* of a cast: */
   uint64_t ref;

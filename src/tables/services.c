@@ -148,9 +148,23 @@ static int new_provider(struct services *s, struct service *v, struct service_ow
   return 0;
 }
 
-bool services_has(const struct services *s, const struct service_owner *o, struct slice name) {
+struct provider *services_get(const struct services *s, const struct service_owner *o, struct slice name) {
   struct service *v = services_find(s, name);
-  return v && find_provider(v, o);
+  return v ? find_provider(v, o) : NULL;
+}
+
+void services_hand_over(struct services *s, struct service_owner *from, struct service_owner *to, uint64_t ttl, nanotime now) {
+  list_for_safe(it, &from->own) {
+    struct provider *p = container_of(it, struct provider, of_owner);
+    if (p->service->count > 1) continue;
+    from->count--;
+    if (from->shared) --*from->shared;
+    list_remove(&p->of_owner);
+    list_append(&to->own, &p->of_owner);
+    to->count++;
+    p->owner = to;
+    (void)heap_set(&s->due, &p->due, time_min(p->due.at, time_add(now, ttl))); /* it is in the heap: moving it cannot fail */
+  }
 }
 
 int services_register(struct services *s, struct service_owner *o, struct slice name, uint64_t ttl, nanotime now) {

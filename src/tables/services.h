@@ -19,6 +19,7 @@ struct service_owner {
   uint32_t count;
   uint32_t *shared;  /* counted along with `count`, for several owners together; NULL: nowhere */
   uint32_t inflight; /* calls that it has not answered yet; counted by the code that sends them */
+  bool silent;       /* it acknowledges nothing now; set by the code that sends calls */
 };
 
 struct provider {
@@ -29,6 +30,7 @@ struct provider {
   uint64_t seq;           /* order of registration */
   nanotime registered_at; /* first registration; renewals leave it */
   uint64_t ttl;           /* ns */
+  bool idempotent;        /* its calls may run more than once; set by the code that registers it */
 };
 
 struct service {
@@ -69,7 +71,11 @@ int services_register(struct services *s, struct service_owner *o, struct slice 
 int services_unregister(struct services *s, struct service_owner *o, struct slice name);
 /* Ends all registrations of an owner; harmless when repeated. Returns how many there were. */
 uint32_t services_drop(struct services *s, struct service_owner *o);
-bool services_has(const struct services *s, const struct service_owner *o, struct slice name);
+/* Hands the registrations of `from` to `to`, but only those without any other provider, until now + ttl at the latest. Nothing
+ * is allocated or refused. */
+void services_hand_over(struct services *s, struct service_owner *from, struct service_owner *to, uint64_t ttl, nanotime now);
+/* The registration of this procedure by this owner; NULL: there is none. */
+struct provider *services_get(const struct services *s, const struct service_owner *o, struct slice name);
 struct service *services_find(const struct services *s, struct slice name);
 nanotime services_deadline(const struct services *s);
 /* Removes registrations that are due. Returns how many. */

@@ -170,6 +170,8 @@ static void read_error(struct reader *r, struct msg_error *e) {
       e->message = reader_text(r);
     } else if (KEY("may_have_run")) {
       e->may_have_run = reader_bool(r);
+    } else if (KEY("may_repeat")) {
+      e->may_repeat = reader_bool(r);
       e->has_extra = true;
     } else if (KEY("attempts")) {
       uint32_t count = reader_array(r);
@@ -324,6 +326,8 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("timeout")) return c->timeout = reader_uint(r), true;
     if (KEY("strategy")) return c->strategy = strategy_from_name(reader_text(r)), true;
     if (KEY("idempotent")) return c->idempotent = reader_bool(r), true;
+    if (KEY("once")) return c->once = reader_bool(r), true;
+    if (KEY("waits")) return c->waits = reader_bool(r), true;
     if (KEY("ref")) return c->ref = reader_uint(r), c->has_ref = true, true;
     return read_origin(r, key, &c->origin);
   }
@@ -349,6 +353,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
   case MSG_REGISTER:
     if (KEY("procedure")) return m->reg.procedure = reader_text(r), true;
     if (KEY("ttl")) return m->reg.ttl = reader_uint(r), true;
+    if (KEY("idempotent")) return m->reg.idempotent = reader_bool(r), true;
     if (KEY("ref")) return m->reg.ref = reader_uint(r), m->reg.has_ref = true, true;
     return false;
   case MSG_UNREGISTER:

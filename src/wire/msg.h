@@ -191,6 +191,8 @@ struct msg_call { /* and CAST, without call_id */
   uint64_t timeout;       /* ms; 0: absent */
   enum strategy strategy; /* extension */
   bool idempotent;        /* extension */
+  bool once;              /* extension: not tried elsewhere though nothing of it was acknowledged */
+  bool waits;             /* extension `node`: the sender knows no other node to try */
   uint64_t ref;           /* extension: CAST only */
   bool has_ref;
   struct msg_origin origin;
@@ -209,6 +211,7 @@ struct msg_error {
   uint32_t attempt_count;             /* extension; written only when has_extra */
   const struct msg_attempt *attempts; /* when encoding */
   struct slice raw_attempts;          /* when decoded: msg_attempt_next */
+  bool may_repeat; /* extension `node`: the call is idempotent, or the service whose handler may have run; as may_have_run */
 };
 bool msg_attempt_next(struct msg_error *e, struct msg_attempt *ret_attempt);
 struct msg_reply {
@@ -228,7 +231,8 @@ struct msg_route {                  /* RPC_ROUTE and PUBSUB_ROUTE */
 };
 struct msg_register {
   struct slice procedure;
-  uint64_t ttl; /* extension: seconds; 0: the node's default */
+  uint64_t ttl;    /* extension: seconds; 0: the node's default */
+  bool idempotent; /* extension: its calls may run more than once */
   uint64_t ref;
   bool has_ref;
 };

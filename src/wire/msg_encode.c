@@ -45,11 +45,12 @@ static void origin(struct writer *w, const struct msg_origin *o) {
 }
 
 static void error(struct writer *w, const struct msg_error *e) {
-  writer_map(w, 2 + (e->has_extra ? 2 : 0));
+  writer_map(w, 2 + (e->has_extra ? 2u + e->may_repeat : 0));
   text(w, K("code"), e->code);
   text(w, K("message"), e->message);
   if (!e->has_extra) return;
   flag(w, K("may_have_run"), e->may_have_run);
+  if (e->may_repeat) flag(w, K("may_repeat"), true);
   writer_bin(w, K("attempts"));
   writer_array(w, e->attempt_count);
   if (!e->attempts) {
@@ -190,8 +191,8 @@ static void payload(struct writer *w, const struct msg *m) {
   case MSG_CAST: {
     const struct msg_call *c = &m->call;
     bool named = c->strategy > STRATEGY_DEFAULT && c->strategy < STRATEGY_UNKNOWN;
-    writer_map(w, 2u + !!c->call_id.p + !!c->realm.p + !!c->timeout + named + c->idempotent + c->has_ref +
-                      origin_keys(&c->origin));
+    writer_map(w, 2u + !!c->call_id.p + !!c->realm.p + !!c->timeout + named + c->idempotent + c->once + c->waits +
+                      c->has_ref + origin_keys(&c->origin));
     text(w, K("procedure"), c->procedure);
     text(w, K("args"), c->args);
     if (c->call_id.p) text(w, K("call_id"), c->call_id);
@@ -199,6 +200,8 @@ static void payload(struct writer *w, const struct msg *m) {
     if (c->timeout) number(w, K("timeout"), c->timeout);
     if (named) text(w, K("strategy"), slice_str(strategy_name(c->strategy)));
     if (c->idempotent) flag(w, K("idempotent"), true);
+    if (c->once) flag(w, K("once"), true);
+    if (c->waits) flag(w, K("waits"), true);
     if (c->has_ref) number(w, K("ref"), c->ref);
     origin(w, &c->origin);
     break;
@@ -235,9 +238,10 @@ static void payload(struct writer *w, const struct msg *m) {
     break;
   }
   case MSG_REGISTER:
-    writer_map(w, 1u + !!m->reg.ttl + m->reg.has_ref);
+    writer_map(w, 1u + !!m->reg.ttl + m->reg.idempotent + m->reg.has_ref);
     text(w, K("procedure"), m->reg.procedure);
     if (m->reg.ttl) number(w, K("ttl"), m->reg.ttl);
+    if (m->reg.idempotent) flag(w, K("idempotent"), true);
     if (m->reg.has_ref) number(w, K("ref"), m->reg.ref);
     break;
   case MSG_UNREGISTER:

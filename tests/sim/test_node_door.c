@@ -92,6 +92,11 @@ static void pipe_hold(struct door *d, bool on) { (void)d, (void)on; }
 static void pipe_watch(struct door *d, bool on) { (void)d, (void)on; }
 static bool pipe_silent(const struct door *d) { return (void)d, false; }
 
+static bool pipe_offsets(const struct door *d, int64_t way, struct door_offsets *ret) {
+  (void)d, (void)way, (void)ret;
+  return false;
+}
+
 static const struct door_ops pipe_ops = {.write = pipe_write,
                                          .write_ref = pipe_write_ref,
                                          .finish = pipe_finish,
@@ -99,6 +104,7 @@ static const struct door_ops pipe_ops = {.write = pipe_write,
                                          .unsent = pipe_queued,
                                          .progress = pipe_progress,
                                          .written = pipe_written,
+                                         .offsets = pipe_offsets,
                                          .more = pipe_more,
                                          .resume = pipe_resume,
                                          .home = pipe_home,

@@ -41,11 +41,21 @@ int remote_send_call(const struct router_send *c) {
                            .call_id = c->call_id ? slice_of(c->call_id, CALL_ID_LEN) : SLICE_NONE,
                            .timeout = c->timeout_ms,
                            .strategy = c->strategy,
-                           .idempotent = c->idempotent}};
+                           .idempotent = c->idempotent,
+                           .once = c->once,
+                           .waits = c->waits}};
   int err = origin_put(p->link, LANE_CALLS, c->origin, &m.call.origin);
+  struct call_mark mark = link_of(p) ? rpc_mark(link_of(p)) : (struct call_mark){0};
   if (!err) err = peer_send(p, &m, WANT_USE);
-  if (!err && c->call_id) watch(p);
-  return err;
+  if (err) return err;
+  *c->ret_mark = mark;
+  if (c->call_id) watch(p);
+  return 0;
+}
+
+enum call_fate remote_fate(const struct rpc_party *party, const struct call_mark *mark) {
+  const struct peer *p = peer_of(party);
+  return rpc_fate(p->node, link_of(p), mark);
 }
 
 int remote_reply(const struct rpc_party *party, const struct msg *m, const struct id *way) {
@@ -69,7 +79,7 @@ static int reach(void *ctx, const struct remote_node *where, struct rpc_party **
   if (!p) return id_eq(&where->id, &n->id) ? MACULA_NOT_CONNECTED : MACULA_ENOMEM;
   /* a member's address is newer than that of a DHT record */
   if (!p->link && !p->member) peer_where(p, &where->addr, &where->gateway);
-  if (link_of(p) && door_silent(&link_of(p)->door)) return MACULA_NOT_CONNECTED;
+  if (link_of(p) && door_silent(&link_of(p)->door)) p->rpc.owner.silent = true;
   int err = peer_want(p, WANT_USE);
   if (err && err != MACULA_EBUSY) return err == MACULA_MAX_PEERS_REACHED ? MACULA_EFULL : err;
   *ret_party = &p->rpc;
@@ -145,11 +155,17 @@ void rpc_peer_init(struct peer *p, uint64_t session) {
   p->rpc.calls.max = p->node->limits.peer_calls;
 }
 
-void rpc_peer_up(struct peer *p) { router_party_ready(p->node->rpc.router, &p->rpc, p->node->now); }
+void rpc_peer_up(struct peer *p) { router_party_heard(p->node->rpc.router, &p->rpc, p->node->now); }
 
 void rpc_peer_down(struct peer *p) { router_session_ended(p->node->rpc.router, &p->rpc, p->node->now); }
 
 static void fell_silent(struct peer *p) { router_session_silent(p->node->rpc.router, &p->rpc, p->node->now); }
+static void is_heard(struct peer *p) { router_party_heard(p->node->rpc.router, &p->rpc, p->node->now); }
+
+void rpc_peer_heard(struct peer *p) {
+  is_heard(p);
+  peers_behind(p, is_heard);
+}
 
 void rpc_peer_silent(struct peer *p) {
   fell_silent(p);

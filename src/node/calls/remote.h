@@ -7,6 +7,7 @@
 void remote_out(struct router_out *out); /* sets the callbacks for calls between nodes */
 /* 0, MACULA_EBUSY (a link is on its way: rpc_peer_up or rpc_peer_down follows), or why it cannot be sent. */
 int remote_send_call(const struct router_send *c);
+enum call_fate remote_fate(const struct rpc_party *party, const struct call_mark *mark);
 /* An answer to a call that came by `way` (struct router_call) goes back by it; else, or with NULL, as anything else does, and
  * waits for a link if need be. */
 int remote_reply(const struct rpc_party *party, const struct msg *m, const struct id *way);
@@ -20,5 +21,6 @@ void rpc_peer_init(struct peer *p, uint64_t session);
 void rpc_peer_up(struct peer *p);
 void rpc_peer_down(struct peer *p);
 void rpc_peer_silent(struct peer *p); /* and those behind it */
+void rpc_peer_heard(struct peer *p);  /* likewise */
 
 #endif

@@ -24,22 +24,59 @@ static void tell(const struct rpc_party *p, const struct msg *m, const struct id
   else
     session_tell(session_of(p), m, false);
 }
+/* ---- what has become of a call ---------------------------------------------------------------------------------------------
+ */
+static int64_t way_of_calls(const struct session *s) { return s->door.way[LANE_CALLS]; }
+
+/* What waits in its lane goes before it, and what waits in others may. */
+struct call_mark rpc_mark(const struct session *s) {
+  struct door_offsets at;
+  if (!door_offsets(&s->door, way_of_calls(s), &at)) return (struct call_mark){0};
+  return (struct call_mark){s->serial, at.written + s->lanes.lane[LANE_CALLS].bytes};
+}
+
+void rpc_connection_ends(struct session *s) {
+  struct node *n = s->node;
+  if (n->rpc.ended.connection == s->serial || n->left) return;
+  n->rpc.ended.connection = s->serial;
+  n->rpc.ended.known = way_of_calls(s) >= 0 && door_offsets(&s->door, way_of_calls(s), &n->rpc.ended.at);
+  n->rpc.ended.ours = s->ended_by_us;
+}
+
+enum call_fate rpc_fate(const struct node *n, const struct session *s, const struct call_mark *mark) {
+  struct door_offsets at = n->rpc.ended.at;
+  bool ended = mark->connection == n->rpc.ended.connection, ours = n->rpc.ended.ours;
+  if (!mark->connection || n->left) return CALL_BEGUN;
+  if (ended ? !n->rpc.ended.known : !s || mark->connection != s->serial || !door_offsets(&s->door, way_of_calls(s), &at))
+    return CALL_BEGUN;
+  return at.sent <= mark->at ? CALL_UNSENT : at.acked <= mark->at && !(ended && ours) ? CALL_UNACKED : CALL_BEGUN;
+}
+
+static enum call_fate fate(void *ctx, const struct rpc_party *provider, const struct call_mark *mark) {
+  if (provider->node) return remote_fate(provider, mark);
+  const struct session *s = provider->owner.user;
+  return rpc_fate(ctx, s, mark);
+}
+
 /* ---- what the router sends --------------------------------------------------------------------------------------------------
  */
 static int send_call(void *ctx, const struct router_send *c) {
   (void)ctx;
   if (c->provider->node) return remote_send_call(c);
   struct session *s = session_of(c->provider);
-  if (s->state != SESSION_IN || door_silent(&s->door)) return MACULA_NOT_CONNECTED;
+  if (s->state != SESSION_IN) return MACULA_NOT_CONNECTED;
   struct msg m = {.type = c->call_id ? MSG_CALL : MSG_CAST,
                   .call = {.procedure = c->procedure,
                            .args = c->args ? shbuf_view(c->args) : slice_of("", 0),
                            .call_id = c->call_id ? slice_of(c->call_id, CALL_ID_LEN) : SLICE_NONE,
                            .timeout = c->timeout_ms}};
   int err = origin_put(s, LANE_CALLS, c->origin, &m.call.origin);
+  struct call_mark mark = rpc_mark(s);
   if (!err) err = session_send(s, &m, false);
-  if (!err && c->call_id) session_watch(s);
-  return err;
+  if (err) return err;
+  *c->ret_mark = mark;
+  if (c->call_id) session_watch(s);
+  return 0;
 }
 
 static void send_reply(void *ctx, const struct router_answer *a) {
@@ -63,6 +100,7 @@ static void send_reply(void *ctx, const struct router_answer *a) {
   }
   m.reply.error = (struct msg_error){
       .code = a->code, .message = a->message, .may_have_run = a->may_have_run, .has_extra = extra, .attempts = attempts};
+  m.reply.error.may_repeat = a->caller->node && a->may_have_run && a->may_repeat;
   for (uint32_t i = 0; i < a->attempt_count && i < CALL_MAX_ATTEMPTS; i++) {
     const struct call_attempt *t = &a->attempts[i];
     attempts[i] = (struct msg_attempt){slice_of(t->provider.b, ID_LEN), slice_str(macula_err_name(t->err)),
@@ -85,8 +123,12 @@ static void cast_done(void *ctx, struct rpc_party *caller, bool has_ref, uint64_
 }
 
 struct router_out rpc_out(struct node *n) {
-  struct router_out out = {
-      .send_call = send_call, .send_reply = send_reply, .send_cancel = send_cancel, .cast_done = cast_done, .ctx = n};
+  struct router_out out = {.send_call = send_call,
+                           .fate = fate,
+                           .send_reply = send_reply,
+                           .send_cancel = send_cancel,
+                           .cast_done = cast_done,
+                           .ctx = n};
   remote_out(&out);
   return out;
 }
@@ -123,6 +165,8 @@ int rpc_start_call(struct node *n, struct rpc_party *caller, const struct msg_ca
                           .timeout_ms = m->timeout,
                           .strategy = m->strategy,
                           .idempotent = m->idempotent,
+                          .once = m->once,
+                          .waits = m->waits,
                           .origin = r->origin};
   int err = router_call(n->rpc.router, caller, &c, n->now);
   shbuf_unref(r->args);
@@ -177,11 +221,11 @@ void rpc_register(struct session *s, const struct msg_register *m) {
     text = "com.macula.* is the node's own";
   }
   if (!err) err = trust_allows(s, RIGHT_SERVE, slice_of(name, len), &text);
-  if (!err && !services_has(router_services(n->rpc.router), &s->rpc.owner, slice_of(name, len)))
+  if (!err && !services_get(router_services(n->rpc.router), &s->rpc.owner, slice_of(name, len)))
     err = account_has_room(s, QUOTA_SERVICES, 0, &text);
   if (!err && n->draining) err = MACULA_SHUTTING_DOWN;
   if (IS_UNBOUNDED(n, SERVICES)) ttl = TIME_NEVER;
-  if (!err) err = services_register(router_services(n->rpc.router), &s->rpc.owner, slice_of(name, len), ttl, n->now);
+  if (!err) err = router_register(n->rpc.router, &s->rpc, slice_of(name, len), ttl, m->idempotent, n->now);
   if (!err) providers_publish(n, slice_of(name, len));
   session_ack(s, m->has_ref, m->ref, err, text);
 }

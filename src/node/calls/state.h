@@ -3,12 +3,18 @@
 #define NODE_CALLS_STATE_H
 
 #include "bounded/htab.h"
+#include "node/doors/door.h"
 #include "rpc/router.h"
 
 struct rpc {
   struct router *router;
   struct htab lookups; /* of procedures: providers.c */
   uint64_t lookup_number;
+  struct { /* the connection that is ending, or was the last to end */
+    uint64_t connection;
+    struct door_offsets at; /* of calls */
+    bool known, ours;       /* ours: we ended it, and not because its peer is silent */
+  } ended;
   struct id way; /* while a frame out of an envelope is handled: the node that handed it over; else zero */
 };
 

@@ -18,7 +18,7 @@
  *     connection's, so that all else goes on.
  *
  * The implementation of a door calls session_open with a new one, then receive_data, receive_closed, session_drained and
- * session_silent, and at the end session_closed, which frees the session. None of the functions below calls any of these. */
+ * session_silent and session_heard, and at the end session_closed, which frees the session. None of the functions below calls any of these. */
 #ifndef NODE_DOORS_DOOR_H
 #define NODE_DOORS_DOOR_H
 
@@ -36,6 +36,9 @@ enum lane { LANE_CONTROL, LANE_CALLS, LANE_PUBLISHES, LANES }; /* in the order i
 
 struct bucket;
 struct door;
+struct door_offsets { /* accepted; sent for the first time; acknowledged, with all before them */
+  uint64_t written, sent, acked;
+};
 struct door_ops {
   /* Accepts a copy, or a reference. MACULA_ENOMEM, MACULA_ENOTFOUND (no such way, any more), MACULA_ECLOSED. */
   int (*write)(struct door *d, int64_t way, struct slice bytes);
@@ -46,6 +49,9 @@ struct door_ops {
   /* When the peer last acknowledged something, or when the queue last went from empty to filled, whichever is later. */
   nanotime (*progress)(const struct door *d, int64_t way);
   uint32_t (*written)(const struct door *d); /* bytes ever accepted, modulo 2^32 */
+  /* How far a way has got, in bytes from its beginning; also once the connection has ended, until session_closed has returned.
+   * False: it is not known. */
+  bool (*offsets)(const struct door *d, int64_t way, struct door_offsets *ret);
   void (*more)(struct door *d, bool more);
   /* Gives the peer credit to send n more bytes: n received bytes were handled, or the window grows by n. The way may be gone
    * already. */
@@ -79,7 +85,7 @@ struct door_ops {
   void (*ping)(struct door *d);           /* makes the peer acknowledge something, to find out whether it is still there */
   void (*hold)(struct door *d, bool on);  /* while on, the peer gets no new way for one that it has closed */
   void (*watch)(struct door *d, bool on); /* while on, the peer's silence is noticed (session_silent) */
-  bool (*silent)(const struct door *d);   /* silence was noticed, and the peer has sent nothing since */
+  bool (*silent)(const struct door *d);   /* silence was noticed, and nothing has come since (session_heard) */
 };
 
 struct door {
@@ -105,6 +111,9 @@ int door_dial(struct node *n, const struct addr *local, const struct addr *remot
 static inline size_t door_queued(const struct door *d, int64_t way) { return d->ops->queued(d, way); }
 static inline nanotime door_progress(const struct door *d, int64_t way) { return d->ops->progress(d, way); }
 static inline uint32_t door_written(const struct door *d) { return d->ops->written(d); }
+static inline bool door_offsets(const struct door *d, int64_t way, struct door_offsets *ret) {
+  return d->ops->offsets(d, way, ret);
+}
 static inline void door_finish(struct door *d, int64_t way) { d->ops->finish(d, way); }
 static inline void door_more(struct door *d, bool more) { d->ops->more(d, more); }
 static inline void door_resume(struct door *d, int64_t way, size_t n) { d->ops->resume(d, way, n); }

@@ -14,6 +14,12 @@ static nanotime progress(const struct door *d, int64_t way) {
   return way == DOOR_ALL ? quic_queue_progress(d->conn) : quic_stream_progress(d->conn, way);
 }
 static uint32_t written(const struct door *d) { return quic_written(d->conn); }
+static bool offsets(const struct door *d, int64_t way, struct door_offsets *ret) {
+  struct quic_offsets at;
+  if (!quic_stream_offsets(d->conn, way, &at)) return false;
+  *ret = (struct door_offsets){at.written, at.sent, at.acked};
+  return true;
+}
 static void more(struct door *d, bool more) { quic_conn_more(d->conn, more); }
 static void resume(struct door *d, int64_t way, size_t n) { quic_consume(d->conn, way, n); }
 static void credit(struct door *d, int64_t way, size_t n) {
@@ -78,6 +84,7 @@ static const struct door_ops ops = {.write = write_copy,
                                     .unsent = unsent,
                                     .progress = progress,
                                     .written = written,
+                                    .offsets = offsets,
                                     .more = more,
                                     .resume = resume,
                                     .credit = credit,

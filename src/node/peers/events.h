@@ -12,6 +12,7 @@ void peer_ended(struct peer *p); /* its link (or its gateway's) is gone or could
 void peer_evicted(struct peer *p); /* its link made room for another one; nothing was pending with it but operators' pings */
 void peer_unsent(struct peer *p, uint64_t query); /* a frame of the DHT's query could not be sent */
 void link_is_up(struct peer *p);
+void link_is_over(struct session *s); /* the link's session, which ends: before the other events about that */
 void link_is_down(struct peer *p, bool dead);
 void link_not_had(struct peer *p, bool was_there, bool dead); /* our dial failed; was_there: the node answered and refused it */
 void link_observed(struct peer *p, const struct addr *seen, const struct addr *local); /* it says where we come from */

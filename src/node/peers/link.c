@@ -298,6 +298,7 @@ static int settle_duel(struct session *s, struct peer *p, const uint8_t *instanc
     return MACULA_DUPLICATE;
   }
   bool was_up = p->link == old;
+  if (was_up) link_is_over(old);
   if (was_up) p->link = NULL;
   if (p->dial == old) p->dial = NULL;
   if (was_up && !same_run) {
@@ -392,6 +393,7 @@ void link_close(struct peer *p, int err) {
   struct session *s = p->link;
   if (!p->dial) pool_remove(&p->node->peers.pool, &p->slot); /* with a dial under way the slot is the dial's */
   list_remove(&p->leaving);
+  if (s) link_is_over(s);
   p->link = NULL;
   if (!s) return;
   say_end(s, p, "link_closed", err);

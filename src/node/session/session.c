@@ -176,6 +176,8 @@ static void say_closed(const struct session *s, int err, const char *text) {
 static void doom(struct session *s, int err) {
   struct node *n = s->node;
   if (err) n->stats.refused[-err < 128 ? -err : 0]++;
+  s->ended_by_us = err && err != MACULA_REPLACED && err != MACULA_DUPLICATE && !door_silent(&s->door);
+  s->goodbye = err != MACULA_REPLACED;
   s->state = SESSION_OVER;
   list_remove(&s->fresh);
   list_remove(&s->leaving.all);

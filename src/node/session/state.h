@@ -61,6 +61,8 @@ struct session {
   uint64_t serial;
   enum session_state state;
   bool ended;          /* session_end has run */
+  bool ended_by_us;    /* and not because its peer is silent */
+  bool goodbye;        /* the peer ended it, or we have no more to do with it: it is not expected back */
   bool base;           /* base-only: no extensions, only `bin` */
   struct bucket asked; /* of com.macula.*: node/view/admin.c */
   bool trusted;        /* may ask for the lists: it has the role operator, or connects over loopback where all is open */

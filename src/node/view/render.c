@@ -133,7 +133,7 @@ static void services_rows(struct node *n, struct page *p, nanotime now) {
     for (uint32_t i = 0; i < v->count; i++) {
       const struct provider *o = v->v[i];
       const struct session *s = o->owner->user;
-      if (!page_wants(p)) continue;
+      if (!s || !page_wants(p)) continue; /* NULL: its provider was lost, and is waited for */
       json_array_append_new(p->rows,
                             json_pack("{s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "procedure", v->name, "id",
                                       hex(o->owner->id.b, ID_LEN), "instance", hex(s->client.instance, INSTANCE_LEN), "name",

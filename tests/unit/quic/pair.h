@@ -25,10 +25,11 @@ struct side { /* an endpoint and what its handler saw */
   struct mem mem, send_mem;
   struct addr at;
   struct quic_conn *conn; /* the newest that opened or was made */
-  int opened, closed, silent, stream_closed, acked;
+  int opened, closed, silent, heard, stream_closed, acked;
   struct quic_close why;
   char text[512];
-  bool peer_known, resumed;
+  bool peer_known, resumed, knew;
+  struct quic_offsets ended; /* of stream 0, as known (`knew`) when the end was told */
   struct id peer;
   uint64_t stream_error;
   int64_t stream;
@@ -50,6 +51,7 @@ static inline void side_open(void *ctx, struct quic_conn *c) {
 static inline void side_closed(void *ctx, struct quic_conn *c, const struct quic_close *why) {
   struct side *s = ctx;
   s->closed++;
+  s->knew = quic_stream_offsets(c, 0, &s->ended);
   s->why = *why;
   snprintf(s->text, sizeof s->text, "%.*s", (int)why->text.n, why->text.n ? (const char *)why->text.p : "");
   if (s->conn == c) s->conn = NULL;
@@ -80,6 +82,10 @@ static inline void side_stream_closed(void *ctx, struct quic_conn *c, int64_t st
 static inline void side_acked(void *ctx, struct quic_conn *c) {
   (void)c;
   ((struct side *)ctx)->acked++;
+}
+static inline void side_heard(void *ctx, struct quic_conn *c) {
+  (void)c;
+  ((struct side *)ctx)->heard++;
 }
 static inline void side_silent(void *ctx, struct quic_conn *c) {
   (void)c;
@@ -116,7 +122,7 @@ static inline struct quic_config side_config(struct side *s, struct sim_net *net
       .mem = &s->mem,
       .send_mem = &s->send_mem,
       .rng = sim_net_rng(net),
-      .handler = {side_open, side_closed, side_data, side_stream_closed, side_acked, side_silent},
+      .handler = {side_open, side_closed, side_data, side_stream_closed, side_acked, side_silent, side_heard},
       .ctx = s,
       .identity = i,
       .server = server,

@@ -78,6 +78,30 @@ static void test_flow_control(void **st) {
   pair_done(&p);
 }
 
+static void test_offsets(void **st) {
+  (void)st;
+  struct pair p;
+  struct quic_offsets at;
+  pair_init(&p, 65, NULL);
+  pair_start(&p);
+  p.b.hold = true;
+  pair_connect(&p);
+  int64_t s;
+  uint8_t *data = calloc(1, 300000);
+  assert_int_equal(quic_stream_open(p.a.conn, &s), 0);
+  assert_int_equal(quic_stream_write(p.a.conn, s, slice_of(data, 300000)), 0);
+  assert_true(quic_stream_offsets(p.a.conn, s, &at) && at.written == 300000 && !at.sent && !at.acked);
+  pair_run(&p, 2 * NS_SEC);
+  assert_true(quic_stream_offsets(p.a.conn, s, &at) && at.written == 300000 && at.sent == 65536 && at.acked == 65536);
+  assert_false(quic_stream_offsets(p.a.conn, 4444, &at));
+  sim_net_cut(p.net, &p.b.at, NULL, true);
+  pair_run(&p, 60 * NS_SEC); /* the connection has ended: that is still known when it is told */
+  assert_int_equal(p.a.closed, 1);
+  assert_true(p.a.knew && p.a.ended.written == 300000 && p.a.ended.sent == 65536 && p.a.ended.acked == 65536);
+  free(data);
+  pair_done(&p);
+}
+
 static void test_stream_limit(void **st) {
   (void)st;
   struct pair p;
@@ -153,7 +177,7 @@ static void test_send_memory_refused(void **st) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_transfer), cmocka_unit_test(test_flow_control),        cmocka_unit_test(test_stream_limit),
+      cmocka_unit_test(test_transfer), cmocka_unit_test(test_flow_control), cmocka_unit_test(test_offsets), cmocka_unit_test(test_stream_limit),
       cmocka_unit_test(test_reset),    cmocka_unit_test(test_send_memory_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

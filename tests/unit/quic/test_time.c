@@ -70,16 +70,21 @@ static void test_peer_vanishes(void **st) {
   pair_run(&p, 60 * NS_SEC);
   assert_int_equal(p.b.silent, 0);
   sim_net_cut(p.net, &p.a.at, NULL, true);
-  pair_run(&p, 900 * NS_MS);
+  pair_run(&p, 170 * NS_MS);
   assert_int_equal(p.b.silent, 0);
-  pair_run(&p, 2 * NS_SEC);
+  pair_run(&p, 130 * NS_MS); /* 80 ms until it is probed, and 180 ms for the answer */
   assert_int_equal(p.b.silent, 1);
+  assert_true(quic_conn_silent(p.b.conn));
+  pair_run(&p, 2 * NS_SEC);
   sim_net_cut(p.net, &p.a.at, NULL, false); /* it comes back, and goes again */
   pair_run(&p, 10 * NS_SEC);
   assert_int_equal(p.b.silent, 1);
+  assert_int_equal(p.b.heard, 1);
+  assert_false(quic_conn_silent(p.b.conn));
   sim_net_cut(p.net, &p.a.at, NULL, true);
-  pair_run(&p, 4 * NS_SEC);
+  pair_run(&p, 300 * NS_MS);
   assert_int_equal(p.b.silent, 2);
+  assert_int_equal(p.b.heard, 1);
   pair_run(&p, 40 * NS_SEC);
   assert_int_equal(p.b.closed, 1);
   assert_int_equal(p.b.why.reason, QUIC_CLOSE_IDLE);
@@ -99,9 +104,9 @@ static void test_icmp(void **st) {
     assert_int_equal(quic_stream_open(left->conn, &s), 0);
     side_stop(dead); /* as SIGKILL */
     assert_int_equal(quic_stream_write(left->conn, s, slice_str("anybody?")), 0);
-    pair_run(&p, 900 * NS_MS);
+    pair_run(&p, 240 * NS_MS);
     assert_int_equal(left->closed, 0);
-    pair_run(&p, 300 * NS_MS);
+    pair_run(&p, 60 * NS_MS);
     assert_int_equal(left->closed, 1);
     assert_int_equal(left->why.reason, QUIC_CLOSE_DEAD);
     assert_int_equal(left->why.err, MACULA_NOT_CONNECTED);

@@ -28,9 +28,11 @@ struct world {
   bool dialling[PARTIES];
   int unreachable[PARTIES], unsendable[PARTIES]; /* what reach and send_call answer */
   int undiscoverable;                            /* what discover answers */
+  enum call_fate fate;                           /* what has become of all calls */
   char log[1024];
   uint8_t sent_id[PARTIES][CALL_ID_LEN]; /* of the last CALL to each */
   uint64_t timeout_ms;
+  bool waits;
   uint32_t args_len;
   int reason, cast_err;
   struct router_answer answer;
@@ -53,6 +55,8 @@ static inline int send_call(void *ctx, const struct router_send *s) {
   note(w, w->dialling[i] ? 'w' : s->call_id ? 'c' : 'C', s->provider);
   if (w->dialling[i]) return MACULA_EBUSY;
   if (s->call_id) memcpy(w->sent_id[i], s->call_id, CALL_ID_LEN);
+  *s->ret_mark = (struct call_mark){.connection = s->provider->owner.session + 1};
+  w->waits = s->waits;
   w->timeout_ms = s->timeout_ms;
   w->args_len = s->args ? s->args->len : 0;
   assert_true(slice_is(s->procedure, "x.y"));
@@ -60,6 +64,10 @@ static inline int send_call(void *ctx, const struct router_send *s) {
 }
 static inline void copy(char *ret, size_t cap, struct slice s) {
   snprintf(ret, cap, "%.*s", (int)s.n, s.n ? (const char *)s.p : "");
+}
+static inline enum call_fate fate(void *ctx, const struct rpc_party *provider, const struct call_mark *mark) {
+  assert_int_equal(mark->connection, provider->owner.session + 1);
+  return ((struct world *)ctx)->fate;
 }
 static inline void send_reply(void *ctx, const struct router_answer *a) {
   struct world *w = ctx;
@@ -115,6 +123,7 @@ static inline void check(struct world *w) {
 
 static inline void open_with(struct world *w, bool alone) {
   memset(w, 0, sizeof *w);
+  w->fate = CALL_UNACKED;
   w->services_mem = MEM_INIT("services", 0);
   w->calls_mem = MEM_INIT("calls", 0);
   w->discovery_mem = MEM_INIT("discovery", 0);
@@ -135,6 +144,7 @@ static inline void open_with(struct world *w, bool alone) {
                               .default_timeout = 6 * NS_SEC,
                               .max_timeout = 60 * NS_SEC,
                               .out = {.send_call = send_call,
+                                      .fate = fate,
                                       .send_reply = send_reply,
                                       .send_cancel = send_cancel,
                                       .cast_done = cast_done,
@@ -176,15 +186,19 @@ static inline void close_world(struct world *w) {
   assert_int_equal(w->payloads.bytes, 0);
 }
 
-static inline void serve(struct world *w, int provider) {
-  assert_int_equal(services_register(router_services(w->r), &w->p[provider].owner, slice_str("x.y"), 300 * NS_SEC, 0), 0);
+static inline void serve_at(struct world *w, int provider, bool idempotent, nanotime now) {
+  assert_int_equal(router_register(w->r, &w->p[provider], slice_str("x.y"), 300 * NS_SEC, idempotent, now), 0);
+  check(w);
 }
+static inline void serve(struct world *w, int provider) { serve_at(w, provider, false, 0); }
 
 struct opt {
   uint64_t timeout_ms;
   bool idempotent;
   enum strategy strategy;
   size_t args;
+  bool once, waits;
+  uint64_t age;
 };
 static inline int call_with(struct world *w, int caller, uint8_t id, nanotime now, struct opt o) {
   uint8_t call_id[CALL_ID_LEN] = {id};
@@ -194,7 +208,10 @@ static inline int call_with(struct world *w, int caller, uint8_t id, nanotime no
                           .args = args,
                           .timeout_ms = o.timeout_ms,
                           .strategy = o.strategy ? o.strategy : STRATEGY_FIRST,
-                          .idempotent = o.idempotent};
+                          .idempotent = o.idempotent,
+                          .once = o.once,
+                          .waits = o.waits,
+                          .age = o.age};
   int err = router_call(w->r, &w->p[caller], &c, now);
   shbuf_unref(args);
   check(w);

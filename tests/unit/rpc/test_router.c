@@ -140,7 +140,7 @@ static void a_providers_end_fails_over_or_answers_at_once(void **state) {
   router_session_ended(w.r, &w.p[2], 2);
   assert_string_equal(w.log, "c1c1c2c2e0e0");
   assert_string_equal(w.code, "all_providers_failed");
-  assert_true(w.answer.may_have_run);
+  assert_false(w.answer.may_have_run); /* neither had acknowledged anything of it */
   assert_int_equal(w.answer.attempt_count, 2);
   assert_int_equal(w.attempts[0].err, MACULA_NOT_CONNECTED);
   router_session_ended(w.r, &w.p[2], 3); /* harmless */
@@ -158,20 +158,119 @@ static void the_only_providers_end(void **state) {
   assert_string_equal(w.log, "c1e0");
   assert_string_equal(w.code, "all_providers_failed");
   assert_int_equal(w.answer.attempt_count, 1);
-  assert_true(w.answer.may_have_run);
+  assert_false(w.answer.may_have_run);
   close_world(&w);
 }
 
-static void a_silent_provider_loses_its_calls_not_its_services(void **state) {
+/* What a provider has acknowledged anything of when it ends may have begun: it is not tried elsewhere. */
+static void what_may_have_begun_is_not_tried_elsewhere(void **state) {
+  (void)state;
+  static const struct {
+    enum call_fate fate;
+    struct opt opt;
+    bool service, again;
+  } cases[] = {{CALL_UNSENT, {0}, false, true},
+               {CALL_UNACKED, {0}, false, true},
+               {CALL_BEGUN, {0}, false, false},
+               {CALL_UNSENT, {.once = true}, false, true},
+               {CALL_UNACKED, {.once = true}, false, false},
+               {CALL_BEGUN, {.idempotent = true}, false, true},
+               {CALL_BEGUN, {0}, true, true}, /* the service says that it may repeat */
+               {CALL_BEGUN, {.once = true}, true, false},
+               {CALL_UNACKED, {.once = true}, true, false}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct world w;
+    open_alone(&w);
+    for (int p = 1; p <= 2; p++) serve_at(&w, p, cases[i].service, 0);
+    call_with(&w, 0, 1, 0, cases[i].opt);
+    w.fate = cases[i].fate;
+    router_session_ended(w.r, &w.p[1], 1);
+    assert_string_equal(w.log, cases[i].again ? "c1c2" : "c1e0");
+    if (!cases[i].again) {
+      assert_string_equal(w.code, "provider_lost");
+      assert_true(w.answer.may_have_run && w.attempts[0].may_have_run);
+      assert_int_equal(router_stats(w.r)->lost, 1);
+    }
+    router_session_ended(w.r, &w.p[2], 1);
+    close_world(&w);
+  }
+}
+
+static void silence_stops_new_calls_and_moves_those_that_may_repeat(void **state) {
   (void)state;
   struct world w;
-  open_calling(&w);
+  open_alone(&w);
+  for (int i = 1; i <= 2; i++) serve(&w, i);
+  call(&w, 0, 1, 0);
+  call_with(&w, 0, 2, 0, (struct opt){.idempotent = true});
+  assert_string_equal(w.log, "c1c1");
+  uint8_t first[CALL_ID_LEN];
+  memcpy(first, w.sent_id[1], sizeof first);
   router_session_silent(w.r, &w.p[1], 1);
-  assert_string_equal(w.log, "c1x1c2");
-  assert_int_equal(reply(&w, 1, 0), MACULA_ENOTFOUND);
-  assert_int_equal(services_find(router_services(w.r), slice_str("x.y"))->count, 2);
-  router_session_silent(w.r, &w.p[2], 1); /* it does not go back to the first */
-  assert_string_equal(w.log, "c1x1c2x2e0");
+  assert_string_equal(w.log, "c1c1x1c2"); /* the other one goes on, as it may have begun */
+  assert_int_equal(reply_to(&w, 1, first, 1), MACULA_ENOTFOUND);
+  call(&w, 0, 3, 2);
+  assert_string_equal(w.log, "c1c1x1c2c2");
+  router_session_silent(w.r, &w.p[2], 3); /* it has nowhere to go to: it stays */
+  call(&w, 0, 4, 4);                      /* all are silent: it waits */
+  assert_string_equal(w.log, "c1c1x1c2c2");
+  router_party_heard(w.r, &w.p[1], 5);
+  assert_string_equal(w.log, "c1c1x1c2c2c1");
+  router_session_ended(w.r, &w.p[2], 6); /* two calls: one has tried the first already, and was not idempotent for nothing */
+  assert_string_equal(w.log, "c1c1x1c2c2c1e0c1");
+  assert_true(w.answer.may_have_run);
+  assert_int_equal(services_find(router_services(w.r), slice_str("x.y"))->count, 1);
+  close_world(&w);
+}
+
+static void calls_wait_for_a_lost_provider_to_come_back(void **state) {
+  (void)state;
+  struct world w;
+  open_world(&w);
+  serve(&w, 1);
+  call(&w, 0, 1, 0);
+  router_session_lost(w.r, &w.p[1], NS_SEC);
+  assert_string_equal(w.log, "c1d"); /* are there others? */
+  found(&w, "", NS_SEC + 1);
+  call(&w, 0, 2, NS_SEC + 2);
+  found(&w, "", NS_SEC + 3);
+  assert_string_equal(w.log, "c1dd");
+  assert_int_equal(call(&w, 3, 3, NS_SEC + 4), MACULA_NOT_CONNECTED); /* a node that has others to try tries those */
+  assert_int_equal(call_with(&w, 3, 4, NS_SEC + 4, (struct opt){.waits = true}), 0);
+  assert_string_equal(w.log, "c1dde3");
+  serve_at(&w, 2, false, NS_SEC + 5);
+  assert_string_equal(w.log, "c1dde3c2c2c2");
+  assert_int_equal(services_find(router_services(w.r), slice_str("x.y"))->count, 1);
+  for (int i = 1; i <= 2; i++) router_session_ended(w.r, &w.p[i], NS_SEC + 6);
+  close_world(&w);
+
+  open_world(&w); /* it does not come back */
+  serve(&w, 1);
+  router_session_lost(w.r, &w.p[1], NS_SEC);
+  call_with(&w, 3, 4, NS_SEC, (struct opt){.waits = true});
+  assert_string_equal(w.log, "");
+  router_tick(w.r, NS_SEC + ROUTER_VACANT - 1);
+  check(&w);
+  assert_string_equal(w.log, "");
+  router_tick(w.r, NS_SEC + ROUTER_VACANT);
+  check(&w);
+  assert_string_equal(w.log, "e3");
+  assert_string_equal(w.code, "no_such_procedure");
+  assert_int_equal(router_services(w.r)->count, 0);
+  close_world(&w);
+}
+
+static void the_time_on_the_way_counts(void **state) {
+  (void)state;
+  struct world w;
+  open_alone(&w);
+  serve(&w, 1);
+  call_with(&w, 0, 1, 0, (struct opt){.timeout_ms = 900, .age = 300 * NS_MS});
+  assert_string_equal(w.log, "c1");
+  assert_int_equal(w.timeout_ms, 600);
+  assert_int_equal(call_with(&w, 0, 2, 0, (struct opt){.timeout_ms = 900, .age = 900 * NS_MS}), MACULA_TIMEOUT);
+  assert_string_equal(w.log, "c1e0");
+  assert_false(w.answer.may_have_run);
   close_world(&w);
 }
 
@@ -398,11 +497,14 @@ int main(void) {
                                      cmocka_unit_test(the_unreachable_are_passed_over),
                                      cmocka_unit_test(a_providers_end_fails_over_or_answers_at_once),
                                      cmocka_unit_test(the_only_providers_end),
-                                     cmocka_unit_test(a_silent_provider_loses_its_calls_not_its_services),
+                                     cmocka_unit_test(silence_stops_new_calls_and_moves_those_that_may_repeat),
                                      cmocka_unit_test(the_callers_end_frees_and_cancels_at_once),
                                      cmocka_unit_test(a_session_that_calls_itself_ends_cleanly),
                                      cmocka_unit_test(cancelled_by_the_caller),
                                      cmocka_unit_test(a_timeout_is_not_tried_again),
+                                     cmocka_unit_test(what_may_have_begun_is_not_tried_elsewhere),
+                                     cmocka_unit_test(calls_wait_for_a_lost_provider_to_come_back),
+                                     cmocka_unit_test(the_time_on_the_way_counts),
                                      cmocka_unit_test(an_idempotent_call_shares_its_time),
                                      cmocka_unit_test(timeouts_are_bounded),
                                      cmocka_unit_test(replies_count_only_from_whom_was_asked),

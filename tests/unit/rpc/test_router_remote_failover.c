@@ -52,33 +52,42 @@ static void what_ran_is_final(void **state) {
   close_world(&w);
 }
 
+/* A node's answer says whether a handler may have run; then another one is tried only if the call, or the service, may repeat.
+ */
 static void a_provider_that_died_at_its_node(void **state) {
   struct world w;
   (void)state;
-  open_world(&w);
-  call(&w, 0, 1, 0);
-  found(&w, "34", 0);
-  struct msg_attempt inner[] = {{.code = slice_str("no_handler")}, {.code = slice_str("not_connected")}};
-  struct msg m = {.type = MSG_REPLY,
-                  .reply = {.call_id = slice_of(w.sent_id[3], CALL_ID_LEN),
-                            .is_error = true,
-                            .error = {.code = slice_str("all_providers_failed"),
-                                      .may_have_run = true,
-                                      .has_extra = true,
-                                      .attempt_count = 2,
-                                      .attempts = inner}}};
-  uint8_t buf[512];
-  ptrdiff_t len = msg_encode(&m, buf, sizeof buf);
-  assert_true(len > 8);
-  assert_int_equal(msg_decode(MSG_REPLY, slice_of(buf + 8, (size_t)len - 8), &m), 0);
-  assert_int_equal(router_reply(w.r, &w.p[3], &m.reply, 1), 0);
-  assert_string_equal(w.log, "dc3c4"); /* death was seen: another may be tried */
-  router_session_ended(w.r, &w.p[4], 1);
-  assert_string_equal(w.code, "all_providers_failed");
-  assert_true(w.answer.may_have_run);
-  assert_int_equal(w.attempts[0].err, MACULA_NOT_CONNECTED); /* the node's own reason */
-  assert_true(w.attempts[0].may_have_run);
-  close_world(&w);
+  for (int i = 0; i < 8; i++) {
+    bool ran = i & 1, repeats = i & 2, once = i & 4;
+    open_world(&w);
+    call_with(&w, 0, 1, 0, (struct opt){.once = once});
+    found(&w, "34", 0);
+    assert_false(w.waits);
+    struct msg_attempt inner[] = {{.code = slice_str("no_handler")}, {.code = slice_str("not_connected")}};
+    struct msg m = {.type = MSG_REPLY,
+                    .reply = {.call_id = slice_of(w.sent_id[3], CALL_ID_LEN),
+                              .is_error = true,
+                              .error = {.code = slice_str("all_providers_failed"),
+                                        .may_have_run = ran,
+                                        .may_repeat = repeats,
+                                        .has_extra = true,
+                                        .attempt_count = 2,
+                                        .attempts = inner}}};
+    uint8_t buf[512];
+    ptrdiff_t len = msg_encode(&m, buf, sizeof buf);
+    assert_true(len > 8);
+    assert_int_equal(msg_decode(MSG_REPLY, slice_of(buf + 8, (size_t)len - 8), &m), 0);
+    assert_int_equal(router_reply(w.r, &w.p[3], &m.reply, 1), 0);
+    bool again = !ran || (repeats && !once);
+    assert_string_equal(w.log, again ? "dc3c4" : "dc3e0");
+    assert_int_equal(w.waits, again); /* there is no other one */
+    router_session_ended(w.r, &w.p[4], 1);
+    if (again) assert_string_equal(w.code, once ? "provider_lost" : "all_providers_failed");
+    assert_int_equal(w.answer.may_have_run, ran || once);
+    if (again) assert_int_equal(w.attempts[0].err, MACULA_NOT_CONNECTED); /* the node's own reason */
+    if (again) assert_int_equal(w.attempts[0].may_have_run, ran);
+    close_world(&w);
+  }
 }
 
 static void a_nodes_death_fails_its_calls_over(void **state) {
@@ -90,15 +99,15 @@ static void a_nodes_death_fails_its_calls_over(void **state) {
   call(&w, 1, 1, 0);
   struct id three = {{3}};
   router_forget_node(w.r, &three, 1);
-  router_session_silent(w.r, &w.p[3], 1);
-  assert_string_equal(w.log, "dc3c3x3c4x3c4");
+  router_session_ended(w.r, &w.p[3], 1);
+  assert_string_equal(w.log, "dc3c3c4c4");
   call(&w, 0, 2, 1); /* the third goes nowhere near it */
-  assert_string_equal(w.log, "dc3c3x3c4x3c4c4");
+  assert_string_equal(w.log, "dc3c3c4c4c4");
   router_session_ended(w.r, &w.p[4], 1);
-  assert_string_equal(w.log, "dc3c3x3c4x3c4c4c5c5c5");
+  assert_string_equal(w.log, "dc3c3c4c4c4c5c5c5");
   assert_int_equal(w.p[5].owner.inflight, 3);
   router_session_ended(w.r, &w.p[5], 1); /* the fourth would be too many: two give up, one looks whether there are others */
-  assert_string_equal(w.log, "dc3c3x3c4x3c4c4c5c5c5e0e1d");
+  assert_string_equal(w.log, "dc3c3c4c4c4c5c5c5e0e1d");
   assert_string_equal(w.code, "all_providers_failed");
   close_world(&w);
 }

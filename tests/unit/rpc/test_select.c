@@ -19,10 +19,12 @@ struct fixture {
   struct services services;
   struct service_owner o[N];
   struct service *s;
+  bool silent;
   struct rng rng;
 };
 
 static void setup(struct fixture *f) {
+  f->silent = false;
   f->mem = MEM_INIT("services", 0);
   rng_seeded_init(&seeded, 3);
   f->rng = rng_seeded_view(&seeded);
@@ -36,7 +38,7 @@ static void setup(struct fixture *f) {
 }
 
 static int pick(struct fixture *f, enum strategy strategy, const struct id *near, const uint64_t *tried, size_t n) {
-  struct provider *p = select_provider(f->s, strategy, near, tried, n, f->rng);
+  struct provider *p = select_provider(f->s, strategy, near, tried, n, f->silent, f->rng);
   return p ? (int)(p->owner - f->o) : -1;
 }
 
@@ -56,8 +58,28 @@ static void every_strategy_excludes_the_tried(void **state) {
       assert_int_equal(pick(&f, all[i], &zero, tried, 4), 3);
       assert_int_equal(pick(&f, all[i], &zero, tried, 5), -1);
     }
-  assert_int_equal(select_left(f.s, tried, 3), 2);
-  assert_int_equal(select_left(f.s, tried, 0), N);
+  assert_int_equal(select_left(f.s, tried, 3, false), 2);
+  assert_int_equal(select_left(f.s, tried, 0, false), SELECT_ENOUGH);
+  services_done(&f.services);
+}
+
+static void the_silent_are_chosen_apart(void **state) {
+  (void)state;
+  struct fixture f;
+  setup(&f);
+  f.o[0].silent = f.o[3].silent = true;
+  const uint64_t tried[] = {103, 101};
+  for (int j = 0; j < 50; j++) {
+    int p = pick(&f, STRATEGY_RANDOM, &zero, NULL, 0);
+    assert_true(p == 1 || p == 2 || p == 4);
+    f.silent = true;
+    p = pick(&f, STRATEGY_RANDOM, &zero, NULL, 0);
+    assert_true(p == 0 || p == 3);
+    assert_int_equal(pick(&f, STRATEGY_RANDOM, &zero, tried, 2), 0);
+    f.silent = false;
+  }
+  assert_int_equal(select_left(f.s, tried, 2, true), 1);
+  assert_int_equal(select_left(f.s, tried, 2, false), 2);
   services_done(&f.services);
 }
 
@@ -122,11 +144,10 @@ static void least_pending_and_ties_in_turn(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_strategy_excludes_the_tried),
-                                     cmocka_unit_test(random_reaches_all_alike),
-                                     cmocka_unit_test(first_is_the_oldest),
-                                     cmocka_unit_test(round_robin_takes_turns),
-                                     cmocka_unit_test(closest_by_xor),
-                                     cmocka_unit_test(least_pending_and_ties_in_turn)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(every_strategy_excludes_the_tried), cmocka_unit_test(the_silent_are_chosen_apart),
+      cmocka_unit_test(random_reaches_all_alike),          cmocka_unit_test(first_is_the_oldest),
+      cmocka_unit_test(round_robin_takes_turns),           cmocka_unit_test(closest_by_xor),
+      cmocka_unit_test(least_pending_and_ties_in_turn)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
