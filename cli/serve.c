@@ -6,7 +6,7 @@
 
 struct serve_options {
   const char *exec, *reply;
-  bool echo;
+  bool echo, idempotent;
   uint64_t ttl, concurrency;
 };
 
@@ -15,6 +15,7 @@ static const struct option_def options[] = {
     {"echo", 0, OPTION_FLAG, offsetof(struct serve_options, echo)},
     {"reply", 0, OPTION_TEXT, offsetof(struct serve_options, reply)},
     {"ttl", 0, OPTION_TIME, offsetof(struct serve_options, ttl), 1},
+    {"idempotent", 0, OPTION_FLAG, offsetof(struct serve_options, idempotent)},
     {"concurrency", 0, OPTION_NUMBER, offsetof(struct serve_options, concurrency), 1, 256},
     {0},
 };
@@ -53,7 +54,7 @@ static int run(struct cli *cli, void *options_set) {
   if (!code && o->exec) code = exec_server_new(cli, o->exec, o->concurrency ? (unsigned)o->concurrency : 4, &server);
   if (!code) {
     void *ctx = server ? exec_server_done(server) : &fixed.done;
-    macula_serve_options how = {MACULA_INIT(macula_serve_options), .ttl_ms = o->ttl};
+    macula_serve_options how = {MACULA_INIT(macula_serve_options), .ttl_ms = o->ttl, .idempotent = o->idempotent};
     err = macula_serve(cli->link.client, cli->argv[0], &how, server ? exec_server_request : on_fixed,
                        server ? exec_server_cancel : NULL, cli_on_done, ctx, NULL);
     code = err ? cli_failed(err, NULL, macula_last_error()) : cli_wait_done(ctx, cli_now() + 10 * CLI_SEC);
@@ -81,6 +82,8 @@ const struct command command_serve = {
     "                    the id of the node where that was proved\n"
     "  --echo            answer with the arguments\n"
     "  --reply JSON      answer with JSON\n"
+    "  --idempotent      a call may run more than once: another provider is tried when\n"
+    "                    this one falls silent or is lost\n"
     "  --ttl T           the node forgets the service after T without renewal\n"
     "                    (default: the node's, 300s)\n"
     "  --concurrency N   handlers at a time, 1 to 256 (default 4); 1,024 calls may\n"

@@ -283,7 +283,11 @@ typedef struct macula_call_options {
   MACULA_SIZE(macula_call_options);
   uint64_t timeout_ms;  /* of the whole call, all attempts; 0: 5,000 */
   const char *strategy; /* "random", "first", "round_robin", "closest", "least_pending"; NULL: the node's choice */
-  bool idempotent;      /* may be tried again after a bare timeout */
+  bool idempotent;      /* it may run more than once: tried elsewhere after silence, a loss, or its share of the time */
+  /* It must not run twice even in the rarest case. Without this a call is tried elsewhere when its provider died, or its node,
+   * and had not acknowledged a single byte of it: a handler that was started within the last 25 ms or so before that death runs
+   * again then. Also for services that are idempotent. Not with `idempotent`: MACULA_EINVAL. */
+  bool once;
 } macula_call_options;
 typedef struct macula_result {
   int err;          /* 0: `data` is the result; else the code */
@@ -291,7 +295,9 @@ typedef struct macula_result {
   const char *text; /* for people, never NULL */
   const void *data; /* JSON text */
   size_t len;
-  bool may_have_run;    /* a handler may have run although there is no result */
+  /* A handler may have run, or may still run, although there is no result; false: none has, and the call may be made again. (Of
+   * a call without `once`, what its options say of that may be the case all the same.) */
+  bool may_have_run;
   const char *attempts; /* one line an attempt that failed: "PROVIDER CODE TEXT\n"; "" if none */
 } macula_result;
 typedef void (*macula_result_fn)(void *ctx, macula_client client, const macula_result *result);
@@ -329,6 +335,7 @@ typedef void (*macula_cancel_fn)(void *ctx, macula_client client, macula_request
 typedef struct macula_serve_options {
   MACULA_SIZE(macula_serve_options);
   uint64_t ttl_ms; /* the node forgets the service so long after its last renewal, in whole seconds; 0: 300,000 */
+  bool idempotent; /* a call may run more than once, here and elsewhere, unless it says `once` */
 } macula_serve_options;
 /* Serves a procedure: fn is called for each request. Renewed by the library while the client lives, replayed after each
  * reconnect. done (may be NULL) tells when the node has confirmed, the first time; a refusal ends the service. cancel and

@@ -136,7 +136,8 @@ void load_client_subscribe(struct load_client *k, const char *pattern) {
 }
 
 void load_client_serve(struct load_client *k, const char *procedure, uint64_t ttl_ms) {
-  if (k->c) (void)client_serve(k->c, procedure, ttl_ms, on_request, on_cancel, on_done, k, k, NULL);
+  macula_serve_options o = {MACULA_INIT(macula_serve_options), .ttl_ms = ttl_ms};
+  if (k->c) (void)client_serve(k->c, procedure, &o, on_request, on_cancel, on_done, k, k, NULL);
 }
 
 struct call {

@@ -29,6 +29,9 @@ struct endpoint { /* every function is called on the driver's thread */
    * nothing is left to send now. */
   size_t (*send)(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now);
   void *ctx;
+  /* What `recv` is given from now on may have waited in the kernel for so long (ns), as this process stood still: stopped, or
+   * its machine suspended. 0: no more. Called before `recv`; may be NULL. */
+  void (*stood)(void *ctx, uint64_t ns, nanotime now);
 };
 
 #endif

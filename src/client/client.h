@@ -110,8 +110,8 @@ int client_call(struct client *c, const char *procedure, struct slice args, cons
                 void *ctx, macula_call_id *ret_call);
 int client_cancel(struct client *c, macula_call_id call);
 int client_cast(struct client *c, const char *procedure, struct slice args, macula_done_fn done, void *ctx);
-int client_serve(struct client *c, const char *procedure, uint64_t ttl_ms, macula_request_fn fn, macula_cancel_fn cancel,
-                 macula_done_fn done, void *done_ctx, void *ctx, macula_service *ret_service);
+int client_serve(struct client *c, const char *procedure, const macula_serve_options *opt, macula_request_fn fn,
+                 macula_cancel_fn cancel, macula_done_fn done, void *done_ctx, void *ctx, macula_service *ret_service);
 int client_unserve(struct client *c, macula_service service);
 int client_reply(struct client *c, macula_request_id request, struct slice result);
 int client_reply_error(struct client *c, macula_request_id request, const char *code, const char *message);

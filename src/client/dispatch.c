@@ -5,6 +5,7 @@
 #include "wire/answer.h"
 #include "wire/pattern.h"
 
+#define GIVEN_UP (10 * NS_SEC) /* a node takes no client for dead sooner */
 #define TEXT_MAX 1024 /* of a message for people that is handed on */
 
 static const char *copy_text(char ret_text[TEXT_MAX], struct slice s) {
@@ -58,8 +59,13 @@ static void serve(struct client *c, const struct msg_call *call, bool cast, cons
     service = s;
     break;
   }
-  uint64_t timeout = call->timeout && call->timeout <= UINT32_MAX ? call->timeout : 5000;
+  uint64_t timeout = call->timeout && call->timeout <= UINT32_MAX ? call->timeout : 5000, stood = c->hub->stood;
+  /* A call that came while this process stood still was given up since if its time has passed, or if it took so long that the
+   * node may have taken us for dead, and have given it to another provider. */
+  bool given_up = stood && (stood / NS_MS >= timeout || stood >= GIVEN_UP);
+  timeout -= given_up ? 0 : stood / NS_MS;
   int err = !service                    ? MACULA_NO_HANDLER
+            : given_up                  ? MACULA_NOT_CONNECTED
             : c->served >= c->max_calls ? MACULA_TOO_MANY_CALLS
                                         : entry_new(c, ENTRY_SERVED, SLICE_NONE, time_add(c->hub->now, timeout * NS_MS), &e);
   if (err) {

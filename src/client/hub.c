@@ -157,11 +157,20 @@ static void on_tick(void *ctx, nanotime now) {
   list_for_safe(it, &h->grave) client_free(container_of(it, struct client, in));
 }
 
+/* First of all what has run out of time meanwhile ends. */
+static void on_stood(void *ctx, uint64_t ns, nanotime now) {
+  struct hub *h = ctx;
+  hub_set_now(h, now);
+  h->stood = ns;
+  struct heap_link *l;
+  while (ns && (l = heap_pop_due(&h->entry_due, h->now))) entry_timer(container_of(l, struct entry, due));
+}
+
 static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
   struct hub *h = ctx;
   return quic_send(h->quic, buf, cap, ret_burst, now);
 }
 
 struct endpoint hub_endpoint(struct hub *h) {
-  return (struct endpoint){on_recv, on_icmp, deadline, on_tick, on_send, h};
+  return (struct endpoint){on_recv, on_icmp, deadline, on_tick, on_send, h, on_stood};
 }

@@ -49,6 +49,7 @@ struct entry {
       macula_request_fn fn;
       macula_cancel_fn cancel;
       uint64_t ttl_s;
+      bool idempotent;
     } service;
     struct {
       void (*on_partly)(void *ctx, macula_client client, const macula_partly *partly);
@@ -76,6 +77,7 @@ struct hub {
   struct mem *mem;
   nanotime now;
   uint64_t last_id;
+  uint64_t stood; /* ns: what comes may have waited for so long, as this process stood still (base/endpoint.h) */
   struct htab entries, by_id; /* by_id: of clients */
   struct heap entry_due, client_due;
   struct list clients, grave;

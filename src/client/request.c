@@ -162,7 +162,11 @@ int entry_announce(struct entry *e) {
         .topics = {.count = 1, .items = &name}, .qos = 1, .own = ack && wants_own(e), .ref = e->id, .has_ref = ack};
   else {
     m.type = MSG_REGISTER;
-    m.reg = (struct msg_register){.procedure = name, .ttl = ack ? e->service.ttl_s : 0, .ref = e->id, .has_ref = ack};
+    m.reg = (struct msg_register){.procedure = name,
+                                  .ttl = ack ? e->service.ttl_s : 0,
+                                  .idempotent = ack && e->service.idempotent,
+                                  .ref = e->id,
+                                  .has_ref = ack};
     heap_set(&c->hub->entry_due, &e->due, renewal(e));
   }
   int err = client_send(c, &m);
@@ -325,7 +329,7 @@ int client_call(struct client *c, const char *procedure, struct slice args, cons
   uint64_t timeout = opt->timeout_ms ? opt->timeout_ms : 5000;
   int err = name_procedure(slice_str(procedure), name, &len);
   if (err) return err;
-  if (!fn || strategy == STRATEGY_UNKNOWN || timeout > UINT32_MAX) return MACULA_EINVAL;
+  if (!fn || strategy == STRATEGY_UNKNOWN || timeout > UINT32_MAX || (opt->idempotent && opt->once)) return MACULA_EINVAL;
   if (c->state != MACULA_CONNECTED || c->closing) return MACULA_NOT_CONNECTED;
   if (c->calls >= c->max_calls) return MACULA_TOO_MANY_CALLS;
   /* The node answers at the deadline with what it knows about the attempts: it is given a moment to do so. */
@@ -340,7 +344,8 @@ int client_call(struct client *c, const char *procedure, struct slice args, cons
                            .call_id = slice_of(id, sizeof id),
                            .timeout = timeout,
                            .strategy = ext ? strategy : STRATEGY_DEFAULT,
-                           .idempotent = ext && opt->idempotent}};
+                           .idempotent = ext && opt->idempotent,
+                           .once = ext && opt->once}};
   if ((err = client_send(c, &m))) {
     entry_end(e);
     return client_short(c, err);
@@ -385,8 +390,9 @@ int client_cancel(struct client *c, macula_call_id call) {
   return 0;
 }
 
-int client_serve(struct client *c, const char *procedure, uint64_t ttl_ms, macula_request_fn fn, macula_cancel_fn cancel,
-                 macula_done_fn done, void *done_ctx, void *ctx, macula_service *ret_service) {
+int client_serve(struct client *c, const char *procedure, const macula_serve_options *opt, macula_request_fn fn,
+                 macula_cancel_fn cancel, macula_done_fn done, void *done_ctx, void *ctx, macula_service *ret_service) {
+  static const macula_serve_options plain = {0};
   char name[NAME_MAX_LEN + 1];
   size_t len;
   struct entry *e;
@@ -398,7 +404,9 @@ int client_serve(struct client *c, const char *procedure, uint64_t ttl_ms, macul
   if ((err = entry_new(c, ENTRY_SERVICE, slice_of(name, len), TIME_NEVER, &e))) return err;
   e->service.fn = fn;
   e->service.cancel = cancel;
-  e->service.ttl_s = ttl_ms / 1000 + (ttl_ms % 1000 != 0);
+  if (!opt) opt = &plain;
+  e->service.ttl_s = opt->ttl_ms / 1000 + (opt->ttl_ms % 1000 != 0);
+  e->service.idempotent = opt->idempotent;
   e->done = done;
   e->done_ctx = done_ctx;
   e->ctx = ctx;

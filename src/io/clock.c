@@ -7,7 +7,7 @@
 
 nanotime io_now(void) {
   struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(CLOCK_BOOTTIME, &t); /* unlike CLOCK_MONOTONIC it goes on while the machine is suspended */
   return (nanotime)t.tv_sec * NS_SEC + (nanotime)t.tv_nsec;
 }
 

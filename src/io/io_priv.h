@@ -79,6 +79,8 @@ struct io_loop {
   bool has_ep, received, stopping;
   int timer_fd;
   nanotime now, armed;
+  nanotime slept; /* when the last turn ended */
+  uint64_t stood; /* as the endpoint was told last */
   void (*on_wake)(void *ctx, nanotime now);
   void *wake_ctx;
   bool woken;

@@ -63,6 +63,7 @@ static void turn(struct io_loop *l) {
     uv_idle_start(&l->idle, on_idle);
   else
     uv_idle_stop(&l->idle);
+  l->slept = io_now();
 }
 
 static void on_check(uv_check_t *c) { turn(c->data); }
@@ -94,7 +95,7 @@ int io_loop_new(const struct log *log, struct io_loop **ret_loop) {
   l->in_buf = malloc(16 * 65536);
   if (!l->out_buf || !l->in_buf) goto no_memory;
   for (unsigned i = 0; i < OUT_BATCH; i++) l->out[i].data = l->out_buf + (size_t)i * OUT_BURST;
-  if ((l->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) < 0) goto no_memory;
+  if ((l->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC)) < 0) goto no_memory;
   if (uv_loop_init(&l->uv) != 0) goto no_loop;
   uv_async_init(&l->uv, &l->async, on_async);
   uv_poll_init(&l->uv, &l->timer_poll, l->timer_fd);
@@ -108,7 +109,7 @@ int io_loop_new(const struct log *log, struct io_loop **ret_loop) {
   uv_run(&l->uv, UV_RUN_NOWAIT); /* the descriptor is good for polling before the first step */
   uv_prepare_start(&l->prepare, on_prepare);
   uv_check_start(&l->check, on_check);
-  l->now = io_now();
+  l->now = l->slept = io_now();
   *ret_loop = l;
   return 0;
 no_loop:

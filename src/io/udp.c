@@ -28,10 +28,46 @@
 #define IN_BUDGET 128
 #define SAY_EACH (60 * NS_SEC) /* a log line for each reason why datagrams are dropped */
 #define STUCK (10 * NS_SEC)
+#define STOOD_LEAST (100 * NS_MS) /* a shorter wait of a datagram is of no account */
 
 static int explain(char *why, int err, const char *text) {
   if (why) snprintf(why, 256, "%s", text);
   return err;
+}
+
+/* How long a datagram has waited in the kernel, by the wall clock, which alone it is stamped with; 0: it is not known. */
+static uint64_t waited(struct msghdr *h) {
+  struct timespec came, now;
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SO_TIMESTAMPNS) continue;
+    memcpy(&came, CMSG_DATA(c), sizeof came);
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t ns = (int64_t)(now.tv_sec - came.tv_sec) * (int64_t)NS_SEC + (now.tv_nsec - came.tv_nsec);
+    return ns > 0 ? (uint64_t)ns : 0;
+  }
+  return 0;
+}
+
+static void tell_stood(struct io_loop *l, uint64_t ns) {
+  if (ns == l->stood || !l->has_ep || !l->ep.stood) return;
+  l->stood = ns;
+  l->ep.stood(l->ep.ctx, ns, l->now);
+}
+
+/* The first datagram of a batch has waited longest. It has because we stood still if there was no turn all that time either;
+ * what came meanwhile takes several batches to read. A wall clock that is set forward has no such effect unless we slept. */
+static void notice_standstill(struct io_loop *l, struct msghdr *first) {
+  uint64_t wait = waited(first), slept = l->now > l->slept ? l->now - l->slept : 0;
+  if (!l->stood && wait > slept) wait = slept;
+  tell_stood(l, wait < STOOD_LEAST ? 0 : wait);
+}
+
+/* The process was stopped after something was read: that is as old. */
+static void notice_pause(struct io_loop *l, nanotime since) {
+  nanotime now = io_now(), gap = now > since ? now - since : 0;
+  if (gap < STOOD_LEAST) return;
+  l->now = now;
+  tell_stood(l, gap > l->stood ? gap : l->stood);
 }
 
 static void parse_control(struct io_udp *u, struct msghdr *h, struct addr *local, size_t *segment, uint8_t *ecn) {
@@ -96,6 +132,7 @@ static int hand_on(struct io_loop *l) {
   int n = 0;
   for (; l->in_at < l->in_count; l->in_at++) {
     struct in *d = &l->in[l->in_at];
+    notice_pause(l, l->now);
     while (d->at < d->len) {
       if (n && io_turn_spent(l)) return n;
       struct slice datagram = slice_of(d->data + d->at, d->len - d->at < d->segment ? d->len - d->at : d->segment);
@@ -139,6 +176,7 @@ static int read_batch(struct io_udp *u) {
   l->in_at = 0;
   l->in_count = n > 0 ? (unsigned)n : 0;
   if (n > 0) l->moved = l->now;
+  if (n > 0) notice_standstill(l, &m[0].msg_hdr);
   return n;
 }
 
@@ -166,6 +204,7 @@ static bool drain(struct io_udp *u) {
  * next one. */
 void io_udp_receive(struct io_loop *l) {
   struct list done;
+  if (l->in_at < l->in_count) notice_pause(l, l->slept); /* with something left to hand on the loop does not sleep */
   (void)hand_on(l);
   list_init(&done);
   while (!list_empty(&l->readable) && l->in_at == l->in_count) {
@@ -568,6 +607,7 @@ int io_udp_open(struct io_loop *l, const struct io_udp_options *o, struct io_udp
     goto fail;
   }
   int none = 0;
+  (void)setsockopt(u->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
   u->gso = !o->no_gso && setsockopt(u->fd, IPPROTO_UDP, UDP_SEGMENT, &none, sizeof none) == 0;
   if (!o->no_gro) (void)setsockopt(u->fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
   if (uv_poll_init(&l->uv, &u->poll, u->fd) != 0) {

@@ -432,7 +432,7 @@ int macula_serve(macula_client client, const char *procedure, const macula_serve
   int err = OPTIONS_TAKE(macula_serve_options, opt, &o);
   if (!err) err = begin(client, &c);
   if (err) return err;
-  return end_name(client.loop, client_serve(c, procedure, o.ttl_ms, fn, cancel, done, ctx, ctx, ret_service), NAME_PROCEDURE,
+  return end_name(client.loop, client_serve(c, procedure, &o, fn, cancel, done, ctx, ctx, ret_service), NAME_PROCEDURE,
                   procedure);
 }
 
@@ -448,7 +448,7 @@ int macula_serve_sync(macula_client client, const char *procedure, const macula_
   if (!err) err = may_block(client, timeout_ms, &deadline);
   if (!err) err = begin_waiting(client, true, &c, &w);
   if (err) return err;
-  err = client_serve(c, procedure, o.ttl_ms, fn, cancel, on_done, w, ctx, &service);
+  err = client_serve(c, procedure, &o, fn, cancel, on_done, w, ctx, &service);
   err = wait_result(client.loop, w, err, NAME_PROCEDURE, procedure, deadline);
   waiter_unref(w);
   if (err == MACULA_TIMEOUT) {

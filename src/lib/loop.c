@@ -94,6 +94,13 @@ static void ep_icmp(void *ctx, const struct addr *remote, struct slice quoted, b
   loop_unlock_quietly(l);
 }
 
+static void ep_stood(void *ctx, uint64_t ns, nanotime now) {
+  macula_loop *l = ctx;
+  loop_lock(l);
+  l->ep.stood(l->ep.ctx, ns, now);
+  loop_unlock_quietly(l);
+}
+
 static nanotime ep_deadline(void *ctx) {
   macula_loop *l = ctx;
   loop_lock(l);
@@ -172,7 +179,7 @@ int macula_loop_new(const macula_loop_options *opt, macula_loop **ret_loop) {
                            .freed = freed};
   if ((err = hub_new(&cfg, now, &l->hub))) goto fail_hub;
   l->ep = hub_endpoint(l->hub);
-  struct endpoint ep = {ep_recv, ep_icmp, ep_deadline, ep_tick, ep_send, l};
+  struct endpoint ep = {ep_recv, ep_icmp, ep_deadline, ep_tick, ep_send, l, ep_stood};
   io_loop_set_endpoint(l->io, &ep);
   io_loop_on_wake(l->io, woken, l);
   if (!l->embedded) {
@@ -214,7 +221,10 @@ bool loop_wait(macula_loop *l, nanotime deadline) {
     poll(&p, 1, (int)ms);
     step(l);
   } else {
-    struct timespec ts = {(time_t)(deadline / NS_SEC), (long)(deadline % NS_SEC)};
+    struct timespec ts; /* there is no waiting by io_now's clock */
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    uint64_t until = (uint64_t)ts.tv_sec * NS_SEC + (uint64_t)ts.tv_nsec + time_min(deadline - now, 86400 * NS_SEC);
+    ts = (struct timespec){(time_t)(until / NS_SEC), (long)(until % NS_SEC)};
     l->waiters++;
     pthread_cond_clockwait(&l->changed, &l->lock, CLOCK_MONOTONIC, &ts);
     l->waiters--;

@@ -384,6 +384,15 @@ bool node_busy(const struct node *n) {
   return n->put_off || n->messages.rest || (later && !n->unsent);
 }
 
+/* First of all the calls end whose time has passed meanwhile: nothing that has come is to wake them. */
+static void on_stood(void *ctx, uint64_t ns, nanotime now) {
+  struct node *n = ctx;
+  set_now(n, now);
+  if (ns > n->rpc.stood) log_info(n->log, "stood_still", "ms=%llu", (unsigned long long)(ns / NS_MS));
+  n->rpc.stood = ns;
+  if (ns) router_tick(n->rpc.router, n->now);
+}
+
 static nanotime deadline(void *ctx) {
   struct node *n = ctx;
   nanotime at = time_min(quic_deadline(n->quic), time_min(router_deadline(n->rpc.router), dedup_deadline(&n->messages.dedup)));
@@ -529,7 +538,7 @@ static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_bur
 }
 
 struct endpoint node_endpoint(struct node *n) {
-  return (struct endpoint){on_recv, on_icmp, deadline, on_tick, on_send, n};
+  return (struct endpoint){on_recv, on_icmp, deadline, on_tick, on_send, n, on_stood};
 }
 
 void node_set_sockets(struct node *n, const struct addr *sockets, size_t count) {

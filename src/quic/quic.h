@@ -113,8 +113,8 @@ void quic_free(struct quic *q);
 void quic_recv(struct quic *q, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
                nanotime now);
 /* An ICMP error for a datagram that we sent: `quoted` is its payload as far as the kernel gives it. port: nobody listens at the
- * port. Then the connection whose id is quoted sends a PING, and is dead if nothing arrives within max(3 PTO, 250 ms). Else a host
- * or network cannot be reached, which may pass: that ends only connections that are not open yet (RFC 1122, 4.2.3.9).
+ * port. Then the connection whose id is quoted sends a PING, and is dead if nothing arrives within max(3 PTO, 250 ms). Else a
+ * host or network cannot be reached, which may pass: that ends only connections that are not open yet (RFC 1122, 4.2.3.9).
  * Rate-limited. */
 void quic_icmp(struct quic *q, const struct addr *remote, struct slice quoted, bool port, nanotime now);
 /* When quic_tick is due; TIME_NEVER. Cheap. */
@@ -221,9 +221,9 @@ size_t quic_conn_ticket(struct quic_conn *c, uint8_t **ret_ticket);
 void quic_conn_keep_alive(struct quic_conn *c, uint64_t every);
 /* While held, the peer gets no new bidirectional stream for one that it has closed. */
 void quic_conn_hold_streams(struct quic_conn *c, bool hold);
-/* While on, the connection is probed, and `silent` may be called. For connections with calls pending. A PING is sent 80 ms after
- * the last packet; while more than 256 connections are watched, as much later as there are more, so that the endpoint sends no
- * more than 3,200 a second. */
+/* While on, the connection is probed, and `silent` may be called. For connections with calls pending. A PING is sent 80 ms
+ * after the last packet; while more than 256 connections are watched, as much later as there are more, so that the endpoint
+ * sends no more than 3,200 a second. */
 void quic_conn_watch(struct quic_conn *c, bool on);
 /* Whether `silent` was called and nothing has come since. */
 bool quic_conn_silent(const struct quic_conn *c);
@@ -257,8 +257,8 @@ size_t quic_queued(const struct quic_conn *c);
  * gone, or is no longer sent. */
 size_t quic_stream_queued(struct quic_conn *c, int64_t stream);
 size_t quic_stream_unsent(struct quic_conn *c, int64_t stream);
-/* How far a stream has got, in bytes from its beginning: queued, sent for the first time, and acknowledged without a gap. Of the
- * connection's first streams it is known after its end, too. False: it is not known. */
+/* How far a stream has got, in bytes from its beginning: queued, sent for the first time, and acknowledged without a gap. Of
+ * the connection's first streams it is known after its end, too. False: it is not known. */
 struct quic_offsets {
   uint64_t written, sent, acked;
 };

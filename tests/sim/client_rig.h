@@ -77,6 +77,10 @@ static inline void h_icmp(void *ctx, const struct addr *r, struct slice quoted, 
   struct side *s = ctx;
   s->ep.icmp(s->ep.ctx, r, quoted, port, now);
 }
+static inline void h_stood(void *ctx, uint64_t ns, nanotime now) {
+  struct side *s = ctx;
+  s->ep.stood(s->ep.ctx, ns, now);
+}
 static inline nanotime h_deadline(void *ctx) {
   struct side *s = ctx;
   return s->ep.deadline(s->ep.ctx);
@@ -143,7 +147,7 @@ static inline int world_hub(struct world *w, int i) {
                            .goodbye_timeout = w->goodbye_timeout};
   int err = hub_new(&cfg, sim_net_now(w->net), &s->hub);
   s->ep = hub_endpoint(s->hub);
-  if (!err) sim_net_attach(w->net, &s->at, &(struct endpoint){h_recv, h_icmp, h_deadline, h_tick, h_send, s});
+  if (!err) sim_net_attach(w->net, &s->at, &(struct endpoint){h_recv, h_icmp, h_deadline, h_tick, h_send, s, h_stood});
   return err;
 }
 /* As SIGKILL; everything must be given back. */
@@ -278,7 +282,8 @@ static inline macula_service serve_now(struct world *w, struct user *u, const ch
   struct tally done = {0};
   macula_service s = {0};
   world_now(w);
-  assert_int_equal(client_serve(u->c, name, ttl_ms, on_request, on_cancel, on_done, &done, t, &s), 0);
+  assert_int_equal(
+      client_serve(u->c, name, &(macula_serve_options){.ttl_ms = ttl_ms}, on_request, on_cancel, on_done, &done, t, &s), 0);
   assert_true(world_until(w, &done.done, 5 * NS_SEC));
   assert_int_equal(done.err, 0);
   return s;

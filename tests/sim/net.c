@@ -12,14 +12,17 @@ struct packet {
   uint64_t order; /* among those of one moment */
   struct addr from, to;
   uint8_t ecn;
-  bool icmp, port; /* port: nobody listens there, says the error */
+  bool icmp, port;     /* port: nobody listens there, says the error */
+  struct packet *next; /* of those that wait for an endpoint that stands still */
   size_t len;
   uint8_t data[];
 };
 struct node {
   struct list link;
   struct addr at, outside;
-  bool has_outside;
+  bool has_outside, stopped, stood;
+  nanotime since; /* when it was stopped */
+  struct packet *waiting, **last;
   struct endpoint ep;
 };
 struct sim_net {
@@ -58,13 +61,18 @@ struct sim_net *sim_net_new(uint64_t seed, const struct sim_link *link) {
   return n;
 }
 
+static void drop(struct node *d) {
+  for (struct packet *p = d->waiting, *next; p; p = next) {
+    next = p->next;
+    free(p);
+  }
+  list_remove(&d->link);
+  free(d);
+}
+
 void sim_net_free(struct sim_net *n) {
   if (!n) return;
-  while (!list_empty(&n->nodes)) {
-    struct node *d = container_of(n->nodes.next, struct node, link);
-    list_remove(&d->link);
-    free(d);
-  }
+  while (!list_empty(&n->nodes)) drop(container_of(n->nodes.next, struct node, link));
   for (size_t i = 0; i < n->count; i++) free(n->heap[i]);
   free(n->heap);
   free(n);
@@ -97,14 +105,45 @@ void sim_net_attach(struct sim_net *n, const struct addr *at, const struct endpo
   struct node *d = need(calloc(1, sizeof *d));
   d->at = *at;
   d->ep = *ep;
+  d->last = &d->waiting;
   list_append(&n->nodes, &d->link);
 }
 
 void sim_net_detach(struct sim_net *n, const struct addr *at) {
   struct node *d = find(n, at, true);
-  if (!d) return;
-  list_remove(&d->link);
-  free(d);
+  if (d) drop(d);
+}
+
+static void hand_over(struct sim_net *n, struct node *d, struct packet *p) {
+  if (p->icmp) {
+    if (d->ep.icmp) d->ep.icmp(d->ep.ctx, &p->from, slice_of(p->data, p->len), p->port, n->now);
+    return;
+  }
+  n->stats.delivered++;
+  d->ep.recv(d->ep.ctx, &d->at, &p->from, slice_of(p->data, p->len), p->ecn, n->now);
+}
+
+static void stood(struct sim_net *n, struct node *d, uint64_t ns) {
+  d->stood = ns > 0;
+  if (d->ep.stood) d->ep.stood(d->ep.ctx, ns, n->now);
+}
+
+void sim_net_stop(struct sim_net *n, const struct addr *at, bool stop) {
+  struct node *d = find(n, at, true);
+  if (!d || d->stopped == stop) return;
+  d->stopped = stop;
+  if (stop) {
+    d->since = n->now;
+    return;
+  }
+  if (d->waiting) stood(n, d, n->now - d->since);
+  for (struct packet *p = d->waiting, *next; p; p = next) {
+    next = p->next;
+    hand_over(n, d, p);
+    free(p);
+  }
+  d->waiting = NULL;
+  d->last = &d->waiting;
 }
 
 void sim_net_nat(struct sim_net *n, const struct addr *inside, const struct addr *outside) {
@@ -233,28 +272,34 @@ static void drain(struct sim_net *n, struct node *d) {
     }
 }
 
-static void deliver(struct sim_net *n, struct packet *p) {
+/* Returns whether the packet is kept. */
+static bool deliver(struct sim_net *n, struct packet *p) {
   struct node *d = find(n, &p->to, false);
-  if (d && p->icmp) {
-    if (d->ep.icmp) d->ep.icmp(d->ep.ctx, &p->from, slice_of(p->data, p->len), p->port, n->now);
-  } else if (d) {
-    n->stats.delivered++;
-    d->ep.recv(d->ep.ctx, &d->at, &p->from, slice_of(p->data, p->len), p->ecn, n->now);
+  if (d && d->stopped) {
+    p->next = NULL;
+    *d->last = p;
+    d->last = &p->next;
+    return true;
+  }
+  if (d) {
+    if (d->stood) stood(n, d, 0);
+    hand_over(n, d, p);
   } else if (!p->icmp) {
     n->stats.unreachable++;
     if (n->icmp) bounce(n, &p->from, &p->to, p->data, p->len, true);
   }
+  return false;
 }
 
 bool sim_net_run(struct sim_net *n, nanotime until, bool (*done)(void *ctx), void *ctx) {
   for (;;) {
     while (n->count && n->heap[0]->at <= n->now) {
       struct packet *p = pop(n);
-      deliver(n, p);
-      free(p);
+      if (!deliver(n, p)) free(p);
     }
     list_for_safe(it, &n->nodes) {
       struct node *d = container_of(it, struct node, link);
+      if (d->stopped) continue;
       d->ep.tick(d->ep.ctx, n->now);
       drain(n, d);
     }
@@ -262,7 +307,7 @@ bool sim_net_run(struct sim_net *n, nanotime until, bool (*done)(void *ctx), voi
     nanotime next = n->count ? n->heap[0]->at : TIME_NEVER;
     list_for(it, &n->nodes) {
       struct node *d = container_of(it, struct node, link);
-      next = time_min(next, d->ep.deadline(d->ep.ctx));
+      if (!d->stopped) next = time_min(next, d->ep.deadline(d->ep.ctx));
     }
     if (next > until || (next == TIME_NEVER && until == TIME_NEVER)) {
       if (until != TIME_NEVER && until > n->now) n->now = until;

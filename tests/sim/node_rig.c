@@ -37,6 +37,10 @@ static void ep_node_icmp(void *ctx, const struct addr *r, struct slice quoted, b
   of_node(ctx).icmp(((struct rig *)ctx)->node, r, quoted, port, now);
   check(ctx);
 }
+static void ep_node_stood(void *ctx, uint64_t ns, nanotime now) {
+  of_node(ctx).stood(((struct rig *)ctx)->node, ns, now);
+  check(ctx);
+}
 static nanotime ep_node_deadline(void *ctx) { return of_node(ctx).deadline(((struct rig *)ctx)->node); }
 static void ep_node_tick(void *ctx, nanotime now) {
   of_node(ctx).tick(((struct rig *)ctx)->node, now);
@@ -73,7 +77,7 @@ void rig_start(struct rig *r, const struct rig_options *o) {
 void rig_node_start(struct rig *r) {
   assert_int_equal(node_new(&r->config, sim_net_now(r->net), &r->node), 0);
   node_set_sockets(r->node, &r->addr, 1);
-  struct endpoint ep = {ep_node_recv, ep_node_icmp, ep_node_deadline, ep_node_tick, ep_node_send, r};
+  struct endpoint ep = {ep_node_recv, ep_node_icmp, ep_node_deadline, ep_node_tick, ep_node_send, r, ep_node_stood};
   sim_net_attach(r->net, &r->addr, &ep);
 }
 

@@ -140,7 +140,7 @@ static void test_hostile_node(void **state) {
     v.let_in = seed % 4 != 0;
     assert_int_equal(user_start(&w, 0, &u, (struct client_options){.backoff_max = NS_SEC}), 0);
     assert_int_equal(client_subscribe(u.c, "t.*", true, on_message, on_done, &done, &heard, NULL), 0);
-    assert_int_equal(client_serve(u.c, "p", 0, on_request, NULL, on_done, &done, &served, NULL), 0);
+    assert_int_equal(client_serve(u.c, "p", NULL, on_request, NULL, on_done, &done, &served, NULL), 0);
     int calls = 0, publishes = 0;
     for (int i = 0; i < 60; i++) {
       world_now(&w);
@@ -279,7 +279,7 @@ static void test_meddling_callbacks(void **state) {
   assert_int_equal(client_publish(a.c, "t.x", slice_str("1"), &own, NULL, NULL), 0);
   assert_true(world_until(&w, &a.states[MACULA_CLOSED], 5 * NS_SEC));
   /* A provider that answers and leaves in one go: the answer arrives. */
-  assert_int_equal(client_serve(b.c, "last", 0, meddle_request, NULL, NULL, NULL, NULL, NULL), 0);
+  assert_int_equal(client_serve(b.c, "last", NULL, meddle_request, NULL, NULL, NULL, NULL, NULL), 0);
   a = (struct user){0};
   user_join(&w, 0, &a, (struct client_options){0});
   assert_int_equal(call_now(&w, &a, "last", "1", &got), 0);

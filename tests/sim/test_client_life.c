@@ -76,7 +76,7 @@ static void test_asked_before(void **state) {
   world_node_kill(&w);
   assert_int_equal(user_start(&w, 0, &a, (struct client_options){0}), 0);
   assert_int_equal(client_subscribe(a.c, "t", false, on_message, on_done, &done, &heard, NULL), 0);
-  assert_int_equal(client_serve(a.c, "p", 0, on_request, on_cancel, on_done, &done, &served, NULL), 0);
+  assert_int_equal(client_serve(a.c, "p", NULL, on_request, on_cancel, on_done, &done, &served, NULL), 0);
   assert_int_equal(client_publish(a.c, "t", slice_str("1"), NULL, NULL, NULL), MACULA_NOT_CONNECTED);
   assert_int_equal(client_call(a.c, "p", slice_str("1"), NULL, on_result, &got, NULL), MACULA_NOT_CONNECTED);
   world_run(&w, 20 * NS_SEC);
@@ -445,7 +445,7 @@ static bool ask(struct world *w, struct user *u, struct tally *t) {
   int asked = 0;
   world_now(w);
   asked += client_subscribe(u->c, "a.*", true, on_message, on_done, t, t + 1, NULL) == 0;
-  asked += client_serve(u->c, "p", 0, on_request, on_cancel, on_done, t, t + 2, NULL) == 0;
+  asked += client_serve(u->c, "p", NULL, on_request, on_cancel, on_done, t, t + 2, NULL) == 0;
   world_run(w, 100 * NS_MS);
   world_now(w);
   asked += client_publish(u->c, "a.b", slice_str("1"), &qos1, on_done, t) == 0;

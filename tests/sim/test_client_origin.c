@@ -45,7 +45,7 @@ static void test_callbacks_are_told(void **state) {
   user_join(&w, 1, &b, (struct client_options){0});
   user_join(&w, 2, &nobody, (struct client_options){.base_only = true});
   assert_int_equal(client_subscribe(a.c, "t.*", false, see_message, NULL, NULL, &message, NULL), 0);
-  assert_int_equal(client_serve(a.c, "p", 0, see_request, NULL, NULL, NULL, &request, NULL), 0);
+  assert_int_equal(client_serve(a.c, "p", NULL, see_request, NULL, NULL, NULL, &request, NULL), 0);
   world_run(&w, NS_SEC);
   for (int i = 0; i < 2; i++) {
     assert_int_equal(publish_now(&w, &b, "t.x", "1", 1), 0);
@@ -151,7 +151,7 @@ static int hear(const struct msg *what, size_t count, struct seen *ret_seen, cha
   speaker_start(&s, &w, what, count);
   assert_int_equal(user_start(&w, 0, &u, (struct client_options){.no_reconnect = true}), 0);
   assert_int_equal(client_subscribe(u.c, "t.*", true, see_message, NULL, NULL, ret_seen, NULL), 0);
-  assert_int_equal(client_serve(u.c, "p", 0, see_request, NULL, NULL, NULL, ret_seen, NULL), 0);
+  assert_int_equal(client_serve(u.c, "p", NULL, see_request, NULL, NULL, NULL, ret_seen, NULL), 0);
   world_run(&w, 5 * NS_SEC);
   sim_net_detach(w.net, &w.node_at);
   quic_free(s.quic);

@@ -58,7 +58,7 @@ static void test_calls(void **state) {
   user_join(&w, 0, &a, (struct client_options){.max_calls = 8});
   user_join(&w, 1, &b, (struct client_options){.max_calls = 8});
   macula_service s = serve_now(&w, &a, "math.same", 0, &svc);
-  assert_int_equal(client_serve(a.c, "math.same", 0, on_request, NULL, NULL, NULL, NULL, NULL), MACULA_EBUSY);
+  assert_int_equal(client_serve(a.c, "math.same", NULL, on_request, NULL, NULL, NULL, NULL, NULL), MACULA_EBUSY);
   assert_int_equal(call_now(&w, &b, "math.same", "{\"a\":2}", &got), 0);
   assert_string_equal(got.last, "{\"a\":2}");
   assert_int_equal(call_now(&w, &b, "math.other", "{}", &got), MACULA_NO_SUCH_PROCEDURE);

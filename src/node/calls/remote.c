@@ -19,6 +19,8 @@
 #include "wire/answer.h"
 #include "wire/names.h"
 
+#define GIVEN_UP (1 * NS_SEC) /* no node is taken for dead sooner, unless its host says that nobody listens there */
+
 static struct peer *peer_of(const struct rpc_party *p) {
   assert(p->node);
   return p->owner.user;
@@ -113,6 +115,11 @@ static void call(struct peer *p, const struct msg_call *m, struct principal *by)
   if (!err && name_is_reserved(r.procedure)) err = MACULA_NO_SUCH_PROCEDURE;
   /* The last quarter is for our own clients: other nodes come in any number. */
   if (!err && calls_count(router_calls(n->rpc.router)) >= n->limits.max_calls / 4 * 3) err = MACULA_TOO_MANY_CALLS;
+  /* The other node may have taken us for dead meanwhile, and have given it to somebody else. */
+  if (!err && n->rpc.stood >= GIVEN_UP) {
+    err = MACULA_NOT_CONNECTED;
+    r.text = "the node stood still when the call came";
+  }
   if (!err) err = rpc_copy_args(n, m->args, &r.args);
   if (err) {
     refuse(p, m->call_id, err, r.text);

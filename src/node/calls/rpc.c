@@ -167,6 +167,7 @@ int rpc_start_call(struct node *n, struct rpc_party *caller, const struct msg_ca
                           .idempotent = m->idempotent,
                           .once = m->once,
                           .waits = m->waits,
+                          .age = n->rpc.stood,
                           .origin = r->origin};
   int err = router_call(n->rpc.router, caller, &c, n->now);
   shbuf_unref(r->args);

@@ -15,7 +15,8 @@ struct rpc {
     struct door_offsets at; /* of calls */
     bool known, ours;       /* ours: we ended it, and not because its peer is silent */
   } ended;
-  struct id way; /* while a frame out of an envelope is handled: the node that handed it over; else zero */
+  uint64_t stood; /* ns: what comes may have waited for so long, as this process stood still (base/endpoint.h) */
+  struct id way;  /* while a frame out of an envelope is handled: the node that handed it over; else zero */
 };
 
 #endif

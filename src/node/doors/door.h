@@ -18,7 +18,8 @@
  *     connection's, so that all else goes on.
  *
  * The implementation of a door calls session_open with a new one, then receive_data, receive_closed, session_drained and
- * session_silent and session_heard, and at the end session_closed, which frees the session. None of the functions below calls any of these. */
+ * session_silent and session_heard, and at the end session_closed, which frees the session. None of the functions below calls
+ * any of these. */
 #ifndef NODE_DOORS_DOOR_H
 #define NODE_DOORS_DOOR_H
 

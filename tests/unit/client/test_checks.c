@@ -70,7 +70,8 @@ static void any_history_holds(void **state) {
       (void)client_unsubscribe(c, (macula_sub){*id});
       break;
     case 2:
-      (void)client_serve(c, name, 1000, on_request, NULL, rng_below(r, 2) ? on_done : NULL, NULL, NULL, (macula_service *)id);
+      (void)client_serve(c, name, &(macula_serve_options){.ttl_ms = 1000}, on_request, NULL, rng_below(r, 2) ? on_done : NULL,
+                         NULL, NULL, (macula_service *)id);
       break;
     case 3:
       (void)client_unserve(c, (macula_service){*id});

@@ -177,8 +177,8 @@ static void test_send_memory_refused(void **st) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_transfer), cmocka_unit_test(test_flow_control), cmocka_unit_test(test_offsets), cmocka_unit_test(test_stream_limit),
-      cmocka_unit_test(test_reset),    cmocka_unit_test(test_send_memory_refused),
+      cmocka_unit_test(test_transfer),     cmocka_unit_test(test_flow_control), cmocka_unit_test(test_offsets),
+      cmocka_unit_test(test_stream_limit), cmocka_unit_test(test_reset),        cmocka_unit_test(test_send_memory_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
