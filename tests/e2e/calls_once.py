@@ -100,6 +100,7 @@ def case_a_provider_dies_while_another_comes():
         for _ in range(3):
             more_answers(caller)
             last.end()
+            time.sleep(1.2)  # the node has noticed its end, and nobody is there
             last = m.echo(1)
         more_answers(caller)
         codes = {e[0] for e in ends(caller).values()}
