@@ -188,6 +188,100 @@ static void test_a_client_that_reconnects_for_lookups(void **state) {
   stop(&m);
 }
 
+/* From the moment that its registration is confirmed nobody is told that there is no provider, whatever was found before, and
+ * while nodes join. */
+static void test_who_is_registered_is_found(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 12; seed++) {
+    struct rig_options o = {.seed = seed};
+    struct mesh m;
+    mesh_start(&m, 5, &o);
+    for (unsigned i = 1; i < 4; i++) mesh_join(&m, i, 0);
+    m.count = 4;
+    mesh_settle(&m);
+    m.count = 5;
+    struct rig_client *a = client(&m, 0), *b = client(&m, 2), *p = client(&m, 3);
+    uint8_t n = 0;
+    for (unsigned i = 0; i < seed % 4; i++) { /* that there is nobody is found out just before */
+      call(a, ++n, &(struct msg_call){.timeout = 5000});
+      run(&m, seed * 37 * NS_MS);
+    }
+    unsigned early = n;
+    if (seed % 2) mesh_join(&m, 4, 0);
+    run(&m, seed * 11 * NS_MS);
+    assert_int_equal(rig_register(p, "x.y"), 0);
+    for (unsigned i = 0; i < 40; i++) {
+      call(i % 2 ? a : b, ++n, &(struct msg_call){.timeout = 5000});
+      run(&m, 5 * NS_MS);
+    }
+    for (unsigned i = 0; i < 100; i++) {
+      while (p->read < p->kept_count) {
+        struct rig_frame *f = &p->kept[p->read++];
+        struct msg c;
+        if (f->type == MSG_CALL && !msg_decode(MSG_CALL, slice_of(f->payload, f->len), &c)) rig_reply(p, c.call.call_id, "1");
+      }
+      run(&m, 20 * NS_MS);
+    }
+    for (unsigned i = 0; i < early + 40; i++) {
+      struct rig_client *who = i < early || (i - early) % 2 ? a : b;
+      struct msg_reply r = answer(who);
+      if (r.is_error && (r.call_id.p[0] > early || !slice_is(r.error.code, "no_such_procedure")))
+        fail_msg("seed %llu, call %u: %.*s", (unsigned long long)seed, r.call_id.p[0], (int)r.error.code.n, r.error.code.p);
+    }
+    stop(&m);
+  }
+}
+
+static unsigned pump(struct rig_client *p, struct rig_client *a) { /* answers to a since the last time */
+  unsigned answers = 0;
+  for (; p->read < p->kept_count; p->read++) {
+    struct rig_frame *f = &p->kept[p->read];
+    struct msg c;
+    if (f->type == MSG_CALL && !msg_decode(MSG_CALL, slice_of(f->payload, f->len), &c)) rig_reply(p, c.call.call_id, "1");
+  }
+  for (; a && a->read < a->kept_count; a->read++) answers += a->kept[a->read].type == MSG_REPLY;
+  return answers;
+}
+
+/* One of two providers falls silent, as its node's path is cut, while 64 idempotent calls are outstanding: no caller sees no
+ * answer for longer than 0.3 s. */
+static void test_silence_is_noticed_soon(void **state) {
+  static const struct sim_link link = {.delay = 500 * NS_US};
+  struct rig_options o = {.link = &link};
+  struct mesh m;
+  uint64_t n = 0, answers = 0;
+  (void)state;
+  start_joined(&m, 3, &o);
+  struct rig_client *a = client(&m, 0), *p[2] = {provider(&m, 1, "x.y"), provider(&m, 2, "x.y")};
+  run(&m, 2 * NS_SEC);
+  nanotime last = now(&m), longest = 0, cut = 0, end = now(&m) + 1500 * NS_MS;
+  while (now(&m) < end) {
+    if (!cut && now(&m) + NS_SEC > end) {
+      cut = now(&m);
+      sim_net_cut(m.rig[0].net, &m.rig[1].addr, NULL, true);
+    }
+    while (n < answers + 64) {
+      uint8_t call_id[CALL_ID_LEN];
+      memcpy(call_id, &(uint64_t[2]){++n, 1}, sizeof call_id);
+      rig_send(a, &(struct msg){.type = MSG_CALL,
+                                .call = {.procedure = slice_str("x.y"),
+                                         .args = slice_str("1"),
+                                         .call_id = slice_of(call_id, sizeof call_id),
+                                         .timeout = 30000,
+                                         .idempotent = true}});
+    }
+    run(&m, 30 * NS_MS);
+    unsigned more = pump(p[0], NULL) + pump(p[1], a);
+    answers += more;
+    if (more) last = now(&m);
+    if (now(&m) - last > longest) longest = now(&m) - last;
+  }
+  assert_true(cut && answers > 300);
+  assert_in_range(longest, 1, 300 * NS_MS);
+  sim_net_cut(m.rig[0].net, &m.rig[1].addr, NULL, false);
+  stop(&m);
+}
+
 /* A second provider is heard of while the first one's entry is still good, and turns go round both. */
 static void test_a_newcomer_is_heard_of(void **state) {
   struct mesh m;
@@ -276,6 +370,8 @@ int main(void) {
       cmocka_unit_test(test_found_at_once),
       cmocka_unit_test(test_a_name_of_people),
       cmocka_unit_test(test_nobody_serves_it),
+      cmocka_unit_test(test_who_is_registered_is_found),
+      cmocka_unit_test(test_silence_is_noticed_soon),
       cmocka_unit_test(test_withdrawn),
       cmocka_unit_test(test_renewed),
       cmocka_unit_test(test_a_client_that_calls_random_names),

@@ -95,6 +95,8 @@ static void calls(const struct node *n, FILE *f) {
   COUNTER("call_timeouts", "Calls that ended with timeout.", r->timeouts);
   COUNTER("call_no_such_procedure", "Calls for which there was no provider.", r->no_such_procedure);
   COUNTER("call_all_providers_failed", "Calls that all providers failed.", r->all_providers_failed);
+  COUNTER("call_provider_lost", "Calls whose provider was lost when it may have begun.", r->lost);
+  COUNTER("call_unavailable", "Calls of other nodes that no provider here could take at that moment.", r->unavailable);
   COUNTER("call_max_attempts_exceeded", "Calls that used up their attempts.", r->max_attempts_exceeded);
   COUNTER("call_failovers", "Attempts after the first.", r->failovers);
   COUNTER("call_cancelled", "Calls cancelled by their caller or by its end.", r->cancelled);

@@ -10,13 +10,19 @@ static void step(struct world *w, struct rng r, nanotime now, uint8_t id) {
   static const char *const ids[] = {"", "3", "345", "7", "34567"};
   switch (rng_below(r, 20)) {
   case 0:
-    router_session_ended(w->r, &w->p[p], now);
+    if (p >= NODES || rng_below(r, 2))
+      router_session_ended(w->r, &w->p[p], now);
+    else
+      router_session_lost(w->r, &w->p[p], now);
     break;
   case 1:
-    router_session_silent(w->r, &w->p[p], now);
+    if (rng_below(r, 2))
+      router_session_silent(w->r, &w->p[p], now);
+    else
+      router_party_heard(w->r, &w->p[p], now);
     break;
   case 2:
-    (void)services_register(router_services(w->r), &w->p[client].owner, slice_str("x.y"), 30 * NS_SEC, now);
+    (void)router_register(w->r, &w->p[client], slice_str("x.y"), 30 * NS_SEC, rng_below(r, 2), now);
     break;
   case 3:
     (void)services_unregister(router_services(w->r), &w->p[client].owner, slice_str("x.y"));
@@ -58,7 +64,12 @@ static void step(struct world *w, struct rng r, nanotime now, uint8_t id) {
     break;
   default:
     (void)call_with(w, p, id, now,
-                    (struct opt){.timeout_ms = rng_below(r, 3000), .idempotent = rng_below(r, 2), .args = rng_below(r, 300)});
+                    (struct opt){.timeout_ms = rng_below(r, 3000),
+                                 .idempotent = rng_below(r, 2),
+                                 .once = rng_below(r, 2),
+                                 .waits = rng_below(r, 2),
+                                 .age = rng_below(r, 4) ? 0 : rng_below(r, 3 * NS_SEC),
+                                 .args = rng_below(r, 300)});
   }
 }
 
@@ -76,6 +87,7 @@ static void any_history_holds(void **state) {
     for (int k = 0; k < 1000; k++) {
       now += rng_below(r, 500 * NS_MS);
       w.log[0] = 0;
+      w.fate = (enum call_fate)rng_below(r, 3);
       step(&w, r, now, (uint8_t)k);
       check(&w);
     }

@@ -138,6 +138,33 @@ static void test_limits(void **state) {
   }
 }
 
+static void test_how_often_a_call_may_run(void **state) {
+  (void)state;
+  uint8_t buf[512], id[CALL_ID_LEN] = {1};
+  struct msg m = {.type = MSG_CALL, .call = {.procedure = S("p"), .args = S("1"), .call_id = slice_of(id, sizeof id)}}, d;
+  for (int i = 0; i < 8; i++) {
+    m.call.idempotent = i & 1;
+    m.call.once = i & 2;
+    m.call.waits = i & 4;
+    ptrdiff_t n = msg_encode(&m, buf, sizeof buf);
+    assert_int_equal(n, msg_size(&m));
+    assert_int_equal(msg_decode(MSG_CALL, slice_of(buf + 8, (size_t)n - 8), &d), 0);
+    assert_true(d.call.idempotent == m.call.idempotent && d.call.once == m.call.once && d.call.waits == m.call.waits);
+  }
+  m = (struct msg){.type = MSG_REGISTER, .reg = {.procedure = S("p"), .idempotent = true}};
+  ptrdiff_t n = msg_encode(&m, buf, sizeof buf);
+  assert_int_equal(msg_decode(MSG_REGISTER, slice_of(buf + 8, (size_t)n - 8), &d), 0);
+  assert_true(d.reg.idempotent);
+  m = (struct msg){.type = MSG_REPLY, .reply = {.call_id = slice_of(id, sizeof id), .is_error = true}};
+  m.reply.error = (struct msg_error){.code = S("timeout"), .message = S("m"), .may_have_run = true, .has_extra = true};
+  for (int i = 0; i < 2; i++) {
+    m.reply.error.may_repeat = i;
+    n = msg_encode(&m, buf, sizeof buf);
+    assert_int_equal(msg_decode(MSG_REPLY, slice_of(buf + 8, (size_t)n - 8), &d), 0);
+    assert_true(d.reply.error.may_repeat == i && d.reply.error.may_have_run);
+  }
+}
+
 static void test_every_cut_is_refused(void **state) {
   (void)state;
   uint8_t buf[512], id[CALL_ID_LEN] = {1};
@@ -195,9 +222,13 @@ static void test_origin(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_cut_anywhere), cmocka_unit_test(test_frame_errors), cmocka_unit_test(test_framer_memory_fails),
-      cmocka_unit_test(test_decode_forms), cmocka_unit_test(test_limits),       cmocka_unit_test(test_every_cut_is_refused),
-      cmocka_unit_test(test_origin)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cut_anywhere),
+                                     cmocka_unit_test(test_frame_errors),
+                                     cmocka_unit_test(test_framer_memory_fails),
+                                     cmocka_unit_test(test_decode_forms),
+                                     cmocka_unit_test(test_limits),
+                                     cmocka_unit_test(test_how_often_a_call_may_run),
+                                     cmocka_unit_test(test_every_cut_is_refused),
+                                     cmocka_unit_test(test_origin)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
