@@ -6,7 +6,7 @@
 #include "wire/pattern.h"
 
 #define GIVEN_UP (10 * NS_SEC) /* a node takes no client for dead sooner */
-#define TEXT_MAX 1024 /* of a message for people that is handed on */
+#define TEXT_MAX 1024          /* of a message for people that is handed on */
 
 static const char *copy_text(char ret_text[TEXT_MAX], struct slice s) {
   size_t n = s.n < TEXT_MAX - 1 ? s.n : TEXT_MAX - 1;

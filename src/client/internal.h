@@ -77,7 +77,7 @@ struct hub {
   struct mem *mem;
   nanotime now;
   uint64_t last_id;
-  uint64_t stood; /* ns: what comes may have waited for so long, as this process stood still (base/endpoint.h) */
+  uint64_t stood;             /* ns: what comes may have waited for so long, as this process stood still (base/endpoint.h) */
   struct htab entries, by_id; /* by_id: of clients */
   struct heap entry_due, client_due;
   struct list clients, grave;

@@ -5,10 +5,17 @@
 
 #include "io/io.h"
 
-nanotime io_now(void) {
+static nanotime read_clock(clockid_t clock) {
   struct timespec t;
-  clock_gettime(CLOCK_BOOTTIME, &t); /* unlike CLOCK_MONOTONIC it goes on while the machine is suspended */
+  clock_gettime(clock, &t);
   return (nanotime)t.tv_sec * NS_SEC + (nanotime)t.tv_nsec;
+}
+
+nanotime io_now(void) { return read_clock(CLOCK_BOOTTIME); } /* it goes on while the machine is suspended */
+
+nanotime io_monotonic(nanotime at) {
+  nanotime now = io_now(), left = at > now ? at - now : 0;
+  return time_add(read_clock(CLOCK_MONOTONIC), left);
 }
 
 uint64_t io_unix_ms(void) {

@@ -21,9 +21,10 @@
 struct io_loop;
 struct io_udp;
 
-nanotime io_now(void);     /* CLOCK_MONOTONIC */
-uint64_t io_unix_ms(void); /* CLOCK_REALTIME, milliseconds */
-struct rng io_rng(void);   /* the system's random source */
+nanotime io_now(void);              /* CLOCK_BOOTTIME */
+nanotime io_monotonic(nanotime at); /* a time of io_now by CLOCK_MONOTONIC, for waiting, which knows no other */
+uint64_t io_unix_ms(void);          /* CLOCK_REALTIME, milliseconds */
+struct rng io_rng(void);            /* the system's random source */
 
 int io_loop_new(const struct log *log, struct io_loop **ret_loop);
 /* Closes what is open and frees it. Not from within the loop. */

@@ -221,10 +221,8 @@ bool loop_wait(macula_loop *l, nanotime deadline) {
     poll(&p, 1, (int)ms);
     step(l);
   } else {
-    struct timespec ts; /* there is no waiting by io_now's clock */
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    uint64_t until = (uint64_t)ts.tv_sec * NS_SEC + (uint64_t)ts.tv_nsec + time_min(deadline - now, 86400 * NS_SEC);
-    ts = (struct timespec){(time_t)(until / NS_SEC), (long)(until % NS_SEC)};
+    nanotime until = io_monotonic(time_min(deadline, time_add(now, 86400 * NS_SEC)));
+    struct timespec ts = {(time_t)(until / NS_SEC), (long)(until % NS_SEC)};
     l->waiters++;
     pthread_cond_clockwait(&l->changed, &l->lock, CLOCK_MONOTONIC, &ts);
     l->waiters--;

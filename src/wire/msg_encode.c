@@ -191,8 +191,8 @@ static void payload(struct writer *w, const struct msg *m) {
   case MSG_CAST: {
     const struct msg_call *c = &m->call;
     bool named = c->strategy > STRATEGY_DEFAULT && c->strategy < STRATEGY_UNKNOWN;
-    writer_map(w, 2u + !!c->call_id.p + !!c->realm.p + !!c->timeout + named + c->idempotent + c->once + c->waits +
-                      c->has_ref + origin_keys(&c->origin));
+    writer_map(w, 2u + !!c->call_id.p + !!c->realm.p + !!c->timeout + named + c->idempotent + c->once + c->waits + c->has_ref +
+                      origin_keys(&c->origin));
     text(w, K("procedure"), c->procedure);
     text(w, K("args"), c->args);
     if (c->call_id.p) text(w, K("call_id"), c->call_id);

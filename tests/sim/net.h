@@ -24,8 +24,8 @@ void sim_net_set_link(struct sim_net *n, const struct sim_link *link);
 /* ep is copied. A datagram for an address without endpoint comes back as an ICMP error unless icmp is off. */
 void sim_net_attach(struct sim_net *n, const struct addr *at, const struct endpoint *ep);
 void sim_net_detach(struct sim_net *n, const struct addr *at); /* without a word, as SIGKILL */
-/* The process of an endpoint stands still, as by SIGSTOP: what comes for it waits, in order. When it goes on, it is told how long
- * it stood (struct endpoint). */
+/* The process of an endpoint stands still, as by SIGSTOP: what comes for it waits, in order. When it goes on, it is told how
+ * long it stood (struct endpoint). */
 void sim_net_stop(struct sim_net *n, const struct addr *at, bool stop);
 /* Datagrams that the endpoint at `inside` sends appear to come from `outside`, and those for `outside` reach it: a NAT that
  * rebinds. outside NULL: no more. */

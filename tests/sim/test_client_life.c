@@ -501,6 +501,7 @@ static void test_goodbye(void **state) {
     world_init(&w, NULL);
     user_join(&w, 0, &u, (struct client_options){0});
     world_run(&w, NS_SEC);
+    sim_net_icmp(w.net, !dead); /* by which its death would be known sooner */
     if (dead) world_node_kill(&w);
     nanotime from = sim_net_now(w.net);
     world_now(&w);

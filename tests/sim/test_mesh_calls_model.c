@@ -86,7 +86,8 @@ static void on_request(void *ctx, macula_client client, const macula_request *r)
   if (dice(m, 10) < 7) {
     assert_int_equal(client_reply(p->c, r->id, slice_of(r->args, r->len)), 0);
   } else if (m->held_count < sizeof m->held / sizeof m->held[0]) {
-    m->held[m->held_count++] = (struct open_request){(unsigned)(p - m->place), client.id, r->id, time_of(m) + dice(m, 600 * NS_MS)};
+    m->held[m->held_count++] =
+        (struct open_request){(unsigned)(p - m->place), client.id, r->id, time_of(m) + dice(m, 600 * NS_MS)};
   }
 }
 
