@@ -389,7 +389,8 @@ static void on_stood(void *ctx, uint64_t ns, nanotime now) {
   struct node *n = ctx;
   set_now(n, now);
   if (ns > n->rpc.stood) log_info(n->log, "stood_still", "ms=%llu", (unsigned long long)(ns / NS_MS));
-  n->rpc.stood = ns;
+  n->rpc.stood_next = ns;
+  if (ns || !node_busy(n)) n->rpc.stood = ns;
   if (ns) router_tick(n->rpc.router, n->now);
 }
 
@@ -477,7 +478,10 @@ static void sweep(struct node *n) {
 }
 
 static void connections(struct node *n) { quic_tick(n->quic, n->now); }
-static void calls(struct node *n) { router_tick(n->rpc.router, n->now); }
+static void calls(struct node *n) {
+  if (!node_busy(n)) n->rpc.stood = n->rpc.stood_next;
+  router_tick(n->rpc.router, n->now);
+}
 static void events(struct node *n) { quic_flush_events(n->quic, n->now); }
 
 static void old_ids(struct node *n) { dedup_expire(&n->messages.dedup, n->now); }
