@@ -177,6 +177,7 @@ static void detach(struct client *c) {
   c->conn = NULL;
   c->stream = c->publishes = -1;
   c->opened = c->has_node = false;
+  c->delays = (struct delays){0};
   client_forget_origins(c);
   inlet_done(c, &c->home);
   inlet_done(c, &c->deliveries);

@@ -59,11 +59,13 @@ static void serve(struct client *c, const struct msg_call *call, bool cast, cons
     service = s;
     break;
   }
-  uint64_t timeout = call->timeout && call->timeout <= UINT32_MAX ? call->timeout : 5000, stood = c->hub->stood;
-  /* A call that came while this process stood still was given up since if its time has passed, or if it took so long that the
-   * node may have taken us for dead, and have given it to another provider. */
-  bool given_up = stood && (stood / NS_MS >= timeout || stood >= GIVEN_UP);
-  timeout -= given_up ? 0 : stood / NS_MS;
+  uint64_t timeout = call->timeout && call->timeout <= UINT32_MAX ? call->timeout : 5000, age = c->hub->stood;
+  uint64_t late = call->at ? delay_beyond(&c->delays, call->at, c->hub->now) : 0;
+  if (late > age) age = late;
+  /* A call that came while this process stood still, or whose sender did, was given up since if its time has passed, or if it
+   * took so long that the node may have taken us for dead, and have given it to another provider. */
+  bool given_up = age && (age / NS_MS >= timeout || age >= GIVEN_UP);
+  timeout -= given_up ? 0 : age / NS_MS;
   int err = !service                    ? MACULA_NO_HANDLER
             : given_up                  ? MACULA_NOT_CONNECTED
             : c->served >= c->max_calls ? MACULA_TOO_MANY_CALLS

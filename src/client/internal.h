@@ -2,6 +2,7 @@
 #ifndef CLIENT_INTERNAL_H
 #define CLIENT_INTERNAL_H
 
+#include "base/delay.h"
 #include "base/err.h"
 #include "base/list.h"
 #include "bounded/heap.h"
@@ -127,6 +128,7 @@ struct client {
   uint64_t backoff_min, backoff_max;
   uint8_t *ticket; /* of the last connection, for the next one; NULL: none */
   size_t ticket_len;
+  struct delays delays;              /* of this connection: of calls */
   struct client_origins *origins[2]; /* of this connection: [0] callers, [1] publishers; NULL: none was announced */
   bool origins_short;                /* there was no memory for one of them */
   uint8_t instance[INSTANCE_LEN];

@@ -37,7 +37,11 @@ void loop_wake(macula_loop *l) {
 }
 
 static void leave(void *ctx) { loop_unlock_quietly(ctx); }
-static void enter(void *ctx) { loop_lock(ctx); }
+static void enter(void *ctx) {
+  macula_loop *l = ctx;
+  loop_lock(l);
+  hub_set_now(l->hub, io_now()); /* the callback may have taken long, or the process have been stopped in it */
+}
 
 static void woken(void *ctx, nanotime now) {
   macula_loop *l = ctx;

@@ -324,6 +324,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("call_id")) return c->call_id = reader_text(r), true;
     if (KEY("realm")) return c->realm = reader_text(r), true;
     if (KEY("timeout")) return c->timeout = reader_uint(r), true;
+    if (KEY("at")) return c->at = reader_uint(r), true;
     if (KEY("strategy")) return c->strategy = strategy_from_name(reader_text(r)), true;
     if (KEY("idempotent")) return c->idempotent = reader_bool(r), true;
     if (KEY("once")) return c->once = reader_bool(r), true;

@@ -189,6 +189,7 @@ struct msg_call { /* and CAST, without call_id */
   struct slice call_id;   /* 16 octets */
   struct slice realm;     /* optional */
   uint64_t timeout;       /* ms; 0: absent */
+  uint64_t at;            /* extension: when it was sent, ms by the sender's clock (base/delay.h); 0: absent */
   enum strategy strategy; /* extension */
   bool idempotent;        /* extension */
   bool once;              /* extension: not tried elsewhere though nothing of it was acknowledged */

@@ -191,13 +191,14 @@ static void payload(struct writer *w, const struct msg *m) {
   case MSG_CAST: {
     const struct msg_call *c = &m->call;
     bool named = c->strategy > STRATEGY_DEFAULT && c->strategy < STRATEGY_UNKNOWN;
-    writer_map(w, 2u + !!c->call_id.p + !!c->realm.p + !!c->timeout + named + c->idempotent + c->once + c->waits + c->has_ref +
-                      origin_keys(&c->origin));
+    writer_map(w, 2u + !!c->call_id.p + !!c->realm.p + !!c->timeout + !!c->at + named + c->idempotent + c->once + c->waits +
+                      c->has_ref + origin_keys(&c->origin));
     text(w, K("procedure"), c->procedure);
     text(w, K("args"), c->args);
     if (c->call_id.p) text(w, K("call_id"), c->call_id);
     if (c->realm.p) text(w, K("realm"), c->realm);
     if (c->timeout) number(w, K("timeout"), c->timeout);
+    if (c->at) number(w, K("at"), c->at);
     if (named) text(w, K("strategy"), slice_str(strategy_name(c->strategy)));
     if (c->idempotent) flag(w, K("idempotent"), true);
     if (c->once) flag(w, K("once"), true);

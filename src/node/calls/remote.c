@@ -42,6 +42,7 @@ int remote_send_call(const struct router_send *c) {
                            .args = c->args ? shbuf_view(c->args) : slice_of("", 0),
                            .call_id = c->call_id ? slice_of(c->call_id, CALL_ID_LEN) : SLICE_NONE,
                            .timeout = c->timeout_ms,
+                           .at = p->node->now / NS_MS,
                            .strategy = c->strategy,
                            .idempotent = c->idempotent,
                            .once = c->once,
@@ -111,14 +112,16 @@ static void call(struct peer *p, const struct msg_call *m, struct principal *by)
   struct node *n = p->node;
   struct rpc_request r;
   int err = rpc_request(n, m, &r);
+  uint64_t late = m->at && p->link ? delay_beyond(&p->link->delays, m->at, n->now) : 0;
+  if (late > r.age) r.age = late;
   /* reserved procedures are answered only to a node's own clients */
   if (!err && name_is_reserved(r.procedure)) err = MACULA_NO_SUCH_PROCEDURE;
   /* The last quarter is for our own clients: other nodes come in any number. */
   if (!err && calls_count(router_calls(n->rpc.router)) >= n->limits.max_calls / 4 * 3) err = MACULA_TOO_MANY_CALLS;
   /* The other node may have taken us for dead meanwhile, and have given it to somebody else. */
-  if (!err && n->rpc.stood >= GIVEN_UP) {
+  if (!err && r.age >= GIVEN_UP) {
     err = MACULA_NOT_CONNECTED;
-    r.text = "the node stood still when the call came";
+    r.text = "the call was on its way for so long that it may have been given up";
   }
   if (!err) err = rpc_copy_args(n, m->args, &r.args);
   if (err) {

@@ -70,6 +70,7 @@ static int send_call(void *ctx, const struct router_send *c) {
                            .args = c->args ? shbuf_view(c->args) : slice_of("", 0),
                            .call_id = c->call_id ? slice_of(c->call_id, CALL_ID_LEN) : SLICE_NONE,
                            .timeout = c->timeout_ms}};
+  if (!s->base && c->call_id) m.call.at = s->node->now / NS_MS;
   int err = origin_put(s, LANE_CALLS, c->origin, &m.call.origin);
   struct call_mark mark = rpc_mark(s);
   if (!err) err = session_send(s, &m, false);
@@ -137,7 +138,7 @@ struct router_out rpc_out(struct node *n) {
  */
 int rpc_request(const struct node *n, const struct msg_call *m, struct rpc_request *ret) {
   size_t len;
-  *ret = (struct rpc_request){0};
+  *ret = (struct rpc_request){.age = n->rpc.stood};
   int err = name_procedure(m->procedure, ret->name, &len);
   if (err) {
     ret->text = name_why(err, NAME_PROCEDURE, m->procedure, ret->why);
@@ -167,7 +168,7 @@ int rpc_start_call(struct node *n, struct rpc_party *caller, const struct msg_ca
                           .idempotent = m->idempotent,
                           .once = m->once,
                           .waits = m->waits,
-                          .age = n->rpc.stood,
+                          .age = r->age,
                           .origin = r->origin};
   int err = router_call(n->rpc.router, caller, &c, n->now);
   shbuf_unref(r->args);

@@ -20,6 +20,7 @@ struct rpc_request { /* what a CALL and a CAST have in common */
   struct slice procedure;   /* stored form, in name */
   struct shbuf *args;       /* by rpc_copy_args */
   struct principal *origin; /* who calls: the caller's reference; NULL: unknown */
+  uint64_t age;             /* ns that it may have been on its way longer than usual */
   const char *text;         /* of an error; NULL: the code's own */
   char why[NAME_WHY_LEN];   /* what text shows, when it is about the name */
 };

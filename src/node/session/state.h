@@ -2,6 +2,7 @@
 #ifndef NODE_SESSION_STATE_H
 #define NODE_SESSION_STATE_H
 
+#include "base/delay.h"
 #include "base/list.h"
 #include "bounded/bucket.h"
 #include "node/doors/door.h"
@@ -98,6 +99,7 @@ struct session {
   nanotime notice_at;
   struct topic_subscriber topics;
   struct rpc_party rpc;
+  struct delays delays;          /* of a link: of the other node's calls */
   struct inflight_party unacked; /* its QoS 1 messages that other nodes have not acknowledged */
   struct gets_party gets;        /* its new subscriptions, for what other nodes retain */
   char *name;                    /* may be NULL */

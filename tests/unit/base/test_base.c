@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "base/delay.h"
 #include "base/err.h"
 #include "base/list.h"
 #include "base/log.h"
@@ -401,8 +402,25 @@ static void labels_are_clean(void **state) {
   }
 }
 
+static void test_delays(void **state) {
+  (void)state;
+  struct delays d = {0};
+  nanotime now = 7 * NS_SEC;
+  assert_int_equal(delay_beyond(&d, 1000000, now), 0); /* the clocks' difference is unknown: this is taken for it */
+  assert_int_equal(delay_beyond(&d, 1000050, now + 149 * NS_MS), 0);
+  assert_int_equal(delay_beyond(&d, 1000050, now + 150 * NS_MS), 100 * NS_MS);
+  assert_int_equal(delay_beyond(&d, 1000200, now + 100 * NS_MS), 0); /* it came sooner: 100 ms less are usual */
+  assert_int_equal(delay_beyond(&d, 1001000, now + 2900 * NS_MS), 2000 * NS_MS);
+  now += DELAY_WINDOW;
+  assert_int_equal(delay_beyond(&d, 1060000, now + NS_SEC),
+                   1100 * NS_MS);                                   /* a delayed one begins a window: the last one counts */
+  assert_int_equal(delay_beyond(&d, 1, now + 3 * DELAY_WINDOW), 0); /* that was too long ago */
+  assert_int_equal(delay_beyond(&d, UINT64_MAX, now + 3 * DELAY_WINDOW), 0);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(errors_have_names_and_texts),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_delays),
+                                     cmocka_unit_test(errors_have_names_and_texts),
                                      cmocka_unit_test(memory_is_accounted_and_bounded),
                                      cmocka_unit_test(an_account_never_passes_its_limit),
                                      cmocka_unit_test(a_gauge_refuses_the_lesser_ranks),

@@ -146,10 +146,12 @@ static void test_how_often_a_call_may_run(void **state) {
     m.call.idempotent = i & 1;
     m.call.once = i & 2;
     m.call.waits = i & 4;
+    m.call.at = (uint64_t)i * 1000;
     ptrdiff_t n = msg_encode(&m, buf, sizeof buf);
     assert_int_equal(n, msg_size(&m));
     assert_int_equal(msg_decode(MSG_CALL, slice_of(buf + 8, (size_t)n - 8), &d), 0);
-    assert_true(d.call.idempotent == m.call.idempotent && d.call.once == m.call.once && d.call.waits == m.call.waits);
+    assert_true(d.call.idempotent == m.call.idempotent && d.call.once == m.call.once && d.call.waits == m.call.waits &&
+                d.call.at == m.call.at);
   }
   m = (struct msg){.type = MSG_REGISTER, .reg = {.procedure = S("p"), .idempotent = true}};
   ptrdiff_t n = msg_encode(&m, buf, sizeof buf);
