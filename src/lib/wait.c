@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "io/io.h"
+
 #define WAKES 2 /* others by each that wakes */
 
 void waiters_init(struct waiters *ws) {
@@ -96,7 +98,8 @@ void waiter_end(struct waiter *w, struct waiters *ws, int err, const char *text)
 }
 
 bool waiter_wait(struct waiter *w, struct waiters *ws, nanotime deadline, bool *ret_wake) {
-  struct timespec at = {(time_t)(deadline / NS_SEC), (long)(deadline % NS_SEC)};
+  nanotime until = io_monotonic(deadline);
+  struct timespec at = {(time_t)(until / NS_SEC), (long)(until % NS_SEC)};
   int err;
   while ((err = sem_clockwait(&w->awake, CLOCK_MONOTONIC, &at)) && errno == EINTR) {
   }

@@ -14,7 +14,8 @@
 #define MOST 10000.0                   /* at once: what a window of 1 MiB holds */
 #define ALL 10.0   /* times that for all together; then only those are read who have spent less than a quarter of their own */
 #define EARLY 400u /* units before the owner has admitted it: an ordinary handshake takes 40, the largest certificates 150 */
-#define FREE_EACH (NS_SEC / 2) /* each connection has a small packet free so often: pings, and the answers to ours */
+#define FREE_EACH (NS_SEC / 2)    /* each connection has a small packet free so often: pings, and the answers to ours */
+#define FREE_WATCHED (40 * NS_MS) /* one that we watch answers our probes, which come half as often */
 #define FREE_PRICE 2u
 #define SAY_AGAIN (60 * NS_SEC)
 
@@ -41,7 +42,7 @@ bool idle_may_read(struct quic_conn *c) {
 
 static bool is_free(struct quic_conn *c, uint32_t units) {
   struct quic *q = c->q;
-  if (units > FREE_PRICE || time_since(q->now, c->free_at) < FREE_EACH) return false;
+  if (units > FREE_PRICE || time_since(q->now, c->free_at) < (c->watch ? FREE_WATCHED : FREE_EACH)) return false;
   c->free_at = q->now;
   return true;
 }
