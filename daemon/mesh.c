@@ -169,6 +169,7 @@ static bool join_known(struct mesh *m, const char *line) {
   struct id id;
   if (server_parse_node(line, &id, &at) || !addr_is_set(&at)) return false;
   (void)node_join(m->node, &at, &id, false, io_now());
+  node_will_join(m->node);
   return true;
 }
 
@@ -208,6 +209,7 @@ int mesh_start(struct io_loop *loop, struct node *node, const struct log *log, c
   m->advertise_at = io_now() + LOOK_UP_OWN; /* it was looked up just now */
   load(m);
   mesh_read_revoked(m);
+  if (m->count) node_will_join(node);
   for (size_t i = 0; i < m->count; i++) look_up(&m->lookups[i]);
   *ret_mesh = m;
   return 0;

@@ -74,6 +74,7 @@ struct entry {
   bool left : 1;    /* its record says that it leaves */
   bool rotating : 1;
   bool digested : 1; /* counted in digest */
+  bool told_all : 1; /* its list, as far as ours differed, has come */
 };
 
 struct out {
@@ -213,7 +214,8 @@ void probe_cancel(struct membership *m, const struct id *target);
 
 /* sync.c */
 void sync_open(struct membership *m, struct entry *e, nanotime now); /* begins to compare the member lists with this peer */
-void sync_recv(struct membership *m, struct entry *e, const struct swim_msg *msg, nanotime now);
+/* updates: how many the frame carried. */
+void sync_recv(struct membership *m, struct entry *e, const struct swim_msg *msg, uint32_t updates, nanotime now);
 /* digest_out before and digest_in after each change of e's state or incarnation. */
 void digest_out(struct membership *m, struct entry *e);
 void digest_in(struct membership *m, struct entry *e);

@@ -136,6 +136,11 @@ int membership_met(struct membership *m, const struct member_info *info, nanotim
   return 0;
 }
 
+void membership_anew(struct membership *m, const struct id *id) {
+  struct entry *e = table_find(m, id);
+  if (e) e->listed = 0;
+}
+
 void membership_connected(struct membership *m, const struct id *id, bool connected) {
   struct entry *e = table_find(m, id);
   if (!e) return;
@@ -163,7 +168,8 @@ int membership_recv(struct membership *m, const struct id *from, uint8_t type, s
   wake(m, now);
   int err = merge_own(m, from, &msg.me, now);
   if (err) return err;
-  while (swim_update_next(&msg, &u)) merge(m, from, &u, type == MSG_SWIM_SYNC, now);
+  uint32_t updates = 0;
+  for (; swim_update_next(&msg, &u); updates++) merge(m, from, &u, type == MSG_SWIM_SYNC, now);
   if (type == MSG_SWIM_PING) {
     out_push(m, from, MSG_SWIM_ACK, msg.seq, NULL, false);
   } else if (type == MSG_SWIM_ACK) {
@@ -172,7 +178,7 @@ int membership_recv(struct membership *m, const struct id *from, uint8_t type, s
     probe_request(m, from, &msg, now);
   } else {
     struct entry *e = table_find(m, from); /* looked up again: an update in the frame may have evicted it to make room */
-    if (e) sync_recv(m, e, &msg, now);
+    if (e) sync_recv(m, e, &msg, updates, now);
   }
   return 0;
 }

@@ -85,6 +85,8 @@ void membership_set_self(struct membership *m, const struct member_info *self);
  * MACULA_EFULL: no room among the members, not even that of one that we only heard of; MACULA_EINVAL: our own id.
  */
 int membership_met(struct membership *m, const struct member_info *info, nanotime now);
+/* The peer was started again: it knows nothing of what its last run was told, and may ask for the list at once. */
+void membership_anew(struct membership *m, const struct id *id);
 /* Tells whether there is a mesh connection to the member. Connected members are probed in turn, of the others only the rotating
  * set. */
 void membership_connected(struct membership *m, const struct id *id, bool connected);
@@ -129,6 +131,9 @@ struct membership_event {
  * state. */
 bool membership_next_event(struct membership *m, struct membership_event *ret_event);
 uint32_t membership_forgotten(const struct membership *m); /* members whose MEMBER_EV_FORGOTTEN waits; O(these) */
+
+/* Whether the peer has told all members that it knows, in an exchange of lists since it was met. */
+bool membership_has_list(const struct membership *m, const struct id *id);
 
 const struct member *membership_find(const struct membership *m, const struct id *id);
 /* In order of arrival, self not included; the first after NULL. Nothing may change meanwhile. */

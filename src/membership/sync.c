@@ -1,7 +1,7 @@
 /* SWIM_SYNC compares the member lists with a peer just met, and now and then with any other. It repairs what gossip missed and
  * heals partitions. A sends digests of its list by buckets; B sends its members in the buckets that differ and asks for A's
- * members of the same buckets. Mostly no bucket differs. Pages are encoded when the owner takes them, with pauses between them;
- * a change of the list meanwhile may or may not be included. */
+ * members of the same buckets. Mostly no bucket differs. The last page of a list is one that is not full. Pages are encoded
+ * when the owner takes them, with pauses between them; a change of the list meanwhile may or may not be included. */
 #include <assert.h>
 
 #include "membership/internal.h"
@@ -106,9 +106,12 @@ static void list_start(struct membership *m, struct entry *e, const uint8_t *mas
   queue_page(m, s);
 }
 
-void sync_recv(struct membership *m, struct entry *e, const struct swim_msg *msg, nanotime now) {
+void sync_recv(struct membership *m, struct entry *e, const struct swim_msg *msg, uint32_t updates, nanotime now) {
   if (msg->want.n) list_start(m, e, msg->want.p, (uint32_t)msg->want.n * 8, false, now);
-  if (msg->digest.n == 0) return;
+  if (msg->digest.n == 0) {
+    e->told_all |= updates < PAGE_UPDATES; /* the last page of its list */
+    return;
+  }
   uint8_t ours[8 * SWIM_BUCKETS_MAX], mask[SWIM_BUCKETS_MAX / 8] = {0};
   uint32_t buckets = (uint32_t)msg->digest.n / 8;
   bool differ = false;
@@ -118,7 +121,9 @@ void sync_recv(struct membership *m, struct entry *e, const struct swim_msg *msg
       mask[i / 8] |= (uint8_t)(1 << i % 8);
       differ = true;
     }
-  if (differ) list_start(m, e, mask, buckets, true, now);
+  e->told_all |= !differ;
+  /* an empty page for one that is new here, so that it knows that it lacks nobody */
+  if (differ || !e->listed) list_start(m, e, mask, buckets, differ, now);
 }
 
 void sync_step(struct membership *m, nanotime now) {
@@ -171,7 +176,7 @@ struct slice sync_page(struct membership *m, const struct id *to) {
     }
     s->cursor = e->all.next == &m->all ? NULL : ENTRY(e->all.next, all);
   }
-  end(m, s);
+  if (enc.count < PAGE_UPDATES) end(m, s); /* the receiver knows the last page by that it is not full */
   return swim_encode_end(&enc);
 }
 

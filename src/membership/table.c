@@ -232,6 +232,11 @@ const struct member *membership_find(const struct membership *m, const struct id
   return e ? &e->m : NULL;
 }
 
+bool membership_has_list(const struct membership *m, const struct id *id) {
+  const struct entry *e = table_find(m, id);
+  return e && e->told_all;
+}
+
 const struct member *membership_each(const struct membership *m, const struct member *prev) {
   const struct list *at = prev ? &container_of(prev, struct entry, m)->all : &m->all;
   return at->next == &m->all ? NULL : &ENTRY(at->next, all)->m;

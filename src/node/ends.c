@@ -108,6 +108,10 @@ void peer_forgotten(struct peer *p) {
   mesh_reached(p);
 }
 
+void peer_runs_anew(struct peer *p) {
+  if (p->node->mesh.membership) membership_anew(p->node->mesh.membership, &p->id);
+}
+
 void peer_ready(struct peer *p) { rpc_peer_up(p); }
 
 void peer_ended(struct peer *p) {

@@ -12,6 +12,7 @@
 #include "node/ends.h"
 #include "node/mesh/member.h"
 #include "node/mesh/records.h"
+#include "node/mesh/start.h"
 #include "node/messages/deliver.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
@@ -408,6 +409,7 @@ static nanotime deadline(void *ctx) {
   at = time_min(at, time_min(spread_deadline(n), time_min(trust_deadline(n), seals_deadline(n))));
   at = time_min(at, receive_deadline(n));
   at = time_min(at, notices_deadline(n));
+  at = time_min(at, time_min(start_deadline(n), providers_deadline(n)));
   at = time_min(at, time_min(account_deadline(n), retained_deadline(&n->messages.retained, n->limits.retained_ttl)));
   return n->draining ? time_min(at, n->drain_at) : at;
 }
@@ -489,6 +491,10 @@ static void drain(struct node *n) {
   if (n->draining) drain_step(n);
 }
 
+static void start_step(struct node *n) {
+  if (n->mesh.starting && start_is_over(n)) n->sessions.paused_at = n->now;
+}
+
 /* In this order; what a long turn is said to have done is the name. */
 static const struct step {
   const char *name;
@@ -519,6 +525,8 @@ static const struct step {
              {"mesh", mesh_step},
              {"ends", settle},
              {"interest", spread_step},
+             {"start", start_step},
+             {"calls", providers_step},
              {"ends", settle},
              {"connections", events},
              {"ends", settle}};
@@ -610,8 +618,11 @@ bool node_ready(const struct node *n, nanotime now, char ret_note[NODE_WHY_LEN])
   uint64_t unix_s = (n->wall_base_ms + now / NS_MS) / 1000;
   const char *when = quic_end_text(n->cert_end, unix_s, text);
   ret_note[0] = 0;
-  if (when) snprintf(ret_note, NODE_WHY_LEN, "this node's certificate %s: " RENEW, when);
-  return !n->draining && unix_s <= n->cert_end;
+  if (when)
+    snprintf(ret_note, NODE_WHY_LEN, "this node's certificate %s: " RENEW, when);
+  else if (n->mesh.starting && !n->draining)
+    snprintf(ret_note, NODE_WHY_LEN, "the other nodes are not heard yet");
+  return !n->draining && !n->mesh.starting && unix_s <= n->cert_end;
 }
 
 void node_set_clock(struct node *n, uint64_t unix_ms, nanotime now) {
@@ -708,6 +719,8 @@ int node_reload(struct node *n, const struct node_reload *r) {
   }
   return 0;
 }
+
+void node_will_join(struct node *n) { start_await(n); }
 
 double node_uptime_s(const struct node *n, nanotime now) { return (double)time_since(now, n->started) / (double)NS_SEC; }
 const struct id *node_id(const struct node *n) { return &n->id; }

@@ -80,6 +80,10 @@ void node_set_sockets(struct node *n, const struct addr *sockets, size_t count);
  * NULL: whoever proves to serve this realm. keep: for ever; else it is given up after a while. Repeating an address is
  * harmless. MACULA_EFULL (64 of them), MACULA_ENOMEM. */
 int node_join(struct node *n, const struct addr *to, const struct id *id, bool keep, nanotime now);
+/* There will be addresses to join by, some of which may have to be looked up first: until the nodes there and those that they
+ * know of have told what their clients listen to, at most 5 s from the start, publishes of clients wait, calls wait for
+ * lookups, and the node is not ready. Right after node_new. */
+void node_will_join(struct node *n);
 /* Whether the node at such an address is connected, or is this one. */
 bool node_joined(const struct node *n, const struct addr *to);
 /* An address given to node_join is no longer one to keep: the configured name has other addresses now. */
@@ -102,8 +106,8 @@ void node_set_clock(struct node *n, uint64_t unix_ms, nanotime now);
  * are gone or drain_timeout has passed. */
 void node_drain(struct node *n, nanotime now);
 bool node_draining(const struct node *n);
-/* Whether the node takes new clients. ret_note: why it does not, unless it is draining, or what will soon keep clients out;
- * else "". */
+/* Whether the node takes new clients, and knows the mesh (node_will_join). ret_note: why it does not, unless it is draining, or
+ * what will soon keep clients out; else "". */
 bool node_ready(const struct node *n, nanotime now, char ret_note[NODE_WHY_LEN]);
 bool node_drained(const struct node *n, nanotime now);
 

@@ -5,8 +5,8 @@
  *   an unfinished frame, unless room for its whole length could be reserved;
  *   what a session has sent whose account has no tokens left, or has had its share of the turn (trust/account.h);
  *   what a paused publisher has sent already. A publisher is paused while the node-wide pool of send queues is nearly full,
- *   never for one subscriber. Only PUBLISH waits, and what follows it on its stream, but PING, REPLY and CANCEL are handled
- *   meanwhile;
+ *   never for one subscriber, and while the node is starting (mesh/start.h). Only PUBLISH waits, and what follows it on its
+ *   stream, but PING, REPLY and CANCEL are handled meanwhile;
  *   a publish for which there is no time in this turn, or while another one is being delivered (messages/deliver.h);
  *   a CONNECT whose verdict comes later, and whatever follows it on any stream.
  * A stream here is a way of the door (doors/door.h). It gets a record the first time that some of its bytes must be held; a
@@ -141,9 +141,11 @@ static int put_aside(struct stream *st, const struct frame *f, struct slice rest
   return err;
 }
 
+static bool clients_wait(const struct node *n) { return n->mesh.starting || pool_above(n, 15); }
+
 static int hold_back(struct stream *st, const struct frame *f, struct slice rest) {
   struct node *n = st->s->node;
-  bool full = !st->s->peer && pool_above(n, 15);
+  bool full = !st->s->peer && clients_wait(n);
   list_remove(&st->partial);
   if (st->s->state == SESSION_IN && list_empty(&st->s->paused)) {
     if (full && list_empty(&n->sessions.paused)) n->sessions.paused_at = n->now;
@@ -161,7 +163,7 @@ static bool must_wait(const struct session *s, const struct frame *f) {
   if (s->state == SESSION_JUDGING) return !s->judged.given;
   if (s->state == SESSION_DIALLING) return s->at != s->door.home;
   if (s->state != SESSION_IN || (f->type != MSG_PUBLISH && !(s->peer && f->type == MSG_PUBSUB_ROUTE))) return false;
-  return (!s->peer && pool_above(s->node, 15)) || deliver_waits(s->node);
+  return (!s->peer && clients_wait(s->node)) || deliver_waits(s->node);
 }
 
 /* Whether the peer may send this frame on this stream. A client's one-way stream is for publishes (and for what announces
@@ -526,7 +528,7 @@ void receive_judged(struct session *s) {
 }
 
 void receive_resume(struct node *n) {
-  if (list_empty(&n->sessions.paused) || pool_above(n, 14)) return;
+  if (list_empty(&n->sessions.paused) || n->mesh.starting || pool_above(n, 14)) return;
   struct list *waiting = &n->receive.mark;
   list_insert(&n->sessions.paused, waiting);
   while (n->sessions.paused.next != waiting && !pool_above(n, 14)) {

@@ -9,8 +9,11 @@
 #include "base/err.h"
 #include "node/keys.h"
 
+#define BEGUN_A_TURN 32 /* lookups that were put off: well below a millisecond */
+
 struct lookup {
-  struct hlink h; /* node.lookups, by key */
+  struct hlink h;      /* node.lookups, by key */
+  struct list put_off; /* rpc.put_off */
   struct id key;
   uint64_t number; /* tells this lookup's result from that of an earlier one that was given up */
   uint64_t of_dht;
@@ -30,10 +33,14 @@ static struct lookup *find(const struct node *n, const struct id *key) {
 
 static void drop(struct node *n, struct lookup *l) {
   htab_remove(&n->rpc.lookups, &l->h);
+  list_remove(&l->put_off);
   mem_free(&n->rows.mem[ROW_DISCOVERY], l);
 }
 
-void providers_init(struct node *n) { htab_init(&n->rpc.lookups, &n->rows.mem[ROW_DISCOVERY], n->rng, UINT32_MAX, eq); }
+void providers_init(struct node *n) {
+  htab_init(&n->rpc.lookups, &n->rows.mem[ROW_DISCOVERY], n->rng, UINT32_MAX, eq);
+  list_init(&n->rpc.put_off);
+}
 
 void providers_done(struct node *n) {
   for (struct hlink *h; (h = htab_next(&n->rpc.lookups, NULL));) drop(n, container_of(h, struct lookup, h));
@@ -47,11 +54,17 @@ static bool alone(const struct node *n) {
   return s.contacts == 0;
 }
 
+static int begin(struct node *n, struct lookup *l) {
+  if (alone(n)) return MACULA_NO_SUCH_PROCEDURE;
+  n->mesh.due = true;
+  return dht_lookup(n->records.dht, &l->key, DHT_SERVICE, l->number, n->now, &l->of_dht);
+}
+
 int providers_discover(void *ctx, struct slice procedure) {
   struct node *n = ctx;
   struct id key;
   if (!n->records.dht || n->left) return MACULA_SHUTTING_DOWN;
-  if (alone(n)) return MACULA_NO_SUCH_PROCEDURE;
+  if (alone(n) && !n->mesh.starting) return MACULA_NO_SUCH_PROCEDURE;
   realm_key(n, DHT_SERVICE, procedure, &key);
   struct lookup *l = mem_calloc(&n->rows.mem[ROW_DISCOVERY], 1, sizeof *l + procedure.n);
   if (!l) return MACULA_ENOMEM;
@@ -59,15 +72,38 @@ int providers_discover(void *ctx, struct slice procedure) {
   l->number = (uint64_t)LOOKUP_FOR_CALLS << LOOKUP_FOR_SHIFT | ++n->rpc.lookup_number;
   l->len = (uint8_t)procedure.n;
   memcpy(l->name, procedure.p, procedure.n);
+  list_init(&l->put_off);
   int err = htab_insert(&n->rpc.lookups, &l->h, &key, sizeof key);
   if (err) {
     mem_free(&n->rows.mem[ROW_DISCOVERY], l);
     return err;
   }
-  err = dht_lookup(n->records.dht, &key, DHT_SERVICE, l->number, n->now, &l->of_dht);
-  if (err) drop(n, l);
-  n->mesh.due = true;
+  if (n->mesh.starting)
+    list_append(&n->rpc.put_off, &l->put_off);
+  else if ((err = begin(n, l)) != 0)
+    drop(n, l);
   return err;
+}
+
+static void answer(struct node *n, struct lookup *l, int err, const struct remote_node *v, size_t count) {
+  char name[UINT8_MAX];
+  uint8_t len = l->len;
+  memcpy(name, l->name, len);
+  drop(n, l);
+  router_discovered(n->rpc.router, slice_of(name, len), err, v, count, n->now);
+}
+
+void providers_step(struct node *n) {
+  for (int i = 0; i < BEGUN_A_TURN && !n->mesh.starting && !list_empty(&n->rpc.put_off); i++) {
+    struct lookup *l = container_of(n->rpc.put_off.next, struct lookup, put_off);
+    list_remove(&l->put_off);
+    int err = begin(n, l);
+    if (err) answer(n, l, err, NULL, 0);
+  }
+}
+
+nanotime providers_deadline(const struct node *n) {
+  return n->mesh.starting || list_empty(&n->rpc.put_off) ? TIME_NEVER : n->now;
 }
 
 void providers_undiscover(void *ctx, struct slice procedure) {
@@ -89,7 +125,6 @@ static bool is_dead(const struct node *n, const struct id *id) {
 void providers_found(struct node *n, const struct dht_result *r) {
   struct lookup *l = find(n, &r->key);
   struct remote_node v[DISCOVERY_NODES];
-  char name[UINT8_MAX];
   size_t count = 0;
   if (!l || l->number != r->user) return;
   for (size_t i = 0; i < r->provider_count && count < DISCOVERY_NODES; i++) {
@@ -98,10 +133,7 @@ void providers_found(struct node *n, const struct dht_result *r) {
     v[count++] =
         (struct remote_node){.id = p->contact.id, .addr = p->contact.addr, .gateway = p->contact.gateway, .seq = p->seq};
   }
-  struct slice procedure = slice_of(name, l->len);
-  memcpy(name, l->name, l->len);
-  drop(n, l);
-  router_discovered(n->rpc.router, procedure, r->err, v, count, n->now);
+  answer(n, l, r->err, v, count);
 }
 
 /* ---- records of our own ----------------------------------------------------------------------------------------------------
@@ -135,6 +167,7 @@ void providers_served(void *ctx, struct slice procedure, bool served) {
  */
 const char *providers_check(const struct node *n) {
   CHECK_PART(htab_check(&n->rpc.lookups));
+  CHECK(list_holds(&n->rpc.put_off), "providers: the list of lookups that were put off is broken");
   for (struct hlink *h = NULL; (h = htab_next(&n->rpc.lookups, h));) {
     const struct lookup *l = container_of(h, const struct lookup, h);
     CHECK(htab_has(&n->rpc.lookups, h, &l->key, sizeof l->key), "providers: a lookup is not found by its key");

@@ -6,6 +6,8 @@
 
 int providers_discover(void *ctx, struct slice procedure);
 void providers_undiscover(void *ctx, struct slice procedure);
+void providers_step(struct node *n); /* begins lookups that were put off until the node has started */
+nanotime providers_deadline(const struct node *n);
 void providers_init(struct node *n);
 void providers_done(struct node *n);
 void providers_publish(struct node *n, struct slice procedure);        /* it is served here */

@@ -2,6 +2,7 @@
 #ifndef NODE_CALLS_STATE_H
 #define NODE_CALLS_STATE_H
 
+#include "base/list.h"
 #include "bounded/htab.h"
 #include "node/doors/door.h"
 #include "rpc/router.h"
@@ -9,6 +10,7 @@
 struct rpc {
   struct router *router;
   struct htab lookups; /* of procedures: providers.c */
+  struct list put_off; /* lookups that begin when the node has heard the others (mesh/start.h) */
   uint64_t lookup_number;
   struct { /* the connection that is ending, or was the last to end */
     uint64_t connection;

@@ -258,7 +258,8 @@ static void heard_of(struct node *n, const struct member_info *i, bool is_new) {
   if (!p->link) snprintf(p->name, sizeof p->name, "%.*s", NAME_KEPT, i->name);
   spread_alive(p);
   if (p->unreached && is_alive(p)) set_unreachable(p);
-  if (is_new && addr_is_set(&i->addr) && dials_first(n, p)) (void)peer_want(p, WANT_UPKEEP);
+  bool dials = dials_first(n, p) || n->mesh.starting; /* others may take a while to notice that this is another run */
+  if (is_new && addr_is_set(&i->addr) && dials) (void)peer_want(p, WANT_UPKEEP);
 }
 
 static void died(struct node *n, const struct member_info *i) {

@@ -18,6 +18,7 @@ struct mesh_self {
   bool hidden;           /* nobody can dial us */
   struct peer *gateway;  /* hidden: through whom others reach us */
   bool no_upkeep;        /* links only for calls and messages */
+  bool starting;         /* start.h: the other nodes are not heard yet */
   bool due;              /* frames came: what the state machines put out because of them is to be taken */
 };
 

@@ -7,6 +7,7 @@
 
 void peer_made(struct peer *p);      /* a record was made for it; it is on no list yet */
 void peer_forgotten(struct peer *p); /* its record is about to be freed */
+void peer_runs_anew(struct peer *p); /* its link is of another run than the one before */
 void peer_ready(struct peer *p);     /* frames can be sent to it: what waited may go */
 void peer_ended(struct peer *p); /* its link (or its gateway's) is gone or could not be set up: what waited for it has failed */
 void peer_evicted(struct peer *p); /* its link made room for another one; nothing was pending with it but operators' pings */

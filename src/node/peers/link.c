@@ -228,6 +228,7 @@ static void up(struct session *s, const uint8_t *instance) {
   if (!is_run(p->instance, instance)) {
     memcpy(p->other, p->instance, INSTANCE_LEN);
     memcpy(p->instance, instance, INSTANCE_LEN);
+    peer_runs_anew(p);
   }
   p->run_at = *door_remote(&s->door);
   silent_answered(n, &p->run_at);

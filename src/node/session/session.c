@@ -425,7 +425,7 @@ void session_watch(struct session *s) {
 
 /* When the send pool stays full, cuts sessions whose peers have stopped reading; else no publisher could ever go on. */
 void sessions_shed(struct node *n) {
-  if (list_empty(&n->sessions.paused) || time_since(n->now, n->sessions.paused_at) < SWEEP_EVERY) return;
+  if (list_empty(&n->sessions.paused) || n->mesh.starting || time_since(n->now, n->sessions.paused_at) < SWEEP_EVERY) return;
   size_t enough = n->limits.send_pool / 8, freed = 0;
   list_for_safe(it, &n->sessions.all) {
     struct session *s = container_of(it, struct session, all);

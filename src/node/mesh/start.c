@@ -1,0 +1,58 @@
+#include "node/mesh/start.h"
+
+#include "node/peers/join.h"
+#include "node/peers/peer.h"
+
+/* Whether all is known of a node that can be: what its clients listen to, unless there is no place for that, or it answers
+ * nothing. */
+static bool is_known(const struct peer *p) {
+  return p->spread.interest.whole || !p->spread.on || p->spread.silent || p->unreachable;
+}
+
+static bool is_heard(const struct node *n, const struct id *id) {
+  const struct peer *p = peer_find(n, id);
+  return p && p->link && is_known(p) && membership_has_list(n->mesh.membership, id);
+}
+
+/* Every address of the configuration leads to a node that was heard, or to none that answers; and one node at least was heard.
+ * From it we know the others. */
+static bool joined(const struct node *n) {
+  bool any = false;
+  list_for(it, &n->join.seeds) {
+    const struct seed *d = container_of(it, const struct seed, all);
+    bool heard = d->has_id && is_heard(n, &d->id);
+    any |= heard;
+    if (d->keep && !heard && !d->self && !d->failures) return false;
+  }
+  return any;
+}
+
+/* Members that are alive, as others say, and were not heard yet. */
+static uint32_t unheard(const struct node *n) {
+  uint32_t count = 0;
+  list_for(it, &n->spread.peers) {
+    const struct peer *p = container_of(it, const struct peer, spread.of_node);
+    const struct member *m = p->member ? membership_find(n->mesh.membership, &p->id) : NULL;
+    count += m && m->state == MEMBER_ALIVE && !is_known(p);
+  }
+  return count;
+}
+
+void start_await(struct node *n) { n->mesh.starting = true; }
+
+nanotime start_deadline(const struct node *n) { return n->mesh.starting ? time_add(n->started, START_TIME) : TIME_NEVER; }
+
+bool start_is_over(struct node *n) {
+  bool late = n->now >= start_deadline(n);
+  if (!late && (!joined(n) || unheard(n))) return false;
+  n->mesh.starting = false;
+  if (!late)
+    log_info(n->log, "joined", "peers=%u after_ms=%llu", n->spread.count,
+             (unsigned long long)(time_since(n->now, n->started) / NS_MS));
+  else
+    log_warn(n->log, "joined_partly",
+             "unheard=%u text=\"not all nodes of the mesh were heard in %u s: messages and calls of clients are taken from now "
+             "on, and may not reach the clients of those\"",
+             unheard(n) + join_missing(n), (unsigned)(START_TIME / NS_SEC));
+  return true;
+}

@@ -1,0 +1,154 @@
+/* A node that has just started: what it acknowledges, and what it lets wait, before it has heard what the clients of other
+ * nodes listen to and serve. */
+#include "mesh_rig.h"
+#include "node/session/session.h"
+
+static struct rig_client *user(struct mesh *m, unsigned node) { return rig_join(&m->rig[node], 0, NULL, RIG_EXT); }
+static nanotime now(struct mesh *m) { return sim_net_now(m->rig[0].net); }
+
+static void hears(struct rig_client *c, const char *payload) {
+  struct slice got = rig_expect(c, MSG_PUBLISH).publish.payload;
+  if (!slice_is(got, payload)) fail_msg("%.*s and not %s", (int)got.n, (const char *)got.p, payload);
+}
+
+/* As the daemon does: it has an address to join by, and takes clients at once. */
+static void restart(struct mesh *m, unsigned node, unsigned to) {
+  if (m->rig[node].node) rig_node_kill(&m->rig[node]);
+  rig_node_start(&m->rig[node]);
+  node_will_join(m->rig[node].node);
+  mesh_join(m, node, to);
+}
+
+static bool ready(struct mesh *m, unsigned node) {
+  char note[NODE_WHY_LEN];
+  return node_ready(m->rig[node].node, now(m), note);
+}
+
+static const struct sim_link far = {.delay = 10 * NS_MS, .jitter = 5 * NS_MS, .loss = 0.02};
+
+/* Node 0 knows by its configuration node 1 only; who listens is at node 3, who serves at node 2. */
+static void restarts(uint64_t seed) {
+  struct rig_options o = {.seed = seed, .link = &far};
+  struct mesh m;
+  mesh_start(&m, 4, &o);
+  for (unsigned i = 0; i < 4; i++)
+    if (i != 1) mesh_join(&m, i, 1);
+  struct rig_client *sub = user(&m, 3), *server = user(&m, 2);
+  assert_int_equal(rig_subscribe(sub, "q"), 0);
+  assert_int_equal(rig_register(server, "p"), 0);
+  mesh_settle(&m);
+  for (uint64_t i = 0; i < 10; i++) {
+    char text[16];
+    restart(&m, 0, 1);
+    struct rig_client *caller = user(&m, 0), *pub = user(&m, 0);
+    rig_call(caller, "p", "1", i + 1, 5000);
+    for (uint64_t k = 0; k < 3; k++) {
+      snprintf(text, sizeof text, "%u.%u", (unsigned)i, (unsigned)k);
+      assert_int_equal(rig_publish(pub, "q", text, 1, false, i * 10 + k + 1), 0);
+      assert_true(ready(&m, 0));
+      hears(sub, text);
+    }
+    rig_reply(server, rig_expect(server, MSG_CALL).call.call_id, "2");
+    struct msg_reply r = rig_expect(caller, MSG_REPLY).reply;
+    if (r.is_error) fail_msg("%.*s (seed %u)", (int)r.error.code.n, r.error.code.p, (unsigned)seed);
+  }
+  mesh_stop(&m);
+}
+
+static void test_restarts(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 3; seed++) restarts(seed);
+}
+
+/* Nobody is there to be heard: it goes on by itself after 5 s. Publishes wait meanwhile, and all else of the client does not.
+ */
+static void test_nobody_there(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 2, NULL);
+  mesh_cut(&m, 0, 1, true);
+  restart(&m, 0, 1);
+  nanotime began = now(&m);
+  struct rig_client *sub = user(&m, 0), *pub = user(&m, 0);
+  assert_int_equal(rig_subscribe(sub, "**"), 0);
+  rig_publish_only(pub, "a", slice_str("0"), 0);
+  uint8_t id[CALL_ID_LEN] = {1};
+  struct msg p = {.type = MSG_PUBLISH,
+                  .publish = {.topic = slice_str("a"),
+                              .payload = slice_str("1"),
+                              .qos = 1,
+                              .message_id = slice_of(id, sizeof id),
+                              .ref = 5,
+                              .has_ref = true}};
+  rig_send(pub, &p);
+  rig_call(sub, "nobody.serves.it", "1", 1, 1000);
+  assert_true(rig_quiet(pub, MSG_ACK, 500 * NS_MS));
+  assert_false(ready(&m, 0));
+  struct msg_reply r = rig_expect(sub, MSG_REPLY).reply;
+  assert_true(r.is_error && slice_is(r.error.code, "timeout") && now(&m) - began < 2 * NS_SEC);
+  assert_int_equal(rig_expect(pub, MSG_ACK).ack.code.n, 0);
+  assert_true(now(&m) - began >= 5 * NS_SEC - NS_MS && now(&m) - began < 6 * NS_SEC);
+  assert_true(ready(&m, 0));
+  hears(sub, "0");
+  hears(sub, "1");
+  rig_call(sub, "nobody.serves.it", "1", 2, 1000);
+  assert_true(slice_is(rig_expect(sub, MSG_REPLY).reply.error.code, "no_such_procedure"));
+  mesh_stop(&m);
+}
+
+/* What a client sends while its publishes are held takes no more than its window, and takes nothing of other clients. */
+static void test_flood_meanwhile(void **state) {
+  struct mesh m;
+  uint8_t big[1000] = {0};
+  (void)state;
+  mesh_start(&m, 2, NULL);
+  mesh_cut(&m, 0, 1, true);
+  restart(&m, 0, 1);
+  struct rig_client *sub = user(&m, 0), *pub = user(&m, 0);
+  assert_int_equal(rig_subscribe(sub, "**"), 0);
+  for (int i = 0; i < 300; i++) rig_publish_only(pub, "a", slice_of(big, sizeof big), 0);
+  rig_run(&m.rig[0], 2 * NS_SEC);
+  assert_true(m.rig[0].node->rows.mem[ROW_RECEIVE].bytes < 300000);
+  assert_int_equal(sub->counts[MSG_PUBLISH], 0);
+  rig_run(&m.rig[0], 5 * NS_SEC);
+  assert_int_equal(sub->counts[MSG_PUBLISH], 300);
+  assert_false(sub->closed || pub->closed);
+  mesh_stop(&m);
+}
+
+/* A node that joins nobody takes all at once. */
+static void test_alone(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 1, NULL);
+  nanotime began = now(&m);
+  assert_true(ready(&m, 0));
+  assert_int_equal(rig_publish(user(&m, 0), "a", "1", 1, false, 1), 0);
+  assert_true(now(&m) - began < NS_SEC);
+  mesh_stop(&m);
+}
+
+/* A node that refuses, and one whose address leads nowhere, are not waited for when another one has told who is there. */
+static void test_one_of_two_there(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 3, NULL);
+  sim_net_icmp(m.rig[0].net, true);
+  rig_node_kill(&m.rig[2]);
+  struct rig_client *sub = user(&m, 1);
+  assert_int_equal(rig_subscribe(sub, "q"), 0);
+  restart(&m, 0, 1);
+  mesh_join(&m, 0, 2);
+  nanotime began = now(&m);
+  assert_int_equal(rig_publish(user(&m, 0), "q", "1", 1, false, 1), 0);
+  assert_true(now(&m) - began < 2 * NS_SEC);
+  hears(sub, "1");
+  mesh_stop(&m);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_restarts), cmocka_unit_test(test_nobody_there),
+                                     cmocka_unit_test(test_flood_meanwhile), cmocka_unit_test(test_alone),
+                                     cmocka_unit_test(test_one_of_two_there)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
