@@ -68,7 +68,10 @@ void session_silent(struct session *s) {
   struct node *n = s->node;
   if (s->state != SESSION_IN) return;
   if (!s->peer) router_session_silent(n->rpc.router, &s->rpc, n->now);
-  if (s->peer && s->peer->link == s) rpc_peer_silent(s->peer);
+  if (!s->peer || s->peer->link != s) return;
+  rpc_peer_silent(s->peer);
+  spread_mute(s->peer);
+  peers_behind(s->peer, spread_mute);
 }
 
 void session_heard(struct session *s) {
@@ -84,12 +87,21 @@ bool session_has_calls(const struct session *s) {
   return s->client.session && (!list_empty(&s->rpc.calls.made) || !list_empty(&s->rpc.calls.taken));
 }
 
-/* Ends the watch on sessions without pending calls. Ending it with a session's last call would switch it off and on with each
- * call where one follows another. */
+/* Whether nodes that are reached by this link owe acknowledgements. */
+static bool awaits_acks(const struct session *s) {
+  const struct peer *p = s->peer && s->peer->link == s ? s->peer : NULL;
+  if (!p) return false;
+  if (p->spread.unacked.count) return true;
+  list_for(it, &p->vias) if (container_of(it, struct peer, of_via)->spread.unacked.count) return true;
+  return false;
+}
+
+/* Ends the watch on sessions without pending calls and acknowledgements. Ending it with a session's last call would switch it
+ * off and on with each call where one follows another. */
 void watches_sweep(struct node *n) {
   list_for_safe(it, &n->sessions.watched) {
     struct session *s = container_of(it, struct session, watch);
-    if (session_has_calls(s) || (s->state == SESSION_IN && door_silent(&s->door))) continue;
+    if (session_has_calls(s) || awaits_acks(s) || (s->state == SESSION_IN && door_silent(&s->door))) continue;
     s->watched = false;
     list_remove(&s->watch);
     if (s->state == SESSION_IN) door_watch(&s->door, false);

@@ -84,4 +84,31 @@ static inline void mesh_cut(struct mesh *m, unsigned a, unsigned b, bool cut) {
   sim_net_cut(m->rig[0].net, &m->rig[a].addr, &m->rig[b].addr, cut);
 }
 
+/* Publishes with QoS 1: how many nodes are silent, where all others have it; else the error. */
+static inline int mesh_publish(struct rig_client *c, const char *topic, const char *payload, uint64_t id) {
+  uint8_t message_id[CALL_ID_LEN] = {0};
+  memcpy(message_id, &id, sizeof id);
+  struct msg m = {.type = MSG_PUBLISH,
+                  .publish = {.topic = slice_str(topic),
+                              .payload = slice_str(payload),
+                              .qos = 1,
+                              .message_id = slice_of(message_id, sizeof message_id),
+                              .ref = 9,
+                              .has_ref = true}};
+  rig_send(c, &m);
+  struct msg_ack a = rig_expect(c, MSG_ACK).ack;
+  assert_int_equal(a.ref, 9);
+  return a.code.n ? err_from_name((const char *)a.code.p, a.code.n) : (int)a.partly.silent;
+}
+
+/* As again and again until all have it. */
+static inline void mesh_publish_all(struct rig_client *c, const char *topic, const char *payload, uint64_t id) {
+  int r = 1;
+  for (int i = 0; i < 20 && r; i++) {
+    r = mesh_publish(c, topic, payload, id);
+    rig_run(c->rig, NS_SEC);
+  }
+  assert_int_equal(r, 0);
+}
+
 #endif

@@ -146,9 +146,93 @@ static void test_one_of_two_there(void **state) {
   mesh_stop(&m);
 }
 
+/* ---- a node that stands still ----------------------------------------------------------------------------------------------
+ */
+struct answers {
+  unsigned plain, partly;
+  nanotime longest;
+};
+
+/* Sends one every 50 ms for so long, by each of the clients, and takes the answers as they come. */
+static void publish_for(struct mesh *m, struct rig_client **pub, unsigned count, nanotime for_ns, struct answers *ret) {
+  static uint64_t number;
+  static nanotime sent[100000];
+  uint64_t first = number;
+  size_t seen[MESH_NODES];
+  for (unsigned i = 0; i < count; i++) seen[i] = pub[i]->kept_count;
+  for (nanotime until = now(m) + for_ns; now(m) < until + 3 * NS_SEC;) {
+    for (unsigned i = 0; i < count && now(m) < until; i++) {
+      uint8_t id[CALL_ID_LEN] = {0};
+      sent[number++] = now(m);
+      memcpy(id, &number, sizeof number);
+      struct msg p = {.type = MSG_PUBLISH,
+                      .publish = {.topic = slice_str("q"),
+                                  .payload = slice_str("x"),
+                                  .qos = 1,
+                                  .message_id = slice_of(id, sizeof id),
+                                  .ref = number - 1,
+                                  .has_ref = true}};
+      rig_send(pub[i], &p);
+    }
+    rig_run(&m->rig[0], 50 * NS_MS);
+    for (unsigned i = 0; i < count; i++)
+      for (; seen[i] < pub[i]->kept_count; seen[i]++) {
+        struct msg a;
+        const struct rig_frame *f = &pub[i]->kept[seen[i]];
+        if (f->type != MSG_ACK) continue;
+        assert_int_equal(msg_decode(f->type, slice_of(f->payload, f->len), &a), 0);
+        if (a.ack.code.n) fail_msg("%.*s", (int)a.ack.code.n, a.ack.code.p);
+        ret->plain += !a.ack.partly.silent;
+        ret->partly += a.ack.partly.silent == 1;
+        if (now(m) - sent[a.ack.ref] > ret->longest) ret->longest = now(m) - sent[a.ack.ref];
+      }
+  }
+  assert_int_equal(ret->plain + ret->partly, number - first);
+}
+
+static void stands_still(nanotime idle, nanotime for_ns) {
+  struct rig_options o = {.node = {.idle_timeout = idle}};
+  struct mesh m;
+  mesh_start_joined(&m, 4, &o);
+  struct rig_client *pub[3], *sub = user(&m, 3);
+  struct answers a = {0}, still = {0}, after = {0};
+  assert_int_equal(rig_subscribe(sub, "q"), 0);
+  for (unsigned i = 0; i < 3; i++) pub[i] = user(&m, i);
+  for (size_t i = 0; i < MESH_NODES; i++)
+    for (size_t k = 0; k < m.rig[i].client_count; k++) quic_conn_keep_alive(m.rig[i].clients[k]->conn, NS_SEC);
+  mesh_settle(&m);
+  publish_for(&m, pub, 3, NS_SEC, &a);
+  assert_int_equal(a.partly, 0);
+  assert_int_equal(sub->counts[MSG_PUBLISH], a.plain);
+  for (unsigned i = 0; i < 3; i++) mesh_cut(&m, i, 3, true);
+  publish_for(&m, pub, 3, for_ns, &still);
+  assert_int_equal(still.plain, 0); /* nothing was claimed that did not arrive */
+  assert_true(still.longest < 3 * NS_SEC);
+  for (unsigned i = 0; i < 3; i++) mesh_cut(&m, i, 3, false);
+  mesh_settle(&m);
+  rig_run(&m.rig[0], 5 * NS_SEC);
+  uint64_t heard = sub->counts[MSG_PUBLISH];
+  publish_for(&m, pub, 3, NS_SEC, &after);
+  assert_int_equal(after.partly, 0);
+  assert_int_equal(sub->counts[MSG_PUBLISH], heard + after.plain);
+  mesh_stop(&m);
+}
+
+static void test_stands_still(void **state) {
+  (void)state;
+  stands_still(0, 2 * NS_SEC);
+}
+
+/* Links end before the node is declared dead. */
+static void test_link_ends_first(void **state) {
+  (void)state;
+  stands_still(2500 * NS_MS, 3500 * NS_MS);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_restarts), cmocka_unit_test(test_nobody_there),
-                                     cmocka_unit_test(test_flood_meanwhile), cmocka_unit_test(test_alone),
-                                     cmocka_unit_test(test_one_of_two_there)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_restarts),         cmocka_unit_test(test_nobody_there),
+                                     cmocka_unit_test(test_flood_meanwhile),  cmocka_unit_test(test_alone),
+                                     cmocka_unit_test(test_one_of_two_there), cmocka_unit_test(test_stands_still),
+                                     cmocka_unit_test(test_link_ends_first)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

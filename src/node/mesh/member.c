@@ -292,6 +292,7 @@ static void event(struct node *n, const struct membership_event *e) {
     heard_of(n, &e->info, false);
     break;
   case MEMBER_EV_SUSPECT:
+    if ((p = peer_find(n, &e->info.id))) spread_mute(p);
     break;
   case MEMBER_EV_DEAD:
     died(n, &e->info);

@@ -205,7 +205,7 @@ static void fill(struct node *n) {
   if (!sp->outside) sp->full_said = false;
 }
 
-static const struct session *path_of(const struct peer *p) { return p->link ? p->link : peer_is_up(p) ? p->via->link : NULL; }
+static struct session *path_of(const struct peer *p) { return p->link ? p->link : peer_is_up(p) ? p->via->link : NULL; }
 
 /* ---- silent nodes ----------------------------------------------------------------------------------------------------------
  *
@@ -217,6 +217,15 @@ static const struct session *path_of(const struct peer *p) { return p->link ? p-
 static bool path_lives(const struct peer *p) {
   const struct session *s = path_of(p);
   return s && (!session_queued(s) || time_since(p->node->now, door_progress(&s->door, DOOR_ALL)) < ANSWER_TIME);
+}
+
+static void say_silent(struct peer *p, const char *why) {
+  struct node *n = p->node;
+  if (n->now < p->spread.silent_line_at) return;
+  p->spread.silent_line_at = time_add(n->now, SILENT_LINE);
+  struct peer_text t = peer_text(p->name, &p->id, &p->addr);
+  log_warn(n->log, "peer_silent", PEER_FIELDS " text=\"%s: QoS 1 publishes do not wait for it until it does, and say so\"",
+           PEER_VALUES(t), why);
 }
 
 static void fall_silent(struct peer *p) {
@@ -231,12 +240,7 @@ static void fall_silent(struct peer *p) {
   n->spread.silent++;
   n->spread.silenced++;
   inflight_node_silent(&n->spread.inflight, &s->unacked);
-  if (n->now < s->silent_line_at) return;
-  s->silent_line_at = time_add(n->now, SILENT_LINE);
-  struct peer_text t = peer_text(p->name, &p->id, &p->addr);
-  log_warn(n->log, "peer_silent",
-           PEER_FIELDS " text=\"acknowledges no messages: QoS 1 publishes do not wait for it until it does, and say so\"",
-           PEER_VALUES(t));
+  say_silent(p, "it acknowledges no messages");
 }
 
 static void speak_again(struct peer *p) {
@@ -250,6 +254,25 @@ static void speak_again(struct peer *p) {
   n->spread.silent--;
   struct peer_text t = peer_text(p->name, &p->id, &p->addr);
   log_info(n->log, "peer_answers", PEER_FIELDS, PEER_VALUES(t));
+}
+
+/* Nothing comes from it, and it was not declared dead yet: its connection has brought nothing for as long as calls wait for
+ * that (door_silent), or there is none and membership suspects it. It may be dead or stand still: it gets its copies, as far as
+ * there is room, and is not waited for. */
+static bool is_mute(const struct peer *p) {
+  const struct session *path = path_of(p);
+  if (path) return door_silent(&path->door);
+  const struct member *m = p->member && !p->unreachable ? membership_find(p->node->mesh.membership, &p->id) : NULL;
+  return m && m->state == MEMBER_SUSPECT;
+}
+
+static bool is_silent(const struct peer *p) { return p->spread.silent || is_mute(p); }
+
+void spread_mute(struct peer *p) {
+  if (!p->spread.unacked.count || !is_mute(p)) return;
+  inflight_node_silent(&p->node->spread.inflight, &p->spread.unacked);
+  say_silent(p, "it sends nothing");
+  spread_results(p->node);
 }
 
 /* Messages have waited in vain. */
@@ -272,6 +295,7 @@ static bool path_check(struct peer *p) {
     recall_path_down(p);
   }
   s->path = serial;
+  if (!serial) spread_mute(p);
   if (!serial) return false;
   s->dead = s->heard = false;
   s->path_at = n->now;
@@ -444,7 +468,7 @@ static bool has_listener(const struct listeners *l, const struct peer *p) {
 static void add_hits(struct listeners *l, struct topic_subscriber *hit, bool silent) {
   for (; hit; hit = hit->next_hit) {
     struct peer *p = hit->user;
-    if (p->spread.silent == silent && !(silent && has_listener(l, p))) add_listener(l, p);
+    if (is_silent(p) == silent && !(silent && has_listener(l, p))) add_listener(l, p);
   }
 }
 
@@ -454,7 +478,7 @@ static void add_unsure(struct node *n, struct listeners *l, bool waits) {
   list_for(it, &n->spread.peers) {
     struct peer *p = peer_of(it);
     if (p->spread.interest.whole || !peer_is_up(p) || has_listener(l, p)) continue;
-    if (waits == (!p->spread.silent && (p->link || p->spread.heard))) add_listener(l, p);
+    if (waits == (!is_silent(p) && (p->link || p->spread.heard))) add_listener(l, p);
   }
 }
 
@@ -493,7 +517,7 @@ static int unsent(const struct peer *p, int err) {
 
 static uint32_t count_silent(const struct listeners *to) {
   uint32_t n = 0;
-  for (uint32_t i = to->sure; i < to->count; i++) n += to->peers[i]->spread.silent;
+  for (uint32_t i = to->sure; i < to->count; i++) n += is_silent(to->peers[i]);
   return n;
 }
 
@@ -555,6 +579,7 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
     int e = send_to(to.peers[i], &out, &f);
     if (!e) sp->sent++;
     if (e) sp->dropped++;
+    if (number && i < to.sure && path_of(to.peers[i])) session_watch(path_of(to.peers[i]));
     if (number && i < to.sure && (e = unsent(to.peers[i], e)) != 0) inflight_answer(&sp->inflight, number, to.nodes[i], e);
   }
   fanout_done(&f);

@@ -11,6 +11,7 @@ void spread_set_limits(struct node *n);
 void spread_peer_init(struct peer *p);
 void spread_alive(struct peer *p);   /* the peer has become a member, or was declared dead and is alive again */
 void spread_dead(struct peer *p);    /* membership has declared the peer dead */
+void spread_mute(struct peer *p);    /* nothing comes from it: what waits for it waits no longer; else nothing happens */
 void spread_forget(struct peer *p);  /* the peer is no longer a member; harmless when repeated */
 void spread_link_up(struct peer *p); /* a link stands, perhaps another than before */
 void spread_step(struct node *n);    /* once a turn */
