@@ -26,6 +26,25 @@ struct told {
   uint64_t ms;
 };
 
+#define STEPS 4 /* of one topic */
+
+/* Messages of one topic: the requests up to `upto` know one of the time `ms`. A later step has a larger upto and a smaller ms,
+ * as where nodes publish to one topic at the same time; a message that is newer than an earlier one needs no second step. */
+struct live {
+  struct hlink h;
+  struct list lived;
+  uint64_t topic; /* hash */
+  uint32_t count;
+  struct {
+    uint64_t ms, upto;
+  } at[STEPS];
+};
+
+static bool live_eq(const struct hlink *h, const void *key, size_t len) {
+  (void)len;
+  return container_of(h, struct live, h)->topic == *(const uint64_t *)key;
+}
+
 static bool get_eq(const struct hlink *h, const void *key, size_t len) {
   (void)len;
   return container_of(h, struct get, h)->number == *(const uint64_t *)key;
@@ -39,6 +58,8 @@ void gets_init(struct gets *g, struct mem *mem, struct rng rng, uint32_t max, ui
   *g = (struct gets){.mem = mem, .timeout = timeout};
   htab_init(&g->tab, mem, rng, max, get_eq);
   htab_init(&g->topics, mem, rng, max_topics, told_eq);
+  htab_init(&g->live, mem, rng, max_topics / 4 + 1, live_eq);
+  list_init(&g->lived);
   list_init(&g->due);
   list_init(&g->full);
   rng_fill(rng, g->topic_key, sizeof g->topic_key);
@@ -64,6 +85,15 @@ static void forget_topics(struct gets *g, struct get *t) {
   }
 }
 
+static void forget_live(struct gets *g, uint32_t most) {
+  while (g->live.count > most) {
+    struct live *l = container_of(g->lived.next, struct live, lived);
+    list_remove(&l->lived);
+    htab_remove(&g->live, &l->h);
+    mem_free(g->mem, l);
+  }
+}
+
 static void source_end(struct gets *g, struct gets_source *s) {
   list_remove(&s->of_get);
   list_remove(&s->of_node);
@@ -78,6 +108,7 @@ static void end(struct gets *g, struct get *t) {
   list_remove(&t->of_party);
   list_remove(&t->due);
   mem_free(g->mem, t);
+  if (!g->tab.count) forget_live(g, 0);
 }
 
 /* A subscription ends. Nodes that have begun to answer are told, so that they do not wait for room that never comes. */
@@ -95,6 +126,7 @@ void gets_done(struct gets *g) {
   while (!list_empty(&g->due)) end(g, container_of(g->due.next, struct get, due));
   htab_done(&g->tab);
   htab_done(&g->topics);
+  htab_done(&g->live);
 }
 
 static void shrink(struct gets *g, uint32_t most) {
@@ -107,6 +139,8 @@ static void shrink(struct gets *g, uint32_t most) {
 void gets_set_max(struct gets *g, uint32_t max, uint32_t max_topics) {
   g->tab.max = max;
   g->topics.max = max_topics;
+  g->live.max = max_topics / 4 + 1;
+  forget_live(g, g->live.max);
   shrink(g, max);
   list_for(it, &g->due) {
     if (g->topics.count <= max_topics) return;
@@ -141,6 +175,43 @@ static struct get *find(const struct gets *g, uint64_t number) {
   return h ? container_of(h, struct get, h) : NULL;
 }
 
+static struct live *find_live(const struct gets *g, uint64_t topic) {
+  struct hlink *h = htab_find(&g->live, &topic, sizeof topic);
+  return h ? container_of(h, struct live, h) : NULL;
+}
+
+static struct live *make_live(struct gets *g, uint64_t topic) {
+  struct live *l;
+  if (g->live.count >= g->live.max) forget_live(g, g->live.max - 1);
+  if (!(l = mem_calloc(g->mem, 1, sizeof *l))) return NULL;
+  l->topic = topic;
+  if (htab_insert(&g->live, &l->h, &l->topic, sizeof l->topic)) {
+    mem_free(g->mem, l);
+    return NULL;
+  }
+  list_append(&g->lived, &l->lived);
+  return l;
+}
+
+void gets_live(struct gets *g, struct slice topic, uint64_t ms) {
+  if (!g->tab.count) return;
+  uint64_t key = siphash13(g->topic_key, topic.p, topic.n);
+  struct live *l = find_live(g, key);
+  if (!l && !(l = make_live(g, key))) return;
+  while (l->count && l->at[l->count - 1].ms <= ms) l->count--;
+  if (l->count == STEPS) memmove(l->at, l->at + 1, sizeof l->at[0] * --l->count);
+  l->at[l->count].ms = ms;
+  l->at[l->count++].upto = g->last;
+}
+
+/* Whether the request was there when a message of this topic that is as new came to all. */
+static bool was_live(const struct gets *g, const struct get *t, struct slice topic, uint64_t ms) {
+  const struct live *l = find_live(g, siphash13(g->topic_key, topic.p, topic.n));
+  for (uint32_t i = 0; l && i < l->count; i++)
+    if (l->at[i].ms >= ms && t->number <= l->at[i].upto) return true;
+  return false;
+}
+
 /* Whether the subscriber already got a message of this topic that is as new; remembers that it gets this one. Without memory it
  * may get a message twice, but never misses one. */
 static bool was_told(struct gets *g, struct get *t, struct slice topic, uint64_t ms) {
@@ -171,7 +242,8 @@ uint64_t gets_next(const struct gets *g, uint64_t number, struct slice *ret_patt
 
 void *gets_answer(struct gets *g, uint64_t number, struct slice topic, uint64_t ms, nanotime now) {
   struct get *t = find(g, number);
-  if (!t || !pattern_match(slice_of(t->pattern, t->len), topic) || was_told(g, t, topic, ms)) return NULL;
+  if (!t || !pattern_match(slice_of(t->pattern, t->len), topic)) return NULL;
+  if (was_live(g, t, topic, ms) || was_told(g, t, topic, ms)) return NULL;
   t->at = time_add(now, g->timeout);
   list_remove(&t->due);
   list_append(&g->due, &t->due);
@@ -278,11 +350,26 @@ static const char *get_check(const struct gets *g, const struct get *t, struct g
   return NULL;
 }
 
+static const char *live_check(const struct gets *g) {
+  CHECK_PART(htab_check(&g->live));
+  CHECK(list_has(&g->lived, g->live.count), "gets: the topics that came to all are not as many as counted");
+  CHECK(g->tab.count || !g->live.count, "gets: topics are remembered for nobody");
+  list_for(it, &g->lived) {
+    const struct live *l = container_of(it, const struct live, lived);
+    CHECK(find_live(g, l->topic) == l, "gets: a topic that came to all is not found");
+    for (uint32_t i = 0; i < l->count; i++)
+      CHECK(l->at[i].upto <= g->last && (!i || (l->at[i].ms < l->at[i - 1].ms && l->at[i].upto >= l->at[i - 1].upto)),
+            "gets: what came to all is not in order");
+  }
+  return NULL;
+}
+
 const char *gets_check(const struct gets *g) {
   struct gets_sums sums = {0};
   nanotime last = 0;
   CHECK_PART(htab_check(&g->tab));
   CHECK_PART(htab_check(&g->topics));
+  CHECK_PART(live_check(g));
   CHECK(list_has(&g->due, g->tab.count), "gets: the deadlines are not as many as the subscriptions");
   list_for(it, &g->due) {
     const struct get *t = container_of(it, const struct get, due);
@@ -298,7 +385,8 @@ const char *gets_check(const struct gets *g) {
 }
 
 size_t gets_owned(const struct gets *g) {
-  size_t sum = htab_owned(&g->tab) + htab_owned(&g->topics);
+  size_t sum = htab_owned(&g->tab) + htab_owned(&g->topics) + htab_owned(&g->live);
+  list_for(it, &g->lived) sum += mem_cost(container_of(it, const struct live, lived));
   list_for(it, &g->due) {
     const struct get *t = container_of(it, const struct get, due);
     sum += mem_cost(t);

@@ -33,6 +33,8 @@ struct gets_source { /* a node that answers for one subscription */
 struct gets {
   struct htab tab;    /* by number */
   struct htab topics; /* topics that were delivered already, by (number, hash of the topic) */
+  struct htab live;   /* topics of which messages went to all subscribers meanwhile, by the hash of the topic */
+  struct list lived;  /* the same, the oldest first */
   struct list due;    /* requests, that with the oldest answer first */
   struct list full;   /* gets_source.full */
   struct mem *mem;
@@ -58,6 +60,10 @@ uint64_t gets_next(const struct gets *g, uint64_t number, struct slice *ret_patt
 /* An answer came. Returns the subscriber that gets the message; NULL: the subscription has ended, already had a message of this
  * topic that is as new, or does not match the topic. ms: when the publisher's node accepted the message. */
 void *gets_answer(struct gets *g, uint64_t number, struct slice topic, uint64_t ms, nanotime now);
+/* A retained message came to all subscribers of its topic at once, as it was published, or the topic was cleared: requests that
+ * are there now want no answer that is as old. ms: as above. Remembered for a quarter as many topics as gets_init says; beyond
+ * that, and without memory, somebody may get a message twice. */
+void gets_live(struct gets *g, struct slice topic, uint64_t ms);
 /* Counts n bytes of an answer. NULL: nobody waits for more, or there is no memory. Valid until the subscription ends here or
  * gets_node_gone. */
 struct gets_source *gets_took(struct gets *g, uint64_t number, struct gets_node *who, size_t n);

@@ -120,11 +120,17 @@ static void remember(struct node *n, struct slice topic, uint64_t ms, bool clear
 
 void recall_published(struct node *n, struct slice topic, uint64_t ms, bool cleared) {
   remember(n, topic, ms, cleared);
+  gets_live(&n->spread.gets, topic, ms);
   interest_set_retained(n->spread.interest, retained_count(&n->messages.retained));
   list_for(it, &n->spread.peers) {
     struct peer *p = peer_of(it);
     if (p->spread.interest.retained && !p->spread.dead) (void)send_moved(p, topic, ms, false);
   }
+}
+
+void recall_live(struct peer *p, struct slice topic, uint64_t ms) {
+  ms = to_ours(p, ms);
+  if (ms <= node_unix_ms(p->node) + MAX_AHEAD) gets_live(&p->node->spread.gets, topic, ms);
 }
 
 int recall_moved(struct peer *p, struct slice payload) {
@@ -187,20 +193,36 @@ void recall_left(void *node, uint64_t number, struct slice pattern) {
   if (spread_queued(p) != SIZE_MAX) (void)send_get(p, number, pattern, 0, true);
 }
 
+/* Asks for new subscriptions, of which it was told before: what it takes from then on it sends at once, and nothing is missed
+ * in between. For all of them when it holds retained messages now and did not before. */
+static void ask(struct peer *p) {
+  struct node *n = p->node;
+  struct spread_peer *s = &p->spread;
+  const struct gets *g = &n->spread.gets;
+  struct slice pattern;
+  if (s->dead || (s->holder ? s->asked == g->last : n->now < s->ask_at)) return;
+  if (interest_pending(n->spread.interest, &s->interest)) return;
+  if (!s->holder || g->last - s->asked > gets_count(g)) {
+    uint64_t after = s->holder ? s->asked : 0;
+    for (uint64_t k = 0; (k = gets_next(g, k, &pattern));)
+      if (k > after) (void)send_get(p, k, pattern, room_of(n), false);
+    if (!s->holder) s->ask_at = time_add(n->now, ASK_AGAIN);
+  } else {
+    for (uint64_t k = s->asked + 1; k <= g->last; k++)
+      if ((pattern = gets_pattern(g, k)).n) (void)send_get(p, k, pattern, room_of(n), false);
+  }
+  s->holder = true;
+  s->asked = g->last;
+}
+
 void recall_tell(struct peer *p) {
   struct node *n = p->node;
   struct spread_peer *s = &p->spread;
-  struct slice pattern;
   if (!s->interest.retained) {
     s->holder = false;
     return;
   }
-  /* it holds retained messages now and did not before: ask it for all new subscriptions */
-  if (!s->holder && n->now >= s->ask_at) {
-    s->holder = true;
-    s->ask_at = time_add(n->now, ASK_AGAIN);
-    for (uint64_t k = 0; (k = gets_next(&n->spread.gets, k, &pattern));) (void)send_get(p, k, pattern, room_of(n), false);
-  }
+  ask(p);
   if (s->tell_after == UINT64_MAX || spread_queued(p) > TELL_QUEUED) return;
   list_for(it, &n->messages.retained.all) {
     const struct retained_entry *e = container_of(it, struct retained_entry, all);
@@ -226,11 +248,7 @@ void recall_subscribe(struct session *s, struct slice pattern) {
   uint64_t number;
   if (s->state != SESSION_IN) return;
   /* no memory: the subscriber gets only what this node retains */
-  if (gets_begin(&n->spread.gets, &s->gets, pattern, n->now, &number)) return;
-  list_for(it, &n->spread.peers) {
-    struct peer *p = peer_of(it);
-    if (p->spread.holder && !p->spread.dead) (void)send_get(p, number, pattern, room_of(n), false);
-  }
+  (void)gets_begin(&n->spread.gets, &s->gets, pattern, n->now, &number);
 }
 
 void recall_unsubscribe(struct session *s, struct slice pattern) { gets_stop(&s->node->spread.gets, &s->gets, pattern); }

@@ -8,6 +8,7 @@
 #define RECALL_COST(topic, payload) ((topic) + (payload) + 64u)                       /* bytes of room that a message takes */
 uint64_t recall_stamp(const struct node *n, struct slice topic);                      /* of a message taken now, Unix ms */
 void recall_published(struct node *n, struct slice topic, uint64_t ms, bool cleared); /* taken or cleared here */
+void recall_live(struct peer *p, struct slice topic, uint64_t ms);                    /* came from there as it was published */
 void recall_tick(struct node *n);                                                     /* ends what is too old */
 void recall_done(struct node *n);
 int recall_moved(struct peer *p, struct slice payload);

@@ -636,6 +636,7 @@ static void receive(struct peer *p, const struct msg_publish *given, struct prin
   }
   if (!err) {
     n->spread.received++;
+    if (given->retain && given->retained_ms) recall_live(p, m.topic, given->retained_ms);
     if (keyed) (void)dedup_add(&n->messages.dedup, &key, n->now);
   }
   if (!given->has_ref || err || !deliver_tell(n, 0, &p->id, given->ref, 0, &(struct msg_partly){0})) answer(p, given, err);

@@ -94,6 +94,7 @@ struct spread_peer { /* embedded in struct peer */
   int64_t skew;        /* ms: how far our clock is ahead of its, plus the time that its frame took here */
   bool has_skew;
   bool holder;           /* it holds retained messages, and was asked for those that new subscriptions want */
+  uint64_t asked;        /* number of the last of these subscriptions that it was asked for */
   nanotime ask_at;       /* before this it is not asked again for all of them, however often it says that it holds some */
   uint64_t down_ms;      /* when the last path to it ended; 0: there was none */
   uint64_t tell_after;   /* retained_entry.seq: told so far of what we took while it was away; UINT64_MAX: all */

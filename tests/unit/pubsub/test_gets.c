@@ -64,6 +64,36 @@ static void each_topic_once_and_the_newest(void **state) {
   end(&x);
 }
 
+/* What came to all as it was published is no answer for who was there, and one for who came later. */
+static void live_ones_are_not_answered_again(void **state) {
+  struct fixture x;
+  uint64_t a, b;
+  (void)state;
+  begin(&x, 10, 8);
+  gets_live(&x.g, slice_str("a.b"), 9);
+  assert_int_equal(x.g.live.count, 0); /* nobody asked for anything */
+  assert_int_equal(gets_begin(&x.g, &x.to[0], slice_str("a.*"), 0, &a), 0);
+  gets_live(&x.g, slice_str("a.b"), 5);
+  assert_int_equal(gets_begin(&x.g, &x.to[1], slice_str("a.*"), 0, &b), 0);
+  gets_live(&x.g, slice_str("a.b"), 3); /* by another node at the same time, a bit earlier */
+  assert_null(gets_check(&x.g));
+  assert_null(answer(&x, a, "a.b", 5));
+  assert_null(answer(&x, a, "a.b", 4));
+  assert_null(answer(&x, b, "a.b", 3));
+  assert_ptr_equal(answer(&x, b, "a.b", 5), &x.to[1]);
+  assert_ptr_equal(answer(&x, a, "a.b", 6), &x.to[0]);
+  assert_ptr_equal(answer(&x, a, "a.c", 1), &x.to[0]);
+  for (char c = 'd'; c < 'h'; c++) gets_live(&x.g, slice_of((char[]){'a', '.', c}, 3), 5);
+  assert_int_equal(x.g.live.count, 3); /* a.d made room, and may come twice */
+  assert_ptr_equal(answer(&x, a, "a.d", 5), &x.to[0]);
+  assert_null(answer(&x, a, "a.g", 5));
+  assert_null(gets_check(&x.g));
+  gets_stop(&x.g, &x.to[0], slice_str("a.*"));
+  gets_stop(&x.g, &x.to[1], slice_str("a.*"));
+  assert_int_equal(x.g.live.count, 0);
+  end(&x);
+}
+
 static void ends(void **state) {
   struct fixture x;
   uint64_t a, b, c, d;
@@ -191,6 +221,7 @@ static void every_allocation_may_fail(void **state) {
       assert_true(err == 0 || err == MACULA_ENOMEM);
       if (!err) assert_ptr_equal(answer(&x, n, "a.b", 1), &x.to[0]);
       if (!err) (void)gets_took(&x.g, n, &x.from[0], 1);
+      gets_live(&x.g, slice_of(&"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrst"[i], 3), 5);
     }
     bool all = x.fail.countdown != 0;
     end(&x);
@@ -213,6 +244,9 @@ static void costs_what_is_planned(void **state) {
     assert_non_null(answer(&x, n, pattern, 1));
     assert_non_null(gets_took(&x.g, n, &x.from[0], 1));
     assert_non_null(gets_took(&x.g, n, &x.from[1], 1));
+    char topic[8];
+    snprintf(topic, sizeof topic, "%d", i);
+    gets_live(&x.g, slice_str(topic), 1);
   }
   print_message("%zu octets each of %u planned\n", x.mem.peak / MANY, PLAN_GET);
   assert_true(x.mem.peak / MANY <= PLAN_GET);
@@ -221,6 +255,7 @@ static void costs_what_is_planned(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(each_topic_once_and_the_newest),
+                                     cmocka_unit_test(live_ones_are_not_answered_again),
                                      cmocka_unit_test(ends),
                                      cmocka_unit_test(room_is_counted_for_each_source),
                                      cmocka_unit_test(a_node_ends_with_what_it_answered),
