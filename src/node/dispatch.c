@@ -131,6 +131,10 @@ static void client_frame(struct session *s, const struct frame *f) {
     session_ack(s, wants_answer, ref, err, NULL);
     return;
   }
+  if (err && s->state == SESSION_IN && s->base) {
+    session_left_out(s, err, NULL);
+    return;
+  }
   if (err) {
     session_close(s, err, NULL);
     return;

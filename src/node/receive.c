@@ -25,6 +25,7 @@
 #include "wire/frame.h"
 
 #define MAX_WINDOW (1024u * 1024)     /* the window of the CONNECT way grows up to this with use */
+#define BASE_MAX_PAYLOAD (16u << 20)  /* the original's limit: larger ones end the connection */
 #define PARTIAL_TIMEOUT (60 * NS_SEC) /* an unfinished frame */
 #define GOODBYE_TIMEOUT (5 * NS_SEC)
 
@@ -166,6 +167,22 @@ static bool must_wait(const struct session *s, const struct frame *f) {
   return (!s->peer && clients_wait(s->node)) || deliver_waits(s->node);
 }
 
+/* The original's clients do not come back when their connection ends: what they send in vain is left out. */
+static bool leave_out(struct stream *st, struct slice *in) {
+  struct session *s = st->s;
+  if (s->state != SESSION_IN || !s->base || !framer_skip(&st->framer, in, BASE_MAX_PAYLOAD)) return false;
+  if (!list_empty(&st->partial)) partial_end(st);
+  session_left_out(s, MACULA_FRAME_TOO_LARGE, NULL);
+  return true;
+}
+
+static int next_frame(struct stream *st, struct slice *in, struct frame *ret) {
+  for (;;) {
+    int r = framer_next(&st->framer, in, ret);
+    if (r != MACULA_FRAME_TOO_LARGE || !leave_out(st, in)) return r;
+  }
+}
+
 /* Whether the peer may send this frame on this stream. A client's one-way stream is for publishes (and for what announces
  * them), and comes after PONG. */
 static bool belongs(const struct stream *st, const struct frame *f) {
@@ -184,7 +201,7 @@ static int read_frames(struct stream *st, struct slice in) {
   struct node *n = s->node;
   struct frame f;
   int r = 0;
-  while (s->state != SESSION_OVER && (r = framer_next(&st->framer, &in, &f)) > 0) {
+  while (s->state != SESSION_OVER && (r = next_frame(st, &in, &f)) > 0) {
     bool dialling = s->state == SESSION_DIALLING;
     if (!belongs(st, &f)) return 0;
     s->at = dialling ? st->id : back_way(st);
@@ -428,7 +445,7 @@ void receive_data(struct session *s, int64_t id, struct slice data, bool fin) {
   list_init(&tmp.partial);
   framer_init(&tmp.framer, &s->node->rows.mem[ROW_RECEIVE], s->node->limits.max_frame);
   int err = read_frames(&tmp, data);
-  if (!err && s->state != SESSION_OVER && (framer_held(&tmp.framer) || tmp.stash.p)) {
+  if (!err && s->state != SESSION_OVER && (framer_held(&tmp.framer) || tmp.framer.skip || tmp.stash.p)) {
     if ((st = keep(s, &tmp)) != NULL) {
       read_ahead(st);
       account(st, data.n);

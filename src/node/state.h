@@ -35,6 +35,7 @@ struct node_stats {
   uint64_t sessions, admitted, replays_refused;
   uint64_t routes_forwarded, routes_delivered, routes_failed; /* envelopes */
   uint64_t refused[128];                                      /* connections closed, by code */
+  uint64_t left_out[128];                                     /* frames of base-only clients that were refused, by code */
 };
 
 /* The node: one member a room. */

@@ -33,8 +33,28 @@ static int gather(struct framer *f, const uint8_t *p, uint32_t n) {
   return 0;
 }
 
+bool framer_skip(struct framer *f, struct slice *in, uint32_t most) {
+  const uint8_t *header = f->have ? f->hdr : in->p;
+  if (payload_len(header) > most) return false;
+  f->skip = payload_len(header);
+  if (!f->have) {
+    in->p += FRAME_HEADER_LEN;
+    in->n -= FRAME_HEADER_LEN;
+  }
+  f->have = 0;
+  return true;
+}
+
+static void skip(struct framer *f, struct slice *in) {
+  uint32_t n = f->skip < in->n ? f->skip : (uint32_t)in->n;
+  f->skip -= n;
+  in->p += n;
+  in->n -= n;
+}
+
 int framer_next(struct framer *f, struct slice *in, struct frame *ret_frame) {
   int err;
+  if (f->skip) skip(f, in);
   if (f->need && f->have == f->need) framer_done(f); /* the frame that the last call returned */
   if (f->have == 0 && in->n >= FRAME_HEADER_LEN) {
     if ((err = check(f, in->p)) != 0) return err;

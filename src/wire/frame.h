@@ -35,6 +35,7 @@ struct framer {
   uint32_t have; /* octets of the frame gathered so far, header included */
   uint32_t need; /* octets of the whole frame, 0 while the header is incomplete */
   uint32_t cap;
+  uint32_t skip; /* octets of a frame that is left out, still to come */
   uint8_t hdr[FRAME_HEADER_LEN];
   uint8_t *buf;
 };
@@ -46,6 +47,9 @@ void framer_done(struct framer *f);
  * MACULA_ENOMEM, after which the stream cannot be read any further. The gather buffer of a returned frame is freed by the
  * next call or by framer_done. */
 int framer_next(struct framer *f, struct slice *in, struct frame *ret_frame);
+/* After MACULA_FRAME_TOO_LARGE, with the same input: leaves that frame out, if its payload has at most so many octets, and
+ * reading goes on behind it. Nothing of it is held. */
+bool framer_skip(struct framer *f, struct slice *in, uint32_t most);
 /* Octets of an incomplete frame held at the moment. */
 static inline size_t framer_held(const struct framer *f) { return f->have; }
 

@@ -88,6 +88,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
    * it already recognise it. */
   if (!err) err = spread_publish(s, &m, keyed ? &key : NULL, can_tell, given->ref, &waits, &partly);
   if (err && !can_tell) session_notice(s, err, text);
+  if (err && s->base) session_left_out(s, err, text);
   if (!waits && given->has_ref && !deliver_tell(n, s->serial, NULL, given->ref, err, &partly))
     session_ack_partly(s, given->ref, err, text ? text : spread_text(err, &partly, buf), &partly);
   spread_results(n);

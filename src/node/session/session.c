@@ -58,6 +58,7 @@ void session_tell(struct session *s, const struct msg *m, bool answer) {
 }
 
 void session_ack(struct session *s, bool has_ref, uint64_t ref, int err, const char *text) {
+  if (err && s->base) session_left_out(s, err, text);
   if (!has_ref || !(s->caps & CAP_ACK)) return;
   struct msg m = answer_ack(ref, err, text);
   session_tell(s, &m, true);
@@ -162,6 +163,14 @@ void session_say_lost(const struct session *s, uint64_t publishes) {
            "name=\"%s\" address=%s id=%s count=%llu left_out=%llu text=\"its connection ended while it was held\"",
            s->name ? s->name : "", at, who, (unsigned long long)publishes, (unsigned long long)n->sessions.refusals_left_out);
   n->sessions.refusals_left_out = 0;
+}
+
+void session_left_out(struct session *s, int err, const char *text) {
+  s->node->stats.left_out[-err < 128 ? -err : 0]++;
+  if (s->said_left_out) return;
+  s->said_left_out = true;
+  session_say_ended(s->node, "frame_left_out", door_remote(&s->door), door_id(&s->door), err,
+                    slice_str(text ? text : macula_err_text(err)));
 }
 
 /* Logs that the node ended a client's session; for links other lines are logged. */

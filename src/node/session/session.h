@@ -44,6 +44,9 @@ void session_close(struct session *s, int err, const char *text);
 void session_cut(struct session *s, int err);
 /* Logs and counts a connection that was refused before it had a session. */
 void session_refused(struct node *n, const struct addr *from, const struct id *id, int err, struct slice text);
+/* A frame of a base-only client was refused, which cannot be told so: it is counted, and logged once a connection. text NULL:
+ * the code's own. */
+void session_left_out(struct session *s, int err, const char *text);
 /* A log line about a connection that was refused or ended, at most so many a second. */
 void session_say_ended(struct node *n, const char *event, const struct addr *from, const struct id *id, int err,
                        struct slice text);

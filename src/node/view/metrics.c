@@ -51,6 +51,11 @@ static void refusals(const struct node *n, FILE *f) {
     if (n->stats.refused[i])
       fprintf(f, "macula_connections_ended_total{code=\"%s\"} %llu\n", macula_err_name(-i),
               (unsigned long long)n->stats.refused[i]);
+  head(f, "frames_left_out_total", "counter", "Frames of base-only clients that were refused, by code.");
+  for (int i = 1; i < 128; i++)
+    if (n->stats.left_out[i])
+      fprintf(f, "macula_frames_left_out_total{code=\"%s\"} %llu\n", macula_err_name(-i),
+              (unsigned long long)n->stats.left_out[i]);
 }
 
 static void messages(const struct node *n, FILE *f) {
