@@ -107,6 +107,7 @@ int retained_set(struct retained *r, const struct retained_message *m) {
   e->payload = m->payload;
   e->qos = m->qos;
   e->ms = m->ms;
+  e->slashes = m->slashes;
   e->at = m->now;
   list_remove(&e->age);
   list_append(&r->age, &e->age);

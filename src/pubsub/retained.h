@@ -28,6 +28,7 @@ struct retained_entry {
   uint64_t seq;             /* numbers the messages in the order of `all` */
   /* when its node accepted the message, Unix milliseconds: the newest message of a topic counts in the whole mesh */
   uint64_t ms;
+  uint32_t slashes; /* of the topic as it was published */
   uint8_t qos;
   uint8_t len;
   char topic[]; /* NUL-terminated */
@@ -53,6 +54,7 @@ struct retained_message {
   struct retained_owner *owner; /* NULL: nobody, who may fill all */
   uint64_t ms;                  /* when its node accepted the message */
   nanotime now;
+  uint32_t slashes; /* of the topic as it was published (wire/names.h) */
   uint8_t qos;
 };
 /* Replaces what the topic had; an empty or absent payload clears it. MACULA_RETAIN_FULL, MACULA_QUOTA_REACHED (the owner's

@@ -305,6 +305,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("instance")) return p->instance = reader_text(r), true;
     if (KEY("replay")) return p->replay = reader_uint(r), true;
     if (KEY("retained_ms")) return p->retained_ms = reader_uint(r), true;
+    if (KEY("slashes")) return p->slashes = (uint32_t)reader_uint(r), true;
     return read_origin(r, key, &p->origin);
   }
   case MSG_SUBSCRIBE:

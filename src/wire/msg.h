@@ -174,6 +174,7 @@ struct msg_publish {
   struct slice instance;  /* extension `node`: 16 octets */
   uint64_t replay;        /* extension `node`: retained, in answer to RETAINED_GET with this number; 0: not */
   uint64_t retained_ms;   /* extension `node`: with retain, when its publisher's node took it; 0: absent */
+  uint32_t slashes;       /* extension `node`: which separators of the topic its publisher wrote as slashes (names.h) */
   struct msg_origin origin;
 };
 struct msg_subscribe { /* and UNSUBSCRIBE */

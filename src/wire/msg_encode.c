@@ -161,7 +161,7 @@ static void payload(struct writer *w, const struct msg *m) {
   case MSG_PUBLISH: {
     const struct msg_publish *p = &m->publish;
     writer_map(w, 4u + !!p->message_id.p + p->has_ref + !!p->publisher.p + !!p->instance.p + !!p->replay + !!p->retained_ms +
-                      origin_keys(&p->origin));
+                      !!p->slashes + origin_keys(&p->origin));
     text(w, K("topic"), p->topic);
     text(w, K("payload"), p->payload);
     number(w, K("qos"), p->qos);
@@ -172,6 +172,7 @@ static void payload(struct writer *w, const struct msg *m) {
     if (p->instance.p) text(w, K("instance"), p->instance);
     if (p->replay) number(w, K("replay"), p->replay);
     if (p->retained_ms) number(w, K("retained_ms"), p->retained_ms);
+    if (p->slashes) number(w, K("slashes"), p->slashes);
     origin(w, &p->origin);
     break;
   }

@@ -323,3 +323,21 @@ int name_template_fill(struct slice stored, const struct name_values *values, ch
   *ret_len = n;
   return 0;
 }
+
+uint32_t name_slashes(struct slice in) {
+  uint32_t slashes = 0, bit = 1;
+  for (size_t i = 0; i < in.n; i++) {
+    if (!is_separator(in.p[i])) continue;
+    if (in.p[i] == '/') slashes |= bit;
+    bit <<= 1;
+  }
+  return slashes;
+}
+
+void name_respell(char *name, size_t len, uint32_t slashes) {
+  for (size_t i = 0; i < len; i++) {
+    if (name[i] != '.') continue;
+    if (slashes & 1) name[i] = '/';
+    slashes >>= 1;
+  }
+}

@@ -16,6 +16,10 @@
 #define NAME_MAX_LEN 255
 #define NAME_MAX_SEGMENTS 32
 
+/* Which separators of a valid topic are slashes: bit 0 is the first one. */
+uint32_t name_slashes(struct slice in);
+/* The other way, of the stored form. */
+void name_respell(char *name, size_t len, uint32_t slashes);
 /* Validates and writes the stored form (slashes to dots) to ret_name, NUL-terminated, its length to ret_len. Return
  * MACULA_INVALID_TOPIC, MACULA_INVALID_PROCEDURE, MACULA_INVALID_REALM; nothing is written then. */
 int name_topic(struct slice in, char ret_name[NAME_MAX_LEN + 1], size_t *ret_len);

@@ -71,7 +71,63 @@ static void test_ends(void **state) {
   mesh_stop(&m);
 }
 
+static void sub(struct rig_client *c, const char *pattern) {
+  struct slice s = slice_str(pattern);
+  struct msg m = {.type = MSG_SUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &s}}};
+  rig_send(c, &m);
+}
+
+static void hears_of(struct rig_client *c, const char *topic) {
+  struct slice got = rig_expect(c, MSG_PUBLISH).publish.topic;
+  if (!slice_is(got, topic)) fail_msg("%.*s and not %s", (int)got.n, (const char *)got.p, topic);
+}
+
+static void pub(struct rig_client *c, const char *topic, bool retain) {
+  struct msg m = {.type = MSG_PUBLISH,
+                  .publish = {.topic = slice_str(topic), .payload = slice_str("1"), .retain = retain, .slashes = 1}};
+  rig_send(c, &m);
+}
+
+/* Those that use slashes compare topics as their publishers wrote them, at the same node and at others, now and later. */
+static void test_slashes(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start_joined(&m, 2, NULL);
+  struct rig_client *slash[3], *dot[2], *ext[2], *from = rig_join(&m.rig[0], 0, NULL, RIG_BASE);
+  for (unsigned i = 0; i < 2; i++) {
+    slash[i] = rig_join(&m.rig[i], 0, NULL, RIG_BASE);
+    dot[i] = rig_join(&m.rig[i], 0, NULL, RIG_BASE);
+    ext[i] = rig_join(&m.rig[i], 0, NULL, RIG_EXT);
+    sub(slash[i], "a/#");
+    sub(dot[i], "a.**");
+    sub(ext[i], "a/b/**");
+  }
+  rig_run(&m.rig[0], NS_SEC);
+  mesh_settle(&m);
+  pub(from, "a/b/c.d", true);
+  pub(from, "a.b", false);
+  pub(ext[0], "a/b", false);
+  for (unsigned i = 0; i < 2; i++) {
+    hears_of(slash[i], "a/b/c.d");
+    hears_of(slash[i], "a.b");
+    hears_of(slash[i], "a/b");
+    hears_of(dot[i], "a.b.c.d");
+    hears_of(dot[i], "a.b");
+    hears_of(dot[i], "a.b");
+    hears_of(ext[i], "a.b.c.d");
+    assert_int_equal(rig_expect(ext[i], MSG_PUBLISH).publish.slashes, 0);
+  }
+  mesh_settle(&m);
+  for (unsigned i = 0; i < 2; i++) {
+    slash[2] = rig_join(&m.rig[i], 0, NULL, RIG_BASE);
+    sub(slash[2], "a/b/c/d");
+    hears_of(slash[2], "a/b/c.d");
+  }
+  mesh_stop(&m);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_left_out), cmocka_unit_test(test_ends)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_left_out), cmocka_unit_test(test_ends),
+                                     cmocka_unit_test(test_slashes)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,7 +50,7 @@ int deliver_match(struct node *n, struct session *from, struct slice topic, stru
 static int hand_over(struct fanout *f, struct session *to, uint64_t qos) {
   struct parcel *p = NULL;
   int err = fanout_for(f, to, &p);
-  if (err && !f->made[0] && !f->made[1]) return err;
+  if (err && !f->made[FORM_PLAIN] && !f->made[FORM_BY] && !f->made[FORM_SLASHES]) return err;
   if (!parcel_deliver(f->n, to, p) && qos) session_cut(to, MACULA_SLOW_CONSUMER);
   return 0;
 }
@@ -164,7 +164,7 @@ const char *deliver_check(const struct node *n) {
 double deliver_frames_owned(const struct node *n) {
   const struct fanout *f = n->messages.rest ? n->messages.rest->f : NULL;
   double sum = 0;
-  for (int i = 0; f && i < 2; i++)
+  for (int i = 0; f && i < FORMS; i++)
     if (f->made[i] && f->form[i].shared) sum += shbuf_part(f->form[i].shared, &n->rows.mem[ROW_SEND]);
   return sum;
 }

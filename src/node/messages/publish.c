@@ -36,6 +36,7 @@ static int retain(struct session *s, const struct msg_publish *m, struct princip
                                                                        .owner = s->account ? &s->account->retained : NULL,
                                                                        .ms = ms,
                                                                        .now = n->now,
+                                                                       .slashes = m->slashes,
                                                                        .qos = (uint8_t)m->qos});
   shbuf_unref(payload);
   if (!err) retained_set_origin(&n->messages.retained, m->topic, by);
@@ -71,6 +72,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   bool again = keyed && dedup_seen(&n->messages.dedup, &key, n->now), waits = false;
   struct principal *by = err ? NULL : origin_of(s);
   if (!err) {
+    m.slashes = name_slashes(given->topic);
     m.topic = slice_of(topic, len);
     m.has_ref = false;
     if (!m.message_id.p) m.message_id = serial_next(&n->messages.made, made_id); /* the original's subscribers expect one */
@@ -122,6 +124,7 @@ void publish_recalled(struct session *s, const struct msg_publish *m, const stru
                             .payload = m->payload,
                             .qos = m->qos,
                             .retain = true,
+                            .slashes = m->slashes,
                             .message_id = serial_next(&n->messages.made, id)};
   if (send_one(s, &out, by, false)) n->stats.dropped++;
 }
@@ -133,6 +136,7 @@ int publish_retained(struct session *s, const struct retained_entry *e) {
                           .payload = shbuf_view(e->payload),
                           .qos = e->qos,
                           .retain = true,
+                          .slashes = e->slashes,
                           .message_id = serial_next(&n->messages.made, id)};
   int err = send_one(s, &m, e->origin, true);
   return err == MACULA_ENOMEM ? MACULA_EFULL : err;
@@ -193,6 +197,7 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
   const char *text = name_why(err, NAME_PATTERN, topic, why);
   s->node->trust.cost = 0;
   for (; !err && msg_list_next(&l, &topic); i += !err) {
+    s->slashes |= s->base && name_slashes(topic);
     if ((err = name_pattern(topic, pattern, &len)) == 0) err = trust_allows(s, RIGHT_SUB, slice_of(pattern, len), &forbidden);
     if (!err && !trust_afford(s->node)) err = MACULA_RATE_LIMITED;
     if (!err) err = take_pattern(s, slice_of(pattern, len), flags, &was[i], &forbidden);

@@ -327,6 +327,7 @@ int recall_send(struct peer *p, uint64_t number, const struct retained_entry *e)
                               .qos = e->qos,
                               .retain = true,
                               .replay = number,
+                              .slashes = e->slashes,
                               .retained_ms = e->ms}};
   if (spread_queued(p) > GET_QUEUED) return MACULA_EFULL;
   int err = origin_put(p->link, LANE_PUBLISHES, e->origin, &m.publish.origin);

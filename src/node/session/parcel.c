@@ -5,6 +5,7 @@
 #include "node/session/origin.h"
 #include "node/session/session.h"
 #include "wire/frame.h"
+#include "wire/names.h"
 
 #define STALLED_AFTER (200 * NS_MS) /* a queue without an acknowledgement for so long may take only a share of the pool */
 
@@ -69,42 +70,57 @@ void fanout_init(struct fanout *f, struct node *n, const struct msg_publish *m, 
   f->n = n;
   f->m = m;
   f->by = by;
-  f->made[0] = f->made[1] = false;
+  memset(f->made, 0, sizeof f->made);
 }
 
-static int make(struct fanout *f, bool told) {
+/* link: for other nodes, which are told the spelling; else for clients. */
+static int make(struct fanout *f, enum form form, bool link) {
   struct msg m = {.type = MSG_PUBLISH, .publish = *f->m};
-  m.publish.origin = (struct msg_origin){.number = told ? f->by->number : 0};
-  int err = parcel_encode(&f->form[told], &f->n->rows.mem[ROW_SEND], &m, SIZE_MAX);
+  char topic[NAME_MAX_LEN];
+  m.publish.origin = (struct msg_origin){.number = form == FORM_BY ? f->by->number : 0};
+  if (!link) m.publish.slashes = 0;
+  if (form == FORM_SLASHES) {
+    memcpy(topic, f->m->topic.p, f->m->topic.n);
+    name_respell(topic, f->m->topic.n, f->m->slashes);
+    m.publish.topic = slice_of(topic, f->m->topic.n);
+  }
+  int err = parcel_encode(&f->form[form], &f->n->rows.mem[ROW_SEND], &m, SIZE_MAX);
   if (err) return err == MACULA_ENOMEM ? err : MACULA_PAYLOAD_TOO_LARGE;
-  if (told) f->form[told].by = f->by;
-  f->made[told] = true;
+  if (form == FORM_BY) f->form[form].by = f->by;
+  f->made[form] = true;
   return 0;
 }
 
+static enum form form_for(const struct fanout *f, const struct session *to) {
+  if (to->slashes && (f->made[FORM_SLASHES] || (f->m && f->m->slashes))) return FORM_SLASHES;
+  return f->by && origin_is_told(to) ? FORM_BY : FORM_PLAIN;
+}
+
 int fanout_for(struct fanout *f, const struct session *to, struct parcel **ret) {
-  bool told = f->by && origin_is_told(to);
-  int err = f->made[told] ? 0 : make(f, told);
-  if (err == MACULA_PAYLOAD_TOO_LARGE && told) { /* the largest messages are sent, even if that leaves no room for a number */
-    told = false;
-    err = f->made[told] ? 0 : make(f, told);
+  enum form form = form_for(f, to);
+  bool link = to->peer != NULL;
+  int err = f->made[form] ? 0 : make(f, form, link);
+  if (err == MACULA_PAYLOAD_TOO_LARGE && form == FORM_BY) { /* the largest are sent, even if no room is left for a number */
+    form = FORM_PLAIN;
+    err = f->made[form] ? 0 : make(f, form, link);
   }
-  if (!err) *ret = &f->form[told];
+  if (!err) *ret = &f->form[form];
   return err;
 }
 
 void fanout_done(struct fanout *f) {
-  for (int i = 0; i < 2; i++)
+  for (int i = 0; i < FORMS; i++)
     if (f->made[i]) parcel_done(&f->form[i]);
 }
 
 bool fanout_keep(struct fanout *f, struct fanout *ret) {
-  if (!f->made[0] && make(f, false)) return false;
-  if (f->by && !f->made[1]) (void)make(f, true);
+  if (!f->made[FORM_PLAIN] && make(f, FORM_PLAIN, false)) return false;
+  if (f->by && !f->made[FORM_BY]) (void)make(f, FORM_BY, false);
+  if (f->m->slashes && !f->made[FORM_SLASHES]) (void)make(f, FORM_SLASHES, false);
   *ret = *f;
   ret->m = NULL;
-  ret->by = f->made[1] ? principal_ref((struct principal *)f->by) : NULL;
-  for (int i = 0; i < 2; i++)
+  ret->by = f->made[FORM_BY] ? principal_ref((struct principal *)f->by) : NULL;
+  for (int i = 0; i < FORMS; i++)
     if (f->made[i] && f->form[i].frame.p == f->form[i].small) ret->form[i].frame.p = ret->form[i].small;
   return true;
 }

@@ -34,12 +34,18 @@ static inline struct slice parcel_payload(const struct parcel *p) {
 
 /* A message to one or to many: encoded once for the receivers that are told who published it, and once for the others, each
  * when it is first wanted. */
+enum form {
+  FORM_PLAIN,
+  FORM_BY,
+  FORM_SLASHES,
+  FORMS
+}; /* FORM_BY: with the publisher's number; FORM_SLASHES: as it spelled the topic */
 struct fanout {
   struct node *n;
   const struct msg_publish *m;
   const struct principal *by; /* its publisher; NULL: unknown */
-  bool made[2];
-  struct parcel form[2]; /* [1]: with the publisher's number */
+  bool made[FORMS];
+  struct parcel form[FORMS];
 };
 void fanout_init(struct fanout *f, struct node *n, const struct msg_publish *m, const struct principal *by);
 /* The message as this receiver is sent it. MACULA_PAYLOAD_TOO_LARGE, MACULA_ENOMEM. */

@@ -64,6 +64,7 @@ struct session {
   bool ended;          /* session_end has run */
   bool ended_by_us;    /* and not because its peer is silent */
   bool goodbye;        /* the peer ended it, or we have no more to do with it: it is not expected back */
+  bool slashes;        /* base-only: it wrote a slash in a pattern, and gets topics as their publishers spelled them */
   bool said_left_out;  /* base-only: it was logged that a frame of it was left out */
   bool base;           /* base-only: no extensions, only `bin` */
   struct bucket asked; /* of com.macula.*: node/view/admin.c */
