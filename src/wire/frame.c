@@ -35,8 +35,8 @@ static int gather(struct framer *f, const uint8_t *p, uint32_t n) {
 
 bool framer_skip(struct framer *f, struct slice *in, uint32_t most) {
   const uint8_t *header = f->have ? f->hdr : in->p;
-  if (payload_len(header) > most) return false;
-  f->skip = payload_len(header);
+  if (frame_payload_len(header) > most) return false;
+  f->skip = frame_payload_len(header);
   if (!f->have) {
     in->p += FRAME_HEADER_LEN;
     in->n -= FRAME_HEADER_LEN;

@@ -32,7 +32,7 @@
 #define PLAN_LOOKUP (16u << 10)     /* running lookup */
 #define PLAN_OWN 512u               /* record of the node's own, with its part of a signed batch; withdrawn ones make room */
 #define PLAN_HOLDERS (2u << 20)     /* which nodes hold its records, and to which nodes records are under way */
-#define PLAN_MEMBER 800u            /* member, with its signed record */
+#define PLAN_MEMBER 816u            /* member, with its signed record */
 #define PLAN_GOSSIP (2u << 20)      /* frames of the membership that wait to be sent */
 #define PLAN_SEEDS (64u << 10)      /* addresses to join by, and of lost nodes */
 #define PLAN_SILENT 160u            /* address that was dialled and did not answer */

@@ -153,6 +153,7 @@ void session_say_lost(const struct session *s, uint64_t publishes) {
   char at[ADDR_TEXT_LEN], who[ID_HEX_LEN + 1] = "none";
   if (!publishes) return;
   n->stats.publishes_lost += publishes;
+  if (!s->door.conn) return; /* the node itself ends */
   if (!bucket_take(&n->sessions.refusals, REFUSALS_A_SECOND, REFUSALS_AT_ONCE, n->now)) {
     n->sessions.refusals_left_out++;
     return;
