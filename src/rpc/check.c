@@ -7,7 +7,7 @@
 static const char *call_check(const struct router *r, const struct call *c) {
   bool waits = !list_empty(&c->of_wait);
   CHECK(!(waits && c->provider), "router: a call that has a provider waits for a lookup");
-  CHECK(waits || c->provider || c->again, "router: a call waits for nothing");
+  CHECK(waits || c->provider || c->again || c->lost, "router: a call waits for nothing");
   CHECK(!c->provider || c->attempt_count < CALL_MAX_ATTEMPTS, "router: a call has more attempts than are made");
   CHECK(!c->provider || !c->attempts[c->attempt_count].err, "router: a call's attempt has failed and goes on");
   CHECK(!c->provider || party_of(c->provider)->node || party_of(c->provider)->owner.silent || c->sent,

@@ -78,6 +78,7 @@ void remote_tell(const struct rpc_party *party, const struct msg *m, const struc
 
 static int reach(void *ctx, const struct remote_node *where, struct rpc_party **ret_party) {
   struct node *n = ctx;
+  if (n->left) return MACULA_NOT_CONNECTED; /* there may be no connection any more */
   struct peer *p = peer_get(n, &where->id);
   if (!p) return id_eq(&where->id, &n->id) ? MACULA_NOT_CONNECTED : MACULA_ENOMEM;
   /* a member's address is newer than that of a DHT record */

@@ -14,7 +14,8 @@ struct sums {
 /* A link is up or on its way: our dial is running or waits for a slot, or the other node's dial is expected. (A sweep later
  * than p->expect, since only the sweep then gives up what waited for that dial.) */
 static bool may_have_link(const struct peer *p) {
-  return p->link || p->dial || !list_empty(&p->waits) || p->node->now < time_add(p->expect, 2 * SWEEP_EVERY);
+  bool is_swept = p->node->now < p->node->sweep_at; /* not when the node has just stood still */
+  return p->link || p->dial || !list_empty(&p->waits) || !is_swept || p->node->now < time_add(p->expect, 2 * SWEEP_EVERY);
 }
 
 static const char *connection_check(const struct peer *p) {
