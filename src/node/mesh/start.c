@@ -9,22 +9,20 @@ static bool is_known(const struct peer *p) {
   return p->spread.interest.whole || !p->spread.on || p->spread.silent || p->unreachable;
 }
 
-static bool is_heard(const struct node *n, const struct id *id) {
-  const struct peer *p = peer_find(n, id);
-  return p && p->link && is_known(p) && membership_has_list(n->mesh.membership, id);
-}
-
-/* Every address of the configuration leads to a node that was heard, or to none that answers; and one node at least was heard.
- * From it we know the others. */
+/* Every address of the configuration leads to a node that was heard, or to none that answers; and one node at least, that we
+ * join or that was faster to find us, has told all members that it knows. */
 static bool joined(const struct node *n) {
-  bool any = false;
   list_for(it, &n->join.seeds) {
     const struct seed *d = container_of(it, const struct seed, all);
-    bool heard = d->has_id && is_heard(n, &d->id);
-    any |= heard;
+    const struct peer *p = d->has_id ? peer_find(n, &d->id) : NULL;
+    bool heard = p && p->link && is_known(p);
     if (d->keep && !heard && !d->self && !d->failures) return false;
   }
-  return any;
+  list_for(it, &n->spread.peers) {
+    const struct peer *p = container_of(it, const struct peer, spread.of_node);
+    if (p->link && is_known(p) && membership_has_list(n->mesh.membership, &p->id)) return true;
+  }
+  return false;
 }
 
 /* Members that are alive, as others say, and were not heard yet. */
