@@ -33,6 +33,7 @@ static void talk_init(struct talk *t, uint64_t seed, const struct sim_link *link
   pair_start(&t->p);
   sim_net_filter(t->p.net, passes, &t->path);
   pair_connect(&t->p);
+  quic_conn_admit(t->p.b.conn);
   t->from = from_server ? &t->p.b : &t->p.a;
   t->to = from_server ? &t->p.a : &t->p.b;
   assert_int_equal(quic_stream_open(t->from->conn, &t->stream), 0);

@@ -7,6 +7,7 @@ static void transfer(uint64_t seed, const struct sim_link *link, size_t total, n
   pair_init(&p, seed, link);
   pair_start(&p);
   pair_connect(&p);
+  quic_conn_admit(p.b.conn);
   int64_t s;
   struct rng_seeded g;
   rng_seeded_init(&g, seed);
@@ -53,6 +54,7 @@ static void test_flow_control(void **st) {
   pair_start(&p);
   p.b.hold = true;
   pair_connect(&p);
+  quic_conn_admit(p.b.conn);
   int64_t s, s2;
   uint8_t *data = calloc(1, 300000);
   assert_int_equal(quic_stream_open(p.a.conn, &s), 0);
@@ -86,6 +88,7 @@ static void test_offsets(void **st) {
   pair_start(&p);
   p.b.hold = true;
   pair_connect(&p);
+  quic_conn_admit(p.b.conn);
   int64_t s;
   uint8_t *data = calloc(1, 300000);
   assert_int_equal(quic_stream_open(p.a.conn, &s), 0);
@@ -109,6 +112,7 @@ static void test_stream_limit(void **st) {
   pair_start(&p);
   p.b.echo = true;
   pair_connect(&p);
+  quic_conn_admit(p.b.conn);
   int64_t s[11];
   for (int i = 0; i < 10; i++) assert_int_equal(quic_stream_open(p.a.conn, &s[i]), 0);
   assert_int_equal(quic_stream_open(p.a.conn, &s[10]), MACULA_EFULL);
@@ -131,6 +135,7 @@ static void test_reset(void **st) {
   pair_start(&p);
   p.b.hold = true;
   pair_connect(&p);
+  quic_conn_admit(p.b.conn);
   int64_t s;
   uint8_t *data = calloc(1, 300000);
   assert_int_equal(quic_stream_open(p.a.conn, &s), 0);
@@ -160,6 +165,7 @@ static void test_send_memory_refused(void **st) {
   p.a.mem = MEM_INIT("quic", 0);
   pair_start(&p);
   pair_connect(&p);
+  quic_conn_admit(p.b.conn);
   int64_t s;
   uint8_t *data = calloc(1, 50000);
   assert_int_equal(quic_stream_open(p.a.conn, &s), 0);
