@@ -119,7 +119,7 @@ static int run(struct cli *cli, void *options_set) {
 
 const struct command command_call = {
     "call",
-    "call PROC [JSON|-] [--timeout T] [--strategy S] [--idempotent|--once]",
+    "call PROC [JSON|-] [OPTION]...",
     "call a procedure, print its result",
     "Calls PROC with JSON ({} if none is given; standard input for '-') and prints\n"
     "the result.\n\n"

@@ -45,6 +45,8 @@ void router_free(struct router *r) {
   mem_free(r->mem, r);
 }
 
+uint32_t router_registered(const struct router *r) { return r->services.count - r->vacant.owner.count; }
+
 struct services *router_services(struct router *r) {
   return &r->services;
 }

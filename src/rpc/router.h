@@ -145,6 +145,8 @@ void router_free(struct router *r);
 
 /* For register, unregister and lists. */
 struct services *router_services(struct router *r);
+/* Registrations of providers that are there: without those that were lost, and whose return is waited for. */
+uint32_t router_registered(const struct router *r);
 const struct calls *router_calls(const struct router *r);
 const struct discovery *router_discovery(const struct router *r);
 const struct router_stats *router_stats(const struct router *r);

@@ -447,7 +447,7 @@ def provider_killed():
     with Node() as n:
         pids = os.path.join(n.folder, "pid")
         p = n.serve("job", "--exec", "echo $$ > %s; exec sleep 1000" % pids)
-        caller = n.macula("call", "job", "--timeout", "%ds" % DEADLINE, "--strategy", "first")
+        caller = n.macula("call", "job", "--timeout", "%ds" % DEADLINE, "--strategy", "first", "--idempotent")
         os.kill(pid_of(pids), 0)
         handler = pid_of(pids)
         n.serve("job", "--reply", '"second"')

@@ -145,7 +145,7 @@ def case_a_node_dies_in_mid_call():
             return [i for i in (1, 2, 3) if os.path.exists(os.path.join(m.folder.name, "started%d.%d" % (i, call)))]
 
         until("a provider is found", lambda: m.run(0, "call", "test.calculator", "0", "--timeout", "2s")[0] == 4 and running(0))
-        call = m.spawn(0, "call", "test.calculator", "1", *PATIENCE)
+        call = m.spawn(0, "call", "test.calculator", "1", "--idempotent", *PATIENCE)
         until("a handler runs", lambda: running(1))
         victim = running(1)[0]
         open(second, "w").close()

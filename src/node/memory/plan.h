@@ -18,7 +18,7 @@
 #define PLAN_FANOUT (4u << 10) /* a message that many get: its encoded forms, if they are small */
 #define PLAN_REPLAY 352u       /* subscription to which retained messages are still being sent */
 #define PLAN_SERVICE 560u      /* service with a name of 255 bytes and a provider of its own */
-#define PLAN_CALL 768u         /* pending call of such a procedure, without its arguments */
+#define PLAN_CALL 848u         /* pending call of such a procedure, without its arguments */
 #define PLAN_DISCOVERED 4608u  /* such a procedure with 32 nodes that provide it, being looked up again */
 #define PLAN_RETAINED 192u     /* retained message beside its topic and payload */
 #define PLAN_DEDUP 184u        /* message id */

@@ -277,7 +277,7 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
   GAUGE("gateway_diagnostics_available", "1: com.macula.diagnostics.* answers.", 1);
   COUNTER("questions_refused", "Calls of com.macula.* that cost more than the caller's share.", n->asks.refused);
   GAUGE("gateway_subscriptions", "Subscriptions.", topics.subscriptions);
-  GAUGE("gateway_registrations", "Services registered.", router_services(n->rpc.router)->count);
+  GAUGE("gateway_registrations", "Services registered.", router_registered(n->rpc.router));
   rows(n, f);
   messages(n, f);
   calls(n, f);

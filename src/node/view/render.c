@@ -83,8 +83,8 @@ static json_t *status(struct node *n, nanotime now) {
       n->realm, "version", MACULA_VERSION, "uptime_s", (ji)node_uptime_s(n, now), "ready", !n->draining, "clients",
       used(n->sessions.clients.count, n->sessions.clients.max), "operators",
       used(n->sessions.clients.ops, n->sessions.clients.max_ops), "peers", used(pool_count(&n->peers.pool), n->peers.pool.max),
-      "services", used(services->count, services->max), "subscriptions", used(topics.subscriptions, topics.max),
-      "pending_calls", used(calls_count(calls), calls->max), "retained",
+      "services", used(router_registered(n->rpc.router), services->max), "subscriptions",
+      used(topics.subscriptions, topics.max), "pending_calls", used(calls_count(calls), calls->max), "retained",
       used(retained_count(&n->messages.retained), n->limits.retained_count), "messages", "published", (ji)n->stats.published,
       "delivered", (ji)n->stats.delivered, "dropped", (ji)n->stats.dropped, "slow_consumers", (ji)n->stats.slow_consumers,
       "turns", turns(n), "memory", memory(n));
