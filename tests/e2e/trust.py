@@ -73,7 +73,7 @@ def passes(folder):
     with realm.node("one", "--realm-keys", realm.id) as n:
         topic = "plant.%s.temp" % n.ok("id").strip()
         assert n.run("--pass", mine, "pub", topic, "1") == (0, "", "")
-        assert n.run("pub", topic, "1", env={"MACULA_PASS": mine}) == (0, "", "")
+        assert n.run("pub", topic, "1", env={"MACULA_PASS_FILE": mine}) == (0, "", "")
         n.fails(1, "forbidden", "--pass", mine, "pub", "plant.x", "1")
         n.fails(3, "not_authorized", "--realm-key", realm.id, "pub", topic, "1")  # the node is right, but wants a pass, too
         other = n.ok("id", "new", "--identity", os.path.join(folder, "other.pem")).strip()
