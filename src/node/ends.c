@@ -68,10 +68,7 @@ void session_silent(struct session *s) {
   struct node *n = s->node;
   if (s->state != SESSION_IN) return;
   if (!s->peer) router_session_silent(n->rpc.router, &s->rpc, n->now);
-  if (!s->peer || s->peer->link != s) return;
-  rpc_peer_silent(s->peer);
-  spread_mute(s->peer);
-  peers_behind(s->peer, spread_mute);
+  if (s->peer && s->peer->link == s) rpc_peer_silent(s->peer);
 }
 
 void session_heard(struct session *s) {
@@ -101,6 +98,10 @@ static bool awaits_acks(const struct session *s) {
 void watches_sweep(struct node *n) {
   list_for_safe(it, &n->sessions.watched) {
     struct session *s = container_of(it, struct session, watch);
+    if (s->peer && s->peer->link == s && door_silent(&s->door)) {
+      spread_mute(s->peer);
+      peers_behind(s->peer, spread_mute);
+    }
     if (session_has_calls(s) || awaits_acks(s) || (s->state == SESSION_IN && door_silent(&s->door))) continue;
     s->watched = false;
     list_remove(&s->watch);

@@ -428,6 +428,8 @@ void quic_conn_keep_alive(struct quic_conn *c, uint64_t every) {
 
 bool quic_conn_silent(const struct quic_conn *c) { return c->watch && c->silent_told; }
 
+uint64_t quic_conn_unheard(const struct quic_conn *c) { return quic_conn_silent(c) ? time_since(c->q->now, c->unheard_at) : 0; }
+
 void quic_conn_watch(struct quic_conn *c, bool on) {
   if (c->watch == on) return;
   assert(on || c->q->watched > 0);

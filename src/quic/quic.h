@@ -227,6 +227,7 @@ void quic_conn_hold_streams(struct quic_conn *c, bool hold);
 void quic_conn_watch(struct quic_conn *c, bool on);
 /* Whether `silent` was called and nothing has come since. */
 bool quic_conn_silent(const struct quic_conn *c);
+uint64_t quic_conn_unheard(const struct quic_conn *c); /* for how long, ns; 0: it was not */
 void quic_conn_ping(struct quic_conn *c);
 void quic_conn_key_update(struct quic_conn *c); /* for tests; otherwise automatic */
 

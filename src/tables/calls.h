@@ -68,9 +68,9 @@ struct call {
   bool over;    /* its caller has ended */
   bool ends;    /* its provider was lost when it may have begun it: it is not tried again, but answered */
   bool lost;    /* it has no provider, and is in the router's list (of_provider) of those that are to be tried again */
+  uint8_t len;  /* of procedure */
   bool has_ref; /* of a cast: */
   uint64_t ref;
-  uint8_t len; /* of procedure */
   char procedure[];
 };
 

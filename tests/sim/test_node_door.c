@@ -90,6 +90,7 @@ static void pipe_keep_alive(struct door *d, uint64_t every) { (void)d, (void)eve
 static void pipe_ping(struct door *d) { (void)d; }
 static void pipe_hold(struct door *d, bool on) { (void)d, (void)on; }
 static void pipe_watch(struct door *d, bool on) { (void)d, (void)on; }
+static uint64_t pipe_unheard(const struct door *d) { return (void)d, 0; }
 static bool pipe_silent(const struct door *d) { return (void)d, false; }
 
 static bool pipe_offsets(const struct door *d, int64_t way, struct door_offsets *ret) {
@@ -126,6 +127,7 @@ static const struct door_ops pipe_ops = {.write = pipe_write,
                                          .hold = pipe_hold,
                                          .watch = pipe_watch,
                                          .keep_alive = pipe_keep_alive,
+                                         .unheard = pipe_unheard,
                                          .silent = pipe_silent};
 
 static struct pipe *pipe_new(struct rig *r, uint8_t number) {

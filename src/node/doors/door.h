@@ -83,10 +83,11 @@ struct door_ops {
   void (*brief)(struct door *d);              /* the session is over after so short a time that its arrival was for nothing */
   void (*shares)(struct door *d, uint32_t n); /* of the memory that all doors share it may use as much as n ordinary ones */
   void (*keep_alive)(struct door *d, uint64_t every); /* interval in ns; 0: the peer does it */
-  void (*ping)(struct door *d);           /* makes the peer acknowledge something, to find out whether it is still there */
-  void (*hold)(struct door *d, bool on);  /* while on, the peer gets no new way for one that it has closed */
-  void (*watch)(struct door *d, bool on); /* while on, the peer's silence is noticed (session_silent) */
-  bool (*silent)(const struct door *d);   /* silence was noticed, and nothing has come since (session_heard) */
+  void (*ping)(struct door *d);              /* makes the peer acknowledge something, to find out whether it is still there */
+  void (*hold)(struct door *d, bool on);     /* while on, the peer gets no new way for one that it has closed */
+  void (*watch)(struct door *d, bool on);    /* while on, the peer's silence is noticed (session_silent) */
+  bool (*silent)(const struct door *d);      /* silence was noticed, and nothing has come since (session_heard) */
+  uint64_t (*unheard)(const struct door *d); /* how long that silence lasts, ns; 0: there is none */
 };
 
 struct door {
@@ -143,6 +144,7 @@ static inline void door_keep_alive(struct door *d, uint64_t every) { d->ops->kee
 static inline void door_ping(struct door *d) { d->ops->ping(d); }
 static inline void door_hold(struct door *d, bool on) { d->ops->hold(d, on); }
 static inline void door_watch(struct door *d, bool on) { d->ops->watch(d, on); }
+static inline uint64_t door_unheard(const struct door *d) { return d->ops->unheard(d); }
 static inline bool door_silent(const struct door *d) { return d->ops->silent(d); }
 
 #endif

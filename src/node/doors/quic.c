@@ -75,6 +75,7 @@ static void keep_alive(struct door *d, uint64_t every) { quic_conn_keep_alive(d-
 static void ping(struct door *d) { quic_conn_ping(d->conn); }
 static void hold(struct door *d, bool on) { quic_conn_hold_streams(d->conn, on); }
 static void watch(struct door *d, bool on) { quic_conn_watch(d->conn, on); }
+static uint64_t unheard(const struct door *d) { return quic_conn_unheard(d->conn); }
 static bool silent(const struct door *d) { return quic_conn_silent(d->conn); }
 
 static const struct door_ops ops = {.write = write_copy,
@@ -113,6 +114,7 @@ static const struct door_ops ops = {.write = write_copy,
                                     .ping = ping,
                                     .hold = hold,
                                     .watch = watch,
+                                    .unheard = unheard,
                                     .silent = silent};
 
 struct door door_quic(struct quic_conn *c) {

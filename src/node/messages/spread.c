@@ -28,6 +28,7 @@
 #include "wire/interest.h"
 #include "wire/names.h"
 
+#define MUTE (1500 * NS_MS)       /* a connection that brings nothing for so long, though something waits to be acknowledged */
 #define PAGES_QUEUED (256u << 10) /* bytes in a link's queue; while there are more, pages of interest wait */
 #define PAGE_MOST (16u << 10)
 #define MOST_OF_A_PEER 100000u /* patterns */
@@ -256,12 +257,12 @@ static void speak_again(struct peer *p) {
   log_info(n->log, "peer_answers", PEER_FIELDS, PEER_VALUES(t));
 }
 
-/* Nothing comes from it, and it was not declared dead yet: its connection has brought nothing for as long as calls wait for
- * that (door_silent), or there is none and membership suspects it. It may be dead or stand still: it gets its copies, as far as
- * there is room, and is not waited for. */
+/* Nothing comes from it, and it was not declared dead yet: its connection has brought nothing for longer than a moment in which
+ * no more calls are sent to it (door_silent), or there is none and membership suspects it. It may be dead or stand still: it
+ * gets its copies, as far as there is room, and is not waited for. */
 static bool is_mute(const struct peer *p) {
   const struct session *path = path_of(p);
-  if (path) return door_silent(&path->door);
+  if (path) return door_unheard(&path->door) >= MUTE;
   const struct member *m = p->member && !p->unreachable ? membership_find(p->node->mesh.membership, &p->id) : NULL;
   return m && m->state == MEMBER_SUSPECT;
 }
