@@ -518,6 +518,7 @@ static const struct step {
              {"mesh", mesh_tick},
              {"drain", drain},
              {"queues", lanes_tick},
+             {"notices", notices_tick},
              {"replay", replay_step},
              {"acknowledgements", spread_tick},
              {"ends", settle},
