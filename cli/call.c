@@ -127,7 +127,7 @@ const struct command command_call = {
     "  --strategy S    which provider: random, first, round_robin, closest,\n"
     "                  least_pending\n"
     "  --idempotent    it may run more than once: another provider is tried when one\n"
-    "                  falls silent, is lost, or takes longer than its share of the time\n"
+    "                  falls silent, is lost, or takes longer than its share of time\n"
     "  --once          it never runs twice, not even when its provider died just after\n"
     "                  it began\n\n"
     "The error says whether the handler may have run; with --json also as a line of\n"
