@@ -128,8 +128,8 @@ const struct command command_call = {
     "                  least_pending\n"
     "  --idempotent    it may run more than once: another provider is tried when one\n"
     "                  falls silent, is lost, or takes longer than its share of time\n"
-    "  --once          it never runs twice, not even when its provider died just after\n"
-    "                  it began\n\n"
+    "  --once          it never runs twice, not even when its provider died just\n"
+    "                  after it began\n\n"
     "The error says whether the handler may have run; with --json also as a line of\n"
     "JSON: {\"error\": {\"code\", \"message\", \"may_have_run\", \"attempts\"}}.\n\n"
     "Example: macula call math.add '{\"a\":2,\"b\":3}'\n",

@@ -145,16 +145,10 @@ def case_a_node_dies_in_mid_call():
             return [i for i in (1, 2, 3) if os.path.exists(os.path.join(m.folder.name, "started%d.%d" % (i, call)))]
 
         until("a provider is found", lambda: m.run(0, "call", "test.calculator", "0", "--timeout", "2s")[0] == 4 and running(0))
-<<<<<<< HEAD
-        call = m.spawn(0, "call", "test.calculator", "1", "--idempotent", *PATIENCE)
-        until("a handler runs", lambda: running(1))
-        victim = running(1)[0]
-=======
         call = m.spawn(0, "call", "test.calculator", "1", *PATIENCE, "--idempotent")
         once = m.spawn(0, "--json", "call", "test.calculator", "2", *PATIENCE, "--strategy", "first")
         until("handlers run", lambda: running(1) and running(2))
         victim, other = running(1)[0], running(2)[0]
->>>>>>> 411556e (tests: a node that dies in mid-call, idempotent and not)
         open(second, "w").close()
         m.nodes[victim].end()
         answer = int(call.expect("out", rb"^\d+$").group())
