@@ -1,6 +1,8 @@
 /* What ngtcp2 calls. Handlers of the owner run from here; nothing here frees the connection or its TLS session. */
 #include "quic/internal.h"
 
+#define KEEP_ALIVE_LEAST (100 * NS_MS) /* between PINGs */
+
 static int client_initial(ngtcp2_conn *nc, void *user) { return ngtcp2_crypto_client_initial_cb(nc, user); }
 
 static int recv_crypto_data(ngtcp2_conn *nc, ngtcp2_encryption_level level, uint64_t offset, const uint8_t *p, size_t n,
@@ -44,9 +46,11 @@ static int handshake_completed(ngtcp2_conn *nc, void *user) {
   if (c->state != CONN_HANDSHAKE) return 0;
   c->state = CONN_OPEN;
   c->opened = true;
-  /* the peer's idle timeout counts as well as ours */
+  /* The peer's idle timeout counts as well as ours; one that is absurdly short makes nobody ping without end. */
   const ngtcp2_transport_params *peer = ngtcp2_conn_get_remote_transport_params(nc);
-  if (peer && peer->max_idle_timeout && c->keep_alive > peer->max_idle_timeout / 2) c->keep_alive = peer->max_idle_timeout / 2;
+  uint64_t half = peer ? peer->max_idle_timeout / 2 : 0;
+  if (half && half < KEEP_ALIVE_LEAST) half = KEEP_ALIVE_LEAST;
+  if (half && c->keep_alive > half) c->keep_alive = half;
   uint64_t ka = conn_effective_keep_alive(c);
   ngtcp2_conn_set_keep_alive_timeout(nc, ka ? ka : UINT64_MAX);
   if (q->cfg.handler.conn_open) q->cfg.handler.conn_open(q->cfg.ctx, c);

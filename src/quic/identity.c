@@ -11,14 +11,12 @@
 
 #define END_SOON (30 * 86400u) /* seconds before a certificate's end from which on the end is announced */
 
-/* A signature is made within a turn of the loop (5 ms), one in each handshake: RSA of 3,072 bits takes 4 ms, of 4,096 bits 9
- * ms.
+/* A signature is made within a turn of the loop (5 ms), one in each handshake: RSA of 3,072 bits takes 4 ms, of 4,096 bits 9.
  */
 #define RSA_MOST 3072u
 static const char key_too_slow[] =
     "its key is not Ed25519, P-256, P-384 or RSA of at most 3,072 bits, and others take too long to sign; make one with: "
-    "openssl "
-    "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=macula -keyout key.pem -out cert.pem";
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=macula -keyout key.pem -out cert.pem";
 
 static bool is_fast(gnutls_x509_privkey_t key) {
   unsigned bits;

@@ -4,8 +4,9 @@
  * none of ours passes by all of its limits, and takes as long to read as others: a ping, a copy, an acknowledgement of what was
  * acknowledged, bytes behind a gap, frames about limits, ids and paths. An honest peer sends few of them, but for bytes behind
  * a gap, of which a lossy path brings as many as a window holds before one packet closes the gap, and shows that they were
- * worth reading. So each costs its price, and bytes of streams give it back. Who has nothing left is not read until there is.
- */
+ * worth reading. So each costs its price, and bytes of streams give it back. What a connection needs to settle is its own;
+ * beyond that the units are its identity's, for all its connections. When those have nothing left, each is read just so often
+ * that it does not end for it. */
 #include "quic/internal.h"
 
 #define USEFUL 32u /* bytes: fewer, as a peer could send them one by one, move nothing */
@@ -14,6 +15,8 @@
 #define MOST 10000.0                   /* at once: what a window of 1 MiB holds */
 #define ALL 10.0   /* times that for all together; then only those are read who have spent less than a quarter of their own */
 #define EARLY 400u /* units before the owner has admitted it: an ordinary handshake takes 40, the largest certificates 150 */
+#define GRACE                                                                                                                  \
+  160.0 /* units that each connection has of its own once it is admitted: it looks for the MTU of its path with some 60 */
 #define FREE_EACH (NS_SEC / 2)    /* each connection has a small packet free so often: pings, and the answers to ours */
 #define FREE_WATCHED (40 * NS_MS) /* one that we watch answers our probes, which come half as often */
 #define FREE_PRICE 2u
@@ -29,9 +32,17 @@ static bool has_units(struct quic_conn *c) {
   return own >= 1 && (own > MOST / 4 * 3 || bucket_level(&q->units, RATE * ALL, MOST * ALL, q->now) >= 1);
 }
 
+/* So that who shares an identity with a spendthrift, or was one, stays connected. */
+static bool is_read_all_the_same(struct quic_conn *c) {
+  nanotime now = c->q->now;
+  if (c->half_open || time_since(now, c->read_at) < FREE_EACH) return false;
+  c->read_at = now;
+  return true;
+}
+
 bool idle_may_read(struct quic_conn *c) {
   struct quic *q = c->q;
-  if (!c->server || has_units(c)) return true;
+  if (!c->server || has_units(c) || is_read_all_the_same(c)) return true;
   q->stats.limited++;
   if (c->opened && q->now >= c->limited_at) {
     c->limited_at = time_add(q->now, SAY_AGAIN);
@@ -47,9 +58,13 @@ static bool is_free(struct quic_conn *c, uint32_t units) {
   return true;
 }
 
+static double beyond_grace(double owed) { return owed > GRACE ? owed - GRACE : 0; }
+
 static void spend(struct quic_conn *c, double units) {
+  double before = beyond_grace(c->owed);
   c->owed += units;
   if (!c->units) return;
+  units = beyond_grace(c->owed) - before;
   c->units->tokens -= units;
   c->q->units.tokens -= units;
 }

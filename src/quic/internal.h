@@ -102,7 +102,7 @@ struct quic_conn {
   double owed;                     /* units spent that bytes of streams have not given back */
   uint32_t moved;                  /* bytes of streams that the datagram under way has brought or acknowledged */
   bool lent;                       /* its handshake counts against its address: accept.c */
-  nanotime free_at;                /* when it had its last free packet: idle.c */
+  nanotime free_at, read_at;       /* when it had its last free packet, and was last read without units: idle.c */
   nanotime limited_at;             /* when `limited` may be told again */
   uint32_t shares;                 /* quic_conn_shares: it counts as so many connections in conn_pool; 0: as one */
   void *user;

@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 from _still import tried
 
 build = os.path.abspath(sys.argv[1])
+starting = threading.Lock()  # a process that begins while a program is being written has it open, and then that is busy
 DEADLINE = 600  # a run takes 20 s on an idle machine
 GUARANTEES = [  # scenario, bit of MACULA_TEST_UNBOUNDED, scale, a row that must be broken
     ("pool", 1, "0.02", "connections of the node at most"),
@@ -28,16 +30,21 @@ def run(scenario, scale, unbounded):
         env.update(XDG_CONFIG_HOME=folder, TMPDIR=folder)
         if unbounded:
             env["MACULA_TEST_UNBOUNDED"] = str(unbounded)
-        cmd = [shutil.copy(os.path.join(build, "macula"), folder), "load", scenario, "--scale", scale, "--json"]  # it takes the maculad beside it
+        cmd = [os.path.join(folder, "macula"), "load", scenario, "--scale", scale, "--json"]  # it takes the maculad beside it
         os.symlink(os.path.join(build, "tests", "unbounded"), os.path.join(folder, "maculad"))
         if unbounded:
             cmd += ["--patience", "5"]  # what is shown never comes
+        with starting:
+            shutil.copy(os.path.join(build, "macula"), folder)
+            p = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
         try:
-            p = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, timeout=DEADLINE)
+            out, err = p.communicate(timeout=DEADLINE)
         except subprocess.TimeoutExpired:
+            p.kill()
+            p.communicate()
             return None, [], "not within %d s" % DEADLINE
-    r = json.loads(p.stdout) if p.stdout else {"table": [], "pass": None}
-    return p.returncode, [row["what"] for row in r["table"] if not row["pass"]], p.stderr[-400:]
+    r = json.loads(out) if out else {"table": [], "pass": None}
+    return p.returncode, [row["what"] for row in r["table"] if not row["pass"]], err[-400:]
 
 
 def passes(result):

@@ -17,9 +17,10 @@ struct rpc {
     struct door_offsets at; /* of calls */
     bool known, ours;       /* ours: we ended it, and not because its peer is silent */
   } ended;
-  uint64_t stood;      /* ns: what comes may have waited for so long, as this process stood still (base/endpoint.h) */
-  uint64_t stood_next; /* the same of what comes next, once all that came before has been handled */
-  struct id way;       /* while a frame out of an envelope is handled: the node that handed it over; else zero */
+  uint64_t stood;        /* ns: what comes may have waited for so long, as this process stood still (base/endpoint.h) */
+  uint64_t stood_next;   /* the same of what comes next, once all that came before has been handled */
+  nanotime stood_say_at; /* the earliest time at which it is logged again */
+  struct id way;         /* while a frame out of an envelope is handled: the node that handed it over; else zero */
 };
 
 #endif

@@ -247,10 +247,67 @@ static void test_idlers(void **st) {
   pair_done(&p);
 }
 
+static void come(struct pair *p, struct bucket *units) {
+  pair_connect_again(p);
+  quic_conn_admit(p->b.conn);
+  quic_conn_pays(p->b.conn, units);
+}
+
+/* A thousand connections of one identity come one after the other, and each looks for the MTU of its path: none is limited. */
+static void test_crowd(void **st) {
+  (void)st;
+  struct pair p;
+  struct bucket units = {0};
+  pair_init(&p, 48, NULL);
+  p.ca.max_conns = p.cb.max_conns = 2000;
+  pair_start(&p);
+  for (int i = 0; i < 1000; i++) {
+    come(&p, &units);
+    pair_run(&p, 5 * NS_MS);
+  }
+  pair_run(&p, 30 * NS_SEC);
+  assert_int_equal(stats_of(&p.b).limited, 0);
+  assert_int_equal(p.b.closed, 0);
+  assert_true(bucket_level(&units, 1000, 10000, sim_net_now(p.net)) > 9900);
+  pair_done(&p);
+}
+
+/* Of two connections of one identity one sends what is for nothing, without end: the other stays, and what it sends arrives. */
+static void test_beside_a_spendthrift(void **st) {
+  (void)st;
+  struct pair p;
+  struct bucket units = {0};
+  paying_pair(&p, 49, NULL, &units);
+  sim_net_filter(p.net, keep_last, &p);
+  assert_int_equal(quic_stream_write(p.a.conn, p.a.stream, slice_str("a message of forty bytes, as they all have")), 0);
+  pair_run(&p, 100 * NS_MS);
+  sim_net_filter(p.net, NULL, NULL);
+  come(&p, &units); /* p.a.conn and p.b.conn are of this one from now on */
+  assert_int_equal(quic_stream_open(p.a.conn, &p.a.stream), 0);
+  size_t got = p.b.in_len;
+  for (int i = 0; i < 600; i++) { /* a minute */
+    again(&p, 2000);
+    if (i % 100 == 0) assert_int_equal(quic_stream_write(p.a.conn, p.a.stream, slice_str("here I am")), 0);
+    pair_run(&p, 100 * NS_MS);
+  }
+  assert_true(stats_of(&p.b).limited > 900000);
+  assert_int_equal(p.b.closed + p.a.closed, 0);
+  pair_run(&p, 5 * NS_SEC);
+  assert_int_equal(p.b.in_len, got + 6 * strlen("here I am"));
+  pair_done(&p);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_not_admitted),   cmocka_unit_test(test_brief),       cmocka_unit_test(test_admitted),
-      cmocka_unit_test(test_many_addresses), cmocka_unit_test(test_nothing_new), cmocka_unit_test(test_early),
-      cmocka_unit_test(test_lossy),          cmocka_unit_test(test_reader),      cmocka_unit_test(test_idlers)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_not_admitted),
+                                     cmocka_unit_test(test_brief),
+                                     cmocka_unit_test(test_admitted),
+                                     cmocka_unit_test(test_many_addresses),
+                                     cmocka_unit_test(test_nothing_new),
+                                     cmocka_unit_test(test_early),
+                                     cmocka_unit_test(test_lossy),
+                                     cmocka_unit_test(test_reader),
+                                     cmocka_unit_test(test_idlers),
+                                     cmocka_unit_test(test_crowd),
+                                     cmocka_unit_test(test_beside_a_spendthrift)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
