@@ -15,8 +15,8 @@
 #define MOST 10000.0                   /* at once: what a window of 1 MiB holds */
 #define ALL 10.0   /* times that for all together; then only those are read who have spent less than a quarter of their own */
 #define EARLY 400u /* units before the owner has admitted it: an ordinary handshake takes 40, the largest certificates 150 */
-#define GRACE                                                                                                                  \
-  160.0 /* units that each connection has of its own once it is admitted: it looks for the MTU of its path with some 60 */
+/* Units that each connection has of its own once it is admitted: to look for the MTU of its path takes some 30. */
+#define GRACE 160.0
 #define FREE_EACH (NS_SEC / 2)    /* each connection has a small packet free so often: pings, and the answers to ours */
 #define FREE_WATCHED (40 * NS_MS) /* one that we watch answers our probes, which come half as often */
 #define FREE_PRICE 2u
