@@ -529,6 +529,7 @@ static void ep_tick(void *ctx, nanotime now) {
     else
       connect_as(a, NULL);
   }
+  if (h.unsent) return; /* a turn sends only so much: first what there is */
   for (uint32_t i = 0; i < h.started; i++) {
     struct actor *a = &h.actors[i];
     done += !a->conn && !h.attack->again ? 1 : h.attack->turn ? h.attack->turn(a) : a->in;
@@ -544,6 +545,7 @@ static size_t ep_send(void *ctx, uint8_t *buf, size_t cap, struct burst *o, nano
   (void)ctx;
   for (;;) {
     size_t n = quic_send(h.quic, buf, cap, o, now);
+    h.unsent = n > 0;
     if (!n) return 0;
     h.sent++;
     if (h.attack->sends && !h.attack->sends(buf, n)) continue;

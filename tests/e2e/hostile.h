@@ -48,6 +48,7 @@ struct hostile {
   uint64_t sent, heard;
   nanotime now;
   bool ready;
+  bool unsent; /* the last turn ended before all was sent */
 };
 extern struct hostile h;
 
