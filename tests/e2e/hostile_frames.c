@@ -300,7 +300,8 @@ static size_t fill_retire(struct actor *a, uint8_t *p, size_t n, size_t at) {
   }
   return at;
 }
-static bool turn_retire(struct actor *a) { return turn_carry(a, a->issued < 100 ? UINT64_MAX : 0); }
+/* Packets beyond its budget are dropped unread, and what they retired is never retired. */
+static bool turn_retire(struct actor *a) { return turn_carry(a, a->issued < 100 ? 2000 : 0); }
 
 /* Ids that the node has to take in the place of those that it has. */
 static size_t fill_ids(struct actor *a, uint8_t *p, size_t n, size_t at) {
