@@ -69,7 +69,9 @@ extern "C" {
   X(PASS_REVOKED, 62, "pass_revoked", "the pass was revoked; ask who signed it for another")                                   \
   X(QUOTA_REACHED, 63, "quota_reached", "the quota of this identity is used up; the message says which")                       \
   X(LISTENERS_UNKNOWN, 64, "listeners_unknown", "what the clients of some nodes listen to is not known; the others have it")   \
-  X(PROVIDER_LOST, 65, "provider_lost", "its provider was lost before it answered, and may have begun; see before trying again")
+  X(PROVIDER_LOST, 65, "provider_lost",                                                                                        \
+    "its provider was lost before it answered, and may have begun; see before trying again")                                   \
+  X(DROPPED, 66, "dropped", "messages were not delivered, since they were read too slowly")
 
 typedef enum macula_err {
   MACULA_OK = 0,
