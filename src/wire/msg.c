@@ -9,7 +9,7 @@ static const struct {
   const char *name;
 } cap_names[] = {{CAP_PUBSUB, "pubsub"}, {CAP_RPC, "rpc"},           {CAP_ACK, "ack"},   {CAP_REGISTER, "register"},
                  {CAP_CANCEL, "cancel"}, {CAP_OPERATOR, "operator"}, {CAP_NODE, "node"}, {CAP_NOTICE, "notice"},
-                 {CAP_ORIGIN, "origin"}, {CAP_STREAMS, "streams"}};
+                 {CAP_ORIGIN, "origin"}, {CAP_STREAMS, "streams"},   {CAP_WAIT, "wait"}};
 #define CAP_COUNT (sizeof cap_names / sizeof cap_names[0])
 
 static const char *const strategies[] = {"", "random", "first", "round_robin", "closest", "least_pending", ""};
@@ -300,6 +300,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("qos")) return p->qos = reader_uint(r), true;
     if (KEY("retain")) return p->retain = reader_bool(r), true;
     if (KEY("message_id")) return p->message_id = reader_text(r), true;
+    if (KEY("wait")) return p->wait = reader_bool(r), true;
     if (KEY("ref")) return p->ref = reader_uint(r), p->has_ref = true, true;
     if (KEY("publisher")) return p->publisher = reader_text(r), true;
     if (KEY("instance")) return p->instance = reader_text(r), true;

@@ -68,8 +68,10 @@ enum msg_cap {
   CAP_NOTICE = 1 << 7,   /* "notice" */
   CAP_ORIGIN = 1 << 8,   /* "origin": it is told who published and called */
   CAP_STREAMS = 1 << 9,  /* "streams": publishes, and between nodes calls, go by streams of their own */
+  CAP_WAIT = 1 << 10,    /* "wait": a QoS 0 publish may rather be held for slow readers than be lost to them */
 };
-#define CAP_EXTENSIONS (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR | CAP_NODE | CAP_NOTICE | CAP_ORIGIN | CAP_STREAMS)
+#define CAP_EXTENSIONS                                                                                                         \
+  (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR | CAP_NODE | CAP_NOTICE | CAP_ORIGIN | CAP_STREAMS | CAP_WAIT)
 
 enum strategy {
   STRATEGY_DEFAULT = 0, /* field absent: the node's choice, random */
@@ -168,6 +170,7 @@ struct msg_publish {
   uint64_t qos;
   bool retain;
   struct slice message_id; /* 16 octets; optional on receipt */
+  bool wait;               /* extension `wait`: its publisher would rather be held than have a slow reader lose it; QoS 0 */
   uint64_t ref;            /* extension; with has_ref */
   bool has_ref;
   struct slice publisher; /* extension `node`: the client whose message it is, 32 octets, with `instance`: for de-duplication */

@@ -20,8 +20,8 @@ static void flag(struct writer *w, struct slice key, bool v) {
 }
 
 static void caps(struct writer *w, uint32_t set) {
-  static const char *const names[] = {"pubsub",   "rpc",  "ack",    "register", "cancel",
-                                      "operator", "node", "notice", "origin",   "streams"};
+  static const char *const names[] = {"pubsub", "rpc",    "ack",    "register", "cancel", "operator",
+                                      "node",   "notice", "origin", "streams",  "wait"};
   static const unsigned count = sizeof names / sizeof names[0];
   writer_bin(w, K("capabilities"));
   writer_array(w, (uint32_t)__builtin_popcount(set & ((1u << count) - 1)));
@@ -160,13 +160,14 @@ static void payload(struct writer *w, const struct msg *m) {
     break;
   case MSG_PUBLISH: {
     const struct msg_publish *p = &m->publish;
-    writer_map(w, 4u + !!p->message_id.p + p->has_ref + !!p->publisher.p + !!p->instance.p + !!p->replay + !!p->retained_ms +
-                      !!p->slashes + origin_keys(&p->origin));
+    writer_map(w, 4u + !!p->message_id.p + p->wait + p->has_ref + !!p->publisher.p + !!p->instance.p + !!p->replay +
+                      !!p->retained_ms + !!p->slashes + origin_keys(&p->origin));
     text(w, K("topic"), p->topic);
     text(w, K("payload"), p->payload);
     number(w, K("qos"), p->qos);
     flag(w, K("retain"), p->retain);
     if (p->message_id.p) text(w, K("message_id"), p->message_id);
+    if (p->wait) flag(w, K("wait"), true);
     if (p->has_ref) number(w, K("ref"), p->ref);
     if (p->publisher.p) text(w, K("publisher"), p->publisher);
     if (p->instance.p) text(w, K("instance"), p->instance);

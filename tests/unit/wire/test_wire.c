@@ -223,6 +223,23 @@ static void test_origin(void **state) {
   assert_int_equal(d.pong.caps, CAP_PUBSUB | CAP_NODE | CAP_ORIGIN);
 }
 
+static void test_wait(void **state) {
+  uint8_t buf[128];
+  struct msg d;
+  (void)state;
+  struct msg p = {.type = MSG_PUBLISH, .publish = {.topic = S("t"), .payload = S("1")}};
+  size_t without = msg_size(&p);
+  round_trip(&p, &d, buf, sizeof buf);
+  assert_false(d.publish.wait);
+  p.publish.wait = true;
+  round_trip(&p, &d, buf, sizeof buf);
+  assert_true(d.publish.wait);
+  assert_int_equal(msg_size(&p) - without, 7);
+  struct msg o = {.type = MSG_PONG, .pong = {.has_caps = true, .caps = CAP_STREAMS | CAP_WAIT}};
+  round_trip(&o, &d, buf, sizeof buf);
+  assert_int_equal(d.pong.caps, CAP_STREAMS | CAP_WAIT);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_cut_anywhere),
                                      cmocka_unit_test(test_frame_errors),
@@ -231,6 +248,7 @@ int main(void) {
                                      cmocka_unit_test(test_limits),
                                      cmocka_unit_test(test_how_often_a_call_may_run),
                                      cmocka_unit_test(test_every_cut_is_refused),
-                                     cmocka_unit_test(test_origin)};
+                                     cmocka_unit_test(test_origin),
+                                     cmocka_unit_test(test_wait)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
