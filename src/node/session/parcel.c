@@ -78,6 +78,7 @@ static int make(struct fanout *f, enum form form, bool link) {
   struct msg m = {.type = MSG_PUBLISH, .publish = *f->m};
   char topic[NAME_MAX_LEN];
   m.publish.origin = (struct msg_origin){.number = form == FORM_BY ? f->by->number : 0};
+  m.publish.wait = false; /* between its publisher and the publisher's node */
   if (!link) m.publish.slashes = 0;
   if (form == FORM_SLASHES) {
     memcpy(topic, f->m->topic.p, f->m->topic.n);
