@@ -30,6 +30,7 @@ allowed() { # folder, or file where one in a folder differs -> row: the folders 
     node) row="node node/mesh node/messages node/calls node/view node/peers node/trust node/session node/doors $floor" ;;
     trust) row="trust wire bounded base" ;;
     access) row="access trust wire bounded base" ;;
+    mqtt) row="mqtt wire bounded base" ;;
     io) row="io quic base" ;;
     client) row="client quic trust wire bounded base" ;;
     lib) row="lib client io quic trust wire bounded base" ;;
