@@ -13,7 +13,7 @@ from _node import MACULA, build, plain, serving, until
 from _process import Process
 from _still import tried
 
-HELPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_caller.py")
+CALLER = os.path.join(build, "tests", "caller")
 UNHEARD = 0.3  # s: what a provider began so shortly before it was killed it may not have acknowledged
 
 
@@ -31,7 +31,7 @@ class Mesh:
         return self.live[-1]
 
     def helper(self, what, i, *more):
-        return self.spawn(sys.executable, HELPER, build, what, self.nodes[i].address, "p", *more)
+        return self.spawn(CALLER, what, self.nodes[i].address, "p", *more)
 
     def provider(self, i):
         p = self.helper("serve", i)

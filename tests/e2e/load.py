@@ -405,7 +405,8 @@ def case_strict(folder):
     p = load(folder, "load", "streams", "--scale", "0.02", "--json", "--strict")
     rows, turns = report(p)["table"], "no turn of n1 computes for more than 5 ms"
     assert all(row["pass"] for row in rows if row["what"] != turns) and "99 of 100" not in p.stdout, p.stdout  # it measures none
-    assert [row["expected"] for row in rows if row["what"] == turns] == ["at most 5.0 ms"], rows  # judged as the machine is: only that it is
+    judged = [] if "asan" in os.path.basename(build) else ["at most 5.0 ms"]  # as the machine is, so only that it is judged
+    assert [row["expected"] for row in rows if row["what"] == turns] == judged, rows
     p = load(folder, "load", "clients", "--scale", "0.005", "--json", "--strict")
     rows = [row for row in report(p)["table"] if "connecting: 99 of 100 within" in row["what"]]
     assert len(rows) == 2, rows  # judged as the machine is: only that they are
