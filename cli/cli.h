@@ -9,7 +9,7 @@
 #include "macula/macula.h"
 
 /* Exit codes, as macula(1) lists them. */
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_CONNECTED = 3, EXIT_TIMED_OUT = 4 };
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_CONNECTED = 3, EXIT_TIMED_OUT = 4, EXIT_DROPPED = 5 };
 
 #define MAX_PAYLOAD ((size_t)1 << 20) /* a frame's limit: what is larger cannot be sent, so it is not read either */
 #define CLI_MS 1000000ull
@@ -56,6 +56,7 @@ struct link {
   bool lost, noted;
   int err;
   char text[512];
+  uint64_t dropped; /* messages, as the node says */
 };
 
 struct cli {

@@ -254,6 +254,15 @@ static void on_notice(void *ctx, macula_client client, int err, uint64_t count, 
   text_put_raw_line(stderr, text);
 }
 
+static void on_dropped(void *ctx, macula_client client, uint64_t count) {
+  struct link *k = ctx;
+  (void)client;
+  pthread_mutex_lock(&k->cli->lock);
+  k->dropped += count;
+  pthread_mutex_unlock(&k->cli->lock);
+  cli_wake(k->cli);
+}
+
 static int not_let_in(struct cli *cli, int err, const char *text) {
   const char *server = cli->server ? cli->server : getenv("MACULA_SERVER");
   const char *what = macula_err_text(err ? err : MACULA_NOT_CONNECTED);
@@ -274,6 +283,7 @@ int cli_connect(struct cli *cli, bool op) {
   o.on_state = on_state;
   o.on_room = on_room;
   o.on_notice = on_notice;
+  o.on_dropped = on_dropped;
   o.ctx = k;
   int err = macula_connect(cli->loop, &o, &k->client);
   if (err) return cli_invalid(err, macula_last_error());

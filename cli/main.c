@@ -43,7 +43,8 @@ static int help(const struct cli *cli) {
        "Commands:");
   for (const struct command *const *c = cli->commands; *c; c++) printf("  %-11s %s\n", (*c)->name, (*c)->summary);
   printf("\n%s\nExample: macula sub 'sensor.**' & macula pub sensor.kitchen.temp 21.5\n\n"
-         "Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 not connected or not\nlet in, 4 timed out.\n",
+         "Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 not connected or not\nlet in, 4 timed out, 5 messages for "
+         "sub were dropped.\n",
          global_help);
   return 0;
 }

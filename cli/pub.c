@@ -7,12 +7,13 @@
 
 struct pub_options {
   uint64_t qos, count, interval;
-  bool retain;
+  bool retain, wait;
 };
 
 static const struct option_def options[] = {
     {"qos", 'q', OPTION_NUMBER, offsetof(struct pub_options, qos), 0, 1},
     {"retain", 0, OPTION_FLAG, offsetof(struct pub_options, retain)},
+    {"wait", 0, OPTION_FLAG, offsetof(struct pub_options, wait)},
     {"count", 'n', OPTION_NUMBER, offsetof(struct pub_options, count), 1, UINT32_MAX},
     {"interval", 'i', OPTION_TIME, offsetof(struct pub_options, interval)},
     {0},
@@ -69,12 +70,9 @@ static void on_taken(void *ctx, macula_client client, int err, const char *text)
 }
 
 static int publish_all(struct cli *cli, const struct pub_options *o, struct pub *p, const char *payload, size_t len) {
-  macula_publish_options how = {MACULA_INIT(macula_publish_options),
-                                .qos = (int)o->qos,
-                                .retain = o->retain,
-                                .confirm = true,
-                                .on_partly = on_partly,
-                                .partly_ctx = p};
+  macula_publish_options how = {
+      MACULA_INIT(macula_publish_options), .qos = (int)o->qos,     .retain = o->retain, .confirm = true,
+      .wait_for_readers = o->wait,         .on_partly = on_partly, .partly_ctx = p};
   uint64_t count = o->count ? o->count : 1, next = cli_now();
   for (;;) {
     pthread_mutex_lock(&cli->lock);
@@ -108,6 +106,7 @@ static int run(struct cli *cli, void *options_set) {
   size_t len;
   int err = macula_check_topic(cli->argv[0]);
   if (err) return cli_bad_name(err, cli->argv[0]);
+  if (o->wait && o->qos) return cli_invalid(MACULA_EINVAL, "--wait goes with --qos 0: QoS 1 waits by itself");
   int code = text_read(cli->argc > 1 ? cli->argv[1] : NULL, "", &payload, &len);
   if (code) return code;
   code = cli_connect(cli, false);
@@ -129,6 +128,8 @@ const struct command command_pub = {
     "Publishes PAYLOAD, or standard input for '-', and ends when the node has taken\n"
     "it.\n\n"
     "  --qos 0|1       1: at least once to every subscriber connected now (default 0)\n"
+    "  --wait          be held for half of the time rather than have slow subscribers\n"
+    "                  lose it (QoS 0)\n"
     "  --retain        keep it for later subscribers; an empty payload clears\n"
     "  --count N       publish it N times\n"
     "  --interval T    time between two, such as 500ms or 2s\n\n"

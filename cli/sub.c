@@ -35,6 +35,7 @@ struct subscriber {
   size_t most;     /* bytes that one write takes without blocking after poll said so */
   uint8_t last_id[MACULA_MESSAGE_ID_LEN];
   const struct pattern *last_from;
+  uint64_t said, said_at; /* how many messages were dropped, as the last line about it had it, and when that was */
 };
 
 struct pattern {
@@ -118,9 +119,25 @@ static void on_message(void *ctx, macula_client client, const macula_message *m)
   pthread_mutex_unlock(&s->cli->lock);
 }
 
+/* One line a second at most, with all that were dropped so far. Returns when the next one is due. */
+static uint64_t say_dropped(struct subscriber *s, bool last) {
+  char count[32];
+  pthread_mutex_lock(&s->cli->lock);
+  uint64_t dropped = s->cli->link.dropped;
+  pthread_mutex_unlock(&s->cli->lock);
+  if (dropped == s->said) return CLI_NEVER;
+  uint64_t now = cli_now(), due = s->said ? s->said_at + CLI_SEC : now;
+  if (!last && now < due) return due;
+  fprintf(stderr, "macula: %s messages dropped: read too slowly\n", text_number(dropped, count));
+  s->said = dropped;
+  s->said_at = now;
+  return CLI_NEVER;
+}
+
 static int listen_on(struct cli *cli, struct subscriber *s, uint64_t until) {
   cli->prints = true;
   for (;;) {
+    uint64_t due = say_dropped(s, false);
     pthread_mutex_lock(&cli->lock);
     if (cli->is_full) flush_or_hold(s);
     uint64_t got = cli->is_full ? 0 : s->got; /* the last one is to be written before the end */
@@ -131,13 +148,14 @@ static int listen_on(struct cli *cli, struct subscriber *s, uint64_t until) {
     if (s->o->count && got >= s->o->count) return 0;
     int code = cli_check_link(cli);
     if (code >= 0) return code;
-    switch (cli_wait(cli, until)) {
+    switch (cli_wait(cli, due < until ? due : until)) {
     case CLI_WOKEN:
       break;
     case CLI_SIGNALLED:
     case CLI_UNREAD: /* the reader has what it wanted */
       return 0;
     case CLI_TIMED_OUT:
+      if (due < until) break;
       pthread_mutex_lock(&cli->lock);
       got = s->got; /* what came wakes nobody before the last one */
       pthread_mutex_unlock(&cli->lock);
@@ -177,6 +195,8 @@ static int run(struct cli *cli, void *options_set) {
   }
   if (!code) code = listen_on(cli, &s, until);
   cli_end(cli, code); /* ends the callbacks that use s */
+  (void)say_dropped(&s, true);
+  if (s.said && (!code || code == EXIT_TIMED_OUT)) code = EXIT_DROPPED;
   fclose(s.out);
   free(s.text);
   free(patterns);
@@ -190,10 +210,11 @@ const struct command command_sub = {
     "Prints `topic payload`, one line a message; a blank within the topic is written\n"
     "\\x20. * (or +) stands for one segment, ** (or #) for any number. Prints\n"
     "`subscribed PATTERN` to standard error when the node has confirmed. Subscribes\n"
-    "again after a loss.\n\n"
+    "again after a loss. What the node dropped since this was read too slowly is\n"
+    "counted there, and the exit code is 5.\n\n"
     "  --count N       end after N messages\n"
     "  --timeout T     end after T; exit code 4 if fewer than N messages, or none,\n"
-    "                  came\n"
+    "                  came (5 if some were dropped)\n"
     "  --raw           payloads as they are (but to a terminal, what would drive it\n"
     "                  is escaped); else newlines, backslashes and binary are escaped\n"
     "                  (\\n, \\\\, \\x00)\n\n"

@@ -177,6 +177,9 @@ typedef struct macula_options {
    * node must show a pass of this realm, with the role node and for its own key, else it is refused with MACULA_PASS_INVALID.
    * An id in `server`, ca_file and insecure come first: then the node need not show any. */
   const char *realm_key;
+  /* The node dropped messages for this client's subscriptions, since they were read too slowly; at most once a second, count:
+   * how many since the last time. NULL: on_notice is told, with MACULA_DROPPED. ctx is that of on_state. */
+  void (*on_dropped)(void *ctx, macula_client client, uint64_t count);
 } macula_options;
 /* Starts connecting and returns at once. opt NULL: defaults. The client is freed by macula_disconnect or with its loop. Errors
  * in the options and the files that they name: MACULA_EINVAL, MACULA_INVALID_REALM, those of macula_identity_load, and of a
@@ -215,6 +218,10 @@ typedef struct macula_publish_options {
    */
   void (*on_partly)(void *ctx, macula_client client, const macula_partly *partly);
   void *partly_ctx; /* of on_partly */
+  /* QoS 0: rather have this client's publishes held, for up to half of the time, than let a slow subscriber lose the message;
+   * without it they are held for a tenth of the time. The queue fills meanwhile: see wait_ms. A node of an earlier version does
+   * not know it, and holds nobody for long. MACULA_EINVAL with QoS 1, which has rules of its own. */
+  bool wait_for_readers;
 } macula_publish_options;
 /* done may be NULL. Without confirm and with QoS 0, done is not called when the function returns 0. QoS 1 and confirm: done is
  * called once: 0, or the node's refusal, or MACULA_TIMEOUT after timeout_ms; QoS 1 is sent again with the same id after a
@@ -273,7 +280,7 @@ MACULA_API int macula_unsubscribe(macula_client client, macula_sub sub);
  * from any thread, and from within a callback, after which no further one of a message comes; called from another thread, one
  * may still be running. They do not count: one macula_resume ends any number of holds. It holds on over a reconnect; what was
  * kept is lost with its connection. How long the node waits for a reader, and what becomes of its messages, is the node's: a
- * slow one may lose QoS 0 messages, and be ended as slow_consumer. MACULA_ECLOSED. */
+ * slow one may lose QoS 0 messages (on_dropped tells how many), and be ended as slow_consumer. MACULA_ECLOSED. */
 MACULA_API int macula_hold(macula_client client);
 MACULA_API int macula_resume(macula_client client);
 

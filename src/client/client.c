@@ -54,6 +54,7 @@ int client_new(struct hub *h, const struct client_options *o, struct client **re
   c->on_state = o->on_state;
   c->on_room = o->on_room;
   c->on_notice = o->on_notice;
+  c->on_dropped = o->on_dropped;
   c->ctx = o->ctx;
   c->state = MACULA_CONNECTING;
   rng_fill(h->cfg.rng, c->instance, sizeof c->instance);
@@ -304,7 +305,8 @@ void client_opened(struct client *c) {
                   .realm_id = slice_str(c->realm),
                   .caps = CAP_PUBSUB | CAP_RPC}};
   if (!c->base_only) {
-    m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_NOTICE | CAP_ORIGIN | CAP_STREAMS | (c->op ? CAP_OPERATOR : 0);
+    m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_NOTICE | CAP_ORIGIN | CAP_STREAMS | CAP_WAIT;
+    if (c->op) m.connect.caps |= CAP_OPERATOR;
     m.connect.instance = slice_of(c->instance, sizeof c->instance);
     client_prove(c, &m.connect, proof);
     if (c->name) m.connect.name = slice_str(c->name);

@@ -70,8 +70,9 @@ struct client_options {
   uint32_t max_calls;                /* 0: 1,024 */
   uint64_t backoff_min, backoff_max; /* ns; 0: 100 ms, 30 s */
   void (*on_state)(void *ctx, macula_client client, macula_state state, int err, const char *text);
-  void (*on_room)(void *ctx, macula_client client); /* as in macula_options, as is on_notice */
+  void (*on_room)(void *ctx, macula_client client); /* as in macula_options, as are those below */
   void (*on_notice)(void *ctx, macula_client client, int err, uint64_t count, const char *text);
+  void (*on_dropped)(void *ctx, macula_client client, uint64_t count);
   void *ctx;
   void *owner; /* the driver's */
 };

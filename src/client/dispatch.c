@@ -171,6 +171,12 @@ static void notice(struct client *c, int err, uint64_t count, const char *text) 
 
 static void noticed(struct client *c, const struct msg_notice *m) {
   char text[TEXT_MAX];
+  if (c->on_dropped && code_of(m->code) == MACULA_DROPPED) {
+    hub_leave(c->hub);
+    c->on_dropped(c->ctx, client_handle(c), m->count);
+    hub_enter(c->hub);
+    return;
+  }
   notice(c, code_of(m->code), m->count, copy_text(text, m->message));
 }
 

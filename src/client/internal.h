@@ -138,6 +138,7 @@ struct client {
   void (*on_state)(void *ctx, macula_client client, macula_state state, int err, const char *text);
   void (*on_room)(void *ctx, macula_client client);
   void (*on_notice)(void *ctx, macula_client client, int err, uint64_t count, const char *text);
+  void (*on_dropped)(void *ctx, macula_client client, uint64_t count);
   void *ctx, *owner;
 };
 

@@ -225,6 +225,7 @@ int client_publish(struct client *c, const char *topic, struct slice payload, co
   if (!opt) opt = &plain;
   if (opt->qos == 2) return MACULA_UNSUPPORTED_QOS;
   if (opt->qos < 0 || opt->qos > 2 || opt->timeout_ms > UINT32_MAX) return MACULA_EINVAL;
+  if (opt->qos && opt->wait_for_readers) return MACULA_EINVAL;
   int err = name_topic(slice_str(topic), name, &len);
   if (err) return err;
   if (c->state != MACULA_CONNECTED || c->closing) return MACULA_NOT_CONNECTED;
@@ -233,6 +234,7 @@ int client_publish(struct client *c, const char *topic, struct slice payload, co
                               .payload = payload,
                               .qos = (uint64_t)opt->qos,
                               .retain = opt->retain,
+                              .wait = opt->wait_for_readers && (c->caps & CAP_WAIT),
                               .message_id = serial_next(&c->messages, id)}};
   err =
       opt->qos || opt->confirm ? send_confirmed(c, &m, &m.publish.ref, &m.publish.has_ref, opt, done, ctx) : client_send(c, &m);

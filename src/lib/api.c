@@ -143,6 +143,7 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
                              .on_state = opt->on_state,
                              .on_room = opt->on_room,
                              .on_notice = opt->on_notice,
+                             .on_dropped = opt->on_dropped,
                              .ctx = opt->ctx,
                              .owner = r};
   r->cert_end = quic_identity_end(o.identity);
