@@ -13,8 +13,10 @@
 
 #include "base/endpoint.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/rng.h"
 #include "base/slice.h"
+#include "base/stream.h"
 #include "base/time.h"
 #include "base/turns.h"
 
@@ -92,6 +94,32 @@ void io_loop_stats(const struct io_loop *l, struct io_stats *ret_stats);
 /* False when the loop turns but does not serve: for 10 s no datagram was received or sent although the kernel had some to read,
  * or said that it would accept those that wait. */
 bool io_loop_serves(struct io_loop *l, nanotime now);
+
+/* ---- TCP (tcp.c): streams that others open ----------------------------------------------------------------------------------
+ */
+struct io_tcp;
+struct io_tcp_options {
+  struct addr bind; /* port 0: any */
+  struct stream_owner owner;
+  struct mem *mem;    /* what streams take; it outlives them */
+  size_t most_unsent; /* bytes that a stream takes beyond what its socket has; 0: 64 KiB */
+  /* Bytes of socket buffers beyond the first ones (IO_TCP_FIRST each way), of all streams together. Those of a stream that
+   * fills them grow twofold, to 1 MiB at most, and shrink again when it has not used them for some seconds. */
+  size_t most_buffers;
+};
+#define IO_TCP_FIRST 16384 /* bytes of a socket's buffer each way at first */
+/* Listens. Streams that come are the owner's. Errors and ret_why as of io_udp_open. */
+int io_tcp_open(struct io_loop *l, const struct io_tcp_options *o, struct io_tcp **ret_tcp, char *ret_why);
+/* Ends the streams, of which their owner hears nothing, and stops listening. */
+void io_tcp_close(struct io_tcp *t);
+const struct addr *io_tcp_local(const struct io_tcp *t);
+struct io_tcp_stats {
+  uint64_t accepted, refused; /* streams; refused: by their owner, or as there was no memory or no file descriptor for them */
+  uint64_t received, sent;    /* bytes */
+  uint32_t open;
+  size_t buffers; /* bytes of socket buffers that the kernel may hold for them now */
+};
+void io_tcp_stats(const struct io_tcp *t, struct io_tcp_stats *ret_stats);
 
 struct io_resolve;
 /* Looks up a name (getaddrinfo in libuv's thread pool): up to max addresses; cb on the loop's thread, count 0 and a line for

@@ -3,6 +3,7 @@
 #define IO_IO_PRIV_H
 
 #include <pthread.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <uv.h>
 
@@ -19,6 +20,7 @@
 #define IO_RECEIVE_UNTIL (1000 * NS_US)
 #define IO_TICK_UNTIL (1500 * NS_US)
 #define IO_SEND_UNTIL (3000 * NS_US)
+#define STREAM_EVENTS 64
 #define PORT_CHAINS 1024 /* `macula load` has 6,000 sockets in one loop */
 
 struct io_udp {
@@ -100,6 +102,14 @@ struct io_loop {
   struct in in[IN_BATCH]; /* read, and not yet handed on: those from in_at on */
   struct io_udp *in_of;   /* by this socket */
   unsigned in_at, in_count;
+  struct list listeners;  /* io_tcp.link */
+  int streams_fd;         /* the epoll set of all streams and listeners; -1: there was no listener yet */
+  uv_poll_t streams_poll; /* of it */
+  bool streams_ready;     /* it has, or may have, more to say */
+  struct epoll_event
+      events[STREAM_EVENTS]; /* that it said; those from event_at on are to be handled; of what ended ptr is NULL */
+  unsigned event_at, event_count;
+  uint8_t *stream_buf;
 };
 
 /* Reads what the sockets hold, within the turn's time, and each at most within its own budget. */
@@ -107,6 +117,19 @@ void io_udp_receive(struct io_loop *l);
 bool io_udp_unread(const struct io_loop *l); /* there is, or may be, more */
 /* Pulls and sends until nothing is left, each socket is full, or the turn has had its time (io_loop.unsent). */
 void io_udp_flush(struct io_loop *l);
+
+/* Likewise of streams. */
+void io_tcp_receive(struct io_loop *l);
+bool io_tcp_unread(const struct io_loop *l);
+void io_tcp_flush(struct io_loop *l);
+nanotime io_tcp_deadline(const struct io_loop *l);
+void io_tcp_drop_all(struct io_loop *l);
+void io_tcp_done(struct io_loop *l); /* once libuv watches nothing any more */
+
+/* udp.c: for ret_why (256 bytes; may be NULL); returns err. */
+int io_explain(char *ret_why, int err, const char *text);
+/* What errno says after a socket could not be had; what: "UDP". */
+int io_bind_error(const char *what, const struct addr *bind, char *ret_why);
 
 void io_turn_init(struct io_loop *l);
 void io_turn_begin(struct io_loop *l); /* the loop has slept, and something is to be done; harmless when repeated */

@@ -9,7 +9,8 @@
 #include "io/io_priv.h"
 
 static void arm(struct io_loop *l) {
-  nanotime at = l->has_ep ? l->ep.deadline(l->ep.ctx) : TIME_NEVER;
+  nanotime at = l->has_ep ? l->ep.deadline(l->ep.ctx) : TIME_NEVER, streams = io_tcp_deadline(l);
+  if (streams < at) at = streams;
   if (at != TIME_NEVER)
     at = time_add(at, NS_MS - 1) / NS_MS * NS_MS; /* 1 ms ticks: acknowledgements of a burst share a packet */
   /* An earlier time stays: it is a turn too many, but deadlines move on with every packet, and setting the timer costs more. */
@@ -35,6 +36,14 @@ static void on_async(uv_async_t *a) { ((struct io_loop *)a->data)->woken = true;
 
 static void on_idle(uv_idle_t *i) { (void)i; }
 
+static void flush(struct io_loop *l) {
+  l->unsent = false;
+  if (l->has_ep) io_udp_flush(l);
+  io_loop_did(l, "send");
+  io_tcp_flush(l);
+  io_loop_did(l, "send_tcp");
+}
+
 static void turn(struct io_loop *l) {
   io_turn_begin(l);
   io_loop_did(l, "handles"); /* HTTP, signals, lookups */
@@ -42,6 +51,8 @@ static void turn(struct io_loop *l) {
   io_udp_receive(l);
   io_loop_did(l, "receive");
   l->now = io_now();
+  io_tcp_receive(l);
+  io_loop_did(l, "receive_tcp");
   io_turn_until(l, IO_TICK_UNTIL);
   bool work = l->received;
   if (l->woken) {
@@ -53,13 +64,12 @@ static void turn(struct io_loop *l) {
   if (l->has_ep) {
     if (work || l->ep.deadline(l->ep.ctx) <= l->now) l->ep.tick(l->ep.ctx, l->now);
     io_loop_did(l, "tick");
-    io_turn_until(l, IO_SEND_UNTIL);
-    io_udp_flush(l);
-    io_loop_did(l, "send");
   }
+  io_turn_until(l, IO_SEND_UNTIL);
+  flush(l);
   l->received = false;
   arm(l);
-  if (l->unsent || io_udp_unread(l) || (l->busy && l->busy(l->busy_ctx)))
+  if (l->unsent || io_udp_unread(l) || io_tcp_unread(l) || (l->busy && l->busy(l->busy_ctx)))
     uv_idle_start(&l->idle, on_idle);
   else
     uv_idle_stop(&l->idle);
@@ -72,10 +82,9 @@ static void on_check(uv_check_t *c) { turn(c->data); }
 static void on_prepare(uv_prepare_t *p) {
   struct io_loop *l = p->data;
   io_loop_did(l, "handles");
-  if (l->has_ep && !l->unsent) {
+  if (!l->unsent) {
     l->now = io_now();
-    io_udp_flush(l);
-    io_loop_did(l, "send");
+    flush(l);
     if (l->unsent) uv_idle_start(&l->idle, on_idle);
   }
   arm(l);
@@ -90,6 +99,8 @@ int io_loop_new(const struct log *log, struct io_loop **ret_loop) {
   list_init(&l->sockets);
   for (int i = 0; i < PORT_CHAINS; i++) list_init(&l->by_port[i]);
   list_init(&l->lookups);
+  list_init(&l->listeners);
+  l->streams_fd = -1;
   list_init(&l->readable);
   l->out_buf = malloc((size_t)OUT_BURST * OUT_BATCH);
   l->in_buf = malloc(16 * 65536);
@@ -131,12 +142,14 @@ void io_loop_free(struct io_loop *l) {
   l->has_ep = false;
   io_resolve_drop_all(l);
   list_for_safe(it, &l->sockets) io_udp_close(container_of(it, struct io_udp, link));
+  io_tcp_drop_all(l);
   uv_prepare_stop(&l->prepare);
   uv_check_stop(&l->check);
   uv_idle_stop(&l->idle);
   uv_walk(&l->uv, close_handle, NULL);
   while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0) continue;
   uv_loop_close(&l->uv);
+  io_tcp_done(l);
   close(l->timer_fd);
   free(l->out_buf);
   free(l->in_buf);

@@ -30,7 +30,7 @@
 #define STUCK (10 * NS_SEC)
 #define STOOD_LEAST (100 * NS_MS) /* a shorter wait of a datagram is of no account */
 
-static int explain(char *why, int err, const char *text) {
+int io_explain(char *why, int err, const char *text) {
   if (why) snprintf(why, 256, "%s", text);
   return err;
 }
@@ -512,7 +512,6 @@ static bool pull(struct io_loop *l, bool first) {
 
 void io_udp_flush(struct io_loop *l) {
   bool first = true, more = true;
-  l->unsent = false;
   for (;; first = false) {
     send_batch(l);
     if (!more || (l->out_count && l->waiting == l->socket_count)) return;
@@ -534,27 +533,30 @@ static int buffer_size(int fd, int what, int force, int want) {
   return have / 2; /* the kernel doubles it for its own bookkeeping */
 }
 
-static int bind_error(const struct io_udp_options *o, char *why) {
+int io_bind_error(const char *what, const struct addr *bind, char *why) {
   char text[ADDR_TEXT_LEN], line[256];
-  addr_text(&o->bind, text);
+  addr_text(bind, text);
   switch (errno) {
   case EADDRINUSE:
-    if (!addr_port(&o->bind))
-      return explain(why, MACULA_EFULL,
-                     "no UDP port is free: end what holds them, or widen the range that the system gives from (sysctl "
-                     "net.ipv4.ip_local_port_range)");
-    snprintf(line, sizeof line, "UDP %s is in use by another process: stop it, or choose another port", text);
-    return explain(why, MACULA_EBUSY, line);
+    if (!addr_port(bind)) {
+      snprintf(line, sizeof line,
+               "no %s port is free: end what holds them, or widen the range that the system gives from (sysctl "
+               "net.ipv4.ip_local_port_range)",
+               what);
+      return io_explain(why, MACULA_EFULL, line);
+    }
+    snprintf(line, sizeof line, "%s %s is in use by another process: stop it, or choose another port", what, text);
+    return io_explain(why, MACULA_EBUSY, line);
   case EACCES:
   case EPERM:
     snprintf(line, sizeof line, "no permission to listen on %s: choose a port above 1023", text);
-    return explain(why, MACULA_NOT_AUTHORIZED, line);
+    return io_explain(why, MACULA_NOT_AUTHORIZED, line);
   case EADDRNOTAVAIL:
     snprintf(line, sizeof line, "%s is not an address of this machine", text);
-    return explain(why, MACULA_EINVAL, line);
+    return io_explain(why, MACULA_EINVAL, line);
   default:
     snprintf(line, sizeof line, "cannot listen on %s: %s", text, strerror(errno));
-    return explain(why, MACULA_EIO, line);
+    return io_explain(why, MACULA_EIO, line);
   }
 }
 
@@ -562,14 +564,14 @@ int io_udp_open(struct io_loop *l, const struct io_udp_options *o, struct io_udp
   int on = 1, err;
   bool v6 = o->bind.sa.sa_family == AF_INET6;
   struct io_udp *u = calloc(1, sizeof *u);
-  if (!u) return explain(ret_why, MACULA_ENOMEM, "out of memory");
+  if (!u) return io_explain(ret_why, MACULA_ENOMEM, "out of memory");
   u->loop = l;
   u->fd = socket(o->bind.sa.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (u->fd < 0) {
     char line[256];
     snprintf(line, sizeof line, "cannot open a UDP socket: %s", strerror(errno));
     free(u);
-    return explain(ret_why, MACULA_EIO, line);
+    return io_explain(ret_why, MACULA_EIO, line);
   }
   if (v6) {
     setsockopt(u->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
@@ -598,12 +600,12 @@ int io_udp_open(struct io_loop *l, const struct io_udp_options *o, struct io_udp
              have_send, want);
   /* One loop: no SO_REUSEPORT, so that bind itself finds a port in use. */
   if (bind(u->fd, &o->bind.sa, addr_len(&o->bind)) != 0) {
-    err = bind_error(o, ret_why);
+    err = io_bind_error("UDP", &o->bind, ret_why);
     goto fail;
   }
   socklen_t n = sizeof u->local;
   if (getsockname(u->fd, &u->local.sa, &n) != 0) {
-    err = explain(ret_why, MACULA_EIO, strerror(errno));
+    err = io_explain(ret_why, MACULA_EIO, strerror(errno));
     goto fail;
   }
   int none = 0;
@@ -611,7 +613,7 @@ int io_udp_open(struct io_loop *l, const struct io_udp_options *o, struct io_udp
   u->gso = !o->no_gso && setsockopt(u->fd, IPPROTO_UDP, UDP_SEGMENT, &none, sizeof none) == 0;
   if (!o->no_gro) (void)setsockopt(u->fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
   if (uv_poll_init(&l->uv, &u->poll, u->fd) != 0) {
-    err = explain(ret_why, MACULA_EIO, "the event loop does not take the socket");
+    err = io_explain(ret_why, MACULA_EIO, "the event loop does not take the socket");
     goto fail;
   }
   u->poll.data = u;
