@@ -20,18 +20,24 @@ struct stream_ops {
   /* The owner has done with it: it hears no more of it, and must not name it again. What was written is sent within a second;
    * reset: it is not, and the peer sees that the connection broke. */
   void (*close)(struct stream *s, bool reset);
+  /* It is of no use any more: the owner hears that it closed, with this error, by the turn's end. */
+  void (*break_off)(struct stream *s, int err);
 };
 
 struct stream {
   const struct stream_ops *ops;
   void *user; /* the owner's */
   struct addr local, remote;
+  bool secret, has_id; /* nobody reads it on its way; the peer has proved a key: */
+  struct id id;        /* SHA-256 of its SubjectPublicKeyInfo */
+  uint64_t id_end;     /* when the certificate with that key ends, Unix seconds */
 };
 
 /* None of these is called from within a function above. */
 struct stream_owner {
   void *ctx;
-  /* A new one. Not 0: the owner has no room, and it is closed; write and close may be called before. */
+  /* A new one: what is in it stands for good, but for user. Not 0: the owner has no room, and it is closed; write and close may
+   * be called before. */
   int (*opened)(void *ctx, struct stream *s, nanotime now);
   /* Bytes came, all of which the owner takes, also after `read` was switched off within this call. They may be changed. */
   void (*data)(void *ctx, struct stream *s, uint8_t *bytes, size_t n, nanotime now);
@@ -44,5 +50,6 @@ static inline size_t stream_write(struct stream *s, struct slice bytes) { return
 static inline size_t stream_unsent(const struct stream *s) { return s->ops->unsent(s); }
 static inline void stream_read(struct stream *s, bool on) { s->ops->read(s, on); }
 static inline void stream_close(struct stream *s, bool reset) { s->ops->close(s, reset); }
+static inline void stream_break(struct stream *s, int err) { s->ops->break_off(s, err); }
 
 #endif

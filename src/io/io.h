@@ -110,7 +110,7 @@ struct io_tcp_options {
 #define IO_TCP_FIRST 16384 /* bytes of a socket's buffer each way at first */
 /* Listens. Streams that come are the owner's. Errors and ret_why as of io_udp_open. */
 int io_tcp_open(struct io_loop *l, const struct io_tcp_options *o, struct io_tcp **ret_tcp, char *ret_why);
-/* Ends the streams, of which their owner hears nothing, and stops listening. */
+/* Ends the streams, of which their owner hears, and stops listening. io_loop_free does it for those that are left. */
 void io_tcp_close(struct io_tcp *t);
 const struct addr *io_tcp_local(const struct io_tcp *t);
 struct io_tcp_stats {
@@ -120,6 +120,33 @@ struct io_tcp_stats {
   size_t buffers; /* bytes of socket buffers that the kernel may hold for them now */
 };
 void io_tcp_stats(const struct io_tcp *t, struct io_tcp_stats *ret_stats);
+
+/* ---- TLS 1.2 and 1.3 on streams (tls.c) -------------------------------------------------------------------------------------
+ */
+struct io_tls;
+struct io_tls_options {
+  const char *key_pem, *cert_pem; /* of the server, with its chain */
+  struct stream_owner owner;      /* of the streams that come out */
+  struct mem *mem;                /* what they take, but for GnuTLS's sessions, which its own hooks count; it outlives them */
+  uint32_t most_shaking;          /* handshakes under way at a time: the oldest makes room for a newcomer; 0: 256 */
+  /* A stream was refused before its owner heard of it; text for people. May be NULL. */
+  void (*refused)(void *ctx, const struct addr *remote, const char *why);
+  void *refused_ctx;
+};
+/* Streams of others that carry TLS are owned by io_tls_owner, and what they carry by o->owner. A certificate of the client is
+ * asked for and not demanded: its key is proved by the handshake, and nothing else of it is checked (stream.id). A handshake
+ * takes 10 s at most. MACULA_CERTIFICATE_INVALID, MACULA_ENOMEM. */
+int io_tls_new(struct io_loop *l, const struct io_tls_options *o, struct io_tls **ret_tls);
+/* After the streams below are gone. */
+void io_tls_free(struct io_tls *t);
+struct stream_owner io_tls_owner(struct io_tls *t);
+/* Another certificate for who comes from now on. Errors as of io_tls_new. */
+int io_tls_set_cert(struct io_tls *t, const char *key_pem, const char *cert_pem);
+struct io_tls_stats {
+  uint64_t handshakes, failed; /* completed; ended before that */
+  uint32_t shaking;
+};
+void io_tls_stats(const struct io_tls *t, struct io_tls_stats *ret_stats);
 
 struct io_resolve;
 /* Looks up a name (getaddrinfo in libuv's thread pool): up to max addresses; cb on the loop's thread, count 0 and a line for

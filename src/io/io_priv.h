@@ -102,6 +102,7 @@ struct io_loop {
   struct in in[IN_BATCH]; /* read, and not yet handed on: those from in_at on */
   struct io_udp *in_of;   /* by this socket */
   unsigned in_at, in_count;
+  struct list tls;        /* io_tls.link */
   struct list listeners;  /* io_tcp.link */
   int streams_fd;         /* the epoll set of all streams and listeners; -1: there was no listener yet */
   uv_poll_t streams_poll; /* of it */
@@ -124,6 +125,8 @@ bool io_tcp_unread(const struct io_loop *l);
 void io_tcp_flush(struct io_loop *l);
 nanotime io_tcp_deadline(const struct io_loop *l);
 void io_tcp_drop_all(struct io_loop *l);
+void io_tls_sweep(struct io_loop *l);
+nanotime io_tls_deadline(const struct io_loop *l);
 void io_tcp_done(struct io_loop *l); /* once libuv watches nothing any more */
 
 /* udp.c: for ret_why (256 bytes; may be NULL); returns err. */

@@ -9,8 +9,10 @@
 #include "io/io_priv.h"
 
 static void arm(struct io_loop *l) {
-  nanotime at = l->has_ep ? l->ep.deadline(l->ep.ctx) : TIME_NEVER, streams = io_tcp_deadline(l);
+  nanotime at = l->has_ep ? l->ep.deadline(l->ep.ctx) : TIME_NEVER;
+  nanotime streams = io_tcp_deadline(l), handshakes = io_tls_deadline(l);
   if (streams < at) at = streams;
+  if (handshakes < at) at = handshakes;
   if (at != TIME_NEVER)
     at = time_add(at, NS_MS - 1) / NS_MS * NS_MS; /* 1 ms ticks: acknowledgements of a burst share a packet */
   /* An earlier time stays: it is a turn too many, but deadlines move on with every packet, and setting the timer costs more. */
@@ -52,6 +54,7 @@ static void turn(struct io_loop *l) {
   io_loop_did(l, "receive");
   l->now = io_now();
   io_tcp_receive(l);
+  io_tls_sweep(l);
   io_loop_did(l, "receive_tcp");
   io_turn_until(l, IO_TICK_UNTIL);
   bool work = l->received;
@@ -100,6 +103,7 @@ int io_loop_new(const struct log *log, struct io_loop **ret_loop) {
   for (int i = 0; i < PORT_CHAINS; i++) list_init(&l->by_port[i]);
   list_init(&l->lookups);
   list_init(&l->listeners);
+  list_init(&l->tls);
   l->streams_fd = -1;
   list_init(&l->readable);
   l->out_buf = malloc((size_t)OUT_BURST * OUT_BATCH);

@@ -46,7 +46,8 @@ struct tcp_stream {
   int fd, buffer[2];   /* bytes of the socket's buffers, as they were asked for */
   uint32_t events;     /* that epoll watches for */
   bool reading, full, wants_room;
-  bool shut; /* closing, and all that was written is sent */
+  int failed; /* 0: it has not */
+  bool shut;  /* closing, and all that was written is sent */
   nanotime used, until;
   struct chunk *first, *last;
   size_t unsent;
@@ -220,6 +221,10 @@ static void flush(struct io_tcp *l) {
     }
     struct tcp_stream *t = container_of(l->out.next, struct tcp_stream, out);
     list_remove(&t->out);
+    if (t->failed) {
+      broke(t, t->failed);
+      continue;
+    }
     if (!send_out(t) || t->full || !t->wants_room || t->until) continue;
     t->wants_room = false;
     l->o.owner.room(l->o.owner.ctx, &t->s, l->loop->now);
@@ -247,7 +252,14 @@ static void tcp_close(struct stream *s, bool reset) {
   watch(t);
 }
 
-static const struct stream_ops ops = {tcp_write, tcp_unsent, tcp_read, tcp_close};
+static void tcp_break(struct stream *s, int err) {
+  struct tcp_stream *t = of(s);
+  t->failed = err;
+  list_remove(&t->out);
+  list_append(&t->of->out, &t->out);
+}
+
+static const struct stream_ops ops = {tcp_write, tcp_unsent, tcp_read, tcp_close, tcp_break};
 
 /* ---- receiving -------------------------------------------------------------------------------------------------------------
  */
@@ -445,7 +457,7 @@ failed:
 
 void io_tcp_close(struct io_tcp *t) {
   if (!t) return;
-  list_for_safe(it, &t->streams) destroy(container_of(it, struct tcp_stream, all), false);
+  while (!list_empty(&t->streams)) broke(container_of(t->streams.next, struct tcp_stream, all), MACULA_ECLOSED);
   for (unsigned i = 0; i < STREAM_EVENTS; i++)
     if (t->loop->events[i].data.ptr == t) t->loop->events[i].data.ptr = NULL;
   list_remove(&t->link);
