@@ -76,19 +76,28 @@ static uint8_t first_byte(const struct mqtt_packet *p) {
   return p->type == MQTT_PUBREL || p->type == MQTT_SUBSCRIBE || p->type == MQTT_UNSUBSCRIBE ? type | 2 : type;
 }
 
-/* The packet without the payload of a PUBLISH, which the header counts; 0: it cannot be encoded. */
-size_t mqtt_encode_head(const struct mqtt_packet *p, enum mqtt_level level, uint8_t *buf, size_t cap) {
+/* Bytes of the body; *ret_size: of the packet without the payload of a PUBLISH. 0: it cannot be encoded. */
+static size_t sizes(const struct mqtt_packet *p, enum mqtt_level level, size_t *ret_size) {
   size_t payload = p->type == MQTT_PUBLISH ? p->publish.payload.n : 0;
   struct mqtt_out count = {.p = NULL}, header = {.p = NULL};
   body(&count, level, p);
   mqtt_out_varint(&header, count.n + payload);
-  if (count.bad || header.bad) return 0;
-  size_t size = 1 + header.n + count.n;
-  if (size > cap) return size;
+  *ret_size = count.bad || header.bad ? 0 : 1 + header.n + count.n;
+  return count.n + payload;
+}
+
+void mqtt_out_packet(struct mqtt_out *out, const struct mqtt_packet *p, enum mqtt_level level) {
+  size_t size, remaining = sizes(p, level, &size);
+  mqtt_out_byte(out, first_byte(p));
+  mqtt_out_varint(out, remaining);
+  body(out, level, p);
+}
+
+size_t mqtt_encode_head(const struct mqtt_packet *p, enum mqtt_level level, uint8_t *buf, size_t cap) {
+  size_t size;
+  (void)sizes(p, level, &size);
   struct mqtt_out out = {.p = buf};
-  mqtt_out_byte(&out, first_byte(p));
-  mqtt_out_varint(&out, count.n + payload);
-  body(&out, level, p);
+  if (size && size <= cap) mqtt_out_packet(&out, p, level);
   return size;
 }
 

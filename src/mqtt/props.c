@@ -282,6 +282,14 @@ int mqtt_put_subscription_id(uint8_t *buf, size_t cap, size_t *len, uint32_t id)
 }
 
 void mqtt_out_raw(struct mqtt_out *out, struct slice s) {
+  if (out->sink && out->n + s.n > out->cap) {
+    out->sink(out->ctx, slice_of(out->p, out->n));
+    out->n = 0;
+    if (s.n > out->cap) {
+      out->sink(out->ctx, s);
+      return;
+    }
+  }
   if (out->p && s.n) memcpy(out->p + out->n, s.p, s.n);
   out->n += s.n;
 }
@@ -335,7 +343,7 @@ static void put_one(struct mqtt_out *out, uint32_t id, const struct mqtt_props *
   }
 }
 
-static void put_all(struct mqtt_out *out, enum mqtt_type type, const struct mqtt_props *props) {
+void mqtt_out_block(struct mqtt_out *out, enum mqtt_type type, const struct mqtt_props *props) {
   struct slice raw = props->raw, name, val;
   uint32_t id;
   for (id = 1; id < ROWS; id++) {
@@ -358,8 +366,8 @@ static void put_all(struct mqtt_out *out, enum mqtt_type type, const struct mqtt
 
 void mqtt_out_props(struct mqtt_out *out, enum mqtt_type type, const struct mqtt_props *props) {
   struct mqtt_out count = {.p = NULL};
-  put_all(&count, type, props);
+  mqtt_out_block(&count, type, props);
   mqtt_out_varint(out, count.n);
-  put_all(out, type, props);
+  mqtt_out_block(out, type, props);
   out->bad |= count.bad;
 }
