@@ -456,7 +456,9 @@ static void keep_offsets(struct quic_conn *c) {
   int n = 0;
   list_for(it, &c->streams) {
     int64_t id = container_of(it, const struct stream, link)->id;
-    if (n < QUIC_ENDED && quic_stream_offsets(c, id, &c->ended[n].at)) c->ended[n++].id = id;
+    if (n == QUIC_ENDED || !quic_stream_offsets(c, id, &c->ended[n].at)) continue;
+    c->ended[n].id = id;
+    n += c->ended[n].at.written > 0;
   }
 }
 

@@ -33,7 +33,7 @@
 #define QUIC_MAX_RAW 256       /* datagrams without a connection that wait to be sent */
 #define QUIC_MAX_ADDRS 4096    /* addresses whose rate of new connections is remembered */
 #define QUIC_TICK NS_MS        /* timers are rounded up to this */
-#define QUIC_ENDED 2           /* streams of which it is known how far they got after their connection has ended */
+#define QUIC_ENDED 4           /* streams of which it is known how far they got after their connection has ended */
 
 struct quic_identity {
   uint32_t refs;

@@ -145,7 +145,7 @@ void call_finish_error(struct router *r, struct call *c, int err) {
 
 /* Sends CANCEL to the provider, if the call was sent to it. */
 static void cancel_sent(struct router *r, struct call *c, int reason) {
-  if (c->provider && c->sent) r->out.send_cancel(r->out.ctx, party_of(c->provider), c->sent_id, reason);
+  if (c->provider && c->sent) r->out.send_cancel(r->out.ctx, party_of(c->provider), c->sent_id, reason, c->mark.large);
 }
 
 /* ---- arrival ---------------------------------------------------------------------------------------------------------------

@@ -84,8 +84,8 @@ struct router_out {
   void (*send_reply)(void *ctx, const struct router_answer *a);
   /* What has become of a call that was sent to this party, which may be gone; never CALL_BEGUN in error. NULL: not known. */
   enum call_fate (*fate)(void *ctx, const struct rpc_party *provider, const struct call_mark *mark);
-  /* reason: MACULA_CANCELLED or MACULA_TIMEOUT. */
-  void (*send_cancel)(void *ctx, struct rpc_party *provider, const uint8_t call_id[CALL_ID_LEN], int reason);
+  /* reason: MACULA_CANCELLED or MACULA_TIMEOUT. large: as the call's mark has it. */
+  void (*send_cancel)(void *ctx, struct rpc_party *provider, const uint8_t call_id[CALL_ID_LEN], int reason, bool large);
   /* A cast was sent (0) or not (the code): once for each router_cast whose caller has not ended. */
   void (*cast_done)(void *ctx, struct rpc_party *caller, bool has_ref, uint64_t ref, int err);
   /* The functions below lead to other nodes. discover NULL: there are none. */

@@ -26,7 +26,8 @@ struct call_party {
 /* Where in what its connection carries a call was sent, so that it can be told later whether any of it was acknowledged. */
 struct call_mark {
   uint64_t connection; /* unique; 0: it is not known */
-  uint64_t at;         /* the offset of the call's first byte, or less */
+  uint64_t at : 63;    /* the offset of the call's first byte, or less */
+  uint64_t large : 1;  /* in the way of large calls, and also if the rest is not known */
 };
 
 struct call_attempt { /* a failed attempt; or the current one, with err 0 */

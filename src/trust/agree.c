@@ -296,10 +296,34 @@ static void mac(const uint8_t key[CRYPTO_HASH_LEN], const struct agree_envelope 
   crypto_mac(key, parts, sizeof parts / sizeof parts[0], ret, AGREE_MAC_LEN);
 }
 
-void agree_seal(struct agree *a, unsigned space, const struct agree_envelope *e, uint8_t ret_seal[AGREE_SEAL_LEN]) {
-  assert(a->now.set && space < AGREE_SPACES);
+#define SPACE_SHIFT 61
+
+static int place_of(uint64_t space) {
+  switch ((enum agree_space)space) {
+  case AGREE_CALLS:
+    return 0;
+  case AGREE_PUBLISHES:
+    return 1;
+  case AGREE_ANSWERS:
+    return 2;
+  case AGREE_LARGE_CALLS:
+    return 3;
+  case AGREE_LARGE_ANSWERS:
+    return 4;
+  }
+  return -1;
+}
+
+bool agree_is_large(struct slice seal) {
+  if (seal.n != AGREE_SEAL_LEN) return false;
+  uint64_t space = get64(seal.p + AGREE_NAME_LEN) >> SPACE_SHIFT;
+  return space == AGREE_LARGE_CALLS || space == AGREE_LARGE_ANSWERS;
+}
+
+void agree_seal(struct agree *a, enum agree_space space, const struct agree_envelope *e, uint8_t ret_seal[AGREE_SEAL_LEN]) {
+  assert(a->now.set && place_of(space) >= 0);
   memcpy(ret_seal, a->now.name, AGREE_NAME_LEN);
-  put64((uint64_t)space << 62 | ++a->now.sent[space], ret_seal + AGREE_NAME_LEN);
+  put64((uint64_t)space << SPACE_SHIFT | ++a->now.sent[place_of(space)], ret_seal + AGREE_NAME_LEN);
   mac(a->now.out, e, ret_seal + AGREE_NAME_LEN, ret_seal + AGREE_NAME_LEN + 8);
 }
 
@@ -330,11 +354,12 @@ enum agree_verdict agree_open(struct agree *a, const struct agree_envelope *e, s
   struct agree_key *k = find(a, seal.p, now);
   if (!k) return AGREE_UNKNOWN;
   uint64_t number = get64(seal.p + AGREE_NAME_LEN);
-  struct agree_window *w = &k->got[number >> 62];
-  number &= UINT64_MAX >> 2;
+  int place = place_of(number >> SPACE_SHIFT);
+  number &= (UINT64_C(1) << SPACE_SHIFT) - 1;
   mac(k->in, e, seal.p + AGREE_NAME_LEN, want);
   if (!crypto_equal(want, seal.p + AGREE_NAME_LEN + 8, sizeof want)) return AGREE_ALTERED;
-  if (!number || window_has(w, number)) return AGREE_REPLAYED;
+  struct agree_window *w = &k->got[place < 0 ? 0 : place];
+  if (place < 0 || !number || window_has(w, number)) return AGREE_REPLAYED;
   window_take(w, number);
   k->proved = true;
   if (k != &a->next) {

@@ -34,7 +34,10 @@
 #define AGREE_MAC_LEN 16
 #define AGREE_SEAL_LEN (AGREE_NAME_LEN + 8 + AGREE_MAC_LEN) /* a key's name, a number, a MAC */
 #define AGREE_WINDOW 64                                     /* numbers that may come in another order */
-#define AGREE_SPACES 4 /* sequences of a key, which do not wait for each other; in the two highest bits of the number */
+/* Sequences of a key, which do not wait for each other, by the three highest bits of the number: what goes by one lane and one
+ * way is in one of them. LARGE: of frames that others may overtake. */
+enum agree_space { AGREE_CALLS = 0, AGREE_PUBLISHES = 2, AGREE_ANSWERS = 4, AGREE_LARGE_CALLS = 6, AGREE_LARGE_ANSWERS = 7 };
+#define AGREE_SPACES 5
 #define AGREE_FRESH (3600 * NS_SEC)             /* then whoever offered offers again, while the key is used on */
 #define AGREE_LATE (AGREE_FRESH + 300 * NS_SEC) /* then the other side does */
 #define AGREE_OVER (2 * AGREE_FRESH)            /* then it is neither used nor accepted */
@@ -58,7 +61,7 @@ struct agree_key {
   uint8_t name[AGREE_NAME_LEN], out[CRYPTO_HASH_LEN], in[CRYPTO_HASH_LEN];
   uint8_t instance[INSTANCE_LEN]; /* the other's run */
   nanotime made;
-  uint64_t sent[AGREE_SPACES];
+  uint64_t sent[AGREE_SPACES]; /* place_of */
   struct agree_window got[AGREE_SPACES];
 };
 
@@ -106,7 +109,9 @@ bool agree_costs(const struct agree *a, const struct wire_agree *m);
 bool agree_can_seal(const struct agree *a, nanotime now);
 bool agree_is_due(const struct agree *a, nanotime now); /* a new exchange is to begin while the key is used on */
 /* agree_can_seal must hold. */
-void agree_seal(struct agree *a, unsigned space, const struct agree_envelope *e, uint8_t ret_seal[AGREE_SEAL_LEN]);
+void agree_seal(struct agree *a, enum agree_space space, const struct agree_envelope *e, uint8_t ret_seal[AGREE_SEAL_LEN]);
+/* Whether a seal says that its envelope is one that others may overtake. Anybody can say so. */
+bool agree_is_large(struct slice seal);
 enum agree_verdict {
   AGREE_GOOD,
   AGREE_CONFIRMED, /* good, and the first under its key */

@@ -249,6 +249,7 @@ struct msg_unregister {
 struct msg_cancel {
   struct slice call_id;
   struct slice reason; /* a code */
+  bool large;          /* not on the wire: what it cancels has large arguments, and it must not overtake that */
 };
 struct msg_find { /* FIND_NODE (key is `target` on the wire) and FIND_VALUE */
   struct slice key;

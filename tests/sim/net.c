@@ -22,6 +22,7 @@ struct node {
   struct addr at, outside;
   bool has_outside, stopped, stood;
   nanotime since; /* when it was stopped */
+  nanotime busy;  /* its line, until then */
   struct packet *waiting, **last;
   struct endpoint ep;
 };
@@ -235,7 +236,20 @@ static bool chance(struct sim_net *n, double p) {
   return p > 0 && (double)(rng_u64(rng_seeded_view(&n->seeded)) >> 11) * 0x1p-53 < p;
 }
 
-static void transmit(struct sim_net *n, const struct addr *from, const struct addr *to, uint8_t *p, size_t len, uint8_t ecn) {
+/* How long a datagram waits for its sender's line, and passes through it. False: there is no room for it. */
+static bool line(struct sim_net *n, struct node *d, size_t len, nanotime *ret) {
+  *ret = 0;
+  if (!n->link.rate) return true;
+  nanotime from = d->busy > n->now ? d->busy : n->now;
+  if (from - n->now > n->link.queue) return false;
+  d->busy = from + len * NS_SEC / n->link.rate;
+  *ret = d->busy - n->now;
+  return true;
+}
+
+static void transmit(struct sim_net *n, struct node *d, const struct addr *to, uint8_t *p, size_t len, uint8_t ecn) {
+  const struct addr *from = d->has_outside ? &d->outside : &d->at;
+  nanotime waits;
   n->stats.sent++;
   if (n->filter && !n->filter(n->filter_ctx, from, to, p, len)) return;
   if (n->no_route) {
@@ -247,11 +261,11 @@ static void transmit(struct sim_net *n, const struct addr *from, const struct ad
     n->stats.cut++;
     return;
   }
-  if (chance(n, n->link.loss)) {
+  if (!line(n, d, len, &waits) || chance(n, n->link.loss)) {
     n->stats.lost++;
     return;
   }
-  nanotime t = travel(n);
+  nanotime t = waits + travel(n);
   if (chance(n, n->link.reorder)) {
     t += rng_below(rng_seeded_view(&n->seeded), 4 * n->link.delay + 1);
     n->stats.reordered++;
@@ -268,7 +282,7 @@ static void drain(struct sim_net *n, struct node *d) {
   for (size_t len; (len = d->ep.send(d->ep.ctx, n->buf, sizeof n->buf, &out, n->now)) > 0;)
     for (size_t at = 0; at < len; at += out.segment) {
       size_t part = len - at < out.segment ? len - at : out.segment;
-      transmit(n, d->has_outside ? &d->outside : &d->at, &out.remote, n->buf + at, part, out.ecn);
+      transmit(n, d, &out.remote, n->buf + at, part, out.ecn);
     }
 }
 

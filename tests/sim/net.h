@@ -10,6 +10,8 @@ struct sim_net;
 struct sim_link {            /* what happens to a datagram; the same everywhere */
   double loss, dup, reorder; /* probabilities; a reordered datagram is held back by up to 4 delays */
   nanotime delay, jitter;    /* ns, one way; jitter is uniform and on top */
+  uint64_t rate;             /* bytes a second that each endpoint can send; 0: any. What would wait longer than: */
+  nanotime queue;            /* ns, is lost */
 };
 struct sim_stats {
   uint64_t sent, delivered, lost, duplicated, reordered, unreachable, cut;

@@ -13,6 +13,7 @@
 #include "node/peers/peer.h"
 #include "node/peers/route.h"
 #include "node/peers/seal.h"
+#include "node/session/lane.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
 #include "wire/agree.h"
@@ -47,8 +48,10 @@ int remote_send_call(const struct router_send *c) {
                            .idempotent = c->idempotent,
                            .once = c->once,
                            .waits = c->waits}};
-  int err = origin_put(p->link, LANE_CALLS, c->origin, &m.call.origin);
-  struct call_mark mark = link_of(p) ? rpc_mark(link_of(p)) : (struct call_mark){0};
+  bool large = lane_is_large(&m), apart = large && p->link && lane_has_large(p->link);
+  /* by a way of its own it may come before what was announced for it, or after another announcement in its place */
+  int err = origin_put(apart ? NULL : p->link, LANE_CALLS, c->origin, &m.call.origin);
+  struct call_mark mark = link_of(p) ? rpc_mark(link_of(p), large) : (struct call_mark){.large = large};
   if (!err) err = peer_send(p, &m, WANT_USE);
   if (err) return err;
   *c->ret_mark = mark;
@@ -119,8 +122,9 @@ static void call(struct peer *p, const struct msg_call *m, struct principal *by)
   if (!err && name_is_reserved(r.procedure)) err = MACULA_NO_SUCH_PROCEDURE;
   /* The last quarter is for our own clients: other nodes come in any number. */
   if (!err && calls_count(router_calls(n->rpc.router)) >= n->limits.max_calls / 4 * 3) err = MACULA_TOO_MANY_CALLS;
-  /* The other node may have taken us for dead meanwhile, and have given it to somebody else. */
-  if (!err && r.age >= GIVEN_UP) {
+  /* The other node may have taken us for dead meanwhile, and have given it to somebody else. A large one may just have been
+   * on its way for long. */
+  if (!err && (lane_is_large(&(struct msg){.type = MSG_CALL, .call = *m}) ? n->rpc.stood : r.age) >= GIVEN_UP) {
     err = MACULA_NOT_CONNECTED;
     r.text = "the call was on its way for so long that it may have been given up";
   }

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "node/calls/providers.h"
 #include "node/calls/remote.h"
+#include "node/session/lane.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
 #include "node/trust/account.h"
@@ -26,28 +27,37 @@ static void tell(const struct rpc_party *p, const struct msg *m, const struct id
 }
 /* ---- what has become of a call ---------------------------------------------------------------------------------------------
  */
-static int64_t way_of_calls(const struct session *s) { return s->door.way[LANE_CALLS]; }
+/* How far the lane of calls, or that of large ones, has got. False: it is not known. */
+static bool offsets_of(const struct session *s, bool large, struct door_offsets *ret) {
+  int64_t way = s->door.way[large ? LANE_LARGE : LANE_CALLS];
+  *ret = (struct door_offsets){0};
+  return way == DOOR_TO_OPEN || (way >= 0 && door_offsets(&s->door, way, ret));
+}
 
 /* What waits in its lane goes before it, and what waits in others may. */
-struct call_mark rpc_mark(const struct session *s) {
+struct call_mark rpc_mark(const struct session *s, bool large) {
   struct door_offsets at;
-  if (!door_offsets(&s->door, way_of_calls(s), &at)) return (struct call_mark){0};
-  return (struct call_mark){s->serial, at.written + s->lanes.lane[LANE_CALLS].bytes};
+  bool apart = large && lane_has_large(s);
+  if (!offsets_of(s, apart, &at)) return (struct call_mark){.large = large};
+  uint64_t waits = s->lanes.lane[apart ? LANE_LARGE : LANE_CALLS].bytes;
+  return (struct call_mark){.connection = s->serial, .at = at.written + waits, .large = large};
 }
 
 void rpc_connection_ends(struct session *s) {
   struct node *n = s->node;
   if (n->rpc.ended.connection == s->serial || n->left) return;
   n->rpc.ended.connection = s->serial;
-  n->rpc.ended.known = way_of_calls(s) >= 0 && door_offsets(&s->door, way_of_calls(s), &n->rpc.ended.at);
+  n->rpc.ended.known[0] = offsets_of(s, false, &n->rpc.ended.at[0]);
+  n->rpc.ended.known[1] = offsets_of(s, lane_has_large(s), &n->rpc.ended.at[1]);
   n->rpc.ended.ours = s->ended_by_us;
 }
 
 enum call_fate rpc_fate(const struct node *n, const struct session *s, const struct call_mark *mark) {
-  struct door_offsets at = n->rpc.ended.at;
+  struct door_offsets at = n->rpc.ended.at[mark->large];
   bool ended = mark->connection == n->rpc.ended.connection, ours = n->rpc.ended.ours;
   if (!mark->connection || n->left) return CALL_BEGUN;
-  if (ended ? !n->rpc.ended.known : !s || mark->connection != s->serial || !door_offsets(&s->door, way_of_calls(s), &at))
+  if (ended ? !n->rpc.ended.known[mark->large]
+            : !s || mark->connection != s->serial || !offsets_of(s, mark->large && lane_has_large(s), &at))
     return CALL_BEGUN;
   return at.sent <= mark->at ? CALL_UNSENT : at.acked <= mark->at && !(ended && ours) ? CALL_UNACKED : CALL_BEGUN;
 }
@@ -72,7 +82,7 @@ static int send_call(void *ctx, const struct router_send *c) {
                            .timeout = c->timeout_ms}};
   if (!s->base && c->call_id) m.call.at = s->node->now / NS_MS;
   int err = origin_put(s, LANE_CALLS, c->origin, &m.call.origin);
-  struct call_mark mark = rpc_mark(s);
+  struct call_mark mark = rpc_mark(s, lane_is_large(&m));
   if (!err) err = session_send(s, &m, false);
   if (err) return err;
   *c->ret_mark = mark;
@@ -111,9 +121,10 @@ static void send_reply(void *ctx, const struct router_answer *a) {
   tell(a->caller, &m, a->way);
 }
 
-static void send_cancel(void *ctx, struct rpc_party *provider, const uint8_t call_id[CALL_ID_LEN], int reason) {
-  struct msg m = {.type = MSG_CANCEL,
-                  .cancel = {.call_id = slice_of(call_id, CALL_ID_LEN), .reason = slice_str(macula_err_name(reason))}};
+static void send_cancel(void *ctx, struct rpc_party *provider, const uint8_t call_id[CALL_ID_LEN], int reason, bool large) {
+  struct msg m = {
+      .type = MSG_CANCEL,
+      .cancel = {.call_id = slice_of(call_id, CALL_ID_LEN), .reason = slice_str(macula_err_name(reason)), .large = large}};
   (void)ctx;
   if (provider->node || (session_of(provider)->caps & CAP_CANCEL)) tell(provider, &m, NULL);
 }

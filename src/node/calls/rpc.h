@@ -9,8 +9,8 @@
 void rpc_connection_ends(struct session *s);
 /* As router_out.fate, of a call that was sent over this connection; s NULL: none stands. */
 enum call_fate rpc_fate(const struct node *n, const struct session *s, const struct call_mark *mark);
-/* Where the next call that is sent over this connection begins. */
-struct call_mark rpc_mark(const struct session *s);
+/* Where the next call that is sent over this connection begins. large: of lane_is_large. */
+struct call_mark rpc_mark(const struct session *s, bool large);
 void rpc_cast(struct session *s, const struct msg_call *m);
 void rpc_register(struct session *s, const struct msg_register *m);
 void rpc_unregister(struct session *s, const struct msg_unregister *m);

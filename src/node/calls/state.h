@@ -14,8 +14,8 @@ struct rpc {
   uint64_t lookup_number;
   struct { /* the connection that is ending, or was the last to end */
     uint64_t connection;
-    struct door_offsets at; /* of calls */
-    bool known, ours;       /* ours: we ended it, and not because its peer is silent */
+    struct door_offsets at[2]; /* of calls, and of large ones */
+    bool known[2], ours;       /* ours: we ended it, and not because its peer is silent */
   } ended;
   uint64_t stood;        /* ns: what comes may have waited for so long, as this process stood still (base/endpoint.h) */
   uint64_t stood_next;   /* the same of what comes next, once all that came before has been handled */

@@ -29,7 +29,9 @@
 #include "base/buf.h"
 #include "base/time.h"
 
-enum lane { LANE_CONTROL, LANE_CALLS, LANE_PUBLISHES, LANES }; /* in the order in which they are sent */
+/* In the order in which they are sent. LANE_LARGE is for large arguments and results of calls, where it has a way of its own.
+ */
+enum lane { LANE_CONTROL, LANE_CALLS, LANE_PUBLISHES, LANE_LARGE, LANES };
 
 #define DOOR_UNSENT (64u << 10) /* bytes of a way; a frame larger than that is accepted when nothing is unsent */
 #define DOOR_ALL (-1)           /* instead of a way, for figures and credit: all of them */

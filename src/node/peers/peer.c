@@ -406,8 +406,10 @@ int peer_post(struct peer *p, const struct msg *m, enum want want, uint64_t quer
 }
 
 static int write_frame(struct peer *p, struct parcel *parcel) {
+  struct msg m = {.type = (enum msg_type)parcel->frame.p[1]};
   if (!p->link) return route_frame(p, parcel);
-  return session_write(p->link, lane_of(parcel->frame.p[1]), parcel);
+  if (lane_may_be_large((uint8_t)m.type, parcel->frame.n)) (void)msg_decode((uint8_t)m.type, parcel_payload(parcel), &m);
+  return session_write(p->link, lane_for(p->link, &m), parcel);
 }
 
 static int post_raw(struct peer *p, uint8_t type, struct slice payload, uint64_t query) {

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "node/peers/peer.h"
 #include "node/peers/seal.h"
+#include "node/session/lane.h"
 #include "node/session/session.h"
 #include "wire/agree.h"
 #include "wire/frame.h"
@@ -23,8 +24,6 @@ struct envelope {
   uint64_t hops, max_hops;
   struct slice seal;
 };
-
-enum { SPACE_CALLS, SPACE_PUBLISHES, SPACE_ANSWERS }; /* what goes by one lane and one way is in order: trust/agree.h */
 
 /* ---- sending ---------------------------------------------------------------------------------------------------------------
  */
@@ -54,7 +53,7 @@ int route_bare(struct peer *hop, const struct id *to, uint8_t type, struct slice
   return send_over(hop, &e, type, payload);
 }
 
-static int send_sealed(struct peer *via, struct peer *to, unsigned space, uint8_t type, struct slice payload) {
+static int send_sealed(struct peer *via, struct peer *to, enum agree_space space, uint8_t type, struct slice payload) {
   struct node *n = to->node;
   struct envelope e = new_envelope(n, &to->id);
   struct agree_envelope what = {.destination = to->id, .source = n->id, .type = type, .payload = payload};
@@ -65,13 +64,17 @@ static int send_sealed(struct peer *via, struct peer *to, unsigned space, uint8_
   return send_over(via, &e, type, payload);
 }
 
-static unsigned space_of(uint8_t type) { return type == MSG_PUBLISH ? SPACE_PUBLISHES : SPACE_CALLS; }
-
-int route_sealed(struct peer *p, uint8_t type, struct slice payload) {
-  return send_sealed(p->via, p, space_of(type), type, payload);
+static enum agree_space space_of(const struct msg *m) {
+  return m->type == MSG_PUBLISH ? AGREE_PUBLISHES : lane_is_large(m) ? AGREE_LARGE_CALLS : AGREE_CALLS;
 }
 
-static int send_msg(struct peer *via, struct peer *to, unsigned space, const struct msg *m) {
+int route_sealed(struct peer *p, uint8_t type, struct slice payload) {
+  struct msg m = {.type = (enum msg_type)type};
+  if (lane_may_be_large(type, payload.n)) (void)msg_decode(type, payload, &m);
+  return send_sealed(p->via, p, space_of(&m), type, payload);
+}
+
+static int send_msg(struct peer *via, struct peer *to, enum agree_space space, const struct msg *m) {
   struct parcel p;
   int err = parcel_encode(&p, &to->node->rows.mem[ROW_SEND], m, SIZE_MAX);
   if (err) return err;
@@ -80,11 +83,11 @@ static int send_msg(struct peer *via, struct peer *to, unsigned space, const str
   return err;
 }
 
-int route_through(struct peer *via, struct peer *to, const struct msg *m) { return send_msg(via, to, SPACE_ANSWERS, m); }
-
-int route_send(struct peer *p, const struct msg *m) {
-  return p->via ? send_msg(p->via, p, space_of((uint8_t)m->type), m) : MACULA_NO_ROUTE;
+int route_through(struct peer *via, struct peer *to, const struct msg *m) {
+  return send_msg(via, to, lane_is_large(m) ? AGREE_LARGE_ANSWERS : AGREE_ANSWERS, m);
 }
+
+int route_send(struct peer *p, const struct msg *m) { return p->via ? send_msg(p->via, p, space_of(m), m) : MACULA_NO_ROUTE; }
 
 int route_frame(struct peer *p, const struct parcel *frame) {
   return p->via ? route_sealed(p, frame->frame.p[1], parcel_payload(frame)) : MACULA_NO_ROUTE;

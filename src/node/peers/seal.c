@@ -323,7 +323,7 @@ bool seal_not_routed(struct peer *from, struct peer *p) {
 
 /* ---- envelopes -------------------------------------------------------------------------------------------------------------
  */
-void seal_make(struct peer *p, unsigned space, const struct agree_envelope *e, uint8_t ret_seal[AGREE_SEAL_LEN]) {
+void seal_make(struct peer *p, enum agree_space space, const struct agree_envelope *e, uint8_t ret_seal[AGREE_SEAL_LEN]) {
   struct sealed *s = p->sealed;
   use(s);
   agree_seal(&s->agree, space, e, ret_seal);

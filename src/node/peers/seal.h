@@ -14,7 +14,7 @@ int seal_want(struct peer *p);
 bool seal_ready(const struct peer *p); /* its keys are there */
 bool seal_busy(const struct peer *p);  /* an exchange is under way */
 /* seal_ready must hold. */
-void seal_make(struct peer *p, unsigned space, const struct agree_envelope *e, uint8_t ret_seal[AGREE_SEAL_LEN]);
+void seal_make(struct peer *p, enum agree_space space, const struct agree_envelope *e, uint8_t ret_seal[AGREE_SEAL_LEN]);
 /* The peer that sealed the envelope, which counts only once; NULL: nobody is proved to have. `from` handed it over. */
 struct peer *seal_open(struct peer *from, const struct agree_envelope *e, struct slice seal);
 /* An offer or answer in the name of `source`, which its signature proves or not. */

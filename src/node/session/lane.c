@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "node/session/session.h"
+#include "trust/agree.h"
 
 /* A queue is long or empty: its first block is small, later ones are larger. */
 #define BLOCK_LEAST 488u /* bytes of items */
@@ -48,6 +49,30 @@ enum lane lane_of(uint8_t type) {
   default:
     return LANE_CONTROL;
   }
+}
+
+bool lane_is_large(const struct msg *m) {
+  switch (m->type) {
+  case MSG_CALL:
+  case MSG_CAST:
+    return m->call.args.n > LARGE_FRAME;
+  case MSG_REPLY:
+    return !m->reply.is_error && m->reply.result.n > LARGE_FRAME;
+  case MSG_CANCEL:
+    return m->cancel.large;
+  case MSG_RPC_ROUTE:
+    return agree_is_large(m->route.seal);
+  default:
+    return false;
+  }
+}
+
+bool lane_may_be_large(uint8_t type, size_t len) { return lane_of(type) == LANE_CALLS && len > LARGE_FRAME; }
+
+bool lane_has_large(const struct session *s) { return s->door.way[LANE_LARGE] != s->door.home; }
+
+enum lane lane_for(const struct session *s, const struct msg *m) {
+  return lane_is_large(m) && lane_has_large(s) ? LANE_LARGE : lane_of((uint8_t)m->type);
 }
 
 void lanes_init(struct lanes *l) {

@@ -17,7 +17,14 @@
 
 #include "node/session/parcel.h"
 
-enum lane lane_of(uint8_t type); /* of a message */
+enum lane lane_of(uint8_t type); /* of a message that is not large */
+/* Whether it is one of those that small calls must not wait for: arguments or a result of more than LARGE_FRAME bytes, a CANCEL
+ * of such a call, or an envelope with one. lane_may_be_large: whether it can be, by its payload's length. */
+#define LARGE_FRAME (16u << 10)
+bool lane_is_large(const struct msg *m);
+bool lane_may_be_large(uint8_t type, size_t len);
+bool lane_has_large(const struct session *s); /* large ones have a way of their own there */
+enum lane lane_for(const struct session *s, const struct msg *m);
 void lanes_init(struct lanes *l);
 /* Writes a frame: through its lane if `way` is the way of that lane, else directly to the door. MACULA_ENOMEM, or the errors of
  * door_ops.write. */

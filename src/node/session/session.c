@@ -35,10 +35,12 @@ static int write_msg(struct session *s, enum lane lane, int64_t way, const struc
 static size_t queue_of(const struct session *s) { return s->peer ? s->node->limits.peer_queue : s->node->limits.client_queue; }
 
 static int send_msg(struct session *s, const struct msg *m, bool answer, size_t slack) {
-  enum lane lane = lane_of((uint8_t)m->type);
+  enum lane lane = lane_for(s, m);
   int64_t way = way_for(s, lane, answer);
   if (s->state == SESSION_OVER || way == -1) return MACULA_ECLOSED;
-  return write_msg(s, lane, way, m, queue_of(s) + slack);
+  size_t most = queue_of(s);
+  if (lane == LANE_LARGE && !slack) most = most / 4 * 3; /* the rest is for small ones */
+  return write_msg(s, lane, way, m, most + slack);
 }
 
 int session_send(struct session *s, const struct msg *m, bool answer) { return send_msg(s, m, answer, 0); }
@@ -357,7 +359,7 @@ void session_own_ways(struct session *s) {
   if (!(s->caps & CAP_STREAMS)) return;
   s->door.way[LANE_PUBLISHES] = DOOR_TO_OPEN;
   if (!s->peer) return;
-  s->door.way[LANE_CALLS] = DOOR_TO_OPEN;
+  s->door.way[LANE_CALLS] = s->door.way[LANE_LARGE] = DOOR_TO_OPEN;
   door_grant_ways(&s->door, LINK_WAYS - 1);
 }
 

@@ -21,7 +21,7 @@ struct seed;
 
 #define STREAM_WINDOW (64u * 1024) /* bytes: the initial window of a connection and of each bidirectional stream */
 #define ONE_WAY_WINDOW (8u * 1024) /* of each unidirectional one */
-#define LINK_WAYS 2u               /* one-way ways of a link, each way: for calls, and for publishes */
+#define LINK_WAYS 3u               /* one-way ways of a link, each way: for calls, for large ones, and for publishes */
 #define NOTICE_KEPT 199            /* bytes kept of the text of a NOTICE to come */
 #define NAME_KEPT 64               /* bytes kept of the label of a client or node; see utf8_label */
 

@@ -80,7 +80,9 @@ static inline void send_reply(void *ctx, const struct router_answer *a) {
   copy(w->code, sizeof w->code, a->code);
   copy(w->message, sizeof w->message, a->message);
 }
-static inline void send_cancel(void *ctx, struct rpc_party *provider, const uint8_t call_id[CALL_ID_LEN], int reason) {
+static inline void send_cancel(void *ctx, struct rpc_party *provider, const uint8_t call_id[CALL_ID_LEN], int reason,
+                               bool large) {
+  (void)large;
   struct world *w = ctx;
   (void)call_id;
   note(w, 'x', provider);

@@ -91,7 +91,7 @@ struct letter {
   uint8_t seal[AGREE_SEAL_LEN];
 };
 
-static struct letter letter(struct side *s, const struct side *to, unsigned space) {
+static struct letter letter(struct side *s, const struct side *to, enum agree_space space) {
   struct letter l = {
       .e = {.destination = to->me.id, .source = s->me.id, .type = MSG_CALL, .payload = slice_str("what is said")}};
   assert_true(agree_can_seal(&s->agree, now));
@@ -106,7 +106,7 @@ static enum agree_verdict open_letter(struct side *s, const struct letter *l) {
 }
 
 static enum agree_verdict says(struct side *s, struct side *to) {
-  struct letter l = letter(s, to, 0);
+  struct letter l = letter(s, to, AGREE_CALLS);
   return open_letter(to, &l);
 }
 
@@ -128,7 +128,7 @@ static void test_both_ways(void **state) {
   exchange(&a, &b);
   now += AGREE_TOGETHER;
   exchange(&b, &a);
-  struct letter l = letter(&a, &b, 0), m = l;
+  struct letter l = letter(&a, &b, AGREE_CALLS), m = l;
   assert_int_equal(open_letter(&a, &l), AGREE_ALTERED); /* sent back */
   m.e.type = MSG_CAST;
   assert_int_equal(open_letter(&b, &m), AGREE_ALTERED);
@@ -166,7 +166,7 @@ static void test_at_once(void **state) {
     for (int i = 0; i < 2; i++) {
       int k = i ^ (order >> 1 & 1);
       made[k] = hear(&s[k], &s[!k], &answer[k], NULL, NULL) == AGREE_MADE;
-      if (made[k]) l[k] = letter(&s[k], &s[!k], 0);
+      if (made[k]) l[k] = letter(&s[k], &s[!k], AGREE_CALLS);
       if (made[k] && order & 4) assert_int_equal(open_letter(&s[!k], &l[k]), AGREE_CONFIRMED);
     }
     for (int k = 0; k < 2; k++)
@@ -194,7 +194,7 @@ static void test_lost_and_repeated(void **state) {
   assert_memory_equal(answer.b, again.b, answer.n);
   assert_int_equal(hear(&a, &b, &again, NULL, NULL), AGREE_MADE);
   assert_int_equal(hear(&a, &b, &answer, NULL, NULL), AGREE_NOTHING);
-  struct letter lost = letter(&a, &b, 0);
+  struct letter lost = letter(&a, &b, AGREE_CALLS);
   (void)lost;
   assert_int_equal(says(&a, &b), AGREE_CONFIRMED);
   assert_int_equal(hear(&b, &a, &o, NULL, NULL), AGREE_NOTHING); /* replayed */
@@ -266,7 +266,7 @@ static void test_renewed_without_a_gap(void **state) {
     }
     assert_true(now - made >= AGREE_FRESH && now - made < AGREE_FRESH + 60 * NS_SEC);
     assert_false(agree_is_due(&b.agree, now)); /* only one of the two begins */
-    struct letter late = letter(&b, &a, 1), later = letter(&a, &b, 1);
+    struct letter late = letter(&b, &a, AGREE_PUBLISHES), later = letter(&a, &b, AGREE_PUBLISHES);
     struct sent o = begin(&a, &b);
     assert_int_equal(says(&a, &b), AGREE_GOOD);
     assert_int_equal(hear(&b, &a, &o, &answer, NULL), AGREE_REPLY);
@@ -280,7 +280,7 @@ static void test_renewed_without_a_gap(void **state) {
   }
   now += AGREE_LATE;
   assert_true(agree_is_due(&b.agree, now));
-  struct letter old = letter(&a, &b, 0);
+  struct letter old = letter(&a, &b, AGREE_CALLS);
   now += AGREE_OVER;
   assert_false(agree_can_seal(&a.agree, now));
   assert_int_equal(open_letter(&b, &old), AGREE_UNKNOWN);
@@ -386,7 +386,7 @@ static void test_window(void **state) {
   static struct letter l[LETTERS];
   static bool came[LETTERS];
   memset(came, 0, sizeof came);
-  for (int i = 0; i < LETTERS; i++) l[i] = letter(&a, &b, 3);
+  for (int i = 0; i < LETTERS; i++) l[i] = letter(&a, &b, AGREE_LARGE_CALLS);
   int top = -1;
   for (int step = 0; step < 20000; step++) {
     int i = (int)(step / 10 + rng_below(rng(), 160)) % LETTERS;
@@ -505,7 +505,7 @@ static void vector_seal(char **w, struct side *a, struct side *b) {
   const char *got = names[agree_open(&b->agree, &e, slice_of(seal, n), now)];
   if (strcmp(got, w[1])) fail_msg("%s, not %s", got, w[1]);
   if (strcmp(got, "confirmed")) return;
-  agree_seal(&a->agree, seal[AGREE_NAME_LEN] >> 6, &e, mine);
+  agree_seal(&a->agree, (enum agree_space)(seal[AGREE_NAME_LEN] >> 5), &e, mine);
   assert_memory_equal(mine, seal, sizeof mine);
 }
 
