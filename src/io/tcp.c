@@ -37,7 +37,7 @@ struct chunk {
 };
 
 struct tcp_stream {
-  struct stream s;
+  struct byte_stream s;
   struct list all;     /* io_tcp.streams */
   struct list out;     /* io_tcp.out: something waits that the kernel may take */
   struct list grown;   /* io_tcp.grown, the one that was used last at the end */
@@ -65,7 +65,7 @@ struct io_tcp {
   nanotime say_at;
 };
 
-static struct tcp_stream *of(struct stream *s) { return (struct tcp_stream *)s; }
+static struct tcp_stream *of(struct byte_stream *s) { return (struct tcp_stream *)s; }
 
 /* ---- descriptors -----------------------------------------------------------------------------------------------------------
  */
@@ -140,7 +140,7 @@ static void broke(struct tcp_stream *t, int err) {
 
 /* ---- sending ---------------------------------------------------------------------------------------------------------------
  */
-static size_t tcp_write(struct stream *s, struct slice bytes) {
+static size_t tcp_write(struct byte_stream *s, struct slice bytes) {
   struct tcp_stream *t = of(s);
   size_t most = t->of->o.most_unsent, room = most > t->unsent ? most - t->unsent : 0, taken = 0;
   size_t want = bytes.n < room ? bytes.n : room;
@@ -168,7 +168,7 @@ static size_t tcp_write(struct stream *s, struct slice bytes) {
   return taken;
 }
 
-static size_t tcp_unsent(const struct stream *s) { return ((const struct tcp_stream *)s)->unsent; }
+static size_t tcp_unsent(const struct byte_stream *s) { return ((const struct tcp_stream *)s)->unsent; }
 
 static void sent(struct tcp_stream *t, size_t n) {
   t->unsent -= n;
@@ -231,12 +231,12 @@ static void flush(struct io_tcp *l) {
   }
 }
 
-static void tcp_read(struct stream *s, bool on) {
+static void tcp_read(struct byte_stream *s, bool on) {
   of(s)->reading = on;
   watch(of(s));
 }
 
-static void tcp_close(struct stream *s, bool reset) {
+static void tcp_close(struct byte_stream *s, bool reset) {
   struct tcp_stream *t = of(s);
   if (reset) {
     destroy(t, true);
@@ -252,7 +252,7 @@ static void tcp_close(struct stream *s, bool reset) {
   watch(t);
 }
 
-static void tcp_break(struct stream *s, int err) {
+static void tcp_break(struct byte_stream *s, int err) {
   struct tcp_stream *t = of(s);
   t->failed = err;
   list_remove(&t->out);

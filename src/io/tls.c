@@ -33,9 +33,9 @@ struct credentials { /* shared by the sessions that began with them */
 };
 
 struct tls_stream {
-  struct stream s;
-  struct stream *below; /* NULL: it is gone */
-  struct list shaking;  /* io_tls.shaking, until the handshake is done */
+  struct byte_stream s;
+  struct byte_stream *below; /* NULL: it is gone */
+  struct list shaking;       /* io_tls.shaking, until the handshake is done */
   struct io_tls *of;
   struct credentials *cred;
   gnutls_session_t session;
@@ -59,7 +59,7 @@ struct io_tls {
   uint8_t plain[RECORD]; /* of the record that is being read */
 };
 
-static struct tls_stream *of(struct stream *s) { return (struct tls_stream *)s; }
+static struct tls_stream *of(struct byte_stream *s) { return (struct tls_stream *)s; }
 
 /* ---- credentials -----------------------------------------------------------------------------------------------------------
  */
@@ -179,7 +179,7 @@ static void end(struct tls_stream *t, int err, const char *why, nanotime now) {
 
 /* ---- the stream that comes out ---------------------------------------------------------------------------------------------
  */
-static size_t tls_write(struct stream *s, struct slice bytes) {
+static size_t tls_write(struct byte_stream *s, struct slice bytes) {
   struct tls_stream *t = of(s);
   size_t taken = 0;
   while (taken < bytes.n && t->below && !t->broken) {
@@ -197,17 +197,17 @@ static size_t tls_write(struct stream *s, struct slice bytes) {
   return taken;
 }
 
-static size_t tls_unsent(const struct stream *s) {
+static size_t tls_unsent(const struct byte_stream *s) {
   const struct tls_stream *t = (const struct tls_stream *)s;
   return t->below ? stream_unsent(t->below) : 0;
 }
 
-static void tls_read(struct stream *s, bool on) {
+static void tls_read(struct byte_stream *s, bool on) {
   of(s)->reading = on;
   if (of(s)->below) stream_read(of(s)->below, on);
 }
 
-static void tls_close(struct stream *s, bool reset) {
+static void tls_close(struct byte_stream *s, bool reset) {
   struct tls_stream *t = of(s);
   shut_below(t, reset);
   if (t->busy)
@@ -216,7 +216,7 @@ static void tls_close(struct stream *s, bool reset) {
     stream_free(t);
 }
 
-static void tls_break(struct stream *s, int err) {
+static void tls_break(struct byte_stream *s, int err) {
   if (of(s)->below) stream_break(of(s)->below, err);
 }
 
@@ -224,7 +224,7 @@ static const struct stream_ops ops = {tls_write, tls_unsent, tls_read, tls_close
 
 /* ---- the stream below ------------------------------------------------------------------------------------------------------
  */
-static int below_opened(void *ctx, struct stream *below, nanotime now) {
+static int below_opened(void *ctx, struct byte_stream *below, nanotime now) {
   struct io_tls *tls = ctx;
   struct tls_stream *t = mem_calloc(tls->o.mem, 1, sizeof *t);
   if (!t) return MACULA_ENOMEM;
@@ -288,7 +288,7 @@ static bool shake(struct tls_stream *t, nanotime now) {
   return true;
 }
 
-static void below_data(void *ctx, struct stream *below, uint8_t *bytes, size_t n, nanotime now) {
+static void below_data(void *ctx, struct byte_stream *below, uint8_t *bytes, size_t n, nanotime now) {
   struct io_tls *tls = ctx;
   struct tls_stream *t = below->user;
   if (!t) return;
@@ -314,7 +314,7 @@ static void below_data(void *ctx, struct stream *below, uint8_t *bytes, size_t n
   if (t->gone) stream_free(t);
 }
 
-static void below_room(void *ctx, struct stream *below, nanotime now) {
+static void below_room(void *ctx, struct byte_stream *below, nanotime now) {
   struct io_tls *tls = ctx;
   struct tls_stream *t = below->user;
   if (!t || !t->open || !t->wants_room) return;
@@ -322,7 +322,7 @@ static void below_room(void *ctx, struct stream *below, nanotime now) {
   tls->o.owner.room(tls->o.owner.ctx, &t->s, now);
 }
 
-static void below_closed(void *ctx, struct stream *below, int err, nanotime now) {
+static void below_closed(void *ctx, struct byte_stream *below, int err, nanotime now) {
   (void)ctx;
   struct tls_stream *t = below->user;
   if (!t) return;

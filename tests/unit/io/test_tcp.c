@@ -22,7 +22,7 @@ struct fake {
   struct io_loop *loop;
   struct io_tcp *tcp;
   struct mem mem;
-  struct stream *s[PEERS]; /* in the order in which they came; NULL: it ended */
+  struct byte_stream *s[PEERS]; /* in the order in which they came; NULL: it ended */
   unsigned opened, closed, rooms;
   int end_err, refuse;
   uint8_t *got; /* by all of them */
@@ -30,7 +30,7 @@ struct fake {
   bool echo;
 };
 
-static int on_opened(void *ctx, struct stream *s, nanotime now) {
+static int on_opened(void *ctx, struct byte_stream *s, nanotime now) {
   struct fake *f = ctx;
   (void)now;
   if (f->refuse) {
@@ -42,7 +42,7 @@ static int on_opened(void *ctx, struct stream *s, nanotime now) {
   f->s[f->opened++] = s;
   return 0;
 }
-static void on_data(void *ctx, struct stream *s, uint8_t *bytes, size_t n, nanotime now) {
+static void on_data(void *ctx, struct byte_stream *s, uint8_t *bytes, size_t n, nanotime now) {
   struct fake *f = ctx;
   (void)now;
   f->got = realloc(f->got, f->len + n);
@@ -50,14 +50,14 @@ static void on_data(void *ctx, struct stream *s, uint8_t *bytes, size_t n, nanot
   f->len += n;
   if (f->echo) assert_int_equal(stream_write(s, slice_of(bytes, n)), n);
 }
-static void on_room(void *ctx, struct stream *s, nanotime now) {
+static void on_room(void *ctx, struct byte_stream *s, nanotime now) {
   (void)s, (void)now;
   ((struct fake *)ctx)->rooms++;
 }
-static void on_closed(void *ctx, struct stream *s, int err, nanotime now) {
+static void on_closed(void *ctx, struct byte_stream *s, int err, nanotime now) {
   struct fake *f = ctx;
   (void)now;
-  *(struct stream **)s->user = NULL;
+  *(struct byte_stream **)s->user = NULL;
   f->closed++;
   f->end_err = err;
 }

@@ -26,7 +26,7 @@ static void put(struct pipe *q, const void *p, size_t n) {
 static size_t left(const struct pipe *q) { return q->len - q->at; }
 
 struct peer { /* a client, and the stream that carries it */
-  struct stream below;
+  struct byte_stream below;
   struct pipe to_server, to_client;
   gnutls_session_t session;
   gnutls_certificate_credentials_t cred;
@@ -39,7 +39,7 @@ struct fake {
   struct io_loop *loop;
   struct io_tls *tls;
   struct mem mem;
-  struct stream *s; /* the last that was opened */
+  struct byte_stream *s; /* the last that was opened */
   unsigned opened, closed, rooms;
   int end_err, refuse;
   struct pipe got;
@@ -47,23 +47,23 @@ struct fake {
   bool hold;
 };
 
-static size_t below_write(struct stream *s, struct slice bytes) {
+static size_t below_write(struct byte_stream *s, struct slice bytes) {
   struct peer *p = (struct peer *)s;
   size_t n = p->room > left(&p->to_client) ? p->room - left(&p->to_client) : 0;
   if (n > bytes.n) n = bytes.n;
   put(&p->to_client, bytes.p, n);
   return n;
 }
-static size_t below_unsent(const struct stream *s) { return left(&((const struct peer *)s)->to_client); }
-static void below_read(struct stream *s, bool on) { ((struct peer *)s)->reading = on; }
-static void below_close(struct stream *s, bool reset) {
+static size_t below_unsent(const struct byte_stream *s) { return left(&((const struct peer *)s)->to_client); }
+static void below_read(struct byte_stream *s, bool on) { ((struct peer *)s)->reading = on; }
+static void below_close(struct byte_stream *s, bool reset) {
   ((struct peer *)s)->closed = true;
   ((struct peer *)s)->reset = reset;
 }
-static void below_fail(struct stream *s, int err) { ((struct peer *)s)->failed = err; }
+static void below_fail(struct byte_stream *s, int err) { ((struct peer *)s)->failed = err; }
 static const struct stream_ops below_ops = {below_write, below_unsent, below_read, below_close, below_fail};
 
-static int on_opened(void *ctx, struct stream *s, nanotime now) {
+static int on_opened(void *ctx, struct byte_stream *s, nanotime now) {
   struct fake *f = ctx;
   (void)now;
   f->s = s;
@@ -72,17 +72,17 @@ static int on_opened(void *ctx, struct stream *s, nanotime now) {
   if (f->refuse) assert_int_equal(stream_write(s, slice_of("no", 2)), 2);
   return f->refuse;
 }
-static void on_data(void *ctx, struct stream *s, uint8_t *bytes, size_t n, nanotime now) {
+static void on_data(void *ctx, struct byte_stream *s, uint8_t *bytes, size_t n, nanotime now) {
   struct fake *f = ctx;
   (void)now;
   put(&f->got, bytes, n);
   if (n >= 4 && !memcmp(bytes, "quit", 4)) stream_close(s, false);
 }
-static void on_room(void *ctx, struct stream *s, nanotime now) {
+static void on_room(void *ctx, struct byte_stream *s, nanotime now) {
   (void)s, (void)now;
   ((struct fake *)ctx)->rooms++;
 }
-static void on_closed(void *ctx, struct stream *s, int err, nanotime now) {
+static void on_closed(void *ctx, struct byte_stream *s, int err, nanotime now) {
   struct fake *f = ctx;
   (void)s, (void)now;
   f->closed++;
