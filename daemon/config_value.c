@@ -1,0 +1,266 @@
+#include "config_value.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/time.h"
+
+const char *const config_level_names[4] = {"error", "warn", "info", "debug"};
+
+struct unit {
+  const char *name;
+  uint64_t factor;
+};
+static const struct unit durations[] = {{"ms", NS_MS}, {"s", NS_SEC}, {"m", 60 * NS_SEC}, {"h", 3600 * NS_SEC}, {NULL, 0}};
+static const struct unit sizes[] = {{"GiB", UINT64_C(1) << 30},
+                                    {"MiB", 1 << 20},
+                                    {"KiB", 1 << 10},
+                                    {"GB", 1000000000},
+                                    {"MB", 1000000},
+                                    {"kB", 1000},
+                                    {"B", 1},
+                                    {"", 1},
+                                    {NULL, 0}};
+static const struct unit counts[] = {{"", 1}, {NULL, 0}};
+
+static int parse_number(const char *text, const struct unit *units, uint64_t *ret) {
+  char *end;
+  if (!isdigit((unsigned char)text[0])) return MACULA_EINVAL;
+  errno = 0;
+  unsigned long long n = strtoull(text, &end, 10);
+  if (errno) return MACULA_EINVAL;
+  while (*end == ' ') end++;
+  for (; units->name; units++) {
+    if (strcmp(end, units->name) != 0) continue;
+    if (n > UINT64_MAX / units->factor) return MACULA_EINVAL;
+    *ret = n * units->factor;
+    return 0;
+  }
+  return MACULA_EINVAL;
+}
+
+void config_print_number(uint64_t n, enum config_type type, char ret[32]) {
+  const struct unit *best = NULL;
+  for (const struct unit *u = type == DURATION ? durations : type == COUNT ? counts : sizes; u->name; u++)
+    if (n % u->factor == 0 && (!best || u->factor > best->factor)) best = u;
+  snprintf(ret, 32, "%llu%s", (unsigned long long)(n / best->factor), best->factor == 1 ? "" : best->name);
+}
+
+static int parse_ranged(const struct config_row *r, const char *text, uint64_t *ret, char *why) {
+  const struct unit *units = r->type == DURATION ? durations : r->type == COUNT ? counts : sizes;
+  if (!parse_number(text, units, ret) && *ret >= r->least && *ret <= r->most) return 0;
+  char least[32], most[32];
+  config_print_number(r->least, r->type, least);
+  config_print_number(r->most, r->type, most);
+  snprintf(why, CONFIG_WHY_LEN, "'%.100s' is not a %s from %s to %s", text,
+           r->type == DURATION ? "duration (500ms, 30s, 2m, 1h)"
+           : r->type == COUNT  ? "number"
+                               : "size (65536, 64KiB, 512MiB, 2GiB)",
+           least, most);
+  return MACULA_EINVAL;
+}
+
+/* Calls fn for each piece between commas, without the blanks around it. */
+static int each_item(const char *text, int (*fn)(const char *item, void *ctx), void *ctx) {
+  char item[ID_HEX_LEN + 300];
+  for (;;) {
+    size_t n = strcspn(text, ",");
+    const char *p = text;
+    size_t len = n;
+    while (len && *p == ' ') p++, len--;
+    while (len && p[len - 1] == ' ') len--;
+    if (len >= sizeof item) return MACULA_EINVAL;
+    memcpy(item, p, len);
+    item[len] = 0;
+    int err = fn(item, ctx);
+    if (err || !text[n]) return err;
+    text += n + 1;
+  }
+}
+
+struct item_list { /* and what is wrong with an item, when there is more to say than what the list should be */
+  void *to;
+  char why[SERVER_WHY_LEN];
+};
+
+static int add_addr(const char *item, void *ctx) {
+  struct item_list *list = ctx;
+  struct config_addrs *a = list->to;
+  if (a->count == CONFIG_MAX_LISTEN || addr_bad_zone(item, list->why)) return MACULA_EINVAL;
+  int err = addr_parse(item, DEFAULT_PORT, &a->at[a->count]);
+  if (!err) a->count++;
+  return err;
+}
+
+/* HOST, HOST:PORT or macula://ID@HOST:PORT. */
+static int add_seed(const char *item, void *ctx) {
+  struct item_list *list = ctx;
+  struct config_seeds *l = list->to;
+  struct server s;
+  if (l->count == CONFIG_MAX_SEEDS) return MACULA_EINVAL;
+  int err = server_parse(item, &s, list->why);
+  if (err) return err;
+  struct config_seed *d = &l->at[l->count++];
+  *d = (struct config_seed){.id = s.pin, .pinned = s.pinned};
+  server_look_up(&s, d->at);
+  return 0;
+}
+
+/* Where others are to look for this node. */
+static int check_place(const char *text, char *why) {
+  char wrong[SERVER_WHY_LEN];
+  struct server s;
+  struct addr at;
+  if (server_parse(text, &s, wrong)) return snprintf(why, CONFIG_WHY_LEN, "%.400s", wrong), MACULA_EINVAL;
+  if (addr_parse(s.host_port, DEFAULT_PORT, &at) || !addr_is_link_local(&at)) return 0;
+  snprintf(why, CONFIG_WHY_LEN, "%.200s leads nowhere from beyond its link: give an address that others reach, or none", text);
+  return MACULA_EINVAL;
+}
+
+static int add_id(const char *item, void *ctx) {
+  struct config_ids *l = ctx;
+  if (l->count == CONFIG_MAX_REALMS) return MACULA_EINVAL;
+  int err = id_parse(slice_str(item), &l->at[l->count]);
+  if (!err) l->count++;
+  return err;
+}
+
+/* HOST or HOST:PORT, as a browser writes it in Host. */
+static int check_host(const char *item, void *ctx) {
+  (void)ctx;
+  return !*item || strspn(item, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]") != strlen(item)
+             ? MACULA_EINVAL
+             : 0;
+}
+
+static int check_origin(const char *item, void *ctx) {
+  const char *host = !strncmp(item, "http://", 7) ? item + 7 : !strncmp(item, "https://", 8) ? item + 8 : "";
+  return check_host(host, ctx);
+}
+
+static int find_word(const char *text, const char *const *words, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if (!strcasecmp(text, words[i])) return (int)i;
+  return -1;
+}
+
+int config_parse_value(struct config *c, const struct config_row *r, const char *text, char *why) {
+  static const char *const bools[] = {"false", "true", "no", "yes", "off", "on", "0", "1"};
+  static const char *const formats[] = {"text", "json"};
+  char wrong[NODE_WHY_LEN];
+  void *to = (char *)c + r->offset;
+  struct item_list list = {.to = to};
+  uint64_t n;
+  int i;
+  switch (r->type) {
+  case TEXT:
+    if (strlen(text) < r->least || strlen(text) > r->most)
+      return snprintf(why, CONFIG_WHY_LEN, "needs %llu to %llu characters", (unsigned long long)r->least,
+                      (unsigned long long)r->most),
+             MACULA_EINVAL;
+    *(const char **)to = text;
+    return 0;
+  case PLACE:
+    if (check_place(text, why)) return MACULA_EINVAL;
+    *(const char **)to = text;
+    return 0;
+  case REALM:
+    if (node_check_realm(text, wrong))
+      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is not a realm: %s", text, wrong), MACULA_INVALID_REALM;
+    *(const char **)to = text;
+    return 0;
+  case BOOL:
+    if ((i = find_word(text, bools, 8)) < 0)
+      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is neither true nor false", text), MACULA_EINVAL;
+    *(bool *)to = i & 1;
+    return 0;
+  case LEVEL:
+    if ((i = find_word(text, config_level_names, 4)) < 0)
+      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is none of error, warn, info, debug", text), MACULA_EINVAL;
+    *(enum log_level *)to = (enum log_level)i;
+    return 0;
+  case FORMAT:
+    if ((i = find_word(text, formats, 2)) < 0)
+      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is neither text nor json", text), MACULA_EINVAL;
+    *(bool *)to = i == 1;
+    return 0;
+  case ADDRS:
+    ((struct config_addrs *)to)->count = 0;
+    if (each_item(text, add_addr, &list)) {
+      if (!list.why[0])
+        snprintf(list.why, sizeof list.why,
+                 "'%.100s' is not a list of at most %d numeric ADDR:PORT, as 127.0.0.1:9443 or [::]:9443", text,
+                 CONFIG_MAX_LISTEN);
+      return snprintf(why, CONFIG_WHY_LEN, "%.500s", list.why), MACULA_EINVAL;
+    }
+    return 0;
+  case SEEDS:
+    ((struct config_seeds *)to)->count = 0;
+    if (*text && each_item(text, add_seed, &list)) {
+      if (!list.why[0])
+        snprintf(list.why, sizeof list.why, "'%.100s' is not a list of at most %d HOST, HOST:PORT or macula://ID@HOST:PORT",
+                 text, CONFIG_MAX_SEEDS);
+      return snprintf(why, CONFIG_WHY_LEN, "%.500s", list.why), MACULA_EINVAL;
+    }
+    return 0;
+  case IDS:
+    ((struct config_ids *)to)->count = 0;
+    if (*text && each_item(text, add_id, to))
+      return snprintf(why, CONFIG_WHY_LEN,
+                      "needs at most %d ids of realm keys, 64 hexadecimal digits each ('macula realm new' prints it)",
+                      CONFIG_MAX_REALMS),
+             MACULA_EINVAL;
+    return 0;
+  case HOSTS:
+  case ORIGINS:
+    if (*text && each_item(text, r->type == HOSTS ? check_host : check_origin, NULL))
+      return snprintf(why, CONFIG_WHY_LEN,
+                      r->type == HOSTS ? "'%.100s' is not a list of HOST or HOST:PORT, without http://"
+                                       : "'%.100s' is not a list of http://HOST:PORT or https://HOST:PORT",
+                      text),
+             MACULA_EINVAL;
+    *(const char **)to = text;
+    return 0;
+  case HTTP: {
+    struct config_http *h = to;
+    h->off = !strcasecmp(text, "off");
+    if (!h->off && addr_bad_zone(text, list.why)) return snprintf(why, CONFIG_WHY_LEN, "%.500s", list.why), MACULA_EINVAL;
+    if (!h->off && addr_parse(text, (uint16_t)r->most, &h->at))
+      return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is neither off nor a numeric ADDR:PORT, as 127.0.0.1:8080", text),
+             MACULA_EINVAL;
+    return 0;
+  }
+  case ACCESS:
+    if (!strncmp(text, "token:", 6))
+      return snprintf(why, CONFIG_WHY_LEN,
+                      "token:FILE is no more: name an access file that says 'tokens: [{file: %.100s, grant: NAME}]' "
+                      "(maculad.yaml(5))",
+                      text + 6),
+             MACULA_EINVAL;
+    *(const char **)to = strcmp(text, "open") ? text : NULL;
+    return 0;
+  case DURATION:
+    if (parse_ranged(r, text, &n, why)) return MACULA_EINVAL;
+    *(uint64_t *)to = n;
+    return 0;
+  case SIZE:
+    if (parse_ranged(r, text, &n, why)) return MACULA_EINVAL;
+    *(size_t *)to = (size_t)n;
+    return 0;
+  case MEMORY: {
+    struct config_memory *m = to;
+    *m = (struct config_memory){.is_auto = !strcasecmp(text, "auto")};
+    return m->is_auto ? 0 : parse_ranged(r, text, &m->max, why);
+  }
+  case COUNT:
+  case SIZE32:
+    if (parse_ranged(r, text, &n, why)) return MACULA_EINVAL;
+    *(uint32_t *)to = (uint32_t)n;
+    return 0;
+  }
+  return MACULA_EINTERNAL;
+}
