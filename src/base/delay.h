@@ -11,7 +11,7 @@
 #define DELAY_WINDOW (60 * NS_SEC) /* the least of the last one to two of these counts */
 #define DELAY_LEAST 100            /* ms: what is shorter is of no account */
 
-struct delays { /* of one connection; all zero at first */
+struct delays { /* of one connection, or of one node behind others; all zero at first */
   nanotime since;
   int64_t least[2]; /* ms, in this window and in the one before */
 };

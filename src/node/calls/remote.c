@@ -112,11 +112,15 @@ static void refuse(struct peer *p, struct slice call_id, int err, const char *te
   remote_tell(&p->rpc, &m, &p->node->rpc.way);
 }
 
+/* Of the way by which its calls come, which a gateway may make longer. */
+static struct delays *delays_of(struct peer *p) { return p->link ? &p->link->delays : p->sealed ? &p->sealed->delays : NULL; }
+
 static void call(struct peer *p, const struct msg_call *m, struct principal *by) {
   struct node *n = p->node;
   struct rpc_request r;
   int err = rpc_request(n, m, &r);
-  uint64_t late = m->at && p->link ? delay_beyond(&p->link->delays, m->at, n->now) : 0;
+  struct delays *usual = delays_of(p);
+  uint64_t late = m->at && usual ? delay_beyond(usual, m->at, n->now) : 0;
   if (late > r.age) r.age = late;
   /* reserved procedures are answered only to a node's own clients */
   if (!err && name_is_reserved(r.procedure)) err = MACULA_NO_SUCH_PROCEDURE;

@@ -19,9 +19,8 @@
 #define OFFER_LAST (4 * NS_SEC)
 #define OFFER_TRIES 12u
 #define OFFER_BY_GATEWAY 3u
-#define OFFER_AGAIN                                                                                                            \
-  (10 * NS_SEC)                     /* after an exchange that failed; and between two that seals under unknown keys make begin \
-                                     */
+#define OFFER_AGAIN (10 * NS_SEC)   /* after an exchange that failed */
+#define DOUBT_AGAIN (1 * NS_SEC)    /* between two that seals under unknown keys make begin */
 #define STRANGER_KEPT (30 * NS_SEC) /* keys of a node that is no member, since they were last used */
 /* signatures that exchanges make this node verify and make: a second of a link, of all links, and at once of either */
 #define AGREE_RATE 50.0
@@ -201,15 +200,6 @@ int seal_want(struct peer *p) {
 bool seal_ready(const struct peer *p) { return p->sealed && agree_can_seal(&p->sealed->agree, p->node->now); }
 bool seal_busy(const struct peer *p) { return p->sealed && p->sealed->agree.offering; }
 
-/* A seal under a key that we do not have: it may be the peer's, and we have forgotten the key. */
-static void doubt(struct peer *p) {
-  struct node *n = p->node;
-  struct sealed *s = p->member && !p->link ? get(p) : NULL;
-  if (!s || s->agree.offering || n->now < s->doubt_at) return;
-  s->doubt_at = time_add(n->now, OFFER_AGAIN);
-  (void)begin(s);
-}
-
 /* ---- answers ---------------------------------------------------------------------------------------------------------------
  */
 static void say_refused(struct peer *from, const struct id *source, const char *what) {
@@ -240,7 +230,10 @@ static void agreed(struct peer *p, struct peer *from, bool new_run) {
   heap_remove(&n->peers.seals.offers, &p->sealed->due);
   n->peers.seals.agreed++;
   p->sealed->again = 0;
-  if (new_run) peer_ended(p);
+  if (new_run) {
+    p->sealed->delays = (struct delays){0};
+    peer_ended(p);
+  }
   goes_by(p, from);
 }
 
@@ -260,6 +253,15 @@ static bool may_cost(struct peer *from) {
     return true;
   n->peers.seals.limited++;
   return false;
+}
+
+/* A seal under a key that we do not have: it may be the peer's, and we have forgotten the key. `from` handed it over. */
+static void doubt(struct peer *p, struct peer *from) {
+  struct node *n = p->node;
+  struct sealed *s = p->member && !p->link ? get(p) : NULL;
+  if (!s || s->agree.offering || n->now < s->doubt_at || !may_cost(from)) return;
+  s->doubt_at = time_add(n->now, DOUBT_AGAIN);
+  (void)begin(s);
 }
 
 /* Keeps what was agreed with a node that we had no keys of. */
@@ -350,7 +352,7 @@ struct peer *seal_open(struct peer *from, const struct agree_envelope *e, struct
     return p;
   case AGREE_UNKNOWN:
     n->peers.seals.unknown++;
-    if (p && seal.n == AGREE_SEAL_LEN) doubt(p);
+    if (p && seal.n == AGREE_SEAL_LEN) doubt(p, from);
     return NULL;
   case AGREE_ALTERED:
     n->peers.seals.forged++;

@@ -2,6 +2,7 @@
 #ifndef NODE_PEERS_STATE_H
 #define NODE_PEERS_STATE_H
 
+#include "base/delay.h"
 #include "base/list.h"
 #include "bounded/bucket.h"
 #include "bounded/heap.h"
@@ -28,6 +29,7 @@ struct sealed { /* keys for envelopes between this node and a peer */
   struct list used;     /* seals.used */
   struct heap_link due; /* seals.offers: when our offer is sent again */
   struct agree agree;
+  struct delays delays; /* of the other node's calls in envelopes */
   nanotime used_at;
   nanotime again;    /* no exchange begins before */
   nanotime doubt_at; /* none begins before because of a key that is not known */
