@@ -298,6 +298,7 @@ void conn_read(struct quic_conn *c, const struct addr *local, const struct addr 
   if (c->state == CONN_CLOSING || !idle_may_read(c)) return;
   ngtcp2_path path = path_of(c->server ? local : &c->local, remote);
   ngtcp2_pkt_info pi = {.ecn = ecn};
+  send_after_silence(c);
   int rv = ngtcp2_conn_read_pkt(c->nc, &path, &pi, dg.p, dg.n, q->now);
   if (rv) {
     conn_fail(c, rv);
@@ -411,6 +412,7 @@ void conn_tick(struct quic_conn *c) {
   }
   if (conn_alive(c) && c->watch && !c->ping_at) set_keep_alive(c); /* more of them may be watched, or fewer */
   if (conn_alive(c)) mtu_tick(c); /* before ngtcp2's timer, so that what that repeats already goes in small datagrams */
+  if (conn_alive(c)) send_after_silence(c);
   if (conn_alive(c) && ngtcp2_conn_get_expiry(c->nc) <= q->now) {
     int rv = ngtcp2_conn_handle_expiry(c->nc, q->now);
     if (rv) {

@@ -146,7 +146,8 @@ struct quic_conn {
   uint8_t *token;  /* NEW_TOKEN */
   uint32_t ticket_len;
   uint16_t token_len, close_len;
-  uint32_t late; /* datagrams that came while lingering */
+  uint32_t late;    /* datagrams that came while lingering */
+  uint32_t unpaced; /* bytes that have left since ngtcp2 was told: send.c */
   uint32_t written;
   uint8_t *close_pkt;
 };
@@ -276,7 +277,8 @@ bool idle_may_read(struct quic_conn *c);         /* false: its next datagram is 
 void idle_settle(struct quic_conn *c, size_t n); /* a datagram of n bytes has been read */
 
 /* send.c */
-void send_close(struct quic_conn *c); /* sends the last packet of a closing connection and frees what it holds */
+void send_close(struct quic_conn *c);         /* sends the last packet of a closing connection and frees what it holds */
+void send_after_silence(struct quic_conn *c); /* before anything that may have come late is read, or a timer runs */
 
 /* mtu.c */
 size_t mtu_cap(struct quic_conn *c, size_t cap);                /* the most bytes that the next datagram may have */

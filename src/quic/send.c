@@ -5,6 +5,10 @@
 
 #define MAX_PIECES 16
 #define REFILL (32u << 10) /* bytes: with fewer unsent, the owner is asked for more (`drained`) */
+/* Bytes that may leave by a fast path before ngtcp2 is told: when nothing waits to be sent, and when something does. */
+#define UNPACED (4u << 10)
+#define UNPACED_BUSY (1u << 20)
+#define SILENCE (10 * NS_MS)
 
 /* The stream that is sent next. The owner is asked for more before a stream has nothing left to send, so that packets are
  * full. */
@@ -143,6 +147,30 @@ void send_close(struct quic_conn *c) {
   if (n) quic_raw(c->q, &out.local, &out.remote, buf, n);
 }
 
+/* ---- pacing ----------------------------------------------------------------------------------------------------------------
+ *
+ * ngtcp2 makes the next packet wait for all that has left since it was told last, in proportion to the time of a round trip. A
+ * path so fast that this would be finer than a tick is not paced, but ngtcp2 has to be told there as well: once the path is
+ * slow for a moment, as the other process stands still, the next packet would wait for all that ever left, which is minutes. It
+ * is told when nothing waits to be sent, else after a lot, since the wait is rounded up to a tick, and before the first packet
+ * after a silence is read, as that may be what makes the path slow. */
+static void told(struct quic_conn *c) {
+  ngtcp2_conn_update_pkt_tx_time(c->nc, c->q->now);
+  c->unpaced = 0;
+}
+
+static void pace(struct quic_conn *c, size_t n, bool more, uint64_t rtt) {
+  c->unpaced += (uint32_t)n;
+  if (rtt > QUIC_TICK || (!more && c->unpaced >= (list_empty(&c->ready) ? UNPACED : UNPACED_BUSY))) told(c);
+}
+
+void send_after_silence(struct quic_conn *c) {
+  ngtcp2_conn_info info;
+  if (c->unpaced < UNPACED || time_since(c->q->now, c->last_rx) < SILENCE) return;
+  ngtcp2_conn_get_conn_info(c->nc, &info);
+  if (info.smoothed_rtt <= QUIC_TICK) told(c);
+}
+
 static size_t connection(struct quic_conn *c, uint8_t *buf, size_t cap, struct burst *out) {
   if (c->state == CONN_CLOSING) return write_close(c, buf, cap, out);
   bool more;
@@ -151,8 +179,7 @@ static size_t connection(struct quic_conn *c, uint8_t *buf, size_t cap, struct b
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info(c->nc, &info);
   if (n && !c->unheard_at && info.bytes_in_flight) c->unheard_at = c->q->now ? c->q->now : 1;
-  /* no pacing for paths so fast that it would be finer than a tick */
-  if (info.smoothed_rtt > QUIC_TICK) ngtcp2_conn_update_pkt_tx_time(c->nc, c->q->now);
+  pace(c, n, more, info.smoothed_rtt);
   /* strictly later, as ngtcp2 does not take a timer as expired at the very instant */
   if (n && c->ping_at && c->q->now > c->ping_at) {
     c->ping_at = 0;
