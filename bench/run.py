@@ -91,7 +91,7 @@ BENCHES = [  # name, command, what, [(key, text, digits)]
     ("rpc-64", "macula bench rpc --outstanding 64 --messages 500000", bench("rpc", "--outstanding", "64", "--messages", "500000"),
      [("calls_per_s", "calls/s", 0), ("p50_us", "us p50", 0)]),
     ("connect", "macula bench connect --clients 3000", bench("connect", "--clients", "3000"), [("connections_per_s", "connections/s", 0)]),
-    ("idle", "macula bench idle --clients 10000", crowd, [("bytes_per_client", "octets a client", 0), ("back_s", "s until memory is back", 1)]),
+    ("idle", "macula bench idle --clients 10000", crowd, [("bytes_per_client", "bytes a client", 0), ("back_s", "s until memory is back", 1)]),
 ]
 
 print("| command | server CPU per operation, us | result |\n|---|---|---|")

@@ -38,7 +38,7 @@ int text_check_json(const char *what, const char *data, size_t len) {
   return EXIT_USAGE;
 }
 
-/* Octets of the UTF-8 character at p, 0 if there is none (RFC 3629). */
+/* Bytes of the UTF-8 character at p, 0 if there is none (RFC 3629). */
 static size_t utf8_len(const unsigned char *p, size_t n) {
   size_t len = p[0] < 0x80                   ? 1
                : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
@@ -154,7 +154,7 @@ void text_make_utf8(char *text) {
     if (!(n = utf8_len((const unsigned char *)text + i, len - i))) text[i] = '?', n = 1;
 }
 
-/* Up to len octets of fd from `at` on. */
+/* Up to len bytes of fd from `at` on. */
 static size_t read_at(int fd, char *buf, size_t len, off_t at) {
   size_t done = 0;
   for (ssize_t k; done < len && (k = pread(fd, buf + done, len - done, at + (off_t)done)) > 0;) done += (size_t)k;
@@ -176,7 +176,7 @@ char *text_ends(int fd, size_t each) {
       len -= (size_t)(line + 1 - tail);
       tail = line + 1;
     }
-    n += (size_t)snprintf(text + n, SAID, "%s... %s octets left out ...\n", n && text[n - 1] != '\n' ? "\n" : "",
+    n += (size_t)snprintf(text + n, SAID, "%s... %s bytes left out ...\n", n && text[n - 1] != '\n' ? "\n" : "",
                           text_number((uint64_t)size - n - len, count));
     memmove(text + n, tail, len);
     n += len;

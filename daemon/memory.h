@@ -7,7 +7,7 @@
 #include "config.h"
 #include "node/memory/plan.h"
 
-/* The least of the machine's memory and the limits of the control groups that this process is in (version 2 and 1), octets; 0:
+/* The least of the machine's memory and the limits of the control groups that this process is in (version 2 and 1), bytes; 0:
  * unknown. root: "" (tests: a folder that stands for /). ret_source: static text. */
 uint64_t memory_available(const char *root, const char **ret_source);
 

@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   int whole_end, cut_end;
   uint64_t whole = run(data + 1, size - 1, size - 1, &whole_end);
   uint64_t cut = run(data + 1, size - 1, (size_t)data[0] + 1, &cut_end);
-  /* A wrong version shows in the first octet when the header is incomplete, but in a whole header only when it is complete. */
+  /* A wrong version shows in the first byte when the header is incomplete, but in a whole header only when it is complete. */
   if (whole != cut || (whole_end != cut_end && whole_end != 0 && cut_end != 0)) abort();
   return 0;
 }

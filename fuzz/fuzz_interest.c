@@ -1,5 +1,5 @@
 /* What nodes tell each other about subscriptions, and about envelopes: whatever decodes must survive encoding and decoding, and
- * leave a node's table of interest whole. Input: the type's octet, then the payload. */
+ * leave a node's table of interest whole. Input: the type's byte, then the payload. */
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -14,7 +14,7 @@ static void require(int ok) {
   if (!ok) abort();
 }
 
-/* Octets of the payload encoded anew, 0 for what does not decode. */
+/* Bytes of the payload encoded anew, 0 for what does not decode. */
 static size_t again(uint8_t type, struct slice in, uint8_t *buf, size_t cap) {
   struct wire_interest page;
   struct wire_have have;

@@ -1,4 +1,4 @@
-/* Payloads of the DHT: decode, encode, decode and encode again must agree. Input: the type's octet (00: a signed batch), then
+/* Payloads of the DHT: decode, encode, decode and encode again must agree. Input: the type's byte (00: a signed batch), then
  * the payload. */
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
-/* Decoding any octets: decode, encode, decode and encode again must agree, and what we accept msgpack-c accepts too.
- * Input: the type's octet, then the payload. */
+/* Decoding any bytes: decode, encode, decode and encode again must agree, and what we accept msgpack-c accepts too.
+ * Input: the type's byte, then the payload. */
 #include <msgpack.h>
 #include <stdlib.h>
 

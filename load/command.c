@@ -100,7 +100,7 @@ static void find_maculad(struct load *l) {
 
 /* As text that a report can hold: names of files need not be UTF-8. */
 static void keep_command(struct load *l) {
-  char raw[sizeof l->command / 4]; /* each octet may take four */
+  char raw[sizeof l->command / 4]; /* each byte may take four */
   int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
   ssize_t n = fd >= 0 ? read(fd, raw, sizeof raw) : 0;
   FILE *f = fmemopen(l->command, sizeof l->command, "w");

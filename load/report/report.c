@@ -16,7 +16,7 @@
 #include "load/report/html.h"
 #include "load/report/latency.h"
 
-#define LOG_KEPT 2000 /* octets of a node's log, of its beginning and of its end */
+#define LOG_KEPT 2000 /* bytes of a node's log, of its beginning and of its end */
 
 /* ---- rows -------------------------------------------------------------------------------------------------------------------
  */

@@ -10,13 +10,13 @@ static uint64_t be(const uint8_t *p, unsigned n) {
 enum kind { K_UINT, K_NEG, K_FLOAT, K_NIL, K_BOOL, K_STR, K_BIN, K_EXT, K_ARRAY, K_MAP };
 struct head {
   enum kind kind;
-  uint64_t value; /* integer, boolean, octets or elements */
+  uint64_t value; /* integer, boolean, bytes or elements */
 };
 
 static bool take(struct reader *r, struct head *h) {
   if (r->bad || r->p >= r->end || ++r->elements > CURSOR_MAX_ELEMENTS) goto bad;
   uint8_t c = *r->p++;
-  unsigned n = 0; /* octets of the number that follows */
+  unsigned n = 0; /* bytes of the number that follows */
   size_t extra = 0;
   if (c < 0x80) {
     *h = (struct head){K_UINT, c};

@@ -10,7 +10,7 @@
 #include "base/slice.h"
 
 #define KAD_MAX_ENTRIES 16  /* records in one signed batch */
-#define KAD_MAX_RECORD 4096 /* octets of a signed batch */
+#define KAD_MAX_RECORD 4096 /* bytes of a signed batch */
 #define KAD_MAX_SIGNATURE 512
 #define KAD_MAX_SPKI 1024
 #define KAD_PAGE 16 /* signed batches in one FIND_VALUE_REPLY */
@@ -38,7 +38,7 @@ struct kad_batch { /* what is signed */
   struct kad_entry entries[KAD_MAX_ENTRIES];
 };
 struct kad_signed {
-  struct slice record; /* the batch's octets as signed */
+  struct slice record; /* the batch's bytes as signed */
   struct slice signature, spki;
   uint64_t age; /* ms since the sender first saw this sequence: the receiver counts it as passed of each TTL */
 };
@@ -64,10 +64,10 @@ int kad_decode(uint8_t type, struct slice payload, struct kad_msg *ret_msg);
 /* The next contact or batch of a decoded reply; false at the end. Contacts of an unknown family are passed over. */
 bool kad_node_next(struct kad_msg *m, struct kad_contact *ret_contact);
 bool kad_batch_next(struct kad_msg *m, struct kad_signed *ret_batch);
-/* Octets of the payload; it is written if they fit cap. With buf NULL it only counts. */
+/* Bytes of the payload; it is written if they fit cap. With buf NULL it only counts. */
 size_t kad_encode(uint8_t type, const struct kad_msg *m, uint8_t *ret_buf, size_t cap);
 
-/* What a record's octets say. MACULA_BAD_FRAME: malformed, no entry or more than KAD_MAX_ENTRIES, too long. */
+/* What a record's bytes say. MACULA_BAD_FRAME: malformed, no entry or more than KAD_MAX_ENTRIES, too long. */
 int kad_batch_decode(struct slice record, struct kad_batch *ret_batch);
 size_t kad_batch_encode(const struct kad_batch *b, uint8_t *ret_buf, size_t cap);
 

@@ -101,7 +101,7 @@ FORGED(names, FILL_NAMES, 10400, 1)
 FORGED(alternatives, FILL_ALTERNATIVES, 10400, 1)
 FORGED(chain, FILL_OCTETS, 2300, 4)
 
-/* A key of 3,500 octets whose exponent is as long: verifying one signature takes seconds. */
+/* A key of 3,500 bytes whose exponent is as long: verifying one signature takes seconds. */
 static void connect_key(struct actor *a) {
   static struct quic_identity *i;
   if (!i) i = forge_key(3500, 3500);
@@ -116,7 +116,7 @@ static size_t varint(const uint8_t *p, size_t *at) {
   while (--n) v = v << 8 | p[(*at)++];
   return v;
 }
-/* Octets of the Initial packet that the datagram begins with; 0: it begins with another. */
+/* Bytes of the Initial packet that the datagram begins with; 0: it begins with another. */
 static size_t initial_len(const uint8_t *p) {
   size_t at = 5;
   if ((p[0] & 0xf0) != 0xc0) return 0;
@@ -155,7 +155,7 @@ static void in_half_streams(struct actor *a) {
     (void)quic_stream_write(a->conn, id, slice_of(half, sizeof half));
 }
 
-/* Octets at the end of what the window takes, on each of many streams: the first datagram of each stream stays away. */
+/* Bytes at the end of what the window takes, on each of many streams: the first datagram of each stream stays away. */
 static bool turn_gaps(struct actor *a) {
   static const uint8_t octets[1100];
   int64_t id;
@@ -222,7 +222,7 @@ static bool turn_migrate(struct actor *a) {
 
 /* ---- tables ----------------------------------------------------------------------------------------------------------------
  */
-static void topic_of(char *p, uint64_t n) { /* 32 segments that no other has, in at most 255 octets, awkward to print */
+static void topic_of(char *p, uint64_t n) { /* 32 segments that no other has, in at most 255 bytes, awkward to print */
   p += sprintf(p, "h");
   for (unsigned i = 0; i < 31; i++) p += sprintf(p, ".%c%llx", "\"\\ !$&'(),:;<=>?@[]^`{|}~-_ABCD"[i], (unsigned long long)n);
 }
@@ -256,7 +256,7 @@ static bool turn_wildcards(struct actor *a) {
 /* Rounds that fill the row with retained messages of one size and then clear all but every third, or second: what stays is in
  * the way of the next round's, which are larger than the holes. Holes smaller than a page cannot be given back to the system.
  * Each attacker is another identity, as one alone may not fill the row. */
-#define RETAINED_EACH (5u << 20) /* octets that one attacker fills */
+#define RETAINED_EACH (5u << 20) /* bytes that one attacker fills */
 static bool turn_retained(struct actor *a) {
   static const uint32_t sizes[] = {500, 1450, 3200}, keep[] = {3, 2, 1};
   char topic[64];

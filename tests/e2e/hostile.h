@@ -30,7 +30,7 @@ struct attack {
   bool again;                                /* who was ended has its turns, too */
   bool honest;                               /* who is ended ends the program */
   bool in_turn;                              /* two and two are one client: each takes over from the other */
-  /* Writes the frames of a packet into p, n octets in all; the first `at` are an acknowledgement. Returns the end of what it
+  /* Writes the frames of a packet into p, n bytes in all; the first `at` are an acknowledgement. Returns the end of what it
    * wrote. */
   size_t (*fill)(struct actor *a, uint8_t *p, size_t n, size_t at);
 };

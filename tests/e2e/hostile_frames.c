@@ -4,18 +4,18 @@
  */
 #include "hostile.h"
 
-#define MOST_HOLES 32000u /* of one octet each, between octets: what a window of 64 KiB takes */
+#define MOST_HOLES 32000u /* of one byte each, between bytes: what a window of 64 KiB takes */
 #define HOLES_EACH 4500u  /* of one stream: ngtcp2 ends a connection with 5,000 in one */
 #define MOST_CRUMBS 11000u
 #define MOST_STREAMS 99u
-#define CARRIED 8800u /* octets a turn, in full packets */
+#define CARRIED 8800u /* bytes a turn, in full packets */
 #define IN_FLIGHT (64u << 10)
-#define SHARE_STREAMS 13u /* an octet of each, out of order, is a block of 8 KiB: what a busy client holds */
+#define SHARE_STREAMS 13u /* a byte of each, out of order, is a block of 8 KiB: what a busy client holds */
 #define MODEST_STREAMS 2u
 
 /* ---- frames ----------------------------------------------------------------------------------------------------------------
  */
-static size_t put(uint8_t *p, uint64_t v) { /* a varint of 8 octets */
+static size_t put(uint8_t *p, uint64_t v) { /* a varint of 8 bytes */
   for (int i = 0; i < 8; i++) p[i] = (uint8_t)(v >> (56 - 8 * i));
   p[0] |= 0xc0;
   return 8;
@@ -36,7 +36,7 @@ static size_t get(const uint8_t *p, size_t n, uint64_t *ret_v) {
   return len;
 }
 
-/* Octets of the acknowledgement that a packet's frames begin with; 0: there is none. */
+/* Bytes of the acknowledgement that a packet's frames begin with; 0: there is none. */
 static size_t ack_len(const uint8_t *p, size_t n) {
   uint64_t v, more = 4, k;
   size_t at = 1, len;
@@ -187,7 +187,7 @@ static size_t stream(uint8_t *p, size_t n, uint32_t number, uint32_t offset) {
   return at;
 }
 
-/* Every second octet, from the second on; then again what was there, and some of what lies between. */
+/* Every second byte, from the second on; then again what was there, and some of what lies between. */
 static size_t holes(struct actor *a, uint8_t *p, size_t n, size_t at, bool in_crypto) {
   uint32_t most = depth(a, in_crypto ? HOLES_EACH : MOST_HOLES);
   for (size_t len;; at += len) {
@@ -202,7 +202,7 @@ static size_t holes(struct actor *a, uint8_t *p, size_t n, size_t at, bool in_cr
   }
 }
 
-/* The beginning of a ClientHello of 12,000 octets, an octet a frame, in order. */
+/* The beginning of a ClientHello of 12,000 bytes, a byte a frame, in order. */
 static size_t crumbs(struct actor *a, uint8_t *p, size_t n, size_t at) {
   static const uint8_t head[] = {1, 0, 0x2e, 0xe0, 3, 3};
   uint32_t most = depth(a, MOST_CRUMBS);
@@ -235,7 +235,7 @@ static bool turn_carry(struct actor *a, uint64_t packets) {
   return false;
 }
 
-/* In what TLS says, in streams, or an octet in each stream that there may be. */
+/* In what TLS says, in streams, or a byte in each stream that there may be. */
 static size_t fill_holes(struct actor *a, uint8_t *p, size_t n, size_t at) {
   if (a->number % 3) return holes(a, p, n, at, a->number % 3 == 1);
   for (size_t len; (len = stream(p + at, n - at, 1 + a->round % MOST_STREAMS, 1)); at += len) a->round++;

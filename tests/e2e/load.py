@@ -425,7 +425,7 @@ def case_own_node_dies(folder):
 
 
 def case_log_that_is_cut(folder):
-    """A log of characters of four octets, cut at each of them wherever a report keeps a part: none of its rows and logs is missing."""
+    """A log of characters of four bytes, cut at each of them wherever a report keeps a part: none of its rows and logs is missing."""
     for cut in range(4):
         own = os.path.join(folder, str(cut))
         os.mkdir(own)
@@ -446,7 +446,7 @@ def case_log_that_is_cut(folder):
         assert "signal 9" in last["seen"], last["seen"]
         assert "\U0001f40c" * 20 in node.get("why", ""), "cut at %d: why: %r" % (cut, node.get("why"))
         assert "\U0001f40c" * 450 in node.get("log", ""), "cut at %d: log: %r" % (cut, node.get("log"))
-        assert "octets left out ...\n" in node["log"] and node["log"].rsplit("event=", 1)[1].endswith("\n"), node["log"]  # its end, too
+        assert "bytes left out ...\n" in node["log"] and node["log"].rsplit("event=", 1)[1].endswith("\n"), node["log"]  # its end, too
         with open(os.path.join(own, "report", "report.html"), encoding="utf-8") as f:
             assert "\U0001f40c" * 450 in f.read()
 

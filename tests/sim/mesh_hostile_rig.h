@@ -46,7 +46,7 @@ static inline void within(struct honest *h) {
         fail_msg("node %u: %s holds %llu of %llu", i, rows[k].name, (unsigned long long)rows[k].entries,
                  (unsigned long long)rows[k].limit);
       if (rows[k].limit_bytes && rows[k].peak > rows[k].limit_bytes + 64) /* the last allocation's rounding */
-        fail_msg("node %u: %s has used %llu octets of %llu", i, rows[k].name, (unsigned long long)rows[k].peak,
+        fail_msg("node %u: %s has used %llu bytes of %llu", i, rows[k].name, (unsigned long long)rows[k].peak,
                  (unsigned long long)rows[k].limit_bytes);
     }
   }

@@ -33,7 +33,7 @@ struct rig_client {
   struct framer framer, one_way; /* one_way: of what comes by a unidirectional stream */
   int64_t publishes;             /* of rig_send_by_one_way; 0: none yet */
   uint64_t by_one_way;           /* frames that came so */
-  bool open, closed, mute;       /* mute: takes octets and gives no credit back */
+  bool open, closed, mute;       /* mute: takes bytes and gives no credit back */
   bool stopped;                  /* reads no more: credit is owed */
   size_t owed;
   struct quic_close why;

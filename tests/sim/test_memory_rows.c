@@ -1,4 +1,4 @@
-/* What an entry of each row costs, measured on a node with real connections and entries at their largest: the plan's octets an
+/* What an entry of each row costs, measured on a node with real connections and entries at their largest: the plan's bytes an
  * entry (node/plan.h) must not be less. Prints the figures that docs/memory.md quotes: build/tests/t_sim_memory_rows */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,7 +50,7 @@ static void report(const char *what, json_int_t bytes, json_int_t most) {
   if (most) assert_in_range(bytes, 1, most);
 }
 
-/* "prefix.NNNNNN.xxx...": a name of 255 octets in few segments. */
+/* "prefix.NNNNNN.xxx...": a name of 255 bytes in few segments. */
 static const char *long_name(char buf[NAME_MAX_LEN + 1], const char *prefix, int i) {
   int n = sprintf(buf, "%s.%06d.", prefix, i);
   memset(buf + n, 'x', NAME_MAX_LEN - (size_t)n);

@@ -319,7 +319,7 @@ static void test_half_frame(void **state) {
   rig_stop(&r);
 }
 
-/* CONNECT, SUBSCRIBE and PUBLISH in one piece, then everything again octet by octet. */
+/* CONNECT, SUBSCRIBE and PUBLISH in one piece, then everything again byte by byte. */
 static void test_glued_and_cut(void **state) {
   struct rig r;
   struct rig_options o = {.node = {.allow_unverified = true}};
@@ -488,7 +488,7 @@ static void test_drain(void **state) {
   rig_stop(&r);
 }
 
-/* Frames of every type, made of random values and of valid ones with octets changed: whatever comes, the node stays. */
+/* Frames of every type, made of random values and of valid ones with bytes changed: whatever comes, the node stays. */
 static void test_hostile(void **state) {
   struct rng_seeded seeded;
   uint8_t buf[600];
@@ -548,7 +548,7 @@ static void test_half_frames_flood(void **state) {
   struct rig_options o = {.node = {.limits = {.receive_pool = 512 << 10}}};
   uint8_t *half = calloc(1, 60000);
   (void)state;
-  memcpy(half, (uint8_t[8]){1, 0x10, 0, 0, 0, 0x0f, 0, 0}, 8); /* 983,040 octets are announced */
+  memcpy(half, (uint8_t[8]){1, 0x10, 0, 0, 0, 0x0f, 0, 0}, 8); /* 983,040 bytes are announced */
   rig_start(&r, &o);
   struct rig_client *good = rig_join(&r, 0, NULL, RIG_EXT);
   for (int i = 0; i < 30; i++) {

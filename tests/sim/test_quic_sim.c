@@ -100,7 +100,7 @@ static void test_bad_network(void **st) {
   }
 }
 
-/* Nothing but the seed decides what is lost: TLS makes random octets of its own, but not more or fewer of them. */
+/* Nothing but the seed decides what is lost: TLS makes random bytes of its own, but not more or fewer of them. */
 static void test_seed_replays(void **st) {
   (void)st;
   uint64_t a = world_run(99), b = world_run(99);

@@ -62,7 +62,7 @@ static void no_character_at_all(void **state) {
   }
 }
 
-/* Of texts of three octets, what is changed is what JSON does not take. */
+/* Of texts of three bytes, what is changed is what JSON does not take. */
 static void json_agrees(void **state) {
   (void)state;
   for (unsigned a = 1; a < 256; a++)
@@ -192,11 +192,11 @@ static void both_ends_of_a_log(void **state) {
       {"", ""},
       {"one\ntwo\n", "one\ntwo\n"},
       {"0123456789\n12345678\n", "0123456789\n12345678\n"}, /* 20: as much as both */
-      {"one\ntwo\nthree\nfour\nfive\nsix\nseven\n", "one\ntwo\n... 20 octets left out ...\nseven\n"},
-      {"one\n012345678901234567890123456789\nlast", "one\n... 31 octets left out ...\nlast"},
-      {"012345678901234567890123456789", "0123456789\n... 10 octets left out ...\n0123456789"},
-      {"012345678901234567890123456789\n", "0123456789\n... 11 octets left out ...\n123456789\n"},
-      {"\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n", "\n\n\n\n\n\n\n\n\n\n... 2 octets left out ...\n\n\n\n\n\n\n\n\n\n"}};
+      {"one\ntwo\nthree\nfour\nfive\nsix\nseven\n", "one\ntwo\n... 20 bytes left out ...\nseven\n"},
+      {"one\n012345678901234567890123456789\nlast", "one\n... 31 bytes left out ...\nlast"},
+      {"012345678901234567890123456789", "0123456789\n... 10 bytes left out ...\n0123456789"},
+      {"012345678901234567890123456789\n", "0123456789\n... 11 bytes left out ...\n123456789\n"},
+      {"\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n", "\n\n\n\n\n\n\n\n\n\n... 2 bytes left out ...\n\n\n\n\n\n\n\n\n\n"}};
   (void)state;
   for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
     char *text = ends_of(v[i][0], strlen(v[i][0]), 10);

@@ -5,7 +5,7 @@
 
 static struct hooks hooks;
 
-/* Octets of the account once a connection is made, idle, and gone. */
+/* Bytes of the account once a connection is made, idle, and gone. */
 static void test_account(void **state) {
   struct pair p;
   (void)state;
@@ -18,7 +18,7 @@ static void test_account(void **state) {
     pair_connect(&p);
     pair_run(&p, NS_SEC);
     size_t keys = (hooks.tls.bytes - before) / 2, handshake = (hooks.tls.peak - before) / 2; /* both ends are here */
-    printf("measured keys of a connection: %zu octets of %u planned; in its handshake: %zu of %u\n", keys, PLAN_KEYS, handshake,
+    printf("measured keys of a connection: %zu bytes of %u planned; in its handshake: %zu of %u\n", keys, PLAN_KEYS, handshake,
            PLAN_HANDSHAKE + PLAN_KEYS);
     assert_in_range(keys, 1000, PLAN_KEYS);
     assert_in_range(handshake, keys, PLAN_HANDSHAKE + PLAN_KEYS);
@@ -46,7 +46,7 @@ static void test_half_open(void **state) {
   hooks.tls.peak = hooks.tls.bytes;
   pair_run(&p, NS_SEC);
   size_t each = (hooks.tls.peak - before) / 100;
-  printf("measured TLS of 50 handshakes at once: %zu octets an end\n", each);
+  printf("measured TLS of 50 handshakes at once: %zu bytes an end\n", each);
   assert_in_range(each, 1000, PLAN_HANDSHAKE + PLAN_KEYS);
   pair_done(&p);
 }

@@ -4,7 +4,7 @@
 
 #include "net.h"
 
-struct crafted { /* a signed batch and its octets */
+struct crafted { /* a signed batch and its bytes */
   struct kad_batch b;
   struct kad_signed s;
   uint8_t record[KAD_MAX_RECORD], signature[8];

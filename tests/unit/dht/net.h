@@ -1,5 +1,5 @@
 /* A mesh of dht instances in one process: messages with delay and loss on a virtual clock, all of one seed. Signatures are
- * keyed hashes that anybody could make; what matters here is that a changed octet is noticed. */
+ * keyed hashes that anybody could make; what matters here is that a changed byte is noticed. */
 #ifndef TEST_DHT_NET_H
 #define TEST_DHT_NET_H
 

@@ -121,7 +121,7 @@ static void test_led_on(void **st) {
     pass(NS_MS);
   }
   assert_true(done);
-  print_message("asked %llu, most octets of lookups %zu\n", (unsigned long long)asked, most);
+  print_message("asked %llu, most bytes of lookups %zu\n", (unsigned long long)asked, most);
   assert_true(asked > 26 && asked <= 513);
   assert_true(most < 65536);
   /* 10,000 nodes in one answer are no MessagePack that we read. */
@@ -311,7 +311,7 @@ static void test_bad_contacts(void **st) {
   net_done(&t);
 }
 
-/* Random octets and valid frames with a few octets changed, as requests and as answers to what was asked. */
+/* Random bytes and valid frames with a few bytes changed, as requests and as answers to what was asked. */
 static void test_garbage(void **st) {
   (void)st;
   uint64_t seed = 4711;

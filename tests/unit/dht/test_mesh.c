@@ -87,7 +87,7 @@ static void test_churn(void **st) {
       wrong += o->err != 0 || o->providers != 1 || !id_eq(&o->p[0].contact.id, &t.v[of].self.id);
     }
   }
-  print_message("lookups %u wrong %u hops %.2f sent %llu octets %llu\n", lookups, wrong, (double)hops / lookups,
+  print_message("lookups %u wrong %u hops %.2f sent %llu bytes %llu\n", lookups, wrong, (double)hops / lookups,
                 (unsigned long long)t.sent, (unsigned long long)t.octets);
   struct dht_stats s = node_stats(&t, 0);
   print_message("node 0: records %u bytes %zu contacts %u table %zu lookups %zu\n", s.records, s.record_bytes, s.contacts,

@@ -197,7 +197,7 @@ static void test_ten_thousand(void **st) {
   }
   net_run(&t, 30 * NS_SEC);
   struct dht_stats s = node_stats(&t, 7);
-  print_message("lookups %llu stores %llu unstored %u, own octets %zu, largest frame %zu\n",
+  print_message("lookups %llu stores %llu unstored %u, own bytes %zu, largest frame %zu\n",
                 (unsigned long long)(s.lookups_done - lookups), (unsigned long long)(t.by_type[MSG_STORE] - stores), s.unstored,
                 t.v[7].lookups.bytes, t.largest);
   assert_int_equal(s.own, 10000);

@@ -50,7 +50,7 @@ static void test_signatures(void **st) {
   setup(3, NULL);
   struct id k = test_key("a");
   struct dht_record_info i;
-  for (size_t at = 0; at < 40; at += 3) { /* any changed octet of the record */
+  for (size_t at = 0; at < 40; at += 3) { /* any changed byte of the record */
     craft(&t, 1, &k, DHT_SERVICE, 300, 5, &c);
     c.record[c.s.record.n - 1 - at] ^= 1;
     assert_string_not_equal(store(&t, 0, 1, &c, &r), "");
@@ -263,7 +263,7 @@ static void test_limits(void **st) {
   (void)i;
   net_done(&t);
 
-  net_init(&t, 7, 30); /* octets */
+  net_init(&t, 7, 30); /* bytes */
   t.v[0].records.limit = 65536;
   node_start(&t, 0, NULL);
   unsigned refused = 0;

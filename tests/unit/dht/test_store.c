@@ -28,7 +28,7 @@ static void start(size_t limit) {
   store_init(&s, &cfg);
 }
 
-/* A record with a key of its own, in a batch of `len` octets and the rest. */
+/* A record with a key of its own, in a batch of `len` bytes and the rest. */
 static int put(uint8_t publisher, size_t len, uint32_t ttl, nanotime now) {
   static const uint8_t octets[KAD_MAX_RECORD];
   struct kad_batch b = {.count = 1, .seq = ++seq, .entries = {{.kind = DHT_SERVICE, .ttl = ttl}}};

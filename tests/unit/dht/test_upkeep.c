@@ -156,7 +156,7 @@ static void test_costs(void **st) {
       assert_string_equal(store(&t, 0, 1 + n % 29, &c, &r), "");
       t.now += 2 * NS_MS;
     }
-    print_message("records: %u a batch: %zu octets each (signature 8, SPKI 40)\n", per, t.v[0].records.bytes / count);
+    print_message("records: %u a batch: %zu bytes each (signature 8, SPKI 40)\n", per, t.v[0].records.bytes / count);
     net_done(&t);
   }
   net_init(&t, 57, 1);
@@ -168,19 +168,19 @@ static void test_costs(void **st) {
     dht_seen(t.v[0].d, &x, t.now);
   }
   struct dht_stats s = node_stats(&t, 0);
-  print_message("routing table: empty dht %zu octets; %u contacts: %zu octets each, caches included\n", empty, s.contacts,
+  print_message("routing table: empty dht %zu bytes; %u contacts: %zu bytes each, caches included\n", empty, s.contacts,
                 (t.v[0].table.bytes - empty) / s.contacts);
   for (unsigned i = 0; i < 10000; i++) {
     struct id k = test_key_n("own", i);
     node_publish(&t, 0, &k, DHT_SERVICE, 300);
   }
   size_t before = t.v[0].lookups.bytes;
-  print_message("own records: %zu octets each before signing\n", before / 10000);
+  print_message("own records: %zu bytes each before signing\n", before / 10000);
   struct id k = test_key("a");
   uint64_t id;
   before = t.v[0].lookups.bytes;
   for (unsigned i = 0; i < 100; i++) assert_int_equal(dht_lookup(t.v[0].d, &k, DHT_SERVICE, i, t.now, &id), 0);
-  print_message("lookups: %zu octets each, with their queries\n", (t.v[0].lookups.bytes - before) / 100);
+  print_message("lookups: %zu bytes each, with their queries\n", (t.v[0].lookups.bytes - before) / 100);
   net_done(&t);
 }
 

@@ -1,4 +1,4 @@
-/* Peers' octets and allocations that fail: nothing breaks, nothing grows past its bound. */
+/* Peers' bytes and allocations that fail: nothing breaks, nothing grows past its bound. */
 #include "node/memory/plan.h"
 #include "unit/membership/rig.h"
 
@@ -61,7 +61,7 @@ static void one_that_pings_without_end(void **state) {
 
 static const uint8_t zeros[64], ones[4] = {0xff, 0xff, 0, 0xff};
 
-/* Valid frames with octets changed, from several peers, while time passes. */
+/* Valid frames with bytes changed, from several peers, while time passes. */
 static void random_payloads(void **state) {
   (void)state;
   struct rig r;

@@ -248,7 +248,7 @@ static void costs_what_is_planned(void **state) {
     snprintf(topic, sizeof topic, "%d", i);
     gets_live(&x.g, slice_str(topic), 1);
   }
-  print_message("%zu octets each of %u planned\n", x.mem.peak / MANY, PLAN_GET);
+  print_message("%zu bytes each of %u planned\n", x.mem.peak / MANY, PLAN_GET);
   assert_true(x.mem.peak / MANY <= PLAN_GET);
   end(&x);
 }

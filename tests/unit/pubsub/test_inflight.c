@@ -202,7 +202,7 @@ static void costs_what_is_planned(void **state) {
   (void)state;
   begin(&x, MANY, MANY);
   for (int i = 0; i < MANY; i++) assert_int_equal(put(&x, 0, 1, 1, 0, &n), 0);
-  print_message("%zu octets each of %u planned\n", x.mem.peak / MANY, PLAN_INFLIGHT);
+  print_message("%zu bytes each of %u planned\n", x.mem.peak / MANY, PLAN_INFLIGHT);
   assert_true(x.mem.peak / MANY <= PLAN_INFLIGHT);
   end(&x);
 }

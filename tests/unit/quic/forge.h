@@ -29,7 +29,7 @@ static inline void forge_tlv(struct forged *d, uint8_t tag, const void *p, size_
 
 enum fill { FILL_NAMES, FILL_ALTERNATIVES, FILL_OCTETS };
 
-/* A certificate with an Ed25519 key; what makes it large: empty parts of its issuer's name (2 octets each, some 1,000 in
+/* A certificate with an Ed25519 key; what makes it large: empty parts of its issuer's name (2 bytes each, some 1,000 in
  * memory), empty alternative names, or an extension that nobody knows. */
 static inline void forge_certificate(enum fill fill, size_t octets, const uint8_t *spki, size_t spki_len, struct forged *ret) {
   static const uint8_t head[] = {0xa0, 3, 2, 1, 2, 2, 1, 5, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70};
@@ -130,7 +130,7 @@ static inline int forge_key_info(gnutls_privkey_t key, unsigned flags, void *oct
   return flags & GNUTLS_PRIVKEY_INFO_HAVE_SIGN_ALGO ? 1 : 0;
 }
 
-/* A SubjectPublicKeyInfo whose RSA modulus and exponent have so many octets. */
+/* A SubjectPublicKeyInfo whose RSA modulus and exponent have so many bytes. */
 static inline void forge_rsa(size_t modulus, size_t exponent, struct forged *ret) {
   static const uint8_t rsa[] = {0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 1, 5, 0};
   static struct forged part, more;
@@ -147,7 +147,7 @@ static inline void forge_rsa(size_t modulus, size_t exponent, struct forged *ret
   forge_tlv(ret, 0x30, part.p, part.n);
 }
 
-/* An identity with such a key, which signs with octets that mean nothing: they have to be verified all the same. */
+/* An identity with such a key, which signs with bytes that mean nothing: they have to be verified all the same. */
 static inline struct quic_identity *forge_key(size_t modulus, size_t exponent) {
   struct quic_identity *i;
   gnutls_pcert_st cert;

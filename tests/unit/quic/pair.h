@@ -36,7 +36,7 @@ struct side { /* an endpoint and what its handler saw */
   uint8_t *in;
   size_t in_len, in_cap;
   int fins;
-  bool echo, hold; /* hold: octets are not consumed */
+  bool echo, hold; /* hold: bytes are not consumed */
 };
 
 static inline void side_open(void *ctx, struct quic_conn *c) {

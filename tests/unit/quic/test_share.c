@@ -8,13 +8,13 @@ static struct quic_stats stats(struct pair *p) {
   return s;
 }
 
-/* Opens so many streams with an octet each, and leaves them open. */
+/* Opens so many streams with a byte each, and leaves them open. */
 static void open_streams(struct quic_conn *c, int n) {
   int64_t s;
   for (int i = 0; i < n && quic_stream_open(c, &s) == 0; i++) (void)quic_stream_write(c, s, slice_str("x"));
 }
 
-/* Whether octets still arrive from it. */
+/* Whether bytes still arrive from it. */
 static bool stands(struct pair *p, struct quic_conn *c) {
   size_t had = p->b.in_len;
   int64_t s;
@@ -23,7 +23,7 @@ static bool stands(struct pair *p, struct quic_conn *c) {
   return p->b.in_len == had + 5;
 }
 
-/* So many octets arrive. */
+/* So many bytes arrive. */
 static void arrives(struct pair *p, size_t octets, nanotime within) {
   char *data = calloc(1, octets);
   int64_t s;
@@ -110,7 +110,7 @@ static void test_busy(void **st) {
   pair_done(&p);
 }
 
-/* One more connection, which holds so many octets beyond what is its own, or has ended when it asked for them; admitted or not.
+/* One more connection, which holds so many bytes beyond what is its own, or has ended when it asked for them; admitted or not.
  */
 static struct quic_conn *holder(struct pair *p, size_t octets, bool admitted) {
   int64_t s;

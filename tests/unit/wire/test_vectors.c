@@ -1,4 +1,4 @@
-/* The frames of tests/conformance/vectors: each line is a name and a frame; our encoder gives the same octets again. */
+/* The frames of tests/conformance/vectors: each line is a name and a frame; our encoder gives the same bytes again. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
