@@ -3,7 +3,8 @@
 
 Two nodes with the limits and quotas that a node has by default, at which each client may publish, subscribe, call and serve everything.
 Honest clients call each other at one of them (macula bench rpc), while an attacker goes through the attacks of tests/e2e/attack.py, in turn
-and again until they are done: at their node, or at the other one, where it takes its share of the machine as well. A pair is one of each,
+and again until they are done: at their node, or at the other one, where it takes its share of the machine as well. The honest come from ::1, the
+attacker from 127.0.0.1, since newcomers share the lot of their address (security.md). A pair is one of each,
 in changing order. Prints what the honest clients' rate and p99 were here, as parts of what they were with the attacker elsewhere: the
 median (least to most) of the pairs; how much of a core the node took that had the attacker alone; how often the attacker was ended and
 began anew; and what an honest client was told when its calls failed. The row "nobody" has no attacker: so much the machine alone makes
@@ -42,6 +43,7 @@ keys: {%s: {grant: all, role: operator}}
 default: all
 """
 ALL = [w for right in ("pub", "sub", "call", "serve") for w in ("--" + right, "**")]
+APART = ["--listen", "[::1]:0"] if os.path.exists("/proc/net/if_inet6") else []  # the address of the honest
 HONEST = ["--clients", "4", "--outstanding", str(args.outstanding)]
 
 
@@ -104,10 +106,10 @@ def side(attacks, here):
     home = tempfile.mkdtemp(dir=_watched.tmp)  # of the honest, who also ask what the node used
     env = {"XDG_CONFIG_HOME": home}
     access, shows = trust(home)
-    theirs, other = (_watched.Node("--log-level", "error", "--access", access) for _ in range(2))
+    theirs, other = (_watched.Node("--log-level", "error", "--access", access, *APART) for _ in range(2))
     before, begun = used(other.process), time.monotonic()
     attacker = Attacker(theirs if here else other, attacks, shows)
-    p = _watched.start("macula", "--json", "-s", theirs.address, "bench", "rpc", *HONEST, "--duration", "%ds" % args.seconds,
+    p = _watched.start("macula", "--json", "-s", theirs.listen[-1], "bench", "rpc", *HONEST, "--duration", "%ds" % args.seconds,
                        env=env)
     try:
         out, told = p.communicate(timeout=args.seconds + 60)
