@@ -154,6 +154,7 @@ static int make_tables(struct node *n) {
       topic_index_new(&n->rows.mem[ROW_TOPICS], n->rng, l->max_subscriptions, l->client_subscriptions, &n->messages.topics);
   if (!err) err = spread_init(n);
   if (err) return err;
+  topic_index_on_gone(n->messages.topics, spread_pattern_gone, n);
   struct router_config r = {.services_mem = &n->rows.mem[ROW_SERVICES],
                             .calls_mem = &n->rows.mem[ROW_CALLS],
                             .discovery_mem = &n->rows.mem[ROW_DISCOVERY],
@@ -403,7 +404,8 @@ static nanotime deadline(void *ctx) {
   struct node *n = ctx;
   nanotime at = time_min(quic_deadline(n->quic), time_min(router_deadline(n->rpc.router), dedup_deadline(&n->messages.dedup)));
   if (node_busy(n)) return n->now;
-  if (!list_empty(&n->sessions.doomed) || replay_is_due(n) || lanes_are_due(n)) return n->now;
+  if (!list_empty(&n->sessions.doomed) || replay_is_due(n) || lanes_are_due(n) || spread_is_due(n))
+    return n->now;
   if (!list_empty(&n->sessions.fresh))
     at = time_min(at, time_add(container_of(n->sessions.fresh.next, struct session, fresh)->since, n->limits.connect_timeout));
   if (!list_empty(&n->sessions.watched) || !list_empty(&n->sessions.paused) || !list_empty(&n->receive.partials) ||
@@ -550,7 +552,7 @@ static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_bur
   struct node *n = ctx;
   set_now(n, now);
   size_t len = quic_send(n->quic, buf, cap, ret_burst, n->now);
-  n->unsent = len > 0;
+  n->unsent = quic_unsent(n->quic);
   return len;
 }
 

@@ -25,6 +25,8 @@
 
 #define PAGE (16u * 1024) /* bytes of a payload at most */
 #define OVERHEAD 192u     /* bytes of a page besides the patterns */
+#define AT_ONCE 1000u     /* patterns that are looked at in one step, and removals forgotten */
+#define LOOK 32u          /* of them between two looks at the time */
 #define MOST_STEPS 20000u /* steps of a search in `order`: a fraction of a millisecond */
 
 struct own {
@@ -47,6 +49,8 @@ struct interest {
   uint64_t epoch, version, floor, digest, retained;
   uint32_t own_count, removed_count, max_own, max_removed, max_peer;
   struct interest_stats stats;
+  uint64_t all_told; /* removals up to this version are forgotten */
+  uint32_t ending;   /* peers of which patterns are being removed at the end of a reset */
   uint8_t adds[PAGE], removes[PAGE], page[PAGE];
 };
 
@@ -117,6 +121,16 @@ static void forget(struct interest *i, struct own *o) {
   mem_free(i->own_mem, o);
 }
 
+static bool is_told(const struct interest *i) {
+  return !list_empty(&i->removed) && container_of(i->removed.next, struct own, removed)->changed <= i->all_told;
+}
+
+static void forget_first(struct interest *i) {
+  assert(i->removed_count > 0);
+  i->removed_count--;
+  forget(i, container_of(i->removed.next, struct own, removed));
+}
+
 int interest_add(struct interest *i, struct slice pattern) {
   struct own *o = find(i, pattern);
   if (o && o->count) {
@@ -160,9 +174,8 @@ void interest_remove(struct interest *i, struct slice pattern) {
   }
   list_append(&i->removed, &o->removed);
   if (++i->removed_count <= i->max_removed) return;
-  i->removed_count--;
   i->stats.forgotten++;
-  forget(i, container_of(i->removed.next, struct own, removed));
+  forget_first(i);
 }
 
 void interest_set_retained(struct interest *i, uint64_t count) {
@@ -190,11 +203,19 @@ static void forget_told(struct interest *i) {
     list_append(&i->peers, l);
     return;
   }
-  while (!list_empty(&i->removed)) forget(i, container_of(i->removed.next, struct own, removed));
-  i->removed_count = 0;
+  i->all_told = i->version;
+  for (uint32_t k = 0; k < AT_ONCE && is_told(i); k++) forget_first(i);
+}
+
+static void set_ending(struct interest *i, struct interest_peer *p, bool ending) {
+  if (p->ending == ending) return;
+  assert(ending || i->ending > 0);
+  p->ending = ending;
+  i->ending += ending ? 1 : UINT32_MAX;
 }
 
 void interest_peer_done(struct interest *i, struct interest_peer *p) {
+  set_ending(i, p, false);
   (void)topic_index_drop(i->others, &p->topics);
   list_remove(&p->all);
   list_remove(&p->at.l);
@@ -368,26 +389,34 @@ static void ask(struct interest *i, struct interest_peer *p, bool nothing) {
   i->stats.repairs++;
 }
 
-/* Ends a reset: removes the peer's patterns that the reset did not name. */
-static void sweep(struct interest *i, struct interest_peer *p) {
-  const struct topic_sub *sub = topic_sub_next(&p->topics, NULL), *next;
-  for (; sub; sub = next) {
-    char pattern[NAME_MAX_LEN + 1];
-    next = topic_sub_next(&p->topics, sub);
-    if (topic_sub_flags(sub) == p->generation) continue;
+/* Looks at the next pattern of a peer whose reset is under way, and removes it if the reset did not name it. False: that was
+ * all. */
+static bool sweep_one(struct interest *i, struct interest_peer *p) {
+  const struct topic_sub *sub = p->unswept ? topic_sub_next(&p->topics, NULL) : NULL;
+  char pattern[NAME_MAX_LEN + 1];
+  if (!sub) return p->unswept = 0, false;
+  p->unswept--;
+  if (topic_sub_flags(sub) == p->generation) {
+    topic_sub_rotate(&p->topics);
+  } else {
     struct slice s = slice_of(pattern, topic_sub_pattern(sub, pattern));
     p->digest ^= hash_of(s);
     (void)topic_index_unsubscribe(i->others, &p->topics, s);
   }
-  p->sweeping = false;
+  return true;
+}
+
+/* Patterns that may be obsolete are removed to make room for one. */
+static void make_room(struct interest *i, struct interest_peer *p) {
+  uint32_t had = p->topics.count;
+  for (uint32_t k = 0; k < AT_ONCE && p->topics.count == had && sweep_one(i, p); k++) continue;
 }
 
 static int take(struct interest *i, struct interest_peer *p, struct slice pattern) {
   bool is_new;
   int err = topic_index_subscribe(i->others, &p->topics, pattern, p->generation, &is_new);
-  /* patterns that may be obsolete are removed first, to make room */
   if (err == MACULA_MAX_SUBSCRIPTIONS_REACHED && p->sweeping) {
-    sweep(i, p);
+    make_room(i, p);
     err = topic_index_subscribe(i->others, &p->topics, pattern, p->generation, &is_new);
   }
   if (err) {
@@ -400,10 +429,10 @@ static int take(struct interest *i, struct interest_peer *p, struct slice patter
   return 0;
 }
 
-/* After a last page: compares number and digest of the peer's patterns with what the peer says. */
-static void compare(struct interest *i, struct interest_peer *p, const struct wire_interest *m) {
+/* After a last page, and what it ended: compares number and digest of the peer's patterns with what the peer says. */
+static void compare(struct interest *i, struct interest_peer *p) {
+  const struct interest_claim *m = &p->claim;
   struct topic_index_stats others;
-  if (p->sweeping) sweep(i, p);
   p->whole = p->topics.count == m->total && p->digest == m->digest;
   if (p->whole) {
     p->asked = p->incomplete = false;
@@ -412,11 +441,37 @@ static void compare(struct interest *i, struct interest_peer *p, const struct wi
   /* asks again only if there is room for all now, and only on a page without changes, so not more often than the peer checks */
   if (p->incomplete) {
     topic_index_stats(i->others, &others);
-    if (m->adds.count || m->removes.count || m->total > i->max_peer ||
-        m->total + (others.subscriptions - p->topics.count) > others.max)
+    if (m->changes || m->total > i->max_peer ||
+        m->total + (others.subscriptions - others.leaving - p->topics.count) > others.max)
       return;
   }
   ask(i, p, true);
+}
+
+/* Goes on removing what a reset did not name. */
+static void end_reset(struct interest *i, struct interest_peer *p, uint32_t most, const struct spent *spent) {
+  bool more = true;
+  for (uint32_t k = 1; k <= most && (more = sweep_one(i, p)); k++)
+    if (k % LOOK == 0 && is_spent(spent)) return;
+  if (more) return;
+  p->sweeping = false;
+  set_ending(i, p, false);
+  compare(i, p);
+}
+
+bool interest_is_due(const struct interest *i) { return i->ending || is_told(i) || topic_index_is_leaving(i->others); }
+
+void interest_step(struct interest *i, const struct spent *spent) {
+  topic_index_step(i->others, spent);
+  for (uint32_t k = 1; is_told(i); k++) {
+    forget_first(i);
+    if (k % LOOK == 0 && is_spent(spent)) break;
+  }
+  for (struct list *l = i->peers.next; i->ending && l != &i->peers; l = l->next) {
+    struct interest_peer *p = container_of(l, struct interest_peer, all);
+    if (p->ending) end_reset(i, p, UINT32_MAX, spent);
+    if (is_spent(spent)) return;
+  }
 }
 
 static int recv_page(struct interest *i, struct interest_peer *p, const struct wire_interest *m) {
@@ -431,6 +486,7 @@ static int recv_page(struct interest *i, struct interest_peer *p, const struct w
     p->epoch = m->epoch;
     p->generation++;
     p->sweeping = true;
+    p->unswept = p->topics.count;
     p->whole = p->incomplete = false;
   } else if (m->epoch != p->epoch || m->from > p->version) {
     ask(i, p, m->epoch != p->epoch);
@@ -441,7 +497,12 @@ static int recv_page(struct interest *i, struct interest_peer *p, const struct w
   while (msg_list_next(&removes, &pattern))
     if (topic_index_unsubscribe(i->others, &p->topics, pattern) == 0) p->digest ^= hash_of(pattern);
   p->version = m->version;
-  if (!m->more) compare(i, p, m);
+  p->claim = (struct interest_claim){m->total, m->digest, m->adds.count || m->removes.count};
+  set_ending(i, p, p->sweeping && !m->more);
+  if (p->ending)
+    end_reset(i, p, AT_ONCE, NULL);
+  else if (!m->more)
+    compare(i, p);
   return err;
 }
 
@@ -510,12 +571,14 @@ static const char *order_check(const struct interest *i) {
 static const char *peer_check(const struct interest *i, const struct interest_peer *p) {
   uint64_t digest = 0;
   CHECK(p->told <= i->version && p->said <= i->version, "interest: a peer was told what has not happened");
-  CHECK(p->topics.count == list_count(&p->topics.subs), "interest: a peer's patterns are not as many as counted");
-  for (const struct topic_sub *sub = NULL; (sub = topic_sub_next(&p->topics, sub));) {
+  uint32_t patterns = 0;
+  CHECK(!p->ending || p->sweeping, "interest: the end of a reset has come that is not under way");
+  for (const struct topic_sub *sub = NULL; (sub = topic_sub_next(&p->topics, sub)); patterns++) {
     char pattern[NAME_MAX_LEN + 1];
     digest ^= hash_of(slice_of(pattern, topic_sub_pattern(sub, pattern)));
     CHECK(p->sweeping || topic_sub_flags(sub) == p->generation, "interest: a pattern that a reset did not name is still there");
   }
+  CHECK(p->topics.count == patterns, "interest: a peer's patterns are not as many as counted");
   CHECK(digest == p->digest, "interest: a peer's digest is not that of its patterns");
   return NULL;
 }
@@ -523,7 +586,7 @@ static const char *peer_check(const struct interest *i, const struct interest_pe
 const char *interest_tables_check(const struct interest *i) {
   struct topic_index_stats others;
   uint64_t last = 0;
-  uint32_t patterns = 0;
+  uint32_t patterns = 0, ending = 0;
   CHECK_PART(htab_check(&i->tab));
   CHECK_PART(topic_index_check(i->others));
   CHECK_PART(order_check(i));
@@ -539,9 +602,11 @@ const char *interest_tables_check(const struct interest *i) {
     const struct interest_peer *p = container_of(it, const struct interest_peer, all);
     CHECK_PART(peer_check(i, p));
     patterns += p->topics.count;
+    ending += p->ending;
   }
   topic_index_stats(i->others, &others);
-  CHECK(patterns == others.subscriptions, "interest: the patterns of peers are not as many as the trie holds");
+  CHECK(ending == i->ending, "interest: the resets that end are not as many as counted");
+  CHECK(patterns + others.leaving == others.subscriptions, "interest: the patterns of peers are not as many as the trie holds");
   CHECK(i->floor <= i->version, "interest: a removal that has not happened had to go");
   return NULL;
 }

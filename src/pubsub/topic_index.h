@@ -7,27 +7,33 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/slice.h"
+#include "base/turns.h"
 
 struct topic_index;
 struct topic_sub; /* one (subscriber, pattern) */
 
-/* Embedded in the owner's session; must stay until topic_index_drop. */
+/* Embedded in the owner's session; must stay where it is until topic_index_drop. One that gets more than TOPIC_APART patterns is
+ * represented in the index by another one, on the heap, which can stay longer than its owner. */
 struct topic_subscriber {
   uint64_t session;
   void *user;
-  struct list subs; /* new ones at the end */
+  struct list subs; /* new ones at the end; of one that is represented: none */
+  struct topic_subscriber *apart, *owner; /* who represents it; whom it represents */
   uint32_t count;
+  bool left; /* its owner is gone: it is found no more */
   uint32_t *shared;                  /* counted along with `count`, for several subscribers together; NULL: nowhere */
   uint32_t flags;                    /* after a match: OR of the flags of its matching patterns */
   struct topic_subscriber *next_hit; /* after a match: the next of the chain */
   uint64_t mark;                     /* number of the match that found it last */
 };
 
+#define TOPIC_APART 1000u
 #define TOPIC_OWN 1u  /* gets its own messages, too */
 #define TOPIC_QOS1 2u /* wants QoS 1 */
 
 struct topic_index_stats {
   uint32_t subscriptions, max;
+  uint32_t leaving; /* subscriptions of those that have gone, among them */
   uint32_t nodes; /* of the trie, the root not counted */
   uint64_t refused;
 };
@@ -46,8 +52,15 @@ int topic_index_subscribe(struct topic_index *ix, struct topic_subscriber *s, st
 uint32_t topic_index_flags(const struct topic_index *ix, const struct topic_subscriber *s, struct slice pattern);
 /* MACULA_ENOTFOUND */
 int topic_index_unsubscribe(struct topic_index *ix, struct topic_subscriber *s, struct slice pattern);
-/* Ends all subscriptions of a subscriber; harmless when repeated. Returns how many there were. */
+/* Ends all subscriptions of a subscriber; harmless when repeated. Returns how many there were. Those of one that is represented
+ * match no more, and are removed by topic_index_step and as others subscribe, so that none is refused for want of their room. */
 uint32_t topic_index_drop(struct topic_index *ix, struct topic_subscriber *s);
+/* Told of each pattern that is removed because its subscriber was dropped; it must not use the index. */
+void topic_index_on_gone(struct topic_index *ix, void (*gone)(void *ctx, struct slice pattern), void *ctx);
+bool topic_index_is_leaving(const struct topic_index *ix); /* there is something to do for topic_index_step */
+void topic_index_step(struct topic_index *ix, const struct spent *spent);
+/* Those that were dropped and still have subscriptions: the first after NULL. */
+const struct topic_subscriber *topic_index_left(const struct topic_index *ix, const struct topic_subscriber *prev);
 /* topic: stored form. The subscribers with a matching pattern, each once, chained by next_hit with flags set; NULL if none.
  * Valid until the next call of topic_index_*: nothing of the index may change while the chain is walked. Allocates nothing.
  * *left: how many pairs of trie node and position the match may visit, four further patterns of one subscriber being as much;

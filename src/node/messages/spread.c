@@ -357,6 +357,12 @@ void spread_step(struct node *n) {
     recall_tell(p);
   }
   recall_step(n);
+  topic_index_step(n->messages.topics, &n->spent);
+  interest_step(n->spread.interest, &n->spent);
+}
+
+bool spread_is_due(const struct node *n) {
+  return topic_index_is_leaving(n->messages.topics) || interest_is_due(n->spread.interest);
 }
 
 /* Once a second: who is to be checked. Links to members are kept up by mesh.c. */
@@ -409,6 +415,7 @@ void spread_frame(struct peer *p, uint8_t type, struct slice payload) {
  */
 int spread_subscribe(struct node *n, struct slice pattern) { return interest_add(n->spread.interest, pattern); }
 void spread_unsubscribe(struct node *n, struct slice pattern) { interest_remove(n->spread.interest, pattern); }
+void spread_pattern_gone(void *ctx, struct slice pattern) { spread_unsubscribe(ctx, pattern); }
 
 void spread_session_init(struct session *s) {
   inflight_party_init(&s->unacked, s);
@@ -417,9 +424,6 @@ void spread_session_init(struct session *s) {
 
 void spread_session_end(struct session *s) {
   struct node *n = s->node;
-  char pattern[NAME_MAX_LEN + 1];
-  for (const struct topic_sub *sub = NULL; (sub = topic_sub_next(&s->topics, sub));)
-    interest_remove(n->spread.interest, slice_of(pattern, topic_sub_pattern(sub, pattern)));
   inflight_publisher_gone(&n->spread.inflight, &s->unacked);
   gets_party_gone(&n->spread.gets, &s->gets);
 }
@@ -682,15 +686,21 @@ void spread_results(struct node *n) {
 
 /* ---- invariants ------------------------------------------------------------------------------------------------------------
  */
-/* Interest has counted exactly the patterns that our clients hold, each as often as it is held. */
+static void sum_up(const struct topic_subscriber *s, struct interest_sum *sum) {
+  char pattern[NAME_MAX_LEN + 1];
+  for (const struct topic_sub *sub = NULL; (sub = topic_sub_next(s, sub));)
+    interest_sum_add(sum, slice_of(pattern, topic_sub_pattern(sub, pattern)));
+}
+
+/* Interest has counted exactly the patterns that our clients hold, each as often as it is held; those that are to be removed
+ * still count. */
 static const char *own_check(const struct node *n) {
   struct interest_sum ours = {0}, counted = interest_own_sum(n->spread.interest);
-  char pattern[NAME_MAX_LEN + 1];
   list_for(it, &n->sessions.all) {
     const struct session *s = container_of(it, const struct session, all);
-    for (const struct topic_sub *sub = NULL; s->client.session && (sub = topic_sub_next(&s->topics, sub));)
-      interest_sum_add(&ours, slice_of(pattern, topic_sub_pattern(sub, pattern)));
+    if (s->client.session) sum_up(&s->topics, &ours);
   }
+  for (const struct topic_subscriber *s = NULL; (s = topic_index_left(n->messages.topics, s));) sum_up(s, &ours);
   CHECK(ours.held == counted.held && ours.weight == counted.weight,
         "spread: the interest counted is not what our clients subscribe to");
   return NULL;

@@ -15,6 +15,7 @@ void spread_mute(struct peer *p);    /* nothing comes from it: what waits for it
 void spread_forget(struct peer *p);  /* the peer is no longer a member; harmless when repeated */
 void spread_link_up(struct peer *p); /* a link stands, perhaps another than before */
 void spread_step(struct node *n);    /* once a turn */
+bool spread_is_due(const struct node *n); /* the step has something to do that was left for the next turn */
 void spread_sweep(struct node *n);   /* every SWEEP_EVERY */
 nanotime spread_deadline(const struct node *n);
 void spread_tick(struct node *n);
@@ -23,6 +24,7 @@ void spread_frame(struct peer *p, uint8_t type, struct slice payload); /* INTERE
 /* A client took or left a pattern. MACULA_ENOMEM, MACULA_EFULL: refused. */
 int spread_subscribe(struct node *n, struct slice pattern);
 void spread_unsubscribe(struct node *n, struct slice pattern);
+void spread_pattern_gone(void *ctx, struct slice pattern); /* ctx: the node; one of a client that has ended */
 void spread_session_init(struct session *s);
 void spread_session_end(struct session *s);
 /* Sends one copy to each node that has subscribers. key: with QoS 1, for de-duplication; else NULL. *ret_waits: those nodes

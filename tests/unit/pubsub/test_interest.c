@@ -390,6 +390,21 @@ static void every_allocation_may_fail(void **state) {
 
 #define MANY 100000
 
+static bool always(void *ctx) {
+  (void)ctx;
+  return true;
+}
+
+/* What is left for later turns gets on in each, even if none has any time. */
+static void finish_in_slices(struct interest *i) {
+  struct spent spent = {always, NULL};
+  for (int k = 0; interest_is_due(i); k++) {
+    assert_true(k < 100000);
+    interest_step(i, &spent);
+    if (k % 500 == 0) HOLDS(interest_tables_check(i));
+  }
+}
+
 static void a_hundred_thousand_patterns(void **state) {
   (void)state;
   struct interest_config cfg = {.max_own = MANY, .max_removed = 10000, .max_patterns = 3 * MANY, .max_peer = MANY};
@@ -414,7 +429,8 @@ static void a_hundred_thousand_patterns(void **state) {
   assert_true(net->node[1].mem.bytes < (size_t)MANY * 256);
   snprintf(name, sizeof name, "site.%d.sensor.%d", 4711 % 97, 4711);
   uint32_t left = 100;
-  assert_ptr_equal(interest_match(net->node[1].i, slice_str(name), &left), &p->topics);
+  struct topic_subscriber *hit = interest_match(net->node[1].i, slice_str(name), &left);
+  assert_true(hit && hit->user == p->topics.user && !hit->next_hit);
   left = 2;
   assert_null(interest_match(net->node[1].i, slice_str(name), &left));
   assert_int_equal(left, 0);
@@ -424,7 +440,54 @@ static void a_hundred_thousand_patterns(void **state) {
   }
   while (pump(net, 0, 1, 10, 16384))
     while (net->queued[0][1]) deliver(net, 0, 1);
+  finish_in_slices(net->node[1].i);
   assert_int_equal(p->topics.count, 0);
+  assert_true(p->whole);
+  net_free(net);
+}
+
+#define SOME 5000
+
+/* A node that runs anew names half of what it named before: the other half goes in slices, and only then is it whole. A member
+ * that is forgotten is found no more at once, its patterns go in slices, and it may come back meanwhile. */
+static void obsolete_patterns_go_in_slices(void **state) {
+  (void)state;
+  struct interest_config cfg = {.max_own = SOME, .max_removed = 100, .max_patterns = 2 * SOME, .max_peer = SOME};
+  struct net *net = net_new(14, cfg);
+  struct interest_stats stats;
+  char name[64];
+  uint32_t left = 1000;
+  for (int k = 0; k < SOME; k++) {
+    snprintf(name, sizeof name, "site.%d", k);
+    assert_int_equal(interest_add(net->node[0].i, slice_str(name)), 0);
+  }
+  link_set(net, 0, 1, true);
+  settle(net);
+  struct interest_peer *p = &net->node[1].peer[0];
+  assert_true(p->whole && p->topics.count == SOME);
+  for (int k = 0; k < SOME; k += 2) {
+    snprintf(name, sizeof name, "site.%d", k);
+    interest_remove(net->node[0].i, slice_str(name)); /* more than are kept: it is told anew */
+  }
+  link_set(net, 0, 1, false);
+  link_set(net, 0, 1, true);
+  settle(net);
+  assert_true(p->ending && !p->whole && p->topics.count > SOME / 2);
+  finish_in_slices(net->node[1].i);
+  assert_true(p->whole && !p->sweeping && p->topics.count == SOME / 2);
+  interest_stats(net->node[1].i, &stats);
+  assert_int_equal(stats.repairs, 0);
+
+  struct id id = p->id;
+  void *user = p->topics.user;
+  interest_peer_done(net->node[1].i, p);
+  assert_null(interest_match(net->node[1].i, slice_str("site.1"), &left));
+  HOLDS(interest_tables_check(net->node[1].i));
+  assert_true(interest_is_due(net->node[1].i));
+  interest_peer_init(net->node[1].i, p, &id, user);
+  finish_in_slices(net->node[1].i);
+  interest_stats(net->node[1].i, &stats);
+  assert_int_equal(stats.patterns, 0);
   net_free(net);
 }
 
@@ -476,6 +539,6 @@ int main(void) {
                                      cmocka_unit_test(far_behind_begins_anew),
                                      cmocka_unit_test(garbage_is_refused),
                                      cmocka_unit_test(every_allocation_may_fail),
-                                     cmocka_unit_test(a_hundred_thousand_patterns)};
+                                     cmocka_unit_test(a_hundred_thousand_patterns), cmocka_unit_test(obsolete_patterns_go_in_slices)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

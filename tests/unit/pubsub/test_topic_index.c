@@ -319,6 +319,104 @@ static void a_hundred_thousand_patterns(void **state) {
   assert_int_equal(m.bytes, 0);
 }
 
+static bool always(void *ctx) {
+  (void)ctx;
+  return true;
+}
+
+struct gone {
+  uint32_t count, match;
+};
+static void on_gone(void *ctx, struct slice pattern) {
+  struct gone *g = ctx;
+  g->count++;
+  g->match += pattern.n > 5 && memcmp(pattern.p, "many.", 5) == 0;
+}
+
+static void subscribe_many(struct topic_index *ix, struct topic_subscriber *s, uint32_t count) {
+  char name[32];
+  for (uint32_t i = 0; i < count; i++) {
+    snprintf(name, sizeof name, "many.%u.*", i);
+    assert_int_equal(subscribe(ix, s, name, 0), 0);
+  }
+}
+
+#define FEW 7u /* more than TOPIC_APART */
+
+/* Of one that had very many nothing is found at once, and the rest goes in slices; the patterns of others stay, and whoever
+ * subscribes meanwhile finds room. */
+static void many_go_in_slices(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("index", 0);
+  struct topic_index *ix = new_index(&m, TOPIC_APART + FEW + 1, TOPIC_APART + FEW);
+  struct topic_subscriber a, b;
+  struct topic_index_stats stats;
+  struct spent spent = {always, NULL};
+  struct gone gone = {0};
+  uint32_t shared = 0, turns = 0;
+  topic_index_on_gone(ix, on_gone, &gone);
+  topic_subscriber_init(&a, 1, &a);
+  topic_subscriber_init(&b, 2, &b);
+  a.shared = &shared;
+  subscribe_many(ix, &a, TOPIC_APART + FEW);
+  assert_int_equal(subscribe(ix, &b, "many.3.**", TOPIC_OWN), 0);
+  assert_int_equal(a.count, TOPIC_APART + FEW);
+  assert_int_equal(shared, TOPIC_APART + FEW);
+  HOLDS(topic_index_check(ix));
+  assert_int_equal(topic_index_owned(ix), m.bytes);
+  assert_int_equal(count_hits(ix, "many.3.x"), 2);
+  assert_int_equal(topic_index_unsubscribe(ix, &a, slice_str("many.5.*")), 0);
+  topic_sub_rotate(&a);
+  assert_int_equal(subscribe(ix, &a, "many.5.*", TOPIC_QOS1), 0);
+  assert_int_equal(topic_index_flags(ix, &a, slice_str("many.5.*")), TOPIC_QOS1);
+  struct topic_subscriber *hit = match(ix, slice_str("many.5.x"));
+  assert_true(hit && hit->user == &a && hit->session == 1 && hit->flags == TOPIC_QOS1 && !hit->next_hit);
+
+  assert_int_equal(topic_index_drop(ix, &a), TOPIC_APART + FEW);
+  assert_int_equal(topic_index_drop(ix, &a), 0);
+  assert_int_equal(a.count + shared, 0);
+  assert_null(topic_sub_next(&a, NULL));
+  memset(&a, 0xab, sizeof a); /* it is the owner's again */
+  HOLDS(topic_index_check(ix));
+  assert_int_equal(count_hits(ix, "many.3.x"), 1);
+  assert_true(topic_index_is_leaving(ix));
+  for (const struct topic_subscriber *s = NULL; (s = topic_index_left(ix, s));) assert_int_equal(s->count, TOPIC_APART + FEW);
+
+  topic_subscriber_init(&a, 3, &a);
+  subscribe_many(ix, &a, FEW); /* the index is full, and none is refused */
+  assert_int_equal(gone.count, 2 * FEW);
+  for (; topic_index_is_leaving(ix); turns++) {
+    topic_index_step(ix, &spent);
+    HOLDS(topic_index_check(ix));
+    assert_int_equal(topic_index_owned(ix), m.bytes);
+  }
+  assert_in_range(turns, 2, TOPIC_APART);
+  assert_int_equal(gone.count, TOPIC_APART + FEW);
+  assert_int_equal(gone.match, gone.count);
+  topic_index_stats(ix, &stats);
+  assert_int_equal(stats.subscriptions, FEW + 1);
+  assert_int_equal(stats.leaving + stats.refused, 0);
+  topic_index_free(ix);
+  assert_int_equal(m.bytes, 0);
+}
+
+/* The index ends while one with very many is there, and another has left. */
+static void many_end_with_the_index(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("index", 0);
+  struct topic_index *ix = new_index(&m, 3 * TOPIC_APART, 2 * TOPIC_APART);
+  struct topic_subscriber a, b;
+  topic_subscriber_init(&a, 1, NULL);
+  topic_subscriber_init(&b, 2, NULL);
+  subscribe_many(ix, &a, TOPIC_APART + 1);
+  subscribe_many(ix, &b, TOPIC_APART + 1);
+  topic_index_drop(ix, &a);
+  topic_index_free(ix);
+  assert_int_equal(b.count, 0);
+  assert_int_equal(topic_index_drop(ix, &b), 0);
+  assert_int_equal(m.bytes, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(wildcards_match_as_specified),
                                      cmocka_unit_test(each_subscriber_once_with_all_flags),
@@ -327,6 +425,8 @@ int main(void) {
                                      cmocka_unit_test(patterns_can_be_listed),
                                      cmocka_unit_test(agrees_with_the_reference),
                                      cmocka_unit_test(many_double_stars_stay_cheap),
+                                     cmocka_unit_test(many_go_in_slices),
+                                     cmocka_unit_test(many_end_with_the_index),
                                      cmocka_unit_test(every_allocation_may_fail),
                                      cmocka_unit_test(a_hundred_thousand_patterns)};
   return cmocka_run_group_tests(tests, NULL, NULL);
