@@ -26,7 +26,7 @@ struct endpoint { /* every function is called on the driver's thread */
   nanotime (*deadline)(void *ctx);
   void (*tick)(void *ctx, nanotime now); /* deadline passed, and once each turn in which anything was received or posted */
   /* Writes the next burst into buf (cap >= 65,536 for full GSO bursts; at least 1,500). Bytes written, as in ret_burst->len; 0:
-   * nothing is left to send now. */
+   * nothing is left to send now, or the turn has had its time (base/turns.h). */
   size_t (*send)(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now);
   void *ctx;
   /* What `recv` is given from now on may have waited in the kernel for so long (ns), as this process stood still: stopped, or

@@ -504,7 +504,10 @@ static bool pull(struct io_loop *l, bool first) {
     struct out *p = &l->out[l->out_count];
     p->off = 0;
     p->singly = false;
-    if (l->ep.send(l->ep.ctx, p->data, OUT_BURST, &p->o, l->now) == 0) break;
+    if (l->ep.send(l->ep.ctx, p->data, OUT_BURST, &p->o, l->now) == 0) {
+      l->unsent = io_turn_spent(l); /* then it may have looked at a part only of what could have something to send */
+      break;
+    }
     l->out_count++;
   }
   return l->out_count > had;

@@ -83,7 +83,7 @@ struct quic_config {
   const struct log *log; /* may be NULL */
   struct quic_handler handler;
   void *ctx;                      /* for the handler */
-  const struct spent *spent;      /* NULL, or: timers that are due and what is to be told are handled in slices */
+  const struct spent *spent;      /* NULL, or: timers that are due, what is to be told, and who may send are handled in slices */
   struct quic_identity *identity; /* referenced; NULL: a client without certificate */
   const char *ca_pem;             /* if set, a peer's certificate must be issued by one of these; copied */
   bool server;                    /* accept connections */
@@ -122,8 +122,9 @@ nanotime quic_deadline(const struct quic *q);
 /* Time-driven work of every due connection. */
 void quic_tick(struct quic *q, nanotime now);
 /* Writes the next burst, for one destination, into buf (cap >= 65,536 for full GSO bursts; at least 1,500). Returns bytes
- * written (also in ret_burst->len), 0 when nothing is left to send now. */
+ * written (also in ret_burst->len), 0 when nothing is left to send now, or when the turn has had its time. */
 size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now);
+bool quic_unsent(const struct quic *q); /* whether some connection may have something to send now */
 /* Sets how many datagrams one burst may hold, as many as one sendmsg with UDP_SEGMENT takes: 64 by default, 1 without GSO. */
 void quic_set_max_segments(struct quic *q, unsigned n);
 

@@ -194,6 +194,8 @@ static size_t connection(struct quic_conn *c, uint8_t *buf, size_t cap, struct b
   return n;
 }
 
+bool quic_unsent(const struct quic *q) { return q->stash_out.len || q->raw_count || !list_empty(&q->dirty); }
+
 size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
   quic_advance(q, now);
   share_relieve(q);
@@ -213,8 +215,10 @@ size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct burst *ret_bur
     q->raw_count--;
     mem_free(q->cfg.mem, r);
   }
-  while (n == 0 && !list_empty(&q->dirty))
+  while (n == 0 && !list_empty(&q->dirty)) {
     n = connection(container_of(q->dirty.next, struct quic_conn, dirty), buf, cap, ret_burst);
+    if (n == 0 && is_spent(q->cfg.spent)) break; /* thousands may have nothing to send after all */
+  }
   if (n) {
     q->stats.octets_out += n;
     q->stats.datagrams_out += (n + ret_burst->segment - 1) / ret_burst->segment;

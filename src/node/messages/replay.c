@@ -16,6 +16,7 @@
 #define VISITS_A_TURN 20000 /* about a millisecond */
 /* entries that a replay looks at in a turn in any case, so that it gets on however many others there are */
 #define VISITS_AT_LEAST 500
+#define LOOK 32u /* entries between two looks at the time */
 /* steps of a match that count as one visit; a pattern with many segments after `**` takes hundreds of steps */
 #define STEPS_A_VISIT 8
 #define SKIPS_A_VISIT 16
@@ -89,6 +90,7 @@ static bool run(struct target *t, struct slice pattern, uint64_t last, struct pl
     const struct retained_entry *e = entry_of(l);
     uint32_t steps = 0;
     if (n->replays.visits >= VISITS_A_TURN && fresh >= VISITS_AT_LEAST) return false;
+    if (fresh % LOOK == LOOK - 1 && node_spent(n)) return false;
     bool wanted = retained_matches(e, pattern, &steps);
     n->replays.visits += 1 + steps / STEPS_A_VISIT;
     if (wanted && send_one(t, e) == MACULA_EFULL) return false;
@@ -171,6 +173,7 @@ void replay_step(struct node *n) {
     }
     if (!has_room(&r->to)) continue;
     if ((r->to.s && r->to.s->state != SESSION_IN) || run(&r->to, slice_of(r->pattern, r->len), r->last, &r->place)) end(r);
+    if (node_spent(n)) break;
   }
   list_remove(done);
 }

@@ -289,11 +289,44 @@ static void test_late_packets_after_close(void **st) {
   pair_done(&p);
 }
 
+static bool always(void *ctx) {
+  return ++*(int *)ctx > 0;
+}
+
+/* Connections that are looked at although none has anything to send: one in a turn whose time is over, and none is left out. */
+static void test_sends_in_slices(void **st) {
+  (void)st;
+  struct pair p;
+  struct quic_conn *conns[5];
+  struct burst out;
+  int asked = -1000000, left = 0;
+  struct spent spent = {always, &asked};
+  uint8_t *buf = malloc(65536);
+  pair_init(&p, 53, NULL);
+  p.cb.spent = &spent;
+  pair_start(&p);
+  for (int i = 0; i < 5; i++) {
+    pair_connect_again(&p);
+    conns[i] = p.b.conn;
+  }
+  pair_run(&p, NS_SEC);
+  assert_false(quic_unsent(p.b.q));
+  asked = 0;
+  for (int i = 0; i < 5; i++) quic_conn_keep_alive(conns[i], 20 * NS_SEC);
+  for (; quic_unsent(p.b.q); left++) assert_int_equal(quic_send(p.b.q, buf, 65536, &out, sim_net_now(p.net)), 0);
+  assert_int_equal(left, 5);
+  assert_int_equal(asked, 5);
+  pair_run(&p, 100 * NS_SEC);
+  assert_int_equal(p.a.closed + p.b.closed, 0);
+  pair_done(&p);
+  free(buf);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_idle),
       cmocka_unit_test(test_idle_for_long_ptos),
-      cmocka_unit_test(test_keep_alive),
+      cmocka_unit_test(test_sends_in_slices), cmocka_unit_test(test_keep_alive),
       cmocka_unit_test(test_peer_vanishes),
       cmocka_unit_test(test_icmp),
       cmocka_unit_test(test_forged_icmp),
