@@ -5,7 +5,7 @@
 #include "base/list.h"
 #include "bounded/bucket.h"
 
-#define LIST_PAGE 256u /* most rows of a list */
+#define LIST_PAGE 64u /* most rows of a list */
 
 /* What a question costs, in rows of a list; one takes some 10 us to make. Whoever asks draws on a bucket of such rows, the last
  * answer on credit. */
