@@ -77,8 +77,8 @@ static void count(struct io_loop *l, uint64_t took, uint64_t wall) {
   while (i < TURN_BOUNDS && took > bounds[i]) i++;
   t->all.count[i]++;
   if (took > 5 * NS_MS)
-    log_debug(l->log, "long_turn", "us=%llu wall_us=%llu cause=%s", (unsigned long long)took / 1000,
-              (unsigned long long)wall / 1000, t->cause);
+    log_debug(l->log, "long_turn", "us=%llu wall_us=%llu cause=%s cause_us=%llu", (unsigned long long)took / 1000,
+              (unsigned long long)wall / 1000, t->cause, (unsigned long long)t->cause_ns / 1000);
   if (took <= t->all.longest) return;
   t->all.longest = took;
   t->all.longest_wall = wall;

@@ -132,7 +132,7 @@ static void init_tables(struct node *n) { /* tables that allocate nothing at the
   list_init(&n->sessions.judged);
   list_init(&n->sessions.leaving);
   list_init(&n->receive.partials);
-  for (int i = 0; i < 2; i++) list_init(&n->receive.later[i]);
+  for (int i = 0; i < LATERS; i++) list_init(&n->receive.later[i]);
   list_init(&n->replays.all);
   list_init(&n->join.seeds);
   list_init(&n->asks.all);
@@ -383,8 +383,8 @@ static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, b
 
 /* Something was left for the next turn. Publishers that wait only until more was sent are no reason for one. */
 bool node_busy(const struct node *n) {
-  bool later = !list_empty(&n->receive.later[0]) || !list_empty(&n->receive.later[1]);
-  return n->put_off || n->messages.rest || (later && !n->unsent);
+  bool later = !list_empty(&n->receive.later[LATER_CLIENTS]) || !list_empty(&n->receive.later[LATER_LINKS]);
+  return n->put_off || n->messages.rest || (later && !n->unsent) || !list_empty(&n->receive.later[LATER_OTHERS]);
 }
 
 /* First of all the calls end whose time has passed meanwhile: nothing that has come is to wake them. */
@@ -506,6 +506,7 @@ static const struct step {
   const char *name;
   void (*fn)(struct node *n);
 } steps[] = {{"accounts", account_tick},
+             {"frames", receive_others},
              {"delivery", deliver_step},
              {"publishers", receive_go_on},
              {"connections", connections},

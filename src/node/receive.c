@@ -8,6 +8,7 @@
  *   never for one subscriber, and while the node is starting (mesh/start.h). Only PUBLISH waits, and what follows it on its
  *   stream, but PING, REPLY and CANCEL are handled meanwhile;
  *   a publish for which there is no time in this turn, or while another one is being delivered (messages/deliver.h);
+ *   any frame for which there is no time, behind FRAMES_AT_ONCE that came with it: behind one lost packet a whole window;
  *   a CONNECT whose verdict comes later, and whatever follows it on any stream.
  * A stream here is a way of the door (doors/door.h). It gets a record the first time that some of its bytes must be held; a
  * one-way stream has one from its first byte to its end. Of such a stream only its own credit is withheld: the connection's is
@@ -28,6 +29,8 @@
 #define BASE_MAX_PAYLOAD (16u << 20)  /* the original's limit: larger ones end the connection */
 #define PARTIAL_TIMEOUT (60 * NS_SEC) /* an unfinished frame */
 #define GOODBYE_TIMEOUT (5 * NS_SEC)
+#define FRAMES_AT_ONCE 64u /* that are handled in any case; a datagram has fewer */
+#define LOOK 16u           /* of further ones, between two looks at the time */
 
 struct stash {
   uint8_t *p;
@@ -144,13 +147,18 @@ static int put_aside(struct stream *st, const struct frame *f, struct slice rest
 
 static bool clients_wait(const struct node *n) { return n->mesh.starting || pool_above(n, 15); }
 
+static bool is_publish(const struct session *s, const struct frame *f) {
+  return f->type == MSG_PUBLISH || (s->peer && f->type == MSG_PUBSUB_ROUTE);
+}
+
 static int hold_back(struct stream *st, const struct frame *f, struct slice rest) {
   struct node *n = st->s->node;
-  bool full = !st->s->peer && clients_wait(n);
+  bool publish = is_publish(st->s, f), full = publish && !st->s->peer && clients_wait(n);
   list_remove(&st->partial);
   if (st->s->state == SESSION_IN && list_empty(&st->s->paused)) {
     if (full && list_empty(&n->sessions.paused)) n->sessions.paused_at = n->now;
-    list_append(full ? &n->sessions.paused : &n->receive.later[st->s->peer != NULL], &st->s->paused);
+    enum later which = !publish ? LATER_OTHERS : st->s->peer ? LATER_LINKS : LATER_CLIENTS;
+    list_append(full ? &n->sessions.paused : &n->receive.later[which], &st->s->paused);
     *(full ? &n->stats.pauses : &n->stats.put_off) += 1;
   }
   return put_aside(st, f, rest);
@@ -163,7 +171,7 @@ static int hold_back(struct stream *st, const struct frame *f, struct slice rest
 static bool must_wait(const struct session *s, const struct frame *f) {
   if (s->state == SESSION_JUDGING) return !s->judged.given;
   if (s->state == SESSION_DIALLING) return s->at != s->door.home;
-  if (s->state != SESSION_IN || (f->type != MSG_PUBLISH && !(s->peer && f->type == MSG_PUBSUB_ROUTE))) return false;
+  if (s->state != SESSION_IN || !is_publish(s, f)) return false;
   return (!s->peer && clients_wait(s->node)) || deliver_waits(s->node);
 }
 
@@ -194,18 +202,24 @@ static bool belongs(const struct stream *st, const struct frame *f) {
   return false;
 }
 
+/* handled: frames of those that came with it. */
+static bool takes_long(const struct session *s, uint32_t handled) {
+  return s->state == SESSION_IN && handled >= FRAMES_AT_ONCE && handled % LOOK == 0 && node_spent(s->node);
+}
+
 static void resume_others(struct session *s, const struct stream *but);
 
 static int read_frames(struct stream *st, struct slice in) {
   struct session *s = st->s;
   struct node *n = s->node;
   struct frame f;
+  uint32_t k = 0;
   int r = 0;
   while (s->state != SESSION_OVER && (r = next_frame(st, &in, &f)) > 0) {
     bool dialling = s->state == SESSION_DIALLING;
     if (!belongs(st, &f)) return 0;
     s->at = dialling ? st->id : back_way(st);
-    if (must_wait(s, &f)) return hold_back(st, &f, in);
+    if (must_wait(s, &f) || takes_long(s, k++)) return hold_back(st, &f, in);
     if (account_holds_back(s, &f)) {
       list_remove(&st->partial);
       return (r = account_wait(s)) != 0 ? r : put_aside(st, &f, in);
@@ -575,6 +589,19 @@ void receive_go_on(struct node *n) {
   n->receive.links_first = !links;
   go_on(n, &n->receive.later[links]);
   go_on(n, &n->receive.later[!links]);
+}
+
+/* One in any case, and each at most once. */
+void receive_others(struct node *n) {
+  struct list *later = &n->receive.later[LATER_OTHERS], *waiting = &n->receive.mark;
+  list_append(later, waiting);
+  while (later->next != waiting) {
+    struct session *s = container_of(later->next, struct session, paused);
+    list_remove(&s->paused);
+    resume_session(s);
+    if (node_spent(n)) break;
+  }
+  list_remove(waiting);
 }
 
 /* The sessions of an account are read in turn, each until the account has no tokens again. */

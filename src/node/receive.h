@@ -15,6 +15,7 @@ void receive_goodbye(struct session *s, uint64_t ways);
 nanotime receive_deadline(const struct node *n); /* of the next goodbye that takes no longer */
 void receive_tick(struct node *n);
 void receive_paced(struct node *n);  /* reads on what waited for tokens, as far as there are any */
+void receive_others(struct node *n); /* who has sent other frames than publishes, more than a turn has time for; once a turn */
 void receive_go_on(struct node *n);  /* likewise what waited for the next turn; once a turn */
 void receive_resume(struct node *n); /* paused publishers go on, as far as the pool allows */
 void receive_sweep(struct node *n);  /* ends sessions whose unfinished frame took too long, and reserves room for others */

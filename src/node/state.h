@@ -12,10 +12,13 @@
 #include "node/trust/state.h"
 #include "node/view/state.h"
 
+/* Who waits for the next turn: publishers, and those of whom other frames came in such numbers that they took all its time. */
+enum later { LATER_CLIENTS, LATER_LINKS, LATER_OTHERS, LATERS };
+
 struct receive {
   struct list partials; /* stream.partial, oldest first */
   struct list mark;     /* marks a place in sessions.paused: publishers that pause again while others go on stand behind it */
-  struct list later[2]; /* session.paused: publishers that wait for the next turn, clients and links, longest first */
+  struct list later[LATERS]; /* session.paused: those that wait for the next turn, longest first */
   bool links_first;     /* in the next turn */
   /* Bytes, each at most half of what the first windows of all one-way ways leave of receive_pool: */
   size_t reserved;    /* of large frames whose credit was given back */

@@ -18,6 +18,8 @@ struct many {
   struct rig rig;
   struct rig_client *pub, *subs[MANY];
   uint64_t delivered;
+  bool always; /* no turn has any time */
+  bool lost;
 };
 
 static bool spent(void *ctx) {
@@ -25,7 +27,7 @@ static bool spent(void *ctx) {
   const struct node *n = m->rig.node;
   bool first = n->stats.delivered == m->delivered;
   m->delivered = n->stats.delivered;
-  return n->messages.rest || !first;
+  return m->always || n->messages.rest || !first;
 }
 
 static void start(struct many *m, struct node_limits limits) {
@@ -167,8 +169,110 @@ static void test_ends(void **state) {
   free(m);
 }
 
+static void subscribe_to(struct rig_client *c, const char *prefix, uint64_t from, uint64_t count) {
+  char name[32];
+  struct slice topic;
+  struct msg m = {.type = MSG_SUBSCRIBE, .subscribe = {.has_ref = true}};
+  for (uint64_t i = from; i < from + count; i++) {
+    snprintf(name, sizeof name, "%s.%llu", prefix, (unsigned long long)i);
+    topic = slice_str(name);
+    m.subscribe.topics = (struct msg_list){.count = 1, .items = &topic};
+    m.subscribe.ref = i;
+    rig_send(c, &m);
+  }
+}
+
+static bool is_frame_left(void *ctx) { return !list_empty(&((struct many *)ctx)->rig.node->receive.later[LATER_OTHERS]); }
+
+static uint32_t subscriptions(const struct many *m) {
+  struct topic_index_stats stats;
+  topic_index_stats(m->rig.node->messages.topics, &stats);
+  return stats.subscriptions;
+}
+
+static bool first_is_lost(void *ctx, const struct addr *from, const struct addr *to, uint8_t *datagram, size_t len) {
+  struct many *m = ctx;
+  (void)from, (void)datagram;
+  bool lost = !m->lost && len > 500 && addr_eq(to, &m->rig.addr);
+  m->lost |= lost;
+  return !lost;
+}
+
+/* Behind a lost packet much comes in one go. Each frame is handled, in order. */
+static void test_frames_in_slices(void **state) {
+  struct many *m = malloc(sizeof *m);
+  (void)state;
+  start(m, (struct node_limits){0});
+  struct rig_client *other = rig_join(&m->rig, 0, NULL, RIG_EXT);
+  m->always = true;
+  sim_net_filter(m->rig.net, first_is_lost, m);
+  subscribe_to(other, "own", 1000, 400);
+  rig_until(&m->rig, NS_SEC, is_frame_left, m, "frames that are left for the next turn");
+  assert_in_range(subscriptions(m), MANY + 1, MANY + 399);
+  rig_run(&m->rig, NS_SEC);
+  assert_false(is_frame_left(m));
+  assert_int_equal(subscriptions(m), MANY + 400);
+  for (uint64_t i = 0; i < 400; i++) assert_int_equal(rig_expect(other, MSG_ACK).ack.ref, 1000 + i);
+  rig_stop(&m->rig);
+  free(m);
+}
+
+static bool is_leaving(void *ctx) { return topic_index_is_leaving(((struct many *)ctx)->rig.node->messages.topics); }
+static bool has_left(void *ctx) { return !is_leaving(ctx); }
+
+/* A client with very many patterns ends: others go on at once, and at last nothing is left of it. */
+static void test_patterns_in_slices(void **state) {
+  struct many *m = malloc(sizeof *m);
+  struct interest_stats stats;
+  (void)state;
+  start(m, (struct node_limits){.client_subscriptions = 3000});
+  struct rig_client *large = rig_join(&m->rig, 0, NULL, RIG_EXT);
+  for (int i = 0; i < 5; i++) {
+    subscribe_to(large, "large", (uint64_t)i * 300, 300);
+    rig_run(&m->rig, NS_SEC);
+  }
+  assert_int_equal(subscriptions(m), MANY + 1500);
+  m->always = true;
+  rig_send(large, &(struct msg){.type = MSG_DISCONNECT, .disconnect = {.reason = slice_str("normal")}});
+  rig_until(&m->rig, NS_SEC, is_leaving, m, "patterns that are left for the next turn");
+  assert_int_equal(m->rig.node->sessions.clients.count, MANY + 1);
+  rig_until(&m->rig, NS_SEC, has_left, m, "the last of them");
+  m->always = false;
+  assert_int_equal(subscriptions(m), MANY);
+  interest_stats(m->rig.node->spread.interest, &stats);
+  assert_int_equal(stats.own, 1);
+  assert_int_equal(rig_publish(m->pub, "large.7", "nobody hears it", 1, false, 5), 0);
+  rig_stop(&m->rig);
+  free(m);
+}
+
+/* Retained messages come in slices, all and each once. */
+static void test_replay_in_slices(void **state) {
+  struct many *m = malloc(sizeof *m);
+  char topic[16];
+  (void)state;
+  start(m, (struct node_limits){0});
+  for (uint64_t i = 0; i < 300; i++) {
+    snprintf(topic, sizeof topic, "kept.%llu", (unsigned long long)i);
+    assert_int_equal(rig_publish(m->pub, topic, "x", 1, true, 100 + i), 0);
+  }
+  struct rig_client *late[2];
+  for (int i = 0; i < 2; i++) late[i] = rig_join(&m->rig, 0, NULL, RIG_EXT);
+  m->always = true;
+  assert_int_equal(rig_subscribe(late[0], "kept.*"), 0);
+  assert_int_equal(rig_subscribe(late[1], "**"), 0);
+  rig_run(&m->rig, NS_SEC);
+  for (int i = 0; i < 2; i++) assert_int_equal(late[i]->counts[MSG_PUBLISH], 300);
+  rig_run(&m->rig, NS_SEC);
+  for (int i = 0; i < 2; i++) assert_int_equal(late[i]->counts[MSG_PUBLISH], 300);
+  rig_stop(&m->rig);
+  free(m);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_in_slices), cmocka_unit_test(test_who_goes_and_comes),
-                                     cmocka_unit_test(test_publisher_ends), cmocka_unit_test(test_ends)};
+                                     cmocka_unit_test(test_publisher_ends), cmocka_unit_test(test_ends),
+                                     cmocka_unit_test(test_frames_in_slices), cmocka_unit_test(test_patterns_in_slices),
+                                     cmocka_unit_test(test_replay_in_slices)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,8 +97,10 @@ const char *sessions_check(const struct node *n) {
   CHECK(list_has(&ss->fresh, sums.fresh), "session: those before CONNECT are not as many as say so");
   CHECK(list_has(&n->peers.dialling, sums.dialling), "session: those that are dialled are not as many as say so");
   CHECK(list_has(&ss->doomed, sums.doomed), "session: those that are to end are not as many as say so");
-  sums.paused -= list_count(&n->receive.later[0]) + list_count(&n->receive.later[1]);
-  CHECK(list_holds(&n->receive.later[0]) && list_holds(&n->receive.later[1]), "session: a list of those that wait is broken");
+  for (int i = 0; i < LATERS; i++) {
+    CHECK(list_holds(&n->receive.later[i]), "session: a list of those that wait is broken");
+    sums.paused -= list_count(&n->receive.later[i]);
+  }
   CHECK(list_has(&ss->paused, sums.paused), "session: the paused are not as many as say so");
   CHECK(list_has(&ss->watched, sums.watched), "session: the watched are not as many as say so");
   CHECK(list_has(&ss->judged, sums.judged), "session: those that are judged are not as many as say so");
