@@ -19,7 +19,7 @@
  * no more is sent; each of them gets on by a little even if those before have taken it all. */
 #define IO_RECEIVE_UNTIL (1000 * NS_US)
 #define IO_TICK_UNTIL (1500 * NS_US)
-#define IO_SEND_UNTIL (3000 * NS_US)
+#define IO_SEND_UNTIL (2500 * NS_US)
 #define STREAM_EVENTS 64
 #define PORT_CHAINS 1024 /* `macula load` has 6,000 sockets in one loop */
 
