@@ -404,8 +404,7 @@ static nanotime deadline(void *ctx) {
   struct node *n = ctx;
   nanotime at = time_min(quic_deadline(n->quic), time_min(router_deadline(n->rpc.router), dedup_deadline(&n->messages.dedup)));
   if (node_busy(n)) return n->now;
-  if (!list_empty(&n->sessions.doomed) || replay_is_due(n) || lanes_are_due(n) || spread_is_due(n))
-    return n->now;
+  if (!list_empty(&n->sessions.doomed) || replay_is_due(n) || lanes_are_due(n) || spread_is_due(n)) return n->now;
   if (!list_empty(&n->sessions.fresh))
     at = time_min(at, time_add(container_of(n->sessions.fresh.next, struct session, fresh)->since, n->limits.connect_timeout));
   if (!list_empty(&n->sessions.watched) || !list_empty(&n->sessions.paused) || !list_empty(&n->receive.partials) ||

@@ -19,7 +19,7 @@ struct receive {
   struct list partials; /* stream.partial, oldest first */
   struct list mark;     /* marks a place in sessions.paused: publishers that pause again while others go on stand behind it */
   struct list later[LATERS]; /* session.paused: those that wait for the next turn, longest first */
-  bool links_first;     /* in the next turn */
+  bool links_first;          /* in the next turn */
   /* Bytes, each at most half of what the first windows of all one-way ways leave of receive_pool: */
   size_t reserved;    /* of large frames whose credit was given back */
   size_t window_more; /* of windows beyond the initial ones */

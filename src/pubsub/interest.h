@@ -37,13 +37,13 @@ struct interest_peer {
   uint64_t retained;       /* retained messages that it says it holds */
   uint32_t generation;     /* number of its resets: marks the patterns told since the last one */
   bool linked;
-  bool sweeping;   /* a reset is under way: patterns of older generations are removed at its end, */
-  bool ending;     /* which has come */
+  bool sweeping;    /* a reset is under way: patterns of older generations are removed at its end, */
+  bool ending;      /* which has come */
   uint32_t unswept; /* patterns that are still to be looked at then */
   struct interest_claim {
     uint64_t total, digest;
     bool changes;
-  } claim; /* what its last page said of all its patterns, and whether that page changed any */
+  } claim;         /* what its last page said of all its patterns, and whether that page changed any */
   bool incomplete; /* some of its patterns were refused */
   bool whole;      /* on this path it has told all its patterns, and number and digest are right */
   bool asked;      /* a repair was asked for: pages that do not fit are ignored until it comes, or until interest_check */
@@ -103,8 +103,8 @@ int interest_recv(struct interest *i, struct interest_peer *p, uint8_t type, str
  * lost repair to be asked for again. */
 void interest_check(struct interest_peer *p);
 
-/* What may take long, in slices: patterns of members that are gone, those that a reset did not name, removals that all were told
- * of. */
+/* What may take long, in slices: patterns of members that are gone, those that a reset did not name, removals that all were
+ * told of. */
 bool interest_is_due(const struct interest *i);
 void interest_step(struct interest *i, const struct spent *spent);
 

@@ -22,7 +22,7 @@
 
 #define MAX_SEGMENTS 32
 #define MAX_LEN 255
-#define AT_ONCE 64u     /* subscriptions of those that have left, between two looks at the time */
+#define AT_ONCE 64u    /* subscriptions of those that have left, between two looks at the time */
 #define AGAIN_A_STEP 4 /* further patterns of a subscriber that are as much work as a pair of node and position */
 #define POSITIONS (MAX_SEGMENTS + 1)
 #define MATCH_MASK ((UINT64_C(1) << (64 - POSITIONS)) - 1)
@@ -59,7 +59,7 @@ struct topic_index {
   struct node *root;
   uint32_t count, max, per_subscriber;
   uint64_t refused;
-  uint64_t match; /* number of the current one */
+  uint64_t match;              /* number of the current one */
   struct list aparts, leaving; /* apart.all */
   uint32_t leaving_count;      /* subscriptions of the latter */
   void (*gone)(void *ctx, struct slice pattern);
@@ -448,11 +448,8 @@ size_t topic_sub_pattern(const struct topic_sub *sub, char *ret_pattern) {
 uint32_t topic_sub_flags(const struct topic_sub *sub) { return sub->flags; }
 
 void topic_index_stats(const struct topic_index *ix, struct topic_index_stats *ret_stats) {
-  *ret_stats = (struct topic_index_stats){.subscriptions = ix->count,
-                                         .max = ix->max,
-                                         .leaving = ix->leaving_count,
-                                         .nodes = ix->tab.count,
-                                         .refused = ix->refused};
+  *ret_stats = (struct topic_index_stats){
+      .subscriptions = ix->count, .max = ix->max, .leaving = ix->leaving_count, .nodes = ix->tab.count, .refused = ix->refused};
 }
 
 struct index_sums {

@@ -12,15 +12,15 @@
 struct topic_index;
 struct topic_sub; /* one (subscriber, pattern) */
 
-/* Embedded in the owner's session; must stay where it is until topic_index_drop. One that gets more than TOPIC_APART patterns is
- * represented in the index by another one, on the heap, which can stay longer than its owner. */
+/* Embedded in the owner's session; must stay where it is until topic_index_drop. One that gets more than TOPIC_APART patterns
+ * is represented in the index by another one, on the heap, which can stay longer than its owner. */
 struct topic_subscriber {
   uint64_t session;
   void *user;
-  struct list subs; /* new ones at the end; of one that is represented: none */
+  struct list subs;                       /* new ones at the end; of one that is represented: none */
   struct topic_subscriber *apart, *owner; /* who represents it; whom it represents */
   uint32_t count;
-  bool left; /* its owner is gone: it is found no more */
+  bool left;                         /* its owner is gone: it is found no more */
   uint32_t *shared;                  /* counted along with `count`, for several subscribers together; NULL: nowhere */
   uint32_t flags;                    /* after a match: OR of the flags of its matching patterns */
   struct topic_subscriber *next_hit; /* after a match: the next of the chain */
@@ -34,7 +34,7 @@ struct topic_subscriber {
 struct topic_index_stats {
   uint32_t subscriptions, max;
   uint32_t leaving; /* subscriptions of those that have gone, among them */
-  uint32_t nodes; /* of the trie, the root not counted */
+  uint32_t nodes;   /* of the trie, the root not counted */
   uint64_t refused;
 };
 
@@ -53,7 +53,8 @@ uint32_t topic_index_flags(const struct topic_index *ix, const struct topic_subs
 /* MACULA_ENOTFOUND */
 int topic_index_unsubscribe(struct topic_index *ix, struct topic_subscriber *s, struct slice pattern);
 /* Ends all subscriptions of a subscriber; harmless when repeated. Returns how many there were. Those of one that is represented
- * match no more, and are removed by topic_index_step and as others subscribe, so that none is refused for want of their room. */
+ * match no more, and are removed by topic_index_step and as others subscribe, so that none is refused for want of their room.
+ */
 uint32_t topic_index_drop(struct topic_index *ix, struct topic_subscriber *s);
 /* Told of each pattern that is removed because its subscriber was dropped; it must not use the index. */
 void topic_index_on_gone(struct topic_index *ix, void (*gone)(void *ctx, struct slice pattern), void *ctx);

@@ -82,8 +82,8 @@ struct quic_config {
   struct rng rng;        /* ids, tokens, jitter */
   const struct log *log; /* may be NULL */
   struct quic_handler handler;
-  void *ctx;                      /* for the handler */
-  const struct spent *spent;      /* NULL, or: timers that are due, what is to be told, and who may send are handled in slices */
+  void *ctx;                 /* for the handler */
+  const struct spent *spent; /* NULL, or: timers that are due, what is to be told, and who may send are handled in slices */
   struct quic_identity *identity; /* referenced; NULL: a client without certificate */
   const char *ca_pem;             /* if set, a peer's certificate must be issued by one of these; copied */
   bool server;                    /* accept connections */

@@ -270,8 +270,8 @@ static void test_replay_in_slices(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_in_slices), cmocka_unit_test(test_who_goes_and_comes),
-                                     cmocka_unit_test(test_publisher_ends), cmocka_unit_test(test_ends),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_in_slices),        cmocka_unit_test(test_who_goes_and_comes),
+                                     cmocka_unit_test(test_publisher_ends),   cmocka_unit_test(test_ends),
                                      cmocka_unit_test(test_frames_in_slices), cmocka_unit_test(test_patterns_in_slices),
                                      cmocka_unit_test(test_replay_in_slices)};
   return cmocka_run_group_tests(tests, NULL, NULL);

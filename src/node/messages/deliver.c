@@ -60,12 +60,10 @@ static bool is_for(const struct topic_subscriber *hit, const struct session *fro
   return to->state == SESSION_IN && (to != from || hit->flags & TOPIC_OWN);
 }
 
-/* Copies who is left. False: there is no memory for that, and they get their copies in this turn. */
-static bool keep(struct node *n, const struct session *from, const struct topic_subscriber *hit, struct fanout *f,
-                 const struct msg_publish *m) {
+/* Begins a list of those who are left. False: there is no memory for it, and they get their copies in this turn. */
+static bool keep(struct node *n, struct fanout *f, const struct msg_publish *m) {
   struct mem *mem = &n->rows.mem[ROW_FANOUT];
-  uint32_t most = 0;
-  for (const struct topic_subscriber *h = hit; h; h = h->next_hit) most += is_for(h, from);
+  uint32_t most = clients_total(&n->sessions.clients); /* to count them would be another walk */
   struct delivery *d = mem_alloc(mem, sizeof *d + most * sizeof d->to[0]);
   struct fanout *kept = d ? mem_alloc(mem, sizeof *kept) : NULL;
   if (!kept || !fanout_keep(f, kept)) {
@@ -74,33 +72,48 @@ static bool keep(struct node *n, const struct session *from, const struct topic_
     n->stats.fanouts_whole++;
     return false;
   }
-  *d = (struct delivery){.f = kept, .qos = (unsigned)m->qos};
-  for (const struct topic_subscriber *h = hit; h; h = h->next_hit)
-    if (is_for(h, from)) d->to[d->count++] = h->session;
+  *d = (struct delivery){.f = kept, .qos = (unsigned)m->qos, .most = most};
   n->messages.rest = d;
   n->stats.fanouts_sliced++;
   return true;
+}
+
+static void end(struct node *n) {
+  struct delivery *d = n->messages.rest;
+  struct mem *mem = &n->rows.mem[ROW_FANOUT];
+  n->messages.rest = NULL;
+  fanout_kept_done(d->f);
+  mem_free(mem, d->f);
+  if (d->end.wanted && d->end.session) publish_delivered(n, d);
+  if (d->end.wanted && !d->end.session) spread_delivered(n, d);
+  mem_free(mem, d);
 }
 
 int deliver_begin(struct node *n, struct session *from, struct topic_subscriber *hit, const struct msg_publish *m,
                   const struct principal *by) {
   uint32_t own = 0, k = 0;
   struct fanout f;
+  struct delivery *d = NULL;
   int err = 0;
-  bool sliced = false, whole = false;
+  bool whole = false;
   assert(!n->messages.rest);
   fanout_init(&f, n, m, by);
   for (; hit && !err; hit = hit->next_hit) {
     struct session *to = hit->user;
     if (!is_for(hit, from)) continue;
     own += from && to->account == from->account;
-    if (sliced) continue;
+    if (d) {
+      assert(d->count < d->most);
+      d->to[d->count++] = hit->session;
+      continue;
+    }
     err = hand_over(&f, to, m->qos);
     if (err || whole || ++k % LOOK || !hit->next_hit || !node_spent(n)) continue;
-    sliced = keep(n, from, hit->next_hit, &f, m);
-    whole = !sliced;
+    whole = !keep(n, &f, m);
+    d = n->messages.rest;
   }
-  if (!sliced) fanout_done(&f);
+  if (!d) fanout_done(&f);
+  if (d && !d->count) end(n); /* those who were left want no copy */
   if (own) account_charge(from, own / OWN_A_TOKEN);
   return err;
 }
@@ -116,17 +129,6 @@ bool deliver_tell(struct node *n, uint64_t session, const struct id *peer, uint6
   d->end.err = err;
   d->end.partly = *partly;
   return true;
-}
-
-static void end(struct node *n) {
-  struct delivery *d = n->messages.rest;
-  struct mem *mem = &n->rows.mem[ROW_FANOUT];
-  n->messages.rest = NULL;
-  fanout_kept_done(d->f);
-  mem_free(mem, d->f);
-  if (d->end.wanted && d->end.session) publish_delivered(n, d);
-  if (d->end.wanted && !d->end.session) spread_delivered(n, d);
-  mem_free(mem, d);
 }
 
 void deliver_step(struct node *n) {

@@ -9,14 +9,14 @@ int spread_init(struct node *n);
 void spread_done(struct node *n);
 void spread_set_limits(struct node *n);
 void spread_peer_init(struct peer *p);
-void spread_alive(struct peer *p);   /* the peer has become a member, or was declared dead and is alive again */
-void spread_dead(struct peer *p);    /* membership has declared the peer dead */
-void spread_mute(struct peer *p);    /* nothing comes from it: what waits for it waits no longer; else nothing happens */
-void spread_forget(struct peer *p);  /* the peer is no longer a member; harmless when repeated */
-void spread_link_up(struct peer *p); /* a link stands, perhaps another than before */
-void spread_step(struct node *n);    /* once a turn */
+void spread_alive(struct peer *p);        /* the peer has become a member, or was declared dead and is alive again */
+void spread_dead(struct peer *p);         /* membership has declared the peer dead */
+void spread_mute(struct peer *p);         /* nothing comes from it: what waits for it waits no longer; else nothing happens */
+void spread_forget(struct peer *p);       /* the peer is no longer a member; harmless when repeated */
+void spread_link_up(struct peer *p);      /* a link stands, perhaps another than before */
+void spread_step(struct node *n);         /* once a turn */
 bool spread_is_due(const struct node *n); /* the step has something to do that was left for the next turn */
-void spread_sweep(struct node *n);   /* every SWEEP_EVERY */
+void spread_sweep(struct node *n);        /* every SWEEP_EVERY */
 nanotime spread_deadline(const struct node *n);
 void spread_tick(struct node *n);
 size_t spread_queued(const struct peer *p); /* bytes queued on the path to the peer; SIZE_MAX: there is no path */

@@ -25,8 +25,8 @@ struct delivery { /* a message that many get, from the turn on in which not all 
     int err;
     struct msg_partly partly;
   } end;
-  uint32_t count, at;
-  uint64_t to[]; /* serials of the sessions that are to get it; those before `at` have it */
+  uint32_t count, most, at; /* most: there is room for */
+  uint64_t to[];            /* serials of the sessions that are to get it; those before `at` have it */
 };
 
 struct messages {

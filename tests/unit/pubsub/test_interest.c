@@ -539,6 +539,7 @@ int main(void) {
                                      cmocka_unit_test(far_behind_begins_anew),
                                      cmocka_unit_test(garbage_is_refused),
                                      cmocka_unit_test(every_allocation_may_fail),
-                                     cmocka_unit_test(a_hundred_thousand_patterns), cmocka_unit_test(obsolete_patterns_go_in_slices)};
+                                     cmocka_unit_test(a_hundred_thousand_patterns),
+                                     cmocka_unit_test(obsolete_patterns_go_in_slices)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

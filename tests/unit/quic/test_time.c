@@ -289,9 +289,7 @@ static void test_late_packets_after_close(void **st) {
   pair_done(&p);
 }
 
-static bool always(void *ctx) {
-  return ++*(int *)ctx > 0;
-}
+static bool always(void *ctx) { return ++*(int *)ctx > 0; }
 
 /* Connections that are looked at although none has anything to send: one in a turn whose time is over, and none is left out. */
 static void test_sends_in_slices(void **st) {
@@ -326,7 +324,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_idle),
       cmocka_unit_test(test_idle_for_long_ptos),
-      cmocka_unit_test(test_sends_in_slices), cmocka_unit_test(test_keep_alive),
+      cmocka_unit_test(test_sends_in_slices),
+      cmocka_unit_test(test_keep_alive),
       cmocka_unit_test(test_peer_vanishes),
       cmocka_unit_test(test_icmp),
       cmocka_unit_test(test_forged_icmp),
