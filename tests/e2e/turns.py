@@ -87,7 +87,8 @@ def case_patterns(n):
         return "left out: python cannot load the library"
     for sig in (signal.SIGTERM, signal.SIGKILL):
         sub = Process([sys.executable, "-c", SUBSCRIBER, os.path.join(build, "src", "libmacula.so"), str(PATTERNS)], n.env, text=True)
-        until("all its patterns", lambda: status(n)["subscriptions"]["count"] == PATTERNS)
+        until("all its patterns", lambda: status(n)["subscriptions"]["count"] == PATTERNS or sub.p.poll())
+        assert sub.p.poll() is None, sub.err
         n.ok("pub", "many.%d.x" % (PATTERNS - 1), "x")
         sub.expect("out", "^heard$")
         sub.end(sig)
