@@ -59,6 +59,7 @@ int client_new(struct hub *h, const struct client_options *o, struct client **re
   c->state = MACULA_CONNECTING;
   rng_fill(h->cfg.rng, c->instance, sizeof c->instance);
   rng_fill(h->cfg.rng, c->prefix, sizeof c->prefix);
+  rng_fill(h->cfg.rng, (uint8_t *)&c->received[0], sizeof c->received[0]);
   serial_init(&c->messages, h->cfg.rng);
   if ((c->has_realm_key = o->realm_key != NULL)) c->realm_key = *o->realm_key;
   bool whole = c->realm && (!o->name || c->name) && (!o->token || c->token) && !client_set_pass(c, o->pass);
@@ -98,6 +99,7 @@ void client_free(struct client *c) {
   if (c->token) explicit_bzero(c->token, strlen(c->token));
   drop_ticket(c);
   client_forget_origins(c);
+  client_forget_topics(c);
   mem_free(h->mem, c->realm);
   mem_free(h->mem, c->name);
   mem_free(h->mem, c->token);
@@ -180,6 +182,7 @@ static void detach(struct client *c) {
   c->opened = c->has_node = false;
   c->delays = (struct delays){0};
   client_forget_origins(c);
+  client_forget_topics(c);
   inlet_done(c, &c->home);
   inlet_done(c, &c->deliveries);
   inlet_init(c, &c->home);
@@ -305,7 +308,7 @@ void client_opened(struct client *c) {
                   .realm_id = slice_str(c->realm),
                   .caps = CAP_PUBSUB | CAP_RPC}};
   if (!c->base_only) {
-    m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_NOTICE | CAP_ORIGIN | CAP_STREAMS | CAP_WAIT;
+    m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_NOTICE | CAP_ORIGIN | CAP_STREAMS | CAP_WAIT | CAP_TOPICS;
     if (c->op) m.connect.caps |= CAP_OPERATOR;
     m.connect.instance = slice_of(c->instance, sizeof c->instance);
     client_prove(c, &m.connect, proof);
@@ -484,7 +487,7 @@ void client_node_id(const struct client *c, char ret_hex[ID_HEX_LEN + 1]) {
 
 /* Publishes have a stream of their own where the node grants one: behind one that is held nothing else waits. */
 static int64_t stream_for(struct client *c, uint8_t type) {
-  if (type != MSG_PUBLISH || !(c->caps & CAP_STREAMS)) return c->stream;
+  if ((type != MSG_PUBLISH && type != MSG_ANNOUNCE) || !(c->caps & CAP_STREAMS)) return c->stream;
   if (c->publishes < 0 && quic_stream_open_one_way(c->conn, &c->publishes)) c->publishes = c->stream;
   return c->publishes;
 }

@@ -27,8 +27,11 @@ static void deliver(struct client *c, const struct msg_publish *p, const macula_
   memcpy(topic, p->topic.p, p->topic.n);
   topic[p->topic.n] = 0;
   bool has_id = p->message_id.n == CALL_ID_LEN;
-  bool mine = serial_gave(&c->messages, p->message_id);
-  macula_message m = {topic, p->payload.p, p->payload.n, (int)p->qos, p->retain, has_id ? p->message_id.p : no_id, publisher};
+  bool mine = p->own || serial_gave(&c->messages, p->message_id);
+  /* one that came without an id is given one here, so that the callbacks of several subscriptions see that it is one message */
+  uint64_t made[2] = {c->received[0], ++c->received[1]};
+  const uint8_t *id = has_id ? p->message_id.p : p->brief ? (const uint8_t *)made : no_id;
+  macula_message m = {topic, p->payload.p, p->payload.n, (int)p->qos, p->retain, id, publisher};
   uint64_t last = c->hub->last_id; /* what a callback subscribes to does not get this message */
   struct list *subs = &c->entries[ENTRY_SUB];
   list_for(it, subs) {
@@ -215,9 +218,9 @@ bool client_frame(struct client *c, const struct frame *f) {
     return true;
   }
   if (c->state != MACULA_CONNECTED) return true;
-  if (m.type == MSG_ANNOUNCE) return client_announced(c, &m.announce);
+  if (m.type == MSG_ANNOUNCE) return client_announced(c, &m.announce) && client_topic_announced(c, &m.announce);
   if (m.type == MSG_PUBLISH) {
-    if (!client_origin(c, true, &m.publish.origin, &who)) return false;
+    if (!client_topic_named(c, &m.publish) || !client_origin(c, true, &m.publish.origin, &who)) return false;
     deliver(c, &m.publish, &who);
   } else if (m.type == MSG_CALL || m.type == MSG_CAST) {
     if (!client_origin(c, false, &m.call.origin, &who)) return false;

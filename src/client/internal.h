@@ -23,6 +23,7 @@
 #define ROOM_RETRY (100 * NS_MS)
 #define REMIND_EVERY (86400 * NS_SEC)
 #define CLIENT_WHY_LEN 640   /* bytes */
+#define NUMBERED_MOST 1024u      /* bytes of a payload with which it pays to name a topic by a number */
 #define MAX_ENTRIES 4000000u /* of a hub; memory is the tighter bound */
 
 /* A subscription, service, pending publish or cast, call, or request served. Its id is unique within a hub for ever. So it
@@ -93,6 +94,8 @@ struct inlet { /* of one stream from the node */
 };
 
 struct client_origins;
+struct client_topics;
+struct client_heard;
 struct client {
   struct hub *hub;
   struct hlink h;
@@ -131,9 +134,12 @@ struct client {
   struct delays delays;              /* of this connection: of calls */
   struct client_origins *origins[2]; /* of this connection: [0] callers, [1] publishers; NULL: none was announced */
   bool origins_short;                /* there was no memory for one of them */
+  struct client_topics *topics;      /* of this connection: topics that have numbers of ours; NULL: none was published to */
+  struct client_heard *heard;        /* and of the node; NULL: none was announced */
   uint8_t instance[INSTANCE_LEN];
   uint8_t prefix[8]; /* of call ids, which only the node and this client see */
   struct serial messages;
+  uint64_t received[2]; /* ids of messages that came without: random, and counted */
   struct list entries[ENTRY_KINDS];
   void (*on_state)(void *ctx, macula_client client, macula_state state, int err, const char *text);
   void (*on_room)(void *ctx, macula_client client);
@@ -195,6 +201,15 @@ bool client_announced(struct client *c, const struct msg_announce *m);
  * over. */
 bool client_origin(struct client *c, bool publisher, const struct msg_origin *m, macula_principal *ret_principal);
 void client_forget_origins(struct client *c);
+
+/* topics.c */
+/* The number by which a publish may name its topic; announces it if it came before and has none. 0: it is to be spelled. */
+uint64_t client_topic_number(struct client *c, struct slice topic);
+/* ANNOUNCE of a topic, or that one of ours is known. False: it is none, and the connection is over. */
+bool client_topic_announced(struct client *c, const struct msg_announce *m);
+/* Gives the message its topic if it has only a number. False: it was not announced, and the connection is over. */
+bool client_topic_named(struct client *c, struct msg_publish *m);
+void client_forget_topics(struct client *c);
 
 /* inlet.c */
 void inlet_init(struct client *c, struct inlet *in);

@@ -186,11 +186,14 @@ static int send_confirmed(struct client *c, struct msg *m, uint64_t *ref, bool *
   struct slice kept = SLICE_NONE;
   uint8_t *frame = NULL;
   if (resend) {
+    bool brief = m->publish.brief;
+    m->publish.brief = false; /* the next connection has no numbers yet */
     size_t size = msg_size(m);
     if (c->held && c->held + size > c->max_queue) return MACULA_EFULL;
     if (size > FRAME_MAX_PAYLOAD + FRAME_HEADER_LEN) return MACULA_PAYLOAD_TOO_LARGE;
     if (!(frame = mem_alloc(h->mem, size))) return MACULA_ENOMEM;
     ptrdiff_t n = msg_encode(m, frame, size);
+    m->publish.brief = brief;
     if (n < 0) {
       mem_free(h->mem, frame);
       return (int)n;
@@ -201,7 +204,7 @@ static int send_confirmed(struct client *c, struct msg *m, uint64_t *ref, bool *
   mem_free(h->mem, frame);
   if (err) return err;
   c->held += e->len;
-  err = resend ? client_send_raw(c, slice_of(e->data, e->len)) : client_send(c, m);
+  err = resend && !m->publish.brief ? client_send_raw(c, slice_of(e->data, e->len)) : client_send(c, m);
   if (err) {
     entry_end(e);
     return err;
@@ -229,13 +232,17 @@ int client_publish(struct client *c, const char *topic, struct slice payload, co
   int err = name_topic(slice_str(topic), name, &len);
   if (err) return err;
   if (c->state != MACULA_CONNECTED || c->closing) return MACULA_NOT_CONNECTED;
+  bool brief = c->caps & CAP_TOPICS;
   struct msg m = {.type = MSG_PUBLISH,
                   .publish = {.topic = slice_of(name, len),
                               .payload = payload,
                               .qos = (uint64_t)opt->qos,
                               .retain = opt->retain,
                               .wait = opt->wait_for_readers && (c->caps & CAP_WAIT),
-                              .message_id = serial_next(&c->messages, id)}};
+                              .brief = brief}};
+  if (opt->qos || !brief) m.publish.message_id = serial_next(&c->messages, id);
+  if (brief && payload.n < NUMBERED_MOST) m.publish.topic_number = client_topic_number(c, m.publish.topic);
+  if (brief && !msg_publish_fits(&m.publish)) return MACULA_PAYLOAD_TOO_LARGE;
   err =
       opt->qos || opt->confirm ? send_confirmed(c, &m, &m.publish.ref, &m.publish.has_ref, opt, done, ctx) : client_send(c, &m);
   return client_short(c, err);

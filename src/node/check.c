@@ -17,6 +17,7 @@
 #include "node/session/lane.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/session/topics.h"
 #include "node/trust/account.h"
 #include "node/trust/judge.h"
 #include "node/view/ask.h"
@@ -65,7 +66,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_INFLIGHT] = inflight_owned(&n->spread.inflight);
   ret[ROW_REVOKED] = revoked_owned(n);
   ret[ROW_PASSES] = trust_passes_owned(n);
-  ret[ROW_ORIGINS] = origins_owned(n);
+  ret[ROW_ORIGINS] = origins_owned(n) + topics_owned(n);
   ret[ROW_ACCOUNTS] = accounts_owned(n);
   ret[ROW_GETS] = gets_owned(&n->spread.gets);
 }
@@ -113,6 +114,7 @@ const char *node_check(const struct node *n) {
   CHECK_PART(door_quic_check(n));
   CHECK_PART(sessions_check(n));
   CHECK_PART(origins_of_node_check(n));
+  CHECK_PART(topics_check(n));
   CHECK_PART(trust_check(n));
   CHECK_PART(receive_check(n));
   CHECK_PART(peers_check(n));

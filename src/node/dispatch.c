@@ -14,6 +14,7 @@
 #include "node/receive.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/session/topics.h"
 #include "node/trust/account.h"
 #include "node/trust/judge.h"
 #include "node/view/admin.h"
@@ -116,6 +117,18 @@ static void call(struct session *s, const struct msg_call *m) {
     rpc_call(s, m, &r);
 }
 
+/* What a number of the peer stands for. Clients tell of topics only. */
+static void announced(struct session *s, const struct msg_announce *m) {
+  if (m->kind == ANNOUNCE_TOPIC && topics_are_told(s))
+    topics_heard(s, m);
+  else if (s->peer && m->kind == ANNOUNCE_TAKEN)
+    topics_taken(s, m->number);
+  else if (s->peer)
+    origin_heard(s, m);
+  else
+    s->node->stats.ignored_frames++;
+}
+
 static void client_frame(struct session *s, const struct frame *f) {
   struct node *n = s->node;
   struct msg m;
@@ -177,6 +190,9 @@ static void client_frame(struct session *s, const struct frame *f) {
   case MSG_UNREGISTER:
     rpc_unregister(s, &m.unreg);
     break;
+  case MSG_ANNOUNCE:
+    announced(s, &m.announce);
+    break;
   case MSG_CANCEL:
     (void)router_cancel(n->rpc.router, &s->rpc, m.cancel.call_id);
     break;
@@ -185,7 +201,6 @@ static void client_frame(struct session *s, const struct frame *f) {
   case MSG_RENEW:
   case MSG_REVOKED:
   case MSG_NOTICE:
-  case MSG_ANNOUNCE:
   case MSG_PUBSUB_ROUTE:
   case MSG_RPC_ROUTE:
   case MSG_SWIM_PING:
@@ -252,9 +267,9 @@ void dispatch_message(struct peer *p, const struct msg *m) {
   }
 }
 
-/* Numbers of principals are of the connection on which they were announced, so here they mean nothing. */
+/* Numbers of principals and topics are of the connection on which they were announced, so here they mean nothing. */
 static void handle_inner(struct peer *p, struct msg *m) {
-  if (m->type == MSG_PUBLISH) m->publish.origin.number = 0;
+  if (m->type == MSG_PUBLISH) m->publish.origin.number = m->publish.topic_number = 0;
   if (m->type == MSG_CALL || m->type == MSG_CAST) m->call.origin.number = 0;
   dispatch_message(p, m);
 }
@@ -301,7 +316,7 @@ static void link_frame(struct session *s, const struct frame *f) {
   else if (s->state == SESSION_DIALLING && m.type == MSG_PONG && p)
     link_welcomed(s, &m.pong);
   else if (p && s->state == SESSION_IN && m.type == MSG_ANNOUNCE)
-    origin_heard(s, &m.announce);
+    announced(s, &m.announce);
   else if (p && s->state == SESSION_IN && m.type == MSG_RENEW)
     link_renewed(s, m.renew.pass);
   else if (p && s->state == SESSION_IN)

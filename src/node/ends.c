@@ -14,6 +14,7 @@
 #include "node/receive.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/session/topics.h"
 #include "node/trust/account.h"
 #include "node/trust/judge.h"
 #include "node/view/ask.h"
@@ -36,6 +37,7 @@ void session_end(struct session *s) {
   link_end(s);
   trust_session_end(s);
   origin_end(s);
+  topics_end(s);
   if (!s->client.session) return; /* never asked to be let in */
   ask_session_ended(s);
   spread_session_end(s);

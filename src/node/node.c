@@ -26,6 +26,7 @@
 #include "node/session/lane.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/session/topics.h"
 #include "node/trust/account.h"
 #include "node/trust/judge.h"
 #include "node/view/ask.h"
@@ -137,6 +138,7 @@ static void init_tables(struct node *n) { /* tables that allocate nothing at the
   list_init(&n->join.seeds);
   list_init(&n->asks.all);
   origins_init(n);
+  topics_init(n);
   peers_init(n);
   providers_init(n);
 }
@@ -326,6 +328,7 @@ void node_free(struct node *n) {
   topic_index_free(n->messages.topics);
   retained_done(&n->messages.retained);
   dedup_done(&n->messages.dedup);
+  topics_done(n);
   origins_done(n);
   clients_done(&n->sessions.clients);
   trust_done(n);

@@ -22,6 +22,8 @@ uint64_t reader_uint(struct reader *r);                   /* a non-negative inte
 bool reader_bool(struct reader *r);                       /* true, false, nil as false */
 struct slice reader_raw(struct reader *r, uint8_t depth); /* one whole value of any type, skipped; depth: levels above it */
 bool reader_at_nil(const struct reader *r);
+/* Whether a number in its shortest form comes that is below 128. */
+static inline bool reader_at_small(const struct reader *r) { return r->p < r->end && *r->p < 0x80; }
 
 struct writer {
   uint8_t *p; /* NULL: only counts */

@@ -9,7 +9,7 @@ static const struct {
   const char *name;
 } cap_names[] = {{CAP_PUBSUB, "pubsub"}, {CAP_RPC, "rpc"},           {CAP_ACK, "ack"},   {CAP_REGISTER, "register"},
                  {CAP_CANCEL, "cancel"}, {CAP_OPERATOR, "operator"}, {CAP_NODE, "node"}, {CAP_NOTICE, "notice"},
-                 {CAP_ORIGIN, "origin"}, {CAP_STREAMS, "streams"},   {CAP_WAIT, "wait"}};
+                 {CAP_ORIGIN, "origin"}, {CAP_STREAMS, "streams"},   {CAP_WAIT, "wait"}, {CAP_TOPICS, "topics"}};
 #define CAP_COUNT (sizeof cap_names / sizeof cap_names[0])
 
 static const char *const strategies[] = {"", "random", "first", "round_robin", "closest", "least_pending", ""};
@@ -231,6 +231,53 @@ static bool read_origin(struct reader *r, struct slice key, struct msg_origin *o
   return false;
 }
 
+/* The value of a short key; false: there is no such key. */
+static bool read_brief_field(struct reader *r, uint64_t key, struct msg_publish *p) {
+  switch (key) {
+  case PUBLISH_NUMBER:
+    return p->topic_number = reader_uint(r), true;
+  case PUBLISH_TOPIC:
+    return p->topic = reader_text(r), true;
+  case PUBLISH_PAYLOAD:
+    return p->payload = reader_text(r), true;
+  case PUBLISH_BY:
+    return p->origin.number = reader_uint(r), true;
+  case PUBLISH_QOS:
+    return p->qos = reader_uint(r), true;
+  case PUBLISH_RETAIN:
+    return p->retain = reader_bool(r), true;
+  case PUBLISH_ID:
+    return p->message_id = reader_text(r), true;
+  case PUBLISH_REF:
+    return p->ref = reader_uint(r), p->has_ref = true, true;
+  case PUBLISH_OWN:
+    return p->own = reader_bool(r), true;
+  case PUBLISH_PUBLISHER:
+    return p->publisher = reader_text(r), true;
+  case PUBLISH_INSTANCE:
+    return p->instance = reader_text(r), true;
+  case PUBLISH_REPLAY:
+    return p->replay = reader_uint(r), true;
+  case PUBLISH_RETAINED_MS:
+    return p->retained_ms = reader_uint(r), true;
+  case PUBLISH_SLASHES:
+    return p->slashes = (uint32_t)reader_uint(r), true;
+  case PUBLISH_WAIT:
+    return p->wait = reader_bool(r), true;
+  }
+  return false;
+}
+
+static void read_brief(struct reader *r, uint32_t pairs, struct msg_publish *p) {
+  p->brief = true;
+  for (; pairs && !r->bad; pairs--) {
+    bool is_short = reader_at_small(r);
+    uint64_t key = is_short ? reader_uint(r) : 0;
+    if (!is_short) (void)reader_raw(r, 1);
+    if (!r->bad && !(is_short && read_brief_field(r, key, p))) (void)reader_raw(r, 1);
+  }
+}
+
 /* Reads the value of one key; false: not a key of this type. */
 static bool read_field(struct reader *r, struct slice key, struct msg *m) {
   switch (m->type) {
@@ -290,6 +337,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
   case MSG_ANNOUNCE:
     if (KEY("kind")) return m->announce.kind = reader_uint(r), true;
     if (KEY("number")) return m->announce.number = reader_uint(r), true;
+    if (KEY("topic")) return m->announce.topic = reader_text(r), true;
     if (KEY("principal")) return m->announce.principal = reader_text(r), true;
     if (KEY("node")) return m->announce.node = reader_text(r), true;
     return false;
@@ -416,7 +464,7 @@ static bool complete(const struct msg *m) {
   case MSG_CONNECT:
     return m->connect.node_id.p && m->connect.realm_id.p;
   case MSG_PUBLISH:
-    return m->publish.topic.p && m->publish.payload.p;
+    return (m->publish.topic.p || m->publish.topic_number) && m->publish.payload.p;
   case MSG_SUBSCRIBE:
   case MSG_UNSUBSCRIBE:
     return m->subscribe.topics.raw.p != NULL;
@@ -482,6 +530,10 @@ int msg_decode(uint8_t type, struct slice payload, struct msg *ret_msg) {
   if (msg_type_name(type)[0] == 'u' && type != MSG_UNSUBSCRIBE && type != MSG_UNREGISTER) return MACULA_UNKNOWN_TYPE;
   struct reader r = reader_of(payload);
   uint32_t pairs = reader_map(&r);
+  if (type == MSG_PUBLISH && pairs && reader_at_small(&r)) {
+    read_brief(&r, pairs, &m.publish);
+    pairs = 0;
+  }
   for (uint32_t i = 0; i < pairs && !r.bad; i++) {
     struct slice key = read_key(&r);
     if (!r.bad && (!key.p || !read_field(&r, key, &m))) (void)reader_raw(&r, 1);

@@ -19,7 +19,7 @@ enum msg_type {
   MSG_RENEW = 0x06,    /* extension `node`: the sender's new pass */
   MSG_REVOKED = 0x07,  /* extension `node`: the number of a realm's list of revoked passes, or the list */
   MSG_NOTICE = 0x09,   /* extension `notice`: what happened to something that asked for no answer */
-  MSG_ANNOUNCE = 0x0A, /* extension `origin`: what a number stands for from now on */
+  MSG_ANNOUNCE = 0x0A, /* extensions `origin` and `topics`: what a number stands for from now on */
   MSG_PUBLISH = 0x10,
   MSG_SUBSCRIBE = 0x11,
   MSG_UNSUBSCRIBE = 0x12,
@@ -69,9 +69,11 @@ enum msg_cap {
   CAP_ORIGIN = 1 << 8,   /* "origin": it is told who published and called */
   CAP_STREAMS = 1 << 9,  /* "streams": publishes, and between nodes calls, go by streams of their own */
   CAP_WAIT = 1 << 10,    /* "wait": a QoS 0 publish may rather be held for slow readers than be lost to them */
+  CAP_TOPICS = 1 << 11,  /* "topics": PUBLISH has short keys, and names its topic by a number */
 };
 #define CAP_EXTENSIONS                                                                                                         \
-  (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR | CAP_NODE | CAP_NOTICE | CAP_ORIGIN | CAP_STREAMS | CAP_WAIT)
+  (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR | CAP_NODE | CAP_NOTICE | CAP_ORIGIN | CAP_STREAMS | CAP_WAIT |          \
+   CAP_TOPICS)
 
 enum strategy {
   STRATEGY_DEFAULT = 0, /* field absent: the node's choice, random */
@@ -153,10 +155,17 @@ struct msg_notice {
 };
 /* What the numbers of a connection stand for. Each kind has numbers and 256 slots (number mod 256) of its own, so that an
  * announcement and what it is for go by the same lane; kinds that are not known are ignored. */
-enum announce_kind { ANNOUNCE_PUBLISHER = 1, ANNOUNCE_CALLER = 2 };
+enum announce_kind {
+  ANNOUNCE_PUBLISHER = 1,
+  ANNOUNCE_CALLER = 2,
+  ANNOUNCE_TOPIC = 3,
+  ANNOUNCE_TAKEN = 4 /* by a node: the receiver's number of a topic is known now, and may be used */
+};
 #define ANNOUNCE_SLOTS 256u
+#define ANNOUNCE_LAST ((UINT64_C(1) << 40) - 1) /* the last number */
 struct msg_announce {
   uint64_t kind, number;
+  struct slice topic;     /* ANNOUNCE_TOPIC: from nodes in stored form */
   struct slice principal; /* base/principal.h */
   struct slice node;      /* to clients: the node that vouches for it, 32 bytes; between nodes the sender does */
 };
@@ -165,7 +174,10 @@ struct msg_origin {     /* extension `origin`: who published or called, as the s
   struct slice in_full; /* between nodes, where there is no link to announce it on: the principal */
 };
 struct msg_publish {
-  struct slice topic;
+  bool brief;             /* extension `topics`: it has short keys */
+  struct slice topic;     /* decoded: may be absent where there is a number */
+  uint64_t topic_number;  /* extension `topics`: announced before on this connection; written instead of the topic if brief */
+  bool own;               /* extension `topics`: from a node: the receiver published it; written if brief */
   struct slice payload;
   uint64_t qos;
   bool retain;
@@ -307,6 +319,26 @@ struct msg {
   };
 };
 
+/* Every key of PUBLISH but `origin` has a number, too. A payload whose first key is a number has short keys: of those, all others
+ * are skipped. */
+enum publish_key {
+  PUBLISH_NUMBER,
+  PUBLISH_TOPIC,
+  PUBLISH_PAYLOAD,
+  PUBLISH_BY,
+  PUBLISH_QOS,
+  PUBLISH_RETAIN,
+  PUBLISH_ID,
+  PUBLISH_REF,
+  PUBLISH_OWN,
+  PUBLISH_PUBLISHER,
+  PUBLISH_INSTANCE,
+  PUBLISH_REPLAY,
+  PUBLISH_RETAINED_MS,
+  PUBLISH_SLASHES,
+  PUBLISH_WAIT
+};
+
 /* Decodes a frame's payload. MACULA_BAD_FRAME (malformed, a required field missing or of the wrong type, trailing octets,
  * limits), MACULA_UNKNOWN_TYPE. */
 int msg_decode(uint8_t type, struct slice payload, struct msg *ret_msg);
@@ -314,6 +346,8 @@ int msg_decode(uint8_t type, struct slice payload, struct msg *ret_msg);
 bool msg_find_ref(struct slice payload, uint64_t *ret_ref);
 int msg_record_decode(struct slice raw, struct msg_record *ret_record);
 
+/* Whether a PUBLISH with short keys could also be sent, with an id, to whoever knows only long ones. */
+bool msg_publish_fits(const struct msg_publish *p);
 /* Octets that msg_encode will write, header included. */
 size_t msg_size(const struct msg *m);
 /* Writes header and payload; returns the octets written, or MACULA_FRAME_TOO_LARGE when the payload passes FRAME_MAX_PAYLOAD,

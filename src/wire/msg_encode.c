@@ -21,7 +21,7 @@ static void flag(struct writer *w, struct slice key, bool v) {
 
 static void caps(struct writer *w, uint32_t set) {
   static const char *const names[] = {"pubsub", "rpc",    "ack",    "register", "cancel", "operator",
-                                      "node",   "notice", "origin", "streams",  "wait"};
+                                      "node",   "notice", "origin", "streams",  "wait",   "topics"};
   static const unsigned count = sizeof names / sizeof names[0];
   writer_bin(w, K("capabilities"));
   writer_array(w, (uint32_t)__builtin_popcount(set & ((1u << count) - 1)));
@@ -79,6 +79,46 @@ static void nodes(struct writer *w, const struct msg_find_reply *f) {
     text(w, K("address"), f->nodes[i].address);
     number(w, K("last_seen"), f->nodes[i].last_seen);
   }
+}
+
+static void brief_text(struct writer *w, enum publish_key key, struct slice v) {
+  if (!v.p) return;
+  writer_uint(w, key);
+  writer_bin(w, v);
+}
+static void brief_number(struct writer *w, enum publish_key key, uint64_t v) {
+  if (!v) return;
+  writer_uint(w, key);
+  writer_uint(w, v);
+}
+static void brief_flag(struct writer *w, enum publish_key key, bool v) {
+  if (!v) return;
+  writer_uint(w, key);
+  writer_bool(w, true);
+}
+
+/* Short keys, rising. */
+static void brief(struct writer *w, const struct msg_publish *p) {
+  writer_map(w, 2u + !!p->origin.number + !!p->qos + p->retain + !!p->message_id.p + p->has_ref + p->own + !!p->publisher.p +
+                    !!p->instance.p + !!p->replay + !!p->retained_ms + !!p->slashes + p->wait);
+  brief_number(w, PUBLISH_NUMBER, p->topic_number);
+  if (!p->topic_number) brief_text(w, PUBLISH_TOPIC, p->topic);
+  brief_text(w, PUBLISH_PAYLOAD, p->payload.p ? p->payload : slice_str(""));
+  brief_number(w, PUBLISH_BY, p->origin.number);
+  brief_number(w, PUBLISH_QOS, p->qos);
+  brief_flag(w, PUBLISH_RETAIN, p->retain);
+  brief_text(w, PUBLISH_ID, p->message_id);
+  if (p->has_ref) {
+    writer_uint(w, PUBLISH_REF);
+    writer_uint(w, p->ref);
+  }
+  brief_flag(w, PUBLISH_OWN, p->own);
+  brief_text(w, PUBLISH_PUBLISHER, p->publisher);
+  brief_text(w, PUBLISH_INSTANCE, p->instance);
+  brief_number(w, PUBLISH_REPLAY, p->replay);
+  brief_number(w, PUBLISH_RETAINED_MS, p->retained_ms);
+  brief_number(w, PUBLISH_SLASHES, p->slashes);
+  brief_flag(w, PUBLISH_WAIT, p->wait);
 }
 
 static void payload(struct writer *w, const struct msg *m) {
@@ -152,14 +192,19 @@ static void payload(struct writer *w, const struct msg *m) {
     number(w, K("count"), m->notice.count);
     break;
   case MSG_ANNOUNCE:
-    writer_map(w, 2u + !!m->announce.principal.p + !!m->announce.node.p);
+    writer_map(w, 2u + !!m->announce.topic.p + !!m->announce.principal.p + !!m->announce.node.p);
     number(w, K("kind"), m->announce.kind);
     number(w, K("number"), m->announce.number);
+    if (m->announce.topic.p) text(w, K("topic"), m->announce.topic);
     if (m->announce.principal.p) text(w, K("principal"), m->announce.principal);
     if (m->announce.node.p) text(w, K("node"), m->announce.node);
     break;
   case MSG_PUBLISH: {
     const struct msg_publish *p = &m->publish;
+    if (p->brief) {
+      brief(w, p);
+      break;
+    }
     writer_map(w, 4u + !!p->message_id.p + p->wait + p->has_ref + !!p->publisher.p + !!p->instance.p + !!p->replay +
                       !!p->retained_ms + !!p->slashes + origin_keys(&p->origin));
     text(w, K("topic"), p->topic);
@@ -308,6 +353,14 @@ static void payload(struct writer *w, const struct msg *m) {
     writer_raw(w, m->raw);
     break;
   }
+}
+
+bool msg_publish_fits(const struct msg_publish *p) {
+  static const uint8_t id[CALL_ID_LEN];
+  if (p->payload.n < FRAME_MAX_PAYLOAD / 2) return true;
+  struct msg m = {.type = MSG_PUBLISH,
+                  .publish = {.topic = p->topic, .payload = p->payload, .qos = p->qos, .message_id = slice_of(id, sizeof id)}};
+  return msg_size(&m) <= FRAME_MAX_PAYLOAD + FRAME_HEADER_LEN;
 }
 
 size_t msg_size(const struct msg *m) {

@@ -50,7 +50,7 @@ int deliver_match(struct node *n, struct session *from, struct slice topic, stru
 static int hand_over(struct fanout *f, struct session *to, uint64_t qos) {
   struct parcel *p = NULL;
   int err = fanout_for(f, to, &p);
-  if (err && !f->made[FORM_PLAIN] && !f->made[FORM_BY] && !f->made[FORM_SLASHES]) return err;
+  if (err && !fanout_has_form(f)) return err;
   if (!parcel_deliver(f->n, to, p) && qos) session_cut(to, MACULA_SLOW_CONSUMER);
   return 0;
 }
@@ -97,7 +97,7 @@ int deliver_begin(struct node *n, struct session *from, struct topic_subscriber 
   int err = 0;
   bool whole = false;
   assert(!n->messages.rest);
-  fanout_init(&f, n, m, by);
+  fanout_init(&f, n, from, m, by);
   for (; hit && !err; hit = hit->next_hit) {
     struct session *to = hit->user;
     if (!is_for(hit, from)) continue;

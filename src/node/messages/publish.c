@@ -8,6 +8,7 @@
 #include "node/messages/spread.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/session/topics.h"
 #include "node/trust/account.h"
 #include "node/trust/judge.h"
 #include "wire/names.h"
@@ -56,26 +57,44 @@ static bool dedup_key(const struct session *s, const struct msg_publish *m, stru
   return true;
 }
 
+/* Finds the topic of *m, by its number or its name, and whether the client may publish to it. buf: room for the name.
+ * *ret_text: why not. MACULA_BAD_FRAME: the session is being closed. */
+static int find_topic(struct session *s, struct msg_publish *m, char buf[NAME_MAX_LEN + 1], char why[NAME_WHY_LEN],
+                      const char **ret_text) {
+  struct topic_slot *slot = NULL;
+  struct slice given = m->topic;
+  size_t len = 0;
+  *ret_text = NULL;
+  if (!given.p && !(slot = topics_by_number(s, m->topic_number))) return MACULA_BAD_FRAME;
+  int err = m->qos > 1 ? MACULA_UNSUPPORTED_QOS : slot ? 0 : name_topic(given, buf, &len);
+  *ret_text = name_why(err, NAME_TOPIC, given, why);
+  m->topic = slot ? slice_of(slot->topic->name, slot->topic->len) : slice_of(buf, len);
+  m->topic_number = slot ? slot->topic->number : 0;
+  m->slashes = slot ? slot->slashes : err ? 0 : name_slashes(given);
+  if (!err && m->brief && !msg_publish_fits(m)) err = MACULA_PAYLOAD_TOO_LARGE;
+  if (err || (slot && slot->allowed == s->rights.changes)) return err;
+  err = trust_allows(s, RIGHT_PUB, m->topic, ret_text);
+  if (!err && slot) slot->allowed = s->rights.changes;
+  return err;
+}
+
 void publish_message(struct session *s, const struct msg_publish *given) {
   struct node *n = s->node;
   struct msg_publish m = *given;
   struct dedup_key key;
   uint8_t made_id[CALL_ID_LEN];
   char topic[NAME_MAX_LEN + 1], why[NAME_WHY_LEN], buf[SPREAD_TEXT_LEN];
+  const char *text;
   struct msg_partly partly = {0};
-  size_t len;
   bool can_tell = m.has_ref && (s->caps & CAP_ACK);
-  int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : name_topic(m.topic, topic, &len);
-  const char *text = name_why(err, NAME_TOPIC, given->topic, why);
-  if (!err) err = trust_allows(s, RIGHT_PUB, slice_of(topic, len), &text);
+  int err = find_topic(s, &m, topic, why, &text);
+  if (s->state == SESSION_OVER) return;
   bool keyed = !err && dedup_key(s, &m, &key);
   bool again = keyed && dedup_seen(&n->messages.dedup, &key, n->now), waits = false;
   struct principal *by = err ? NULL : origin_of(s);
   if (!err) {
-    m.slashes = name_slashes(given->topic);
-    m.topic = slice_of(topic, len);
     m.has_ref = false;
-    if (!m.message_id.p) m.message_id = serial_next(&n->messages.made, made_id); /* the original's subscribers expect one */
+    if (!m.message_id.p && m.qos) m.message_id = serial_next(&n->messages.made, made_id);
     if (m.retain) m.retained_ms = recall_stamp(n, m.topic);
     if (m.retain && !again && (err = retain(s, &m, by, m.retained_ms, &text)) != 0) n->stats.retained_unstored++;
     /* the publisher cannot be told that the message is not retained: it is delivered all the same */
@@ -109,7 +128,7 @@ static int send_one(struct session *s, const struct msg_publish *m, const struct
   struct node *n = s->node;
   struct fanout f;
   struct parcel *p;
-  fanout_init(&f, n, m, by);
+  fanout_init(&f, n, NULL, m, by);
   int err = fanout_for(&f, s, &p);
   if (!err && must_fit && !parcel_fits(n, s, p)) err = MACULA_EFULL;
   if (!err) (void)parcel_deliver(n, s, p);

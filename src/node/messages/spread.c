@@ -24,6 +24,7 @@
 #include "node/peers/peer.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/session/topics.h"
 #include "wire/answer.h"
 #include "wire/interest.h"
 #include "wire/names.h"
@@ -439,6 +440,8 @@ static int send_to(struct peer *p, const struct msg_publish *m, struct fanout *f
   if (err && err != MACULA_EBUSY) return err;
   if (err || !link) {
     struct msg out = {.type = MSG_PUBLISH, .publish = *m};
+    out.publish.brief = false;
+    out.publish.message_id = fanout_id(f);
     err = origin_put(NULL, LANE_PUBLISHES, f->by, &out.publish.origin);
     return err ? err : peer_post(p, &out, WANT_USE, 0);
   }
@@ -579,7 +582,7 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
     out.ref = number;
     out.has_ref = true;
   }
-  fanout_init(&f, n, &out, origin_of(from));
+  fanout_init(&f, n, NULL, &out, origin_of(from));
   for (uint32_t i = 0; i < to.count; i++) {
     int e = send_to(to.peers[i], &out, &f);
     if (!e) sp->sent++;
@@ -614,9 +617,10 @@ static void receive(struct peer *p, const struct msg_publish *given, struct prin
   char topic[NAME_MAX_LEN + 1];
   struct dedup_key key;
   size_t len;
-  int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : name_topic(m.topic, topic, &len);
+  int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : m.topic_number ? 0 : name_topic(m.topic, topic, &len);
   bool keyed = !err && m.qos && m.publisher.n == ID_LEN && m.instance.n == INSTANCE_LEN && m.message_id.n == CALL_ID_LEN;
-  if (!err) m.topic = slice_of(topic, len);
+  if (!err && !m.topic_number) m.topic = slice_of(topic, len);
+  if (!err && m.brief && !msg_publish_fits(&m)) err = MACULA_PAYLOAD_TOO_LARGE;
   if (m.replay) {
     if (!err) recall_answer(p, &m, by);
     return;
@@ -655,8 +659,17 @@ void spread_delivered(struct node *n, const struct delivery *d) {
 /* A message from another node's client, for this node's own subscribers only. */
 void spread_receive(struct peer *p, const struct msg_publish *m) {
   struct principal *by;
+  struct msg_publish named = *m;
+  if (!m->topic.p && m->topic_number) {
+    struct topic_slot *slot = p->link ? topics_by_number(p->link, m->topic_number) : NULL;
+    if (!slot) return;
+    named.topic = slice_of(slot->topic->name, slot->topic->len);
+    named.topic_number = slot->topic->number;
+  } else {
+    named.topic_number = 0;
+  }
   if (!origin_from(p->node, p->link, &p->id, LANE_PUBLISHES, &m->origin, &by)) return;
-  receive(p, m, by);
+  receive(p, &named, by);
   principal_unref(by);
 }
 

@@ -36,7 +36,7 @@
 #define TWICE_SAID (3600 * NS_SEC)
 #define TWICE_RATE (1.0 / 60)
 #define TWICE_BURST 10.0
-#define LINK_CAPS (CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_CANCEL | CAP_NODE | CAP_ORIGIN | CAP_STREAMS)
+#define LINK_CAPS (CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_CANCEL | CAP_NODE | CAP_ORIGIN | CAP_STREAMS | CAP_TOPICS)
 
 /* The address in a field that another node sent; sa_family 0: none. A link-local address is ignored: its zone names an
  * interface of that node's machine and means nothing here.
@@ -275,7 +275,8 @@ void link_welcomed(struct session *s, const struct msg_pong *m) {
   }
   if (addr_is_set(&at) || !addr_is_set(&p->addr)) peer_where(p, addr_is_set(&at) ? &at : door_remote(&s->door), NULL);
   label(p, m->name);
-  s->caps = m->caps;
+  s->caps = m->caps & LINK_CAPS;
+  if (!(s->caps & CAP_ORIGIN)) s->caps &= ~(uint32_t)CAP_TOPICS;
   up(s, m->instance.p);
   if (s->seed) join_met(n, s);
   const struct addr *remote = door_remote(&s->door);
@@ -339,6 +340,7 @@ int link_connect(struct session *s, const struct msg_connect *m, const char **re
   label(p, m->name);
   s->peer = p;
   s->caps = m->caps & LINK_CAPS;
+  if (!(s->caps & CAP_ORIGIN)) s->caps &= ~(uint32_t)CAP_TOPICS;
   if (!door_has_ways(&s->door)) s->caps &= ~(uint32_t)CAP_STREAMS;
   door_home(&s->door, s->at);
   up(s, m->instance.p);

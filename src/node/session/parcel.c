@@ -4,6 +4,7 @@
 #include "node/session/lane.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/session/topics.h"
 #include "wire/frame.h"
 #include "wire/names.h"
 
@@ -66,19 +67,36 @@ struct shbuf *parcel_share(struct parcel *p) {
 
 /* ---- messages --------------------------------------------------------------------------------------------------------------
  */
-void fanout_init(struct fanout *f, struct node *n, const struct msg_publish *m, const struct principal *by) {
+void fanout_init(struct fanout *f, struct node *n, const struct session *from, const struct msg_publish *m,
+                 const struct principal *by) {
   f->n = n;
   f->m = m;
   f->by = by;
+  f->own = from ? from->serial : 0;
+  f->number = m->payload.n < SMALL_FRAME ? m->topic_number : 0;
+  f->topic = m->topic;
+  f->has_id = false;
   memset(f->made, 0, sizeof f->made);
+}
+
+struct slice fanout_id(struct fanout *f) {
+  if (f->m->message_id.p) return f->m->message_id;
+  if (!f->has_id) (void)serial_next(&f->n->messages.made, f->id);
+  f->has_id = true;
+  return slice_of(f->id, sizeof f->id);
 }
 
 /* link: for other nodes, which are told the spelling; else for clients. */
 static int make(struct fanout *f, enum form form, bool link) {
+  if (!f->m) return MACULA_ENOMEM; /* there was no room for it when all forms were made */
   struct msg m = {.type = MSG_PUBLISH, .publish = *f->m};
   char topic[NAME_MAX_LEN];
-  m.publish.origin = (struct msg_origin){.number = form == FORM_BY ? f->by->number : 0};
+  m.publish.brief = form >= FORM_SHORT;
+  m.publish.own = form == FORM_OWN;
   m.publish.wait = false; /* between its publisher and the publisher's node */
+  m.publish.topic_number = form == FORM_NUMBER ? f->number : 0;
+  m.publish.origin = (struct msg_origin){.number = f->by && (m.publish.brief || form == FORM_BY) ? f->by->number : 0};
+  if (!m.publish.brief) m.publish.message_id = fanout_id(f);
   if (!link) m.publish.slashes = 0;
   if (form == FORM_SLASHES) {
     memcpy(topic, f->m->topic.p, f->m->topic.n);
@@ -87,21 +105,25 @@ static int make(struct fanout *f, enum form form, bool link) {
   }
   int err = parcel_encode(&f->form[form], &f->n->rows.mem[ROW_SEND], &m, SIZE_MAX);
   if (err) return err == MACULA_ENOMEM ? err : MACULA_PAYLOAD_TOO_LARGE;
-  if (form == FORM_BY) f->form[form].by = f->by;
+  if (m.publish.origin.number) f->form[form].by = f->by;
   f->made[form] = true;
   return 0;
 }
 
-static enum form form_for(const struct fanout *f, const struct session *to) {
+static enum form form_for(const struct fanout *f, struct session *to) {
+  if (topics_are_told(to)) {
+    if (to->serial == f->own) return FORM_OWN;
+    return f->number && topics_named(to, f->number, f->topic) ? FORM_NUMBER : FORM_SHORT;
+  }
   if (to->slashes && (f->made[FORM_SLASHES] || (f->m && f->m->slashes))) return FORM_SLASHES;
   return f->by && origin_is_told(to) ? FORM_BY : FORM_PLAIN;
 }
 
-int fanout_for(struct fanout *f, const struct session *to, struct parcel **ret) {
+int fanout_for(struct fanout *f, struct session *to, struct parcel **ret) {
   enum form form = form_for(f, to);
   bool link = to->peer != NULL;
   int err = f->made[form] ? 0 : make(f, form, link);
-  if (err == MACULA_PAYLOAD_TOO_LARGE && form == FORM_BY) { /* the largest are sent, even if no room is left for a number */
+  if (err && form != FORM_PLAIN && form != FORM_OWN) { /* the largest are sent, even if no room is left for a number */
     form = FORM_PLAIN;
     err = f->made[form] ? 0 : make(f, form, link);
   }
@@ -114,13 +136,26 @@ void fanout_done(struct fanout *f) {
     if (f->made[i]) parcel_done(&f->form[i]);
 }
 
-bool fanout_keep(struct fanout *f, struct fanout *ret) {
+bool fanout_has_form(const struct fanout *f) {
+  for (int i = 0; i < FORMS; i++)
+    if (f->made[i]) return true;
+  return false;
+}
+
+unsigned fanout_wants(const struct fanout *f, const struct session *to) {
+  if (!topics_are_told(to)) return 1u << form_for(f, (struct session *)to);
+  return to->serial == f->own ? 1u << FORM_OWN : 1u << FORM_SHORT | (f->number ? 1u << FORM_NUMBER : 0);
+}
+
+bool fanout_keep(struct fanout *f, unsigned wanted, struct fanout *ret) {
   if (!f->made[FORM_PLAIN] && make(f, FORM_PLAIN, false)) return false;
-  if (f->by && !f->made[FORM_BY]) (void)make(f, FORM_BY, false);
-  if (f->m->slashes && !f->made[FORM_SLASHES]) (void)make(f, FORM_SLASHES, false);
+  for (int i = 0; i < FORMS; i++)
+    if ((wanted & 1u << i) && !f->made[i]) (void)make(f, (enum form)i, false);
   *ret = *f;
   ret->m = NULL;
-  ret->by = f->made[FORM_BY] ? principal_ref((struct principal *)f->by) : NULL;
+  memcpy(ret->kept_topic, f->topic.p, f->topic.n);
+  ret->topic.p = (const uint8_t *)ret->kept_topic;
+  ret->by = principal_ref((struct principal *)f->by);
   for (int i = 0; i < FORMS; i++)
     if (f->made[i] && f->form[i].frame.p == f->form[i].small) ret->form[i].frame.p = ret->form[i].small;
   return true;

@@ -5,6 +5,7 @@
 #include "node/state.h"
 #include "wire/frame.h"
 #include "wire/msg.h"
+#include "wire/names.h"
 
 #define SMALL_FRAME 1024 /* bytes: up to here a frame is copied into each queue, above it is shared */
 
@@ -32,27 +33,43 @@ static inline struct slice parcel_payload(const struct parcel *p) {
   return slice_of(p->frame.p + FRAME_HEADER_LEN, p->frame.n - FRAME_HEADER_LEN);
 }
 
-/* A message to one or to many: encoded once for the receivers that are told who published it, and once for the others, each
- * when it is first wanted. */
+/* A message to one or to many: encoded once for all receivers that are told it in the same form, when the first one wants it. */
 enum form {
   FORM_PLAIN,
-  FORM_BY,
-  FORM_SLASHES,
+  FORM_BY,      /* with the publisher's number */
+  FORM_SLASHES, /* as the publisher spelled the topic */
+  FORM_SHORT,   /* with short keys, and the publisher's number; from here on */
+  FORM_NUMBER,  /* likewise, and with the topic's number */
+  FORM_OWN,     /* as FORM_SHORT, for the publisher itself */
   FORMS
-}; /* FORM_BY: with the publisher's number; FORM_SLASHES: as it spelled the topic */
+};
 struct fanout {
   struct node *n;
   const struct msg_publish *m;
-  const struct principal *by; /* its publisher; NULL: unknown */
+  const struct principal *by;  /* its publisher; NULL: unknown */
+  uint64_t own;                /* serial of the session that published it; 0: another node's client */
+  uint64_t number;             /* ours of the topic; 0: it has none */
+  struct slice topic;          /* if it has one */
+  uint8_t id[CALL_ID_LEN];     /* for receivers that expect one, if it came without and */
+  bool has_id;                 /* it was made */
   bool made[FORMS];
   struct parcel form[FORMS];
+  char kept_topic[NAME_MAX_LEN];
 };
-void fanout_init(struct fanout *f, struct node *n, const struct msg_publish *m, const struct principal *by);
+/* from: NULL if a client of another node published it. */
+void fanout_init(struct fanout *f, struct node *n, const struct session *from, const struct msg_publish *m,
+                 const struct principal *by);
+/* The message's id, for whoever does not know short keys and expects one, as the original's subscribers do: made if it came
+ * without. */
+struct slice fanout_id(struct fanout *f);
+bool fanout_has_form(const struct fanout *f); /* somebody may have a copy */
 /* The message as this receiver is sent it. MACULA_PAYLOAD_TOO_LARGE, MACULA_ENOMEM. */
-int fanout_for(struct fanout *f, const struct session *to, struct parcel **ret);
+int fanout_for(struct fanout *f, struct session *to, struct parcel **ret);
 void fanout_done(struct fanout *f);
-/* Moves it to `ret`, in every form that a receiver may want, so that m need not stay. False: no memory, and f is as it was. */
-bool fanout_keep(struct fanout *f, struct fanout *ret);
+/* The forms that this receiver may want, as bits. */
+unsigned fanout_wants(const struct fanout *f, const struct session *to);
+/* Moves it to `ret`, in every form that is wanted, so that m need not stay. False: no memory, and f is as it was. */
+bool fanout_keep(struct fanout *f, unsigned wanted, struct fanout *ret);
 void fanout_kept_done(struct fanout *f);
 
 bool parcel_fits(const struct node *n, const struct session *s, const struct parcel *p);

@@ -398,6 +398,7 @@ void session_admit(struct session *s, const struct msg_connect *m, struct slice 
   if (len) s->name = mem_dup(&n->rows.mem[ROW_SESSIONS], name, len);
   s->caps = m->caps;
   if (!s->client.op) s->caps &= ~(uint32_t)CAP_OPERATOR;
+  if (!(s->caps & CAP_ORIGIN)) s->caps &= ~(uint32_t)CAP_TOPICS;
   s->state = SESSION_IN;
   door_home(&s->door, s->at);
   session_own_ways(s);

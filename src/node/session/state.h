@@ -53,6 +53,15 @@ struct origins {                 /* [0]: of callers, [1]: of publishers */
   bool deaf;                     /* there was no room */
 };
 
+struct topics_heard;
+struct topics_told;
+struct topics { /* that have numbers: session/topics.h */
+  struct htab tab;
+  size_t bytes; /* of them and of all slots, without the table's own */
+  uint64_t last;
+  uint64_t refused; /* times that there was no room */
+};
+
 struct msg_connect;
 
 struct session {
@@ -94,6 +103,10 @@ struct session {
   struct rights rights;
   struct account *account; /* a client's, from the time that it is let in until its end; else NULL */
   struct origins origins;
+  struct {
+    struct topics_heard *heard; /* what the peer's numbers stand for; NULL: nothing yet */
+    struct topics_told *told;   /* what the peer's slots hold; NULL: nothing yet, or no room */
+  } topics_of;
   uint64_t unnoticed;   /* what NOTICE will count next: */
   int unnoticed_err;    /* the latest, */
   char *unnoticed_text; /* and its text; NULL: none, or no room */
@@ -136,6 +149,7 @@ struct sessions {
   nanotime paused_at;
   struct clients clients;
   struct principals principals;
+  struct topics topics;
   nanotime origins_said;      /* the earliest time at which it is logged again that there is no room for principals */
   struct bucket origin_lines; /* lines about nodes that named principals which they had not announced */
   struct bucket refusals;     /* lines about clients that were refused or ended */

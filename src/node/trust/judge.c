@@ -217,6 +217,7 @@ static void set_grant(struct session *s, struct grant *g) {
   struct grant *old = s->rights.grant;
   s->rights.grant = grant_ref(g);
   s->rights.last_len = 0;
+  s->rights.changes++;
   grant_unref(old);
 }
 
@@ -231,6 +232,7 @@ static int judge(struct session *s, enum role role, struct slice proof, struct s
   n->trust.why[0] = 0;
   r->role = role;
   r->round = n->trust.round;
+  if (!r->changes) r->changes = 1;
   if (peer) id_hex(peer, r->hex);
   r->proved = proof.n == TOKEN_PROOF_LEN; /* kept also where all is open: a reload may close it */
   if (r->proved) memcpy(r->proof, proof.p, sizeof r->proof);

@@ -31,7 +31,8 @@ struct rights {
   struct trust_pass *pass; /* by which it was let in; NULL: by none */
   bool proved;             /* it showed a proof that it knows a token: */
   uint8_t proof[TOKEN_PROOF_LEN];
-  enum role role; /* in which it was let in */
+  uint32_t changes; /* how often its grant has changed, and 1 */
+  enum role role;   /* in which it was let in */
   uint64_t round; /* trust.round in which it was judged */
   /* Of those that it had when its grant changed, so many are still to be compared with it: the first of their lists. */
   uint32_t subs_left, services_left;
