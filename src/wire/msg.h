@@ -165,9 +165,9 @@ enum announce_kind {
 #define ANNOUNCE_LAST ((UINT64_C(1) << 40) - 1) /* the last number */
 struct msg_announce {
   uint64_t kind, number;
-  struct slice topic;     /* ANNOUNCE_TOPIC: from nodes in stored form */
   struct slice principal; /* base/principal.h */
   struct slice node;      /* to clients: the node that vouches for it, 32 bytes; between nodes the sender does */
+  struct slice topic;     /* ANNOUNCE_TOPIC: from nodes in stored form */
 };
 struct msg_origin {     /* extension `origin`: who published or called, as the sender vouches */
   uint64_t number;      /* that was announced on this connection; 0: none */
