@@ -214,11 +214,50 @@ static void test_numbers_never_announced(void **state) {
   }
 }
 
+static struct msg topic(uint64_t number, const char *name) {
+  return (struct msg){.type = MSG_ANNOUNCE,
+                      .announce = {.kind = ANNOUNCE_TOPIC, .number = number, .topic = slice_str(name)}};
+}
+static struct msg by_number(uint64_t number) {
+  return (struct msg){.type = MSG_PUBLISH,
+                      .publish = {.brief = true, .topic_number = number, .payload = slice_str("1")}};
+}
+
+static void test_topics_never_announced(void **state) {
+  static char longest[NAME_MAX_LEN + 2];
+  memset(longest, 'x', sizeof longest - 1);
+  struct msg taken = {.type = MSG_ANNOUNCE, .announce = {.kind = ANNOUNCE_TAKEN, .number = 7}}; /* of what was not asked */
+  struct msg nameless = topic(8, "t.x");
+  nameless.announce.topic = SLICE_NONE;
+  const struct msg cases[][3] = {
+      {topic(7, "t.x"), by_number(7), by_number(8)},            /* never announced */
+      {topic(7, "t.x"), topic(263, "t.y"), by_number(7)},       /* not any more */
+      {taken, announce(ANNOUNCE_PUBLISHER, 7, "\2joe"), by_number(7)}, /* not as a topic */
+      {taken, topic(7, "t.x"), by_number(UINT64_MAX)},          /* no number */
+      {taken, taken, topic(UINT64_MAX, "t.x")},                 /* no number */
+      {taken, taken, nameless},                                 /* no topic */
+      {taken, taken, topic(8, "")},                             /* no topic */
+      {taken, taken, topic(8, longest)},                        /* longer than one can be */
+  };
+  struct seen seen;
+  char text[512];
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    assert_int_equal(hear(cases[i], 3, &seen, text), MACULA_BAD_FRAME);
+    if (!strstr(text, "announced")) fail_msg("case %zu: %s", i, text);
+    assert_true(seen.count <= 1);
+  }
+  const struct msg good[] = {topic(7, "t.x"), topic(263, "t.y"), by_number(263)};
+  assert_int_equal(hear(good, 3, &seen, text), 0);
+  assert_int_equal(seen.count, 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_callbacks_are_told),
       cmocka_unit_test(test_users_and_later_kinds),
       cmocka_unit_test(test_numbers_never_announced),
+      cmocka_unit_test(test_topics_never_announced),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

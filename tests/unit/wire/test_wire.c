@@ -240,6 +240,91 @@ static void test_wait(void **state) {
   assert_int_equal(d.pong.caps, CAP_STREAMS | CAP_WAIT);
 }
 
+/* Short keys: every field comes as it went, a publish of 64 bytes with a number takes 80. */
+static void test_short_keys(void **state) {
+  uint8_t buf[512], id[CALL_ID_LEN] = {1}, who[ID_LEN] = {2};
+  char payload[64] = {0};
+  struct msg d;
+  (void)state;
+  struct msg p = {.type = MSG_PUBLISH,
+                  .publish = {.brief = true,
+                              .topic_number = 1,
+                              .payload = slice_of(payload, sizeof payload),
+                              .origin = {.number = 1}}};
+  assert_int_equal(msg_size(&p), 80);
+  round_trip(&p, &d, buf, sizeof buf);
+  assert_true(d.publish.brief && !d.publish.topic.p && d.publish.topic_number == 1 && d.publish.origin.number == 1);
+  assert_true(!d.publish.qos && !d.publish.retain && !d.publish.message_id.p && !d.publish.has_ref && !d.publish.own);
+  p.publish = (struct msg_publish){.brief = true,
+                                   .topic = S("a.b"),
+                                   .payload = S(""),
+                                   .qos = 1,
+                                   .retain = true,
+                                   .wait = true,
+                                   .own = true,
+                                   .message_id = slice_of(id, sizeof id),
+                                   .ref = 0,
+                                   .has_ref = true,
+                                   .publisher = slice_of(who, sizeof who),
+                                   .instance = slice_of(id, sizeof id),
+                                   .replay = UINT64_MAX,
+                                   .retained_ms = UINT64_C(1) << 41,
+                                   .slashes = 1,
+                                   .origin = {.number = UINT64_C(1) << 39}};
+  round_trip(&p, &d, buf, sizeof buf);
+  const struct msg_publish *a = &p.publish, *b = &d.publish;
+  assert_true(slice_eq(b->topic, a->topic) && !b->topic_number && b->payload.p && !b->payload.n);
+  assert_true(b->qos == 1 && b->retain && b->wait && b->own && b->has_ref && !b->ref && b->slashes == 1);
+  assert_true(slice_eq(b->message_id, a->message_id) && slice_eq(b->publisher, a->publisher));
+  assert_true(slice_eq(b->instance, a->instance) && b->replay == UINT64_MAX && b->retained_ms == UINT64_C(1) << 41);
+  assert_true(b->origin.number == UINT64_C(1) << 39 && !b->origin.in_full.p);
+}
+
+/* The first key says which keys count; all others are skipped, whatever they hold. */
+static void test_short_keys_or_long_ones(void **state) {
+  struct msg d;
+  (void)state;
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x84\x00\x05\x02\xa1x\xa5topic\x07\x7f\xc0"), &d), 0);
+  assert_true(d.publish.brief && d.publish.topic_number == 5 && !d.publish.topic.p && slice_is(d.publish.payload, "x"));
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\xa5topic\xa1t\x02\x07\xa7payload\xa1y"), &d), 0);
+  assert_true(!d.publish.brief && slice_is(d.publish.topic, "t") && slice_is(d.publish.payload, "y"));
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x82\x01\xa1t\x02\xa1x"), &d), 0);
+  assert_true(d.publish.brief && slice_is(d.publish.topic, "t"));
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x81\x02\xa1x"), &d), MACULA_BAD_FRAME);         /* no topic */
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x82\x00\x00\x02\xa1x"), &d), MACULA_BAD_FRAME); /* no number */
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x81\x00\x05"), &d), MACULA_BAD_FRAME);          /* no payload */
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x82\x00\xa1t\x02\xa1x"), &d), MACULA_BAD_FRAME);
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x82\x00\xff\x02\xa1x"), &d), MACULA_BAD_FRAME);
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x82\x00\x05\x02\xa1x\x01"), &d), MACULA_BAD_FRAME);
+}
+
+static void test_topics(void **state) {
+  uint8_t buf[512];
+  struct msg d;
+  (void)state;
+  struct msg a = {.type = MSG_ANNOUNCE, .announce = {.kind = ANNOUNCE_TOPIC, .number = 300, .topic = S("a.b")}};
+  round_trip(&a, &d, buf, sizeof buf);
+  assert_true(d.announce.kind == ANNOUNCE_TOPIC && d.announce.number == 300 && slice_is(d.announce.topic, "a.b"));
+  struct msg o = {.type = MSG_PONG, .pong = {.has_caps = true, .caps = CAP_WAIT | CAP_TOPICS}};
+  round_trip(&o, &d, buf, sizeof buf);
+  assert_int_equal(d.pong.caps, CAP_WAIT | CAP_TOPICS);
+}
+
+/* What comes with short keys must fit into a frame with long ones, for those that know no others. */
+static void test_the_largest(void **state) {
+  static uint8_t payload[FRAME_MAX_PAYLOAD];
+  (void)state;
+  struct msg p = {.type = MSG_PUBLISH, .publish = {.brief = true, .topic = S("a.b"), .payload = slice_of(payload, sizeof payload)}};
+  assert_false(msg_publish_fits(&p.publish));
+  while (!msg_publish_fits(&p.publish)) p.publish.payload.n--;
+  static const uint8_t id[CALL_ID_LEN];
+  struct msg l = p;
+  l.publish.brief = false;
+  l.publish.message_id = slice_of(id, sizeof id);
+  assert_int_equal(msg_size(&l), FRAME_MAX_PAYLOAD + FRAME_HEADER_LEN);
+  assert_true(msg_size(&p) < msg_size(&l));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_cut_anywhere),
                                      cmocka_unit_test(test_frame_errors),
@@ -249,6 +334,10 @@ int main(void) {
                                      cmocka_unit_test(test_how_often_a_call_may_run),
                                      cmocka_unit_test(test_every_cut_is_refused),
                                      cmocka_unit_test(test_origin),
-                                     cmocka_unit_test(test_wait)};
+                                     cmocka_unit_test(test_wait),
+                                     cmocka_unit_test(test_short_keys),
+                                     cmocka_unit_test(test_short_keys_or_long_ones),
+                                     cmocka_unit_test(test_topics),
+                                     cmocka_unit_test(test_the_largest)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
