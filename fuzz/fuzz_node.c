@@ -42,7 +42,7 @@ static void connect_as_node(struct rig_client *c) {
                   .connect = {.version = slice_str("1.0"),
                               .node_id = slice_of(quic_identity_id(c->identity)->b, ID_LEN),
                               .realm_id = slice_str("test"),
-                              .caps = RIG_EXT | CAP_NODE | CAP_ORIGIN,
+                              .caps = RIG_EXT | CAP_NODE | CAP_ORIGIN | CAP_TOPICS,
                               .instance = slice_of(c->instance, sizeof c->instance)}};
   rig_send(c, &m);
 }
@@ -52,8 +52,8 @@ static void begin(struct scene *x) {
   rig_start(&x->rig[0], &o);
   rig_start(&x->rig[1], &beside);
   require(node_join(x->rig[1].node, &x->rig[0].addr, NULL, true, sim_net_now(x->rig[0].net)) == 0);
-  x->client = rig_join(&x->rig[0], 0, identity_of(0), RIG_EXT);
-  x->other = rig_join(&x->rig[1], 0, identity_of(1), RIG_EXT | CAP_ORIGIN);
+  x->client = rig_join(&x->rig[0], 0, identity_of(0), RIG_EXT | CAP_ORIGIN | CAP_TOPICS);
+  x->other = rig_join(&x->rig[1], 0, identity_of(1), RIG_EXT | CAP_ORIGIN | CAP_TOPICS);
   x->node = rig_client(&x->rig[0], 0, identity_of(2));
   rig_opened(x->node);
   connect_as_node(x->node);

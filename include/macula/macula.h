@@ -256,7 +256,10 @@ typedef struct macula_message {
   size_t len;
   int qos;
   bool retain;
-  const uint8_t *message_id;         /* MACULA_MESSAGE_ID_LEN bytes; all 0: it came without one */
+  /* MACULA_MESSAGE_ID_LEN bytes, the same in all callbacks of this message. With QoS 1 it is the publisher's, which may come
+   * again. With QoS 0 most come without one, and the library makes it here: another subscriber sees another one. All 0: none.
+   */
+  const uint8_t *message_id;
   const macula_principal *publisher; /* never NULL */
 } macula_message;
 typedef void (*macula_message_fn)(void *ctx, macula_client client, const macula_message *message);

@@ -108,7 +108,7 @@ enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
     "passes that were verified, bytes", ": those of clients that are gone make room; when none is, one more is refused")       \
   X(ORIGIN_BYTES, origin_bytes, origin_bytes, SIZE, 16 << 20, 64 << 10, UINT64_C(1) << 40, 256 << 10, LIMIT_RELOADED, "SIZE",  \
     "who published and called, bytes",                                                                                         \
-    ", and what connections were told of it: those who are gone make room; when none is, the message comes without it")        \
+    ", and numbers of topics: those who are gone make room; without room messages come without it, and topics are spelled")    \
   X(DEDUP_IDS, dedup_ids, dedup_ids, COUNT, 65536, 1, 100000000, 1024, LIMIT_RELOADED, "N", "QoS 1 message ids remembered",    \
     ", to deliver once")                                                                                                       \
   X(DEDUP_TIME, dedup_time, dedup_ns, DURATION, 60 * NS_SEC, NS_SEC, 24 * 3600 * NS_SEC, 0, LIMIT_RELOADED, "T",               \

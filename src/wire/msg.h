@@ -174,10 +174,10 @@ struct msg_origin {     /* extension `origin`: who published or called, as the s
   struct slice in_full; /* between nodes, where there is no link to announce it on: the principal */
 };
 struct msg_publish {
-  bool brief;             /* extension `topics`: it has short keys */
-  struct slice topic;     /* decoded: may be absent where there is a number */
-  uint64_t topic_number;  /* extension `topics`: announced before on this connection; written instead of the topic if brief */
-  bool own;               /* extension `topics`: from a node: the receiver published it; written if brief */
+  bool brief;            /* extension `topics`: it has short keys */
+  struct slice topic;    /* decoded: may be absent where there is a number */
+  uint64_t topic_number; /* extension `topics`: announced before on this connection; written instead of the topic if brief */
+  bool own;              /* extension `topics`: from a node: the receiver published it; written if brief */
   struct slice payload;
   uint64_t qos;
   bool retain;
@@ -319,8 +319,8 @@ struct msg {
   };
 };
 
-/* Every key of PUBLISH but `origin` has a number, too. A payload whose first key is a number has short keys: of those, all others
- * are skipped. */
+/* Every key of PUBLISH but `origin` has a number, too. A payload whose first key is a number has short keys: of those, all
+ * others are skipped. */
 enum publish_key {
   PUBLISH_NUMBER,
   PUBLISH_TOPIC,

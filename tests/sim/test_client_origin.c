@@ -215,12 +215,10 @@ static void test_numbers_never_announced(void **state) {
 }
 
 static struct msg topic(uint64_t number, const char *name) {
-  return (struct msg){.type = MSG_ANNOUNCE,
-                      .announce = {.kind = ANNOUNCE_TOPIC, .number = number, .topic = slice_str(name)}};
+  return (struct msg){.type = MSG_ANNOUNCE, .announce = {.kind = ANNOUNCE_TOPIC, .number = number, .topic = slice_str(name)}};
 }
 static struct msg by_number(uint64_t number) {
-  return (struct msg){.type = MSG_PUBLISH,
-                      .publish = {.brief = true, .topic_number = number, .payload = slice_str("1")}};
+  return (struct msg){.type = MSG_PUBLISH, .publish = {.brief = true, .topic_number = number, .payload = slice_str("1")}};
 }
 
 static void test_topics_never_announced(void **state) {
@@ -230,14 +228,14 @@ static void test_topics_never_announced(void **state) {
   struct msg nameless = topic(8, "t.x");
   nameless.announce.topic = SLICE_NONE;
   const struct msg cases[][3] = {
-      {topic(7, "t.x"), by_number(7), by_number(8)},            /* never announced */
-      {topic(7, "t.x"), topic(263, "t.y"), by_number(7)},       /* not any more */
+      {topic(7, "t.x"), by_number(7), by_number(8)},                   /* never announced */
+      {topic(7, "t.x"), topic(263, "t.y"), by_number(7)},              /* not any more */
       {taken, announce(ANNOUNCE_PUBLISHER, 7, "\2joe"), by_number(7)}, /* not as a topic */
-      {taken, topic(7, "t.x"), by_number(UINT64_MAX)},          /* no number */
-      {taken, taken, topic(UINT64_MAX, "t.x")},                 /* no number */
-      {taken, taken, nameless},                                 /* no topic */
-      {taken, taken, topic(8, "")},                             /* no topic */
-      {taken, taken, topic(8, longest)},                        /* longer than one can be */
+      {taken, topic(7, "t.x"), by_number(UINT64_MAX)},                 /* no number */
+      {taken, taken, topic(UINT64_MAX, "t.x")},                        /* no number */
+      {taken, taken, nameless},                                        /* no topic */
+      {taken, taken, topic(8, "")},                                    /* no topic */
+      {taken, taken, topic(8, longest)},                               /* longer than one can be */
   };
   struct seen seen;
   char text[512];

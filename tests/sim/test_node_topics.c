@@ -1,4 +1,5 @@
-/* Topics by numbers, at one node: what a publisher announces is taken if there is room, and each receiver gets what it can read. */
+/* Topics by numbers, at one node: what a publisher announces is taken if there is room, and each receiver gets what it can
+ * read. */
 #include "node/session/topics.h"
 
 #include "node/check.h"
@@ -31,8 +32,8 @@ static void taken(struct rig_client *c, uint64_t number) {
   assert_int_equal(m.announce.number, number);
 }
 static void say(struct rig_client *c, uint64_t number, const char *payload) {
-  rig_send(c, &(struct msg){.type = MSG_PUBLISH,
-                            .publish = {.brief = true, .topic_number = number, .payload = slice_str(payload)}});
+  rig_send(
+      c, &(struct msg){.type = MSG_PUBLISH, .publish = {.brief = true, .topic_number = number, .payload = slice_str(payload)}});
 }
 static void spell(struct rig_client *c, const char *topic, const char *payload) {
   rig_send(c, &(struct msg){.type = MSG_PUBLISH,
@@ -291,11 +292,11 @@ static void test_a_publisher_comes_back(void **state) {
   told = (struct names){.c = listener(&r, TOPICS, "t.*")};
   for (int i = 0; i < 3; i++) {
     struct rig_client *pub = rig_join(&r, 0, NULL, TOPICS | CAP_STREAMS);
-    rig_send_by_one_way(pub, &(struct msg){.type = MSG_ANNOUNCE,
-                                           .announce = {.kind = ANNOUNCE_TOPIC, .number = 1, .topic = slice_str("t.x")}});
+    rig_send_by_one_way(
+        pub, &(struct msg){.type = MSG_ANNOUNCE, .announce = {.kind = ANNOUNCE_TOPIC, .number = 1, .topic = slice_str("t.x")}});
     taken(pub, 1);
-    rig_send_by_one_way(pub, &(struct msg){.type = MSG_PUBLISH,
-                                           .publish = {.brief = true, .topic_number = 1, .payload = slice_str("1")}});
+    rig_send_by_one_way(
+        pub, &(struct msg){.type = MSG_PUBLISH, .publish = {.brief = true, .topic_number = 1, .payload = slice_str("1")}});
     uint64_t number = heard(&told, "t.x", "1").publish.topic_number;
     assert_true(number > last);
     last = number;
@@ -353,6 +354,30 @@ static void test_nothing_until_used(void **state) {
   rig_stop(&r);
 }
 
+static void test_checks(void **state) {
+  struct rig r;
+  (void)state;
+  start(&r, NULL);
+  struct rig_client *pub = rig_join(&r, 0, NULL, TOPICS), *sub = listener(&r, TOPICS, "t.x");
+  announce(pub, 1, "t.x");
+  taken(pub, 1);
+  say(pub, 1, "1");
+  (void)rig_expect(sub, MSG_PUBLISH);
+  struct topics *all = &r.node->sessions.topics;
+  struct topic *t = container_of(htab_next(&all->tab, NULL), struct topic, h);
+  BREAKS(t->refs, 2, node_check(r.node), "topics: they are not referred to as often as they say");
+  BREAKS(t->refs, 0, node_check(r.node), "topics: one has a number that was not given, or is nobody's");
+  BREAKS(t->number, 9, node_check(r.node), "topics: one has a number that was not given, or is nobody's");
+  BREAKS(t->name[0], 'u', node_check(r.node), "topics: one is not found by its name");
+  BREAKS(all->bytes, 1, node_check(r.node), "topics: they are not as many bytes as counted");
+  list_for(it, &r.node->sessions.all) {
+    struct session *s = container_of(it, struct session, all);
+    struct topic_slot *slot = s->topics_of.heard ? topics_by_number(s, 1) : NULL;
+    if (slot) BREAKS(slot->number, 2, node_check(r.node), "topics: what was heard stands in another's slot");
+  }
+  rig_stop(&r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_each_in_its_form),
@@ -365,6 +390,7 @@ int main(void) {
       cmocka_unit_test(test_a_publisher_comes_back),
       cmocka_unit_test(test_rights),
       cmocka_unit_test(test_nothing_until_used),
+      cmocka_unit_test(test_checks),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

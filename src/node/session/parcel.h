@@ -33,7 +33,8 @@ static inline struct slice parcel_payload(const struct parcel *p) {
   return slice_of(p->frame.p + FRAME_HEADER_LEN, p->frame.n - FRAME_HEADER_LEN);
 }
 
-/* A message to one or to many: encoded once for all receivers that are told it in the same form, when the first one wants it. */
+/* A message to one or to many: encoded once for all receivers that are told it in the same form, when the first one wants it.
+ */
 enum form {
   FORM_PLAIN,
   FORM_BY,      /* with the publisher's number */
@@ -46,12 +47,12 @@ enum form {
 struct fanout {
   struct node *n;
   const struct msg_publish *m;
-  const struct principal *by;  /* its publisher; NULL: unknown */
-  uint64_t own;                /* serial of the session that published it; 0: another node's client */
-  uint64_t number;             /* ours of the topic; 0: it has none */
-  struct slice topic;          /* if it has one */
-  uint8_t id[CALL_ID_LEN];     /* for receivers that expect one, if it came without and */
-  bool has_id;                 /* it was made */
+  const struct principal *by; /* its publisher; NULL: unknown */
+  uint64_t own;               /* serial of the session that published it; 0: another node's client */
+  uint64_t number;            /* ours of the topic; 0: it has none */
+  struct slice topic;         /* if it has one */
+  uint8_t id[CALL_ID_LEN];    /* for receivers that expect one, if it came without and */
+  bool has_id;                /* it was made */
   bool made[FORMS];
   struct parcel form[FORMS];
   char kept_topic[NAME_MAX_LEN];

@@ -224,7 +224,8 @@ const char *topics_check(const struct node *n) {
       CHECK(!heard->slot[i].number || place_of(heard->slot[i].number) == i, "topics: what was heard stands in another's slot");
     }
     for (uint32_t i = 0; told && i <= told->mask; i++)
-      CHECK(!told->slot[i].number || (told->slot[i].number & told->mask) == i, "topics: what was told stands in another's slot");
+      CHECK(!told->slot[i].number || (told->slot[i].number & told->mask) == i,
+            "topics: what was told stands in another's slot");
     bytes += mem_cost(heard) + mem_cost(told);
   }
   CHECK(refs == counted, "topics: they are not referred to as often as they say");

@@ -1,10 +1,10 @@
-/* Topics that have numbers, so that a PUBLISH need not spell them: heard from publishers and other nodes, and told to subscribers
- * and other nodes.
+/* Topics that have numbers, so that a PUBLISH need not spell them: heard from publishers and other nodes, and told to
+ * subscribers and other nodes.
  *
- * A peer announces a topic, and if there is room it is taken and the peer told so; only then it uses the number. So without room
- * nothing is lost: topics are spelled. While a publisher or a node has announced it, a topic has a number of our own, under which
- * it is told to those that get its messages: clients can use it at once, nodes when they have taken it in turn. What each slot of
- * a receiver holds is known here, and does not change for a topic that comes now and then. */
+ * A peer announces a topic, and if there is room it is taken and the peer told so; only then it uses the number. So without
+ * room nothing is lost: topics are spelled. While a publisher or a node has announced it, a topic has a number of our own,
+ * under which it is told to those that get its messages: clients can use it at once, nodes when they have taken it in turn.
+ * What each slot of a receiver holds is known here, and does not change for a topic that comes now and then. */
 #ifndef NODE_SESSION_TOPICS_H
 #define NODE_SESSION_TOPICS_H
 

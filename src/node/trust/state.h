@@ -33,7 +33,7 @@ struct rights {
   uint8_t proof[TOKEN_PROOF_LEN];
   uint32_t changes; /* how often its grant has changed, and 1 */
   enum role role;   /* in which it was let in */
-  uint64_t round; /* trust.round in which it was judged */
+  uint64_t round;   /* trust.round in which it was judged */
   /* Of those that it had when its grant changed, so many are still to be compared with it: the first of their lists. */
   uint32_t subs_left, services_left;
   struct heap_link end; /* in trust.ends: when its pass or certificate ends, Unix seconds */

@@ -246,11 +246,9 @@ static void test_short_keys(void **state) {
   char payload[64] = {0};
   struct msg d;
   (void)state;
-  struct msg p = {.type = MSG_PUBLISH,
-                  .publish = {.brief = true,
-                              .topic_number = 1,
-                              .payload = slice_of(payload, sizeof payload),
-                              .origin = {.number = 1}}};
+  struct msg p = {
+      .type = MSG_PUBLISH,
+      .publish = {.brief = true, .topic_number = 1, .payload = slice_of(payload, sizeof payload), .origin = {.number = 1}}};
   assert_int_equal(msg_size(&p), 80);
   round_trip(&p, &d, buf, sizeof buf);
   assert_true(d.publish.brief && !d.publish.topic.p && d.publish.topic_number == 1 && d.publish.origin.number == 1);
@@ -305,6 +303,17 @@ static void test_topics(void **state) {
   struct msg a = {.type = MSG_ANNOUNCE, .announce = {.kind = ANNOUNCE_TOPIC, .number = 300, .topic = S("a.b")}};
   round_trip(&a, &d, buf, sizeof buf);
   assert_true(d.announce.kind == ANNOUNCE_TOPIC && d.announce.number == 300 && slice_is(d.announce.topic, "a.b"));
+  /* as in docs/protocol.md, section 13 */
+  struct msg p = {.type = MSG_PUBLISH,
+                  .publish = {.brief = true, .topic_number = 9, .payload = S("hi"), .origin = {.number = 1}}};
+  a.announce.number = 5;
+  assert_int_equal(msg_encode(&a, buf, sizeof buf), 37);
+  assert_memory_equal(buf,
+                      "\x01\x0a\0\0\0\0\0\x1d\x83\xc4\x04kind\x03\xc4\x06number\x05\xc4\x05topic\xc4\x03"
+                      "a.b",
+                      37);
+  assert_int_equal(msg_encode(&p, buf, sizeof buf), 18);
+  assert_memory_equal(buf, "\x01\x10\0\0\0\0\0\x0a\x83\0\x09\x02\xc4\x02hi\x03\x01", 18);
   struct msg o = {.type = MSG_PONG, .pong = {.has_caps = true, .caps = CAP_WAIT | CAP_TOPICS}};
   round_trip(&o, &d, buf, sizeof buf);
   assert_int_equal(d.pong.caps, CAP_WAIT | CAP_TOPICS);
@@ -314,7 +323,8 @@ static void test_topics(void **state) {
 static void test_the_largest(void **state) {
   static uint8_t payload[FRAME_MAX_PAYLOAD];
   (void)state;
-  struct msg p = {.type = MSG_PUBLISH, .publish = {.brief = true, .topic = S("a.b"), .payload = slice_of(payload, sizeof payload)}};
+  struct msg p = {.type = MSG_PUBLISH,
+                  .publish = {.brief = true, .topic = S("a.b"), .payload = slice_of(payload, sizeof payload)}};
   assert_false(msg_publish_fits(&p.publish));
   while (!msg_publish_fits(&p.publish)) p.publish.payload.n--;
   static const uint8_t id[CALL_ID_LEN];
