@@ -14,8 +14,7 @@ static struct msg announce(uint64_t number, struct slice topic) {
   return (struct msg){.type = MSG_ANNOUNCE, .announce = {.kind = ANNOUNCE_TOPIC, .number = number, .topic = topic}};
 }
 static struct msg by_number(uint64_t number, const char *payload) {
-  return (struct msg){.type = MSG_PUBLISH,
-                      .publish = {.brief = true, .topic_number = number, .payload = slice_str(payload)}};
+  return (struct msg){.type = MSG_PUBLISH, .publish = {.brief = true, .topic_number = number, .payload = slice_str(payload)}};
 }
 
 static struct rig_client *publisher(struct rig *r, const char *topic) {
@@ -194,8 +193,8 @@ static void test_floods_of_topics(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_two_nodes),           cmocka_unit_test(test_two_nodes_with_loss),
-      cmocka_unit_test(test_a_link_comes_back),   cmocka_unit_test(test_numbers_never_announced),
+      cmocka_unit_test(test_two_nodes),         cmocka_unit_test(test_two_nodes_with_loss),
+      cmocka_unit_test(test_a_link_comes_back), cmocka_unit_test(test_numbers_never_announced),
       cmocka_unit_test(test_floods_of_topics),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -232,6 +232,7 @@ static void test_floods_of_topics(void **state) {
   assert_true(pub->counts[MSG_ANNOUNCE] < 20000); /* not all were taken */
   rows_now(r.node, rows);
   assert_true(rows[ROW_ORIGINS].peak <= 64 << 10);
+  assert_true(rows[ROW_ORIGINS].refused > 0);
   assert_true(r.node->sessions.topics.bytes <= 16 << 10);
   spell(pub, "t.x", "1");
   (void)heard(&told, "t.x", "1");

@@ -42,7 +42,8 @@
   X(REVOKED, 0, "revoked", "lists of revoked passes", "", ACCESS_MAX_REALMS + 1, REVOKED_MAX_BYTES + 128, 0,                   \
     f->n->trust.lists, f->n->trust.lists_refused, 0, 0)                                                                        \
   X(ORIGINS, 1, "origins", "who published and called", "origin_bytes", 0, 0, l->origin_bytes,                                  \
-    f->n->sessions.principals.tab.count, f->n->sessions.principals.refused, f->n->sessions.principals.evicted, 0)              \
+    f->n->sessions.principals.tab.count, f->n->sessions.principals.refused + f->n->sessions.topics.refused,                    \
+    f->n->sessions.principals.evicted, 0)                                                                                      \
   X(CLIENTS, 0, "clients", "index of clients", "max_clients", l->max_clients + l->max_operators, 2 * PLAN_SLOT, PLAN_TABLE,    \
     clients_total(&f->n->sessions.clients), f->n->sessions.clients.refused, 0, 0)                                              \
   X(TOPICS, 2, "subscriptions", "subscriptions", "subscription_bytes", l->max_subscriptions, 0, l->subscription_bytes,         \

@@ -94,7 +94,7 @@ int origin_put(struct session *link, enum lane lane, const struct principal *p, 
 
 /* ---- hearing ---------------------------------------------------------------------------------------------------------------
  */
-static void refuse(struct session *link, const char *text) {
+void origin_refuse(struct session *link, const char *text) {
   char id[ID_HEX_LEN + 1];
   id_hex(door_id(&link->door), id);
   if (bucket_take(&link->node->sessions.origin_lines, LINES_A_SECOND, LINES_AT_ONCE, link->node->now))
@@ -108,7 +108,7 @@ void origin_heard(struct session *link, const struct msg_announce *m) {
   struct principal_name name;
   if (m->kind != ANNOUNCE_PUBLISHER && m->kind != ANNOUNCE_CALLER) return;
   if (m->number > PRINCIPALS_LAST || principal_read(m->principal, &name)) {
-    refuse(link, "ANNOUNCE has no principal, or no number that can be");
+    origin_refuse(link, "ANNOUNCE has no principal, or no number that can be");
     return;
   }
   struct origin_heard **heard = &link->origins.heard[m->kind == ANNOUNCE_PUBLISHER];
@@ -128,7 +128,7 @@ static bool by_number(struct session *link, enum lane lane, uint64_t number, str
   uint32_t place = place_of(number);
   if (!heard && link->origins.deaf) return true;
   if (number > PRINCIPALS_LAST || !heard || heard->slots.round[place] != round_of(number)) {
-    refuse(link, "a message names its origin by a number that was not announced");
+    origin_refuse(link, "a message names its origin by a number that was not announced");
     return false;
   }
   *ret = principal_ref(heard->p[place]);

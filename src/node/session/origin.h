@@ -21,6 +21,8 @@ int origin_tell(struct session *to, enum lane lane, const struct principal *p);
  * without a link (NULL) all of it. Errors as of origin_tell. */
 int origin_put(struct session *link, enum lane lane, const struct principal *p, struct msg_origin *ret_origin);
 
+/* Closes a link over which something was named that was not announced; logged. */
+void origin_refuse(struct session *link, const char *text);
 /* ANNOUNCE of another node. */
 void origin_heard(struct session *link, const struct msg_announce *m);
 /* Whom a frame of the node p names; link: over which it came, NULL: through a gateway. *ret_principal is a reference, NULL:

@@ -59,7 +59,8 @@ struct topics { /* that have numbers: session/topics.h */
   struct htab tab;
   size_t bytes; /* of them and of all slots, without the table's own */
   uint64_t last;
-  uint64_t refused; /* times that there was no room */
+  uint64_t refused; /* announcements for which there was no room */
+  nanotime said;    /* the earliest time at which that is logged again */
 };
 
 struct msg_connect;

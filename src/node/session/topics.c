@@ -4,12 +4,14 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "node/session/origin.h"
 #include "node/session/session.h"
 #include "wire/names.h"
 
-#define LEAST_SLOTS 4u   /* of a table; it grows up to ANNOUNCE_SLOTS */
-#define MODEST_SLOTS 16u /* larger tables may take only half of the room */
-#define INSISTS 4        /* times in a row that another topic comes before it takes a slot */
+#define LEAST_SLOTS 4u         /* of a table; it grows up to ANNOUNCE_SLOTS */
+#define MODEST_SLOTS 16u       /* larger tables may take only half of the room */
+#define SAY_FULL (60 * NS_SEC) /* between two log lines */
+#define INSISTS 4              /* times in a row that another topic comes before it takes a slot */
 
 struct topics_heard {
   uint32_t cap; /* slots: a power of two */
@@ -36,10 +38,7 @@ static void *take(struct node *n, size_t size, bool modest) {
   struct mem *mem = mem_of(n);
   size_t room = mem->limit / (modest ? 4 : 8);
   void *p = n->sessions.topics.bytes + size <= room && mem->bytes + size <= mem->limit / 4 * 3 ? mem_alloc(mem, size) : NULL;
-  if (p)
-    n->sessions.topics.bytes += mem_cost(p);
-  else
-    n->sessions.topics.refused++;
+  if (p) n->sessions.topics.bytes += mem_cost(p);
   return p;
 }
 
@@ -98,29 +97,52 @@ static struct topic_slot *slot_for(struct session *s, uint64_t number) {
   return &t->slot[place_of(number)];
 }
 
+static void refuse(struct session *s, const char *text) {
+  if (s->peer)
+    origin_refuse(s, text);
+  else
+    session_close(s, MACULA_BAD_FRAME, text);
+}
+
+/* It is not taken: its publisher spells it, and loses nothing. */
+static void no_room(struct node *n) {
+  n->sessions.topics.refused++;
+  if (n->now < n->sessions.topics.said) return;
+  n->sessions.topics.said = time_add(n->now, SAY_FULL);
+  log_info(
+      n->log, "topics_full",
+      "topics=%u text=\"no room for the number of one more topic: publishes that could be short are not; raise origin_bytes\"",
+      n->sessions.topics.tab.count);
+}
+
 void topics_heard(struct session *s, const struct msg_announce *m) {
   struct node *n = s->node;
   char name[NAME_MAX_LEN + 1];
   size_t len;
   if (m->number > ANNOUNCE_LAST || name_topic(m->topic, name, &len)) {
-    session_close(s, MACULA_BAD_FRAME, "ANNOUNCE has no topic, or no number that can be");
+    refuse(s, "ANNOUNCE has no topic, or no number that can be");
     return;
   }
   struct topic_slot *slot = slot_for(s, m->number);
-  if (!slot) return;
+  if (!slot) {
+    no_room(n);
+    return;
+  }
   struct topic *topic = topic_get(n, name, len), *old = slot->topic;
   *slot = (struct topic_slot){.number = m->number, .topic = topic, .slashes = name_slashes(m->topic)};
   topic_unref(n, old);
-  if (!topic) return;
   struct msg taken = {.type = MSG_ANNOUNCE, .announce = {.kind = ANNOUNCE_TAKEN, .number = m->number}};
-  session_tell(s, &taken, !s->peer);
+  if (topic)
+    (void)session_send(s, &taken, !s->peer); /* if it finds no room, the topic is spelled */
+  else
+    no_room(n);
 }
 
 struct topic_slot *topics_by_number(struct session *s, uint64_t number) {
   struct topics_heard *t = s->topics_of.heard;
   struct topic_slot *slot = t && place_of(number) < t->cap ? &t->slot[place_of(number)] : NULL;
   if (slot && slot->topic && slot->number == number) return slot;
-  session_close(s, MACULA_BAD_FRAME, "a message names its topic by a number that was not announced and taken");
+  refuse(s, "a message names its topic by a number that was not announced and taken");
   return NULL;
 }
 

@@ -249,6 +249,7 @@ void account_limited(struct session *s) {
 static double cost_of(const struct frame *f) {
   switch (f->type) {
   case MSG_PUBLISH:
+  case MSG_ANNOUNCE:
   case MSG_CALL:
   case MSG_CAST:
     return 1.0 + (double)(f->payload.n / BYTES_A_TOKEN);
