@@ -97,7 +97,8 @@ int deliver_begin(struct node *n, struct session *from, struct topic_subscriber 
   int err = 0;
   bool whole = false;
   assert(!n->messages.rest);
-  fanout_init(&f, n, from, m, by);
+  fanout_init(&f, n, m, by);
+  if (from) f.own = from->serial;
   for (; hit && !err; hit = hit->next_hit) {
     struct session *to = hit->user;
     if (!is_for(hit, from)) continue;

@@ -128,7 +128,7 @@ static int send_one(struct session *s, const struct msg_publish *m, const struct
   struct node *n = s->node;
   struct fanout f;
   struct parcel *p;
-  fanout_init(&f, n, NULL, m, by);
+  fanout_init(&f, n, m, by);
   int err = fanout_for(&f, s, &p);
   if (!err && must_fit && !parcel_fits(n, s, p)) err = MACULA_EFULL;
   if (!err) (void)parcel_deliver(n, s, p);

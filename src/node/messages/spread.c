@@ -582,7 +582,7 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
     out.ref = number;
     out.has_ref = true;
   }
-  fanout_init(&f, n, NULL, &out, origin_of(from));
+  fanout_init(&f, n, &out, origin_of(from));
   for (uint32_t i = 0; i < to.count; i++) {
     int e = send_to(to.peers[i], &out, &f);
     if (!e) sp->sent++;

@@ -67,12 +67,11 @@ struct shbuf *parcel_share(struct parcel *p) {
 
 /* ---- messages --------------------------------------------------------------------------------------------------------------
  */
-void fanout_init(struct fanout *f, struct node *n, const struct session *from, const struct msg_publish *m,
-                 const struct principal *by) {
+void fanout_init(struct fanout *f, struct node *n, const struct msg_publish *m, const struct principal *by) {
   f->n = n;
   f->m = m;
   f->by = by;
-  f->own = from ? from->serial : 0;
+  f->own = 0;
   f->number = m->payload.n < SMALL_FRAME ? m->topic_number : 0;
   f->topic = m->topic;
   f->has_id = false;

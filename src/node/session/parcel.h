@@ -48,7 +48,7 @@ struct fanout {
   struct node *n;
   const struct msg_publish *m;
   const struct principal *by; /* its publisher; NULL: unknown */
-  uint64_t own;               /* serial of the session that published it; 0: another node's client */
+  uint64_t own;               /* serial of the session that published it, for whoever inits it to set; 0: none of this node */
   uint64_t number;            /* ours of the topic; 0: it has none */
   struct slice topic;         /* if it has one */
   uint8_t id[CALL_ID_LEN];    /* for receivers that expect one, if it came without and */
@@ -57,9 +57,7 @@ struct fanout {
   struct parcel form[FORMS];
   char kept_topic[NAME_MAX_LEN];
 };
-/* from: NULL if a client of another node published it. */
-void fanout_init(struct fanout *f, struct node *n, const struct session *from, const struct msg_publish *m,
-                 const struct principal *by);
+void fanout_init(struct fanout *f, struct node *n, const struct msg_publish *m, const struct principal *by);
 /* The message's id, for whoever does not know short keys and expects one, as the original's subscribers do: made if it came
  * without. */
 struct slice fanout_id(struct fanout *f);
