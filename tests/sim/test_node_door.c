@@ -476,7 +476,7 @@ static void test_no_memory(void **state) {
 /* A long queue of small frames is freed over several turns, or with the node. */
 static void test_cleared(void **state) {
   struct rig r;
-  struct rig_options o = {.node = {.limits = {.client_queue = 4 << 20}}};
+  struct rig_options o = {.node = {.limits = {.client_queue = 6 << 20}}};
   (void)state;
   for (int with_node = 0; with_node < 2; with_node++) {
     rig_start(&r, &o);
