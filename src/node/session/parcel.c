@@ -87,7 +87,6 @@ struct slice fanout_id(struct fanout *f) {
 
 /* link: for other nodes, which are told the spelling; else for clients. */
 static int make(struct fanout *f, enum form form, bool link) {
-  if (!f->m) return MACULA_ENOMEM; /* there was no room for it when all forms were made */
   struct msg m = {.type = MSG_PUBLISH, .publish = *f->m};
   char topic[NAME_MAX_LEN];
   m.publish.brief = form >= FORM_SHORT;
@@ -114,7 +113,7 @@ static enum form form_for(const struct fanout *f, struct session *to) {
     if (to->serial == f->own) return FORM_OWN;
     return f->number && topics_named(to, f->number, f->topic) ? FORM_NUMBER : FORM_SHORT;
   }
-  if (to->slashes && (f->made[FORM_SLASHES] || (f->m && f->m->slashes))) return FORM_SLASHES;
+  if (to->slashes && f->m->slashes) return FORM_SLASHES;
   return f->by && origin_is_told(to) ? FORM_BY : FORM_PLAIN;
 }
 
@@ -141,22 +140,20 @@ bool fanout_has_form(const struct fanout *f) {
   return false;
 }
 
-unsigned fanout_wants(const struct fanout *f, const struct session *to) {
-  if (!topics_are_told(to)) return 1u << form_for(f, (struct session *)to);
-  return to->serial == f->own ? 1u << FORM_OWN : 1u << FORM_SHORT | (f->number ? 1u << FORM_NUMBER : 0);
-}
-
-bool fanout_keep(struct fanout *f, unsigned wanted, struct fanout *ret) {
+/* The plain form is the message: what else is wanted in later turns is made from it. */
+bool fanout_keep(struct fanout *f, struct fanout *ret) {
+  struct msg m;
   if (!f->made[FORM_PLAIN] && make(f, FORM_PLAIN, false)) return false;
-  for (int i = 0; i < FORMS; i++)
-    if ((wanted & 1u << i) && !f->made[i]) (void)make(f, (enum form)i, false);
   *ret = *f;
-  ret->m = NULL;
-  memcpy(ret->kept_topic, f->topic.p, f->topic.n);
-  ret->topic.p = (const uint8_t *)ret->kept_topic;
-  ret->by = principal_ref((struct principal *)f->by);
   for (int i = 0; i < FORMS; i++)
     if (f->made[i] && f->form[i].frame.p == f->form[i].small) ret->form[i].frame.p = ret->form[i].small;
+  if (msg_decode(MSG_PUBLISH, parcel_payload(&ret->form[FORM_PLAIN]), &m)) return false;
+  ret->kept = m.publish;
+  ret->kept.slashes = f->m->slashes;
+  if (f->has_id) ret->kept.message_id = SLICE_NONE;
+  ret->m = &ret->kept;
+  ret->topic = ret->kept.topic;
+  ret->by = principal_ref((struct principal *)f->by);
   return true;
 }
 

@@ -55,7 +55,7 @@ struct fanout {
   bool has_id;                /* it was made */
   bool made[FORMS];
   struct parcel form[FORMS];
-  char kept_topic[NAME_MAX_LEN];
+  struct msg_publish kept; /* what m points to when it was kept */
 };
 void fanout_init(struct fanout *f, struct node *n, const struct msg_publish *m, const struct principal *by);
 /* The message's id, for whoever does not know short keys and expects one, as the original's subscribers do: made if it came
@@ -65,10 +65,8 @@ bool fanout_has_form(const struct fanout *f); /* somebody may have a copy */
 /* The message as this receiver is sent it. MACULA_PAYLOAD_TOO_LARGE, MACULA_ENOMEM. */
 int fanout_for(struct fanout *f, struct session *to, struct parcel **ret);
 void fanout_done(struct fanout *f);
-/* The forms that this receiver may want, as bits. */
-unsigned fanout_wants(const struct fanout *f, const struct session *to);
-/* Moves it to `ret`, in every form that is wanted, so that m need not stay. False: no memory, and f is as it was. */
-bool fanout_keep(struct fanout *f, unsigned wanted, struct fanout *ret);
+/* Moves it to `ret`, so that m need not stay. False: no memory, and f is as it was. */
+bool fanout_keep(struct fanout *f, struct fanout *ret);
 void fanout_kept_done(struct fanout *f);
 
 bool parcel_fits(const struct node *n, const struct session *s, const struct parcel *p);
