@@ -106,6 +106,20 @@ static void test_slow_line(void **state) {
   end(&b);
 }
 
+/* One that takes 3 s for its way is not taken for one that was given up: it is served. */
+static void test_slower_line(void **state) {
+  static const struct sim_link slow = {.delay = 5 * NS_MS, .rate = 250000, .queue = 50 * NS_MS};
+  struct beside b;
+  (void)state;
+  begin(&b, &slow);
+  small_calls(&b, b.small, MSG_REPLY, 3);
+  call_of(b.large, "large", 1, slice_of(b.json, LARGE_LEN));
+  small_calls(&b, b.large_provider, MSG_CALL, 1);
+  rig_reply(b.large_provider, rig_expect(b.large_provider, MSG_CALL).call.call_id, "14");
+  result_is(b.large, "14");
+  end(&b);
+}
+
 /* A CANCEL never comes before its call, however large that is. */
 static void test_cancel(void **state) {
   struct beside b;
@@ -290,9 +304,9 @@ static void test_through_a_gateway(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_beside),           cmocka_unit_test(test_slow_line),
-                                     cmocka_unit_test(test_cancel),           cmocka_unit_test(test_old_node),
-                                     cmocka_unit_test(test_breaks_before),    cmocka_unit_test(test_breaks_within),
-                                     cmocka_unit_test(test_through_a_gateway)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_beside),        cmocka_unit_test(test_slow_line),
+                                     cmocka_unit_test(test_slower_line),   cmocka_unit_test(test_cancel),
+                                     cmocka_unit_test(test_old_node),      cmocka_unit_test(test_breaks_before),
+                                     cmocka_unit_test(test_breaks_within), cmocka_unit_test(test_through_a_gateway)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

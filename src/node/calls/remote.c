@@ -115,6 +115,11 @@ static void refuse(struct peer *p, struct slice call_id, int err, const char *te
 /* Of the way by which its calls come, which a gateway may make longer. */
 static struct delays *delays_of(struct peer *p) { return p->link ? &p->link->delays : p->sealed ? &p->sealed->delays : NULL; }
 
+/* A large one may just have been on its way for long; not in an envelope, which a gateway may have kept. */
+static bool goes_slowly(const struct peer *p, const struct msg_call *m) {
+  return p->link && id_is_zero(&p->node->rpc.way) && lane_is_large(&(struct msg){.type = MSG_CALL, .call = *m});
+}
+
 static void call(struct peer *p, const struct msg_call *m, struct principal *by) {
   struct node *n = p->node;
   struct rpc_request r;
@@ -126,9 +131,8 @@ static void call(struct peer *p, const struct msg_call *m, struct principal *by)
   if (!err && name_is_reserved(r.procedure)) err = MACULA_NO_SUCH_PROCEDURE;
   /* The last quarter is for our own clients: other nodes come in any number. */
   if (!err && calls_count(router_calls(n->rpc.router)) >= n->limits.max_calls / 4 * 3) err = MACULA_TOO_MANY_CALLS;
-  /* The other node may have taken us for dead meanwhile, and have given it to somebody else. A large one may just have been
-   * on its way for long. */
-  if (!err && (lane_is_large(&(struct msg){.type = MSG_CALL, .call = *m}) ? n->rpc.stood : r.age) >= GIVEN_UP) {
+  /* The other node may have taken us for dead meanwhile, and have given it to somebody else. */
+  if (!err && (goes_slowly(p, m) ? n->rpc.stood : r.age) >= GIVEN_UP) {
     err = MACULA_NOT_CONNECTED;
     r.text = "the call was on its way for so long that it may have been given up";
   }
