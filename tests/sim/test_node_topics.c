@@ -355,6 +355,58 @@ static void test_nothing_until_used(void **state) {
   rig_stop(&r);
 }
 
+/* The time of a turn is over when the first messages of it were delivered: so a fan-out goes on in the next ones. */
+static struct rig *sliced;
+static uint64_t delivered;
+static bool spent(void *ctx) {
+  const struct node *n = sliced->node;
+  (void)ctx;
+  bool first = n->stats.delivered == delivered;
+  delivered = n->stats.delivered;
+  return n->messages.rest || !first;
+}
+
+/* What many get over several turns comes to each in its form, and under one id. */
+static void test_in_slices(void **state) {
+  enum { MANY = 160 };
+  static const uint32_t caps[] = {TOPICS, RIG_EXT, RIG_BASE, ORIGIN_CAPS};
+  static char large[3000];
+  struct rig r;
+  struct rig_client *sub[MANY];
+  uint8_t id[CALL_ID_LEN];
+  (void)state;
+  sliced = &r;
+  memset(large, 'l', sizeof large - 1);
+  start(&r, &(struct rig_options){.node = {.allow_unverified = true, .process = {.spent = spent}}});
+  struct rig_client *pub = rig_join(&r, 0, NULL, TOPICS);
+  struct slice pattern = slice_str("t/x");
+  rig_send(pub, &(struct msg){.type = MSG_SUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &pattern}, .own = true}});
+  for (int i = 0; i < MANY; i++) {
+    sub[i] = rig_join(&r, 0, NULL, caps[i % 4]);
+    rig_send(sub[i], &(struct msg){.type = MSG_SUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &pattern}}});
+  }
+  announce(pub, 1, "t/x");
+  taken(pub, 1);
+  for (int k = 0; k < 4; k++) {
+    const char *payload = k % 2 ? large : "small";
+    bool has_id = false;
+    say(pub, 1, payload);
+    for (int i = 0; i < MANY; i++) {
+      struct msg m = rig_expect(sub[i], MSG_PUBLISH);
+      assert_true(slice_is(m.publish.payload, payload));
+      assert_int_equal(m.publish.brief, i % 4 == 0);
+      if (i % 4) assert_true(slice_is(m.publish.topic, i % 4 == 2 ? "t/x" : "t.x"));
+      if (i % 4 == 0) assert_true(!m.publish.message_id.p && m.publish.origin.number && !m.publish.own);
+      if (i % 4 == 0) assert_int_equal(!m.publish.topic.p, k % 2 == 0);
+      if (i % 4 && has_id) assert_memory_equal(m.publish.message_id.p, id, sizeof id);
+      if (i % 4) memcpy(id, m.publish.message_id.p, sizeof id), has_id = true;
+    }
+    assert_true(rig_expect(pub, MSG_PUBLISH).publish.own);
+  }
+  assert_true(r.node->stats.fanouts_sliced > 0);
+  rig_stop(&r);
+}
+
 static void test_checks(void **state) {
   struct rig r;
   (void)state;
@@ -391,6 +443,7 @@ int main(void) {
       cmocka_unit_test(test_a_publisher_comes_back),
       cmocka_unit_test(test_rights),
       cmocka_unit_test(test_nothing_until_used),
+      cmocka_unit_test(test_in_slices),
       cmocka_unit_test(test_checks),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
