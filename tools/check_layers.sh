@@ -5,7 +5,7 @@ set -u
 bad=0
 # The node speaks to doors: quic/quic.h is for the QUIC door, and for node.c, which owns the endpoint. All may know an identity and figures.
 in_node="access trust membership dht pubsub rpc quic/identity.h quic/stats.h tables wire bounded base"
-states="node/state.h node/trust/state.h node/session/state.h node/peers/state.h node/messages/state.h node/calls/state.h node/view/state.h node/mesh/state.h"
+states="node/flow/state.h node/state.h node/trust/state.h node/session/state.h node/peers/state.h node/messages/state.h node/calls/state.h node/view/state.h node/mesh/state.h"
 floor="node/doors/door.h node/memory node/limits.h $states $in_node"
 allowed() { # folder, or file where one in a folder differs -> row: the folders and headers that it may include
   row=
@@ -21,13 +21,14 @@ allowed() { # folder, or file where one in a folder differs -> row: the folders 
     node/memory) row="node/memory node/limits.h node/node.h $states $in_node" ;;
     node/doors/door.h) row="base" ;;
     node/doors/quic.[ch]) row="node/doors $floor quic" ;;
-    node/session) row="node/session $floor" ;;
-    node/trust) row="node/trust node/session $floor" ;;
-    node/peers) row="node/peers node/trust node/session $floor" ;;
-    node/messages | node/calls | node/view) row="$1 node/peers node/trust node/session node/keys.h $floor" ;;
-    node/mesh) row="node/mesh node/messages node/calls node/view node/peers node/trust node/session node/keys.h $floor" ;;
-    node/node.c) row="node node/mesh node/messages node/calls node/view node/peers node/trust node/session node/doors $floor quic" ;;
-    node) row="node node/mesh node/messages node/calls node/view node/peers node/trust node/session node/doors $floor" ;;
+    node/flow) row="node/flow bounded base" ;;
+    node/session) row="node/session node/flow $floor" ;;
+    node/trust) row="node/trust node/session node/flow $floor" ;;
+    node/peers) row="node/peers node/trust node/session node/flow $floor" ;;
+    node/messages | node/calls | node/view) row="$1 node/peers node/trust node/session node/flow node/keys.h $floor" ;;
+    node/mesh) row="node/mesh node/messages node/calls node/view node/peers node/trust node/session node/flow node/keys.h $floor" ;;
+    node/node.c) row="node node/mesh node/messages node/calls node/view node/peers node/trust node/session node/flow node/doors $floor quic" ;;
+    node) row="node node/mesh node/messages node/calls node/view node/peers node/trust node/session node/flow node/doors $floor" ;;
     trust) row="trust wire bounded base" ;;
     access) row="access trust wire bounded base" ;;
     mqtt) row="mqtt wire bounded base" ;;

@@ -5,6 +5,7 @@
 #include "node/doors/quic.h"
 #include "node/mesh/member.h"
 #include "node/messages/deliver.h"
+#include "node/messages/hold.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
@@ -16,6 +17,7 @@
 #include "node/receive.h"
 #include "node/session/lane.h"
 #include "node/session/origin.h"
+#include "node/session/room.h"
 #include "node/session/session.h"
 #include "node/session/topics.h"
 #include "node/trust/account.h"
@@ -45,6 +47,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_SESSIONS] = sessions_owned(n);
   ret[ROW_SEND] = (size_t)(door_quic_owned(n) + lanes_owned(n) + deliver_frames_owned(n) + 0.5);
   ret[ROW_RECEIVE] = receive_owned(n);
+  ret[ROW_FLOW] = room_owned(n);
   ret[ROW_CLIENTS] = clients_owned(&n->sessions.clients);
   ret[ROW_TOPICS] = topic_index_owned(n->messages.topics) + patterns;
   ret[ROW_FANOUT] = deliver_owned(n);
@@ -117,6 +120,8 @@ const char *node_check(const struct node *n) {
   CHECK_PART(topics_check(n));
   CHECK_PART(trust_check(n));
   CHECK_PART(receive_check(n));
+  CHECK_PART(room_check(n));
+  CHECK_PART(hold_check(n));
   CHECK_PART(peers_check(n));
   CHECK_PART(join_check(n));
   CHECK_PART(silent_check(n));

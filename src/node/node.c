@@ -14,6 +14,7 @@
 #include "node/mesh/records.h"
 #include "node/mesh/start.h"
 #include "node/messages/deliver.h"
+#include "node/messages/hold.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
@@ -133,6 +134,10 @@ static void init_tables(struct node *n) { /* tables that allocate nothing at the
   list_init(&n->sessions.judged);
   list_init(&n->sessions.leaving);
   list_init(&n->receive.partials);
+  list_init(&n->flow.readers);
+  list_init(&n->flow.released);
+  n->flow.clock = n->flow.last = n->now;
+  n->flow.look_at = TIME_NEVER;
   for (int i = 0; i < LATERS; i++) list_init(&n->receive.later[i]);
   list_init(&n->replays.all);
   list_init(&n->join.seeds);
@@ -386,7 +391,8 @@ static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, b
 
 /* Something was left for the next turn. Publishers that wait only until more was sent are no reason for one. */
 bool node_busy(const struct node *n) {
-  bool later = !list_empty(&n->receive.later[LATER_CLIENTS]) || !list_empty(&n->receive.later[LATER_LINKS]);
+  bool later = !list_empty(&n->receive.later[LATER_CLIENTS]) || !list_empty(&n->receive.later[LATER_LINKS]) ||
+               (n->flow.ready && n->flow.held_count);
   return n->put_off || n->messages.rest || (later && !n->unsent) || !list_empty(&n->receive.later[LATER_OTHERS]);
 }
 
@@ -398,6 +404,7 @@ static void on_stood(void *ctx, uint64_t ns, nanotime now) {
     n->rpc.stood_say_at = time_add(n->now, STOOD_SAID);
     log_info(n->log, "stood_still", "ms=%llu", (unsigned long long)(ns / NS_MS));
   }
+  hold_stood(n, ns);
   n->rpc.stood_next = ns;
   if (ns || !node_busy(n)) n->rpc.stood = ns;
   if (ns) router_tick(n->rpc.router, n->now);
@@ -415,7 +422,7 @@ static nanotime deadline(void *ctx) {
     at = time_min(at, n->sweep_at);
   at = time_min(at, time_min(mesh_deadline(n), time_min(time_min(link_deadline(n), ask_deadline(n)), join_deadline(n))));
   at = time_min(at, time_min(spread_deadline(n), time_min(trust_deadline(n), seals_deadline(n))));
-  at = time_min(at, receive_deadline(n));
+  at = time_min(at, time_min(receive_deadline(n), hold_deadline(n)));
   at = time_min(at, notices_deadline(n));
   at = time_min(at, time_min(start_deadline(n), providers_deadline(n)));
   at = time_min(at, time_min(account_deadline(n), retained_deadline(&n->messages.retained, n->limits.retained_ttl)));
@@ -511,6 +518,8 @@ static const struct step {
              {"frames", receive_others},
              {"delivery", deliver_step},
              {"publishers", receive_go_on},
+             {"readers", hold_tick},
+             {"publishers", receive_held},
              {"connections", connections},
              {"calls", calls},
              {"ids", old_ids},

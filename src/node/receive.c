@@ -5,8 +5,9 @@
  *   an unfinished frame, unless room for its whole length could be reserved;
  *   what a session has sent whose account has no tokens left, or has had its share of the turn (trust/account.h);
  *   what a paused publisher has sent already. A publisher is paused while the node-wide pool of send queues is nearly full,
- *   never for one subscriber, and while the node is starting (mesh/start.h). Only PUBLISH waits, and what follows it on its
- *   stream, but PING, REPLY and CANCEL are handled meanwhile;
+ *   and while the node is starting (mesh/start.h). Only PUBLISH waits, and what follows it on its stream, but PING, REPLY and
+ *   CANCEL are handled meanwhile;
+ *   likewise a publish that waits for a reader (messages/hold.h);
  *   a publish for which there is no time in this turn, or while another one is being delivered (messages/deliver.h);
  *   any frame for which there is no time, behind FRAMES_AT_ONCE that came with it: behind one lost packet a whole window;
  *   a CONNECT whose verdict comes later, and whatever follows it on any stream.
@@ -21,6 +22,7 @@
 #include "base/err.h"
 #include "node/dispatch.h"
 #include "node/messages/deliver.h"
+#include "node/messages/hold.h"
 #include "node/session/session.h"
 #include "node/trust/account.h"
 #include "wire/frame.h"
@@ -155,7 +157,7 @@ static int hold_back(struct stream *st, const struct frame *f, struct slice rest
   struct node *n = st->s->node;
   bool publish = is_publish(st->s, f), full = publish && !st->s->peer && clients_wait(n);
   list_remove(&st->partial);
-  if (st->s->state == SESSION_IN && list_empty(&st->s->paused)) {
+  if (st->s->state == SESSION_IN && list_empty(&st->s->paused) && !st->s->held) {
     if (full && list_empty(&n->sessions.paused)) n->sessions.paused_at = n->now;
     enum later which = !publish ? LATER_OTHERS : st->s->peer ? LATER_LINKS : LATER_CLIENTS;
     list_append(full ? &n->sessions.paused : &n->receive.later[which], &st->s->paused);
@@ -225,6 +227,11 @@ static int read_frames(struct stream *st, struct slice in) {
       return (r = account_wait(s)) != 0 ? r : put_aside(st, &f, in);
     }
     dispatch_frame(s, &f);
+    if (s->holds) {
+      s->holds = false;
+      account_unpaid(s, &f);
+      return hold_back(st, &f, in);
+    }
     if (dialling && s->state == SESSION_IN) resume_others(s, st);
     if (s->state == SESSION_JUDGING) { /* the CONNECT is kept, and read again when the verdict is there */
       s->judged.way = st->id;
@@ -570,6 +577,12 @@ void receive_resume(struct node *n) {
   list_remove(waiting);
 }
 
+void receive_held(struct node *n) {
+  n->flow.ready = false;
+  for (struct session *s; !(n->flow.ready = deliver_waits(n)) && (s = hold_next(n)); resume_session(s)) continue;
+  n->flow.served = NULL;
+}
+
 /* Those that wait for the next turn, each until it must wait again. */
 static void go_on(struct node *n, struct list *later) {
   struct list *waiting = &n->receive.mark;
@@ -646,7 +659,7 @@ static const char *stream_check(const struct session *s, const struct stream *st
   CHECK(!st->reserved || st->stash.p || st->reserved == st->framer.need,
         "receive: more or less is reserved than the frame needs");
   CHECK(st->withheld == to_withhold(st), "receive: the credit withheld is not what is held");
-  CHECK(!st->stash.p || !list_empty(&s->paused) || !list_empty(&s->waits) || s->state == SESSION_JUDGING ||
+  CHECK(!st->stash.p || s->held || !list_empty(&s->paused) || !list_empty(&s->waits) || s->state == SESSION_JUDGING ||
             s->state == SESSION_DIALLING,
         "receive: what is put aside waits for nothing");
   CHECK(st->since <= n->now, "receive: a frame began in the future");

@@ -17,6 +17,7 @@ void receive_tick(struct node *n);
 void receive_paced(struct node *n);  /* reads on what waited for tokens, as far as there are any */
 void receive_others(struct node *n); /* who has sent other frames than publishes, more than a turn has time for; once a turn */
 void receive_go_on(struct node *n);  /* likewise what waited for the next turn; once a turn */
+void receive_held(struct node *n);   /* publishers that waited for a reader go on, as far as they can now */
 void receive_resume(struct node *n); /* paused publishers go on, as far as the pool allows */
 void receive_sweep(struct node *n);  /* ends sessions whose unfinished frame took too long, and reserves room for others */
 /* Checks what streams hold and the credit withheld for it (base/check.h). O(sessions and their streams). */

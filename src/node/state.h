@@ -3,6 +3,7 @@
 #define NODE_STATE_H
 
 #include "node/calls/state.h"
+#include "node/flow/state.h"
 #include "node/memory/rows.h"
 #include "node/mesh/state.h"
 #include "node/messages/state.h"
@@ -73,6 +74,7 @@ struct node {
   struct trust trust;
   struct sessions sessions;
   struct receive receive;
+  struct flow flow;
   struct peers peers;
   struct join join;
   struct silent silent;

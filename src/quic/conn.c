@@ -589,6 +589,13 @@ uint64_t quic_conn_rtt(const struct quic_conn *c) {
   return info.smoothed_rtt;
 }
 
+size_t quic_conn_allowed(const struct quic_conn *c) {
+  if (!c->nc) return 0;
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info(c->nc, &info);
+  return info.cwnd;
+}
+
 size_t quic_conn_ticket(struct quic_conn *c, uint8_t **ret_ticket) {
   if (!c->ticket) return 0;
   size_t n = 2 + c->token_len + c->ticket_len;

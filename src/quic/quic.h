@@ -212,7 +212,8 @@ bool quic_conn_peer_is_short(const struct quic_conn *c); /* its key is Ed25519 o
  * UINT64_MAX: none. */
 uint64_t quic_conn_peer_expiry(const struct quic_conn *c);
 const struct addr *quic_conn_remote(const struct quic_conn *c);
-uint64_t quic_conn_rtt(const struct quic_conn *c); /* smoothed, ns */
+uint64_t quic_conn_rtt(const struct quic_conn *c);   /* smoothed, ns */
+size_t quic_conn_allowed(const struct quic_conn *c); /* the congestion window, bytes; 0: the connection is gone */
 /* Bytes of memory that the connection holds, of its own part and of conn_pool; *ret_peak: the most that it ever held. */
 size_t quic_conn_held(const struct quic_conn *c, size_t *ret_peak);
 bool quic_conn_resumed(const struct quic_conn *c);

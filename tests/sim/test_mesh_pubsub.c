@@ -305,7 +305,7 @@ static void test_qos1_limit(void **state) {
 
 /* A link that does not move: QoS 0 is left out and counted, memory stays bounded, and the publisher is not held up. */
 static void test_full_link(void **state) {
-  struct rig_options o = {.node = {.limits = {.peer_queue = 100 << 10}}};
+  struct rig_options o = {.node = {.limits = {.peer_queue = 100 << 10, .send_pool = 1 << 20}}}; /* it cannot grow */
   struct mesh m;
   (void)state;
   mesh_start_joined(&m, 2, &o);

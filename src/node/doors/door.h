@@ -78,6 +78,7 @@ struct door_ops {
   /* 32 bytes that only the two ends know, once a connection is open (RFC 5705); NULL: this kind has none. */
   const uint8_t *(*exporter)(const struct door *d);
   uint64_t (*rtt)(const struct door *d);                  /* ns; 0: unknown */
+  size_t (*allowed)(const struct door *d);                /* bytes that congestion control lets be in flight; 0: unknown */
   size_t (*held)(const struct door *d, size_t *ret_peak); /* bytes of memory that the connection uses besides its queue */
   void (*admit)(struct door *d); /* the session was let in: its connection is no longer evicted to make room */
   /* Who pays for what the peer sends and moves nothing (quic.h: quic_conn_pays); NULL: nobody any more. */
@@ -137,6 +138,7 @@ static inline const struct id *door_id(const struct door *d) { return d->ops->id
 static inline uint64_t door_id_end(const struct door *d) { return d->ops->id_end(d); }
 static inline const uint8_t *door_exporter(const struct door *d) { return d->ops->exporter(d); }
 static inline uint64_t door_rtt(const struct door *d) { return d->ops->rtt(d); }
+static inline size_t door_allowed(const struct door *d) { return d->ops->allowed ? d->ops->allowed(d) : 0; }
 static inline size_t door_held(const struct door *d, size_t *ret_peak) { return d->ops->held(d, ret_peak); }
 static inline void door_admit(struct door *d) { d->ops->admit(d); }
 static inline void door_pays(struct door *d, struct bucket *units) { d->ops->pays(d, units); }

@@ -62,6 +62,7 @@ static bool is_short(const struct door *d) { return quic_conn_peer_is_short(d->c
 static uint64_t id_end(const struct door *d) { return quic_conn_peer_expiry(d->conn); }
 static const uint8_t *exporter(const struct door *d) { return quic_conn_exporter(d->conn); }
 static uint64_t rtt(const struct door *d) { return quic_conn_rtt(d->conn); }
+static size_t allowed(const struct door *d) { return quic_conn_allowed(d->conn); }
 static size_t held(const struct door *d, size_t *ret_peak) { return quic_conn_held(d->conn, ret_peak); }
 static void admit(struct door *d) { quic_conn_admit(d->conn); }
 static void pays(struct door *d, struct bucket *units) {
@@ -105,6 +106,7 @@ static const struct door_ops ops = {.write = write_copy,
                                     .id_end = id_end,
                                     .exporter = exporter,
                                     .rtt = rtt,
+                                    .allowed = allowed,
                                     .held = held,
                                     .admit = admit,
                                     .pays = pays,

@@ -47,17 +47,14 @@ int deliver_match(struct node *n, struct session *from, struct slice topic, stru
 /* ---- copies ----------------------------------------------------------------------------------------------------------------
  */
 /* An error only if nobody has a copy; where others have one, this receiver loses it. */
-static int hand_over(struct fanout *f, struct session *to, uint64_t qos) {
+static int hand_over(struct fanout *f, struct session *to, uint64_t qos, uint64_t *cut) {
   struct parcel *p = NULL;
   int err = fanout_for(f, to, &p);
   if (err && !fanout_has_form(f)) return err;
-  if (!parcel_deliver(f->n, to, p) && qos) session_cut(to, MACULA_SLOW_CONSUMER);
+  if (parcel_deliver(f->n, to, p) || !qos) return 0;
+  session_cut(to, MACULA_SLOW_CONSUMER);
+  ++*cut;
   return 0;
-}
-
-static bool is_for(const struct topic_subscriber *hit, const struct session *from) {
-  const struct session *to = hit->user;
-  return to->state == SESSION_IN && (to != from || hit->flags & TOPIC_OWN);
 }
 
 /* Begins a list of those who are left. False: there is no memory for it, and they get their copies in this turn. */
@@ -90,7 +87,7 @@ static void end(struct node *n) {
 }
 
 int deliver_begin(struct node *n, struct session *from, struct topic_subscriber *hit, const struct msg_publish *m,
-                  const struct principal *by) {
+                  const struct principal *by, uint64_t *ret_cut) {
   uint32_t own = 0, k = 0;
   struct fanout f;
   struct delivery *d = NULL;
@@ -101,14 +98,14 @@ int deliver_begin(struct node *n, struct session *from, struct topic_subscriber 
   if (from) f.own = from->serial;
   for (; hit && !err; hit = hit->next_hit) {
     struct session *to = hit->user;
-    if (!is_for(hit, from)) continue;
+    if (!deliver_is_for(hit, from)) continue;
     own += from && to->account == from->account;
     if (d) {
       assert(d->count < d->most);
       d->to[d->count++] = hit->session;
       continue;
     }
-    err = hand_over(&f, to, m->qos);
+    err = hand_over(&f, to, m->qos, ret_cut);
     if (err || whole || ++k % LOOK || !hit->next_hit || !node_spent(n)) continue;
     whole = !keep(n, &f, m);
     d = n->messages.rest;
@@ -138,7 +135,7 @@ void deliver_step(struct node *n) {
   for (uint32_t k = 1; d->at < d->count; k++) {
     struct clients_entry *e = clients_of_session(&n->sessions.clients, d->to[d->at++]);
     struct session *to = e ? e->user : NULL;
-    if (to && to->state == SESSION_IN) (void)hand_over(d->f, to, d->qos);
+    if (to && to->state == SESSION_IN) (void)hand_over(d->f, to, d->qos, &d->end.partly.cut);
     if (k % LOOK == 0 && node_spent(n) && d->at < d->count) return;
   }
   end(n);

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "node/messages/deliver.h"
+#include "node/messages/hold.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
@@ -19,8 +20,16 @@ int publish_local(struct node *n, struct session *from, const struct msg_publish
   struct topic_subscriber *hit;
   struct msg_publish local = *m;
   local.retained_ms = 0;
+  uint64_t cut = 0;
   int err = deliver_match(n, from, m->topic, &hit);
-  return err || !hit ? err : deliver_begin(n, from, hit, &local, by);
+  return err || !hit ? err : deliver_begin(n, from, hit, &local, by, &cut);
+}
+
+/* Who gets it, here and at other nodes; of one that is sent again those here have it already. */
+static int find(struct session *s, const struct msg_publish *m, bool again, struct topic_subscriber **ret_hit,
+                struct listeners *ret_to) {
+  int err = again ? 0 : deliver_match(s->node, s, m->topic, ret_hit);
+  return err ? err : spread_find(s->node, m, ret_to);
 }
 
 /* ms: when this node accepted the message, Unix time. */
@@ -86,14 +95,18 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   char topic[NAME_MAX_LEN + 1], why[NAME_WHY_LEN], buf[SPREAD_TEXT_LEN];
   const char *text;
   struct msg_partly partly = {0};
+  struct topic_subscriber *hit = NULL;
+  struct listeners to;
   bool can_tell = m.has_ref && (s->caps & CAP_ACK);
   int err = find_topic(s, &m, topic, why, &text);
   if (s->state == SESSION_OVER) return;
   bool keyed = !err && dedup_key(s, &m, &key);
   bool again = keyed && dedup_seen(&n->messages.dedup, &key, n->now), waits = false;
+  m.has_ref = m.wait = false;
+  if (!err) err = find(s, &m, again, &hit, &to);
+  if (!err && hold_publish(s, given, hit, &to)) return;
   struct principal *by = err ? NULL : origin_of(s);
   if (!err) {
-    m.has_ref = false;
     if (!m.message_id.p && m.qos) m.message_id = serial_next(&n->messages.made, made_id);
     if (m.retain) m.retained_ms = recall_stamp(n, m.topic);
     if (m.retain && !again && (err = retain(s, &m, by, m.retained_ms, &text)) != 0) n->stats.retained_unstored++;
@@ -101,13 +114,15 @@ void publish_message(struct session *s, const struct msg_publish *given) {
     if (err && !can_tell) err = 0;
   }
   if (!err && !again) {
-    err = publish_local(n, s, &m, by);
+    struct msg_publish local = m;
+    local.retained_ms = 0;
+    err = hit ? deliver_begin(n, s, hit, &local, by, &partly.cut) : 0;
     n->stats.published += !err;
     if (!err && keyed) (void)dedup_add(&n->messages.dedup, &key, n->now);
   }
   /* A message that the publisher sends again, because not all nodes answered in time, goes to all nodes again: those that have
    * it already recognise it. */
-  if (!err) err = spread_publish(s, &m, keyed ? &key : NULL, can_tell, given->ref, &waits, &partly);
+  if (!err) err = spread_publish(s, &m, &to, keyed ? &key : NULL, can_tell, given->ref, &waits, &partly);
   if (err && !can_tell) session_notice(s, err, text);
   if (err && s->base) session_left_out(s, err, text);
   if (!waits && given->has_ref && !deliver_tell(n, s->serial, NULL, given->ref, err, &partly))
@@ -130,7 +145,9 @@ static int send_one(struct session *s, const struct msg_publish *m, const struct
   struct parcel *p;
   fanout_init(&f, n, m, by);
   int err = fanout_for(&f, s, &p);
-  if (!err && must_fit && !parcel_fits(n, s, p)) err = MACULA_EFULL;
+  bool fits =
+      err || !must_fit || (parcel_fits(s, p) && session_queued(s) <= n->limits.client_queue); /* what was retained can wait */
+  if (!err && !fits) err = MACULA_EFULL;
   if (!err) (void)parcel_deliver(n, s, p);
   fanout_done(&f);
   return err;

@@ -22,6 +22,7 @@
 #include "node/messages/recall.h"
 #include "node/peers/join.h"
 #include "node/peers/peer.h"
+#include "node/session/loss.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
 #include "node/session/topics.h"
@@ -447,18 +448,9 @@ static int send_to(struct peer *p, const struct msg_publish *m, struct fanout *f
   }
   err = fanout_for(f, link, &parcel);
   if (err) return err;
-  if (!parcel_fits(p->node, link, parcel)) return MACULA_EFULL;
+  if (!parcel_fits(link, parcel)) return MACULA_EFULL;
   return parcel_write(link, parcel);
 }
-
-/* The first `known` nodes have subscribers, or are treated as if they had; those after them, up to `sure`, have not said yet.
- * All of these must acknowledge a QoS 1 message before the publisher gets its ACK. The rest is not waited for: silent, or only
- * told of. */
-struct listeners {
-  struct peer *peers[SPREAD_MOST];
-  struct inflight_party *nodes[SPREAD_MOST];
-  uint32_t count, known, sure;
-};
 
 static void add_listener(struct listeners *l, struct peer *p) {
   if (p->spread.dead || l->count == SPREAD_MOST) return;
@@ -499,7 +491,7 @@ static void add_unreachable(struct node *n, struct listeners *l) {
   }
 }
 
-static int find_listeners(struct node *n, const struct msg_publish *m, struct listeners *ret) {
+int spread_find(struct node *n, const struct msg_publish *m, struct listeners *ret) {
   uint32_t given = match_begin(n), left = given;
   ret->count = ret->known = ret->sure = 0;
   if (list_empty(&n->spread.peers)) return 0;
@@ -552,28 +544,27 @@ static int wait_for(struct session *from, const struct listeners *to, uint64_t r
     if (err) return err == MACULA_EFULL ? MACULA_RATE_LIMITED : err;
     *ret_waits = true;
   } else {
-    *ret_partly = (struct msg_partly){.silent = all.silent, .unknown = all.unknown};
+    ret_partly->silent = all.silent;
+    ret_partly->unknown = all.unknown;
     *ret_number = to->count ? inflight_number(f) : 0;
   }
   probe_silent(to, *ret_number, n->now);
   return 0;
 }
 
-int spread_publish(struct session *from, const struct msg_publish *m, const struct dedup_key *key, bool wants_ack, uint64_t ref,
-                   bool *ret_waits, struct msg_partly *ret_partly) {
+int spread_publish(struct session *from, const struct msg_publish *m, const struct listeners *to, const struct dedup_key *key,
+                   bool wants_ack, uint64_t ref, bool *ret_waits, struct msg_partly *ret_partly) {
   struct node *n = from->node;
   struct spread *sp = &n->spread;
-  struct listeners to;
-  int err = find_listeners(n, m, &to);
+  int err = 0;
   struct msg_publish out = *m;
   uint64_t number = 0;
   struct fanout f;
   *ret_waits = false;
-  *ret_partly = (struct msg_partly){0};
-  if (!err && m->qos && wants_ack) err = wait_for(from, &to, ref, &number, ret_waits, ret_partly);
+  if (m->qos && wants_ack) err = wait_for(from, to, ref, &number, ret_waits, ret_partly);
   if (err) return err;
   err = ret_partly->unknown ? MACULA_LISTENERS_UNKNOWN : 0;
-  if (!to.count) return err;
+  if (!to->count) return err;
   if (key) {
     out.publisher = slice_of(key->publisher.b, ID_LEN);
     out.instance = slice_of(key->instance, INSTANCE_LEN);
@@ -583,12 +574,13 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
     out.has_ref = true;
   }
   fanout_init(&f, n, &out, origin_of(from));
-  for (uint32_t i = 0; i < to.count; i++) {
-    int e = send_to(to.peers[i], &out, &f);
+  for (uint32_t i = 0; i < to->count; i++) {
+    int e = send_to(to->peers[i], &out, &f);
     if (!e) sp->sent++;
     if (e) sp->dropped++;
-    if (number && i < to.sure && path_of(to.peers[i])) session_watch(path_of(to.peers[i]));
-    if (number && i < to.sure && (e = unsent(to.peers[i], e)) != 0) inflight_answer(&sp->inflight, number, to.nodes[i], e);
+    if (e == MACULA_EFULL && to->peers[i]->link) loss_note(to->peers[i]->link);
+    if (number && i < to->sure && path_of(to->peers[i])) session_watch(path_of(to->peers[i]));
+    if (number && i < to->sure && (e = unsent(to->peers[i], e)) != 0) inflight_answer(&sp->inflight, number, to->nodes[i], e);
   }
   fanout_done(&f);
   return err;

@@ -27,11 +27,21 @@ void spread_unsubscribe(struct node *n, struct slice pattern);
 void spread_pattern_gone(void *ctx, struct slice pattern); /* ctx: the node; one of a client that has ended */
 void spread_session_init(struct session *s);
 void spread_session_end(struct session *s);
-/* Sends one copy to each node that has subscribers. key: with QoS 1, for de-duplication; else NULL. *ret_waits: those nodes
- * must acknowledge the message first, and the publisher's ACK follows then; else *ret_partly belongs into it.
- * MACULA_RATE_LIMITED, MACULA_ENOMEM: nothing was sent. MACULA_LISTENERS_UNKNOWN: sent to those who are known to listen. */
-int spread_publish(struct session *from, const struct msg_publish *m, const struct dedup_key *key, bool wants_ack, uint64_t ref,
-                   bool *ret_waits, struct msg_partly *ret_partly);
+/* The first `known` nodes have subscribers, or are treated as if they had; those after them, up to `sure`, have not said yet.
+ * All of these must acknowledge a QoS 1 message before the publisher gets its ACK. The rest is not waited for: silent, or only
+ * told of. */
+struct listeners {
+  struct peer *peers[SPREAD_MOST];
+  struct inflight_party *nodes[SPREAD_MOST];
+  uint32_t count, known, sure;
+};
+/* Who gets the message. MACULA_RATE_LIMITED. */
+int spread_find(struct node *n, const struct msg_publish *m, struct listeners *ret);
+/* Sends one copy to each of them. key: with QoS 1, for de-duplication; else NULL. *ret_waits: those nodes
+ * must acknowledge the message first, and the publisher's ACK follows then; else *ret_partly, to which is added, belongs into
+ * it. MACULA_RATE_LIMITED, MACULA_ENOMEM: nothing was sent. MACULA_LISTENERS_UNKNOWN: sent to those who are known to listen. */
+int spread_publish(struct session *from, const struct msg_publish *m, const struct listeners *to, const struct dedup_key *key,
+                   bool wants_ack, uint64_t ref, bool *ret_waits, struct msg_partly *ret_partly);
 /* What the publisher is told with such a result; NULL: the code's own text. */
 #define SPREAD_TEXT_LEN 128
 const char *spread_text(int err, const struct msg_partly *partly, char buf[SPREAD_TEXT_LEN]);

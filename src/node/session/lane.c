@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "node/session/loss.h"
 #include "node/session/session.h"
 #include "trust/agree.h"
 
@@ -188,8 +189,7 @@ static void lost(struct session *s, int lane, uint8_t qos, int err) {
     session_cut(s, lane == LANE_PUBLISHES ? MACULA_SLOW_CONSUMER : err);
     return;
   }
-  s->dropped++;
-  s->node->stats.dropped++;
+  loss_note(s);
 }
 
 void lanes_pump(struct session *s) {

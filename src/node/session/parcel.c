@@ -2,13 +2,13 @@
 
 #include "base/err.h"
 #include "node/session/lane.h"
+#include "node/session/loss.h"
 #include "node/session/origin.h"
+#include "node/session/room.h"
 #include "node/session/session.h"
 #include "node/session/topics.h"
 #include "wire/frame.h"
 #include "wire/names.h"
-
-#define STALLED_AFTER (200 * NS_MS) /* a queue without an acknowledgement for so long may take only a share of the pool */
 
 /* ---- frames ----------------------------------------------------------------------------------------------------------------
  */
@@ -162,37 +162,19 @@ void fanout_kept_done(struct fanout *f) {
   fanout_done(f);
 }
 
-static bool is_stalled(const struct session *s) {
-  int64_t way = s->door.way[LANE_PUBLISHES];
-  return door_queued(&s->door, way) && time_since(s->node->now, door_progress(&s->door, way)) > STALLED_AFTER;
-}
-
-/* Whether a session's queue may take the frame: up to client_queue (a link: peer_queue) while the pool has room. A queue
- * without an acknowledgement for STALLED_AFTER may only take a sixteenth of what is free of the pool's first three quarters.
- * The last 32nd of the pool is kept for answers. */
-bool parcel_fits(const struct node *n, const struct session *s, const struct parcel *p) {
-  /* memory that this receiver adds to the pool: a large frame is shared and counted already */
-  size_t len = p->frame.n, fresh = len > SMALL_FRAME ? SMALL_FRAME : len;
-  size_t used = n->rows.mem[ROW_SEND].bytes, pool = n->limits.send_pool, queued = session_queued(s);
-  size_t cap = s->peer ? n->limits.peer_queue : n->limits.client_queue;
-  if (used + fresh > pool - pool / 32) return false;
-  if (!queued) return true;
-  size_t share = used < pool / 4 * 3 ? (pool / 4 * 3 - used) / 16 : 0;
-  if (share < cap && is_stalled(s)) cap = share;
-  return queued + len <= cap;
-}
+bool parcel_fits(struct session *s, const struct parcel *p) { return room_for(s, p->frame.n) == ROOM_YES; }
 
 int parcel_write(struct session *s, struct parcel *p) {
+  room_note(s, session_queued(s));
   int err = p->by ? origin_tell(s, LANE_PUBLISHES, p->by) : 0;
   return err ? err : lanes_write(s, LANE_PUBLISHES, s->door.way[LANE_PUBLISHES], p);
 }
 
 bool parcel_deliver(struct node *n, struct session *s, struct parcel *p) {
   int err = MACULA_EFULL;
-  if (p && parcel_fits(n, s, p)) err = parcel_write(s, p);
+  if (p && parcel_fits(s, p)) err = parcel_write(s, p);
   if (err == MACULA_EFULL || err == MACULA_ENOMEM) {
-    s->dropped++;
-    n->stats.dropped++;
+    loss_note(s);
     return false;
   }
   n->stats.delivered += !err;

@@ -69,8 +69,8 @@ void fanout_done(struct fanout *f);
 bool fanout_keep(struct fanout *f, struct fanout *ret);
 void fanout_kept_done(struct fanout *f);
 
-bool parcel_fits(const struct node *n, const struct session *s, const struct parcel *p);
-int parcel_write(struct session *s, struct parcel *p); /* the errors of lanes_write */
+bool parcel_fits(struct session *s, const struct parcel *p); /* room_for */
+int parcel_write(struct session *s, struct parcel *p);       /* the errors of lanes_write */
 /* Sends a publish to a client. False: there was no room (or the frame could not be made: p NULL), and it was counted as
  * dropped. */
 bool parcel_deliver(struct node *n, struct session *s, struct parcel *p);

@@ -5,6 +5,8 @@
 
 #include "base/utf8.h"
 #include "node/session/lane.h"
+#include "node/session/loss.h"
+#include "node/session/room.h"
 #include "wire/answer.h"
 #include "wire/names.h"
 
@@ -22,9 +24,15 @@ static int64_t way_for(const struct session *s, enum lane lane, bool answer) {
 
 size_t session_queued(const struct session *s) { return s->lanes.bytes + door_queued(&s->door, DOOR_ALL); }
 
+/* What is delivered by a way of its own has its own limit (room.h): all else goes on beside it. */
+static size_t queued_beside(const struct session *s) {
+  bool own = s->door.way[LANE_PUBLISHES] != s->door.home;
+  return session_queued(s) - (own ? room_deliveries(s) : 0);
+}
+
 static int write_msg(struct session *s, enum lane lane, int64_t way, const struct msg *m, size_t most) {
   struct parcel p;
-  size_t queued = session_queued(s);
+  size_t queued = queued_beside(s);
   int err = parcel_encode(&p, &s->node->rows.mem[ROW_SEND], m, !queued ? SIZE_MAX : queued < most ? most - queued : 0);
   if (err) return err;
   err = lanes_write(s, lane, way, &p);
@@ -46,8 +54,9 @@ static int send_msg(struct session *s, const struct msg *m, bool answer, size_t 
 int session_send(struct session *s, const struct msg *m, bool answer) { return send_msg(s, m, answer, 0); }
 
 int session_write(struct session *s, enum lane lane, struct parcel *p) {
-  size_t queued = session_queued(s);
-  if (queued && queued + p->frame.n > queue_of(s)) return MACULA_EFULL;
+  size_t queued = lane == LANE_PUBLISHES ? session_queued(s) : queued_beside(s);
+  bool fits = !queued || queued + p->frame.n <= queue_of(s);
+  if (!fits && (lane != LANE_PUBLISHES || room_for(s, p->frame.n) != ROOM_YES)) return MACULA_EFULL;
   return lanes_write(s, lane, s->door.way[lane], p);
 }
 
@@ -111,6 +120,11 @@ void notices_tick(struct node *n) {
     struct session *s = container_of(n->sessions.noticed.next, struct session, noticed);
     list_remove(&s->noticed);
     tell_rest(s);
+    bool lost = s->dropped > s->told;
+    loss_say(s);
+    if (!lost || !list_empty(&s->noticed) || s->state != SESSION_IN) continue;
+    s->notice_at = time_add(n->now, NS_SEC); /* no more before */
+    list_append(&n->sessions.noticed, &s->noticed);
   }
 }
 
@@ -200,6 +214,7 @@ static void doom(struct session *s, int err) {
 void session_close(struct session *s, int err, const char *text) {
   if (s->state == SESSION_OVER) return;
   tell_rest(s);
+  loss_say(s);
   if (s->state == SESSION_OVER) return; /* that did not fit any more */
   /* So that DISCONNECT goes behind everything that is queued; to one that waits for its verdict, where CONNECT came. */
   enum lane last = lanes_last(s);
@@ -236,6 +251,7 @@ void session_cut(struct session *s, int err) {
 
 void session_unlist(struct session *s) {
   s->state = SESSION_OVER;
+  loss_say(s);
   list_remove(&s->fresh);
   list_remove(&s->judged.all);
   list_remove(&s->doomed);

@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "bounded/bucket.h"
 #include "node/doors/door.h"
+#include "node/flow/state.h"
 #include "node/limits.h"
 #include "node/trust/state.h"
 #include "pubsub/gets.h"
@@ -128,7 +129,12 @@ struct session {
     nanotime until;
     uint64_t ways; /* that the peer says it has opened */
   } leaving;
-  uint64_t dropped; /* messages */
+  uint64_t dropped;            /* messages */
+  uint64_t told;               /* of these */
+  struct flow_reader *reader;  /* NULL: its queue is short */
+  struct flow_held *held;      /* NULL: none of its publishes waits for a reader */
+  bool holds;                  /* set while a publish is handled: its frame is to stay unread */
+  struct flow_other others[2]; /* that its publishes went to last */
 };
 
 struct sessions {
@@ -155,6 +161,8 @@ struct sessions {
   struct bucket origin_lines; /* lines about nodes that named principals which they had not announced */
   struct bucket refusals;     /* lines about clients that were refused or ended */
   uint64_t refusals_left_out;
+  struct bucket losses; /* lines about messages that were dropped */
+  uint64_t losses_left_out;
 };
 
 #endif

@@ -304,6 +304,22 @@ bool account_holds_back(struct session *s, const struct frame *f) {
   return false;
 }
 
+double account_may_wait(const struct session *from, const struct session *reader, enum budget_kind kind) {
+  nanotime now = from->node->now;
+  double own = from->account ? budget_left(&from->account->waits, kind, now) : 0;
+  double its = reader->account ? budget_left(&reader->account->slow, kind, now) : own;
+  return its < own ? its : own;
+}
+
+void account_waited(const struct session *from, const struct session *reader, enum budget_kind kind, nanotime since) {
+  if (from->account) budget_charge(&from->account->waits, kind, since, from->node->now);
+  if (reader->account) budget_charge(&reader->account->slow, kind, since, from->node->now);
+}
+
+void account_unpaid(struct session *s, const struct frame *f) {
+  if (s->state == SESSION_IN && s->account && is_paced(s)) account_charge(s, -cost_of(f));
+}
+
 void account_charge(struct session *s, double tokens) {
   struct account *a = s->account;
   if (!a || !is_paced(s)) return;

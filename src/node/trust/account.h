@@ -9,6 +9,7 @@
 #ifndef NODE_TRUST_ACCOUNT_H
 #define NODE_TRUST_ACCOUNT_H
 
+#include "node/flow/budget.h"
 #include "node/state.h"
 #include "wire/frame.h"
 
@@ -54,6 +55,12 @@ bool account_may_go_on(struct node *n, struct account *a);
 struct account *account_due(struct node *n);
 void account_waits(struct node *n, struct account *a);
 nanotime account_deadline(const struct node *n);
+
+/* Seconds that this publisher may still wait for this reader while others go hungry (flow/budget.h); of a reader that is
+ * another node the publisher's account alone decides. account_waited: it did since `from`. */
+double account_may_wait(const struct session *from, const struct session *reader, enum budget_kind kind);
+void account_waited(const struct session *from, const struct session *reader, enum budget_kind kind, nanotime since);
+void account_unpaid(struct session *s, const struct frame *f); /* gives back what account_holds_back took, as the frame waits */
 
 void account_tick(struct node *n); /* each turn, at its begin */
 

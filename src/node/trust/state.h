@@ -9,6 +9,7 @@
 #include "bounded/heap.h"
 #include "bounded/htab.h"
 #include "bounded/lru.h"
+#include "node/flow/state.h"
 #include "pubsub/retained.h"
 #include "trust/pass.h"
 #include "trust/revoked.h"
@@ -63,6 +64,8 @@ struct account {
   struct heap_link due; /* then: in accounts.due while there are any */
   uint64_t paced;       /* how often it had no tokens */
   nanotime say_at;      /* the earliest time that it is logged again */
+  struct budget waits;  /* its publishers, for all readers that are slower than others, */
+  struct budget slow;   /* and for its own readers everybody */
 };
 
 struct accounts {

@@ -73,6 +73,9 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("slow_consumers_shed", "Those of them that had stopped reading while the pool was full.", s->sheds);
   COUNTER("publisher_pauses", "Times that a publisher had to wait for the pool.", s->pauses);
   COUNTER("publishes_lost", "Publishes that were held when their client's connection ended.", s->publishes_lost);
+  COUNTER("publishers_held", "Times that a publisher had to wait for a reader's queue.", n->flow.held);
+  COUNTER("publishers_held_over", "Of these, those that ended as an account of waiting was empty.", n->flow.over);
+  GAUGE("publishers_waiting", "Publishers that wait for a reader's queue.", n->flow.held_count);
   COUNTER("publishers_put_off", "Times that what somebody sent had to wait for the next turn.", s->put_off);
   COUNTER("messages_sliced", "Messages whose subscribers got their copies in more than one turn.", s->fanouts_sliced);
   GAUGE("send_queue_bytes", "Bytes of the node-wide pool of send queues in use.", n->rows.mem[ROW_SEND].bytes);

@@ -1,0 +1,307 @@
+#include "node/messages/hold.h"
+
+#include "base/check.h"
+#include "node/flow/budget.h"
+#include "node/messages/deliver.h"
+#include "node/messages/spread.h"
+#include "node/session/room.h"
+#include "node/session/session.h"
+#include "node/trust/account.h"
+
+#define LOOK_EVERY (20 * NS_MS)    /* while somebody waits: the accounts */
+#define FORGET_EVERY (500 * NS_MS) /* readers whose queues are empty again */
+#define SOON_STEPS 4               /* of room_step */
+#define LATELY 1000u               /* ms: whom the publisher's messages went to within it counts beside those of this one */
+#define BESIDE 768u                /* bytes of a frame, and of what announces its publisher, beside topic and payload at most */
+#define UNSENT_PART 4              /* of a turn that could not send all a fourth counts as time in which this node could send */
+
+/* ---- others ----------------------------------------------------------------------------------------------------------------
+ */
+static uint32_t ms_of(nanotime t) { return (uint32_t)(t / NS_MS); }
+
+static struct flow_other other(const struct session *s) {
+  bool link = s->peer != NULL;
+  return (struct flow_other){link ? (uint64_t)(uintptr_t)s : s->serial, ms_of(s->node->now), link};
+}
+
+static struct session *find(struct node *n, const struct flow_other *o) {
+  if (!o->who) return NULL;
+  if (o->link) return (struct session *)(uintptr_t)o->who; /* it lives: hold_session_end */
+  struct clients_entry *e = clients_of_session(&n->sessions.clients, o->who);
+  return e ? e->user : NULL;
+}
+
+enum hunger {
+  HUNGRY, /* its queue is empty */
+  SOON    /* or will be */
+};
+static bool is_hungry(struct node *n, const struct flow_other *o, const struct session *reader, const struct session *from,
+                      enum hunger how) {
+  const struct session *s = find(n, o);
+  if (!s || s == reader || s == from || s->state != SESSION_IN) return false;
+  return room_deliveries(s) <= (how == SOON ? SOON_STEPS * room_step(s) : 0);
+}
+
+/* Whether another one that it publishes to goes hungry while it waits, from `since` on, for this reader. */
+static bool starves(struct session *from, const struct session *reader, const struct flow_other *least, nanotime since,
+                    enum hunger how) {
+  if (is_hungry(from->node, least, reader, from, how)) return true;
+  for (int i = 0; i < 2; i++) {
+    const struct flow_other *o = &from->others[i];
+    if (o->who && ms_of(since) - o->at <= LATELY && is_hungry(from->node, o, reader, from, how)) return true;
+  }
+  return false;
+}
+
+static void remember(struct session *from, const struct session *to) {
+  struct flow_other *o = from->others, now = other(to);
+  if (o[0].who != now.who) o[1] = o[0];
+  o[0] = now;
+}
+
+/* ---- asking ----------------------------------------------------------------------------------------------------------------
+ */
+struct ask {
+  struct session *from;
+  size_t need;
+  enum budget_kind kind;
+  bool later;                                 /* one has no room, and may be worth waiting for */
+  const struct session *first, *least, *next; /* those with the shortest queues */
+  size_t least_queued, next_queued;
+};
+
+static bool others_wait(const struct session *to) {
+  const struct flow_reader *r = to->reader;
+  return r && !list_empty(&r->holders) && to->node->flow.served != r;
+}
+
+static enum room room_of(const struct ask *a, struct session *to) {
+  return others_wait(to) && room_keeps_up(to) ? ROOM_LATER : room_for(to, a->need);
+}
+
+static void ask_one(struct ask *a, struct session *to) {
+  size_t queued = session_queued(to);
+  if (!a->first) a->first = to;
+  if (queued < a->least_queued) {
+    a->next = a->least;
+    a->next_queued = a->least_queued;
+    a->least = to;
+    a->least_queued = queued;
+  } else if (queued < a->next_queued) {
+    a->next = to;
+    a->next_queued = queued;
+  }
+  if (a->later || (!queued && !to->reader)) return;
+  enum room room = room_of(a, to);
+  a->later = room == ROOM_LATER || (room == ROOM_NONE && a->kind == BUDGET_KIND_QOS1 && room_moves(to));
+}
+
+static struct flow_other least_beside(const struct ask *a, const struct session *to) {
+  const struct session *s = a->least == to ? a->next : a->least;
+  return s ? other(s) : (struct flow_other){0};
+}
+
+static bool is_worth_it(const struct ask *a, struct session *to) {
+  enum room room = room_of(a, to);
+  if (room == ROOM_YES || (room == ROOM_NONE && a->kind != BUDGET_KIND_QOS1)) return false;
+  struct flow_other least = least_beside(a, to);
+  if (room == ROOM_LATER && account_may_wait(a->from, to, a->kind) >= BUDGET_LEAST) return true;
+  return !starves(a->from, to, &least, to->node->now, SOON) && (room == ROOM_LATER || room_moves(to));
+}
+
+/* Calls fn for each that gets the message but the publisher itself, until it returns true; returns for whom. */
+static struct session *each(struct ask *a, struct topic_subscriber *hit, const struct listeners *to,
+                            bool (*fn)(struct ask *a, struct session *to)) {
+  for (; hit; hit = hit->next_hit)
+    if (hit->user != a->from && deliver_is_for(hit, a->from) && fn(a, hit->user)) return hit->user;
+  for (uint32_t i = 0; i < to->count; i++) {
+    struct session *link = to->peers[i]->link;
+    if (link && link->state == SESSION_IN && fn(a, link)) return link;
+  }
+  return NULL;
+}
+
+static bool asked(struct ask *a, struct session *to) { return ask_one(a, to), false; }
+static bool chosen(struct ask *a, struct session *to) { return is_worth_it(a, to); }
+
+/* Without memory for its record it is put off to the next turn. */
+static void begin(const struct ask *a, struct session *to) {
+  struct session *s = a->from;
+  struct node *n = s->node;
+  struct flow *f = &n->flow;
+  s->holds = true;
+  if (s->held) return; /* on another of its ways something waits already */
+  struct flow_reader *r = room_reader(to);
+  struct flow_held *h = r ? mem_calloc(&n->rows.mem[ROW_FLOW], 1, sizeof *h) : NULL;
+  if (!h) return;
+  *h = (struct flow_held){.s = s,
+                          .reader = r,
+                          .least = least_beside(a, to),
+                          .since = n->now,
+                          .charged = n->now,
+                          .turn = f->turn,
+                          .need = (uint32_t)a->need,
+                          .kind = (uint8_t)a->kind};
+  list_init(&h->of_reader);
+  if (list_empty(&r->holders)) { /* to the front */
+    list_remove(&r->all);
+    list_prepend(&f->readers, &r->all);
+  }
+  list_append(&r->holders, &h->of_reader);
+  s->held = h;
+  f->held++;
+  f->held_count++;
+  f->look_at = time_min(f->look_at, time_add(n->now, LOOK_EVERY));
+}
+
+bool hold_publish(struct session *s, const struct msg_publish *m, struct topic_subscriber *hit, const struct listeners *to) {
+  struct ask a = {.from = s,
+                  .need = m->topic.n + m->payload.n + BESIDE,
+                  .kind = m->qos    ? BUDGET_KIND_QOS1
+                          : m->wait ? BUDGET_KIND_WAIT
+                                    : BUDGET_KIND_QOS0,
+                  .least_queued = SIZE_MAX,
+                  .next_queued = SIZE_MAX};
+  (void)each(&a, hit, to, asked);
+  struct session *reader = a.later ? each(&a, hit, to, chosen) : NULL;
+  if (reader)
+    begin(&a, reader);
+  else if (a.first)
+    remember(s, a.first);
+  return reader != NULL;
+}
+
+/* ---- going on --------------------------------------------------------------------------------------------------------------
+ */
+/* Takes it out of its reader's list, to those that go on in any case. */
+static void let_go(struct flow_held *h) {
+  struct flow_reader *r = h->reader;
+  struct flow *f = &h->s->node->flow;
+  list_remove(&h->of_reader);
+  list_append(&f->released, &h->of_reader);
+  h->reader = NULL;
+  if (!r || !list_empty(&r->holders)) return;
+  list_remove(&r->all); /* behind those that are waited for */
+  list_append(&f->readers, &r->all);
+}
+
+static struct session *take(struct flow_held *h) {
+  struct session *s = h->s;
+  struct flow *f = &s->node->flow;
+  if (h->reader) let_go(h);
+  list_remove(&h->of_reader);
+  assert(f->held_count);
+  f->held_count--;
+  s->held = NULL;
+  mem_free(&s->node->rows.mem[ROW_FLOW], h);
+  return s;
+}
+
+/* Asking anew has its cost, so there is to be room for some more. */
+static bool may_go(struct flow_held *h) {
+  struct session *to = h->reader->s;
+  if (to->state != SESSION_IN || h->s->state != SESSION_IN) return true;
+  if (room_for(to, h->need + room_step(to)) == ROOM_YES) return true;
+  if (room_for(to, h->need) != ROOM_NONE)
+    return account_may_wait(h->s, to, (enum budget_kind)h->kind) <= 0 && starves(h->s, to, &h->least, h->since, HUNGRY);
+  return h->kind != BUDGET_KIND_QOS1 || !room_moves(to) || starves(h->s, to, &h->least, h->since, SOON);
+}
+
+struct session *hold_next(struct node *n) {
+  struct flow *f = &n->flow;
+  f->served = NULL;
+  if (!list_empty(&f->released)) return take(container_of(f->released.next, struct flow_held, of_reader));
+  list_for(it, &f->readers) {
+    struct flow_reader *r = container_of(it, struct flow_reader, all);
+    if (list_empty(&r->holders)) break;
+    struct flow_held *h = container_of(r->holders.next, struct flow_held, of_reader);
+    if (h->turn == f->turn || !may_go(h)) continue; /* it has had its turn */
+    f->served = r;
+    return take(h);
+  }
+  return NULL;
+}
+
+/* ---- time and accounts -----------------------------------------------------------------------------------------------------
+ */
+static void charge(struct flow_held *h, const struct session *to) {
+  struct session *s = h->s;
+  struct node *n = s->node;
+  nanotime from = h->charged;
+  h->charged = n->now;
+  if (!starves(s, to, &h->least, h->since, HUNGRY)) return;
+  n->flow.waited += (double)(n->now - from) / (double)NS_SEC;
+  account_waited(s, to, (enum budget_kind)h->kind, from);
+  if (account_may_wait(s, to, (enum budget_kind)h->kind) > 0) return;
+  n->flow.over++;
+  let_go(h);
+}
+
+static void look(struct node *n) {
+  struct flow *f = &n->flow;
+  list_for_safe(it, &f->readers) {
+    struct flow_reader *r = container_of(it, struct flow_reader, all);
+    if (list_empty(&r->holders)) {
+      if (!room_deliveries(r->s)) room_forget(r->s);
+      continue;
+    }
+    list_for_safe(at, &r->holders) charge(container_of(at, struct flow_held, of_reader), r->s);
+  }
+  f->look_at = list_empty(&f->readers) ? TIME_NEVER : time_add(n->now, f->held_count ? LOOK_EVERY : FORGET_EVERY);
+}
+
+void hold_tick(struct node *n) {
+  struct flow *f = &n->flow;
+  uint64_t passed = time_since(n->now, f->last), stood = f->stood < passed ? f->stood : passed;
+  f->clock += (passed - stood) / (n->unsent ? UNSENT_PART : 1);
+  f->last = n->now;
+  f->stood = 0;
+  f->turn++;
+  if (n->now >= f->look_at) look(n);
+}
+
+void hold_stood(struct node *n, uint64_t ns) {
+  struct flow *f = &n->flow;
+  if (ns > f->stood_said) f->stood += ns - f->stood_said;
+  f->stood_said = ns;
+}
+
+nanotime hold_deadline(const struct node *n) { return list_empty(&n->flow.released) ? n->flow.look_at : n->now; }
+
+void hold_session_end(struct session *s) {
+  struct node *n = s->node;
+  if (s->held) (void)take(s->held);
+  while (s->reader && !list_empty(&s->reader->holders))
+    let_go(container_of(s->reader->holders.next, struct flow_held, of_reader));
+  room_forget(s);
+  if (!s->peer) return;
+  struct flow_other it = other(s);
+  list_for(at, &n->sessions.all) {
+    struct session *c = container_of(at, struct session, all);
+    for (int i = 0; i < 2; i++)
+      if (c->others[i].link && c->others[i].who == it.who) c->others[i] = (struct flow_other){0};
+    if (c->held && c->held->least.link && c->held->least.who == it.who) c->held->least = (struct flow_other){0};
+  }
+}
+
+/* ---- invariants ------------------------------------------------------------------------------------------------------------
+ */
+const char *hold_check(const struct node *n) {
+  const struct flow *f = &n->flow;
+  uint32_t held = list_count(&f->released), sessions = 0;
+  CHECK(list_holds(&f->released), "hold: a list is broken");
+  list_for(it, &f->readers) {
+    const struct flow_reader *r = container_of(it, const struct flow_reader, all);
+    held += list_count(&r->holders);
+    list_for(h, &r->holders)
+        CHECK(container_of(h, const struct flow_held, of_reader)->reader == r, "hold: one waits for another reader");
+  }
+  list_for(it, &n->sessions.all) {
+    const struct session *s = container_of(it, const struct session, all);
+    sessions += s->held != NULL;
+    CHECK(!s->held || (s->held->s == s && !s->ended), "hold: what waits is another's, or has ended");
+    CHECK(!s->holds, "hold: a frame is being held between turns");
+  }
+  CHECK(held == f->held_count && sessions == held, "hold: those that wait are not as many as counted");
+  return NULL;
+}

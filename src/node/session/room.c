@@ -1,0 +1,131 @@
+#include "node/session/room.h"
+
+#include "base/check.h"
+#include "node/flow/keep.h"
+#include "node/session/session.h"
+
+#define STALLED_AFTER (200 * NS_MS) /* a queue without an acknowledgement for so long may take only a share of the pool */
+#define STILL (5 * NS_SEC)
+
+static bool has_own_way(const struct session *s) { return s->door.way[LANE_PUBLISHES] != s->door.home; }
+
+size_t room_deliveries(const struct session *s) {
+  int64_t way = s->door.way[LANE_PUBLISHES];
+  return s->lanes.lane[LANE_PUBLISHES].bytes + (way >= 0 ? door_queued(&s->door, way) : 0);
+}
+
+static bool is_stalled(const struct session *s) {
+  int64_t way = s->door.way[LANE_PUBLISHES];
+  return door_queued(&s->door, way) && time_since(s->node->now, door_progress(&s->door, way)) > STALLED_AFTER;
+}
+
+bool room_moves(const struct session *s) {
+  int64_t way = s->door.way[LANE_PUBLISHES];
+  return !room_deliveries(s) || way < 0 || time_since(s->node->now, door_progress(&s->door, way)) <= STILL;
+}
+
+/* ---- keeping up ------------------------------------------------------------------------------------------------------------
+ */
+struct flow_reader *room_reader(struct session *s) {
+  struct flow *f = &s->node->flow;
+  if (s->reader) return s->reader;
+  struct flow_reader *r = mem_calloc(&s->node->rows.mem[ROW_FLOW], 1, sizeof *r);
+  if (!r) return NULL;
+  r->s = s;
+  list_init(&r->holders);
+  list_init(&r->all);
+  list_append(&f->readers, &r->all);
+  f->reader_count++;
+  return s->reader = r;
+}
+
+void room_forget(struct session *s) {
+  struct flow_reader *r = s->reader;
+  if (!r) return;
+  assert(list_empty(&r->holders) && s->node->flow.reader_count);
+  list_remove(&r->all);
+  s->node->flow.reader_count--;
+  s->reader = NULL;
+  mem_free(&s->node->rows.mem[ROW_FLOW], r);
+}
+
+static struct keep_now look(const struct session *s) {
+  int64_t way = s->door.way[LANE_PUBLISHES];
+  struct door_offsets at = {0};
+  struct keep_now now = {.clock = s->node->flow.clock, .rtt = door_rtt(&s->door), .allowed = door_allowed(&s->door)};
+  if (way >= 0 && !door_offsets(&s->door, way, &at)) {
+    at.written = door_written(&s->door);
+    at.acked = at.written - door_queued(&s->door, DOOR_ALL);
+  }
+  now.total = (uint32_t)(at.written + s->lanes.lane[LANE_PUBLISHES].bytes);
+  now.acked = (uint32_t)at.acked;
+  return now;
+}
+
+bool room_keeps_up(struct session *s) {
+  struct flow_reader *r = room_reader(s);
+  if (!r) return false;
+  struct keep_now now = look(s);
+  keep_note(&r->keep, &now);
+  return keep_holds(&r->keep, &now);
+}
+
+static size_t base_cap(const struct session *s) { return s->peer ? s->node->limits.peer_queue : s->node->limits.client_queue; }
+
+size_t room_step(const struct session *s) { return base_cap(s) / 16; }
+
+void room_note(struct session *s, size_t queued) {
+  struct flow_reader *r = s->reader;
+  if (!queued && r) keep_emptied(&r->keep);
+  if (!queued || (!r && queued < base_cap(s) / 4) || (r && !keep_is_due(&r->keep, s->node->flow.clock))) return;
+  if (!(r = room_reader(s))) return;
+  struct keep_now now = look(s);
+  keep_note(&r->keep, &now);
+}
+
+/* ---- room ------------------------------------------------------------------------------------------------------------------
+ */
+static size_t share_of(const struct node *n) {
+  size_t used = n->rows.mem[ROW_SEND].bytes, most = n->limits.send_pool / 4 * 3;
+  return used < most ? (most - used) / 16 : 0;
+}
+
+enum room room_for(struct session *s, size_t len) {
+  struct node *n = s->node;
+  /* memory that this receiver adds to the pool: a large frame is shared and counted already */
+  size_t fresh = len > SMALL_FRAME ? SMALL_FRAME : len, pool = n->limits.send_pool, queued = session_queued(s);
+  bool full = n->rows.mem[ROW_SEND].bytes + fresh > pool - pool / 32;
+  if (full) return queued && room_keeps_up(s) ? ROOM_LATER : ROOM_NONE;
+  if (!queued) return ROOM_YES;
+  size_t cap = base_cap(s), share = share_of(n);
+  if (share < cap && is_stalled(s)) cap = share;
+  if (queued + len <= cap) return ROOM_YES;
+  if (!room_keeps_up(s)) return ROOM_NONE;
+  return has_own_way(s) && queued + len <= share ? ROOM_YES : ROOM_LATER;
+}
+
+/* ---- invariants ------------------------------------------------------------------------------------------------------------
+ */
+const char *room_check(const struct node *n) {
+  const struct flow *f = &n->flow;
+  uint32_t readers = 0;
+  bool waited = true;
+  list_for(it, &n->sessions.all) readers += container_of(it, const struct session, all)->reader != NULL;
+  CHECK(readers == f->reader_count && list_has(&f->readers, readers), "room: the readers are not as many as counted");
+  list_for(it, &f->readers) {
+    const struct flow_reader *r = container_of(it, const struct flow_reader, all);
+    CHECK(r->s->reader == r, "room: a reader is another's");
+    CHECK(waited || list_empty(&r->holders), "room: one that is waited for stands behind one that is not");
+    waited = !list_empty(&r->holders);
+    CHECK(list_holds(&r->holders), "room: a list of those that wait is broken");
+    CHECK(r->s->state != SESSION_OVER || !r->s->ended, "room: one that has ended is a reader");
+  }
+  return NULL;
+}
+
+size_t room_owned(const struct node *n) {
+  size_t sum = 0;
+  list_for(it, &n->flow.readers) sum += mem_cost(container_of(it, const struct flow_reader, all));
+  list_for(it, &n->sessions.all) sum += mem_cost(container_of(it, const struct session, all)->held);
+  return sum;
+}
