@@ -31,8 +31,11 @@
 #define BASE_MAX_PAYLOAD (16u << 20)  /* the original's limit: larger ones end the connection */
 #define PARTIAL_TIMEOUT (60 * NS_SEC) /* an unfinished frame */
 #define GOODBYE_TIMEOUT (5 * NS_SEC)
-#define FRAMES_AT_ONCE 64u /* that are handled in any case; a datagram has fewer */
-#define LOOK 16u           /* of further ones, between two looks at the time */
+#define FRAMES_AT_ONCE 64u      /* that are handled in any case; a datagram has fewer */
+#define LOOK 16u                /* of further ones, between two looks at the time */
+#define SIGN_AFTER (2 * NS_SEC) /* a held publisher that got no credit for so long gets some, as a sign of life: so much, */
+#define SIGN (ONE_WAY_WINDOW / 2 + 1) /* as less is not told, */
+#define SIGNS_MOST (256u << 10)       /* up to so much, which is kept back later */
 
 struct stash {
   uint8_t *p;
@@ -51,6 +54,8 @@ struct stream {
   uint32_t reserved; /* this stream's part of node.receive.reserved: for that frame, also while it waits in the stash */
   bool fin, one_way;
   struct window window;    /* one_way */
+  nanotime credited;       /* likewise: when it was last given credit, */
+  uint32_t signs;          /* and how much of it was for nothing: this part of node.receive.window_more */
   size_t withheld;         /* credit not given back */
   struct stash stash;      /* received bytes that are not parsed yet */
   struct stash being_read; /* what was the stash, while its frames are handled */
@@ -304,8 +309,12 @@ static void grow_window(struct session *s, struct window *w, int64_t way, size_t
 /* n bytes of the stream were handled. */
 static void give_credit(struct stream *st, size_t n) {
   struct session *s = st->s;
+  uint32_t back = st->signs < n ? st->signs : (uint32_t)n;
+  st->signs -= back;
+  s->node->receive.window_more -= back;
+  st->credited = s->node->now;
   if (st->one_way)
-    door_credit(&s->door, st->id, n);
+    door_credit(&s->door, st->id, n - back);
   else
     door_resume(&s->door, st->id, n);
   if (st->one_way && !st->fin)
@@ -343,7 +352,7 @@ static void stream_free(struct stream *st) {
   struct node *n = st->s->node;
   partial_end(st);
   framer_done(&st->framer);
-  if (st->one_way) n->receive.window_more -= st->window.size - ONE_WAY_WINDOW;
+  if (st->one_way) n->receive.window_more -= st->window.size - ONE_WAY_WINDOW + st->signs;
   mem_free(&n->rows.mem[ROW_RECEIVE], st->stash.p);
   list_remove(&st->of_session);
   mem_free(&n->rows.mem[ROW_RECEIVE], st);
@@ -437,7 +446,7 @@ static struct stream *keep(struct session *s, const struct stream *as) {
 }
 
 static struct stream *keep_one_way(struct session *s, int64_t id) {
-  struct stream as = {.s = s, .id = id, .one_way = true, .window = {ONE_WAY_WINDOW, 0, s->node->now}};
+  struct stream as = {.s = s, .id = id, .one_way = true, .window = {ONE_WAY_WINDOW, 0, s->node->now}, .credited = s->node->now};
   framer_init(&as.framer, &s->node->rows.mem[ROW_RECEIVE], s->node->limits.max_frame);
   s->ways.seen++;
   struct stream *st = keep(s, &as);
@@ -577,10 +586,34 @@ void receive_resume(struct node *n) {
   list_remove(waiting);
 }
 
+/* Who waits for a confirmation gives up when it has heard nothing for a while, credit included. */
+static void sign_of_life(struct session *s) {
+  struct node *n = s->node;
+  list_for(it, &s->streams) {
+    struct stream *st = container_of(it, struct stream, of_session);
+    if (!st->one_way || !st->stash.p || st->fin || time_since(n->now, st->credited) < SIGN_AFTER) continue;
+    if (st->signs + SIGN > SIGNS_MOST || n->receive.window_more + SIGN > half_left(n)) continue;
+    st->credited = n->now;
+    st->signs += SIGN;
+    n->receive.window_more += SIGN;
+    door_credit(&s->door, st->id, SIGN);
+  }
+}
+
+static void signs_of_life(struct node *n) {
+  if (!n->flow.held_count || n->now < n->receive.sign_at) return;
+  n->receive.sign_at = time_add(n->now, NS_SEC);
+  list_for(it, &n->flow.readers) {
+    const struct flow_reader *r = container_of(it, const struct flow_reader, all);
+    list_for(h, &r->holders) sign_of_life(container_of(h, const struct flow_held, of_reader)->s);
+  }
+}
+
 void receive_held(struct node *n) {
   n->flow.ready = false;
   for (struct session *s; !(n->flow.ready = deliver_waits(n)) && (s = hold_next(n)); resume_session(s)) continue;
   n->flow.served = NULL;
+  signs_of_life(n);
 }
 
 /* Those that wait for the next turn, each until it must wait again. */
@@ -677,7 +710,7 @@ const char *receive_check(const struct node *n) {
       const struct stream *st = container_of(l, const struct stream, of_session);
       CHECK_PART(stream_check(s, st));
       reserved += st->reserved;
-      window_more += st->one_way ? st->window.size - ONE_WAY_WINDOW : 0;
+      window_more += st->one_way ? st->window.size - ONE_WAY_WINDOW + st->signs : 0;
       partials += !list_empty(&st->partial);
     }
   }

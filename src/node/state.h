@@ -24,6 +24,7 @@ struct receive {
   /* Bytes, each at most half of what the first windows of all one-way ways leave of receive_pool: */
   size_t reserved;    /* of large frames whose credit was given back */
   size_t window_more; /* of windows beyond the initial ones */
+  nanotime sign_at;   /* when it is looked next which held publishers got no credit for long */
 };
 
 struct node_stats {

@@ -315,6 +315,33 @@ static void test_qos1_alone(void **state) {
   rig_stop(&f.rig);
 }
 
+/* However long a publish waits, its publisher hears something every few seconds. */
+static void test_signs_of_life(void **state) {
+  struct flow_rig f;
+  char *large = malloc(900001);
+  (void)state;
+  memset(large, 'x', 900000);
+  large[900000] = 0;
+  start(&f, &(struct node_limits){.send_pool = 16 << 20});
+  struct rig_client *p = rig_join(&f.rig, 0, NULL, STREAMS), *a = reader(&f, "t");
+  slow_down(&f, a, 50 << 10);
+  for (uint64_t i = 1; i <= 5; i++) publish(p, "t", large, 1, i);
+  struct goal g = {a, 5};
+  nanotime longest = 0;
+  while (!got_all(&g)) {
+    (void)run(&f, 100 * NS_MS, NULL, NULL);
+    nanotime heard = quic_stream_credited(p->conn, p->publishes), acked = quic_stream_progress(p->conn, p->publishes);
+    nanotime silent = time_since(sim_net_now(f.rig.net), acked > heard ? acked : heard);
+    if (p->counts[MSG_ACK] < 5 && silent > longest) longest = silent;
+  }
+  assert_in_range(longest, NS_SEC, 4 * NS_SEC);
+  assert_true(sim_net_now(f.rig.net) > 60 * NS_SEC);
+  assert_int_equal(p->counts[MSG_ACK], 5);
+  no_loss(&f);
+  free(large);
+  rig_stop(&f.rig);
+}
+
 /* Beside others it has five seconds, and the publisher is told. */
 static void test_qos1_beside(void **state) {
   struct flow_rig f;
@@ -339,11 +366,12 @@ static void test_qos1_beside(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_flat_out),      cmocka_unit_test(test_alone),      cmocka_unit_test(test_base_only),
-      cmocka_unit_test(test_both_ways),     cmocka_unit_test(test_itself),     cmocka_unit_test(test_stopped),
-      cmocka_unit_test(test_slow_together), cmocka_unit_test(test_comes_anew), cmocka_unit_test(test_qos1_alone),
-      cmocka_unit_test(test_qos1_beside),
+      cmocka_unit_test(test_flat_out),      cmocka_unit_test(test_alone),         cmocka_unit_test(test_base_only),
+      cmocka_unit_test(test_both_ways),     cmocka_unit_test(test_itself),        cmocka_unit_test(test_stopped),
+      cmocka_unit_test(test_slow_together), cmocka_unit_test(test_comes_anew),    cmocka_unit_test(test_qos1_alone),
+      cmocka_unit_test(test_qos1_beside),   cmocka_unit_test(test_signs_of_life),
   };
 
+  if (getenv("ONLY")) cmocka_set_test_filter(getenv("ONLY"));
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,9 @@ static void extend(struct keep *k, const struct keep_now *now, uint64_t window) 
   k->acked = now->acked;
   if (!acked) return;
   double by = (double)acked / wanted(now, window) * (double)window;
-  k->until = by < (double)(KEEP_AHEAD * window) ? time_min(time_add(from, (nanotime)by), most) : most;
+  nanotime until = by < (double)(KEEP_AHEAD * window) ? time_min(time_add(from, (nanotime)by), most) : most;
+  nanotime least = by < (double)window ? 0 : time_add(now->clock, window);
+  k->until = until > least ? until : least;
 }
 
 void keep_note(struct keep *k, const struct keep_now *now) {

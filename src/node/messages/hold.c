@@ -201,8 +201,10 @@ static struct session *take(struct flow_held *h) {
 static bool may_go(struct flow_held *h) {
   struct session *to = h->reader->s;
   if (to->state != SESSION_IN || h->s->state != SESSION_IN) return true;
-  if (room_for(to, h->need + room_step(to)) == ROOM_YES) return true;
-  if (room_for(to, h->need) != ROOM_NONE)
+  enum room room = room_for(to, h->need);
+  bool long_ago = time_since(to->node->now, h->since) >= NS_SEC;
+  if (room == ROOM_YES && (long_ago || room_for(to, h->need + room_step(to)) == ROOM_YES)) return true;
+  if (room != ROOM_NONE)
     return account_may_wait(h->s, to, (enum budget_kind)h->kind) <= 0 && starves(h->s, to, &h->least, h->since, HUNGRY);
   return h->kind != BUDGET_KIND_QOS1 || !room_moves(to) || starves(h->s, to, &h->least, h->since, SOON);
 }
