@@ -12,16 +12,10 @@ static double wanted(const struct keep_now *now, uint64_t window) {
   return allowed < KEEP_BYTES ? allowed : KEEP_BYTES;
 }
 
-static void extend(struct keep *k, const struct keep_now *now, uint64_t window) {
-  uint32_t acked = k->at ? now->acked - k->acked : 0;
-  nanotime from = k->until > k->at ? k->until : k->at, most = time_add(now->clock, KEEP_AHEAD * window);
-  k->at = now->clock ? now->clock : 1;
-  k->acked = now->acked;
-  if (!acked) return;
-  double by = (double)acked / wanted(now, window) * (double)window;
-  nanotime until = by < (double)(KEEP_AHEAD * window) ? time_min(time_add(from, (nanotime)by), most) : most;
-  nanotime least = by < (double)window ? 0 : time_add(now->clock, window);
-  k->until = until > least ? until : least;
+static void sample(struct keep_sample past[SAMPLES], const struct keep_now *now, uint64_t every) {
+  if (past[0].at && time_since(now->clock, past[0].at) < every) return;
+  for (int i = SAMPLES - 1; i > 0; i--) past[i] = past[i - 1];
+  past[0] = (struct keep_sample){now->clock ? now->clock : 1, now->total, now->acked};
 }
 
 void keep_note(struct keep *k, const struct keep_now *now) {
@@ -30,18 +24,34 @@ void keep_note(struct keep *k, const struct keep_now *now) {
     keep_emptied(k);
     return;
   }
-  extend(k, now, window);
-  if (k->past[0].at && time_since(now->clock, k->past[0].at) < window / 2) return;
-  for (int i = SAMPLES - 1; i > 0; i--) k->past[i] = k->past[i - 1];
-  k->past[0] = (struct keep_sample){k->at, now->total, now->acked};
+  sample(k->past, now, window / 2);
+  sample(k->far, now, window * KEEP_AHEAD / 2);
+}
+
+/* The newest that is as old as that; NULL: none. */
+static const struct keep_sample *before(const struct keep_sample past[SAMPLES], const struct keep_now *now, uint64_t age) {
+  for (int i = 0; i < SAMPLES && past[i].at; i++)
+    if (time_since(now->clock, past[i].at) >= age) return &past[i];
+  return NULL;
+}
+
+static const struct keep_sample *oldest(const struct keep_sample past[SAMPLES]) {
+  int i = 0;
+  while (i < SAMPLES - 1 && past[i + 1].at) i++;
+  return &past[i];
+}
+
+static bool is_enough(const struct keep_sample *from, const struct keep_now *now, uint64_t window) {
+  double windows = (double)time_since(now->clock, from->at) / (double)window;
+  return (double)(uint32_t)(now->acked - from->acked) >= wanted(now, window) * windows;
 }
 
 bool keep_holds(const struct keep *k, const struct keep_now *now) {
   uint64_t window = keep_window(now->rtt);
-  const struct keep_sample *from = NULL;
-  if (now->total == now->acked || now->clock < k->until) return true;
-  for (int i = 0; i < SAMPLES && k->past[i].at && !from; i++)
-    if (time_since(now->clock, k->past[i].at) >= window) from = &k->past[i];
+  const struct keep_sample *from = before(k->past, now, window), *far = before(k->far, now, KEEP_AHEAD * window);
+  if (now->total == now->acked) return true;
   if (!from) return true; /* it was empty within the window, or nobody has seen it for so long */
-  return now->acked - from->acked >= from->total - from->acked;
+  if (now->acked - from->acked >= from->total - from->acked || is_enough(from, now, window)) return true;
+  if (!far) far = oldest(k->far);
+  return far->at && is_enough(far, now, window);
 }

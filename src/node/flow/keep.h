@@ -2,9 +2,9 @@
  *
  * It does if within the last 200 ms, or three round trips if that is longer, its queue was empty at some moment, or all that
  * stood in it at their begin has been acknowledged, or at least 64 KiB, or what congestion control allowed if that is less.
- * Receivers give credit in large steps, so what is acknowledged at once beyond that counts for as long as it would have taken
- * at this rate, up to eight such windows. The third rule is looked at by samples, so its window may be half as long again. Time
- * is the flow's clock (flow/state.h), which does not go on while the node itself sends nothing. */
+ * Receivers give credit in large steps, so it is enough, too, if it did that on average over eight such windows. All of this is
+ * known by samples, so that windows may be half as long again. Time is the flow's clock (flow/state.h), which does not go on
+ * while the node itself sends nothing. */
 #ifndef NODE_FLOW_KEEP_H
 #define NODE_FLOW_KEEP_H
 
@@ -28,7 +28,7 @@ uint64_t keep_window(uint64_t rtt); /* ns */
 static inline void keep_emptied(struct keep *k) { *k = (struct keep){0}; }
 /* Whether keep_note may have something to note. Cheap. */
 static inline bool keep_is_due(const struct keep *k, nanotime clock) {
-  return !k->at || time_since(clock, k->at) >= KEEP_WINDOW / 4;
+  return !k->past[0].at || time_since(clock, k->past[0].at) >= KEEP_WINDOW / 2;
 }
 /* To be called while the queue grows or is waited for. */
 void keep_note(struct keep *k, const struct keep_now *now);

@@ -16,11 +16,8 @@ struct keep_sample {
   nanotime at; /* by the flow's clock; 0: none */
   uint32_t total, acked;
 };
-struct keep {     /* whether it keeps up: flow/keep.h */
-  nanotime until; /* what it has acknowledged is enough until then */
-  nanotime at;    /* as of then; 0: nothing was noted yet */
-  uint32_t acked;
-  struct keep_sample past[3]; /* newest first */
+struct keep { /* whether it keeps up: flow/keep.h; both newest first */
+  struct keep_sample past[3], far[3];
 };
 
 struct budget { /* of waiting, as seconds that may still be waited: flow/budget.h */
