@@ -41,9 +41,12 @@ static const struct keep_sample *oldest(const struct keep_sample past[SAMPLES]) 
   return &past[i];
 }
 
+/* `far` samples are up to half older than they need be, which is in its favour; so are those of a queue that nobody looked at.
+ */
 static bool is_enough(const struct keep_sample *from, const struct keep_now *now, uint64_t window) {
-  double windows = (double)time_since(now->clock, from->at) / (double)window;
-  return (double)(uint32_t)(now->acked - from->acked) >= wanted(now, window) * windows;
+  uint64_t windows = time_since(now->clock, from->at) / window; /* whole ones */
+  if (windows > KEEP_AHEAD) windows = KEEP_AHEAD;
+  return (double)(uint32_t)(now->acked - from->acked) >= wanted(now, window) * (double)(windows ? windows : 1);
 }
 
 bool keep_holds(const struct keep *k, const struct keep_now *now) {
