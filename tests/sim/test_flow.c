@@ -372,6 +372,5 @@ int main(void) {
       cmocka_unit_test(test_qos1_beside),   cmocka_unit_test(test_signs_of_life),
   };
 
-  if (getenv("ONLY")) cmocka_set_test_filter(getenv("ONLY"));
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
