@@ -31,6 +31,9 @@ struct flow_reader {
   struct list all;     /* flow.readers: those that publishers wait for stand before the others */
   struct list holders; /* flow_held.of_reader, longest first */
   struct keep keep;
+  nanotime
+      progress; /* of its queue, when the first of those that wait was looked at; it is looked at again when that changes, */
+  nanotime again_at; /* or then */
 };
 
 /* Another one that the publisher's messages go to. */

@@ -8,19 +8,20 @@
 #include "node/session/session.h"
 #include "node/trust/account.h"
 
-#define LOOK_EVERY (20 * NS_MS)    /* while somebody waits: the accounts */
-#define FORGET_EVERY (500 * NS_MS) /* readers whose queues are empty again */
-#define SOON_STEPS 4               /* of room_step */
-#define LATELY 1000u               /* ms: whom the publisher's messages went to within it counts beside those of this one */
-#define BESIDE 768u                /* bytes of a frame, and of what announces its publisher, beside topic and payload at most */
-#define UNSENT_PART 4              /* of a turn that could not send all a fourth counts as time in which this node could send */
+#define LOOK_EVERY (20 * NS_MS) /* while somebody waits: the accounts */
+#define LOOK_EACH (10 * NS_US)  /* and so much less often for each that waits */
+#define SOON_STEPS 4            /* of room_step */
+#define LATELY 1000u            /* ms: whom the publisher's messages went to within it counts beside those of this one */
+#define BESIDE 768u             /* bytes of a frame, and of what announces its publisher, beside topic and payload at most */
+#define UNSENT_PART 4           /* of a turn that could not send all a fourth counts as time in which this node could send */
 
 /* ---- others ----------------------------------------------------------------------------------------------------------------
  */
 static uint32_t ms_of(nanotime t) { return (uint32_t)(t / NS_MS); }
 
-static struct flow_other other(const struct session *s) {
+static struct flow_other other(struct session *s) {
   bool link = s->peer != NULL;
+  s->is_other |= link;
   return (struct flow_other){link ? (uint64_t)(uintptr_t)s : s->serial, ms_of(s->node->now), link};
 }
 
@@ -53,7 +54,7 @@ static bool starves(struct session *from, const struct session *reader, const st
   return false;
 }
 
-static void remember(struct session *from, const struct session *to) {
+static void remember(struct session *from, struct session *to) {
   struct flow_other *o = from->others, now = other(to);
   if (o[0].who != now.who) o[1] = o[0];
   o[0] = now;
@@ -65,8 +66,8 @@ struct ask {
   struct session *from;
   size_t need;
   enum budget_kind kind;
-  bool later;                                 /* one has no room, and may be worth waiting for */
-  const struct session *first, *least, *next; /* those with the shortest queues */
+  bool later;                           /* one has no room, and may be worth waiting for */
+  struct session *first, *least, *next; /* those with the shortest queues */
   size_t least_queued, next_queued;
 };
 
@@ -97,7 +98,7 @@ static void ask_one(struct ask *a, struct session *to) {
 }
 
 static struct flow_other least_beside(const struct ask *a, const struct session *to) {
-  const struct session *s = a->least == to ? a->next : a->least;
+  struct session *s = a->least == to ? a->next : a->least;
   return s ? other(s) : (struct flow_other){0};
 }
 
@@ -209,6 +210,17 @@ static bool may_go(struct flow_held *h) {
   return h->kind != BUDGET_KIND_QOS1 || !room_moves(to) || starves(h->s, to, &h->least, h->since, SOON);
 }
 
+/* Nothing has changed since the last look, as far as is cheap to see. */
+static bool is_idle(const struct flow_reader *r) {
+  return r->s->node->now < r->again_at && door_progress(&r->s->door, DOOR_ALL) == r->progress && r->s->state == SESSION_IN;
+}
+
+static void looked_at(struct flow_reader *r, const struct flow_held *h) {
+  bool over = account_may_wait(h->s, r->s, (enum budget_kind)h->kind) <= 0; /* then another one's queue decides */
+  r->progress = door_progress(&r->s->door, DOOR_ALL);
+  r->again_at = over ? 0 : time_add(r->s->node->now, LOOK_EVERY);
+}
+
 struct session *hold_next(struct node *n) {
   struct flow *f = &n->flow;
   f->served = NULL;
@@ -217,9 +229,12 @@ struct session *hold_next(struct node *n) {
     struct flow_reader *r = container_of(it, struct flow_reader, all);
     if (list_empty(&r->holders)) break;
     struct flow_held *h = container_of(r->holders.next, struct flow_held, of_reader);
-    if (h->turn == f->turn || !may_go(h)) continue; /* it has had its turn */
-    f->served = r;
-    return take(h);
+    if (h->turn == f->turn || is_idle(r)) continue; /* it has had its turn */
+    if (may_go(h)) {
+      f->served = r;
+      return take(h);
+    }
+    looked_at(r, h);
   }
   return NULL;
 }
@@ -249,7 +264,8 @@ static void look(struct node *n) {
     }
     list_for_safe(at, &r->holders) charge(container_of(at, struct flow_held, of_reader), r->s);
   }
-  f->look_at = list_empty(&f->readers) ? TIME_NEVER : time_add(n->now, f->held_count ? LOOK_EVERY : FORGET_EVERY);
+  nanotime every = f->held_count ? LOOK_EVERY + f->held_count * LOOK_EACH : ROOM_FORGET;
+  f->look_at = list_empty(&f->readers) ? TIME_NEVER : time_add(n->now, every);
 }
 
 void hold_tick(struct node *n) {
@@ -276,8 +292,8 @@ void hold_session_end(struct session *s) {
   while (s->reader && !list_empty(&s->reader->holders))
     let_go(container_of(s->reader->holders.next, struct flow_held, of_reader));
   room_forget(s);
-  if (!s->peer) return;
-  struct flow_other it = other(s);
+  if (!s->is_other) return;
+  struct flow_other it = {.who = (uint64_t)(uintptr_t)s};
   list_for(at, &n->sessions.all) {
     struct session *c = container_of(at, struct session, all);
     for (int i = 0; i < 2; i++)

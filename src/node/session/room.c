@@ -36,6 +36,7 @@ struct flow_reader *room_reader(struct session *s) {
   list_init(&r->all);
   list_append(&f->readers, &r->all);
   f->reader_count++;
+  f->look_at = time_min(f->look_at, time_add(s->node->now, ROOM_FORGET));
   return s->reader = r;
 }
 

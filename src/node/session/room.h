@@ -9,6 +9,8 @@
 
 #include "node/session/parcel.h"
 
+#define ROOM_FORGET (500 * NS_MS) /* so often readers whose queues are empty again are forgotten */
+
 enum room {
   ROOM_YES,
   ROOM_LATER, /* it keeps up, so that there will be soon */

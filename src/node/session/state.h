@@ -133,6 +133,7 @@ struct session {
   uint64_t told;               /* of these */
   struct flow_reader *reader;  /* NULL: its queue is short */
   struct flow_held *held;      /* NULL: none of its publishes waits for a reader */
+  bool is_other;               /* a link: it may be one of others, or least, of another session */
   bool holds;                  /* set while a publish is handled: its frame is to stay unread */
   struct flow_other others[2]; /* that its publishes went to last */
 };
