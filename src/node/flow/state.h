@@ -42,6 +42,10 @@ struct flow_other {
   uint32_t at;  /* ms */
   bool link;
 };
+struct flow_others { /* the last two, the latest first */
+  uint64_t who[2];
+  uint32_t at[2]; /* ms; the lowest bit: a link */
+};
 
 /* A publisher's session while its publish waits for room in a reader's queue. */
 struct flow_held {

@@ -48,16 +48,21 @@ static bool starves(struct session *from, const struct session *reader, const st
                     enum hunger how) {
   if (is_hungry(from->node, least, reader, from, how)) return true;
   for (int i = 0; i < 2; i++) {
-    const struct flow_other *o = &from->others[i];
-    if (o->who && ms_of(since) - o->at <= LATELY && is_hungry(from->node, o, reader, from, how)) return true;
+    struct flow_other o = {from->others.who[i], from->others.at[i] & ~1u, from->others.at[i] & 1};
+    if (o.who && ms_of(since) - o.at <= LATELY && is_hungry(from->node, &o, reader, from, how)) return true;
   }
   return false;
 }
 
 static void remember(struct session *from, struct session *to) {
-  struct flow_other *o = from->others, now = other(to);
-  if (o[0].who != now.who) o[1] = o[0];
-  o[0] = now;
+  struct flow_others *o = &from->others;
+  struct flow_other now = other(to);
+  if (o->who[0] != now.who) {
+    o->who[1] = o->who[0];
+    o->at[1] = o->at[0];
+  }
+  o->who[0] = now.who;
+  o->at[0] = (now.at & ~1u) | now.link;
 }
 
 /* ---- asking ----------------------------------------------------------------------------------------------------------------
@@ -297,7 +302,7 @@ void hold_session_end(struct session *s) {
   list_for(at, &n->sessions.all) {
     struct session *c = container_of(at, struct session, all);
     for (int i = 0; i < 2; i++)
-      if (c->others[i].link && c->others[i].who == it.who) c->others[i] = (struct flow_other){0};
+      if (c->others.at[i] & 1 && c->others.who[i] == it.who) c->others.who[i] = 0;
     if (c->held && c->held->least.link && c->held->least.who == it.who) c->held->least = (struct flow_other){0};
   }
 }

@@ -9,6 +9,7 @@
 void loss_note(struct session *s) {
   struct node *n = s->node;
   s->dropped++;
+  s->untold++;
   if (!s->peer) n->stats.dropped++;
   if (!list_empty(&s->noticed) || s->state != SESSION_IN) return;
   s->notice_at = time_add(n->now, NS_SEC);
@@ -32,9 +33,9 @@ static void log_it(struct session *s, uint64_t count) {
 }
 
 void loss_say(struct session *s) {
-  uint64_t count = s->dropped - s->told;
+  uint64_t count = s->untold;
   if (!count) return;
-  s->told = s->dropped;
+  s->untold = 0;
   log_it(s, count);
   if (s->state != SESSION_IN || !(s->caps & CAP_NOTICE)) return;
   struct msg m = {.type = MSG_NOTICE,

@@ -120,7 +120,7 @@ void notices_tick(struct node *n) {
     struct session *s = container_of(n->sessions.noticed.next, struct session, noticed);
     list_remove(&s->noticed);
     tell_rest(s);
-    bool lost = s->dropped > s->told;
+    bool lost = s->untold;
     loss_say(s);
     if (!lost || !list_empty(&s->noticed) || s->state != SESSION_IN) continue;
     s->notice_at = time_add(n->now, NS_SEC); /* no more before */

@@ -129,13 +129,13 @@ struct session {
     nanotime until;
     uint64_t ways; /* that the peer says it has opened */
   } leaving;
-  uint64_t dropped;            /* messages */
-  uint64_t told;               /* of these */
-  struct flow_reader *reader;  /* NULL: its queue is short */
-  struct flow_held *held;      /* NULL: none of its publishes waits for a reader */
-  bool is_other;               /* a link: it may be one of others, or least, of another session */
-  bool holds;                  /* set while a publish is handled: its frame is to stay unread */
-  struct flow_other others[2]; /* that its publishes went to last */
+  uint64_t dropped;           /* messages */
+  uint32_t untold;            /* of these, so many */
+  bool is_other;              /* a link: it may be one of others, or least, of another session */
+  bool holds;                 /* set while a publish is handled: its frame is to stay unread */
+  struct flow_reader *reader; /* NULL: its queue is short */
+  struct flow_held *held;     /* NULL: none of its publishes waits for a reader */
+  struct flow_others others;  /* that its publishes went to last */
 };
 
 struct sessions {
