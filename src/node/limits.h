@@ -36,7 +36,7 @@ enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
     ", for 60 s, or being looked up; the least recently used makes room")                                                      \
   X(MAX_HALF_OPEN, max_half_open, max_half_open, COUNT, 1024, 1, 1000000, 16, LIMIT_RELOADED, "N",                             \
     "connections that have not said CONNECT", "")                                                                              \
-  X(MAX_REPLAYS, max_replays, max_replays, COUNT, 32768, 1, 100000000, 256, LIMIT_RELOADED, "N",                               \
+  X(MAX_REPLAYS, max_replays, max_replays, COUNT, 24576, 1, 100000000, 256, LIMIT_RELOADED, "N",                               \
     "subscriptions to which retained messages are still being sent", "; one more gets the new messages only")                  \
   X(MAX_PEERS, max_peers, max_peers, COUNT, 1000, 1, 100000, 8, LIMIT_RELOADED, "N", "connections to other nodes",             \
     "; the least recently used makes room, last those given with join")                                                        \

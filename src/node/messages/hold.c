@@ -12,8 +12,8 @@
 #define LOOK_EACH (10 * NS_US)  /* and so much less often for each that waits */
 #define SOON_STEPS 4            /* of room_step */
 #define LATELY 1000u            /* ms: whom the publisher's messages went to within it counts beside those of this one */
-#define BESIDE 768u             /* bytes of a frame, and of what announces its publisher, beside topic and payload at most */
-#define UNSENT_PART 4           /* of a turn that could not send all a fourth counts as time in which this node could send */
+#define BESIDE 1280u  /* bytes of a frame, and of what announces its publisher and topic, beside topic and payload at most */
+#define UNSENT_PART 4 /* of a turn that could not send all a fourth counts as time in which this node could send */
 
 /* ---- others ----------------------------------------------------------------------------------------------------------------
  */

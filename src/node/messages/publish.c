@@ -102,9 +102,10 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   if (s->state == SESSION_OVER) return;
   bool keyed = !err && dedup_key(s, &m, &key);
   bool again = keyed && dedup_seen(&n->messages.dedup, &key, n->now), waits = false;
-  m.has_ref = m.wait = false;
+  m.has_ref = false;
   if (!err) err = find(s, &m, again, &hit, &to);
-  if (!err && hold_publish(s, given, hit, &to)) return;
+  if (!err && hold_publish(s, &m, hit, &to)) return;
+  m.wait = false;
   struct principal *by = err ? NULL : origin_of(s);
   if (!err) {
     if (!m.message_id.p && m.qos) m.message_id = serial_next(&n->messages.made, made_id);
