@@ -24,6 +24,7 @@ static const struct config_row rows[OPTION_COUNT] = {
 #undef OPTION_ROW
 };
 
+#define MQTT_POOL (64u << 20) /* bytes, where the door is open and nothing else is said */
 #define MAX_FILE (1 << 20)
 #define MAX_SUGGEST 64
 #define MAX_NESTING 8 /* a list in a mapping is 2 */
@@ -377,19 +378,29 @@ static int default_state(struct config *c, const char *const *env, char *ret_why
   return 0;
 }
 
-/* Checks that concern several options. */
-static int check_together(const struct config *c, char *ret_why) {
+/* Whether who can reach these addresses is judged. */
+static int check_reached(const struct config *c, const struct config_addrs *l, enum option o, char *ret_why) {
   char where[CONFIG_WHY_LEN], at[ADDR_TEXT_LEN];
-  for (size_t i = 0; i < c->listen.count; i++)
-    if (!addr_is_loopback(&c->listen.at[i]) && !c->access && !c->realm_keys.count) {
-      config_where(c, OPTION_LISTEN, where);
-      addr_text(&c->listen.at[i], at);
+  for (size_t i = 0; i < l->count; i++)
+    if (!addr_is_loopback(&l->at[i]) && !c->access && !c->realm_keys.count) {
+      config_where(c, o, where);
+      addr_text(&l->at[i], at);
       snprintf(ret_why, CONFIG_WHY_LEN,
                "%.200s: %s can be reached by others, to whom access is never open: say who may do what, with --access FILE "
                "(maculad.yaml(5) shows one) or --realm-keys ID",
                where, at);
       return MACULA_EINVAL;
     }
+  return 0;
+}
+
+/* Checks that concern several options. */
+static int check_together(const struct config *c, char *ret_why) {
+  char where[CONFIG_WHY_LEN];
+  int err = check_reached(c, &c->listen, OPTION_LISTEN, ret_why);
+  if (!err) err = check_reached(c, &c->mqtt, OPTION_MQTT, ret_why);
+  if (!err) err = check_reached(c, &c->mqtts, OPTION_MQTTS, ret_why);
+  if (err) return err;
   if (c->realm_keys.count && c->access) {
     config_where(c, OPTION_REALM_KEYS, where);
     snprintf(ret_why, CONFIG_WHY_LEN, "%.200s: an access file is given too: its realm_keys is where they stand then", where);
@@ -433,6 +444,7 @@ int config_load(int argc, const char *const *argv, const char *const *env, struc
   /* The idle timeout alone may be lowered: the pings follow. */
   if (!err && !config_is_set(c, OPTION_KEEP_ALIVE) && c->node.keep_alive > c->node.idle_timeout / 3)
     c->node.keep_alive = c->node.idle_timeout / 3;
+  if ((c->mqtt.count || c->mqtts.count) && !c->node.limits.mqtt_pool) c->node.limits.mqtt_pool = MQTT_POOL;
   if (!err) err = check_together(c, ret_why);
   if (err && !ret_why[0]) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
   return err;

@@ -54,7 +54,7 @@ struct config { /* texts live as long as it does */
       node; /* of which options set: name (NULL: none was given), realm, allow_unverified, times, limits, hidden */
   enum config_mode mode;
   char *file; /* NULL: none was named */
-  struct config_addrs listen;
+  struct config_addrs listen, mqtt, mqtts;
   const char *state; /* folder */
   struct config_http http;
   const char *http_token, *cert, *key, *ca; /* files; NULL: none */

@@ -84,6 +84,7 @@ static int each_item(const char *text, int (*fn)(const char *item, void *ctx), v
 
 struct item_list { /* and what is wrong with an item, when there is more to say than what the list should be */
   void *to;
+  uint16_t port; /* where none is given */
   char why[SERVER_WHY_LEN];
 };
 
@@ -91,7 +92,7 @@ static int add_addr(const char *item, void *ctx) {
   struct item_list *list = ctx;
   struct config_addrs *a = list->to;
   if (a->count == CONFIG_MAX_LISTEN || addr_bad_zone(item, list->why)) return MACULA_EINVAL;
-  int err = addr_parse(item, DEFAULT_PORT, &a->at[a->count]);
+  int err = addr_parse(item, list->port, &a->at[a->count]);
   if (!err) a->count++;
   return err;
 }
@@ -153,7 +154,7 @@ int config_parse_value(struct config *c, const struct config_row *r, const char 
   static const char *const formats[] = {"text", "json"};
   char wrong[NODE_WHY_LEN];
   void *to = (char *)c + r->offset;
-  struct item_list list = {.to = to};
+  struct item_list list = {.to = to, .port = (uint16_t)r->most};
   uint64_t n;
   int i;
   switch (r->type) {

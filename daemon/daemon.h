@@ -11,6 +11,7 @@
 #include "logsink.h"
 #include "memory.h"
 #include "mesh.h"
+#include "mqtt.h"
 #include "reload.h"
 
 /* RUNNING --SIGINT, SIGTERM--> DRAINING --node_drained--> DRAINED --one turn, which sends the goodbyes--> the loop stops.
@@ -31,6 +32,7 @@ struct daemon {
   struct io_loop *loop;
   struct io_udp *udp[CONFIG_MAX_LISTEN];
   struct io_udp *out[2]; /* with no_listen: dials leave from here, nothing is accepted */
+  struct mqtt_ports mqtt;
   struct mesh *mesh;
   struct addr advertise; /* sa_family 0: none */
   struct node *node;

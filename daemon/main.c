@@ -47,6 +47,14 @@ static void print_banner(const struct daemon *d) {
     addr_text(io_udp_local(d->udp[i]), at);
     printf("listen   %s\n", at);
   }
+  for (size_t i = 0; i < d->cfg.mqtt.count; i++) {
+    addr_text(io_tcp_local(d->mqtt.tcp[i]), at);
+    printf("mqtt     %s\n", at);
+  }
+  for (size_t i = 0; i < d->cfg.mqtts.count; i++) {
+    addr_text(io_tcp_local(d->mqtt.tls_tcp[i]), at);
+    printf("mqtts    %s\n", at);
+  }
   if (d->http) {
     addr_text(http_local(d->http), at);
     printf("http     http%s://%s/health\n", http_is_tls(d->http) ? "s" : "", at);
@@ -71,6 +79,17 @@ static void print_banner(const struct daemon *d) {
   fflush(stdout);
 }
 
+/* NULL: none. */
+static json_t *addresses(struct io_tcp *const *tcp, size_t count) {
+  char at[ADDR_TEXT_LEN];
+  json_t *list = count ? json_array() : NULL;
+  for (size_t i = 0; i < count; i++) {
+    addr_text(io_tcp_local(tcp[i]), at);
+    json_array_append_new(list, json_string(at));
+  }
+  return list;
+}
+
 /* What the banner says, for programs that start a node: one line, once it serves. */
 static int print_ready(const struct daemon *d) {
   char hex[ID_HEX_LEN + 1], at[ADDR_TEXT_LEN];
@@ -80,8 +99,9 @@ static int print_ready(const struct daemon *d) {
     addr_text(io_udp_local(d->udp[i]), at);
     json_array_append_new(listen, json_string(at));
   }
+  json_t *mqtt = addresses(d->mqtt.tcp, d->cfg.mqtt.count), *mqtts = addresses(d->mqtt.tls_tcp, d->cfg.mqtts.count);
   if (d->http) addr_text(http_local(d->http), at);
-  json_t *j = json_pack("{s:s, s:s, s:o, s:s?, s:s}", "event", "ready", "id", hex, "listen", listen, "http",
+  json_t *j = json_pack("{s:s, s:s, s:o, s:o*, s:o*, s:s?, s:s}", "event", "ready", "id", hex, "listen", listen, "mqtt", mqtt, "mqtts", mqtts, "http",
                         d->http ? at : NULL, "state", d->cfg.state);
   int err = !j                                                                                    ? MACULA_ENOMEM
             : json_dumpf(j, stdout, JSON_COMPACT) || fputc('\n', stdout) == EOF || fflush(stdout) ? MACULA_EIO

@@ -9,6 +9,9 @@
 #define OPTION_MAP(X)                                                                                                          \
   X(LISTEN, listen, ADDRS, listen, 0, 9443, LIMIT_FIXED, "ADDR:PORT",                                                          \
     "UDP addresses to serve, separated by commas (127.0.0.1:9443)")                                                            \
+  X(MQTT, mqtt, ADDRS, mqtt, 0, 1883, LIMIT_FIXED, "ADDR:PORT",                                                                \
+    "TCP addresses to serve clients of MQTT at, separated by commas (none)")                                                   \
+  X(MQTTS, mqtts, ADDRS, mqtts, 0, 8883, LIMIT_FIXED, "ADDR:PORT", "the same over TLS, with the node's certificate (none)")    \
   X(JOIN, join, SEEDS, join, 0, 9443, LIMIT_FIXED, "ADDR,ADDR...",                                                             \
     "nodes of the mesh to join: HOST, HOST:PORT or macula://ID@HOST:PORT")                                                     \
   X(ADVERTISE, advertise, PLACE, advertise, 0, 9443, LIMIT_FIXED, "HOST:PORT",                                                 \

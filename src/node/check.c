@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "node/calls/providers.h"
+#include "node/doors/mqtt.h"
 #include "node/doors/quic.h"
 #include "node/mesh/member.h"
 #include "node/messages/deliver.h"
@@ -30,7 +31,8 @@
  * GnuTLS hold: such an account must hold at least what was found. (A large frame that waited for a link is referred to by the
  * link's queue until it is acknowledged.) */
 static bool is_walked(enum row row) {
-  return row != ROW_QUIC && row != ROW_TLS && row != ROW_CALLS && row != ROW_RETAINED && row != ROW_ADMIN && row != ROW_HELD;
+  return row != ROW_QUIC && row != ROW_TLS && row != ROW_CALLS && row != ROW_RETAINED && row != ROW_ADMIN && row != ROW_HELD &&
+         row != ROW_MQTT;
 }
 
 static size_t text_owned(const struct node *n) {
@@ -45,7 +47,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_INTEREST] += recall_owned(n);
   ret[ROW_NODE] = text_owned(n);
   ret[ROW_SESSIONS] = sessions_owned(n);
-  ret[ROW_SEND] = (size_t)(door_quic_owned(n) + lanes_owned(n) + deliver_frames_owned(n) + 0.5);
+  ret[ROW_SEND] = (size_t)(door_quic_owned(n) + lanes_owned(n) + deliver_frames_owned(n) + mqtt_door_frames_owned(n) + 0.5);
   ret[ROW_RECEIVE] = receive_owned(n);
   ret[ROW_FLOW] = room_owned(n);
   ret[ROW_CLIENTS] = clients_owned(&n->sessions.clients);
@@ -115,6 +117,7 @@ static const char *origins_of_node_check(const struct node *n) {
 
 const char *node_check(const struct node *n) {
   CHECK_PART(door_quic_check(n));
+  CHECK_PART(mqtt_door_check(n));
   CHECK_PART(sessions_check(n));
   CHECK_PART(origins_of_node_check(n));
   CHECK_PART(topics_check(n));

@@ -8,6 +8,7 @@
 #include "node/calls/providers.h"
 #include "node/calls/remote.h"
 #include "node/calls/rpc.h"
+#include "node/doors/mqtt.h"
 #include "node/doors/quic.h"
 #include "node/ends.h"
 #include "node/mesh/member.h"
@@ -315,6 +316,7 @@ void node_unbound(struct node *n, unsigned which) {
 void node_free(struct node *n) {
   if (!n) return;
   rows_unwatch(n);
+  mqtt_door_free(n);
   n->draining = n->left = true; /* calls that fail now dial nobody */
   n->spread.gets.left = NULL;   /* the nodes that answer them have no connection any more */
   if (n->quic) quic_free(n->quic);
@@ -423,7 +425,7 @@ static nanotime deadline(void *ctx) {
   at = time_min(at, time_min(mesh_deadline(n), time_min(time_min(link_deadline(n), ask_deadline(n)), join_deadline(n))));
   at = time_min(at, time_min(spread_deadline(n), time_min(trust_deadline(n), seals_deadline(n))));
   at = time_min(at, time_min(receive_deadline(n), hold_deadline(n)));
-  at = time_min(at, notices_deadline(n));
+  at = time_min(at, time_min(notices_deadline(n), mqtt_door_deadline(n)));
   at = time_min(at, time_min(start_deadline(n), providers_deadline(n)));
   at = time_min(at, time_min(account_deadline(n), retained_deadline(&n->messages.retained, n->limits.retained_ttl)));
   return n->draining ? time_min(at, n->drain_at) : at;
@@ -516,6 +518,7 @@ static const struct step {
   void (*fn)(struct node *n);
 } steps[] = {{"accounts", account_tick},
              {"frames", receive_others},
+             {"mqtt", mqtt_door_step},
              {"delivery", deliver_step},
              {"publishers", receive_go_on},
              {"readers", hold_tick},
@@ -544,6 +547,7 @@ static const struct step {
              {"mesh", mesh_step},
              {"ends", settle},
              {"interest", spread_step},
+             {"mqtt", mqtt_door_step},
              {"start", start_step},
              {"calls", providers_step},
              {"ends", settle},
@@ -731,6 +735,7 @@ int node_reload(struct node *n, const struct node_reload *r) {
                                                              .max_discovered = l.max_discovered,
                                                              .party_lookups = party_lookups(&l),
                                                              .max_args_bytes = l.call_bytes});
+    mqtt_door_set_limits(n);
     records_set_limits(n);
     peers_set_limits(n);
     settle(n);

@@ -74,6 +74,12 @@ struct endpoint node_endpoint(struct node *n);
 bool node_busy(const struct node *n);
 struct quic *node_quic(struct node *n); /* quic_set_max_segments and the like */
 
+/* Opens the door for clients of MQTT: whoever carries streams (base/stream.h) has this as their owner. Streams end before
+ * node_free. node_mqtt_mem: the account for what they take. MACULA_ENOMEM. */
+struct stream_owner;
+int node_mqtt_open(struct node *n, struct stream_owner *ret_owner);
+struct mem *node_mqtt_mem(struct node *n);
+
 /* The addresses of its sockets, at most NODE_MAX_SOCKETS: dials leave from one of them. Before the first node_join. */
 void node_set_sockets(struct node *n, const struct addr *sockets, size_t count);
 /* An address of a node of the mesh: dialled until it is connected, and again whenever it is not. id: whom to expect there;

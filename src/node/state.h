@@ -16,6 +16,11 @@
 /* Who waits for the next turn: publishers, and those of whom other frames came in such numbers that they took all its time. */
 enum later { LATER_CLIENTS, LATER_LINKS, LATER_OTHERS, LATERS };
 
+struct mqtt_rooms;
+struct mqtt_now { /* figures of the MQTT door */
+  uint64_t sessions, connections, refused;
+};
+
 struct receive {
   struct list partials; /* stream.partial, oldest first */
   struct list mark;     /* marks a place in sessions.paused: publishers that pause again while others go on stand behind it */
@@ -86,6 +91,8 @@ struct node {
   struct spread spread;
   struct rpc rpc;
   struct asks asks;
+  struct mqtt_rooms *mqtt; /* NULL: that door is shut */
+  struct mqtt_now mqtt_now;
   struct node_stats stats;
 #ifdef MACULA_TEST_UNBOUNDED
   unsigned unbounded;

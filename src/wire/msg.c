@@ -99,6 +99,10 @@ const char *msg_type_name(uint8_t type) {
   return "unknown";
 }
 
+static uint8_t retained_of(uint64_t number) {
+  return number == 0 ? RETAINED_NEVER : number == 2 ? RETAINED_ALWAYS : RETAINED_IF_NEW;
+}
+
 #define KEY(s) (key.n == sizeof(s) - 1 && memcmp(key.p, s, sizeof(s) - 1) == 0)
 
 /* A list of texts as a view of its elements; each must be a text. */
@@ -363,6 +367,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("topics")) return read_list(r, &s->topics), true;
     if (KEY("qos")) return s->qos = reader_uint(r), true;
     if (KEY("own")) return s->own = reader_bool(r), true;
+    if (KEY("retained")) return s->retained = retained_of(reader_uint(r)), true;
     if (KEY("ref")) return s->ref = reader_uint(r), s->has_ref = true, true;
     return false;
   }

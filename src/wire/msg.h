@@ -192,10 +192,13 @@ struct msg_publish {
   uint32_t slashes;       /* extension `node`: which separators of the topic its publisher wrote as slashes (names.h) */
   struct msg_origin origin;
 };
+/* Which retained messages a SUBSCRIBE is answered with; on the wire: absent or another number, 0, 2. */
+enum msg_retained { RETAINED_IF_NEW, RETAINED_NEVER, RETAINED_ALWAYS };
 struct msg_subscribe { /* and UNSUBSCRIBE */
   struct msg_list topics;
   uint64_t qos; /* not written for UNSUBSCRIBE */
   bool own;     /* extension: deliver the subscriber's own messages too */
+  uint8_t retained; /* extension: enum msg_retained */
   uint64_t ref;
   bool has_ref;
 };

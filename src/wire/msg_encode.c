@@ -226,11 +226,12 @@ static void payload(struct writer *w, const struct msg *m) {
   case MSG_UNSUBSCRIBE: {
     const struct msg_subscribe *s = &m->subscribe;
     bool sub = m->type == MSG_SUBSCRIBE;
-    writer_map(w, 1u + sub + (sub && s->own) + s->has_ref);
+    writer_map(w, 1u + sub + (sub && s->own) + (sub && s->retained) + s->has_ref);
     writer_bin(w, K("topics"));
     list(w, &s->topics);
     if (sub) number(w, K("qos"), s->qos);
     if (sub && s->own) flag(w, K("own"), true);
+    if (sub && s->retained) number(w, K("retained"), s->retained == RETAINED_NEVER ? 0 : 2);
     if (s->has_ref) number(w, K("ref"), s->ref);
     break;
   }

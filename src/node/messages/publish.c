@@ -161,6 +161,7 @@ void publish_recalled(struct session *s, const struct msg_publish *m, const stru
                             .payload = m->payload,
                             .qos = m->qos,
                             .retain = true,
+                            .replay = s->door.ops->tells_replays,
                             .slashes = m->slashes,
                             .message_id = serial_next(&n->messages.made, id)};
   if (send_one(s, &out, by, false)) n->stats.dropped++;
@@ -173,6 +174,7 @@ int publish_retained(struct session *s, const struct retained_entry *e) {
                           .payload = shbuf_view(e->payload),
                           .qos = e->qos,
                           .retain = true,
+                          .replay = s->door.ops->tells_replays,
                           .slashes = e->slashes,
                           .message_id = serial_next(&n->messages.made, id)};
   int err = send_one(s, &m, e->origin, true);
@@ -247,7 +249,11 @@ void publish_subscribe(struct session *s, struct msg_subscribe m) {
     if (name_pattern(topic, pattern, &len)) continue;
     if (err) {
       restore_pattern(s, slice_of(pattern, len), flags, was[i]);
-    } else if (was[i] == IS_NEW) {
+    } else if (m.retained == RETAINED_ALWAYS || (was[i] == IS_NEW && m.retained != RETAINED_NEVER)) {
+      if (was[i] != IS_NEW) { /* all of it once again, and once only */
+        replay_stop(s, slice_of(pattern, len));
+        recall_unsubscribe(s, slice_of(pattern, len));
+      }
       replay_start(s, slice_of(pattern, len));
       recall_subscribe(s, slice_of(pattern, len));
     }

@@ -1,0 +1,365 @@
+/* A client: the door of its native session, how it is let in, and how both of its sessions end. */
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/sha256.h"
+#include "base/utf8.h"
+#include "node/doors/mqtt.h"
+#include "node/doors/mqtt_state.h"
+#include "node/receive.h"
+#include "node/session/session.h"
+
+#define SERIALS (UINT64_C(1) << 62) /* those of QUIC are below */
+#define WINDOW STREAM_WINDOW
+
+static struct mqtt_client *of(const struct door *d) { return d->conn; }
+
+/* ---- the door --------------------------------------------------------------------------------------------------------------
+ * What the stream has taken counts as sent; what the kernel has taken, as acknowledged: nobody says more. A message that waits
+ * for an offline client is none of the node's any more. */
+size_t mqtt_client_unsent(const struct mqtt_client *c) {
+  if (c->flood) return 0;
+  return c->waiting_bytes + (c->link ? mqtt_link_unsent(c->link) : 0);
+}
+
+static size_t queued_of(struct mqtt_client *c) {
+  size_t queued = mqtt_client_unsent(c);
+  if (c->link && c->link->stream) queued += stream_unsent(c->link->stream);
+  if (queued < c->last_queued || (queued && !c->last_queued)) c->progress = c->n->now;
+  c->last_queued = queued;
+  uint64_t acked = c->written > queued ? c->written - queued : 0;
+  if (acked > c->acked) c->acked = acked;
+  return queued;
+}
+
+static int take(struct mqtt_client *c, struct slice frame, struct shbuf *shared) {
+  (void)queued_of(c);
+  c->written += frame.n;
+  int err = mqtt_take_frame(c, frame, shared);
+  (void)queued_of(c);
+  return err;
+}
+static int write_copy(struct door *d, int64_t way, struct slice bytes) { return (void)way, take(of(d), bytes, NULL); }
+static int write_ref(struct door *d, int64_t way, struct shbuf *b) { return (void)way, take(of(d), shbuf_view(b), b); }
+static void finish(struct door *d, int64_t way) { (void)d, (void)way; }
+static size_t queued(const struct door *d, int64_t way) { return (void)way, queued_of(of(d)); }
+static size_t unsent(const struct door *d, int64_t way) { return (void)way, mqtt_client_unsent(of(d)); }
+static nanotime progress(const struct door *d, int64_t way) {
+  (void)way, (void)queued_of(of(d));
+  return of(d)->progress;
+}
+static uint32_t written(const struct door *d) { return (uint32_t)of(d)->written; }
+static bool offsets(const struct door *d, int64_t way, struct door_offsets *ret) {
+  (void)way, (void)queued_of(of(d));
+  *ret = (struct door_offsets){of(d)->written, of(d)->acked, of(d)->acked};
+  return true;
+}
+static void more(struct door *d, bool more) {
+  if (more) mqtt_dirty(of(d));
+}
+static void resume(struct door *d, int64_t way, size_t n) {
+  struct mqtt_client *c = of(d);
+  (void)way;
+  bool was = c->window <= 0;
+  c->window += (int64_t)n;
+  if (was && c->window > 0) {
+    c->resumes = true;
+    mqtt_dirty(c);
+  }
+}
+static void home(struct door *d, int64_t way) {
+  d->home = way;
+  for (int i = 0; i < LANES; i++) d->way[i] = way;
+}
+static void close_door(struct door *d, int err, const char *text, nanotime deadline) {
+  struct mqtt_client *c = of(d);
+  (void)deadline;
+  if (!c) return;
+  c->closed = true;
+  c->err = err;
+  snprintf(c->why, sizeof c->why, "%s", text ? text : "");
+  mqtt_dirty(c);
+}
+static void owner(struct door *d, void *session) { of(d)->s = session; }
+static bool is_owner(const struct door *d, const void *session) { return of(d) && of(d)->s == session; }
+static const struct addr *remote(const struct door *d) { return &of(d)->remote; }
+static bool is_short(const struct door *d) { return (void)d, false; }
+static const struct id *id(const struct door *d) { return of(d)->has_id ? &of(d)->id : NULL; }
+static uint64_t id_end(const struct door *d) { return of(d)->id_end; }
+static const uint8_t *exporter(const struct door *d) { return (void)d, NULL; }
+static uint64_t rtt(const struct door *d) { return (void)d, 0; }
+static size_t held(const struct door *d, size_t *ret_peak) {
+  const struct mqtt_client *c = of(d);
+  size_t bytes = sizeof *c + c->waiting_bytes;
+  if (c->ms) bytes += mqtt_session_view(c->ms, c->n->now).queued_bytes;
+  return *ret_peak = bytes;
+}
+static void nothing(struct door *d) { (void)d; }
+static void pays(struct door *d, struct bucket *units) { (void)d, (void)units; }
+static void shares(struct door *d, uint32_t n) { (void)d, (void)n; }
+static void keep_alive(struct door *d, uint64_t every) { (void)d, (void)every; }
+static void on_off(struct door *d, bool on) { (void)d, (void)on; }
+static bool silent(const struct door *d) { return (void)d, false; }
+static uint64_t unheard(const struct door *d) { return (void)d, 0; }
+
+static const struct door_ops ops = {.name = "mqtt",
+                                    .anonymous = true,
+                                    .tells_replays = true,
+                                    .write = write_copy,
+                                    .write_ref = write_ref,
+                                    .finish = finish,
+                                    .queued = queued,
+                                    .unsent = unsent,
+                                    .progress = progress,
+                                    .written = written,
+                                    .offsets = offsets,
+                                    .more = more,
+                                    .resume = resume,
+                                    .credit = resume,
+                                    .home = home,
+                                    .close = close_door,
+                                    .owner = owner,
+                                    .is_owner = is_owner,
+                                    .remote = remote,
+                                    .is_short = is_short,
+                                    .id = id,
+                                    .id_end = id_end,
+                                    .exporter = exporter,
+                                    .rtt = rtt,
+                                    .held = held,
+                                    .admit = nothing,
+                                    .pays = pays,
+                                    .brief = nothing,
+                                    .shares = shares,
+                                    .keep_alive = keep_alive,
+                                    .ping = nothing,
+                                    .hold = on_off,
+                                    .watch = on_off,
+                                    .silent = silent,
+                                    .unheard = unheard};
+
+const char *mqtt_door_of(const struct session *s) {
+  if (s->door.ops != &ops || !s->door.conn) return NULL;
+  return of(&s->door)->level == MQTT_5 ? "mqtt5" : "mqtt3";
+}
+
+/* ---- arrival ---------------------------------------------------------------------------------------------------------------
+ */
+static void say_connect(struct mqtt_client *c) {
+  struct {
+    struct id principal;
+    char name[NAME_KEPT + 1];
+  } key = {.principal = c->principal};
+  uint8_t hash[SHA256_LEN];
+  memcpy(key.name, c->name, sizeof key.name);
+  sha256_of(slice_of(&key, sizeof key), hash);
+  if (!c->name[0]) memcpy(hash, &c->serial, sizeof c->serial); /* the client id is made later */
+  struct msg m = {.type = MSG_CONNECT,
+                  .connect = {.version = slice_str("1.0"),
+                              .node_id = slice_of(c->id.b, ID_LEN),
+                              .realm_id = slice_str(c->n->realm),
+                              .caps = CAP_PUBSUB | CAP_ACK | CAP_NOTICE,
+                              .instance = slice_of(hash, INSTANCE_LEN),
+                              .name = slice_str(c->name)}};
+  int err = mqtt_hand_in(c, &m);
+  if (err && c->s) session_close(c->s, err, NULL);
+}
+
+struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packet *p) {
+  struct node *n = l->n;
+  struct mqtt_rooms *rooms = n->mqtt;
+  struct mqtt_client *c = mem_calloc(mqtt_mem(n), 1, sizeof *c);
+  if (!c) return NULL;
+  c->n = n;
+  c->serial = SERIALS | ++rooms->last_serial;
+  c->link = l;
+  c->remote = l->stream->remote;
+  c->has_id = l->stream->has_id;
+  if (c->has_id) c->id = c->principal = l->stream->id;
+  c->id_end = c->has_id ? l->stream->id_end : UINT64_MAX;
+  c->level = (uint8_t)mqtt_conn_level(l->conn);
+  (void)utf8_label(p->connect.client_id, c->name, NAME_KEPT);
+  c->window = WINDOW;
+  c->progress = n->now;
+  list_init(&c->dirty);
+  list_init(&c->filters);
+  list_init(&c->waiting);
+  list_append(&rooms->clients, &c->all);
+  rooms->client_count++;
+  struct door d = {.ops = &ops, .conn = c, .serial = c->serial};
+  home(&d, -1);
+  l->client = c;
+  if (session_open(n, &d)) say_connect(c);
+  return c;
+}
+
+void mqtt_client_free(struct mqtt_client *c) {
+  struct mem *mem = mqtt_mem(c->n);
+  list_for_safe(it, &c->filters) mqtt_filter_drop(c, container_of(it, struct mqtt_filter_entry, all));
+  list_for_safe(it, &c->waiting) {
+    struct mqtt_waiting *w = container_of(it, struct mqtt_waiting, all);
+    list_remove(&w->all);
+    shbuf_unref(w->frame);
+    mem_free(mem, w);
+  }
+  for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++) mem_free(mem, c->later[i].why);
+  if (c->link) c->link->client = NULL;
+  list_remove(&c->all);
+  list_remove(&c->dirty);
+  c->n->mqtt->client_count--;
+  mem_free(mem, c);
+}
+
+/* ---- letting in ------------------------------------------------------------------------------------------------------------
+ */
+static struct mqtt_client *client_of(struct mqtt_session *ms) { return mqtt_session_user(ms); }
+
+/* What was left of the client that had the MQTT session until now goes on with this one: its filters, what waits for it, and
+ * what nobody will answer any more. */
+static void adopt(struct mqtt_client *c, struct mqtt_client *old) {
+  struct node *n = c->n;
+  old->ms = NULL;
+  old->heir = c;
+  old->flood = true; /* all that waits in its lanes comes, through mqtt_take_frame, to the heir */
+  list_for_safe(it, &old->waiting) {
+    list_remove(it);
+    list_append(&c->waiting, it);
+  }
+  c->waiting_bytes += old->waiting_bytes;
+  old->waiting_bytes = 0;
+  list_for_safe(it, &old->filters) {
+    list_remove(it);
+    list_append(&c->filters, it);
+  }
+  c->filter_count = old->filter_count;
+  old->filter_count = 0;
+  if (old->s) session_drained(old->s);
+  for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++) {
+    uint64_t ref = old->later[i].ref;
+    if (ref && c->ms)
+      mqtt_publish_done(c->ms, ref, (uint8_t)mqtt_reason_of(MACULA_ECLOSED), "the connection ended before it was acknowledged",
+                        n->now);
+    old->later[i].ref = 0;
+  }
+  mqtt_dirty(old);
+  mqtt_filters_again(c);
+}
+
+static void let_in(struct mqtt_client *c) {
+  struct node *n = c->n;
+  struct mqtt_link *l = c->link;
+  struct mqtt_session *ms = *c->name ? mqtt_session_find(n->mqtt->sessions, slice_str(c->name)) : NULL, *got = NULL;
+  struct mqtt_client *old = ms ? client_of(ms) : NULL;
+  bool present = false;
+  c->welcome = false;
+  if (old && !id_eq(&old->principal, &c->principal)) old = NULL;
+  if (old) mqtt_session_set_user(ms, c); /* its will is published by this one */
+  c->accepting = true;
+  c->old_over = false;
+  int err = mqtt_accept(l->conn, &c->principal, n->now, &got, &present);
+  c->accepting = false;
+  if (old && c->old_over) {
+    old->ms = NULL;
+    mqtt_dirty(old);
+  }
+  c->ms = !err ? got : old && !c->old_over ? ms : NULL;
+  if (c->ms) mqtt_session_set_user(c->ms, c);
+  if (!err && !*c->name) {
+    struct slice name = mqtt_session_client(got);
+    snprintf(c->name, sizeof c->name, "%.*s", (int)name.n, (const char *)name.p);
+  }
+  if (old && !c->old_over && c->ms) adopt(c, old);
+  if (!err) mqtt_resume(l->conn, n->now);
+  mqtt_dirty(c);
+}
+
+/* ---- ends ------------------------------------------------------------------------------------------------------------------
+ */
+void mqtt_client_offline(struct mqtt_client *c) {
+  c->link = NULL;
+  mqtt_request_abandoned(c);
+  mqtt_dirty(c);
+}
+
+/* The node has ended its session, or refused it. */
+static void over(struct mqtt_client *c) {
+  struct node *n = c->n;
+  char why[sizeof c->why + 64];
+  const char *name = c->err ? macula_err_name(c->err) : "";
+  enum mqtt_reason reason = !c->err                                   ? MQTT_ADMINISTRATIVE
+                            : c->err == MACULA_MAX_CLIENTS_REACHED    ? MQTT_QUOTA
+                            : c->err == MACULA_TIMEOUT                ? MQTT_BUSY
+                                                                      : mqtt_reason_of(c->err);
+  snprintf(why, sizeof why, "%s%s%s", name, *name && *c->why ? ": " : "", c->why);
+  if (c->link && c->link->client == c && !c->ms) {
+    mqtt_refuse(c->link->conn, reason, why, n->now);
+    c->link->client = NULL;
+    mqtt_link_dirty(c->link);
+    c->link = NULL;
+  }
+  struct mqtt_session *ms = c->ms;
+  if (ms) mqtt_session_end(ms, reason, why, true, n->now);
+  c->ms = NULL;
+  if (c->link) {
+    c->link->client = NULL;
+    mqtt_link_dirty(c->link);
+    c->link = NULL;
+  }
+  struct session *s = c->s;
+  struct door_end end = {.err = c->err, .by_peer = c->said_goodbye};
+  if (s) session_closed(s, &end);
+  mqtt_client_free(c);
+}
+
+/* Its MQTT session is over, or was never made: the native one ends when all is read that it was given. False: it is gone. */
+static bool say_goodbye(struct mqtt_client *c) {
+  if (c->ms || c->link || c->said_goodbye) return true;
+  c->said_goodbye = true;
+  if (c->s && c->s->state == SESSION_IN) {
+    struct msg m = {.type = MSG_DISCONNECT, .disconnect = {.reason = slice_str("normal")}};
+    if (!mqtt_hand_in(c, &m)) return true;
+  }
+  if (c->s && c->s->state != SESSION_OVER) session_close(c->s, 0, NULL);
+  c->closed = true;
+  return true;
+}
+
+static void tell_later(struct mqtt_client *c) {
+  for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++) {
+    struct mqtt_later done = c->later[i];
+    if (!done.ref || !done.answered) continue;
+    c->later[i] = (struct mqtt_later){0};
+    if (c->ms)
+      mqtt_publish_done(c->ms, done.ref, (uint8_t)mqtt_reason_of(done.err), done.why ? done.why : macula_err_text(done.err),
+                        c->n->now);
+    mem_free(mqtt_mem(c->n), done.why);
+  }
+}
+
+void mqtt_client_step(struct mqtt_client *c) {
+  if (c->link && (c->link->closing || !c->link->stream)) {
+    struct mqtt_link *l = c->link;
+    l->client = NULL;
+    mqtt_link_dirty(l);
+    mqtt_client_offline(c);
+  }
+  tell_later(c);
+  if (c->welcome && c->link && !c->ms && !c->closed) let_in(c);
+  (void)say_goodbye(c);
+  mqtt_flush_waiting(c);
+  if (c->s && !c->heir && c->s->lanes.bytes && mqtt_client_unsent(c) < DOOR_UNSENT) session_drained(c->s);
+  if (c->closed && c->err == MACULA_REPLACED && !c->put_off) { /* whoever replaces it may go on with its MQTT session */
+    c->put_off = true;
+    mqtt_dirty(c);
+    return;
+  }
+  if (c->closed) {
+    over(c);
+    return;
+  }
+  if (c->resumes && c->link) {
+    c->resumes = false;
+    mqtt_resume(c->link->conn, c->n->now);
+    mqtt_link_dirty(c->link);
+  }
+}

@@ -1,0 +1,329 @@
+/* The door as a whole: its tables, the functions that the state machine calls, its turn. */
+#include "node/doors/mqtt.h"
+
+#include "base/check.h"
+#include "base/err.h"
+#include "base/utf8.h"
+#include "node/doors/mqtt_state.h"
+#include "node/receive.h"
+#include "node/session/parcel.h"
+#include "node/session/session.h"
+
+extern const struct stream_owner mqtt_stream_owner;
+
+struct mem *mqtt_mem(const struct node *n) { return (struct mem *)&n->rows.mem[ROW_MQTT]; }
+
+void mqtt_dirty(struct mqtt_client *c) {
+  if (list_empty(&c->dirty)) list_append(&c->n->mqtt->dirty_clients, &c->dirty);
+}
+void mqtt_link_dirty(struct mqtt_link *l) {
+  if (list_empty(&l->dirty)) list_append(&l->n->mqtt->dirty_links, &l->dirty);
+}
+
+int mqtt_hand_in(struct mqtt_client *c, const struct msg *m) {
+  struct parcel p;
+  int err = parcel_encode(&p, mqtt_mem(c->n), m, SIZE_MAX);
+  if (err) return err;
+  c->window -= (int64_t)p.frame.n;
+  receive_data(c->s, 0, p.frame, false);
+  parcel_done(&p);
+  return 0;
+}
+
+/* ---- of a connection -------------------------------------------------------------------------------------------------------
+ */
+static void on_send(void *conn, struct slice head, struct mqtt_message *m) {
+  mqtt_link_send(conn, head);
+  if (m) mqtt_link_send(conn, mqtt_message_payload(m));
+}
+
+static void on_close(void *conn, enum mqtt_reason reason, const char *why) {
+  struct mqtt_link *l = conn;
+  char at[ADDR_TEXT_LEN];
+  l->closing = true;
+  mqtt_link_dirty(l);
+  if (reason == MQTT_SUCCESS || reason == MQTT_TAKEN_OVER || reason == MQTT_SHUTTING_DOWN || !l->stream) return;
+  if (!bucket_take(&l->n->mqtt->lines, 2.0, 20.0, l->n->now)) return;
+  addr_text(&l->stream->remote, at);
+  log_warn(l->n->log, "mqtt_closed", "address=%s name=\"%s\" reason=0x%02x text=\"%s\"", at, l->client ? l->client->name : "",
+           (unsigned)reason, why ? why : mqtt_reason_text((uint8_t)reason));
+}
+
+static void on_connect(void *conn, const struct mqtt_packet *p) {
+  struct mqtt_link *l = conn;
+  const char *why = NULL;
+  char name[NAME_KEPT + 1];
+  size_t len = utf8_label(p->connect.client_id, name, NAME_KEPT);
+  enum mqtt_reason reason = MQTT_BAD_CLIENT_ID;
+  if (p->connect.client_id.n > NAME_KEPT)
+    why = "a client id has at most 64 bytes here";
+  else if (len != p->connect.client_id.n)
+    why = "a client id has no control characters here";
+  else if (l->n->trust.access && (p->connect.has_user || p->connect.has_password)) {
+    reason = MQTT_BAD_USER;
+    why = "user names and passwords are not judged here: show a TLS client certificate, or give none of them";
+  }
+  if (!why && !(l->client = mqtt_client_new(l, p))) {
+    reason = MQTT_QUOTA;
+    why = "there is no memory for a session";
+  }
+  if (why) mqtt_refuse(l->conn, reason, why, l->n->now);
+}
+
+static struct mqtt_later *later_new(struct mqtt_client *c, uint64_t ref) {
+  for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++)
+    if (!c->later[i].ref) {
+      c->later[i] = (struct mqtt_later){.ref = ref};
+      return &c->later[i];
+    }
+  return NULL;
+}
+
+static bool is_in(const struct mqtt_client *c) { return c && c->s && c->s->state == SESSION_IN; }
+
+static enum mqtt_verdict on_publish(void *conn, const struct mqtt_arrival *a, struct mqtt_answer *ret) {
+  struct mqtt_client *c = ((struct mqtt_link *)conn)->client;
+  *ret = (struct mqtt_answer){.reason = MQTT_UNSPECIFIED, .why = "the session is over"};
+  if (!is_in(c)) return MQTT_HOLD; /* its end is on its way */
+  if (c->window <= 0) return MQTT_HOLD;
+  struct msg m = {.type = MSG_PUBLISH,
+                  .publish = {.topic = a->name,
+                              .payload = a->payload,
+                              .qos = a->qos ? 1 : 0,
+                              .retain = a->retain,
+                              .ref = a->ref,
+                              .has_ref = a->ref != 0}};
+  c->now.ref = a->ref;
+  c->now.answered = false;
+  int err = mqtt_hand_in(c, &m);
+  c->now.ref = 0;
+  if (err || c->now.answered) {
+    if (!err) err = c->now.err;
+    ret->reason = (uint8_t)mqtt_reason_of(err);
+    ret->why = c->now.answered && *c->now.why ? c->now.why : macula_err_text(err);
+    return err ? MQTT_REFUSED : MQTT_ACCEPTED;
+  }
+  if (!a->ref) return MQTT_ACCEPTED;
+  if (later_new(c, a->ref)) return MQTT_LATER;
+  ret->reason = MQTT_QUOTA; /* cannot be: there are as many as the client may send */
+  ret->why = "too many messages are under way";
+  return MQTT_REFUSED;
+}
+
+static enum mqtt_verdict on_subscribe(void *conn, const struct mqtt_subscription *sub, struct mqtt_answer *ret) {
+  struct mqtt_client *c = ((struct mqtt_link *)conn)->client;
+  return is_in(c) ? mqtt_subscribe(c, sub, ret) : MQTT_HOLD;
+}
+static enum mqtt_verdict on_unsubscribe(void *conn, const struct mqtt_subscription *sub, struct mqtt_answer *ret) {
+  struct mqtt_client *c = ((struct mqtt_link *)conn)->client;
+  return is_in(c) ? mqtt_unsubscribe(c, sub, ret) : MQTT_HOLD;
+}
+
+static void on_refused(void *conn, struct slice topic, enum mqtt_reason reason, const char *why, bool told) {
+  struct mqtt_link *l = conn;
+  char text[65];
+  (void)reason;
+  l->n->mqtt->unnamed++;
+  if (!bucket_take(&l->n->mqtt->lines, 2.0, 20.0, l->n->now)) return;
+  (void)utf8_label(topic, text, sizeof text - 1);
+  log_warn(l->n->log, "mqtt_topic_refused", "name=\"%s\" topic=\"%s\" told=%s text=\"%s\"", l->client ? l->client->name : "",
+           text, told ? "yes" : "no", why);
+}
+
+/* ---- of a session ----------------------------------------------------------------------------------------------------------
+ */
+static void on_acked(void *session, uint64_t ref, uint8_t reason) { (void)session, (void)ref, (void)reason; }
+static void on_window_open(void *session) { mqtt_dirty(session); }
+
+static void on_will(void *session, struct mqtt_message *m, uint8_t qos, bool retain) {
+  struct mqtt_client *c = session;
+  char name[NAME_MAX_LEN + 1];
+  const char *why;
+  size_t len;
+  if (!is_in(c) || name_from_mqtt_topic(mqtt_message_topic(m), name, &len, &why)) return;
+  struct msg w = {.type = MSG_PUBLISH,
+                  .publish = {.topic = slice_of(name, len),
+                              .payload = mqtt_message_payload(m),
+                              .qos = qos ? 1 : 0,
+                              .retain = retain}};
+  (void)mqtt_hand_in(c, &w);
+}
+
+static void on_ended(void *session, enum mqtt_reason reason) {
+  struct mqtt_client *c = session;
+  (void)reason;
+  if (c->accepting) {
+    c->old_over = true;
+    return;
+  }
+  c->ms = NULL;
+  mqtt_dirty(c);
+}
+
+const struct mqtt_door mqtt_door_functions = {.send = on_send,
+                                              .close = on_close,
+                                              .connect = on_connect,
+                                              .publish = on_publish,
+                                              .subscribe = on_subscribe,
+                                              .unsubscribe = on_unsubscribe,
+                                              .refused = on_refused,
+                                              .acked = on_acked,
+                                              .window_open = on_window_open,
+                                              .will = on_will,
+                                              .ended = on_ended};
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------
+ */
+#define MAX_EXPIRY (7u * 86400u)    /* s */
+#define MAX_QUEUE 1000u             /* messages that wait for one client */
+#define MAX_CONNECT (128u << 10)    /* bytes, with its will */
+#define BESIDE_PAYLOAD 1024u        /* bytes of a native PUBLISH beside its payload, with topic */
+
+static struct mqtt_config config_of(struct node *n) {
+  const struct node_limits *l = &n->limits;
+  struct mem *mem = mqtt_mem(n);
+  size_t pool = l->mqtt_pool;
+  return (struct mqtt_config){.door = &mqtt_door_functions,
+                              .sessions_mem = mem,
+                              .inflight_mem = mem,
+                              .queue_mem = mem,
+                              .conns_mem = mem,
+                              .input_mem = mem,
+                              .rng = n->rng,
+                              .spent = &n->spent,
+                              .max_sessions = l->max_clients,
+                              .max_queue = MAX_QUEUE,
+                              .max_queue_bytes = pool / 16,
+                              .max_queued_bytes = pool / 2,
+                              .max_expiry = MAX_EXPIRY,
+                              .max_packet = (uint32_t)l->max_frame > 2 * BESIDE_PAYLOAD ? (uint32_t)l->max_frame - BESIDE_PAYLOAD
+                                                                                       : BESIDE_PAYLOAD,
+                              .max_connect = MAX_CONNECT,
+                              .max_inflight = MQTT_RECEIVE_MAX,
+                              .receive_maximum = MQTT_RECEIVE_MAX,
+                              .max_aliases_in = 16,
+                              .max_aliases_out = 16,
+                              .connect_timeout = l->connect_timeout,
+                              .stall_timeout = 60 * NS_SEC};
+}
+
+int node_mqtt_open(struct node *n, struct stream_owner *ret_owner) {
+  if (!n->mqtt) {
+    struct mqtt_rooms *rooms = mem_calloc(mqtt_mem(n), 1, sizeof *rooms);
+    if (!rooms) return MACULA_ENOMEM;
+    struct mqtt_config cfg = config_of(n);
+    int err = mqtt_sessions_new(&cfg, &rooms->sessions);
+    if (err) {
+      mem_free(mqtt_mem(n), rooms);
+      return err;
+    }
+    list_init(&rooms->clients);
+    list_init(&rooms->links);
+    list_init(&rooms->dirty_clients);
+    list_init(&rooms->dirty_links);
+    rooms->sweep_at = TIME_NEVER;
+    n->mqtt = rooms;
+  }
+  *ret_owner = mqtt_stream_owner;
+  ret_owner->ctx = n;
+  return 0;
+}
+
+struct mem *node_mqtt_mem(struct node *n) { return mqtt_mem(n); }
+
+void mqtt_door_set_limits(struct node *n) {
+  if (!n->mqtt) return;
+  struct mqtt_config cfg = config_of(n);
+  mqtt_sessions_set_config(n->mqtt->sessions, &cfg);
+}
+
+void mqtt_door_free(struct node *n) {
+  struct mqtt_rooms *rooms = n->mqtt;
+  if (!rooms) return;
+  list_for(it, &rooms->clients) {
+    struct mqtt_client *c = container_of(it, struct mqtt_client, all);
+    if (c->s) c->s->state = SESSION_OVER;
+    if (c->s) c->s->door.conn = NULL;
+    c->s = NULL;
+  }
+  list_for_safe(it, &rooms->links) {
+    struct mqtt_link *l = container_of(it, struct mqtt_link, all);
+    if (l->stream) stream_close(l->stream, true);
+    l->stream = NULL;
+    mqtt_link_free(l);
+  }
+  mqtt_sessions_free(rooms->sessions);
+  list_for_safe(it, &rooms->clients) mqtt_client_free(container_of(it, struct mqtt_client, all));
+  mqtt_message_unref(rooms->last);
+  n->mqtt = NULL;
+  mem_free(mqtt_mem(n), rooms);
+}
+
+/* ---- turns -----------------------------------------------------------------------------------------------------------------
+ */
+static void sweep(struct node *n) {
+  struct mqtt_rooms *rooms = n->mqtt;
+  if (rooms->sweep_at > n->now) return;
+  list_for(it, &rooms->links) mqtt_conn_tick(container_of(it, struct mqtt_link, all)->conn, n->now);
+  rooms->sweep_at = list_empty(&rooms->links) ? TIME_NEVER : time_add(n->now, NS_SEC);
+}
+
+void mqtt_door_step(struct node *n) {
+  struct mqtt_rooms *rooms = n->mqtt;
+  if (!rooms) return;
+  sweep(n);
+  if (mqtt_sessions_deadline(rooms->sessions) <= n->now) mqtt_sessions_tick(rooms->sessions, n->now);
+  while (!list_empty(&rooms->dirty_clients) || !list_empty(&rooms->dirty_links)) {
+    if (!list_empty(&rooms->dirty_clients)) {
+      struct mqtt_client *c = container_of(rooms->dirty_clients.next, struct mqtt_client, dirty);
+      list_remove(&c->dirty);
+      mqtt_client_step(c);
+    } else {
+      struct mqtt_link *l = container_of(rooms->dirty_links.next, struct mqtt_link, dirty);
+      list_remove(&l->dirty);
+      mqtt_link_step(l);
+    }
+    if (node_spent(n)) break;
+  }
+  mqtt_message_unref(rooms->last);
+  rooms->last = NULL;
+  n->mqtt_now = (struct mqtt_now){mqtt_sessions_count(rooms->sessions), rooms->link_count, rooms->refused};
+}
+
+nanotime mqtt_door_deadline(const struct node *n) {
+  const struct mqtt_rooms *rooms = n->mqtt;
+  if (!rooms) return TIME_NEVER;
+  if (!list_empty(&rooms->dirty_clients) || !list_empty(&rooms->dirty_links)) return n->now;
+  return time_min(rooms->sweep_at, mqtt_sessions_deadline(rooms->sessions));
+}
+
+/* ---- invariants ------------------------------------------------------------------------------------------------------------
+ */
+static const char *client_check(const struct mqtt_client *c) {
+  size_t bytes = 0;
+  list_for(it, &c->waiting) bytes += container_of(it, struct mqtt_waiting, all)->frame->len;
+  CHECK(bytes == c->waiting_bytes, "mqtt: the bytes that wait are not as many as counted");
+  CHECK(list_has(&c->filters, c->filter_count), "mqtt: the filters are not as many as counted");
+  CHECK(!c->link || c->link->client == c, "mqtt: a client's connection is another's");
+  CHECK(!c->ms || mqtt_session_user(c->ms) == c, "mqtt: a session is of another client");
+  CHECK(!c->s || c->s->door.conn == c, "mqtt: a session of the node is of another client");
+  return NULL;
+}
+
+double mqtt_door_frames_owned(const struct node *n) {
+  double sum = 0;
+  if (!n->mqtt) return 0;
+  list_for(c, &n->mqtt->clients) list_for(it, &container_of(c, const struct mqtt_client, all)->waiting) sum +=
+      shbuf_part(container_of(it, const struct mqtt_waiting, all)->frame, &n->rows.mem[ROW_SEND]);
+  return sum;
+}
+
+const char *mqtt_door_check(const struct node *n) {
+  const struct mqtt_rooms *rooms = n->mqtt;
+  if (!rooms) return NULL;
+  CHECK(list_has(&rooms->clients, rooms->client_count), "mqtt: the clients are not as many as counted");
+  CHECK(list_has(&rooms->links, rooms->link_count), "mqtt: the connections are not as many as counted");
+  list_for(it, &rooms->clients) CHECK_PART(client_check(container_of(it, const struct mqtt_client, all)));
+  list_for(it, &rooms->links) CHECK_PART(mqtt_conn_check(container_of(it, const struct mqtt_link, all)->conn));
+  return mqtt_sessions_check(rooms->sessions);
+}

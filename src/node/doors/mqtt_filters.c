@@ -1,0 +1,170 @@
+/* A client's filters: each is a native subscription, and says with which QoS, flag and identifiers a message goes on. */
+#include <stdio.h>
+
+#include "base/err.h"
+#include "node/doors/mqtt_state.h"
+#include "node/session/session.h"
+
+struct mqtt_filter_entry *mqtt_filter_find(const struct mqtt_client *c, struct slice pattern) {
+  list_for(it, &c->filters) {
+    struct mqtt_filter_entry *f = container_of(it, struct mqtt_filter_entry, all);
+    if (slice_eq(slice_of(f->pattern, f->len), pattern)) return f;
+  }
+  return NULL;
+}
+
+static void set(struct mqtt_filter_entry *f, const struct mqtt_subscription *sub) {
+  f->id = sub->id;
+  f->qos = sub->qos ? 1 : 0;
+  f->no_local = sub->no_local;
+  f->as_published = sub->retain_as_published;
+}
+
+struct mqtt_filter_entry *mqtt_filter_add(struct mqtt_client *c, const struct mqtt_subscription *sub) {
+  struct mqtt_filter_entry *f = mem_alloc(mqtt_mem(c->n), sizeof *f + sub->pattern_len + 1);
+  if (!f) return NULL;
+  *f = (struct mqtt_filter_entry){.len = (uint16_t)sub->pattern_len};
+  memcpy(f->pattern, sub->pattern, sub->pattern_len);
+  f->pattern[sub->pattern_len] = 0;
+  set(f, sub);
+  list_init(&f->all);
+  list_append(&c->filters, &f->all);
+  c->filter_count++;
+  return f;
+}
+
+void mqtt_filter_drop(struct mqtt_client *c, struct mqtt_filter_entry *f) {
+  if (c->request.entry == f) c->request.entry = NULL;
+  list_remove(&f->all);
+  c->filter_count--;
+  mem_free(mqtt_mem(c->n), f);
+}
+
+static int ask(struct mqtt_client *c, enum msg_type type, const struct mqtt_filter_entry *f, uint8_t retained, uint64_t ref) {
+  struct slice pattern = slice_of(f->pattern, f->len);
+  struct msg m = {.type = type,
+                  .subscribe = {.topics = {.count = 1, .items = &pattern},
+                                .qos = f->qos,
+                                .own = !f->no_local,
+                                .retained = retained,
+                                .ref = ref,
+                                .has_ref = true}};
+  return mqtt_hand_in(c, &m);
+}
+
+/* What a failed SUBSCRIBE has changed is as before. */
+static void undo(struct mqtt_client *c) {
+  struct mqtt_request *r = &c->request;
+  struct mqtt_filter_entry *f = r->entry;
+  if (!f || !r->subscribes) return;
+  if (r->is_new) {
+    mqtt_filter_drop(c, f);
+    return;
+  }
+  f->id = r->was.id;
+  f->qos = r->was.qos;
+  f->no_local = r->was.no_local;
+  f->as_published = r->was.as_published;
+}
+
+/* The answer is there. */
+static void settle(struct mqtt_client *c) {
+  struct mqtt_request *r = &c->request;
+  if (r->err)
+    undo(c);
+  else if (!r->subscribes && r->entry)
+    mqtt_filter_drop(c, r->entry);
+  r->entry = NULL;
+}
+
+void mqtt_request_answered(struct mqtt_client *c, uint64_t ref, int err, struct slice why) {
+  struct mqtt_request *r = &c->request;
+  if (r->ref != ref || (r->state != MQTT_SENT && r->state != MQTT_STALE)) return;
+  r->err = err;
+  snprintf(r->why, sizeof r->why, "%.*s", (int)why.n, (const char *)why.p);
+  settle(c);
+  r->state = r->state == MQTT_STALE ? MQTT_IDLE : MQTT_ANSWERED;
+  c->resumes = true;
+  mqtt_dirty(c);
+}
+
+void mqtt_request_abandoned(struct mqtt_client *c) {
+  if (c->request.state == MQTT_SENT) c->request.state = MQTT_STALE;
+  if (c->request.state == MQTT_ANSWERED) c->request.state = MQTT_IDLE;
+}
+
+static enum mqtt_verdict outcome(struct mqtt_client *c, struct mqtt_answer *ret, uint8_t good) {
+  struct mqtt_request *r = &c->request;
+  if (r->state != MQTT_ANSWERED) return MQTT_HOLD;
+  r->state = MQTT_IDLE;
+  ret->reason = r->err ? (uint8_t)mqtt_reason_of(r->err) : good;
+  ret->why = r->err ? (*r->why ? r->why : macula_err_text(r->err)) : NULL;
+  return r->err ? MQTT_REFUSED : MQTT_ACCEPTED;
+}
+
+static enum mqtt_verdict no_memory(struct mqtt_answer *ret) {
+  ret->reason = MQTT_QUOTA;
+  ret->why = "there is no memory for a filter";
+  return MQTT_REFUSED;
+}
+
+enum mqtt_verdict mqtt_subscribe(struct mqtt_client *c, const struct mqtt_subscription *sub, struct mqtt_answer *ret) {
+  static const uint8_t retained[] = {RETAINED_ALWAYS, RETAINED_IF_NEW, RETAINED_NEVER};
+  struct mqtt_request *r = &c->request;
+  uint8_t granted = sub->qos ? 1 : 0;
+  if (sub->share.n) {
+    ret->reason = MQTT_NO_SHARED;
+    ret->why = "shared subscriptions are not available here";
+    return MQTT_REFUSED;
+  }
+  if (r->state != MQTT_IDLE) return outcome(c, ret, granted);
+  struct mqtt_filter_entry *f = mqtt_filter_find(c, slice_of(sub->pattern, sub->pattern_len));
+  r->is_new = f == NULL;
+  if (f) r->was = *f;
+  if (f)
+    set(f, sub);
+  else if (!(f = mqtt_filter_add(c, sub)))
+    return no_memory(ret);
+  r->entry = f;
+  r->subscribes = true;
+  r->ref = MQTT_OWN_REF | ++c->next_ref;
+  r->state = MQTT_SENT;
+  int err = ask(c, MSG_SUBSCRIBE, f, retained[sub->retain_handling % 3], r->ref);
+  if (err) mqtt_request_answered(c, r->ref, err, SLICE_NONE);
+  return outcome(c, ret, granted);
+}
+
+enum mqtt_verdict mqtt_unsubscribe(struct mqtt_client *c, const struct mqtt_subscription *sub, struct mqtt_answer *ret) {
+  struct mqtt_request *r = &c->request;
+  if (r->state != MQTT_IDLE) return outcome(c, ret, MQTT_SUCCESS);
+  struct mqtt_filter_entry *f = sub->share.n ? NULL : mqtt_filter_find(c, slice_of(sub->pattern, sub->pattern_len));
+  if (!f) {
+    ret->reason = MQTT_NO_SUBSCRIPTION;
+    return MQTT_ACCEPTED;
+  }
+  r->entry = f;
+  r->subscribes = r->is_new = false;
+  r->ref = MQTT_OWN_REF | ++c->next_ref;
+  r->state = MQTT_SENT;
+  int err = ask(c, MSG_UNSUBSCRIBE, f, 0, r->ref);
+  if (err) mqtt_request_answered(c, r->ref, err, SLICE_NONE);
+  return outcome(c, ret, MQTT_SUCCESS);
+}
+
+/* One after the other, as each may be refused now: who connects again may have fewer rights. */
+void mqtt_filters_again(struct mqtt_client *c) {
+  list_for_safe(it, &c->filters) {
+    struct mqtt_filter_entry *f = container_of(it, struct mqtt_filter_entry, all);
+    struct mqtt_request *r = &c->request;
+    if (!c->s || c->s->state != SESSION_IN) return;
+    uint64_t ref = MQTT_OWN_REF | ++c->next_ref;
+    *r = (struct mqtt_request){.state = MQTT_STALE, .ref = ref, .subscribes = true, .is_new = true, .entry = f};
+    char pattern[65];
+    snprintf(pattern, sizeof pattern, "%s", f->pattern);
+    int err = ask(c, MSG_SUBSCRIBE, f, RETAINED_NEVER, ref);
+    if (err) mqtt_request_answered(c, ref, err, SLICE_NONE);
+    if (r->err)
+      log_warn(c->n->log, "mqtt_filter_lost", "name=\"%s\" filter=\"%s\" code=%s text=\"%s\"", c->name, pattern,
+               macula_err_name(r->err), r->why);
+  }
+}

@@ -1,0 +1,170 @@
+/* What the node sends to a client: its messages go on through the MQTT session, its answers to whoever asked. */
+#include <stdio.h>
+
+#include "base/err.h"
+#include "node/doors/mqtt_state.h"
+#include "node/session/session.h"
+#include "wire/frame.h"
+#include "wire/mqtt_names.h"
+#include "wire/pattern.h"
+
+/* ---- messages --------------------------------------------------------------------------------------------------------------
+ */
+struct wanted {
+  uint32_t ids[MQTT_MOST_IDS];
+  uint16_t id_count;
+  uint8_t qos;
+  bool any, as_published;
+};
+
+/* Topics that begin with $ are for filters that name it: MQTT 5.0, 4.7.2. */
+static bool matches(const struct mqtt_filter_entry *f, struct slice topic) {
+  if (topic.n && topic.p[0] == '$' && f->pattern[0] == '*') return false;
+  return pattern_match(slice_of(f->pattern, f->len), topic);
+}
+
+static void match(const struct mqtt_client *c, struct slice topic, struct wanted *w) {
+  *w = (struct wanted){0};
+  list_for(it, &c->filters) {
+    const struct mqtt_filter_entry *f = container_of(it, const struct mqtt_filter_entry, all);
+    if (!matches(f, topic)) continue;
+    w->any = true;
+    w->as_published |= f->as_published;
+    if (f->qos > w->qos) w->qos = f->qos;
+    if (f->id && w->id_count < MQTT_MOST_IDS) w->ids[w->id_count++] = f->id;
+  }
+}
+
+/* The message as MQTT has it: what was sent last is kept for its other receivers. NULL: no memory, or MQTT cannot say its
+ * topic (*ret_unnamed). */
+static struct mqtt_message *message_of(struct mqtt_client *c, const struct msg_publish *m, bool *ret_unnamed) {
+  struct mqtt_rooms *rooms = c->n->mqtt;
+  char text[NAME_MAX_LEN + 1];
+  const char *why;
+  size_t len;
+  *ret_unnamed = false;
+  if (rooms->last && slice_eq(slice_of(rooms->last_topic, rooms->last_topic_len), m->topic) &&
+      slice_eq(mqtt_message_payload(rooms->last), m->payload))
+    return mqtt_message_ref(rooms->last);
+  if (name_to_mqtt(m->topic, text, &len, &why)) {
+    *ret_unnamed = true;
+    rooms->unnamed++;
+    if (bucket_take(&rooms->lines, 2.0, 20.0, c->n->now))
+      log_warn(c->n->log, "mqtt_topic_unsaid", "name=\"%s\" topic=\"%.*s\" text=\"%s\"", c->name, (int)m->topic.n,
+               (const char *)m->topic.p, why);
+    return NULL;
+  }
+  struct mqtt_message *made = mqtt_message_new(mqtt_mem(c->n), slice_of(text, len), m->payload, NULL, c->n->now);
+  if (!made) return NULL;
+  mqtt_message_unref(rooms->last);
+  rooms->last = mqtt_message_ref(made);
+  rooms->last_topic_len = (uint16_t)m->topic.n;
+  memcpy(rooms->last_topic, m->topic.p, m->topic.n);
+  mqtt_dirty(c); /* so that it is given back by the turn's end */
+  return made;
+}
+
+static int lost(struct mqtt_client *c, int err) {
+  c->n->mqtt->lost++;
+  if (bucket_take(&c->n->mqtt->lines, 2.0, 20.0, c->n->now))
+    log_warn(c->n->log, "mqtt_message_lost", "name=\"%s\" code=%s", c->name, macula_err_name(err));
+  return 0;
+}
+
+/* MACULA_EFULL: the client must acknowledge something first. */
+static int deliver(struct mqtt_client *c, const struct msg_publish *m) {
+  struct wanted w;
+  bool unnamed;
+  match(c, m->topic, &w);
+  if (!w.any || !c->ms) return 0;
+  struct mqtt_message *message = message_of(c, m, &unnamed);
+  if (!message) return unnamed ? 0 : lost(c, MACULA_ENOMEM);
+  struct mqtt_to to = {.message = message,
+                       .ids = w.ids,
+                       .id_count = w.id_count,
+                       .qos = m->qos && w.qos ? 1 : 0,
+                       .retain = m->retain && (m->replay || w.as_published)};
+  int err = mqtt_deliver(c->ms, &to, c->n->now);
+  mqtt_message_unref(message);
+  if (err == MACULA_SLOW_CONSUMER || err == MACULA_ENOMEM) return lost(c, err);
+  return err;
+}
+
+int mqtt_wait(struct mqtt_client *c, struct slice frame, struct shbuf *shared) {
+  struct mqtt_waiting *w = mem_alloc(mqtt_mem(c->n), sizeof *w);
+  if (!w) return MACULA_ENOMEM;
+  list_init(&w->all);
+  w->frame = shared ? shbuf_ref(shared) : shbuf_dup(mqtt_mem(c->n), frame);
+  if (!w->frame) {
+    mem_free(mqtt_mem(c->n), w);
+    return MACULA_ENOMEM;
+  }
+  list_append(&c->waiting, &w->all);
+  c->waiting_bytes += frame.n;
+  return 0;
+}
+
+static int deliver_frame(struct mqtt_client *c, struct slice frame) {
+  struct msg m;
+  if (msg_decode(MSG_PUBLISH, slice_of(frame.p + FRAME_HEADER_LEN, frame.n - FRAME_HEADER_LEN), &m)) return 0;
+  return deliver(c, &m.publish);
+}
+
+void mqtt_flush_waiting(struct mqtt_client *c) {
+  while (!list_empty(&c->waiting)) {
+    struct mqtt_waiting *w = container_of(c->waiting.next, struct mqtt_waiting, all);
+    if (c->ms && deliver_frame(c, shbuf_view(w->frame)) == MACULA_EFULL) return;
+    list_remove(&w->all);
+    c->waiting_bytes -= w->frame->len;
+    c->progress = c->n->now;
+    shbuf_unref(w->frame);
+    mem_free(mqtt_mem(c->n), w);
+  }
+}
+
+/* ---- answers ---------------------------------------------------------------------------------------------------------------
+ */
+static void take_ack(struct mqtt_client *c, const struct msg_ack *a) {
+  int err = a->code.n ? err_from_name((const char *)a->code.p, a->code.n) : 0;
+  char why[MQTT_WHY_KEPT + 1];
+  if (a->code.n && !err) err = MACULA_EINVAL;
+  snprintf(why, sizeof why, "%.*s%s%.*s", (int)a->code.n, (const char *)a->code.p, a->message.n ? ": " : "",
+           (int)a->message.n, (const char *)a->message.p);
+  if (a->ref & MQTT_OWN_REF) {
+    mqtt_request_answered(c, a->ref, err, slice_str(why));
+    return;
+  }
+  if (c->now.ref == a->ref) {
+    c->now.answered = true;
+    c->now.err = err;
+    memcpy(c->now.why, why, sizeof why);
+    return;
+  }
+  for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++) {
+    struct mqtt_later *l = &c->later[i];
+    if (l->ref != a->ref || l->answered) continue;
+    l->answered = true;
+    l->err = err;
+    if (err) l->why = mem_dup(mqtt_mem(c->n), why, strlen(why));
+    mqtt_dirty(c);
+    return;
+  }
+}
+
+int mqtt_take_frame(struct mqtt_client *c, struct slice frame, struct shbuf *shared) {
+  struct msg m;
+  if (frame.n < FRAME_HEADER_LEN) return MACULA_EINVAL;
+  uint8_t type = frame.p[1];
+  if (type == MSG_PUBLISH) {
+    while (c->heir) c = c->heir;
+    if (!list_empty(&c->waiting)) return mqtt_wait(c, frame, shared);
+    return deliver_frame(c, frame) == MACULA_EFULL ? mqtt_wait(c, frame, shared) : 0;
+  }
+  if (msg_decode(type, slice_of(frame.p + FRAME_HEADER_LEN, frame.n - FRAME_HEADER_LEN), &m)) return 0;
+  if (type == MSG_ACK) take_ack(c, &m.ack);
+  if (type == MSG_PONG && !c->ms) {
+    c->welcome = true;
+    mqtt_dirty(c);
+  }
+  return 0; /* DISCONNECT comes with close; a NOTICE has no place in MQTT, and what it tells was logged */
+}

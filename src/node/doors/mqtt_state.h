@@ -1,0 +1,165 @@
+/* What the files of the MQTT door share.
+ *
+ *   stream -- mqtt_link -- struct mqtt_conn          one connection
+ *                |              |
+ *           mqtt_client -- struct mqtt_session       one session of MQTT; goes on while its client is offline
+ *                |
+ *          struct session (struct door)              the node's session, to which it speaks native frames
+ *
+ * Whatever may not be done where it is noticed (mqtt/door.h, doors/door.h) is left for mqtt_door_step: a client or link that
+ * has some of it is among the dirty ones. */
+#ifndef NODE_DOORS_MQTT_STATE_H
+#define NODE_DOORS_MQTT_STATE_H
+
+#include "base/stream.h"
+#include "mqtt/conn.h"
+#include "node/doors/door.h"
+#include "node/state.h"
+#include "wire/msg.h"
+#include "wire/names.h"
+
+#define MQTT_RECEIVE_MAX 32u /* messages with QoS 1 and 2 of one client that are under way; likewise to it */
+#define MQTT_WHY_KEPT 199u   /* bytes kept of a text */
+#define MQTT_MOST_IDS 16u    /* Subscription Identifiers with one message */
+#define MQTT_OWN_REF (UINT64_C(1) << 62) /* refs of SUBSCRIBE and UNSUBSCRIBE; those of PUBLISH are below */
+
+struct mqtt_filter_entry {
+  struct list all; /* mqtt_client.filters */
+  uint32_t id;     /* Subscription Identifier; 0: none */
+  uint8_t qos;
+  bool no_local, as_published;
+  uint16_t len;
+  char pattern[]; /* native, stored form */
+};
+
+struct mqtt_waiting { /* a frame that the state machine does not take now */
+  struct list all;    /* mqtt_client.waiting */
+  struct shbuf *frame;
+};
+
+struct mqtt_later { /* a PUBLISH whose end is not known; ref 0: free */
+  uint64_t ref;
+  int err;
+  bool answered;
+  char *why; /* NULL: the code's own text, or no memory */
+};
+
+enum mqtt_asking { MQTT_IDLE, MQTT_SENT, MQTT_ANSWERED, MQTT_STALE }; /* STALE: its connection has ended meanwhile */
+struct mqtt_request { /* the SUBSCRIBE or UNSUBSCRIBE of one filter */
+  enum mqtt_asking state;
+  uint64_t ref;
+  int err;
+  bool subscribes, is_new;
+  struct mqtt_filter_entry *entry;    /* that it is about */
+  struct mqtt_filter_entry was;       /* what it was before, unless it is new */
+  char why[MQTT_WHY_KEPT + 1];
+};
+
+struct mqtt_link;
+
+struct mqtt_client {
+  struct list all, dirty; /* of mqtt_rooms */
+  struct node *n;
+  uint64_t serial;
+  struct session *s;        /* NULL: turned away, or gone */
+  struct mqtt_session *ms;  /* NULL: not let in yet, or over */
+  struct mqtt_link *link;   /* NULL: offline */
+  struct addr remote;
+  struct id id, principal;
+  uint64_t id_end;
+  bool has_id;
+  uint8_t level;            /* enum mqtt_level */
+  bool welcome;             /* PONG has come, and is to be acted on */
+  bool accepting, old_over; /* within mqtt_accept: what ends then is the session that was there */
+  bool said_goodbye, resumes, flood;
+  bool put_off;             /* it was replaced: who replaces it comes first */
+  bool closed;              /* by the node: */
+  int err;
+  char why[MQTT_WHY_KEPT + 1];
+  char name[NAME_KEPT + 1]; /* client id */
+  struct mqtt_client *heir; /* another native session goes on with this one's MQTT session */
+  struct list filters;
+  uint32_t filter_count;
+  struct list waiting;
+  size_t waiting_bytes;
+  struct mqtt_later later[MQTT_RECEIVE_MAX];
+  struct mqtt_request request;
+  uint64_t next_ref;
+  struct {           /* the PUBLISH that is being handed over */
+    uint64_t ref;    /* 0: none */
+    bool answered;
+    int err;
+    char why[MQTT_WHY_KEPT + 1];
+  } now;
+  int64_t window;    /* bytes that the node still takes */
+  uint64_t written, acked;
+  nanotime progress;
+  size_t last_queued;
+};
+
+struct mqtt_link {
+  struct list all, dirty; /* of mqtt_rooms */
+  struct node *n;
+  struct stream *stream;  /* NULL: it has ended */
+  struct mqtt_conn *conn;
+  struct mqtt_client *client; /* NULL: no CONNECT yet, or over */
+  uint8_t *out;               /* what the stream had no room for */
+  size_t out_at, out_len, out_cap;
+  bool closing, broken, in_callback;
+};
+
+struct mqtt_rooms {
+  struct list clients, links, dirty_clients, dirty_links;
+  struct mqtt_sessions *sessions;
+  struct mqtt_message *last; /* the message delivered last, for its other receivers, */
+  uint16_t last_topic_len;
+  char last_topic[NAME_MAX_LEN]; /* with its native name */
+  uint64_t last_serial;
+  nanotime sweep_at;
+  uint32_t client_count, link_count;
+  uint64_t refused, unnamed, lost; /* connections; topics that MQTT cannot say; messages that a full queue lost */
+  struct bucket lines;
+};
+
+extern const struct mqtt_door mqtt_door_functions;
+
+/* mqtt_door.c */
+void mqtt_dirty(struct mqtt_client *c);
+void mqtt_link_dirty(struct mqtt_link *l);
+struct mem *mqtt_mem(const struct node *n);
+/* Hands a frame to the client's native session. MACULA_ENOMEM, MACULA_FRAME_TOO_LARGE. */
+int mqtt_hand_in(struct mqtt_client *c, const struct msg *m);
+
+/* mqtt_client.c: the native side */
+struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packet *p);
+void mqtt_client_free(struct mqtt_client *c);
+/* All that was left; may free it. */
+void mqtt_client_step(struct mqtt_client *c);
+void mqtt_client_offline(struct mqtt_client *c);
+size_t mqtt_client_unsent(const struct mqtt_client *c);
+
+/* mqtt_filters.c */
+struct mqtt_filter_entry *mqtt_filter_find(const struct mqtt_client *c, struct slice pattern);
+struct mqtt_filter_entry *mqtt_filter_add(struct mqtt_client *c, const struct mqtt_subscription *sub);
+void mqtt_filter_drop(struct mqtt_client *c, struct mqtt_filter_entry *f);
+enum mqtt_verdict mqtt_subscribe(struct mqtt_client *c, const struct mqtt_subscription *sub, struct mqtt_answer *ret);
+enum mqtt_verdict mqtt_unsubscribe(struct mqtt_client *c, const struct mqtt_subscription *sub, struct mqtt_answer *ret);
+void mqtt_request_answered(struct mqtt_client *c, uint64_t ref, int err, struct slice why);
+void mqtt_request_abandoned(struct mqtt_client *c); /* its connection has ended */
+/* Subscribes natively to all filters again, without retained messages. */
+void mqtt_filters_again(struct mqtt_client *c);
+
+/* mqtt_out.c: what the node sends */
+/* One whole frame. MACULA_ENOMEM. */
+int mqtt_take_frame(struct mqtt_client *c, struct slice frame, struct shbuf *shared);
+/* Hands over what waits, as far as the state machine takes it. */
+void mqtt_flush_waiting(struct mqtt_client *c);
+int mqtt_wait(struct mqtt_client *c, struct slice frame, struct shbuf *shared);
+
+/* mqtt_link.c */
+void mqtt_link_step(struct mqtt_link *l); /* may free it */
+void mqtt_link_send(struct mqtt_link *l, struct slice bytes);
+size_t mqtt_link_unsent(const struct mqtt_link *l); /* beyond what its stream takes */
+void mqtt_link_free(struct mqtt_link *l);
+
+#endif
