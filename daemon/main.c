@@ -101,8 +101,8 @@ static int print_ready(const struct daemon *d) {
   }
   json_t *mqtt = addresses(d->mqtt.tcp, d->cfg.mqtt.count), *mqtts = addresses(d->mqtt.tls_tcp, d->cfg.mqtts.count);
   if (d->http) addr_text(http_local(d->http), at);
-  json_t *j = json_pack("{s:s, s:s, s:o, s:o*, s:o*, s:s?, s:s}", "event", "ready", "id", hex, "listen", listen, "mqtt", mqtt, "mqtts", mqtts, "http",
-                        d->http ? at : NULL, "state", d->cfg.state);
+  json_t *j = json_pack("{s:s, s:s, s:o, s:o*, s:o*, s:s?, s:s}", "event", "ready", "id", hex, "listen", listen, "mqtt", mqtt,
+                        "mqtts", mqtts, "http", d->http ? at : NULL, "state", d->cfg.state);
   int err = !j                                                                                    ? MACULA_ENOMEM
             : json_dumpf(j, stdout, JSON_COMPACT) || fputc('\n', stdout) == EOF || fflush(stdout) ? MACULA_EIO
                                                                                                   : 0;

@@ -196,8 +196,8 @@ struct msg_publish {
 enum msg_retained { RETAINED_IF_NEW, RETAINED_NEVER, RETAINED_ALWAYS };
 struct msg_subscribe { /* and UNSUBSCRIBE */
   struct msg_list topics;
-  uint64_t qos; /* not written for UNSUBSCRIBE */
-  bool own;     /* extension: deliver the subscriber's own messages too */
+  uint64_t qos;     /* not written for UNSUBSCRIBE */
+  bool own;         /* extension: deliver the subscriber's own messages too */
   uint8_t retained; /* extension: enum msg_retained */
   uint64_t ref;
   bool has_ref;

@@ -86,7 +86,7 @@ static void put(struct wire *w, const struct mqtt_packet *p) {
 }
 
 static void answer(struct wire *w, const struct mqtt_packet *p) {
-  struct mqtt_packet ack = {.type = p->type == MQTT_PUBLISH ? p->publish.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC
+  struct mqtt_packet ack = {.type = p->type == MQTT_PUBLISH  ? p->publish.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC
                                     : p->type == MQTT_PUBREC ? MQTT_PUBREL
                                                              : MQTT_PUBCOMP,
                             .id = p->id};
@@ -100,7 +100,8 @@ static void note_packet(struct wire *w, const struct mqtt_packet *p) {
     w->published++;
     if (!w->quiet)
       note(w, "%.*s=%.*s q%u%s%s", (int)p->publish.topic.n, (const char *)p->publish.topic.p, (int)p->publish.payload.n,
-           (const char *)p->publish.payload.p, p->publish.qos, p->publish.retain ? " retain" : "", p->publish.dup ? " dup" : "");
+           (const char *)p->publish.payload.p, p->publish.qos, p->publish.retain ? " retain" : "",
+           p->publish.dup ? " dup" : "");
     while (!w->quiet && mqtt_next_subscription_id(&raw, &id)) note(w, "id%u", id);
     if (p->publish.qos && !w->no_acks) answer(w, p);
     return;
@@ -499,8 +500,9 @@ static void test_refused(void **state) {
 static void test_access(void **state) {
   struct rig r;
   (void)state;
-  start(&r, &(struct rig_options){.access = "grants:\n  some:\n    role: client\n    pub: [\"a.**\"]\n    sub: [\"${client}.**\"]\n"
-                                            "anonymous: some\n"});
+  start(&r,
+        &(struct rig_options){.access = "grants:\n  some:\n    role: client\n    pub: [\"a.**\"]\n    sub: [\"${client}.**\"]\n"
+                                        "anonymous: some\n"});
   struct wire *a = plain(&r, MQTT_5, "me"), *b = plain(&r, MQTT_3_1_1, "b");
   subscribe(a, "me/#", 1);
   subscribe(a, "other/#", 1);
@@ -610,8 +612,7 @@ static void test_hostile(void **state) {
     w->quiet = true;
     char name[8];
     snprintf(name, sizeof name, "h%d", round % 5);
-    if (round % 4)
-      say_connect(w, &(struct connect){.client = name, .clean = round % 3 == 0, .expiry = round % 2 ? 30 : 0});
+    if (round % 4) say_connect(w, &(struct connect){.client = name, .clean = round % 3 == 0, .expiry = round % 2 ? 30 : 0});
     if (round % 3 == 1) subscribe(w, "#", 1);
     if (round % 5 == 1) publish(w, "h/1", "x", (uint8_t)(round % 3), round % 7 == 0);
     uint8_t junk[64];
@@ -667,10 +668,10 @@ static void test_no_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_both_ways),   cmocka_unit_test(test_filters), cmocka_unit_test(test_retained),
-      cmocka_unit_test(test_resume),      cmocka_unit_test(test_taken_over), cmocka_unit_test(test_will),
-      cmocka_unit_test(test_refused),     cmocka_unit_test(test_access),  cmocka_unit_test(test_each_other),
-      cmocka_unit_test(test_slow),        cmocka_unit_test(test_drained), cmocka_unit_test(test_hostile),
+      cmocka_unit_test(test_both_ways), cmocka_unit_test(test_filters),    cmocka_unit_test(test_retained),
+      cmocka_unit_test(test_resume),    cmocka_unit_test(test_taken_over), cmocka_unit_test(test_will),
+      cmocka_unit_test(test_refused),   cmocka_unit_test(test_access),     cmocka_unit_test(test_each_other),
+      cmocka_unit_test(test_slow),      cmocka_unit_test(test_drained),    cmocka_unit_test(test_hostile),
       cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,8 +14,5 @@ void mqtt_door_set_limits(struct node *n);
 const char *mqtt_door_check(const struct node *n);
 /* Bytes of the send queues' account that its waiting frames hold; of a shared frame, their part. */
 double mqtt_door_frames_owned(const struct node *n);
-/* "mqtt3" or "mqtt5" of a session behind this door; NULL: another door. */
-struct session;
-const char *mqtt_door_of(const struct session *s);
 
 #endif

@@ -91,7 +91,7 @@ static uint64_t rtt(const struct door *d) { return (void)d, 0; }
 static size_t held(const struct door *d, size_t *ret_peak) {
   const struct mqtt_client *c = of(d);
   size_t bytes = sizeof *c + c->waiting_bytes;
-  if (c->ms) bytes += mqtt_session_view(c->ms, c->n->now).queued_bytes;
+  if (c->ms) bytes += mqtt_session_view(c->ms).queued_bytes;
   return *ret_peak = bytes;
 }
 static void nothing(struct door *d) { (void)d; }
@@ -102,7 +102,9 @@ static void on_off(struct door *d, bool on) { (void)d, (void)on; }
 static bool silent(const struct door *d) { return (void)d, false; }
 static uint64_t unheard(const struct door *d) { return (void)d, 0; }
 
-static const struct door_ops ops = {.name = "mqtt",
+static const char *version(const struct door *d) { return of(d) && of(d)->level == MQTT_5 ? "mqtt5" : "mqtt3"; }
+
+static const struct door_ops ops = {.version = version,
                                     .anonymous = true,
                                     .tells_replays = true,
                                     .write = write_copy,
@@ -137,11 +139,6 @@ static const struct door_ops ops = {.name = "mqtt",
                                     .watch = on_off,
                                     .silent = silent,
                                     .unheard = unheard};
-
-const char *mqtt_door_of(const struct session *s) {
-  if (s->door.ops != &ops || !s->door.conn) return NULL;
-  return of(&s->door)->level == MQTT_5 ? "mqtt5" : "mqtt3";
-}
 
 /* ---- arrival ---------------------------------------------------------------------------------------------------------------
  */
@@ -286,10 +283,10 @@ static void over(struct mqtt_client *c) {
   struct node *n = c->n;
   char why[sizeof c->why + 64];
   const char *name = c->err ? macula_err_name(c->err) : "";
-  enum mqtt_reason reason = !c->err                                   ? MQTT_ADMINISTRATIVE
-                            : c->err == MACULA_MAX_CLIENTS_REACHED    ? MQTT_QUOTA
-                            : c->err == MACULA_TIMEOUT                ? MQTT_BUSY
-                                                                      : mqtt_reason_of(c->err);
+  enum mqtt_reason reason = !c->err                                ? MQTT_ADMINISTRATIVE
+                            : c->err == MACULA_MAX_CLIENTS_REACHED ? MQTT_QUOTA
+                            : c->err == MACULA_TIMEOUT             ? MQTT_BUSY
+                                                                   : mqtt_reason_of(c->err);
   snprintf(why, sizeof why, "%s%s%s", name, *name && *c->why ? ": " : "", c->why);
   if (c->link && c->link->client == c && !c->ms) {
     mqtt_refuse(c->link->conn, reason, why, n->now);

@@ -11,7 +11,9 @@
 
 extern const struct stream_owner mqtt_stream_owner;
 
-struct mem *mqtt_mem(const struct node *n) { return (struct mem *)&n->rows.mem[ROW_MQTT]; }
+struct mem *mqtt_mem(const struct node *n) {
+  return (struct mem *)&n->rows.mem[ROW_MQTT];
+}
 
 void mqtt_dirty(struct mqtt_client *c) {
   if (list_empty(&c->dirty)) list_append(&c->n->mqtt->dirty_clients, &c->dirty);
@@ -141,11 +143,9 @@ static void on_will(void *session, struct mqtt_message *m, uint8_t qos, bool ret
   const char *why;
   size_t len;
   if (!is_in(c) || name_from_mqtt_topic(mqtt_message_topic(m), name, &len, &why)) return;
-  struct msg w = {.type = MSG_PUBLISH,
-                  .publish = {.topic = slice_of(name, len),
-                              .payload = mqtt_message_payload(m),
-                              .qos = qos ? 1 : 0,
-                              .retain = retain}};
+  struct msg w = {
+      .type = MSG_PUBLISH,
+      .publish = {.topic = slice_of(name, len), .payload = mqtt_message_payload(m), .qos = qos ? 1 : 0, .retain = retain}};
   (void)mqtt_hand_in(c, &w);
 }
 
@@ -174,37 +174,37 @@ const struct mqtt_door mqtt_door_functions = {.send = on_send,
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------
  */
-#define MAX_EXPIRY (7u * 86400u)    /* s */
-#define MAX_QUEUE 1000u             /* messages that wait for one client */
-#define MAX_CONNECT (128u << 10)    /* bytes, with its will */
-#define BESIDE_PAYLOAD 1024u        /* bytes of a native PUBLISH beside its payload, with topic */
+#define MAX_EXPIRY (7u * 86400u) /* s */
+#define MAX_QUEUE 1000u          /* messages that wait for one client */
+#define MAX_CONNECT (128u << 10) /* bytes, with its will */
+#define BESIDE_PAYLOAD 1024u     /* bytes of a native PUBLISH beside its payload, with topic */
 
 static struct mqtt_config config_of(struct node *n) {
   const struct node_limits *l = &n->limits;
   struct mem *mem = mqtt_mem(n);
   size_t pool = l->mqtt_pool;
-  return (struct mqtt_config){.door = &mqtt_door_functions,
-                              .sessions_mem = mem,
-                              .inflight_mem = mem,
-                              .queue_mem = mem,
-                              .conns_mem = mem,
-                              .input_mem = mem,
-                              .rng = n->rng,
-                              .spent = &n->spent,
-                              .max_sessions = l->max_clients,
-                              .max_queue = MAX_QUEUE,
-                              .max_queue_bytes = pool / 16,
-                              .max_queued_bytes = pool / 2,
-                              .max_expiry = MAX_EXPIRY,
-                              .max_packet = (uint32_t)l->max_frame > 2 * BESIDE_PAYLOAD ? (uint32_t)l->max_frame - BESIDE_PAYLOAD
-                                                                                       : BESIDE_PAYLOAD,
-                              .max_connect = MAX_CONNECT,
-                              .max_inflight = MQTT_RECEIVE_MAX,
-                              .receive_maximum = MQTT_RECEIVE_MAX,
-                              .max_aliases_in = 16,
-                              .max_aliases_out = 16,
-                              .connect_timeout = l->connect_timeout,
-                              .stall_timeout = 60 * NS_SEC};
+  return (struct mqtt_config){
+      .door = &mqtt_door_functions,
+      .sessions_mem = mem,
+      .inflight_mem = mem,
+      .queue_mem = mem,
+      .conns_mem = mem,
+      .input_mem = mem,
+      .rng = n->rng,
+      .spent = &n->spent,
+      .max_sessions = l->max_clients,
+      .max_queue = MAX_QUEUE,
+      .max_queue_bytes = pool / 16,
+      .max_queued_bytes = pool / 2,
+      .max_expiry = MAX_EXPIRY,
+      .max_packet = (uint32_t)l->max_frame > 2 * BESIDE_PAYLOAD ? (uint32_t)l->max_frame - BESIDE_PAYLOAD : BESIDE_PAYLOAD,
+      .max_connect = MAX_CONNECT,
+      .max_inflight = MQTT_RECEIVE_MAX,
+      .receive_maximum = MQTT_RECEIVE_MAX,
+      .max_aliases_in = 16,
+      .max_aliases_out = 16,
+      .connect_timeout = l->connect_timeout,
+      .stall_timeout = 60 * NS_SEC};
 }
 
 int node_mqtt_open(struct node *n, struct stream_owner *ret_owner) {
@@ -229,7 +229,9 @@ int node_mqtt_open(struct node *n, struct stream_owner *ret_owner) {
   return 0;
 }
 
-struct mem *node_mqtt_mem(struct node *n) { return mqtt_mem(n); }
+struct mem *node_mqtt_mem(struct node *n) {
+  return mqtt_mem(n);
+}
 
 void mqtt_door_set_limits(struct node *n) {
   if (!n->mqtt) return;

@@ -60,6 +60,7 @@ void mqtt_link_free(struct mqtt_link *l) {
 }
 
 void mqtt_link_step(struct mqtt_link *l) {
+  mqtt_conn_tick(l->conn, l->n->now); /* what a turn had no time for goes on */
   flush(l);
   if (l->broken || l->closing || !l->stream) {
     if (l->stream) stream_close(l->stream, l->broken);
@@ -68,6 +69,7 @@ void mqtt_link_step(struct mqtt_link *l) {
     return;
   }
   stream_read(l->stream, mqtt_wants(l->conn) > 0);
+  if (!mqtt_conn_deadline(l->conn)) mqtt_link_dirty(l);
 }
 
 /* ---- the owner of streams --------------------------------------------------------------------------------------------------
@@ -81,8 +83,7 @@ static int opened(void *ctx, struct stream *s, nanotime now) {
   struct mqtt_rooms *rooms = n->mqtt;
   set_now(n, now);
   uint32_t most = n->limits.max_clients + n->limits.max_half_open;
-  struct mqtt_link *l =
-      n->draining || rooms->link_count >= most ? NULL : mem_calloc(mqtt_mem(n), 1, sizeof *l);
+  struct mqtt_link *l = n->draining || rooms->link_count >= most ? NULL : mem_calloc(mqtt_mem(n), 1, sizeof *l);
   if (l && mqtt_conn_new(rooms->sessions, l, n->now, &l->conn)) {
     mem_free(mqtt_mem(n), l);
     l = NULL;

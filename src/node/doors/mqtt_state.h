@@ -18,9 +18,9 @@
 #include "wire/msg.h"
 #include "wire/names.h"
 
-#define MQTT_RECEIVE_MAX 32u /* messages with QoS 1 and 2 of one client that are under way; likewise to it */
-#define MQTT_WHY_KEPT 199u   /* bytes kept of a text */
-#define MQTT_MOST_IDS 16u    /* Subscription Identifiers with one message */
+#define MQTT_RECEIVE_MAX 32u             /* messages with QoS 1 and 2 of one client that are under way; likewise to it */
+#define MQTT_WHY_KEPT 199u               /* bytes kept of a text */
+#define MQTT_MOST_IDS 16u                /* Subscription Identifiers with one message */
 #define MQTT_OWN_REF (UINT64_C(1) << 62) /* refs of SUBSCRIBE and UNSUBSCRIBE; those of PUBLISH are below */
 
 struct mqtt_filter_entry {
@@ -45,13 +45,13 @@ struct mqtt_later { /* a PUBLISH whose end is not known; ref 0: free */
 };
 
 enum mqtt_asking { MQTT_IDLE, MQTT_SENT, MQTT_ANSWERED, MQTT_STALE }; /* STALE: its connection has ended meanwhile */
-struct mqtt_request { /* the SUBSCRIBE or UNSUBSCRIBE of one filter */
+struct mqtt_request {                                                 /* the SUBSCRIBE or UNSUBSCRIBE of one filter */
   enum mqtt_asking state;
   uint64_t ref;
   int err;
   bool subscribes, is_new;
-  struct mqtt_filter_entry *entry;    /* that it is about */
-  struct mqtt_filter_entry was;       /* what it was before, unless it is new */
+  struct mqtt_filter_entry *entry; /* that it is about */
+  struct mqtt_filter_entry was;    /* what it was before, unless it is new */
   char why[MQTT_WHY_KEPT + 1];
 };
 
@@ -61,9 +61,9 @@ struct mqtt_client {
   struct list all, dirty; /* of mqtt_rooms */
   struct node *n;
   uint64_t serial;
-  struct session *s;        /* NULL: turned away, or gone */
-  struct mqtt_session *ms;  /* NULL: not let in yet, or over */
-  struct mqtt_link *link;   /* NULL: offline */
+  struct session *s;       /* NULL: turned away, or gone */
+  struct mqtt_session *ms; /* NULL: not let in yet, or over */
+  struct mqtt_link *link;  /* NULL: offline */
   struct addr remote;
   struct id id, principal;
   uint64_t id_end;
@@ -72,8 +72,8 @@ struct mqtt_client {
   bool welcome;             /* PONG has come, and is to be acted on */
   bool accepting, old_over; /* within mqtt_accept: what ends then is the session that was there */
   bool said_goodbye, resumes, flood;
-  bool put_off;             /* it was replaced: who replaces it comes first */
-  bool closed;              /* by the node: */
+  bool put_off; /* it was replaced: who replaces it comes first */
+  bool closed;  /* by the node: */
   int err;
   char why[MQTT_WHY_KEPT + 1];
   char name[NAME_KEPT + 1]; /* client id */
@@ -85,13 +85,13 @@ struct mqtt_client {
   struct mqtt_later later[MQTT_RECEIVE_MAX];
   struct mqtt_request request;
   uint64_t next_ref;
-  struct {           /* the PUBLISH that is being handed over */
-    uint64_t ref;    /* 0: none */
+  struct {        /* the PUBLISH that is being handed over */
+    uint64_t ref; /* 0: none */
     bool answered;
     int err;
     char why[MQTT_WHY_KEPT + 1];
   } now;
-  int64_t window;    /* bytes that the node still takes */
+  int64_t window; /* bytes that the node still takes */
   uint64_t written, acked;
   nanotime progress;
   size_t last_queued;
@@ -100,7 +100,7 @@ struct mqtt_client {
 struct mqtt_link {
   struct list all, dirty; /* of mqtt_rooms */
   struct node *n;
-  struct stream *stream;  /* NULL: it has ended */
+  struct stream *stream; /* NULL: it has ended */
   struct mqtt_conn *conn;
   struct mqtt_client *client; /* NULL: no CONNECT yet, or over */
   uint8_t *out;               /* what the stream had no room for */

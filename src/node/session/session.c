@@ -306,10 +306,10 @@ struct session *session_new(struct node *n) {
 struct session *session_open(struct node *n, const struct door *door) {
   struct session *s = NULL;
   struct door d = *door;
-  int err = n->draining                                                ? MACULA_SHUTTING_DOWN
+  int err = n->draining                                                                     ? MACULA_SHUTTING_DOWN
             : !door_id(&d) && !n->allow_unverified && !n->trust.access && !d.ops->anonymous ? MACULA_NOT_AUTHORIZED
-            : !(s = session_new(n))                                    ? MACULA_ENOMEM
-                                                                       : 0;
+            : !(s = session_new(n))                                                         ? MACULA_ENOMEM
+                                                                                            : 0;
   d.ops->owner(&d, s);
   if (err) {
     const char *text =
