@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""Clients of MQTT that others wrote, against a real node: tests/e2e/mqtt.py BUILD_FOLDER [CASE...]. mosquitto_pub, mosquitto_sub and
+paho."""
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.path.append("/usr/lib/python3/dist-packages")  # where Debian has paho, whichever python3 this is
+import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from _node import Node, plain
+from _process import DEADLINE, Process, end_all
+
+VERSIONS = {"3.1.1": "mqttv311", "5": "mqttv5"}
+
+
+def port_of(address):
+    return address.rsplit(":", 1)[1]
+
+
+def node(folder, *args):
+    n = Node(folder, "--mqtt", "127.0.0.1:0", "--mqtts", "127.0.0.1:0", *args)
+    n.mqtt, n.mqtts = port_of(n.process.mqtt[0]), port_of(n.process.mqtts[0])
+    return n
+
+
+def pub(n, *args, version="5", port=None, code=0):
+    p = subprocess.run(["mosquitto_pub", "-p", port or n.mqtt, "-V", VERSIONS[version], *args], stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, timeout=DEADLINE)
+    assert p.returncode == code, (args, p.returncode, p.stderr)
+
+
+def sub(n, *args, version="5", port=None):
+    """Subscribed already."""
+    p = Process(["stdbuf", "-oL", "mosquitto_sub", "-p", port or n.mqtt, "-V", VERSIONS[version], "-d", "-F", "GOT %t %p %q %r", *args], plain(), text=True)
+    p.expect("out", r"^Subscribed \(mid")
+    return p
+
+
+class Client:
+    """paho's, with what comes in a queue."""
+
+    def __init__(self, n, name, version="5", clean=True, expiry=0, will=None, connect=True):
+        five = version == "5"
+        self.got, self.acked, self.ended, self.connected, self.subscribed = (queue.Queue() for _ in range(5))
+        self.c = paho.Client(name, protocol=paho.MQTTv5 if five else paho.MQTTv311, **({} if five else {"clean_session": clean}))
+        self.c.on_message = lambda c, u, m: self.got.put((m.topic, m.payload.decode(), m.qos, m.retain))
+        self.c.on_publish = lambda c, u, mid, *more: self.acked.put(mid)
+        self.c.on_disconnect = lambda c, u, rc, *more: self.ended.put(rc)
+        self.c.on_connect = lambda c, u, flags, rc, *more: self.connected.put((int(getattr(rc, "value", rc)), flags["session present"]))
+        self.c.on_subscribe = lambda c, u, mid, codes, *more: self.subscribed.put([int(getattr(q, "value", q)) for q in codes])
+        if will:
+            self.c.will_set(*will)
+        more = {}
+        if five:
+            more = {"clean_start": clean, "properties": Properties(PacketTypes.CONNECT)}
+            more["properties"].SessionExpiryInterval = expiry
+        self.c.connect("127.0.0.1", int(n.mqtt), 60, **more)
+        self.c.loop_start()
+        self.answer = self.connected.get(timeout=DEADLINE)
+
+    def subscribe(self, pattern, qos=0):
+        self.c.subscribe(pattern, qos)
+        return self.subscribed.get(timeout=DEADLINE)
+
+    def publish(self, topic, payload, qos=0, retain=False):
+        self.c.publish(topic, payload, qos, retain)
+        self.acked.get(timeout=DEADLINE)
+
+    def next(self):
+        return self.got.get(timeout=DEADLINE)
+
+    def leave(self):
+        self.c.disconnect()
+        self.c.loop_stop()
+
+    def vanish(self):
+        """As when its cable is pulled."""
+        self.c.loop_stop()
+        self.c._sock_close()
+
+
+def both_ways(folder):
+    """Messages of each QoS between mosquitto's clients of both versions and native ones."""
+    with node(folder) as n:
+        native = n.sub("home.**")
+        readers = [sub(n, "-t", "home/#", "-q", "2", version=v) for v in VERSIONS]
+        for v in VERSIONS:
+            for qos in "012":
+                pub(n, "-t", "home/%s/t" % qos, "-m", "from-" + v, "-q", qos, version=v)
+                for r in readers:
+                    r.expect("out", r"^GOT home/%s/t from-%s %d 0$" % (qos, v, min(int(qos), 1)))
+                native.expect("out", r"home\.%s\.t.*from-%s" % (qos, v))
+        n.ok("pub", "home.native", "hello")
+        for r in readers:
+            r.expect("out", r"^GOT home/native hello 0 0$")
+        rows = {c["door"] for c in json.loads(n.ok("--json", "clients"))["clients"]}
+        assert {"quic", "mqtt3", "mqtt5"} <= rows, rows
+
+
+def tls(folder):
+    """Over TLS, with the node's certificate."""
+    with node(folder) as n:
+        cert = os.path.join(folder, "node.crt")
+        pem = open(os.path.join(n.state, "identity.pem")).read()
+        with open(cert, "w") as f:
+            f.write(pem[pem.index("-----BEGIN CERTIFICATE"):])
+        secret = ["--cafile", cert, "--insecure"]
+        reader = sub(n, "-t", "s/#", "-q", "1", *secret, port=n.mqtts)
+        pub(n, "-t", "s/1", "-m", "secret", "-q", "1", *secret, port=n.mqtts)
+        pub(n, "-t", "s/2", "-m", "plain", "-q", "1")
+        reader.expect("out", r"^GOT s/1 secret 1 0$")
+        reader.expect("out", r"^GOT s/2 plain 1 0$")
+
+
+def retained(folder):
+    with node(folder) as n:
+        pub(n, "-t", "r/1", "-m", "kept", "-q", "1", "-r", version="3.1.1")
+        for v in VERSIONS:
+            sub(n, "-t", "r/#", version=v).expect("out", r"^GOT r/1 kept 0 1$")
+        pub(n, "-t", "r/1", "-n", "-q", "1", "-r")
+        r = sub(n, "-t", "r/#")
+        pub(n, "-t", "r/2", "-m", "live")
+        r.expect("out", r"^GOT r/2 live 0 0$")
+        assert "r/1" not in r.out, r.out
+
+
+def sessions(folder):
+    """What comes while a client is away waits for it; a second connection takes the session over."""
+    with node(folder) as n:
+        for v in VERSIONS:
+            c = Client(n, "dur" + v, v, clean=False, expiry=1000)
+            assert c.answer == (0, 0), c.answer
+            assert c.subscribe("d/#", 1) == [1]
+            c.vanish()
+            source = Client(n, "source", v)
+            for i in range(20):
+                source.publish("d/%d" % i, str(i), 1 + i % 2)
+            c = Client(n, "dur" + v, v, clean=False, expiry=1000)
+            assert c.answer == (0, 1), c.answer
+            topics = [c.next()[0] for _ in range(20)]
+            assert topics == ["d/%d" % i for i in range(20)], (v, topics)
+            again = Client(n, "dur" + v, v, clean=False, expiry=1000)
+            assert again.answer == (0, 1), again.answer
+            c.ended.get(timeout=DEADLINE)
+            c.c.loop_stop()
+            source.publish("d/x", "x", 1)
+            while (m := again.next()) != ("d/x", "x", 1, False):  # what the first one had no time to acknowledge comes once more
+                assert m[0].startswith("d/"), m
+            again.leave()
+            source.leave()
+
+
+def will(folder):
+    with node(folder) as n:
+        reader = sub(n, "-t", "w", "-q", "1")
+        Client(n, "w1", "5", will=("w", "not said", 1)).leave()
+        Client(n, "w2", "3.1.1", will=("w", "gone", 1)).vanish()
+        reader.expect("out", r"^GOT w gone 1 0$")
+        assert "not said" not in reader.out
+
+
+def many(folder):
+    """A thousand messages with QoS 1 each way between two clients, none lost, in order."""
+    with node(folder) as n:
+        a, b = Client(n, "a", "5"), Client(n, "b", "3.1.1")
+        a.subscribe("to/a", 1)
+        b.subscribe("to/b", 1)
+        for i in range(1000):
+            a.c.publish("to/b", str(i), 1)
+            b.c.publish("to/a", str(i), 1)
+        for c in a, b:
+            assert [c.next()[1] for _ in range(1000)] == [str(i) for i in range(1000)]
+        a.leave()
+        b.leave()
+
+
+def refused(folder):
+    """An access file judges; a port that is taken, and one that others reach, are errors that say what to do."""
+    path = os.path.join(folder, "access.yaml")
+    with open(path, "w") as f:
+        f.write("grants:\n  few: {role: client, pub: ['a.**'], sub: ['a.**']}\n  all: {role: operator, pub: ['**'], sub: ['**']}\n"
+                "anonymous: few\ndefault: all\n")
+    with node(folder, "--access", path) as n:
+        pub(n, "-t", "a/1", "-m", "x", "-q", "1")
+        c = Client(n, "c", "5")
+        assert c.subscribe("b/#", 1) == [0x87]
+        assert c.subscribe("a/#", 1) == [1]
+        c.leave()
+        for more, said in (["--mqtt", "127.0.0.1:" + n.mqtt], "is in use"), (["--mqtt", "0.0.0.0:0"], "can be reached by others"):
+            p = subprocess.run([os.path.join(sys.argv[1], "maculad"), "--listen", "127.0.0.1:0", "--http", "off", "--state",
+                                os.path.join(folder, "other"), *more], env=plain(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               timeout=DEADLINE)
+            assert p.returncode and said in p.stderr.decode(), p.stderr
+
+
+def stopped(folder):
+    """At the node's end clients are told, and it ends in time."""
+    with node(folder) as n:
+        c = Client(n, "c", "5", expiry=100)
+        n.process.p.terminate()
+        c.ended.get(timeout=DEADLINE)
+        c.c.loop_stop()
+        assert n.process.wait() == 0
+
+
+def main():
+    root = tempfile.mkdtemp(prefix="macula-mqtt-")
+    failed = passed = 0
+    for case in both_ways, tls, retained, sessions, will, many, refused, stopped:
+        if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
+            continue
+        try:
+            case(tempfile.mkdtemp(prefix=case.__name__ + "-", dir=root))
+            passed += 1
+            print("ok", case.__name__, flush=True)
+        except Exception as e:  # a case's failure is a line, not the end
+            failed += 1
+            print("FAIL %s: %s" % (case.__name__, " ".join(("%s %s" % (type(e).__name__, e)).split())), flush=True)
+    end_all()
+    shutil.rmtree(root, ignore_errors=True)
+    print("%d passed, %d failed" % (passed, failed))
+    return bool(failed)
+
+
+sys.exit(main())
