@@ -19,7 +19,7 @@
 #define NOTES 65536u
 
 struct wire {
-  struct stream s;
+  struct byte_stream s;
   struct rig *rig;
   const struct stream_owner *owner;
   uint8_t out[2 * ROOM]; /* what the node has written */
@@ -32,8 +32,8 @@ struct wire {
   uint16_t next_id;
 };
 
-static struct wire *of(struct stream *s) { return (struct wire *)s; }
-static size_t wire_write(struct stream *s, struct slice bytes) {
+static struct wire *of(struct byte_stream *s) { return (struct wire *)s; }
+static size_t wire_write(struct byte_stream *s, struct slice bytes) {
   struct wire *w = of(s);
   size_t n = bytes.n < w->room - w->out_len ? bytes.n : w->room - w->out_len;
   assert_false(w->gone);
@@ -42,10 +42,10 @@ static size_t wire_write(struct stream *s, struct slice bytes) {
   w->short_once |= n < bytes.n;
   return n;
 }
-static size_t wire_unsent(const struct stream *s) { return ((const struct wire *)s)->out_len; }
-static void wire_read(struct stream *s, bool on) { of(s)->reads = on; }
-static void wire_close(struct stream *s, bool reset) { (void)reset, of(s)->gone = true; }
-static void wire_break(struct stream *s, int err) { (void)err, of(s)->gone = true; }
+static size_t wire_unsent(const struct byte_stream *s) { return ((const struct wire *)s)->out_len; }
+static void wire_read(struct byte_stream *s, bool on) { of(s)->reads = on; }
+static void wire_close(struct byte_stream *s, bool reset) { (void)reset, of(s)->gone = true; }
+static void wire_break(struct byte_stream *s, int err) { (void)err, of(s)->gone = true; }
 static const struct stream_ops wire_ops = {wire_write, wire_unsent, wire_read, wire_close, wire_break};
 
 static struct stream_owner owner;

@@ -78,7 +78,7 @@ static void set_now(struct node *n, nanotime now) {
   if (now > n->now) n->now = now;
 }
 
-static int opened(void *ctx, struct stream *s, nanotime now) {
+static int opened(void *ctx, struct byte_stream *s, nanotime now) {
   struct node *n = ctx;
   struct mqtt_rooms *rooms = n->mqtt;
   set_now(n, now);
@@ -102,7 +102,7 @@ static int opened(void *ctx, struct stream *s, nanotime now) {
   return 0;
 }
 
-static void data(void *ctx, struct stream *s, uint8_t *bytes, size_t len, nanotime now) {
+static void data(void *ctx, struct byte_stream *s, uint8_t *bytes, size_t len, nanotime now) {
   struct node *n = ctx;
   struct mqtt_link *l = s->user;
   set_now(n, now);
@@ -111,7 +111,7 @@ static void data(void *ctx, struct stream *s, uint8_t *bytes, size_t len, nanoti
   mqtt_link_dirty(l); /* whether more is read may have changed */
 }
 
-static void room(void *ctx, struct stream *s, nanotime now) {
+static void room(void *ctx, struct byte_stream *s, nanotime now) {
   struct node *n = ctx;
   struct mqtt_link *l = s->user;
   set_now(n, now);
@@ -122,7 +122,7 @@ static void room(void *ctx, struct stream *s, nanotime now) {
   }
 }
 
-static void closed(void *ctx, struct stream *s, int err, nanotime now) {
+static void closed(void *ctx, struct byte_stream *s, int err, nanotime now) {
   struct node *n = ctx;
   struct mqtt_link *l = s->user;
   (void)err;

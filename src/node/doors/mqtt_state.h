@@ -100,7 +100,7 @@ struct mqtt_client {
 struct mqtt_link {
   struct list all, dirty; /* of mqtt_rooms */
   struct node *n;
-  struct stream *stream; /* NULL: it has ended */
+  struct byte_stream *stream; /* NULL: it has ended */
   struct mqtt_conn *conn;
   struct mqtt_client *client; /* NULL: no CONNECT yet, or over */
   uint8_t *out;               /* what the stream had no room for */
