@@ -26,13 +26,13 @@ static bool keep(struct mqtt_link *l, struct slice bytes) {
   return true;
 }
 
-/* More than a client's queue is no use: it reads too slowly for what it has asked for, and gets the rest when it is back. */
+/* What is sent again when a session is resumed comes at once, however much the stream takes. */
 void mqtt_link_send(struct mqtt_link *l, struct slice bytes) {
   if (!l->stream || l->broken || !bytes.n) return;
   size_t took = mqtt_link_unsent(l) ? 0 : stream_write(l->stream, bytes);
   if (took == bytes.n) return;
   bytes = slice_of(bytes.p + took, bytes.n - took);
-  if (mqtt_link_unsent(l) + bytes.n <= l->n->limits.client_queue + (1u << 20) && keep(l, bytes)) return;
+  if (mqtt_link_unsent(l) + bytes.n <= l->n->limits.mqtt_pool / 2 && keep(l, bytes)) return;
   l->broken = true;
   mqtt_link_dirty(l);
 }
