@@ -46,7 +46,7 @@ static int parse_number(const char *text, const struct unit *units, uint64_t *re
 void config_print_number(uint64_t n, enum config_type type, char ret[32]) {
   const struct unit *best = NULL;
   for (const struct unit *u = type == DURATION ? durations : type == COUNT ? counts : sizes; u->name; u++)
-    if (n % u->factor == 0 && (!best || u->factor > best->factor)) best = u;
+    if (n % u->factor == 0 && (!best || (n ? u->factor > best->factor : u->factor < best->factor))) best = u;
   snprintf(ret, 32, "%llu%s", (unsigned long long)(n / best->factor), best->factor == 1 ? "" : best->name);
 }
 
