@@ -611,6 +611,7 @@ static void signs_of_life(struct node *n) {
 
 void receive_held(struct node *n) {
   n->flow.ready = false;
+  if (!n->flow.held_count) return; /* to ask whether there is time would call for another turn */
   for (struct session *s; !(n->flow.ready = deliver_waits(n)) && (s = hold_next(n)); resume_session(s)) continue;
   n->flow.served = NULL;
   signs_of_life(n);
