@@ -249,7 +249,7 @@ void rig_opened(struct rig_client *c) {
 }
 
 void rig_send_raw(struct rig_client *c, struct slice octets) {
-  assert_non_null(c->conn);
+  if (!c->conn) fail_msg("its connection has ended (seed %llu): %s", (unsigned long long)c->rig->seed, c->why_text);
   assert_int_equal(quic_stream_write(c->conn, c->stream, octets), 0);
 }
 

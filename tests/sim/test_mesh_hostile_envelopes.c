@@ -120,18 +120,24 @@ static void carry_altered(unsigned to, struct msg m) {
   pass_on(&f.between, to, &m);
 }
 
+/* A liar gives its signs of life, else it would be declared dead, and its links would end. */
+static void answer_ping(struct rig_client *c, const struct rig_frame *k) {
+  struct swim_record me = {.incarnation = 1, .name = slice_str("liar")};
+  struct swim_msg swim;
+  uint8_t buf[1200];
+  if (k->type != MSG_SWIM_PING || swim_decode(k->type, slice_of(k->payload, k->len), &swim)) return;
+  send_payload(c, MSG_SWIM_ACK, buf, swim_payload(buf, sizeof buf, MSG_SWIM_ACK, swim.seq, c->identity, &me, NULL, 0));
+}
+
 /* Carries on what the two nodes gave the liar between them. */
 static void carry(void) {
   for (unsigned from = 0; from < 2; from++) {
-    struct rig_client *c = f.between.end[from];
-    struct swim_record me = {.incarnation = 1, .name = slice_str("liar")};
+    struct rig_client *c = f.between.end[from], *other = f.beside.end[from];
+    for (; other->conn && other->read < other->kept_count; other->read++) answer_ping(other, &other->kept[other->read]);
     for (; c->read < c->kept_count; c->read++) {
       const struct rig_frame *k = &c->kept[c->read];
       struct msg m;
-      uint8_t buf[1200];
-      struct swim_msg swim;
-      if (k->type == MSG_SWIM_PING && swim_decode(k->type, slice_of(k->payload, k->len), &swim) == 0)
-        send_payload(c, MSG_SWIM_ACK, buf, swim_payload(buf, sizeof buf, MSG_SWIM_ACK, swim.seq, c->identity, &me, NULL, 0));
+      answer_ping(c, k);
       if ((k->type != MSG_RPC_ROUTE && k->type != MSG_PUBSUB_ROUTE) || msg_decode(k->type, slice_of(k->payload, k->len), &m))
         continue;
       if (!slice_eq(m.route.destination, slice_of(honest_id(!from)->b, ID_LEN))) continue;
