@@ -584,6 +584,32 @@ static void test_slow(void **state) {
   rig_stop(&r);
 }
 
+/* Readers that fall behind and then read: what waits for them is many small messages, which take less room in MQTT than in the
+ * node's queue, so that the stream takes them all and has nothing to say. */
+static void test_behind(void **state) {
+  enum { LARGE = 150, SMALL = 4000 };
+  static const char large[1000];
+  struct rig r;
+  (void)state;
+  start(&r, NULL);
+  struct wire *pub = plain(&r, MQTT_5, "pub"), *w[] = {plain(&r, MQTT_3_1_1, "a"), plain(&r, MQTT_5, "b")};
+  for (int i = 0; i < 2; i++) {
+    subscribe(w[i], "s", 0);
+    w[i]->quiet = true;
+  }
+  for (int i = 0; i < LARGE + SMALL; i++) {
+    publish_all(pub, "s", i < LARGE ? slice_of(large, sizeof large) : slice_str("small"), 0, false);
+    if (i % 50 == 49) settle(&r);
+  }
+  for (int i = 0; i < 20; i++) ALL(&r, w[0], w[1]);
+  assert_int_equal(w[0]->published, LARGE + SMALL);
+  assert_int_equal(w[1]->published, LARGE + SMALL);
+  leave(w[0]);
+  leave(w[1]);
+  leave(pub);
+  rig_stop(&r);
+}
+
 static void test_drained(void **state) {
   struct rig r;
   (void)state;
@@ -671,7 +697,7 @@ int main(void) {
       cmocka_unit_test(test_both_ways), cmocka_unit_test(test_filters),    cmocka_unit_test(test_retained),
       cmocka_unit_test(test_resume),    cmocka_unit_test(test_taken_over), cmocka_unit_test(test_will),
       cmocka_unit_test(test_refused),   cmocka_unit_test(test_access),     cmocka_unit_test(test_each_other),
-      cmocka_unit_test(test_slow),      cmocka_unit_test(test_drained),    cmocka_unit_test(test_hostile),
-      cmocka_unit_test(test_no_memory)};
+      cmocka_unit_test(test_slow),      cmocka_unit_test(test_behind),     cmocka_unit_test(test_drained),
+      cmocka_unit_test(test_hostile),   cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -333,6 +333,14 @@ static void tell_later(struct mqtt_client *c) {
   }
 }
 
+/* A native frame is larger than what it becomes, so that the stream may take all that the node hands over at once: then it has
+ * nothing to say later, and who has more comes again at once. */
+static void drain(struct mqtt_client *c) {
+  if (!c->s || c->heir || !c->s->lanes.bytes || mqtt_client_unsent(c) >= DOOR_UNSENT) return;
+  session_drained(c->s);
+  if (c->s && c->s->lanes.bytes && !mqtt_client_unsent(c)) mqtt_dirty(c);
+}
+
 void mqtt_client_step(struct mqtt_client *c) {
   if (c->link && (c->link->closing || !c->link->stream)) {
     struct mqtt_link *l = c->link;
@@ -344,7 +352,7 @@ void mqtt_client_step(struct mqtt_client *c) {
   if (c->welcome && c->link && !c->ms && !c->closed) let_in(c);
   (void)say_goodbye(c);
   mqtt_flush_waiting(c);
-  if (c->s && !c->heir && c->s->lanes.bytes && mqtt_client_unsent(c) < DOOR_UNSENT) session_drained(c->s);
+  drain(c);
   if (c->closed && c->err == MACULA_REPLACED && !c->put_off) { /* whoever replaces it may go on with its MQTT session */
     c->put_off = true;
     mqtt_dirty(c);
