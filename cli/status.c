@@ -175,6 +175,15 @@ static void cut(char *text, int most) {
   strcpy(p, "~");
 }
 
+/* Who has shown no key is named by its instance, as `clients end` takes it. */
+static void client_cell(json_t *row, size_t column, char buf[128]) {
+  const char *key = client_columns[column].key, *id = json_string_value(json_object_get(row, "id"));
+  bool keyless = !strcmp(key, "id") && id && strspn(id, "0") == strlen(id);
+  cell(json_object_get(row, keyless ? "instance" : key), buf);
+  if (keyless) buf[16] = 0;
+  cut(buf, client_columns[column].most);
+}
+
 static void put_clients(json_t *rows) {
   struct table t = {.count = sizeof client_columns / sizeof client_columns[0]};
   char buf[128];
@@ -184,16 +193,14 @@ static void put_clients(json_t *rows) {
     t.columns[c] = client_columns[c].key;
     t.widths[c] = (int)strlen(t.columns[c]);
     json_array_foreach(rows, i, row) {
-      cell(json_object_get(row, t.columns[c]), buf);
-      cut(buf, client_columns[c].most);
+      client_cell(row, c, buf);
       if ((int)text_width(buf) > t.widths[c]) t.widths[c] = (int)text_width(buf);
     }
   }
   put_head(&t);
   json_array_foreach(rows, i, row) {
     for (size_t c = 0; c < t.count; c++) {
-      cell(json_object_get(row, t.columns[c]), buf);
-      cut(buf, client_columns[c].most);
+      client_cell(row, c, buf);
       put_cell(&t, c, buf);
     }
   }

@@ -181,6 +181,20 @@ def many(folder):
         b.leave()
 
 
+def ended(folder):
+    """An operator ends one of several clients that have shown no key."""
+    with node(folder) as n:
+        clients = [Client(n, name, "5") for name in "abc"]
+        row = next(line for line in n.ok("clients").splitlines() if " b " in line)
+        assert n.ok("clients", "end", row.split()[0]) == "ended 1\n"
+        clients[1].ended.get(timeout=DEADLINE)
+        clients[1].c.loop_stop()
+        left = {c["name"] for c in json.loads(n.ok("--json", "clients"))["clients"]}
+        assert {"a", "c"} <= left and "b" not in left, left
+        clients[0].leave()
+        clients[2].leave()
+
+
 def refused(folder):
     """An access file judges; a port that is taken, and one that others reach, are errors that say what to do."""
     path = os.path.join(folder, "access.yaml")
@@ -213,7 +227,7 @@ def stopped(folder):
 def main():
     root = tempfile.mkdtemp(prefix="macula-mqtt-")
     failed = passed = 0
-    for case in both_ways, tls, retained, sessions, will, many, refused, stopped:
+    for case in both_ways, tls, retained, sessions, will, many, ended, refused, stopped:
         if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
             continue
         try:

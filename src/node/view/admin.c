@@ -103,9 +103,12 @@ static int revoke(struct node *n, json_t *args, const char **ret_text) {
   return err;
 }
 
-/* The id of a client or another node. */
-static const struct id *id_of(const struct session *s) {
-  return s->state != SESSION_IN ? NULL : s->client.in ? &s->client.id : s->peer ? &s->peer->id : NULL;
+/* The id of a client or another node; of a client that has shown no key its instance, with zeros behind it. */
+static bool id_of(const struct session *s, struct id *ret) {
+  if (s->state != SESSION_IN || (!s->client.in && !s->peer)) return false;
+  *ret = s->client.in ? s->client.id : s->peer->id;
+  if (id_is_zero(ret)) memcpy(ret->b, s->client.instance, INSTANCE_LEN);
+  return true;
 }
 
 static int digit_of(uint8_t c) {
@@ -125,10 +128,10 @@ static int find_id(struct node *n, const struct session *by, struct slice digits
   char hex[ID_HEX_LEN + 1];
   list_for(it, &n->sessions.all) {
     const struct session *s = container_of(it, const struct session, all);
-    const struct id *id = s == by ? NULL : id_of(s);
-    bool known = !id || !begins(id, digits);
-    for (size_t i = 0; i < count && !known; i++) known = id_eq(&found[i], id);
-    if (!known) found[count++] = *id;
+    struct id its;
+    bool known = s == by || !id_of(s, &its) || !begins(&its, digits);
+    for (size_t i = 0; i < count && !known; i++) known = id_eq(&found[i], &its);
+    if (!known) found[count++] = its;
     if (count == ENDS_LISTED) break;
   }
   if (count == 1) return *ret_id = found[0], 0;
@@ -144,7 +147,7 @@ static int find_id(struct node *n, const struct session *by, struct slice digits
 /* Ends the sessions of a client, or the link to a node, by its id or the first digits of it; not the one that asks. */
 static int end_of(struct node *n, const struct session *by, json_t *args, const char **ret_text, json_int_t *ret_count) {
   struct slice digits = slice_str(json_string_value(json_object_get(args, "id")));
-  struct id id;
+  struct id id, its;
   bool good = digits.n > 0 && digits.n <= ID_HEX_LEN;
   for (size_t i = 0; i < digits.n && good; i++) good = digit_of(digits.p[i]) >= 0;
   if (!good)
@@ -154,7 +157,7 @@ static int end_of(struct node *n, const struct session *by, json_t *args, const 
   if (err) return err;
   list_for_safe(it, &n->sessions.all) {
     struct session *s = container_of(it, struct session, all);
-    if (s == by || !id_of(s) || !id_eq(id_of(s), &id)) continue;
+    if (s == by || !id_of(s, &its) || !id_eq(&its, &id)) continue;
     session_close(s, MACULA_NOT_AUTHORIZED, "an operator ended this connection");
     ++*ret_count;
   }
