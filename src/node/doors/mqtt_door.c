@@ -289,7 +289,8 @@ void mqtt_door_step(struct node *n) {
   }
   mqtt_message_unref(rooms->last);
   rooms->last = NULL;
-  n->mqtt_now = (struct mqtt_now){mqtt_sessions_count(rooms->sessions), rooms->link_count, rooms->refused};
+  n->mqtt_now =
+      (struct mqtt_now){mqtt_sessions_count(rooms->sessions), rooms->link_count, rooms->refused, rooms->unnamed, rooms->lost};
 }
 
 nanotime mqtt_door_deadline(const struct node *n) {

@@ -26,6 +26,13 @@ static bool keep(struct mqtt_link *l, struct slice bytes) {
   return true;
 }
 
+static void say(struct node *n, const struct byte_stream *s, const char *event, const char *text) {
+  char at[ADDR_TEXT_LEN];
+  if (!bucket_take(&n->mqtt->lines, 2.0, 20.0, n->now)) return;
+  addr_text(&s->remote, at);
+  log_warn(n->log, event, "address=%s text=\"%s\"", at, text);
+}
+
 /* What is sent again when a session is resumed comes at once, however much the stream takes. */
 void mqtt_link_send(struct mqtt_link *l, struct slice bytes) {
   if (!l->stream || l->broken || !bytes.n) return;
@@ -34,6 +41,7 @@ void mqtt_link_send(struct mqtt_link *l, struct slice bytes) {
   bytes = slice_of(bytes.p + took, bytes.n - took);
   if (mqtt_link_unsent(l) + bytes.n <= l->n->limits.mqtt_pool / 2 && keep(l, bytes)) return;
   l->broken = true;
+  say(l->n, l->stream, "mqtt_broken", "it reads too little of what it is sent, or there is no memory for it");
   mqtt_link_dirty(l);
 }
 
@@ -83,13 +91,18 @@ static int opened(void *ctx, struct byte_stream *s, nanotime now) {
   struct mqtt_rooms *rooms = n->mqtt;
   set_now(n, now);
   uint32_t most = n->limits.max_clients + n->limits.max_half_open;
-  struct mqtt_link *l = n->draining || rooms->link_count >= most ? NULL : mem_calloc(mqtt_mem(n), 1, sizeof *l);
+  bool full = rooms->link_count >= most;
+  struct mqtt_link *l = n->draining || full ? NULL : mem_calloc(mqtt_mem(n), 1, sizeof *l);
   if (l && mqtt_conn_new(rooms->sessions, l, n->now, &l->conn)) {
     mem_free(mqtt_mem(n), l);
     l = NULL;
   }
   if (!l) {
     rooms->refused++;
+    say(n, s, "mqtt_refused",
+        n->draining ? "the node ends"
+        : full      ? "there are too many connections"
+                    : "there is no memory for it");
     return MACULA_EFULL;
   }
   l->n = n;

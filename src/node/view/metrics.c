@@ -68,6 +68,8 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("messages_dropped", "Messages that a subscriber's full queue or the full pool left out.", s->dropped);
   COUNTER("messages_duplicate", "QoS 1 messages that came again.", n->messages.dedup.duplicates);
   COUNTER("messages_not_retained", "Messages that were to be retained and could not be.", s->retained_unstored);
+  COUNTER("mqtt_messages_lost", "Messages that found no room in what is kept for a client of MQTT.", n->mqtt_now.lost);
+  COUNTER("mqtt_topics_refused", "Topics that MQTT or this node cannot say.", n->mqtt_now.unnamed);
   COUNTER("messages_too_costly", "Messages refused since their topic reached too many patterns.", s->matches_refused);
   COUNTER("slow_consumers", "Clients disconnected because they read too slowly.", s->slow_consumers);
   COUNTER("slow_consumers_shed", "Those of them that had stopped reading while the pool was full.", s->sheds);
