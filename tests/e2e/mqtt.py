@@ -195,6 +195,27 @@ def ended(folder):
         clients[2].leave()
 
 
+def quota(folder):
+    """Who comes back has all the subscriptions that the quota allows, as before."""
+    path = os.path.join(folder, "access.yaml")
+    with open(path, "w") as f:
+        f.write("grants:\n  few: {role: client, pub: ['**'], sub: ['**'], quotas: {subscriptions: 3}}\nanonymous: few\n")
+    with node(folder, "--access", path) as n:
+        for _ in range(3):
+            c = Client(n, "c", "5", clean=False, expiry=1000)
+            assert [c.subscribe("q/%d" % i, 1) for i in range(4)] == [[1], [1], [1], [0x97]]
+            for i in range(3):
+                pub(n, "-t", "q/%d" % i, "-m", "x", "-q", "1")
+                assert c.next()[0] == "q/%d" % i
+            c.vanish()
+        c = Client(n, "c", "5", clean=False, expiry=1000)
+        assert c.answer == (0, 1), c.answer
+        for i in range(3):
+            pub(n, "-t", "q/%d" % i, "-m", "x", "-q", "1")
+            assert c.next()[0] == "q/%d" % i
+        c.leave()
+
+
 def refused(folder):
     """An access file judges; a port that is taken, and one that others reach, are errors that say what to do."""
     path = os.path.join(folder, "access.yaml")
@@ -227,7 +248,7 @@ def stopped(folder):
 def main():
     root = tempfile.mkdtemp(prefix="macula-mqtt-")
     failed = passed = 0
-    for case in both_ways, tls, retained, sessions, will, many, ended, refused, stopped:
+    for case in both_ways, tls, retained, sessions, will, many, ended, quota, refused, stopped:
         if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
             continue
         try:

@@ -211,6 +211,13 @@ void mqtt_client_free(struct mqtt_client *c) {
  */
 static struct mqtt_client *client_of(struct mqtt_session *ms) { return mqtt_session_user(ms); }
 
+static void end_session(struct mqtt_client *c) {
+  struct session *s = c->s;
+  struct door_end end = {.err = c->err, .by_peer = c->said_goodbye};
+  c->s = NULL;
+  if (s) session_closed(s, &end);
+}
+
 /* What was left of the client that had the MQTT session until now goes on with this one: its filters, what waits for it, and
  * what nobody will answer any more. */
 static void adopt(struct mqtt_client *c, struct mqtt_client *old) {
@@ -231,6 +238,7 @@ static void adopt(struct mqtt_client *c, struct mqtt_client *old) {
   c->filter_count = old->filter_count;
   old->filter_count = 0;
   if (old->s) session_drained(old->s);
+  if (old->closed) end_session(old); /* else its subscriptions would count beside those that are made below */
   for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++) {
     uint64_t ref = old->later[i].ref;
     if (ref && c->ms)
@@ -302,9 +310,7 @@ static void over(struct mqtt_client *c) {
     mqtt_link_dirty(c->link);
     c->link = NULL;
   }
-  struct session *s = c->s;
-  struct door_end end = {.err = c->err, .by_peer = c->said_goodbye};
-  if (s) session_closed(s, &end);
+  end_session(c);
   mqtt_client_free(c);
 }
 
