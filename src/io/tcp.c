@@ -161,10 +161,7 @@ static size_t tcp_write(struct byte_stream *s, struct slice bytes) {
   }
   t->unsent += taken;
   if (taken < bytes.n) t->wants_room = true;
-  if (!t->full) {
-    list_remove(&t->out);
-    list_append(&t->of->out, &t->out);
-  }
+  if (!t->full && list_empty(&t->out)) list_append(&t->of->out, &t->out);
   return taken;
 }
 
