@@ -137,29 +137,6 @@ static void test_relayed(void **state) {
   }
 }
 
-/* One that has lost its keys, again and again, has new ones after a moment: what the other sends meanwhile tells it. */
-static void test_forgotten_keys(void **state) {
-  struct kept_log k;
-  struct mesh m;
-  (void)state;
-  start_apart(&m, &k);
-  rig_until(&m.rig[0], 180 * NS_SEC, all_relayed, &m, "they are relayed");
-  struct rig_client *a = user(&m, 0), *b = user(&m, 1);
-  assert_int_equal(rig_register(b, "x.y"), 0);
-  rig_run(&m.rig[0], 2 * NS_SEC);
-  for (uint64_t i = 0; i < 10; i++) {
-    rig_call(a, "x.y", "{}", 1 + i, 5000);
-    struct msg c = rig_expect(b, MSG_CALL);
-    rig_reply(b, c.call.call_id, "9");
-    assert_false(rig_expect(a, MSG_REPLY).reply.is_error);
-    agree_done(&mesh_peer(&m, 1, 0)->sealed->agree);
-    rig_call(a, "x.y", "{}", 100 + i, 900);
-    assert_true(rig_expect(a, MSG_REPLY).reply.is_error); /* it may have begun, so it is not sent again */
-    rig_run(&m.rig[0], 200 * NS_MS);
-  }
-  mesh_stop(&m);
-}
-
 /* Alive, as others say, and not yet relayed: what its clients listen to is not known. */
 static void test_qos1_between_those_apart(void **state) {
   struct kept_log k;
@@ -303,7 +280,6 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_said_and_counted),
       cmocka_unit_test(test_relayed),
-      cmocka_unit_test(test_forgotten_keys),
       cmocka_unit_test(test_qos1_between_those_apart),
       cmocka_unit_test(test_qos1_when_they_come_apart),
       cmocka_unit_test(test_qos1_before_interest_was_told),
