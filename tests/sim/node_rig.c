@@ -21,7 +21,7 @@ static void check(struct rig *r) {
   uint64_t blocks = 0;
   for (int i = 0; i < ROW_COUNT; i++) blocks += r->node->rows.mem[i].blocks;
   r->dice = r->dice * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-  if ((r->dice >> 33) % (1 + blocks / RIG_CHEAP)) return;
+  if ((r->dice >> 33) % ((1 + blocks / RIG_CHEAP) * (1 + r->rarely))) return;
   r->checks++;
   const char *broken = node_check(r->node);
   if (broken) fail_msg("%s (seed %llu)", broken, (unsigned long long)r->seed);
@@ -147,17 +147,21 @@ static void on_data(void *ctx, struct quic_conn *conn, int64_t stream, struct sl
     while ((err = framer_next(one_way ? &c->one_way : &c->framer, &data, &f)) > 0) {
       c->counts[f.type]++;
       c->by_one_way += one_way;
-      if (c->kept_count == RIG_KEPT) continue;
+      if ((c->heard && c->heard(c->heard_ctx, &f)) || c->kept_count == RIG_KEPT) continue;
       struct rig_frame *k = &c->kept[c->kept_count++];
       *k = (struct rig_frame){f.type, f.payload.n, malloc(f.payload.n + 1)};
       memcpy(k->payload, f.payload.p, f.payload.n);
     }
     assert_int_equal(err, 0);
   }
-  if (c->stopped)
+  if (c->holds && one_way) {
+    c->owed_one_way += n;
+    quic_consume_conn(conn, n);
+  } else if (c->stopped) {
     c->owed += n;
-  else
+  } else {
     quic_consume(conn, stream, n);
+  }
 }
 
 void rig_stop_reading(struct rig_client *c) { c->stopped = true; }

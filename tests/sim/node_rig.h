@@ -36,6 +36,10 @@ struct rig_client {
   bool open, closed, mute;       /* mute: takes bytes and gives no credit back */
   bool stopped;                  /* reads no more: credit is owed */
   size_t owed;
+  bool holds;       /* gives no credit for what comes by one way, as by macula_hold, but that of its connection */
+  size_t owed_one_way;
+  bool (*heard)(void *ctx, const struct frame *f); /* NULL: none. True: it is not kept */
+  void *heard_ctx;
   struct quic_close why;
   char why_text[256];
   struct rig_frame kept[RIG_KEPT];
@@ -56,6 +60,7 @@ struct rig {
   unsigned index;
   struct node_config config; /* its access is a reference of the rig's */
   uint64_t dice, checks;     /* node_check: whether it is its turn; how often it was */
+  unsigned rarely;           /* so many of the checks that would be made are left out for each that is */
 };
 
 struct rig_options {
