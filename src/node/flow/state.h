@@ -56,6 +56,7 @@ struct flow_held {
   nanotime since, charged; /* charged: it has been looked at */
   uint32_t need;           /* bytes */
   uint8_t kind;            /* enum budget_kind */
+  bool hungry;             /* another recipient was, at that look */
   uint64_t turn;           /* flow.turn in which it began */
 };
 

@@ -148,6 +148,7 @@ static void begin(const struct ask *a, struct session *to) {
                           .turn = f->turn,
                           .need = (uint32_t)a->need,
                           .kind = (uint8_t)a->kind};
+  h->hungry = starves(s, to, &h->least, n->now, HUNGRY);
   list_init(&h->of_reader);
   if (list_empty(&r->holders)) { /* to the front */
     list_remove(&r->all);
@@ -191,9 +192,24 @@ static void let_go(struct flow_held *h) {
   list_append(&f->readers, &r->all);
 }
 
+/* Charges the time since the last look, half of it where another one is hungry only now, or was only then. Most waits for a
+ * reader that is nearly as fast as its publisher are shorter than the time between two looks: each is charged as it ends. */
+static void charge_time(struct flow_held *h) {
+  struct session *s = h->s, *to = h->reader->s;
+  struct node *n = s->node;
+  bool was = h->hungry;
+  h->hungry = starves(s, to, &h->least, h->since, HUNGRY);
+  nanotime passed = (n->now - h->charged) / 2 * (unsigned)(was + h->hungry);
+  h->charged = n->now;
+  if (!passed) return;
+  n->flow.waited += (double)passed / (double)NS_SEC;
+  account_waited(s, to, (enum budget_kind)h->kind, n->now - passed);
+}
+
 static struct session *take(struct flow_held *h) {
   struct session *s = h->s;
   struct flow *f = &s->node->flow;
+  if (h->reader) charge_time(h);
   if (h->reader) let_go(h);
   list_remove(&h->of_reader);
   assert(f->held_count);
@@ -246,16 +262,10 @@ struct session *hold_next(struct node *n) {
 
 /* ---- time and accounts -----------------------------------------------------------------------------------------------------
  */
-static void charge(struct flow_held *h, const struct session *to) {
-  struct session *s = h->s;
-  struct node *n = s->node;
-  nanotime from = h->charged;
-  h->charged = n->now;
-  if (!starves(s, to, &h->least, h->since, HUNGRY)) return;
-  n->flow.waited += (double)(n->now - from) / (double)NS_SEC;
-  account_waited(s, to, (enum budget_kind)h->kind, from);
-  if (account_may_wait(s, to, (enum budget_kind)h->kind) > 0) return;
-  n->flow.over++;
+static void charge(struct flow_held *h) {
+  charge_time(h);
+  if (!h->hungry || account_may_wait(h->s, h->reader->s, (enum budget_kind)h->kind) > 0) return;
+  h->s->node->flow.over++;
   let_go(h);
 }
 
@@ -267,7 +277,7 @@ static void look(struct node *n) {
       if (!room_deliveries(r->s)) room_forget(r->s);
       continue;
     }
-    list_for_safe(at, &r->holders) charge(container_of(at, struct flow_held, of_reader), r->s);
+    list_for_safe(at, &r->holders) charge(container_of(at, struct flow_held, of_reader));
   }
   nanotime every = f->held_count ? LOOK_EVERY + f->held_count * LOOK_EACH : ROOM_FORGET;
   f->look_at = list_empty(&f->readers) ? TIME_NEVER : time_add(n->now, every);
