@@ -19,7 +19,7 @@
 #define MESSAGES 5000 /* of one publisher at most */
 #define STEP (10 * NS_MS)
 #define TROUBLE 800u /* steps */
-#define RARELY 15    /* a node_check of long queues takes as long as a hundred turns */
+#define RARELY 63    /* a node_check of long queues takes as long as a hundred turns */
 #define UNSENT (512u << 10)
 #define FIRST_REF 1000 /* of a publish; those of other requests are smaller */
 
@@ -428,7 +428,7 @@ static void be_somebody(struct model *m, struct actor *a) {
 static void be_in_ring(struct model *m, struct actor *a) {
   a->node = a->index % m->mesh.count;
   a->publishes = true;
-  a->reading = dice(m, 3) ? AT_ONCE : SLOWLY;
+  a->reading = dice(m, 2) ? AT_ONCE : SLOWLY;
   a->topics = 1u << (a->index + m->ring - 1) % m->ring;
   a->rate = dice(m, 2) ? 0 : 2e6;
   a->dies = 0;
