@@ -36,7 +36,7 @@ struct rig_client {
   bool open, closed, mute;       /* mute: takes bytes and gives no credit back */
   bool stopped;                  /* reads no more: credit is owed */
   size_t owed;
-  bool holds;       /* gives no credit for what comes by one way, as by macula_hold, but that of its connection */
+  bool holds; /* gives no credit for what comes by one way, as by macula_hold, but that of its connection */
   size_t owed_one_way;
   bool (*heard)(void *ctx, const struct frame *f); /* NULL: none. True: it is not kept */
   void *heard_ctx;
