@@ -346,7 +346,7 @@ static void handle(struct io_loop *l, const struct epoll_event *e) {
   if (e->events & EPOLLOUT && t->full) {
     t->full = false;
     watch(t);
-    list_append(&t->of->out, &t->out);
+    if (list_empty(&t->out)) list_append(&t->of->out, &t->out); /* one that is to break stands there already */
   }
   if (t->reading && e->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
     read_in(t);

@@ -316,12 +316,37 @@ static void test_listener_closes(void **state) {
   fake_done(&f);
 }
 
+/* One that is given up while the kernel takes no more, and whose peer reads again before that is settled, ends once. */
+static void test_break(void **state) {
+  (void)state;
+  struct fake f;
+  static uint8_t much[65536];
+  struct io_tcp_stats st;
+  fake_open(&f, 0);
+  int fd = dial(&f);
+  STEP_UNTIL(&f, f.opened == 1);
+  for (size_t n = 1, before = 0; n || before;) { /* until the kernel takes no more */
+    before = n;
+    n = stream_write(f.s[0], slice_of(much, sizeof much));
+    assert_int_equal(io_loop_step(f.loop), 0);
+  }
+  stream_break(f.s[0], MACULA_ENOMEM);
+  while (recv(fd, much, sizeof much, 0) > 0) continue;
+  STEP_UNTIL(&f, f.closed == 1);
+  assert_int_equal(f.end_err, MACULA_ENOMEM);
+  io_tcp_stats(f.tcp, &st);
+  assert_int_equal(st.open, 0);
+  close(fd);
+  fake_done(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_echo),     cmocka_unit_test(test_room),
       cmocka_unit_test(test_not_read), cmocka_unit_test(test_close),
       cmocka_unit_test(test_refused),  cmocka_unit_test(test_no_descriptor),
       cmocka_unit_test(test_buffers),  cmocka_unit_test(test_listener_closes),
+      cmocka_unit_test(test_break),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
