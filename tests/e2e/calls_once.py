@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Calls while providers and nodes are killed and stand still, with real processes: tests/e2e/calls_once.py BUILD_FOLDER [CASE...].
 
-Of each call it is known when it ended, how, and when its handler began. Prints "ok NAME" or "FAIL NAME: why" a case.
+Of each call it is known when it ended, how, and when its handler began. Prints "ok NAME" or "FAIL NAME: why" a case. With LOAD_FULL=1
+(./test --full) chaos lasts ten minutes instead of one round.
 """
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -17,14 +19,22 @@ CALLER = os.path.join(build, "tests", "caller")
 UNHEARD = 0.3  # s: what a provider began so shortly before it was killed it may not have acknowledged
 
 
+FULL = os.environ.get("LOAD_FULL") == "1"
+
+
 class Mesh:
     def __init__(self, count):
         self.folder = tempfile.TemporaryDirectory()
         self.env, self.live, self.nodes = plain(XDG_CONFIG_HOME=self.folder.name), [], []
         for i in range(count):
-            join = ["--join", self.nodes[0].address] if i else []
-            self.nodes.append(serving("--name", "n%d" % i, "--state", os.path.join(self.folder.name, "s%d" % i), *join, env=self.env))
-            self.live.append(self.nodes[i])
+            self.nodes.append(self.node(i, "127.0.0.1:0"))
+
+    def node(self, i, listen):
+        """Also once more, at the address that it had."""
+        join = ["--join", self.nodes[0].address] if i else []
+        state = os.path.join(self.folder.name, "s%d" % i)
+        self.live.append(serving("--name", "n%d" % i, "--state", state, *join, listen=listen, env=self.env))
+        return self.live[-1]
 
     def spawn(self, *argv):
         self.live.append(Process(list(argv), self.env, text=True))
@@ -149,6 +159,68 @@ def case_a_node_that_stood_still():
         until("it is called again", lambda: len(rows(providers[0], "run")) > before + 50)
         judge(caller, providers)
         assert {e[0] for e in ends(caller).values()} <= {"ok", "timeout", "provider_lost"}
+
+
+class Chaos:
+    """Two nodes and their providers are killed and stand still, but one provider, which is there throughout with its node and the caller's."""
+
+    def __init__(self, mesh, rng):
+        self.m, self.rng, self.at = mesh, rng, [1, 1, 2]
+        self.steady = mesh.provider(0)
+        self.providers, self.now, self.killed = [self.steady], [mesh.provider(i) for i in self.at], []
+        self.providers += self.now
+
+    def note(self, which):
+        """What these began just now they may not have acknowledged."""
+        self.killed += [(p, time.monotonic()) for p in which]
+
+    def still(self, what, theirs):
+        self.note(theirs)
+        what.p.send_signal(signal.SIGSTOP)
+        time.sleep(self.rng.choice((0.3, 1, 2.5, 5)))
+        what.p.send_signal(signal.SIGCONT)
+
+    def step(self):
+        k = self.rng.randrange(len(self.now))
+        node = self.at[k]
+        theirs = [p for p, at in zip(self.now, self.at) if at == node]
+        what = self.rng.choice(("kill a provider", "stop a provider", "kill a node", "stop a node"))
+        if what == "stop a provider":
+            self.still(self.now[k], [self.now[k]])
+        elif what == "stop a node":
+            self.still(self.m.nodes[node], theirs)
+        elif what == "kill a provider":
+            self.note([self.now[k]])
+            self.now[k].end(signal.SIGKILL)
+            self.now[k] = self.m.provider(node)
+            self.providers.append(self.now[k])
+        else:
+            self.note(theirs)
+            self.m.nodes[node].end(signal.SIGKILL)
+            self.m.nodes[node] = self.m.node(node, self.m.nodes[node].address)
+
+
+def chaos_round(seed):
+    with Mesh(3) as m:
+        chaos, caller = Chaos(m, random.Random(seed)), m.caller(0, "64", "3000")
+        more_answers(caller)
+        for _ in range(8):
+            chaos.step()
+            more_answers(caller)
+        try:
+            judge(caller, chaos.providers, chaos.killed)
+            codes = {e[0] for e in ends(caller).values()}
+            assert codes <= {"ok", "timeout", "provider_lost"}, codes
+        except AssertionError as e:
+            raise AssertionError("seed %d: %s" % (seed, e)) from e
+
+
+def case_chaos():
+    end = time.monotonic() + (600 if FULL else 0)
+    while True:
+        chaos_round(random.randrange(1 << 30))
+        if time.monotonic() >= end:
+            break
 
 
 def main():
