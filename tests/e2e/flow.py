@@ -2,6 +2,7 @@
 """Publishers that are faster than those who read, with real processes: tests/e2e/flow.py BUILD_FOLDER [CASE...].
 
 Nothing is lost to who reads, however fast others publish, be there one that has stopped beside. Prints "ok NAME" or "FAIL NAME: why" a case.
+With LOAD_FULL=1 (./test --full) each shape lasts a minute.
 """
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 from _node import MACULA, Node, until
 from _process import DEADLINE
@@ -17,13 +19,24 @@ from _still import tried
 COUNT, SIZE = 60000, 1024  # what stands beside a stopped one
 
 
-def bench(node, *args):
-    return json.loads(node.ok("--json", "--insecure", "bench", *args, "--flat"))
+FULL = os.environ.get("LOAD_FULL") == "1"
+LONG = 60  # s
+
+
+def bench(node, messages, *args):
+    """In a minute's run as many as a short one could have done in it."""
+    began = time.monotonic()
+    while True:
+        result = json.loads(node.ok("--json", "--insecure", "bench", *args, "--messages", str(messages), "--flat"))
+        if not FULL or time.monotonic() - began > LONG:
+            return messages, result
+        messages = int(messages * LONG / (time.monotonic() - began)) + 1
+        began = time.monotonic() - LONG
 
 
 def flat(size, messages, subscribers):
     with tempfile.TemporaryDirectory() as folder, Node(folder) as n:
-        result = bench(n, "fanout", "--subscribers", str(subscribers), "--messages", str(messages), "--size", str(size))
+        messages, result = bench(n, messages, "fanout", "--subscribers", str(subscribers), "--size", str(size))
         assert result["deliveries"] == messages * subscribers and result["lost"] == 0, result
         assert n.metric("messages_dropped_total") == 0
 
@@ -42,8 +55,8 @@ def flat_10k():
 
 def flat_pair():
     with tempfile.TemporaryDirectory() as folder, Node(folder) as n:
-        result = bench(n, "pubsub", "--messages", "300000")
-        assert result["received"] == 300000 and result["lost"] == 0, result
+        messages, result = bench(n, 300000, "pubsub")
+        assert result["received"] == messages and result["lost"] == 0, result
 
 
 class Reader:
@@ -62,6 +75,35 @@ class Reader:
     def lines(self):
         with open(self.out, "rb") as f:
             return sum(block.count(b"\n") for block in iter(lambda: f.read(1 << 20), b""))
+
+
+def across(size, messages):
+    """Two readers at another node than the publisher's."""
+    messages *= 20 if FULL else 1
+    with tempfile.TemporaryDirectory() as folder, Node(folder, "--name", "n1", state="s1") as near:
+        with Node(folder, "--name", "n2", "--join", near.address, state="s2") as far:
+            readers = [Reader(far, "r%d" % i, "--count", str(messages)) for i in range(2)]
+            try:
+                until("the nodes know of each other's", lambda: near.metric("interest_nodes") == 1)
+                until("the topic is known", lambda: near.metric('table_entries{table="interest"}') >= 1)
+                near.ok("--insecure", "pub", "t", "x" * size, "--count", str(messages))
+                for r in readers:
+                    assert r.p.wait(DEADLINE) == 0, r.said()
+                    assert r.lines() == messages and "dropped" not in r.said(), (r.lines(), r.said())
+                assert near.metric("messages_dropped_total") == far.metric("messages_dropped_total") == 0
+            finally:
+                for r in readers:
+                    if r.p.poll() is None:
+                        r.p.kill()
+                        r.p.wait()
+
+
+def across_64():
+    across(64, 150000)
+
+
+def across_1k():
+    across(1024, 60000)
 
 
 def stopped():
@@ -91,7 +133,7 @@ def stopped():
 
 def main():
     wanted, bad = sys.argv[2:], 0
-    for case in (flat_64, flat_1k, flat_10k, flat_pair, stopped):
+    for case in (flat_64, flat_1k, flat_10k, flat_pair, across_64, across_1k, stopped):
         if wanted and case.__name__ not in wanted:
             continue
         try:

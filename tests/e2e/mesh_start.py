@@ -4,6 +4,7 @@ tests/e2e/mesh_start.py BUILD_FOLDER [CASE...].
 
 Each case waits for output or answers with a deadline. Prints "ok NAME" or "FAIL NAME: why" a case.
 """
+import os
 import signal
 import sys
 import tempfile
@@ -59,8 +60,11 @@ class Publisher(threading.Thread):
         return {text for text, (code, err) in self.told.items() if code == 0 and "in part" not in err}
 
 
+RESTARTS = 100 if os.environ.get("LOAD_FULL") == "1" else 10
+
+
 def case_restarts_of_the_publishers_node():
-    """Ten restarts, SIGKILL and SIGTERM in turn, while a user publishes; another one publishes and calls before the node can know anybody:
+    """Restarts, SIGKILL and SIGTERM in turn, while a user publishes; another one publishes and calls before the node can know anybody:
     all that was acknowledged arrives, and the calls are answered."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         first = Node(folder, "n1")
@@ -70,7 +74,7 @@ def case_restarts_of_the_publishers_node():
         for n in (first, own, far):
             n.knows(2)
         pub, others = Publisher(own, "m"), (first.process.p, far.process.p)
-        for i in range(10):
+        for i in range(RESTARTS):
             until("messages were confirmed", lambda: sum(code == 0 for code, _ in list(pub.told.values())) > i)
             own.process.end(signal.SIGKILL if i % 2 else signal.SIGTERM)
             for p in others:
