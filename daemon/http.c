@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <microhttpd.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,12 +18,16 @@
 
 #define MAX_CONNECTIONS 32
 #define MAX_WAITING 8     /* of them, those for which the node is looking something up: they cannot make room */
-#define ACCEPT_AT_ONCE 16 /* connections taken in a turn */
+#define ACCEPT_AT_ONCE 16 /* connections taken in a turn; */
+#define GREET_AT_ONCE 2   /* of TLS, whose handshakes take most of a millisecond each */
+#define GREET_EACH 4      /* of an address, until their requests have come: those could all finish in one turn */
+#define GREET_SECONDS 5   /* for the first byte: before it the kernel keeps a connection of TLS to itself */
 #define CONNECTION_MEMORY (32 * 1024)
 #define SILENT_SECONDS 5
 #define REQUEST_TIME (5 * NS_SEC) /* for the whole of a request to come */
 #define ANSWER_TIME (30 * NS_SEC) /* until whoever reads slowly has it all */
 #define SWEEP_MS 1000
+#define AGAIN_MOST 4 /* so in 16 ms */
 #define METHODS "GET, HEAD"
 static_assert(MAX_CONNECTIONS <= PLAN_HTTP_CONNECTIONS, "more TLS sessions than the plan has room for");
 
@@ -58,7 +63,7 @@ struct http {
   struct poller *poll;
   uv_poll_t listen;
   uv_timer_t timer, sweep;
-  unsigned open_handles;
+  unsigned open_handles, again; /* again: times that libmicrohttpd had more to do, and did nothing; up to AGAIN_MOST */
   struct visitor visitors[MAX_CONNECTIONS];
   unsigned count; /* of visitors */
   struct callers callers;
@@ -392,7 +397,23 @@ static void make_room(struct http *h, const struct addr *from) {
   MHD_run(h->mhd);
 }
 
+/* The oldest handshake of an address that has as many as it may gives way to its newest. */
+static void greet_fewer(struct http *h, const struct addr *from) {
+  struct visitor *out = NULL;
+  unsigned have = 0;
+  for (struct visitor *v = h->visitors; v < h->visitors + MAX_CONNECTIONS; v++) {
+    if (!v->fd || v->asked || !addr_same_host(&v->from, from)) continue;
+    have++;
+    if (!out || v->since < out->since) out = v;
+  }
+  if (have < GREET_EACH) return;
+  h->stats.displaced++;
+  cut(h, out, "http_displaced", "its address has 4 connections without a request: the oldest made room");
+  MHD_run(h->mhd);
+}
+
 static void take(struct http *h, int fd, const struct addr *from) {
+  if (h->cert) greet_fewer(h, from);
   if (h->count == MAX_CONNECTIONS) make_room(h, from);
   bool room = h->count < MAX_CONNECTIONS, paid = !h->cert || callers_afford(&h->callers, from, io_now());
   if (room && paid) {
@@ -408,7 +429,7 @@ static void take(struct http *h, int fd, const struct addr *from) {
 static void on_listen(uv_poll_t *p, int status, int events) {
   struct http *h = p->data;
   (void)status, (void)events;
-  for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
+  for (int i = 0; i < (h->cert ? GREET_AT_ONCE : ACCEPT_AT_ONCE); i++) {
     struct addr from = {0};
     socklen_t len = sizeof from;
     int fd = accept4(h->fd, &from.sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -439,13 +460,22 @@ struct poller { /* of one libmicrohttpd */
 
 static void on_timer(uv_timer_t *t);
 
-/* libmicrohttpd does what is ready now, and says when it wants to be called again at the latest. */
+static bool any_asked(const struct http *h) {
+  for (const struct visitor *v = h->visitors; v < h->visitors + MAX_CONNECTIONS; v++)
+    if (v->fd && v->asked) return true;
+  return false;
+}
+
+/* libmicrohttpd does what is ready now, and says when it wants to be called again at the latest. "At once" it says as long as
+ * it holds a part of a TLS record, too, whose rest may never come: that is not done in this turn, and less and less often. */
 static void run(struct http *h) {
   unsigned long long ms;
   MHD_run(h->mhd);
-  if (MHD_get_timeout(h->mhd, &ms) == MHD_YES)
-    uv_timer_start(&h->timer, on_timer, ms, 0);
-  else
+  if (MHD_get_timeout(h->mhd, &ms) == MHD_YES) {
+    if (ms) h->again = 0;
+    uv_timer_start(&h->timer, on_timer, ms ? ms : 1u << h->again, 0);
+    if (!ms && h->again < AGAIN_MOST && !any_asked(h)) h->again++;
+  } else
     uv_timer_stop(&h->timer);
   if (!h->count)
     uv_timer_stop(&h->sweep);
@@ -454,8 +484,10 @@ static void run(struct http *h) {
 }
 static void on_timer(uv_timer_t *t) { run(t->data); }
 static void on_poll(uv_poll_t *p, int status, int events) {
+  struct http *h = p->data;
   (void)status, (void)events;
-  run(p->data);
+  h->again = 0;
+  run(h);
 }
 
 __attribute__((format(printf, 2, 0))) static void on_log(void *ctx, const char *fmt, va_list args) {
@@ -558,6 +590,11 @@ static int copy_texts(struct http *h, const struct http_options *o) {
   return 0;
 }
 
+static void await_greetings(const struct http *h) {
+  int seconds = h->cert ? GREET_SECONDS : 0;
+  setsockopt(h->fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds);
+}
+
 static void warn_of_clear_token(const struct http *h) {
   char at[ADDR_TEXT_LEN];
   if (!h->token || h->cert || addr_is_loopback(&h->local)) return;
@@ -610,6 +647,7 @@ int http_start(struct io_loop *loop, struct node *node, const struct log *log, c
   h->open_handles = 3;
   uv_poll_start(&h->listen, UV_READABLE, on_listen);
   run(h);
+  await_greetings(h);
   warn_of_clear_token(h);
   *ret_http = h;
   return 0;
@@ -635,6 +673,7 @@ int http_set(struct http *h, const struct http_options *o) {
   }
   if (anew) {
     stop_server(h);
+    await_greetings(h);
     h->mhd = mhd;
     h->poll = poll;
     run(h);

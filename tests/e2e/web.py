@@ -6,6 +6,7 @@ In a network of its own, where this machine has several addresses. Prints "ok NA
 import contextlib
 import http.client
 import os
+import re
 import select
 import shutil
 import signal
@@ -159,13 +160,24 @@ def case_https(folder):
     n.p.send_signal(signal.SIGHUP)
     n.expect("err", r"event=reload_failed .*http\.pem")
     assert works(n, second)
+    with opened(n, "127.0.0.2") as part:  # of a TLS record, of which the rest does not come
+        part.send(b"\x16")
+        assert works(n, second) and not select.select([part], [], [], 0)[0], "nobody was served before it was given up"
     with contextlib.ExitStack() as held:  # many at once cost more than the address's share; others have theirs
         n.p.send_signal(signal.SIGSTOP)
         many = [held.enter_context(opened(n, "127.0.0.2")) for _ in range(30)]
+        for s in many:
+            s.send(b"\x16")  # what says nothing at all the kernel keeps to itself
         n.p.send_signal(signal.SIGCONT)
         n.expect("err", r'event=http_refused address=127\.0\.0\.2:\d+ text="rate_limited')
         until("most are closed", lambda: sum(select.select([s], [], [], 0)[0] != [] for s in many) > 20)
         until("another is served", lambda: works(n, second))
+
+        def greets():
+            held.enter_context(opened(n, "127.0.0.3")).send(b"\x16")
+            return re.search(r'event=http_displaced address=127\.0\.0\.3:\d+ text="its address has 4', n.err)
+
+        until("the oldest of those that could finish at once makes room", greets)
     assert n.end(signal.SIGTERM) == 0
 
 
