@@ -394,12 +394,35 @@ static int check_reached(const struct config *c, const struct config_addrs *l, e
   return 0;
 }
 
+/* No TCP port is asked for twice, which bind would blame another program for. */
+static int check_ports(const struct config *c, char *ret_why) {
+  static const enum option options[] = {OPTION_MQTT, OPTION_MQTTS, OPTION_MQTT_WS, OPTION_MQTT_WSS, OPTION_HTTP};
+  const struct config_addrs http = {.at = {c->http.at}, .count = !c->http.off};
+  const struct config_addrs *const at[] = {&c->mqtt, &c->mqtts, &c->mqtt_ws, &c->mqtt_wss, &http};
+  char first[CONFIG_WHY_LEN], second[CONFIG_WHY_LEN], text[ADDR_TEXT_LEN];
+  for (size_t i = 0; i < sizeof at / sizeof at[0]; i++)
+    for (size_t j = 0; j < i; j++)
+      for (size_t k = 0; k < at[i]->count * at[j]->count; k++) {
+        const struct addr *a = &at[i]->at[k % at[i]->count], *b = &at[j]->at[k / at[i]->count];
+        if (!addr_port(a) || !addr_eq(a, b)) continue;
+        config_where(c, options[j], first);
+        config_where(c, options[i], second);
+        addr_text(a, text);
+        snprintf(ret_why, CONFIG_WHY_LEN, "%.150s: %s is that of %.150s, too: give each a port of its own", first, text, second);
+        return MACULA_EINVAL;
+      }
+  return 0;
+}
+
 /* Checks that concern several options. */
 static int check_together(const struct config *c, char *ret_why) {
   char where[CONFIG_WHY_LEN];
   int err = check_reached(c, &c->listen, OPTION_LISTEN, ret_why);
   if (!err) err = check_reached(c, &c->mqtt, OPTION_MQTT, ret_why);
   if (!err) err = check_reached(c, &c->mqtts, OPTION_MQTTS, ret_why);
+  if (!err) err = check_reached(c, &c->mqtt_ws, OPTION_MQTT_WS, ret_why);
+  if (!err) err = check_reached(c, &c->mqtt_wss, OPTION_MQTT_WSS, ret_why);
+  if (!err) err = check_ports(c, ret_why);
   if (err) return err;
   if (c->realm_keys.count && c->access) {
     config_where(c, OPTION_REALM_KEYS, where);
@@ -444,7 +467,8 @@ int config_load(int argc, const char *const *argv, const char *const *env, struc
   /* The idle timeout alone may be lowered: the pings follow. */
   if (!err && !config_is_set(c, OPTION_KEEP_ALIVE) && c->node.keep_alive > c->node.idle_timeout / 3)
     c->node.keep_alive = c->node.idle_timeout / 3;
-  if ((c->mqtt.count || c->mqtts.count) && !c->node.limits.mqtt_pool) c->node.limits.mqtt_pool = MQTT_POOL;
+  bool mqtt = c->mqtt.count || c->mqtts.count || c->mqtt_ws.count || c->mqtt_wss.count;
+  if (mqtt && !c->node.limits.mqtt_pool) c->node.limits.mqtt_pool = MQTT_POOL;
   if (!err) err = check_together(c, ret_why);
   if (err && !ret_why[0]) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
   return err;

@@ -54,13 +54,14 @@ struct config { /* texts live as long as it does */
       node; /* of which options set: name (NULL: none was given), realm, allow_unverified, times, limits, hidden */
   enum config_mode mode;
   char *file; /* NULL: none was named */
-  struct config_addrs listen, mqtt, mqtts;
+  struct config_addrs listen, mqtt, mqtts, mqtt_ws, mqtt_wss;
   const char *state; /* folder */
   struct config_http http;
   const char *http_token, *cert, *key, *ca; /* files; NULL: none */
   const char *http_cert, *http_key;         /* likewise */
   bool http_tls;                            /* with the node's own certificate, unless http_cert is there */
   const char *http_hosts, *http_origins;    /* separated by commas; NULL: none */
+  const char *mqtt_origins;                 /* likewise */
   const char *access;                       /* a file; NULL: open */
   struct config_ids realm_keys;
   const char *pass; /* a file; NULL: none */

@@ -85,14 +85,30 @@ static int each_item(const char *text, int (*fn)(const char *item, void *ctx), v
 struct item_list { /* and what is wrong with an item, when there is more to say than what the list should be */
   void *to;
   uint16_t port; /* where none is given */
+  bool names;    /* localhost is taken */
   char why[SERVER_WHY_LEN];
 };
+
+/* "localhost" stands for 127.0.0.1 where it is asked for by name; other names are not looked up. */
+static const char *numeric(const char *item, char *ret, size_t cap) {
+  static const char name[] = "localhost";
+  size_t n = sizeof name - 1;
+  if (strncasecmp(item, name, n) != 0 || (item[n] && item[n] != ':')) return item;
+  snprintf(ret, cap, "127.0.0.1%s", item + n);
+  return ret;
+}
 
 static int add_addr(const char *item, void *ctx) {
   struct item_list *list = ctx;
   struct config_addrs *a = list->to;
+  char text[128];
   if (a->count == CONFIG_MAX_LISTEN || addr_bad_zone(item, list->why)) return MACULA_EINVAL;
-  int err = addr_parse(item, list->port, &a->at[a->count]);
+  int err = addr_parse(list->names ? numeric(item, text, sizeof text) : item, list->port, &a->at[a->count]);
+  for (size_t i = 0; i < a->count && !err; i++)
+    if (addr_port(&a->at[i]) && addr_eq(&a->at[i], &a->at[a->count])) {
+      snprintf(list->why, sizeof list->why, "'%.100s' is given twice", item);
+      err = MACULA_EINVAL;
+    }
   if (!err) a->count++;
   return err;
 }
@@ -154,7 +170,7 @@ int config_parse_value(struct config *c, const struct config_row *r, const char 
   static const char *const formats[] = {"text", "json"};
   char wrong[NODE_WHY_LEN];
   void *to = (char *)c + r->offset;
-  struct item_list list = {.to = to, .port = (uint16_t)r->most};
+  struct item_list list = {.to = to, .port = (uint16_t)r->most, .names = !r->least};
   uint64_t n;
   int i;
   switch (r->type) {
@@ -191,11 +207,12 @@ int config_parse_value(struct config *c, const struct config_row *r, const char 
     return 0;
   case ADDRS:
     ((struct config_addrs *)to)->count = 0;
+    if (!r->least && !strcasecmp(text, "off")) return 0;
     if (each_item(text, add_addr, &list)) {
       if (!list.why[0])
         snprintf(list.why, sizeof list.why,
-                 "'%.100s' is not a list of at most %d numeric ADDR:PORT, as 127.0.0.1:9443 or [::]:9443", text,
-                 CONFIG_MAX_LISTEN);
+                 "'%.100s' is %sa list of at most %d numeric ADDR:PORT, as 127.0.0.1:%u or [::]:%u", text,
+                 r->least ? "not " : "neither off nor ", CONFIG_MAX_LISTEN, list.port, list.port);
       return snprintf(why, CONFIG_WHY_LEN, "%.500s", list.why), MACULA_EINVAL;
     }
     return 0;

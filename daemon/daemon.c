@@ -137,7 +137,7 @@ static int change(struct daemon *d, const struct config *wanted, const struct cr
   if (!err) mesh_read_revoked(d->mesh); /* of realms that are trusted since now */
   struct http_options h = http_options(wanted, cred);
   if (!err && d->http) err = http_set(d->http, &h);
-  if (!err) err = mqtt_ports_set_identity(&d->mqtt, cred->identity);
+  if (!err) err = mqtt_ports_set(&d->mqtt, wanted, cred->identity);
   if (err) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
   return err;
 }
@@ -364,7 +364,7 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
     io_loop_on_busy(d->loop, busy, d->node);
     err = open_udp(d, ret_why);
   }
-  if (!err) err = mqtt_ports_open(d->loop, d->node, &d->log, &d->cfg, cred.identity, &d->mqtt, ret_why);
+  if (!err) err = mqtt_ports_open(d->loop, d->node, &d->cfg, cred.identity, &d->mqtt, ret_why);
   if (!err) err = open_http(d, &cred, ret_why);
   if (!err) err = mesh_start(d->loop, d->node, &d->log, &d->cfg, &d->mesh);
   credentials_done(&cred);

@@ -47,14 +47,11 @@ static void print_banner(const struct daemon *d) {
     addr_text(io_udp_local(d->udp[i]), at);
     printf("listen   %s\n", at);
   }
-  for (size_t i = 0; i < d->cfg.mqtt.count; i++) {
-    addr_text(io_tcp_local(d->mqtt.tcp[i]), at);
-    printf("mqtt     %s\n", at);
-  }
-  for (size_t i = 0; i < d->cfg.mqtts.count; i++) {
-    addr_text(io_tcp_local(d->mqtt.tls_tcp[i]), at);
-    printf("mqtts    %s\n", at);
-  }
+  for (enum mqtt_kind kind = 0; kind < MQTT_KINDS; kind++)
+    for (size_t i = 0; i < mqtt_addrs(&d->cfg, kind)->count; i++) {
+      addr_text(io_tcp_local(d->mqtt.of[kind].tcp[i]), at);
+      printf("%-8s %s\n", mqtt_kind_names[kind], at);
+    }
   if (d->http) {
     addr_text(http_local(d->http), at);
     printf("http     http%s://%s/health\n", http_is_tls(d->http) ? "s" : "", at);
@@ -79,10 +76,9 @@ static void print_banner(const struct daemon *d) {
   fflush(stdout);
 }
 
-/* NULL: none. */
 static json_t *addresses(struct io_tcp *const *tcp, size_t count) {
   char at[ADDR_TEXT_LEN];
-  json_t *list = count ? json_array() : NULL;
+  json_t *list = json_array();
   for (size_t i = 0; i < count; i++) {
     addr_text(io_tcp_local(tcp[i]), at);
     json_array_append_new(list, json_string(at));
@@ -99,10 +95,12 @@ static int print_ready(const struct daemon *d) {
     addr_text(io_udp_local(d->udp[i]), at);
     json_array_append_new(listen, json_string(at));
   }
-  json_t *mqtt = addresses(d->mqtt.tcp, d->cfg.mqtt.count), *mqtts = addresses(d->mqtt.tls_tcp, d->cfg.mqtts.count);
   if (d->http) addr_text(http_local(d->http), at);
-  json_t *j = json_pack("{s:s, s:s, s:o, s:o*, s:o*, s:s?, s:s}", "event", "ready", "id", hex, "listen", listen, "mqtt", mqtt,
-                        "mqtts", mqtts, "http", d->http ? at : NULL, "state", d->cfg.state);
+  json_t *j = json_pack("{s:s, s:s, s:o, s:s?, s:s}", "event", "ready", "id", hex, "listen", listen, "http",
+                        d->http ? at : NULL, "state", d->cfg.state);
+  for (enum mqtt_kind kind = 0; j && kind < MQTT_KINDS; kind++)
+    if (mqtt_addrs(&d->cfg, kind)->count)
+      json_object_set_new(j, mqtt_kind_names[kind], addresses(d->mqtt.of[kind].tcp, mqtt_addrs(&d->cfg, kind)->count));
   int err = !j                                                                                    ? MACULA_ENOMEM
             : json_dumpf(j, stdout, JSON_COMPACT) || fputc('\n', stdout) == EOF || fflush(stdout) ? MACULA_EIO
                                                                                                   : 0;

@@ -5,13 +5,18 @@
 #include "node/limits.h"
 
 /* X(ID, key, type, member of struct config, least, most, reload, argument, help)
- * A text option's most is its length. Defaults stand in config_defaults. The limits follow: node/limits.h. */
+ * A text option's most is its length; that of addresses is the port where none is given, and their least is how many they are. Defaults stand in config_defaults. The limits follow: node/limits.h. */
 #define OPTION_MAP(X)                                                                                                          \
-  X(LISTEN, listen, ADDRS, listen, 0, 9443, LIMIT_FIXED, "ADDR:PORT",                                                          \
+  X(LISTEN, listen, ADDRS, listen, 1, 9443, LIMIT_FIXED, "ADDR:PORT",                                                          \
     "UDP addresses to serve, separated by commas (127.0.0.1:9443)")                                                            \
-  X(MQTT, mqtt, ADDRS, mqtt, 0, 1883, LIMIT_FIXED, "ADDR:PORT",                                                                \
-    "TCP addresses to serve clients of MQTT at, separated by commas (none)")                                                   \
-  X(MQTTS, mqtts, ADDRS, mqtts, 0, 8883, LIMIT_FIXED, "ADDR:PORT", "the same over TLS, with the node's certificate (none)")    \
+  X(MQTT, mqtt, ADDRS, mqtt, 0, 1883, LIMIT_FIXED, "ADDR:PORT|off",                                                            \
+    "TCP addresses to serve clients of MQTT at, separated by commas (off)")                                                    \
+  X(MQTTS, mqtts, ADDRS, mqtts, 0, 8883, LIMIT_FIXED, "ADDR:PORT|off",                                                         \
+    "the same over TLS, with the node's certificate (off)")                                                                    \
+  X(MQTT_WS, mqtt_ws, ADDRS, mqtt_ws, 0, 8083, LIMIT_FIXED, "ADDR:PORT|off", "the same over WebSocket, at /mqtt (off)")        \
+  X(MQTT_WSS, mqtt_wss, ADDRS, mqtt_wss, 0, 8084, LIMIT_FIXED, "ADDR:PORT|off", "the same over WebSocket and TLS (off)")       \
+  X(MQTT_ORIGINS, mqtt_origins, ORIGINS, mqtt_origins, 0, 4000, LIMIT_RELOADED, "URL,URL...",                                  \
+    "other origins whose web pages may come by WebSocket, as https://HOST:PORT")                                               \
   X(JOIN, join, SEEDS, join, 0, 9443, LIMIT_FIXED, "ADDR,ADDR...",                                                             \
     "nodes of the mesh to join: HOST, HOST:PORT or macula://ID@HOST:PORT")                                                     \
   X(ADVERTISE, advertise, PLACE, advertise, 0, 9443, LIMIT_FIXED, "HOST:PORT",                                                 \
@@ -27,7 +32,7 @@
   X(HTTP_CERT, http_cert, TEXT, http_cert, 1, 4000, LIMIT_RELOADED, "FILE", "HTTPS, with this certificate chain, PEM")         \
   X(HTTP_KEY, http_key, TEXT, http_key, 1, 4000, LIMIT_RELOADED, "FILE", "its private key, PEM (the http_cert file's)")        \
   X(HTTP_HOSTS, http_hosts, HOSTS, http_hosts, 0, 4000, LIMIT_RELOADED, "HOST,HOST...",                                        \
-    "names by which HTTP is reached, beside addresses and localhost")                                                          \
+    "names by which HTTP and WebSocket are reached, beside addresses and localhost")                                           \
   X(HTTP_ORIGINS, http_origins, ORIGINS, http_origins, 0, 4000, LIMIT_RELOADED, "URL,URL...",                                  \
     "other origins whose web pages may ask, as https://HOST:PORT")                                                             \
   X(ACCESS, access, ACCESS, access, 1, 4000, LIMIT_RELOADED, "open|FILE",                                                      \

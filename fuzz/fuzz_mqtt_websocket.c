@@ -48,7 +48,7 @@ static void frames(const uint8_t *in, size_t n, size_t piece, struct outcome *o)
 }
 
 static struct outcome run(const uint8_t *in, size_t n, size_t piece, int shakes_hands) {
-  static const struct ws_policy policy = {"/mqtt", NULL, 0};
+  static const struct ws_policy policy = {"/mqtt", "https://panel.example", "n"};
   struct outcome o = {.digest = UINT64_C(14695981039346656037)};
   static struct ws_handshake h;
   size_t seen = 0;

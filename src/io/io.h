@@ -129,9 +129,11 @@ struct io_tls_options {
   struct stream_owner owner;      /* of the streams that come out */
   struct mem *mem;                /* what they take, but for GnuTLS's sessions, which its own hooks count; it outlives them */
   uint32_t most_shaking;          /* handshakes under way at a time: the oldest makes room for a newcomer; 0: 256 */
+  /* Whether a handshake may begin. May be NULL. */
+  bool (*may_come)(void *ctx, const struct addr *remote, nanotime now);
   /* A stream was refused before its owner heard of it; text for people. May be NULL. */
-  void (*refused)(void *ctx, const struct addr *remote, const char *why);
-  void *refused_ctx;
+  void (*refused)(void *ctx, const struct addr *remote, const char *why, nanotime now);
+  void *ctx; /* of both */
 };
 /* Streams of others that carry TLS are owned by io_tls_owner, and what they carry by o->owner. A certificate of the client is
  * asked for and not demanded: its key is proved by the handshake, and nothing else of it is checked (stream.id). A handshake

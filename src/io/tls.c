@@ -44,6 +44,7 @@ struct tls_stream {
   nanotime until;
   bool open, wants_room, broken; /* open: the owner knows it */
   bool reading, busy, gone;      /* busy: it is being read from; gone: and was closed meanwhile */
+  bool heard;                    /* its first byte was that of TLS */
 };
 
 struct io_tls {
@@ -169,7 +170,7 @@ static void end(struct tls_stream *t, int err, const char *why, nanotime now) {
   struct io_tls *tls = t->of;
   if (!t->open) {
     tls->stats.failed++;
-    if (tls->o.refused && why) tls->o.refused(tls->o.refused_ctx, &t->s.remote, why);
+    if (tls->o.refused && why) tls->o.refused(tls->o.ctx, &t->s.remote, why, now);
   } else if (!t->gone) {
     tls->o.owner.closed(tls->o.owner.ctx, &t->s, err, now);
   }
@@ -226,6 +227,7 @@ static const struct stream_ops ops = {tls_write, tls_unsent, tls_read, tls_close
  */
 static int below_opened(void *ctx, struct byte_stream *below, nanotime now) {
   struct io_tls *tls = ctx;
+  if (tls->o.may_come && !tls->o.may_come(tls->o.ctx, &below->remote, now)) return MACULA_EFULL;
   struct tls_stream *t = mem_calloc(tls->o.mem, 1, sizeof *t);
   if (!t) return MACULA_ENOMEM;
   *t = (struct tls_stream){.s = {.ops = &ops, .local = below->local, .remote = below->remote, .secret = true},
@@ -288,10 +290,25 @@ static bool shake(struct tls_stream *t, nanotime now) {
   return true;
 }
 
+/* What comes is no TLS at all. NULL: it may be. */
+static const char *looks_like(uint8_t first) {
+  if (first == 0x16) return NULL; /* RFC 8446, 5.1 */
+  return first == 0x10                   ? "this looks like MQTT without TLS, and the port is for TLS"
+         : first >= 'A' && first <= 'Z' ? "this looks like HTTP without TLS, and the port is for TLS"
+                                        : "this is not TLS";
+}
+
 static void below_data(void *ctx, struct byte_stream *below, uint8_t *bytes, size_t n, nanotime now) {
   struct io_tls *tls = ctx;
   struct tls_stream *t = below->user;
   if (!t) return;
+  const char *why = t->heard || !n ? NULL : looks_like(bytes[0]);
+  t->heard |= n > 0;
+  if (why) {
+    t->broken = true; /* no alert, which it would not understand */
+    end(t, MACULA_ECLOSED, why, now);
+    return;
+  }
   t->in = bytes;
   t->in_len = n;
   t->busy = true;

@@ -33,6 +33,7 @@ struct mqtt_session *mqtt_conn_session(const struct mqtt_conn *c) {
 }
 enum mqtt_level mqtt_conn_level(const struct mqtt_conn *c) { return (enum mqtt_level)c->level; }
 bool mqtt_conn_is_held(const struct mqtt_conn *c) { return c->held_size != 0; }
+size_t mqtt_conn_held(const struct mqtt_conn *c) { return c->in_cap; }
 
 /* The keep-alive clock stands while we do not read. */
 static void set_clock(struct mqtt_conn *c, nanotime now) {

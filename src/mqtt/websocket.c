@@ -6,6 +6,7 @@
 #include <nettle/base64.h>
 #include <nettle/sha1.h>
 
+#include "base/addr.h"
 #include "base/err.h"
 #include "base/utf8.h"
 
@@ -135,11 +136,34 @@ static void parse(struct slice in, struct request *r) {
   }
 }
 
+static bool is_listed(const char *list, struct slice name) { /* of any case */
+  struct slice all = slice_str(list ? list : "");
+  for (struct slice item; next_item(&all, &item);)
+    if (item.n && item.n == name.n && !strncasecmp((const char *)item.p, (const char *)name.p, name.n)) return true;
+  return false;
+}
+
+/* The name of "name:8083" or "[::1]:8083". */
+static struct slice without_port(struct slice host) {
+  const uint8_t *end = host.n ? memchr(host.p, host.p[0] == '[' ? ']' : ':', host.n) : NULL;
+  if (end && host.p[0] == '[') end++;
+  return end ? slice_of(host.p, (size_t)(end - host.p)) : host;
+}
+
+/* Browsers do not look up addresses and localhost. */
+static bool host_is_ours(struct slice host, const struct ws_policy *policy) {
+  char text[ADDR_TEXT_LEN];
+  struct addr a;
+  struct slice name = without_port(host);
+  snprintf(text, sizeof text, "%.*s", (int)host.n, (const char *)host.p);
+  return (host.n < sizeof text && !addr_parse(text, 80, &a)) || same(name, "localhost") || is_listed(policy->hosts, host) ||
+         is_listed(policy->hosts, name);
+}
+
 /* "https://host:port" is our own where host and port are what the client asked for. RFC 6454, 7. */
 static bool origin_fits(struct slice origin, struct slice host, const struct ws_policy *policy) {
   if (!origin.p) return true; /* no browser: 10.2 */
-  for (size_t i = 0; i < policy->origin_count; i++)
-    if (!strcmp(policy->origins[i], "*") || same(origin, policy->origins[i])) return true;
+  if (is_listed(policy->origins, origin) || is_listed(policy->origins, slice_str("*"))) return true;
   const uint8_t *at = origin.n ? memmem(origin.p, origin.n, "://", 3) : NULL;
   if (!at) return false;
   struct slice own = slice_of(at + 3, origin.n - (size_t)(at + 3 - origin.p));
@@ -152,13 +176,28 @@ static bool is_key(struct slice key) {
   return key.n == KEY_LEN && !memcmp(key.p + KEY_LEN - 2, "==", 2);
 }
 
-static int refuse(struct ws_handshake *ret, int status, const char *why) {
-  const char *name = status == 403   ? "Forbidden"
-                     : status == 404 ? "Not Found"
-                     : status == 405 ? "Method Not Allowed"
-                     : status == 426 ? "Upgrade Required"
-                     : status == 431 ? "Request Header Fields Too Large"
-                                     : "Bad Request";
+static const char *status_name(int status) {
+  switch (status) {
+  case 403:
+    return "Forbidden";
+  case 404:
+    return "Not Found";
+  case 405:
+    return "Method Not Allowed";
+  case 408:
+    return "Request Timeout";
+  case 426:
+    return "Upgrade Required";
+  case 431:
+    return "Request Header Fields Too Large";
+  case 503:
+    return "Service Unavailable";
+  default:
+    return "Bad Request";
+  }
+}
+
+void ws_handshake_refuse(struct ws_handshake *ret, int status, const char *why) {
   const char *more = status == 426   ? "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" /* 4.4; RFC 9110, 15.5.22 */
                      : status == 405 ? "Allow: GET\r\n"
                                      : "";
@@ -167,19 +206,25 @@ static int refuse(struct ws_handshake *ret, int status, const char *why) {
   ret->answer_len = (size_t)snprintf(ret->answer, sizeof ret->answer,
                                      "HTTP/1.1 %d %s\r\nConnection: %s\r\n%sContent-Type: text/plain\r\n"
                                      "Content-Length: %zu\r\n\r\n%s\n",
-                                     status, name, status == 426 ? "upgrade, close" : "close", more, strlen(why) + 1, why);
+                                     status, status_name(status), status == 426 ? "upgrade, close" : "close", more,
+                                     strlen(why) + 1, why);
+}
+
+static int refuse(struct ws_handshake *ret, int status, const char *why) {
+  ws_handshake_refuse(ret, status, why);
   return MACULA_BAD_FRAME;
 }
 
 static int judge(const struct request *r, const struct ws_policy *policy, struct ws_handshake *ret) {
   if (r->wrong) return refuse(ret, 400, r->wrong);
+  if (r->host.n && !host_is_ours(r->host, policy)) return refuse(ret, 403, "this name is not the node's: http_hosts lists them");
   if (!slice_is(r->path, policy->path)) return refuse(ret, 404, "there is no such path here");
   if (!r->host.n) return refuse(ret, 400, "there is no Host");
   if (r->has_body) return refuse(ret, 400, "a handshake has no body");
   if (!r->upgrade || !r->connection) return refuse(ret, 426, "this is MQTT over WebSocket; ask for an upgrade to websocket");
   if (!r->version || r->other_version) return refuse(ret, 426, "only version 13 of WebSocket is spoken");
   if (!is_key(r->key)) return refuse(ret, 400, "Sec-WebSocket-Key is not base64 of 16 bytes");
-  if (!origin_fits(r->origin, r->host, policy)) return refuse(ret, 403, "pages of this origin may not connect");
+  if (!origin_fits(r->origin, r->host, policy)) return refuse(ret, 403, "pages of this origin may not connect: mqtt_origins lists them");
   if (!r->mqtt && !r->mqtt_3_1) return refuse(ret, 400, "offer mqtt as Sec-WebSocket-Protocol"); /* [MQTT-6.0.0-3] */
   char accept[WS_ACCEPT_LEN + 1];
   ws_accept(r->key, accept);
@@ -197,6 +242,8 @@ int ws_handshake_read(struct slice in, size_t seen, const struct ws_policy *poli
   if (begin && memcmp(in.p, "GET ", begin) != 0) {
     bool is_method = in.p[0] >= 'A' && in.p[0] <= 'Z';
     if (is_method && in.n < 4) return 0; /* whether it is HTTP at all */
+    if (in.p[0] == 0x10) return refuse(ret, 400, "this is not HTTP: MQTT without WebSocket has another port");
+    if (in.p[0] == 0x16) return refuse(ret, 400, "this is not HTTP: WebSocket over TLS has another port");
     return is_method ? refuse(ret, 405, "only GET is answered here") : refuse(ret, 400, "this is not HTTP");
   }
   size_t from = seen < 3 ? 0 : seen - 3;
@@ -206,6 +253,7 @@ int ws_handshake_read(struct slice in, size_t seen, const struct ws_policy *poli
   struct request r = {.path = SLICE_NONE};
   ret->size = (size_t)(end - in.p) + 4;
   parse(slice_of(in.p, ret->size - 2), &r);
+  ret->host = r.host;
   ret->origin = r.origin;
   return judge(&r, policy, ret);
 }

@@ -13,17 +13,18 @@
 
 /* Who may connect. */
 struct ws_policy {
-  const char *path;           /* that is answered: "/mqtt" */
-  const char *const *origins; /* "https://panel.example": that may connect beside our own (its host and port are those of Host);
-                                 "*": each */
-  size_t origin_count;
+  const char *path; /* that is answered: "/mqtt" */
+  /* Lists with commas; NULL: empty. origins: "https://panel.example", whose pages may connect beside our own (its host and port
+   * are those of Host); "*": each. hosts: names by which we are reached, with a port of their own or without, beside addresses
+   * and localhost: any other Host may be a name that the page's author controls (DNS rebinding). */
+  const char *origins, *hosts;
 };
 
 struct ws_handshake {
   int status;          /* 101, or with which it is refused */
   const char *why;     /* of a refusal; static text */
   size_t size;         /* bytes of the request; what follows are frames */
-  struct slice origin; /* as it came, for the log; n = 0: none */
+  struct slice host, origin; /* as they came, for the log; n = 0: none */
   char answer[WS_ANSWER_MAX];
   size_t answer_len; /* bytes to send; after a refusal the connection is closed */
 };
@@ -32,6 +33,8 @@ struct ws_handshake {
  * are needed; 1: *ret is complete; MACULA_BAD_FRAME: refused, *ret says how to answer. A request is refused as soon as it
  * cannot become one. */
 int ws_handshake_read(struct slice in, size_t seen, const struct ws_policy *policy, struct ws_handshake *ret);
+/* What is answered to one that has not come whole: *ret as after a refusal. */
+void ws_handshake_refuse(struct ws_handshake *ret, int status, const char *why);
 /* Sec-WebSocket-Accept for a key (4.2.2), NUL-terminated. */
 #define WS_ACCEPT_LEN 28
 void ws_accept(struct slice key, char ret_accept[WS_ACCEPT_LEN + 1]);

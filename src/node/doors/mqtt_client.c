@@ -94,6 +94,12 @@ static size_t held(const struct door *d, size_t *ret_peak) {
   if (c->ms) bytes += mqtt_session_view(c->ms).queued_bytes;
   return *ret_peak = bytes;
 }
+static void admit(struct door *d) {
+  if (of(d)->link) mqtt_link_settled(of(d)->link, false);
+}
+static void brief(struct door *d) {
+  if (of(d)) mqtt_arrival_in_vain(of(d)->n, &of(d)->remote);
+}
 static void nothing(struct door *d) { (void)d; }
 static void pays(struct door *d, struct bucket *units) { (void)d, (void)units; }
 static void shares(struct door *d, uint32_t n) { (void)d, (void)n; }
@@ -129,9 +135,9 @@ static const struct door_ops ops = {.version = version,
                                     .exporter = exporter,
                                     .rtt = rtt,
                                     .held = held,
-                                    .admit = nothing,
+                                    .admit = admit,
                                     .pays = pays,
-                                    .brief = nothing,
+                                    .brief = brief,
                                     .shares = shares,
                                     .keep_alive = keep_alive,
                                     .ping = nothing,

@@ -9,7 +9,7 @@
 #include "node/session/parcel.h"
 #include "node/session/session.h"
 
-extern const struct stream_owner mqtt_stream_owner;
+extern const struct stream_owner mqtt_stream_owner, mqtt_web_owner;
 
 struct mem *mqtt_mem(const struct node *n) {
   return (struct mem *)&n->rows.mem[ROW_MQTT];
@@ -35,13 +35,13 @@ int mqtt_hand_in(struct mqtt_client *c, const struct msg *m) {
 /* ---- of a connection -------------------------------------------------------------------------------------------------------
  */
 static void on_send(void *conn, struct slice head, struct mqtt_message *m) {
-  mqtt_link_send(conn, head);
-  if (m) mqtt_link_send(conn, mqtt_message_payload(m));
+  mqtt_link_send(conn, head, m ? mqtt_message_payload(m) : SLICE_NONE);
 }
 
 static void on_close(void *conn, enum mqtt_reason reason, const char *why) {
   struct mqtt_link *l = conn;
   char at[ADDR_TEXT_LEN];
+  if (l->web) mqtt_web_bye(l, reason, why ? why : mqtt_reason_text((uint8_t)reason));
   l->closing = true;
   mqtt_link_dirty(l);
   if (reason == MQTT_SUCCESS || reason == MQTT_TAKEN_OVER || reason == MQTT_SHUTTING_DOWN || !l->stream) return;
@@ -207,26 +207,53 @@ static struct mqtt_config config_of(struct node *n) {
       .stall_timeout = 60 * NS_SEC};
 }
 
-int node_mqtt_open(struct node *n, struct stream_owner *ret_owner) {
-  if (!n->mqtt) {
-    struct mqtt_rooms *rooms = mem_calloc(mqtt_mem(n), 1, sizeof *rooms);
-    if (!rooms) return MACULA_ENOMEM;
-    struct mqtt_config cfg = config_of(n);
-    int err = mqtt_sessions_new(&cfg, &rooms->sessions);
-    if (err) {
-      mem_free(mqtt_mem(n), rooms);
-      return err;
-    }
-    list_init(&rooms->clients);
-    list_init(&rooms->links);
-    list_init(&rooms->dirty_clients);
-    list_init(&rooms->dirty_links);
-    rooms->sweep_at = TIME_NEVER;
-    n->mqtt = rooms;
+static int open_rooms(struct node *n) {
+  if (n->mqtt) return 0;
+  struct mqtt_rooms *rooms = mem_calloc(mqtt_mem(n), 1, sizeof *rooms);
+  if (!rooms) return MACULA_ENOMEM;
+  struct mqtt_config cfg = config_of(n);
+  int err = mqtt_sessions_new(&cfg, &rooms->sessions);
+  if (err) {
+    mem_free(mqtt_mem(n), rooms);
+    return err;
   }
-  *ret_owner = mqtt_stream_owner;
+  list_init(&rooms->clients);
+  list_init(&rooms->links);
+  list_init(&rooms->dirty_clients);
+  list_init(&rooms->dirty_links);
+  rooms->sweep_at = TIME_NEVER;
+  n->mqtt = rooms;
+  mqtt_addresses_init(n);
+  return 0;
+}
+
+int node_mqtt_open(struct node *n, bool web, struct stream_owner *ret_owner) {
+  int err = open_rooms(n);
+  if (err) return err;
+  *ret_owner = web ? mqtt_web_owner : mqtt_stream_owner;
   ret_owner->ctx = n;
   return 0;
+}
+
+static int set_text(struct node *n, char **at, const char *text) {
+  char *copy = text ? mem_dup(mqtt_mem(n), text, strlen(text) + 1) : NULL;
+  if (text && !copy) return MACULA_ENOMEM;
+  mem_free(mqtt_mem(n), *at);
+  *at = copy;
+  return 0;
+}
+
+int node_mqtt_set_web(struct node *n, const char *hosts, const char *origins) {
+  if (!n->mqtt) return 0;
+  int err = set_text(n, &n->mqtt->hosts, hosts);
+  return err ? err : set_text(n, &n->mqtt->origins, origins);
+}
+
+void node_mqtt_tls_refused(struct node *n, const struct addr *remote, const char *why, nanotime now) {
+  if (now > n->now) n->now = now;
+  n->mqtt->tls_refused++;
+  mqtt_arrival_in_vain(n, remote);
+  mqtt_say(n, remote, "mqtt_tls_refused", why);
 }
 
 struct mem *node_mqtt_mem(struct node *n) {
@@ -257,6 +284,9 @@ void mqtt_door_free(struct node *n) {
   mqtt_sessions_free(rooms->sessions);
   list_for_safe(it, &rooms->clients) mqtt_client_free(container_of(it, struct mqtt_client, all));
   mqtt_message_unref(rooms->last);
+  mqtt_addresses_done(n);
+  mem_free(mqtt_mem(n), rooms->hosts);
+  mem_free(mqtt_mem(n), rooms->origins);
   n->mqtt = NULL;
   mem_free(mqtt_mem(n), rooms);
 }
@@ -290,7 +320,8 @@ void mqtt_door_step(struct node *n) {
   mqtt_message_unref(rooms->last);
   rooms->last = NULL;
   n->mqtt_now =
-      (struct mqtt_now){mqtt_sessions_count(rooms->sessions), rooms->link_count, rooms->refused, rooms->unnamed, rooms->lost};
+      (struct mqtt_now){mqtt_sessions_count(rooms->sessions), rooms->link_count, rooms->refused, rooms->unnamed, rooms->lost,
+                        rooms->web_refused, rooms->tls_refused};
 }
 
 nanotime mqtt_door_deadline(const struct node *n) {
@@ -326,6 +357,7 @@ const char *mqtt_door_check(const struct node *n) {
   if (!rooms) return NULL;
   CHECK(list_has(&rooms->clients, rooms->client_count), "mqtt: the clients are not as many as counted");
   CHECK(list_has(&rooms->links, rooms->link_count), "mqtt: the connections are not as many as counted");
+  CHECK_PART(mqtt_addresses_check(n));
   list_for(it, &rooms->clients) CHECK_PART(client_check(container_of(it, const struct mqtt_client, all)));
   list_for(it, &rooms->links) CHECK_PART(mqtt_conn_check(container_of(it, const struct mqtt_link, all)->conn));
   return mqtt_sessions_check(rooms->sessions);

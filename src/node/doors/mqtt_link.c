@@ -1,6 +1,7 @@
 /* One connection: its stream, and what the stream had no room for. */
 #include "base/check.h"
 #include "base/err.h"
+#include "mqtt/websocket.h"
 #include "node/doors/mqtt_state.h"
 
 size_t mqtt_link_unsent(const struct mqtt_link *l) { return l->out_len - l->out_at; }
@@ -26,23 +27,29 @@ static bool keep(struct mqtt_link *l, struct slice bytes) {
   return true;
 }
 
-static void say(struct node *n, const struct byte_stream *s, const char *event, const char *text) {
+void mqtt_say(struct node *n, const struct addr *remote, const char *event, const char *text) {
   char at[ADDR_TEXT_LEN];
   if (!bucket_take(&n->mqtt->lines, 2.0, 20.0, n->now)) return;
-  addr_text(&s->remote, at);
+  addr_text(remote, at);
   log_warn(n->log, event, "address=%s text=\"%s\"", at, text);
 }
 
 /* What is sent again when a session is resumed comes at once, however much the stream takes. */
-void mqtt_link_send(struct mqtt_link *l, struct slice bytes) {
+void mqtt_link_put(struct mqtt_link *l, struct slice bytes) {
   if (!l->stream || l->broken || !bytes.n) return;
   size_t took = mqtt_link_unsent(l) ? 0 : stream_write(l->stream, bytes);
   if (took == bytes.n) return;
   bytes = slice_of(bytes.p + took, bytes.n - took);
   if (mqtt_link_unsent(l) + bytes.n <= l->n->limits.mqtt_pool / 2 && keep(l, bytes)) return;
   l->broken = true;
-  say(l->n, l->stream, "mqtt_broken", "it reads too little of what it is sent, or there is no memory for it");
+  mqtt_say(l->n, &l->stream->remote, "mqtt_broken", "it reads too little of what it is sent, or there is no memory for it");
   mqtt_link_dirty(l);
+}
+
+void mqtt_link_send(struct mqtt_link *l, struct slice head, struct slice rest) {
+  if (l->web) mqtt_web_head(l, WS_BINARY, head.n + rest.n);
+  mqtt_link_put(l, head);
+  mqtt_link_put(l, rest);
 }
 
 static void flush(struct mqtt_link *l) {
@@ -63,6 +70,8 @@ void mqtt_link_free(struct mqtt_link *l) {
   list_remove(&l->all);
   list_remove(&l->dirty);
   rooms->link_count--;
+  mqtt_link_leaves(l);
+  mqtt_web_free(l);
   mem_free(mqtt_mem(l->n), l->out);
   mem_free(mqtt_mem(l->n), l);
 }
@@ -86,41 +95,51 @@ static void set_now(struct node *n, nanotime now) {
   if (now > n->now) n->now = now;
 }
 
-static int opened(void *ctx, struct byte_stream *s, nanotime now) {
-  struct node *n = ctx;
+static int refuse(struct node *n, struct mqtt_link *l, const struct byte_stream *s, const char *why) {
+  if (l) {
+    mqtt_link_settled(l, false); /* not by its fault */
+    mqtt_link_leaves(l);
+    mqtt_web_free(l);
+    mem_free(mqtt_mem(n), l);
+  }
+  n->mqtt->refused++;
+  mqtt_say(n, &s->remote, "mqtt_refused", why);
+  return MACULA_EFULL;
+}
+
+static int open_as(struct node *n, struct byte_stream *s, bool web, nanotime now) {
+  static const char no_memory[] = "there is no memory for it";
   struct mqtt_rooms *rooms = n->mqtt;
   set_now(n, now);
-  uint32_t most = n->limits.max_clients + n->limits.max_half_open;
-  bool full = rooms->link_count >= most;
-  struct mqtt_link *l = n->draining || full ? NULL : mem_calloc(mqtt_mem(n), 1, sizeof *l);
-  if (l && mqtt_conn_new(rooms->sessions, l, n->now, &l->conn)) {
-    mem_free(mqtt_mem(n), l);
-    l = NULL;
-  }
-  if (!l) {
-    rooms->refused++;
-    say(n, s, "mqtt_refused",
-        n->draining ? "the node ends"
-        : full      ? "there are too many connections"
-                    : "there is no memory for it");
-    return MACULA_EFULL;
-  }
+  struct mqtt_link *l = mem_calloc(mqtt_mem(n), 1, sizeof *l);
+  if (!l) return refuse(n, NULL, s, no_memory);
   l->n = n;
   l->stream = s;
-  s->user = l;
   list_init(&l->dirty);
+  list_init(&l->fresh);
+  const char *why = mqtt_link_arrives(l);
+  if (why) return refuse(n, l, s, why);
+  if ((web && !mqtt_web_new(l)) || mqtt_conn_new(rooms->sessions, l, n->now, &l->conn)) return refuse(n, l, s, no_memory);
+  s->user = l;
   list_append(&rooms->links, &l->all);
   rooms->link_count++;
   if (rooms->sweep_at == TIME_NEVER) rooms->sweep_at = time_add(n->now, NS_SEC);
   return 0;
 }
 
+static int opened(void *ctx, struct byte_stream *s, nanotime now) { return open_as(ctx, s, false, now); }
+static int opened_web(void *ctx, struct byte_stream *s, nanotime now) { return open_as(ctx, s, true, now); }
+
 static void data(void *ctx, struct byte_stream *s, uint8_t *bytes, size_t len, nanotime now) {
   struct node *n = ctx;
   struct mqtt_link *l = s->user;
   set_now(n, now);
   if (l->closing || l->broken) return;
-  mqtt_conn_recv(l->conn, slice_of(bytes, len), n->now);
+  if (l->web)
+    mqtt_web_data(l, bytes, len);
+  else
+    mqtt_conn_recv(l->conn, slice_of(bytes, len), n->now);
+  mqtt_link_weigh(l);
   mqtt_link_dirty(l); /* whether more is read may have changed */
 }
 
@@ -146,3 +165,4 @@ static void closed(void *ctx, struct byte_stream *s, int err, nanotime now) {
 }
 
 const struct stream_owner mqtt_stream_owner = {.opened = opened, .data = data, .room = room, .closed = closed};
+const struct stream_owner mqtt_web_owner = {.opened = opened_web, .data = data, .room = room, .closed = closed};

@@ -12,6 +12,7 @@
 #define NODE_DOORS_MQTT_STATE_H
 
 #include "base/stream.h"
+#include "bounded/htab.h"
 #include "mqtt/conn.h"
 #include "node/doors/door.h"
 #include "node/state.h"
@@ -97,8 +98,14 @@ struct mqtt_client {
   size_t last_queued;
 };
 
+struct mqtt_web; /* mqtt_web.c */
+
 struct mqtt_link {
   struct list all, dirty; /* of mqtt_rooms */
+  struct list fresh;      /* of mqtt_rooms, until its session is let in; oldest first */
+  size_t fresh_bytes;     /* that it holds meanwhile */
+  struct mqtt_address *address;
+  struct mqtt_web *web; /* NULL: its stream is MQTT's without WebSocket */
   struct node *n;
   struct byte_stream *stream; /* NULL: it has ended */
   struct mqtt_conn *conn;
@@ -107,6 +114,8 @@ struct mqtt_link {
   size_t out_at, out_len, out_cap;
   bool closing, broken, in_callback;
 };
+
+#define MQTT_ADDRESS_KEY 9
 
 struct mqtt_rooms {
   struct list clients, links, dirty_clients, dirty_links;
@@ -118,7 +127,14 @@ struct mqtt_rooms {
   nanotime sweep_at;
   uint32_t client_count, link_count;
   uint64_t refused, unnamed, lost; /* connections; topics that MQTT cannot say; messages that a full queue lost */
+  uint64_t web_refused, tls_refused; /* handshakes of WebSocket, and frames that ended a connection; handshakes of TLS */
   struct bucket lines;
+  struct htab addresses; /* mqtt_address.h: of connections, and of those that were some time ago */
+  struct list idle_addresses, fresh;
+  uint32_t idle_count, fresh_count;
+  size_t fresh_bytes;
+  struct bucket vain;    /* of all addresses */
+  char *hosts, *origins; /* lists with commas, of WebSocket; NULL: empty */
 };
 
 extern const struct mqtt_door mqtt_door_functions;
@@ -158,8 +174,34 @@ int mqtt_wait(struct mqtt_client *c, struct slice frame, struct shbuf *shared);
 
 /* mqtt_link.c */
 void mqtt_link_step(struct mqtt_link *l); /* may free it */
-void mqtt_link_send(struct mqtt_link *l, struct slice bytes);
+/* A packet in two parts, of which the second may be empty. */
+void mqtt_link_send(struct mqtt_link *l, struct slice head, struct slice rest);
+void mqtt_link_put(struct mqtt_link *l, struct slice bytes); /* as they are */
+/* A line about a stream, at warning; of all of them so many a second. */
+void mqtt_say(struct node *n, const struct addr *remote, const char *event, const char *text);
 size_t mqtt_link_unsent(const struct mqtt_link *l); /* beyond what its stream takes */
 void mqtt_link_free(struct mqtt_link *l);
+
+/* mqtt_web.c: WebSocket */
+bool mqtt_web_new(struct mqtt_link *l); /* false: there is no memory */
+void mqtt_web_free(struct mqtt_link *l);
+void mqtt_web_data(struct mqtt_link *l, uint8_t *bytes, size_t n);
+void mqtt_web_head(struct mqtt_link *l, unsigned opcode, size_t payload); /* enum ws_opcode; of a frame that follows */
+/* The connection ends: says so, once. */
+void mqtt_web_bye(struct mqtt_link *l, enum mqtt_reason reason, const char *why);
+size_t mqtt_web_held(const struct mqtt_link *l); /* bytes of half a handshake */
+
+/* mqtt_arrive.c: who may connect */
+void mqtt_addresses_init(struct node *n);
+void mqtt_addresses_done(struct node *n);
+/* NULL: it may come, and is fresh now; else why not. */
+const char *mqtt_link_arrives(struct mqtt_link *l);
+/* It is not fresh any more; harmless when repeated. in_vain: it was not let in. */
+void mqtt_link_settled(struct mqtt_link *l, bool in_vain);
+void mqtt_link_leaves(struct mqtt_link *l);
+void mqtt_link_weigh(struct mqtt_link *l); /* bytes have come */
+/* A connection of this address has led to nothing. */
+void mqtt_arrival_in_vain(struct node *n, const struct addr *remote);
+const char *mqtt_addresses_check(const struct node *n);
 
 #endif

@@ -69,6 +69,11 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("messages_duplicate", "QoS 1 messages that came again.", n->messages.dedup.duplicates);
   COUNTER("messages_not_retained", "Messages that were to be retained and could not be.", s->retained_unstored);
   COUNTER("mqtt_messages_lost", "Messages that found no room in what is kept for a client of MQTT.", n->mqtt_now.lost);
+  GAUGE("mqtt_connections", "Connections of MQTT that are open.", n->mqtt_now.connections);
+  COUNTER("mqtt_connections_refused", "Connections of MQTT that were closed at once.", n->mqtt_now.refused);
+  COUNTER("mqtt_websocket_refused", "Handshakes of WebSocket refused, and connections ended by a wrong frame.",
+          n->mqtt_now.web_refused);
+  COUNTER("mqtt_tls_refused", "Handshakes of TLS that failed.", n->mqtt_now.tls_refused);
   COUNTER("mqtt_topics_refused", "Topics that MQTT or this node cannot say.", n->mqtt_now.unnamed);
   COUNTER("messages_too_costly", "Messages refused since their topic reached too many patterns.", s->matches_refused);
   COUNTER("slow_consumers", "Clients disconnected because they read too slowly.", s->slow_consumers);

@@ -89,9 +89,9 @@ static void on_closed(void *ctx, struct byte_stream *s, int err, nanotime now) {
   f->end_err = err;
   f->s = NULL;
 }
-static void on_refused(void *ctx, const struct addr *remote, const char *why) {
+static void on_refused(void *ctx, const struct addr *remote, const char *why, nanotime now) {
   struct fake *f = ctx;
-  (void)remote;
+  (void)remote, (void)now;
   snprintf(f->why, sizeof f->why, "%s", why);
 }
 
@@ -114,7 +114,7 @@ static void fake_open(struct fake *f, uint32_t most_shaking) {
                              .owner = {f, on_opened, on_data, on_room, on_closed},
                              .most_shaking = most_shaking,
                              .refused = on_refused,
-                             .refused_ctx = f};
+                             .ctx = f};
   assert_int_equal(io_loop_new(NULL, &f->loop), 0);
   assert_int_equal(io_tls_new(f->loop, &o, &f->tls), 0);
   free(pem);

@@ -12,8 +12,7 @@
 #include "mqtt/websocket.h"
 #include "unit/mqtt/hex.h"
 
-static const char *const listed[] = {"https://panel.example"};
-static const struct ws_policy policy = {"/mqtt", listed, 1};
+static const struct ws_policy policy = {"/mqtt", "https://panel.example", "other, node,with.port:81"};
 
 /* RFC 6455, 1.3 */
 static void test_accept(void **state) {
@@ -80,8 +79,19 @@ static const struct handshake {
     {"GET /mq tt HTTP/1.1\r\n" HOST END, 400, "may not"},
     {"GET \r\n\r\n", 400, "HTTP/1.1"},
     {"POST /mqtt HTTP/1.1\r\n", 405, "Allow: GET"},
-    {"\x10\x0e\x00\x04MQTT", 400, "not HTTP"},
-    {"\x16\x03\x01", 400, "not HTTP"},
+    {"\x10\x0e\x00\x04MQTT", 400, "without WebSocket"},
+    {"\x16\x03\x01", 400, "over TLS"},
+    {GET "Host: evil.example\r\n" UPGRADE KEY VERSION MQTT END, 403, "http_hosts"},
+    {GET "Host: node.evil.example\r\n" UPGRADE KEY VERSION MQTT END, 403, "http_hosts"},
+    {GET "Host: with.port\r\n" UPGRADE KEY VERSION MQTT END, 403, "http_hosts"},
+    {GET "Host: with.port:81\r\n" UPGRADE KEY VERSION MQTT END, 101, "101"},
+    {GET "Host: Node\r\n" UPGRADE KEY VERSION MQTT END, 101, "101"},
+    {GET "Host: localhost:8083\r\n" UPGRADE KEY VERSION MQTT END, 101, "101"},
+    {GET "Host: 192.0.2.1:8083\r\n" UPGRADE KEY VERSION MQTT END, 101, "101"},
+    {GET "Host: 192.0.2.1\r\n" UPGRADE KEY VERSION MQTT "Origin: http://192.0.2.1\r\n" END, 101, "101"},
+    {GET "Host: [2001:db8::1]:8083\r\n" UPGRADE KEY VERSION MQTT END, 101, "101"},
+    {GET "Host: [\r\n" UPGRADE KEY VERSION MQTT END, 403, "http_hosts"},
+    {GET "Host: :80\r\n" UPGRADE KEY VERSION MQTT END, 403, "http_hosts"},
 };
 
 static void test_handshakes(void **state) {
@@ -105,8 +115,7 @@ static void test_handshakes(void **state) {
 static void test_handshake_bounds(void **state) {
   static struct ws_handshake h;
   static char much[WS_REQUEST_MAX + 100];
-  static const char *const all[] = {"*"};
-  static const struct ws_policy open = {"/mqtt", all, 1};
+  static const struct ws_policy open = {"/mqtt", "*", "node"};
   (void)state;
   memset(much, 'a', sizeof much);
   memcpy(much, GET, strlen(GET));
