@@ -408,7 +408,8 @@ static int check_ports(const struct config *c, char *ret_why) {
         config_where(c, options[j], first);
         config_where(c, options[i], second);
         addr_text(a, text);
-        snprintf(ret_why, CONFIG_WHY_LEN, "%.150s: %s is that of %.150s, too: give each a port of its own", first, text, second);
+        snprintf(ret_why, CONFIG_WHY_LEN, "%.150s: %s is that of %.150s, too: give each a port of its own", first, text,
+                 second);
         return MACULA_EINVAL;
       }
   return 0;

@@ -210,9 +210,8 @@ int config_parse_value(struct config *c, const struct config_row *r, const char 
     if (!r->least && !strcasecmp(text, "off")) return 0;
     if (each_item(text, add_addr, &list)) {
       if (!list.why[0])
-        snprintf(list.why, sizeof list.why,
-                 "'%.100s' is %sa list of at most %d numeric ADDR:PORT, as 127.0.0.1:%u or [::]:%u", text,
-                 r->least ? "not " : "neither off nor ", CONFIG_MAX_LISTEN, list.port, list.port);
+        snprintf(list.why, sizeof list.why, "'%.100s' is %sa list of at most %d numeric ADDR:PORT, as 127.0.0.1:%u or [::]:%u",
+                 text, r->least ? "not " : "neither off nor ", CONFIG_MAX_LISTEN, list.port, list.port);
       return snprintf(why, CONFIG_WHY_LEN, "%.500s", list.why), MACULA_EINVAL;
     }
     return 0;

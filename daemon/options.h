@@ -5,14 +5,14 @@
 #include "node/limits.h"
 
 /* X(ID, key, type, member of struct config, least, most, reload, argument, help)
- * A text option's most is its length; that of addresses is the port where none is given, and their least is how many they are. Defaults stand in config_defaults. The limits follow: node/limits.h. */
+ * A text option's most is its length; that of addresses is the port where none is given, and their least is how many they are.
+ * Defaults stand in config_defaults. The limits follow: node/limits.h. */
 #define OPTION_MAP(X)                                                                                                          \
   X(LISTEN, listen, ADDRS, listen, 1, 9443, LIMIT_FIXED, "ADDR:PORT",                                                          \
     "UDP addresses to serve, separated by commas (127.0.0.1:9443)")                                                            \
   X(MQTT, mqtt, ADDRS, mqtt, 0, 1883, LIMIT_FIXED, "ADDR:PORT|off",                                                            \
     "TCP addresses to serve clients of MQTT at, separated by commas (off)")                                                    \
-  X(MQTTS, mqtts, ADDRS, mqtts, 0, 8883, LIMIT_FIXED, "ADDR:PORT|off",                                                         \
-    "the same over TLS, with the node's certificate (off)")                                                                    \
+  X(MQTTS, mqtts, ADDRS, mqtts, 0, 8883, LIMIT_FIXED, "ADDR:PORT|off", "the same over TLS, with the node's certificate (off)") \
   X(MQTT_WS, mqtt_ws, ADDRS, mqtt_ws, 0, 8083, LIMIT_FIXED, "ADDR:PORT|off", "the same over WebSocket, at /mqtt (off)")        \
   X(MQTT_WSS, mqtt_wss, ADDRS, mqtt_wss, 0, 8084, LIMIT_FIXED, "ADDR:PORT|off", "the same over WebSocket and TLS (off)")       \
   X(MQTT_ORIGINS, mqtt_origins, ORIGINS, mqtt_origins, 0, 4000, LIMIT_RELOADED, "URL,URL...",                                  \

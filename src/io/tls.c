@@ -293,7 +293,7 @@ static bool shake(struct tls_stream *t, nanotime now) {
 /* What comes is no TLS at all. NULL: it may be. */
 static const char *looks_like(uint8_t first) {
   if (first == 0x16) return NULL; /* RFC 8446, 5.1 */
-  return first == 0x10                   ? "this looks like MQTT without TLS, and the port is for TLS"
+  return first == 0x10                  ? "this looks like MQTT without TLS, and the port is for TLS"
          : first >= 'A' && first <= 'Z' ? "this looks like HTTP without TLS, and the port is for TLS"
                                         : "this is not TLS";
 }

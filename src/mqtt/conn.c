@@ -33,6 +33,7 @@ struct mqtt_session *mqtt_conn_session(const struct mqtt_conn *c) {
 }
 enum mqtt_level mqtt_conn_level(const struct mqtt_conn *c) { return (enum mqtt_level)c->level; }
 bool mqtt_conn_is_held(const struct mqtt_conn *c) { return c->held_size != 0; }
+uint32_t mqtt_conn_pings(const struct mqtt_conn *c) { return c->pings; }
 size_t mqtt_conn_held(const struct mqtt_conn *c) { return c->in_cap; }
 
 /* The keep-alive clock stands while we do not read. */
@@ -299,15 +300,19 @@ static void broken(struct mqtt_conn *c, const struct mqtt_fault *fault, nanotime
   mqtt_refuse(c, fault->reason, looks_like(c->current, text), now);
 }
 
+/* Whether it is refused, as the first packet is another: [MQTT-3.1.0-1]. */
+static bool not_connect(struct mqtt_conn *c, struct slice packet, nanotime now) {
+  if (c->stage != MQTT_CONNECTING || packet.p[0] == MQTT_CONNECT << 4) return false;
+  mqtt_refuse(c, MQTT_PROTOCOL_ERROR, looks_like(packet, "the first packet is not CONNECT"), now);
+  return true;
+}
+
 /* One whole packet. False: it is held. */
 static bool handle(struct mqtt_conn *c, struct slice packet, nanotime now) {
   struct mqtt_packet p;
   struct mqtt_fault fault;
   c->current = packet;
-  if (c->stage == MQTT_CONNECTING && packet.p[0] != MQTT_CONNECT << 4) { /* [MQTT-3.1.0-1] */
-    mqtt_refuse(c, MQTT_PROTOCOL_ERROR, looks_like(packet, "the first packet is not CONNECT"), now);
-    return true;
-  }
+  if (not_connect(c, packet, now)) return true;
   enum mqtt_level level = c->level ? (enum mqtt_level)c->level : MQTT_5;
   int err = mqtt_decode(packet, level, MQTT_FROM_CLIENT, &p, &fault);
   if (c->stage == MQTT_CONNECTING) c->level = (uint8_t)p.connect.level;
@@ -347,7 +352,10 @@ static size_t run(struct mqtt_conn *c, struct slice in, size_t scanned, nanotime
       broken(c, &fault, now);
       break;
     }
-    if (!whole) break;
+    if (!whole) { /* four bytes tell what it is instead */
+      if (c->current.n >= 4) (void)not_connect(c, c->current, now);
+      break;
+    }
     c->since = now;
     c->full = false;
     if (!handle(c, slice_of(in.p + at, size), now)) {

@@ -54,7 +54,8 @@ void mqtt_refuse(struct mqtt_conn *c, enum mqtt_reason reason, const char *why, 
 struct mqtt_session *mqtt_conn_session(const struct mqtt_conn *c); /* NULL: not let in, or over */
 enum mqtt_level mqtt_conn_level(const struct mqtt_conn *c);        /* 0 before CONNECT */
 bool mqtt_conn_is_held(const struct mqtt_conn *c);
-size_t mqtt_conn_held(const struct mqtt_conn *c); /* bytes of memory for packets that are not done */
+uint32_t mqtt_conn_pings(const struct mqtt_conn *c); /* PINGREQs so far, modulo 2^32 */
+size_t mqtt_conn_held(const struct mqtt_conn *c);    /* bytes of memory for packets that are not done */
 const char *mqtt_conn_check(const struct mqtt_conn *c);
 
 #endif

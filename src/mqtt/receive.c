@@ -276,6 +276,7 @@ bool mqtt_receive(struct mqtt_conn *c, const struct mqtt_packet *p, nanotime now
   case MQTT_UNSUBSCRIBE:
     return filters(c, p, now);
   case MQTT_PINGREQ: /* [MQTT-3.12.4-1] */
+    c->pings++;
     mqtt_send_ack(c, MQTT_PINGRESP, 0, MQTT_SUCCESS, NULL);
     mqtt_drain(c->session, now);
     break;

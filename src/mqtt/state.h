@@ -69,9 +69,10 @@ struct mqtt_conn {
   uint16_t receive_maximum;
   uint32_t first_serial; /* identifiers with a serial up to it were used on earlier connections */
   struct slice current;  /* the packet that is being handled, or held */
-  uint16_t resend;       /* identifier of the next message to be sent again; 0: none is left */
-  uint16_t keep_alive;   /* seconds */
-  uint8_t level, stage;  /* enum mqtt_level, enum mqtt_stage */
+  uint32_t pings;
+  uint16_t resend;      /* identifier of the next message to be sent again; 0: none is left */
+  uint16_t keep_alive;  /* seconds */
+  uint8_t level, stage; /* enum mqtt_level, enum mqtt_stage */
   bool problem_info, running, eof, paused;
   bool no_expiry; /* Session Expiry Interval of its CONNECT was 0 */
   bool accepted;  /* its CONNECT is held until mqtt_resume */

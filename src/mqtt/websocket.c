@@ -203,11 +203,11 @@ void ws_handshake_refuse(struct ws_handshake *ret, int status, const char *why) 
                                      : "";
   ret->status = status;
   ret->why = why;
-  ret->answer_len = (size_t)snprintf(ret->answer, sizeof ret->answer,
-                                     "HTTP/1.1 %d %s\r\nConnection: %s\r\n%sContent-Type: text/plain\r\n"
-                                     "Content-Length: %zu\r\n\r\n%s\n",
-                                     status, status_name(status), status == 426 ? "upgrade, close" : "close", more,
-                                     strlen(why) + 1, why);
+  ret->answer_len =
+      (size_t)snprintf(ret->answer, sizeof ret->answer,
+                       "HTTP/1.1 %d %s\r\nConnection: %s\r\n%sContent-Type: text/plain\r\n"
+                       "Content-Length: %zu\r\n\r\n%s\n",
+                       status, status_name(status), status == 426 ? "upgrade, close" : "close", more, strlen(why) + 1, why);
 }
 
 static int refuse(struct ws_handshake *ret, int status, const char *why) {
@@ -217,14 +217,16 @@ static int refuse(struct ws_handshake *ret, int status, const char *why) {
 
 static int judge(const struct request *r, const struct ws_policy *policy, struct ws_handshake *ret) {
   if (r->wrong) return refuse(ret, 400, r->wrong);
-  if (r->host.n && !host_is_ours(r->host, policy)) return refuse(ret, 403, "this name is not the node's: http_hosts lists them");
+  if (r->host.n && !host_is_ours(r->host, policy))
+    return refuse(ret, 403, "this name is not the node's: http_hosts lists them");
   if (!slice_is(r->path, policy->path)) return refuse(ret, 404, "there is no such path here");
   if (!r->host.n) return refuse(ret, 400, "there is no Host");
   if (r->has_body) return refuse(ret, 400, "a handshake has no body");
   if (!r->upgrade || !r->connection) return refuse(ret, 426, "this is MQTT over WebSocket; ask for an upgrade to websocket");
   if (!r->version || r->other_version) return refuse(ret, 426, "only version 13 of WebSocket is spoken");
   if (!is_key(r->key)) return refuse(ret, 400, "Sec-WebSocket-Key is not base64 of 16 bytes");
-  if (!origin_fits(r->origin, r->host, policy)) return refuse(ret, 403, "pages of this origin may not connect: mqtt_origins lists them");
+  if (!origin_fits(r->origin, r->host, policy))
+    return refuse(ret, 403, "pages of this origin may not connect: mqtt_origins lists them");
   if (!r->mqtt && !r->mqtt_3_1) return refuse(ret, 400, "offer mqtt as Sec-WebSocket-Protocol"); /* [MQTT-6.0.0-3] */
   char accept[WS_ACCEPT_LEN + 1];
   ws_accept(r->key, accept);

@@ -21,9 +21,9 @@ struct ws_policy {
 };
 
 struct ws_handshake {
-  int status;          /* 101, or with which it is refused */
-  const char *why;     /* of a refusal; static text */
-  size_t size;         /* bytes of the request; what follows are frames */
+  int status;                /* 101, or with which it is refused */
+  const char *why;           /* of a refusal; static text */
+  size_t size;               /* bytes of the request; what follows are frames */
   struct slice host, origin; /* as they came, for the log; n = 0: none */
   char answer[WS_ANSWER_MAX];
   size_t answer_len; /* bytes to send; after a refusal the connection is closed */

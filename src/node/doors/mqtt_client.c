@@ -101,7 +101,9 @@ static void brief(struct door *d) {
   if (of(d)) mqtt_arrival_in_vain(of(d)->n, &of(d)->remote);
 }
 static void nothing(struct door *d) { (void)d; }
-static void pays(struct door *d, struct bucket *units) { (void)d, (void)units; }
+static void pays(struct door *d, struct bucket *units) {
+  if (of(d)) of(d)->units = units;
+}
 static void shares(struct door *d, uint32_t n) { (void)d, (void)n; }
 static void keep_alive(struct door *d, uint64_t every) { (void)d, (void)every; }
 static void on_off(struct door *d, bool on) { (void)d, (void)on; }

@@ -296,7 +296,7 @@ void mqtt_door_free(struct node *n) {
 static void sweep(struct node *n) {
   struct mqtt_rooms *rooms = n->mqtt;
   if (rooms->sweep_at > n->now) return;
-  list_for(it, &rooms->links) mqtt_conn_tick(container_of(it, struct mqtt_link, all)->conn, n->now);
+  list_for(it, &rooms->links) mqtt_link_tick(container_of(it, struct mqtt_link, all));
   rooms->sweep_at = list_empty(&rooms->links) ? TIME_NEVER : time_add(n->now, NS_SEC);
 }
 
@@ -319,9 +319,14 @@ void mqtt_door_step(struct node *n) {
   }
   mqtt_message_unref(rooms->last);
   rooms->last = NULL;
-  n->mqtt_now =
-      (struct mqtt_now){mqtt_sessions_count(rooms->sessions), rooms->link_count, rooms->refused, rooms->unnamed, rooms->lost,
-                        rooms->web_refused, rooms->tls_refused};
+  n->mqtt_now = (struct mqtt_now){mqtt_sessions_count(rooms->sessions),
+                                  rooms->link_count,
+                                  rooms->refused,
+                                  rooms->unnamed,
+                                  rooms->lost,
+                                  rooms->web_refused,
+                                  rooms->tls_refused,
+                                  rooms->paused};
 }
 
 nanotime mqtt_door_deadline(const struct node *n) {

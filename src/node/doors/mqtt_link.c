@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "mqtt/websocket.h"
 #include "node/doors/mqtt_state.h"
+#include "quic/stats.h"
 
 size_t mqtt_link_unsent(const struct mqtt_link *l) { return l->out_len - l->out_at; }
 
@@ -76,6 +77,43 @@ void mqtt_link_free(struct mqtt_link *l) {
   mem_free(mqtt_mem(l->n), l);
 }
 
+/* ---- pings -----------------------------------------------------------------------------------------------------------------
+ * They move nothing. Beyond a few of its own a connection's are paid for by its account; when that is spent it is not read for
+ * a while, so that its peer is held back and nothing is lost. */
+#define PINGS_A_SECOND 10.0
+#define PINGS_AT_ONCE 100.0
+#define UNITS (double)QUIC_IDLE_UNITS
+
+static bool is_spent_by(struct mqtt_link *l, double pings) {
+  nanotime now = l->n->now;
+  struct bucket *units = l->client ? l->client->units : NULL;
+  double own = bucket_level(&l->idle, PINGS_A_SECOND, PINGS_AT_ONCE, now);
+  l->idle.tokens -= pings < own ? pings : own;
+  if (pings > own && units) {
+    (void)bucket_level(units, UNITS, UNITS, now);
+    units->tokens -= pings - own;
+  }
+  return l->idle.tokens < 1 && units && bucket_level(units, UNITS, UNITS, now) < 1;
+}
+
+static void count_pings(struct mqtt_link *l) {
+  uint32_t all = mqtt_conn_pings(l->conn) + mqtt_web_pings(l), pings = all - l->pings;
+  l->pings = all;
+  if (!pings || !is_spent_by(l, pings) || l->paused) return;
+  l->paused = true;
+  l->n->mqtt->paused++;
+  mqtt_conn_pause(l->conn, true, l->n->now);
+  mqtt_say(l->n, &l->stream->remote, "mqtt_not_read", "pings come too fast: they are read later");
+}
+
+void mqtt_link_tick(struct mqtt_link *l) {
+  mqtt_conn_tick(l->conn, l->n->now);
+  if (!l->paused || is_spent_by(l, 0)) return;
+  l->paused = false;
+  mqtt_conn_pause(l->conn, false, l->n->now);
+  mqtt_link_dirty(l);
+}
+
 void mqtt_link_step(struct mqtt_link *l) {
   mqtt_conn_tick(l->conn, l->n->now); /* what a turn had no time for goes on */
   flush(l);
@@ -85,7 +123,8 @@ void mqtt_link_step(struct mqtt_link *l) {
     mqtt_link_free(l);
     return;
   }
-  stream_read(l->stream, mqtt_wants(l->conn) > 0);
+  count_pings(l);
+  stream_read(l->stream, !l->paused && mqtt_wants(l->conn) > 0);
   if (!mqtt_conn_deadline(l->conn)) mqtt_link_dirty(l);
 }
 

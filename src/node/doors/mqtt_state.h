@@ -63,6 +63,7 @@ struct mqtt_client {
   struct node *n;
   uint64_t serial;
   struct session *s;       /* NULL: turned away, or gone */
+  struct bucket *units;    /* who pays for its pings; NULL: nobody */
   struct mqtt_session *ms; /* NULL: not let in yet, or over */
   struct mqtt_link *link;  /* NULL: offline */
   struct addr remote;
@@ -110,6 +111,9 @@ struct mqtt_link {
   struct byte_stream *stream; /* NULL: it has ended */
   struct mqtt_conn *conn;
   struct mqtt_client *client; /* NULL: no CONNECT yet, or over */
+  struct bucket idle;         /* pings that it may send whatever its account has */
+  uint32_t pings;             /* of MQTT and WebSocket, up to the last look */
+  bool paused;                /* not read for the sake of its pings */
   uint8_t *out;               /* what the stream had no room for */
   size_t out_at, out_len, out_cap;
   bool closing, broken, in_callback;
@@ -126,7 +130,8 @@ struct mqtt_rooms {
   uint64_t last_serial;
   nanotime sweep_at;
   uint32_t client_count, link_count;
-  uint64_t refused, unnamed, lost; /* connections; topics that MQTT cannot say; messages that a full queue lost */
+  uint64_t refused, unnamed, lost;   /* connections; topics that MQTT cannot say; messages that a full queue lost */
+  uint64_t paused;                   /* times that a connection was not read as its pings came too fast */
   uint64_t web_refused, tls_refused; /* handshakes of WebSocket, and frames that ended a connection; handshakes of TLS */
   struct bucket lines;
   struct htab addresses; /* mqtt_address.h: of connections, and of those that were some time ago */
@@ -181,6 +186,7 @@ void mqtt_link_put(struct mqtt_link *l, struct slice bytes); /* as they are */
 void mqtt_say(struct node *n, const struct addr *remote, const char *event, const char *text);
 size_t mqtt_link_unsent(const struct mqtt_link *l); /* beyond what its stream takes */
 void mqtt_link_free(struct mqtt_link *l);
+void mqtt_link_tick(struct mqtt_link *l); /* now and then */
 
 /* mqtt_web.c: WebSocket */
 bool mqtt_web_new(struct mqtt_link *l); /* false: there is no memory */
@@ -189,7 +195,8 @@ void mqtt_web_data(struct mqtt_link *l, uint8_t *bytes, size_t n);
 void mqtt_web_head(struct mqtt_link *l, unsigned opcode, size_t payload); /* enum ws_opcode; of a frame that follows */
 /* The connection ends: says so, once. */
 void mqtt_web_bye(struct mqtt_link *l, enum mqtt_reason reason, const char *why);
-size_t mqtt_web_held(const struct mqtt_link *l); /* bytes of half a handshake */
+size_t mqtt_web_held(const struct mqtt_link *l);    /* bytes of half a handshake */
+uint32_t mqtt_web_pings(const struct mqtt_link *l); /* control frames so far, modulo 2^32 */
 
 /* mqtt_arrive.c: who may connect */
 void mqtt_addresses_init(struct node *n);

@@ -11,6 +11,7 @@ struct mqtt_web {
   struct ws_decoder in;
   uint8_t *request; /* what there is of the handshake, if it came in pieces; mqtt_pool */
   size_t have, cap;
+  uint32_t pings;
   bool open, said; /* the handshake is done; the end is told */
 };
 
@@ -25,6 +26,8 @@ void mqtt_web_free(struct mqtt_link *l) {
 
 size_t mqtt_web_held(const struct mqtt_link *l) { return l->web ? l->web->cap : 0; }
 
+uint32_t mqtt_web_pings(const struct mqtt_link *l) { return l->web ? l->web->pings : 0; }
+
 static void close_frame(struct mqtt_link *l, uint16_t code, const char *why) {
   uint8_t frame[2 + WS_CONTROL_MAX];
   size_t n = ws_close(code, why, frame);
@@ -38,10 +41,10 @@ static void answer(struct mqtt_link *l, const struct ws_handshake *h) {
 }
 
 static uint16_t code_of(enum mqtt_reason reason) {
-  return reason == MQTT_SUCCESS           ? WS_NORMAL
-         : reason == MQTT_SHUTTING_DOWN   ? WS_GOING_AWAY
-         : reason == MQTT_TOO_LARGE ? WS_TOO_LARGE
-                                          : WS_POLICY;
+  return reason == MQTT_SUCCESS         ? WS_NORMAL
+         : reason == MQTT_SHUTTING_DOWN ? WS_GOING_AWAY
+         : reason == MQTT_TOO_LARGE     ? WS_TOO_LARGE
+                                        : WS_POLICY;
 }
 
 void mqtt_web_bye(struct mqtt_link *l, enum mqtt_reason reason, const char *why) {
@@ -72,8 +75,8 @@ static void refused(struct mqtt_link *l, const struct ws_handshake *h) {
   addr_text(&l->stream->remote, at);
   (void)utf8_label(h->host, host, sizeof host - 1);
   (void)utf8_label(h->origin, origin, sizeof origin - 1);
-  log_warn(n->log, "websocket_refused", "address=%s status=%d host=\"%s\" origin=\"%s\" text=\"%s\"", at, h->status, host, origin,
-           h->why);
+  log_warn(n->log, "websocket_refused", "address=%s status=%d host=\"%s\" origin=\"%s\" text=\"%s\"", at, h->status, host,
+           origin, h->why);
 }
 
 static void broken(struct mqtt_link *l, const struct ws_event *e) {
@@ -152,10 +155,12 @@ void mqtt_web_data(struct mqtt_link *l, uint8_t *bytes, size_t n) {
     if (e.opcode == WS_BINARY) {
       memmove(to, e.data.p, e.data.n);
       to += e.data.n;
-    } else if (e.opcode == WS_PING) {
-      memcpy(pong, e.data.p, e.data.n);
-      pong_len = e.data.n;
+      continue;
     }
+    w->pings++;
+    if (e.opcode != WS_PING) continue;
+    memcpy(pong, e.data.p, e.data.n);
+    pong_len = e.data.n;
   }
   if (to > bytes) mqtt_conn_recv(l->conn, slice_of(bytes, (size_t)(to - bytes)), l->n->now);
   if (l->closing || l->broken) return;

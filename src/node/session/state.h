@@ -104,6 +104,7 @@ struct session {
   struct clients_entry client;
   struct rights rights;
   struct account *account; /* a client's, from the time that it is let in until its end; else NULL */
+  struct budget own_waits, own_slow; /* as of an account, for a client that has shown no key: those of one address are many */
   struct origins origins;
   struct {
     struct topics_heard *heard; /* what the peer's numbers stand for; NULL: nothing yet */

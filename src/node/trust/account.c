@@ -304,16 +304,27 @@ bool account_holds_back(struct session *s, const struct frame *f) {
   return false;
 }
 
-double account_may_wait(const struct session *from, const struct session *reader, enum budget_kind kind) {
+/* Clients that have shown no key share an account, and may be as many devices behind one address: a slow one is not to use up
+ * what the others may make their publishers wait. */
+static struct budget *waits_of(struct session *s) {
+  return !s->account ? NULL : door_id(&s->door) ? &s->account->waits : &s->own_waits;
+}
+static struct budget *slow_of(struct session *s) {
+  return !s->account ? NULL : door_id(&s->door) ? &s->account->slow : &s->own_slow;
+}
+
+double account_may_wait(struct session *from, struct session *reader, enum budget_kind kind) {
   nanotime now = from->node->now;
-  double own = from->account ? budget_left(&from->account->waits, kind, now) : 0;
-  double its = reader->account ? budget_left(&reader->account->slow, kind, now) : own;
+  struct budget *waits = waits_of(from), *slow = slow_of(reader);
+  double own = waits ? budget_left(waits, kind, now) : 0;
+  double its = slow ? budget_left(slow, kind, now) : own;
   return its < own ? its : own;
 }
 
-void account_waited(const struct session *from, const struct session *reader, enum budget_kind kind, nanotime since) {
-  if (from->account) budget_charge(&from->account->waits, kind, since, from->node->now);
-  if (reader->account) budget_charge(&reader->account->slow, kind, since, from->node->now);
+void account_waited(struct session *from, struct session *reader, enum budget_kind kind, nanotime since) {
+  struct budget *waits = waits_of(from), *slow = slow_of(reader);
+  if (waits) budget_charge(waits, kind, since, from->node->now);
+  if (slow) budget_charge(slow, kind, since, from->node->now);
 }
 
 void account_unpaid(struct session *s, const struct frame *f) {
