@@ -1,5 +1,5 @@
-/* WebSocket: a handshake and frames that are cut anywhere give what they give in one piece. Input: the size of the pieces, then
- * the stream; without a handshake where the first byte's highest bit is set. */
+/* WebSocket: a handshake and frames that are cut anywhere give what they give in one piece, and what libwslay makes of them.
+ * Input: the size of the pieces, then the stream; without a handshake where the first byte's highest bit is set. */
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -14,13 +14,18 @@ static void require(int ok) {
 struct outcome {
   uint64_t digest; /* of the stream */
   uint64_t controls;
-  int end, code;
+  int end, code, close; /* close: the code that the peer gave */
+  int unfinished;       /* it ends within a header, or a control frame */
 };
 
 static uint64_t mix(uint64_t h, struct slice s) {
   for (size_t i = 0; i < s.n; i++) h = (h ^ s.p[i]) * UINT64_C(1099511628211);
   return h;
 }
+
+#ifdef HAVE_WSLAY
+#include "wslay.h"
+#endif
 
 static void frames(const uint8_t *in, size_t n, size_t piece, struct outcome *o) {
   struct ws_decoder d = {0};
@@ -36,6 +41,7 @@ static void frames(const uint8_t *in, size_t n, size_t piece, struct outcome *o)
         o->digest = mix(o->digest, e.data);
       else
         o->controls = mix(o->controls * 31 + e.opcode + e.code, e.data);
+      if (e.opcode == WS_CLOSE) o->close = e.code;
     }
     if (o->end < 0) {
       require(e.why && e.code >= 1000);
@@ -45,6 +51,7 @@ static void frames(const uint8_t *in, size_t n, size_t piece, struct outcome *o)
     }
     free(copy);
   }
+  o->unfinished = d.in_payload ? d.opcode & 8 : d.header_len > 0;
 }
 
 static struct outcome run(const uint8_t *in, size_t n, size_t piece, int shakes_hands) {
@@ -66,6 +73,9 @@ static struct outcome run(const uint8_t *in, size_t n, size_t piece, int shakes_
     n -= h.size;
   }
   frames(in, n, piece, &o);
+#ifdef HAVE_WSLAY
+  ask_wslay(in, n, &o);
+#endif
   return o;
 }
 

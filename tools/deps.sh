@@ -12,7 +12,7 @@ case $codename in
 esac
 build="gcc libc6-dev pkg-config meson ninja-build libngtcp2-dev libngtcp2-crypto-gnutls-dev libgnutls28-dev nettle-dev libuv1-dev
 libjansson-dev libcyaml-dev libyaml-dev libmicrohttpd-dev libsystemd-dev libjemalloc-dev curl"
-test="g++ libcmocka-dev libmsgpack-dev clang $rt clang-format git iproute2 nftables zsh
+test="g++ libcmocka-dev libmsgpack-dev libwslay-dev clang $rt clang-format git iproute2 nftables zsh
 python3 python3-cryptography python3-paho-mqtt mosquitto-clients pyflakes3 golang-go golang-github-lucas-clemente-quic-go-dev"
 run="libngtcp2-16 libngtcp2-crypto-gnutls8 libgnutls30$t64 libnettle8$t64 libhogweed6$t64 libuv1$t64 libjansson4 libcyaml1 libmicrohttpd12$t64 libsystemd0 libjemalloc2"
 want=$build
