@@ -22,6 +22,8 @@ struct stream_ops {
   void (*close)(struct byte_stream *s, bool reset);
   /* It is of no use any more: the owner hears that it closed, with this error, by the turn's end. */
   void (*break_off)(struct byte_stream *s, int err);
+  /* `room` of the owner comes when what is unsent now has been sent, as after a short write. NULL: for owners that need none. */
+  void (*want_room)(struct byte_stream *s);
 };
 
 struct byte_stream {
@@ -51,5 +53,6 @@ static inline size_t stream_unsent(const struct byte_stream *s) { return s->ops-
 static inline void stream_read(struct byte_stream *s, bool on) { s->ops->read(s, on); }
 static inline void stream_close(struct byte_stream *s, bool reset) { s->ops->close(s, reset); }
 static inline void stream_break(struct byte_stream *s, int err) { s->ops->break_off(s, err); }
+static inline void stream_want_room(struct byte_stream *s) { s->ops->want_room(s); }
 
 #endif

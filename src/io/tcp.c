@@ -256,7 +256,13 @@ static void tcp_break(struct byte_stream *s, int err) {
   list_append(&t->of->out, &t->out);
 }
 
-static const struct stream_ops ops = {tcp_write, tcp_unsent, tcp_read, tcp_close, tcp_break};
+static void tcp_want_room(struct byte_stream *s) {
+  struct tcp_stream *t = of(s);
+  t->wants_room = true;
+  if (!t->full && list_empty(&t->out)) list_append(&t->of->out, &t->out);
+}
+
+static const struct stream_ops ops = {tcp_write, tcp_unsent, tcp_read, tcp_close, tcp_break, tcp_want_room};
 
 /* ---- receiving -------------------------------------------------------------------------------------------------------------
  */

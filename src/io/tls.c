@@ -180,6 +180,12 @@ static void end(struct tls_stream *t, int err, const char *why, nanotime now) {
 
 /* ---- the stream that comes out ---------------------------------------------------------------------------------------------
  */
+/* A record is not begun where it has no room, so that the stream below has not been short of any. */
+static void tls_want_room(struct byte_stream *s) {
+  of(s)->wants_room = true;
+  if (of(s)->below) stream_want_room(of(s)->below);
+}
+
 static size_t tls_write(struct byte_stream *s, struct slice bytes) {
   struct tls_stream *t = of(s);
   size_t taken = 0;
@@ -194,7 +200,7 @@ static size_t tls_write(struct byte_stream *s, struct slice bytes) {
     }
     taken += (size_t)r;
   }
-  if (taken < bytes.n) t->wants_room = true;
+  if (taken < bytes.n) tls_want_room(s);
   return taken;
 }
 
@@ -221,7 +227,7 @@ static void tls_break(struct byte_stream *s, int err) {
   if (of(s)->below) stream_break(of(s)->below, err);
 }
 
-static const struct stream_ops ops = {tls_write, tls_unsent, tls_read, tls_close, tls_break};
+static const struct stream_ops ops = {tls_write, tls_unsent, tls_read, tls_close, tls_break, tls_want_room};
 
 /* ---- the stream below ------------------------------------------------------------------------------------------------------
  */

@@ -30,7 +30,7 @@ struct peer { /* a client, and the stream that carries it */
   struct pipe to_server, to_client;
   gnutls_session_t session;
   gnutls_certificate_credentials_t cred;
-  bool reading, closed, reset, shaken;
+  bool reading, closed, reset, shaken, asked;
   int failed;
   size_t room; /* the stream takes no more than so much unsent */
 };
@@ -61,7 +61,8 @@ static void below_close(struct byte_stream *s, bool reset) {
   ((struct peer *)s)->reset = reset;
 }
 static void below_fail(struct byte_stream *s, int err) { ((struct peer *)s)->failed = err; }
-static const struct stream_ops below_ops = {below_write, below_unsent, below_read, below_close, below_fail};
+static void below_want_room(struct byte_stream *s) { ((struct peer *)s)->asked = true; }
+static const struct stream_ops below_ops = {below_write, below_unsent, below_read, below_close, below_fail, below_want_room};
 
 static int on_opened(void *ctx, struct byte_stream *s, nanotime now) {
   struct fake *f = ctx;
@@ -256,6 +257,8 @@ static void test_room(void **state) {
     assert_true(left(&p.to_client) <= 65536);
     for (ssize_t r; (r = gnutls_record_recv(p.session, in + read, all - read)) > 0;) read += (size_t)r;
     if (at < all) {
+      assert_true(p.asked);
+      p.asked = false;
       o.room(o.ctx, &p.below, 0);
       assert_int_equal(f.rooms, rooms + 1);
     }
