@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what building (and, with "test", testing) Macula needs, or with "run" just the libraries that the built programs load,
-# if anything is missing. Debian packages only.
-# Usage: tools/deps.sh [build|test|run]
+# if anything is missing; "full": what ./test --full needs beside "test". Debian packages only.
+# Usage: tools/deps.sh [build|test|full|run]
 set -eu
 
 codename=$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-}")
@@ -19,6 +19,7 @@ want=$build
 ngtcp2="libngtcp2-dev libngtcp2-crypto-gnutls-dev"
 case ${1:-build} in
   test) want="$build $test" ;;
+  full) want="$build $test chromium" ;;
   run)
     want=$run
     ngtcp2="libngtcp2-16 libngtcp2-crypto-gnutls8"

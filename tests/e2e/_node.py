@@ -54,7 +54,7 @@ def serving(*args, listen="127.0.0.1:0", http="off", env=None, before=(), text=T
     p, found = started(argv, plain() if env is None else env, READY, text, cwd)
     ready = json.loads(found.group())
     p.id, p.listen, p.http = ready["id"], ready["listen"], ready["http"]
-    p.mqtt, p.mqtts = ready.get("mqtt"), ready.get("mqtts")
+    p.ready, p.mqtt, p.mqtts = ready, ready.get("mqtt"), ready.get("mqtts")
     p.address = p.listen[0]
     p.port = int(p.address.rsplit(":", 1)[1])
     return p
