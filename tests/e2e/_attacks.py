@@ -4,6 +4,7 @@ import socket
 import subprocess
 
 import _watched
+from _mqtt_attacks import Mqtt
 
 # name, attackers, options, and whether the plan is less than 3 times what the attack reaches (what a node needs at least is planned
 # for all of its tables, and one attack fills few of them). {N}: N times --size.
@@ -39,7 +40,12 @@ ATTACKS = [
     ("challenges", 20, [], False),
     ("noise", 20, [], False),
     ("http", 31, [], False),
+    ("mqtt", 1, Mqtt.OPTIONS, False),
 ]
+
+
+def begun(node, name, count):
+    return {"http": Http, "mqtt": Mqtt}[name](node, count) if name in ("http", "mqtt") else Hostile(node, name, count)
 
 
 class Hostile:

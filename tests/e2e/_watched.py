@@ -87,7 +87,7 @@ class Node:
         state = tempfile.mkdtemp(dir=tmp)
         said = _node.serving("--state", state, *words, http="127.0.0.1:0", env=clean)
         self.process, self.address, self.http = said.p, said.address, "http://" + said.http
-        self.listen = said.listen
+        self.listen, self.said = said.listen, said
         live.append(self.process)
         # A port may come again, and clients that know its last node would take this one for somebody in between.
         self.clients = {"XDG_CONFIG_HOME": os.path.join(state, "clients")}

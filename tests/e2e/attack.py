@@ -13,7 +13,7 @@ import sys
 import time
 
 import _watched
-from _attacks import ATTACKS, Hostile, Http
+from _attacks import ATTACKS, Hostile, begun
 from _still import tried
 from _watched import MIB, PATIENCE, check, maculad, run, wait_for
 
@@ -82,7 +82,7 @@ def attack(name, count, options, tight, least):
     if modest:
         check("%s: one that asks for a little is in" % name, wait_for(PATIENCE, modest.ready))
     t = time.monotonic()
-    h = Http(node, count) if name == "http" else Hostile(node, name, max(int(count * args.size), 1))
+    h = begun(node, name, count if name in ("http", "mqtt") else max(int(count * args.size), 1))
     ready, done = False, None
     while done is None and time.monotonic() < t + PATIENCE:
         rows = node.rows()

@@ -45,6 +45,7 @@ static void on_close(void *conn, enum mqtt_reason reason, const char *why) {
   l->closing = true;
   mqtt_link_dirty(l);
   if (reason == MQTT_SUCCESS || reason == MQTT_TAKEN_OVER || reason == MQTT_SHUTTING_DOWN || !l->stream) return;
+  l->n->mqtt->ended++;
   if (!bucket_take(&l->n->mqtt->lines, 2.0, 20.0, l->n->now)) return;
   addr_text(&l->stream->remote, at);
   log_warn(l->n->log, "mqtt_closed", "address=%s name=\"%s\" reason=0x%02x text=\"%s\"", at, l->client ? l->client->name : "",
@@ -326,7 +327,7 @@ void mqtt_door_step(struct node *n) {
                                   rooms->lost,
                                   rooms->web_refused,
                                   rooms->tls_refused,
-                                  rooms->paused};
+                                  rooms->paused, rooms->ended};
 }
 
 nanotime mqtt_door_deadline(const struct node *n) {

@@ -131,7 +131,7 @@ struct mqtt_rooms {
   nanotime sweep_at;
   uint32_t client_count, link_count;
   uint64_t refused, unnamed, lost;   /* connections; topics that MQTT cannot say; messages that a full queue lost */
-  uint64_t paused;                   /* times that a connection was not read as its pings came too fast */
+  uint64_t ended, paused;            /* connections, for what their clients did; not read for a while, for their pings */
   uint64_t web_refused, tls_refused; /* handshakes of WebSocket, and frames that ended a connection; handshakes of TLS */
   struct bucket lines;
   struct htab addresses; /* mqtt_address.h: of connections, and of those that were some time ago */

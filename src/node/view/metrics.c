@@ -71,6 +71,7 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("mqtt_messages_lost", "Messages that found no room in what is kept for a client of MQTT.", n->mqtt_now.lost);
   GAUGE("mqtt_connections", "Connections of MQTT that are open.", n->mqtt_now.connections);
   COUNTER("mqtt_connections_refused", "Connections of MQTT that were closed at once.", n->mqtt_now.refused);
+  COUNTER("mqtt_connections_ended", "Connections of MQTT ended for what their client did.", n->mqtt_now.ended);
   COUNTER("mqtt_websocket_refused", "Handshakes of WebSocket refused, and connections ended by a wrong frame.",
           n->mqtt_now.web_refused);
   COUNTER("mqtt_tls_refused", "Handshakes of TLS that failed.", n->mqtt_now.tls_refused);
