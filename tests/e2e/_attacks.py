@@ -40,8 +40,8 @@ ATTACKS = [
     ("challenges", 20, [], False),
     ("noise", 20, [], False),
     ("http", 31, [], False),
-    ("mqtt", 1, Mqtt.OPTIONS, False),
 ]
+MQTT = ("mqtt", 1, Mqtt.OPTIONS, False)  # it judges what it is told as well
 
 
 def begun(node, name, count):

@@ -13,7 +13,7 @@ import sys
 import time
 
 import _watched
-from _attacks import ATTACKS, Hostile, begun
+from _attacks import ATTACKS, MQTT, Hostile, begun
 from _still import tried
 from _watched import MIB, PATIENCE, check, maculad, run, wait_for
 
@@ -130,7 +130,7 @@ def attack(name, count, options, tight, least):
 
 with _watched.folder():
     least = _watched.smallest()
-    chosen = [a for a in ATTACKS if not args.only or a[0] in args.only.split(",")]
+    chosen = [a for a in [*ATTACKS, MQTT] if not args.only or a[0] in args.only.split(",")]
     with concurrent.futures.ThreadPoolExecutor(max(1, args.together)) as pool: # each has a node of its own
         for f in [pool.submit(attack, *a, least) for a in chosen]:
             f.result()

@@ -117,6 +117,15 @@ def tls(folder):
         pub(n, "-t", "s/2", "-m", "plain", "-q", "1")
         reader.expect("out", r"^GOT s/1 secret 1 0$")
         reader.expect("out", r"^GOT s/2 plain 1 0$")
+        long = os.path.join(folder, "long")
+        with open(long, "w") as f:
+            f.write("x" * 300000)
+        pub(n, "-t", "s/3", "-f", long, "-q", "1", *secret, port=n.mqtts)  # longer than what waits in front of TLS
+        reader.expect("out", r"^GOT s/3 x{300000} 1 0$")
+        pub(n, "-t", "s/4", "-m", "x", *secret, port=n.mqtt, code=1)  # TLS on the port without
+        n.process.expect("err", r"mqtt_closed .*looks like TLS")
+        pub(n, "-t", "s/4", "-m", "x", port=n.mqtts, code=7)
+        n.process.expect("err", r"level=warn event=mqtt_tls_refused address=127.0.0.1:\d+ text=\"this looks like MQTT without TLS")
 
 
 def retained(folder):

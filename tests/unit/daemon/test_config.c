@@ -155,6 +155,28 @@ static void test_unknown_key_names_line_and_nearest(void **state) {
   assert_refused(f, NULL, NULL, (const char *[]){"--jion", "1.2.3.4", NULL}, "unknown option --jion; did you mean --join?");
 }
 
+static void test_addresses_of_mqtt(void **state) {
+  struct fixture *f = *state;
+  char text[ADDR_TEXT_LEN];
+  assert_int_equal(load(f, "mqtt: 127.0.0.1:1\n", NULL, (const char *[]){"--mqtt", "off", "--mqtt-ws", "localhost", NULL}), 0);
+  assert_int_equal(f->c.mqtt.count, 0);
+  assert_int_equal(f->c.mqtt_ws.count, 1);
+  addr_text(&f->c.mqtt_ws.at[0], text);
+  assert_string_equal(text, "127.0.0.1:8083");
+  assert_true(f->c.node.limits.mqtt_pool > 0);
+  config_done(&f->c);
+  assert_refused(f, NULL, NULL, (const char *[]){"--mqtt", "here", NULL}, "neither off nor a list");
+  assert_refused(f, NULL, NULL, (const char *[]){"--mqtt", "here", NULL}, "as 127.0.0.1:1883 or [::]:1883");
+  assert_refused(f, NULL, NULL, (const char *[]){"--mqtt", "localhostess:1", NULL}, "neither off nor");
+  assert_refused(f, NULL, NULL, (const char *[]){"--mqtt", "localhost", "--mqtt", "127.0.0.1", NULL}, "is given twice");
+  assert_refused(f, NULL, NULL, (const char *[]){"--mqtt", "[::1]:5", "--mqtt-wss", "[::1]:5", NULL},
+                 "--mqtt: [::1]:5 is that of --mqtt-wss, too");
+  assert_refused(f, "http: 127.0.0.1:5\nmqtts: 127.0.0.1:5\n", NULL, NULL, ":2: mqtts: 127.0.0.1:5 is that of");
+  assert_refused(f, NULL, NULL, (const char *[]){"--mqtt-ws", "0.0.0.0:1", NULL}, "can be reached by others");
+  assert_refused(f, NULL, NULL, (const char *[]){"--mqtt-origins", "panel.example", NULL},
+                 "http://HOST:PORT or https://HOST:PORT");
+}
+
 static void test_wrong_values_name_their_place(void **state) {
   struct fixture *f = *state;
   assert_refused(f, "realm: a\nmax_clients: many\n", NULL, NULL, ":2: max_clients: 'many' is not a number from 1 to 1000000");
@@ -340,6 +362,7 @@ int main(void) {
       CASE(test_three_forms),
       CASE(test_every_value_kind),
       CASE(test_unknown_key_names_line_and_nearest),
+      CASE(test_addresses_of_mqtt),
       CASE(test_wrong_values_name_their_place),
       CASE(test_not_yaml),
       CASE(test_nested_deeply),
