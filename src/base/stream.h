@@ -22,7 +22,7 @@ struct stream_ops {
   void (*close)(struct byte_stream *s, bool reset);
   /* It is of no use any more: the owner hears that it closed, with this error, by the turn's end. */
   void (*break_off)(struct byte_stream *s, int err);
-  /* `room` of the owner comes when what is unsent now has been sent, as after a short write. NULL: for owners that need none. */
+  /* `room` of the owner comes when what is unsent now is sent, as after a short write. NULL: no owner asks for it. */
   void (*want_room)(struct byte_stream *s);
 };
 

@@ -327,7 +327,8 @@ void mqtt_door_step(struct node *n) {
                                   rooms->lost,
                                   rooms->web_refused,
                                   rooms->tls_refused,
-                                  rooms->paused, rooms->ended};
+                                  rooms->paused,
+                                  rooms->ended};
 }
 
 nanotime mqtt_door_deadline(const struct node *n) {

@@ -103,7 +103,7 @@ struct session {
   nanotime dial_until;                           /* DIALLING: PONG must come by then */
   struct clients_entry client;
   struct rights rights;
-  struct account *account; /* a client's, from the time that it is let in until its end; else NULL */
+  struct account *account;           /* a client's, from the time that it is let in until its end; else NULL */
   struct budget own_waits, own_slow; /* as of an account, for a client that has shown no key: those of one address are many */
   struct origins origins;
   struct {
