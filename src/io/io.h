@@ -131,7 +131,7 @@ struct io_tls_options {
   uint32_t most_shaking;          /* handshakes under way at a time: the oldest makes room for a newcomer; 0: 256 */
   /* Whether a handshake may begin. May be NULL. */
   bool (*may_come)(void *ctx, const struct addr *remote, nanotime now);
-  /* A stream was refused before its owner heard of it; text for people. May be NULL. */
+  /* A stream ended before its owner heard of it; text for people, NULL: its peer left without a word. May be NULL. */
   void (*refused)(void *ctx, const struct addr *remote, const char *why, nanotime now);
   void *ctx; /* of both */
 };

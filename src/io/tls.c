@@ -165,12 +165,12 @@ static void shut_below(struct tls_stream *t, bool reset) {
   t->below = NULL;
 }
 
-/* Ends a stream from within its reading. why: NULL, or what a peer that was never let in did. */
+/* Ends a stream from within its reading. why: what a peer that was never let in did; NULL: it left without a word. */
 static void end(struct tls_stream *t, int err, const char *why, nanotime now) {
   struct io_tls *tls = t->of;
   if (!t->open) {
     tls->stats.failed++;
-    if (tls->o.refused && why) tls->o.refused(tls->o.ctx, &t->s.remote, why, now);
+    if (tls->o.refused) tls->o.refused(tls->o.ctx, &t->s.remote, why, now);
   } else if (!t->gone) {
     tls->o.owner.closed(tls->o.owner.ctx, &t->s, err, now);
   }
@@ -350,7 +350,7 @@ static void below_closed(void *ctx, struct byte_stream *below, int err, nanotime
   struct tls_stream *t = below->user;
   if (!t) return;
   t->below = NULL;
-  end(t, err, "the connection ended within the handshake", now);
+  end(t, err, t->heard ? "the connection ended within the handshake" : NULL, now);
 }
 
 struct stream_owner io_tls_owner(struct io_tls *t) {

@@ -80,8 +80,8 @@ struct stream_owner;
 int node_mqtt_open(struct node *n, bool web, struct stream_owner *ret_owner); /* web: its streams carry WebSocket */
 /* What mqtt/websocket.h calls hosts and origins: lists with commas; NULL: empty. MACULA_ENOMEM. */
 int node_mqtt_set_web(struct node *n, const char *hosts, const char *origins);
-/* For who carries streams over TLS. may_come: whether a handshake may begin. tls_refused: one has failed. What is refused is
- * counted and logged. */
+/* For who carries streams over TLS. may_come: whether a handshake may begin. tls_refused: one has failed; why NULL: the peer
+ * left before it said anything. What is refused is counted and logged. */
 bool node_mqtt_may_come(struct node *n, const struct addr *remote, nanotime now);
 void node_mqtt_tls_refused(struct node *n, const struct addr *remote, const char *why, nanotime now);
 struct mem *node_mqtt_mem(struct node *n);

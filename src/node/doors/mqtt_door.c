@@ -252,8 +252,9 @@ int node_mqtt_set_web(struct node *n, const char *hosts, const char *origins) {
 
 void node_mqtt_tls_refused(struct node *n, const struct addr *remote, const char *why, nanotime now) {
   if (now > n->now) n->now = now;
-  n->mqtt->tls_refused++;
   mqtt_arrival_in_vain(n, remote);
+  if (!why) return;
+  n->mqtt->tls_refused++;
   mqtt_say(n, remote, "mqtt_tls_refused", why);
 }
 

@@ -93,7 +93,7 @@ static void on_closed(void *ctx, struct byte_stream *s, int err, nanotime now) {
 static void on_refused(void *ctx, const struct addr *remote, const char *why, nanotime now) {
   struct fake *f = ctx;
   (void)remote, (void)now;
-  snprintf(f->why, sizeof f->why, "%s", why);
+  snprintf(f->why, sizeof f->why, "%s", why ? why : "it left");
 }
 
 static char *some_pem(struct id *ret_id) {
