@@ -265,6 +265,7 @@ int config_parse_value(struct config *c, const struct config_row *r, const char 
     *(uint64_t *)to = n;
     return 0;
   case SIZE:
+    if (!r->least && !strcasecmp(text, "off")) return *(size_t *)to = 0;
     if (parse_ranged(r, text, &n, why)) return MACULA_EINVAL;
     *(size_t *)to = (size_t)n;
     return 0;

@@ -357,6 +357,7 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
     watch_signals(d);
     err = make_node(d, &cred, io_now());
   }
+  if (!err) err = disk_open(d->loop, d->node, &d->log, &d->cfg, &d->disk, ret_why);
   if (!err) {
     struct endpoint ep = node_endpoint(d->node);
     io_loop_set_endpoint(d->loop, &ep);
@@ -389,6 +390,7 @@ void daemon_stop(struct daemon *d) {
     mqtt_ports_close(&d->mqtt);
     if (d->mesh) mesh_save(d->mesh);
     mesh_close(d->mesh);
+    disk_close(d->disk);
     for (int i = 0; i < 3; i++) uv_close((uv_handle_t *)&d->signals[i], NULL);
     uv_close((uv_handle_t *)&d->upkeep, NULL);
     uv_run(io_loop_uv(d->loop), UV_RUN_NOWAIT); /* lets libuv forget these handles */

@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "credentials.h"
+#include "disk.h"
 #include "hooks.h"
 #include "http.h"
 #include "logsink.h"
@@ -34,6 +35,7 @@ struct daemon {
   struct io_udp *out[2]; /* with no_listen: dials leave from here, nothing is accepted */
   struct mqtt_ports mqtt;
   struct mesh *mesh;
+  struct disk *disk; /* NULL: retained messages are in memory only */
   struct addr advertise; /* sa_family 0: none */
   struct node *node;
   struct http *http; /* NULL: off */

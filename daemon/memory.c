@@ -117,6 +117,10 @@ void memory_print_plan(FILE *f, const struct memory_fit *m) {
             r->entries && r->each ? octets(r->each, b) : "-", r->beside ? octets(r->beside, c) : "-", octets(r->bytes, d),
             r->keys[0] ? r->keys : "-");
   }
+  if (m->disk)
+    fprintf(
+        f, "on disk %llu MiB: retained messages, in the state folder; lowered by retained_disk retained_count retained_bytes\n",
+        (unsigned long long)((m->disk + (1 << 20) - 1) >> 20));
   fprintf(f, "total %llu MiB\n", (unsigned long long)((m->plan.total + (1 << 20) - 1) >> 20));
 }
 
@@ -136,8 +140,9 @@ int memory_print_json(FILE *f, const struct memory_fit *m) {
                                           (json_int_t)r->entries, "entry_bytes", (json_int_t)r->each, "beside_bytes",
                                           (json_int_t)r->beside, "bytes", (json_int_t)r->bytes, "keys", r->keys));
   }
-  json_t *j = json_pack("{s:I, s:I, s:o}", "total_bytes", (json_int_t)m->plan.total, "memory_max_bytes", (json_int_t)m->max,
-                        "rows", rows);
+  json_t *j = json_pack("{s:I, s:I, s:o, s:{s:I, s:s}}", "total_bytes", (json_int_t)m->plan.total, "memory_max_bytes",
+                        (json_int_t)m->max, "rows", rows, "disk", "bytes", (json_int_t)m->disk, "keys",
+                        "retained_disk retained_count retained_bytes");
   if (j && m->source) json_object_set_new(j, "auto", choice_json(m));
   int err = !j ? MACULA_ENOMEM : json_dumpf(j, f, JSON_INDENT(2)) || fputc('\n', f) == EOF ? MACULA_EIO : 0;
   json_decref(j);
@@ -223,10 +228,26 @@ static char *complaint(const struct memory_fit *m, const struct node_limits *wan
 
 static bool is_set(void *ctx, const char *key) { return config_key_is_set(ctx, key); }
 
+/* The size of the file with retained messages, where none is given; else whether it is enough. */
+static int fit_disk(struct config *c, char **ret_text) {
+  struct node_limits l = c->node.limits;
+  char a[32], b[32], d[32], e[32];
+  node_limits_fill(&l);
+  uint64_t need = limits_retained_disk(&l);
+  if (!config_is_set(c, OPTION_RETAINED_DISK)) c->node.limits.retained_disk = need;
+  if (!c->node.limits.retained_disk || c->node.limits.retained_disk >= need) return 0;
+  if (asprintf(ret_text, "retained_disk is %s, and retained_count %s with retained_bytes %s need %s: raise it, or lower them\n",
+               value(l.retained_disk, true, a), count(l.retained_count, b), value(l.retained_bytes, true, d),
+               value((need + (1 << 20) - 1) >> 20 << 20, true, e)) < 0)
+    *ret_text = NULL;
+  return MACULA_EINVAL;
+}
+
 int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, char **ret_text) {
   struct memory_fit *m = ret_fit;
-  int err = 0;
+  int err = c->memory.is_auto && config_is_set(c, OPTION_RETAINED_DISK) ? 0 : fit_disk(c, ret_text);
   *m = (struct memory_fit){.max = c->memory.max};
+  if (err) return err;
   if (c->memory.is_auto && (m->available = memory_available(root, &m->source)) != 0) {
     /* The kernel's part: buffers of sockets count against a control group; a machine has other programs, too. */
     m->max = !strcmp(m->source, "machine") ? m->available / 4 * 3 : m->available / 8 * 7;
@@ -237,6 +258,8 @@ int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, c
       m->changed = 0;
     }
   }
+  if (c->memory.is_auto && (err = fit_disk(c, ret_text)) != 0) return err;
+  m->disk = c->node.limits.retained_disk;
   node_plan(&c->node.limits, &m->plan);
   c->node.limits.memory_max = m->max;
   if (!m->max || m->plan.total <= m->max) return 0;

@@ -12,6 +12,7 @@
 uint64_t memory_available(const char *root, const char **ret_source);
 
 struct memory_fit {
+  uint64_t disk;      /* bytes of the file with retained messages; 0: there is none */
   uint64_t max;       /* what the plan may take; 0: anything */
   uint64_t available; /* with auto: the limit found */
   const char *source; /* with auto: whose */
@@ -20,9 +21,10 @@ struct memory_fit {
   size_t changed; /* limits that were lowered */
 };
 
-/* Applies memory_max to c->node.limits: with auto those that were not set are lowered until the plan fits. MACULA_ENOMEM: it
- * does not fit; ret_text then says by how much, a line for each row to lower, and what to do (malloc'ed, NULL without memory).
- */
+/* Applies memory_max to c->node.limits: with auto those that were not set are lowered until the plan fits. Unless it is set,
+ * retained_disk is as large as the limits need it then. MACULA_ENOMEM: the plan does not fit; ret_text then says by how much, a
+ * line for each row to lower, and what to do (malloc'ed, NULL without memory). MACULA_EINVAL: retained_disk is too small;
+ * likewise. */
 int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, char **ret_text);
 
 void memory_print_plan(FILE *f, const struct memory_fit *m); /* the last line is "total N MiB" */

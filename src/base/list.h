@@ -38,6 +38,16 @@ static inline void list_remove(struct list *n) { /* harmless on an unlinked node
   list_init(n);
 }
 
+/* Appends all of `from`, which is empty then. */
+static inline void list_move(struct list *from, struct list *to) {
+  if (list_empty(from)) return;
+  from->next->prev = to->prev;
+  to->prev->next = from->next;
+  from->prev->next = to;
+  to->prev = from->prev;
+  list_init(from);
+}
+
 /* Whether the links of all nodes agree. Ends, since a node that is met twice would have two nodes before it. */
 static inline bool list_holds(const struct list *head) {
   const struct list *l = head;

@@ -8,5 +8,6 @@
 
 /* Allocates nothing and never fails. */
 void sha256_of(struct slice data, uint8_t ret_hash[SHA256_LEN]);
+void sha256_of_two(struct slice first, struct slice second, uint8_t ret_hash[SHA256_LEN]); /* one after the other */
 
 #endif

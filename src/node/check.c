@@ -57,6 +57,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_SERVICES] = services_owned(router_services(n->rpc.router));
   ret[ROW_CALLS] = router_owned(n->rpc.router);
   ret[ROW_DISCOVERY] = discovery_owned(router_discovery(n->rpc.router)) + providers_owned(n);
+  ret[ROW_DISK] = retained_log_owned(&n->messages.log);
   ret[ROW_RETAINED] = retained_owned(&n->messages.retained);
   ret[ROW_DEDUP] = dedup_owned(&n->messages.dedup);
   ret[ROW_PEERS] = peers_owned(n);
@@ -99,6 +100,7 @@ static const char *rows_check(const struct node *n) {
 static const char *messages_check(const struct node *n) {
   CHECK_PART(topic_index_check(n->messages.topics));
   CHECK_PART(retained_check(&n->messages.retained));
+  CHECK_PART(retained_log_check(&n->messages.log));
   CHECK_PART(dedup_check(&n->messages.dedup));
   CHECK_PART(deliver_check(n));
   CHECK_PART(replay_check(n));

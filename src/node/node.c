@@ -15,6 +15,7 @@
 #include "node/mesh/records.h"
 #include "node/mesh/start.h"
 #include "node/messages/deliver.h"
+#include "node/messages/disk.h"
 #include "node/messages/hold.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
@@ -123,6 +124,7 @@ static void init_tables(struct node *n) { /* tables that allocate nothing at the
   n->spent = (struct spent){spent, n};
   clients_init(&n->sessions.clients, &n->rows.mem[ROW_CLIENTS], n->rng, l->max_clients, l->max_operators);
   retained_init(&n->messages.retained, &n->rows.mem[ROW_RETAINED], n->rng, l->retained_count, l->retained_bytes);
+  disk_init(n);
   dedup_init(&n->messages.dedup, &n->rows.mem[ROW_DEDUP], n->rng, l->dedup_ids, l->dedup_ns);
   n->messages.dedup.spent = &n->spent;
   list_init(&n->sessions.all);
@@ -333,6 +335,7 @@ void node_free(struct node *n) {
   router_free(n->rpc.router);
   providers_done(n);
   topic_index_free(n->messages.topics);
+  disk_done(n);
   retained_done(&n->messages.retained);
   dedup_done(&n->messages.dedup);
   topics_done(n);
@@ -427,7 +430,7 @@ static nanotime deadline(void *ctx) {
   at = time_min(at, time_min(receive_deadline(n), hold_deadline(n)));
   at = time_min(at, time_min(notices_deadline(n), mqtt_door_deadline(n)));
   at = time_min(at, time_min(start_deadline(n), providers_deadline(n)));
-  at = time_min(at, time_min(account_deadline(n), retained_deadline(&n->messages.retained, n->limits.retained_ttl)));
+  at = time_min(at, time_min(account_deadline(n), disk_deadline(n)));
   return n->draining ? time_min(at, n->drain_at) : at;
 }
 

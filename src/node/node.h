@@ -15,6 +15,9 @@
 
 struct node;
 struct quic;
+struct retained_head;
+struct retained_log;
+struct retained_record;
 
 /* What the node asks of the process that it runs in, on the node's thread. Each may be NULL. */
 struct node_process {
@@ -137,6 +140,15 @@ int node_reload(struct node *n, const struct node_reload *r);
 int node_revoke(struct node *n, struct slice list, nanotime now, char ret_why[PASS_WHY_LEN]);
 /* The i-th list that the node holds, to be kept in the state folder; NULL at the end. */
 const struct revoked *node_revoked(const struct node *n, size_t i);
+
+/* Retained messages on disk (pubsub/retained_log.h), with limits.retained_disk bytes: whoever runs the node reads what is there
+ * and hands in each record that counts, from node_new on and before anything else, then the head that they were under
+ * (generation 0: of a new file). After that it does what the log's jobs say. node_retained_mem: the account for their buffers.
+ * node_retained_restore: MACULA_RETAIN_FULL, MACULA_ENOMEM, MACULA_INVALID_TOPIC: that one is not restored. */
+int node_retained_restore(struct node *n, const struct retained_record *r);
+void node_retained_restored(struct node *n, const struct retained_head *head);
+struct retained_log *node_retained_log(struct node *n);
+struct mem *node_retained_mem(struct node *n);
 
 /* The one renderer of what people and scripts see. JSON text, NUL-terminated, freed by node_text_free. what: "status",
  * "clients", "peers", "services", "subs", "memory". Lists are paged: offset and limit (0: 1,000), with "total" in the answer.

@@ -17,6 +17,8 @@ void retained_init(struct retained *r, struct mem *mem, struct rng rng, uint32_t
   htab_init(&r->tab, mem, rng, max, topic_eq);
   list_init(&r->all);
   list_init(&r->age);
+  list_init(&r->saved);
+  list_init(&r->unsaved);
   retained_set_max(r, max, max_bytes);
 }
 
@@ -37,12 +39,14 @@ static void disown(struct retained_entry *e) {
 
 static void free_entry(struct retained *r, struct retained_entry *e) {
   assert(r->bytes >= cost(e));
+  if (r->watch.gone) r->watch.gone(r->watch.ctx, e);
   r->bytes -= cost(e);
   disown(e);
   r->removed++;
   htab_remove(&r->tab, &e->h);
   list_remove(&e->all);
   list_remove(&e->age);
+  list_remove(&e->disk);
   shbuf_unref(e->payload);
   principal_unref(e->origin);
   mem_free(r->mem, e);
@@ -61,7 +65,7 @@ static struct retained_entry *find(const struct retained *r, struct slice topic)
 const struct retained_entry *retained_find(const struct retained *r, struct slice topic) { return find(r, topic); }
 
 /* Whether there is room for one more of so many bytes, once `e` has made way (NULL: there is none to make way). What grows
- * neither in number nor in bytes is always taken. */
+ * neither in number nor in bytes is always taken. o NULL: no share is looked at. */
 static int has_room(struct retained *r, const struct retained_entry *e, const struct retained_owner *o, size_t wanted) {
   size_t own = o && e && e->owner == o, count = r->tab.count + !e, others = r->bytes - (e ? cost(e) : 0);
   if (count > r->tab.max || others > r->max_bytes || wanted > r->max_bytes - others) return MACULA_RETAIN_FULL;
@@ -82,6 +86,7 @@ static struct retained_entry *make(struct retained *r, struct slice topic) {
   e->seq = ++r->last_seq;
   list_append(&r->all, &e->all);
   list_init(&e->age);
+  list_init(&e->disk);
   return e;
 }
 
@@ -92,7 +97,7 @@ int retained_set(struct retained *r, const struct retained_message *m) {
     if (e) free_entry(r, e);
     return 0;
   }
-  int err = has_room(r, e, m->owner, m->topic.n + m->payload->len);
+  int err = has_room(r, e, m->restored ? NULL : m->owner, m->topic.n + m->payload->len);
   r->refused += err != 0;
   r->refused_share += err == MACULA_QUOTA_REACHED;
   if (err) return err;
@@ -111,11 +116,50 @@ int retained_set(struct retained *r, const struct retained_message *m) {
   e->at = m->now;
   list_remove(&e->age);
   list_append(&r->age, &e->age);
+  list_remove(&e->disk);
+  list_append(&r->unsaved, &e->disk);
   r->bytes += cost(e);
-  if (!(e->owner = m->owner)) return 0;
-  e->owner->count++;
-  e->owner->bytes += cost(e);
+  if ((e->owner = m->owner) != NULL) {
+    e->owner->count++;
+    e->owner->bytes += cost(e);
+  }
+  if (r->watch.changed) r->watch.changed(r->watch.ctx);
   return 0;
+}
+
+static nanotime at_of(const struct list *l) { return container_of(l, const struct retained_entry, age)->at; }
+
+/* Puts the entries of `more` among those of `into`, both sorted; of the same time those of `into` come first. */
+static void merge(struct list *into, struct list *more) {
+  struct list *at = into->next;
+  while (!list_empty(more)) {
+    struct list *l = more->next;
+    while (at != into && at_of(at) <= at_of(l)) at = at->next;
+    list_remove(l);
+    list_insert(at, l);
+  }
+}
+
+void retained_sort(struct retained *r) {
+  struct list runs[32]; /* a merge sort: runs[i] is empty or has 2^i entries, those that came earlier in the higher ones */
+  for (int i = 0; i < 32; i++) list_init(&runs[i]);
+  while (!list_empty(&r->age)) {
+    struct list one;
+    struct list *l = r->age.next;
+    list_remove(l);
+    list_init(&one);
+    list_append(&one, l);
+    int i = 0;
+    for (; !list_empty(&runs[i]); i++) {
+      merge(&runs[i], &one);
+      list_move(&runs[i], &one);
+    }
+    list_move(&one, &runs[i]);
+  }
+  for (int i = 0; i < 32; i++) {
+    merge(&runs[i], &r->age);
+    list_move(&runs[i], &r->age);
+  }
 }
 
 void retained_set_origin(struct retained *r, struct slice topic, struct principal *p) {
@@ -160,6 +204,7 @@ const char *retained_check(const struct retained *r) {
   CHECK_PART(htab_check(&r->tab));
   CHECK(list_has(&r->all, r->tab.count) && list_has(&r->age, r->tab.count),
         "retained: a list does not hold what the table holds");
+  CHECK(list_holds(&r->saved) && list_holds(&r->unsaved), "retained: a list of what is on disk is broken");
   list_for(it, &r->all) {
     const struct retained_entry *e = container_of(it, const struct retained_entry, all);
     CHECK(find(r, slice_of(e->topic, e->len)) == e, "retained: a topic is not found");

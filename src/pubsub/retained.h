@@ -13,31 +13,46 @@
 #include "bounded/htab.h"
 #include "tables/principals.h"
 
+#define RETAINED_OWNER_MAX 40u /* bytes of an owner's id */
+
 struct retained_owner { /* embedded in the owner's record, which must stay while it has messages */
   uint32_t count;
-  size_t bytes; /* topics and payloads */
+  size_t bytes;    /* topics and payloads */
+  struct slice id; /* by which it is found again after a restart; n 0: it is not */
 };
 
 struct retained_entry {
   struct hlink h;
   struct list all, age;         /* retained.all, retained.age */
+  struct list disk;             /* retained.saved or retained.unsaved */
   struct retained_owner *owner; /* NULL: nobody */
   struct shbuf *payload;
   struct principal *origin; /* who published it: a reference; NULL: unknown */
-  nanotime at;              /* when it was published here */
+  nanotime at;              /* when it was published here, by the clock that retained_message.now is of */
   uint64_t seq;             /* numbers the messages in the order of `all` */
   /* when its node accepted the message, Unix milliseconds: the newest message of a topic counts in the whole mesh */
   uint64_t ms;
   uint32_t slashes; /* of the topic as it was published */
+  uint32_t round;   /* the filling of a half of the file that has a record of it; 0: none */
   uint8_t qos;
   uint8_t len;
   char topic[]; /* NUL-terminated */
+};
+
+/* Who is told of changes: pubsub/retained_log.h. */
+struct retained_watch {
+  void (*changed)(void *ctx);                                  /* an entry was made or replaced: it is in `unsaved` */
+  void (*gone)(void *ctx, const struct retained_entry *entry); /* before it goes */
+  void *ctx;
 };
 
 struct retained {
   struct htab tab;
   struct list all; /* retained_entry.all, oldest first */
   struct list age; /* retained_entry.age: longest not published first */
+  /* retained_entry.disk: what the file has as it is now, and what it does not. Each entry is in one of them. */
+  struct list saved, unsaved;
+  struct retained_watch watch;
   struct mem *mem;
   size_t bytes, max_bytes; /* topics and payloads */
   uint64_t last_seq;
@@ -56,10 +71,13 @@ struct retained_message {
   nanotime now;
   uint32_t slashes; /* of the topic as it was published (wire/names.h) */
   uint8_t qos;
+  bool restored; /* it was retained before the restart: the owner's share is not looked at */
 };
 /* Replaces what the topic had; an empty or absent payload clears it. MACULA_RETAIN_FULL, MACULA_QUOTA_REACHED (the owner's
  * share), MACULA_ENOMEM: nothing changed. */
 int retained_set(struct retained *r, const struct retained_message *m);
+/* After messages were restored in any order: those that were published longest ago are the first that end. */
+void retained_sort(struct retained *r);
 /* Who published the topic's message; does nothing when it has none. p is referenced; NULL: unknown. */
 void retained_set_origin(struct retained *r, struct slice topic, struct principal *p);
 /* The message that was published longest ago, if it is `ttl` old; NULL: none is. */

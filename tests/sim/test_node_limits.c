@@ -146,6 +146,7 @@ static uint64_t in_force(struct node *n, const struct peer *p, enum limit id) {
   case LIMIT_MAX_RECORDS:
   case LIMIT_RECORD_BYTES:
   case LIMIT_MAX_LOOKUPS:
+  case LIMIT_RETAINED_DISK:
   case LIMIT_MAX_REPLAYS: /* read in place */
   case LIMIT_RETAINED_TTL:
   case LIMIT_PEER_QUEUE:

@@ -13,19 +13,21 @@
 #define PLAN_HTTP_CONNECTIONS 32u  /* which may be TLS sessions, of that size each */
 /* What the allocator takes for a block at most: it has four sizes a doubling. */
 #define PLAN_BLOCK(size) ((size) + (size) / 4 + 16)
-#define PLAN_SLOT 32u          /* entry of a hash table: its slots, also while they grow */
-#define PLAN_ACCOUNT 352u      /* what an identity uses */
-#define PLAN_FANOUT (8u << 10) /* a message that many get: its encoded forms, if they are small */
-#define PLAN_FLOW 20u          /* client: what is kept of readers with long queues, and of publishers that wait for them; */
-#define PLAN_FLOWS (8u << 10)  /* and for few clients */
-#define PLAN_REPLAY 352u       /* subscription to which retained messages are still being sent */
-#define PLAN_SERVICE 560u      /* service with a name of 255 bytes and a provider of its own */
-#define PLAN_CALL 848u         /* pending call of such a procedure, without its arguments */
-#define PLAN_DISCOVERED 4608u  /* such a procedure with 32 nodes that provide it, being looked up again */
-#define PLAN_RETAINED 192u     /* retained message beside its topic and payload */
-#define PLAN_DEDUP 184u        /* message id */
-#define PLAN_INFLIGHT 256u     /* QoS 1 message that another node has not acknowledged */
-#define PLAN_GET 1024u         /* new subscription, and what other nodes told it */
+#define PLAN_SLOT 32u             /* entry of a hash table: its slots, also while they grow */
+#define PLAN_ACCOUNT 352u         /* what an identity uses */
+#define PLAN_FANOUT (8u << 10)    /* a message that many get: its encoded forms, if they are small */
+#define PLAN_FLOW 20u             /* client: what is kept of readers with long queues, and of publishers that wait for them; */
+#define PLAN_FLOWS (8u << 10)     /* and for few clients */
+#define PLAN_REPLAY 352u          /* subscription to which retained messages are still being sent */
+#define PLAN_SERVICE 560u         /* service with a name of 255 bytes and a provider of its own */
+#define PLAN_CALL 848u            /* pending call of such a procedure, without its arguments */
+#define PLAN_DISCOVERED 4608u     /* such a procedure with 32 nodes that provide it, being looked up again */
+#define PLAN_RETAINED 192u        /* retained message beside its topic and payload */
+#define PLAN_GONE 320u            /* topic that was cleared, and stands in the file yet */
+#define PLAN_DISK_JOB (64u << 10) /* what is being written to it */
+#define PLAN_DEDUP 184u           /* message id */
+#define PLAN_INFLIGHT 256u        /* QoS 1 message that another node has not acknowledged */
+#define PLAN_GET 1024u            /* new subscription, and what other nodes told it */
 /* For the whole node, or for one entry of its DHT and membership: */
 #define PLAN_RECORD 160u            /* record or tombstone of the DHT beside its signed bytes */
 #define PLAN_STORE (1u << 20)       /* chunks of the store that are not full: one for each block size */

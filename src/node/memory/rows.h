@@ -64,8 +64,11 @@
   X(DISCOVERY, 2, "discovery", "providers at other nodes", "max_discovered", l->max_discovered, PLAN_DISCOVERED, PLAN_TABLE,   \
     discovery_count(f->discovery), f->discovery->refused, f->discovery->evictions, f->discovery->expiries)                     \
   X(RETAINED, 2, "retained", "retained messages", "retained_count retained_bytes", l->retained_count, PLAN_RETAINED,           \
-    l->retained_bytes + l->max_frame + PLAN_TABLE, retained_count(&f->n->messages.retained), f->n->messages.retained.refused,  \
-    0, f->n->messages.retained.expired)                                                                                        \
+    l->retained_bytes + (l->retained_disk ? 2 : 1) * (uint64_t)l->max_frame + PLAN_TABLE,                                      \
+    retained_count(&f->n->messages.retained), f->n->messages.retained.refused, 0, f->n->messages.retained.expired)             \
+  X(DISK, 1, "retained_disk", "what is written of them to disk", "retained_disk", l->retained_disk ? RETAINED_GONE_MOST : 0,   \
+    l->retained_disk ? PLAN_GONE : 0, l->retained_disk ? PLAN_BLOCK(PLAN_DISK_JOB) : 0, f->n->messages.log.gone_count, 0, 0,   \
+    0)                                                                                                                         \
   X(DEDUP, 2, "dedup", "ids of QoS 1 messages", "dedup_ids", l->dedup_ids, PLAN_DEDUP, PLAN_TABLE,                             \
     dedup_count(&f->n->messages.dedup), 0, f->n->messages.dedup.lru.evicted, 0)                                                \
   X(PEERS, 0, "peers", "records of other nodes", "max_members max_peers", limits_peer_records(l),                              \

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "node/messages/deliver.h"
+#include "node/messages/disk.h"
 #include "node/messages/hold.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
@@ -45,7 +46,7 @@ static int retain(struct session *s, const struct msg_publish *m, struct princip
                                                                        .payload = payload,
                                                                        .owner = s->account ? &s->account->retained : NULL,
                                                                        .ms = ms,
-                                                                       .now = n->now,
+                                                                       .now = disk_time(n, UINT64_MAX),
                                                                        .slashes = m->slashes,
                                                                        .qos = (uint8_t)m->qos});
   shbuf_unref(payload);

@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "node/messages/disk.h"
 #include "node/messages/publish.h"
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
@@ -69,7 +70,9 @@ static void drop_moved(struct node *n, struct slice topic) {
 
 void recall_tick(struct node *n) {
   const struct retained_entry *e;
-  for (int i = 0; i < EXPIRED_AT_ONCE && (e = retained_due(&n->messages.retained, n->limits.retained_ttl, n->now)); i++) {
+  for (int i = 0;
+       i < EXPIRED_AT_ONCE && (e = retained_due(&n->messages.retained, n->limits.retained_ttl, disk_time(n, UINT64_MAX)));
+       i++) {
     drop(n, slice_of(e->topic, e->len));
     n->messages.retained.expired++;
   }

@@ -10,6 +10,7 @@
 #include "pubsub/inflight.h"
 #include "pubsub/interest.h"
 #include "pubsub/retained.h"
+#include "pubsub/retained_log.h"
 #include "pubsub/topic_index.h"
 #include "wire/msg.h"
 
@@ -32,6 +33,7 @@ struct delivery { /* a message that many get, from the turn on in which not all 
 struct messages {
   struct topic_index *topics;
   struct retained retained;
+  struct retained_log log; /* of these, on disk */
   struct dedup dedup;
   struct delivery *rest;    /* NULL: all messages have been delivered */
   struct bucket match_rate; /* budget of steps for expensive matches */

@@ -93,6 +93,7 @@ static struct account *make(struct node *n, const uint8_t key[ACCOUNT_KEY_LEN]) 
   }
   if (!a) return t->refused++, NULL;
   memcpy(a->key, key, sizeof a->key);
+  a->retained.id = slice_of(a->key, sizeof a->key);
   list_init(&a->idle);
   list_init(&a->waiting);
   if (!htab_insert(&t->tab, &a->h, key, ACCOUNT_KEY_LEN)) return a;
@@ -103,6 +104,15 @@ static struct account *make(struct node *n, const uint8_t key[ACCOUNT_KEY_LEN]) 
 static struct account *find(struct node *n, const uint8_t key[ACCOUNT_KEY_LEN]) {
   struct hlink *h = htab_find(&n->trust.accounts.tab, key, ACCOUNT_KEY_LEN);
   return h ? container_of(h, struct account, h) : NULL;
+}
+
+struct retained_owner *account_owner(struct node *n, struct slice id) {
+  struct account *a;
+  if (id.n != ACCOUNT_KEY_LEN) return NULL;
+  if ((a = find(n, id.p)) != NULL || (a = make(n, id.p)) == NULL) return a ? &a->retained : NULL;
+  a->idle_at = n->now;
+  list_append(&n->trust.accounts.idle, &a->idle);
+  return &a->retained;
 }
 
 int account_join(struct session *s) {

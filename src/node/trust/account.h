@@ -32,6 +32,9 @@ void account_limited(struct session *s);
 /* The session's end, after all that it had has been freed; harmless when repeated. */
 void account_leave(struct session *s);
 
+/* Whose retained messages they are, by the id that the owner had before a restart; NULL: nobody's, or there is no room. */
+struct retained_owner *account_owner(struct node *n, struct slice id);
+
 /* The quota that holds for a session; QUOTA_NONE: none. */
 uint32_t account_quota(const struct session *s, enum quota q);
 /* Whether one more fits: 0, or MACULA_QUOTA_REACHED with *ret_text (as long as no other function of this room is called), which

@@ -186,12 +186,41 @@ static void every_allocation_may_fail(void **state) {
   }
 }
 
+/* Restored in any order, in the end the oldest are the first. */
+static void sorted_after_a_restart(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("retained", 0);
+  struct retained r;
+  retained_init(&r, &m, rng(), 1000, 100000);
+  for (unsigned i = 0; i < 777; i++) {
+    char topic[16];
+    snprintf(topic, sizeof topic, "t%u", i);
+    now = 1 + i * 571 % 389; /* some twice */
+    assert_int_equal(set(&r, topic, 1), 0);
+  }
+  retained_sort(&r);
+  assert_null(retained_check(&r));
+  for (nanotime at = 1; at < 390; at++) {
+    assert_null(retained_due(&r, 10, at + 9));
+    for (const struct retained_entry *e; (e = retained_due(&r, 10, at + 10));) {
+      assert_int_equal(e->at, at);
+      assert_int_equal(retained_set(&r, &(struct retained_message){.topic = slice_of(e->topic, e->len)}), 0);
+    }
+  }
+  assert_int_equal(retained_count(&r), 0);
+  retained_sort(&r);
+  retained_done(&r);
+  assert_int_equal(m.bytes, 0);
+  now = 0;
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(replaced_and_cleared),
                                      cmocka_unit_test(full_by_number_or_octets),
                                      cmocka_unit_test(those_that_match),
                                      cmocka_unit_test(shares),
                                      cmocka_unit_test(ages),
-                                     cmocka_unit_test(every_allocation_may_fail)};
+                                     cmocka_unit_test(every_allocation_may_fail),
+                                     cmocka_unit_test(sorted_after_a_restart)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

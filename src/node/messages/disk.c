@@ -1,0 +1,61 @@
+#include "node/messages/disk.h"
+
+#include "base/err.h"
+#include "node/trust/account.h"
+
+#define NS(ms) ((ms) < UINT64_MAX / NS_MS ? (ms)*NS_MS : TIME_NEVER)
+
+nanotime disk_time(const struct node *n, uint64_t ms) {
+  uint64_t now = node_unix_ms(n);
+  return NS(ms < now ? ms : now); /* what is of the future, as a clock was wrong, is of now */
+}
+
+/* Retained messages have wall time, as it was at the start, since their age goes on while no node runs. */
+nanotime disk_deadline(const struct node *n) {
+  nanotime at = retained_deadline(&n->messages.retained, n->limits.retained_ttl), base = NS(n->unix_base_ms);
+  return at == TIME_NEVER ? TIME_NEVER : at > base ? at - base : 0;
+}
+
+void disk_init(struct node *n) {
+  retained_log_init(&n->messages.log, &n->messages.retained, &n->rows.mem[ROW_DISK], n->rng, n->limits.retained_disk);
+}
+
+void disk_done(struct node *n) { retained_log_done(&n->messages.log); }
+
+/* ---- node.h ----------------------------------------------------------------------------------------------------------------
+ */
+struct retained_log *node_retained_log(struct node *n) {
+  return &n->messages.log;
+}
+struct mem *node_retained_mem(struct node *n) {
+  return &n->rows.mem[ROW_DISK];
+}
+
+int node_retained_restore(struct node *n, const struct retained_record *r) {
+  struct retained *t = &n->messages.retained;
+  struct principal_name name;
+  struct shbuf *payload = NULL;
+  struct id by;
+  if (r->payload.n && !(payload = shbuf_dup(&n->rows.mem[ROW_RETAINED], r->payload))) return MACULA_RETAIN_FULL;
+  int err = retained_set(t, &(struct retained_message){.topic = r->topic,
+                                                       .payload = payload,
+                                                       .owner = r->payload.n ? account_owner(n, r->owner) : NULL,
+                                                       .ms = r->ms,
+                                                       .now = disk_time(n, r->ms),
+                                                       .slashes = r->slashes,
+                                                       .qos = r->qos > 1 ? 1 : r->qos,
+                                                       .restored = true});
+  shbuf_unref(payload);
+  if (err || !payload || !r->origin.n || principal_read(r->origin, &name)) return err;
+  memcpy(by.b, r->node.p, ID_LEN);
+  struct principal *p = principals_get(&n->sessions.principals, &name, &by);
+  retained_set_origin(t, r->topic, p);
+  principal_unref(p);
+  return 0;
+}
+
+void node_retained_restored(struct node *n, const struct retained_head *head) {
+  retained_sort(&n->messages.retained);
+  retained_log_restored(&n->messages.log, head);
+  interest_set_retained(n->spread.interest, retained_count(&n->messages.retained));
+}
