@@ -35,7 +35,7 @@ struct daemon {
   struct io_udp *out[2]; /* with no_listen: dials leave from here, nothing is accepted */
   struct mqtt_ports mqtt;
   struct mesh *mesh;
-  struct disk *disk; /* NULL: retained messages are in memory only */
+  struct disk *disk;     /* NULL: retained messages are in memory only */
   struct addr advertise; /* sa_family 0: none */
   struct node *node;
   struct http *http; /* NULL: off */

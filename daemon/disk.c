@@ -121,7 +121,7 @@ static void plan(struct disk *d) {
   if (d->failing)
     in = AGAIN_MS;
   else if (retained_log_waits(d->rlog))
-    in = WRITE_MS;
+    in = d->rlog->more ? 0 : WRITE_MS;
   else if (d->unsynced)
     in = d->synced_at + SYNC_MS > now ? d->synced_at + SYNC_MS - now : 0;
   else

@@ -1,7 +1,7 @@
 /* The file with retained messages in the state folder (pubsub/retained_log.h): read at the start, written on a thread of
  * libuv's pool, one write at a time.
  *
- *   IDLE --something changed--> WAITING --100 ms--> WRITING --done, more--> WAITING
+ *   IDLE --something changed--> WAITING --100 ms--> WRITING --done, some left for the next job--> WRITING
  *                                  ^                   |------done, none--> IDLE, or UNSYNCED for the rest of a second
  *                                  +---- 10 s ---------+ failed
  *

@@ -233,7 +233,7 @@ static int fit_disk(struct config *c, char **ret_text) {
   struct node_limits l = c->node.limits;
   char a[32], b[32], d[32], e[32];
   node_limits_fill(&l);
-  uint64_t need = limits_retained_disk(&l);
+  uint64_t need = plan_retained_disk(&l);
   if (!config_is_set(c, OPTION_RETAINED_DISK)) c->node.limits.retained_disk = need;
   if (!c->node.limits.retained_disk || c->node.limits.retained_disk >= need) return 0;
   if (asprintf(ret_text, "retained_disk is %s, and retained_count %s with retained_bytes %s need %s: raise it, or lower them\n",

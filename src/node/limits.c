@@ -1,6 +1,5 @@
 #include "node/limits.h"
 
-#include "pubsub/retained_log.h"
 #include "wire/frame.h"
 
 void node_limits_default(struct node_limits *ret_limits) {
@@ -33,8 +32,6 @@ uint32_t limits_links(const struct node_limits *l) { return l->max_peers + l->ma
 uint32_t limits_connections(const struct node_limits *l) {
   return l->max_clients + l->max_operators + l->max_half_open + limits_links(l);
 }
-
-uint64_t limits_retained_disk(const struct node_limits *l) { return retained_log_size(l->retained_count, l->retained_bytes); }
 
 uint32_t limits_accounts(const struct node_limits *l) {
   uint64_t most = (uint64_t)limits_connections(l) + l->retained_count;

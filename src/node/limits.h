@@ -106,7 +106,7 @@ enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
     "quota_reached")                                                                                                           \
   X(RETAINED_DISK, retained_disk, retained_disk, SIZE, 0, 0, UINT64_C(1) << 40, 0, LIMIT_FIXED, "SIZE",                        \
     "file in the state folder that keeps retained messages over a restart",                                                    \
-    ": as large as retained_count and retained_bytes need it unless it is given; 0B: there is none. It is made, and all of "   \
+    ": as large as retained_count and retained_bytes need it unless it is given; off: there is none. It is made, and all of "  \
     "its room taken, with the first retained message")                                                                         \
   X(RETAINED_TTL, retained_ttl, retained_ttl, DURATION, 365 * 24 * 3600 * NS_SEC, NS_SEC, 3650 * 24 * 3600 * NS_SEC, 0,        \
     LIMIT_RELOADED, "T", "a retained message that is not published again ends after this long", "")                            \
@@ -155,8 +155,6 @@ void node_limits_reload(struct node_limits *l, const struct node_limits *wanted)
 uint32_t limits_peer_records(const struct node_limits *l);
 uint32_t limits_links(const struct node_limits *l);
 uint32_t limits_connections(const struct node_limits *l);
-/* the bytes that the file with retained messages needs, so that all of them always fit */
-uint64_t limits_retained_disk(const struct node_limits *l);
 /* the most accounts of identities: one for each connection and each retained message */
 uint32_t limits_accounts(const struct node_limits *l);
 

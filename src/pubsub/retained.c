@@ -17,6 +17,7 @@ void retained_init(struct retained *r, struct mem *mem, struct rng rng, uint32_t
   htab_init(&r->tab, mem, rng, max, topic_eq);
   list_init(&r->all);
   list_init(&r->age);
+  r->keeping = 1;
   list_init(&r->saved);
   list_init(&r->unsaved);
   retained_set_max(r, max, max_bytes);
@@ -86,7 +87,7 @@ static struct retained_entry *make(struct retained *r, struct slice topic) {
   e->seq = ++r->last_seq;
   list_append(&r->all, &e->all);
   list_init(&e->age);
-  list_init(&e->disk);
+  list_append(&r->unsaved, &e->disk);
   return e;
 }
 
@@ -116,8 +117,11 @@ int retained_set(struct retained *r, const struct retained_message *m) {
   e->at = m->now;
   list_remove(&e->age);
   list_append(&r->age, &e->age);
-  list_remove(&e->disk);
-  list_append(&r->unsaved, &e->disk);
+  if (e->kept == r->keeping) { /* what waits already keeps its place: it is written with this message then */
+    e->kept = 0;
+    list_remove(&e->disk);
+    list_append(&r->unsaved, &e->disk);
+  }
   r->bytes += cost(e);
   if ((e->owner = m->owner) != NULL) {
     e->owner->count++;
@@ -160,6 +164,17 @@ void retained_sort(struct retained *r) {
     merge(&runs[i], &r->age);
     list_move(&runs[i], &r->age);
   }
+}
+
+void retained_save(struct retained *r, struct retained_entry *e) {
+  e->kept = r->keeping;
+  list_remove(&e->disk);
+  list_append(&r->saved, &e->disk);
+}
+
+void retained_unsave(struct retained *r) {
+  list_move(&r->saved, &r->unsaved);
+  if (++r->keeping == 0) r->keeping = 1;
 }
 
 void retained_set_origin(struct retained *r, struct slice topic, struct principal *p) {

@@ -34,6 +34,7 @@ struct retained_entry {
   uint64_t ms;
   uint32_t slashes; /* of the topic as it was published */
   uint32_t round;   /* the filling of a half of the file that has a record of it; 0: none */
+  uint32_t kept;    /* retained.keeping while it is in `saved` */
   uint8_t qos;
   uint8_t len;
   char topic[]; /* NUL-terminated */
@@ -52,6 +53,7 @@ struct retained {
   struct list age; /* retained_entry.age: longest not published first */
   /* retained_entry.disk: what the file has as it is now, and what it does not. Each entry is in one of them. */
   struct list saved, unsaved;
+  uint32_t keeping; /* changes whenever all that is saved is to be written again */
   struct retained_watch watch;
   struct mem *mem;
   size_t bytes, max_bytes; /* topics and payloads */
@@ -76,6 +78,9 @@ struct retained_message {
 /* Replaces what the topic had; an empty or absent payload clears it. MACULA_RETAIN_FULL, MACULA_QUOTA_REACHED (the owner's
  * share), MACULA_ENOMEM: nothing changed. */
 int retained_set(struct retained *r, const struct retained_message *m);
+/* Moves an entry to `saved`; and all of them to the end of `unsaved`. */
+void retained_save(struct retained *r, struct retained_entry *e);
+void retained_unsave(struct retained *r);
 /* After messages were restored in any order: those that were published longest ago are the first that end. */
 void retained_sort(struct retained *r);
 /* Who published the topic's message; does nothing when it has none. p is referenced; NULL: unknown. */

@@ -79,9 +79,9 @@ uint64_t retained_log_size(uint64_t count, uint64_t bytes) {
 
 /* ---- records ---------------------------------------------------------------------------------------------------------------
  * digest 8 (of all that follows), epoch 8, length 4 (of all), ms 8, slashes 4, qos 1, lengths of topic 1, owner 1 and origin 1,
- * of what later versions add 2; owner; node and origin, if there is one; topic; what later versions add; payload */
+ * end 8, headers 2, their length 4; owner; node and origin, if there is one; topic; headers; payload */
 static size_t record_len(const struct retained_record *m) {
-  return RETAINED_FIXED + m->owner.n + (m->origin.n ? ID_LEN + m->origin.n : 0) + m->topic.n + m->payload.n;
+  return RETAINED_FIXED + m->owner.n + (m->origin.n ? ID_LEN + m->origin.n : 0) + m->topic.n + m->headers.n + m->payload.n;
 }
 
 static uint8_t *copy(uint8_t *p, struct slice s) {
@@ -100,10 +100,12 @@ static void put_record(uint8_t *p, uint64_t epoch, const struct retained_record 
   f[13] = (uint8_t)m->topic.n;
   f[14] = (uint8_t)m->owner.n;
   f[15] = (uint8_t)m->origin.n;
-  put(f + 16, 0, 2);
-  f = copy(f + 18, m->owner);
+  put(f + 16, m->expires_ms, 8);
+  put(f + 24, m->header_count, 2);
+  put(f + 26, m->headers.n, 4);
+  f = copy(f + 30, m->owner);
   if (m->origin.n) f = copy(copy(f, m->node), m->origin);
-  (void)copy(f, m->topic);
+  (void)copy(copy(f, m->topic), m->headers);
 }
 
 void retained_log_seal(uint8_t *buf, const struct retained_job *job) {
@@ -133,13 +135,14 @@ static bool take(const uint8_t **p, size_t *left, size_t n, struct slice *ret) {
 }
 
 static bool read_record(const uint8_t *p, size_t n, struct retained_record *ret) {
-  const uint8_t *f = p + BODY_AT, *at = f + 18;
+  const uint8_t *f = p + BODY_AT, *at = f + 30;
   struct retained_record m = {.ms = get(f, 8), .slashes = (uint32_t)get(f + 8, 4), .qos = f[12]};
-  size_t topic = f[13], owner = f[14], origin = f[15], more = (size_t)get(f + 16, 2), left = n - RETAINED_FIXED;
-  struct slice added;
+  size_t topic = f[13], owner = f[14], origin = f[15], headers = (size_t)get(f + 26, 4), left = n - RETAINED_FIXED;
+  m.expires_ms = get(f + 16, 8);
+  m.header_count = (uint16_t)get(f + 24, 2);
   if (!is_right(p, n) || owner > RETAINED_OWNER_MAX || origin > PRINCIPAL_LEN_MAX || !topic) return false;
   if (!take(&at, &left, owner, &m.owner) || !take(&at, &left, origin ? ID_LEN : 0, &m.node)) return false;
-  if (!take(&at, &left, origin, &m.origin) || !take(&at, &left, topic, &m.topic) || !take(&at, &left, more, &added))
+  if (!take(&at, &left, origin, &m.origin) || !take(&at, &left, topic, &m.topic) || !take(&at, &left, headers, &m.headers))
     return false;
   m.payload = slice_of(at, left);
   *ret = m;
@@ -254,7 +257,8 @@ void retained_log_done(struct retained_log *l) {
 void retained_log_restored(struct retained_log *l, const struct retained_head *head) {
   l->head = *head;
   l->changed = head->generation == 0 && retained_count(l->r) > 0;
-  if (!l->changed) list_move(&l->r->unsaved, &l->r->saved);
+  while (!l->changed && !list_empty(&l->r->unsaved))
+    retained_save(l->r, container_of(l->r->unsaved.next, struct retained_entry, disk));
 }
 
 uint32_t retained_log_unsaved(const struct retained_log *l) {
@@ -292,7 +296,7 @@ static void begin(struct retained_log *l) {
   l->at = 0;
   if (++l->round == 0) l->round = 1;
   list_remove(&l->mark);
-  list_move(&l->r->saved, &l->r->unsaved);
+  retained_unsave(l->r);
   list_append(&l->r->unsaved, &l->mark);
 }
 
@@ -349,8 +353,7 @@ static enum fit add_entries(struct fill *f, bool *ret_switches) {
     if (fit == NO_BUFFER || (fit == NO_HALF && !l->rewriting)) return fit;
     e->round = fit == FITS ? l->round : 0;
     l->left_out += fit == NO_HALF; /* the limits were raised beyond what the file is for */
-    list_remove(&e->disk);
-    list_append(&l->r->saved, &e->disk);
+    retained_save(l->r, e);
   }
   return FITS;
 }
@@ -366,10 +369,12 @@ bool retained_log_next(struct retained_log *l, uint8_t *buf, size_t cap, struct 
   assert(!l->busy && cap >= RETAINED_JOB_LEAST);
   if (!l->size || !l->changed) return false;
   if (l->whole) begin(l);
-  if (fill(&f, &switches) == NO_HALF && !f.used) { /* when something was added, the next job finds no room */
+  enum fit fit = fill(&f, &switches);
+  if (fit == NO_HALF && !f.used) { /* when something was added, the next job finds no room */
     begin(l);
-    (void)fill(&f, &switches);
+    fit = fill(&f, &switches);
   }
+  l->more = fit != FITS;
   if (!f.used && !switches && !first_unsaved(l) && !l->gone_count) return l->changed = false;
   *ret_job = (struct retained_job){.at = retained_half_at(l->size, l->half) + l->at, .len = f.used, .switches = switches};
   if ((l->large = f.large) != NULL) ret_job->payload = shbuf_view(shbuf_ref(l->large));
@@ -418,7 +423,9 @@ const char *retained_log_check(const struct retained_log *l) {
   CHECK(l->at <= retained_half_len(l->size), "retained log: more was written than the half holds");
   CHECK(l->changed || (!l->gone_count && !first_unsaved(l)), "retained log: something waits, and nobody was told");
   CHECK(l->rewriting == !list_empty(&l->mark) || l->busy || l->whole, "retained log: the place up to which is written is lost");
-  uint32_t saved = list_count(&l->r->saved), unsaved = list_count(&l->r->unsaved) - !list_empty(&l->mark);
+  uint32_t saved = list_count(&l->r->saved), unsaved = list_count(&l->r->unsaved) - !list_empty(&l->mark), kept = 0;
+  list_for(it, &l->r->all) kept += container_of(it, const struct retained_entry, all)->kept == l->r->keeping;
+  CHECK(kept == saved, "retained log: a message is not in the list that it says");
   CHECK(saved + unsaved == retained_count(l->r), "retained log: a message is in neither list");
   return NULL;
 }

@@ -31,7 +31,7 @@
 #define RETAINED_SLOT 4096u /* bytes between the two heads, and behind them */
 #define RETAINED_RECORDS_AT ((uint64_t)2 * RETAINED_SLOT)
 #define RETAINED_HEAD_LEN 64u /* bytes */
-#define RETAINED_FIXED 38u    /* bytes of a record beside its owner, origin, topic and payload */
+#define RETAINED_FIXED 50u    /* bytes of a record beside its owner, origin, topic, headers and payload */
 #define RETAINED_BESIDE (RETAINED_FIXED + RETAINED_OWNER_MAX + ID_LEN + PRINCIPAL_LEN_MAX) /* beside topic and payload */
 #define RETAINED_RECORD_MAX (RETAINED_BESIDE + NAME_MAX_LEN + FRAME_MAX_PAYLOAD)
 #define RETAINED_GONE_MOST 256u /* topics that were cleared, and are to be told so to the disk */
@@ -64,8 +64,11 @@ struct retained_record {
   struct slice topic, payload; /* without payload: it was cleared */
   struct slice owner;          /* retained_owner.id; n 0: nobody */
   struct slice node, origin;   /* who published it, as the node vouches for; n 0: unknown */
+  struct slice headers;        /* encoded, as many texts as header_count says */
   uint64_t ms;                 /* when its node accepted it, Unix milliseconds */
+  uint64_t expires_ms;         /* when its time to live is over, likewise; 0: never */
   uint32_t slashes;
+  uint16_t header_count;
   uint8_t qos;
 };
 
@@ -99,6 +102,7 @@ struct retained_log {
   bool rewriting;            /* that is under way: up to `mark` in the table's list, then the head is written */
   bool busy;                 /* a job is */
   bool changed;              /* something waits */
+  bool more;                 /* the last job left something for the next one, which is to come at once */
   unsigned half;             /* which is written to */
   uint64_t epoch, at;        /* of it; where the next record goes */
   uint32_t round;            /* numbers the fillings of halves: retained_entry.round, of what it has a record */

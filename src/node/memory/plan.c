@@ -45,6 +45,8 @@ struct plan_row plan_row_of(const struct node_limits *l, enum row row) {
   return p.rows[row];
 }
 
+uint64_t plan_retained_disk(const struct node_limits *l) { return retained_log_size(l->retained_count, l->retained_bytes); }
+
 /* ---- fitting ---------------------------------------------------------------------------------------------------------------
  */
 enum { FINEST = 4096 };

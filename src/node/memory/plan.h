@@ -62,6 +62,9 @@ struct plan {
 /* l: as given to node_new; 0 counts as the default. */
 void node_plan(const struct node_limits *l, struct plan *ret_plan);
 
+/* The bytes that the file with retained messages needs, so that all of them always fit. l: limits without 0. */
+uint64_t plan_retained_disk(const struct node_limits *l);
+
 struct plan_change {
   const char *key;
   uint64_t from, to;
