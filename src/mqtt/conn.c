@@ -312,6 +312,7 @@ static bool handle(struct mqtt_conn *c, struct slice packet, nanotime now) {
   struct mqtt_packet p;
   struct mqtt_fault fault;
   c->current = packet;
+  c->table->stats.packets_in++;
   if (not_connect(c, packet, now)) return true;
   enum mqtt_level level = c->level ? (enum mqtt_level)c->level : MQTT_5;
   int err = mqtt_decode(packet, level, MQTT_FROM_CLIENT, &p, &fault);

@@ -43,6 +43,7 @@ struct mqtt_config {
 };
 
 struct mqtt_stats {
+  uint64_t packets_in;       /* whole ones */
   uint64_t sessions_refused; /* as there were max_sessions */
   uint64_t taken_over, resumed, sessions_expired;
   uint64_t queue_dropped; /* messages that a full queue, or memory, has lost */

@@ -16,6 +16,11 @@
 #define NAME_MAX_LEN 255
 #define NAME_MAX_SEGMENTS 32
 
+/* Whether a name in stored form is $SYS or below it, where only a node says something, to its own clients of MQTT. */
+static inline bool name_is_sys(struct slice name) {
+  return name.n >= 4 && memcmp(name.p, "$SYS", 4) == 0 && (name.n == 4 || name.p[4] == '.');
+}
+
 /* Which separators of a valid topic are slashes: bit 0 is the first one. */
 uint32_t name_slashes(struct slice in);
 /* The other way, of the stored form. */

@@ -189,6 +189,7 @@ struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packe
   list_init(&c->dirty);
   list_init(&c->filters);
   list_init(&c->waiting);
+  mqtt_sys_client_init(c);
   list_append(&rooms->clients, &c->all);
   rooms->client_count++;
   struct door d = {.ops = &ops, .conn = c, .serial = c->serial};
@@ -211,6 +212,7 @@ void mqtt_client_free(struct mqtt_client *c) {
   if (c->link) c->link->client = NULL;
   list_remove(&c->all);
   list_remove(&c->dirty);
+  mqtt_sys_client_done(c);
   c->n->mqtt->client_count--;
   mem_free(mem, c);
 }

@@ -35,6 +35,7 @@ int mqtt_hand_in(struct mqtt_client *c, const struct msg *m) {
 /* ---- of a connection -------------------------------------------------------------------------------------------------------
  */
 static void on_send(void *conn, struct slice head, struct mqtt_message *m) {
+  ((struct mqtt_link *)conn)->n->mqtt->sys.packets_out++;
   mqtt_link_send(conn, head, m ? mqtt_message_payload(m) : SLICE_NONE);
 }
 
@@ -222,6 +223,7 @@ static int open_rooms(struct node *n) {
   list_init(&rooms->links);
   list_init(&rooms->dirty_clients);
   list_init(&rooms->dirty_links);
+  mqtt_sys_init(&rooms->sys);
   rooms->sweep_at = TIME_NEVER;
   n->mqtt = rooms;
   mqtt_addresses_init(n);
@@ -307,6 +309,7 @@ void mqtt_door_step(struct node *n) {
   if (!rooms) return;
   sweep(n);
   if (mqtt_sessions_deadline(rooms->sessions) <= n->now) mqtt_sessions_tick(rooms->sessions, n->now);
+  mqtt_sys_step(n);
   while (!list_empty(&rooms->dirty_clients) || !list_empty(&rooms->dirty_links)) {
     if (!list_empty(&rooms->dirty_clients)) {
       struct mqtt_client *c = container_of(rooms->dirty_clients.next, struct mqtt_client, dirty);
@@ -336,7 +339,7 @@ nanotime mqtt_door_deadline(const struct node *n) {
   const struct mqtt_rooms *rooms = n->mqtt;
   if (!rooms) return TIME_NEVER;
   if (!list_empty(&rooms->dirty_clients) || !list_empty(&rooms->dirty_links)) return n->now;
-  return time_min(rooms->sweep_at, mqtt_sessions_deadline(rooms->sessions));
+  return time_min(mqtt_sys_deadline(n), time_min(rooms->sweep_at, mqtt_sessions_deadline(rooms->sessions)));
 }
 
 /* ---- invariants ------------------------------------------------------------------------------------------------------------
@@ -368,5 +371,6 @@ const char *mqtt_door_check(const struct node *n) {
   CHECK_PART(mqtt_addresses_check(n));
   list_for(it, &rooms->clients) CHECK_PART(client_check(container_of(it, const struct mqtt_client, all)));
   list_for(it, &rooms->links) CHECK_PART(mqtt_conn_check(container_of(it, const struct mqtt_link, all)->conn));
+  CHECK_PART(mqtt_sys_check(n));
   return mqtt_sessions_check(rooms->sessions);
 }

@@ -65,6 +65,7 @@ static void undo(struct mqtt_client *c) {
   f->qos = r->was.qos;
   f->no_local = r->was.no_local;
   f->as_published = r->was.as_published;
+  f->sys_new = r->was.sys_new;
 }
 
 /* The answer is there. */
@@ -74,6 +75,8 @@ static void settle(struct mqtt_client *c) {
     undo(c);
   else if (!r->subscribes && r->entry)
     mqtt_filter_drop(c, r->entry);
+  else if (r->entry)
+    mqtt_sys_granted(c, r->entry);
   r->entry = NULL;
 }
 
@@ -125,6 +128,7 @@ enum mqtt_verdict mqtt_subscribe(struct mqtt_client *c, const struct mqtt_subscr
     set(f, sub);
   else if (!(f = mqtt_filter_add(c, sub)))
     return no_memory(ret);
+  mqtt_sys_asks(f, sub->retain_handling == 0 || (sub->retain_handling == 1 && r->is_new));
   r->entry = f;
   r->subscribes = true;
   r->ref = MQTT_OWN_REF | ++c->next_ref;

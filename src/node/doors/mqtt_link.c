@@ -38,6 +38,7 @@ void mqtt_say(struct node *n, const struct addr *remote, const char *event, cons
 /* What is sent again when a session is resumed comes at once, however much the stream takes. */
 void mqtt_link_put(struct mqtt_link *l, struct slice bytes) {
   if (!l->stream || l->broken || !bytes.n) return;
+  l->n->mqtt->sys.bytes_out += bytes.n;
   size_t took = mqtt_link_unsent(l) ? 0 : stream_write(l->stream, bytes);
   if (took == bytes.n) return;
   bytes = slice_of(bytes.p + took, bytes.n - took);
@@ -173,6 +174,7 @@ static void data(void *ctx, struct byte_stream *s, uint8_t *bytes, size_t len, n
   struct node *n = ctx;
   struct mqtt_link *l = s->user;
   set_now(n, now);
+  n->mqtt->sys.bytes_in += len;
   if (l->closing || l->broken) return;
   if (l->web)
     mqtt_web_data(l, bytes, len);

@@ -15,6 +15,7 @@
 #include "bounded/htab.h"
 #include "mqtt/conn.h"
 #include "node/doors/door.h"
+#include "node/doors/mqtt_sys.h"
 #include "node/state.h"
 #include "wire/msg.h"
 #include "wire/names.h"
@@ -29,6 +30,7 @@ struct mqtt_filter_entry {
   uint32_t id;     /* Subscription Identifier; 0: none */
   uint8_t qos;
   bool no_local, as_published;
+  bool sys_new; /* of $SYS: what is there is yet to be sent */
   uint16_t len;
   char pattern[]; /* native, stored form */
 };
@@ -82,6 +84,7 @@ struct mqtt_client {
   struct mqtt_client *heir; /* another native session goes on with this one's MQTT session */
   struct list filters;
   uint32_t filter_count;
+  struct mqtt_sys_client sys;
   struct list waiting;
   size_t waiting_bytes;
   struct mqtt_later later[MQTT_RECEIVE_MAX];
@@ -134,6 +137,7 @@ struct mqtt_rooms {
   uint64_t ended, paused;            /* connections, for what their clients did; not read for a while, for their pings */
   uint64_t web_refused, tls_refused; /* handshakes of WebSocket, and frames that ended a connection; handshakes of TLS */
   struct bucket lines;
+  struct mqtt_sys sys;
   struct htab addresses; /* mqtt_address.h: of connections, and of those that were some time ago */
   struct list idle_addresses, fresh;
   uint32_t idle_count, fresh_count;

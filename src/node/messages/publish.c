@@ -20,6 +20,7 @@
 int publish_local(struct node *n, struct session *from, const struct msg_publish *m, const struct principal *by) {
   struct topic_subscriber *hit;
   struct msg_publish local = *m;
+  if (name_is_sys(m->topic)) return MACULA_FORBIDDEN;
   local.retained_ms = 0;
   uint64_t cut = 0;
   int err = deliver_match(n, from, m->topic, &hit);
@@ -81,6 +82,11 @@ static int find_topic(struct session *s, struct msg_publish *m, char buf[NAME_MA
   m->topic = slot ? slice_of(slot->topic->name, slot->topic->len) : slice_of(buf, len);
   m->topic_number = slot ? slot->topic->number : 0;
   m->slashes = slot ? slot->slashes : err ? 0 : name_slashes(given);
+  if (!err && name_is_sys(m->topic)) {
+    *ret_text = "topics under $SYS are the node's own: nobody publishes them";
+    err = MACULA_FORBIDDEN;
+    s->node->trust.forbidden++;
+  }
   if (!err && m->brief && !msg_publish_fits(m)) err = MACULA_PAYLOAD_TOO_LARGE;
   if (err || (slot && slot->allowed == s->rights.changes)) return err;
   err = trust_allows(s, RIGHT_PUB, m->topic, ret_text);
@@ -158,6 +164,7 @@ static int send_one(struct session *s, const struct msg_publish *m, const struct
 void publish_recalled(struct session *s, const struct msg_publish *m, const struct principal *by) {
   struct node *n = s->node;
   uint8_t id[CALL_ID_LEN];
+  if (name_is_sys(m->topic)) return;
   struct msg_publish out = {.topic = m->topic,
                             .payload = m->payload,
                             .qos = m->qos,
