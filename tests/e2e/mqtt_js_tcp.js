@@ -46,6 +46,13 @@ async function version(v) {
   await a.publishAsync('kept/' + name, '', { qos: 1, retain: true })
   must('cleared', await next(b, 1), [['kept/' + name, '', 1, false]])
 
+  if (v === 5) {
+    await b.subscribeAsync({ 'live/+': { qos: 1, rap: true }, 'live/x': { qos: 1 } })
+    await a.publishAsync('live/x', 'as published', { qos: 1, retain: true })
+    await a.publishAsync('live/x', '', { qos: 1, retain: true })
+    must('retain as published', (await next(b, 2)).map(m => m[3]), [true, true])
+  }
+
   const keep = v === 5 ? { clean: false, properties: { sessionExpiryInterval: 600 } } : { clean: false }
   let d = await join(name + 'd', { protocolVersion: v, ...keep, will: { topic: 'j/will', payload: 'gone', qos: 1 } })
   must('new', d.ack.sessionPresent, false)
