@@ -58,7 +58,7 @@ static inline void start(struct rig *r, const struct rig_options *o) {
   struct rig_options d = o ? *o : (struct rig_options){0};
   if (!d.node.limits.mqtt_pool) d.node.limits.mqtt_pool = 32 << 20;
   rig_start(r, &d);
-  assert_int_equal(node_mqtt_open(r->node, &owner), 0);
+  assert_int_equal(node_mqtt_open(r->node, false, &owner), 0);
 }
 
 static inline void settle(struct rig *r) {
