@@ -200,6 +200,7 @@ static void client_frame(struct session *s, const struct frame *f) {
   case MSG_ACK:
   case MSG_RENEW:
   case MSG_REVOKED:
+  case MSG_PACE:
   case MSG_NOTICE:
   case MSG_PUBSUB_ROUTE:
   case MSG_RPC_ROUTE:

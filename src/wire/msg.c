@@ -37,6 +37,8 @@ const char *msg_type_name(uint8_t type) {
     return "renew";
   case MSG_REVOKED:
     return "revoked";
+  case MSG_PACE:
+    return "pace";
   case MSG_NOTICE:
     return "notice";
   case MSG_ANNOUNCE:
@@ -268,6 +270,8 @@ static bool read_brief_field(struct reader *r, uint64_t key, struct msg_publish 
     return p->slashes = (uint32_t)reader_uint(r), true;
   case PUBLISH_WAIT:
     return p->wait = reader_bool(r), true;
+  case PUBLISH_CONNECTION:
+    return p->connection = reader_uint(r), true;
   }
   return false;
 }
@@ -333,6 +337,13 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("number")) return m->revoked.number = reader_uint(r), true;
     if (KEY("list")) return m->revoked.list = reader_text(r), true;
     return false;
+  case MSG_PACE:
+    if (KEY("connection")) return m->pace.connection = reader_uint(r), true;
+    if (KEY("ms")) return m->pace.ms = reader_uint(r), true;
+    if (KEY("moves")) return m->pace.moves = reader_bool(r), true;
+    if (KEY("beside")) return m->pace.beside = reader_bool(r), true;
+    if (KEY("lately")) return m->pace.lately = reader_bool(r), true;
+    return false;
   case MSG_NOTICE:
     if (KEY("code")) return m->notice.code = reader_text(r), true;
     if (KEY("message")) return m->notice.message = reader_text(r), true;
@@ -358,6 +369,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("instance")) return p->instance = reader_text(r), true;
     if (KEY("replay")) return p->replay = reader_uint(r), true;
     if (KEY("retained_ms")) return p->retained_ms = reader_uint(r), true;
+    if (KEY("connection")) return p->connection = reader_uint(r), true;
     if (KEY("slashes")) return p->slashes = (uint32_t)reader_uint(r), true;
     return read_origin(r, key, &p->origin);
   }
@@ -496,6 +508,8 @@ static bool complete(const struct msg *m) {
     return m->found.is_value ? m->found.value.p != NULL : true;
   case MSG_STORE:
     return (m->store.key.p && m->store.value.p) || m->store.result.p;
+  case MSG_PACE:
+    return m->pace.connection > 0;
   case MSG_RENEW:
     return m->renew.pass.n > 0;
   case MSG_REVOKED:

@@ -18,6 +18,7 @@ enum msg_type {
   MSG_ACK = 0x05,      /* extension `ack` */
   MSG_RENEW = 0x06,    /* extension `node`: the sender's new pass */
   MSG_REVOKED = 0x07,  /* extension `node`: the number of a realm's list of revoked passes, or the list */
+  MSG_PACE = 0x08,     /* extension `node`: one publishing connection of the receiver is to wait, or to go on */
   MSG_NOTICE = 0x09,   /* extension `notice`: what happened to something that asked for no answer */
   MSG_ANNOUNCE = 0x0A, /* extensions `origin` and `topics`: what a number stands for from now on */
   MSG_PUBLISH = 0x10,
@@ -149,6 +150,15 @@ struct msg_revoked {
   uint64_t number;    /* of the sender's list; 0: it has none */
   struct slice list;  /* optional: trust/revoked.h */
 };
+/* A reader at the sender has no room for more of what one of the receiver's connections publishes, or has again. */
+#define PACE_LONGEST 1000u /* ms */
+struct msg_pace {
+  uint64_t connection; /* its number in PUBLISH */
+  uint64_t ms;         /* for how long it is to wait, at most PACE_LONGEST; 0: it may go on */
+  bool moves;          /* the reader does not keep up, and takes something still: only QoS 1 is to wait */
+  bool beside;         /* another reader there goes hungry by it */
+  bool lately;         /* the reader's queue was empty a moment ago */
+};
 struct msg_notice {
   struct slice code, message;
   uint64_t count; /* how often it happened since the last notice of this code */
@@ -190,6 +200,7 @@ struct msg_publish {
   uint64_t replay;        /* extension `node`: retained, in answer to RETAINED_GET with this number; 0: not */
   uint64_t retained_ms;   /* extension `node`: with retain, when its publisher's node took it; 0: absent */
   uint32_t slashes;       /* extension `node`: which separators of the topic its publisher wrote as slashes (names.h) */
+  uint64_t connection;    /* extension `node`: the sender's number of the publishing connection, for PACE; 0: absent */
   struct msg_origin origin;
 };
 /* Which retained messages a SUBSCRIBE is answered with; on the wire: absent or another number, 0, 2. */
@@ -305,6 +316,7 @@ struct msg {
     struct msg_ack ack;
     struct msg_renew renew;
     struct msg_revoked revoked;
+    struct msg_pace pace;
     struct msg_notice notice;
     struct msg_announce announce;
     struct msg_publish publish;
@@ -339,7 +351,8 @@ enum publish_key {
   PUBLISH_REPLAY,
   PUBLISH_RETAINED_MS,
   PUBLISH_SLASHES,
-  PUBLISH_WAIT
+  PUBLISH_WAIT,
+  PUBLISH_CONNECTION
 };
 
 /* Decodes a frame's payload. MACULA_BAD_FRAME (malformed, a required field missing or of the wrong type, trailing octets,

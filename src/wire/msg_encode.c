@@ -100,7 +100,7 @@ static void brief_flag(struct writer *w, enum publish_key key, bool v) {
 /* Short keys, rising. */
 static void brief(struct writer *w, const struct msg_publish *p) {
   writer_map(w, 2u + !!p->origin.number + !!p->qos + p->retain + !!p->message_id.p + p->has_ref + p->own + !!p->publisher.p +
-                    !!p->instance.p + !!p->replay + !!p->retained_ms + !!p->slashes + p->wait);
+                    !!p->instance.p + !!p->replay + !!p->retained_ms + !!p->slashes + p->wait + !!p->connection);
   brief_number(w, PUBLISH_NUMBER, p->topic_number);
   if (!p->topic_number) brief_text(w, PUBLISH_TOPIC, p->topic);
   brief_text(w, PUBLISH_PAYLOAD, p->payload.p ? p->payload : slice_str(""));
@@ -119,6 +119,7 @@ static void brief(struct writer *w, const struct msg_publish *p) {
   brief_number(w, PUBLISH_RETAINED_MS, p->retained_ms);
   brief_number(w, PUBLISH_SLASHES, p->slashes);
   brief_flag(w, PUBLISH_WAIT, p->wait);
+  brief_number(w, PUBLISH_CONNECTION, p->connection);
 }
 
 static void payload(struct writer *w, const struct msg *m) {
@@ -185,6 +186,14 @@ static void payload(struct writer *w, const struct msg *m) {
     number(w, K("number"), m->revoked.number);
     if (m->revoked.list.p) text(w, K("list"), m->revoked.list);
     break;
+  case MSG_PACE:
+    writer_map(w, 2u + m->pace.moves + m->pace.beside + m->pace.lately);
+    number(w, K("connection"), m->pace.connection);
+    number(w, K("ms"), m->pace.ms);
+    if (m->pace.moves) flag(w, K("moves"), true);
+    if (m->pace.beside) flag(w, K("beside"), true);
+    if (m->pace.lately) flag(w, K("lately"), true);
+    break;
   case MSG_NOTICE:
     writer_map(w, 3);
     text(w, K("code"), m->notice.code);
@@ -206,7 +215,7 @@ static void payload(struct writer *w, const struct msg *m) {
       break;
     }
     writer_map(w, 4u + !!p->message_id.p + p->wait + p->has_ref + !!p->publisher.p + !!p->instance.p + !!p->replay +
-                      !!p->retained_ms + !!p->slashes + origin_keys(&p->origin));
+                      !!p->retained_ms + !!p->slashes + !!p->connection + origin_keys(&p->origin));
     text(w, K("topic"), p->topic);
     text(w, K("payload"), p->payload);
     number(w, K("qos"), p->qos);
@@ -219,6 +228,7 @@ static void payload(struct writer *w, const struct msg *m) {
     if (p->replay) number(w, K("replay"), p->replay);
     if (p->retained_ms) number(w, K("retained_ms"), p->retained_ms);
     if (p->slashes) number(w, K("slashes"), p->slashes);
+    if (p->connection) number(w, K("connection"), p->connection);
     origin(w, &p->origin);
     break;
   }

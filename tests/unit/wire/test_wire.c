@@ -240,6 +240,38 @@ static void test_wait(void **state) {
   assert_int_equal(d.pong.caps, CAP_STREAMS | CAP_WAIT);
 }
 
+static void test_pace(void **state) {
+  uint8_t buf[128];
+  struct msg d;
+  (void)state;
+  struct msg p = {.type = MSG_PACE, .pace = {.connection = 300, .ms = PACE_LONGEST}};
+  round_trip(&p, &d, buf, sizeof buf);
+  assert_true(d.pace.connection == 300 && d.pace.ms == PACE_LONGEST);
+  assert_true(!d.pace.moves && !d.pace.beside && !d.pace.lately);
+  p.pace = (struct msg_pace){.connection = UINT64_MAX, .ms = 0, .moves = true, .beside = true, .lately = true};
+  round_trip(&p, &d, buf, sizeof buf);
+  assert_true(d.pace.connection == UINT64_MAX && !d.pace.ms && d.pace.moves && d.pace.beside && d.pace.lately);
+  assert_int_equal(msg_decode(MSG_PACE, S("\x80"), &d), MACULA_BAD_FRAME);
+  assert_int_equal(msg_decode(MSG_PACE, S("\x81\xa2ms\x01"), &d), MACULA_BAD_FRAME);
+  assert_int_equal(msg_decode(MSG_PACE,
+                              S("\x81\xaa"
+                                "connection\x00"),
+                              &d),
+                   MACULA_BAD_FRAME);
+  assert_int_equal(msg_decode(MSG_PACE,
+                              S("\x81\xaa"
+                                "connection\xff"),
+                              &d),
+                   MACULA_BAD_FRAME);
+  /* the connection that it names, in PUBLISH */
+  struct msg m = {.type = MSG_PUBLISH, .publish = {.topic = S("t"), .payload = S("1"), .connection = 70000}};
+  round_trip(&m, &d, buf, sizeof buf);
+  assert_int_equal(d.publish.connection, 70000);
+  m.publish.brief = true;
+  round_trip(&m, &d, buf, sizeof buf);
+  assert_int_equal(d.publish.connection, 70000);
+}
+
 /* Short keys: every field comes as it went, a publish of 64 bytes with a number takes 80. */
 static void test_short_keys(void **state) {
   uint8_t buf[512], id[CALL_ID_LEN] = {1}, who[ID_LEN] = {2};
@@ -345,6 +377,7 @@ int main(void) {
                                      cmocka_unit_test(test_every_cut_is_refused),
                                      cmocka_unit_test(test_origin),
                                      cmocka_unit_test(test_wait),
+                                     cmocka_unit_test(test_pace),
                                      cmocka_unit_test(test_short_keys),
                                      cmocka_unit_test(test_short_keys_or_long_ones),
                                      cmocka_unit_test(test_topics),
