@@ -22,6 +22,7 @@ struct entry {
   int err;
   uint32_t left, count, known;
   uint32_t silent, unknown;
+  uint64_t cut;
   struct part parts[];
 };
 
@@ -146,6 +147,19 @@ void inflight_answer(struct inflight *f, uint64_t number, struct inflight_party 
   }
 }
 
+static bool lacks(const struct entry *e, const struct inflight_party *node) {
+  for (uint32_t i = 0; i < e->count; i++)
+    if (e->parts[i].node == node) return true;
+  return false;
+}
+
+void inflight_cut(struct inflight *f, uint64_t number, const struct inflight_party *node, uint64_t count) {
+  struct hlink *h = count ? htab_find(&f->tab, &number, sizeof number) : NULL;
+  struct entry *e = h ? container_of(h, struct entry, h) : NULL;
+  if (!e || (node && !lacks(e, node))) return;
+  e->cut = count < UINT64_MAX - e->cut ? e->cut + count : UINT64_MAX;
+}
+
 void inflight_node_gone(struct inflight *f, struct inflight_party *node, int err) {
   while (!list_empty(&node->all)) {
     struct part *p = container_of(node->all.next, struct part, of_node);
@@ -193,7 +207,7 @@ bool inflight_next(struct inflight *f, struct inflight_result *ret) {
   if (list_empty(&f->done)) return false;
   struct entry *e = container_of(f->done.next, struct entry, done);
   *ret = (struct inflight_result){
-      .publisher = e->publisher->user, .ref = e->ref, .err = e->err, .silent = e->silent, .unknown = e->unknown};
+      .publisher = e->publisher->user, .ref = e->ref, .err = e->err, .silent = e->silent, .unknown = e->unknown, .cut = e->cut};
   entry_free(f, e);
   return true;
 }

@@ -50,6 +50,9 @@ uint64_t inflight_number(struct inflight *f); /* for a message whose answers are
 /* A node has answered: err 0, or the code that the publisher is told at once. Answers that are late or come from other nodes
  * are ignored. */
 void inflight_answer(struct inflight *f, uint64_t number, struct inflight_party *node, int err);
+/* So many subscribers were cut because of this message: at that node, if its answer is still missing, or (NULL) at this one, if
+ * the result was not handed out yet. Added up in the result. */
+void inflight_cut(struct inflight *f, uint64_t number, const struct inflight_party *node, uint64_t count);
 /* The node is dead or was restarted: its answers are no longer awaited, and the publishers that waited for one are told err, as
  * it is not known whether the node's clients got the message. */
 void inflight_node_gone(struct inflight *f, struct inflight_party *node, int err);
@@ -66,6 +69,7 @@ struct inflight_result {
    * answered. MACULA_TIMEOUT, or the code from a node's answer. */
   int err;
   uint32_t silent, unknown; /* nodes that have not answered: known to listen; their listeners unknown */
+  uint64_t cut;             /* subscribers that were cut because of it */
 };
 /* The next message that is done. False: none. */
 bool inflight_next(struct inflight *f, struct inflight_result *ret);

@@ -83,6 +83,7 @@ static void end(struct node *n) {
   mem_free(mem, d->f);
   if (d->end.wanted && d->end.session) publish_delivered(n, d);
   if (d->end.wanted && !d->end.session) spread_delivered(n, d);
+  if (d->end.number) spread_cut(n, d->end.number, d->end.partly.cut);
   mem_free(mem, d);
 }
 
@@ -129,6 +130,10 @@ bool deliver_tell(struct node *n, uint64_t session, const struct id *peer, uint6
   return true;
 }
 
+void deliver_counts(struct node *n, uint64_t number) {
+  if (n->messages.rest) n->messages.rest->end.number = number;
+}
+
 void deliver_step(struct node *n) {
   struct delivery *d = n->messages.rest;
   if (!d) return;
@@ -145,6 +150,7 @@ void deliver_step(struct node *n) {
 void deliver_done(struct node *n) {
   if (!n->messages.rest) return;
   n->messages.rest->end.wanted = false;
+  n->messages.rest->end.number = 0;
   end(n);
 }
 

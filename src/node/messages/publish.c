@@ -17,14 +17,13 @@
 
 /* ---- publish ---------------------------------------------------------------------------------------------------------------
  */
-int publish_local(struct node *n, struct session *from, const struct msg_publish *m, const struct principal *by) {
+int publish_local(struct node *n, const struct msg_publish *m, const struct principal *by, uint64_t *ret_cut) {
   struct topic_subscriber *hit;
   struct msg_publish local = *m;
   if (name_is_sys(m->topic)) return MACULA_FORBIDDEN;
   local.retained_ms = 0;
-  uint64_t cut = 0;
-  int err = deliver_match(n, from, m->topic, &hit);
-  return err || !hit ? err : deliver_begin(n, from, hit, &local, by, &cut);
+  int err = deliver_match(n, NULL, m->topic, &hit);
+  return err || !hit ? err : deliver_begin(n, NULL, hit, &local, by, ret_cut);
 }
 
 /* Who gets it, here and at other nodes; of one that is sent again those here have it already. */

@@ -543,6 +543,8 @@ static int wait_for(struct session *from, const struct listeners *to, uint64_t r
     int err = inflight_begin(f, &from->unacked, ref, &all, n->now, ret_number);
     if (err) return err == MACULA_EFULL ? MACULA_RATE_LIMITED : err;
     *ret_waits = true;
+    inflight_cut(f, *ret_number, NULL, ret_partly->cut);
+    deliver_counts(n, *ret_number);
   } else {
     ret_partly->silent = all.silent;
     ret_partly->unknown = all.unknown;
@@ -594,9 +596,10 @@ const char *spread_text(int err, const struct msg_partly *partly, char buf[SPREA
   return buf;
 }
 
-static void answer(struct peer *p, const struct msg_publish *m, int err) {
+static void answer(struct peer *p, const struct msg_publish *m, int err, uint64_t cut) {
   if (!m->has_ref) return;
   struct msg a = answer_ack(m->ref, err, NULL);
+  a.ack.partly.cut = cut;
   if (p->link)
     session_tell(p->link, &a, false);
   else
@@ -608,6 +611,7 @@ static void receive(struct peer *p, const struct msg_publish *given, struct prin
   struct msg_publish m = *given;
   char topic[NAME_MAX_LEN + 1];
   struct dedup_key key;
+  struct msg_partly partly = {0};
   size_t len;
   int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : m.topic_number ? 0 : name_topic(m.topic, topic, &len);
   bool keyed = !err && m.qos && m.publisher.n == ID_LEN && m.instance.n == INSTANCE_LEN && m.message_id.n == CALL_ID_LEN;
@@ -624,7 +628,7 @@ static void receive(struct peer *p, const struct msg_publish *given, struct prin
     memcpy(key.message_id, m.message_id.p, CALL_ID_LEN);
     if (dedup_seen(&n->messages.dedup, &key, n->now)) {
       n->spread.duplicates++;
-      answer(p, given, 0);
+      answer(p, given, 0, 0);
       return;
     }
   }
@@ -633,20 +637,22 @@ static void receive(struct peer *p, const struct msg_publish *given, struct prin
   if (!err) {
     m.publisher = m.instance = SLICE_NONE;
     m.has_ref = false;
-    err = publish_local(n, NULL, &m, by);
+    err = publish_local(n, &m, by, &partly.cut);
   }
   if (!err) {
     n->spread.received++;
     if (given->retain && given->retained_ms) recall_live(p, m.topic, given->retained_ms);
     if (keyed) (void)dedup_add(&n->messages.dedup, &key, n->now);
   }
-  if (!given->has_ref || err || !deliver_tell(n, 0, &p->id, given->ref, 0, &(struct msg_partly){0})) answer(p, given, err);
+  if (!given->has_ref || err || !deliver_tell(n, 0, &p->id, given->ref, 0, &partly)) answer(p, given, err, partly.cut);
 }
 
 void spread_delivered(struct node *n, const struct delivery *d) {
   struct peer *p = peer_find(n, &d->end.peer);
-  if (p) answer(p, &(struct msg_publish){.ref = d->end.ref, .has_ref = true}, 0);
+  if (p) answer(p, &(struct msg_publish){.ref = d->end.ref, .has_ref = true}, 0, d->end.partly.cut);
 }
+
+void spread_cut(struct node *n, uint64_t number, uint64_t count) { inflight_cut(&n->spread.inflight, number, NULL, count); }
 
 /* A message from another node's client, for this node's own subscribers only. */
 void spread_receive(struct peer *p, const struct msg_publish *m) {
@@ -673,6 +679,7 @@ void spread_ack(struct peer *p, const struct msg_ack *m) {
   if (s->on && s->probe && m->ref - s->probe <= n->spread.inflight.last - s->probe &&
       time_since(n->now, s->probe_at) < ANSWER_TIME)
     speak_again(p);
+  inflight_cut(&n->spread.inflight, m->ref, &p->spread.unacked, m->partly.cut);
   inflight_answer(&n->spread.inflight, m->ref, &p->spread.unacked, err);
   spread_results(n);
 }
@@ -683,7 +690,7 @@ void spread_results(struct node *n) {
   if (n->messages.rest) return; /* it may be the one of which our own clients have not all had their copies */
   while (inflight_next(&n->spread.inflight, &r)) {
     struct session *s = r.publisher;
-    struct msg_partly partly = {.silent = r.silent, .unknown = r.unknown};
+    struct msg_partly partly = {.cut = r.cut, .silent = r.silent, .unknown = r.unknown};
     if (s->state == SESSION_IN) session_ack_partly(s, r.ref, r.err, spread_text(r.err, &partly, buf), &partly);
     if (node_spent(n)) return;
   }

@@ -48,6 +48,8 @@ const char *spread_text(int err, const struct msg_partly *partly, char buf[SPREA
 void spread_receive(struct peer *p, const struct msg_publish *m);
 void spread_ack(struct peer *p, const struct msg_ack *m);
 void spread_delivered(struct node *n, const struct delivery *d); /* the last subscriber here has its copy: tells the node */
+/* So many subscribers of ours were cut because of the message that other nodes are to acknowledge by this number. */
+void spread_cut(struct node *n, uint64_t number, uint64_t count);
 void spread_results(struct node *n);                             /* ACKs for what is done */
 /* Checks our clients' patterns, the nodes that are told of them, and the messages and answers under way (base/check.h).
  * O(subscriptions, nodes, messages). */

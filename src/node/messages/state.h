@@ -25,6 +25,7 @@ struct delivery { /* a message that many get, from the turn on in which not all 
     uint64_t ref;
     int err;
     struct msg_partly partly;
+    uint64_t number; /* of a message that other nodes are to acknowledge, and then the publisher is told; 0: none */
   } end;
   uint32_t count, most, at; /* most: there is room for */
   uint64_t to[];            /* serials of the sessions that are to get it; those before `at` have it */

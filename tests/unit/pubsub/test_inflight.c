@@ -148,6 +148,32 @@ static void unknown_and_silent(void **state) {
   end(&x);
 }
 
+static void counts_who_was_cut(void **state) {
+  struct fixture x;
+  struct inflight_result r;
+  uint64_t a, b;
+  (void)state;
+  begin(&x, 100, 100);
+  assert_int_equal(put(&x, 0, 7, 2, 0, &a), 0);
+  assert_int_equal(put(&x, 0, 8, 1, 0, &b), 0);
+  inflight_cut(&x.f, a, NULL, 3);
+  inflight_cut(&x.f, a, &x.node[0], 4);
+  inflight_answer(&x.f, a, &x.node[0], 0);
+  inflight_cut(&x.f, a, &x.node[0], 5); /* has answered */
+  inflight_cut(&x.f, a, &x.node[3], 5); /* was not asked */
+  inflight_cut(&x.f, 12345, NULL, 5);
+  inflight_answer(&x.f, a, &x.node[1], 0);
+  inflight_cut(&x.f, a, NULL, 1); /* done, and not handed out */
+  assert_true(inflight_next(&x.f, &r));
+  assert_int_equal(r.cut, 8);
+  inflight_cut(&x.f, b, &x.node[0], UINT64_MAX);
+  inflight_cut(&x.f, b, NULL, 9);
+  inflight_answer(&x.f, b, &x.node[0], 0);
+  assert_true(inflight_next(&x.f, &r));
+  assert_true(r.cut == UINT64_MAX);
+  end(&x);
+}
+
 static void limits(void **state) {
   struct fixture x;
   uint64_t n;
@@ -211,6 +237,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(done_when_each_node_has_answered),
                                      cmocka_unit_test(time_and_errors),
                                      cmocka_unit_test(unknown_and_silent),
+                                     cmocka_unit_test(counts_who_was_cut),
                                      cmocka_unit_test(limits),
                                      cmocka_unit_test(every_allocation_may_fail),
                                      cmocka_unit_test(costs_what_is_planned)};

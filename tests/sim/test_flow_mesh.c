@@ -1,0 +1,153 @@
+/* Publishers whose readers are at other nodes: they wait at their own node, for as long as a reader there keeps up, and learn
+ * who was cut there. */
+#include "mesh_rig.h"
+#include "node/session/room.h"
+#include "node/session/session.h"
+
+#define STREAMS (RIG_EXT | CAP_STREAMS | CAP_NOTICE)
+#define TEXT 1000 /* bytes of a payload */
+#define STEP (5 * NS_MS)
+
+struct slow { /* a client that takes so many bytes a second */
+  struct rig_client *c;
+  double rate, credit;
+};
+
+struct flow_mesh {
+  struct mesh mesh;
+  struct slow slow[8];
+  int slow_count;
+  char text[TEXT + 1];
+};
+
+static void start(struct flow_mesh *f, unsigned nodes, const struct node_limits *limits, uint64_t delay) {
+  struct sim_link link = {.delay = delay};
+  struct rig_options o = {.link = &link};
+  if (limits) o.node.limits = *limits;
+  memset(f, 0, sizeof *f);
+  memset(f->text, 'x', TEXT);
+  mesh_start_joined(&f->mesh, nodes, &o);
+  for (unsigned i = 0; i < nodes; i++) f->mesh.rig[i].rarely = 63;
+}
+
+static struct rig_client *client(struct flow_mesh *f, unsigned node) { return rig_join(&f->mesh.rig[node], 0, NULL, STREAMS); }
+
+static struct rig_client *reader(struct flow_mesh *f, unsigned node, const char *topic) {
+  struct rig_client *c = client(f, node);
+  assert_int_equal(rig_subscribe(c, topic), 0);
+  return c;
+}
+
+/* It takes so many bytes a second from now on. */
+static struct slow *slow_down(struct flow_mesh *f, struct rig_client *c, double rate) {
+  c->holds = true;
+  f->slow[f->slow_count] = (struct slow){c, rate, 0};
+  return &f->slow[f->slow_count++];
+}
+
+static void publish(struct rig_client *c, const char *topic, const char *text, int qos, uint64_t ref) {
+  uint8_t id[CALL_ID_LEN] = {0};
+  memcpy(id, &ref, sizeof ref);
+  struct msg m = {.type = MSG_PUBLISH,
+                  .publish = {.topic = slice_str(topic),
+                              .payload = slice_str(text),
+                              .qos = (uint64_t)qos,
+                              .message_id = slice_of(id, sizeof id),
+                              .ref = ref,
+                              .has_ref = qos > 0}};
+  rig_send_by_one_way(c, &m);
+}
+
+static void flood(struct flow_mesh *f, struct rig_client *c, const char *topic, int count) {
+  for (int i = 0; i < count; i++) publish(c, topic, f->text, 0, 0);
+}
+
+static void give(struct slow *s, double seconds) {
+  struct rig_client *c = s->c;
+  s->credit += s->rate * seconds;
+  if (s->credit > (double)c->owed_one_way) s->credit = (double)c->owed_one_way;
+  size_t n = (size_t)s->credit;
+  if (!n || !c->conn) return;
+  quic_consume_stream(c->conn, 3, n);
+  c->owed_one_way -= n;
+  s->credit -= (double)n;
+}
+
+/* Runs until done says so; returns how long that took, ns. */
+static nanotime run(struct flow_mesh *f, nanotime most, bool (*done)(void *ctx), void *ctx) {
+  struct sim_net *net = f->mesh.rig[0].net;
+  nanotime began = sim_net_now(net);
+  while (!done || !done(ctx)) {
+    nanotime now = sim_net_now(net);
+    if (time_since(now, began) >= most) break;
+    (void)sim_net_run(net, time_add(now, STEP), done, ctx);
+    double seconds = (double)time_since(sim_net_now(net), now) / (double)NS_SEC;
+    for (int i = 0; i < f->slow_count; i++) give(&f->slow[i], seconds);
+  }
+  return time_since(sim_net_now(net), began);
+}
+
+struct goal {
+  struct rig_client *c;
+  uint8_t type;
+  uint64_t count;
+};
+static bool got_all(void *ctx) {
+  const struct goal *g = ctx;
+  return g->c->counts[g->type] >= g->count || g->c->closed;
+}
+static nanotime until(struct flow_mesh *f, struct rig_client *c, uint8_t type, uint64_t count, nanotime most) {
+  struct goal g = {c, type, count};
+  nanotime took = run(f, most, got_all, &g);
+  assert_false(c->closed);
+  assert_int_equal(c->counts[type], count);
+  return took;
+}
+
+static uint64_t sum(struct flow_mesh *f, const char *metric) {
+  uint64_t all = 0;
+  for (unsigned i = 0; i < f->mesh.count; i++) all += rig_metric(&f->mesh.rig[i], metric);
+  return all;
+}
+
+static void no_loss(struct flow_mesh *f) {
+  assert_int_equal(sum(f, "messages_dropped_total"), 0);
+  assert_int_equal(sum(f, "mesh_messages_dropped_total"), 0);
+}
+
+/* ---- who was cut -----------------------------------------------------------------------------------------------------------
+ */
+static uint64_t cut_of(struct rig_client *p) {
+  struct msg m;
+  uint64_t cut = 0;
+  for (size_t i = 0; i < p->kept_count; i++)
+    if (p->kept[i].type == MSG_ACK && !msg_decode(MSG_ACK, slice_of(p->kept[i].payload, p->kept[i].len), &m))
+      cut += m.ack.partly.cut;
+  return cut;
+}
+
+/* Stopped readers here and there: the publisher is told of all. */
+static void test_cut_everywhere(void **state) {
+  struct flow_mesh f;
+  struct rig_client *bad[4];
+  (void)state;
+  start(&f, 3, &(struct node_limits){.client_queue = 64 << 10, .send_pool = 16 << 20}, NS_MS);
+  struct rig_client *p = client(&f, 0), *good = reader(&f, 1, "t");
+  static const unsigned at[] = {0, 1, 1, 2};
+  for (int i = 0; i < 4; i++) (void)slow_down(&f, bad[i] = reader(&f, at[i], "t"), 0);
+  mesh_settle(&f.mesh);
+  for (uint64_t i = 1; i <= 3000; i++) {
+    publish(p, "t", f.text, 1, i);
+    if (i % 30 == 0) (void)run(&f, 50 * NS_MS, NULL, NULL);
+  }
+  (void)until(&f, p, MSG_ACK, 3000, 100 * NS_SEC);
+  (void)until(&f, good, MSG_PUBLISH, 3000, NS_SEC);
+  for (int i = 0; i < 4; i++) assert_true(bad[i]->closed);
+  assert_int_equal(cut_of(p), 4);
+  mesh_stop(&f.mesh);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cut_everywhere)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
