@@ -7,6 +7,7 @@
 #include "node/mesh/member.h"
 #include "node/messages/deliver.h"
 #include "node/messages/hold.h"
+#include "node/messages/pace.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
@@ -50,6 +51,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_SEND] = (size_t)(door_quic_owned(n) + lanes_owned(n) + deliver_frames_owned(n) + mqtt_door_frames_owned(n) + 0.5);
   ret[ROW_RECEIVE] = receive_owned(n);
   ret[ROW_FLOW] = room_owned(n);
+  ret[ROW_PACE] = pace_owned(n);
   ret[ROW_CLIENTS] = clients_owned(&n->sessions.clients);
   ret[ROW_TOPICS] = topic_index_owned(n->messages.topics) + patterns;
   ret[ROW_FANOUT] = deliver_owned(n);
@@ -127,6 +129,7 @@ const char *node_check(const struct node *n) {
   CHECK_PART(receive_check(n));
   CHECK_PART(room_check(n));
   CHECK_PART(hold_check(n));
+  CHECK_PART(pace_check(n));
   CHECK_PART(peers_check(n));
   CHECK_PART(join_check(n));
   CHECK_PART(silent_check(n));

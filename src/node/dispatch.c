@@ -6,6 +6,7 @@
 #include "node/calls/remote.h"
 #include "node/calls/rpc.h"
 #include "node/mesh/member.h"
+#include "node/messages/pace.h"
 #include "node/messages/publish.h"
 #include "node/messages/spread.h"
 #include "node/peers/link.h"
@@ -256,6 +257,9 @@ void dispatch_message(struct peer *p, const struct msg *m) {
     break;
   case MSG_PUBLISH:
     spread_receive(p, &m->publish);
+    break;
+  case MSG_PACE:
+    pace_heard(p, &m->pace);
     break;
   case MSG_REVOKED:
     revoked_heard(p, &m->revoked);

@@ -5,6 +5,7 @@
 #include "node/calls/rpc.h"
 #include "node/mesh/member.h"
 #include "node/messages/hold.h"
+#include "node/messages/pace.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
@@ -34,6 +35,7 @@ void session_end(struct session *s) {
   if (s->peer) rpc_connection_ends(s);
   session_unlist(s);
   receive_end(s);
+  pace_session_end(s);
   hold_session_end(s);
   replay_end(s);
   link_end(s);

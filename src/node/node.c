@@ -17,6 +17,7 @@
 #include "node/messages/deliver.h"
 #include "node/messages/disk.h"
 #include "node/messages/hold.h"
+#include "node/messages/pace.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
@@ -141,6 +142,7 @@ static void init_tables(struct node *n) { /* tables that allocate nothing at the
   list_init(&n->flow.released);
   n->flow.clock = n->flow.last = n->now;
   n->flow.look_at = TIME_NEVER;
+  pace_init(n);
   for (int i = 0; i < LATERS; i++) list_init(&n->receive.later[i]);
   list_init(&n->replays.all);
   list_init(&n->join.seeds);
@@ -338,6 +340,7 @@ void node_free(struct node *n) {
   disk_done(n);
   retained_done(&n->messages.retained);
   dedup_done(&n->messages.dedup);
+  pace_done(n);
   topics_done(n);
   origins_done(n);
   clients_done(&n->sessions.clients);
@@ -427,7 +430,7 @@ static nanotime deadline(void *ctx) {
     at = time_min(at, n->sweep_at);
   at = time_min(at, time_min(mesh_deadline(n), time_min(time_min(link_deadline(n), ask_deadline(n)), join_deadline(n))));
   at = time_min(at, time_min(spread_deadline(n), time_min(trust_deadline(n), seals_deadline(n))));
-  at = time_min(at, time_min(receive_deadline(n), hold_deadline(n)));
+  at = time_min(at, time_min(receive_deadline(n), time_min(hold_deadline(n), pace_deadline(n))));
   at = time_min(at, time_min(notices_deadline(n), mqtt_door_deadline(n)));
   at = time_min(at, time_min(start_deadline(n), providers_deadline(n)));
   at = time_min(at, time_min(account_deadline(n), disk_deadline(n)));
@@ -525,6 +528,7 @@ static const struct step {
              {"delivery", deliver_step},
              {"publishers", receive_go_on},
              {"readers", hold_tick},
+             {"paces", pace_tick},
              {"publishers", receive_held},
              {"connections", connections},
              {"calls", calls},

@@ -147,7 +147,43 @@ static void test_cut_everywhere(void **state) {
   mesh_stop(&f.mesh);
 }
 
+/* ---- between ends that keep up -----------------------------------------------------------------------------------------------
+ */
+static void flat_out(uint64_t delay, double rate) {
+  struct flow_mesh f;
+  start(&f, 2, NULL, delay);
+  struct rig_client *p = client(&f, 0), *a = reader(&f, 1, "t"), *q = client(&f, 0), *b = reader(&f, 1, "u");
+  mesh_settle(&f.mesh);
+  if (rate > 0) (void)slow_down(&f, a, rate);
+  flood(&f, p, "t", 40000);
+  (void)run(&f, NS_SEC, NULL, NULL);
+  flood(&f, q, "u", 4000); /* by the same link */
+  nanotime other = until(&f, b, MSG_PUBLISH, 4000, 60 * NS_SEC), took = until(&f, a, MSG_PUBLISH, 40000, 100 * NS_SEC);
+  printf("delay %.1f ms, %.1f MB/s: %.2f s, the other %.2f s, said %llu, held %llu, peak %llu\n", (double)delay / 1e6, rate / 1e6,
+         (double)took / 1e9, (double)other / 1e9, (unsigned long long)sum(&f, "paces_said_total"),
+         (unsigned long long)sum(&f, "publishers_held_total"),
+         (unsigned long long)rig_metric(&f.mesh.rig[1], "memory_peak_bytes{table=\"send_queues\"}"));
+  no_loss(&f);
+  (void)run(&f, 3 * NS_SEC, NULL, NULL);
+  assert_int_equal(sum(&f, "publishers_waiting"), 0);
+  assert_int_equal(sum(&f, "memory_bytes{table=\"flow\"}"), 0);
+  mesh_stop(&f.mesh);
+}
+
+static void test_flat_out(void **state) {
+  (void)state;
+  flat_out(100 * NS_US, 0);
+  flat_out(20 * NS_MS, 0);
+}
+
+static void test_alone(void **state) {
+  (void)state;
+  flat_out(100 * NS_US, 1 << 20);
+  flat_out(100 * NS_US, 10 << 20);
+  flat_out(40 * NS_MS, 1 << 20);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cut_everywhere)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cut_everywhere), cmocka_unit_test(test_flat_out), cmocka_unit_test(test_alone)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

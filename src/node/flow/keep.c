@@ -41,6 +41,17 @@ static const struct keep_sample *oldest(const struct keep_sample past[SAMPLES]) 
   return &past[i];
 }
 
+double keep_rate(const struct keep *k, const struct keep_now *now) {
+  const struct keep_sample *from = before(k->past, now, keep_window(now->rtt) / 2);
+  if (!from) from = oldest(k->past);
+  uint64_t passed = from->at ? time_since(now->clock, from->at) : 0;
+  return passed ? (double)(uint32_t)(now->total - from->total) / ((double)passed / (double)NS_SEC) : 0;
+}
+
+bool keep_was_empty(const struct keep *k, const struct keep_now *now) {
+  return now->total == now->acked || !before(k->past, now, keep_window(now->rtt));
+}
+
 /* `far` samples are up to half older than they need be, which is in its favour; so are those of a queue that nobody looked at.
  */
 static bool is_enough(const struct keep_sample *from, const struct keep_now *now, uint64_t window) {

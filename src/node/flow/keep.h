@@ -32,6 +32,10 @@ static inline bool keep_is_due(const struct keep *k, nanotime clock) {
 }
 /* To be called while the queue grows or is waited for. */
 void keep_note(struct keep *k, const struct keep_now *now);
+/* Bytes a second that came into the queue over a window or less; 0: unknown. */
+double keep_rate(const struct keep *k, const struct keep_now *now);
+/* Whether the queue was empty within the window, as far as anybody looked: it is behind by a burst only. */
+bool keep_was_empty(const struct keep *k, const struct keep_now *now);
 bool keep_holds(const struct keep *k, const struct keep_now *now);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "base/time.h"
 #include "bounded/bucket.h"
+#include "bounded/htab.h"
 
 struct session;
 
@@ -30,11 +31,23 @@ struct flow_reader {
   struct session *s;
   struct list all;     /* flow.readers: those that publishers wait for stand before the others */
   struct list holders; /* flow_held.of_reader, longest first */
+  struct list paces;   /* flow_pacing.of_reader: publishers at other nodes that are told to wait for it, */
+  struct list pacing;  /* and while there are any: flow.pacing_readers */
+  nanotime paced_at;   /* progress of its queue when these were looked at last */
+  bool far;            /* it is part of a flow_paced */
   struct keep keep;
   nanotime
       progress; /* of its queue, when the first of those that wait was looked at; it is looked at again when that changes, */
   nanotime again_at; /* or then */
 };
+
+static inline void flow_reader_init(struct flow_reader *r, struct session *s) {
+  *r = (struct flow_reader){.s = s};
+  list_init(&r->all);
+  list_init(&r->holders);
+  list_init(&r->paces);
+  list_init(&r->pacing);
+}
 
 /* Another one that the publisher's messages go to. */
 struct flow_other {
@@ -60,6 +73,31 @@ struct flow_held {
   uint64_t turn;           /* flow.turn in which it began */
 };
 
+/* Another node has said that one of its readers has no room for what one of our connections publishes: messages/pace.h. */
+struct flow_paced {
+  struct flow_reader at; /* at.s: the link, at.holders: that connection's publish, if it waits for this */
+  struct session *from;  /* the publishing connection, and the next one of what was said of it: */
+  struct flow_paced *next;
+  struct list all; /* flow.paced.all */
+  nanotime until;
+  bool moves, beside, lately; /* wire/msg.h: struct msg_pace */
+};
+/* A connection at another node that was told so by us. */
+struct flow_pacing {
+  struct hlink h;
+  uint64_t key[2]; /* the link's serial, and the connection's number at the other node */
+  struct session *link;
+  struct flow_reader *reader; /* of ours, the fullest */
+  struct list of_reader;
+  struct list all; /* flow.pacing.all */
+  nanotime said_at, looked_at;
+  uint64_t other;    /* serial of another reader that its messages went to, */
+  nanotime other_at; /* then */
+  uint8_t kind;      /* enum budget_kind, of the last message */
+  bool moves, beside, lately;
+};
+#define PACE_MOST 4096u /* of either */
+
 struct flow {
   nanotime clock;      /* time in which this node could send */
   nanotime last;       /* node.now of the turn before */
@@ -75,6 +113,18 @@ struct flow {
   bool ready;                 /* some may be able to go on, and there was no time to see to it */
   uint64_t held, over;        /* times that a publisher was held, and that it went on as an account was empty */
   double waited;              /* s, for readers beside hungry ones */
+  struct {
+    struct list all;
+    uint32_t count;
+    nanotime sweep_at;
+    uint64_t heard, ignored; /* frames; those about connections that are gone, or for which there was no room */
+  } paced;
+  struct {
+    struct htab tab;
+    struct list all, readers;
+    nanotime look_at;
+    uint64_t said, refused; /* frames; connections for which there was no room */
+  } pacing;
 };
 
 #endif

@@ -35,8 +35,8 @@ int deliver_begin(struct node *n, struct session *from, struct topic_subscriber 
  * session 0: `peer` published it. False: all have it, tell the publisher now. */
 bool deliver_tell(struct node *n, uint64_t session, const struct id *peer, uint64_t ref, int err,
                   const struct msg_partly *partly);
-/* After deliver_begin: other nodes acknowledge the message by this number, and if some are left here, those of them that are cut
- * count in its result (spread_cut). */
+/* After deliver_begin: other nodes acknowledge the message by this number, and if some are left here, those of them that are
+ * cut count in its result (spread_cut). */
 void deliver_counts(struct node *n, uint64_t number);
 void deliver_step(struct node *n); /* once a turn */
 void deliver_done(struct node *n);

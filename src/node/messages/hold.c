@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "node/flow/budget.h"
 #include "node/messages/deliver.h"
+#include "node/messages/pace.h"
 #include "node/messages/spread.h"
 #include "node/session/room.h"
 #include "node/session/session.h"
@@ -54,6 +55,14 @@ static bool starves(struct session *from, const struct session *reader, const st
   return false;
 }
 
+static struct flow_paced *far_of(struct flow_reader *r) { return r->far ? container_of(r, struct flow_paced, at) : NULL; }
+
+/* The same for one that waits. */
+static bool is_starving(const struct flow_held *h, nanotime since, enum hunger how) {
+  const struct flow_paced *p = far_of(h->reader);
+  return (p && p->beside) || starves(h->s, h->reader->s, &h->least, since, how);
+}
+
 static void remember(struct session *from, struct session *to) {
   struct flow_others *o = &from->others;
   struct flow_other now = other(to);
@@ -81,8 +90,14 @@ static bool others_wait(const struct session *to) {
   return r && !list_empty(&r->holders) && to->node->flow.served != r;
 }
 
+static struct flow_paced *paced_by(const struct ask *a, const struct session *to) {
+  return to->peer ? pace_of(a->from, to, a->kind) : NULL;
+}
+
 static enum room room_of(const struct ask *a, struct session *to) {
-  return others_wait(to) && room_keeps_up(to) ? ROOM_LATER : room_for(to, a->need);
+  const struct flow_paced *p = paced_by(a, to);
+  if (p) return p->moves ? ROOM_NONE : ROOM_LATER;
+  return others_wait(to) && room_keeps_up(to) ? ROOM_LATER : room_ask(to, a->need);
 }
 
 static void ask_one(struct ask *a, struct session *to) {
@@ -97,9 +112,10 @@ static void ask_one(struct ask *a, struct session *to) {
     a->next = to;
     a->next_queued = queued;
   }
-  if (a->later || (!queued && !to->reader)) return;
+  if (a->later || (!queued && !to->reader && !a->from->paced)) return;
   enum room room = room_of(a, to);
-  a->later = room == ROOM_LATER || (room == ROOM_NONE && a->kind == BUDGET_KIND_QOS1 && room_moves(to));
+  a->later = room == ROOM_LATER || (room == ROOM_YES && room_is_ahead(to, a->need)) ||
+             (room == ROOM_NONE && a->kind == BUDGET_KIND_QOS1 && room_moves(to));
 }
 
 static struct flow_other least_beside(const struct ask *a, const struct session *to) {
@@ -109,10 +125,12 @@ static struct flow_other least_beside(const struct ask *a, const struct session 
 
 static bool is_worth_it(const struct ask *a, struct session *to) {
   enum room room = room_of(a, to);
-  if (room == ROOM_YES || (room == ROOM_NONE && a->kind != BUDGET_KIND_QOS1)) return false;
+  if (room == ROOM_NONE && a->kind != BUDGET_KIND_QOS1) return false;
   struct flow_other least = least_beside(a, to);
+  if (room == ROOM_YES) return room_is_ahead(to, a->need) && !starves(a->from, to, &least, to->node->now, SOON);
+  const struct flow_paced *p = paced_by(a, to);
   if (room == ROOM_LATER && account_may_wait(a->from, to, a->kind) >= BUDGET_LEAST) return true;
-  return !starves(a->from, to, &least, to->node->now, SOON) && (room == ROOM_LATER || room_moves(to));
+  return !(p && p->beside) && !starves(a->from, to, &least, to->node->now, SOON) && (room == ROOM_LATER || room_moves(to));
 }
 
 /* Calls fn for each that gets the message but the publisher itself, until it returns true; returns for whom. */
@@ -137,7 +155,8 @@ static void begin(const struct ask *a, struct session *to) {
   struct flow *f = &n->flow;
   s->holds = true;
   if (s->held) return; /* on another of its ways something waits already */
-  struct flow_reader *r = room_reader(to);
+  struct flow_paced *p = paced_by(a, to);
+  struct flow_reader *r = p ? &p->at : room_reader(to);
   struct flow_held *h = r ? mem_calloc(&n->rows.mem[ROW_FLOW], 1, sizeof *h) : NULL;
   if (!h) return;
   *h = (struct flow_held){.s = s,
@@ -148,10 +167,10 @@ static void begin(const struct ask *a, struct session *to) {
                           .turn = f->turn,
                           .need = (uint32_t)a->need,
                           .kind = (uint8_t)a->kind};
-  h->hungry = starves(s, to, &h->least, n->now, HUNGRY);
+  h->hungry = is_starving(h, n->now, HUNGRY);
   list_init(&h->of_reader);
   if (list_empty(&r->holders)) { /* to the front */
-    list_remove(&r->all);
+    if (!r->far) list_remove(&r->all);
     list_prepend(&f->readers, &r->all);
   }
   list_append(&r->holders, &h->of_reader);
@@ -189,7 +208,7 @@ static void let_go(struct flow_held *h) {
   h->reader = NULL;
   if (!r || !list_empty(&r->holders)) return;
   list_remove(&r->all); /* behind those that are waited for */
-  list_append(&f->readers, &r->all);
+  if (!r->far) list_append(&f->readers, &r->all);
 }
 
 /* Charges the time since the last look, half of it where another one is hungry only now, or was only then. Most waits for a
@@ -198,7 +217,7 @@ static void charge_time(struct flow_held *h) {
   struct session *s = h->s, *to = h->reader->s;
   struct node *n = s->node;
   bool was = h->hungry;
-  h->hungry = starves(s, to, &h->least, h->since, HUNGRY);
+  h->hungry = is_starving(h, h->since, HUNGRY);
   nanotime passed = (n->now - h->charged) / 2 * (unsigned)(was + h->hungry);
   h->charged = n->now;
   if (!passed) return;
@@ -219,20 +238,28 @@ static struct session *take(struct flow_held *h) {
   return s;
 }
 
+static enum room room_at(struct flow_reader *r, size_t need) {
+  const struct flow_paced *p = far_of(r);
+  if (!p) return room_ask(r->s, need);
+  return r->s->node->now >= p->until ? ROOM_YES : p->moves ? ROOM_NONE : ROOM_LATER;
+}
+
 /* Asking anew has its cost, so there is to be room for some more. */
 static bool may_go(struct flow_held *h) {
   struct session *to = h->reader->s;
   if (to->state != SESSION_IN || h->s->state != SESSION_IN) return true;
-  enum room room = room_for(to, h->need);
+  enum room room = room_at(h->reader, h->need);
   bool long_ago = time_since(to->node->now, h->since) >= NS_SEC;
-  if (room == ROOM_YES && (long_ago || room_for(to, h->need + room_step(to)) == ROOM_YES)) return true;
-  if (room != ROOM_NONE)
-    return account_may_wait(h->s, to, (enum budget_kind)h->kind) <= 0 && starves(h->s, to, &h->least, h->since, HUNGRY);
-  return h->kind != BUDGET_KIND_QOS1 || !room_moves(to) || starves(h->s, to, &h->least, h->since, SOON);
+  if (room == ROOM_YES && room_is_ahead(to, h->need) && !is_starving(h, h->since, SOON)) return false;
+  if (room == ROOM_YES && (long_ago || room_at(h->reader, h->need + room_step(to)) == ROOM_YES)) return true;
+  if (room != ROOM_NONE) return account_may_wait(h->s, to, (enum budget_kind)h->kind) <= 0 && is_starving(h, h->since, HUNGRY);
+  return h->kind != BUDGET_KIND_QOS1 || !room_moves(to) || is_starving(h, h->since, SOON);
 }
 
 /* Nothing has changed since the last look, as far as is cheap to see. */
-static bool is_idle(const struct flow_reader *r) {
+static bool is_idle(struct flow_reader *r) {
+  const struct flow_paced *p = far_of(r);
+  if (p) return r->s->node->now < r->again_at && r->s->node->now < p->until;
   return r->s->node->now < r->again_at && door_progress(&r->s->door, DOOR_ALL) == r->progress && r->s->state == SESSION_IN;
 }
 
@@ -274,7 +301,7 @@ static void look(struct node *n) {
   list_for_safe(it, &f->readers) {
     struct flow_reader *r = container_of(it, struct flow_reader, all);
     if (list_empty(&r->holders)) {
-      if (!room_deliveries(r->s)) room_forget(r->s);
+      if (!room_deliveries(r->s) && list_empty(&r->paces)) room_forget(r->s);
       continue;
     }
     list_for_safe(at, &r->holders) charge(container_of(at, struct flow_held, of_reader));
@@ -301,11 +328,14 @@ void hold_stood(struct node *n, uint64_t ns) {
 
 nanotime hold_deadline(const struct node *n) { return list_empty(&n->flow.released) ? n->flow.look_at : n->now; }
 
+void hold_release(struct flow_reader *r) {
+  while (!list_empty(&r->holders)) let_go(container_of(r->holders.next, struct flow_held, of_reader));
+}
+
 void hold_session_end(struct session *s) {
   struct node *n = s->node;
   if (s->held) (void)take(s->held);
-  while (s->reader && !list_empty(&s->reader->holders))
-    let_go(container_of(s->reader->holders.next, struct flow_held, of_reader));
+  if (s->reader) hold_release(s->reader);
   room_forget(s);
   if (!s->is_other) return;
   struct flow_other it = {.who = (uint64_t)(uintptr_t)s};

@@ -5,6 +5,7 @@
 #include "node/messages/deliver.h"
 #include "node/messages/disk.h"
 #include "node/messages/hold.h"
+#include "node/messages/pace.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
 #include "node/messages/spread.h"
@@ -17,12 +18,14 @@
 
 /* ---- publish ---------------------------------------------------------------------------------------------------------------
  */
-int publish_local(struct node *n, const struct msg_publish *m, const struct principal *by, uint64_t *ret_cut) {
+int publish_local(struct node *n, struct session *link, const struct msg_publish *m, const struct principal *by,
+                  uint64_t *ret_cut) {
   struct topic_subscriber *hit;
   struct msg_publish local = *m;
   if (name_is_sys(m->topic)) return MACULA_FORBIDDEN;
-  local.retained_ms = 0;
+  local.retained_ms = local.connection = 0;
   int err = deliver_match(n, NULL, m->topic, &hit);
+  if (!err && link) pace_publish(link, m, hit);
   return err || !hit ? err : deliver_begin(n, NULL, hit, &local, by, ret_cut);
 }
 
@@ -109,6 +112,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   bool keyed = !err && dedup_key(s, &m, &key);
   bool again = keyed && dedup_seen(&n->messages.dedup, &key, n->now), waits = false;
   m.has_ref = false;
+  m.connection = 0;
   if (!err) err = find(s, &m, again, &hit, &to);
   if (!err && hold_publish(s, &m, hit, &to)) return;
   m.wait = false;

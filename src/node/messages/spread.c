@@ -560,6 +560,7 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
   struct spread *sp = &n->spread;
   int err = 0;
   struct msg_publish out = *m;
+  out.connection = from->serial;
   uint64_t number = 0;
   struct fanout f;
   *ret_waits = false;
@@ -637,7 +638,7 @@ static void receive(struct peer *p, const struct msg_publish *given, struct prin
   if (!err) {
     m.publisher = m.instance = SLICE_NONE;
     m.has_ref = false;
-    err = publish_local(n, &m, by, &partly.cut);
+    err = publish_local(n, p->link, &m, by, &partly.cut);
   }
   if (!err) {
     n->spread.received++;

@@ -50,7 +50,7 @@ void spread_ack(struct peer *p, const struct msg_ack *m);
 void spread_delivered(struct node *n, const struct delivery *d); /* the last subscriber here has its copy: tells the node */
 /* So many subscribers of ours were cut because of the message that other nodes are to acknowledge by this number. */
 void spread_cut(struct node *n, uint64_t number, uint64_t count);
-void spread_results(struct node *n);                             /* ACKs for what is done */
+void spread_results(struct node *n); /* ACKs for what is done */
 /* Checks our clients' patterns, the nodes that are told of them, and the messages and answers under way (base/check.h).
  * O(subscriptions, nodes, messages). */
 const char *spread_check(const struct node *n);

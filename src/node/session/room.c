@@ -31,9 +31,7 @@ struct flow_reader *room_reader(struct session *s) {
   if (s->reader) return s->reader;
   struct flow_reader *r = mem_calloc(&s->node->rows.mem[ROW_FLOW], 1, sizeof *r);
   if (!r) return NULL;
-  r->s = s;
-  list_init(&r->holders);
-  list_init(&r->all);
+  flow_reader_init(r, s);
   list_append(&f->readers, &r->all);
   f->reader_count++;
   f->look_at = time_min(f->look_at, time_add(s->node->now, ROOM_FORGET));
@@ -43,7 +41,7 @@ struct flow_reader *room_reader(struct session *s) {
 void room_forget(struct session *s) {
   struct flow_reader *r = s->reader;
   if (!r) return;
-  assert(list_empty(&r->holders) && s->node->flow.reader_count);
+  assert(list_empty(&r->holders) && list_empty(&r->paces) && s->node->flow.reader_count);
   list_remove(&r->all);
   s->node->flow.reader_count--;
   s->reader = NULL;
@@ -69,6 +67,12 @@ bool room_keeps_up(struct session *s) {
   struct keep_now now = look(s);
   keep_note(&r->keep, &now);
   return keep_holds(&r->keep, &now);
+}
+
+bool room_was_empty(struct session *s) {
+  if (!s->reader) return true; /* its queue is short, or was never looked at */
+  struct keep_now now = look(s);
+  return keep_was_empty(&s->reader->keep, &now);
 }
 
 static size_t base_cap(const struct session *s) { return s->peer ? s->node->limits.peer_queue : s->node->limits.client_queue; }
@@ -105,6 +109,56 @@ enum room room_for(struct session *s, size_t len) {
   return has_own_way(s) && queued + len <= share ? ROOM_YES : ROOM_LATER;
 }
 
+/* ---- for publishers of this node, and of others
+ * ------------------------------------------------------------------------------
+ *
+ * A publisher at another node hears of it a round trip later that it has to wait, and what is on its way then must find room.
+ * So publishers at this node leave a part of a queue free, and wait for it to become empty while others are told to wait for
+ * it. */
+#define RESERVED 4u              /* so much of the queue is for what is on its way, */
+#define HALF 2u                  /* from so much on at the latest those at other nodes wait, */
+#define EARLIEST 8u              /* and from so much on at the earliest */
+#define WINDOWS_AHEAD 2u         /* of congestion control: no more is to wait at a link, */
+#define LEAST_AHEAD (256u << 10) /* or so many bytes, if nobody goes hungry by it */
+#define POOL_PART 8u             /* when so much of the pool is left, any queue is too long */
+
+/* Bytes that its queue may hold now, if it keeps up. */
+static size_t most_of(const struct session *s) {
+  size_t cap = base_cap(s), share = share_of(s->node);
+  return (share < cap && is_stalled(s)) || (share > cap && has_own_way(s)) ? share : cap;
+}
+
+/* From so many bytes on no further round trip, and what comes in it, is sure to find room. */
+static size_t mark_of(const struct session *s, uint64_t rtt, size_t queued) {
+  size_t most = most_of(s), half = most / HALF, least = most / EARLIEST, left = most;
+  if (queued <= least || !s->reader) return half;
+  struct keep_now now = look(s);
+  double coming = keep_rate(&s->reader->keep, &now) * 2 * (double)rtt / (double)NS_SEC;
+  left = coming < (double)most ? most - (size_t)coming : 0;
+  return left > half ? half : left < least ? least : left;
+}
+
+uint32_t room_fill(const struct session *s, uint64_t rtt) {
+  const struct node *n = s->node;
+  size_t queued = session_queued(s), pool = n->limits.send_pool;
+  if (!queued) return 0;
+  uint64_t fill = (uint64_t)queued * ROOM_MARK / (mark_of(s, rtt, queued) + 1);
+  if (n->rows.mem[ROW_SEND].bytes > pool - pool / POOL_PART && fill < ROOM_MARK) fill = ROOM_MARK;
+  return fill < UINT32_MAX ? (uint32_t)fill : UINT32_MAX;
+}
+
+bool room_is_ahead(struct session *s, size_t len) {
+  size_t queued = session_queued(s), allowed = door_allowed(&s->door) * WINDOWS_AHEAD;
+  return s->peer && queued + len > (allowed > LEAST_AHEAD ? allowed : LEAST_AHEAD) && room_keeps_up(s);
+}
+
+enum room room_ask(struct session *s, size_t len) {
+  size_t most;
+  if (s->peer || list_empty(&s->node->spread.peers)) return room_for(s, len);
+  most = most_of(s) / (s->reader && !list_empty(&s->reader->paces) ? 1 : RESERVED);
+  return room_for(s, len + most);
+}
+
 /* ---- invariants ------------------------------------------------------------------------------------------------------------
  */
 const char *room_check(const struct node *n) {
@@ -112,10 +166,12 @@ const char *room_check(const struct node *n) {
   uint32_t readers = 0;
   bool waited = true;
   list_for(it, &n->sessions.all) readers += container_of(it, const struct session, all)->reader != NULL;
-  CHECK(readers == f->reader_count && list_has(&f->readers, readers), "room: the readers are not as many as counted");
+  CHECK(readers == f->reader_count, "room: the readers are not as many as counted");
+  list_for(it, &f->readers) readers -= !container_of(it, const struct flow_reader, all)->far;
+  CHECK(!readers && list_holds(&f->readers), "room: a reader is not in the list, or another is");
   list_for(it, &f->readers) {
     const struct flow_reader *r = container_of(it, const struct flow_reader, all);
-    CHECK(r->s->reader == r, "room: a reader is another's");
+    CHECK(r->far || r->s->reader == r, "room: a reader is another's");
     CHECK(waited || list_empty(&r->holders), "room: one that is waited for stands behind one that is not");
     waited = !list_empty(&r->holders);
     CHECK(list_holds(&r->holders), "room: a list of those that wait is broken");
@@ -126,7 +182,10 @@ const char *room_check(const struct node *n) {
 
 size_t room_owned(const struct node *n) {
   size_t sum = 0;
-  list_for(it, &n->flow.readers) sum += mem_cost(container_of(it, const struct flow_reader, all));
+  list_for(it, &n->flow.readers) {
+    const struct flow_reader *r = container_of(it, const struct flow_reader, all);
+    if (!r->far) sum += mem_cost(r);
+  }
   list_for(it, &n->sessions.all) sum += mem_cost(container_of(it, const struct session, all)->held);
   return sum;
 }

@@ -19,6 +19,16 @@ enum room {
 
 /* Whether a publish of len bytes may be queued for it now. O(1). */
 enum room room_for(struct session *s, size_t len);
+/* The same for a publisher at this node, which leaves room for what is on its way from other nodes. */
+enum room room_ask(struct session *s, size_t len);
+/* How full its queue is for publishers at another node, at a round trip of rtt ns: from ROOM_MARK on these are to wait, as it
+ * can take about two round trips more at the rate that it is filled at now. */
+#define ROOM_MARK 1000u
+uint32_t room_fill(const struct session *s, uint64_t rtt);
+/* Whether the link, which keeps up, has so much to send already that more would only come later, and longer after a PACE. */
+bool room_is_ahead(struct session *s, size_t len);
+/* Whether it is behind by a burst only: its queue was empty within the window in which it is judged to keep up. */
+bool room_was_empty(struct session *s);
 /* To be called before something is queued for it. queued: session_queued. */
 void room_note(struct session *s, size_t queued);
 size_t room_step(const struct session *s); /* bytes that are worth waiting for */

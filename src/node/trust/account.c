@@ -324,17 +324,19 @@ static struct budget *slow_of(struct session *s) {
 }
 
 double account_may_wait(struct session *from, struct session *reader, enum budget_kind kind) {
-  nanotime now = from->node->now;
-  struct budget *waits = waits_of(from), *slow = slow_of(reader);
+  nanotime now = reader->node->now;
+  struct budget *waits = from ? waits_of(from) : NULL, *slow = slow_of(reader);
+  if (!from) return slow ? budget_left(slow, kind, now) : 0;
   double own = waits ? budget_left(waits, kind, now) : 0;
   double its = slow ? budget_left(slow, kind, now) : own;
   return its < own ? its : own;
 }
 
 void account_waited(struct session *from, struct session *reader, enum budget_kind kind, nanotime since) {
-  struct budget *waits = waits_of(from), *slow = slow_of(reader);
-  if (waits) budget_charge(waits, kind, since, from->node->now);
-  if (slow) budget_charge(slow, kind, since, from->node->now);
+  nanotime now = reader->node->now;
+  struct budget *waits = from ? waits_of(from) : NULL, *slow = slow_of(reader);
+  if (waits) budget_charge(waits, kind, since, now);
+  if (slow) budget_charge(slow, kind, since, now);
 }
 
 void account_unpaid(struct session *s, const struct frame *f) {

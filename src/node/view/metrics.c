@@ -90,6 +90,12 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("publishes_lost", "Publishes that were held when their client's connection ended.", s->publishes_lost);
   COUNTER("publishers_held", "Times that a publisher had to wait for a reader's queue.", n->flow.held);
   COUNTER("publishers_held_over", "Of these, those that ended as an account of waiting was empty.", n->flow.over);
+  GAUGE("publishers_paced", "Publishers that readers at other nodes have no room for, as these say.", n->flow.paced.count);
+  GAUGE("publishers_pacing", "Publishers at other nodes that readers here have no room for.", n->flow.pacing.tab.count);
+  COUNTER("paces_said", "Times that another node was told that a publisher is to wait, or may go on.", n->flow.pacing.said);
+  COUNTER("paces_heard", "Times that another node said so.", n->flow.paced.heard);
+  COUNTER("paces_ignored", "Of these, those about publishers that were gone, or for which there was no room.",
+          n->flow.paced.ignored);
   GAUGE("publishers_waiting", "Publishers that wait for a reader's queue.", n->flow.held_count);
   COUNTER("publishers_put_off", "Times that what somebody sent had to wait for the next turn.", s->put_off);
   COUNTER("messages_sliced", "Messages whose subscribers got their copies in more than one turn.", s->fanouts_sliced);

@@ -1,0 +1,356 @@
+#include "node/messages/pace.h"
+
+#include "base/check.h"
+#include "node/messages/deliver.h"
+#include "node/messages/hold.h"
+#include "node/session/room.h"
+#include "node/session/session.h"
+#include "node/trust/account.h"
+
+#define LOOK_EVERY (20 * NS_MS)              /* at readers that others wait for, */
+#define LOOK_EACH (10 * NS_US)               /* and so much less often for each */
+#define SAY_EVERY (PACE_LONGEST * NS_MS / 3) /* so that two may be late */
+#define SWEEP_PACED (PACE_LONGEST * NS_MS)   /* of what has lapsed */
+#define LOW (ROOM_MARK / 2)                  /* a queue that is no fuller is short */
+#define LATELY NS_SEC /* whom a connection's messages went to within it counts beside those of this one */
+
+/* ---- said ------------------------------------------------------------------------------------------------------------------
+ */
+static bool key_eq(const struct hlink *h, const void *key, size_t len) {
+  return memcmp(container_of(h, struct flow_pacing, h)->key, key, len) == 0;
+}
+
+static struct flow_pacing *find(struct node *n, const struct session *link, uint64_t connection) {
+  uint64_t key[2] = {link->serial, connection};
+  struct hlink *h = n->flow.pacing.tab.count ? htab_find(&n->flow.pacing.tab, key, sizeof key) : NULL;
+  return h ? container_of(h, struct flow_pacing, h) : NULL;
+}
+
+static uint64_t rtt_of(const struct flow_pacing *p) { return door_rtt(&p->link->door); }
+
+/* If there is no room for it, it is said at the next look. */
+static void say(struct flow_pacing *p, uint64_t ms) {
+  struct node *n = p->link->node;
+  struct msg m = {
+      .type = MSG_PACE,
+      .pace = {
+          .connection = p->key[1], .ms = ms, .moves = p->moves && ms, .beside = p->beside && ms, .lately = p->lately && ms}};
+  if (p->link->state != SESSION_IN || session_send(p->link, &m, false)) return;
+  n->flow.pacing.said++;
+  p->said_at = n->now;
+}
+
+static void belong(struct flow_pacing *p, struct flow_reader *r) {
+  if (list_empty(&r->paces)) list_append(&r->s->node->flow.pacing.readers, &r->pacing);
+  list_append(&r->paces, &p->of_reader);
+  p->reader = r;
+}
+
+static void leave(struct flow_pacing *p) {
+  list_remove(&p->of_reader);
+  if (list_empty(&p->reader->paces)) list_remove(&p->reader->pacing);
+}
+
+static void forget(struct flow_pacing *p) {
+  struct node *n = p->link->node;
+  leave(p);
+  list_remove(&p->all);
+  htab_remove(&n->flow.pacing.tab, &p->h);
+  mem_free(&n->rows.mem[ROW_PACE], p);
+}
+
+static void may_go_on(struct flow_pacing *p) {
+  say(p, 0);
+  forget(p);
+}
+
+static bool is_hungry(const struct session *s) { return s->state == SESSION_IN && !room_deliveries(s); }
+
+static bool other_is_hungry(const struct flow_pacing *p) {
+  struct node *n = p->link->node;
+  if (!p->other || time_since(n->now, p->other_at) > LATELY) return false;
+  struct clients_entry *e = clients_of_session(&n->sessions.clients, p->other);
+  return e && e->user != p->reader->s && is_hungry(e->user);
+}
+
+static enum budget_kind kind_of(const struct msg_publish *m) { return m->qos ? BUDGET_KIND_QOS1 : BUDGET_KIND_QOS0; }
+
+/* Whether there is a reason to wait for it. */
+static bool is_worth_it(const struct flow_pacing *p) {
+  struct session *s = p->reader->s;
+  if (p->beside && account_may_wait(NULL, s, (enum budget_kind)p->kind) <= 0) return false;
+  return room_keeps_up(s) || (p->kind == BUDGET_KIND_QOS1 && room_moves(s));
+}
+
+/* Whether something has changed that the other node needs to know. */
+static bool judge(struct flow_pacing *p) {
+  struct session *s = p->reader->s;
+  bool moves = !room_keeps_up(s), beside = other_is_hungry(p), lately = room_was_empty(s);
+  bool changed = moves != p->moves || beside != p->beside || lately != p->lately;
+  if (beside && p->beside) account_waited(NULL, s, (enum budget_kind)p->kind, p->looked_at);
+  p->moves = moves;
+  p->beside = beside;
+  p->lately = lately;
+  p->looked_at = s->node->now;
+  return changed;
+}
+
+static void look(struct flow_pacing *p) {
+  bool changed = judge(p);
+  if (room_fill(p->reader->s, rtt_of(p)) < LOW || !is_worth_it(p))
+    may_go_on(p);
+  else if (changed || time_since(p->link->node->now, p->said_at) >= SAY_EVERY)
+    say(p, PACE_LONGEST);
+}
+
+/* Of those that get the message, the one whose queue is filled most beyond its mark, and that may be waited for. */
+static struct session *fullest(struct topic_subscriber *hit, uint64_t rtt, bool qos1) {
+  struct session *most = NULL;
+  uint32_t most_full = ROOM_MARK - 1;
+  for (; hit; hit = hit->next_hit) {
+    struct session *s = hit->user;
+    if (!s->reader || s->state != SESSION_IN) continue;
+    uint32_t full = room_fill(s, rtt);
+    if (full <= most_full || !(room_keeps_up(s) || (qos1 && room_moves(s)))) continue;
+    most = s;
+    most_full = full;
+  }
+  return most;
+}
+
+/* Another one than the reader: a hungry one if there is any. */
+static void note_other(struct flow_pacing *p, const struct topic_subscriber *hit) {
+  const struct topic_subscriber *found = NULL;
+  for (; hit; hit = hit->next_hit) {
+    const struct session *s = hit->user;
+    if (s == p->reader->s || s->state != SESSION_IN) continue;
+    found = hit;
+    if (is_hungry(s)) break;
+  }
+  if (!found) return;
+  p->other = found->session;
+  p->other_at = p->link->node->now;
+}
+
+static struct flow_pacing *begin(struct session *link, uint64_t connection, struct session *reader) {
+  struct node *n = link->node;
+  struct flow_reader *r = room_reader(reader);
+  struct flow_pacing *p = n->flow.pacing.tab.count < PACE_MOST && r ? mem_calloc(&n->rows.mem[ROW_PACE], 1, sizeof *p) : NULL;
+  if (!p) goto refused;
+  *p = (struct flow_pacing){.key = {link->serial, connection}, .link = link, .looked_at = n->now};
+  if (htab_insert(&n->flow.pacing.tab, &p->h, p->key, sizeof p->key)) goto no_slot;
+  list_init(&p->of_reader);
+  list_append(&n->flow.pacing.all, &p->all);
+  belong(p, r);
+  link->paces = true;
+  return p;
+no_slot:
+  mem_free(&n->rows.mem[ROW_PACE], p);
+refused:
+  n->flow.pacing.refused++;
+  return NULL;
+}
+
+void pace_publish(struct session *link, const struct msg_publish *m, struct topic_subscriber *hit) {
+  struct node *n = link->node;
+  if (!m->connection || !hit) return;
+  struct flow_pacing *p = find(n, link, m->connection);
+  struct session *reader = fullest(hit, door_rtt(&link->door), m->qos);
+  if (p) note_other(p, hit);
+  if (!reader) return;
+  bool is_new = !p;
+  if (is_new && !(p = begin(link, m->connection, reader))) return;
+  p->kind = (uint8_t)kind_of(m);
+  if (p->reader->s != reader && room_fill(reader, rtt_of(p)) > room_fill(p->reader->s, rtt_of(p))) {
+    leave(p);
+    belong(p, reader->reader);
+  }
+  if (!is_new) return;
+  note_other(p, hit);
+  (void)judge(p);
+  if (!is_worth_it(p)) {
+    forget(p);
+    return;
+  }
+  say(p, PACE_LONGEST);
+  n->flow.pacing.look_at = time_min(n->flow.pacing.look_at, time_add(n->now, LOOK_EVERY));
+}
+
+/* ---- heard -----------------------------------------------------------------------------------------------------------------
+ */
+static struct flow_paced *heard_of(const struct session *from, const struct session *link) {
+  for (struct flow_paced *p = from->paced; p; p = p->next)
+    if (p->at.s == link) return p;
+  return NULL;
+}
+
+struct flow_paced *pace_of(const struct session *from, const struct session *link, enum budget_kind kind) {
+  struct flow_paced *p = from->paced ? heard_of(from, link) : NULL;
+  return p && from->node->now < p->until && (!p->moves || kind == BUDGET_KIND_QOS1) ? p : NULL;
+}
+
+static void lapse(struct flow_paced *p) {
+  struct node *n = p->from->node;
+  struct flow_paced **at = &p->from->paced;
+  hold_release(&p->at);
+  while (*at != p) at = &(*at)->next;
+  *at = p->next;
+  list_remove(&p->all);
+  assert(n->flow.paced.count);
+  n->flow.paced.count--;
+  mem_free(&n->rows.mem[ROW_PACE], p);
+}
+
+static struct flow_paced *hear(struct session *from, struct session *link) {
+  struct node *n = from->node;
+  struct flow_paced *p = heard_of(from, link);
+  if (p || n->flow.paced.count >= PACE_MOST) return p;
+  if (!(p = mem_calloc(&n->rows.mem[ROW_PACE], 1, sizeof *p))) return NULL;
+  flow_reader_init(&p->at, link);
+  p->at.far = true;
+  p->from = from;
+  p->next = from->paced;
+  from->paced = p;
+  if (!n->flow.paced.count++) n->flow.paced.sweep_at = time_add(n->now, SWEEP_PACED);
+  list_append(&n->flow.paced.all, &p->all);
+  link->paces = true;
+  return p;
+}
+
+void pace_heard(struct peer *peer, const struct msg_pace *m) {
+  struct node *n = peer->node;
+  struct clients_entry *e = clients_of_session(&n->sessions.clients, m->connection);
+  struct session *from = e ? e->user : NULL, *link = peer->link;
+  bool known = from && link && from->state == SESSION_IN && link->state == SESSION_IN;
+  struct flow_paced *p = !known ? NULL : m->ms ? hear(from, link) : heard_of(from, link);
+  n->flow.paced.heard++;
+  if (p && !m->ms) {
+    lapse(p);
+    return;
+  }
+  if (!p) {
+    n->flow.paced.ignored += m->ms > 0;
+    return;
+  }
+  p->until = time_add(n->now, (m->ms < PACE_LONGEST ? m->ms : PACE_LONGEST) * NS_MS);
+  p->moves = m->moves;
+  p->beside = m->beside;
+  p->lately = m->lately;
+  p->at.again_at = 0;
+}
+
+/* ---- time and ends ---------------------------------------------------------------------------------------------------------
+ */
+/* A queue may become short at any time, and its publishers are to know at once. */
+static void look_at_queues(struct node *n) {
+  list_for_safe(it, &n->flow.pacing.readers) {
+    struct flow_reader *r = container_of(it, struct flow_reader, pacing);
+    nanotime progress = door_progress(&r->s->door, DOOR_ALL);
+    if (progress == r->paced_at) continue;
+    r->paced_at = progress;
+    list_for_safe(at, &r->paces) {
+      struct flow_pacing *p = container_of(at, struct flow_pacing, of_reader);
+      if (room_fill(r->s, rtt_of(p)) < LOW) may_go_on(p);
+    }
+  }
+}
+
+static void look_at_all(struct node *n) {
+  list_for_safe(it, &n->flow.pacing.all) look(container_of(it, struct flow_pacing, all));
+  nanotime every = LOOK_EVERY + n->flow.pacing.tab.count * LOOK_EACH;
+  n->flow.pacing.look_at = n->flow.pacing.tab.count ? time_add(n->now, every) : TIME_NEVER;
+}
+
+static void sweep(struct node *n) {
+  list_for_safe(it, &n->flow.paced.all) {
+    struct flow_paced *p = container_of(it, struct flow_paced, all);
+    if (n->now >= p->until) lapse(p);
+  }
+  n->flow.paced.sweep_at = n->flow.paced.count ? time_add(n->now, SWEEP_PACED) : TIME_NEVER;
+}
+
+void pace_tick(struct node *n) {
+  look_at_queues(n);
+  if (n->now >= n->flow.pacing.look_at) look_at_all(n);
+  if (n->now >= n->flow.paced.sweep_at) sweep(n);
+}
+
+nanotime pace_deadline(const struct node *n) { return time_min(n->flow.pacing.look_at, n->flow.paced.sweep_at); }
+
+static void link_ends(struct session *s) {
+  struct node *n = s->node;
+  list_for_safe(it, &n->flow.pacing.all) {
+    struct flow_pacing *p = container_of(it, struct flow_pacing, all);
+    if (p->link == s) forget(p);
+  }
+  list_for_safe(it, &n->flow.paced.all) {
+    struct flow_paced *p = container_of(it, struct flow_paced, all);
+    if (p->at.s == s) lapse(p);
+  }
+  s->paces = false;
+}
+
+void pace_session_end(struct session *s) {
+  while (s->paced) lapse(s->paced);
+  while (s->reader && !list_empty(&s->reader->paces))
+    may_go_on(container_of(s->reader->paces.next, struct flow_pacing, of_reader));
+  if (s->paces) link_ends(s);
+}
+
+void pace_init(struct node *n) {
+  list_init(&n->flow.paced.all);
+  list_init(&n->flow.pacing.all);
+  list_init(&n->flow.pacing.readers);
+  htab_init(&n->flow.pacing.tab, &n->rows.mem[ROW_PACE], n->rng, PACE_MOST, key_eq);
+  n->flow.paced.sweep_at = n->flow.pacing.look_at = TIME_NEVER;
+}
+
+void pace_done(struct node *n) {
+  assert(!n->flow.pacing.tab.count && !n->flow.paced.count);
+  htab_done(&n->flow.pacing.tab);
+}
+
+/* ---- invariants ------------------------------------------------------------------------------------------------------------
+ */
+static const char *said_check(const struct flow *f) {
+  uint32_t of_readers = 0;
+  CHECK_PART(htab_check(&f->pacing.tab));
+  CHECK(list_has(&f->pacing.all, f->pacing.tab.count), "pace: those that wait elsewhere are not as many as counted");
+  list_for(it, &f->pacing.all) {
+    const struct flow_pacing *p = container_of(it, const struct flow_pacing, all);
+    CHECK(htab_has(&f->pacing.tab, &p->h, p->key, sizeof p->key), "pace: one that waits elsewhere is not found");
+    CHECK(p->key[0] == p->link->serial && p->link->paces && !p->link->ended, "pace: one waits at a link that has ended");
+    CHECK(p->reader->s->reader == p->reader, "pace: one waits for nobody");
+  }
+  list_for(it, &f->pacing.readers) {
+    const struct flow_reader *r = container_of(it, const struct flow_reader, pacing);
+    CHECK(!list_empty(&r->paces) && list_holds(&r->paces), "pace: a reader is waited for by nobody");
+    of_readers += list_count(&r->paces);
+  }
+  CHECK(of_readers == f->pacing.tab.count, "pace: those that wait are not as many as readers say");
+  return NULL;
+}
+
+const char *pace_check(const struct node *n) {
+  const struct flow *f = &n->flow;
+  uint32_t of_sessions = 0;
+  CHECK_PART(said_check(f));
+  CHECK(list_has(&f->paced.all, f->paced.count), "pace: publishers that are to wait are not as many as counted");
+  list_for(it, &f->paced.all) {
+    const struct flow_paced *p = container_of(it, const struct flow_paced, all);
+    CHECK(p->at.far && p->at.s->paces && !p->at.s->ended, "pace: a publisher waits for a link that has ended");
+    CHECK(heard_of(p->from, p->at.s) == p, "pace: a publisher does not know that it is to wait");
+    CHECK(list_holds(&p->at.holders) && list_count(&p->at.holders) <= 1, "pace: more wait than publish");
+  }
+  list_for(it, &n->sessions.all) for (const struct flow_paced *p = container_of(it, const struct session, all)->paced; p;
+                                      p = p->next) of_sessions++;
+  CHECK(of_sessions == f->paced.count, "pace: sessions are to wait that nobody knows");
+  return NULL;
+}
+
+size_t pace_owned(const struct node *n) {
+  size_t sum = htab_owned(&n->flow.pacing.tab);
+  list_for(it, &n->flow.pacing.all) sum += mem_cost(container_of(it, const struct flow_pacing, all));
+  list_for(it, &n->flow.paced.all) sum += mem_cost(container_of(it, const struct flow_paced, all));
+  return sum;
+}
