@@ -340,6 +340,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
   case MSG_PACE:
     if (KEY("connection")) return m->pace.connection = reader_uint(r), true;
     if (KEY("ms")) return m->pace.ms = reader_uint(r), true;
+    if (KEY("room")) return m->pace.room = reader_uint(r), true;
     if (KEY("moves")) return m->pace.moves = reader_bool(r), true;
     if (KEY("beside")) return m->pace.beside = reader_bool(r), true;
     if (KEY("lately")) return m->pace.lately = reader_bool(r), true;

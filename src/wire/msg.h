@@ -155,6 +155,7 @@ struct msg_revoked {
 struct msg_pace {
   uint64_t connection; /* its number in PUBLISH */
   uint64_t ms;         /* for how long it is to wait, at most PACE_LONGEST; 0: it may go on */
+  uint64_t room;       /* bytes that it may send in the next round trip if it goes on, a fourth more in the one after; 0: any */
   bool moves;          /* the reader does not keep up, and takes something still: only QoS 1 is to wait */
   bool beside;         /* another reader there goes hungry by it */
   bool lately;         /* the reader's queue was empty a moment ago */

@@ -187,9 +187,10 @@ static void payload(struct writer *w, const struct msg *m) {
     if (m->revoked.list.p) text(w, K("list"), m->revoked.list);
     break;
   case MSG_PACE:
-    writer_map(w, 2u + m->pace.moves + m->pace.beside + m->pace.lately);
+    writer_map(w, 2u + !!m->pace.room + m->pace.moves + m->pace.beside + m->pace.lately);
     number(w, K("connection"), m->pace.connection);
     number(w, K("ms"), m->pace.ms);
+    if (m->pace.room) number(w, K("room"), m->pace.room);
     if (m->pace.moves) flag(w, K("moves"), true);
     if (m->pace.beside) flag(w, K("beside"), true);
     if (m->pace.lately) flag(w, K("lately"), true);

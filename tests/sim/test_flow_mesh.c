@@ -147,7 +147,8 @@ static void test_cut_everywhere(void **state) {
   mesh_stop(&f.mesh);
 }
 
-/* ---- between ends that keep up -----------------------------------------------------------------------------------------------
+/* ---- between ends that keep up
+ * -----------------------------------------------------------------------------------------------
  */
 static void flat_out(uint64_t delay, double rate) {
   struct flow_mesh f;
@@ -159,8 +160,8 @@ static void flat_out(uint64_t delay, double rate) {
   (void)run(&f, NS_SEC, NULL, NULL);
   flood(&f, q, "u", 4000); /* by the same link */
   nanotime other = until(&f, b, MSG_PUBLISH, 4000, 60 * NS_SEC), took = until(&f, a, MSG_PUBLISH, 40000, 100 * NS_SEC);
-  printf("delay %.1f ms, %.1f MB/s: %.2f s, the other %.2f s, said %llu, held %llu, peak %llu\n", (double)delay / 1e6, rate / 1e6,
-         (double)took / 1e9, (double)other / 1e9, (unsigned long long)sum(&f, "paces_said_total"),
+  printf("delay %.1f ms, %.1f MB/s: %.2f s, the other %.2f s, said %llu, held %llu, peak %llu\n", (double)delay / 1e6,
+         rate / 1e6, (double)took / 1e9, (double)other / 1e9, (unsigned long long)sum(&f, "paces_said_total"),
          (unsigned long long)sum(&f, "publishers_held_total"),
          (unsigned long long)rig_metric(&f.mesh.rig[1], "memory_peak_bytes{table=\"send_queues\"}"));
   no_loss(&f);
@@ -183,7 +184,78 @@ static void test_alone(void **state) {
   flat_out(40 * NS_MS, 1 << 20);
 }
 
+/* ---- beside others
+ * -----------------------------------------------------------------------------------------------------------
+ */
+/* How long a healthy reader at node `good_at` takes, beside a slow one at node 1. */
+static nanotime beside(unsigned good_at, bool slow, uint64_t *ret_lost) {
+  struct flow_mesh f;
+  start(&f, 3, &(struct node_limits){.send_pool = 32 << 20}, 100 * NS_US);
+  struct rig_client *p = client(&f, 0), *good = reader(&f, good_at, "t"), *bad = slow ? reader(&f, 1, "t") : NULL;
+  mesh_settle(&f.mesh);
+  (void)slow_down(&f, good, 4 << 20);
+  if (slow) (void)slow_down(&f, bad, 600 << 10);
+  flood(&f, p, "t", 20000);
+  struct goal g = {good, MSG_PUBLISH, 20000};
+  if (getenv("SHOW"))
+    for (int i = 0; i < 12; i++) {
+      (void)run(&f, NS_SEC, got_all, &g);
+      printf("got %llu bad %llu lost %llu mesh lost %llu held %llu waiting %llu said %llu over %llu\n", (unsigned long long)good->counts[MSG_PUBLISH], (unsigned long long)(bad ? bad->counts[MSG_PUBLISH] : 0), (unsigned long long)sum(&f, "messages_dropped_total"), (unsigned long long)sum(&f, "mesh_messages_dropped_total"), (unsigned long long)sum(&f, "publishers_held_total"), (unsigned long long)sum(&f, "publishers_waiting"), (unsigned long long)sum(&f, "paces_said_total"), (unsigned long long)sum(&f, "publishers_held_over_total"));
+    }
+  nanotime took = until(&f, good, MSG_PUBLISH, 20000, 100 * NS_SEC);
+  *ret_lost = sum(&f, "messages_dropped_total") + sum(&f, "mesh_messages_dropped_total");
+  mesh_stop(&f.mesh);
+  return took;
+}
+
+static void test_beside(void **state) {
+  (void)state;
+  for (unsigned at = getenv("AT") ? (unsigned)atoi(getenv("AT")) : 0; at < 3; at++) {
+    uint64_t lost;
+    nanotime alone = beside(at, false, &lost);
+    assert_int_equal(lost, 0);
+    nanotime with = beside(at, true, &lost);
+    printf("reader at node %u: alone %.2f s, beside a slow one at node 1 %.2f s, which lost %llu\n", at, (double)alone / 1e9,
+           (double)with / 1e9, (unsigned long long)lost);
+    assert_true(lost > 0);
+    assert_true(with <= (alone + NS_SEC) / 9 * 10 + 100 * NS_MS); /* a tenth of the time, and a second */
+  }
+}
+
+/* ---- what ends while it is waited for
+ * ----------------------------------------------------------------------------------------
+ */
+static bool somebody_waits(void *ctx) { return rig_metric(&((struct mesh *)ctx)->rig[0], "publishers_waiting") > 0; }
+
+/* The reader, its link, or the publisher ends; what the publisher sends to others goes on. */
+static void test_ends(void **state) {
+  (void)state;
+  for (int what = 0; what < 3; what++) {
+    struct flow_mesh f;
+    start(&f, 2, &(struct node_limits){.send_pool = 16 << 20}, NS_MS);
+    struct rig_client *p = client(&f, 0), *a = reader(&f, 1, "t"), *here = reader(&f, 0, "end");
+    mesh_settle(&f.mesh);
+    (void)slow_down(&f, a, 400 << 10);
+    flood(&f, p, "t", 3000);
+    publish(p, "end", "end", 0, 0);
+    (void)run(&f, 20 * NS_SEC, somebody_waits, &f.mesh);
+    assert_true(somebody_waits(&f.mesh));
+    if (what == 0) rig_kill(a);
+    if (what == 0) f.slow_count = 0;
+    if (what == 1) mesh_cut(&f.mesh, 0, 1, true);
+    if (what == 2) rig_kill(p);
+    if (what < 2) (void)until(&f, here, MSG_PUBLISH, 1, 60 * NS_SEC);
+    (void)run(&f, 40 * NS_SEC, NULL, NULL);
+    assert_int_equal(sum(&f, "publishers_waiting"), 0);
+    assert_int_equal(sum(&f, "publishers_paced") + sum(&f, "publishers_pacing"), 0);
+    assert_int_equal(sum(&f, "memory_bytes{table=\"flow\"}"), 0);
+    mesh_stop(&f.mesh);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cut_everywhere), cmocka_unit_test(test_flat_out), cmocka_unit_test(test_alone)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cut_everywhere), cmocka_unit_test(test_flat_out),
+                                     cmocka_unit_test(test_alone), cmocka_unit_test(test_beside), cmocka_unit_test(test_ends)};
+  if (getenv("AT")) return cmocka_run_group_tests_name("x", ((const struct CMUnitTest[]){tests[3]}), NULL, NULL);
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

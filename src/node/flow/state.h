@@ -33,6 +33,7 @@ struct flow_reader {
   struct list holders; /* flow_held.of_reader, longest first */
   struct list paces;   /* flow_pacing.of_reader: publishers at other nodes that are told to wait for it, */
   struct list pacing;  /* and while there are any: flow.pacing_readers */
+  nanotime over_until; /* nobody is told to wait for it while others are hungry, */
   nanotime paced_at;   /* progress of its queue when these were looked at last */
   bool far;            /* it is part of a flow_paced */
   struct keep keep;
@@ -78,8 +79,13 @@ struct flow_paced {
   struct flow_reader at; /* at.s: the link, at.holders: that connection's publish, if it waits for this */
   struct session *from;  /* the publishing connection, and the next one of what was said of it: */
   struct flow_paced *next;
-  struct list all; /* flow.paced.all */
-  nanotime until;
+  struct list all;     /* flow.paced.all */
+  nanotime full_until; /* the reader's queue is long, as far as is known; */
+  nanotime until;      /* it is to wait until then */
+  /* It may go on, and for a while no faster than the reader can tell of it: */
+  nanotime round_at;          /* when the present round trip began, */
+  uint64_t room;              /* that was told, for when an account is empty */
+  uint64_t window, sent;      /* in which so many bytes may be sent; 0: it may not go on yet */
   bool moves, beside, lately; /* wire/msg.h: struct msg_pace */
 };
 /* A connection at another node that was told so by us. */
@@ -89,11 +95,11 @@ struct flow_pacing {
   struct session *link;
   struct flow_reader *reader; /* of ours, the fullest */
   struct list of_reader;
-  struct list all; /* flow.pacing.all */
-  nanotime said_at, looked_at;
-  uint64_t other;    /* serial of another reader that its messages went to, */
-  nanotime other_at; /* then */
-  uint8_t kind;      /* enum budget_kind, of the last message */
+  struct list all;                        /* flow.pacing.all */
+  nanotime said_at, looked_at, beside_at; /* beside_at: since when others are hungry */
+  uint64_t other;                         /* serial of another reader that its messages went to, */
+  nanotime other_at;                      /* then */
+  uint8_t kind;                           /* enum budget_kind, of the last message */
   bool moves, beside, lately;
 };
 #define PACE_MOST 4096u /* of either */

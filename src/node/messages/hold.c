@@ -40,7 +40,7 @@ enum hunger {
 static bool is_hungry(struct node *n, const struct flow_other *o, const struct session *reader, const struct session *from,
                       enum hunger how) {
   const struct session *s = find(n, o);
-  if (!s || s == reader || s == from || s->state != SESSION_IN) return false;
+  if (!s || s == reader || s == from || s->state != SESSION_IN || (o->link && pace_is_full(from, s))) return false;
   return room_deliveries(s) <= (how == SOON ? SOON_STEPS * room_step(s) : 0);
 }
 
@@ -60,6 +60,7 @@ static struct flow_paced *far_of(struct flow_reader *r) { return r->far ? contai
 /* The same for one that waits. */
 static bool is_starving(const struct flow_held *h, nanotime since, enum hunger how) {
   const struct flow_paced *p = far_of(h->reader);
+  if (p && p->window) return false; /* it waits for no reader, but goes on step by step */
   return (p && p->beside) || starves(h->s, h->reader->s, &h->least, since, how);
 }
 
@@ -97,7 +98,9 @@ static struct flow_paced *paced_by(const struct ask *a, const struct session *to
 static enum room room_of(const struct ask *a, struct session *to) {
   const struct flow_paced *p = paced_by(a, to);
   if (p) return p->moves ? ROOM_NONE : ROOM_LATER;
-  return others_wait(to) && room_keeps_up(to) ? ROOM_LATER : room_ask(to, a->need);
+  if (others_wait(to) && room_keeps_up(to)) return ROOM_LATER;
+  enum room room = room_ask(to, a->need);
+  return room == ROOM_YES && room_is_ahead(to, a->need) ? ROOM_LATER : room;
 }
 
 static void ask_one(struct ask *a, struct session *to) {
@@ -125,10 +128,10 @@ static struct flow_other least_beside(const struct ask *a, const struct session 
 
 static bool is_worth_it(const struct ask *a, struct session *to) {
   enum room room = room_of(a, to);
-  if (room == ROOM_NONE && a->kind != BUDGET_KIND_QOS1) return false;
-  struct flow_other least = least_beside(a, to);
-  if (room == ROOM_YES) return room_is_ahead(to, a->need) && !starves(a->from, to, &least, to->node->now, SOON);
   const struct flow_paced *p = paced_by(a, to);
+  if (p && p->window) return true;
+  if (room == ROOM_YES || (room == ROOM_NONE && a->kind != BUDGET_KIND_QOS1)) return false;
+  struct flow_other least = least_beside(a, to);
   if (room == ROOM_LATER && account_may_wait(a->from, to, a->kind) >= BUDGET_LEAST) return true;
   return !(p && p->beside) && !starves(a->from, to, &least, to->node->now, SOON) && (room == ROOM_LATER || room_moves(to));
 }
@@ -177,7 +180,8 @@ static void begin(const struct ask *a, struct session *to) {
   s->held = h;
   f->held++;
   f->held_count++;
-  f->look_at = time_min(f->look_at, time_add(n->now, LOOK_EVERY));
+  f->look_at = time_min(f->look_at, p && p->until > n->now ? time_min(p->until, time_add(n->now, LOOK_EVERY))
+                                                           : time_add(n->now, LOOK_EVERY));
 }
 
 bool hold_publish(struct session *s, const struct msg_publish *m, struct topic_subscriber *hit, const struct listeners *to) {
@@ -240,7 +244,8 @@ static struct session *take(struct flow_held *h) {
 
 static enum room room_at(struct flow_reader *r, size_t need) {
   const struct flow_paced *p = far_of(r);
-  if (!p) return room_ask(r->s, need);
+  enum room room = p ? ROOM_YES : room_ask(r->s, need);
+  if (!p) return room == ROOM_YES && room_is_ahead(r->s, need) ? ROOM_LATER : room;
   return r->s->node->now >= p->until ? ROOM_YES : p->moves ? ROOM_NONE : ROOM_LATER;
 }
 
@@ -250,7 +255,6 @@ static bool may_go(struct flow_held *h) {
   if (to->state != SESSION_IN || h->s->state != SESSION_IN) return true;
   enum room room = room_at(h->reader, h->need);
   bool long_ago = time_since(to->node->now, h->since) >= NS_SEC;
-  if (room == ROOM_YES && room_is_ahead(to, h->need) && !is_starving(h, h->since, SOON)) return false;
   if (room == ROOM_YES && (long_ago || room_at(h->reader, h->need + room_step(to)) == ROOM_YES)) return true;
   if (room != ROOM_NONE) return account_may_wait(h->s, to, (enum budget_kind)h->kind) <= 0 && is_starving(h, h->since, HUNGRY);
   return h->kind != BUDGET_KIND_QOS1 || !room_moves(to) || is_starving(h, h->since, SOON);

@@ -12,7 +12,16 @@
 #define SAY_EVERY (PACE_LONGEST * NS_MS / 3) /* so that two may be late */
 #define SWEEP_PACED (PACE_LONGEST * NS_MS)   /* of what has lapsed */
 #define LOW (ROOM_MARK / 2)                  /* a queue that is no fuller is short */
-#define LATELY NS_SEC /* whom a connection's messages went to within it counts beside those of this one */
+#define ROOM_LEAST 4096u                     /* bytes; those that may go on have at least so much, */
+#define ROUND_MORE NS_MS                     /* in a round trip, and so much longer */
+#define WINDOW_GROWS 4u                      /* each time by so much of itself */
+#define WINDOW_MOST (64u << 20)
+#define WINDOW_LEAST (16u << 10) /* whatever is said */
+#define SOON_STEPS 4             /* of room_step: a queue that will be empty soon */
+#define CREDIT_LEAST                                                                                                           \
+  0.1 /* s, for others to begin to wait for it beside hungry ones: each time they do so for longer than is known */
+#define OVER_FOR NS_SEC /* others are not kept waiting beside hungry ones, after the account of one was found empty */
+#define LATELY NS_SEC   /* whom a connection's messages went to within it counts beside those of this one */
 
 /* ---- said ------------------------------------------------------------------------------------------------------------------
  */
@@ -29,12 +38,15 @@ static struct flow_pacing *find(struct node *n, const struct session *link, uint
 static uint64_t rtt_of(const struct flow_pacing *p) { return door_rtt(&p->link->door); }
 
 /* If there is no room for it, it is said at the next look. */
-static void say(struct flow_pacing *p, uint64_t ms) {
+static void say(struct flow_pacing *p, uint64_t ms, uint64_t room) {
   struct node *n = p->link->node;
-  struct msg m = {
-      .type = MSG_PACE,
-      .pace = {
-          .connection = p->key[1], .ms = ms, .moves = p->moves && ms, .beside = p->beside && ms, .lately = p->lately && ms}};
+  struct msg m = {.type = MSG_PACE,
+                  .pace = {.connection = p->key[1],
+                           .ms = ms,
+                           .room = room,
+                           .moves = p->moves && ms,
+                           .beside = p->beside && ms,
+                           .lately = p->lately && ms}};
   if (p->link->state != SESSION_IN || session_send(p->link, &m, false)) return;
   n->flow.pacing.said++;
   p->said_at = n->now;
@@ -59,35 +71,60 @@ static void forget(struct flow_pacing *p) {
   mem_free(&n->rows.mem[ROW_PACE], p);
 }
 
-static void may_go_on(struct flow_pacing *p) {
-  say(p, 0);
+/* What a connection may send at first that does not wait, as its account is empty: other readers are to find room for it. */
+static uint64_t room_beside(const struct flow_pacing *p) {
+  struct clients_entry *e = p->other ? clients_of_session(&p->link->node->sessions.clients, p->other) : NULL;
+  const struct session *s = e ? e->user : p->reader->s;
+  size_t room = room_to_mark(s, rtt_of(p), s == p->reader->s);
+  return room > ROOM_LEAST ? room : ROOM_LEAST;
+}
+
+/* Those that wait for one reader share what it has room for; one that is not worth it does not slow them down. */
+static void may_go_on(struct flow_pacing *p, bool worth_it) {
+  struct session *s = p->reader->s;
+  size_t room = s->ended ? 0 : room_to_mark(s, rtt_of(p), !worth_it) / list_count(&p->reader->paces);
+  say(p, 0, s->ended ? 0 : room > ROOM_LEAST ? room : ROOM_LEAST);
   forget(p);
 }
 
-static bool is_hungry(const struct session *s) { return s->state == SESSION_IN && !room_deliveries(s); }
+/* steps: of room_step; 0: its queue is empty. */
+static bool is_hungry(const struct session *s, size_t steps) {
+  return s->state == SESSION_IN && room_deliveries(s) <= steps * room_step(s);
+}
 
-static bool other_is_hungry(const struct flow_pacing *p) {
+static bool other_is_hungry(const struct flow_pacing *p, size_t steps) {
   struct node *n = p->link->node;
   if (!p->other || time_since(n->now, p->other_at) > LATELY) return false;
   struct clients_entry *e = clients_of_session(&n->sessions.clients, p->other);
-  return e && e->user != p->reader->s && is_hungry(e->user);
+  return e && e->user != p->reader->s && is_hungry(e->user, steps);
 }
 
 static enum budget_kind kind_of(const struct msg_publish *m) { return m->qos ? BUDGET_KIND_QOS1 : BUDGET_KIND_QOS0; }
 
+/* Whether others may go hungry for it still. */
+static bool is_in_credit(const struct session *s, enum budget_kind kind, double least) {
+  return s->node->now >= s->reader->over_until && account_may_wait(NULL, s, kind) >= least;
+}
+
+static bool is_taking(struct session *s, enum budget_kind kind) {
+  return room_keeps_up(s) || (kind == BUDGET_KIND_QOS1 && room_moves(s));
+}
+
 /* Whether there is a reason to wait for it. */
 static bool is_worth_it(const struct flow_pacing *p) {
   struct session *s = p->reader->s;
-  if (p->beside && account_may_wait(NULL, s, (enum budget_kind)p->kind) <= 0) return false;
-  return room_keeps_up(s) || (p->kind == BUDGET_KIND_QOS1 && room_moves(s));
+  enum budget_kind kind = (enum budget_kind)p->kind;
+  return is_taking(s, kind) && (is_in_credit(s, kind, 0) || !other_is_hungry(p, SOON_STEPS));
 }
 
 /* Whether something has changed that the other node needs to know. */
 static bool judge(struct flow_pacing *p) {
   struct session *s = p->reader->s;
-  bool moves = !room_keeps_up(s), beside = other_is_hungry(p), lately = room_was_empty(s);
+  bool moves = !room_keeps_up(s), beside = other_is_hungry(p, 0), lately = room_was_empty(s);
   bool changed = moves != p->moves || beside != p->beside || lately != p->lately;
-  if (beside && p->beside) account_waited(NULL, s, (enum budget_kind)p->kind, p->looked_at);
+  nanotime passed = time_since(s->node->now, p->looked_at) / 2 * (unsigned)(beside + p->beside);
+  if (passed) account_waited(NULL, s, (enum budget_kind)p->kind, s->node->now - passed);
+  if (beside && !p->beside) p->beside_at = s->node->now;
   p->moves = moves;
   p->beside = beside;
   p->lately = lately;
@@ -97,25 +134,37 @@ static bool judge(struct flow_pacing *p) {
 
 static void look(struct flow_pacing *p) {
   bool changed = judge(p);
-  if (room_fill(p->reader->s, rtt_of(p)) < LOW || !is_worth_it(p))
-    may_go_on(p);
+  bool worth_it = is_worth_it(p);
+  if (room_fill(p->reader->s, rtt_of(p)) < LOW || !worth_it)
+    may_go_on(p, worth_it);
   else if (changed || time_since(p->link->node->now, p->said_at) >= SAY_EVERY)
-    say(p, PACE_LONGEST);
+    say(p, PACE_LONGEST, room_beside(p));
 }
 
-/* Of those that get the message, the one whose queue is filled most beyond its mark, and that may be waited for. */
-static struct session *fullest(struct topic_subscriber *hit, uint64_t rtt, bool qos1) {
-  struct session *most = NULL;
-  uint32_t most_full = ROOM_MARK - 1;
-  for (; hit; hit = hit->next_hit) {
-    struct session *s = hit->user;
+static bool others_are_hungry(const struct topic_subscriber *hit, const struct session *s) {
+  for (; hit; hit = hit->next_hit)
+    if (hit->user != s && is_hungry(hit->user, SOON_STEPS)) return true;
+  return false;
+}
+
+/* Of those that get the message, the one whose queue is filled most beyond its mark, and that may be waited for: one for which
+ * others may go hungry, if there is any. now: the one that is waited for. */
+static struct session *choose(const struct session *now, struct topic_subscriber *hit, uint64_t rtt, enum budget_kind kind) {
+  struct session *best = NULL;
+  uint32_t best_full = 0;
+  bool best_credit = false;
+  for (struct topic_subscriber *at = hit; at; at = at->next_hit) {
+    struct session *s = at->user;
     if (!s->reader || s->state != SESSION_IN) continue;
     uint32_t full = room_fill(s, rtt);
-    if (full <= most_full || !(room_keeps_up(s) || (qos1 && room_moves(s)))) continue;
-    most = s;
-    most_full = full;
+    if (full < ROOM_MARK || !is_taking(s, kind)) continue;
+    bool credit = is_in_credit(s, kind, s == now ? 0 : CREDIT_LEAST);
+    if (best && (credit < best_credit || (credit == best_credit && full <= best_full))) continue;
+    best = s;
+    best_full = full;
+    best_credit = credit;
   }
-  return most;
+  return best && !best_credit && others_are_hungry(hit, best) ? NULL : best;
 }
 
 /* Another one than the reader: a hungry one if there is any. */
@@ -125,7 +174,7 @@ static void note_other(struct flow_pacing *p, const struct topic_subscriber *hit
     const struct session *s = hit->user;
     if (s == p->reader->s || s->state != SESSION_IN) continue;
     found = hit;
-    if (is_hungry(s)) break;
+    if (is_hungry(s, 0)) break;
   }
   if (!found) return;
   p->other = found->session;
@@ -151,28 +200,41 @@ refused:
   return NULL;
 }
 
+/* Of a connection that goes on though it was told that others go hungry, its node has found that its account is empty. */
+static void note_over(struct flow_pacing *p) {
+  nanotime now = p->link->node->now;
+  if (!p->beside || p->said_at < p->beside_at || time_since(now, p->said_at) <= 2 * rtt_of(p) + ROUND_MORE) return;
+  p->reader->over_until = time_add(now, OVER_FOR);
+}
+
+static void choose_other(struct flow_pacing *p, struct session *reader) {
+  enum budget_kind kind = (enum budget_kind)p->kind;
+  struct session *was = p->reader->s;
+  if (was == reader) return;
+  if (is_in_credit(was, kind, 0) && room_fill(reader, rtt_of(p)) <= room_fill(was, rtt_of(p))) return;
+  leave(p);
+  belong(p, reader->reader);
+  if (judge(p)) say(p, PACE_LONGEST, room_beside(p));
+}
+
 void pace_publish(struct session *link, const struct msg_publish *m, struct topic_subscriber *hit) {
   struct node *n = link->node;
   if (!m->connection || !hit) return;
   struct flow_pacing *p = find(n, link, m->connection);
-  struct session *reader = fullest(hit, door_rtt(&link->door), m->qos);
+  if (p) note_over(p);
   if (p) note_other(p, hit);
+  struct session *reader = choose(p ? p->reader->s : NULL, hit, door_rtt(&link->door), kind_of(m));
   if (!reader) return;
-  bool is_new = !p;
-  if (is_new && !(p = begin(link, m->connection, reader))) return;
-  p->kind = (uint8_t)kind_of(m);
-  if (p->reader->s != reader && room_fill(reader, rtt_of(p)) > room_fill(p->reader->s, rtt_of(p))) {
-    leave(p);
-    belong(p, reader->reader);
-  }
-  if (!is_new) return;
-  note_other(p, hit);
-  (void)judge(p);
-  if (!is_worth_it(p)) {
-    forget(p);
+  if (p) {
+    p->kind = (uint8_t)kind_of(m);
+    choose_other(p, reader);
     return;
   }
-  say(p, PACE_LONGEST);
+  if (!(p = begin(link, m->connection, reader))) return;
+  p->kind = (uint8_t)kind_of(m);
+  note_other(p, hit);
+  (void)judge(p);
+  say(p, PACE_LONGEST, room_beside(p));
   n->flow.pacing.look_at = time_min(n->flow.pacing.look_at, time_add(n->now, LOOK_EVERY));
 }
 
@@ -187,6 +249,11 @@ static struct flow_paced *heard_of(const struct session *from, const struct sess
 struct flow_paced *pace_of(const struct session *from, const struct session *link, enum budget_kind kind) {
   struct flow_paced *p = from->paced ? heard_of(from, link) : NULL;
   return p && from->node->now < p->until && (!p->moves || kind == BUDGET_KIND_QOS1) ? p : NULL;
+}
+
+bool pace_is_full(const struct session *from, const struct session *link) {
+  const struct flow_paced *p = from->paced ? heard_of(from, link) : NULL;
+  return p && !p->beside && from->node->now < p->full_until;
 }
 
 static void lapse(struct flow_paced *p) {
@@ -217,6 +284,47 @@ static struct flow_paced *hear(struct session *from, struct session *link) {
   return p;
 }
 
+static void begin_window(struct flow_paced *p, uint64_t room) {
+  p->window = room > WINDOW_LEAST ? room : WINDOW_LEAST;
+  p->sent = 0;
+  p->round_at = p->until = p->from->node->now;
+}
+
+/* What waits at its own node would come all at once, before anybody could say that it is too much. */
+static void go_on(struct flow_paced *p, uint64_t room) {
+  struct node *n = p->from->node;
+  if (!room) {
+    lapse(p);
+    return;
+  }
+  p->full_until = 0;
+  hold_release(&p->at);
+  if (!p->window) begin_window(p, room);
+}
+
+/* A round trip in which less was sent than could be shows that it is held back no more. */
+void pace_sent(struct session *from, const struct session *link, size_t bytes) {
+  struct node *n = from->node;
+  struct flow_paced *p = from->paced ? heard_of(from, link) : NULL;
+  uint64_t trip = door_rtt(&link->door) + ROUND_MORE;
+  if (p && !p->window && n->now < p->until) begin_window(p, p->room); /* it does not wait, as an account is empty */
+  if (!p || !p->window) return;
+  if (time_since(n->now, p->round_at) >= trip) {
+    bool held_back = p->sent >= p->window && time_since(n->now, p->round_at) < 2 * trip;
+    if (!held_back || p->window > WINDOW_MOST) {
+      p->window = 0;
+      return;
+    }
+    p->window += p->window / WINDOW_GROWS;
+    p->sent = 0;
+    p->round_at = n->now;
+  }
+  p->sent += bytes;
+  if (p->sent < p->window) return;
+  p->until = time_add(p->round_at, trip);
+  n->flow.look_at = time_min(n->flow.look_at, p->until);
+}
+
 void pace_heard(struct peer *peer, const struct msg_pace *m) {
   struct node *n = peer->node;
   struct clients_entry *e = clients_of_session(&n->sessions.clients, m->connection);
@@ -225,14 +333,18 @@ void pace_heard(struct peer *peer, const struct msg_pace *m) {
   struct flow_paced *p = !known ? NULL : m->ms ? hear(from, link) : heard_of(from, link);
   n->flow.paced.heard++;
   if (p && !m->ms) {
-    lapse(p);
+    go_on(p, m->room);
     return;
   }
   if (!p) {
     n->flow.paced.ignored += m->ms > 0;
     return;
   }
-  p->until = time_add(n->now, (m->ms < PACE_LONGEST ? m->ms : PACE_LONGEST) * NS_MS);
+  p->room = m->room;
+  p->full_until = time_add(n->now, (m->ms < PACE_LONGEST ? m->ms : PACE_LONGEST) * NS_MS);
+  if (p->window && m->beside) return; /* it has gone on beside hungry ones, as far as they can take it */
+  p->until = p->full_until;
+  p->window = 0;
   p->moves = m->moves;
   p->beside = m->beside;
   p->lately = m->lately;
@@ -250,7 +362,7 @@ static void look_at_queues(struct node *n) {
     r->paced_at = progress;
     list_for_safe(at, &r->paces) {
       struct flow_pacing *p = container_of(at, struct flow_pacing, of_reader);
-      if (room_fill(r->s, rtt_of(p)) < LOW) may_go_on(p);
+      if (room_fill(r->s, rtt_of(p)) < LOW) may_go_on(p, true);
     }
   }
 }
@@ -264,7 +376,8 @@ static void look_at_all(struct node *n) {
 static void sweep(struct node *n) {
   list_for_safe(it, &n->flow.paced.all) {
     struct flow_paced *p = container_of(it, struct flow_paced, all);
-    if (n->now >= p->until) lapse(p);
+    if (n->now >= p->until && n->now >= p->full_until && (!p->window || time_since(n->now, p->round_at) >= SWEEP_PACED))
+      lapse(p);
   }
   n->flow.paced.sweep_at = n->flow.paced.count ? time_add(n->now, SWEEP_PACED) : TIME_NEVER;
 }
@@ -293,7 +406,7 @@ static void link_ends(struct session *s) {
 void pace_session_end(struct session *s) {
   while (s->paced) lapse(s->paced);
   while (s->reader && !list_empty(&s->reader->paces))
-    may_go_on(container_of(s->reader->paces.next, struct flow_pacing, of_reader));
+    may_go_on(container_of(s->reader->paces.next, struct flow_pacing, of_reader), false);
   if (s->paces) link_ends(s);
 }
 

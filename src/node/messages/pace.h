@@ -25,6 +25,10 @@ void pace_publish(struct session *link, const struct msg_publish *m, struct topi
 void pace_heard(struct peer *p, const struct msg_pace *m);
 /* What was said last of this publisher over that link, if publishes of this kind are to wait for it now; else NULL. */
 struct flow_paced *pace_of(const struct session *from, const struct session *link, enum budget_kind kind);
+/* So many bytes of it go by that link: what may go on again does so step by step. */
+void pace_sent(struct session *from, const struct session *link, size_t bytes);
+/* Whether the readers there of what it publishes are not hungry, though the link's queue is empty. */
+bool pace_is_full(const struct session *from, const struct session *link);
 void pace_tick(struct node *n); /* once a turn */
 nanotime pace_deadline(const struct node *n);
 /* Of a publisher, a reader, or a link; harmless when repeated. Before hold_session_end. */

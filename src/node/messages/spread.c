@@ -18,6 +18,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "node/messages/deliver.h"
+#include "node/messages/pace.h"
 #include "node/messages/publish.h"
 #include "node/messages/recall.h"
 #include "node/peers/join.h"
@@ -580,6 +581,7 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
   for (uint32_t i = 0; i < to->count; i++) {
     int e = send_to(to->peers[i], &out, &f);
     if (!e) sp->sent++;
+    if (!e && to->peers[i]->link) pace_sent(from, to->peers[i]->link, m->topic.n + m->payload.n);
     if (e) sp->dropped++;
     if (e == MACULA_EFULL && to->peers[i]->link) loss_note(to->peers[i]->link);
     if (number && i < to->sure && path_of(to->peers[i])) session_watch(path_of(to->peers[i]));

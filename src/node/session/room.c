@@ -119,7 +119,7 @@ enum room room_for(struct session *s, size_t len) {
 #define HALF 2u                  /* from so much on at the latest those at other nodes wait, */
 #define EARLIEST 8u              /* and from so much on at the earliest */
 #define WINDOWS_AHEAD 2u         /* of congestion control: no more is to wait at a link, */
-#define LEAST_AHEAD (256u << 10) /* or so many bytes, if nobody goes hungry by it */
+#define LEAST_AHEAD (128u << 10) /* or so many bytes, if nobody goes hungry by it */
 #define POOL_PART 8u             /* when so much of the pool is left, any queue is too long */
 
 /* Bytes that its queue may hold now, if it keeps up. */
@@ -145,6 +145,11 @@ uint32_t room_fill(const struct session *s, uint64_t rtt) {
   uint64_t fill = (uint64_t)queued * ROOM_MARK / (mark_of(s, rtt, queued) + 1);
   if (n->rows.mem[ROW_SEND].bytes > pool - pool / POOL_PART && fill < ROOM_MARK) fill = ROOM_MARK;
   return fill < UINT32_MAX ? (uint32_t)fill : UINT32_MAX;
+}
+
+size_t room_to_mark(const struct session *s, uint64_t rtt, bool empty) {
+  size_t queued = empty ? 0 : session_queued(s), mark = mark_of(s, rtt, queued);
+  return queued < mark ? mark - queued : 0;
 }
 
 bool room_is_ahead(struct session *s, size_t len) {

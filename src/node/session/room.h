@@ -25,6 +25,8 @@ enum room room_ask(struct session *s, size_t len);
  * can take about two round trips more at the rate that it is filled at now. */
 #define ROOM_MARK 1000u
 uint32_t room_fill(const struct session *s, uint64_t rtt);
+/* Bytes that are left to the mark; empty: if nothing were queued. */
+size_t room_to_mark(const struct session *s, uint64_t rtt, bool empty);
 /* Whether the link, which keeps up, has so much to send already that more would only come later, and longer after a PACE. */
 bool room_is_ahead(struct session *s, size_t len);
 /* Whether it is behind by a burst only: its queue was empty within the window in which it is judged to keep up. */

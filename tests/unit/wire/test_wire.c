@@ -247,9 +247,10 @@ static void test_pace(void **state) {
   struct msg p = {.type = MSG_PACE, .pace = {.connection = 300, .ms = PACE_LONGEST}};
   round_trip(&p, &d, buf, sizeof buf);
   assert_true(d.pace.connection == 300 && d.pace.ms == PACE_LONGEST);
-  assert_true(!d.pace.moves && !d.pace.beside && !d.pace.lately);
-  p.pace = (struct msg_pace){.connection = UINT64_MAX, .ms = 0, .moves = true, .beside = true, .lately = true};
+  assert_true(!d.pace.room && !d.pace.moves && !d.pace.beside && !d.pace.lately);
+  p.pace = (struct msg_pace){.connection = UINT64_MAX, .ms = 0, .room = 70000, .moves = true, .beside = true, .lately = true};
   round_trip(&p, &d, buf, sizeof buf);
+  assert_true(d.pace.room == 70000);
   assert_true(d.pace.connection == UINT64_MAX && !d.pace.ms && d.pace.moves && d.pace.beside && d.pace.lately);
   assert_int_equal(msg_decode(MSG_PACE, S("\x80"), &d), MACULA_BAD_FRAME);
   assert_int_equal(msg_decode(MSG_PACE, S("\x81\xa2ms\x01"), &d), MACULA_BAD_FRAME);
