@@ -604,8 +604,8 @@ static void signs_of_life(struct node *n) {
   if (!n->flow.held_count || n->now < n->receive.sign_at) return;
   n->receive.sign_at = time_add(n->now, NS_SEC);
   list_for(it, &n->flow.readers) {
-    const struct flow_reader *r = container_of(it, const struct flow_reader, all);
-    list_for(h, &r->holders) sign_of_life(container_of(h, const struct flow_held, of_reader)->s);
+    const struct flow_awaited *r = container_of(it, const struct flow_awaited, all);
+    list_for(h, &r->holders) sign_of_life(container_of(h, const struct flow_held, of_awaited)->s);
   }
 }
 

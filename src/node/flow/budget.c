@@ -1,9 +1,10 @@
 #include "node/flow/budget.h"
 
-double budget_left(struct budget *b, enum budget_kind kind, nanotime now) {
+double budget_left(struct budget *b, enum budget_kind kind, bool kept, nanotime now) {
   double left = bucket_level(&b->left, BUDGET_RATE, BUDGET_BURST, now);
+  if (!kept) left -= BUDGET_KEPT;
   if (kind == BUDGET_KIND_QOS1) return left;
-  left -= BUDGET_BURST - BUDGET_QOS0;
+  left -= BUDGET_QOS1 - BUDGET_QOS0;
   return kind == BUDGET_KIND_WAIT ? left / BUDGET_PATIENT : left;
 }
 

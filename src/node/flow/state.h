@@ -26,30 +26,31 @@ struct budget { /* of waiting, as seconds that may still be waited: flow/budget.
   nanotime until; /* it has been charged up to then */
 };
 
-/* A session whose queue is long, from the time that it becomes so until it was empty. */
-struct flow_reader {
+/* What publishers wait for: a reader's queue, or another node's word that a connection may go on. */
+struct flow_awaited {
   struct session *s;
   struct list all;     /* flow.readers: those that publishers wait for stand before the others */
-  struct list holders; /* flow_held.of_reader, longest first */
+  struct list holders; /* flow_held.of_awaited, longest first */
+  nanotime
+      progress; /* of the queue, when the first of those that wait was looked at; it is looked at again when that changes, */
+  nanotime again_at; /* or then */
+  bool far;          /* it is part of a flow_paced, else of a flow_reader */
+};
+/* A session whose queue is long, from the time that it becomes so until it was empty. */
+struct flow_reader {
+  struct flow_awaited at;
+  struct keep keep;
   struct list paces;   /* flow_pacing.of_reader: publishers at other nodes that are told to wait for it, */
-  struct list pacing;  /* and while there are any: flow.pacing_readers */
+  struct list pacing;  /* and while there are any: flow.pacing.readers */
   nanotime over_until; /* nobody is told to wait for it while others are hungry, */
   nanotime paced_at;   /* progress of its queue when these were looked at last */
-  bool far;            /* it is part of a flow_paced */
-  struct keep keep;
-  nanotime
-      progress; /* of its queue, when the first of those that wait was looked at; it is looked at again when that changes, */
-  nanotime again_at; /* or then */
 };
 
-static inline void flow_reader_init(struct flow_reader *r, struct session *s) {
-  *r = (struct flow_reader){.s = s};
+static inline void flow_awaited_init(struct flow_awaited *r, struct session *s) {
+  *r = (struct flow_awaited){.s = s};
   list_init(&r->all);
   list_init(&r->holders);
-  list_init(&r->paces);
-  list_init(&r->pacing);
 }
-
 /* Another one that the publisher's messages go to. */
 struct flow_other {
   uint64_t who; /* the session's serial; a link: its address, cleared when it ends */
@@ -64,8 +65,8 @@ struct flow_others { /* the last two, the latest first */
 /* A publisher's session while its publish waits for room in a reader's queue. */
 struct flow_held {
   struct session *s;
-  struct flow_reader *reader;
-  struct list of_reader;
+  struct flow_awaited *awaited;
+  struct list of_awaited;
   struct flow_other least; /* of the other recipients, the one with the shortest queue */
   nanotime since, charged; /* charged: it has been looked at */
   uint32_t need;           /* bytes */
@@ -76,8 +77,8 @@ struct flow_held {
 
 /* Another node has said that one of its readers has no room for what one of our connections publishes: messages/pace.h. */
 struct flow_paced {
-  struct flow_reader at; /* at.s: the link, at.holders: that connection's publish, if it waits for this */
-  struct session *from;  /* the publishing connection, and the next one of what was said of it: */
+  struct flow_awaited at; /* at.s: the link, at.holders: that connection's publish, if it waits for this */
+  struct session *from;   /* the publishing connection, and the next one of what was said of it: */
   struct flow_paced *next;
   struct list all;     /* flow.paced.all */
   nanotime full_until; /* the reader's queue is long, as far as is known; */
@@ -102,7 +103,7 @@ struct flow_pacing {
   uint8_t kind;                           /* enum budget_kind, of the last message */
   bool moves, beside, lately;
 };
-#define PACE_MOST 4096u /* of either */
+#define PACE_MOST 4096u /* of both together, and of either three quarters of that */
 
 struct flow {
   nanotime clock;      /* time in which this node could send */
@@ -111,14 +112,14 @@ struct flow {
   uint64_t stood_said; /* of a standstill of so long */
   struct list readers;
   struct list
-      released; /* flow_held.of_reader: those that go on whatever their reader does, as an account is empty or it has ended */
+      released; /* flow_held.of_awaited: those that go on whatever their reader does, as an account is empty or it has ended */
   uint32_t reader_count, held_count;
-  nanotime look_at;           /* when accounts are charged next */
-  struct flow_reader *served; /* the one whose holders go on now, so that none of them waits for the others */
-  uint64_t turn;              /* counts the node's turns */
-  bool ready;                 /* some may be able to go on, and there was no time to see to it */
-  uint64_t held, over;        /* times that a publisher was held, and that it went on as an account was empty */
-  double waited;              /* s, for readers beside hungry ones */
+  nanotime look_at;            /* when accounts are charged next */
+  struct flow_awaited *served; /* the one whose holders go on now, so that none of them waits for the others */
+  uint64_t turn;               /* counts the node's turns */
+  bool ready;                  /* some may be able to go on, and there was no time to see to it */
+  uint64_t held, over;         /* times that a publisher was held, and that it went on as an account was empty */
+  double waited;               /* s, for readers beside hungry ones */
   struct {
     struct list all;
     uint32_t count;

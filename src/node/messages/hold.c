@@ -55,13 +55,13 @@ static bool starves(struct session *from, const struct session *reader, const st
   return false;
 }
 
-static struct flow_paced *far_of(struct flow_reader *r) { return r->far ? container_of(r, struct flow_paced, at) : NULL; }
+static struct flow_paced *far_of(struct flow_awaited *r) { return r->far ? container_of(r, struct flow_paced, at) : NULL; }
 
 /* The same for one that waits. */
 static bool is_starving(const struct flow_held *h, nanotime since, enum hunger how) {
-  const struct flow_paced *p = far_of(h->reader);
+  const struct flow_paced *p = far_of(h->awaited);
   if (p && p->window) return false; /* it waits for no reader, but goes on step by step */
-  return (p && p->beside) || starves(h->s, h->reader->s, &h->least, since, how);
+  return (p && p->beside) || starves(h->s, h->awaited->s, &h->least, since, how);
 }
 
 static void remember(struct session *from, struct session *to) {
@@ -88,7 +88,7 @@ struct ask {
 
 static bool others_wait(const struct session *to) {
   const struct flow_reader *r = to->reader;
-  return r && !list_empty(&r->holders) && to->node->flow.served != r;
+  return r && !list_empty(&r->at.holders) && to->node->flow.served != &r->at;
 }
 
 static struct flow_paced *paced_by(const struct ask *a, const struct session *to) {
@@ -132,7 +132,8 @@ static bool is_worth_it(const struct ask *a, struct session *to) {
   if (p && p->window) return true;
   if (room == ROOM_YES || (room == ROOM_NONE && a->kind != BUDGET_KIND_QOS1)) return false;
   struct flow_other least = least_beside(a, to);
-  if (room == ROOM_LATER && account_may_wait(a->from, to, a->kind) >= BUDGET_LEAST) return true;
+  if (room == ROOM_LATER && account_may_wait(a->from, to, a->kind, p ? p->lately : room_was_empty(to)) >= BUDGET_LEAST)
+    return true;
   return !(p && p->beside) && !starves(a->from, to, &least, to->node->now, SOON) && (room == ROOM_LATER || room_moves(to));
 }
 
@@ -159,11 +160,12 @@ static void begin(const struct ask *a, struct session *to) {
   s->holds = true;
   if (s->held) return; /* on another of its ways something waits already */
   struct flow_paced *p = paced_by(a, to);
-  struct flow_reader *r = p ? &p->at : room_reader(to);
+  struct flow_reader *reader = p ? NULL : room_reader(to);
+  struct flow_awaited *r = p ? &p->at : reader ? &reader->at : NULL;
   struct flow_held *h = r ? mem_calloc(&n->rows.mem[ROW_FLOW], 1, sizeof *h) : NULL;
   if (!h) return;
   *h = (struct flow_held){.s = s,
-                          .reader = r,
+                          .awaited = r,
                           .least = least_beside(a, to),
                           .since = n->now,
                           .charged = n->now,
@@ -171,12 +173,12 @@ static void begin(const struct ask *a, struct session *to) {
                           .need = (uint32_t)a->need,
                           .kind = (uint8_t)a->kind};
   h->hungry = is_starving(h, n->now, HUNGRY);
-  list_init(&h->of_reader);
+  list_init(&h->of_awaited);
   if (list_empty(&r->holders)) { /* to the front */
     if (!r->far) list_remove(&r->all);
     list_prepend(&f->readers, &r->all);
   }
-  list_append(&r->holders, &h->of_reader);
+  list_append(&r->holders, &h->of_awaited);
   s->held = h;
   f->held++;
   f->held_count++;
@@ -205,20 +207,26 @@ bool hold_publish(struct session *s, const struct msg_publish *m, struct topic_s
  */
 /* Takes it out of its reader's list, to those that go on in any case. */
 static void let_go(struct flow_held *h) {
-  struct flow_reader *r = h->reader;
+  struct flow_awaited *r = h->awaited;
   struct flow *f = &h->s->node->flow;
-  list_remove(&h->of_reader);
-  list_append(&f->released, &h->of_reader);
-  h->reader = NULL;
+  list_remove(&h->of_awaited);
+  list_append(&f->released, &h->of_awaited);
+  h->awaited = NULL;
   if (!r || !list_empty(&r->holders)) return;
   list_remove(&r->all); /* behind those that are waited for */
   if (!r->far) list_append(&f->readers, &r->all);
 }
 
+/* Seconds that it may wait still for its reader. */
+static double may_wait(const struct flow_held *h) {
+  const struct flow_paced *p = far_of(h->awaited);
+  return account_may_wait(h->s, h->awaited->s, (enum budget_kind)h->kind, p ? p->lately : room_was_empty(h->awaited->s));
+}
+
 /* Charges the time since the last look, half of it where another one is hungry only now, or was only then. Most waits for a
  * reader that is nearly as fast as its publisher are shorter than the time between two looks: each is charged as it ends. */
 static void charge_time(struct flow_held *h) {
-  struct session *s = h->s, *to = h->reader->s;
+  struct session *s = h->s, *to = h->awaited->s;
   struct node *n = s->node;
   bool was = h->hungry;
   h->hungry = is_starving(h, h->since, HUNGRY);
@@ -232,9 +240,9 @@ static void charge_time(struct flow_held *h) {
 static struct session *take(struct flow_held *h) {
   struct session *s = h->s;
   struct flow *f = &s->node->flow;
-  if (h->reader) charge_time(h);
-  if (h->reader) let_go(h);
-  list_remove(&h->of_reader);
+  if (h->awaited) charge_time(h);
+  if (h->awaited) let_go(h);
+  list_remove(&h->of_awaited);
   assert(f->held_count);
   f->held_count--;
   s->held = NULL;
@@ -242,7 +250,7 @@ static struct session *take(struct flow_held *h) {
   return s;
 }
 
-static enum room room_at(struct flow_reader *r, size_t need) {
+static enum room room_at(struct flow_awaited *r, size_t need) {
   const struct flow_paced *p = far_of(r);
   enum room room = p ? ROOM_YES : room_ask(r->s, need);
   if (!p) return room == ROOM_YES && room_is_ahead(r->s, need) ? ROOM_LATER : room;
@@ -251,24 +259,24 @@ static enum room room_at(struct flow_reader *r, size_t need) {
 
 /* Asking anew has its cost, so there is to be room for some more. */
 static bool may_go(struct flow_held *h) {
-  struct session *to = h->reader->s;
+  struct session *to = h->awaited->s;
   if (to->state != SESSION_IN || h->s->state != SESSION_IN) return true;
-  enum room room = room_at(h->reader, h->need);
+  enum room room = room_at(h->awaited, h->need);
   bool long_ago = time_since(to->node->now, h->since) >= NS_SEC;
-  if (room == ROOM_YES && (long_ago || room_at(h->reader, h->need + room_step(to)) == ROOM_YES)) return true;
-  if (room != ROOM_NONE) return account_may_wait(h->s, to, (enum budget_kind)h->kind) <= 0 && is_starving(h, h->since, HUNGRY);
+  if (room == ROOM_YES && (long_ago || room_at(h->awaited, h->need + room_step(to)) == ROOM_YES)) return true;
+  if (room != ROOM_NONE) return may_wait(h) <= 0 && is_starving(h, h->since, HUNGRY);
   return h->kind != BUDGET_KIND_QOS1 || !room_moves(to) || is_starving(h, h->since, SOON);
 }
 
 /* Nothing has changed since the last look, as far as is cheap to see. */
-static bool is_idle(struct flow_reader *r) {
+static bool is_idle(struct flow_awaited *r) {
   const struct flow_paced *p = far_of(r);
   if (p) return r->s->node->now < r->again_at && r->s->node->now < p->until;
   return r->s->node->now < r->again_at && door_progress(&r->s->door, DOOR_ALL) == r->progress && r->s->state == SESSION_IN;
 }
 
-static void looked_at(struct flow_reader *r, const struct flow_held *h) {
-  bool over = account_may_wait(h->s, r->s, (enum budget_kind)h->kind) <= 0; /* then another one's queue decides */
+static void looked_at(struct flow_awaited *r, const struct flow_held *h) {
+  bool over = may_wait(h) <= 0; /* then another one's queue decides */
   r->progress = door_progress(&r->s->door, DOOR_ALL);
   r->again_at = over ? 0 : time_add(r->s->node->now, LOOK_EVERY);
 }
@@ -276,11 +284,11 @@ static void looked_at(struct flow_reader *r, const struct flow_held *h) {
 struct session *hold_next(struct node *n) {
   struct flow *f = &n->flow;
   f->served = NULL;
-  if (!list_empty(&f->released)) return take(container_of(f->released.next, struct flow_held, of_reader));
+  if (!list_empty(&f->released)) return take(container_of(f->released.next, struct flow_held, of_awaited));
   list_for(it, &f->readers) {
-    struct flow_reader *r = container_of(it, struct flow_reader, all);
+    struct flow_awaited *r = container_of(it, struct flow_awaited, all);
     if (list_empty(&r->holders)) break;
-    struct flow_held *h = container_of(r->holders.next, struct flow_held, of_reader);
+    struct flow_held *h = container_of(r->holders.next, struct flow_held, of_awaited);
     if (h->turn == f->turn || is_idle(r)) continue; /* it has had its turn */
     if (may_go(h)) {
       f->served = r;
@@ -295,7 +303,7 @@ struct session *hold_next(struct node *n) {
  */
 static void charge(struct flow_held *h) {
   charge_time(h);
-  if (!h->hungry || account_may_wait(h->s, h->reader->s, (enum budget_kind)h->kind) > 0) return;
+  if (!h->hungry || may_wait(h) > 0) return;
   h->s->node->flow.over++;
   let_go(h);
 }
@@ -303,12 +311,12 @@ static void charge(struct flow_held *h) {
 static void look(struct node *n) {
   struct flow *f = &n->flow;
   list_for_safe(it, &f->readers) {
-    struct flow_reader *r = container_of(it, struct flow_reader, all);
+    struct flow_awaited *r = container_of(it, struct flow_awaited, all);
     if (list_empty(&r->holders)) {
-      if (!room_deliveries(r->s) && list_empty(&r->paces)) room_forget(r->s);
+      if (!room_deliveries(r->s) && list_empty(&r->s->reader->paces)) room_forget(r->s);
       continue;
     }
-    list_for_safe(at, &r->holders) charge(container_of(at, struct flow_held, of_reader));
+    list_for_safe(at, &r->holders) charge(container_of(at, struct flow_held, of_awaited));
   }
   nanotime every = f->held_count ? LOOK_EVERY + f->held_count * LOOK_EACH : ROOM_FORGET;
   f->look_at = list_empty(&f->readers) ? TIME_NEVER : time_add(n->now, every);
@@ -332,14 +340,14 @@ void hold_stood(struct node *n, uint64_t ns) {
 
 nanotime hold_deadline(const struct node *n) { return list_empty(&n->flow.released) ? n->flow.look_at : n->now; }
 
-void hold_release(struct flow_reader *r) {
-  while (!list_empty(&r->holders)) let_go(container_of(r->holders.next, struct flow_held, of_reader));
+void hold_release(struct flow_awaited *r) {
+  while (!list_empty(&r->holders)) let_go(container_of(r->holders.next, struct flow_held, of_awaited));
 }
 
 void hold_session_end(struct session *s) {
   struct node *n = s->node;
   if (s->held) (void)take(s->held);
-  if (s->reader) hold_release(s->reader);
+  if (s->reader) hold_release(&s->reader->at);
   room_forget(s);
   if (!s->is_other) return;
   struct flow_other it = {.who = (uint64_t)(uintptr_t)s};
@@ -358,10 +366,10 @@ const char *hold_check(const struct node *n) {
   uint32_t held = list_count(&f->released), sessions = 0;
   CHECK(list_holds(&f->released), "hold: a list is broken");
   list_for(it, &f->readers) {
-    const struct flow_reader *r = container_of(it, const struct flow_reader, all);
+    const struct flow_awaited *r = container_of(it, const struct flow_awaited, all);
     held += list_count(&r->holders);
     list_for(h, &r->holders)
-        CHECK(container_of(h, const struct flow_held, of_reader)->reader == r, "hold: one waits for another reader");
+        CHECK(container_of(h, const struct flow_held, of_awaited)->awaited == r, "hold: one waits for another reader");
   }
   list_for(it, &n->sessions.all) {
     const struct session *s = container_of(it, const struct session, all);

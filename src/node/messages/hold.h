@@ -29,7 +29,7 @@ struct session *hold_next(struct node *n);
 nanotime hold_deadline(const struct node *n);
 /* The process has stood still for ns since it read something last: such time does not count. */
 void hold_stood(struct node *n, uint64_t ns);
-void hold_release(struct flow_reader *r); /* those that wait for it go on */
+void hold_release(struct flow_awaited *r); /* those that wait for it go on */
 void hold_session_end(struct session *s);
 /* O(readers and those that wait). */
 const char *hold_check(const struct node *n);

@@ -35,6 +35,11 @@ static struct flow_pacing *find(struct node *n, const struct session *link, uint
   return h ? container_of(h, struct flow_pacing, h) : NULL;
 }
 
+/* Neither kind takes the room of the other. */
+static bool is_full(const struct node *n, uint32_t of_its_kind) {
+  return n->flow.paced.count + n->flow.pacing.tab.count >= PACE_MOST || of_its_kind >= PACE_MOST / 4 * 3;
+}
+
 static uint64_t rtt_of(const struct flow_pacing *p) { return door_rtt(&p->link->door); }
 
 /* If there is no room for it, it is said at the next look. */
@@ -53,7 +58,7 @@ static void say(struct flow_pacing *p, uint64_t ms, uint64_t room) {
 }
 
 static void belong(struct flow_pacing *p, struct flow_reader *r) {
-  if (list_empty(&r->paces)) list_append(&r->s->node->flow.pacing.readers, &r->pacing);
+  if (list_empty(&r->paces)) list_append(&r->at.s->node->flow.pacing.readers, &r->pacing);
   list_append(&r->paces, &p->of_reader);
   p->reader = r;
 }
@@ -74,14 +79,14 @@ static void forget(struct flow_pacing *p) {
 /* What a connection may send at first that does not wait, as its account is empty: other readers are to find room for it. */
 static uint64_t room_beside(const struct flow_pacing *p) {
   struct clients_entry *e = p->other ? clients_of_session(&p->link->node->sessions.clients, p->other) : NULL;
-  const struct session *s = e ? e->user : p->reader->s;
-  size_t room = room_to_mark(s, rtt_of(p), s == p->reader->s);
+  const struct session *s = e ? e->user : p->reader->at.s;
+  size_t room = room_to_mark(s, rtt_of(p), s == p->reader->at.s);
   return room > ROOM_LEAST ? room : ROOM_LEAST;
 }
 
 /* Those that wait for one reader share what it has room for; one that is not worth it does not slow them down. */
 static void may_go_on(struct flow_pacing *p, bool worth_it) {
-  struct session *s = p->reader->s;
+  struct session *s = p->reader->at.s;
   size_t room = s->ended ? 0 : room_to_mark(s, rtt_of(p), !worth_it) / list_count(&p->reader->paces);
   say(p, 0, s->ended ? 0 : room > ROOM_LEAST ? room : ROOM_LEAST);
   forget(p);
@@ -96,14 +101,14 @@ static bool other_is_hungry(const struct flow_pacing *p, size_t steps) {
   struct node *n = p->link->node;
   if (!p->other || time_since(n->now, p->other_at) > LATELY) return false;
   struct clients_entry *e = clients_of_session(&n->sessions.clients, p->other);
-  return e && e->user != p->reader->s && is_hungry(e->user, steps);
+  return e && e->user != p->reader->at.s && is_hungry(e->user, steps);
 }
 
 static enum budget_kind kind_of(const struct msg_publish *m) { return m->qos ? BUDGET_KIND_QOS1 : BUDGET_KIND_QOS0; }
 
 /* Whether others may go hungry for it still. */
-static bool is_in_credit(const struct session *s, enum budget_kind kind, double least) {
-  return s->node->now >= s->reader->over_until && account_may_wait(NULL, s, kind) >= least;
+static bool is_in_credit(struct session *s, enum budget_kind kind, double least) {
+  return s->node->now >= s->reader->over_until && account_may_wait(NULL, s, kind, room_was_empty(s)) >= least;
 }
 
 static bool is_taking(struct session *s, enum budget_kind kind) {
@@ -112,14 +117,14 @@ static bool is_taking(struct session *s, enum budget_kind kind) {
 
 /* Whether there is a reason to wait for it. */
 static bool is_worth_it(const struct flow_pacing *p) {
-  struct session *s = p->reader->s;
+  struct session *s = p->reader->at.s;
   enum budget_kind kind = (enum budget_kind)p->kind;
   return is_taking(s, kind) && (is_in_credit(s, kind, 0) || !other_is_hungry(p, SOON_STEPS));
 }
 
 /* Whether something has changed that the other node needs to know. */
 static bool judge(struct flow_pacing *p) {
-  struct session *s = p->reader->s;
+  struct session *s = p->reader->at.s;
   bool moves = !room_keeps_up(s), beside = other_is_hungry(p, 0), lately = room_was_empty(s);
   bool changed = moves != p->moves || beside != p->beside || lately != p->lately;
   nanotime passed = time_since(s->node->now, p->looked_at) / 2 * (unsigned)(beside + p->beside);
@@ -135,7 +140,7 @@ static bool judge(struct flow_pacing *p) {
 static void look(struct flow_pacing *p) {
   bool changed = judge(p);
   bool worth_it = is_worth_it(p);
-  if (room_fill(p->reader->s, rtt_of(p)) < LOW || !worth_it)
+  if (room_fill(p->reader->at.s, rtt_of(p)) < LOW || !worth_it)
     may_go_on(p, worth_it);
   else if (changed || time_since(p->link->node->now, p->said_at) >= SAY_EVERY)
     say(p, PACE_LONGEST, room_beside(p));
@@ -172,7 +177,7 @@ static void note_other(struct flow_pacing *p, const struct topic_subscriber *hit
   const struct topic_subscriber *found = NULL;
   for (; hit; hit = hit->next_hit) {
     const struct session *s = hit->user;
-    if (s == p->reader->s || s->state != SESSION_IN) continue;
+    if (s == p->reader->at.s || s->state != SESSION_IN) continue;
     found = hit;
     if (is_hungry(s, 0)) break;
   }
@@ -184,7 +189,7 @@ static void note_other(struct flow_pacing *p, const struct topic_subscriber *hit
 static struct flow_pacing *begin(struct session *link, uint64_t connection, struct session *reader) {
   struct node *n = link->node;
   struct flow_reader *r = room_reader(reader);
-  struct flow_pacing *p = n->flow.pacing.tab.count < PACE_MOST && r ? mem_calloc(&n->rows.mem[ROW_PACE], 1, sizeof *p) : NULL;
+  struct flow_pacing *p = !is_full(n, n->flow.pacing.tab.count) && r ? mem_calloc(&n->rows.mem[ROW_PACE], 1, sizeof *p) : NULL;
   if (!p) goto refused;
   *p = (struct flow_pacing){.key = {link->serial, connection}, .link = link, .looked_at = n->now};
   if (htab_insert(&n->flow.pacing.tab, &p->h, p->key, sizeof p->key)) goto no_slot;
@@ -209,7 +214,7 @@ static void note_over(struct flow_pacing *p) {
 
 static void choose_other(struct flow_pacing *p, struct session *reader) {
   enum budget_kind kind = (enum budget_kind)p->kind;
-  struct session *was = p->reader->s;
+  struct session *was = p->reader->at.s;
   if (was == reader) return;
   if (is_in_credit(was, kind, 0) && room_fill(reader, rtt_of(p)) <= room_fill(was, rtt_of(p))) return;
   leave(p);
@@ -223,7 +228,7 @@ void pace_publish(struct session *link, const struct msg_publish *m, struct topi
   struct flow_pacing *p = find(n, link, m->connection);
   if (p) note_over(p);
   if (p) note_other(p, hit);
-  struct session *reader = choose(p ? p->reader->s : NULL, hit, door_rtt(&link->door), kind_of(m));
+  struct session *reader = choose(p ? p->reader->at.s : NULL, hit, door_rtt(&link->door), kind_of(m));
   if (!reader) return;
   if (p) {
     p->kind = (uint8_t)kind_of(m);
@@ -271,9 +276,9 @@ static void lapse(struct flow_paced *p) {
 static struct flow_paced *hear(struct session *from, struct session *link) {
   struct node *n = from->node;
   struct flow_paced *p = heard_of(from, link);
-  if (p || n->flow.paced.count >= PACE_MOST) return p;
+  if (p || is_full(n, n->flow.paced.count)) return p;
   if (!(p = mem_calloc(&n->rows.mem[ROW_PACE], 1, sizeof *p))) return NULL;
-  flow_reader_init(&p->at, link);
+  flow_awaited_init(&p->at, link);
   p->at.far = true;
   p->from = from;
   p->next = from->paced;
@@ -292,7 +297,6 @@ static void begin_window(struct flow_paced *p, uint64_t room) {
 
 /* What waits at its own node would come all at once, before anybody could say that it is too much. */
 static void go_on(struct flow_paced *p, uint64_t room) {
-  struct node *n = p->from->node;
   if (!room) {
     lapse(p);
     return;
@@ -357,12 +361,12 @@ void pace_heard(struct peer *peer, const struct msg_pace *m) {
 static void look_at_queues(struct node *n) {
   list_for_safe(it, &n->flow.pacing.readers) {
     struct flow_reader *r = container_of(it, struct flow_reader, pacing);
-    nanotime progress = door_progress(&r->s->door, DOOR_ALL);
+    nanotime progress = door_progress(&r->at.s->door, DOOR_ALL);
     if (progress == r->paced_at) continue;
     r->paced_at = progress;
     list_for_safe(at, &r->paces) {
       struct flow_pacing *p = container_of(at, struct flow_pacing, of_reader);
-      if (room_fill(r->s, rtt_of(p)) < LOW) may_go_on(p, true);
+      if (room_fill(r->at.s, rtt_of(p)) < LOW) may_go_on(p, true);
     }
   }
 }
@@ -433,7 +437,7 @@ static const char *said_check(const struct flow *f) {
     const struct flow_pacing *p = container_of(it, const struct flow_pacing, all);
     CHECK(htab_has(&f->pacing.tab, &p->h, p->key, sizeof p->key), "pace: one that waits elsewhere is not found");
     CHECK(p->key[0] == p->link->serial && p->link->paces && !p->link->ended, "pace: one waits at a link that has ended");
-    CHECK(p->reader->s->reader == p->reader, "pace: one waits for nobody");
+    CHECK(p->reader->at.s->reader == p->reader, "pace: one waits for nobody");
   }
   list_for(it, &f->pacing.readers) {
     const struct flow_reader *r = container_of(it, const struct flow_reader, pacing);

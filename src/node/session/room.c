@@ -31,8 +31,10 @@ struct flow_reader *room_reader(struct session *s) {
   if (s->reader) return s->reader;
   struct flow_reader *r = mem_calloc(&s->node->rows.mem[ROW_FLOW], 1, sizeof *r);
   if (!r) return NULL;
-  flow_reader_init(r, s);
-  list_append(&f->readers, &r->all);
+  flow_awaited_init(&r->at, s);
+  list_init(&r->paces);
+  list_init(&r->pacing);
+  list_append(&f->readers, &r->at.all);
   f->reader_count++;
   f->look_at = time_min(f->look_at, time_add(s->node->now, ROOM_FORGET));
   return s->reader = r;
@@ -41,8 +43,8 @@ struct flow_reader *room_reader(struct session *s) {
 void room_forget(struct session *s) {
   struct flow_reader *r = s->reader;
   if (!r) return;
-  assert(list_empty(&r->holders) && list_empty(&r->paces) && s->node->flow.reader_count);
-  list_remove(&r->all);
+  assert(list_empty(&r->at.holders) && list_empty(&r->paces) && s->node->flow.reader_count);
+  list_remove(&r->at.all);
   s->node->flow.reader_count--;
   s->reader = NULL;
   mem_free(&s->node->rows.mem[ROW_FLOW], r);
@@ -119,7 +121,7 @@ enum room room_for(struct session *s, size_t len) {
 #define HALF 2u                  /* from so much on at the latest those at other nodes wait, */
 #define EARLIEST 8u              /* and from so much on at the earliest */
 #define WINDOWS_AHEAD 2u         /* of congestion control: no more is to wait at a link, */
-#define LEAST_AHEAD (128u << 10) /* or so many bytes, if nobody goes hungry by it */
+#define LEAST_AHEAD (128u << 10) /* or so many bytes */
 #define POOL_PART 8u             /* when so much of the pool is left, any queue is too long */
 
 /* Bytes that its queue may hold now, if it keeps up. */
@@ -172,11 +174,11 @@ const char *room_check(const struct node *n) {
   bool waited = true;
   list_for(it, &n->sessions.all) readers += container_of(it, const struct session, all)->reader != NULL;
   CHECK(readers == f->reader_count, "room: the readers are not as many as counted");
-  list_for(it, &f->readers) readers -= !container_of(it, const struct flow_reader, all)->far;
+  list_for(it, &f->readers) readers -= !container_of(it, const struct flow_awaited, all)->far;
   CHECK(!readers && list_holds(&f->readers), "room: a reader is not in the list, or another is");
   list_for(it, &f->readers) {
-    const struct flow_reader *r = container_of(it, const struct flow_reader, all);
-    CHECK(r->far || r->s->reader == r, "room: a reader is another's");
+    const struct flow_awaited *r = container_of(it, const struct flow_awaited, all);
+    CHECK(r->far || &r->s->reader->at == r, "room: a reader is another's");
     CHECK(waited || list_empty(&r->holders), "room: one that is waited for stands behind one that is not");
     waited = !list_empty(&r->holders);
     CHECK(list_holds(&r->holders), "room: a list of those that wait is broken");
@@ -188,8 +190,8 @@ const char *room_check(const struct node *n) {
 size_t room_owned(const struct node *n) {
   size_t sum = 0;
   list_for(it, &n->flow.readers) {
-    const struct flow_reader *r = container_of(it, const struct flow_reader, all);
-    if (!r->far) sum += mem_cost(r);
+    const struct flow_awaited *r = container_of(it, const struct flow_awaited, all);
+    if (!r->far) sum += mem_cost(r->s->reader);
   }
   list_for(it, &n->sessions.all) sum += mem_cost(container_of(it, const struct session, all)->held);
   return sum;

@@ -323,12 +323,12 @@ static struct budget *slow_of(struct session *s) {
   return !s->account ? NULL : door_id(&s->door) ? &s->account->slow : &s->own_slow;
 }
 
-double account_may_wait(struct session *from, struct session *reader, enum budget_kind kind) {
+double account_may_wait(struct session *from, struct session *reader, enum budget_kind kind, bool kept) {
   nanotime now = reader->node->now;
   struct budget *waits = from ? waits_of(from) : NULL, *slow = slow_of(reader);
-  if (!from) return slow ? budget_left(slow, kind, now) : 0;
-  double own = waits ? budget_left(waits, kind, now) : 0;
-  double its = slow ? budget_left(slow, kind, now) : own;
+  if (!from) return slow ? budget_left(slow, kind, kept, now) : 0;
+  double own = waits ? budget_left(waits, kind, kept, now) : 0;
+  double its = slow ? budget_left(slow, kind, kept, now) : own;
   return its < own ? its : own;
 }
 

@@ -93,13 +93,15 @@ static void test_budget(void **state) {
   struct budget b = {0};
   nanotime t = NS_SEC;
   (void)state;
-  assert_true(budget_left(&b, BUDGET_KIND_QOS0, t) == 1);
-  assert_true(budget_left(&b, BUDGET_KIND_QOS1, t) == 5);
-  assert_true(budget_left(&b, BUDGET_KIND_WAIT, t) == 5);
+  assert_true(budget_left(&b, BUDGET_KIND_QOS0, false, t) == 1);
+  assert_true(budget_left(&b, BUDGET_KIND_QOS1, false, t) == 5);
+  assert_true(budget_left(&b, BUDGET_KIND_WAIT, false, t) == 5);
+  assert_true(budget_left(&b, BUDGET_KIND_QOS0, true, t) == 2);
+  assert_true(budget_left(&b, BUDGET_KIND_QOS1, true, t) == 6);
   /* two that wait at the same time */
   budget_charge(&b, BUDGET_KIND_QOS0, t, t + MS(500));
   budget_charge(&b, BUDGET_KIND_QOS0, t, t + MS(500));
-  double left = budget_left(&b, BUDGET_KIND_QOS0, t + MS(500));
+  double left = budget_left(&b, BUDGET_KIND_QOS0, false, t + MS(500));
   assert_true(left > 0.49 && left < 0.56);
   /* always waiting, if it may: a tenth of the time, and a second */
   for (int kind = BUDGET_KIND_QOS0; kind <= BUDGET_KIND_QOS1; kind++) {
@@ -108,7 +110,7 @@ static void test_budget(void **state) {
                               : kind == BUDGET_KIND_WAIT ? 0.5 * 100 + 5
                                                          : 0.1 * 100 + 5;
     for (nanotime at = NS_SEC; at < 101 * NS_SEC; at += MS(10)) {
-      if (budget_left(&c, (enum budget_kind)kind, at) <= 0) continue;
+      if (budget_left(&c, (enum budget_kind)kind, false, at) <= 0) continue;
       budget_charge(&c, (enum budget_kind)kind, at, at + MS(10));
       waited += 0.01;
     }
@@ -116,12 +118,28 @@ static void test_budget(void **state) {
   }
 }
 
+/* What slow ones use up all the time leaves a second for bursts, and all together wait a tenth of the time. */
+static void test_kept(void **state) {
+  struct budget b = {0};
+  double waited = 0, kept = 0;
+  (void)state;
+  for (nanotime at = NS_SEC; at < 101 * NS_SEC; at += MS(10)) {
+    bool slow = budget_left(&b, BUDGET_KIND_QOS0, false, at) > 0;
+    bool burst = at > 50 * NS_SEC && budget_left(&b, BUDGET_KIND_QOS0, true, at) > 0;
+    if (at == 50 * NS_SEC) assert_true(budget_left(&b, BUDGET_KIND_QOS0, true, at) > 0.9);
+    if (!slow && !burst) continue;
+    budget_charge(&b, BUDGET_KIND_QOS0, at, at + MS(10));
+    waited += 0.01;
+    kept += slow ? 0 : 0.01;
+  }
+  assert_true(kept > 0.9);
+  assert_true(waited <= 0.1 * 100 + 2 + 0.1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_rates),
-      cmocka_unit_test(test_stops),
-      cmocka_unit_test(test_trickle),
-      cmocka_unit_test(test_budget),
+      cmocka_unit_test(test_rates),  cmocka_unit_test(test_stops), cmocka_unit_test(test_trickle),
+      cmocka_unit_test(test_budget), cmocka_unit_test(test_kept),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
