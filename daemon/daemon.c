@@ -51,6 +51,15 @@ static void trim(void *ctx) {
 static bool spent(void *ctx) { return io_loop_spent(((struct daemon *)ctx)->loop); }
 static void did(void *ctx, const char *what) { io_loop_did(((struct daemon *)ctx)->loop, what); }
 static const struct turns *turns(void *ctx) { return io_loop_turns(((struct daemon *)ctx)->loop); }
+static int check_password(void *ctx, struct slice hash, struct slice password, nanotime now, uint8_t ret_key[PASSWORD_KEY_LEN],
+                          bool *ret_known) {
+  return passwords_check(((struct daemon *)ctx)->passwords, hash, password, now, ret_key, ret_known);
+}
+static void on_password(void *ctx, const uint8_t key[PASSWORD_KEY_LEN], bool good) {
+  struct daemon *d = ctx;
+  node_password_checked(d->node, key, good);
+  io_loop_wake(d->loop);
+}
 static bool busy(void *ctx) { return node_busy(ctx); }
 
 /* Under a sanitizer resident memory tells nothing about the node. */
@@ -257,6 +266,7 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
   n.access = cred->access;
   n.pass = slice_of(cred->pass, cred->pass_len);
   n.access_mem = &d->access_mem;
+  n.passwords_mem = &d->passwords_mem;
   d->closed = cred->access != NULL;
   n.unix_base_ms = io_unix_ms() - now / NS_MS;
   n.advertise = d->advertise;
@@ -267,7 +277,8 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
                                     .turns = turns,
                                     .rss_bytes = rss_bytes,
                                     .heap_bytes = heap_bytes,
-                                    .give_back = WATCHED ? trim : NULL};
+                                    .give_back = WATCHED ? trim : NULL,
+                                    .password = check_password};
   n.tls_mem = &d->hooks.tls;
   n.json_mem = &d->hooks.json;
   int err = node_new(&n, now, &d->node);
@@ -346,6 +357,7 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
   logsink_init(&d->sink, d->cfg.log_json);
   d->log = (struct log){.level = d->cfg.log_level, .sink = logsink_write, .ctx = &d->sink};
   d->access_mem = MEM_INIT("access", d->cfg.node.limits.access_bytes);
+  d->passwords_mem = MEM_INIT("passwords", 0);
   ret_why[0] = 0;
   name_unknown(d);
   int err = open_state(d, ret_why);
@@ -355,6 +367,9 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
   if (!err) err = io_loop_new(&d->log, &d->loop);
   if (!err) {
     watch_signals(d);
+    err = passwords_new(io_loop_uv(d->loop), &d->passwords_mem, io_rng(), on_password, d, &d->passwords);
+  }
+  if (!err) {
     err = make_node(d, &cred, io_now());
   }
   if (!err) err = disk_open(d->loop, d->node, &d->log, &d->cfg, &d->disk, ret_why);
@@ -386,6 +401,8 @@ int daemon_run(struct daemon *d) {
 void daemon_stop(struct daemon *d) {
   if (d->loop) {
     reload_stop(&d->reload);
+    passwords_free(d->passwords);
+    d->passwords = NULL;
     http_close(d->http);
     mqtt_ports_close(&d->mqtt);
     if (d->mesh) mesh_save(d->mesh);

@@ -13,6 +13,7 @@
 #include "memory.h"
 #include "mesh.h"
 #include "mqtt.h"
+#include "passwords.h"
 #include "reload.h"
 
 /* RUNNING --SIGINT, SIGTERM--> DRAINING --node_drained--> DRAINED --one turn, which sends the goodbyes--> the loop stops.
@@ -25,7 +26,9 @@ struct daemon {
   struct config cfg;
   struct hooks hooks;
   struct mem access_mem; /* of access files */
-  bool closed;           /* access was not open once: it stays so until a restart */
+  struct mem passwords_mem;
+  struct passwords *passwords;
+  bool closed; /* access was not open once: it stays so until a restart */
   struct memory_fit memory;
   struct logsink sink;
   struct log log;

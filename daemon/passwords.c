@@ -10,15 +10,13 @@
 
 struct known {
   struct lru_link link;
-  uint8_t mac[CRYPTO_HASH_LEN];
+  uint8_t key[PASSWORD_KEY_LEN];
   nanotime until;
 };
 
 struct check {
   struct list all;
-  uint8_t mac[CRYPTO_HASH_LEN];
-  void (*done)(void *ctx, bool good);
-  void *ctx;
+  uint8_t key[PASSWORD_KEY_LEN];
   bool good;
   size_t hash_len, password_len;
   uint8_t text[]; /* hash, password */
@@ -28,24 +26,29 @@ struct passwords {
   uv_loop_t *uv;
   struct mem *mem;
   uv_work_t work;
-  bool working, freed;
+  bool working, stopped;
+  passwords_done done;
+  void *ctx;
   nanotime now;
-  uint8_t key[CRYPTO_HASH_LEN];
-  struct list waiting; /* check.all, the first one under way */
+  uint8_t secret[CRYPTO_HASH_LEN]; /* of this run */
+  struct list waiting;             /* check.all, the first one under way */
   size_t count;
   struct lru known;
 };
 
 static bool known_eq(const struct hlink *h, const void *key, size_t len) {
-  return memcmp(container_of(h, struct known, link.h)->mac, key, len) == 0;
+  return memcmp(container_of(h, struct known, link.h)->key, key, len) == 0;
 }
 
-int passwords_new(uv_loop_t *uv, struct mem *mem, struct rng rng, struct passwords **ret_passwords) {
+int passwords_new(uv_loop_t *uv, struct mem *mem, struct rng rng, passwords_done done, void *ctx,
+                  struct passwords **ret_passwords) {
   struct passwords *p = mem_calloc(mem, 1, sizeof *p);
   if (!p) return MACULA_ENOMEM;
   p->uv = uv;
   p->mem = mem;
-  rng_fill(rng, p->key, sizeof p->key);
+  p->done = done;
+  p->ctx = ctx;
+  rng_fill(rng, p->secret, sizeof p->secret);
   list_init(&p->waiting);
   lru_init(&p->known, mem, rng, PASSWORDS_KNOWN, known_eq);
   *ret_passwords = p;
@@ -64,38 +67,38 @@ static void forget(struct passwords *p, struct known *k) {
   mem_free(p->mem, k);
 }
 
-static void free_all(struct passwords *p) {
+void passwords_free(struct passwords *p) {
   struct lru_link *l;
+  if (!p) return;
+  p->stopped = true;
+  while (p->working) uv_run(p->uv, UV_RUN_ONCE);
   list_for_safe(it, &p->waiting) drop(p, container_of(it, struct check, all));
   while ((l = lru_oldest(&p->known))) forget(p, container_of(l, struct known, link));
   lru_done(&p->known);
-  crypto_wipe(p->key, sizeof p->key);
+  crypto_wipe(p->secret, sizeof p->secret);
   mem_free(p->mem, p);
-}
-
-void passwords_free(struct passwords *p) {
-  if (!p) return;
-  p->freed = true;
-  if (!p->working) free_all(p);
 }
 
 static void remember(struct passwords *p, const struct check *c) {
   struct known *k = mem_calloc(p->mem, 1, sizeof *k);
   struct lru_link *oldest;
   if (!k) return; /* it is computed again next time */
-  memcpy(k->mac, c->mac, sizeof k->mac);
+  memcpy(k->key, c->key, sizeof k->key);
   k->until = time_add(p->now, PASSWORDS_KNOWN_FOR);
-  if (lru_insert(&p->known, &k->link, k->mac, sizeof k->mac, &oldest)) mem_free(p->mem, k);
+  if (lru_insert(&p->known, &k->link, k->key, sizeof k->key, &oldest)) mem_free(p->mem, k);
   if (oldest) mem_free(p->mem, container_of(oldest, struct known, link));
 }
 
-static bool is_known(struct passwords *p, const uint8_t mac[CRYPTO_HASH_LEN]) {
-  struct lru_link *l = lru_find(&p->known, mac, CRYPTO_HASH_LEN);
+static bool is_known(struct passwords *p, const uint8_t key[PASSWORD_KEY_LEN]) {
+  struct lru_link *l = lru_find(&p->known, key, PASSWORD_KEY_LEN);
   if (!l) return false;
   struct known *k = container_of(l, struct known, link);
-  if (p->now < k->until) return true;
-  forget(p, k);
-  return false;
+  if (p->now >= k->until) {
+    forget(p, k);
+    return false;
+  }
+  lru_touch(&p->known, l);
+  return true;
 }
 
 static void compute(uv_work_t *w) { /* on a thread of the pool */
@@ -115,39 +118,38 @@ static void next(struct passwords *p) {
 static void computed(uv_work_t *w, int status) {
   struct passwords *p = w->data;
   struct check *c = container_of(p->waiting.next, struct check, all);
-  void (*done)(void *ctx, bool good) = c->done;
-  void *ctx = c->ctx;
+  uint8_t key[PASSWORD_KEY_LEN];
   bool good = !status && c->good;
   p->working = false;
-  if (p->freed) {
-    free_all(p);
-    return;
-  }
-  if (good && !is_known(p, c->mac)) remember(p, c);
+  if (p->stopped) return;
+  memcpy(key, c->key, sizeof key);
+  if (good && !is_known(p, key)) remember(p, c);
   drop(p, c);
   next(p);
-  done(ctx, good);
+  p->done(p->ctx, key, good);
+}
+
+static bool is_waiting(const struct passwords *p, const uint8_t key[PASSWORD_KEY_LEN]) {
+  list_for(it, &p->waiting) if (!memcmp(container_of(it, struct check, all)->key, key, PASSWORD_KEY_LEN)) return true;
+  return false;
 }
 
 int passwords_check(struct passwords *p, struct slice hash, struct slice password, nanotime now,
-                    void (*done)(void *ctx, bool good), void *ctx) {
+                    uint8_t ret_key[PASSWORD_KEY_LEN], bool *ret_known) {
+  const struct slice parts[] = {hash, slice_of("", 1), password};
+  *ret_known = false;
   if (password.n > PASSWORD_MAX_LEN || hash.n > PASSWORD_HASH_LEN) return MACULA_EINVAL;
+  crypto_mac(p->secret, parts, 3, ret_key, PASSWORD_KEY_LEN);
+  p->now = now;
+  if ((*ret_known = is_known(p, ret_key)) || is_waiting(p, ret_key)) return 0;
+  if (p->count == PASSWORDS_WAITING) return MACULA_RATE_LIMITED;
   struct check *c = mem_calloc(p->mem, 1, sizeof *c + hash.n + password.n);
   if (!c) return MACULA_ENOMEM;
-  *c = (struct check){.done = done, .ctx = ctx, .hash_len = hash.n, .password_len = password.n};
+  *c = (struct check){.hash_len = hash.n, .password_len = password.n};
+  memcpy(c->key, ret_key, sizeof c->key);
   memcpy(c->text, hash.p, hash.n);
   if (password.n) memcpy(c->text + hash.n, password.p, password.n);
-  const struct slice parts[] = {hash, slice_of("", 1), password};
-  crypto_mac(p->key, parts, 3, c->mac, sizeof c->mac);
-  p->now = now;
-  bool known = is_known(p, c->mac);
-  if (known || p->count == PASSWORDS_WAITING) {
-    crypto_wipe(c->text, hash.n + password.n);
-    mem_free(p->mem, c);
-    if (!known) return MACULA_RATE_LIMITED;
-    done(ctx, true);
-    return 0;
-  }
+  list_init(&c->all);
   list_append(&p->waiting, &c->all);
   p->count++;
   next(p);

@@ -71,17 +71,22 @@ static void let_in(struct session *s, const struct msg_connect *m) {
   if (s->state == SESSION_IN) trust_let_in(s);
 }
 
-void session_verdict(struct node *n, uint64_t serial, int err, const char *text) {
-  struct session *s = session_judged(n, serial);
-  if (!s) return;
+void session_settle(struct session *s, int err, const char *text) {
   list_remove(&s->judged.all);
   s->judged.given = true;
   s->judged.err = err;
   s->judged.text = text;
   if (s->judged.connect)
     let_in(s, s->judged.connect);
+  else if (err)
+    session_close(s, err, text);
   else
     receive_judged(s);
+}
+
+void session_verdict(struct node *n, uint64_t serial, int err, const char *text) {
+  struct session *s = session_judged(n, serial);
+  if (s) session_settle(s, err, text);
 }
 
 static void on_connect(struct session *s, const struct msg_connect *m) {
@@ -100,7 +105,7 @@ static void on_connect(struct session *s, const struct msg_connect *m) {
   if (!err) err = account_may_come(s, &text);
   if (!err) err = trust_judge(s, m, &text);
   session_judge(s, m);
-  if (err || !n->sessions.judge || !n->sessions.judge(n->sessions.judge_ctx, s, m)) session_verdict(n, s->serial, err, text);
+  if (err || !n->sessions.judge || !n->sessions.judge(n->sessions.judge_ctx, s, m)) session_settle(s, err, text);
   s->judged.connect = NULL;
 }
 

@@ -33,6 +33,7 @@
 #include "node/session/topics.h"
 #include "node/trust/account.h"
 #include "node/trust/judge.h"
+#include "node/trust/users.h"
 #include "node/view/ask.h"
 #include "quic/quic.h"
 #include "trust/crypto.h"
@@ -114,6 +115,7 @@ static void init_rows(struct node *n, const struct node_config *cfg) {
   }
   if (cfg->tls_mem) n->rows.account[ROW_TLS] = cfg->tls_mem;
   if (cfg->access_mem) n->rows.account[ROW_ACCESS] = cfg->access_mem;
+  if (cfg->passwords_mem) n->rows.account[ROW_PASSWORDS] = cfg->passwords_mem;
   if (cfg->json_mem) n->rows.account[ROW_ADMIN] = cfg->json_mem;
   rows_set_limits(n);
 }
@@ -136,6 +138,7 @@ static void init_tables(struct node *n) { /* tables that allocate nothing at the
   list_init(&n->sessions.filled);
   list_init(&n->sessions.noticed);
   list_init(&n->sessions.judged);
+  list_init(&n->sessions.verdicts);
   list_init(&n->sessions.leaving);
   list_init(&n->receive.partials);
   list_init(&n->flow.readers);
@@ -422,7 +425,9 @@ static nanotime deadline(void *ctx) {
   struct node *n = ctx;
   nanotime at = time_min(quic_deadline(n->quic), time_min(router_deadline(n->rpc.router), dedup_deadline(&n->messages.dedup)));
   if (node_busy(n)) return n->now;
-  if (!list_empty(&n->sessions.doomed) || replay_is_due(n) || lanes_are_due(n) || spread_is_due(n)) return n->now;
+  if (!list_empty(&n->sessions.doomed) || !list_empty(&n->sessions.verdicts) || replay_is_due(n) || lanes_are_due(n) ||
+      spread_is_due(n))
+    return n->now;
   if (!list_empty(&n->sessions.fresh))
     at = time_min(at, time_add(container_of(n->sessions.fresh.next, struct session, fresh)->since, n->limits.connect_timeout));
   if (!list_empty(&n->sessions.watched) || !list_empty(&n->sessions.paused) || !list_empty(&n->receive.partials) ||
@@ -536,6 +541,7 @@ static const struct step {
              {"connect", late_for_connect},
              {"sweep", sweep},
              {"trust", trust_tick},
+             {"passwords", users_tick},
              {"paced", receive_paced},
              {"paused", receive_tick},
              {"retained", recall_tick},

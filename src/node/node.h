@@ -11,6 +11,7 @@
 #include "base/turns.h"
 #include "node/limits.h"
 #include "quic/identity.h"
+#include "trust/password.h"
 #include "trust/revoked.h"
 
 struct node;
@@ -30,6 +31,11 @@ struct node_process {
   /* Gives idle heap back to the system. With it and rss_bytes the node watches resident memory, and refuses what would bring it
    * above the plan though no row is full; NULL: it does not. */
   void (*give_back)(void *ctx);
+  /* Whether the password is that of the hash (trust/password.h), which takes tens of milliseconds. 0: *ret_known says that it
+   * is known to be; else node_password_checked comes with this key. MACULA_RATE_LIMITED: too many are being checked;
+   * MACULA_EINVAL, MACULA_ENOMEM. NULL: nobody is let in by a password. */
+  int (*password)(void *ctx, struct slice hash, struct slice password, nanotime now, uint8_t ret_key[PASSWORD_KEY_LEN],
+                  bool *ret_known);
   void *ctx; /* of all */
 };
 
@@ -50,6 +56,7 @@ struct node_config {
   struct node_process process;
   /* Accounts that the process keeps for libraries with allocation hooks, or NULL. Their limits are set by the node. */
   struct mem *tls_mem, *json_mem, *access_mem; /* access_mem: of access files (access_parse) */
+  struct mem *passwords_mem;                   /* of checks of passwords */
   struct addr advertise; /* where other nodes can dial this one; sa_family 0: the socket's address, or what peers see */
   uint64_t last_seq;     /* largest sequence of DHT records that this identity used: node_last_seq of an earlier run */
   bool no_upkeep;        /* mesh connections only as calls and messages need them: for tests of the pool */
@@ -125,6 +132,9 @@ bool node_draining(const struct node *n);
  * what will soon keep clients out; else "". */
 bool node_ready(const struct node *n, nanotime now, char ret_note[NODE_WHY_LEN]);
 bool node_drained(const struct node *n, nanotime now);
+
+/* A check of a password has ended, for all who wait for this one; node_process.password. The node must be ticked soon. */
+void node_password_checked(struct node *n, const uint8_t key[PASSWORD_KEY_LEN], bool good);
 
 /* What can change while it runs; returns 0. NULL fields stay as they are; limits apply from now on and throw nobody out. */
 struct node_reload {

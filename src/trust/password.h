@@ -10,11 +10,19 @@
 
 #include "base/rng.h"
 #include "base/slice.h"
+#include "base/time.h"
 
 #define PASSWORD_ITERATIONS 200000      /* of new hashes */
 #define PASSWORD_MAX_ITERATIONS 2000000 /* of those that are read */
 #define PASSWORD_MAX_LEN 1024           /* bytes of a password */
 #define PASSWORD_HASH_LEN 208           /* of a hash's text, with its NUL */
+
+#define PASSWORD_KEY_LEN 16 /* bytes by which a hash and a password are known in one run */
+
+/* Those who check them compute one at a time, let so many wait, and remember so many that were right. */
+#define PASSWORDS_WAITING 64
+#define PASSWORDS_KNOWN 10000
+#define PASSWORDS_KNOWN_FOR (3600 * NS_SEC)
 
 /* NULL: a hash that can be checked; else why not, in static text. */
 const char *password_hash_wrong(struct slice hash);

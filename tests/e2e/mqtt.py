@@ -5,6 +5,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,7 +47,7 @@ def sub(n, *args, version="5", port=None):
 class Client:
     """paho's, with what comes in a queue."""
 
-    def __init__(self, n, name, version="5", clean=True, expiry=0, will=None, connect=True):
+    def __init__(self, n, name, version="5", clean=True, expiry=0, will=None, login=None):
         five = version == "5"
         self.got, self.acked, self.ended, self.connected, self.subscribed = (queue.Queue() for _ in range(5))
         self.c = paho.Client(name, protocol=paho.MQTTv5 if five else paho.MQTTv311, **({} if five else {"clean_session": clean}))
@@ -57,6 +58,8 @@ class Client:
         self.c.on_subscribe = lambda c, u, mid, codes, *more: self.subscribed.put([int(getattr(q, "value", q)) for q in codes])
         if will:
             self.c.will_set(*will)
+        if login:
+            self.c.username_pw_set(*login)
         more = {}
         if five:
             more = {"clean_start": clean, "properties": Properties(PacketTypes.CONNECT)}
@@ -244,6 +247,60 @@ def refused(folder):
             assert p.returncode and said in p.stderr.decode(), p.stderr
 
 
+def users(folder):
+    """Users by their passwords, a client by its certificate, and what SIGHUP does to both."""
+    path, key, cert, ca = (os.path.join(folder, name) for name in ("access.yaml", "c.key", "c.crt", "node.crt"))
+    macula = os.path.join(sys.argv[1], "macula")
+
+    def run(*args, stdin=None):
+        p = subprocess.run(args, input=stdin, env=plain(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE)
+        assert p.returncode == 0, (args, p.stderr)
+        return p.stdout.decode()
+
+    run("openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=c", "-keyout", key, "-out", cert)
+    digest = run("sh", "-c", 'openssl x509 -in "$1" -pubkey -noout | openssl pkey -pubin -outform DER | sha256sum', "_", cert).split()[0]
+
+    def write(password):
+        with open(path, "w") as f:
+            f.write("grants:\n  own: {pub: ['u.${user}.**'], sub: ['u.${user}.**']}\n  op: {role: operator, pub: ['**'], sub: ['**']}\n"
+                    "  key: {pub: ['k.${id}'], sub: ['k.**']}\ndefault: op\nkeys:\n  %s: key\n" % digest)
+        os.chmod(path, 0o600)
+        run(macula, "user", "add", "alice", "--access", path, "--grant", "own", stdin=password.encode())
+
+    write("first")
+    with node(folder, "--access", path) as n:
+        c = Client(n, "c", "5", login=("alice", "first"))
+        assert c.answer == (0, 0), c.answer
+        assert c.subscribe("u/alice/#", 1) == [1] and c.subscribe("u/bob/#", 1) == [0x87]
+        pub(n, "-t", "u/alice/1", "-m", "x", "-q", "1", "-u", "alice", "-P", "first", version="3.1.1")
+        assert c.next()[:2] == ("u/alice/1", "x")
+        assert [u["user"] for u in json.loads(n.ok("--json", "clients"))["clients"] if u["name"] == "c"] == ["alice"]
+        for version, wrong in ("5", 0x86), ("3.1.1", 4):
+            for login in ("alice", "second"), ("bob", "first"), ("alice", None):
+                bad = Client(n, "bad", version, login=login)
+                assert bad.answer[0] == wrong, (version, login, bad.answer)
+                bad.c.loop_stop()
+        bad = Client(n, "none", "5")
+        assert bad.answer[0] == 0x87, bad.answer
+        bad.c.loop_stop()
+        # A certificate instead of a password.
+        pem = open(os.path.join(n.state, "identity.pem")).read()
+        with open(ca, "w") as f:
+            f.write(pem[pem.index("-----BEGIN CERTIFICATE"):])
+        secret = ["--cafile", ca, "--insecure", "--cert", cert, "--key", key]
+        reader = sub(n, "-t", "k/+", "-q", "1", *secret, port=n.mqtts)
+        pub(n, "-t", "k/" + digest, "-m", "mine", "-q", "1", *secret, port=n.mqtts)
+        reader.expect("out", "^GOT k/%s mine 1 0$" % digest)
+        # Another password: who came by the old one is ended, and the new one counts.
+        write("second")
+        n.process.p.send_signal(signal.SIGHUP)
+        c.ended.get(timeout=DEADLINE)
+        c.c.loop_stop()
+        c = Client(n, "c", "5", login=("alice", "second"))
+        assert c.answer == (0, 0), c.answer
+        c.leave()
+
+
 def stopped(folder):
     """At the node's end clients are told, and it ends in time."""
     with node(folder) as n:
@@ -257,7 +314,7 @@ def stopped(folder):
 def main():
     root = tempfile.mkdtemp(prefix="macula-mqtt-")
     failed = passed = 0
-    for case in both_ways, tls, retained, sessions, will, many, ended, quota, refused, stopped:
+    for case in both_ways, tls, retained, sessions, will, many, ended, quota, refused, users, stopped:
         if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
             continue
         try:

@@ -27,6 +27,7 @@
 
 #include "base/addr.h"
 #include "base/buf.h"
+#include "base/slice.h"
 #include "base/time.h"
 
 /* In the order in which they are sent. LANE_LARGE is for large arguments and results of calls, where it has a way of its own.
@@ -78,6 +79,9 @@ struct door_ops {
   bool (*is_short)(const struct door *d);       /* its key is of a kind that a node may have */
   const struct id *(*id)(const struct door *d); /* the peer's id, proved by its certificate; NULL: none */
   uint64_t (*id_end)(const struct door *d);     /* when that certificate ends, Unix seconds; UINT64_MAX: never */
+  /* The user's name and password that CONNECT came with; the password (p NULL: there was none) until the session is let in or
+   * refused. False, or NULL: there is no user. */
+  bool (*login)(const struct door *d, struct slice *ret_user, struct slice *ret_password);
   /* 32 bytes that only the two ends know, once a connection is open (RFC 5705); NULL: this kind has none. */
   const uint8_t *(*exporter)(const struct door *d);
   uint64_t (*rtt)(const struct door *d);                  /* ns; 0: unknown */

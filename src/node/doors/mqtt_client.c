@@ -87,6 +87,13 @@ static bool is_short(const struct door *d) { return (void)d, false; }
 static const struct id *id(const struct door *d) { return of(d)->has_id ? &of(d)->id : NULL; }
 static uint64_t id_end(const struct door *d) { return of(d)->id_end; }
 static const uint8_t *exporter(const struct door *d) { return (void)d, NULL; }
+static bool login(const struct door *d, struct slice *ret_user, struct slice *ret_password) {
+  const struct mqtt_client *c = of(d);
+  if (!c || !*c->user) return false;
+  *ret_user = slice_str(c->user);
+  *ret_password = c->password ? slice_of(c->password, c->password_len) : SLICE_NONE;
+  return true;
+}
 static uint64_t rtt(const struct door *d) { return (void)d, 0; }
 static size_t held(const struct door *d, size_t *ret_peak) {
   const struct mqtt_client *c = of(d);
@@ -134,6 +141,7 @@ static const struct door_ops ops = {.version = version,
                                     .is_short = is_short,
                                     .id = id,
                                     .id_end = id_end,
+                                    .login = login,
                                     .exporter = exporter,
                                     .rtt = rtt,
                                     .held = held,
@@ -170,6 +178,27 @@ static void say_connect(struct mqtt_client *c) {
   if (err && c->s) session_close(c->s, err, NULL);
 }
 
+static void forget_password(struct mqtt_client *c) {
+  if (c->password) explicit_bzero(c->password, c->password_len);
+  mem_free(mqtt_mem(c->n), c->password);
+  c->password = NULL;
+}
+
+/* A user is somebody else than the key of the same client, or another user. Where all is open, nobody looks at users. */
+static bool keep_login(struct mqtt_client *c, const struct mqtt_packet *p) {
+  struct {
+    char kind[8], user[ACCESS_MAX_NAME + 1];
+  } key = {.kind = "user"};
+  if (!c->n->trust.access || !p->connect.has_user) return true;
+  (void)utf8_label(p->connect.user, c->user, sizeof c->user - 1);
+  memcpy(key.user, c->user, sizeof key.user);
+  sha256_of(slice_of(&key, sizeof key), c->principal.b);
+  if (!p->connect.has_password) return true;
+  c->password_len = p->connect.password.n;
+  return (c->password = mem_alloc(mqtt_mem(c->n), c->password_len + 1)) != NULL &&
+         memcpy(c->password, p->connect.password.n ? (const char *)p->connect.password.p : "", c->password_len);
+}
+
 struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packet *p) {
   struct node *n = l->n;
   struct mqtt_rooms *rooms = n->mqtt;
@@ -184,6 +213,10 @@ struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packe
   c->id_end = c->has_id ? l->stream->id_end : UINT64_MAX;
   c->level = (uint8_t)mqtt_conn_level(l->conn);
   (void)utf8_label(p->connect.client_id, c->name, NAME_KEPT);
+  if (!keep_login(c, p)) {
+    mem_free(mqtt_mem(n), c);
+    return NULL;
+  }
   c->window = WINDOW;
   c->progress = n->now;
   list_init(&c->dirty);
@@ -209,6 +242,7 @@ void mqtt_client_free(struct mqtt_client *c) {
     mem_free(mem, w);
   }
   for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++) mem_free(mem, c->later[i].why);
+  forget_password(c);
   if (c->link) c->link->client = NULL;
   list_remove(&c->all);
   list_remove(&c->dirty);
@@ -267,6 +301,7 @@ static void let_in(struct mqtt_client *c) {
   struct mqtt_client *old = ms ? client_of(ms) : NULL;
   bool present = false;
   c->welcome = false;
+  forget_password(c);
   if (old && !id_eq(&old->principal, &c->principal)) old = NULL;
   if (old) mqtt_session_set_user(ms, c); /* its will is published by this one */
   c->accepting = true;
@@ -301,10 +336,13 @@ static void over(struct mqtt_client *c) {
   struct node *n = c->n;
   char why[sizeof c->why + 64];
   const char *name = c->err ? macula_err_name(c->err) : "";
-  enum mqtt_reason reason = !c->err                                ? MQTT_ADMINISTRATIVE
-                            : c->err == MACULA_MAX_CLIENTS_REACHED ? MQTT_QUOTA
-                            : c->err == MACULA_TIMEOUT             ? MQTT_BUSY
-                                                                   : mqtt_reason_of(c->err);
+  enum mqtt_reason reason = !c->err                                       ? MQTT_ADMINISTRATIVE
+                            : c->err == MACULA_MAX_CLIENTS_REACHED        ? MQTT_QUOTA
+                            : c->err == MACULA_TIMEOUT                    ? MQTT_BUSY
+                            : c->ms                                       ? mqtt_reason_of(c->err)
+                            : c->err == MACULA_RATE_LIMITED               ? MQTT_BUSY
+                            : c->err == MACULA_NOT_AUTHORIZED && *c->user ? MQTT_BAD_USER
+                                                                          : mqtt_reason_of(c->err);
   snprintf(why, sizeof why, "%s%s%s", name, *name && *c->why ? ": " : "", c->why);
   if (c->link && c->link->client == c && !c->ms) {
     mqtt_refuse(c->link->conn, reason, why, n->now);

@@ -53,6 +53,14 @@ static void on_close(void *conn, enum mqtt_reason reason, const char *why) {
            (unsigned)reason, why ? why : mqtt_reason_text((uint8_t)reason));
 }
 
+static const char *user_fault(const struct mqtt_packet *p) {
+  char user[ACCESS_MAX_NAME + 1];
+  struct slice name = p->connect.user;
+  if (!p->connect.has_user) return p->connect.has_password ? "a password is judged with a user name only" : NULL;
+  if (!name.n || name.n > ACCESS_MAX_NAME) return "a user name has 1 to 64 bytes here";
+  return utf8_label(name, user, ACCESS_MAX_NAME) == name.n ? NULL : "a user name has no control characters here";
+}
+
 static void on_connect(void *conn, const struct mqtt_packet *p) {
   struct mqtt_link *l = conn;
   const char *why = NULL;
@@ -63,10 +71,8 @@ static void on_connect(void *conn, const struct mqtt_packet *p) {
     why = "a client id has at most 64 bytes here";
   else if (len != p->connect.client_id.n)
     why = "a client id has no control characters here";
-  else if (l->n->trust.access && (p->connect.has_user || p->connect.has_password)) {
+  else if (l->n->trust.access && (why = user_fault(p)))
     reason = MQTT_BAD_USER;
-    why = "user names and passwords are not judged here: show a TLS client certificate, or give none of them";
-  }
   if (!why && !(l->client = mqtt_client_new(l, p))) {
     reason = MQTT_QUOTA;
     why = "there is no memory for a session";

@@ -80,7 +80,10 @@ struct mqtt_client {
   bool closed;  /* by the node: */
   int err;
   char why[MQTT_WHY_KEPT + 1];
-  char name[NAME_KEPT + 1]; /* client id */
+  char name[NAME_KEPT + 1];       /* client id */
+  char user[ACCESS_MAX_NAME + 1]; /* as it says; empty: it names none */
+  uint8_t *password;              /* until it is judged; NULL: none */
+  size_t password_len;
   struct mqtt_client *heir; /* another native session goes on with this one's MQTT session */
   struct list filters;
   uint32_t filter_count;

@@ -42,6 +42,8 @@
     PLAN_BLOCK(sizeof(struct flow_paced)) + PLAN_SLOT, PLAN_TABLE, f->n->flow.paced.count + f->n->flow.pacing.tab.count,       \
     f->n->flow.pacing.refused, 0, 0)                                                                                           \
   X(ACCESS, 0, "access", "the access file", "access_bytes", 0, 0, l->access_bytes, 0, 0, 0, 0)                                 \
+  X(PASSWORDS, 0, "passwords", "passwords that are checked, or were right", "", PASSWORDS_KNOWN, PLAN_PASSWORD,                \
+    PASSWORDS_WAITING *PLAN_PASSWORD_CHECK + PLAN_TABLE, 0, f->n->trust.passwords.busy, 0, 0)                                  \
   X(PASSES, 0, "passes", "passes that were verified", "pass_bytes", 0, 0, l->pass_bytes, f->n->trust.passes.tab.count,         \
     f->n->trust.passes_refused, f->n->trust.passes.evicted, 0)                                                                 \
   X(ACCOUNTS, 0, "accounts", "what each identity uses", "max_clients retained_count", limits_accounts(l), PLAN_ACCOUNT,        \

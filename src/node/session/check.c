@@ -104,6 +104,7 @@ const char *sessions_check(const struct node *n) {
   }
   CHECK(list_has(&ss->paused, sums.paused), "session: the paused are not as many as say so");
   CHECK(list_has(&ss->watched, sums.watched), "session: the watched are not as many as say so");
+  sums.judged -= list_count(&ss->verdicts);
   CHECK(list_has(&ss->judged, sums.judged), "session: those that are judged are not as many as say so");
   CHECK(list_has(&ss->leaving, sums.leaving), "session: those that leave are not as many as say so");
   CHECK_PART(filled_check(n));

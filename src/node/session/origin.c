@@ -50,7 +50,11 @@ static struct principal *get(struct node *n, const struct principal_name *name, 
 struct principal *origin_of(struct session *s) {
   struct principal_name name = {.kind = PRINCIPAL_ANONYMOUS};
   if (s->origins.own) return s->origins.own;
-  if (s->client.verified) name = (struct principal_name){PRINCIPAL_KEY, slice_of(s->client.id.b, ID_LEN)};
+  struct slice user = session_user(s);
+  if (user.n)
+    name = (struct principal_name){PRINCIPAL_USER, user};
+  else if (s->client.verified)
+    name = (struct principal_name){PRINCIPAL_KEY, slice_of(s->client.id.b, ID_LEN)};
   return s->origins.own = get(s->node, &name, &s->node->id);
 }
 

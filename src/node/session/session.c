@@ -443,6 +443,12 @@ struct session *session_judged(struct node *n, uint64_t serial) {
   return NULL;
 }
 
+struct slice session_user(const struct session *s) {
+  struct slice user, password;
+  if (!s->rights.by_user || !s->door.ops->login(&s->door, &user, &password)) return SLICE_NONE;
+  return user;
+}
+
 /* ---- watching --------------------------------------------------------------------------------------------------------------
  */
 void session_watch(struct session *s) {

@@ -77,9 +77,11 @@ void notices_tick(struct node *n);
 nanotime notices_deadline(const struct node *n);
 /* REPLY to a call, with an error. text NULL: the code's own. */
 void session_error(struct session *s, struct slice call_id, int err, const char *text);
+struct session *session_judged(struct node *n, uint64_t serial); /* NULL: the session has ended, or has its verdict already */
+/* The user by whose password it was let in, or is to be; n 0: none. A view as long as its door. */
+struct slice session_user(const struct session *s);
 /* The session is JUDGING from now on. m is used if the verdict comes during this call. */
 void session_judge(struct session *s, const struct msg_connect *m);
-struct session *session_judged(struct node *n, uint64_t serial); /* NULL: the session has ended, or has its verdict already */
 /* Calls are pending: from now on the peer's silence is noticed. */
 void session_watch(struct session *s);
 void sessions_shed(struct node *n); /* every SWEEP_EVERY */
@@ -94,8 +96,8 @@ void session_end(struct session *s);
 void session_closed(struct session *s, const struct door_end *why);
 
 /* dispatch.c: gives the verdict on a session's CONNECT, in the turn in which that came or later. err 0: it is let in, if there
- * is room now; else it is refused with err (text NULL: the code's own). Harmless when the session has ended. The node must be
- * ticked soon. */
-void session_verdict(struct node *n, uint64_t serial, int err, const char *text);
+ * is room now; else it is refused with err (text NULL: the code's own). The node must be ticked soon. */
+void session_settle(struct session *s, int err, const char *text);
+void session_verdict(struct node *n, uint64_t serial, int err, const char *text); /* harmless when it has ended, or has one */
 
 #endif

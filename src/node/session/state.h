@@ -84,7 +84,7 @@ struct session {
   uint32_t caps;
   int64_t at; /* way whose frame is being handled; -1: none */
   struct {
-    struct list all; /* sessions.judged, while JUDGING */
+    struct list all; /* sessions.judged, while JUDGING; sessions.verdicts, when it is to be given */
     int64_t way; /* the way on which CONNECT and what follows it are held until the verdict; -1: CONNECT is being handled now */
     const struct msg_connect *connect; /* set only while CONNECT is being handled */
     const char *text;
@@ -152,10 +152,12 @@ struct sessions {
   struct lane_block *left; /* of lanes that were cleared: to be freed, */
   uint32_t left_freed;     /* so many items of it in this turn */
   struct list judged;      /* session.judged: sessions that wait for the verdict on their CONNECT, the latest last */
-  struct list leaving;     /* session.leaving, the earliest first */
-  /* Returns whether the verdict on a CONNECT that breaks no rule comes later, by session_verdict. NULL: it never does. */
+  /* Returns whether the verdict on a CONNECT that breaks no rule comes later, or has been given within it, by session_verdict
+   * or session_settle; at first users_judge. */
   bool (*judge)(void *ctx, struct session *s, const struct msg_connect *m);
   void *judge_ctx;
+  struct list verdicts; /* session.judged: those whose verdict can be given */
+  struct list leaving;  /* session.leaving, the earliest first */
   uint32_t count;
   nanotime paused_at;
   struct clients clients;

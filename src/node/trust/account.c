@@ -5,7 +5,9 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "base/sha256.h"
 #include "node/session/session.h"
+#include "node/trust/users.h"
 #include "wire/msg.h"
 
 #define SHARE 4u       /* of the node's limits one identity may hold a quarter, where its grant says nothing, */
@@ -32,6 +34,11 @@ static void key_of(const struct session *s, uint8_t ret_key[ACCOUNT_KEY_LEN]) {
   const struct id *id = door_id(&s->door);
   const struct addr *a = door_remote(&s->door);
   memset(ret_key, 0, ACCOUNT_KEY_LEN);
+  if (s->rights.by_user) {
+    ret_key[0] = 2;
+    sha256_of(session_user(s), ret_key + 1);
+    return;
+  }
   ret_key[0] = id ? 1 : a->sa.sa_family == AF_INET ? 4 : 6;
   if (id)
     memcpy(ret_key + 1, id->b, ID_LEN);
@@ -244,7 +251,7 @@ void account_ends(struct session *s) {
   if (!a || !r->grant || n->draining || time_since(n->now, s->since) >= BRIEF || grant_role(r->grant) == ROLE_OPERATOR) return;
   (void)bucket_level(&a->brief, BRIEF_A_SECOND, BRIEF_AT_ONCE, n->now);
   a->brief.tokens -= 1;
-  if (!r->pass && !(door_id(&s->door) && access_key(n->trust.access, door_id(&s->door)))) door_brief(&s->door);
+  if (!r->pass && !r->by_user && !(door_id(&s->door) && access_key(n->trust.access, door_id(&s->door)))) door_brief(&s->door);
 }
 
 void account_limited(struct session *s) {

@@ -1,6 +1,6 @@
-/* Who uses how much: each identity has one account for all its connections (a key's id; for clients without a key, their IP
- * address, of IPv6 the /64). An account lives as long as a session or a retained message is its, and a while longer, so that
- * nobody gets rid of it by reconnecting.
+/* Who uses how much: each identity has one account for all its connections (a user's name; a key's id; for clients without
+ * either, their IP address, of IPv6 the /64). An account lives as long as a session or a retained message is its, and a while
+ * longer, so that nobody gets rid of it by reconnecting.
  *
  * Quotas are the grant's, and where it says nothing (QUOTA_NONE) those of account_quota. What goes beyond is refused with
  * MACULA_QUOTA_REACHED, but for messages: these are not refused but paced. A session whose account has no tokens is not read

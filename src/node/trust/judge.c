@@ -8,6 +8,7 @@
 #include "base/sha256.h"
 #include "node/session/session.h"
 #include "node/trust/account.h"
+#include "node/trust/users.h"
 #include "trust/crypto.h"
 
 /* What one turn may cost, in units of some 50 ns: a token that a proof is compared with, a pattern of a grant that a
@@ -155,8 +156,8 @@ static void set_pass(struct session *s, struct trust_pass *p) {
 
 /* ---- the grant of a session ------------------------------------------------------------------------------------------------
  */
-/* By what the session has proved: its key, its pass, a token, having a key at all, nothing. What was shown and does not count
- * is refused, so that nobody is let in with less than it asked for without being told. */
+/* By what the session has proved: a user's password, its key, its pass, a token, having a key at all, nothing. What was shown
+ * and does not count is refused, so that nobody is let in with less than it asked for without being told. */
 static int find_grant(struct session *s, struct grant **ret_grant) {
   struct node *n = s->node;
   const struct access *a = n->trust.access;
@@ -164,6 +165,7 @@ static int find_grant(struct session *s, struct grant **ret_grant) {
   struct rights *r = &s->rights;
   struct token_session ends;
   int err;
+  if (r->by_user) return users_grant(s, ret_grant);
   if (peer && (*ret_grant = access_key(a, peer))) return 0;
   if (r->pass) {
     if (!peer) return WHY("a pass counts with the certificate of its holder's key only"), MACULA_PASS_INVALID;
@@ -236,6 +238,7 @@ static int judge(struct session *s, enum role role, struct slice proof, struct s
   if (peer) id_hex(peer, r->hex);
   r->proved = proof.n == TOKEN_PROOF_LEN; /* kept also where all is open: a reload may close it */
   if (r->proved) memcpy(r->proof, proof.p, sizeof r->proof);
+  users_begin(s);
   if (!n->trust.access) return 0;
   if (proof.n && !r->proved) return WHY("a proof has %d bytes", TOKEN_PROOF_LEN), MACULA_NOT_AUTHORIZED;
   if (pass.n && !(peer && access_key(n->trust.access, peer))) err = pass_take(n, pass, peer, &shown);
@@ -283,6 +286,7 @@ bool trust_prove(const struct session *s, uint8_t ret_proof[TOKEN_PROOF_LEN]) {
  */
 static struct name_values values_of(const struct session *s) {
   return (struct name_values){.id = s->rights.hex[0] ? slice_of(s->rights.hex, ID_HEX_LEN) : SLICE_NONE,
+                              .user = session_user(s),
                               .client = s->name ? slice_str(s->name) : SLICE_NONE};
 }
 
@@ -512,6 +516,7 @@ void trust_init(struct node *n, const struct node_config *cfg) {
   lru_init(&n->trust.passes, &n->rows.mem[ROW_PASSES], n->rng, UINT32_MAX, pass_eq);
   heap_init(&n->trust.ends, &n->rows.mem[ROW_PASSES], UINT32_MAX);
   account_init(n);
+  n->sessions.judge = users_judge;
   n->trust.access = cfg->access ? access_ref(cfg->access) : NULL;
 }
 

@@ -31,6 +31,7 @@ struct rights {
   struct grant *grant;     /* NULL: everything, as node_config.access is NULL */
   struct trust_pass *pass; /* by which it was let in; NULL: by none */
   bool proved;             /* it showed a proof that it knows a token: */
+  bool by_user;            /* it was let in, or is to be, by a user's password: proof says which (users.c) */
   uint8_t proof[TOKEN_PROOF_LEN];
   uint32_t changes; /* how often its grant has changed, and 1 */
   enum role role;   /* in which it was let in */
@@ -51,7 +52,7 @@ struct account {
   struct hlink h;
   struct list idle;             /* accounts.idle, while it has no session; */
   nanotime idle_at;             /* since then */
-  uint8_t key[ACCOUNT_KEY_LEN]; /* kind; a key's id, or an address */
+  uint8_t key[ACCOUNT_KEY_LEN]; /* kind; a key's id, a user's hash, or an address */
   uint32_t used[QUOTAS];        /* connections, subscriptions, services and calls of its sessions; the others are 0 */
   struct retained_owner retained;
   struct bucket units; /* for packets that move nothing (quic.h) */
@@ -101,6 +102,9 @@ struct trust {
   struct bucket comparing; /* what requests may cost beyond their free share */
   uint64_t forbidden;      /* requests that a grant does not allow */
   uint64_t ended;          /* sessions that ended since they were judged anew */
+  struct {
+    uint64_t wrong, busy; /* passwords and names of users; CONNECTs refused as too many passwords were being checked */
+  } passwords;
   uint64_t passes_refused; /* passes without room among those that are known */
   char why[PASS_WHY_LEN];  /* of the refusal that is under way */
 };

@@ -104,6 +104,8 @@ static void messages(const struct node *n, FILE *f) {
   GAUGE("receive_reserved_bytes", "Bytes reserved for unfinished frames.", n->receive.reserved);
   GAUGE("receive_windows_grown_bytes", "Bytes of receive windows beyond the initial ones.", n->receive.window_more);
   COUNTER("forbidden", "Requests that the client's grant does not allow.", n->trust.forbidden);
+  COUNTER("passwords_wrong", "CONNECTs with the name or the password of a user that is wrong.", n->trust.passwords.wrong);
+  COUNTER("passwords_busy", "CONNECTs refused, as too many passwords were being checked.", n->trust.passwords.busy);
   COUNTER("sessions_judged_out", "Connections that ended since what they were let in by no longer counts.", n->trust.ended);
   COUNTER("revocation_lists_refused", "Lists of revoked passes that were bad, or too many.", n->trust.lists_refused);
   COUNTER("identities_hasty", "Connections refused: their identity had made too many that were over soon.",

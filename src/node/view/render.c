@@ -109,6 +109,12 @@ static json_t *grant_label(const struct session *s) {
   return name.p ? json_stringn((const char *)name.p, name.n) : json_null();
 }
 
+/* By whose password it was let in; null: by none. */
+static json_t *user_label(const struct session *s) {
+  struct slice user = session_user(s);
+  return user.n ? json_stringn((const char *)user.p, user.n) : json_null();
+}
+
 /* "quic", "mqtt3", "mqtt5". */
 static const char *door_label(const struct session *s) {
   return s->door.ops->version ? s->door.ops->version(&s->door) : "quic";
@@ -116,10 +122,10 @@ static const char *door_label(const struct session *s) {
 
 static json_t *client_row(const struct session *s, nanotime now) {
   size_t peak, held = door_held(&s->door, &peak);
-  return json_pack("{s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
+  return json_pack("{s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
                    hex(s->client.id.b, ID_LEN), "instance", hex(s->client.instance, INSTANCE_LEN), "name", label(s->name),
                    "address", address(door_remote(&s->door)), "door", door_label(s), "role", role_name(s->rights.role), "grant",
-                   grant_label(s), "verified", s->client.verified, "operator", s->client.op, "since_s",
+                   grant_label(s), "user", user_label(s), "verified", s->client.verified, "operator", s->client.op, "since_s",
                    (ji)(time_since(now, s->since) / NS_SEC), "subscriptions", (ji)s->topics.count, "services",
                    (ji)s->rpc.owner.count, "pending_calls", (ji)s->rpc.calls.made_count, "queued_bytes", (ji)session_queued(s),
                    "dropped", (ji)s->dropped, "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
