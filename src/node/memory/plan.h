@@ -14,7 +14,7 @@
 /* What the allocator takes for a block at most: it has four sizes a doubling. */
 #define PLAN_BLOCK(size) ((size) + (size) / 4 + 16)
 #define PLAN_SLOT 32u             /* entry of a hash table: its slots, also while they grow */
-#define PLAN_PASSWORD 112u        /* a password that was right */
+#define PLAN_PASSWORD 96u        /* a password that was right */
 #define PLAN_PASSWORD_CHECK 1664u /* one that is checked */
 #define PLAN_ACCOUNT 352u         /* what an identity uses */
 #define PLAN_FANOUT (8u << 10)    /* a message that many get: its encoded forms, if they are small */
