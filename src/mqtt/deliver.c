@@ -174,6 +174,7 @@ static int send_now(struct mqtt_session *s, const struct mqtt_to *to, nanotime n
     if (!send_message(s->conn, &d, 0, false, now)) s->table->stats.too_large++;
     return 0;
   }
+  if (!is_open(s) && to->keep) return keep(s, to);
   if (!is_open(s)) {
     s->waits = true;
     return MACULA_EFULL;

@@ -98,10 +98,11 @@ struct mqtt_to {
   uint64_t ref; /* for `acked` */
   uint8_t qos;  /* the smaller one of publish and subscription: [MQTT-3.8.4-8] */
   bool retain;  /* as the client is to see it: [MQTT-3.3.1-12], [MQTT-3.3.1-13] */
+  bool keep;    /* with QoS 1 or 2: what cannot be sent now is kept as for a client that is offline */
 };
 /* 0: sent or kept; or dropped for a reason that is no fault (expired, too large for the client, QoS 0 while it is offline):
  * counted. MACULA_EFULL: connected, and as much is in flight as the client allows ([MQTT-3.3.4-9]); window_open follows. Not of
- * QoS 0. MACULA_SLOW_CONSUMER: offline, and the queue is full: lost, counted. MACULA_ENOMEM: the same. */
+ * QoS 0. MACULA_SLOW_CONSUMER: offline (or `keep`), and the queue is full: lost, counted. MACULA_ENOMEM: the same. */
 int mqtt_deliver(struct mqtt_session *s, const struct mqtt_to *to, nanotime now);
 /* How a message ended that was answered with MQTT_LATER, as its ref says; late or repeated ones are ignored. reason: as in
  * struct mqtt_answer. It may be called when the client has gone, too. */

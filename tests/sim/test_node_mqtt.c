@@ -319,6 +319,42 @@ static void test_slow(void **state) {
   rig_stop(&r);
 }
 
+/* A client that acknowledges nothing for long is not ended: what is overdue waits in its MQTT session, and what that has no
+ * room for is lost, and counted. */
+static void test_overdue(void **state) {
+  enum { N = 3000 };
+  struct rig r;
+  (void)state;
+  start(&r, &(struct rig_options){.node = {.limits = {.client_queue = 64 << 10}}});
+  struct wire *pub = plain(&r, MQTT_3_1_1, "pub"), *slow = plain(&r, MQTT_5, "slow"), *fast = plain(&r, MQTT_5, "fast");
+  subscribe(slow, "s", 1);
+  subscribe(fast, "s", 1);
+  ALL(&r, slow, fast);
+  slow->no_acks = slow->quiet = pub->quiet = fast->quiet = true;
+  for (int i = 0; i < N && !rig_metric(&r, "mqtt_messages_lost_total"); i++) {
+    for (int k = 0; k < 16 && pub->reads; k++) publish(pub, "s", "a message of some forty bytes, or so....", 1, false);
+    if (!pub->reads) rig_run(&r, 200 * NS_MS);
+    ALL(&r, pub, slow, fast);
+  }
+  assert_false(slow->gone);
+  assert_int_equal(slow->published, 32);
+  uint64_t lost = rig_metric(&r, "mqtt_messages_lost_total");
+  assert_true(lost > 0);
+  slow->no_acks = false;
+  slow->note_len = 0;
+  for (uint16_t id = 1; id <= 32; id++) {
+    struct mqtt_packet ack = {.type = MQTT_PUBACK, .id = id};
+    put(slow, &ack);
+  }
+  for (int i = 0; i < 100; i++) ALL(&r, slow, fast, pub);
+  assert_int_equal(slow->published + lost, fast->published);
+  assert_int_equal(rig_metric(&r, "messages_dropped_total"), 0);
+  leave(slow);
+  leave(fast);
+  leave(pub);
+  rig_stop(&r);
+}
+
 /* Readers that fall behind and then read: what waits for them is many small messages, which take less room in MQTT than in the
  * node's queue, so that the stream takes them all and has nothing to say. */
 static void test_behind(void **state) {
@@ -432,7 +468,7 @@ int main(void) {
       cmocka_unit_test(test_both_ways), cmocka_unit_test(test_filters),    cmocka_unit_test(test_retained),
       cmocka_unit_test(test_resume),    cmocka_unit_test(test_taken_over), cmocka_unit_test(test_will),
       cmocka_unit_test(test_refused),   cmocka_unit_test(test_access),     cmocka_unit_test(test_each_other),
-      cmocka_unit_test(test_slow),      cmocka_unit_test(test_behind),     cmocka_unit_test(test_drained),
-      cmocka_unit_test(test_hostile),   cmocka_unit_test(test_no_memory)};
+      cmocka_unit_test(test_slow),      cmocka_unit_test(test_overdue),    cmocka_unit_test(test_behind),
+      cmocka_unit_test(test_drained),   cmocka_unit_test(test_hostile),    cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,6 +50,9 @@ struct door_ops {
   /* Accepts a copy, or a reference. MACULA_ENOMEM, MACULA_ENOTFOUND (no such way, any more), MACULA_ECLOSED. */
   int (*write)(struct door *d, int64_t way, struct slice bytes);
   int (*write_ref)(struct door *d, int64_t way, struct shbuf *b);
+  /* A message with QoS 1 has no room in the session's queue: the door takes some of what waits there into a queue of its own,
+   * which is bounded. NULL, or false: it cannot, and the session is cut. */
+  bool (*overdue)(struct door *d);
   void (*finish)(struct door *d, int64_t way); /* nothing follows what is queued */
   size_t (*queued)(const struct door *d, int64_t way);
   size_t (*unsent)(const struct door *d, int64_t way); /* of one way */

@@ -41,6 +41,17 @@ static int take(struct mqtt_client *c, struct slice frame, struct shbuf *shared)
 }
 static int write_copy(struct door *d, int64_t way, struct slice bytes) { return (void)way, take(of(d), bytes, NULL); }
 static int write_ref(struct door *d, int64_t way, struct shbuf *b) { return (void)way, take(of(d), shbuf_view(b), b); }
+/* At most DOOR_UNSENT of it at a time, as it is in the midst of a message to many. */
+static bool overdue(struct door *d) {
+  struct mqtt_client *c = of(d);
+  if (!c->s || !c->ms || c->overdue) return false;
+  size_t before = c->waiting_bytes + c->s->lanes.bytes;
+  c->overdue = c->flood = true;
+  mqtt_flush_waiting(c);
+  session_drained(c->s);
+  c->overdue = c->flood = false;
+  return c->s && c->waiting_bytes + c->s->lanes.bytes < before;
+}
 static void finish(struct door *d, int64_t way) { (void)d, (void)way; }
 static size_t queued(const struct door *d, int64_t way) { return (void)way, queued_of(of(d)); }
 static size_t unsent(const struct door *d, int64_t way) { return (void)way, mqtt_client_unsent(of(d)); }
@@ -124,6 +135,7 @@ static const struct door_ops ops = {.version = version,
                                     .tells_replays = true,
                                     .write = write_copy,
                                     .write_ref = write_ref,
+                                    .overdue = overdue,
                                     .finish = finish,
                                     .queued = queued,
                                     .unsent = unsent,

@@ -83,7 +83,12 @@ static int deliver(struct mqtt_client *c, const struct msg_publish *m) {
                        .ids = w.ids,
                        .id_count = w.id_count,
                        .qos = m->qos && w.qos ? 1 : 0,
-                       .retain = m->retain && (m->replay || w.as_published)};
+                       .retain = m->retain && (m->replay || w.as_published),
+                       .keep = c->overdue};
+  if (c->overdue && !to.qos && c->link && mqtt_link_unsent(c->link)) {
+    mqtt_message_unref(message);
+    return lost(c, MACULA_SLOW_CONSUMER);
+  }
   int err = mqtt_deliver(c->ms, &to, c->n->now);
   mqtt_message_unref(message);
   if (err == MACULA_SLOW_CONSUMER || err == MACULA_ENOMEM) return lost(c, err);

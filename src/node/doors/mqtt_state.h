@@ -76,6 +76,7 @@ struct mqtt_client {
   bool welcome;             /* PONG has come, and is to be acted on */
   bool accepting, old_over; /* within mqtt_accept: what ends then is the session that was there */
   bool said_goodbye, resumes, flood;
+  bool overdue; /* what waits for it goes to the queue of its MQTT session */
   bool put_off; /* it was replaced: who replaces it comes first */
   bool closed;  /* by the node: */
   int err;

@@ -170,9 +170,14 @@ int parcel_write(struct session *s, struct parcel *p) {
   return err ? err : lanes_write(s, LANE_PUBLISHES, s->door.way[LANE_PUBLISHES], p);
 }
 
+/* Its door may have a queue for what is overdue. */
+static bool makes_room(struct session *s, const struct parcel *p) {
+  return s->door.ops->overdue && s->door.ops->overdue(&s->door) && parcel_fits(s, p);
+}
+
 bool parcel_deliver(struct node *n, struct session *s, struct parcel *p) {
   int err = MACULA_EFULL;
-  if (p && parcel_fits(s, p)) err = parcel_write(s, p);
+  if (p && (parcel_fits(s, p) || (p->qos && makes_room(s, p)))) err = parcel_write(s, p);
   if (err == MACULA_EFULL || err == MACULA_ENOMEM) {
     loss_note(s);
     return false;
