@@ -6,6 +6,7 @@
 #include "node/calls/remote.h"
 #include "node/calls/rpc.h"
 #include "node/mesh/member.h"
+#include "node/messages/deliver.h"
 #include "node/messages/pace.h"
 #include "node/messages/publish.h"
 #include "node/messages/spread.h"
@@ -68,7 +69,9 @@ static void let_in(struct session *s, const struct msg_connect *m) {
   }
   uint8_t proof[TOKEN_PROOF_LEN];
   session_admit(s, m, trust_prove(s, proof) ? slice_of(proof, sizeof proof) : SLICE_NONE);
-  if (s->state == SESSION_IN) trust_let_in(s);
+  if (s->state != SESSION_IN) return;
+  trust_let_in(s);
+  if (replaced && s->door.ops->resumes) deliver_replaced(s->node, replaced->serial, s->serial);
 }
 
 void session_settle(struct session *s, int err, const char *text) {

@@ -186,6 +186,81 @@ static void test_taken_over(void **state) {
   rig_stop(&r);
 }
 
+/* The turn's time is over from the second look on. */
+static bool is_late(void *ctx) {
+  int *late = ctx;
+  return *late && (*late)++ > 1;
+}
+
+/* A message to many goes out in slices, and all who are to get it are taken over in between: each gets it once. */
+static void test_taken_over_meanwhile(void **state) {
+  enum { N = 96 };
+  struct rig r;
+  struct wire *was[N], *is[N];
+  int late = 0;
+  char name[8];
+  (void)state;
+  start(&r, &(struct rig_options){.node = {.process = {.spent = is_late, .ctx = &late}}});
+  struct wire *pub = plain(&r, MQTT_5, "pub");
+  for (int i = 0; i < N; i++) {
+    snprintf(name, sizeof name, "k%d", i);
+    was[i] = join(&r, MQTT_5, &(struct connect){.client = name, .expiry = 600}, "CONNACK 00");
+    subscribe(was[i], "q", 1);
+    was[i]->no_acks = true;
+  }
+  ALL(&r, pub);
+  late = 1;
+  publish(pub, "q", "one", 1, false);
+  assert_non_null(r.node->messages.rest);
+  for (int i = 0; i < N; i++) {
+    snprintf(name, sizeof name, "k%d", i);
+    is[i] = wire_new(&r, MQTT_5);
+    say_connect(is[i], &(struct connect){.client = name, .expiry = 600});
+  }
+  assert_non_null(r.node->messages.rest);
+  late = 0;
+  all(&r, is, N);
+  ALL(&r, pub);
+  happened(pub, "PUBACK 00");
+  for (int i = 0; i < N; i++) {
+    is[i]->notes[is[i]->note_len] = 0;
+    bool again = strstr(is[i]->notes, "dup") != NULL;
+    happened(is[i], again ? "CONNACK 00 present|q=one q1 dup" : "CONNACK 00 present|q=one q1");
+    lose(was[i]);
+    leave(is[i]);
+  }
+  leave(pub);
+  rig_stop(&r);
+}
+
+/* Those of its filters that a resumed session may not have any more are gone, each of them, and said so. */
+static void test_fewer_rights(void **state) {
+  struct rig r;
+  (void)state;
+  start(&r, &(struct rig_options){.access = "grants:\n  some: {pub: ['**'], sub: ['a.*', 'b.*', 'c.*']}\nanonymous: some\n"});
+  struct connect keeps = {.client = "k", .expiry = 600};
+  struct wire *k = join(&r, MQTT_5, &keeps, "CONNACK 00");
+  subscribe(k, "a/+", 0);
+  subscribe(k, "b/+", 0);
+  subscribe(k, "c/+", 0);
+  ALL(&r, k);
+  happened(k, "SUBACK 00|SUBACK 00|SUBACK 00");
+  lose(k);
+  struct access *fewer = access_text("grants:\n  some: {pub: ['**'], sub: ['b.*']}\nanonymous: some\n");
+  access_unref(r.node->trust.access); /* as if it were judged by the new file when it comes back, and not before */
+  r.node->trust.access = access_ref(fewer);
+  k = join(&r, MQTT_5, &keeps, "CONNACK 00 present");
+  publish(k, "a/1", "x", 0, false);
+  publish(k, "b/1", "x", 0, false);
+  publish(k, "c/1", "x", 0, false);
+  ALL(&r, k);
+  happened(k, "b/1=x q0");
+  assert_int_equal(rig_metric(&r, "mqtt_filters_lost_total"), 2);
+  leave(k);
+  access_unref(fewer);
+  rig_stop(&r);
+}
+
 static void test_will(void **state) {
   struct rig r;
   (void)state;
@@ -464,11 +539,22 @@ static void test_no_memory(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_both_ways), cmocka_unit_test(test_filters),    cmocka_unit_test(test_retained),
-      cmocka_unit_test(test_resume),    cmocka_unit_test(test_taken_over), cmocka_unit_test(test_will),
-      cmocka_unit_test(test_refused),   cmocka_unit_test(test_access),     cmocka_unit_test(test_each_other),
-      cmocka_unit_test(test_slow),      cmocka_unit_test(test_overdue),    cmocka_unit_test(test_behind),
-      cmocka_unit_test(test_drained),   cmocka_unit_test(test_hostile),    cmocka_unit_test(test_no_memory)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_both_ways),
+                                     cmocka_unit_test(test_filters),
+                                     cmocka_unit_test(test_retained),
+                                     cmocka_unit_test(test_resume),
+                                     cmocka_unit_test(test_taken_over),
+                                     cmocka_unit_test(test_will),
+                                     cmocka_unit_test(test_taken_over_meanwhile),
+                                     cmocka_unit_test(test_fewer_rights),
+                                     cmocka_unit_test(test_refused),
+                                     cmocka_unit_test(test_access),
+                                     cmocka_unit_test(test_each_other),
+                                     cmocka_unit_test(test_slow),
+                                     cmocka_unit_test(test_overdue),
+                                     cmocka_unit_test(test_behind),
+                                     cmocka_unit_test(test_drained),
+                                     cmocka_unit_test(test_hostile),
+                                     cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,7 +46,8 @@ struct door_offsets { /* accepted; sent for the first time; acknowledged, with a
 struct door_ops {
   const char *(*version)(const struct door *d); /* protocol that the client speaks, for lists; NULL: "quic" */
   bool anonymous;                               /* where all is open, clients need no certificate */
-  bool tells_replays;                           /* retained messages that are sent again are marked (msg_publish.replay) */
+  bool resumes;       /* a session that replaces another goes on with its subscriptions: it gets what is on its way to that */
+  bool tells_replays; /* retained messages that are sent again are marked (msg_publish.replay) */
   /* Accepts a copy, or a reference. MACULA_ENOMEM, MACULA_ENOTFOUND (no such way, any more), MACULA_ECLOSED. */
   int (*write)(struct door *d, int64_t way, struct slice bytes);
   int (*write_ref)(struct door *d, int64_t way, struct shbuf *b);

@@ -132,6 +132,7 @@ static const char *version(const struct door *d) { return of(d) && of(d)->level 
 
 static const struct door_ops ops = {.version = version,
                                     .anonymous = true,
+                                    .resumes = true,
                                     .tells_replays = true,
                                     .write = write_copy,
                                     .write_ref = write_ref,
@@ -281,9 +282,10 @@ static void adopt(struct mqtt_client *c, struct mqtt_client *old) {
   old->ms = NULL;
   old->heir = c;
   old->flood = true; /* all that waits in its lanes comes, through mqtt_take_frame, to the heir */
-  list_for_safe(it, &old->waiting) {
-    list_remove(it);
-    list_append(&c->waiting, it);
+  while (!list_empty(&old->waiting)) {
+    struct list *last = old->waiting.prev;
+    list_remove(last);
+    list_prepend(&c->waiting, last);
   }
   c->waiting_bytes += old->waiting_bytes;
   old->waiting_bytes = 0;

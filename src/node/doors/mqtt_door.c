@@ -338,7 +338,8 @@ void mqtt_door_step(struct node *n) {
                                   rooms->web_refused,
                                   rooms->tls_refused,
                                   rooms->paused,
-                                  rooms->ended};
+                                  rooms->ended,
+                                  rooms->filters_lost};
 }
 
 nanotime mqtt_door_deadline(const struct node *n) {

@@ -80,9 +80,31 @@ static void settle(struct mqtt_client *c) {
   r->entry = NULL;
 }
 
+/* A filter of a resumed session: it may be refused now, as who connects again may have fewer rights. What its client asks of it
+ * meanwhile decides. */
+static void renewed(struct mqtt_client *c, uint64_t ref, int err, struct slice why) {
+  list_for(it, &c->filters) {
+    struct mqtt_filter_entry *f = container_of(it, struct mqtt_filter_entry, all);
+    if (f->again != ref) continue;
+    f->again = 0;
+    if (!err) return;
+    log_warn(c->n->log, "mqtt_filter_lost", "name=\"%s\" filter=\"%.64s\" code=%s text=\"%.*s\"", c->name, f->pattern,
+             macula_err_name(err), (int)why.n, (const char *)why.p);
+    c->n->mqtt->filters_lost++;
+    if (c->request.entry == f && c->request.subscribes)
+      c->request.is_new = true;
+    else
+      mqtt_filter_drop(c, f);
+    return;
+  }
+}
+
 void mqtt_request_answered(struct mqtt_client *c, uint64_t ref, int err, struct slice why) {
   struct mqtt_request *r = &c->request;
-  if (r->ref != ref || (r->state != MQTT_SENT && r->state != MQTT_STALE)) return;
+  if (r->ref != ref || (r->state != MQTT_SENT && r->state != MQTT_STALE)) {
+    renewed(c, ref, err, why);
+    return;
+  }
   r->err = err;
   snprintf(r->why, sizeof r->why, "%.*s", (int)why.n, (const char *)why.p);
   settle(c);
@@ -155,20 +177,14 @@ enum mqtt_verdict mqtt_unsubscribe(struct mqtt_client *c, const struct mqtt_subs
   return outcome(c, ret, MQTT_SUCCESS);
 }
 
-/* One after the other, as each may be refused now: who connects again may have fewer rights. */
+/* All in one turn: no message comes between the end of the old session's subscriptions and these. */
 void mqtt_filters_again(struct mqtt_client *c) {
+  list_for(it, &c->filters) container_of(it, struct mqtt_filter_entry, all)->again = MQTT_OWN_REF | ++c->next_ref;
   list_for_safe(it, &c->filters) {
     struct mqtt_filter_entry *f = container_of(it, struct mqtt_filter_entry, all);
-    struct mqtt_request *r = &c->request;
     if (!c->s || c->s->state != SESSION_IN) return;
-    uint64_t ref = MQTT_OWN_REF | ++c->next_ref;
-    *r = (struct mqtt_request){.state = MQTT_STALE, .ref = ref, .subscribes = true, .is_new = true, .entry = f};
-    char pattern[65];
-    snprintf(pattern, sizeof pattern, "%s", f->pattern);
+    uint64_t ref = f->again;
     int err = ask(c, MSG_SUBSCRIBE, f, RETAINED_NEVER, ref);
-    if (err) mqtt_request_answered(c, ref, err, SLICE_NONE);
-    if (r->err)
-      log_warn(c->n->log, "mqtt_filter_lost", "name=\"%s\" filter=\"%s\" code=%s text=\"%s\"", c->name, pattern,
-               macula_err_name(r->err), r->why);
+    if (err) renewed(c, ref, err, slice_str(macula_err_text(err)));
   }
 }

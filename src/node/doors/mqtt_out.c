@@ -162,7 +162,8 @@ int mqtt_take_frame(struct mqtt_client *c, struct slice frame, struct shbuf *sha
   uint8_t type = frame.p[1];
   if (type == MSG_PUBLISH) {
     while (c->heir) c = c->heir;
-    if (!list_empty(&c->waiting)) return mqtt_wait(c, frame, shared);
+    bool early = !c->ms && !c->closed && c->link; /* on its way to the session that it replaces, and goes on with */
+    if (early || !list_empty(&c->waiting)) return mqtt_wait(c, frame, shared);
     return deliver_frame(c, frame) == MACULA_EFULL ? mqtt_wait(c, frame, shared) : 0;
   }
   if (msg_decode(type, slice_of(frame.p + FRAME_HEADER_LEN, frame.n - FRAME_HEADER_LEN), &m)) return 0;

@@ -28,6 +28,7 @@
 struct mqtt_filter_entry {
   struct list all; /* mqtt_client.filters */
   uint32_t id;     /* Subscription Identifier; 0: none */
+  uint64_t again;  /* ref of the SUBSCRIBE by which a resumed session has it again, until that is answered; 0: none */
   uint8_t qos;
   bool no_local, as_published;
   bool sys_new; /* of $SYS: what is there is yet to be sent */
@@ -140,6 +141,7 @@ struct mqtt_rooms {
   uint64_t refused, unnamed, lost;   /* connections; topics that MQTT cannot say; messages that a full queue lost */
   uint64_t ended, paused;            /* connections, for what their clients did; not read for a while, for their pings */
   uint64_t web_refused, tls_refused; /* handshakes of WebSocket, and frames that ended a connection; handshakes of TLS */
+  uint64_t filters_lost;             /* of resumed sessions, as they were refused */
   struct bucket lines;
   struct mqtt_sys sys;
   struct htab addresses; /* mqtt_address.h: of connections, and of those that were some time ago */

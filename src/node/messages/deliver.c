@@ -147,6 +147,12 @@ void deliver_step(struct node *n) {
   spread_results(n); /* those that were held back so that no acknowledgement comes before the last copy */
 }
 
+void deliver_replaced(struct node *n, uint64_t was, uint64_t is) {
+  struct delivery *d = n->messages.rest;
+  for (uint32_t i = d ? d->at : 0; d && i < d->count; i++)
+    if (d->to[i] == was) d->to[i] = is;
+}
+
 void deliver_done(struct node *n) {
   if (!n->messages.rest) return;
   n->messages.rest->end.wanted = false;

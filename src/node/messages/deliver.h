@@ -41,6 +41,8 @@ void deliver_counts(struct node *n, uint64_t number);
 void deliver_step(struct node *n); /* once a turn */
 void deliver_done(struct node *n);
 
+/* A session goes on with the subscriptions of another, which is over: what this was to get goes to it. */
+void deliver_replaced(struct node *n, uint64_t was, uint64_t is);
 uint64_t deliver_origins(const struct node *n); /* references to principals that it holds */
 const char *deliver_check(const struct node *n);
 /* Bytes of its own account, and its part of frames in that of send queues. */

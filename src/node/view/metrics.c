@@ -82,6 +82,7 @@ static void messages(const struct node *n, FILE *f) {
           n->mqtt_now.web_refused);
   COUNTER("mqtt_tls_refused", "Handshakes of TLS that failed.", n->mqtt_now.tls_refused);
   COUNTER("mqtt_not_read", "Times that a connection of MQTT was not read as its pings came too fast.", n->mqtt_now.paused);
+  COUNTER("mqtt_filters_lost", "Filters of resumed sessions that were refused.", n->mqtt_now.filters_lost);
   COUNTER("mqtt_topics_refused", "Topics that MQTT or this node cannot say.", n->mqtt_now.unnamed);
   COUNTER("messages_too_costly", "Messages refused since their topic reached too many patterns.", s->matches_refused);
   COUNTER("slow_consumers", "Clients disconnected because they read too slowly.", s->slow_consumers);
