@@ -85,6 +85,10 @@ enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
     "clients of MQTT, and what waits for them",                                                                                \
     ": 64 MiB where a door for them is open, else nothing. Half of it is for messages to clients that are offline, a "         \
     "sixteenth for those to one of them, which are at most 1,000")                                                             \
+  X(MQTT_OFFLINE, mqtt_offline, mqtt_offline, COUNT, 5000, 1, 1000000, 8, LIMIT_RELOADED, "N",                                 \
+    "sessions of MQTT whose clients are offline",                                                                              \
+    "; one more ends the one that has been so for longest, with its queue; its will is published. They count in "              \
+    "max_clients, too, of which they leave a 64th free for those who come")                                                    \
   X(RECEIVE_POOL, receive_pool, receive_pool, SIZE, 192 << 20, 1 << 20, UINT64_C(1) << 40, 2 << 20, LIMIT_RELOADED, "SIZE",    \
     "receive windows and reassembly together", "")                                                                             \
   X(CONNECTION_POOL, connection_pool, connection_pool, SIZE, 64 << 20, 1 << 20, UINT64_C(1) << 40, 1 << 20, LIMIT_RELOADED,    \

@@ -18,7 +18,8 @@ enum later { LATER_CLIENTS, LATER_LINKS, LATER_OTHERS, LATERS };
 
 struct mqtt_rooms;
 struct mqtt_now { /* figures of the MQTT door */
-  uint64_t sessions, connections, refused, unnamed, lost, web_refused, tls_refused, paused, ended, filters_lost;
+  uint64_t sessions, connections, refused, unnamed, lost, web_refused, tls_refused, paused, ended, filters_lost, offline,
+      evicted;
 };
 
 struct receive {

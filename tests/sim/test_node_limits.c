@@ -116,6 +116,8 @@ static uint64_t in_force(struct node *n, const struct peer *p, enum limit id) {
     return by_account(n, ROW_SEND, n->limits.send_pool);
   case LIMIT_MQTT_POOL:
     return by_account(n, ROW_MQTT, n->limits.mqtt_pool);
+  case LIMIT_MQTT_OFFLINE:
+    return n->limits.mqtt_offline;
   case LIMIT_RECEIVE_POOL:
     return by_account(n, ROW_RECEIVE, n->limits.receive_pool);
   case LIMIT_CONNECTION_POOL:

@@ -456,6 +456,40 @@ static void test_behind(void **state) {
   rig_stop(&r);
 }
 
+/* Sessions of clients that are offline lock out nobody: the one that is so for longest makes room, and its will is published. */
+static void test_offline(void **state) {
+  struct rig r;
+  char name[8];
+  (void)state;
+  start(&r, &(struct rig_options){.node = {.limits = {.max_clients = 8, .mqtt_offline = 5}}});
+  struct wire *seer = plain(&r, MQTT_5, "seer");
+  subscribe(seer, "w/#", 0);
+  ALL(&r, seer);
+  happened(seer, "SUBACK 00");
+  for (int i = 0; i < 7; i++) {
+    snprintf(name, sizeof name, "k%d", i);
+    struct connect c = {.client = name, .expiry = 600, .will_topic = "w/k", .will = name};
+    lose(join(&r, MQTT_5, &c, "CONNACK 00"));
+    rig_run(&r, NS_MS);
+  }
+  ALL(&r, seer);
+  assert_int_equal(rig_metric(&r, "mqtt_offline"), 5);
+  assert_int_equal(rig_metric(&r, "mqtt_evicted_total"), 2);
+  seer->note_len = 0; /* wills, published as the connections ended */
+  struct wire *on[4];
+  for (int i = 0; i < 4; i++) {
+    snprintf(name, sizeof name, "on%d", i);
+    on[i] = plain(&r, MQTT_3_1_1, name);
+    rig_run(&r, NS_MS);
+  }
+  assert_int_equal(rig_metric(&r, "mqtt_offline"), 2);
+  struct wire *old = join(&r, MQTT_5, &(struct connect){.client = "k6", .expiry = 600}, "CONNACK 00 present"); /* the latest */
+  for (int i = 0; i < 4; i++) leave(on[i]);
+  leave(old);
+  leave(seer);
+  rig_stop(&r);
+}
+
 static void test_drained(void **state) {
   struct rig r;
   (void)state;
@@ -553,7 +587,7 @@ int main(void) {
                                      cmocka_unit_test(test_slow),
                                      cmocka_unit_test(test_overdue),
                                      cmocka_unit_test(test_behind),
-                                     cmocka_unit_test(test_drained),
+                                     cmocka_unit_test(test_drained), cmocka_unit_test(test_offline),
                                      cmocka_unit_test(test_hostile),
                                      cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -191,6 +191,16 @@ static void say_connect(struct mqtt_client *c) {
   if (err && c->s) session_close(c->s, err, NULL);
 }
 
+static void list_offline(struct mqtt_client *c, bool on) {
+  struct mqtt_rooms *rooms = c->n->mqtt;
+  if (on == !list_empty(&c->offline)) return;
+  if (on)
+    list_append(&rooms->offline, &c->offline);
+  else
+    list_remove(&c->offline);
+  rooms->offline_count += on ? 1 : UINT32_MAX;
+}
+
 static void forget_password(struct mqtt_client *c) {
   if (c->password) explicit_bzero(c->password, c->password_len);
   mem_free(mqtt_mem(c->n), c->password);
@@ -233,6 +243,7 @@ struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packe
   c->window = WINDOW;
   c->progress = n->now;
   list_init(&c->dirty);
+  list_init(&c->offline);
   list_init(&c->filters);
   list_init(&c->waiting);
   mqtt_sys_client_init(c);
@@ -257,6 +268,7 @@ void mqtt_client_free(struct mqtt_client *c) {
   for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++) mem_free(mem, c->later[i].why);
   forget_password(c);
   if (c->link) c->link->client = NULL;
+  list_offline(c, false);
   list_remove(&c->all);
   list_remove(&c->dirty);
   mqtt_sys_client_done(c);
@@ -376,6 +388,25 @@ static void over(struct mqtt_client *c) {
   mqtt_client_free(c);
 }
 
+#define EVICTED "its client is offline, and the room was needed: mqtt_offline and max_clients say how much there is"
+
+bool mqtt_must_evict(const struct node *n) {
+  const struct node_limits *l = &n->limits;
+  uint32_t offline = n->mqtt->offline_count, free = l->max_clients > 64 ? l->max_clients / 64 : 1;
+  return offline && (offline > l->mqtt_offline || n->sessions.clients.count + free > l->max_clients);
+}
+
+void mqtt_evict(struct node *n) {
+  struct mqtt_rooms *rooms = n->mqtt;
+  struct mqtt_client *c = container_of(rooms->offline.next, struct mqtt_client, offline);
+  struct mqtt_view v = mqtt_session_view(c->ms);
+  rooms->evicted++;
+  if (bucket_take(&rooms->lines, 2.0, 20.0, n->now))
+    log_warn(n->log, "mqtt_session_evicted", "name=\"%s\" user=\"%s\" queued=%u text=\"" EVICTED "\"", c->name, c->user, v.queued);
+  list_offline(c, false);
+  mqtt_session_end(c->ms, MQTT_QUOTA, EVICTED, true, n->now);
+}
+
 /* Its MQTT session is over, or was never made: the native one ends when all is read that it was given. False: it is gone. */
 static bool say_goodbye(struct mqtt_client *c) {
   if (c->ms || c->link || c->said_goodbye) return true;
@@ -430,6 +461,7 @@ void mqtt_client_step(struct mqtt_client *c) {
     over(c);
     return;
   }
+  list_offline(c, c->ms && !c->link);
   if (c->resumes && c->link) {
     c->resumes = false;
     mqtt_resume(c->link->conn, c->n->now);

@@ -229,6 +229,7 @@ static int open_rooms(struct node *n) {
   list_init(&rooms->links);
   list_init(&rooms->dirty_clients);
   list_init(&rooms->dirty_links);
+  list_init(&rooms->offline);
   mqtt_sys_init(&rooms->sys);
   rooms->sweep_at = TIME_NEVER;
   n->mqtt = rooms;
@@ -314,6 +315,7 @@ void mqtt_door_step(struct node *n) {
   struct mqtt_rooms *rooms = n->mqtt;
   if (!rooms) return;
   sweep(n);
+  if (mqtt_must_evict(n)) mqtt_evict(n); /* one a step, as its native session ends in the course of this turn */
   if (mqtt_sessions_deadline(rooms->sessions) <= n->now) mqtt_sessions_tick(rooms->sessions, n->now);
   mqtt_sys_step(n);
   while (!list_empty(&rooms->dirty_clients) || !list_empty(&rooms->dirty_links)) {
@@ -339,13 +341,15 @@ void mqtt_door_step(struct node *n) {
                                   rooms->tls_refused,
                                   rooms->paused,
                                   rooms->ended,
-                                  rooms->filters_lost};
+                                  rooms->filters_lost,
+                                  rooms->offline_count,
+                                  rooms->evicted};
 }
 
 nanotime mqtt_door_deadline(const struct node *n) {
   const struct mqtt_rooms *rooms = n->mqtt;
   if (!rooms) return TIME_NEVER;
-  if (!list_empty(&rooms->dirty_clients) || !list_empty(&rooms->dirty_links)) return n->now;
+  if (!list_empty(&rooms->dirty_clients) || !list_empty(&rooms->dirty_links) || mqtt_must_evict(n)) return n->now;
   return time_min(mqtt_sys_deadline(n), time_min(rooms->sweep_at, mqtt_sessions_deadline(rooms->sessions)));
 }
 
@@ -374,6 +378,7 @@ const char *mqtt_door_check(const struct node *n) {
   const struct mqtt_rooms *rooms = n->mqtt;
   if (!rooms) return NULL;
   CHECK(list_has(&rooms->clients, rooms->client_count), "mqtt: the clients are not as many as counted");
+  CHECK(list_has(&rooms->offline, rooms->offline_count), "mqtt: those that are offline are not as many as counted");
   CHECK(list_has(&rooms->links, rooms->link_count), "mqtt: the connections are not as many as counted");
   CHECK_PART(mqtt_addresses_check(n));
   list_for(it, &rooms->clients) CHECK_PART(client_check(container_of(it, const struct mqtt_client, all)));

@@ -63,6 +63,7 @@ struct mqtt_link;
 
 struct mqtt_client {
   struct list all, dirty; /* of mqtt_rooms */
+  struct list offline;    /* of mqtt_rooms, while its session waits for it */
   struct node *n;
   uint64_t serial;
   struct session *s;       /* NULL: turned away, or gone */
@@ -131,6 +132,9 @@ struct mqtt_link {
 
 struct mqtt_rooms {
   struct list clients, links, dirty_clients, dirty_links;
+  struct list offline; /* mqtt_client.offline: who is so for longest first */
+  uint32_t offline_count;
+  uint64_t evicted; /* sessions of these, for room */
   struct mqtt_sessions *sessions;
   struct mqtt_message *last; /* the message delivered last, for its other receivers, */
   uint16_t last_topic_len;
@@ -167,6 +171,9 @@ void mqtt_client_free(struct mqtt_client *c);
 /* All that was left; may free it. */
 void mqtt_client_step(struct mqtt_client *c);
 void mqtt_client_offline(struct mqtt_client *c);
+/* Whether sessions of clients that are offline must make room; ends one of them. */
+bool mqtt_must_evict(const struct node *n);
+void mqtt_evict(struct node *n);
 size_t mqtt_client_unsent(const struct mqtt_client *c);
 
 /* mqtt_filters.c */

@@ -82,6 +82,8 @@ static void messages(const struct node *n, FILE *f) {
           n->mqtt_now.web_refused);
   COUNTER("mqtt_tls_refused", "Handshakes of TLS that failed.", n->mqtt_now.tls_refused);
   COUNTER("mqtt_not_read", "Times that a connection of MQTT was not read as its pings came too fast.", n->mqtt_now.paused);
+  GAUGE("mqtt_offline", "Sessions of MQTT whose clients are offline.", n->mqtt_now.offline);
+  COUNTER("mqtt_evicted", "Of these, those that ended to make room.", n->mqtt_now.evicted);
   COUNTER("mqtt_filters_lost", "Filters of resumed sessions that were refused.", n->mqtt_now.filters_lost);
   COUNTER("mqtt_topics_refused", "Topics that MQTT or this node cannot say.", n->mqtt_now.unnamed);
   COUNTER("messages_too_costly", "Messages refused since their topic reached too many patterns.", s->matches_refused);
