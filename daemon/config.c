@@ -415,6 +415,23 @@ static int check_ports(const struct config *c, char *ret_why) {
   return 0;
 }
 
+/* A client sends and gets messages as large as any: a buffer of up to twice a frame each way. */
+static int check_pool(const struct config *c, char *ret_why) {
+  struct node_limits l = c->node.limits;
+  char where[CONFIG_WHY_LEN];
+  if (!c->mqtt.count && !c->mqtts.count && !c->mqtt_ws.count && !c->mqtt_wss.count) return 0;
+  node_limits_fill(&l);
+  size_t least = 4 * (size_t)l.max_frame + (256u << 10);
+  if (l.mqtt_pool >= least) return 0;
+  config_where(c, OPTION_MQTT_POOL, where);
+  snprintf(
+      ret_why, CONFIG_WHY_LEN,
+      "%.200s: too small for a single client: with messages of max_frame, %u bytes, it takes up to %zu KiB: give that much, or "
+      "lower max_frame",
+      where, (unsigned)l.max_frame, (least + 1023) / 1024);
+  return MACULA_EINVAL;
+}
+
 /* Checks that concern several options. */
 static int check_together(const struct config *c, char *ret_why) {
   char where[CONFIG_WHY_LEN];
@@ -445,7 +462,7 @@ static int check_together(const struct config *c, char *ret_why) {
     snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: keep_alive must be at most half of idle_timeout: change one of them", where);
     return MACULA_EINVAL;
   }
-  return 0;
+  return check_pool(c, ret_why);
 }
 
 int config_load(int argc, const char *const *argv, const char *const *env, struct config *ret_config,

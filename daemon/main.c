@@ -108,6 +108,23 @@ static int print_ready(const struct daemon *d) {
   return err;
 }
 
+#define FILES_BESIDE 128u /* sockets of UDP and HTTP, its own files */
+
+/* Whether each client may have the descriptor that TCP needs. */
+static int check_files(const struct config *c) {
+  struct rlimit files;
+  const struct node_limits *l = &c->node.limits;
+  uint64_t need = (uint64_t)l->max_clients + l->max_half_open + FILES_BESIDE;
+  if ((!c->mqtt.count && !c->mqtts.count) || getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur >= need) return 0;
+  fprintf(
+      stderr,
+      "maculad: %s: too few file descriptors: %u clients over TCP need %llu, and this process may have %llu: raise them with "
+      "'ulimit -n %llu' (as root, or with systemd LimitNOFILE=%llu, with docker --ulimit nofile=%llu), or lower max_clients\n",
+      macula_err_name(MACULA_EINVAL), l->max_clients, (unsigned long long)need, (unsigned long long)files.rlim_cur,
+      (unsigned long long)need, (unsigned long long)need, (unsigned long long)need);
+  return 2;
+}
+
 static void prepare_process(void) {
   struct rlimit files;
   signal(SIGPIPE, SIG_IGN);
@@ -191,7 +208,7 @@ int main(int argc, char **argv) {
   else
     switch (d.cfg.mode) {
     case CONFIG_RUN:
-      if (!(code = fit(&d))) code = run(&d);
+      if (!(code = fit(&d)) && !(code = check_files(&d.cfg))) code = run(&d);
       break;
     case CONFIG_CHECK:
       if (!(code = fit(&d))) code = check(&d.cfg);

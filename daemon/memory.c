@@ -117,6 +117,9 @@ void memory_print_plan(FILE *f, const struct memory_fit *m) {
             r->entries && r->each ? octets(r->each, b) : "-", r->beside ? octets(r->beside, c) : "-", octets(r->bytes, d),
             r->keys[0] ? r->keys : "-");
   }
+  if (m->plan.kernel)
+    fprintf(f, "%-14s %11s %10s %10s %10s  %s\n", "kernel", "-", "-", "-", octets(m->plan.kernel, d),
+            "max_clients (beside the total: sockets of TCP clients)");
   if (m->disk)
     fprintf(
         f, "on disk %llu MiB: retained messages, in the state folder; lowered by retained_disk retained_count retained_bytes\n",
@@ -140,9 +143,9 @@ int memory_print_json(FILE *f, const struct memory_fit *m) {
                                           (json_int_t)r->entries, "entry_bytes", (json_int_t)r->each, "beside_bytes",
                                           (json_int_t)r->beside, "bytes", (json_int_t)r->bytes, "keys", r->keys));
   }
-  json_t *j = json_pack("{s:I, s:I, s:o, s:{s:I, s:s}}", "total_bytes", (json_int_t)m->plan.total, "memory_max_bytes",
-                        (json_int_t)m->max, "rows", rows, "disk", "bytes", (json_int_t)m->disk, "keys",
-                        "retained_disk retained_count retained_bytes");
+  json_t *j = json_pack("{s:I, s:I, s:I, s:o, s:{s:I, s:s}}", "total_bytes", (json_int_t)m->plan.total, "kernel_bytes",
+                        (json_int_t)m->plan.kernel, "memory_max_bytes", (json_int_t)m->max, "rows", rows, "disk", "bytes",
+                        (json_int_t)m->disk, "keys", "retained_disk retained_count retained_bytes");
   if (j && m->source) json_object_set_new(j, "auto", choice_json(m));
   int err = !j ? MACULA_ENOMEM : json_dumpf(j, f, JSON_INDENT(2)) || fputc('\n', f) == EOF ? MACULA_EIO : 0;
   json_decref(j);
@@ -184,6 +187,9 @@ static void put_flags(FILE *f, const struct plan_change *changes, size_t n) {
   }
 }
 
+/* An explicit memory_max is for the process alone. */
+static uint64_t kernel_of(const struct memory_fit *m) { return m->source ? m->plan.kernel : 0; }
+
 /* A line for each row that must give way, with what would do, and then the whole as flags. */
 static char *complaint(const struct memory_fit *m, const struct node_limits *wanted) {
   struct plan_change changes[PLAN_MAX_CHANGES];
@@ -191,13 +197,16 @@ static char *complaint(const struct memory_fit *m, const struct node_limits *wan
   struct plan less;
   size_t n, len;
   char a[32], b[32], *text = NULL;
-  int err = plan_fit(&l, m->max, NULL, NULL, changes, &n);
+  int err = plan_fit(&l, m->max, m->source != NULL, NULL, NULL, changes, &n);
   FILE *f = open_memstream(&text, &len);
   if (!f) return NULL;
   node_plan(&l, &less);
   fprintf(f, "the plan is %s, memory_max %s", octets(m->plan.total, a), octets(m->max, b));
   if (m->source) fprintf(f, " (auto, of the %s's %s)", m->source, octets(m->available, a));
-  fprintf(f, ": %s too much\n", octets(m->plan.total - m->max, a));
+  fprintf(f, ": %s too much\n", octets(m->plan.total + kernel_of(m) - m->max, a));
+  if (kernel_of(m))
+    fprintf(f, "  of it %s are what the kernel may hold for sockets of TCP clients: lower max_clients\n",
+            octets(m->plan.kernel, a));
   for (size_t i = 0; i < m->plan.count; i++) {
     const struct plan_row *r = &m->plan.rows[i], *to = row_named(&less, r->name);
     if (!to || to->bytes >= r->bytes || !r->keys[0]) continue;
@@ -252,7 +261,7 @@ int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, c
     /* The kernel's part: buffers of sockets count against a control group; a machine has other programs, too. */
     m->max = !strcmp(m->source, "machine") ? m->available / 4 * 3 : m->available / 8 * 7;
     struct node_limits wanted = c->node.limits;
-    err = plan_fit(&c->node.limits, m->max, is_set, c, m->changes, &m->changed);
+    err = plan_fit(&c->node.limits, m->max, true, is_set, c, m->changes, &m->changed);
     if (err) { /* nothing was chosen */
       c->node.limits = wanted;
       m->changed = 0;
@@ -262,7 +271,7 @@ int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, c
   m->disk = c->node.limits.retained_disk;
   node_plan(&c->node.limits, &m->plan);
   c->node.limits.memory_max = m->max;
-  if (!m->max || m->plan.total <= m->max) return 0;
+  if (!m->max || m->plan.total + kernel_of(m) <= m->max) return 0;
   *ret_text = complaint(m, &c->node.limits);
   return MACULA_ENOMEM;
 }

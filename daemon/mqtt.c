@@ -4,8 +4,11 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "io/io.h"
+#include "node/memory/plan.h"
 
-#define MOST_BUFFERS (32u << 20) /* bytes of socket buffers beyond the first ones: the kernel's, not in the plan */
+/* Bytes of socket buffers beyond the first ones, of all listeners together: the kernel's, beside the plan. */
+#define MOST_BUFFERS PLAN_TCP_MORE
 
 const char *const mqtt_kind_names[MQTT_KINDS] = {"mqtt", "mqtts", "mqtt_ws", "mqtt_wss"};
 
@@ -21,11 +24,14 @@ static void on_refused(void *node, const struct addr *remote, const char *why, n
   node_mqtt_tls_refused(node, remote, why, now);
 }
 
-static int open_all(struct io_loop *l, struct node *n, const struct config_addrs *at, enum mqtt_kind kind,
+_Static_assert(PLAN_TCP == 4 * IO_TCP_FIRST, "two buffers, which the kernel doubles");
+
+static int open_all(struct io_loop *l, struct node *n, const struct config_addrs *at, size_t share, enum mqtt_kind kind,
                     const struct stream_owner *owner, struct io_tcp **ret_tcp, char *ret_why) {
   char why[256], text[ADDR_TEXT_LEN];
   for (size_t i = 0; i < at->count; i++) {
-    struct io_tcp_options o = {.bind = at->at[i], .owner = *owner, .mem = node_mqtt_mem(n), .most_buffers = MOST_BUFFERS};
+    struct io_tcp_options o = {
+        .bind = at->at[i], .owner = *owner, .mem = node_mqtt_mem(n), .most_buffers = MOST_BUFFERS / share};
     int err = io_tcp_open(l, &o, &ret_tcp[i], why);
     addr_text(&at->at[i], text);
     if (err == MACULA_EBUSY)
@@ -64,6 +70,7 @@ int mqtt_ports_open(struct io_loop *l, struct node *n, const struct config *c, c
                     struct mqtt_ports *p, char ret_why[CONFIG_WHY_LEN]) {
   struct stream_owner owner;
   int err = 0;
+  size_t share = c->mqtt.count + c->mqtts.count + c->mqtt_ws.count + c->mqtt_wss.count;
   p->node = n;
   for (enum mqtt_kind kind = 0; kind < MQTT_KINDS && !err; kind++) {
     const struct config_addrs *at = mqtt_addrs(c, kind);
@@ -71,7 +78,7 @@ int mqtt_ports_open(struct io_loop *l, struct node *n, const struct config *c, c
     err = node_mqtt_open(n, kind >= MQTT_WS, &owner);
     if (!err && is_secret(kind) && !(err = open_tls(l, n, identity, &owner, &p->of[kind].tls)))
       owner = io_tls_owner(p->of[kind].tls);
-    if (!err) err = open_all(l, n, at, kind, &owner, p->of[kind].tcp, ret_why);
+    if (!err) err = open_all(l, n, at, share, kind, &owner, p->of[kind].tcp, ret_why);
   }
   return err ? err : mqtt_ports_set(p, c, NULL);
 }

@@ -81,7 +81,7 @@ enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
     "send queue of a client", ": beyond, QoS 0 is dropped for it, and QoS 1 disconnects it as slow_consumer")                  \
   X(SEND_POOL, send_pool, send_pool, SIZE, 256 << 20, 1 << 20, UINT64_C(1) << 40, 2 << 20, LIMIT_RELOADED, "SIZE",             \
     "send queues of all clients together", "")                                                                                 \
-  X(MQTT_POOL, mqtt_pool, mqtt_pool, SIZE, 0, 0, UINT64_C(1) << 40, 1 << 20, LIMIT_RELOADED, "SIZE",                           \
+  X(MQTT_POOL, mqtt_pool, mqtt_pool, SIZE, 0, 0, UINT64_C(1) << 40, 6 << 20, LIMIT_RELOADED, "SIZE",                           \
     "clients of MQTT, and what waits for them",                                                                                \
     ": 64 MiB where a door for them is open, else nothing. Half of it is for messages to clients that are offline, a "         \
     "sixteenth for those to one of them, which are at most 1,000")                                                             \

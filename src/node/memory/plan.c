@@ -36,6 +36,7 @@ void node_plan(const struct node_limits *given, struct plan *ret_plan) {
   add(p, (struct plan_row){"unaccounted", "heap that no hook reaches", "", 0, 0, PLAN_UNACCOUNTED, 0});
   add(p, (struct plan_row){"fragmentation", "heap between blocks in use", "", 0, 0, p->total / PLAN_FRAGMENTED, 0});
   add(p, (struct plan_row){"program", "code, libraries, stacks", "", 0, 0, PLAN_PROGRAM, 0});
+  if (l.mqtt_pool) p->kernel = ((uint64_t)l.max_clients + l.max_half_open) * PLAN_TCP + PLAN_TCP_MORE;
   qsort(p->rows, p->count, sizeof p->rows[0], larger);
 }
 
@@ -72,22 +73,22 @@ static struct node_limits scaled(const struct node_limits *l, uint64_t part, boo
   return s;
 }
 
-static uint64_t total_of(const struct node_limits *l) {
+static uint64_t total_of(const struct node_limits *l, bool kernel) {
   struct plan p;
   node_plan(l, &p);
-  return p.total;
+  return p.total + (kernel ? p.kernel : 0);
 }
 
-int plan_fit(struct node_limits *l, uint64_t max, bool (*keep)(void *ctx, const char *key), void *ctx,
+int plan_fit(struct node_limits *l, uint64_t max, bool kernel, bool (*keep)(void *ctx, const char *key), void *ctx,
              struct plan_change ret_changes[PLAN_MAX_CHANGES], size_t *ret_count) {
   struct node_limits from = *l;
   node_limits_fill(&from);
   uint64_t low = 0, high = FINEST; /* low fits, or is 0, the smallest limits */
-  if (total_of(&from) <= max) low = high;
+  if (total_of(&from, kernel) <= max) low = high;
   while (high - low > 1) {
     uint64_t mid = (low + high) / 2;
     struct node_limits s = scaled(&from, mid, keep, ctx);
-    if (total_of(&s) <= max)
+    if (total_of(&s, kernel) <= max)
       low = mid;
     else
       high = mid;
@@ -99,5 +100,5 @@ int plan_fit(struct node_limits *l, uint64_t max, bool (*keep)(void *ctx, const 
     ret_changes[(*ret_count)++] = (struct plan_change){#key, from.field, l->field, sizeof(l->field) == sizeof(size_t)};
   NODE_LIMITS(CHANGE)
 #undef CHANGE
-  return total_of(l) <= max ? 0 : MACULA_EFULL;
+  return total_of(l, kernel) <= max ? 0 : MACULA_EFULL;
 }

@@ -14,7 +14,7 @@
 /* What the allocator takes for a block at most: it has four sizes a doubling. */
 #define PLAN_BLOCK(size) ((size) + (size) / 4 + 16)
 #define PLAN_SLOT 32u             /* entry of a hash table: its slots, also while they grow */
-#define PLAN_PASSWORD 96u        /* a password that was right */
+#define PLAN_PASSWORD 96u         /* a password that was right */
 #define PLAN_PASSWORD_CHECK 1664u /* one that is checked */
 #define PLAN_ACCOUNT 352u         /* what an identity uses */
 #define PLAN_FANOUT (8u << 10)    /* a message that many get: its encoded forms, if they are small */
@@ -46,6 +46,8 @@
 #define PLAN_TLS_SHARED (2u << 20)  /* priorities, own certificate, CA list */
 #define PLAN_UNACCOUNTED (6u << 20) /* heap without an account: sockets' buffers, HTTP connections, libraries' own */
 #define PLAN_PROGRAM (8u << 20)     /* programs, libraries and stacks in memory */
+#define PLAN_TCP (64u << 10)        /* the kernel's buffers of a TCP connection, */
+#define PLAN_TCP_MORE (32u << 20)   /* and what those of all that fill theirs may grow by */
 #define PLAN_FRAGMENTED 8u          /* an eighth of all heap may lie idle between blocks in use */
 
 struct plan_row {
@@ -59,6 +61,7 @@ struct plan {
   struct plan_row rows[PLAN_MAX_ROWS]; /* largest first */
   size_t count;
   uint64_t total;
+  uint64_t kernel; /* bytes that the kernel may hold for sockets of TCP clients: beside the total, as it is not the process's */
 };
 
 /* l: as given to node_new; 0 counts as the default. */
@@ -74,9 +77,10 @@ struct plan_change {
 };
 #define PLAN_MAX_CHANGES 32
 
-/* Lowers the limits that depend on the number of clients, all by one factor, until the plan is at most max bytes. keep (may be
- * NULL): keys that must stay as they are. MACULA_EFULL: not even the smallest limits fit; *l then holds those. */
-int plan_fit(struct node_limits *l, uint64_t max, bool (*keep)(void *ctx, const char *key), void *ctx,
+/* Lowers the limits that depend on the number of clients, all by one factor, until the plan, and what the kernel may hold if
+ * `kernel` is set, is at most max bytes. keep (may be NULL): keys that must stay as they are. MACULA_EFULL: not even the
+ * smallest limits fit; *l then holds those. */
+int plan_fit(struct node_limits *l, uint64_t max, bool kernel, bool (*keep)(void *ctx, const char *key), void *ctx,
              struct plan_change ret_changes[PLAN_MAX_CHANGES], size_t *ret_count);
 
 #endif

@@ -355,6 +355,21 @@ static void test_help_lists_every_option(void **state) {
   free(help);
 }
 
+/* A pool that a single client of MQTT could fill is refused, with what it takes. */
+static void mqtt_pool(void **state) {
+  (void)state;
+  struct config c;
+  char why[CONFIG_WHY_LEN];
+  static const char *const env[] = {NULL};
+  const char *few[] = {"maculad", "--mqtt", "127.0.0.1:0", "--mqtt-pool", "2MiB", "--state", "x"},
+             *enough[] = {"maculad", "--mqtt", "127.0.0.1:0", "--mqtt-pool", "2MiB", "--max-frame", "64KiB", "--state", "x"};
+  assert_int_equal(config_load(7, few, env, &c, why), MACULA_EINVAL);
+  assert_non_null(strstr(why, "takes up to 4352 KiB"));
+  config_done(&c);
+  assert_int_equal(config_load(9, enough, env, &c, why), 0);
+  config_done(&c);
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {

@@ -76,7 +76,7 @@ static void test_fit(void **state) {
     size_t n;
     node_limits_default(&from);
     l = from;
-    assert_int_equal(plan_fit(&l, max, NULL, NULL, changes, &n), 0);
+    assert_int_equal(plan_fit(&l, max, false, NULL, NULL, changes, &n), 0);
     assert_true(total(&l) <= max);
     assert_true(l.max_clients <= from.max_clients && l.max_clients >= 16);
     if (total(&from) <= max)
@@ -96,13 +96,13 @@ static void test_fit_keeps(void **state) {
   (void)state;
   node_limits_default(&l);
   l.max_clients = 9999;
-  assert_int_equal(plan_fit(&l, 1000 * MIB, keep_clients, &asked, changes, &n), 0);
+  assert_int_equal(plan_fit(&l, 1000 * MIB, false, keep_clients, &asked, changes, &n), 0);
   assert_int_equal(l.max_clients, 9999);
   assert_true(asked > 0 && total(&l) <= 1000 * MIB);
-  assert_int_equal(plan_fit(&l, 300 * MIB, keep_clients, &asked, changes, &n), MACULA_EFULL); /* they alone need more */
+  assert_int_equal(plan_fit(&l, 300 * MIB, false, keep_clients, &asked, changes, &n), MACULA_EFULL); /* they alone need more */
   assert_int_equal(l.max_clients, 9999);
   node_limits_default(&l);
-  assert_int_equal(plan_fit(&l, MIB, NULL, NULL, changes, &n), MACULA_EFULL);
+  assert_int_equal(plan_fit(&l, MIB, false, NULL, NULL, changes, &n), MACULA_EFULL);
   assert_int_equal(l.max_clients, 16);
 }
 
@@ -114,14 +114,35 @@ static void test_small_limits_stay(void **state) {
   (void)state;
   node_limits_default(&l);
   l.max_clients = 3;
-  assert_int_equal(plan_fit(&l, 100 * MIB, NULL, NULL, changes, &n), 0);
+  assert_int_equal(plan_fit(&l, 100 * MIB, false, NULL, NULL, changes, &n), 0);
   assert_int_equal(l.max_clients, 3);
+}
+
+/* What the kernel may hold for TCP clients counts where that is asked for. */
+static void test_kernel(void **state) {
+  struct node_limits l = {.max_clients = 1000, .mqtt_pool = 64 * MIB}, none = {.max_clients = 1000};
+  struct plan_change changes[PLAN_MAX_CHANGES];
+  struct plan p;
+  size_t n;
+  (void)state;
+  node_plan(&none, &p);
+  assert_int_equal(p.kernel, 0);
+  node_plan(&l, &p);
+  assert_int_equal(p.kernel, (1000 + 1024) * (uint64_t)PLAN_TCP + PLAN_TCP_MORE);
+  uint64_t max = p.total;
+  assert_int_equal(plan_fit(&l, max, false, NULL, NULL, changes, &n), 0);
+  assert_int_equal(n, 0);
+  assert_int_equal(plan_fit(&l, max, true, NULL, NULL, changes, &n), 0);
+  assert_true(n > 0);
+  node_plan(&l, &p);
+  assert_in_range(p.total + p.kernel, max / 4 * 3, max);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_sums),      cmocka_unit_test(test_a_limit_is_in_its_row), cmocka_unit_test(test_fit),
-      cmocka_unit_test(test_fit_keeps), cmocka_unit_test(test_small_limits_stay),
+      cmocka_unit_test(test_sums),   cmocka_unit_test(test_a_limit_is_in_its_row),
+      cmocka_unit_test(test_fit),    cmocka_unit_test(test_fit_keeps),
+      cmocka_unit_test(test_kernel), cmocka_unit_test(test_small_limits_stay),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
