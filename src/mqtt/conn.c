@@ -500,6 +500,10 @@ size_t mqtt_wants(const struct mqtt_conn *c) {
   return behind < MQTT_BEHIND ? MQTT_BEHIND - behind : 0;
 }
 
+void mqtt_conn_room(struct mqtt_conn *c, nanotime now) {
+  if (c->session) mqtt_drain(c->session, now);
+}
+
 void mqtt_conn_eof(struct mqtt_conn *c, nanotime now) {
   c->eof = true;
   ended(c, now);

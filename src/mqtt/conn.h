@@ -36,6 +36,8 @@ void mqtt_conn_pause(struct mqtt_conn *c, bool paused, nanotime now);
 nanotime mqtt_conn_deadline(const struct mqtt_conn *c);
 void mqtt_conn_tick(struct mqtt_conn *c, nanotime now);
 
+/* The door is not full any more: what the session has kept goes on. Not from within a function of the door. */
+void mqtt_conn_room(struct mqtt_conn *c, nanotime now);
 /* What was held is asked again, then what follows it. After mqtt_accept: what follows the CONNECT. */
 void mqtt_resume(struct mqtt_conn *c, nanotime now);
 

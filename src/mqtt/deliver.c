@@ -203,6 +203,11 @@ int mqtt_deliver(struct mqtt_session *s, const struct mqtt_to *to, nanotime now)
   return 0;
 }
 
+static bool is_full(const struct mqtt_conn *c) {
+  const struct mqtt_door *door = c->table->cfg.door;
+  return door->full && door->full(c->user);
+}
+
 static uint16_t next_of(const struct mqtt_session *s, uint16_t id) { return s->out.slots[id - 1].next; }
 
 /* [MQTT-4.4.0-1]: all that was not completed, in its order, with the identifiers that it had. */
@@ -211,7 +216,7 @@ static bool resend(struct mqtt_session *s, nanotime now) {
   while (c->resend) {
     uint16_t id = c->resend;
     struct mqtt_slot *slot = mqtt_window_find(&s->out, id);
-    if (slot->state != MQTT_WAITS_PUBCOMP && !c->quota) return false;
+    if (is_full(c) || (slot->state != MQTT_WAITS_PUBCOMP && !c->quota)) return false;
     c->resend = next_of(s, id);
     if (slot->state == MQTT_WAITS_PUBCOMP) {
       mqtt_send_ack(c, MQTT_PUBREL, id, MQTT_SUCCESS, NULL);      /* [MQTT-4.3.3-6] */
@@ -231,7 +236,7 @@ static bool resend(struct mqtt_session *s, nanotime now) {
 
 void mqtt_drain(struct mqtt_session *s, nanotime now) {
   if (!resend(s, now)) return;
-  while (!list_empty(&s->queue) && s->conn->quota && s->out.count < s->out.max) {
+  while (!list_empty(&s->queue) && s->conn->quota && s->out.count < s->out.max && !is_full(s->conn)) {
     struct mqtt_queued *q = container_of(s->queue.next, struct mqtt_queued, all);
     bool expired = has_expired(q->delivery.message, now);
     if (expired || !fits(s->conn, &q->delivery, now)) {

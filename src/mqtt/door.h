@@ -60,6 +60,9 @@ struct mqtt_door {
   void (*will)(void *session, struct mqtt_message *m, uint8_t qos, bool retain);
   /* The session is over, with its subscriptions; its pointers are stale afterwards. */
   void (*ended)(void *session, enum mqtt_reason reason);
+  /* Of a connection: whether as much waits to be sent as is worth it, so that what a session has kept waits until
+   * mqtt_conn_room. NULL: it never does. */
+  bool (*full)(void *conn);
 };
 
 #endif

@@ -1,5 +1,6 @@
 /* Clients of MQTT beside native ones, on one node. */
 #include "mqtt_rig.h"
+#include "node/doors/mqtt_state.h"
 
 /* ---- messages --------------------------------------------------------------------------------------------------------------
  */
@@ -456,7 +457,8 @@ static void test_behind(void **state) {
   rig_stop(&r);
 }
 
-/* Sessions of clients that are offline lock out nobody: the one that is so for longest makes room, and its will is published. */
+/* Sessions of clients that are offline lock out nobody: the one that is so for longest makes room, and its will is published.
+ */
 static void test_offline(void **state) {
   struct rig r;
   char name[8];
@@ -487,6 +489,43 @@ static void test_offline(void **state) {
   for (int i = 0; i < 4; i++) leave(on[i]);
   leave(old);
   leave(seer);
+  rig_stop(&r);
+}
+
+/* What a resumed session is owed comes as its stream takes it, however large. */
+static void test_resumed_slowly(void **state) {
+  enum { N = 30, SIZE = 40000 };
+  static uint8_t large[SIZE];
+  struct rig r;
+  (void)state;
+  start(&r, NULL);
+  struct connect keeps = {.client = "k", .expiry = 600};
+  struct wire *pub = plain(&r, MQTT_3_1_1, "pub"), *k = join(&r, MQTT_5, &keeps, "CONNACK 00");
+  subscribe(k, "q", 1);
+  ALL(&r, k);
+  lose(k);
+  for (int i = 0; i < N; i++) {
+    uint8_t *packet = malloc(SIZE + 64);
+    struct mqtt_packet p = {.type = MQTT_PUBLISH,
+                            .id = ++pub->next_id,
+                            .publish = {.topic = slice_str("q"), .payload = slice_of(large, SIZE), .qos = 1}};
+    size_t n = mqtt_encode(&p, MQTT_3_1_1, packet, SIZE + 64);
+    send_bytes(pub, slice_of(packet, n));
+    free(packet);
+    ALL(&r, pub);
+  }
+  k = wire_new(&r, MQTT_5);
+  k->quiet = true;
+  say_connect(k, &keeps);
+  settle(&r); /* nothing is read yet */
+  list_for(it, &r.node->mqtt->links) {
+    const struct mqtt_link *l = container_of(it, const struct mqtt_link, all);
+    assert_in_range(mqtt_link_unsent(l), 0, DOOR_UNSENT + SIZE + 1024);
+  }
+  for (int i = 0; i < 10 * N; i++) ALL(&r, k);
+  assert_int_equal(k->published, N);
+  leave(k);
+  leave(pub);
   rig_stop(&r);
 }
 
@@ -587,7 +626,9 @@ int main(void) {
                                      cmocka_unit_test(test_slow),
                                      cmocka_unit_test(test_overdue),
                                      cmocka_unit_test(test_behind),
-                                     cmocka_unit_test(test_drained), cmocka_unit_test(test_offline),
+                                     cmocka_unit_test(test_drained),
+                                     cmocka_unit_test(test_offline),
+                                     cmocka_unit_test(test_resumed_slowly),
                                      cmocka_unit_test(test_hostile),
                                      cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,6 +39,8 @@ static void on_send(void *conn, struct slice head, struct mqtt_message *m) {
   mqtt_link_send(conn, head, m ? mqtt_message_payload(m) : SLICE_NONE);
 }
 
+static bool on_full(void *conn) { return mqtt_link_unsent(conn) >= DOOR_UNSENT; }
+
 static void on_close(void *conn, enum mqtt_reason reason, const char *why) {
   struct mqtt_link *l = conn;
   char at[ADDR_TEXT_LEN];
@@ -178,7 +180,8 @@ const struct mqtt_door mqtt_door_functions = {.send = on_send,
                                               .acked = on_acked,
                                               .window_open = on_window_open,
                                               .will = on_will,
-                                              .ended = on_ended};
+                                              .ended = on_ended,
+                                              .full = on_full};
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------
  */

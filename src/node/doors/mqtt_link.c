@@ -35,7 +35,8 @@ void mqtt_say(struct node *n, const struct addr *remote, const char *event, cons
   log_warn(n->log, event, "address=%s text=\"%s\"", at, text);
 }
 
-/* What is sent again when a session is resumed comes at once, however much the stream takes. */
+/* What a session has kept comes as the stream takes it (mqtt_door.full), live messages as lanes do; what comes at once in any
+ * case is one message more, and acknowledgements. */
 void mqtt_link_put(struct mqtt_link *l, struct slice bytes) {
   if (!l->stream || l->broken || !bytes.n) return;
   l->n->mqtt->sys.bytes_out += bytes.n;
@@ -189,6 +190,7 @@ static void room(void *ctx, struct byte_stream *s, nanotime now) {
   struct mqtt_link *l = s->user;
   set_now(n, now);
   flush(l);
+  if (!mqtt_link_unsent(l) && !l->closing && !l->broken) mqtt_conn_room(l->conn, n->now);
   if (l->client) {
     l->client->progress = n->now;
     mqtt_dirty(l->client);

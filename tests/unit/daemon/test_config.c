@@ -391,6 +391,7 @@ int main(void) {
       CASE(test_state_folder),
       CASE(test_what_a_reload_cannot_change),
       CASE(test_help_lists_every_option),
+      CASE(mqtt_pool),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
