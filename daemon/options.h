@@ -17,6 +17,8 @@
   X(MQTT_WSS, mqtt_wss, ADDRS, mqtt_wss, 0, 8084, LIMIT_FIXED, "ADDR:PORT|off", "the same over WebSocket and TLS (off)")       \
   X(MQTT_ORIGINS, mqtt_origins, ORIGINS, mqtt_origins, 0, 4000, LIMIT_RELOADED, "URL,URL...",                                  \
     "other origins whose web pages may come by WebSocket, as https://HOST:PORT")                                               \
+  X(MQTT_DROP_OLDEST, mqtt_drop_oldest, BOOL, node.mqtt_drops_oldest, 0, 1, LIMIT_FIXED, NULL,                                 \
+    "of a full queue of an MQTT session the oldest messages go (the newest are refused)")                                      \
   X(JOIN, join, SEEDS, join, 0, 9443, LIMIT_FIXED, "ADDR,ADDR...",                                                             \
     "nodes of the mesh to join: HOST, HOST:PORT or macula://ID@HOST:PORT")                                                     \
   X(ADVERTISE, advertise, PLACE, advertise, 0, 9443, LIMIT_FIXED, "HOST:PORT",                                                 \

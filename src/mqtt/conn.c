@@ -209,6 +209,7 @@ static void send_connack(struct mqtt_conn *c, const struct mqtt_packet *connect,
   if (c->session->expiry != asked) p.props.has |= MQTT_HAS(SESSION_EXPIRY);
   if (assigned.n) p.props.has |= MQTT_HAS(ASSIGNED_CLIENT_ID);
   if (keep_told) p.props.has |= MQTT_HAS(SERVER_KEEP_ALIVE);
+  if (!cfg->shared) p.props.has |= MQTT_HAS(SHARED_AVAILABLE); /* 0 */
   p.props.receive_maximum = cfg->receive_maximum;
   p.props.maximum_packet_size = cfg->max_packet;
   p.props.topic_alias_maximum = cfg->max_aliases_in;

@@ -30,6 +30,7 @@ struct mqtt_config {
   uint32_t max_queue;        /* messages that wait for one offline client */
   size_t max_queue_bytes;    /* the same in bytes */
   size_t max_queued_bytes;   /* of all sessions */
+  bool shared;               /* the door has shared subscriptions; else CONNACK says that there are none */
   bool drops_oldest;         /* of a full queue the oldest go; else the newest is refused */
   uint32_t max_expiry;       /* seconds that a session may outlive its connection; longer ones are shortened, and told */
   uint32_t max_packet;       /* bytes that a client may send, and max_connect of a CONNECT */

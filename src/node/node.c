@@ -294,6 +294,7 @@ int node_new(const struct node_config *cfg, nanotime now, struct node **ret_node
   make_instance(n);
   n->mesh.advertise = cfg->advertise;
   n->mesh.hidden = cfg->hidden;
+  n->mqtt_drops_oldest = cfg->mqtt_drops_oldest;
   n->mesh.no_upkeep = cfg->no_upkeep;
   utf8_label(slice_str(cfg->name), name, NAME_KEPT);
   if (!(n->name = copy_text(n, name))) goto fail;

@@ -57,10 +57,11 @@ struct node_config {
   /* Accounts that the process keeps for libraries with allocation hooks, or NULL. Their limits are set by the node. */
   struct mem *tls_mem, *json_mem, *access_mem; /* access_mem: of access files (access_parse) */
   struct mem *passwords_mem;                   /* of checks of passwords */
-  struct addr advertise; /* where other nodes can dial this one; sa_family 0: the socket's address, or what peers see */
-  uint64_t last_seq;     /* largest sequence of DHT records that this identity used: node_last_seq of an earlier run */
-  bool no_upkeep;        /* mesh connections only as calls and messages need them: for tests of the pool */
-  bool hidden;           /* nobody can dial it (NAT): it stays connected to a gateway */
+  struct addr advertise;  /* where other nodes can dial this one; sa_family 0: the socket's address, or what peers see */
+  uint64_t last_seq;      /* largest sequence of DHT records that this identity used: node_last_seq of an earlier run */
+  bool mqtt_drops_oldest; /* where the queue of an MQTT session is full the oldest messages go; else the newest is refused */
+  bool no_upkeep;         /* mesh connections only as calls and messages need them: for tests of the pool */
+  bool hidden;            /* nobody can dial it (NAT): it stays connected to a gateway */
 };
 
 #ifdef MACULA_TEST_UNBOUNDED

@@ -94,6 +94,7 @@ struct node {
   struct asks asks;
   struct mqtt_rooms *mqtt; /* NULL: that door is shut */
   struct mqtt_now mqtt_now;
+  bool mqtt_drops_oldest; /* of a full queue of a session; else the newest is refused */
   struct node_stats stats;
 #ifdef MACULA_TEST_UNBOUNDED
   unsigned unbounded;

@@ -28,6 +28,7 @@ struct wire {
   const struct stream_owner *owner;
   uint8_t out[2 * ROOM]; /* what the node has written */
   size_t out_len, room;  /* room: that the node may write */
+  bool no_shared; /* CONNACK: there are no shared subscriptions */
   bool short_once, reads, gone, quiet, no_acks;
   enum mqtt_level level;
   char notes[NOTES];
@@ -110,6 +111,7 @@ static inline void note_packet(struct wire *w, const struct mqtt_packet *p) {
     if (p->publish.qos && !w->no_acks) answer(w, p);
     return;
   }
+  if (p->type == MQTT_CONNACK) w->no_shared = p->props.has & MQTT_HAS(SHARED_AVAILABLE) && !p->props.shared_available;
   if (!w->quiet && (p->type == MQTT_SUBACK || p->type == MQTT_UNSUBACK)) {
     note(w, "%s %02x", mqtt_type_name(p->type), p->list.raw.p[0]);
   } else if (!w->quiet) {

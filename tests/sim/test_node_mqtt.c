@@ -58,6 +58,7 @@ static void test_filters(void **state) {
   subscribe_as(a, "mine/#", 1, 0, 0, true);
   subscribe(a, "#", 0);
   subscribe(a, "$share/g/x", 0);
+  assert_true(a->no_shared);
   subscribe(a, "x/#/y", 0);
   ALL(&r, a);
   happened(a, "SUBACK 01|SUBACK 00|SUBACK 01|SUBACK 00|SUBACK 9e|SUBACK 8f");
@@ -492,6 +493,39 @@ static void test_offline(void **state) {
   rig_stop(&r);
 }
 
+/* Of a full queue the oldest go, or the newest are refused. */
+static void test_full_queue(void **state) {
+  enum { KEPT = 1000, N = KEPT + 5 };
+  (void)state;
+  for (int oldest = 0; oldest < 2; oldest++) {
+    struct rig r;
+    char text[8];
+    start(&r, &(struct rig_options){.node = {.mqtt_drops_oldest = oldest}});
+    struct connect keeps = {.client = "k", .expiry = 600};
+    struct wire *pub = plain(&r, MQTT_3_1_1, "pub"), *k = join(&r, MQTT_5, &keeps, "CONNACK 00");
+    subscribe(k, "q", 1);
+    ALL(&r, k);
+    lose(k);
+    pub->quiet = true;
+    for (int i = 0; i < N; i++) {
+      snprintf(text, sizeof text, "%d", i);
+      publish(pub, "q", text, 1, false);
+      if (i % 16 == 15 || i == N - 1) ALL(&r, pub);
+    }
+    assert_int_equal(rig_metric(&r, "mqtt_messages_lost_total"), N - KEPT);
+    k = wire_new(&r, MQTT_5);
+    say_connect(k, &keeps);
+    for (int i = 0; i < 50; i++) ALL(&r, k);
+    assert_int_equal(k->published, KEPT);
+    k->notes[k->note_len] = 0;
+    assert_int_equal(strstr(k->notes, "q=2 q1") == NULL, oldest);
+    assert_int_equal(strstr(k->notes, "q=1004 q1") != NULL, oldest);
+    leave(k);
+    leave(pub);
+    rig_stop(&r);
+  }
+}
+
 /* What a resumed session is owed comes as its stream takes it, however large. */
 static void test_resumed_slowly(void **state) {
   enum { N = 30, SIZE = 40000 };
@@ -629,6 +663,7 @@ int main(void) {
                                      cmocka_unit_test(test_drained),
                                      cmocka_unit_test(test_offline),
                                      cmocka_unit_test(test_resumed_slowly),
+                                     cmocka_unit_test(test_full_queue),
                                      cmocka_unit_test(test_hostile),
                                      cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);

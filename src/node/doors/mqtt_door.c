@@ -144,7 +144,16 @@ static void on_refused(void *conn, struct slice topic, enum mqtt_reason reason, 
 
 /* ---- of a session ----------------------------------------------------------------------------------------------------------
  */
-static void on_acked(void *session, uint64_t ref, uint8_t reason) { (void)session, (void)ref, (void)reason; }
+/* What made room, has expired, is larger than its client takes, or was refused by it. */
+static void on_acked(void *session, uint64_t ref, uint8_t reason) {
+  struct mqtt_client *c = session;
+  (void)ref;
+  if (!MQTT_REASON_IS_ERROR(reason)) return;
+  c->n->mqtt->lost++;
+  if (bucket_take(&c->n->mqtt->lines, 2.0, 20.0, c->n->now))
+    log_warn(c->n->log, "mqtt_message_lost", "name=\"%s\" reason=0x%02x text=\"%s\"", c->name, reason,
+             mqtt_reason_text(reason));
+}
 static void on_window_open(void *session) { mqtt_dirty(session); }
 
 static void on_will(void *session, struct mqtt_message *m, uint8_t qos, bool retain) {
@@ -207,6 +216,7 @@ static struct mqtt_config config_of(struct node *n) {
       .max_queue = MAX_QUEUE,
       .max_queue_bytes = pool / 16,
       .max_queued_bytes = pool / 2,
+      .drops_oldest = n->mqtt_drops_oldest,
       .max_expiry = MAX_EXPIRY,
       .max_packet = (uint32_t)l->max_frame > 2 * BESIDE_PAYLOAD ? (uint32_t)l->max_frame - BESIDE_PAYLOAD : BESIDE_PAYLOAD,
       .max_connect = MAX_CONNECT,
