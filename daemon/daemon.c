@@ -51,9 +51,9 @@ static void trim(void *ctx) {
 static bool spent(void *ctx) { return io_loop_spent(((struct daemon *)ctx)->loop); }
 static void did(void *ctx, const char *what) { io_loop_did(((struct daemon *)ctx)->loop, what); }
 static const struct turns *turns(void *ctx) { return io_loop_turns(((struct daemon *)ctx)->loop); }
-static int check_password(void *ctx, struct slice hash, struct slice password, nanotime now, uint8_t ret_key[PASSWORD_KEY_LEN],
-                          bool *ret_known) {
-  return passwords_check(((struct daemon *)ctx)->passwords, hash, password, now, ret_key, ret_known);
+static int check_password(void *ctx, struct slice hash, struct slice password, nanotime now, bool may_wait,
+                          uint8_t ret_key[PASSWORD_KEY_LEN], bool *ret_known) {
+  return passwords_check(((struct daemon *)ctx)->passwords, hash, password, now, may_wait, ret_key, ret_known);
 }
 static void on_password(void *ctx, const uint8_t key[PASSWORD_KEY_LEN], bool good) {
   struct daemon *d = ctx;

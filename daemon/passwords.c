@@ -134,7 +134,7 @@ static bool is_waiting(const struct passwords *p, const uint8_t key[PASSWORD_KEY
   return false;
 }
 
-int passwords_check(struct passwords *p, struct slice hash, struct slice password, nanotime now,
+int passwords_check(struct passwords *p, struct slice hash, struct slice password, nanotime now, bool may_wait,
                     uint8_t ret_key[PASSWORD_KEY_LEN], bool *ret_known) {
   const struct slice parts[] = {hash, slice_of("", 1), password};
   *ret_known = false;
@@ -142,7 +142,7 @@ int passwords_check(struct passwords *p, struct slice hash, struct slice passwor
   crypto_mac(p->secret, parts, 3, ret_key, PASSWORD_KEY_LEN);
   p->now = now;
   if ((*ret_known = is_known(p, ret_key)) || is_waiting(p, ret_key)) return 0;
-  if (p->count == PASSWORDS_WAITING) return MACULA_RATE_LIMITED;
+  if (!may_wait || p->count == PASSWORDS_WAITING) return MACULA_RATE_LIMITED;
   struct check *c = mem_calloc(p->mem, 1, sizeof *c + hash.n + password.n);
   if (!c) return MACULA_ENOMEM;
   *c = (struct check){.hash_len = hash.n, .password_len = password.n};

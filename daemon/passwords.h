@@ -18,8 +18,8 @@ int passwords_new(uv_loop_t *uv, struct mem *mem, struct rng rng, passwords_done
 void passwords_free(struct passwords *p);
 /* Whether it is the password of the hash (trust/password.h). 0: *ret_known says that it is; else done comes later, once for all
  * that have asked with the same key, by which these two are known in this run. MACULA_RATE_LIMITED: PASSWORDS_WAITING wait
- * already; MACULA_EINVAL: the password is longer than PASSWORD_MAX_LEN; MACULA_ENOMEM. */
-int passwords_check(struct passwords *p, struct slice hash, struct slice password, nanotime now,
+ * already, or it would have to wait and may not; MACULA_EINVAL: the password is longer than PASSWORD_MAX_LEN; MACULA_ENOMEM. */
+int passwords_check(struct passwords *p, struct slice hash, struct slice password, nanotime now, bool may_wait,
                     uint8_t ret_key[PASSWORD_KEY_LEN], bool *ret_known);
 
 #endif

@@ -32,10 +32,10 @@ struct node_process {
    * above the plan though no row is full; NULL: it does not. */
   void (*give_back)(void *ctx);
   /* Whether the password is that of the hash (trust/password.h), which takes tens of milliseconds. 0: *ret_known says that it
-   * is known to be; else node_password_checked comes with this key. MACULA_RATE_LIMITED: too many are being checked;
-   * MACULA_EINVAL, MACULA_ENOMEM. NULL: nobody is let in by a password. */
-  int (*password)(void *ctx, struct slice hash, struct slice password, nanotime now, uint8_t ret_key[PASSWORD_KEY_LEN],
-                  bool *ret_known);
+   * is known to be; else node_password_checked comes with this key. MACULA_RATE_LIMITED: too many are being checked, or it
+   * would have to wait, and may not; MACULA_EINVAL, MACULA_ENOMEM. NULL: nobody is let in by a password. */
+  int (*password)(void *ctx, struct slice hash, struct slice password, nanotime now, bool may_wait,
+                  uint8_t ret_key[PASSWORD_KEY_LEN], bool *ret_known);
   void *ctx; /* of all */
 };
 

@@ -21,6 +21,7 @@
 
 /* Those who check them compute one at a time, let so many wait, and remember so many that were right. */
 #define PASSWORDS_WAITING 64
+#define PASSWORDS_OF_ONE 8 /* of those that wait, from one address */
 #define PASSWORDS_KNOWN 10000
 #define PASSWORDS_KNOWN_FOR (3600 * NS_SEC)
 

@@ -28,7 +28,7 @@ struct wire {
   const struct stream_owner *owner;
   uint8_t out[2 * ROOM]; /* what the node has written */
   size_t out_len, room;  /* room: that the node may write */
-  bool no_shared; /* CONNACK: there are no shared subscriptions */
+  bool no_shared;        /* CONNACK: there are no shared subscriptions */
   bool short_once, reads, gone, quiet, no_acks;
   enum mqtt_level level;
   char notes[NOTES];
@@ -167,6 +167,7 @@ static inline void happened(struct wire *w, const char *text) {
   w->note_len = 0;
 }
 
+static const char *wire_from = "127.0.0.9:99"; /* whence those come that are made next */
 static inline struct wire *wire_new(struct rig *r, enum mqtt_level level) {
   struct wire *w = calloc(1, sizeof *w);
   w->s.ops = &wire_ops;
@@ -174,7 +175,7 @@ static inline struct wire *wire_new(struct rig *r, enum mqtt_level level) {
   w->level = level;
   w->room = ROOM;
   w->reads = true;
-  assert_int_equal(addr_parse("127.0.0.9:99", 0, &w->s.remote), 0);
+  assert_int_equal(addr_parse(wire_from, 0, &w->s.remote), 0);
   assert_int_equal(addr_parse("127.0.0.1:1883", 0, &w->s.local), 0);
   if (owner.opened(owner.ctx, &w->s, sim_net_now(r->net))) w->gone = true;
   return w;

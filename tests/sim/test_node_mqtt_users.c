@@ -21,8 +21,8 @@ struct checker {
 };
 static struct checker checker;
 
-static int check(void *ctx, struct slice hash, struct slice password, nanotime now, uint8_t ret_key[PASSWORD_KEY_LEN],
-                 bool *ret_known) {
+static int check(void *ctx, struct slice hash, struct slice password, nanotime now, bool may_wait,
+                 uint8_t ret_key[PASSWORD_KEY_LEN], bool *ret_known) {
   struct checker *c = ctx;
   uint8_t buf[512], digest[SHA256_LEN];
   (void)now;
@@ -37,7 +37,7 @@ static int check(void *ctx, struct slice hash, struct slice password, nanotime n
   if (*ret_known) return 0;
   for (size_t i = 0; i < c->count; i++)
     if (!memcmp(c->keys[i], ret_key, PASSWORD_KEY_LEN)) return 0;
-  if (c->busy) return MACULA_RATE_LIMITED;
+  if (c->busy || !may_wait) return MACULA_RATE_LIMITED;
   assert_true(c->count < 64);
   memcpy(c->keys[c->count], ret_key, PASSWORD_KEY_LEN);
   c->good[c->count++] = good;
@@ -220,6 +220,43 @@ static void test_storm(void **state) {
   rig_stop(&r);
 }
 
+/* Who guesses keeps out others from its own address at most. */
+static void test_guesses(void **state) {
+  struct rig r;
+  struct wire *w[PASSWORDS_OF_ONE];
+  char password[16];
+  (void)state;
+  begin(&r, USERS);
+  for (int i = 0; i < PASSWORDS_OF_ONE; i++) {
+    snprintf(password, sizeof password, "guess %d", i);
+    w[i] = come(&r, MQTT_5, "g", "alice", password);
+    happened(w[i], "");
+  }
+  gone(come(&r, MQTT_5, "c", "alice", "secret"),
+       "CONNACK 89|(rate_limited: too many passwords are being checked: try again in a second)");
+  checker.known = true; /* but not who was let in before */
+  struct wire *known = come(&r, MQTT_5, "k", "alice", "secret");
+  happened(known, "CONNACK 00");
+  leave(known);
+  checker.known = false;
+  wire_from = "127.0.0.10:99";
+  struct wire *a = come(&r, MQTT_5, "c", "alice", "secret");
+  wire_from = "127.0.0.9:99";
+  compute();
+  ALL(&r, a);
+  happened(a, "CONNACK 00");
+  for (int i = 0; i < PASSWORDS_OF_ONE; i++) {
+    drain(w[i]);
+    gone(w[i], WRONG);
+  }
+  a = (leave(a), come(&r, MQTT_5, "c", "alice", "secret")); /* there is room again */
+  compute();
+  ALL(&r, a);
+  happened(a, "CONNACK 00 present");
+  leave(a);
+  rig_stop(&r);
+}
+
 /* One on whose CONNECT the verdict comes later. */
 static void test_checks(void **state) {
   struct rig r;
@@ -262,7 +299,7 @@ static void test_no_memory(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_users),      cmocka_unit_test(test_refused),
                                      cmocka_unit_test(test_principals), cmocka_unit_test(test_reload),
-                                     cmocka_unit_test(test_storm),      cmocka_unit_test(test_checks),
-                                     cmocka_unit_test(test_no_memory)};
+                                     cmocka_unit_test(test_storm),      cmocka_unit_test(test_guesses),
+                                     cmocka_unit_test(test_checks),     cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

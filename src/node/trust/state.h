@@ -12,6 +12,7 @@
 #include "node/flow/state.h"
 #include "pubsub/retained.h"
 #include "trust/pass.h"
+#include "trust/password.h"
 #include "trust/revoked.h"
 
 /* A pass that was verified, and what it grants: one for all sessions that show it. */
@@ -46,6 +47,10 @@ struct rights {
 };
 
 #define ACCOUNT_KEY_LEN (1 + ID_LEN)
+
+struct password_asked { /* a password that is being checked, and for which address */
+  uint8_t key[PASSWORD_KEY_LEN], address[16];
+};
 
 /* What one identity uses. */
 struct account {
@@ -103,6 +108,8 @@ struct trust {
   uint64_t forbidden;      /* requests that a grant does not allow */
   uint64_t ended;          /* sessions that ended since they were judged anew */
   struct {
+    struct password_asked asked[PASSWORDS_WAITING];
+    uint32_t asked_count;
     uint64_t wrong, busy; /* passwords and names of users; CONNECTs refused as too many passwords were being checked */
   } passwords;
   uint64_t passes_refused; /* passes without room among those that are known */

@@ -54,6 +54,35 @@ int users_grant(struct session *s, struct grant **ret_grant) {
   return 0;
 }
 
+/* As for accounts: of IPv6 the /64. */
+static void address_of(const struct session *s, uint8_t ret_address[16]) {
+  const struct addr *a = door_remote(&s->door);
+  bool four = a->sa.sa_family == AF_INET;
+  memset(ret_address, 0, 16);
+  memcpy(ret_address, four ? (const void *)&a->v4.sin_addr : (const void *)&a->v6.sin6_addr, four ? 4 : 8);
+}
+
+/* Passwords that are being checked for this address. */
+static uint32_t asked_by(const struct node *n, const uint8_t address[16]) {
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < n->trust.passwords.asked_count; i++)
+    count += memcmp(n->trust.passwords.asked[i].address, address, 16) == 0;
+  return count;
+}
+
+static struct password_asked *asked_find(struct node *n, const uint8_t key[PASSWORD_KEY_LEN]) {
+  for (uint32_t i = 0; i < n->trust.passwords.asked_count; i++)
+    if (!memcmp(n->trust.passwords.asked[i].key, key, PASSWORD_KEY_LEN)) return &n->trust.passwords.asked[i];
+  return NULL;
+}
+
+static void asked_add(struct node *n, const uint8_t key[PASSWORD_KEY_LEN], const uint8_t address[16]) {
+  if (asked_find(n, key) || n->trust.passwords.asked_count == PASSWORDS_WAITING) return;
+  struct password_asked *a = &n->trust.passwords.asked[n->trust.passwords.asked_count++];
+  memcpy(a->key, key, PASSWORD_KEY_LEN);
+  memcpy(a->address, address, 16);
+}
+
 /* 0: *ret_known, or the verdict comes later. */
 static int ask(struct session *s, const char **ret_text, bool *ret_known) {
   struct node *n = s->node;
@@ -64,7 +93,11 @@ static int ask(struct session *s, const char **ret_text, bool *ret_known) {
   *ret_text = n->trust.why;
   if (!u || !password.p) return refuse(s);
   if (!p->password) return WHY("passwords are not checked here"), MACULA_NOT_AUTHORIZED;
-  int err = p->password(p->ctx, u->hash, password, n->now, s->rights.proof + PASSWORD_KEY_LEN, ret_known);
+  uint8_t address[16], *key = s->rights.proof + PASSWORD_KEY_LEN;
+  address_of(s, address);
+  bool may_wait = asked_by(n, address) < PASSWORDS_OF_ONE;
+  int err = p->password(p->ctx, u->hash, password, n->now, may_wait, key, ret_known);
+  if (!err && !*ret_known) asked_add(n, key, address);
   if (err == MACULA_EINVAL) return refuse(s); /* it is longer than any */
   if (err == MACULA_RATE_LIMITED) {
     n->trust.passwords.busy++;
@@ -86,6 +119,8 @@ bool users_judge(void *ctx, struct session *s, const struct msg_connect *m) {
 }
 
 void node_password_checked(struct node *n, const uint8_t key[PASSWORD_KEY_LEN], bool good) {
+  struct password_asked *a = asked_find(n, key);
+  if (a) *a = n->trust.passwords.asked[--n->trust.passwords.asked_count];
   list_for_safe(it, &n->sessions.judged) {
     struct session *s = container_of(it, struct session, judged.all);
     if (!s->rights.by_user || memcmp(s->rights.proof + PASSWORD_KEY_LEN, key, PASSWORD_KEY_LEN) != 0) continue;
