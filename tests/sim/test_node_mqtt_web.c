@@ -546,12 +546,12 @@ static void test_waits(void **state) {
   list_for(it, &r.node->sessions.all) s[n++] = container_of(it, struct session, all);
   assert_int_equal(n, 3);
   assert_ptr_equal(s[0]->account, s[1]->account);
-  double full = account_may_wait(s[0], s[2], BUDGET_KIND_QOS0);
+  double full = account_may_wait(s[0], s[2], BUDGET_KIND_QOS0, true);
   rig_run(&r, 5 * NS_SEC);
   account_waited(s[0], s[1], BUDGET_KIND_QOS0, sim_net_now(r.net) - 3 * NS_SEC);
-  assert_true(account_may_wait(s[0], s[2], BUDGET_KIND_QOS0) < full - 1);
-  assert_true(account_may_wait(s[2], s[1], BUDGET_KIND_QOS0) < full - 1);
-  assert_true(account_may_wait(s[2], s[0], BUDGET_KIND_QOS0) >= full);
+  assert_true(account_may_wait(s[0], s[2], BUDGET_KIND_QOS0, true) < full - 1);
+  assert_true(account_may_wait(s[2], s[1], BUDGET_KIND_QOS0, true) < full - 1);
+  assert_true(account_may_wait(s[2], s[0], BUDGET_KIND_QOS0, true) >= full);
   for (int i = 0; i < 3; i++) lose(w[i]);
   rig_stop(&r);
 }

@@ -87,7 +87,10 @@ static void renewed(struct mqtt_client *c, uint64_t ref, int err, struct slice w
     struct mqtt_filter_entry *f = container_of(it, struct mqtt_filter_entry, all);
     if (f->again != ref) continue;
     f->again = 0;
-    if (!err) return;
+    if (!err) {
+      mqtt_sys_granted(c, f);
+      return;
+    }
     log_warn(c->n->log, "mqtt_filter_lost", "name=\"%s\" filter=\"%.64s\" code=%s text=\"%.*s\"", c->name, f->pattern,
              macula_err_name(err), (int)why.n, (const char *)why.p);
     c->n->mqtt->filters_lost++;
