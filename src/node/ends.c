@@ -138,6 +138,11 @@ void peer_ended(struct peer *p) {
   ask_peer_down(p, MACULA_NOT_CONNECTED);
 }
 
+void peer_forgot(struct peer *p, const struct agree_told *t, bool publishes) {
+  rpc_peer_forgot(p, t);
+  if (publishes) spread_lost(p);
+}
+
 void peer_evicted(struct peer *p) { ask_peer_down(p, MACULA_EVICTED); }
 void peer_unsent(struct peer *p, uint64_t query) { mesh_unsent(p, query); }
 void link_is_up(struct peer *p) {

@@ -416,6 +416,23 @@ void router_party_ready(struct router *r, struct rpc_party *p, nanotime now) {
   list_remove(&p->ready);
 }
 
+void router_party_forgot(struct router *r, struct rpc_party *p, const struct router_forgot *f, nanotime now) {
+  list_for_safe(it, &p->calls.taken) {
+    struct call *c = container_of(it, struct call, of_provider);
+    enum router_lost lost = c->sent ? f->lost(f->ctx, &c->mark) : ROUTER_NOT_LOST;
+    if (lost == ROUTER_NEVER_CAME) {
+      c->sent = false; /* as if it had waited for the exchange: the deadline stays */
+      r->stats.resent++;
+    }
+    if (lost != ROUTER_MAY_HAVE_COME) continue;
+    call_fail_attempt(c, MACULA_NOT_CONNECTED, true);
+    c->ends = !c->may_repeat;
+    lose(r, c);
+  }
+  attempt_lost(r, now);
+  router_party_ready(r, p, now);
+}
+
 /* ---- lookups ---------------------------------------------------------------------------------------------------------------
  */
 /* Sorted by id, so that round_robin goes on in the same order whatever order a lookup returns. */

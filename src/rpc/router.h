@@ -136,6 +136,7 @@ struct router_stats {
   uint64_t lookups;         /* begun */
   uint64_t lookups_failed;  /* calls answered with dht_timeout */
   uint64_t lookups_refused; /* calls answered with rate_limited */
+  uint64_t resent;          /* attempts that never came to the node, as it had forgotten the key, sent once more */
 };
 
 /* MACULA_ENOMEM (from calls_mem). */
@@ -202,6 +203,15 @@ void router_session_lost(struct router *r, struct rpc_party *p, nanotime now);
  * is one. router_party_heard: it is back. */
 void router_session_silent(struct router *r, struct rpc_party *p, nanotime now);
 void router_party_heard(struct router *r, struct rpc_party *p, nanotime now);
+/* A node says that it has forgotten what calls were sealed with (calls.h: call_mark.key). `lost` judges each that was sent to
+ * it. One that never was opened is sent again, and cannot run twice; one of which that is not known is handled as if the node
+ * had ended. */
+enum router_lost { ROUTER_NOT_LOST, ROUTER_NEVER_CAME, ROUTER_MAY_HAVE_COME };
+struct router_forgot {
+  enum router_lost (*lost)(void *ctx, const struct call_mark *mark);
+  void *ctx;
+};
+void router_party_forgot(struct router *r, struct rpc_party *p, const struct router_forgot *f, nanotime now);
 /* Frames can now be sent to a node's party: calls that wait for it are sent. */
 void router_party_ready(struct router *r, struct rpc_party *p, nanotime now);
 /* The result of discover: nodes other than this one, in any order, of which at most DISCOVERY_NODES are used; none: no node

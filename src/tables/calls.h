@@ -28,6 +28,8 @@ struct call_mark {
   uint64_t connection; /* unique; 0: it is not known */
   uint64_t at : 63;    /* the offset of the call's first byte, or less */
   uint64_t large : 1;  /* in the way of large calls, and also if the rest is not known */
+  /* the seal of the envelope that it went in (struct agree_mark); key 0: it went in none */
+  uint64_t key, number;
 };
 
 struct call_attempt { /* a failed attempt; or the current one, with err 0 */

@@ -121,7 +121,7 @@ static bool lives(const struct agree_key *k, nanotime now) { return k->set && ti
  * sides are to use the same one. */
 static bool goes_before(const struct agree_key *first, const struct agree_key *k, const struct id *me, const struct id *peer) {
   bool mine_first = memcmp(me->b, peer->b, ID_LEN) < 0;
-  if (!first->set || !first->proved || first->ours == k->ours || first->ours != mine_first) return false;
+  if (!first->set || !first->proved || first->gone || first->ours == k->ours || first->ours != mine_first) return false;
   return time_since(k->made, first->made) < AGREE_TOGETHER && time_since(first->made, k->made) < AGREE_TOGETHER;
 }
 
@@ -370,6 +370,113 @@ enum agree_verdict agree_open(struct agree *a, const struct agree_envelope *e, s
   wipe(&a->next);
   agree_give_up(a);
   return anew ? AGREE_NEW_RUN : AGREE_CONFIRMED;
+}
+
+/* ---- what was forgotten ----------------------------------------------------------------------------------------------------
+ */
+struct agree_mark agree_last(const struct agree *a, enum agree_space space) {
+  return (struct agree_mark){.key = get64(a->now.name),
+                             .number = (uint64_t)space << SPACE_SHIFT | a->now.sent[place_of(space)]};
+}
+
+static bool is_named(const struct agree_key *k, const uint8_t *name) {
+  return k->set && memcmp(k->name, name, AGREE_NAME_LEN) == 0;
+}
+
+static const struct agree_key *named(const struct agree *a, const uint8_t *name) {
+  const struct agree_key *keys[AGREE_KEYS] = {&a->now, &a->next, &a->before[0], &a->before[1]};
+  for (size_t i = 0; i < AGREE_KEYS; i++)
+    if (is_named(keys[i], name)) return keys[i];
+  return NULL;
+}
+
+bool agree_seals_with(const struct agree *a, struct slice name) { return is_named(&a->now, name.p); }
+
+size_t agree_forgotten(const struct agree *before, const struct agree *after, struct agree_past ret[AGREE_KEYS]) {
+  const struct agree_key *keys[AGREE_KEYS] = {&before->next, &before->now, &before->before[0], &before->before[1]};
+  size_t n = 0;
+  for (size_t i = 0; i < AGREE_KEYS; i++) {
+    if (!keys[i]->set || (after && named(after, keys[i]->name))) continue;
+    memcpy(ret[n].name, keys[i]->name, AGREE_NAME_LEN);
+    memcpy(ret[n++].got, keys[i]->got, sizeof ret->got);
+  }
+  return n;
+}
+
+size_t agree_names(const struct agree *a, uint8_t ret[AGREE_KEYS * AGREE_NAME_LEN]) {
+  const struct agree_key *keys[AGREE_KEYS] = {&a->now, &a->next, &a->before[0], &a->before[1]};
+  size_t n = 0;
+  for (size_t i = 0; i < AGREE_KEYS; i++) {
+    if (!keys[i]->set) continue;
+    memcpy(ret + n, keys[i]->name, AGREE_NAME_LEN);
+    n += AGREE_NAME_LEN;
+  }
+  return n;
+}
+
+void agree_past_write(const struct agree_past *p, uint8_t ret[AGREE_PAST_LEN]) {
+  memcpy(ret, p->name, AGREE_NAME_LEN);
+  for (size_t i = 0; i < AGREE_SPACES; i++) {
+    put64(p->got[i].top, ret + AGREE_NAME_LEN + 16 * i);
+    put64(p->got[i].seen, ret + AGREE_NAME_LEN + 16 * i + 8);
+  }
+}
+
+void agree_past_read(const uint8_t from[AGREE_PAST_LEN], struct agree_past *ret) {
+  memcpy(ret->name, from, AGREE_NAME_LEN);
+  for (size_t i = 0; i < AGREE_SPACES; i++)
+    ret->got[i] =
+        (struct agree_window){.top = get64(from + AGREE_NAME_LEN + 16 * i), .seen = get64(from + AGREE_NAME_LEN + 16 * i + 8)};
+}
+
+/* False: nothing is said of that key. */
+static bool past_of(const struct agree_told *t, const uint8_t *name, struct agree_past *ret) {
+  for (size_t at = 0; at + AGREE_PAST_LEN <= t->past.n; at += AGREE_PAST_LEN) {
+    if (memcmp(t->past.p + at, name, AGREE_NAME_LEN) != 0) continue;
+    agree_past_read(t->past.p + at, ret);
+    return true;
+  }
+  return false;
+}
+
+/* Whether the other had that key when it said so, or has got it since. */
+static bool other_has(const struct agree *a, const struct agree_told *t, const uint8_t *name) {
+  const struct agree_key *k = named(a, name), *under = named(a, t->under.p);
+  if (memcmp(t->under.p, name, AGREE_NAME_LEN) == 0 || (k && under && k->made > under->made)) return true;
+  for (size_t at = 0; at + AGREE_NAME_LEN <= t->has.n; at += AGREE_NAME_LEN)
+    if (memcmp(t->has.p + at, name, AGREE_NAME_LEN) == 0) return true;
+  return false;
+}
+
+enum agree_lost agree_fate(const struct agree *a, const struct agree_told *t, const struct agree_mark *mark) {
+  uint8_t name[AGREE_NAME_LEN];
+  struct agree_past past;
+  int place = place_of(mark->number >> SPACE_SHIFT);
+  put64(mark->key, name);
+  if (!mark->key || place < 0 || other_has(a, t, name)) return AGREE_NOT_LOST;
+  if (!past_of(t, name, &past)) return AGREE_MAYBE_LOST;
+  return window_has(&past.got[place], mark->number & ((UINT64_C(1) << SPACE_SHIFT) - 1)) ? AGREE_NOT_LOST : AGREE_NEVER;
+}
+
+void agree_heard_told(struct agree *a, const struct agree_told *t, uint64_t ret_lost[AGREE_SPACES]) {
+  struct agree_key *keys[] = {&a->now, &a->before[0], &a->before[1]};
+  struct agree_past past;
+  memset(ret_lost, 0, AGREE_SPACES * sizeof *ret_lost);
+  for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+    struct agree_key *k = keys[i];
+    if (!k->set || k->gone || other_has(a, t, k->name)) continue;
+    k->gone = true;
+    if (!past_of(t, k->name, &past)) continue;
+    for (size_t s = 0; s < AGREE_SPACES; s++)
+      if (k->sent[s] > past.got[s].top) ret_lost[s] += k->sent[s] - past.got[s].top;
+  }
+  for (size_t i = 1; i < sizeof keys / sizeof keys[0] && a->now.gone; i++) {
+    if (!keys[i]->set || keys[i]->gone) continue;
+    struct agree_key key = *keys[i];
+    *keys[i] = a->now;
+    a->now = key;
+    wipe(&key);
+  }
 }
 
 /* ---- invariants ------------------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@
  * way is in one of them. LARGE: of frames that others may overtake. */
 enum agree_space { AGREE_CALLS = 0, AGREE_PUBLISHES = 2, AGREE_ANSWERS = 4, AGREE_LARGE_CALLS = 6, AGREE_LARGE_ANSWERS = 7 };
 #define AGREE_SPACES 5
+#define AGREE_PLACE_PUBLISHES 1                 /* of AGREE_PUBLISHES among these, in the order of their numbers */
 #define AGREE_FRESH (3600 * NS_SEC)             /* then whoever offered offers again, while the key is used on */
 #define AGREE_LATE (AGREE_FRESH + 300 * NS_SEC) /* then the other side does */
 #define AGREE_OVER (2 * AGREE_FRESH)            /* then it is neither used nor accepted */
@@ -58,11 +59,26 @@ struct agree_window {
 struct agree_key {
   bool set, ours; /* ours: we offered */
   bool proved;    /* the other has sealed with it */
+  bool gone;      /* the other has forgotten it: it is not sealed with, and what was under way may still come */
   uint8_t name[AGREE_NAME_LEN], out[CRYPTO_HASH_LEN], in[CRYPTO_HASH_LEN];
   uint8_t instance[INSTANCE_LEN]; /* the other's run */
   nanotime made;
   uint64_t sent[AGREE_SPACES]; /* place_of */
   struct agree_window got[AGREE_SPACES];
+};
+
+/* What was opened under a key that was forgotten: nothing else ever will be. */
+#define AGREE_PAST_LEN (AGREE_NAME_LEN + 16 * AGREE_SPACES) /* bytes as they are told */
+struct agree_past {
+  uint8_t name[AGREE_NAME_LEN];
+  struct agree_window got[AGREE_SPACES];
+};
+#define AGREE_KEYS 4u /* that are kept of one node */
+
+/* Which seal something was sent under. */
+struct agree_mark {
+  uint64_t key;    /* its name; 0: none */
+  uint64_t number; /* with the bits of its sequence */
 };
 
 struct agree { /* with one node */
@@ -107,7 +123,8 @@ enum agree_heard agree_receive(struct agree *a, const struct agree_self *me, con
 bool agree_costs(const struct agree *a, const struct wire_agree *m);
 
 bool agree_can_seal(const struct agree *a, nanotime now);
-bool agree_is_due(const struct agree *a, nanotime now); /* a new exchange is to begin while the key is used on */
+bool agree_seals_with(const struct agree *a, struct slice name); /* whether the key in use has that name */
+bool agree_is_due(const struct agree *a, nanotime now);          /* a new exchange is to begin while the key is used on */
 /* agree_can_seal must hold. */
 void agree_seal(struct agree *a, enum agree_space space, const struct agree_envelope *e, uint8_t ret_seal[AGREE_SEAL_LEN]);
 /* Whether a seal says that its envelope is one that others may overtake. Anybody can say so. */
@@ -121,6 +138,29 @@ enum agree_verdict {
   AGREE_REPLAYED,  /* it came before, or is older than the window */
 };
 enum agree_verdict agree_open(struct agree *a, const struct agree_envelope *e, struct slice seal, nanotime now);
+/* The last seal in that sequence. */
+struct agree_mark agree_last(const struct agree *a, enum agree_space space);
+/* Keys that `before` has and `after` has not (NULL: has none), the newest first; how many. */
+size_t agree_forgotten(const struct agree *before, const struct agree *after, struct agree_past ret[AGREE_KEYS]);
+size_t agree_names(const struct agree *a, uint8_t ret[AGREE_KEYS * AGREE_NAME_LEN]); /* of the keys that it has; bytes */
+void agree_past_write(const struct agree_past *p, uint8_t ret[AGREE_PAST_LEN]);
+void agree_past_read(const uint8_t from[AGREE_PAST_LEN], struct agree_past *ret);
+/* What the other node says of its keys. `under` is the one that it said so under; those that were made later are not judged. */
+struct agree_told {
+  struct slice under; /* a name */
+  struct slice has;   /* the names of all that it has */
+  struct slice past;  /* what it opened under those that it remembers to have forgotten; AGREE_PAST_LEN bytes each */
+};
+/* Marks the keys that it has forgotten. ret_lost: how many of the seals of each sequence it has never opened, as far as it
+ * says. */
+void agree_heard_told(struct agree *a, const struct agree_told *t, uint64_t ret_lost[AGREE_SPACES]);
+enum agree_lost {
+  AGREE_NOT_LOST,   /* it was opened, or may be */
+  AGREE_NEVER,      /* it was not opened, and never will be */
+  AGREE_MAYBE_LOST, /* it will not be opened any more, and it is not known whether it was */
+};
+/* What has become of what was sent under that seal. */
+enum agree_lost agree_fate(const struct agree *a, const struct agree_told *t, const struct agree_mark *mark);
 const char *agree_check(const struct agree *a); /* base/check.h */
 
 #endif

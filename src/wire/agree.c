@@ -20,12 +20,21 @@ static void agree_field(struct reader *r, struct slice key, struct wire_agree *m
     m->of = reader_text(r);
   else if (KEY("signature"))
     m->signature = reader_text(r);
+  else if (KEY("has"))
+    m->has = reader_text(r);
+  else if (KEY("lacks"))
+    m->lacks = reader_text(r);
+  else if (KEY("past"))
+    m->past = reader_text(r);
   else
     (void)reader_raw(r, 1);
 }
 
 static bool agree_complete(const struct wire_agree *m) {
-  if (m->step == AGREE_CONFIRM) return true;
+  if (m->step == AGREE_CONFIRM)
+    return m->has.n % WIRE_AGREE_NAME_LEN == 0 && m->has.n <= WIRE_AGREE_PASTS * WIRE_AGREE_NAME_LEN &&
+           m->past.n % WIRE_AGREE_PAST_LEN == 0 && m->past.n <= WIRE_AGREE_PASTS * WIRE_AGREE_PAST_LEN;
+  if (m->step == AGREE_LACKS) return m->lacks.n == WIRE_AGREE_NAME_LEN;
   if (m->step != AGREE_OFFER && m->step != AGREE_ANSWER) return false;
   if (m->instance.n != INSTANCE_LEN || m->value.n != WIRE_AGREE_KEY_LEN || !m->key.n || !m->signature.n) return false;
   return m->step == AGREE_OFFER ? m->number > 0 : m->of.n == WIRE_AGREE_KEY_LEN;
@@ -74,11 +83,22 @@ static void put_uint(struct writer *w, const char *key, uint64_t value) {
   writer_uint(w, value);
 }
 
+/* Without a signature. */
+static size_t encode_short(const struct wire_agree *m, struct writer *w) {
+  bool confirms = m->step == AGREE_CONFIRM, has = confirms && m->has.n, past = confirms && m->past.n;
+  writer_map(w, confirms ? 1u + has + past : 2u);
+  put_uint(w, "step", m->step);
+  if (has) put(w, "has", m->has);
+  if (past) put(w, "past", m->past);
+  if (!confirms) put(w, "lacks", m->lacks);
+  return w->len;
+}
+
 size_t wire_agree_encode(const struct wire_agree *m, uint8_t *buf, size_t cap) {
   struct writer w = {buf, cap, 0};
-  writer_map(&w, m->step == AGREE_CONFIRM ? 1 : 6);
+  if (m->step == AGREE_CONFIRM || m->step == AGREE_LACKS) return encode_short(m, &w);
+  writer_map(&w, 6);
   put_uint(&w, "step", m->step);
-  if (m->step == AGREE_CONFIRM) return w.len;
   if (m->step == AGREE_OFFER)
     put_uint(&w, "number", m->number);
   else

@@ -1,6 +1,7 @@
 /* Calls to and from nodes that nobody can dial: through their gateways. */
 #include "mesh_calls_rig.h"
 #include "node/dispatch.h"
+#include "node/peers/seal.h"
 
 static bool behind(void *ctx) {
   struct mesh *m = ctx;
@@ -177,11 +178,59 @@ static void test_a_hidden_provider_is_found(void **state) {
   stop(&m);
 }
 
+/* A gateway is between two members, and one or both forget the keys. The call comes all the same, at once, and once. */
+static void test_forgotten_keys(void **state) {
+  struct mesh m;
+  (void)state;
+  start_hidden(&m);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 2, "x.y");
+  knows_via(&m, 0, "x.y", "2", 1);
+  for (uint8_t i = 1; i <= 6; i++) {
+    struct peer *one = peer(&m, 2, 0), *other = peer(&m, 0, 2);
+    if (one && i != 6) seal_drop(one);
+    if (other && i % 3 == 0) seal_drop(other);
+    nanotime began = now(&m);
+    call(a, i, &(struct msg_call){.timeout = 30000});
+    rig_reply(p, rig_expect(p, MSG_CALL).call.call_id, "9");
+    result_is(a, "9");
+    assert_true(now(&m) - began < 3 * NS_SEC);
+    run(&m, NS_SEC);
+    assert_int_equal(p->counts[MSG_CALL], i);
+  }
+  assert_true(rig_metric(&m.rig[0], "calls_resent_total") >= 3);
+  stop(&m);
+}
+
+/* The node behind the gateway runs anew, and knows no key: what was sent to it meanwhile has failed at once, since the run
+ * before may have had it. One that may repeat is tried again. */
+static void test_forgotten_by_a_new_run(void **state) {
+  struct mesh m;
+  (void)state;
+  start_hidden(&m);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 2, "x.y");
+  knows_via(&m, 0, "x.y", "2", 1);
+  call(a, 1, &(struct msg_call){.timeout = 30000});
+  rig_reply(p, rig_expect(p, MSG_CALL).call.call_id, "9");
+  result_is(a, "9");
+  struct peer *q = peer(&m, 2, 0);
+  seal_drop(q); /* as if */
+  m.rig[2].node->peers.seals.forgotten_count = 0;
+  m.rig[2].node->instance[0] ^= 1;
+  nanotime began = now(&m);
+  call(a, 2, &(struct msg_call){.timeout = 30000});
+  struct msg_reply r = answer(a);
+  assert_true(now(&m) - began < 3 * NS_SEC);
+  assert_true(slice_is(r.error.code, "provider_lost") && r.error.may_have_run);
+  assert_int_equal(p->counts[MSG_CALL], 1);
+  stop(&m);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_through_a_gateway),          cmocka_unit_test(test_the_hidden_node_is_gone),
       cmocka_unit_test(test_the_gateway_dies),           cmocka_unit_test(test_envelopes_that_cannot_go_on),
-      cmocka_unit_test(test_a_hidden_provider_is_found),
+      cmocka_unit_test(test_a_hidden_provider_is_found), cmocka_unit_test(test_forgotten_keys),
+      cmocka_unit_test(test_forgotten_by_a_new_run),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

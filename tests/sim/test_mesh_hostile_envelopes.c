@@ -560,6 +560,135 @@ static void test_many_offers(void **state) {
   ends();
 }
 
+/* ---- keys that were forgotten ----------------------------------------------------------------------------------------------
+ */
+static void forget(unsigned at, unsigned whom) { seal_drop(mesh_peer(&f.m, at, whom)); }
+
+static void is_served(struct slice call_id) {
+  uint64_t answered = f.caller->counts[MSG_REPLY];
+  rig_reply(f.provider, call_id, "9");
+  assert_true(comes(f.caller, MSG_REPLY, answered + 1));
+  struct msg r = last(f.caller, MSG_REPLY);
+  if (r.reply.is_error) fail_msg("%.*s", (int)r.reply.error.code.n, r.reply.error.code.p);
+}
+
+static void all_again(void) {
+  for (size_t i = 0; i < f.seen_count; i++) pass_on(&f.beside, f.seen[i].to, &f.seen[i].m);
+}
+
+/* Calls that come under keys that the other has forgotten are sent again at once, and run once, whoever sends them again. */
+static void test_forgotten(void **state) {
+  (void)state;
+  EACH_LOSS {
+    begin_in(LOSS);
+    served_call();
+    for (uint64_t round = 0; round < 4; round++) {
+      uint64_t had = f.provider->counts[MSG_CALL], resent = metric(0, "calls_resent_total");
+      nanotime at = now(&f.m);
+      forget(1, 0);
+      for (int i = 0; i < 3; i++) ask(300000);
+      assert_true(comes(f.provider, MSG_CALL, had + 3));
+      assert_true(time_since(now(&f.m), at) <
+                  15 * NS_SEC); /* offers may be lost, and each call is one the first of which was */
+      assert_true(metric(0, "calls_resent_total") > resent && metric(0, "envelopes_lost_total") > 0);
+      struct msg calls[3];
+      size_t n = 0;
+      for (size_t i = f.provider->kept_count; i-- > 0 && n < 3;) {
+        const struct rig_frame *k = &f.provider->kept[i];
+        if (k->type == MSG_CALL) assert_int_equal(msg_decode(MSG_CALL, slice_of(k->payload, k->len), &calls[n++]), 0);
+      }
+      all_again();
+      lasts(2 * NS_SEC);
+      assert_int_equal(f.provider->counts[MSG_CALL], had + 3);
+      for (size_t i = 0; i < n; i++) is_served(calls[i].call.call_id);
+      f.seen_count = 0;
+    }
+    served_call();
+    ends();
+  }
+}
+
+/* One that had come before its keys were forgotten runs on, and is not sent again; its answer comes under the new ones. */
+static void test_forgotten_meanwhile(void **state) {
+  (void)state;
+  EACH_LOSS {
+    begin_in(LOSS);
+    served_call();
+    uint64_t had = f.provider->counts[MSG_CALL];
+    ask(300000);
+    assert_true(comes(f.provider, MSG_CALL, had + 1));
+    struct msg first = last(f.provider, MSG_CALL);
+    lasts(NS_SEC);
+    forget(1, 0);
+    ask(300000);
+    assert_true(comes(f.provider, MSG_CALL, had + 2));
+    struct msg second = last(f.provider, MSG_CALL);
+    all_again();
+    lasts(3 * NS_SEC);
+    assert_int_equal(f.provider->counts[MSG_CALL], had + 2);
+    is_served(second.call.call_id);
+    is_served(first.call.call_id);
+    ends();
+  }
+}
+
+/* The node does not know any more what it has opened: the call has failed at once, and may have run. */
+static void test_forgotten_without_trace(void **state) {
+  (void)state;
+  EACH_LOSS {
+    begin_in(LOSS);
+    served_call();
+    uint64_t had = f.provider->counts[MSG_CALL], answered = f.caller->counts[MSG_REPLY];
+    nanotime at = now(&f.m);
+    forget(1, 0);
+    f.m.rig[1].node->peers.seals.forgotten_count = 0;
+    ask(300000);
+    assert_true(comes(f.caller, MSG_REPLY, answered + 1));
+    assert_true(time_since(now(&f.m), at) < 15 * NS_SEC);
+    struct msg r = last(f.caller, MSG_REPLY);
+    assert_true(r.reply.is_error && r.reply.error.may_have_run && slice_is(r.reply.error.code, "provider_lost"));
+    assert_int_equal(f.provider->counts[MSG_CALL], had);
+    served_call();
+    ends();
+  }
+}
+
+/* A liar beside them says in another's name what it has forgotten, or sends seals under keys that nobody knows: no call is sent
+ * again, and none fails. */
+static void test_not_forgotten(void **state) {
+  (void)state;
+  EACH_LOSS {
+    begin_in(LOSS);
+    served_call();
+    uint64_t had = f.provider->counts[MSG_CALL], answered = f.caller->counts[MSG_REPLY];
+    ask(300000);
+    assert_true(comes(f.provider, MSG_CALL, had + 1));
+    struct msg first = last(f.provider, MSG_CALL),
+               cancel = {.type = MSG_CANCEL, .cancel = {.call_id = first.call.call_id, .reason = slice_str("cancelled")}};
+    uint8_t buf[WIRE_AGREE_MAX], has[WIRE_AGREE_NAME_LEN] = {1}, past[WIRE_AGREE_PAST_LEN] = {0}, no_seal[AGREE_SEAL_LEN] = {0};
+    memcpy(past, mesh_peer(&f.m, 0, 1)->sealed->agree.now.name, WIRE_AGREE_NAME_LEN);
+    struct wire_agree a = {.step = AGREE_CONFIRM, .has = slice_of(has, sizeof has), .past = slice_of(past, sizeof past)};
+    struct msg m = {.type = MSG_RPC_ROUTE,
+                    .route = {.destination = slice_of(honest_id(0)->b, ID_LEN),
+                              .source = slice_of(honest_id(1)->b, ID_LEN),
+                              .max_hops = 10,
+                              .payload_type = slice_str("agree"),
+                              .payload = slice_of(buf, wire_agree_encode(&a, buf, sizeof buf))}};
+    for (int i = 0; i < 5; i++) {
+      m.route.seal = SLICE_NONE;
+      pass_on(&f.beside, 0, &m);
+      m.route.seal = slice_of(no_seal, sizeof no_seal);
+      pass_on(&f.beside, 0, &m);
+      forge(1, 0, &cancel, NULL);
+      lasts(1500 * NS_MS);
+    }
+    assert_int_equal(f.provider->counts[MSG_CALL], had + 1);
+    assert_int_equal(f.caller->counts[MSG_REPLY], answered);
+    is_served(first.call.call_id);
+    ends();
+  }
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_altered_on_the_way),
@@ -572,6 +701,10 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_in_anothers_name),
       cmocka_unit_test(test_not_routed_by_another),
       cmocka_unit_test(test_many_offers),
+      cmocka_unit_test(test_forgotten),
+      cmocka_unit_test(test_forgotten_meanwhile),
+      cmocka_unit_test(test_forgotten_without_trace),
+      cmocka_unit_test(test_not_forgotten),
   };
   if (argc > 1) cmocka_set_test_filter(argv[1]);
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,6 +54,11 @@ int remote_send_call(const struct router_send *c) {
   struct call_mark mark = link_of(p) ? rpc_mark(link_of(p), large) : (struct call_mark){.large = large};
   if (!err) err = peer_send(p, &m, WANT_USE);
   if (err) return err;
+  if (!p->link) {
+    struct agree_mark seal = agree_last(&p->sealed->agree, large ? AGREE_LARGE_CALLS : AGREE_CALLS);
+    mark.key = seal.key;
+    mark.number = seal.number;
+  }
   *c->ret_mark = mark;
   if (c->call_id) watch(p);
   return 0;
@@ -181,6 +186,30 @@ void rpc_peer_init(struct peer *p, uint64_t session) {
 void rpc_peer_up(struct peer *p) { router_party_heard(p->node->rpc.router, &p->rpc, p->node->now); }
 
 void rpc_peer_down(struct peer *p) { router_session_ended(p->node->rpc.router, &p->rpc, p->node->now); }
+
+struct judge {
+  const struct agree *agree;
+  const struct agree_told *told;
+};
+
+static enum router_lost was_lost(void *ctx, const struct call_mark *mark) {
+  const struct judge *j = ctx;
+  switch (agree_fate(j->agree, j->told, &(struct agree_mark){.key = mark->key, .number = mark->number})) {
+  case AGREE_NOT_LOST:
+    return ROUTER_NOT_LOST;
+  case AGREE_NEVER:
+    return ROUTER_NEVER_CAME;
+  case AGREE_MAYBE_LOST:
+    return ROUTER_MAY_HAVE_COME;
+  }
+  return ROUTER_NOT_LOST;
+}
+
+void rpc_peer_forgot(struct peer *p, const struct agree_told *t) {
+  struct judge j = {.agree = &p->sealed->agree, .told = t};
+  struct router_forgot f = {.lost = was_lost, .ctx = &j};
+  router_party_forgot(p->node->rpc.router, &p->rpc, &f, p->node->now);
+}
 
 static void fell_silent(struct peer *p) { router_session_silent(p->node->rpc.router, &p->rpc, p->node->now); }
 static void is_heard(struct peer *p) { router_party_heard(p->node->rpc.router, &p->rpc, p->node->now); }

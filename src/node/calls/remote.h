@@ -20,6 +20,8 @@ void remote_cast(struct peer *p, const struct msg_call *m);
 void rpc_peer_init(struct peer *p, uint64_t session);
 void rpc_peer_up(struct peer *p);
 void rpc_peer_down(struct peer *p);
+/* It has forgotten keys for envelopes: calls that it never opened are sent again, others fail if they may have been lost. */
+void rpc_peer_forgot(struct peer *p, const struct agree_told *t);
 void rpc_peer_silent(struct peer *p); /* and those behind it */
 void rpc_peer_heard(struct peer *p);  /* likewise */
 

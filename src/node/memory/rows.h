@@ -80,7 +80,8 @@
     PLAN_BLOCK(sizeof(struct peer)) + PLAN_SLOT, PLAN_SEEDS + PLAN_TABLE, f->n->peers.tab.count, f->n->peers.tab.refused,      \
     f->n->peers.pool.evicted, 0)                                                                                               \
   X(SEALS, 1, "envelope_keys", "keys for envelopes", "", MAX_SEALED, PLAN_BLOCK(sizeof(struct sealed)) + 2 * sizeof(void *),   \
-    PLAN_TABLE, f->n->peers.seals.count, f->n->peers.seals.refused, f->n->peers.seals.evicted, 0)                              \
+    PLAN_TABLE + PLAN_BLOCK(MAX_FORGOTTEN * sizeof(struct forgotten)), f->n->peers.seals.count, f->n->peers.seals.refused,     \
+    f->n->peers.seals.evicted, 0)                                                                                              \
   X(SILENT, 0, "silent", "addresses that did not answer dials", "", SILENT_MAX, PLAN_SILENT, PLAN_TABLE,                       \
     f->n->silent.seen.tab.count, f->n->silent.refused, f->n->silent.seen.evicted, 0)                                           \
   X(MEMBERS, 0, "members", "members of the mesh", "max_members", l->max_members, PLAN_MEMBER, PLAN_GOSSIP,                     \

@@ -332,6 +332,11 @@ void spread_dead(struct peer *p) {
   spread_results(n);
 }
 
+void spread_lost(struct peer *p) {
+  inflight_node_gone(&p->node->spread.inflight, &p->spread.unacked, MACULA_NO_ROUTE);
+  spread_results(p->node);
+}
+
 size_t spread_queued(const struct peer *p) {
   const struct session *path = path_of(p);
   return path ? session_queued(path) : SIZE_MAX;

@@ -13,6 +13,7 @@ void spread_alive(struct peer *p);        /* the peer has become a member, or wa
 void spread_dead(struct peer *p);         /* membership has declared the peer dead */
 void spread_mute(struct peer *p);         /* nothing comes from it: what waits for it waits no longer; else nothing happens */
 void spread_forget(struct peer *p);       /* the peer is no longer a member; harmless when repeated */
+void spread_lost(struct peer *p);         /* publishes that were on their way to it will never come there */
 void spread_link_up(struct peer *p);      /* a link stands, perhaps another than before */
 void spread_step(struct node *n);         /* once a turn */
 bool spread_is_due(const struct node *n); /* the step has something to do that was left for the next turn */

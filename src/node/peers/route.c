@@ -8,6 +8,7 @@
 #include "node/peers/route.h"
 
 #include "base/err.h"
+#include "node/peers/forgot.h"
 #include "node/peers/peer.h"
 #include "node/peers/seal.h"
 #include "node/session/lane.h"
@@ -159,6 +160,7 @@ static struct peer *arrived(struct peer *from, const struct envelope *e, int typ
     p = not_routed(from, payload);
   else if (type >= 0 && type != MSG_RPC_ROUTE && type != MSG_PUBSUB_ROUTE)
     p = seal_open(from, &what, e->seal);
+  if (p && type == MSG_AGREE) forgot_heard(p, e->seal, payload);
   if (p && p->link && msg_is_raw(type)) p = NULL;
   if (!p) n->stats.routes_failed++;
   if (p) n->stats.routes_delivered++;

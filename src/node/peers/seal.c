@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "node/peers/events.h"
+#include "node/peers/forgot.h"
 #include "node/peers/peer.h"
 #include "node/peers/route.h"
 #include "node/session/session.h"
@@ -27,8 +28,6 @@
 #define AGREE_RATE_ALL 400.0
 #define AGREE_BURST 8.0
 #define BEGUN_A_SWEEP 16u /* exchanges that nothing waits for: two milliseconds */
-#define REFUSED_RATE 1.0  /* log lines a second about envelopes that are not their sender's, and at once */
-#define REFUSED_BURST 10.0
 
 static struct sealed *sealed_of(struct list *l) { return container_of(l, struct sealed, used); }
 
@@ -61,6 +60,7 @@ void seal_drop(struct peer *p) {
   all->count--;
   heap_remove(&all->offers, &s->due);
   list_remove(&s->used);
+  forgot_keys(p, &s->agree, NULL);
   agree_done(&s->agree);
   mem_free(&p->node->rows.mem[ROW_SEALS], s);
   p->sealed = NULL;
@@ -70,6 +70,7 @@ void seals_done(struct node *n) {
   if (!n->peers.seals.used.next) return;
   while (!list_empty(&n->peers.seals.used)) seal_drop(sealed_of(n->peers.seals.used.next)->peer);
   heap_done(&n->peers.seals.offers);
+  forgot_done(n);
 }
 
 static void use(struct sealed *s) {
@@ -79,17 +80,22 @@ static void use(struct sealed *s) {
   list_append(&n->peers.seals.used, &s->used);
 }
 
-/* The least recently used makes room, one that is no member first; for a node that is none no member's go. */
+static bool has_calls(const struct peer *p) { return !list_empty(&p->rpc.calls.made) || !list_empty(&p->rpc.calls.taken); }
+
+/* Whose keys make room, the lower the sooner: a stranger's before a member's, one's with which no calls are under way before
+ * another's. For a stranger no member's go. */
+static unsigned rank_of(const struct peer *p) { return 2u * p->member + has_calls(p); }
+
+/* The least recently used of the lowest rank makes room. */
 static bool make_room(struct node *n, const struct peer *p) {
   struct sealed *oldest = NULL;
+  unsigned least = p->member ? 4 : 2;
   list_for(it, &n->peers.seals.used) {
     struct sealed *s = sealed_of(it);
-    if (s->agree.offering) continue;
-    if (!s->peer->member) {
-      oldest = s;
-      break;
-    }
-    if (!oldest && p->member) oldest = s;
+    if (s->agree.offering || rank_of(s->peer) >= least) continue;
+    least = rank_of(s->peer);
+    oldest = s;
+    if (!least) break;
   }
   if (!oldest) return false;
   seal_drop(oldest->peer);
@@ -205,7 +211,7 @@ bool seal_busy(const struct peer *p) { return p->sealed && p->sealed->agree.offe
 static void say_refused(struct peer *from, const struct id *source, const char *what) {
   struct node *n = from->node;
   char hex[ID_HEX_LEN + 1];
-  if (!bucket_take(&n->peers.seals.lines, REFUSED_RATE, REFUSED_BURST, n->now)) return;
+  if (!bucket_take(&n->peers.seals.lines, SEAL_LINES, SEAL_LINES_BURST, n->now)) return;
   struct peer_text t = peer_text(from->name, &from->id, &from->run_at);
   id_hex(source, hex);
   log_warn(n->log, "envelope_refused", PEER_FIELDS " source=%s reason=%s", PEER_VALUES(t), hex, what);
@@ -237,11 +243,25 @@ static void agreed(struct peer *p, struct peer *from, bool new_run) {
   goes_by(p, from);
 }
 
-static void made(struct peer *p, struct peer *from, bool new_run) {
-  uint8_t buf[16];
-  struct wire_agree m = {.step = AGREE_CONFIRM};
-  agreed(p, from, new_run);
+/* A seal under the new key, with what we have forgotten if there is anything; always: also if not. */
+static void confirm(struct peer *p, bool always) {
+  uint8_t buf[WIRE_AGREE_MAX];
+  struct forgot_buf room;
+  struct wire_agree m;
+  if (!forgot_say(p, &m, &room) && !always) return;
   (void)route_sealed(p, MSG_AGREE, slice_of(buf, wire_agree_encode(&m, buf, sizeof buf)));
+}
+
+static void made(struct peer *p, struct peer *from, bool new_run) {
+  agreed(p, from, new_run);
+  confirm(p, true);
+  peer_agreed(p);
+}
+
+static void was_confirmed(struct peer *p, struct peer *from, bool new_run) {
+  use(p->sealed);
+  agreed(p, from, new_run);
+  confirm(p, false);
   peer_agreed(p);
 }
 
@@ -255,21 +275,47 @@ static bool may_cost(struct peer *from) {
   return false;
 }
 
-/* A seal under a key that we do not have: it may be the peer's, and we have forgotten the key. `from` handed it over. */
-static void doubt(struct peer *p, struct peer *from) {
-  struct node *n = p->node;
-  struct sealed *s = p->member && !p->link ? get(p) : NULL;
-  if (!s || s->agree.offering || n->now < s->doubt_at || !may_cost(from)) return;
+static void begin_in_doubt(struct sealed *s, struct peer *from) {
+  struct node *n = s->peer->node;
+  if (s->agree.offering || n->now < s->doubt_at || !may_cost(from)) return;
   s->doubt_at = time_add(n->now, DOUBT_AGAIN);
   (void)begin(s);
+}
+
+/* Asks `source` (p, if it has a record) to begin an exchange: for a node that is no member nothing is kept until it has
+ * signed. Where there is a way to it already it goes by that, since anybody may have handed over the seal. */
+static void say_lacks(struct peer *p, struct peer *from, const struct id *source, const uint8_t *name) {
+  struct peer *hop = p && p->via && p->via->link ? p->via : from;
+  uint8_t buf[64];
+  struct wire_agree m = {.step = AGREE_LACKS, .lacks = slice_of(name, AGREE_NAME_LEN)};
+  if (!id_eq(source, &from->node->id) && may_cost(from))
+    (void)route_bare(hop, source, MSG_AGREE, slice_of(buf, wire_agree_encode(&m, buf, sizeof buf)));
+}
+
+/* A seal under a key that we do not have: it may be the peer's (NULL: it has no record), and we have forgotten the key. `from`
+ * handed it over. */
+static void doubt(struct peer *p, struct peer *from, const struct id *source, struct slice seal) {
+  struct sealed *s = p && p->member && !p->link ? get(p) : NULL;
+  if (s) s->doubted = true;
+  if (s)
+    begin_in_doubt(s, from);
+  else
+    say_lacks(p, from, source, seal.p);
+}
+
+/* The peer, or a liar, says that the peer lacks a key: an exchange is all that this can lead to. */
+static void hear_lacks(struct peer *p, struct peer *from, struct slice name) {
+  if (p && p->sealed && !p->link && agree_seals_with(&p->sealed->agree, name)) begin_in_doubt(p->sealed, from);
 }
 
 /* Keeps what was agreed with a node that we had no keys of. */
 static struct peer *keep(struct node *n, const struct id *id, const struct agree *agree) {
   struct peer *p = peer_told(n, id, false);
   struct sealed *s = p ? get(p) : NULL;
-  if (s) s->agree = *agree;
-  return s ? p : NULL;
+  if (!s) return NULL;
+  s->agree = *agree;
+  s->doubted = true; /* it may have had keys with us before */
+  return p;
 }
 
 void seal_heard(struct peer *from, const struct id *source, struct slice payload) {
@@ -281,12 +327,20 @@ void seal_heard(struct peer *from, const struct id *source, struct slice payload
   uint8_t buf[WIRE_AGREE_MAX];
   size_t len;
   bool new_run;
-  if (wire_agree_decode(payload, &m) || !agree_costs(a, &m)) {
+  bool bad = wire_agree_decode(payload, &m) != 0;
+  if (!bad && m.step == AGREE_LACKS) {
+    hear_lacks(p, from, m.lacks);
+    return;
+  }
+  if (bad || !agree_costs(a, &m)) {
     n->peers.seals.replayed++;
     return;
   }
   if (!may_cost(from)) return;
+  struct agree before = *a;
   enum agree_heard heard = agree_receive(a, &me, source, &m, n->rng, n->now, buf, &len, &new_run);
+  if (a != &fresh) forgot_keys(p, &before, a);
+  agree_done(&before);
   if (heard == AGREE_REPLY && a == &fresh) p = keep(n, source, a);
   if (a == &fresh) agree_done(&fresh);
   switch (heard) {
@@ -341,18 +395,14 @@ struct peer *seal_open(struct peer *from, const struct agree_envelope *e, struct
     goes_by(p, from);
     return p;
   case AGREE_CONFIRMED:
-    use(p->sealed);
-    agreed(p, from, false);
-    peer_agreed(p);
+    was_confirmed(p, from, false);
     return p;
   case AGREE_NEW_RUN:
-    use(p->sealed);
-    agreed(p, from, true);
-    peer_agreed(p);
+    was_confirmed(p, from, true);
     return p;
   case AGREE_UNKNOWN:
     n->peers.seals.unknown++;
-    if (p && seal.n == AGREE_SEAL_LEN) doubt(p, from);
+    if (seal.n == AGREE_SEAL_LEN) doubt(p, from, &e->source, seal);
     return NULL;
   case AGREE_ALTERED:
     n->peers.seals.forged++;
@@ -421,7 +471,7 @@ const char *seals_check(const struct node *n) {
 }
 
 size_t seals_owned(const struct node *n) {
-  size_t sum = heap_owned(&n->peers.seals.offers);
+  size_t sum = heap_owned(&n->peers.seals.offers) + forgot_owned(n);
   list_for(it, &n->peers.seals.used) sum += mem_cost(container_of(it, const struct sealed, used));
   return sum;
 }

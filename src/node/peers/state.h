@@ -13,6 +13,7 @@
 #include "rpc/router.h"
 #include "tables/pool.h"
 #include "trust/agree.h"
+#include "wire/agree.h"
 #include "wire/msg.h"
 
 struct held { /* a frame that waits for a link */
@@ -21,7 +22,10 @@ struct held { /* a frame that waits for a link */
   uint64_t query; /* the DHT's query, which is told when the frame cannot be sent; 0: none */
 };
 
-#define MAX_SEALED 1024u /* nodes with which keys are kept */
+#define MAX_SEALED 1024u   /* nodes with which keys are kept */
+#define MAX_FORGOTTEN 128u /* keys of which it is remembered what was opened under them */
+#define SEAL_LINES 1.0     /* log lines a second about envelopes that are not their sender's or were lost, and at once */
+#define SEAL_LINES_BURST 10.0
 #define SEAL_TRIED 12u
 
 struct sealed { /* keys for envelopes between this node and a peer */
@@ -33,24 +37,33 @@ struct sealed { /* keys for envelopes between this node and a peer */
   nanotime used_at;
   nanotime again;    /* no exchange begins before */
   nanotime doubt_at; /* none begins before because of a key that is not known */
+  bool doubted;      /* there was one since keys were agreed on */
   uint32_t tries;    /* offers sent in this exchange */
   /* serials of the links that they went by; the first so many said that they cannot carry them on */
   uint64_t tried[SEAL_TRIED];
   uint32_t tried_count, refused;
 };
 
+struct forgotten { /* a key */
+  struct id id;    /* of the other node */
+  struct agree_past past;
+};
+
 struct seals {
   struct list used;   /* sealed.used, least recently used first */
   struct heap offers; /* sealed.due */
   uint32_t count;
-  uint64_t offer_number;     /* of the last one made in this run */
-  struct bucket rate, lines; /* of signatures; of log lines */
-  uint64_t agreed, failed;   /* exchanges */
-  uint64_t refused, evicted; /* for want of room */
-  uint64_t limited;          /* offers and answers beyond the rate */
-  uint64_t forged, replayed; /* envelopes, offers and answers */
-  uint64_t unknown;          /* envelopes under a key that is not known */
-  uint64_t relays;           /* ways found to nodes that can be dialled on paper */
+  uint64_t offer_number;       /* of the last one made in this run */
+  struct bucket rate, lines;   /* of signatures; of log lines */
+  uint64_t agreed, failed;     /* exchanges */
+  uint64_t refused, evicted;   /* for want of room */
+  uint64_t limited;            /* offers and answers beyond the rate */
+  uint64_t forged, replayed;   /* envelopes, offers and answers */
+  uint64_t unknown;            /* envelopes under a key that is not known */
+  uint64_t relays;             /* ways found to nodes that can be dialled on paper */
+  uint64_t lost;               /* envelopes of ours that the other could not open, as it had forgotten the key */
+  struct forgotten *forgotten; /* MAX_FORGOTTEN, a ring; NULL: none was forgotten yet */
+  uint64_t forgotten_count;    /* ever */
 };
 
 struct peer {

@@ -139,6 +139,7 @@ static void calls(const struct node *n, FILE *f) {
   COUNTER("calls_sent_to_nodes", "Attempts at providers of other nodes.", r->sent_to_nodes);
   COUNTER("discovery_lookups", "Lookups of who serves a procedure.", r->lookups);
   COUNTER("discovery_lookups_failed", "Calls for which the lookup failed.", r->lookups_failed);
+  COUNTER("calls_resent", "Attempts sent once more, as the node had forgotten the key and never had them.", r->resent);
   COUNTER("discovery_lookups_refused", "Calls whose client had begun too many lookups.", r->lookups_refused);
   COUNTER("discovery_hits", "Calls whose providers at other nodes were known.", router_discovery(n->rpc.router)->hits);
   COUNTER("discovery_misses", "Questions that the discovery cache could not answer.", router_discovery(n->rpc.router)->misses);
@@ -246,6 +247,7 @@ static void peers(const struct node *n, FILE *f) {
   COUNTER("agreements_limited", "Offers and answers of keys beyond the rate.", p->seals.limited);
   COUNTER("envelopes_forged", "Envelopes, offers and answers that were not made by whom they named.", p->seals.forged);
   COUNTER("envelopes_replayed", "Envelopes, offers and answers that came again.", p->seals.replayed);
+  COUNTER("envelopes_lost", "Envelopes that the other node could not open, as it had forgotten the key.", p->seals.lost);
   COUNTER("envelopes_unknown", "Envelopes under a key that is not known, or none.", p->seals.unknown);
   COUNTER("mesh_identity_twice", "Connections refused, of a second node with the identity of one that is there.", p->twice);
   COUNTER("mesh_records_left_out", "Nodes that others told of and that there was no room for.", p->left_out);

@@ -138,10 +138,11 @@ static void test_replaced(void **state) {
 /* Many at once: each replaces the file, and none loses another's line. */
 static void *add_some(void *ctx) {
   char text[SERVER_WHY_LEN];
+  bool was_added;
   for (int i = 0; i < 20; i++) {
     char at[32];
     snprintf(at, sizeof at, "h%d:%d", *(int *)ctx, i + 1);
-    if (known_add(path, at, &node, &added, text)) return ctx;
+    if (known_add(path, at, &node, &was_added, text)) return ctx;
   }
   return NULL;
 }

@@ -346,6 +346,62 @@ static void test_forgotten(void **state) {
   }
 }
 
+/* What becomes of what was sealed under a key that the other has forgotten, by the other's word; and that key is not used on,
+ * whoever's offer the new one came of. */
+static void test_told(void **state) {
+  (void)state;
+  for (int who = 0; who < 2; who++) {
+    struct side s[2], *a = &s[who], *b = &s[!who];
+    struct agree_past past[AGREE_KEYS], read;
+    uint8_t has[AGREE_KEYS * AGREE_NAME_LEN], told[AGREE_PAST_LEN];
+    uint64_t lost[AGREE_SPACES];
+    two(&s[0], &s[1]);
+    exchange(a, b);
+    struct letter came = letter(a, b, AGREE_CALLS), news = letter(a, b, AGREE_PUBLISHES), not_yet = letter(a, b, AGREE_CALLS);
+    struct agree_mark m[3] = {agree_last(&a->agree, AGREE_CALLS), agree_last(&a->agree, AGREE_PUBLISHES), {0}};
+    m[2] = m[0];
+    m[0].number--;
+    assert_int_equal(open_letter(b, &came), AGREE_GOOD);
+    struct agree before = b->agree;
+    agree_done(&b->agree);
+    assert_int_equal(agree_forgotten(&before, &b->agree, past), 1);
+    assert_int_equal(agree_forgotten(&before, &before, &read), 0);
+    agree_past_write(&past[0], told);
+    agree_past_read(told, &read);
+    assert_memory_equal(&read, &past[0], sizeof read);
+    struct sent o = begin(b, a), answer;
+    assert_int_equal(hear(a, b, &o, &answer, NULL), AGREE_REPLY);
+    assert_int_equal(hear(b, a, &answer, NULL, NULL), AGREE_MADE);
+    struct letter word = letter(b, a, AGREE_CALLS);
+    assert_int_equal(open_letter(a, &word), AGREE_CONFIRMED);
+    struct agree_told t = {.under = slice_of(word.seal, AGREE_NAME_LEN),
+                           .has = slice_of(has, agree_names(&b->agree, has)),
+                           .past = slice_of(told, sizeof told)};
+    assert_int_equal(t.has.n, AGREE_NAME_LEN);
+    static const enum agree_lost by_word[] = {AGREE_NOT_LOST, AGREE_NEVER, AGREE_NEVER};
+    for (int i = 0; i < 3; i++) assert_int_equal(agree_fate(&a->agree, &t, &m[i]), by_word[i]);
+    agree_heard_told(&a->agree, &t, lost);
+    assert_int_equal(lost[0], 1);
+    assert_int_equal(lost[AGREE_PLACE_PUBLISHES], 1);
+    for (int i = 0; i < 3; i++) assert_int_equal(agree_fate(&a->agree, &t, &m[i]), by_word[i]);
+    agree_heard_told(&a->agree, &t, lost); /* once is enough */
+    assert_int_equal(lost[0], 0);
+    assert_int_equal(says(a, b), AGREE_GOOD);
+    assert_int_equal(open_letter(b, &not_yet), AGREE_UNKNOWN);
+    assert_int_equal(open_letter(b, &news), AGREE_UNKNOWN);
+    struct agree_mark new = agree_last(&a->agree, AGREE_CALLS), none = {0};
+    assert_int_equal(agree_fate(&a->agree, &t, &new), AGREE_NOT_LOST);
+    assert_int_equal(agree_fate(&a->agree, &t, &none), AGREE_NOT_LOST);
+    t.past = SLICE_NONE;
+    for (int i = 0; i < 3; i++) assert_int_equal(agree_fate(&a->agree, &t, &m[i]), AGREE_MAYBE_LOST);
+    now += NS_SEC;
+    exchange(a, b); /* what was made after that word is not judged by it */
+    new = agree_last(&a->agree, AGREE_CALLS);
+    assert_int_equal(agree_fate(&a->agree, &t, &new), AGREE_NOT_LOST);
+    gone(&s[0], &s[1]);
+  }
+}
+
 /* Values that make a secret which everybody knows (RFC 7748, 6.1), signed as they should be. */
 static void test_known_secrets(void **state) {
   struct side a, b;
@@ -544,6 +600,7 @@ int main(void) {
       cmocka_unit_test(test_renewed_without_a_gap),
       cmocka_unit_test(test_restarted),
       cmocka_unit_test(test_forgotten),
+      cmocka_unit_test(test_told),
       cmocka_unit_test(test_known_secrets),
       cmocka_unit_test(test_window),
       cmocka_unit_test(test_at_random),
