@@ -108,7 +108,8 @@ void light_tick(struct lights *l, nanotime now) {
   }
   list_for(it, &l->touched) {
     struct light *n = container_of(it, struct light, touched);
-    n->ep.tick(n->ep.ctx, now);
+    do n->ep.tick(n->ep.ctx, now);
+    while (n->ep.late(n->ep.ctx, now));
   }
 }
 

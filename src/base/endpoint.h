@@ -32,6 +32,9 @@ struct endpoint { /* every function is called on the driver's thread */
   /* What `recv` is given from now on may have waited in the kernel for so long (ns), as this process stood still: stopped, or
    * its machine suspended. 0: no more. Called before `recv`; may be NULL. */
   void (*stood)(void *ctx, uint64_t ns, nanotime now);
+  /* When `send` has nothing left: one piece of what others shall not wait for, a part of a handshake. False: there was none.
+   * Then `tick` and `send` follow again. May be NULL. */
+  bool (*late)(void *ctx, nanotime now);
 };
 
 #endif

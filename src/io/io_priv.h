@@ -75,7 +75,8 @@ struct io_loop {
   struct io_turn turn;
   bool (*busy)(void *ctx);
   void *busy_ctx;
-  bool unsent; /* the time was over before all was sent */
+  bool unsent;      /* the time was over before all was sent */
+  unsigned put_off; /* turns in a row in which `late` was left out for that */
   const struct log *log;
   struct endpoint ep;
   bool has_ep, received, stopping;

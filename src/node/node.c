@@ -216,6 +216,7 @@ static int make_quic(struct node *n, const struct node_config *cfg, nanotime now
       .server = true,
       /* No certificate is required in the handshake: a peer without one gets not_authorized instead of a TLS alert. */
       .require_cert = false,
+      .later = true,
       .conn_pool = l->connection_pool,
       .max_conns = limits_connections(l),
       .max_half_open = l->max_half_open,
@@ -383,16 +384,29 @@ static void set_now(struct node *n, nanotime now) {
   if (now > n->now) n->now = now;
 }
 
-static void on_recv(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
-                    nanotime now) {
-  struct node *n = ctx;
-  set_now(n, now);
-  quic_recv(n->quic, local, remote, datagram, ecn, n->now);
+static void was_read(struct node *n) {
   if (n->mesh.due) {
     n->mesh.due = false;
     mesh_step(n);
   }
   if (!list_empty(&n->sessions.doomed)) settle(n);
+}
+
+static void on_recv(void *ctx, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
+                    nanotime now) {
+  struct node *n = ctx;
+  set_now(n, now);
+  quic_recv(n->quic, local, remote, datagram, ecn, n->now);
+  was_read(n);
+}
+
+static bool on_late(void *ctx, nanotime now) {
+  struct node *n = ctx;
+  if (!quic_has_later(n->quic)) return false;
+  set_now(n, now);
+  quic_read_later(n->quic, n->now);
+  was_read(n);
+  return true;
 }
 
 static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, bool port, nanotime now) {
@@ -405,7 +419,8 @@ static void on_icmp(void *ctx, const struct addr *remote, struct slice quoted, b
 bool node_busy(const struct node *n) {
   bool later = !list_empty(&n->receive.later[LATER_CLIENTS]) || !list_empty(&n->receive.later[LATER_LINKS]) ||
                (n->flow.ready && n->flow.held_count);
-  return n->put_off || n->messages.rest || (later && !n->unsent) || !list_empty(&n->receive.later[LATER_OTHERS]);
+  return n->put_off || n->messages.rest || quic_has_later(n->quic) || (later && !n->unsent) ||
+         !list_empty(&n->receive.later[LATER_OTHERS]);
 }
 
 /* First of all the calls end whose time has passed meanwhile: nothing that has come is to wake them. */
@@ -587,7 +602,7 @@ static size_t on_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_bur
 }
 
 struct endpoint node_endpoint(struct node *n) {
-  return (struct endpoint){on_recv, on_icmp, deadline, on_tick, on_send, n, on_stood};
+  return (struct endpoint){on_recv, on_icmp, deadline, on_tick, on_send, n, on_stood, on_late};
 }
 
 void node_set_sockets(struct node *n, const struct addr *sockets, size_t count) {

@@ -233,6 +233,10 @@ void accept_initial(struct quic *q, const struct addr *local, const struct addr 
                  slice_str("too many connections are being made: it was not answered"));
     return;
   }
+  if (q->cfg.later && q->later_bytes + dg.n > QUIC_LATER_BYTES) { /* as later_keeps would: it comes again */
+    q->stats.later_dropped++;
+    return;
+  }
   struct quic_conn *c;
   if (conn_accept(q, local, remote, &s, &c)) {
     q->stats.dropped++;
@@ -240,7 +244,10 @@ void accept_initial(struct quic *q, const struct addr *local, const struct addr 
   }
   q->stats.accepted++;
   count(c, -1);
-  conn_read(c, local, remote, dg, ecn);
+  if (!later_keeps(c, local, remote, dg, ecn))
+    conn_read(c, local, remote, dg, ecn);
+  else
+    conn_arm(c);
 }
 
 void quic_dial_only(struct quic *q, uint16_t port) {

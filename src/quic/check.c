@@ -3,7 +3,7 @@
 #include "quic/internal.h"
 
 struct sums {
-  uint32_t conns, half_open, total, streams, events, dirty, lingering, scids, dcids, tokens;
+  uint32_t later, conns, half_open, total, streams, events, dirty, lingering, scids, dcids, tokens;
 };
 
 static const char *stream_check(const struct stream *s) {
@@ -81,6 +81,9 @@ static const char *conn_check(const struct quic *q, const struct quic_conn *c, s
   CHECK_PART(ids_check(c, &q->cids, c->scids, &sums->scids));
   CHECK_PART(ids_check(c, &q->dcids, c->dcids, &sums->dcids));
   CHECK_PART(ids_check(c, &q->tokens, c->tokens, &sums->tokens));
+  CHECK(list_has(&c->later, c->later_count) && (c->nc || !c->later_count),
+        "quic: the datagrams that wait of a connection are not as many as counted");
+  sums->later += c->later_count;
   sums->total++;
   sums->conns += c->established;
   sums->half_open += c->half_open;
@@ -111,6 +114,8 @@ const char *quic_check(const struct quic *q) {
         "quic: those that linger are not as many as say so");
   CHECK(list_has(&q->raw, q->raw_count) && q->raw_count <= QUIC_MAX_RAW,
         "quic: the datagrams that wait are not as many as counted");
+  CHECK(list_has(&q->later, q->later_count) && sums.later == q->later_count && q->later_bytes <= QUIC_LATER_BYTES,
+        "quic: the datagrams of half-open ones are not as many as counted");
   CHECK(q->stash_out.len <= sizeof q->stash, "quic: more is put aside than has room");
   return share_check(q);
 }

@@ -54,6 +54,7 @@ static struct quic_conn *conn_new(struct quic *q, const struct addr *local, cons
   list_init(&c->dirty);
   list_init(&c->fresh);
   list_init(&c->event);
+  list_init(&c->later);
   list_init(&c->streams);
   list_init(&c->ready);
   list_append(&q->conns, &c->all);
@@ -466,6 +467,7 @@ static void keep_offsets(struct quic_conn *c) {
 
 void conn_end(struct quic_conn *c, uint64_t linger) {
   struct quic *q = c->q;
+  later_forget(c);
   list_remove(&c->dirty);
   tls_close(c);
   keep_offsets(c);

@@ -127,6 +127,7 @@ int quic_new(const struct quic_config *cfg, nanotime now, struct quic **ret_q) {
   list_init(&q->events);
   list_init(&q->raw);
   list_init(&q->fresh);
+  list_init(&q->later);
   for (int i = 0; i < 2; i++) list_init(&q->lingering[i]);
   rng_fill(cfg->rng, q->secret, sizeof q->secret);
   set_reset_secret(q);
@@ -180,12 +181,13 @@ void quic_recv(struct quic *q, const struct addr *local, const struct addr *remo
   /* perhaps a stateless reset: it looks like a packet with a short header and ends with a token */
   if (!e && !(dg.p[0] & 0x80) && dg.n >= 21)
     e = cid_find(&q->tokens, dg.p + dg.n - NGTCP2_STATELESS_RESET_TOKENLEN, NGTCP2_STATELESS_RESET_TOKENLEN);
-  if (e)
-    conn_read(e->conn, local, remote, dg, ecn);
-  else if (dg.p[0] & 0x80)
+  if (e) {
+    if (!later_keeps(e->conn, local, remote, dg, ecn)) conn_read(e->conn, local, remote, dg, ecn);
+  } else if (dg.p[0] & 0x80) {
     accept_initial(q, local, remote, dg, ecn);
-  else
+  } else {
     accept_unknown(q, local, remote, &vc, dg.n);
+  }
 }
 
 void quic_icmp(struct quic *q, const struct addr *remote, struct slice quoted, bool port, nanotime now) {

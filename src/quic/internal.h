@@ -26,14 +26,15 @@
 #include "bounded/lru.h"
 #include "quic/quic.h"
 
-#define QUIC_CID_LEN 8         /* of the ids that we issue */
-#define QUIC_INITIAL_CID 16    /* of the random id that a client starts with */
-#define QUIC_SECRET_LEN 32     /* tokens, stateless reset */
-#define QUIC_MAX_DATAGRAM 1452 /* bytes: the largest UDP payload that is ever sent */
-#define QUIC_MAX_RAW 256       /* datagrams without a connection that wait to be sent */
-#define QUIC_MAX_ADDRS 4096    /* addresses whose rate of new connections is remembered */
-#define QUIC_TICK NS_MS        /* timers are rounded up to this */
-#define QUIC_ENDED 4           /* streams of which it is known how far they got after their connection has ended */
+#define QUIC_CID_LEN 8                /* of the ids that we issue */
+#define QUIC_INITIAL_CID 16           /* of the random id that a client starts with */
+#define QUIC_SECRET_LEN 32            /* tokens, stateless reset */
+#define QUIC_MAX_DATAGRAM 1452        /* bytes: the largest UDP payload that is ever sent */
+#define QUIC_MAX_RAW 256              /* datagrams without a connection that wait to be sent */
+#define QUIC_LATER_BYTES (512u << 10) /* of datagrams of connections that are being made, which wait to be read */
+#define QUIC_MAX_ADDRS 4096           /* addresses whose rate of new connections is remembered */
+#define QUIC_TICK NS_MS               /* timers are rounded up to this */
+#define QUIC_ENDED 4                  /* streams of which it is known how far they got after their connection has ended */
 
 struct quic_identity {
   uint32_t refs;
@@ -111,6 +112,8 @@ struct quic_conn {
   struct list fresh; /* in quic.fresh while it is half-open */
   struct heap_link timer;
   struct cid *scids, *dcids, *tokens;
+  struct list later; /* later.of_conn */
+  uint32_t later_count;
   struct list streams, ready;
   struct stream *hot; /* the stream that was looked up last */
   uint64_t serial;
@@ -174,6 +177,9 @@ struct quic {
   uint32_t watched;         /* connections that quic_conn_watch is on for */
   struct list fresh;        /* half-open, oldest first */
   struct list lingering[2]; /* [half-open], oldest first */
+  struct list later;        /* datagrams of half-open ones, in the order in which they came: later.c */
+  uint32_t later_count;
+  size_t later_bytes;
   uint32_t raw_count, total;
   uint64_t serial;
   unsigned max_segments;
@@ -235,6 +241,11 @@ void accept_admitted(struct quic_conn *c); /* its handshake led to something */
 void quic_refused(struct quic *q, const struct addr *remote, const struct id *id, int err, struct slice text);
 void accept_unknown(struct quic *q, const struct addr *local, const struct addr *remote, const ngtcp2_version_cid *vc,
                     size_t n);
+
+/* later.c */
+/* True: the datagram waits until all others were answered, or was dropped for want of room. False: it is to be read now. */
+bool later_keeps(struct quic_conn *c, const struct addr *local, const struct addr *remote, struct slice dg, uint8_t ecn);
+void later_forget(struct quic_conn *c); /* all that waits of it */
 
 /* conn.c */
 struct conn_server {

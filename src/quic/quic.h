@@ -98,6 +98,7 @@ struct quic_config {
   uint64_t idle_timeout;          /* ns; 0: 30 s */
   uint64_t keep_alive;        /* ns between PINGs of outgoing connections; 0: none (for accepted ones: quic_conn_keep_alive) */
   uint64_t handshake_timeout; /* ns; 0: 10 s */
+  bool later;                 /* datagrams of connections that are being made wait for quic_read_later */
   uint32_t stream_window;     /* bytes granted initially to a stream; 64 KiB */
   uint32_t conn_window;       /* bytes granted initially to a connection; 64 KiB */
   uint32_t max_streams;       /* bidirectional streams of the peer; 100 */
@@ -112,6 +113,9 @@ void quic_free(struct quic *q);
 /* One received datagram (GRO already split). */
 void quic_recv(struct quic *q, const struct addr *local, const struct addr *remote, struct slice datagram, uint8_t ecn,
                nanotime now);
+/* With quic_config.later: reads one of the datagrams that wait, with up to half a millisecond of work. */
+bool quic_has_later(const struct quic *q);
+void quic_read_later(struct quic *q, nanotime now);
 /* An ICMP error for a datagram that we sent: `quoted` is its payload as far as the kernel gives it. port: nobody listens at the
  * port. Then the connection whose id is quoted sends a PING, and is dead if nothing arrives within max(3 PTO, 250 ms). Else a
  * host or network cannot be reached, which may pass: that ends only connections that are not open yet (RFC 1122, 4.2.3.9).

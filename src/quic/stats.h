@@ -11,7 +11,9 @@ struct quic_stats {
   size_t conn_pool;                 /* bytes of it in use */
   uint64_t refused_memory;          /* connections ended because they held, or asked for, too much of conn_pool */
   uint64_t refused_rate;            /* connections refused: their address has made too many that led to nothing */
-  uint64_t limited;                 /* datagrams dropped unread: their sender has sent too many that moved nothing */
+  uint64_t later,
+      later_dropped; /* datagrams of connections being made that were read after all others; for which there was no room */
+  uint64_t limited;  /* datagrams dropped unread: their sender has sent too many that moved nothing */
   uint64_t accepted, refused_full, refused_half_open, retries_sent, retry_ok, handshakes_failed, resumed, stateless_resets_sent,
       version_negotiations, migrations, key_updates, icmp_checks, mtu_falls, datagrams_in, datagrams_out, octets_in, octets_out,
       dropped;

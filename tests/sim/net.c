@@ -316,6 +316,10 @@ bool sim_net_run(struct sim_net *n, nanotime until, bool (*done)(void *ctx), voi
       if (d->stopped) continue;
       d->ep.tick(d->ep.ctx, n->now);
       drain(n, d);
+      if (d->ep.late && d->ep.late(d->ep.ctx, n->now)) {
+        d->ep.tick(d->ep.ctx, n->now);
+        drain(n, d);
+      }
     }
     if (done && done(ctx)) return true;
     nanotime next = n->count ? n->heap[0]->at : TIME_NEVER;

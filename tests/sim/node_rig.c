@@ -46,6 +46,11 @@ static void ep_node_tick(void *ctx, nanotime now) {
   of_node(ctx).tick(((struct rig *)ctx)->node, now);
   check(ctx);
 }
+static bool ep_node_late(void *ctx, nanotime now) {
+  bool read = of_node(ctx).late(((struct rig *)ctx)->node, now);
+  if (read) check(ctx);
+  return read;
+}
 static size_t ep_node_send(void *ctx, uint8_t *buf, size_t cap, struct burst *ret_out, nanotime now) {
   size_t n = of_node(ctx).send(((struct rig *)ctx)->node, buf, cap, ret_out, now);
   check(ctx);
@@ -77,7 +82,8 @@ void rig_start(struct rig *r, const struct rig_options *o) {
 void rig_node_start(struct rig *r) {
   assert_int_equal(node_new(&r->config, sim_net_now(r->net), &r->node), 0);
   node_set_sockets(r->node, &r->addr, 1);
-  struct endpoint ep = {ep_node_recv, ep_node_icmp, ep_node_deadline, ep_node_tick, ep_node_send, r, ep_node_stood};
+  struct endpoint ep = {ep_node_recv,  ep_node_icmp, ep_node_deadline, ep_node_tick, ep_node_send, r,
+                        ep_node_stood, ep_node_late};
   sim_net_attach(r->net, &r->addr, &ep);
 }
 

@@ -158,6 +158,9 @@ static void connections(const struct node *n, FILE *f) {
   COUNTER("quic_refused_full", "Connections refused: too many.", q.refused_full);
   COUNTER("quic_refused_half_open", "Connections refused: too many half-open.", q.refused_half_open);
   COUNTER("quic_refused_rate", "Connections refused: too many of their address had led to nothing.", q.refused_rate);
+  COUNTER("quic_later", "Datagrams of connections being made, read after all others.", q.later);
+  COUNTER("quic_later_dropped", "Datagrams of connections being made for which there was no room: they are sent again.",
+          q.later_dropped);
   COUNTER("quic_limited", "Datagrams dropped unread: their sender had sent too many that moved nothing.", q.limited);
   GAUGE("quic_connection_pool_bytes", "Bytes of the pool that connections share beyond what each has.", q.conn_pool);
   COUNTER("quic_refused_memory", "Connections that ended for what they held of this pool, or asked of it.", q.refused_memory);
