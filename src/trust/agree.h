@@ -20,8 +20,9 @@
  * A replayed offer leads at most to an answer: its key is used by nobody who cannot confirm it. Offers of the run that was
  * heard last count in rising order. Whoever is sent a seal under a key that it does not know, as it has forgotten the key or
  * `next` was overwritten by a replayed offer, offers itself, and an answer to that cannot be replayed. If both offer at once
- * there are two keys, and both sides use that of the smaller id's offer as soon as each knows that the other has it. Nothing
- * here reads a clock or sends; `now` comes in. */
+ * there are two keys, and both sides use that of the smaller id's offer as soon as each knows that the other has it. A key that
+ * the other has forgotten, by its own word under a newer one (agree_told), is not sealed with any more. Nothing here reads a
+ * clock or sends; `now` comes in. */
 #ifndef TRUST_AGREE_H
 #define TRUST_AGREE_H
 

@@ -11,8 +11,8 @@ static struct quic_stats stats_of(const struct side *s) {
 static void start(struct pair *p, uint64_t seed) {
   pair_init(p, seed, NULL);
   p->cb.later = true;
-  p->cb.max_half_open = p->cb.max_conns = p->ca.max_conns = 1000;
-  p->cb.retry_half_open = 1000;
+  p->cb.max_half_open = p->cb.max_conns = p->ca.max_conns = 2000;
+  p->cb.retry_half_open = 2000;
   p->cb.retry_rate = 10000;
   p->cb.vain = 10000;
   p->b.echo = true;
@@ -67,7 +67,7 @@ static void test_bounds(void **st) {
   assert_int_equal(pair_connect_with(&p, (struct quic_connect){0}), 0);
   pair_run(&p, 9 * NS_SEC); /* its first packets are sent again and again */
   assert_true(p.b.q->later_count > 2 && p.b.q->later_count <= 32);
-  for (int i = 0; i < 700; i++) (void)pair_connect_with(&p, (struct quic_connect){0});
+  for (int i = 0; i < 1400; i++) (void)pair_connect_with(&p, (struct quic_connect){0});
   for (int i = 0; i < 20; i++) pair_run(&p, 100 * NS_MS);
   assert_true(p.b.q->later_bytes <= QUIC_LATER_BYTES && p.b.q->later_bytes > QUIC_LATER_BYTES / 2);
   assert_true(stats_of(&p.b).later_dropped > 0);
