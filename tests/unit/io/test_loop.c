@@ -15,7 +15,7 @@
 struct fake {
   struct io_loop *loop;
   nanotime deadline, ticked_at;
-  unsigned ticks, wakes, sends, ticks_at_wake;
+  unsigned ticks, wakes, sends, ticks_at_wake, lates, sends_before_late, ticks_before_late;
   bool stop_on_tick;
   sem_t woken;
 };
@@ -55,6 +55,34 @@ static void fake_open(struct fake *f) {
 static bool readable(struct fake *f, int ms) {
   struct pollfd p = {io_loop_fd(f->loop), POLLIN, 0};
   return poll(&p, 1, ms) > 0;
+}
+
+static bool on_late(void *ctx, nanotime now) {
+  struct fake *f = ctx;
+  (void)now;
+  if (!f->lates) return false;
+  f->lates--;
+  f->sends_before_late = f->sends;
+  f->ticks_before_late = f->ticks;
+  return true;
+}
+
+/* What others shall not wait for comes when all was sent, once a turn, and then it is sent what it led to. */
+static void test_late(void **state) {
+  (void)state;
+  struct fake f;
+  fake_open(&f);
+  struct endpoint ep = {on_recv, NULL, on_deadline, on_tick, on_send, &f, NULL, on_late};
+  io_loop_set_endpoint(f.loop, &ep);
+  f.lates = 1;
+  while (f.lates) {
+    io_loop_wake(f.loop);
+    assert_true(readable(&f, 10000));
+    (void)io_loop_step(f.loop);
+  }
+  assert_true(f.sends_before_late >= 1 && f.sends > f.sends_before_late);
+  assert_true(f.ticks > f.ticks_before_late);
+  io_loop_free(f.loop);
 }
 
 static void test_timer_runs(void **state) {
@@ -236,9 +264,11 @@ static void test_random_and_clocks(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_deadline_moves), cmocka_unit_test(test_timer_runs),       cmocka_unit_test(test_embedded_timer),
-      cmocka_unit_test(test_embedded_fresh), cmocka_unit_test(test_wake_from_thread), cmocka_unit_test(test_resolve),
-      cmocka_unit_test(test_resolve_bad),    cmocka_unit_test(test_resolve_cancel),   cmocka_unit_test(test_random_and_clocks),
+      cmocka_unit_test(test_late),           cmocka_unit_test(test_deadline_moves),
+      cmocka_unit_test(test_timer_runs),     cmocka_unit_test(test_embedded_timer),
+      cmocka_unit_test(test_embedded_fresh), cmocka_unit_test(test_wake_from_thread),
+      cmocka_unit_test(test_resolve),        cmocka_unit_test(test_resolve_bad),
+      cmocka_unit_test(test_resolve_cancel), cmocka_unit_test(test_random_and_clocks),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
