@@ -48,6 +48,7 @@ static void free_entry(struct retained *r, struct retained_entry *e) {
   list_remove(&e->all);
   list_remove(&e->age);
   list_remove(&e->disk);
+  if (e->kept != r->keeping) r->unsaved_count--;
   shbuf_unref(e->payload);
   principal_unref(e->origin);
   mem_free(r->mem, e);
@@ -88,6 +89,7 @@ static struct retained_entry *make(struct retained *r, struct slice topic) {
   list_append(&r->all, &e->all);
   list_init(&e->age);
   list_append(&r->unsaved, &e->disk);
+  r->unsaved_count++;
   return e;
 }
 
@@ -119,6 +121,7 @@ int retained_set(struct retained *r, const struct retained_message *m) {
   list_append(&r->age, &e->age);
   if (e->kept == r->keeping) { /* what waits already keeps its place: it is written with this message then */
     e->kept = 0;
+    r->unsaved_count++;
     list_remove(&e->disk);
     list_append(&r->unsaved, &e->disk);
   }
@@ -167,6 +170,7 @@ void retained_sort(struct retained *r) {
 }
 
 void retained_save(struct retained *r, struct retained_entry *e) {
+  if (e->kept != r->keeping) r->unsaved_count--;
   e->kept = r->keeping;
   list_remove(&e->disk);
   list_append(&r->saved, &e->disk);
@@ -174,6 +178,7 @@ void retained_save(struct retained *r, struct retained_entry *e) {
 
 void retained_unsave(struct retained *r) {
   list_move(&r->saved, &r->unsaved);
+  r->unsaved_count = r->tab.count;
   if (++r->keeping == 0) r->keeping = 1;
 }
 

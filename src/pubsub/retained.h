@@ -53,6 +53,7 @@ struct retained {
   struct list age; /* retained_entry.age: longest not published first */
   /* retained_entry.disk: what the file has as it is now, and what it does not. Each entry is in one of them. */
   struct list saved, unsaved;
+  uint32_t unsaved_count;
   uint32_t keeping; /* changes whenever all that is saved is to be written again */
   struct retained_watch watch;
   struct mem *mem;

@@ -261,9 +261,7 @@ void retained_log_restored(struct retained_log *l, const struct retained_head *h
     retained_save(l->r, container_of(l->r->unsaved.next, struct retained_entry, disk));
 }
 
-uint32_t retained_log_unsaved(const struct retained_log *l) {
-  return l->r ? l->gone_count + list_count(&l->r->unsaved) - !list_empty(&l->mark) : 0;
-}
+uint32_t retained_log_unsaved(const struct retained_log *l) { return l->size ? l->gone_count + l->r->unsaved_count : 0; }
 
 /* ---- writing ---------------------------------------------------------------------------------------------------------------
  */
@@ -426,6 +424,7 @@ const char *retained_log_check(const struct retained_log *l) {
   uint32_t saved = list_count(&l->r->saved), unsaved = list_count(&l->r->unsaved) - !list_empty(&l->mark), kept = 0;
   list_for(it, &l->r->all) kept += container_of(it, const struct retained_entry, all)->kept == l->r->keeping;
   CHECK(kept == saved, "retained log: a message is not in the list that it says");
+  CHECK(unsaved == l->r->unsaved_count, "retained log: what waits is not as much as counted");
   CHECK(saved + unsaved == retained_count(l->r), "retained log: a message is in neither list");
   return NULL;
 }

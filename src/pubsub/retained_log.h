@@ -144,7 +144,7 @@ void retained_log_seal(uint8_t *buf, const struct retained_job *job);
 void retained_log_written(struct retained_log *l, bool ok);
 /* What was written may be lost, as the disk says later: all is to be written anew. Not while a job is under way. */
 void retained_log_again(struct retained_log *l);
-uint32_t retained_log_unsaved(const struct retained_log *l); /* messages and clearings that wait; O(them) */
+uint32_t retained_log_unsaved(const struct retained_log *l); /* messages and clearings that wait */
 
 /* O(messages). */
 const char *retained_log_check(const struct retained_log *l);
