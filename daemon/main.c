@@ -115,7 +115,9 @@ static int check_files(const struct config *c) {
   struct rlimit files;
   const struct node_limits *l = &c->node.limits;
   uint64_t need = (uint64_t)l->max_clients + l->max_half_open + FILES_BESIDE;
-  if ((!c->mqtt.count && !c->mqtts.count) || getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur >= need) return 0;
+  if (!(c->mqtt.count + c->mqtts.count + c->mqtt_ws.count + c->mqtt_wss.count) || getrlimit(RLIMIT_NOFILE, &files) ||
+      files.rlim_cur >= need)
+    return 0;
   fprintf(
       stderr,
       "maculad: %s: too few file descriptors: %u clients over TCP need %llu, and this process may have %llu: raise them with "

@@ -402,7 +402,8 @@ void mqtt_evict(struct node *n) {
   struct mqtt_view v = mqtt_session_view(c->ms);
   rooms->evicted++;
   if (bucket_take(&rooms->lines, 2.0, 20.0, n->now))
-    log_warn(n->log, "mqtt_session_evicted", "name=\"%s\" user=\"%s\" queued=%u text=\"" EVICTED "\"", c->name, c->user, v.queued);
+    log_warn(n->log, "mqtt_session_evicted", "name=\"%s\" user=\"%s\" queued=%u text=\"" EVICTED "\"", c->name, c->user,
+             v.queued);
   list_offline(c, false);
   mqtt_session_end(c->ms, MQTT_QUOTA, EVICTED, true, n->now);
 }

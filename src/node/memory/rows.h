@@ -34,7 +34,7 @@
     0, 0, 0)                                                                                                                   \
   X(SEND, 1, "send_queues", "what waits for clients", "send_pool", 0, 0, l->send_pool, 0, f->n->stats.dropped, 0, 0)           \
   X(MQTT, 1, "mqtt", "clients of MQTT, and what waits for them", "mqtt_pool", 0, 0, l->mqtt_pool, f->n->mqtt_now.sessions,     \
-    f->n->mqtt_now.refused, f->n->mqtt_now.evicted, 0)                                                                                              \
+    f->n->mqtt_now.refused, f->n->mqtt_now.evicted, 0)                                                                         \
   X(RECEIVE, 1, "receive", "unfinished frames", "receive_pool", 0, 0, l->receive_pool, 0, 0, 0, 0)                             \
   X(FLOW, 1, "flow", "who waits for whose queue", "max_clients", 0, 0, (uint64_t)l->max_clients *PLAN_FLOW + PLAN_FLOWS,       \
     f->n->flow.held_count + f->n->flow.reader_count, 0, 0, 0)                                                                  \
