@@ -20,6 +20,7 @@
 #define PLAN_FANOUT (8u << 10)    /* a message that many get: its encoded forms, if they are small */
 #define PLAN_FLOW 20u             /* client: what is kept of readers with long queues, and of publishers that wait for them; */
 #define PLAN_FLOWS (8u << 10)     /* and for few clients */
+#define PLAN_PACE 160u            /* connection that waits for a reader at another node, or at one for a reader here */
 #define PLAN_REPLAY 352u          /* subscription to which retained messages are still being sent */
 #define PLAN_SERVICE 560u         /* service with a name of 255 bytes and a provider of its own */
 #define PLAN_CALL 848u            /* pending call of such a procedure, without its arguments */

@@ -38,9 +38,8 @@
   X(RECEIVE, 1, "receive", "unfinished frames", "receive_pool", 0, 0, l->receive_pool, 0, 0, 0, 0)                             \
   X(FLOW, 1, "flow", "who waits for whose queue", "max_clients", 0, 0, (uint64_t)l->max_clients *PLAN_FLOW + PLAN_FLOWS,       \
     f->n->flow.held_count + f->n->flow.reader_count, 0, 0, 0)                                                                  \
-  X(PACE, 1, "pace", "publishers and readers at other nodes", "", PACE_MOST,                                                   \
-    PLAN_BLOCK(sizeof(struct flow_paced)) + PLAN_SLOT, PLAN_TABLE, f->n->flow.paced.count + f->n->flow.pacing.tab.count,       \
-    f->n->flow.pacing.refused, 0, 0)                                                                                           \
+  X(PACE, 1, "pace", "publishers and readers at other nodes", "", PACE_MOST, PLAN_PACE, PLAN_TABLE,                            \
+    f->n->flow.paced.count + f->n->flow.pacing.tab.count, f->n->flow.pacing.refused, 0, 0)                                     \
   X(ACCESS, 0, "access", "the access file", "access_bytes", 0, 0, l->access_bytes, 0, 0, 0, 0)                                 \
   X(PASSWORDS, 0, "passwords", "passwords that are checked, or were right", "", PASSWORDS_KNOWN, PLAN_PASSWORD,                \
     PASSWORDS_WAITING *PLAN_PASSWORD_CHECK + PLAN_TABLE, 0, f->n->trust.passwords.busy, 0, 0)                                  \

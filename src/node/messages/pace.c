@@ -23,6 +23,9 @@
 #define OVER_FOR NS_SEC /* others are not kept waiting beside hungry ones, after the account of one was found empty */
 #define LATELY NS_SEC   /* whom a connection's messages went to within it counts beside those of this one */
 
+_Static_assert(sizeof(struct flow_paced) <= PLAN_PACE, "each is planned for, and a block of that size is no larger");
+_Static_assert(sizeof(struct flow_pacing) + PLAN_SLOT <= PLAN_PACE, "likewise, with its slot");
+
 /* ---- said ------------------------------------------------------------------------------------------------------------------
  */
 static bool key_eq(const struct hlink *h, const void *key, size_t len) {

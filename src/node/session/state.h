@@ -134,8 +134,8 @@ struct session {
   uint32_t untold;            /* of these, so many */
   bool is_other;              /* a link: it may be one of others, or least, of another session */
   bool paces;                 /* a link: PACE was said or heard on it */
-  struct flow_paced *paced;   /* what other nodes said of it by PACE */
   bool holds;                 /* set while a publish is handled: its frame is to stay unread */
+  struct flow_paced *paced;   /* what other nodes said of it by PACE */
   struct flow_reader *reader; /* NULL: its queue is short */
   struct flow_held *held;     /* NULL: none of its publishes waits for a reader */
   struct flow_others others;  /* that its publishes went to last */
