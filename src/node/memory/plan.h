@@ -30,13 +30,13 @@
 #define PLAN_DISK_JOB (64u << 10) /* what is being written to it */
 #define PLAN_DEDUP 184u           /* message id */
 #define PLAN_INFLIGHT 256u        /* QoS 1 message that another node has not acknowledged */
-#define PLAN_GET 1024u            /* new subscription, and what other nodes told it */
+#define PLAN_GET 832u             /* new subscription, and what other nodes told it */
 /* For the whole node, or for one entry of its DHT and membership: */
 #define PLAN_RECORD 160u            /* record or tombstone of the DHT beside its signed bytes */
 #define PLAN_STORE (1u << 20)       /* chunks of the store that are not full: one for each block size */
 #define PLAN_VERIFIED (640u << 10)  /* signed batches that were verified, remembered */
 #define PLAN_CONTACT 192u           /* node in the routing table */
-#define PLAN_LOOKUP (16u << 10)     /* running lookup */
+#define PLAN_LOOKUP (15u << 10)     /* running lookup */
 #define PLAN_OWN 512u               /* record of the node's own, with its part of a signed batch; withdrawn ones make room */
 #define PLAN_HOLDERS (2u << 20)     /* which nodes hold its records, and to which nodes records are under way */
 #define PLAN_MEMBER 816u            /* member, with its signed record */
