@@ -2,9 +2,11 @@
 
 #include "base/err.h"
 #include "wire/cursor.h"
+#include "wire/group.h"
 #include "wire/names.h"
 
 static bool is_pattern(struct slice s) {
+  if (group_name(s).n) return group_is_key(s);
   char stored[NAME_MAX_LEN + 1];
   size_t len;
   return name_pattern(s, stored, &len) == 0 && slice_eq(s, slice_of(stored, len));

@@ -7,9 +7,10 @@
 static const struct {
   uint32_t cap;
   const char *name;
-} cap_names[] = {{CAP_PUBSUB, "pubsub"}, {CAP_RPC, "rpc"},           {CAP_ACK, "ack"},   {CAP_REGISTER, "register"},
-                 {CAP_CANCEL, "cancel"}, {CAP_OPERATOR, "operator"}, {CAP_NODE, "node"}, {CAP_NOTICE, "notice"},
-                 {CAP_ORIGIN, "origin"}, {CAP_STREAMS, "streams"},   {CAP_WAIT, "wait"}, {CAP_TOPICS, "topics"}};
+} cap_names[] = {{CAP_PUBSUB, "pubsub"},   {CAP_RPC, "rpc"},           {CAP_ACK, "ack"},   {CAP_REGISTER, "register"},
+                 {CAP_CANCEL, "cancel"},   {CAP_OPERATOR, "operator"}, {CAP_NODE, "node"}, {CAP_NOTICE, "notice"},
+                 {CAP_ORIGIN, "origin"},   {CAP_STREAMS, "streams"},   {CAP_WAIT, "wait"}, {CAP_TOPICS, "topics"},
+                 {CAP_HEADERS, "headers"}, {CAP_GROUPS, "groups"},     {CAP_WILL, "will"}};
 #define CAP_COUNT (sizeof cap_names / sizeof cap_names[0])
 
 static const char *const strategies[] = {"", "random", "first", "round_robin", "closest", "least_pending", ""};
@@ -43,6 +44,8 @@ const char *msg_type_name(uint8_t type) {
     return "notice";
   case MSG_ANNOUNCE:
     return "announce";
+  case MSG_CLAIM:
+    return "claim";
   case MSG_PUBLISH:
     return "publish";
   case MSG_SUBSCRIBE:
@@ -237,6 +240,12 @@ static bool read_origin(struct reader *r, struct slice key, struct msg_origin *o
   return false;
 }
 
+/* Names and values; one without the other is malformed. */
+static void read_headers(struct reader *r, struct msg_list *l) {
+  read_list(r, l);
+  if (l->count % 2) r->bad = true;
+}
+
 /* The value of a short key; false: there is no such key. */
 static bool read_brief_field(struct reader *r, uint64_t key, struct msg_publish *p) {
   switch (key) {
@@ -272,6 +281,12 @@ static bool read_brief_field(struct reader *r, uint64_t key, struct msg_publish 
     return p->wait = reader_bool(r), true;
   case PUBLISH_CONNECTION:
     return p->connection = reader_uint(r), true;
+  case PUBLISH_HEADERS:
+    return read_headers(r, &p->headers), true;
+  case PUBLISH_EXPIRES:
+    return p->expires_ms = reader_uint(r), true;
+  case PUBLISH_GROUPS:
+    return read_list(r, &p->groups), true;
   }
   return false;
 }
@@ -300,6 +315,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("proof")) return c->proof = reader_text(r), true;
     if (KEY("pass")) return c->pass = reader_text(r), true;
     if (KEY("name")) return c->name = reader_text(r), true;
+    if (KEY("will")) return c->will = reader_raw(r, 1), true;
     return false;
   }
   case MSG_DISCONNECT:
@@ -350,6 +366,11 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("message")) return m->notice.message = reader_text(r), true;
     if (KEY("count")) return m->notice.count = reader_uint(r), true;
     return false;
+  case MSG_CLAIM:
+    if (KEY("principal")) return m->claim.principal = reader_text(r), true;
+    if (KEY("client")) return m->claim.client = reader_text(r), true;
+    if (KEY("ms")) return m->claim.ms = reader_uint(r), true;
+    return false;
   case MSG_ANNOUNCE:
     if (KEY("kind")) return m->announce.kind = reader_uint(r), true;
     if (KEY("number")) return m->announce.number = reader_uint(r), true;
@@ -372,6 +393,9 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("retained_ms")) return p->retained_ms = reader_uint(r), true;
     if (KEY("connection")) return p->connection = reader_uint(r), true;
     if (KEY("slashes")) return p->slashes = (uint32_t)reader_uint(r), true;
+    if (KEY("headers")) return read_headers(r, &p->headers), true;
+    if (KEY("expires_ms")) return p->expires_ms = reader_uint(r), true;
+    if (KEY("groups")) return read_list(r, &p->groups), true;
     return read_origin(r, key, &p->origin);
   }
   case MSG_SUBSCRIBE:
@@ -381,6 +405,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("qos")) return s->qos = reader_uint(r), true;
     if (KEY("own")) return s->own = reader_bool(r), true;
     if (KEY("retained")) return s->retained = retained_of(reader_uint(r)), true;
+    if (KEY("group")) return s->group = reader_text(r), true;
     if (KEY("ref")) return s->ref = reader_uint(r), s->has_ref = true, true;
     return false;
   }
@@ -477,6 +502,8 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
 
 static bool complete(const struct msg *m) {
   switch (m->type) {
+  case MSG_CLAIM:
+    return m->claim.principal.p && m->claim.client.p && m->claim.ms;
   case MSG_ANNOUNCE:
     return m->announce.kind && m->announce.number;
   case MSG_CONNECT:

@@ -20,6 +20,7 @@ enum msg_type {
   MSG_REVOKED = 0x07,  /* extension `node`: the number of a realm's list of revoked passes, or the list */
   MSG_PACE = 0x08,     /* extension `node`: one publishing connection of the receiver is to wait, or to go on */
   MSG_NOTICE = 0x09,   /* extension `notice`: what happened to something that asked for no answer */
+  MSG_CLAIM = 0x0B,    /* extension `node`: a client of MQTT has its session at the sender */
   MSG_ANNOUNCE = 0x0A, /* extensions `origin` and `topics`: what a number stands for from now on */
   MSG_PUBLISH = 0x10,
   MSG_SUBSCRIBE = 0x11,
@@ -71,10 +72,13 @@ enum msg_cap {
   CAP_STREAMS = 1 << 9,  /* "streams": publishes, and between nodes calls, go by streams of their own */
   CAP_WAIT = 1 << 10,    /* "wait": a QoS 0 publish may rather be held for slow readers than be lost to them */
   CAP_TOPICS = 1 << 11,  /* "topics": PUBLISH has short keys, and names its topic by a number */
+  CAP_HEADERS = 1 << 12, /* "headers": PUBLISH may have headers, and a time to live */
+  CAP_WILL = 1 << 14,    /* "will": CONNECT may have a message that is published when the client ends without goodbye */
+  CAP_GROUPS = 1 << 13,  /* "groups": SUBSCRIBE may name a group, of whose members each message goes to one */
 };
 #define CAP_EXTENSIONS                                                                                                         \
   (CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_OPERATOR | CAP_NODE | CAP_NOTICE | CAP_ORIGIN | CAP_STREAMS | CAP_WAIT |          \
-   CAP_TOPICS)
+   CAP_TOPICS | CAP_HEADERS | CAP_GROUPS | CAP_WILL)
 
 enum strategy {
   STRATEGY_DEFAULT = 0, /* field absent: the node's choice, random */
@@ -107,6 +111,7 @@ struct msg_connect {
   struct slice proof;    /* extension: 32 bytes, that the sender knows an access token (trust/token.h) */
   struct slice pass;     /* extension: the sender's pass (trust/pass.h) */
   struct slice name;     /* extension: a label for people, at most 64 octets are kept */
+  struct slice will;     /* extension `will`: raw MessagePack map, of a PUBLISH: msg_decode(MSG_PUBLISH, ...) */
 };
 struct msg_disconnect {
   struct slice reason;  /* "normal", "error", "timeout" */
@@ -164,6 +169,11 @@ struct msg_notice {
   struct slice code, message;
   uint64_t count; /* how often it happened since the last notice of this code */
 };
+struct msg_claim {        /* all required */
+  struct slice principal; /* base/principal.h */
+  struct slice client;    /* its client id */
+  uint64_t ms;            /* when it connected last, Unix ms */
+};
 /* What the numbers of a connection stand for. Each kind has numbers and 256 slots (number mod 256) of its own, so that an
  * announcement and what it is for go by the same lane; kinds that are not known are ignored. */
 enum announce_kind {
@@ -202,15 +212,20 @@ struct msg_publish {
   uint64_t retained_ms;   /* extension `node`: with retain, when its publisher's node took it; 0: absent */
   uint32_t slashes;       /* extension `node`: which separators of the topic its publisher wrote as slashes (names.h) */
   uint64_t connection;    /* extension `node`: the sender's number of the publishing connection, for PACE; 0: absent */
+  struct msg_list headers; /* extension `headers`: name, value, name, value (wire/headers.h); count 0: none */
+  uint64_t expires_ms;     /* extension `headers`: ms that are left of its time to live; 0: it does not end */
+  struct msg_list groups;  /* extension `groups`: keys (wire/group.h); to a client: of the group as whose member it gets it;
+                              between nodes: those of which one member here is to get it; count 0: none */
   struct msg_origin origin;
 };
 /* Which retained messages a SUBSCRIBE is answered with; on the wire: absent or another number, 0, 2. */
 enum msg_retained { RETAINED_IF_NEW, RETAINED_NEVER, RETAINED_ALWAYS };
 struct msg_subscribe { /* and UNSUBSCRIBE */
   struct msg_list topics;
-  uint64_t qos;     /* not written for UNSUBSCRIBE */
-  bool own;         /* extension: deliver the subscriber's own messages too */
-  uint8_t retained; /* extension: enum msg_retained */
+  uint64_t qos;       /* not written for UNSUBSCRIBE */
+  bool own;           /* extension: deliver the subscriber's own messages too */
+  uint8_t retained;   /* extension: enum msg_retained */
+  struct slice group; /* extension `groups`: its name; p == NULL: none */
   uint64_t ref;
   bool has_ref;
 };
@@ -319,6 +334,7 @@ struct msg {
     struct msg_revoked revoked;
     struct msg_pace pace;
     struct msg_notice notice;
+    struct msg_claim claim;
     struct msg_announce announce;
     struct msg_publish publish;
     struct msg_subscribe subscribe; /* and unsubscribe */
@@ -353,7 +369,10 @@ enum publish_key {
   PUBLISH_RETAINED_MS,
   PUBLISH_SLASHES,
   PUBLISH_WAIT,
-  PUBLISH_CONNECTION
+  PUBLISH_CONNECTION,
+  PUBLISH_HEADERS,
+  PUBLISH_EXPIRES,
+  PUBLISH_GROUPS
 };
 
 /* Decodes a frame's payload. MACULA_BAD_FRAME (malformed, a required field missing or of the wrong type, trailing octets,

@@ -20,8 +20,8 @@ static void flag(struct writer *w, struct slice key, bool v) {
 }
 
 static void caps(struct writer *w, uint32_t set) {
-  static const char *const names[] = {"pubsub", "rpc",    "ack",    "register", "cancel", "operator",
-                                      "node",   "notice", "origin", "streams",  "wait",   "topics"};
+  static const char *const names[] = {"pubsub", "rpc",     "ack",  "register", "cancel",  "operator", "node", "notice",
+                                      "origin", "streams", "wait", "topics",   "headers", "groups",   "will"};
   static const unsigned count = sizeof names / sizeof names[0];
   writer_bin(w, K("capabilities"));
   writer_array(w, (uint32_t)__builtin_popcount(set & ((1u << count) - 1)));
@@ -100,7 +100,8 @@ static void brief_flag(struct writer *w, enum publish_key key, bool v) {
 /* Short keys, rising. */
 static void brief(struct writer *w, const struct msg_publish *p) {
   writer_map(w, 2u + !!p->origin.number + !!p->qos + p->retain + !!p->message_id.p + p->has_ref + p->own + !!p->publisher.p +
-                    !!p->instance.p + !!p->replay + !!p->retained_ms + !!p->slashes + p->wait + !!p->connection);
+                    !!p->instance.p + !!p->replay + !!p->retained_ms + !!p->slashes + p->wait + !!p->connection +
+                    !!p->headers.count + !!p->expires_ms + !!p->groups.count);
   brief_number(w, PUBLISH_NUMBER, p->topic_number);
   if (!p->topic_number) brief_text(w, PUBLISH_TOPIC, p->topic);
   brief_text(w, PUBLISH_PAYLOAD, p->payload.p ? p->payload : slice_str(""));
@@ -120,13 +121,22 @@ static void brief(struct writer *w, const struct msg_publish *p) {
   brief_number(w, PUBLISH_SLASHES, p->slashes);
   brief_flag(w, PUBLISH_WAIT, p->wait);
   brief_number(w, PUBLISH_CONNECTION, p->connection);
+  if (p->headers.count) {
+    writer_uint(w, PUBLISH_HEADERS);
+    list(w, &p->headers);
+  }
+  brief_number(w, PUBLISH_EXPIRES, p->expires_ms);
+  if (p->groups.count) {
+    writer_uint(w, PUBLISH_GROUPS);
+    list(w, &p->groups);
+  }
 }
 
 static void payload(struct writer *w, const struct msg *m) {
   switch (m->type) {
   case MSG_CONNECT: {
     const struct msg_connect *c = &m->connect;
-    writer_map(w, 4u + !!c->endpoint.p + !!c->instance.p + !!c->proof.p + !!c->pass.p + !!c->name.p);
+    writer_map(w, 4u + !!c->endpoint.p + !!c->instance.p + !!c->proof.p + !!c->pass.p + !!c->name.p + !!c->will.p);
     text(w, K("version"), c->version);
     text(w, K("node_id"), c->node_id);
     text(w, K("realm_id"), c->realm_id);
@@ -136,6 +146,10 @@ static void payload(struct writer *w, const struct msg *m) {
     if (c->proof.p) text(w, K("proof"), c->proof);
     if (c->pass.p) text(w, K("pass"), c->pass);
     if (c->name.p) text(w, K("name"), c->name);
+    if (c->will.p) {
+      writer_bin(w, K("will"));
+      writer_raw(w, c->will);
+    }
     break;
   }
   case MSG_DISCONNECT:
@@ -201,6 +215,12 @@ static void payload(struct writer *w, const struct msg *m) {
     text(w, K("message"), m->notice.message);
     number(w, K("count"), m->notice.count);
     break;
+  case MSG_CLAIM:
+    writer_map(w, 3);
+    text(w, K("principal"), m->claim.principal);
+    text(w, K("client"), m->claim.client);
+    number(w, K("ms"), m->claim.ms);
+    break;
   case MSG_ANNOUNCE:
     writer_map(w, 2u + !!m->announce.topic.p + !!m->announce.principal.p + !!m->announce.node.p);
     number(w, K("kind"), m->announce.kind);
@@ -216,7 +236,8 @@ static void payload(struct writer *w, const struct msg *m) {
       break;
     }
     writer_map(w, 4u + !!p->message_id.p + p->wait + p->has_ref + !!p->publisher.p + !!p->instance.p + !!p->replay +
-                      !!p->retained_ms + !!p->slashes + !!p->connection + origin_keys(&p->origin));
+                      !!p->retained_ms + !!p->slashes + !!p->connection + !!p->headers.count + !!p->expires_ms +
+                      origin_keys(&p->origin) + !!p->groups.count);
     text(w, K("topic"), p->topic);
     text(w, K("payload"), p->payload);
     number(w, K("qos"), p->qos);
@@ -230,6 +251,15 @@ static void payload(struct writer *w, const struct msg *m) {
     if (p->retained_ms) number(w, K("retained_ms"), p->retained_ms);
     if (p->slashes) number(w, K("slashes"), p->slashes);
     if (p->connection) number(w, K("connection"), p->connection);
+    if (p->headers.count) {
+      writer_bin(w, K("headers"));
+      list(w, &p->headers);
+    }
+    if (p->expires_ms) number(w, K("expires_ms"), p->expires_ms);
+    if (p->groups.count) {
+      writer_bin(w, K("groups"));
+      list(w, &p->groups);
+    }
     origin(w, &p->origin);
     break;
   }
@@ -237,12 +267,13 @@ static void payload(struct writer *w, const struct msg *m) {
   case MSG_UNSUBSCRIBE: {
     const struct msg_subscribe *s = &m->subscribe;
     bool sub = m->type == MSG_SUBSCRIBE;
-    writer_map(w, 1u + sub + (sub && s->own) + (sub && s->retained) + s->has_ref);
+    writer_map(w, 1u + sub + (sub && s->own) + (sub && s->retained) + !!s->group.p + s->has_ref);
     writer_bin(w, K("topics"));
     list(w, &s->topics);
     if (sub) number(w, K("qos"), s->qos);
     if (sub && s->own) flag(w, K("own"), true);
     if (sub && s->retained) number(w, K("retained"), s->retained == RETAINED_NEVER ? 0 : 2);
+    if (s->group.p) text(w, K("group"), s->group);
     if (s->has_ref) number(w, K("ref"), s->ref);
     break;
   }
@@ -371,7 +402,12 @@ bool msg_publish_fits(const struct msg_publish *p) {
   static const uint8_t id[CALL_ID_LEN];
   if (p->payload.n < FRAME_MAX_PAYLOAD / 2) return true;
   struct msg m = {.type = MSG_PUBLISH,
-                  .publish = {.topic = p->topic, .payload = p->payload, .qos = p->qos, .message_id = slice_of(id, sizeof id)}};
+                  .publish = {.topic = p->topic,
+                              .payload = p->payload,
+                              .qos = p->qos,
+                              .message_id = slice_of(id, sizeof id),
+                              .headers = p->headers,
+                              .expires_ms = p->expires_ms}};
   return msg_size(&m) <= FRAME_MAX_PAYLOAD + FRAME_HEADER_LEN;
 }
 

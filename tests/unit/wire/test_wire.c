@@ -9,6 +9,8 @@
 #include "base/err.h"
 #include "wire/cursor.h"
 #include "wire/frame.h"
+#include "wire/group.h"
+#include "wire/headers.h"
 #include "wire/msg.h"
 
 #define S(lit) slice_of(lit, sizeof(lit) - 1)
@@ -352,6 +354,104 @@ static void test_topics(void **state) {
   assert_int_equal(d.pong.caps, CAP_WAIT | CAP_TOPICS);
 }
 
+/* Headers in their order, a name twice, any bytes as value; by long keys and short ones. */
+static void test_headers(void **state) {
+  static const struct slice items[] = {{(const uint8_t *)"b", 1},      {(const uint8_t *)"1", 1}, {(const uint8_t *)"a", 1},
+                                       {(const uint8_t *)"\0\xff", 2}, {(const uint8_t *)"b", 1}, {(const uint8_t *)"", 0}};
+  uint8_t buf[512];
+  struct msg d;
+  const char *text;
+  (void)state;
+  for (int brief = 0; brief < 2; brief++) {
+    struct slice name, value;
+    struct msg p = {.type = MSG_PUBLISH,
+                    .publish = {.brief = brief,
+                                .topic = S("t"),
+                                .payload = S("x"),
+                                .headers = {.count = 6, .items = items},
+                                .expires_ms = UINT64_C(1) << 40}};
+    round_trip(&p, &d, buf, sizeof buf);
+    assert_int_equal(d.publish.expires_ms, UINT64_C(1) << 40);
+    assert_int_equal(headers_size(d.publish.headers), 6);
+    assert_int_equal(headers_check(d.publish.headers, &text), 0);
+    struct msg_list l = d.publish.headers;
+    for (int i = 0; i < 3; i++) {
+      assert_true(headers_next(&l, &name, &value));
+      assert_true(slice_eq(name, items[2 * i]) && slice_eq(value, items[2 * i + 1]));
+    }
+    assert_false(headers_next(&l, &name, &value));
+  }
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x0f\x91\xa1n"), &d), MACULA_BAD_FRAME); /* no value */
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x0f\x01"), &d), MACULA_BAD_FRAME);
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x0f\x92\xa1\xff\xa1v"), &d), 0);
+  assert_int_equal(headers_check(d.publish.headers, &text), MACULA_EINVAL);
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x0f\x92\xa1\x00\xa1v"), &d), 0);
+  assert_int_equal(headers_check(d.publish.headers, &text), MACULA_EINVAL);
+  static uint8_t much[HEADERS_BYTES];
+  struct slice many[2 * HEADERS_MOST + 2];
+  for (size_t i = 0; i < sizeof many / sizeof *many; i++) many[i] = S("x");
+  assert_int_equal(headers_check((struct msg_list){.count = 2 * HEADERS_MOST, .items = many}, &text), 0);
+  assert_int_equal(headers_check((struct msg_list){.count = 2 * HEADERS_MOST + 2, .items = many}, &text),
+                   MACULA_PAYLOAD_TOO_LARGE);
+  many[1] = slice_of(much, HEADERS_BYTES - 1);
+  assert_int_equal(headers_check((struct msg_list){.count = 2, .items = many}, &text), 0);
+  many[1].n++;
+  assert_int_equal(headers_check((struct msg_list){.count = 2, .items = many}, &text), MACULA_PAYLOAD_TOO_LARGE);
+}
+
+/* A group's key is what no topic and no pattern of a client is, and gives back what it was made of. */
+static void test_groups(void **state) {
+  static const struct {
+    const char *name, *pattern, *key;
+  } good[] = {{"g", "a", "a.#g"}, {"g", "**", "**.#g"}, {"a/b.#", "a.*", "a.*.#a%2Fb%2E%23"}, {"*", "a", "a.#%2A"}};
+  static const char *const bad[] = {"a",    "#g",    ".#g",    "a.#",    "a.#g.b",      "a.g#", "a.#a#",
+                                    "a.#*", "a..#g", "a.+.#g", "a.#%41", "a.*.**.*.#g", ""};
+  char key[NAME_MAX_LEN + 1];
+  uint8_t buf[512];
+  size_t len;
+  struct msg d;
+  (void)state;
+  for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+    assert_int_equal(group_key(slice_str(good[i].name), slice_str(good[i].pattern), key, &len), 0);
+    assert_string_equal(key, good[i].key);
+    assert_true(group_is_key(slice_of(key, len)) && slice_is(group_pattern(slice_of(key, len)), good[i].pattern));
+    assert_true(name_pattern(slice_of(key, len), key, &len) != 0);
+  }
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    if (group_is_key(slice_str(bad[i]))) fail_msg("%s", bad[i]);
+  assert_int_equal(group_key(slice_str(""), S("a"), key, &len), MACULA_INVALID_TOPIC);
+  struct slice keys[] = {S("a.#g"), S("a.#h")};
+  for (int brief = 0; brief < 2; brief++) {
+    struct msg p = {.type = MSG_PUBLISH,
+                    .publish = {.brief = brief, .topic = S("a"), .payload = S("x"), .groups = {.count = 2, .items = keys}}};
+    struct slice got;
+    round_trip(&p, &d, buf, sizeof buf);
+    assert_true(msg_list_next(&d.publish.groups, &got) && slice_eq(got, keys[0]));
+    assert_true(msg_list_next(&d.publish.groups, &got) && slice_eq(got, keys[1]) && !msg_list_next(&d.publish.groups, &got));
+  }
+  struct msg s = {.type = MSG_UNSUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = keys}, .group = S("g")}};
+  round_trip(&s, &d, buf, sizeof buf);
+  assert_true(slice_is(d.subscribe.group, "g"));
+}
+
+static void test_will_and_claim(void **state) {
+  uint8_t buf[512];
+  struct msg d;
+  (void)state;
+  struct msg c = {.type = MSG_CONNECT,
+                  .connect = {.version = S("1.0"),
+                              .node_id = S("x"),
+                              .realm_id = S("r"),
+                              .caps = CAP_WILL | CAP_GROUPS,
+                              .will = S("\x81\xc4\x01t\x05")}};
+  round_trip(&c, &d, buf, sizeof buf);
+  assert_true(slice_eq(d.connect.will, c.connect.will) && d.connect.caps == (CAP_WILL | CAP_GROUPS));
+  struct msg m = {.type = MSG_CLAIM, .claim = {.principal = S("\x03"), .client = S("me"), .ms = UINT64_C(1) << 41}};
+  round_trip(&m, &d, buf, sizeof buf);
+  assert_true(slice_is(d.claim.client, "me") && d.claim.ms == UINT64_C(1) << 41 && slice_is(d.claim.principal, "\x03"));
+  assert_int_equal(msg_decode(MSG_CLAIM, S("\x80"), &d), MACULA_BAD_FRAME);
+}
+
 /* What comes with short keys must fit into a frame with long ones, for those that know no others. */
 static void test_the_largest(void **state) {
   static uint8_t payload[FRAME_MAX_PAYLOAD];
@@ -373,6 +473,9 @@ int main(void) {
                                      cmocka_unit_test(test_frame_errors),
                                      cmocka_unit_test(test_framer_memory_fails),
                                      cmocka_unit_test(test_decode_forms),
+                                     cmocka_unit_test(test_headers),
+                                     cmocka_unit_test(test_groups),
+                                     cmocka_unit_test(test_will_and_claim),
                                      cmocka_unit_test(test_limits),
                                      cmocka_unit_test(test_how_often_a_call_may_run),
                                      cmocka_unit_test(test_every_cut_is_refused),
