@@ -248,6 +248,13 @@ struct topic_subscriber *interest_match(struct interest *i, struct slice topic, 
   return topic_index_match_within(i->others, topic, left);
 }
 
+struct topic_group *interest_groups(const struct interest *i) {
+  return topic_index_groups(i->others);
+}
+struct topic_group *interest_group(const struct interest *i, struct slice key) {
+  return topic_group_find(i->others, key);
+}
+
 /* ---- telling ---------------------------------------------------------------------------------------------------------------
  */
 static bool behind_floor(const struct interest *i, const struct interest_peer *p) {

@@ -112,6 +112,10 @@ void interest_step(struct interest *i, const struct spent *spent);
  * owner's. */
 struct topic_subscriber *interest_match(struct interest *i, struct slice topic, uint32_t *left);
 
+/* The groups (wire/group.h) that the last match has found, whose members are nodes; by key, NULL: no node has it. */
+struct topic_group *interest_groups(const struct interest *i);
+struct topic_group *interest_group(const struct interest *i, struct slice key);
+
 struct interest_stats {
   uint32_t own, removed, patterns, max_own, max_removed, max_patterns;
   uint64_t version;        /* of ours */

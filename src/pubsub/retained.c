@@ -15,6 +15,7 @@ static bool topic_eq(const struct hlink *h, const void *key, size_t len) {
 void retained_init(struct retained *r, struct mem *mem, struct rng rng, uint32_t max, size_t max_bytes) {
   *r = (struct retained){.mem = mem};
   htab_init(&r->tab, mem, rng, max, topic_eq);
+  heap_init(&r->ends, mem, max);
   list_init(&r->all);
   list_init(&r->age);
   r->keeping = 1;
@@ -24,11 +25,11 @@ void retained_init(struct retained *r, struct mem *mem, struct rng rng, uint32_t
 }
 
 void retained_set_max(struct retained *r, uint32_t max, size_t max_bytes) {
-  r->tab.max = max;
+  r->tab.max = r->ends.max = max;
   r->max_bytes = max_bytes;
 }
 
-static size_t cost(const struct retained_entry *e) { return (size_t)e->len + e->payload->len; }
+static size_t cost(const struct retained_entry *e) { return retained_size(e); }
 
 static void disown(struct retained_entry *e) {
   if (!e->owner) return;
@@ -49,7 +50,9 @@ static void free_entry(struct retained *r, struct retained_entry *e) {
   list_remove(&e->age);
   list_remove(&e->disk);
   if (e->kept != r->keeping) r->unsaved_count--;
+  heap_remove(&r->ends, &e->ends);
   shbuf_unref(e->payload);
+  shbuf_unref(e->headers);
   principal_unref(e->origin);
   mem_free(r->mem, e);
 }
@@ -57,6 +60,7 @@ static void free_entry(struct retained *r, struct retained_entry *e) {
 void retained_done(struct retained *r) {
   while (!list_empty(&r->all)) free_entry(r, container_of(r->all.next, struct retained_entry, all));
   htab_done(&r->tab);
+  heap_done(&r->ends);
 }
 
 static struct retained_entry *find(const struct retained *r, struct slice topic) {
@@ -93,6 +97,14 @@ static struct retained_entry *make(struct retained *r, struct slice topic) {
   return e;
 }
 
+static void unmake(struct retained *r, struct retained_entry *e) {
+  htab_remove(&r->tab, &e->h);
+  list_remove(&e->all);
+  mem_free(r->mem, e);
+}
+
+static bool ends(const struct retained_message *m) { return m->expires && m->expires != TIME_NEVER; }
+
 int retained_set(struct retained *r, const struct retained_message *m) {
   if (m->topic.n == 0 || m->topic.n > NAME_MAX_LEN) return MACULA_INVALID_TOPIC;
   struct retained_entry *e = find(r, m->topic);
@@ -100,19 +112,26 @@ int retained_set(struct retained *r, const struct retained_message *m) {
     if (e) free_entry(r, e);
     return 0;
   }
-  int err = has_room(r, e, m->restored ? NULL : m->owner, m->topic.n + m->payload->len);
+  int err = has_room(r, e, m->restored ? NULL : m->owner, m->topic.n + m->payload->len + (m->headers ? m->headers->len : 0));
   r->refused += err != 0;
   r->refused_share += err == MACULA_QUOTA_REACHED;
   if (err) return err;
-  if (e) {
-    r->bytes -= cost(e);
-    disown(e);
-  } else if (!(e = make(r, m->topic))) {
+  struct retained_entry *had = e;
+  if (!e && !(e = make(r, m->topic))) return MACULA_ENOMEM;
+  if (ends(m) && heap_set(&r->ends, &e->ends, m->expires)) {
+    if (!had) unmake(r, e);
     return MACULA_ENOMEM;
   }
+  if (!ends(m)) heap_remove(&r->ends, &e->ends);
+  if (had) r->bytes -= cost(e);
+  if (had) disown(e);
   shbuf_ref(m->payload);
   shbuf_unref(e->payload);
   e->payload = m->payload;
+  if (m->headers) shbuf_ref(m->headers);
+  shbuf_unref(e->headers);
+  e->headers = m->headers;
+  e->header_count = m->headers ? m->header_count : 0;
   e->qos = m->qos;
   e->ms = m->ms;
   e->slashes = m->slashes;
@@ -196,10 +215,11 @@ static const struct retained_entry *oldest(const struct retained *r) {
 
 nanotime retained_deadline(const struct retained *r, uint64_t ttl) {
   const struct retained_entry *e = oldest(r);
-  return e ? time_add(e->at, ttl) : TIME_NEVER;
+  return time_min(heap_deadline(&r->ends), e ? time_add(e->at, ttl) : TIME_NEVER);
 }
 
 const struct retained_entry *retained_due(const struct retained *r, uint64_t ttl, nanotime now) {
+  if (heap_deadline(&r->ends) <= now) return container_of(r->ends.v[0], const struct retained_entry, ends);
   return retained_deadline(r, ttl) <= now ? oldest(r) : NULL;
 }
 
@@ -221,7 +241,9 @@ uint64_t retained_origins(const struct retained *r) {
 const char *retained_check(const struct retained *r) {
   size_t bytes = 0;
   uint64_t last = 0;
+  uint32_t ends = 0;
   CHECK_PART(htab_check(&r->tab));
+  CHECK_PART(heap_check(&r->ends));
   CHECK(list_has(&r->all, r->tab.count) && list_has(&r->age, r->tab.count),
         "retained: a list does not hold what the table holds");
   CHECK(list_holds(&r->saved) && list_holds(&r->unsaved), "retained: a list of what is on disk is broken");
@@ -232,6 +254,7 @@ const char *retained_check(const struct retained *r) {
     CHECK(e->seq > last && e->seq <= r->last_seq, "retained: the list is not in order of arrival");
     last = e->seq;
     bytes += cost(e);
+    ends += e->ends.pos != 0;
   }
   nanotime at = 0;
   list_for(it, &r->age) {
@@ -240,12 +263,13 @@ const char *retained_check(const struct retained *r) {
     at = e->at;
     CHECK(!e->owner || (e->owner->count && e->owner->bytes >= cost(e)), "retained: an owner holds less than is its");
   }
+  CHECK(ends == r->ends.count, "retained: those with a time to live are not as many as counted");
   CHECK(bytes == r->bytes, "retained: topics and payloads are not as many bytes as counted");
   return NULL;
 }
 
 size_t retained_owned(const struct retained *r) {
-  size_t sum = htab_owned(&r->tab);
+  size_t sum = htab_owned(&r->tab) + heap_owned(&r->ends);
   list_for(it, &r->all) sum += mem_cost(container_of(it, const struct retained_entry, all));
   return sum;
 }

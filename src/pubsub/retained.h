@@ -1,5 +1,5 @@
 /* Retained messages: the last message with `retain` of each topic. When full, new topics are refused; a message stays until it
- * is replaced or cleared, or has got too old.
+ * is replaced or cleared, or has got too old, or its time to live is over.
  *
  * Each message has an owner, who published it last. An owner may hold at most as much, by number and by bytes, as is still free
  * (what it has just added not counted to what it holds). So one alone fills half, n of them leave 1/(n + 1), and whoever holds
@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/time.h"
+#include "bounded/heap.h"
 #include "bounded/htab.h"
 #include "tables/principals.h"
 
@@ -17,7 +18,7 @@
 
 struct retained_owner { /* embedded in the owner's record, which must stay while it has messages */
   uint32_t count;
-  size_t bytes;    /* topics and payloads */
+  size_t bytes;    /* topics, payloads and headers */
   struct slice id; /* by which it is found again after a restart; n 0: it is not */
 };
 
@@ -27,6 +28,8 @@ struct retained_entry {
   struct list disk;             /* retained.saved or retained.unsaved */
   struct retained_owner *owner; /* NULL: nobody */
   struct shbuf *payload;
+  struct shbuf *headers;    /* NULL: it has none */
+  struct heap_link ends;    /* retained.ends; not in it: it does not end by itself */
   struct principal *origin; /* who published it: a reference; NULL: unknown */
   nanotime at;              /* when it was published here, by the clock that retained_message.now is of */
   uint64_t seq;             /* numbers the messages in the order of `all` */
@@ -35,6 +38,7 @@ struct retained_entry {
   uint32_t slashes; /* of the topic as it was published */
   uint32_t round;   /* the filling of a half of the file that has a record of it; 0: none */
   uint32_t kept;    /* retained.keeping while it is in `saved` */
+  uint32_t header_count;
   uint8_t qos;
   uint8_t len;
   char topic[]; /* NUL-terminated */
@@ -47,6 +51,11 @@ struct retained_watch {
   void *ctx;
 };
 
+/* Its bytes, of which owners have a share. */
+static inline size_t retained_size(const struct retained_entry *e) {
+  return (size_t)e->len + e->payload->len + (e->headers ? e->headers->len : 0);
+}
+
 struct retained {
   struct htab tab;
   struct list all; /* retained_entry.all, oldest first */
@@ -56,8 +65,9 @@ struct retained {
   uint32_t unsaved_count;
   uint32_t keeping; /* changes whenever all that is saved is to be written again */
   struct retained_watch watch;
+  struct heap ends; /* retained_entry.ends: those with a time to live */
   struct mem *mem;
-  size_t bytes, max_bytes; /* topics and payloads */
+  size_t bytes, max_bytes; /* topics, payloads and headers */
   uint64_t last_seq;
   uint64_t removed; /* number of entries removed so far: if it has changed, a pointer into `all` that was kept may be stale */
   uint64_t refused, expired;
@@ -67,8 +77,11 @@ struct retained {
 void retained_init(struct retained *r, struct mem *mem, struct rng rng, uint32_t max, size_t max_bytes);
 void retained_done(struct retained *r);
 struct retained_message {
-  struct slice topic;           /* stored form */
-  struct shbuf *payload;        /* referenced */
+  struct slice topic;    /* stored form */
+  struct shbuf *payload; /* referenced */
+  struct shbuf *headers; /* referenced; NULL: none. Encoded, as many texts as header_count says */
+  uint32_t header_count;
+  nanotime expires;             /* 0 or TIME_NEVER: it does not end by itself */
   struct retained_owner *owner; /* NULL: nobody, who may fill all */
   uint64_t ms;                  /* when its node accepted the message */
   nanotime now;
@@ -86,12 +99,14 @@ void retained_unsave(struct retained *r);
 void retained_sort(struct retained *r);
 /* Who published the topic's message; does nothing when it has none. p is referenced; NULL: unknown. */
 void retained_set_origin(struct retained *r, struct slice topic, struct principal *p);
-/* The message that was published longest ago, if it is `ttl` old; NULL: none is. */
+/* A message whose time to live is over, or the one that was published longest ago, if it is `ttl` old; NULL: none is. */
 const struct retained_entry *retained_due(const struct retained *r, uint64_t ttl, nanotime now);
 nanotime retained_deadline(const struct retained *r, uint64_t ttl); /* when one will be; TIME_NEVER: there is none */
 const struct retained_entry *retained_find(const struct retained *r, struct slice topic);
 /* Whether an entry of `all` matches a stored pattern; adds the steps of the match to *steps, as pattern_match_steps does. */
 bool retained_matches(const struct retained_entry *e, struct slice pattern, uint32_t *steps);
+/* Whether its time to live is over; it is not to be sent any more. */
+static inline bool retained_is_over(const struct retained_entry *e, nanotime now) { return e->ends.pos && e->ends.at <= now; }
 static inline uint32_t retained_count(const struct retained *r) { return r->tab.count; }
 void retained_set_max(struct retained *r, uint32_t max, size_t max_bytes);
 

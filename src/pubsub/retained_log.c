@@ -272,6 +272,9 @@ static struct retained_record record_of(const struct retained_entry *e) {
                               .ms = e->ms,
                               .slashes = e->slashes,
                               .qos = e->qos};
+  if (e->headers) m.headers = shbuf_view(e->headers);
+  m.header_count = (uint16_t)e->header_count;
+  if (e->ends.pos) m.expires_ms = e->ends.at / NS_MS;
   if (e->origin) {
     m.node = slice_of(e->origin->node.b, ID_LEN);
     m.origin = principal_bytes(e->origin);

@@ -33,8 +33,9 @@ struct node {
   struct hlink h;
   struct node *parent;
   struct topic_sub *subs;
-  uint64_t seen;     /* number of the match << POSITIONS | positions visited in it */
-  uint32_t literals; /* children that are no wildcard */
+  uint64_t seen;              /* number of the match << POSITIONS | positions visited in it */
+  struct topic_group *groups; /* of children: the first; of a node that is one: its own */
+  uint32_t literals;          /* children that are no wildcard */
   uint32_t sub_count;
   uint8_t flags, len;
   char seg[];
@@ -46,6 +47,13 @@ struct topic_sub {
   struct topic_subscriber *subscriber;
   struct node *node;
   uint32_t flags;
+};
+
+struct topic_group {
+  struct node *node;
+  struct topic_group *next, **at; /* in node.parent.groups */
+  struct topic_sub *turn;         /* of node.subs: whose it is; NULL: the first one's */
+  struct topic_group *next_hit;   /* after a match */
 };
 
 struct apart { /* represents one with many subscriptions */
@@ -60,6 +68,7 @@ struct topic_index {
   uint32_t count, max, per_subscriber;
   uint64_t refused;
   uint64_t match;              /* number of the current one */
+  struct topic_group *hits;    /* of it */
   struct list aparts, leaving; /* apart.all */
   uint32_t leaving_count;      /* subscriptions of the latter */
   void (*gone)(void *ctx, struct slice pattern);
@@ -117,6 +126,8 @@ void topic_subscriber_init(struct topic_subscriber *s, uint64_t session, void *u
   list_init(&s->subs);
 }
 
+static bool is_group(const struct node *n) { return n->len && n->seg[0] == '#'; }
+
 static uint8_t wildcard(struct slice seg) { return seg.p[0] != '*' ? 0 : seg.n == 1 ? HAS_STAR : HAS_DSTAR; }
 
 static struct node *new_child(struct topic_index *ix, struct node *parent, struct slice seg) {
@@ -129,6 +140,17 @@ static struct node *new_child(struct topic_index *ix, struct node *parent, struc
   if (htab_insert(&ix->tab, &n->h, &k, key_of(&k, parent, seg)) != 0) {
     mem_free(ix->mem, n);
     return NULL;
+  }
+  if (is_group(n)) {
+    struct topic_group *g = n->groups = mem_alloc(ix->mem, sizeof *g);
+    if (!g) {
+      htab_remove(&ix->tab, &n->h);
+      mem_free(ix->mem, n);
+      return NULL;
+    }
+    *g = (struct topic_group){.node = n, .next = parent->groups, .at = &parent->groups};
+    if (g->next) g->next->at = &g->next;
+    parent->groups = g;
   }
   uint8_t wild = wildcard(seg);
   if (wild == HAS_DSTAR) n->flags = IS_DSTAR;
@@ -146,6 +168,12 @@ static void prune(struct topic_index *ix, struct node *n) {
     parent->flags &= (uint8_t)~wild;
     parent->literals -= wild == 0;
     htab_remove(&ix->tab, &n->h);
+    if (is_group(n)) {
+      struct topic_group *g = n->groups;
+      *g->at = g->next;
+      if (g->next) g->next->at = g->at;
+      mem_free(ix->mem, g);
+    }
     mem_free(ix->mem, n);
     n = parent;
   }
@@ -211,6 +239,7 @@ static struct topic_sub *find_sub(const struct node *n, const struct topic_subsc
 static void remove_sub(struct topic_index *ix, struct topic_sub *sub) {
   struct node *n = sub->node;
   assert(*sub->at == sub && n->sub_count > 0 && sub->subscriber->count > 0 && ix->count > 0);
+  if (is_group(n) && n->groups->turn == sub) n->groups->turn = sub->next;
   *sub->at = sub->next;
   if (sub->next) sub->next->at = sub->at;
   n->sub_count--;
@@ -294,6 +323,10 @@ uint32_t topic_index_flags(const struct topic_index *ix, const struct topic_subs
   return sub ? sub->flags : 0;
 }
 
+bool topic_index_has(const struct topic_index *ix, const struct topic_subscriber *s, struct slice pattern) {
+  return find_pattern(ix, s, pattern) != NULL;
+}
+
 int topic_index_unsubscribe(struct topic_index *ix, struct topic_subscriber *s, struct slice pattern) {
   struct topic_sub *sub = find_pattern(ix, s, pattern);
   if (!sub) return MACULA_ENOTFOUND;
@@ -353,6 +386,7 @@ void topic_index_free(struct topic_index *ix) {
       counted(sub->subscriber, UINT32_MAX);
       mem_free(ix->mem, sub);
     }
+    if (is_group(n)) mem_free(ix->mem, n->groups);
     mem_free(ix->mem, n);
   }
   list_for_safe(it, &ix->aparts) {
@@ -388,6 +422,10 @@ static void hit(struct walk *w, const struct node *n) {
     }
     s->flags |= sub->flags;
   }
+  for (struct topic_group *g = n->groups; g && w->left > 1; g = g->next, w->left--) {
+    g->next_hit = w->ix->hits;
+    w->ix->hits = g;
+  }
 }
 
 /* i: segments of the topic that are matched so far. Depth of recursion: at most one call for each segment of the topic, and one
@@ -410,6 +448,7 @@ static void visit(struct walk *w, struct node *n, uint32_t i) {
 struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct slice topic, uint32_t *left) {
   struct walk w = {.ix = ix, .last = &w.first, .left = *left};
   w.count = split(topic, w.segs);
+  ix->hits = NULL;
   if (!w.count) return NULL;
   if ((++ix->match & MATCH_MASK) == 0) { /* the number as nodes store it has wrapped around: clear what they remember */
     for (struct hlink *h = NULL; (h = htab_next(&ix->tab, h));) container_of(h, struct node, h)->seen = 0;
@@ -418,8 +457,37 @@ struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct
   }
   visit(&w, ix->root, 0);
   *left = w.left;
+  if (!w.left) ix->hits = NULL;
   return w.left ? w.first : NULL;
 }
+
+struct topic_group *topic_index_groups(const struct topic_index *ix) {
+  return ix->hits;
+}
+struct topic_group *topic_group_next(const struct topic_group *g) {
+  return g->next_hit;
+}
+
+struct topic_group *topic_group_find(const struct topic_index *ix, struct slice key) {
+  struct slice segs[MAX_SEGMENTS];
+  uint32_t count = split(key, segs);
+  struct node *n = count ? ix->root : NULL;
+  for (uint32_t i = 0; n && i < count; i++) n = find_child(ix, n, segs[i]);
+  return n && is_group(n) ? n->groups : NULL;
+}
+
+struct topic_sub *topic_group_member(const struct topic_group *g, const struct topic_sub *prev) {
+  struct topic_sub *first = g->turn ? g->turn : g->node->subs;
+  if (!prev) return first;
+  struct topic_sub *next = prev->next ? prev->next : g->node->subs;
+  return next == first ? NULL : next;
+}
+
+struct topic_subscriber *topic_sub_subscriber(const struct topic_sub *sub) {
+  return sub->subscriber;
+}
+
+void topic_group_took(struct topic_group *g, const struct topic_sub *sub) { g->turn = sub->next; }
 
 const struct topic_sub *topic_sub_next(const struct topic_subscriber *s, const struct topic_sub *prev) {
   const struct list *all = &inside(s)->subs, *l = prev ? prev->of_subscriber.next : all->next;
@@ -432,18 +500,21 @@ void topic_sub_rotate(struct topic_subscriber *s) {
   list_append(all, first);
 }
 
-size_t topic_sub_pattern(const struct topic_sub *sub, char *ret_pattern) {
+static size_t path_of(const struct node *last, char *ret_pattern) {
   size_t len = 0;
-  for (const struct node *n = sub->node; n->parent; n = n->parent) len += n->len + (n->parent->parent != NULL);
+  for (const struct node *n = last; n->parent; n = n->parent) len += n->len + (n->parent->parent != NULL);
   ret_pattern[len] = '\0';
   char *end = ret_pattern + len;
-  for (const struct node *n = sub->node; n->parent; n = n->parent) {
+  for (const struct node *n = last; n->parent; n = n->parent) {
     end -= n->len;
     memcpy(end, n->seg, n->len);
     if (n->parent->parent) *--end = '.';
   }
   return len;
 }
+
+size_t topic_sub_pattern(const struct topic_sub *sub, char *ret_pattern) { return path_of(sub->node, ret_pattern); }
+size_t topic_group_key(const struct topic_group *g, char *ret_key) { return path_of(g->node, ret_key); }
 
 uint32_t topic_sub_flags(const struct topic_sub *sub) { return sub->flags; }
 
@@ -480,6 +551,12 @@ static const char *node_check(const struct topic_index *ix, const struct node *n
   CHECK(count == n->sub_count, "topic_index: a node has fewer subscriptions than it counts");
   CHECK(!(n->flags & HAS_STAR) == !find_child(ix, n, slice_of("*", 1)), "topic_index: a node does not know its child *");
   CHECK(!(n->flags & HAS_DSTAR) == !find_child(ix, n, slice_of("**", 2)), "topic_index: a node does not know its child **");
+  uint32_t groups = 0;
+  for (const struct topic_group *g = is_group(n) ? NULL : n->groups; g; g = g->next, groups++)
+    CHECK(groups < n->literals && g->node->parent == n && g->node->groups == g && *g->at == g,
+          "topic_index: a group is in another node's list");
+  CHECK(!is_group(n) || (n->groups && n->groups->node == n && n->subs && !n->literals && !n->flags),
+        "topic_index: a group has no members, or children");
   sums->subs += count;
   sums->children += (uint64_t)n->literals + !!(n->flags & HAS_STAR) + !!(n->flags & HAS_DSTAR);
   return NULL;
@@ -491,6 +568,9 @@ static const char *inner_check(const struct topic_index *ix, const struct node *
   CHECK(!(n->flags & IS_DSTAR) == (wildcard(seg) != HAS_DSTAR), "topic_index: a node does not know that it is **");
   CHECK(wildcard(seg) ? n->parent->flags & wildcard(seg) : n->parent->literals, "topic_index: a node's parent has no children");
   CHECK(n->subs || n->literals || n->flags & (HAS_STAR | HAS_DSTAR), "topic_index: a node that holds nothing");
+  bool listed = !is_group(n);
+  for (const struct topic_group *g = listed ? NULL : n->parent->groups; g && !listed; g = g->next) listed = g == n->groups;
+  CHECK(listed, "topic_index: a group is not in its node's list");
   return NULL;
 }
 
@@ -519,6 +599,7 @@ size_t topic_index_owned(const struct topic_index *ix) {
   for (struct hlink *h = NULL; (h = htab_next(&ix->tab, h));) {
     const struct node *n = container_of(h, const struct node, h);
     sum += mem_cost(n);
+    if (is_group(n)) sum += mem_cost(n->groups);
     for (const struct topic_sub *sub = n->subs; sub; sub = sub->next) sum += mem_cost(sub);
   }
   return sum;

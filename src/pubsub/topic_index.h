@@ -11,6 +11,10 @@
 
 struct topic_index;
 struct topic_sub; /* one (subscriber, pattern) */
+/* Those who subscribed to a key of wire/group.h, a pattern with the segment `#NAME` behind it: of them each message goes to
+ * one.
+ */
+struct topic_group;
 
 /* Embedded in the owner's session; must stay where it is until topic_index_drop. One that gets more than TOPIC_APART patterns
  * is represented in the index by another one, on the heap, which can stay longer than its owner. */
@@ -28,8 +32,9 @@ struct topic_subscriber {
 };
 
 #define TOPIC_APART 1000u
-#define TOPIC_OWN 1u  /* gets its own messages, too */
-#define TOPIC_QOS1 2u /* wants QoS 1 */
+#define TOPIC_OWN 1u     /* gets its own messages, too */
+#define TOPIC_QOS1 2u    /* wants QoS 1 */
+#define TOPIC_OF_NODE 4u /* begins with com.macula, which topics of nodes match alone */
 
 struct topic_index_stats {
   uint32_t subscriptions, max;
@@ -50,6 +55,7 @@ int topic_index_subscribe(struct topic_index *ix, struct topic_subscriber *s, st
                           bool *ret_new);
 /* The flags of a subscription; 0: there is none, or none are set. */
 uint32_t topic_index_flags(const struct topic_index *ix, const struct topic_subscriber *s, struct slice pattern);
+bool topic_index_has(const struct topic_index *ix, const struct topic_subscriber *s, struct slice pattern);
 /* MACULA_ENOTFOUND */
 int topic_index_unsubscribe(struct topic_index *ix, struct topic_subscriber *s, struct slice pattern);
 /* Ends all subscriptions of a subscriber; harmless when repeated. Returns how many there were. Those of one that is represented
@@ -68,6 +74,17 @@ const struct topic_subscriber *topic_index_left(const struct topic_index *ix, co
  * those that it visited are subtracted. If 0 is left, the match was given up and NULL is returned. The limit is needed because
  * clients can choose patterns that one topic visits all of. */
 struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct slice topic, uint32_t *left);
+/* The groups whose pattern the topic of the last match has matched, chained by topic_group_next; none where that was given up.
+ * Valid as the subscribers are. *topic_group_find: by its key; NULL: it has no members. */
+struct topic_group *topic_index_groups(const struct topic_index *ix);
+struct topic_group *topic_group_next(const struct topic_group *g);
+struct topic_group *topic_group_find(const struct topic_index *ix, struct slice key);
+size_t topic_group_key(const struct topic_group *g, char *ret_key); /* as topic_sub_pattern */
+/* Its members, from the one whose turn it is: the first after NULL, each once, NULL at the end. */
+struct topic_sub *topic_group_member(const struct topic_group *g, const struct topic_sub *prev);
+struct topic_subscriber *topic_sub_subscriber(const struct topic_sub *sub);
+/* It was chosen: the turn is that of the next one. */
+void topic_group_took(struct topic_group *g, const struct topic_sub *sub);
 /* Iteration over one subscriber's subscriptions: the first after NULL. */
 const struct topic_sub *topic_sub_next(const struct topic_subscriber *s, const struct topic_sub *prev);
 /* The first one goes behind the others: for walks that are interrupted, as new ones are put at the end. */

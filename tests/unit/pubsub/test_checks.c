@@ -291,6 +291,7 @@ struct node { /* as in topic_index.c */
   struct node *parent;
   struct topic_sub *subs;
   uint64_t seen;
+  struct topic_group *groups;
   uint32_t literals, sub_count;
   uint8_t flags, len;
   char seg[];
@@ -309,6 +310,10 @@ struct topic_index {
   uint32_t count;
 };
 
+static const char *const keys[] = {"a",     "a.*",  "a.**", "**",     "*.b",   "b.**.d",
+                                   "a.b.c", "a.#g", "a.#h", "a.*.#g", "**.#g", "*.**.#h"};
+#define KEY(r) pick(r, keys, sizeof keys / sizeof keys[0])
+
 static void index_steps(struct topic_index *ix, struct mem *m, struct rng r, struct topic_subscriber s[4]) {
   for (int step = 0; step < STEPS; step++) {
     struct topic_subscriber *x = &s[rng_below(r, 4)];
@@ -316,9 +321,9 @@ static void index_steps(struct topic_index *ix, struct mem *m, struct rng r, str
     uint32_t left = 1000;
     uint64_t what = rng_below(r, 10);
     if (what == 0) (void)topic_index_drop(ix, x);
-    if (what > 0 && what < 4) (void)topic_index_unsubscribe(ix, x, PATTERN(r));
+    if (what > 0 && what < 4) (void)topic_index_unsubscribe(ix, x, KEY(r));
     if (what == 4) (void)topic_index_match_within(ix, TOPIC(r), &left);
-    if (what > 4) (void)topic_index_subscribe(ix, x, PATTERN(r), 0, &is_new);
+    if (what > 4) (void)topic_index_subscribe(ix, x, KEY(r), 0, &is_new);
     HOLDS(topic_index_check(ix));
     assert_int_equal(topic_index_owned(ix), m->bytes);
   }
@@ -349,6 +354,12 @@ static void trie(void **state) {
   BREAKS(sub->at, NULL, topic_index_check(ix), "topic_index: a subscription is in another node's list");
   BREAKS(dstar->sub_count, 1, topic_index_check(ix), "topic_index: a node has more subscriptions than it counts");
   BREAKS(dstar->sub_count, 3, topic_index_check(ix), "topic_index: a node has fewer subscriptions than it counts");
+  assert_int_equal(topic_index_subscribe(ix, &s[0], slice_str("b.#g"), 0, &is_new), 0);
+  struct node *b = other->node, *group = container_of(s[0].subs.prev, struct topic_sub, of_subscriber)->node;
+  BREAKS(b->groups, NULL, topic_index_check(ix), "topic_index: a group is not in its node's list");
+  BREAKS(group->groups, NULL, topic_index_check(ix), "topic_index: a group is not in its node's list");
+  BREAKS(group->literals, 1, topic_index_check(ix), "topic_index: a group has no members, or children");
+  assert_int_equal(topic_index_unsubscribe(ix, &s[0], slice_str("b.#g")), 0);
   BREAKS(ix->root->literals, 1, topic_index_check(ix),
          "topic_index: the nodes have other numbers of children than there are nodes");
   BREAKS(ix->root->literals, 0, topic_index_check(ix), "topic_index: a node's parent has no children");

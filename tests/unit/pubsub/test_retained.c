@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "pubsub/retained.h"
+#include "unit/broken.h"
 
 static struct rng_seeded seeded;
 static struct rng rng(void) {
@@ -214,6 +215,44 @@ static void sorted_after_a_restart(void **state) {
   now = 0;
 }
 
+/* Headers count, stay with their message, and go with it; a time to live ends it whenever it is due. */
+static void test_headers_and_end(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("retained", 0);
+  struct retained r;
+  retained_init(&r, &m, rng(), 10, 1000);
+  struct shbuf *p = shbuf_dup(&m, slice_str("payload")), *h = shbuf_dup(&m, slice_str("headers"));
+  struct retained_owner o = {0};
+  struct retained_message x = {
+      .topic = slice_str("x"), .payload = p, .headers = h, .header_count = 2, .owner = &o, .now = 1, .expires = 100};
+  assert_int_equal(retained_set(&r, &x), 0);
+  assert_int_equal(o.bytes, 15);
+  HOLDS(retained_check(&r));
+  const struct retained_entry *e = retained_find(&r, slice_str("x"));
+  assert_true(e->headers == h && e->header_count == 2 && !retained_is_over(e, 99) && retained_is_over(e, 100));
+  assert_int_equal(retained_deadline(&r, 1000), 100);
+  assert_null(retained_due(&r, 1000, 99));
+  assert_ptr_equal(retained_due(&r, 1000, 100), e);
+  x.expires = TIME_NEVER; /* replaced: it does not end any more */
+  x.headers = NULL;
+  assert_int_equal(retained_set(&r, &x), 0);
+  assert_int_equal(o.bytes, 8);
+  assert_int_equal(retained_deadline(&r, 1000), 1001);
+  x.headers = h;
+  x.expires = 50;
+  assert_int_equal(retained_set(&r, &x), 0);
+  HOLDS(retained_check(&r));
+  assert_int_equal(retained_set(&r, &(struct retained_message){.topic = slice_str("x")}), 0);
+  assert_int_equal(retained_deadline(&r, 1000), TIME_NEVER);
+  HOLDS(retained_check(&r));
+  retained_set_max(&r, 10, 14);
+  assert_int_equal(retained_set(&r, &x), MACULA_RETAIN_FULL);
+  retained_done(&r);
+  shbuf_unref(p);
+  shbuf_unref(h);
+  assert_int_equal(m.bytes, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(replaced_and_cleared),
                                      cmocka_unit_test(full_by_number_or_octets),
@@ -221,6 +260,7 @@ int main(void) {
                                      cmocka_unit_test(shares),
                                      cmocka_unit_test(ages),
                                      cmocka_unit_test(every_allocation_may_fail),
-                                     cmocka_unit_test(sorted_after_a_restart)};
+                                     cmocka_unit_test(sorted_after_a_restart),
+                                     cmocka_unit_test(test_headers_and_end)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
