@@ -22,6 +22,9 @@ struct slice mqtt_in_string(struct mqtt_in *in, const char *what); /* 1.5.4 */
 /* A block of properties with its length; type: of the packet, 0 for those of a will. */
 void mqtt_in_props(struct mqtt_in *in, enum mqtt_type type, enum mqtt_sender from, struct mqtt_props *ret_props);
 
+/* All that is left, as a block without its length; what belongs together is not looked at. */
+void mqtt_in_block(struct mqtt_in *in, enum mqtt_type type, struct mqtt_props *ret_props);
+
 /* Writes; or counts only, where p is NULL; or, with a sink, hands on what does not fit into the cap bytes at p. */
 struct mqtt_out {
   uint8_t *p;

@@ -30,6 +30,14 @@ struct mqtt_message *mqtt_message_new(struct mem *mem, struct slice topic, struc
   return m;
 }
 
+void mqtt_message_read(const struct mqtt_message *m, struct mqtt_props *ret_props) {
+  struct slice block = mqtt_message_props(m);
+  struct mqtt_in in = {.p = block.p, .end = block.p + block.n};
+  *ret_props = (struct mqtt_props){0};
+  mqtt_in_block(&in, MQTT_PUBLISH, ret_props);
+  assert(!in.bad);
+}
+
 void mqtt_message_unref(struct mqtt_message *m) {
   if (!m) return;
   assert(m->refs > 0);

@@ -37,6 +37,8 @@ static inline struct slice mqtt_message_props(const struct mqtt_message *m) {
 static inline struct slice mqtt_message_payload(const struct mqtt_message *m) {
   return slice_of(m->data + m->topic_len + m->props_len, m->payload_len);
 }
+/* What mqtt_message_new kept of its props, without the Message Expiry Interval; views. */
+void mqtt_message_read(const struct mqtt_message *m, struct mqtt_props *ret_props);
 /* Bytes of it, for limits. */
 static inline size_t mqtt_message_size(const struct mqtt_message *m) {
   return sizeof *m + (size_t)m->topic_len + m->props_len + m->payload_len;

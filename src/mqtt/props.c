@@ -191,8 +191,15 @@ void mqtt_in_props(struct mqtt_in *in, enum mqtt_type type, enum mqtt_sender fro
     mqtt_in_fail(in, MQTT_MALFORMED, "Property Length", "is more than the packet has left");
     return;
   }
-  ret_props->raw = slice_of(in->p, n);
   in->end = in->p + n;
+  mqtt_in_block(in, type, ret_props);
+  if (in->bad) return;
+  in->end = end;
+  sides(in, type, from, ret_props);
+}
+
+void mqtt_in_block(struct mqtt_in *in, enum mqtt_type type, struct mqtt_props *ret_props) {
+  ret_props->raw = slice_of(in->p, mqtt_left(in));
   while (mqtt_left(in)) {
     uint32_t id = mqtt_in_varint(in, "property");
     const struct row *row = id < ROWS && rows[id].kind ? &rows[id] : NULL;
@@ -209,9 +216,6 @@ void mqtt_in_props(struct mqtt_in *in, enum mqtt_type type, enum mqtt_sender fro
       value(in, row, again, ret_props);
     }
   }
-  if (in->bad) return;
-  in->end = end;
-  sides(in, type, from, ret_props);
 }
 
 /* The next property of an encoded block that was seen whole; false at its end. */
