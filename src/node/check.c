@@ -6,7 +6,9 @@
 #include "node/doors/quic.h"
 #include "node/mesh/member.h"
 #include "node/messages/deliver.h"
+#include "node/messages/groups.h"
 #include "node/messages/hold.h"
+#include "node/messages/own.h"
 #include "node/messages/pace.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
@@ -48,13 +50,15 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_INTEREST] += recall_owned(n);
   ret[ROW_NODE] = text_owned(n);
   ret[ROW_SESSIONS] = sessions_owned(n);
-  ret[ROW_SEND] = (size_t)(door_quic_owned(n) + lanes_owned(n) + deliver_frames_owned(n) + mqtt_door_frames_owned(n) + 0.5);
+  ret[ROW_SEND] = (size_t)(door_quic_owned(n) + lanes_owned(n) + deliver_frames_owned(n) + mqtt_door_frames_owned(n) +
+                           (double)groups_owned(n) + 0.5);
   ret[ROW_RECEIVE] = receive_owned(n);
   ret[ROW_FLOW] = room_owned(n);
   ret[ROW_PACE] = pace_owned(n);
   ret[ROW_CLIENTS] = clients_owned(&n->sessions.clients);
   ret[ROW_TOPICS] = topic_index_owned(n->messages.topics) + patterns;
   ret[ROW_FANOUT] = deliver_owned(n);
+  ret[ROW_OWN] = own_owned(n);
   ret[ROW_REPLAYS] = replay_owned(n);
   ret[ROW_SERVICES] = services_owned(router_services(n->rpc.router));
   ret[ROW_CALLS] = router_owned(n->rpc.router);
@@ -105,6 +109,8 @@ static const char *messages_check(const struct node *n) {
   CHECK_PART(retained_log_check(&n->messages.log));
   CHECK_PART(dedup_check(&n->messages.dedup));
   CHECK_PART(deliver_check(n));
+  CHECK_PART(groups_check(n));
+  CHECK_PART(own_check(n));
   CHECK_PART(replay_check(n));
   return spread_check(n);
 }
@@ -116,7 +122,7 @@ static const char *calls_of_node_check(const struct node *n) {
 
 static const char *origins_of_node_check(const struct node *n) {
   return origins_check(n, retained_origins(&n->messages.retained) + calls_origins(router_calls(n->rpc.router)) +
-                              deliver_origins(n));
+                              deliver_origins(n) + groups_origins(n) + own_origins(n));
 }
 
 const char *node_check(const struct node *n) {

@@ -5,8 +5,11 @@
 #include "base/err.h"
 #include "node/calls/remote.h"
 #include "node/calls/rpc.h"
+#include "node/claims.h"
+#include "node/ends.h"
 #include "node/mesh/member.h"
 #include "node/messages/deliver.h"
+#include "node/messages/own.h"
 #include "node/messages/pace.h"
 #include "node/messages/publish.h"
 #include "node/messages/spread.h"
@@ -62,6 +65,7 @@ static void let_in(struct session *s, const struct msg_connect *m) {
   text = NULL;
   if ((err = session_place(s, m, &replaced)) == 0 && (err = account_join(s)) == 0)
     err = account_has_room(s, QUOTA_CONNECTIONS, 1 + (replaced && replaced->account == s->account), &text);
+  if (!err && (m->caps & CAP_WILL)) err = own_take_will(s, m->will, &text);
   if (replaced) session_close(replaced, MACULA_REPLACED, NULL);
   if (err) {
     session_close(s, err, text);
@@ -72,6 +76,7 @@ static void let_in(struct session *s, const struct msg_connect *m) {
   if (s->state != SESSION_IN) return;
   trust_let_in(s);
   if (replaced && s->door.ops->resumes) deliver_replaced(s->node, replaced->serial, s->serial);
+  client_is_in(s);
 }
 
 void session_settle(struct session *s, int err, const char *text) {
@@ -211,6 +216,7 @@ static void client_frame(struct session *s, const struct frame *f) {
   case MSG_REVOKED:
   case MSG_PACE:
   case MSG_NOTICE:
+  case MSG_CLAIM:
   case MSG_PUBSUB_ROUTE:
   case MSG_RPC_ROUTE:
   case MSG_SWIM_PING:
@@ -271,6 +277,9 @@ void dispatch_message(struct peer *p, const struct msg *m) {
     break;
   case MSG_REVOKED:
     revoked_heard(p, &m->revoked);
+    break;
+  case MSG_CLAIM:
+    claims_heard(p, &m->claim);
     break;
   case MSG_ACK:
     spread_ack(p, &m->ack);

@@ -4,7 +4,9 @@
 #include "node/calls/remote.h"
 #include "node/calls/rpc.h"
 #include "node/mesh/member.h"
+#include "node/messages/groups.h"
 #include "node/messages/hold.h"
+#include "node/messages/own.h"
 #include "node/messages/pace.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
@@ -20,6 +22,7 @@
 #include "node/trust/account.h"
 #include "node/trust/judge.h"
 #include "node/view/ask.h"
+#include "node/view/events.h"
 
 /* ---- a session's ----------------------------------------------------------------------------------------------------------
  */
@@ -28,11 +31,28 @@ static bool left_behind(const struct session *s) {
   return (IS_UNBOUNDED(s->node, STREAMS) && !s->client.op) || (IS_UNBOUNDED(s->node, CALLS) && !list_empty(&s->rpc.calls.made));
 }
 
+static void tell_event(struct session *s, const char *topic, const char *reason) {
+  struct node *n = s->node;
+  char *json = own_is_heard(n, topic) ? events_of_client(s, reason) : NULL;
+  if (json) own_publish(n, &(struct msg_publish){.topic = slice_str(topic), .payload = slice_str(json)}, NULL);
+  events_free(json);
+}
+
+void client_is_in(struct session *s) { tell_event(s, EVENT_CONNECTED, NULL); }
+
+/* While it still has its account and its rights. */
+static void client_is_gone(struct session *s) {
+  if (!s->client.session || s->peer) return;
+  own_session_end(s);
+  if (!s->node->draining) tell_event(s, EVENT_ENDED, s->end_reason ? s->end_reason : s->goodbye ? "goodbye" : "lost");
+}
+
 void session_end(struct session *s) {
   struct node *n = s->node;
   if (s->ended) return;
   s->ended = true;
   if (s->peer) rpc_connection_ends(s);
+  client_is_gone(s);
   session_unlist(s);
   receive_end(s);
   pace_session_end(s);
@@ -45,6 +65,7 @@ void session_end(struct session *s) {
   if (!s->client.session) return; /* never asked to be let in */
   ask_session_ended(s);
   spread_session_end(s);
+  groups_session_end(s, false);
   if (left_behind(s)) return;
   clients_remove(&n->sessions.clients, &s->client);
   topic_index_drop(n->messages.topics, &s->topics);
@@ -59,14 +80,19 @@ void session_end(struct session *s) {
 void session_closed(struct session *s, const struct door_end *why) {
   link_closed(s, why);
   s->goodbye |= !why || why->by_peer;
+  if (!why || (why->by_peer && !why->err)) session_drop_will(s);
   session_end(s);
   if (s->client.session && left_behind(s)) {
     list_remove(&s->all);
     s->node->sessions.count--;
     return;
   }
+  groups_session_end(s, true);
   session_free(s);
 }
+
+void session_acked(struct session *s, uint64_t ref) { groups_acked(s, ref); }
+void session_goes_on(struct session *from, struct session *to) { groups_adopt(from, to); }
 
 /* ---- silence --------------------------------------------------------------------------------------------------------------
  */

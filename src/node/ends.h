@@ -10,4 +10,6 @@ void session_heard(struct session *s);
 bool session_has_calls(const struct session *s);
 void watches_sweep(struct node *n); /* every SWEEP_EVERY */
 
+void client_is_in(struct session *s); /* it was let in, and is no link */
+
 #endif

@@ -53,7 +53,7 @@ enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
   X(MAX_INTERESTED, max_interested, max_interested, COUNT, 255, 1, 255, 0, LIMIT_RELOADED, "N",                                \
     "other nodes that subscriptions are exchanged with",                                                                       \
     ", at most 255; a publish does not reach the clients of further ones")                                                     \
-  X(INTEREST_BYTES, interest_bytes, interest_bytes, SIZE, 64 << 20, 1 << 18, UINT64_C(1) << 40, 512 << 10, LIMIT_RELOADED,     \
+  X(INTEREST_BYTES, interest_bytes, interest_bytes, SIZE, 56 << 20, 1 << 18, UINT64_C(1) << 40, 512 << 10, LIMIT_RELOADED,     \
     "SIZE", "subscriptions of other nodes' clients, bytes", "; what is beyond is not taken, and counted")                      \
   X(MAX_INFLIGHT, max_inflight, max_inflight, COUNT, 65536, 1, 10000000, 1024, LIMIT_RELOADED, "N",                            \
     "QoS 1 messages that other nodes have not acknowledged",                                                                   \

@@ -1,5 +1,6 @@
 /* The node's life, its driver's functions, and what is done once a turn. */
 #include "node/node.h"
+#include "node/claims.h"
 
 #include <stdio.h>
 
@@ -16,7 +17,9 @@
 #include "node/mesh/start.h"
 #include "node/messages/deliver.h"
 #include "node/messages/disk.h"
+#include "node/messages/groups.h"
 #include "node/messages/hold.h"
+#include "node/messages/own.h"
 #include "node/messages/pace.h"
 #include "node/messages/recall.h"
 #include "node/messages/replay.h"
@@ -95,7 +98,7 @@ static void on_heard(void *ctx, struct quic_conn *c) {
 }
 
 #define RENEW "renew it and send SIGHUP"
-#define SWEEPS 9         /* parts of what is done every SWEEP_EVERY */
+#define SWEEPS 10        /* parts of what is done every SWEEP_EVERY */
 #define CLOCK_SAID 60000 /* ms */
 #define STOOD_SAID NS_SEC
 #define PASS_SOON (7 * 86400u) /* s */
@@ -148,6 +151,8 @@ static void init_tables(struct node *n) { /* tables that allocate nothing at the
   pace_init(n);
   for (int i = 0; i < LATERS; i++) list_init(&n->receive.later[i]);
   list_init(&n->replays.all);
+  groups_init(n);
+  own_init(n);
   list_init(&n->join.seeds);
   list_init(&n->asks.all);
   origins_init(n);
@@ -337,6 +342,8 @@ void node_free(struct node *n) {
   join_done(n);
   list_for_safe(it, &n->sessions.all) session_closed(container_of(it, struct session, all), NULL);
   deliver_done(n);
+  groups_done(n);
+  own_done(n);
   lanes_done(n);
   spread_done(n);
   router_free(n->rpc.router);
@@ -441,6 +448,7 @@ static nanotime deadline(void *ctx) {
   struct node *n = ctx;
   nanotime at = time_min(quic_deadline(n->quic), time_min(router_deadline(n->rpc.router), dedup_deadline(&n->messages.dedup)));
   if (node_busy(n)) return n->now;
+  if (groups_are_due(n) || own_is_due(n)) return n->now;
   if (!list_empty(&n->sessions.doomed) || !list_empty(&n->sessions.verdicts) || replay_is_due(n) || lanes_are_due(n) ||
       spread_is_due(n))
     return n->now;
@@ -509,8 +517,8 @@ static void lower_rows(struct node *n) {
 }
 
 /* Every SWEEP_EVERY each of these, one in a turn, as some walk over all that there is. */
-static void (*const sweeps[])(struct node *n) = {watches_sweep, sessions_shed, lower_rows,    mesh_sweep,   spread_sweep,
-                                                 seals_sweep,   peers_sweep,   revoked_sweep, receive_sweep};
+static void (*const sweeps[])(struct node *n) = {watches_sweep, sessions_shed, lower_rows,    mesh_sweep,    spread_sweep,
+                                                 seals_sweep,   peers_sweep,   revoked_sweep, receive_sweep, groups_sweep};
 _Static_assert(sizeof sweeps / sizeof sweeps[0] == SWEEPS, "as many as counted");
 
 static void sweep(struct node *n) {
@@ -547,6 +555,8 @@ static const struct step {
              {"frames", receive_others},
              {"mqtt", mqtt_door_step},
              {"delivery", deliver_step},
+             {"groups", groups_step},
+             {"own", own_step},
              {"publishers", receive_go_on},
              {"readers", hold_tick},
              {"paces", pace_tick},
@@ -577,6 +587,7 @@ static const struct step {
              {"ends", settle},
              {"interest", spread_step},
              {"mqtt", mqtt_door_step},
+             {"claims", claims_step},
              {"start", start_step},
              {"calls", providers_step},
              {"ends", settle},

@@ -19,7 +19,7 @@ enum later { LATER_CLIENTS, LATER_LINKS, LATER_OTHERS, LATERS };
 struct mqtt_rooms;
 struct mqtt_now { /* figures of the MQTT door */
   uint64_t sessions, connections, refused, unnamed, lost, web_refused, tls_refused, paused, ended, filters_lost, offline,
-      evicted;
+      evicted, unsaid, expired, claimed;
 };
 
 struct receive {
@@ -37,6 +37,7 @@ struct node_stats {
   uint64_t frames, unknown_frames,
       ignored_frames; /* received frames: all; of an unknown type; of a known type that this node ignores */
   uint64_t published, delivered, dropped, retained_unstored;
+  uint64_t expired;         /* copies that were not sent, as the message's time to live was over */
   uint64_t matches_refused; /* publishes whose topic reached too many patterns */
   uint64_t slow_consumers, pauses, sheds;
   uint64_t put_off; /* times that a publisher had to wait for the next turn */

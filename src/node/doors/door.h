@@ -63,6 +63,7 @@ struct door_ops {
   /* How far a way has got, in bytes from its beginning; also once the connection has ended, until session_closed has returned.
    * False: it is not known. */
   bool (*offsets)(const struct door *d, int64_t way, struct door_offsets *ret);
+  bool (*away)(const struct door *d); /* NULL, or: what it is sent waits, as nobody is connected */
   void (*more)(struct door *d, bool more);
   /* Gives the peer credit to send n more bytes: n received bytes were handled, or the window grows by n. The way may be gone
    * already. */

@@ -10,6 +10,19 @@ nanotime mqtt_door_deadline(const struct node *n);
 /* Ends all of it, its connections first. */
 void mqtt_door_free(struct node *n);
 void mqtt_door_set_limits(struct node *n);
+/* Sessions, which are claimed, as another node may have an older one of the same client. */
+struct mqtt_claim {
+  struct id principal; /* zeros: nobody proved anything */
+  const char *client;
+  uint64_t ms;     /* when the client connected last, Unix ms */
+  uint64_t number; /* rises with each that is new or whose client has connected again */
+};
+/* Those with a number above `after`, in their order, until `tell` returns false. O(those, and what comes behind). */
+void mqtt_claims_after(const struct node *n, uint64_t after, bool (*tell)(void *ctx, const struct mqtt_claim *c), void *ctx);
+uint64_t mqtt_claim_last(const struct node *n); /* the number of the latest */
+/* Another node has this client's session since `ms`, by our clock: one that is older here ends, with its queue. False: ours is
+ * newer. */
+bool mqtt_claimed(struct node *n, const struct id *principal, struct slice client, uint64_t ms);
 /* O(clients and what they hold); base/check.h. */
 const char *mqtt_door_check(const struct node *n);
 /* Bytes of the send queues' account that its waiting frames hold; of a shared frame, their part. */

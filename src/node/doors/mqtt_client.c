@@ -118,6 +118,7 @@ static void admit(struct door *d) {
 static void brief(struct door *d) {
   if (of(d)) mqtt_arrival_in_vain(of(d)->n, &of(d)->remote);
 }
+static bool away(const struct door *d) { return of(d) && !of(d)->link; }
 static void nothing(struct door *d) { (void)d; }
 static void pays(struct door *d, struct bucket *units) {
   if (of(d)) of(d)->units = units;
@@ -143,6 +144,7 @@ static const struct door_ops ops = {.version = version,
                                     .progress = progress,
                                     .written = written,
                                     .offsets = offsets,
+                                    .away = away,
                                     .more = more,
                                     .resume = resume,
                                     .credit = resume,
@@ -184,7 +186,7 @@ static void say_connect(struct mqtt_client *c) {
                   .connect = {.version = slice_str("1.0"),
                               .node_id = slice_of(c->id.b, ID_LEN),
                               .realm_id = slice_str(c->n->realm),
-                              .caps = CAP_PUBSUB | CAP_ACK | CAP_NOTICE,
+                              .caps = CAP_PUBSUB | CAP_ACK | CAP_NOTICE | CAP_HEADERS | CAP_GROUPS,
                               .instance = slice_of(hash, INSTANCE_LEN),
                               .name = slice_str(c->name)}};
   int err = mqtt_hand_in(c, &m);
@@ -308,6 +310,7 @@ static void adopt(struct mqtt_client *c, struct mqtt_client *old) {
   c->filter_count = old->filter_count;
   old->filter_count = 0;
   if (old->s) session_drained(old->s);
+  if (old->s && c->s) session_goes_on(old->s, c->s);
   if (old->closed) end_session(old); /* else its subscriptions would count beside those that are made below */
   for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++) {
     uint64_t ref = old->later[i].ref;
@@ -345,8 +348,44 @@ static void let_in(struct mqtt_client *c) {
     snprintf(c->name, sizeof c->name, "%.*s", (int)name.n, (const char *)name.p);
   }
   if (old && !c->old_over && c->ms) adopt(c, old);
+  if (!err) {
+    c->claim = ++n->mqtt->last_claim;
+    c->claim_ms = node_unix_ms(n);
+    list_remove(&c->all); /* in the order of their claims */
+    list_append(&n->mqtt->clients, &c->all);
+  }
   if (!err) mqtt_resume(l->conn, n->now);
   mqtt_dirty(c);
+}
+
+/* ---- claims ----------------------------------------------------------------------------------------------------------------
+ */
+static struct mqtt_client *in_list(struct list *l) { return container_of(l, struct mqtt_client, all); }
+
+uint64_t mqtt_claim_last(const struct node *n) { return n->mqtt ? n->mqtt->last_claim : 0; }
+
+/* From the end: mostly only the latest is new. */
+void mqtt_claims_after(const struct node *n, uint64_t after, bool (*tell)(void *ctx, const struct mqtt_claim *c), void *ctx) {
+  if (mqtt_claim_last(n) <= after) return;
+  struct list *all = &n->mqtt->clients, *l = all->prev;
+  while (l != all && (!in_list(l)->claim || in_list(l)->claim > after)) l = l->prev;
+  for (l = l->next; l != all; l = l->next) {
+    const struct mqtt_client *c = in_list(l);
+    if (!c->claim || !c->ms) continue;
+    if (!tell(ctx, &(struct mqtt_claim){c->principal, c->name, c->claim_ms, c->claim})) return;
+  }
+}
+
+bool mqtt_claimed(struct node *n, const struct id *principal, struct slice client, uint64_t ms) {
+  struct mqtt_session *ms_here = n->mqtt ? mqtt_session_find(n->mqtt->sessions, client) : NULL;
+  struct mqtt_client *c = ms_here ? client_of(ms_here) : NULL;
+  if (!c || !id_eq(&c->principal, principal)) return true;
+  if (c->claim_ms >= ms) return false;
+  n->mqtt->claimed++;
+  log_info(n->log, "mqtt_session_claimed",
+           "name=\"%s\" text=\"its client has connected to another node; what waited for it here is gone\"", c->name);
+  mqtt_session_end(ms_here, MQTT_TAKEN_OVER, "the client has a session at another node", true, n->now);
+  return true;
 }
 
 /* ---- ends ------------------------------------------------------------------------------------------------------------------

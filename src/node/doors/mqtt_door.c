@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "base/utf8.h"
+#include "node/doors/mqtt_headers.h"
 #include "node/doors/mqtt_state.h"
 #include "node/receive.h"
 #include "node/session/parcel.h"
@@ -98,16 +99,24 @@ static enum mqtt_verdict on_publish(void *conn, const struct mqtt_arrival *a, st
   *ret = (struct mqtt_answer){.reason = MQTT_UNSPECIFIED, .why = "the session is over"};
   if (!is_in(c)) return MQTT_HOLD; /* its end is on its way */
   if (c->window <= 0) return MQTT_HOLD;
+  struct mqtt_headers h;
+  int err = mqtt_headers_from(a->props, &h, &ret->why);
+  if (err) {
+    ret->reason = (uint8_t)mqtt_reason_of(err);
+    return MQTT_REFUSED;
+  }
   struct msg m = {.type = MSG_PUBLISH,
                   .publish = {.topic = a->name,
                               .payload = a->payload,
                               .qos = a->qos ? 1 : 0,
                               .retain = a->retain,
+                              .headers = h.list,
+                              .expires_ms = mqtt_expires_ms(a->props),
                               .ref = a->ref,
                               .has_ref = a->ref != 0}};
   c->now.ref = a->ref;
   c->now.answered = false;
-  int err = mqtt_hand_in(c, &m);
+  err = mqtt_hand_in(c, &m);
   c->now.ref = 0;
   if (err || c->now.answered) {
     if (!err) err = c->now.err;
@@ -147,7 +156,7 @@ static void on_refused(void *conn, struct slice topic, enum mqtt_reason reason, 
 /* What made room, has expired, is larger than its client takes, or was refused by it. */
 static void on_acked(void *session, uint64_t ref, uint8_t reason) {
   struct mqtt_client *c = session;
-  (void)ref;
+  if (ref && c->s) session_acked(c->s, ref); /* of a message that it got as a member of a group */
   if (!MQTT_REASON_IS_ERROR(reason)) return;
   c->n->mqtt->lost++;
   if (bucket_take(&c->n->mqtt->lines, 2.0, 20.0, c->n->now))
@@ -161,10 +170,18 @@ static void on_will(void *session, struct mqtt_message *m, uint8_t qos, bool ret
   char name[NAME_MAX_LEN + 1];
   const char *why;
   size_t len;
+  struct mqtt_props props;
+  struct mqtt_headers h;
   if (!is_in(c) || name_from_mqtt_topic(mqtt_message_topic(m), name, &len, &why)) return;
-  struct msg w = {
-      .type = MSG_PUBLISH,
-      .publish = {.topic = slice_of(name, len), .payload = mqtt_message_payload(m), .qos = qos ? 1 : 0, .retain = retain}};
+  mqtt_message_read(m, &props);
+  if (mqtt_headers_from(&props, &h, &why)) h.list.count = 0; /* as many may a publish have; the will itself is worth more */
+  struct msg w = {.type = MSG_PUBLISH,
+                  .publish = {.topic = slice_of(name, len),
+                              .payload = mqtt_message_payload(m),
+                              .qos = qos ? 1 : 0,
+                              .retain = retain,
+                              .headers = h.list,
+                              .expires_ms = m->expires == TIME_NEVER ? 0 : parcel_ms_left(m->expires, c->n->now)}};
   (void)mqtt_hand_in(c, &w);
 }
 
@@ -307,7 +324,7 @@ void mqtt_door_free(struct node *n) {
   }
   mqtt_sessions_free(rooms->sessions);
   list_for_safe(it, &rooms->clients) mqtt_client_free(container_of(it, struct mqtt_client, all));
-  mqtt_message_unref(rooms->last);
+  mqtt_forget_last(rooms);
   mqtt_addresses_done(n);
   mem_free(mqtt_mem(n), rooms->hosts);
   mem_free(mqtt_mem(n), rooms->origins);
@@ -343,8 +360,7 @@ void mqtt_door_step(struct node *n) {
     }
     if (node_spent(n)) break;
   }
-  mqtt_message_unref(rooms->last);
-  rooms->last = NULL;
+  mqtt_forget_last(rooms);
   n->mqtt_now = (struct mqtt_now){mqtt_sessions_count(rooms->sessions),
                                   rooms->link_count,
                                   rooms->refused,
@@ -356,7 +372,10 @@ void mqtt_door_step(struct node *n) {
                                   rooms->ended,
                                   rooms->filters_lost,
                                   rooms->offline_count,
-                                  rooms->evicted};
+                                  rooms->evicted,
+                                  rooms->unsaid,
+                                  mqtt_sessions_stats(rooms->sessions)->expired,
+                                  rooms->claimed};
 }
 
 nanotime mqtt_door_deadline(const struct node *n) {

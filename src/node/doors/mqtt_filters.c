@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "node/doors/mqtt_state.h"
 #include "node/session/session.h"
+#include "wire/group.h"
 
 struct mqtt_filter_entry *mqtt_filter_find(const struct mqtt_client *c, struct slice pattern) {
   list_for(it, &c->filters) {
@@ -20,12 +21,20 @@ static void set(struct mqtt_filter_entry *f, const struct mqtt_subscription *sub
   f->as_published = sub->retain_as_published;
 }
 
-struct mqtt_filter_entry *mqtt_filter_add(struct mqtt_client *c, const struct mqtt_subscription *sub) {
-  struct mqtt_filter_entry *f = mem_alloc(mqtt_mem(c->n), sizeof *f + sub->pattern_len + 1);
+/* The native pattern, of a shared subscription with the group's name behind it. */
+static int key_of(const struct mqtt_subscription *sub, char ret_key[NAME_MAX_LEN + 1], size_t *ret_len) {
+  if (sub->share.n) return group_key(sub->share, slice_of(sub->pattern, sub->pattern_len), ret_key, ret_len);
+  memcpy(ret_key, sub->pattern, sub->pattern_len + 1);
+  *ret_len = sub->pattern_len;
+  return 0;
+}
+
+struct mqtt_filter_entry *mqtt_filter_add(struct mqtt_client *c, const struct mqtt_subscription *sub, struct slice key) {
+  struct mqtt_filter_entry *f = mem_alloc(mqtt_mem(c->n), sizeof *f + key.n + 1);
   if (!f) return NULL;
-  *f = (struct mqtt_filter_entry){.len = (uint16_t)sub->pattern_len};
-  memcpy(f->pattern, sub->pattern, sub->pattern_len);
-  f->pattern[sub->pattern_len] = 0;
+  *f = (struct mqtt_filter_entry){.len = (uint16_t)key.n};
+  memcpy(f->pattern, key.p, key.n);
+  f->pattern[key.n] = 0;
   set(f, sub);
   list_init(&f->all);
   list_append(&c->filters, &f->all);
@@ -41,9 +50,15 @@ void mqtt_filter_drop(struct mqtt_client *c, struct mqtt_filter_entry *f) {
 }
 
 static int ask(struct mqtt_client *c, enum msg_type type, const struct mqtt_filter_entry *f, uint8_t retained, uint64_t ref) {
-  struct slice pattern = slice_of(f->pattern, f->len);
+  struct slice key = slice_of(f->pattern, f->len), pattern = group_pattern(key), group = SLICE_NONE;
+  char name[NAME_MAX_LEN + 1];
+  if (pattern.n < key.n) {
+    name_segment_value(group_name(key), name, &group.n);
+    group.p = (const uint8_t *)name;
+  }
   struct msg m = {.type = type,
-                  .subscribe = {.topics = {.count = 1, .items = &pattern},
+                  .subscribe = {.group = group,
+                                .topics = {.count = 1, .items = &pattern},
                                 .qos = f->qos,
                                 .own = !f->no_local,
                                 .retained = retained,
@@ -140,18 +155,20 @@ enum mqtt_verdict mqtt_subscribe(struct mqtt_client *c, const struct mqtt_subscr
   static const uint8_t retained[] = {RETAINED_ALWAYS, RETAINED_IF_NEW, RETAINED_NEVER};
   struct mqtt_request *r = &c->request;
   uint8_t granted = sub->qos ? 1 : 0;
-  if (sub->share.n) {
-    ret->reason = MQTT_NO_SHARED;
-    ret->why = "shared subscriptions are not available here";
+  char key[NAME_MAX_LEN + 1];
+  size_t len;
+  if (r->state != MQTT_IDLE) return outcome(c, ret, granted);
+  if (key_of(sub, key, &len)) {
+    ret->reason = MQTT_BAD_FILTER;
+    ret->why = "a group's name has with its filter at most 253 bytes and 31 levels here";
     return MQTT_REFUSED;
   }
-  if (r->state != MQTT_IDLE) return outcome(c, ret, granted);
-  struct mqtt_filter_entry *f = mqtt_filter_find(c, slice_of(sub->pattern, sub->pattern_len));
+  struct mqtt_filter_entry *f = mqtt_filter_find(c, slice_of(key, len));
   r->is_new = f == NULL;
   if (f) r->was = *f;
   if (f)
     set(f, sub);
-  else if (!(f = mqtt_filter_add(c, sub)))
+  else if (!(f = mqtt_filter_add(c, sub, slice_of(key, len))))
     return no_memory(ret);
   mqtt_sys_asks(f, sub->retain_handling == 0 || (sub->retain_handling == 1 && r->is_new));
   r->entry = f;
@@ -166,7 +183,9 @@ enum mqtt_verdict mqtt_subscribe(struct mqtt_client *c, const struct mqtt_subscr
 enum mqtt_verdict mqtt_unsubscribe(struct mqtt_client *c, const struct mqtt_subscription *sub, struct mqtt_answer *ret) {
   struct mqtt_request *r = &c->request;
   if (r->state != MQTT_IDLE) return outcome(c, ret, MQTT_SUCCESS);
-  struct mqtt_filter_entry *f = sub->share.n ? NULL : mqtt_filter_find(c, slice_of(sub->pattern, sub->pattern_len));
+  char key[NAME_MAX_LEN + 1];
+  size_t len;
+  struct mqtt_filter_entry *f = key_of(sub, key, &len) ? NULL : mqtt_filter_find(c, slice_of(key, len));
   if (!f) {
     ret->reason = MQTT_NO_SUBSCRIPTION;
     return MQTT_ACCEPTED;

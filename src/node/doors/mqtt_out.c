@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "node/doors/mqtt_headers.h"
 #include "node/doors/mqtt_state.h"
 #include "node/session/session.h"
 #include "wire/frame.h"
@@ -23,16 +24,57 @@ static bool matches(const struct mqtt_filter_entry *f, struct slice topic) {
   return pattern_match(slice_of(f->pattern, f->len), topic);
 }
 
-static void match(const struct mqtt_client *c, struct slice topic, struct wanted *w) {
+/* group: the message is for the client as a member of that one; n = 0: for its other subscriptions. */
+static void match(const struct mqtt_client *c, struct slice topic, struct slice group, struct wanted *w) {
   *w = (struct wanted){0};
   list_for(it, &c->filters) {
     const struct mqtt_filter_entry *f = container_of(it, const struct mqtt_filter_entry, all);
-    if (!matches(f, topic)) continue;
+    if (group.n ? !slice_eq(slice_of(f->pattern, f->len), group) : !matches(f, topic)) continue;
     w->any = true;
     w->as_published |= f->as_published;
     if (f->qos > w->qos) w->qos = f->qos;
     if (f->id && w->id_count < MQTT_MOST_IDS) w->ids[w->id_count++] = f->id;
   }
+}
+
+void mqtt_forget_last(struct mqtt_rooms *rooms) {
+  mqtt_message_unref(rooms->last);
+  shbuf_unref(rooms->last_headers);
+  rooms->last = NULL;
+  rooms->last_headers = NULL;
+}
+
+static bool is_last(const struct mqtt_rooms *rooms, const struct msg_publish *m) {
+  struct slice headers = rooms->last_headers ? shbuf_view(rooms->last_headers) : SLICE_NONE;
+  return rooms->last && slice_eq(slice_of(rooms->last_topic, rooms->last_topic_len), m->topic) &&
+         slice_eq(mqtt_message_payload(rooms->last), m->payload) && rooms->last_expires_ms == m->expires_ms &&
+         slice_eq(headers, m->headers.raw);
+}
+
+/* Keeps it for its other receivers, but for lack of memory. */
+static void set_last(struct mqtt_client *c, const struct msg_publish *m, struct mqtt_message *made) {
+  struct mqtt_rooms *rooms = c->n->mqtt;
+  struct shbuf *headers = m->headers.count ? shbuf_dup(mqtt_mem(c->n), m->headers.raw) : NULL;
+  if (m->headers.count && !headers) return;
+  mqtt_forget_last(rooms);
+  rooms->last = mqtt_message_ref(made);
+  rooms->last_headers = headers;
+  rooms->last_expires_ms = m->expires_ms;
+  rooms->last_topic_len = (uint16_t)m->topic.n;
+  memcpy(rooms->last_topic, m->topic.p, m->topic.n);
+  mqtt_dirty(c); /* so that it is given back by the turn's end */
+}
+
+static struct mqtt_message *make(struct mqtt_client *c, const struct msg_publish *m, struct slice topic) {
+  struct mqtt_said said;
+  if (!m->headers.count) return mqtt_message_new(mqtt_mem(c->n), topic, m->payload, NULL, c->n->now);
+  mqtt_headers_to(m->headers, &said);
+  c->n->mqtt->unsaid += said.left_out;
+  if (said.left_out && bucket_take(&c->n->mqtt->lines, 2.0, 20.0, c->n->now))
+    log_warn(c->n->log, "mqtt_headers_unsaid",
+             "topic=\"%.*s\" headers=%u text=\"their values are no text, or not what their names say\"", (int)m->topic.n,
+             (const char *)m->topic.p, said.left_out);
+  return mqtt_message_new(mqtt_mem(c->n), topic, m->payload, &said.props, c->n->now);
 }
 
 /* The message as MQTT has it: what was sent last is kept for its other receivers. NULL: no memory, or MQTT cannot say its
@@ -43,9 +85,7 @@ static struct mqtt_message *message_of(struct mqtt_client *c, const struct msg_p
   const char *why;
   size_t len;
   *ret_unnamed = false;
-  if (rooms->last && slice_eq(slice_of(rooms->last_topic, rooms->last_topic_len), m->topic) &&
-      slice_eq(mqtt_message_payload(rooms->last), m->payload))
-    return mqtt_message_ref(rooms->last);
+  if (is_last(rooms, m)) return mqtt_message_ref(rooms->last);
   if (name_to_mqtt(m->topic, text, &len, &why)) {
     *ret_unnamed = true;
     rooms->unnamed++;
@@ -54,13 +94,10 @@ static struct mqtt_message *message_of(struct mqtt_client *c, const struct msg_p
                (const char *)m->topic.p, why);
     return NULL;
   }
-  struct mqtt_message *made = mqtt_message_new(mqtt_mem(c->n), slice_of(text, len), m->payload, NULL, c->n->now);
+  struct mqtt_message *made = make(c, m, slice_of(text, len));
   if (!made) return NULL;
-  mqtt_message_unref(rooms->last);
-  rooms->last = mqtt_message_ref(made);
-  rooms->last_topic_len = (uint16_t)m->topic.n;
-  memcpy(rooms->last_topic, m->topic.p, m->topic.n);
-  mqtt_dirty(c); /* so that it is given back by the turn's end */
+  if (m->expires_ms) made->expires = time_add(c->n->now, m->expires_ms * NS_MS);
+  set_last(c, m, made);
   return made;
 }
 
@@ -75,13 +112,18 @@ static int lost(struct mqtt_client *c, int err) {
 static int deliver(struct mqtt_client *c, const struct msg_publish *m) {
   struct wanted w;
   bool unnamed;
-  match(c, m->topic, &w);
+  struct msg_list groups = m->groups;
+  struct slice group = SLICE_NONE;
+  (void)msg_list_next(&groups, &group);
+  match(c, m->topic, group, &w);
   if (!w.any || !c->ms) return 0;
+  if (m->has_ref && !w.qos && c->s) session_acked(c->s, m->ref); /* nobody will acknowledge it */
   struct mqtt_message *message = message_of(c, m, &unnamed);
   if (!message) return unnamed ? 0 : lost(c, MACULA_ENOMEM);
   struct mqtt_to to = {.message = message,
                        .ids = w.ids,
                        .id_count = w.id_count,
+                       .ref = m->has_ref ? m->ref : 0,
                        .qos = m->qos && w.qos ? 1 : 0,
                        .retain = m->retain && (m->replay || w.as_published),
                        .keep = c->overdue};
@@ -99,6 +141,7 @@ int mqtt_wait(struct mqtt_client *c, struct slice frame, struct shbuf *shared) {
   struct mqtt_waiting *w = mem_alloc(mqtt_mem(c->n), sizeof *w);
   if (!w) return MACULA_ENOMEM;
   list_init(&w->all);
+  w->since = c->n->now;
   w->frame = shared ? shbuf_ref(shared) : shbuf_dup(mqtt_mem(c->n), frame);
   if (!w->frame) {
     mem_free(mqtt_mem(c->n), w);
@@ -109,16 +152,22 @@ int mqtt_wait(struct mqtt_client *c, struct slice frame, struct shbuf *shared) {
   return 0;
 }
 
-static int deliver_frame(struct mqtt_client *c, struct slice frame) {
+/* waited: since the frame came. */
+static int deliver_frame(struct mqtt_client *c, struct slice frame, uint64_t waited) {
   struct msg m;
   if (msg_decode(MSG_PUBLISH, slice_of(frame.p + FRAME_HEADER_LEN, frame.n - FRAME_HEADER_LEN), &m)) return 0;
+  if (m.publish.expires_ms && m.publish.expires_ms <= waited / NS_MS) {
+    c->n->stats.expired++;
+    return 0;
+  }
+  if (m.publish.expires_ms) m.publish.expires_ms -= waited / NS_MS;
   return deliver(c, &m.publish);
 }
 
 void mqtt_flush_waiting(struct mqtt_client *c) {
   while (!list_empty(&c->waiting)) {
     struct mqtt_waiting *w = container_of(c->waiting.next, struct mqtt_waiting, all);
-    if (c->ms && deliver_frame(c, shbuf_view(w->frame)) == MACULA_EFULL) return;
+    if (c->ms && deliver_frame(c, shbuf_view(w->frame), time_since(c->n->now, w->since)) == MACULA_EFULL) return;
     list_remove(&w->all);
     c->waiting_bytes -= w->frame->len;
     c->progress = c->n->now;
@@ -164,7 +213,7 @@ int mqtt_take_frame(struct mqtt_client *c, struct slice frame, struct shbuf *sha
     while (c->heir) c = c->heir;
     bool early = !c->ms && !c->closed && c->link; /* on its way to the session that it replaces, and goes on with */
     if (early || !list_empty(&c->waiting)) return mqtt_wait(c, frame, shared);
-    return deliver_frame(c, frame) == MACULA_EFULL ? mqtt_wait(c, frame, shared) : 0;
+    return deliver_frame(c, frame, 0) == MACULA_EFULL ? mqtt_wait(c, frame, shared) : 0;
   }
   if (msg_decode(type, slice_of(frame.p + FRAME_HEADER_LEN, frame.n - FRAME_HEADER_LEN), &m)) return 0;
   if (type == MSG_ACK) take_ack(c, &m.ack);

@@ -33,12 +33,13 @@ struct mqtt_filter_entry {
   bool no_local, as_published;
   bool sys_new; /* of $SYS: what is there is yet to be sent */
   uint16_t len;
-  char pattern[]; /* native, stored form */
+  char pattern[]; /* native, stored form; of a shared subscription with its group's name (wire/group.h) */
 };
 
 struct mqtt_waiting { /* a frame that the state machine does not take now */
   struct list all;    /* mqtt_client.waiting */
   struct shbuf *frame;
+  nanotime since;
 };
 
 struct mqtt_later { /* a PUBLISH whose end is not known; ref 0: free */
@@ -87,6 +88,7 @@ struct mqtt_client {
   char user[ACCESS_MAX_NAME + 1]; /* as it says; empty: it names none */
   uint8_t *password;              /* until it is judged; NULL: none */
   size_t password_len;
+  uint64_t claim, claim_ms; /* while it has an MQTT session: its number, and when it connected */
   struct mqtt_client *heir; /* another native session goes on with this one's MQTT session */
   struct list filters;
   uint32_t filter_count;
@@ -136,16 +138,20 @@ struct mqtt_rooms {
   uint32_t offline_count;
   uint64_t evicted; /* sessions of these, for room */
   struct mqtt_sessions *sessions;
-  struct mqtt_message *last; /* the message delivered last, for its other receivers, */
+  struct mqtt_message *last;  /* the message delivered last, for its other receivers, */
+  struct shbuf *last_headers; /* its headers; NULL: it has none */
+  uint64_t last_expires_ms;
   uint16_t last_topic_len;
   char last_topic[NAME_MAX_LEN]; /* with its native name */
-  uint64_t last_serial;
+  uint64_t last_serial, last_claim;
   nanotime sweep_at;
   uint32_t client_count, link_count;
   uint64_t refused, unnamed, lost;   /* connections; topics that MQTT cannot say; messages that a full queue lost */
   uint64_t ended, paused;            /* connections, for what their clients did; not read for a while, for their pings */
   uint64_t web_refused, tls_refused; /* handshakes of WebSocket, and frames that ended a connection; handshakes of TLS */
   uint64_t filters_lost;             /* of resumed sessions, as they were refused */
+  uint64_t unsaid;                   /* headers that MQTT cannot say */
+  uint64_t claimed;                  /* sessions that other nodes have */
   struct bucket lines;
   struct mqtt_sys sys;
   struct htab addresses; /* mqtt_address.h: of connections, and of those that were some time ago */
@@ -178,7 +184,7 @@ size_t mqtt_client_unsent(const struct mqtt_client *c);
 
 /* mqtt_filters.c */
 struct mqtt_filter_entry *mqtt_filter_find(const struct mqtt_client *c, struct slice pattern);
-struct mqtt_filter_entry *mqtt_filter_add(struct mqtt_client *c, const struct mqtt_subscription *sub);
+struct mqtt_filter_entry *mqtt_filter_add(struct mqtt_client *c, const struct mqtt_subscription *sub, struct slice key);
 void mqtt_filter_drop(struct mqtt_client *c, struct mqtt_filter_entry *f);
 enum mqtt_verdict mqtt_subscribe(struct mqtt_client *c, const struct mqtt_subscription *sub, struct mqtt_answer *ret);
 enum mqtt_verdict mqtt_unsubscribe(struct mqtt_client *c, const struct mqtt_subscription *sub, struct mqtt_answer *ret);
@@ -193,6 +199,7 @@ int mqtt_take_frame(struct mqtt_client *c, struct slice frame, struct shbuf *sha
 /* Hands over what waits, as far as the state machine takes it. */
 void mqtt_flush_waiting(struct mqtt_client *c);
 int mqtt_wait(struct mqtt_client *c, struct slice frame, struct shbuf *shared);
+void mqtt_forget_last(struct mqtt_rooms *rooms);
 
 /* mqtt_link.c */
 void mqtt_link_step(struct mqtt_link *l); /* may free it */

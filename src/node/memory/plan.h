@@ -17,7 +17,7 @@
 #define PLAN_PASSWORD 96u         /* a password that was right */
 #define PLAN_PASSWORD_CHECK 1664u /* one that is checked */
 #define PLAN_ACCOUNT 352u         /* what an identity uses */
-#define PLAN_FANOUT (8u << 10)    /* a message that many get: its encoded forms, if they are small */
+#define PLAN_FANOUT (16u << 10)   /* a message that many get: its encoded forms, if they are small */
 #define PLAN_FLOW 20u             /* client: what is kept of readers with long queues, and of publishers that wait for them; */
 #define PLAN_FLOWS (8u << 10)     /* and for few clients */
 #define PLAN_PACE 160u            /* connection that waits for a reader at another node, or at one for a reader here */
@@ -25,9 +25,10 @@
 #define PLAN_SERVICE 560u         /* service with a name of 255 bytes and a provider of its own */
 #define PLAN_CALL 848u            /* pending call of such a procedure, without its arguments */
 #define PLAN_DISCOVERED 4608u     /* such a procedure with 32 nodes that provide it, being looked up again */
-#define PLAN_RETAINED 192u        /* retained message beside its topic and payload */
+#define PLAN_RETAINED 320u        /* retained message beside its topic and payload */
 #define PLAN_GONE 320u            /* topic that was cleared, and stands in the file yet */
 #define PLAN_DISK_JOB (64u << 10) /* what is being written to it */
+#define PLAN_WILL 64u             /* a client's will, with its share of those that wait */
 #define PLAN_DEDUP 184u           /* message id */
 #define PLAN_INFLIGHT 256u        /* QoS 1 message that another node has not acknowledged */
 #define PLAN_GET 832u             /* new subscription, and what other nodes told it */

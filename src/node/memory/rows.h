@@ -33,6 +33,8 @@
     PLAN_HANDSHAKE, connections(l) * PLAN_KEYS + PLAN_HTTP_CONNECTIONS * PLAN_HANDSHAKE + PLAN_TLS_SHARED, f->quic.half_open,  \
     0, 0, 0)                                                                                                                   \
   X(SEND, 1, "send_queues", "what waits for clients", "send_pool", 0, 0, l->send_pool, 0, f->n->stats.dropped, 0, 0)           \
+  X(OWN, 0, "own", "wills of clients, and events that wait", "max_clients", 0, 0,                                              \
+    (uint64_t)l->max_clients *PLAN_WILL + (256u << 10), f->n->messages.own.count, f->n->messages.own.lost, 0, 0)               \
   X(MQTT, 1, "mqtt", "clients of MQTT, and what waits for them", "mqtt_pool", 0, 0, l->mqtt_pool, f->n->mqtt_now.sessions,     \
     f->n->mqtt_now.refused, f->n->mqtt_now.evicted, 0)                                                                         \
   X(RECEIVE, 1, "receive", "unfinished frames", "receive_pool", 0, 0, l->receive_pool, 0, 0, 0, 0)                             \

@@ -6,6 +6,7 @@
 #include "node/messages/spread.h"
 #include "node/session/session.h"
 #include "node/trust/account.h"
+#include "wire/names.h"
 
 /* ---- matching --------------------------------------------------------------------------------------------------------------
  *
@@ -49,6 +50,10 @@ int deliver_match(struct node *n, struct session *from, struct slice topic, stru
 /* An error only if nobody has a copy; where others have one, this receiver loses it. */
 static int hand_over(struct fanout *f, struct session *to, uint64_t qos, uint64_t *cut) {
   struct parcel *p = NULL;
+  if (f->expires <= f->n->now) {
+    f->n->stats.expired++;
+    return 0;
+  }
   int err = fanout_for(f, to, &p);
   if (err && !fanout_has_form(f)) return err;
   if (parcel_deliver(f->n, to, p) || !qos) return 0;
@@ -93,13 +98,13 @@ int deliver_begin(struct node *n, struct session *from, struct topic_subscriber 
   struct fanout f;
   struct delivery *d = NULL;
   int err = 0;
-  bool whole = false;
+  bool whole = false, of_node = name_is_reserved(m->topic);
   assert(!n->messages.rest);
   fanout_init(&f, n, m, by);
   if (from) f.own = from->serial;
   for (; hit && !err; hit = hit->next_hit) {
     struct session *to = hit->user;
-    if (!deliver_is_for(hit, from)) continue;
+    if (!deliver_is_for(hit, from) || (of_node && !(hit->flags & TOPIC_OF_NODE))) continue;
     own += from && to->account == from->account;
     if (d) {
       assert(d->count < d->most);

@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "node/trust/account.h"
+#include "wire/headers.h"
 
 #define NS(ms) ((ms) < UINT64_MAX / NS_MS ? (ms)*NS_MS : TIME_NEVER)
 
@@ -34,11 +35,20 @@ struct mem *node_retained_mem(struct node *n) {
 int node_retained_restore(struct node *n, const struct retained_record *r) {
   struct retained *t = &n->messages.retained;
   struct principal_name name;
-  struct shbuf *payload = NULL;
+  struct shbuf *payload = NULL, *headers = NULL;
+  const char *why;
+  bool has_headers = r->headers.n && !headers_check((struct msg_list){.count = r->header_count, .raw = r->headers}, &why);
   struct id by;
   if (r->payload.n && !(payload = shbuf_dup(&n->rows.mem[ROW_RETAINED], r->payload))) return MACULA_RETAIN_FULL;
+  if (has_headers && !(headers = shbuf_dup(&n->rows.mem[ROW_RETAINED], r->headers))) {
+    shbuf_unref(payload);
+    return MACULA_RETAIN_FULL;
+  }
   int err = retained_set(t, &(struct retained_message){.topic = r->topic,
                                                        .payload = payload,
+                                                       .headers = headers,
+                                                       .header_count = has_headers ? r->header_count : 0,
+                                                       .expires = r->expires_ms ? NS(r->expires_ms) : 0,
                                                        .owner = r->payload.n ? account_owner(n, r->owner) : NULL,
                                                        .ms = r->ms,
                                                        .now = disk_time(n, r->ms),
@@ -46,6 +56,7 @@ int node_retained_restore(struct node *n, const struct retained_record *r) {
                                                        .qos = r->qos > 1 ? 1 : r->qos,
                                                        .restored = true});
   shbuf_unref(payload);
+  shbuf_unref(headers);
   if (err || !payload || !r->origin.n || principal_read(r->origin, &name)) return err;
   memcpy(by.b, r->node.p, ID_LEN);
   struct principal *p = principals_get(&n->sessions.principals, &name, &by);

@@ -139,9 +139,13 @@ static bool is_worth_it(const struct ask *a, struct session *to) {
 
 /* Calls fn for each that gets the message but the publisher itself, until it returns true; returns for whom. */
 static struct session *each(struct ask *a, struct topic_subscriber *hit, const struct listeners *to,
-                            bool (*fn)(struct ask *a, struct session *to)) {
+                            const struct group_picks *picks, bool (*fn)(struct ask *a, struct session *to)) {
   for (; hit; hit = hit->next_hit)
     if (hit->user != a->from && deliver_is_for(hit, a->from) && fn(a, hit->user)) return hit->user;
+  for (uint32_t i = 0; i < picks->count; i++) {
+    struct session *s = picks->at[i].member ? topic_sub_subscriber(picks->at[i].member)->user : NULL;
+    if (s && s != a->from && fn(a, s)) return s;
+  }
   for (uint32_t i = 0; i < to->count; i++) {
     struct session *link = to->peers[i]->link;
     if (link && link->state == SESSION_IN && fn(a, link)) return link;
@@ -186,16 +190,17 @@ static void begin(const struct ask *a, struct session *to) {
                                                            : time_add(n->now, LOOK_EVERY));
 }
 
-bool hold_publish(struct session *s, const struct msg_publish *m, struct topic_subscriber *hit, const struct listeners *to) {
+bool hold_publish(struct session *s, const struct msg_publish *m, struct topic_subscriber *hit, const struct listeners *to,
+                  const struct group_picks *picks) {
   struct ask a = {.from = s,
-                  .need = m->topic.n + m->payload.n + BESIDE,
+                  .need = m->topic.n + m->payload.n + m->headers.raw.n + BESIDE,
                   .kind = m->qos    ? BUDGET_KIND_QOS1
                           : m->wait ? BUDGET_KIND_WAIT
                                     : BUDGET_KIND_QOS0,
                   .least_queued = SIZE_MAX,
                   .next_queued = SIZE_MAX};
-  (void)each(&a, hit, to, asked);
-  struct session *reader = a.later ? each(&a, hit, to, chosen) : NULL;
+  (void)each(&a, hit, to, picks, asked);
+  struct session *reader = a.later ? each(&a, hit, to, picks, chosen) : NULL;
   if (reader)
     begin(&a, reader);
   else if (a.first)

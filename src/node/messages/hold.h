@@ -19,9 +19,11 @@
 #include "node/state.h"
 
 struct listeners;
+struct group_picks;
 /* Whether the publish must wait, so that its frame is to stay unread; else nothing has changed. hit: this node's subscribers
  * (deliver_match); NULL: none. to: the other nodes. */
-bool hold_publish(struct session *s, const struct msg_publish *m, struct topic_subscriber *hit, const struct listeners *to);
+bool hold_publish(struct session *s, const struct msg_publish *m, struct topic_subscriber *hit, const struct listeners *to,
+                  const struct group_picks *picks);
 void hold_tick(struct node *n); /* once a turn, at its begin: time, and accounts */
 /* The next one that goes on, which is held no more; NULL: none now. Until the next call the others that wait for the same
  * reader are not before it. */

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "node/messages/deliver.h"
 #include "node/messages/disk.h"
+#include "node/messages/groups.h"
 #include "node/messages/hold.h"
 #include "node/messages/pace.h"
 #include "node/messages/recall.h"
@@ -14,6 +15,7 @@
 #include "node/session/topics.h"
 #include "node/trust/account.h"
 #include "node/trust/judge.h"
+#include "wire/headers.h"
 #include "wire/names.h"
 
 /* ---- publish ---------------------------------------------------------------------------------------------------------------
@@ -31,32 +33,54 @@ int publish_local(struct node *n, struct session *link, const struct msg_publish
 
 /* Who gets it, here and at other nodes; of one that is sent again those here have it already. */
 static int find(struct session *s, const struct msg_publish *m, bool again, struct topic_subscriber **ret_hit,
-                struct listeners *ret_to) {
+                struct listeners *ret_to, struct group_picks *ret_picks) {
   int err = again ? 0 : deliver_match(s->node, s, m->topic, ret_hit);
-  return err ? err : spread_find(s->node, m, ret_to);
+  struct topic_group *ours = again ? NULL : topic_index_groups(s->node->messages.topics);
+  return err ? err : spread_find(s, m, ours, again, ret_to, ret_picks);
 }
 
 /* ms: when this node accepted the message, Unix time. */
 static int retain(struct session *s, const struct msg_publish *m, struct principal *by, uint64_t ms, const char **ret_text) {
   struct node *n = s->node;
-  struct shbuf *payload = NULL;
+  struct shbuf *payload = NULL, *headers = NULL;
   const struct retained_entry *had = retained_find(&n->messages.retained, m->topic);
   bool more = m->payload.n && !(had && s->account && had->owner == &s->account->retained);
   int err = more ? account_has_room(s, QUOTA_RETAINED, 0, ret_text) : 0;
   if (err) return err;
   if (m->payload.n && !(payload = shbuf_dup(&n->rows.mem[ROW_RETAINED], m->payload))) return MACULA_RETAIN_FULL;
-  err = retained_set(&n->messages.retained, &(struct retained_message){.topic = m->topic,
-                                                                       .payload = payload,
-                                                                       .owner = s->account ? &s->account->retained : NULL,
-                                                                       .ms = ms,
-                                                                       .now = disk_time(n, UINT64_MAX),
-                                                                       .slashes = m->slashes,
-                                                                       .qos = (uint8_t)m->qos});
+  if (payload && m->headers.count && !(headers = shbuf_dup(&n->rows.mem[ROW_RETAINED], m->headers.raw))) {
+    shbuf_unref(payload);
+    return MACULA_RETAIN_FULL;
+  }
+  uint64_t left = m->expires_ms < EXPIRES_MOST ? m->expires_ms : EXPIRES_MOST;
+  err = retained_set(&n->messages.retained,
+                     &(struct retained_message){.topic = m->topic,
+                                                .payload = payload,
+                                                .headers = headers,
+                                                .header_count = m->headers.count,
+                                                .expires = left ? time_add(disk_time(n, UINT64_MAX), left * NS_MS) : 0,
+                                                .owner = s->account ? &s->account->retained : NULL,
+                                                .ms = ms,
+                                                .now = disk_time(n, UINT64_MAX),
+                                                .slashes = m->slashes,
+                                                .qos = (uint8_t)m->qos});
   shbuf_unref(payload);
+  shbuf_unref(headers);
   if (!err) retained_set_origin(&n->messages.retained, m->topic, by);
   if (err == MACULA_QUOTA_REACHED) account_full(s, ret_text);
   if (!err) recall_published(n, m->topic, ms, !m->payload.n);
   return err;
+}
+
+int publish_retain(struct session *s, const struct msg_publish *m, struct principal *by, uint64_t ms) {
+  const char *text;
+  return retain(s, m, by, ms, &text);
+}
+
+int publish_may(struct session *s, struct slice topic, const char **ret_text) {
+  if (!name_is_reserved(topic)) return trust_allows(s, RIGHT_PUB, topic, ret_text);
+  *ret_text = "topics under com.macula are published by nodes only";
+  return MACULA_NOT_AUTHORIZED;
 }
 
 /* The key by which a message that is sent again is recognised. Base-only clients have none, since they count their ids from 1
@@ -89,9 +113,10 @@ static int find_topic(struct session *s, struct msg_publish *m, char buf[NAME_MA
     err = MACULA_FORBIDDEN;
     s->node->trust.forbidden++;
   }
+  if (!err && m->headers.count) err = headers_check(m->headers, ret_text);
   if (!err && m->brief && !msg_publish_fits(m)) err = MACULA_PAYLOAD_TOO_LARGE;
   if (err || (slot && slot->allowed == s->rights.changes)) return err;
-  err = trust_allows(s, RIGHT_PUB, m->topic, ret_text);
+  err = publish_may(s, m->topic, ret_text);
   if (!err && slot) slot->allowed = s->rights.changes;
   return err;
 }
@@ -106,6 +131,7 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   struct msg_partly partly = {0};
   struct topic_subscriber *hit = NULL;
   struct listeners to;
+  struct group_picks picks;
   bool can_tell = m.has_ref && (s->caps & CAP_ACK);
   int err = find_topic(s, &m, topic, why, &text);
   if (s->state == SESSION_OVER) return;
@@ -113,8 +139,9 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   bool again = keyed && dedup_seen(&n->messages.dedup, &key, n->now), waits = false;
   m.has_ref = false;
   m.connection = 0;
-  if (!err) err = find(s, &m, again, &hit, &to);
-  if (!err && hold_publish(s, &m, hit, &to)) return;
+  m.groups = (struct msg_list){0};
+  if (!err) err = find(s, &m, again, &hit, &to, &picks);
+  if (!err && hold_publish(s, &m, hit, &to, &picks)) return;
   m.wait = false;
   struct principal *by = err ? NULL : origin_of(s);
   if (!err) {
@@ -127,13 +154,14 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   if (!err && !again) {
     struct msg_publish local = m;
     local.retained_ms = 0;
+    if (picks.count) groups_deliver(s, &local, &picks, by, &partly.cut);
     err = hit ? deliver_begin(n, s, hit, &local, by, &partly.cut) : 0;
     n->stats.published += !err;
     if (!err && keyed) (void)dedup_add(&n->messages.dedup, &key, n->now);
   }
   /* A message that the publisher sends again, because not all nodes answered in time, goes to all nodes again: those that have
    * it already recognise it. */
-  if (!err) err = spread_publish(s, &m, &to, keyed ? &key : NULL, can_tell, given->ref, &waits, &partly);
+  if (!err) err = spread_publish(s, &m, &to, &picks, keyed ? &key : NULL, can_tell, given->ref, &waits, &partly);
   if (err && !can_tell) session_notice(s, err, text);
   if (err && s->base) session_left_out(s, err, text);
   if (!waits && given->has_ref && !deliver_tell(n, s->serial, NULL, given->ref, err, &partly))
@@ -174,6 +202,8 @@ void publish_recalled(struct session *s, const struct msg_publish *m, const stru
                             .retain = true,
                             .replay = s->door.ops->tells_replays,
                             .slashes = m->slashes,
+                            .headers = m->headers,
+                            .expires_ms = m->expires_ms,
                             .message_id = serial_next(&n->messages.made, id)};
   if (send_one(s, &out, by, false)) n->stats.dropped++;
 }
@@ -188,6 +218,8 @@ int publish_retained(struct session *s, const struct retained_entry *e) {
                           .replay = s->door.ops->tells_replays,
                           .slashes = e->slashes,
                           .message_id = serial_next(&n->messages.made, id)};
+  if (retained_is_over(e, disk_time(n, UINT64_MAX))) return 0;
+  recall_put_rest(n, e, &m);
   int err = send_one(s, &m, e->origin, true);
   return err == MACULA_ENOMEM ? MACULA_EFULL : err;
 }
@@ -197,12 +229,28 @@ int publish_retained(struct session *s, const struct retained_entry *e) {
 #define MOST_NAMES 4096 /* cursor.h: a frame has no more elements */
 #define IS_NEW 0x80u    /* beside flags: the client did not hold the pattern */
 
-/* 0 if all names are patterns, else what is wrong with *ret_bad. */
-static int check_patterns(struct msg_list names, struct slice *ret_bad) {
+static const char group_text[] = "a group's name is not empty, and has with the pattern at most 253 bytes and 31 segments";
+
+/* The pattern as it stands in the index: its stored form, with the group's name. */
+static int stored(const struct msg_subscribe *m, struct slice name, char ret_key[NAME_MAX_LEN + 1], size_t *ret_len) {
   char pattern[NAME_MAX_LEN + 1];
+  if (!m->group.p) return name_pattern(name, ret_key, ret_len);
+  int err = name_pattern(name, pattern, ret_len);
+  return err ? err : group_key(m->group, slice_of(pattern, *ret_len), ret_key, ret_len);
+}
+
+/* 0 if all names are patterns, else what is wrong with *ret_bad, and *ret_text if that does not say it. */
+static int check_patterns(const struct session *s, const struct msg_subscribe *m, struct slice *ret_bad,
+                          const char **ret_text) {
+  struct msg_list names = m->topics;
+  char key[NAME_MAX_LEN + 1];
   size_t len;
-  int err = 0;
-  while (!err && msg_list_next(&names, ret_bad)) err = name_pattern(*ret_bad, pattern, &len);
+  int err = m->group.p && !(s->caps & CAP_GROUPS) ? MACULA_EINVAL : 0;
+  *ret_text = err ? "a group needs the capabilities `groups` and `headers`" : NULL;
+  while (!err && msg_list_next(&names, ret_bad)) {
+    err = stored(m, *ret_bad, key, &len);
+    if (err && m->group.p && !name_pattern(*ret_bad, key, &len)) *ret_text = group_text;
+  }
   return err;
 }
 
@@ -211,16 +259,24 @@ static int take_pattern(struct session *s, struct slice pattern, uint32_t flags,
   struct topic_index *topics = s->node->messages.topics;
   bool added = false;
   uint32_t was = topic_index_flags(topics, &s->topics, pattern);
+  bool grouped = group_name(pattern).n;
+  if (grouped && s->group_count >= GROUPS_A_CLIENT && !topic_index_has(topics, &s->topics, pattern)) {
+    *ret_text = "a client is a member of at most 64 groups";
+    return MACULA_MAX_SUBSCRIPTIONS_REACHED;
+  }
   int err = topic_index_subscribe(topics, &s->topics, pattern, flags, &added);
+  if (!err && added) s->group_count += grouped;
   if (!err && added) err = account_has_room(s, QUOTA_SUBSCRIPTIONS, 1, ret_text);
   if (!err && added) err = spread_subscribe(s->node, pattern);
   if (err && added) (void)topic_index_unsubscribe(topics, &s->topics, pattern);
+  if (err && added) s->group_count -= grouped;
   if (!err) *ret_was = added ? IS_NEW : (uint8_t)was;
   return err;
 }
 
 static bool drop_pattern(struct session *s, struct slice pattern) {
   if (topic_index_unsubscribe(s->node->messages.topics, &s->topics, pattern)) return false;
+  s->group_count -= group_name(pattern).n != 0;
   spread_unsubscribe(s->node, pattern);
   return true;
 }
@@ -235,31 +291,42 @@ static void restore_pattern(struct session *s, struct slice pattern, uint32_t fl
     (void)topic_index_subscribe(s->node->messages.topics, &s->topics, pattern, was, &added); /* it is there: cannot fail */
 }
 
+/* What nodes tell of themselves is for operators. */
+static int may_subscribe(struct session *s, struct slice key, const char **ret_text) {
+  if (!name_is_reserved(key)) return trust_allows(s, RIGHT_SUB, group_pattern(key), ret_text);
+  if (s->trusted) return 0;
+  *ret_text = "topics under com.macula are for operators";
+  return MACULA_NOT_AUTHORIZED;
+}
+
 void publish_subscribe(struct session *s, struct msg_subscribe m) {
   uint8_t was[MOST_NAMES];
   uint32_t flags = (m.own || s->base ? TOPIC_OWN : 0) | (m.qos ? TOPIC_QOS1 : 0), i = 0, done;
   char pattern[NAME_MAX_LEN + 1], why[NAME_WHY_LEN];
   struct msg_list l = m.topics;
   struct slice topic = SLICE_NONE;
-  const char *forbidden = NULL;
+  const char *forbidden = NULL, *text = NULL;
   size_t len;
-  int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : check_patterns(m.topics, &topic);
-  const char *text = name_why(err, NAME_PATTERN, topic, why);
+  int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : check_patterns(s, &m, &topic, &text);
+  if (!text) text = name_why(err, NAME_PATTERN, topic, why);
+  if (m.group.p) m.retained = RETAINED_NEVER;
   s->node->trust.cost = 0;
   for (; !err && msg_list_next(&l, &topic); i += !err) {
     s->slashes |= s->base && name_slashes(topic);
-    if ((err = name_pattern(topic, pattern, &len)) == 0) err = trust_allows(s, RIGHT_SUB, slice_of(pattern, len), &forbidden);
+    if ((err = stored(&m, topic, pattern, &len)) == 0) err = may_subscribe(s, slice_of(pattern, len), &forbidden);
     if (!err && !trust_afford(s->node)) err = MACULA_RATE_LIMITED;
-    if (!err) err = take_pattern(s, slice_of(pattern, len), flags, &was[i], &forbidden);
+    uint32_t own = name_is_reserved(slice_of(pattern, len)) ? TOPIC_OF_NODE : 0;
+    if (!err) err = take_pattern(s, slice_of(pattern, len), flags | own, &was[i], &forbidden);
   }
   if (forbidden) text = forbidden;
   done = i;
   if (err == MACULA_ENOMEM) err = MACULA_MAX_SUBSCRIPTIONS_REACHED; /* no room left in subscription_bytes */
   if (!err) session_ack(s, m.has_ref, m.ref, 0, NULL);
   for (i = 0, l = m.topics; i < done && msg_list_next(&l, &topic); i++) {
-    if (name_pattern(topic, pattern, &len)) continue;
+    if (stored(&m, topic, pattern, &len)) continue;
     if (err) {
-      restore_pattern(s, slice_of(pattern, len), flags, was[i]);
+      restore_pattern(s, slice_of(pattern, len), flags | (name_is_reserved(slice_of(pattern, len)) ? TOPIC_OF_NODE : 0),
+                      was[i]);
     } else if (m.retained == RETAINED_ALWAYS || (was[i] == IS_NEW && m.retained != RETAINED_NEVER)) {
       if (was[i] != IS_NEW) { /* all of it once again, and once only */
         replay_stop(s, slice_of(pattern, len));
@@ -278,11 +345,12 @@ void publish_unsubscribe(struct session *s, struct msg_subscribe m) {
   char pattern[NAME_MAX_LEN + 1], why[NAME_WHY_LEN];
   struct slice topic = SLICE_NONE;
   size_t len;
-  int err = check_patterns(m.topics, &topic);
-  const char *text = name_why(err, NAME_PATTERN, topic, why);
+  const char *text;
+  int err = check_patterns(s, &m, &topic, &text);
+  if (!text) text = name_why(err, NAME_PATTERN, topic, why);
   bool can_tell = m.has_ref && (s->caps & CAP_ACK);
   while ((!err || !can_tell) && msg_list_next(&m.topics, &topic)) {
-    if (name_pattern(topic, pattern, &len) || !drop_pattern(s, slice_of(pattern, len)))
+    if (stored(&m, topic, pattern, &len) || !drop_pattern(s, slice_of(pattern, len)))
       continue; /* not held: idempotent, as in the original */
     replay_stop(s, slice_of(pattern, len));
     recall_unsubscribe(s, slice_of(pattern, len));

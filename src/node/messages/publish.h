@@ -14,6 +14,10 @@ int publish_local(struct node *n, struct session *link, const struct msg_publish
 void publish_delivered(struct node *n, const struct delivery *d); /* the last subscriber has its copy: tells the publisher */
 /* Another node retained it, and says that `by` published it. */
 void publish_recalled(struct session *s, const struct msg_publish *m, const struct principal *by);
+/* Whether a client may publish to a topic (stored form). */
+int publish_may(struct session *s, struct slice topic, const char **ret_text);
+/* Keeps it, or clears; ms: when it was taken. */
+int publish_retain(struct session *s, const struct msg_publish *m, struct principal *by, uint64_t ms);
 /* MACULA_EFULL: the session's queue has no room now. */
 int publish_retained(struct session *s, const struct retained_entry *e);
 

@@ -21,6 +21,7 @@
 #include "node/messages/spread.h"
 #include "node/peers/peer.h"
 #include "node/session/origin.h"
+#include "node/session/parcel.h"
 #include "node/session/session.h"
 #include "wire/interest.h"
 #include "wire/names.h"
@@ -50,8 +51,7 @@ uint64_t recall_stamp(const struct node *n, struct slice topic) {
   return e && e->ms >= ms ? e->ms + 1 : ms;
 }
 
-/* Converts a peer's time to our clock; a time above INT64_MAX becomes UINT64_MAX. */
-static uint64_t to_ours(const struct peer *p, uint64_t ms) {
+uint64_t recall_to_ours(const struct peer *p, uint64_t ms) {
   int64_t skew = p->spread.has_skew ? p->spread.skew : 0;
   if (skew >= -MAX_SKEW && skew <= MAX_SKEW) return ms;
   if (ms > INT64_MAX) return UINT64_MAX;
@@ -132,7 +132,7 @@ void recall_published(struct node *n, struct slice topic, uint64_t ms, bool clea
 }
 
 void recall_live(struct peer *p, struct slice topic, uint64_t ms) {
-  ms = to_ours(p, ms);
+  ms = recall_to_ours(p, ms);
   if (ms <= node_unix_ms(p->node) + MAX_AHEAD) gets_live(&p->node->spread.gets, topic, ms);
 }
 
@@ -149,7 +149,7 @@ int recall_moved(struct peer *p, struct slice payload) {
   }
   const struct retained_entry *e = m.topic.n ? retained_find(&n->messages.retained, m.topic) : NULL;
   if (!e) return 0;
-  uint64_t ms = to_ours(p, m.ms);
+  uint64_t ms = recall_to_ours(p, m.ms);
   if (ms > now + MAX_AHEAD) return n->spread.unasked++, 0;
   if (e->ms < ms || (e->ms == ms && memcmp(p->id.b, n->id.b, ID_LEN) < 0))
     drop_moved(n, m.topic);
@@ -167,6 +167,7 @@ static size_t room_of(const struct node *n) { return n->limits.client_queue / 8;
 void recall_path_up(struct peer *p) {
   struct spread_peer *s = &p->spread;
   s->has_skew = s->holder = false;
+  s->claims_told = 0;
   s->ask_at = 0;
   s->tell_after = s->tell_cleared = 0;
   s->tell_newer = s->down_ms > AWAY_SLACK ? s->down_ms - AWAY_SLACK : 0;
@@ -278,7 +279,8 @@ void recall_step(struct node *n) {
 
 static void count_room(struct peer *p, const struct msg_publish *m) {
   struct node *n = p->node;
-  struct gets_source *s = gets_took(&n->spread.gets, m->replay, &p->spread.answers, RECALL_COST(m->topic.n, m->payload.n));
+  struct gets_source *s =
+      gets_took(&n->spread.gets, m->replay, &p->spread.answers, RECALL_COST(m->topic.n, m->payload.n + m->headers.raw.n));
   if (s && s->took >= room_of(n) / 2 && list_empty(&s->full)) give_room(n, s);
 }
 
@@ -291,7 +293,7 @@ static bool was_asked_for(const struct node *n, const struct msg_publish *m, uin
 
 void recall_answer(struct peer *p, const struct msg_publish *m, const struct principal *by) {
   struct node *n = p->node;
-  uint64_t ms = m->retained_ms ? to_ours(p, m->retained_ms) : 0;
+  uint64_t ms = m->retained_ms ? recall_to_ours(p, m->retained_ms) : 0;
   const struct retained_entry *e = retained_find(&n->messages.retained, m->topic);
   count_room(p, m);
   if (!was_asked_for(n, m, ms)) {
@@ -323,6 +325,11 @@ int recall_get(struct peer *p, struct slice payload) {
   return err;
 }
 
+void recall_put_rest(const struct node *n, const struct retained_entry *e, struct msg_publish *m) {
+  if (e->headers) m->headers = (struct msg_list){.count = e->header_count, .raw = shbuf_view(e->headers)};
+  if (e->ends.pos) m->expires_ms = parcel_ms_left(e->ends.at, disk_time(n, UINT64_MAX));
+}
+
 int recall_send(struct peer *p, uint64_t number, const struct retained_entry *e) {
   struct msg m = {.type = MSG_PUBLISH,
                   .publish = {.topic = slice_of(e->topic, e->len),
@@ -332,6 +339,8 @@ int recall_send(struct peer *p, uint64_t number, const struct retained_entry *e)
                               .replay = number,
                               .slashes = e->slashes,
                               .retained_ms = e->ms}};
+  if (retained_is_over(e, disk_time(p->node, UINT64_MAX))) return 0;
+  recall_put_rest(p->node, e, &m.publish);
   if (spread_queued(p) > GET_QUEUED) return MACULA_EFULL;
   int err = origin_put(p->link, LANE_PUBLISHES, e->origin, &m.publish.origin);
   if (!err) err = peer_send(p, &m, WANT_UPKEEP);

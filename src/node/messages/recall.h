@@ -5,11 +5,16 @@
 #include "node/state.h"
 
 #define RECALL_MOST (1 << 20) /* the most bytes of room that a peer's request is believed to have */
-#define RECALL_COST(topic, payload) ((topic) + (payload) + 64u)                       /* bytes of room that a message takes */
+/* Bytes of room that a message takes; payload: with its headers. */
+#define RECALL_COST(topic, payload) ((topic) + (payload) + 64u)
+/* Puts headers, and what is left of its time to live, of a retained message into a PUBLISH of it. */
+void recall_put_rest(const struct node *n, const struct retained_entry *e, struct msg_publish *m);
 uint64_t recall_stamp(const struct node *n, struct slice topic);                      /* of a message taken now, Unix ms */
 void recall_published(struct node *n, struct slice topic, uint64_t ms, bool cleared); /* taken or cleared here */
 void recall_live(struct peer *p, struct slice topic, uint64_t ms);                    /* came from there as it was published */
-void recall_tick(struct node *n);                                                     /* ends what is too old */
+/* A peer's time by our clock; a time above INT64_MAX becomes UINT64_MAX. */
+uint64_t recall_to_ours(const struct peer *p, uint64_t ms);
+void recall_tick(struct node *n); /* ends what is too old */
 void recall_done(struct node *n);
 int recall_moved(struct peer *p, struct slice payload);
 void recall_path_up(struct peer *p);

@@ -51,7 +51,7 @@ static struct node *node_of(const struct target *t) { return t->s ? t->s->node :
 static int send_one(struct target *t, const struct retained_entry *e) {
   if (t->s) return publish_retained(t->s, e);
   int err = t->room > 0 ? recall_send(t->p, t->number, e) : MACULA_EFULL;
-  if (!err) t->room -= (int64_t)RECALL_COST(e->len, e->payload->len);
+  if (!err) t->room -= (int64_t)RECALL_COST(0, retained_size(e));
   return err;
 }
 

@@ -15,7 +15,6 @@
 #include <assert.h>
 #include <stdio.h>
 
-#include "base/check.h"
 #include "base/err.h"
 #include "node/messages/deliver.h"
 #include "node/messages/pace.h"
@@ -28,6 +27,7 @@
 #include "node/session/session.h"
 #include "node/session/topics.h"
 #include "wire/answer.h"
+#include "wire/headers.h"
 #include "wire/interest.h"
 #include "wire/names.h"
 
@@ -497,14 +497,22 @@ static void add_unreachable(struct node *n, struct listeners *l) {
   }
 }
 
-int spread_find(struct node *n, const struct msg_publish *m, struct listeners *ret) {
+int spread_find(struct session *from, const struct msg_publish *m, struct topic_group *ours, bool again, struct listeners *ret,
+                struct group_picks *ret_picks) {
+  struct node *n = from->node;
   uint32_t given = match_begin(n), left = given;
   ret->count = ret->known = ret->sure = 0;
-  if (list_empty(&n->spread.peers)) return 0;
+  if (list_empty(&n->spread.peers)) {
+    groups_choose(n, from, m, ours, NULL, again, ret_picks);
+    return 0;
+  }
   struct topic_subscriber *hit = interest_match(n->spread.interest, m->topic, &left);
   int err = match_end(n, given, left);
   if (err) return err;
+  groups_choose(n, from, m, ours, interest_groups(n->spread.interest), again, ret_picks);
   add_hits(ret, hit, false);
+  for (uint32_t i = 0; i < ret_picks->count; i++)
+    if (ret_picks->at[i].node && !has_listener(ret, ret_picks->at[i].node)) add_listener(ret, ret_picks->at[i].node);
   if (m->qos) add_unreachable(n, ret);
   ret->known = ret->count;
   if (m->qos) add_unsure(n, ret, true);
@@ -560,8 +568,65 @@ static int wait_for(struct session *from, const struct listeners *to, uint64_t r
   return 0;
 }
 
-int spread_publish(struct session *from, const struct msg_publish *m, const struct listeners *to, const struct dedup_key *key,
-                   bool wants_ack, uint64_t ref, bool *ret_waits, struct msg_partly *ret_partly) {
+bool spread_answers(const struct peer *p) { return peer_is_up(p) && !is_silent(p); }
+
+int spread_send(struct peer *p, const struct msg_publish *m, const struct principal *by) {
+  struct fanout f;
+  fanout_init(&f, p->node, m, by);
+  int err = send_to(p, m, &f);
+  fanout_done(&f);
+  p->node->spread.sent += !err;
+  p->node->spread.dropped += err != 0;
+  return err;
+}
+
+/* With the groups for which the node was chosen, if it was for any. */
+static int send_with_groups(struct peer *p, const struct msg_publish *m, const struct group_picks *picks,
+                            struct fanout *plain) {
+  struct slice items[GROUPS_A_MESSAGE];
+  char text[GROUPS_A_MESSAGE][NAME_MAX_LEN + 1];
+  uint32_t count = picks->count ? groups_of_node(picks, p, items, text) : 0;
+  if (!count) return send_to(p, m, plain);
+  struct fanout f;
+  struct msg_publish named = *m;
+  named.groups = (struct msg_list){.count = count, .items = items};
+  fanout_init(&f, p->node, &named, plain->by);
+  int err = send_to(p, &named, &f);
+  fanout_done(&f);
+  return err;
+}
+
+int spread_own(struct node *n, const struct msg_publish *m, const struct principal *by) {
+  struct topic_subscriber *hit;
+  struct group_picks picks;
+  struct listeners to = {0};
+  struct fanout f;
+  uint64_t cut = 0;
+  int err = deliver_match(n, NULL, m->topic, &hit);
+  struct topic_group *ours = err ? NULL : topic_index_groups(n->messages.topics), *theirs = NULL;
+  uint32_t given = match_begin(n), left = given;
+  hit = list_empty(&n->spread.peers) ? NULL : interest_match(n->spread.interest, m->topic, &left);
+  if (!list_empty(&n->spread.peers)) theirs = interest_groups(n->spread.interest);
+  err = match_end(n, given, left);
+  groups_choose(n, NULL, m, ours, theirs, false, &picks);
+  add_hits(&to, hit, false);
+  add_hits(&to, hit, true);
+  for (uint32_t i = 0; i < picks.count; i++)
+    if (picks.at[i].node && !has_listener(&to, picks.at[i].node)) add_listener(&to, picks.at[i].node);
+  groups_deliver(NULL, m, &picks, by, &cut);
+  fanout_init(&f, n, m, by);
+  for (uint32_t i = 0; i < to.count; i++) {
+    int e = send_with_groups(to.peers[i], m, &picks, &f);
+    n->spread.sent += !e;
+    n->spread.dropped += e != 0;
+  }
+  fanout_done(&f);
+  return err;
+}
+
+int spread_publish(struct session *from, const struct msg_publish *m, const struct listeners *to,
+                   const struct group_picks *picks, const struct dedup_key *key, bool wants_ack, uint64_t ref, bool *ret_waits,
+                   struct msg_partly *ret_partly) {
   struct node *n = from->node;
   struct spread *sp = &n->spread;
   int err = 0;
@@ -584,7 +649,7 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
   }
   fanout_init(&f, n, &out, origin_of(from));
   for (uint32_t i = 0; i < to->count; i++) {
-    int e = send_to(to->peers[i], &out, &f);
+    int e = send_with_groups(to->peers[i], &out, picks, &f);
     if (!e) sp->sent++;
     if (!e && to->peers[i]->link) pace_sent(from, to->peers[i]->link, m->topic.n + m->payload.n);
     if (e) sp->dropped++;
@@ -624,6 +689,8 @@ static void receive(struct peer *p, const struct msg_publish *given, struct prin
   int err = m.qos > 1 ? MACULA_UNSUPPORTED_QOS : m.topic_number ? 0 : name_topic(m.topic, topic, &len);
   bool keyed = !err && m.qos && m.publisher.n == ID_LEN && m.instance.n == INSTANCE_LEN && m.message_id.n == CALL_ID_LEN;
   if (!err && !m.topic_number) m.topic = slice_of(topic, len);
+  const char *text;
+  if (!err && m.headers.count) err = headers_check(m.headers, &text);
   if (!err && m.brief && !msg_publish_fits(&m)) err = MACULA_PAYLOAD_TOO_LARGE;
   if (m.replay) {
     if (!err) recall_answer(p, &m, by);
@@ -645,7 +712,10 @@ static void receive(struct peer *p, const struct msg_publish *given, struct prin
   if (!err) {
     m.publisher = m.instance = SLICE_NONE;
     m.has_ref = false;
-    err = publish_local(n, p->link, &m, by, &partly.cut);
+    if (m.groups.count) err = groups_receive(n, &m, by);
+    m.groups.count = 0;
+    int e = publish_local(n, p->link, &m, by, &partly.cut);
+    if (e) err = e;
   }
   if (!err) {
     n->spread.received++;
@@ -702,59 +772,4 @@ void spread_results(struct node *n) {
     if (s->state == SESSION_IN) session_ack_partly(s, r.ref, r.err, spread_text(r.err, &partly, buf), &partly);
     if (node_spent(n)) return;
   }
-}
-
-/* ---- invariants ------------------------------------------------------------------------------------------------------------
- */
-static void sum_up(const struct topic_subscriber *s, struct interest_sum *sum) {
-  char pattern[NAME_MAX_LEN + 1];
-  for (const struct topic_sub *sub = NULL; (sub = topic_sub_next(s, sub));)
-    interest_sum_add(sum, slice_of(pattern, topic_sub_pattern(sub, pattern)));
-}
-
-/* Interest has counted exactly the patterns that our clients hold, each as often as it is held; those that are to be removed
- * still count. */
-static const char *own_check(const struct node *n) {
-  struct interest_sum ours = {0}, counted = interest_own_sum(n->spread.interest);
-  list_for(it, &n->sessions.all) {
-    const struct session *s = container_of(it, const struct session, all);
-    if (s->client.session) sum_up(&s->topics, &ours);
-  }
-  for (const struct topic_subscriber *s = NULL; (s = topic_index_left(n->messages.topics, s));) sum_up(s, &ours);
-  CHECK(ours.held == counted.held && ours.weight == counted.weight,
-        "spread: the interest counted is not what our clients subscribe to");
-  return NULL;
-}
-
-static const char *peer_check(const struct peer *p) {
-  const struct spread_peer *s = &p->spread;
-  CHECK(s->on == !list_empty(&s->of_node), "spread: a node is told of subscriptions and is not in the list, or the reverse");
-  CHECK(s->on || (!s->path && list_empty(&s->replays)), "spread: a node that is told nothing has a path, or is sent messages");
-  CHECK(!s->on || s->interest.linked == (s->path != 0), "spread: a node is told of subscriptions without a path");
-  CHECK(!s->on || (s->interest.topics.user == p && id_eq(&s->interest.id, &p->id)), "spread: a node's patterns are another's");
-  CHECK(!s->outside || (!s->on && !s->dead), "spread: a node is said to have no place, and has one or needs none");
-  CHECK(s->unacked.user == p && s->answers.user == p, "spread: what a node is to answer is another's");
-  CHECK(list_has(&s->replays, s->replay_count), "spread: what a node is sent is not as much as counted");
-  return NULL;
-}
-
-const char *spread_check(const struct node *n) {
-  const struct spread *sp = &n->spread;
-  uint32_t on = 0, outside = 0, silent = 0, both = 0;
-  CHECK_PART(interest_tables_check(sp->interest));
-  CHECK_PART(inflight_check(&sp->inflight));
-  CHECK_PART(gets_check(&sp->gets));
-  CHECK_PART(own_check(n));
-  list_for(it, &n->peers.all) {
-    const struct peer *p = container_of(it, const struct peer, all);
-    CHECK_PART(peer_check(p));
-    on += p->spread.on;
-    outside += p->spread.outside;
-    silent += p->spread.silent;
-    both += p->spread.outside && p->spread.silent;
-  }
-  CHECK(outside == sp->outside && silent == sp->silent && both == sp->outside_silent,
-        "spread: nodes without a place, or silent, are not as many as counted");
-  CHECK(on == sp->count && list_has(&sp->peers, sp->count), "spread: the nodes are not as many as counted");
-  return recall_check(n);
 }

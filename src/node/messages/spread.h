@@ -2,7 +2,7 @@
 #ifndef NODE_MESSAGES_SPREAD_H
 #define NODE_MESSAGES_SPREAD_H
 
-#include "node/state.h"
+#include "node/messages/groups.h"
 
 #define SPREAD_MOST 255u /* other nodes that interest is exchanged with, at most */
 int spread_init(struct node *n);
@@ -36,13 +36,21 @@ struct listeners {
   struct inflight_party *nodes[SPREAD_MOST];
   uint32_t count, known, sure;
 };
-/* Who gets the message. MACULA_RATE_LIMITED. */
-int spread_find(struct node *n, const struct msg_publish *m, struct listeners *ret);
+/* Who gets the message, nodes and members of groups; ours: the groups of our clients that it reaches; again: our clients have
+ * had it. MACULA_RATE_LIMITED. */
+int spread_find(struct session *from, const struct msg_publish *m, struct topic_group *ours, bool again, struct listeners *ret,
+                struct group_picks *ret_picks);
+/* Sends what the node itself publishes to all nodes that listen, and to groups; nobody acknowledges it. */
+int spread_own(struct node *n, const struct msg_publish *m, const struct principal *by);
+bool spread_answers(const struct peer *p); /* there is a path to it, and it is not silent */
+/* Sends a message to one node, which need not acknowledge it. */
+int spread_send(struct peer *p, const struct msg_publish *m, const struct principal *by);
 /* Sends one copy to each of them. key: with QoS 1, for de-duplication; else NULL. *ret_waits: those nodes
  * must acknowledge the message first, and the publisher's ACK follows then; else *ret_partly, to which is added, belongs into
  * it. MACULA_RATE_LIMITED, MACULA_ENOMEM: nothing was sent. MACULA_LISTENERS_UNKNOWN: sent to those who are known to listen. */
-int spread_publish(struct session *from, const struct msg_publish *m, const struct listeners *to, const struct dedup_key *key,
-                   bool wants_ack, uint64_t ref, bool *ret_waits, struct msg_partly *ret_partly);
+int spread_publish(struct session *from, const struct msg_publish *m, const struct listeners *to,
+                   const struct group_picks *picks, const struct dedup_key *key, bool wants_ack, uint64_t ref, bool *ret_waits,
+                   struct msg_partly *ret_partly);
 /* What the publisher is told with such a result; NULL: the code's own text. */
 #define SPREAD_TEXT_LEN 128
 const char *spread_text(int err, const struct msg_partly *partly, char buf[SPREAD_TEXT_LEN]);

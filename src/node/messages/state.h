@@ -31,7 +31,28 @@ struct delivery { /* a message that many get, from the turn on in which not all 
   uint64_t to[];            /* serials of the sessions that are to get it; those before `at` have it */
 };
 
+struct groups {        /* of subscribers: messages/groups.h */
+  struct list members; /* session.of_groups: those with copies that they have not acknowledged */
+  struct list left;    /* group_copy.all: of members that have ended */
+  uint32_t count;      /* copies, in both, */
+  size_t bytes;        /* and their bytes of send_pool */
+  uint64_t last;       /* id of a copy */
+  /* groups beyond what a message may reach; copies that no memory was left for; messages that a node got for a group that has
+   * no member there any more; that went to another member; that found none */
+  uint64_t left_out, unkept, missed, moved, lost;
+  struct bucket lines;
+};
+
+struct own_messages { /* messages/own.h */
+  struct list all;
+  uint32_t count;
+  uint64_t wills, lost;
+  struct bucket lines;
+};
+
 struct messages {
+  struct own_messages own;
+  struct groups groups;
   struct topic_index *topics;
   struct retained retained;
   struct retained_log log; /* of these, on disk */
@@ -102,6 +123,7 @@ struct spread_peer { /* embedded in struct peer */
   uint64_t down_ms;      /* when the last path to it ended; 0: there was none */
   uint64_t tell_after;   /* retained_entry.seq: told so far of what we took while it was away; UINT64_MAX: all */
   uint64_t tell_cleared; /* likewise of what we cleared */
+  uint64_t claims_told;  /* number of the last session of MQTT that it was told of */
   uint64_t tell_newer;   /* it is told only of what was accepted after this time, Unix ms */
 };
 

@@ -36,7 +36,8 @@
 #define TWICE_SAID (3600 * NS_SEC)
 #define TWICE_RATE (1.0 / 60)
 #define TWICE_BURST 10.0
-#define LINK_CAPS (CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_CANCEL | CAP_NODE | CAP_ORIGIN | CAP_STREAMS | CAP_TOPICS)
+#define LINK_CAPS                                                                                                              \
+  (CAP_PUBSUB | CAP_RPC | CAP_ACK | CAP_CANCEL | CAP_NODE | CAP_ORIGIN | CAP_STREAMS | CAP_TOPICS | CAP_HEADERS | CAP_GROUPS)
 
 /* The address in a field that another node sent; sa_family 0: none. A link-local address is ignored: its zone names an
  * interface of that node's machine and means nothing here.

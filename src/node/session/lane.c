@@ -16,6 +16,7 @@ struct lane_item {
   uint32_t len;
   uint8_t qos; /* of a publish, for this receiver: this and */
   bool retain;
+  bool expires; /* when follows, before the bytes */
 };
 struct lane_block {
   struct lane_block *next;
@@ -23,17 +24,23 @@ struct lane_block {
   _Alignas(struct lane_item) uint8_t bytes[];
 };
 
-static uint32_t span(const struct shbuf *frame, size_t len) {
-  size_t n = sizeof(struct lane_item) + (frame ? 0 : len), to = _Alignof(struct lane_item);
+static uint32_t span(const struct shbuf *frame, size_t len, bool expires) {
+  size_t n = sizeof(struct lane_item) + (expires ? sizeof(nanotime) : 0) + (frame ? 0 : len), to = _Alignof(struct lane_item);
   return (uint32_t)((n + to - 1) / to * to);
 }
 
 static struct lane_item *item_at(const struct lane_block *k, uint32_t at) {
   return (struct lane_item *)(void *)(k->bytes + at);
 }
-static uint32_t span_at(const struct lane_block *k, uint32_t at) { return span(item_at(k, at)->frame, item_at(k, at)->len); }
+static uint32_t span_of(const struct lane_item *it) { return span(it->frame, it->len, it->expires); }
+static uint32_t span_at(const struct lane_block *k, uint32_t at) { return span_of(item_at(k, at)); }
 static struct slice frame_of(const struct lane_item *it) {
-  return slice_of(it->frame ? it->frame->data : (const uint8_t *)(it + 1), it->len);
+  return slice_of(it->frame ? it->frame->data : (const uint8_t *)(it + 1) + (it->expires ? sizeof(nanotime) : 0), it->len);
+}
+static bool has_expired(const struct lane_item *it, nanotime now) {
+  nanotime at = TIME_NEVER;
+  if (it->expires) memcpy(&at, it + 1, sizeof at);
+  return at <= now;
 }
 
 enum lane lane_of(uint8_t type) {
@@ -138,12 +145,14 @@ static struct lane_item *append(struct session *s, struct lane_queue *l, uint32_
  * on all refer to one. */
 static int enqueue(struct session *s, enum lane lane, struct parcel *p) {
   struct lane_queue *l = &s->lanes.lane[lane];
-  bool inside = !p->shared && !p->waits;
+  bool inside = !p->shared && !p->waits, expires = p->expires != TIME_NEVER;
   struct shbuf *b = inside ? NULL : parcel_share(p);
-  struct lane_item *it = inside || b ? append(s, l, span(b, p->frame.n)) : NULL;
+  struct lane_item *it = inside || b ? append(s, l, span(b, p->frame.n, expires)) : NULL;
   if (!it) return MACULA_ENOMEM;
-  *it = (struct lane_item){.frame = b ? shbuf_ref(b) : NULL, .len = (uint32_t)p->frame.n, .qos = p->qos, .retain = p->retain};
-  if (inside) memcpy(it + 1, p->frame.p, p->frame.n);
+  *it = (struct lane_item){
+      .frame = b ? shbuf_ref(b) : NULL, .len = (uint32_t)p->frame.n, .qos = p->qos, .retain = p->retain, .expires = expires};
+  if (expires) memcpy(it + 1, &p->expires, sizeof p->expires);
+  if (inside) memcpy((uint8_t *)(it + 1) + (expires ? sizeof p->expires : 0), p->frame.p, p->frame.n);
   p->waits = true;
   if (!s->lanes.bytes) {
     list_append(&s->node->sessions.filled, &s->lanes.filled);
@@ -176,7 +185,7 @@ static void drop_first(struct session *s, struct lane_queue *l) {
   assert(l->bytes >= it->len && s->lanes.bytes >= it->len);
   l->bytes -= it->len;
   s->lanes.bytes -= it->len;
-  k->at += span(it->frame, it->len);
+  k->at += span_of(it);
   shbuf_unref(it->frame);
   if (k->at < k->end) return;
   l->first = k->next;
@@ -200,6 +209,11 @@ void lanes_pump(struct session *s) {
     size_t unsent = s->door.ops->unsent(&s->door, way);
     while (l->first && fits(unsent, first_of(l)->len)) {
       struct lane_item *it = first_of(l);
+      if (has_expired(it, s->node->now)) {
+        s->node->stats.expired++;
+        drop_first(s, l);
+        continue;
+      }
       if (must_be_last(frame_of(it)) && !is_last(s)) break;
       uint8_t qos = it->qos;
       unsent += it->len;

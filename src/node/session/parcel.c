@@ -8,6 +8,7 @@
 #include "node/session/session.h"
 #include "node/session/topics.h"
 #include "wire/frame.h"
+#include "wire/headers.h"
 #include "wire/names.h"
 
 /* ---- frames ----------------------------------------------------------------------------------------------------------------
@@ -16,6 +17,7 @@
 static uint8_t *place(struct parcel *p, struct mem *mem, size_t len) {
   p->mem = mem;
   p->waits = false;
+  p->expires = TIME_NEVER;
   p->by = NULL;
   p->shared = len > SMALL_FRAME ? shbuf_new(mem, len) : NULL;
   if (len > SMALL_FRAME && !p->shared) return NULL;
@@ -52,6 +54,7 @@ int parcel_raw(struct parcel *p, struct mem *mem, uint8_t type, struct slice pay
 void parcel_of(struct parcel *p, struct shbuf *frame) {
   p->shared = shbuf_ref(frame);
   p->waits = false;
+  p->expires = TIME_NEVER;
   p->frame = shbuf_view(frame);
   p->by = NULL;
   p->qos = 0;
@@ -75,6 +78,8 @@ void fanout_init(struct fanout *f, struct node *n, const struct msg_publish *m, 
   f->number = m->payload.n < SMALL_FRAME ? m->topic_number : 0;
   f->topic = m->topic;
   f->has_id = false;
+  uint64_t ms = m->expires_ms < EXPIRES_MOST ? m->expires_ms : EXPIRES_MOST;
+  f->expires = ms ? time_add(n->now, ms * NS_MS) : TIME_NEVER;
   memset(f->made, 0, sizeof f->made);
 }
 
@@ -86,7 +91,8 @@ struct slice fanout_id(struct fanout *f) {
 }
 
 /* link: for other nodes, which are told the spelling; else for clients. */
-static int make(struct fanout *f, enum form form, bool link) {
+static int make(struct fanout *f, unsigned at, bool link) {
+  enum form form = at % FORMS;
   struct msg m = {.type = MSG_PUBLISH, .publish = *f->m};
   char topic[NAME_MAX_LEN];
   m.publish.brief = form >= FORM_SHORT;
@@ -96,17 +102,27 @@ static int make(struct fanout *f, enum form form, bool link) {
   m.publish.origin = (struct msg_origin){.number = f->by && (m.publish.brief || form == FORM_BY) ? f->by->number : 0};
   if (!m.publish.brief) m.publish.message_id = fanout_id(f);
   if (!link) m.publish.slashes = 0;
+  if (at < FORMS) m.publish.headers = m.publish.groups = (struct msg_list){0};
+  m.publish.expires_ms = at < FORMS || f->expires == TIME_NEVER ? 0 : parcel_ms_left(f->expires, f->n->now);
   if (form == FORM_SLASHES) {
     memcpy(topic, f->m->topic.p, f->m->topic.n);
     name_respell(topic, f->m->topic.n, f->m->slashes);
     m.publish.topic = slice_of(topic, f->m->topic.n);
   }
-  int err = parcel_encode(&f->form[form], &f->n->rows.mem[ROW_SEND], &m, SIZE_MAX);
+  int err = parcel_encode(&f->form[at], &f->n->rows.mem[ROW_SEND], &m, SIZE_MAX);
   if (err) return err == MACULA_ENOMEM ? err : MACULA_PAYLOAD_TOO_LARGE;
-  if (m.publish.origin.number) f->form[form].by = f->by;
-  f->made[form] = true;
+  if (m.publish.origin.number) f->form[at].by = f->by;
+  f->form[at].expires = f->expires;
+  f->made[at] = true;
   return 0;
 }
+
+uint64_t parcel_ms_left(nanotime expires, nanotime now) {
+  uint64_t left = time_since(expires, now) / NS_MS;
+  return left ? left : 1;
+}
+
+static bool is_rich(const struct fanout *f) { return f->m->headers.count || f->m->groups.count || f->expires != TIME_NEVER; }
 
 static enum form form_for(const struct fanout *f, struct session *to) {
   if (topics_are_told(to)) {
@@ -119,23 +135,24 @@ static enum form form_for(const struct fanout *f, struct session *to) {
 
 int fanout_for(struct fanout *f, struct session *to, struct parcel **ret) {
   enum form form = form_for(f, to);
+  unsigned rich = is_rich(f) && to->caps & CAP_HEADERS ? FORMS : 0, at = rich + form;
   bool link = to->peer != NULL;
-  int err = f->made[form] ? 0 : make(f, form, link);
+  int err = f->made[at] ? 0 : make(f, at, link);
   if (err && form != FORM_PLAIN && form != FORM_OWN) { /* the largest are sent, even if no room is left for a number */
-    form = FORM_PLAIN;
-    err = f->made[form] ? 0 : make(f, form, link);
+    at = rich + FORM_PLAIN;
+    err = f->made[at] ? 0 : make(f, at, link);
   }
-  if (!err) *ret = &f->form[form];
+  if (!err) *ret = &f->form[at];
   return err;
 }
 
 void fanout_done(struct fanout *f) {
-  for (int i = 0; i < FORMS; i++)
+  for (int i = 0; i < 2 * FORMS; i++)
     if (f->made[i]) parcel_done(&f->form[i]);
 }
 
 bool fanout_has_form(const struct fanout *f) {
-  for (int i = 0; i < FORMS; i++)
+  for (int i = 0; i < 2 * FORMS; i++)
     if (f->made[i]) return true;
   return false;
 }
@@ -143,11 +160,12 @@ bool fanout_has_form(const struct fanout *f) {
 /* The plain form is the message: what else is wanted in later turns is made from it. */
 bool fanout_keep(struct fanout *f, struct fanout *ret) {
   struct msg m;
-  if (!f->made[FORM_PLAIN] && make(f, FORM_PLAIN, false)) return false;
+  unsigned plain = is_rich(f) ? FORMS + FORM_PLAIN : FORM_PLAIN;
+  if (!f->made[plain] && make(f, plain, false)) return false;
   *ret = *f;
-  for (int i = 0; i < FORMS; i++)
+  for (int i = 0; i < 2 * FORMS; i++)
     if (f->made[i] && f->form[i].frame.p == f->form[i].small) ret->form[i].frame.p = ret->form[i].small;
-  if (msg_decode(MSG_PUBLISH, parcel_payload(&ret->form[FORM_PLAIN]), &m)) return false;
+  if (msg_decode(MSG_PUBLISH, parcel_payload(&ret->form[plain]), &m)) return false;
   ret->kept = m.publish;
   ret->kept.slashes = f->m->slashes;
   if (f->has_id) ret->kept.message_id = SLICE_NONE;

@@ -16,6 +16,7 @@ struct parcel {
   uint8_t qos;          /* of a publish: this and */
   bool retain;
   const struct principal *by; /* whom the frame names by number, so that it is announced before; NULL: nobody */
+  nanotime expires;           /* of a publish: when nobody is to get it any more; TIME_NEVER */
   bool waits;                 /* it stands in a lane: the next one that it waits in refers to it */
   uint8_t small[SMALL_FRAME];
 };
@@ -42,7 +43,7 @@ enum form {
   FORM_SHORT,   /* with short keys, and the publisher's number; from here on */
   FORM_NUMBER,  /* likewise, and with the topic's number */
   FORM_OWN,     /* as FORM_SHORT, for the publisher itself */
-  FORMS
+  FORMS         /* each once without, and behind those once with headers and time to live: for who has the capability */
 };
 struct fanout {
   struct node *n;
@@ -53,8 +54,9 @@ struct fanout {
   struct slice topic;         /* if it has one */
   uint8_t id[CALL_ID_LEN];    /* for receivers that expect one, if it came without and */
   bool has_id;                /* it was made */
-  bool made[FORMS];
-  struct parcel form[FORMS];
+  nanotime expires;           /* TIME_NEVER: its time does not end */
+  bool made[2 * FORMS];
+  struct parcel form[2 * FORMS];
   struct msg_publish kept; /* what m points to when it was kept */
 };
 void fanout_init(struct fanout *f, struct node *n, const struct msg_publish *m, const struct principal *by);
@@ -69,6 +71,7 @@ void fanout_done(struct fanout *f);
 bool fanout_keep(struct fanout *f, struct fanout *ret);
 void fanout_kept_done(struct fanout *f);
 
+uint64_t parcel_ms_left(nanotime expires, nanotime now);     /* ms that are left of a time to live; at least 1 */
 bool parcel_fits(struct session *s, const struct parcel *p); /* room_for */
 int parcel_write(struct session *s, struct parcel *p);       /* the errors of lanes_write */
 /* Sends a publish to a client. False: there was no room (or the frame could not be made: p NULL), and it was counted as

@@ -199,8 +199,34 @@ static void say_closed(const struct session *s, int err, const char *text) {
 
 /* ---- ends ------------------------------------------------------------------------------------------------------------------
  */
+void session_drop_will(struct session *s) {
+  shbuf_unref(s->will);
+  s->will = NULL;
+}
+
+/* Whether who ends so leaves a will: not who said goodbye or goes on with another connection, and not who has no right to be
+ * here. */
+static bool leaves_will(int err) {
+  switch (err) {
+  case 0:
+  case MACULA_REPLACED:
+  case MACULA_SHUTTING_DOWN:
+  case MACULA_NOT_AUTHORIZED:
+  case MACULA_FORBIDDEN:
+  case MACULA_PASS_INVALID:
+  case MACULA_PASS_EXPIRED:
+  case MACULA_PASS_REVOKED:
+  case MACULA_CERTIFICATE_EXPIRED:
+    return false;
+  default:
+    return true;
+  }
+}
+
 static void doom(struct session *s, int err) {
   struct node *n = s->node;
+  if (!leaves_will(err)) session_drop_will(s);
+  s->end_reason = err ? macula_err_name(err) : "goodbye";
   if (err) n->stats.refused[-err < 128 ? -err : 0]++;
   s->ended_by_us = err && err != MACULA_REPLACED && err != MACULA_DUPLICATE && !door_silent(&s->door);
   s->goodbye = err != MACULA_REPLACED;
@@ -268,6 +294,7 @@ void session_free(struct session *s) {
   lanes_clear(s);
   list_remove(&s->all);
   n->sessions.count--;
+  session_drop_will(s);
   mem_free(&n->rows.mem[ROW_SESSIONS], s->name);
   mem_free(&n->rows.mem[ROW_SESSIONS], s->unnoticed_text);
   mem_free(&n->rows.mem[ROW_SESSIONS], s);
@@ -295,6 +322,8 @@ struct session *session_new(struct node *n) {
   list_init(&s->noticed);
   list_init(&s->streams);
   list_init(&s->replays);
+  list_init(&s->group_copies);
+  list_init(&s->of_groups);
   inflight_party_init(&s->unacked, s);
   gets_party_init(&s->gets, s);
   list_append(&n->sessions.all, &s->all);
@@ -415,6 +444,7 @@ void session_admit(struct session *s, const struct msg_connect *m, struct slice 
   s->caps = m->caps;
   if (!s->client.op) s->caps &= ~(uint32_t)CAP_OPERATOR;
   if (!(s->caps & CAP_ORIGIN)) s->caps &= ~(uint32_t)CAP_TOPICS;
+  if (!(s->caps & CAP_HEADERS)) s->caps &= ~(uint32_t)CAP_GROUPS;
   s->state = SESSION_IN;
   door_home(&s->door, s->at);
   session_own_ways(s);

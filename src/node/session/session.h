@@ -92,6 +92,11 @@ size_t sessions_owned(const struct node *n); /* bytes of the account that sessio
 /* ends.c: what the end of a session means to all rooms that know it. */
 /* Frees all that a client owns, in one step; harmless when repeated. */
 void session_end(struct session *s);
+void session_drop_will(struct session *s); /* it is not published any more; harmless when there is none */
+/* Events of doors that acknowledge messages themselves (ops.tells_replays): a client has acknowledged the message that it was
+ * sent with this `ref`; what `from` had not acknowledged is now `to`'s, as its client goes on there. ends.c defines them. */
+void session_acked(struct session *s, uint64_t ref);
+void session_goes_on(struct session *from, struct session *to);
 /* The connection is gone: ends and frees the session. why NULL: the whole node is being freed. */
 void session_closed(struct session *s, const struct door_end *why);
 

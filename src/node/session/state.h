@@ -116,6 +116,10 @@ struct session {
   struct list noticed;  /* sessions.noticed: it had a NOTICE, and has none more before */
   nanotime notice_at;
   struct topic_subscriber topics;
+  struct shbuf *will;                  /* of a client: what is published if it ends without goodbye; NULL: nothing */
+  const char *end_reason;              /* why it ends, static text; NULL: its connection is gone */
+  uint32_t group_count;                /* of its subscriptions: as member of a group */
+  struct list group_copies, of_groups; /* messages of groups that it has not acknowledged; groups.members, if there are any */
   struct rpc_party rpc;
   struct delays delays;          /* of a link: of the other node's calls */
   struct inflight_party unacked; /* its QoS 1 messages that other nodes have not acknowledged */

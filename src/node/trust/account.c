@@ -446,7 +446,7 @@ const char *account_check(const struct node *n) {
     const struct retained_entry *e = container_of(it, struct retained_entry, all);
     if (!e->owner) continue;
     is.used[QUOTA_RETAINED]++;
-    is.bytes += e->len + e->payload->len;
+    is.bytes += retained_size(e);
   }
   return sums_check(n, &is);
 }

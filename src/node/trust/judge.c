@@ -10,6 +10,7 @@
 #include "node/trust/account.h"
 #include "node/trust/users.h"
 #include "trust/crypto.h"
+#include "wire/group.h"
 
 /* What one turn may cost, in units of some 50 ns: a token that a proof is compared with, a pattern of a grant that a
  * subscription is compared with. */
@@ -381,7 +382,7 @@ static int still_allowed(struct session *s, uint32_t *units, const char **ret_te
   if (r->services_left > s->rpc.owner.count) r->services_left = s->rpc.owner.count;
   for (; r->subs_left && !err && *units < UNITS_A_TURN; r->subs_left--) {
     size_t len = topic_sub_pattern(topic_sub_next(&s->topics, NULL), pattern);
-    err = still_allows(s, RIGHT_SUB, slice_of(pattern, len), units, ret_text);
+    err = still_allows(s, RIGHT_SUB, group_pattern(slice_of(pattern, len)), units, ret_text);
     topic_sub_rotate(&s->topics);
   }
   for (; r->services_left && !err && *units < UNITS_A_TURN; r->services_left--) {

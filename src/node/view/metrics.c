@@ -66,6 +66,13 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("messages_published", "Messages taken from publishers.", s->published);
   COUNTER("messages_delivered", "Messages queued for subscribers.", s->delivered);
   COUNTER("messages_dropped", "Messages that a subscriber's full queue or the full pool left out.", s->dropped);
+  COUNTER("messages_expired", "Copies not sent since the time to live was over.", s->expired + n->mqtt_now.expired);
+  COUNTER("group_messages_moved", "QoS 1 messages that went to another member, as theirs ended.", n->messages.groups.moved);
+  COUNTER("group_messages_lost", "Those that found no other.", n->messages.groups.lost);
+  COUNTER("group_messages_missed", "Messages of other nodes for a group without a member here.", n->messages.groups.missed);
+  COUNTER("group_messages_unkept", "QoS 1 messages for which there was no room until they are acknowledged.",
+          n->messages.groups.unkept);
+  COUNTER("groups_left_out", "Groups beyond those that one message may reach.", n->messages.groups.left_out);
   COUNTER("messages_duplicate", "QoS 1 messages that came again.", n->messages.dedup.duplicates);
   COUNTER("messages_not_retained", "Messages that were to be retained and could not be.", s->retained_unstored);
   COUNTER("retained_disk_written_bytes", "Bytes of retained messages written to disk.", n->messages.log.written);
@@ -86,6 +93,8 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("mqtt_evicted", "Of these, those that ended to make room.", n->mqtt_now.evicted);
   COUNTER("mqtt_filters_lost", "Filters of resumed sessions that were refused.", n->mqtt_now.filters_lost);
   COUNTER("mqtt_topics_refused", "Topics that MQTT or this node cannot say.", n->mqtt_now.unnamed);
+  COUNTER("mqtt_sessions_claimed", "Sessions that ended as their client has connected to another node.", n->mqtt_now.claimed);
+  COUNTER("mqtt_headers_left_out", "Headers that MQTT cannot say, of messages to its clients.", n->mqtt_now.unsaid);
   COUNTER("messages_too_costly", "Messages refused since their topic reached too many patterns.", s->matches_refused);
   COUNTER("slow_consumers", "Clients disconnected because they read too slowly.", s->slow_consumers);
   COUNTER("slow_consumers_shed", "Those of them that had stopped reading while the pool was full.", s->sheds);

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "macula/macula.h"
 #include "node/session/session.h"
+#include "wire/group.h"
 #include "wire/names.h"
 
 typedef json_int_t ji;
@@ -165,11 +166,13 @@ static void subs_rows(struct node *n, struct page *p) {
     }
     for (const struct topic_sub *t = topic_sub_next(&s->topics, NULL); t; t = topic_sub_next(&s->topics, t)) {
       if (!page_wants(p)) continue;
-      topic_sub_pattern(t, pattern);
-      json_array_append_new(p->rows,
-                            json_pack("{s:s, s:o, s:o, s:o, s:i, s:b}", "pattern", pattern, "id", hex(s->client.id.b, ID_LEN),
-                                      "instance", hex(s->client.instance, INSTANCE_LEN), "name", label(s->name), "qos",
-                                      topic_sub_flags(t) & TOPIC_QOS1 ? 1 : 0, "own", (topic_sub_flags(t) & TOPIC_OWN) != 0));
+      struct slice key = slice_of(pattern, topic_sub_pattern(t, pattern)), group = group_name(key);
+      json_t *name = group.n ? json_stringn((const char *)group.p, group.n) : NULL;
+      pattern[group_pattern(key).n] = 0;
+      json_array_append_new(p->rows, json_pack("{s:s, s:o*, s:o, s:o, s:o, s:i, s:b}", "pattern", pattern, "group", name, "id",
+                                               hex(s->client.id.b, ID_LEN), "instance", hex(s->client.instance, INSTANCE_LEN),
+                                               "name", label(s->name), "qos", topic_sub_flags(t) & TOPIC_QOS1 ? 1 : 0, "own",
+                                               (topic_sub_flags(t) & TOPIC_OWN) != 0));
     }
   }
 }
