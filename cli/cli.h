@@ -64,6 +64,7 @@ struct cli {
   void (*begin)(void);
   const char *server, *realm, *name, *identity_path, *token_file; /* name: NULL: "macula" */
   const char *pass_file, *realm_key;
+  const macula_will *will; /* of the connection; NULL: none */
   bool insecure, json, help, version;
   bool prints;             /* what it has to say is for standard output: without a reader it ends */
   bool is_full;            /* standard output takes nothing now: cli_wait ends when it does (under the lock) */

@@ -285,6 +285,7 @@ int cli_connect(struct cli *cli, bool op) {
   o.on_notice = on_notice;
   o.on_dropped = on_dropped;
   o.ctx = k;
+  o.will = cli->will;
   int err = macula_connect(cli->loop, &o, &k->client);
   if (err) return cli_invalid(err, macula_last_error());
   for (uint64_t until = cli_now() + CONNECT_LIMIT;;) {

@@ -1,19 +1,25 @@
 /* macula pub: publishes and ends when the node has taken everything. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli.h"
 
 #define WINDOW 256 /* unconfirmed messages */
 
+#define HEADERS_MOST 64
+
 struct pub_options {
-  uint64_t qos, count, interval;
+  uint64_t qos, count, interval, expires;
   bool retain, wait;
+  struct option_list headers;
 };
 
 static const struct option_def options[] = {
     {"qos", 'q', OPTION_NUMBER, offsetof(struct pub_options, qos), 0, 1},
     {"retain", 0, OPTION_FLAG, offsetof(struct pub_options, retain)},
     {"wait", 0, OPTION_FLAG, offsetof(struct pub_options, wait)},
+    {"header", 0, OPTION_LIST, offsetof(struct pub_options, headers)},
+    {"expires", 0, OPTION_TIME, offsetof(struct pub_options, expires), 1},
     {"count", 'n', OPTION_NUMBER, offsetof(struct pub_options, count), 1, UINT32_MAX},
     {"interval", 'i', OPTION_TIME, offsetof(struct pub_options, interval)},
     {0},
@@ -26,6 +32,8 @@ struct pub {
   char text[512];
   uint64_t partly; /* messages that are not confirmed for all who listen, and at most for one of them: */
   macula_partly most;
+  macula_header headers[HEADERS_MOST]; /* of each message */
+  size_t header_count;
 };
 
 static void on_partly(void *ctx, macula_client client, const macula_partly *partly) {
@@ -71,8 +79,9 @@ static void on_taken(void *ctx, macula_client client, int err, const char *text)
 
 static int publish_all(struct cli *cli, const struct pub_options *o, struct pub *p, const char *payload, size_t len) {
   macula_publish_options how = {
-      MACULA_INIT(macula_publish_options), .qos = (int)o->qos,     .retain = o->retain, .confirm = true,
-      .wait_for_readers = o->wait,         .on_partly = on_partly, .partly_ctx = p};
+      MACULA_INIT(macula_publish_options), .qos = (int)o->qos,      .retain = o->retain, .confirm = true,
+      .wait_for_readers = o->wait,         .on_partly = on_partly,  .partly_ctx = p,     .headers = p->headers,
+      .header_count = p->header_count,     .expires_ms = o->expires};
   uint64_t count = o->count ? o->count : 1, next = cli_now();
   for (;;) {
     pthread_mutex_lock(&cli->lock);
@@ -99,16 +108,37 @@ static int publish_all(struct cli *cli, const struct pub_options *o, struct pub 
   }
 }
 
+/* NAME=VALUE: the name is copied, into `names`. */
+static int take_headers(const struct option_list *given, struct pub *p, char **ret_names) {
+  size_t size = 1;
+  for (unsigned i = 0; i < given->count; i++) size += strlen(given->at[i]) + 1;
+  char *at = *ret_names = calloc(1, size);
+  if (!at) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  for (unsigned i = 0; i < given->count; i++) {
+    const char *value = strchr(given->at[i], '=');
+    if (!value || value == given->at[i]) return cli_invalid(MACULA_EINVAL, "--header is NAME=VALUE, such as --header unit=C");
+    size_t len = (size_t)(value - given->at[i]);
+    memcpy(at, given->at[i], len);
+    p->headers[p->header_count++] = (macula_header){at, value + 1, strlen(value + 1)};
+    at += len + 1;
+  }
+  return 0;
+}
+
 static int run(struct cli *cli, void *options_set) {
   const struct pub_options *o = options_set;
   struct pub p = {.cli = cli};
-  char *payload;
+  char *payload, *names = NULL;
   size_t len;
   int err = macula_check_topic(cli->argv[0]);
   if (err) return cli_bad_name(err, cli->argv[0]);
   if (o->wait && o->qos) return cli_invalid(MACULA_EINVAL, "--wait goes with --qos 0: QoS 1 waits by itself");
-  int code = text_read(cli->argc > 1 ? cli->argv[1] : NULL, "", &payload, &len);
-  if (code) return code;
+  int code = take_headers(&o->headers, &p, &names);
+  if (!code) code = text_read(cli->argc > 1 ? cli->argv[1] : NULL, "", &payload, &len);
+  if (code) {
+    free(names);
+    return code;
+  }
   code = cli_connect(cli, false);
   if (!code) code = publish_all(cli, o, &p, payload, len);
   if (!code && cli->json &&
@@ -118,6 +148,7 @@ static int run(struct cli *cli, void *options_set) {
   if (!cli->json) say_partly(&p);
   cli_end(cli, code); /* ends the callbacks that use p */
   free(payload);
+  free(names);
   return code;
 }
 
@@ -131,6 +162,8 @@ const struct command command_pub = {
     "  --wait          be held for half of the time rather than have slow subscribers\n"
     "                  lose it (QoS 0)\n"
     "  --retain        keep it for later subscribers; an empty payload clears\n"
+    "  --header K=V    beside the payload; may be repeated\n"
+    "  --expires T     worth nothing after T, such as 30s: not delivered any more\n"
     "  --count N       publish it N times\n"
     "  --interval T    time between two, such as 500ms or 2s\n\n"
     "Example: macula pub sensor.kitchen.temp 21.5\n",

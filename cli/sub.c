@@ -14,12 +14,15 @@
 
 struct sub_options {
   uint64_t count, timeout;
+  const char *group, *will;
   bool raw;
 };
 
 static const struct option_def options[] = {
     {"count", 'n', OPTION_NUMBER, offsetof(struct sub_options, count), 1, UINT32_MAX},
     {"timeout", 't', OPTION_TIME, offsetof(struct sub_options, timeout)},
+    {"will", 0, OPTION_TEXT, offsetof(struct sub_options, will)},
+    {"group", 0, OPTION_TEXT, offsetof(struct sub_options, group)},
     {"raw", 0, OPTION_FLAG, offsetof(struct sub_options, raw)},
     {0},
 };
@@ -68,14 +71,29 @@ static void flush_or_hold(struct subscriber *s) {
   s->cli->is_full = full;
 }
 
+static json_t *json_headers(const macula_message *m) {
+  json_t *all = m->header_count ? json_array() : NULL;
+  for (size_t i = 0; i < m->header_count; i++) {
+    const char *key;
+    json_t *value = text_json_payload(m->headers[i].value, m->headers[i].len, &key);
+    bool is_text = strcmp(key, "payload") == 0;
+    if (json_array_append_new(all,
+                              json_pack("{s:s,s:o}", "name", m->headers[i].name, is_text ? "value" : "value_base64", value)))
+      break;
+  }
+  return all;
+}
+
 static bool print_to(const struct subscriber *s, FILE *f, const macula_message *m) {
   if (s->cli->json) {
     char id[2 * MACULA_MESSAGE_ID_LEN + 1];
     const char *key;
     json_t *payload = text_json_payload(m->payload, m->len, &key);
     for (int i = 0; i < MACULA_MESSAGE_ID_LEN; i++) snprintf(id + 2 * i, 3, "%02x", m->message_id[i]);
-    return text_put_json_to(f, json_pack("{s:s,s:o,s:i,s:b,s:s,s:o}", "topic", m->topic, key, payload, "qos", m->qos, "retain",
-                                         (int)m->retain, "message_id", id, "publisher", text_json_principal(m->publisher)));
+    return text_put_json_to(f, json_pack("{s:s,s:o,s:i,s:b,s:s,s:o,s:o*,s:o*}", "topic", m->topic, key, payload, "qos", m->qos,
+                                         "retain", (int)m->retain, "message_id", id, "publisher",
+                                         text_json_principal(m->publisher), "headers", json_headers(m), "expires_ms",
+                                         m->expires_ms ? json_integer((json_int_t)m->expires_ms) : NULL));
   }
   text_put_word(f, m->topic);
   putc_unlocked(' ', f);
@@ -175,6 +193,20 @@ static int run(struct cli *cli, void *options_set) {
   }
   struct stat out;
   size_t size;
+  macula_will will = {MACULA_INIT(macula_will)};
+  char topic[256] = "";
+  if (s.o->will) {
+    const char *text = strchr(s.o->will, '=');
+    if (!text || (size_t)(text - s.o->will) >= sizeof topic)
+      return cli_invalid(MACULA_EINVAL, "--will is TOPIC=TEXT, such as --will state.me=gone");
+    memcpy(topic, s.o->will, (size_t)(text - s.o->will));
+    will.topic = topic;
+    will.payload = text + 1;
+    will.len = strlen(text + 1);
+    int err = macula_check_topic(topic);
+    if (err) return cli_bad_name(err, topic);
+    cli->will = &will;
+  }
   struct pattern *patterns = calloc(cli->argc, sizeof *patterns);
   s.out = patterns ? open_memstream(&s.text, &size) : NULL;
   if (!s.out) {
@@ -186,7 +218,8 @@ static int run(struct cli *cli, void *options_set) {
   uint64_t now = cli_now(), until = s.o->timeout ? now + s.o->timeout * CLI_MS : CLI_NEVER;
   for (unsigned i = 0; !code && i < cli->argc; i++) {
     patterns[i] = (struct pattern){.done.cli = cli, .s = &s};
-    int err = macula_subscribe(cli->link.client, cli->argv[i], NULL, on_message, cli_on_done, &patterns[i], NULL);
+    macula_subscribe_options how = {MACULA_INIT(macula_subscribe_options), .group = s.o->group};
+    int err = macula_subscribe(cli->link.client, cli->argv[i], &how, on_message, cli_on_done, &patterns[i], NULL);
     if (err) code = cli_failed(err, NULL, macula_last_error());
   }
   for (unsigned i = 0; !code && i < cli->argc; i++) {
@@ -205,13 +238,16 @@ static int run(struct cli *cli, void *options_set) {
 
 const struct command command_sub = {
     "sub",
-    "sub PATTERN... [--count N] [--timeout T] [--raw]",
+    "sub PATTERN... [--group NAME] [--will TOPIC=TEXT] [--count N] [--timeout T] [--raw]",
     "print messages as they arrive",
     "Prints `topic payload`, one line a message; a blank within the topic is written\n"
     "\\x20. * (or +) stands for one segment, ** (or #) for any number. Prints\n"
     "`subscribed PATTERN` to standard error when the node has confirmed. Subscribes\n"
     "again after a loss. What the node dropped since this was read too slowly is\n"
     "counted there, and the exit code is 5.\n\n"
+    "  --group NAME    as a member of this group: each message goes to one of its\n"
+    "                  members, at any node\n"
+    "  --will TOPIC=TEXT  what the node publishes if this ends without goodbye\n"
     "  --count N       end after N messages\n"
     "  --timeout T     end after T; exit code 4 if fewer than N messages, or none,\n"
     "                  came (5 if some were dropped)\n"

@@ -140,6 +140,30 @@ typedef enum macula_state {
   MACULA_CLOSED,       /* for good: macula_disconnect, or a refusal that trying again cannot mend */
 } macula_state;
 
+/* What stands beside the payload of a message: at most 64 names and values, of 16,384 bytes together, delivered in their order;
+ * a name may come more than once. Those whose name begins with "macula." have a meaning here and in MQTT:
+ * macula.content-type, macula.reply-to (the topic of an answer), macula.correlation, macula.utf8 ("1": the payload is text). */
+typedef struct macula_header {
+  const char *name; /* UTF-8 */
+  const void *value;
+  size_t len;
+} macula_header;
+
+/* A message that the node publishes in the client's name when the client ends without saying goodbye: it died, or its
+ * connection was lost, or the node ended it. Each connection has one, of each loss comes one, also where the library connects
+ * again. It is judged when it is published. At most 32 KiB with its topic and headers. */
+typedef struct macula_will {
+  MACULA_SIZE(macula_will);
+  const char *topic;
+  const void *payload;
+  size_t len;
+  int qos; /* 0, 1 */
+  bool retain;
+  const macula_header *headers; /* header_count of them */
+  size_t header_count;
+  uint64_t expires_ms; /* from when it is published; 0: it does not end */
+} macula_will;
+
 typedef struct macula_options {
   MACULA_SIZE(macula_options);
   const char *server;        /* "host:port", "host", "macula://ID@host:port"; NULL: $MACULA_SERVER, else 127.0.0.1:9443 */
@@ -180,6 +204,7 @@ typedef struct macula_options {
   /* The node dropped messages for this client's subscriptions, since they were read too slowly; at most once a second, count:
    * how many since the last time. NULL: on_notice is told, with MACULA_DROPPED. ctx is that of on_state. */
   void (*on_dropped)(void *ctx, macula_client client, uint64_t count);
+  const macula_will *will; /* copied; NULL: none. A node of an earlier version does not know it, and publishes none */
 } macula_options;
 /* Starts connecting and returns at once. opt NULL: defaults. The client is freed by macula_disconnect or with its loop. Errors
  * in the options and the files that they name: MACULA_EINVAL, MACULA_INVALID_REALM, those of macula_identity_load, and of a
@@ -222,12 +247,18 @@ typedef struct macula_publish_options {
    * without it they are held for a tenth of the time. The queue fills meanwhile: see wait_ms. A node of an earlier version does
    * not know it, and holds nobody for long. MACULA_EINVAL with QoS 1, which has rules of its own. */
   bool wait_for_readers;
+  const macula_header *headers; /* header_count of them, copied; NULL: none */
+  size_t header_count;
+  /* The message is worth nothing after this time, which begins when the node takes it: who has not been sent it then does not
+   * get it, and what is retained ends. 0: it does not end. Headers and times are for nodes and subscribers that know them: a
+   * node of an earlier version gives MACULA_UNSUPPORTED_VERSION, a subscriber of one does not see them. */
+  uint64_t expires_ms;
 } macula_publish_options;
 /* done may be NULL. Without confirm and with QoS 0, done is not called when the function returns 0. QoS 1 and confirm: done is
  * called once: 0, or the node's refusal, or MACULA_TIMEOUT after timeout_ms; QoS 1 is sent again with the same id after a
  * reconnect within that time. MACULA_LISTENERS_UNKNOWN: what the clients of some nodes listen to is not known, and whoever is
  * known to listen has it. MACULA_EFULL: the queue is full, after wait_ms, too; MACULA_NOT_CONNECTED; MACULA_INVALID_TOPIC;
- * MACULA_PAYLOAD_TOO_LARGE. opt NULL: QoS 0. */
+ * MACULA_PAYLOAD_TOO_LARGE, for headers, too. opt NULL: QoS 0. */
 MACULA_API int macula_publish(macula_client client, const char *topic, const void *payload, size_t len,
                               const macula_publish_options *opt, macula_done_fn done, void *ctx);
 /* As macula_publish, but blocks until there is room in the queue and the node has confirmed (always asked for). MACULA_EFULL:
@@ -261,11 +292,18 @@ typedef struct macula_message {
    */
   const uint8_t *message_id;
   const macula_principal *publisher; /* never NULL */
+  const macula_header *headers;      /* header_count of them; a value is followed by a NUL that does not count */
+  size_t header_count;
+  uint64_t expires_ms; /* what was left of its time when the node sent it; 0: it does not end */
 } macula_message;
 typedef void (*macula_message_fn)(void *ctx, macula_client client, const macula_message *message);
 typedef struct macula_subscribe_options {
   MACULA_SIZE(macula_subscribe_options);
   bool own; /* deliver this client's own messages, too */
+  /* As a member of the group of this name: each message goes to one of all, at any node, who subscribe to the same pattern in
+   * the same group. A message with QoS 1 that a member has not acknowledged when it ends goes to another one. Retained messages
+   * are not sent. NULL: no member of any. MACULA_INVALID_TOPIC: it is empty, or has with the pattern more than 253 bytes. */
+  const char *group;
 } macula_subscribe_options;
 /* Each message is delivered once a matching subscription. done (may be NULL) tells when the node has confirmed, the first time.
  * Replayed after each reconnect. A refusal ends the subscription. ret_sub may be NULL. MACULA_INVALID_TOPIC, MACULA_EFULL,

@@ -5,6 +5,7 @@
  *
  * One timer a client: the back-off's end, the answer to CONNECT, or a close that was asked for. */
 #include "client/internal.h"
+#include "wire/headers.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -30,6 +31,8 @@ void client_keep_ticket(struct client *c) {
 }
 
 static uint64_t or_default(uint64_t v, uint64_t d) { return v ? v : d; }
+
+static int take_will(struct client *c, const macula_will *w);
 
 int client_new(struct hub *h, const struct client_options *o, struct client **ret_client) {
   struct client *c = mem_calloc(h->mem, 1, sizeof *c);
@@ -64,6 +67,11 @@ int client_new(struct hub *h, const struct client_options *o, struct client **re
   if ((c->has_realm_key = o->realm_key != NULL)) c->realm_key = *o->realm_key;
   bool whole = c->realm && (!o->name || c->name) && (!o->token || c->token) && !client_set_pass(c, o->pass);
   uint64_t id = h->last_id + 1;
+  int err = take_will(c, o->will);
+  if (err) {
+    client_free(c);
+    return err;
+  }
   if (!whole || heap_set(&h->client_due, &c->due, h->now) || htab_insert(&h->by_id, &c->h, &id, sizeof id)) {
     client_free(c);
     return MACULA_ENOMEM;
@@ -72,6 +80,32 @@ int client_new(struct hub *h, const struct client_options *o, struct client **re
   c->owner = o->owner;
   list_append(&h->clients, &c->in);
   *ret_client = c;
+  return 0;
+}
+
+static int take_will(struct client *c, const macula_will *w) {
+  char name[NAME_MAX_LEN + 1];
+  struct slice items[2 * HEADERS_MOST];
+  size_t len;
+  if (!w) return 0;
+  struct msg m = {.type = MSG_PUBLISH,
+                  .publish = {.payload = slice_of(w->len ? w->payload : "", w->len),
+                              .qos = (uint64_t)w->qos,
+                              .retain = w->retain,
+                              .expires_ms = w->expires_ms < EXPIRES_MOST ? w->expires_ms : EXPIRES_MOST}};
+  int err = w->topic ? name_topic(slice_str(w->topic), name, &len) : MACULA_EINVAL;
+  if (!err && w->qos > 1) err = MACULA_UNSUPPORTED_QOS;
+  if (!err && (w->qos < 0 || (w->len && !w->payload))) err = MACULA_EINVAL;
+  if (!err) err = headers_of(w->headers, w->header_count, items, &m.publish.headers);
+  if (err) return err;
+  m.publish.topic = slice_of(name, len);
+  size_t size = msg_size(&m);
+  if (size - FRAME_HEADER_LEN > WILL_MOST) return MACULA_PAYLOAD_TOO_LARGE;
+  uint8_t *frame = mem_alloc(c->hub->mem, size);
+  if (!frame) return MACULA_ENOMEM;
+  (void)msg_encode(&m, frame, size);
+  memmove(frame, frame + FRAME_HEADER_LEN, size - FRAME_HEADER_LEN);
+  c->will = slice_of(frame, size - FRAME_HEADER_LEN);
   return 0;
 }
 
@@ -104,6 +138,7 @@ void client_free(struct client *c) {
   mem_free(h->mem, c->name);
   mem_free(h->mem, c->token);
   mem_free(h->mem, (void *)c->pass.p);
+  mem_free(h->mem, (void *)c->will.p);
   mem_free(h->mem, c->mismatch);
   mem_free(h->mem, c->error_text);
   void *owner = c->owner;
@@ -308,11 +343,13 @@ void client_opened(struct client *c) {
                   .realm_id = slice_str(c->realm),
                   .caps = CAP_PUBSUB | CAP_RPC}};
   if (!c->base_only) {
-    m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_NOTICE | CAP_ORIGIN | CAP_STREAMS | CAP_WAIT | CAP_TOPICS;
+    m.connect.caps |= CAP_ACK | CAP_REGISTER | CAP_CANCEL | CAP_NOTICE | CAP_ORIGIN | CAP_STREAMS | CAP_WAIT | CAP_TOPICS |
+                      CAP_HEADERS | CAP_GROUPS | CAP_WILL;
     if (c->op) m.connect.caps |= CAP_OPERATOR;
     m.connect.instance = slice_of(c->instance, sizeof c->instance);
     client_prove(c, &m.connect, proof);
     if (c->name) m.connect.name = slice_str(c->name);
+    if (c->will.n) m.connect.will = c->will;
   }
   if (!err) err = client_send(c, &m);
   if (err)

@@ -61,6 +61,7 @@ struct endpoint hub_endpoint(struct hub *h);
  */
 struct client_options {
   const char *realm, *name, *token; /* copied; name and token may be NULL */
+  const macula_will *will;          /* copied; NULL: none */
   struct slice pass;                /* of this identity, shown to the node; copied; n 0: none */
   /* The node must show a pass of this realm, with role node and for its own key; NULL: it need not; copied. */
   const struct id *realm_key;
@@ -106,6 +107,9 @@ int client_publish(struct client *c, const char *topic, struct slice payload, co
                    macula_done_fn done, void *ctx);
 int client_subscribe(struct client *c, const char *pattern, bool own, macula_message_fn fn, macula_done_fn done, void *done_ctx,
                      void *ctx, macula_sub *ret_sub);
+/* The same as a member of a group; NULL: of none. */
+int client_join(struct client *c, const char *pattern, bool own, const char *group, macula_message_fn fn, macula_done_fn done,
+                void *done_ctx, void *ctx, macula_sub *ret_sub);
 int client_unsubscribe(struct client *c, macula_sub sub);
 int client_call(struct client *c, const char *procedure, struct slice args, const macula_call_options *opt, macula_result_fn fn,
                 void *ctx, macula_call_id *ret_call);

@@ -3,6 +3,8 @@
 
 #include "client/internal.h"
 #include "wire/answer.h"
+#include "wire/group.h"
+#include "wire/headers.h"
 #include "wire/pattern.h"
 
 #define GIVEN_UP (10 * NS_SEC) /* a node takes no client for dead sooner */
@@ -20,6 +22,44 @@ static int code_of(struct slice code) {
   return err ? err : MACULA_EINTERNAL;
 }
 
+/* The headers of a message, as callbacks get them. */
+struct headers {
+  macula_header all[HEADERS_MOST];
+  char text[HEADERS_BYTES + 2 * HEADERS_MOST];
+};
+
+static char *copy_header(char **at, struct slice s) {
+  char *to = *at;
+  if (s.n) memcpy(to, s.p, s.n);
+  to[s.n] = 0;
+  *at += s.n + 1;
+  return to;
+}
+
+/* How many there are; none of what no message should have. */
+static size_t read_headers(struct headers *h, struct msg_list list) {
+  struct slice name, value;
+  const char *why;
+  char *at = h->text;
+  size_t n = 0;
+  if (headers_check(list, &why)) return 0;
+  for (; headers_next(&list, &name, &value); n++) {
+    h->all[n].name = copy_header(&at, name);
+    h->all[n].value = copy_header(&at, value);
+    h->all[n].len = value.n;
+  }
+  return n;
+}
+
+static void deliver_to(struct client *c, const struct msg_publish *p, const macula_message *m);
+
+static void deliver_with_headers(struct client *c, const struct msg_publish *p, macula_message *m) {
+  struct headers h;
+  m->header_count = read_headers(&h, p->headers);
+  m->headers = h.all;
+  deliver_to(c, p, m);
+}
+
 static void deliver(struct client *c, const struct msg_publish *p, const macula_principal *publisher) {
   char topic[NAME_MAX_LEN + 1];
   static const uint8_t no_id[CALL_ID_LEN];
@@ -27,21 +67,39 @@ static void deliver(struct client *c, const struct msg_publish *p, const macula_
   memcpy(topic, p->topic.p, p->topic.n);
   topic[p->topic.n] = 0;
   bool has_id = p->message_id.n == CALL_ID_LEN;
-  bool mine = p->own || serial_gave(&c->messages, p->message_id);
   /* one that came without an id is given one here, so that the callbacks of several subscriptions see that it is one message */
   uint64_t made[2] = {c->received[0], ++c->received[1]};
   const uint8_t *id = has_id ? p->message_id.p : p->brief ? (const uint8_t *)made : no_id;
-  macula_message m = {topic, p->payload.p, p->payload.n, (int)p->qos, p->retain, id, publisher};
+  macula_message m = {topic, p->payload.p, p->payload.n, (int)p->qos, p->retain, id, publisher, NULL, 0, p->expires_ms};
+  if (p->headers.count)
+    deliver_with_headers(c, p, &m);
+  else
+    deliver_to(c, p, &m);
+}
+
+/* Whether the subscription is one of this group (wire/group.h). */
+static bool is_member(const struct entry *e, struct slice group) {
+  char key[NAME_MAX_LEN + 1];
+  size_t len;
+  return e->sub.group && !group_key(slice_str(e->sub.group), slice_of(e->data, e->len), key, &len) &&
+         slice_eq(slice_of(key, len), group);
+}
+
+static void deliver_to(struct client *c, const struct msg_publish *p, const macula_message *m) {
+  bool mine = p->own || serial_gave(&c->messages, p->message_id);
+  struct msg_list groups = p->groups;
+  struct slice group = SLICE_NONE;
+  (void)msg_list_next(&groups, &group);
   uint64_t last = c->hub->last_id; /* what a callback subscribes to does not get this message */
   struct list *subs = &c->entries[ENTRY_SUB];
   list_for(it, subs) {
     struct entry *e = container_of(it, struct entry, in);
     if (e->dead || e->kind != ENTRY_SUB || e->id > last || (mine && !e->sub.own)) continue;
-    if (!pattern_match(slice_of(e->data, e->len), p->topic)) continue;
+    if (group.n ? !is_member(e, group) : e->sub.group || !pattern_match(slice_of(e->data, e->len), p->topic)) continue;
     macula_message_fn fn = e->sub.fn;
     void *ctx = e->ctx;
     hub_leave(c->hub);
-    fn(ctx, client_handle(c), &m);
+    fn(ctx, client_handle(c), m);
     hub_enter(c->hub);
     if (c->closing) return;
   }

@@ -46,6 +46,7 @@ struct entry {
     struct {
       macula_message_fn fn;
       bool own;
+      const char *group; /* in data, behind the pattern; NULL: none */
     } sub;
     struct {
       macula_request_fn fn;
@@ -72,6 +73,10 @@ struct entry {
   char data[]; /* name, or frame; NUL-terminated */
 };
 #define ENTRY_KINDS 5
+#define WILL_MOST 32768u /* bytes of a will as it is sent */
+
+/* Headers as a list, into `items`, which has room for 2 * HEADERS_MOST. MACULA_EINVAL, MACULA_PAYLOAD_TOO_LARGE. */
+int headers_of(const macula_header *given, size_t count, struct slice *items, struct msg_list *ret_list);
 
 struct hub {
   struct hub_config cfg;
@@ -123,6 +128,7 @@ struct client {
   int error;
   char *realm, *name, *token;
   struct slice pass;   /* owned; n 0: none */
+  struct slice will;   /* owned: the payload of a PUBLISH; n 0: none */
   struct id realm_key; /* its holder vouches for nodes */
   bool has_realm_key;
   struct quic_identity *identity;

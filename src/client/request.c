@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "client/internal.h"
+#include "wire/group.h"
+#include "wire/headers.h"
 
 int entry_new(struct client *c, enum entry_kind kind, struct slice data, nanotime due, struct entry **ret_entry) {
   struct hub *h = c->hub;
@@ -140,13 +142,16 @@ void entry_timer(struct entry *e) {
   client_release(c);
 }
 
+static bool is_same_group(const char *a, const char *b) { return !a || !b ? a == b : strcmp(a, b) == 0; }
+
 /* Whether any of our subscriptions to this pattern wants own messages: the node keeps only one for each pattern, which must
  * serve all of ours. */
 static bool wants_own(const struct entry *e) {
   if (e->sub.own) return true;
   list_for(it, &e->c->entries[ENTRY_SUB]) {
     const struct entry *o = container_of(it, struct entry, in);
-    if (!o->dead && o->kind == ENTRY_SUB && o->sub.own && o->len == e->len && memcmp(o->data, e->data, e->len) == 0)
+    if (!o->dead && o->kind == ENTRY_SUB && o->sub.own && o->len == e->len && memcmp(o->data, e->data, e->len) == 0 &&
+        is_same_group(o->sub.group, e->sub.group))
       return true;
   }
   return false;
@@ -158,8 +163,12 @@ int entry_announce(struct entry *e) {
   struct slice name = slice_of(e->data, e->len);
   struct msg m = {.type = MSG_SUBSCRIBE};
   if (e->kind == ENTRY_SUB)
-    m.subscribe = (struct msg_subscribe){
-        .topics = {.count = 1, .items = &name}, .qos = 1, .own = ack && wants_own(e), .ref = e->id, .has_ref = ack};
+    m.subscribe = (struct msg_subscribe){.topics = {.count = 1, .items = &name},
+                                         .qos = 1,
+                                         .own = ack && wants_own(e),
+                                         .group = slice_str(e->sub.group),
+                                         .ref = e->id,
+                                         .has_ref = ack};
   else {
     m.type = MSG_REGISTER;
     m.reg = (struct msg_register){.procedure = name,
@@ -219,12 +228,34 @@ static int send_confirmed(struct client *c, struct msg *m, uint64_t *ref, bool *
   return 0;
 }
 
+int headers_of(const macula_header *given, size_t count, struct slice *items, struct msg_list *ret_list) {
+  const char *text;
+  if (count && !given) return MACULA_EINVAL;
+  if (count > HEADERS_MOST) return MACULA_PAYLOAD_TOO_LARGE;
+  for (size_t i = 0; i < count; i++) {
+    const macula_header *h = &given[i];
+    if (!h->name || (h->len && !h->value)) return MACULA_EINVAL;
+    items[2 * i] = slice_str(h->name);
+    items[2 * i + 1] = slice_of(h->len ? h->value : "", h->len);
+  }
+  *ret_list = (struct msg_list){.count = (uint32_t)(2 * count), .items = items};
+  return headers_check(*ret_list, &text);
+}
+
+static int put_headers(struct client *c, const macula_publish_options *opt, struct slice *items, struct msg_publish *m) {
+  if (!opt->header_count && !opt->expires_ms) return 0;
+  int err = headers_of(opt->headers, opt->header_count, items, &m->headers);
+  m->expires_ms = opt->expires_ms < EXPIRES_MOST ? opt->expires_ms : EXPIRES_MOST;
+  return !err && !(c->caps & CAP_HEADERS) ? MACULA_UNSUPPORTED_VERSION : err;
+}
+
 int client_publish(struct client *c, const char *topic, struct slice payload, const macula_publish_options *opt,
                    macula_done_fn done, void *ctx) {
   static const macula_publish_options plain = {0};
   char name[NAME_MAX_LEN + 1];
   size_t len;
   uint8_t id[CALL_ID_LEN];
+  struct slice headers[2 * HEADERS_MOST];
   if (!opt) opt = &plain;
   if (opt->qos == 2) return MACULA_UNSUPPORTED_QOS;
   if (opt->qos < 0 || opt->qos > 2 || opt->timeout_ms > UINT32_MAX) return MACULA_EINVAL;
@@ -240,6 +271,7 @@ int client_publish(struct client *c, const char *topic, struct slice payload, co
                               .retain = opt->retain,
                               .wait = opt->wait_for_readers && (c->caps & CAP_WAIT),
                               .brief = brief}};
+  if ((err = put_headers(c, opt, headers, &m.publish)) != 0) return err;
   if (opt->qos || !brief) m.publish.message_id = serial_next(&c->messages, id);
   if (brief && payload.n < NUMBERED_MOST) m.publish.topic_number = client_topic_number(c, m.publish.topic);
   if (brief && !msg_publish_fits(&m.publish)) return MACULA_PAYLOAD_TOO_LARGE;
@@ -258,10 +290,11 @@ int client_cast(struct client *c, const char *procedure, struct slice args, macu
   return client_short(c, done ? send_confirmed(c, &m, &m.call.ref, &m.call.has_ref, NULL, done, ctx) : client_send(c, &m));
 }
 
-static struct entry *same_name(struct client *c, enum entry_kind kind, struct slice name) {
+static struct entry *same_name(struct client *c, enum entry_kind kind, struct slice name, const char *group) {
   list_for(it, &c->entries[kind]) {
     struct entry *e = container_of(it, struct entry, in);
-    if (!e->dead && e->kind == kind && slice_eq(slice_of(e->data, e->len), name)) return e;
+    if (e->dead || e->kind != kind || !slice_eq(slice_of(e->data, e->len), name)) continue;
+    if (kind != ENTRY_SUB || is_same_group(e->sub.group, group)) return e;
   }
   return NULL;
 }
@@ -280,14 +313,29 @@ static int announce_first(struct entry *e) {
 
 int client_subscribe(struct client *c, const char *pattern, bool own, macula_message_fn fn, macula_done_fn done, void *done_ctx,
                      void *ctx, macula_sub *ret_sub) {
-  char name[NAME_MAX_LEN + 1];
+  return client_join(c, pattern, own, NULL, fn, done, done_ctx, ctx, ret_sub);
+}
+
+int client_join(struct client *c, const char *pattern, bool own, const char *group, macula_message_fn fn, macula_done_fn done,
+                void *done_ctx, void *ctx, macula_sub *ret_sub) {
+  char name[2 * (NAME_MAX_LEN + 1)], key[NAME_MAX_LEN + 1];
   size_t len;
   struct entry *e;
   int err = name_pattern(slice_str(pattern), name, &len);
   if (err) return err;
   if (!fn) return MACULA_EINVAL;
+  size_t key_len, size = len;
+  if (group && (err = group_key(slice_str(group), slice_of(name, len), key, &key_len)) != 0) return err;
+  if (group) { /* no longer than a name, or there would be no key */
+    size_t n = strlen(group);
+    memcpy(name + len + 1, group, n + 1);
+    size = len + 1 + n;
+  }
   if (c->state == MACULA_CLOSED || c->closing) return MACULA_ECLOSED;
-  if ((err = entry_new(c, ENTRY_SUB, slice_of(name, len), TIME_NEVER, &e))) return err;
+  if (group && c->state == MACULA_CONNECTED && !(c->caps & CAP_GROUPS)) return MACULA_UNSUPPORTED_VERSION;
+  if ((err = entry_new(c, ENTRY_SUB, slice_of(name, size), TIME_NEVER, &e))) return err;
+  e->len = (uint32_t)len;
+  e->sub.group = group ? e->data + len + 1 : NULL;
   e->sub.fn = fn;
   e->sub.own = own;
   e->done = done;
@@ -316,12 +364,15 @@ static void take_back(struct entry *e) {
 int client_unsubscribe(struct client *c, macula_sub sub) {
   struct entry *e = find_own(c, sub.id, ENTRY_SUB);
   if (!e) return MACULA_ENOTFOUND;
-  char name[NAME_MAX_LEN + 1];
+  char name[NAME_MAX_LEN + 1], group[NAME_MAX_LEN + 1];
   struct slice pattern = slice_of(name, e->len);
+  bool grouped = e->sub.group != NULL;
   memcpy(name, e->data, e->len);
+  if (grouped) memcpy(group, e->sub.group, strlen(e->sub.group) + 1);
   take_back(e);
-  struct entry *other = same_name(c, ENTRY_SUB, pattern);
-  struct msg m = {.type = MSG_UNSUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &pattern}}};
+  struct entry *other = same_name(c, ENTRY_SUB, pattern, grouped ? group : NULL);
+  struct msg m = {.type = MSG_UNSUBSCRIBE,
+                  .subscribe = {.topics = {.count = 1, .items = &pattern}, .group = slice_str(grouped ? group : NULL)}};
   if (c->state == MACULA_CONNECTED && !other) client_send(c, &m);
   return 0;
 }
@@ -409,7 +460,7 @@ int client_serve(struct client *c, const char *procedure, const macula_serve_opt
   if (err) return err;
   if (!fn) return MACULA_EINVAL;
   if (c->state == MACULA_CLOSED || c->closing) return MACULA_ECLOSED;
-  if (same_name(c, ENTRY_SERVICE, slice_of(name, len))) return MACULA_EBUSY;
+  if (same_name(c, ENTRY_SERVICE, slice_of(name, len), NULL)) return MACULA_EBUSY;
   if ((err = entry_new(c, ENTRY_SERVICE, slice_of(name, len), TIME_NEVER, &e))) return err;
   e->service.fn = fn;
   e->service.cancel = cancel;

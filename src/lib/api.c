@@ -110,6 +110,7 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
   if (!where) where = of_all && of_all[0] ? of_all : "127.0.0.1:9443";
   err = name_realm(slice_str(opt->realm ? opt->realm : "default"), realm, &len);
   if (err) return fail_name(err, NAME_REALM, opt->realm);
+  macula_will will;
   struct remote *r = calloc(1, sizeof *r);
   if (!r) return fail_plain(MACULA_ENOMEM);
   r->loop = loop;
@@ -123,12 +124,14 @@ int macula_connect(macula_loop *loop, const macula_options *opt, macula_client *
   if (!err) err = find_pass(opt, r, pass, &pass_len);
   if (!err) err = find_realm_key(opt, r, &realm_key);
   if (!err) err = find_known(opt, r);
+  if (!err && opt->will) err = OPTIONS_TAKE(macula_will, opt->will, &will);
   if (err) {
     macula_identity_free(own);
     remote_free(r);
     return err;
   }
   struct client_options o = {.realm = realm,
+                             .will = opt->will ? &will : NULL,
                              .name = opt->name,
                              .token = opt->token,
                              .pass = slice_of(pass, pass_len),
@@ -329,7 +332,7 @@ int macula_subscribe(macula_client client, const char *pattern, const macula_sub
   int err = OPTIONS_TAKE(macula_subscribe_options, opt, &o);
   if (!err) err = begin(client, &c);
   if (err) return err;
-  return end_name(client.loop, client_subscribe(c, pattern, o.own, fn, done, ctx, ctx, ret_sub), NAME_PATTERN, pattern);
+  return end_name(client.loop, client_join(c, pattern, o.own, o.group, fn, done, ctx, ctx, ret_sub), NAME_PATTERN, pattern);
 }
 
 int macula_subscribe_sync(macula_client client, const char *pattern, const macula_subscribe_options *opt, macula_message_fn fn,
@@ -344,7 +347,7 @@ int macula_subscribe_sync(macula_client client, const char *pattern, const macul
   if (!err) err = may_block(client, timeout_ms, &deadline);
   if (!err) err = begin_waiting(client, true, &c, &w);
   if (err) return err;
-  err = client_subscribe(c, pattern, o.own, fn, on_done, w, ctx, &sub);
+  err = client_join(c, pattern, o.own, o.group, fn, on_done, w, ctx, &sub);
   err = wait_result(client.loop, w, err, NAME_PATTERN, pattern, deadline);
   waiter_unref(w);
   if (err == MACULA_TIMEOUT) {
