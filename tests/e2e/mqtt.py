@@ -15,7 +15,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from _node import Node, plain
+from _node import Node, plain, until
 from _process import DEADLINE, Process, end_all
 
 VERSIONS = {"3.1.1": "mqttv311", "5": "mqttv5"}
@@ -105,6 +105,95 @@ def both_ways(folder):
             r.expect("out", r"^GOT home/native hello 0 0$")
         rows = {c["door"] for c in json.loads(n.ok("--json", "clients"))["clients"]}
         assert {"quic", "mqtt3", "mqtt5"} <= rows, rows
+
+
+def pair(folder, *args):
+    """Two nodes of one mesh."""
+    a = node(os.path.join(folder, "a"), *args)
+    b = node(os.path.join(folder, "b"), "--join", a.address, *args)
+    for n in a, b:
+        until("they exchange subscriptions", lambda n=n: n.metric("interest_nodes") == 1)
+    return a, b
+
+
+def known(n, count):
+    """The node knows so many patterns of the other one's clients."""
+    until("patterns of the other node", lambda: n.metric('table_entries{table="interest"}') >= count)
+
+
+def properties(folder):
+    """User properties and expiry between mosquitto's clients at two nodes and native ones; request and response."""
+    a, b = pair(folder)
+    with a, b:
+        native = b.macula("--json", "sub", "p.#")
+        native.expect("err", r"^subscribed ")
+        reader = Process(["stdbuf", "-oL", "mosquitto_sub", "-p", b.mqtt, "-V", "mqttv5", "-d", "-t", "p/#", "-F", "GOT %t %p %P %E %C"],
+                         plain(), text=True)
+        reader.expect("out", r"^Subscribed \(mid")
+        known(a, 1)
+        more = ["-D", "publish", "user-property", "unit", "C", "-D", "publish", "content-type", "text/plain", "-D", "publish",
+                "message-expiry-interval", "100"]
+        pub(a, "-t", "p/1", "-m", "21", "-q", "1", *more)
+        reader.expect("out", r"^GOT p/1 21 unit:C 100 text/plain$")
+        line = json.loads(native.expect("out", r"^\{.*p\.1.*\}$").group())
+        assert [(h["name"], h["value"]) for h in line["headers"]] == [("macula.content-type", "text/plain"), ("unit", "C")], line
+        assert 0 < line["expires_ms"] <= 100000, line
+        a.ok("pub", "p.2", "22", "--header", "unit=F", "--header", "macula.content-type=x/y", "--expires", "1m")
+        reader.expect("out", r"^GOT p/2 22 unit:F 60 x/y$")
+        # an answer finds its way back across nodes
+        answerer = Process(["stdbuf", "-oL", "mosquitto_sub", "-p", b.mqtt, "-V", "mqttv5", "-d", "-t", "ask/#", "-F", "GOT %p %R %D"], plain(), text=True)
+        answerer.expect("out", r"^Subscribed \(mid")
+        known(a, 2)
+        asker = Process(["mosquitto_rr", "-p", a.mqtt, "-V", "mqttv5", "-t", "ask/it", "-e", "answers/1", "-m", "why", "-W", str(DEADLINE),
+                         "-D", "publish", "correlation-data", "42"], plain(), text=True)
+        answerer.expect("out", r"^GOT why answers/1 42$")
+        known(b, 1)
+        pub(b, "-t", "answers/1", "-m", "because", "-D", "publish", "correlation-data", "42")
+        asker.expect("out", r"^because$")
+        # what has an end is retained until then
+        a.ok("pub", "p.kept", "short", "--retain", "--qos", "1", "--expires", "1s")
+        until("it ends", lambda: a.metric('table_entries{table="retained"}') == 0)
+
+
+def groups(folder):
+    """Shared subscriptions and native groups are one: each message goes to one member, at whichever node."""
+    a, b = pair(folder)
+    with a, b:
+        members = [sub(a, "-t", "$share/g/w/#", "-q", "1"), sub(b, "-t", "$share/g/w/#", "-q", "1", version="3.1.1"),
+                   b.macula("sub", "w.#", "--group", "g")]
+        members[2].expect("err", r"^subscribed ")
+        plain_reader = sub(b, "-t", "w/#", "-q", "1")
+        known(a, 2)
+        for n in a, b:
+            for i in range(20):
+                n.ok("pub", "w.%d" % i, "job-%s-%d" % (n.id[:4], i), "--qos", "1")
+        pub(a, "-t", "w/end", "-m", "job-end", "-q", "1")
+        plain_reader.expect("out", r"^GOT w/end job-end 1 0$")
+        until("one member got each", lambda: sum(m.out.count("job-") for m in members) == 41)
+        assert plain_reader.out.count("job-") == 41
+        assert members[0].out.count("job-") == 21, members[0].out  # of its own node's publishers: local members come first
+
+
+def twins(folder):
+    """A native client's will, events for operators, and a session that moves to another node."""
+    a, b = pair(folder, "--idle-timeout", "15s")
+    with a, b:
+        op = a.macula("--json", "sub", "com.macula.event.client.*")
+        op.expect("err", r"^subscribed ")
+        reader = sub(b, "-t", "state/#", "-q", "1")
+        known(a, 1)
+        known(b, 1)
+        mortal = a.macula("sub", "x", "--will", "state.mortal=gone")
+        mortal.expect("err", r"^subscribed ")
+        mortal.end()
+        reader.expect("out", r"^GOT state/mortal gone 0 0$")
+        op.expect("out", r'"topic": ?"com.macula.event.client.ended".*lost')
+        first = Client(a, "mover", clean=False, expiry=600)
+        second = Client(b, "mover", clean=False, expiry=600)
+        assert first.answer == (0, 0) and second.answer == (0, 0), (first.answer, second.answer)
+        until("the older session ends", lambda: a.metric("mqtt_sessions_claimed_total") >= 1)
+        second.leave()
+        first.c.loop_stop()
 
 
 def tls(folder):
@@ -317,7 +406,7 @@ def stopped(folder):
 def main():
     root = tempfile.mkdtemp(prefix="macula-mqtt-")
     failed = passed = 0
-    for case in both_ways, tls, retained, sessions, will, many, ended, quota, refused, users, stopped:
+    for case in both_ways, properties, groups, twins, tls, retained, sessions, will, many, ended, quota, refused, users, stopped:
         if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
             continue
         try:

@@ -25,11 +25,10 @@
 struct wire {
   struct byte_stream s;
   struct rig *rig;
-  const struct stream_owner *owner;
-  uint8_t out[2 * ROOM]; /* what the node has written */
-  size_t out_len, room;  /* room: that the node may write */
-  bool no_shared;        /* CONNACK: there are no shared subscriptions */
-  bool short_once, reads, gone, quiet, no_acks;
+  struct stream_owner owner;
+  uint8_t out[2 * ROOM];                               /* what the node has written */
+  size_t out_len, room;                                /* room: that the node may write */
+  bool short_once, reads, gone, quiet, no_acks, props; /* props: properties of messages are noted */
   enum mqtt_level level;
   char notes[NOTES];
   size_t note_len;
@@ -53,12 +52,11 @@ static inline void wire_close(struct byte_stream *s, bool reset) { (void)reset, 
 static inline void wire_break(struct byte_stream *s, int err) { (void)err, of(s)->gone = true; }
 static const struct stream_ops wire_ops = {wire_write, wire_unsent, wire_read, wire_close, wire_break};
 
-static struct stream_owner owner;
-
 static inline void start(struct rig *r, const struct rig_options *o) {
   struct rig_options d = o ? *o : (struct rig_options){0};
   if (!d.node.limits.mqtt_pool) d.node.limits.mqtt_pool = 32 << 20;
   rig_start(r, &d);
+  struct stream_owner owner;
   assert_int_equal(node_mqtt_open(r->node, false, &owner), 0);
 }
 
@@ -80,7 +78,7 @@ static inline void note(struct wire *w, const char *format, ...) {
 static inline void send_bytes(struct wire *w, struct slice bytes) {
   uint8_t *copy = malloc(bytes.n + 1);
   memcpy(copy, bytes.p, bytes.n);
-  if (!w->gone) owner.data(owner.ctx, &w->s, copy, bytes.n, sim_net_now(w->rig->net));
+  if (!w->gone) w->owner.data(w->owner.ctx, &w->s, copy, bytes.n, sim_net_now(w->rig->net));
   free(copy);
 }
 static inline void put(struct wire *w, const struct mqtt_packet *p) {
@@ -98,6 +96,22 @@ static inline void answer(struct wire *w, const struct mqtt_packet *p) {
   put(w, &ack);
 }
 
+static inline void note_props(struct wire *w, const struct mqtt_props *p) {
+  struct slice raw = p->raw, name, value;
+  char hex[64];
+  if (p->has & MQTT_HAS(PAYLOAD_FORMAT)) note(w, "format %u", p->payload_format);
+  if (p->has & MQTT_HAS(MESSAGE_EXPIRY)) note(w, "expiry %u", p->message_expiry);
+  if (p->has & MQTT_HAS(CONTENT_TYPE)) note(w, "type %.*s", (int)p->content_type.n, (const char *)p->content_type.p);
+  if (p->has & MQTT_HAS(RESPONSE_TOPIC)) note(w, "answer %.*s", (int)p->response_topic.n, (const char *)p->response_topic.p);
+  if (p->has & MQTT_HAS(CORRELATION_DATA)) {
+    assert_true(p->correlation_data.n < sizeof hex / 2);
+    hex_encode(p->correlation_data.p, p->correlation_data.n, hex);
+    note(w, "correlation %s", hex);
+  }
+  while (mqtt_next_user(&raw, &name, &value))
+    note(w, "%.*s=%.*s", (int)name.n, (const char *)name.p, (int)value.n, (const char *)value.p);
+}
+
 static inline void note_packet(struct wire *w, const struct mqtt_packet *p) {
   if (p->type == MQTT_PUBLISH) {
     struct slice raw = p->props.raw;
@@ -108,10 +122,10 @@ static inline void note_packet(struct wire *w, const struct mqtt_packet *p) {
            (const char *)p->publish.payload.p, p->publish.qos, p->publish.retain ? " retain" : "",
            p->publish.dup ? " dup" : "");
     while (!w->quiet && mqtt_next_subscription_id(&raw, &id)) note(w, "id%u", id);
+    if (w->props) note_props(w, &p->props);
     if (p->publish.qos && !w->no_acks) answer(w, p);
     return;
   }
-  if (p->type == MQTT_CONNACK) w->no_shared = p->props.has & MQTT_HAS(SHARED_AVAILABLE) && !p->props.shared_available;
   if (!w->quiet && (p->type == MQTT_SUBACK || p->type == MQTT_UNSUBACK)) {
     note(w, "%s %02x", mqtt_type_name(p->type), p->list.raw.p[0]);
   } else if (!w->quiet) {
@@ -145,7 +159,7 @@ static inline void drain(struct wire *w) {
     free(in);
     if (!w->short_once || w->gone || !at) return;
     w->short_once = false;
-    owner.room(owner.ctx, &w->s, sim_net_now(w->rig->net));
+    w->owner.room(w->owner.ctx, &w->s, sim_net_now(w->rig->net));
   }
 }
 
@@ -177,7 +191,8 @@ static inline struct wire *wire_new(struct rig *r, enum mqtt_level level) {
   w->reads = true;
   assert_int_equal(addr_parse(wire_from, 0, &w->s.remote), 0);
   assert_int_equal(addr_parse("127.0.0.1:1883", 0, &w->s.local), 0);
-  if (owner.opened(owner.ctx, &w->s, sim_net_now(r->net))) w->gone = true;
+  assert_int_equal(node_mqtt_open(r->node, false, &w->owner), 0);
+  if (w->owner.opened(w->owner.ctx, &w->s, sim_net_now(r->net))) w->gone = true;
   return w;
 }
 
@@ -221,7 +236,7 @@ static inline struct wire *plain(struct rig *r, enum mqtt_level level, const cha
 static inline void lose(struct wire *w) { /* its connection breaks */
   if (!w->gone) {
     w->gone = true;
-    owner.closed(owner.ctx, &w->s, MACULA_ECLOSED, sim_net_now(w->rig->net));
+    w->owner.closed(w->owner.ctx, &w->s, MACULA_ECLOSED, sim_net_now(w->rig->net));
   }
   settle(w->rig);
   free(w);

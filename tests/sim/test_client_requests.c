@@ -48,6 +48,55 @@ static void test_pubsub(void **state) {
   world_done(&w);
 }
 
+struct seen {
+  char text[256];
+  int count;
+};
+static void on_headers(void *ctx, macula_client client, const macula_message *m) {
+  struct seen *s = ctx;
+  size_t n = (size_t)snprintf(s->text, sizeof s->text, "%s%s", m->topic, m->expires_ms ? " ends" : "");
+  (void)client;
+  s->count++;
+  for (size_t i = 0; i < m->header_count; i++)
+    n += (size_t)snprintf(s->text + n, sizeof s->text - n, " %s=%.*s", m->headers[i].name, (int)m->headers[i].len,
+                          (const char *)m->headers[i].value);
+}
+
+static void test_headers(void **state) {
+  static const macula_header two[] = {{"unit", "C", 1}, {"", "", 0}}, bad[] = {{"\xff", "", 0}}, none[] = {{NULL, "", 0}};
+  static char much[20000];
+  struct world w = {0};
+  struct user a = {0}, b = {0};
+  struct tally done = {0};
+  struct seen s = {0};
+  macula_publish_options o = {.confirm = true, .headers = two, .header_count = 2, .expires_ms = 1000};
+  (void)state;
+  world_init(&w, NULL);
+  user_join(&w, 0, &a, (struct client_options){0});
+  user_join(&w, 1, &b, (struct client_options){0});
+  assert_int_equal(client_subscribe(b.c, "t", false, on_headers, on_done, &done, &s, NULL), 0);
+  assert_true(world_until(&w, &done.done, NS_SEC));
+  for (int qos = 0; qos < 2; qos++) {
+    o.qos = qos;
+    assert_int_equal(client_publish(a.c, "t", slice_str("1"), &o, NULL, NULL), 0);
+    world_run(&w, NS_SEC);
+    assert_int_equal(s.count, qos + 1);
+    assert_string_equal(s.text, "t ends unit=C =");
+  }
+  o = (macula_publish_options){.headers = bad, .header_count = 1};
+  assert_int_equal(client_publish(a.c, "t", slice_str("1"), &o, NULL, NULL), MACULA_EINVAL);
+  o.headers = none;
+  assert_int_equal(client_publish(a.c, "t", slice_str("1"), &o, NULL, NULL), MACULA_EINVAL);
+  o.headers = NULL;
+  assert_int_equal(client_publish(a.c, "t", slice_str("1"), &o, NULL, NULL), MACULA_EINVAL);
+  macula_header large = {"n", much, sizeof much};
+  o.headers = &large;
+  assert_int_equal(client_publish(a.c, "t", slice_str("1"), &o, NULL, NULL), MACULA_PAYLOAD_TOO_LARGE);
+  o.header_count = 65;
+  assert_int_equal(client_publish(a.c, "t", slice_str("1"), &o, NULL, NULL), MACULA_PAYLOAD_TOO_LARGE);
+  world_done(&w);
+}
+
 static void test_calls(void **state) {
   struct world w = {0};
   struct user a = {0}, b = {0};
@@ -271,9 +320,9 @@ static void test_abort(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pubsub), cmocka_unit_test(test_calls),
-                                     cmocka_unit_test(test_ends),   cmocka_unit_test(test_goodbye),
-                                     cmocka_unit_test(test_room),   cmocka_unit_test(test_room_in_memory),
-                                     cmocka_unit_test(test_abort)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pubsub),         cmocka_unit_test(test_headers),
+                                     cmocka_unit_test(test_calls),          cmocka_unit_test(test_ends),
+                                     cmocka_unit_test(test_goodbye),        cmocka_unit_test(test_room),
+                                     cmocka_unit_test(test_room_in_memory), cmocka_unit_test(test_abort)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

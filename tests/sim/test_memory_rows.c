@@ -145,6 +145,23 @@ static void test_entries(void **state) {
   for (int i = 0; i < MANY; i++) assert_int_equal(rig_publish(e, long_name(name, "r", i), "1", 1, true, (uint64_t)i + 1), 0);
   now = grown(&r, "retained", before);
   report("retained message, beside topic and payload", now.bytes / MANY - NAME_MAX_LEN - 1, PLAN_RETAINED);
+  before = look(&r, "retained");
+  for (int i = 0; i < MANY; i++) {
+    static const uint8_t id[CALL_ID_LEN];
+    struct slice header[] = {slice_str("n"), slice_str("v")};
+    struct msg m = {.type = MSG_PUBLISH,
+                    .publish = {.topic = slice_str(long_name(name, "h", i)),
+                                .payload = slice_str("1"),
+                                .retain = true,
+                                .message_id = slice_of(id, sizeof id),
+                                .headers = {.count = 2, .items = header},
+                                .expires_ms = 3600000,
+                                .has_ref = true}};
+    rig_send(e, &m);
+    assert_null(rig_expect(e, MSG_ACK).ack.code.p);
+  }
+  now = grown(&r, "retained", before);
+  report("the same with headers that are short, and a time to live", now.bytes / MANY - NAME_MAX_LEN - 1 - 6, PLAN_RETAINED);
   struct figures accounts = look(&r, "accounts");
   report("what an identity uses", accounts.bytes / accounts.entries, PLAN_ACCOUNT);
   now = grown(&r, "dedup", ids);

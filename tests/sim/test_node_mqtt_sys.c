@@ -161,7 +161,7 @@ static void test_away(void **state) {
   }
   b->room = ROOM;
   b->short_once = false;
-  owner.room(owner.ctx, &b->s, sim_net_now(r.net));
+  b->owner.room(b->owner.ctx, &b->s, sim_net_now(r.net));
   ALL(&r, a, b);
   rig_run(&r, 11 * NS_SEC);
   ALL(&r, a, b);

@@ -210,7 +210,7 @@ static void test_storm(void **state) {
     }
     for (int i = 0; i < N; i++) {
       w[i]->gone = true;
-      owner.closed(owner.ctx, &w[i]->s, 0, sim_net_now(r.net));
+      w[i]->owner.closed(w[i]->owner.ctx, &w[i]->s, 0, sim_net_now(r.net));
       free(w[i]);
     }
     rig_run(&r, 120 * NS_SEC);
