@@ -230,6 +230,7 @@ static struct mqtt_config config_of(struct node *n) {
       .rng = n->rng,
       .spent = &n->spent,
       .max_sessions = l->max_clients,
+      .shared = true,
       .max_queue = MAX_QUEUE,
       .max_queue_bytes = pool / 16,
       .max_queued_bytes = pool / 2,
