@@ -381,11 +381,11 @@ static void test_headers(void **state) {
     }
     assert_false(headers_next(&l, &name, &value));
   }
-  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x0f\x91\xa1n"), &d), MACULA_BAD_FRAME); /* no value */
-  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x0f\x01"), &d), MACULA_BAD_FRAME);
-  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x0f\x92\xa1\xff\xa1v"), &d), 0);
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x10\x91\xa1n"), &d), MACULA_BAD_FRAME); /* no value */
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x10\x01"), &d), MACULA_BAD_FRAME);
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x10\x92\xa1\xff\xa1v"), &d), 0);
   assert_int_equal(headers_check(d.publish.headers, &text), MACULA_EINVAL);
-  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x0f\x92\xa1\x00\xa1v"), &d), 0);
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x10\x92\xa1\x00\xa1v"), &d), 0);
   assert_int_equal(headers_check(d.publish.headers, &text), MACULA_EINVAL);
   static uint8_t much[HEADERS_BYTES];
   struct slice many[2 * HEADERS_MOST + 2];
