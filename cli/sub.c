@@ -238,7 +238,7 @@ static int run(struct cli *cli, void *options_set) {
 
 const struct command command_sub = {
     "sub",
-    "sub PATTERN... [--group NAME] [--will TOPIC=TEXT] [--count N] [--timeout T] [--raw]",
+    "sub PATTERN... [OPTION]...",
     "print messages as they arrive",
     "Prints `topic payload`, one line a message; a blank within the topic is written\n"
     "\\x20. * (or +) stands for one segment, ** (or #) for any number. Prints\n"
