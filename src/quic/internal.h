@@ -26,15 +26,14 @@
 #include "bounded/lru.h"
 #include "quic/quic.h"
 
-#define QUIC_CID_LEN 8              /* of the ids that we issue */
-#define QUIC_INITIAL_CID 16         /* of the random id that a client starts with */
-#define QUIC_SECRET_LEN 32          /* tokens, stateless reset */
-#define QUIC_MAX_DATAGRAM 1452      /* bytes: the largest UDP payload that is ever sent */
-#define QUIC_MAX_RAW 256            /* datagrams without a connection that wait to be sent */
-#define QUIC_LATER_BYTES (1u << 20) /* of datagrams of connections that are being made, which wait to be read */
-#define QUIC_MAX_ADDRS 4096         /* addresses whose rate of new connections is remembered */
-#define QUIC_TICK NS_MS             /* timers are rounded up to this */
-#define QUIC_ENDED 4                /* streams of which it is known how far they got after their connection has ended */
+#define QUIC_CID_LEN 8         /* of the ids that we issue */
+#define QUIC_INITIAL_CID 16    /* of the random id that a client starts with */
+#define QUIC_SECRET_LEN 32     /* tokens, stateless reset */
+#define QUIC_MAX_DATAGRAM 1452 /* bytes: the largest UDP payload that is ever sent */
+#define QUIC_MAX_RAW 256       /* datagrams without a connection that wait to be sent */
+#define QUIC_MAX_ADDRS 4096    /* addresses whose rate of new connections is remembered */
+#define QUIC_TICK NS_MS        /* timers are rounded up to this */
+#define QUIC_ENDED 4           /* streams of which it is known how far they got after their connection has ended */
 
 struct quic_identity {
   uint32_t refs;

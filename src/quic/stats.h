@@ -30,6 +30,7 @@ void quic_stats(const struct quic *q, struct quic_stats *ret_stats);
  * of it ends; when it is full, the one that asks for more. */
 #define QUIC_CONN_MEMORY (32u << 10)
 #define QUIC_CONN_OWN (4u << 10)      /* bytes for ids, ticket and last packet, which are not counted in it */
+#define QUIC_LATER_BYTES (1u << 20)   /* of datagrams of connections that are being made, which wait to be read */
 #define QUIC_SHARED_MEMORY (3u << 20) /* addresses known, packets without a connection */
 
 #endif

@@ -88,7 +88,7 @@ class Place:
         self.temporary = tempfile.TemporaryDirectory()
         self.folder = self.temporary.name
         self.text = re.sub(r"/\*.*?\*/", "", open(HEADER).read(), flags=re.S)
-        assert len(OPTIONS.findall(self.text)) == 6
+        assert len(OPTIONS.findall(self.text)) == 7
 
     def __enter__(self):
         return self
@@ -132,7 +132,7 @@ def earlier_program():
             return OPTIONS.sub(lambda m: m[1] + ";".join(members(m[3].split(";")[:-1]) + ["\n"]) + m[4], p.text)
         cut = keep(lambda all: all[:-1])
         bare = keep(lambda all: [m for m in all if m.endswith("int qos")])
-        assert cut.count(";") == p.text.count(";") - 6 and "wait_for_readers" not in cut and "bool own" not in cut and "char *server" in cut and "server" not in bare
+        assert cut.count(";") == p.text.count(";") - 7 and "char *group" not in cut and "macula_will *will" not in cut and "char *server" in cut and "server" not in bare
         for text in p.text, cut, bare:
             code, out = p.run(n, text)
             assert (code, out) == (0, "[1]\ndone\n"), out
@@ -163,7 +163,7 @@ def noted():
         assert code == 1 and "--write" in out, out
         assert check(later(next_text), "--write") == (0, "", 0)
         code, out, _ = check(later(next_text, "bool later;"), "--write")
-        assert code == 1 and "macula_subscribe_options.later lies within the 16 bytes" in out, out
+        assert code == 1 and "macula_call_options.later lies within the 32 bytes" in out, out
         code, out, _ = check(next_text.replace("  const char *server;", "  uint64_t before;\n  const char *server;"), "--write")
         assert code == 1 and "macula_options.server was 8 8" in out, out
         code, out, _ = check(next_text.replace("  bool own;", "  bool mine;"), "--write")

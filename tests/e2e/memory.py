@@ -78,7 +78,7 @@ def plan():
 def load():
     """Limits near what the load reaches, so that the plan is less than 3 times the peak."""
     words = [*_watched.smallest(), "--max-clients", "660", "--max-half-open", "32", "--connection-pool", "4MiB", "--send-pool", "20MiB",
-             "--memory-max", "132MiB"]
+             "--memory-max", "134MiB"]
     r = maculad(*words, "--plan", "--json")
     if r.returncode != 0:
         check("the small plan fits", False, r.stderr)

@@ -11,7 +11,7 @@ from _process import DEADLINE
 def paho_c(folder):
     debian = Debian(folder, "libpaho-mqtt-dev", "libpaho-mqtt1.3")
     program = os.path.join(folder, "mqtt_paho_c")
-    subprocess.run([os.environ.get("CC", "cc"), "-o", program, os.path.join(here, "mqtt_paho_c.c"), "-I" + debian.path("usr", "include"),
+    subprocess.run([*os.environ.get("CC", "cc").split(), "-o", program, os.path.join(here, "mqtt_paho_c.c"), "-I" + debian.path("usr", "include"),
                     *("-L" + p for p in debian.libraries), "-lpaho-mqtt3c"], check=True, timeout=DEADLINE)
     with node(folder) as n:
         for version in "3", "5":

@@ -27,7 +27,7 @@
   X(SESSIONS, 0, "sessions", "clients' sessions", "max_clients max_half_open", limits_connections(l),                          \
     PLAN_BLOCK(sizeof(struct session)) + 64 + PLAN_BLOCK(NOTICE_KEPT + 1), 0, f->n->sessions.count, 0, 0, 0)                   \
   X(QUIC, 0, "connections", "QUIC connections", "max_clients max_half_open connection_pool", connections(l),                   \
-    QUIC_CONN_MEMORY + QUIC_CONN_OWN, l->connection_pool + QUIC_SHARED_MEMORY, f->quic.total,                                  \
+    QUIC_CONN_MEMORY + QUIC_CONN_OWN, l->connection_pool + QUIC_SHARED_MEMORY + QUIC_LATER_BYTES, f->quic.total,               \
     f->quic.refused_full + f->quic.refused_half_open, 0, 0)                                                                    \
   X(TLS, 0, "tls", "keys, handshakes and certificates", "max_clients max_half_open", l->max_half_open + limits_links(l),       \
     PLAN_HANDSHAKE, connections(l) * PLAN_KEYS + PLAN_HTTP_CONNECTIONS * PLAN_HANDSHAKE + PLAN_TLS_SHARED, f->quic.half_open,  \

@@ -305,9 +305,26 @@ static void run(uint64_t seed, enum mqtt_level level) {
   w->level = level;
   w->now = NS_SEC;
   for (int i = 0; i < 3; i++) w->last_got[i] = w->last_arrived[i] = -1;
-  w->cfg =
-      (struct mqtt_config){&door, &w->mem, &w->mem, &w->mem, &w->mem, &w->mem, w->rng, NULL, 10, 5,           10000,      10000,
-                           false, 1000,    100000,  1000,    3,       MOST,    4,      4,    0,  10 * NS_SEC, 60 * NS_SEC};
+  w->cfg = (struct mqtt_config){.door = &door,
+                                .sessions_mem = &w->mem,
+                                .inflight_mem = &w->mem,
+                                .queue_mem = &w->mem,
+                                .conns_mem = &w->mem,
+                                .input_mem = &w->mem,
+                                .rng = w->rng,
+                                .max_sessions = 10,
+                                .max_queue = 5,
+                                .max_queue_bytes = 10000,
+                                .max_queued_bytes = 10000,
+                                .max_expiry = 1000,
+                                .max_packet = 100000,
+                                .max_connect = 1000,
+                                .max_inflight = 3,
+                                .receive_maximum = MOST,
+                                .max_aliases_in = 4,
+                                .max_aliases_out = 4,
+                                .connect_timeout = 10 * NS_SEC,
+                                .stall_timeout = 60 * NS_SEC};
   assert_int_equal(mqtt_sessions_new(&w->cfg, &w->table), 0);
   unsigned steps = 0;
   for (; !is_done(w) && steps < 2000000; steps++) {

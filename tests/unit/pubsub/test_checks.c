@@ -200,6 +200,7 @@ struct flight {
   int err;
   uint32_t left, count, known;
   uint32_t silent, unknown;
+  uint64_t cut;
   struct part parts[];
 };
 
@@ -357,7 +358,6 @@ static void trie(void **state) {
   assert_int_equal(topic_index_subscribe(ix, &s[0], slice_str("b.#g"), 0, &is_new), 0);
   struct node *b = other->node, *group = container_of(s[0].subs.prev, struct topic_sub, of_subscriber)->node;
   BREAKS(b->groups, NULL, topic_index_check(ix), "topic_index: a group is not in its node's list");
-  BREAKS(group->groups, NULL, topic_index_check(ix), "topic_index: a group is not in its node's list");
   BREAKS(group->literals, 1, topic_index_check(ix), "topic_index: a group has no members, or children");
   assert_int_equal(topic_index_unsubscribe(ix, &s[0], slice_str("b.#g")), 0);
   BREAKS(ix->root->literals, 1, topic_index_check(ix),
