@@ -16,6 +16,12 @@
 
 #define RETAINED_OWNER_MAX 40u /* bytes of an owner's id */
 
+/* The QoS that is kept of a message, here and in the file: 0, 1, or 1 whose publisher used QoS 2 of MQTT. */
+#define RETAINED_EXACTLY_ONCE 2u
+static inline uint8_t retained_qos(bool acknowledged, bool exactly_once) {
+  return !acknowledged ? 0 : exactly_once ? RETAINED_EXACTLY_ONCE : 1;
+}
+
 struct retained_owner { /* embedded in the owner's record, which must stay while it has messages */
   uint32_t count;
   size_t bytes;    /* topics, payloads and headers */
@@ -39,7 +45,7 @@ struct retained_entry {
   uint32_t round;   /* the filling of a half of the file that has a record of it; 0: none */
   uint32_t kept;    /* retained.keeping while it is in `saved` */
   uint32_t header_count;
-  uint8_t qos;
+  uint8_t qos; /* retained_qos */
   uint8_t len;
   char topic[]; /* NUL-terminated */
 };
@@ -86,8 +92,8 @@ struct retained_message {
   uint64_t ms;                  /* when its node accepted the message */
   nanotime now;
   uint32_t slashes; /* of the topic as it was published (wire/names.h) */
-  uint8_t qos;
-  bool restored; /* it was retained before the restart: the owner's share is not looked at */
+  uint8_t qos;      /* retained_qos */
+  bool restored;    /* it was retained before the restart: the owner's share is not looked at */
 };
 /* Replaces what the topic had; an empty or absent payload clears it. MACULA_RETAIN_FULL, MACULA_QUOTA_REACHED (the owner's
  * share), MACULA_ENOMEM: nothing changed. */

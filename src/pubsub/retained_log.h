@@ -69,7 +69,7 @@ struct retained_record {
   uint64_t expires_ms;         /* when its time to live is over, likewise; 0: never */
   uint32_t slashes;
   uint16_t header_count;
-  uint8_t qos;
+  uint8_t qos; /* retained_qos */
 };
 
 /* Reads the records of one half, as pieces of it come in. */

@@ -287,6 +287,8 @@ static bool read_brief_field(struct reader *r, uint64_t key, struct msg_publish 
     return p->expires_ms = reader_uint(r), true;
   case PUBLISH_GROUPS:
     return read_list(r, &p->groups), true;
+  case PUBLISH_EXACTLY_ONCE:
+    return p->exactly_once = reader_bool(r), true;
   }
   return false;
 }
@@ -396,6 +398,7 @@ static bool read_field(struct reader *r, struct slice key, struct msg *m) {
     if (KEY("headers")) return read_headers(r, &p->headers), true;
     if (KEY("expires_ms")) return p->expires_ms = reader_uint(r), true;
     if (KEY("groups")) return read_list(r, &p->groups), true;
+    if (KEY("exactly_once")) return p->exactly_once = reader_bool(r), true;
     return read_origin(r, key, &p->origin);
   }
   case MSG_SUBSCRIBE:

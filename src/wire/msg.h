@@ -72,7 +72,7 @@ enum msg_cap {
   CAP_STREAMS = 1 << 9,  /* "streams": publishes, and between nodes calls, go by streams of their own */
   CAP_WAIT = 1 << 10,    /* "wait": a QoS 0 publish may rather be held for slow readers than be lost to them */
   CAP_TOPICS = 1 << 11,  /* "topics": PUBLISH has short keys, and names its topic by a number */
-  CAP_HEADERS = 1 << 12, /* "headers": PUBLISH may have headers, and a time to live */
+  CAP_HEADERS = 1 << 12, /* "headers": PUBLISH may have headers, a time to live, and exactly_once */
   CAP_WILL = 1 << 14,    /* "will": CONNECT may have a message that is published when the client ends without goodbye */
   CAP_GROUPS = 1 << 13,  /* "groups": SUBSCRIBE may name a group, of whose members each message goes to one */
 };
@@ -214,6 +214,7 @@ struct msg_publish {
   uint64_t connection;    /* extension `node`: the sender's number of the publishing connection, for PACE; 0: absent */
   struct msg_list headers; /* extension `headers`: name, value, name, value (wire/headers.h); count 0: none */
   uint64_t expires_ms;     /* extension `headers`: ms that are left of its time to live; 0: it does not end */
+  bool exactly_once;       /* extension `headers`: with qos 1, its publisher used QoS 2 of MQTT */
   struct msg_list groups;  /* extension `groups`: keys (wire/group.h); to a client: of the group as whose member it gets it;
                               between nodes: those of which one member here is to get it; count 0: none */
   struct msg_origin origin;
@@ -372,7 +373,8 @@ enum publish_key {
   PUBLISH_CONNECTION,
   PUBLISH_HEADERS,
   PUBLISH_EXPIRES,
-  PUBLISH_GROUPS
+  PUBLISH_GROUPS,
+  PUBLISH_EXACTLY_ONCE
 };
 
 /* Decodes a frame's payload. MACULA_BAD_FRAME (malformed, a required field missing or of the wrong type, trailing octets,

@@ -101,7 +101,7 @@ static void brief_flag(struct writer *w, enum publish_key key, bool v) {
 static void brief(struct writer *w, const struct msg_publish *p) {
   writer_map(w, 2u + !!p->origin.number + !!p->qos + p->retain + !!p->message_id.p + p->has_ref + p->own + !!p->publisher.p +
                     !!p->instance.p + !!p->replay + !!p->retained_ms + !!p->slashes + p->wait + !!p->connection +
-                    !!p->headers.count + !!p->expires_ms + !!p->groups.count);
+                    !!p->headers.count + !!p->expires_ms + !!p->groups.count + p->exactly_once);
   brief_number(w, PUBLISH_NUMBER, p->topic_number);
   if (!p->topic_number) brief_text(w, PUBLISH_TOPIC, p->topic);
   brief_text(w, PUBLISH_PAYLOAD, p->payload.p ? p->payload : slice_str(""));
@@ -130,6 +130,7 @@ static void brief(struct writer *w, const struct msg_publish *p) {
     writer_uint(w, PUBLISH_GROUPS);
     list(w, &p->groups);
   }
+  brief_flag(w, PUBLISH_EXACTLY_ONCE, p->exactly_once);
 }
 
 static void payload(struct writer *w, const struct msg *m) {
@@ -237,7 +238,7 @@ static void payload(struct writer *w, const struct msg *m) {
     }
     writer_map(w, 4u + !!p->message_id.p + p->wait + p->has_ref + !!p->publisher.p + !!p->instance.p + !!p->replay +
                       !!p->retained_ms + !!p->slashes + !!p->connection + !!p->headers.count + !!p->expires_ms +
-                      origin_keys(&p->origin) + !!p->groups.count);
+                      origin_keys(&p->origin) + !!p->groups.count + p->exactly_once);
     text(w, K("topic"), p->topic);
     text(w, K("payload"), p->payload);
     number(w, K("qos"), p->qos);
@@ -260,6 +261,7 @@ static void payload(struct writer *w, const struct msg *m) {
       writer_bin(w, K("groups"));
       list(w, &p->groups);
     }
+    if (p->exactly_once) flag(w, K("exactly_once"), true);
     origin(w, &p->origin);
     break;
   }
@@ -407,7 +409,8 @@ bool msg_publish_fits(const struct msg_publish *p) {
                               .qos = p->qos,
                               .message_id = slice_of(id, sizeof id),
                               .headers = p->headers,
-                              .expires_ms = p->expires_ms}};
+                              .expires_ms = p->expires_ms,
+                              .exactly_once = p->exactly_once}};
   return msg_size(&m) <= FRAME_MAX_PAYLOAD + FRAME_HEADER_LEN;
 }
 

@@ -202,6 +202,8 @@ struct connect {
   uint32_t expiry; /* seconds; of 5.0 */
   uint16_t keep_alive;
   const char *user, *password;
+  uint8_t will_qos;
+  bool will_retain;
 };
 static inline void say_connect(struct wire *w, const struct connect *c) {
   struct mqtt_packet p = {.type = MQTT_CONNECT,
@@ -210,6 +212,8 @@ static inline void say_connect(struct wire *w, const struct connect *c) {
                                       .keep_alive = c->keep_alive,
                                       .client_id = slice_str(c->client),
                                       .has_will = c->will != NULL,
+                                      .will_qos = c->will_qos,
+                                      .will_retain = c->will_retain,
                                       .will_topic = slice_str(c->will_topic),
                                       .will_payload = slice_str(c->will),
                                       .has_user = c->user != NULL,

@@ -263,9 +263,55 @@ static void test_mqtt_kept(void **state) {
   mesh_stop(&m);
 }
 
+/* QoS 2 of MQTT at one node is QoS 2 at the other, live, retained, and as a member of a group. */
+static void test_exactly_once(void **state) {
+  struct mesh m;
+  (void)state;
+  start_mesh(&m, 2);
+  struct wire *a = plain(&m.rig[0], MQTT_5, "a"), *to[3];
+  struct rig_client *native = listener(&m.rig[1], HEADERS, "t"), *brief = listener(&m.rig[1], SHORT, "t"),
+                    *without = listener(&m.rig[1], RIG_EXT, "t");
+  for (uint8_t q = 0; q < 3; q++) {
+    to[q] = plain(&m.rig[1], q ? MQTT_5 : MQTT_3_1_1, (const char *[]){"0", "1", "2"}[q]);
+    subscribe(to[q], "t", q);
+  }
+  subscribe(to[2], "$share/g/member", 2);
+  ALL(&m.rig[1], to[0], to[1], to[2]);
+  happened(to[0], "SUBACK 00");
+  happened(to[1], "SUBACK 01");
+  happened(to[2], "SUBACK 02|SUBACK 02");
+  mesh_settle(&m);
+  for (uint8_t q = 1; q < 3; q++) {
+    publish(a, "t", "x", q, true);
+    rig_run(&m.rig[0], NS_SEC);
+    ALL(&m.rig[1], a, to[0], to[1], to[2]);
+    happened(a, q == 1 ? "PUBACK 00" : "PUBREC 00|PUBCOMP 00");
+    happened(to[0], "t=x q0");
+    happened(to[1], "t=x q1");
+    happened(to[2], q == 1 ? "t=x q1" : "t=x q2|PUBREL 00");
+    assert_int_equal(rig_expect(native, MSG_PUBLISH).publish.exactly_once, q == 2);
+    assert_int_equal(rig_expect(brief, MSG_PUBLISH).publish.exactly_once, q == 2);
+    assert_false(rig_expect(without, MSG_PUBLISH).publish.exactly_once);
+  }
+  publish(a, "member", "y", 2, false);
+  rig_run(&m.rig[0], NS_SEC);
+  ALL(&m.rig[1], a, to[2]);
+  happened(to[2], "member=y q2|PUBREL 00");
+  struct wire *late = plain(&m.rig[1], MQTT_5, "late");
+  subscribe(late, "t", 2);
+  rig_run(&m.rig[0], NS_SEC);
+  ALL(&m.rig[1], late);
+  happened(late, "SUBACK 02|t=x q2 retain|PUBREL 00");
+  leave(a);
+  leave(late);
+  for (int q = 0; q < 3; q++) leave(to[q]);
+  mesh_stop(&m);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_native),   cmocka_unit_test(test_base_only),
-                                     cmocka_unit_test(test_retained), cmocka_unit_test(test_expired),
-                                     cmocka_unit_test(test_mqtt),     cmocka_unit_test(test_mqtt_kept)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_native),      cmocka_unit_test(test_base_only),
+                                     cmocka_unit_test(test_retained),    cmocka_unit_test(test_expired),
+                                     cmocka_unit_test(test_mqtt),        cmocka_unit_test(test_mqtt_kept),
+                                     cmocka_unit_test(test_exactly_once)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

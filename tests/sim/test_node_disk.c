@@ -118,6 +118,40 @@ static void test_restart(void **state) {
   stop(&r);
 }
 
+/* That its publisher used QoS 2 is known after a restart. */
+static void test_exactly_once(void **state) {
+  struct rig r;
+  struct rig_options o = {0};
+  (void)state;
+  start(&r, &o);
+  struct rig_client *pub = rig_join(&r, 0, NULL, RIG_EXT | CAP_HEADERS);
+  for (uint8_t i = 0; i < 3; i++) {
+    uint8_t id[CALL_ID_LEN] = {i + 1};
+    struct msg m = {.type = MSG_PUBLISH,
+                    .publish = {.topic = slice_str((const char *[]){"q.0", "q.1", "q.2"}[i]),
+                                .payload = slice_str("x"),
+                                .qos = i ? 1 : 0,
+                                .exactly_once = i != 1, /* with QoS 0 it says nothing */
+                                .retain = true,
+                                .message_id = slice_of(id, sizeof id),
+                                .has_ref = true}};
+    rig_send(pub, &m);
+    assert_false(rig_expect(pub, MSG_ACK).ack.code.n);
+  }
+  for (int round = 0; round < 2; round++) {
+    struct rig_client *sub = rig_join(&r, 0, NULL, RIG_EXT | CAP_HEADERS);
+    for (uint64_t i = 0; i < 3; i++) {
+      assert_int_equal(rig_subscribe(sub, (const char *[]){"q.0", "q.1", "q.2"}[i]), 0);
+      struct msg_publish p = rig_expect(sub, MSG_PUBLISH).publish;
+      assert_true(p.retain && p.qos == (i ? 1 : 0) && p.exactly_once == (i == 2));
+    }
+    save(&r);
+    again(&r);
+    assert_int_equal(restore(&r), 3);
+  }
+  stop(&r);
+}
+
 /* Those whose time was over while no node ran end at once; one of the future is of now. */
 static void test_too_old(void **state) {
   struct rig r;
@@ -178,7 +212,7 @@ static void test_less_room(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_restart), cmocka_unit_test(test_too_old),
-                                     cmocka_unit_test(test_less_room)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_restart), cmocka_unit_test(test_exactly_once),
+                                     cmocka_unit_test(test_too_old), cmocka_unit_test(test_less_room)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

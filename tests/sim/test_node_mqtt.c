@@ -15,7 +15,7 @@ static void test_both_ways(void **state) {
   subscribe(b, "room/#", 2);
   ALL(&r, a, b);
   happened(a, "SUBACK 00");
-  happened(b, "SUBACK 01");
+  happened(b, "SUBACK 02");
 
   publish(a, "room/1/temp", "21", 0, false);
   ALL(&r, a, b);
@@ -31,7 +31,7 @@ static void test_both_ways(void **state) {
   publish(b, "room/3", "23", 2, false);
   ALL(&r, a, b);
   happened(a, "");
-  happened(b, "room/3=23 q1|PUBREC 00|PUBCOMP 00");
+  happened(b, "room/3=23 q2|PUBREC 00|PUBREL 00|PUBCOMP 00");
   assert_int_equal(rig_publish(native, "room.4.temp", "24", 1, false, 4), 0);
   ALL(&r, a, b);
   happened(a, "room/4/temp=24 q0");
@@ -45,6 +45,44 @@ static void test_both_ways(void **state) {
   happened(b, "UNSUBACK 00|UNSUBACK 11");
   leave(a);
   leave(b);
+  rig_stop(&r);
+}
+
+/* What is delivered has the smaller QoS of publisher and subscription, however many subscribers there are. */
+static void test_exactly_once(void **state) {
+  struct rig r;
+  char expected[64];
+  (void)state;
+  start(&r, NULL);
+  struct rig_client *native = rig_join(&r, 0, NULL, RIG_EXT | CAP_HEADERS), *without = rig_join(&r, 0, NULL, RIG_EXT);
+  assert_int_equal(rig_subscribe(native, "t"), 0);
+  assert_int_equal(rig_subscribe(without, "t"), 0);
+  for (int v = 0; v < 2; v++) {
+    struct wire *pub = plain(&r, v ? MQTT_5 : MQTT_3_1_1, "pub"), *to[3];
+    for (uint8_t q = 0; q < 3; q++) {
+      to[q] = plain(&r, v ? MQTT_3_1_1 : MQTT_5, (const char *[]){"0", "1", "2"}[q]);
+      subscribe(to[q], "t", q);
+      ALL(&r, to[q]);
+      snprintf(expected, sizeof expected, "SUBACK %02x", q);
+      happened(to[q], expected);
+    }
+    for (uint8_t q = 0; q < 3; q++) {
+      publish(pub, "t", "x", q, false);
+      ALL(&r, pub, to[0], to[1], to[2]);
+      happened(pub, (const char *[]){"", "PUBACK 00", "PUBREC 00|PUBCOMP 00"}[q]);
+      for (uint8_t s = 0; s < 3; s++) {
+        unsigned least = q < s ? q : s;
+        snprintf(expected, sizeof expected, "t=x q%u%s", least, least == 2 ? "|PUBREL 00" : "");
+        happened(to[s], expected);
+      }
+      struct msg_publish p = rig_expect(native, MSG_PUBLISH).publish;
+      assert_true(p.qos == (q ? 1 : 0) && p.exactly_once == (q == 2));
+      p = rig_expect(without, MSG_PUBLISH).publish;
+      assert_true(p.qos == (q ? 1 : 0) && !p.exactly_once);
+    }
+    leave(pub);
+    for (int q = 0; q < 3; q++) leave(to[q]);
+  }
   rig_stop(&r);
 }
 
@@ -456,6 +494,70 @@ static void test_behind(void **state) {
   rig_stop(&r);
 }
 
+/* QoS 2 waits in the queue of a client that is away, and its four steps go on where they were interrupted. */
+static void test_four_steps(void **state) {
+  struct rig r;
+  (void)state;
+  start(&r, NULL);
+  struct connect keeps = {.client = "k", .expiry = 600};
+  struct wire *pub = plain(&r, MQTT_5, "pub"), *k = join(&r, MQTT_5, &keeps, "CONNACK 00");
+  subscribe(k, "q", 2);
+  ALL(&r, k);
+  happened(k, "SUBACK 02");
+  k->no_acks = true;
+  publish(pub, "q", "sent", 2, false);
+  ALL(&r, k, pub);
+  happened(k, "q=sent q2");
+  lose(k);
+  publish(pub, "q", "kept", 2, false);
+  ALL(&r, pub);
+  happened(pub, "PUBREC 00|PUBCOMP 00|PUBREC 00|PUBCOMP 00");
+  k = wire_new(&r, MQTT_5); /* it has seen nothing of the first one, and says PUBREC for it only */
+  k->no_acks = true;
+  say_connect(k, &keeps);
+  ALL(&r, k);
+  happened(k, "CONNACK 00 present|q=sent q2 dup|q=kept q2");
+  put(k, &(struct mqtt_packet){.type = MQTT_PUBREC, .id = 1});
+  settle(&r);
+  lose(k); /* before it has read PUBREL */
+  k = join(&r, MQTT_5, &keeps, "CONNACK 00 present|PUBREL 00|q=kept q2 dup|PUBREL 00");
+  publish(pub, "q", "new", 2, false);
+  ALL(&r, k, pub);
+  happened(k, "q=new q2|PUBREL 00");
+  lose(k);
+  k = join(&r, MQTT_5, &keeps, "CONNACK 00 present");
+  leave(k);
+  leave(pub);
+  rig_stop(&r);
+}
+
+/* Retained messages and wills have the QoS with which they were given. */
+static void test_kept_exactly_once(void **state) {
+  struct rig r;
+  (void)state;
+  start(&r, NULL);
+  struct wire *pub = plain(&r, MQTT_5, "pub");
+  struct connect c = {.client = "x", .clean = true, .will_topic = "w", .will = "gone", .will_qos = 2, .will_retain = true};
+  lose(join(&r, MQTT_3_1_1, &c, "CONNACK 00"));
+  publish(pub, "r", "kept", 2, true);
+  ALL(&r, pub);
+  happened(pub, "PUBREC 00|PUBCOMP 00");
+  for (uint8_t q = 0; q < 3; q++) {
+    struct wire *s = plain(&r, MQTT_5, "s");
+    char kept[32], gone[32];
+    snprintf(kept, sizeof kept, "r=kept q%u retain", q);
+    snprintf(gone, sizeof gone, "w=gone q%u retain", q);
+    subscribe(s, "+", q);
+    ALL(&r, s);
+    s->notes[s->note_len] = 0;
+    assert_true(strstr(s->notes, kept) && strstr(s->notes, gone));
+    assert_int_equal(strstr(s->notes, "PUBREL 00") != NULL, q == 2);
+    leave(s);
+  }
+  leave(pub);
+  rig_stop(&r);
+}
+
 /* Sessions of clients that are offline lock out nobody: the one that is so for longest makes room, and its will is published.
  */
 static void test_offline(void **state) {
@@ -644,25 +746,17 @@ static void test_no_memory(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_both_ways),
-                                     cmocka_unit_test(test_filters),
-                                     cmocka_unit_test(test_retained),
-                                     cmocka_unit_test(test_resume),
-                                     cmocka_unit_test(test_taken_over),
-                                     cmocka_unit_test(test_will),
-                                     cmocka_unit_test(test_taken_over_meanwhile),
-                                     cmocka_unit_test(test_fewer_rights),
-                                     cmocka_unit_test(test_refused),
-                                     cmocka_unit_test(test_access),
-                                     cmocka_unit_test(test_each_other),
-                                     cmocka_unit_test(test_slow),
-                                     cmocka_unit_test(test_overdue),
-                                     cmocka_unit_test(test_behind),
-                                     cmocka_unit_test(test_drained),
-                                     cmocka_unit_test(test_offline),
-                                     cmocka_unit_test(test_resumed_slowly),
-                                     cmocka_unit_test(test_full_queue),
-                                     cmocka_unit_test(test_hostile),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_both_ways),    cmocka_unit_test(test_exactly_once),
+                                     cmocka_unit_test(test_four_steps),   cmocka_unit_test(test_kept_exactly_once),
+                                     cmocka_unit_test(test_filters),      cmocka_unit_test(test_retained),
+                                     cmocka_unit_test(test_resume),       cmocka_unit_test(test_taken_over),
+                                     cmocka_unit_test(test_will),         cmocka_unit_test(test_taken_over_meanwhile),
+                                     cmocka_unit_test(test_fewer_rights), cmocka_unit_test(test_refused),
+                                     cmocka_unit_test(test_access),       cmocka_unit_test(test_each_other),
+                                     cmocka_unit_test(test_slow),         cmocka_unit_test(test_overdue),
+                                     cmocka_unit_test(test_behind),       cmocka_unit_test(test_drained),
+                                     cmocka_unit_test(test_offline),      cmocka_unit_test(test_resumed_slowly),
+                                     cmocka_unit_test(test_full_queue),   cmocka_unit_test(test_hostile),
                                      cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

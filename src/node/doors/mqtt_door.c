@@ -109,6 +109,7 @@ static enum mqtt_verdict on_publish(void *conn, const struct mqtt_arrival *a, st
                   .publish = {.topic = a->name,
                               .payload = a->payload,
                               .qos = a->qos ? 1 : 0,
+                              .exactly_once = a->qos == 2,
                               .retain = a->retain,
                               .headers = h.list,
                               .expires_ms = mqtt_expires_ms(a->props),
@@ -179,6 +180,7 @@ static void on_will(void *session, struct mqtt_message *m, uint8_t qos, bool ret
                   .publish = {.topic = slice_of(name, len),
                               .payload = mqtt_message_payload(m),
                               .qos = qos ? 1 : 0,
+                              .exactly_once = qos == 2,
                               .retain = retain,
                               .headers = h.list,
                               .expires_ms = m->expires == TIME_NEVER ? 0 : parcel_ms_left(m->expires, c->n->now)}};

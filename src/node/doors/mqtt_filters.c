@@ -16,7 +16,7 @@ struct mqtt_filter_entry *mqtt_filter_find(const struct mqtt_client *c, struct s
 
 static void set(struct mqtt_filter_entry *f, const struct mqtt_subscription *sub) {
   f->id = sub->id;
-  f->qos = sub->qos ? 1 : 0;
+  f->qos = sub->qos;
   f->no_local = sub->no_local;
   f->as_published = sub->retain_as_published;
 }
@@ -59,7 +59,7 @@ static int ask(struct mqtt_client *c, enum msg_type type, const struct mqtt_filt
   struct msg m = {.type = type,
                   .subscribe = {.group = group,
                                 .topics = {.count = 1, .items = &pattern},
-                                .qos = f->qos,
+                                .qos = f->qos ? 1 : 0,
                                 .own = !f->no_local,
                                 .retained = retained,
                                 .ref = ref,
@@ -154,10 +154,9 @@ static enum mqtt_verdict no_memory(struct mqtt_answer *ret) {
 enum mqtt_verdict mqtt_subscribe(struct mqtt_client *c, const struct mqtt_subscription *sub, struct mqtt_answer *ret) {
   static const uint8_t retained[] = {RETAINED_ALWAYS, RETAINED_IF_NEW, RETAINED_NEVER};
   struct mqtt_request *r = &c->request;
-  uint8_t granted = sub->qos ? 1 : 0;
   char key[NAME_MAX_LEN + 1];
   size_t len;
-  if (r->state != MQTT_IDLE) return outcome(c, ret, granted);
+  if (r->state != MQTT_IDLE) return outcome(c, ret, sub->qos);
   if (key_of(sub, key, &len)) {
     ret->reason = MQTT_BAD_FILTER;
     ret->why = "a group's name has with its filter at most 253 bytes and 31 levels here";
@@ -177,7 +176,7 @@ enum mqtt_verdict mqtt_subscribe(struct mqtt_client *c, const struct mqtt_subscr
   r->state = MQTT_SENT;
   int err = ask(c, MSG_SUBSCRIBE, f, retained[sub->retain_handling % 3], r->ref);
   if (err) mqtt_request_answered(c, r->ref, err, SLICE_NONE);
-  return outcome(c, ret, granted);
+  return outcome(c, ret, sub->qos);
 }
 
 enum mqtt_verdict mqtt_unsubscribe(struct mqtt_client *c, const struct mqtt_subscription *sub, struct mqtt_answer *ret) {

@@ -101,6 +101,12 @@ static struct mqtt_message *message_of(struct mqtt_client *c, const struct msg_p
   return made;
 }
 
+/* The smaller of both: [MQTT-3.8.4-8]. */
+static uint8_t qos_of(const struct msg_publish *m, uint8_t granted) {
+  uint8_t given = !m->qos ? 0 : m->exactly_once ? 2 : 1;
+  return given < granted ? given : granted;
+}
+
 static int lost(struct mqtt_client *c, int err) {
   c->n->mqtt->lost++;
   if (bucket_take(&c->n->mqtt->lines, 2.0, 20.0, c->n->now))
@@ -124,7 +130,7 @@ static int deliver(struct mqtt_client *c, const struct msg_publish *m) {
                        .ids = w.ids,
                        .id_count = w.id_count,
                        .ref = m->has_ref ? m->ref : 0,
-                       .qos = m->qos && w.qos ? 1 : 0,
+                       .qos = qos_of(m, w.qos),
                        .retain = m->retain && (m->replay || w.as_published),
                        .keep = c->overdue};
   if (c->overdue && !to.qos && c->link && mqtt_link_unsent(c->link)) {

@@ -53,7 +53,7 @@ int node_retained_restore(struct node *n, const struct retained_record *r) {
                                                        .ms = r->ms,
                                                        .now = disk_time(n, r->ms),
                                                        .slashes = r->slashes,
-                                                       .qos = r->qos > 1 ? 1 : r->qos,
+                                                       .qos = retained_qos(r->qos != 0, r->qos == RETAINED_EXACTLY_ONCE),
                                                        .restored = true});
   shbuf_unref(payload);
   shbuf_unref(headers);

@@ -130,6 +130,7 @@ static void will_is_due(struct session *s) {
                           .retain = m.publish.retain,
                           .headers = m.publish.headers,
                           .expires_ms = m.publish.expires_ms,
+                          .exactly_once = m.publish.exactly_once,
                           .slashes = name_slashes(m.publish.topic)};
   int err = publish_may(s, p.topic, &text); /* logged and counted, if not */
   if (err) return;

@@ -63,7 +63,7 @@ static int retain(struct session *s, const struct msg_publish *m, struct princip
                                                 .ms = ms,
                                                 .now = disk_time(n, UINT64_MAX),
                                                 .slashes = m->slashes,
-                                                .qos = (uint8_t)m->qos});
+                                                .qos = retained_qos(m->qos != 0, m->exactly_once)});
   shbuf_unref(payload);
   shbuf_unref(headers);
   if (!err) retained_set_origin(&n->messages.retained, m->topic, by);
@@ -204,6 +204,7 @@ void publish_recalled(struct session *s, const struct msg_publish *m, const stru
                             .slashes = m->slashes,
                             .headers = m->headers,
                             .expires_ms = m->expires_ms,
+                            .exactly_once = m->exactly_once,
                             .message_id = serial_next(&n->messages.made, id)};
   if (send_one(s, &out, by, false)) n->stats.dropped++;
 }
@@ -213,7 +214,6 @@ int publish_retained(struct session *s, const struct retained_entry *e) {
   uint8_t id[CALL_ID_LEN];
   struct msg_publish m = {.topic = slice_of(e->topic, e->len),
                           .payload = shbuf_view(e->payload),
-                          .qos = e->qos,
                           .retain = true,
                           .replay = s->door.ops->tells_replays,
                           .slashes = e->slashes,

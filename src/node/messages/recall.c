@@ -326,6 +326,8 @@ int recall_get(struct peer *p, struct slice payload) {
 }
 
 void recall_put_rest(const struct node *n, const struct retained_entry *e, struct msg_publish *m) {
+  m->qos = e->qos != 0;
+  m->exactly_once = e->qos == RETAINED_EXACTLY_ONCE;
   if (e->headers) m->headers = (struct msg_list){.count = e->header_count, .raw = shbuf_view(e->headers)};
   if (e->ends.pos) m->expires_ms = parcel_ms_left(e->ends.at, disk_time(n, UINT64_MAX));
 }
@@ -334,7 +336,6 @@ int recall_send(struct peer *p, uint64_t number, const struct retained_entry *e)
   struct msg m = {.type = MSG_PUBLISH,
                   .publish = {.topic = slice_of(e->topic, e->len),
                               .payload = shbuf_view(e->payload),
-                              .qos = e->qos,
                               .retain = true,
                               .replay = number,
                               .slashes = e->slashes,

@@ -7,7 +7,7 @@
 #define RECALL_MOST (1 << 20) /* the most bytes of room that a peer's request is believed to have */
 /* Bytes of room that a message takes; payload: with its headers. */
 #define RECALL_COST(topic, payload) ((topic) + (payload) + 64u)
-/* Puts headers, and what is left of its time to live, of a retained message into a PUBLISH of it. */
+/* Puts QoS, headers, and what is left of its time to live, of a retained message into a PUBLISH of it. */
 void recall_put_rest(const struct node *n, const struct retained_entry *e, struct msg_publish *m);
 uint64_t recall_stamp(const struct node *n, struct slice topic);                      /* of a message taken now, Unix ms */
 void recall_published(struct node *n, struct slice topic, uint64_t ms, bool cleared); /* taken or cleared here */

@@ -103,6 +103,7 @@ static int make(struct fanout *f, unsigned at, bool link) {
   if (!m.publish.brief) m.publish.message_id = fanout_id(f);
   if (!link) m.publish.slashes = 0;
   if (at < FORMS) m.publish.headers = m.publish.groups = (struct msg_list){0};
+  if (at < FORMS) m.publish.exactly_once = false;
   m.publish.expires_ms = at < FORMS || f->expires == TIME_NEVER ? 0 : parcel_ms_left(f->expires, f->n->now);
   if (form == FORM_SLASHES) {
     memcpy(topic, f->m->topic.p, f->m->topic.n);
@@ -122,7 +123,9 @@ uint64_t parcel_ms_left(nanotime expires, nanotime now) {
   return left ? left : 1;
 }
 
-static bool is_rich(const struct fanout *f) { return f->m->headers.count || f->m->groups.count || f->expires != TIME_NEVER; }
+static bool is_rich(const struct fanout *f) {
+  return f->m->headers.count || f->m->groups.count || f->m->exactly_once || f->expires != TIME_NEVER;
+}
 
 static enum form form_for(const struct fanout *f, struct session *to) {
   if (topics_are_told(to)) {

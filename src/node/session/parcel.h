@@ -43,7 +43,7 @@ enum form {
   FORM_SHORT,   /* with short keys, and the publisher's number; from here on */
   FORM_NUMBER,  /* likewise, and with the topic's number */
   FORM_OWN,     /* as FORM_SHORT, for the publisher itself */
-  FORMS         /* each once without, and behind those once with headers and time to live: for who has the capability */
+  FORMS         /* each once without, and behind those once with what the capability `headers` allows */
 };
 struct fanout {
   struct node *n;

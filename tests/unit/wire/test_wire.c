@@ -354,6 +354,22 @@ static void test_topics(void **state) {
   assert_int_equal(d.pong.caps, CAP_WAIT | CAP_TOPICS);
 }
 
+static void test_exactly_once(void **state) {
+  uint8_t buf[128];
+  struct msg d;
+  (void)state;
+  for (int i = 0; i < 4; i++) {
+    bool brief = i & 1, once = i & 2;
+    struct msg p = {.type = MSG_PUBLISH,
+                    .publish = {.brief = brief, .topic = S("t"), .payload = S("x"), .qos = 1, .exactly_once = once}};
+    round_trip(&p, &d, buf, sizeof buf);
+    assert_true(d.publish.qos == 1 && d.publish.exactly_once == once && d.publish.brief == brief);
+  }
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x84\x01\xa1t\x02\xa1x\x04\x01\x13\xc3"), &d), 0);
+  assert_true(d.publish.exactly_once);
+  assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x13\x01"), &d), MACULA_BAD_FRAME);
+}
+
 /* Headers in their order, a name twice, any bytes as value; by long keys and short ones. */
 static void test_headers(void **state) {
   static const struct slice items[] = {{(const uint8_t *)"b", 1},      {(const uint8_t *)"1", 1}, {(const uint8_t *)"a", 1},
@@ -473,6 +489,7 @@ int main(void) {
                                      cmocka_unit_test(test_frame_errors),
                                      cmocka_unit_test(test_framer_memory_fails),
                                      cmocka_unit_test(test_decode_forms),
+                                     cmocka_unit_test(test_exactly_once),
                                      cmocka_unit_test(test_headers),
                                      cmocka_unit_test(test_groups),
                                      cmocka_unit_test(test_will_and_claim),
