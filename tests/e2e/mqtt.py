@@ -4,6 +4,7 @@ paho."""
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -98,7 +99,7 @@ def both_ways(folder):
             for qos in "012":
                 pub(n, "-t", "home/%s/t" % qos, "-m", "from-" + v, "-q", qos, version=v)
                 for r in readers:
-                    r.expect("out", r"^GOT home/%s/t from-%s %d 0$" % (qos, v, min(int(qos), 1)))
+                    r.expect("out", r"^GOT home/%s/t from-%s %s 0$" % (qos, v, qos))
                 native.expect("out", r"home\.%s\.t.*from-%s" % (qos, v))
         n.ok("pub", "home.native", "hello")
         for r in readers:
@@ -194,6 +195,44 @@ def twins(folder):
         until("the older session ends", lambda: a.metric("mqtt_sessions_claimed_total") >= 1)
         second.leave()
         first.c.loop_stop()
+
+
+def exactly_once(folder):
+    """QoS 2 in four steps on both sides, at one node and across two, live, retained, as a will and after the client was away."""
+    a, b = pair(folder)
+    with a, b:
+        readers = [sub(n, "-t", "o/#", "-q", "2", version=v) for n in (a, b) for v in VERSIONS]
+        less = [sub(n, "-t", "o/#", "-q", "1") for n in (a, b)]
+        away = Client(b, "away", clean=False, expiry=1000)
+        assert away.subscribe("o/#", 2) == [2]
+        known(a, 1)
+        known(b, 1)
+        away.vanish()
+        until("it is away", lambda: b.metric("mqtt_offline") == 1)
+        for i, v in enumerate(VERSIONS):
+            p = subprocess.run(["mosquitto_pub", "-d", "-p", a.mqtt, "-V", VERSIONS[v], "-t", "o/%d" % i, "-m", "from-" + v, "-q", "2", "-r"],
+                               stdout=subprocess.PIPE, timeout=DEADLINE, text=True)
+            steps = re.findall(r"(sending|received) (PUBLISH|PUBREC|PUBREL|PUBCOMP)\b", p.stdout)
+            assert steps == [("sending", "PUBLISH"), ("received", "PUBREC"), ("sending", "PUBREL"), ("received", "PUBCOMP")], p.stdout
+            for r in readers:
+                r.expect("out", r"^GOT o/%d from-%s 2 0$" % (i, v))
+                until("its four steps", lambda: len(re.findall(r"sending PUBCOMP\b", r.out)) == i + 1)
+                steps = re.findall(r"(?:sending|received) (PUBREC|PUBREL|PUBCOMP)\b", r.out)
+                assert steps == ["PUBREC", "PUBREL", "PUBCOMP"] * (i + 1), r.out
+            for r in less:
+                r.expect("out", r"^GOT o/%d from-%s 1 0$" % (i, v))
+        away = Client(b, "away", clean=False, expiry=1000)
+        assert away.answer == (0, 1), away.answer
+        assert [away.next() for _ in VERSIONS] == [("o/%d" % i, "from-" + v, 2, False) for i, v in enumerate(VERSIONS)]
+        for n in a, b:  # b asks a for what it retains
+            late = sub(n, "-t", "o/0", "-q", "2")
+            late.expect("out", r"^GOT o/0 from-3.1.1 2 1$")
+        mortal = Client(a, "mortal", will=("o/mortal", "gone", 2))
+        mortal.vanish()
+        for r in readers:
+            r.expect("out", r"^GOT o/mortal gone 2 0$")
+        assert away.next() == ("o/mortal", "gone", 2, False)
+        away.leave()
 
 
 def tls(folder):
@@ -406,7 +445,7 @@ def stopped(folder):
 def main():
     root = tempfile.mkdtemp(prefix="macula-mqtt-")
     failed = passed = 0
-    for case in both_ways, properties, groups, twins, tls, retained, sessions, will, many, ended, quota, refused, users, stopped:
+    for case in both_ways, properties, groups, twins, exactly_once, tls, retained, sessions, will, many, ended, quota, refused, users, stopped:
         if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
             continue
         try:
