@@ -365,6 +365,10 @@ static void test_exactly_once(void **state) {
     round_trip(&p, &d, buf, sizeof buf);
     assert_true(d.publish.qos == 1 && d.publish.exactly_once == once && d.publish.brief == brief);
   }
+  struct msg m = {.type = MSG_PUBLISH, /* as in docs/protocol.md, section 13 */
+                  .publish = {.brief = true, .topic_number = 9, .payload = S("hi"), .qos = 1, .exactly_once = true}};
+  assert_int_equal(msg_encode(&m, buf, sizeof buf), 20);
+  assert_memory_equal(buf, "\x01\x10\0\0\0\0\0\x0c\x84\0\x09\x02\xc4\x02hi\x04\x01\x13\xc3", 20);
   assert_int_equal(msg_decode(MSG_PUBLISH, S("\x84\x01\xa1t\x02\xa1x\x04\x01\x13\xc3"), &d), 0);
   assert_true(d.publish.exactly_once);
   assert_int_equal(msg_decode(MSG_PUBLISH, S("\x83\x01\xa1t\x02\xa1x\x13\x01"), &d), MACULA_BAD_FRAME);
