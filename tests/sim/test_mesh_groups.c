@@ -256,10 +256,41 @@ static void test_mqtt_ends(void **state) {
   mesh_stop(&m);
 }
 
+/* With QoS 2 a message is its member's from PUBREC on; what was not received goes to another one as it was. */
+static void test_exactly_once(void **state) {
+  struct mesh m;
+  (void)state;
+  start_mesh(&m, 2);
+  struct wire *pub = plain(&m.rig[0], MQTT_5, "pub"), *a = plain(&m.rig[0], MQTT_5, "a"), *b = plain(&m.rig[1], MQTT_5, "b");
+  subscribe(a, "$share/g/t", 2);
+  subscribe(b, "$share/g/t", 2);
+  ALL(&m.rig[0], a, b);
+  happened(a, "SUBACK 02");
+  happened(b, "SUBACK 02");
+  mesh_settle(&m);
+  a->no_acks = true;
+  publish(pub, "t", "received", 2, false);
+  publish(pub, "t", "sent", 2, false);
+  ALL(&m.rig[0], pub, a);
+  happened(pub, "PUBREC 00|PUBREC 00|PUBCOMP 00|PUBCOMP 00");
+  happened(a, "t=received q2|t=sent q2");
+  put(a, &(struct mqtt_packet){.type = MQTT_PUBREC, .id = 1});
+  settle(&m.rig[0]);
+  lose(a); /* without PUBCOMP; its session ends with it */
+  rig_run(&m.rig[0], NS_SEC);
+  ALL(&m.rig[1], b);
+  happened(b, "t=sent q2|PUBREL 00");
+  assert_int_equal(m.rig[0].node->messages.groups.count, 0);
+  assert_int_equal(m.rig[1].node->messages.groups.count, 0);
+  leave(pub);
+  leave(b);
+  mesh_stop(&m);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_node), cmocka_unit_test(test_refused),
-                                     cmocka_unit_test(test_mesh),     cmocka_unit_test(test_member_ends),
-                                     cmocka_unit_test(test_room),     cmocka_unit_test(test_mqtt),
-                                     cmocka_unit_test(test_mqtt_ends)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_node),  cmocka_unit_test(test_refused),
+                                     cmocka_unit_test(test_mesh),      cmocka_unit_test(test_member_ends),
+                                     cmocka_unit_test(test_room),      cmocka_unit_test(test_mqtt),
+                                     cmocka_unit_test(test_mqtt_ends), cmocka_unit_test(test_exactly_once)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

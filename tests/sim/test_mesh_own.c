@@ -38,6 +38,7 @@ static size_t will_of(const struct will *w, uint8_t *buf, size_t cap) {
                   .publish = {.topic = slice_str(w->topic),
                               .payload = slice_str(w->payload),
                               .qos = (uint64_t)w->qos,
+                              .exactly_once = w->qos,
                               .retain = w->retain,
                               .headers = {.count = 2, .items = header}}};
   ptrdiff_t n = msg_encode(&m, buf, cap);
@@ -57,6 +58,7 @@ static void heard(struct rig_client *c, const char *topic, const char *payload, 
   struct msg_publish p = rig_expect(c, MSG_PUBLISH).publish;
   struct slice name, value;
   assert_true(slice_is(p.topic, topic) && slice_is(p.payload, payload) && p.retain == retain);
+  assert_true(p.exactly_once == (p.qos == 1));
   assert_true(headers_next(&p.headers, &name, &value) && slice_is(name, "why") && slice_is(value, "gone"));
 }
 
