@@ -79,8 +79,8 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("retained_disk_rewrites", "Times that all retained messages were written anew.", n->messages.log.rewrites);
   COUNTER("retained_disk_failures", "Writes of retained messages that failed: a full disk.", n->messages.log.failures);
   COUNTER("retained_disk_left_out", "Retained messages that the file has no room for.", n->messages.log.left_out);
-  GAUGE("retained_disk_waiting", "Retained messages and clearings that are not written yet.",
-        retained_log_unsaved(&n->messages.log));
+  GAUGE("retained_disk_waiting", "Retained messages and clearings that are not written yet; 1 more while a write is under way.",
+        retained_log_unsaved(&n->messages.log) + (n->messages.log.busy || n->messages.log.rewriting));
   COUNTER("mqtt_messages_lost", "Messages that found no room in what is kept for a client of MQTT.", n->mqtt_now.lost);
   GAUGE("mqtt_connections", "Connections of MQTT that are open.", n->mqtt_now.connections);
   COUNTER("mqtt_connections_refused", "Connections of MQTT that were closed at once.", n->mqtt_now.refused);
