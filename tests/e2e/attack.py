@@ -130,8 +130,7 @@ def attack(name, count, options, tight, least):
 
 with _watched.folder():
     least = _watched.smallest()
-    # Those of MQTT run only by name: they do not come to their end since its sessions keep what is overdue.
-    chosen = [a for a in [*ATTACKS, MQTT] if (a[0] in args.only.split(",") if args.only else a is not MQTT)]
+    chosen = [a for a in [*ATTACKS, MQTT] if not args.only or a[0] in args.only.split(",")]
     with concurrent.futures.ThreadPoolExecutor(max(1, args.together)) as pool: # each has a node of its own
         for f in [pool.submit(attack, *a, least) for a in chosen]:
             f.result()

@@ -158,7 +158,10 @@ static void on_refused(void *conn, struct slice topic, enum mqtt_reason reason, 
 static void on_acked(void *session, uint64_t ref, uint8_t reason) {
   struct mqtt_client *c = session;
   if (ref && c->s) session_acked(c->s, ref); /* of a message that it got as a member of a group */
-  if (!MQTT_REASON_IS_ERROR(reason)) return;
+  if (!MQTT_REASON_IS_ERROR(reason)) {
+    if (c->s) c->s->set_aside = false;
+    return;
+  }
   c->n->mqtt->lost++;
   if (bucket_take(&c->n->mqtt->lines, 2.0, 20.0, c->n->now))
     log_warn(c->n->log, "mqtt_message_lost", "name=\"%s\" reason=0x%02x text=\"%s\"", c->name, reason,

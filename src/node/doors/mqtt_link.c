@@ -193,6 +193,7 @@ static void room(void *ctx, struct byte_stream *s, nanotime now) {
   if (!mqtt_link_unsent(l) && !l->closing && !l->broken) mqtt_conn_room(l->conn, n->now);
   if (l->client) {
     l->client->progress = n->now;
+    if (l->client->s) l->client->s->set_aside = false;
     mqtt_dirty(l->client);
   }
 }

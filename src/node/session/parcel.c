@@ -193,7 +193,9 @@ int parcel_write(struct session *s, struct parcel *p) {
 
 /* Its door may have a queue for what is overdue. */
 static bool makes_room(struct session *s, const struct parcel *p) {
-  return s->door.ops->overdue && s->door.ops->overdue(&s->door) && parcel_fits(s, p);
+  if (!s->door.ops->overdue) return false;
+  s->set_aside = true;
+  return s->door.ops->overdue(&s->door) && parcel_fits(s, p);
 }
 
 bool parcel_deliver(struct node *n, struct session *s, struct parcel *p) {

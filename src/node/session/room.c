@@ -19,7 +19,9 @@ static bool is_stalled(const struct session *s) {
   return door_queued(&s->door, way) && time_since(s->node->now, door_progress(&s->door, way)) > STALLED_AFTER;
 }
 
+/* Of one that was set aside what left its queue does not count: the node itself took it out. */
 bool room_moves(const struct session *s) {
+  if (s->set_aside) return false;
   int64_t way = s->door.way[LANE_PUBLISHES];
   return !room_deliveries(s) || way < 0 || time_since(s->node->now, door_progress(&s->door, way)) <= STILL;
 }
@@ -64,6 +66,7 @@ static struct keep_now look(const struct session *s) {
 }
 
 bool room_keeps_up(struct session *s) {
+  if (s->set_aside) return false;
   struct flow_reader *r = room_reader(s);
   if (!r) return false;
   struct keep_now now = look(s);

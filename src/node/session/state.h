@@ -77,6 +77,7 @@ struct session {
   bool goodbye;        /* the peer ended it, or we have no more to do with it: it is not expected back */
   bool slashes;        /* base-only: it wrote a slash in a pattern, and gets topics as their publishers spelled them */
   bool said_left_out;  /* base-only: it was logged that a frame of it was left out */
+  bool set_aside;      /* what was overdue for it was moved by its door, and it has taken nothing since: nobody waits for it */
   bool base;           /* base-only: no extensions, only `bin` */
   struct bucket asked; /* of com.macula.*: node/view/admin.c */
   bool trusted;        /* may ask for the lists: it has the role operator, or connects over loopback where all is open */
