@@ -48,7 +48,7 @@ static void test_values(void **state) {
   subscribe(a, "$SYS/#", 1);
   ALL(&r, a);
   assert_true(strncmp(a->notes, "SUBACK 01|", 10) == 0);
-  assert_int_equal(count(a), 51);
+  assert_int_equal(count(a), 50);
   VALUE(a, "version", "macula version 0.1.0 q0 retain");
   VALUE(a, "retained messages/count", "1 q0 retain");
   VALUE(a, "clients/connected", "2 q0 retain");

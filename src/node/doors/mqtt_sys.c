@@ -76,7 +76,6 @@ static struct figures figures_of(struct node *n) {
   X("bytes/received", sys_of(f->n)->bytes_in)                                                                                  \
   X("bytes/sent", sys_of(f->n)->bytes_out)                                                                                     \
   X("subscriptions/count", f->topics.subscriptions)                                                                            \
-  X("shared_subscriptions/count", 0)                                                                                           \
   X("heap/current", f->heap)                                                                                                   \
   X("heap/maximum", f->heap_peak)
 
