@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 from _process import DEADLINE, Process, started
@@ -104,8 +105,17 @@ class Node:
         return {p["name"]: p["state"] for p in json.loads(self.ok("--json", "peers"))["peers"]}
 
     def get(self, path):
-        with urllib.request.urlopen("http://%s%s" % (self.http, path), timeout=DEADLINE) as r:
-            return r.read().decode()
+        return until("an answer to %s" % path, lambda: self.answered(path))
+
+    def answered(self, path):
+        """None when the node says to ask again: tests ask more often than an address may at once."""
+        try:
+            with urllib.request.urlopen("http://%s%s" % (self.http, path), timeout=DEADLINE) as r:
+                return r.read().decode()
+        except urllib.error.HTTPError as e:
+            if e.code != 429:
+                raise
+            return None
 
     def metric(self, name):
         return metric_of(self.get("/metrics"), name)

@@ -55,6 +55,15 @@ def ask(n, path, method="GET", source="127.0.0.1", host=None, tls=None, **header
         c.close()
 
 
+def answered(n, path, **headers):
+    """The status, or None when this address has asked for as much as it may at once: the node says to ask again."""
+    status, answer, text = ask(n, path, **headers)
+    if status != 429:
+        return status
+    assert answer["Retry-After"] and "rate_limited" in text, text
+    return None
+
+
 def write(folder, name, text):
     path = os.path.join(folder, name)
     with open(path, "w") as f:
@@ -95,7 +104,8 @@ def case_names_of_ours(folder):
             status, _, text = ask(n, path, Host=host)
             assert status == 403 and "http_hosts" in text, (path, host, status, text)
         for host in "127.0.0.1:1", "localhost", "LOCALHOST:80", "[::1]:5", "node.test", "Node.Test:7", "other.test:99":
-            assert ask(n, path, Host=host)[0] == (404 if path == "/nothing" else 200), (path, host)
+            status = until("an answer", lambda: answered(n, path, Host=host))
+            assert status == (404 if path == "/nothing" else 200), (path, host, status)
 
 
 def case_pages_of_other_origins(folder):
