@@ -29,6 +29,7 @@
 #define COMMAND_MOST_S 60 /* of --partition */
 #define COMMAND_REST_S 10 /* once the run stops */
 #define SLOW_EACH 200     /* messages of 16 KiB: more than a client's window and queue hold */
+#define SLOW_TIMES 16     /* so often at most, where the node has had no time yet to find them slow */
 #define SLOW_SIZE 16384
 #define SLOW_AHEAD 24
 
@@ -129,14 +130,35 @@ out:
 
 /* ---- slow subscribers -------------------------------------------------------------------------------------------------------
  */
-/* Subscribers that live and do not read; another subscriber of the same node misses nothing. What they get is bounded by their
- * windows and queues, so that it is the same at any speed: one that is stopped would be dead to the node at its idle timeout.
- */
+/* Publishes so many messages, in turn to each of the slow, none far ahead of the one that reads; how many went out. */
+static uint64_t slow_publish(struct load_task *t, struct load_crowd *c, size_t clients, uint64_t before, uint64_t messages) {
+  static const char payload[SLOW_SIZE];
+  struct load *l = t->l;
+  char topic[64];
+  for (uint64_t i = before; i < before + messages;) {
+    if (l->stopping) return i;
+    snprintf(topic, sizeof topic, "slow.c%llu", (unsigned long long)(i % clients));
+    int err =
+        c->v[0].c ? client_publish(c->v[0].c, topic, slice_of(payload, sizeof payload), NULL, NULL, NULL) : MACULA_ECLOSED;
+    if (!err) i++;
+    if (err && err != MACULA_EFULL) return i;
+    if (err || i % 8 == 0) { /* never more ahead of the reader than a part of its queue, however slow this machine is */
+      load_wake(l);
+      load_sleep(t, 0.01);
+      load_reach(t, &c->got, i > SLOW_AHEAD ? i - SLOW_AHEAD : 0, l->patience);
+    }
+  }
+  load_reach(t, &c->got, before + messages, l->patience);
+  return before + messages;
+}
+
+/* Subscribers that live and do not read; another subscriber of the same node misses nothing. One that is stopped would be dead
+ * to the node at its idle timeout. A queue may grow until the node has sent for 200 ms without an answer to it, which is a
+ * matter of the machine: so messages are published until it has lost some. */
 static int slow(struct load_task *t) {
   struct load *l = t->l;
   struct load_node *n = l->mesh->services;
   struct load_crowd *c, *lazy;
-  static const char payload[SLOW_SIZE];
   char topic[64];
   size_t clients = load_scaled(l, 6, 2);
   uint64_t messages = clients * SLOW_EACH;
@@ -162,22 +184,15 @@ static int slow(struct load_task *t) {
   load_reach(t, &lazy->confirmed, clients, l->patience);
   load_fresh(t, n);
   uint64_t dropped = n->now[FIG_DROPPED], cut = n->now[FIG_SLOW];
-  for (uint64_t i = 0; i < messages && !l->stopping;) {
-    snprintf(topic, sizeof topic, "slow.c%llu", (unsigned long long)(i % clients));
-    int err =
-        c->v[0].c ? client_publish(c->v[0].c, topic, slice_of(payload, sizeof payload), NULL, NULL, NULL) : MACULA_ECLOSED;
-    if (!err) i++;
-    if (err && err != MACULA_EFULL) break;
-    if (err || i % 8 == 0) { /* never more ahead of the reader than a part of its queue, however slow this machine is */
-      load_wake(l);
-      load_sleep(t, 0.01);
-      load_reach(t, &c->got, i > SLOW_AHEAD ? i - SLOW_AHEAD : 0, l->patience);
-    }
+  uint64_t due = 0, sent = 0, lost = 0;
+  for (int i = 0; i < SLOW_TIMES && !lost && sent == due; i++) {
+    sent = slow_publish(t, c, clients, due, messages);
+    due += messages;
+    load_fresh(t, n);
+    lost = n->now[FIG_DROPPED] - dropped + n->now[FIG_SLOW] - cut;
   }
-  load_reach(t, &c->got, messages, l->patience);
-  load_fresh(t, n);
   if (!l->stopping) {
-    load_row_is(l, t->name, "a subscriber beside slow ones gets every message", messages, c->got);
+    load_row_is(l, t->name, "a subscriber beside slow ones gets every message", due, c->got);
     uint64_t away = n->now[FIG_DROPPED] - dropped;
     cut = n->now[FIG_SLOW] - cut;
     load_row(l, t->name, away + cut > 0, "slow subscribers lose messages or their connection, and hold up nobody", "some",
