@@ -127,6 +127,7 @@ void io_tcp_flush(struct io_loop *l);
 nanotime io_tcp_deadline(const struct io_loop *l);
 void io_tcp_drop_all(struct io_loop *l);
 void io_tls_sweep(struct io_loop *l);
+void io_tls_flush(struct io_loop *l); /* what waits for records, into the streams below */
 nanotime io_tls_deadline(const struct io_loop *l);
 void io_tcp_done(struct io_loop *l); /* once libuv watches nothing any more */
 

@@ -44,6 +44,7 @@ static void flush(struct io_loop *l) {
   l->unsent = false;
   if (l->has_ep) io_udp_flush(l);
   io_loop_did(l, "send");
+  io_tls_flush(l);
   io_tcp_flush(l);
   io_loop_did(l, "send_tcp");
 }

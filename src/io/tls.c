@@ -2,7 +2,8 @@
  * it owns the stream that carries records, and whoever owns what comes out sees another stream.
  *
  * GnuTLS pulls records out of the bytes that have just come, and keeps what is left of an unfinished one; what it pushes goes
- * to the stream below at once. So a record is made only while that one has room for it whole. */
+ * to the stream below at once. So a record is made only while that one has room for it whole. What is written in a turn waits
+ * for the turn's end, so that many small writes share a record: each costs as much as some kilobytes. */
 #include <errno.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
@@ -18,6 +19,7 @@
         */
 #define BELOW_MOST                                                                                                             \
   65536u /* unsent bytes in the stream below; half of it is for records, the other for what GnuTLS sends by itself */
+#define PLAIN_FIRST 1024u
 #define SHAKING_MOST 256u
 #define SHAKE_WITHIN (10 * NS_SEC)
 #define MAX_HANDSHAKE_MESSAGE 16384u
@@ -36,11 +38,14 @@ struct tls_stream {
   struct byte_stream s;
   struct byte_stream *below; /* NULL: it is gone */
   struct list shaking;       /* io_tls.shaking, until the handshake is done */
+  struct list out;           /* io_tls.out, while something waits in plain */
   struct io_tls *of;
   struct credentials *cred;
   gnutls_session_t session;
   uint8_t *in; /* the bytes that have just come */
   size_t in_len;
+  uint8_t *plain; /* what was written and is no record yet; NULL: nothing */
+  uint32_t plain_len, plain_cap;
   nanotime until;
   bool open, wants_room, broken; /* open: the owner knows it */
   bool reading, busy, gone;      /* busy: it is being read from; gone: and was closed meanwhile */
@@ -56,6 +61,7 @@ struct io_tls {
   gnutls_datum_t ticket_key;
   nanotime ticket_key_at;
   struct list shaking; /* the oldest first */
+  struct list out;
   struct io_tls_stats stats;
   uint8_t plain[RECORD]; /* of the record that is being read */
 };
@@ -146,12 +152,70 @@ static int pull_timeout(gnutls_transport_ptr_t ctx, unsigned ms) {
   return ((struct tls_stream *)ctx)->in_len > 0;
 }
 
+/* ---- records ---------------------------------------------------------------------------------------------------------------
+ */
+/* The peer may have asked for small ones (RFC 8449). False: the stream is broken. */
+static bool make_records(struct tls_stream *t, const uint8_t *p, size_t n) {
+  while (n) {
+    ssize_t r = gnutls_record_send(t->session, p, n);
+    if (r <= 0) {
+      t->broken = true;
+      stream_break(t->below, MACULA_ENOMEM);
+      return false;
+    }
+    p += r;
+    n -= (size_t)r;
+  }
+  return true;
+}
+
+/* What waits becomes a record, or is gone with the stream below. */
+static void seal(struct tls_stream *t) {
+  list_remove(&t->out);
+  if (!t->plain) return;
+  if (t->below && !t->broken) (void)make_records(t, t->plain, t->plain_len);
+  mem_free(t->of->o.mem, t->plain);
+  t->plain = NULL;
+  t->plain_len = t->plain_cap = 0;
+}
+
+/* Keeps at most RECORD bytes for the turn's end. False: there is no memory for that. */
+static bool keep(struct tls_stream *t, const uint8_t *p, size_t n) {
+  if (t->plain_len + n > t->plain_cap) {
+    size_t cap = t->plain_len + n <= PLAIN_FIRST ? PLAIN_FIRST : RECORD;
+    uint8_t *larger = mem_realloc(t->of->o.mem, t->plain, cap);
+    if (!larger) return false;
+    t->plain = larger;
+    t->plain_cap = (uint32_t)cap;
+  }
+  memcpy(t->plain + t->plain_len, p, n);
+  t->plain_len += (uint32_t)n;
+  if (list_empty(&t->out)) list_append(&t->of->out, &t->out);
+  return true;
+}
+
+void io_tls_flush(struct io_loop *l) {
+  bool any = false;
+  list_for(it, &l->tls) {
+    struct io_tls *tls = container_of(it, struct io_tls, link);
+    for (; !list_empty(&tls->out); any = true) {
+      if (any && io_turn_spent(l)) {
+        l->unsent = true;
+        return;
+      }
+      seal(container_of(tls->out.next, struct tls_stream, out));
+    }
+  }
+}
+
 /* ---- ends ------------------------------------------------------------------------------------------------------------------
  */
 static void stream_free(struct tls_stream *t) {
   struct io_tls *tls = t->of;
   if (!list_empty(&t->shaking)) tls->stats.shaking--;
   list_remove(&t->shaking);
+  list_remove(&t->out);
+  mem_free(tls->o.mem, t->plain);
   if (t->session) gnutls_deinit(t->session);
   unref(t->cred);
   mem_free(tls->o.mem, t);
@@ -159,7 +223,10 @@ static void stream_free(struct tls_stream *t) {
 
 static void shut_below(struct tls_stream *t, bool reset) {
   if (!t->below) return;
-  if (!reset && !t->broken) (void)gnutls_bye(t->session, GNUTLS_SHUT_WR);
+  if (!reset && !t->broken) {
+    seal(t);
+    (void)gnutls_bye(t->session, GNUTLS_SHUT_WR);
+  }
   t->below->user = NULL;
   stream_close(t->below, reset);
   t->below = NULL;
@@ -190,15 +257,15 @@ static size_t tls_write(struct byte_stream *s, struct slice bytes) {
   struct tls_stream *t = of(s);
   size_t taken = 0;
   while (taken < bytes.n && t->below && !t->broken) {
-    size_t n = bytes.n - taken < RECORD ? bytes.n - taken : RECORD;
-    if (stream_unsent(t->below) + n + RECORD_MORE > BELOW_MOST / 2) break;
-    ssize_t r = gnutls_record_send(t->session, bytes.p + taken, n);
-    if (r <= 0) {
-      t->broken = true;
-      stream_break(t->below, MACULA_ENOMEM);
-      break;
+    const uint8_t *p = bytes.p + taken;
+    size_t room = RECORD - t->plain_len, n = bytes.n - taken < room ? bytes.n - taken : room;
+    if (stream_unsent(t->below) + t->plain_len + n + RECORD_MORE > BELOW_MOST / 2) break;
+    if (n == RECORD || !keep(t, p, n)) {
+      seal(t);
+      if (t->broken || !make_records(t, p, n)) break;
     }
-    taken += (size_t)r;
+    taken += n;
+    if (t->plain_len == RECORD) seal(t);
   }
   if (taken < bytes.n) tls_want_room(s);
   return taken;
@@ -206,7 +273,7 @@ static size_t tls_write(struct byte_stream *s, struct slice bytes) {
 
 static size_t tls_unsent(const struct byte_stream *s) {
   const struct tls_stream *t = (const struct tls_stream *)s;
-  return t->below ? stream_unsent(t->below) : 0;
+  return t->below ? stream_unsent(t->below) + t->plain_len : 0;
 }
 
 static void tls_read(struct byte_stream *s, bool on) {
@@ -244,6 +311,7 @@ static int below_opened(void *ctx, struct byte_stream *below, nanotime now) {
                            .until = time_add(now, SHAKE_WITHIN)};
   t->cred->refs++;
   list_init(&t->shaking);
+  list_init(&t->out);
   if (time_since(now, tls->ticket_key_at) > TICKET_KEY_FOR) new_ticket_key(tls, now);
   if (gnutls_init(&t->session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL) < 0 ||
       gnutls_priority_set(t->session, tls->prio) < 0 ||
@@ -342,7 +410,13 @@ static void below_room(void *ctx, struct byte_stream *below, nanotime now) {
   struct tls_stream *t = below->user;
   if (!t || !t->open || !t->wants_room) return;
   t->wants_room = false;
+  t->busy = true;
   tls->o.owner.room(tls->o.owner.ctx, &t->s, now);
+  t->busy = false;
+  if (t->gone)
+    stream_free(t);
+  else
+    seal(t); /* this is within the end of a turn */
 }
 
 static void below_closed(void *ctx, struct byte_stream *below, int err, nanotime now) {
@@ -366,6 +440,7 @@ int io_tls_new(struct io_loop *l, const struct io_tls_options *o, struct io_tls 
   t->loop = l;
   if (!t->o.most_shaking) t->o.most_shaking = SHAKING_MOST;
   list_init(&t->shaking);
+  list_init(&t->out);
   list_append(&l->tls, &t->link);
   int err = gnutls_priority_init(&t->prio, priority, NULL) < 0 ? MACULA_ENOMEM : io_tls_set_cert(t, o->key_pem, o->cert_pem);
   if (!err && gnutls_session_ticket_key_generate(&t->ticket_key) < 0) err = MACULA_ENOMEM;

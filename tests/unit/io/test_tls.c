@@ -265,12 +265,52 @@ static void test_room(void **state) {
   }
   assert_memory_equal(in, out, all);
   p.room = 0; /* the stream below has no memory: it fails, and nothing is written after a part of a record */
-  assert_int_equal(stream_write(f.s, slice_of(out, 100)), 0);
+  assert_int_equal(stream_write(f.s, slice_of(out, 100)), 100);
+  assert_int_equal(p.failed, 0);
+  io_loop_step(f.loop);
   assert_int_equal(p.failed, MACULA_ENOMEM);
   lost(&f, &p);
   assert_int_equal(f.closed, 1);
   free(out);
   free(in);
+  peer_done(&p);
+  fake_done(&f);
+}
+
+/* What is written in a turn goes out at its end, in one record, as it was written; a refused allocation makes more of them. */
+static void test_records(void **state) {
+  (void)state;
+  struct fake f;
+  struct peer p;
+  uint8_t back[8192];
+  char expected[4096] = "";
+  fake_open(&f, 0);
+  assert_int_equal(peer_open(&f, &p, TLS13, NULL), 0);
+  assert_int_equal(shake(&f, &p, 100000), GNUTLS_E_SUCCESS);
+  while (left(&p.to_client)) (void)gnutls_record_recv(p.session, back, sizeof back); /* tickets */
+  for (int round = 0; round < 2; round++) {
+    struct mem_fail fail = {.countdown = 2}; /* of the first 1,024 bytes; of more */
+    size_t before = p.to_client.len, at = 0, records = 0;
+    if (round) f.mem.fail = &fail;
+    for (int i = 0; i < 300; i++) {
+      char text[16];
+      int n = snprintf(text, sizeof text, "%d.", i);
+      memcpy(expected + at, text, (size_t)n);
+      at += (size_t)n;
+      assert_int_equal(stream_write(f.s, slice_of(text, (size_t)n)), n);
+    }
+    if (!round) assert_int_equal(p.to_client.len, before);
+    assert_true(stream_unsent(f.s) >= at);
+    io_loop_step(f.loop);
+    f.mem.fail = NULL;
+    size_t read = 0;
+    for (ssize_t r; (r = gnutls_record_recv(p.session, back + read, sizeof back - read)) > 0; records++) read += (size_t)r;
+    assert_int_equal(read, at);
+    assert_memory_equal(back, expected, at);
+    if (!round) assert_int_equal(records, 1);
+  }
+  assert_int_equal(stream_write(f.s, slice_of("lost", 4)), 4);
+  lost(&f, &p);
   peer_done(&p);
   fake_done(&f);
 }
@@ -388,8 +428,8 @@ static void test_certificates(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_both_versions),  cmocka_unit_test(test_room),         cmocka_unit_test(test_ends),
-      cmocka_unit_test(test_bad_handshakes), cmocka_unit_test(test_certificates),
+      cmocka_unit_test(test_both_versions), cmocka_unit_test(test_room),           cmocka_unit_test(test_records),
+      cmocka_unit_test(test_ends),          cmocka_unit_test(test_bad_handshakes), cmocka_unit_test(test_certificates),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
