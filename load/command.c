@@ -25,6 +25,7 @@
 #include "load/scenarios/all.h"
 #include "load/scenarios/callers.h"
 #include "load/scenarios/clients.h"
+#include "load/scenarios/mqtt.h"
 #include "load/scenarios/pool.h"
 #include "load/scenarios/services.h"
 #include "load/scenarios/soak.h"
@@ -51,7 +52,7 @@ static const struct {
   int (*run)(struct load_task *t);
 } scenarios[] = {
     {"pool", load_pool},       {"clients", load_clients}, {"services", load_services},
-    {"streams", load_streams}, {"callers", load_callers},
+    {"streams", load_streams}, {"callers", load_callers}, {"mqtt", load_mqtt},
 };
 
 /* ---- preparing --------------------------------------------------------------------------------------------------------------
@@ -85,6 +86,8 @@ static int options_fit(const struct load *l) {
     return cli_invalid(MACULA_EINVAL, "soak needs its own mesh: leave --nodes away");
   if (l->o.nodes && strcmp(l->scenario, "pool") == 0)
     return cli_invalid(MACULA_EINVAL, "pool needs a node of its own, without upkeep: leave --nodes away");
+  if (l->o.nodes && strcmp(l->scenario, "mqtt") == 0)
+    return cli_invalid(MACULA_EINVAL, "mqtt needs a node of its own, whose limit it fills over TCP: leave --nodes away");
   if (l->o.partition && !l->o.nodes) return cli_invalid(MACULA_EINVAL, "--partition parts the nodes of --nodes");
   return 0;
 }
@@ -247,11 +250,11 @@ static int run(struct cli *cli, void *options_set) {
     if (strcmp(l->scenario, scenarios[i].name) == 0) found = scenarios[i].run;
   int code = found || l->o.child || strcmp(l->scenario, "all") == 0 || strcmp(l->scenario, "soak") == 0
                  ? read_scale(l)
-                 : cli_invalid(MACULA_EINVAL, "scenarios are pool, clients, services, streams, callers, all and soak");
+                 : cli_invalid(MACULA_EINVAL, "scenarios are pool, clients, services, streams, callers, mqtt, all and soak");
   if (!code && !l->o.child) code = options_fit(l);
   if (!code && l->o.report && !l->o.child) code = load_report_folder(l->o.report);
   if (!code) code = prepare(l);
-  if (!code) code = l->o.child ? load_child_main(l) : run_scenario(l, found);
+  if (!code) code = l->o.child ? load_child_main(l, found == load_mqtt ? load_mqtt_child : NULL) : run_scenario(l, found);
   done(l);
   pthread_mutex_destroy(&l->lock);
   free(l);
@@ -260,11 +263,12 @@ static int run(struct cli *cli, void *options_set) {
 
 const struct command command_load = {
     "load",
-    "load pool|clients|services|streams|callers|all|soak [OPTION]...",
+    "load SCENARIO [OPTION]...",
     "load nodes and show that the promises are kept",
     "Starts nodes of its own (maculad beside this program, else in PATH), loads them\n"
-    "over QUIC, watches their figures and their memory from outside, and prints what\n"
-    "was expected and what was seen. Exit code 1 when a promise is broken.\n\n"
+    "over QUIC (mqtt: TCP), watches their figures and their memory from outside, and\n"
+    "prints what was expected and what was seen. Exit code 1 when a promise is\n"
+    "broken.\n\n"
     "  pool      a node with a pool of 1,000 dials 1,500 peers, then makes 100,000\n"
     "            requests to them\n"
     "  clients   10,000 clients at their limit, and 2,000 more; 100, and 50 more\n"
@@ -272,10 +276,12 @@ const struct command command_load = {
     "            simulated day\n"
     "  streams   clients that leave by goodbye, by reset and by SIGKILL\n"
     "  callers   1,000 calls a second to slow providers, callers that die meanwhile\n"
-    "  all       the five at once on 4 nodes, with slow subscribers and a partition\n"
+    "  mqtt      10,000 clients of MQTT over TCP, at their limit, and 100 more: their\n"
+    "            sessions kept and expired; a third is killed, and has wills\n"
+    "  all       the six at once on 4 nodes, with slow subscribers and a partition\n"
     "  soak      as all, for --duration\n\n"
-    "  --nodes ADDR,...  load these running nodes instead (not pool and soak); all:\n"
-    "                    the four of a mesh\n"
+    "  --nodes ADDR,...  load these running nodes instead (not pool, mqtt and\n"
+    "                    soak); all: the four of a mesh\n"
     "  --partition CMD   all, with --nodes: 'CMD cut' parts the first two from the\n"
     "                    others, 'CMD heal' ends it\n"
     "  --scale N         multiply all sizes, fractions too (1)\n"
@@ -290,5 +296,5 @@ const struct command command_load = {
     1,
     1,
     run,
-    "pool clients services streams callers all soak",
+    "pool clients services streams callers mqtt all soak",
 };

@@ -37,6 +37,8 @@ struct load;
   X(PLAN, "plan bytes", "memory.plan_bytes")                                                                                   \
   X(CLIENTS, "clients", "clients.count")                                                                                       \
   X(CLIENTS_MAX, "clients at most", "clients.limit")                                                                           \
+  X(MQTT, "sessions of MQTT", "row:mqtt:entries")                                                                              \
+  X(MQTT_BYTES, "bytes of clients of MQTT", "row:mqtt:bytes")                                                                  \
   X(SUBS, "subscriptions", "subscriptions.count")                                                                              \
   X(SERVICES, "services", "services.count")                                                                                    \
   X(STREAMS, "streams", "streams.count")                                                                                       \
@@ -83,6 +85,7 @@ struct load_node {
   bool lost;     /* died, or answers no more */
   char why[768]; /* then: when, how, and what was seen last */
   struct addr addr;
+  struct addr mqtt; /* of its MQTT over TCP, if it was started with one */
   struct id id;
   char text[360];        /* macula://ID@HOST:PORT */
   char folder[PATH_MAX]; /* its state and log; "": given */

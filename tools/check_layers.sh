@@ -40,7 +40,7 @@ allowed() { # folder, or file where one in a folder differs -> row: the folders 
     cli) row="cli" ;;
     load/run.h | load/run.c) row="load/run.h io base" ;;
     load/report) row="load/report load/run.h cli io base" ;;
-    load/drive) row="load/drive load/report load/run.h cli node node/memory lib client io quic wire bounded base" ;;
+    load/drive) row="load/drive load/report load/run.h cli node node/memory lib client io quic mqtt wire bounded base" ;;
     load/scenarios) row="load/scenarios load/drive load/report load/run.h cli client io base" ;;
     load) row="load load/scenarios load/drive load/report cli lib io base" ;;
     pass) row="pass cli io access trust wire bounded base" ;;

@@ -427,7 +427,7 @@ case $command in
     case ${1:-} in
       all) set -- "$@" --partition mesh-partition ;;
       clients | services | streams | callers) ;;
-      *) die "load takes all, clients, services, streams or callers: pool and soak start nodes of their own, on one host" ;;
+      *) die "load takes all, clients, services, streams or callers: pool, mqtt and soak start nodes of their own, on one host" ;;
     esac
     # As the nodes that macula load starts: the dead are noticed soon, records end soon, and limits can be reached.
     mesh_or_own --idle-timeout 3s --keep-alive 1s --service-ttl 30s --max-clients 1000 --max-services 11000 "${options[@]}"

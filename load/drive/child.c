@@ -1,6 +1,6 @@
-/* Clients in a process of their own, to be ended by SIGKILL: `macula load streams --nodes ADDR --child COUNT,STREAMS,PREFIX`.
- * It says "ready" on its standard output when they are all in and have what they asked for,
- * and goes when its standard input ends, so that none is left over whatever becomes of its parent. */
+/* Clients in a process of their own, to be ended by SIGKILL: `macula load streams --nodes ADDR --child COUNT,STREAMS,PREFIX`,
+ * or another scenario's with a spec of its own. It says "ready" on its standard output when they are all in and have what they
+ * asked for, and goes when its standard input ends, so that none is left over whatever becomes of its parent. */
 #include "load/drive/child.h"
 
 #include <errno.h>
@@ -38,8 +38,9 @@ struct load_child {
 struct spawn {
   struct load *l;
   struct load_child *child;
-  char nodes[360], spec[200];
-  bool given; /* the node is: those that load starts itself know no token */
+  const char *scenario, *spec;
+  char nodes[360]; /* empty: none */
+  bool given;      /* the node is: those that load starts itself know no token */
   int in, out;
 };
 
@@ -48,8 +49,9 @@ static int spawn(void *ctx) { /* on the main thread, which PR_SET_PDEATHSIG foll
   sigset_t none;
   const struct cli *cli = s->l->cli;
   const char *realm = cli->realm ? cli->realm : "default";
-  const char *argv[20] = {s->l->self, "load", "streams", "--nodes", s->nodes, "--child", s->spec, "-r", realm};
-  size_t argc = 9;
+  const char *argv[20] = {s->l->self, "load", s->scenario, "--child", s->spec, "-r", realm};
+  size_t argc = 7;
+  if (s->nodes[0]) argv[argc++] = "--nodes", argv[argc++] = s->nodes;
   if (cli->token_file && s->given) argv[argc++] = "--token-file", argv[argc++] = cli->token_file;
   if (cli->identity_path) argv[argc++] = "--identity", argv[argc++] = cli->identity_path;
   if (cli->name) argv[argc++] = "--name", argv[argc++] = cli->name;
@@ -73,14 +75,19 @@ static int spawn(void *ctx) { /* on the main thread, which PR_SET_PDEATHSIG foll
 
 int load_child_start(struct load_task *t, struct load_node *n, size_t clients, const char *prefix, size_t streams,
                      struct load_child **ret_child) {
+  char spec[200];
+  snprintf(spec, sizeof spec, "%zu,%zu,%s", clients, streams, prefix);
+  return load_child_start_as(t, n, "streams", spec, ret_child);
+}
+
+int load_child_start_as(struct load_task *t, struct load_node *n, const char *scenario, const char *spec,
+                        struct load_child **ret_child) {
   int in[2], out[2];
   struct load_child *c = calloc(1, sizeof *c);
   if (!c) return cli_failed(MACULA_ENOMEM, NULL, NULL);
   list_init(&c->all);
-  struct spawn s = {.l = t->l, .child = c};
-  snprintf(s.nodes, sizeof s.nodes, "%s", n->text);
-  s.given = n->given;
-  snprintf(s.spec, sizeof s.spec, "%zu,%zu,%s", clients, streams, prefix);
+  struct spawn s = {.l = t->l, .child = c, .scenario = scenario, .spec = spec, .given = n && n->given};
+  if (n) snprintf(s.nodes, sizeof s.nodes, "%s", n->text);
   bool first = pipe2(in, O_CLOEXEC) == 0;
   if (!first || pipe2(out, O_CLOEXEC | O_NONBLOCK) != 0) {
     int code = cli_failed(MACULA_EIO, NULL, strerror(errno));
@@ -156,17 +163,20 @@ static int be_clients(struct load_task *t) {
     load_abuse_open_streams(&c->v[i], streams);
   }
   load_wake(l);
-  if (load_reach(t, &c->confirmed, 2 * clients, l->patience) && write(1, "ready\n", 6) == 6)
-    load_wait(t, parent_is_gone, NULL, 600);
+  if (load_reach(t, &c->confirmed, 2 * clients, l->patience)) load_child_stay(t);
   load_crowd_free(t, c);
   return 0;
 }
 
-int load_child_main(struct load *l) {
-  struct load_task task = {.l = l, .name = "child", .run = be_clients};
-  int code = l->o.nodes ? load_nodes_given(l) : EXIT_USAGE;
+void load_child_stay(struct load_task *t) {
+  if (write(1, "ready\n", 6) == 6) load_wait(t, parent_is_gone, NULL, 600);
+}
+
+int load_child_main(struct load *l, int (*be)(struct load_task *t)) {
+  struct load_task task = {.l = l, .name = "child", .run = be ? be : be_clients};
+  int code = l->o.nodes ? load_nodes_given(l) : be ? 0 : EXIT_USAGE;
   if (code) return code;
-  l->nodes[0]->given = false; /* it is the parent who watches it */
+  if (l->node_count) l->nodes[0]->given = false; /* it is the parent who watches it */
   load_engine_run(l, &task, 1);
   return task.code;
 }

@@ -95,6 +95,7 @@ int load_engine_new(struct load *l, void (*turn)(struct load *l, nanotime now)) 
   if (!e) return cli_failed(MACULA_ENOMEM, NULL, NULL);
   e->mem = MEM_INIT("load", MEMORY);
   e->turn = turn;
+  e->also_fd = -1;
   list_init(&e->waits);
   int err = io_loop_new(&e->log, &e->io);
   if (err) return cli_failed(err, NULL, NULL);
@@ -129,6 +130,13 @@ void load_engine_free(struct load *l) {
   }
   free(e);
   l->engine = NULL;
+}
+
+void load_engine_also(struct load *l, int fd, void (*step)(void *ctx), void *ctx) {
+  struct load_engine *e = l->engine;
+  e->also_fd = fd;
+  e->also = step;
+  e->also_ctx = ctx;
 }
 
 /* ---- tasks ------------------------------------------------------------------------------------------------------------------
@@ -279,9 +287,10 @@ void load_engine_run(struct load *l, struct load_task *tasks, size_t count) {
   }
   for (;;) {
     struct signalfd_siginfo info;
-    struct pollfd p[2] = {{io_loop_fd(l->engine->io), POLLIN, 0}, {l->signal_fd, POLLIN, 0}};
+    struct pollfd p[3] = {{io_loop_fd(l->engine->io), POLLIN, 0}, {l->signal_fd, POLLIN, 0}, {l->engine->also_fd, POLLIN, 0}};
     bool left = false;
     if (!l->stopping) io_loop_step(l->engine->io); /* tasks that end early leave callbacks behind that must not be called */
+    if (!l->stopping && l->engine->also) l->engine->also(l->engine->also_ctx);
     nanotime now = io_now();
     hub_set_now(l->engine->hub, now);
     l->engine->turn(l, now);
@@ -293,7 +302,7 @@ void load_engine_run(struct load *l, struct load_task *tasks, size_t count) {
     for (size_t i = 0; i < count; i++) left |= !tasks[i].ended;
     if (!left) break;
     pthread_mutex_unlock(&l->lock);
-    poll(p, 2, 20);
+    poll(p, 3, 20);
     pthread_mutex_lock(&l->lock);
     if (p[1].revents && read(l->signal_fd, &info, sizeof info) == sizeof info) l->stopping = l->interrupted = true;
   }

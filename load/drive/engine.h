@@ -19,6 +19,9 @@ struct load_engine {
   struct lights lights;
   struct list waits;
   nanotime progress_at;
+  int also_fd; /* readable when also() has something to do; -1: nothing is there */
+  void (*also)(void *ctx);
+  void *also_ctx;
   void (*turn)(struct load *l, nanotime now); /* at each turn of the loop */
 };
 
@@ -41,6 +44,8 @@ void load_engine_free(struct load *l);
 int load_socket(struct load *l, struct io_udp **ret_udp, char ret_why[256]); /* of the loop, which closes it */
 /* Runs the tasks until all have ended; on SIGINT, SIGTERM or a node's death what waits ends with false. */
 void load_engine_run(struct load *l, struct load_task *tasks, size_t count);
+/* Another descriptor that the loop waits for; step is called with the lock held when it is readable. -1: none any more. */
+void load_engine_also(struct load *l, int fd, void (*step)(void *ctx), void *ctx);
 /* Of a task: lets the loop go on until ready(ctx), or the time is over, or the run stops (both false). ready is called with the
  * lock held, often. */
 bool load_wait(struct load_task *t, bool (*ready)(void *ctx), void *ctx, double seconds);

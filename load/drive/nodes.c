@@ -137,8 +137,13 @@ static int read_banner(struct load_node *n, int fd) {
     used += (size_t)k;
     text[used] = 0;
   }
-  char *id = strstr(text, "node id  "), *at = strstr(text, "\nlisten   ");
+  char *id = strstr(text, "node id  "), *at = strstr(text, "\nlisten   "), *mqtt = strstr(text, "\nmqtt     ");
   if (!id || !at || !strstr(text, " status\n") || id_parse(slice_of(id + 9, ID_HEX_LEN), &n->id)) return MACULA_EIO;
+  if (mqtt) {
+    mqtt += 10;
+    mqtt[strcspn(mqtt, "\r\n")] = 0;
+    if (addr_parse(mqtt, 0, &n->mqtt)) return MACULA_EIO;
+  }
   at += 10;
   at[strcspn(at, "\r\n")] = 0;
   id[9 + ID_HEX_LEN] = 0;

@@ -287,7 +287,8 @@ static void logs(FILE *f, const struct load *l, json_t *report) {
 int load_html_write(struct load *l, json_t *report, const char *path, char ret_why[256]) {
   static const enum load_figure memory[] = {FIG_RSS, FIG_ACCOUNTED}, connections[] = {FIG_CONNECTIONS, FIG_CLIENTS, FIG_PEERS},
                                 refusals[] = {FIG_CLIENTS_REFUSED, FIG_SERVICES_REFUSED, FIG_EVICTED},
-                                entries[] = {FIG_SERVICES, FIG_SUBS, FIG_STREAMS, FIG_CALLS}, answers[] = {FIG_ANSWER_US};
+                                entries[] = {FIG_SERVICES, FIG_SUBS, FIG_STREAMS, FIG_CALLS, FIG_MQTT},
+                                answers[] = {FIG_ANSWER_US};
   char *text = NULL;
   size_t len;
   FILE *f = open_memstream(&text, &len);

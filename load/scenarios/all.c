@@ -1,7 +1,7 @@
-/* load all: the five scenarios at once on a mesh of four nodes, slow subscribers and a partition in the middle. Each scenario
+/* load all: the six scenarios at once on a mesh of four nodes, slow subscribers and a partition in the middle. Each scenario
  * counts what one node holds, so each has a node of its own: clients come to the registry, services and streams to two
  * providers, callers to the third, and call the other two. The pool's model needs a node whose upkeep is off: that one is
- * beside the mesh. */
+ * beside the mesh, and so is the one that clients of MQTT fill to its limit. */
 #include "load/scenarios/all.h"
 
 #include <poll.h>
@@ -21,6 +21,7 @@
 #include "load/scenarios/callers.h"
 #include "load/scenarios/clients.h"
 #include "load/scenarios/mesh.h"
+#include "load/scenarios/mqtt.h"
 #include "load/scenarios/pool.h"
 #include "load/scenarios/services.h"
 #include "load/scenarios/streams.h"
@@ -210,14 +211,14 @@ int load_all(struct load *l) {
       {.name = "callers", .run = load_callers},   {.name = "clients", .run = load_clients},
       {.name = "services", .run = load_services}, {.name = "streams", .run = load_streams},
       {.name = "partition", .run = partition},    {.name = "slow", .run = slow},
-      {.name = "pool", .run = load_pool},
+      {.name = "pool", .run = load_pool},         {.name = "mqtt", .run = load_mqtt},
   };
   int code;
   size_t count = sizeof tasks / sizeof tasks[0];
   if (l->o.nodes && l->node_count != 4)
     return cli_invalid(MACULA_EINVAL,
                        "all needs the four nodes of one mesh: name them with --nodes ADDR,ADDR,ADDR,ADDR, or none");
-  if (!load_pool_fits(l)) return EXIT_FAILED;
+  if (!load_pool_fits(l) || !load_mqtt_fits(l)) return EXIT_FAILED;
   if (l->o.nodes && !l->o.partition) load_note(l, "without --partition the given nodes stay connected");
   if (!l->o.nodes && load_relays_new(&l->relays)) return cli_failed(MACULA_ENOMEM, NULL, NULL);
   l->mesh = &m;

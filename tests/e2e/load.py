@@ -143,8 +143,8 @@ def case_all(folder):
     r = passes(folder, "all", "--scale", "1" if FULL else "0.02",
                rows=["connected to the three others", "a partition of two and two", "healed: n4", "slow subscribers lose", "each has ended",
                      "least-recently-used", "the renewed half", "exactly the limit", "subscriptions left behind", "pending calls left at n4 in the end",
-                     "resident memory of n4 returns"])
-    assert len(r["nodes"]) == 5, [n["name"] for n in r["nodes"]]
+                     "resident memory of n4 returns", "clients of MQTT exactly the limit", "the will of each"])
+    assert len(r["nodes"]) == 6, [n["name"] for n in r["nodes"]]
 
 
 def case_soak(folder):
@@ -181,6 +181,13 @@ def case_callers(folder):
     line = r["latencies"][0]["series"]  # over time
     assert len(line["seconds"]) > 2 and len(line["seconds"]) == len(line["p50_ms"]) == len(line["p99_ms"]), line
     assert all(a < b for a, b in zip(line["seconds"], line["seconds"][1:])) and min(line["p99_ms"]) >= 300, line  # of histograms
+
+
+def case_mqtt(folder):
+    r = passes(folder, "mqtt", "--scale", "1" if FULL else "0.02",
+               rows=["exactly the limit", "refused in its CONNACK", "each gets each message", "none loses its connection", "the will of each",
+                     "their entries are gone", "expiry interval is over", "has no session", "in order and once", "no session of MQTT", "returns"])
+    assert max(r["nodes"][0]["series"]["sessions of MQTT"]) >= 200, r["nodes"][0]["series"]["sessions of MQTT"]
 
 
 def case_given_nodes(folder):
@@ -516,6 +523,7 @@ def case_bad_input(folder):
                              (["load", "all", "--partition", "true"], 2, "--partition parts"),
                              (["load", "soak", "--nodes", "127.0.0.1:1"], 2, "leave --nodes away"),
                              (["load", "pool", "--nodes", "127.0.0.1:1"], 2, "pool needs a node of its own"),
+                             (["load", "mqtt", "--nodes", "127.0.0.1:1"], 2, "mqtt needs a node of its own"),
                              (["load", "callers", "--nodes", "127.0.0.1:1"], 2, "needs three nodes"),
                              (["load", "clients", "-r", "a..b"], 2, "realm")]:
         p = load(folder, *args)
@@ -528,7 +536,11 @@ def case_too_few_files(folder):
     p = subprocess.run(["sh", "-c", "ulimit -n 60; exec \"$0\" load clients", macula], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                        text=True, env=environment(folder), timeout=DEADLINE)
     assert p.returncode == 1 and "ulimit -n 256" in p.stderr and "the limit is 60" in p.stderr and "--scale" not in p.stderr, (p.returncode, p.stderr)
-    # Enough to begin with, not for the pool: nothing begins.
+    # Enough to begin with, not for the node that clients of MQTT fill: nothing begins.
+    p = subprocess.run(["sh", "-c", "ulimit -n 300; exec \"$0\" load mqtt --scale 0.02", macula], stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, text=True, env=environment(folder), timeout=DEADLINE)
+    assert p.returncode == 1 and not p.stdout and "needs 528 open files and the limit is 300" in p.stderr, (p.returncode, p.stdout, p.stderr)
+    # Nor for the pool.
     p = subprocess.run(["sh", "-c", "ulimit -n 256; exec \"$0\" load all --scale 0.1 --report \"$1\"", macula, os.path.join(folder, "report")],
                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(folder), timeout=DEADLINE)
     assert p.returncode == 1 and not p.stdout and "needs 278 open files and the limit is 256" in p.stderr, (p.returncode, p.stdout, p.stderr)
