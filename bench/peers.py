@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""The same work by Macula, NATS and mosquitto over TLS, in turn: peers.py BUILD_FOLDER [--runs N] [--only NAME,...] [--scale F] [--json].
+"""The same work by Macula, NATS and mosquitto, in turn: peers.py BUILD_FOLDER [--runs N] [--only NAME,...] [--scale F] [--json].
 
 Macula is used as any program uses it, through the library that BUILD_FOLDER installs; NATS and mosquitto are Debian's. Each run of each
 work has servers of its own on loopback, with mutual TLS and certificates of a temporary folder, and a driver (bench/peers/) that measures
-the servers' CPU time an operation and the rate, from outside of them. Prints medians and how they compare: above 1.00 Macula is ahead.
+the servers' CPU time an operation and the rate, from outside of them. Works that begin with mqtt speak MQTT 3.1.1 to all three, by one
+driver of ours, over TCP, and those with mqtts over TLS without certificates of clients; quic-mqtt and mqtt-quic go through one node, in by
+the one and out by the other. Prints medians and how they compare: above 1.00 Macula is ahead.
 Load and servers share the machine: compare CPU time first, and only figures of one run. Bounded in count, five minutes at most for each
-measurement; three runs take about half an hour. --scale 0.1: a tenth of each count. Never fails for what it measured.
+measurement; three runs of all take about an hour, --only mqtt,mqtts half of it. --scale 0.1: a tenth of each count. Never fails for what it
+measured.
 """
 import argparse
 import json
@@ -25,16 +28,19 @@ import _watched  # noqa: E402
 p = argparse.ArgumentParser()
 p.add_argument("build")
 p.add_argument("--runs", type=int, default=3)
-p.add_argument("--only", default="", help="names of the first column, or of systems, separated by commas")
+p.add_argument("--only", default="", help="names of the first column, or of systems, or native, mqtt, mqtts, mixed; separated by commas")
 p.add_argument("--scale", type=float, default=1, help="of all counts")
 p.add_argument("--json", action="store_true", help="every measurement, an object a line")
 args = p.parse_args()
 tls = None
 live = []
 MOST = 300  # seconds for a measurement
+MOST_CLIENTS = 12000  # of a node: what the largest work needs, and some
 
-# name, driver's work and options, servers, key of what is compared beside CPU time (rate, p50_us, bytes), systems.
+# name, driver's work and options, servers, key of what is compared beside CPU time (rate, p50_us, bytes), systems; then, unless each system
+# speaks its own: mqtt, mqtts (over TLS), or mixed. Debian's NATS has no QoS 2.
 ALL = ("macula", "nats", "mosquitto")
+NO_QOS_2 = ("macula", "mosquitto")
 WORKS = [
     ("flat", "publish count=2000000", 1, "rate", ALL),
     ("flat-1k", "publish count=1000000 size=1024", 1, "rate", ALL),
@@ -56,10 +62,24 @@ WORKS = [
     ("idle-1000", "idle count=1000 threads=32", 1, "bytes", ALL),
     ("idle-8000", "idle count=8000 threads=32", 1, "bytes", ALL),
 ]
+MQTT = [
+    ("0", "publish count=1000000 window=4000", "rate", ALL),
+    ("1", "acknowledged count=300000 outstanding=20", "rate", ALL),
+    ("2", "acknowledged count=150000 outstanding=20 qos=2", "rate", NO_QOS_2),
+    ("fan-0", "publish count=20000 fan=100 window=1000 threads=16", "rate", ALL),
+    ("fan-1", "acknowledged count=5000 fan=100 outstanding=20 threads=16", "rate", ALL),
+    ("fan-2", "acknowledged count=2000 fan=100 outstanding=20 threads=16 qos=2", "rate", NO_QOS_2),
+    ("setup", "setup count=2000 threads=32", "rate", ALL),
+    ("idle", "idle count=10000 threads=32", "bytes", ALL),
+]
+WORKS = [(*w, "native") for w in WORKS]
+WORKS += [("%s-%s" % (door, name), work, 1, key, can, door) for door in ("mqtt", "mqtts") for name, work, key, can in MQTT]
+WORKS += [("%s-%s" % (way, qos), work, 1, "rate", ALL[:1], "mixed") for qos, work, *_ in MQTT[:2] for way in ("quic-mqtt", "mqtt-quic")]
+DOORS = ("native", "mqtt", "mqtts", "mixed")
 UNITS = {"rate": "/s", "p50_us": " us p50", "bytes": " bytes"}
 
 
-# ---- servers: (address of senders, address of receivers, process ids, environment of the driver)
+# ---- servers: (address of senders, address of receivers, process ids, environment of the driver, folder with ca.pem)
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -80,7 +100,7 @@ def listening(server, port):
 def started(folder, what, text, argv):
     """A server with this text as its configuration and free ports in it, and these; others may take one before it does."""
     for _ in range(5):
-        at = {"port": free_port(), "cluster": free_port(), "tls": tls, "folder": folder}
+        at = {"port": free_port(), "cluster": free_port(), "other": free_port(), "tls": tls, "folder": folder}
         path, log = os.path.join(folder, "%d.conf" % at["port"]), os.path.join(folder, "log")
         with open(log, "w") as f:
             server = subprocess.Popen([*argv, written(path, text % at)], stdin=subprocess.DEVNULL, stdout=f, stderr=f)
@@ -97,12 +117,24 @@ def written(path, text):
     return path
 
 
-def macula(count, folder):
-    nodes = [_watched.Node("--log-level", "error")]
+def macula(count, folder, door, name):
+    options = ["--log-level", "error"]
+    if door != "native":
+        options += ["--mqtts" if door == "mqtts" else "--mqtt", "127.0.0.1:0", "--max-clients", str(MOST_CLIENTS)]
+    nodes = [_watched.Node(*options)]
     if count == 2:
-        nodes.append(_watched.Node("--log-level", "error", "--join", nodes[0].address))
+        nodes.append(_watched.Node(*options, "--join", nodes[0].address))
     live.extend(n.process for n in nodes)
-    return nodes[0].address, nodes[-1].address, [n.process.pid for n in nodes], {"XDG_CONFIG_HOME": folder}
+    said, pids, env = nodes[0].said, [n.process.pid for n in nodes], {"XDG_CONFIG_HOME": folder}
+    if door == "native":
+        return nodes[0].address, nodes[-1].address, pids, env, tls
+    if door == "mqtts":
+        command("openssl", "x509", "-in", os.path.join(said.ready["state"], "identity.pem"), "-out", os.path.join(folder, "ca.pem"))
+        return "tls:" + said.mqtts[0], "tls:" + said.mqtts[0], pids, env, folder
+    native = "macula://%s@%s" % (said.id, said.address)
+    if door == "mixed":
+        return (native, said.mqtt[0], pids, env, tls) if name.startswith("quic") else (said.mqtt[0], native, pids, env, tls)
+    return said.mqtt[0], said.mqtt[0], pids, env, tls
 
 
 TLS = 'tls { cert_file: "%(tls)s/cert.pem", key_file: "%(tls)s/key.pem", ca_file: "%(tls)s/ca.pem", verify: true, timeout: 60 }'
@@ -111,36 +143,46 @@ JETSTREAM = 'jetstream { store_dir: "%(folder)s/store", max_memory_store: 1G }\n
 CLUSTER = "cluster { name: bench, listen: 127.0.0.1:%%(cluster)d, routes: [%s]\n" + TLS.replace("%", "%%") + "\n}\n"
 
 
-def nats(count, folder):
+NATS_MQTT = "listen: 127.0.0.1:%(other)d\nserver_name: n%(port)d\nmax_connections: 20000\n" + JETSTREAM + """mqtt {
+listen: 127.0.0.1:%(port)d
+"""
+NATS_TLS = 'tls { cert_file: "%(tls)s/cert.pem", key_file: "%(tls)s/key.pem", timeout: 60 }\n'
+
+
+def nats(count, folder, door, _):
     def server(text):
         return started(folder, "nats-server", text, ["nats-server", "-c"])
+    if door != "native":
+        pid, port, _ = server(NATS_MQTT + (NATS_TLS if door == "mqtts" else "") + "}\n")
+        at = "%s127.0.0.1:%d" % ("tls:" if door == "mqtts" else "", port)
+        return at, at, [pid], {}, tls
     if count == 1:
         servers = [server(NATS + JETSTREAM)]
     else:
         servers = [server(NATS + CLUSTER % "")]
         servers.append(server(NATS + CLUSTER % ("nats-route://127.0.0.1:%d" % servers[0][2])))
-    return "tls://127.0.0.1:%d" % servers[0][1], "tls://127.0.0.1:%d" % servers[-1][1], [s[0] for s in servers], {}
+    return "tls://127.0.0.1:%d" % servers[0][1], "tls://127.0.0.1:%d" % servers[-1][1], [s[0] for s in servers], {}, tls
 
 
 MOSQUITTO = """
 user %(user)s
 listener %(port)d 127.0.0.1
 allow_anonymous true
-cafile %(tls)s/ca.pem
-certfile %(tls)s/cert.pem
-keyfile %(tls)s/key.pem
-require_certificate true
 max_queued_messages 0
 max_inflight_messages 0
 set_tcp_nodelay true
 persistence false
 """
+MOSQUITTO_TLS = "certfile %(tls)s/cert.pem\nkeyfile %(tls)s/key.pem\n"
+MOSQUITTO_CLIENTS = "cafile %(tls)s/ca.pem\nrequire_certificate true\n"
 
 
-def mosquitto(_, folder):
-    user = "root" if os.getuid() == 0 else "mosquitto"
-    pid, port, _ = started(folder, "mosquitto", MOSQUITTO.replace("%(user)s", user), ["mosquitto", "-c"])
-    return "127.0.0.1:%d" % port, "127.0.0.1:%d" % port, [pid], {}
+def mosquitto(_, folder, door, __):
+    text = MOSQUITTO.replace("%(user)s", "root" if os.getuid() == 0 else "mosquitto")
+    text += {"native": MOSQUITTO_TLS + MOSQUITTO_CLIENTS, "mqtts": MOSQUITTO_TLS, "mqtt": ""}[door]
+    pid, port, _ = started(folder, "mosquitto", text, ["mosquitto", "-c"])
+    at = "%s127.0.0.1:%d" % ("tls:" if door == "mqtts" else "", port)
+    return at, at, [pid], {}, tls
 
 
 SYSTEMS = {"macula": macula, "nats": nats, "mosquitto": mosquitto}
@@ -163,33 +205,52 @@ def certificates():
             "-extfile", "names")
 
 
-def missing(systems):
+def driver_of(system, door):
+    return system if door == "native" else "mixed" if door == "mixed" else "mqtt"
+
+
+def missing(systems, needed):
     servers = {"nats": "nats-server", "mosquitto": "mosquitto"}
     programs = {"cc": "gcc", "pkg-config": "pkg-config", "openssl": "openssl", **{servers[s]: servers[s] for s in systems if s in servers}}
     lacking = [package for program, package in programs.items() if not shutil.which(program)]
-    for s in systems:
-        if s != "macula" and shutil.which("pkg-config") and subprocess.run(["pkg-config", "--exists", "lib" + s]).returncode:
-            lacking.append("lib%s-dev" % s)
+    libraries = {"nats": ("libnats", "libnats-dev"), "mosquitto": ("libmosquitto", "libmosquitto-dev"), "mqtt": ("gnutls", "libgnutls28-dev"),
+                 "mixed": ("gnutls", "libgnutls28-dev")}
+    for library, package in sorted({libraries[d] for d in needed if d in libraries}):
+        if shutil.which("pkg-config") and subprocess.run(["pkg-config", "--exists", library]).returncode:
+            lacking.append(package)
     return lacking
 
 
-def drivers(systems, folder):
-    """By system. Macula's is built against what the build folder installs, as any program's."""
-    env, found = dict(os.environ), {}
-    for s in systems:
-        out, flags = os.path.join(folder, s), []
-        if s == "macula":
-            dest = os.path.join(folder, "installed")
-            command("meson", "install", "-C", args.build, "--quiet", "--no-rebuild", env=dict(env, DESTDIR=dest))
-            pc = command("find", dest, "-name", "macula.pc").strip()
-            prefix = os.path.join(dest, command("pkg-config", "--variable", "prefix", pc).strip().lstrip("/"))
-            flags = command("pkg-config", "--define-variable=prefix=" + prefix, "--cflags", "--libs", pc).split()
-            flags.append("-Wl,-rpath," + os.path.dirname(os.path.dirname(pc)))
+def installed(folder):
+    """Flags for a program that uses what the build folder installs."""
+    dest = os.path.join(folder, "installed")
+    command("meson", "install", "-C", args.build, "--quiet", "--no-rebuild", env=dict(os.environ, DESTDIR=dest))
+    pc = command("find", dest, "-name", "macula.pc").strip()
+    prefix = os.path.join(dest, command("pkg-config", "--variable", "prefix", pc).strip().lstrip("/"))
+    return [*command("pkg-config", "--define-variable=prefix=" + prefix, "--cflags", "--libs", pc).split(),
+            "-Wl,-rpath," + os.path.dirname(os.path.dirname(pc))]
+
+
+def drivers(needed, folder):
+    """By name. Those with Macula are built against what the build folder installs, as any program is."""
+    own, found = installed(folder) if {"macula", "mixed"} & needed else [], {}
+
+    def built(out, flags, *sources):
+        command("cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-o", out,
+                *[s if os.path.isabs(s) else os.path.join(bench, "peers", s) for s in sources], *flags, "-lpthread")
+        return out
+    for d in sorted(needed):
+        out = os.path.join(folder, d)
+        if d == "mixed":
+            flags = [*own, *command("pkg-config", "--cflags", "--libs", "gnutls").split()]
+            parts = [built("%s-%s.o" % (out, name), [*flags, "-c", "-DPEER(name)=%s_##name" % prefix], name + ".c")
+                     for name, prefix in (("macula", "native"), ("mqtt", "mqtt"))]
+            found[d] = built(out, flags, "work.c", "mixed.c", *parts)
+        elif d == "macula":
+            found[d] = built(out, own, "work.c", "macula.c")
         else:
-            flags = command("pkg-config", "--cflags", "--libs", "lib" + s).split()
-        source = [os.path.join(bench, "peers", f) for f in ("work.c", s + ".c")]
-        command("cc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-o", out, *source, *flags, "-lpthread")
-        found[s] = out
+            library = "gnutls" if d == "mqtt" else "lib" + d
+            found[d] = built(out, command("pkg-config", "--cflags", "--libs", library).split(), "work.c", d + ".c")
     return found
 
 
@@ -208,12 +269,12 @@ def scaled(word):
     return word
 
 
-def measure(system, driver, work, count):
+def measure(system, driver, name, work, count, door):
     with tempfile.TemporaryDirectory(dir=_watched.tmp) as folder:
         try:
-            at, to, pids, env = SYSTEMS[system](count, folder)
+            at, to, pids, env, trusted = SYSTEMS[system](count, folder, door, name)
             words = [scaled(w) for w in work.split()]
-            r = subprocess.run([driver, *words, "at=" + at, "to=" + to, "tls=" + tls, "pids=" + ",".join(map(str, pids)), "most=%d" % MOST],
+            r = subprocess.run([driver, *words, "at=" + at, "to=" + to, "tls=" + trusted, "pids=" + ",".join(map(str, pids)), "most=%d" % MOST],
                                env={**_watched.clean, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=MOST + 30)
             return json.loads(r.stdout) if r.returncode == 0 else {"failed": r.stderr.strip()[-300:]}
         except subprocess.TimeoutExpired:
@@ -244,31 +305,32 @@ def ratio(ours, theirs, key):
     return "%s, %.2f" % (cpu, ours[2] / theirs[2] if key == "rate" else theirs[2] / ours[2])
 
 
-names = {w[0] for w in WORKS} | set(ALL)
+names = {w[0] for w in WORKS} | set(ALL) | set(DOORS)
 only = [n for n in args.only.split(",") if n]
 if not set(only) <= names:
-    sys.exit("--only: %s; there are %s" % (", ".join(set(only) - names), ", ".join([w[0] for w in WORKS] + list(ALL))))
+    sys.exit("--only: %s; there are %s" % (", ".join(set(only) - names), ", ".join([w[0] for w in WORKS] + list(ALL) + list(DOORS))))
 systems = [s for s in ALL if s in only] or list(ALL)
-works = [w for w in WORKS if w[0] in only] or WORKS
+works = [w for w in WORKS if w[0] in only or w[5] in only] or WORKS
 os.environ["PATH"] += ":/usr/sbin"
-lacking = missing(systems)
+needed = {driver_of(s, w[5]) for w in works for s in systems if s in w[4]}
+lacking = missing(systems, needed)
 if lacking:
     sys.exit("missing: apt install %s (or --only with the systems that are there)" % " ".join(lacking))
 _watched.use(args.build)
 with _watched.folder() as top, tempfile.TemporaryDirectory() as tls:
     try:
         certificates()
-        by_system = drivers(systems, top)
+        built = drivers(needed, top)
         others = [s for s in systems if s != "macula"]
         if not args.json:
             print("| work | %s | %s |" % (" | ".join(systems), " | ".join("to " + s for s in others)))
             print("|" + "---|" * (1 + len(systems) + len(others)))
-        for name, work, count, key, can in works:
+        for name, work, count, key, can, door in works:
             got = {s: [] for s in systems}
             for run in range(args.runs):
                 for s in systems if run % 2 == 0 else reversed(systems):
                     if s in can:
-                        got[s].append(measure(s, by_system[s], work, count))
+                        got[s].append(measure(s, built[driver_of(s, door)], name, work, count, door))
                         if args.json:
                             print(json.dumps({"work": name, "system": s, "run": run, **got[s][-1]}), flush=True)
             cells = {s: cell(got[s], key) for s in systems}

@@ -1,5 +1,5 @@
 /* The work that bench/peers.py compares, and what each system's library is to do for it. A driver is work.c with one of
- * macula.c, nats.c and mosquitto.c. Whatever fails ends the program with its reason. */
+ * macula.c, nats.c, mosquitto.c and mqtt.c, or mixed.c with two of them. Whatever fails ends the program with its reason. */
 #ifndef DRIVE_H
 #define DRIVE_H
 
@@ -16,7 +16,20 @@ struct slot { /* a call, or a message to be acknowledged, that is on its way */
 
 enum use { USE_MANY, USE_ONE_BY_ONE, USE_CONNECTIONS }; /* for libraries that have settings for each */
 
-extern const char *tls_folder; /* ca.pem, cert.pem, key.pem */
+extern const char *tls_folder; /* ca.pem, cert.pem, key.pem; NULL: without TLS */
+extern int tested_qos;         /* of messages that are acknowledged: 1, or 2 with MQTT */
+
+#ifdef PEER /* a system beside another one in mixed.c: its functions have names of their own */
+#define peer_start PEER(peer_start)
+#define peer_connect PEER(peer_connect)
+#define peer_subscribe PEER(peer_subscribe)
+#define peer_publish PEER(peer_publish)
+#define peer_prepare_acknowledged PEER(peer_prepare_acknowledged)
+#define peer_publish_acknowledged PEER(peer_publish_acknowledged)
+#define peer_serve PEER(peer_serve)
+#define peer_call PEER(peer_call)
+#define peer_call_wait PEER(peer_call_wait)
+#endif
 
 /* Prints why, and ends the program. */
 _Noreturn void fail(const char *what, const char *why);

@@ -21,9 +21,10 @@ struct subscriber {
 
 static struct {
   const char *work, *at, *to, *pids;
-  uint64_t count, size, fan, outstanding, window, threads, most; /* most: seconds */
-} o = {.count = 1, .size = 64, .fan = 1, .outstanding = 1, .threads = 1, .most = 120};
+  uint64_t count, size, fan, outstanding, window, threads, most, qos; /* most: seconds */
+} o = {.count = 1, .size = 64, .fan = 1, .outstanding = 1, .threads = 1, .most = 120, .qos = 1};
 const char *tls_folder;
+int tested_qos;
 
 static char *payload;
 static struct subscriber *subscribers;
@@ -116,9 +117,8 @@ static void print(uint64_t operations, uint64_t lost, uint64_t end, double bytes
          (unsigned long long)operations, (unsigned long long)lost, s, (double)operations / s,
          operations ? cpu * 1e6 / (double)operations : 0, operations ? own * 1e6 / (double)operations : 0);
   if (times) {
-    qsort(times, operations, sizeof *times, later);
-    printf(", \"p50_us\": %.1f, \"p99_us\": %.1f", (double)times[operations / 2] / 1e3,
-           (double)times[operations * 99 / 100] / 1e3);
+    qsort(times, o.count, sizeof *times, later);
+    printf(", \"p50_us\": %.1f, \"p99_us\": %.1f", (double)times[o.count / 2] / 1e3, (double)times[o.count * 99 / 100] / 1e3);
   }
   if (bytes > 0) printf(", \"bytes\": %.0f", bytes);
   printf("}\n");
@@ -166,6 +166,14 @@ static void subscribe(int qos) {
   for (uint64_t i = 0; i < o.fan; i++) subscribers[i].got = 0;
 }
 
+/* When all have come, or nothing comes any more. */
+static void print_got(void) {
+  uint64_t got = 0, at = now(), most = o.count * o.fan;
+  for (uint64_t n; got < most && now() - at < STALL; pause_us(200))
+    if ((n = all_got()) != got) got = n, at = now();
+  print(got < most ? got : most, got < most ? most - got : 0, at, 0);
+}
+
 static void publish(void) {
   subscribe(0);
   begin();
@@ -176,10 +184,7 @@ static void publish(void) {
     }
     peer_publish(here, "bench.flow", payload, o.size);
   }
-  uint64_t got = 0, at = now();
-  for (uint64_t n; got < o.count * o.fan && now() - at < STALL; pause_us(200))
-    if ((n = all_got()) != got) got = n, at = now();
-  print(got, o.count * o.fan - got, at, 0);
+  print_got();
 }
 
 /* ---- calls, and messages that are acknowledged: each that ends begins the next ----------------------------------------------
@@ -226,12 +231,13 @@ static void pipelined(void) {
     if (now() - since > 20 * SEC) fail(o.work, failure);
   }
   failure = NULL;
+  if (subscribers) pause_us(200000); /* what the first one sent is there, too */
+  for (uint64_t i = 0; subscribers && i < o.fan; i++) subscribers[i].got = 0;
   measured = true;
   begun = o.outstanding;
   begin();
   for (unsigned i = 0; i < o.outstanding; i++) next(&slots[i]);
   wait_ended();
-  print(o.count, 0, now(), 0);
 }
 
 static void serve(void) {
@@ -242,12 +248,14 @@ static void serve(void) {
 static void call(void) {
   serve();
   pipelined();
+  print(o.count, 0, now(), 0);
 }
 
 static void acknowledged(void) {
-  subscribe(1);
+  subscribe(tested_qos);
   peer_prepare_acknowledged(here, "bench.flow");
   pipelined();
+  print_got();
 }
 
 static void *caller(void *ctx) {
@@ -314,8 +322,8 @@ static void option(const char *text) {
   const struct {
     const char *key;
     uint64_t *value;
-  } numbers[] = {{"count=", &o.count},   {"size=", &o.size},       {"fan=", &o.fan},  {"outstanding=", &o.outstanding},
-                 {"window=", &o.window}, {"threads=", &o.threads}, {"most=", &o.most}};
+  } numbers[] = {{"count=", &o.count},   {"size=", &o.size},       {"fan=", &o.fan},   {"outstanding=", &o.outstanding},
+                 {"window=", &o.window}, {"threads=", &o.threads}, {"most=", &o.most}, {"qos=", &o.qos}};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
     if (strncmp(text, texts[i].key, strlen(texts[i].key)) == 0) *texts[i].value = text + strlen(texts[i].key);
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
@@ -338,6 +346,7 @@ int main(int argc, char **argv) {
   o.work = argc > 1 ? argv[1] : "";
   for (int i = 2; i < argc; i++) option(argv[i]);
   if (!o.to) o.to = o.at;
+  tested_qos = (int)o.qos;
   payload = malloc(o.size + 1);
   memset(payload, '7', o.size); /* a number is JSON, too */
   pthread_create(&t, NULL, limit, NULL);
