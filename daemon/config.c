@@ -274,6 +274,8 @@ static int load_flags(struct config *c, int argc, const char *const *argv, char 
       c->mode = mode;
     } else if (!strcmp(arg, "--json")) {
       c->json = true;
+    } else if (!strcmp(arg, "--yaml")) {
+      c->yaml = true;
     } else if (!strcmp(arg, "--no-upkeep")) { /* for tests of the pool: not told to users */
       c->node.no_upkeep = true;
     } else if (!strcmp(arg, "--print-man") || !strcmp(arg, "--print-example")) { /* for tools/check_limits.sh */
@@ -313,6 +315,8 @@ static int load_flags(struct config *c, int argc, const char *const *argv, char 
   }
   if (c->json && c->mode == CONFIG_CHECK)
     return snprintf(ret_why, CONFIG_WHY_LEN, "--json goes with --plan, or with a node that runs"), MACULA_EINVAL;
+  if (c->yaml && (c->mode != CONFIG_PLAN || c->json))
+    return snprintf(ret_why, CONFIG_WHY_LEN, "--yaml goes with --plan, and not with --json"), MACULA_EINVAL;
   return 0;
 }
 
@@ -555,6 +559,7 @@ char *config_help(void) {
         "  -c, --config FILE               YAML file with the keys below, underscores for dashes (maculad.yaml(5))\n"
         "      --check                     say what is wrong with the configuration, or ok, and end\n"
         "      --plan [--json]             print the most memory that this configuration can use, row by row, and end\n"
+        "      --plan --yaml               print the limits that fit memory_max, as lines of that file, and end\n"
         "      --json                      say in one line of JSON where the node listens, instead of in words\n"
         "  -h, --help                      show this\n"
         "  -V, --version                   show the version\n",

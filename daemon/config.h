@@ -46,7 +46,7 @@ struct config_http {
 };
 struct config_memory {
   bool is_auto;
-  uint64_t max; /* bytes; 0: no limit, or is_auto */
+  uint64_t max; /* bytes; 0: no limit, or with is_auto what there is */
 };
 
 struct config { /* texts live as long as it does */
@@ -71,6 +71,7 @@ struct config { /* texts live as long as it does */
   bool log_json;
   struct config_memory memory;
   bool json; /* the plan, or that the node is ready */
+  bool yaml; /* the plan: limits that fit, as lines of a configuration */
   char *state_default;
   struct config_value values[OPTION_COUNT];
 };

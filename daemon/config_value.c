@@ -271,8 +271,9 @@ int config_parse_value(struct config *c, const struct config_row *r, const char 
     return 0;
   case MEMORY: {
     struct config_memory *m = to;
-    *m = (struct config_memory){.is_auto = !strcasecmp(text, "auto")};
-    return m->is_auto ? 0 : parse_ranged(r, text, &m->max, why);
+    bool into = !strncasecmp(text, "auto:", 5);
+    *m = (struct config_memory){.is_auto = into || !strcasecmp(text, "auto")};
+    return m->is_auto && !into ? 0 : parse_ranged(r, into ? text + 5 : text, &m->max, why);
   }
   case COUNT:
   case SIZE32:

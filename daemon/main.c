@@ -151,6 +151,8 @@ static int plan(struct daemon *d) {
   int err = 0, code = fit(d);
   if (d->cfg.json)
     err = memory_print_json(stdout, &d->memory);
+  else if (d->cfg.yaml)
+    err = memory_print_yaml(stdout, &d->memory, &d->cfg.node.limits);
   else
     memory_print_plan(stdout, &d->memory);
   if (!code) memory_print_choice(stderr, &d->memory);

@@ -97,8 +97,7 @@ static const char *count(uint64_t n, char buf[32]) {
   return buf;
 }
 
-/* As it is written in a configuration: exact. */
-static const char *value(uint64_t n, bool is_octets, char buf[32]) {
+const char *memory_value(uint64_t n, bool is_octets, char buf[32]) {
   if (is_octets && n % (1 << 20) == 0)
     snprintf(buf, 32, "%lluMiB", (unsigned long long)(n >> 20));
   else if (is_octets && n % 1024 == 0)
@@ -155,11 +154,13 @@ int memory_print_json(FILE *f, const struct memory_fit *m) {
 void memory_print_choice(FILE *f, const struct memory_fit *m) {
   char a[32], b[32];
   if (!m->source) return;
-  fprintf(f, "memory   auto: %s of the %s's", octets(m->max, a), m->source);
-  fprintf(f, " %s; the plan takes %s\n", octets(m->available, a), octets(m->plan.total, b));
+  fprintf(f, "memory   auto: %s%s%s", octets(m->max, a), m->given ? "" : " of the ", m->given ? "" : m->source);
+  if (!m->given) fprintf(f, "'s %s", octets(m->available, a));
+  fprintf(f, "; the plan takes %s\n", octets(m->plan.total, b));
   for (size_t i = 0; i < m->changed; i++) {
     const struct plan_change *c = &m->changes[i];
-    fprintf(f, "         %-18s %s instead of %s\n", c->key, value(c->to, c->octets, a), value(c->from, c->octets, b));
+    fprintf(f, "         %-18s %s instead of %s\n", c->key, memory_value(c->to, c->octets, a),
+            memory_value(c->from, c->octets, b));
   }
 }
 
@@ -183,12 +184,13 @@ static void put_flags(FILE *f, const struct plan_change *changes, size_t n) {
   for (size_t i = 0; i < n; i++) {
     fputs(" --", f);
     for (const char *k = changes[i].key; *k; k++) fputc(*k == '_' ? '-' : *k, f);
-    fprintf(f, " %s", value(changes[i].to, changes[i].octets, a));
+    fprintf(f, " %s", memory_value(changes[i].to, changes[i].octets, a));
   }
 }
 
-/* An explicit memory_max is for the process alone. */
-static uint64_t kernel_of(const struct memory_fit *m) { return m->source ? m->plan.kernel : 0; }
+/* A size that was given is for the process alone. */
+static bool has_kernel(const struct memory_fit *m) { return m->source && !m->given; }
+static uint64_t kernel_of(const struct memory_fit *m) { return has_kernel(m) ? m->plan.kernel : 0; }
 
 /* A line for each row that must give way, with what would do, and then the whole as flags. */
 static char *complaint(const struct memory_fit *m, const struct node_limits *wanted) {
@@ -197,12 +199,12 @@ static char *complaint(const struct memory_fit *m, const struct node_limits *wan
   struct plan less;
   size_t n, len;
   char a[32], b[32], *text = NULL;
-  int err = plan_fit(&l, m->max, m->source != NULL, NULL, NULL, changes, &n);
+  int err = plan_fit(&l, m->max, has_kernel(m), NULL, NULL, changes, &n);
   FILE *f = open_memstream(&text, &len);
   if (!f) return NULL;
   node_plan(&l, &less);
   fprintf(f, "the plan is %s, memory_max %s", octets(m->plan.total, a), octets(m->max, b));
-  if (m->source) fprintf(f, " (auto, of the %s's %s)", m->source, octets(m->available, a));
+  if (has_kernel(m)) fprintf(f, " (auto, of the %s's %s)", m->source, octets(m->available, a));
   fprintf(f, ": %s too much\n", octets(m->plan.total + kernel_of(m) - m->max, a));
   if (kernel_of(m))
     fprintf(f, "  of it %s are what the kernel may hold for sockets of TCP clients: lower max_clients\n",
@@ -213,8 +215,8 @@ static char *complaint(const struct memory_fit *m, const struct node_limits *wan
     fprintf(f, "  %-14s %8s  lower it by %s:", r->name, octets(r->bytes, a), octets(r->bytes - to->bytes, b));
     for (size_t k = 0; k < n; k++)
       if (has_word(r->keys, changes[k].key))
-        fprintf(f, " %s %s instead of %s;", changes[k].key, value(changes[k].to, changes[k].octets, a),
-                value(changes[k].from, changes[k].octets, b));
+        fprintf(f, " %s %s instead of %s;", changes[k].key, memory_value(changes[k].to, changes[k].octets, a),
+                memory_value(changes[k].from, changes[k].octets, b));
     fseek(f, -1, SEEK_CUR);
     fputc('\n', f);
   }
@@ -225,7 +227,8 @@ static char *complaint(const struct memory_fit *m, const struct node_limits *wan
     fputs("this fits:", f);
     put_flags(f, changes, n);
     fputs(m->source ? "; auto itself lowers only limits that are not set\n"
-                    : "; or give --memory-max auto, or raise memory_max\n",
+                    : "; or raise memory_max, or let it lower them itself: --memory-max auto:SIZE; --plan --yaml prints them "
+                      "for a file\n",
           f);
   }
   if (fclose(f)) {
@@ -246,10 +249,24 @@ static int fit_disk(struct config *c, char **ret_text) {
   if (!config_is_set(c, OPTION_RETAINED_DISK)) c->node.limits.retained_disk = need;
   if (!c->node.limits.retained_disk || c->node.limits.retained_disk >= need) return 0;
   if (asprintf(ret_text, "retained_disk is %s, and retained_count %s with retained_bytes %s need %s: raise it, or lower them\n",
-               value(l.retained_disk, true, a), count(l.retained_count, b), value(l.retained_bytes, true, d),
-               value((need + (1 << 20) - 1) >> 20 << 20, true, e)) < 0)
+               memory_value(l.retained_disk, true, a), count(l.retained_count, b), memory_value(l.retained_bytes, true, d),
+               memory_value((need + (1 << 20) - 1) >> 20 << 20, true, e)) < 0)
     *ret_text = NULL;
   return MACULA_EINVAL;
+}
+
+/* With auto: what was given, or a part of what there is; false: that is not known. */
+static bool find_room(struct memory_fit *m, const char *root) {
+  if (m->max) {
+    m->given = true;
+    m->available = m->max;
+    m->source = "given";
+    return true;
+  }
+  if (!(m->available = memory_available(root, &m->source))) return false;
+  /* The kernel's part: buffers of sockets count against a control group; a machine has other programs, too. */
+  m->max = !strcmp(m->source, "machine") ? m->available / 4 * 3 : m->available / 8 * 7;
+  return true;
 }
 
 int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, char **ret_text) {
@@ -257,11 +274,9 @@ int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, c
   int err = c->memory.is_auto && config_is_set(c, OPTION_RETAINED_DISK) ? 0 : fit_disk(c, ret_text);
   *m = (struct memory_fit){.max = c->memory.max};
   if (err) return err;
-  if (c->memory.is_auto && (m->available = memory_available(root, &m->source)) != 0) {
-    /* The kernel's part: buffers of sockets count against a control group; a machine has other programs, too. */
-    m->max = !strcmp(m->source, "machine") ? m->available / 4 * 3 : m->available / 8 * 7;
+  if (c->memory.is_auto && find_room(m, root)) {
     struct node_limits wanted = c->node.limits;
-    err = plan_fit(&c->node.limits, m->max, true, is_set, c, m->changes, &m->changed);
+    err = plan_fit(&c->node.limits, m->max, has_kernel(m), is_set, c, m->changes, &m->changed);
     if (err) { /* nothing was chosen */
       c->node.limits = wanted;
       m->changed = 0;

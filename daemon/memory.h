@@ -16,6 +16,7 @@ struct memory_fit {
   uint64_t max;       /* what the plan may take; 0: anything */
   uint64_t available; /* with auto: the limit found */
   const char *source; /* with auto: whose */
+  bool given;         /* with auto: the size was given, for the process alone: what the kernel may hold is beside it */
   struct plan plan;   /* of the limits as they are then */
   struct plan_change changes[PLAN_MAX_CHANGES];
   size_t changed; /* limits that were lowered */
@@ -29,6 +30,11 @@ int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, c
 
 void memory_print_plan(FILE *f, const struct memory_fit *m); /* the last line is "total N MiB" */
 int memory_print_json(FILE *f, const struct memory_fit *m);  /* MACULA_ENOMEM, MACULA_EIO */
+/* memory_max and the limits that had to be lowered, or would have to be, as lines of a configuration (memory_yaml.c).
+ * MACULA_EFULL: not even the least limits fit; nothing is printed then. */
+int memory_print_yaml(FILE *f, const struct memory_fit *m, const struct node_limits *limits);
+/* As it is written in a configuration: exact. */
+const char *memory_value(uint64_t n, bool is_bytes, char buf[32]);
 /* What auto chose; nothing when memory_max is not auto. */
 void memory_print_choice(FILE *f, const struct memory_fit *m);
 

@@ -53,8 +53,8 @@
     "ping clients that cannot keep a connection alive themselves")                                                             \
   X(LOG_LEVEL, log_level, LEVEL, log_level, 0, 0, LIMIT_RELOADED, "LEVEL", "error, warn, info or debug")                       \
   X(LOG_FORMAT, log_format, FORMAT, log_json, 0, 0, LIMIT_RELOADED, "text|json", "key=value lines, or a JSON object a line")   \
-  X(MEMORY_MAX, memory_max, MEMORY, memory, 1 << 20, UINT64_C(1) << 50, LIMIT_FIXED, "SIZE|auto",                              \
-    "refuse limits that could use more memory; auto: lower them to what the machine has")
+  X(MEMORY_MAX, memory_max, MEMORY, memory, 1 << 20, UINT64_C(1) << 50, LIMIT_FIXED, "SIZE|auto|auto:SIZE",                    \
+    "refuse limits that could use more memory; auto: lower them to what the machine has, or to SIZE")
 
 /* A limit's row as an option's. */
 #define LIMIT_OPTION(X, id, key, field, kind, value, least, most, scaled, reload, arg, help, more)                             \

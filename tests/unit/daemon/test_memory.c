@@ -114,6 +114,76 @@ static void test_auto(void **state) {
   free(out);
 }
 
+static char *yaml(struct fixture *f, int expected) {
+  char *out = NULL;
+  size_t len;
+  FILE *file = open_memstream(&out, &len);
+  assert_int_equal(memory_print_yaml(file, &f->fit, &f->c.node.limits), expected);
+  fclose(file);
+  return out;
+}
+
+/* What was printed, as a file of its own: it fits, and says the same again. */
+static void check_pasted(struct fixture *f, const char *text) {
+  char path[128], again[160];
+  put(f, "/maculad.yaml", text);
+  snprintf(path, sizeof path, "%s/maculad.yaml", f->root);
+  snprintf(again, sizeof again, "--config=%s", path);
+  config_done(&f->c);
+  load(f, again, "--plan");
+  assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
+  assert_true(f->fit.plan.total <= f->fit.max);
+  assert_int_equal(f->fit.changed, 0);
+}
+
+static void test_auto_of_a_size(void **state) {
+  struct fixture *f = *state;
+  put(f, "/proc/meminfo", "MemTotal:  33554432 kB\n");
+  load(f, "--memory-max=auto:256MiB", "--mqtt=127.0.0.1:1883");
+  assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
+  assert_int_equal(f->fit.max, 256 * MIB);
+  assert_int_equal(f->c.node.limits.memory_max, 256 * MIB);
+  assert_true(f->fit.plan.total <= f->fit.max && f->fit.changed > 0); /* the kernel's part is beside it */
+  assert_true(f->fit.plan.total > f->fit.max / 8 * 7);
+  char *out = NULL;
+  size_t len;
+  FILE *file = open_memstream(&out, &len);
+  memory_print_choice(file, &f->fit);
+  fclose(file);
+  assert_non_null(strstr(out, "auto: 256 MiB; the plan takes"));
+  free(out);
+  out = yaml(f, 0);
+  assert_non_null(strstr(out, "\nmemory_max: 256MiB\nmax_clients: "));
+  check_pasted(f, out);
+  free(out);
+}
+
+/* Of an explicit size the lines are those that would fit; of one that is too small there are none; without one it is the
+ * plan's. */
+static void test_yaml(void **state) {
+  struct fixture *f = *state;
+  load(f, "--memory-max=300MiB", "--plan");
+  assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), MACULA_ENOMEM);
+  assert_non_null(strstr(f->text, "--plan --yaml"));
+  char *out = yaml(f, 0);
+  assert_non_null(strstr(out, "\nmemory_max: 300MiB\nmax_clients: "));
+  check_pasted(f, out);
+  free(out);
+  config_done(&f->c);
+  free(f->text);
+  load(f, "--memory-max=20MiB", "--plan");
+  assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), MACULA_ENOMEM);
+  out = yaml(f, MACULA_EFULL);
+  assert_string_equal(out, "");
+  free(out);
+  config_done(&f->c);
+  load(f, "--plan", "--yaml");
+  assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
+  out = yaml(f, 0);
+  check_pasted(f, out);
+  free(out);
+}
+
 /* What was asked for is too much: the advice is not to give auto. */
 static void test_auto_refuses(void **state) {
   struct fixture *f = *state;
@@ -241,6 +311,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       CASE(test_sources),
       CASE(test_auto),
+      CASE(test_auto_of_a_size),
+      CASE(test_yaml),
       CASE(test_auto_refuses),
       CASE(test_auto_changes_nothing),
       CASE(test_small_machine_starts),
