@@ -44,6 +44,7 @@ struct command {
   unsigned min_args, max_args;
   int (*run)(struct cli *cli, void *options); /* returns the exit code, its error printed */
   const char *words;                          /* that may be its first argument, for completion; NULL: any */
+  int wrong_usage;                            /* its exit code for that; 0: EXIT_USAGE */
 };
 /* The program with these commands, up to NULL. begin: called before one does its work; NULL: nothing. */
 int cli_main(int argc, char **argv, const struct command *const *commands, void (*begin)(void));
@@ -173,7 +174,7 @@ const char *text_number(uint64_t n, char buf[32]); /* with thousands separated *
 
 /* ---- the commands ---- */
 extern const struct command command_pub, command_sub, command_call, command_serve, command_status, command_peers,
-    command_clients, command_services, command_subs, command_dht, command_bench, command_id, command_completion,
+    command_clients, command_services, command_subs, command_dht, command_bench, command_id, command_completion, command_check,
     command_version;
 
 /* serve_exec.c: runs handlers until told to end. Returns an exit code, its error printed. */

@@ -63,9 +63,11 @@ static int run(struct cli *cli, const struct command *c, int argc, char **argv) 
   } else if (!code && !(code = options_belong(cli, c))) {
     if (cli->begin) cli->begin();
     code = c->run(cli, options);
+    free(options);
+    return code;
   }
   free(options);
-  return code;
+  return code == EXIT_USAGE && c->wrong_usage ? c->wrong_usage : code;
 }
 
 int cli_main(int argc, char **argv, const struct command *const *commands, void (*begin)(void)) {

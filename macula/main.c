@@ -18,10 +18,10 @@ static void name_misspelt(void) {
 
 int main(int argc, char **argv) {
   static const struct command *const commands[] = {
-      &command_pub,        &command_sub,      &command_call, &command_serve, &command_status, &command_peers,
-      &command_clients,    &command_services, &command_subs, &command_dht,   &command_bench,  &command_load,
-      &command_id,         &command_realm,    &command_pass, &command_token, &command_user,   &command_access,
-      &command_completion, &command_version,  NULL,
+      &command_pub,     &command_sub,        &command_call,    &command_serve, &command_status, &command_peers,
+      &command_clients, &command_services,   &command_subs,    &command_dht,   &command_bench,  &command_load,
+      &command_id,      &command_check,      &command_realm,   &command_pass,  &command_token,  &command_user,
+      &command_access,  &command_completion, &command_version, NULL,
   };
   environ_open_standard();
   return cli_main(argc, argv, commands, name_misspelt);

@@ -71,6 +71,12 @@ static json_t *mesh(const struct node *n) {
                    "own_records", (ji)d.own, "contacts", (ji)d.contacts);
 }
 
+/* Below zero once it has ended; null: it never ends. */
+static json_t *certificate(const struct node *n, nanotime now) {
+  ji unix_s = (ji)((n->wall_base_ms + now / NS_MS) / 1000);
+  return json_pack("{s:o}", "remaining_s", n->cert_end == UINT64_MAX ? json_null() : json_integer((ji)n->cert_end - unix_s));
+}
+
 static json_t *status(struct node *n, nanotime now) {
   struct topic_index_stats topics;
   const struct services *services = router_services(n->rpc.router);
@@ -79,7 +85,7 @@ static json_t *status(struct node *n, nanotime now) {
   topic_index_stats(n->messages.topics, &topics);
   quic_stats(n->quic, &quic);
   return json_pack(
-      "{s:o, s:{s:I}, s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o, s:o}",
+      "{s:o, s:{s:I}, s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o, s:o, s:o}",
       "mesh", mesh(n), "streams", "count", (ji)quic.streams, "node_id", hex(n->id.b, ID_LEN), "name", label(n->name), "realm",
       n->realm, "version", MACULA_VERSION, "uptime_s", (ji)node_uptime_s(n, now), "ready", !n->draining, "clients",
       used(n->sessions.clients.count, n->sessions.clients.max), "operators",
@@ -88,7 +94,7 @@ static json_t *status(struct node *n, nanotime now) {
       used(topics.subscriptions, topics.max), "pending_calls", used(calls_count(calls), calls->max), "retained",
       used(retained_count(&n->messages.retained), n->limits.retained_count), "messages", "published", (ji)n->stats.published,
       "delivered", (ji)n->stats.delivered, "dropped", (ji)n->stats.dropped, "slow_consumers", (ji)n->stats.slow_consumers,
-      "turns", turns(n), "memory", memory(n));
+      "turns", turns(n), "memory", memory(n), "certificate", certificate(n, now));
 }
 
 /* ---- lists -----------------------------------------------------------------------------------------------------------------
