@@ -19,7 +19,7 @@ want=$build
 ngtcp2="libngtcp2-dev libngtcp2-crypto-gnutls-dev"
 case ${1:-build} in
   test) want="$build $test" ;;
-  full) want="$build $test chromium" ;;
+  full) want="$build $test chromium abigail-tools" ;;
   run)
     want=$run
     ngtcp2="libngtcp2-16 libngtcp2-crypto-gnutls8"
