@@ -29,6 +29,11 @@ uint32_t limits_peer_records(const struct node_limits *l) {
 
 uint32_t limits_links(const struct node_limits *l) { return l->max_peers + l->max_peers / 8 + DIALS_BESIDES_POOL; }
 
+uint32_t limits_party_lookups(const struct node_limits *l) {
+  uint32_t most = l->max_lookups > 16 ? l->max_lookups / 16 : 1;
+  return l->client_lookups < most ? l->client_lookups : most;
+}
+
 uint32_t limits_connections(const struct node_limits *l) {
   return l->max_clients + l->max_operators + l->max_half_open + limits_links(l);
 }

@@ -159,6 +159,9 @@ void node_limits_reload(struct node_limits *l, const struct node_limits *wanted)
 uint32_t limits_peer_records(const struct node_limits *l);
 uint32_t limits_links(const struct node_limits *l);
 uint32_t limits_connections(const struct node_limits *l);
+/* The rate of lookups for one client: capped so that a client that starts lookups at this rate, each lasting as long as a
+ * lookup can, leaves most of max_lookups to others. */
+uint32_t limits_party_lookups(const struct node_limits *l);
 /* the most accounts of identities: one for each connection and each retained message */
 uint32_t limits_accounts(const struct node_limits *l);
 
