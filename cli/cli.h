@@ -151,8 +151,9 @@ void text_put_escaped(FILE *f, const void *data, size_t len);
 /* The same, and blanks become \x20: what follows on the line is no part of it. */
 void text_put_word(FILE *f, const char *text);
 size_t text_width(const char *text); /* characters of UTF-8 */
-/* Writes the text as it is. Only on a terminal (a file in memory is for standard output), control characters become \u001b and
- * the like, as in JSON, and bytes that are not UTF-8 become \xHH; newlines and tabs stay. */
+/* Writes the text as it is. Only on a terminal (a file in memory is for standard output), controls, those that turn the
+ * direction of text included, become \u001b and the like, as in JSON, and bytes that are not UTF-8 become \xHH; newlines and
+ * tabs stay. */
 void text_put_payload(FILE *f, const void *data, size_t len);
 void text_clean(char *text);     /* controls, and what is no UTF-8, become '?': it is a label, or a word on a line */
 void text_clean_json(json_t *j); /* so with every string in it */

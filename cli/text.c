@@ -54,9 +54,30 @@ static size_t utf8_len(const unsigned char *p, size_t n) {
   return len;
 }
 
-/* Whether the character of n bytes at p, 0 for none, is a control: C0, DEL, C1. */
+/* The code point of the character of n bytes at p. */
+static unsigned code_of(const unsigned char *p, size_t n) {
+  unsigned code = n == 1 ? p[0] : p[0] & (0x7fu >> n);
+  for (size_t i = 1; i < n; i++) code = code << 6 | (p[i] & 0x3fu);
+  return code;
+}
+
+/* Whether the character of n bytes at p, 0 for none, is one that drives a terminal or misleads its reader: the controls of
+ * names (docs/protocol.md, section 11). */
 static bool is_control(const unsigned char *p, size_t n) {
-  return n == 1 ? iscntrl(*p) : n == 2 && p[0] == 0xc2 && p[1] < 0xa0;
+  static const unsigned ranges[][2] = {{0, 0x1f},        {0x7f, 0x9f},     {0x61c, 0x61c},   {0x200e, 0x200f},
+                                       {0x2028, 0x202e}, {0x2066, 0x2069}, {0xfdd0, 0xfdef}, {0xfeff, 0xfeff}};
+  unsigned code = n ? code_of(p, n) : 'a';
+  for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+    if (code >= ranges[i][0] && code <= ranges[i][1]) return true;
+  return (code & 0xfffe) == 0xfffe; /* the last two of each plane are no characters */
+}
+
+/* As JSON escapes it. */
+static void put_code(FILE *f, unsigned code) {
+  if (code >= 0x10000)
+    fprintf(f, "\\u%04x\\u%04x", 0xd800 | (code - 0x10000) >> 10, 0xdc00 | ((code - 0x10000) & 0x3ff));
+  else
+    fprintf(f, "\\u%04x", code);
 }
 
 void text_put_escaped(FILE *f, const void *data, size_t len) {
@@ -115,7 +136,7 @@ void text_put_payload(FILE *f, const void *data, size_t len) {
     if (!n)
       fprintf(f, "\\x%02x", p[i]), n = 1;
     else if (!plain && is_control(p + i, n) && p[i] != '\n' && p[i] != '\t')
-      fprintf(f, "\\u%04x", p[i + n - 1]);
+      put_code(f, code_of(p + i, n));
     else
       fwrite_unlocked(p + i, 1, n, f);
   }

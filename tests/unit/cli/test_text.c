@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/utf8.h"
 #include "cli.h"
 
 /* What text.c says when a payload cannot be read, which is not tested here. */
@@ -116,6 +117,7 @@ static void payloads_drive_no_terminal(void **state) {
       {"\x9b"
        "31m\xff\xe2\x82",
        "\\x9b31m\\xff\\xe2\\x82"},
+      {"a\u202eb\u2066\ufeff\U0001ffff", "a\\u202eb\\u2066\\ufeff\\ud83f\\udfff"},
   };
   (void)state;
   for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
@@ -144,6 +146,36 @@ static void words_are_clean(void **state) {
   assert_true(json_equal(j, want));
   json_decref(j);
   json_decref(want);
+}
+
+/* What names escape and logs escape, people are not shown either: bytes that turn the direction of text among them. */
+static void controls_are_those_of_names(void **state) {
+  unsigned found = 0;
+  (void)state;
+  for (unsigned code = 1; code < 0x110000; code++) {
+    char text[8] = {0};
+    unsigned char *p = (unsigned char *)text;
+    if (code >= 0xd800 && code < 0xe000) continue;
+    if (code < 0x80) {
+      p[0] = (unsigned char)code;
+    } else if (code < 0x800) {
+      p[0] = (unsigned char)(0xc0 | code >> 6);
+    } else if (code < 0x10000) {
+      p[0] = (unsigned char)(0xe0 | code >> 12);
+      p[1] = (unsigned char)(0x80 | (code >> 6 & 0x3f));
+    } else {
+      p[0] = (unsigned char)(0xf0 | code >> 18);
+      p[1] = (unsigned char)(0x80 | (code >> 12 & 0x3f));
+      p[2] = (unsigned char)(0x80 | (code >> 6 & 0x3f));
+    }
+    if (code >= 0x80) p[strlen(text)] = (unsigned char)(0x80 | (code & 0x3f));
+    size_t n = strlen(text);
+    bool is_control = utf8_is_control(p, n);
+    found += is_control;
+    text_clean(text);
+    if (!strcmp(text, "?") != (is_control || code == '?')) fail_msg("U+%04X", code);
+  }
+  assert_int_equal(found, 65 + 1 + 2 + 7 + 4 + 32 + 1 + 34 - 1); /* U+0000 is left out */
 }
 
 static void an_error_is_one_plain_line(void **state) {
@@ -218,6 +250,7 @@ int main(void) {
                                      cmocka_unit_test(both_ends_of_a_log),
                                      cmocka_unit_test(payloads_drive_no_terminal),
                                      cmocka_unit_test(words_are_clean),
+                                     cmocka_unit_test(controls_are_those_of_names),
                                      cmocka_unit_test(a_word_has_no_blank),
                                      cmocka_unit_test(columns_count_what_is_seen),
                                      cmocka_unit_test(an_error_is_one_plain_line)};
