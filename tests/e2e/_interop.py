@@ -5,22 +5,16 @@ Packages of Debian are unpacked into a folder, and not installed: nothing of the
 """
 import glob
 import os
-import re
 import shutil
 import subprocess
-import sys
-import tempfile
 import time
 
+import _cases
+from _cases import Missing
 from _node import Node, plain
-from _process import DEADLINE, end_all
+from _process import DEADLINE
 
-FULL = bool(os.environ.get("LOAD_FULL"))
 here = os.path.dirname(os.path.abspath(__file__))
-
-
-class Missing(Exception):
-    pass
 
 
 def run(argv, timeout=DEADLINE, **kw):
@@ -90,24 +84,4 @@ def until_true(what, probe, said=lambda: "", pause=0.1):
 
 
 def main(*cases):
-    """Each case with a folder of its own; those that are named, or all."""
-    root = tempfile.mkdtemp(prefix="macula-interop-")
-    failed = passed = 0
-    for case in cases:
-        if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
-            continue
-        try:
-            case(tempfile.mkdtemp(prefix=case.__name__ + "-", dir=root))
-            passed += 1
-            print("ok", case.__name__, flush=True)
-        except Missing as e:
-            passed += not FULL
-            failed += FULL
-            print("%s %s: not judged, as it cannot be had: %s" % ("FAIL" if FULL else "ok", case.__name__, e), flush=True)
-        except Exception as e:  # a case's failure is a line, not the end
-            failed += 1
-            print("FAIL %s: %s" % (case.__name__, re.sub(r"\s+", " ", "%s %s" % (type(e).__name__, e))), flush=True)
-    end_all()
-    shutil.rmtree(root, ignore_errors=True)
-    print("%d passed, %d failed" % (passed, failed))
-    sys.exit(bool(failed))
+    _cases.main("interop", *cases)

@@ -16,8 +16,9 @@ import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from _cases import main
 from _node import Node, plain, until
-from _process import DEADLINE, Process, end_all
+from _process import DEADLINE, Process
 
 VERSIONS = {"3.1.1": "mqttv311", "5": "mqttv5"}
 
@@ -442,23 +443,6 @@ def stopped(folder):
         assert n.process.wait() == 0
 
 
-def main():
-    root = tempfile.mkdtemp(prefix="macula-mqtt-")
-    failed = passed = 0
-    for case in both_ways, properties, groups, twins, exactly_once, tls, retained, sessions, will, many, ended, quota, refused, users, stopped:
-        if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
-            continue
-        try:
-            case(tempfile.mkdtemp(prefix=case.__name__ + "-", dir=root))
-            passed += 1
-            print("ok", case.__name__, flush=True)
-        except Exception as e:  # a case's failure is a line, not the end
-            failed += 1
-            print("FAIL %s: %s" % (case.__name__, " ".join(("%s %s" % (type(e).__name__, e)).split())), flush=True)
-    end_all()
-    shutil.rmtree(root, ignore_errors=True)
-    print("%d passed, %d failed" % (passed, failed))
-    return bool(failed)
 
-
-sys.exit(main())
+if __name__ == "__main__":
+    main("mqtt", both_ways, properties, groups, twins, exactly_once, tls, retained, sessions, will, many, ended, quota, refused, users, stopped)

@@ -9,31 +9,27 @@ import os
 import queue
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import urllib.parse
 
+from _cases import FULL, Missing, main
+from _interop import npm
 from _node import Node, metric_of, plain
-from _process import DEADLINE, end_all
+from _process import DEADLINE
 
 here = os.path.dirname(os.path.abspath(__file__))
 SCRIPT = os.path.join(here, "mqtt_js.js")
 PACKAGE = "mqtt@5"
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
-npm = None
+modules = None
 
 
-def install(folder):
-    """None, or why there is none."""
-    if not shutil.which("npm") or not shutil.which("node"):
-        return "there is no npm"
-    try:
-        p = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", folder, PACKAGE], stdin=subprocess.DEVNULL,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
-    except subprocess.TimeoutExpired:
-        return "npm did not answer within 120 s"
-    return p.stdout.decode(errors="replace").strip()[-200:] or "npm failed" if p.returncode else None
+def js(folder):
+    """The folder in which mqtt.js is."""
+    global modules
+    modules = modules or npm(os.path.join(os.path.dirname(folder), "npm"), PACKAGE)
+    return modules
 
 
 class Pages:
@@ -41,7 +37,7 @@ class Pages:
 
     def __init__(self):
         results = self.results = queue.Queue()
-        files = {"/mqtt.js": os.path.join(npm, "node_modules", "mqtt", "dist", "mqtt.min.js"), "/scenario.js": SCRIPT}
+        files = {"/mqtt.js": os.path.join(modules, "mqtt", "dist", "mqtt.min.js"), "/scenario.js": SCRIPT}
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def answer(self, body, kind):
@@ -101,13 +97,14 @@ def node(folder, *more):
 
 
 def play(url, name):
-    p = subprocess.run(["node", SCRIPT, url, name], env=plain(NODE_PATH=os.path.join(npm, "node_modules")), stdin=subprocess.DEVNULL,
+    p = subprocess.run(["node", SCRIPT, url, name], env=plain(NODE_PATH=modules), stdin=subprocess.DEVNULL,
                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE)
     assert p.stdout.decode().strip() == "ok", (p.stdout[-500:], p.stderr[-500:])
 
 
 def in_node(folder):
     """Messages of each QoS, long ones and many, in both versions, over WebSocket with TLS and without; a native client hears them."""
+    js(folder)
     with node(folder) as n:
         native = n.sub("js.**")
         play(n.ws, "js")
@@ -119,6 +116,9 @@ def in_node(folder):
 
 def in_browser(folder):
     """From a page of an origin that is listed; one that is not is refused, and the log says which."""
+    if not CHROMIUM:
+        raise Missing("there is no chromium")
+    js(folder)
     with Pages() as listed, Pages() as other, node(folder, "--mqtt-origins", listed.origin) as n:
         said = listed.browse(folder, n.ws, "page")
         assert said == "ok", said
@@ -127,33 +127,5 @@ def in_browser(folder):
         n.process.expect("err", r"websocket_refused .*status=403 .*origin=\"%s\"" % other.origin)
 
 
-def main():
-    global npm
-    root = tempfile.mkdtemp(prefix="macula-mqtt-js-")
-    npm = os.path.join(root, "npm")
-    missing = install(npm)
-    failed = passed = 0
-    for case in in_node, in_browser:
-        wanted = case.__name__ in sys.argv[2:] if sys.argv[2:] else case is in_node or os.environ.get("LOAD_FULL")
-        if not wanted:
-            continue
-        why = missing and "%s cannot be had: %s" % (PACKAGE, missing) or (case is in_browser and not CHROMIUM and "there is no chromium")
-        if why:
-            passed += 1
-            print("ok %s: not judged, as %s" % (case.__name__, " ".join(why.split())), flush=True)
-            continue
-        try:
-            case(tempfile.mkdtemp(prefix=case.__name__ + "-", dir=root))
-            passed += 1
-            print("ok", case.__name__, flush=True)
-        except Exception as e:  # a case's failure is a line, not the end
-            failed += 1
-            print("FAIL %s: %s" % (case.__name__, " ".join(("%s %s" % (type(e).__name__, e)).split())), flush=True)
-    end_all()
-    shutil.rmtree(root, ignore_errors=True)
-    print("%d passed, %d failed" % (passed, failed))
-    return bool(failed)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main("mqtt-js", in_node, *([in_browser] if FULL else []), named=[in_browser], strict=False)

@@ -4,15 +4,14 @@ full, and with a file that is damaged."""
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 
+from _cases import main
 from _node import Node, own_mounts, plain, serving, until
-from _process import DEADLINE, Process, end_all
+from _process import DEADLINE, Process
 
 MIB = 1 << 20
 
@@ -211,23 +210,6 @@ def resized(folder):
         assert sorted(f for f in os.listdir(n.state) if f.startswith("retained")) == ["retained"]
 
 
-def main():
-    root = tempfile.mkdtemp(prefix="macula-retained-")
-    failed = passed = 0
-    for case in kept, storm, full_disk, damaged, resized:
-        if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
-            continue
-        try:
-            case(tempfile.mkdtemp(prefix=case.__name__ + "-", dir=root))
-            passed += 1
-            print("ok", case.__name__, flush=True)
-        except Exception as e:  # a case's failure is a line, not the end
-            failed += 1
-            print("FAIL %s: %s" % (case.__name__, " ".join(("%s %s" % (type(e).__name__, e)).split())), flush=True)
-    end_all()
-    shutil.rmtree(root, ignore_errors=True)
-    print("%d passed, %d failed" % (passed, failed))
-    return bool(failed)
 
-
-sys.exit(main())
+if __name__ == "__main__":
+    main("retained", kept, storm, full_disk, damaged, resized)
