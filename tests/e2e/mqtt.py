@@ -105,8 +105,8 @@ def both_ways(folder):
         n.ok("pub", "home.native", "hello")
         for r in readers:
             r.expect("out", r"^GOT home/native hello 0 0$")
-        rows = {c["door"] for c in json.loads(n.ok("--json", "clients"))["clients"]}
-        assert {"quic", "mqtt3", "mqtt5"} <= rows, rows
+        rows = {(c["door"], c["protocol"]) for c in json.loads(n.ok("--json", "clients"))["clients"]}
+        assert {("quic", "native"), ("mqtt", "3.1.1"), ("mqtt", "5.0")} <= rows, rows
 
 
 def pair(folder, *args):

@@ -176,7 +176,7 @@ static void test_events(void **state) {
   struct wire *w = plain(&m.rig[1], MQTT_5, "me");
   event(op, "com.macula.event.client.connected", "\"name\":\"me\"");
   leave(w);
-  event(op, "com.macula.event.client.ended", "\"door\":\"mqtt5\"");
+  event(op, "com.macula.event.client.ended", "\"door\":\"mqtt\",\"protocol\":\"5.0\"");
   assert_true(rig_quiet(all, MSG_PUBLISH, NS_SEC)); /* a wildcard is not for them */
   mesh_stop(&m);
 }

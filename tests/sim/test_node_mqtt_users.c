@@ -95,6 +95,7 @@ static void test_users(void **state) {
   char *json;
   assert_int_equal(node_render(r.node, "clients", 0, 0, sim_net_now(r.net), &json), 0);
   assert_non_null(strstr(json, "\"user\":\"alice\""));
+  assert_non_null(strstr(json, "\"door\":\"mqtt\",\"protocol\":\"5.0\",\"connected\":true"));
   node_text_free(json);
   leave(a);
   rig_stop(&r);

@@ -237,6 +237,11 @@ static void test_messages(void **state) {
   put(b, &p);
   HEARD(a, "t/1=x ");
   HEARD(b, "t/1=x ");
+  char *json;
+  assert_int_equal(node_render(r.node, "clients", 0, 0, sim_net_now(r.net), &json), 0);
+  assert_non_null(strstr(json, "\"door\":\"ws\",\"protocol\":\"5.0\""));
+  assert_non_null(strstr(json, "\"door\":\"mqtt\""));
+  node_text_free(json);
   put(a, &(struct mqtt_packet){.type = MQTT_DISCONNECT});
   HEARD(a, "close 1000 \"the client has said DISCONNECT\" ");
   assert_true(a->gone);

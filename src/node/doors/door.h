@@ -43,9 +43,17 @@ struct door;
 struct door_offsets { /* accepted; sent for the first time; acknowledged, with all before them */
   uint64_t written, sent, acked;
 };
+struct door_view {      /* for lists */
+  const char *door;     /* "quic", "mqtt", "mqtts", "ws", "wss": by which it came */
+  const char *protocol; /* "3.1.1", "5.0"; NULL: native */
+  uint32_t inflight;    /* messages that it was sent with QoS 1 or 2, and has not acknowledged */
+  uint32_t queued;      /* messages that the door keeps for it, */
+  size_t queued_bytes;  /* of so many bytes */
+  uint64_t dropped;     /* messages that the door has lost */
+};
 struct door_ops {
-  const char *(*version)(const struct door *d); /* protocol that the client speaks, for lists; NULL: "quic" */
-  bool anonymous;                               /* where all is open, clients need no certificate */
+  void (*view)(const struct door *d, struct door_view *ret); /* NULL: it is QUIC, which keeps nothing */
+  bool anonymous;                                            /* where all is open, clients need no certificate */
   bool resumes;       /* a session that replaces another goes on with its subscriptions: it gets what is on its way to that */
   bool tells_replays; /* retained messages that are sent again are marked (msg_publish.replay) */
   /* Accepts a copy, or a reference. MACULA_ENOMEM, MACULA_ENOTFOUND (no such way, any more), MACULA_ECLOSED. */
@@ -54,6 +62,9 @@ struct door_ops {
   /* A message with QoS 1 has no room in the session's queue: the door takes some of what waits there into a queue of its own,
    * which is bounded. NULL, or false: it cannot, and the session is cut. */
   bool (*overdue)(struct door *d);
+  /* The peer takes too little: its connection ends within the turn, it is told why (text is static), and what waits for it, in
+   * the session's lanes too, is kept elsewhere, bounded, until it comes back. NULL, or false: nothing is kept for it. */
+  bool (*shed)(struct door *d, int err, const char *text);
   void (*finish)(struct door *d, int64_t way); /* nothing follows what is queued */
   size_t (*queued)(const struct door *d, int64_t way);
   size_t (*unsent)(const struct door *d, int64_t way); /* of one way */
@@ -125,6 +136,13 @@ struct node;
 int door_dial(struct node *n, const struct addr *local, const struct addr *remote, const struct id *expect, void *session,
               struct door *ret_door);
 
+static inline struct door_view door_view(const struct door *d) {
+  struct door_view v = {.door = "quic"};
+  if (d->ops->view) d->ops->view(d, &v);
+  return v;
+}
+static inline bool door_shed(struct door *d, int err, const char *text) { return d->ops->shed && d->ops->shed(d, err, text); }
+static inline bool door_is_away(const struct door *d) { return d->ops->away && d->ops->away(d); }
 static inline size_t door_queued(const struct door *d, int64_t way) { return d->ops->queued(d, way); }
 static inline nanotime door_progress(const struct door *d, int64_t way) { return d->ops->progress(d, way); }
 static inline uint32_t door_written(const struct door *d) { return d->ops->written(d); }

@@ -129,9 +129,22 @@ static void on_off(struct door *d, bool on) { (void)d, (void)on; }
 static bool silent(const struct door *d) { return (void)d, false; }
 static uint64_t unheard(const struct door *d) { return (void)d, 0; }
 
-static const char *version(const struct door *d) { return of(d) && of(d)->level == MQTT_5 ? "mqtt5" : "mqtt3"; }
+static void view(const struct door *d, struct door_view *ret) {
+  static const char *const doors[2][2] = {{"mqtt", "mqtts"}, {"ws", "wss"}};
+  const struct mqtt_client *c = of(d);
+  *ret = (struct door_view){.door = "mqtt", .protocol = "5.0"};
+  if (!c) return;
+  ret->door = doors[c->web][c->secret];
+  if (c->level != MQTT_5) ret->protocol = "3.1.1";
+  if (!c->ms) return;
+  struct mqtt_view v = mqtt_session_view(c->ms);
+  ret->inflight = v.inflight;
+  ret->queued = v.queued;
+  ret->queued_bytes = v.queued_bytes;
+  ret->dropped = v.dropped;
+}
 
-static const struct door_ops ops = {.version = version,
+static const struct door_ops ops = {.view = view,
                                     .anonymous = true,
                                     .resumes = true,
                                     .tells_replays = true,
@@ -237,6 +250,8 @@ struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packe
   if (c->has_id) c->id = c->principal = l->stream->id;
   c->id_end = c->has_id ? l->stream->id_end : UINT64_MAX;
   c->level = (uint8_t)mqtt_conn_level(l->conn);
+  c->web = l->web != NULL;
+  c->secret = l->stream->secret;
   (void)utf8_label(p->connect.client_id, c->name, NAME_KEPT);
   if (!keep_login(c, p)) {
     mem_free(mqtt_mem(n), c);

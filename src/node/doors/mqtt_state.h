@@ -75,6 +75,7 @@ struct mqtt_client {
   struct id id, principal;
   uint64_t id_end;
   bool has_id;
+  bool web, secret;         /* it came by WebSocket; over TLS */
   uint8_t level;            /* enum mqtt_level */
   bool welcome;             /* PONG has come, and is to be acted on */
   bool accepting, old_over; /* within mqtt_accept: what ends then is the session that was there */

@@ -32,7 +32,7 @@ void groups_init(struct node *n) {
  */
 enum rank { RANK_BEST, RANK_AWAY, RANK_BUSY, RANK_FULL, RANK_NONE };
 
-static bool is_away(const struct session *s) { return s->door.ops->away && s->door.ops->away(&s->door); }
+static bool is_away(const struct session *s) { return door_is_away(&s->door); }
 
 static enum rank rank_of(struct session *s, size_t need) {
   switch (room_for(s, need)) {

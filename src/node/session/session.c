@@ -479,6 +479,11 @@ struct slice session_user(const struct session *s) {
   return user;
 }
 
+const char *session_protocol(const struct session *s) {
+  const char *of_door = door_view(&s->door).protocol;
+  return of_door ? of_door : s->base ? "base" : "native";
+}
+
 /* ---- watching --------------------------------------------------------------------------------------------------------------
  */
 void session_watch(struct session *s) {

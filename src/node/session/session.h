@@ -80,6 +80,8 @@ void session_error(struct session *s, struct slice call_id, int err, const char 
 struct session *session_judged(struct node *n, uint64_t serial); /* NULL: the session has ended, or has its verdict already */
 /* The user by whose password it was let in, or is to be; n 0: none. A view as long as its door. */
 struct slice session_user(const struct session *s);
+/* For lists: "native", "base", or of MQTT "3.1.1", "5.0". */
+const char *session_protocol(const struct session *s);
 /* The session is JUDGING from now on. m is used if the verdict comes during this call. */
 void session_judge(struct session *s, const struct msg_connect *m);
 /* Calls are pending: from now on the peer's silence is noticed. */

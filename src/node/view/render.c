@@ -122,20 +122,19 @@ static json_t *user_label(const struct session *s) {
   return user.n ? json_stringn((const char *)user.p, user.n) : json_null();
 }
 
-/* "quic", "mqtt3", "mqtt5". */
-static const char *door_label(const struct session *s) {
-  return s->door.ops->version ? s->door.ops->version(&s->door) : "quic";
-}
-
 static json_t *client_row(const struct session *s, nanotime now) {
   size_t peak, held = door_held(&s->door, &peak);
-  return json_pack("{s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
-                   hex(s->client.id.b, ID_LEN), "instance", hex(s->client.instance, INSTANCE_LEN), "name", label(s->name),
-                   "address", address(door_remote(&s->door)), "door", door_label(s), "role", role_name(s->rights.role), "grant",
-                   grant_label(s), "user", user_label(s), "verified", s->client.verified, "operator", s->client.op, "since_s",
-                   (ji)(time_since(now, s->since) / NS_SEC), "subscriptions", (ji)s->topics.count, "services",
-                   (ji)s->rpc.owner.count, "pending_calls", (ji)s->rpc.calls.made_count, "queued_bytes", (ji)session_queued(s),
-                   "dropped", (ji)s->dropped, "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
+  struct door_view v = door_view(&s->door);
+  return json_pack(
+      "{s:o, s:o, s:o, s:o, s:s, s:s, s:b, s:s, s:o, s:o, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
+      hex(s->client.id.b, ID_LEN), "instance", hex(s->client.instance, INSTANCE_LEN), "name", label(s->name), "address",
+      address(door_remote(&s->door)), "door", v.door, "protocol", session_protocol(s), "connected", !door_is_away(&s->door),
+      "role", role_name(s->rights.role), "grant", grant_label(s), "user", user_label(s), "verified", s->client.verified,
+      "operator", s->client.op, "since_s", (ji)(time_since(now, s->since) / NS_SEC), "subscriptions", (ji)s->topics.count,
+      "services", (ji)s->rpc.owner.count, "pending_calls", (ji)s->rpc.calls.made_count, "inflight",
+      (ji)v.inflight + s->unacked.count, "queued_messages", (ji)v.queued, "queued_bytes",
+      (ji)(session_queued(s) + v.queued_bytes), "dropped", (ji)(s->dropped + v.dropped), "memory_bytes", (ji)held,
+      "memory_peak_bytes", (ji)peak);
 }
 
 static void clients_rows(struct node *n, struct page *p, nanotime now) {

@@ -1,0 +1,209 @@
+/* macula clients, subs, services, peers: the node's lists as tables. */
+#include <string.h>
+
+#include "table.h"
+
+#define PAGE 1000
+
+struct list_options {
+  bool wide;
+};
+
+static const struct option_def options_list[] = {{"wide", 'w', OPTION_FLAG, offsetof(struct list_options, wide)}, {0}};
+
+/* ---- columns ---------------------------------------------------------------------------------------------------------------
+ */
+static void copy(json_t *row, const char *key, char buf[TABLE_CELL]) {
+  const char *text = json_string_value(json_object_get(row, key));
+  snprintf(buf, TABLE_CELL, "%s", text ? text : "");
+}
+
+/* Of a session of MQTT whose client is not connected, the door by which it came is no more than history. */
+static void text_of_door(json_t *row, const char *key, bool wide, char buf[TABLE_CELL]) {
+  bool away = json_is_false(json_object_get(row, "connected"));
+  copy(row, key, buf);
+  if (away && !wide) snprintf(buf, TABLE_CELL, "away");
+}
+
+static const struct table_column clients[] = {{"ID", "id", TABLE_ID, false, table_id},
+                                              {"CLIENT", "name", 13, false, NULL},
+                                              {"DOOR", "door", 5, false, text_of_door},
+                                              {"PROTO", "protocol", 6, false, NULL},
+                                              {"USER", "user", 8, false, NULL},
+                                              {"INFLIGHT", "inflight", 8, true, table_count},
+                                              {"QUEUE", "queued_bytes", 5, true, table_size},
+                                              {"DROPS", "dropped", 5, true, table_count},
+                                              {"MESSAGES", "queued_messages", 0, true, NULL},
+                                              {"CONNECTED", "connected", 0, false, NULL},
+                                              {"ROLE", "role", 0, false, NULL},
+                                              {"GRANT", "grant", 0, false, NULL},
+                                              {"SINCE", "since_s", 0, true, table_seconds},
+                                              {"SUBS", "subscriptions", 0, true, NULL},
+                                              {"SERVICES", "services", 0, true, NULL},
+                                              {"CALLS", "pending_calls", 0, true, NULL},
+                                              {"MEMORY", "memory_bytes", 0, true, NULL},
+                                              {"ADDRESS", "address", 0, false, NULL},
+                                              {"INSTANCE", "instance", 0, false, NULL},
+                                              {0}};
+
+static const struct table_column subs[] = {{"PATTERN", "pattern", 30, false, NULL},
+                                           {"ID", "id", TABLE_ID, false, table_id},
+                                           {"CLIENT", "name", 14, false, NULL},
+                                           {"GROUP", "group", 9, false, NULL},
+                                           {"QOS", "qos", 3, true, NULL},
+                                           {"OWN", "own", 0, false, NULL},
+                                           {"INSTANCE", "instance", 0, false, NULL},
+                                           {0}};
+
+static const struct table_column services[] = {{"PROCEDURE", "procedure", 29, false, NULL},
+                                               {"ID", "id", TABLE_ID, false, table_id},
+                                               {"CLIENT", "name", 13, false, NULL},
+                                               {"CALLS", "pending_calls", 5, true, table_count},
+                                               {"AGE", "age_s", 4, true, table_seconds},
+                                               {"TTL", "ttl_s", 0, true, table_seconds},
+                                               {"ENDS", "expires_s", 4, true, table_seconds},
+                                               {"INSTANCE", "instance", 0, false, NULL},
+                                               {0}};
+
+static const struct {
+  const char *state, *brief;
+} states[] = {{"connected, acknowledges nothing", "silent"}, {"alive, not reachable directly", "indirect"}};
+
+static void text_of_state(json_t *row, const char *key, bool wide, char buf[TABLE_CELL]) {
+  copy(row, key, buf);
+  for (size_t i = 0; i < sizeof states / sizeof states[0] && !wide; i++)
+    if (!strcmp(buf, states[i].state)) snprintf(buf, TABLE_CELL, "%s", states[i].brief);
+}
+
+static const struct table_column peers[] = {{"ID", "id", TABLE_ID, false, table_id},
+                                            {"NAME", "name", 12, false, NULL},
+                                            {"STATE", "state", 9, false, text_of_state},
+                                            {"RTT", "rtt_us", 6, true, table_micros},
+                                            {"AGE", "age_s", 4, true, table_seconds},
+                                            {"ADDRESS", "address", 21, false, NULL},
+                                            {"POOL", "in_pool", 0, false, NULL},
+                                            {"DIALLED", "dialled", 0, false, NULL},
+                                            {"DIALABLE", "dialable", 0, false, NULL},
+                                            {"QUEUE", "queued_bytes", 0, true, NULL},
+                                            {"PATTERNS", "patterns", 0, true, NULL},
+                                            {"RETAINED", "retained", 0, true, NULL},
+                                            {"MEMORY", "memory_bytes", 0, true, NULL},
+                                            {"GATEWAY", "gateway", 0, false, NULL},
+                                            {0}};
+
+/* ---- lists -----------------------------------------------------------------------------------------------------------------
+ */
+static json_t *rows_of(json_t *answer) {
+  const char *key;
+  json_t *v;
+  if (json_is_array(answer)) return answer;
+  json_object_foreach(answer, key, v) {
+    if (json_is_array(v)) return v;
+  }
+  return NULL;
+}
+
+static int run_list(struct cli *cli, const char *what, const struct table_column *columns, bool wide) {
+  json_t *all = NULL, *page, *rows = NULL;
+  int code = cli_connect(cli, true);
+  for (size_t offset = 0; !code;) {
+    code = cli_node_call(cli->link.client, what, json_pack("{s:I,s:i}", "offset", (json_int_t)offset, "limit", PAGE), &page);
+    if (code) break;
+    json_t *more = rows_of(page);
+    size_t got = json_array_size(more), total = (size_t)json_integer_value(json_object_get(page, "total"));
+    if (!more) {
+      json_decref(page);
+      code = cli_failed(MACULA_EINTERNAL, NULL, "the node's answer has no list; is it of another version?");
+      break;
+    }
+    if (all) {
+      json_array_extend(rows, more);
+      json_decref(page);
+    } else {
+      all = page;
+      rows = more;
+    }
+    offset += got;
+    if (!got || offset >= total) break;
+  }
+  if (!code && cli->json) {
+    code = text_put_json(json_incref(all)) ? 0 : EXIT_FAILED;
+  } else if (!code) {
+    if (json_array_size(rows))
+      table_put(stdout, rows, columns, wide);
+    else
+      printf("no %s\n", strcmp(what, "subs") == 0 ? "subscriptions" : what);
+  }
+  json_decref(all);
+  return code;
+}
+
+static bool wide(void *options) { return ((struct list_options *)options)->wide; }
+static int run_peers(struct cli *cli, void *options) { return run_list(cli, "peers", peers, wide(options)); }
+static int run_services(struct cli *cli, void *options) { return run_list(cli, "services", services, wide(options)); }
+static int run_subs(struct cli *cli, void *options) { return run_list(cli, "subs", subs, wide(options)); }
+
+static int end_client(struct cli *cli) {
+  json_t *j;
+  int code = cli_connect(cli, true);
+  if (code || (code = cli_node_call(cli->link.client, "end", json_pack("{s:s}", "id", cli->argv[1]), &j))) return code;
+  if (cli->json) return text_put_json(j) ? 0 : EXIT_FAILED;
+  printf("ended %lld\n", (long long)json_integer_value(json_object_get(j, "ended")));
+  json_decref(j);
+  return 0;
+}
+
+static int run_clients(struct cli *cli, void *options) {
+  if (!cli->argc) return run_list(cli, "clients", clients, wide(options));
+  if (cli->argc == 2 && !strcmp(cli->argv[0], "end")) return end_client(cli);
+  return cli_invalid(MACULA_EINVAL, "it is `clients` or `clients end ID`");
+}
+
+#define NOTE                                                                                                                   \
+  "\n  -w, --wide    whole ids, nothing cut, and more columns; --json has all\n\n"                                             \
+  "Answered also while the node is full, to operators: who has that role by the\n"                                             \
+  "node's access file or a pass, or is on its machine where access is open.\n\n"
+#define LIST_OPTIONS options_list, sizeof(struct list_options)
+
+const struct command command_peers = {"peers",
+                                      "peers [--wide]",
+                                      "list the other nodes of the mesh",
+                                      "Lists the other nodes: id, name, state, round trip time, age of the connection,\n"
+                                      "address. silent: it acknowledges nothing; indirect: it is reached through\n"
+                                      "another node.\n" NOTE "Example: macula peers\n",
+                                      LIST_OPTIONS,
+                                      0,
+                                      0,
+                                      run_peers};
+const struct command command_clients = {"clients",
+                                        "clients [--wide] | clients end ID",
+                                        "list the node's clients, or end one",
+                                        "Lists the clients that are in, by every door (quic, mqtt, mqtts, ws, wss), and\n"
+                                        "sessions of MQTT whose client is away: client id or name, version of the\n"
+                                        "protocol, user, messages with QoS 1 and 2 that are not acknowledged yet, bytes\n"
+                                        "that wait for it, messages that it lost. `clients end ID` ends all connections\n"
+                                        "of the client or node with this id at once, or the one whose id alone begins\n"
+                                        "so; it may come back unless its grant or pass is taken from it.\n" NOTE
+                                        "Example: macula clients\n",
+                                        LIST_OPTIONS,
+                                        0,
+                                        2,
+                                        run_clients,
+                                        "end"};
+const struct command command_services = {"services",
+                                         "services [--wide]",
+                                         "list what is served",
+                                         "Lists procedures and who serves them: calls that are pending, since when, and\n"
+                                         "when the registration ends unless it is renewed.\n" NOTE "Example: macula services\n",
+                                         LIST_OPTIONS,
+                                         0,
+                                         0,
+                                         run_services};
+const struct command command_subs = {"subs",
+                                     "subs [--wide]",
+                                     "list subscriptions",
+                                     "Lists patterns and who subscribed to them.\n" NOTE "Example: macula subs\n",
+                                     LIST_OPTIONS,
+                                     0,
+                                     0,
+                                     run_subs};
