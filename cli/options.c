@@ -60,7 +60,6 @@ static int bad_value(const struct option_def *d, const char *text) {
                                      [OPTION_SIZE] = "a size such as 64 or 4k",
                                      [OPTION_TIME] = "a time such as 2s, 1h or 30d"};
   char range[80] = "";
-  if (strcmp(d->name, "qos") == 0 && strcmp(text, "2") == 0) return cli_invalid(MACULA_UNSUPPORTED_QOS, NULL);
   if (d->kind == OPTION_NUMBER || d->kind == OPTION_SIZE)
     snprintf(range, sizeof range, " from %llu to %llu", (unsigned long long)d->min,
              (unsigned long long)(d->max ? d->max : UINT32_MAX));

@@ -15,7 +15,7 @@ struct pub_options {
 };
 
 static const struct option_def options[] = {
-    {"qos", 'q', OPTION_NUMBER, offsetof(struct pub_options, qos), 0, 1},
+    {"qos", 'q', OPTION_NUMBER, offsetof(struct pub_options, qos), 0, 2},
     {"retain", 0, OPTION_FLAG, offsetof(struct pub_options, retain)},
     {"wait", 0, OPTION_FLAG, offsetof(struct pub_options, wait)},
     {"header", 0, OPTION_LIST, offsetof(struct pub_options, headers)},
@@ -158,7 +158,8 @@ const struct command command_pub = {
     "publish a message",
     "Publishes PAYLOAD, or standard input for '-', and ends when the node has taken\n"
     "it.\n\n"
-    "  --qos 0|1       1: at least once to every subscriber connected now (default 0)\n"
+    "  --qos 0|1|2     1: at least once to every subscriber connected now; 2: the\n"
+    "                  same, and exactly once to those of MQTT that ask (default 0)\n"
     "  --wait          be held for half of the time rather than have slow subscribers\n"
     "                  lose it (QoS 0)\n"
     "  --retain        keep it for later subscribers; an empty payload clears\n"

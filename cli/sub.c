@@ -13,7 +13,7 @@
 #include "cli.h"
 
 struct sub_options {
-  uint64_t count, timeout;
+  uint64_t count, timeout, qos; /* qos: nothing asks for it; whoever gives it means what is done in any case */
   const char *group, *will;
   bool raw;
 };
@@ -21,6 +21,7 @@ struct sub_options {
 static const struct option_def options[] = {
     {"count", 'n', OPTION_NUMBER, offsetof(struct sub_options, count), 1, UINT32_MAX},
     {"timeout", 't', OPTION_TIME, offsetof(struct sub_options, timeout)},
+    {"qos", 'q', OPTION_NUMBER, offsetof(struct sub_options, qos), 0, 2},
     {"will", 0, OPTION_TEXT, offsetof(struct sub_options, will)},
     {"group", 0, OPTION_TEXT, offsetof(struct sub_options, group)},
     {"raw", 0, OPTION_FLAG, offsetof(struct sub_options, raw)},
@@ -245,6 +246,8 @@ const struct command command_sub = {
     "`subscribed PATTERN` to standard error when the node has confirmed. Subscribes\n"
     "again after a loss. What the node dropped since this was read too slowly is\n"
     "counted there, and the exit code is 5.\n\n"
+    "  --qos 0|1|2     changes nothing: a message comes with the QoS that it was\n"
+    "                  published with\n"
     "  --group NAME    as a member of this group: each message goes to one of its\n"
     "                  members, at any node\n"
     "  --will TOPIC=TEXT  what the node publishes if this ends without goodbye\n"

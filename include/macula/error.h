@@ -48,7 +48,7 @@ extern "C" {
   X(INVALID_TOPIC, 41, "invalid_topic", "up to 32 segments, 255 bytes; . / % + # * and controls as %HH; * is for patterns")    \
   X(INVALID_PROCEDURE, 42, "invalid_procedure", "up to 32 segments, 255 bytes; . / % + # * and controls as %HH")               \
   X(INVALID_REALM, 43, "invalid_realm", "up to 32 segments of A-Z a-z 0-9 _ -, 255 bytes")                                     \
-  X(UNSUPPORTED_QOS, 44, "unsupported_qos", "QoS 0 and 1 are supported, 2 is not")                                             \
+  X(UNSUPPORTED_QOS, 44, "unsupported_qos", "QoS 2 is not known here: with QoS 1 a message that is repeated counts once")      \
   X(RETAIN_FULL, 45, "retain_full", "the node holds its limit of retained messages; clear some or raise it")                   \
   X(SHUTTING_DOWN, 46, "shutting_down", "the node is shutting down; connect to another or wait")                               \
   X(INVALID_JSON, 47, "invalid_json", "the text is not valid JSON")                                                            \

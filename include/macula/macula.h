@@ -157,7 +157,7 @@ typedef struct macula_will {
   const char *topic;
   const void *payload;
   size_t len;
-  int qos; /* 0, 1 */
+  int qos; /* 0, 1, 2: as of a publish */
   bool retain;
   const macula_header *headers; /* header_count of them */
   size_t header_count;
@@ -233,7 +233,11 @@ typedef struct macula_partly {
 } macula_partly;
 typedef struct macula_publish_options {
   MACULA_SIZE(macula_publish_options);
-  int qos; /* 0, 1; 2 is refused with MACULA_UNSUPPORTED_QOS */
+  /* 0, 1, 2. 2 is 1, with a mark that subscribers by MQTT get the message with QoS 2 for: with 1 already what the library
+   * repeats counts once (by its id, for 60 s), on its way to the node and between nodes, and a native subscriber is sent
+   * nothing twice. Only a group may give a message to a second member, whose first one ended. MACULA_UNSUPPORTED_QOS: 2, and
+   * the node is of an earlier version, or the original's. */
+  int qos;
   bool retain;
   bool confirm;        /* QoS 0: done is called when the node has taken the message, not when it is queued */
   uint64_t timeout_ms; /* from being queued to the confirmation; 0: 5,000 without any publish confirmed, or credit for more */
@@ -285,7 +289,7 @@ typedef struct macula_message {
   const char *topic;
   const void *payload;
   size_t len;
-  int qos;
+  int qos; /* 0, 1, 2: with which it was published; 2 comes as 1 from a node of an earlier version */
   bool retain;
   /* MACULA_MESSAGE_ID_LEN bytes, the same in all callbacks of this message. With QoS 1 it is the publisher's, which may come
    * again. With QoS 0 most come without one, and the library makes it here: another subscriber sees another one. All 0: none.

@@ -90,12 +90,12 @@ static int take_will(struct client *c, const macula_will *w) {
   if (!w) return 0;
   struct msg m = {.type = MSG_PUBLISH,
                   .publish = {.payload = slice_of(w->len ? w->payload : "", w->len),
-                              .qos = (uint64_t)w->qos,
+                              .qos = w->qos > 0,
+                              .exactly_once = w->qos == 2,
                               .retain = w->retain,
                               .expires_ms = w->expires_ms < EXPIRES_MOST ? w->expires_ms : EXPIRES_MOST}};
   int err = w->topic ? name_topic(slice_str(w->topic), name, &len) : MACULA_EINVAL;
-  if (!err && w->qos > 1) err = MACULA_UNSUPPORTED_QOS;
-  if (!err && (w->qos < 0 || (w->len && !w->payload))) err = MACULA_EINVAL;
+  if (!err && (w->qos < 0 || w->qos > 2 || (w->len && !w->payload))) err = MACULA_EINVAL;
   if (!err) err = headers_of(w->headers, w->header_count, items, &m.publish.headers);
   if (err) return err;
   m.publish.topic = slice_of(name, len);

@@ -70,7 +70,8 @@ static void deliver(struct client *c, const struct msg_publish *p, const macula_
   /* one that came without an id is given one here, so that the callbacks of several subscriptions see that it is one message */
   uint64_t made[2] = {c->received[0], ++c->received[1]};
   const uint8_t *id = has_id ? p->message_id.p : p->brief ? (const uint8_t *)made : no_id;
-  macula_message m = {topic, p->payload.p, p->payload.n, (int)p->qos, p->retain, id, publisher, NULL, 0, p->expires_ms};
+  int qos = p->qos && p->exactly_once ? 2 : (int)p->qos;
+  macula_message m = {topic, p->payload.p, p->payload.n, qos, p->retain, id, publisher, NULL, 0, p->expires_ms};
   if (p->headers.count)
     deliver_with_headers(c, p, &m);
   else

@@ -257,17 +257,18 @@ int client_publish(struct client *c, const char *topic, struct slice payload, co
   uint8_t id[CALL_ID_LEN];
   struct slice headers[2 * HEADERS_MOST];
   if (!opt) opt = &plain;
-  if (opt->qos == 2) return MACULA_UNSUPPORTED_QOS;
   if (opt->qos < 0 || opt->qos > 2 || opt->timeout_ms > UINT32_MAX) return MACULA_EINVAL;
   if (opt->qos && opt->wait_for_readers) return MACULA_EINVAL;
   int err = name_topic(slice_str(topic), name, &len);
   if (err) return err;
   if (c->state != MACULA_CONNECTED || c->closing) return MACULA_NOT_CONNECTED;
+  if (opt->qos == 2 && !(c->caps & CAP_HEADERS)) return MACULA_UNSUPPORTED_QOS;
   bool brief = c->caps & CAP_TOPICS;
   struct msg m = {.type = MSG_PUBLISH,
                   .publish = {.topic = slice_of(name, len),
                               .payload = payload,
-                              .qos = (uint64_t)opt->qos,
+                              .qos = opt->qos > 0,
+                              .exactly_once = opt->qos == 2,
                               .retain = opt->retain,
                               .wait = opt->wait_for_readers && (c->caps & CAP_WAIT),
                               .brief = brief}};

@@ -5,11 +5,9 @@ import json
 import os
 import queue
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 
 sys.path.append("/usr/lib/python3/dist-packages")  # where Debian has paho, whichever python3 this is
 import paho.mqtt.client as paho
@@ -225,6 +223,13 @@ def exactly_once(folder):
         away = Client(b, "away", clean=False, expiry=1000)
         assert away.answer == (0, 1), away.answer
         assert [away.next() for _ in VERSIONS] == [("o/%d" % i, "from-" + v, 2, False) for i, v in enumerate(VERSIONS)]
+        native = b.macula("--json", "sub", "o.#")
+        native.expect("err", r"^subscribed ")
+        a.ok("pub", "o.native", "twin", "--qos", "2")  # a native publisher's, too
+        for r in readers:
+            r.expect("out", r"^GOT o/native twin 2 0$")
+        native.expect("out", r'"twin","qos":2')
+        assert away.next() == ("o/native", "twin", 2, False)
         for n in a, b:  # b asks a for what it retains
             late = sub(n, "-t", "o/0", "-q", "2")
             late.expect("out", r"^GOT o/0 from-3.1.1 2 1$")

@@ -43,20 +43,21 @@ static void test_pubsub(void **state) {
   assert_int_equal(done.err, MACULA_CANCELLED);
   /* Bad requests. */
   assert_int_equal(publish_now(&w, &a, "a..b", "", 0), MACULA_INVALID_TOPIC);
-  assert_int_equal(publish_now(&w, &a, "a.b", "", 2), MACULA_UNSUPPORTED_QOS);
+  assert_int_equal(publish_now(&w, &a, "a.b", "", 3), MACULA_EINVAL);
   assert_int_equal(client_subscribe(a.c, "te*mp", false, on_message, NULL, NULL, NULL, NULL), MACULA_INVALID_TOPIC);
   world_done(&w);
 }
 
 struct seen {
   char text[256];
-  int count;
+  int count, qos;
 };
 static void on_headers(void *ctx, macula_client client, const macula_message *m) {
   struct seen *s = ctx;
   size_t n = (size_t)snprintf(s->text, sizeof s->text, "%s%s", m->topic, m->expires_ms ? " ends" : "");
   (void)client;
   s->count++;
+  s->qos = m->qos;
   for (size_t i = 0; i < m->header_count; i++)
     n += (size_t)snprintf(s->text + n, sizeof s->text - n, " %s=%.*s", m->headers[i].name, (int)m->headers[i].len,
                           (const char *)m->headers[i].value);
@@ -76,11 +77,12 @@ static void test_headers(void **state) {
   user_join(&w, 1, &b, (struct client_options){0});
   assert_int_equal(client_subscribe(b.c, "t", false, on_headers, on_done, &done, &s, NULL), 0);
   assert_true(world_until(&w, &done.done, NS_SEC));
-  for (int qos = 0; qos < 2; qos++) {
+  for (int qos = 0; qos < 3; qos++) {
     o.qos = qos;
     assert_int_equal(client_publish(a.c, "t", slice_str("1"), &o, NULL, NULL), 0);
     world_run(&w, NS_SEC);
     assert_int_equal(s.count, qos + 1);
+    assert_int_equal(s.qos, qos);
     assert_string_equal(s.text, "t ends unit=C =");
   }
   o = (macula_publish_options){.headers = bad, .header_count = 1};
