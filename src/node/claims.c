@@ -1,7 +1,6 @@
 #include "node/claims.h"
 
 #include "base/err.h"
-#include "base/principal.h"
 #include "node/doors/mqtt.h"
 #include "node/messages/recall.h"
 #include "node/messages/spread.h"
@@ -20,10 +19,7 @@ struct teller {
 static bool tell(void *ctx, const struct mqtt_claim *c) {
   struct teller *t = ctx;
   uint8_t buf[PRINCIPAL_LEN_MAX];
-  struct principal_name name = {.kind = PRINCIPAL_ANONYMOUS};
-  if (!id_is_zero(&c->principal))
-    name = (struct principal_name){.kind = PRINCIPAL_KEY, .name = slice_of(c->principal.b, ID_LEN)};
-  size_t len = principal_write(&name, buf);
+  size_t len = principal_write(&c->principal, buf);
   struct msg m = {.type = MSG_CLAIM, .claim = {.principal = slice_of(buf, len), .client = slice_str(c->client), .ms = c->ms}};
   if (t->told++ == A_TURN || spread_queued(t->p) > QUEUED || peer_upkeep(t->p, &m)) return false;
   t->p->spread.claims_told = c->number;
@@ -40,14 +36,12 @@ void claims_step(struct node *n) {
 
 void claims_heard(struct peer *p, const struct msg_claim *m) {
   struct node *n = p->node;
-  struct principal_name name;
-  struct id principal = {{0}};
+  struct principal_name who;
   uint64_t ms = recall_to_ours(p, m->ms);
-  bool bad = principal_read(m->principal, &name) || ms > node_unix_ms(n) + MAX_AHEAD;
-  if (bad || (name.kind != PRINCIPAL_KEY && name.kind != PRINCIPAL_ANONYMOUS)) {
+  bool bad = principal_read(m->principal, &who) || ms > node_unix_ms(n) + MAX_AHEAD;
+  if (bad || who.kind == PRINCIPAL_UNKNOWN) {
     n->stats.ignored_frames++;
     return;
   }
-  if (name.kind == PRINCIPAL_KEY) memcpy(principal.b, name.name.p, ID_LEN);
-  if (!mqtt_claimed(n, &principal, m->client, ms)) p->spread.claims_told = 0; /* it has not heard of ours */
+  if (!mqtt_claimed(n, &who, m->client, ms)) p->spread.claims_told = 0; /* it has not heard of ours */
 }

@@ -1,6 +1,8 @@
 /* Users and passwords of MQTT's clients: judged by the access file, by a check that is made elsewhere and may take a while. */
 #include "base/sha256.h"
 #include "mqtt_rig.h"
+#include "node/doors/mqtt.h"
+#include "node/doors/mqtt_state.h"
 
 #define HASH_A "$pbkdf2-sha256$1000$AAAAAAAAAAAAAAAAAAAAAA==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 #define HASH_B "$pbkdf2-sha256$1000$AQAAAAAAAAAAAAAAAAAAAA==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
@@ -98,6 +100,34 @@ static void test_users(void **state) {
   assert_non_null(strstr(json, "\"door\":\"mqtt\",\"protocol\":\"5.0\",\"connected\":true"));
   node_text_free(json);
   leave(a);
+  rig_stop(&r);
+}
+
+/* Another node's word about a user's session is about that user, and about no key that looks like it. */
+static void test_claimed(void **state) {
+  struct rig r;
+  (void)state;
+  begin(&r, USERS);
+  struct wire *a = come(&r, MQTT_5, "c1", "alice", "secret");
+  compute();
+  ALL(&r, a);
+  happened(a, "CONNACK 00");
+  struct id key = {{0}}; /* by which the session is told apart here */
+  list_for(it, &r.node->mqtt->clients) key = container_of(it, struct mqtt_client, all)->principal;
+  struct principal_name alice = {PRINCIPAL_USER, slice_str("alice")}, bob = {PRINCIPAL_USER, slice_str("bob")},
+                        other = {PRINCIPAL_KEY, slice_of(key.b, ID_LEN)}, nobody = {.kind = PRINCIPAL_ANONYMOUS};
+  uint64_t later = node_unix_ms(r.node) + 1000;
+  assert_false(id_is_zero(&key));
+  assert_true(mqtt_claimed(r.node, &bob, slice_str("c1"), later));
+  assert_true(mqtt_claimed(r.node, &other, slice_str("c1"), later));
+  assert_true(mqtt_claimed(r.node, &nobody, slice_str("c1"), later));
+  assert_true(mqtt_claimed(r.node, &alice, slice_str("c2"), later));
+  assert_false(mqtt_claimed(r.node, &alice, slice_str("c1"), 1)); /* ours is newer */
+  ALL(&r, a);
+  happened(a, "");
+  assert_true(mqtt_claimed(r.node, &alice, slice_str("c1"), later));
+  ALL(&r, a);
+  gone(a, "DISCONNECT 8e|(the client has a session at another node)");
   rig_stop(&r);
 }
 
@@ -298,9 +328,9 @@ static void test_no_memory(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_users),      cmocka_unit_test(test_refused),
-                                     cmocka_unit_test(test_principals), cmocka_unit_test(test_reload),
-                                     cmocka_unit_test(test_storm),      cmocka_unit_test(test_guesses),
-                                     cmocka_unit_test(test_checks),     cmocka_unit_test(test_no_memory)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_users),      cmocka_unit_test(test_claimed), cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_principals), cmocka_unit_test(test_reload),  cmocka_unit_test(test_storm),
+      cmocka_unit_test(test_guesses),    cmocka_unit_test(test_checks),  cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

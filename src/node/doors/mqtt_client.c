@@ -222,15 +222,14 @@ static void forget_password(struct mqtt_client *c) {
   c->password = NULL;
 }
 
-/* A user is somebody else than the key of the same client, or another user. Where all is open, nobody looks at users. */
+/* Sessions are told apart by a hash of a user's name: it is somebody else than the key of the same client, or another user.
+ * Where all is open, nobody looks at users. */
 static bool keep_login(struct mqtt_client *c, const struct mqtt_packet *p) {
-  struct {
-    char kind[8], user[ACCESS_MAX_NAME + 1];
-  } key = {.kind = "user"};
+  uint8_t buf[PRINCIPAL_LEN_MAX];
   if (!c->n->trust.access || !p->connect.has_user) return true;
   (void)utf8_label(p->connect.user, c->user, sizeof c->user - 1);
-  memcpy(key.user, c->user, sizeof key.user);
-  sha256_of(slice_of(&key, sizeof key), c->principal.b);
+  struct principal_name who = {PRINCIPAL_USER, slice_str(c->user)};
+  sha256_of(slice_of(buf, principal_write(&who, buf)), c->principal.b);
   if (!p->connect.has_password) return true;
   c->password_len = p->connect.password.n;
   return (c->password = mem_alloc(mqtt_mem(c->n), c->password_len + 1)) != NULL &&
@@ -379,6 +378,12 @@ static struct mqtt_client *in_list(struct list *l) { return container_of(l, stru
 
 uint64_t mqtt_claim_last(const struct node *n) { return n->mqtt ? n->mqtt->last_claim : 0; }
 
+static struct principal_name principal_of(const struct mqtt_client *c) {
+  if (*c->user) return (struct principal_name){PRINCIPAL_USER, slice_str(c->user)};
+  if (id_is_zero(&c->principal)) return (struct principal_name){.kind = PRINCIPAL_ANONYMOUS};
+  return (struct principal_name){PRINCIPAL_KEY, slice_of(c->principal.b, ID_LEN)};
+}
+
 /* From the end: mostly only the latest is new. */
 void mqtt_claims_after(const struct node *n, uint64_t after, bool (*tell)(void *ctx, const struct mqtt_claim *c), void *ctx) {
   if (mqtt_claim_last(n) <= after) return;
@@ -387,14 +392,15 @@ void mqtt_claims_after(const struct node *n, uint64_t after, bool (*tell)(void *
   for (l = l->next; l != all; l = l->next) {
     const struct mqtt_client *c = in_list(l);
     if (!c->claim || !c->ms) continue;
-    if (!tell(ctx, &(struct mqtt_claim){c->principal, c->name, c->claim_ms, c->claim})) return;
+    if (!tell(ctx, &(struct mqtt_claim){principal_of(c), c->name, c->claim_ms, c->claim})) return;
   }
 }
 
-bool mqtt_claimed(struct node *n, const struct id *principal, struct slice client, uint64_t ms) {
+bool mqtt_claimed(struct node *n, const struct principal_name *principal, struct slice client, uint64_t ms) {
   struct mqtt_session *ms_here = n->mqtt ? mqtt_session_find(n->mqtt->sessions, client) : NULL;
   struct mqtt_client *c = ms_here ? client_of(ms_here) : NULL;
-  if (!c || !id_eq(&c->principal, principal)) return true;
+  struct principal_name its = c ? principal_of(c) : (struct principal_name){0};
+  if (!c || its.kind != principal->kind || !slice_eq(its.name, principal->name)) return true;
   if (c->claim_ms >= ms) return false;
   n->mqtt->claimed++;
   log_info(n->log, "mqtt_session_claimed",
