@@ -168,13 +168,18 @@ static bool is_open(const struct mqtt_session *s) {
   return !s->conn->resend && list_empty(&s->queue) && s->conn->quota && s->out.count < s->out.max;
 }
 
+static bool is_full(const struct mqtt_conn *c) {
+  const struct mqtt_door *door = c->table->cfg.door;
+  return door->full && door->full(c->user);
+}
+
 static int send_now(struct mqtt_session *s, const struct mqtt_to *to, nanotime now) {
   struct mqtt_delivery d = passing(to);
   if (!to->qos) {
     if (!send_message(s->conn, &d, 0, false, now)) s->table->stats.too_large++;
     return 0;
   }
-  if (!is_open(s) && to->keep) return keep(s, to);
+  if (to->keep && (!is_open(s) || is_full(s->conn))) return keep(s, to);
   if (!is_open(s)) {
     s->waits = true;
     return MACULA_EFULL;
@@ -201,11 +206,6 @@ int mqtt_deliver(struct mqtt_session *s, const struct mqtt_to *to, nanotime now)
   if (to->qos) return keep(s, to);
   s->table->stats.offline++;
   return 0;
-}
-
-static bool is_full(const struct mqtt_conn *c) {
-  const struct mqtt_door *door = c->table->cfg.door;
-  return door->full && door->full(c->user);
 }
 
 static uint16_t next_of(const struct mqtt_session *s, uint16_t id) { return s->out.slots[id - 1].next; }

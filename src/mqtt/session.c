@@ -156,6 +156,7 @@ struct mqtt_view mqtt_session_view(const struct mqtt_session *s) {
                             .dropped = s->dropped,
                             .connected = s->conn != NULL,
                             .has_will = s->will != NULL,
+                            .lasts = s->expiry > 0,
                             .ends = s->ends};
 }
 

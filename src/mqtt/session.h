@@ -85,6 +85,7 @@ struct mqtt_view {                      /* for lists */
   size_t queued_bytes;
   uint64_t dropped;
   bool connected, has_will;
+  bool lasts;    /* beyond its connection */
   nanotime ends; /* TIME_NEVER while connected, and for those that never do */
 };
 struct mqtt_view mqtt_session_view(const struct mqtt_session *s);
@@ -99,7 +100,7 @@ struct mqtt_to {
   uint64_t ref; /* for `acked` */
   uint8_t qos;  /* the smaller one of publish and subscription: [MQTT-3.8.4-8] */
   bool retain;  /* as the client is to see it: [MQTT-3.3.1-12], [MQTT-3.3.1-13] */
-  bool keep;    /* with QoS 1 or 2: what cannot be sent now is kept as for a client that is offline */
+  bool keep;    /* with QoS 1 or 2: what cannot be sent now, or finds the door full, is kept as for a client that is offline */
 };
 /* 0: sent or kept; or dropped for a reason that is no fault (expired, too large for the client, QoS 0 while it is offline):
  * counted. MACULA_EFULL: connected, and as much is in flight as the client allows ([MQTT-3.3.4-9]); window_open follows. Not of

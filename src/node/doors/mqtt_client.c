@@ -52,6 +52,30 @@ static bool overdue(struct door *d) {
   c->overdue = c->flood = false;
   return c->s && c->waiting_bytes + c->s->lanes.bytes < before;
 }
+/* Its session goes on as that of any client whose connection is lost: what is on its way to it waits there, up to the session's
+ * bounds. Its connection ends in mqtt_client_step, as this is in the midst of a message to many, and its will is another one.
+ */
+static bool shed(struct door *d, int err, const char *text) {
+  struct mqtt_client *c = of(d);
+  if (!c->s || !c->ms || !c->link || c->closed || c->heir || !mqtt_session_view(c->ms).lasts) return false;
+  c->shed_err = err;
+  c->shed_why = text;
+  mqtt_dirty(c);
+  while (overdue(d)) continue;
+  return true;
+}
+
+static void end_connection(struct mqtt_client *c) {
+  struct mqtt_link *l = c->link;
+  char why[MQTT_WHY_KEPT + 1];
+  snprintf(why, sizeof why, "%s: %s", macula_err_name(c->shed_err), c->shed_why);
+  c->shed_why = NULL;
+  if (!l || !c->ms || c->closed) return;
+  mqtt_conn_close(l->conn, mqtt_reason_of(c->shed_err), why, c->n->now);
+  l->client = NULL;
+  mqtt_client_offline(c);
+}
+
 static void finish(struct door *d, int64_t way) { (void)d, (void)way; }
 static size_t queued(const struct door *d, int64_t way) { return (void)way, queued_of(of(d)); }
 static size_t unsent(const struct door *d, int64_t way) { return (void)way, mqtt_client_unsent(of(d)); }
@@ -151,6 +175,7 @@ static const struct door_ops ops = {.view = view,
                                     .write = write_copy,
                                     .write_ref = write_ref,
                                     .overdue = overdue,
+                                    .shed = shed,
                                     .finish = finish,
                                     .queued = queued,
                                     .unsent = unsent,
@@ -508,6 +533,7 @@ void mqtt_client_step(struct mqtt_client *c) {
     mqtt_link_dirty(l);
     mqtt_client_offline(c);
   }
+  if (c->shed_why) end_connection(c);
   tell_later(c);
   if (c->welcome && c->link && !c->ms && !c->closed) let_in(c);
   (void)say_goodbye(c);

@@ -80,9 +80,11 @@ struct mqtt_client {
   bool welcome;             /* PONG has come, and is to be acted on */
   bool accepting, old_over; /* within mqtt_accept: what ends then is the session that was there */
   bool said_goodbye, resumes, flood;
-  bool overdue; /* what waits for it goes to the queue of its MQTT session */
-  bool put_off; /* it was replaced: who replaces it comes first */
-  bool closed;  /* by the node: */
+  bool overdue;         /* what waits for it goes to the queue of its MQTT session */
+  bool put_off;         /* it was replaced: who replaces it comes first */
+  const char *shed_why; /* its connection is to end for this reason, and its session to go on; NULL: it is not */
+  int shed_err;
+  bool closed; /* by the node: */
   int err;
   char why[MQTT_WHY_KEPT + 1];
   char name[NAME_KEPT + 1];       /* client id */

@@ -57,7 +57,7 @@ static int hand_over(struct fanout *f, struct session *to, uint64_t qos, uint64_
   int err = fanout_for(f, to, &p);
   if (err && !fanout_has_form(f)) return err;
   if (parcel_deliver(f->n, to, p) || !qos) return 0;
-  session_cut(to, MACULA_SLOW_CONSUMER);
+  if (session_shed(to) && p && parcel_deliver(f->n, to, p)) return 0;
   ++*cut;
   return 0;
 }

@@ -273,10 +273,9 @@ static int hand_over(struct topic_sub *sub, struct topic_group *g, const struct 
   char key[NAME_MAX_LEN + 1];
   struct session *to = topic_sub_subscriber(sub)->user;
   int err = give(to, slice_of(key, topic_group_key(g, key)), m, by, from);
-  if (err == MACULA_EFULL && m->qos) {
-    session_cut(to, MACULA_SLOW_CONSUMER);
-    ++*ret_cut;
-  }
+  if (err != MACULA_EFULL || !m->qos) return err;
+  if (session_shed(to) && !give(to, slice_of(key, topic_group_key(g, key)), m, by, from)) return 0;
+  ++*ret_cut;
   return err;
 }
 

@@ -493,7 +493,16 @@ void session_watch(struct session *s) {
   door_watch(&s->door, true);
 }
 
-/* When the send pool stays full, cuts sessions whose peers have stopped reading; else no publisher could ever go on. */
+bool session_shed(struct session *s) {
+  if (s->state == SESSION_IN && door_shed(&s->door, MACULA_SLOW_CONSUMER, macula_err_text(MACULA_SLOW_CONSUMER))) {
+    s->node->stats.slow_consumers++;
+    return true;
+  }
+  session_cut(s, MACULA_SLOW_CONSUMER);
+  return false;
+}
+
+/* When the send pool stays full, lets those go whose peers have stopped reading; else no publisher could ever go on. */
 void sessions_shed(struct node *n) {
   if (list_empty(&n->sessions.paused) || n->mesh.starting || time_since(n->now, n->sessions.paused_at) < SWEEP_EVERY) return;
   size_t enough = n->limits.send_pool / 8, freed = 0;
@@ -502,7 +511,7 @@ void sessions_shed(struct node *n) {
     size_t queued = s->state == SESSION_IN ? session_queued(s) : 0;
     if (queued < SMALL_FRAME || time_since(n->now, door_progress(&s->door, DOOR_ALL)) < SWEEP_EVERY) continue;
     n->stats.sheds++;
-    session_cut(s, MACULA_SLOW_CONSUMER);
+    (void)session_shed(s);
     if ((freed += queued) >= enough) break;
   }
 }

@@ -42,6 +42,9 @@ void session_admit(struct session *s, const struct msg_connect *m, struct slice 
 void session_close(struct session *s, int err, const char *text);
 /* Ends the session without DISCONNECT and drops what is queued. */
 void session_cut(struct session *s, int err);
+/* It takes too little of what it is sent. True: its connection ends, and its session goes on without (door.h: shed), so that a
+ * message that found no room can be handed over again; else it is cut. */
+bool session_shed(struct session *s);
 /* Logs and counts a connection that was refused before it had a session. */
 void session_refused(struct node *n, const struct addr *from, const struct id *id, int err, struct slice text);
 /* A frame of a base-only client was refused, which cannot be told so: it is counted, and logged once a connection. text NULL:
