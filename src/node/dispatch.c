@@ -289,10 +289,9 @@ void dispatch_message(struct peer *p, const struct msg *m) {
   }
 }
 
-/* Numbers of principals and topics are of the connection on which they were announced, so here they mean nothing; PACE goes by
- * links. */
+/* Numbers of principals and topics are of the connection on which they were announced, so here they mean nothing. */
 static void handle_inner(struct peer *p, struct msg *m) {
-  if (m->type == MSG_PUBLISH) m->publish.origin.number = m->publish.topic_number = m->publish.connection = 0;
+  if (m->type == MSG_PUBLISH) m->publish.origin.number = m->publish.topic_number = 0;
   if (m->type == MSG_CALL || m->type == MSG_CAST) m->call.origin.number = 0;
   dispatch_message(p, m);
 }

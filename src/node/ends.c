@@ -149,6 +149,7 @@ void peer_made(struct peer *p) {
 }
 
 void peer_forgotten(struct peer *p) {
+  pace_peer_gone(p);
   spread_forget(p);
   mesh_reached(p);
 }

@@ -1,32 +1,21 @@
 /* Publishers whose readers are at other nodes: they wait at their own node, for as long as a reader there keeps up, and learn
  * who was cut there. */
+#include "flow_rig.h"
 #include "mesh_rig.h"
 #include "node/session/room.h"
 #include "node/session/session.h"
 
-#define STREAMS (RIG_EXT | CAP_STREAMS | CAP_NOTICE)
-#define TEXT 1000 /* bytes of a payload */
-#define STEP (5 * NS_MS)
-
-struct slow { /* a client that takes so many bytes a second */
-  struct rig_client *c;
-  double rate, credit;
-};
-
 struct flow_mesh {
   struct mesh mesh;
-  struct slow slow[8];
-  int slow_count;
-  char text[TEXT + 1];
+  struct readers flow;
 };
 
 static void start(struct flow_mesh *f, unsigned nodes, const struct node_limits *limits, uint64_t delay) {
   struct sim_link link = {.delay = delay};
   struct rig_options o = {.link = &link};
   if (limits) o.node.limits = *limits;
-  memset(f, 0, sizeof *f);
-  memset(f->text, 'x', TEXT);
   mesh_start_joined(&f->mesh, nodes, &o);
+  flow_init(&f->flow, f->mesh.rig[0].net);
   for (unsigned i = 0; i < nodes; i++) f->mesh.rig[i].rarely = 63;
 }
 
@@ -36,72 +25,6 @@ static struct rig_client *reader(struct flow_mesh *f, unsigned node, const char 
   struct rig_client *c = client(f, node);
   assert_int_equal(rig_subscribe(c, topic), 0);
   return c;
-}
-
-/* It takes so many bytes a second from now on. */
-static struct slow *slow_down(struct flow_mesh *f, struct rig_client *c, double rate) {
-  c->holds = true;
-  f->slow[f->slow_count] = (struct slow){c, rate, 0};
-  return &f->slow[f->slow_count++];
-}
-
-static void publish(struct rig_client *c, const char *topic, const char *text, int qos, uint64_t ref) {
-  uint8_t id[CALL_ID_LEN] = {0};
-  memcpy(id, &ref, sizeof ref);
-  struct msg m = {.type = MSG_PUBLISH,
-                  .publish = {.topic = slice_str(topic),
-                              .payload = slice_str(text),
-                              .qos = (uint64_t)qos,
-                              .message_id = slice_of(id, sizeof id),
-                              .ref = ref,
-                              .has_ref = qos > 0}};
-  rig_send_by_one_way(c, &m);
-}
-
-static void flood(struct flow_mesh *f, struct rig_client *c, const char *topic, int count) {
-  for (int i = 0; i < count; i++) publish(c, topic, f->text, 0, 0);
-}
-
-static void give(struct slow *s, double seconds) {
-  struct rig_client *c = s->c;
-  s->credit += s->rate * seconds;
-  if (s->credit > (double)c->owed_one_way) s->credit = (double)c->owed_one_way;
-  size_t n = (size_t)s->credit;
-  if (!n || !c->conn) return;
-  quic_consume_stream(c->conn, 3, n);
-  c->owed_one_way -= n;
-  s->credit -= (double)n;
-}
-
-/* Runs until done says so; returns how long that took, ns. */
-static nanotime run(struct flow_mesh *f, nanotime most, bool (*done)(void *ctx), void *ctx) {
-  struct sim_net *net = f->mesh.rig[0].net;
-  nanotime began = sim_net_now(net);
-  while (!done || !done(ctx)) {
-    nanotime now = sim_net_now(net);
-    if (time_since(now, began) >= most) break;
-    (void)sim_net_run(net, time_add(now, STEP), done, ctx);
-    double seconds = (double)time_since(sim_net_now(net), now) / (double)NS_SEC;
-    for (int i = 0; i < f->slow_count; i++) give(&f->slow[i], seconds);
-  }
-  return time_since(sim_net_now(net), began);
-}
-
-struct goal {
-  struct rig_client *c;
-  uint8_t type;
-  uint64_t count;
-};
-static bool got_all(void *ctx) {
-  const struct goal *g = ctx;
-  return g->c->counts[g->type] >= g->count || g->c->closed;
-}
-static nanotime until(struct flow_mesh *f, struct rig_client *c, uint8_t type, uint64_t count, nanotime most) {
-  struct goal g = {c, type, count};
-  nanotime took = run(f, most, got_all, &g);
-  assert_false(c->closed);
-  assert_int_equal(c->counts[type], count);
-  return took;
 }
 
 static uint64_t sum(struct flow_mesh *f, const char *metric) {
@@ -117,15 +40,6 @@ static void no_loss(struct flow_mesh *f) {
 
 /* ---- who was cut -----------------------------------------------------------------------------------------------------------
  */
-static uint64_t cut_of(struct rig_client *p) {
-  struct msg m;
-  uint64_t cut = 0;
-  for (size_t i = 0; i < p->kept_count; i++)
-    if (p->kept[i].type == MSG_ACK && !msg_decode(MSG_ACK, slice_of(p->kept[i].payload, p->kept[i].len), &m))
-      cut += m.ack.partly.cut;
-  return cut;
-}
-
 /* Stopped readers here and there: the publisher is told of all. */
 static void test_cut_everywhere(void **state) {
   struct flow_mesh f;
@@ -134,14 +48,14 @@ static void test_cut_everywhere(void **state) {
   start(&f, 3, &(struct node_limits){.client_queue = 64 << 10, .send_pool = 16 << 20}, NS_MS);
   struct rig_client *p = client(&f, 0), *good = reader(&f, 1, "t");
   static const unsigned at[] = {0, 1, 1, 2};
-  for (int i = 0; i < 4; i++) (void)slow_down(&f, bad[i] = reader(&f, at[i], "t"), 0);
+  for (int i = 0; i < 4; i++) (void)slow_down(&f.flow, bad[i] = reader(&f, at[i], "t"), 0);
   mesh_settle(&f.mesh);
   for (uint64_t i = 1; i <= 3000; i++) {
-    publish(p, "t", f.text, 1, i);
-    if (i % 30 == 0) (void)run(&f, 50 * NS_MS, NULL, NULL);
+    publish(p, "t", f.flow.text, 1, i);
+    if (i % 30 == 0) (void)run(&f.flow, 50 * NS_MS, NULL, NULL);
   }
-  (void)until(&f, p, MSG_ACK, 3000, 100 * NS_SEC);
-  (void)until(&f, good, MSG_PUBLISH, 3000, NS_SEC);
+  (void)until(&f.flow, p, MSG_ACK, 3000, 100 * NS_SEC);
+  (void)until(&f.flow, good, MSG_PUBLISH, 3000, NS_SEC);
   for (int i = 0; i < 4; i++) assert_true(bad[i]->closed);
   assert_int_equal(cut_of(p), 4);
   mesh_stop(&f.mesh);
@@ -156,17 +70,18 @@ static void flat_out(uint64_t delay, double rate) {
   start(&f, 2, NULL, delay);
   struct rig_client *p = client(&f, 0), *a = reader(&f, 1, "t"), *q = client(&f, 0), *b = reader(&f, 1, "u");
   mesh_settle(&f.mesh);
-  if (rate > 0) (void)slow_down(&f, a, rate);
-  flood(&f, p, "t", COUNT);
-  (void)run(&f, NS_SEC, NULL, NULL);
-  flood(&f, q, "u", 4000); /* by the same link */
-  nanotime other = until(&f, b, MSG_PUBLISH, 4000, 60 * NS_SEC), took = until(&f, a, MSG_PUBLISH, COUNT, 100 * NS_SEC);
+  if (rate > 0) (void)slow_down(&f.flow, a, rate);
+  flood(&f.flow, p, "t", COUNT);
+  (void)run(&f.flow, NS_SEC, NULL, NULL);
+  flood(&f.flow, q, "u", 4000); /* by the same link */
+  nanotime other = until(&f.flow, b, MSG_PUBLISH, 4000, 60 * NS_SEC),
+           took = until(&f.flow, a, MSG_PUBLISH, COUNT, 100 * NS_SEC);
   printf("delay %.1f ms, %.1f MB/s: %.2f s, the other %.2f s, said %llu, held %llu, peak %llu\n", (double)delay / 1e6,
          rate / 1e6, (double)took / 1e9, (double)other / 1e9, (unsigned long long)sum(&f, "paces_said_total"),
          (unsigned long long)sum(&f, "publishers_held_total"),
          (unsigned long long)rig_metric(&f.mesh.rig[1], "memory_peak_bytes{table=\"send_queues\"}"));
   no_loss(&f);
-  (void)run(&f, 3 * NS_SEC, NULL, NULL);
+  (void)run(&f.flow, 3 * NS_SEC, NULL, NULL);
   assert_int_equal(sum(&f, "publishers_waiting"), 0);
   assert_int_equal(sum(&f, "memory_bytes{table=\"flow\"}"), 0);
   mesh_stop(&f.mesh);
@@ -194,10 +109,10 @@ static nanotime beside(unsigned good_at, bool slow, uint64_t *ret_lost) {
   start(&f, 3, &(struct node_limits){.send_pool = 32 << 20}, 100 * NS_US);
   struct rig_client *p = client(&f, 0), *good = reader(&f, good_at, "t"), *bad = slow ? reader(&f, 1, "t") : NULL;
   mesh_settle(&f.mesh);
-  (void)slow_down(&f, good, 4 << 20);
-  if (slow) (void)slow_down(&f, bad, 600 << 10);
-  flood(&f, p, "t", 20000);
-  nanotime took = until(&f, good, MSG_PUBLISH, 20000, 100 * NS_SEC);
+  (void)slow_down(&f.flow, good, 4 << 20);
+  if (slow) (void)slow_down(&f.flow, bad, 600 << 10);
+  flood(&f.flow, p, "t", 20000);
+  nanotime took = until(&f.flow, good, MSG_PUBLISH, 20000, 100 * NS_SEC);
   *ret_lost = sum(&f, "messages_dropped_total") + sum(&f, "mesh_messages_dropped_total");
   mesh_stop(&f.mesh);
   return took;
@@ -247,20 +162,20 @@ static void test_liar(void **state) {
     struct msg m = {.type = MSG_PACE, .pace = {.connection = number_of(&f, p), .ms = PACE_LONGEST}};
     rig_send(good, &m);
     tell(&f, 12345678, false); /* nobody */
-    (void)run(&f, 100 * NS_MS, NULL, NULL);
+    (void)run(&f.flow, 100 * NS_MS, NULL, NULL);
     assert_int_equal(sum(&f, "publishers_paced"), 0);
     assert_int_equal(sum(&f, "paces_ignored_total"), 1);
     struct goal g = {good, MSG_PUBLISH, COUNT};
     nanotime took = 0;
     for (int i = 0; !got_all(&g) && took < 100 * NS_SEC; i++) {
       tell(&f, m.pace.connection, beside);
-      if (i < 50) flood(&f, p, "t", COUNT / 50);
-      took += run(&f, 100 * NS_MS, got_all, &g);
+      if (i < 50) flood(&f.flow, p, "t", COUNT / 50);
+      took += run(&f.flow, 100 * NS_MS, got_all, &g);
     }
     printf("beside a liar %.2f s\n", (double)took / 1e9);
     assert_int_equal(good->counts[MSG_PUBLISH], COUNT);
     assert_true(took <= (6 * NS_SEC) / 9 * 10 + 500 * NS_MS); /* 5 s alone */
-    (void)until(&f, far, MSG_PUBLISH, COUNT, 30 * NS_SEC);
+    (void)until(&f.flow, far, MSG_PUBLISH, COUNT, 30 * NS_SEC);
     no_loss(&f);
     mesh_stop(&f.mesh);
   }
@@ -279,17 +194,17 @@ static void test_ends(void **state) {
     start(&f, 2, &(struct node_limits){.send_pool = 16 << 20}, NS_MS);
     struct rig_client *p = client(&f, 0), *a = reader(&f, 1, "t"), *here = reader(&f, 0, "end");
     mesh_settle(&f.mesh);
-    (void)slow_down(&f, a, 400 << 10);
-    flood(&f, p, "t", 3000);
+    (void)slow_down(&f.flow, a, 400 << 10);
+    flood(&f.flow, p, "t", 3000);
     publish(p, "end", "end", 0, 0);
-    (void)run(&f, 20 * NS_SEC, somebody_waits, &f.mesh);
+    (void)run(&f.flow, 20 * NS_SEC, somebody_waits, &f.mesh);
     assert_true(somebody_waits(&f.mesh));
     if (what == 0) rig_kill(a);
-    if (what == 0) f.slow_count = 0;
+    if (what == 0) f.flow.slow_count = 0;
     if (what == 1) mesh_cut(&f.mesh, 0, 1, true);
     if (what == 2) rig_kill(p);
-    if (what < 2) (void)until(&f, here, MSG_PUBLISH, 1, 60 * NS_SEC);
-    (void)run(&f, 40 * NS_SEC, NULL, NULL);
+    if (what < 2) (void)until(&f.flow, here, MSG_PUBLISH, 1, 60 * NS_SEC);
+    (void)run(&f.flow, 40 * NS_SEC, NULL, NULL);
     assert_int_equal(sum(&f, "publishers_waiting"), 0);
     assert_int_equal(sum(&f, "publishers_paced") + sum(&f, "publishers_pacing"), 0);
     assert_int_equal(sum(&f, "memory_bytes{table=\"flow\"}"), 0);

@@ -10,6 +10,7 @@
 #include "bounded/bucket.h"
 #include "bounded/htab.h"
 
+struct peer;
 struct session;
 
 /* A session's deliveries at one moment, in bytes since its begin, modulo 2^32. */
@@ -77,7 +78,8 @@ struct flow_held {
 
 /* Another node has said that one of its readers has no room for what one of our connections publishes: messages/pace.h. */
 struct flow_paced {
-  struct flow_awaited at; /* at.s: the link, at.holders: that connection's publish, if it waits for this */
+  struct flow_awaited at; /* at.s: the link that leads to it, at.holders: that connection's publish, if it waits for this */
+  struct peer *peer;      /* the other node */
   struct session *from;   /* the publishing connection, and the next one of what was said of it: */
   struct flow_paced *next;
   struct list all;     /* flow.paced.all */
@@ -92,8 +94,9 @@ struct flow_paced {
 /* A connection at another node that was told so by us. */
 struct flow_pacing {
   struct hlink h;
-  uint64_t key[2]; /* the link's serial, and the connection's number at the other node */
-  struct session *link;
+  struct peer *peer;
+  uint64_t connection;        /* its number at the other node; peer and this are the key */
+  struct session *link;       /* that leads to the other node */
   struct flow_reader *reader; /* of ours, the fullest */
   struct list of_reader;
   struct list all;                        /* flow.pacing.all */

@@ -5,6 +5,8 @@
 #include "node/messages/deliver.h"
 #include "node/messages/pace.h"
 #include "node/messages/spread.h"
+#include "node/peers/peer.h"
+#include "node/peers/route.h"
 #include "node/session/room.h"
 #include "node/session/session.h"
 #include "node/trust/account.h"
@@ -79,6 +81,7 @@ static void remember(struct session *from, struct session *to) {
  */
 struct ask {
   struct session *from;
+  const struct peer *peer; /* the other node that is asked for now, by its link or that of its gateway; NULL: none */
   size_t need;
   enum budget_kind kind;
   bool later;                           /* one has no room, and may be worth waiting for */
@@ -92,15 +95,19 @@ static bool others_wait(const struct session *to) {
 }
 
 static struct flow_paced *paced_by(const struct ask *a, const struct session *to) {
-  return to->peer ? pace_of(a->from, to, a->kind) : NULL;
+  return to->peer && a->peer ? pace_of(a->from, a->peer, a->kind) : NULL;
 }
+
+/* In an envelope it is larger. */
+static size_t need_of(const struct ask *a) { return a->need + (a->peer && !a->peer->link ? ROUTE_BESIDE : 0); }
 
 static enum room room_of(const struct ask *a, struct session *to) {
   const struct flow_paced *p = paced_by(a, to);
+  size_t need = need_of(a);
   if (p) return p->moves ? ROOM_NONE : ROOM_LATER;
   if (others_wait(to) && room_keeps_up(to)) return ROOM_LATER;
-  enum room room = room_ask(to, a->need);
-  return room == ROOM_YES && room_is_ahead(to, a->need) ? ROOM_LATER : room;
+  enum room room = room_ask(to, need);
+  return room == ROOM_YES && room_is_ahead(to, need) ? ROOM_LATER : room;
 }
 
 static void ask_one(struct ask *a, struct session *to) {
@@ -117,7 +124,7 @@ static void ask_one(struct ask *a, struct session *to) {
   }
   if (a->later || (!queued && !to->reader && !a->from->paced)) return;
   enum room room = room_of(a, to);
-  a->later = room == ROOM_LATER || (room == ROOM_YES && room_is_ahead(to, a->need)) ||
+  a->later = room == ROOM_LATER || (room == ROOM_YES && room_is_ahead(to, need_of(a))) ||
              (room == ROOM_NONE && a->kind == BUDGET_KIND_QOS1 && room_moves(to));
 }
 
@@ -147,9 +154,11 @@ static struct session *each(struct ask *a, struct topic_subscriber *hit, const s
     if (s && s != a->from && fn(a, s)) return s;
   }
   for (uint32_t i = 0; i < to->count; i++) {
-    struct session *link = to->peers[i]->link;
+    struct session *link = peer_path(to->peers[i]);
+    a->peer = to->peers[i];
     if (link && link->state == SESSION_IN && fn(a, link)) return link;
   }
+  a->peer = NULL;
   return NULL;
 }
 
@@ -174,7 +183,7 @@ static void begin(const struct ask *a, struct session *to) {
                           .since = n->now,
                           .charged = n->now,
                           .turn = f->turn,
-                          .need = (uint32_t)a->need,
+                          .need = (uint32_t)need_of(a),
                           .kind = (uint8_t)a->kind};
   h->hungry = is_starving(h, n->now, HUNGRY);
   list_init(&h->of_awaited);

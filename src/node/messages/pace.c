@@ -3,6 +3,8 @@
 #include "base/check.h"
 #include "node/messages/deliver.h"
 #include "node/messages/hold.h"
+#include "node/peers/peer.h"
+#include "node/peers/route.h"
 #include "node/session/room.h"
 #include "node/session/session.h"
 #include "node/trust/account.h"
@@ -28,13 +30,21 @@ _Static_assert(sizeof(struct flow_pacing) + PLAN_SLOT <= PLAN_PACE, "likewise, w
 
 /* ---- said ------------------------------------------------------------------------------------------------------------------
  */
+struct key { /* as struct flow_pacing begins after its link in the table */
+  const struct peer *peer;
+  uint64_t connection;
+};
+_Static_assert(offsetof(struct flow_pacing, connection) - offsetof(struct flow_pacing, peer) ==
+                   offsetof(struct key, connection),
+               "the key is a part of the record");
+
 static bool key_eq(const struct hlink *h, const void *key, size_t len) {
-  return memcmp(container_of(h, struct flow_pacing, h)->key, key, len) == 0;
+  return memcmp(&container_of(h, struct flow_pacing, h)->peer, key, len) == 0;
 }
 
-static struct flow_pacing *find(struct node *n, const struct session *link, uint64_t connection) {
-  uint64_t key[2] = {link->serial, connection};
-  struct hlink *h = n->flow.pacing.tab.count ? htab_find(&n->flow.pacing.tab, key, sizeof key) : NULL;
+static struct flow_pacing *find(struct node *n, const struct peer *peer, uint64_t connection) {
+  struct key key = {peer, connection};
+  struct hlink *h = n->flow.pacing.tab.count ? htab_find(&n->flow.pacing.tab, &key, sizeof key) : NULL;
   return h ? container_of(h, struct flow_pacing, h) : NULL;
 }
 
@@ -43,19 +53,21 @@ static bool is_full(const struct node *n, uint32_t of_its_kind) {
   return n->flow.paced.count + n->flow.pacing.tab.count >= PACE_MOST || of_its_kind >= PACE_MOST / 4 * 3;
 }
 
-static uint64_t rtt_of(const struct flow_pacing *p) { return door_rtt(&p->link->door); }
+static uint64_t rtt_of(const struct flow_pacing *p) { return peer_path_rtt(p->peer, p->link); }
+
+static int tell(struct peer *p, const struct msg *m) { return p->link ? session_send(p->link, m, false) : route_send(p, m); }
 
 /* If there is no room for it, it is said at the next look. */
 static void say(struct flow_pacing *p, uint64_t ms, uint64_t room) {
   struct node *n = p->link->node;
   struct msg m = {.type = MSG_PACE,
-                  .pace = {.connection = p->key[1],
+                  .pace = {.connection = p->connection,
                            .ms = ms,
                            .room = room,
                            .moves = p->moves && ms,
                            .beside = p->beside && ms,
                            .lately = p->lately && ms}};
-  if (p->link->state != SESSION_IN || session_send(p->link, &m, false)) return;
+  if (p->link->state != SESSION_IN || tell(p->peer, &m)) return;
   n->flow.pacing.said++;
   p->said_at = n->now;
 }
@@ -189,13 +201,13 @@ static void note_other(struct flow_pacing *p, const struct topic_subscriber *hit
   p->other_at = p->link->node->now;
 }
 
-static struct flow_pacing *begin(struct session *link, uint64_t connection, struct session *reader) {
-  struct node *n = link->node;
+static struct flow_pacing *begin(struct peer *peer, struct session *link, uint64_t connection, struct session *reader) {
+  struct node *n = peer->node;
   struct flow_reader *r = room_reader(reader);
   struct flow_pacing *p = !is_full(n, n->flow.pacing.tab.count) && r ? mem_calloc(&n->rows.mem[ROW_PACE], 1, sizeof *p) : NULL;
   if (!p) goto refused;
-  *p = (struct flow_pacing){.key = {link->serial, connection}, .link = link, .looked_at = n->now};
-  if (htab_insert(&n->flow.pacing.tab, &p->h, p->key, sizeof p->key)) goto no_slot;
+  *p = (struct flow_pacing){.peer = peer, .connection = connection, .link = link, .looked_at = n->now};
+  if (htab_insert(&n->flow.pacing.tab, &p->h, &p->peer, sizeof(struct key))) goto no_slot;
   list_init(&p->of_reader);
   list_append(&n->flow.pacing.all, &p->all);
   belong(p, r);
@@ -225,20 +237,25 @@ static void choose_other(struct flow_pacing *p, struct session *reader) {
   if (judge(p)) say(p, PACE_LONGEST, room_beside(p));
 }
 
-void pace_publish(struct session *link, const struct msg_publish *m, struct topic_subscriber *hit) {
-  struct node *n = link->node;
-  if (!m->connection || !hit) return;
-  struct flow_pacing *p = find(n, link, m->connection);
+void pace_publish(struct peer *peer, const struct msg_publish *m, struct topic_subscriber *hit) {
+  struct node *n = peer->node;
+  struct session *link = peer_path(peer);
+  if (!m->connection || !hit || !link) return;
+  struct flow_pacing *p = find(n, peer, m->connection);
+  if (p && p->link != link) { /* another way leads there now */
+    p->link = link;
+    link->paces = true;
+  }
   if (p) note_over(p);
   if (p) note_other(p, hit);
-  struct session *reader = choose(p ? p->reader->at.s : NULL, hit, door_rtt(&link->door), kind_of(m));
+  struct session *reader = choose(p ? p->reader->at.s : NULL, hit, peer_path_rtt(peer, link), kind_of(m));
   if (!reader) return;
   if (p) {
     p->kind = (uint8_t)kind_of(m);
     choose_other(p, reader);
     return;
   }
-  if (!(p = begin(link, m->connection, reader))) return;
+  if (!(p = begin(peer, link, m->connection, reader))) return;
   p->kind = (uint8_t)kind_of(m);
   note_other(p, hit);
   (void)judge(p);
@@ -248,20 +265,21 @@ void pace_publish(struct session *link, const struct msg_publish *m, struct topi
 
 /* ---- heard -----------------------------------------------------------------------------------------------------------------
  */
-static struct flow_paced *heard_of(const struct session *from, const struct session *link) {
+static struct flow_paced *heard_of(const struct session *from, const struct peer *peer) {
   for (struct flow_paced *p = from->paced; p; p = p->next)
-    if (p->at.s == link) return p;
+    if (p->peer == peer) return p;
   return NULL;
 }
 
-struct flow_paced *pace_of(const struct session *from, const struct session *link, enum budget_kind kind) {
-  struct flow_paced *p = from->paced ? heard_of(from, link) : NULL;
+struct flow_paced *pace_of(const struct session *from, const struct peer *peer, enum budget_kind kind) {
+  struct flow_paced *p = heard_of(from, peer);
   return p && from->node->now < p->until && (!p->moves || kind == BUDGET_KIND_QOS1) ? p : NULL;
 }
 
 bool pace_is_full(const struct session *from, const struct session *link) {
-  const struct flow_paced *p = from->paced ? heard_of(from, link) : NULL;
-  return p && !p->beside && from->node->now < p->full_until;
+  for (const struct flow_paced *p = from->paced; p; p = p->next)
+    if (p->at.s == link && !p->beside && from->node->now < p->full_until) return true;
+  return false;
 }
 
 static void lapse(struct flow_paced *p) {
@@ -276,13 +294,14 @@ static void lapse(struct flow_paced *p) {
   mem_free(&n->rows.mem[ROW_PACE], p);
 }
 
-static struct flow_paced *hear(struct session *from, struct session *link) {
+static struct flow_paced *hear(struct session *from, struct peer *peer, struct session *link) {
   struct node *n = from->node;
-  struct flow_paced *p = heard_of(from, link);
+  struct flow_paced *p = heard_of(from, peer);
   if (p || is_full(n, n->flow.paced.count)) return p;
   if (!(p = mem_calloc(&n->rows.mem[ROW_PACE], 1, sizeof *p))) return NULL;
   flow_awaited_init(&p->at, link);
   p->at.far = true;
+  p->peer = peer;
   p->from = from;
   p->next = from->paced;
   from->paced = p;
@@ -310,12 +329,12 @@ static void go_on(struct flow_paced *p, uint64_t room) {
 }
 
 /* A round trip in which less was sent than could be shows that it is held back no more. */
-void pace_sent(struct session *from, const struct session *link, size_t bytes) {
+void pace_sent(struct session *from, const struct peer *peer, size_t bytes) {
   struct node *n = from->node;
-  struct flow_paced *p = from->paced ? heard_of(from, link) : NULL;
-  uint64_t trip = door_rtt(&link->door) + ROUND_MORE;
+  struct flow_paced *p = heard_of(from, peer);
   if (p && !p->window && n->now < p->until) begin_window(p, p->room); /* it does not wait, as an account is empty */
   if (!p || !p->window) return;
+  uint64_t trip = peer_path_rtt(peer, p->at.s) + ROUND_MORE;
   if (time_since(n->now, p->round_at) >= trip) {
     bool held_back = p->sent >= p->window && time_since(n->now, p->round_at) < 2 * trip;
     if (!held_back || p->window > WINDOW_MOST) {
@@ -335,9 +354,9 @@ void pace_sent(struct session *from, const struct session *link, size_t bytes) {
 void pace_heard(struct peer *peer, const struct msg_pace *m) {
   struct node *n = peer->node;
   struct clients_entry *e = clients_of_session(&n->sessions.clients, m->connection);
-  struct session *from = e ? e->user : NULL, *link = peer->link;
+  struct session *from = e ? e->user : NULL, *link = peer_path(peer);
   bool known = from && link && from->state == SESSION_IN && link->state == SESSION_IN;
-  struct flow_paced *p = !known ? NULL : m->ms ? hear(from, link) : heard_of(from, link);
+  struct flow_paced *p = !known ? NULL : m->ms ? hear(from, peer, link) : heard_of(from, peer);
   n->flow.paced.heard++;
   if (p && !m->ms) {
     go_on(p, m->room);
@@ -417,6 +436,18 @@ void pace_session_end(struct session *s) {
   if (s->paces) link_ends(s);
 }
 
+void pace_peer_gone(struct peer *peer) {
+  struct node *n = peer->node;
+  list_for_safe(it, &n->flow.pacing.all) {
+    struct flow_pacing *p = container_of(it, struct flow_pacing, all);
+    if (p->peer == peer) forget(p);
+  }
+  list_for_safe(it, &n->flow.paced.all) {
+    struct flow_paced *p = container_of(it, struct flow_paced, all);
+    if (p->peer == peer) lapse(p);
+  }
+}
+
 void pace_init(struct node *n) {
   list_init(&n->flow.paced.all);
   list_init(&n->flow.pacing.all);
@@ -438,8 +469,8 @@ static const char *said_check(const struct flow *f) {
   CHECK(list_has(&f->pacing.all, f->pacing.tab.count), "pace: those that wait elsewhere are not as many as counted");
   list_for(it, &f->pacing.all) {
     const struct flow_pacing *p = container_of(it, const struct flow_pacing, all);
-    CHECK(htab_has(&f->pacing.tab, &p->h, p->key, sizeof p->key), "pace: one that waits elsewhere is not found");
-    CHECK(p->key[0] == p->link->serial && p->link->paces && !p->link->ended, "pace: one waits at a link that has ended");
+    CHECK(htab_has(&f->pacing.tab, &p->h, &p->peer, sizeof(struct key)), "pace: one that waits elsewhere is not found");
+    CHECK(p->link->paces && !p->link->ended, "pace: one waits at a link that has ended");
     CHECK(p->reader->at.s->reader == p->reader, "pace: one waits for nobody");
   }
   list_for(it, &f->pacing.readers) {
@@ -459,7 +490,7 @@ const char *pace_check(const struct node *n) {
   list_for(it, &f->paced.all) {
     const struct flow_paced *p = container_of(it, const struct flow_paced, all);
     CHECK(p->at.far && p->at.s->paces && !p->at.s->ended, "pace: a publisher waits for a link that has ended");
-    CHECK(heard_of(p->from, p->at.s) == p, "pace: a publisher does not know that it is to wait");
+    CHECK(heard_of(p->from, p->peer) == p, "pace: a publisher does not know that it is to wait");
     CHECK(list_holds(&p->at.holders) && list_count(&p->at.holders) <= 1, "pace: more wait than publish");
   }
   list_for(it, &n->sessions.all) for (const struct flow_paced *p = container_of(it, const struct session, all)->paced; p;

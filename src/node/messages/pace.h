@@ -1,6 +1,6 @@
 /* Publishers that wait for readers at other nodes.
  *
- *   a message comes by a link --- a reader of it is full to the mark (session/room.h) ---> PACE: its connection is to wait
+ *   a message comes from a node --- a reader of it is full to the mark (session/room.h) ---> PACE: its connection is to wait
  *     here: its queue has become short, it does not keep up any more, or has ended ---> PACE: the connection may go on
  *     there: the publishes of that connection to this node wait (messages/hold.h), until it may go on or 1 s has passed
  *
@@ -19,20 +19,21 @@
 
 void pace_init(struct node *n);
 void pace_done(struct node *n); /* when all sessions have ended */
-/* A message has come by the link and is going to be delivered to these (deliver_match); NULL: to nobody. */
-void pace_publish(struct session *link, const struct msg_publish *m, struct topic_subscriber *hit);
+/* A message has come from the other node and is going to be delivered to these (deliver_match); NULL: to nobody. */
+void pace_publish(struct peer *peer, const struct msg_publish *m, struct topic_subscriber *hit);
 /* Another node says of one of our connections that it is to wait, or may go on. */
 void pace_heard(struct peer *p, const struct msg_pace *m);
-/* What was said last of this publisher over that link, if publishes of this kind are to wait for it now; else NULL. */
-struct flow_paced *pace_of(const struct session *from, const struct session *link, enum budget_kind kind);
-/* So many bytes of it go by that link: what may go on again does so step by step. */
-void pace_sent(struct session *from, const struct session *link, size_t bytes);
-/* Whether the readers there of what it publishes are not hungry, though the link's queue is empty. */
+/* What that node said last of this publisher, if publishes of this kind are to wait for it now; else NULL. */
+struct flow_paced *pace_of(const struct session *from, const struct peer *peer, enum budget_kind kind);
+/* So many bytes of it go there: what may go on again does so step by step. */
+void pace_sent(struct session *from, const struct peer *peer, size_t bytes);
+/* Whether readers that this link leads to, of what it publishes, are not hungry, though the link's queue is empty. */
 bool pace_is_full(const struct session *from, const struct session *link);
 void pace_tick(struct node *n); /* once a turn */
 nanotime pace_deadline(const struct node *n);
 /* Of a publisher, a reader, or a link; harmless when repeated. Before hold_session_end. */
 void pace_session_end(struct session *s);
+void pace_peer_gone(struct peer *p); /* its record is about to be freed */
 /* O(records). */
 const char *pace_check(const struct node *n);
 size_t pace_owned(const struct node *n);

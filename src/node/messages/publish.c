@@ -20,14 +20,14 @@
 
 /* ---- publish ---------------------------------------------------------------------------------------------------------------
  */
-int publish_local(struct node *n, struct session *link, const struct msg_publish *m, const struct principal *by,
+int publish_local(struct node *n, struct peer *from, const struct msg_publish *m, const struct principal *by,
                   uint64_t *ret_cut) {
   struct topic_subscriber *hit;
   struct msg_publish local = *m;
   if (name_is_sys(m->topic)) return MACULA_FORBIDDEN;
   local.retained_ms = local.connection = 0;
   int err = deliver_match(n, NULL, m->topic, &hit);
-  if (!err && link) pace_publish(link, m, hit);
+  if (!err && from) pace_publish(from, m, hit);
   return err || !hit ? err : deliver_begin(n, NULL, hit, &local, by, ret_cut);
 }
 

@@ -8,8 +8,8 @@ void publish_message(struct session *s, const struct msg_publish *m);
 void publish_subscribe(struct session *s, struct msg_subscribe m);
 void publish_unsubscribe(struct session *s, struct msg_subscribe m);
 /* Delivers what came from another node to this node's own subscribers, as deliver_match and deliver_begin
- * (messages/deliver.h). link: by which it came; NULL: another way. */
-int publish_local(struct node *n, struct session *link, const struct msg_publish *m, const struct principal *by,
+ * (messages/deliver.h). from: that node; NULL: it is this one's own. */
+int publish_local(struct node *n, struct peer *from, const struct msg_publish *m, const struct principal *by,
                   uint64_t *ret_cut);
 void publish_delivered(struct node *n, const struct delivery *d); /* the last subscriber has its copy: tells the publisher */
 /* Another node retained it, and says that `by` published it. */

@@ -209,8 +209,6 @@ static void fill(struct node *n) {
   if (!sp->outside) sp->full_said = false;
 }
 
-static struct session *path_of(const struct peer *p) { return p->link ? p->link : peer_is_up(p) ? p->via->link : NULL; }
-
 /* ---- silent nodes ----------------------------------------------------------------------------------------------------------
  *
  * A node that lives and leaves acknowledgements open, or never says anything of its interest, gets its copies and is not waited
@@ -219,7 +217,7 @@ static struct session *path_of(const struct peer *p) { return p->link ? p->link 
  * publishers ANSWER_TIME. */
 /* Whether what was sent on the path has arrived, or arrives. Where it does not, the node is not silent but out of reach. */
 static bool path_lives(const struct peer *p) {
-  const struct session *s = path_of(p);
+  const struct session *s = peer_path(p);
   return s && (!session_queued(s) || time_since(p->node->now, door_progress(&s->door, DOOR_ALL)) < ANSWER_TIME);
 }
 
@@ -264,7 +262,7 @@ static void speak_again(struct peer *p) {
  * no more calls are sent to it (door_silent), or there is none and membership suspects it. It may be dead or stand still: it
  * gets its copies, as far as there is room, and is not waited for. */
 static bool is_mute(const struct peer *p) {
-  const struct session *path = path_of(p);
+  const struct session *path = peer_path(p);
   if (path) return door_unheard(&path->door) >= MUTE;
   const struct member *m = p->member && !p->unreachable ? membership_find(p->node->mesh.membership, &p->id) : NULL;
   return m && m->state == MEMBER_SUSPECT;
@@ -291,7 +289,7 @@ static void find_silent(struct node *n) {
 static bool path_check(struct peer *p) {
   struct node *n = p->node;
   struct spread_peer *s = &p->spread;
-  const struct session *path = path_of(p);
+  const struct session *path = peer_path(p);
   uint64_t serial = path ? path->serial : 0;
   if (serial == s->path) return serial != 0;
   if (s->path) {
@@ -338,7 +336,7 @@ void spread_lost(struct peer *p) {
 }
 
 size_t spread_queued(const struct peer *p) {
-  const struct session *path = path_of(p);
+  const struct session *path = peer_path(p);
   return path ? session_queued(path) : SIZE_MAX;
 }
 
@@ -651,10 +649,10 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
   for (uint32_t i = 0; i < to->count; i++) {
     int e = send_with_groups(to->peers[i], &out, picks, &f);
     if (!e) sp->sent++;
-    if (!e && to->peers[i]->link) pace_sent(from, to->peers[i]->link, m->topic.n + m->payload.n);
+    if (!e) pace_sent(from, to->peers[i], m->topic.n + m->payload.n);
     if (e) sp->dropped++;
     if (e == MACULA_EFULL && to->peers[i]->link) loss_note(to->peers[i]->link);
-    if (number && i < to->sure && path_of(to->peers[i])) session_watch(path_of(to->peers[i]));
+    if (number && i < to->sure && peer_path(to->peers[i])) session_watch(peer_path(to->peers[i]));
     if (number && i < to->sure && (e = unsent(to->peers[i], e)) != 0) inflight_answer(&sp->inflight, number, to->nodes[i], e);
   }
   fanout_done(&f);
@@ -714,7 +712,7 @@ static void receive(struct peer *p, const struct msg_publish *given, struct prin
     m.has_ref = false;
     if (m.groups.count) err = groups_receive(n, &m, by);
     m.groups.count = 0;
-    int e = publish_local(n, p->link, &m, by, &partly.cut);
+    int e = publish_local(n, p, &m, by, &partly.cut);
     if (e) err = e;
   }
   if (!err) {

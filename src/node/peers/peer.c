@@ -16,6 +16,7 @@
 #include "wire/frame.h"
 
 #define HELD_A_PEER (256u << 10) /* bytes of frames that wait for its link */
+#define FARTHER 2u               /* a path through another node is so many times as long as our part of it, at a guess */
 #define LEAVE_TIME (2 * NS_SEC)  /* that a busy peer which is to give up its slot gets to finish */
 
 static bool eq(const struct hlink *h, const void *key, size_t len) {
@@ -310,6 +311,14 @@ int peer_want(struct peer *p, enum want want) {
 int peer_dial(struct peer *p) { return want_direct(p, WANT_UPKEEP); }
 
 bool peer_is_up(const struct peer *p) { return p->link || (p->via && p->via->link && seal_ready(p)); }
+
+struct session *peer_path(const struct peer *p) {
+  return p->link ? p->link : peer_is_up(p) ? p->via->link : NULL;
+}
+
+uint64_t peer_path_rtt(const struct peer *p, const struct session *path) {
+  return door_rtt(&path->door) * (path->peer == p ? 1 : FARTHER);
+}
 
 void peer_through(struct peer *p, struct peer *via) { set_via(p, via); }
 

@@ -61,6 +61,9 @@ bool peer_pool_full(struct node *n, const struct id *id);
 /* Frees the slot of an idle link, else that of a dial for upkeep, never that of a configured node. MACULA_MAX_PEERS_REACHED. */
 int peer_evict_idle(struct node *n);
 bool peer_is_up(const struct peer *p); /* it has a link, or keys for envelopes and a node with a link that they go by */
+struct session *peer_path(const struct peer *p); /* its link, or that which envelopes for it go by; NULL: it is not up */
+/* Round trip on that path, ns; of an envelope's a guess, as the farther half is not measured. */
+uint64_t peer_path_rtt(const struct peer *p, const struct session *path);
 void peer_through(struct peer *p, struct peer *via); /* it is reached through that node from now on; NULL: no more */
 void peer_agreed(struct peer *p);                    /* it has come up, as there are keys for envelopes now */
 int peer_dial(struct peer *p); /* peer_want for a link of its own, whether it is reached through another node or not */

@@ -17,7 +17,6 @@
 #include "wire/frame.h"
 
 #define MAX_HOPS 10
-#define ROOM 1024u /* bytes of an envelope beside its payload, at most */
 
 struct envelope {
   struct id destination, source, path[MAX_HOPS];
@@ -41,7 +40,7 @@ static int send_over(struct peer *hop, const struct envelope *e, uint8_t type, s
                             .payload = payload,
                             .path = {.count = e->path_len, .items = path},
                             .seal = e->seal}};
-  if (payload.n + ROOM > FRAME_MAX_PAYLOAD) return MACULA_PAYLOAD_TOO_LARGE;
+  if (payload.n + ROUTE_BESIDE > FRAME_MAX_PAYLOAD) return MACULA_PAYLOAD_TOO_LARGE;
   return hop->link ? session_send(hop->link, &m, false) : MACULA_NOT_CONNECTED;
 }
 

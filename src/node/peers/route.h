@@ -4,6 +4,8 @@
 
 #include "node/session/parcel.h"
 
+#define ROUTE_BESIDE 1024u /* bytes of an envelope beside its payload, at most */
+
 int route_send(struct peer *p, const struct msg *m);
 int route_frame(struct peer *p, const struct parcel *frame); /* an encoded one */
 int route_sealed(struct peer *p, uint8_t type, struct slice payload);
