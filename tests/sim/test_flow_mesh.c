@@ -100,6 +100,23 @@ static void test_alone(void **state) {
   flat_out(40 * NS_MS, 1 << 20);
 }
 
+/* A path that loses keeps the link's congestion window small. Its queue is soon empty each time, and a publisher that waits for
+ * it goes on then. */
+static void test_small_window(void **state) {
+  struct flow_mesh f;
+  (void)state;
+  start(&f, 2, NULL, 100 * NS_US);
+  struct rig_client *p = client(&f, 0), *a = reader(&f, 1, "t");
+  mesh_settle(&f.mesh);
+  sim_net_set_link(f.mesh.rig[0].net, &(struct sim_link){.delay = 100 * NS_US, .loss = 0.05});
+  flood(&f, p, "t", COUNT);
+  nanotime took = until(&f, a, MSG_PUBLISH, COUNT, 100 * NS_SEC);
+  printf("a small window: %.2f s, held %llu\n", (double)took / 1e9, (unsigned long long)sum(&f, "publishers_held_total"));
+  assert_true(sum(&f, "publishers_held_total") > 10);
+  assert_in_range(took, 1, 20 * NS_SEC);
+  mesh_stop(&f.mesh);
+}
+
 /* ---- beside others
  * -----------------------------------------------------------------------------------------------------------
  */
@@ -213,8 +230,12 @@ static void test_ends(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cut_everywhere), cmocka_unit_test(test_flat_out),
-                                     cmocka_unit_test(test_alone),          cmocka_unit_test(test_beside),
-                                     cmocka_unit_test(test_liar),           cmocka_unit_test(test_ends)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cut_everywhere),
+                                     cmocka_unit_test(test_flat_out),
+                                     cmocka_unit_test(test_alone),
+                                     cmocka_unit_test(test_small_window),
+                                     cmocka_unit_test(test_beside),
+                                     cmocka_unit_test(test_liar),
+                                     cmocka_unit_test(test_ends)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -277,7 +277,7 @@ static bool may_go(struct flow_held *h) {
   if (to->state != SESSION_IN || h->s->state != SESSION_IN) return true;
   enum room room = room_at(h->awaited, h->need);
   bool long_ago = time_since(to->node->now, h->since) >= NS_SEC;
-  if (room == ROOM_YES && (long_ago || room_at(h->awaited, h->need + room_step(to)) == ROOM_YES)) return true;
+  if (room == ROOM_YES && (long_ago || room_at(h->awaited, h->need + room_more(to)) == ROOM_YES)) return true;
   if (room != ROOM_NONE) return may_wait(h) <= 0 && is_starving(h, h->since, HUNGRY);
   return h->kind != BUDGET_KIND_QOS1 || !room_moves(to) || is_starving(h, h->since, SOON);
 }

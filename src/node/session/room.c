@@ -125,6 +125,7 @@ enum room room_for(struct session *s, size_t len) {
 #define EARLIEST 8u              /* and from so much on at the earliest */
 #define WINDOWS_AHEAD 2u         /* of congestion control: no more is to wait at a link, */
 #define LEAST_AHEAD (128u << 10) /* or so many bytes */
+#define MORE_PART 4u             /* so much of that is to be free when one that waits is asked again */
 #define POOL_PART 8u             /* when so much of the pool is left, any queue is too long */
 
 /* Bytes that its queue may hold now, if it keeps up. */
@@ -157,9 +158,20 @@ size_t room_to_mark(const struct session *s, uint64_t rtt, bool empty) {
   return queued < mark ? mark - queued : 0;
 }
 
+/* Bytes that may wait at a link. */
+static size_t most_ahead(const struct session *link) {
+  size_t allowed = door_allowed(&link->door) * WINDOWS_AHEAD;
+  return allowed > LEAST_AHEAD ? allowed : LEAST_AHEAD;
+}
+
 bool room_is_ahead(struct session *s, size_t len) {
-  size_t queued = session_queued(s), allowed = door_allowed(&s->door) * WINDOWS_AHEAD;
-  return s->peer && queued + len > (allowed > LEAST_AHEAD ? allowed : LEAST_AHEAD) && room_keeps_up(s);
+  size_t queued = s->peer ? session_queued(s) : 0;
+  return queued && queued + len > most_ahead(s) && room_keeps_up(s);
+}
+
+size_t room_more(const struct session *s) {
+  size_t step = room_step(s), most = s->peer ? most_ahead(s) / MORE_PART : step;
+  return step < most ? step : most;
 }
 
 enum room room_ask(struct session *s, size_t len) {

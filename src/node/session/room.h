@@ -34,6 +34,9 @@ bool room_was_empty(struct session *s);
 /* To be called before something is queued for it. queued: session_queued. */
 void room_note(struct session *s, size_t queued);
 size_t room_step(const struct session *s); /* bytes that are worth waiting for */
+/* Room that is to be there beside what one that waits needs, as asking it anew has its cost; never more than an empty queue
+ * has. */
+size_t room_more(const struct session *s);
 bool room_keeps_up(struct session *s);
 /* Whether it has acknowledged anything within 5 s, or has nothing to acknowledge. */
 bool room_moves(const struct session *s);
