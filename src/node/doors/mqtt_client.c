@@ -112,7 +112,8 @@ static void close_door(struct door *d, int err, const char *text, nanotime deadl
   if (!c) return;
   c->closed = true;
   c->err = err;
-  snprintf(c->why, sizeof c->why, "%s", text ? text : "");
+  mem_free(mqtt_mem(c->n), c->why);
+  c->why = text ? mem_dup(mqtt_mem(c->n), text, strnlen(text, MQTT_WHY_KEPT)) : NULL;
   mqtt_dirty(c);
 }
 static void owner(struct door *d, void *session) { of(d)->s = session; }
@@ -306,7 +307,9 @@ void mqtt_client_free(struct mqtt_client *c) {
     shbuf_unref(w->frame);
     mem_free(mem, w);
   }
-  for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++) mem_free(mem, c->later[i].why);
+  for (unsigned i = 0; c->later && i < MQTT_RECEIVE_MAX; i++) mem_free(mem, c->later[i].why);
+  mem_free(mem, c->later);
+  mem_free(mem, c->why);
   forget_password(c);
   if (c->link) c->link->client = NULL;
   list_offline(c, false);
@@ -351,7 +354,7 @@ static void adopt(struct mqtt_client *c, struct mqtt_client *old) {
   if (old->s) session_drained(old->s);
   if (old->s && c->s) session_goes_on(old->s, c->s);
   if (old->closed) end_session(old); /* else its subscriptions would count beside those that are made below */
-  for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++) {
+  for (unsigned i = 0; old->later && i < MQTT_RECEIVE_MAX; i++) {
     uint64_t ref = old->later[i].ref;
     if (ref && c->ms)
       mqtt_publish_done(c->ms, ref, (uint8_t)mqtt_reason_of(MACULA_ECLOSED), "the connection ended before it was acknowledged",
@@ -445,7 +448,7 @@ void mqtt_client_offline(struct mqtt_client *c) {
 /* The node has ended its session, or refused it. */
 static void over(struct mqtt_client *c) {
   struct node *n = c->n;
-  char why[sizeof c->why + 64];
+  char why[MQTT_WHY_KEPT + 65];
   const char *name = c->err ? macula_err_name(c->err) : "";
   enum mqtt_reason reason = !c->err                                       ? MQTT_ADMINISTRATIVE
                             : c->err == MACULA_MAX_CLIENTS_REACHED        ? MQTT_QUOTA
@@ -454,7 +457,7 @@ static void over(struct mqtt_client *c) {
                             : c->err == MACULA_RATE_LIMITED               ? MQTT_BUSY
                             : c->err == MACULA_NOT_AUTHORIZED && *c->user ? MQTT_BAD_USER
                                                                           : mqtt_reason_of(c->err);
-  snprintf(why, sizeof why, "%s%s%s", name, *name && *c->why ? ": " : "", c->why);
+  snprintf(why, sizeof why, "%s%s%s", name, *name && c->why && *c->why ? ": " : "", c->why ? c->why : "");
   if (c->link && c->link->client == c && !c->ms) {
     mqtt_refuse(c->link->conn, reason, why, n->now);
     c->link->client = NULL;
@@ -507,7 +510,7 @@ static bool say_goodbye(struct mqtt_client *c) {
 }
 
 static void tell_later(struct mqtt_client *c) {
-  for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++) {
+  for (unsigned i = 0; c->later && i < MQTT_RECEIVE_MAX; i++) {
     struct mqtt_later done = c->later[i];
     if (!done.ref || !done.answered) continue;
     c->later[i] = (struct mqtt_later){0};

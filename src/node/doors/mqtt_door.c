@@ -105,6 +105,10 @@ static enum mqtt_verdict on_publish(void *conn, const struct mqtt_arrival *a, st
     ret->reason = (uint8_t)mqtt_reason_of(err);
     return MQTT_REFUSED;
   }
+  if (a->ref && !c->later && !(c->later = mem_calloc(mqtt_mem(c->n), MQTT_RECEIVE_MAX, sizeof *c->later))) {
+    *ret = (struct mqtt_answer){.reason = MQTT_QUOTA, .why = "there is no memory for messages that are not answered"};
+    return MQTT_REFUSED;
+  }
   struct msg m = {.type = MSG_PUBLISH,
                   .publish = {.topic = a->name,
                               .payload = a->payload,
@@ -122,7 +126,7 @@ static enum mqtt_verdict on_publish(void *conn, const struct mqtt_arrival *a, st
   if (err || c->now.answered) {
     if (!err) err = c->now.err;
     ret->reason = (uint8_t)mqtt_reason_of(err);
-    ret->why = c->now.answered && *c->now.why ? c->now.why : macula_err_text(err);
+    ret->why = c->now.answered && *c->n->mqtt->now_why ? c->n->mqtt->now_why : macula_err_text(err);
     return err ? MQTT_REFUSED : MQTT_ACCEPTED;
   }
   if (!a->ref) return MQTT_ACCEPTED;

@@ -197,10 +197,10 @@ static void take_ack(struct mqtt_client *c, const struct msg_ack *a) {
   if (c->now.ref == a->ref) {
     c->now.answered = true;
     c->now.err = err;
-    memcpy(c->now.why, why, sizeof why);
+    memcpy(c->n->mqtt->now_why, why, sizeof why);
     return;
   }
-  for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++) {
+  for (unsigned i = 0; c->later && i < MQTT_RECEIVE_MAX; i++) {
     struct mqtt_later *l = &c->later[i];
     if (l->ref != a->ref || l->answered) continue;
     l->answered = true;

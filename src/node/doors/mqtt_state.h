@@ -86,7 +86,7 @@ struct mqtt_client {
   int shed_err;
   bool closed; /* by the node: */
   int err;
-  char why[MQTT_WHY_KEPT + 1];
+  char *why;                      /* NULL: nothing was said, or no memory */
   char name[NAME_KEPT + 1];       /* client id */
   char user[ACCESS_MAX_NAME + 1]; /* as it says; empty: it names none */
   uint8_t *password;              /* until it is judged; NULL: none */
@@ -98,15 +98,14 @@ struct mqtt_client {
   struct mqtt_sys_client sys;
   struct list waiting;
   size_t waiting_bytes;
-  struct mqtt_later later[MQTT_RECEIVE_MAX];
+  struct mqtt_later *later; /* [MQTT_RECEIVE_MAX]; NULL: it has published nothing with QoS 1 or 2 yet */
   struct mqtt_request request;
   uint64_t next_ref;
   struct {        /* the PUBLISH that is being handed over */
     uint64_t ref; /* 0: none */
     bool answered;
     int err;
-    char why[MQTT_WHY_KEPT + 1];
-  } now;
+  } now;          /* and mqtt_rooms.now_why */
   int64_t window; /* bytes that the node still takes */
   uint64_t written, acked;
   nanotime progress;
@@ -147,6 +146,7 @@ struct mqtt_rooms {
   uint16_t last_topic_len;
   char last_topic[NAME_MAX_LEN]; /* with its native name */
   uint64_t last_serial, last_claim;
+  char now_why[MQTT_WHY_KEPT + 1]; /* of the PUBLISH that is being handed over: the answer's text */
   nanotime sweep_at;
   uint32_t client_count, link_count;
   uint64_t refused, unnamed, lost;   /* connections; topics that MQTT cannot say; messages that a full queue lost */
