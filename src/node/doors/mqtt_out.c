@@ -186,10 +186,11 @@ void mqtt_flush_waiting(struct mqtt_client *c) {
  */
 static void take_ack(struct mqtt_client *c, const struct msg_ack *a) {
   int err = a->code.n ? err_from_name((const char *)a->code.p, a->code.n) : 0;
-  char why[MQTT_WHY_KEPT + 1];
+  char why[MQTT_WHY_KEPT + 1] = "";
   if (a->code.n && !err) err = MACULA_EINVAL;
-  snprintf(why, sizeof why, "%.*s%s%.*s", (int)a->code.n, (const char *)a->code.p, a->message.n ? ": " : "", (int)a->message.n,
-           (const char *)a->message.p);
+  if (a->code.n || a->message.n) /* by far the most say nothing */
+    snprintf(why, sizeof why, "%.*s%s%.*s", (int)a->code.n, (const char *)a->code.p, a->message.n ? ": " : "",
+             (int)a->message.n, (const char *)a->message.p);
   if (a->ref & MQTT_OWN_REF) {
     mqtt_request_answered(c, a->ref, err, slice_str(why));
     return;
