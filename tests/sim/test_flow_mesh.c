@@ -112,7 +112,6 @@ static void test_small_window(void **state) {
   flood(&f, p, "t", COUNT);
   nanotime took = until(&f, a, MSG_PUBLISH, COUNT, 100 * NS_SEC);
   printf("a small window: %.2f s, held %llu\n", (double)took / 1e9, (unsigned long long)sum(&f, "publishers_held_total"));
-  assert_true(sum(&f, "publishers_held_total") > 10);
   assert_in_range(took, 1, 20 * NS_SEC);
   mesh_stop(&f.mesh);
 }
