@@ -29,8 +29,8 @@ static const struct config_row rows[OPTION_COUNT] = {
 #define MAX_SUGGEST 64
 #define MAX_NESTING 8 /* a list in a mapping is 2 */
 
-/* In the file a list, elsewhere with commas. */
-static bool is_list(enum config_type t) { return t == IDS || t == SEEDS || t == HOSTS || t == ORIGINS; }
+/* In the file a list or a text with commas, elsewhere with commas. */
+static bool is_list(enum config_type t) { return t == ADDRS || t == IDS || t == SEEDS || t == HOSTS || t == ORIGINS; }
 
 /* ---- names ----------------------------------------------------------------------------------------------------------------
  */
@@ -98,7 +98,7 @@ static int set_text(struct config *c, int o, const char *text, enum config_sourc
   struct config_value *v = &c->values[o];
   if (v->source > source) return 0;
   char *copy;
-  bool more = v->text && v->source == source && source == CONFIG_FLAG && (is_list(rows[o].type) || rows[o].type == ADDRS);
+  bool more = v->text && v->source == source && source == CONFIG_FLAG && is_list(rows[o].type);
   if (asprintf(&copy, "%s%s%s", more ? v->text : "", more ? "," : "", text) < 0) return MACULA_ENOMEM;
   free(v->text);
   *v = (struct config_value){.text = copy, .source = source, .line = line};
@@ -115,6 +115,10 @@ struct file_value { /* what libcyaml fills in for one option: a text, or a list'
 struct file_values {
   struct file_value at[OPTION_COUNT];
 };
+struct file_place { /* where an option stands */
+  unsigned line;    /* 0: nowhere */
+  bool is_sequence; /* its value */
+};
 struct file_log { /* libcyaml's first complaint, and the innermost field that it names */
   char what[160], field[MAX_SUGGEST];
 };
@@ -127,17 +131,16 @@ static void file_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args
   line[strcspn(line, "\n")] = 0;
   if (!l->what[0])
     snprintf(l->what, sizeof l->what, "%.150s",
-             strstr(line, "Expecting STRING")     ? "one value is expected here, not a list or a mapping"
-             : strstr(line, "Expecting SEQUENCE") ? "a list is expected here, as [a, b]"
-             : strncmp(line, "Load: ", 6)         ? line
-                                                  : line + 6);
+             strstr(line, "Expecting STRING") ? "one value is expected here, not a list or a mapping"
+             : strncmp(line, "Load: ", 6)     ? line
+                                              : line + 6);
   else if (!l->field[0] && (quote = strstr(line, "mapping field '")))
     snprintf(l->field, sizeof l->field, "%.*s", (int)strcspn(quote + 15, "'"), quote + 15);
 }
 
 /* libcyaml tells the line of the value before a wrong one, so the lines and the keys are checked on libyaml's document first.
  */
-static int file_lines(const struct config *c, const char *data, size_t len, unsigned *ret_lines, char *ret_why) {
+static int file_places(const struct config *c, const char *data, size_t len, struct file_place *ret_places, char *ret_why) {
   yaml_parser_t parser;
   yaml_document_t doc;
   int err = 0;
@@ -155,7 +158,7 @@ static int file_lines(const struct config *c, const char *data, size_t len, unsi
     err = MACULA_EINVAL;
   }
   for (yaml_node_pair_t *p = root && !err ? root->data.mapping.pairs.start : NULL; p && p < root->data.mapping.pairs.top; p++) {
-    yaml_node_t *k = yaml_document_get_node(&doc, p->key);
+    yaml_node_t *k = yaml_document_get_node(&doc, p->key), *value = yaml_document_get_node(&doc, p->value);
     const char *key = k->type == YAML_SCALAR_NODE ? (const char *)k->data.scalar.value : "";
     unsigned line = (unsigned)k->start_mark.line + 1;
     int o = find_option(key);
@@ -166,10 +169,10 @@ static int file_lines(const struct config *c, const char *data, size_t len, unsi
       snprintf(ret_why, CONFIG_WHY_LEN, "%.250s:%u: unknown key '%.64s'; %s%s%s", c->file, line, key,
                near < 0 ? "'maculad --help' lists them" : "did you mean '", near < 0 ? "" : rows[near].key,
                near < 0 ? "" : "'?");
-    } else if (ret_lines[o]) {
-      snprintf(ret_why, CONFIG_WHY_LEN, "%.300s:%u: %s: stands in line %u already", c->file, line, key, ret_lines[o]);
+    } else if (ret_places[o].line) {
+      snprintf(ret_why, CONFIG_WHY_LEN, "%.300s:%u: %s: stands in line %u already", c->file, line, key, ret_places[o].line);
     } else {
-      ret_lines[o] = line;
+      ret_places[o] = (struct file_place){line, value && value->type == YAML_SEQUENCE_NODE};
       continue;
     }
     err = MACULA_EINVAL;
@@ -180,7 +183,7 @@ static int file_lines(const struct config *c, const char *data, size_t len, unsi
   return err;
 }
 
-static int file_take(struct config *c, const struct file_values *v, const unsigned *lines) {
+static int file_take(struct config *c, const struct file_values *v, const struct file_place *places) {
   for (int o = 0; o < OPTION_COUNT; o++) {
     const struct file_value *f = &v->at[o];
     char *joined = NULL;
@@ -191,21 +194,21 @@ static int file_take(struct config *c, const struct file_values *v, const unsign
       free(joined);
       joined = err ? NULL : more;
     }
-    if (!err && (joined || f->text)) err = set_text(c, o, joined ? joined : f->text, CONFIG_FILE, lines[o]);
+    if (!err && (joined || f->text)) err = set_text(c, o, joined ? joined : f->text, CONFIG_FILE, places[o].line);
     free(joined);
     if (err) return err;
   }
   return 0;
 }
 
-static int load_file(struct config *c, char *ret_why) {
+static void file_fields(const struct file_place *places, cyaml_schema_field_t ret_fields[OPTION_COUNT + 1]) {
   static const cyaml_schema_value_t item = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, 4096)};
-  cyaml_schema_field_t fields[OPTION_COUNT + 1] = {0};
+  cyaml_schema_field_t *fields = ret_fields;
   for (int o = 0; o < OPTION_COUNT; o++) {
     uint32_t at = (uint32_t)(offsetof(struct file_values, at) + sizeof(struct file_value) * (size_t)o);
     fields[o].key = rows[o].key;
     fields[o].value.flags = (enum cyaml_flag)(CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER);
-    if (is_list(rows[o].type)) {
+    if (is_list(rows[o].type) && places[o].is_sequence) {
       fields[o].data_offset = at + (uint32_t)offsetof(struct file_value, items);
       fields[o].count_offset = at + (uint32_t)offsetof(struct file_value, count);
       fields[o].count_size = sizeof(uint32_t);
@@ -220,29 +223,34 @@ static int load_file(struct config *c, char *ret_why) {
       fields[o].value.string.max = 4096;
     }
   }
+}
+
+static int load_file(struct config *c, char *ret_why) {
+  cyaml_schema_field_t fields[OPTION_COUNT + 1] = {0};
   cyaml_schema_value_t top = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct file_values, fields)};
   struct file_log log = {0};
   cyaml_config_t options = {
       .log_fn = file_log, .log_ctx = &log, .mem_fn = cyaml_mem, .log_level = CYAML_LOG_ERROR, .flags = CYAML_CFG_NO_ALIAS};
   char *data, why[256];
   size_t len;
-  unsigned lines[OPTION_COUNT] = {0};
+  struct file_place places[OPTION_COUNT] = {0};
   struct file_values *values = NULL;
 
   _Static_assert(CONFIG_WHY_LEN >= YAML_WHY_LEN, "a text fits");
   int err = io_file_read(c->file, MAX_FILE, &data, &len, why);
   if (err) return snprintf(ret_why, CONFIG_WHY_LEN, "%.255s", why), err;
   err = yaml_check_shape(c->file, slice_of(data, len), MAX_NESTING, ret_why);
-  if (!err) err = file_lines(c, data, len, lines, ret_why);
+  if (!err) err = file_places(c, data, len, places, ret_why);
   if (!err && len) {
+    file_fields(places, fields);
     cyaml_err_t e = cyaml_load_data((const uint8_t *)data, len, &options, &top, (cyaml_data_t **)&values, NULL);
     int o = log.field[0] ? find_option(log.field) : -1;
     if (e != CYAML_OK) {
-      snprintf(ret_why, CONFIG_WHY_LEN, "%.200s:%u: %s: %s", c->file, o < 0 ? 1 : lines[o], o < 0 ? "file" : rows[o].key,
+      snprintf(ret_why, CONFIG_WHY_LEN, "%.200s:%u: %s: %s", c->file, o < 0 ? 1 : places[o].line, o < 0 ? "file" : rows[o].key,
                log.what[0] && strcmp(log.what, "Backtrace:") != 0 ? log.what : cyaml_strerror(e));
       err = e == CYAML_ERR_OOM ? MACULA_ENOMEM : MACULA_EINVAL;
     } else if (values) {
-      err = file_take(c, values, lines);
+      err = file_take(c, values, places);
       cyaml_free(&options, &top, values, 0);
     }
   }

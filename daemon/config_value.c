@@ -11,11 +11,20 @@
 
 const char *const config_level_names[4] = {"error", "warn", "info", "debug"};
 
+/* Large and small letters count as the same. The first of equal factors is printed, unless it is only read. */
 struct unit {
   const char *name;
   uint64_t factor;
+  bool only_read;
 };
-static const struct unit durations[] = {{"ms", NS_MS}, {"s", NS_SEC}, {"m", 60 * NS_SEC}, {"h", 3600 * NS_SEC}, {NULL, 0}};
+static const struct unit durations[] = {{"ms", NS_MS},
+                                        {"s", NS_SEC},
+                                        {"m", 60 * NS_SEC},
+                                        {"h", 3600 * NS_SEC},
+                                        {"", NS_SEC, true},
+                                        {"min", 60 * NS_SEC, true},
+                                        {"d", 24 * 3600 * NS_SEC, true},
+                                        {NULL, 0}};
 static const struct unit sizes[] = {{"GiB", UINT64_C(1) << 30},
                                     {"MiB", 1 << 20},
                                     {"KiB", 1 << 10},
@@ -24,6 +33,9 @@ static const struct unit sizes[] = {{"GiB", UINT64_C(1) << 30},
                                     {"kB", 1000},
                                     {"B", 1},
                                     {"", 1},
+                                    {"G", UINT64_C(1) << 30, true},
+                                    {"M", 1 << 20, true},
+                                    {"K", 1 << 10, true},
                                     {NULL, 0}};
 static const struct unit counts[] = {{"", 1}, {NULL, 0}};
 
@@ -35,7 +47,7 @@ static int parse_number(const char *text, const struct unit *units, uint64_t *re
   if (errno) return MACULA_EINVAL;
   while (*end == ' ') end++;
   for (; units->name; units++) {
-    if (strcmp(end, units->name) != 0) continue;
+    if (strcasecmp(end, units->name) != 0) continue;
     if (n > UINT64_MAX / units->factor) return MACULA_EINVAL;
     *ret = n * units->factor;
     return 0;
@@ -46,7 +58,7 @@ static int parse_number(const char *text, const struct unit *units, uint64_t *re
 void config_print_number(uint64_t n, enum config_type type, char ret[32]) {
   const struct unit *best = NULL;
   for (const struct unit *u = type == DURATION ? durations : type == COUNT ? counts : sizes; u->name; u++)
-    if (n % u->factor == 0 && (!best || (n ? u->factor > best->factor : u->factor < best->factor))) best = u;
+    if (!u->only_read && n % u->factor == 0 && (!best || (n ? u->factor > best->factor : u->factor < best->factor))) best = u;
   snprintf(ret, 32, "%llu%s", (unsigned long long)(n / best->factor), best->factor == 1 ? "" : best->name);
 }
 
@@ -57,9 +69,9 @@ static int parse_ranged(const struct config_row *r, const char *text, uint64_t *
   config_print_number(r->least, r->type, least);
   config_print_number(r->most, r->type, most);
   snprintf(why, CONFIG_WHY_LEN, "'%.100s' is not a %s from %s to %s", text,
-           r->type == DURATION ? "duration (500ms, 30s, 2m, 1h)"
+           r->type == DURATION ? "duration (500ms, 30, 30s, 2m, 1h)"
            : r->type == COUNT  ? "number"
-                               : "size (65536, 64KiB, 512MiB, 2GiB)",
+                               : "size (65536, 64KiB, 512M, 2GiB)",
            least, most);
   return MACULA_EINVAL;
 }
@@ -98,12 +110,26 @@ static const char *numeric(const char *item, char *ret, size_t cap) {
   return ret;
 }
 
+/* An address but for its port, which is a number. */
+static bool has_bad_port(const char *text, char *ret_why) {
+  const char *colon = strrchr(text, ':');
+  char host[128];
+  struct addr a;
+  if (!colon || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1)) return false;
+  snprintf(host, sizeof host, "%.*s", (int)(colon - text), text);
+  if (addr_parse(host, 1, &a)) return false;
+  snprintf(ret_why, SERVER_WHY_LEN, "'%.100s': a port is 0 to 65535", text);
+  return true;
+}
+
 static int add_addr(const char *item, void *ctx) {
   struct item_list *list = ctx;
   struct config_addrs *a = list->to;
   char text[128];
   if (a->count == CONFIG_MAX_LISTEN || addr_bad_zone(item, list->why)) return MACULA_EINVAL;
-  int err = addr_parse(list->names ? numeric(item, text, sizeof text) : item, list->port, &a->at[a->count]);
+  const char *numbers = list->names ? numeric(item, text, sizeof text) : item;
+  int err = addr_parse(numbers, list->port, &a->at[a->count]);
+  if (err && has_bad_port(numbers, list->why)) return err;
   for (size_t i = 0; i < a->count && !err; i++)
     if (addr_port(&a->at[i]) && addr_eq(&a->at[i], &a->at[a->count])) {
       snprintf(list->why, sizeof list->why, "'%.100s' is given twice", item);
@@ -245,7 +271,9 @@ int config_parse_value(struct config *c, const struct config_row *r, const char 
   case HTTP: {
     struct config_http *h = to;
     h->off = !strcasecmp(text, "off");
-    if (!h->off && addr_bad_zone(text, list.why)) return snprintf(why, CONFIG_WHY_LEN, "%.500s", list.why), MACULA_EINVAL;
+    if (!h->off &&
+        (addr_bad_zone(text, list.why) || (addr_parse(text, (uint16_t)r->most, &h->at) && has_bad_port(text, list.why))))
+      return snprintf(why, CONFIG_WHY_LEN, "%.500s", list.why), MACULA_EINVAL;
     if (!h->off && addr_parse(text, (uint16_t)r->most, &h->at))
       return snprintf(why, CONFIG_WHY_LEN, "'%.100s' is neither off nor a numeric ADDR:PORT, as 127.0.0.1:8080", text),
              MACULA_EINVAL;

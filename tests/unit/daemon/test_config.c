@@ -177,11 +177,53 @@ static void test_addresses_of_mqtt(void **state) {
                  "http://HOST:PORT or https://HOST:PORT");
 }
 
+static void test_units(void **state) {
+  struct fixture *f = *state;
+  static const struct {
+    const char *yaml;
+    uint64_t wanted;
+  } durations[] = {{"idle_timeout: 30\n", 30},
+                   {"idle_timeout: 30s\n", 30},
+                   {"idle_timeout: 5m\n", 300},
+                   {"idle_timeout: 5min\n", 300},
+                   {"idle_timeout: 1d\n", 86400}},
+    sizes[] = {{"send_pool: 512M\n", 512 << 20},
+               {"send_pool: 512MiB\n", 512 << 20},
+               {"send_pool: 512mib\n", 512 << 20},
+               {"send_pool: 300MB\n", 300000000},
+               {"send_pool: 1g\n", 1 << 30}};
+  for (size_t i = 0; i < sizeof durations / sizeof durations[0]; i++) {
+    assert_int_equal(load(f, durations[i].yaml, NULL, NULL), 0);
+    assert_int_equal(f->c.node.idle_timeout, durations[i].wanted * NS_SEC);
+    config_done(&f->c);
+  }
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    assert_int_equal(load(f, sizes[i].yaml, NULL, NULL), 0);
+    assert_int_equal(f->c.node.limits.send_pool, sizes[i].wanted);
+    config_done(&f->c);
+  }
+}
+
+static void test_lists_are_texts_too(void **state) {
+  struct fixture *f = *state;
+  static const char *const listens[] = {"listen: '127.0.0.1:1000, [::1]:2000'\n", "listen: ['127.0.0.1:1000', '[::1]:2000']\n"};
+  static const char *const joins[] = {"join: '127.0.0.1:1000, 127.0.0.1:2000'\n",
+                                      "join:\n  - 127.0.0.1:1000\n  - 127.0.0.1:2000\n"};
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(load(f, listens[i], NULL, NULL), 0);
+    assert_int_equal(f->c.listen.count, 2);
+    config_done(&f->c);
+    assert_int_equal(load(f, joins[i], NULL, NULL), 0);
+    assert_int_equal(f->c.join.count, 2);
+    config_done(&f->c);
+  }
+}
+
 static void test_wrong_values_name_their_place(void **state) {
   struct fixture *f = *state;
   assert_refused(f, "realm: a\nmax_clients: many\n", NULL, NULL, ":2: max_clients: 'many' is not a number from 1 to 1000000");
   assert_refused(f, "max_clients: 0\n", NULL, NULL, ":1: max_clients:");
-  assert_refused(f, "idle_timeout: 30\n", NULL, NULL, "is not a duration (500ms, 30s, 2m, 1h) from 1s to 24h");
+  assert_refused(f, "idle_timeout: 30x\n", NULL, NULL, "is not a duration (500ms, 30, 30s, 2m, 1h) from 1s to 24h");
   assert_refused(f, "send_pool: 12 parsecs\n", NULL, NULL, "is not a size");
   assert_refused(f, "realm: a..b\n", NULL, NULL, ":1: realm: 'a..b' is not a realm: segment 2 of 3 is empty");
   assert_refused(f, "realm: a b\n", NULL, NULL, "the blank at byte 2");
@@ -190,7 +232,12 @@ static void test_wrong_values_name_their_place(void **state) {
   assert_refused(f, "listen: localhost:9443\n", NULL, NULL, "numeric ADDR:PORT");
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "a b", NULL}, "--join: 'a b' is no address: write host, host:port");
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "macula://12@a:1", NULL}, "'macula://12@a:1' is no address");
-  assert_refused(f, NULL, NULL, (const char *[]){"--join", "host:99999", NULL}, "--join:");
+  assert_refused(f, NULL, NULL, (const char *[]){"--join", "host:99999", NULL},
+                 "--join: 'host:99999' is no address: a port is");
+  assert_refused(f, NULL, NULL, (const char *[]){"--listen", "127.0.0.1:99999", NULL},
+                 "'127.0.0.1:99999': a port is 0 to 65535");
+  assert_refused(f, NULL, NULL, (const char *[]){"--mqtt", "[::1]:70000", NULL}, "'[::1]:70000': a port is 0 to 65535");
+  assert_refused(f, NULL, NULL, (const char *[]){"--http", "127.0.0.1:99999", NULL}, "'127.0.0.1:99999': a port is 0 to 65535");
   assert_refused(f, NULL, NULL, (const char *[]){"--join", "a,0.0.0.0:1", NULL}, "--join: 0.0.0.0:1 stands for all addresses");
   assert_refused(f, NULL, NULL, (const char *[]){"--advertise", "0.0.0.0:1", NULL},
                  "--advertise: 0.0.0.0:1 stands for all addresses");
@@ -220,7 +267,8 @@ static void test_not_yaml(void **state) {
   assert_refused(f, "realm: a\n\tname: x\n", NULL, NULL, ":2: not YAML");
   assert_refused(f, "- realm\n", NULL, NULL, ":1: 'key: value' lines are expected");
   assert_refused(f, "name: x\nrealm:\n  name: a\n", NULL, NULL, ":2: realm: one value is expected");
-  assert_refused(f, "name: x\nrealm_keys: abc\n", NULL, NULL, ":2: realm_keys: a list is expected");
+  assert_refused(f, "name: x\nrealm_keys: abc\n", NULL, NULL, ":2: realm_keys: needs at most");
+  assert_refused(f, "name: x\nrealm_keys: {a: b}\n", NULL, NULL, ":2: realm_keys: one value is expected");
   assert_refused(f, "realm: a\nrealm: b\n", NULL, NULL, ":2: realm: stands in line 1 already");
   assert_refused(f, "realm: &x a\nname: *x\n", NULL, NULL, "anchor");
   assert_refused(f, NULL, NULL, (const char *[]){"-c", "/nowhere/at/all.yaml", NULL}, "/nowhere/at/all.yaml");
@@ -378,6 +426,8 @@ int main(void) {
       CASE(test_every_value_kind),
       CASE(test_unknown_key_names_line_and_nearest),
       CASE(test_addresses_of_mqtt),
+      CASE(test_units),
+      CASE(test_lists_are_texts_too),
       CASE(test_wrong_values_name_their_place),
       CASE(test_not_yaml),
       CASE(test_nested_deeply),
