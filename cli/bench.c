@@ -75,7 +75,10 @@ int bench_wait(struct bench *b, uint64_t until) {
   pthread_mutex_lock(&b->cli->lock);
   int err = b->err;
   pthread_mutex_unlock(&b->cli->lock);
-  if (e == CLI_SIGNALLED) return cli_interrupted();
+  if (e == CLI_SIGNALLED && b->stop && !b->interrupted)
+    atomic_store(b->stop, b->interrupted = true); /* a second signal ends at once */
+  else if (e == CLI_SIGNALLED)
+    return cli_interrupted();
   if (e == CLI_UNREAD) return cli_unread();
   if (!err) return -1;
   int code = cli_failed(err, NULL, b->text);
@@ -107,7 +110,7 @@ int bench_prepare(struct bench *b) {
   int code = cli_connect(cli, true);
   if (code) return code;
   macula_node_id(cli->link.client, id);
-  const char *server = cli->server ? cli->server : getenv("MACULA_SERVER");
+  const char *server = cli->server;
   if (!server || !server[0]) server = "127.0.0.1:9443";
   const char *at = strncmp(server, "macula://", 9) == 0 ? strchr(server, '@') : NULL;
   snprintf(b->server, sizeof b->server, "macula://%s@%s", id,
@@ -180,17 +183,21 @@ int bench_print(struct bench *b, json_t *json) {
   json_t *v;
   char buf[32];
   if (isatty(2)) fputs("\r\033[K", stderr);
-  if (b->cli->json) return text_put_json(json) ? 0 : EXIT_FAILED;
+  if (b->interrupted) json_object_set_new(json, "interrupted", json_true());
+  if (b->interrupted) fputs("macula: interrupted: these are the figures of a part\n", stderr);
+  if (b->cli->json) return text_put_json(json) && !b->interrupted ? 0 : EXIT_FAILED;
   json_object_foreach(json, key, v) {
     if (json_is_integer(v))
       printf("%-22s %s\n", key, text_number((uint64_t)json_integer_value(v), buf));
+    else if (json_is_true(v))
+      printf("%-22s yes\n", key);
     else if (json_is_real(v))
       printf("%-22s %.*f\n", key, json_real_value(v) < 1000 ? 2 : 0, json_real_value(v));
     else
       printf("%-22s %s\n", key, json_string_value(v));
   }
   json_decref(json);
-  return 0;
+  return b->interrupted ? EXIT_FAILED : 0;
 }
 
 static int run(struct cli *cli, void *options_set) {
@@ -230,7 +237,8 @@ const struct command command_bench = {
     "  --duration T      end by time\n"
     "  --to ADDR         node of the subscribers, or of the provider: what is\n"
     "                    measured goes through a mesh\n\n"
-    "Example: macula bench rpc --outstanding 64\n",
+    "Interrupted, it prints what it has; the exit code is 1.\n\n"
+    "Example: macula bench rpc --outstanding 64 --duration 1s\n",
     options,
     sizeof(struct bench_options),
     1,

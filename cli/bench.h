@@ -2,6 +2,8 @@
 #ifndef CLI_BENCH_H
 #define CLI_BENCH_H
 
+#include <stdatomic.h>
+
 #include "cli.h"
 #include "histogram.h"
 
@@ -31,7 +33,9 @@ struct bench {
   int err;
   char text[512];
   bool ending;
-  long node_pid; /* 0: not found yet */
+  atomic_bool *stop; /* set when a signal asks to end while there is something to keep; NULL: there is not */
+  bool interrupted;  /* that was so: what is printed is of a part */
+  long node_pid;     /* 0: not found yet */
   struct histogram connect_times;
 };
 
@@ -46,11 +50,11 @@ double bench_node_cpu(struct bench *b); /* seconds; negative: the node is not on
 /* far: how many of them connect to o->to, from which on. */
 int bench_connect(struct bench *b, uint64_t count, uint64_t at_once, uint64_t far, uint64_t far_from);
 void bench_failed(struct bench *b, int err, const char *text); /* on any thread: the run ends with this */
-/* Sleeps until woken or `until`; an exit code if the run failed or was interrupted, else -1. */
+/* Sleeps until woken or `until`; an exit code if the run failed, or was interrupted with nothing to keep, else -1. */
 int bench_wait(struct bench *b, uint64_t until);
 void bench_progress(const char *what, uint64_t done, uint64_t total); /* on a terminal only */
 void bench_end(struct bench *b, int code);
-/* Prints: a JSON object is given as is, else one line a member. Takes json. */
+/* Prints, and returns the exit code: a JSON object is given as is, else one line a member. Takes json. */
 int bench_print(struct bench *b, json_t *json);
 void bench_add_cpu(json_t *json, const struct bench_node *before, const struct bench_node *after, double operations);
 void bench_add_latency(json_t *json, const struct histogram *h);

@@ -4,11 +4,12 @@
 #include <stdlib.h>
 
 static int hold(struct bench *b, uint64_t ms) {
-  for (uint64_t until = cli_now() + ms * CLI_MS; cli_now() < until;) {
-    int code = bench_wait(b, until);
-    if (code >= 0) return code;
-  }
-  return 0;
+  atomic_bool stop = false;
+  b->stop = &stop;
+  int code = -1;
+  for (uint64_t until = cli_now() + ms * CLI_MS; code < 0 && !stop && cli_now() < until;) code = bench_wait(b, until);
+  b->stop = NULL;
+  return code < 0 ? 0 : code;
 }
 
 int bench_connections(struct cli *cli, const struct bench_options *o, bool idle) {

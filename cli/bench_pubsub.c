@@ -189,6 +189,7 @@ static int measure(struct run *r, uint64_t *ret_ns) {
   uint64_t start = cli_now(), end = start, sent, received, lost, seen = 0, seen_at = start;
   uint64_t until = r->b.o->duration ? start + r->b.o->duration * CLI_MS : CLI_NEVER;
   int code = r->b.o->flat ? start_flat(r) : kick_all(r);
+  r->b.stop = &r->stop;
   while (!code) {
     uint64_t now = cli_now(), next = now + 200 * CLI_MS;
     if (now >= until) r->stop = true;

@@ -92,6 +92,7 @@ static int measure(struct run *r) {
   int ended = call_first(r);
   if (ended) return ended;
   uint64_t until = r->b.o->duration ? cli_now() + r->b.o->duration * CLI_MS : CLI_NEVER;
+  r->b.stop = &r->stop;
   while (!r->idle) {
     uint64_t now = cli_now(), next = now + 200 * CLI_MS;
     if (now >= until) r->stop = true;

@@ -7,19 +7,22 @@
 struct call_options {
   uint64_t timeout;
   const char *strategy;
-  bool idempotent, once;
+  bool idempotent, once, raw;
 };
 
 static const struct option_def options[] = {
     {"timeout", 't', OPTION_TIME, offsetof(struct call_options, timeout), 1},
-    {"strategy", 0, OPTION_TEXT, offsetof(struct call_options, strategy)},
+    {"strategy", 0, OPTION_TEXT, offsetof(struct call_options, strategy),
+     .values = "random first round_robin closest least_pending"},
     {"idempotent", 0, OPTION_FLAG, offsetof(struct call_options, idempotent)},
+    {"raw", 0, OPTION_FLAG, offsetof(struct call_options, raw)},
     {"once", 0, OPTION_FLAG, offsetof(struct call_options, once)},
     {0},
 };
 
 struct answer {
   struct cli *cli;
+  bool raw;
   bool ended; /* under the lock, as is what follows */
   int err;
   bool may_have_run;
@@ -79,29 +82,21 @@ static int wait_answer(struct cli *cli, struct answer *a) {
     }
     if (a->err) return failed(cli, a);
     text_put_payload(stdout, a->data, a->len);
-    putchar('\n');
+    if (!a->raw) putchar('\n');
     return fflush(stdout) ? cli_failed(MACULA_EIO, NULL, "standard output cannot be written") : 0;
   }
 }
 
-static int check_strategy(const char *strategy) {
-  static const char *const known[] = {"random", "first", "round_robin", "closest", "least_pending"};
-  for (size_t i = 0; strategy && i < sizeof known / sizeof known[0]; i++)
-    if (strcmp(strategy, known[i]) == 0) return 0;
-  return strategy ? cli_invalid(MACULA_EINVAL, "--strategy is random, first, round_robin, closest or least_pending") : 0;
-}
-
 static int run(struct cli *cli, void *options_set) {
   const struct call_options *o = options_set;
-  struct answer a = {.cli = cli};
+  struct answer a = {.cli = cli, .raw = o->raw};
   char *args;
   size_t len;
   int err = macula_check_procedure(cli->argv[0]), code;
   if (err) return cli_bad_name(err, cli->argv[0]);
   if (o->idempotent && o->once) return cli_invalid(MACULA_EINVAL, "--once and --idempotent say the contrary: give one of them");
-  if ((code = check_strategy(o->strategy)) || (code = text_read(cli->argc > 1 ? cli->argv[1] : NULL, "{}", &args, &len)))
-    return code;
-  code = text_check_json("the argument", args, len);
+  if ((code = text_read(cli->argc > 1 ? cli->argv[1] : NULL, "{}", &args, &len))) return code;
+  code = o->raw ? 0 : text_check_json("the argument", args, len);
   if (!code) code = cli_connect(cli, false);
   if (!code) {
     macula_call_options how = {MACULA_INIT(macula_call_options), .timeout_ms = o->timeout, .strategy = o->strategy,
@@ -121,8 +116,8 @@ const struct command command_call = {
     "call",
     "call PROC [JSON|-] [OPTION]...",
     "call a procedure, print its result",
-    "Calls PROC with JSON ({} if none is given; standard input for '-') and prints\n"
-    "the result.\n\n"
+    "Calls PROC with JSON and prints the result. For '-', and where none is given\n"
+    "and standard input is a pipe or a file, that is read instead; else it is {}.\n\n"
     "  --timeout T     of the whole call, such as 500ms or 10s (default 5s)\n"
     "  --strategy S    which provider: random, first, round_robin, closest,\n"
     "                  least_pending\n"
@@ -130,9 +125,11 @@ const struct command command_call = {
     "                  falls silent, is lost, or takes longer than its share of time\n"
     "  --once          it never runs twice, not even when its provider died just\n"
     "                  after it began\n\n"
+    "  --raw           any bytes instead of JSON, and the result without a newline\n\n"
     "The error says whether the handler may have run; with --json also as a line of\n"
     "JSON: {\"error\": {\"code\", \"message\", \"may_have_run\", \"attempts\"}}.\n\n"
-    "Example: macula call math.add '{\"a\":2,\"b\":3}'\n",
+    "Example: macula call math.add '{\"a\":2,\"b\":3}'\n"
+    "Example: echo '{\"a\":2,\"b\":3}' | macula call math.add\n",
     options,
     sizeof(struct call_options),
     1,

@@ -32,9 +32,10 @@ struct option_def {
   char letter;      /* 0: none */
   enum option_kind kind;
   size_t offset;
-  uint64_t min, max; /* of OPTION_NUMBER and OPTION_SIZE; max 0: no limit */
-  bool hidden;       /* not for people: not completed */
-  const char *words; /* first arguments of the command that it goes with, separated by blanks; NULL: any */
+  uint64_t min, max;  /* of OPTION_NUMBER and OPTION_SIZE; max 0: no limit */
+  bool hidden;        /* not for people: not completed */
+  const char *values; /* what it takes, separated by blanks; "file", "context": completed as such; NULL: anything */
+  const char *words;  /* first arguments of the command that it goes with, separated by blanks; NULL: any */
 };
 
 struct command {
@@ -45,9 +46,22 @@ struct command {
   int (*run)(struct cli *cli, void *options); /* returns the exit code, its error printed */
   const char *words;                          /* that may be its first argument, for completion; NULL: any */
   int wrong_usage;                            /* its exit code for that; 0: EXIT_USAGE */
+  bool is_local;                              /* it asks no node: neither variables nor a context count */
 };
-/* The program with these commands, up to NULL. begin: called before one does its work; NULL: nothing. */
-int cli_main(int argc, char **argv, const struct command *const *commands, void (*begin)(void));
+
+/* An option of the other program, for completion. */
+struct daemon_option {
+  const char *key; /* as in its file: with underscores; NULL: there are no more */
+  const char *arg; /* what it takes, as "open|FILE"; NULL: nothing */
+};
+/* The program: what its main function gives. */
+struct program {
+  const struct command *const *commands;            /* up to NULL */
+  void (*begin)(void);                              /* called before a command does its work */
+  size_t (*distance)(const char *a, const char *b); /* changes that make one name of the other; SIZE_MAX: too long to tell */
+  struct daemon_option (*daemon_option)(size_t i);
+};
+int cli_main(int argc, char **argv, const struct program *program);
 
 /* The first connection, as its callbacks saw it. */
 struct link {
@@ -61,13 +75,15 @@ struct link {
 };
 
 struct cli {
-  const struct command *const *commands; /* up to NULL */
-  void (*begin)(void);
+  const struct program *program;
   const char *server, *realm, *name, *identity_path, *token_file; /* name: NULL: "macula" */
-  const char *pass_file, *realm_key;
+  const char *pass_file, *realm_key, *ca_file;
+  const char *context;     /* of --context */
+  json_t *chosen;          /* the context that is used, with the texts that are taken from it; NULL: none */
   const macula_will *will; /* of the connection; NULL: none */
-  bool insecure, json, help, version;
+  bool insecure, json, help, version, watch;
   bool prints;             /* what it has to say is for standard output: without a reader it ends */
+  bool reads;              /* it waits for standard input */
   bool is_full;            /* standard output takes nothing now: cli_wait ends when it does (under the lock) */
   bool warned;             /* that nothing is remembered */
   const char *known_nodes; /* NULL: the library's own file */
@@ -93,6 +109,22 @@ int options_parse(struct cli *cli, int argc, char **argv, bool until_command, co
 /* Whether those that were given go with the command's first argument. Returns an exit code. */
 int options_belong(const struct cli *cli, const struct command *c);
 
+/* ---- near.c ---- */
+#define NEAR_LEN 96
+bool near_has(const char *words, const char *word); /* among words with blanks between them */
+/* The i-th candidate; false after the last. */
+typedef bool near_next(const void *ctx, size_t i, char ret[NEAR_LEN]);
+/* The candidate that is meant by `word`. False: none is near. */
+bool near_find(const struct cli *cli, const char *word, near_next *next, const void *ctx, char ret_near[NEAR_LEN]);
+near_next near_next_word; /* ctx: words with blanks between them */
+/* "a, b or c" of words with blanks between them, as far as there is room. */
+void near_put_list(const char *words, char *ret_text, size_t size);
+
+/* ---- context.c ---- */
+/* What no option gave is taken from MACULA_* variables, and what these do not give from the context in use. Returns an exit
+ * code, its error printed. */
+int context_apply(struct cli *cli);
+
 /* ---- common.c ---- */
 /* Prints `macula: CODE: text` on one line of stderr. */
 void cli_error(const char *code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -111,15 +143,17 @@ uint64_t cli_now(void); /* ns */
 int cli_load_identity(struct cli *cli, bool meets);
 /* From cli->token_file into cli->token. Returns an exit code, its error printed. */
 int cli_read_token(struct cli *cli);
-/* Makes the loop and the first connection; op asks for an operator's slot. Returns an exit code, its error printed. */
+/* Makes the loop and the first connection, unless there is one already; op asks for an operator's slot. Returns an exit code,
+ * its error printed. */
 int cli_connect(struct cli *cli, bool op);
 /* Says goodbye and ends all callbacks; what they used may be freed then. code: of the process if that hangs. */
 void cli_end(struct cli *cli, int code);
 macula_options cli_client_options(const struct cli *cli);
 
-enum cli_event { CLI_WOKEN, CLI_TIMED_OUT, CLI_SIGNALLED, CLI_UNREAD };
+enum cli_event { CLI_WOKEN, CLI_TIMED_OUT, CLI_SIGNALLED, CLI_UNREAD, CLI_READABLE };
 /* Sleeps until a callback has called cli_wake, a signal asks to end, the time (of cli_now) has come, standard output takes
- * something again after cli->is_full, or, if cli->prints, nobody reads standard output any more. */
+ * something again after cli->is_full, or, if cli->prints, nobody reads standard output any more; or, if cli->reads, standard
+ * input can be read. */
 enum cli_event cli_wait(struct cli *cli, uint64_t until);
 void cli_wake(struct cli *cli);
 bool cli_take_signal(struct cli *cli); /* true: SIGINT or SIGTERM came */
@@ -142,7 +176,8 @@ int cli_wait_done(struct cli_done *done, uint64_t until);
 int cli_node_call(macula_client client, const char *what, json_t *args, json_t **ret_json);
 
 /* ---- text.c ---- */
-/* Payload from an argument, "-" (stdin) or nothing: malloc'ed. Returns an exit code, its error printed. */
+/* Payload from an argument, "-" (stdin) or nothing, which is stdin if that is a pipe or a file with something in it, else
+ * `absent`: malloc'ed. Returns an exit code, its error printed. */
 int text_read(const char *arg, const char *absent, char **ret_data, size_t *ret_len);
 /* Checks JSON text; prints invalid_json with where it broke, in terms of `what`. */
 int text_check_json(const char *what, const char *data, size_t len);
@@ -175,12 +210,13 @@ const char *text_number(uint64_t n, char buf[32]); /* with thousands separated *
 
 /* ---- the commands ---- */
 extern const struct command command_pub, command_sub, command_call, command_serve, command_status, command_peers,
-    command_clients, command_services, command_subs, command_dht, command_bench, command_id, command_completion, command_check,
-    command_version;
+    command_clients, command_services, command_subs, command_dht, command_bench, command_id, command_context, command_ping,
+    command_top, command_check, command_completion, command_help, command_cheat, command_version;
 
 /* serve_exec.c: runs handlers until told to end. Returns an exit code, its error printed. */
 struct exec_server;
-int exec_server_new(struct cli *cli, const char *shell_command, unsigned concurrency, struct exec_server **ret_server);
+int exec_server_new(struct cli *cli, const char *shell_command, unsigned concurrency, bool raw,
+                    struct exec_server **ret_server);
 struct cli_done *exec_server_done(struct exec_server *s); /* the context for its callbacks: this is its first member */
 void exec_server_free(struct exec_server *s);             /* kills what still runs */
 void exec_server_request(void *ctx, macula_client client, const macula_request *request);

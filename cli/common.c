@@ -87,12 +87,14 @@ enum cli_event cli_wait(struct cli *cli, uint64_t until) {
   pthread_mutex_lock(&cli->lock);
   short out = cli->is_full ? POLLOUT : 0;
   pthread_mutex_unlock(&cli->lock);
-  struct pollfd fds[3] = {{cli->wake_fd, POLLIN, 0}, {cli->signal_fd, POLLIN, 0}, {cli->prints ? 1 : -1, out, 0}};
+  struct pollfd fds[4] = {
+      {cli->wake_fd, POLLIN, 0}, {cli->signal_fd, POLLIN, 0}, {cli->prints ? 1 : -1, out, 0}, {cli->reads ? 0 : -1, POLLIN, 0}};
   uint64_t now = cli_now(), left = until > now ? (until - now + CLI_MS - 1) / CLI_MS : 0;
-  int n = poll(fds, 3, until == CLI_NEVER ? -1 : left > 3600000 ? 3600000 : (int)left);
+  int n = poll(fds, 4, until == CLI_NEVER ? -1 : left > 3600000 ? 3600000 : (int)left);
   if (n > 0 && fds[1].revents && cli_take_signal(cli)) return CLI_SIGNALLED;
   if (n > 0 && fds[2].revents & ~POLLOUT) return CLI_UNREAD; /* POLLERR of a pipe, POLLHUP of a terminal */
   if (n > 0 && fds[0].revents) cli_take_wake(cli);
+  if (n > 0 && fds[3].revents) return CLI_READABLE;
   return until != CLI_NEVER && cli_now() >= until ? CLI_TIMED_OUT : CLI_WOKEN;
 }
 
@@ -138,6 +140,8 @@ int cli_wait_done(struct cli_done *d, uint64_t until) {
       return cli_interrupted();
     case CLI_UNREAD:
       return cli_unread();
+    case CLI_READABLE:
+      break;
     }
   }
 }
@@ -194,8 +198,6 @@ int cli_load_identity(struct cli *cli, bool meets) {
 static int prepare(struct cli *cli) {
   int err;
   sigset_t set;
-  const char *pass = getenv("MACULA_PASS_FILE");
-  if (!cli->pass_file && pass && pass[0]) cli->pass_file = pass;
   if (cli->realm && (err = macula_check_realm(cli->realm))) return cli_bad_name(err, cli->realm);
   if (cli->name && (!cli->name[0] || strlen(cli->name) > NAME_KEPT))
     return cli_invalid(MACULA_EINVAL, "--name takes a text of 1 to 64 bytes, which is what a node keeps of it");
@@ -210,9 +212,8 @@ static int prepare(struct cli *cli) {
   if (getpid() == 1) signal(SIGCHLD, SIG_IGN); /* in a container: orphans of others leave no zombies */
   cli->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (cli->signal_fd < 0 || cli->wake_fd < 0) return cli_failed(MACULA_EIO, NULL, strerror(errno));
-  const char *server = cli->server ? cli->server : getenv("MACULA_SERVER");
-  bool named =
-      cli->insecure || cli->pass_file || cli->realm_key || (server && strchr(server, '@')); /* then known_nodes is not asked */
+  bool named = cli->insecure || cli->pass_file || cli->realm_key || cli->ca_file ||
+               (cli->server && strchr(cli->server, '@')); /* then known_nodes is not asked */
   if ((err = cli_load_identity(cli, !named))) return err;
   macula_loop_options o = {MACULA_INIT(macula_loop_options), .max_memory = cli->max_memory, .log = on_log, .log_ctx = cli,
                            .log_level = 1};
@@ -225,7 +226,8 @@ macula_options cli_client_options(const struct cli *cli) {
                           .realm = cli->realm,         .name = cli->name ? cli->name : "macula",
                           .identity = cli->identity,   .known_nodes = cli->known_nodes,
                           .token = cli->token,         .insecure = cli->insecure,
-                          .pass_file = cli->pass_file, .realm_key = cli->realm_key};
+                          .ca_file = cli->ca_file,     .pass_file = cli->pass_file,
+                          .realm_key = cli->realm_key};
 }
 
 static void on_state(void *ctx, macula_client client, macula_state state, int err, const char *text) {
@@ -264,7 +266,7 @@ static void on_dropped(void *ctx, macula_client client, uint64_t count) {
 }
 
 static int not_let_in(struct cli *cli, int err, const char *text) {
-  const char *server = cli->server ? cli->server : getenv("MACULA_SERVER");
+  const char *server = cli->server;
   const char *what = macula_err_text(err ? err : MACULA_NOT_CONNECTED);
   /* What the node says of a refusal is enough; why nothing answers is a guess that needs the hint. */
   bool same = !text[0] || (err && err != MACULA_NOT_CONNECTED) || strstr(text, what);
@@ -274,7 +276,8 @@ static int not_let_in(struct cli *cli, int err, const char *text) {
 }
 
 int cli_connect(struct cli *cli, bool op) {
-  int code = prepare(cli);
+  int code = cli->loop ? 0 : prepare(cli);
+  if (cli->loop && cli->link.client.loop) return 0;
   if (code) return code;
   macula_options o = cli_client_options(cli);
   struct link *k = &cli->link;
@@ -304,6 +307,8 @@ int cli_connect(struct cli *cli, bool op) {
       return cli_interrupted();
     case CLI_UNREAD:
       return cli_unread();
+    case CLI_READABLE:
+      break;
     }
   }
 }

@@ -1,16 +1,42 @@
-/* macula completion: scripts made from the tables of commands and options. */
+/* macula completion: scripts for both programs, made from the tables of commands and options. Each shell has a function of its
+ * own around what both understand alike: one that puts into `list` what can stand after the words so far. */
 #include <string.h>
 
 #include "cli.h"
+
+#define CONTEXTS "list=($(macula context list 2>/dev/null | cut -d' ' -f1)"
 
 static void put_options(const struct option_def *defs) {
   for (; defs && defs->name; defs++)
     if (!defs->hidden) printf(" --%s", defs->name);
 }
 
-/* What both shells understand alike: from `command`, the first word that names one, to `list`, what can follow. */
-static void put_cases(const struct command *const *commands) {
-  fputs("  case $command in\n  '') list=(", stdout);
+/* What follows an option; a list that is empty leaves the word to the shell's files. */
+static void put_values(const char *command, const struct option_def *defs) {
+  for (; defs && defs->name; defs++) {
+    if (defs->hidden || defs->kind == OPTION_FLAG) continue;
+    printf("  %s' --%s'", command, defs->name);
+    if (defs->letter) printf("|%s' -%c'", command, defs->letter);
+    if (!defs->values || strcmp(defs->values, "file") == 0)
+      puts(") return ;;");
+    else if (strcmp(defs->values, "context") == 0)
+      puts(") " CONTEXTS " none); return ;;");
+    else
+      printf(") list=(%s); return ;;\n", defs->values);
+  }
+}
+
+static void put_macula(const struct command *const *commands) {
+  fputs("_macula_words() {\n  local word command= previous=$1\n  shift\n  list=()\n  for word in \"$@\"; do\n    case $word "
+        "in\n    ",
+        stdout);
+  for (const struct command *const *c = commands; *c; c++) printf("%s%s", c == commands ? "" : "|", (*c)->name);
+  fputs(") command=$word; break ;;\n    esac\n  done\n  case \"$command $previous\" in\n"
+        "  'context use'|'context show'|'context rm') " CONTEXTS "); return ;;\n",
+        stdout);
+  put_values("*", global_options);
+  for (const struct command *const *c = commands; *c; c++) put_values((*c)->name, (*c)->options);
+  fputs("  esac\n  case $command in\n  '') list=(", stdout);
   for (const struct command *const *c = commands; *c; c++) printf("%s%s", c == commands ? "" : " ", (*c)->name);
   fputs(") ;;\n", stdout);
   for (const struct command *const *c = commands; *c; c++) {
@@ -21,40 +47,70 @@ static void put_cases(const struct command *const *commands) {
   }
   fputs("  esac\n  list+=(", stdout);
   put_options(global_options);
-  fputs(" )\n", stdout);
+  fputs(" )\n}\n", stdout);
 }
 
-static void put_function(const struct command *const *commands, const char *words_before) {
-  printf("_macula() {\n  local word command=\n  local -a list\n  for word in %s; do\n    case $word in\n    ", words_before);
-  for (const struct command *const *c = commands; *c; c++) printf("%s%s", c == commands ? "" : "|", (*c)->name);
-  fputs(") command=$word; break ;;\n    esac\n  done\n", stdout);
-  put_cases(commands);
+static void put_flag(const char *key) {
+  fputs("--", stdout);
+  for (; *key; key++) putchar(*key == '_' ? '-' : *key);
 }
 
-static void put_bash(const struct command *const *commands) {
-  put_function(commands, "\"${COMP_WORDS[@]:1:COMP_CWORD-1}\"");
-  fputs("  COMPREPLY=($(compgen -W \"${list[*]}\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\n"
-        "complete -o default -F _macula macula\n",
-        stdout);
+/* Of "open|FILE" the words that are meant as they stand. */
+static void put_words(const char *arg) {
+  static const char small[] = "abcdefghijklmnopqrstuvwxyz";
+  for (size_t n; *arg; arg += n + (arg[n] == '|')) {
+    n = strcspn(arg, "|");
+    if (strspn(arg, small) >= n) printf(" %.*s", (int)n, arg);
+  }
 }
+
+static void put_maculad(struct daemon_option (*option)(size_t i)) {
+  struct daemon_option o;
+  fputs("_maculad_words() {\n  list=()\n  case $1 in\n  -c|--config) return ;;\n", stdout);
+  for (size_t i = 0; (o = option(i)).key; i++) {
+    if (!o.arg) continue;
+    fputs("  ", stdout);
+    put_flag(o.key);
+    fputs(") list=(", stdout);
+    put_words(o.arg);
+    fputs(" ); return ;;\n", stdout);
+  }
+  fputs("  esac\n  list=(--config --check --plan --json --help --version", stdout);
+  for (size_t i = 0; (o = option(i)).key; i++) {
+    putchar(' ');
+    put_flag(o.key);
+  }
+  fputs(")\n}\n", stdout);
+}
+
+static const char bash[] = "_macula() {\n"
+                           "  local -a list\n"
+                           "  _macula_words \"${COMP_WORDS[COMP_CWORD-1]}\" \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"\n"
+                           "  COMPREPLY=($(compgen -W \"${list[*]}\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\n"
+                           "_maculad() {\n"
+                           "  local -a list\n"
+                           "  _maculad_words \"${COMP_WORDS[COMP_CWORD-1]}\"\n"
+                           "  COMPREPLY=($(compgen -W \"${list[*]}\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\n"
+                           "complete -o default -F _macula macula\n"
+                           "complete -o default -F _maculad maculad\n";
 
 /* To be sourced, or as a file _macula in a folder of fpath, which is read when the function is called first. */
-static void put_zsh(const struct command *const *commands) {
-  fputs("#compdef macula\n", stdout);
-  put_function(commands, "${words[2,CURRENT-1]}");
-  fputs("  compadd -a list || _files\n}\n"
-        "if [[ ${funcstack[1]} = _macula ]]; then _macula \"$@\"; else compdef _macula macula; fi\n",
-        stdout);
-}
+static const char zsh[] = "_macula() {\n"
+                          "  local -a list\n"
+                          "  if [[ $service = maculad ]]; then _maculad_words \"${words[CURRENT-1]}\"\n"
+                          "  else _macula_words \"${words[CURRENT-1]}\" \"${(@)words[2,CURRENT-1]}\"; fi\n"
+                          "  compadd -a list || _files\n}\n"
+                          "if [[ ${funcstack[1]} = _macula ]]; then _macula \"$@\"; else compdef _macula macula maculad; fi\n";
 
 static int run(struct cli *cli, void *options) {
+  bool is_zsh = strcmp(cli->argv[0], "zsh") == 0;
   (void)options;
-  if (strcmp(cli->argv[0], "bash") == 0)
-    put_bash(cli->commands);
-  else if (strcmp(cli->argv[0], "zsh") == 0)
-    put_zsh(cli->commands);
-  else
+  if (!is_zsh && strcmp(cli->argv[0], "bash") != 0)
     return cli_invalid(MACULA_EINVAL, "it is `completion bash` or `completion zsh`");
+  if (is_zsh) puts("#compdef macula maculad");
+  put_macula(cli->program->commands);
+  put_maculad(cli->program->daemon_option);
+  fputs(is_zsh ? zsh : bash, stdout);
   return 0;
 }
 
@@ -62,8 +118,9 @@ const struct command command_completion = {
     "completion",
     "completion bash|zsh",
     "print a completion script",
-    "Prints a script that completes commands and options. In zsh it is for after\n"
-    "compinit, or a file _macula in fpath.\n\n"
+    "Prints a script that completes commands, options, what they take, and names of\n"
+    "contexts, for macula and maculad. In zsh it is for after compinit, or a file\n"
+    "_macula in fpath.\n\n"
     "Example: source <(macula completion bash)\n",
     NULL,
     0,
@@ -71,4 +128,5 @@ const struct command command_completion = {
     1,
     run,
     "bash zsh",
+    .is_local = true,
 };

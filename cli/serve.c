@@ -6,7 +6,7 @@
 
 struct serve_options {
   const char *exec, *reply;
-  bool echo, idempotent;
+  bool echo, idempotent, raw;
   uint64_t ttl, concurrency;
 };
 
@@ -14,6 +14,7 @@ static const struct option_def options[] = {
     {"exec", 'e', OPTION_TEXT, offsetof(struct serve_options, exec)},
     {"echo", 0, OPTION_FLAG, offsetof(struct serve_options, echo)},
     {"reply", 0, OPTION_TEXT, offsetof(struct serve_options, reply)},
+    {"raw", 0, OPTION_FLAG, offsetof(struct serve_options, raw)},
     {"ttl", 0, OPTION_TIME, offsetof(struct serve_options, ttl), 1},
     {"idempotent", 0, OPTION_FLAG, offsetof(struct serve_options, idempotent)},
     {"concurrency", 0, OPTION_NUMBER, offsetof(struct serve_options, concurrency), 1, 256},
@@ -49,9 +50,9 @@ static int run(struct cli *cli, void *options_set) {
   if (!!o->exec + o->echo + !!o->reply != 1)
     return cli_invalid(MACULA_EINVAL, "say how to answer: one of --exec CMD, --echo and --reply JSON");
   if (o->concurrency && !o->exec) return cli_invalid(MACULA_EINVAL, "--concurrency goes with --exec");
-  if (o->reply && (code = text_check_json("--reply", o->reply, strlen(o->reply)))) return code;
+  if (o->reply && !o->raw && (code = text_check_json("--reply", o->reply, strlen(o->reply)))) return code;
   code = cli_connect(cli, false);
-  if (!code && o->exec) code = exec_server_new(cli, o->exec, o->concurrency ? (unsigned)o->concurrency : 4, &server);
+  if (!code && o->exec) code = exec_server_new(cli, o->exec, o->concurrency ? (unsigned)o->concurrency : 4, o->raw, &server);
   if (!code) {
     void *ctx = server ? exec_server_done(server) : &fixed.done;
     macula_serve_options how = {MACULA_INIT(macula_serve_options), .ttl_ms = o->ttl, .idempotent = o->idempotent};
@@ -60,6 +61,11 @@ static int run(struct cli *cli, void *options_set) {
     code = err ? cli_failed(err, NULL, macula_last_error()) : cli_wait_done(ctx, cli_now() + 10 * CLI_SEC);
   }
   if (!code) {
+    if (server)
+      fprintf(stderr,
+              "a handler prints %s of at most 1 MiB, and is killed with what it started at its call's deadline, or when its "
+              "caller is gone\n",
+              o->raw ? "its result" : "JSON");
     fprintf(stderr, "serving %s\n", cli->argv[0]);
     code = server ? exec_server_run(server) : wait_until_ended(cli);
   }
@@ -76,10 +82,12 @@ const struct command command_serve = {
     "node has confirmed.\n\n"
     "  --exec CMD        run by /bin/sh -c for each call: JSON arguments on its\n"
     "                    stdin, JSON result on its stdout; a non-zero exit is a\n"
-    "                    handler_error with the first line of its stderr.\n"
+    "                    handler_error with the last line of its stderr, which is\n"
+    "                    also printed here. MACULA_PROCEDURE says what is called;\n"
     "                    MACULA_CALLER_KIND, MACULA_CALLER and MACULA_CALLER_NODE\n"
-    "                    say who calls: key, user or anonymous; its id or name;\n"
-    "                    the id of the node where that was proved\n"
+    "                    say by whom: key, user or anonymous; its id or name; the id\n"
+    "                    of the node where that was proved\n"
+    "  --raw             any bytes, instead of JSON\n"
     "  --echo            answer with the arguments\n"
     "  --reply JSON      answer with JSON\n"
     "  --idempotent      a call may run more than once: another provider is tried\n"
@@ -91,7 +99,7 @@ const struct command command_serve = {
     "A handler that still runs at its call's deadline, or whose caller is gone, is\n"
     "killed with all it started. What it leaves in the background is killed when it\n"
     "ends, unless that left its process group (setsid).\n\n"
-    "Example: macula serve math.add --exec examples/add.sh\n",
+    "Example: macula serve time.now --exec 'date +%s'\n",
     options,
     sizeof(struct serve_options),
     1,

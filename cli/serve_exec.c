@@ -19,7 +19,8 @@
 #define MAX_WAITING 1024
 #define MAX_WAITING_BYTES ((size_t)64 << 20)
 #define FDS 3               /* of the server itself */
-#define CALLER_VARS 3       /* of the environment */
+#define CALL_VARS 4         /* of the environment */
+#define LOGGED 10           /* failures a second */
 #define CAST_LIMIT_MS 60000 /* a cast has no deadline of its own */
 
 struct job {
@@ -28,15 +29,15 @@ struct job {
   uint64_t deadline;
   macula_client client;
   bool is_cast, answered;
-  bool cancelled;            /* under the lock: set by the loop's thread */
-  char *caller[CALLER_VARS]; /* variables of the environment that say who calls */
+  bool cancelled;         /* under the lock: set by the loop's thread */
+  char *about[CALL_VARS]; /* variables of the environment that say who calls what */
   char *args;
   size_t args_len, args_sent;
   pid_t pid;
   int in, out, err, pidfd; /* -1: closed */
   char *output;
   size_t output_len, output_cap;
-  char complaint[512]; /* how its stderr begins */
+  char complaint[512]; /* how its stderr ends */
   size_t complaint_len;
 };
 
@@ -44,6 +45,9 @@ struct exec_server {
   struct cli_done done; /* first: callbacks of macula_serve share one context */
   struct cli *cli;
   const char *command;
+  bool raw;                  /* what a handler prints is not looked at */
+  uint64_t logged_at;        /* a second of cli_now in which failures were logged; under cli->lock, as is: */
+  uint64_t logged, unlogged; /* failures in it; those that were left out before */
   unsigned concurrency, running_count;
   unsigned waiting_count; /* under cli->lock, as are both lists: the loop's thread appends and marks, only this one removes */
   size_t waiting_bytes;
@@ -54,7 +58,8 @@ struct exec_server {
 
 extern char **environ;
 
-int exec_server_new(struct cli *cli, const char *shell_command, unsigned concurrency, struct exec_server **ret_server) {
+int exec_server_new(struct cli *cli, const char *shell_command, unsigned concurrency, bool raw,
+                    struct exec_server **ret_server) {
   struct exec_server *s = calloc(1, sizeof *s);
   sigset_t child;
   if (!s || !(s->fds = calloc(FDS + 4 * (size_t)concurrency, sizeof *s->fds))) {
@@ -72,6 +77,7 @@ int exec_server_new(struct cli *cli, const char *shell_command, unsigned concurr
   }
   s->done.cli = s->cli = cli;
   s->command = shell_command;
+  s->raw = raw;
   s->concurrency = concurrency;
   s->waiting_end = &s->waiting;
   *ret_server = s;
@@ -98,7 +104,7 @@ static void job_free(struct job *j) {
   shut(&j->out);
   shut(&j->err);
   shut(&j->pidfd);
-  for (int i = 0; i < CALLER_VARS; i++) free(j->caller[i]);
+  for (int i = 0; i < CALL_VARS; i++) free(j->about[i]);
   free(j->args);
   free(j->output);
   free(j);
@@ -122,16 +128,38 @@ void exec_server_free(struct exec_server *s) {
 
 /* ---- on the loop's thread ---------------------------------------------------------------------------------------------------
  */
-static const char *const caller_names[CALLER_VARS] = {"MACULA_CALLER_KIND=", "MACULA_CALLER=", "MACULA_CALLER_NODE="};
+static const char *const about_names[CALL_VARS] = {
+    "MACULA_CALLER_KIND=", "MACULA_CALLER=", "MACULA_CALLER_NODE=", "MACULA_PROCEDURE="};
 
-static bool set_caller(struct job *j, const macula_principal *p) {
-  const char *const values[CALLER_VARS] = {text_principal_kind(p->kind), p->name, p->node};
-  for (int i = 0; i < CALLER_VARS; i++) {
-    if (asprintf(&j->caller[i], "%s%s", caller_names[i], values[i]) >= 0) continue;
-    j->caller[i] = NULL;
+static bool set_about(struct job *j, const macula_request *r) {
+  const macula_principal *p = r->caller;
+  const char *const values[CALL_VARS] = {text_principal_kind(p->kind), p->name, p->node, r->procedure};
+  for (int i = 0; i < CALL_VARS; i++) {
+    if (asprintf(&j->about[i], "%s%s", about_names[i], values[i]) >= 0) continue;
+    j->about[i] = NULL;
     return false;
   }
   return true;
+}
+
+/* A line of the log about a call that failed here, unless there were many within this second. */
+static void log_failure(struct exec_server *s, const char *const about[CALL_VARS], int err, const char *text) {
+  const char *values[CALL_VARS];
+  char more[64] = "", count[32];
+  uint64_t now = cli_now() / CLI_SEC;
+  for (int i = 0; i < CALL_VARS; i++) values[i] = about[i] ? strchr(about[i], '=') + 1 : "";
+  pthread_mutex_lock(&s->cli->lock);
+  if (now != s->logged_at) s->logged = 0;
+  s->logged_at = now;
+  bool is_shown = s->logged < LOGGED;
+  if (is_shown && s->unlogged)
+    snprintf(more, sizeof more, " (and %s before that were not shown)", text_number(s->unlogged, count));
+  s->unlogged = is_shown ? 0 : s->unlogged + 1;
+  s->logged += is_shown;
+  pthread_mutex_unlock(&s->cli->lock);
+  if (is_shown)
+    cli_error(macula_err_name(err), "%s, called by %s %s: %s%s", values[3], values[0], values[1][0] ? values[1] : "-", text,
+              more);
 }
 
 void exec_server_request(void *ctx, macula_client client, const macula_request *r) {
@@ -139,7 +167,7 @@ void exec_server_request(void *ctx, macula_client client, const macula_request *
   struct job *j = job_new();
   char *args = malloc(r->len + 1);
   uint64_t ms = r->is_cast || !r->timeout_ms ? CAST_LIMIT_MS : r->timeout_ms;
-  if (j && args && set_caller(j, r->caller)) {
+  if (j && args && set_about(j, r)) {
     memcpy(args, r->len ? r->args : "", r->len);
     j->id = r->id;
     j->deadline = cli_now() + (ms > UINT32_MAX ? UINT32_MAX : ms) * CLI_MS;
@@ -161,9 +189,9 @@ void exec_server_request(void *ctx, macula_client client, const macula_request *
   }
   free(args);
   if (j) {
-    if (!r->is_cast)
-      macula_reply_error(client, r->id, macula_err_name(MACULA_TOO_MANY_CALLS),
-                         "the provider's queue of waiting calls is full");
+    static const char full[] = "the provider's queue of waiting calls is full";
+    if (!r->is_cast) macula_reply_error(client, r->id, macula_err_name(MACULA_TOO_MANY_CALLS), full);
+    log_failure(s, (const char *const *)j->about, MACULA_TOO_MANY_CALLS, full);
     job_free(j);
   }
 }
@@ -182,25 +210,26 @@ void exec_server_cancel(void *ctx, macula_client client, macula_request_id reque
 
 /* ---- on the main thread -----------------------------------------------------------------------------------------------------
  */
-static void answer_error(struct job *j, int err, const char *text) {
+static void answer_error(struct exec_server *s, struct job *j, int err, const char *text) {
   if (!j->answered && !j->is_cast) macula_reply_error(j->client, j->id, macula_err_name(err), text);
+  if (!j->answered && err != MACULA_CANCELLED) log_failure(s, (const char *const *)j->about, err, text);
   j->answered = true;
 }
 
-static bool is_caller_var(const char *var) {
-  for (int i = 0; i < CALLER_VARS; i++)
-    if (strncmp(var, caller_names[i], strlen(caller_names[i])) == 0) return true;
+static bool is_about(const char *var) {
+  for (int i = 0; i < CALL_VARS; i++)
+    if (strncmp(var, about_names[i], strlen(about_names[i])) == 0) return true;
   return false;
 }
 
-/* Our own environment, and who calls; for free. NULL: no memory. */
+/* Our own environment, and who calls what; for free. NULL: no memory. */
 static char **environment(const struct job *j) {
   size_t n = 0, count = 0;
   while (environ[n]) n++;
-  char **env = calloc(n + CALLER_VARS + 1, sizeof *env);
+  char **env = calloc(n + CALL_VARS + 1, sizeof *env);
   for (size_t i = 0; env && i < n; i++)
-    if (!is_caller_var(environ[i])) env[count++] = environ[i];
-  for (int i = 0; env && i < CALLER_VARS; i++) env[count++] = j->caller[i];
+    if (!is_about(environ[i])) env[count++] = environ[i];
+  for (int i = 0; env && i < CALL_VARS; i++) env[count++] = j->about[i];
   return env;
 }
 
@@ -261,13 +290,13 @@ static void feed(struct job *j) {
 
 static void kill_job(struct job *j) { kill(-j->pid, SIGKILL); }
 
-static void drain_output(struct job *j) {
+static void drain_output(struct exec_server *s, struct job *j) {
   while (j->out >= 0) {
     if (j->output_len == j->output_cap) {
       size_t cap = j->output_cap ? 2 * j->output_cap : 4096;
       char *more = j->output_len > MAX_PAYLOAD ? NULL : realloc(j->output, cap);
       if (!more) {
-        answer_error(j, MACULA_HANDLER_ERROR, "the handler printed more than 1 MiB");
+        answer_error(s, j, MACULA_HANDLER_ERROR, "the handler printed more than 1 MiB");
         kill_job(j);
         shut(&j->out);
         return;
@@ -285,15 +314,24 @@ static void drain_output(struct job *j) {
   }
 }
 
+/* Keeps the end: what made a program give up is what it says last. */
+static void keep_end(struct job *j, const char *text, size_t n) {
+  const size_t most = sizeof j->complaint - 1;
+  if (n > most) text += n - most, n = most;
+  size_t old = j->complaint_len + n > most ? most - n : j->complaint_len;
+  memmove(j->complaint, j->complaint + j->complaint_len - old, old);
+  memcpy(j->complaint + old, text, n);
+  j->complaint_len = old + n;
+}
+
 static void drain_complaint(struct job *j) {
-  char rest[4096];
+  char text[4096];
   /* Twice what a pipe holds: a limit, so that a process in a session of its own that writes as fast as we read holds up
    * nobody. */
   for (int i = 0; i < 32 && j->err >= 0; i++) {
-    size_t room = sizeof j->complaint - 1 - j->complaint_len;
-    ssize_t n = read(j->err, room ? j->complaint + j->complaint_len : rest, room ? room : sizeof rest);
+    ssize_t n = read(j->err, text, sizeof text);
     if (n > 0)
-      j->complaint_len += room ? (size_t)n : 0;
+      keep_end(j, text, (size_t)n);
     else if (n == 0 || (errno != EAGAIN && errno != EINTR))
       shut(&j->err);
     else if (errno == EAGAIN)
@@ -301,44 +339,51 @@ static void drain_complaint(struct job *j) {
   }
 }
 
-static void answer_result(struct job *j) {
+/* The last line of what the handler said that is not blank; "": it said nothing. */
+static const char *last_line(struct job *j) {
+  char *text = j->complaint, *end = text + j->complaint_len;
+  *end = 0;
+  while (end > text && strchr(" \t\r\n", end[-1])) *--end = 0;
+  char *line = memrchr(text, '\n', (size_t)(end - text));
+  return line ? line + 1 : text;
+}
+
+static void answer_result(struct exec_server *s, struct job *j) {
   size_t from = 0, to = j->output_len;
-  while (from < to && isspace((unsigned char)j->output[from])) from++;
-  while (to > from && isspace((unsigned char)j->output[to - 1])) to--;
-  if (from == to) {
-    answer_error(j, MACULA_HANDLER_ERROR, "the handler printed nothing; it must print its result as JSON");
+  while (!s->raw && from < to && isspace((unsigned char)j->output[from])) from++;
+  while (!s->raw && to > from && isspace((unsigned char)j->output[to - 1])) to--;
+  if (from == to && !s->raw) {
+    answer_error(s, j, MACULA_HANDLER_ERROR, "the handler printed nothing; it must print its result as JSON");
     return;
   }
-  if (macula_check_json(j->output + from, to - from)) {
+  if (!s->raw && macula_check_json(j->output + from, to - from)) {
     char text[300];
     snprintf(text, sizeof text, "the handler printed no JSON (%s)", macula_last_error());
-    answer_error(j, MACULA_HANDLER_ERROR, text);
+    answer_error(s, j, MACULA_HANDLER_ERROR, text);
     return;
   }
-  int err = j->is_cast || j->answered ? 0 : macula_reply(j->client, j->id, j->output + from, to - from);
-  if (err && err != MACULA_ENOTFOUND) answer_error(j, err, macula_err_text(err));
+  int err = j->is_cast || j->answered ? 0 : macula_reply(j->client, j->id, to ? j->output + from : "", to - from);
+  if (err && err != MACULA_ENOTFOUND) answer_error(s, j, err, macula_err_text(err));
   j->answered = true;
 }
 
-static void job_ended(struct job *j) {
+static void job_ended(struct exec_server *s, struct job *j) {
   int status = 0;
   char text[64];
   kill_job(j); /* what is left of its group; until it is waited for nobody else is given its id */
   waitpid(j->pid, &status, 0);
-  drain_output(j);
+  drain_output(s, j);
   drain_complaint(j);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-    answer_result(j);
+    answer_result(s, j);
     return;
   }
-  j->complaint[j->complaint_len] = 0;
-  char *line = j->complaint + strspn(j->complaint, " \t\r\n");
-  line[strcspn(line, "\r\n")] = 0;
+  const char *line = last_line(j);
   if (WIFEXITED(status))
     snprintf(text, sizeof text, "the handler ended with exit code %d", WEXITSTATUS(status));
   else
     snprintf(text, sizeof text, "the handler was killed by signal %d", WTERMSIG(status));
-  answer_error(j, MACULA_HANDLER_ERROR, line[0] ? line : text);
+  answer_error(s, j, MACULA_HANDLER_ERROR, line[0] ? line : text);
 }
 
 /* Takes what need not run any more out of the queue and starts what may. */
@@ -361,7 +406,8 @@ static void start_jobs(struct exec_server *s, uint64_t now) {
     pthread_mutex_unlock(&s->cli->lock);
     if (!j) return;
     if (over) {
-      answer_error(j, MACULA_TIMEOUT, "the call waited for a free handler until its deadline; raise --concurrency");
+      answer_error(s, j, j->cancelled ? MACULA_CANCELLED : MACULA_TIMEOUT,
+                   "the call waited for a free handler until its deadline; raise --concurrency");
       job_free(j);
       continue;
     }
@@ -369,7 +415,7 @@ static void start_jobs(struct exec_server *s, uint64_t now) {
     if (why) {
       char text[128];
       snprintf(text, sizeof text, "the handler could not be started: %s", strerror(why));
-      answer_error(j, MACULA_HANDLER_ERROR, text);
+      answer_error(s, j, MACULA_HANDLER_ERROR, text);
       pthread_mutex_lock(&s->cli->lock);
       s->running = j->next;
       s->running_count--;
@@ -394,7 +440,7 @@ static uint64_t kill_late(struct exec_server *s, uint64_t now) {
     pthread_mutex_unlock(&s->cli->lock);
     if (j->answered) continue; /* killed already */
     if (cancelled || j->deadline <= now) {
-      answer_error(j, cancelled ? MACULA_CANCELLED : MACULA_TIMEOUT, "the handler did not end in time and was killed");
+      answer_error(s, j, cancelled ? MACULA_CANCELLED : MACULA_TIMEOUT, "the handler did not end in time and was killed");
       kill_job(j);
     } else if (j->deadline < next) {
       next = j->deadline;
@@ -422,7 +468,7 @@ static void serve_pipes(struct exec_server *s) {
   struct job **at = &s->running;
   for (struct job *j; (j = *at); f += 4) {
     if (f[1].revents) feed(j);
-    if (f[2].revents) drain_output(j);
+    if (f[2].revents) drain_output(s, j);
     if (f[3].revents) drain_complaint(j);
     if (!f[0].revents) {
       at = &j->next;
@@ -432,7 +478,7 @@ static void serve_pipes(struct exec_server *s) {
     *at = j->next;
     s->running_count--;
     pthread_mutex_unlock(&s->cli->lock);
-    job_ended(j);
+    job_ended(s, j);
     job_free(j);
   }
 }

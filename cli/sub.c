@@ -9,22 +9,26 @@
 #include <unistd.h>
 
 #include <sys/stat.h>
+#include <time.h>
 
 #include "cli.h"
+#include "json_line.h"
 
 struct sub_options {
   uint64_t count, timeout, qos; /* qos: nothing asks for it; whoever gives it means what is done in any case */
   const char *group, *will;
-  bool raw;
+  bool raw, timestamps, payload_only;
 };
 
 static const struct option_def options[] = {
     {"count", 'n', OPTION_NUMBER, offsetof(struct sub_options, count), 1, UINT32_MAX},
-    {"timeout", 't', OPTION_TIME, offsetof(struct sub_options, timeout)},
-    {"qos", 'q', OPTION_NUMBER, offsetof(struct sub_options, qos), 0, 2},
+    {"timeout", 't', OPTION_TIME, offsetof(struct sub_options, timeout), 1},
+    {"qos", 'q', OPTION_NUMBER, offsetof(struct sub_options, qos), 0, 2, .values = "0 1 2"},
     {"will", 0, OPTION_TEXT, offsetof(struct sub_options, will)},
     {"group", 0, OPTION_TEXT, offsetof(struct sub_options, group)},
     {"raw", 0, OPTION_FLAG, offsetof(struct sub_options, raw)},
+    {"timestamps", 0, OPTION_FLAG, offsetof(struct sub_options, timestamps)},
+    {"payload-only", 0, OPTION_FLAG, offsetof(struct sub_options, payload_only)},
     {0},
 };
 
@@ -85,25 +89,84 @@ static json_t *json_headers(const macula_message *m) {
   return all;
 }
 
-static bool print_to(const struct subscriber *s, FILE *f, const macula_message *m) {
-  if (s->cli->json) {
-    char id[2 * MACULA_MESSAGE_ID_LEN + 1];
-    const char *key;
+/* When it came here: 2026-11-30T14:50:12.123Z. */
+static const char *time_text(char ret_text[40]) {
+  struct timespec now;
+  struct tm tm;
+  clock_gettime(CLOCK_REALTIME, &now);
+  gmtime_r(&now.tv_sec, &tm);
+  size_t n = strftime(ret_text, 30, "%Y-%m-%dT%H:%M:%S", &tm);
+  snprintf(ret_text + n, 40 - n, ".%03ldZ", now.tv_nsec / 1000000);
+  return ret_text;
+}
+
+/* Shown as the JSON that it is. A text in quotes is not, since a payload of the same text without them would look alike. */
+static bool is_json(const macula_message *m) {
+  const char *p = m->payload;
+  size_t i = 0;
+  while (i < m->len && strchr(" \t\r\n", p[i]) && p[i]) i++;
+  return i < m->len && p[i] != '"' && macula_check_json(p, m->len) == 0;
+}
+
+static json_t *json_fields(const struct subscriber *s, const macula_message *m) {
+  char id[2 * MACULA_MESSAGE_ID_LEN + 1], now[40];
+  for (int i = 0; i < MACULA_MESSAGE_ID_LEN; i++) snprintf(id + 2 * i, 3, "%02x", m->message_id[i]);
+  return json_pack("{s:i,s:b,s:s,s:o,s:o*,s:o*,s:o*}", "qos", m->qos, "retain", (int)m->retain, "message_id", id, "publisher",
+                   text_json_principal(m->publisher), "headers", json_headers(m), "expires_ms",
+                   m->expires_ms ? json_integer((json_int_t)m->expires_ms) : NULL, "time",
+                   s->o->timestamps ? json_string(time_text(now)) : NULL);
+}
+
+/* The payload's bytes stand between what jansson makes: it would not keep numbers of any length. */
+static char *json_line(const struct subscriber *s, const macula_message *m, size_t *ret_len) {
+  const char *key = "payload";
+  bool as_it_is = is_json(m);
+  json_t *head = json_pack("{s:s}", "topic", m->topic), *fields = json_fields(s, m);
+  if (!as_it_is) {
     json_t *payload = text_json_payload(m->payload, m->len, &key);
-    for (int i = 0; i < MACULA_MESSAGE_ID_LEN; i++) snprintf(id + 2 * i, 3, "%02x", m->message_id[i]);
-    return text_put_json_to(f, json_pack("{s:s,s:o,s:i,s:b,s:s,s:o,s:o*,s:o*}", "topic", m->topic, key, payload, "qos", m->qos,
-                                         "retain", (int)m->retain, "message_id", id, "publisher",
-                                         text_json_principal(m->publisher), "headers", json_headers(m), "expires_ms",
-                                         m->expires_ms ? json_integer((json_int_t)m->expires_ms) : NULL));
+    json_object_set_new(head, key, payload);
   }
-  text_put_word(f, m->topic);
-  putc_unlocked(' ', f);
-  if (s->o->raw)
-    text_put_payload(f, m->payload, m->len);
-  else
-    text_put_escaped(f, m->payload, m->len);
-  putc_unlocked('\n', f);
-  return fflush_unlocked(f) == 0 && !ferror_unlocked(f);
+  char *before = json_dumps(head, JSON_COMPACT), *after = json_dumps(fields, JSON_COMPACT), *line = NULL;
+  FILE *f = before && after ? open_memstream(&line, ret_len) : NULL;
+  if (f) {
+    fwrite_unlocked(before, 1, strlen(before) - 1, f); /* without the brace */
+    if (as_it_is) {
+      fputs_unlocked(",\"payload\":", f);
+      json_line_compact(f, m->payload, m->len);
+    }
+    putc_unlocked(',', f);
+    fputs_unlocked(after + 1, f);
+    if (fclose(f)) free(line), line = NULL;
+  }
+  json_decref(head);
+  json_decref(fields);
+  free(before);
+  free(after);
+  return line;
+}
+
+static bool print_json(const struct subscriber *s, FILE *f, const macula_message *m) {
+  size_t len;
+  char *line = json_line(s, m, &len);
+  if (!line) return false;
+  text_put_payload(f, line, len); /* DEL and C1 are in it as they are */
+  free(line);
+  return true;
+}
+
+static bool print_to(const struct subscriber *s, FILE *f, const macula_message *m) {
+  char now[40];
+  bool alone = s->o->payload_only, ok = true;
+  if (s->o->timestamps && !s->cli->json) fprintf(f, "%s ", time_text(now));
+  if (s->cli->json) {
+    ok = print_json(s, f, m);
+  } else {
+    if (!alone) text_put_word(f, m->topic);
+    if (!alone) putc_unlocked(' ', f);
+    (s->o->raw ? text_put_payload : text_put_escaped)(f, m->payload, m->len);
+  }
+  if (!alone || !s->o->raw) putc_unlocked('\n', f);
+  return ok && fflush_unlocked(f) == 0 && !ferror_unlocked(f);
 }
 
 /* Adds the line to what is left. */
@@ -169,6 +232,7 @@ static int listen_on(struct cli *cli, struct subscriber *s, uint64_t until) {
     if (code >= 0) return code;
     switch (cli_wait(cli, due < until ? due : until)) {
     case CLI_WOKEN:
+    case CLI_READABLE:
       break;
     case CLI_SIGNALLED:
     case CLI_UNREAD: /* the reader has what it wanted */
@@ -192,6 +256,8 @@ static int run(struct cli *cli, void *options_set) {
     int err = macula_check_pattern(cli->argv[i]);
     if (err) return cli_bad_name(err, cli->argv[i]);
   }
+  if (s.o->payload_only && (cli->json || s.o->timestamps))
+    return cli_invalid(MACULA_EINVAL, "--payload-only prints nothing beside the payload: leave out --json and --timestamps");
   struct stat out;
   size_t size;
   macula_will will = {MACULA_INIT(macula_will)};
@@ -256,8 +322,13 @@ const struct command command_sub = {
     "                  came (5 if some were dropped)\n"
     "  --raw           payloads as they are (but to a terminal, what would drive it\n"
     "                  is escaped); else newlines, backslashes and binary are escaped\n"
-    "                  (\\n, \\\\, \\x00)\n\n"
-    "Example: macula sub 'sensor.**'\n",
+    "                  (\\n, \\\\, \\x00)\n"
+    "  --payload-only  without the topic; with --raw without a newline, too\n"
+    "  --timestamps    when it came here, in UTC, before it; with --json as time\n"
+    "  --json          a line of JSON each: topic, payload (as it is if it is JSON,\n"
+    "                  else as a text), qos, retain, publisher, headers\n\n"
+    "Example: macula sub 'sensor.**'\n"
+    "Example: macula sub 'sensor.**' --timestamps\n",
     options,
     sizeof(struct sub_options),
     1,

@@ -3,14 +3,22 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
 
+/* Something else, as a terminal or what a service is started with, is not meant. */
+static bool is_given_input(void) {
+  struct stat st;
+  return fstat(0, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISREG(st.st_mode));
+}
+
 int text_read(const char *arg, const char *absent, char **ret_data, size_t *ret_len) {
   size_t len = 0;
   char *data;
-  if (!arg || strcmp(arg, "-") != 0) {
+  bool is_asked = arg && strcmp(arg, "-") == 0;
+  if (!is_asked && (arg || !is_given_input())) {
     if (!arg) arg = absent;
     len = strlen(arg);
     if (len > MAX_PAYLOAD) return cli_invalid(MACULA_PAYLOAD_TOO_LARGE, NULL);
@@ -25,6 +33,7 @@ int text_read(const char *arg, const char *absent, char **ret_data, size_t *ret_
       free(data);
       return code;
     }
+    if (!len && !is_asked && absent) memcpy(data, absent, (len = strlen(absent)));
   }
   *ret_data = data;
   *ret_len = len;

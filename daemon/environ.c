@@ -10,7 +10,17 @@
 
 #define MAX_NAME 64
 
-/* Keys of the configuration, then what else is read: by maculad, by macula, and by the container's entry point. */
+/* What each option of maculad takes. */
+static const char *const args[] = {
+#define OPTION_ARG(id, key, type, member, least, most, reload, arg, ...) arg,
+#define LIMIT_ARG(...) LIMIT_OPTION(OPTION_ARG, __VA_ARGS__)
+    OPTION_MAP(OPTION_ARG) NODE_LIMITS(LIMIT_ARG)
+#undef LIMIT_ARG
+#undef OPTION_ARG
+};
+
+/* Keys of the configuration, then what else is read: by maculad, by macula and its handlers, and by the container's entry
+ * point. */
 static const char *const names[] = {
 #define OPTION_KEY_TEXT(id, key, ...) #key,
 #define LIMIT_KEY_TEXT(...) LIMIT_OPTION(OPTION_KEY_TEXT, __VA_ARGS__)
@@ -18,13 +28,25 @@ static const char *const names[] = {
 #undef LIMIT_KEY_TEXT
 #undef OPTION_KEY_TEXT
         "config",
+    "context",
     "server",
     "token_file",
     "pass_file",
     "identity",
+    "realm_key",
+    "caller",
+    "caller_kind",
+    "caller_node",
+    "procedure",
     "nodes",
     "test_unbounded"};
 #define NAMES (sizeof names / sizeof names[0])
+
+const char *environ_option(size_t i, const char **ret_arg) {
+  if (i >= OPTION_COUNT) return NULL;
+  *ret_arg = args[i];
+  return names[i];
+}
 
 void environ_open_standard(void) {
   for (int fd = 0; fd < 3; fd++)

@@ -14,6 +14,9 @@ void environ_open_standard(void);
 /* Dashes and underscores, small and large letters count as the same. SIZE_MAX: too long to tell. */
 size_t environ_distance(const char *a, const char *b);
 
+/* The key of maculad's i-th option, and what it takes, as "open|FILE" (NULL: true or false). NULL: there are no more. */
+const char *environ_option(size_t i, const char **ret_arg);
+
 /* A MACULA_* variable that neither program reads. */
 struct environ_unknown {
   char name[ENVIRON_NAME_LEN], near[ENVIRON_NAME_LEN]; /* near: the nearest that is read; "" when none is near */

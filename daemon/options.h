@@ -51,7 +51,7 @@
     "a silent connection ends after this long")                                                                                \
   X(KEEP_ALIVE, keep_alive, DURATION, node.keep_alive, NS_SEC, 24 * 3600 * NS_SEC, LIMIT_FIXED, "T",                           \
     "ping clients that cannot keep a connection alive themselves")                                                             \
-  X(LOG_LEVEL, log_level, LEVEL, log_level, 0, 0, LIMIT_RELOADED, "LEVEL", "error, warn, info or debug")                       \
+  X(LOG_LEVEL, log_level, LEVEL, log_level, 0, 0, LIMIT_RELOADED, "error|warn|info|debug", "what is logged")                   \
   X(LOG_FORMAT, log_format, FORMAT, log_json, 0, 0, LIMIT_RELOADED, "text|json", "key=value lines, or a JSON object a line")   \
   X(MEMORY_MAX, memory_max, MEMORY, memory, 1 << 20, UINT64_C(1) << 50, LIMIT_FIXED, "SIZE|auto|auto:SIZE",                    \
     "refuse limits that could use more memory; auto: lower them to what the machine has, or to SIZE")

@@ -297,4 +297,5 @@ const struct command command_load = {
     1,
     run,
     "pool clients services streams callers mqtt all soak",
+    .is_local = true,
 };

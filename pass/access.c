@@ -111,4 +111,5 @@ const struct command command_access = {
     3,
     run,
     "test check",
+    .is_local = true,
 };

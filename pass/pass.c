@@ -19,9 +19,9 @@ struct pass_options {
 };
 #define AT(member) offsetof(struct pass_options, member)
 static const struct option_def options[] = {
-    {"key", 0, OPTION_TEXT, AT(key), .words = "new narrow revoke"},
+    {"key", 0, OPTION_TEXT, AT(key), .values = "file", .words = "new narrow revoke"},
     {"id", 0, OPTION_TEXT, AT(id), .words = "new narrow"},
-    {"role", 0, OPTION_TEXT, AT(role), .words = "new narrow"},
+    {"role", 0, OPTION_TEXT, AT(role), .values = "client node operator", .words = "new narrow"},
     {"pub", 0, OPTION_LIST, AT(patterns[RIGHT_PUB]), .words = "new narrow"},
     {"sub", 0, OPTION_LIST, AT(patterns[RIGHT_SUB]), .words = "new narrow"},
     {"call", 0, OPTION_LIST, AT(patterns[RIGHT_CALL]), .words = "new narrow"},
@@ -30,7 +30,7 @@ static const struct option_def options[] = {
     {"for", 0, OPTION_TIME, AT(for_ms), 1000, UINT64_MAX / 2, .words = "new narrow"},
     {"delegate", 0, OPTION_NUMBER, AT(delegate), 0, 1, .words = "new narrow"},
     {"realm-keys", 0, OPTION_LIST, AT(realm_keys), .words = "check"},
-    {"list", 0, OPTION_TEXT, AT(list), .words = "check revoke"},
+    {"list", 0, OPTION_TEXT, AT(list), .values = "file", .words = "check revoke"},
     {0},
 };
 

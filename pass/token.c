@@ -33,4 +33,5 @@ const struct command command_token = {
     1,
     run,
     "new",
+    .is_local = true,
 };

@@ -194,11 +194,12 @@ const struct command command_user = {
     "file and ACL file; passwords stay as they are.\n\n"
     "  --access FILE   the file to write to\n"
     "  --grant NAME    the user's grant\n\n"
-    "Example: macula user add alice --access access.yaml --grant sensors\n",
+    "Example: echo pa55 | macula user add alice --access access.yaml --grant sensors\n",
     options,
     sizeof(struct user_options),
     1,
     3,
     run,
     "add import",
+    .is_local = true,
 };

@@ -396,7 +396,7 @@ def handlers():
         n.serve("good.echo", "--echo")
         n.serve("good.fixed", "--reply", '{"a":[1,2]}')
         n.serve("good.cat", "--exec", "cat")
-        assert n.bad(1, "handler_error", "call", "bad.exit").endswith("first")
+        assert n.bad(1, "handler_error", "call", "bad.exit").endswith("second")
         assert "code 4" in n.bad(1, "handler_error", "call", "bad.silent")
         assert "signal" in n.bad(1, "handler_error", "call", "bad.signal")
         assert "no JSON" in n.bad(1, "handler_error", "call", "bad.text")
