@@ -301,7 +301,7 @@ def test_wrong_usage_says_what_to_do(f):
     f.bad("is no right", "pass", "check", "realm.key", "publish", "x")
     for command, words in (("pass", ["new", "show", "check", "narrow", "revoke"]), ("realm", ["new", "show"]), ("token", ["new"]),
                            ("user", ["add", "import"]), ("access", ["test", "check"])):
-        assert "Example: macula " + command in f.ok(command, "--help").replace("(umask 077; ", ""), command
+        assert re.search("^Example: .*macula " + command, f.ok(command, "--help"), re.M), command
         f.bad("it is `", command, "frob", *(["x"] if command == "realm" else []))
         line = [part for part in f.ok("completion", "bash").split("\n") if re.match(r"\s*%s\) list=" % command, part)]
         assert all(w in line[0] for w in words), (command, line)

@@ -30,9 +30,12 @@ def again(n, sig=signal.SIGKILL):
 def held(n, prefix=""):
     """All retained messages whose topics begin so, by topic."""
     count = int(re.search(r'^macula_table_entries{table="retained"} (\d+)$', n.get("/metrics"), re.M).group(1))
-    p = n.macula("--json", "sub", "**")
-    rows = {r["topic"]: r["payload"] for r in map(json.loads, p.lines(count)[:count])} if count else {}
-    p.end()
+    reader = n.macula("--json", "sub", "**")
+    rows = {}
+    for line in reader.lines(count)[:count] if count else ():
+        m = json.loads(line)
+        rows[m["topic"]] = m["payload"] if isinstance(m["payload"], str) else json.dumps(m["payload"])  # numbers, too, as they were
+    reader.end()
     assert len(rows) == count, (count, sorted(rows))
     return {t: v for t, v in rows.items() if t.startswith(prefix)}
 
