@@ -186,7 +186,7 @@ static int check_mesh(struct finding *f) {
 static int check_call(struct finding *f) {
   char *data = NULL, *args;
   size_t len = 0, args_len;
-  int code = text_read(f->cli->argc > 2 ? f->cli->argv[2] : "{}", NULL, &args, &args_len);
+  int code = text_read(f->cli->argc > 2 ? f->cli->argv[2] : "{}", "{}", &args, &args_len);
   if (code) return code;
   macula_call_options how = {MACULA_INIT(macula_call_options), .timeout_ms = f->timeout};
   uint64_t began = cli_now();

@@ -33,7 +33,7 @@ int text_read(const char *arg, const char *absent, char **ret_data, size_t *ret_
       free(data);
       return code;
     }
-    if (!len && !is_asked && absent) memcpy(data, absent, (len = strlen(absent)));
+    if (!len && !is_asked) memcpy(data, absent, (len = strlen(absent)));
   }
   *ret_data = data;
   *ret_len = len;
