@@ -65,7 +65,8 @@ static int help(const struct cli *cli) {
 /* The command's first argument is none of those that it takes, and near to one. What is near to none it says itself. */
 static int check_word(const struct cli *cli, const struct command *c) {
   char near[NEAR_LEN];
-  if (!c->words || !cli->argc || near_has(c->words, cli->argv[0])) return 0;
+  if (!c->words || c->wrong_usage || !cli->argc || near_has(c->words, cli->argv[0]))
+    return 0; /* a monitor reads a line of its own */
   if (!near_find(cli, cli->argv[0], near_next_word, c->words, near)) return 0;
   cli_error("invalid_argument", "there is no `macula %s %s`; did you mean `macula %s %s`?", c->name, cli->argv[0], c->name,
             near);

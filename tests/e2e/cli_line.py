@@ -257,7 +257,7 @@ def misspelt(folder):
                        (["pub", "a", "--retian"], "did you mean --retain?"), (["--sever", "x", "pub", "a"], "did you mean --server?"),
                        (["call", "a", "--strategy", "fist"], "did you mean 'first'?"), (["call", "a", "--strategy", "best"], "random, first, round_robin, closest or least_pending"),
                        (["bench", "fanuot"], "did you mean `macula bench fanout`?"), (["clients", "emd", "1"], "did you mean `macula clients end`?"),
-                       (["help", "pubb"], "did you mean 'pub'?"), (["pub", "a", "--qos", "7"], "from 0 to 1"),
+                       (["help", "pubb"], "did you mean 'pub'?"), (["pub", "a", "--qos", "7"], "from 0 to 2"),
                        (["sub", "a", "--timeout", "0"], "a time above 0"), (["call", "a", "--timeout", "0"], "a time above 0"),
                        (["sub", "a", "--timeout", "soon"], "such as 2s"), (["bench", "rpc", "--size", "4q"], "such as 64, 4k or 1MiB")):
         err = fails(n, 2, word, *args)
@@ -359,7 +359,7 @@ def completion_of_maculad(folder):
     for name in ("one", "two"):
         n.ok("context", "add", name, "--server", "a")
     assert words("_macula", "context", "use", "") == ["one", "two"] and words("_macula", "--context", "t") == ["two"]
-    assert words("_macula", "call", "a", "--strategy", "l") == ["least_pending"] and words("_macula", "pub", "--qos", "") == ["0", "1"]
+    assert words("_macula", "call", "a", "--strategy", "l") == ["least_pending"] and words("_macula", "pub", "--qos", "") == ["0", "1", "2"]
     # Each option of each command's --help is completed, and so the other way round.
     commands = re.findall(r"^  ([a-z]+) +[a-z]", n.ok("--help").split("Global options")[0], re.M)
     assert [w for w in words("_macula", "") if w[0] != "-"] == commands
