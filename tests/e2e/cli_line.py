@@ -2,14 +2,18 @@
 """What is typed on the command line: contexts, variables, lines, what is printed of a message, misspelt words, and every example:
 tests/e2e/cli_line.py BUILD_FOLDER [CASE...]. Prints "ok NAME" or "FAIL NAME: why" a case.
 """
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import traceback
 
 import _node
@@ -250,6 +254,56 @@ def handlers(folder):
         assert n.ok("call", "who") == '"who key"\n'
 
 
+# ---- looking -------------------------------------------------------------------------------------------------------------
+def asking(folder):
+    with Node(folder, http="off") as n:
+        p = json.loads(n.ok("ping", "--count", "3", "--interval", "1ms", "--json"))
+        assert p["node"] == n.id and p["sent"] == p["answered"] == 3 and p["min_ms"] <= p["mean_ms"] <= p["max_ms"], p
+        assert n.ok("ping", "--count", "1").splitlines()[0].startswith(n.id[:16] + "  ")
+        fails(n, 1, "no_route", "ping", "ab" * 32)
+        s = n.sub("a", "--name", "kitchen")
+        t = json.loads(n.ok("top", "--once", "--json", "--sort", "name"))
+        assert t["rates"].keys() == {"published", "delivered", "dropped"} and t["peers"] == [], t
+        row = [c for c in t["clients"] if c["name"] == "kitchen"][0]
+        assert row["subscriptions"] == 1 and row["dropped_per_s"] == 0, row
+        assert "kitchen" in n.ok("top", "--once")
+        w = n.macula("--watch", "--json", "status")
+        w.lines(2)  # a second later again
+        assert w.end(signal.SIGINT) == 0 and all(json.loads(line)["node_id"] == n.id for line in w.out.splitlines())
+        fails(n, 2, "--watch goes with", "--watch", "pub", "a", "1")
+        # What was measured before an interrupt is kept.
+        b = n.macula("--json", "bench", "pubsub", "--duration", "10m")
+        until("messages flow", lambda: json.loads(n.ok("--json", "status"))["messages"]["published"] > 0)
+        assert b.end(signal.SIGINT) == 1, b.err
+        figures = json.loads(b.out)
+        assert figures["interrupted"] is True and figures["received"] > 0, figures
+        assert s.end(signal.SIGTERM) == 0
+
+
+def on_a_terminal(folder):
+    """Of 80 by 24: each picture begins at the top, and all of it is seen."""
+    with Node(folder, http="off") as n:
+        for i in range(30):
+            n.macula("sub", "a", "--name", "client %02d of a long name" % i)
+        until("all are in", lambda: json.loads(n.ok("--json", "status"))["clients"]["count"] >= 30)
+        for args in (["top"], ["clients", "--watch"]):
+            pid, terminal = pty.fork()
+            if pid == 0:
+                fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+                os.execve(MACULA, [MACULA, *args], n.env)
+            shown = b""
+            try:
+                while shown.count(b"\x1b[J") < 2:
+                    shown += os.read(terminal, 4096)
+            finally:
+                os.kill(pid, signal.SIGINT)
+                code = os.waitpid(pid, 0)[1]
+                os.close(terminal)
+            assert code == 0, code
+            picture = shown.split(b"\x1b[H")[1].split(b"\x1b[J")[0].decode().replace("\x1b[K", "").splitlines()
+            assert 20 < len(picture) <= 23 and all(len(line) <= 80 for line in picture), picture
+
+
 # ---- words -----------------------------------------------------------------------------------------------------------------
 def misspelt(folder):
     n = Alone(folder)
@@ -371,7 +425,7 @@ def completion_of_maculad(folder):
 
 
 failed = 0
-for case in (contexts, what_is_shown, lines, lines_refused, lines_over_a_restart, standard_input, messages, handlers, misspelt, units, examples, completion_of_maculad):
+for case in (contexts, what_is_shown, lines, lines_refused, lines_over_a_restart, standard_input, messages, handlers, asking, on_a_terminal, misspelt, units, examples, completion_of_maculad):
     if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
         continue
 
