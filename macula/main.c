@@ -24,10 +24,11 @@ static struct daemon_option daemon_option(size_t i) {
 
 int main(int argc, char **argv) {
   static const struct command *const commands[] = {
-      &command_pub,      &command_sub,        &command_call, &command_serve, &command_status,  &command_peers, &command_clients,
-      &command_services, &command_subs,       &command_dht,  &command_ping,  &command_top,     &command_check, &command_bench,
-      &command_load,     &command_context,    &command_id,   &command_realm, &command_pass,    &command_token, &command_user,
-      &command_access,   &command_completion, &command_help, &command_cheat, &command_version, NULL,
+      &command_pub,     &command_sub,      &command_call,    &command_serve, &command_status,  &command_peers,
+      &command_clients, &command_services, &command_subs,    &command_dht,   &command_ping,    &command_top,
+      &command_check,   &command_doctor,   &command_bench,   &command_load,  &command_context, &command_id,
+      &command_realm,   &command_pass,     &command_token,   &command_user,  &command_access,  &command_completion,
+      &command_help,    &command_cheat,    &command_version, NULL,
   };
   static const struct program program = {commands, name_misspelt, environ_distance, daemon_option};
   environ_open_standard();

@@ -18,7 +18,7 @@ import traceback
 
 import _node
 from _node import MACULA, MACULAD, plain, until
-from _process import DEADLINE, Process, end_all
+from _process import DEADLINE, Process, access_file, deaf_port, end_all, token_file
 from _still import tried
 
 build = _node.build
@@ -280,6 +280,30 @@ def asking(folder):
         assert s.end(signal.SIGTERM) == 0
 
 
+def doctor(folder):
+    token = token_file(os.path.join(folder, "token"))
+    access = access_file(os.path.join(folder, "access.yaml"), client=token)
+    with Node(folder, "--access", access, http="off") as n, deaf_port() as deaf:
+        def steps(want, *args):
+            code, out, err = n.run("--json", "doctor", *args)
+            d = json.loads(out)
+            bad = [s["step"] for s in d["steps"] if s["result"] == "failed"]
+            assert bad == want and code == (1 if want else 0) and d["good"] is not want, (code, out, err)
+            assert all(s["advice"] for s in d["steps"] if s["result"] == "failed")
+            return {s["step"]: s["text"] for s in d["steps"] if s["result"] != "skipped"}
+
+        good = steps([], "--token-file", token)
+        assert list(good) == ["name", "udp", "certificate", "realm", "access", "large messages", "clock"] and n.id in good["certificate"], good
+        assert "127.0.0.1" in good["name"]
+        steps(["access"], n.address)
+        steps(["realm"], "--realm", "other", "--token-file", token)
+        steps(["certificate"], "macula://%s@%s" % ("ab" * 32, n.address), "--token-file", token)
+        assert list(steps(["udp"], deaf)) == ["name", "udp"]
+        code, out, _ = n.run("doctor", deaf)
+        assert code == 1 and re.search("^failed   udp .*\n +-> does maculad run there", out, re.M), out
+        fails(n, 2, "a port is 1 to 65535", "doctor", "127.0.0.1:99999")
+
+
 def on_a_terminal(folder):
     """Of 80 by 24: each picture begins at the top, and all of it is seen."""
     with Node(folder, http="off") as n:
@@ -425,7 +449,7 @@ def completion_of_maculad(folder):
 
 
 failed = 0
-for case in (contexts, what_is_shown, lines, lines_refused, lines_over_a_restart, standard_input, messages, handlers, asking, on_a_terminal, misspelt, units, examples, completion_of_maculad):
+for case in (contexts, what_is_shown, lines, lines_refused, lines_over_a_restart, standard_input, messages, handlers, asking, doctor, on_a_terminal, misspelt, units, examples, completion_of_maculad):
     if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
         continue
 
