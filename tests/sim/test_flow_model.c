@@ -23,7 +23,7 @@
 #define UNSENT (512u << 10)
 #define FIRST_REF 1000 /* of a publish; those of other requests are smaller */
 
-enum reading { NOTHING, AT_ONCE, AT_ONCE_BASE, SLOWLY, IN_BURSTS, BYTEWISE, NOT_AT_ALL, READINGS };
+enum reading { NOTHING, AT_ONCE, AT_ONCE_BASE, SLOWLY_BASE, SLOWLY, IN_BURSTS, BYTEWISE, NOT_AT_ALL, READINGS };
 
 struct actor {
   struct model *m;
@@ -73,6 +73,7 @@ struct model {
 static uint64_t dice(struct model *m, uint64_t n) { return rng_below(rng_seeded_view(&m->seeded), n); }
 static nanotime time_of(const struct model *m) { return sim_net_now(m->net); }
 static struct node *node_of(struct actor *a) { return a->m->mesh.rig[a->node].node; }
+static bool is_base(const struct actor *a) { return a->reading == AT_ONCE_BASE || a->reading == SLOWLY_BASE; }
 static bool reads_at_once(const struct actor *a) { return a->reading == AT_ONCE || a->reading == AT_ONCE_BASE; }
 
 /* ---- what is heard ---------------------------------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ static void on_publish(struct actor *a, const struct msg_publish *p) {
   memcpy(&from, p->payload.p, sizeof from);
   memcpy(&n, p->payload.p + 4, sizeof n);
   assert_true(from < m->actors && n < m->actor[from].sent);
-  assert_true(from != a->index || a->reading == AT_ONCE_BASE);
+  assert_true(from != a->index || is_base(a));
   struct actor *of = &m->actor[from];
   assert_true(a->topics & 1u << of->topic[n]);
   if (a->got[from][n]) fail_msg("actor %u got message %u of %u twice", a->index, n, from);
@@ -140,18 +141,20 @@ static void subscribe(struct actor *a, bool base) {
 }
 
 static void join(struct actor *a) {
-  bool base = a->reading == AT_ONCE_BASE;
+  bool base = is_base(a);
   uint32_t caps = base ? RIG_BASE : RIG_EXT | CAP_STREAMS | CAP_NOTICE | CAP_WAIT;
   for (unsigned i = 0; i < a->m->actors; i++) a->latest[i] = -1;
   a->c = rig_client(&a->m->mesh.rig[a->node], 0, a->identity);
   a->c->heard = heard;
   a->c->heard_ctx = a;
   a->c->holds = a->reading >= SLOWLY;
+  a->c->stopped = false;
   a->credit = 0;
   rig_opened(a->c);
   rig_connect(a->c, caps, "test", NULL);
   (void)rig_expect(a->c, MSG_PONG);
   subscribe(a, base);
+  a->c->stopped = a->reading == SLOWLY_BASE;
 }
 
 static void send_one(struct actor *a, const char *topic, uint32_t n, int qos, size_t size, bool base) {
@@ -176,7 +179,7 @@ static void send_one(struct actor *a, const char *topic, uint32_t n, int qos, si
 
 static void publish(struct actor *a, double seconds) {
   struct model *m = a->m;
-  bool base = a->reading == AT_ONCE_BASE;
+  bool base = is_base(a);
   char topic[8];
   if (!a->c || a->c->closed) return;
   a->due += a->rate * seconds;
@@ -193,19 +196,23 @@ static void publish(struct actor *a, double seconds) {
 
 static void give(struct actor *a, size_t n) {
   struct rig_client *c = a->c;
-  if (n > c->owed_one_way) n = c->owed_one_way;
+  size_t *owed = is_base(a) ? &c->owed : &c->owed_one_way;
+  if (n > *owed) n = *owed;
   if (!n || !c->conn) return;
-  quic_consume_stream(c->conn, 3, n);
-  c->owed_one_way -= n;
+  if (is_base(a)) quic_consume_conn(c->conn, n);
+  quic_consume_stream(c->conn, is_base(a) ? c->stream : 3, n);
+  *owed -= n;
 }
 
 static void read_some(struct actor *a, double seconds) {
   if (!a->c || a->c->closed) return;
   nanotime now = time_of(a->m);
+  double owed = (double)(is_base(a) ? a->c->owed : a->c->owed_one_way);
   switch (a->reading) {
+  case SLOWLY_BASE:
   case SLOWLY:
     a->credit += a->bytes_a_second * seconds;
-    if (a->credit > (double)a->c->owed_one_way) a->credit = (double)a->c->owed_one_way;
+    if (a->credit > owed) a->credit = owed;
     give(a, (size_t)a->credit);
     a->credit -= (double)(size_t)a->credit;
     break;
@@ -386,7 +393,7 @@ static void check_reader(struct actor *a) {
       if (must_get(a, p)) fail_msg("reader %u keeps up, and has lost message %u of %u", a->index, n, i);
     }
   }
-  if (a->reading == AT_ONCE_BASE) return; /* it cannot be told */
+  if (is_base(a)) return; /* it cannot be told */
   bool close = m->broke || a->told <= missing + far + unknown;
   if (!close)
     fail_msg("reader %u lost %llu, and was told %llu", a->index, (unsigned long long)(missing + far),
@@ -484,14 +491,14 @@ static void heal(struct model *m) {
     struct actor *a = &m->actor[i];
     char name[8];
     a->dies = 0;
-    if (a->c && a->c->holds) {
-      a->c->holds = false;
+    if (a->c && (a->c->holds || a->c->stopped)) {
+      a->c->holds = a->c->stopped = false;
       give(a, SIZE_MAX);
     }
     if (!a->publishes || !a->c || a->c->closed) continue;
     snprintf(name, sizeof name, "end%u", a->node);
     a->waits = false;
-    send_one(a, name, 0, 0, 8, a->reading == AT_ONCE_BASE);
+    send_one(a, name, 0, 0, 8, is_base(a));
     a->last_sent = true;
   }
 }
