@@ -111,7 +111,6 @@ def what_is_shown(folder):
         assert n.ok("id") == mine != n.ok("--context", "none", "id")
         other = os.path.join(folder, "other.pem")
         assert n.ok("id", env={"MACULA_IDENTITY": other}) == n.ok("id", "--identity", other) != mine
-        # The node's own certificate as the one that must have issued it: it was made by itself, so it is let pass, and another's is not.
         fails(n, 3, "certificate", "--ca", other, "pub", "a", "1")
         fails(n, 3, "certificate", "pub", "a", "1", env={"MACULA_CA": other})
         fails(n, 2, "holds no pass", "pub", "a", "1", env={"MACULA_PASS": token})
@@ -120,6 +119,30 @@ def what_is_shown(folder):
         assert err == "macula: warning: unknown variable MACULA_CONTEX; did you mean MACULA_CONTEXT?\n", err
         for name in ("MACULA_SERVER", "MACULA_NAME", "MACULA_REALM_KEY", "MACULA_PROCEDURE"):
             assert "unknown variable" not in n.run("id", env={name: "x"})[2], name
+
+
+def one_ca(folder):
+    """Nodes behind one name, each with a key of its own: their certificates are issued by one CA, and nothing is remembered."""
+    def at(name):
+        return os.path.join(folder, name)
+
+    def openssl(*args):
+        subprocess.run(["openssl", *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    for ca in ("ca", "other"):
+        openssl("req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=" + ca, "-days", "2", "-keyout", at(ca + ".key"), "-out", at(ca + ".pem"))
+    for name in ("one", "two"):
+        openssl("req", "-new", "-newkey", "ed25519", "-nodes", "-subj", "/CN=" + name, "-keyout", at(name + ".key"), "-out", at(name + ".csr"))
+        openssl("x509", "-req", "-in", at(name + ".csr"), "-CA", at("ca.pem"), "-CAkey", at("ca.key"), "-CAcreateserial", "-days", "2", "-out", at(name + ".pem"))
+        os.chmod(at(name + ".key"), 0o600)
+    with Node(folder, "--cert", at("one.pem"), "--key", at("one.key"), http="off") as n, Node(
+            folder, "--cert", at("two.pem"), "--key", at("two.key"), state="state-2", http="off") as other:
+        assert n.id != other.id
+        for address in (n.address, other.address):
+            assert n.run("-s", address, "--ca", at("ca.pem"), "pub", "a", "1") == (0, "", "")
+            assert n.run("-s", address, "pub", "a", "1", env={"MACULA_CA": at("ca.pem")}) == (0, "", "")
+            fails(n, 3, "certificate", "-s", address, "--ca", at("other.pem"), "pub", "a", "1")
+        assert not os.path.exists(os.path.join(folder, "config", "macula", "known_nodes"))
 
 
 # ---- publishing ------------------------------------------------------------------------------------------------------------
@@ -449,7 +472,7 @@ def completion_of_maculad(folder):
 
 
 failed = 0
-for case in (contexts, what_is_shown, lines, lines_refused, lines_over_a_restart, standard_input, messages, handlers, asking, doctor, on_a_terminal, misspelt, units, examples, completion_of_maculad):
+for case in (contexts, what_is_shown, one_ca, lines, lines_refused, lines_over_a_restart, standard_input, messages, handlers, asking, doctor, on_a_terminal, misspelt, units, examples, completion_of_maculad):
     if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
         continue
 
