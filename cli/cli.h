@@ -128,6 +128,9 @@ int context_apply(struct cli *cli);
 /* ---- common.c ---- */
 /* Prints `macula: CODE: text` on one line of stderr. */
 void cli_error(const char *code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The procedure that answers with what another one takes and gives, in JSON Schema: its name with this end. */
+#define CLI_DESCRIBES ".describe"
+
 /* The end of an operation that the other side refused or that failed underway: prints, returns the exit code. text "" or NULL:
  * macula_err_text. code NULL: macula_err_name. */
 int cli_failed(int err, const char *code, const char *text);

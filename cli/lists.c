@@ -9,6 +9,13 @@ struct list_options {
   bool wide;
 };
 
+struct services_options {
+  struct list_options list;
+  bool describe;
+};
+static const struct option_def options_services[] = {{"wide", 'w', OPTION_FLAG, offsetof(struct services_options, list.wide)},
+                                                     {"describe", 0, OPTION_FLAG, offsetof(struct services_options, describe)},
+                                                     {0}};
 static const struct option_def options_list[] = {{"wide", 'w', OPTION_FLAG, offsetof(struct list_options, wide)}, {0}};
 
 /* ---- columns ---------------------------------------------------------------------------------------------------------------
@@ -103,7 +110,8 @@ static json_t *rows_of(json_t *answer) {
   return NULL;
 }
 
-static int run_list(struct cli *cli, const char *what, const struct table_column *columns, bool wide) {
+/* All pages: the first answer with the rows of all, for json_decref, NULL on failure; the rows are a view of it. */
+static int take_list(struct cli *cli, const char *what, json_t **ret_all, json_t **ret_rows) {
   json_t *all = NULL, *page, *rows = NULL;
   int code = cli_connect(cli, true);
   for (size_t offset = 0; !code;) {
@@ -126,6 +134,14 @@ static int run_list(struct cli *cli, const char *what, const struct table_column
     offset += got;
     if (!got || offset >= total) break;
   }
+  *ret_all = all;
+  *ret_rows = rows;
+  return code;
+}
+
+static int run_list(struct cli *cli, const char *what, const struct table_column *columns, bool wide) {
+  json_t *all, *rows;
+  int code = take_list(cli, what, &all, &rows);
   if (!code && cli->json) {
     code = text_put_json(json_incref(all)) ? 0 : EXIT_FAILED;
   } else if (!code) {
@@ -140,7 +156,64 @@ static int run_list(struct cli *cli, const char *what, const struct table_column
 
 static bool wide(void *options) { return ((struct list_options *)options)->wide; }
 static int run_peers(struct cli *cli, void *options) { return run_list(cli, "peers", peers, wide(options)); }
-static int run_services(struct cli *cli, void *options) { return run_list(cli, "services", services, wide(options)); }
+
+/* What a procedure says that it is; NULL: it does not say. */
+static json_t *description_of(macula_client client, json_t *served, const char *name) {
+  static const macula_call_options how = {MACULA_INIT(macula_call_options), .idempotent = true};
+  char describes[512], *answer = NULL;
+  size_t len;
+  snprintf(describes, sizeof describes, "%.400s" CLI_DESCRIBES, name);
+  if (!json_object_get(served, describes)) return NULL;
+  if (macula_call_sync(client, describes, "{}", 2, &how, 5000, &answer, &len)) return NULL;
+  json_t *j = json_loadb(answer, len, JSON_DECODE_ANY, NULL);
+  macula_free(answer);
+  text_clean_json(j);
+  return j;
+}
+
+static void put_description(const char *name, json_t *description) {
+  char *text = description ? json_dumps(description, JSON_INDENT(2) | JSON_ENCODE_ANY) : NULL;
+  text_put_word(stdout, name);
+  printf(": %s\n", text ? text : "not described");
+  free(text);
+}
+
+/* The procedures of this node's clients, each with what it is. */
+static int run_described(struct cli *cli) {
+  json_t *all, *rows, *row, *served = json_object(), *v, *found = json_array();
+  const char *name;
+  size_t i;
+  macula_client client = {0}; /* the operator's slot is for questions to the node alone */
+  int code = take_list(cli, "services", &all, &rows), err = 0;
+  if (!code) {
+    macula_options as_client = cli_client_options(cli);
+    if ((err = macula_connect(cli->loop, &as_client, &client)) || (err = macula_connect_wait(client, 10000)))
+      code = cli_failed(err, NULL, macula_last_error());
+  }
+  if (!code) {
+    json_array_foreach(rows, i, row) json_object_set(served, json_string_value(json_object_get(row, "procedure")), row);
+    json_object_foreach(served, name, v) {
+      size_t len = strlen(name), end = strlen(CLI_DESCRIBES);
+      if (len > end && !strcmp(name + len - end, CLI_DESCRIBES)) continue;
+      json_t *description = description_of(client, served, name);
+      if (cli->json)
+        json_array_append_new(found, json_pack("{s:s,s:O?}", "procedure", name, "description", description));
+      else
+        put_description(name, description);
+      json_decref(description);
+    }
+  }
+  if (!code && cli->json) code = text_put_json(json_incref(found)) ? 0 : EXIT_FAILED;
+  json_decref(found);
+  json_decref(served);
+  json_decref(all);
+  return code;
+}
+
+static int run_services(struct cli *cli, void *options) {
+  const struct services_options *o = options;
+  return o->describe ? run_described(cli) : run_list(cli, "services", services, o->list.wide);
+}
 static int run_subs(struct cli *cli, void *options) { return run_list(cli, "subs", subs, wide(options)); }
 
 static int end_client(struct cli *cli) {
@@ -191,11 +264,15 @@ const struct command command_clients = {"clients",
                                         run_clients,
                                         "end"};
 const struct command command_services = {"services",
-                                         "services [--wide]",
+                                         "services [--wide] | services --describe",
                                          "list what is served",
                                          "Lists procedures and who serves them: calls that are pending, since when, and\n"
-                                         "when the registration ends unless it is renewed.\n" NOTE "Example: macula services\n",
-                                         LIST_OPTIONS,
+                                         "when the registration ends unless it is renewed. --describe asks each what it\n"
+                                         "takes and gives, as `macula serve --describe FILE` says it.\n" NOTE
+                                         "Example: macula services\n"
+                                         "Example: macula services --describe\n",
+                                         options_services,
+                                         sizeof(struct services_options),
                                          0,
                                          0,
                                          run_services};

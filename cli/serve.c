@@ -1,11 +1,14 @@
 /* macula serve: answers calls with a fixed text, the arguments, or a program's output. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 
+#define DESCRIPTION_MOST ((size_t)64 << 10) /* bytes */
+
 struct serve_options {
-  const char *exec, *reply;
+  const char *exec, *reply, *describe;
   bool echo, idempotent, raw;
   uint64_t ttl, concurrency;
 };
@@ -14,6 +17,7 @@ static const struct option_def options[] = {
     {"exec", 'e', OPTION_TEXT, offsetof(struct serve_options, exec)},
     {"echo", 0, OPTION_FLAG, offsetof(struct serve_options, echo)},
     {"reply", 0, OPTION_TEXT, offsetof(struct serve_options, reply)},
+    {"describe", 0, OPTION_TEXT, offsetof(struct serve_options, describe), .values = "file"},
     {"raw", 0, OPTION_FLAG, offsetof(struct serve_options, raw)},
     {"ttl", 0, OPTION_TIME, offsetof(struct serve_options, ttl), 1},
     {"idempotent", 0, OPTION_FLAG, offsetof(struct serve_options, idempotent)},
@@ -41,8 +45,43 @@ static int wait_until_ended(struct cli *cli) {
   }
 }
 
+/* The description in a file, for free. Returns an exit code, its error printed. */
+static int read_description(const char *path, char **ret_text) {
+  char *text = calloc(1, DESCRIPTION_MOST + 2);
+  FILE *f = text ? fopen(path, "re") : NULL;
+  size_t n = f ? fread(text, 1, DESCRIPTION_MOST + 1, f) : 0;
+  int code = 0;
+  if (!text) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  if (!f || ferror(f)) {
+    cli_error(macula_err_name(MACULA_EIO), "cannot read %s: %s", path, strerror(errno));
+    code = EXIT_USAGE;
+  } else if (n > DESCRIPTION_MOST) {
+    code = cli_invalid(MACULA_PAYLOAD_TOO_LARGE, "--describe takes a file of at most 64 KiB");
+  } else {
+    code = text_check_json("--describe", text, n);
+  }
+  if (f) fclose(f);
+  if (code)
+    free(text);
+  else
+    *ret_text = text;
+  return code;
+}
+
+/* Beside the procedure, one that says what it is. Returns an exit code, its error printed. */
+static int serve_description(struct cli *cli, const struct serve_options *o, struct fixed *f) {
+  char *name;
+  if (asprintf(&name, "%s" CLI_DESCRIBES, cli->argv[0]) < 0) return cli_failed(MACULA_ENOMEM, NULL, NULL);
+  macula_serve_options how = {MACULA_INIT(macula_serve_options), .ttl_ms = o->ttl, .idempotent = true};
+  int err = macula_serve(cli->link.client, name, &how, on_fixed, NULL, cli_on_done, f, NULL);
+  free(name);
+  return err ? cli_failed(err, NULL, macula_last_error()) : cli_wait_done(&f->done, cli_now() + 10 * CLI_SEC);
+}
+
 static int run(struct cli *cli, void *options_set) {
   const struct serve_options *o = options_set;
+  struct fixed described = {.done.cli = cli};
+  char *description = NULL;
   int err = macula_check_procedure(cli->argv[0]), code;
   struct fixed fixed = {.done.cli = cli, .reply = o->reply};
   struct exec_server *server = NULL;
@@ -51,7 +90,10 @@ static int run(struct cli *cli, void *options_set) {
     return cli_invalid(MACULA_EINVAL, "say how to answer: one of --exec CMD, --echo and --reply JSON");
   if (o->concurrency && !o->exec) return cli_invalid(MACULA_EINVAL, "--concurrency goes with --exec");
   if (o->reply && !o->raw && (code = text_check_json("--reply", o->reply, strlen(o->reply)))) return code;
+  if (o->describe && (code = read_description(o->describe, &description))) return code;
+  described.reply = description;
   code = cli_connect(cli, false);
+  if (!code && description) code = serve_description(cli, o, &described);
   if (!code && o->exec) code = exec_server_new(cli, o->exec, o->concurrency ? (unsigned)o->concurrency : 4, o->raw, &server);
   if (!code) {
     void *ctx = server ? exec_server_done(server) : &fixed.done;
@@ -71,6 +113,7 @@ static int run(struct cli *cli, void *options_set) {
   }
   cli_end(cli, code); /* ends the callbacks that use fixed and server */
   exec_server_free(server);
+  free(description);
   return code;
 }
 
@@ -87,6 +130,8 @@ const struct command command_serve = {
     "                    MACULA_CALLER_KIND, MACULA_CALLER and MACULA_CALLER_NODE\n"
     "                    say by whom: key, user or anonymous; its id or name; the id\n"
     "                    of the node where that was proved\n"
+    "  --describe FILE   JSON (Schema, say), shown by `macula services --describe`;\n"
+    "                    PROC.describe answers with it\n"
     "  --raw             any bytes, instead of JSON\n"
     "  --echo            answer with the arguments\n"
     "  --reply JSON      answer with JSON\n"

@@ -278,6 +278,29 @@ def handlers(folder):
 
 
 # ---- looking -------------------------------------------------------------------------------------------------------------
+def described(folder):
+    """JSON Schema of a file is shown by the list of services, and by the procedure beside it."""
+    with Node(folder, http="off") as n:
+        schema = {"title": "adds", "properties": {"a": {"type": "number"}}}
+        path = os.path.join(folder, "add.json")
+        with open(path, "w") as f:
+            json.dump(schema, f)
+        n.macula("serve", "math.add", "--reply", "5", "--describe", path).expect("err", "^serving ")
+        n.macula("serve", "plain", "--echo").expect("err", "^serving ")
+        rows = json.loads(n.ok("--json", "services", "--describe"))
+        assert sorted(rows, key=lambda r: r["procedure"]) == [{"procedure": "math.add", "description": schema}, {"procedure": "plain", "description": None}], rows
+        text = n.ok("services", "--describe")
+        assert "plain: not described\n" in text and '"title": "adds"' in text, text
+        assert json.loads(n.ok("call", "math.add.describe")) == schema and n.ok("call", "math.add") == "5\n"
+        with open(path, "w") as f:
+            f.write("no")
+        fails(n, 2, "invalid_json: --describe", "serve", "a", "--echo", "--describe", path)
+        with open(path, "w") as f:
+            f.write('"%s"' % ("x" * 65536))
+        fails(n, 2, "64 KiB", "serve", "a", "--echo", "--describe", path)
+        fails(n, 2, "cannot read", "serve", "a", "--echo", "--describe", path + "x")
+
+
 def asking(folder):
     with Node(folder, http="off") as n:
         p = json.loads(n.ok("ping", "--count", "3", "--interval", "1ms", "--json"))
@@ -472,7 +495,7 @@ def completion_of_maculad(folder):
 
 
 failed = 0
-for case in (contexts, what_is_shown, one_ca, lines, lines_refused, lines_over_a_restart, standard_input, messages, handlers, asking, doctor, on_a_terminal, misspelt, units, examples, completion_of_maculad):
+for case in (contexts, what_is_shown, one_ca, lines, lines_refused, lines_over_a_restart, standard_input, messages, handlers, described, asking, doctor, on_a_terminal, misspelt, units, examples, completion_of_maculad):
     if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
         continue
 
