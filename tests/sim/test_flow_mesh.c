@@ -109,8 +109,8 @@ static void test_small_window(void **state) {
   struct rig_client *p = client(&f, 0), *a = reader(&f, 1, "t");
   mesh_settle(&f.mesh);
   sim_net_set_link(f.mesh.rig[0].net, &(struct sim_link){.delay = 100 * NS_US, .loss = 0.05});
-  flood(&f, p, "t", COUNT);
-  nanotime took = until(&f, a, MSG_PUBLISH, COUNT, 100 * NS_SEC);
+  flood(&f.flow, p, "t", COUNT);
+  nanotime took = until(&f.flow, a, MSG_PUBLISH, COUNT, 100 * NS_SEC);
   printf("a small window: %.2f s, held %llu\n", (double)took / 1e9, (unsigned long long)sum(&f, "publishers_held_total"));
   assert_in_range(took, 1, 20 * NS_SEC);
   mesh_stop(&f.mesh);
