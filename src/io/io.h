@@ -103,11 +103,15 @@ struct io_tcp_options {
   struct stream_owner owner;
   struct mem *mem;    /* what streams take; it outlives them */
   size_t most_unsent; /* bytes that a stream takes beyond what its socket has; 0: 64 KiB */
-  /* Bytes of socket buffers beyond the first ones (IO_TCP_FIRST each way), of all streams together. Those of a stream that
+  /* Bytes of socket buffers beyond the first ones, of all streams together. Those of a stream that
    * fills them grow twofold, to 1 MiB at most, and shrink again when it has not used them for some seconds. */
   size_t most_buffers;
 };
-#define IO_TCP_FIRST 16384 /* bytes of a socket's buffer each way at first */
+/* Bytes of a socket's buffers at first; the kernel counts twice as much. What is received has room for what a peer sends at
+ * once. */
+#define IO_TCP_FIRST_IN 12288
+#define IO_TCP_FIRST_OUT 8192
+#define IO_TCP_FIRST (2 * (IO_TCP_FIRST_IN + IO_TCP_FIRST_OUT)) /* both, as the kernel counts them */
 /* Listens. Streams that come are the owner's. Errors and ret_why as of io_udp_open. */
 int io_tcp_open(struct io_loop *l, const struct io_tcp_options *o, struct io_tcp **ret_tcp, char *ret_why);
 /* Ends the streams, of which their owner hears, and stops listening. io_loop_free does it for those that are left. */

@@ -5,11 +5,13 @@
  * the turn. A stream that is closed is heard until its peer ends it too, so that the kernel does not answer what still comes
  * with a reset, which would make the peer forget what it was sent last; after LINGER it goes in any case. */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -24,11 +26,16 @@
 #define PARTS 16 /* chunks to one sendmsg */
 #define UNSENT_MOST 65536
 #define BUFFER_MOST (1 << 20)
+#define BUFFER_EARLY (64 << 10)
 #define LINGER NS_SEC
 #define UNUSED (2 * NS_SEC) /* after which larger buffers shrink */
 #define SAY_EACH (60 * NS_SEC)
+/* As on an Ethernet: over loopback a segment has 64 KiB, a window of less is no room for one and lets its peer wait for 200 ms,
+ * and of fewer than two the acknowledgement comes after 40. */
+#define SEGMENT 1440
 
 enum way { IN, OUT };
+static const int first_of[] = {IO_TCP_FIRST_IN, IO_TCP_FIRST_OUT};
 
 struct chunk {
   struct chunk *next;
@@ -44,7 +51,8 @@ struct tcp_stream {
   struct list closing; /* io_tcp.closing, in the order of their ends */
   struct io_tcp *of;   /* NULL: a listener's place in the epoll set is io_tcp itself */
   int fd, buffer[2];   /* bytes of the socket's buffers, as they were asked for */
-  uint32_t events;     /* that epoll watches for */
+  size_t given; /* bytes of it that the kernel has, at most: those that it had when that was last asked, and what came since */
+  uint32_t events; /* that epoll watches for */
   bool reading, full, wants_room;
   int failed; /* 0: it has not */
   bool shut;  /* closing, and all that was written is sent */
@@ -79,21 +87,30 @@ static void watch(struct tcp_stream *t) {
 
 static void set_buffer(struct tcp_stream *t, enum way way, int bytes) {
   struct io_tcp *l = t->of;
-  (void)setsockopt(t->fd, SOL_SOCKET, way == IN ? SO_RCVBUF : SO_SNDBUF, &bytes, sizeof bytes);
+  int asked = way == IN ? bytes : bytes / 2; /* as many bytes fill it then, whatever they are in: see allowance */
+  (void)setsockopt(t->fd, SOL_SOCKET, way == IN ? SO_RCVBUF : SO_SNDBUF, &asked, sizeof asked);
   l->stats.buffers += 2 * (size_t)bytes - 2 * (size_t)t->buffer[way]; /* the kernel doubles it, for its own bookkeeping */
   t->buffer[way] = bytes;
 }
 
-/* It has filled the buffer. */
-static void grow(struct tcp_stream *t, enum way way) {
+/* The buffer was filled. early: its peer has not taken anything out of it yet; so those who do not read have at most half of
+ * what buffers may grow by. */
+static void grow(struct tcp_stream *t, enum way way, bool early) {
   struct io_tcp *l = t->of;
-  size_t first = (size_t)l->stats.open * 4 * IO_TCP_FIRST, more = l->stats.buffers > first ? l->stats.buffers - first : 0;
+  size_t first = (size_t)l->stats.open * IO_TCP_FIRST, more = l->stats.buffers > first ? l->stats.buffers - first : 0;
+  int most = early ? BUFFER_EARLY : BUFFER_MOST;
   t->used = l->loop->now;
-  if (t->buffer[way] < BUFFER_MOST && more + 2 * (size_t)t->buffer[way] <= l->o.most_buffers)
+  if (t->buffer[way] < most && more + 2 * (size_t)t->buffer[way] <= l->o.most_buffers / (early ? 2 : 1))
     set_buffer(t, way, t->buffer[way] * 2);
-  if (t->buffer[way] == IO_TCP_FIRST) return;
+  if (t->buffer[way] == first_of[way]) return;
   list_remove(&t->grown);
   list_append(&l->grown, &t->grown);
+}
+
+static int held(const struct tcp_stream *t, enum way way) { /* bytes that are in the buffer */
+  int bytes = 0;
+  (void)ioctl(t->fd, way == IN ? SIOCINQ : SIOCOUTQ, &bytes);
+  return bytes;
 }
 
 static void shrink(struct io_tcp *l) {
@@ -102,7 +119,10 @@ static void shrink(struct io_tcp *l) {
     if (time_since(l->loop->now, t->used) < UNUSED) return;
     list_remove(&t->grown);
     for (int way = IN; way <= OUT; way++)
-      if (t->buffer[way] > IO_TCP_FIRST) set_buffer(t, way, IO_TCP_FIRST);
+      if (t->buffer[way] > first_of[way] && held(t, way) <= first_of[way]) set_buffer(t, way, first_of[way]);
+    if (t->buffer[IN] == first_of[IN] && t->buffer[OUT] == first_of[OUT]) continue;
+    t->used = l->loop->now; /* what it holds stays where it is, whatever size is set */
+    list_append(&l->grown, &t->grown);
   }
 }
 
@@ -182,18 +202,43 @@ static void sent(struct tcp_stream *t, size_t n) {
   }
 }
 
+/* Bytes that the kernel is given now. However small a socket's buffer is, the kernel takes a whole segment, of up to 64 KiB,
+ * beyond that: of 10,000 who do not read, 640 MiB. With so many in it the buffer is full in the kernel's eyes, so that epoll
+ * tells when it is not. */
+static size_t allowance(struct tcp_stream *t) {
+  size_t most = (size_t)t->buffer[OUT];
+  if (t->given >= most) t->given = (size_t)held(t, OUT);
+  return most > t->given ? most - t->given : 0;
+}
+
+static ssize_t send_some(struct tcp_stream *t) {
+  struct iovec iov[PARTS];
+  struct msghdr m = {.msg_iov = iov};
+  size_t left = allowance(t);
+  if (!left) {
+    errno = EAGAIN;
+    return -1;
+  }
+  for (struct chunk *c = t->first; c && left && m.msg_iovlen < PARTS; c = c->next) {
+    size_t n = c->end - c->at < left ? c->end - c->at : left;
+    iov[m.msg_iovlen++] = (struct iovec){c->data + c->at, n};
+    left -= n;
+  }
+  ssize_t n = sendmsg(t->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (n > 0) t->given += (size_t)n;
+  return n;
+}
+
 /* False: it broke, and is gone. */
 static bool send_out(struct tcp_stream *t) {
   while (t->first) {
-    struct iovec iov[PARTS];
-    struct msghdr m = {.msg_iov = iov};
-    for (struct chunk *c = t->first; c && m.msg_iovlen < PARTS; c = c->next)
-      iov[m.msg_iovlen++] = (struct iovec){c->data + c->at, c->end - c->at};
-    ssize_t n = sendmsg(t->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t n = send_some(t);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)) {
+      int was = t->buffer[OUT];
+      grow(t, OUT, true);
+      if (t->buffer[OUT] != was) continue;
       t->full = true;
-      grow(t, OUT);
       watch(t);
       return true;
     }
@@ -276,7 +321,7 @@ static void read_in(struct tcp_stream *t) {
   }
   l->stats.received += (size_t)n;
   l->loop->received = true;
-  if (n >= t->buffer[IN] / 2) grow(t, IN);
+  if (n >= t->buffer[IN] / 2) grow(t, IN, false);
   if (!t->until) l->o.owner.data(l->o.owner.ctx, &t->s, l->loop->stream_buf, (size_t)n, l->loop->now);
 }
 
@@ -309,8 +354,8 @@ static void admit(struct io_tcp *l, int fd, const struct addr *remote) {
   list_init(&t->closing);
   list_append(&l->streams, &t->all);
   l->stats.open++;
-  set_buffer(t, IN, IO_TCP_FIRST); /* not of the listening socket: its streams could never have a window above 64 KiB */
-  set_buffer(t, OUT, IO_TCP_FIRST);
+  set_buffer(t, IN, first_of[IN]); /* not of the listening socket: its streams could never have a window above 64 KiB */
+  set_buffer(t, OUT, first_of[OUT]);
   l->loop->received = true;
   if (l->o.owner.opened(l->o.owner.ctx, &t->s, l->loop->now)) {
     l->stats.refused++;
@@ -351,6 +396,7 @@ static void handle(struct io_loop *l, const struct epoll_event *e) {
   struct tcp_stream *t = e->data.ptr;
   if (e->events & EPOLLOUT && t->full) {
     t->full = false;
+    grow(t, OUT, false);
     watch(t);
     if (list_empty(&t->out)) list_append(&t->of->out, &t->out); /* one that is to break stands there already */
   }
@@ -426,7 +472,7 @@ static int streams_open(struct io_loop *l) {
 }
 
 int io_tcp_open(struct io_loop *l, const struct io_tcp_options *o, struct io_tcp **ret_tcp, char *ret_why) {
-  int on = 1, err = streams_open(l);
+  int on = 1, segment = SEGMENT, err = streams_open(l);
   struct io_tcp *t = err ? NULL : calloc(1, sizeof *t);
   if (!t) return io_explain(ret_why, err ? err : MACULA_ENOMEM, "no memory or file descriptor for the event loop");
   t->loop = l;
@@ -444,6 +490,7 @@ int io_tcp_open(struct io_loop *l, const struct io_tcp_options *o, struct io_tcp
   (void)setsockopt(t->fd, SOL_SOCKET, SO_REUSEADDR, &on,
                    sizeof on); /* else a port whose last run had streams is taken for a minute */
   if (o->bind.sa.sa_family == AF_INET6) (void)setsockopt(t->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  (void)setsockopt(t->fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
   if (bind(t->fd, &o->bind.sa, addr_len(&o->bind)) != 0 || listen(t->fd, SOMAXCONN) != 0) goto failed;
   if (getsockname(t->fd, &t->local.sa, &n) != 0 || epoll_ctl(l->streams_fd, EPOLL_CTL_ADD, t->fd, &e) != 0) goto failed;
   list_append(&l->listeners, &t->link);

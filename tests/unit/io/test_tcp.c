@@ -268,7 +268,7 @@ static void test_buffers(void **state) {
   struct fake f;
   struct io_tcp_stats st;
   static uint8_t much[1 << 20];
-  size_t first = 4 * IO_TCP_FIRST, more = 1 << 20;
+  size_t first = IO_TCP_FIRST, more = 1 << 20;
   fake_open(&f, more);
   int a = dial(&f), b = dial(&f);
   STEP_UNTIL(&f, f.opened == 2);
