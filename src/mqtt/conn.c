@@ -452,10 +452,17 @@ static void work(struct mqtt_conn *c, nanotime now) {
 }
 
 /* Room has come for a client's message that waited for it. */
-static bool may_retry(const struct mqtt_conn *c) { return c->full && c->held_size && c->receiving < c->receive_maximum; }
+static bool may_retry(const struct mqtt_conn *c) { return c->full && c->held_size && c->session && mqtt_may_take(c); }
+
+/* It waits for PUBREL, for all that it may send, and as much is there behind that as is read. */
+static bool is_stuck(const struct mqtt_conn *c) {
+  return c->full && c->held_size && c->session && !c->session->in.taken && !mqtt_may_take(c) && !c->yielded &&
+         c->in_len - c->at - c->held_size >= MQTT_BEHIND;
+}
 
 static void settle(struct mqtt_conn *c, nanotime now) {
   while (may_retry(c) && !c->yielded) work(c, now);
+  if (is_stuck(c)) MQTT_END(c, MQTT_RECEIVE_MAXIMUM_EXCEEDED, "more messages than Receive Maximum are not completed", now);
   ended(c, now);
   set_clock(c, now);
 }

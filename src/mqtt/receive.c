@@ -68,6 +68,11 @@ static bool is_repeated(struct mqtt_conn *c, const struct mqtt_packet *p, nanoti
   return true; /* it is answered when the door has answered */
 }
 
+bool mqtt_may_take(const struct mqtt_conn *c) {
+  const struct mqtt_config *cfg = &c->table->cfg;
+  return c->receiving < c->receive_maximum && (!cfg->max_taken || c->session->in.taken < cfg->max_taken);
+}
+
 /* Of identifiers that a client has never released the oldest of an earlier connection goes: it has lost its state. */
 static bool forget_oldest(struct mqtt_conn *c) {
   struct mqtt_inbound *in = &c->session->in;
@@ -79,15 +84,13 @@ static bool forget_oldest(struct mqtt_conn *c) {
   return oldest != NULL;
 }
 
-/* Room for one more message with QoS 1 or 2. False: held, or over. */
+/* Room for one more message with QoS 1 or 2. False: held, or over. A client that sends more than Receive Maximum, which
+ * [MQTT-3.3.4-7] forbids, and 3.1.1 does not know, is read no further for a while: many clients do so in a burst. */
 static bool make_room(struct mqtt_conn *c, nanotime now) {
   struct mqtt_inbound *in = &c->session->in;
-  if (c->receiving >= c->receive_maximum) {
-    c->full = !is_v5(c);
-    if (is_v5(c)) /* [MQTT-3.3.4-7] */
-      MQTT_END(c, MQTT_RECEIVE_MAXIMUM_EXCEEDED, "more messages than Receive Maximum are not completed", now);
-    else if (!in->taken && c->stalled == TIME_NEVER) /* it owes PUBREL for all of them */
-      c->stalled = now;
+  if (!mqtt_may_take(c)) {
+    c->full = true;
+    if (!in->taken && c->stalled == TIME_NEVER) c->stalled = now; /* it owes PUBREL for all of them */
     return false;
   }
   if (in->count < in->max || forget_oldest(c)) return true;
@@ -160,8 +163,8 @@ void mqtt_publish_done(struct mqtt_session *s, uint64_t ref, uint8_t reason, con
   } else {
     mqtt_inbound_set(&s->in, e, MQTT_RECEIVED);
   }
-  if (!c || !heard) return;
-  mqtt_send_ack(c, of_1 ? MQTT_PUBACK : MQTT_PUBREC, (uint16_t)ref, is_v5(c) ? reason : MQTT_SUCCESS, why);
+  if (!c) return;
+  if (heard) mqtt_send_ack(c, of_1 ? MQTT_PUBACK : MQTT_PUBREC, (uint16_t)ref, is_v5(c) ? reason : MQTT_SUCCESS, why);
   if (c->full) mqtt_resume(c, now);
 }
 

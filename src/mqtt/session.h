@@ -36,11 +36,12 @@ struct mqtt_config {
   uint32_t max_packet;       /* bytes that a client may send, and max_connect of a CONNECT */
   uint32_t max_connect;
   uint16_t max_inflight;    /* messages with QoS 1 and 2 that are sent to one client and not completed */
-  uint16_t receive_maximum; /* the other way */
+  uint16_t receive_maximum; /* the other way, as a client is told */
+  uint16_t max_taken;       /* of these, that the door has not answered: with more the client is not read; 0: receive_maximum */
   uint16_t max_aliases_in, max_aliases_out;
   uint16_t max_keep_alive;  /* seconds; 0: any, none included. Told as Server Keep Alive to those that speak 5.0 */
   uint64_t connect_timeout; /* ns from the connection's start to a whole CONNECT */
-  uint64_t stall_timeout;   /* ns that a client of 3.1.1 may owe PUBREL for receive_maximum messages */
+  uint64_t stall_timeout;   /* ns that a client may owe PUBREL for receive_maximum messages */
 };
 
 struct mqtt_stats {

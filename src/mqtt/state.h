@@ -58,7 +58,7 @@ struct mqtt_conn {
   uint32_t scanned;   /* up to here acknowledgements behind it were handled */
   nanotime since;     /* start; OPEN: last packet of the client, moved on by the time that the clock stood */
   nanotime stood;     /* since when it stands; TIME_NEVER: it runs */
-  nanotime stalled;   /* since when a client of 3.1.1 owes PUBREL; TIME_NEVER: it does not */
+  nanotime stalled;   /* since when it owes PUBREL for all that it may send; TIME_NEVER: it does not */
   uint8_t *codes;     /* of the SUBSCRIBE or UNSUBSCRIBE that is held */
   uint32_t code_count, code_next;
   struct mqtt_aliases_in aliases_in;
@@ -98,6 +98,8 @@ void mqtt_acked(struct mqtt_conn *c, const struct mqtt_packet *p, nanotime now);
 void mqtt_queue_clear(struct mqtt_session *s);
 
 /* receive.c */
+/* Whether one more message with QoS 1 or 2 of this client is taken now. */
+bool mqtt_may_take(const struct mqtt_conn *c);
 /* Handles the packet. False: it is held. */
 bool mqtt_receive(struct mqtt_conn *c, const struct mqtt_packet *p, nanotime now);
 

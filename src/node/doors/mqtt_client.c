@@ -125,7 +125,7 @@ static uint64_t id_end(const struct door *d) { return of(d)->id_end; }
 static const uint8_t *exporter(const struct door *d) { return (void)d, NULL; }
 static bool login(const struct door *d, struct slice *ret_user, struct slice *ret_password) {
   const struct mqtt_client *c = of(d);
-  if (!c || !*c->user) return false;
+  if (!c || !c->user) return false;
   *ret_user = slice_str(c->user);
   *ret_password = c->password ? slice_of(c->password, c->password_len) : SLICE_NONE;
   return true;
@@ -218,7 +218,7 @@ static void say_connect(struct mqtt_client *c) {
     char name[NAME_KEPT + 1];
   } key = {.principal = c->principal};
   uint8_t hash[SHA256_LEN];
-  memcpy(key.name, c->name, sizeof key.name);
+  memcpy(key.name, c->name, strlen(c->name));
   sha256_of(slice_of(&key, sizeof key), hash);
   if (!c->name[0]) memcpy(hash, &c->serial, sizeof c->serial); /* the client id is made later */
   struct msg m = {.type = MSG_CONNECT,
@@ -248,12 +248,27 @@ static void forget_password(struct mqtt_client *c) {
   c->password = NULL;
 }
 
+static void forget_texts(struct mqtt_client *c) {
+  forget_password(c);
+  mem_free(mqtt_mem(c->n), c->name);
+  mem_free(mqtt_mem(c->n), c->user);
+  mem_free(mqtt_mem(c->n), c->why);
+}
+
+static void later_done(struct mqtt_client *c, struct mqtt_later *l) {
+  list_remove(&l->all);
+  mem_free(mqtt_mem(c->n), l->why);
+  mem_free(mqtt_mem(c->n), l);
+}
+
 /* Sessions are told apart by a hash of a user's name: it is somebody else than the key of the same client, or another user.
  * Where all is open, nobody looks at users. */
 static bool keep_login(struct mqtt_client *c, const struct mqtt_packet *p) {
   uint8_t buf[PRINCIPAL_LEN_MAX];
   if (!c->n->trust.access || !p->connect.has_user) return true;
-  (void)utf8_label(p->connect.user, c->user, sizeof c->user - 1);
+  char user[ACCESS_MAX_NAME + 1];
+  (void)utf8_label(p->connect.user, user, sizeof user - 1);
+  if (!(c->user = mem_dup(mqtt_mem(c->n), user, strlen(user)))) return false;
   struct principal_name who = {PRINCIPAL_USER, slice_str(c->user)};
   sha256_of(slice_of(buf, principal_write(&who, buf)), c->principal.b);
   if (!p->connect.has_password) return true;
@@ -277,8 +292,11 @@ struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packe
   c->level = (uint8_t)mqtt_conn_level(l->conn);
   c->web = l->web != NULL;
   c->secret = l->stream->secret;
-  (void)utf8_label(p->connect.client_id, c->name, NAME_KEPT);
-  if (!keep_login(c, p)) {
+  char name[NAME_KEPT + 1];
+  (void)utf8_label(p->connect.client_id, name, NAME_KEPT);
+  c->name = mem_dup(mqtt_mem(n), name, strlen(name));
+  if (!c->name || !keep_login(c, p)) {
+    forget_texts(c);
     mem_free(mqtt_mem(n), c);
     return NULL;
   }
@@ -288,6 +306,7 @@ struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packe
   list_init(&c->offline);
   list_init(&c->filters);
   list_init(&c->waiting);
+  list_init(&c->later);
   mqtt_sys_client_init(c);
   list_append(&rooms->clients, &c->all);
   rooms->client_count++;
@@ -307,10 +326,9 @@ void mqtt_client_free(struct mqtt_client *c) {
     shbuf_unref(w->frame);
     mem_free(mem, w);
   }
-  for (unsigned i = 0; c->later && i < MQTT_RECEIVE_MAX; i++) mem_free(mem, c->later[i].why);
-  mem_free(mem, c->later);
-  mem_free(mem, c->why);
-  forget_password(c);
+  list_for_safe(it, &c->later) later_done(c, container_of(it, struct mqtt_later, all));
+  mqtt_request_done(c);
+  forget_texts(c);
   if (c->link) c->link->client = NULL;
   list_offline(c, false);
   list_remove(&c->all);
@@ -354,12 +372,13 @@ static void adopt(struct mqtt_client *c, struct mqtt_client *old) {
   if (old->s) session_drained(old->s);
   if (old->s && c->s) session_goes_on(old->s, c->s);
   if (old->closed) end_session(old); /* else its subscriptions would count beside those that are made below */
-  for (unsigned i = 0; old->later && i < MQTT_RECEIVE_MAX; i++) {
-    uint64_t ref = old->later[i].ref;
-    if (ref && c->ms)
+  while (!list_empty(&old->later)) {
+    struct mqtt_later *l = container_of(old->later.next, struct mqtt_later, all);
+    uint64_t ref = l->ref;
+    later_done(old, l);
+    if (c->ms)
       mqtt_publish_done(c->ms, ref, (uint8_t)mqtt_reason_of(MACULA_ECLOSED), "the connection ended before it was acknowledged",
                         n->now);
-    old->later[i].ref = 0;
   }
   mqtt_dirty(old);
   mqtt_filters_again(c);
@@ -387,7 +406,11 @@ static void let_in(struct mqtt_client *c) {
   if (c->ms) mqtt_session_set_user(c->ms, c);
   if (!err && !*c->name) {
     struct slice name = mqtt_session_client(got);
-    snprintf(c->name, sizeof c->name, "%.*s", (int)name.n, (const char *)name.p);
+    char *copy = mem_dup(mqtt_mem(n), name.p, name.n);
+    if (copy) { /* else its lines in the log are without */
+      mem_free(mqtt_mem(n), c->name);
+      c->name = copy;
+    }
   }
   if (old && !c->old_over && c->ms) adopt(c, old);
   if (!err) {
@@ -407,7 +430,7 @@ static struct mqtt_client *in_list(struct list *l) { return container_of(l, stru
 uint64_t mqtt_claim_last(const struct node *n) { return n->mqtt ? n->mqtt->last_claim : 0; }
 
 static struct principal_name principal_of(const struct mqtt_client *c) {
-  if (*c->user) return (struct principal_name){PRINCIPAL_USER, slice_str(c->user)};
+  if (c->user) return (struct principal_name){PRINCIPAL_USER, slice_str(c->user)};
   if (id_is_zero(&c->principal)) return (struct principal_name){.kind = PRINCIPAL_ANONYMOUS};
   return (struct principal_name){PRINCIPAL_KEY, slice_of(c->principal.b, ID_LEN)};
 }
@@ -450,14 +473,14 @@ static void over(struct mqtt_client *c) {
   struct node *n = c->n;
   char why[MQTT_WHY_KEPT + 65];
   const char *name = c->err ? macula_err_name(c->err) : "";
-  enum mqtt_reason reason = !c->err                                       ? MQTT_ADMINISTRATIVE
-                            : c->err == MACULA_MAX_CLIENTS_REACHED        ? MQTT_QUOTA
-                            : c->err == MACULA_TIMEOUT                    ? MQTT_BUSY
-                            : c->ms                                       ? mqtt_reason_of(c->err)
-                            : c->err == MACULA_RATE_LIMITED               ? MQTT_BUSY
-                            : c->err == MACULA_NOT_AUTHORIZED && *c->user ? MQTT_BAD_USER
-                                                                          : mqtt_reason_of(c->err);
-  snprintf(why, sizeof why, "%s%s%s", name, *name && c->why && *c->why ? ": " : "", c->why ? c->why : "");
+  enum mqtt_reason reason = !c->err                                      ? MQTT_ADMINISTRATIVE
+                            : c->err == MACULA_MAX_CLIENTS_REACHED       ? MQTT_QUOTA
+                            : c->err == MACULA_TIMEOUT                   ? MQTT_BUSY
+                            : c->ms                                      ? mqtt_reason_of(c->err)
+                            : c->err == MACULA_RATE_LIMITED              ? MQTT_BUSY
+                            : c->err == MACULA_NOT_AUTHORIZED && c->user ? MQTT_BAD_USER
+                                                                         : mqtt_reason_of(c->err);
+  snprintf(why, sizeof why, "%s%s%s", name, *name && c->why ? ": " : "", c->why ? c->why : "");
   if (c->link && c->link->client == c && !c->ms) {
     mqtt_refuse(c->link->conn, reason, why, n->now);
     c->link->client = NULL;
@@ -490,8 +513,8 @@ void mqtt_evict(struct node *n) {
   struct mqtt_view v = mqtt_session_view(c->ms);
   rooms->evicted++;
   if (bucket_take(&rooms->lines, 2.0, 20.0, n->now))
-    log_warn(n->log, "mqtt_session_evicted", "name=\"%s\" user=\"%s\" queued=%u text=\"" EVICTED "\"", c->name, c->user,
-             v.queued);
+    log_warn(n->log, "mqtt_session_evicted", "name=\"%s\" user=\"%s\" queued=%u text=\"" EVICTED "\"", c->name,
+             c->user ? c->user : "", v.queued);
   list_offline(c, false);
   mqtt_session_end(c->ms, MQTT_QUOTA, EVICTED, true, n->now);
 }
@@ -510,14 +533,13 @@ static bool say_goodbye(struct mqtt_client *c) {
 }
 
 static void tell_later(struct mqtt_client *c) {
-  for (unsigned i = 0; c->later && i < MQTT_RECEIVE_MAX; i++) {
-    struct mqtt_later done = c->later[i];
-    if (!done.ref || !done.answered) continue;
-    c->later[i] = (struct mqtt_later){0};
+  list_for_safe(it, &c->later) {
+    struct mqtt_later *l = container_of(it, struct mqtt_later, all);
+    if (!l->answered) continue;
+    list_remove(&l->all);
     if (c->ms)
-      mqtt_publish_done(c->ms, done.ref, (uint8_t)mqtt_reason_of(done.err), done.why ? done.why : macula_err_text(done.err),
-                        c->n->now);
-    mem_free(mqtt_mem(c->n), done.why);
+      mqtt_publish_done(c->ms, l->ref, (uint8_t)mqtt_reason_of(l->err), l->why ? l->why : macula_err_text(l->err), c->n->now);
+    later_done(c, l);
   }
 }
 

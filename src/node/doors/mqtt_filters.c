@@ -43,7 +43,7 @@ struct mqtt_filter_entry *mqtt_filter_add(struct mqtt_client *c, const struct mq
 }
 
 void mqtt_filter_drop(struct mqtt_client *c, struct mqtt_filter_entry *f) {
-  if (c->request.entry == f) c->request.entry = NULL;
+  if (c->request && c->request->entry == f) c->request->entry = NULL;
   list_remove(&f->all);
   c->filter_count--;
   mem_free(mqtt_mem(c->n), f);
@@ -69,7 +69,7 @@ static int ask(struct mqtt_client *c, enum msg_type type, const struct mqtt_filt
 
 /* What a failed SUBSCRIBE has changed is as before. */
 static void undo(struct mqtt_client *c) {
-  struct mqtt_request *r = &c->request;
+  struct mqtt_request *r = c->request;
   struct mqtt_filter_entry *f = r->entry;
   if (!f || !r->subscribes) return;
   if (r->is_new) {
@@ -85,7 +85,7 @@ static void undo(struct mqtt_client *c) {
 
 /* The answer is there. */
 static void settle(struct mqtt_client *c) {
-  struct mqtt_request *r = &c->request;
+  struct mqtt_request *r = c->request;
   if (r->err)
     undo(c);
   else if (!r->subscribes && r->entry)
@@ -109,40 +109,61 @@ static void renewed(struct mqtt_client *c, uint64_t ref, int err, struct slice w
     log_warn(c->n->log, "mqtt_filter_lost", "name=\"%s\" filter=\"%.64s\" code=%s text=\"%.*s\"", c->name, f->pattern,
              macula_err_name(err), (int)why.n, (const char *)why.p);
     c->n->mqtt->filters_lost++;
-    if (c->request.entry == f && c->request.subscribes)
-      c->request.is_new = true;
+    if (c->request && c->request->entry == f && c->request->subscribes)
+      c->request->is_new = true;
     else
       mqtt_filter_drop(c, f);
     return;
   }
 }
 
+void mqtt_request_done(struct mqtt_client *c) {
+  mem_free(mqtt_mem(c->n), c->request);
+  c->request = NULL;
+}
+
 void mqtt_request_answered(struct mqtt_client *c, uint64_t ref, int err, struct slice why) {
-  struct mqtt_request *r = &c->request;
-  if (r->ref != ref || (r->state != MQTT_SENT && r->state != MQTT_STALE)) {
+  struct mqtt_request *r = c->request;
+  if (!r || r->ref != ref || r->state == MQTT_ANSWERED) {
     renewed(c, ref, err, why);
     return;
   }
   r->err = err;
   snprintf(r->why, sizeof r->why, "%.*s", (int)why.n, (const char *)why.p);
   settle(c);
-  r->state = r->state == MQTT_STALE ? MQTT_IDLE : MQTT_ANSWERED;
+  if (r->state == MQTT_STALE)
+    mqtt_request_done(c);
+  else
+    r->state = MQTT_ANSWERED;
   c->resumes = true;
   mqtt_dirty(c);
 }
 
 void mqtt_request_abandoned(struct mqtt_client *c) {
-  if (c->request.state == MQTT_SENT) c->request.state = MQTT_STALE;
-  if (c->request.state == MQTT_ANSWERED) c->request.state = MQTT_IDLE;
+  if (c->request && c->request->state == MQTT_SENT)
+    c->request->state = MQTT_STALE;
+  else if (c->request && c->request->state == MQTT_ANSWERED)
+    mqtt_request_done(c);
 }
 
 static enum mqtt_verdict outcome(struct mqtt_client *c, struct mqtt_answer *ret, uint8_t good) {
-  struct mqtt_request *r = &c->request;
+  struct mqtt_request *r = c->request;
+  char *said = c->n->mqtt->said;
   if (r->state != MQTT_ANSWERED) return MQTT_HOLD;
-  r->state = MQTT_IDLE;
-  ret->reason = r->err ? (uint8_t)mqtt_reason_of(r->err) : good;
-  ret->why = r->err ? (*r->why ? r->why : macula_err_text(r->err)) : NULL;
-  return r->err ? MQTT_REFUSED : MQTT_ACCEPTED;
+  int err = r->err;
+  memcpy(said, r->why, sizeof r->why);
+  mqtt_request_done(c);
+  ret->reason = err ? (uint8_t)mqtt_reason_of(err) : good;
+  ret->why = err ? (*said ? said : macula_err_text(err)) : NULL;
+  return err ? MQTT_REFUSED : MQTT_ACCEPTED;
+}
+
+static struct mqtt_request *request_new(struct mqtt_client *c) {
+  struct mqtt_request *r = c->request = mem_calloc(mqtt_mem(c->n), 1, sizeof *r);
+  if (!r) return NULL;
+  r->ref = MQTT_OWN_REF | ++c->next_ref;
+  r->state = MQTT_SENT;
+  return r;
 }
 
 static enum mqtt_verdict no_memory(struct mqtt_answer *ret) {
@@ -153,35 +174,35 @@ static enum mqtt_verdict no_memory(struct mqtt_answer *ret) {
 
 enum mqtt_verdict mqtt_subscribe(struct mqtt_client *c, const struct mqtt_subscription *sub, struct mqtt_answer *ret) {
   static const uint8_t retained[] = {RETAINED_ALWAYS, RETAINED_IF_NEW, RETAINED_NEVER};
-  struct mqtt_request *r = &c->request;
   char key[NAME_MAX_LEN + 1];
   size_t len;
-  if (r->state != MQTT_IDLE) return outcome(c, ret, sub->qos);
+  if (c->request) return outcome(c, ret, sub->qos);
   if (key_of(sub, key, &len)) {
     ret->reason = MQTT_BAD_FILTER;
     ret->why = "a group's name has with its filter at most 253 bytes and 31 levels here";
     return MQTT_REFUSED;
   }
   struct mqtt_filter_entry *f = mqtt_filter_find(c, slice_of(key, len));
+  struct mqtt_request *r = request_new(c);
+  if (!r) return no_memory(ret);
   r->is_new = f == NULL;
   if (f) r->was = *f;
-  if (f)
+  if (f) {
     set(f, sub);
-  else if (!(f = mqtt_filter_add(c, sub, slice_of(key, len))))
+  } else if (!(f = mqtt_filter_add(c, sub, slice_of(key, len)))) {
+    mqtt_request_done(c);
     return no_memory(ret);
+  }
   mqtt_sys_asks(f, sub->retain_handling == 0 || (sub->retain_handling == 1 && r->is_new));
   r->entry = f;
   r->subscribes = true;
-  r->ref = MQTT_OWN_REF | ++c->next_ref;
-  r->state = MQTT_SENT;
   int err = ask(c, MSG_SUBSCRIBE, f, retained[sub->retain_handling % 3], r->ref);
   if (err) mqtt_request_answered(c, r->ref, err, SLICE_NONE);
   return outcome(c, ret, sub->qos);
 }
 
 enum mqtt_verdict mqtt_unsubscribe(struct mqtt_client *c, const struct mqtt_subscription *sub, struct mqtt_answer *ret) {
-  struct mqtt_request *r = &c->request;
-  if (r->state != MQTT_IDLE) return outcome(c, ret, MQTT_SUCCESS);
+  if (c->request) return outcome(c, ret, MQTT_SUCCESS);
   char key[NAME_MAX_LEN + 1];
   size_t len;
   struct mqtt_filter_entry *f = key_of(sub, key, &len) ? NULL : mqtt_filter_find(c, slice_of(key, len));
@@ -189,10 +210,9 @@ enum mqtt_verdict mqtt_unsubscribe(struct mqtt_client *c, const struct mqtt_subs
     ret->reason = MQTT_NO_SUBSCRIPTION;
     return MQTT_ACCEPTED;
   }
+  struct mqtt_request *r = request_new(c);
+  if (!r) return no_memory(ret);
   r->entry = f;
-  r->subscribes = r->is_new = false;
-  r->ref = MQTT_OWN_REF | ++c->next_ref;
-  r->state = MQTT_SENT;
   int err = ask(c, MSG_UNSUBSCRIBE, f, 0, r->ref);
   if (err) mqtt_request_answered(c, r->ref, err, SLICE_NONE);
   return outcome(c, ret, MQTT_SUCCESS);

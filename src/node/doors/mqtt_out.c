@@ -195,14 +195,15 @@ static void take_ack(struct mqtt_client *c, const struct msg_ack *a) {
     mqtt_request_answered(c, a->ref, err, slice_str(why));
     return;
   }
-  if (c->now.ref == a->ref) {
-    c->now.answered = true;
-    c->now.err = err;
-    memcpy(c->n->mqtt->now_why, why, sizeof why);
+  for (struct mqtt_handed *h = c->n->mqtt->handed; h; h = h->before) {
+    if (h->client != c || h->ref != a->ref) continue;
+    h->answered = true;
+    h->err = err;
+    memcpy(c->n->mqtt->said, why, sizeof why);
     return;
   }
-  for (unsigned i = 0; c->later && i < MQTT_RECEIVE_MAX; i++) {
-    struct mqtt_later *l = &c->later[i];
+  list_for(it, &c->later) {
+    struct mqtt_later *l = container_of(it, struct mqtt_later, all);
     if (l->ref != a->ref || l->answered) continue;
     l->answered = true;
     l->err = err;

@@ -158,7 +158,7 @@ static void test_later(void **state) {
   END;
 }
 
-/* [MQTT-3.3.4-7] */
+/* [MQTT-3.3.4-7] is broken by clients that are in a hurry: what they send too early waits. */
 static void test_receive_maximum(void **state) {
   START;
   with_session(r, a, KEPT);
@@ -167,9 +167,48 @@ static void test_receive_maximum(void **state) {
   for (int i = 1; i <= 4; i++)
     say(a, 0x32, i == 1 ? "<a> 0001 00" : i == 2 ? "<a> 0002 00" : i == 3 ? "<a> 0003 00" : "<a> 0004 00");
   r->quiet = false;
+  uint64_t last = r->ref;
   say(a, 0x30, "<a> 00");
   HAPPENED(r, "A> a q0 '' later");
   say(a, 0x32, "<a> 0005 00");
+  HAPPENED(r, "");
+  mqtt_publish_done(a->session, last, 0, NULL, r->now);
+  HAPPENED(r, "A< puback #4\nA> a q1 '' later");
+  END;
+}
+
+/* Of those that a client may send, the door takes so many at once. */
+static void test_taken(void **state) {
+  START;
+  r->cfg.max_taken = 2;
+  mqtt_sessions_set_config(r->table, &r->cfg);
+  with_session(r, a, KEPT);
+  r->verdict = MQTT_LATER;
+  say(a, 0x32, "<a> 0001 00");
+  uint64_t first = r->ref;
+  say(a, 0x34, "<a> 0002 00");
+  uint64_t second = r->ref;
+  say(a, 0x32, "<a> 0003 00");
+  HAPPENED(r, "A> a q1 '' later\nA> a q2 '' later");
+  mqtt_publish_done(a->session, second, 0, NULL, r->now); /* QoS 2: its identifier alone is left */
+  HAPPENED(r, "A< pubrec #2\nA> a q1 '' later");
+  mqtt_publish_done(a->session, first, 0, NULL, r->now);
+  HAPPENED(r, "A< puback #1");
+  END;
+}
+
+/* Nothing can change any more: what could release its messages is behind what is read. */
+static void test_stuck(void **state) {
+  START;
+  with_session(r, a, KEPT);
+  r->verdict = MQTT_ACCEPTED;
+  r->quiet = true;
+  for (int i = 1; i <= 4; i++)
+    say(a, 0x34, i == 1 ? "<a> 0001 00" : i == 2 ? "<a> 0002 00" : i == 3 ? "<a> 0003 00" : "<a> 0004 00");
+  r->quiet = false;
+  say(a, 0x34, "<a> 0005 00");
+  HAPPENED(r, "");
+  for (uint32_t sent = 0; sent < MQTT_BEHIND + 200; sent += 8) say(a, 0x34, "<a> 0006 00");
   HAPPENED(r, "A< disconnect 0x93 (more messages than Receive Maximum are not completed)\n"
               "A closed 0x93 more messages than Receive Maximum are not completed");
   END;
@@ -391,9 +430,9 @@ static void test_turns(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_qos),   cmocka_unit_test(test_unmapped),        cmocka_unit_test(test_aliases),
-      cmocka_unit_test(test_later), cmocka_unit_test(test_receive_maximum), cmocka_unit_test(test_receive_maximum_4),
-      cmocka_unit_test(test_hold),  cmocka_unit_test(test_keep_alive),      cmocka_unit_test(test_subscribe),
-      cmocka_unit_test(test_turns)};
+      cmocka_unit_test(test_qos),        cmocka_unit_test(test_unmapped),          cmocka_unit_test(test_aliases),
+      cmocka_unit_test(test_later),      cmocka_unit_test(test_receive_maximum),   cmocka_unit_test(test_taken),
+      cmocka_unit_test(test_stuck),      cmocka_unit_test(test_receive_maximum_4), cmocka_unit_test(test_hold),
+      cmocka_unit_test(test_keep_alive), cmocka_unit_test(test_subscribe),         cmocka_unit_test(test_turns)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
