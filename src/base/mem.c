@@ -18,7 +18,10 @@ static size_t cost(void *p) { return malloc_usable_size(p) + (nallocx ? 0 : size
 
 size_t mem_cost(const void *p) { return p ? cost((void *)p) : 0; }
 
-static int over(const struct mem *m, size_t extra) { return m->limit && (extra > m->limit || m->bytes > m->limit - extra); }
+static int over(struct mem *m, size_t extra) {
+  if (!m->limit || (extra <= m->limit && m->bytes <= m->limit - extra)) return 0;
+  return !m->more || !m->more(m, extra, m->more_ctx);
+}
 
 static int gauge_refuses(const struct mem *m, size_t extra) {
   struct mem_gauge *g = m->gauge;

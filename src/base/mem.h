@@ -5,6 +5,7 @@
 #ifndef BASE_MEM_H
 #define BASE_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,7 +33,10 @@ struct mem {
   uint64_t refused;        /* allocations that the limit or the system refused */
   struct mem_fail *fail;   /* NULL outside tests */
   struct mem_gauge *gauge; /* NULL: none */
-  uint8_t rank;            /* the accounts of the highest rank are refused first, those of rank 0 never */
+  /* NULL, or asked before so many bytes more are refused for the limit: it may raise that, and returns whether they fit now. */
+  bool (*more)(struct mem *m, size_t extra, void *ctx);
+  void *more_ctx;
+  uint8_t rank; /* the accounts of the highest rank are refused first, those of rank 0 never */
 };
 
 #define MEM_INIT(row_name, max_bytes) ((struct mem){.name = (row_name), .limit = (max_bytes)})

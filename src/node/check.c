@@ -4,6 +4,7 @@
 #include "node/calls/providers.h"
 #include "node/doors/mqtt.h"
 #include "node/doors/quic.h"
+#include "node/memory/lend.h"
 #include "node/mesh/member.h"
 #include "node/messages/deliver.h"
 #include "node/messages/groups.h"
@@ -98,7 +99,7 @@ static const char *rows_check(const struct node *n) {
     CHECK(is_walked((enum row)i) ? own[i] == m->bytes : own[i] <= m->bytes, wrong[i]);
     CHECK(!m->limit || m->bytes <= m->limit, "rows: an account holds more than its limit");
   }
-  return NULL;
+  return lend_check(n);
 }
 
 /* ---- the node --------------------------------------------------------------------------------------------------------------

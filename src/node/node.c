@@ -11,6 +11,7 @@
 #include "node/doors/mqtt.h"
 #include "node/doors/quic.h"
 #include "node/ends.h"
+#include "node/memory/lend.h"
 #include "node/mesh/member.h"
 #include "node/mesh/records.h"
 #include "node/mesh/start.h"
@@ -110,6 +111,7 @@ static void init_rows(struct node *n, const struct node_config *cfg) {
   if (cfg->passwords_mem) n->rows.account[ROW_PASSWORDS] = cfg->passwords_mem;
   if (cfg->json_mem) n->rows.account[ROW_ADMIN] = cfg->json_mem;
   rows_set_limits(n);
+  lend_start(n);
 }
 
 static bool spent(void *ctx) { return node_spent(ctx); }

@@ -82,7 +82,7 @@ static size_t half_left(const struct node *n) {
 }
 
 static bool pool_above(const struct node *n, size_t sixteenths) {
-  return n->rows.mem[ROW_SEND].bytes > n->limits.send_pool / 16 * sixteenths;
+  return n->rows.mem[ROW_SEND].bytes > SEND_POOL(n) / 16 * sixteenths;
 }
 
 static struct stream *find(const struct session *s, int64_t id) {

@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 #include "node/doors/mqtt_headers.h"
 #include "node/doors/mqtt_state.h"
+#include "node/memory/lend.h"
 #include "node/receive.h"
 #include "node/session/parcel.h"
 #include "node/session/session.h"
@@ -83,15 +84,6 @@ static void on_connect(void *conn, const struct mqtt_packet *p) {
   if (why) mqtt_refuse(l->conn, reason, why, l->n->now);
 }
 
-static struct mqtt_later *later_new(struct mqtt_client *c, uint64_t ref) {
-  for (unsigned i = 0; i < MQTT_RECEIVE_MAX; i++)
-    if (!c->later[i].ref) {
-      c->later[i] = (struct mqtt_later){.ref = ref};
-      return &c->later[i];
-    }
-  return NULL;
-}
-
 static bool is_in(const struct mqtt_client *c) { return c && c->s && c->s->state == SESSION_IN; }
 
 static enum mqtt_verdict on_publish(void *conn, const struct mqtt_arrival *a, struct mqtt_answer *ret) {
@@ -105,10 +97,6 @@ static enum mqtt_verdict on_publish(void *conn, const struct mqtt_arrival *a, st
     ret->reason = (uint8_t)mqtt_reason_of(err);
     return MQTT_REFUSED;
   }
-  if (a->ref && !c->later && !(c->later = mem_calloc(mqtt_mem(c->n), MQTT_RECEIVE_MAX, sizeof *c->later))) {
-    *ret = (struct mqtt_answer){.reason = MQTT_QUOTA, .why = "there is no memory for messages that are not answered"};
-    return MQTT_REFUSED;
-  }
   struct msg m = {.type = MSG_PUBLISH,
                   .publish = {.topic = a->name,
                               .payload = a->payload,
@@ -119,21 +107,29 @@ static enum mqtt_verdict on_publish(void *conn, const struct mqtt_arrival *a, st
                               .expires_ms = mqtt_expires_ms(a->props),
                               .ref = a->ref,
                               .has_ref = a->ref != 0}};
-  c->now.ref = a->ref;
-  c->now.answered = false;
-  err = mqtt_hand_in(c, &m);
-  c->now.ref = 0;
-  if (err || c->now.answered) {
-    if (!err) err = c->now.err;
-    ret->reason = (uint8_t)mqtt_reason_of(err);
-    ret->why = c->now.answered && *c->n->mqtt->now_why ? c->n->mqtt->now_why : macula_err_text(err);
-    return err ? MQTT_REFUSED : MQTT_ACCEPTED;
+  struct mqtt_later *later = a->ref ? mem_calloc(mqtt_mem(c->n), 1, sizeof *later) : NULL;
+  if (a->ref && !later) {
+    ret->reason = MQTT_QUOTA;
+    ret->why = "there is no memory for messages that are not answered";
+    return MQTT_REFUSED;
   }
-  if (!a->ref) return MQTT_ACCEPTED;
-  if (later_new(c, a->ref)) return MQTT_LATER;
-  ret->reason = MQTT_QUOTA; /* cannot be: there are as many as the client may send */
-  ret->why = "too many messages are under way";
-  return MQTT_REFUSED;
+  struct mqtt_rooms *rooms = c->n->mqtt;
+  struct mqtt_handed now = {.client = c, .ref = a->ref, .before = rooms->handed};
+  rooms->handed = &now;
+  rooms->said[0] = 0;
+  err = mqtt_hand_in(c, &m);
+  rooms->handed = now.before;
+  if (later && !err && !now.answered) {
+    later->ref = a->ref;
+    list_init(&later->all);
+    list_append(&c->later, &later->all);
+    return MQTT_LATER;
+  }
+  mem_free(mqtt_mem(c->n), later);
+  if (!err) err = now.err;
+  ret->reason = (uint8_t)mqtt_reason_of(err);
+  ret->why = now.answered && *rooms->said ? rooms->said : macula_err_text(err);
+  return err ? MQTT_REFUSED : MQTT_ACCEPTED;
 }
 
 static enum mqtt_verdict on_subscribe(void *conn, const struct mqtt_subscription *sub, struct mqtt_answer *ret) {
@@ -247,8 +243,9 @@ static struct mqtt_config config_of(struct node *n) {
       .max_expiry = MAX_EXPIRY,
       .max_packet = (uint32_t)l->max_frame > 2 * BESIDE_PAYLOAD ? (uint32_t)l->max_frame - BESIDE_PAYLOAD : BESIDE_PAYLOAD,
       .max_connect = MAX_CONNECT,
-      .max_inflight = MQTT_RECEIVE_MAX,
+      .max_inflight = MQTT_INFLIGHT_MAX,
       .receive_maximum = MQTT_RECEIVE_MAX,
+      .max_taken = MQTT_TAKEN_MAX,
       .max_aliases_in = 16,
       .max_aliases_out = 16,
       .connect_timeout = l->connect_timeout,
@@ -371,6 +368,8 @@ void mqtt_door_step(struct node *n) {
     if (node_spent(n)) break;
   }
   mqtt_forget_last(rooms);
+  uint32_t sessions = mqtt_sessions_count(rooms->sessions);
+  lend_step(n, sessions, rooms->secret_count < sessions ? rooms->secret_count : sessions);
   n->mqtt_now = (struct mqtt_now){mqtt_sessions_count(rooms->sessions),
                                   rooms->link_count,
                                   rooms->refused,

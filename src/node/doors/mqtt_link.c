@@ -73,6 +73,7 @@ void mqtt_link_free(struct mqtt_link *l) {
   list_remove(&l->all);
   list_remove(&l->dirty);
   rooms->link_count--;
+  rooms->secret_count -= l->secret;
   mqtt_link_leaves(l);
   mqtt_web_free(l);
   mem_free(mqtt_mem(l->n), l->out);
@@ -164,6 +165,8 @@ static int open_as(struct node *n, struct byte_stream *s, bool web, nanotime now
   s->user = l;
   list_append(&rooms->links, &l->all);
   rooms->link_count++;
+  l->secret = s->secret;
+  rooms->secret_count += l->secret;
   if (rooms->sweep_at == TIME_NEVER) rooms->sweep_at = time_add(n->now, NS_SEC);
   return 0;
 }

@@ -20,7 +20,9 @@
 #include "wire/msg.h"
 #include "wire/names.h"
 
-#define MQTT_RECEIVE_MAX 32u             /* messages with QoS 1 and 2 of one client that are under way; likewise to it */
+#define MQTT_INFLIGHT_MAX 32u            /* messages with QoS 1 and 2 to one client that are not acknowledged */
+#define MQTT_TAKEN_MAX 32u               /* those of one client that the node has not answered: no more are read */
+#define MQTT_RECEIVE_MAX 1024u           /* and those that are not completed, as it is told; of QoS 2 an id each */
 #define MQTT_WHY_KEPT 199u               /* bytes kept of a text */
 #define MQTT_MOST_IDS 16u                /* Subscription Identifiers with one message */
 #define MQTT_OWN_REF (UINT64_C(1) << 62) /* refs of SUBSCRIBE and UNSUBSCRIBE; those of PUBLISH are below */
@@ -42,15 +44,24 @@ struct mqtt_waiting { /* a frame that the state machine does not take now */
   nanotime since;
 };
 
-struct mqtt_later { /* a PUBLISH whose end is not known; ref 0: free */
+struct mqtt_later { /* a PUBLISH whose end is not known */
+  struct list all;  /* mqtt_client.later */
   uint64_t ref;
   int err;
   bool answered;
   char *why; /* NULL: the code's own text, or no memory */
 };
 
-enum mqtt_asking { MQTT_IDLE, MQTT_SENT, MQTT_ANSWERED, MQTT_STALE }; /* STALE: its connection has ended meanwhile */
-struct mqtt_request {                                                 /* the SUBSCRIBE or UNSUBSCRIBE of one filter */
+struct mqtt_handed { /* a PUBLISH while it is handed over */
+  const struct mqtt_client *client;
+  uint64_t ref;
+  bool answered;
+  int err;
+  struct mqtt_handed *before; /* within which this one was handed over; NULL: none */
+};
+
+enum mqtt_asking { MQTT_SENT, MQTT_ANSWERED, MQTT_STALE }; /* STALE: its connection has ended meanwhile */
+struct mqtt_request {                                      /* the SUBSCRIBE or UNSUBSCRIBE of one filter */
   enum mqtt_asking state;
   uint64_t ref;
   int err;
@@ -86,10 +97,10 @@ struct mqtt_client {
   int shed_err;
   bool closed; /* by the node: */
   int err;
-  char *why;                      /* NULL: nothing was said, or no memory */
-  char name[NAME_KEPT + 1];       /* client id */
-  char user[ACCESS_MAX_NAME + 1]; /* as it says; empty: it names none */
-  uint8_t *password;              /* until it is judged; NULL: none */
+  char *why;         /* NULL: nothing, or no memory */
+  char *name;        /* client id */
+  char *user;        /* as it says; NULL: it names none */
+  uint8_t *password; /* until it is judged; NULL: none */
   size_t password_len;
   uint64_t claim, claim_ms; /* while it has an MQTT session: its number, and when it connected */
   struct mqtt_client *heir; /* another native session goes on with this one's MQTT session */
@@ -98,14 +109,9 @@ struct mqtt_client {
   struct mqtt_sys_client sys;
   struct list waiting;
   size_t waiting_bytes;
-  struct mqtt_later *later; /* [MQTT_RECEIVE_MAX]; NULL: it has published nothing with QoS 1 or 2 yet */
-  struct mqtt_request request;
+  struct list later;            /* at most MQTT_TAKEN_MAX */
+  struct mqtt_request *request; /* NULL: none */
   uint64_t next_ref;
-  struct {        /* the PUBLISH that is being handed over */
-    uint64_t ref; /* 0: none */
-    bool answered;
-    int err;
-  } now;          /* and mqtt_rooms.now_why */
   int64_t window; /* bytes that the node still takes */
   uint64_t written, acked;
   nanotime progress;
@@ -129,7 +135,7 @@ struct mqtt_link {
   bool paused;                /* not read for the sake of its pings */
   uint8_t *out;               /* what the stream had no room for */
   size_t out_at, out_len, out_cap;
-  bool closing, broken, in_callback;
+  bool closing, broken, in_callback, secret;
 };
 
 #define MQTT_ADDRESS_KEY 9
@@ -146,9 +152,9 @@ struct mqtt_rooms {
   uint16_t last_topic_len;
   char last_topic[NAME_MAX_LEN]; /* with its native name */
   uint64_t last_serial, last_claim;
-  char now_why[MQTT_WHY_KEPT + 1]; /* of the PUBLISH that is being handed over: the answer's text */
   nanotime sweep_at;
   uint32_t client_count, link_count;
+  uint32_t secret_count;             /* of links: over TLS */
   uint64_t refused, unnamed, lost;   /* connections; topics that MQTT cannot say; messages that a full queue lost */
   uint64_t ended, paused;            /* connections, for what their clients did; not read for a while, for their pings */
   uint64_t web_refused, tls_refused; /* handshakes of WebSocket, and frames that ended a connection; handshakes of TLS */
@@ -156,6 +162,8 @@ struct mqtt_rooms {
   uint64_t unsaid;                   /* headers that MQTT cannot say */
   uint64_t claimed;                  /* sessions that other nodes have */
   struct bucket lines;
+  struct mqtt_handed *handed;   /* the innermost; NULL: none */
+  char said[MQTT_WHY_KEPT + 1]; /* the text of the answer that is being given */
   struct mqtt_sys sys;
   struct htab addresses; /* mqtt_address.h: of connections, and of those that were some time ago */
   struct list idle_addresses, fresh;
@@ -193,6 +201,7 @@ enum mqtt_verdict mqtt_subscribe(struct mqtt_client *c, const struct mqtt_subscr
 enum mqtt_verdict mqtt_unsubscribe(struct mqtt_client *c, const struct mqtt_subscription *sub, struct mqtt_answer *ret);
 void mqtt_request_answered(struct mqtt_client *c, uint64_t ref, int err, struct slice why);
 void mqtt_request_abandoned(struct mqtt_client *c); /* its connection has ended */
+void mqtt_request_done(struct mqtt_client *c);
 /* Subscribes natively to all filters again, without retained messages. */
 void mqtt_filters_again(struct mqtt_client *c);
 

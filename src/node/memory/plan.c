@@ -7,6 +7,22 @@
 
 static uint64_t connections(const struct node_limits *l) { return (uint64_t)limits_connections(l) + l->max_half_open; }
 
+#define BORROWED 4u /* of send_pool, that part */
+uint64_t plan_mqtt_own(const struct node_limits *l) {
+  uint64_t pool = l->mqtt_pool, most = l->send_pool / BORROWED, least = pool < PLAN_MQTT_OWN ? pool : PLAN_MQTT_OWN;
+  return pool > most + least ? pool - most : least;
+}
+uint64_t plan_mqtt_borrowed(const struct node_limits *l) { return l->mqtt_pool - plan_mqtt_own(l); }
+
+#define TCP_MORE_EACH (4u << 10)
+uint64_t plan_tcp_more(const struct node_limits *l) {
+  uint64_t more = (uint64_t)l->max_clients * TCP_MORE_EACH;
+  return more < 2u << 20 ? 2u << 20 : more > 32u << 20 ? 32u << 20 : more;
+}
+
+_Static_assert(PLAN_MQTT_CLIENT + PLAN_TLS_MORE + PLAN_TCP_SLOT <= QUIC_CONN_MEMORY + QUIC_CONN_OWN,
+               "a slot is planned at its dearest door");
+
 static int larger(const void *a, const void *b) {
   uint64_t x = ((const struct plan_row *)a)->bytes, y = ((const struct plan_row *)b)->bytes;
   return x < y ? 1 : x > y ? -1 : 0;
@@ -36,7 +52,9 @@ void node_plan(const struct node_limits *given, struct plan *ret_plan) {
   add(p, (struct plan_row){"unaccounted", "heap that no hook reaches", "", 0, 0, PLAN_UNACCOUNTED, 0});
   add(p, (struct plan_row){"fragmentation", "heap between blocks in use", "", 0, 0, p->total / PLAN_FRAGMENTED, 0});
   add(p, (struct plan_row){"program", "code, libraries, stacks", "", 0, 0, PLAN_PROGRAM, 0});
-  if (l.mqtt_pool) p->kernel = ((uint64_t)l.max_clients + l.max_half_open) * PLAN_TCP + PLAN_TCP_MORE;
+  p->borrowed = plan_mqtt_borrowed(&l);
+  if (l.mqtt_pool)
+    p->kernel = (uint64_t)l.max_half_open * PLAN_TCP + (uint64_t)l.max_clients * (PLAN_TCP - PLAN_TCP_SLOT) + plan_tcp_more(&l);
   qsort(p->rows, p->count, sizeof p->rows[0], larger);
 }
 

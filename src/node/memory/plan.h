@@ -48,8 +48,13 @@
 #define PLAN_TLS_SHARED (2u << 20)  /* priorities, own certificate, CA list */
 #define PLAN_UNACCOUNTED (6u << 20) /* heap without an account: sockets' buffers, HTTP connections, libraries' own */
 #define PLAN_PROGRAM (8u << 20)     /* programs, libraries and stacks in memory */
-#define PLAN_TCP (64u << 10)        /* the kernel's buffers of a TCP connection, */
-#define PLAN_TCP_MORE (32u << 20)   /* and what those of all that fill theirs may grow by */
+/* Clients of MQTT. One has a slot of max_clients, which is planned as one of QUIC: what that does not need for it goes to these
+ * (lend.h). */
+#define PLAN_MQTT_CLIENT (4u << 10) /* connection and session, */
+#define PLAN_TLS_MORE (8u << 10)    /* over TLS what GnuTLS has beyond the keys of a connection of QUIC, */
+#define PLAN_TCP_SLOT (24u << 10)   /* and a part of what the kernel has of its socket: */
+#define PLAN_TCP (44u << 10)        /* buffers as they are at first, 40 KiB, and what it keeps of a socket beside */
+#define PLAN_MQTT_OWN (1u << 20)    /* tables, and what nobody else can have taken */
 #define PLAN_FRAGMENTED 8u          /* an eighth of all heap may lie idle between blocks in use */
 
 struct plan_row {
@@ -63,11 +68,20 @@ struct plan {
   struct plan_row rows[PLAN_MAX_ROWS]; /* largest first */
   size_t count;
   uint64_t total;
-  uint64_t kernel; /* bytes that the kernel may hold for sockets of TCP clients: beside the total, as it is not the process's */
+  /* Bytes that the kernel may hold of sockets of TCP clients beyond what their slots have for it: beside the total, as it is
+   * not the process's. */
+  uint64_t kernel;
+  uint64_t borrowed; /* of send_queues, bytes that clients of MQTT may take */
 };
 
 /* l: as given to node_new; 0 counts as the default. */
 void node_plan(const struct node_limits *l, struct plan *ret_plan);
+
+/* mqtt_pool: what of it is planned for itself, and what may be taken of send_pool; both 0: no door for MQTT is open. */
+uint64_t plan_mqtt_own(const struct node_limits *l);
+uint64_t plan_mqtt_borrowed(const struct node_limits *l);
+/* What the kernel's buffers of clients of MQTT may grow by, together, bytes. l: limits without 0. */
+uint64_t plan_tcp_more(const struct node_limits *l);
 
 /* The bytes that the file with retained messages needs, so that all of them always fit. l: limits without 0. */
 uint64_t plan_retained_disk(const struct node_limits *l);

@@ -2,6 +2,7 @@
  * memory, which must stay below the plan. */
 #include "node/memory/rows.h"
 
+#include "node/memory/lend.h"
 #include "node/state.h"
 
 struct row_sources {
@@ -22,7 +23,7 @@ void rows_set_limits(struct node *n) {
   n->rows.over = false;
   for (int i = 0; i < ROW_COUNT; i++) {
     struct mem *m = n->rows.account[i];
-    uint64_t most = plan_row_of(&n->limits, (enum row)i).bytes;
+    uint64_t most = lend_limit(n, (enum row)i);
     bool over = m->limit > most && m->bytes > most / 8 * 7;
     n->rows.over |= over;
     if (!over) m->limit = most;

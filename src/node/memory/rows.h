@@ -23,9 +23,10 @@
  * somebody sent, rows of rank 1 carry what is on its way; rows of rank 0, connections, members and answers, are never
  * refused. */
 #define NODE_ROWS(X)                                                                                                           \
-  X(NODE, 0, "node", "the node itself", "", 1, 16 << 10, 0, 1, 0, 0, 0)                                                        \
+  X(NODE, 0, "node", "the node itself", "", 1, 20 << 10, 0, 1, 0, 0, 0)                                                        \
   X(SESSIONS, 0, "sessions", "clients' sessions", "max_clients max_half_open", limits_connections(l),                          \
-    PLAN_BLOCK(sizeof(struct session)) + 64 + PLAN_BLOCK(NOTICE_KEPT + 1), 0, f->n->sessions.count, 0, 0, 0)                   \
+    PLAN_BLOCK(sizeof(struct session)) + 64 + PLAN_BLOCK(NOTICE_KEPT + 1) + PLAN_BLOCK(NAME_MAX_LEN), 0, f->n->sessions.count, \
+    0, 0, 0)                                                                                                                   \
   X(QUIC, 0, "connections", "QUIC connections", "max_clients max_half_open connection_pool", connections(l),                   \
     QUIC_CONN_MEMORY + QUIC_CONN_OWN, l->connection_pool + QUIC_SHARED_MEMORY + QUIC_LATER_BYTES, f->quic.total,               \
     f->quic.refused_full + f->quic.refused_half_open, 0, 0)                                                                    \
@@ -35,7 +36,7 @@
   X(SEND, 1, "send_queues", "what waits for clients", "send_pool", 0, 0, l->send_pool, 0, f->n->stats.dropped, 0, 0)           \
   X(OWN, 0, "own", "wills of clients, and events that wait", "max_clients", 0, 0,                                              \
     (uint64_t)l->max_clients *PLAN_WILL + (256u << 10), f->n->messages.own.count, f->n->messages.own.lost, 0, 0)               \
-  X(MQTT, 1, "mqtt", "clients of MQTT, and what waits for them", "mqtt_pool", 0, 0, l->mqtt_pool, f->n->mqtt_now.sessions,     \
+  X(MQTT, 1, "mqtt", "clients of MQTT, and what waits for them", "mqtt_pool", 0, 0, plan_mqtt_own(l), f->n->mqtt_now.sessions, \
     f->n->mqtt_now.refused, f->n->mqtt_now.evicted, 0)                                                                         \
   X(RECEIVE, 1, "receive", "unfinished frames", "receive_pool", 0, 0, l->receive_pool, 0, 0, 0, 0)                             \
   X(FLOW, 1, "flow", "who waits for whose queue", "max_clients", 0, 0, (uint64_t)l->max_clients *PLAN_FLOW + PLAN_FLOWS,       \
@@ -105,6 +106,9 @@
     gets_count(&f->n->spread.gets), 0, f->n->spread.gets.evicted, 0)                                                           \
   X(ADMIN, 0, "admin", "answers to HTTP and macula status", "admin_bytes", 0, 0, l->admin_bytes, 0, 0, 0, 0)
 
+/* Bytes of send_pool that rows other than mqtt may use now. */
+#define SEND_POOL(n) ((n)->rows.mem[ROW_SEND].limit)
+
 enum row {
 #define ROW_ENUM(id, ...) ROW_##id,
   NODE_ROWS(ROW_ENUM)
@@ -114,10 +118,17 @@ enum row {
 
 struct plan_row plan_row_of(const struct node_limits *l, enum row row); /* limits without 0 */
 
+/* Limits that have moved from row to row (lend.h); they add up to what the plan says, or less. */
+struct lent {
+  uint32_t slots, secret; /* clients of MQTT, whose slots QUIC does not need; of these, over TLS */
+  size_t borrowed;        /* bytes of send_queues that mqtt has */
+};
+
 /* The accounts, and resident memory, which must stay below what they plan. */
 struct rows {
   struct mem mem[ROW_COUNT];
-  struct mem *account[ROW_COUNT];         /* for figures: mem, or an account of the process */
+  struct mem *account[ROW_COUNT]; /* for figures: mem, or an account of the process */
+  struct lent lent;
   bool over;                              /* an account holds more than its lowered limit: see rows_set_limits */
   uint64_t unaccounted, unaccounted_peak; /* as it was last measured */
   struct mem_gauge gauge; /* shared by all accounts when give_back is set; keeps resident memory below the plan */
@@ -136,7 +147,7 @@ struct row_now {
 void rows_now(struct node *n, struct row_now ret_rows[ROWS_SHOWN]);
 size_t rows_accounted(const struct node *n); /* bytes */
 uint64_t rows_rss(const struct node *n);     /* bytes resident; 0: unknown */
-void rows_set_limits(struct node *n);        /* of the accounts, from the plan */
+void rows_set_limits(struct node *n);        /* of the accounts, from the plan and what is lent */
 void rows_watch(struct node *n);             /* resident memory from now on, for the accounts; rows_unwatch before they go */
 void rows_unwatch(struct node *n);
 

@@ -706,7 +706,7 @@ static void receive(struct peer *p, const struct msg_publish *given, struct prin
     }
   }
   /* The queues are so full that a publisher at this node would have to wait: refuse it. */
-  if (!err && m.has_ref && n->rows.mem[ROW_SEND].bytes > n->limits.send_pool / 16 * 15) err = MACULA_RATE_LIMITED;
+  if (!err && m.has_ref && n->rows.mem[ROW_SEND].bytes > SEND_POOL(n) / 16 * 15) err = MACULA_RATE_LIMITED;
   if (!err) {
     m.publisher = m.instance = SLICE_NONE;
     m.has_ref = false;

@@ -119,7 +119,7 @@ size_t sessions_owned(const struct node *n) {
   size_t sum = 0;
   list_for(it, &n->sessions.all) {
     const struct session *s = container_of(it, const struct session, all);
-    sum += mem_cost(s) + mem_cost(s->name) + mem_cost(s->unnoticed_text);
+    sum += mem_cost(s) + mem_cost(s->name) + mem_cost(s->unnoticed_text) + mem_cost(s->rights.last);
   }
   return sum;
 }

@@ -96,14 +96,14 @@ void room_note(struct session *s, size_t queued) {
 /* ---- room ------------------------------------------------------------------------------------------------------------------
  */
 static size_t share_of(const struct node *n) {
-  size_t used = n->rows.mem[ROW_SEND].bytes, most = n->limits.send_pool / 4 * 3;
+  size_t used = n->rows.mem[ROW_SEND].bytes, most = SEND_POOL(n) / 4 * 3;
   return used < most ? (most - used) / 16 : 0;
 }
 
 enum room room_for(struct session *s, size_t len) {
   struct node *n = s->node;
   /* memory that this receiver adds to the pool: a large frame is shared and counted already */
-  size_t fresh = len > SMALL_FRAME ? SMALL_FRAME : len, pool = n->limits.send_pool, queued = session_queued(s);
+  size_t fresh = len > SMALL_FRAME ? SMALL_FRAME : len, pool = SEND_POOL(n), queued = session_queued(s);
   bool full = n->rows.mem[ROW_SEND].bytes + fresh > pool - pool / 32;
   if (full) return queued && room_keeps_up(s) ? ROOM_LATER : ROOM_NONE;
   if (!queued) return ROOM_YES;
@@ -146,7 +146,7 @@ static size_t mark_of(const struct session *s, uint64_t rtt, size_t queued) {
 
 uint32_t room_fill(const struct session *s, uint64_t rtt) {
   const struct node *n = s->node;
-  size_t queued = session_queued(s), pool = n->limits.send_pool;
+  size_t queued = session_queued(s), pool = SEND_POOL(n);
   if (!queued) return 0;
   uint64_t fill = (uint64_t)queued * ROOM_MARK / (mark_of(s, rtt, queued) + 1);
   if (n->rows.mem[ROW_SEND].bytes > pool - pool / POOL_PART && fill < ROOM_MARK) fill = ROOM_MARK;

@@ -505,7 +505,7 @@ bool session_shed(struct session *s) {
 /* When the send pool stays full, lets those go whose peers have stopped reading; else no publisher could ever go on. */
 void sessions_shed(struct node *n) {
   if (list_empty(&n->sessions.paused) || n->mesh.starting || time_since(n->now, n->sessions.paused_at) < SWEEP_EVERY) return;
-  size_t enough = n->limits.send_pool / 8, freed = 0;
+  size_t enough = SEND_POOL(n) / 8, freed = 0;
   list_for_safe(it, &n->sessions.all) {
     struct session *s = container_of(it, struct session, all);
     size_t queued = s->state == SESSION_IN ? session_queued(s) : 0;

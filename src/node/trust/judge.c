@@ -315,7 +315,8 @@ int trust_allows(struct session *s, enum right right, struct slice what, const c
   if (right == RIGHT_PUB && what.n && what.n == r->last_len && !memcmp(what.p, r->last, what.n)) return 0;
   who = values_of(s);
   if (grant_allows_for(r->grant, right, &who, what, NULL, &n->trust.cost)) {
-    if (right != RIGHT_PUB || what.n > sizeof r->last) return 0;
+    if (right != RIGHT_PUB || what.n > NAME_MAX_LEN) return 0;
+    if (!r->last && !(r->last = mem_alloc(&s->node->rows.mem[ROW_SESSIONS], NAME_MAX_LEN))) return 0;
     memcpy(r->last, what.p, what.n);
     r->last_len = (uint8_t)what.n;
     return 0;
@@ -527,6 +528,9 @@ void trust_session_end(struct session *s) {
   set_pass(s, NULL);
   grant_unref(s->rights.grant);
   s->rights.grant = NULL;
+  mem_free(&s->node->rows.mem[ROW_SESSIONS], s->rights.last);
+  s->rights.last = NULL;
+  s->rights.last_len = 0;
 }
 
 void trust_done(struct node *n) {
