@@ -68,7 +68,7 @@ class Node:
             words = ["--advertise", self.seen_at]
         if join:
             words += ["--join", join.seen_at]
-        self.process = start([os.path.join(build, "maculad"), "--listen", self.address, "--http", "127.0.0.1:0", "--name", name, "--state",
+        self.process = start([os.path.join(build, "maculad"), "--listen", self.address, "--http", "127.0.0.1:0", "--mqtt", "off", "--name", name, "--state",
                               tempfile.mkdtemp(dir=tmp), "--log-level", "warn", "--connection-pool", args.pool, *words],
                              stdout=subprocess.PIPE, stderr=None if os.environ.get("LOUD") else subprocess.DEVNULL)
         for line in self.process.stdout:

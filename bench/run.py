@@ -23,7 +23,7 @@ class Node:
     def __enter__(self):
         self.tmp = tempfile.TemporaryDirectory()
         self.env = dict(os.environ, XDG_CONFIG_HOME=self.tmp.name)
-        self.p = subprocess.Popen([os.path.join(build, "maculad"), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--state",
+        self.p = subprocess.Popen([os.path.join(build, "maculad"), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--mqtt", "off", "--state",
                                    os.path.join(self.tmp.name, "state")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for line in self.p.stdout:
             if line.startswith("listen"):

@@ -25,6 +25,7 @@ static const struct config_row rows[OPTION_COUNT] = {
 };
 
 #define MQTT_POOL (64u << 20) /* bytes, where the door is open and nothing else is said */
+#define MQTT_AT "127.0.0.1:1883"
 #define MAX_FILE (1 << 20)
 #define MAX_SUGGEST 64
 #define MAX_NESTING 8 /* a list in a mapping is 2 */
@@ -427,11 +428,37 @@ static int check_ports(const struct config *c, char *ret_why) {
   return 0;
 }
 
+/* Where only this machine reaches the node, its clients of MQTT find it without being told to. */
+static void open_mqtt(struct config *c) {
+  const struct config_addrs http = {.at = {c->http.at}, .count = !c->http.off};
+  const struct config_addrs *const others[] = {&c->mqtts, &c->mqtt_ws, &c->mqtt_wss, &http};
+  struct addr at;
+  if (config_is_set(c, OPTION_MQTT)) return;
+  for (size_t i = 0; i < c->listen.count; i++)
+    if (!addr_is_loopback(&c->listen.at[i])) return;
+  addr_parse(MQTT_AT, 0, &at);
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+    for (size_t k = 0; k < others[i]->count; k++)
+      if (addr_eq(&others[i]->at[k], &at)) return;
+  c->mqtt = (struct config_addrs){.at = {at}, .count = 1};
+}
+
+static bool has_mqtt(const struct config *c) {
+  return c->mqtt.count || c->mqtts.count || c->mqtt_ws.count || c->mqtt_wss.count;
+}
+
+bool config_close_mqtt(struct config *c) {
+  if (config_is_set(c, OPTION_MQTT) || !c->mqtt.count) return false;
+  c->mqtt.count = 0;
+  if (!has_mqtt(c) && !config_is_set(c, OPTION_MQTT_POOL)) c->node.limits.mqtt_pool = 0;
+  return true;
+}
+
 /* A client sends and gets messages as large as any: a buffer of up to twice a frame each way. */
 static int check_pool(const struct config *c, char *ret_why) {
   struct node_limits l = c->node.limits;
   char where[CONFIG_WHY_LEN];
-  if (!c->mqtt.count && !c->mqtts.count && !c->mqtt_ws.count && !c->mqtt_wss.count) return 0;
+  if (!has_mqtt(c)) return 0;
   node_limits_fill(&l);
   size_t least = 4 * (size_t)l.max_frame + (256u << 10);
   if (l.mqtt_pool >= least) return 0;
@@ -497,8 +524,8 @@ int config_load(int argc, const char *const *argv, const char *const *env, struc
   /* The idle timeout alone may be lowered: the pings follow. */
   if (!err && !config_is_set(c, OPTION_KEEP_ALIVE) && c->node.keep_alive > c->node.idle_timeout / 3)
     c->node.keep_alive = c->node.idle_timeout / 3;
-  bool mqtt = c->mqtt.count || c->mqtts.count || c->mqtt_ws.count || c->mqtt_wss.count;
-  if (mqtt && !c->node.limits.mqtt_pool) c->node.limits.mqtt_pool = MQTT_POOL;
+  if (!err) open_mqtt(c);
+  if (has_mqtt(c) && !c->node.limits.mqtt_pool) c->node.limits.mqtt_pool = MQTT_POOL;
   if (!err) err = check_together(c, ret_why);
   if (err && !ret_why[0]) snprintf(ret_why, CONFIG_WHY_LEN, "%s", macula_err_text(err));
   return err;

@@ -85,6 +85,8 @@ void config_done(struct config *c);
 /* Where an option's value comes from, for messages: "FILE:LINE: key", "--flag", "MACULA_KEY" or "key". */
 void config_where(const struct config *c, enum option o, char ret_text[CONFIG_WHY_LEN]);
 static inline bool config_is_set(const struct config *c, enum option o) { return c->values[o].source != CONFIG_DEFAULT; }
+/* Closes the port for MQTT that is open unless something is said about it. False: it was closed, or a key says so. */
+bool config_close_mqtt(struct config *c);
 bool config_key_is_set(const struct config *c, const char *key);
 /* The options that differ and that a running node cannot change, separated by commas; their number. */
 size_t config_fixed_changes(const struct config *running, const struct config *wanted, char ret_names[CONFIG_WHY_LEN]);

@@ -115,6 +115,7 @@ static struct http_options http_options(const struct config *c, const struct cre
 static int check_wanted(struct daemon *d, struct config *wanted, char ret_why[CONFIG_WHY_LEN]) {
   struct memory_fit fit;
   char *text = NULL, names[CONFIG_WHY_LEN];
+  if (!d->cfg.mqtt.count) config_close_mqtt(wanted);
   struct node_limits l = d->cfg.node.limits; /* as those do that need one, in the plan, too */
   node_limits_reload(&l, &wanted->node.limits);
   wanted->node.limits = l;
@@ -360,6 +361,7 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
   d->passwords_mem = MEM_INIT("passwords", 0);
   ret_why[0] = 0;
   name_unknown(d);
+  if (d->mqtt_off) log_warn(&d->log, "mqtt_off", "text=\"%s\"", d->mqtt_off);
   int err = open_state(d, ret_why);
   if (!err) err = credentials_access(&d->cfg, &d->access_mem, &access, ret_why);
   if (!err) err = credentials_load(&d->cfg, true, access, &cred, ret_why);
@@ -380,7 +382,7 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
     io_loop_on_busy(d->loop, busy, d->node);
     err = open_udp(d, ret_why);
   }
-  if (!err) err = mqtt_ports_open(d->loop, d->node, &d->cfg, cred.identity, &d->mqtt, ret_why);
+  if (!err) err = mqtt_ports_open(d->loop, d->node, &d->log, &d->cfg, cred.identity, &d->mqtt, ret_why);
   if (!err) err = open_http(d, &cred, ret_why);
   if (!err) err = mesh_start(d->loop, d->node, &d->log, &d->cfg, &d->mesh);
   credentials_done(&cred);

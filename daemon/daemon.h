@@ -37,6 +37,7 @@ struct daemon {
   struct io_udp *udp[CONFIG_MAX_LISTEN];
   struct io_udp *out[2]; /* with no_listen: dials leave from here, nothing is accepted */
   struct mqtt_ports mqtt;
+  const char *mqtt_off; /* why the port for MQTT that nobody asked for stays closed; NULL: it does not */
   struct mesh *mesh;
   struct disk *disk;     /* NULL: retained messages are in memory only */
   struct addr advertise; /* sa_family 0: none */

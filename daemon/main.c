@@ -48,10 +48,11 @@ static void print_banner(const struct daemon *d) {
     printf("listen   %s\n", at);
   }
   for (enum mqtt_kind kind = 0; kind < MQTT_KINDS; kind++)
-    for (size_t i = 0; i < mqtt_addrs(&d->cfg, kind)->count; i++) {
+    for (size_t i = 0; i < mqtt_addrs(&d->cfg, kind)->count && d->mqtt.of[kind].tcp[i]; i++) {
       addr_text(io_tcp_local(d->mqtt.of[kind].tcp[i]), at);
       printf("%-8s %s\n", mqtt_kind_names[kind], at);
     }
+  if (!d->mqtt.of[MQTT_TCP].tcp[0]) printf("mqtt     off\n");
   if (d->http) {
     addr_text(http_local(d->http), at);
     printf("http     http%s://%s/health\n", http_is_tls(d->http) ? "s" : "", at);
@@ -76,10 +77,10 @@ static void print_banner(const struct daemon *d) {
   fflush(stdout);
 }
 
-static json_t *addresses(struct io_tcp *const *tcp, size_t count) {
+static json_t *addresses(struct io_tcp *const *tcp) {
   char at[ADDR_TEXT_LEN];
   json_t *list = json_array();
-  for (size_t i = 0; i < count; i++) {
+  for (size_t i = 0; i < CONFIG_MAX_LISTEN && tcp[i]; i++) {
     addr_text(io_tcp_local(tcp[i]), at);
     json_array_append_new(list, json_string(at));
   }
@@ -99,8 +100,7 @@ static int print_ready(const struct daemon *d) {
   json_t *j = json_pack("{s:s, s:s, s:o, s:s?, s:s}", "event", "ready", "id", hex, "listen", listen, "http",
                         d->http ? at : NULL, "state", d->cfg.state);
   for (enum mqtt_kind kind = 0; j && kind < MQTT_KINDS; kind++)
-    if (mqtt_addrs(&d->cfg, kind)->count)
-      json_object_set_new(j, mqtt_kind_names[kind], addresses(d->mqtt.of[kind].tcp, mqtt_addrs(&d->cfg, kind)->count));
+    if (d->mqtt.of[kind].tcp[0]) json_object_set_new(j, mqtt_kind_names[kind], addresses(d->mqtt.of[kind].tcp));
   int err = !j                                                                                    ? MACULA_ENOMEM
             : json_dumpf(j, stdout, JSON_COMPACT) || fputc('\n', stdout) == EOF || fflush(stdout) ? MACULA_EIO
                                                                                                   : 0;
@@ -110,14 +110,19 @@ static int print_ready(const struct daemon *d) {
 
 #define FILES_BESIDE 128u /* sockets of UDP and HTTP, its own files */
 
-/* Whether each client may have the descriptor that TCP needs. */
-static int check_files(const struct config *c) {
+/* Whether each client may have the descriptor that TCP needs; the port for which nobody asked stays closed for it. */
+static int check_files(struct daemon *d) {
+  struct config *c = &d->cfg;
   struct rlimit files;
   const struct node_limits *l = &c->node.limits;
   uint64_t need = (uint64_t)l->max_clients + l->max_half_open + FILES_BESIDE;
   if (!(c->mqtt.count + c->mqtts.count + c->mqtt_ws.count + c->mqtt_wss.count) || getrlimit(RLIMIT_NOFILE, &files) ||
       files.rlim_cur >= need)
     return 0;
+  if (config_close_mqtt(c)) {
+    d->mqtt_off = "too few file descriptors for max_clients over TCP: raise them (ulimit -n, LimitNOFILE=), or say mqtt: off";
+    return check_files(d);
+  }
   fprintf(
       stderr,
       "maculad: %s: too few file descriptors: %u clients over TCP need %llu, and this process may have %llu: raise them with "
@@ -137,10 +142,17 @@ static void prepare_process(void) {
   }
 }
 
-/* The plan against memory_max; 0, or 2 when a line a row says what to lower. */
+/* The plan against memory_max; 0, or 2 when a line a row says what to lower. The port for MQTT that nobody asked for makes room
+ * first. */
 static int fit(struct daemon *d) {
   char *text = NULL;
   int err = memory_fit(&d->cfg, "", &d->memory, &text);
+  if (err == MACULA_ENOMEM && config_close_mqtt(&d->cfg)) {
+    d->mqtt_off = "memory_max leaves no room for clients of MQTT: raise it, or say mqtt: off";
+    free(text);
+    text = NULL;
+    err = memory_fit(&d->cfg, "", &d->memory, &text);
+  }
   if (!err) return 0;
   if (text) fprintf(stderr, "maculad: %s: %s", macula_err_name(err), text);
   free(text);
@@ -212,7 +224,7 @@ int main(int argc, char **argv) {
   else
     switch (d.cfg.mode) {
     case CONFIG_RUN:
-      if (!(code = fit(&d)) && !(code = check_files(&d.cfg))) code = run(&d);
+      if (!(code = fit(&d)) && !(code = check_files(&d))) code = run(&d);
       break;
     case CONFIG_CHECK:
       if (!(code = fit(&d))) code = check(&d.cfg);

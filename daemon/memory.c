@@ -118,7 +118,12 @@ void memory_print_plan(FILE *f, const struct memory_fit *m) {
   }
   if (m->plan.kernel)
     fprintf(f, "%-14s %11s %10s %10s %10s  %s\n", "kernel", "-", "-", "-", octets(m->plan.kernel, d),
-            "max_clients (beside the total: sockets of TCP clients)");
+            "max_clients max_half_open (beside the total: sockets of TCP clients)");
+  if (m->plan.borrowed)
+    fprintf(
+        f,
+        "mqtt takes up to %s of send_queues (mqtt_pool), and for each of its clients what QUIC does not need of connections\n",
+        octets(m->plan.borrowed, d));
   if (m->disk)
     fprintf(
         f, "on disk %llu MiB: retained messages, in the state folder; lowered by retained_disk retained_count retained_bytes\n",

@@ -7,9 +7,6 @@
 #include "io/io.h"
 #include "node/memory/plan.h"
 
-/* Bytes of socket buffers beyond the first ones, of all listeners together: the kernel's, beside the plan. */
-#define MOST_BUFFERS PLAN_TCP_MORE
-
 const char *const mqtt_kind_names[MQTT_KINDS] = {"mqtt", "mqtts", "mqtt_ws", "mqtt_wss"};
 
 const struct config_addrs *mqtt_addrs(const struct config *c, enum mqtt_kind kind) {
@@ -24,18 +21,18 @@ static void on_refused(void *node, const struct addr *remote, const char *why, n
   node_mqtt_tls_refused(node, remote, why, now);
 }
 
-_Static_assert(PLAN_TCP == 4 * IO_TCP_FIRST, "two buffers, which the kernel doubles");
+_Static_assert(PLAN_TCP == IO_TCP_FIRST + (4 << 10), "the kernel's part of a client is planned as its buffers are at first");
 
-static int open_all(struct io_loop *l, struct node *n, const struct config_addrs *at, size_t share, enum mqtt_kind kind,
+static int open_all(struct io_loop *l, struct node *n, const struct config_addrs *at, size_t more, enum mqtt_kind kind,
                     const struct stream_owner *owner, struct io_tcp **ret_tcp, char *ret_why) {
   char why[256], text[ADDR_TEXT_LEN];
   for (size_t i = 0; i < at->count; i++) {
-    struct io_tcp_options o = {
-        .bind = at->at[i], .owner = *owner, .mem = node_mqtt_mem(n), .most_buffers = MOST_BUFFERS / share};
+    struct io_tcp_options o = {.bind = at->at[i], .owner = *owner, .mem = node_mqtt_mem(n), .most_buffers = more};
     int err = io_tcp_open(l, &o, &ret_tcp[i], why);
     addr_text(&at->at[i], text);
     if (err == MACULA_EBUSY)
-      snprintf(ret_why, CONFIG_WHY_LEN, "%s: TCP port %s is in use: stop the program that has it, or give another ADDR:PORT",
+      snprintf(ret_why, CONFIG_WHY_LEN,
+               "%s: TCP port %s is in use: stop the program that has it, or give another ADDR:PORT, or off",
                mqtt_kind_names[kind], text);
     else if (err)
       snprintf(ret_why, CONFIG_WHY_LEN, "%.255s", why);
@@ -66,11 +63,20 @@ static int open_tls(struct io_loop *l, struct node *n, const struct quic_identit
   return err;
 }
 
-int mqtt_ports_open(struct io_loop *l, struct node *n, const struct config *c, const struct quic_identity *identity,
-                    struct mqtt_ports *p, char ret_why[CONFIG_WHY_LEN]) {
+/* Nobody asked for this port: the node serves without it. */
+static int give_up(const struct config *c, enum mqtt_kind kind, const struct log *log, int err, char *ret_why) {
+  if (!err || kind != MQTT_TCP || config_is_set(c, OPTION_MQTT)) return err;
+  log_warn(log, "mqtt_off", "text=\"%s\"", *ret_why ? ret_why : macula_err_text(err));
+  *ret_why = 0;
+  return 0;
+}
+
+int mqtt_ports_open(struct io_loop *l, struct node *n, const struct log *log, const struct config *c,
+                    const struct quic_identity *identity, struct mqtt_ports *p, char ret_why[CONFIG_WHY_LEN]) {
   struct stream_owner owner;
   int err = 0;
-  size_t share = c->mqtt.count + c->mqtts.count + c->mqtt_ws.count + c->mqtt_wss.count;
+  size_t count = c->mqtt.count + c->mqtts.count + c->mqtt_ws.count + c->mqtt_wss.count;
+  size_t more = count ? plan_tcp_more(&c->node.limits) / count : 0; /* bytes of buffers beyond the first ones */
   p->node = n;
   for (enum mqtt_kind kind = 0; kind < MQTT_KINDS && !err; kind++) {
     const struct config_addrs *at = mqtt_addrs(c, kind);
@@ -78,7 +84,7 @@ int mqtt_ports_open(struct io_loop *l, struct node *n, const struct config *c, c
     err = node_mqtt_open(n, kind >= MQTT_WS, &owner);
     if (!err && is_secret(kind) && !(err = open_tls(l, n, identity, &owner, &p->of[kind].tls)))
       owner = io_tls_owner(p->of[kind].tls);
-    if (!err) err = open_all(l, n, at, share, kind, &owner, p->of[kind].tcp, ret_why);
+    if (!err) err = give_up(c, kind, log, open_all(l, n, at, more, kind, &owner, p->of[kind].tcp, ret_why), ret_why);
   }
   return err ? err : mqtt_ports_set(p, c, NULL);
 }

@@ -11,7 +11,7 @@
   X(LISTEN, listen, ADDRS, listen, 1, 9443, LIMIT_FIXED, "ADDR:PORT",                                                          \
     "UDP addresses to serve, separated by commas (127.0.0.1:9443)")                                                            \
   X(MQTT, mqtt, ADDRS, mqtt, 0, 1883, LIMIT_FIXED, "ADDR:PORT|off",                                                            \
-    "TCP addresses to serve clients of MQTT at, separated by commas (off)")                                                    \
+    "TCP addresses to serve clients of MQTT at, separated by commas (127.0.0.1:1883 where listen is loopback)")                \
   X(MQTTS, mqtts, ADDRS, mqtts, 0, 8883, LIMIT_FIXED, "ADDR:PORT|off", "the same over TLS, with the node's certificate (off)") \
   X(MQTT_WS, mqtt_ws, ADDRS, mqtt_ws, 0, 8083, LIMIT_FIXED, "ADDR:PORT|off", "the same over WebSocket, at /mqtt (off)")        \
   X(MQTT_WSS, mqtt_wss, ADDRS, mqtt_wss, 0, 8084, LIMIT_FIXED, "ADDR:PORT|off", "the same over WebSocket and TLS (off)")       \

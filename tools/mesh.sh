@@ -23,7 +23,7 @@ for i in 1 2 3 4; do
   name=provider$((i - 1))
   [ "$i" = 1 ] && name=registry
   # shellcheck disable=SC2086
-  "$build/maculad" --listen 127.0.0.1:500$i --name "$name" --state "$dir/s$i" --http off $join >"$dir/log$i" 2>&1 &
+  "$build/maculad" --listen 127.0.0.1:500$i --name "$name" --state "$dir/s$i" --http off --mqtt off $join >"$dir/log$i" 2>&1 &
   pids="$pids $!"
   join="--join 127.0.0.1:5001"
 done

@@ -194,7 +194,15 @@ static int start_at(struct load_task *t, const struct load_start *how, struct lo
     s.argv[argc++] = "--advertise";
     s.argv[argc++] = how->advertise;
   }
-  for (const char *const *a = how->args; a && *a && argc < MAX_ARGS - 1; a++) s.argv[argc++] = *a;
+  bool mqtt = false;
+  for (const char *const *a = how->args; a && *a && argc < MAX_ARGS - 3; a++) {
+    mqtt |= !strcmp(*a, "--mqtt");
+    s.argv[argc++] = *a;
+  }
+  if (!mqtt) { /* each but the first would say that the port is taken */
+    s.argv[argc++] = "--mqtt";
+    s.argv[argc++] = "off";
+  }
   s.err = open(log, O_WRONLY | O_CREAT | O_CLOEXEC | O_TRUNC, 0600);
   if (s.err < 0 || pipe2(pipe_fd, O_CLOEXEC) != 0) {
     if (s.err >= 0) close(s.err);

@@ -50,8 +50,10 @@ def until(what, probe, pause=0.05):
 
 def serving(*args, listen="127.0.0.1:0", http="off", env=None, before=(), text=True, cwd=None):
     """A process with what its ready line tells: id, listen, address (its first), port, http (ADDR:PORT or None). before: words in front of
-    the program; listen and http are None for its defaults."""
-    argv = [*before, MACULAD, "--json", *(["--listen", listen] if listen else []), *(["--http", http] if http else []), *args]
+    the program; listen and http are None for its defaults. Without a file that may say it, and with listen, its port for MQTT is off
+    unless --mqtt is given: other tests have nodes, too."""
+    own = ["--mqtt", "off"] if listen and not {"--mqtt", "-c", "--config"} & set(args) else []
+    argv = [*before, MACULAD, "--json", *(["--listen", listen] if listen else []), *(["--http", http] if http else []), *own, *args]
     p, found = started(argv, plain() if env is None else env, READY, text, cwd)
     ready = json.loads(found.group())
     p.id, p.listen, p.http = ready["id"], ready["listen"], ready["http"]

@@ -82,7 +82,7 @@ def state(folder, name="state"):
     return os.path.join(folder, name)
 
 
-OWN = ["--listen", "127.0.0.1:0", "--http", "off"]
+OWN = ["--listen", "127.0.0.1:0", "--http", "off", "--mqtt", "off"]
 
 
 def macula(folder, n, *args, server=None):
@@ -119,7 +119,7 @@ def case_start_says_what_to_do_in_json(folder):
         p = Process([maculad, "--json", "--state", state(folder), "--listen", "127.0.0.1:0,127.0.0.2:0", "--http", at], environment(), text=True)
         p.expect("out", r"\n")
         said = json.loads(p.out)
-        assert sorted(said) == ["event", "http", "id", "listen", "state"] and said["event"] == "ready" and said["state"] == state(folder), said
+        assert sorted(said) == ["event", "http", "id", "listen", "mqtt", "state"] and said["event"] == "ready" and said["state"] == state(folder), said
         assert re.fullmatch(r"[0-9a-f]{64}", said["id"]) and [a.split(":")[0] for a in said["listen"]] == ["127.0.0.1", "127.0.0.2"], said
         assert not any(a.endswith(":0") for a in said["listen"]), said
         if at == "off":
@@ -246,6 +246,38 @@ def case_http_port_taken(folder):
         at = "127.0.0.1:%d" % s.getsockname()[1]
         err = fails(folder, "--state", state(folder), "--listen", "127.0.0.1:0", "--http", at)
         assert "busy" in err and at in err and "--http off" in err, err
+
+
+def case_mqtt_by_default(folder):
+    """On loopback it is on; what is in its way is a warning, unless somebody has asked for it."""
+    own, at = ["--listen", "127.0.0.1:0", "--http", "off"], "127.0.0.1:1883"
+
+    def said(*args, before=()):
+        n = serving("--state", state(folder, "other"), *own, *args, listen=None, http=None, env=environment(), before=before)
+        warned = re.search(r"level=warn event=mqtt_off text=\"([^\n]*)\"", n.err)
+        assert n.end(signal.SIGTERM) == 0
+        return n.mqtt, warned and warned.group(1)
+    n = serving("--state", state(folder), *own, listen=None, http=None, env=environment())
+    assert n.mqtt == [at], n.ready
+    with socket.create_connection(("127.0.0.1", 1883), DEADLINE) as s:
+        s.sendall(b"\x10\x0d\0\4MQTT\4\2\0\0\0\1a")
+        assert s.recv(4) == b"\x20\2\0\0"
+    mqtt, warned = said()
+    assert mqtt is None and at in warned, (mqtt, warned)
+    err = fails(folder, "--state", state(folder, "other"), *own, "--mqtt", at)
+    assert "busy" in err and at in err, err
+    p = Process([maculad, "--state", state(folder, "other"), *own], environment(), text=True)
+    p.expect("out", r"^mqtt +off$")
+    assert p.end(signal.SIGTERM) == 0
+    assert n.end(signal.SIGTERM) == 0
+    assert said("--mqtt", "off") == (None, None)
+    mqtt, warned = said(before=["sh", "-c", 'ulimit -n 4096; exec "$@"', "sh"])
+    assert mqtt is None and "file descriptors" in warned, (mqtt, warned)
+    least = int(re.search(r"total (\d+)", subprocess.run([maculad, "--plan", "--mqtt", "off"], stdout=subprocess.PIPE, text=True, check=True,
+                                                         env=environment({"HOME": folder})).stdout).group(1))
+    mqtt, warned = said("--memory-max", "%dMiB" % least)
+    assert mqtt is None and "memory_max" in warned, (mqtt, warned)
+    assert said("--memory-max", "%dMiB" % (least + 2)) == ([at], None)
 
 
 def case_default_http_port_taken_is_a_warning(folder):

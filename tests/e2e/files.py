@@ -56,7 +56,7 @@ def write(folder, name, data, mode=0o600):
 
 def refused(*args, code=1, env=None):
     """A maculad that does not start; returns what it says."""
-    p = subprocess.run([maculad, "--listen", "127.0.0.1:0", "--http", "off", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    p = subprocess.run([maculad, "--listen", "127.0.0.1:0", "--http", "off", "--mqtt", "off", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, env=dict(PLAIN, **(env or {})), timeout=DEADLINE)
     err = p.stderr.decode()
     assert p.returncode == code and re.fullmatch(r"maculad: [a-z_]+: [^\n]+\n", err), (p.returncode, err)
@@ -307,7 +307,7 @@ def closed_descriptors(folder):
     state = os.path.join(folder, "state")
     for closed in ("<&-", "<&- >&-", "<&- >&- 2>&-", "2>&-"):
         http_at = os.path.join(folder, "at")
-        p = subprocess.Popen(["sh", "-c", 'exec "$@" ' + closed, "sh", maculad, "--listen", "127.0.0.1:0", "--http", "off", "--state", state],
+        p = subprocess.Popen(["sh", "-c", 'exec "$@" ' + closed, "sh", maculad, "--listen", "127.0.0.1:0", "--http", "off", "--mqtt", "off", "--state", state],
                              env=PLAIN, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             served = threading.Event()

@@ -196,7 +196,7 @@ def running(argv, script):
 
 def a_node_as_process_one_reaps():
     with Place() as here:
-        p, pid = as_process_one(here, maculad, "--json", "--listen", "127.0.0.1:0", "--http", "off", "--state", here.path("one"))
+        p, pid = as_process_one(here, maculad, "--json", "--listen", "127.0.0.1:0", "--http", "off", "--mqtt", "off", "--state", here.path("one"))
         p.expect("out", READY.encode())
         subprocess.run(["nsenter", "-t", str(pid), "--pid", "sh", "-c", "sleep 0.2 &"], check=True, timeout=DEADLINE,
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -173,7 +173,7 @@ def zones(c):
 def no_destination(c):
     """0.0.0.0 as a destination: what to write instead."""
     for program, option, more in ("macula", "-s", ["pub", "t", "x"]), ("maculad", "--join", []), ("maculad", "--advertise", []):
-        state = ["--state", c.folder + "/x", "--listen", "127.6.0.1:0", "--http", "off"] if program == "maculad" else []
+        state = ["--state", c.folder + "/x", "--listen", "127.6.0.1:0", "--http", "off", "--mqtt", "off"] if program == "maculad" else []
         for at, instead in ("0.0.0.0:9443", "write 127.0.0.1 for this machine"), ("[::]:9443", "write [::1] for this machine"):
             err = c.refused(program, *state, option, at, *more)
             assert at + " stands for all addresses of a machine" in err and instead in err, err

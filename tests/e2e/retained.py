@@ -188,7 +188,7 @@ def damaged(folder):
         n.process.end()
         os.rename(path, path + ".away")
         os.mkdir(path)
-        code, _, err = n.run("--listen", "127.0.0.1:0", "--http", "off", "--state", n.state, program=os.path.join(os.path.abspath(sys.argv[1]), "maculad"))
+        code, _, err = n.run("--listen", "127.0.0.1:0", "--http", "off", "--mqtt", "off", "--state", n.state, program=os.path.join(os.path.abspath(sys.argv[1]), "maculad"))
         assert code == 1 and "--retained-disk off" in err, (code, err)
         os.rmdir(path)
         os.rename(path + ".away", path)

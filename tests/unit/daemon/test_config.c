@@ -165,6 +165,26 @@ static void test_addresses_of_mqtt(void **state) {
   assert_string_equal(text, "127.0.0.1:8083");
   assert_true(f->c.node.limits.mqtt_pool > 0);
   config_done(&f->c);
+  /* On loopback it is there unless something is said; off loopback, and where the port is asked for by another key, it is not.
+   */
+  assert_int_equal(load(f, NULL, NULL, NULL), 0);
+  assert_int_equal(f->c.mqtt.count, 1);
+  addr_text(&f->c.mqtt.at[0], text);
+  assert_string_equal(text, "127.0.0.1:1883");
+  assert_true(f->c.node.limits.mqtt_pool > 0);
+  assert_true(config_close_mqtt(&f->c));
+  assert_false(config_close_mqtt(&f->c));
+  assert_true(!f->c.mqtt.count && !f->c.node.limits.mqtt_pool);
+  config_done(&f->c);
+  assert_int_equal(load(f, NULL, NULL, (const char *[]){"--mqtt", "127.0.0.1:1883", NULL}), 0);
+  assert_false(config_close_mqtt(&f->c));
+  config_done(&f->c);
+  assert_int_equal(load(f, NULL, NULL, (const char *[]){"--http", "127.0.0.1:1883", NULL}), 0);
+  assert_int_equal(f->c.mqtt.count, 0);
+  config_done(&f->c);
+  assert_int_equal(load(f, NULL, NULL, (const char *[]){"--listen", "127.0.0.1:1,0.0.0.0:2", "--access", "/x", NULL}), 0);
+  assert_int_equal(f->c.mqtt.count, 0);
+  config_done(&f->c);
   assert_refused(f, NULL, NULL, (const char *[]){"--mqtt", "here", NULL}, "neither off nor a list");
   assert_refused(f, NULL, NULL, (const char *[]){"--mqtt", "here", NULL}, "as 127.0.0.1:1883 or [::]:1883");
   assert_refused(f, NULL, NULL, (const char *[]){"--mqtt", "localhostess:1", NULL}, "neither off nor");
