@@ -11,7 +11,7 @@ bad=0
 want() { # file, what must stand there
   grep -q -- "$2" "deploy/$1" || { echo "deploy/$1: '$2' is missing: the plan is $plan MiB, so memory_max is ${gib}GiB and the limit ${limit} MiB"; bad=1; }
 }
-want systemd/maculad.service "^Environment=MACULA_MEMORY_MAX=${gib}GiB\$"
+want systemd/maculad.service "^Environment=MACULA_MEMORY_MAX=auto:${gib}GiB\$"
 want systemd/maculad.service "^MemoryMax=${limit}M\$"
 want docker/docker-compose.multi-node-test.yml "MACULA_MEMORY_MAX: ${gib}GiB "
 want docker/docker-compose.multi-node-test.yml "mem_limit: ${limit}m "

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what building (and, with "test", testing) Macula needs, or with "run" just the libraries that the built programs load,
-# if anything is missing; "full": what ./test --full needs beside "test". Debian packages only.
-# Usage: tools/deps.sh [build|test|full|run]
+# if anything is missing; "full": what ./test --full needs beside "test"; "deb": what tools/deb.sh needs. Debian packages only.
+# Usage: tools/deps.sh [build|test|full|deb|run]
 set -eu
 
 codename=$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-}")
@@ -19,7 +19,8 @@ want=$build
 ngtcp2="libngtcp2-dev libngtcp2-crypto-gnutls-dev"
 case ${1:-build} in
   test) want="$build $test" ;;
-  full) want="$build $test chromium abigail-tools" ;;
+  full) want="$build $test chromium debootstrap debian-archive-keyring piuparts abigail-tools" ;;
+  deb) want="$build build-essential debhelper" ;;
   run)
     want=$run
     ngtcp2="libngtcp2-16 libngtcp2-crypto-gnutls8"
