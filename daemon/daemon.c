@@ -324,6 +324,7 @@ static int open_udp(struct daemon *d, char *ret_why) {
     if (d->out[i]) sockets[count++] = *io_udp_local(d->out[i]);
   for (size_t i = 0; i < d->cfg.listen.count; i++) sockets[count++] = *io_udp_local(d->udp[i]);
   node_set_sockets(d->node, sockets, count);
+  quic_set_large(node_quic(d->node), true);
   if (!io_udp_gso(d->loop)) quic_set_max_segments(node_quic(d->node), 1);
   return 0;
 }

@@ -71,6 +71,7 @@ static int open_socket(macula_loop *l, int family, struct io_udp **ret_udp) {
     log_error(&l->log, "socket_failed", "error=\"%s\"", why);
     return err;
   }
+  quic_set_large(hub_quic(l->hub), true);
   quic_set_max_segments(hub_quic(l->hub), io_udp_gso(l->io) ? 64 : 1);
   return 0;
 }

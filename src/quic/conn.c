@@ -99,7 +99,7 @@ static void settings_of(struct quic *q, ngtcp2_settings *s, ngtcp2_transport_par
   ngtcp2_settings_default(s);
   s->initial_ts = q->now;
   s->handshake_timeout = q->cfg.handshake_timeout;
-  s->max_tx_udp_payload_size = QUIC_MAX_DATAGRAM;
+  mtu_settings(q, s);
   s->rand_ctx.native_handle = q;
   ngtcp2_transport_params_default(p);
   p->initial_max_stream_data_bidi_local = p->initial_max_stream_data_bidi_remote = q->cfg.stream_window;

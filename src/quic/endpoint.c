@@ -149,6 +149,7 @@ void quic_free(struct quic *q) {
     list_remove(&r->link);
     mem_free(q->cfg.mem, r);
   }
+  mem_free(q->cfg.mem, q->stash);
   accept_done(q);
   heap_done(&q->timers);
   htab_done(&q->cids);
@@ -233,6 +234,7 @@ void quic_flush_events(struct quic *q, nanotime now) {
   }
 }
 
+void quic_set_large(struct quic *q, bool large) { q->large = large; }
 void quic_set_max_segments(struct quic *q, unsigned n) { q->max_segments = n ? n : 1; }
 void quic_stats(const struct quic *q, struct quic_stats *ret_stats) {
   *ret_stats = q->stats;

@@ -26,14 +26,16 @@
 #include "bounded/lru.h"
 #include "quic/quic.h"
 
-#define QUIC_CID_LEN 8         /* of the ids that we issue */
-#define QUIC_INITIAL_CID 16    /* of the random id that a client starts with */
-#define QUIC_SECRET_LEN 32     /* tokens, stateless reset */
-#define QUIC_MAX_DATAGRAM 1452 /* bytes: the largest UDP payload that is ever sent */
-#define QUIC_MAX_RAW 256       /* datagrams without a connection that wait to be sent */
-#define QUIC_MAX_ADDRS 4096    /* addresses whose rate of new connections is remembered */
-#define QUIC_TICK NS_MS        /* timers are rounded up to this */
-#define QUIC_ENDED 4           /* streams of which it is known how far they got after their connection has ended */
+#define QUIC_CID_LEN 8           /* of the ids that we issue */
+#define QUIC_INITIAL_CID 16      /* of the random id that a client starts with */
+#define QUIC_SECRET_LEN 32       /* tokens, stateless reset */
+#define QUIC_MAX_DATAGRAM 1452   /* bytes: the largest UDP payload that is sent while little waits, */
+#define QUIC_LARGE_DATAGRAM 8184 /* and else, where a path takes it (mtu.c): eight are a burst */
+#define QUIC_BURST 65507         /* bytes: of more the kernel makes no datagrams of UDP_SEGMENT */
+#define QUIC_MAX_RAW 256         /* datagrams without a connection that wait to be sent */
+#define QUIC_MAX_ADDRS 4096      /* addresses whose rate of new connections is remembered */
+#define QUIC_TICK NS_MS          /* timers are rounded up to this */
+#define QUIC_ENDED 4             /* streams of which it is known how far they got after their connection has ended */
 
 struct quic_identity {
   uint32_t refs;
@@ -141,6 +143,7 @@ struct quic_conn {
   nanotime large_at;    /* when the watched datagram was sent */
   nanotime raise_at;    /* datagrams have 1,200 bytes until then; 0: as many as the path takes */
   uint8_t raises;       /* how often in a row larger ones were not acknowledged */
+  bool large_tried;     /* so much has waited that datagrams of QUIC_LARGE_DATAGRAM are worth it */
   bool mtu_fell;        /* a fall of the MTU is to be logged when something is acknowledged again */
   struct quic_close why;
   char *why_text;  /* owns why.text */
@@ -182,6 +185,7 @@ struct quic {
   uint32_t raw_count, total;
   uint64_t serial;
   unsigned max_segments;
+  bool large; /* quic_set_large */
   int stop_err;
   struct bucket icmp_rate, reset_rate, retry_rate, refusal_rate;
   struct bucket handshakes; /* of all addresses that may lead to nothing */
@@ -193,7 +197,7 @@ struct quic {
   nanotime ticket_key_at;
   uint8_t secret[QUIC_SECRET_LEN];       /* of Retry and address tokens */
   uint8_t reset_secret[QUIC_SECRET_LEN]; /* of stateless reset tokens */
-  uint8_t stash[1500];                   /* a datagram that did not fit its burst */
+  uint8_t *stash;                        /* a datagram that did not fit its burst; NULL: none */
   struct burst stash_out;
 };
 
@@ -291,6 +295,7 @@ void send_close(struct quic_conn *c);         /* sends the last packet of a clos
 void send_after_silence(struct quic_conn *c); /* before anything that may have come late is read, or a timer runs */
 
 /* mtu.c */
+void mtu_settings(const struct quic *q, ngtcp2_settings *s);
 size_t mtu_cap(struct quic_conn *c, size_t cap);                /* the most bytes that the next datagram may have */
 void mtu_sent(struct quic_conn *c, struct stream *s, size_t n); /* a datagram of n bytes; s: one that it carries, or NULL */
 void mtu_acked(struct stream *s, size_t n);                     /* n bytes were acknowledged and taken off the queue */

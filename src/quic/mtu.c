@@ -7,11 +7,17 @@
  *                                                ^                                                  |
  *                                                +------------- not acknowledged in 3 PTO ----------+
  *
- * A peer that paused for a while looks the same; the price is a sixth of the data that a datagram carries. */
+ * A peer that paused for a while looks the same; the price is a sixth of the data that a datagram carries.
+ *
+ * On loopback, and in networks with jumbo frames, datagrams may be larger than Ethernet's. What a packet costs beside its bytes
+ * is then shared by more messages. ngtcp2 asks for a packet of that size after those for usual ones, but a receiver keeps a
+ * buffer of the largest packet that ever came, and an idle client shall take no more memory: so ngtcp2 gets no room for it, and
+ * waits, until there is enough to send. */
 #include "quic/internal.h"
 
 #define WAIT_LEAST (500 * NS_MS)
 #define WAIT_MOST (1500 * NS_MS)
+#define BUSY (16u << 10) /* bytes that are queued */
 #define RAISE (60 * NS_SEC)
 #define RAISE_MOST (600 * NS_SEC)
 
@@ -23,9 +29,21 @@ static void watch(struct quic_conn *c, struct stream *s) {
   c->large_at = c->q->now;
 }
 
+/* The first four are ngtcp2's own. */
+void mtu_settings(const struct quic *q, ngtcp2_settings *s) {
+  static const uint16_t probes[] = {1406, 1342, 1232, 1444, QUIC_LARGE_DATAGRAM};
+  s->max_tx_udp_payload_size = QUIC_MAX_DATAGRAM;
+  if (!q->large) return;
+  s->max_tx_udp_payload_size = QUIC_LARGE_DATAGRAM;
+  s->pmtud_probes = probes;
+  s->pmtud_probeslen = sizeof probes / sizeof probes[0];
+}
+
 size_t mtu_cap(struct quic_conn *c, size_t cap) {
   if (c->raise_at && c->q->now >= c->raise_at) c->raise_at = 0;
-  return c->raise_at && cap > NGTCP2_MAX_UDP_PAYLOAD_SIZE ? NGTCP2_MAX_UDP_PAYLOAD_SIZE : cap;
+  if (c->q->large && c->queued >= BUSY) c->large_tried = true;
+  size_t most = c->raise_at ? NGTCP2_MAX_UDP_PAYLOAD_SIZE : c->large_tried ? QUIC_LARGE_DATAGRAM : QUIC_MAX_DATAGRAM;
+  return cap < most ? cap : most;
 }
 
 void mtu_sent(struct quic_conn *c, struct stream *s, size_t n) {

@@ -131,6 +131,8 @@ size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct burst *ret_bur
 bool quic_unsent(const struct quic *q); /* whether some connection may have something to send now */
 /* Sets how many datagrams one burst may hold, as many as one sendmsg with UDP_SEGMENT takes: 64 by default, 1 without GSO. */
 void quic_set_max_segments(struct quic *q, unsigned n);
+/* Whether datagrams of 8 KiB may be sent where a path takes them, as on loopback: of connections that are made from now on. */
+void quic_set_large(struct quic *q, bool large);
 
 /* Whether nothing is left to send: connections that linger would only repeat their last packet. O(connections). */
 bool quic_is_silent(const struct quic *q);

@@ -77,12 +77,23 @@ static void out_of(const ngtcp2_path *path, uint32_t ecn, size_t n, struct burst
   ret_burst->len = ret_burst->segment = n;
 }
 
+/* Without memory it is lost, as on the way. */
+static void put_by(struct quic *q, const struct burst *o, const uint8_t *p) {
+  if (!(q->stash = mem_alloc(q->cfg.mem, o->len))) {
+    q->stats.dropped++;
+    return;
+  }
+  memcpy(q->stash, p, o->len);
+  q->stash_out = *o;
+}
+
 /* Returns bytes in buf; *ret_more: there may be more to write now. */
 static size_t burst(struct quic_conn *c, uint8_t *buf, size_t cap, struct burst *out, bool *ret_more) {
   struct quic *q = c->q;
   size_t at = 0, segment = 0;
   unsigned n_max = c->confirmed ? q->max_segments : 1; /* handshake packets have sizes of their own */
   *ret_more = true;
+  if (cap > QUIC_BURST) cap = QUIC_BURST;
   for (unsigned k = 0; k < n_max && cap - at >= (k ? segment : 1); k++) {
     ngtcp2_path_storage ps;
     ngtcp2_pkt_info pi = {0};
@@ -103,8 +114,7 @@ static size_t burst(struct quic_conn *c, uint8_t *buf, size_t cap, struct burst 
       struct burst o;
       out_of(&ps.path, pi.ecn, (size_t)n, &o);
       if (o.ecn != out->ecn || !addr_eq(&o.remote, &out->remote) || !addr_eq(&o.local, &out->local)) {
-        memcpy(q->stash, buf + at, (size_t)n); /* a datagram for another path: it is sent alone, as the next burst */
-        q->stash_out = o;
+        put_by(q, &o, buf + at); /* a datagram for another path: it is sent alone, as the next burst */
         break;
       }
     }
@@ -194,17 +204,18 @@ static size_t connection(struct quic_conn *c, uint8_t *buf, size_t cap, struct b
   return n;
 }
 
-bool quic_unsent(const struct quic *q) { return q->stash_out.len || q->raw_count || !list_empty(&q->dirty); }
+bool quic_unsent(const struct quic *q) { return q->stash || q->raw_count || !list_empty(&q->dirty); }
 
 size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct burst *ret_burst, nanotime now) {
   quic_advance(q, now);
   share_relieve(q);
   size_t n = 0;
-  if (q->stash_out.len) {
+  if (q->stash) {
     n = q->stash_out.len;
     memcpy(buf, q->stash, n);
     *ret_burst = q->stash_out;
-    q->stash_out.len = 0;
+    mem_free(q->cfg.mem, q->stash);
+    q->stash = NULL;
   } else if (!list_empty(&q->raw)) {
     struct raw *r = container_of(q->raw.next, struct raw, link);
     n = r->out.len;

@@ -31,6 +31,8 @@ static void talk_init(struct talk *t, uint64_t seed, const struct sim_link *link
   t->path.most = most;
   pair_init(&t->p, seed, link);
   pair_start(&t->p);
+  quic_set_large(t->p.a.q, true);
+  quic_set_large(t->p.b.q, true);
   sim_net_filter(t->p.net, passes, &t->path);
   pair_connect(&t->p);
   quic_conn_admit(t->p.b.conn);
@@ -168,10 +170,42 @@ static void test_no_fall(void **state) {
   talk_done(&t);
 }
 
+/* A path of jumbo frames: large datagrams only where much waits, and each end keeps a buffer for them only then. */
+static void test_large(void **state) {
+  (void)state;
+  for (int most = 1472; most < 10000; most += 7528) {
+    struct talk t;
+    struct quic_stats q;
+    size_t held[2], peak;
+    talk_init(&t, 90, &(struct sim_link){.delay = NS_MS / 10}, true, (size_t)most);
+    for (int i = 0; i < 200; i++) {
+      assert_int_equal(quic_stream_write(t.from->conn, t.stream, slice_of(t.message, 3000)), 0);
+      t.said += 3000;
+      pair_run(&t.p, 10 * NS_MS);
+    }
+    assert_true(t.path.full > 100);
+    assert_in_range(t.path.big, 0, 10); /* those by which the path's MTU is found out */
+    held[0] = quic_conn_held(t.to->conn, &peak);
+    quic_stats(t.from->q, &q);
+    uint64_t before = q.datagrams_out, bytes = q.octets_out;
+    speak(&t, 3 * NS_SEC, 10 * NS_MS);
+    assert_true(sim_net_run(t.p.net, sim_net_now(t.p.net) + NS_SEC, all_arrived, &t));
+    quic_stats(t.from->q, &q);
+    held[1] = quic_conn_held(t.to->conn, &peak);
+    size_t each = (size_t)((q.octets_out - bytes) / (q.datagrams_out - before));
+    printf("MTU %d: %zu bytes a datagram, a receiver holds %zu and then %zu\n", most, each, held[0], held[1]);
+    assert_in_range(each, most > 1472 ? 4000 : 1000, most);
+    assert_true(held[1] < held[0] + 10000);
+    assert_int_equal(q.mtu_falls, 0);
+    talk_done(&t);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_mtu_falls),
       cmocka_unit_test(test_mtu_falls_at_the_end),
+      cmocka_unit_test(test_large),
       cmocka_unit_test(test_mtu_falls_on_many_streams),
       cmocka_unit_test(test_mtu_falls_and_the_watched_is_reset),
       cmocka_unit_test(test_no_fall),
