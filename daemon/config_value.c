@@ -106,7 +106,7 @@ static const char *numeric(const char *item, char *ret, size_t cap) {
   static const char name[] = "localhost";
   size_t n = sizeof name - 1;
   if (strncasecmp(item, name, n) != 0 || (item[n] && item[n] != ':')) return item;
-  snprintf(ret, cap, "127.0.0.1%s", item + n);
+  snprintf(ret, cap, "127.0.0.1%.*s", (int)(cap - sizeof "127.0.0.1"), item + n); /* what is longer is no port either */
   return ret;
 }
 
