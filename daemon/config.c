@@ -64,6 +64,19 @@ static int suggest(const char *key) {
   return found;
 }
 
+/* The nearest option that is no key, NULL when none is near. */
+static const char *suggest_word(const char *given) {
+  static const char *const words[] = {"config", "check", "plan", "help", "version"};
+  const char *found = NULL;
+  size_t best = strlen(given) / 3 + 1, d;
+  for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+    if ((d = environ_distance(given, words[i])) <= best && (d < best || !found)) {
+      best = d;
+      found = words[i];
+    }
+  return found;
+}
+
 static void flag_name(const char *key, char ret[MAX_SUGGEST]) {
   snprintf(ret, MAX_SUGGEST, "--%s", key);
   for (char *p = ret + 2; *p; p++) *p = as_flag(*p);
@@ -306,9 +319,10 @@ static int load_flags(struct config *c, int argc, const char *const *argv, char 
         char near[MAX_SUGGEST] = "maculad --help";
         if (instead_of(key)) return snprintf(ret_why, CONFIG_WHY_LEN, "%s: %s", name, instead_of(key)), MACULA_EINVAL;
         int s = suggest(key);
-        if (s >= 0) flag_name(rows[s].key, near);
-        snprintf(ret_why, CONFIG_WHY_LEN, s >= 0 ? "unknown option %s; did you mean %s?" : "unknown option %s; '%s' lists them",
-                 name, near);
+        const char *word = s >= 0 ? NULL : suggest_word(key);
+        if (s >= 0 || word) flag_name(s >= 0 ? rows[s].key : word, near);
+        snprintf(ret_why, CONFIG_WHY_LEN,
+                 s >= 0 || word ? "unknown option %s; did you mean %s?" : "unknown option %s; '%s' lists them", name, near);
         return MACULA_EINVAL;
       }
       if (!value && !file && rows[o].type == BOOL) value = "true";
