@@ -10,6 +10,7 @@
 
 #define LINE_MOST (6 * MAX_PAYLOAD + 4096) /* bytes: as JSON a byte may take six */
 #define SHOWN 10                           /* errors; all are counted */
+#define HEADERS_MOST 64
 
 struct lines;
 struct slot { /* a message that is on its way */
@@ -29,6 +30,10 @@ struct lines {
   bool held;                 /* the line taken last waits for room in the queue */
   char *own_topic, *payload; /* of a line of JSON, for free */
   size_t payload_len;
+  macula_publish_options own; /* how the line is published: as all are, and as it says itself */
+  macula_header headers[HEADERS_MOST];
+  json_t *texts;  /* of the headers; NULL: the line has none */
+  char *bytes;    /* of those in base64 */
   uint64_t bad;   /* lines that are none */
   uint64_t shown; /* errors; under the lock, as is what follows */
   uint64_t sent, taken, refused;
@@ -100,6 +105,59 @@ static char *text_of(const char *json, size_t len, size_t *ret_len) {
   return text;
 }
 
+/* [{"name": TEXT, "value": TEXT or "value_base64": TEXT}]: behind those that all lines have. */
+static bool take_headers(struct lines *l) {
+  size_t i, n = l->how->header_count, used = 0, size = 1;
+  json_t *row;
+  json_array_foreach(l->texts, i, row) size += json_string_length(json_object_get(row, "value_base64")) + 1;
+  if (!json_is_array(l->texts) || n + json_array_size(l->texts) > HEADERS_MOST || !(l->bytes = malloc(size)))
+    return bad(l, MACULA_EINVAL, "its headers are no list of at most 64");
+  for (i = 0; i < n; i++) l->headers[i] = l->how->headers[i];
+  json_array_foreach(l->texts, i, row) {
+    json_t *name = json_object_get(row, "name"), *text = json_object_get(row, "value"), *coded = NULL;
+    if (!text) text = coded = json_object_get(row, "value_base64");
+    size_t len = json_string_length(text);
+    const char *value = json_string_value(text);
+    if (coded && value) {
+      value = memcpy(l->bytes + used, value, len + 1);
+      used += len + 1;
+    }
+    if (!json_is_string(name) || !value || (coded && !json_line_unbase64(l->bytes + used - len - 1, &len)))
+      return bad(l, MACULA_EINVAL, "its headers cannot be read: {\"name\": TEXT, \"value\": TEXT} is expected");
+    l->headers[n++] = (macula_header){.name = json_string_value(name), .value = value, .len = len};
+  }
+  l->own.headers = l->headers;
+  l->own.header_count = n;
+  return true;
+}
+
+/* "qos", "retain", "headers" and "expires_ms", as sub --json prints them. The options hold for all lines: of two QoS the higher
+ * one counts. */
+static bool take_how(struct lines *l, const char *line, size_t len) {
+  const char *v;
+  size_t n;
+  if (json_line_member(line, len, "qos", &v, &n)) {
+    if (n != 1 || v[0] < '0' || v[0] > '2') return bad(l, MACULA_EINVAL, "its qos is not 0, 1 or 2");
+    if (v[0] - '0' > l->own.qos) l->own.qos = v[0] - '0';
+    if (l->own.qos) l->own.wait_for_readers = false;
+  }
+  if (json_line_member(line, len, "retain", &v, &n)) {
+    bool is_true = n == 4 && memcmp(v, "true", 4) == 0;
+    if (!is_true && (n != 5 || memcmp(v, "false", 5) != 0)) return bad(l, MACULA_EINVAL, "its retain is not true or false");
+    l->own.retain |= is_true;
+  }
+  if (!l->own.expires_ms && json_line_member(line, len, "expires_ms", &v, &n)) {
+    json_t *j = json_loadb(v, n, JSON_DECODE_ANY, NULL);
+    json_int_t ms = json_integer_value(j);
+    json_decref(j);
+    if (ms <= 0) return bad(l, MACULA_EINVAL, "its expires_ms is no number of milliseconds above 0");
+    l->own.expires_ms = (uint64_t)ms;
+  }
+  if (!json_line_member(line, len, "headers", &v, &n)) return true;
+  l->texts = json_loadb(v, n, JSON_ALLOW_NUL, NULL);
+  return take_headers(l);
+}
+
 /* {"topic": TEXT, "payload": any JSON}, or "payload_base64". A text is published without its quotes. */
 static bool take_json(struct lines *l, const char *line, size_t len) {
   const char *v;
@@ -115,6 +173,7 @@ static bool take_json(struct lines *l, const char *line, size_t len) {
   if (l->own_topic && strlen(l->own_topic) != topic_len) return bad(l, MACULA_INVALID_TOPIC, "its topic has a NUL");
   if (!l->own_topic && !l->topic)
     return bad(l, MACULA_EINVAL, "it has no topic: {\"topic\": TEXT, \"payload\": ...} is expected");
+  if (!take_how(l, line, len)) return false;
   if (!json_line_member(line, len, "payload", &v, &n) && !(in_base64 = json_line_member(line, len, "payload_base64", &v, &n)))
     return bad(l, MACULA_EINVAL, "it has no payload: {\"topic\": TEXT, \"payload\": ...} is expected");
   if (in_base64 || v[0] == '"') {
@@ -139,7 +198,11 @@ static bool take_plain(struct lines *l, const char *line, size_t len) {
 static void forget(struct lines *l) {
   free(l->own_topic);
   free(l->payload);
-  l->own_topic = l->payload = NULL;
+  free(l->bytes);
+  json_decref(l->texts);
+  l->own_topic = l->payload = l->bytes = NULL;
+  l->texts = NULL;
+  l->own = *l->how;
   l->held = false;
 }
 
@@ -175,7 +238,7 @@ static bool publish(struct lines *l) {
   if (!s) return false;
   const char *topic = l->own_topic ? l->own_topic : l->topic;
   s->line = l->line;
-  int err = macula_publish(l->cli->link.client, topic, l->payload, l->payload_len, l->how, on_taken, s);
+  int err = macula_publish(l->cli->link.client, topic, l->payload, l->payload_len, &l->own, on_taken, s);
   pthread_mutex_lock(&l->cli->lock);
   l->sent += !err;
   if (err) {
@@ -242,7 +305,7 @@ static int sum_up(struct lines *l, int code, const struct pub_partly *partly) {
 
 int pub_lines(struct cli *cli, const char *topic, const macula_publish_options *how, const struct pub_partly *partly) {
   struct lines *l = calloc(1, sizeof *l);
-  if (l) *l = (struct lines){.cli = cli, .topic = topic, .how = how, .text = malloc(LINE_MOST)};
+  if (l) *l = (struct lines){.cli = cli, .topic = topic, .how = how, .own = *how, .text = malloc(LINE_MOST)};
   if (!l || !l->text) {
     free(l);
     return cli_failed(MACULA_ENOMEM, NULL, NULL);
