@@ -6,7 +6,8 @@
 static const struct sheet {
   const char *name, *text;
 } sheets[] = {
-    {"messages", "# Listen to a topic and all below it: a line a message; with the time of each\n"
+    {"messages", "# Listen to a topic and all below it: a line a message; with the time of each.\n"
+                 "# It goes on until Ctrl-C: publish in another terminal, or put & behind it\n"
                  "macula sub 'plant.**'\n"
                  "macula sub 'plant.**' --timestamps\n"
                  "# Publish; to every subscriber at least once; for those who come later, too\n"
@@ -15,7 +16,7 @@ static const struct sheet {
                  "macula pub plant.press.temp 21.5 --retain\n"
                  "# One message, its payload alone, into a file\n"
                  "macula sub 'plant.*.temp' --count 1 --payload-only --raw > temp\n"
-                 "# Record as JSON, and play it again\n"
+                 "# Record as JSON, and play it again, with QoS, retain and headers\n"
                  "macula sub 'plant.**' --json --count 1 > record\n"
                  "macula pub -l --json < record\n"
                  "# Clear what is kept for later\n"
@@ -23,15 +24,16 @@ static const struct sheet {
                  "# A message a line; a file as one message\n"
                  "seq 3 | macula pub -l log.host1\n"
                  "macula pub image.logo < logo.png\n"
-                 "# Share the work: each message goes to one member of the group\n"
+                 "# Share the work, until Ctrl-C: each message goes to one member of the group\n"
                  "macula sub 'job.**' --group workers\n"},
-    {"calls", "# Call, with arguments as JSON\n"
+    {"calls", "# Answer calls by a fixed text, a program, or with what was asked. It goes on\n"
+              "# until Ctrl-C: call in another terminal, or put & behind it\n"
+              "macula serve math.add --reply 5\n"
+              "macula serve time.now --exec 'date +%s'\n"
+              "macula serve echo --echo\n"
+              "# Call, with arguments as JSON\n"
               "macula call math.add '{\"a\":2,\"b\":3}'\n"
               "echo '{\"a\":2,\"b\":3}' | macula call math.add --timeout 2s\n"
-              "# Answer calls by a program, with a fixed text, or with what was asked\n"
-              "macula serve time.now --exec 'date +%s'\n"
-              "macula serve version.app --reply '\"1.2\"'\n"
-              "macula serve echo --echo\n"
               "# Who serves what\n"
               "macula services\n"},
     {"contexts", "# Keep where a node is, and use it from now on\n"

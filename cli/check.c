@@ -368,6 +368,13 @@ static int run(struct cli *cli, void *options_set) {
   return put(&f, c ? c->name : "check");
 }
 
+/* What is wrong with the words before there is a check. */
+static void say_wrong(struct cli *cli, const char *errors) {
+  struct finding f = {.cli = cli};
+  find_error(&f, EXIT_USAGE, errors);
+  put(&f, cli->argc && check_named(cli->argv[0]) ? cli->argv[0] : "check");
+}
+
 const struct command command_check = {
     "check",
     "check WHAT [PROC [JSON|-]|TOPIC] [OPTION]...",
@@ -393,4 +400,5 @@ const struct command command_check = {
     run,
     .words = "node mesh call topic memory cert",
     .wrong_usage = LEVEL_UNKNOWN,
+    .say_wrong = say_wrong,
 };

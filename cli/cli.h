@@ -12,6 +12,7 @@
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_CONNECTED = 3, EXIT_TIMED_OUT = 4, EXIT_DROPPED = 5 };
 
 #define MAX_PAYLOAD ((size_t)1 << 20) /* a frame's limit: what is larger cannot be sent, so it is not read either */
+#define CONTEXT_SETTINGS 8
 #define CLI_MS 1000000ull
 #define CLI_SEC 1000000000ull
 #define CLI_NEVER UINT64_MAX
@@ -43,10 +44,11 @@ struct command {
   const struct option_def *options; /* up to the one without a name; NULL: none of its own */
   size_t options_size;              /* of the struct that they fill */
   unsigned min_args, max_args;
-  int (*run)(struct cli *cli, void *options); /* returns the exit code, its error printed */
-  const char *words;                          /* that may be its first argument, for completion; NULL: any */
-  int wrong_usage;                            /* its exit code for that; 0: EXIT_USAGE */
-  bool is_local;                              /* it asks no node: neither variables nor a context count */
+  int (*run)(struct cli *cli, void *options);             /* returns the exit code, its error printed */
+  const char *words;                                      /* that may be its first argument, for completion; NULL: any */
+  int wrong_usage;                                        /* its exit code for that; 0: EXIT_USAGE */
+  void (*say_wrong)(struct cli *cli, const char *errors); /* says it on standard output, too; NULL: that is not needed */
+  bool is_local;                                          /* it asks no node: neither variables nor a context count */
 };
 
 /* An option of the other program, for completion. */
@@ -78,9 +80,11 @@ struct cli {
   const struct program *program;
   const char *server, *realm, *name, *identity_path, *token_file; /* name: NULL: "macula" */
   const char *pass_file, *realm_key, *ca_file;
-  const char *context;     /* of --context */
-  json_t *chosen;          /* the context that is used, with the texts that are taken from it; NULL: none */
-  const macula_will *will; /* of the connection; NULL: none */
+  const char *context;                     /* of --context */
+  json_t *chosen;                          /* the context that is used, with the texts that are taken from it; NULL: none */
+  char chosen_name[80];                    /* of it */
+  const char *variables[CONTEXT_SETTINGS]; /* which gave a setting, by its place in context.c; NULL: none did */
+  const macula_will *will;                 /* of the connection; NULL: none */
   bool insecure, json, help, version, watch;
   bool prints;             /* what it has to say is for standard output: without a reader it ends */
   bool reads;              /* it waits for standard input */
@@ -124,6 +128,9 @@ void near_put_list(const char *words, char *ret_text, size_t size);
 /* What no option gave is taken from MACULA_* variables, and what these do not give from the context in use. Returns an exit
  * code, its error printed. */
 int context_apply(struct cli *cli);
+/* For the end of an error about a setting: " (realm of the variable MACULA_REALM)"; "" if an option, or nobody, gave it. */
+#define CONTEXT_SOURCE_LEN 200
+const char *context_source(const struct cli *cli, const char *value, char ret_text[CONTEXT_SOURCE_LEN]);
 
 /* ---- common.c ---- */
 /* Prints `macula: CODE: text` on one line of stderr. */
@@ -177,6 +184,10 @@ void cli_on_done(void *ctx, macula_client client, int err, const char *text);
 int cli_wait_done(struct cli_done *done, uint64_t until);
 /* Calls com.macula.node.<what> and parses its answer. Returns an exit code, its error printed. */
 int cli_node_call(macula_client client, const char *what, json_t *args, json_t **ret_json);
+/* All pages of a list of the node, as one array, for json_decref. Returns an exit code, its error printed. */
+int cli_node_list(struct cli *cli, const char *what, json_t **ret_rows);
+/* Whether these are the first digits of an id, or all 64. */
+bool cli_is_id(const char *text);
 
 /* ---- text.c ---- */
 /* Payload from an argument, "-" (stdin) or nothing, which is stdin if that is a pipe or a file with something in it, else

@@ -148,10 +148,34 @@ int cli_wait_done(struct cli_done *d, uint64_t until) {
 
 /* ---- the connection --------------------------------------------------------------------------------------------------------
  */
+/* An error about a setting, with who gave it. */
+static int bad_setting(const struct cli *cli, int err, const char *value, const char *text) {
+  char source[CONTEXT_SOURCE_LEN];
+  cli_error(macula_err_name(err), "%s%s", text && text[0] ? text : macula_err_text(err), context_source(cli, value, source));
+  return EXIT_USAGE;
+}
+
+/* The setting that an error of connecting is about; NULL: it tells none. */
+static const char *setting_of(const struct cli *cli, int err) {
+  switch (err) {
+  case MACULA_REALM_MISMATCH:
+  case MACULA_INVALID_REALM:
+    return cli->realm;
+  case MACULA_PASS_INVALID:
+  case MACULA_PASS_EXPIRED:
+  case MACULA_PASS_REVOKED:
+    return cli->pass_file;
+  case MACULA_NOT_AUTHORIZED:
+  case MACULA_FORBIDDEN:
+    return cli->token_file;
+  default:
+    return cli->server;
+  }
+}
+
 int cli_read_token(struct cli *cli) {
   int err = macula_token_read(cli->token_file, &cli->token);
-  if (err) return cli_invalid(err, macula_last_error());
-  return 0;
+  return err ? bad_setting(cli, err, cli->token_file, macula_last_error()) : 0;
 }
 
 static bool is_readable(const char *folder, const char *name) {
@@ -185,7 +209,7 @@ int cli_load_identity(struct cli *cli, bool meets) {
     meets = meets && access(folder, W_OK) != 0;
   }
   macula_free(folder);
-  if (err && !passing) return cli_invalid(err, macula_last_error());
+  if (err && !passing) return bad_setting(cli, err, cli->identity_path, macula_last_error());
   if (passing && (err = macula_identity_generate(&cli->identity))) return cli_failed(err, NULL, macula_last_error());
   if (passing || (gone && meets)) {
     warn_unkept(cli, meets, why);
@@ -198,9 +222,13 @@ int cli_load_identity(struct cli *cli, bool meets) {
 static int prepare(struct cli *cli) {
   int err;
   sigset_t set;
-  if (cli->realm && (err = macula_check_realm(cli->realm))) return cli_bad_name(err, cli->realm);
+  if (cli->realm && (err = macula_check_realm(cli->realm))) {
+    char why[512];
+    snprintf(why, sizeof why, "'%.300s': %.200s", cli->realm, macula_last_error());
+    return bad_setting(cli, err, cli->realm, why);
+  }
   if (cli->name && (!cli->name[0] || strlen(cli->name) > NAME_KEPT))
-    return cli_invalid(MACULA_EINVAL, "--name takes a text of 1 to 64 bytes, which is what a node keeps of it");
+    return bad_setting(cli, MACULA_EINVAL, cli->name, "--name takes a text of 1 to 64 bytes, which is what a node keeps of it");
   if (cli->token_file && (err = cli_read_token(cli))) return err;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
@@ -266,13 +294,22 @@ static void on_dropped(void *ctx, macula_client client, uint64_t count) {
 }
 
 static int not_let_in(struct cli *cli, int err, const char *text) {
+  char source[CONTEXT_SOURCE_LEN];
   const char *server = cli->server;
   const char *what = macula_err_text(err ? err : MACULA_NOT_CONNECTED);
   /* What the node says of a refusal is enough; why nothing answers is a guess that needs the hint. */
   bool same = !text[0] || (err && err != MACULA_NOT_CONNECTED) || strstr(text, what);
-  cli_error(macula_err_name(err ? err : MACULA_NOT_CONNECTED), "%s: %s%s%s", server && server[0] ? server : "127.0.0.1:9443",
-            text[0] ? text : what, same ? "" : "; ", same ? "" : what);
+  cli_error(macula_err_name(err ? err : MACULA_NOT_CONNECTED), "%s: %s%s%s%s", server && server[0] ? server : "127.0.0.1:9443",
+            text[0] ? text : what, same ? "" : "; ", same ? "" : what, context_source(cli, setting_of(cli, err), source));
   return EXIT_NOT_CONNECTED;
+}
+
+/* The setting that is wrong is the one that the text quotes. */
+static int not_begun(const struct cli *cli, int err, const char *text) {
+  const char *const all[] = {cli->server, cli->pass_file, cli->ca_file, cli->realm_key}, *wrong = NULL;
+  for (size_t i = 0; i < sizeof all / sizeof all[0] && !wrong; i++)
+    if (all[i] && all[i][0] && strstr(text, all[i])) wrong = all[i];
+  return bad_setting(cli, err, wrong, text);
 }
 
 int cli_connect(struct cli *cli, bool op) {
@@ -290,7 +327,7 @@ int cli_connect(struct cli *cli, bool op) {
   o.ctx = k;
   o.will = cli->will;
   int err = macula_connect(cli->loop, &o, &k->client);
-  if (err) return cli_invalid(err, macula_last_error());
+  if (err) return not_begun(cli, err, macula_last_error());
   for (uint64_t until = cli_now() + CONNECT_LIMIT;;) {
     pthread_mutex_lock(&cli->lock);
     bool in = k->state == MACULA_CONNECTED, lost = k->lost;
@@ -384,4 +421,25 @@ int cli_node_call(macula_client client, const char *what, json_t *args, json_t *
   text_clean_json(j);
   *ret_json = j;
   return 0;
+}
+
+bool cli_is_id(const char *text) {
+  size_t n = strspn(text, "0123456789abcdefABCDEF");
+  return n && !text[n] && n <= MACULA_ID_LEN;
+}
+
+int cli_node_list(struct cli *cli, const char *what, json_t **ret_rows) {
+  json_t *rows = json_array(), *page;
+  for (;;) {
+    int code = cli_node_call(cli->link.client, what, json_pack("{s:I}", "offset", (json_int_t)json_array_size(rows)), &page);
+    if (code) return json_decref(rows), code;
+    json_t *more = json_object_get(page, what);
+    size_t total = (size_t)json_integer_value(json_object_get(page, "total"));
+    bool last = !json_array_size(more) || json_array_size(rows) + json_array_size(more) >= total;
+    json_array_extend(rows, more);
+    json_decref(page);
+    if (!last) continue;
+    *ret_rows = rows;
+    return 0;
+  }
 }

@@ -26,22 +26,28 @@ static void put_values(const char *command, const struct option_def *defs) {
   }
 }
 
+static void put_names(const struct command *const *commands, const char *between) {
+  for (const struct command *const *c = commands; *c; c++) printf("%s%s", c == commands ? "" : between, (*c)->name);
+}
+
 static void put_macula(const struct command *const *commands) {
   fputs("_macula_words() {\n  local word command= previous=$1\n  shift\n  list=()\n  for word in \"$@\"; do\n    case $word "
         "in\n    ",
         stdout);
-  for (const struct command *const *c = commands; *c; c++) printf("%s%s", c == commands ? "" : "|", (*c)->name);
+  put_names(commands, "|");
   fputs(") command=$word; break ;;\n    esac\n  done\n  case \"$command $previous\" in\n"
         "  'context use'|'context show'|'context rm') " CONTEXTS "); return ;;\n",
         stdout);
   put_values("*", global_options);
   for (const struct command *const *c = commands; *c; c++) put_values((*c)->name, (*c)->options);
   fputs("  esac\n  case $command in\n  '') list=(", stdout);
-  for (const struct command *const *c = commands; *c; c++) printf("%s%s", c == commands ? "" : " ", (*c)->name);
+  put_names(commands, " ");
   fputs(") ;;\n", stdout);
   for (const struct command *const *c = commands; *c; c++) {
-    if (!(*c)->options && !(*c)->words) continue;
+    bool of_help = *c == &command_help;
+    if (!(*c)->options && !(*c)->words && !of_help) continue;
     printf("  %s) list=(%s%s", (*c)->name, (*c)->words ? " " : "", (*c)->words ? (*c)->words : "");
+    if (of_help) put_names(commands, " ");
     put_options((*c)->options);
     fputs(" ) ;;\n", stdout);
   }

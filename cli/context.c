@@ -39,6 +39,7 @@ static const struct setting {
     {"realm_key", {"MACULA_REALM_KEY"}, offsetof(struct cli, realm_key), PLAIN},
 };
 #define SETTINGS (sizeof settings / sizeof settings[0])
+_Static_assert(SETTINGS == CONTEXT_SETTINGS, "struct cli has a variable for each");
 #define KEYS "server realm name identity token_file pass ca realm_key"
 
 static const char **at(struct cli *cli, const struct setting *s) { return (const char **)((char *)cli + s->offset); }
@@ -222,15 +223,31 @@ int context_apply(struct cli *cli) {
   for (size_t i = 0; i < SETTINGS; i++)
     for (size_t k = 0; k < 2 && settings[i].variables[k]; k++) {
       const char **to = at(cli, &settings[i]), *value = getenv(settings[i].variables[k]);
-      if (!*to && value && value[0]) *to = value;
+      if (!*to && value && value[0]) {
+        *to = value;
+        cli->variables[i] = settings[i].variables[k];
+      }
     }
   int code = current(cli, name);
   if (code || !name[0] || (code = read_context(cli, name, &cli->chosen))) return code;
+  snprintf(cli->chosen_name, sizeof cli->chosen_name, "%s", name);
   for (size_t i = 0; i < SETTINGS; i++) {
     const char **to = at(cli, &settings[i]);
     if (!*to) *to = json_string_value(json_object_get(cli->chosen, settings[i].key));
   }
   return 0;
+}
+
+const char *context_source(const struct cli *cli, const char *value, char ret_text[CONTEXT_SOURCE_LEN]) {
+  ret_text[0] = 0;
+  for (size_t i = 0; i < SETTINGS && value; i++) {
+    if (*at((struct cli *)cli, &settings[i]) != value) continue;
+    if (cli->variables[i] && value == getenv(cli->variables[i]))
+      snprintf(ret_text, CONTEXT_SOURCE_LEN, " (%s of the variable %s)", settings[i].key, cli->variables[i]);
+    else if (value == json_string_value(json_object_get(cli->chosen, settings[i].key)))
+      snprintf(ret_text, CONTEXT_SOURCE_LEN, " (%s of the context '%s')", settings[i].key, cli->chosen_name);
+  }
+  return ret_text;
 }
 
 /* ---- the command -----------------------------------------------------------------------------------------------------------

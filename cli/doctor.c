@@ -6,7 +6,9 @@
 
 #include "cli.h"
 
-#define LARGE 32768     /* bytes: many packets of any size */
+#define LARGE 32768 /* bytes: many packets of any size */
+#define COLUMNS 80
+#define INDENT 9        /* of lines that go on */
 #define CLOCK_MAY_BE 30 /* seconds by which the clocks of two machines may differ */
 
 enum step { NAME, UDP, CERTIFICATE, REALM, ACCESS, LARGE_MESSAGES, CLOCK, STEPS };
@@ -36,6 +38,28 @@ struct doctor {
   bool failed;
 };
 
+/* From column `at` on; what does not fit goes on in lines below, which have room for an id. */
+static void put_wrapped(const char *given, size_t at) {
+  char text[1024];
+  snprintf(text, sizeof text, "%s", given);
+  for (char *p = text; *p; p++)
+    if (*p == '\n') *p = ' ';
+  text_clean(text);
+  bool begun = false;
+  for (char *word = strtok(text, " "); word; word = strtok(NULL, " ")) {
+    size_t width = text_width(word);
+    if (at + begun + width > COLUMNS && at > INDENT) {
+      printf("\n%*s", INDENT, "");
+      at = INDENT;
+      begun = false;
+    }
+    printf("%s%s", begun ? " " : "", word);
+    at += begun + width;
+    begun = true;
+  }
+  putchar('\n');
+}
+
 /* good < 0: not looked at. */
 static void tell(struct doctor *d, enum step step, int good, const char *text) {
   const char *word = good < 0 ? "skipped" : good ? "ok" : "failed";
@@ -47,8 +71,10 @@ static void tell(struct doctor *d, enum step step, int good, const char *text) {
     return;
   }
   printf("%-8s %-15s ", word, step_names[step]);
-  text_put_raw_line(stdout, text[0] ? text : "-");
-  if (bad) printf("%24s-> %s\n", "", advice[step]);
+  put_wrapped(text[0] ? text : "-", 25);
+  if (!bad) return;
+  printf("%*s-> ", INDENT, "");
+  put_wrapped(advice[step], INDENT + 3);
 }
 
 /* HOST of HOST, HOST:PORT, [ADDR]:PORT and macula://ID@... */

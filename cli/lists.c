@@ -218,6 +218,9 @@ static int run_subs(struct cli *cli, void *options) { return run_list(cli, "subs
 
 static int end_client(struct cli *cli) {
   json_t *j;
+  if (!cli_is_id(cli->argv[1]))
+    return cli_invalid(MACULA_EINVAL,
+                       "ID is hexadecimal digits, 64 of them or the first ones, as `macula clients` prints them");
   int code = cli_connect(cli, true);
   if (code || (code = cli_node_call(cli->link.client, "end", json_pack("{s:s}", "id", cli->argv[1]), &j))) return code;
   if (cli->json) return text_put_json(j) ? 0 : EXIT_FAILED;

@@ -96,27 +96,48 @@ static int do_work(struct cli *cli, const struct command *c, void *options) {
                      "--watch goes with status, peers, clients, services and subs; `macula top` watches the node");
 }
 
+/* What is typed, up to where the command's work begins. Returns an exit code, its error printed. */
+static int prepare(struct cli *cli, const struct command *c, int argc, char **argv, void *options) {
+  int code = options_parse(cli, argc, argv, false, c->options, options, NULL);
+  if (code || cli->help || cli->version) return code;
+  if (cli->argc < c->min_args || cli->argc > c->max_args) {
+    cli_error("invalid_argument", "%s arguments; usage: macula %s", cli->argc < c->min_args ? "missing" : "too many", c->usage);
+    return EXIT_USAGE;
+  }
+  if ((code = check_word(cli, c)) || (code = options_belong(cli, c))) return code;
+  cli->program->begin();
+  return c->is_local ? 0 : context_apply(cli);
+}
+
+/* The same, its errors on standard output, too, where the command wants that. */
+static int prepare_aloud(struct cli *cli, const struct command *c, int argc, char **argv, void *options) {
+  char *errors = NULL;
+  size_t len;
+  FILE *to = stderr, *kept = c->say_wrong ? open_memstream(&errors, &len) : NULL;
+  if (kept) stderr = kept;
+  int code = prepare(cli, c, argc, argv, options);
+  stderr = to;
+  if (kept) fclose(kept);
+  if (errors) fputs(errors, stderr);
+  if (code && errors) c->say_wrong(cli, errors);
+  free(errors);
+  return code;
+}
+
 static int run(struct cli *cli, const struct command *c, int argc, char **argv) {
   void *options = calloc(1, c->options_size ? c->options_size : 1);
   if (!options) return cli_failed(MACULA_ENOMEM, NULL, NULL);
-  int code = options_parse(cli, argc, argv, false, c->options, options, NULL);
-  if (!code && cli->help) {
+  int code = prepare_aloud(cli, c, argc, argv, options);
+  if (code)
+    code = code == EXIT_USAGE && c->wrong_usage ? c->wrong_usage : code;
+  else if (cli->help)
     help_of(c);
-  } else if (!code && cli->version) {
+  else if (cli->version)
     code = run_version(cli, NULL);
-  } else if (!code && (cli->argc < c->min_args || cli->argc > c->max_args)) {
-    cli_error("invalid_argument", "%s arguments; usage: macula %s", cli->argc < c->min_args ? "missing" : "too many", c->usage);
-    code = EXIT_USAGE;
-  } else if (!code && !(code = check_word(cli, c)) && !(code = options_belong(cli, c))) {
-    cli->program->begin();
-    if (c->is_local || !(code = context_apply(cli))) {
-      code = do_work(cli, c, options);
-      free(options);
-      return code;
-    }
-  }
+  else
+    code = do_work(cli, c, options);
   free(options);
-  return code == EXIT_USAGE && c->wrong_usage ? c->wrong_usage : code;
+  return code;
 }
 
 static bool next_command(const void *program, size_t i, char ret[NEAR_LEN]) {

@@ -12,7 +12,7 @@ bool near_has(const char *words, const char *word) {
 
 bool near_find(const struct cli *cli, const char *word, near_next *next, const void *ctx, char ret_near[NEAR_LEN]) {
   char one[NEAR_LEN];
-  size_t len = strlen(word), best = len / 3 + 1;
+  size_t len = strlen(word), best = len / 3 + 1 < len / 2 ? len / 3 + 1 : len / 2; /* half of it may be another word */
   bool found = false;
   for (size_t i = 0; next(ctx, i, one); i++) {
     size_t d = len > 2 && strncmp(one, word, len) == 0 ? 0 : cli->program->distance(word, one);

@@ -1,9 +1,11 @@
 /* macula ping: how long the node takes to answer, or another node that it knows. */
+#include <ctype.h>
 #include <string.h>
 
 #include "screen.h"
 
 #define PATIENCE_MS 5000
+#define NODE_MOST 1024 /* bytes of a node with its address */
 
 struct ping_options {
   uint64_t count, interval;
@@ -19,6 +21,33 @@ struct pings {
   uint64_t sent, answered;
   double least_ms, most_ms, sum_ms;
 };
+
+/* The node that is meant, of its id, the first digits of it, or macula://ID@ADDR:PORT; "": the one that is asked itself. */
+static int find_node(struct cli *cli, const char *given, char ret_node[NODE_MOST]) {
+  char id[MACULA_ID_LEN + 1] = "";
+  size_t i, n = strlen(given), found = 0;
+  json_t *rows, *row;
+  if (strncmp(given, "macula://", 9) == 0 && n < NODE_MOST) return memcpy(ret_node, given, n + 1), 0;
+  if (!cli_is_id(given))
+    return cli_invalid(MACULA_EINVAL, "NODE is an id or its first digits, as `macula peers` prints them, or "
+                                      "macula://ID@ADDR:PORT");
+  for (i = 0; i <= n; i++) ret_node[i] = (char)tolower((unsigned char)given[i]);
+  macula_node_id(cli->link.client, id);
+  bool own = strncmp(id, ret_node, n) == 0;
+  if (n == MACULA_ID_LEN && !own) return 0; /* it may be known and not listed */
+  int code = cli_node_list(cli, "peers", &rows);
+  if (code) return code;
+  json_array_foreach(rows, i, row) {
+    const char *its = json_string_value(json_object_get(row, "id"));
+    if (!its || strlen(its) != MACULA_ID_LEN || strncmp(its, ret_node, n) != 0 || found++) continue;
+    memcpy(id, its, MACULA_ID_LEN + 1);
+  }
+  json_decref(rows);
+  if (found + own > 1) return cli_invalid(MACULA_EINVAL, "several ids begin so: give more digits (`macula peers --wide`)");
+  if (!found && !own) return cli_failed(MACULA_ENOTFOUND, NULL, "this node knows none whose id begins so: see `macula peers`");
+  memcpy(ret_node, own ? "" : id, own ? 1 : MACULA_ID_LEN + 1);
+  return 0;
+}
 
 /* One answer; the milliseconds that it took, below 0: there was none. */
 static double ask(struct cli *cli, const char *node, int *ret_err) {
@@ -56,11 +85,13 @@ static int sum_up(const struct cli *cli, const struct pings *p, const char *node
 
 static int run(struct cli *cli, void *options_set) {
   const struct ping_options *o = options_set;
-  const char *node = cli->argc ? cli->argv[0] : NULL;
-  char id[MACULA_ID_LEN + 1] = "";
+  const char *node = NULL;
+  char id[MACULA_ID_LEN + 1] = "", other[NODE_MOST] = "";
   struct pings p = {0};
-  int err = 0, code = cli_connect(cli, node != NULL);
+  int err = 0, code = cli_connect(cli, cli->argc > 0);
+  if (!code && cli->argc) code = find_node(cli, cli->argv[0], other);
   if (code) return code;
+  if (other[0]) node = other;
   macula_node_id(cli->link.client, id);
   cli->prints = true;
   uint64_t next = cli_now(), count = o->count ? o->count : 4;
@@ -91,8 +122,8 @@ const struct command command_ping = {
     "ping [NODE] [OPTION]...",
     "see whether the node answers, and how fast",
     "Asks the node a small question each second, from program to program. With NODE,\n"
-    "an id or macula://ID@ADDR:PORT, the node asks that other one, and says how long\n"
-    "it took; that is for operators.\n\n"
+    "an id, its first digits, or macula://ID@ADDR:PORT, the node asks that other one,\n"
+    "and says how long it took; that is for operators.\n\n"
     "  --count N       how often (4)\n"
     "  --interval T    time between two (1s)\n\n"
     "Example: macula ping --count 2 --interval 100ms\n",

@@ -54,7 +54,7 @@ static void put_memory(json_t *memory, bool wide) {
   json_t *row, *rows = json_array();
   if (!json_is_object(memory)) return json_decref(rows);
   double plan = number_of(memory, "plan_bytes"), most = number_of(memory, "memory_max_bytes");
-  printf("%-15s %s resident; at most %s planned", "memory", text_bytes(number_of(memory, "rss_bytes"), a), text_bytes(plan, b));
+  printf("%-15s %s resident, %s planned", "memory", text_bytes(number_of(memory, "rss_bytes"), a), text_bytes(plan, b));
   if (most > 0) printf(", memory_max %s", text_bytes(most, c));
   fputs("\n\n", stdout);
   json_array_foreach(json_object_get(memory, "rows"), i, row) {
@@ -85,9 +85,11 @@ static void put_members(json_t *j) {
 static void put_turns(json_t *j) {
   char a[32], b[32];
   if (!json_is_object(j) || number_of(j, "longest_us") <= 0) return;
-  printf("%-15s %s; the longest computed %.1f ms (%s), %s over 5 ms\n", "turns",
-         text_number((uint64_t)number_of(j, "count"), a), number_of(j, "longest_us") / 1000, text_of(j, "cause"),
-         text_number((uint64_t)number_of(j, "over_5_ms"), b));
+  const char *cause = text_of(j, "cause");
+  bool has = cause[0] && cause[0] != '-';
+  printf("%-15s %s; the longest computed %.1f ms%s%s%s, %s over 5 ms\n", "turns",
+         text_number((uint64_t)number_of(j, "count"), a), number_of(j, "longest_us") / 1000, has ? " (" : "", has ? cause : "",
+         has ? ")" : "", text_number((uint64_t)number_of(j, "over_5_ms"), b));
 }
 
 struct status_options {

@@ -277,7 +277,7 @@ json_t *text_json_principal(const macula_principal *p) {
 }
 
 bool text_put_json_to(FILE *f, json_t *json) {
-  char *text = json ? json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+  char *text = json ? json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15)) : NULL;
   json_decref(json);
   if (!text) return false;
   text_put_payload(f, text, strlen(text)); /* jansson leaves DEL and C1 as they are */

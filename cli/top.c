@@ -4,7 +4,8 @@
 
 #include "screen.h"
 
-#define HEAD_ROWS 9 /* lines above the clients, the last row and a line for peers */
+#define HEAD_ROWS 9   /* lines above the clients, the last row and a line for peers */
+#define NAME_WIDTH 17 /* characters: a line of clients is 80 wide with it */
 
 struct top_options {
   const char *sort;
@@ -40,27 +41,11 @@ static const char *text(json_t *j, const char *key) {
 
 /* ---- asking ----------------------------------------------------------------------------------------------------------------
  */
-/* All pages of a list, as one array. */
-static int take_list(struct cli *cli, const char *what, json_t **ret_rows) {
-  json_t *rows = json_array(), *page;
-  for (;;) {
-    int code = cli_node_call(cli->link.client, what, json_pack("{s:I}", "offset", (json_int_t)json_array_size(rows)), &page);
-    if (code) return json_decref(rows), code;
-    json_t *more = at(page, what);
-    bool last = !json_array_size(more) || json_array_size(rows) + json_array_size(more) >= (size_t)number(page, "total");
-    json_array_extend(rows, more);
-    json_decref(page);
-    if (!last) continue;
-    *ret_rows = rows;
-    return 0;
-  }
-}
-
 static int take(struct cli *cli, struct sample *ret) {
   struct sample s = {.at = cli_now()};
   int code = cli_node_call(cli->link.client, "status", json_object(), &s.status);
-  if (!code) code = take_list(cli, "clients", &s.clients);
-  if (!code) code = take_list(cli, "peers", &s.peers);
+  if (!code) code = cli_node_list(cli, "clients", &s.clients);
+  if (!code) code = cli_node_list(cli, "peers", &s.peers);
   if (code)
     sample_done(&s);
   else
@@ -122,7 +107,7 @@ static void put_head(const struct sample *was, const struct sample *now, double 
   printf("messages  in %s/s  out %s/s  dropped %s/s  slow consumers %s\n", count(rate(before, m, "published", seconds), a),
          count(rate(before, m, "delivered", seconds), b), count(rate(before, m, "dropped", seconds), c),
          count(number(m, "slow_consumers"), d));
-  printf("clients %s of %s  subscriptions %s  services %s", count(number(at(s, "clients"), "count"), a),
+  printf("clients %s of %s  subs %s  services %s", count(number(at(s, "clients"), "count"), a),
          count(number(at(s, "clients"), "limit"), b), count(number(at(s, "subscriptions"), "count"), c),
          count(number(at(s, "services"), "count"), d));
   printf("  calls %s\n", count(number(at(s, "pending_calls"), "count"), a));
@@ -132,19 +117,25 @@ static void put_head(const struct sample *was, const struct sample *now, double 
          count(number(members, "dead"), c));
 }
 
+static void put_name(const char *name) {
+  int bytes = 0, width = 0;
+  for (; name[bytes] && ((name[bytes] & 0xc0) == 0x80 || width < NAME_WIDTH); bytes++) width += (name[bytes] & 0xc0) != 0x80;
+  printf("%.*s%*s", bytes, name, NAME_WIDTH - width, "");
+}
+
 static void put_clients(const struct sample *now, size_t most) {
   char a[32], b[32], c[32];
   size_t i;
   json_t *row;
-  printf("%-16s  %-20s %9s %10s %6s %6s %9s\n", "CLIENT", "NAME", "DROPPED/S", "QUEUED", "CALLS", "SUBS", "MEMORY");
+  printf("%-16s  %-*s %9s %10s %5s %5s %10s\n", "CLIENT", NAME_WIDTH, "NAME", "DROPPED/S", "QUEUED", "CALLS", "SUBS", "MEMORY");
   json_array_foreach(now->clients, i, row) {
     if (i == most) break;
-    const char *id = text(row, "id"), *name = text(row, "name");
+    const char *id = text(row, "id");
     bool keyless = strspn(id, "0") == strlen(id);
-    printf("%.16s  %.20s%*s %9s %10s %6.0f %6.0f %9s\n", keyless ? text(row, "instance") : id, name,
-           text_width(name) < 20 ? (int)(20 - text_width(name)) : 0, "", count(number(row, "dropped_per_s"), a),
-           text_bytes(number(row, "queued_bytes"), b), number(row, "pending_calls"), number(row, "subscriptions"),
-           text_bytes(number(row, "memory_bytes"), c));
+    printf("%.16s  ", keyless ? text(row, "instance") : id);
+    put_name(text(row, "name"));
+    printf(" %9s %10s %5.0f %5.0f %10s\n", count(number(row, "dropped_per_s"), a), text_bytes(number(row, "queued_bytes"), b),
+           number(row, "pending_calls"), number(row, "subscriptions"), text_bytes(number(row, "memory_bytes"), c));
   }
   if (i < json_array_size(now->clients)) printf("%zu more\n", json_array_size(now->clients) - i);
 }
@@ -154,11 +145,11 @@ static void put_peers(const struct sample *now) {
   size_t i;
   json_t *row;
   if (!json_array_size(now->peers)) return;
-  printf("\n%-16s  %-20s %-20s %8s %10s\n", "NODE", "NAME", "STATE", "RTT MS", "QUEUED");
+  printf("\n%-16s  %-*s %-20s %8s %10s\n", "NODE", NAME_WIDTH, "NAME", "STATE", "RTT MS", "QUEUED");
   json_array_foreach(now->peers, i, row) {
-    const char *name = text(row, "name");
-    printf("%.16s  %.20s%*s %-20.20s %8.2f %10s\n", text(row, "id"), name,
-           text_width(name) < 20 ? (int)(20 - text_width(name)) : 0, "", text(row, "state"), number(row, "rtt_us") / 1000,
+    printf("%.16s  ", text(row, "id"));
+    put_name(text(row, "name"));
+    printf(" %-20.20s %8.2f %10s\n", text(row, "state"), number(row, "rtt_us") / 1000,
            text_bytes(number(row, "queued_bytes"), a));
   }
 }

@@ -255,6 +255,7 @@ COMPLETED = [
     ("macula pub --ret", "macula pub --retain"),
     ("macula dht l", "macula dht lookup"),
     ("macula load so", "macula load soak"),
+    ("macula help do", "macula help doctor"),
     ("macula load --ch", "macula load --ch"),
     ("macula s", "macula s"),
     ("macula -s 127.0.0.1:1 --ins", "macula -s 127.0.0.1:1 --insecure"),

@@ -71,6 +71,14 @@ def contexts(folder):
         n.ok("-s", address, "pub", "a", "1", env={"MACULA_SERVER": nowhere})
         fails(n, 3, "realm_mismatch", "pub", "a", "1", env={"MACULA_REALM": "other"})
         n.ok("--context", "none", "pub", "a", "1", env={"MACULA_SERVER": address})
+        # An error says who gave what it is about.
+        of_all = "of the variable MACULA_"
+        fails(n, 3, "(realm %sREALM)" % of_all, "pub", "a", "1", env={"MACULA_REALM": "other"})
+        fails(n, 2, "(realm %sREALM)" % of_all, "pub", "a", "1", env={"MACULA_REALM": "a..b"})
+        fails(n, 2, "(server %sSERVER)" % of_all, "pub", "a", "1", env={"MACULA_SERVER": "a b"})
+        fails(n, 2, "(token_file %sTOKEN_FILE)" % of_all, "pub", "a", "1", env={"MACULA_TOKEN_FILE": "none-there"})
+        fails(n, 3, "(server of the context 'plant-2')", "--context", "plant-2", "pub", "a", "1")
+        assert "(server" not in fails(n, 3, nowhere, "-s", nowhere, "pub", "a", "1")
         # What is wrong with them.
         assert "did you mean 'plant'?" in fails(n, 2, "there is no context 'plan'", "--context", "plan", "pub", "a", "1")
         fails(n, 2, "there is a context 'plant' already", "context", "add", "plant", "--server", nowhere)
@@ -168,6 +176,18 @@ def lines(folder):
         n.ok("pub", "-l", "--json", stdin="\n".join(rows))
         again = printed(s).splitlines()
         assert [r.split(',"qos"')[0] for r in again] == [r.split(',"qos"')[0] for r in rows], again
+        # With QoS, retain, headers and time to live; the options hold for all lines.
+        s = n.sub("k.*", "--count", "3", "--json")
+        how = {"qos": 1, "retain": True, "headers": [{"name": "unit", "value": "C"}, {"name": "b", "value_base64": "/wA="}], "expires_ms": 600000}
+        given = [dict(how, topic="k.a", payload="x"), {"topic": "k.b", "payload": "y"}, dict(how, topic="k.c", payload="", retain=False, qos=0)]
+        assert json.loads(n.ok("pub", "-l", "--json", "--header", "all=1", stdin="\n".join(map(json.dumps, given)))) == {"published": 3, "bad": 0, "refused": 0}
+        rows, all_have = [json.loads(row) for row in printed(s).splitlines()], [{"name": "all", "value": "1"}]
+        assert [r["headers"] for r in rows] == [all_have + how["headers"], all_have, all_have + how["headers"]], rows
+        assert [r["qos"] for r in rows] == [1, 0, 0] and 0 < rows[0]["expires_ms"] <= 600000 and "expires_ms" not in rows[1], rows
+        kept = [json.loads(row) for row in printed(n.macula("sub", "k.*", "--count", "1", "--json")).splitlines()]
+        assert kept[0]["topic"] == "k.a" and kept[0]["retain"] is True and kept[0]["headers"] == rows[0]["headers"], kept
+        for wrong in ('"qos":3', '"qos":"1"', '"retain":1', '"headers":{}', '"headers":[{"name":"a"}]', '"headers":[{"name":"a","value_base64":"?"}]', '"expires_ms":0'):
+            fails(n, 2, ": line 1: its ", "pub", "-l", "--json", stdin='{"topic":"b","payload":1,%s}' % wrong)
         # Lines that are wrong are told by their number and counted, and the others go out.
         s = n.sub("b", "--count", "2")
         bad = '{"topic":"b","payload":1}\nno\n{"payload":1}\n{"topic":"b"}\n{"topic":7,"payload":1}\n{"topic":"x..y","payload":1}\n{"topic":"b","payload":2}\n'
@@ -307,6 +327,11 @@ def asking(folder):
         assert p["node"] == n.id and p["sent"] == p["answered"] == 3 and p["min_ms"] <= p["mean_ms"] <= p["max_ms"], p
         assert n.ok("ping", "--count", "1").splitlines()[0].startswith(n.id[:16] + "  ")
         fails(n, 1, "no_route", "ping", "ab" * 32)
+        assert n.ok("ping", n.id[:16], "--count", "1").startswith(n.id[:16] + "  ")
+        fails(n, 1, "not_found", "ping", ("0" if n.id[0] != "0" else "1") + n.id[1:16])
+        for wrong in (["ping", "zz"], ["clients", "end", "zz"]):
+            fails(n, 2, "digits", *wrong)
+        fails(n, 1, "a node is given as macula://ID@ADDR:PORT", "ping", "macula://zz@127.0.0.1:1")
         s = n.sub("a", "--name", "kitchen")
         t = json.loads(n.ok("top", "--once", "--json", "--sort", "name"))
         assert t["rates"].keys() == {"published", "delivered", "dropped"} and t["peers"] == [], t
@@ -346,7 +371,11 @@ def doctor(folder):
         steps(["certificate"], "macula://%s@%s" % ("ab" * 32, n.address), "--token-file", token)
         assert list(steps(["udp"], deaf)) == ["name", "udp"]
         code, out, _ = n.run("doctor", deaf)
-        assert code == 1 and re.search("^failed   udp .*\n +-> does maculad run there", out, re.M), out
+        assert code == 1 and re.search("^failed   udp .*\n(?: .*\n)* +-> does maculad run there", out, re.M), out
+        assert "of the variable" not in out, out  # the argument says it
+        for text in out, n.ok("doctor", "--token-file", token):
+            assert all(len(line) <= 80 for line in text.splitlines()), text
+        assert n.id in text, text
         fails(n, 2, "a port is 1 to 65535", "doctor", "127.0.0.1:99999")
 
 
@@ -372,6 +401,9 @@ def on_a_terminal(folder):
             assert code == 0, code
             picture = shown.split(b"\x1b[H")[1].split(b"\x1b[J")[0].decode().replace("\x1b[K", "").splitlines()
             assert 20 < len(picture) <= 23 and all(len(line) <= 80 for line in picture), picture
+            assert args != ["top"] or any(re.search(r"[0-9] ([KM]i)?B$", line) for line in picture), picture
+        text = n.ok("top", "--once")
+        assert all(len(line) <= 80 for line in text.splitlines()), text
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------------
@@ -386,6 +418,8 @@ def misspelt(folder):
                        (["sub", "a", "--timeout", "soon"], "such as 2s"), (["bench", "rpc", "--size", "4q"], "such as 64, 4k or 1MiB")):
         err = fails(n, 2, word, *args)
         assert err.count("\n") == 1, err
+    assert "did you mean" not in fails(n, 2, "there is no command 'foo'", "help", "foo")
+    assert "did you mean --check?" in n.run("--chekc", program=MACULAD)[2]
 
 
 def units(folder):

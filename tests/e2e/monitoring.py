@@ -93,9 +93,9 @@ def checks_of(node, line):
             found = re.match(line, out)
             assert got == code and found, "check %s: %d, %r, %r" % (args, got, out, err)
             assert found[2] == ("OK", "WARNING", "CRITICAL", "UNKNOWN")[code] and bool(found[3]) == (code < 3), out
-        for args in "node --nonsense", "", "node --members 2", "node -t never":
+        for args in "node --nonsense", "", "node --members 2", "node -t never", "node a b c d":
             got, out, err = n.run("check", *args.split())
-            assert got == 3 and err, "check %s: %d, %r, %r" % (args, got, out, err)
+            assert got == 3 and err and re.match("MACULA [A-Z]+ UNKNOWN - [a-z_]+: .+\\n$", out), "check %s: %d, %r, %r" % (args, got, out, err)
         told = json.loads(n.ok("--json", "check", "node"))
         assert told["state"] == "OK" and told["figures"].startswith("answer="), told
         where = n.address

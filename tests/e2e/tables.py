@@ -94,6 +94,7 @@ def lists(folder):
         head, rows = table(b, "peers")
         assert head == "ID NAME STATE RTT AGE ADDRESS".split() and rows[0][0] == a.id[:16], (head, rows)
         assert any(a.id in r for r in table(b, "peers", "--wide")[1])
+        assert b.ok("ping", rows[0][0], "--count", "1").startswith(a.id[:16])  # as it is shown
         table(a, "status")
         assert len(table(a, "status", "--wide")[1]) >= len(table(a, "status")[1])
         # What is shown can be copied: `clients end` takes it.

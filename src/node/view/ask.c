@@ -98,7 +98,7 @@ static void ping(struct node *n, const struct asker *by, const char *node) {
     return;
   }
   if (!node || server_parse_node(node, &id, &at)) {
-    refuse(by, MACULA_EINVAL, "give the node as {\"node\":\"macula://ID@ADDR:PORT\"}, or its id alone if it is known");
+    refuse(by, MACULA_EINVAL, "a node is given as macula://ID@ADDR:PORT, or by its id of 64 digits alone if it is known");
     return;
   }
   struct peer *p = addr_is_set(&at) ? peer_get(n, &id) : peer_find(n, &id);
