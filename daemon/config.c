@@ -582,6 +582,9 @@ static bool default_of(const struct config *c, const struct config_row *r, char 
   return true;
 }
 
+/* What is 0 until other options are known: a line with 0 in a file would turn it off. */
+static bool is_computed(const struct config_row *r) { return r == &rows[OPTION_MQTT_POOL] || r == &rows[OPTION_RETAINED_DISK]; }
+
 void config_print_limits(enum config_mode form, FILE *to) {
   struct config c;
   char value[32];
@@ -589,11 +592,13 @@ void config_print_limits(enum config_mode form, FILE *to) {
   for (const struct config_row *r = rows; r < rows + OPTION_COUNT; r++) {
     const char *reloaded = r->reload == LIMIT_RELOADED ? "*" : "";
     if (!r->more || !default_of(&c, r, value)) continue;
+    if (is_computed(r)) snprintf(value, sizeof value, "%s", form == CONFIG_MAN ? "as needed" : "SIZE");
     if (form == CONFIG_MAN)
       fprintf(to, ".TP\n.BR %s \": \\fI%s\\fR (%s)\"\n%c%s%s.%s%s\n", r->key, r->arg, value, toupper((unsigned char)r->help[0]),
               r->help + 1, r->more, *reloaded ? " " : "", reloaded);
     else
-      fprintf(to, "%s: %-*s # %s%s%s\n", r->key, (int)(29 - strlen(r->key)), value, reloaded, *reloaded ? " " : "", r->help);
+      fprintf(to, "%s%s: %-*s # %s%s%s%s\n", is_computed(r) ? "#" : "", r->key, (int)(29 - strlen(r->key) - is_computed(r)),
+              value, reloaded, *reloaded ? " " : "", r->help, is_computed(r) ? "; as needed unless it is said" : "");
   }
 }
 
@@ -619,7 +624,9 @@ char *config_help(void) {
     flag_name(r->key, flag);
     snprintf(left, sizeof left, "%s%s%s", flag, r->arg ? " " : "", r->arg ? r->arg : "");
     fprintf(f, "      %-27s %s", left, r->help);
-    if (default_of(&c, r, number))
+    if (is_computed(r))
+      fputs(" (as needed)", f);
+    else if (default_of(&c, r, number))
       fprintf(f, " (%s)", number);
     else if (r->type == LEVEL)
       fprintf(f, " (%s)", config_level_names[c.log_level]);
