@@ -152,7 +152,9 @@ static int check_node(struct finding *f) {
   int code = status_of(f, &j);
   if (code) return code;
   find(f, LEVEL_OK, "up for %s", text_duration(json_number_value(json_object_get(j, "uptime_s")), uptime));
-  if (!json_is_true(json_object_get(j, "ready"))) find(f, LEVEL_CRITICAL, "it takes no new clients");
+  const char *note = json_string_value(json_object_get(j, "note"));
+  if (!json_is_true(json_object_get(j, "ready")))
+    find(f, LEVEL_CRITICAL, "not ready: %s", note ? note : "it ends, and takes no new clients");
   plain_figure(f, "answer", elapsed(began), "s");
   judge_used(f, j, "clients");
   judge_used(f, j, "subscriptions");

@@ -70,6 +70,15 @@ static void put_memory(json_t *memory, bool wide) {
   if (empty) printf("%zu more that hold nothing: --json shows all\n", empty);
 }
 
+/* Nothing, while there is nothing to say. */
+static void put_ready(json_t *status) {
+  const char *note = json_string_value(json_object_get(status, "note"));
+  bool ready = json_is_true(json_object_get(status, "ready"));
+  if (ready && !note) return;
+  printf("%-15s %s%s%s\n", "ready", ready ? "yes" : "no", note ? ": " : ": it ends, and takes no new clients",
+         note ? note : "");
+}
+
 static void put_members(json_t *j) {
   char a[32];
   if (!json_is_object(j)) return;
@@ -109,6 +118,7 @@ static int run_status(struct cli *cli, void *options) {
   printf("%-15s %s\n", "name", text_of(j, "name"));
   printf("%-15s %s\n", "realm", text_of(j, "realm"));
   printf("%-15s %s\n", "uptime", text_duration(json_number_value(json_object_get(j, "uptime_s")), buf));
+  put_ready(j);
   put_counted("clients", j, "clients");
   put_counted("peers", j, "peers");
   put_members(json_object_get(json_object_get(j, "mesh"), "members"));

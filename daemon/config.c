@@ -511,8 +511,10 @@ static int check_together(const struct config *c, char *ret_why) {
     return MACULA_EINVAL;
   }
   if (c->node.keep_alive * 2 > c->node.idle_timeout) {
-    config_where(c, config_is_set(c, OPTION_KEEP_ALIVE) ? OPTION_KEEP_ALIVE : OPTION_IDLE_TIMEOUT, where);
-    snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: keep_alive must be at most half of idle_timeout: change one of them", where);
+    bool is_ours = config_is_set(c, OPTION_KEEP_ALIVE);
+    config_where(c, is_ours ? OPTION_KEEP_ALIVE : OPTION_IDLE_TIMEOUT, where);
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: must be at %s: change one of them", where,
+             is_ours ? "most half of idle_timeout" : "least twice keep_alive");
     return MACULA_EINVAL;
   }
   return check_pool(c, ret_why);

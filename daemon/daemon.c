@@ -255,6 +255,14 @@ static void name_unknown(const struct daemon *d) {
              u.near[0] ? u.near : "none");
 }
 
+static enum daemon_shown shown_for(const struct access *a) {
+  size_t tokens, realms;
+  if (!a || access_default(a)) return SHOWN_NOTHING;
+  (void)access_tokens(a, &tokens);
+  (void)access_realms(a, &realms);
+  return tokens ? SHOWN_TOKEN : realms ? SHOWN_PASS : SHOWN_KEY;
+}
+
 static int make_node(struct daemon *d, const struct credentials *cred, nanotime now) {
   char host[65] = "";
   gethostname(host, sizeof host - 1);
@@ -269,6 +277,7 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
   n.access_mem = &d->access_mem;
   n.passwords_mem = &d->passwords_mem;
   d->closed = cred->access != NULL;
+  d->shown = shown_for(cred->access);
   n.unix_base_ms = io_unix_ms() - now / NS_MS;
   n.advertise = d->advertise;
   n.last_seq = mesh_last_seq(&d->cfg, &d->log);

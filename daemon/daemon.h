@@ -20,6 +20,9 @@
  * A second signal ends the process at once. */
 enum daemon_phase { DAEMON_RUNNING, DAEMON_DRAINING, DAEMON_DRAINED };
 
+/* What a client that the access file does not know has to show. */
+enum daemon_shown { SHOWN_NOTHING, SHOWN_TOKEN, SHOWN_PASS, SHOWN_KEY };
+
 struct daemon {
   int argc;
   const char *const *argv;
@@ -28,7 +31,8 @@ struct daemon {
   struct mem access_mem; /* of access files */
   struct mem passwords_mem;
   struct passwords *passwords;
-  bool closed; /* access was not open once: it stays so until a restart */
+  bool closed;             /* access was not open once: it stays so until a restart */
+  enum daemon_shown shown; /* as it was at the start */
   struct memory_fit memory;
   struct logsink sink;
   struct log log;

@@ -38,9 +38,33 @@ static void client_program(char ret[PATH_MAX + 32]) {
   snprintf(ret, PATH_MAX + 32, "%s%s", below && !strchr(full + len + 1, '/') ? "./" : "", below ? full + len + 1 : full);
 }
 
-static void print_banner(const struct daemon *d) {
-  char hex[ID_HEX_LEN + 1], at[ADDR_TEXT_LEN], program[PATH_MAX + 32], options[PATH_MAX + 512] = "";
+static void print_examples(const struct daemon *d) {
+  static const char *const shown[] = {"", " --token-file FILE", " --pass FILE", ""};
+  static const char *const conditions[] = {
+      ", as far as the access file allows it",
+      ", with a token of the access file, as far as its grant allows it",
+      ", with a pass ('macula pass new' makes one), as far as it allows it",
+      ", once the access file has your key ('macula id' prints it)",
+  };
+  char at[ADDR_TEXT_LEN], program[PATH_MAX + 32], options[PATH_MAX + 512] = "";
   size_t used = 0;
+  /* Reached on every address: here, on this one. */
+  struct addr first = *io_udp_local(d->udp[0]);
+  if (first.sa.sa_family == AF_INET && first.v4.sin_addr.s_addr == htonl(INADDR_ANY))
+    first.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (first.sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&first.v6.sin6_addr)) first.v6.sin6_addr = in6addr_loopback;
+  addr_text(&first, at);
+  if (strcmp(at, "127.0.0.1:9443") != 0) used += (size_t)snprintf(options + used, sizeof options - used, " -s %s", at);
+  if (strcmp(d->cfg.node.realm, "default") != 0)
+    used += (size_t)snprintf(options + used, sizeof options - used, " -r %s", d->cfg.node.realm);
+  snprintf(options + used, sizeof options - used, "%s", shown[d->shown]);
+  client_program(program);
+  printf("\nTry in another terminal%s:\n  %s%s sub 'sensor.**'\n  %s%s pub sensor.kitchen.temp 21.5\n  %s%s status\n\n",
+         d->closed ? conditions[d->shown] : "", program, options, program, options, program, options);
+}
+
+static void print_banner(const struct daemon *d) {
+  char hex[ID_HEX_LEN + 1], at[ADDR_TEXT_LEN];
   id_hex(node_id(d->node), hex);
   printf("node id  %s\n", hex);
   for (size_t i = 0; i < d->cfg.listen.count; i++) {
@@ -62,18 +86,7 @@ static void print_banner(const struct daemon *d) {
   printf("state    %s\n", d->cfg.state);
   memory_print_choice(stdout, &d->memory);
 
-  /* Reached on every address: here, on this one. */
-  struct addr first = *io_udp_local(d->udp[0]);
-  if (first.sa.sa_family == AF_INET && first.v4.sin_addr.s_addr == htonl(INADDR_ANY))
-    first.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (first.sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&first.v6.sin6_addr)) first.v6.sin6_addr = in6addr_loopback;
-  addr_text(&first, at);
-  if (strcmp(at, "127.0.0.1:9443") != 0) used += (size_t)snprintf(options + used, sizeof options - used, " -s %s", at);
-  if (strcmp(d->cfg.node.realm, "default") != 0)
-    used += (size_t)snprintf(options + used, sizeof options - used, " -r %s", d->cfg.node.realm);
-  client_program(program);
-  printf("\nTry in another terminal:\n  %s%s sub 'sensor.**'\n  %s%s pub sensor.kitchen.temp 21.5\n  %s%s status\n\n", program,
-         options, program, options, program, options);
+  print_examples(d);
   fflush(stdout);
 }
 
@@ -167,6 +180,7 @@ static int plan(struct daemon *d) {
     err = memory_print_yaml(stdout, &d->memory, &d->cfg.node.limits);
   else
     memory_print_plan(stdout, &d->memory);
+  if (code && err == MACULA_EFULL) return code; /* fit has said why no limits fit */
   if (!code) memory_print_choice(stderr, &d->memory);
   if (err == MACULA_EIO) return fail(1, err, "not all of the output could be written");
   return err ? fail(1, err, macula_err_text(err)) : code;

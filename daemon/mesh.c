@@ -169,24 +169,37 @@ static bool join_known(struct mesh *m, const char *line) {
   struct id id;
   if (server_parse_node(line, &id, &at) || !addr_is_set(&at)) return false;
   (void)node_join(m->node, &at, &id, false, io_now());
-  node_will_join(m->node);
   return true;
 }
 
-static void load(struct mesh *m) {
+/* Number of nodes that the last run knew. */
+static unsigned load(struct mesh *m) {
   char *text, *save, why[256];
   size_t len;
-  unsigned bad = 0;
+  unsigned good = 0, bad = 0;
   int err = io_text_read(m->path, KNOWN_MAX, &text, &len, why);
-  if (err == MACULA_ENOTFOUND) return;
+  if (err == MACULA_ENOTFOUND) return 0;
   if (err) {
     log_warn(m->log, "peers_not_read", "text=\"%s\"", why);
-    return;
+    return 0;
   }
-  for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) bad += !join_known(m, line);
+  for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+    if (join_known(m, line))
+      good++;
+    else
+      bad++;
   if (bad)
     log_warn(m->log, "peers_not_read", "text=\"%s: %u lines are no macula://ID@HOST:PORT; the others are used\"", m->path, bad);
   free(text);
+  return good;
+}
+
+static void await_others(struct mesh *m, unsigned remembered) {
+  if (!m->count && !remembered) return;
+  node_will_join(m->node);
+  log_info(m->log, "joining",
+           "remembered=%u configured=%zu text=\"clients' messages and calls wait up to %u s for these nodes\"", remembered,
+           m->count, (unsigned)(NODE_START_TIME / NS_SEC));
 }
 
 int mesh_start(struct io_loop *loop, struct node *node, const struct log *log, const struct config *cfg,
@@ -207,9 +220,8 @@ int mesh_start(struct io_loop *loop, struct node *node, const struct log *log, c
   }
   m->advertise = cfg->advertise && addr_parse(cfg->advertise, DEFAULT_PORT, &a) ? cfg->advertise : NULL;
   m->advertise_at = io_now() + LOOK_UP_OWN; /* it was looked up just now */
-  load(m);
+  await_others(m, load(m));
   mesh_read_revoked(m);
-  if (m->count) node_will_join(node);
   for (size_t i = 0; i < m->count; i++) look_up(&m->lookups[i]);
   *ret_mesh = m;
   return 0;

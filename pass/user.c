@@ -131,6 +131,13 @@ static int add_to_file(const char *path, const char *name, const char *line) {
   return err ? cli_invalid(err, why) : 0;
 }
 
+/* A hash is no secret to be read by others: maculad refuses such a file. */
+static int check_file(const char *path) {
+  char why[256];
+  int err = access(path, F_OK) ? 0 : io_private_check(path, why); /* that there is none is said later */
+  return err ? cli_invalid(err, why) : 0;
+}
+
 static int add(struct cli *cli, const struct user_options *o) {
   uint8_t password[PASSWORD_MAX_LEN + 1];
   char hash[PASSWORD_HASH_LEN], *line = NULL;
@@ -138,7 +145,8 @@ static int add(struct cli *cli, const struct user_options *o) {
   const char *name = cli->argv[1], *grant = o->grant ? o->grant : "GRANT";
   if (cli->argc != 2 || !name[0]) return cli_invalid(MACULA_EINVAL, "it is `user add NAME [--access FILE --grant NAME]`");
   if (o->access && !o->grant) return cli_invalid(MACULA_EINVAL, "--grant NAME is missing: a grant that stands in the file");
-  int code = read_password(password, &n);
+  int code = o->access ? check_file(o->access) : 0;
+  if (!code) code = read_password(password, &n);
   if (code) return code;
   int err = password_hash(slice_of(password, n), io_rng(), hash);
   crypto_wipe(password, sizeof password);

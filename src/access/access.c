@@ -474,6 +474,7 @@ void access_unref(struct access *a) {
 /* ---- asking it ------------------------------------------------------------------------------------------------------------
  */
 bool access_has_secrets(const struct access *a) { return a->secrets || a->user_count; }
+bool access_has_users(const struct access *a) { return a->user_count > 0; }
 
 bool access_is_empty(const struct access *a) {
   return !a->token_count && !a->user_count && !a->key_count && !a->realm_count && !a->anonymous && !a->fallback;

@@ -62,6 +62,7 @@ void access_move(struct access *a, struct mem *to);
 bool access_is_empty(const struct access *a);
 /* Whether tokens or hashes stand in the file itself, so that others must not read it. */
 bool access_has_secrets(const struct access *a);
+bool access_has_users(const struct access *a);
 /* Views as long as a; NULL: none. */
 struct grant *access_grant(const struct access *a, struct slice name);
 struct grant *access_key(const struct access *a, const struct id *id);

@@ -107,6 +107,7 @@ int node_join(struct node *n, const struct addr *to, const struct id *id, bool k
  * know of have told what their clients listen to, at most 5 s from the start, publishes of clients wait, calls wait for
  * lookups, and the node is not ready. Right after node_new. */
 void node_will_join(struct node *n);
+#define NODE_START_TIME (5 * NS_SEC) /* that is how long at most */
 /* Whether the node at such an address is connected, or is this one. */
 bool node_joined(const struct node *n, const struct addr *to);
 /* An address given to node_join is no longer one to keep: the configured name has other addresses now. */

@@ -113,6 +113,23 @@ def case_start_says_what_to_do(folder):
     n.expect("err", r"event=stopped")
 
 
+def case_start_says_what_to_show(folder):
+    """Where an access file asks for something, the commands of the start name it."""
+    token = os.path.join(folder, "token")
+    with open(token, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as f:
+        f.write("0123456789abcdef\n")
+    grants = "grants: {a: {pub: ['**'], sub: ['**']}}\n"
+    for i, (text, heading, options) in enumerate((
+            ("tokens: [{file: '%s', grant: a}]\n" % token, ", with a token of the access file, as far as its grant allows it", " --token-file FILE"),
+            ("realm_keys: [%s]\n" % ("ab" * 32), r", with a pass \('macula pass new' makes one\), as far as it allows it", " --pass FILE"),
+            ("keys: {%s: a}\n" % ("ab" * 32), r", once the access file has your key \('macula id' prints it\)", ""),
+            ("default: a\n", ", as far as the access file allows it", ""))):
+        path = write(folder, "access.yaml", grants + text, 0o600)
+        n, _ = started([maculad, "--state", state(folder) + str(i), "--access", path, *OWN], environment(),
+                       r"^Try in another terminal%s:\n  \S+macula -s \S+%s sub 'sensor\.\*\*'$" % (heading, options), text=True)
+        assert n.end(signal.SIGINT) == 0
+
+
 def case_start_says_what_to_do_in_json(folder):
     """All in one line, for programs that start a node; the ports are those that it was given."""
     for at in "127.0.0.1:0", "off":

@@ -70,6 +70,10 @@ def plan():
           "this fits: --max-clients" in lines[-1], r.stderr)
     flags = lines[-1].split("this fits: ")[1].split(";")[0].split()
     check("what the refusal proposes fits", maculad("--memory-max", "512MiB", *flags, "--plan").returncode == 0)
+    for words in [], ["--yaml"], ["--json"]:
+        r = maculad("--plan", *words, "--memory-max", "auto:10MiB")
+        check("no limits fit 10 MiB: said once, with 2", r.returncode == 2 and r.stderr.count("maculad: ") == 1 and
+              "raise memory_max" in r.stderr, (r.returncode, r.stderr))
     check("nothing was made by a node that did not start", not os.path.exists(os.path.join(_watched.tmp, "never")))
     r = maculad("--plan", env={"MACULA_MEMORY_MAX": "auto"})
     check("auto finds what there is", r.returncode == 0 and re.match(r"memory   auto: \d+ MiB of the (machine|control group)'s", r.stderr), r.stderr)

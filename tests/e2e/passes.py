@@ -220,6 +220,8 @@ def test_tokens_and_users(f):
     f.write("access.yaml", kept, 0o644)
     f.write("token", one + "\n")
     f.bad("access.yaml can be read by others: run 'chmod 600' on it, as tokens or passwords stand in it", "access", "check")
+    f.bad("access.yaml can be read by others: run 'chmod 600' on it", "user", "add", "bob", "--access", "access.yaml", "--grant", "sensors", stdin=b"x\n")
+    assert f.read("access.yaml") == kept
     f.bad("there is no none.yaml: write it first", "user", "add", "bob", "--access", "none.yaml", "--grant", "g", stdin=b"x\n")
     f.write("wrong.yaml", "grants:\n  a: {pub: [a.${id}.b]}\n")
     f.bad(r"wrong.yaml:2: not YAML: ',' or '\]' is expected: a text with", "access", "check", "--access", "wrong.yaml")

@@ -96,6 +96,36 @@ static void test_nobody_there(void **state) {
   mesh_stop(&m);
 }
 
+static void keep_partly(void *ctx, enum log_level level, const char *event, const char *fields) {
+  (void)level;
+  if (!strcmp(event, "joined_partly")) snprintf(ctx, 512, "%s", fields);
+}
+
+/* Nodes that the last run knew and that are gone: they are counted in what is said after 5 s, and status says what it waits
+ * for. */
+static void test_remembered_are_gone(void **state) {
+  char said[512] = "", *json;
+  struct log log = {.level = LOG_INFO, .sink = keep_partly, .ctx = said};
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 3, &(struct rig_options){.node.log = &log});
+  for (unsigned i = 1; i < 3; i++) rig_node_kill(&m.rig[i]);
+  rig_node_kill(&m.rig[0]);
+  rig_node_start(&m.rig[0]);
+  for (unsigned i = 1; i < 3; i++)
+    assert_int_equal(node_join(m.rig[0].node, &m.rig[i].addr, &(struct id){{(uint8_t)i}}, false, now(&m)), 0);
+  node_will_join(m.rig[0].node);
+  rig_run(&m.rig[0], NS_SEC);
+  assert_int_equal(node_render(m.rig[0].node, "status", 0, 0, now(&m), &json), 0);
+  assert_non_null(strstr(json, "\"ready\":false,\"note\":\"the other nodes are not heard yet\""));
+  node_text_free(json);
+  assert_string_equal(said, "");
+  rig_run(&m.rig[0], 5 * NS_SEC);
+  assert_non_null(strstr(said, "unheard=2 text=\"not all nodes of the mesh were heard in 5 s"));
+  assert_true(ready(&m, 0));
+  mesh_stop(&m);
+}
+
 /* What a client sends while its publishes are held takes no more than its window, and takes nothing of other clients. */
 static void test_flood_meanwhile(void **state) {
   struct mesh m;
@@ -231,9 +261,9 @@ static void test_link_ends_first(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_restarts),         cmocka_unit_test(test_nobody_there),
-                                     cmocka_unit_test(test_flood_meanwhile),  cmocka_unit_test(test_alone),
-                                     cmocka_unit_test(test_one_of_two_there), cmocka_unit_test(test_stands_still),
-                                     cmocka_unit_test(test_link_ends_first)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_restarts),        cmocka_unit_test(test_nobody_there),   cmocka_unit_test(test_remembered_are_gone),
+      cmocka_unit_test(test_flood_meanwhile), cmocka_unit_test(test_alone),          cmocka_unit_test(test_one_of_two_there),
+      cmocka_unit_test(test_stands_still),    cmocka_unit_test(test_link_ends_first)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

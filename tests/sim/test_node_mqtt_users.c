@@ -145,7 +145,8 @@ static void test_refused(void **state) {
   struct wire *w = come(&r, MQTT_5, "c", NULL, NULL);
   assert_true(w->gone);
   w->notes[w->note_len] = 0;
-  assert_non_null(strstr(w->notes, "CONNACK 87|(not_authorized: "));
+  assert_non_null(
+      strstr(w->notes, "CONNACK 87|(not_authorized: a user name with its password is needed here: this one showed nothing)"));
   free(w);
   assert_int_equal(checker.asked, 0);
   checker.busy = true;
@@ -162,6 +163,29 @@ static void test_refused(void **state) {
   lose(w);
   compute();
   settle(&r);
+  rig_stop(&r);
+}
+
+static void keep_forbidden(void *ctx, enum log_level level, const char *event, const char *fields) {
+  (void)level;
+  if (!strcmp(event, "forbidden")) snprintf(ctx, 512, "%s", fields);
+}
+
+/* The operator reads whose request it was. */
+static void test_forbidden_names_user(void **state) {
+  char said[512] = "";
+  struct log log = {.level = LOG_INFO, .sink = keep_forbidden, .ctx = said};
+  struct rig r;
+  (void)state;
+  checker = (struct checker){.rig = &r, .known = true};
+  start(&r, &(struct rig_options){.access = USERS, .node = {.log = &log, .process = {.password = check, .ctx = &checker}}});
+  struct wire *a = come(&r, MQTT_5, "c1", "alice", "secret");
+  happened(a, "CONNACK 00");
+  publish(a, "a/bob/1", "x", 1, false);
+  ALL(&r, a);
+  assert_non_null(strstr(said, " user=\"alice\" id=none "));
+  assert_non_null(strstr(said, " right=pub what=\"a.bob.1\" grant=\"some\""));
+  leave(a);
   rig_stop(&r);
 }
 
@@ -328,9 +352,10 @@ static void test_no_memory(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_users),      cmocka_unit_test(test_claimed), cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_principals), cmocka_unit_test(test_reload),  cmocka_unit_test(test_storm),
-      cmocka_unit_test(test_guesses),    cmocka_unit_test(test_checks),  cmocka_unit_test(test_no_memory)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_users),      cmocka_unit_test(test_claimed),
+                                     cmocka_unit_test(test_refused),    cmocka_unit_test(test_forbidden_names_user),
+                                     cmocka_unit_test(test_principals), cmocka_unit_test(test_reload),
+                                     cmocka_unit_test(test_storm),      cmocka_unit_test(test_guesses),
+                                     cmocka_unit_test(test_checks),     cmocka_unit_test(test_no_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,32 +25,53 @@ static bool joined(const struct node *n) {
   return false;
 }
 
+static bool is_awaited(const struct node *n, const struct peer *p) {
+  const struct member *m = p->member ? membership_find(n->mesh.membership, &p->id) : NULL;
+  return m && m->state == MEMBER_ALIVE && !is_known(p);
+}
+
 /* Members that are alive, as others say, and were not heard yet. */
 static uint32_t unheard(const struct node *n) {
   uint32_t count = 0;
-  list_for(it, &n->spread.peers) {
-    const struct peer *p = container_of(it, const struct peer, spread.of_node);
-    const struct member *m = p->member ? membership_find(n->mesh.membership, &p->id) : NULL;
-    count += m && m->state == MEMBER_ALIVE && !is_known(p);
+  list_for(it, &n->spread.peers) count += is_awaited(n, container_of(it, const struct peer, spread.of_node));
+  return count;
+}
+
+/* Those, and the nodes at addresses of the configuration or of the last run that were not heard. */
+static uint32_t missing(const struct node *n) {
+  uint32_t count = unheard(n);
+  list_for(it, &n->join.seeds) {
+    const struct seed *d = container_of(it, const struct seed, all);
+    const struct peer *p = d->has_id ? peer_find(n, &d->id) : NULL;
+    bool counted = p && (is_awaited(n, p) || (p->link && is_known(p)));
+    count += !d->self && !counted;
   }
   return count;
 }
 
+static void say_partly(const struct node *n) {
+  uint32_t count = missing(n);
+  log_warn(
+      n->log, "joined_partly",
+      "unheard=%u text=\"%s in %u s: messages and calls of clients are taken from now on, and may not reach the clients of "
+      "%s\"",
+      count, count ? "not all nodes of the mesh were heard" : "no node has told which others there are",
+      (unsigned)(NODE_START_TIME / NS_SEC), count ? "those" : "other nodes");
+}
+
 void start_await(struct node *n) { n->mesh.starting = true; }
 
-nanotime start_deadline(const struct node *n) { return n->mesh.starting ? time_add(n->started, START_TIME) : TIME_NEVER; }
+nanotime start_deadline(const struct node *n) { return n->mesh.starting ? time_add(n->started, NODE_START_TIME) : TIME_NEVER; }
 
 bool start_is_over(struct node *n) {
   bool late = n->now >= start_deadline(n);
-  if (!late && (!joined(n) || unheard(n))) return false;
+  bool all = joined(n) && !unheard(n);
+  if (!late && !all) return false;
   n->mesh.starting = false;
-  if (!late)
+  if (all)
     log_info(n->log, "joined", "peers=%u after_ms=%llu", n->spread.count,
              (unsigned long long)(time_since(n->now, n->started) / NS_MS));
   else
-    log_warn(n->log, "joined_partly",
-             "unheard=%u text=\"not all nodes of the mesh were heard in %u s: messages and calls of clients are taken from now "
-             "on, and may not reach the clients of those\"",
-             unheard(n) + join_missing(n), (unsigned)(START_TIME / NS_SEC));
+    say_partly(n);
   return true;
 }

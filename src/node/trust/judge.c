@@ -188,10 +188,12 @@ static int find_grant(struct session *s, struct grant **ret_grant) {
   (void)access_tokens(a, &tokens);
   (void)access_realms(a, &realms);
   return WHY("%s is needed here: this one showed %s",
-             realms && tokens ? "an access token or a pass"
-             : tokens         ? "an access token"
-             : realms         ? "a pass"
-                              : "a key that the node knows",
+             s->door.ops->login ? access_has_users(a) ? "a user name with its password"
+                                                      : "a key that the node knows (the access file has no users)"
+             : realms && tokens ? "an access token or a pass"
+             : tokens           ? "an access token"
+             : realms           ? "a pass"
+                                : "a key that the node knows",
              peer ? "only a key that has no grant" : "nothing"),
          MACULA_NOT_AUTHORIZED;
 }
@@ -294,16 +296,18 @@ static struct name_values values_of(const struct session *s) {
 static void say_forbidden(struct session *s, enum right right, struct slice what) {
   struct node *n = s->node;
   char at[ADDR_TEXT_LEN];
-  struct slice name = grant_name(s->rights.grant);
+  struct slice name = grant_name(s->rights.grant), user = session_user(s);
   n->trust.forbidden++;
   if (!bucket_take(&n->trust.lines, TRUST_LINES_A_SECOND, TRUST_LINES_AT_ONCE, n->now)) {
     n->trust.lines_left_out++;
     return;
   }
   addr_text(door_remote(&s->door), at);
-  log_warn(n->log, "forbidden", "name=\"%s\" id=%s address=%s right=%s what=\"%.*s\" grant=\"%.*s\" left_out=%llu",
-           s->name ? s->name : "", s->rights.hex[0] ? s->rights.hex : "none", at, right_name(right), (int)what.n,
-           (const char *)what.p, (int)name.n, (const char *)name.p, (unsigned long long)n->trust.lines_left_out);
+  log_warn(n->log, "forbidden",
+           "name=\"%s\" user=\"%.*s\" id=%s address=%s right=%s what=\"%.*s\" grant=\"%.*s\" left_out=%llu",
+           s->name ? s->name : "", (int)user.n, (const char *)user.p, s->rights.hex[0] ? s->rights.hex : "none", at,
+           right_name(right), (int)what.n, (const char *)what.p, (int)name.n, (const char *)name.p,
+           (unsigned long long)n->trust.lines_left_out);
   n->trust.lines_left_out = 0;
 }
 

@@ -82,13 +82,16 @@ static json_t *status(struct node *n, nanotime now) {
   const struct services *services = router_services(n->rpc.router);
   const struct calls *calls = router_calls(n->rpc.router);
   struct quic_stats quic;
+  char note[NODE_WHY_LEN];
+  bool ready = node_ready(n, now, note);
   topic_index_stats(n->messages.topics, &topics);
   quic_stats(n->quic, &quic);
   return json_pack(
-      "{s:o, s:{s:I}, s:o, s:o, s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o, s:o, s:o}",
+      "{s:o, s:{s:I}, s:o, s:o, s:s, s:s, s:I, s:b, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o, s:o, "
+      "s:o}",
       "mesh", mesh(n), "streams", "count", (ji)quic.streams, "node_id", hex(n->id.b, ID_LEN), "name", label(n->name), "realm",
-      n->realm, "version", MACULA_VERSION, "uptime_s", (ji)node_uptime_s(n, now), "ready", !n->draining, "clients",
-      used(n->sessions.clients.count, n->sessions.clients.max), "operators",
+      n->realm, "version", MACULA_VERSION, "uptime_s", (ji)node_uptime_s(n, now), "ready", ready, "note", note[0] ? note : NULL,
+      "clients", used(n->sessions.clients.count, n->sessions.clients.max), "operators",
       used(n->sessions.clients.ops, n->sessions.clients.max_ops), "peers", used(pool_count(&n->peers.pool), n->peers.pool.max),
       "services", used(router_registered(n->rpc.router), services->max), "subscriptions",
       used(topics.subscriptions, topics.max), "pending_calls", used(calls_count(calls), calls->max), "retained",

@@ -277,7 +277,10 @@ static void test_wrong_values_name_their_place(void **state) {
   assert_refused(f, "token: x\n", NULL, NULL, ":1: token: tokens stand in the access file");
   assert_refused(f, "realm_keys: [abc]\n", NULL, NULL, "64 hexadecimal digits");
   assert_refused(f, NULL, (const char *[]){"HOME=/", "MACULA_HTTP=8080", NULL}, NULL, "MACULA_HTTP: '8080'");
-  assert_refused(f, NULL, NULL, (const char *[]){"--keep-alive=20s", NULL}, "--keep-alive: keep_alive must be at most half");
+  assert_refused(f, NULL, NULL, (const char *[]){"--keep-alive=20s", NULL},
+                 "--keep-alive: must be at most half of idle_timeout");
+  assert_refused(f, NULL, NULL, (const char *[]){"--idle-timeout=10s", NULL},
+                 "--idle-timeout: must be at least twice keep_alive");
   assert_refused(f, NULL, NULL, (const char *[]){"--max-frame", "2MiB", NULL}, "--max-frame:");
 }
 
