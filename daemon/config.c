@@ -511,10 +511,8 @@ static int check_together(const struct config *c, char *ret_why) {
     return MACULA_EINVAL;
   }
   if (c->node.keep_alive * 2 > c->node.idle_timeout) {
-    bool is_ours = config_is_set(c, OPTION_KEEP_ALIVE);
-    config_where(c, is_ours ? OPTION_KEEP_ALIVE : OPTION_IDLE_TIMEOUT, where);
-    snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: must be at %s: change one of them", where,
-             is_ours ? "most half of idle_timeout" : "least twice keep_alive");
+    config_where(c, OPTION_KEEP_ALIVE, where); /* unset it follows idle_timeout */
+    snprintf(ret_why, CONFIG_WHY_LEN, "%.300s: must be at most half of idle_timeout: change one of them", where);
     return MACULA_EINVAL;
   }
   return check_pool(c, ret_why);
