@@ -134,7 +134,7 @@ def tokens(folder):
         assert n.ok(*end, shown) == "ended 1\n"  # not the one that asks, which has this id, too
         assert sub.wait() == 3 and "an operator ended this connection" in sub.err, sub.err
         n.fails(1, "not_found: nobody else with this id", *end, n.ok("id").strip())
-        n.fails(1, "invalid_argument: an id is hexadecimal digits", *end, "x")
+        n.fails(2, "invalid_argument: ID is hexadecimal digits", *end, "x")
         n.fails(2, "at least 16 bytes", "--token-file", write(folder, "short", "fifteen bytes..\n"), "pub", "a", "1")
     with Node(folder, http="off", state="open") as n:
         n.fails(3, "not_authorized: [^\n]*without proving that it knows the access token", "--token-file", paths[0], "pub", "a", "1")
