@@ -105,7 +105,47 @@ static void test_shed(void **state) {
   shed(MQTT_5, 0);
 }
 
+/* ---- it comes again ---------------------------------------------------------------------------------------------------------
+ */
+#define TAKEN_OVER 50 /* messages: less than client_queue, and much more than DOOR_UNSENT beyond the window of 32 */
+
+/* Before the node has noticed that its connection is lost: what waits for it comes by the new one, in order. */
+static void taken_over(enum mqtt_level level, uint8_t qos) {
+  struct rig r;
+  struct connect c = {.client = "again", .expiry = level == MQTT_5 ? 1000 : 0};
+  char *small = text(SMALL);
+  start(&r, NULL);
+  struct rig_client *p = rig_join(&r, 0, NULL, RIG_EXT);
+  struct wire *old = join(&r, level, &c, "CONNACK 00");
+  subscribe(old, "t", qos);
+  ALL(&r, old);
+  happened(old, "SUBACK 01");
+  old->no_acks = old->quiet = true;
+  for (int i = 0; i < TAKEN_OVER; i++) {
+    rig_publish_only(p, "t", slice_of(small, SMALL), 1);
+    ALL(&r, old);
+  }
+  assert_int_equal(old->published, 32);
+  struct wire *w = wire_new(&r, level);
+  w->quiet = true;
+  say_connect(w, &c);
+  for (int i = 0; i < 400 && w->published < TAKEN_OVER; i++) ALL(&r, w);
+  assert_int_equal(w->published, TAKEN_OVER);
+  assert_int_equal(rig_metric(&r, "mqtt_messages_lost_total"), 0);
+  lose(old);
+  leave(w);
+  free(small);
+  rig_stop(&r);
+}
+
+static void test_taken_over(void **state) {
+  (void)state;
+  taken_over(MQTT_5, 1);
+  taken_over(MQTT_3_1_1, 1);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_waited_for_once), cmocka_unit_test(test_shed)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_waited_for_once), cmocka_unit_test(test_shed),
+                                     cmocka_unit_test(test_taken_over)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -349,6 +349,14 @@ static void end_session(struct mqtt_client *c) {
   if (s) session_closed(s, &end);
 }
 
+/* Each time at most DOOR_UNSENT of it comes. */
+static void take_over_lanes(struct mqtt_client *old) {
+  for (size_t before = SIZE_MAX; old->s && old->s->lanes.bytes && old->s->lanes.bytes < before;) {
+    before = old->s->lanes.bytes;
+    session_drained(old->s);
+  }
+}
+
 /* What was left of the client that had the MQTT session until now goes on with this one: its filters, what waits for it, and
  * what nobody will answer any more. */
 static void adopt(struct mqtt_client *c, struct mqtt_client *old) {
@@ -356,11 +364,10 @@ static void adopt(struct mqtt_client *c, struct mqtt_client *old) {
   old->ms = NULL;
   old->heir = c;
   old->flood = true; /* all that waits in its lanes comes, through mqtt_take_frame, to the heir */
-  while (!list_empty(&old->waiting)) {
-    struct list *last = old->waiting.prev;
-    list_remove(last);
-    list_prepend(&c->waiting, last);
-  }
+  struct list early; /* came for the new one, after all that waits for the old one */
+  list_init(&early);
+  list_move(&c->waiting, &early);
+  list_move(&old->waiting, &c->waiting);
   c->waiting_bytes += old->waiting_bytes;
   old->waiting_bytes = 0;
   list_for_safe(it, &old->filters) {
@@ -369,7 +376,8 @@ static void adopt(struct mqtt_client *c, struct mqtt_client *old) {
   }
   c->filter_count = old->filter_count;
   old->filter_count = 0;
-  if (old->s) session_drained(old->s);
+  take_over_lanes(old);
+  list_move(&early, &c->waiting);
   if (old->s && c->s) session_goes_on(old->s, c->s);
   if (old->closed) end_session(old); /* else its subscriptions would count beside those that are made below */
   while (!list_empty(&old->later)) {

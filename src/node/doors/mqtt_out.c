@@ -218,10 +218,12 @@ int mqtt_take_frame(struct mqtt_client *c, struct slice frame, struct shbuf *sha
   if (frame.n < FRAME_HEADER_LEN) return MACULA_EINVAL;
   uint8_t type = frame.p[1];
   if (type == MSG_PUBLISH) {
+    bool is_left = c->heir; /* the session that it was for is over, and tells nobody */
     while (c->heir) c = c->heir;
     bool early = !c->ms && !c->closed && c->link; /* on its way to the session that it replaces, and goes on with */
-    if (early || !list_empty(&c->waiting)) return mqtt_wait(c, frame, shared);
-    return deliver_frame(c, frame, 0) == MACULA_EFULL ? mqtt_wait(c, frame, shared) : 0;
+    bool waits = early || !list_empty(&c->waiting) || deliver_frame(c, frame, 0) == MACULA_EFULL;
+    int err = waits ? mqtt_wait(c, frame, shared) : 0;
+    return err && is_left ? lost(c, err) : err;
   }
   if (msg_decode(type, slice_of(frame.p + FRAME_HEADER_LEN, frame.n - FRAME_HEADER_LEN), &m)) return 0;
   if (type == MSG_ACK) take_ack(c, &m.ack);
