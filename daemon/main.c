@@ -177,7 +177,7 @@ static int plan(struct daemon *d) {
   if (d->cfg.json)
     err = memory_print_json(stdout, &d->memory);
   else if (d->cfg.yaml)
-    err = memory_print_yaml(stdout, &d->memory, &d->cfg.node.limits);
+    err = memory_print_yaml(stdout, &d->memory, &d->cfg);
   else
     memory_print_plan(stdout, &d->memory);
   if (code && err == MACULA_EFULL) return code; /* fit has said why no limits fit */

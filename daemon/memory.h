@@ -30,9 +30,9 @@ int memory_fit(struct config *c, const char *root, struct memory_fit *ret_fit, c
 
 void memory_print_plan(FILE *f, const struct memory_fit *m); /* the last line is "total N MiB" */
 int memory_print_json(FILE *f, const struct memory_fit *m);  /* MACULA_ENOMEM, MACULA_EIO */
-/* memory_max and the limits that had to be lowered, or would have to be, as lines of a configuration (memory_yaml.c).
- * MACULA_EFULL: not even the least limits fit; nothing is printed then. */
-int memory_print_yaml(FILE *f, const struct memory_fit *m, const struct node_limits *limits);
+/* memory_max, the limits that had to be lowered, or would have to be, and those that were set, as lines of a configuration
+ * (memory_yaml.c). MACULA_EFULL: not even the least limits fit; nothing is printed then. */
+int memory_print_yaml(FILE *f, const struct memory_fit *m, const struct config *c);
 /* As it is written in a configuration: exact. */
 const char *memory_value(uint64_t n, bool is_bytes, char buf[32]);
 /* What auto chose; nothing when memory_max is not auto. */

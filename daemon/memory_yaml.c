@@ -4,10 +4,20 @@
 #include "base/err.h"
 #include "memory.h"
 
-int memory_print_yaml(FILE *f, const struct memory_fit *m, const struct node_limits *limits) {
+#define IN_PLAN_COUNT true
+#define IN_PLAN_SIZE true
+#define IN_PLAN_SIZE32 true
+#define IN_PLAN_DURATION false
+
+static bool has_key(const struct plan_change *changes, size_t n, const char *key) {
+  while (n && strcmp(changes[n - 1].key, key) != 0) n--;
+  return n;
+}
+
+int memory_print_yaml(FILE *f, const struct memory_fit *m, const struct config *c) {
   struct plan_change more[PLAN_MAX_CHANGES];
   const struct plan_change *changes = m->changes;
-  struct node_limits l = *limits;
+  struct node_limits l = c->node.limits;
   size_t n = m->changed;
   char text[32];
   /* An explicit size lowers nothing by itself. */
@@ -21,6 +31,11 @@ int memory_print_yaml(FILE *f, const struct memory_fit *m, const struct node_lim
   fprintf(f, "# Limits whose plan is %llu MiB at most. They take the place of lines with the same keys.\n",
           (unsigned long long)((plan.total + (1 << 20) - 1) >> 20));
   fprintf(f, "memory_max: %s\n", memory_value(most, true, text));
-  for (size_t i = 0; i < n; i++) fprintf(f, "%s: %s\n", changes[i].key, memory_value(changes[i].to, changes[i].octets, text));
+  /* What was given by an option or a variable is a part of the plan, too. */
+#define LINE(id, key, field, kind, ...)                                                                                        \
+  if (IN_PLAN_##kind && (has_key(changes, n, #key) || config_key_is_set(c, #key)))                                             \
+    fprintf(f, #key ": %s\n", memory_value(l.field, sizeof l.field == sizeof(size_t), text));
+  NODE_LIMITS(LINE)
+#undef LINE
   return 0;
 }

@@ -118,7 +118,7 @@ static char *yaml(struct fixture *f, int expected) {
   char *out = NULL;
   size_t len;
   FILE *file = open_memstream(&out, &len);
-  assert_int_equal(memory_print_yaml(file, &f->fit, &f->c.node.limits), expected);
+  assert_int_equal(memory_print_yaml(file, &f->fit, &f->c), expected);
   fclose(file);
   return out;
 }
@@ -181,6 +181,16 @@ static void test_yaml(void **state) {
   assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
   out = yaml(f, 0);
   check_pasted(f, out);
+  free(out);
+  /* what options have said is there, too, or the plan would be another one */
+  config_done(&f->c);
+  load(f, "--memory-max=auto:1GiB", "--max-clients=100");
+  assert_int_equal(memory_fit(&f->c, f->root, &f->fit, &f->text), 0);
+  uint64_t total = f->fit.plan.total;
+  out = yaml(f, 0);
+  assert_non_null(strstr(out, "\nmax_clients: 100\n"));
+  check_pasted(f, out);
+  assert_int_equal(f->fit.plan.total, total);
   free(out);
 }
 
