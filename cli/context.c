@@ -3,6 +3,7 @@
  * one in use. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -132,7 +133,8 @@ static bool next_name(const void *names, size_t i, char ret[NEAR_LEN]) {
 static int no_such(const struct cli *cli, const char *name) {
   char near[NEAR_LEN];
   struct names all = {0};
-  if (list_names(&all) == 0 && near_find(cli, name, next_name, &all, near))
+  if (list_names(&all) == 0 && near_find(cli, name, next_name, &all, near) &&
+      strcmp(near, name) != 0) /* else a link to nothing */
     cli_error("not_found", "there is no context '%s'; did you mean '%s'?", name, near);
   else
     cli_error("not_found", "there is no context '%s'; `macula context list` shows those that there are", name);
@@ -163,6 +165,10 @@ static int check_keys(const struct cli *cli, const char *path, json_t *j) {
 static int check_owner(const char *path, FILE *f) {
   struct stat st;
   if (fstat(fileno(f), &st) != 0) return failed_at("read", path);
+  if (!S_ISREG(st.st_mode)) {
+    cli_error("invalid_argument", "%s is no file", path);
+    return EXIT_USAGE;
+  }
   if ((st.st_uid == geteuid() || st.st_uid == 0) && !(st.st_mode & 077)) return 0;
   bool mode = st.st_uid == geteuid();
   cli_error(macula_err_name(MACULA_NOT_AUTHORIZED), "%s %s%s", path,
@@ -176,7 +182,8 @@ static int read_context(const struct cli *cli, const char *name, json_t **ret_js
   json_error_t why;
   int code = check_name(name);
   if (code || (code = context_path(name, &path))) return code;
-  FILE *f = fopen(path, "re");
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would be waited for */
+  FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
   if (!f) {
     code = errno == ENOENT ? no_such(cli, name) : failed_at("read", path);
   } else if (!(code = check_owner(path, f))) {
@@ -339,7 +346,11 @@ static int show(const struct cli *cli, const char *name) {
     code = cli_invalid(MACULA_ENOTFOUND, "no context is in use; name one: `macula context show NAME`");
   if (code || (code = read_context(cli, name ? name : in_use, &j))) return code;
   if (cli->json) return text_put_json(j) ? 0 : EXIT_FAILED;
-  json_object_foreach(j, key, v) printf("%-11s %s\n", key, json_string_value(v));
+  json_object_foreach(j, key, v) {
+    printf("%-11s ", key);
+    text_put_escaped(stdout, json_string_value(v), json_string_length(v));
+    putchar('\n');
+  }
   json_decref(j);
   return 0;
 }

@@ -88,6 +88,16 @@ def contexts(folder):
         with open(os.path.join(path, "odd.json"), "w", opener=lambda p, f: os.open(p, f, 0o600)) as f:
             f.write('{"sever": "a"}')
         assert "did you mean 'server'?" in fails(n, 2, "odd.json: unknown key 'sever'", "--context", "odd", "pub", "a", "1")
+        # What is no file keeps nobody waiting; what a file says drives no terminal.
+        os.mkfifo(os.path.join(path, "pipe.json"), 0o600)
+        os.symlink("nowhere.json", os.path.join(path, "gone.json"))
+        assert "pipe.json is no file" in fails(n, 2, "there is no context 'gone'; `macula context list`", "context", "list")
+        fails(n, 2, "pipe.json is no file", "--context", "pipe", "pub", "a", "1")
+        n.ok("context", "rm", "pipe")
+        n.ok("context", "rm", "gone")
+        with open(os.path.join(path, "odd.json"), "w") as f:
+            f.write('{"server": "a", "name": "\\u001b[31m\\u202ex"}')
+        assert n.ok("context", "show", "odd").splitlines()[1].endswith(" \\x1b[31m\\xe2\\x80\\xaex"), n.ok("context", "show", "odd")
         os.chmod(os.path.join(path, "plant.json"), 0o644)
         fails(n, 2, "chmod 600", "pub", "a", "1")
         assert re.fullmatch("[0-9a-f]{64}\n", n.ok("--context", "none", "id"))
@@ -338,6 +348,10 @@ def asking(folder):
         row = [c for c in t["clients"] if c["name"] == "kitchen"][0]
         assert row["subscriptions"] == 1 and row["dropped_per_s"] == 0, row
         assert "kitchen" in n.ok("top", "--once")
+        wide = n.sub("a", "--name", "日本語日本語日本語")  # 27 bytes, 9 characters
+        line = [x for x in n.ok("top", "--once").splitlines() if "日本語" in x][0]
+        assert line[18:40] == "日本語日本語日本語" + 13 * " ", line
+        assert wide.end(signal.SIGTERM) == 0
         w = n.macula("--watch", "--json", "status")
         w.lines(2)  # a second later again
         assert w.end(signal.SIGINT) == 0 and all(json.loads(line)["node_id"] == n.id for line in w.out.splitlines())
