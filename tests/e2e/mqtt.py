@@ -8,12 +8,15 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 sys.path.append("/usr/lib/python3/dist-packages")  # where Debian has paho, whichever python3 this is
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+import _mqtt_attacks as raw
 from _cases import main
 from _node import Node, plain, until
 from _process import DEADLINE, Process
@@ -327,6 +330,19 @@ def many(folder):
         b.leave()
 
 
+def burst(folder):
+    """What comes at once, more than a turn has time for, is answered at once: nothing waits for a clock."""
+    with node(folder) as n:
+        c = raw.Client("127.0.0.1:" + n.mqtt, "127.0.0.1").enter("burst")
+        sender = threading.Thread(target=c.send, args=(b"".join(raw.publish_packet("a/b", b"1", 1, 1 + i) for i in range(8000)),))
+        began = time.monotonic()
+        sender.start()
+        assert all(c.next()[0] == raw.PUBACK for _ in range(8000))
+        took = time.monotonic() - began
+        sender.join()
+        assert took < 8, took  # 30 s and more where each second some went on
+
+
 def ended(folder):
     """An operator ends one of several clients that have shown no key."""
     with node(folder) as n:
@@ -450,4 +466,4 @@ def stopped(folder):
 
 
 if __name__ == "__main__":
-    main("mqtt", both_ways, properties, groups, twins, exactly_once, tls, retained, sessions, will, many, ended, quota, refused, users, stopped)
+    main("mqtt", both_ways, properties, groups, twins, exactly_once, tls, retained, sessions, will, many, burst, ended, quota, refused, users, stopped)

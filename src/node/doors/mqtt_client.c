@@ -428,6 +428,7 @@ static void let_in(struct mqtt_client *c) {
     list_append(&n->mqtt->clients, &c->all);
   }
   if (!err) mqtt_resume(l->conn, n->now);
+  mqtt_link_dirty(l); /* likewise of what came with CONNECT */
   mqtt_dirty(c);
 }
 
@@ -548,6 +549,7 @@ static void tell_later(struct mqtt_client *c) {
     if (c->ms)
       mqtt_publish_done(c->ms, l->ref, (uint8_t)mqtt_reason_of(l->err), l->why ? l->why : macula_err_text(l->err), c->n->now);
     later_done(c, l);
+    if (c->link) mqtt_link_dirty(c->link); /* what is behind it goes on, and more may be read */
   }
 }
 
