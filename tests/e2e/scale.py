@@ -53,7 +53,7 @@ def scale():
             bench.send_signal(signal.SIGINT)  # held until all of the above is seen, however long that takes
             _, err = bench.communicate(timeout=DEADLINE)
             seen.append("the bench ends")
-            assert bench.returncode == 1 and "cancelled" in err, "%s: exit %d, %s" % (seen[-1], bench.returncode, err)
+            assert bench.returncode == 1 and "interrupted" in err, "%s: exit %d, %s" % (seen[-1], bench.returncode, err)
             seen.append("none is left afterwards")
             wait_for(seen[-1], node, lambda: count() == 0)
             return seen
