@@ -40,6 +40,7 @@ def sized(word):
 
 class Node(_watched.Node):
     def __init__(self, words):
+        words = (*words, *([] if "--mqtt" in words else ["--mqtt", "off"]))
         self.plan = json.loads(maculad(*words, "--plan", "--json").stdout)["total_bytes"]
         super().__init__("--log-level", "error", "--memory-max", str(self.plan), *words)
 

@@ -111,7 +111,7 @@ def a_name_forges_no_log_line():
         for reader in one, three:
             reader.expect("err", rb'"peer":"x\\"')
         text.expect("err", rb' event=link_up peer="one"')
-        until("it is known by its name", lambda: FORGED in here.run("peers")[1].decode())
+        until("it is known by its name", lambda: FORGED in here.run("peers", "--wide")[1].decode())
         for reader in one, three:
             lines = [json.loads(line) for line in reader.err.decode().splitlines()]
             about = [line for line in lines if line.get("peer", "").startswith("x")]

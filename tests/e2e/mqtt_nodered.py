@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 
-from _interop import FULL, free_port, main, node, npm, until_true
+from _cases import FULL
+from _interop import free_port, main, node, npm, until_true
 from _node import plain
 from _process import DEADLINE, Process
 

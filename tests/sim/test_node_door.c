@@ -465,12 +465,12 @@ static void test_no_memory(void **state) {
     flood(&r, a, 10, 0);
     rig_read_on(slow);
     rig_run(&r, 5 * NS_SEC);
-    pool->limit = limit;
     HOLDS(node_check(r.node));
     assert_int_equal(s->lanes.bytes, 0);
     assert_true(pool->refused > 0 && s->dropped > 0);
     assert_int_equal(slow->counts[MSG_PUBLISH] + s->dropped, 1210);
     assert_int_equal(rig_metric(&r, "messages_dropped_total"), s->dropped);
+    pool->limit = limit;
     rig_stop(&r);
   }
 }
