@@ -37,6 +37,7 @@ struct lines {
   uint64_t bad;   /* lines that are none */
   uint64_t shown; /* errors; under the lock, as is what follows */
   uint64_t sent, taken, refused;
+  uint64_t unknown; /* of the refused: no confirmation, so that the message may have been delivered */
   struct slot slots[PUB_WINDOW], *free;
 };
 
@@ -216,6 +217,7 @@ static void on_taken(void *ctx, macula_client client, int err, const char *text)
   l->taken++;
   if (err) {
     l->refused++;
+    l->unknown += err == MACULA_TIMEOUT || err == MACULA_ECLOSED;
     show(l, err, s->line, text);
   }
   s->next = l->free;
@@ -290,15 +292,17 @@ static int run_lines(struct lines *l) {
 
 /* After the last callback. */
 static int sum_up(struct lines *l, int code, const struct pub_partly *partly) {
-  uint64_t published = l->taken - l->refused, lost = l->bad + l->refused;
+  uint64_t published = l->taken - l->refused, lost = l->bad + l->refused - l->unknown, all = published + l->bad + l->refused;
   if (l->cli->json &&
       !text_put_json(json_pack("{s:I,s:I,s:I,s:o*}", "published", (json_int_t)published, "bad", (json_int_t)l->bad, "refused",
                                (json_int_t)l->refused, "partly", pub_partly_json(partly))))
     return EXIT_FAILED;
   if (!l->cli->json) pub_say_partly(partly, l->taken);
   if (lost)
-    fprintf(stderr, "macula: %llu of %llu lines were not published\n", (unsigned long long)lost,
-            (unsigned long long)(published + lost));
+    fprintf(stderr, "macula: %llu of %llu lines were not published\n", (unsigned long long)lost, (unsigned long long)all);
+  if (l->unknown)
+    fprintf(stderr, "macula: %llu of %llu lines were not confirmed, and may have been published\n",
+            (unsigned long long)l->unknown, (unsigned long long)all);
   if (code) return code;
   return l->refused ? EXIT_FAILED : l->bad ? EXIT_USAGE : 0;
 }
