@@ -74,6 +74,7 @@ struct link {
   int err;
   char text[512];
   uint64_t dropped; /* messages, as the node says */
+  bool cut;         /* the node has ended a connection, since it was read too slowly */
 };
 
 struct cli {

@@ -265,6 +265,7 @@ static void on_state(void *ctx, macula_client client, macula_state state, int er
   k->state = state;
   if (state == MACULA_DISCONNECTED || state == MACULA_CLOSED) {
     k->lost = true;
+    k->cut |= err == MACULA_SLOW_CONSUMER;
     k->err = err;
     snprintf(k->text, sizeof k->text, "%s", text);
   }

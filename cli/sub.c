@@ -296,7 +296,7 @@ static int run(struct cli *cli, void *options_set) {
   if (!code) code = listen_on(cli, &s, until);
   cli_end(cli, code); /* ends the callbacks that use s */
   (void)say_dropped(&s, true);
-  if (s.said && (!code || code == EXIT_TIMED_OUT)) code = EXIT_DROPPED;
+  if ((s.said || cli->link.cut) && (!code || code == EXIT_TIMED_OUT)) code = EXIT_DROPPED;
   fclose(s.out);
   free(s.text);
   free(patterns);

@@ -485,7 +485,7 @@ def examples(folder):
     with Node(folder, http="off") as n:
         found, sheet = texts(n)
         n.env["PATH"] = build + ":" + n.env["PATH"]
-        with open(os.path.join(folder, "access.yaml"), "w") as f:
+        with open(os.path.join(folder, "access.yaml"), "w", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
             f.write("grants:\n  sensors: {pub: ['plant.**'], sub: ['plant.**']}\nusers:\n  bob: {password: '$7$101$AAECAwQFBgcICQoL$%s', grant: sensors}\n" % ("A" * 86 + "=="))
         for name in ("math.add", "test.calculator"):
             n.macula("serve", name, "--reply", "5").expect("err", "^serving ")
