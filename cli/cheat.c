@@ -61,6 +61,8 @@ static const struct sheet {
                 "macula doctor\n"
                 "macula ping --count 2\n"
                 "macula top --once\n"
+                "# Something to look at: fifty devices, services and callers; Ctrl-C ends them\n"
+                "macula demo --duration 2s\n"
                 "# For scripts\n"
                 "macula status --json\n"
                 "# How fast is it\n"
