@@ -6,9 +6,9 @@
 
 #include "config.h"
 #include "credentials.h"
+#include "daemon/http/http.h"
 #include "disk.h"
 #include "hooks.h"
-#include "http.h"
 #include "logsink.h"
 #include "memory.h"
 #include "mesh.h"

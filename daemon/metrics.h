@@ -2,7 +2,7 @@
 #ifndef DAEMON_METRICS_H
 #define DAEMON_METRICS_H
 
-#include "http.h"
+#include "daemon/http/http.h"
 #include "io/io.h"
 #include "node/node.h"
 

@@ -8,7 +8,7 @@
 // clang-format on
 #include <stdio.h>
 
-#include "callers.h"
+#include "daemon/http/callers.h"
 
 static struct addr at_of(const char *text) {
   struct addr a;

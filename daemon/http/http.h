@@ -1,6 +1,6 @@
 /* The admin HTTP server: libmicrohttpd, driven by the node's own loop. */
-#ifndef DAEMON_HTTP_H
-#define DAEMON_HTTP_H
+#ifndef DAEMON_HTTP_HTTP_H
+#define DAEMON_HTTP_HTTP_H
 
 #include "base/addr.h"
 #include "base/err.h"

@@ -1,7 +1,7 @@
 /* What HTTP requests cost, by the address that they come from: each has a share, and all have one. The unit is a row of a list
  * (node/view/state.h). */
-#ifndef DAEMON_CALLERS_H
-#define DAEMON_CALLERS_H
+#ifndef DAEMON_HTTP_CALLERS_H
+#define DAEMON_HTTP_CALLERS_H
 
 #include "base/addr.h"
 #include "bounded/bucket.h"

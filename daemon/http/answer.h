@@ -1,0 +1,16 @@
+/* Answers to requests. All are queued with libmicrohttpd at once. */
+#ifndef DAEMON_HTTP_ANSWER_H
+#define DAEMON_HTTP_ANSWER_H
+
+#include "daemon/http/request.h"
+
+/* Plain text, which is copied. */
+enum MHD_Result http_answer(struct http_request *r, unsigned status, const char *text);
+/* text: the node's (node_text_free) and taken, even on failure; or, with take false, copied. */
+enum MHD_Result http_answer_with(struct http_request *r, unsigned status, const char *type, char *text, bool take);
+/* The same for bytes, and with headers of the caller's that were added to a response before; takes it. */
+enum MHD_Result http_answer_response(struct http_request *r, unsigned status, struct MHD_Response *response);
+/* Counts and logs that it was refused. */
+enum MHD_Result http_refuse(struct http_request *r, unsigned status, const char *text);
+
+#endif

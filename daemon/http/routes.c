@@ -1,0 +1,34 @@
+/* Which path is whose. */
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/http/state.h"
+
+#define READ (HTTP_GET | HTTP_HEAD)
+
+static const struct http_route routes[] = {
+    {.path = "/health", .methods = READ, .free = true, .handle = http_health},
+    {.path = "/ready", .methods = READ, .free = true, .handle = http_ready},
+    {.path = "/live", .methods = READ, .free = true, .handle = http_live},
+    {.path = "/metrics", .methods = READ, .handle = http_metrics},
+    {.path = "/api/dht/", .methods = READ, .handle = http_lookup},
+    {.path = "/api/", .methods = READ, .handle = http_list},
+};
+
+const struct http_route *http_route_of(const char *path) {
+  for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
+    size_t n = strlen(routes[i].path);
+    if (n > 1 && routes[i].path[n - 1] == '/' ? !strncmp(path, routes[i].path, n) : !strcmp(path, routes[i].path))
+      return &routes[i];
+  }
+  return NULL;
+}
+
+const char *http_allowed(unsigned methods, char ret_list[64]) {
+  static const char *const names[] = {"GET", "HEAD", "POST", "OPTIONS"};
+  ret_list[0] = 0;
+  for (unsigned i = 0; i < 4; i++)
+    if (methods & 1u << i)
+      snprintf(ret_list + strlen(ret_list), 64 - strlen(ret_list), "%s%s", *ret_list ? ", " : "", names[i]);
+  return ret_list;
+}

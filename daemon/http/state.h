@@ -1,0 +1,77 @@
+/* What the files of the HTTP server share. */
+#ifndef DAEMON_HTTP_STATE_H
+#define DAEMON_HTTP_STATE_H
+
+#include <uv.h>
+
+#include "bounded/bucket.h"
+#include "daemon/http/callers.h"
+#include "daemon/http/http.h"
+#include "daemon/http/request.h"
+
+#define MAX_CONNECTIONS 32
+#define COST_HANDSHAKE 100 /* a TLS session, in rows: callers.h */
+
+struct lookup; /* api.c */
+
+struct visitor { /* a connection */
+  int fd;        /* 0: none */
+  struct addr from;
+  nanotime since;
+  bool asked;                   /* its request has come */
+  const char *origin;           /* of the page that asks, when it is one of http_origins */
+  struct http_request *request; /* NULL: none now */
+};
+
+struct http {
+  struct node *node;
+  struct io_loop *loop;
+  struct lookup *lookups; /* that are under way */
+  const struct log *log;
+  char *token, *cert, *key, *hosts, *origins; /* NULL: none */
+  struct addr local;
+  int fd; /* listens */
+  struct MHD_Daemon *mhd;
+  struct poller *poll;
+  uv_poll_t listen;
+  uv_timer_t timer, sweep;
+  bool resumed;                 /* some request goes on in the next turn */
+  unsigned open_handles, again; /* again: times that libmicrohttpd had more to do, and did nothing; up to AGAIN_MOST */
+  struct visitor visitors[MAX_CONNECTIONS];
+  unsigned count; /* of visitors */
+  struct callers callers;
+  struct bucket lines; /* of the log about who was refused or ended */
+  struct http_stats stats;
+};
+
+static inline struct visitor *visitor_of(struct MHD_Connection *c) {
+  return MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+/* server.c: lets libmicrohttpd do what is ready. Not within one of its callbacks, nor within the node's turn. */
+void http_run(struct http *h);
+void http_say(struct http *h, const struct addr *who, const char *event, const char *text);
+
+/* requests.c: the callbacks of libmicrohttpd for requests. */
+enum MHD_Result http_handle(void *ctx, struct MHD_Connection *c, const char *url, const char *method, const char *version,
+                            const char *upload, size_t *upload_size, void **state);
+void http_completed(void *ctx, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code);
+
+/* visitors.c: connections. */
+void http_connection(void *ctx, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode code);
+void http_take(struct http *h, int fd, const struct addr *from); /* takes fd: a new connection, or refuses it */
+void http_sweep(struct http *h);                                 /* ends whoever is too slow */
+bool http_any_asked(const struct http *h);                       /* some connection's request has come */
+
+/* api.c: the node will not answer these any more. */
+void http_forget_lookups(struct http *h);
+
+/* probes.c, api.c: rows of the table in routes.c. */
+enum MHD_Result http_health(struct http_request *r);
+enum MHD_Result http_ready(struct http_request *r);
+enum MHD_Result http_live(struct http_request *r);
+enum MHD_Result http_metrics(struct http_request *r);
+enum MHD_Result http_list(struct http_request *r);
+enum MHD_Result http_lookup(struct http_request *r);
+
+#endif
