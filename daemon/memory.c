@@ -74,7 +74,7 @@ uint64_t memory_available(const char *root, const char **ret_source) {
 
 /* ---- text ------------------------------------------------------------------------------------------------------------------
  */
-static const char *octets(uint64_t n, char buf[32]) {
+static const char *size_text(uint64_t n, char buf[32]) {
   if (n >= 10 << 20)
     snprintf(buf, 32, "%llu MiB", (unsigned long long)((n + (1 << 20) - 1) >> 20));
   else if (n >= 1 << 20)
@@ -97,10 +97,10 @@ static const char *count(uint64_t n, char buf[32]) {
   return buf;
 }
 
-const char *memory_value(uint64_t n, bool is_octets, char buf[32]) {
-  if (is_octets && n % (1 << 20) == 0)
+const char *memory_value(uint64_t n, bool is_bytes, char buf[32]) {
+  if (is_bytes && n % (1 << 20) == 0)
     snprintf(buf, 32, "%lluMiB", (unsigned long long)(n >> 20));
-  else if (is_octets && n % 1024 == 0)
+  else if (is_bytes && n % 1024 == 0)
     snprintf(buf, 32, "%lluKiB", (unsigned long long)(n >> 10));
   else
     snprintf(buf, 32, "%llu", (unsigned long long)n);
@@ -113,17 +113,17 @@ void memory_print_plan(FILE *f, const struct memory_fit *m) {
   for (size_t i = 0; i < m->plan.count; i++) {
     const struct plan_row *r = &m->plan.rows[i];
     fprintf(f, "%-14s %11s %10s %10s %10s  %s\n", r->name, r->entries ? count(r->entries, a) : "-",
-            r->entries && r->each ? octets(r->each, b) : "-", r->beside ? octets(r->beside, c) : "-", octets(r->bytes, d),
-            r->keys[0] ? r->keys : "-");
+            r->entries && r->each ? size_text(r->each, b) : "-", r->beside ? size_text(r->beside, c) : "-",
+            size_text(r->bytes, d), r->keys[0] ? r->keys : "-");
   }
   if (m->plan.kernel)
-    fprintf(f, "%-14s %11s %10s %10s %10s  %s\n", "kernel", "-", "-", "-", octets(m->plan.kernel, d),
+    fprintf(f, "%-14s %11s %10s %10s %10s  %s\n", "kernel", "-", "-", "-", size_text(m->plan.kernel, d),
             "max_clients max_half_open (beside the total: sockets of TCP clients)");
   if (m->plan.borrowed)
     fprintf(
         f,
         "mqtt takes up to %s of send_queues (mqtt_pool), and for each of its clients what QUIC does not need of connections\n",
-        octets(m->plan.borrowed, d));
+        size_text(m->plan.borrowed, d));
   if (m->disk)
     fprintf(
         f, "on disk %llu MiB: retained messages, in the state folder; lowered by retained_disk retained_count retained_bytes\n",
@@ -159,13 +159,13 @@ int memory_print_json(FILE *f, const struct memory_fit *m) {
 void memory_print_choice(FILE *f, const struct memory_fit *m) {
   char a[32], b[32];
   if (!m->source) return;
-  fprintf(f, "memory   auto: %s%s%s", octets(m->max, a), m->given ? "" : " of the ", m->given ? "" : m->source);
-  if (!m->given) fprintf(f, "'s %s", octets(m->available, a));
-  fprintf(f, "; the plan takes %s\n", octets(m->plan.total, b));
+  fprintf(f, "memory   auto: %s%s%s", size_text(m->max, a), m->given ? "" : " of the ", m->given ? "" : m->source);
+  if (!m->given) fprintf(f, "'s %s", size_text(m->available, a));
+  fprintf(f, "; the plan takes %s\n", size_text(m->plan.total, b));
   for (size_t i = 0; i < m->changed; i++) {
     const struct plan_change *c = &m->changes[i];
-    fprintf(f, "         %-18s %s instead of %s\n", c->key, memory_value(c->to, c->octets, a),
-            memory_value(c->from, c->octets, b));
+    fprintf(f, "         %-18s %s instead of %s\n", c->key, memory_value(c->to, c->is_size, a),
+            memory_value(c->from, c->is_size, b));
   }
 }
 
@@ -184,20 +184,31 @@ static const struct plan_row *row_named(const struct plan *p, const char *name) 
   return NULL;
 }
 
-static void put_flags(FILE *f, const struct plan_change *changes, size_t n) {
-  char a[32];
-  for (size_t i = 0; i < n; i++) {
-    fputs(" --", f);
-    for (const char *k = changes[i].key; *k; k++) fputc(*k == '_' ? '-' : *k, f);
-    fprintf(f, " %s", memory_value(changes[i].to, changes[i].octets, a));
-  }
-}
-
 /* A size that was given is for the process alone. */
 static bool has_kernel(const struct memory_fit *m) { return m->source && !m->given; }
 static uint64_t kernel_of(const struct memory_fit *m) { return has_kernel(m) ? m->plan.kernel : 0; }
 
-/* A line for each row that must give way, with what would do, and then the whole as flags. */
+/* The largest rows that must give way, with the first limits of each that would do. */
+#define SHOWN_ROWS 3
+#define SHOWN_KEYS 2
+static void put_rows(FILE *f, const struct memory_fit *m, const struct plan *less, const struct plan_change *changes,
+                     size_t n) {
+  char a[32];
+  unsigned found = 0;
+  for (size_t i = 0; i < m->plan.count; i++) {
+    const struct plan_row *r = &m->plan.rows[i], *to = row_named(less, r->name);
+    unsigned keys = 0;
+    if (!to || to->bytes >= r->bytes || !r->keys[0] || ++found > SHOWN_ROWS) continue;
+    fprintf(f, "  %s, %s too much:", r->name, size_text(r->bytes - to->bytes, a));
+    for (size_t k = 0; k < n && keys < SHOWN_KEYS; k++)
+      if (has_word(r->keys, changes[k].key))
+        fprintf(f, "%s %s %s", keys++ ? "," : "", changes[k].key, memory_value(changes[k].to, changes[k].is_size, a));
+    fputc('\n', f);
+  }
+  if (found > SHOWN_ROWS) fprintf(f, "  and %u rows more\n", found - SHOWN_ROWS);
+}
+
+/* What is too much, and what to do. */
 static char *complaint(const struct memory_fit *m, const struct node_limits *wanted) {
   struct plan_change changes[PLAN_MAX_CHANGES];
   struct node_limits l = *wanted;
@@ -208,34 +219,19 @@ static char *complaint(const struct memory_fit *m, const struct node_limits *wan
   FILE *f = open_memstream(&text, &len);
   if (!f) return NULL;
   node_plan(&l, &less);
-  fprintf(f, "the plan is %s, memory_max %s", octets(m->plan.total, a), octets(m->max, b));
-  if (has_kernel(m)) fprintf(f, " (auto, of the %s's %s)", m->source, octets(m->available, a));
-  fprintf(f, ": %s too much\n", octets(m->plan.total + kernel_of(m) - m->max, a));
+  fprintf(f, "the plan is %s, memory_max %s", size_text(m->plan.total, a), size_text(m->max, b));
+  if (has_kernel(m)) fprintf(f, " (auto, of the %s's %s)", m->source, size_text(m->available, a));
+  fprintf(f, ": %s too much\n", size_text(m->plan.total + kernel_of(m) - m->max, a));
   if (kernel_of(m))
-    fprintf(f, "  of it %s are what the kernel may hold for sockets of TCP clients: lower max_clients\n",
-            octets(m->plan.kernel, a));
-  for (size_t i = 0; i < m->plan.count; i++) {
-    const struct plan_row *r = &m->plan.rows[i], *to = row_named(&less, r->name);
-    if (!to || to->bytes >= r->bytes || !r->keys[0]) continue;
-    fprintf(f, "  %-14s %8s  lower it by %s:", r->name, octets(r->bytes, a), octets(r->bytes - to->bytes, b));
-    for (size_t k = 0; k < n; k++)
-      if (has_word(r->keys, changes[k].key))
-        fprintf(f, " %s %s instead of %s;", changes[k].key, memory_value(changes[k].to, changes[k].octets, a),
-                memory_value(changes[k].from, changes[k].octets, b));
-    fseek(f, -1, SEEK_CUR);
-    fputc('\n', f);
-  }
-  if (err) {
-    fprintf(f, "the least that a node can do with is %s: raise memory_max (maculad --plan shows the rows)\n",
-            octets(less.total, a));
-  } else {
-    fputs("this fits:", f);
-    put_flags(f, changes, n);
-    fputs(m->source ? "; auto itself lowers only limits that are not set\n"
-                    : "; or raise memory_max, or let it lower them itself: --memory-max auto:SIZE; --plan --yaml prints them "
-                      "for a file\n",
-          f);
-  }
+    fprintf(f, "  sockets of TCP clients, of it %s in the kernel: lower max_clients\n", size_text(m->plan.kernel, a));
+  put_rows(f, m, &less, changes, n);
+  if (err)
+    fprintf(f, "the least that a node can do with is %s: raise memory_max\n", size_text(less.total, a));
+  else if (m->source)
+    fputs("auto lowers only limits that are not set; --plan --yaml prints all that would fit\n", f);
+  else
+    fprintf(f, "--memory-max auto:%s lowers limits to fit, --plan --yaml prints them; or raise it\n",
+            memory_value(m->max, true, a));
   if (fclose(f)) {
     free(text);
     return NULL;

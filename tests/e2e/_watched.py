@@ -79,7 +79,8 @@ def maculad(*words, env=None):
 
 def smallest():
     """The options of the least that a node can plan, also of rows that are new."""
-    return maculad("--memory-max", "76MiB", "--plan").stderr.split("this fits: ")[1].split(";")[0].split()
+    lines = [line.split(": ") for line in maculad("--memory-max", "auto:76MiB", "--plan", "--yaml").stdout.splitlines() if line[0] != "#"]
+    return [word for key, value in lines if key != "memory_max" for word in ("--" + key.replace("_", "-"), value)]
 
 
 class Node:

@@ -70,14 +70,14 @@ uint64_t plan_retained_disk(const struct node_limits *l) { return retained_log_s
  */
 enum { FINEST = 4096 };
 
-static uint64_t even(uint64_t v, bool octets) { /* down to a figure that people can read */
-  uint64_t step = octets ? v >= 16 << 20 ? 1 << 20 : 64 << 10 : v >= 1000 ? 100 : v >= 100 ? 10 : 1;
+static uint64_t even(uint64_t v, bool is_size) { /* down to a figure that people can read */
+  uint64_t step = is_size ? v >= 16 << 20 ? 1 << 20 : 64 << 10 : v >= 1000 ? 100 : v >= 100 ? 10 : 1;
   return v / step * step;
 }
 
-static uint64_t scale(uint64_t v, uint64_t least, uint64_t part, bool octets) {
+static uint64_t scale(uint64_t v, uint64_t least, uint64_t part, bool is_size) {
   if (v <= least) return v;
-  uint64_t r = even((uint64_t)((double)v * (double)part / FINEST), octets);
+  uint64_t r = even((uint64_t)((double)v * (double)part / FINEST), is_size);
   return r < least ? least : r;
 }
 

@@ -89,7 +89,7 @@ uint64_t plan_retained_disk(const struct node_limits *l);
 struct plan_change {
   const char *key;
   uint64_t from, to;
-  bool octets; /* else a number of entries */
+  bool is_size; /* else a number of entries */
 };
 #define PLAN_MAX_CHANGES 32
 
