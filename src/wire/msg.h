@@ -103,14 +103,14 @@ bool msg_list_next(struct msg_list *l, struct slice *ret_item);
 
 struct msg_connect {
   struct slice version;  /* "1.0" */
-  struct slice node_id;  /* any length from base-only clients, 32 octets otherwise */
+  struct slice node_id;  /* any length from base-only clients, 32 bytes otherwise */
   struct slice realm_id; /* the realm's name */
   uint32_t caps;         /* enum msg_cap; unknown names are ignored */
   struct slice endpoint; /* optional */
-  struct slice instance; /* extension: 16 octets */
+  struct slice instance; /* extension: 16 bytes */
   struct slice proof;    /* extension: 32 bytes, that the sender knows an access token (trust/token.h) */
   struct slice pass;     /* extension: the sender's pass (trust/pass.h) */
-  struct slice name;     /* extension: a label for people, at most 64 octets are kept */
+  struct slice name;     /* extension: a label for people, at most 64 bytes are kept */
   struct slice will;     /* extension `will`: raw MessagePack map, of a PUBLISH: msg_decode(MSG_PUBLISH, ...) */
 };
 struct msg_disconnect {
@@ -129,7 +129,7 @@ struct msg_pong {
   bool has_caps;
   struct slice node_id;  /* extension, with caps: the node's id */
   struct slice name;     /* extension, with caps: the node's name */
-  struct slice instance; /* extension `node`: 16 octets, of the answering node's run */
+  struct slice instance; /* extension `node`: 16 bytes, of the answering node's run */
   struct slice endpoint; /* extension `node`: where the answering node can be dialled; absent: nowhere */
   struct slice observed; /* extension `node`: the address that the answering node sees */
   struct slice proof;    /* extension: 32 bytes, in answer to CONNECT's */
@@ -202,16 +202,16 @@ struct msg_publish {
   struct slice payload;
   uint64_t qos;
   bool retain;
-  struct slice message_id; /* 16 octets; optional on receipt */
+  struct slice message_id; /* 16 bytes; optional on receipt */
   bool wait;               /* extension `wait`: its publisher would rather be held than have a slow reader lose it; QoS 0 */
   uint64_t ref;            /* extension; with has_ref */
   bool has_ref;
-  struct slice publisher; /* extension `node`: the client whose message it is, 32 octets, with `instance`: for de-duplication */
-  struct slice instance;  /* extension `node`: 16 octets */
-  uint64_t replay;        /* extension `node`: retained, in answer to RETAINED_GET with this number; 0: not */
-  uint64_t retained_ms;   /* extension `node`: with retain, when its publisher's node took it; 0: absent */
-  uint32_t slashes;       /* extension `node`: which separators of the topic its publisher wrote as slashes (names.h) */
-  uint64_t connection;    /* extension `node`: the sender's number of the publishing connection, for PACE; 0: absent */
+  struct slice publisher;  /* extension `node`: the client whose message it is, 32 bytes, with `instance`: for de-duplication */
+  struct slice instance;   /* extension `node`: 16 bytes */
+  uint64_t replay;         /* extension `node`: retained, in answer to RETAINED_GET with this number; 0: not */
+  uint64_t retained_ms;    /* extension `node`: with retain, when its publisher's node took it; 0: absent */
+  uint32_t slashes;        /* extension `node`: which separators of the topic its publisher wrote as slashes (names.h) */
+  uint64_t connection;     /* extension `node`: the sender's number of the publishing connection, for PACE; 0: absent */
   struct msg_list headers; /* extension `headers`: name, value, name, value (wire/headers.h); count 0: none */
   uint64_t expires_ms;     /* extension `headers`: ms that are left of its time to live; 0: it does not end */
   bool exactly_once;       /* extension `headers`: with qos 1, its publisher used QoS 2 of MQTT */
@@ -233,7 +233,7 @@ struct msg_subscribe { /* and UNSUBSCRIBE */
 struct msg_call { /* and CAST, without call_id */
   struct slice procedure;
   struct slice args;      /* JSON text */
-  struct slice call_id;   /* 16 octets */
+  struct slice call_id;   /* 16 bytes */
   struct slice realm;     /* optional */
   uint64_t timeout;       /* ms; 0: absent */
   uint64_t at;            /* extension: when it was sent, ms by the sender's clock (base/delay.h); 0: absent */
@@ -246,7 +246,7 @@ struct msg_call { /* and CAST, without call_id */
   struct msg_origin origin;
 };
 struct msg_attempt {     /* extension: one failed attempt of a call, for people and logs */
-  struct slice provider; /* id, 32 octets, or empty */
+  struct slice provider; /* id, 32 bytes, or empty */
   struct slice code;
   struct slice message;
   bool may_have_run; /* written only if true */
@@ -377,7 +377,7 @@ enum publish_key {
   PUBLISH_EXACTLY_ONCE
 };
 
-/* Decodes a frame's payload. MACULA_BAD_FRAME (malformed, a required field missing or of the wrong type, trailing octets,
+/* Decodes a frame's payload. MACULA_BAD_FRAME (malformed, a required field missing or of the wrong type, trailing bytes,
  * limits), MACULA_UNKNOWN_TYPE. */
 int msg_decode(uint8_t type, struct slice payload, struct msg *ret_msg);
 /* The `ref` of a payload of any type, known or not. False: malformed, or there is none. */
@@ -386,9 +386,9 @@ int msg_record_decode(struct slice raw, struct msg_record *ret_record);
 
 /* Whether a PUBLISH with short keys could also be sent, with an id, to whoever knows only long ones. */
 bool msg_publish_fits(const struct msg_publish *p);
-/* Octets that msg_encode will write, header included. */
+/* Bytes that msg_encode will write, header included. */
 size_t msg_size(const struct msg *m);
-/* Writes header and payload; returns the octets written, or MACULA_FRAME_TOO_LARGE when the payload passes FRAME_MAX_PAYLOAD,
+/* Writes header and payload; returns the bytes written, or MACULA_FRAME_TOO_LARGE when the payload passes FRAME_MAX_PAYLOAD,
  * MACULA_EINVAL when cap is too small. */
 ptrdiff_t msg_encode(const struct msg *m, uint8_t *ret_buf, size_t cap);
 ptrdiff_t msg_record_encode(const struct msg_record *r, uint8_t *ret_buf, size_t cap); /* the map alone */
