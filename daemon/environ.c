@@ -55,21 +55,25 @@ void environ_open_standard(void) {
 
 static char folded(char c) { return c == '-' ? '_' : (char)tolower((unsigned char)c); }
 
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Two neighbours in each other's place count as one change, as they are typed so (Damerau and Levenshtein's distance, each
+ * letter moved once at most). */
 size_t environ_distance(const char *a, const char *b) {
-  size_t row[MAX_NAME + 1], n = strlen(b);
+  size_t rows[3][MAX_NAME + 1], n = strlen(b), i = 0;
   if (strlen(a) > MAX_NAME || n > MAX_NAME) return SIZE_MAX;
-  for (size_t j = 0; j <= n; j++) row[j] = j;
-  for (size_t i = 1; a[i - 1]; i++) {
-    size_t diagonal = row[0];
+  for (size_t j = 0; j <= n; j++) rows[0][j] = j;
+  while (a[i]) {
+    i++;
+    size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
     row[0] = i;
     for (size_t j = 1; j <= n; j++) {
-      size_t change = diagonal + (folded(a[i - 1]) != folded(b[j - 1]));
-      diagonal = row[j];
-      size_t add = row[j] + 1, drop = row[j - 1] + 1;
-      row[j] = change < add ? (change < drop ? change : drop) : (add < drop ? add : drop);
+      char x = folded(a[i - 1]), y = folded(b[j - 1]);
+      row[j] = least(above[j - 1] + (x != y), least(above[j], row[j - 1]) + 1);
+      if (i > 1 && j > 1 && x == folded(b[j - 2]) && folded(a[i - 2]) == y) row[j] = least(row[j], before[j - 2] + 1);
     }
   }
-  return row[n];
+  return rows[i % 3][n];
 }
 
 static bool ends_with(const char *text, const char *end) {

@@ -195,11 +195,14 @@ static unsigned load(struct mesh *m) {
 }
 
 static void await_others(struct mesh *m, unsigned remembered) {
+  char more[300] = "";
   if (!m->count && !remembered) return;
   node_will_join(m->node);
+  if (remembered)
+    snprintf(more, sizeof more, "; `macula known --state %.200s` lists and forgets those of the last run", m->state);
   log_info(m->log, "joining",
-           "remembered=%u configured=%zu text=\"clients' messages and calls wait up to %u s for these nodes\"", remembered,
-           m->count, (unsigned)(NODE_START_TIME / NS_SEC));
+           "remembered=%u configured=%zu text=\"clients' messages and calls wait up to %u s for these nodes%s\"", remembered,
+           m->count, (unsigned)(NODE_START_TIME / NS_SEC), more);
 }
 
 int mesh_start(struct io_loop *loop, struct node *node, const struct log *log, const struct config *cfg,

@@ -102,11 +102,11 @@ int known_find(struct known_cache *k, const char *path, const char *host_port, s
 }
 
 void known_mismatch_text(const char *path, const char *host_port, unsigned line, char ret_text[SERVER_WHY_LEN]) {
-  snprintf(
-      ret_text, SERVER_WHY_LEN,
-      "the node at %.200s has another identity than before; if that is expected, delete line %u of %.300s, else someone may "
-      "be in between",
-      host_port, line, path);
+  snprintf(ret_text, SERVER_WHY_LEN,
+           "the node at %.160s has another identity than before; if that is expected, delete line %u of %.300s (`macula known "
+           "forget "
+           "%.160s`), else someone may be in between",
+           host_port, line, path, host_port);
 }
 
 static int append(const char *path, const char *old, const char *host_port, const struct id *id, char *ret_why) {

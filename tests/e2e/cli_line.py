@@ -11,15 +11,12 @@ import signal
 import stat
 import struct
 import subprocess
-import sys
-import tempfile
 import termios
-import traceback
 
 import _node
+from _cases import main
 from _node import MACULA, MACULAD, plain, until
-from _process import DEADLINE, Process, access_file, deaf_port, end_all, token_file
-from _still import tried
+from _process import DEADLINE, Process, access_file, deaf_port, token_file
 
 build = _node.build
 root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -423,7 +420,8 @@ def on_a_terminal(folder):
 # ---- words -----------------------------------------------------------------------------------------------------------------
 def misspelt(folder):
     n = Alone(folder)
-    for args, word in ((["pubb", "a"], "did you mean 'pub'?"), (["stauts"], "did you mean 'status'?"), (["comp"], "did you mean 'completion'?"),
+    for args, word in ((["pubb", "a"], "did you mean 'pub'?"), (["pbu", "a"], "did you mean 'pub'?"), (["usb"], "did you mean 'sub'?"), (["pub", "a", "--qso", "1"], "did you mean --qos?"),
+                       (["known", "fogret"], "did you mean `macula known forget`?"), (["stauts"], "did you mean 'status'?"), (["comp"], "did you mean 'completion'?"),
                        (["pub", "a", "--retian"], "did you mean --retain?"), (["--sever", "x", "pub", "a"], "did you mean --server?"),
                        (["call", "a", "--strategy", "fist"], "did you mean 'first'?"), (["call", "a", "--strategy", "best"], "random, first, round_robin, closest or least_pending"),
                        (["bench", "fanuot"], "did you mean `macula bench fanout`?"), (["clients", "emd", "1"], "did you mean `macula clients end`?"),
@@ -542,23 +540,6 @@ def completion_of_maculad(folder):
         assert offered <= said, (c, offered - said)
 
 
-failed = 0
-for case in (contexts, what_is_shown, one_ca, lines, lines_refused, lines_over_a_restart, standard_input, messages, handlers, described, asking, doctor, on_a_terminal, misspelt, units, examples, completion_of_maculad):
-    if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
-        continue
-
-    def alone():
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                case(folder)
-            finally:
-                end_all()
-
-    try:
-        tried(case.__name__, alone)
-        print("ok cli_line " + case.__name__, flush=True)
-    except (AssertionError, OSError, ValueError, KeyError, subprocess.SubprocessError) as e:
-        failed += 1
-        line = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.name == case.__name__][:1]
-        print("FAIL cli_line %s: line %s: %s" % (case.__name__, line, str(e).replace("\n", "; ")[-2000:]), flush=True)
-sys.exit(1 if failed else 0)
+if __name__ == "__main__":
+    main("cli-line", contexts, what_is_shown, one_ca, lines, lines_refused, lines_over_a_restart, standard_input, messages, handlers, described,
+         asking, doctor, on_a_terminal, misspelt, units, examples, completion_of_maculad)

@@ -4,20 +4,19 @@ methods: tests/e2e/files.py BUILD_FOLDER [CASE...]. Prints "ok NAME" or "FAIL NA
 """
 import contextlib
 import http.client
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-import traceback
 
 import _node
+from _cases import main
 from _node import own_mounts
-from _process import DEADLINE, Process, access_file, end_all
-from _still import tried
+from _process import DEADLINE, Process, access_file
 
 build = os.path.abspath(sys.argv[1])
 maculad, macula = os.path.join(build, "maculad"), os.path.join(build, "macula")
@@ -154,6 +153,31 @@ def known_nodes(folder):
             assert f.read() == data
     write(folder, path, good)
     n.ok("pub", "a", "1")
+
+
+def known(folder):
+    """Listed, and forgotten one by one; what else stands in the file stays."""
+    n = Node(folder)
+    assert "no node is known" in n.ok("known")[1]
+    n.ok("pub", "a", "1")
+    assert n.ok("known") == ("%s  %s\n" % (n.id, n.address), "")
+    path = os.path.join(folder, "config", "macula", "known_nodes")
+    with open(path, "a") as f:
+        f.write("# mine\ngw.example:9443 %s\nother:1 %s\n" % ("ab" * 32, "ac" * 32))
+    assert [r["address"] for r in json.loads(n.ok("--json", "known")[0])] == [n.address, "gw.example:9443", "other:1"]
+    assert n.ok("known", "forget", "GW.example")[0].startswith("forgotten  abab")
+    assert n.ok("known", "forget", ("ac" * 32)[:8])[0].endswith("  other:1\n")
+    n.bad(1, "not_found: 'other:1' is not among them", "known", "forget", "other:1")
+    n.bad(1, "not_found", "known", "forget", "ac")  # too few digits
+    with open(path) as f:
+        assert f.read() == "%s %s\n# mine\n" % (n.address, n.id)
+    peers = write(folder, "peers", "macula://%s@10.0.0.1:9443\nmacula://%s@[fe80::1]:9443\nrubbish\n" % ("ab" * 32, "ac" * 32))
+    out, err = n.ok("known", "--state", folder)
+    assert out == "%s  10.0.0.1:9443\n%s  [fe80::1]:9443\n" % ("ab" * 32, "ac" * 32) and "line 3 of %s names no node" % peers in err, (out, err)
+    n.ok("known", "forget", "10.0.0.1", "--state", folder)
+    with open(peers) as f:
+        assert f.read() == "macula://%s@[fe80::1]:9443\nrubbish\n" % ("ac" * 32)
+    n.bad(2, "it is `known` or `known forget ADDR.ID`", "known", "forget")
 
 
 def state_files(folder):
@@ -341,23 +365,6 @@ def listening(pid):
     return False
 
 
-failed = 0
-for case in (token_files, files_of_others, no_key, known_nodes, state_files, homeless, variables, second_document, http_methods, reader_gone,
-             closed_descriptors):
-    if sys.argv[2:] and case.__name__ not in sys.argv[2:]:
-        continue
-
-    def run(case=case):
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                case(folder)
-            finally:
-                end_all()
-    try:
-        tried(case.__name__, run)
-        print("ok files " + case.__name__, flush=True)
-    except (AssertionError, OSError, ValueError, KeyError, AttributeError, subprocess.SubprocessError) as e:
-        failed += 1
-        where = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.name == case.__name__][:1]
-        print("FAIL files %s: line %s: %s" % (case.__name__, where, str(e).replace("\n", "; ")[-2000:]), flush=True)
-sys.exit(1 if failed else 0)
+if __name__ == "__main__":
+    main("files", token_files, files_of_others, no_key, known_nodes, known, state_files, homeless, variables, second_document, http_methods, reader_gone,
+         closed_descriptors)
