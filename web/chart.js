@@ -177,7 +177,7 @@ export function meter() {
   root.update = (value, most, limit) => {
     const part = v => (limit ? Math.min(1, v / limit) : 0);
     look(root, '--used', (100 * part(value)).toFixed(2) + '%');
-    look(root, '--peak', (100 * part(most)).toFixed(2) + '%');
+    look(root, '--peak', (most > value ? 100 * part(most) : 0).toFixed(2) + '%');
     set(root, 'data-level', part(value) > 0.95 ? 'bad' : part(value) > 0.8 ? 'warn' : 'good');
   };
   return root;

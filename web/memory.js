@@ -24,7 +24,8 @@ export default function () {
     figures[key] = el('dd', {class: 'num'});
     total.append(el('div', {}, el('dt', {text: name}), figures[key]));
   }
-  const bar = stack('Memory in use');
+  const whole = meter();
+  const bar = stack('What is in use');
   const legend = el('div', {class: 'legend below'});
   const tbody = el('tbody');
   const pick = segmented('Order of the rows', [['used', 'In use'], ['share', 'Share of plan'], ['plan', 'Plan'], ['refused', 'Refused']], order, v => {
@@ -38,7 +39,7 @@ export default function () {
   const past = el('span', {class: 'quiet'});
   const wait = el('div', {class: 'waiting', text: 'Asking the node …'});
   const body = el('div', {class: 'view-body'},
-    panel('All of it', {id: 'h-all'}, el('dl', {class: 'figures totals'}, [...total.children]), bar, legend),
+    panel('All of it', {id: 'h-all'}, el('dl', {class: 'figures totals'}, [...total.children]), whole, el('h3', {text: 'What is in use'}), bar, legend),
     panel('Each row against its plan', {tools: pick, note: past, id: 'h-rows'}, table));
   const root = el('div', {class: 'view memory'}, wait, body);
 
@@ -91,11 +92,12 @@ export default function () {
     say(figures.plan, fmt.bytes(plan));
     const max = model.total(n => m(n).memory_max_bytes || NaN);
     say(figures.max, max ? fmt.bytes(max) : 'not set');
+    whole.update(model.total(n => m(n).rss_bytes), NaN, plan);
     const big = [...rows].sort(ORDERS.used).slice(0, TONES.length);
     const parts = big.map((r, i) => ({name: r.name, value: r.bytes, tone: TONES[i]}));
     const rest = rows.reduce((n, r) => n + r.bytes, 0) - big.reduce((n, r) => n + r.bytes, 0);
     parts.push({name: 'all others', value: rest, tone: 'rest'});
-    bar.update(parts, plan, fmt.bytes);
+    bar.update(parts, parts.reduce((n, p) => n + p.value, 0), fmt.bytes);
     keyed(legend, parts, p => p.name, () => el('span', {}, el('i'), el('span'), el('b', {class: 'num'})), (s, p) => {
       set(s, 'class', 'key tone-' + p.tone);
       say(s.children[1], p.name);

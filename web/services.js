@@ -8,8 +8,9 @@ import {schemaForm} from './schema.js';
 
 const MOST = 5000; /* rows of all nodes that are read */
 const FRESH_MS = 4000;
-const ABOUT = '_services'; /* retained messages below it describe services */
-const MOST_ABOUT = 1000;
+const DESCRIBE = '.describe'; /* PROC.describe answers what PROC takes, and what it is for */
+const ABOUT_AT_ONCE = 24; /* descriptions that are asked for in a turn; */
+const MOST_ABOUT = 500; /* and kept */
 const RESULT = 20000; /* characters of a result that are shown */
 const COLUMNS = [['Procedure', 's-name'], ['Served by', 's-who'], ['Calls', 's-calls right'], ['Failed', 's-failed right'], ['Typical', 's-mean right'], ['Slowest', 's-most right'], ['Under way', 's-pending right']];
 const narrow = matchMedia('(max-width: 760px)');
@@ -23,7 +24,7 @@ export default function (page) {
   let failure = null;
   let cutOff = 0;
   let rows = [];
-  let hasAbout = true;
+  let callable = true;
 
   const search = el('input', {type: 'search', class: 'input search', placeholder: 'Procedure, provider, description', 'aria-label': 'Search services', maxlength: 120, on: {input: () => {
     words = search.value.trim().toLowerCase();
@@ -46,6 +47,7 @@ export default function (page) {
     return row;
   }
 
+  const wordsOf = s => (about.get(s.name) || {description: ''}).description;
   const whoOf = s => s.providers.slice(0, 3).map(p => fmt.cut(p.name || fmt.id(p.id), 24)).join(', ') + (s.providers.length > 3 ? ' +' + (s.providers.length - 3) : '');
 
   function fill(row, i) {
@@ -53,7 +55,7 @@ export default function (page) {
     if (!s) return;
     const {cells, name, what} = row.parts;
     say(name, fmt.cut(s.name, 120));
-    say(what, narrow.matches ? whoOf(s) + (s.calls !== undefined ? ' · ' + fmt.short(s.calls) + ' calls' : '') : fmt.cut((s.about && s.about.description) || '', 160));
+    say(what, narrow.matches ? whoOf(s) + (s.calls !== undefined ? ' · ' + fmt.short(s.calls) + ' calls' : '') : fmt.cut(wordsOf(s), 160));
     say(cells[1], whoOf(s));
     say(cells[2], s.calls === undefined ? '–' : fmt.short(s.calls));
     say(cells[3], s.failed === undefined ? '–' : fmt.short(s.failed));
@@ -89,9 +91,11 @@ export default function (page) {
         }
         if (left <= 0) break;
       }
-      await readAbout();
-      for (const s of by.values()) s.about = about.get(s.name);
-      all = [...by.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+      all = [...by.values()].filter(s => {
+        const base = s.name.endsWith(DESCRIBE) && by.get(s.name.slice(0, -DESCRIBE.length));
+        if (base) base.described = true;
+        return !base;
+      }).sort((a, b) => (a.name < b.name ? -1 : 1));
       failure = null;
     } catch (e) {
       if (!e.kind) console.error(e);
@@ -100,30 +104,40 @@ export default function (page) {
     at = Date.now();
     busy = false;
     draw();
+    describe();
   }
 
-  /* {"description": TEXT, "args": JSON SCHEMA}, retained at _services.PROCEDURE */
-  async function readAbout() {
-    if (!hasAbout) return;
+  /* A JSON schema of the arguments, or {"description": TEXT, "args": SCHEMA}. */
+  async function readAbout(s) {
+    if (about.has(s.name) || !s.described || !callable || about.size >= MOST_ABOUT) return;
+    about.set(s.name, null);
     try {
-      const j = await api.get(api.path('last', ABOUT + '.**'));
-      const now = new Map();
-      for (const m of (Array.isArray(j) ? j : j.messages || []).slice(0, MOST_ABOUT)) {
-        if (typeof m.topic !== 'string') continue;
-        try {
-          const d = typeof m.payload === 'string' ? JSON.parse(m.payload) : m.payload;
-          if (d && typeof d === 'object') now.set(m.topic.slice(ABOUT.length + 1), {description: typeof d.description === 'string' ? d.description.slice(0, 2000) : '', args: d.args});
-        } catch { /* not a description */ }
-      }
-      about = now;
+      const j = JSON.parse((await api.post(api.path('call', s.name + DESCRIBE), '')).text);
+      if (!j || typeof j !== 'object') return;
+      const args = [j.args, j.arguments, j.input, j.schema, j.properties ? j : null].find(a => a && typeof a === 'object');
+      about.set(s.name, {description: typeof j.description === 'string' ? j.description.slice(0, 2000) : '', args});
     } catch (e) {
-      if (!e.kind) throw e;
-      if (e.kind === 'missing') hasAbout = false;
+      if (!e.kind) return; /* not JSON */
+      if (e.kind === 'missing' && !e.code) callable = false;
+      if (e.kind === 'gone' || e.kind === 'limited' || e.kind === 'silent') about.delete(s.name);
     }
   }
 
+  /* Of the rows that are seen. */
+  async function describe() {
+    const [from, to] = list.seen();
+    let asked = 0;
+    for (const s of rows.slice(from, to)) {
+      if (asked >= ABOUT_AT_ONCE || !callable) break;
+      if (about.has(s.name) || !s.described) continue;
+      asked++;
+      await readAbout(s);
+    }
+    if (asked) list.draw();
+  }
+
   function draw() {
-    rows = all.filter(s => !words || s.name.toLowerCase().includes(words) || whoOf(s).toLowerCase().includes(words) || (s.about && s.about.description.toLowerCase().includes(words)));
+    rows = all.filter(s => !words || s.name.toLowerCase().includes(words) || whoOf(s).toLowerCase().includes(words) || wordsOf(s).toLowerCase().includes(words));
     show(none, !rows.length && at > 0);
     say(none.children[0], words ? 'No such service' : 'No services');
     show(list.root, rows.length > 0);
@@ -131,11 +145,12 @@ export default function (page) {
     say(state, failure ? failure.message : !at ? 'Asking the node …' : fmt.plural(rows.length, 'procedure') + (cutOff ? '; ' + fmt.count(cutOff) + ' further registrations are not shown' : ''));
   }
 
-  function detail(i) {
+  async function detail(i) {
     const s = rows[i];
     if (!s) return;
+    await readAbout(s);
     const body = el('div');
-    body.append(el('p', {class: 'about', text: s.about && s.about.description ? s.about.description : 'It says nothing of itself. A retained message at ' + ABOUT + '.' + fmt.cut(s.name, 100) + ' would: {"description": …, "args": JSON schema}.'}));
+    body.append(el('p', {class: 'about', text: wordsOf(s) || (about.get(s.name) ? 'It says what it takes.' : 'It says nothing of itself; macula serve --describe FILE would.')}));
     body.append(el('h3', {text: 'Served by'}));
     body.append(el('ul', {class: 'providers'}, s.providers.slice(0, 50).map(p => el('li', {},
       el('span', {class: 'name', text: fmt.cut(p.name || fmt.id(p.id), 60)}),
@@ -145,7 +160,7 @@ export default function (page) {
   }
 
   function callForm(s) {
-    const args = schemaForm(s.about && s.about.args);
+    const args = schemaForm(about.get(s.name) && about.get(s.name).args);
     const said = el('p', {class: 'quiet', role: 'status'});
     const result = el('pre', {class: 'result mono', tabindex: '0', hidden: true, 'aria-label': 'Result'});
     const go = button('Call', null, {type: 'submit', kind: 'primary'});
@@ -188,7 +203,7 @@ export default function (page) {
     },
     enter() {
       at = 0;
-      hasAbout = true;
+      callable = true;
     },
     leave() {
       all = rows = [];

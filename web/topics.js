@@ -9,6 +9,7 @@ const MOST = 4000;
 const VALUE = 160; /* characters of a value that are kept */
 const QUIET_MS = 60000;
 const TICK_MS = 1000;
+const names = new Intl.Collator('en', {numeric: true});
 const OPEN_LEVELS = 2; /* levels that open by themselves */
 const OPEN_KIDS = 40; /* unless they have more */
 
@@ -168,7 +169,7 @@ export default function (page) {
     const out = [];
     const has = p => p.path.toLowerCase().includes(words) || (p.value !== null && p.value.toLowerCase().includes(words));
     const walk = p => {
-      const kids = [...p.kids.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+      const kids = [...p.kids.values()].sort((a, b) => names.compare(a.name, b.name));
       for (const k of kids) {
         const at = out.length;
         out.push(k);
