@@ -71,7 +71,8 @@ extern "C" {
   X(LISTENERS_UNKNOWN, 64, "listeners_unknown", "what the clients of some nodes listen to is not known; the others have it")   \
   X(PROVIDER_LOST, 65, "provider_lost",                                                                                        \
     "its provider was lost before it answered, and may have begun; see before trying again")                                   \
-  X(DROPPED, 66, "dropped", "messages were not delivered, since they were read too slowly")
+  X(DROPPED, 66, "dropped", "messages were not delivered, since they were read too slowly")                                    \
+  X(UNKNOWN_NODE, 67, "unknown_node", "no node of the mesh has this id; `macula peers` lists those that are known")
 
 typedef enum macula_err {
   MACULA_OK = 0,

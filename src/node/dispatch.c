@@ -24,6 +24,7 @@
 #include "node/trust/judge.h"
 #include "node/view/admin.h"
 #include "node/view/ask.h"
+#include "node/view/far.h"
 #include "wire/names.h"
 
 /* Sessions in an operator's slot may only look, so that they cannot use up what max_clients protects. */
@@ -254,13 +255,13 @@ void dispatch_message(struct peer *p, const struct msg *m) {
     ask_ponged(p, &m->pong);
     break;
   case MSG_CALL:
-    remote_call(p, &m->call);
+    if (!far_asked(p, &m->call)) remote_call(p, &m->call);
     break;
   case MSG_CAST:
     remote_cast(p, &m->call);
     break;
   case MSG_REPLY:
-    (void)router_reply(n->rpc.router, &p->rpc, &m->reply, n->now);
+    if (!far_replied(p, &m->reply)) (void)router_reply(n->rpc.router, &p->rpc, &m->reply, n->now);
     break;
   case MSG_CANCEL:
     (void)router_cancel(n->rpc.router, &p->rpc, m->cancel.call_id);
@@ -304,7 +305,7 @@ static void routed(struct peer *from, const struct msg *m) {
   if (!p) return;
   struct node *n = p->node;
   if (type == MSG_NOT_ROUTED) {
-    remote_not_routed(p, m->route.payload);
+    if (!far_not_routed(p, m->route.payload)) remote_not_routed(p, m->route.payload);
   } else if (msg_is_raw(type)) {
     mesh_frame(p, type, m->route.payload);
   } else if (msg_decode(type, m->route.payload, &inner) == 0) {

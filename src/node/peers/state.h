@@ -103,6 +103,7 @@ struct peer {
   char name[NAME_KEPT + 1];
   nanotime since;      /* of the link */
   struct bucket lists; /* its lists of revocations that are verified */
+  struct bucket asked; /* what it asks for its operators: node/view/cost.c */
   struct bucket told;  /* lists of revoked passes that it is sent as it lacks them */
   struct addr seen;    /* where we are, as it told on a link that we dialled; while that stands, it counts */
   struct spread_peer spread;

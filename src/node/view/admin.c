@@ -10,19 +10,16 @@
 #include "node/peers/revoked.h"
 #include "node/session/session.h"
 #include "node/view/ask.h"
+#include "node/view/cost.h"
+#include "node/view/far.h"
 #include "trust/crypto.h"
 #include "wire/names.h"
 
-#define NODE_PREFIX "com.macula.node."
 #define DIAGNOSTICS_PREFIX "com.macula.diagnostics."
 
 #define ENDS_LISTED 4u /* ids that are named when several begin with the same digits */
-/* Rows a second, and at once, of one connection and of all such: of clients', and of operators'. */
-static const struct share {
-  double rate, burst, all_rate, all_burst;
-} shares[2] = {{1000, 160, 5000, 160}, {10000, 256, 20000, 256}};
 
-static bool strip(struct slice *name, const char *prefix) {
+bool admin_strip(struct slice *name, const char *prefix) {
   size_t n = strlen(prefix);
   if (name->n < n || memcmp(name->p, prefix, n) != 0) return false;
   *name = slice_of(name->p + n, name->n - n);
@@ -111,13 +108,9 @@ static bool id_of(const struct session *s, struct id *ret) {
   return true;
 }
 
-static int digit_of(uint8_t c) {
-  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static bool begins(const struct id *id, struct slice digits) {
   for (size_t i = 0; i < digits.n; i++)
-    if ((id->b[i / 2] >> (i % 2 ? 0 : 4) & 15) != digit_of(digits.p[i])) return false;
+    if ((id->b[i / 2] >> (i % 2 ? 0 : 4) & 15) != hex_digit(digits.p[i])) return false;
   return true;
 }
 
@@ -149,7 +142,7 @@ static int end_of(struct node *n, const struct session *by, json_t *args, const 
   struct slice digits = slice_str(json_string_value(json_object_get(args, "id")));
   struct id id, its;
   bool good = digits.n > 0 && digits.n <= ID_HEX_LEN;
-  for (size_t i = 0; i < digits.n && good; i++) good = digit_of(digits.p[i]) >= 0;
+  for (size_t i = 0; i < digits.n && good; i++) good = hex_digit(digits.p[i]) >= 0;
   if (!good)
     return *ret_text = "an id is hexadecimal digits, 64 of them or the first ones, as 'macula clients' prints them",
            MACULA_EINVAL;
@@ -165,17 +158,13 @@ static int end_of(struct node *n, const struct session *by, json_t *args, const 
 }
 
 /* What an operator has the node do. False: it is none of these. */
-static bool command(struct session *s, struct slice what, struct slice args, int *ret_err, const char **ret_text,
-                    char **ret_json) {
+static bool command(struct node *n, const struct session *by, enum asker_kind kind, struct slice what, struct slice args,
+                    int *ret_err, const char **ret_text, char **ret_json) {
   json_int_t count = 0;
   bool is_end = slice_is(what, "end");
-  if (!is_end && !slice_is(what, "revoke")) return false;
-  if (!s->trusted) {
-    *ret_err = MACULA_NOT_AUTHORIZED;
-    return true;
-  }
+  if (!is_end && (!slice_is(what, "revoke") || kind == ASKER_NODE)) return false;
   json_t *j = args.n ? json_loadb((const char *)args.p, args.n, 0, NULL) : NULL;
-  *ret_err = is_end ? end_of(s->node, s, j, ret_text, &count) : revoke(s->node, j, ret_text);
+  *ret_err = is_end ? end_of(n, by, j, ret_text, &count) : revoke(n, j, ret_text);
   json_decref(j);
   if (!*ret_err && (j = is_end ? json_pack("{s:I}", "ended", count) : json_object())) {
     *ret_json = json_dumps(j, JSON_COMPACT);
@@ -185,33 +174,25 @@ static bool command(struct session *s, struct slice what, struct slice args, int
   return true;
 }
 
-/* Whether so much can be asked now. */
-static bool affords(struct session *s) {
-  struct node *n = s->node;
-  const struct share *h = &shares[s->trusted];
-  bool has = bucket_level(&s->asked, h->rate, h->burst, n->now) >= 1 &&
-             bucket_level(&n->asks.cost[s->trusted], h->all_rate, h->all_burst, n->now) >= 1;
-  n->asks.refused += !has;
-  return has;
-}
-
-static void charge(struct session *s, size_t cost) {
-  s->asked.tokens -= (double)cost;
-  s->node->asks.cost[s->trusted].tokens -= (double)cost;
-}
-
-static int answer_node(struct session *s, struct slice what, struct slice args, char **ret_json) {
+int admin_answer(struct node *n, const struct session *by, enum asker_kind kind, struct slice what, struct slice args,
+                 const char **ret_text, char **ret_json) {
   char name[32];
   size_t offset, limit;
+  int err;
+  if (command(n, by, kind, what, args, &err, ret_text, ret_json)) return err;
   if (what.n >= sizeof name) return MACULA_NO_SUCH_PROCEDURE;
   memcpy(name, what.p, what.n);
   name[what.n] = 0;
+  read_page(args, &offset, &limit);
+  err = node_render(n, name, offset, limit, n->now, ret_json);
+  return err == MACULA_ENOTFOUND ? MACULA_NO_SUCH_PROCEDURE : err;
+}
+
+static int answer_node(struct session *s, struct slice what, struct slice args, const char **ret_text, char **ret_json) {
   /* Where all is open, everybody may see how the node is. */
   bool is_figure = slice_is(what, "status") || slice_is(what, "memory");
   if (!s->trusted && (s->node->trust.access || !is_figure)) return MACULA_NOT_AUTHORIZED;
-  read_page(args, &offset, &limit);
-  int err = node_render(s->node, name, offset, limit, s->node->now, ret_json);
-  return err == MACULA_ENOTFOUND ? MACULA_NO_SUCH_PROCEDURE : err;
+  return admin_answer(s->node, s, cost_kind(s), what, args, ret_text, ret_json);
 }
 
 static int answer_diagnostics(struct node *n, struct slice what, struct slice args, char **ret_json) {
@@ -227,31 +208,15 @@ static int answer_diagnostics(struct node *n, struct slice what, struct slice ar
   return *ret_json ? 0 : MACULA_ENOMEM;
 }
 
-void admin_call(struct session *s, const struct msg_call *m, struct slice procedure) {
-  struct slice what = procedure;
-  if (!affords(s)) {
-    session_error(s, m->call_id, MACULA_RATE_LIMITED,
-                  "what you ask costs more than your share: ask less often, for fewer rows");
-    return;
-  }
-  charge(s, COST_QUESTION);
-  if (strip(&what, NODE_PREFIX) && ask_call(s, m, what)) {
-    if (!slice_is(what, "ping")) charge(s, COST_DHT);
-    return;
-  }
-  what = procedure;
+/* What can be answered at once. */
+static void answer_now(struct session *s, const struct msg_call *m, bool of_node, struct slice what) {
   char *json = NULL;
   const char *text = NULL;
-  int err = 0;
-  bool of_node = strip(&what, NODE_PREFIX);
-  if (of_node && command(s, what, m->args, &err, &text, &json))
-    ;
-  else
-    err = of_node                            ? answer_node(s, what, m->args, &json)
-          : strip(&what, DIAGNOSTICS_PREFIX) ? answer_diagnostics(s->node, what, m->args, &json)
-                                             : MACULA_NO_SUCH_PROCEDURE;
+  int err = of_node                                  ? answer_node(s, what, m->args, &text, &json)
+            : admin_strip(&what, DIAGNOSTICS_PREFIX) ? answer_diagnostics(s->node, what, m->args, &json)
+                                                     : MACULA_NO_SUCH_PROCEDURE;
   if (!err) {
-    charge(s, strlen(json) / COST_BYTES);
+    cost_charge(s->node, &s->asked, cost_kind(s), strlen(json) / COST_BYTES);
     struct msg reply = {.type = MSG_REPLY, .reply = {.call_id = m->call_id, .result = slice_str(json)}};
     err = session_send(s, &reply, true);
   }
@@ -263,4 +228,21 @@ void admin_call(struct session *s, const struct msg_call *m, struct slice proced
                   : err == MACULA_EINVAL ? "echo takes at most 65536 bytes: send less"
                                          : NULL);
   node_text_free(json);
+}
+
+void admin_call(struct session *s, const struct msg_call *m, struct slice procedure) {
+  struct slice what = procedure;
+  enum asker_kind kind = cost_kind(s);
+  if (!cost_affords(s->node, &s->asked, kind)) {
+    session_error(s, m->call_id, MACULA_RATE_LIMITED,
+                  "what you ask costs more than your share: ask less often, for fewer rows");
+    return;
+  }
+  cost_charge(s->node, &s->asked, kind, COST_QUESTION);
+  bool of_node = admin_strip(&what, ADMIN_NODE_PREFIX);
+  if (of_node && ask_call(s, m, what)) {
+    if (!slice_is(what, "ping")) cost_charge(s->node, &s->asked, kind, COST_DHT);
+    return;
+  }
+  if (!of_node || !far_call(s, m, what)) answer_now(s, m, of_node, what);
 }

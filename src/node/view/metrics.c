@@ -319,6 +319,9 @@ int node_metrics(struct node *n, nanotime now, char **ret_text) {
   GAUGE("gateway_processes", "Processes of this node.", 1);
   GAUGE("gateway_diagnostics_available", "1: com.macula.diagnostics.* answers.", 1);
   COUNTER("questions_refused", "Calls of com.macula.* that cost more than the caller's share.", n->asks.refused);
+  COUNTER("questions_passed_on", "Questions of operators about another node, which were passed on to it.", n->asks.far);
+  COUNTER("questions_unanswered", "Of these, those that the other node did not answer in time.", n->asks.far_mute);
+  COUNTER("questions_of_nodes", "Questions of other nodes' operators that were answered.", n->asks.for_nodes);
   GAUGE("gateway_subscriptions", "Subscriptions.", topics.subscriptions);
   GAUGE("gateway_registrations", "Services registered.", router_registered(n->rpc.router));
   rows(n, f);
