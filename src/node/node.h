@@ -172,10 +172,11 @@ int node_render(struct node *n, const char *what, size_t offset, size_t limit, n
 void node_dht(struct node *n, const char *what, const char *arg, void (*done)(void *ctx, int err, const char *json), void *ctx,
               nanotime now);
 /* Answers an operator's com.macula.node.<what>, of this node or, with `node` (an id, or its first 8 digits or more), of another
- * one. args: the question's arguments, a JSON object; may be NULL. done is called once, at once or within 5 s: err 0 and JSON,
- * or a macula_err and a text for people; both are valid during the call. Never after node_free. The node must be ticked soon.
- * MACULA_UNKNOWN_NODE, MACULA_TIMEOUT (it is silent), MACULA_NOT_CONNECTED, MACULA_NO_ROUTE, and its own errors. */
-void node_ask(struct node *n, const char *what, const char *node, const char *args,
+ * one. args: the question's arguments, a JSON object; may be NULL. changes: it may be one that changes something ("end"). done
+ * is called once, at once or within 5 s: err 0 and JSON, or a macula_err and a text for people; both are valid during the call.
+ * Never after node_free. The node must be ticked soon. MACULA_UNKNOWN_NODE, MACULA_TIMEOUT (it is silent),
+ * MACULA_NOT_CONNECTED, MACULA_NO_ROUTE, MACULA_NO_SUCH_PROCEDURE, and that node's own errors. */
+void node_ask(struct node *n, const char *what, const char *node, const char *args, bool changes,
               void (*done)(void *ctx, int err, const char *json), void *ctx, nanotime now);
 /* Prometheus text (format 0.0.4), freed by node_text_free. */
 int node_metrics(struct node *n, nanotime now, char **ret_text);

@@ -275,18 +275,23 @@ static void test_the_process_asks(void **state) {
   mesh_start_joined(&m, 2, NULL);
   mesh_settle(&m);
   struct node *n = m.rig[0].node;
-  node_ask(n, "status", NULL, NULL, on_told, &t, now(&m));
+  node_ask(n, "status", NULL, NULL, false, on_told, &t, now(&m));
   assert_true(t.calls == 1 && !t.err && t.text[0] == '{');
-  node_ask(n, "clients", "01234567", "{}", on_told, &t, now(&m));
+  node_ask(n, "clients", "01234567", "{}", false, on_told, &t, now(&m));
   assert_true(t.calls == 2 && t.err == MACULA_UNKNOWN_NODE);
   id_hex(id(&m, 1), hex);
-  node_ask(n, "clients", hex, "{\"limit\":3}", on_told, &t, now(&m));
+  node_ask(n, "clients", hex, "{\"limit\":3}", false, on_told, &t, now(&m));
   assert_int_equal(t.calls, 2);
   rig_run(&m.rig[0], NS_SEC);
   assert_true(t.calls == 3 && !t.err && !strncmp(t.text, "{\"total\":0", 10));
-  node_ask(n, "nothing", hex, NULL, on_told, &t, now(&m));
+  node_ask(n, "nothing", hex, NULL, false, on_told, &t, now(&m));
   rig_run(&m.rig[0], NS_SEC);
   assert_true(t.calls == 4 && t.err == MACULA_NO_SUCH_PROCEDURE);
+  node_ask(n, "end", hex, "{\"id\":\"00\"}", false, on_told, &t, now(&m)); /* it is no question */
+  assert_true(t.calls == 5 && t.err == MACULA_NO_SUCH_PROCEDURE);
+  node_ask(n, "end", hex, "{\"id\":\"00\"}", true, on_told, &t, now(&m));
+  rig_run(&m.rig[0], NS_SEC);
+  assert_true(t.calls == 6 && t.err == MACULA_ENOTFOUND);
   mesh_stop(&m);
 }
 
@@ -314,7 +319,7 @@ static void test_forged_answers(void **state) {
   for (int i = 0; i < 3; i++) {
     struct slice given = slice_of(call_id, sizeof call_id);
     t = (struct told){0};
-    node_ask(n, "status", hex, NULL, on_told, &t, now(&m));
+    node_ask(n, "status", hex, NULL, false, on_told, &t, now(&m));
     memcpy(call_id, n->asks.mark, 8);
     for (int k = 0; k < 8; k++) call_id[8 + k] = (uint8_t)(n->asks.asked >> (56 - 8 * k));
     assert_false(heard(&m, 1, slice_of(other, sizeof other), slice_str("{}")));

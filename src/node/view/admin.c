@@ -157,12 +157,14 @@ static int end_of(struct node *n, const struct session *by, json_t *args, const 
   return 0;
 }
 
+bool admin_changes(struct slice what) { return slice_is(what, "end") || slice_is(what, "revoke"); }
+
 /* What an operator has the node do. False: it is none of these. */
 static bool command(struct node *n, const struct session *by, enum asker_kind kind, struct slice what, struct slice args,
                     int *ret_err, const char **ret_text, char **ret_json) {
   json_int_t count = 0;
   bool is_end = slice_is(what, "end");
-  if (!is_end && (!slice_is(what, "revoke") || kind == ASKER_NODE)) return false;
+  if (!admin_changes(what) || (!is_end && kind == ASKER_NODE)) return false;
   json_t *j = args.n ? json_loadb((const char *)args.p, args.n, 0, NULL) : NULL;
   *ret_err = is_end ? end_of(n, by, j, ret_text, &count) : revoke(n, j, ret_text);
   json_decref(j);

@@ -128,7 +128,7 @@ bool far_call(struct session *s, const struct msg_call *m, struct slice what) {
   return ask_other(s->node, &by, what, digits, args, m->timeout);
 }
 
-void node_ask(struct node *n, const char *what, const char *node, const char *args,
+void node_ask(struct node *n, const char *what, const char *node, const char *args, bool changes,
               void (*done)(void *ctx, int err, const char *json), void *ctx, nanotime now) {
   struct asker by = {.done = done, .ctx = ctx};
   const char *text = NULL;
@@ -136,6 +136,10 @@ void node_ask(struct node *n, const char *what, const char *node, const char *ar
   struct slice about = slice_str(what);
   bool names = node && node[0] && !has_own_node(about);
   if (now > n->now) n->now = now;
+  if (!changes && admin_changes(about)) {
+    ask_refuse(&by, MACULA_NO_SUCH_PROCEDURE, NULL);
+    return;
+  }
   if (names && ask_other(n, &by, about, slice_str(node), args ? json_loads(args, 0, NULL) : NULL, 0)) return;
   int err = admin_answer(n, NULL, ASKER_OPERATOR, about, slice_str(args), &text, &json);
   done(ctx, err, err ? (text ? text : macula_err_text(err)) : json);
