@@ -46,6 +46,22 @@ def found_by(at, *args):
     return (out, err) if out else None
 
 
+def ask_other(http, other):
+    """Of another node, through the one that is reached; again where it stood still for longer than it is waited for."""
+    def asked(query):
+        return until("it answers", lambda: (r := get(http + "/api/" + query))[0] not in (503, 504) and r)
+
+    for spelled in (other, other[:16]):
+        code, text = asked("status?node=" + spelled)
+        assert code == 200 and json.loads(text)["node_id"] == other, (code, text)
+    code, text = asked("clients?limit=5&node=" + other)
+    assert code == 200 and json.loads(text)["total"] >= 0, (code, text)
+    for query, want, name in (("status?node=" + "0f" * 32, 404, "unknown_node"), ("status?node=0f", 400, "invalid_argument"),
+                              ("nothing?node=" + other, 404, "no_such_procedure"), ("end?node=" + other, 404, "no_such_procedure")):
+        code, text = asked(query)
+        assert code == want and json.loads(text)["error"] == name, (query, code, text)
+
+
 def main():
     a_id, a, a_http = start("a")
     b_id, b, b_http = start("b", "--join", a)
@@ -53,6 +69,7 @@ def main():
     p = subprocess.Popen([build + "/macula", "-s", b, "--insecure", "--identity", os.path.join(top, "id.pem"), "serve", "x.y",
                           "--echo"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     everything.append(p)
+    ask_other(a_http, b_id)
     found = until("there is a record", lambda: json.loads(get(a_http + "/api/dht/get?key=x.y")[1])["records"])[0]
     assert found["id"] == b_id and found["address"] == b, found
     assert get(a_http + "/api/dht/get?key=" + json.loads(get(a_http + "/api/dht/get?key=x.y")[1])["key"])[0] == 200
