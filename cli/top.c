@@ -4,7 +4,9 @@
 
 #include "screen.h"
 
-#define HEAD_ROWS 9   /* lines above the clients, the last row and a line for peers */
+#define HEAD_ROWS 9 /* lines above the clients, the last row and a line for peers */
+#define PAST 60     /* samples of the past that are shown, 10 s each */
+#define PAST_AGAIN_S 10
 #define NAME_WIDTH 17 /* characters: a line of clients is 80 wide with it */
 
 struct top_options {
@@ -53,6 +55,18 @@ static int take(struct cli *cli, struct sample *ret) {
   return code;
 }
 
+/* What the node keeps of the last hour, asked for now and then. *past stays NULL where a node keeps none. */
+static void take_past(struct cli *cli, json_t **past, uint64_t *at) {
+  char *data = NULL;
+  size_t len = 0;
+  if (*at && cli_now() - *at < PAST_AGAIN_S * CLI_SEC) return;
+  if (macula_call_sync(cli->link.client, "com.macula.node.history", "{}", 2, NULL, 10000, &data, &len)) return;
+  *at = cli_now();
+  json_decref(*past);
+  *past = json_loadb(data, len, 0, NULL);
+  macula_free(data);
+}
+
 /* ---- rates -----------------------------------------------------------------------------------------------------------------
  */
 static double rate(json_t *before, json_t *now, const char *key, double seconds) {
@@ -99,22 +113,58 @@ static void sort(json_t *rows, const char *by) {
  */
 static const char *count(double n, char buf[32]) { return text_number((uint64_t)(n + 0.5), buf); }
 
-static void put_head(const struct sample *was, const struct sample *now, double seconds) {
-  json_t *s = now->status, *m = at(s, "messages"), *before = at(was->status, "messages"), *memory = at(s, "memory");
+static json_t *series(json_t *past, const char *name) { return at(at(past, "series"), name); }
+
+/* Between two looks; before the second one what the node has seen last. */
+static double rate_now(const struct sample *was, const struct sample *now, const char *key, double seconds, json_t *past,
+                       const char *name) {
+  json_t *all = series(past, name);
+  if (seconds <= 0) return json_number_value(json_array_get(all, json_array_size(all) - 1));
+  return rate(at(was->status, "messages"), at(now->status, "messages"), key, seconds);
+}
+
+/* The last ten minutes as bars from nothing to the most. */
+static void put_past(json_t *past, const char *label, const char *name, bool is_bytes) {
+  static const char *const bars[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  json_t *all = series(past, name);
+  size_t samples = json_array_size(all), from = samples > PAST ? samples - PAST : 0;
+  double most = 0;
+  char text[32];
+  if (!samples) return;
+  for (size_t i = from; i < samples; i++)
+    if (json_number_value(json_array_get(all, i)) > most) most = json_number_value(json_array_get(all, i));
+  printf("%-6s ", label);
+  for (size_t i = samples - from; i < PAST; i++) putchar(' ');
+  for (size_t i = from; i < samples; i++) {
+    double v = json_number_value(json_array_get(all, i));
+    fputs(bars[v > 0 ? (size_t)(1 + 7 * v / most) : 0], stdout);
+  }
+  printf(" %s%s\n", is_bytes ? text_bytes(most, text) : count(most, text), is_bytes ? "" : "/s");
+}
+
+static unsigned past_lines(json_t *past) { return json_array_size(at(past, "times")) ? 3 : 0; }
+
+static void put_head(const struct sample *was, const struct sample *now, double seconds, json_t *past) {
+  json_t *s = now->status, *m = at(s, "messages"), *memory = at(s, "memory");
   json_t *members = at(at(s, "mesh"), "members");
   char a[32], b[32], c[32], d[32];
   printf("%.40s  realm %.20s  up %s\n", text(s, "name"), text(s, "realm"), text_duration(number(s, "uptime_s"), a));
-  printf("messages  in %s/s  out %s/s  dropped %s/s  slow consumers %s\n", count(rate(before, m, "published", seconds), a),
-         count(rate(before, m, "delivered", seconds), b), count(rate(before, m, "dropped", seconds), c),
-         count(number(m, "slow_consumers"), d));
+  printf("messages  in %s/s  out %s/s  dropped %s/s  slow consumers %s\n",
+         count(rate_now(was, now, "published", seconds, past, "published"), a),
+         count(rate_now(was, now, "delivered", seconds, past, "delivered"), b),
+         count(rate_now(was, now, "dropped", seconds, past, "dropped"), c), count(number(m, "slow_consumers"), d));
   printf("clients %s of %s  subs %s  services %s", count(number(at(s, "clients"), "count"), a),
          count(number(at(s, "clients"), "limit"), b), count(number(at(s, "subscriptions"), "count"), c),
          count(number(at(s, "services"), "count"), d));
   printf("  calls %s\n", count(number(at(s, "pending_calls"), "count"), a));
   printf("memory %s resident, at most %s planned\n", text_bytes(number(memory, "rss_bytes"), a),
          text_bytes(number(memory, "plan_bytes"), b));
-  printf("mesh   %s alive, %s suspect, %s dead\n\n", count(number(members, "alive"), a), count(number(members, "suspect"), b),
+  printf("mesh   %s alive, %s suspect, %s dead\n", count(number(members, "alive"), a), count(number(members, "suspect"), b),
          count(number(members, "dead"), c));
+  put_past(past, "in", "published", false);
+  put_past(past, "out", "delivered", false);
+  put_past(past, "memory", "rss_bytes", true);
+  putchar('\n');
 }
 
 static void put_name(const char *name) {
@@ -154,23 +204,25 @@ static void put_peers(const struct sample *now) {
   }
 }
 
-static bool put_json(const struct sample *was, const struct sample *now, double seconds) {
+static bool put_json(const struct sample *was, const struct sample *now, double seconds, json_t *past) {
   json_t *m = at(now->status, "messages"), *before = at(was->status, "messages");
-  return text_put_json(json_pack("{s:f,s:{s:f,s:f,s:f},s:O,s:O,s:O}", "seconds", seconds, "rates", "published",
+  return text_put_json(json_pack("{s:f,s:{s:f,s:f,s:f},s:O,s:O,s:O,s:O*}", "seconds", seconds, "rates", "published",
                                  rate(before, m, "published", seconds), "delivered", rate(before, m, "delivered", seconds),
                                  "dropped", rate(before, m, "dropped", seconds), "status", now->status, "clients", now->clients,
-                                 "peers", now->peers));
+                                 "peers", now->peers, "history", past));
 }
 
-static bool show(struct cli *cli, const struct top_options *o, const struct sample *was, const struct sample *now) {
+static bool show(struct cli *cli, const struct top_options *o, const struct sample *was, const struct sample *now,
+                 json_t *past) {
   double seconds = (double)(now->at - was->at) / 1e9;
   struct screen screen;
   add_rates(was, now, seconds);
   sort(now->clients, o->sort ? o->sort : "dropped");
-  if (cli->json) return put_json(was, now, seconds);
+  if (cli->json) return put_json(was, now, seconds, o->once ? past : NULL);
   if (!o->once && !screen_begin(&screen)) return false;
-  size_t rows = o->once ? SIZE_MAX : screen_rows(), below = json_array_size(now->peers) ? json_array_size(now->peers) + 2 : 0;
-  put_head(was, now, seconds);
+  size_t rows = o->once ? SIZE_MAX : screen_rows(), below = past_lines(past);
+  if (json_array_size(now->peers)) below += json_array_size(now->peers) + 2;
+  put_head(was, now, seconds, past);
   put_clients(now, rows > HEAD_ROWS + below ? rows - HEAD_ROWS - below : 1);
   put_peers(now);
   return o->once ? fflush(stdout) == 0 : screen_end(&screen);
@@ -179,15 +231,20 @@ static bool show(struct cli *cli, const struct top_options *o, const struct samp
 static int run(struct cli *cli, void *options_set) {
   const struct top_options *o = options_set;
   struct sample was = {0}, now = {0};
+  json_t *past = NULL;
+  uint64_t past_at = 0;
   int code = cli_connect(cli, true);
   if (code || (code = take(cli, &was))) return code;
   cli->prints = true;
+  take_past(cli, &past, &past_at);
   uint64_t next = cli_now();
-  for (code = -1; code < 0;) {
+  code = o->once || cli->json || show(cli, o, &was, &was, past) ? -1 : EXIT_FAILED;
+  while (code < 0) {
     code = screen_wait(cli, &next, o->interval ? o->interval : 1000);
     int asked = code < 0 ? take(cli, &now) : 0;
     if (code >= 0 || (code = asked ? asked : -1) >= 0) break;
-    if (!show(cli, o, &was, &now)) code = EXIT_FAILED;
+    take_past(cli, &past, &past_at);
+    if (!show(cli, o, &was, &now, past)) code = EXIT_FAILED;
     if (code < 0 && o->once) code = 0;
     sample_done(&was);
     was = now;
@@ -195,6 +252,7 @@ static int run(struct cli *cli, void *options_set) {
   }
   sample_done(&was);
   sample_done(&now);
+  json_decref(past);
   return code;
 }
 
@@ -203,7 +261,8 @@ const struct command command_top = {
     "top [OPTION]...",
     "watch rates, queues and clients",
     "Shows each second what the node does: messages a second, who loses some, whose\n"
-    "queue is long, what each client holds, and the other nodes. For operators.\n\n"
+    "queue is long, what each client holds, and the other nodes; and as bars what\n"
+    "the last ten minutes were like, up to the most of them. For operators.\n\n"
     "  --sort KEY      clients by dropped (default), queued, calls, subs, memory or\n"
     "                  name\n"
     "  --interval T    time between two looks, from 100ms on (1s)\n"

@@ -20,6 +20,7 @@
 
 #define UPKEEP_MS 5000
 #define DRAIN_LOOK_MS 20
+#define SAMPLE_MS 1000
 
 extern char **environ;
 
@@ -51,6 +52,7 @@ static void trim(void *ctx) {
 static bool spent(void *ctx) { return io_loop_spent(((struct daemon *)ctx)->loop); }
 static void did(void *ctx, const char *what) { io_loop_did(((struct daemon *)ctx)->loop, what); }
 static const struct turns *turns(void *ctx) { return io_loop_turns(((struct daemon *)ctx)->loop); }
+static uint64_t longest_turn(void *ctx) { return io_loop_longest_turn(((struct daemon *)ctx)->loop); }
 static int check_password(void *ctx, struct slice hash, struct slice password, nanotime now, bool may_wait,
                           uint8_t ret_key[PASSWORD_KEY_LEN], bool *ret_known) {
   return passwords_check(((struct daemon *)ctx)->passwords, hash, password, now, may_wait, ret_key, ret_known);
@@ -92,6 +94,12 @@ static void on_upkeep(uv_timer_t *t) {
     io_loop_stop(d->loop);
     break;
   }
+}
+
+static void on_sample(uv_timer_t *t) {
+  struct daemon *d = t->data;
+  node_sample(d->node, io_now());
+  io_loop_did(d->loop, "history");
 }
 
 /* Runs in a turn, so that what it queues is sent at its end. */
@@ -285,6 +293,7 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
                                     .spent = spent,
                                     .did = did,
                                     .turns = turns,
+                                    .longest_turn = longest_turn,
                                     .rss_bytes = rss_bytes,
                                     .heap_bytes = heap_bytes,
                                     .give_back = WATCHED ? trim : NULL,
@@ -359,6 +368,8 @@ static void watch_signals(struct daemon *d) {
   uv_timer_init(uv, &d->upkeep);
   d->upkeep.data = d;
   uv_timer_start(&d->upkeep, on_upkeep, d->upkeep_ms, d->upkeep_ms);
+  uv_timer_init(uv, &d->sample);
+  d->sample.data = d;
 }
 
 int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
@@ -405,6 +416,7 @@ int daemon_run(struct daemon *d) {
   id_hex(node_id(d->node), hex);
   log_info(&d->log, "started", "node=%s realm=%s", hex, d->cfg.node.realm);
   notify_ready("serving");
+  uv_timer_start(&d->sample, on_sample, 0, SAMPLE_MS);
   int err = io_loop_run(d->loop);
   if (!err) log_info(&d->log, "stopped", "uptime_s=%.0f", node_uptime_s(d->node, io_now()));
   return err;
@@ -422,6 +434,7 @@ void daemon_stop(struct daemon *d) {
     disk_close(d->disk);
     for (int i = 0; i < 3; i++) uv_close((uv_handle_t *)&d->signals[i], NULL);
     uv_close((uv_handle_t *)&d->upkeep, NULL);
+    uv_close((uv_handle_t *)&d->sample, NULL);
     uv_run(io_loop_uv(d->loop), UV_RUN_NOWAIT); /* lets libuv forget these handles */
     io_loop_free(d->loop);
   }

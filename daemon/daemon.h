@@ -51,7 +51,7 @@ struct daemon {
   enum daemon_phase phase;
   bool drain_asked;
   uv_signal_t signals[3];
-  uv_timer_t upkeep;
+  uv_timer_t upkeep, sample;
   uint64_t upkeep_ms;
 };
 

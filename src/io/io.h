@@ -53,6 +53,7 @@ void io_loop_on_busy(struct io_loop *l, bool (*fn)(void *ctx), void *ctx);
 /* What the loop has done since this was last called, for the cause of a long turn; static text. */
 void io_loop_did(struct io_loop *l, const char *what);
 const struct turns *io_loop_turns(const struct io_loop *l);
+uint64_t io_loop_longest_turn(struct io_loop *l); /* ns, of those since it was last asked */
 
 /* The libuv loop itself, for the daemon's own handles (signals, HTTP): a uv_loop_t *. */
 void *io_loop_uv(struct io_loop *l);

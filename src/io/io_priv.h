@@ -62,6 +62,7 @@ struct io_turn {
   uint64_t marked_cpu; /* and what the thread's clock said then, or earlier */
   const char *cause;
   uint64_t cause_ns;
+  uint64_t lately; /* ns: the longest since io_loop_longest_turn was last asked */
   struct turns all;
 };
 

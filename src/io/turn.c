@@ -76,6 +76,7 @@ static void count(struct io_loop *l, uint64_t took, uint64_t wall) {
   int i = 0;
   while (i < TURN_BOUNDS && took > bounds[i]) i++;
   t->all.count[i]++;
+  if (took > t->lately) t->lately = took;
   if (took > 5 * NS_MS)
     log_debug(l->log, "long_turn", "us=%llu wall_us=%llu cause=%s cause_us=%llu", (unsigned long long)took / 1000,
               (unsigned long long)wall / 1000, t->cause, (unsigned long long)t->cause_ns / 1000);
@@ -104,3 +105,9 @@ void io_turn_end(struct io_loop *l) {
 }
 
 const struct turns *io_loop_turns(const struct io_loop *l) { return &l->turn.all; }
+
+uint64_t io_loop_longest_turn(struct io_loop *l) {
+  uint64_t ns = l->turn.lately;
+  l->turn.lately = 0;
+  return ns;
+}

@@ -28,6 +28,7 @@
 #include "node/trust/account.h"
 #include "node/trust/judge.h"
 #include "node/view/ask.h"
+#include "node/view/history.h"
 
 /* ---- accounts --------------------------------------------------------------------------------------------------------------
  */
@@ -74,6 +75,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_CONTACTS] = dht.table;
   ret[ROW_LOOKUPS] = dht.lookups;
   ret[ROW_ASKS] = ask_owned(n);
+  ret[ROW_HISTORY] = mem_cost(n->history);
   ret[ROW_HELD] = held_owned(n);
   ret[ROW_SEALS] = seals_owned(n);
   ret[ROW_INFLIGHT] = inflight_owned(&n->spread.inflight);
@@ -143,6 +145,7 @@ const char *node_check(const struct node *n) {
   CHECK_PART(messages_check(n));
   CHECK_PART(calls_of_node_check(n));
   CHECK_PART(ask_check(n));
+  CHECK_PART(history_check(n->history));
   CHECK_PART(mesh_check(n));
   return rows_check(n);
 }

@@ -342,6 +342,7 @@ void node_free(struct node *n) {
   clients_done(&n->sessions.clients);
   trust_done(n);
   ask_done(n);
+  mem_free(&n->rows.mem[ROW_HISTORY], n->history);
   peers_done(n);
   mesh_free(n);
   records_free(n);

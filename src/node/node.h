@@ -26,6 +26,7 @@ struct node_process {
   bool (*spent)(void *ctx);
   void (*did)(void *ctx, const char *what); /* what was done since it was last called, for the cause of a long turn */
   const struct turns *(*turns)(void *ctx);  /* how long turns took so far */
+  uint64_t (*longest_turn)(void *ctx);      /* ns, of those since it was last asked */
   uint64_t (*rss_bytes)(void *ctx);         /* resident memory; NULL: 0 is shown */
   uint64_t (*heap_bytes)(void *ctx);        /* heap in use; 0: it is not measured now, as that may take long */
   /* Gives idle heap back to the system. With it and rss_bytes the node watches resident memory, and refuses what would bring it
@@ -162,8 +163,11 @@ void node_retained_restored(struct node *n, const struct retained_head *head);
 struct retained_log *node_retained_log(struct node *n);
 struct mem *node_retained_mem(struct node *n);
 
+/* To be called each second by whoever runs the node: what is seen then is kept as its history (node/view/history.h). */
+void node_sample(struct node *n, nanotime now);
 /* The one renderer of what people and scripts see. JSON text, NUL-terminated, freed by node_text_free. what: "status",
- * "clients", "peers", "services", "subs", "memory". Lists are paged: offset and limit (0: 1,000), with "total" in the answer.
+ * "clients", "peers", "services", "subs", "memory", "history" (the last hour), "history_minute" (the last minute). Lists are
+ * paged: offset and limit (0: 1,000), with "total" in the answer.
  * MACULA_ENOTFOUND: no such list; MACULA_ENOMEM: admin_bytes are used up. */
 int node_render(struct node *n, const char *what, size_t offset, size_t limit, nanotime now, char **ret_json);
 /* Looks into the DHT: what is "get" (arg: a procedure, or a key of 64 digits) or "lookup" (a node's id). done is called once,

@@ -267,6 +267,7 @@ int router_reply(struct router *r, struct rpc_party *provider, const struct msg_
   } else {
     r->stats.replies++;
   }
+  latency_add(&r->stats.took, time_since(now, c->began));
   finish(r, c, &a);
   return 0;
 }

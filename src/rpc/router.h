@@ -23,6 +23,7 @@
 #ifndef RPC_ROUTER_H
 #define RPC_ROUTER_H
 
+#include "base/latency.h"
 #include "base/turns.h"
 #include "bounded/bucket.h"
 #include "tables/calls.h"
@@ -137,6 +138,7 @@ struct router_stats {
   uint64_t lookups_failed;  /* calls answered with dht_timeout */
   uint64_t lookups_refused; /* calls answered with rate_limited */
   uint64_t resent;          /* attempts that never came to the node, as it had forgotten the key, sent once more */
+  struct latency took;      /* from a call to its provider's answer, which may be an error */
 };
 
 /* MACULA_ENOMEM (from calls_mem). */

@@ -341,7 +341,7 @@ def asking(folder):
         fails(n, 1, "a node is given as macula://ID@ADDR:PORT", "ping", "macula://zz@127.0.0.1:1")
         s = n.sub("a", "--name", "kitchen")
         t = json.loads(n.ok("top", "--once", "--json", "--sort", "name"))
-        assert t["rates"].keys() == {"published", "delivered", "dropped"} and t["peers"] == [], t
+        assert t["rates"].keys() == {"published", "delivered", "dropped"} and t["peers"] == [] and t["history"]["step_s"] == 10, t
         row = [c for c in t["clients"] if c["name"] == "kitchen"][0]
         assert row["subscriptions"] == 1 and row["dropped_per_s"] == 0, row
         assert "kitchen" in n.ok("top", "--once")

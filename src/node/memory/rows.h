@@ -104,6 +104,8 @@
     f->n->spread.inflight.parts, f->n->spread.inflight.refused, 0, f->n->spread.inflight.timeouts)                             \
   X(GETS, 1, "gets", "retained messages asked of other nodes", "max_gets", l->max_gets, PLAN_GET, PLAN_TABLE,                  \
     gets_count(&f->n->spread.gets), 0, f->n->spread.gets.evicted, 0)                                                           \
+  X(HISTORY, 0, "history", "what the last hour was like", "", HISTORY_HOUR + HISTORY_MINUTE, 0,                                \
+    PLAN_BLOCK(sizeof(struct history)), f->n->history ? HISTORY_HOUR + HISTORY_MINUTE : 0, 0, 0, 0)                            \
   X(ADMIN, 0, "admin", "answers to HTTP and macula status", "admin_bytes", 0, 0, l->admin_bytes, 0, 0, 0, 0)
 
 /* Bytes of send_pool that rows other than mqtt may use now. */

@@ -192,7 +192,8 @@ int admin_answer(struct node *n, const struct session *by, enum asker_kind kind,
 
 static int answer_node(struct session *s, struct slice what, struct slice args, const char **ret_text, char **ret_json) {
   /* Where all is open, everybody may see how the node is. */
-  bool is_figure = slice_is(what, "status") || slice_is(what, "memory");
+  bool is_figure =
+      slice_is(what, "status") || slice_is(what, "memory") || slice_is(what, "history") || slice_is(what, "history_minute");
   if (!s->trusted && (s->node->trust.access || !is_figure)) return MACULA_NOT_AUTHORIZED;
   return admin_answer(s->node, s, cost_kind(s), what, args, ret_text, ret_json);
 }

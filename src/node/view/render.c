@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "macula/macula.h"
 #include "node/session/session.h"
+#include "node/view/history.h"
 #include "wire/group.h"
 #include "wire/names.h"
 
@@ -220,6 +221,8 @@ int node_render(struct node *n, const char *what, size_t offset, size_t limit, n
   struct page p = {.offset = offset, .limit = limit && limit < LIST_PAGE ? limit : LIST_PAGE};
   uint64_t refused = n->rows.account[ROW_ADMIN]->refused;
   json_t *j;
+  if (!strcmp(what, "history")) return history_render(n, true, ret_json);
+  if (!strcmp(what, "history_minute")) return history_render(n, false, ret_json);
   if (p.offset > SIZE_MAX / 4) p.offset = SIZE_MAX / 4;
   bool is_clients = !strcmp(what, "clients"), is_services = !strcmp(what, "services"), is_subs = !strcmp(what, "subs"),
        is_peers = !strcmp(what, "peers");

@@ -2,8 +2,10 @@
 #ifndef NODE_VIEW_STATE_H
 #define NODE_VIEW_STATE_H
 
+#include "base/latency.h"
 #include "base/list.h"
 #include "bounded/bucket.h"
+#include "node/memory/rows.h"
 
 #define LIST_PAGE 64u /* most rows of a list */
 
@@ -26,6 +28,76 @@ struct asks {
   uint8_t mark[8];        /* ids of calls to other nodes begin so, and end in the question's number; all zeros: none was made */
   uint64_t far, far_mute; /* questions passed on to other nodes; those that they did not answer */
   uint64_t for_nodes;     /* questions of other nodes that were answered */
+};
+
+/* What the last hour was like: X(ID, name, its value of f, struct history_sources). Rates are what was counted, by the second;
+ * of levels the last minute shows what they were, and the hour the most that they were. */
+#define HISTORY_RATES(X)                                                                                                       \
+  X(IN, "published", f->n->stats.published)                                                                                    \
+  X(OUT, "delivered", f->n->stats.delivered)                                                                                   \
+  X(LOST, "dropped", f->n->stats.dropped + f->n->mqtt_now.lost)                                                                \
+  X(MESH_IN, "mesh_received", f->n->spread.received)                                                                           \
+  X(MESH_OUT, "mesh_sent", f->n->spread.sent)                                                                                  \
+  X(CALLS, "calls", f->router->calls)                                                                                          \
+  X(CALLS_FAILED, "calls_failed",                                                                                              \
+    f->router->handler_errors + f->router->no_such_procedure + f->router->all_providers_failed +                               \
+        f->router->max_attempts_exceeded + f->router->timeouts + f->router->too_many_calls + f->router->lost +                 \
+        f->router->unavailable + f->router->lookups_failed + f->router->lookups_refused)                                       \
+  X(ADMITTED, "admitted", f->n->stats.admitted)                                                                                \
+  X(SLOW, "slow_consumers", f->n->stats.slow_consumers)                                                                        \
+  X(REFUSED, "refused", f->refused + f->denied + f->hasty + f->n->trust.accounts.over)                                         \
+  X(FULL, "refused_full",                                                                                                      \
+    f->quic.refused_full + f->quic.refused_half_open + f->n->mqtt_now.refused +                                                \
+        f->n->stats.refused[-MACULA_MAX_CLIENTS_REACHED])                                                                      \
+  X(FORBIDDEN, "refused_access", f->denied)                                                                                    \
+  X(RATE, "refused_rate", f->hasty)                                                                                            \
+  X(QUOTA, "refused_quota", f->n->trust.accounts.over)                                                                         \
+  X(MEMORY, "refused_memory", f->no_memory)
+#define HISTORY_LEVELS(X)                                                                                                      \
+  X(CLIENTS, "clients", clients_total(&f->n->sessions.clients))                                                                \
+  X(MQTT, "clients_mqtt", f->n->mqtt_now.connections)                                                                          \
+  X(OFFLINE, "clients_mqtt_offline", f->n->mqtt_now.offline)                                                                   \
+  X(CONNECTIONS, "connections", f->quic.conns + f->n->mqtt_now.connections)                                                    \
+  X(LINKS, "mesh_links", pool_count(&f->n->peers.pool))                                                                        \
+  X(SUBSCRIPTIONS, "subscriptions", f->topics.subscriptions)                                                                   \
+  X(SERVICES, "services", router_registered(f->n->rpc.router))                                                                 \
+  X(RETAINED, "retained", retained_count(&f->n->messages.retained))                                                            \
+  X(PENDING, "pending_calls", calls_count(router_calls(f->n->rpc.router)))                                                     \
+  X(TURN, "turn_longest_us", f->turn_ns / NS_US)                                                                               \
+  X(P50, "call_p50_us", f->p50)                                                                                                \
+  X(P99, "call_p99_us", f->p99)                                                                                                \
+  X(RSS, "rss_bytes", rows_rss(f->n))                                                                                          \
+  X(ACCOUNTED, "accounted_bytes", rows_accounted(f->n))
+
+enum history_series {
+#define HISTORY_ENUM(id, ...) HISTORY_##id,
+  HISTORY_RATES(HISTORY_ENUM) HISTORY_LEVELS(HISTORY_ENUM)
+#undef HISTORY_ENUM
+      HISTORY_ROWS, /* bytes of each row of memory follow */
+  HISTORY_SERIES = HISTORY_ROWS + ROW_COUNT
+};
+#define HISTORY_RATE_COUNT HISTORY_CLIENTS
+#define HISTORY_NONE UINT32_MAX
+
+#define HISTORY_MINUTE 60u
+#define HISTORY_HOUR 360u
+#define HISTORY_SPANS 2 /* samples of 1 s and of 10 s */
+
+struct history_sample {
+  nanotime at;
+  uint32_t ms;                /* since the one before */
+  uint32_t v[HISTORY_SERIES]; /* of rates what was counted in these; of bytes KiB */
+};
+
+struct history {
+  struct history_sample minute[HISTORY_MINUTE], hour[HISTORY_HOUR];
+  struct history_span {
+    uint64_t taken; /* samples; the last one lies at (taken - 1) modulo their number */
+    nanotime at;    /* when what follows was looked at */
+    uint64_t counted[HISTORY_RATE_COUNT];
+    struct latency took;
+    uint32_t most[HISTORY_SERIES]; /* of levels, since then */
+  } spans[HISTORY_SPANS];
 };
 
 #endif
