@@ -44,12 +44,26 @@ static void no_loss(struct flow_mesh *f) {
 
 static bool is_pacing(void *ctx) { return metric(ctx, 1, "publishers_pacing") > 0; }
 
+/* So many connections of another node publish to the reader. */
+static void many_publish(struct flow_mesh *f, unsigned node, uint64_t count) {
+  struct topic_subscriber *hit;
+  for (uint64_t i = 1; i <= count; i++) {
+    struct msg_publish m = {.topic = slice_str("t"), .payload = slice_str("x"), .connection = UINT64_C(1) << 40 | i};
+    assert_int_equal(deliver_match(f->mesh.rig[1].node, NULL, m.topic, &hit), 0);
+    pace_publish(mesh_peer(&f->mesh, 1, node), &m, hit);
+  }
+}
+
+static uint32_t places(struct flow_mesh *f, unsigned node, int kind) {
+  return mesh_peer(&f->mesh, 1, node)->spread.paces[kind];
+}
+
 static uint32_t entries(const struct node *n) { return n->flow.paced.count + n->flow.pacing.tab.count; }
 
-/* So many connections of another node publish to one reader; others, of this node, are told to wait. */
+/* So many connections of another node publish to one reader; others, of this node, are told to wait. A node that comes last has
+ * its share all the same. */
 static void test_full(void **state) {
   struct flow_mesh f;
-  struct topic_subscriber *hit;
   (void)state;
   mesh_start_joined(&f.mesh, 5, &(struct rig_options){.node = {.limits = {.send_pool = 16 << 20}}});
   begin(&f);
@@ -61,13 +75,15 @@ static void test_full(void **state) {
   flood(&f.flow, p, "t", 5000);
   (void)run(&f.flow, 10 * NS_SEC, is_pacing, &f);
   assert_true(is_pacing(&f));
-  for (uint64_t i = 1; i <= OF_A_KIND + 10; i++) {
-    struct msg_publish m = {.topic = slice_str("t"), .payload = slice_str("x"), .connection = UINT64_C(1) << 40 | i};
-    assert_int_equal(deliver_match(n, NULL, m.topic, &hit), 0);
-    pace_publish(mesh_peer(&f.mesh, 1, 0), &m, hit);
-  }
+  many_publish(&f, 0, OF_A_KIND + 10);
   assert_int_equal(n->flow.pacing.tab.count, OF_A_KIND);
   assert_in_range(n->flow.pacing.refused, 10, 11);
+  HOLDS(node_check(n));
+  many_publish(&f, 2, OF_A_KIND);
+  assert_int_equal(n->flow.pacing.tab.count, OF_A_KIND);
+  assert_int_equal(places(&f, 0, 1), OF_A_KIND / 2);
+  assert_int_equal(places(&f, 2, 1), OF_A_KIND / 2);
+  assert_int_equal(metric(&f, 1, "paces_displaced_total"), OF_A_KIND / 2);
   uint64_t ignored = n->flow.paced.ignored;
   for (unsigned i = 0; i < f.mesh.count; i++) {
     struct peer *peer = i == 1 ? NULL : mesh_peer(&f.mesh, 1, i);
@@ -79,6 +95,8 @@ static void test_full(void **state) {
   }
   assert_int_equal(entries(n), PACE_MOST);
   assert_true(n->flow.paced.ignored > ignored);
+  for (unsigned i = 0; i < f.mesh.count; i++)
+    if (i != 1) assert_in_range(places(&f, i, 0), PACE_MOST / 4 / 4, PACE_MOST / 4 / 4 + 2);
   assert_true(n->rows.mem[ROW_PACE].bytes <= (size_t)PACE_MOST * PLAN_PACE + PLAN_TABLE);
   assert_int_equal(metric(&f, 1, "table_entries{table=\"pace\"}"), PACE_MOST);
   HOLDS(node_check(n));

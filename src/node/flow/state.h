@@ -122,16 +122,18 @@ struct flow {
   uint64_t turn;               /* counts the node's turns */
   bool ready;                  /* some may be able to go on, and there was no time to see to it */
   uint64_t held, over;         /* times that a publisher was held, and that it went on as an account was empty */
+  uint64_t displaced;          /* records of either kind below that made room for one of another node */
   double waited;               /* s, for readers beside hungry ones */
   struct {
     struct list all;
-    uint32_t count;
+    uint32_t count, nodes; /* nodes: that have said so */
     nanotime sweep_at;
     uint64_t heard, ignored; /* frames; those about connections that are gone, or for which there was no room */
   } paced;
   struct {
     struct htab tab;
     struct list all, readers;
+    uint32_t nodes; /* whose connections these are */
     nanotime look_at;
     uint64_t said, refused; /* frames; connections for which there was no room */
   } pacing;

@@ -48,9 +48,48 @@ static struct flow_pacing *find(struct node *n, const struct peer *peer, uint64_
   return h ? container_of(h, struct flow_pacing, h) : NULL;
 }
 
-/* Neither kind takes the room of the other. */
-static bool is_full(const struct node *n, uint32_t of_its_kind) {
-  return n->flow.paced.count + n->flow.pacing.tab.count >= PACE_MOST || of_its_kind >= PACE_MOST / 4 * 3;
+/* ---- places ----------------------------------------------------------------------------------------------------------------
+ *
+ * Neither kind takes the room of the other, and no node that of others: when there is none left, one that has less than its
+ * share, the places by the nodes that have some, gets the oldest of one that has more. */
+enum kind { PACED, PACING };
+
+static void took(struct peer *p, enum kind kind) {
+  struct flow *f = &p->node->flow;
+  *(kind == PACED ? &f->paced.nodes : &f->pacing.nodes) += !p->spread.paces[kind]++;
+}
+
+static void gave_back(struct peer *p, enum kind kind) {
+  struct flow *f = &p->node->flow;
+  assert(p->spread.paces[kind]);
+  *(kind == PACED ? &f->paced.nodes : &f->pacing.nodes) -= !--p->spread.paces[kind];
+}
+
+static void lapse(struct flow_paced *p);
+static void may_go_on(struct flow_pacing *p, bool worth_it);
+
+/* The oldest of a node that has more than that. */
+static void displace(struct flow *f, enum kind kind, uint32_t share) {
+  if (kind == PACED) list_for(it, &f->paced.all) {
+      struct flow_paced *p = container_of(it, struct flow_paced, all);
+      if (p->peer->spread.paces[PACED] > share) return lapse(p);
+    }
+  if (kind == PACING) list_for(it, &f->pacing.all) {
+      struct flow_pacing *p = container_of(it, struct flow_pacing, all);
+      if (p->peer->spread.paces[PACING] > share) return may_go_on(p, true);
+    }
+}
+
+/* Whether there is a place for one more of this node. */
+static bool has_place(const struct peer *peer, enum kind kind) {
+  struct flow *f = &peer->node->flow;
+  uint32_t count[] = {f->paced.count, f->pacing.tab.count}, own = peer->spread.paces[kind];
+  if (count[PACED] + count[PACING] < PACE_MOST && count[kind] < PACE_MOST / 4 * 3) return true;
+  uint32_t share = count[kind] / ((kind == PACED ? f->paced.nodes : f->pacing.nodes) + !own);
+  if (own >= share) return false;
+  displace(f, kind, share);
+  f->displaced++;
+  return true;
 }
 
 static uint64_t rtt_of(const struct flow_pacing *p) { return peer_path_rtt(p->peer, p->link); }
@@ -88,6 +127,7 @@ static void forget(struct flow_pacing *p) {
   leave(p);
   list_remove(&p->all);
   htab_remove(&n->flow.pacing.tab, &p->h);
+  gave_back(p->peer, PACING);
   mem_free(&n->rows.mem[ROW_PACE], p);
 }
 
@@ -204,13 +244,14 @@ static void note_other(struct flow_pacing *p, const struct topic_subscriber *hit
 static struct flow_pacing *begin(struct peer *peer, struct session *link, uint64_t connection, struct session *reader) {
   struct node *n = peer->node;
   struct flow_reader *r = room_reader(reader);
-  struct flow_pacing *p = !is_full(n, n->flow.pacing.tab.count) && r ? mem_calloc(&n->rows.mem[ROW_PACE], 1, sizeof *p) : NULL;
+  struct flow_pacing *p = r && has_place(peer, PACING) ? mem_calloc(&n->rows.mem[ROW_PACE], 1, sizeof *p) : NULL;
   if (!p) goto refused;
   *p = (struct flow_pacing){.peer = peer, .connection = connection, .link = link, .looked_at = n->now};
   if (htab_insert(&n->flow.pacing.tab, &p->h, &p->peer, sizeof(struct key))) goto no_slot;
   list_init(&p->of_reader);
   list_append(&n->flow.pacing.all, &p->all);
   belong(p, r);
+  took(peer, PACING);
   link->paces = true;
   return p;
 no_slot:
@@ -291,13 +332,14 @@ static void lapse(struct flow_paced *p) {
   list_remove(&p->all);
   assert(n->flow.paced.count);
   n->flow.paced.count--;
+  gave_back(p->peer, PACED);
   mem_free(&n->rows.mem[ROW_PACE], p);
 }
 
 static struct flow_paced *hear(struct session *from, struct peer *peer, struct session *link) {
   struct node *n = from->node;
   struct flow_paced *p = heard_of(from, peer);
-  if (p || is_full(n, n->flow.paced.count)) return p;
+  if (p || !has_place(peer, PACED)) return p;
   if (!(p = mem_calloc(&n->rows.mem[ROW_PACE], 1, sizeof *p))) return NULL;
   flow_awaited_init(&p->at, link);
   p->at.far = true;
@@ -305,6 +347,7 @@ static struct flow_paced *hear(struct session *from, struct peer *peer, struct s
   p->from = from;
   p->next = from->paced;
   from->paced = p;
+  took(peer, PACED);
   if (!n->flow.paced.count++) n->flow.paced.sweep_at = time_add(n->now, SWEEP_PACED);
   list_append(&n->flow.paced.all, &p->all);
   link->paces = true;
@@ -482,10 +525,25 @@ static const char *said_check(const struct flow *f) {
   return NULL;
 }
 
+static const char *places_check(const struct node *n) {
+  uint32_t count[2] = {0}, nodes[2] = {0};
+  list_for(it, &n->peers.all) for (int kind = 0; kind < 2; kind++) {
+    uint32_t k = container_of(it, const struct peer, all)->spread.paces[kind];
+    count[kind] += k;
+    nodes[kind] += k > 0;
+  }
+  CHECK(count[PACED] == n->flow.paced.count && count[PACING] == n->flow.pacing.tab.count,
+        "pace: other nodes have not as many places as are taken");
+  CHECK(nodes[PACED] == n->flow.paced.nodes && nodes[PACING] == n->flow.pacing.nodes,
+        "pace: the nodes that have places are not as many as counted");
+  return NULL;
+}
+
 const char *pace_check(const struct node *n) {
   const struct flow *f = &n->flow;
   uint32_t of_sessions = 0;
   CHECK_PART(said_check(f));
+  CHECK_PART(places_check(n));
   CHECK(list_has(&f->paced.all, f->paced.count), "pace: publishers that are to wait are not as many as counted");
   list_for(it, &f->paced.all) {
     const struct flow_paced *p = container_of(it, const struct flow_paced, all);

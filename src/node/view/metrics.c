@@ -108,6 +108,8 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("paces_heard", "Times that another node said so.", n->flow.paced.heard);
   COUNTER("paces_ignored", "Of these, those about publishers that were gone, or for which there was no room.",
           n->flow.paced.ignored);
+  COUNTER("paces_displaced", "Publishers that wait no more for another node as this had more than its share of places.",
+          n->flow.displaced);
   GAUGE("publishers_waiting", "Publishers that wait for a reader's queue.", n->flow.held_count);
   COUNTER("publishers_put_off", "Times that what somebody sent had to wait for the next turn.", s->put_off);
   COUNTER("messages_sliced", "Messages whose subscribers got their copies in more than one turn.", s->fanouts_sliced);
