@@ -77,11 +77,15 @@ static struct quic_identity *until(const struct quic_identity *i, uint64_t unix_
   return copy;
 }
 
-/* The wall clock as maculad hands it in, every few seconds; here every hour. */
+/* The wall clock as maculad hands it in, every few seconds; here every hour, of which the node sleeps all but a second: weeks
+ * of its idle turns would take a minute. */
 static void pass(struct rig *r, uint64_t *unix_s, uint64_t to) {
   while (*unix_s < to) {
     *unix_s += 3600;
-    rig_run(r, 3600 * NS_SEC);
+    sim_net_stop(r->net, &r->addr, true);
+    rig_run(r, 3599 * NS_SEC);
+    sim_net_stop(r->net, &r->addr, false);
+    rig_run(r, NS_SEC);
     node_set_clock(r->node, *unix_s * 1000, sim_net_now(r->net));
   }
 }

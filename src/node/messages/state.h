@@ -123,7 +123,7 @@ struct spread_peer { /* embedded in struct peer */
   uint64_t down_ms;      /* when the last path to it ended; 0: there was none */
   uint64_t tell_after;   /* retained_entry.seq: told so far of what we took while it was away; UINT64_MAX: all */
   uint64_t tell_cleared; /* likewise of what we cleared */
-  uint32_t paces[2];      /* records of messages/pace.h: of our publishers that it has said are to wait, and of its own */
+  uint32_t paces[2];     /* records of messages/pace.h: of our publishers that it has said are to wait, and of its own */
   uint64_t claims_told;  /* number of the last session of MQTT that it was told of */
   uint64_t tell_newer;   /* it is told only of what was accepted after this time, Unix ms */
 };
