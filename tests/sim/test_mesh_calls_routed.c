@@ -178,6 +178,23 @@ static void test_a_hidden_provider_is_found(void **state) {
   stop(&m);
 }
 
+/* Its gateway knows nobody else: no other node can be asked, and the record is in its own hands. */
+static void test_a_gateway_calls_who_is_behind_it(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 2, NULL);
+  m.rig[1].node->mesh.hidden = true;
+  m.rig[1].node->mesh.self = (struct addr){0};
+  mesh_join(&m, 1, 0);
+  run(&m, 10 * NS_SEC);
+  struct rig_client *a = client(&m, 0), *p = provider(&m, 1, "x.y");
+  run(&m, 2 * NS_SEC);
+  call(a, 1, &(struct msg_call){.timeout = 10000});
+  rig_reply(p, rig_expect(p, MSG_CALL).call.call_id, "9");
+  result_is(a, "9");
+  stop(&m);
+}
+
 /* A gateway is between two members, and one or both forget the keys. The call comes all the same, at once, and once. */
 static void test_forgotten_keys(void **state) {
   struct mesh m;
@@ -227,9 +244,13 @@ static void test_forgotten_by_a_new_run(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_through_a_gateway),          cmocka_unit_test(test_the_hidden_node_is_gone),
-      cmocka_unit_test(test_the_gateway_dies),           cmocka_unit_test(test_envelopes_that_cannot_go_on),
-      cmocka_unit_test(test_a_hidden_provider_is_found), cmocka_unit_test(test_forgotten_keys),
+      cmocka_unit_test(test_through_a_gateway),
+      cmocka_unit_test(test_the_hidden_node_is_gone),
+      cmocka_unit_test(test_the_gateway_dies),
+      cmocka_unit_test(test_envelopes_that_cannot_go_on),
+      cmocka_unit_test(test_a_hidden_provider_is_found),
+      cmocka_unit_test(test_a_gateway_calls_who_is_behind_it),
+      cmocka_unit_test(test_forgotten_keys),
       cmocka_unit_test(test_forgotten_by_a_new_run),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,10 +48,14 @@ void providers_done(struct node *n) {
 
 /* ---- lookups ---------------------------------------------------------------------------------------------------------------
  */
+/* A member that nobody can dial is no contact, and yet has its records here when this is its gateway. */
 static bool alone(const struct node *n) {
+  struct membership_stats members = {0};
   struct dht_stats s;
   dht_stats(n->records.dht, &s);
-  return s.contacts == 0;
+  if (s.contacts) return false;
+  if (n->mesh.membership) membership_stats(n->mesh.membership, &members);
+  return !members.alive;
 }
 
 static int begin(struct node *n, struct lookup *l) {
