@@ -9,7 +9,6 @@ import pty
 import re
 import resource
 import select
-import shlex
 import shutil
 import signal
 import subprocess
@@ -573,25 +572,6 @@ def examples():
             assert (p.returncode, p.stdout) == (0, want), p
 
 
-# The commands at the top of README.md, as they are there: what each prints is in its comment.
-def readme():
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    lines = open(os.path.join(root, "README.md")).read().split("```")[1].splitlines()
-    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("build/macula ")]
-    assert [c[0] for c in commands] == ["sub", "pub", "serve", "call", "status"], commands
-    sub, pub, serve, call, status = commands
-    command = serve[serve.index("--exec") + 1]
-    serve[serve.index("--exec") + 1] = os.path.join(root, command)
-    with Node() as n:
-        s = n.sub(*sub[1:])
-        n.ok(*pub)
-        s.expect("out", rb"^%s\n" % re.search(" sub .* prints \"(.*)\"", "\n".join(lines)).group(1).replace(".", "\\.").encode())
-        n.serve(*serve[1:])
-        assert n.ok(*call).decode() == re.search(" call .*# prints (.*)", "\n".join(lines)).group(1) + "\n"
-        assert "whole number" in n.bad(1, "handler_error", *call[:2], '{"a":2}')
-        n.ok(*status)
-
-
 def benches():
     with Node() as n:
         assert json.loads(n.ok("--json", "bench", "pubsub", "--messages", "3000", "--clients", "2"))["lost"] == 0
@@ -612,4 +592,4 @@ def benches():
 if __name__ == "__main__":
     main("cli", scenario, publishing, named, escaping, names_of_people, bad_input, help_and_local, completion_in_bash, completion_in_zsh,
          node_id_changed, no_room_for_known_nodes, handlers, origin, hanging, provider_killed, subscriber_stopped, slow_reader, queueing,
-         subscriber_killed, node_killed, node_terminated, full, examples, readme, benches)
+         subscriber_killed, node_killed, node_terminated, full, examples, benches)
