@@ -15,13 +15,15 @@ static const struct http_route routes[] = {
     {.path = "/api/", .methods = READ, .handle = http_list},
 };
 
+static const struct http_route page = {.path = "", .methods = READ, .handle = http_page};
+
 const struct http_route *http_route_of(const char *path) {
   for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
     size_t n = strlen(routes[i].path);
     if (n > 1 && routes[i].path[n - 1] == '/' ? !strncmp(path, routes[i].path, n) : !strcmp(path, routes[i].path))
       return &routes[i];
   }
-  return NULL;
+  return http_page_has(path) ? &page : NULL;
 }
 
 const char *http_allowed(unsigned methods, char ret_list[64]) {

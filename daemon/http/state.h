@@ -74,4 +74,8 @@ enum MHD_Result http_metrics(struct http_request *r);
 enum MHD_Result http_list(struct http_request *r);
 enum MHD_Result http_lookup(struct http_request *r);
 
+/* page.c */
+bool http_page_has(const char *path);
+enum MHD_Result http_page(struct http_request *r);
+
 #endif
