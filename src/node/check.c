@@ -24,6 +24,7 @@
 #include "node/session/origin.h"
 #include "node/session/room.h"
 #include "node/session/session.h"
+#include "node/session/tally.h"
 #include "node/session/topics.h"
 #include "node/trust/account.h"
 #include "node/trust/judge.h"
@@ -74,6 +75,8 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_RECORDS] = dht.records;
   ret[ROW_CONTACTS] = dht.table;
   ret[ROW_LOOKUPS] = dht.lookups;
+  ret[ROW_TALLY] = tally_topics_owned(n);
+  ret[ROW_DROPS] = tally_drops_owned(n);
   ret[ROW_ASKS] = ask_owned(n);
   ret[ROW_HISTORY] = mem_cost(n->history);
   ret[ROW_HELD] = held_owned(n);
@@ -134,6 +137,7 @@ const char *node_check(const struct node *n) {
   CHECK_PART(sessions_check(n));
   CHECK_PART(origins_of_node_check(n));
   CHECK_PART(topics_check(n));
+  CHECK_PART(tally_check(n));
   CHECK_PART(trust_check(n));
   CHECK_PART(receive_check(n));
   CHECK_PART(room_check(n));

@@ -29,6 +29,7 @@
 #include "node/session/lane.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/session/tally.h"
 #include "node/session/topics.h"
 #include "node/trust/account.h"
 #include "node/trust/judge.h"
@@ -148,6 +149,7 @@ static void init_tables(struct node *n) { /* tables that allocate nothing at the
   list_init(&n->asks.all);
   origins_init(n);
   topics_init(n);
+  tally_init(n);
   peers_init(n);
   providers_init(n);
 }
@@ -338,6 +340,7 @@ void node_free(struct node *n) {
   dedup_done(&n->messages.dedup);
   pace_done(n);
   topics_done(n);
+  tally_done(n);
   origins_done(n);
   clients_done(&n->sessions.clients);
   trust_done(n);

@@ -23,7 +23,7 @@
  * somebody sent, rows of rank 1 carry what is on its way; rows of rank 0, connections, members and answers, are never
  * refused. */
 #define NODE_ROWS(X)                                                                                                           \
-  X(NODE, 0, "node", "the node itself", "", 1, 20 << 10, 0, 1, 0, 0, 0)                                                        \
+  X(NODE, 0, "node", "the node itself", "", 1, 24 << 10, 0, 1, 0, 0, 0)                                                        \
   X(SESSIONS, 0, "sessions", "clients' sessions", "max_clients max_half_open", limits_connections(l),                          \
     PLAN_BLOCK(sizeof(struct session)) + 64 + PLAN_BLOCK(NOTICE_KEPT + 1) + PLAN_BLOCK(NAME_MAX_LEN), 0, f->n->sessions.count, \
     0, 0, 0)                                                                                                                   \
@@ -95,7 +95,11 @@
     f->dht.contacts, f->dht.refused_contacts, f->dht.evicted_contacts, 0)                                                      \
   X(LOOKUPS, 1, "lookups", "lookups in the DHT, records of its own", "max_lookups max_services", l->max_lookups, PLAN_LOOKUP,  \
     (uint64_t)l->max_services *PLAN_OWN + PLAN_HOLDERS, f->dht.lookups, 0, 0, f->dht.lookups_failed)                           \
-  X(ASKS, 0, "asks", "operators' questions", "", MAX_ASKS, 144, 0, f->n->asks.count, 0, 0, 0)                                  \
+  X(TALLY, 2, "tally", "what is published most, by topic", "", HEAVY_MAX, PLAN_BLOCK(sizeof(struct heavy_entry)) + PLAN_SLOT,  \
+    PLAN_TABLE, f->n->tally.topics.tab.count, 0, f->n->tally.topics.replaced, 0)                                               \
+  X(DROPS, 2, "drops", "what was lost lately", "", DROPS_MAX, PLAN_BLOCK(sizeof(struct drop)) + PLAN_SLOT, PLAN_TABLE,         \
+    f->n->tally.drops.tab.count, 0, f->n->tally.drops.evicted, 0)                                                              \
+  X(ASKS, 0, "asks", "operators' questions", "", MAX_ASKS, 176, 0, f->n->asks.count, 0, 0, 0)                                  \
   X(HELD, 1, "held", "frames that wait for a mesh connection", "held_pool", 0, 0, l->held_pool, 0, f->n->peers.held_dropped,   \
     0, 0)                                                                                                                      \
   X(INTEREST, 2, "interest", "what clients of other nodes subscribe to", "interest_bytes", l->max_subscriptions, 0,            \

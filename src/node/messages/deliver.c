@@ -5,6 +5,7 @@
 #include "node/messages/publish.h"
 #include "node/messages/spread.h"
 #include "node/session/session.h"
+#include "node/session/tally.h"
 #include "node/trust/account.h"
 #include "wire/names.h"
 
@@ -52,12 +53,18 @@ static int hand_over(struct fanout *f, struct session *to, uint64_t qos, uint64_
   struct parcel *p = NULL;
   if (f->expires <= f->n->now) {
     f->n->stats.expired++;
+    tally_lost(to, f->topic, TALLY_EXPIRED);
     return 0;
   }
   int err = fanout_for(f, to, &p);
   if (err && !fanout_has_form(f)) return err;
-  if (parcel_deliver(f->n, to, p) || !qos) return 0;
+  if (parcel_deliver(f->n, to, p)) return 0;
+  if (!qos) {
+    tally_lost(to, f->topic, TALLY_SLOW);
+    return 0;
+  }
   if (session_shed(to) && p && parcel_deliver(f->n, to, p)) return 0;
+  tally_lost(to, f->topic, TALLY_CUT);
   ++*cut;
   return 0;
 }

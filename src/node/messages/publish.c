@@ -12,6 +12,7 @@
 #include "node/messages/spread.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/session/tally.h"
 #include "node/session/topics.h"
 #include "node/trust/account.h"
 #include "node/trust/judge.h"
@@ -157,11 +158,13 @@ void publish_message(struct session *s, const struct msg_publish *given) {
     if (picks.count) groups_deliver(s, &local, &picks, by, &partly.cut);
     err = hit ? deliver_begin(n, s, hit, &local, by, &partly.cut) : 0;
     n->stats.published += !err;
+    if (!err) tally_published(n, m.topic, m.payload.n);
     if (!err && keyed) (void)dedup_add(&n->messages.dedup, &key, n->now);
   }
   /* A message that the publisher sends again, because not all nodes answered in time, goes to all nodes again: those that have
    * it already recognise it. */
   if (!err) err = spread_publish(s, &m, &to, &picks, keyed ? &key : NULL, can_tell, given->ref, &waits, &partly);
+  if (err) tally_refused(s, m.topic, err);
   if (err && !can_tell) session_notice(s, err, text);
   if (err && s->base) session_left_out(s, err, text);
   if (!waits && given->has_ref && !deliver_tell(n, s->serial, NULL, given->ref, err, &partly))

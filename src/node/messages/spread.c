@@ -25,6 +25,7 @@
 #include "node/session/loss.h"
 #include "node/session/origin.h"
 #include "node/session/session.h"
+#include "node/session/tally.h"
 #include "node/session/topics.h"
 #include "wire/answer.h"
 #include "wire/headers.h"
@@ -651,6 +652,7 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
     if (!e) sp->sent++;
     if (!e) pace_sent(from, to->peers[i], m->topic.n + m->payload.n);
     if (e) sp->dropped++;
+    if (e) tally_lost_to_node(to->peers[i], m->topic, e == MACULA_EFULL ? TALLY_LINK : TALLY_NO_WAY);
     if (e == MACULA_EFULL && to->peers[i]->link) loss_note(to->peers[i]->link);
     if (number && i < to->sure && peer_path(to->peers[i])) session_watch(peer_path(to->peers[i]));
     if (number && i < to->sure && (e = unsent(to->peers[i], e)) != 0) inflight_answer(&sp->inflight, number, to->nodes[i], e);

@@ -69,6 +69,7 @@ void session_tell(struct session *s, const struct msg *m, bool answer) {
 }
 
 void session_ack(struct session *s, bool has_ref, uint64_t ref, int err, const char *text) {
+  s->refused += err != 0;
   if (err && s->base) session_left_out(s, err, text);
   if (!has_ref || !(s->caps & CAP_ACK)) return;
   struct msg m = answer_ack(ref, err, text);
@@ -102,6 +103,7 @@ static void tell_rest(struct session *s) {
 }
 
 void session_notice(struct session *s, int err, const char *text) {
+  s->refused++;
   if (!(s->caps & CAP_NOTICE)) return;
   s->unnoticed++;
   if (list_empty(&s->noticed))
@@ -130,12 +132,14 @@ void notices_tick(struct node *n) {
 
 void session_ack_partly(struct session *s, uint64_t ref, int err, const char *text, const struct msg_partly *partly) {
   if (!(s->caps & CAP_ACK)) return;
+  s->refused += err != 0;
   struct msg m = answer_ack(ref, err, text);
   m.ack.partly = *partly;
   session_tell(s, &m, true);
 }
 
 void session_error(struct session *s, struct slice call_id, int err, const char *text) {
+  s->refused++;
   struct msg m = answer_error(call_id, err, text, !s->base);
   session_tell(s, &m, true);
 }

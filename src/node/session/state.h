@@ -5,6 +5,9 @@
 #include "base/delay.h"
 #include "base/list.h"
 #include "bounded/bucket.h"
+#include "bounded/heavy.h"
+#include "bounded/lru.h"
+#include "bounded/thin.h"
 #include "node/doors/door.h"
 #include "node/flow/state.h"
 #include "node/limits.h"
@@ -15,6 +18,7 @@
 #include "rpc/router.h"
 #include "tables/clients.h"
 #include "tables/principals.h"
+#include "wire/names.h"
 
 struct node;
 struct peer;
@@ -136,6 +140,7 @@ struct session {
     uint64_t ways; /* that the peer says it has opened */
   } leaving;
   uint64_t dropped;           /* messages */
+  uint64_t refused;           /* requests and publishes */
   uint32_t untold;            /* of these, so many */
   bool is_other;              /* a link: it may be one of others, or least, of another session */
   bool paces;                 /* a link: PACE was said or heard on it */
@@ -144,6 +149,27 @@ struct session {
   struct flow_reader *reader; /* NULL: its queue is short */
   struct flow_held *held;     /* NULL: none of its publishes waits for a reader */
   struct flow_others others;  /* that its publishes went to last */
+};
+
+#define DROPS_MAX 256u
+enum drop_who { DROP_READER, DROP_PUBLISHER, DROP_NODE }; /* whose loss it is */
+struct drop {                                             /* messages of one topic that one lost for one reason */
+  struct lru_link l;
+  uint64_t serial; /* of the session; of a node the beginning of its id */
+  struct id id;
+  enum drop_who who;
+  const char *reason; /* static text */
+  uint64_t count;
+  nanotime first, last;
+  uint8_t len;
+  char topic[NAME_MAX_LEN];
+  char name[NAME_KEPT + 1];
+};
+
+struct tally { /* session/tally.h */
+  struct thin published, lost;
+  struct heavy topics;
+  struct lru drops;
 };
 
 struct sessions {

@@ -12,6 +12,7 @@
 #include "node/view/ask.h"
 #include "node/view/cost.h"
 #include "node/view/far.h"
+#include "node/view/trace.h"
 #include "trust/crypto.h"
 #include "wire/names.h"
 
@@ -182,6 +183,7 @@ int admin_answer(struct node *n, const struct session *by, enum asker_kind kind,
   size_t offset, limit;
   int err;
   if (command(n, by, kind, what, args, &err, ret_text, ret_json)) return err;
+  if (slice_is(what, "trace")) return trace_topic(n, args, ret_text, ret_json);
   if (what.n >= sizeof name) return MACULA_NO_SUCH_PROCEDURE;
   memcpy(name, what.p, what.n);
   name[what.n] = 0;

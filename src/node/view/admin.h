@@ -12,7 +12,7 @@ void admin_call(struct session *s, const struct msg_call *m, struct slice proced
  * says; *ret_text: about it, if there is more to say than the code does. */
 int admin_answer(struct node *n, const struct session *by, enum asker_kind kind, struct slice what, struct slice args,
                  const char **ret_text, char **ret_json);
-bool admin_changes(struct slice what); /* it is no question but changes something */
+bool admin_changes(struct slice what);                    /* it is no question but changes something */
 bool admin_strip(struct slice *name, const char *prefix); /* false: it does not begin so */
 
 #endif

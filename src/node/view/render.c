@@ -6,6 +6,7 @@
 #include "macula/macula.h"
 #include "node/session/session.h"
 #include "node/view/history.h"
+#include "node/view/trace.h"
 #include "wire/group.h"
 #include "wire/names.h"
 
@@ -130,15 +131,15 @@ static json_t *client_row(const struct session *s, nanotime now) {
   size_t peak, held = door_held(&s->door, &peak);
   struct door_view v = door_view(&s->door);
   return json_pack(
-      "{s:o, s:o, s:o, s:o, s:s, s:s, s:b, s:s, s:o, s:o, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
-      hex(s->client.id.b, ID_LEN), "instance", hex(s->client.instance, INSTANCE_LEN), "name", label(s->name), "address",
+      "{s:o, s:o, s:o, s:o, s:s, s:s, s:b, s:s, s:o, s:o, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+      "id", hex(s->client.id.b, ID_LEN), "instance", hex(s->client.instance, INSTANCE_LEN), "name", label(s->name), "address",
       address(door_remote(&s->door)), "door", v.door, "protocol", session_protocol(s), "connected", !door_is_away(&s->door),
       "role", role_name(s->rights.role), "grant", grant_label(s), "user", user_label(s), "verified", s->client.verified,
       "operator", s->client.op, "since_s", (ji)(time_since(now, s->since) / NS_SEC), "subscriptions", (ji)s->topics.count,
       "services", (ji)s->rpc.owner.count, "pending_calls", (ji)s->rpc.calls.made_count, "inflight",
       (ji)v.inflight + s->unacked.count, "queued_messages", (ji)v.queued, "queued_bytes",
-      (ji)(session_queued(s) + v.queued_bytes), "dropped", (ji)(s->dropped + v.dropped), "memory_bytes", (ji)held,
-      "memory_peak_bytes", (ji)peak);
+      (ji)(session_queued(s) + v.queued_bytes), "dropped", (ji)(s->dropped + v.dropped), "refused", (ji)s->refused,
+      "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
 }
 
 static void clients_rows(struct node *n, struct page *p, nanotime now) {
@@ -198,13 +199,13 @@ static json_t *peer_row(const struct peer *p, nanotime now) {
                       : p->dial                               ? "dialling"
                                                               : "known";
   size_t peak = 0, held = s ? door_held(&s->door, &peak) : 0;
-  return json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:o?, s:o?, s:I, s:I, s:I, s:I, s:I, s:I}", "id", hex(p->id.b, ID_LEN),
-                   "name", label(p->name), "address",
+  return json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:o?, s:o?, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
+                   hex(p->id.b, ID_LEN), "name", label(p->name), "address",
                    addr_is_set(&p->addr) ? address(&p->addr)
                    : s                   ? address(door_remote(&s->door))
                                          : json_string(""),
-                   "state", state, "in_pool", p->slot.in, "dialled", s && s->dialled, "dialable", addr_is_set(&p->addr),
-                   "rtt_us", s ? json_integer((ji)(door_rtt(&s->door) / NS_US)) : json_null(), "gateway",
+                   "state", state, "member", p->member, "in_pool", p->slot.in, "dialled", s && s->dialled, "dialable",
+                   addr_is_set(&p->addr), "rtt_us", s ? json_integer((ji)(door_rtt(&s->door) / NS_US)) : json_null(), "gateway",
                    p->via ? hex(p->via->id.b, ID_LEN) : json_null(), "age_s", (ji)(s ? time_since(now, p->since) / NS_SEC : 0),
                    "queued_bytes", (ji)(s ? session_queued(s) : 0), "patterns", (ji)p->spread.interest.topics.count, "retained",
                    (ji)p->spread.interest.retained, "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
@@ -225,9 +226,9 @@ int node_render(struct node *n, const char *what, size_t offset, size_t limit, n
   if (!strcmp(what, "history_minute")) return history_render(n, false, ret_json);
   if (p.offset > SIZE_MAX / 4) p.offset = SIZE_MAX / 4;
   bool is_clients = !strcmp(what, "clients"), is_services = !strcmp(what, "services"), is_subs = !strcmp(what, "subs"),
-       is_peers = !strcmp(what, "peers");
-  if (is_clients || is_services || is_subs || is_peers) {
-    p.rows = json_array();
+       is_peers = !strcmp(what, "peers"), is_topics = !strcmp(what, "topics");
+  if (is_clients || is_services || is_subs || is_peers || is_topics) {
+    p.rows = is_topics ? trace_topics(n, p.offset, p.limit, &p.seen) : json_array();
     if (is_clients) clients_rows(n, &p, now);
     if (is_services) services_rows(n, &p, now);
     if (is_subs) subs_rows(n, &p);
