@@ -50,7 +50,7 @@ void pub_say_partly(const struct pub_partly *p, uint64_t taken) {
   if (!p->messages) return;
   fprintf(stderr, "macula: %llu of %llu messages confirmed in part:", (unsigned long long)p->messages,
           (unsigned long long)taken);
-  if (p->most.cut) fprintf(stderr, " %llu slow subscribers were cut;", (unsigned long long)p->most.cut);
+  if (p->most.cut) fprintf(stderr, " %llu slow subscribers were cut, or have lost a message;", (unsigned long long)p->most.cut);
   if (p->most.silent) fprintf(stderr, " %llu nodes with subscribers do not answer;", (unsigned long long)p->most.silent);
   if (p->most.unknown) fprintf(stderr, " of %llu nodes it is not known who listens;", (unsigned long long)p->most.unknown);
   fputs(" all others have it\n", stderr);

@@ -227,7 +227,7 @@ typedef void (*macula_done_fn)(void *ctx, macula_client client, int err, const c
  */
 /* Why a QoS 1 message is not confirmed for all who listen. All 0: it is. */
 typedef struct macula_partly {
-  uint64_t cut;     /* subscribers that were disconnected because they read too slowly */
+  uint64_t cut;     /* subscribers that read too slowly: disconnected, or (MQTT) without this message or an older one */
   uint64_t silent;  /* nodes with subscribers that were sent it and did not acknowledge it */
   uint64_t unknown; /* nodes of which it is not known what their clients listen to */
 } macula_partly;

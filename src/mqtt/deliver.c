@@ -19,7 +19,8 @@ void mqtt_send(struct mqtt_conn *c, struct mqtt_packet *p) {
 }
 
 void mqtt_send_ack(struct mqtt_conn *c, enum mqtt_type type, uint16_t id, uint8_t reason, const char *why) {
-  if (!reason) { /* by far the most */
+  bool says = why && c->problem_info && c->level == MQTT_5; /* [MQTT-3.1.2-29] */
+  if (!reason && !says) {                                   /* by far the most */
     uint8_t body = type == MQTT_PINGRESP ? 0 : 2, first = (uint8_t)(type << 4 | (type == MQTT_PUBREL ? 2 : 0));
     uint8_t plain[4] = {first, body, (uint8_t)(id >> 8), (uint8_t)id};
     if (c->max_packet >= 2u + body) to_door(c, slice_of(plain, 2u + body));
@@ -27,7 +28,7 @@ void mqtt_send_ack(struct mqtt_conn *c, enum mqtt_type type, uint16_t id, uint8_
   }
   struct mqtt_packet p = {
       .type = type, .id = id, .reason = mqtt_reason_fits(reason, type, false) ? reason : MQTT_IMPLEMENTATION};
-  if (why && c->problem_info && MQTT_REASON_IS_ERROR(reason)) { /* [MQTT-3.1.2-29] */
+  if (says) {
     p.props.has = MQTT_HAS(REASON_STRING);
     p.props.reason_string = slice_str(why);
   }

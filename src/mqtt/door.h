@@ -19,7 +19,7 @@ enum mqtt_verdict {
 struct mqtt_answer {
   uint8_t
       reason; /* enum mqtt_reason; of a SUBSCRIBE accepted: the QoS granted. One that the packet cannot carry becomes 0x83 */
-  const char *why; /* for the reason string; NULL: none; read at once */
+  const char *why; /* for the reason string, also of what is accepted; NULL: none; read at once */
   bool ends;       /* refused, and the connection ends with it */
 };
 

@@ -146,7 +146,7 @@ static bool publish(struct mqtt_conn *c, const struct mqtt_packet *p, nanotime n
     mqtt_inbound_remove(in, e);
   }
   if (verdict == MQTT_REFUSED) refuse(c, p, &answer, now);
-  if (verdict == MQTT_ACCEPTED && qos) mqtt_send_ack(c, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->id, answer.reason, NULL);
+  if (verdict == MQTT_ACCEPTED && qos) mqtt_send_ack(c, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->id, answer.reason, answer.why);
   return verdict != MQTT_HOLD;
 }
 

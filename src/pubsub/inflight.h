@@ -69,7 +69,7 @@ struct inflight_result {
    * answered. MACULA_TIMEOUT, or the code from a node's answer. */
   int err;
   uint32_t silent, unknown; /* nodes that have not answered: known to listen; their listeners unknown */
-  uint64_t cut;             /* subscribers that were cut because of it */
+  uint64_t cut;             /* subscribers that were cut because of it, or lost something */
 };
 /* The next message that is done. False: none. */
 bool inflight_next(struct inflight *f, struct inflight_result *ret);

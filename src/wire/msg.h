@@ -136,7 +136,7 @@ struct msg_pong {
   struct slice pass;     /* extension: the answering node's pass */
 };
 struct msg_partly { /* extension: why not all who listen are sure to have a QoS 1 message; all zero: absent */
-  uint64_t cut;     /* subscribers that were cut because of it */
+  uint64_t cut;     /* subscribers that were cut because of it, or (MQTT) have lost it or an older one */
   uint64_t silent;  /* nodes that have not acknowledged it */
   uint64_t unknown; /* nodes of which it is not known what their clients listen to */
 };

@@ -65,6 +65,9 @@ struct door_ops {
   /* The peer takes too little: its connection ends within the turn, it is told why (text is static), and what waits for it, in
    * the session's lanes too, is kept elsewhere, bounded, until it comes back. NULL, or false: nothing is kept for it. */
   bool (*shed)(struct door *d, int err, const char *text);
+  /* Messages with QoS 1 that it has lost as it had no room for them; modulo 2^32. NULL: it loses none, as the session is cut
+   * instead. */
+  uint32_t (*lost)(const struct door *d);
   void (*finish)(struct door *d, int64_t way); /* nothing follows what is queued */
   size_t (*queued)(const struct door *d, int64_t way);
   size_t (*unsent)(const struct door *d, int64_t way); /* of one way */
@@ -142,6 +145,7 @@ static inline struct door_view door_view(const struct door *d) {
   return v;
 }
 static inline bool door_shed(struct door *d, int err, const char *text) { return d->ops->shed && d->ops->shed(d, err, text); }
+static inline uint32_t door_lost(const struct door *d) { return d->ops->lost ? d->ops->lost(d) : 0; }
 static inline bool door_is_away(const struct door *d) { return d->ops->away && d->ops->away(d); }
 static inline size_t door_queued(const struct door *d, int64_t way) { return d->ops->queued(d, way); }
 static inline nanotime door_progress(const struct door *d, int64_t way) { return d->ops->progress(d, way); }

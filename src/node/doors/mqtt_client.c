@@ -65,6 +65,8 @@ static bool shed(struct door *d, int err, const char *text) {
   return true;
 }
 
+static uint32_t lost(const struct door *d) { return of(d) ? of(d)->lost : 0; }
+
 static void end_connection(struct mqtt_client *c) {
   struct mqtt_link *l = c->link;
   char why[MQTT_WHY_KEPT + 1];
@@ -177,6 +179,7 @@ static const struct door_ops ops = {.view = view,
                                     .write_ref = write_ref,
                                     .overdue = overdue,
                                     .shed = shed,
+                                    .lost = lost,
                                     .finish = finish,
                                     .queued = queued,
                                     .unsent = unsent,
@@ -547,7 +550,8 @@ static void tell_later(struct mqtt_client *c) {
     if (!l->answered) continue;
     list_remove(&l->all);
     if (c->ms)
-      mqtt_publish_done(c->ms, l->ref, (uint8_t)mqtt_reason_of(l->err), l->why ? l->why : macula_err_text(l->err), c->n->now);
+      mqtt_publish_done(c->ms, l->ref, (uint8_t)mqtt_reason_of(l->err),
+                        l->why || !l->err ? l->why : macula_err_text(l->err), c->n->now);
     later_done(c, l);
     if (c->link) mqtt_link_dirty(c->link); /* what is behind it goes on, and more may be read */
   }

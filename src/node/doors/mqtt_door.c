@@ -128,7 +128,7 @@ static enum mqtt_verdict on_publish(void *conn, const struct mqtt_arrival *a, st
   mem_free(mqtt_mem(c->n), later);
   if (!err) err = now.err;
   ret->reason = (uint8_t)mqtt_reason_of(err);
-  ret->why = now.answered && *rooms->said ? rooms->said : macula_err_text(err);
+  ret->why = now.answered && *rooms->said ? rooms->said : err ? macula_err_text(err) : NULL;
   return err ? MQTT_REFUSED : MQTT_ACCEPTED;
 }
 
@@ -163,6 +163,7 @@ static void on_acked(void *session, uint64_t ref, uint8_t reason) {
     return;
   }
   c->n->mqtt->lost++;
+  c->lost += reason == MQTT_QUOTA; /* the oldest makes room for another */
   if (bucket_take(&c->n->mqtt->lines, 2.0, 20.0, c->n->now))
     log_warn(c->n->log, "mqtt_message_lost", "name=\"%s\" reason=0x%02x text=\"%s\"", c->name, reason,
              mqtt_reason_text(reason));

@@ -107,8 +107,9 @@ static uint8_t qos_of(const struct msg_publish *m, uint8_t granted) {
   return given < granted ? given : granted;
 }
 
-static int lost(struct mqtt_client *c, int err) {
+static int lost(struct mqtt_client *c, int err, bool promised) {
   c->n->mqtt->lost++;
+  c->lost += promised;
   if (bucket_take(&c->n->mqtt->lines, 2.0, 20.0, c->n->now))
     log_warn(c->n->log, "mqtt_message_lost", "name=\"%s\" code=%s", c->name, macula_err_name(err));
   return 0;
@@ -125,7 +126,7 @@ static int deliver(struct mqtt_client *c, const struct msg_publish *m) {
   if (!w.any || !c->ms) return 0;
   if (m->has_ref && !w.qos && c->s) session_acked(c->s, m->ref); /* nobody will acknowledge it */
   struct mqtt_message *message = message_of(c, m, &unnamed);
-  if (!message) return unnamed ? 0 : lost(c, MACULA_ENOMEM);
+  if (!message) return unnamed ? 0 : lost(c, MACULA_ENOMEM, m->qos);
   struct mqtt_to to = {.message = message,
                        .ids = w.ids,
                        .id_count = w.id_count,
@@ -135,11 +136,11 @@ static int deliver(struct mqtt_client *c, const struct msg_publish *m) {
                        .keep = c->overdue};
   if (c->overdue && !to.qos && c->link && mqtt_link_unsent(c->link)) {
     mqtt_message_unref(message);
-    return lost(c, MACULA_SLOW_CONSUMER);
+    return lost(c, MACULA_SLOW_CONSUMER, m->qos);
   }
   int err = mqtt_deliver(c->ms, &to, c->n->now);
   mqtt_message_unref(message);
-  if (err == MACULA_SLOW_CONSUMER || err == MACULA_ENOMEM) return lost(c, err);
+  if (err == MACULA_SLOW_CONSUMER || err == MACULA_ENOMEM) return lost(c, err, m->qos);
   return err;
 }
 
@@ -184,10 +185,25 @@ void mqtt_flush_waiting(struct mqtt_client *c) {
 
 /* ---- answers ---------------------------------------------------------------------------------------------------------------
  */
+/* Some who listen may not have it, or have lost another for it: MQTT has no code for that, as all others have it. */
+static void say_partly(const struct msg_partly *p, char why[MQTT_WHY_KEPT + 1]) {
+  const size_t most = MQTT_WHY_KEPT + 1;
+  int n = 0;
+  if (p->cut)
+    n += snprintf(why, most, "%s: %llu subscriber%s had no room, and %s lost this message or an older one",
+                  macula_err_name(MACULA_SLOW_CONSUMER), (unsigned long long)p->cut, p->cut == 1 ? "" : "s",
+                  p->cut == 1 ? "has" : "have");
+  if (p->silent)
+    n += snprintf(why + n, most - (size_t)n, "%s%llu node%s not acknowledged it", n ? "; " : "", (unsigned long long)p->silent,
+                  p->silent == 1 ? " has" : "s have");
+  if (n) snprintf(why + n, most - (size_t)n, "; all others have it");
+}
+
 static void take_ack(struct mqtt_client *c, const struct msg_ack *a) {
   int err = a->code.n ? err_from_name((const char *)a->code.p, a->code.n) : 0;
   char why[MQTT_WHY_KEPT + 1] = "";
   if (a->code.n && !err) err = MACULA_EINVAL;
+  if (!a->code.n) say_partly(&a->partly, why);
   if (a->code.n || a->message.n) /* by far the most say nothing */
     snprintf(why, sizeof why, "%.*s%s%.*s", (int)a->code.n, (const char *)a->code.p, a->message.n ? ": " : "",
              (int)a->message.n, (const char *)a->message.p);
@@ -207,7 +223,7 @@ static void take_ack(struct mqtt_client *c, const struct msg_ack *a) {
     if (l->ref != a->ref || l->answered) continue;
     l->answered = true;
     l->err = err;
-    if (err) l->why = mem_dup(mqtt_mem(c->n), why, strlen(why));
+    if (err || *why) l->why = mem_dup(mqtt_mem(c->n), why, strlen(why));
     mqtt_dirty(c);
     return;
   }
@@ -223,7 +239,7 @@ int mqtt_take_frame(struct mqtt_client *c, struct slice frame, struct shbuf *sha
     bool early = !c->ms && !c->closed && c->link; /* on its way to the session that it replaces, and goes on with */
     bool waits = early || !list_empty(&c->waiting) || deliver_frame(c, frame, 0) == MACULA_EFULL;
     int err = waits ? mqtt_wait(c, frame, shared) : 0;
-    return err && is_left ? lost(c, err) : err;
+    return err && is_left ? lost(c, err, false) : err;
   }
   if (msg_decode(type, slice_of(frame.p + FRAME_HEADER_LEN, frame.n - FRAME_HEADER_LEN), &m)) return 0;
   if (type == MSG_ACK) take_ack(c, &m.ack);

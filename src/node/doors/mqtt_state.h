@@ -116,6 +116,7 @@ struct mqtt_client {
   uint64_t written, acked;
   nanotime progress;
   size_t last_queued;
+  uint32_t lost; /* messages that were published with QoS 1 or 2, as there was no room for them; door.h: lost */
 };
 
 struct mqtt_web; /* mqtt_web.c */

@@ -58,14 +58,12 @@ static int hand_over(struct fanout *f, struct session *to, uint64_t qos, uint64_
   }
   int err = fanout_for(f, to, &p);
   if (err && !fanout_has_form(f)) return err;
-  if (parcel_deliver(f->n, to, p)) return 0;
-  if (!qos) {
-    tally_lost(to, f->topic, TALLY_SLOW);
-    return 0;
-  }
-  if (session_shed(to) && p && parcel_deliver(f->n, to, p)) return 0;
-  tally_lost(to, f->topic, TALLY_CUT);
-  ++*cut;
+  uint32_t lost = qos ? door_lost(&to->door) : 0;
+  bool went = parcel_deliver(f->n, to, p);
+  if (!went && !qos) tally_lost(to, f->topic, TALLY_SLOW);
+  if (!qos) return 0;
+  if (!went && !(went = session_shed(to) && p && parcel_deliver(f->n, to, p))) tally_lost(to, f->topic, TALLY_CUT);
+  *cut += !went || door_lost(&to->door) != lost;
   return 0;
 }
 

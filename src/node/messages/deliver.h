@@ -27,8 +27,8 @@ bool deliver_waits(struct node *n); /* whether a publish must wait for the next 
 /* The subscribers of a topic, chained by next_hit (user: their sessions, some of which may be over); NULL: none. from: the
  * publisher, who pays for an expensive match; NULL: it is at another node. MACULA_RATE_LIMITED. */
 int deliver_match(struct node *n, struct session *from, struct slice topic, struct topic_subscriber **ret_hit);
-/* Delivers m to them, by: who published it, NULL: unknown. *ret_cut: grows by those that were cut as they had no room (QoS 1).
- * MACULA_PAYLOAD_TOO_LARGE, MACULA_ENOMEM: nobody has it. */
+/* Delivers m to them, by: who published it, NULL: unknown. *ret_cut: grows by those that were cut, or lost this message or an
+ * older one, as they had no room (QoS 1). MACULA_PAYLOAD_TOO_LARGE, MACULA_ENOMEM: nobody has it. */
 int deliver_begin(struct node *n, struct session *from, struct topic_subscriber *hit, const struct msg_publish *m,
                   const struct principal *by, uint64_t *ret_cut);
 /* After deliver_begin: some are left, and the publisher is told (publish_delivered) when they have it. ref: of its request;

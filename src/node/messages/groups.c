@@ -272,10 +272,10 @@ static int hand_over(struct topic_sub *sub, struct topic_group *g, const struct 
                      const struct session *from, uint64_t *ret_cut) {
   char key[NAME_MAX_LEN + 1];
   struct session *to = topic_sub_subscriber(sub)->user;
+  uint32_t lost = m->qos ? door_lost(&to->door) : 0;
   int err = give(to, slice_of(key, topic_group_key(g, key)), m, by, from);
-  if (err != MACULA_EFULL || !m->qos) return err;
-  if (session_shed(to) && !give(to, slice_of(key, topic_group_key(g, key)), m, by, from)) return 0;
-  ++*ret_cut;
+  if (err == MACULA_EFULL && m->qos && session_shed(to)) err = give(to, slice_of(key, topic_group_key(g, key)), m, by, from);
+  *ret_cut += m->qos && (err == MACULA_EFULL || door_lost(&to->door) != lost);
   return err;
 }
 
@@ -297,23 +297,22 @@ uint32_t groups_of_node(const struct group_picks *p, const struct peer *node, st
 }
 
 /* To a member of this node. MACULA_NO_ROUTE: there is none. */
-static int serve(struct node *n, struct slice key, const struct msg_publish *m, const struct principal *by) {
-  uint64_t cut = 0;
+static int serve(struct node *n, struct slice key, const struct msg_publish *m, const struct principal *by, uint64_t *ret_cut) {
   enum rank rank;
   struct topic_group *g = topic_group_find(n->messages.topics, key);
   struct topic_sub *sub = g ? best_member(g, NULL, m, &rank) : NULL;
   if (!sub) return MACULA_NO_ROUTE;
   topic_group_took(g, sub);
-  (void)hand_over(sub, g, m, by, NULL, &cut);
+  (void)hand_over(sub, g, m, by, NULL, ret_cut);
   return 0;
 }
 
-int groups_receive(struct node *n, const struct msg_publish *m, const struct principal *by) {
+int groups_receive(struct node *n, const struct msg_publish *m, const struct principal *by, uint64_t *ret_cut) {
   struct msg_list keys = m->groups;
   struct slice key;
   int err = 0;
   for (uint32_t i = 0; i < GROUPS_A_MESSAGE && msg_list_next(&keys, &key); i++) {
-    int e = key.n > NAME_MAX_LEN ? MACULA_NO_ROUTE : serve(n, key, m, by);
+    int e = key.n > NAME_MAX_LEN ? MACULA_NO_ROUTE : serve(n, key, m, by, ret_cut);
     if (e) n->messages.groups.missed++;
     if (e) err = e;
   }
@@ -343,7 +342,8 @@ static void again(struct node *n, struct group_copy *c) {
   struct msg_list keys = m.publish.groups;
   if (!msg_list_next(&keys, &key)) return;
   if (c->expires != TIME_NEVER) m.publish.expires_ms = parcel_ms_left(c->expires, n->now);
-  int err = serve(n, key, &m.publish, c->by);
+  uint64_t cut = 0; /* its publisher has its answer */
+  int err = serve(n, key, &m.publish, c->by, &cut);
   if (err) err = pass_on(n, key, &m.publish, c->by);
   n->messages.groups.moved += !err;
   if (!err) return;

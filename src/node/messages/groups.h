@@ -37,8 +37,8 @@ void groups_deliver(struct session *from, const struct msg_publish *m, const str
 /* The keys of the groups for which this node was chosen, into items and text; how many. */
 uint32_t groups_of_node(const struct group_picks *p, const struct peer *node, struct slice items[GROUPS_A_MESSAGE],
                         char text[GROUPS_A_MESSAGE][NAME_MAX_LEN + 1]);
-/* Another node has chosen this one. MACULA_NO_ROUTE: a group has no member here any more. */
-int groups_receive(struct node *n, const struct msg_publish *m, const struct principal *by);
+/* Another node has chosen this one. *ret_cut: as deliver_begin. MACULA_NO_ROUTE: a group has no member here any more. */
+int groups_receive(struct node *n, const struct msg_publish *m, const struct principal *by, uint64_t *ret_cut);
 void groups_acked(struct session *member, uint64_t id); /* by a door that says so itself (ops.tells_replays) */
 /* What `from` has not acknowledged is now `to`'s, who goes on with its session. */
 void groups_adopt(struct session *from, struct session *to);

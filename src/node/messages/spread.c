@@ -712,7 +712,7 @@ static void receive(struct peer *p, const struct msg_publish *given, struct prin
   if (!err) {
     m.publisher = m.instance = SLICE_NONE;
     m.has_ref = false;
-    if (m.groups.count) err = groups_receive(n, &m, by);
+    if (m.groups.count) err = groups_receive(n, &m, by, &partly.cut);
     m.groups.count = 0;
     int e = publish_local(n, p, &m, by, &partly.cut);
     if (e) err = e;
