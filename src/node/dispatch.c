@@ -197,7 +197,7 @@ static void client_frame(struct session *s, const struct frame *f) {
     rpc_cast(s, &m.call);
     break;
   case MSG_REPLY:
-    (void)router_reply(n->rpc.router, &s->rpc, &m.reply, n->now);
+    (void)router_reply(n->rpc.router, &s->native->rpc, &m.reply, n->now);
     break;
   case MSG_REGISTER:
     rpc_register(s, &m.reg);
@@ -209,7 +209,7 @@ static void client_frame(struct session *s, const struct frame *f) {
     announced(s, &m.announce);
     break;
   case MSG_CANCEL:
-    (void)router_cancel(n->rpc.router, &s->rpc, m.cancel.call_id);
+    (void)router_cancel(n->rpc.router, &s->native->rpc, m.cancel.call_id);
     break;
   case MSG_PONG:
   case MSG_ACK:

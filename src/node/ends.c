@@ -28,7 +28,7 @@
  */
 /* Breaks a guarantee on purpose, in a build that shows that the tests notice it: what the client owned is not freed. */
 static bool left_behind(const struct session *s) {
-  return (IS_UNBOUNDED(s->node, STREAMS) && !s->client.op) || (IS_UNBOUNDED(s->node, CALLS) && !list_empty(&s->rpc.calls.made));
+  return (IS_UNBOUNDED(s->node, STREAMS) && !s->client.op) || (IS_UNBOUNDED(s->node, CALLS) && s->native && !list_empty(&s->native->rpc.calls.made));
 }
 
 static void tell_event(struct session *s, const char *topic, const char *reason) {
@@ -70,10 +70,10 @@ void session_end(struct session *s) {
   clients_remove(&n->sessions.clients, &s->client);
   topic_index_drop(n->messages.topics, &s->topics);
   rpc_connection_ends(s);
-  if (s->goodbye || n->draining)
-    router_session_ended(n->rpc.router, &s->rpc, n->now);
-  else
-    router_session_lost(n->rpc.router, &s->rpc, n->now);
+  if (s->native && (s->goodbye || n->draining))
+    router_session_ended(n->rpc.router, &s->native->rpc, n->now);
+  else if (s->native)
+    router_session_lost(n->rpc.router, &s->native->rpc, n->now);
   account_leave(s);
 }
 
@@ -99,21 +99,22 @@ void session_goes_on(struct session *from, struct session *to) { groups_adopt(fr
 void session_silent(struct session *s) {
   struct node *n = s->node;
   if (s->state != SESSION_IN) return;
-  if (!s->peer) router_session_silent(n->rpc.router, &s->rpc, n->now);
+  if (!s->peer) router_session_silent(n->rpc.router, &s->native->rpc, n->now);
   if (s->peer && s->peer->link == s) rpc_peer_silent(s->peer);
 }
 
 void session_heard(struct session *s) {
   struct node *n = s->node;
   if (s->state != SESSION_IN) return;
-  if (!s->peer) router_party_heard(n->rpc.router, &s->rpc, n->now);
+  if (!s->peer) router_party_heard(n->rpc.router, &s->native->rpc, n->now);
   if (s->peer && s->peer->link == s) rpc_peer_heard(s->peer);
 }
 
 bool session_has_calls(const struct session *s) {
   const struct peer *p = s->peer && s->peer->link == s ? s->peer : NULL;
   if (p) return peer_has_calls(p);
-  return s->client.session && (!list_empty(&s->rpc.calls.made) || !list_empty(&s->rpc.calls.taken));
+  if (!s->client.session || !s->native) return false;
+  return !list_empty(&s->native->rpc.calls.made) || !list_empty(&s->native->rpc.calls.taken);
 }
 
 /* Whether nodes that are reached by this link owe acknowledgements. */

@@ -362,7 +362,8 @@ static void stream_free(struct stream *st) {
  */
 static bool is_read_out(const struct session *s) {
   list_for(it, &s->streams) if (container_of(it, struct stream, of_session)->stash.p) return false;
-  return s->ways.ended >= s->ways.seen && s->ways.ended >= s->leaving.ways;
+  const struct native *n = s->native;
+  return !n || (n->ways.ended >= n->ways.seen && n->ways.ended >= n->ways.last);
 }
 
 /* From now on the session has so much time. */
@@ -373,7 +374,7 @@ static void leave(struct session *s) {
 }
 
 void receive_goodbye(struct session *s, uint64_t ways) {
-  if (s->leaving.ways < ways) s->leaving.ways = ways;
+  if (s->native && s->native->ways.last < ways) s->native->ways.last = ways;
   if (s->state == SESSION_IN && !s->peer && !is_read_out(s))
     leave(s);
   else
@@ -404,7 +405,7 @@ static uint64_t publishes_in(const struct stream *st) {
 /* The peer has ended this stream, and it is read. The end of the CONNECT stream is the client's goodbye. */
 static void finish(struct session *s, int64_t id, bool one_way) {
   if (one_way) {
-    s->ways.ended++;
+    s->native->ways.ended++;
     if (s->leaving.until && is_read_out(s)) session_close(s, 0, NULL);
   } else if (id == s->door.home) {
     receive_goodbye(s, 0);
@@ -448,7 +449,7 @@ static struct stream *keep(struct session *s, const struct stream *as) {
 static struct stream *keep_one_way(struct session *s, int64_t id) {
   struct stream as = {.s = s, .id = id, .one_way = true, .window = {ONE_WAY_WINDOW, 0, s->node->now}, .credited = s->node->now};
   framer_init(&as.framer, &s->node->rows.mem[ROW_RECEIVE], s->node->limits.max_frame);
-  s->ways.seen++;
+  s->native->ways.seen++;
   struct stream *st = keep(s, &as);
   if (!st) session_close(s, MACULA_ENOMEM, NULL);
   return st;
@@ -503,11 +504,11 @@ static bool is_of_lane(const struct session *s, int64_t id) {
 static void one_way_closed(struct session *s, int64_t id) {
   struct stream *st = find(s, id);
   bool ours = s->door.ops->is_ours(&s->door, id);
-  if (!ours) s->ways.closed++;
-  if (st ? st->fin : ours ? !is_of_lane(s, id) : s->ways.closed <= s->ways.seen) return;
+  if (!ours) s->native->ways.closed++;
+  if (st ? st->fin : ours ? !is_of_lane(s, id) : s->native->ways.closed <= s->native->ways.seen) return;
   if (st) stream_free(st);
-  if (!ours && !st) s->ways.seen++;
-  s->ways.ended += !ours;
+  if (!ours && !st) s->native->ways.seen++;
+  s->native->ways.ended += !ours;
   if (s->state == SESSION_IN && (ours || !s->peer))
     session_close(s, MACULA_BAD_FRAME, "a unidirectional stream was reset or refused");
 }

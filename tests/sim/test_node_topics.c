@@ -425,7 +425,7 @@ static void test_checks(void **state) {
   BREAKS(all->bytes, 1, node_check(r.node), "topics: they are not as many bytes as counted");
   list_for(it, &r.node->sessions.all) {
     struct session *s = container_of(it, struct session, all);
-    struct topic_slot *slot = s->topics_of.heard ? topics_by_number(s, 1) : NULL;
+    struct topic_slot *slot = s->native->topics_of.heard ? topics_by_number(s, 1) : NULL;
     if (slot) BREAKS(slot->number, 2, node_check(r.node), "topics: what was heard stands in another's slot");
   }
   rig_stop(&r);

@@ -203,7 +203,7 @@ void rpc_call(struct session *s, const struct msg_call *m, struct rpc_request *r
   r->origin = origin_of(s);
   if (err)
     session_error(s, m->call_id, err, NULL);
-  else if (rpc_start_call(n, &s->rpc, m, r) == 0)
+  else if (rpc_start_call(n, &s->native->rpc, m, r) == 0)
     session_watch(s);
 }
 
@@ -219,7 +219,7 @@ void rpc_cast(struct session *s, const struct msg_call *m) {
     return;
   }
   r.origin = origin_of(s);
-  rpc_start_cast(n, &s->rpc, m, &r);
+  rpc_start_cast(n, &s->native->rpc, m, &r);
 }
 
 void rpc_register(struct session *s, const struct msg_register *m) {
@@ -234,11 +234,11 @@ void rpc_register(struct session *s, const struct msg_register *m) {
     text = "com.macula.* is the node's own";
   }
   if (!err) err = trust_allows(s, RIGHT_SERVE, slice_of(name, len), &text);
-  if (!err && !services_get(router_services(n->rpc.router), &s->rpc.owner, slice_of(name, len)))
+  if (!err && !services_get(router_services(n->rpc.router), &s->native->rpc.owner, slice_of(name, len)))
     err = account_has_room(s, QUOTA_SERVICES, 0, &text);
   if (!err && n->draining) err = MACULA_SHUTTING_DOWN;
   if (IS_UNBOUNDED(n, SERVICES)) ttl = TIME_NEVER;
-  if (!err) err = router_register(n->rpc.router, &s->rpc, slice_of(name, len), ttl, m->idempotent, n->now);
+  if (!err) err = router_register(n->rpc.router, &s->native->rpc, slice_of(name, len), ttl, m->idempotent, n->now);
   if (!err) providers_publish(n, slice_of(name, len));
   session_ack(s, m->has_ref, m->ref, err, text);
 }
@@ -248,6 +248,6 @@ void rpc_unregister(struct session *s, const struct msg_unregister *m) {
   size_t len;
   int err = name_procedure(m->procedure, name, &len);
   const char *text = name_why(err, NAME_PROCEDURE, m->procedure, why);
-  if (!err) err = services_unregister(router_services(s->node->rpc.router), &s->rpc.owner, slice_of(name, len));
+  if (!err) err = services_unregister(router_services(s->node->rpc.router), &s->native->rpc.owner, slice_of(name, len));
   session_ack(s, m->has_ref, m->ref, err, text);
 }

@@ -54,6 +54,7 @@ struct door_view {      /* for lists */
 struct door_ops {
   void (*view)(const struct door *d, struct door_view *ret); /* NULL: it is QUIC, which keeps nothing */
   bool anonymous;                                            /* where all is open, clients need no certificate */
+  bool messages_only; /* its clients publish and subscribe, and nothing else (session/state.h: struct native) */
   bool resumes;       /* a session that replaces another goes on with its subscriptions: it gets what is on its way to that */
   bool tells_replays; /* retained messages that are sent again are marked (msg_publish.replay) */
   /* Accepts a copy, or a reference. MACULA_ENOMEM, MACULA_ENOTFOUND (no such way, any more), MACULA_ECLOSED. */

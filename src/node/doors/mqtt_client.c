@@ -173,6 +173,7 @@ static void view(const struct door *d, struct door_view *ret) {
 
 static const struct door_ops ops = {.view = view,
                                     .anonymous = true,
+                                    .messages_only = true,
                                     .resumes = true,
                                     .tells_replays = true,
                                     .write = write_copy,

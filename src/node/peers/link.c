@@ -88,7 +88,7 @@ int link_dial(struct node *n, const struct addr *to, const struct id *expect, st
     n->silent.refused++;
     return err;
   }
-  struct session *s = session_new(n);
+  struct session *s = session_new(n, true);
   if (!s) return MACULA_ENOMEM;
   err = door_dial(n, local, to, expect, s, &s->door);
   if (err) {
@@ -98,7 +98,7 @@ int link_dial(struct node *n, const struct addr *to, const struct id *expect, st
   s->serial = s->door.serial;
   s->state = SESSION_DIALLING;
   s->dialled = true;
-  s->dial_until = time_add(n->now, DIAL_TIMEOUT);
+  s->native->dial_until = time_add(n->now, DIAL_TIMEOUT);
   list_append(&n->peers.dialling, &s->fresh);
   s->peer = p;
   s->seed = seed;
@@ -466,13 +466,13 @@ void link_goodbye(struct session *s, const struct msg_disconnect *m) {
 }
 
 nanotime link_deadline(const struct node *n) {
-  return list_empty(&n->peers.dialling) ? TIME_NEVER : container_of(n->peers.dialling.next, struct session, fresh)->dial_until;
+  return list_empty(&n->peers.dialling) ? TIME_NEVER : container_of(n->peers.dialling.next, struct session, fresh)->native->dial_until;
 }
 
 void link_tick(struct node *n) {
   while (!list_empty(&n->peers.dialling)) {
     struct session *s = container_of(n->peers.dialling.next, struct session, fresh);
-    if (n->now < s->dial_until) break;
+    if (n->now < s->native->dial_until) break;
     s->end_err = MACULA_NOT_CONNECTED;
     session_cut(s, MACULA_TIMEOUT);
   }

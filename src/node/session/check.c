@@ -18,7 +18,8 @@ static const char *ended_check(const struct session *s) {
   if (!s->client.session) return NULL;
   CHECK(!s->client.in && !s->topics.count && !s->unacked.count && list_empty(&s->gets.all),
         "session: one that has ended is still a client");
-  CHECK(list_empty(&s->rpc.calls.made) && list_empty(&s->rpc.calls.taken), "session: one that has ended has calls under way");
+  CHECK(!s->native || (list_empty(&s->native->rpc.calls.made) && list_empty(&s->native->rpc.calls.taken)),
+        "session: one that has ended has calls under way");
   return NULL;
 }
 
@@ -119,7 +120,7 @@ size_t sessions_owned(const struct node *n) {
   size_t sum = 0;
   list_for(it, &n->sessions.all) {
     const struct session *s = container_of(it, const struct session, all);
-    sum += mem_cost(s) + mem_cost(s->name) + mem_cost(s->unnoticed_text) + mem_cost(s->rights.last);
+    sum += mem_cost(s) + mem_cost(s->name) + mem_cost(s->unnoticed_text) + mem_cost(s->rights.last) + mem_cost(s->own);
   }
   return sum;
 }

@@ -49,13 +49,13 @@ static struct principal *get(struct node *n, const struct principal_name *name, 
 
 struct principal *origin_of(struct session *s) {
   struct principal_name name = {.kind = PRINCIPAL_ANONYMOUS};
-  if (s->origins.own) return s->origins.own;
+  if (s->origin) return s->origin;
   struct slice user = session_user(s);
   if (user.n)
     name = (struct principal_name){PRINCIPAL_USER, user};
   else if (s->client.verified)
     name = (struct principal_name){PRINCIPAL_KEY, slice_of(s->client.id.b, ID_LEN)};
-  return s->origins.own = get(s->node, &name, &s->node->id);
+  return s->origin = get(s->node, &name, &s->node->id);
 }
 
 /* ---- telling ---------------------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ static int announce(struct session *to, enum lane lane, const struct principal *
 }
 
 int origin_tell(struct session *to, enum lane lane, const struct principal *p) {
-  struct origin_slots **told = &to->origins.told[lane == LANE_PUBLISHES];
+  struct origin_slots **told = &to->native->origins.told[lane == LANE_PUBLISHES];
   uint32_t place = place_of(p->number), round = round_of(p->number);
   if (*told && (*told)->round[place] == round) return 0;
   int err = announce(to, lane, p);
@@ -115,9 +115,9 @@ void origin_heard(struct session *link, const struct msg_announce *m) {
     origin_refuse(link, "ANNOUNCE has no principal, or no number that can be");
     return;
   }
-  struct origin_heard **heard = &link->origins.heard[m->kind == ANNOUNCE_PUBLISHER];
+  struct origin_heard **heard = &link->native->origins.heard[m->kind == ANNOUNCE_PUBLISHER];
   if (!*heard && !(*heard = slots_new(n, sizeof **heard))) {
-    link->origins.deaf = true;
+    link->native->origins.deaf = true;
     say_full(n);
     return;
   }
@@ -128,9 +128,9 @@ void origin_heard(struct session *link, const struct msg_announce *m) {
 }
 
 static bool by_number(struct session *link, enum lane lane, uint64_t number, struct principal **ret) {
-  const struct origin_heard *heard = link->origins.heard[lane == LANE_PUBLISHES];
+  const struct origin_heard *heard = link->native->origins.heard[lane == LANE_PUBLISHES];
   uint32_t place = place_of(number);
-  if (!heard && link->origins.deaf) return true;
+  if (!heard && link->native->origins.deaf) return true;
   if (number > PRINCIPALS_LAST || !heard || heard->slots.round[place] != round_of(number)) {
     origin_refuse(link, "a message names its origin by a number that was not announced");
     return false;
@@ -155,19 +155,20 @@ void origins_done(struct node *n) { principals_done(&n->sessions.principals); }
 
 void origin_end(struct session *s) {
   struct mem *mem = &s->node->rows.mem[ROW_ORIGINS];
-  for (int i = 0; i < 2; i++) {
-    for (unsigned k = 0; s->origins.heard[i] && k < ANNOUNCE_SLOTS; k++) principal_unref(s->origins.heard[i]->p[k]);
-    mem_free(mem, s->origins.heard[i]);
-    mem_free(mem, s->origins.told[i]);
+  for (int i = 0; s->native && i < 2; i++) {
+    for (unsigned k = 0; s->native->origins.heard[i] && k < ANNOUNCE_SLOTS; k++) principal_unref(s->native->origins.heard[i]->p[k]);
+    mem_free(mem, s->native->origins.heard[i]);
+    mem_free(mem, s->native->origins.told[i]);
   }
-  principal_unref(s->origins.own);
-  s->origins = (struct origins){0};
+  principal_unref(s->origin);
+  s->origin = NULL;
+  if (s->native) s->native->origins = (struct origins){0};
 }
 
 static uint64_t refs_of(const struct session *s) {
-  uint64_t refs = s->origins.own != NULL;
-  for (int i = 0; i < 2; i++)
-    for (unsigned k = 0; s->origins.heard[i] && k < ANNOUNCE_SLOTS; k++) refs += s->origins.heard[i]->p[k] != NULL;
+  uint64_t refs = s->origin != NULL;
+  for (int i = 0; s->native && i < 2; i++)
+    for (unsigned k = 0; s->native->origins.heard[i] && k < ANNOUNCE_SLOTS; k++) refs += s->native->origins.heard[i]->p[k] != NULL;
   return refs;
 }
 
@@ -183,7 +184,7 @@ size_t origins_owned(const struct node *n) {
   size_t sum = principals_owned(&n->sessions.principals);
   list_for(it, &n->sessions.all) {
     const struct session *s = container_of(it, const struct session, all);
-    for (int i = 0; i < 2; i++) sum += mem_cost(s->origins.heard[i]) + mem_cost(s->origins.told[i]);
+    for (int i = 0; s->native && i < 2; i++) sum += mem_cost(s->native->origins.heard[i]) + mem_cost(s->native->origins.told[i]);
   }
   return sum;
 }

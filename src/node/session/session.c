@@ -301,14 +301,20 @@ void session_free(struct session *s) {
   session_drop_will(s);
   mem_free(&n->rows.mem[ROW_SESSIONS], s->name);
   mem_free(&n->rows.mem[ROW_SESSIONS], s->unnoticed_text);
+  mem_free(&n->rows.mem[ROW_SESSIONS], s->own);
   mem_free(&n->rows.mem[ROW_SESSIONS], s);
 }
 
 /* ---- arrival ---------------------------------------------------------------------------------------------------------------
  */
-struct session *session_new(struct node *n) {
-  struct session *s = mem_calloc(&n->rows.mem[ROW_SESSIONS], 1, sizeof *s);
-  if (!s) return NULL;
+struct session *session_new(struct node *n, bool native) {
+  struct {
+    struct session s;
+    struct native native;
+  } *both = mem_calloc(&n->rows.mem[ROW_SESSIONS], 1, native ? sizeof *both : sizeof both->s);
+  if (!both) return NULL;
+  struct session *s = &both->s;
+  if (native) s->native = &both->native;
   s->node = n;
   s->at = s->door.home = s->judged.way = -1;
   for (int i = 0; i < LANES; i++) s->door.way[i] = -1;
@@ -341,7 +347,7 @@ struct session *session_open(struct node *n, const struct door *door) {
   struct door d = *door;
   int err = n->draining                                                                     ? MACULA_SHUTTING_DOWN
             : !door_id(&d) && !n->allow_unverified && !n->trust.access && !d.ops->anonymous ? MACULA_NOT_AUTHORIZED
-            : !(s = session_new(n))                                                         ? MACULA_ENOMEM
+            : !(s = session_new(n, !d.ops->messages_only))                                                       ? MACULA_ENOMEM
                                                                                             : 0;
   d.ops->owner(&d, s);
   if (err) {
@@ -434,7 +440,7 @@ int session_place(struct session *s, const struct msg_connect *m, struct session
   s->base = !(m->caps & CAP_EXTENSIONS);
   name_client(s, m);
   topic_subscriber_init(&s->topics, s->serial, s);
-  rpc_party_init(&s->rpc, s->serial, &s->client.id, s);
+  if (s->native) rpc_party_init(&s->native->rpc, s->serial, &s->client.id, s);
   int err = clients_add(&s->node->sessions.clients, &s->client, (m->caps & CAP_OPERATOR) && s->trusted, &replaced);
   *ret_replaced = replaced ? replaced->user : NULL;
   return err;

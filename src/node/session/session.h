@@ -29,7 +29,8 @@
 void session_proved(const struct session *s, struct token_session *ret_ends);
 /* A new connection: makes a session with a copy of the door. NULL: refused, or no memory; the door is closed then. */
 struct session *session_open(struct node *n, const struct door *door);
-struct session *session_new(struct node *n); /* without a door yet; NULL: no memory */
+/* Without a door yet. native: with what only native clients and nodes need. NULL: no memory. */
+struct session *session_new(struct node *n, bool native);
 /* Whether CONNECT breaks no rule for a client or node: 0, or why not. *ret_text: NULL (the code's own text), static text, or
  * `why`. */
 int session_check(const struct session *s, const struct msg_connect *m, char why[NAME_WHY_LEN], const char **ret_text);

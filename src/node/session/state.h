@@ -52,7 +52,6 @@ struct window {  /* of what a session is sent on one way */
 struct origin_slots;
 struct origin_heard;
 struct origins {                 /* [0]: of callers, [1]: of publishers */
-  struct principal *own;         /* of a client: a reference; NULL: none yet, or no room */
   struct origin_slots *told[2];  /* what the peer's slots hold; NULL: nothing yet, or no room */
   struct origin_heard *heard[2]; /* of a link: what the other node announced; NULL: nothing yet, or no room */
   bool deaf;                     /* there was no room */
@@ -60,6 +59,10 @@ struct origins {                 /* [0]: of callers, [1]: of publishers */
 
 struct topics_heard;
 struct topics_told;
+struct budgets { /* as of an account: those of one address are many */
+  struct budget waits, slow;
+};
+
 struct topics { /* that have numbers: session/topics.h */
   struct htab tab;
   size_t bytes; /* of them and of all slots, without the table's own */
@@ -69,6 +72,24 @@ struct topics { /* that have numbers: session/topics.h */
 };
 
 struct msg_connect;
+
+/* What only a native client or another node needs: one of MQTT neither calls nor serves, has one way, is told of no numbers, and
+ * is not dialled. */
+struct native {
+  struct rpc_party rpc;
+  struct origins origins;
+  struct {
+    struct topics_heard *heard; /* what the peer's numbers stand for; NULL: nothing yet */
+    struct topics_told *told;   /* what the peer's slots hold; NULL: nothing yet, or no room */
+  } topics_of;
+  struct bucket asked; /* of com.macula.*: node/view/admin.c */
+  struct delays delays; /* of a link: of the other node's calls */
+  nanotime dial_until;  /* DIALLING: PONG must come by then */
+  struct {
+    uint32_t seen, ended, closed; /* one-way ways of the peer: begun, read to their end, gone from the door */
+    uint64_t last;                /* that the peer says at its end it has opened */
+  } ways;
+};
 
 struct session {
   struct node *node;
@@ -83,7 +104,6 @@ struct session {
   bool said_left_out;  /* base-only: it was logged that a frame of it was left out */
   bool set_aside;      /* what was overdue for it was moved by its door, and it has taken nothing since: nobody waits for it */
   bool base;           /* base-only: no extensions, only `bin` */
-  struct bucket asked; /* of com.macula.*: node/view/admin.c */
   bool trusted;        /* may ask for the lists: it has the role operator, or connects over loopback where all is open */
   bool watched;        /* door_watch is on */
   uint32_t caps;
@@ -105,16 +125,11 @@ struct session {
   struct seed *seed;                             /* dialled to join; may be NULL */
   bool dialled;                                  /* by us: a link */
   int end_err;                                   /* of a link: why it ended */
-  nanotime dial_until;                           /* DIALLING: PONG must come by then */
   struct clients_entry client;
   struct rights rights;
   struct account *account;           /* a client's, from the time that it is let in until its end; else NULL */
-  struct budget own_waits, own_slow; /* as of an account, for a client that has shown no key: those of one address are many */
-  struct origins origins;
-  struct {
-    struct topics_heard *heard; /* what the peer's numbers stand for; NULL: nothing yet */
-    struct topics_told *told;   /* what the peer's slots hold; NULL: nothing yet, or no room */
-  } topics_of;
+  struct budgets *own;               /* of a client that has shown no key; NULL: not used yet */
+  struct principal *origin;          /* of a client: a reference; NULL: none yet, or no room */
   uint64_t unnoticed;   /* what NOTICE will count next: */
   int unnoticed_err;    /* the latest, */
   char *unnoticed_text; /* and its text; NULL: none, or no room */
@@ -125,19 +140,13 @@ struct session {
   const char *end_reason;              /* why it ends, static text; NULL: its connection is gone */
   uint32_t group_count;                /* of its subscriptions: as member of a group */
   struct list group_copies, of_groups; /* messages of groups that it has not acknowledged; groups.members, if there are any */
-  struct rpc_party rpc;
-  struct delays delays;          /* of a link: of the other node's calls */
   struct inflight_party unacked; /* its QoS 1 messages that other nodes have not acknowledged */
   struct gets_party gets;        /* its new subscriptions, for what other nodes retain */
   char *name;                    /* may be NULL */
   struct window window;          /* of the way of CONNECT */
   struct {
-    uint32_t seen, ended, closed; /* one-way ways of the peer: begun, read to their end, gone from the door */
-  } ways;
-  struct {
     struct list all; /* sessions.leaving, from its goodbye on while something is left to read */
     nanotime until;
-    uint64_t ways; /* that the peer says it has opened */
   } leaving;
   uint64_t dropped;           /* messages */
   uint64_t refused;           /* requests and publishes */
@@ -149,6 +158,7 @@ struct session {
   struct flow_reader *reader; /* NULL: its queue is short */
   struct flow_held *held;     /* NULL: none of its publishes waits for a reader */
   struct flow_others others;  /* that its publishes went to last */
+  struct native *native;      /* in the same block; NULL: it came by a door of messages only */
 };
 
 #define DROPS_MAX 256u

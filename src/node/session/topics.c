@@ -82,7 +82,7 @@ static uint32_t place_of(uint64_t number) { return (uint32_t)(number % ANNOUNCE_
 
 /* NULL: no room. */
 static struct topic_slot *slot_for(struct session *s, uint64_t number) {
-  struct topics_heard *had = s->topics_of.heard, *t = had;
+  struct topics_heard *had = s->native->topics_of.heard, *t = had;
   uint32_t cap = had ? had->cap : LEAST_SLOTS, old = had ? cap : 0;
   while (cap <= place_of(number)) cap *= 2;
   if (cap > old) {
@@ -92,7 +92,7 @@ static struct topic_slot *slot_for(struct session *s, uint64_t number) {
     if (old) memcpy(t->slot, had->slot, old * sizeof t->slot[0]);
     t->cap = cap;
     give(s->node, had);
-    s->topics_of.heard = t;
+    s->native->topics_of.heard = t;
   }
   return &t->slot[place_of(number)];
 }
@@ -139,7 +139,7 @@ void topics_heard(struct session *s, const struct msg_announce *m) {
 }
 
 struct topic_slot *topics_by_number(struct session *s, uint64_t number) {
-  struct topics_heard *t = s->topics_of.heard;
+  struct topics_heard *t = s->native->topics_of.heard;
   struct topic_slot *slot = t && place_of(number) < t->cap ? &t->slot[place_of(number)] : NULL;
   if (slot && slot->topic && slot->number == number) return slot;
   refuse(s, "a message names its topic by a number that was not announced and taken");
@@ -149,19 +149,19 @@ struct topic_slot *topics_by_number(struct session *s, uint64_t number) {
 /* ---- told ------------------------------------------------------------------------------------------------------------------
  */
 static struct topics_told *told_grown(struct session *to, uint32_t cap) {
-  struct topics_told *had = to->topics_of.told, *t;
+  struct topics_told *had = to->native->topics_of.told, *t;
   size_t size = sizeof *t + cap * sizeof t->slot[0];
   if (!(t = take(to->node, size, cap <= MODEST_SLOTS))) return NULL;
   memset(t, 0, size);
   t->mask = cap - 1;
   for (uint32_t i = 0; had && i <= had->mask; i++) t->slot[had->slot[i].number & t->mask] = had->slot[i];
   give(to->node, had);
-  return to->topics_of.told = t;
+  return to->native->topics_of.told = t;
 }
 
 /* The slot for the number; NULL: there is no room for any. */
 static struct told_slot *told_for(struct session *to, uint64_t number) {
-  struct topics_told *t = to->topics_of.told, *more;
+  struct topics_told *t = to->native->topics_of.told, *more;
   if (!t && !(t = told_grown(to, LEAST_SLOTS))) return NULL;
   for (;;) {
     struct told_slot *e = &t->slot[number & t->mask];
@@ -191,7 +191,7 @@ static int announce(struct session *to, uint64_t number, struct slice name) {
 }
 
 bool topics_named(struct session *to, uint64_t number, struct slice name) {
-  struct topics_told *t = to->topics_of.told;
+  struct topics_told *t = to->native->topics_of.told;
   struct told_slot *e = t ? &t->slot[number & t->mask] : NULL;
   if (!e || e->number != number) {
     if (!(e = told_for(to, number))) return false;
@@ -203,7 +203,7 @@ bool topics_named(struct session *to, uint64_t number, struct slice name) {
 }
 
 void topics_taken(struct session *link, uint64_t number) {
-  struct topics_told *t = link->topics_of.told;
+  struct topics_told *t = link->native->topics_of.told;
   struct told_slot *e = t ? &t->slot[number & t->mask] : NULL;
   if (e && e->number == number) e->taken = true;
 }
@@ -217,12 +217,13 @@ void topics_done(struct node *n) {
 }
 
 void topics_end(struct session *s) {
-  struct topics_heard *heard = s->topics_of.heard;
+  if (!s->native) return;
+  struct topics_heard *heard = s->native->topics_of.heard;
   for (uint32_t i = 0; heard && i < heard->cap; i++) topic_unref(s->node, heard->slot[i].topic);
   give(s->node, heard);
-  give(s->node, s->topics_of.told);
-  s->topics_of.heard = NULL;
-  s->topics_of.told = NULL;
+  give(s->node, s->native->topics_of.told);
+  s->native->topics_of.heard = NULL;
+  s->native->topics_of.told = NULL;
 }
 
 const char *topics_check(const struct node *n) {
@@ -239,8 +240,9 @@ const char *topics_check(const struct node *n) {
   }
   list_for(it, &n->sessions.all) {
     const struct session *s = container_of(it, const struct session, all);
-    const struct topics_heard *heard = s->topics_of.heard;
-    const struct topics_told *told = s->topics_of.told;
+    if (!s->native) continue;
+    const struct topics_heard *heard = s->native->topics_of.heard;
+    const struct topics_told *told = s->native->topics_of.told;
     for (uint32_t i = 0; heard && i < heard->cap; i++) {
       refs += heard->slot[i].topic != NULL;
       CHECK(!heard->slot[i].number || place_of(heard->slot[i].number) == i, "topics: what was heard stands in another's slot");

@@ -133,8 +133,9 @@ int account_join(struct session *s) {
   door_pays(&s->door, &a->units);
   a->used[QUOTA_CONNECTIONS]++;
   s->topics.shared = &a->used[QUOTA_SUBSCRIPTIONS];
-  s->rpc.owner.shared = &a->used[QUOTA_SERVICES];
-  s->rpc.calls.shared = &a->used[QUOTA_CALLS];
+  if (!s->native) return 0;
+  s->native->rpc.owner.shared = &a->used[QUOTA_SERVICES];
+  s->native->rpc.calls.shared = &a->used[QUOTA_CALLS];
   return 0;
 }
 
@@ -144,7 +145,8 @@ void account_leave(struct session *s) {
   if (!a) return;
   door_pays(&s->door, NULL);
   s->account = NULL;
-  s->topics.shared = s->rpc.owner.shared = s->rpc.calls.shared = NULL;
+  s->topics.shared = NULL;
+  if (s->native) s->native->rpc.owner.shared = s->native->rpc.calls.shared = NULL;
   list_remove(&s->waits);
   assert(a->used[QUOTA_CONNECTIONS] > 0);
   if (--a->used[QUOTA_CONNECTIONS]) return;
@@ -187,15 +189,16 @@ uint32_t account_quota(const struct session *s, enum quota q) {
 
 static void say(struct session *s, const char *event, const char *what, uint32_t quota) {
   struct node *n = s->node;
-  char at[ADDR_TEXT_LEN];
+  char at[ADDR_TEXT_LEN], who[ID_HEX_LEN + 1] = "none";
   struct slice name = s->rights.grant ? grant_name(s->rights.grant) : SLICE_NONE;
   if (!bucket_take(&n->trust.lines, TRUST_LINES_A_SECOND, TRUST_LINES_AT_ONCE, n->now)) {
     n->trust.lines_left_out++;
     return;
   }
   addr_text(door_remote(&s->door), at);
+  if (door_id(&s->door)) id_hex(door_id(&s->door), who);
   log_warn(n->log, event, "name=\"%s\" id=%s address=%s quota=%s most=%u grant=\"%.*s\" left_out=%llu", s->name ? s->name : "",
-           s->rights.hex[0] ? s->rights.hex : "none", at, what, quota, (int)name.n, (const char *)name.p,
+           who, at, what, quota, (int)name.n, (const char *)name.p,
            (unsigned long long)n->trust.lines_left_out);
   n->trust.lines_left_out = 0;
 }
@@ -323,11 +326,17 @@ bool account_holds_back(struct session *s, const struct frame *f) {
 
 /* Clients that have shown no key share an account, and may be as many devices behind one address: a slow one is not to use up
  * what the others may make their publishers wait. */
+static struct budgets *own_of(struct session *s) {
+  if (!s->own) s->own = mem_calloc(&s->node->rows.mem[ROW_SESSIONS], 1, sizeof *s->own);
+  return s->own;
+}
 static struct budget *waits_of(struct session *s) {
-  return !s->account ? NULL : door_id(&s->door) ? &s->account->waits : &s->own_waits;
+  if (!s->account || door_id(&s->door)) return s->account ? &s->account->waits : NULL;
+  return own_of(s) ? &s->own->waits : NULL;
 }
 static struct budget *slow_of(struct session *s) {
-  return !s->account ? NULL : door_id(&s->door) ? &s->account->slow : &s->own_slow;
+  if (!s->account || door_id(&s->door)) return s->account ? &s->account->slow : NULL;
+  return own_of(s) ? &s->own->slow : NULL;
 }
 
 double account_may_wait(struct session *from, struct session *reader, enum budget_kind kind, bool kept) {
@@ -439,8 +448,9 @@ const char *account_check(const struct node *n) {
     if (!s->account) continue;
     is.used[QUOTA_CONNECTIONS]++;
     is.used[QUOTA_SUBSCRIPTIONS] += s->topics.count;
-    is.used[QUOTA_SERVICES] += s->rpc.owner.count;
-    is.used[QUOTA_CALLS] += s->rpc.calls.made_count;
+    if (!s->native) continue;
+    is.used[QUOTA_SERVICES] += s->native->rpc.owner.count;
+    is.used[QUOTA_CALLS] += s->native->rpc.calls.made_count;
   }
   list_for(it, &n->messages.retained.all) {
     const struct retained_entry *e = container_of(it, struct retained_entry, all);

@@ -238,7 +238,6 @@ static int judge(struct session *s, enum role role, struct slice proof, struct s
   r->role = role;
   r->round = n->trust.round;
   if (!r->changes) r->changes = 1;
-  if (peer) id_hex(peer, r->hex);
   r->proved = proof.n == TOKEN_PROOF_LEN; /* kept also where all is open: a reload may close it */
   if (r->proved) memcpy(r->proof, proof.p, sizeof r->proof);
   users_begin(s);
@@ -287,15 +286,17 @@ bool trust_prove(const struct session *s, uint8_t ret_proof[TOKEN_PROOF_LEN]) {
 
 /* ---- what it may do --------------------------------------------------------------------------------------------------------
  */
-static struct name_values values_of(const struct session *s) {
-  return (struct name_values){.id = s->rights.hex[0] ? slice_of(s->rights.hex, ID_HEX_LEN) : SLICE_NONE,
+static struct name_values values_of(const struct session *s, char hex[ID_HEX_LEN + 1]) {
+  const struct id *id = door_id(&s->door);
+  if (id) id_hex(id, hex);
+  return (struct name_values){.id = id ? slice_of(hex, ID_HEX_LEN) : SLICE_NONE,
                               .user = session_user(s),
                               .client = s->name ? slice_str(s->name) : SLICE_NONE};
 }
 
 static void say_forbidden(struct session *s, enum right right, struct slice what) {
   struct node *n = s->node;
-  char at[ADDR_TEXT_LEN];
+  char at[ADDR_TEXT_LEN], who[ID_HEX_LEN + 1] = "none";
   struct slice name = grant_name(s->rights.grant), user = session_user(s);
   n->trust.forbidden++;
   if (!bucket_take(&n->trust.lines, TRUST_LINES_A_SECOND, TRUST_LINES_AT_ONCE, n->now)) {
@@ -303,9 +304,10 @@ static void say_forbidden(struct session *s, enum right right, struct slice what
     return;
   }
   addr_text(door_remote(&s->door), at);
+  if (door_id(&s->door)) id_hex(door_id(&s->door), who);
   log_warn(n->log, "forbidden",
            "name=\"%s\" user=\"%.*s\" id=%s address=%s right=%s what=\"%.*s\" grant=\"%.*s\" left_out=%llu",
-           s->name ? s->name : "", (int)user.n, (const char *)user.p, s->rights.hex[0] ? s->rights.hex : "none", at,
+           s->name ? s->name : "", (int)user.n, (const char *)user.p, who, at,
            right_name(right), (int)what.n, (const char *)what.p, (int)name.n, (const char *)name.p,
            (unsigned long long)n->trust.lines_left_out);
   n->trust.lines_left_out = 0;
@@ -314,10 +316,11 @@ static void say_forbidden(struct session *s, enum right right, struct slice what
 int trust_allows(struct session *s, enum right right, struct slice what, const char **ret_text) {
   struct node *n = s->node;
   struct name_values who;
+  char hex[ID_HEX_LEN + 1];
   struct rights *r = &s->rights;
   if (!r->grant) return 0;
   if (right == RIGHT_PUB && what.n && what.n == r->last_len && !memcmp(what.p, r->last, what.n)) return 0;
-  who = values_of(s);
+  who = values_of(s, hex);
   if (grant_allows_for(r->grant, right, &who, what, NULL, &n->trust.cost)) {
     if (right != RIGHT_PUB || what.n > NAME_MAX_LEN) return 0;
     if (!r->last && !(r->last = mem_alloc(&s->node->rows.mem[ROW_SESSIONS], NAME_MAX_LEN))) return 0;
@@ -367,7 +370,7 @@ void trust_take_pass(struct node *n, uint8_t *pass, size_t len) {
  * grant. */
 static void compare_all(struct session *s) {
   s->rights.subs_left = s->client.in ? s->topics.count : 0;
-  s->rights.services_left = s->client.in ? s->rpc.owner.count : 0;
+  s->rights.services_left = s->client.in && s->native ? s->native->rpc.owner.count : 0;
 }
 
 static int still_allows(struct session *s, enum right right, struct slice what, uint32_t *units, const char **ret_text) {
@@ -384,17 +387,18 @@ static int still_allowed(struct session *s, uint32_t *units, const char **ret_te
   struct rights *r = &s->rights;
   int err = 0;
   if (r->subs_left > s->topics.count) r->subs_left = s->topics.count;
-  if (r->services_left > s->rpc.owner.count) r->services_left = s->rpc.owner.count;
+  struct service_owner *owner = s->native ? &s->native->rpc.owner : NULL;
+  if (owner && r->services_left > owner->count) r->services_left = owner->count;
   for (; r->subs_left && !err && *units < UNITS_A_TURN; r->subs_left--) {
     size_t len = topic_sub_pattern(topic_sub_next(&s->topics, NULL), pattern);
     err = still_allows(s, RIGHT_SUB, group_pattern(slice_of(pattern, len)), units, ret_text);
     topic_sub_rotate(&s->topics);
   }
   for (; r->services_left && !err && *units < UNITS_A_TURN; r->services_left--) {
-    struct provider *p = container_of(s->rpc.owner.own.next, struct provider, of_owner);
+    struct provider *p = container_of(owner->own.next, struct provider, of_owner);
     err = still_allows(s, RIGHT_SERVE, slice_of(p->service->name, p->service->len), units, ret_text);
     list_remove(&p->of_owner);
-    list_append(&s->rpc.owner.own, &p->of_owner);
+    list_append(&owner->own, &p->of_owner);
   }
   return err;
 }
@@ -422,9 +426,10 @@ static int anew(struct session *s, uint32_t *units, const char **ret_text) {
 }
 
 static void say_link_ended(const struct session *s, int err, const char *text) {
-  char at[ADDR_TEXT_LEN];
+  char at[ADDR_TEXT_LEN], who[ID_HEX_LEN + 1];
   addr_text(door_remote(&s->door), at);
-  log_warn(s->node->log, "node_ended", "id=%s address=%s code=%s text=\"%s\"", s->rights.hex, at, macula_err_name(err),
+  id_hex(&s->peer->id, who);
+  log_warn(s->node->log, "node_ended", "id=%s address=%s code=%s text=\"%s\"", who, at, macula_err_name(err),
            text ? text : macula_err_text(err));
 }
 

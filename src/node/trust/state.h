@@ -43,7 +43,6 @@ struct rights {
   /* The topic that it was allowed to publish to last: most publishers stay with one. */
   uint8_t last_len;         /* 0: none */
   char *last;               /* NAME_MAX_LEN bytes; NULL: none yet, or no memory */
-  char hex[ID_HEX_LEN + 1]; /* its id, for ${id}; empty: it has none */
 };
 
 #define ACCOUNT_KEY_LEN (1 + ID_LEN)

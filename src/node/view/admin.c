@@ -221,7 +221,7 @@ static void answer_now(struct session *s, const struct msg_call *m, bool of_node
             : admin_strip(&what, DIAGNOSTICS_PREFIX) ? answer_diagnostics(s->node, what, m->args, &json)
                                                      : MACULA_NO_SUCH_PROCEDURE;
   if (!err) {
-    cost_charge(s->node, &s->asked, cost_kind(s), strlen(json) / COST_BYTES);
+    cost_charge(s->node, &s->native->asked, cost_kind(s), strlen(json) / COST_BYTES);
     struct msg reply = {.type = MSG_REPLY, .reply = {.call_id = m->call_id, .result = slice_str(json)}};
     err = session_send(s, &reply, true);
   }
@@ -238,15 +238,15 @@ static void answer_now(struct session *s, const struct msg_call *m, bool of_node
 void admin_call(struct session *s, const struct msg_call *m, struct slice procedure) {
   struct slice what = procedure;
   enum asker_kind kind = cost_kind(s);
-  if (!cost_affords(s->node, &s->asked, kind)) {
+  if (!cost_affords(s->node, &s->native->asked, kind)) {
     session_error(s, m->call_id, MACULA_RATE_LIMITED,
                   "what you ask costs more than your share: ask less often, for fewer rows");
     return;
   }
-  cost_charge(s->node, &s->asked, kind, COST_QUESTION);
+  cost_charge(s->node, &s->native->asked, kind, COST_QUESTION);
   bool of_node = admin_strip(&what, ADMIN_NODE_PREFIX);
   if (of_node && ask_call(s, m, what)) {
-    if (!slice_is(what, "ping")) cost_charge(s->node, &s->asked, kind, COST_DHT);
+    if (!slice_is(what, "ping")) cost_charge(s->node, &s->native->asked, kind, COST_DHT);
     return;
   }
   if (!of_node || !far_call(s, m, what)) answer_now(s, m, of_node, what);

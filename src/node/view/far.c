@@ -124,7 +124,7 @@ bool far_call(struct session *s, const struct msg_call *m, struct slice what) {
     json_decref(args);
     return true;
   }
-  cost_charge(s->node, &s->asked, cost_kind(s), digits.n == ID_HEX_LEN ? COST_FAR : COST_FAR + COST_DHT);
+  cost_charge(s->node, &s->native->asked, cost_kind(s), digits.n == ID_HEX_LEN ? COST_FAR : COST_FAR + COST_DHT);
   return ask_other(s->node, &by, what, digits, args, m->timeout);
 }
 
@@ -191,7 +191,7 @@ bool far_replied(struct peer *p, const struct msg_reply *m) {
   struct ask *a = find(p, m->call_id, &ours);
   if (!a) return ours;
   struct session *s = a->by.s;
-  if (s) cost_charge(n, &s->asked, cost_kind(s), (m->is_error ? 0 : m->result.n) / COST_BYTES);
+  if (s) cost_charge(n, &s->native->asked, cost_kind(s), (m->is_error ? 0 : m->result.n) / COST_BYTES);
   if (m->is_error)
     fail(n, a, &m->error);
   else if (m->result.n > FAR_MOST)
