@@ -28,7 +28,8 @@
  */
 /* Breaks a guarantee on purpose, in a build that shows that the tests notice it: what the client owned is not freed. */
 static bool left_behind(const struct session *s) {
-  return (IS_UNBOUNDED(s->node, STREAMS) && !s->client.op) || (IS_UNBOUNDED(s->node, CALLS) && s->native && !list_empty(&s->native->rpc.calls.made));
+  return (IS_UNBOUNDED(s->node, STREAMS) && !s->client.op) ||
+         (IS_UNBOUNDED(s->node, CALLS) && s->native && !list_empty(&s->native->rpc.calls.made));
 }
 
 static void tell_event(struct session *s, const char *topic, const char *reason) {

@@ -120,9 +120,9 @@ static void still(unsigned nodes, bool drops_oldest) {
   bool told = false;
   memset(payload, 'x', sizeof payload - 1);
   payload[sizeof payload - 1] = 0;
-  mesh_start_joined(
-      &m, nodes,
-      &(struct rig_options){.node = {.mqtt_drops_oldest = drops_oldest, .limits = {.mqtt_pool = 2 << 20, .client_queue = 64 << 10}}});
+  mesh_start_joined(&m, nodes,
+                    &(struct rig_options){.node = {.mqtt_drops_oldest = drops_oldest,
+                                                   .limits = {.mqtt_pool = 2 << 20, .client_queue = 64 << 10}}});
   mesh_settle(&m);
   struct rig *r = &m.rig[0], *reader = &m.rig[nodes - 1];
   struct wire *pub = plain(r, MQTT_5, "pub"), *w = plain(reader, MQTT_5, "still");

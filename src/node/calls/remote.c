@@ -118,7 +118,9 @@ static void refuse(struct peer *p, struct slice call_id, int err, const char *te
 }
 
 /* Of the way by which its calls come, which a gateway may make longer. */
-static struct delays *delays_of(struct peer *p) { return p->link ? &p->link->native->delays : p->sealed ? &p->sealed->delays : NULL; }
+static struct delays *delays_of(struct peer *p) {
+  return p->link ? &p->link->native->delays : p->sealed ? &p->sealed->delays : NULL;
+}
 
 /* A large one may just have been on its way for long; not in an envelope, which a gateway may have kept. */
 static bool goes_slowly(const struct peer *p, const struct msg_call *m) {

@@ -551,8 +551,8 @@ static void tell_later(struct mqtt_client *c) {
     if (!l->answered) continue;
     list_remove(&l->all);
     if (c->ms)
-      mqtt_publish_done(c->ms, l->ref, (uint8_t)mqtt_reason_of(l->err),
-                        l->why || !l->err ? l->why : macula_err_text(l->err), c->n->now);
+      mqtt_publish_done(c->ms, l->ref, (uint8_t)mqtt_reason_of(l->err), l->why || !l->err ? l->why : macula_err_text(l->err),
+                        c->n->now);
     later_done(c, l);
     if (c->link) mqtt_link_dirty(c->link); /* what is behind it goes on, and more may be read */
   }

@@ -466,7 +466,8 @@ void link_goodbye(struct session *s, const struct msg_disconnect *m) {
 }
 
 nanotime link_deadline(const struct node *n) {
-  return list_empty(&n->peers.dialling) ? TIME_NEVER : container_of(n->peers.dialling.next, struct session, fresh)->native->dial_until;
+  return list_empty(&n->peers.dialling) ? TIME_NEVER
+                                        : container_of(n->peers.dialling.next, struct session, fresh)->native->dial_until;
 }
 
 void link_tick(struct node *n) {

@@ -156,7 +156,8 @@ void origins_done(struct node *n) { principals_done(&n->sessions.principals); }
 void origin_end(struct session *s) {
   struct mem *mem = &s->node->rows.mem[ROW_ORIGINS];
   for (int i = 0; s->native && i < 2; i++) {
-    for (unsigned k = 0; s->native->origins.heard[i] && k < ANNOUNCE_SLOTS; k++) principal_unref(s->native->origins.heard[i]->p[k]);
+    for (unsigned k = 0; s->native->origins.heard[i] && k < ANNOUNCE_SLOTS; k++)
+      principal_unref(s->native->origins.heard[i]->p[k]);
     mem_free(mem, s->native->origins.heard[i]);
     mem_free(mem, s->native->origins.told[i]);
   }
@@ -168,7 +169,8 @@ void origin_end(struct session *s) {
 static uint64_t refs_of(const struct session *s) {
   uint64_t refs = s->origin != NULL;
   for (int i = 0; s->native && i < 2; i++)
-    for (unsigned k = 0; s->native->origins.heard[i] && k < ANNOUNCE_SLOTS; k++) refs += s->native->origins.heard[i]->p[k] != NULL;
+    for (unsigned k = 0; s->native->origins.heard[i] && k < ANNOUNCE_SLOTS; k++)
+      refs += s->native->origins.heard[i]->p[k] != NULL;
   return refs;
 }
 
@@ -184,7 +186,8 @@ size_t origins_owned(const struct node *n) {
   size_t sum = principals_owned(&n->sessions.principals);
   list_for(it, &n->sessions.all) {
     const struct session *s = container_of(it, const struct session, all);
-    for (int i = 0; s->native && i < 2; i++) sum += mem_cost(s->native->origins.heard[i]) + mem_cost(s->native->origins.told[i]);
+    for (int i = 0; s->native && i < 2; i++)
+      sum += mem_cost(s->native->origins.heard[i]) + mem_cost(s->native->origins.told[i]);
   }
   return sum;
 }

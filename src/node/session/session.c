@@ -347,7 +347,7 @@ struct session *session_open(struct node *n, const struct door *door) {
   struct door d = *door;
   int err = n->draining                                                                     ? MACULA_SHUTTING_DOWN
             : !door_id(&d) && !n->allow_unverified && !n->trust.access && !d.ops->anonymous ? MACULA_NOT_AUTHORIZED
-            : !(s = session_new(n, !d.ops->messages_only))                                                       ? MACULA_ENOMEM
+            : !(s = session_new(n, !d.ops->messages_only))                                  ? MACULA_ENOMEM
                                                                                             : 0;
   d.ops->owner(&d, s);
   if (err) {

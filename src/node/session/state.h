@@ -73,8 +73,8 @@ struct topics { /* that have numbers: session/topics.h */
 
 struct msg_connect;
 
-/* What only a native client or another node needs: one of MQTT neither calls nor serves, has one way, is told of no numbers, and
- * is not dialled. */
+/* What only a native client or another node needs: one of MQTT neither calls nor serves, has one way, is told of no numbers,
+ * and is not dialled. */
 struct native {
   struct rpc_party rpc;
   struct origins origins;
@@ -82,7 +82,7 @@ struct native {
     struct topics_heard *heard; /* what the peer's numbers stand for; NULL: nothing yet */
     struct topics_told *told;   /* what the peer's slots hold; NULL: nothing yet, or no room */
   } topics_of;
-  struct bucket asked; /* of com.macula.*: node/view/admin.c */
+  struct bucket asked;  /* of com.macula.*: node/view/admin.c */
   struct delays delays; /* of a link: of the other node's calls */
   nanotime dial_until;  /* DIALLING: PONG must come by then */
   struct {
@@ -97,15 +97,15 @@ struct session {
   struct lanes lanes;
   uint64_t serial;
   enum session_state state;
-  bool ended;          /* session_end has run */
-  bool ended_by_us;    /* and not because its peer is silent */
-  bool goodbye;        /* the peer ended it, or we have no more to do with it: it is not expected back */
-  bool slashes;        /* base-only: it wrote a slash in a pattern, and gets topics as their publishers spelled them */
-  bool said_left_out;  /* base-only: it was logged that a frame of it was left out */
-  bool set_aside;      /* what was overdue for it was moved by its door, and it has taken nothing since: nobody waits for it */
-  bool base;           /* base-only: no extensions, only `bin` */
-  bool trusted;        /* may ask for the lists: it has the role operator, or connects over loopback where all is open */
-  bool watched;        /* door_watch is on */
+  bool ended;         /* session_end has run */
+  bool ended_by_us;   /* and not because its peer is silent */
+  bool goodbye;       /* the peer ended it, or we have no more to do with it: it is not expected back */
+  bool slashes;       /* base-only: it wrote a slash in a pattern, and gets topics as their publishers spelled them */
+  bool said_left_out; /* base-only: it was logged that a frame of it was left out */
+  bool set_aside;     /* what was overdue for it was moved by its door, and it has taken nothing since: nobody waits for it */
+  bool base;          /* base-only: no extensions, only `bin` */
+  bool trusted;       /* may ask for the lists: it has the role operator, or connects over loopback where all is open */
+  bool watched;       /* door_watch is on */
   uint32_t caps;
   int64_t at; /* way whose frame is being handled; -1: none */
   struct {
@@ -127,23 +127,23 @@ struct session {
   int end_err;                                   /* of a link: why it ended */
   struct clients_entry client;
   struct rights rights;
-  struct account *account;           /* a client's, from the time that it is let in until its end; else NULL */
-  struct budgets *own;               /* of a client that has shown no key; NULL: not used yet */
-  struct principal *origin;          /* of a client: a reference; NULL: none yet, or no room */
-  uint64_t unnoticed;   /* what NOTICE will count next: */
-  int unnoticed_err;    /* the latest, */
-  char *unnoticed_text; /* and its text; NULL: none, or no room */
-  struct list noticed;  /* sessions.noticed: it had a NOTICE, and has none more before */
+  struct account *account;  /* a client's, from the time that it is let in until its end; else NULL */
+  struct budgets *own;      /* of a client that has shown no key; NULL: not used yet */
+  struct principal *origin; /* of a client: a reference; NULL: none yet, or no room */
+  uint64_t unnoticed;       /* what NOTICE will count next: */
+  int unnoticed_err;        /* the latest, */
+  char *unnoticed_text;     /* and its text; NULL: none, or no room */
+  struct list noticed;      /* sessions.noticed: it had a NOTICE, and has none more before */
   nanotime notice_at;
   struct topic_subscriber topics;
   struct shbuf *will;                  /* of a client: what is published if it ends without goodbye; NULL: nothing */
   const char *end_reason;              /* why it ends, static text; NULL: its connection is gone */
   uint32_t group_count;                /* of its subscriptions: as member of a group */
   struct list group_copies, of_groups; /* messages of groups that it has not acknowledged; groups.members, if there are any */
-  struct inflight_party unacked; /* its QoS 1 messages that other nodes have not acknowledged */
-  struct gets_party gets;        /* its new subscriptions, for what other nodes retain */
-  char *name;                    /* may be NULL */
-  struct window window;          /* of the way of CONNECT */
+  struct inflight_party unacked;       /* its QoS 1 messages that other nodes have not acknowledged */
+  struct gets_party gets;              /* its new subscriptions, for what other nodes retain */
+  char *name;                          /* may be NULL */
+  struct window window;                /* of the way of CONNECT */
   struct {
     struct list all; /* sessions.leaving, from its goodbye on while something is left to read */
     nanotime until;

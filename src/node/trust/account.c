@@ -198,8 +198,7 @@ static void say(struct session *s, const char *event, const char *what, uint32_t
   addr_text(door_remote(&s->door), at);
   if (door_id(&s->door)) id_hex(door_id(&s->door), who);
   log_warn(n->log, event, "name=\"%s\" id=%s address=%s quota=%s most=%u grant=\"%.*s\" left_out=%llu", s->name ? s->name : "",
-           who, at, what, quota, (int)name.n, (const char *)name.p,
-           (unsigned long long)n->trust.lines_left_out);
+           who, at, what, quota, (int)name.n, (const char *)name.p, (unsigned long long)n->trust.lines_left_out);
   n->trust.lines_left_out = 0;
 }
 

@@ -307,9 +307,8 @@ static void say_forbidden(struct session *s, enum right right, struct slice what
   if (door_id(&s->door)) id_hex(door_id(&s->door), who);
   log_warn(n->log, "forbidden",
            "name=\"%s\" user=\"%.*s\" id=%s address=%s right=%s what=\"%.*s\" grant=\"%.*s\" left_out=%llu",
-           s->name ? s->name : "", (int)user.n, (const char *)user.p, who, at,
-           right_name(right), (int)what.n, (const char *)what.p, (int)name.n, (const char *)name.p,
-           (unsigned long long)n->trust.lines_left_out);
+           s->name ? s->name : "", (int)user.n, (const char *)user.p, who, at, right_name(right), (int)what.n,
+           (const char *)what.p, (int)name.n, (const char *)name.p, (unsigned long long)n->trust.lines_left_out);
   n->trust.lines_left_out = 0;
 }
 

@@ -41,8 +41,8 @@ struct rights {
   uint32_t subs_left, services_left;
   struct heap_link end; /* in trust.ends: when its pass or certificate ends, Unix seconds */
   /* The topic that it was allowed to publish to last: most publishers stay with one. */
-  uint8_t last_len;         /* 0: none */
-  char *last;               /* NAME_MAX_LEN bytes; NULL: none yet, or no memory */
+  uint8_t last_len; /* 0: none */
+  char *last;       /* NAME_MAX_LEN bytes; NULL: none yet, or no memory */
 };
 
 #define ACCOUNT_KEY_LEN (1 + ID_LEN)

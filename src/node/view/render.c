@@ -136,10 +136,10 @@ static json_t *client_row(const struct session *s, nanotime now) {
       address(door_remote(&s->door)), "door", v.door, "protocol", session_protocol(s), "connected", !door_is_away(&s->door),
       "role", role_name(s->rights.role), "grant", grant_label(s), "user", user_label(s), "verified", s->client.verified,
       "operator", s->client.op, "since_s", (ji)(time_since(now, s->since) / NS_SEC), "subscriptions", (ji)s->topics.count,
-      "services", s->native ? (ji)s->native->rpc.owner.count : 0, "pending_calls", s->native ? (ji)s->native->rpc.calls.made_count : 0, "inflight",
-      (ji)v.inflight + s->unacked.count, "queued_messages", (ji)v.queued, "queued_bytes",
-      (ji)(session_queued(s) + v.queued_bytes), "dropped", (ji)(s->dropped + v.dropped), "refused", (ji)s->refused,
-      "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
+      "services", s->native ? (ji)s->native->rpc.owner.count : 0, "pending_calls",
+      s->native ? (ji)s->native->rpc.calls.made_count : 0, "inflight", (ji)v.inflight + s->unacked.count, "queued_messages",
+      (ji)v.queued, "queued_bytes", (ji)(session_queued(s) + v.queued_bytes), "dropped", (ji)(s->dropped + v.dropped),
+      "refused", (ji)s->refused, "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
 }
 
 static void clients_rows(struct node *n, struct page *p, nanotime now) {
