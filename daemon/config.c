@@ -602,39 +602,55 @@ void config_print_limits(enum config_mode form, FILE *to) {
   }
 }
 
+#define HELP_LEFT 33 /* columns before what an option does */
+#define HELP_COLUMNS 80
+
+/* An option and what it does, within a terminal's columns. */
+static void put_help(FILE *f, const char *left, const char *text) {
+  int column = fprintf(f, "  %s", left);
+  if (column >= HELP_LEFT) fputc('\n', f), column = 0;
+  for (const char *p = text; *p;) {
+    size_t n = strcspn(p, " ");
+    if (column + 1 + (int)n > HELP_COLUMNS && column > HELP_LEFT) fputc('\n', f), column = 0;
+    column += fprintf(f, "%*s%.*s", column < HELP_LEFT ? HELP_LEFT - column + 1 : 1, "", (int)n, p);
+    p += n + (p[n] == ' ');
+  }
+  fputc('\n', f);
+}
+
+static void put_option(FILE *f, const struct config *c, const struct config_row *r) {
+  char flag[MAX_SUGGEST], left[2 * MAX_SUGGEST], number[32], text[512];
+  const char *value = is_computed(r)             ? "as needed"
+                      : default_of(c, r, number) ? number
+                      : r->type == LEVEL         ? config_level_names[c->log_level]
+                                                 : NULL;
+  flag_name(r->key, flag);
+  snprintf(left, sizeof left, "    %s%s%s", flag, r->arg ? " " : "", r->arg ? r->arg : "");
+  snprintf(text, sizeof text, "%s%s%s%s", r->help, value ? " (" : "", value ? value : "", value ? ")" : "");
+  put_help(f, left, text);
+}
+
 char *config_help(void) {
+  static const char *const first[][2] = {
+      {"-c, --config FILE", "YAML file with the keys below, underscores for dashes (maculad.yaml(5))"},
+      {"    --check", "say what is wrong with the configuration, or ok, and end"},
+      {"    --plan [--json]", "print the most memory that this configuration can use, row by row, and end"},
+      {"    --plan --yaml", "print the limits that fit memory_max, as lines of that file, and end"},
+      {"    --json", "say in one line of JSON where the node listens, instead of in words"},
+      {"-h, --help", "show this"},
+      {"-V, --version", "show the version"},
+  };
   struct config c;
   char *text = NULL;
   size_t len;
   FILE *f = open_memstream(&text, &len);
   if (!f) return NULL;
   defaults(&c);
-  fputs("Usage: maculad [-c FILE] [OPTION]...\nA node of the Macula mesh. Ctrl-C ends it.\n\n"
-        "  -c, --config FILE               YAML file with the keys below, underscores for dashes (maculad.yaml(5))\n"
-        "      --check                     say what is wrong with the configuration, or ok, and end\n"
-        "      --plan [--json]             print the most memory that this configuration can use, row by row, and end\n"
-        "      --plan --yaml               print the limits that fit memory_max, as lines of that file, and end\n"
-        "      --json                      say in one line of JSON where the node listens, instead of in words\n"
-        "  -h, --help                      show this\n"
-        "  -V, --version                   show the version\n",
-        f);
-  for (int o = 0; o < OPTION_COUNT; o++) {
-    const struct config_row *r = &rows[o];
-    char flag[MAX_SUGGEST], left[2 * MAX_SUGGEST], number[32];
-    flag_name(r->key, flag);
-    snprintf(left, sizeof left, "%s%s%s", flag, r->arg ? " " : "", r->arg ? r->arg : "");
-    fprintf(f, "      %-27s %s", left, r->help);
-    if (is_computed(r))
-      fputs(" (as needed)", f);
-    else if (default_of(&c, r, number))
-      fprintf(f, " (%s)", number);
-    else if (r->type == LEVEL)
-      fprintf(f, " (%s)", config_level_names[c.log_level]);
-    fputc('\n', f);
-  }
-  fputs("\nEach option is also a variable, MACULA_MAX_CLIENTS for --max-clients. A flag wins over a variable, a variable over "
-        "the "
-        "file.\nSIGHUP reads the file again. Exit codes: 0 done, 1 could not run, 2 wrong options or configuration.\n",
+  fputs("Usage: maculad [-c FILE] [OPTION]...\nA node of the Macula mesh. Ctrl-C ends it.\n\n", f);
+  for (size_t i = 0; i < sizeof first / sizeof first[0]; i++) put_help(f, first[i][0], first[i][1]);
+  for (int o = 0; o < OPTION_COUNT; o++) put_option(f, &c, &rows[o]);
+  fputs("\nEach option is also a variable, MACULA_MAX_CLIENTS for --max-clients. A flag\nwins over a variable, a variable over "
+        "the file. SIGHUP reads the file again.\nExit codes: 0 done, 1 could not run, 2 wrong options or configuration.\n",
         f);
   if (fclose(f)) {
     free(text);

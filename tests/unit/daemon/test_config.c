@@ -421,6 +421,10 @@ static void test_help_lists_every_option(void **state) {
   assert_non_null(strstr(help, "(10000)"));
   assert_non_null(strstr(help, "(256MiB)"));
   assert_non_null(strstr(help, "(30s)"));
+  for (char *line = help, *end; (end = strchr(line, '\n')); line = end + 1) {
+    *end = 0;
+    if (end - line > 80) fail_msg("wider than a terminal: %s", line);
+  }
   free(help);
 }
 
