@@ -19,7 +19,7 @@ struct block {
     struct chunk *chunk; /* while in use; NULL: of the heap */
     struct block *next;  /* in chunk.free */
   };
-  alignas(uint64_t) uint8_t octets[];
+  alignas(uint64_t) uint8_t data[];
 };
 
 enum { IS_HEAP = ADDRESS_SANITIZED };
@@ -57,7 +57,7 @@ static struct chunk *chunk_new(struct slab *s) {
 
 static void *single_new(struct slab *s) {
   struct block *b = mem_calloc(s->mem, 1, s->block);
-  return b ? b->octets : NULL;
+  return b ? b->data : NULL;
 }
 
 void *slab_alloc(struct slab *s) {
@@ -68,7 +68,7 @@ void *slab_alloc(struct slab *s) {
   struct block *b = c->free;
   if (b) {
     c->free = b->next;
-    memset(b->octets, 0, s->block - sizeof *b);
+    memset(b->data, 0, s->block - sizeof *b);
   } else { /* fresh pages are zero */
     b = (struct block *)((uint8_t *)(c + 1) + (size_t)c->cut++ * s->block);
   }
@@ -78,7 +78,7 @@ void *slab_alloc(struct slab *s) {
     list_remove(&c->in);
     list_append(&s->closed, &c->in);
   }
-  return b->octets;
+  return b->data;
 }
 
 void slab_free(struct slab *s, void *p) {
@@ -87,7 +87,7 @@ void slab_free(struct slab *s, void *p) {
     mem_free(s->mem, p);
     return;
   }
-  struct block *b = container_of(p, struct block, octets);
+  struct block *b = container_of(p, struct block, data);
   struct chunk *c = b->chunk;
   if (!c) {
     mem_free(s->mem, b);
@@ -146,6 +146,6 @@ size_t slabs_owned(const struct slab *v, size_t count) {
 }
 
 size_t slab_owned(const void *p) {
-  const struct block *b = container_of(p, const struct block, octets);
+  const struct block *b = container_of(p, const struct block, data);
   return IS_HEAP ? mem_cost(p) : b->chunk ? 0 : mem_cost(b);
 }

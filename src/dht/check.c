@@ -84,12 +84,12 @@ static const char *publisher_check(const struct store *s, const struct store_pub
   CHECK(htab_has(&s->publishers, &p->h, &p->id, sizeof p->id), "store: a publisher is not found");
   CHECK(p->batches, "store: a publisher without batches");
   CHECK(p->records <= s->max_publisher && p->tombstones <= s->max_tombstones / 2 + 1 &&
-            (!s->max_publisher_octets || p->octets <= s->max_publisher_octets),
+            (!s->max_publisher_bytes || p->bytes <= s->max_publisher_bytes),
         "store: a publisher has more than its share");
   sums->records -= p->records * p->h.hash;
   sums->tombstones -= p->tombstones * p->h.hash;
   sums->batches -= PARTS * p->batches * p->h.hash;
-  sums->bytes -= PARTS * p->octets * p->h.hash;
+  sums->bytes -= PARTS * p->bytes * p->h.hash;
   return NULL;
 }
 
@@ -297,7 +297,7 @@ static const char *answers_check(const struct dht *d) {
   CHECK(list_has(&d->answers, d->answer_count) && d->answer_count <= ANSWER_MAX,
         "answer: they are not as many as counted, or too many");
   list_for(it, &d->answers) bytes += container_of(it, const struct answer, out)->len;
-  CHECK(bytes == d->answer_octets && bytes <= ANSWER_OCTETS, "answer: they are not as many bytes as counted, or too many");
+  CHECK(bytes == d->answer_bytes && bytes <= ANSWER_BYTES, "answer: they are not as many bytes as counted, or too many");
   return NULL;
 }
 

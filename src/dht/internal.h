@@ -37,8 +37,8 @@ struct answer { /* a reply of ours that waits to be sent */
 };
 
 #define QUERY_MAX_PINGS 256
-#define ANSWER_MAX 1024       /* replies that wait */
-#define ANSWER_OCTETS 4194304 /* bytes of these together */
+#define ANSWER_MAX 1024      /* replies that wait */
+#define ANSWER_BYTES 4194304 /* bytes of these together */
 
 struct dht_peer { /* budget of the requests that a peer may send */
   struct lru_link l;
@@ -111,7 +111,7 @@ struct dht {
   struct list query_out; /* queries to be sent */
   struct list answers;   /* replies to be sent, before queries */
   uint32_t answer_count, pings;
-  size_t answer_octets;
+  size_t answer_bytes;
   struct answer *handed; /* the reply that dht_next handed out last */
 
   struct htab lookups; /* the user's, running and done */

@@ -336,14 +336,14 @@ static int sign_batch(struct dht *d, unsigned region, nanotime now) {
   p->dirty_count -= k.count;
   p->busy = !bucket_take(&p->signing, SIGN_RATE, SIGN_BURST, now);
   b->signed_at = now;
-  memcpy(b->octets, record, n);
-  memcpy(b->octets + n, signature, signature_len);
+  memcpy(b->data, record, n);
+  memcpy(b->data + n, signature, signature_len);
   list_append(&p->batches, &b->all);
   list_append(&p->ready, &b->queue);
-  struct kad_signed octets = publish_batch_view(b, d);
+  struct kad_signed encoded = publish_batch_view(b, d);
   struct store_put put;
   /* our own store holds our records as well, if they fit */
-  (void)store_put(&d->store, &octets, &k, &d->cfg.self.id, now, &put);
+  (void)store_put(&d->store, &encoded, &k, &d->cfg.self.id, now, &put);
   return 0;
 }
 
@@ -382,7 +382,7 @@ static void renew(struct dht *d, nanotime now) {
 }
 
 struct kad_signed publish_batch_view(const struct publish_batch *b, const struct dht *d) {
-  return (struct kad_signed){slice_of(b->octets, b->record_len), slice_of(b->octets + b->record_len, b->signature_len),
+  return (struct kad_signed){slice_of(b->data, b->record_len), slice_of(b->data + b->record_len, b->signature_len),
                              d->cfg.crypto.spki, time_since(d->now, b->signed_at) / NS_MS};
 }
 

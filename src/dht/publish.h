@@ -79,7 +79,7 @@ struct publish_batch {
   bool withdraws;                                  /* some of its records are withdrawn */
   bool failed;                                     /* a holder did not answer, or none was found */
   bool again;                                      /* a newcomer came while it was being stored */
-  uint8_t octets[];                                /* record, signature */
+  uint8_t data[];                                  /* record, signature */
 };
 
 #define PUBLISH_SIZES SLAB_COUNT(sizeof(struct publish_batch) + KAD_MAX_RECORD + KAD_MAX_SIGNATURE)

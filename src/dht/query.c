@@ -80,7 +80,7 @@ void dht_ping(struct dht *d, const struct dht_contact *c) {
 void answer_push(struct dht *d, const struct dht_contact *to, uint8_t type, const struct kad_msg *m) {
   size_t n = kad_encode(type, m, NULL, 0);
   struct answer *a = NULL;
-  if (d->answer_count < ANSWER_MAX && d->answer_octets + n <= ANSWER_OCTETS) a = mem_alloc(d->cfg.lookups_mem, sizeof *a + n);
+  if (d->answer_count < ANSWER_MAX && d->answer_bytes + n <= ANSWER_BYTES) a = mem_alloc(d->cfg.lookups_mem, sizeof *a + n);
   if (!a) {
     d->dropped++;
     return;
@@ -91,7 +91,7 @@ void answer_push(struct dht *d, const struct dht_contact *to, uint8_t type, cons
   list_init(&a->out);
   list_append(&d->answers, &a->out);
   d->answer_count++;
-  d->answer_octets += n;
+  d->answer_bytes += n;
 }
 
 static struct slice request_payload(struct dht *d, const struct query *q) {
@@ -117,9 +117,9 @@ bool dht_next(struct dht *d, struct dht_out *ret_out) {
   if (!list_empty(&d->answers)) {
     struct answer *a = container_of(d->answers.next, struct answer, out);
     list_remove(&a->out);
-    assert(d->answer_count > 0 && d->answer_octets >= a->len);
+    assert(d->answer_count > 0 && d->answer_bytes >= a->len);
     d->answer_count--;
-    d->answer_octets -= a->len;
+    d->answer_bytes -= a->len;
     d->handed = a;
     *ret_out = (struct dht_out){a->to, a->type, 0, slice_of(a->payload, a->len)};
     return true;

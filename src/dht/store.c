@@ -23,7 +23,7 @@ void store_init(struct store *s, const struct dht_config *cfg) {
                       .max_key_subscription = cfg->max_key_subscription,
                       .max_tombstones = cfg->max_tombstones,
                       .spent = cfg->spent,
-                      .max_publisher_octets = cfg->records_mem->limit / 4};
+                      .max_publisher_bytes = cfg->records_mem->limit / 4};
   slab_init(&s->key_slab, s->mem, sizeof(struct store_key));
   slab_init(&s->record_slab, s->mem, sizeof(struct store_record));
   s->room.most = s->mem->limit ? s->mem->limit / 8 : SIZE_MAX;
@@ -48,9 +48,9 @@ static void release_publisher(struct store *s, struct store_publisher *p) {
 static void batch_unref(struct store *s, struct store_batch *b) {
   assert(b->refs > 0);
   if (--b->refs) return;
-  assert(b->publisher->batches > 0 && b->publisher->octets >= batch_size(b));
+  assert(b->publisher->batches > 0 && b->publisher->bytes >= batch_size(b));
   b->publisher->batches--;
-  b->publisher->octets -= batch_size(b);
+  b->publisher->bytes -= batch_size(b);
   release_publisher(s, b->publisher);
   slab_free(slabs_at(s->batch_slabs, batch_size(b)), b);
 }
@@ -73,7 +73,7 @@ static struct store_batch *batch_new(struct store *s, const struct kad_signed *o
   if (!p) return NULL;
   size_t n = sizeof(struct store_batch) + o->record.n + o->signature.n + o->spki.n;
   struct store_batch *x = NULL;
-  if (!s->max_publisher_octets || p->octets + n <= s->max_publisher_octets) x = slab_alloc(slabs_at(s->batch_slabs, n));
+  if (!s->max_publisher_bytes || p->bytes + n <= s->max_publisher_bytes) x = slab_alloc(slabs_at(s->batch_slabs, n));
   if (!x) {
     release_publisher(s, p);
     return NULL;
@@ -87,16 +87,16 @@ static struct store_batch *batch_new(struct store *s, const struct kad_signed *o
                             .seq = b->seq,
                             .seen = (int64_t)now - (int64_t)(age * NS_MS),
                             .contact = {*publisher, b->addr, b->gateway}};
-  memcpy(x->octets, o->record.p, o->record.n);
-  memcpy(x->octets + o->record.n, o->signature.p, o->signature.n);
-  memcpy(x->octets + o->record.n + o->signature.n, o->spki.p, o->spki.n);
+  memcpy(x->data, o->record.p, o->record.n);
+  memcpy(x->data + o->record.n, o->signature.p, o->signature.n);
+  memcpy(x->data + o->record.n + o->signature.n, o->spki.p, o->spki.n);
   p->batches++;
-  p->octets += n;
+  p->bytes += n;
   return x;
 }
 
 struct kad_signed store_batch_view(const struct store_batch *b, nanotime now) {
-  const uint8_t *p = b->octets;
+  const uint8_t *p = b->data;
   int64_t age = (int64_t)now - b->seen;
   return (struct kad_signed){slice_of(p, b->record_len), slice_of(p + b->record_len, b->signature_len),
                              slice_of(p + b->record_len + b->signature_len, b->spki_len), age > 0 ? (uint64_t)age / NS_MS : 0};
@@ -286,7 +286,7 @@ static bool says_news(const struct store *s, const struct kad_batch *b, const st
   return news;
 }
 
-int store_put(struct store *s, const struct kad_signed *octets, const struct kad_batch *b, const struct id *publisher,
+int store_put(struct store *s, const struct kad_signed *encoded, const struct kad_batch *b, const struct id *publisher,
               nanotime now, struct store_put *ret_put) {
   *ret_put = (struct store_put){0};
   if (!says_news(s, b, publisher, ret_put)) { /* the same batch again, or an older one: nothing is allocated for it */
@@ -294,7 +294,7 @@ int store_put(struct store *s, const struct kad_signed *octets, const struct kad
     return 0;
   }
   *ret_put = (struct store_put){0};
-  struct store_batch *x = batch_new(s, octets, b, publisher, now);
+  struct store_batch *x = batch_new(s, encoded, b, publisher, now);
   if (!x) {
     ret_put->refused = b->count;
     s->refused_full += b->count;

@@ -17,7 +17,7 @@ struct store_publisher {
   struct hlink h;
   struct id id;
   uint32_t batches, records, tombstones;
-  size_t octets; /* of its batches */
+  size_t bytes; /* of its batches */
 };
 struct store_batch { /* exists as long as one of its records */
   uint32_t refs;
@@ -26,7 +26,7 @@ struct store_batch { /* exists as long as one of its records */
   uint64_t seq;
   int64_t seen; /* ns: when its TTLs began; may lie before time 0 */
   struct dht_contact contact;
-  uint8_t octets[]; /* record, signature, spki */
+  uint8_t data[]; /* record, signature, spki */
 };
 struct store_key {
   struct hlink h;
@@ -54,7 +54,7 @@ struct store {
   /* outside the heap, since records stay long after their publishers have gone */
   struct slab key_slab, record_slab, batch_slabs[STORE_SIZES];
   uint32_t max_records, max_publisher, max_key_service, max_key_subscription, max_tombstones;
-  size_t max_publisher_octets; /* a quarter of the account's limit; 0: none */
+  size_t max_publisher_bytes; /* a quarter of the account's limit; 0: none */
   struct htab keys, publishers;
   struct heap live, dead; /* by the end of their time */
   const struct spent *spent;
@@ -70,7 +70,7 @@ struct store_put {
 };
 /* Takes the records of a verified batch. 0 or MACULA_RECORDS_FULL (some did not fit; those that did are kept), MACULA_ENOMEM.
  */
-int store_put(struct store *s, const struct kad_signed *octets, const struct kad_batch *b, const struct id *publisher,
+int store_put(struct store *s, const struct kad_signed *encoded, const struct kad_batch *b, const struct id *publisher,
               nanotime now, struct store_put *ret_put);
 /* Removes a record of ours that was never sent to another node. */
 void store_drop(struct store *s, const struct id *key, uint32_t kind, const struct id *publisher);

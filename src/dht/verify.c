@@ -57,7 +57,7 @@ static void keep(struct verifier *v, const uint64_t key[6], const struct id *pub
 }
 
 int verify_batch(struct verifier *v, const struct kad_signed *s, struct kad_batch *ret_batch, struct id *ret_publisher) {
-  uint8_t signed_octets[sizeof DOMAIN + KAD_MAX_RECORD];
+  uint8_t signed_bytes[sizeof DOMAIN + KAD_MAX_RECORD];
   uint64_t key[6];
   int err = kad_batch_decode(s->record, ret_batch);
   if (!err && !slice_eq(ret_batch->realm, v->realm)) err = MACULA_REALM_MISMATCH;
@@ -70,9 +70,9 @@ int verify_batch(struct verifier *v, const struct kad_signed *s, struct kad_batc
     *ret_publisher = container_of(l, struct verified, l)->publisher;
     return 0;
   }
-  size_t n = with_domain(s->record, signed_octets);
+  size_t n = with_domain(s->record, signed_bytes);
   v->done++;
-  err = v->crypto.verify(v->crypto.ctx, s->spki, slice_of(signed_octets, n), s->signature, ret_publisher);
+  err = v->crypto.verify(v->crypto.ctx, s->spki, slice_of(signed_bytes, n), s->signature, ret_publisher);
   if (err) {
     err = MACULA_BAD_SIGNATURE;
     goto refuse;
@@ -85,7 +85,7 @@ refuse:
 }
 
 int sign_record(const struct verifier *v, struct slice record, uint8_t *ret_sig, size_t *ret_len) {
-  uint8_t octets[sizeof DOMAIN + KAD_MAX_RECORD];
+  uint8_t signed_bytes[sizeof DOMAIN + KAD_MAX_RECORD];
   if (record.n > KAD_MAX_RECORD) return MACULA_EINVAL;
-  return v->crypto.sign(v->crypto.ctx, slice_of(octets, with_domain(record, octets)), ret_sig, ret_len);
+  return v->crypto.sign(v->crypto.ctx, slice_of(signed_bytes, with_domain(record, signed_bytes)), ret_sig, ret_len);
 }

@@ -12,7 +12,7 @@ double mesh_quantile(const uint64_t *bins, uint32_t n, double q) {
 
 void mesh_print_head(FILE *out) {
   fprintf(out, "%6s | %8s %6s %6s %7s %7s | %7s %7s %7s | %6s %6s %7s %7s %6s %6s %6s | %9s %9s | %6s\n", "nodes", "lookups",
-          "found", "hops", "p50 ms", "p99 ms", "SWIM/s", "DHT/s", "octet/s", "deaths", "p50 s", "all p50", "all p99", "unaw.",
+          "found", "hops", "p50 ms", "p99 ms", "SWIM/s", "DHT/s", "bytes/s", "deaths", "p50 s", "all p50", "all p99", "unaw.",
           "false?", "false!", "SWIM kB", "DHT kB", "cpu s");
 }
 

@@ -44,7 +44,7 @@ static struct figures look(struct rig *r, const char *name) {
 }
 
 static void report(const char *what, json_int_t bytes, json_int_t most) {
-  printf("measured %-58s %7lld octets", what, (long long)bytes);
+  printf("measured %-58s %7lld bytes", what, (long long)bytes);
   if (most) printf(" of %lld planned", (long long)most);
   putchar('\n');
   if (most) assert_in_range(bytes, 1, most);
@@ -120,14 +120,14 @@ static void test_entries(void **state) {
   for (int i = 0; i < MANY; i++) assert_int_equal(rig_register(b, long_name(name, "s", i)), 0);
   struct figures now = grown(&r, "services", before);
   assert_int_equal(now.entries, MANY);
-  report("service, name of 255 octets", now.bytes / MANY, PLAN_SERVICE);
+  report("service, name of 255 bytes", now.bytes / MANY, PLAN_SERVICE);
 
   before = look(&r, "calls");
   for (int i = 0; i < MANY; i++) rig_call(a, long_name(name, "s", i), "1", (uint64_t)i + 1, 60000);
   rig_run(&r, 100 * NS_MS);
   now = grown(&r, "calls", before);
   assert_int_equal(now.entries, MANY);
-  report("pending call, procedure of 255 octets", now.bytes / MANY, PLAN_CALL);
+  report("pending call, procedure of 255 bytes", now.bytes / MANY, PLAN_CALL);
 
   before = look(&r, "subscriptions");
   for (int i = 0; i < MANY; i++) {

@@ -132,7 +132,7 @@ static void lookups_and_queries(void **state) {
   size_t n = kad_encode(MSG_FIND_NODE, &m, ping, sizeof ping);
   assert_int_equal(dht_recv(d, &t.v[1].self, MSG_FIND_NODE, slice_of(ping, n), t.now), 0);
   SEES(d->answer_count, 2, "answer: they are not as many as counted, or too many");
-  SEES(d->answer_octets, 0, "answer: they are not as many bytes as counted, or too many");
+  SEES(d->answer_bytes, 0, "answer: they are not as many bytes as counted, or too many");
   struct dht_peer *peer = container_of(lru_oldest(&d->peers), struct dht_peer, l);
   SEES(peer->id.b[2], (uint8_t)~peer->id.b[2], "dht: a peer is not found");
   SEES(peer->find.tokens, 1e9, "dht: a peer may ask more than its burst");

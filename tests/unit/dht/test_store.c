@@ -30,9 +30,9 @@ static void start(size_t limit) {
 
 /* A record with a key of its own, in a batch of `len` bytes and the rest. */
 static int put(uint8_t publisher, size_t len, uint32_t ttl, nanotime now) {
-  static const uint8_t octets[KAD_MAX_RECORD];
+  static const uint8_t data[KAD_MAX_RECORD];
   struct kad_batch b = {.count = 1, .seq = ++seq, .entries = {{.kind = DHT_SERVICE, .ttl = ttl}}};
-  struct kad_signed o = {slice_of(octets, len), slice_of(octets, 64), slice_of(octets, 44), 0};
+  struct kad_signed o = {slice_of(data, len), slice_of(data, 64), slice_of(data, 44), 0};
   struct id id = {.b = {publisher}};
   struct store_put ret;
   memcpy(b.entries[0].key.b, &seq, sizeof seq);
@@ -61,7 +61,7 @@ static void test_few_batches_keep_little(void **state) {
 /* The newest and the oldest word of many publishers about few keys, tombstones, limits and time. */
 static void test_any_history_holds(void **state) {
   (void)state;
-  static const uint8_t octets[KAD_MAX_RECORD];
+  static const uint8_t data[KAD_MAX_RECORD];
   nanotime now = NS_SEC;
   start(60000);
   s.max_publisher = 12;
@@ -71,7 +71,7 @@ static void test_any_history_holds(void **state) {
   for (int step = 0; step < 20000; step++) {
     struct rng r = rng_seeded_view(&seed);
     struct kad_batch b = {.count = 1 + (uint32_t)rng_below(r, 16), .seq = 1 + rng_below(r, 20000)};
-    struct kad_signed o = {slice_of(octets, rng_below(r, KAD_MAX_RECORD)), slice_of(octets, 64), slice_of(octets, 44), 0};
+    struct kad_signed o = {slice_of(data, rng_below(r, KAD_MAX_RECORD)), slice_of(data, 64), slice_of(data, 44), 0};
     struct id id = {.b = {(uint8_t)rng_below(r, 8)}}, key = {.b = {(uint8_t)rng_below(r, 10)}};
     struct store_put ret;
     for (uint32_t i = 0; i < b.count; i++) {
@@ -105,8 +105,8 @@ static void test_broken_ones_are_noticed(void **state) {
   BREAKS(p->records, p->records + 1, store_check(&s), counts);
   BREAKS(gone->batch->publisher->tombstones, 0, store_check(&s), counts);
   BREAKS(p->batches, p->batches + 1, store_check(&s), batches);
-  BREAKS(p->octets, p->octets - 1, store_check(&s), batches);
-  BREAKS(p->octets, s.max_publisher_octets + 1, store_check(&s), "store: a publisher has more than its share");
+  BREAKS(p->bytes, p->bytes - 1, store_check(&s), batches);
+  BREAKS(p->bytes, s.max_publisher_bytes + 1, store_check(&s), "store: a publisher has more than its share");
   BREAKS(p->id.b[1], 1, store_check(&s), "store: a batch is of another publisher");
   BREAKS(r->batch->refs, 2, store_check(&s), batches);
   BREAKS(r->batch->refs, 0, store_check(&s), "store: a batch is held by more records than it can have, or by none");

@@ -115,7 +115,7 @@ static void test_decode_forms(void **state) {
   assert_false(msg_is_partly(&m.ack.partly));
   assert_int_equal(msg_decode(0x0f, S("\x80"), &m), MACULA_UNKNOWN_TYPE);
   assert_int_equal(msg_decode(MSG_PING, S(""), &m), MACULA_BAD_FRAME);
-  assert_int_equal(msg_decode(MSG_PING, S("\x80\x80"), &m), MACULA_BAD_FRAME);             /* trailing octet */
+  assert_int_equal(msg_decode(MSG_PING, S("\x80\x80"), &m), MACULA_BAD_FRAME);             /* trailing byte */
   assert_int_equal(msg_decode(MSG_PING, S("\xdf\xff\xff\xff\xff"), &m), MACULA_BAD_FRAME); /* lying map */
   assert_int_equal(msg_decode(MSG_PING, S("\x81\xc6\xff\xff\xff\xff"), &m), MACULA_BAD_FRAME);
   assert_int_equal(msg_decode(MSG_PING, S("\x81\xa9timestamp\xa1x"), &m), MACULA_BAD_FRAME); /* wrong type */
