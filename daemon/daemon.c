@@ -71,6 +71,17 @@ static bool busy(void *ctx) { return node_busy(ctx); }
 #define WATCHED true
 #endif
 
+static void on_log(void *ctx, enum log_level level, const char *event, const char *fields) {
+  struct daemon *d = ctx;
+  if (level <= d->log_level) logsink_write(&d->sink, level, event, fields);
+  if (d->node) node_note(d->node, level, event, fields);
+}
+
+static void set_log_level(struct daemon *d, enum log_level level) {
+  d->log_level = level;
+  d->log.level = level > LOG_INFO ? level : LOG_INFO;
+}
+
 /* ---- timer and signals -----------------------------------------------------------------------------------------------------
  */
 static void on_upkeep(uv_timer_t *t) {
@@ -182,7 +193,7 @@ static void on_reloaded(void *ctx, const struct reload_result *read) {
   if (err) {
     log_error(&d->log, "reload_failed", "code=%s text=\"%s\"", macula_err_name(err), why);
   } else {
-    d->log.level = wanted.log_level;
+    set_log_level(d, wanted.log_level);
     d->sink.json = wanted.log_json;
     d->closed |= wanted.access || wanted.realm_keys.count;
     log_info(&d->log, "reloaded", "file=\"%s\" access=\"%s\"", wanted.file ? wanted.file : "",
@@ -377,7 +388,8 @@ int daemon_start(struct daemon *d, char ret_why[CONFIG_WHY_LEN]) {
   struct access *access = NULL;
   d->lock_fd = -1;
   logsink_init(&d->sink, d->cfg.log_json);
-  d->log = (struct log){.level = d->cfg.log_level, .sink = logsink_write, .ctx = &d->sink};
+  d->log = (struct log){.sink = on_log, .ctx = d};
+  set_log_level(d, d->cfg.log_level);
   d->access_mem = MEM_INIT("access", d->cfg.node.limits.access_bytes);
   d->passwords_mem = MEM_INIT("passwords", 0);
   ret_why[0] = 0;
@@ -438,6 +450,8 @@ void daemon_stop(struct daemon *d) {
     uv_run(io_loop_uv(d->loop), UV_RUN_NOWAIT); /* lets libuv forget these handles */
     io_loop_free(d->loop);
   }
-  node_free(d->node);
+  struct node *n = d->node;
+  d->node = NULL; /* what is logged from now on is not kept */
+  node_free(n);
   if (d->lock_fd >= 0) close(d->lock_fd);
 }

@@ -36,7 +36,8 @@ struct daemon {
   struct memory_fit memory;
   struct logsink sink;
   struct log log;
-  int lock_fd; /* of the state folder, held until the process ends */
+  enum log_level log_level; /* lines above it are not written; the node hears of them down to info */
+  int lock_fd;              /* of the state folder, held until the process ends */
   struct io_loop *loop;
   struct io_udp *udp[CONFIG_MAX_LISTEN];
   struct io_udp *out[2]; /* with no_listen: dials leave from here, nothing is accepted */

@@ -82,9 +82,10 @@ export default function (page) {
           if (!s) by.set(r.procedure, (s = {name: r.procedure, providers: [], pending: 0, calls: undefined, failed: undefined, mean_us: 0, most_us: 0}));
           s.providers.push({...r, node: n.id});
           s.pending += r.pending_calls;
-          if (r.calls === undefined) continue;
+          if (r.calls === undefined || s.lastNode === n.id) continue; /* each of its providers tells the same of this node */
+          s.lastNode = n.id;
           const calls = (s.calls || 0) + r.calls;
-          if (r.calls) s.mean_us = (s.mean_us * (s.calls || 0) + r.mean_us * r.calls) / calls;
+          if (calls) s.mean_us = (s.mean_us * (s.calls || 0) + r.mean_us * r.calls) / calls;
           s.calls = calls;
           s.failed = (s.failed || 0) + r.failed;
           s.most_us = Math.max(s.most_us, r.longest_us || 0);

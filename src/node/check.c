@@ -30,6 +30,7 @@
 #include "node/trust/judge.h"
 #include "node/view/ask.h"
 #include "node/view/history.h"
+#include "node/view/recent.h"
 
 /* ---- accounts --------------------------------------------------------------------------------------------------------------
  */
@@ -79,6 +80,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_DROPS] = tally_drops_owned(n);
   ret[ROW_ASKS] = ask_owned(n);
   ret[ROW_HISTORY] = mem_cost(n->history);
+  ret[ROW_EVENTS] = recent_owned(n);
   ret[ROW_HELD] = held_owned(n);
   ret[ROW_SEALS] = seals_owned(n);
   ret[ROW_INFLIGHT] = inflight_owned(&n->spread.inflight);
@@ -150,6 +152,7 @@ const char *node_check(const struct node *n) {
   CHECK_PART(calls_of_node_check(n));
   CHECK_PART(ask_check(n));
   CHECK_PART(history_check(n->history));
+  CHECK_PART(recent_check(n));
   CHECK_PART(mesh_check(n));
   return rows_check(n);
 }

@@ -35,6 +35,7 @@
 #include "node/trust/judge.h"
 #include "node/turn.h"
 #include "node/view/ask.h"
+#include "node/view/recent.h"
 #include "quic/quic.h"
 #include "trust/crypto.h"
 #include "wire/names.h"
@@ -350,6 +351,7 @@ void node_free(struct node *n) {
   mesh_free(n);
   records_free(n);
   quic_identity_unref(n->identity);
+  recent_done(n);
   struct mem own = n->rows.mem[ROW_NODE];
   mem_free(&own, n->name);
   mem_free(&own, n->realm);

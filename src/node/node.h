@@ -163,12 +163,16 @@ void node_retained_restored(struct node *n, const struct retained_head *head);
 struct retained_log *node_retained_log(struct node *n);
 struct mem *node_retained_mem(struct node *n);
 
+/* Keeps a line of the log that is not of debugging among the last events, which node_render shows. event, fields: as struct
+ * log's sink gets them. */
+void node_note(struct node *n, enum log_level level, const char *event, const char *fields);
+
 /* To be called each second by whoever runs the node: what is seen then is kept as its history (node/view/history.h). */
 void node_sample(struct node *n, nanotime now);
 /* The one renderer of what people and scripts see. JSON text, NUL-terminated, freed by node_text_free. what: "status",
- * "clients", "peers", "services", "subs", "memory", "history" (the last hour), "history_minute" (the last minute). Lists are
- * paged: offset and limit (0: 1,000), with "total" in the answer.
- * MACULA_ENOTFOUND: no such list; MACULA_ENOMEM: admin_bytes are used up. */
+ * "clients", "peers", "services", "subs", "events", "memory", "history" (the last hour), "history_minute" (the last minute).
+ * Lists are paged: offset and limit (0: 1,000), with "total" in the answer. MACULA_ENOTFOUND: no such list; MACULA_ENOMEM:
+ * admin_bytes are used up. */
 int node_render(struct node *n, const char *what, size_t offset, size_t limit, nanotime now, char **ret_json);
 /* Looks into the DHT: what is "get" (arg: a procedure, or a key of 64 digits) or "lookup" (a node's id). done is called once,
  * at once or within 10 s: err 0 and JSON, or a macula_err and a text for people; both are valid during the call. Never after

@@ -95,6 +95,7 @@ struct node {
   struct asks asks;
   struct history *history; /* NULL: nothing was sampled yet */
   struct tally tally;
+  struct recent recent;
   struct mqtt_rooms *mqtt; /* NULL: that door is shut */
   struct mqtt_now mqtt_now;
   bool mqtt_drops_oldest; /* of a full queue of a session; else the newest is refused */

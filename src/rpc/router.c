@@ -129,8 +129,20 @@ void call_finish_cast(struct router *r, struct call *c) {
   finish_cast(r, c, 0);
 }
 
+/* For whoever looks at the service, if it is served here. took: ns. */
+static void count_answer(struct router *r, const struct call *c, bool failed, uint64_t took) {
+  struct service *s = services_find(&r->services, name_of(c));
+  if (!s) return;
+  s->calls++;
+  s->failed += failed;
+  if (failed) return;
+  s->took += took;
+  if (took > s->longest) s->longest = took;
+}
+
 void call_finish_error(struct router *r, struct call *c, int err) {
   count_error(&r->stats, err);
+  count_answer(r, c, true, 0);
   if (c->cast) {
     finish_cast(r, c, err);
     return;
@@ -268,6 +280,7 @@ int router_reply(struct router *r, struct rpc_party *provider, const struct msg_
     r->stats.replies++;
   }
   latency_add(&r->stats.took, time_since(now, c->began));
+  count_answer(r, c, a.is_error, time_since(now, c->began));
   finish(r, c, &a);
   return 0;
 }

@@ -101,6 +101,8 @@
   X(DROPS, 2, "drops", "what was lost lately", "", DROPS_MAX, PLAN_BLOCK(sizeof(struct drop)) + PLAN_SLOT, PLAN_TABLE,         \
     f->n->tally.drops.tab.count, 0, f->n->tally.drops.evicted, 0)                                                              \
   X(ASKS, 0, "asks", "operators' questions", "", MAX_ASKS, 176, 0, f->n->asks.count, 0, 0, 0)                                  \
+  X(EVENTS, 0, "events", "the last events, for operators", "", RECENT_MOST, PLAN_BLOCK(sizeof(struct recent_event)), 0,        \
+    recent_kept(&f->n->recent), 0, f->n->recent.count - recent_kept(&f->n->recent), 0)                                         \
   X(HELD, 1, "held", "frames that wait for a mesh connection", "held_pool", 0, 0, l->held_pool, 0, f->n->peers.held_dropped,   \
     0, 0)                                                                                                                      \
   X(INTEREST, 2, "interest", "what clients of other nodes subscribe to", "interest_bytes", l->max_subscriptions, 0,            \

@@ -107,6 +107,8 @@ struct peer {
   struct bucket told;  /* lists of revoked passes that it is sent as it lacks them */
   struct addr seen;    /* where we are, as it told on a link that we dialled; while that stands, it counts */
   struct spread_peer spread;
+  /* As they were last counted for a list: publishers here that wait for readers there, and there for readers here. */
+  uint32_t paced, pacing;
 };
 
 struct peers {

@@ -6,6 +6,8 @@
 #include "macula/macula.h"
 #include "node/session/session.h"
 #include "node/view/history.h"
+#include "node/view/lost.h"
+#include "node/view/recent.h"
 #include "node/view/trace.h"
 #include "wire/group.h"
 #include "wire/names.h"
@@ -36,12 +38,16 @@ static json_t *memory(struct node *n) {
   json_t *rows = json_array();
   rows_now(n, r);
   node_plan(&n->limits, &plan);
-  for (int i = 0; i < ROWS_SHOWN; i++)
-    json_array_append_new(
-        rows, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", r[i].name, "entries", (ji)r[i].entries,
-                        "limit", (ji)r[i].limit, "bytes", (ji)r[i].bytes, "limit_bytes", (ji)r[i].limit_bytes, "entry_bytes",
-                        (ji)(r[i].entries ? r[i].bytes / r[i].entries : 0), "peak_bytes", (ji)r[i].peak, "refused",
-                        (ji)r[i].refused, "evicted", (ji)r[i].evicted, "expired", (ji)r[i].expired));
+  for (int i = 0; i < ROWS_SHOWN; i++) {
+    struct plan_row p = i < ROW_COUNT ? plan_row_of(&n->limits, (enum row)i)
+                                      : (struct plan_row){.what = "what the process has beside the rows", .keys = ""};
+    json_array_append_new(rows,
+                          json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", r[i].name, "what",
+                                    p.what, "keys", p.keys, "entries", (ji)r[i].entries, "limit", (ji)r[i].limit, "bytes",
+                                    (ji)r[i].bytes, "limit_bytes", (ji)r[i].limit_bytes, "entry_bytes",
+                                    (ji)(r[i].entries ? r[i].bytes / r[i].entries : 0), "peak_bytes", (ji)r[i].peak, "refused",
+                                    (ji)r[i].refused, "evicted", (ji)r[i].evicted, "expired", (ji)r[i].expired));
+  }
   return json_pack("{s:I, s:I, s:I, s:I, s:o}", "rss_bytes", (ji)(rows_rss(n)), "accounted_bytes", (ji)rows_accounted(n),
                    "plan_bytes", (ji)plan.total, "memory_max_bytes", (ji)n->limits.memory_max, "rows", rows);
 }
@@ -52,13 +58,30 @@ static json_t *turns(const struct node *n) {
   static const uint64_t bounds[TURN_BOUNDS] = TURN_BOUNDS_NS;
   const struct turns *t = p->turns ? p->turns(p->ctx) : NULL;
   uint64_t all = 0, late = 0;
-  for (int i = 0; t && i <= TURN_BOUNDS; i++) {
+  if (!t) return json_null();
+  json_t *counts = json_array(), *bounds_us = json_array();
+  for (int i = 0; i <= TURN_BOUNDS; i++) {
     all += t->count[i];
     if (i == TURN_BOUNDS || bounds[i] > 5 * NS_MS) late += t->count[i];
+    json_array_append_new(counts, json_integer((ji)t->count[i]));
+    if (i < TURN_BOUNDS) json_array_append_new(bounds_us, json_real((double)bounds[i] / NS_US));
   }
-  return t ? json_pack("{s:I, s:I, s:I, s:I, s:s}", "count", (ji)all, "over_5_ms", (ji)late, "longest_us",
-                       (ji)(t->longest / NS_US), "longest_wall_us", (ji)(t->longest_wall / NS_US), "cause", t->cause)
-           : json_null();
+  return json_pack("{s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "count", (ji)all, "over_5_ms", (ji)late, "longest_us",
+                   (ji)(t->longest / NS_US), "longest_wall_us", (ji)(t->longest_wall / NS_US), "cause", t->cause, "bounds_us",
+                   bounds_us, "counts", counts);
+}
+
+static json_t *microseconds(uint32_t us) { return us == UINT32_MAX ? json_null() : json_integer((ji)us); }
+
+/* Since the start; null: none was answered. */
+static json_t *calls_answered(const struct node *n) {
+  static const struct latency none;
+  const struct router_stats *s = router_stats(n->rpc.router);
+  uint64_t failed = s->handler_errors + s->no_such_procedure + s->all_providers_failed + s->max_attempts_exceeded +
+                    s->timeouts + s->too_many_calls + s->lost + s->unavailable + s->lookups_failed + s->lookups_refused;
+  return json_pack("{s:I, s:I, s:o, s:o}", "calls", (ji)(s->calls + s->too_many_calls), "failed", (ji)failed, "p50_us",
+                   microseconds(latency_part(&none, &s->took, 0.5)), "p99_us",
+                   microseconds(latency_part(&none, &s->took, 0.99)));
 }
 
 static json_t *mesh(const struct node *n) {
@@ -90,7 +113,7 @@ static json_t *status(struct node *n, nanotime now) {
   quic_stats(n->quic, &quic);
   return json_pack(
       "{s:o, s:{s:I}, s:o, s:o, s:s, s:s, s:I, s:b, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:o, s:o, "
-      "s:o}",
+      "s:o, s:o, s:o}",
       "mesh", mesh(n), "streams", "count", (ji)quic.streams, "node_id", hex(n->id.b, ID_LEN), "name", label(n->name), "realm",
       n->realm, "version", MACULA_VERSION, "uptime_s", (ji)node_uptime_s(n, now), "ready", ready, "note", note[0] ? note : NULL,
       "clients", used(n->sessions.clients.count, n->sessions.clients.max), "operators",
@@ -99,7 +122,8 @@ static json_t *status(struct node *n, nanotime now) {
       used(topics.subscriptions, topics.max), "pending_calls", used(calls_count(calls), calls->max), "retained",
       used(retained_count(&n->messages.retained), n->limits.retained_count), "messages", "published", (ji)n->stats.published,
       "delivered", (ji)n->stats.delivered, "dropped", (ji)n->stats.dropped, "slow_consumers", (ji)n->stats.slow_consumers,
-      "turns", turns(n), "memory", memory(n), "certificate", certificate(n, now));
+      "turns", turns(n), "memory", memory(n), "certificate", certificate(n, now), "calls", calls_answered(n), "lost",
+      lost_json(n));
 }
 
 /* ---- lists -----------------------------------------------------------------------------------------------------------------
@@ -149,6 +173,10 @@ static void clients_rows(struct node *n, struct page *p, nanotime now) {
   }
 }
 
+static uint64_t service_mean_us(const struct service *v) {
+  return v->calls > v->failed ? v->took / (v->calls - v->failed) / NS_US : 0;
+}
+
 static void services_rows(struct node *n, struct page *p, nanotime now) {
   list_for(it, &router_services(n->rpc.router)->all) {
     const struct service *v = container_of(it, struct service, all);
@@ -157,11 +185,12 @@ static void services_rows(struct node *n, struct page *p, nanotime now) {
       const struct session *s = o->owner->user;
       if (!s || !page_wants(p)) continue; /* NULL: its provider was lost, and is waited for */
       json_array_append_new(p->rows,
-                            json_pack("{s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "procedure", v->name, "id",
-                                      hex(o->owner->id.b, ID_LEN), "instance", hex(s->client.instance, INSTANCE_LEN), "name",
-                                      label(s->name), "age_s", (ji)(time_since(now, o->registered_at) / NS_SEC), "ttl_s",
-                                      (ji)(o->ttl / NS_SEC), "expires_s", (ji)(time_since(o->due.at, now) / NS_SEC),
-                                      "pending_calls", (ji)o->owner->inflight));
+                            json_pack("{s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "procedure", v->name,
+                                      "id", hex(o->owner->id.b, ID_LEN), "instance", hex(s->client.instance, INSTANCE_LEN),
+                                      "name", label(s->name), "age_s", (ji)(time_since(now, o->registered_at) / NS_SEC),
+                                      "ttl_s", (ji)(o->ttl / NS_SEC), "expires_s", (ji)(time_since(o->due.at, now) / NS_SEC),
+                                      "pending_calls", (ji)o->owner->inflight, "calls", (ji)v->calls, "failed", (ji)v->failed,
+                                      "mean_us", (ji)service_mean_us(v), "longest_us", (ji)(v->longest / NS_US)));
     }
   }
 }
@@ -199,7 +228,7 @@ static json_t *peer_row(const struct peer *p, nanotime now) {
                       : p->dial                               ? "dialling"
                                                               : "known";
   size_t peak = 0, held = s ? door_held(&s->door, &peak) : 0;
-  return json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:o?, s:o?, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
+  return json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:o?, s:o?, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
                    hex(p->id.b, ID_LEN), "name", label(p->name), "address",
                    addr_is_set(&p->addr) ? address(&p->addr)
                    : s                   ? address(door_remote(&s->door))
@@ -208,14 +237,35 @@ static json_t *peer_row(const struct peer *p, nanotime now) {
                    addr_is_set(&p->addr), "rtt_us", s ? json_integer((ji)(door_rtt(&s->door) / NS_US)) : json_null(), "gateway",
                    p->via ? hex(p->via->id.b, ID_LEN) : json_null(), "age_s", (ji)(s ? time_since(now, p->since) / NS_SEC : 0),
                    "queued_bytes", (ji)(s ? session_queued(s) : 0), "patterns", (ji)p->spread.interest.topics.count, "retained",
-                   (ji)p->spread.interest.retained, "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak);
+                   (ji)p->spread.interest.retained, "memory_bytes", (ji)held, "memory_peak_bytes", (ji)peak, "paced",
+                   (ji)p->paced, "pacing", (ji)p->pacing);
+}
+
+/* Of each node, the publishers here that wait for its readers, and its publishers that wait for ours. */
+static void count_paced(struct node *n) {
+  list_for(it, &n->peers.all) {
+    struct peer *q = container_of(it, struct peer, all);
+    q->paced = q->pacing = 0;
+  }
+  list_for(it, &n->flow.paced.all) container_of(it, struct flow_paced, all)->peer->paced++;
+  list_for(it, &n->flow.pacing.all) container_of(it, struct flow_pacing, all)->peer->pacing++;
 }
 
 static void peers_rows(struct node *n, struct page *p, nanotime now) {
+  count_paced(n);
   list_for(it, &n->peers.all) {
     const struct peer *q = container_of(it, struct peer, all);
     if (page_wants(p)) json_array_append_new(p->rows, peer_row(q, now));
   }
+}
+
+/* The newest first. */
+static void events_rows(const struct node *n, struct page *p) {
+  for (size_t i = 0; i < p->limit; i++) {
+    const struct recent_event *e = recent_at(&n->recent, p->offset + i);
+    if (e) json_array_append_new(p->rows, recent_json(e));
+  }
+  p->seen = recent_kept(&n->recent);
 }
 
 int node_render(struct node *n, const char *what, size_t offset, size_t limit, nanotime now, char **ret_json) {
@@ -226,13 +276,14 @@ int node_render(struct node *n, const char *what, size_t offset, size_t limit, n
   if (!strcmp(what, "history_minute")) return history_render(n, false, ret_json);
   if (p.offset > SIZE_MAX / 4) p.offset = SIZE_MAX / 4;
   bool is_clients = !strcmp(what, "clients"), is_services = !strcmp(what, "services"), is_subs = !strcmp(what, "subs"),
-       is_peers = !strcmp(what, "peers"), is_topics = !strcmp(what, "topics");
-  if (is_clients || is_services || is_subs || is_peers || is_topics) {
+       is_peers = !strcmp(what, "peers"), is_topics = !strcmp(what, "topics"), is_events = !strcmp(what, "events");
+  if (is_clients || is_services || is_subs || is_peers || is_topics || is_events) {
     p.rows = is_topics ? trace_topics(n, p.offset, p.limit, &p.seen) : json_array();
     if (is_clients) clients_rows(n, &p, now);
     if (is_services) services_rows(n, &p, now);
     if (is_subs) subs_rows(n, &p);
     if (is_peers) peers_rows(n, &p, now);
+    if (is_events) events_rows(n, &p);
     j = json_pack("{s:I, s:I, s:o}", "total", (ji)p.seen, "offset", (ji)offset, what, p.rows);
   } else if (!strcmp(what, "status")) {
     j = status(n, now);

@@ -99,5 +99,21 @@ struct history {
     uint32_t most[HISTORY_SERIES]; /* of levels, since then */
   } spans[HISTORY_SPANS];
 };
+/* The last events, as the log told them. */
+#define RECENT_MOST 256u /* events; the oldest makes room */
+#define RECENT_TEXT 364u /* bytes of an event's name and fields, NULs included; the rest is cut off */
+
+struct recent_event {
+  uint64_t ms; /* Unix */
+  uint32_t number;
+  uint8_t level, name_len;
+  char text[RECENT_TEXT + 2]; /* name NUL fields NUL */
+};
+struct recent {
+  struct recent_event *v; /* RECENT_MOST of them, a ring, allocated with the first; NULL: none */
+  uint32_t count;         /* events so far */
+};
+
+static inline uint32_t recent_kept(const struct recent *r) { return r->count < RECENT_MOST ? r->count : RECENT_MOST; }
 
 #endif
