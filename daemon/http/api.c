@@ -13,11 +13,15 @@
 
 static enum MHD_Result ask(struct http_request *r);
 
+static bool is_number(const char *text) { return !text || (*text && !text[strspn(text, "0123456789")]); }
+
 enum MHD_Result http_list(struct http_request *r) {
   struct http *h = r->http;
   struct http_who who = http_who(r);
   char *json;
   if (who.role == HTTP_NOBODY) return http_refuse(r, who.status, who.why);
+  if (!is_number(http_argument(r, "offset")) || !is_number(http_argument(r, "limit")))
+    return http_answer(r, MHD_HTTP_BAD_REQUEST, "offset and limit are whole numbers, from 0 on");
   if (http_argument(r, "node") || http_argument(r, "topic")) return ask(r);
   int err = node_render(h->node, r->rest, http_number(r, "offset", SIZE_MAX / 16), http_number(r, "limit", LIST_PAGE), io_now(),
                         &json);

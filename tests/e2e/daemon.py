@@ -159,7 +159,10 @@ def case_http_paths(folder):
     assert (status, kind) == (200, "text/plain; version=0.0.4")
     assert re.search(r"^macula_\w+(\{[^}]*\})? [0-9.e+-]+$", text, re.M), text[:500]
     assert n.get("/health", "POST", body="x") == (405, "text/plain", "Only GET, HEAD")
-    for path, method in [("/", "GET"), ("/healthy", "GET"), ("/healthy", "POST"), ("/healthy", "DELETE"), ("/api/nothing", "GET")]:
+    for query in "limit=abc", "limit=-1", "offset=", "limit=5x":
+        assert n.get("/api/clients?" + query)[0] == 400, query
+    assert n.get("/api/clients?limit=5&offset=0")[0] == n.get("/")[0] == 200
+    for path, method in [("/healthy", "GET"), ("/healthy", "POST"), ("/healthy", "DELETE"), ("/api/nothing", "GET")]:
         got = n.get(path, method, body="x" if method == "POST" else None)
         assert got == (404, "text/plain", "Not found"), (path, method, got)
     assert n.stop() == 0
