@@ -1,8 +1,13 @@
 #!/bin/sh
 # Installs what building (and, with "test", testing) Macula needs, or with "run" just the libraries that the built programs load,
 # if anything is missing; "full": what ./test --full needs beside "test"; "deb": what tools/deb.sh needs. Debian packages only.
-# Usage: tools/deps.sh [build|test|full|deb|run]
+# Usage: tools/deps.sh [build|test|full|deb|run], or tools/deps.sh list ..., which only prints their names.
 set -eu
+list=""
+if [ "${1:-}" = list ]; then
+  list=yes
+  shift
+fi
 
 codename=$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-}")
 # Since Debian 13 libraries of 64-bit times have another name, and the runtimes of clang a package without its version.
@@ -26,6 +31,11 @@ case ${1:-build} in
     ngtcp2="libngtcp2-16 libngtcp2-crypto-gnutls8"
     ;;
 esac
+
+if [ -n "$list" ]; then
+  printf '%s\n' $want
+  exit 0
+fi
 
 need_backports() {
   v=$(dpkg-query -W -f '${Version}' "${ngtcp2%% *}" 2>/dev/null || true)

@@ -165,6 +165,24 @@ def marks():
     assert skipped <= ELSEWHERE, skipped
 
 
+# What a minimal Debian has, and what ./run installs.
+PLAIN = set("cat chmod echo grep head ip mkdir printf scp sed seq sleep umask export exit for do done until if then fi kill nice nohup curl".split())
+PACKAGES = {"mosquitto_pub": "mosquitto-clients", "mosquitto_sub": "mosquitto-clients", "openssl": "openssl"}
+
+
+def programs():
+    """A page that uses another program than ours, or than each machine has, names its package."""
+    for path in PAGES:
+        for line, words, script in blocks(path):
+            if words[:1] != ["sh"] or "elsewhere" in words:
+                continue
+            script = re.sub(r"<<END\n.*?\nEND\n", "\n", script, flags=re.S)
+            script = re.sub(r"'[^']*'|\\\n", "", script)  # quoted, or a line that goes on
+            for name in re.findall(r"(?:^|[|&;(!]|\$\(|\bdo\b|\buntil\b|\bthen\b)[ \t]*([a-zA-Z./][\w./-]*)(?![\w=])", script, re.M):
+                ours = name in ("macula", "maculad", "./run", "./test") or name in PLAIN
+                assert ours or PACKAGES.get(name, "?") in text(path), "%s:%d: %s is no program of ours: name its package" % (path, line, name)
+
+
 def links():
     """Each leads to a file that is there, and to a heading of it."""
     for path in subprocess.run(["find", "README.md", "docs", "deploy", "-name", "*.md"], cwd=root, stdout=subprocess.PIPE, text=True, check=True).stdout.split():
@@ -184,4 +202,4 @@ def configurations():
 
 
 if __name__ == "__main__":
-    main("docs", marks, links, configurations, *map(page, PAGES))
+    main("docs", marks, programs, links, configurations, *map(page, PAGES))

@@ -164,6 +164,18 @@ def linked(r):
         assert ("ngtcp2" in needs, "ngtcp2" in inside) == ((False, True) if r.number == 12 else (True, False)), "%s: %s; %s" % (name, needs, inside)
 
 
+def dependencies(r):
+    """What building, testing and running need is there, in this release or its backports."""
+    with r.fresh("deps") as c:
+        for name in ("deps.sh",):
+            c.put(os.path.join(root, "tools", name), "/tools/" + name)
+        known = set(c.sh("echo 'deb %s %s-backports main' >/etc/apt/sources.list.d/backports.list; apt-get -q update >&2; apt-cache pkgnames" %
+                         (mirror() or "http://deb.debian.org/debian", r.name)).split())
+        for kind in "build", "test", "full", "deb", "run":
+            wanted = c.run("sh", "/tools/deps.sh", "list", kind).split()
+            assert wanted and set(wanted) <= known, "%s: %s" % (kind, set(wanted) - known)
+
+
 def first_message(r):
     """From a bare system: apt, the node as its unit starts it, a message heard."""
     with r.fresh("first") as c:
@@ -262,7 +274,7 @@ def one(name, case, *args):
 def main():
     words = sys.argv[2:]
     failed = sum(one(case.__name__, case) for case in (versions, symbols, configuration) if not words or case.__name__ in words)
-    cases = (built, linked, first_message, kept, developed, unit, piuparts)
+    cases = (dependencies, built, linked, first_message, kept, developed, unit, piuparts)
     if not words and os.environ.get("LOAD_FULL") != "1":
         return failed
     names = [c.__name__ for c in cases]
