@@ -225,6 +225,7 @@ static void agrees_with_the_reference(void **state) {
       char topic[64];
       random_name(r, false, topic);
       bool found[SUBSCRIBERS] = {false};
+      if (t % 3 == 0) (void)match(ix, slice_str(topic));
       for (struct topic_subscriber *h = match(ix, slice_str(topic)); h; h = h->next_hit) {
         assert_false(found[h->session]); /* one copy each */
         found[h->session] = true;
@@ -417,6 +418,52 @@ static void many_end_with_the_index(void **state) {
   assert_int_equal(m.bytes, 0);
 }
 
+/* The same topic again has the same answer and price, until a subscription comes, changes or goes, or another topic is matched.
+ */
+static void a_topic_again(void **state) {
+  (void)state;
+  struct mem m = MEM_INIT("index", 0);
+  struct topic_index *ix = new_index(&m, 3 * TOPIC_APART, 2 * TOPIC_APART);
+  struct topic_subscriber a, b;
+  uint32_t first = 1000, again = 1000;
+  topic_subscriber_init(&a, 1, NULL);
+  topic_subscriber_init(&b, 2, NULL);
+  assert_int_equal(count_hits(ix, "x.y"), 0);
+  subscribe(ix, &a, "x.*", 0);
+  assert_ptr_equal(topic_index_match_within(ix, slice_str("x.y"), &first), &a);
+  assert_ptr_equal(topic_index_match_within(ix, slice_str("x.y"), &again), &a);
+  assert_true(first < 1000 && first == again);
+  uint32_t little = 1000 - first;
+  assert_null(topic_index_match_within(ix, slice_str("x.y"), &little));
+  assert_int_equal(little, 0);
+  subscribe(ix, &a, "x.*", TOPIC_QOS1);
+  assert_int_equal(count_hits(ix, "x.y"), 1);
+  assert_int_equal(a.flags, TOPIC_QOS1);
+  subscribe(ix, &b, "x.y", 0);
+  assert_int_equal(count_hits(ix, "x.y"), 2);
+  assert_int_equal(count_hits(ix, "x.z"), 1);
+  assert_int_equal(count_hits(ix, "x.y"), 2);
+  assert_int_equal(topic_index_unsubscribe(ix, &a, slice_str("x.*")), 0);
+  assert_int_equal(count_hits(ix, "x.y"), 1);
+  topic_index_drop(ix, &b);
+  assert_int_equal(count_hits(ix, "x.y"), 0);
+  subscribe(ix, &a, "x.#team", 0);
+  assert_int_equal(count_hits(ix, "x"), 0);
+  for (int i = 0; i < 2; i++) {
+    assert_non_null(topic_index_groups(ix));
+    assert_int_equal(count_hits(ix, "x"), 0);
+  }
+  subscribe_many(ix, &b, TOPIC_APART);
+  subscribe(ix, &b, "x.y", 0);
+  assert_ptr_equal(match(ix, slice_str("x.y")), b.apart ? b.apart : &b);
+  topic_index_drop(ix, &b); /* its subscriptions are left */
+  assert_true(topic_index_is_leaving(ix));
+  assert_null(match(ix, slice_str("x.y")));
+  topic_index_drop(ix, &a);
+  topic_index_free(ix);
+  assert_int_equal(m.bytes, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(wildcards_match_as_specified),
                                      cmocka_unit_test(each_subscriber_once_with_all_flags),
@@ -424,6 +471,7 @@ int main(void) {
                                      cmocka_unit_test(limits_refuse_and_change_nothing),
                                      cmocka_unit_test(patterns_can_be_listed),
                                      cmocka_unit_test(agrees_with_the_reference),
+                                     cmocka_unit_test(a_topic_again),
                                      cmocka_unit_test(many_double_stars_stay_cheap),
                                      cmocka_unit_test(many_go_in_slices),
                                      cmocka_unit_test(many_end_with_the_index),
