@@ -303,6 +303,60 @@ static void read_brief(struct reader *r, uint32_t pairs, struct msg_publish *p) 
   }
 }
 
+static bool take_uint(struct slice *in, uint64_t *ret) {
+  static const uint8_t sizes[4] = {1, 2, 4, 8};
+  if (!in->n) return false;
+  uint8_t c = *in->p++;
+  size_t n = c >= 0xcc && c <= 0xcf ? sizes[c - 0xcc] : 0;
+  if (--in->n < n || (c > 0x7f && !n)) return false;
+  uint64_t v = n ? 0 : c;
+  for (size_t i = 0; i < n; i++) v = v << 8 | in->p[i];
+  *in = slice_of(in->p + n, in->n - n);
+  *ret = v;
+  return true;
+}
+
+static bool take_bin(struct slice *in, struct slice *ret) {
+  size_t head = !in->n ? 0 : *in->p == 0xc4 ? 2 : *in->p == 0xc5 ? 3 : 0;
+  if (!head || in->n < head) return false;
+  size_t n = head == 2 ? in->p[1] : (size_t)in->p[1] << 8 | in->p[2];
+  if (in->n - head < n) return false;
+  *ret = slice_of(in->p + head, n);
+  *in = slice_of(in->p + head + n, in->n - head - n);
+  return true;
+}
+
+/* Nearly all frames that come are publishes of a payload to a topic that has a number: these in one go. False: it is another
+ * one, or malformed, and nothing was written. */
+static bool read_usual(struct slice in, struct msg *ret_msg) {
+  struct {
+    uint64_t number, by, connection;
+    struct slice payload;
+  } got = {0};
+  if (!in.n || (*in.p & 0xf0) != 0x80) return false;
+  unsigned pairs = *in.p & 15;
+  in = slice_of(in.p + 1, in.n - 1);
+  while (pairs--) {
+    if (!in.n) return false;
+    uint8_t key = *in.p;
+    in = slice_of(in.p + 1, in.n - 1);
+    if (key == PUBLISH_PAYLOAD      ? !take_bin(&in, &got.payload)
+        : key == PUBLISH_NUMBER     ? !take_uint(&in, &got.number)
+        : key == PUBLISH_BY         ? !take_uint(&in, &got.by)
+        : key == PUBLISH_CONNECTION ? !take_uint(&in, &got.connection)
+                                    : true)
+      return false;
+  }
+  if (in.n || !got.number || !got.payload.p) return false;
+  *ret_msg = (struct msg){.type = MSG_PUBLISH,
+                          .publish = {.brief = true,
+                                      .topic_number = got.number,
+                                      .payload = got.payload,
+                                      .origin = {.number = got.by},
+                                      .connection = got.connection}};
+  return true;
+}
+
 /* Reads the value of one key; false: not a key of this type. */
 static bool read_field(struct reader *r, struct slice key, struct msg *m) {
   switch (m->type) {
@@ -576,6 +630,7 @@ static struct slice read_key(struct reader *r) {
 }
 
 int msg_decode(uint8_t type, struct slice payload, struct msg *ret_msg) {
+  if (type == MSG_PUBLISH && read_usual(payload, ret_msg)) return 0;
   struct msg m = {.type = (enum msg_type)type};
   if (msg_type_name(type)[0] == 'u' && type != MSG_UNSUBSCRIBE && type != MSG_UNREGISTER) return MACULA_UNKNOWN_TYPE;
   struct reader r = reader_of(payload);

@@ -420,8 +420,46 @@ size_t msg_size(const struct msg *m) {
   return FRAME_HEADER_LEN + w.len;
 }
 
+static uint8_t *put_key(uint8_t *at, enum publish_key key, uint64_t v) {
+  unsigned n = v < 0x80 ? 0 : v <= UINT8_MAX ? 1 : v <= UINT16_MAX ? 2 : v <= UINT32_MAX ? 4 : 8;
+  *at++ = (uint8_t)key;
+  *at++ = !n ? (uint8_t)v : n == 1 ? 0xcc : n == 2 ? 0xcd : n == 4 ? 0xce : 0xcf;
+  while (n) *at++ = (uint8_t)(v >> 8 * --n);
+  return at;
+}
+
+#define USUAL_BESIDE (FRAME_HEADER_LEN + 1 + 3 * 10 + 4) /* bytes beside the payload at most */
+
+/* Has a payload, and beside it numbers alone. */
+static bool is_usual(const struct msg *m) {
+  const struct msg_publish *p = &m->publish;
+  if (m->type != MSG_PUBLISH || !p->brief || !p->topic_number || !p->payload.p) return false;
+  return !(p->message_id.p || p->publisher.p || p->instance.p || p->headers.count || p->groups.count || p->qos || p->replay ||
+           p->retained_ms || p->slashes || p->expires_ms || p->retain || p->has_ref || p->own || p->wait || p->exactly_once);
+}
+
+/* What brief() writes of it, in one go: most frames are such. */
+static size_t put_usual(const struct msg_publish *p, uint8_t *buf) {
+  uint8_t *at = buf + FRAME_HEADER_LEN;
+  size_t n = p->payload.n;
+  *at++ = (uint8_t)(0x82 + !!p->origin.number + !!p->connection);
+  at = put_key(at, PUBLISH_NUMBER, p->topic_number);
+  *at++ = PUBLISH_PAYLOAD;
+  *at++ = n < 256 ? 0xc4 : 0xc5;
+  if (n >= 256) *at++ = (uint8_t)(n >> 8);
+  *at++ = (uint8_t)n;
+  memcpy(at, p->payload.p, n);
+  at += n;
+  if (p->origin.number) at = put_key(at, PUBLISH_BY, p->origin.number);
+  if (p->connection) at = put_key(at, PUBLISH_CONNECTION, p->connection);
+  frame_header(buf, MSG_PUBLISH, (uint32_t)(at - buf - FRAME_HEADER_LEN));
+  return (size_t)(at - buf);
+}
+
 ptrdiff_t msg_encode(const struct msg *m, uint8_t *ret_buf, size_t cap) {
   if (cap < FRAME_HEADER_LEN) return MACULA_EINVAL;
+  if (is_usual(m) && m->publish.payload.n <= UINT16_MAX && m->publish.payload.n + USUAL_BESIDE <= cap)
+    return (ptrdiff_t)put_usual(&m->publish, ret_buf);
   struct writer w = {ret_buf + FRAME_HEADER_LEN, cap - FRAME_HEADER_LEN, 0};
   payload(&w, m);
   if (w.len > FRAME_MAX_PAYLOAD) return MACULA_FRAME_TOO_LARGE;

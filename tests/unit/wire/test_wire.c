@@ -313,6 +313,40 @@ static void test_short_keys(void **state) {
   assert_true(b->origin.number == UINT64_C(1) << 39 && !b->origin.in_full.p);
 }
 
+/* The usual publish is read and written in one go: with each length of numbers and payload it is as any other is. */
+static void test_usual(void **state) {
+  static const uint64_t numbers[] = {1, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x10000, UINT32_MAX, UINT64_C(1) << 32, UINT64_MAX};
+  static const size_t lengths[] = {0, 1, 255, 256, 60000, 65535, 65536, 70000};
+  static uint8_t buf[80000], other[80000], text[70000];
+  struct msg d, e;
+  (void)state;
+  for (size_t i = 0; i < 10; i++) {
+    for (size_t k = 0; k < 4 * sizeof lengths / sizeof lengths[0]; k++) {
+      size_t n = lengths[k / 4];
+      struct msg m = {.type = MSG_PUBLISH,
+                      .publish = {.brief = true,
+                                  .topic_number = numbers[i],
+                                  .payload = slice_of(text, n),
+                                  .origin = {.number = k & 1 ? numbers[9 - i] : 0},
+                                  .connection = k & 2 ? numbers[i] : 0}};
+      round_trip(&m, &d, buf, sizeof buf);
+      size_t size = msg_size(&m) - FRAME_HEADER_LEN;
+      assert_true(d.publish.brief && d.publish.topic_number == numbers[i] && d.publish.payload.n == n);
+      assert_true(d.publish.origin.number == m.publish.origin.number && d.publish.connection == m.publish.connection);
+      memcpy(other, buf + FRAME_HEADER_LEN, size); /* and with a key that is skipped */
+      other[0]++;
+      other[size] = 0x7f;
+      other[size + 1] = 0xc0;
+      assert_int_equal(msg_decode(MSG_PUBLISH, slice_of(other, size + 2), &e), 0);
+      assert_true(e.publish.brief && e.publish.topic_number == numbers[i] && slice_eq(e.publish.payload, d.publish.payload));
+      assert_true(e.publish.origin.number == d.publish.origin.number && e.publish.connection == d.publish.connection);
+      for (size_t cut = 1; cut < 12 && cut < size; cut++)
+        assert_int_equal(msg_decode(MSG_PUBLISH, slice_of(buf + FRAME_HEADER_LEN, size - cut), &e), MACULA_BAD_FRAME);
+      assert_int_equal(msg_encode(&m, other, size + FRAME_HEADER_LEN - 1), MACULA_EINVAL);
+    }
+  }
+}
+
 /* The first key says which keys count; all others are skipped, whatever they hold. */
 static void test_short_keys_or_long_ones(void **state) {
   struct msg d;
@@ -505,6 +539,7 @@ int main(void) {
                                      cmocka_unit_test(test_pace),
                                      cmocka_unit_test(test_short_keys),
                                      cmocka_unit_test(test_short_keys_or_long_ones),
+                                     cmocka_unit_test(test_usual),
                                      cmocka_unit_test(test_topics),
                                      cmocka_unit_test(test_the_largest)};
   return cmocka_run_group_tests(tests, NULL, NULL);
