@@ -27,13 +27,10 @@ extern char **environ;
 /* ---- memory ----------------------------------------------------------------------------------------------------------------
  */
 static uint64_t rss_bytes(void *ctx) {
+  const struct daemon *d = ctx;
   char text[128];
   unsigned long long size, resident;
-  int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-  (void)ctx;
-  if (fd < 0) return 0;
-  ssize_t n = read(fd, text, sizeof text - 1);
-  close(fd);
+  ssize_t n = pread(d->statm, text, sizeof text - 1, 0);
   if (n <= 0) return 0;
   text[n] = 0;
   return sscanf(text, "%llu %llu", &size, &resident) == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
@@ -300,6 +297,7 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
   n.unix_base_ms = io_unix_ms() - now / NS_MS;
   n.advertise = d->advertise;
   n.last_seq = mesh_last_seq(&d->cfg, &d->log);
+  d->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
   n.process = (struct node_process){.ctx = d,
                                     .spent = spent,
                                     .did = did,
@@ -453,5 +451,6 @@ void daemon_stop(struct daemon *d) {
   struct node *n = d->node;
   d->node = NULL; /* what is logged from now on is not kept */
   node_free(n);
+  if (d->statm >= 0) close(d->statm);
   if (d->lock_fd >= 0) close(d->lock_fd);
 }

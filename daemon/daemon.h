@@ -28,6 +28,7 @@ struct daemon {
   const char *const *argv;
   struct config cfg;
   struct hooks hooks;
+  int statm;             /* /proc/self/statm, which is read for each MiB allocated; -1: it cannot be opened */
   struct mem access_mem; /* of access files */
   struct mem passwords_mem;
   struct passwords *passwords;

@@ -224,7 +224,7 @@ static int run(struct daemon *d) {
 }
 
 int main(int argc, char **argv) {
-  struct daemon d = {.argc = argc, .argv = (const char *const *)argv, .lock_fd = -1};
+  struct daemon d = {.argc = argc, .argv = (const char *const *)argv, .lock_fd = -1, .statm = -1};
   char why[CONFIG_WHY_LEN];
   char *help;
   int code = 0;

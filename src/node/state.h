@@ -76,6 +76,7 @@ struct node {
   bool left;                      /* the other nodes were told that we leave */
   bool unsent;                    /* the driver has not taken all that was to be sent */
   bool put_off;                   /* in this turn something was left for the next one */
+  uint32_t work;                  /* units that publishes and their copies were worth since the time was looked at last */
   nanotime drain_at;
 
   struct rows rows;
@@ -117,6 +118,7 @@ static inline void node_did(const struct node *n, const char *what) {
 
 /* Whether the turn has had its time; what is left then is for the next one, which comes at once. */
 static inline bool node_spent(struct node *n) {
+  n->work = 0;
   bool spent = n->rows.process.spent && n->rows.process.spent(n->rows.process.ctx);
   n->put_off |= spent;
   return spent;

@@ -41,6 +41,7 @@ struct flow_awaited {
 struct flow_reader {
   struct flow_awaited at;
   struct keep keep;
+  nanotime keeps_at;   /* flow.clock + 1 when it was found to keep up: at that moment it does; 0: never */
   struct list paces;   /* flow_pacing.of_reader: publishers at other nodes that are told to wait for it, */
   struct list pacing;  /* and while there are any: flow.pacing.readers */
   nanotime over_until; /* nobody is told to wait for it while others are hungry, */

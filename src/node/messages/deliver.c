@@ -23,6 +23,10 @@
 #define OWN_A_TOKEN 2.0     /* copies for its own connections: else many of them make much of little */
 
 #define LOOK 32u /* copies between two looks at the time */
+/* A publish or a copy is a unit of work, some 0.3 us. Between two publishes the time is looked at after so many units: */
+#define WORK_LOOK 16u
+#define STEPS_A_UNIT 64u /* of a match */
+#define BYTES_A_UNIT 4096u
 
 uint32_t match_begin(struct node *n) {
   double further = bucket_level(&n->messages.match_rate, MATCH_RATE, MATCH_BURST, n->now);
@@ -41,6 +45,7 @@ int deliver_match(struct node *n, struct session *from, struct slice topic, stru
   uint32_t given = match_begin(n), left = given;
   struct topic_subscriber *hit = topic_index_match_within(n->messages.topics, topic, &left);
   int err = match_end(n, given, left);
+  n->work += 1 + (given - left) / STEPS_A_UNIT;
   if (from && given - left > MATCH_FREE) account_charge(from, (given - left - MATCH_FREE) / STEPS_A_TOKEN);
   if (!err) *ret_hit = hit;
   return err;
@@ -51,6 +56,7 @@ int deliver_match(struct node *n, struct session *from, struct slice topic, stru
 /* An error only if nobody has a copy; where others have one, this receiver loses it. */
 static int hand_over(struct fanout *f, struct session *to, uint64_t qos, uint64_t *cut) {
   struct parcel *p = NULL;
+  f->n->work += 1 + (uint32_t)(f->m->payload.n / BYTES_A_UNIT);
   if (f->expires <= f->n->now) {
     f->n->stats.expired++;
     tally_lost(to, f->topic, TALLY_EXPIRED);
@@ -171,7 +177,7 @@ void deliver_done(struct node *n) {
 }
 
 /* What was queued before is sent first, so that queues grow only as fast as they are sent. */
-bool deliver_waits(struct node *n) { return n->messages.rest || n->unsent || node_spent(n); }
+bool deliver_waits(struct node *n) { return n->messages.rest || n->unsent || (n->work >= WORK_LOOK && node_spent(n)); }
 
 /* ---- invariants ------------------------------------------------------------------------------------------------------------
  */

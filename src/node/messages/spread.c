@@ -629,8 +629,6 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
   struct node *n = from->node;
   struct spread *sp = &n->spread;
   int err = 0;
-  struct msg_publish out = *m;
-  out.connection = from->serial;
   uint64_t number = 0;
   struct fanout f;
   *ret_waits = false;
@@ -638,6 +636,8 @@ int spread_publish(struct session *from, const struct msg_publish *m, const stru
   if (err) return err;
   err = ret_partly->unknown ? MACULA_LISTENERS_UNKNOWN : 0;
   if (!to->count) return err;
+  struct msg_publish out = *m;
+  out.connection = from->serial;
   if (key) {
     out.publisher = slice_of(key->publisher.b, ID_LEN);
     out.instance = slice_of(key->instance, INSTANCE_LEN);

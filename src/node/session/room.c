@@ -68,10 +68,14 @@ static struct keep_now look(const struct session *s) {
 bool room_keeps_up(struct session *s) {
   if (s->set_aside) return false;
   struct flow_reader *r = room_reader(s);
+  nanotime at = s->node->flow.clock + 1;
   if (!r) return false;
+  if (r->keeps_at == at) return true; /* what is acknowledged meanwhile, and what comes in, cannot change it */
   struct keep_now now = look(s);
   keep_note(&r->keep, &now);
-  return keep_holds(&r->keep, &now);
+  bool keeps = keep_holds(&r->keep, &now);
+  if (keeps) r->keeps_at = at;
+  return keeps;
 }
 
 bool room_was_empty(struct session *s) {

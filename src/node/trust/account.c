@@ -312,8 +312,9 @@ static void say_paced(struct session *s) {
 bool account_holds_back(struct session *s, const struct frame *f) {
   struct node *n = s->node;
   struct account *a = s->account;
+  if (s->state != SESSION_IN || s->peer || !is_paced(s)) return false;
   double cost = cost_of(f);
-  if (s->state != SESSION_IN || s->peer || !cost || !is_paced(s)) return false;
+  if (!cost) return false;
   if (a->turn != n->trust.accounts.turn) a->spent = 0;
   a->turn = n->trust.accounts.turn;
   if (level(n, a) < 1) return say_paced(s), true;
