@@ -60,6 +60,26 @@ static void test_restarts(void **state) {
   for (uint64_t seed = 1; seed <= 3; seed++) restarts(seed);
 }
 
+/* A node that is started again and again, faster than the others answer INTEREST_HAVE: they answer its last one all the same. */
+static void test_restarts_in_a_row(void **state) {
+  struct mesh m;
+  (void)state;
+  mesh_start(&m, 2, NULL);
+  mesh_join(&m, 0, 1);
+  struct rig_client *sub = user(&m, 1);
+  assert_int_equal(rig_subscribe(sub, "q"), 0);
+  mesh_settle(&m);
+  for (unsigned i = 0; i < 40; i++) {
+    restart(&m, 0, 1);
+    rig_run(&m.rig[0], 100 * NS_MS);
+  }
+  rig_run(&m.rig[0], 2500 * NS_MS);
+  assert_true(ready(&m, 0));
+  assert_int_equal(mesh_publish(user(&m, 0), "q", "1", 1), 0);
+  hears(sub, "1");
+  mesh_stop(&m);
+}
+
 /* Nobody is there to be heard: it goes on by itself after 5 s. Publishes wait meanwhile, and all else of the client does not.
  */
 static void test_nobody_there(void **state) {
@@ -264,6 +284,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_restarts),        cmocka_unit_test(test_nobody_there),   cmocka_unit_test(test_remembered_are_gone),
       cmocka_unit_test(test_flood_meanwhile), cmocka_unit_test(test_alone),          cmocka_unit_test(test_one_of_two_there),
-      cmocka_unit_test(test_stands_still),    cmocka_unit_test(test_link_ends_first)};
+      cmocka_unit_test(test_stands_still),    cmocka_unit_test(test_link_ends_first),
+      cmocka_unit_test(test_restarts_in_a_row)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

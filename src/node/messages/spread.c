@@ -300,7 +300,7 @@ static bool path_check(struct peer *p) {
   s->path = serial;
   if (!serial) spread_mute(p);
   if (!serial) return false;
-  s->dead = s->heard = false;
+  s->dead = s->heard = s->have_waits = false;
   s->path_at = n->now;
   static const uint8_t none[INSTANCE_LEN];
   bool is_first = memcmp(s->instance, none, INSTANCE_LEN) == 0;
@@ -372,6 +372,22 @@ bool spread_is_due(const struct node *n) {
   return topic_index_is_leaving(n->messages.topics) || interest_is_due(n->spread.interest);
 }
 
+/* One INTEREST_HAVE is as good as the last: where it comes too soon after others it waits, in the place of any before it. */
+static int hear_have(struct peer *p, struct slice payload) {
+  struct spread_peer *s = &p->spread;
+  s->have_waits = false;
+  if (bucket_take(&s->haves, HAVE_RATE, HAVE_BURST, p->node->now))
+    return interest_recv(p->node->spread.interest, &s->interest, MSG_INTEREST_HAVE, payload);
+  int err = wire_have_decode(payload, &s->have);
+  s->have_waits = !err;
+  return err;
+}
+
+static void take_have(struct peer *p) {
+  uint8_t buf[64];
+  (void)hear_have(p, slice_of(buf, wire_have_encode(&p->spread.have, buf, sizeof buf))); /* that it is no bad frame is known */
+}
+
 /* Once a second: who is to be checked. Links to members are kept up by mesh.c. */
 void spread_sweep(struct node *n) {
   if (n->spread.outside) fill(n);
@@ -379,6 +395,7 @@ void spread_sweep(struct node *n) {
     struct peer *p = peer_of(it);
     struct spread_peer *s = &p->spread;
     if (s->path && !s->heard && time_since(n->now, s->path_at) >= ANSWER_TIME) fall_silent(p);
+    if (s->path && s->have_waits) take_have(p);
     if (!s->path || n->now < s->check_at) continue;
     s->check_at = time_add(n->now, CHECK_EVERY);
     interest_check(&s->interest);
@@ -401,7 +418,7 @@ void spread_frame(struct peer *p, uint8_t type, struct slice payload) {
   struct node *n = p->node;
   int err = 0;
   bool again = type == MSG_INTEREST_HAVE;
-  if (!p->spread.on || !path_check(p) || (again && !bucket_take(&p->spread.haves, HAVE_RATE, HAVE_BURST, n->now))) {
+  if (!p->spread.on || !path_check(p)) {
     n->stats.ignored_frames++;
     return;
   }
@@ -413,6 +430,8 @@ void spread_frame(struct peer *p, uint8_t type, struct slice payload) {
     err = recall_get(p, payload);
   else if (type == MSG_RETAINED_MOVED)
     err = recall_moved(p, payload);
+  else if (again)
+    err = hear_have(p, payload);
   else
     err = interest_recv(n->spread.interest, &p->spread.interest, type, payload);
   if (err == MACULA_BAD_FRAME && p->link) session_close(p->link, err, NULL);

@@ -12,6 +12,7 @@
 #include "pubsub/retained.h"
 #include "pubsub/retained_log.h"
 #include "pubsub/topic_index.h"
+#include "wire/interest.h"
 #include "wire/msg.h"
 
 struct fanout;
@@ -115,6 +116,8 @@ struct spread_peer { /* embedded in struct peer */
   uint8_t instance[INSTANCE_LEN];
   nanotime check_at, retry_at;
   struct bucket haves; /* of INTEREST_HAVE */
+  struct wire_have have; /* the last one beyond that, which is answered when there is one to spend again */
+  bool have_waits;
   int64_t skew;        /* ms: how far our clock is ahead of its, plus the time that its frame took here */
   bool has_skew;
   bool holder;           /* it holds retained messages, and was asked for those that new subscriptions want */
