@@ -60,7 +60,8 @@ static void test_restarts(void **state) {
   for (uint64_t seed = 1; seed <= 3; seed++) restarts(seed);
 }
 
-/* A node that is started again and again, faster than the others answer INTEREST_HAVE: they answer its last one all the same. */
+/* A node that is started again and again, faster than the others answer INTEREST_HAVE: they answer its last one all the same.
+ */
 static void test_restarts_in_a_row(void **state) {
   struct mesh m;
   (void)state;
@@ -281,10 +282,14 @@ static void test_link_ends_first(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_restarts),        cmocka_unit_test(test_nobody_there),   cmocka_unit_test(test_remembered_are_gone),
-      cmocka_unit_test(test_flood_meanwhile), cmocka_unit_test(test_alone),          cmocka_unit_test(test_one_of_two_there),
-      cmocka_unit_test(test_stands_still),    cmocka_unit_test(test_link_ends_first),
-      cmocka_unit_test(test_restarts_in_a_row)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_restarts),
+                                     cmocka_unit_test(test_nobody_there),
+                                     cmocka_unit_test(test_remembered_are_gone),
+                                     cmocka_unit_test(test_flood_meanwhile),
+                                     cmocka_unit_test(test_alone),
+                                     cmocka_unit_test(test_one_of_two_there),
+                                     cmocka_unit_test(test_stands_still),
+                                     cmocka_unit_test(test_link_ends_first),
+                                     cmocka_unit_test(test_restarts_in_a_row)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
