@@ -1,12 +1,14 @@
 /* macula clients, subs, services, peers: the node's lists as tables. */
 #include <string.h>
 
+#include "mesh.h"
 #include "table.h"
 
 #define PAGE 1000
 
 struct list_options {
-  bool wide;
+  bool wide, mesh;
+  const char *node;
 };
 
 struct services_options {
@@ -15,8 +17,16 @@ struct services_options {
 };
 static const struct option_def options_services[] = {{"wide", 'w', OPTION_FLAG, offsetof(struct services_options, list.wide)},
                                                      {"describe", 0, OPTION_FLAG, offsetof(struct services_options, describe)},
+                                                     {"node", 0, OPTION_TEXT, offsetof(struct services_options, list.node)},
+                                                     {"mesh", 0, OPTION_FLAG, offsetof(struct services_options, list.mesh)},
                                                      {0}};
-static const struct option_def options_list[] = {{"wide", 'w', OPTION_FLAG, offsetof(struct list_options, wide)}, {0}};
+static const struct option_def options_list[] = {{"wide", 'w', OPTION_FLAG, offsetof(struct list_options, wide)},
+                                                 {"node", 0, OPTION_TEXT, offsetof(struct list_options, node)},
+                                                 {"mesh", 0, OPTION_FLAG, offsetof(struct list_options, mesh)},
+                                                 {0}};
+static const struct option_def options_peers[] = {{"wide", 'w', OPTION_FLAG, offsetof(struct list_options, wide)},
+                                                  {"node", 0, OPTION_TEXT, offsetof(struct list_options, node)},
+                                                  {0}};
 
 /* ---- columns ---------------------------------------------------------------------------------------------------------------
  */
@@ -48,10 +58,51 @@ static const struct table_column clients[] = {{"ID", "id", TABLE_ID, false, tabl
                                               {"SUBS", "subscriptions", 0, true, NULL},
                                               {"SERVICES", "services", 0, true, NULL},
                                               {"CALLS", "pending_calls", 0, true, NULL},
+                                              {"REFUSED", "refused", 0, true, NULL},
                                               {"MEMORY", "memory_bytes", 0, true, NULL},
                                               {"ADDRESS", "address", 0, false, NULL},
                                               {"INSTANCE", "instance", 0, false, NULL},
                                               {0}};
+
+/* Of all nodes: of theirs as many digits as --node takes. */
+static void text_of_node(json_t *row, const char *key, bool wide, char buf[TABLE_CELL]) {
+  copy(row, key, buf);
+  if (!wide && strlen(buf) > 8) buf[8] = 0;
+}
+
+static const struct table_column clients_of_mesh[] = {{"NODE", "node", 8, false, text_of_node},
+                                                      {"ID", "id", TABLE_ID, false, table_id},
+                                                      {"CLIENT", "name", 13, false, NULL},
+                                                      {"DOOR", "door", 5, false, text_of_door},
+                                                      {"PROTO", "protocol", 6, false, NULL},
+                                                      {"INFLIGHT", "inflight", 8, true, table_count},
+                                                      {"QUEUE", "queued_bytes", 5, true, table_size},
+                                                      {"DROPS", "dropped", 5, true, table_count},
+                                                      {"USER", "user", 0, false, NULL},
+                                                      {"CONNECTED", "connected", 0, false, NULL},
+                                                      {"ROLE", "role", 0, false, NULL},
+                                                      {"GRANT", "grant", 0, false, NULL},
+                                                      {"SINCE", "since_s", 0, true, table_seconds},
+                                                      {"SUBS", "subscriptions", 0, true, NULL},
+                                                      {"SERVICES", "services", 0, true, NULL},
+                                                      {"CALLS", "pending_calls", 0, true, NULL},
+                                                      {"REFUSED", "refused", 0, true, NULL},
+                                                      {"MEMORY", "memory_bytes", 0, true, NULL},
+                                                      {"ADDRESS", "address", 0, false, NULL},
+                                                      {"INSTANCE", "instance", 0, false, NULL},
+                                                      {0}};
+
+static const struct table_column subs_of_mesh[] = {
+    {"NODE", "node", 8, false, text_of_node}, {"PATTERN", "pattern", 26, false, NULL},  {"ID", "id", TABLE_ID, false, table_id},
+    {"CLIENT", "name", 10, false, NULL},      {"GROUP", "group", 7, false, NULL},       {"QOS", "qos", 3, true, NULL},
+    {"OWN", "own", 0, false, NULL},           {"INSTANCE", "instance", 0, false, NULL}, {0}};
+
+static const struct table_column services_of_mesh[] = {
+    {"NODE", "node", 8, false, text_of_node},         {"PROCEDURE", "procedure", 23, false, NULL},
+    {"ID", "id", TABLE_ID, false, table_id},          {"CLIENT", "name", 8, false, NULL},
+    {"CALLS", "pending_calls", 5, true, table_count}, {"AGE", "age_s", 4, true, table_seconds},
+    {"ENDS", "expires_s", 4, true, table_seconds},    {"TTL", "ttl_s", 0, true, table_seconds},
+    {"INSTANCE", "instance", 0, false, NULL},         {0}};
 
 static const struct table_column subs[] = {{"PATTERN", "pattern", 30, false, NULL},
                                            {"ID", "id", TABLE_ID, false, table_id},
@@ -110,12 +161,14 @@ static json_t *rows_of(json_t *answer) {
   return NULL;
 }
 
-/* All pages: the first answer with the rows of all, for json_decref, NULL on failure; the rows are a view of it. */
-static int take_list(struct cli *cli, const char *what, json_t **ret_all, json_t **ret_rows) {
+/* All pages: the first answer with the rows of all, for json_decref, NULL on failure; the rows are a view of it. node: whose;
+ * NULL: of the one that is connected. */
+static int take_list(struct cli *cli, const char *what, const char *node, json_t **ret_all, json_t **ret_rows) {
   json_t *all = NULL, *page, *rows = NULL;
   int code = cli_connect(cli, true);
   for (size_t offset = 0; !code;) {
-    code = cli_node_call(cli->link.client, what, json_pack("{s:I,s:i}", "offset", (json_int_t)offset, "limit", PAGE), &page);
+    code = cli_node_call(cli->link.client, what,
+                         json_pack("{s:I,s:i,s:s*}", "offset", (json_int_t)offset, "limit", PAGE, "node", node), &page);
     if (code) break;
     json_t *more = rows_of(page);
     size_t got = json_array_size(more), total = (size_t)json_integer_value(json_object_get(page, "total"));
@@ -139,23 +192,52 @@ static int take_list(struct cli *cli, const char *what, json_t **ret_all, json_t
   return code;
 }
 
-static int run_list(struct cli *cli, const char *what, const struct table_column *columns, bool wide) {
+static const char *plural(const char *what) { return strcmp(what, "subs") == 0 ? "subscriptions" : what; }
+
+/* Of all nodes; those that do not answer are named. */
+static int run_mesh_list(struct cli *cli, const char *what, const struct table_column *columns, bool is_wide) {
+  struct mesh m;
+  int code = cli_connect(cli, true);
+  if (code || (code = mesh_find(cli, &m))) return code;
+  if ((code = mesh_ask(cli, &m, what, json_object(), what, SIZE_MAX)) != 0) {
+    mesh_done(&m);
+    return code;
+  }
+  json_t *rows = mesh_rows(&m);
+  if (cli->json) {
+    bool put = text_put_json(
+        json_pack("{s:I,s:o,s:O}", "total", (json_int_t)json_array_size(rows), "nodes", mesh_nodes_json(&m), what, rows));
+    code = put ? 0 : EXIT_FAILED;
+  } else if (json_array_size(rows)) {
+    table_put(stdout, rows, columns, is_wide);
+  } else {
+    printf("no %s\n", plural(what));
+  }
+  if (!mesh_say_missing(&m)) code = EXIT_FAILED;
+  json_decref(rows);
+  mesh_done(&m);
+  return code;
+}
+
+static int run_list(struct cli *cli, const char *what, const struct table_column *columns, const struct table_column *of_mesh,
+                    const struct list_options *o) {
   json_t *all, *rows;
-  int code = take_list(cli, what, &all, &rows);
+  if (o->mesh && o->node) return cli_invalid(MACULA_EINVAL, "it is --mesh, for all nodes, or --node ID, for one");
+  if (o->mesh) return run_mesh_list(cli, what, of_mesh, o->wide);
+  int code = take_list(cli, what, o->node, &all, &rows);
   if (!code && cli->json) {
     code = text_put_json(json_incref(all)) ? 0 : EXIT_FAILED;
   } else if (!code) {
     if (json_array_size(rows))
-      table_put(stdout, rows, columns, wide);
+      table_put(stdout, rows, columns, o->wide);
     else
-      printf("no %s\n", strcmp(what, "subs") == 0 ? "subscriptions" : what);
+      printf("no %s\n", plural(what));
   }
   json_decref(all);
   return code;
 }
 
-static bool wide(void *options) { return ((struct list_options *)options)->wide; }
-static int run_peers(struct cli *cli, void *options) { return run_list(cli, "peers", peers, wide(options)); }
+static int run_peers(struct cli *cli, void *options) { return run_list(cli, "peers", peers, NULL, options); }
 
 /* What a procedure says that it is; NULL: it does not say. */
 static json_t *description_of(macula_client client, json_t *served, const char *name) {
@@ -178,13 +260,33 @@ static void put_description(const char *name, json_t *description) {
   free(text);
 }
 
-/* The procedures of this node's clients, each with what it is. */
-static int run_described(struct cli *cli) {
-  json_t *all, *rows, *row, *served = json_object(), *v, *found = json_array();
+/* What is served there, for json_decref. */
+static int take_services(struct cli *cli, const struct list_options *o, json_t **ret_rows) {
+  json_t *all, *rows;
+  struct mesh m;
+  int code = cli_connect(cli, true);
+  *ret_rows = NULL;
+  if (!code && o->mesh) {
+    if ((code = mesh_find(cli, &m))) return code;
+    code = mesh_ask(cli, &m, "services", json_object(), "services", SIZE_MAX);
+    if (!code) *ret_rows = mesh_rows(&m);
+    if (!code) (void)mesh_say_missing(&m);
+    mesh_done(&m);
+  } else if (!code) {
+    code = take_list(cli, "services", o->node, &all, &rows);
+    *ret_rows = json_incref(rows);
+    json_decref(all);
+  }
+  return code;
+}
+
+/* The procedures of these nodes' clients, each with what it is. */
+static int run_described(struct cli *cli, const struct list_options *o) {
+  json_t *rows, *row, *served = json_object(), *v, *found = json_array();
   const char *name;
   size_t i;
   macula_client client = {0}; /* the operator's slot is for questions to the node alone */
-  int code = take_list(cli, "services", &all, &rows), err = 0;
+  int code = take_services(cli, o, &rows), err = 0;
   if (!code) {
     macula_options as_client = cli_client_options(cli);
     if ((err = macula_connect(cli->loop, &as_client, &client)) || (err = macula_connect_wait(client, 10000)))
@@ -206,23 +308,24 @@ static int run_described(struct cli *cli) {
   if (!code && cli->json) code = text_put_json(json_incref(found)) ? 0 : EXIT_FAILED;
   json_decref(found);
   json_decref(served);
-  json_decref(all);
+  json_decref(rows);
   return code;
 }
 
 static int run_services(struct cli *cli, void *options) {
   const struct services_options *o = options;
-  return o->describe ? run_described(cli) : run_list(cli, "services", services, o->list.wide);
+  return o->describe ? run_described(cli, &o->list) : run_list(cli, "services", services, services_of_mesh, &o->list);
 }
-static int run_subs(struct cli *cli, void *options) { return run_list(cli, "subs", subs, wide(options)); }
+static int run_subs(struct cli *cli, void *options) { return run_list(cli, "subs", subs, subs_of_mesh, options); }
 
-static int end_client(struct cli *cli) {
+static int end_client(struct cli *cli, const char *node) {
   json_t *j;
   if (!cli_is_id(cli->argv[1]))
     return cli_invalid(MACULA_EINVAL,
                        "ID is hexadecimal digits, 64 of them or the first ones, as `macula clients` prints them");
   int code = cli_connect(cli, true);
-  if (code || (code = cli_node_call(cli->link.client, "end", json_pack("{s:s}", "id", cli->argv[1]), &j))) return code;
+  if (code || (code = cli_node_call(cli->link.client, "end", json_pack("{s:s,s:s*}", "id", cli->argv[1], "node", node), &j)))
+    return code;
   if (cli->json) return text_put_json(j) ? 0 : EXIT_FAILED;
   printf("ended %lld\n", (long long)json_integer_value(json_object_get(j, "ended")));
   json_decref(j);
@@ -230,29 +333,39 @@ static int end_client(struct cli *cli) {
 }
 
 static int run_clients(struct cli *cli, void *options) {
-  if (!cli->argc) return run_list(cli, "clients", clients, wide(options));
-  if (cli->argc == 2 && !strcmp(cli->argv[0], "end")) return end_client(cli);
-  return cli_invalid(MACULA_EINVAL, "it is `clients` or `clients end ID`");
+  const struct list_options *o = options;
+  if (!cli->argc) return run_list(cli, "clients", clients, clients_of_mesh, o);
+  if (cli->argc == 2 && !strcmp(cli->argv[0], "end") && !o->mesh) return end_client(cli, o->node);
+  return cli_invalid(MACULA_EINVAL, "it is `clients` or `clients end ID [--node ID]`");
 }
 
-#define NOTE                                                                                                                   \
-  "\n  -w, --wide    whole ids, nothing cut, and more columns; --json has all\n\n"                                             \
+#define NODE_NOTE                                                                                                              \
+  "\n  -w, --wide    whole ids, nothing cut, and more columns; --json has all\n"                                               \
+  "  --node ID     of this node of the mesh, by its id or the first 8 digits of it\n"                                          \
+  "                or more\n"
+#define NOTE_END                                                                                                               \
+  "\n"                                                                                                                         \
   "Answered also while the node is full, to operators: who has that role by the\n"                                             \
   "node's access file or a pass, or is on its machine where access is open.\n\n"
+#define PEERS_NOTE NODE_NOTE NOTE_END
+#define NOTE                                                                                                                   \
+  NODE_NOTE "  --mesh        of all nodes, each row with its node; those that do not answer\n"                                 \
+            "                are named, and the exit code is 1\n" NOTE_END
 #define LIST_OPTIONS options_list, sizeof(struct list_options)
 
 const struct command command_peers = {"peers",
-                                      "peers [--wide]",
+                                      "peers [--wide] [--node ID]",
                                       "list the other nodes of the mesh",
                                       "Lists the other nodes: id, name, state, round trip time, age of the connection,\n"
                                       "address. silent: it acknowledges nothing; indirect: it is reached through\n"
-                                      "another node.\n" NOTE "Example: macula peers\n",
-                                      LIST_OPTIONS,
+                                      "another node.\n" PEERS_NOTE "Example: macula peers\n",
+                                      options_peers,
+                                      sizeof(struct list_options),
                                       0,
                                       0,
                                       run_peers};
 const struct command command_clients = {"clients",
-                                        "clients [--wide] | clients end ID",
+                                        "clients [--wide] [--node ID | --mesh] | clients end ID",
                                         "list the node's clients, or end one",
                                         "Lists the clients that are in, by every door (quic, mqtt, mqtts, ws, wss), and\n"
                                         "sessions of MQTT whose client is away: client id or name, version of the\n"
@@ -260,14 +373,15 @@ const struct command command_clients = {"clients",
                                         "that wait for it, messages that it lost. `clients end ID` ends all connections\n"
                                         "of the client or node with this id at once, or the one whose id alone begins\n"
                                         "so; it may come back unless its grant or pass is taken from it.\n" NOTE
-                                        "Example: macula clients\n",
+                                        "Example: macula clients\n"
+                                        "Example: macula clients --mesh\n",
                                         LIST_OPTIONS,
                                         0,
                                         2,
                                         run_clients,
                                         "end"};
 const struct command command_services = {"services",
-                                         "services [--wide] | services --describe",
+                                         "services [--wide] [--node ID | --mesh] | services --describe",
                                          "list what is served",
                                          "Lists procedures and who serves them: calls that are pending, since when, and\n"
                                          "when the registration ends unless it is renewed. --describe asks each what it\n"
@@ -280,7 +394,7 @@ const struct command command_services = {"services",
                                          0,
                                          run_services};
 const struct command command_subs = {"subs",
-                                     "subs [--wide]",
+                                     "subs [--wide] [--node ID | --mesh]",
                                      "list subscriptions",
                                      "Lists patterns and who subscribed to them.\n" NOTE "Example: macula subs\n",
                                      LIST_OPTIONS,

@@ -1,6 +1,7 @@
 /* macula status: what the node's own renderer says of the node and its memory. */
 #include <string.h>
 
+#include "mesh.h"
 #include "table.h"
 
 static const char *text_of(json_t *j, const char *key) {
@@ -102,17 +103,75 @@ static void put_turns(json_t *j) {
 }
 
 struct status_options {
-  bool wide;
+  bool wide, mesh;
+  const char *node;
 };
 
-static const struct option_def options_status[] = {{"wide", 'w', OPTION_FLAG, offsetof(struct status_options, wide)}, {0}};
+static const struct option_def options_status[] = {{"wide", 'w', OPTION_FLAG, offsetof(struct status_options, wide)},
+                                                   {"node", 0, OPTION_TEXT, offsetof(struct status_options, node)},
+                                                   {"mesh", 0, OPTION_FLAG, offsetof(struct status_options, mesh)},
+                                                   {0}};
+
+/* ---- of all nodes ----------------------------------------------------------------------------------------------------------
+ */
+static const struct table_column columns_mesh[] = {{"NODE", "node", TABLE_ID, false, table_id},
+                                                   {"NAME", "name", 10, false, NULL},
+                                                   {"READY", "ready", 5, false, NULL},
+                                                   {"UP", "uptime_s", 4, true, table_seconds},
+                                                   {"CLIENTS", "clients", 7, true, table_count},
+                                                   {"SUBS", "subscriptions", 5, true, table_count},
+                                                   {"SERVED", "services", 6, true, table_count},
+                                                   {"CALLS", "pending_calls", 5, true, table_count},
+                                                   {"MEMORY", "rss_bytes", 6, true, table_size},
+                                                   {"PUBLISHED", "published", 0, true, NULL},
+                                                   {"DROPPED", "dropped", 0, true, NULL},
+                                                   {"VERSION", "version", 0, false, NULL},
+                                                   {"NOTE", "note", 0, false, NULL},
+                                                   {0}};
+
+/* A node's line, of its status. */
+static json_t *line_of(const struct mesh_node *n) {
+  static const char *const counted[] = {"clients", "subscriptions", "services", "pending_calls"};
+  json_t *s = n->answer, *m = json_object_get(s, "messages");
+  json_t *j = json_pack("{s:s,s:s,s:O?,s:O?,s:O?,s:O?,s:O?,s:O?,s:O?}", "node", n->id, "name", n->name, "ready",
+                        json_object_get(s, "ready"), "uptime_s", json_object_get(s, "uptime_s"), "version",
+                        json_object_get(s, "version"), "note", json_object_get(s, "note"), "rss_bytes",
+                        json_object_get(json_object_get(s, "memory"), "rss_bytes"), "published",
+                        json_object_get(m, "published"), "dropped", json_object_get(m, "dropped"));
+  for (size_t i = 0; i < sizeof counted / sizeof counted[0]; i++)
+    json_object_set(j, counted[i], json_object_get(json_object_get(s, counted[i]), "count"));
+  return j;
+}
+
+static int run_mesh(struct cli *cli, bool wide) {
+  struct mesh m;
+  int code = mesh_find(cli, &m);
+  if (code) return code;
+  code = mesh_ask(cli, &m, "status", json_object(), NULL, 0);
+  json_t *rows = json_array(), *nodes = mesh_nodes_json(&m);
+  for (size_t i = 0; i < m.count; i++) {
+    if (m.v[i].answer) json_array_append_new(rows, line_of(&m.v[i]));
+    if (m.v[i].answer) json_object_set(json_array_get(nodes, i), "status", m.v[i].answer);
+  }
+  if (!code && cli->json)
+    code = text_put_json(json_pack("{s:O}", "nodes", nodes)) ? 0 : EXIT_FAILED;
+  else if (!code)
+    table_put(stdout, rows, columns_mesh, wide);
+  if (!code && !mesh_say_missing(&m)) code = EXIT_FAILED;
+  json_decref(rows);
+  json_decref(nodes);
+  mesh_done(&m);
+  return code;
+}
 
 static int run_status(struct cli *cli, void *options) {
   const struct status_options *o = options;
   json_t *j;
   char buf[32];
+  if (o->mesh && o->node) return cli_invalid(MACULA_EINVAL, "it is --mesh, for all nodes, or --node ID, for one");
   int code = cli_connect(cli, true);
-  if (code || (code = cli_node_call(cli->link.client, "status", json_object(), &j))) return code;
+  if (!code && o->mesh) return run_mesh(cli, o->wide);
+  if (code || (code = cli_node_call(cli->link.client, "status", json_pack("{s:s*}", "node", o->node), &j))) return code;
   if (cli->json) return text_put_json(j) ? 0 : EXIT_FAILED;
   printf("%-15s %s\n", "node", text_of(j, "node_id"));
   printf("%-15s %s\n", "name", text_of(j, "name"));
@@ -132,15 +191,20 @@ static int run_status(struct cli *cli, void *options) {
 }
 
 const struct command command_status = {"status",
-                                       "status [--wide]",
+                                       "status [--wide] [--node ID | --mesh]",
                                        "show the node and its limits",
                                        "Shows node, realm, uptime, clients, subscriptions, services and pending calls,\n"
                                        "each with its limit, and the table of memory: each row's entries and bytes, now\n"
                                        "and at most, and what was refused or evicted.\n\n"
-                                       "  -w, --wide    also bytes an entry, the most bytes ever, and what expired\n\n"
+                                       "  -w, --wide    also bytes an entry, the most bytes ever, and what expired\n"
+                                       "  --node ID     of this node of the mesh, by its id or the first 8 digits of it\n"
+                                       "                or more\n"
+                                       "  --mesh        a line for each node; those that do not answer are named, and\n"
+                                       "                the exit code is 1\n\n"
                                        "Answered also while the node is full, to operators: who has that role by the\n"
                                        "node's access file or a pass, or is on its machine where access is open.\n\n"
-                                       "Example: macula --json status\n",
+                                       "Example: macula --json status\n"
+                                       "Example: macula status --mesh\n",
                                        options_status,
                                        sizeof(struct status_options),
                                        0,

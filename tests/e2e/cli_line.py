@@ -341,13 +341,13 @@ def asking(folder):
         fails(n, 1, "a node is given as macula://ID@ADDR:PORT", "ping", "macula://zz@127.0.0.1:1")
         s = n.sub("a", "--name", "kitchen")
         t = json.loads(n.ok("top", "--once", "--json", "--sort", "name"))
-        assert t["rates"].keys() == {"published", "delivered", "dropped"} and t["peers"] == [] and t["history"]["step_s"] == 10, t
+        assert t["rates"].keys() == {"published", "delivered", "dropped", "refused"} and t["peers"] == [] and t["history"]["step_s"] == 10, t
         row = [c for c in t["clients"] if c["name"] == "kitchen"][0]
         assert row["subscriptions"] == 1 and row["dropped_per_s"] == 0, row
         assert "kitchen" in n.ok("top", "--once")
         wide = n.sub("a", "--name", "日本語日本語日本語")  # 27 bytes, 9 characters
         line = [x for x in n.ok("top", "--once").splitlines() if "日本語" in x][0]
-        assert line[18:40] == "日本語日本語日本語" + 13 * " ", line
+        assert line[18:31] == "日本語日本語日本語" + 4 * " ", line
         assert wide.end(signal.SIGTERM) == 0
         w = n.macula("--watch", "--json", "status")
         w.lines(2)  # a second later again

@@ -26,10 +26,11 @@ static ji ms_since(const struct node *n, nanotime at) { return (ji)(time_since(n
 /* ---- the topics of which most is published ---------------------------------------------------------------------------------
  */
 static json_t *counts(const struct node *n, const struct heavy_entry *e) {
-  return json_pack("{s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I}", "topic", text_json(slice_of(e->name, e->len)), "messages",
-                   (ji)e->count[HEAVY_MESSAGES], "bytes", (ji)e->count[HEAVY_BYTES], "dropped", (ji)e->count[HEAVY_DROPPED],
-                   "refused", (ji)e->count[HEAVY_REFUSED], "per_s", heavy_per_s(e, HEAVY_MESSAGES, n->now), "bytes_per_s",
-                   heavy_per_s(e, HEAVY_BYTES, n->now), "dropped_per_s", heavy_per_s(e, HEAVY_DROPPED, n->now), "age_s",
+  return json_pack("{s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", "topic", text_json(slice_of(e->name, e->len)),
+                   "messages", (ji)e->count[HEAVY_MESSAGES], "bytes", (ji)e->count[HEAVY_BYTES], "dropped",
+                   (ji)e->count[HEAVY_DROPPED], "refused", (ji)e->count[HEAVY_REFUSED], "per_s",
+                   heavy_per_s(e, HEAVY_MESSAGES, n->now), "bytes_per_s", heavy_per_s(e, HEAVY_BYTES, n->now), "dropped_per_s",
+                   heavy_per_s(e, HEAVY_DROPPED, n->now), "refused_per_s", heavy_per_s(e, HEAVY_REFUSED, n->now), "age_s",
                    (ji)(time_since(n->now, e->since) / NS_SEC));
 }
 
