@@ -33,7 +33,7 @@ def by_top(folder):
         assert json.loads(n.ok("call", "com.macula.node.history_minute"))["step_s"] == 1
         until("ten seconds", lambda: json.loads(n.ok("top", "--once", "--json"))["history"]["times"], pause=1)
         text = n.ok("top", "--once")
-        assert [line.split()[0] for line in text.splitlines()[5:8]] == ["in", "out", "memory"] and all(len(line) <= 80 for line in text.splitlines()), text
+        assert [line.split()[0] for line in text.splitlines()[4:7]] == ["in", "out", "memory"] and all(len(line) <= 80 for line in text.splitlines()), text
 
 
 if __name__ == "__main__":
