@@ -115,10 +115,10 @@ struct spread_peer { /* embedded in struct peer */
   uint64_t path;    /* serial of the connection that leads to it; 0: none */
   uint8_t instance[INSTANCE_LEN];
   nanotime check_at, retry_at;
-  struct bucket haves; /* of INTEREST_HAVE */
+  struct bucket haves;   /* of INTEREST_HAVE */
   struct wire_have have; /* the last one beyond that, which is answered when there is one to spend again */
   bool have_waits;
-  int64_t skew;        /* ms: how far our clock is ahead of its, plus the time that its frame took here */
+  int64_t skew; /* ms: how far our clock is ahead of its, plus the time that its frame took here */
   bool has_skew;
   bool holder;           /* it holds retained messages, and was asked for those that new subscriptions want */
   uint64_t asked;        /* number of the last of these subscriptions that it was asked for */
