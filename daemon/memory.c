@@ -230,8 +230,7 @@ static char *complaint(const struct memory_fit *m, const struct node_limits *wan
   else if (m->source)
     fputs("auto lowers only limits that are not set; --plan --yaml prints all that would fit\n", f);
   else
-    fprintf(f, "--memory-max auto:%s lowers limits to fit, --plan --yaml prints them; or raise it\n",
-            memory_value(m->max, true, a));
+    fprintf(f, "--memory-max auto:%s lowers limits to fit; --plan --yaml shows to what\n", memory_value(m->max, true, a));
   if (fclose(f)) {
     free(text);
     return NULL;

@@ -152,7 +152,7 @@ static int recv_reset(ngtcp2_conn *nc, const ngtcp2_pkt_stateless_reset *sr, voi
   return 0;
 }
 
-static void random_octets(uint8_t *dest, size_t n, const ngtcp2_rand_ctx *ctx) {
+static void random_bytes(uint8_t *dest, size_t n, const ngtcp2_rand_ctx *ctx) {
   const struct quic *q = ctx->native_handle;
   rng_fill(q->cfg.rng, dest, n);
 }
@@ -243,7 +243,7 @@ void callbacks_set(ngtcp2_callbacks *ret_cb, bool server) {
       .recv_stateless_reset = recv_reset,
       .recv_retry = server ? NULL : ngtcp2_crypto_recv_retry_cb,
       .recv_new_token = server ? NULL : recv_token,
-      .rand = random_octets,
+      .rand = random_bytes,
       .get_new_connection_id = new_cid,
       .remove_connection_id = remove_cid,
       .dcid_status = dcid_status,

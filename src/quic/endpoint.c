@@ -167,7 +167,7 @@ void quic_recv(struct quic *q, const struct addr *local, const struct addr *remo
   quic_advance(q, now);
   share_relieve(q);
   q->stats.datagrams_in++;
-  q->stats.octets_in += dg.n;
+  q->stats.bytes_in += dg.n;
   ngtcp2_version_cid vc;
   int rv = dg.n ? ngtcp2_pkt_decode_version_cid(&vc, dg.p, dg.n, QUIC_CID_LEN) : NGTCP2_ERR_INVALID_ARGUMENT;
   if (rv == NGTCP2_ERR_VERSION_NEGOTIATION && q->cfg.server && dg.n >= NGTCP2_MAX_UDP_PAYLOAD_SIZE) {

@@ -315,7 +315,7 @@ void stream_shut(struct stream *s); /* from now on no data of this stream is sen
 /* Resets what of it is ours to send, and asks the peer to send no more of what is the peer's. */
 void stream_abandon(struct quic_conn *c, int64_t id, uint64_t app_error);
 /* Up to max pieces from the first unsent byte on. */
-size_t stream_pieces(const struct stream *s, ngtcp2_vec *ret_v, size_t max, size_t *ret_octets);
+size_t stream_pieces(const struct stream *s, ngtcp2_vec *ret_v, size_t max, size_t *ret_bytes);
 void stream_sent(struct stream *s, size_t n, bool fin);
 
 static inline bool conn_alive(const struct quic_conn *c) { return c->nc && c->state <= CONN_OPEN; }

@@ -26,14 +26,14 @@ static ngtcp2_ssize packet(struct quic_conn *c, ngtcp2_path *path, ngtcp2_pkt_in
   for (;;) {
     struct stream *s = conn_blocked ? NULL : next_stream(c);
     ngtcp2_vec v[MAX_PIECES];
-    size_t octets = 0, nv = s ? stream_pieces(s, v, MAX_PIECES, &octets) : 0;
-    bool fin = s && s->fin && octets == s->unsent;
+    size_t bytes = 0, nv = s ? stream_pieces(s, v, MAX_PIECES, &bytes) : 0;
+    bool fin = s && s->fin && bytes == s->unsent;
     uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_MORE | (fin ? NGTCP2_WRITE_STREAM_FLAG_FIN : 0);
     ngtcp2_ssize took = -1;
     ngtcp2_ssize n =
         ngtcp2_conn_writev_stream(c->nc, path, pi, dest, cap, &took, s ? flags : 0, s ? s->id : -1, v, nv, c->q->now);
     if (s && took >= 0) {
-      stream_sent(s, (size_t)took, fin && (size_t)took == octets);
+      stream_sent(s, (size_t)took, fin && (size_t)took == bytes);
       if (took) carried = s;
       if (!list_empty(&s->ready)) { /* after this packet it is the next stream's turn */
         list_remove(&s->ready);
@@ -231,7 +231,7 @@ size_t quic_send(struct quic *q, uint8_t *buf, size_t cap, struct burst *ret_bur
     if (n == 0 && is_spent(q->cfg.spent)) break; /* thousands may have nothing to send after all */
   }
   if (n) {
-    q->stats.octets_out += n;
+    q->stats.bytes_out += n;
     q->stats.datagrams_out += (n + ret_burst->segment - 1) / ret_burst->segment;
   }
   return n;

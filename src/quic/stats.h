@@ -15,7 +15,7 @@ struct quic_stats {
       later_dropped; /* datagrams of connections being made that were read after all others; for which there was no room */
   uint64_t limited;  /* datagrams dropped unread: their sender has sent too many that moved nothing */
   uint64_t accepted, refused_full, refused_half_open, retries_sent, retry_ok, handshakes_failed, resumed, stateless_resets_sent,
-      version_negotiations, migrations, key_updates, icmp_checks, mtu_falls, datagrams_in, datagrams_out, octets_in, octets_out,
+      version_negotiations, migrations, key_updates, icmp_checks, mtu_falls, datagrams_in, datagrams_out, bytes_in, bytes_out,
       dropped;
 };
 

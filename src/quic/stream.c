@@ -229,15 +229,15 @@ void quic_conn_grant_streams(struct quic_conn *c, uint32_t n) {
   conn_touch(c);
 }
 
-size_t stream_pieces(const struct stream *s, ngtcp2_vec *ret_v, size_t max, size_t *ret_octets) {
-  size_t n = 0, off = s->next_off, octets = 0;
+size_t stream_pieces(const struct stream *s, ngtcp2_vec *ret_v, size_t max, size_t *ret_bytes) {
+  size_t n = 0, off = s->next_off, bytes = 0;
   for (struct chunk *k = s->next; k && n < max; k = k->next, off = 0) {
     uint8_t *p = k->ref ? k->ref->data : k->data;
     ret_v[n++] = (ngtcp2_vec){p + off, k->len - off};
-    octets += k->len - off;
-    if (octets > 65536) break; /* more than any one packet takes */
+    bytes += k->len - off;
+    if (bytes > 65536) break; /* more than any one packet takes */
   }
-  *ret_octets = octets;
+  *ret_bytes = bytes;
   return n;
 }
 

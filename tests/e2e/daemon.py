@@ -244,9 +244,9 @@ def case_http_bounded(folder):
     n = Node(folder)
     host, port = n.http.split(":")
     # As many as there may be, all let go at once: nothing else wakes the server then.
-    for count, octets in ((32, b"GET /health"), (40, b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100000)):
+    for count, bytes in ((32, b"GET /health"), (40, b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100000)):
         idle = [socket.create_connection((host, int(port)), DEADLINE) for _ in range(count)]
-        idle[0].sendall(octets)
+        idle[0].sendall(bytes)
         began = time.monotonic()
         while True:  # idle ones are let go after 5 s, so a new one is served soon
             try:

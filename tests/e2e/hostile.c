@@ -90,16 +90,16 @@ void connect_as(struct actor *a, struct quic_identity *i) {
   if (quic_connect(h.quic, &o, h.now, &a->conn)) a->conn = NULL;
 }
 
-#define FORGED(name, fill, octets, n)                                                                                          \
+#define FORGED(name, fill, bytes, n)                                                                                           \
   static void connect_##name(struct actor *a) {                                                                                \
     static struct quic_identity *i;                                                                                            \
-    if (!i) i = forge(fill, octets, n);                                                                                        \
+    if (!i) i = forge(fill, bytes, n);                                                                                         \
     a->identity = i;                                                                                                           \
     connect_as(a, i);                                                                                                          \
   }
 FORGED(names, FILL_NAMES, 10400, 1)
 FORGED(alternatives, FILL_ALTERNATIVES, 10400, 1)
-FORGED(chain, FILL_OCTETS, 2300, 4)
+FORGED(chain, FILL_BYTES, 2300, 4)
 
 /* A key of 3,500 bytes whose exponent is as long: verifying one signature takes seconds. */
 static void connect_key(struct actor *a) {
@@ -157,13 +157,13 @@ static void in_half_streams(struct actor *a) {
 
 /* Bytes at the end of what the window takes, on each of many streams: the first datagram of each stream stays away. */
 static bool turn_gaps(struct actor *a) {
-  static const uint8_t octets[1100];
+  static const uint8_t bytes[1100];
   int64_t id;
   if (!a->in || a->step >= HALF_STREAMS) return a->in;
   if (quic_queued(a->conn) > 8192) return false;
   a->step++;
   if (quic_stream_open(a->conn, &id)) return a->step = HALF_STREAMS, true;
-  (void)quic_stream_write(a->conn, id, slice_of(octets, sizeof octets));
+  (void)quic_stream_write(a->conn, id, slice_of(bytes, sizeof bytes));
   return false;
 }
 static bool sends_odd(const uint8_t *p, size_t n) {

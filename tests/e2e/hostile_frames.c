@@ -71,11 +71,11 @@ static struct actor *sender(const uint8_t *p) {
 
 /* Packets of this level, to be filled. */
 static void carry_some(struct actor *a, ngtcp2_encryption_level level, size_t n) {
-  static const uint8_t octets[CARRIED];
+  static const uint8_t bytes[CARRIED];
   ngtcp2_conn_info info;
   if (!a->conn || !a->conn->nc) return;
   ngtcp2_conn_get_conn_info(a->conn->nc, &info);
-  if (info.bytes_in_flight < IN_FLIGHT) (void)ngtcp2_conn_submit_crypto_data(a->conn->nc, level, octets, n);
+  if (info.bytes_in_flight < IN_FLIGHT) (void)ngtcp2_conn_submit_crypto_data(a->conn->nc, level, bytes, n);
   conn_touch(a->conn);
 }
 

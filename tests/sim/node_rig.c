@@ -258,9 +258,9 @@ void rig_opened(struct rig_client *c) {
   if (!c->open) fail_msg("no connection (seed %llu): %s", (unsigned long long)c->rig->seed, c->why_text);
 }
 
-void rig_send_raw(struct rig_client *c, struct slice octets) {
+void rig_send_raw(struct rig_client *c, struct slice bytes) {
   if (!c->conn) fail_msg("its connection has ended (seed %llu): %s", (unsigned long long)c->rig->seed, c->why_text);
-  assert_int_equal(quic_stream_write(c->conn, c->stream, octets), 0);
+  assert_int_equal(quic_stream_write(c->conn, c->stream, bytes), 0);
 }
 
 void rig_send(struct rig_client *c, const struct msg *m) {

@@ -96,7 +96,7 @@ void rig_opened(struct rig_client *c);
 void rig_kill(struct rig_client *c); /* as SIGKILL: nothing more from it, and no ICMP error for it */
 
 void rig_send(struct rig_client *c, const struct msg *m);
-void rig_send_raw(struct rig_client *c, struct slice octets);
+void rig_send_raw(struct rig_client *c, struct slice bytes);
 void rig_run(struct rig *r, nanotime for_ns);
 /* Runs until a frame of this type comes (skipping others), at most 20 s; fails the test else. Views until the client ends. */
 struct msg rig_expect(struct rig_client *c, uint8_t type);

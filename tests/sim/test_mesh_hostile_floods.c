@@ -83,7 +83,7 @@ static void test_interest_again(void **state) {
 static void test_dht_flood(void **state) {
   struct rig_options o = {.node = {.limits = {.max_records = 200, .record_bytes = 256 << 10, .max_members = FEW_MEMBERS}}};
   struct honest h;
-  uint8_t record[KAD_MAX_RECORD], sig[KAD_MAX_SIGNATURE], octets[KAD_MAX_RECORD + 64], buf[KAD_MAX_STORE];
+  uint8_t record[KAD_MAX_RECORD], sig[KAD_MAX_SIGNATURE], bytes[KAD_MAX_RECORD + 64], buf[KAD_MAX_STORE];
   size_t sig_len;
   (void)state;
   honest_start(&h, &o);
@@ -94,10 +94,10 @@ static void test_dht_flood(void **state) {
     for (uint32_t i = 0; i < 16; i++)
       b.entries[i] = (struct kad_entry){.key = invented(k * 16 + i), .kind = 1 + i % 3, .ttl = k % 3 ? 315360000 : 0};
     size_t n = kad_batch_encode(&b, record, sizeof record);
-    memcpy(octets, domain, sizeof domain);
-    memcpy(octets + sizeof domain, record, n);
+    memcpy(bytes, domain, sizeof domain);
+    memcpy(bytes + sizeof domain, record, n);
     sig_len = sizeof sig;
-    assert_int_equal(quic_identity_sign(c->identity, slice_of(octets, sizeof domain + n), sig, &sig_len), 0);
+    assert_int_equal(quic_identity_sign(c->identity, slice_of(bytes, sizeof domain + n), sig, &sig_len), 0);
     if (k % 10 == 9) sig[3] ^= 1;
     struct kad_msg store = {.query = k + 1,
                             .batch = {slice_of(record, n), slice_of(sig, sig_len), quic_identity_spki(c->identity), 0}};

@@ -188,8 +188,8 @@ static void connections(const struct node *n, FILE *f) {
           q.mtu_falls);
   COUNTER("quic_datagrams_received", "Datagrams received.", q.datagrams_in);
   COUNTER("quic_datagrams_sent", "Datagrams sent.", q.datagrams_out);
-  COUNTER("quic_received_bytes", "Bytes received.", q.octets_in);
-  COUNTER("quic_sent_bytes", "Bytes sent.", q.octets_out);
+  COUNTER("quic_received_bytes", "Bytes received.", q.bytes_in);
+  COUNTER("quic_sent_bytes", "Bytes sent.", q.bytes_out);
   COUNTER("quic_dropped", "Datagrams dropped.", q.dropped);
 }
 

@@ -12,13 +12,13 @@ struct crafted { /* a signed batch and its bytes */
 
 static inline void craft_sign(struct net *t, uint32_t by, struct crafted *c) {
   static const char domain[] = "macula dht record 1";
-  uint8_t octets[sizeof domain + KAD_MAX_RECORD];
+  uint8_t bytes[sizeof domain + KAD_MAX_RECORD];
   size_t n = kad_batch_encode(&c->b, c->record, sizeof c->record);
   assert_true(n <= sizeof c->record);
-  memcpy(octets, domain, sizeof domain);
-  memcpy(octets + sizeof domain, c->record, n);
+  memcpy(bytes, domain, sizeof domain);
+  memcpy(bytes + sizeof domain, c->record, n);
   struct slice spki = slice_of(t->v[by].spki, sizeof t->v[by].spki);
-  test_signature(spki, slice_of(octets, sizeof domain + n), c->signature);
+  test_signature(spki, slice_of(bytes, sizeof domain + n), c->signature);
   c->s = (struct kad_signed){slice_of(c->record, n), slice_of(c->signature, 8), spki, 0};
 }
 /* One record of node `by`. */

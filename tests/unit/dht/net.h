@@ -56,7 +56,7 @@ struct net {
   nanotime now;
   uint32_t count, loss; /* loss: per mille */
   struct packet *queue;
-  uint64_t sent, octets, by_type[256], turns;
+  uint64_t sent, bytes, by_type[256], turns;
   size_t largest;
   struct node v[NODES_MAX];
   /* May change or swallow (false) a packet. */
@@ -193,7 +193,7 @@ static inline void net_post(struct net *t, uint32_t from, uint32_t to, uint8_t t
   memcpy(p->data, payload.p, payload.n);
   t->sent++;
   t->by_type[type]++;
-  t->octets += payload.n;
+  t->bytes += payload.n;
   if (payload.n > t->largest) t->largest = payload.n;
   struct packet **at = &t->queue;
   while (*at && (*at)->at <= p->at) at = &(*at)->next;

@@ -472,16 +472,16 @@ static void test_costly_keys(void **st) {
   (void)st;
   static const char domain[] = "macula dht record 1";
   static const uint8_t spki[158] = {4, 5, 6};
-  uint8_t octets[sizeof domain + KAD_MAX_RECORD];
+  uint8_t bytes[sizeof domain + KAD_MAX_RECORD];
   struct reply r;
   setup(5, 1);
   for (int k = 0; k < 3000; k++) {
     struct id key = test_key("a");
     craft(&t, 3, &key, DHT_SERVICE, 300, (uint64_t)k + 1, &c);
-    memcpy(octets, domain, sizeof domain);
-    memcpy(octets + sizeof domain, c.s.record.p, c.s.record.n);
+    memcpy(bytes, domain, sizeof domain);
+    memcpy(bytes + sizeof domain, c.s.record.p, c.s.record.n);
     c.s.spki = slice_of(spki, sizeof spki);
-    test_signature(c.s.spki, slice_of(octets, sizeof domain + c.s.record.n), c.signature);
+    test_signature(c.s.spki, slice_of(bytes, sizeof domain + c.s.record.n), c.signature);
     struct kad_msg m = {.query = 9, .batch = c.s};
     ask(&t, 0, 1, MSG_STORE, &m, &r);
     assert_true(r.err == 0 || r.err == MACULA_RATE_LIMITED);

@@ -88,7 +88,7 @@ static void test_churn(void **st) {
     }
   }
   print_message("lookups %u wrong %u hops %.2f sent %llu bytes %llu\n", lookups, wrong, (double)hops / lookups,
-                (unsigned long long)t.sent, (unsigned long long)t.octets);
+                (unsigned long long)t.sent, (unsigned long long)t.bytes);
   struct dht_stats s = node_stats(&t, 0);
   print_message("node 0: records %u bytes %zu contacts %u table %zu lookups %zu\n", s.records, s.record_bytes, s.contacts,
                 t.v[0].table.bytes, t.v[0].lookups.bytes);

@@ -52,7 +52,7 @@ static size_t unhex(const char *hex, uint8_t *ret) {
 /* The example of docs/protocol.md, section 14. */
 static void test_example(void **st) {
   (void)st;
-  uint8_t record[512], spki[64], sig[64], publisher[32], again[512], octets[512];
+  uint8_t record[512], spki[64], sig[64], publisher[32], again[512], bytes[512];
   size_t n =
       unhex("84c4057265616c6dc40b6f72672e6578616d706c65c403736571cf000001a3185c5000c409656e64706f696e747391c40704c0000201"
             "24e3c407656e74726965739193c420aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa01cd012c",
@@ -77,28 +77,28 @@ static void test_example(void **st) {
   assert_int_equal(kad_batch_encode(&b, again, sizeof again), n);
   assert_memory_equal(again, record, n);
   struct id who;
-  memcpy(octets, "macula dht record 1", 20);
-  memcpy(octets + 20, record, n);
-  assert_int_equal(quic_verify(slice_of(spki, 44), slice_of(octets, 20 + n), slice_of(sig, 64), &who), 0);
+  memcpy(bytes, "macula dht record 1", 20);
+  memcpy(bytes + 20, record, n);
+  assert_int_equal(quic_verify(slice_of(spki, 44), slice_of(bytes, 20 + n), slice_of(sig, 64), &who), 0);
   assert_memory_equal(who.b, publisher, 32);
 }
 
 static void test_entry_parts(void **st) {
   (void)st;
   struct kad_batch b = {.realm = slice_str("org.example"), .seq = 1, .count = 2}, again;
-  uint8_t octets[512];
+  uint8_t bytes[512];
   b.entries[0] = (struct kad_entry){.key = {{1}}, .kind = 1, .ttl = 0, .rest = 300};
   b.entries[1] = (struct kad_entry){.key = {{2}}, .kind = 1, .ttl = 60};
-  size_t n = kad_batch_encode(&b, octets, sizeof octets);
-  assert_int_equal(kad_batch_decode(slice_of(octets, n), &again), 0);
+  size_t n = kad_batch_encode(&b, bytes, sizeof bytes);
+  assert_int_equal(kad_batch_decode(slice_of(bytes, n), &again), 0);
   assert_int_equal(again.entries[0].rest, 300);
   assert_int_equal(again.entries[1].rest, 0);
   assert_int_equal(again.entries[1].ttl, 60);
-  uint8_t *four = memchr(octets, 0x94, n); /* the only list of four */
+  uint8_t *four = memchr(bytes, 0x94, n); /* the only list of four */
   assert_non_null(four);
   for (int parts = 0; parts < 16; parts++) {
     *four = (uint8_t)(0x90 | parts);
-    assert_int_equal(kad_batch_decode(slice_of(octets, n), &again), parts == 4 ? 0 : MACULA_BAD_FRAME);
+    assert_int_equal(kad_batch_decode(slice_of(bytes, n), &again), parts == 4 ? 0 : MACULA_BAD_FRAME);
   }
 }
 

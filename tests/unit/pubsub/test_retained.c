@@ -56,7 +56,7 @@ static void replaced_and_cleared(void **state) {
   assert_int_equal(payloads.bytes, 0);
 }
 
-static void full_by_number_or_octets(void **state) {
+static void full_by_number_or_bytes(void **state) {
   (void)state;
   struct mem m = MEM_INIT("retained", 0);
   struct retained r;
@@ -255,7 +255,7 @@ static void test_headers_and_end(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(replaced_and_cleared),
-                                     cmocka_unit_test(full_by_number_or_octets),
+                                     cmocka_unit_test(full_by_number_or_bytes),
                                      cmocka_unit_test(those_that_match),
                                      cmocka_unit_test(shares),
                                      cmocka_unit_test(ages),

@@ -27,11 +27,11 @@ static inline void forge_tlv(struct forged *d, uint8_t tag, const void *p, size_
   forge_put(d, p, n);
 }
 
-enum fill { FILL_NAMES, FILL_ALTERNATIVES, FILL_OCTETS };
+enum fill { FILL_NAMES, FILL_ALTERNATIVES, FILL_BYTES };
 
 /* A certificate with an Ed25519 key; what makes it large: empty parts of its issuer's name (2 bytes each, some 1,000 in
  * memory), empty alternative names, or an extension that nobody knows. */
-static inline void forge_certificate(enum fill fill, size_t octets, const uint8_t *spki, size_t spki_len, struct forged *ret) {
+static inline void forge_certificate(enum fill fill, size_t bytes, const uint8_t *spki, size_t spki_len, struct forged *ret) {
   static const uint8_t head[] = {0xa0, 3, 2, 1, 2, 2, 1, 5, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70};
   static const uint8_t time[] = "\x30\x1e\x17\x0d"
                                 "230101000000Z\x17\x0d"
@@ -41,13 +41,13 @@ static inline void forge_certificate(enum fill fill, size_t octets, const uint8_
   uint8_t signature[65] = {0};
   body.n = part.n = more.n = ret->n = 0;
   forge_put(&body, head, sizeof head);
-  while (fill == FILL_NAMES && part.n < octets) forge_put(&part, "\x31\x00", 2);
+  while (fill == FILL_NAMES && part.n < bytes) forge_put(&part, "\x31\x00", 2);
   forge_tlv(&body, 0x30, part.p, part.n);
   forge_put(&body, time, sizeof time - 1);
   forge_tlv(&body, 0x30, NULL, 0);
   forge_put(&body, spki, spki_len);
   part.n = 0;
-  while (fill != FILL_NAMES && more.n < octets)
+  while (fill != FILL_NAMES && more.n < bytes)
     forge_put(&more,
               fill == FILL_ALTERNATIVES ? "\x82\x01"
                                           "a"
@@ -93,14 +93,14 @@ static inline void forge_times(struct quic_identity *i, time_t from, time_t to, 
 }
 
 /* An identity whose chain is such certificates. */
-static inline struct quic_identity *forge(enum fill fill, size_t octets, unsigned n) {
+static inline struct quic_identity *forge(enum fill fill, size_t bytes, unsigned n) {
   struct quic_identity *i;
   gnutls_pcert_st chain[4];
   gnutls_privkey_t key;
   static struct forged der[4];
   if (quic_identity_generate(&i)) abort();
   for (unsigned k = 0; k < n; k++) {
-    forge_certificate(fill, octets, i->spki.data, i->spki.size, &der[k]);
+    forge_certificate(fill, bytes, i->spki.data, i->spki.size, &der[k]);
     if (gnutls_pcert_import_x509(&chain[k], i->chain[0], 0) < 0) abort();
     gnutls_free(chain[k].cert.data);
     chain[k].cert.data = gnutls_malloc(der[k].n);
@@ -115,18 +115,18 @@ static inline struct quic_identity *forge(enum fill fill, size_t octets, unsigne
   return i;
 }
 
-static inline int forge_sign(gnutls_privkey_t key, gnutls_sign_algorithm_t algo, void *octets, unsigned flags,
+static inline int forge_sign(gnutls_privkey_t key, gnutls_sign_algorithm_t algo, void *bytes, unsigned flags,
                              const gnutls_datum_t *data, gnutls_datum_t *ret_signature) {
   (void)key, (void)algo, (void)flags, (void)data;
-  ret_signature->size = (unsigned)(uintptr_t)octets;
+  ret_signature->size = (unsigned)(uintptr_t)bytes;
   ret_signature->data = gnutls_malloc(ret_signature->size);
   memset(ret_signature->data, 0x55, ret_signature->size);
   return 0;
 }
-static inline int forge_key_info(gnutls_privkey_t key, unsigned flags, void *octets) {
+static inline int forge_key_info(gnutls_privkey_t key, unsigned flags, void *bytes) {
   (void)key;
   if (flags & GNUTLS_PRIVKEY_INFO_PK_ALGO) return GNUTLS_PK_RSA;
-  if (flags & GNUTLS_PRIVKEY_INFO_PK_ALGO_BITS) return (int)(uintptr_t)octets * 8;
+  if (flags & GNUTLS_PRIVKEY_INFO_PK_ALGO_BITS) return (int)(uintptr_t)bytes * 8;
   return flags & GNUTLS_PRIVKEY_INFO_HAVE_SIGN_ALGO ? 1 : 0;
 }
 
@@ -155,7 +155,7 @@ static inline struct quic_identity *forge_key(size_t modulus, size_t exponent) {
   static struct forged spki, der;
   if (quic_identity_generate(&i)) abort();
   forge_rsa(modulus, exponent, &spki);
-  forge_certificate(FILL_OCTETS, 0, spki.p, spki.n, &der);
+  forge_certificate(FILL_BYTES, 0, spki.p, spki.n, &der);
   gnutls_datum_t d = {der.p, (unsigned)der.n};
   gnutls_certificate_free_credentials(i->cred);
   if (gnutls_certificate_allocate_credentials(&i->cred) < 0 || gnutls_privkey_init(&key) < 0 ||

@@ -187,12 +187,12 @@ static void test_large(void **state) {
     assert_in_range(t.path.big, 0, 10); /* those by which the path's MTU is found out */
     held[0] = quic_conn_held(t.to->conn, &peak);
     quic_stats(t.from->q, &q);
-    uint64_t before = q.datagrams_out, bytes = q.octets_out;
+    uint64_t before = q.datagrams_out, bytes = q.bytes_out;
     speak(&t, 3 * NS_SEC, 10 * NS_MS);
     assert_true(sim_net_run(t.p.net, sim_net_now(t.p.net) + NS_SEC, all_arrived, &t));
     quic_stats(t.from->q, &q);
     held[1] = quic_conn_held(t.to->conn, &peak);
-    size_t each = (size_t)((q.octets_out - bytes) / (q.datagrams_out - before));
+    size_t each = (size_t)((q.bytes_out - bytes) / (q.datagrams_out - before));
     printf("MTU %d: %zu bytes a datagram, a receiver holds %zu and then %zu\n", most, each, held[0], held[1]);
     assert_in_range(each, most > 1472 ? 4000 : 1000, most);
     assert_true(held[1] < held[0] + 10000);

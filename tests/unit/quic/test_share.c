@@ -24,13 +24,13 @@ static bool stands(struct pair *p, struct quic_conn *c) {
 }
 
 /* So many bytes arrive. */
-static void arrives(struct pair *p, size_t octets, nanotime within) {
-  char *data = calloc(1, octets);
+static void arrives(struct pair *p, size_t bytes, nanotime within) {
+  char *data = calloc(1, bytes);
   int64_t s;
   assert_int_equal(quic_stream_open(p->a.conn, &s), 0);
-  assert_int_equal(quic_stream_write(p->a.conn, s, slice_of(data, octets)), 0);
+  assert_int_equal(quic_stream_write(p->a.conn, s, slice_of(data, bytes)), 0);
   pair_run(p, within);
-  assert_int_equal(p->b.in_len, octets);
+  assert_int_equal(p->b.in_len, bytes);
   assert_int_equal(p->a.closed, 0);
   free(data);
 }
@@ -112,14 +112,14 @@ static void test_busy(void **st) {
 
 /* One more connection, which holds so many bytes beyond what is its own, or has ended when it asked for them; admitted or not.
  */
-static struct quic_conn *holder(struct pair *p, size_t octets, bool admitted) {
+static struct quic_conn *holder(struct pair *p, size_t bytes, bool admitted) {
   int64_t s;
   pair_connect_again(p);
   struct quic_conn *c = p->a.conn;
   int closed = p->a.closed;
   if (admitted) quic_conn_admit(p->b.conn);
   size_t before = stats(p).conn_pool;
-  while (p->a.closed == closed && stats(p).conn_pool < before + octets && quic_stream_open(c, &s) == 0) {
+  while (p->a.closed == closed && stats(p).conn_pool < before + bytes && quic_stream_open(c, &s) == 0) {
     (void)quic_stream_write(c, s, slice_str("x"));
     pair_run(p, 3 * NS_MS);
   }

@@ -313,16 +313,16 @@ static void shake_hands_as(struct pair *p, struct quic_identity *forged, bool se
 static void test_costly_certificate(void **st) {
   static const struct {
     enum fill fill;
-    size_t octets;
+    size_t bytes;
     unsigned chain;
     bool fits;
   } cases[] = {{FILL_NAMES, 200, 1, true},        {FILL_NAMES, 10000, 1, false},       {FILL_NAMES, 2200, 4, false},
-               {FILL_ALTERNATIVES, 900, 1, true}, {FILL_ALTERNATIVES, 9000, 1, false}, {FILL_OCTETS, 2300, 4, true}};
+               {FILL_ALTERNATIVES, 900, 1, true}, {FILL_ALTERNATIVES, 9000, 1, false}, {FILL_BYTES, 2300, 4, true}};
   (void)st;
   for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
     struct pair p;
     pair_init(&p, 30 + i, NULL);
-    struct quic_identity *forged = forge(cases[i / 2].fill, cases[i / 2].octets, cases[i / 2].chain);
+    struct quic_identity *forged = forge(cases[i / 2].fill, cases[i / 2].bytes, cases[i / 2].chain);
     shake_hands_as(&p, forged, i % 2);
     assert_int_equal(p.a.opened && p.b.opened, cases[i / 2].fits);
     if (!cases[i / 2].fits) assert_int_equal(p.a.why.err, MACULA_CERTIFICATE_INVALID);

@@ -73,7 +73,7 @@ static void found_by_both_ends_ids(void **state) {
   assert_int_equal(m.bytes, 0);
 }
 
-static void bounds_in_number_and_octets(void **state) {
+static void bounds_in_number_and_bytes(void **state) {
   (void)state;
   struct mem m = MEM_INIT("calls", 0), payloads = MEM_INIT("payloads", 0);
   struct calls c;
@@ -155,7 +155,7 @@ static void every_allocation_may_fail(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(found_by_both_ends_ids), cmocka_unit_test(bounds_in_number_and_octets),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(found_by_both_ends_ids), cmocka_unit_test(bounds_in_number_and_bytes),
                                      cmocka_unit_test(memory_returns_after_a_crowd),
                                      cmocka_unit_test(every_allocation_may_fail)};
   return cmocka_run_group_tests(tests, NULL, NULL);
