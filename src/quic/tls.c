@@ -136,7 +136,7 @@ uint64_t tls_end_of(gnutls_x509_crt_t crt) {
 static int refuse_status(struct quic_conn *c, unsigned status, bool left_out) {
   if (left_out && status & GNUTLS_CERT_SIGNER_NOT_FOUND)
     return refuse(c, MACULA_CERTIFICATE_EXPIRED,
-                  "no certificate of the CA that is in use issued the peer's: one is outside its time");
+                  "no certificate of the CA that is in use issued the peer's: one is outside its time, or a clock is wrong");
   return refuse(c, MACULA_CERTIFICATE_INVALID,
                 status & GNUTLS_CERT_INSECURE_ALGORITHM ? "a key or signature in the peer's certificate chain is too weak"
                 : status & (GNUTLS_CERT_SIGNER_NOT_CA | GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE)
@@ -179,8 +179,8 @@ static int check_issued(struct quic_conn *c, const struct tls_ca *ca, gnutls_x50
     if (end < c->peer_expiry) c->peer_expiry = end;
     if (!tls_is_in_time(crt[i], unix_now))
       return refuse(c, MACULA_CERTIFICATE_EXPIRED,
-                    i ? "an issuer's certificate in the peer's chain is outside its time"
-                      : "the peer's certificate is outside its time");
+                    i ? "an issuer's certificate in the peer's chain is outside its time, or a clock is wrong"
+                      : "the peer's certificate is outside its time, or a clock is wrong");
   }
   gnutls_x509_trust_list_t list = anchors(ca, unix_now, &left_out);
   if (!list) return refuse(c, MACULA_ENOMEM, "no memory to verify the peer's certificate");
