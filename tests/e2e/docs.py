@@ -104,10 +104,8 @@ class Machines:
 
 def end(p):
     """With all that it started."""
-    try:
+    if p.p.poll() is None:
         os.killpg(p.p.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     p.wait()
 
 
@@ -139,7 +137,10 @@ def run(path, folder):
                     until("%s: it begins" % where, lambda: re.search(BEGUN, p.out, re.M) or p.p.poll() is not None)
                     assert p.p.poll() is None, "%s: it ended: %r" % (where, p.out)
                 else:
-                    code = p.wait()
+                    try:
+                        code = p.wait()
+                    finally:
+                        end(p)
                     last = p
                     assert code == 0, "%s: exit %d: %r" % (where, code, p.out)
     finally:
