@@ -63,6 +63,9 @@ static void print_examples(const struct daemon *d) {
          d->closed ? conditions[d->shown] : "", program, options, program, options, program, options);
 }
 
+/* Why the port for MQTT that nobody asked for is closed; empty: it is open, or is to be closed. */
+static const char *mqtt_off(const struct daemon *d) { return d->mqtt_off ? d->mqtt_off : d->mqtt.off; }
+
 static void print_banner(const struct daemon *d) {
   char hex[ID_HEX_LEN + 1], at[ADDR_TEXT_LEN];
   id_hex(node_id(d->node), hex);
@@ -76,7 +79,7 @@ static void print_banner(const struct daemon *d) {
       addr_text(io_tcp_local(d->mqtt.of[kind].tcp[i]), at);
       printf("%-8s %s\n", mqtt_kind_names[kind], at);
     }
-  if (!d->mqtt.of[MQTT_TCP].tcp[0]) printf("mqtt     off\n");
+  if (!d->mqtt.of[MQTT_TCP].tcp[0]) printf("mqtt     off%s%s\n", *mqtt_off(d) ? ": " : "", mqtt_off(d));
   if (d->http) {
     addr_text(http_local(d->http), at);
     printf("http     http%s://%s/health\n", http_is_tls(d->http) ? "s" : "", at);
@@ -114,6 +117,8 @@ static int print_ready(const struct daemon *d) {
                         d->http ? at : NULL, "state", d->cfg.state);
   for (enum mqtt_kind kind = 0; j && kind < MQTT_KINDS; kind++)
     if (d->mqtt.of[kind].tcp[0]) json_object_set_new(j, mqtt_kind_names[kind], addresses(d->mqtt.of[kind].tcp));
+  if (j && !d->mqtt.of[MQTT_TCP].tcp[0]) json_object_set_new(j, mqtt_kind_names[MQTT_TCP], json_null());
+  if (j && *mqtt_off(d)) json_object_set_new(j, "mqtt_off", json_string(mqtt_off(d)));
   int err = !j                                                                                    ? MACULA_ENOMEM
             : json_dumpf(j, stdout, JSON_COMPACT) || fputc('\n', stdout) == EOF || fflush(stdout) ? MACULA_EIO
                                                                                                   : 0;

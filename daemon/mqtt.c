@@ -1,5 +1,6 @@
 #include "mqtt.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,9 +65,10 @@ static int open_tls(struct io_loop *l, struct node *n, const struct quic_identit
 }
 
 /* Nobody asked for this port: the node serves without it. */
-static int give_up(const struct config *c, enum mqtt_kind kind, const struct log *log, int err, char *ret_why) {
+static int give_up(const struct config *c, enum mqtt_kind kind, const struct log *log, int err, char *ret_why, char *ret_off) {
   if (!err || kind != MQTT_TCP || config_is_set(c, OPTION_MQTT)) return err;
-  log_warn(log, "mqtt_off", "text=\"%s\"", *ret_why ? ret_why : macula_err_text(err));
+  snprintf(ret_off, CONFIG_WHY_LEN, "%s", *ret_why ? ret_why : macula_err_text(err));
+  log_warn(log, "mqtt_off", "text=\"%s\"", ret_off);
   *ret_why = 0;
   return 0;
 }
@@ -84,7 +86,7 @@ int mqtt_ports_open(struct io_loop *l, struct node *n, const struct log *log, co
     err = node_mqtt_open(n, kind >= MQTT_WS, &owner);
     if (!err && is_secret(kind) && !(err = open_tls(l, n, identity, &owner, &p->of[kind].tls)))
       owner = io_tls_owner(p->of[kind].tls);
-    if (!err) err = give_up(c, kind, log, open_all(l, n, at, more, kind, &owner, p->of[kind].tcp, ret_why), ret_why);
+    if (!err) err = give_up(c, kind, log, open_all(l, n, at, more, kind, &owner, p->of[kind].tcp, ret_why), ret_why, p->off);
   }
   return err ? err : mqtt_ports_set(p, c, NULL);
 }

@@ -142,7 +142,7 @@ static int read_banner(struct load_node *n, int fd) {
   if (mqtt) {
     mqtt += 10;
     mqtt[strcspn(mqtt, "\r\n")] = 0;
-    if (strcmp(mqtt, "off") != 0 && addr_parse(mqtt, 0, &n->mqtt)) return MACULA_EIO;
+    if (strncmp(mqtt, "off", 3) != 0 && addr_parse(mqtt, 0, &n->mqtt)) return MACULA_EIO;
   }
   at += 10;
   at[strcspn(at, "\r\n")] = 0;

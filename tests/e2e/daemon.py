@@ -276,7 +276,9 @@ def case_mqtt_by_default(folder):
         n = serving("--state", state(folder, "other"), *own, *args, listen=None, http=None, env=environment(), before=before)
         warned = re.search(r"level=warn event=mqtt_off text=\"([^\n]*)\"", n.err)
         assert n.end(signal.SIGTERM) == 0
-        return n.mqtt, warned and warned.group(1)
+        ready = n.ready  # the line of JSON says it, too
+        assert "mqtt" in ready and ready.get("mqtt_off") == (warned.group(1).replace("\\\"", "\"") if warned else None), (ready, warned)
+        return ready["mqtt"], warned and warned.group(1)
     n = serving("--state", state(folder), *own, listen=None, http=None, env=environment())
     assert n.mqtt == [at], n.ready
     with socket.create_connection(("127.0.0.1", 1883), DEADLINE) as s:
@@ -287,7 +289,7 @@ def case_mqtt_by_default(folder):
     err = fails(folder, "--state", state(folder, "other"), *own, "--mqtt", at)
     assert "busy" in err and at in err, err
     p = Process([maculad, "--state", state(folder, "other"), *own], environment(), text=True)
-    p.expect("out", r"^mqtt +off$")
+    p.expect("out", r"^mqtt +off: .*busy")
     assert p.end(signal.SIGTERM) == 0
     assert n.end(signal.SIGTERM) == 0
     assert said("--mqtt", "off") == (None, None)

@@ -462,6 +462,7 @@ static void test_no_memory(void **state) {
     flood(&r, a, 1200, 0);
     assert_true(s->lanes.bytes > 128 << 10 && !s->dropped);
     pool->limit = pool->bytes + spare;
+    r.node->rows.lowered = true;
     flood(&r, a, 10, 0);
     rig_read_on(slow);
     rig_run(&r, 5 * NS_SEC);

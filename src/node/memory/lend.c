@@ -91,6 +91,8 @@ const char *lend_check(const struct node *n) {
   for (size_t i = 0; i < sizeof rows / sizeof rows[0] && !n->rows.over; i++) {
     const struct mem *m = n->rows.account[rows[i]];
     CHECK(!m->limit || m->limit <= lend_limit(n, rows[i]), "rows: a limit is above what the plan and what is lent say");
+    CHECK(!m->limit || m->limit >= lend_limit(n, rows[i]) || n->rows.lowered,
+          "rows: a limit is below what the plan and what is lent say");
   }
   return NULL;
 }

@@ -139,6 +139,7 @@ struct rows {
   struct mem *account[ROW_COUNT]; /* for figures: mem, or an account of the process */
   struct lent lent;
   bool over;                              /* an account holds more than its lowered limit: see rows_set_limits */
+  bool lowered;                           /* a test has lowered a limit by hand: lend_check lets that pass */
   uint64_t unaccounted, unaccounted_peak; /* as it was last measured */
   struct mem_gauge gauge; /* shared by all accounts when give_back is set; keeps resident memory below the plan */
   uint64_t given_back;    /* bytes allocated since idle heap was last given back */
