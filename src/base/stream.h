@@ -26,13 +26,17 @@ struct stream_ops {
   void (*want_room)(struct byte_stream *s);
 };
 
+struct stream_key { /* a key that the peer has proved */
+  struct id id;     /* SHA-256 of its SubjectPublicKeyInfo */
+  uint64_t end;     /* when the certificate with it ends, Unix seconds */
+};
+
 struct byte_stream {
   const struct stream_ops *ops;
   void *user; /* the owner's */
-  struct addr local, remote;
-  bool secret, has_id; /* nobody reads it on its way; the peer has proved a key: */
-  struct id id;        /* SHA-256 of its SubjectPublicKeyInfo */
-  uint64_t id_end;     /* when the certificate with that key ends, Unix seconds */
+  struct addr remote;
+  bool secret;                  /* nobody reads it on its way */
+  const struct stream_key *key; /* as long as the stream; NULL: the peer has proved none */
 };
 
 /* None of these is called from within a function above. */

@@ -51,14 +51,14 @@ struct tcp_stream {
   struct list closing; /* io_tcp.closing, in the order of their ends */
   struct io_tcp *of;   /* NULL: a listener's place in the epoll set is io_tcp itself */
   int fd, buffer[2];   /* bytes of the socket's buffers, as they were asked for */
-  size_t given; /* bytes of it that the kernel has, at most: those that it had when that was last asked, and what came since */
+  uint32_t given; /* bytes of it that the kernel has, at most: those that it had when that was last asked, and what came since */
+  uint32_t unsent;
+  int failed;      /* 0: it has not */
   uint32_t events; /* that epoll watches for */
-  bool reading, full, wants_room;
-  int failed; /* 0: it has not */
-  bool shut;  /* closing, and all that was written is sent */
+  bool reading : 1, full : 1, wants_room : 1;
+  bool shut : 1; /* closing, and all that was written is sent */
   nanotime used, until;
   struct chunk *first, *last;
-  size_t unsent;
 };
 
 struct io_tcp {
@@ -179,7 +179,7 @@ static size_t tcp_write(struct byte_stream *s, struct slice bytes) {
     c->end += (uint32_t)n;
     taken += n;
   }
-  t->unsent += taken;
+  t->unsent += (uint32_t)taken;
   if (taken < bytes.n) t->wants_room = true;
   if (!t->full && list_empty(&t->out)) list_append(&t->of->out, &t->out);
   return taken;
@@ -188,7 +188,7 @@ static size_t tcp_write(struct byte_stream *s, struct slice bytes) {
 static size_t tcp_unsent(const struct byte_stream *s) { return ((const struct tcp_stream *)s)->unsent; }
 
 static void sent(struct tcp_stream *t, size_t n) {
-  t->unsent -= n;
+  t->unsent -= (uint32_t)n;
   t->of->stats.sent += n;
   while (n) {
     struct chunk *c = t->first;
@@ -207,7 +207,7 @@ static void sent(struct tcp_stream *t, size_t n) {
  * tells when it is not. */
 static size_t allowance(struct tcp_stream *t) {
   size_t most = (size_t)t->buffer[OUT];
-  if (t->given >= most) t->given = (size_t)held(t, OUT);
+  if (t->given >= most) t->given = (uint32_t)held(t, OUT);
   return most > t->given ? most - t->given : 0;
 }
 
@@ -225,7 +225,7 @@ static ssize_t send_some(struct tcp_stream *t) {
     left -= n;
   }
   ssize_t n = sendmsg(t->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-  if (n > 0) t->given += (size_t)n;
+  if (n > 0) t->given += (uint32_t)n;
   return n;
 }
 
@@ -337,7 +337,6 @@ static void refuse(struct io_tcp *l, const char *why) {
 
 static void admit(struct io_tcp *l, int fd, const struct addr *remote) {
   int on = 1;
-  socklen_t n = sizeof(struct addr);
   struct tcp_stream *t = mem_calloc(l->o.mem, 1, sizeof *t);
   struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP, .data.ptr = t};
   if (!t || epoll_ctl(l->loop->streams_fd, EPOLL_CTL_ADD, fd, &e) != 0) {
@@ -348,7 +347,6 @@ static void admit(struct io_tcp *l, int fd, const struct addr *remote) {
   }
   *t = (struct tcp_stream){.s = {.ops = &ops, .remote = *remote}, .of = l, .fd = fd, .events = e.events, .reading = true};
   (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (getsockname(fd, &t->s.local.sa, &n) != 0) t->s.local = l->local;
   list_init(&t->out);
   list_init(&t->grown);
   list_init(&t->closing);

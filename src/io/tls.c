@@ -47,6 +47,7 @@ struct tls_stream {
   uint8_t *plain; /* what was written and is no record yet; NULL: nothing */
   uint32_t plain_len, plain_cap;
   nanotime until;
+  struct stream_key key;         /* of s.key */
   bool open, wants_room, broken; /* open: the owner knows it */
   bool reading, busy, gone;      /* busy: it is being read from; gone: and was closed meanwhile */
   bool heard;                    /* its first byte was that of TLS */
@@ -99,13 +100,13 @@ static void take_id(struct tls_stream *t) {
   unsigned count = 0;
   const gnutls_datum_t *chain = gnutls_certificate_get_peers(t->session, &count);
   gnutls_x509_crt_t crt;
-  size_t n = sizeof t->s.id.b;
+  size_t n = sizeof t->key.id.b;
   if (!chain || !count || gnutls_x509_crt_init(&crt) < 0) return;
   if (gnutls_x509_crt_import(crt, chain, GNUTLS_X509_FMT_DER) >= 0 &&
-      gnutls_x509_crt_get_key_id(crt, GNUTLS_KEYID_USE_SHA256, t->s.id.b, &n) >= 0) {
+      gnutls_x509_crt_get_key_id(crt, GNUTLS_KEYID_USE_SHA256, t->key.id.b, &n) >= 0) {
     time_t end = gnutls_x509_crt_get_expiration_time(crt);
-    t->s.id_end = end == (time_t)-1 || end == GNUTLS_X509_NO_WELL_DEFINED_EXPIRATION ? UINT64_MAX : (uint64_t)end;
-    t->s.has_id = true;
+    t->key.end = end == (time_t)-1 || end == GNUTLS_X509_NO_WELL_DEFINED_EXPIRATION ? UINT64_MAX : (uint64_t)end;
+    t->s.key = &t->key;
   }
   gnutls_x509_crt_deinit(crt);
 }
@@ -303,7 +304,7 @@ static int below_opened(void *ctx, struct byte_stream *below, nanotime now) {
   if (tls->o.may_come && !tls->o.may_come(tls->o.ctx, &below->remote, now)) return MACULA_EFULL;
   struct tls_stream *t = mem_calloc(tls->o.mem, 1, sizeof *t);
   if (!t) return MACULA_ENOMEM;
-  *t = (struct tls_stream){.s = {.ops = &ops, .local = below->local, .remote = below->remote, .secret = true},
+  *t = (struct tls_stream){.s = {.ops = &ops, .remote = below->remote, .secret = true},
                            .below = below,
                            .of = tls,
                            .cred = tls->cred,

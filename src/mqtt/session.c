@@ -1,4 +1,6 @@
 /* The table of sessions, and what ends them. */
+#include <stddef.h>
+
 #include "base/check.h"
 #include "base/err.h"
 #include "mqtt/state.h"
@@ -64,7 +66,7 @@ int mqtt_session_new(struct mqtt_sessions *t, struct slice client, const struct 
   struct mqtt_session *s = NULL;
   if (t->tab.count >= t->cfg.max_sessions) goto refused;
   err = MACULA_ENOMEM;
-  if (!(s = mem_calloc(t->cfg.sessions_mem, 1, sizeof *s + client.n))) goto refused;
+  if (!(s = mem_calloc(t->cfg.sessions_mem, 1, offsetof(struct mqtt_session, client) + client.n))) goto refused;
   memcpy(s->client, client.p, client.n);
   s->client_len = (uint16_t)client.n;
   s->table = t;

@@ -29,17 +29,17 @@ struct mqtt_session {
   struct mqtt_window out;
   struct mqtt_inbound in;
   struct list queue; /* oldest first */
-  uint32_t queued;
   size_t queued_bytes;
   uint64_t dropped;
   struct mqtt_message *will; /* NULL: none */
   nanotime will_due, ends;   /* TIME_NEVER while connected */
-  uint32_t expiry;           /* seconds; UINT32_MAX: never */
+  uint32_t queued;
+  uint32_t expiry; /* seconds; UINT32_MAX: never */
   uint32_t will_delay, will_expiry;
-  uint8_t will_qos;
-  bool will_retain, will_expires;
-  bool waits;  /* mqtt_deliver returned MACULA_EFULL */
-  bool ending; /* mqtt_session_end is at work */
+  uint8_t will_qos : 2;
+  bool will_retain : 1, will_expires : 1;
+  bool waits : 1;  /* mqtt_deliver returned MACULA_EFULL */
+  bool ending : 1; /* mqtt_session_end is at work */
   struct id principal;
   uint16_t client_len;
   char client[];
@@ -73,11 +73,11 @@ struct mqtt_conn {
   uint16_t resend;      /* identifier of the next message to be sent again; 0: none is left */
   uint16_t keep_alive;  /* seconds */
   uint8_t level, stage; /* enum mqtt_level, enum mqtt_stage */
-  bool problem_info, running, eof, paused;
-  bool no_expiry; /* Session Expiry Interval of its CONNECT was 0 */
-  bool accepted;  /* its CONNECT is held until mqtt_resume */
-  bool yielded;   /* the turn has had its time: it goes on in mqtt_conn_tick */
-  bool full;      /* held as too many of its messages are not completed */
+  bool problem_info : 1, running : 1, eof : 1, paused : 1;
+  bool no_expiry : 1; /* Session Expiry Interval of its CONNECT was 0 */
+  bool accepted : 1;  /* its CONNECT is held until mqtt_resume */
+  bool yielded : 1;   /* the turn has had its time: it goes on in mqtt_conn_tick */
+  bool full : 1;      /* held as too many of its messages are not completed */
 };
 
 /* session.c */

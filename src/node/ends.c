@@ -131,14 +131,14 @@ static bool awaits_acks(const struct session *s) {
  * off and on with each call where one follows another. */
 void watches_sweep(struct node *n) {
   list_for_safe(it, &n->sessions.watched) {
-    struct session *s = container_of(it, struct session, watch);
+    struct session *s = container_of(it, struct native, watch)->session;
     if (s->peer && s->peer->link == s && door_silent(&s->door)) {
       spread_mute(s->peer);
       peers_behind(s->peer, spread_mute);
     }
     if (session_has_calls(s) || awaits_acks(s) || (s->state == SESSION_IN && door_silent(&s->door))) continue;
     s->watched = false;
-    list_remove(&s->watch);
+    list_remove(&s->native->watch);
     if (s->state == SESSION_IN) door_watch(&s->door, false);
   }
 }

@@ -190,7 +190,6 @@ static inline struct wire *wire_new(struct rig *r, enum mqtt_level level) {
   w->room = ROOM;
   w->reads = true;
   assert_int_equal(addr_parse(wire_from, 0, &w->s.remote), 0);
-  assert_int_equal(addr_parse("127.0.0.1:1883", 0, &w->s.local), 0);
   assert_int_equal(node_mqtt_open(r->node, false, &w->owner), 0);
   if (w->owner.opened(w->owner.ctx, &w->s, sim_net_now(r->net))) w->gone = true;
   return w;

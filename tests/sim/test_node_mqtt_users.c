@@ -113,7 +113,7 @@ static void test_claimed(void **state) {
   ALL(&r, a);
   happened(a, "CONNACK 00");
   struct id key = {{0}}; /* by which the session is told apart here */
-  list_for(it, &r.node->mqtt->clients) key = container_of(it, struct mqtt_client, all)->principal;
+  list_for(it, &r.node->mqtt->clients) key = container_of(it, struct mqtt_client, all)->who->principal;
   struct principal_name alice = {PRINCIPAL_USER, slice_str("alice")}, bob = {PRINCIPAL_USER, slice_str("bob")},
                         other = {PRINCIPAL_KEY, slice_of(key.b, ID_LEN)}, nobody = {.kind = PRINCIPAL_ANONYMOUS};
   uint64_t later = node_unix_ms(r.node) + 1000;

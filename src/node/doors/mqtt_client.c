@@ -12,7 +12,10 @@
 #define SERIALS (UINT64_C(1) << 62) /* those of QUIC are below */
 #define WINDOW STREAM_WINDOW
 
+static const struct id nobody;
+
 static struct mqtt_client *of(const struct door *d) { return d->conn; }
+static const struct id *principal_id(const struct mqtt_client *c) { return c->who ? &c->who->principal : &nobody; }
 
 /* ---- the door --------------------------------------------------------------------------------------------------------------
  * What the stream has taken counts as sent; what the kernel has taken, as acknowledged: nobody says more. A message that waits
@@ -122,14 +125,15 @@ static void owner(struct door *d, void *session) { of(d)->s = session; }
 static bool is_owner(const struct door *d, const void *session) { return of(d) && of(d)->s == session; }
 static const struct addr *remote(const struct door *d) { return &of(d)->remote; }
 static bool is_short(const struct door *d) { return (void)d, false; }
-static const struct id *id(const struct door *d) { return of(d)->has_id ? &of(d)->id : NULL; }
-static uint64_t id_end(const struct door *d) { return of(d)->id_end; }
+static const struct stream_key *key_of(const struct mqtt_client *c) { return c->who && c->who->has_key ? &c->who->key : NULL; }
+static const struct id *id(const struct door *d) { return key_of(of(d)) ? &key_of(of(d))->id : NULL; }
+static uint64_t id_end(const struct door *d) { return key_of(of(d)) ? key_of(of(d))->end : UINT64_MAX; }
 static const uint8_t *exporter(const struct door *d) { return (void)d, NULL; }
 static bool login(const struct door *d, struct slice *ret_user, struct slice *ret_password) {
   const struct mqtt_client *c = of(d);
-  if (!c || !c->user) return false;
-  *ret_user = slice_str(c->user);
-  *ret_password = c->password ? slice_of(c->password, c->password_len) : SLICE_NONE;
+  if (!c || !mqtt_user(c)) return false;
+  *ret_user = slice_str(mqtt_user(c));
+  *ret_password = c->who->password ? slice_of(c->who->password, c->who->password_len) : SLICE_NONE;
   return true;
 }
 static uint64_t rtt(const struct door *d) { return (void)d, 0; }
@@ -220,14 +224,14 @@ static void say_connect(struct mqtt_client *c) {
   struct {
     struct id principal;
     char name[NAME_KEPT + 1];
-  } key = {.principal = c->principal};
+  } key = {.principal = *principal_id(c)};
   uint8_t hash[SHA256_LEN];
   memcpy(key.name, c->name, strlen(c->name));
   sha256_of(slice_of(&key, sizeof key), hash);
   if (!c->name[0]) memcpy(hash, &c->serial, sizeof c->serial); /* the client id is made later */
   struct msg m = {.type = MSG_CONNECT,
                   .connect = {.version = slice_str("1.0"),
-                              .node_id = slice_of(c->id.b, ID_LEN),
+                              .node_id = slice_of((key_of(c) ? &key_of(c)->id : &nobody)->b, ID_LEN),
                               .realm_id = slice_str(c->n->realm),
                               .caps = CAP_PUBSUB | CAP_ACK | CAP_NOTICE | CAP_HEADERS | CAP_GROUPS,
                               .instance = slice_of(hash, INSTANCE_LEN),
@@ -247,15 +251,18 @@ static void list_offline(struct mqtt_client *c, bool on) {
 }
 
 static void forget_password(struct mqtt_client *c) {
-  if (c->password) explicit_bzero(c->password, c->password_len);
-  mem_free(mqtt_mem(c->n), c->password);
-  c->password = NULL;
+  struct mqtt_who *who = c->who;
+  if (!who) return;
+  if (who->password) explicit_bzero(who->password, who->password_len);
+  mem_free(mqtt_mem(c->n), who->password);
+  who->password = NULL;
 }
 
 static void forget_texts(struct mqtt_client *c) {
   forget_password(c);
   mem_free(mqtt_mem(c->n), c->name);
-  mem_free(mqtt_mem(c->n), c->user);
+  if (c->who) mem_free(mqtt_mem(c->n), c->who->user);
+  mem_free(mqtt_mem(c->n), c->who);
   mem_free(mqtt_mem(c->n), c->why);
 }
 
@@ -269,16 +276,25 @@ static void later_done(struct mqtt_client *c, struct mqtt_later *l) {
  * Where all is open, nobody looks at users. */
 static bool keep_login(struct mqtt_client *c, const struct mqtt_packet *p) {
   uint8_t buf[PRINCIPAL_LEN_MAX];
-  if (!c->n->trust.access || !p->connect.has_user) return true;
+  const struct stream_key *key = c->link->stream->key;
+  bool has_user = c->n->trust.access && p->connect.has_user;
+  if (!key && !has_user) return true;
+  struct mqtt_who *who = c->who = mem_calloc(mqtt_mem(c->n), 1, sizeof *who);
+  if (!who) return false;
+  if ((who->has_key = key != NULL)) {
+    who->key = *key;
+    who->principal = key->id;
+  }
+  if (!has_user) return true;
   char user[ACCESS_MAX_NAME + 1];
   (void)utf8_label(p->connect.user, user, sizeof user - 1);
-  if (!(c->user = mem_dup(mqtt_mem(c->n), user, strlen(user)))) return false;
-  struct principal_name who = {PRINCIPAL_USER, slice_str(c->user)};
-  sha256_of(slice_of(buf, principal_write(&who, buf)), c->principal.b);
+  if (!(who->user = mem_dup(mqtt_mem(c->n), user, strlen(user)))) return false;
+  struct principal_name name = {PRINCIPAL_USER, slice_str(who->user)};
+  sha256_of(slice_of(buf, principal_write(&name, buf)), who->principal.b);
   if (!p->connect.has_password) return true;
-  c->password_len = p->connect.password.n;
-  return (c->password = mem_alloc(mqtt_mem(c->n), c->password_len + 1)) != NULL &&
-         memcpy(c->password, p->connect.password.n ? (const char *)p->connect.password.p : "", c->password_len);
+  who->password_len = p->connect.password.n;
+  return (who->password = mem_alloc(mqtt_mem(c->n), who->password_len + 1)) != NULL &&
+         memcpy(who->password, p->connect.password.n ? (const char *)p->connect.password.p : "", who->password_len);
 }
 
 struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packet *p) {
@@ -290,9 +306,6 @@ struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packe
   c->serial = SERIALS | ++rooms->last_serial;
   c->link = l;
   c->remote = l->stream->remote;
-  c->has_id = l->stream->has_id;
-  if (c->has_id) c->id = c->principal = l->stream->id;
-  c->id_end = c->has_id ? l->stream->id_end : UINT64_MAX;
   c->level = (uint8_t)mqtt_conn_level(l->conn);
   c->web = l->web != NULL;
   c->secret = l->stream->secret;
@@ -404,11 +417,11 @@ static void let_in(struct mqtt_client *c) {
   bool present = false;
   c->welcome = false;
   forget_password(c);
-  if (old && !id_eq(&old->principal, &c->principal)) old = NULL;
+  if (old && !id_eq(principal_id(old), principal_id(c))) old = NULL;
   if (old) mqtt_session_set_user(ms, c); /* its will is published by this one */
   c->accepting = true;
   c->old_over = false;
-  int err = mqtt_accept(l->conn, &c->principal, n->now, &got, &present);
+  int err = mqtt_accept(l->conn, principal_id(c), n->now, &got, &present);
   c->accepting = false;
   if (old && c->old_over) {
     old->ms = NULL;
@@ -443,9 +456,9 @@ static struct mqtt_client *in_list(struct list *l) { return container_of(l, stru
 uint64_t mqtt_claim_last(const struct node *n) { return n->mqtt ? n->mqtt->last_claim : 0; }
 
 static struct principal_name principal_of(const struct mqtt_client *c) {
-  if (c->user) return (struct principal_name){PRINCIPAL_USER, slice_str(c->user)};
-  if (id_is_zero(&c->principal)) return (struct principal_name){.kind = PRINCIPAL_ANONYMOUS};
-  return (struct principal_name){PRINCIPAL_KEY, slice_of(c->principal.b, ID_LEN)};
+  if (mqtt_user(c)) return (struct principal_name){PRINCIPAL_USER, slice_str(mqtt_user(c))};
+  if (!c->who) return (struct principal_name){.kind = PRINCIPAL_ANONYMOUS};
+  return (struct principal_name){PRINCIPAL_KEY, slice_of(c->who->principal.b, ID_LEN)};
 }
 
 /* From the end: mostly only the latest is new. */
@@ -491,7 +504,7 @@ static void over(struct mqtt_client *c) {
                             : c->err == MACULA_TIMEOUT                   ? MQTT_BUSY
                             : c->ms                                      ? mqtt_reason_of(c->err)
                             : c->err == MACULA_RATE_LIMITED              ? MQTT_BUSY
-                            : c->err == MACULA_NOT_AUTHORIZED && c->user ? MQTT_BAD_USER
+                            : c->err == MACULA_NOT_AUTHORIZED && mqtt_user(c) ? MQTT_BAD_USER
                                                                          : mqtt_reason_of(c->err);
   snprintf(why, sizeof why, "%s%s%s", name, *name && c->why ? ": " : "", c->why ? c->why : "");
   if (c->link && c->link->client == c && !c->ms) {
@@ -527,7 +540,7 @@ void mqtt_evict(struct node *n) {
   rooms->evicted++;
   if (bucket_take(&rooms->lines, 2.0, 20.0, n->now))
     log_warn(n->log, "mqtt_session_evicted", "name=\"%s\" user=\"%s\" queued=%u text=\"" EVICTED "\"", c->name,
-             c->user ? c->user : "", v.queued);
+             mqtt_user(c) ? mqtt_user(c) : "", v.queued);
   list_offline(c, false);
   mqtt_session_end(c->ms, MQTT_QUOTA, EVICTED, true, n->now);
 }

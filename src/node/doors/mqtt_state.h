@@ -73,6 +73,15 @@ struct mqtt_request {                                      /* the SUBSCRIBE or U
 
 struct mqtt_link;
 
+struct mqtt_who {
+  struct id principal; /* hash of the user's name, or the key's id: sessions are told apart by it */
+  struct stream_key key;
+  bool has_key;
+  char *user;        /* as it says; NULL: it names none */
+  uint8_t *password; /* until it is judged; NULL: none */
+  size_t password_len;
+};
+
 struct mqtt_client {
   struct list all, dirty; /* of mqtt_rooms */
   struct list offline;    /* of mqtt_rooms, while its session waits for it */
@@ -83,9 +92,7 @@ struct mqtt_client {
   struct mqtt_session *ms; /* NULL: not let in yet, or over */
   struct mqtt_link *link;  /* NULL: offline */
   struct addr remote;
-  struct id id, principal;
-  uint64_t id_end;
-  bool has_id;
+  struct mqtt_who *who; /* NULL: it has proved nothing, and named no user */
   bool web, secret;         /* it came by WebSocket; over TLS */
   uint8_t level;            /* enum mqtt_level */
   bool welcome;             /* PONG has come, and is to be acted on */
@@ -99,9 +106,6 @@ struct mqtt_client {
   int err;
   char *why;         /* NULL: nothing, or no memory */
   char *name;        /* client id */
-  char *user;        /* as it says; NULL: it names none */
-  uint8_t *password; /* until it is judged; NULL: none */
-  size_t password_len;
   uint64_t claim, claim_ms; /* while it has an MQTT session: its number, and when it connected */
   struct mqtt_client *heir; /* another native session goes on with this one's MQTT session */
   struct list filters;
@@ -133,10 +137,10 @@ struct mqtt_link {
   struct mqtt_client *client; /* NULL: no CONNECT yet, or over */
   struct bucket idle;         /* pings that it may send whatever its account has */
   uint32_t pings;             /* of MQTT and WebSocket, up to the last look */
-  bool paused;                /* not read for the sake of its pings */
+  bool paused : 1;            /* not read for the sake of its pings */
+  bool closing : 1, broken : 1, secret : 1;
   uint8_t *out;               /* what the stream had no room for */
   size_t out_at, out_len, out_cap;
-  bool closing, broken, in_callback, secret;
 };
 
 #define MQTT_ADDRESS_KEY 9
@@ -184,6 +188,7 @@ struct mem *mqtt_mem(const struct node *n);
 int mqtt_hand_in(struct mqtt_client *c, const struct msg *m);
 
 /* mqtt_client.c: the native side */
+static inline const char *mqtt_user(const struct mqtt_client *c) { return c->who ? c->who->user : NULL; } /* NULL: none */
 struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packet *p);
 void mqtt_client_free(struct mqtt_client *c);
 /* All that was left; may free it. */

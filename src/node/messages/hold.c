@@ -50,8 +50,9 @@ static bool is_hungry(struct node *n, const struct flow_other *o, const struct s
 static bool starves(struct session *from, const struct session *reader, const struct flow_other *least, nanotime since,
                     enum hunger how) {
   if (is_hungry(from->node, least, reader, from, how)) return true;
-  for (int i = 0; i < 2; i++) {
-    struct flow_other o = {from->others.who[i], from->others.at[i] & ~1u, from->others.at[i] & 1};
+  for (int i = 0; i < 2 && from->own; i++) {
+    const struct flow_others *all = &from->own->others;
+    struct flow_other o = {all->who[i], all->at[i] & ~1u, all->at[i] & 1};
     if (o.who && ms_of(since) - o.at <= LATELY && is_hungry(from->node, &o, reader, from, how)) return true;
   }
   return false;
@@ -67,7 +68,8 @@ static bool is_starving(const struct flow_held *h, nanotime since, enum hunger h
 }
 
 static void remember(struct session *from, struct session *to) {
-  struct flow_others *o = &from->others;
+  if (!account_own(from)) return; /* no memory: nobody waits longer for that */
+  struct flow_others *o = &from->own->others;
   struct flow_other now = other(to);
   if (o->who[0] != now.who) {
     o->who[1] = o->who[0];
@@ -367,8 +369,9 @@ void hold_session_end(struct session *s) {
   struct flow_other it = {.who = (uint64_t)(uintptr_t)s};
   list_for(at, &n->sessions.all) {
     struct session *c = container_of(at, struct session, all);
-    for (int i = 0; i < 2; i++)
-      if (c->others.at[i] & 1 && c->others.who[i] == it.who) c->others.who[i] = 0;
+    struct flow_others *o = c->own ? &c->own->others : NULL;
+    for (int i = 0; i < 2 && o; i++)
+      if (o->at[i] & 1 && o->who[i] == it.who) o->who[i] = 0;
     if (c->held && c->held->least.link && c->held->least.who == it.who) c->held->least = (struct flow_other){0};
   }
 }

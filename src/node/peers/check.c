@@ -101,10 +101,13 @@ const char *join_check(const struct node *n) {
   list_for(it, &n->join.seeds) {
     const struct seed *d = container_of(it, const struct seed, all);
     CHECK(!d->pinned || d->has_id, "join: an id is expected that is not known");
-    CHECK(!d->dial || (d->dial->seed == d && d->dial->dialled), "join: the dial of an address is another's");
+    CHECK(!d->dial || (d->dial->native->seed == d && d->dial->dialled), "join: the dial of an address is another's");
     dials += d->dial != NULL;
   }
-  list_for(it, &n->sessions.all) dialled += container_of(it, const struct session, all)->seed != NULL;
+  list_for(it, &n->sessions.all) {
+    const struct session *s = container_of(it, const struct session, all);
+    dialled += s->native && s->native->seed;
+  }
   CHECK(dials == dialled, "join: a dial is for an address that has another");
   return NULL;
 }

@@ -28,7 +28,7 @@ static struct seed *find(const struct node *n, const struct addr *at) {
 }
 
 static void drop(struct node *n, struct seed *d) {
-  if (d->dial) d->dial->seed = NULL;
+  if (d->dial) d->dial->native->seed = NULL;
   assert(n->join.count > 0);
   list_remove(&d->all);
   n->join.count--;
@@ -130,9 +130,9 @@ static void later(struct node *n, struct seed *d, uint64_t wait) {
 }
 
 void join_met(struct node *n, struct session *s) {
-  struct seed *d = s->seed;
+  struct seed *d = s->native->seed;
   assert(d->dial == s);
-  s->seed = NULL;
+  s->native->seed = NULL;
   d->dial = NULL;
   d->id = s->peer->id;
   d->has_id = true;
@@ -144,11 +144,11 @@ void join_met(struct node *n, struct session *s) {
 }
 
 void join_failed(struct node *n, struct session *s, int err, struct slice text) {
-  struct seed *d = s->seed;
+  struct seed *d = s->native->seed;
   const struct id *id = s->door.ops ? door_id(&s->door) : NULL;
   char at[ADDR_TEXT_LEN];
   assert(d->dial == s);
-  s->seed = NULL;
+  s->native->seed = NULL;
   d->dial = NULL;
   if (err == MACULA_DUPLICATE && id) { /* another connection to that node is up or on its way */
     d->id = *id;

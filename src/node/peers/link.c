@@ -101,7 +101,7 @@ int link_dial(struct node *n, const struct addr *to, const struct id *expect, st
   s->native->dial_until = time_add(n->now, DIAL_TIMEOUT);
   list_append(&n->peers.dialling, &s->fresh);
   s->peer = p;
-  s->seed = seed;
+  s->native->seed = seed;
   if (p) p->dial = s;
   if (seed) seed->dial = s;
   silent_dialled(n, to);
@@ -119,7 +119,7 @@ void link_opened(struct session *s) {
   int err = !id ? MACULA_NOT_AUTHORIZED : id_eq(id, &n->id) ? MACULA_EINVAL : 0;
   silent_answered(n, door_remote(&s->door));
   if (s->state != SESSION_DIALLING) return;
-  bool configured = s->seed && s->seed->keep;
+  bool configured = s->native->seed && s->native->seed->keep;
   if (!err && !s->peer && !(s->peer = configured ? peer_get_configured(n, id) : peer_get(n, id))) err = MACULA_ENOMEM;
   if (!err && s->peer->dial != s) { /* only now is its id known, and a connection to it exists or is being dialled */
     if (s->peer->link || s->peer->dial)
@@ -245,9 +245,9 @@ static void refuse_node(struct session *s, int err, const char *text) {
   struct node *n = s->node;
   struct slice why = slice_str(text ? text : macula_err_text(err));
   s->end_err = err;
-  if (s->seed ? !s->seed->said : !s->peer->failures) /* the first time: it is dialled again and again */
+  if (s->native->seed ? !s->native->seed->said : !s->peer->failures) /* the first time: it is dialled again and again */
     session_say_ended(n, "node_refused", door_remote(&s->door), door_id(&s->door), err, why);
-  if (s->seed) join_failed(n, s, err, why);
+  if (s->native->seed) join_failed(n, s, err, why);
   session_close(s, err, text);
 }
 
@@ -279,7 +279,7 @@ void link_welcomed(struct session *s, const struct msg_pong *m) {
   s->caps = m->caps & LINK_CAPS;
   if (!(s->caps & CAP_ORIGIN)) s->caps &= ~(uint32_t)CAP_TOPICS;
   up(s, m->instance.p);
-  if (s->seed) join_met(n, s);
+  if (s->native->seed) join_met(n, s);
   const struct addr *remote = door_remote(&s->door);
   p->seen = (struct addr){0};
   if (addr_is_set(&seen)) link_observed(p, &seen, socket_for(n, remote));
@@ -453,7 +453,7 @@ void link_closed(struct session *s, const struct door_end *why) {
   struct node *n = s->node;
   if (why && !s->end_err) s->end_err = why->err;
   if (why && why->by_peer && s->state == SESSION_DIALLING) s->end_err = why->err;
-  if (s->seed) join_failed(n, s, s->end_err ? s->end_err : MACULA_NOT_CONNECTED, why ? why->text : SLICE_NONE);
+  if (s->native && s->native->seed) join_failed(n, s, s->end_err ? s->end_err : MACULA_NOT_CONNECTED, why ? why->text : SLICE_NONE);
 }
 
 /* ---- frames and time -------------------------------------------------------------------------------------------------------
@@ -461,7 +461,7 @@ void link_closed(struct session *s, const struct door_end *why) {
 void link_goodbye(struct session *s, const struct msg_disconnect *m) {
   int code = err_from_name((const char *)m->code.p, m->code.n);
   s->end_err = code ? code : MACULA_ECLOSED;
-  if (s->seed) join_failed(s->node, s, s->end_err, m->message);
+  if (s->native->seed) join_failed(s->node, s, s->end_err, m->message);
   session_close(s, 0, NULL);
 }
 

@@ -7,9 +7,11 @@ struct sums {
   uint32_t fresh, dialling, doomed, paused, watched, judged, leaving, noticed, clients;
 };
 
+static bool is_watched(const struct session *s) { return s->native && !list_empty(&s->native->watch); }
+
 static const char *ended_check(const struct session *s) {
   CHECK(s->state == SESSION_OVER, "session: one that has ended is not over");
-  CHECK(list_empty(&s->doomed) && list_empty(&s->paused) && list_empty(&s->watch) && list_empty(&s->leaving.all),
+  CHECK(list_empty(&s->doomed) && list_empty(&s->paused) && !is_watched(s) && list_empty(&s->leaving.all),
         "session: one that has ended is in a list of the living");
   CHECK(list_empty(&s->streams) && list_empty(&s->replays) && s->window.size == STREAM_WINDOW,
         "session: one that has ended holds what it received, or is to be sent more");
@@ -49,7 +51,7 @@ static const char *state_check(const struct session *s) {
     break;
   }
   CHECK(s->state == SESSION_OVER || (!s->ended && list_empty(&s->doomed)), "session: one that lives is to end");
-  CHECK(s->state == SESSION_OVER || s->watched == !list_empty(&s->watch),
+  CHECK(s->state == SESSION_OVER || s->watched == is_watched(s),
         "session: one that is watched is not among those, or another is");
   return NULL;
 }
@@ -61,7 +63,7 @@ static const char *session_is(const struct node *n, const struct session *s, str
   CHECK(s->window.size >= STREAM_WINDOW, "session: a window is smaller than at the start");
   CHECK(list_holds(&s->streams) && list_holds(&s->replays), "session: a list is broken");
   CHECK(!s->peer || s->peer->link == s || s->peer->dial == s, "session: its peer does not know it");
-  CHECK(!s->seed || s->seed->dial == s, "session: the address that it was dialled for does not know it");
+  CHECK(!s->native || !s->native->seed || s->native->seed->dial == s, "session: the address that it was dialled for does not know it");
   CHECK_PART(state_check(s));
   CHECK(!s->judged.connect, "session: a CONNECT is being handled between turns");
   if (s->ended) CHECK_PART(ended_check(s));
@@ -75,7 +77,7 @@ static const char *session_is(const struct node *n, const struct session *s, str
   sums->noticed += !list_empty(&s->noticed);
   CHECK(!s->unnoticed || !list_empty(&s->noticed), "session: what was refused is never told");
   CHECK(!s->untold || s->state != SESSION_IN || !list_empty(&s->noticed), "session: what was dropped is never told");
-  sums->watched += !list_empty(&s->watch);
+  sums->watched += is_watched(s);
   sums->clients += s->client.in;
   return NULL;
 }

@@ -288,7 +288,7 @@ void session_unlist(struct session *s) {
   list_remove(&s->paused);
   list_remove(&s->leaving.all);
   list_remove(&s->waits);
-  list_remove(&s->watch);
+  if (s->native) list_remove(&s->native->watch);
   list_remove(&s->noticed);
 }
 
@@ -314,7 +314,11 @@ struct session *session_new(struct node *n, bool native) {
   } *both = mem_calloc(&n->rows.mem[ROW_SESSIONS], 1, native ? sizeof *both : sizeof both->s);
   if (!both) return NULL;
   struct session *s = &both->s;
-  if (native) s->native = &both->native;
+  if (native) {
+    s->native = &both->native;
+    s->native->session = s;
+    list_init(&s->native->watch);
+  }
   s->node = n;
   s->at = s->door.home = s->judged.way = -1;
   for (int i = 0; i < LANES; i++) s->door.way[i] = -1;
@@ -328,7 +332,6 @@ struct session *session_new(struct node *n, bool native) {
   list_init(&s->paused);
   list_init(&s->leaving.all);
   list_init(&s->waits);
-  list_init(&s->watch);
   list_init(&s->noticed);
   list_init(&s->streams);
   list_init(&s->replays);
@@ -497,9 +500,9 @@ const char *session_protocol(const struct session *s) {
 /* ---- watching --------------------------------------------------------------------------------------------------------------
  */
 void session_watch(struct session *s) {
-  if (s->watched || s->state != SESSION_IN) return;
+  if (s->watched || s->state != SESSION_IN || !s->native) return;
   s->watched = true;
-  list_append(&s->node->sessions.watched, &s->watch);
+  list_append(&s->node->sessions.watched, &s->native->watch);
   door_watch(&s->door, true);
 }
 

@@ -59,8 +59,9 @@ struct origins {                 /* [0]: of callers, [1]: of publishers */
 
 struct topics_heard;
 struct topics_told;
-struct budgets { /* as of an account: those of one address are many */
-  struct budget waits, slow;
+struct own_flow {             /* what is made when a session first publishes to a reader, or is waited for */
+  struct budget waits, slow;  /* as of an account, for a client that has shown no key: those of one address are many */
+  struct flow_others others;  /* that its publishes went to last */
 };
 
 struct topics { /* that have numbers: session/topics.h */
@@ -76,6 +77,8 @@ struct msg_connect;
 /* What only a native client or another node needs: one of MQTT neither calls nor serves, has one way, is told of no numbers,
  * and is not dialled. */
 struct native {
+  struct session *session;
+  struct list watch; /* sessions.watched, while it is watched */
   struct rpc_party rpc;
   struct origins origins;
   struct {
@@ -84,6 +87,7 @@ struct native {
   } topics_of;
   struct bucket asked;  /* of com.macula.*: node/view/admin.c */
   struct delays delays; /* of a link: of the other node's calls */
+  struct seed *seed;    /* dialled to join; may be NULL */
   nanotime dial_until;  /* DIALLING: PONG must come by then */
   struct {
     uint32_t seen, ended, closed; /* one-way ways of the peer: begun, read to their end, gone from the door */
@@ -117,18 +121,17 @@ struct session {
     bool given; /* the verdict has come: it is err and text */
   } judged;
   nanotime since;
-  struct list all, fresh, doomed, paused, watch; /* of the node */
+  struct list all, fresh, doomed, paused; /* of the node */
   struct list waits;                             /* account.waiting: it is not read for a while */
   struct list streams;                           /* stream.of_session: those that hold something */
   struct list replays;                           /* of retained messages that wait for room or time */
   struct peer *peer;                             /* a link: the other node, once its id is proved; else NULL */
-  struct seed *seed;                             /* dialled to join; may be NULL */
   bool dialled;                                  /* by us: a link */
   int end_err;                                   /* of a link: why it ended */
   struct clients_entry client;
   struct rights rights;
   struct account *account;  /* a client's, from the time that it is let in until its end; else NULL */
-  struct budgets *own;      /* of a client that has shown no key; NULL: not used yet */
+  struct own_flow *own;              /* NULL: not used yet */
   struct principal *origin; /* of a client: a reference; NULL: none yet, or no room */
   uint64_t unnoticed;       /* what NOTICE will count next: */
   int unnoticed_err;        /* the latest, */
@@ -157,7 +160,6 @@ struct session {
   struct flow_paced *paced;   /* what other nodes said of it by PACE */
   struct flow_reader *reader; /* NULL: its queue is short */
   struct flow_held *held;     /* NULL: none of its publishes waits for a reader */
-  struct flow_others others;  /* that its publishes went to last */
   struct native *native;      /* in the same block; NULL: it came by a door of messages only */
 };
 
@@ -187,7 +189,7 @@ struct sessions {
   struct list fresh;       /* before CONNECT, oldest first */
   struct list doomed;      /* to be ended */
   struct list paused;      /* publishers that wait for the pool, longest first */
-  struct list watched;     /* sessions that have calls pending, or had until lately */
+  struct list watched;     /* native.watch: sessions that have calls pending, or had until lately */
   struct list noticed;     /* session.noticed, ordered by notice_at */
   struct list filled;      /* lanes.filled: frames wait for their doors */
   struct lane_block *left; /* of lanes that were cleared: to be freed, */

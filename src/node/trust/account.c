@@ -326,17 +326,17 @@ bool account_holds_back(struct session *s, const struct frame *f) {
 
 /* Clients that have shown no key share an account, and may be as many devices behind one address: a slow one is not to use up
  * what the others may make their publishers wait. */
-static struct budgets *own_of(struct session *s) {
+struct own_flow *account_own(struct session *s) {
   if (!s->own) s->own = mem_calloc(&s->node->rows.mem[ROW_SESSIONS], 1, sizeof *s->own);
   return s->own;
 }
 static struct budget *waits_of(struct session *s) {
   if (!s->account || door_id(&s->door)) return s->account ? &s->account->waits : NULL;
-  return own_of(s) ? &s->own->waits : NULL;
+  return account_own(s) ? &s->own->waits : NULL;
 }
 static struct budget *slow_of(struct session *s) {
   if (!s->account || door_id(&s->door)) return s->account ? &s->account->slow : NULL;
-  return own_of(s) ? &s->own->slow : NULL;
+  return account_own(s) ? &s->own->slow : NULL;
 }
 
 double account_may_wait(struct session *from, struct session *reader, enum budget_kind kind, bool kept) {

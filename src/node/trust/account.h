@@ -62,6 +62,7 @@ nanotime account_deadline(const struct node *n);
 /* Seconds that this publisher may still wait for this reader while others go hungry (flow/budget.h); of a reader that is
  * another node the publisher's account alone decides, of a publisher at another node (from NULL) the reader's. Who has shown
  * no key has its waits for itself. kept: the reader is behind by a burst only. account_waited: it did, since then. */
+struct own_flow *account_own(struct session *s); /* of its own, made at first use; NULL: no memory */
 double account_may_wait(struct session *from, struct session *reader, enum budget_kind kind, bool kept);
 void account_waited(struct session *from, struct session *reader, enum budget_kind kind, nanotime since);
 void account_unpaid(struct session *s, const struct frame *f); /* gives back what account_holds_back took, as the frame waits */
