@@ -20,7 +20,8 @@ extern const char *const mqtt_kind_names[MQTT_KINDS]; /* as in the configuration
 const struct config_addrs *mqtt_addrs(const struct config *c, enum mqtt_kind kind);
 
 /* Opens those that the configuration names; one that nobody named and that cannot be opened is a warning (`mqtt_off`), stays
- * NULL, and ret_ports says why. Failure: a macula_err, and ret_why says what to do; what is open is closed by io_loop_free, before node_free. */
+ * NULL, and ret_ports says why. Failure: a macula_err, and ret_why says what to do; what is open is closed by io_loop_free,
+ * before node_free. */
 int mqtt_ports_open(struct io_loop *l, struct node *n, const struct log *log, const struct config *c,
                     const struct quic_identity *identity, struct mqtt_ports *ret_ports, char ret_why[CONFIG_WHY_LEN]);
 /* For who comes from now on: the certificate (NULL: as before), and whose pages may come by WebSocket. MACULA_ENOMEM,

@@ -51,7 +51,8 @@ struct tcp_stream {
   struct list closing; /* io_tcp.closing, in the order of their ends */
   struct io_tcp *of;   /* NULL: a listener's place in the epoll set is io_tcp itself */
   int fd, buffer[2];   /* bytes of the socket's buffers, as they were asked for */
-  uint32_t given; /* bytes of it that the kernel has, at most: those that it had when that was last asked, and what came since */
+  uint32_t
+      given; /* bytes of it that the kernel has, at most: those that it had when that was last asked, and what came since */
   uint32_t unsent;
   int failed;      /* 0: it has not */
   uint32_t events; /* that epoll watches for */

@@ -164,10 +164,12 @@ lost:
   return err;
 }
 
-/* Whether a new message with QoS 1 or 2 can be sent now: nothing waits before it, and the client takes one. */
-static bool is_open(const struct mqtt_session *s) {
-  return !s->conn->resend && list_empty(&s->queue) && s->conn->quota && s->out.count < s->out.max;
+static bool takes_one(const struct mqtt_session *s) {
+  size_t most = s->table->cfg.max_inflight_bytes;
+  return s->conn->quota && s->out.count < s->out.max && (!most || s->out.bytes < most);
 }
+/* Whether a new message with QoS 1 or 2 can be sent now: nothing waits before it, and the client takes one. */
+static bool is_open(const struct mqtt_session *s) { return !s->conn->resend && list_empty(&s->queue) && takes_one(s); }
 
 static bool is_full(const struct mqtt_conn *c) {
   const struct mqtt_door *door = c->table->cfg.door;
@@ -237,7 +239,7 @@ static bool resend(struct mqtt_session *s, nanotime now) {
 
 void mqtt_drain(struct mqtt_session *s, nanotime now) {
   if (!resend(s, now)) return;
-  while (!list_empty(&s->queue) && s->conn->quota && s->out.count < s->out.max && !is_full(s->conn)) {
+  while (!list_empty(&s->queue) && takes_one(s) && !is_full(s->conn)) {
     struct mqtt_queued *q = container_of(s->queue.next, struct mqtt_queued, all);
     bool expired = has_expired(q->delivery.message, now);
     if (expired || !fits(s->conn, &q->delivery, now)) {

@@ -35,9 +35,10 @@ struct mqtt_config {
   uint32_t max_expiry;       /* seconds that a session may outlive its connection; longer ones are shortened, and told */
   uint32_t max_packet;       /* bytes that a client may send, and max_connect of a CONNECT */
   uint32_t max_connect;
-  uint16_t max_inflight;    /* messages with QoS 1 and 2 that are sent to one client and not completed */
-  uint16_t receive_maximum; /* the other way, as a client is told */
-  uint16_t max_taken;       /* of these, that the door has not answered: with more the client is not read; 0: receive_maximum */
+  uint16_t max_inflight;     /* messages with QoS 1 and 2 that are sent to one client and not completed, */
+  size_t max_inflight_bytes; /* and once they are so many bytes no more; 0: any */
+  uint16_t receive_maximum;  /* the other way, as a client is told */
+  uint16_t max_taken; /* of these, that the door has not answered: with more the client is not read; 0: receive_maximum */
   uint16_t max_aliases_in, max_aliases_out;
   uint16_t max_keep_alive;  /* seconds; 0: any, none included. Told as Server Keep Alive to those that speak 5.0 */
   uint64_t connect_timeout; /* ns from the connection's start to a whole CONNECT */

@@ -70,6 +70,11 @@ static bool shed(struct door *d, int err, const char *text) {
 
 static uint32_t lost(const struct door *d) { return of(d) ? of(d)->lost : 0; }
 
+static void part(struct mqtt_link *l) {
+  mqtt_link_parted(l);
+  l->client = NULL;
+}
+
 static void end_connection(struct mqtt_client *c) {
   struct mqtt_link *l = c->link;
   char why[MQTT_WHY_KEPT + 1];
@@ -77,7 +82,7 @@ static void end_connection(struct mqtt_client *c) {
   c->shed_why = NULL;
   if (!l || !c->ms || c->closed) return;
   mqtt_conn_close(l->conn, mqtt_reason_of(c->shed_err), why, c->n->now);
-  l->client = NULL;
+  part(l);
   mqtt_client_offline(c);
 }
 
@@ -297,6 +302,12 @@ static bool keep_login(struct mqtt_client *c, const struct mqtt_packet *p) {
          memcpy(who->password, p->connect.password.n ? (const char *)p->connect.password.p : "", who->password_len);
 }
 
+/* Bytes that its will takes, about; its account counts what it really does. */
+static uint32_t will_size(const struct mqtt_packet *p) {
+  const struct mqtt_connect *c = &p->connect;
+  return c->has_will ? (uint32_t)(c->will_topic.n + c->will_payload.n + c->will.raw.n + 128) : 0;
+}
+
 struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packet *p) {
   struct node *n = l->n;
   struct mqtt_rooms *rooms = n->mqtt;
@@ -317,6 +328,7 @@ struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packe
     mem_free(mqtt_mem(n), c);
     return NULL;
   }
+  c->will_bytes = will_size(p);
   c->window = WINDOW;
   c->progress = n->now;
   list_init(&c->dirty);
@@ -346,7 +358,8 @@ void mqtt_client_free(struct mqtt_client *c) {
   list_for_safe(it, &c->later) later_done(c, container_of(it, struct mqtt_later, all));
   mqtt_request_done(c);
   forget_texts(c);
-  if (c->link) c->link->client = NULL;
+  if (c->link) part(c->link);
+  mqtt_client_leaves(c);
   list_offline(c, false);
   list_remove(&c->all);
   list_remove(&c->dirty);
@@ -421,7 +434,9 @@ static void let_in(struct mqtt_client *c) {
   if (old) mqtt_session_set_user(ms, c); /* its will is published by this one */
   c->accepting = true;
   c->old_over = false;
-  int err = mqtt_accept(l->conn, principal_id(c), n->now, &got, &present);
+  const char *full = mqtt_client_pays(c);
+  if (full) mqtt_refuse(l->conn, MQTT_QUOTA, full, n->now);
+  int err = full ? MACULA_EFULL : mqtt_accept(l->conn, principal_id(c), n->now, &got, &present);
   c->accepting = false;
   if (old && c->old_over) {
     old->ms = NULL;
@@ -437,7 +452,10 @@ static void let_in(struct mqtt_client *c) {
       c->name = copy;
     }
   }
-  if (old && !c->old_over && c->ms) adopt(c, old);
+  if (old && !c->old_over && c->ms) {
+    mqtt_will_adopt(c, old, err && mqtt_session_view(c->ms).has_will);
+    adopt(c, old);
+  }
   if (!err) {
     c->claim = ++n->mqtt->last_claim;
     c->claim_ms = node_unix_ms(n);
@@ -490,6 +508,7 @@ bool mqtt_claimed(struct node *n, const struct principal_name *principal, struct
  */
 void mqtt_client_offline(struct mqtt_client *c) {
   c->link = NULL;
+  if (c->ms && !mqtt_session_view(c->ms).has_will) mqtt_will_gone(c); /* it has said goodbye */
   mqtt_request_abandoned(c);
   mqtt_dirty(c);
 }
@@ -499,17 +518,17 @@ static void over(struct mqtt_client *c) {
   struct node *n = c->n;
   char why[MQTT_WHY_KEPT + 65];
   const char *name = c->err ? macula_err_name(c->err) : "";
-  enum mqtt_reason reason = !c->err                                      ? MQTT_ADMINISTRATIVE
-                            : c->err == MACULA_MAX_CLIENTS_REACHED       ? MQTT_QUOTA
-                            : c->err == MACULA_TIMEOUT                   ? MQTT_BUSY
-                            : c->ms                                      ? mqtt_reason_of(c->err)
-                            : c->err == MACULA_RATE_LIMITED              ? MQTT_BUSY
+  enum mqtt_reason reason = !c->err                                           ? MQTT_ADMINISTRATIVE
+                            : c->err == MACULA_MAX_CLIENTS_REACHED            ? MQTT_QUOTA
+                            : c->err == MACULA_TIMEOUT                        ? MQTT_BUSY
+                            : c->ms                                           ? mqtt_reason_of(c->err)
+                            : c->err == MACULA_RATE_LIMITED                   ? MQTT_BUSY
                             : c->err == MACULA_NOT_AUTHORIZED && mqtt_user(c) ? MQTT_BAD_USER
-                                                                         : mqtt_reason_of(c->err);
+                                                                              : mqtt_reason_of(c->err);
   snprintf(why, sizeof why, "%s%s%s", name, *name && c->why ? ": " : "", c->why ? c->why : "");
   if (c->link && c->link->client == c && !c->ms) {
     mqtt_refuse(c->link->conn, reason, why, n->now);
-    c->link->client = NULL;
+    part(c->link);
     mqtt_link_dirty(c->link);
     c->link = NULL;
   }
@@ -517,7 +536,7 @@ static void over(struct mqtt_client *c) {
   if (ms) mqtt_session_end(ms, reason, why, true, n->now);
   c->ms = NULL;
   if (c->link) {
-    c->link->client = NULL;
+    part(c->link);
     mqtt_link_dirty(c->link);
     c->link = NULL;
   }
@@ -582,7 +601,7 @@ static void drain(struct mqtt_client *c) {
 void mqtt_client_step(struct mqtt_client *c) {
   if (c->link && (c->link->closing || !c->link->stream)) {
     struct mqtt_link *l = c->link;
-    l->client = NULL;
+    part(l);
     mqtt_link_dirty(l);
     mqtt_client_offline(c);
   }

@@ -177,6 +177,7 @@ static void on_will(void *session, struct mqtt_message *m, uint8_t qos, bool ret
   size_t len;
   struct mqtt_props props;
   struct mqtt_headers h;
+  if (!c->accepting) mqtt_will_gone(c); /* then it is that of the connection before */
   if (!is_in(c) || name_from_mqtt_topic(mqtt_message_topic(m), name, &len, &why)) return;
   mqtt_message_read(m, &props);
   if (mqtt_headers_from(&props, &h, &why)) h.list.count = 0; /* as many may a publish have; the will itself is worth more */
@@ -245,6 +246,7 @@ static struct mqtt_config config_of(struct node *n) {
       .max_packet = (uint32_t)l->max_frame > 2 * BESIDE_PAYLOAD ? (uint32_t)l->max_frame - BESIDE_PAYLOAD : BESIDE_PAYLOAD,
       .max_connect = MAX_CONNECT,
       .max_inflight = MQTT_INFLIGHT_MAX,
+      .max_inflight_bytes = pool / 16,
       .receive_maximum = MQTT_RECEIVE_MAX,
       .max_taken = MQTT_TAKEN_MAX,
       .max_aliases_in = 16,

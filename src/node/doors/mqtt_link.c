@@ -68,6 +68,7 @@ void mqtt_link_free(struct mqtt_link *l) {
   struct mqtt_rooms *rooms = l->n->mqtt;
   struct mqtt_client *c = l->client;
   mqtt_conn_free(l->conn, l->n->now);
+  mqtt_link_parted(l);
   l->client = NULL;
   if (c) mqtt_client_offline(c);
   list_remove(&l->all);
@@ -120,6 +121,7 @@ void mqtt_link_tick(struct mqtt_link *l) {
 void mqtt_link_step(struct mqtt_link *l) {
   mqtt_conn_tick(l->conn, l->n->now); /* what a turn had no time for goes on */
   flush(l);
+  if (l->stream && !l->broken && !l->closing) mqtt_link_weigh(l); /* it may hold less now */
   if (l->broken || l->closing || !l->stream) {
     if (l->stream) stream_close(l->stream, l->broken);
     l->stream = NULL;

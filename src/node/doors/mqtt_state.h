@@ -92,7 +92,7 @@ struct mqtt_client {
   struct mqtt_session *ms; /* NULL: not let in yet, or over */
   struct mqtt_link *link;  /* NULL: offline */
   struct addr remote;
-  struct mqtt_who *who; /* NULL: it has proved nothing, and named no user */
+  struct mqtt_who *who;     /* NULL: it has proved nothing, and named no user */
   bool web, secret;         /* it came by WebSocket; over TLS */
   uint8_t level;            /* enum mqtt_level */
   bool welcome;             /* PONG has come, and is to be acted on */
@@ -104,8 +104,8 @@ struct mqtt_client {
   int shed_err;
   bool closed; /* by the node: */
   int err;
-  char *why;         /* NULL: nothing, or no memory */
-  char *name;        /* client id */
+  char *why;                /* NULL: nothing, or no memory */
+  char *name;               /* client id */
   uint64_t claim, claim_ms; /* while it has an MQTT session: its number, and when it connected */
   struct mqtt_client *heir; /* another native session goes on with this one's MQTT session */
   struct list filters;
@@ -120,7 +120,9 @@ struct mqtt_client {
   uint64_t written, acked;
   nanotime progress;
   size_t last_queued;
-  uint32_t lost; /* messages that were published with QoS 1 or 2, as there was no room for them; door.h: lost */
+  struct mqtt_address *payer; /* whose share of mqtt_pool it uses, from the time that it is let in; NULL: its connection's */
+  uint32_t will_bytes;        /* that its will holds of that */
+  uint32_t lost;              /* messages that were published with QoS 1 or 2, as there was no room for them; door.h: lost */
 };
 
 struct mqtt_web; /* mqtt_web.c */
@@ -128,7 +130,7 @@ struct mqtt_web; /* mqtt_web.c */
 struct mqtt_link {
   struct list all, dirty; /* of mqtt_rooms */
   struct list fresh;      /* of mqtt_rooms, until its session is let in; oldest first */
-  size_t fresh_bytes;     /* that it holds meanwhile */
+  size_t held;            /* bytes of what it has sent in part: mqtt_arrive.c */
   struct mqtt_address *address;
   struct mqtt_web *web; /* NULL: its stream is MQTT's without WebSocket */
   struct node *n;
@@ -139,7 +141,7 @@ struct mqtt_link {
   uint32_t pings;             /* of MQTT and WebSocket, up to the last look */
   bool paused : 1;            /* not read for the sake of its pings */
   bool closing : 1, broken : 1, secret : 1;
-  uint8_t *out;               /* what the stream had no room for */
+  uint8_t *out; /* what the stream had no room for */
   size_t out_at, out_len, out_cap;
 };
 
@@ -173,9 +175,9 @@ struct mqtt_rooms {
   struct htab addresses; /* mqtt_address.h: of connections, and of those that were some time ago */
   struct list idle_addresses, fresh;
   uint32_t idle_count, fresh_count;
-  size_t fresh_bytes;
-  struct bucket vain;    /* of all addresses */
-  char *hosts, *origins; /* lists with commas, of WebSocket; NULL: empty */
+  size_t fresh_bytes, held; /* what fresh connections hold; what all do, and wills */
+  struct bucket vain;       /* of all addresses */
+  char *hosts, *origins;    /* lists with commas, of WebSocket; NULL: empty */
 };
 
 extern const struct mqtt_door mqtt_door_functions;
@@ -248,7 +250,14 @@ const char *mqtt_link_arrives(struct mqtt_link *l);
 /* It is not fresh any more; harmless when repeated. in_vain: it was not let in. */
 void mqtt_link_settled(struct mqtt_link *l, bool in_vain);
 void mqtt_link_leaves(struct mqtt_link *l);
-void mqtt_link_weigh(struct mqtt_link *l); /* bytes have come */
+void mqtt_link_weigh(struct mqtt_link *l);  /* bytes have come */
+void mqtt_link_parted(struct mqtt_link *l); /* before it and its client part */
+/* The session is let in: who pays for it from now on, and for its will. NULL, or why it may not be: too much is held. */
+const char *mqtt_client_pays(struct mqtt_client *c);
+void mqtt_will_gone(struct mqtt_client *c); /* there is none any more */
+/* c goes on with the session of `old`. is_there: its will is still that one's. */
+void mqtt_will_adopt(struct mqtt_client *c, struct mqtt_client *old, bool is_there);
+void mqtt_client_leaves(struct mqtt_client *c);
 /* A connection of this address has led to nothing. */
 void mqtt_arrival_in_vain(struct node *n, const struct addr *remote);
 const char *mqtt_addresses_check(const struct node *n);

@@ -25,7 +25,7 @@
 #define NODE_ROWS(X)                                                                                                           \
   X(NODE, 0, "node", "the node itself", "", 1, 24 << 10, 0, 1, 0, 0, 0)                                                        \
   X(SESSIONS, 0, "sessions", "clients' sessions", "max_clients max_half_open", limits_connections(l),                          \
-    PLAN_BLOCK(sizeof(struct session) + sizeof(struct native)) + 64 + PLAN_BLOCK(sizeof(struct own_flow)) +                     \
+    PLAN_BLOCK(sizeof(struct session) + sizeof(struct native)) + 64 + PLAN_BLOCK(sizeof(struct own_flow)) +                    \
         PLAN_BLOCK(NOTICE_KEPT + 1) + PLAN_BLOCK(NAME_MAX_LEN),                                                                \
     0, f->n->sessions.count, 0, 0, 0)                                                                                          \
   X(QUIC, 0, "connections", "QUIC connections", "max_clients max_half_open connection_pool", connections(l),                   \

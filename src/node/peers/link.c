@@ -453,7 +453,8 @@ void link_closed(struct session *s, const struct door_end *why) {
   struct node *n = s->node;
   if (why && !s->end_err) s->end_err = why->err;
   if (why && why->by_peer && s->state == SESSION_DIALLING) s->end_err = why->err;
-  if (s->native && s->native->seed) join_failed(n, s, s->end_err ? s->end_err : MACULA_NOT_CONNECTED, why ? why->text : SLICE_NONE);
+  if (s->native && s->native->seed)
+    join_failed(n, s, s->end_err ? s->end_err : MACULA_NOT_CONNECTED, why ? why->text : SLICE_NONE);
 }
 
 /* ---- frames and time -------------------------------------------------------------------------------------------------------

@@ -63,7 +63,8 @@ static const char *session_is(const struct node *n, const struct session *s, str
   CHECK(s->window.size >= STREAM_WINDOW, "session: a window is smaller than at the start");
   CHECK(list_holds(&s->streams) && list_holds(&s->replays), "session: a list is broken");
   CHECK(!s->peer || s->peer->link == s || s->peer->dial == s, "session: its peer does not know it");
-  CHECK(!s->native || !s->native->seed || s->native->seed->dial == s, "session: the address that it was dialled for does not know it");
+  CHECK(!s->native || !s->native->seed || s->native->seed->dial == s,
+        "session: the address that it was dialled for does not know it");
   CHECK_PART(state_check(s));
   CHECK(!s->judged.connect, "session: a CONNECT is being handled between turns");
   if (s->ended) CHECK_PART(ended_check(s));

@@ -59,9 +59,9 @@ struct origins {                 /* [0]: of callers, [1]: of publishers */
 
 struct topics_heard;
 struct topics_told;
-struct own_flow {             /* what is made when a session first publishes to a reader, or is waited for */
-  struct budget waits, slow;  /* as of an account, for a client that has shown no key: those of one address are many */
-  struct flow_others others;  /* that its publishes went to last */
+struct own_flow {            /* what is made when a session first publishes to a reader, or is waited for */
+  struct budget waits, slow; /* as of an account, for a client that has shown no key: those of one address are many */
+  struct flow_others others; /* that its publishes went to last */
 };
 
 struct topics { /* that have numbers: session/topics.h */
@@ -122,16 +122,16 @@ struct session {
   } judged;
   nanotime since;
   struct list all, fresh, doomed, paused; /* of the node */
-  struct list waits;                             /* account.waiting: it is not read for a while */
-  struct list streams;                           /* stream.of_session: those that hold something */
-  struct list replays;                           /* of retained messages that wait for room or time */
-  struct peer *peer;                             /* a link: the other node, once its id is proved; else NULL */
-  bool dialled;                                  /* by us: a link */
-  int end_err;                                   /* of a link: why it ended */
+  struct list waits;                      /* account.waiting: it is not read for a while */
+  struct list streams;                    /* stream.of_session: those that hold something */
+  struct list replays;                    /* of retained messages that wait for room or time */
+  struct peer *peer;                      /* a link: the other node, once its id is proved; else NULL */
+  bool dialled;                           /* by us: a link */
+  int end_err;                            /* of a link: why it ended */
   struct clients_entry client;
   struct rights rights;
   struct account *account;  /* a client's, from the time that it is let in until its end; else NULL */
-  struct own_flow *own;              /* NULL: not used yet */
+  struct own_flow *own;     /* NULL: not used yet */
   struct principal *origin; /* of a client: a reference; NULL: none yet, or no room */
   uint64_t unnoticed;       /* what NOTICE will count next: */
   int unnoticed_err;        /* the latest, */
