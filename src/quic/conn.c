@@ -108,6 +108,7 @@ static void settings_of(struct quic *q, ngtcp2_settings *s, ngtcp2_transport_par
   p->initial_max_streams_uni = q->cfg.one_way_streams;
   p->initial_max_stream_data_uni = q->cfg.one_way_window;
   p->max_idle_timeout = q->cfg.idle_timeout;
+  mtu_taken(q, p);
   p->active_connection_id_limit = 2;
 }
 

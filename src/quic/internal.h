@@ -296,10 +296,11 @@ void send_after_silence(struct quic_conn *c); /* before anything that may have c
 
 /* mtu.c */
 void mtu_settings(const struct quic *q, ngtcp2_settings *s);
-size_t mtu_cap(struct quic_conn *c, size_t cap);                /* the most bytes that the next datagram may have */
-void mtu_sent(struct quic_conn *c, struct stream *s, size_t n); /* a datagram of n bytes; s: one that it carries, or NULL */
-void mtu_acked(struct stream *s, size_t n);                     /* n bytes were acknowledged and taken off the queue */
-void mtu_forget(struct stream *s);                              /* no data of this stream is in flight any more */
+void mtu_taken(const struct quic *q, ngtcp2_transport_params *p); /* the largest datagram that a new one may send */
+size_t mtu_cap(struct quic_conn *c, size_t cap);                  /* the most bytes that the next datagram may have */
+void mtu_sent(struct quic_conn *c, struct stream *s, size_t n);   /* a datagram of n bytes; s: one that it carries, or NULL */
+void mtu_acked(struct stream *s, size_t n);                       /* n bytes were acknowledged and taken off the queue */
+void mtu_forget(struct stream *s);                                /* no data of this stream is in flight any more */
 nanotime mtu_at(const struct quic_conn *c);
 void mtu_tick(struct quic_conn *c);
 

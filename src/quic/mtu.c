@@ -15,6 +15,11 @@
  * waits, until there is enough to send. */
 #include "quic/internal.h"
 
+/* A connection with large datagrams has its buffer for them beyond QUIC_CONN_MEMORY. As many connections are told that they may
+ * send such as half of the pool has room for, so that all of max_clients fit in, whatever they send. */
+#define LARGE_MORE (8u << 10)
+#define LARGE_PART 2u
+
 #define WAIT_LEAST (500 * NS_MS)
 #define WAIT_MOST (1500 * NS_MS)
 #define BUSY (16u << 10) /* bytes that are queued */
@@ -37,6 +42,11 @@ void mtu_settings(const struct quic *q, ngtcp2_settings *s) {
   s->max_tx_udp_payload_size = QUIC_LARGE_DATAGRAM;
   s->pmtud_probes = probes;
   s->pmtud_probeslen = sizeof probes / sizeof probes[0];
+}
+
+void mtu_taken(const struct quic *q, ngtcp2_transport_params *p) {
+  bool room = !q->cfg.conn_pool || (uint64_t)q->total * LARGE_MORE <= q->cfg.conn_pool / LARGE_PART;
+  p->max_udp_payload_size = room ? QUIC_LARGE_DATAGRAM : QUIC_MAX_DATAGRAM;
 }
 
 size_t mtu_cap(struct quic_conn *c, size_t cap) {

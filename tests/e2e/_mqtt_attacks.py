@@ -176,6 +176,7 @@ class Mqtt:
         self.check("half a handshake of TLS ends", half[2].rest() is not None, r"mqtt_tls_refused .*its handshake took longer")
         self.check("nothing at all ends", half[3].rest().startswith(b"HTTP/1.1 408 "))
         self.deaf()
+        self.hogs()
         self.wills()
         self.resets()
         text = node.get("/metrics")
@@ -244,6 +245,21 @@ class Mqtt:
             text = self.node.get("/metrics")
             return metric_of(text, "messages_dropped_total") + metric_of(text, "slow_consumers_total") + metric_of(text, "mqtt_messages_lost_total")
         check("mqtt: one that never reads is counted", wait_for(PATIENCE, counted))
+
+    def hogs(self):
+        """22 of one address, each with a will and most of a packet of 1 MB: they have a share of mqtt_pool, and others have room."""
+        source, hogs = next(self.sources), []
+        for i in range(22):
+            c = Client(self.mqtt, source)
+            self.held.append(c)
+            first, body = c.send(connect_packet("hog%d" % i, ("w", b"x" * 60000))).next()
+            if first == CONNACK and not body[1]:
+                hogs.append(c.send(b"\x30\xc0\x84\x3d\0\1h" + b"x" * 900000))
+        self.check("who takes a share of the pool alone is ended", len(hogs) > 1, r"mqtt_closed .*holds its share of mqtt_pool")
+        large = self.at(self.mqtt).enter("large", ("w", b"x" * 60000)).send(publish_packet("large", b"x" * 900000, 1, 1))
+        check("mqtt: others have room beside it", (large.next() or (0, 0))[0] == PUBACK)
+        for c in hogs:
+            c.reset()
 
     def wills(self):
         source = next(self.sources)

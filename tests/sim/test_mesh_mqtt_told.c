@@ -139,7 +139,7 @@ static void still(unsigned nodes, bool drops_oldest) {
     happened(pub, told ? "PUBACK 00|" LOST : "PUBACK 00");
   }
   assert_true(told);
-  assert_int_equal(w->published, 32);
+  assert_in_range(w->published, 1, 32);
   assert_false(w->gone);
   lose(w);
   leave(pub);

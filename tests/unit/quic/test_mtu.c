@@ -1,5 +1,6 @@
 /* A router on the way takes smaller datagrams from some moment on, and says nothing. */
 #include "pair.h"
+#include "quic/internal.h"
 
 #define SAID 20000 /* bytes of a message */
 
@@ -201,11 +202,27 @@ static void test_large(void **state) {
   }
 }
 
+/* Half of the pool is for the buffers of large datagrams: connections that come when others may have those are told of none. */
+static void test_large_while_there_is_room(void **state) {
+  struct quic *q = calloc(1, sizeof *q);
+  ngtcp2_transport_params p;
+  (void)state;
+  mtu_taken(q, &p);
+  assert_int_equal(p.max_udp_payload_size, QUIC_LARGE_DATAGRAM); /* no pool, no bound */
+  q->cfg.conn_pool = 1 << 20;
+  for (q->total = 1; q->total < 1000; q->total++) {
+    mtu_taken(q, &p);
+    assert_int_equal(p.max_udp_payload_size, q->total <= 64 ? QUIC_LARGE_DATAGRAM : QUIC_MAX_DATAGRAM);
+  }
+  free(q);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_mtu_falls),
       cmocka_unit_test(test_mtu_falls_at_the_end),
       cmocka_unit_test(test_large),
+      cmocka_unit_test(test_large_while_there_is_room),
       cmocka_unit_test(test_mtu_falls_on_many_streams),
       cmocka_unit_test(test_mtu_falls_and_the_watched_is_reset),
       cmocka_unit_test(test_no_fall),
