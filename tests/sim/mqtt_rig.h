@@ -1,56 +1,9 @@
-/* Clients of MQTT on a simulated node. Their streams are the test's memory; what a client is sent is noted as text, a packet a
- * line. */
+/* Clients of MQTT on a simulated node; what a client is sent is noted as text, a packet a line. */
 #ifndef SIM_MQTT_RIG_H
 #define SIM_MQTT_RIG_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
 #include "access_text.h"
-#include "base/stream.h"
-#include "mqtt/packet.h"
-#include "node/check.h"
-#include "node/state.h"
-#include "node_rig.h"
-#include "unit/broken.h"
-
-#define ROOM 65536u
-#define NOTES 65536u
-
-struct wire {
-  struct byte_stream s;
-  struct rig *rig;
-  struct stream_owner owner;
-  uint8_t out[2 * ROOM];                               /* what the node has written */
-  size_t out_len, room;                                /* room: that the node may write */
-  bool short_once, reads, gone, quiet, no_acks, props; /* props: properties of messages are noted */
-  enum mqtt_level level;
-  char notes[NOTES];
-  size_t note_len;
-  uint64_t published;
-  uint16_t next_id;
-};
-
-static inline struct wire *of(struct byte_stream *s) { return (struct wire *)s; }
-static inline size_t wire_write(struct byte_stream *s, struct slice bytes) {
-  struct wire *w = of(s);
-  size_t n = bytes.n < w->room - w->out_len ? bytes.n : w->room - w->out_len;
-  assert_false(w->gone);
-  memcpy(w->out + w->out_len, bytes.p, n);
-  w->out_len += n;
-  w->short_once |= n < bytes.n;
-  return n;
-}
-static inline size_t wire_unsent(const struct byte_stream *s) { return ((const struct wire *)s)->out_len; }
-static inline void wire_read(struct byte_stream *s, bool on) { of(s)->reads = on; }
-static inline void wire_close(struct byte_stream *s, bool reset) { (void)reset, of(s)->gone = true; }
-static inline void wire_break(struct byte_stream *s, int err) { (void)err, of(s)->gone = true; }
-static const struct stream_ops wire_ops = {wire_write, wire_unsent, wire_read, wire_close, wire_break};
+#include "mqtt_wire.h"
 
 static inline void start(struct rig *r, const struct rig_options *o) {
   struct rig_options d = o ? *o : (struct rig_options){0};
@@ -58,12 +11,6 @@ static inline void start(struct rig *r, const struct rig_options *o) {
   rig_start(r, &d);
   struct stream_owner owner;
   assert_int_equal(node_mqtt_open(r->node, false, &owner), 0);
-}
-
-static inline void settle(struct rig *r) {
-  HOLDS(node_check(r->node));
-  rig_run(r, NS_MS);
-  HOLDS(node_check(r->node));
 }
 
 static inline void note(struct wire *w, const char *format, ...) {
@@ -75,12 +22,6 @@ static inline void note(struct wire *w, const char *format, ...) {
   assert_true(w->note_len < sizeof w->notes - 512);
 }
 
-static inline void send_bytes(struct wire *w, struct slice bytes) {
-  uint8_t *copy = malloc(bytes.n + 1);
-  memcpy(copy, bytes.p, bytes.n);
-  if (!w->gone) w->owner.data(w->owner.ctx, &w->s, copy, bytes.n, sim_net_now(w->rig->net));
-  free(copy);
-}
 static inline void put(struct wire *w, const struct mqtt_packet *p) {
   uint8_t buf[8192];
   size_t n = mqtt_encode(p, w->level, buf, sizeof buf);
@@ -183,15 +124,10 @@ static inline void happened(struct wire *w, const char *text) {
 
 static const char *wire_from = "127.0.0.9:99"; /* whence those come that are made next */
 static inline struct wire *wire_new(struct rig *r, enum mqtt_level level) {
-  struct wire *w = calloc(1, sizeof *w);
-  w->s.ops = &wire_ops;
-  w->rig = r;
+  struct stream_owner owner;
+  assert_int_equal(node_mqtt_open(r->node, false, &owner), 0);
+  struct wire *w = wire_open(r, &owner, wire_from);
   w->level = level;
-  w->room = ROOM;
-  w->reads = true;
-  assert_int_equal(addr_parse(wire_from, 0, &w->s.remote), 0);
-  assert_int_equal(node_mqtt_open(r->node, false, &w->owner), 0);
-  if (w->owner.opened(w->owner.ctx, &w->s, sim_net_now(r->net))) w->gone = true;
   return w;
 }
 
@@ -236,14 +172,6 @@ static inline struct wire *plain(struct rig *r, enum mqtt_level level, const cha
   return join(r, level, &(struct connect){.client = client, .clean = true}, "CONNACK 00");
 }
 
-static inline void lose(struct wire *w) { /* its connection breaks */
-  if (!w->gone) {
-    w->gone = true;
-    w->owner.closed(w->owner.ctx, &w->s, MACULA_ECLOSED, sim_net_now(w->rig->net));
-  }
-  settle(w->rig);
-  free(w);
-}
 static inline void leave(struct wire *w) {
   struct mqtt_packet p = {.type = MQTT_DISCONNECT};
   if (!w->gone) put(w, &p);

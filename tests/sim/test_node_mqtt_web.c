@@ -1,50 +1,10 @@
 /* MQTT over WebSocket, and who may connect at all. Streams are the test's memory: what a client is sent is parsed as frames,
  * and noted as text, a packet or frame a word. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-#include "base/stream.h"
-#include "mqtt/packet.h"
 #include "mqtt/websocket.h"
-#include "node/check.h"
-#include "node/state.h"
+#include "mqtt_wire.h"
 #include "node/trust/account.h"
-#include "node_rig.h"
-#include "unit/broken.h"
-
-#define OUT 65536u
-
-struct wire {
-  struct byte_stream s;
-  struct rig *rig;
-  const struct stream_owner *owner;
-  uint8_t out[OUT];
-  size_t out_len;
-  bool gone, reads;
-  char notes[4096];
-};
 
 static struct stream_owner tcp, web;
-
-static struct wire *of(struct byte_stream *s) { return (struct wire *)s; }
-static size_t wire_write(struct byte_stream *s, struct slice bytes) {
-  struct wire *w = of(s);
-  size_t n = bytes.n < OUT - w->out_len ? bytes.n : OUT - w->out_len;
-  assert_false(w->gone);
-  memcpy(w->out + w->out_len, bytes.p, n);
-  w->out_len += n;
-  return n;
-}
-static size_t wire_unsent(const struct byte_stream *s) { return ((const struct wire *)s)->out_len; }
-static void wire_read(struct byte_stream *s, bool on) { of(s)->reads = on; }
-static void wire_close(struct byte_stream *s, bool reset) { (void)reset, of(s)->gone = true; }
-static void wire_break(struct byte_stream *s, int err) { (void)err, of(s)->gone = true; }
-static const struct stream_ops wire_ops = {wire_write, wire_unsent, wire_read, wire_close, wire_break};
 
 static void start_with(struct rig *r, struct rig_options o) {
   if (!o.node.limits.mqtt_pool) o.node.limits.mqtt_pool = 32 << 20;
@@ -55,39 +15,13 @@ static void start_with(struct rig *r, struct rig_options o) {
 }
 static void start(struct rig *r) { start_with(r, (struct rig_options){0}); }
 
-static void settle(struct rig *r) {
-  HOLDS(node_check(r->node));
-  rig_run(r, NS_MS);
-  HOLDS(node_check(r->node));
-}
-
 static struct wire *wire_from(struct rig *r, const struct stream_owner *owner, const char *address) {
-  struct wire *w = calloc(1, sizeof *w);
-  w->s.ops = &wire_ops;
-  w->rig = r;
-  w->owner = owner;
-  w->reads = true;
-  assert_int_equal(addr_parse(address, 99, &w->s.remote), 0);
-  assert_int_equal(addr_parse("127.0.0.1:1883", 0, &w->s.local), 0);
-  if (owner->opened(owner->ctx, &w->s, sim_net_now(r->net))) w->gone = true;
-  return w;
+  return wire_open(r, owner, address);
 }
 static struct wire *wire_new(struct rig *r, const struct stream_owner *owner) { return wire_from(r, owner, "127.0.0.9:99"); }
-
-static void send_bytes(struct wire *w, const void *p, size_t n) {
-  uint8_t *copy = malloc(n + 1);
-  memcpy(copy, p, n);
-  if (!w->gone) w->owner->data(w->owner->ctx, &w->s, copy, n, sim_net_now(w->rig->net));
-  free(copy);
-}
-static void send_text(struct wire *w, const char *text) { send_bytes(w, text, strlen(text)); }
-
-static void lose(struct wire *w) {
-  if (!w->gone) w->owner->closed(w->owner->ctx, &w->s, MACULA_ECLOSED, sim_net_now(w->rig->net));
-  w->gone = true;
-  settle(w->rig);
-  free(w);
-}
+static bool is_web(const struct wire *w) { return w->owner.data == web.data && w->owner.opened == web.opened; }
+static void send_some(struct wire *w, const void *p, size_t n) { send_bytes(w, slice_of(p, n)); }
+static void send_text(struct wire *w, const char *text) { send_some(w, text, strlen(text)); }
 
 /* A frame of a client; first: FIN and opcode. */
 static size_t frame(uint8_t first, const void *data, size_t n, uint8_t *out) {
@@ -101,7 +35,7 @@ static size_t frame(uint8_t first, const void *data, size_t n, uint8_t *out) {
 }
 static void put_frame(struct wire *w, uint8_t first, const void *data, size_t n) {
   uint8_t *out = malloc(n + 16);
-  send_bytes(w, out, frame(first, data, n, out));
+  send_some(w, out, frame(first, data, n, out));
   free(out);
 }
 
@@ -113,10 +47,10 @@ static size_t packet(const struct mqtt_packet *p, uint8_t buf[1024]) {
 static void put(struct wire *w, const struct mqtt_packet *p) {
   uint8_t buf[1024];
   size_t n = packet(p, buf);
-  if (w->owner == &web)
+  if (is_web(w))
     put_frame(w, 0x82, buf, n);
   else
-    send_bytes(w, buf, n);
+    send_some(w, buf, n);
 }
 static struct mqtt_packet connect_of(const char *client) {
   return (struct mqtt_packet){.type = MQTT_CONNECT,
@@ -191,7 +125,7 @@ static const char *heard(struct wire *w) {
       p = w->out + w->out_len;
     }
   }
-  if (w->owner == &web)
+  if (is_web(w))
     note_frames(w, p, (size_t)(w->out + w->out_len - p));
   else
     note_packets(w, slice_of(p, (size_t)(w->out + w->out_len - p)));
@@ -266,7 +200,7 @@ static void test_pieces(void **state) {
   for (size_t piece = 1; piece < 60; piece += piece < 12 ? 1 : 9) {
     struct wire *w = wire_new(&r, &web);
     for (size_t at = 0; at < n; at += piece) {
-      send_bytes(w, all + at, n - at < piece ? n - at : piece);
+      send_some(w, all + at, n - at < piece ? n - at : piece);
       if (at % 5 == 0) settle(&r);
     }
     heard_of(w, "101 ");
@@ -385,7 +319,7 @@ static void test_pings(void **state) {
   struct wire *w = join(&r, &web, "a"), *other = join(&r, &web, "b");
   uint8_t out[16];
   size_t n = frame(0x89, NULL, 0, out);
-  for (int i = 0; i < 3000; i++) send_bytes(w, out, n);
+  for (int i = 0; i < 3000; i++) send_some(w, out, n);
   settle(&r);
   assert_false(w->reads);
   assert_true(other->reads);
@@ -411,7 +345,7 @@ static void test_no_memory(void **state) {
     struct mqtt_packet c = connect_of("a");
     fail.countdown = at;
     struct wire *w = wire_new(&r, &web);
-    send_bytes(w, HANDSHAKE, 40);
+    send_some(w, HANDSHAKE, 40);
     settle(&r);
     send_text(w, HANDSHAKE + 40);
     put(w, &c);
@@ -474,7 +408,7 @@ static void test_storm_of_many(void **state) {
       snprintf(text, sizeof text, "[2001:db8:0:%x::%x]:7", i, turn + 1);
       struct wire *w = wire_from(&r, &tcp, text);
       came += !w->gone;
-      if (!w->gone) w->owner->closed(w->owner->ctx, &w->s, 0, sim_net_now(r.net));
+      if (!w->gone) w->owner.closed(w->owner.ctx, &w->s, 0, sim_net_now(r.net));
       free(w);
       if (!i) settle(&r);
     }
@@ -527,10 +461,10 @@ static void test_half(void **state) {
   (void)state;
   start_with(&r, (struct rig_options){.node = {.limits = {.mqtt_pool = 4 << 20}}});
   small = wire_from(&r, &tcp, "192.0.2.9:7");
-  send_bytes(small, half, 20);
+  send_some(small, half, 20);
   for (int i = 0; i < 20; i++) {
     w[i] = wire_from(&r, &tcp, "192.0.2.1:7");
-    send_bytes(w[i], half, sizeof half);
+    send_some(w[i], half, sizeof half);
     settle(&r);
   }
   for (int i = 0; i < 20; i++) left += !w[i]->gone;
