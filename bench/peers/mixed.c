@@ -49,18 +49,5 @@ void peer_publish_acknowledged(struct connection *c, const char *topic, const vo
   (c->native ? native_peer_publish_acknowledged : mqtt_peer_publish_acknowledged)(c->of, topic, data, len, s);
 }
 
-void peer_serve(struct connection *c, const char *procedure) {
-  (void)c;
-  fail(procedure, "nobody calls here");
-}
-
-void peer_call(struct connection *c, const char *procedure, const void *data, size_t len, struct slot *s) {
-  (void)data, (void)len, (void)s;
-  peer_serve(c, procedure);
-}
-
-int peer_call_wait(struct connection *c, const char *procedure, const void *data, size_t len) {
-  (void)data, (void)len;
-  peer_serve(c, procedure);
-  return -1;
-}
+#define NO_CALLS "nobody calls here"
+#include "no_calls.h"

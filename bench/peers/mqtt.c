@@ -382,18 +382,5 @@ void peer_publish_acknowledged(struct connection *c, const char *topic, const vo
 
 /* ---- what it has not --------------------------------------------------------------------------------------------------------
  */
-void peer_serve(struct connection *c, const char *procedure) {
-  (void)c;
-  fail(procedure, "MQTT has no calls");
-}
-
-void peer_call(struct connection *c, const char *procedure, const void *data, size_t len, struct slot *s) {
-  (void)data, (void)len, (void)s;
-  peer_serve(c, procedure);
-}
-
-int peer_call_wait(struct connection *c, const char *procedure, const void *data, size_t len) {
-  (void)data, (void)len;
-  peer_serve(c, procedure);
-  return -1;
-}
+#define NO_CALLS "MQTT has no calls"
+#include "no_calls.h"
