@@ -38,7 +38,7 @@ struct mqtt_session {
   uint32_t will_delay, will_expiry;
   uint8_t will_qos : 2;
   bool will_retain : 1, will_expires : 1;
-  bool waits : 1;  /* mqtt_deliver returned MACULA_EFULL */
+  bool waits;      /* mqtt_deliver returned MACULA_EFULL */
   bool ending : 1; /* mqtt_session_end is at work */
   struct id principal;
   uint16_t client_len;

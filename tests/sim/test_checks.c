@@ -243,7 +243,7 @@ static void test_join(void **state) {
   assert_non_null(d->dial);
   BROKEN(d->pinned, true, "join: an id is expected that is not known");
   BROKEN(d->dial, x.s, "session: the address that it was dialled for does not know it");
-  BROKEN(d->dial->seed, NULL, "join: the dial of an address is another's");
+  BROKEN(d->dial->native->seed, NULL, "join: the dial of an address is another's");
   BROKEN(x.n->silent.seen.tab.count, 9, "htab: fewer entries than counted");
   struct lru_link *last = container_of(x.n->silent.seen.order.prev, struct lru_link, age);
   struct silent_addr *dialled = container_of(last, struct silent_addr, l);

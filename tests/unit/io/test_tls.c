@@ -223,7 +223,7 @@ static void test_both_versions(void **state) {
     assert_int_equal(f.got.len, 5);
     assert_memory_equal(f.got.p, "hello", 5);
     assert_int_equal(f.s->key != NULL, v >= 2);
-    if (v >= 2) assert_true(id_eq(&f.s->id, &id));
+    if (v >= 2) assert_true(id_eq(&f.s->key->id, &id));
     assert_int_equal(stream_write(f.s, slice_of("goodbye", 7)), 7);
     stream_close(f.s, false);
     assert_true(p.closed && !p.reset);
