@@ -1,5 +1,5 @@
-/* What a system without calls does when it is asked for one; NO_CALLS: why. Included by each such driver, as their functions may
- * have other names (PEER). */
+/* What a system without calls does when it is asked for one; NO_CALLS: why. Included by each such driver, as their functions
+ * may have other names (PEER). */
 #include "drive.h"
 
 void peer_serve(struct connection *c, const char *procedure) {

@@ -2,6 +2,12 @@
 #ifndef TESTS_ACCESS_TEXT_H
 #define TESTS_ACCESS_TEXT_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
 #include "access/access.h"
 
 /* For everybody who knows this token everything but being a node. */

@@ -39,7 +39,7 @@ struct call_mark rpc_mark(const struct session *s, bool large) {
   struct door_offsets at;
   bool apart = large && lane_has_large(s);
   if (!offsets_of(s, apart, &at)) return (struct call_mark){.large = large};
-  uint64_t waits = s->lanes.lane[apart ? LANE_LARGE : LANE_CALLS].bytes;
+  uint64_t waits = lane_bytes(s, apart ? LANE_LARGE : LANE_CALLS);
   return (struct call_mark){.connection = s->serial, .at = at.written + waits, .large = large};
 }
 

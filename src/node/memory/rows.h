@@ -26,7 +26,8 @@
   X(NODE, 0, "node", "the node itself", "", 1, 24 << 10, 0, 1, 0, 0, 0)                                                        \
   X(SESSIONS, 0, "sessions", "clients' sessions", "max_clients max_half_open", limits_connections(l),                          \
     PLAN_BLOCK(sizeof(struct session) + sizeof(struct native)) + 64 + PLAN_BLOCK(sizeof(struct own_flow)) +                    \
-        PLAN_BLOCK(NOTICE_KEPT + 1) + PLAN_BLOCK(NAME_MAX_LEN),                                                                \
+        PLAN_BLOCK(LANES * sizeof(struct lane_queue)) + PLAN_BLOCK(TOKEN_PROOF_LEN) + PLAN_BLOCK(NOTICE_KEPT + 1) +            \
+        PLAN_BLOCK(NAME_MAX_LEN),                                                                                              \
     0, f->n->sessions.count, 0, 0, 0)                                                                                          \
   X(QUIC, 0, "connections", "QUIC connections", "max_clients max_half_open connection_pool", connections(l),                   \
     QUIC_CONN_MEMORY + QUIC_CONN_OWN, l->connection_pool + QUIC_SHARED_MEMORY + QUIC_LATER_BYTES, f->quic.total,               \

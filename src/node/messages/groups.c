@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "node/messages/deliver.h"
 #include "node/messages/spread.h"
+#include "node/session/lane.h"
 #include "node/session/loss.h"
 #include "node/session/room.h"
 #include "node/session/session.h"
@@ -169,7 +170,7 @@ static uint64_t until_of(const struct session *s) {
   bool shared = s->door.way[LANE_PUBLISHES] == s->door.home;
   if (s->door.ops->tells_replays) return UINT64_MAX;
   (void)acked_of(s, &acked, &written);
-  return written + (shared ? s->lanes.bytes : s->lanes.lane[LANE_PUBLISHES].bytes);
+  return written + (shared ? s->lanes.bytes : lane_bytes(s, LANE_PUBLISHES));
 }
 
 /* Before it is sent, as it may be acknowledged at once; len: of the frame. NULL: it is not kept. */

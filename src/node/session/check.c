@@ -123,7 +123,8 @@ size_t sessions_owned(const struct node *n) {
   size_t sum = 0;
   list_for(it, &n->sessions.all) {
     const struct session *s = container_of(it, const struct session, all);
-    sum += mem_cost(s) + mem_cost(s->name) + mem_cost(s->unnoticed_text) + mem_cost(s->rights.last) + mem_cost(s->own);
+    sum += mem_cost(s) + mem_cost(s->name) + mem_cost(s->unnoticed_text) + mem_cost(s->rights.last) + mem_cost(s->own) +
+           mem_cost(s->lanes.lane) + mem_cost(s->rights.proof);
   }
   return sum;
 }

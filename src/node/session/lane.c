@@ -95,12 +95,14 @@ static int64_t way_of(struct session *s, int lane) {
   return *way;
 }
 
+static bool waits_in(const struct session *s, int lane) { return s->lanes.lane && s->lanes.lane[lane].first; }
+
 /* Whether all that goes by ways of lanes' own has arrived, so that the last word may follow by the way of CONNECT. */
 static bool is_last(const struct session *s) {
   for (int i = 0; i < LANES; i++) {
     int64_t way = s->door.way[i];
     if (way == s->door.home) continue;
-    if (s->lanes.lane[i].first || (way >= 0 && door_queued(&s->door, way))) return false;
+    if (waits_in(s, i) || (way >= 0 && door_queued(&s->door, way))) return false;
   }
   return true;
 }
@@ -109,7 +111,7 @@ static bool must_be_last(const struct slice frame) { return frame.p[1] == MSG_DI
 /* Whether a frame waits that goes by the same way and must be sent before those of this lane. */
 static bool is_behind(const struct session *s, int lane) {
   for (int i = 0; i < lane; i++)
-    if (s->lanes.lane[i].first && s->door.way[i] == s->door.way[lane]) return true;
+    if (waits_in(s, i) && s->door.way[i] == s->door.way[lane]) return true;
   return false;
 }
 
@@ -144,7 +146,10 @@ static struct lane_item *append(struct session *s, struct lane_queue *l, uint32_
 /* The first copy of a small frame stands in the queue itself, so that one reader costs no allocation a message; from the second
  * on all refer to one. */
 static int enqueue(struct session *s, enum lane lane, struct parcel *p) {
-  struct lane_queue *l = &s->lanes.lane[lane];
+  struct lanes *lanes = &s->lanes;
+  if (!lanes->lane && !(lanes->lane = mem_calloc(&s->node->rows.mem[ROW_SESSIONS], LANES, sizeof *lanes->lane)))
+    return MACULA_ENOMEM;
+  struct lane_queue *l = &lanes->lane[lane];
   bool inside = !p->shared && !p->waits, expires = p->expires != TIME_NEVER;
   struct shbuf *b = inside ? NULL : parcel_share(p);
   struct lane_item *it = inside || b ? append(s, l, span(b, p->frame.n, expires)) : NULL;
@@ -166,7 +171,7 @@ static int enqueue(struct session *s, enum lane lane, struct parcel *p) {
 int lanes_write(struct session *s, enum lane lane, int64_t way, struct parcel *p) {
   bool own = way == s->door.way[lane];
   if (own) way = way_of(s, lane);
-  bool waits = own && ((s->lanes.bytes && (s->lanes.lane[lane].first || is_behind(s, lane))) || way < 0 ||
+  bool waits = own && ((s->lanes.bytes && (waits_in(s, lane) || is_behind(s, lane))) || way < 0 ||
                        !fits(s->door.ops->unsent(&s->door, way), p->frame.n) || (must_be_last(p->frame) && !is_last(s)));
   return waits ? enqueue(s, lane, p) : put(&s->door, way, p->frame, p->shared);
 }
@@ -202,7 +207,7 @@ static void lost(struct session *s, int lane, uint8_t qos, int err) {
 }
 
 void lanes_pump(struct session *s) {
-  for (int i = 0; i < LANES; i++) {
+  for (int i = 0; i < LANES && s->lanes.lane; i++) {
     struct lane_queue *l = &s->lanes.lane[i];
     int64_t way = l->first ? way_of(s, i) : -1;
     if (way < 0 || is_behind(s, i)) continue;
@@ -242,7 +247,7 @@ static void free_left(struct node *n) {
 
 void lanes_clear(struct session *s) {
   struct sessions *all = &s->node->sessions;
-  for (int i = 0; i < LANES; i++) {
+  for (int i = 0; i < LANES && s->lanes.lane; i++) {
     struct lane_queue *l = &s->lanes.lane[i];
     if (!l->first) continue;
     l->last->next = all->left;
@@ -269,7 +274,7 @@ void lanes_done(struct node *n) {
  */
 const char *lanes_check(const struct session *s) {
   size_t all = 0;
-  for (int i = 0; i < LANES; i++) {
+  for (int i = 0; i < LANES && s->lanes.lane; i++) {
     const struct lane_queue *l = &s->lanes.lane[i];
     const struct lane_block *last = NULL;
     size_t bytes = 0;

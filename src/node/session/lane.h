@@ -26,6 +26,9 @@ bool lane_may_be_large(uint8_t type, size_t len);
 bool lane_has_large(const struct session *s); /* large ones have a way of their own there */
 enum lane lane_for(const struct session *s, const struct msg *m);
 void lanes_init(struct lanes *l);
+static inline size_t lane_bytes(const struct session *s, enum lane lane) { /* that wait in it */
+  return s->lanes.lane ? s->lanes.lane[lane].bytes : 0;
+}
 /* Writes a frame: through its lane if `way` is the way of that lane, else directly to the door. MACULA_ENOMEM, or the errors of
  * door_ops.write. */
 int lanes_write(struct session *s, enum lane lane, int64_t way, struct parcel *p);

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "node/flow/keep.h"
+#include "node/session/lane.h"
 #include "node/session/session.h"
 
 #define STALLED_AFTER (200 * NS_MS) /* a queue without an acknowledgement for so long may take only a share of the pool */
@@ -11,7 +12,7 @@ static bool has_own_way(const struct session *s) { return s->door.way[LANE_PUBLI
 
 size_t room_deliveries(const struct session *s) {
   int64_t way = s->door.way[LANE_PUBLISHES];
-  return s->lanes.lane[LANE_PUBLISHES].bytes + (way >= 0 ? door_queued(&s->door, way) : 0);
+  return lane_bytes(s, LANE_PUBLISHES) + (way >= 0 ? door_queued(&s->door, way) : 0);
 }
 
 static bool is_stalled(const struct session *s) {
@@ -60,7 +61,7 @@ static struct keep_now look(const struct session *s) {
     at.written = door_written(&s->door);
     at.acked = at.written - door_queued(&s->door, DOOR_ALL);
   }
-  now.total = (uint32_t)(at.written + s->lanes.lane[LANE_PUBLISHES].bytes);
+  now.total = (uint32_t)(at.written + lane_bytes(s, LANE_PUBLISHES));
   now.acked = (uint32_t)at.acked;
   return now;
 }

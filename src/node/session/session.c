@@ -302,6 +302,8 @@ void session_free(struct session *s) {
   mem_free(&n->rows.mem[ROW_SESSIONS], s->name);
   mem_free(&n->rows.mem[ROW_SESSIONS], s->unnoticed_text);
   mem_free(&n->rows.mem[ROW_SESSIONS], s->own);
+  mem_free(&n->rows.mem[ROW_SESSIONS], s->lanes.lane);
+  mem_free(&n->rows.mem[ROW_SESSIONS], s->rights.proof);
   mem_free(&n->rows.mem[ROW_SESSIONS], s);
 }
 

@@ -38,7 +38,7 @@ struct lane_queue { /* frames that wait for the door */
   size_t bytes;
 };
 struct lanes {
-  struct lane_queue lane[LANES];
+  struct lane_queue *lane; /* LANES of them, made at first use; NULL: none yet */
   size_t bytes;
   struct list filled; /* sessions.filled, while there are any */
 };
@@ -110,6 +110,8 @@ struct session {
   bool base;          /* base-only: no extensions, only `bin` */
   bool trusted;       /* may ask for the lists: it has the role operator, or connects over loopback where all is open */
   bool watched;       /* door_watch is on */
+  bool dialled;       /* by us: a link */
+  int end_err;        /* of a link: why it ended */
   uint32_t caps;
   int64_t at; /* way whose frame is being handled; -1: none */
   struct {
@@ -126,8 +128,6 @@ struct session {
   struct list streams;                    /* stream.of_session: those that hold something */
   struct list replays;                    /* of retained messages that wait for room or time */
   struct peer *peer;                      /* a link: the other node, once its id is proved; else NULL */
-  bool dialled;                           /* by us: a link */
-  int end_err;                            /* of a link: why it ended */
   struct clients_entry client;
   struct rights rights;
   struct account *account;  /* a client's, from the time that it is let in until its end; else NULL */
@@ -136,12 +136,12 @@ struct session {
   uint64_t unnoticed;       /* what NOTICE will count next: */
   int unnoticed_err;        /* the latest, */
   char *unnoticed_text;     /* and its text; NULL: none, or no room */
+  uint32_t group_count;     /* of its subscriptions: as member of a group */
   struct list noticed;      /* sessions.noticed: it had a NOTICE, and has none more before */
   nanotime notice_at;
   struct topic_subscriber topics;
   struct shbuf *will;                  /* of a client: what is published if it ends without goodbye; NULL: nothing */
   const char *end_reason;              /* why it ends, static text; NULL: its connection is gone */
-  uint32_t group_count;                /* of its subscriptions: as member of a group */
   struct list group_copies, of_groups; /* messages of groups that it has not acknowledged; groups.members, if there are any */
   struct inflight_party unacked;       /* its QoS 1 messages that other nodes have not acknowledged */
   struct gets_party gets;              /* its new subscriptions, for what other nodes retain */

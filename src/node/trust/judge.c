@@ -177,7 +177,7 @@ static int find_grant(struct session *s, struct grant **ret_grant) {
   if (r->proved) {
     session_proved(s, &ends);
     if (door_exporter(&s->door) && (*ret_grant = access_token(a, s->dialled ? TOKEN_OF_NODE : TOKEN_OF_CLIENT, &ends,
-                                                              slice_of(r->proof, sizeof r->proof), NULL)))
+                                                              slice_of(r->proof, TOKEN_PROOF_LEN), NULL)))
       return 0;
     return WHY(s->dialled ? "the node proved no token that is known here" : "the access token is wrong"), MACULA_NOT_AUTHORIZED;
   }
@@ -239,7 +239,8 @@ static int judge(struct session *s, enum role role, struct slice proof, struct s
   r->round = n->trust.round;
   if (!r->changes) r->changes = 1;
   r->proved = proof.n == TOKEN_PROOF_LEN; /* kept also where all is open: a reload may close it */
-  if (r->proved) memcpy(r->proof, proof.p, sizeof r->proof);
+  if (r->proved && !rights_proof(s)) return MACULA_ENOMEM;
+  if (r->proved) memcpy(r->proof, proof.p, TOKEN_PROOF_LEN);
   users_begin(s);
   if (!n->trust.access) return 0;
   if (proof.n && !r->proved) return WHY("a proof has %d bytes", TOKEN_PROOF_LEN), MACULA_NOT_AUTHORIZED;
@@ -274,9 +275,8 @@ bool trust_prove(const struct session *s, uint8_t ret_proof[TOKEN_PROOF_LEN]) {
     while (i < count && grant_role(access_token_grant(a, i)) != ROLE_NODE) i++;
     if (i == count) return false;
   } else {
-    int found = s->rights.proved
-                    ? token_find(tokens, count, TOKEN_OF_CLIENT, &ends, slice_of(s->rights.proof, sizeof s->rights.proof))
-                    : -1;
+    int found =
+        s->rights.proved ? token_find(tokens, count, TOKEN_OF_CLIENT, &ends, slice_of(s->rights.proof, TOKEN_PROOF_LEN)) : -1;
     if (found < 0) return false;
     i = (size_t)found;
   }

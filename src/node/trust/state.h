@@ -33,16 +33,15 @@ struct rights {
   struct trust_pass *pass; /* by which it was let in; NULL: by none */
   bool proved;             /* it showed a proof that it knows a token: */
   bool by_user;            /* it was let in, or is to be, by a user's password: proof says which (users.c) */
-  uint8_t proof[TOKEN_PROOF_LEN];
-  uint32_t changes; /* how often its grant has changed, and 1 */
-  enum role role;   /* in which it was let in */
-  uint64_t round;   /* trust.round in which it was judged */
+  uint8_t last_len;        /* of last; 0: none, or no memory */
+  uint8_t *proof;          /* TOKEN_PROOF_LEN bytes; NULL: none */
+  uint32_t changes;        /* how often its grant has changed, and 1 */
+  enum role role;          /* in which it was let in */
+  uint64_t round;          /* trust.round in which it was judged */
   /* Of those that it had when its grant changed, so many are still to be compared with it: the first of their lists. */
   uint32_t subs_left, services_left;
   struct heap_link end; /* in trust.ends: when its pass or certificate ends, Unix seconds */
-  /* The topic that it was allowed to publish to last: most publishers stay with one. */
-  uint8_t last_len; /* 0: none */
-  char *last;       /* NAME_MAX_LEN bytes; NULL: none yet, or no memory */
+  char *last; /* the topic that it was allowed to publish to last, NAME_MAX_LEN bytes, as most stay with one; NULL: none yet */
 };
 
 #define ACCOUNT_KEY_LEN (1 + ID_LEN)

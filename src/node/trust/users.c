@@ -18,6 +18,11 @@ static bool login(const struct session *s, struct slice *ret_user, struct slice 
 
 static void digest_of(struct slice hash, uint8_t ret_digest[SHA256_LEN]) { sha256_of(hash, ret_digest); }
 
+uint8_t *rights_proof(struct session *s) {
+  if (!s->rights.proof) s->rights.proof = mem_calloc(&s->node->rows.mem[ROW_SESSIONS], 1, TOKEN_PROOF_LEN);
+  return s->rights.proof;
+}
+
 void users_begin(struct session *s) {
   const struct access *a = s->node->trust.access;
   struct rights *r = &s->rights;
@@ -27,7 +32,8 @@ void users_begin(struct session *s) {
   if (!r->by_user) return;
   const struct access_user *u = access_user(a, user);
   if (u) digest_of(u->hash, digest);
-  memset(r->proof, 0, sizeof r->proof);
+  if (!rights_proof(s)) return; /* users_grant refuses it */
+  memset(r->proof, 0, TOKEN_PROOF_LEN);
   memcpy(r->proof, digest, PASSWORD_KEY_LEN);
 }
 
@@ -46,7 +52,7 @@ int users_grant(struct session *s, struct grant **ret_grant) {
   uint8_t digest[SHA256_LEN];
   if (!u && s->state == SESSION_FRESH) return refuse(s);
   if (u) digest_of(u->hash, digest);
-  if (!u || memcmp(digest, s->rights.proof, PASSWORD_KEY_LEN) != 0)
+  if (!u || !s->rights.proof || memcmp(digest, s->rights.proof, PASSWORD_KEY_LEN) != 0)
     return WHY("the user '%.*s' is not in the access file any more, or has another password", (int)user.n,
                (const char *)user.p),
            MACULA_NOT_AUTHORIZED;
@@ -93,6 +99,7 @@ static int ask(struct session *s, const char **ret_text, bool *ret_known) {
   *ret_text = n->trust.why;
   if (!u || !password.p) return refuse(s);
   if (!p->password) return WHY("passwords are not checked here"), MACULA_NOT_AUTHORIZED;
+  if (!s->rights.proof) return MACULA_ENOMEM;
   uint8_t address[16], *key = s->rights.proof + PASSWORD_KEY_LEN;
   address_of(s, address);
   bool may_wait = asked_by(n, address) < PASSWORDS_OF_ONE;
@@ -123,7 +130,8 @@ void node_password_checked(struct node *n, const uint8_t key[PASSWORD_KEY_LEN], 
   if (a) *a = n->trust.passwords.asked[--n->trust.passwords.asked_count];
   list_for_safe(it, &n->sessions.judged) {
     struct session *s = container_of(it, struct session, judged.all);
-    if (!s->rights.by_user || memcmp(s->rights.proof + PASSWORD_KEY_LEN, key, PASSWORD_KEY_LEN) != 0) continue;
+    if (!s->rights.by_user || !s->rights.proof || memcmp(s->rights.proof + PASSWORD_KEY_LEN, key, PASSWORD_KEY_LEN) != 0)
+      continue;
     s->judged.err = good ? 0 : MACULA_NOT_AUTHORIZED;
     list_remove(&s->judged.all);
     list_append(&n->sessions.verdicts, &s->judged.all);

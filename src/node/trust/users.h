@@ -6,6 +6,7 @@
 
 #include "node/state.h"
 
+uint8_t *rights_proof(struct session *s); /* room for its proof, made at first use; NULL: no memory */
 /* CONNECT is judged: notes whether a user is to be proved, and by which hash. */
 void users_begin(struct session *s);
 /* The grant of the user who is to be proved, or was: while the access file has it with the same hash as when CONNECT came. 0,
