@@ -289,7 +289,7 @@ def case_mqtt_by_default(folder):
     err = fails(folder, "--state", state(folder, "other"), *own, "--mqtt", at)
     assert "busy" in err and at in err, err
     p = Process([maculad, "--state", state(folder, "other"), *own], environment(), text=True)
-    p.expect("out", r"^mqtt +off: .*busy")
+    p.expect("out", r"^mqtt +off: .*in use")
     assert p.end(signal.SIGTERM) == 0
     assert n.end(signal.SIGTERM) == 0
     assert said("--mqtt", "off") == (None, None)
