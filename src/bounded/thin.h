@@ -1,6 +1,6 @@
 /* Which of many events are looked at, so that those that are not cost next to nothing: in each second the first THIN_EXACT one
- * by one, and then one of some THIN_STRIDE, by chance, which stands for those that were passed over. The sum of what they stand
- * for is the number of all. */
+ * by one, as many more as one of some THIN_STRIDE, by chance, and then one of some THIN_STRIDE_FAST. Each stands for those that
+ * were passed over before it: the sum of what they stand for is the number of all. */
 #ifndef BOUNDED_THIN_H
 #define BOUNDED_THIN_H
 
@@ -10,11 +10,12 @@
 
 #define THIN_EXACT 1000u
 #define THIN_STRIDE 32u
+#define THIN_STRIDE_FAST 128u
 
 struct thin {
   nanotime until;      /* of this second */
   uint32_t left, gone; /* events that are passed over next; and those that were since the last one that was not */
-  uint32_t exact;      /* in this second */
+  uint32_t looked;     /* at so many in this second */
   uint64_t random;     /* xorshift64 (Marsaglia 2003): it keeps no secret. Not 0 */
 };
 
@@ -22,14 +23,14 @@ static inline uint32_t thin_next(struct thin *t, nanotime now) {
   uint32_t stands_for = t->gone + 1;
   if (now >= t->until) {
     t->until = time_add(now, NS_SEC);
-    t->exact = 0;
+    t->looked = 0;
   }
   t->left = t->gone = 0;
-  if (t->exact++ < THIN_EXACT) return stands_for;
+  if (t->looked++ < THIN_EXACT) return stands_for;
   t->random ^= t->random << 13;
   t->random ^= t->random >> 7;
   t->random ^= t->random << 17;
-  t->left = (uint32_t)(t->random % (2 * THIN_STRIDE - 1));
+  t->left = (uint32_t)(t->random % (2 * (t->looked <= 2 * THIN_EXACT ? THIN_STRIDE : THIN_STRIDE_FAST) - 1));
   return stands_for;
 }
 

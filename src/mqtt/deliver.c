@@ -84,7 +84,13 @@ static bool fits(const struct mqtt_conn *c, const struct mqtt_delivery *d, nanot
   return size && size <= c->max_packet;
 }
 
+static void tell_lost(const struct mqtt_session *s, const struct mqtt_message *m, uint8_t reason) {
+  const struct mqtt_door *door = s->table->cfg.door;
+  if (door->lost) door->lost(s->user, mqtt_message_topic(m), reason);
+}
+
 static void give_up(struct mqtt_session *s, const struct mqtt_delivery *d, uint8_t reason) {
+  tell_lost(s, d->message, reason);
   if (d->qos) s->table->cfg.door->acked(s->user, d->ref, reason);
 }
 
@@ -160,6 +166,7 @@ static int keep(struct mqtt_session *s, const struct mqtt_to *to) {
   return 0;
 lost:
   mem_free(cfg->queue_mem, q);
+  tell_lost(s, to->message, MQTT_QUOTA);
   lose(s);
   return err;
 }

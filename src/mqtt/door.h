@@ -63,6 +63,9 @@ struct mqtt_door {
   /* Of a connection: whether as much waits to be sent as is worth it, so that what a session has kept waits until
    * mqtt_conn_room. NULL: it never does. */
   bool (*full)(void *conn);
+  /* Of a session: a message was given up: MQTT_QUOTA (its queue is full, or there is no memory), MQTT_TOO_LARGE,
+   * MQTT_UNSPECIFIED (its time is over). topic: as MQTT spells it. NULL: nobody wants to know. */
+  void (*lost)(void *session, struct slice topic, uint8_t reason);
 };
 
 #endif

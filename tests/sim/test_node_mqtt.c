@@ -1,6 +1,7 @@
 /* Clients of MQTT beside native ones, on one node. */
 #include "mqtt_rig.h"
 #include "node/doors/mqtt_state.h"
+#include "node/session/tally.h"
 
 /* ---- messages --------------------------------------------------------------------------------------------------------------
  */
@@ -613,6 +614,9 @@ static void test_full_queue(void **state) {
       if (i % 16 == 15 || i == N - 1) ALL(&r, pub);
     }
     assert_int_equal(rig_metric(&r, "mqtt_messages_lost_total"), N - KEPT);
+    const struct drop *d = tally_next(r.node, NULL); /* what `macula trace q` says of it */
+    assert_true(d && d->count == N - KEPT && d->len == 1 && d->topic[0] == 'q' && !strcmp(d->reason, TALLY_QUEUE));
+    assert_null(tally_next(r.node, d));
     k = wire_new(&r, MQTT_5);
     say_connect(k, &keeps);
     for (int i = 0; i < 50; i++) ALL(&r, k);

@@ -10,6 +10,7 @@
 #include "node/receive.h"
 #include "node/session/parcel.h"
 #include "node/session/session.h"
+#include "node/session/tally.h"
 
 extern const struct stream_owner mqtt_stream_owner, mqtt_web_owner;
 
@@ -168,6 +169,17 @@ static void on_acked(void *session, uint64_t ref, uint8_t reason) {
     log_warn(c->n->log, "mqtt_message_lost", "name=\"%s\" reason=0x%02x text=\"%s\"", c->name, reason,
              mqtt_reason_text(reason));
 }
+static void on_lost(void *session, struct slice topic, uint8_t reason) {
+  const struct mqtt_client *c = session;
+  char name[NAME_MAX_LEN + 1];
+  const char *why;
+  size_t len;
+  if (!c || !c->s || name_from_mqtt_topic(topic, name, &len, &why)) return;
+  tally_lost(c->s, slice_of(name, len),
+             reason == MQTT_QUOTA       ? TALLY_QUEUE
+             : reason == MQTT_TOO_LARGE ? TALLY_LARGE
+                                        : TALLY_EXPIRED);
+}
 static void on_window_open(void *session) { mqtt_dirty(session); }
 
 static void on_will(void *session, struct mqtt_message *m, uint8_t qos, bool retain) {
@@ -211,6 +223,7 @@ const struct mqtt_door mqtt_door_functions = {.send = on_send,
                                               .unsubscribe = on_unsubscribe,
                                               .refused = on_refused,
                                               .acked = on_acked,
+                                              .lost = on_lost,
                                               .window_open = on_window_open,
                                               .will = on_will,
                                               .ended = on_ended,

@@ -13,6 +13,7 @@
 #define TALLY_LINK "link_full"   /* to another node */
 #define TALLY_NO_WAY "no_way"    /* likewise */
 #define TALLY_QUEUE "queue_full" /* of a client of MQTT that is away, or has too many unacknowledged */
+#define TALLY_LARGE "too_large"  /* for a client of MQTT */
 
 void tally_init(struct node *n);
 void tally_done(struct node *n);

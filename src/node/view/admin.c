@@ -158,6 +158,7 @@ static int end_of(struct node *n, const struct session *by, json_t *args, const 
   return 0;
 }
 
+size_t admin_cost(struct slice what) { return slice_is(what, "trace") ? COST_TRACE : COST_QUESTION; }
 bool admin_changes(struct slice what) { return slice_is(what, "end") || slice_is(what, "revoke"); }
 
 /* What an operator has the node do. False: it is none of these. */
@@ -243,8 +244,8 @@ void admin_call(struct session *s, const struct msg_call *m, struct slice proced
                   "what you ask costs more than your share: ask less often, for fewer rows");
     return;
   }
-  cost_charge(s->node, &s->native->asked, kind, COST_QUESTION);
   bool of_node = admin_strip(&what, ADMIN_NODE_PREFIX);
+  cost_charge(s->node, &s->native->asked, kind, admin_cost(what));
   if (of_node && ask_call(s, m, what)) {
     if (!slice_is(what, "ping")) cost_charge(s->node, &s->native->asked, kind, COST_DHT);
     return;

@@ -13,6 +13,7 @@ void admin_call(struct session *s, const struct msg_call *m, struct slice proced
 int admin_answer(struct node *n, const struct session *by, enum asker_kind kind, struct slice what, struct slice args,
                  const char **ret_text, char **ret_json);
 bool admin_changes(struct slice what);                    /* it is no question but changes something */
+size_t admin_cost(struct slice what);                     /* before its answer is known, for cost_charge */
 bool admin_strip(struct slice *name, const char *prefix); /* false: it does not begin so */
 
 #endif

@@ -240,7 +240,7 @@ bool far_asked(struct peer *p, const struct msg_call *m) {
   if (!admin_strip(&what, ADMIN_NODE_PREFIX)) return false;
   int err = cost_affords(n, &p->asked, ASKER_NODE) ? 0 : MACULA_RATE_LIMITED;
   if (err) text = "what that node's operators ask of this one costs more than their share: ask less often, for fewer rows";
-  cost_charge(n, &p->asked, ASKER_NODE, COST_QUESTION);
+  cost_charge(n, &p->asked, ASKER_NODE, admin_cost(what));
   if (!err) err = admin_answer(n, NULL, ASKER_NODE, what, m->args, &text, &json);
   if (slice_is(what, "end")) say_end(p, err);
   struct msg a = {.type = MSG_REPLY, .reply = {.call_id = m->call_id, .result = slice_str(json)}};

@@ -13,6 +13,7 @@
  * answer on credit. */
 #define COST_QUESTION 1u
 #define COST_DHT 10u    /* a lookup */
+#define COST_TRACE 100u /* matches of a topic */
 #define COST_FAR 4u     /* passed on to another node */
 #define COST_BYTES 256u /* bytes of an answer for the price of a row */
 #define ECHO_MAX 65536u /* bytes that are echoed */

@@ -9,8 +9,8 @@
 
 typedef json_int_t ji;
 
-#define MATCH_STEPS 20000u /* pairs of node and position that a match may visit: some 2 ms */
-#define NODES_MOST 256u    /* as many as interest is exchanged with */
+#define MATCH_STEPS 8000u /* pairs of node and position that each of two matches may visit: a millisecond */
+#define NODES_MOST 256u   /* as many as interest is exchanged with */
 #define DROPS_SHOWN 32u
 #define GROUPS_SHOWN 64u
 
