@@ -297,9 +297,9 @@ static void test_the_process_asks(void **state) {
   node_ask(n, "nothing", hex, NULL, false, on_told, &t, now(&m));
   rig_run(&m.rig[0], NS_SEC);
   assert_true(t.calls == 4 && t.err == MACULA_NO_SUCH_PROCEDURE);
-  node_ask(n, "end", hex, "{\"id\":\"00\"}", false, on_told, &t, now(&m)); /* it is no question */
+  node_ask(n, "end", hex, "{\"id\":\"0123456789abcdef\"}", false, on_told, &t, now(&m)); /* it is no question */
   assert_true(t.calls == 5 && t.err == MACULA_NO_SUCH_PROCEDURE);
-  node_ask(n, "end", hex, "{\"id\":\"00\"}", true, on_told, &t, now(&m));
+  node_ask(n, "end", hex, "{\"id\":\"0123456789abcdef\"}", true, on_told, &t, now(&m));
   rig_run(&m.rig[0], NS_SEC);
   assert_true(t.calls == 6 && t.err == MACULA_ENOTFOUND);
   mesh_stop(&m);
