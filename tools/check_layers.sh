@@ -22,6 +22,7 @@ allowed() { # folder, or file where one in a folder differs -> row: the folders 
     node/doors/door.h) row="base" ;;
     node/doors/quic.[ch]) row="node/doors $floor quic" ;;
     node/doors/mqtt*.[ch]) row="node/doors node/receive.h node/session node/flow node/node.h $floor mqtt" ;;
+    node/doors/http*.[ch]) row="node/doors node/receive.h node/session node/flow node/node.h $floor" ;;
     node/flow) row="node/flow bounded base" ;;
     node/session) row="node/session node/flow $floor" ;;
     node/trust) row="node/trust node/session node/flow $floor" ;;

@@ -8,6 +8,7 @@
 
 #include "access/yaml.h"
 #include "base/err.h"
+#include "base/sha256.h"
 #include "trust/crypto.h"
 #include "trust/password.h"
 
@@ -22,11 +23,13 @@ struct access {
   struct mem *mem;
   uint32_t refs;
   struct grant **grants; /* in their order */
-  struct slice *tokens;
+  struct slice *tokens;  /* those that are proved first, then, from the end, those that are sent over HTTP */
   struct grant **token_grants;
   unsigned *token_lines;
-  struct access_user *users; /* ordered by name */
-  struct key_grant *keys;    /* ordered by id */
+  uint8_t (*token_digests)[SHA256_LEN];
+  size_t token_room, bearer_count; /* places; of them those at the end */
+  struct access_user *users;       /* ordered by name */
+  struct key_grant *keys;          /* ordered by id */
   struct id realms[ACCESS_MAX_REALMS];
   size_t grant_count, token_count, user_count, key_count, realm_count;
   struct grant *anonymous, *fallback;
@@ -259,18 +262,22 @@ static int take_token_text(struct file *f, yaml_node_t *at, yaml_node_t *token, 
 
 static int take_token(struct file *f, yaml_node_t *n) {
   struct access *a = f->a;
-  struct field fields[] = {{"token", NULL}, {"file", NULL}, {"grant", NULL}, {"role", NULL}};
+  struct field fields[] = {{"token", NULL}, {"file", NULL}, {"grant", NULL}, {"role", NULL}, {"door", NULL}};
   struct slice text = SLICE_NONE;
-  size_t i = a->token_count;
-  int err = take_fields(f, n, "a token", fields, 4);
+  int err = take_fields(f, n, "a token", fields, 5);
+  yaml_node_t *door = err ? NULL : fields[4].found;
+  if (door && !slice_is(text_of(door), "http"))
+    return fail(f, door, "door: only 'http' can stand here, for a token that is sent; one that is proved has no door");
   if (!err) err = take_token_text(f, n, fields[0].found, fields[1].found, &text);
   if (err) return err;
+  size_t i = door ? a->token_room - ++a->bearer_count : a->token_count++;
   a->tokens[i] = text;
   a->token_lines[i] = line_of(n);
-  a->token_count++;
-  for (size_t k = 0; k < i; k++)
-    if (slice_eq(a->tokens[k], text))
-      return fail(f, n, "the same token stands in line %u: it can have one grant", a->token_lines[k]);
+  sha256_of(text, a->token_digests[i]);
+  for (size_t k = 0; k < a->token_room; k++)
+    if (k != i && slice_eq(a->tokens[k], text))
+      return fail(f, n, "the same token stands in line %u: it can have one grant, and one that is sent proves nothing",
+                  a->token_lines[k]);
   return give(f, n, fields[2].found, fields[3].found, &a->token_grants[i]);
 }
 
@@ -281,7 +288,9 @@ static int take_tokens(struct file *f, yaml_node_t *list) {
   a->tokens = mem_calloc(a->mem, items_of(list), sizeof *a->tokens);
   a->token_grants = mem_calloc(a->mem, items_of(list), sizeof *a->token_grants);
   a->token_lines = mem_calloc(a->mem, items_of(list), sizeof *a->token_lines);
-  if (!a->tokens || !a->token_grants || !a->token_lines) return no_memory(f);
+  a->token_digests = mem_calloc(a->mem, items_of(list), sizeof *a->token_digests);
+  if (!a->tokens || !a->token_grants || !a->token_lines || !a->token_digests) return no_memory(f);
+  a->token_room = items_of(list);
   for (size_t i = 0; !err && i < items_of(list); i++) err = take_token(f, node_at(f, list->data.sequence.items.start[i]));
   return err;
 }
@@ -433,7 +442,8 @@ struct access *access_ref(struct access *a) {
 
 void access_move(struct access *a, struct mem *to) {
   for (size_t i = 0; i < a->grant_count; i++) grant_move(a->grants[i], to);
-  for (size_t i = 0; i < a->token_count; i++) grant_move(a->token_grants[i], to);
+  for (size_t i = 0; i < a->token_room; i++)
+    if (a->token_grants[i]) grant_move(a->token_grants[i], to);
   for (size_t i = 0; i < a->user_count; i++) grant_move(a->users[i].grant, to);
   for (size_t i = 0; i < a->key_count; i++) grant_move(a->keys[i].grant, to);
   mem_move(a->mem, to);
@@ -449,7 +459,7 @@ void access_unref(struct access *a) {
   if (!a) return;
   assert(a->refs > 0);
   if (--a->refs) return;
-  for (size_t i = 0; i < a->token_count; i++) {
+  for (size_t i = 0; i < a->token_room; i++) {
     wipe_text(a, a->tokens[i]);
     grant_unref(a->token_grants[i]);
   }
@@ -466,6 +476,7 @@ void access_unref(struct access *a) {
   mem_free(a->mem, a->tokens);
   mem_free(a->mem, a->token_grants);
   mem_free(a->mem, a->token_lines);
+  mem_free(a->mem, a->token_digests);
   mem_free(a->mem, a->users);
   mem_free(a->mem, a->keys);
   mem_free(a->mem, a);
@@ -477,7 +488,8 @@ bool access_has_secrets(const struct access *a) { return a->secrets || a->user_c
 bool access_has_users(const struct access *a) { return a->user_count > 0; }
 
 bool access_is_empty(const struct access *a) {
-  return !a->token_count && !a->user_count && !a->key_count && !a->realm_count && !a->anonymous && !a->fallback;
+  return !a->token_count && !a->bearer_count && !a->user_count && !a->key_count && !a->realm_count && !a->anonymous &&
+         !a->fallback;
 }
 
 struct grant *access_grant(const struct access *a, struct slice name) {
@@ -515,6 +527,17 @@ struct grant *access_token(const struct access *a, enum token_side side, const s
 const struct slice *access_tokens(const struct access *a, size_t *ret_count) {
   *ret_count = a->token_count;
   return a->tokens;
+}
+
+struct grant *access_bearer(const struct access *a, const uint8_t digest[32], bool *ret_native) {
+  struct grant *found = NULL;
+  *ret_native = false;
+  for (size_t i = 0; i < a->token_room; i++) {
+    if (!a->tokens[i].n || !crypto_equal(a->token_digests[i], digest, SHA256_LEN)) continue;
+    *ret_native = i < a->token_count;
+    found = *ret_native ? NULL : a->token_grants[i];
+  }
+  return found;
 }
 
 struct grant *access_token_grant(const struct access *a, size_t i) {

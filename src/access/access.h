@@ -7,6 +7,7 @@
  *       quotas: {connections: 4}   # connections, subscriptions, services, calls, retained, messages
  *   tokens:                        # several, so that they can be changed without a gap
  *     - {file: /etc/macula/token, grant: sensors}   # or token: TEXT; role: another than the grant's
+ *     - {file: /etc/macula/curl, grant: sensors, door: http}   # sent over HTTP, and good for nothing else
  *   users:
  *     alice: {password: HASH, grant: sensors}
  *   keys:                          # ids of clients and nodes
@@ -73,7 +74,10 @@ struct grant *access_default(const struct access *a);
  * line in the file. */
 struct grant *access_token(const struct access *a, enum token_side side, const struct token_session *s, struct slice proof,
                            unsigned *ret_line);
-/* All tokens, in their order; this side uses the first one for its own proof. */
+/* The grant of the token with this SHA-256 that may be sent over HTTP (door: http); NULL: there is none. *ret_native: it is a
+ * native token, which must never be sent. Takes as long whichever it is. */
+struct grant *access_bearer(const struct access *a, const uint8_t digest[32], bool *ret_native);
+/* All tokens that are proved, in their order; this side uses the first one for its own proof. */
 const struct slice *access_tokens(const struct access *a, size_t *ret_count);
 struct grant *access_token_grant(const struct access *a, size_t i);
 const struct id *access_realms(const struct access *a, size_t *ret_count);

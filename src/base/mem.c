@@ -121,6 +121,21 @@ void mem_move(struct mem *from, struct mem *to) {
   from->bytes = from->mapped = from->blocks = from->refused = 0;
 }
 
+bool mem_reserve(struct mem *m, size_t n) {
+  if (over(m, n)) {
+    m->refused++;
+    return false;
+  }
+  count(m, n);
+  return true;
+}
+
+void mem_unreserve(struct mem *m, size_t n) {
+  assert(m->bytes >= n && m->blocks > 0);
+  m->bytes -= n;
+  m->blocks--;
+}
+
 void *mem_map(struct mem *m, size_t size) {
   void *p = refuse(m, size) ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) {

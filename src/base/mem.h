@@ -53,6 +53,11 @@ size_t mem_cost(const void *p);
 /* A copy of n bytes followed by a NUL. */
 void *mem_dup(struct mem *m, const void *p, size_t n);
 
+/* Counts n bytes as used that somebody else allocates, for a library that has no hooks, until mem_unreserve. False: the limit
+ * refuses. */
+bool mem_reserve(struct mem *m, size_t n);
+void mem_unreserve(struct mem *m, size_t n);
+
 /* Counts in `to` all that `from` has, which is empty then. Whoever frees these blocks must know. Limits are not looked at. */
 void mem_move(struct mem *from, struct mem *to);
 

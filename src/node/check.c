@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "node/calls/providers.h"
+#include "node/doors/http.h"
 #include "node/doors/mqtt.h"
 #include "node/doors/quic.h"
 #include "node/memory/lend.h"
@@ -39,7 +40,7 @@
  * link's queue until it is acknowledged.) */
 static bool is_walked(enum row row) {
   return row != ROW_QUIC && row != ROW_TLS && row != ROW_CALLS && row != ROW_RETAINED && row != ROW_ADMIN && row != ROW_HELD &&
-         row != ROW_MQTT;
+         row != ROW_MQTT && row != ROW_HTTP;
 }
 
 static size_t text_owned(const struct node *n) {
@@ -55,7 +56,7 @@ static void owned(const struct node *n, size_t ret[ROW_COUNT]) {
   ret[ROW_NODE] = text_owned(n);
   ret[ROW_SESSIONS] = sessions_owned(n);
   ret[ROW_SEND] = (size_t)(door_quic_owned(n) + lanes_owned(n) + deliver_frames_owned(n) + mqtt_door_frames_owned(n) +
-                           (double)groups_owned(n) + 0.5);
+                           http_door_frames_owned(n) + (double)groups_owned(n) + 0.5);
   ret[ROW_RECEIVE] = receive_owned(n);
   ret[ROW_FLOW] = room_owned(n);
   ret[ROW_PACE] = pace_owned(n);
@@ -136,6 +137,7 @@ static const char *origins_of_node_check(const struct node *n) {
 const char *node_check(const struct node *n) {
   CHECK_PART(door_quic_check(n));
   CHECK_PART(mqtt_door_check(n));
+  CHECK_PART(http_door_check(n));
   CHECK_PART(sessions_check(n));
   CHECK_PART(origins_of_node_check(n));
   CHECK_PART(topics_check(n));

@@ -89,6 +89,13 @@ enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
     "sessions of MQTT whose clients are offline",                                                                              \
     "; one more ends the one that has been so for longest, with its queue; its will is published. They count in "              \
     "max_clients, too, of which they leave a 64th free for those who come")                                                    \
+  X(HTTP_CONNECTIONS, http_connections, http_connections, COUNT, 64, 8, 1000, 16, LIMIT_FIXED, "N", "connections of HTTP",     \
+    ": a quarter is for requests that are answered at once, as probes are; the others may wait for something, as event "       \
+    "streams do")                                                                                                              \
+  X(HTTP_SHARE, http_share, http_share, COUNT, 16, 1, 1000, 0, LIMIT_RELOADED, "N",                                            \
+    "of these, those that wait and come from one address", "; of IPv6 a /64; one more is refused with 503")                    \
+  X(HTTP_POOL, http_pool, http_pool, SIZE, 8 << 20, 64 << 10, UINT64_C(1) << 40, 1 << 20, LIMIT_RELOADED, "SIZE",              \
+    "bodies of requests over HTTP, answers, and events on their way", "; without room a request is refused with 503")          \
   X(RECEIVE_POOL, receive_pool, receive_pool, SIZE, 192 << 20, 1 << 20, UINT64_C(1) << 40, 2 << 20, LIMIT_RELOADED, "SIZE",    \
     "receive windows and reassembly together", "")                                                                             \
   X(CONNECTION_POOL, connection_pool, connection_pool, SIZE, 64 << 20, 1 << 20, UINT64_C(1) << 40, 1 << 20, LIMIT_RELOADED,    \

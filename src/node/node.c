@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "node/calls/providers.h"
 #include "node/calls/rpc.h"
+#include "node/doors/http.h"
 #include "node/doors/mqtt.h"
 #include "node/doors/quic.h"
 #include "node/ends.h"
@@ -317,6 +318,7 @@ void node_unbound(struct node *n, unsigned which) {
 void node_free(struct node *n) {
   if (!n) return;
   rows_unwatch(n);
+  http_door_free(n);
   mqtt_door_free(n);
   n->draining = n->left = true; /* calls that fail now dial nobody */
   n->spread.gets.left = NULL;   /* the nodes that answer them have no connection any more */

@@ -139,6 +139,10 @@ bool node_drained(const struct node *n, nanotime now);
 /* A check of a password has ended, for all who wait for this one; node_process.password. The node must be ticked soon. */
 void node_password_checked(struct node *n, const uint8_t key[PASSWORD_KEY_LEN], bool good);
 
+/* What stands for the password that the user has now, to be kept by whoever has seen it to be right: it counts as long as the
+ * access file has the user with that password. False: there is no such user. */
+bool node_vouch(const struct node *n, struct slice user, uint8_t ret_vouched[PASSWORD_KEY_LEN]);
+
 /* What can change while it runs; returns 0. NULL fields stay as they are; limits apply from now on and throw nobody out. */
 struct node_reload {
   const struct node_limits *limits;

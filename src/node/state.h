@@ -22,6 +22,11 @@ struct mqtt_now { /* figures of the MQTT door */
       evicted, unsaid, expired, claimed;
 };
 
+struct http_rooms;
+struct http_now { /* figures of HTTP; the first three from whoever has the connections */
+  uint64_t connections, refused, displaced, clients, streams, events, lost;
+};
+
 struct receive {
   struct list partials; /* stream.partial, oldest first */
   struct list mark;     /* marks a place in sessions.paused: publishers that pause again while others go on stand behind it */
@@ -99,6 +104,8 @@ struct node {
   struct recent recent;
   struct mqtt_rooms *mqtt; /* NULL: that door is shut */
   struct mqtt_now mqtt_now;
+  struct http_rooms *http; /* NULL: nobody asks over HTTP */
+  struct http_now http_now;
   bool mqtt_drops_oldest; /* of a full queue of a session; else the newest is refused */
   struct node_stats stats;
 #ifdef MACULA_TEST_UNBOUNDED

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "node/calls/providers.h"
 #include "node/claims.h"
+#include "node/doors/http.h"
 #include "node/doors/mqtt.h"
 #include "node/doors/quic.h"
 #include "node/ends.h"
@@ -120,7 +121,7 @@ static nanotime deadline(void *ctx) {
   at = time_min(at, time_min(mesh_deadline(n), time_min(time_min(link_deadline(n), ask_deadline(n)), join_deadline(n))));
   at = time_min(at, time_min(spread_deadline(n), time_min(trust_deadline(n), seals_deadline(n))));
   at = time_min(at, time_min(receive_deadline(n), time_min(hold_deadline(n), pace_deadline(n))));
-  at = time_min(at, time_min(notices_deadline(n), mqtt_door_deadline(n)));
+  at = time_min(at, time_min(notices_deadline(n), time_min(mqtt_door_deadline(n), http_door_deadline(n))));
   at = time_min(at, time_min(start_deadline(n), providers_deadline(n)));
   at = time_min(at, time_min(account_deadline(n), disk_deadline(n)));
   return n->draining ? time_min(at, n->drain_at) : at;
@@ -214,6 +215,7 @@ static const struct step {
 } steps[] = {{"accounts", account_tick},
              {"frames", receive_others},
              {"mqtt", mqtt_door_step},
+             {"http", http_door_step},
              {"delivery", deliver_step},
              {"groups", groups_step},
              {"own", own_step},
@@ -247,6 +249,7 @@ static const struct step {
              {"ends", node_settle},
              {"interest", spread_step},
              {"mqtt", mqtt_door_step},
+             {"http", http_door_step},
              {"claims", claims_step},
              {"start", start_step},
              {"calls", providers_step},

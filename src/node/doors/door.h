@@ -51,6 +51,13 @@ struct door_view {      /* for lists */
   size_t queued_bytes;  /* of so many bytes */
   uint64_t dropped;     /* messages that the door has lost */
 };
+/* What a client has shown instead of a key, and that has no proof of its own. */
+struct door_shown {
+  const uint8_t *token; /* SHA-256 of one that was sent (access_bearer), 32 bytes; NULL: none */
+  const uint8_t
+      *vouched; /* node_vouch of the user of `login`, whose password was right before, 16 bytes; NULL: it is to be checked */
+  struct slice grant; /* an operator asked for it on behalf of this one: the name of that operator's grant; n 0: nobody did */
+};
 struct door_ops {
   void (*view)(const struct door *d, struct door_view *ret); /* NULL: it is QUIC, which keeps nothing */
   bool anonymous;                                            /* where all is open, clients need no certificate */
@@ -102,6 +109,7 @@ struct door_ops {
   /* The user's name and password that CONNECT came with; the password (p NULL: there was none) until the session is let in or
    * refused. False, or NULL: there is no user. */
   bool (*login)(const struct door *d, struct slice *ret_user, struct slice *ret_password);
+  bool (*shown)(const struct door *d, struct door_shown *ret); /* false, or NULL: none of that */
   /* 32 bytes that only the two ends know, once a connection is open (RFC 5705); NULL: this kind has none. */
   const uint8_t *(*exporter)(const struct door *d);
   uint64_t (*rtt)(const struct door *d);                  /* ns; 0: unknown */
@@ -172,6 +180,11 @@ static inline bool door_is_short(const struct door *d) { return d->ops->is_short
 static inline const struct id *door_id(const struct door *d) { return d->ops->id(d); }
 static inline uint64_t door_id_end(const struct door *d) { return d->ops->id_end(d); }
 static inline const uint8_t *door_exporter(const struct door *d) { return d->ops->exporter(d); }
+static inline struct door_shown door_shown(const struct door *d) {
+  struct door_shown v = {0};
+  if (d->ops->shown) (void)d->ops->shown(d, &v);
+  return v;
+}
 static inline uint64_t door_rtt(const struct door *d) { return d->ops->rtt(d); }
 static inline size_t door_allowed(const struct door *d) { return d->ops->allowed ? d->ops->allowed(d) : 0; }
 static inline size_t door_held(const struct door *d, size_t *ret_peak) { return d->ops->held(d, ret_peak); }

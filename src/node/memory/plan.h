@@ -10,7 +10,7 @@
 /* The most bytes that one of these takes: */
 #define PLAN_KEYS (7u << 10)       /* connection: its packet keys in GnuTLS */
 #define PLAN_HANDSHAKE (48u << 10) /* TLS session; it lasts as long as the handshake */
-#define PLAN_HTTP_CONNECTIONS 32u  /* which may be TLS sessions, of that size each */
+#define PLAN_HTTP (40u << 10)      /* connection of HTTP: buffers, and what libmicrohttpd keeps; set aside at the start */
 /* What the allocator takes for a block at most: it has four sizes a doubling. */
 #define PLAN_BLOCK(size) ((size) + (size) / 4 + 16)
 #define PLAN_SLOT 32u             /* entry of a hash table: its slots, also while they grow */

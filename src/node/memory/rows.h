@@ -33,13 +33,15 @@
     QUIC_CONN_MEMORY + QUIC_CONN_OWN, l->connection_pool + QUIC_SHARED_MEMORY + QUIC_LATER_BYTES, f->quic.total,               \
     f->quic.refused_full + f->quic.refused_half_open, 0, 0)                                                                    \
   X(TLS, 0, "tls", "keys, handshakes and certificates", "max_clients max_half_open", l->max_half_open + limits_links(l),       \
-    PLAN_HANDSHAKE, connections(l) * PLAN_KEYS + PLAN_HTTP_CONNECTIONS * PLAN_HANDSHAKE + PLAN_TLS_SHARED, f->quic.half_open,  \
-    0, 0, 0)                                                                                                                   \
+    PLAN_HANDSHAKE, connections(l) * PLAN_KEYS + l->http_connections * PLAN_HANDSHAKE + PLAN_TLS_SHARED, f->quic.half_open, 0, \
+    0, 0)                                                                                                                      \
   X(SEND, 1, "send_queues", "what waits for clients", "send_pool", 0, 0, l->send_pool, 0, f->n->stats.dropped, 0, 0)           \
   X(OWN, 0, "own", "wills of clients, and events that wait", "max_clients", 0, 0,                                              \
     (uint64_t)l->max_clients *PLAN_WILL + (256u << 10), f->n->messages.own.count, f->n->messages.own.lost, 0, 0)               \
   X(MQTT, 1, "mqtt", "clients of MQTT, and what waits for them", "mqtt_pool", 0, 0, plan_mqtt_own(l), f->n->mqtt_now.sessions, \
     f->n->mqtt_now.refused, f->n->mqtt_now.evicted, 0)                                                                         \
+  X(HTTP, 1, "http", "connections of HTTP, and what is on its way there", "http_connections http_pool", l->http_connections,   \
+    PLAN_HTTP, l->http_pool, f->n->http_now.connections, f->n->http_now.refused, f->n->http_now.displaced, 0)                  \
   X(RECEIVE, 1, "receive", "unfinished frames", "receive_pool", 0, 0, l->receive_pool, 0, 0, 0, 0)                             \
   X(FLOW, 1, "flow", "who waits for whose queue", "max_clients", 0, 0, (uint64_t)l->max_clients *PLAN_FLOW + PLAN_FLOWS,       \
     f->n->flow.held_count + f->n->flow.reader_count, 0, 0, 0)                                                                  \

@@ -157,6 +157,16 @@ static void set_pass(struct session *s, struct trust_pass *p) {
 
 /* ---- the grant of a session ------------------------------------------------------------------------------------------------
  */
+/* Of a token that was sent. */
+static int token_grant(struct node *n, const uint8_t *digest, struct grant **ret_grant) {
+  bool native;
+  if ((*ret_grant = access_bearer(n->trust.access, digest, &native))) return 0;
+  if (native)
+    return WHY("this token is proved and never sent: give another with door: http, and change this one, as it was sent"),
+           MACULA_NOT_AUTHORIZED;
+  return WHY("the access token is wrong: one with door: http in the access file is sent here"), MACULA_NOT_AUTHORIZED;
+}
+
 /* By what the session has proved: a user's password, its key, its pass, a token, having a key at all, nothing. What was shown
  * and does not count is refused, so that nobody is let in with less than it asked for without being told. */
 static int find_grant(struct session *s, struct grant **ret_grant) {
@@ -166,7 +176,14 @@ static int find_grant(struct session *s, struct grant **ret_grant) {
   struct rights *r = &s->rights;
   struct token_session ends;
   int err;
+  struct door_shown shown = door_shown(&s->door);
   if (r->by_user) return users_grant(s, ret_grant);
+  if (shown.token) return token_grant(n, shown.token, ret_grant);
+  if (shown.grant.n) {
+    if ((*ret_grant = access_grant(a, shown.grant))) return 0;
+    return WHY("the grant '%.*s' is not in the access file any more", (int)shown.grant.n, (const char *)shown.grant.p),
+           MACULA_NOT_AUTHORIZED;
+  }
   if (peer && (*ret_grant = access_key(a, peer))) return 0;
   if (r->pass) {
     if (!peer) return WHY("a pass counts with the certificate of its holder's key only"), MACULA_PASS_INVALID;

@@ -95,6 +95,11 @@ static void messages(const struct node *n, FILE *f) {
   COUNTER("mqtt_topics_refused", "Topics that MQTT or this node cannot say.", n->mqtt_now.unnamed);
   COUNTER("mqtt_sessions_claimed", "Sessions that ended as their client has connected to another node.", n->mqtt_now.claimed);
   COUNTER("mqtt_headers_left_out", "Headers that MQTT cannot say, of messages to its clients.", n->mqtt_now.unsaid);
+  GAUGE("http_connections", "Connections of HTTP that are open.", n->http_now.connections);
+  GAUGE("http_sessions", "Sessions of clients of HTTP, streams of events included.", n->http_now.clients);
+  GAUGE("http_streams", "Streams of events and of retained messages that are read over HTTP.", n->http_now.streams);
+  COUNTER("http_events", "Messages written to such streams.", n->http_now.events);
+  COUNTER("http_events_lost", "Messages that found no room in http_pool on their way to such a stream.", n->http_now.lost);
   COUNTER("messages_too_costly", "Messages refused since their topic reached too many patterns.", s->matches_refused);
   COUNTER("slow_consumers", "Clients disconnected because they read too slowly.", s->slow_consumers);
   COUNTER("slow_consumers_shed", "Those of them that had stopped reading while the pool was full.", s->sheds);
