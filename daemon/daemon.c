@@ -124,7 +124,9 @@ static struct http_options http_options(const struct config *c, const struct cre
                                .cert = cred->http_cert,
                                .key = cred->http_key,
                                .hosts = c->http_hosts,
-                               .origins = c->http_origins};
+                               .origins = c->http_origins,
+                               .connections = c->node.limits.http_connections,
+                               .share = c->node.limits.http_share};
 }
 
 /* Whether the running node can change to what was read. */

@@ -133,7 +133,7 @@ static int check_files(struct daemon *d) {
   struct config *c = &d->cfg;
   struct rlimit files;
   const struct node_limits *l = &c->node.limits;
-  uint64_t need = (uint64_t)l->max_clients + l->max_half_open + FILES_BESIDE;
+  uint64_t need = (uint64_t)l->max_clients + l->max_half_open + 2 * (uint64_t)l->http_connections + FILES_BESIDE;
   if (!(c->mqtt.count + c->mqtts.count + c->mqtt_ws.count + c->mqtt_wss.count) || getrlimit(RLIMIT_NOFILE, &files) ||
       files.rlim_cur >= need)
     return 0;

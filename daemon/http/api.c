@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "daemon/http/answer.h"
-#include "daemon/http/guard.h"
 #include "daemon/http/state.h"
 #include "node/view/state.h"
 
@@ -17,9 +16,7 @@ static bool is_number(const char *text) { return !text || (*text && !text[strspn
 
 enum MHD_Result http_list(struct http_request *r) {
   struct http *h = r->http;
-  struct http_who who = http_who(r);
   char *json;
-  if (who.role == HTTP_NOBODY) return http_refuse(r, who.status, who.why);
   if (!is_number(http_argument(r, "offset")) || !is_number(http_argument(r, "limit")))
     return http_answer(r, MHD_HTTP_BAD_REQUEST, "offset and limit are whole numbers, from 0 on");
   if (http_argument(r, "node") || http_argument(r, "topic")) return ask(r);
@@ -114,6 +111,11 @@ static struct lookup *begin(struct http_request *r, bool far, unsigned most, siz
                                   : "rate_limited: 8 lookups are under way: ask again when they have ended");
     return NULL;
   }
+  const char *full = http_stay(r);
+  if (full) {
+    *ret_answer = http_refuse(r, MHD_HTTP_SERVICE_UNAVAILABLE, full);
+    return NULL;
+  }
   struct lookup *l = calloc(1, sizeof *l);
   if (!l) {
     *ret_answer = http_answer(r, MHD_HTTP_SERVICE_UNAVAILABLE, "Service unavailable");
@@ -150,10 +152,8 @@ static enum MHD_Result ask(struct http_request *r) {
 
 /* /api/dht/get?key=KEY and /api/dht/lookup?node=ID */
 enum MHD_Result http_lookup(struct http_request *r) {
-  struct http_who who = http_who(r);
   bool gets = !strcmp(r->rest, "get");
   enum MHD_Result answer = MHD_NO;
-  if (who.role == HTTP_NOBODY) return http_refuse(r, who.status, who.why);
   if (!gets && strcmp(r->rest, "lookup") != 0) return http_answer(r, MHD_HTTP_NOT_FOUND, "Not found");
   struct lookup *l = begin(r, false, MAX_LOOKUPS, COST_DHT, &answer);
   if (!l) return answer;

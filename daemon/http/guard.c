@@ -47,24 +47,3 @@ const char *http_judge_page(struct http_request *r, const char *named) {
     return "Web pages of other origins may not ask: list their origin with http_origins (maculad.yaml)";
   return NULL;
 }
-
-/* Compares in a time that depends only on the token's length. */
-static bool token_matches(const struct http_request *r) {
-  const char *given = http_header(r, MHD_HTTP_HEADER_AUTHORIZATION), *token = r->http->token;
-  if (!given || strncasecmp(given, "Bearer ", 7) != 0) return false;
-  given += 7;
-  size_t n = strlen(token);
-  if (strlen(given) != n) return false;
-  unsigned char diff = 0;
-  for (size_t i = 0; i < n; i++) diff |= (unsigned char)(given[i] ^ token[i]);
-  return diff == 0;
-}
-
-struct http_who http_who(const struct http_request *r) {
-  if (r->http->token) {
-    if (token_matches(r)) return (struct http_who){.role = HTTP_OPERATOR};
-    return (struct http_who){.status = MHD_HTTP_UNAUTHORIZED, .why = "Send 'Authorization: Bearer TOKEN'"};
-  }
-  if (addr_is_loopback(&r->visitor->from)) return (struct http_who){.role = HTTP_OPERATOR};
-  return (struct http_who){.status = MHD_HTTP_FORBIDDEN, .why = "From other machines /api needs a token: set http_token"};
-}

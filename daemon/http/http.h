@@ -14,17 +14,19 @@ struct http_options {          /* texts; NULL: none */
   const char *token;           /* what /api asks for */
   const char *cert, *key;      /* PEM: HTTPS with these, else HTTP */
   const char *hosts, *origins; /* names of ours, and origins of pages that may ask, separated by commas */
+  unsigned connections, share; /* most of all; of them that take long, of one address. connections does not change */
 };
 
 struct http_stats {
   uint64_t requests, refused, displaced, slow;
 };
 
-/* Listens and answers GET: /health, /ready, /live, /metrics for everybody; /api/NAME (the node's lists) for whoever has the
- * token or, if there is none, for this machine. Pages of other origins and requests under a name that is not ours are refused.
- * /live is 503 when the loop turns and yet serves nobody (io_loop_serves). The options are copied. MACULA_EBUSY (port in use),
- * MACULA_NOT_AUTHORIZED, MACULA_EINVAL (no such local address), MACULA_CERTIFICATE_INVALID, MACULA_EIO, MACULA_ENOMEM; ret_why
- * (256) says why. On the loop's thread. */
+/* Listens and answers: /health, /ready, /live, /metrics for everybody; /api/NAME (the node's lists) for operators: where all is
+ * open whoever has the token or, if there is none, this machine; else whoever the access file says is one; /pub, /sub, /call
+ * and /last as any other client's requests (node/doors/http.h). Pages of other origins and requests under a name that is not
+ * ours are refused. /live is 503 when the loop turns and yet serves nobody (io_loop_serves). The options are copied.
+ * MACULA_EBUSY (port in use), MACULA_NOT_AUTHORIZED, MACULA_EINVAL (no such local address), MACULA_CERTIFICATE_INVALID,
+ * MACULA_EIO, MACULA_ENOMEM; ret_why (256) says why. On the loop's thread. */
 int http_start(struct io_loop *loop, struct node *node, const struct log *log, const struct addr *at,
                const struct http_options *o, struct http **ret_http, char *ret_why);
 const struct addr *http_local(const struct http *h);

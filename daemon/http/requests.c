@@ -6,6 +6,7 @@
 #include "daemon/http/answer.h"
 #include "daemon/http/guard.h"
 #include "daemon/http/state.h"
+#include "daemon/http/who.h"
 #include "node/view/state.h"
 
 const char *http_argument(const struct http_request *r, const char *name) {
@@ -26,6 +27,8 @@ size_t http_number(const struct http_request *r, const char *name, size_t most) 
 /* ---- waiting ---------------------------------------------------------------------------------------------------------------
  */
 enum MHD_Result http_suspend(struct http_request *r) {
+  if (r->http->closing) return MHD_NO;
+  http_watch(r->visitor, r->http);
   r->suspended = true;
   MHD_suspend_connection(r->c);
   return MHD_YES;
@@ -38,6 +41,8 @@ void http_resume(struct http_request *r) {
   r->http->resumed = true;
   io_loop_wake(r->http->loop); /* http_turn, but not within the node's turn */
 }
+
+bool http_is_gone(const struct http_request *r) { return r->visitor->gone; }
 
 /* ---- arrival ---------------------------------------------------------------------------------------------------------------
  */
@@ -58,52 +63,103 @@ static unsigned method_of(const char *name) {
   return 0;
 }
 
-static enum MHD_Result call_handler(struct http_request *r) {
-  r->handled = true;
+static enum MHD_Result handle(struct http_request *r) {
+  r->stage = HTTP_HANDLED;
   return r->route->handle(r);
+}
+
+/* It is known who asks. */
+static enum MHD_Result go_on(struct http_request *r) {
+  enum MHD_Result answer;
+  if (!http_who_end(r, &answer)) {
+    r->stage = HTTP_HANDLED;
+    return answer;
+  }
+  if (r->method != HTTP_POST || !r->route->body) return handle(r);
+  r->stage = HTTP_BODY;
+  return MHD_YES;
+}
+
+/* Why it is refused before anybody is asked who he is. True: it was answered. */
+static bool judge(struct http_request *r, const char *host, enum MHD_Result *ret_answer) {
+  struct http *h = r->http;
+  struct visitor *v = r->visitor;
+  char allowed[64], text[80];
+  const char *why = http_judge_page(r, host);
+  if (why)
+    *ret_answer = http_refuse(r, MHD_HTTP_FORBIDDEN, why);
+  else if (!r->route)
+    *ret_answer = http_answer(r, MHD_HTTP_NOT_FOUND, "Not found");
+  else if (v->origin && r->method == HTTP_OPTIONS)
+    *ret_answer = http_answer(r, MHD_HTTP_NO_CONTENT, "");
+  else if (!(r->method & r->route->methods)) {
+    snprintf(text, sizeof text, "Only %s", http_allowed(r->route->methods, allowed));
+    *ret_answer = r->route->json
+                      ? http_error(r, MHD_HTTP_METHOD_NOT_ALLOWED, slice_str("invalid_argument"), slice_str(text), "")
+                      : http_answer(r, MHD_HTTP_METHOD_NOT_ALLOWED, text);
+  } else if (!r->route->free && !callers_afford(&h->callers, &v->from, r->now))
+    *ret_answer =
+        http_refuse(r, MHD_HTTP_TOO_MANY_REQUESTS, "rate_limited: ask less often, for fewer rows; probes cost nothing");
+  else
+    return false;
+  return true;
 }
 
 /* Its headers have come. */
 static enum MHD_Result begin(struct http_request *r, const char *url) {
   struct http *h = r->http;
-  struct visitor *v = r->visitor;
-  char host[256], allowed[64], text[80];
-  v->asked = true;
-  v->origin = NULL;
+  enum MHD_Result answer;
+  char host[256];
+  bool refused = false;
+  r->visitor->asked = true;
+  r->visitor->origin = NULL;
   h->stats.requests++;
-  r->handled = true;
   r->path = split(url, host);
-  const char *why = http_judge_page(r, host);
-  if (why) return http_refuse(r, MHD_HTTP_FORBIDDEN, why);
-  if (!(r->route = http_route_of(r->path))) return http_answer(r, MHD_HTTP_NOT_FOUND, "Not found");
-  r->rest = r->path + strlen(r->route->path);
-  if (v->origin && r->method == HTTP_OPTIONS) return http_answer(r, MHD_HTTP_NO_CONTENT, "");
-  if (!(r->method & r->route->methods)) {
-    snprintf(text, sizeof text, "Only %s", http_allowed(r->route->methods, allowed));
-    return http_answer(r, MHD_HTTP_METHOD_NOT_ALLOWED, text);
-  }
-  if (!r->route->free) {
-    if (!callers_afford(&h->callers, &v->from, r->now))
-      return http_refuse(r, MHD_HTTP_TOO_MANY_REQUESTS, "rate_limited: ask less often, for fewer rows; probes cost nothing");
-    callers_charge(&h->callers, &v->from, COST_QUESTION);
-  }
-  if (r->method != HTTP_POST || !r->route->body) return call_handler(r);
-  r->handled = false; /* its body comes first */
-  return MHD_YES;
+  r->route = http_route_of(r->path);
+  r->stage = HTTP_HANDLED;
+  if (r->route) r->rest = r->path + strlen(r->route->path);
+  if (judge(r, host, &answer)) return answer;
+  r->stage = HTTP_JUDGED;
+  if (!r->route->free) callers_charge(&h->callers, &r->visitor->from, COST_QUESTION);
+  r->answered = r->route->role == HTTP_NOBODY;
+  if (!r->answered) answer = http_who_begin(r, &refused);
+  if (refused) r->stage = HTTP_HANDLED;
+  return !r->answered ? answer : go_on(r);
+}
+
+/* ---- bodies ----------------------------------------------------------------------------------------------------------------
+ */
+static size_t announced(const struct http_request *r) {
+  const char *text = http_header(r, MHD_HTTP_HEADER_CONTENT_LENGTH);
+  unsigned long long n = text ? strtoull(text, NULL, 10) : 0;
+  return n <= r->route->body ? (size_t)n : 0;
 }
 
 /* What is beyond the route's most is read, but not kept. */
 static void add_to_body(struct http_request *r, const char *bytes, size_t n) {
-  size_t need = r->body_len + n;
-  char *body = need <= r->route->body ? realloc(r->body, need + 1) : NULL;
-  if (!body) {
-    r->too_large = true;
-    return;
+  struct node *node = r->http->node;
+  struct mem *mem = node_http_mem(node);
+  size_t need = r->body_len + n, room = need > announced(r) ? need : announced(r);
+  if (need > r->route->body) r->too_large = true;
+  if (r->too_large || r->no_room) return;
+  if (!r->body_len || need > announced(r)) {
+    char *body = node_http_has_room(node, room) ? mem_realloc(mem, r->body, room + 1) : NULL;
+    r->no_room = !body;
+    if (!body) return;
+    r->body = body;
   }
-  memcpy(body + r->body_len, bytes, n);
-  body[need] = 0;
-  r->body = body;
+  memcpy(r->body + r->body_len, bytes, n);
+  r->body[need] = 0;
   r->body_len = need;
+}
+
+static enum MHD_Result body_is_there(struct http_request *r) {
+  r->stage = HTTP_HANDLED;
+  if (r->too_large)
+    return http_refuse(r, MHD_HTTP_CONTENT_TOO_LARGE, "payload_too_large: the body is larger than is read here");
+  if (r->no_room)
+    return http_refuse(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out_of_memory: there is no room for the body now: http_pool");
+  return handle(r);
 }
 
 enum MHD_Result http_handle(void *ctx, struct MHD_Connection *c, const char *url, const char *method, const char *version,
@@ -117,24 +173,39 @@ enum MHD_Result http_handle(void *ctx, struct MHD_Connection *c, const char *url
     *state = r->visitor->request = r;
     return begin(r, url);
   }
+  if (r->visitor->gone) return MHD_NO;
+  if (r->stage == HTTP_JUDGED) return go_on(r);
   if (*upload_size) {
-    if (!r->handled) add_to_body(r, upload, *upload_size);
+    if (r->stage == HTTP_BODY) add_to_body(r, upload, *upload_size);
     *upload_size = 0;
     return MHD_YES;
   }
-  if (r->handled) return r->go_on ? r->go_on(r) : MHD_YES;
-  if (r->too_large)
-    return http_refuse(r, MHD_HTTP_CONTENT_TOO_LARGE, "payload_too_large: the body is larger than is read here");
-  return call_handler(r);
+  if (r->stage == HTTP_BODY) return body_is_there(r);
+  return r->go_on ? r->go_on(r) : MHD_YES;
 }
 
 void http_completed(void *ctx, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code) {
   struct http_request *r = *state;
   (void)ctx, (void)c, (void)code;
   if (!r) return;
+  http_who_over(r);
   if (r->over) r->over(r);
   r->visitor->request = NULL;
   *state = NULL;
-  free(r->body);
+  mem_free(node_http_mem(r->http->node), r->body);
   free(r);
+}
+
+/* ---- names -----------------------------------------------------------------------------------------------------------------
+ */
+size_t http_unescape(void *ctx, struct MHD_Connection *c, char *s) {
+  char *to = s;
+  (void)ctx, (void)c;
+  for (const char *p = s; *p; p++) {
+    int high = *p == '%' ? hex_digit((uint8_t)p[1]) : -1, low = high >= 0 ? hex_digit((uint8_t)p[2]) : -1;
+    if (low >= 0) p += 2;
+    *to++ = low < 0 ? *p : high || low ? (char)(high << 4 | low) : 1;
+  }
+  *to = 0;
+  return (size_t)(to - s);
 }

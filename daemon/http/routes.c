@@ -11,8 +11,12 @@ static const struct http_route routes[] = {
     {.path = "/ready", .methods = READ, .free = true, .handle = http_ready},
     {.path = "/live", .methods = READ, .free = true, .handle = http_live},
     {.path = "/metrics", .methods = READ, .handle = http_metrics},
-    {.path = "/api/dht/", .methods = READ, .handle = http_lookup},
-    {.path = "/api/", .methods = READ, .handle = http_list},
+    {.path = "/api/dht/", .methods = READ, .role = HTTP_OPERATOR, .handle = http_lookup},
+    {.path = "/api/", .methods = READ, .role = HTTP_OPERATOR, .handle = http_list},
+    {.path = "/pub/", .methods = HTTP_POST, .role = HTTP_CLIENT, .json = true, .body = 1 << 20, .handle = http_publish},
+    {.path = "/call/", .methods = HTTP_POST, .role = HTTP_CLIENT, .json = true, .body = 1 << 20, .handle = http_call},
+    {.path = "/sub/", .methods = READ, .json = true, .handle = http_subscribe},
+    {.path = "/last/", .methods = READ, .json = true, .handle = http_last},
 };
 
 static const struct http_route page = {.path = "", .methods = READ, .handle = http_page};

@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "daemon/http/state.h"
 
+#define BACKLOG 64
 #define ACCEPT_AT_ONCE 16 /* connections taken in a turn; */
 #define GREET_AT_ONCE 2   /* of TLS, whose handshakes take most of a millisecond each */
 #define GREET_SECONDS 5   /* for the first byte: before it the kernel keeps a connection of TLS to itself */
@@ -92,7 +93,7 @@ static int listen_at(const struct addr *at, int *ret_fd, char *ret_why) {
   int fd = socket(at->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd >= 0) {
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (!bind(fd, &at->sa, addr_len(at)) && !listen(fd, MAX_CONNECTIONS)) {
+    if (!bind(fd, &at->sa, addr_len(at)) && !listen(fd, BACKLOG)) {
       *ret_fd = fd;
       return 0;
     }
@@ -119,9 +120,10 @@ static struct MHD_Daemon *start_server(struct http *h, const char *cert, const c
   struct MHD_Daemon *mhd = MHD_start_daemon(
       MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME | (cert ? MHD_USE_TLS : 0), 0,
       NULL, NULL, http_handle, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, h, MHD_OPTION_CONNECTION_LIMIT,
-      2 * (unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+      2 * h->most, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
       MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SILENT_SECONDS, MHD_OPTION_NOTIFY_CONNECTION, http_connection, h,
-      MHD_OPTION_NOTIFY_COMPLETED, http_completed, h, MHD_OPTION_ARRAY, cert ? tls : &tls[3], MHD_OPTION_END);
+      MHD_OPTION_NOTIFY_COMPLETED, http_completed, h, MHD_OPTION_UNESCAPE_CALLBACK, http_unescape, NULL, MHD_OPTION_ARRAY,
+      cert ? tls : &tls[3], MHD_OPTION_END);
   const union MHD_DaemonInfo *info = mhd ? MHD_get_daemon_info(mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
   if (!p || !info || uv_poll_init(io_loop_uv(h->loop), &p->poll, info->epoll_fd)) {
     if (mhd) MHD_stop_daemon(mhd);
@@ -136,11 +138,13 @@ static struct MHD_Daemon *start_server(struct http *h, const char *cert, const c
 
 /* Whoever waits for an answer is told that there is none. */
 static void stop_server(struct http *h) {
-  for (struct visitor *v = h->visitors; v < h->visitors + MAX_CONNECTIONS; v++)
+  h->closing = true;
+  for (struct visitor *v = h->visitors; v < h->visitors + h->most; v++)
     if (v->fd && v->request) http_resume(v->request);
   MHD_run(h->mhd);
   uv_close((uv_handle_t *)&h->poll->poll, free_poller);
   MHD_stop_daemon(h->mhd);
+  h->closing = false;
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------
@@ -156,6 +160,14 @@ static void free_texts(struct http *h) {
   free_secret(h->key);
   free(h->hosts);
   free(h->origins);
+}
+
+static void free_all(struct http *h) {
+  if (!h) return;
+  free_texts(h);
+  free(h->visitors);
+  free(h->places);
+  free(h);
 }
 
 /* Into the texts of h, all or none. */
@@ -178,6 +190,14 @@ static int copy_texts(struct http *h, const struct http_options *o) {
   return 0;
 }
 
+static bool make_places(struct http *h, const struct http_options *o) {
+  h->most = o->connections;
+  h->share = o->share;
+  h->visitors = calloc(h->most, sizeof *h->visitors);
+  h->places = calloc(h->most, sizeof *h->places);
+  return h->visitors && h->places;
+}
+
 static void await_greetings(const struct http *h) {
   int seconds = h->cert ? GREET_SECONDS : 0;
   setsockopt(h->fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds);
@@ -197,8 +217,7 @@ static void on_closed(uv_handle_t *handle) {
   struct http *h = handle->data;
   if (--h->open_handles) return;
   http_forget_lookups(h);
-  free_texts(h);
-  free(h);
+  free_all(h);
 }
 
 int http_start(struct io_loop *loop, struct node *node, const struct log *log, const struct addr *at,
@@ -207,7 +226,7 @@ int http_start(struct io_loop *loop, struct node *node, const struct log *log, c
   if (err) return err;
   struct http *h = calloc(1, sizeof *h);
   uv_loop_t *uv = io_loop_uv(loop);
-  err = !h || copy_texts(h, o) ? MACULA_ENOMEM : 0;
+  err = !h || copy_texts(h, o) || !make_places(h, o) ? MACULA_ENOMEM : node_http_open(node);
   if (!err) {
     socklen_t len = sizeof h->local;
     getsockname(fd, &h->local.sa, &len);
@@ -223,8 +242,7 @@ int http_start(struct io_loop *loop, struct node *node, const struct log *log, c
     err = MACULA_EIO;
   }
   if (err) {
-    if (h) free_texts(h);
-    free(h);
+    free_all(h);
     close(fd);
     snprintf(ret_why, 256, "HTTP cannot start: %s", macula_err_text(err));
     return err;
@@ -259,6 +277,7 @@ int http_set(struct http *h, const struct http_options *o) {
     }
     return err;
   }
+  h->share = o->share;
   if (anew) {
     stop_server(h);
     await_greetings(h);

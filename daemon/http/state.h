@@ -9,16 +9,26 @@
 #include "daemon/http/http.h"
 #include "daemon/http/request.h"
 
-#define MAX_CONNECTIONS 32
 #define COST_HANDSHAKE 100 /* a TLS session, in rows: callers.h */
 
 struct lookup; /* api.c */
 
+struct place { /* an address with connections */
+  struct addr at;
+  unsigned have, stay; /* connections, and those of them that stay; have 0: it is free */
+};
+
+struct watch; /* visitors.c */
+
 struct visitor { /* a connection */
   int fd;        /* 0: none */
   struct addr from;
-  nanotime since;
+  struct place *place;
+  nanotime since;               /* it came, or last read some of what it is sent, if that takes long */
   bool asked;                   /* its request has come */
+  bool stays;                   /* its answer may take long: http_stay */
+  bool gone;                    /* it was closed while it was suspended */
+  struct watch *watch;          /* of its descriptor, for that; NULL: none yet */
   const char *origin;           /* of the page that asks, when it is one of http_origins */
   struct http_request *request; /* NULL: none now */
 };
@@ -37,8 +47,13 @@ struct http {
   uv_timer_t timer, sweep;
   bool resumed;                 /* some request goes on in the next turn */
   unsigned open_handles, again; /* again: times that libmicrohttpd had more to do, and did nothing; up to AGAIN_MOST */
-  struct visitor visitors[MAX_CONNECTIONS];
-  unsigned count; /* of visitors */
+  struct visitor *visitors;
+  struct place *places;
+  unsigned most, count, stay; /* visitors and places that there may be; visitors that there are; those that stay */
+  unsigned share;             /* most of one address that stay */
+  bool closing;               /* all that is suspended was resumed, and nothing is suspended any more */
+  /* What a cookie stands for; the second: it is an operator's, whatever the node says. NULL: cookies mean nothing. */
+  bool (*cookie)(const struct http_request *r, struct http_login *ret_login, bool *ret_operator);
   struct callers callers;
   struct bucket lines; /* of the log about who was refused or ended */
   struct http_stats stats;
@@ -55,6 +70,8 @@ void http_say(struct http *h, const struct addr *who, const char *event, const c
 /* requests.c: the callbacks of libmicrohttpd for requests. */
 enum MHD_Result http_handle(void *ctx, struct MHD_Connection *c, const char *url, const char *method, const char *version,
                             const char *upload, size_t *upload_size, void **state);
+/* Decodes %HH in place. A zero byte, which would cut the text off, becomes one that no name may have. */
+size_t http_unescape(void *ctx, struct MHD_Connection *c, char *s);
 void http_completed(void *ctx, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code);
 
 /* visitors.c: connections. */
@@ -62,6 +79,8 @@ void http_connection(void *ctx, struct MHD_Connection *c, void **context, enum M
 void http_take(struct http *h, int fd, const struct addr *from); /* takes fd: a new connection, or refuses it */
 void http_sweep(struct http *h);                                 /* ends whoever is too slow */
 bool http_any_asked(const struct http *h);                       /* some connection's request has come */
+void http_watch(struct visitor *v, struct http *h);              /* from now on it is seen that it was closed */
+void http_count(struct http *h);                                 /* tells the node how many there are */
 
 /* api.c: the node will not answer these any more. */
 void http_forget_lookups(struct http *h);
@@ -73,6 +92,11 @@ enum MHD_Result http_live(struct http_request *r);
 enum MHD_Result http_metrics(struct http_request *r);
 enum MHD_Result http_list(struct http_request *r);
 enum MHD_Result http_lookup(struct http_request *r);
+/* door.c, events.c */
+enum MHD_Result http_publish(struct http_request *r);
+enum MHD_Result http_call(struct http_request *r);
+enum MHD_Result http_subscribe(struct http_request *r);
+enum MHD_Result http_last(struct http_request *r);
 
 /* page.c */
 bool http_page_has(const char *path);
