@@ -128,7 +128,8 @@ enum MHD_Result http_publish(struct http_request *r) {
   unsigned qos;
   struct job *j = job_new(r);
   if (!j) return http_refuse(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out_of_memory: http_pool is used up");
-  if (!http_query_qos(r, 2, &qos, &why) || !http_query_flag(r, "retain", &m.retain, &why) ||
+  if ((why = http_rest_fault(r))) return bad(r, why);
+  if (!http_query_qos(r, &qos, &why) || !http_query_flag(r, "retain", &m.retain, &why) ||
       !http_query_time(r, "expires", 0, EXPIRES_MOST, &m.expires_ms, &why))
     return bad(r, why);
   m.qos = qos ? 1 : 0;
@@ -157,6 +158,7 @@ enum MHD_Result http_call(struct http_request *r) {
   const char *why;
   uint64_t timeout;
   if (!job_new(r)) return http_refuse(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out_of_memory: http_pool is used up");
+  if ((why = http_rest_fault(r))) return bad(r, why);
   if (!http_query_time(r, "timeout", CALL_TIME, CALL_TIME_MOST, &timeout, &why)) return bad(r, why);
   if (!timeout) return bad(r, "timeout: more than 0 is expected");
   r->asked = true;

@@ -5,7 +5,6 @@
 
 #include "base/err.h"
 #include "daemon/http/answer.h"
-#include "daemon/http/query.h"
 #include "daemon/http/state.h"
 #include "daemon/http/who.h"
 #include "node/doors/http_text.h"
@@ -97,9 +96,8 @@ static enum MHD_Result stream(struct http_request *r, bool last) {
   struct http_stream_options o = {.pattern = slice_str(r->rest), .last = last, .gap = http_header(r, "Last-Event-ID") != NULL};
   struct http_shown s;
   struct http_refusal refusal;
-  const char *why, *full;
-  unsigned qos;
-  if (!http_query_qos(r, 1, &qos, &why)) return http_refuse(r, MHD_HTTP_BAD_REQUEST, why);
+  const char *full, *why = http_rest_fault(r);
+  if (why) return http_refuse(r, MHD_HTTP_BAD_REQUEST, why);
   if (!http_shown_read(r, &s, &refusal)) return http_refuse(r, refusal.status, refusal.text);
   if (s.operator&& !node_http_is_open(r->http->node)) {
     http_shown_done(&s);
@@ -114,7 +112,6 @@ static enum MHD_Result stream(struct http_request *r, bool last) {
     return http_refuse(r, MHD_HTTP_SERVICE_UNAVAILABLE, full);
   }
   struct reader *e = mem_calloc(mem, 1, sizeof *e);
-  o.qos = (uint8_t)qos;
   if (e) *e = (struct reader){.r = r, .last = last, .code.mem = mem, .text.mem = mem};
   int err = e ? open_stream(r, e, &o, &s) : MACULA_ENOMEM;
   http_shown_done(&s);

@@ -32,12 +32,12 @@ bool http_query_time(const struct http_request *r, const char *name, uint64_t wi
   return false;
 }
 
-bool http_query_qos(const struct http_request *r, unsigned most, unsigned *ret_qos, const char **ret_why) {
+bool http_query_qos(const struct http_request *r, unsigned *ret_qos, const char **ret_why) {
   const char *text = http_argument(r, "qos");
   *ret_qos = 0;
   if (!text) return true;
-  *ret_why = most > 1 ? "qos: 0, 1 or 2 is expected" : "qos: 0 or 1 is expected";
-  if (text[0] < '0' || text[0] > (char)('0' + most) || text[1]) return false;
+  *ret_why = "qos: 0, 1 or 2 is expected";
+  if (text[0] < '0' || text[0] > '2' || text[1]) return false;
   *ret_qos = (unsigned)(text[0] - '0');
   return true;
 }

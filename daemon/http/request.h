@@ -70,6 +70,8 @@ const char *http_argument(const struct http_request *r, const char *name);
 size_t http_number(const struct http_request *r, const char *name, size_t most);
 const char *http_header(const struct http_request *r, const char *name); /* NULL: it is not there */
 
+/* Why the name behind the route's path cannot be one, as %00 is in it; NULL: it may be. Static text. */
+const char *http_rest_fault(const struct http_request *r);
 /* It may take long. NULL: its connection has a place among those that do, from now on; else why not, for a refusal with 503. */
 const char *http_stay(struct http_request *r);
 /* Its answer takes a while: it waits for http_resume, which calls go_on soon, in a turn of the loop. */

@@ -24,6 +24,11 @@ size_t http_number(const struct http_request *r, const char *name, size_t most) 
   return n < most ? n : most;
 }
 
+const char *http_rest_fault(const struct http_request *r) {
+  return strchr(r->rest, 1) ? "invalid_topic: a zero byte or %01 cannot stand here; in a name they are written %2500 and %2501"
+                            : NULL;
+}
+
 /* ---- waiting ---------------------------------------------------------------------------------------------------------------
  */
 enum MHD_Result http_suspend(struct http_request *r) {

@@ -40,6 +40,7 @@ class Case:
         self.hosts = os.path.join(self.folder, "hosts")
         self.access = access_file(os.path.join(self.folder, "access.yaml"), default="operator",
                                   node=token_file(os.path.join(self.folder, "token")))
+        self.http_token = token_file(os.path.join(self.folder, "http"))
         self.names()
 
     def names(self, **names):
@@ -53,8 +54,10 @@ class Case:
         return [*with_hosts(self.hosts), os.path.join(build, program), *args]
 
     def node(self, home, listen, *args):
-        return serving("--state", os.path.join(self.folder, home), "--name", home, "--access", self.access, *args, listen=listen,
-                       http="127.0.0.1:0", env=environment(self.folder), before=with_hosts(self.hosts))
+        n = serving("--state", os.path.join(self.folder, home), "--name", home, "--access", self.access, "--http-token", self.http_token,
+                    *args, listen=listen, http="127.0.0.1:0", env=environment(self.folder), before=with_hosts(self.hosts))
+        n.http_token = self.http_token
+        return n
 
     def client(self, *args):
         return Process(self.command("macula", *args), environment(self.folder), text=True)
@@ -74,7 +77,9 @@ class Case:
 
 
 def linked(n):
-    with urllib.request.urlopen("http://%s/api/peers" % n.http, timeout=DEADLINE) as r:
+    with open(n.http_token) as f:
+        asked = urllib.request.Request("http://%s/api/peers" % n.http, headers={"Authorization": "Bearer " + f.read().strip()})
+    with urllib.request.urlopen(asked, timeout=DEADLINE) as r:
         return sorted(p["id"] for p in json.load(r)["peers"] if p["state"] == "connected")
 
 

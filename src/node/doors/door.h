@@ -71,7 +71,8 @@ struct door_ops {
    * which is bounded. NULL, or false: it cannot, and the session is cut. */
   bool (*overdue)(struct door *d);
   /* The peer takes too little: its connection ends within the turn, it is told why (text is static), and what waits for it, in
-   * the session's lanes too, is kept elsewhere, bounded, until it comes back. NULL, or false: nothing is kept for it. */
+   * the session's lanes too, is kept elsewhere, bounded, until it comes back. Or, where nobody comes back, it is dropped, and
+   * the peer told of it, and its connection goes on. NULL, or false: nothing is kept for it, and it is cut. */
   bool (*shed)(struct door *d, int err, const char *text);
   /* Messages with QoS 1 that it has lost as it had no room for them; modulo 2^32. NULL: it loses none, as the session is cut
    * instead. */

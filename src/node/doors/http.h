@@ -83,7 +83,9 @@ void http_ask_call(struct http_ask *a, struct http_client *c, struct slice proce
 void http_ask_drop(struct http_ask *a, nanotime now); /* nobody waits any more: a call is cancelled. Harmless when it is done */
 
 /* ---- streams ---------------------------------------------------------------------------------------------------------------
- * As text: server-sent events (HTML standard, 9.2), or with `last` a JSON list of retained messages, which then ends. */
+ * As text: server-sent events (HTML standard, 9.2), or with `last` a JSON list of retained messages, which then ends. What
+ * finds no room in the session's queue, as it is read too slowly, is dropped, whatever its QoS, and the reader is told how
+ * much. */
 struct http_stream;
 struct http_stream_owner {
   void (*opened)(void *ctx, const struct http_result *r); /* once: it is subscribed, or why not */
@@ -93,7 +95,6 @@ struct http_stream_owner {
 #define HTTP_ALIVE (15 * NS_SEC) /* a comment, when nothing else has come for so long */
 struct http_stream_options {
   struct slice pattern;
-  uint8_t qos; /* 1: a message that finds no room ends the stream; 0: it is left out, and told */
   bool last;
   bool gap; /* the reader had an earlier stream: it is told first that it may have missed something */
 };

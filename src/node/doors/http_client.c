@@ -87,7 +87,7 @@ static int take_frame(struct http_client *c, struct slice frame, struct shbuf *s
 
 /* ---- the door --------------------------------------------------------------------------------------------------------------
  * What the reader has taken counts as sent and acknowledged: nobody says more. */
-size_t http_client_unsent(const struct http_client *c) { return c->stream ? c->stream->waiting_bytes : 0; }
+size_t http_client_unsent(const struct http_client *c) { return c->stream && !c->stream->sheds ? c->stream->waiting_bytes : 0; }
 
 static size_t queued_of(struct http_client *c) {
   size_t queued = http_client_unsent(c);
@@ -108,6 +108,25 @@ static int take(struct http_client *c, struct slice frame, struct shbuf *shared)
 }
 static int write_copy(struct door *d, int64_t way, struct slice bytes) { return (void)way, take(of(d), bytes, NULL); }
 static int write_ref(struct door *d, int64_t way, struct shbuf *b) { return (void)way, take(of(d), shbuf_view(b), b); }
+/* A message with QoS 1 has no room: the reader loses what waits, the oldest of it, and is told, rather than its stream. At most
+ * DOOR_UNSENT of it at a time, as it is in the midst of a message to many. */
+static bool overdue(struct door *d) {
+  struct http_client *c = of(d);
+  if (!c->s || !c->stream || c->stream->sheds) return false;
+  size_t before = c->stream->waiting_bytes + c->s->lanes.bytes;
+  c->stream->sheds = true;
+  if (!http_stream_shed(c->stream)) session_drained(c->s);
+  c->stream->sheds = false;
+  (void)queued_of(c);
+  return c->s && c->stream->waiting_bytes + c->s->lanes.bytes < before;
+}
+/* That was not enough, or the room is needed elsewhere: it loses all of it. */
+static bool shed(struct door *d, int err, const char *text) {
+  bool any = false;
+  (void)err, (void)text;
+  while (overdue(d)) any = true;
+  return any;
+}
 static void finish(struct door *d, int64_t way) { (void)d, (void)way; }
 static size_t queued(const struct door *d, int64_t way) { return (void)way, queued_of(of(d)); }
 static size_t unsent(const struct door *d, int64_t way) { return (void)way, http_client_unsent(of(d)); }
@@ -182,6 +201,7 @@ static uint64_t unheard(const struct door *d) { return (void)d, 0; }
 static void view(const struct door *d, struct door_view *ret) {
   const struct http_client *c = of(d);
   *ret = (struct door_view){.door = c && c->secret ? "https" : "http", .protocol = c && c->stream ? "events" : "requests"};
+  if (c && c->stream) ret->dropped = c->stream->lost;
 }
 
 static const struct door_ops ops = {.view = view,
@@ -189,6 +209,8 @@ static const struct door_ops ops = {.view = view,
                                     .tells_replays = true,
                                     .write = write_copy,
                                     .write_ref = write_ref,
+                                    .overdue = overdue,
+                                    .shed = shed,
                                     .finish = finish,
                                     .queued = queued,
                                     .unsent = unsent,

@@ -103,7 +103,8 @@ static void begin(struct http_ask *a, struct http_client *c, enum http_kind kind
 static bool in_vain(struct http_ask *a, struct http_client *c) {
   const char *text;
   if (http_client_standing(c) != HTTP_GONE) return false;
-  struct http_result r = http_failure(http_client_error(c, &text), text);
+  int err = http_client_error(c, &text);
+  struct http_result r = http_failure(err, text);
   list_init(&a->all);
   a->client = NULL;
   a->done(a, &r);

@@ -31,13 +31,14 @@ struct http_stream {
   struct http_stream_owner owner;
   char pattern[NAME_MAX_LEN + 2]; /* as it came, if it is not too long for any */
   size_t pattern_len;
-  uint8_t qos;
   bool last, gap;
   bool asked, told;    /* SUBSCRIBE was sent; the owner was told what became of it */
   bool hungry;         /* the owner found nothing: it is told when there is something */
   bool begun, comment; /* last: the bracket was written; a comment is due */
   bool settled, ended; /* last: all is there; what comes at the end was written */
-  uint64_t dropped;    /* messages that it is yet to be told of */
+  bool sheds;          /* what it is sent now is dropped */
+  uint64_t dropped;    /* messages that it is yet to be told of, */
+  uint64_t lost, said; /* those that the door has dropped, and of these those that are in the log */
   struct list waiting;
   size_t waiting_bytes;
   struct http_origin **origins; /* ANNOUNCE_SLOTS of them; NULL: none yet */
@@ -79,6 +80,7 @@ struct http_rooms {
   uint64_t last_serial;
   uint8_t secret[32]; /* of this run */
   nanotime sweep_at;
+  struct bucket lines; /* of the log about readers that are too slow */
 };
 
 /* http_door.c */
@@ -93,6 +95,7 @@ size_t http_client_unsent(const struct http_client *c);
 struct http_result http_failure(int err, const char *text);
 /* http_stream.c */
 int http_stream_take(struct http_stream *st, uint8_t type, struct slice frame, struct shbuf *shared);
+bool http_stream_shed(struct http_stream *st); /* drops the older half of what waits. False: nothing did */
 void http_stream_acked(struct http_stream *st, const struct http_result *r);
 void http_stream_step(struct http_stream *st);
 void http_stream_gone(struct http_stream *st);   /* its client is */

@@ -17,56 +17,6 @@ static void tell_ready(struct http_stream *st) {
   st->owner.ready(st->owner.ctx);
 }
 
-/* ---- what comes ------------------------------------------------------------------------------------------------------------
- */
-int http_stream_take(struct http_stream *st, uint8_t type, struct slice frame, struct shbuf *shared) {
-  struct node *n = st->client->n;
-  if (!shared && !node_http_has_room(n, frame.n)) return MACULA_ENOMEM;
-  struct http_waiting *w = mem_alloc(mem_of(st), sizeof *w);
-  if (!w) return MACULA_ENOMEM;
-  list_init(&w->all);
-  w->since = n->now;
-  w->frame = shared ? shbuf_ref(shared) : shbuf_dup(mem_of(st), frame);
-  if (!w->frame) {
-    mem_free(mem_of(st), w);
-    return MACULA_ENOMEM;
-  }
-  list_append(&st->waiting, &w->all);
-  st->waiting_bytes += frame.n;
-  if (type == MSG_PUBLISH) st->heard = n->now;
-  tell_ready(st);
-  return 0;
-}
-
-static void drop_first(struct http_stream *st) {
-  struct http_waiting *w = container_of(st->waiting.next, struct http_waiting, all);
-  list_remove(&w->all);
-  st->waiting_bytes -= w->frame->len;
-  shbuf_unref(w->frame);
-  mem_free(mem_of(st), w);
-}
-
-static void tell_opened(struct http_stream *st, const struct http_result *r) {
-  if (st->told) return;
-  st->told = true;
-  if (st->owner.opened) st->owner.opened(st->owner.ctx, r);
-}
-
-void http_stream_acked(struct http_stream *st, const struct http_result *r) {
-  st->heard = st->client->n->now;
-  tell_opened(st, r);
-  http_dirty(st->client);
-}
-
-void http_stream_gone(struct http_stream *st) {
-  struct http_client *c = st->client;
-  const char *text;
-  int err = http_client_error(c, &text);
-  struct http_result r = http_failure(err, text);
-  tell_opened(st, &r);
-  tell_ready(st);
-}
-
 /* ---- publishers ------------------------------------------------------------------------------------------------------------
  */
 static void announced(struct http_stream *st, const struct msg_announce *m) {
@@ -106,6 +56,84 @@ static void forget_origins(struct http_stream *st) {
   for (unsigned i = 0; st->origins && i < ANNOUNCE_SLOTS; i++) mem_free(mem_of(st), st->origins[i]);
   mem_free(mem_of(st), st->origins);
   st->origins = NULL;
+}
+
+/* ---- what comes ------------------------------------------------------------------------------------------------------------
+ */
+static void lost(struct http_stream *st) {
+  st->lost++;
+  st->dropped++;
+  st->client->n->http_now.lost++;
+  http_dirty(st->client);
+}
+
+/* What it says of publishers is kept, as the node does not say it again. */
+static void drop(struct http_stream *st, struct slice frame) {
+  struct msg m;
+  if (frame.p[1] == MSG_PUBLISH)
+    lost(st);
+  else if (!msg_decode(frame.p[1], slice_of(frame.p + FRAME_HEADER_LEN, frame.n - FRAME_HEADER_LEN), &m))
+    announced(st, &m.announce);
+}
+
+int http_stream_take(struct http_stream *st, uint8_t type, struct slice frame, struct shbuf *shared) {
+  struct node *n = st->client->n;
+  if (st->sheds) {
+    drop(st, frame);
+    return 0;
+  }
+  if (!shared && !node_http_has_room(n, frame.n)) return MACULA_ENOMEM;
+  struct http_waiting *w = mem_alloc(mem_of(st), sizeof *w);
+  if (!w) return MACULA_ENOMEM;
+  list_init(&w->all);
+  w->since = n->now;
+  w->frame = shared ? shbuf_ref(shared) : shbuf_dup(mem_of(st), frame);
+  if (!w->frame) {
+    mem_free(mem_of(st), w);
+    return MACULA_ENOMEM;
+  }
+  list_append(&st->waiting, &w->all);
+  st->waiting_bytes += frame.n;
+  if (type == MSG_PUBLISH) st->heard = n->now;
+  tell_ready(st);
+  return 0;
+}
+
+static void drop_first(struct http_stream *st) {
+  struct http_waiting *w = container_of(st->waiting.next, struct http_waiting, all);
+  list_remove(&w->all);
+  st->waiting_bytes -= w->frame->len;
+  shbuf_unref(w->frame);
+  mem_free(mem_of(st), w);
+}
+
+bool http_stream_shed(struct http_stream *st) {
+  size_t enough = st->waiting_bytes / 2;
+  if (list_empty(&st->waiting)) return false;
+  for (; st->waiting_bytes > enough || (!enough && !list_empty(&st->waiting)); drop_first(st))
+    drop(st, shbuf_view(container_of(st->waiting.next, struct http_waiting, all)->frame));
+  return true;
+}
+
+static void tell_opened(struct http_stream *st, const struct http_result *r) {
+  if (st->told) return;
+  st->told = true;
+  if (st->owner.opened) st->owner.opened(st->owner.ctx, r);
+}
+
+void http_stream_acked(struct http_stream *st, const struct http_result *r) {
+  st->heard = st->client->n->now;
+  tell_opened(st, r);
+  http_dirty(st->client);
+}
+
+void http_stream_gone(struct http_stream *st) {
+  struct http_client *c = st->client;
+  const char *text;
+  int err = http_client_error(c, &text);
+  struct http_result r = http_failure(err, text);
+  tell_opened(st, &r);
+  tell_ready(st);
 }
 
 /* ---- text ------------------------------------------------------------------------------------------------------------------
@@ -165,7 +193,7 @@ static void take_first(struct http_stream *st) {
         put_message(st, &st->text, p, waited);
       else
         st->text.failed = true;
-      if (st->text.failed) st->dropped++, n->http_now.lost++;
+      if (st->text.failed) lost(st);
       n->http_now.events += !st->text.failed;
     }
   }
@@ -238,6 +266,7 @@ size_t http_stream_read(struct http_stream *st, char *buf, size_t cap, nanotime 
   *ret_over = !len && st->ended;
   if (len) st->alive_at = time_add(c->n->now, HTTP_ALIVE);
   if (len) c->progress = c->n->now;
+  if (len && c->s) c->s->set_aside = false;
   http_dirty(c); /* more may come, and a publisher may wait for that */
   return len;
 }
@@ -254,7 +283,6 @@ int http_stream_new(struct node *n, const struct http_login *l, const struct htt
   st->owner = *owner;
   st->pattern_len = o->pattern.n < sizeof st->pattern ? o->pattern.n : sizeof st->pattern;
   memcpy(st->pattern, o->pattern.p, st->pattern_len);
-  st->qos = o->qos;
   st->last = o->last;
   st->gap = o->gap && !o->last;
   list_init(&st->waiting);
@@ -292,8 +320,7 @@ void http_stream_forget(struct http_stream *st) {
 static void subscribe(struct http_stream *st) {
   struct http_client *c = st->client;
   struct slice item = slice_of(st->pattern, st->pattern_len);
-  struct msg m = {.type = MSG_SUBSCRIBE,
-                  .subscribe = {.topics = {.count = 1, .items = &item}, .qos = st->qos, .ref = 1, .has_ref = true}};
+  struct msg m = {.type = MSG_SUBSCRIBE, .subscribe = {.topics = {.count = 1, .items = &item}, .ref = 1, .has_ref = true}};
   st->asked = true;
   int err = http_hand_in(c, &m);
   struct http_result r = http_failure(err, NULL);
@@ -324,8 +351,19 @@ nanotime http_stream_deadline(const struct http_stream *st) {
   return st->last && !st->settled ? time_min(st->alive_at, time_add(st->heard, HTTP_QUIET)) : st->alive_at;
 }
 
+static void say_lost(struct http_stream *st) {
+  struct http_client *c = st->client;
+  char at[ADDR_TEXT_LEN];
+  if (st->said == st->lost || !bucket_take(&c->n->http->lines, 2.0, 20.0, c->n->now)) return;
+  addr_text(&c->remote, at);
+  log_warn(c->n->log, "http_events_dropped", "address=%s user=\"%s\" name=\"%s\" count=%llu text=\"read too slowly\"", at,
+           c->user ? c->user : "", c->name ? c->name : "", (unsigned long long)(st->lost - st->said));
+  st->said = st->lost;
+}
+
 void http_stream_step(struct http_stream *st) {
   struct http_client *c = st->client;
+  say_lost(st);
   if (c->in && !st->asked && !c->closed) subscribe(st);
   settle(st);
   if (st->told && c->n->now >= st->alive_at && list_empty(&st->waiting)) {
