@@ -128,7 +128,7 @@ enum MHD_Result http_error(struct http_request *r, unsigned status, struct slice
 /* A text that names its error: "rate_limited: ...". */
 static size_t name_in(const char *text) {
   size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz_");
-  return n && text[n] == ':' && text[n + 1] == ' ' ? n : 0;
+  return n && text[n] == ':' && text[n + 1] == ' ' && err_from_name(text, n) ? n : 0;
 }
 
 static void say(struct http_request *r, const char *text) {

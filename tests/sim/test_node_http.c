@@ -1,4 +1,4 @@
-/* Requests and streams over HTTP, as the node's sessions that they are; libmicrohttpd's part is in tests/e2e/http.py. */
+/* Requests and streams over HTTP, as the node's sessions that they are; libmicrohttpd's part is in tests/e2e/http_door.py. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -304,6 +304,7 @@ static void test_comments_and_end(void **state) {
   (void)state;
   begin(&r, NULL);
   open_local(&r, &e, "a", false, false);
+  assert_string_equal(read_all(&r, &e, 100), ":\n\n"); /* it begins */
   assert_string_equal(read_all(&r, &e, 100), "");
   rig_run(&r, HTTP_ALIVE + 2 * NS_SEC);
   assert_int_equal(e.ready, 1);

@@ -285,6 +285,7 @@ int http_stream_new(struct node *n, const struct http_login *l, const struct htt
   memcpy(st->pattern, o->pattern.p, st->pattern_len);
   st->last = o->last;
   st->gap = o->gap && !o->last;
+  st->comment = !o->last; /* whoever waits for the beginning is to see it */
   list_init(&st->waiting);
   st->alive_at = time_add(n->now, HTTP_ALIVE);
   n->http->streams++;

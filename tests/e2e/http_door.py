@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Publish, subscribe, call and the last retained over HTTP, with curl and sockets: tests/e2e/http.py BUILD_FOLDER [CASE...].
+"""Publish, subscribe, call and the last retained over HTTP, with curl and sockets: tests/e2e/http_door.py BUILD_FOLDER [CASE...].
 
 Prints "ok NAME" or "FAIL NAME: why" a case. What docs/openapi.json promises is held against the node: each status of each path is met.
 """
@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 from _node import Node, build, until
 from _process import DEADLINE, end_all, token_file
@@ -23,6 +24,7 @@ from _process import DEADLINE, end_all, token_file
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 with open(os.path.join(ROOT, "docs", "openapi.json")) as f:
     PROMISED = json.load(f)
+wanted = sys.argv[2:]
 met = set()  # (path of the description, method, status)
 
 
@@ -30,13 +32,13 @@ def matching(path):
     """The path of the description that this one is of."""
     path = path.split("?")[0]
     for p in PROMISED["paths"]:
-        if re.fullmatch(re.sub(r"\{[^}]*\}", "[^/].*", p), path):
+        if re.fullmatch(re.sub(r"\{[^}]*\}", ".*", p), path):
             return p
     return None
 
 
 def judged(method, path, status, headers, body):
-    """Holds an answer against the description."""
+    """Holds an answer against the description; that of another method is in none."""
     at = matching(path)
     if not at or method.lower() not in PROMISED["paths"][at]:
         return
@@ -82,7 +84,7 @@ class Events:
     """A stream of events, read by curl: what comes is a list of (event, data)."""
 
     def __init__(self, n, path, *more):
-        self.p = subprocess.Popen(["curl", "--silent", "--no-buffer", "--include", *more, "http://%s%s" % (n.http, path)],
+        self.p = subprocess.Popen(["curl", "--silent", "--no-buffer", "--include", "--max-time", str(DEADLINE), *more, "http://%s%s" % (n.http, path)],
                                   stdout=subprocess.PIPE)
         head = self.p.stdout.readline()
         assert b" 200 " in head, head
@@ -167,7 +169,7 @@ def case_publish(folder):
         for hostile in "/pub/a%00b", "/pub/" + "a" * 256, "/pub/" + ".a" * 40, "/pub/a.%2A", "/pub/%2e%2e/%2e%2e/etc", "/pub/":
             fails(n, "POST", hostile, 400, "invalid_topic", b"x")
         assert "larger" in fails(n, "POST", "/pub/a", 413, "payload_too_large", b"x" * (1 << 20 | 1))
-        fails(n, "POST", "/pub/a", 413, "payload_too_large", b"x" * (1 << 20))
+        fails(n, "POST", "/pub/a", 413, "frame_too_large", b"x" * (1 << 20))
         status, _, text = ask(n, "POST", "/pub/a.big", b"y" * 1000000)
         assert status == 200 and len(e.message()["payload"]) == 1000000, (status, text)
         e.end()
@@ -192,6 +194,9 @@ def case_calls(folder):
         assert "serves" in fails(n, "POST", "/call/none", 404, "no_such_procedure", b"{}")
         fails(n, "POST", "/call/a..b", 400, "invalid_procedure", b"{}")
         fails(n, "POST", "/call/a?timeout=never", 400, "invalid_argument", b"{}")
+        fails(n, "POST", "/call/a", 413, "payload_too_large", b"x" * (1 << 20 | 1))
+        for path in "/sub/a..b", "/last/a..b":
+            fails(n, "GET", path, 400, "invalid_topic")
         serve = n.macula("serve", "echo", "--exec", "cat")
         serve.expect("err", r"^serving ")
         broken = n.macula("serve", "broken", "--exec", "echo why >&2; exit 1")
@@ -222,9 +227,9 @@ def case_users_and_tokens(folder):
     sent, native = secrets.token_urlsafe(), secrets.token_urlsafe()
     path = os.path.join(folder, "access.yaml")
     with open(path, "w", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
-        f.write("grants:\n  alice: {pub: ['a.${user}.**'], sub: ['a.**'], call: ['**'], quotas: {messages: 2}}\n"
+        f.write("grants:\n  alice: {pub: ['a.${user}.**'], sub: ['a.**'], call: ['**']}\n"
                 "  boss: {role: operator, pub: ['**'], sub: ['**'], call: ['**']}\n"
-                "tokens:\n  - {token: %s, grant: boss, door: http}\n  - {token: %s, grant: boss}\nusers: {}\n" % (sent, native))
+                "tokens:\n  - {token: %s, grant: boss, door: http}\n  - {token: %s, grant: boss}\n" % (sent, native))
     hashed(folder, "alice", "secret-1")
     hashed(folder, "boss", "secret-2")
     with Node(folder, "--access", path) as n:
@@ -249,8 +254,8 @@ def case_users_and_tokens(folder):
         with open(path) as f:
             text = f.read()
         with open(path, "w") as f:  # the boss goes, and so does what he reads
-            f.write(re.sub(r"\n +boss: \{password[^\n]*|\n +\"?boss\"?: *\n? *\{ *password.*", "", text))
-        n.process.send_signal(signal.SIGHUP)
+            f.write(re.sub(r"\n +'boss': \{password[^\n]*", "", text))
+        n.process.p.send_signal(signal.SIGHUP)
         n.process.expect("err", r"event=reloaded")
         event, data = e.next()
         assert event == "end" and data["code"] == "not_authorized", (event, data)
@@ -299,7 +304,7 @@ def case_slow_readers(folder):
         until("they are in", lambda: n.metric("http_streams") == 5)
         e = Events(n, "/sub/flood")
         count = 0
-        while n.metric("messages_dropped") + n.metric("http_events_lost") == 0:
+        while n.metric("messages_dropped_total") + n.metric("http_events_lost_total") == 0:
             for _ in range(20):
                 assert ask(n, "POST", "/pub/flood?qos=1", b"x" * 60000)[0] == 200
                 assert e.message()["payload"] == "x" * 60000
@@ -337,7 +342,7 @@ def case_giant_headers(folder):
 def case_ends_with_the_node(folder):
     n = Node(folder)
     e = Events(n, "/sub/a")
-    n.process.send_signal(signal.SIGTERM)
+    n.process.p.send_signal(signal.SIGTERM)
     event = e.next()
     assert event is None or (event[0] == "end" and event[1]["code"] == "shutting_down"), event
     assert n.process.wait() == 0
@@ -345,15 +350,18 @@ def case_ends_with_the_node(folder):
 
 
 def case_description(folder):
-    """docs/openapi.json is served, is what this script has held answers against, and each of its statuses was met."""
+    """docs/openapi.json is served, is valid where there is a validator, and each of its statuses was met, but those for want of room."""
     with Node(folder) as n:
-        assert json.loads(ask(n, "GET", "/api/openapi.json")[2]) == PROMISED
-        ask(n, "GET", "/openapi.json")
-    if sys.argv[2:]:
-        return
-    left = {(p, m, s) for p, methods in PROMISED["paths"].items() for m, o in methods.items() if m != "parameters" for s in o["responses"]} - met
-    left = {x for x in left if x[2] not in PROMISED["x-not-tested"]}
-    assert not left, "not met: %s" % sorted(left)
+        assert json.loads(ask(n, "GET", "/openapi.json")[2]) == PROMISED
+        for path in "/live", "/ready", "/health", "/metrics":
+            assert ask(n, "GET", path, Host="evil.test")[0] == 403
+        assert ask(n, "GET", "/api/nothing")[0] == 404
+    with contextlib.suppress(ImportError):
+        import openapi_spec_validator
+        openapi_spec_validator.validate_spec(PROMISED)
+    left = {(p, m, s) for p, methods in PROMISED["paths"].items() for m, o in methods.items() for s in o["responses"]} - met
+    left = {x for x in left if x[2] not in ("429", "503", "507")}
+    assert wanted or not left, "not met: %s" % sorted(left)
 
 
 def alone(case):
@@ -366,13 +374,13 @@ def alone(case):
 
 
 failed = 0
-wanted = sys.argv[2:]
 for name, case in [(k[5:], v) for k, v in list(globals().items()) if k.startswith("case_")]:
     if wanted and name not in wanted:
         continue
     try:
+        began = time.monotonic()
         alone(case)
-        print("ok %s" % name, flush=True)
+        print("ok %s (%.1f s)" % (name, time.monotonic() - began), flush=True)
     except Exception as e:  # a case's failure is a line, not the end
         failed += 1
         print("FAIL %s: %s" % (name, " ".join(("%s %s" % (type(e).__name__, e)).split())), flush=True)
