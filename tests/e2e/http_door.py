@@ -355,7 +355,7 @@ def case_description(folder):
         assert json.loads(ask(n, "GET", "/openapi.json")[2]) == PROMISED
         for path in "/live", "/ready", "/health", "/metrics":
             assert ask(n, "GET", path, Host="evil.test")[0] == 403
-        assert ask(n, "GET", "/api/nothing")[0] == 404
+        assert ask(n, "GET", "/api/nothing")[0] == 404 and ask(n, "GET", "/api/status?offset=x")[0] == 400
     with contextlib.suppress(ImportError):
         import openapi_spec_validator
         openapi_spec_validator.validate_spec(PROMISED)

@@ -99,7 +99,8 @@ static void messages(const struct node *n, FILE *f) {
   GAUGE("http_sessions", "Sessions of clients of HTTP, streams of events included.", n->http_now.clients);
   GAUGE("http_streams", "Streams of events and of retained messages that are read over HTTP.", n->http_now.streams);
   COUNTER("http_events", "Messages written to such streams.", n->http_now.events);
-  COUNTER("http_events_lost", "Messages that such a stream has lost, as it was read too slowly or http_pool had no room.", n->http_now.lost);
+  COUNTER("http_events_lost", "Messages that such a stream has lost, as it was read too slowly or http_pool had no room.",
+          n->http_now.lost);
   COUNTER("messages_too_costly", "Messages refused since their topic reached too many patterns.", s->matches_refused);
   COUNTER("slow_consumers", "Clients disconnected because they read too slowly.", s->slow_consumers);
   COUNTER("slow_consumers_shed", "Those of them that had stopped reading while the pool was full.", s->sheds);
