@@ -83,7 +83,7 @@ export default function () {
         }
       } catch (e) {
         if (!e.kind) console.error(e);
-        else if (e.kind === 'missing') n.noEvents = missing = true;
+        else if (e.kind === 'missing' && (!e.code || e.code === 'no_such_procedure')) n.noEvents = missing = true;
         else failure = e;
       }
     }

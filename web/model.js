@@ -9,6 +9,7 @@ const LONG_MS = 20000;
 const LONG = 180; /* an hour */
 const MOST_NODES = 256; /* that are listed; */
 const MOST_ASKED = 64; /* of whose state is asked when all are looked at */
+const MINUTE_MS = 10000; /* how often the last minute is asked for */
 const AGAIN_MS = 10000; /* a node that was silent */
 
 class NodeState {
@@ -68,6 +69,29 @@ export function quantile(bounds, counts, p) {
 }
 
 const lately = (now, before) => now.map((v, i) => v - (before ? before[i] : 0));
+
+/* A ring of what a node's history says of the time before `first`, and then of what this page has seen. */
+function splice(seen, h, first, step, cap) {
+  const ring = new Rings(cap);
+  let last = 0;
+  h.times.forEach((t, i) => {
+    const ms = t * 1000;
+    if (ms >= first - step / 2 || ms - last < step * 0.9) return;
+    const v = {};
+    for (const name in h.series) {
+      const x = h.series[name][i];
+      if (typeof x === 'number') v[name] = x;
+    }
+    ring.push(ms, v);
+    last = ms;
+  });
+  for (let i = 0; i < seen.count; i++) {
+    const v = {};
+    for (const [name, of] of seen.series) v[name] = of[seen.at(i)];
+    ring.push(seen.times[seen.at(i)], v);
+  }
+  return ring;
+}
 
 class Model extends EventTarget {
   constructor() {
@@ -234,9 +258,13 @@ class Model extends EventTarget {
     n.at = now;
     const seconds = before ? (now - before.at) / 1000 : 0;
     const again = before && s.uptime_s + 1 < before.uptime; /* it was started anew: its counters, too */
-    if (again) n.short.clear();
+    if (again) {
+      n.short.clear();
+      n.long.clear();
+      n.past = 'unknown';
+    }
     if (before && !again && seconds < MOMENT) return;
-    n.last = {at: now, c, uptime: s.uptime_s, turns: s.turns && s.turns.counts, calls: s.calls && s.calls.counts};
+    n.last = {at: now, c, uptime: s.uptime_s, turns: s.turns && s.turns.counts};
     if (!before || again) return;
     const v = {clients: s.clients.count, rss_bytes: s.memory.rss_bytes, accounted_bytes: s.memory.accounted_bytes};
     for (const name in c) v[name] = Math.max(0, c[name] - before.c[name]) / seconds;
@@ -246,29 +274,43 @@ class Model extends EventTarget {
       v.turn_p50_us = quantile(s.turns.bounds_us, counts, 0.5);
       v.turn_p99_us = quantile(s.turns.bounds_us, counts, 0.99);
     }
-    if (s.calls && s.calls.counts) {
-      const counts = lately(s.calls.counts, before.calls);
-      v.call_p50_us = quantile(s.calls.bounds_us, counts, 0.5);
-      v.call_p99_us = quantile(s.calls.bounds_us, counts, 0.99);
-    }
+    if (n.extra && now - n.extra.at < 2 * MINUTE_MS) Object.assign(v, n.extra.values);
     n.rates = v;
     n.short.push(now, v);
     if (now - n.long.last() >= LONG_MS) n.long.push(now, n.short.mean(now - LONG_MS));
   }
 
-  /* The node's own history, once: before it there is what this page has seen. */
+  /* The node's own history: the last hour once, the last minute now and then, for what a moment's state does not tell. */
   async askPast() {
-    for (const n of this.answering()) {
-      if (n.past !== 'unknown' || n.short.count < 1) continue;
+    for (const n of this.answering().slice(0, 16)) {
+      if (n.past === 'asked' || n.past === 'none') continue;
+      const first = n.past === 'unknown';
+      if (!first && Date.now() - n.minuteAt < MINUTE_MS) continue;
       n.past = 'asked';
       try {
-        this.takePast(n, await api.get('/api/history', this.query(n)));
+        this.takeMinute(n, await api.get('/api/history_minute', this.query(n)));
+        if (first) this.takePast(n, await api.get('/api/history', this.query(n)));
         n.past = 'had';
       } catch (e) {
         n.past = e.kind === 'missing' || e.kind === 'refused' ? 'none' : 'unknown';
         if (!e.kind) console.error(e);
       }
+      n.minuteAt = Date.now();
     }
+  }
+
+  takeMinute(n, h) {
+    if (!Array.isArray(h.times) || !h.series) return;
+    const of = (name, from) => (h.series[name] || []).slice(from).filter(v => typeof v === 'number');
+    const values = {};
+    for (const name of ['call_p50_us', 'call_p99_us', 'turn_longest_us']) {
+      const some = of(name, -12);
+      values[name] = !some.length ? NaN : name === 'call_p50_us' ? some.reduce((a, b) => a + b, 0) / some.length : Math.max(...some);
+    }
+    n.extra = {at: Date.now(), values};
+    const first = n.short.count ? n.short.times[n.short.at(0)] : Date.now();
+    if (!n.primed) n.short = splice(n.short, h, first, STEP_MS, SHORT);
+    n.primed = true;
   }
 
   /* One page of clients a turn, round and round: who lost messages. */
@@ -294,26 +336,7 @@ class Model extends EventTarget {
 
   takePast(n, h) {
     if (!Array.isArray(h.times) || !h.series) return;
-    const seen = n.long;
-    const first = seen.count ? seen.times[seen.at(0)] : Date.now();
-    n.long = new Rings(LONG);
-    let last = 0;
-    h.times.forEach((t, i) => {
-      const ms = t < 1e11 ? t * 1000 : t;
-      if (ms >= first - LONG_MS / 2 || ms - last < LONG_MS * 0.9) return;
-      const v = {};
-      for (const name in h.series) {
-        const x = h.series[name][i];
-        if (typeof x === 'number') v[name] = x;
-      }
-      n.long.push(ms, v);
-      last = ms;
-    });
-    for (let i = 0; i < seen.count; i++) {
-      const v = {};
-      for (const [name, ring] of seen.series) v[name] = ring[seen.at(i)];
-      n.long.push(seen.times[seen.at(i)], v);
-    }
+    n.long = splice(n.long, h, n.long.count ? n.long.times[n.long.at(0)] : Date.now(), LONG_MS, LONG);
   }
 
   /* ---- figures of all that are looked at ---- */

@@ -42,9 +42,9 @@ export default function () {
     published: tile('Published', 'a'), delivered: tile('Delivered', 'b'), clients: tile('Clients', 'c'), memory: tile('Memory', 'd'),
   };
   const rates = chart({label: 'Messages a second', format: fmt.rate, least: 10,
-    series: [{name: 'published', key: 'published', tone: 'a', area: true}, {name: 'delivered', key: 'delivered', tone: 'b'}, {name: 'dropped', key: 'dropped', tone: 'bad'}]});
-  const turns = chart({label: 'How long the loop computes', format: fmt.micros, least: 1000,
-    series: [{name: 'typical', key: 'turn_p50_us', tone: 'c', area: true}, {name: '99 of 100 within', key: 'turn_p99_us', tone: 'd'}]});
+    series: [{name: 'published', tone: 'a', area: true}, {name: 'delivered', tone: 'b'}, {name: 'dropped', tone: 'bad'}]});
+  const turns = chart({label: 'How long turns and calls take', format: fmt.micros, least: 1000,
+    series: [{name: 'turns, 99 of 100', tone: 'c', area: true}, {name: 'longest turn', tone: 'd'}, {name: 'calls, 99 of 100', tone: 'b'}]});
   const pick = segmented('Time shown', [['short', '6 min'], ['long', '1 h']], range, v => {
     range = v;
     update();
@@ -65,7 +65,7 @@ export default function () {
       return fmt.micros(most);
     }],
     ['Calls', () => fmt.rate(model.rate('calls'))],
-    ['A call, 99 of 100', () => worst(n => n.rates.call_p99_us, fmt.micros)],
+    ['A call: half, 99 of 100', () => fmt.micros(model.most(n => calls(n) && calls(n).p50_us)[0]) + ', ' + fmt.micros(model.most(n => calls(n) && calls(n).p99_us)[0])],
     ['Calls that failed', () => {
       const all = model.total(n => calls(n) && calls(n).calls);
       return Number.isNaN(all) ? '–' : fmt.count(model.total(n => calls(n) && calls(n).failed)) + ' of ' + fmt.short(all);
@@ -162,7 +162,7 @@ export default function () {
     tiles.memory.update(fmt.bytes(rss), 'of ' + fmt.bytes(plan) + ' planned', t.points('rss_bytes', 'short'));
     const over = {from: Date.now() - (range === 'short' ? 360e3 : 3600e3), to: Date.now()};
     rates.update(['published', 'delivered', 'dropped'].map(k => t.points(k, range)), over);
-    turns.update(['turn_p50_us', 'turn_p99_us'].map(k => t.points(k, range, true)), over);
+    turns.update(['turn_p99_us', 'turn_longest_us', 'call_p99_us'].map(k => t.points(k, range, true)), over);
     latency.update();
     lost();
     who();
