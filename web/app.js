@@ -126,6 +126,8 @@ function open(view) {
   main.replaceChildren(heading, current.root);
   say(heading, current.title);
   for (const t of tabs) set(t, 'aria-current', t.getAttribute('href').split('?')[0] === '#/' + view ? 'page' : null);
+  const tab = tabs.find(t => t.hasAttribute('aria-current'));
+  if (tab) tab.scrollIntoView({block: 'nearest', inline: 'nearest'});
   if (current.enter) current.enter();
   if (!first) main.focus({preventScroll: true});
   window.scrollTo(0, 0);

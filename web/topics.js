@@ -1,12 +1,14 @@
 /* Topics: what is published, as a live tree with the last value and rate of each; and publishing. Bounded: MOST places in the tree; when it
  * is full, what was quiet for a minute makes room, and the rest is counted. */
 import * as api from './api.js';
-import {button, el, panel, say, set, show} from './dom.js';
+import {button, el, keyed, panel, say, set, show} from './dom.js';
 import * as fmt from './fmt.js';
 import {List} from './list.js';
+import {model} from './model.js';
 
 const MOST = 4000;
 const VALUE = 160; /* characters of a value that are kept */
+const BUSIEST = 8;
 const QUIET_MS = 60000;
 const TICK_MS = 1000;
 const names = new Intl.Collator('en', {numeric: true});
@@ -61,11 +63,16 @@ export default function (page) {
   const figures = el('p', {class: 'quiet num figures-line'});
   const list = new List({label: 'Topics', kind: 'tree', height: () => 32, make, fill, open: detail, key: keys});
   const nothing = el('p', {class: 'empty-line'});
+  const busyList = el('ul', {class: 'who busiest'});
+  const busyNone = el('p', {class: 'quiet', text: 'Nothing was published yet.'});
+  let busyAt = 0;
   const form = publishForm();
   const root = el('div', {class: 'view topics fills'},
     el('div', {class: 'columns topics-columns fills'},
       panel('Topics', {kind: 'fills', note: state, tools: [subscribe, search, hold], id: 'h-topics'}, figures, nothing, list.root),
-      panel('Publish', {id: 'h-publish'}, form)));
+      el('div', {class: 'column'},
+        panel('Publish', {id: 'h-publish'}, form),
+        panel('Busiest', {id: 'h-busiest'}, busyList, busyNone))));
   clear();
 
   function clear() {
@@ -73,6 +80,34 @@ export default function (page) {
     top.kids = new Map();
     top.open = true;
     places = left = lost = gaps = heard = 0;
+  }
+
+  /* The topics of which the nodes count most, whoever subscribes to them. */
+  async function busiest() {
+    if (Date.now() - busyAt < 4000) return;
+    busyAt = Date.now();
+    const by = new Map();
+    try {
+      for (const n of model.answering().slice(0, 16)) {
+        const j = await api.get('/api/topics', model.query(n, {limit: BUSIEST}));
+        for (const t of j.topics) {
+          const b = by.get(t.topic) || {topic: t.topic, per_s: 0, dropped: 0};
+          b.per_s += t.per_s;
+          b.dropped += t.dropped;
+          by.set(t.topic, b);
+        }
+      }
+    } catch (e) {
+      if (!e.kind) throw e;
+      say(busyNone, e.kind === 'missing' ? 'This node does not count topics.' : e.message);
+    }
+    const list = [...by.values()].sort((a, b) => b.per_s - a.per_s).slice(0, BUSIEST);
+    show(busyNone, !list.length);
+    keyed(busyList, list, t => t.topic, () => el('li', {}, el('span', {class: 'name mono'}), el('span', {class: 'loud'}), el('span', {class: 'num right'})), (li, t) => {
+      say(li.children[0], fmt.cut(t.topic, 60));
+      say(li.children[1], t.dropped ? fmt.short(t.dropped) + ' lost' : '');
+      say(li.children[2], fmt.rate(t.per_s));
+    });
   }
 
   function make() {
@@ -309,8 +344,9 @@ export default function (page) {
   }
 
   return {
-    root, title: 'Topics', update() {},
+    root, title: 'Topics', update: busiest,
     enter() {
+      busyAt = 0;
       ticked = Date.now();
       begin();
       timer = setInterval(tick, TICK_MS);
