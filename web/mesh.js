@@ -57,7 +57,7 @@ export default function () {
           [['good', 'connected'], ['warn', 'suspect, or reached through another'], ['bad', 'dead, or acknowledges nothing'], ['idle', 'not asked']]
             .map(([k, t]) => el('span', {class: 'key'}, el('i', {class: 'dot ' + k}), el('span', {text: t}))))),
         panel('Node', {id: 'h-node'}, detail)),
-      panel('Links', {id: 'h-links'}, noLinks, el('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Links'}, table), more)));
+      panel('Links', {id: 'h-links'}, noLinks, el('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'All links'}, table), more)));
   let size = [0, 0];
   new ResizeObserver(() => {
     const box = picture.getBoundingClientRect();
@@ -191,14 +191,13 @@ export default function () {
           e.preventDefault();
           choose(n.id);
         },
-      }}, svg('rect', {rx: 9}), svg('circle', {r: 4.5}), svg('text', {class: 'mesh-name'}), svg('text', {class: 'mesh-sub num'}));
+      }}, svg('rect', {rx: 9}), svg('circle', {r: 4.5}), svg('text', {class: 'mesh-name'}), ' ', svg('text', {class: 'mesh-sub num'}));
       return g;
     }, (g, n) => {
       const [x, y] = at.get(n.id);
       const [rect, dot, name, sub] = g.children;
       const level = levelOf(n);
       set(g, 'class', 'mesh-node ' + level + (n.id === chosen ? ' chosen' : '') + (n.home ? ' home' : ''));
-      set(g, 'aria-label', fmt.cut(n.label, 60) + ', ' + stateOf(n) + (n.status ? ', ' + fmt.plural(n.status.clients.count, 'client') : ''));
       set(g, 'aria-pressed', String(n.id === chosen));
       set(g, 'transform', 'translate(' + x.toFixed(1) + ' ' + y.toFixed(1) + ')');
       const box = many ? [-11, -11, 22, 22] : [-wide / 2, -23, wide, 46];
@@ -214,6 +213,7 @@ export default function () {
       set(sub, 'x', (-wide / 2 + 25).toFixed(1));
       set(sub, 'y', 14);
       say(sub, many ? '' : n.error || !n.status ? fmt.cut(stateOf(n), Math.floor((wide - 32) / 5.8)) : fmt.cut(fmt.plural(n.status.clients.count, 'client') + (wide > 120 ? ' · ' + fmt.rate(n.rates.published) : ''), Math.floor((wide - 28) / 5.6)));
+      set(g, 'aria-label', [name.textContent, sub.textContent, name.textContent === n.label ? '' : fmt.cut(n.label, 60), stateOf(n)].filter(Boolean).join(', ').replace(', ', ' '));
     });
   }
 

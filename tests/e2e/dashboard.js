@@ -3,7 +3,7 @@
 const puppeteer = require('puppeteer-core')
 const axe = require('axe-core').source
 
-const DEADLINE = 280000
+const DEADLINE = Number(process.env.PAGE_DEADLINE_MS || 280000)
 const asked = JSON.parse(process.argv[2])
 const VIEWS = ['now', 'memory', 'mesh', 'clients', 'topics', 'services', 'events']
 const SIZES = [[1280, 800], [360, 740]]

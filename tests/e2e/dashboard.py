@@ -24,7 +24,7 @@ here = os.path.dirname(os.path.abspath(__file__))
 SCRIPT = os.path.join(here, "dashboard.js")
 WEB = os.path.join(here, "..", "..", "web")
 BROWSERS = {"chrome": ("chromium", "chromium-browser"), "firefox": ("firefox-esr", "firefox")}
-HOSTILE = "<img src=x onerror=hacked()>\"'`&amp;</script><script>hacked()</script>"
+HOSTILE = "<img src=x onerror=hacked=1>\"'`&amp;</p><script>hacked=1"
 modules = None
 
 
@@ -41,11 +41,12 @@ class Play:
         program = next((p for p in map(shutil.which, BROWSERS[browser]) if p), None)
         if not program:
             raise Missing("there is no %s" % browser)
-        home = os.path.join(folder, "home-" + browser)
-        os.makedirs(home, exist_ok=True)
+        home, short = os.path.join(folder, browser), os.path.join(os.path.dirname(folder), "t")  # Chromium's socket needs a short path
+        os.makedirs(home)
+        os.makedirs(short, exist_ok=True)
         tools(folder)
         self.p = Process(["node", SCRIPT, json.dumps(dict(args, browser=browser, program=program, case=case, url=url, profile=os.path.join(home, "profile")))],
-                         plain(NODE_PATH=modules, HOME=home, TMPDIR=home), text=True)
+                         plain(NODE_PATH=modules, HOME=home, TMPDIR=short), text=True)
 
     def says(self, line):
         self.p.expect("out", "^%s$" % line)
@@ -153,15 +154,15 @@ class Mesh:
 def sources(_):
     """No markup is made of text, nothing is loaded from elsewhere, and nothing needs what the policy forbids."""
     forbidden = [r"innerHTML", r"outerHTML", r"insertAdjacentHTML", r"document\.write", r"\beval\b", r"new Function", r"srcdoc", r"DOMParser",
-                 r"createContextualFragment", r"setHTML", r"createElement(?!(NS\(SVG|\()tag)", r"import\(", r"https?://(?!www\.w3\.org/2000/svg)"]
+                 r"createContextualFragment", r"setHTML", r"import\(", r"https?://(?!www\.w3\.org/2000/svg)"]
     for name in os.listdir(WEB):
         with open(os.path.join(WEB, name), encoding="utf-8") as f:
             text = f.read()
         for pattern in forbidden:
             found = re.search(pattern, text)
             assert not found, "%s: %s" % (name, found.group())
-        for url in re.findall(r"url\(([^)]*)\)|@import", text):
-            assert not url, (name, url)
+        assert name == "dom.js" or "createElement" not in text, "%s makes elements itself" % name
+        assert not name.endswith(".css") or not re.search(r"url\(|@import", text), name
         if name.endswith(".html"):
             assert not re.search(r"\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)|<style", text), name
 
