@@ -19,8 +19,9 @@ export class Failure extends Error {
 }
 
 function tell(what) {
-  if (what === 'expired' || up !== (what === 'up')) state.dispatchEvent(new Event(what));
+  const news = what === 'expired' || up !== (what === 'up');
   if (what !== 'expired') up = what === 'up';
+  if (news) state.dispatchEvent(new Event(what));
 }
 
 export const isUp = () => up;
