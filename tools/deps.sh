@@ -24,7 +24,7 @@ want=$build
 ngtcp2="libngtcp2-dev libngtcp2-crypto-gnutls-dev"
 case ${1:-build} in
   test) want="$build $test" ;;
-  full) want="$build $test chromium debootstrap debian-archive-keyring piuparts abigail-tools mandoc" ;;
+  full) want="$build $test chromium firefox-esr debootstrap debian-archive-keyring piuparts abigail-tools mandoc" ;;
   deb) want="$build build-essential debhelper" ;;
   run)
     want=$run
