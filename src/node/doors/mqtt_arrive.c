@@ -90,6 +90,11 @@ static void used(struct node *n, struct mqtt_address *a) {
 
 static void unused(struct node *n, struct mqtt_address *a) {
   if (a->links || a->sessions) return;
+  if (a->key[0] == PROVED) { /* nothing is to be remembered of it */
+    assert(!a->held);
+    drop(n, a);
+    return;
+  }
   list_append(&n->mqtt->idle_addresses, &a->idle);
   if (++n->mqtt->idle_count > IDLE_MOST) drop(n, container_of(n->mqtt->idle_addresses.next, struct mqtt_address, idle));
 }
