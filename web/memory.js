@@ -70,6 +70,7 @@ export default function () {
     say(p.plan, 'of ' + fmt.bytes(r.limit_bytes));
     say(p.part, fmt.percent(r.limit_bytes ? r.bytes / r.limit_bytes : NaN));
     p.m.update(r.bytes, r.peak_bytes, r.limit_bytes);
+    if (!r.keys && r.name !== 'unaccounted') set(p.m, 'data-level', 'good'); /* of a fixed size: it is to be full */
     say(p.cells[2], fmt.bytes(r.peak_bytes));
     say(p.cells[3], fmt.count(r.entries) + (r.limit ? ' / ' + fmt.short(r.limit) : ''));
     say(p.cells[4], fmt.count(r.refused));
@@ -105,7 +106,7 @@ export default function () {
     });
     keyed(tbody, rows, r => r.name, make, fill);
     const none = model.answering().some(n => n.past === 'none');
-    say(past, model.longHas() && !none ? '' : 'Its past begins when this page was opened');
+    say(past, none ? 'Its past begins when this page was opened' : '');
   }
 
   return {root, title: 'Memory', update};

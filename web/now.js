@@ -130,7 +130,7 @@ export default function () {
   }
 
   function nearest() {
-    const rows = model.rows().filter(r => r.limit_bytes && r.name !== 'program' && r.name !== 'node')
+    const rows = model.rows().filter(r => r.limit_bytes && (r.keys || r.name === 'unaccounted'))
       .map(r => ({...r, part: Math.max(r.bytes / r.limit_bytes, r.limit ? r.entries / r.limit : 0)}))
       .sort((a, b) => b.part - a.part).slice(0, 5);
     keyed(limits, rows, r => r.name,
