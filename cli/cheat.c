@@ -66,6 +66,8 @@ static const struct sheet {
                 "macula doctor\n"
                 "macula ping --count 2\n"
                 "macula top --once\n"
+                "# The page of the node: a link that logs in once\n"
+                "macula dashboard\n"
                 "# Something to look at: fifty devices, services and callers; Ctrl-C ends them\n"
                 "macula demo --duration 2s\n"
                 "# For scripts\n"

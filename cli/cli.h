@@ -226,8 +226,8 @@ const char *text_number(uint64_t n, char buf[32]); /* with thousands separated *
 /* ---- the commands ---- */
 extern const struct command command_pub, command_sub, command_call, command_serve, command_status, command_peers,
     command_clients, command_services, command_subs, command_dht, command_bench, command_id, command_context, command_ping,
-    command_top, command_trace, command_demo, command_check, command_doctor, command_completion, command_help, command_cheat,
-    command_version;
+    command_top, command_trace, command_dashboard, command_demo, command_check, command_doctor, command_completion,
+    command_help, command_cheat, command_version;
 
 /* serve_exec.c: runs handlers until told to end. Returns an exit code, its error printed. */
 struct exec_server;

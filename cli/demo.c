@@ -426,11 +426,9 @@ static void put_hints(const struct demo *d) {
   char all[TOPIC_LEN + 16], add[TOPIC_LEN + 32], name[TOPIC_LEN];
   snprintf(all, sizeof all, "macula sub '%s'", below(d, "plant.**", name));
   snprintf(add, sizeof add, "macula call %s '{\"a\":2,\"b\":3}'", below(d, "math.add", name));
-  const char *const hints[][2] = {{"macula top", "the node, live"},
-                                  {all, "what presses, ovens and robots say"},
-                                  {add, "prints 5"},
-                                  {"macula services --describe", "who answers what"},
-                                  {"macula clients", "who is there"}};
+  const char *const hints[][2] = {{"macula dashboard", "a link to the node's page"},  {"macula top", "the node, live"},
+                                  {all, "what presses, ovens and robots say"},        {add, "prints 5"},
+                                  {"macula services --describe", "who answers what"}, {"macula clients", "who is there"}};
   puts("50 devices, 3 services and their callers run until Ctrl-C, and leave nothing.\nIn another terminal:");
   for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++) printf("  %-38s  %s\n", hints[i][0], hints[i][1]);
   fflush(stdout);

@@ -50,6 +50,10 @@ static bool spent(void *ctx) { return io_loop_spent(((struct daemon *)ctx)->loop
 static void did(void *ctx, const char *what) { io_loop_did(((struct daemon *)ctx)->loop, what); }
 static const struct turns *turns(void *ctx) { return io_loop_turns(((struct daemon *)ctx)->loop); }
 static uint64_t longest_turn(void *ctx) { return io_loop_longest_turn(((struct daemon *)ctx)->loop); }
+static int invite(void *ctx, struct slice user, struct slice grant, nanotime now, char **ret_json) {
+  struct daemon *d = ctx;
+  return d->http ? http_invite(d->http, user, grant, now, ret_json) : MACULA_ENOTFOUND;
+}
 static int check_password(void *ctx, struct slice hash, struct slice password, nanotime now, bool may_wait,
                           uint8_t ret_key[PASSWORD_KEY_LEN], bool *ret_known) {
   return passwords_check(((struct daemon *)ctx)->passwords, hash, password, now, may_wait, ret_key, ret_known);
@@ -308,7 +312,8 @@ static int make_node(struct daemon *d, const struct credentials *cred, nanotime 
                                     .rss_bytes = rss_bytes,
                                     .heap_bytes = heap_bytes,
                                     .give_back = WATCHED ? trim : NULL,
-                                    .password = check_password};
+                                    .password = check_password,
+                                    .login = invite};
   n.tls_mem = &d->hooks.tls;
   n.json_mem = &d->hooks.json;
   int err = node_new(&n, now, &d->node);

@@ -150,6 +150,29 @@ static enum MHD_Result ask(struct http_request *r) {
   return await(r, l);
 }
 
+/* POST /api/end {"client": ID, "node": ID}: at that node, or this one. */
+enum MHD_Result http_end_client(struct http_request *r) {
+  enum MHD_Result answer = MHD_NO;
+  json_t *j = r->body_len ? json_loadb(r->body, r->body_len, 0, NULL) : NULL;
+  const char *client = json_string_value(json_object_get(j, "client")), *node = json_string_value(json_object_get(j, "node"));
+  struct lookup *l = NULL;
+  if (!client)
+    answer = http_refuse(r, MHD_HTTP_BAD_REQUEST,
+                         "invalid_argument: {\"client\": ID} is expected, and \"node\" where it is another");
+  else
+    l = begin(r, true, MAX_FAR, COST_FAR, &answer);
+  if (l) {
+    json_t *args = json_pack("{s:s}", "id", client);
+    char *text = args ? json_dumps(args, JSON_COMPACT) : NULL;
+    json_decref(args);
+    node_ask(r->http->node, "end", node, text, true, on_found, l, io_now());
+    node_text_free(text);
+    answer = await(r, l);
+  }
+  json_decref(j);
+  return answer;
+}
+
 /* /api/dht/get?key=KEY and /api/dht/lookup?node=ID */
 enum MHD_Result http_lookup(struct http_request *r) {
   bool gets = !strcmp(r->rest, "get");

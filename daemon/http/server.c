@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/list.h"
+#include "daemon/http/login.h"
 #include "daemon/http/state.h"
 
 #define BACKLOG 64
@@ -163,6 +164,7 @@ static void free_texts(struct http *h) {
 
 static void free_all(struct http *h) {
   if (!h) return;
+  if (h->logins) mem_free(node_http_mem(h->node), h->logins);
   free_texts(h);
   free(h->visitors);
   free(h->places);
@@ -232,6 +234,8 @@ int http_start(struct io_loop *loop, struct node *node, const struct log *log, c
     h->node = node;
     h->loop = loop;
     h->log = log;
+    h->rng = io_rng();
+    h->cookie = http_cookie_login;
     h->fd = fd;
     h->mhd = start_server(h, h->cert, h->key, &h->poll);
     err = h->mhd ? 0 : h->cert ? MACULA_CERTIFICATE_INVALID : MACULA_EIO;
@@ -284,6 +288,7 @@ int http_set(struct http *h, const struct http_options *o) {
     h->poll = poll;
     http_run(h);
   }
+  http_judge_logins(h);
   warn_of_clear_token(h);
   return 0;
 }

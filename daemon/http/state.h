@@ -4,6 +4,7 @@
 
 #include <uv.h>
 
+#include "base/rng.h"
 #include "bounded/bucket.h"
 #include "daemon/http/callers.h"
 #include "daemon/http/http.h"
@@ -55,6 +56,9 @@ struct http {
   /* What a cookie stands for; the second: it is an operator's, whatever the node says. NULL: cookies mean nothing. */
   bool (*cookie)(const struct http_request *r, struct http_login *ret_login, bool *ret_operator);
   struct callers callers;
+  struct callers guesses; /* logins that failed */
+  struct logins *logins;  /* NULL: nobody has asked for a link or logged in */
+  struct rng rng;
   struct bucket lines; /* of the log about who was refused or ended */
   struct http_stats stats;
 };
@@ -92,11 +96,18 @@ enum MHD_Result http_live(struct http_request *r);
 enum MHD_Result http_metrics(struct http_request *r);
 enum MHD_Result http_list(struct http_request *r);
 enum MHD_Result http_lookup(struct http_request *r);
+enum MHD_Result http_end_client(struct http_request *r);
 /* door.c, events.c */
 enum MHD_Result http_publish(struct http_request *r);
 enum MHD_Result http_call(struct http_request *r);
 enum MHD_Result http_subscribe(struct http_request *r);
 enum MHD_Result http_last(struct http_request *r);
+
+/* login.c */
+struct logins *http_logins(struct http *h); /* made if there are none; NULL: no memory */
+enum MHD_Result http_session(struct http_request *r);
+enum MHD_Result http_log_in(struct http_request *r);
+enum MHD_Result http_log_out(struct http_request *r);
 
 /* page.c */
 bool http_page_has(const char *path);

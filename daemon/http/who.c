@@ -126,7 +126,7 @@ enum MHD_Result http_who_begin(struct http_request *r, bool *ret_refused) {
     http_shown_done(&s);
     return MHD_YES;
   }
-  if (s.operator&& !node_http_is_open(h->node)) {
+  if (s.operator&& !s.cookie && !node_http_is_open(h->node)) {
     http_shown_done(&s);
     return http_refuse(r, MHD_HTTP_FORBIDDEN, HTTP_TOKEN_IS_FOR_API);
   }

@@ -389,3 +389,4 @@ void node_will_join(struct node *n) { start_await(n); }
 
 double node_uptime_s(const struct node *n, nanotime now) { return (double)time_since(now, n->started) / (double)NS_SEC; }
 const struct id *node_id(const struct node *n) { return &n->id; }
+const char *node_name(const struct node *n) { return n->name; }

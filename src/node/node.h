@@ -37,6 +37,9 @@ struct node_process {
    * would have to wait, and may not; MACULA_EINVAL, MACULA_ENOMEM. NULL: nobody is let in by a password. */
   int (*password)(void *ctx, struct slice hash, struct slice password, nanotime now, bool may_wait,
                   uint8_t ret_key[PASSWORD_KEY_LEN], bool *ret_known);
+  /* An operator asks for a link that logs in at the page: ret_json, for node_text_free, says where. user, grant: his, n 0:
+   * none. MACULA_ENOTFOUND: there is no page; MACULA_ENOMEM. NULL: there is none. */
+  int (*login)(void *ctx, struct slice user, struct slice grant, nanotime now, char **ret_json);
   void *ctx; /* of all */
 };
 
@@ -195,5 +198,6 @@ int node_metrics(struct node *n, nanotime now, char **ret_text);
 void node_text_free(char *text); /* accepts NULL */
 double node_uptime_s(const struct node *n, nanotime now);
 const struct id *node_id(const struct node *n);
+const char *node_name(const struct node *n);
 
 #endif

@@ -480,7 +480,7 @@ def stays(line):
 
 
 def examples(folder):
-    with Node(folder, http="off") as n:
+    with Node(folder) as n:
         found, sheet = texts(n)
         n.env["PATH"] = build + ":" + n.env["PATH"]
         with open(os.path.join(folder, "access.yaml"), "w", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:

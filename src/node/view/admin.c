@@ -159,13 +159,28 @@ static int end_of(struct node *n, const struct session *by, json_t *args, const 
 }
 
 size_t admin_cost(struct slice what) { return slice_is(what, "trace") ? COST_TRACE : COST_QUESTION; }
-bool admin_changes(struct slice what) { return slice_is(what, "end") || slice_is(what, "revoke"); }
+bool admin_changes(struct slice what) { return slice_is(what, "end") || slice_is(what, "revoke") || slice_is(what, "login"); }
+
+/* A link for whoever has a connection of its own, not for a node or a page that asks. */
+static int invite(const struct node *n, const struct session *by, const char **ret_text, char **ret_json) {
+  const struct node_process *p = &n->rows.process;
+  struct slice grant = by && by->rights.grant ? grant_name(by->rights.grant) : SLICE_NONE;
+  int err = !by        ? MACULA_NOT_AUTHORIZED
+            : p->login ? p->login(p->ctx, session_user(by), grant, n->now, ret_json)
+                       : MACULA_ENOTFOUND;
+  if (err == MACULA_ENOTFOUND) *ret_text = "this node has no page, as HTTP is off: set http";
+  return err;
+}
 
 /* What an operator has the node do. False: it is none of these. */
 static bool command(struct node *n, const struct session *by, enum asker_kind kind, struct slice what, struct slice args,
                     int *ret_err, const char **ret_text, char **ret_json) {
   json_int_t count = 0;
   bool is_end = slice_is(what, "end");
+  if (slice_is(what, "login") && kind != ASKER_NODE) {
+    *ret_err = invite(n, by, ret_text, ret_json);
+    return true;
+  }
   if (!admin_changes(what) || (!is_end && kind == ASKER_NODE)) return false;
   json_t *j = args.n ? json_loadb((const char *)args.p, args.n, 0, NULL) : NULL;
   *ret_err = is_end ? end_of(n, by, j, ret_text, &count) : revoke(n, j, ret_text);
