@@ -17,9 +17,11 @@
 enum later { LATER_CLIENTS, LATER_LINKS, LATER_OTHERS, LATERS };
 
 struct mqtt_rooms;
+enum mqtt_kind { MQTT_PLAIN, MQTT_SECRET, MQTT_WEB, MQTT_WEB_SECRET, MQTT_KINDS };
 struct mqtt_now { /* figures of the MQTT door */
   uint64_t sessions, connections, refused, unnamed, lost, web_refused, tls_refused, paused, ended, filters_lost, offline,
       evicted, unsaid, expired, claimed;
+  uint32_t by_door[MQTT_KINDS]; /* connections */
 };
 
 struct http_rooms;

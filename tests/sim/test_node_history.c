@@ -81,7 +81,8 @@ static void test_rates(void **state) {
   assert_true(first > 1700000000 && last == first + 19);
   assert_true(number(j, "published", 0) == 5 && number(j, "delivered", 0) == 5);
   assert_true(number(j, "published", 16) == 50);
-  assert_true(number(j, "clients", 0) == 2 && number(j, "subscriptions", 0) == 1 && number(j, "turn_longest_us", 0) == 0);
+  assert_true(number(j, "clients", 0) == 2 && number(j, "clients_quic", 0) == 2 && number(j, "clients_mqtt", 0) == 0 &&
+              number(j, "subscriptions", 0) == 1 && number(j, "turn_longest_us", 0) == 0);
   assert_true(number(j, "turn_longest_us", 15) == 7000);
   assert_true(number(j, "memory.connections", 0) > 2 * 8192 && number(j, "accounted_bytes", 0) > 0);
   assert_true(json_is_null(value(j, "call_p99_us", 0)));

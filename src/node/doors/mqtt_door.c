@@ -401,6 +401,7 @@ void mqtt_door_step(struct node *n) {
                                   rooms->unsaid,
                                   mqtt_sessions_stats(rooms->sessions)->expired,
                                   rooms->claimed};
+  memcpy(n->mqtt_now.by_door, rooms->by_door, sizeof rooms->by_door);
 }
 
 nanotime mqtt_door_deadline(const struct node *n) {
@@ -437,6 +438,9 @@ const char *mqtt_door_check(const struct node *n) {
   CHECK(list_has(&rooms->clients, rooms->client_count), "mqtt: the clients are not as many as counted");
   CHECK(list_has(&rooms->offline, rooms->offline_count), "mqtt: those that are offline are not as many as counted");
   CHECK(list_has(&rooms->links, rooms->link_count), "mqtt: the connections are not as many as counted");
+  uint32_t by_door = 0;
+  for (int i = 0; i < MQTT_KINDS; i++) by_door += rooms->by_door[i];
+  CHECK(by_door == rooms->link_count, "mqtt: the connections by door are not as many as all");
   CHECK_PART(mqtt_addresses_check(n));
   list_for(it, &rooms->clients) CHECK_PART(client_check(container_of(it, const struct mqtt_client, all)));
   list_for(it, &rooms->links) CHECK_PART(mqtt_conn_check(container_of(it, const struct mqtt_link, all)->conn));

@@ -64,6 +64,8 @@ static void flush(struct mqtt_link *l) {
   l->out_at = l->out_len = l->out_cap = 0;
 }
 
+static enum mqtt_kind door_of(const struct mqtt_link *l) { return (l->web ? MQTT_WEB : MQTT_PLAIN) + l->secret; }
+
 void mqtt_link_free(struct mqtt_link *l) {
   struct mqtt_rooms *rooms = l->n->mqtt;
   struct mqtt_client *c = l->client;
@@ -75,6 +77,7 @@ void mqtt_link_free(struct mqtt_link *l) {
   list_remove(&l->dirty);
   rooms->link_count--;
   rooms->secret_count -= l->secret;
+  rooms->by_door[door_of(l)]--;
   mqtt_link_leaves(l);
   mqtt_web_free(l);
   mem_free(mqtt_mem(l->n), l->out);
@@ -169,6 +172,7 @@ static int open_as(struct node *n, struct byte_stream *s, bool web, nanotime now
   rooms->link_count++;
   l->secret = s->secret;
   rooms->secret_count += l->secret;
+  rooms->by_door[door_of(l)]++;
   if (rooms->sweep_at == TIME_NEVER) rooms->sweep_at = time_add(n->now, NS_SEC);
   return 0;
 }

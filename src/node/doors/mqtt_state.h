@@ -162,6 +162,7 @@ struct mqtt_rooms {
   nanotime sweep_at;
   uint32_t client_count, link_count;
   uint32_t secret_count;             /* of links: over TLS */
+  uint32_t by_door[MQTT_KINDS];      /* links */
   uint64_t refused, unnamed, lost;   /* connections; topics that MQTT cannot say; messages that a full queue lost */
   uint64_t ended, paused;            /* connections, for what their clients did; not read for a while, for their pings */
   uint64_t web_refused, tls_refused; /* handshakes of WebSocket, and frames that ended a connection; handshakes of TLS */

@@ -28,7 +28,7 @@ struct history_sources {
   struct quic_stats quic;
   struct topic_index_stats topics;
   const struct router_stats *router;
-  uint64_t denied, hasty, refused, no_memory, turn_ns; /* refused: by rows, as /api/memory has it */
+  uint64_t denied, hasty, refused, no_memory, turn_ns, native; /* refused: by rows, as /api/memory has it */
   uint32_t p50, p99;
 };
 
@@ -52,6 +52,8 @@ static void look(struct node *n, struct history_sources *f) {
   topic_index_stats(n->messages.topics, &f->topics);
   f->denied = n->trust.forbidden + ended_for(n, denied, sizeof denied / sizeof denied[0]);
   f->hasty = n->stats.refused[-MACULA_RATE_LIMITED] + f->quic.refused_rate + n->asks.refused + n->trust.passwords.busy;
+  uint64_t others = n->mqtt_now.sessions + n->http_now.clients, all = clients_total(&n->sessions.clients);
+  f->native = all > others ? all - others : 0;
   rows_now(n, rows);
   for (int i = 0; i < ROW_COUNT; i++) {
     f->no_memory += n->rows.account[i]->refused;

@@ -56,7 +56,12 @@ struct asks {
   X(MEMORY, "refused_memory", f->no_memory)
 #define HISTORY_LEVELS(X)                                                                                                      \
   X(CLIENTS, "clients", clients_total(&f->n->sessions.clients))                                                                \
-  X(MQTT, "clients_mqtt", f->n->mqtt_now.connections)                                                                          \
+  X(QUIC, "clients_quic", f->native)                                                                                           \
+  X(MQTT, "clients_mqtt", f->n->mqtt_now.by_door[MQTT_PLAIN])                                                                  \
+  X(MQTTS, "clients_mqtts", f->n->mqtt_now.by_door[MQTT_SECRET])                                                               \
+  X(WS, "clients_ws", f->n->mqtt_now.by_door[MQTT_WEB])                                                                        \
+  X(WSS, "clients_wss", f->n->mqtt_now.by_door[MQTT_WEB_SECRET])                                                               \
+  X(HTTP, "clients_http", f->n->http_now.clients)                                                                              \
   X(OFFLINE, "clients_mqtt_offline", f->n->mqtt_now.offline)                                                                   \
   X(CONNECTIONS, "connections", f->quic.conns + f->n->mqtt_now.connections)                                                    \
   X(LINKS, "mesh_links", pool_count(&f->n->peers.pool))                                                                        \
