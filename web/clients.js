@@ -243,7 +243,7 @@ export default function (page) {
         end.disabled = false;
         sure = false;
         say(end, 'End this client');
-        say(said, e.kind === 'missing' && e.status === 404 && /not found/i.test(e.message) ? 'This node cannot end clients over HTTP: use macula clients end.' : e.message);
+        say(said, e.kind === 'missing' && !e.code ? 'This node cannot end clients over HTTP: use macula clients end.' : e.message);
       }
     });
     const body = el('div');

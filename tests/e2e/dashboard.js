@@ -56,6 +56,7 @@ const SHOWN = {
 
 async function accessible(page, what) {
   if (!await page.evaluate(() => !!window.axe)) await page.evaluate(axe)
+  await until(page, 'that nothing moves', () => !document.getAnimations().some(a => a.playState === 'running'))
   const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] })
     .then(r => r.violations.map(v => v.id + ': ' + v.nodes.slice(0, 3).map(n => n.target.join(' ') + ' ' + n.failureSummary.replace(/\s+/g, ' ').slice(0, 200)).join('; '))))
   check(!found.length, what + ': axe: ' + found.join(' | '))
