@@ -201,6 +201,24 @@ static void test_shared(void **state) {
   rig_stop(&r);
 }
 
+/* Names without end, as anybody may give himself, keep no places. */
+static void test_many_names(void **state) {
+  struct rig r;
+  char name[16];
+  (void)state;
+  begin(&r, &(struct rig_options){.node = {.limits = {.http_connections = 8}}});
+  for (int i = 0; i < 100; i++) {
+    struct http_login l = from("127.0.0.1:1");
+    snprintf(name, sizeof name, "n%d", i);
+    l.client = slice_str(name);
+    struct http_client *c = get(&r, &l);
+    assert_int_equal(http_client_standing(c), HTTP_IN);
+    http_client_put(c);
+    assert_true(r.node->http->count <= 10);
+  }
+  rig_stop(&r);
+}
+
 static void test_calls(void **state) {
   struct rig r;
   (void)state;
@@ -467,6 +485,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_publish_and_subscribe),
       cmocka_unit_test(test_shared),
+      cmocka_unit_test(test_many_names),
       cmocka_unit_test(test_calls),
       cmocka_unit_test(test_last),
       cmocka_unit_test(test_slow),

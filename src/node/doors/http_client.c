@@ -393,7 +393,7 @@ static void hand_in_asks(struct http_client *c) {
 /* Nobody has asked anything for a while, or a stream is read no more. */
 static void leave(struct http_client *c) {
   if (c->refs || c->goodbye || c->over || !list_empty(&c->asks)) return;
-  if (!c->stream && c->in && time_since(c->n->now, c->idle) < HTTP_LINGER && !c->n->draining) return;
+  if (!c->stream && c->in && c->idle && time_since(c->n->now, c->idle) < HTTP_LINGER && !c->n->draining) return;
   c->goodbye = true;
   if (c->s && c->s->state != SESSION_OVER) session_close(c->s, 0, NULL);
 }

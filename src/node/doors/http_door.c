@@ -49,6 +49,21 @@ static void set_now(struct node *n, nanotime now) {
 
 /* ---- who asks --------------------------------------------------------------------------------------------------------------
  */
+/* As many as there are connections may linger: the one that was asked by least lately goes. */
+static void linger_fewer(struct node *n) {
+  struct http_client *oldest = NULL;
+  uint32_t idle = 0;
+  list_for(it, &n->http->clients) {
+    struct http_client *c = container_of(it, struct http_client, all);
+    if (c->stream || c->refs || c->goodbye || c->over || !c->idle) continue;
+    idle++;
+    if (!oldest || c->idle < oldest->idle) oldest = c;
+  }
+  if (idle < n->limits.http_connections) return;
+  oldest->idle = 0;
+  http_dirty(oldest);
+}
+
 int http_client_get(struct node *n, const struct http_login *l, nanotime now, struct http_client **ret_client) {
   uint8_t key[HTTP_KEY_LEN];
   set_now(n, now);
@@ -60,6 +75,7 @@ int http_client_get(struct node *n, const struct http_login *l, nanotime now, st
     *ret_client = c;
     return 0;
   }
+  linger_fewer(n);
   return (*ret_client = http_client_new(n, l, NULL)) ? 0 : MACULA_ENOMEM;
 }
 
