@@ -42,6 +42,7 @@ enum MHD_Result http_suspend(struct http_request *r) {
 void http_resume(struct http_request *r) {
   if (!r->suspended) return;
   r->suspended = false;
+  r->visitor->since = io_now(); /* its answer is read from now on */
   MHD_resume_connection(r->c);
   r->http->resumed = true;
   io_loop_wake(r->http->loop); /* http_turn, but not within the node's turn */

@@ -118,6 +118,8 @@ static uint64_t in_force(struct node *n, const struct peer *p, enum limit id) {
     return by_account(n, ROW_MQTT, n->limits.mqtt_pool);
   case LIMIT_MQTT_OFFLINE:
     return n->limits.mqtt_offline;
+  case LIMIT_HTTP_POOL:
+    return by_account(n, ROW_HTTP, n->limits.http_pool);
   case LIMIT_RECEIVE_POOL:
     return by_account(n, ROW_RECEIVE, n->limits.receive_pool);
   case LIMIT_CONNECTION_POOL:
@@ -149,6 +151,8 @@ static uint64_t in_force(struct node *n, const struct peer *p, enum limit id) {
   case LIMIT_RECORD_BYTES:
   case LIMIT_MAX_LOOKUPS:
   case LIMIT_RETAINED_DISK:
+  case LIMIT_HTTP_CONNECTIONS:
+  case LIMIT_HTTP_SHARE:  /* told to HTTP, which is none of the node's */
   case LIMIT_MAX_REPLAYS: /* read in place */
   case LIMIT_RETAINED_TTL:
   case LIMIT_PEER_QUEUE:
