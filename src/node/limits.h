@@ -48,7 +48,7 @@ enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
   X(RECORD_BYTES, record_bytes, record_bytes, SIZE, 64 << 20, 65536, UINT64_C(1) << 40, 512 << 10, LIMIT_FIXED, "SIZE",        \
     "records of the DHT held, bytes", "")                                                                                      \
   X(MAX_LOOKUPS, max_lookups, max_lookups, COUNT, 1024, 4, 100000, 16, LIMIT_FIXED, "N", "lookups in the DHT at once", "")     \
-  X(HELD_POOL, held_pool, held_pool, SIZE, 16 << 20, 65536, UINT64_C(1) << 40, 1 << 20, LIMIT_RELOADED, "SIZE",                \
+  X(HELD_POOL, held_pool, held_pool, SIZE, 12 << 20, 65536, UINT64_C(1) << 40, 1 << 20, LIMIT_RELOADED, "SIZE",                \
     "frames that wait for a connection to another node", "")                                                                   \
   X(MAX_INTERESTED, max_interested, max_interested, COUNT, 255, 1, 255, 0, LIMIT_RELOADED, "N",                                \
     "other nodes that subscriptions are exchanged with",                                                                       \
@@ -107,7 +107,7 @@ enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
     LIMIT_RELOADED, "SIZE", "subscriptions, bytes", "; one more is refused with max_subscriptions_reached")                    \
   X(CALL_BYTES, call_bytes, call_bytes, SIZE, 64 << 20, 1 << 20, UINT64_C(1) << 40, 2 << 20, LIMIT_RELOADED, "SIZE",           \
     "arguments of pending calls, bytes", "; one more is refused with too_many_calls")                                          \
-  X(ADMIN_BYTES, admin_bytes, admin_bytes, SIZE, 16 << 20, 1 << 20, UINT64_C(1) << 40, 4 << 20, LIMIT_RELOADED, "SIZE",        \
+  X(ADMIN_BYTES, admin_bytes, admin_bytes, SIZE, 8 << 20, 1 << 20, UINT64_C(1) << 40, 4 << 20, LIMIT_RELOADED, "SIZE",         \
     "answers to HTTP and macula status, bytes", " while they are made and sent")                                               \
   X(RETAINED_COUNT, retained_count, retained_count, COUNT, 10000, 1, 100000000, 256, LIMIT_RELOADED, "N", "retained messages", \
     "")                                                                                                                        \
