@@ -23,7 +23,7 @@
 #define ROOM_RETRY (100 * NS_MS)
 #define REMIND_EVERY (86400 * NS_SEC)
 #define CLIENT_WHY_LEN 640   /* bytes */
-#define NUMBERED_MOST 1024u  /* bytes of a payload with which it pays to name a topic by a number */
+#define NUMBERED_MOST 1280u  /* bytes of a payload with which it pays to name a topic by a number */
 #define MAX_ENTRIES 4000000u /* of a hub; memory is the tighter bound */
 
 /* A subscription, service, pending publish or cast, call, or request served. Its id is unique within a hub for ever. So it

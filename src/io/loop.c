@@ -86,7 +86,6 @@ static void turn(struct io_loop *l) {
   flush(l);
   late(l);
   l->received = false;
-  arm(l);
   if (l->unsent || io_udp_unread(l) || io_tcp_unread(l) || (l->busy && l->busy(l->busy_ctx)))
     uv_idle_start(&l->idle, on_idle);
   else
@@ -96,7 +95,7 @@ static void turn(struct io_loop *l) {
 
 static void on_check(uv_check_t *c) { turn(c->data); }
 
-/* Whatever other handles (signals, HTTP) did after the last turn is sent before the loop sleeps. */
+/* Whatever other handles (signals, HTTP) did after the last turn is sent before the loop sleeps, and the timer is set. */
 static void on_prepare(uv_prepare_t *p) {
   struct io_loop *l = p->data;
   io_loop_did(l, "handles");
@@ -193,6 +192,7 @@ int io_loop_step(struct io_loop *l) {
   /* one more step, so that the kernel knows before the descriptor is polled, or for what was left */
   if (l->rewatched || uv_is_active((uv_handle_t *)&l->idle)) uv_async_send(&l->async);
   l->rewatched = false;
+  arm(l); /* whoever polls the descriptor does so before the next step */
   return 0;
 }
 

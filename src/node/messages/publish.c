@@ -122,9 +122,8 @@ static int find_topic(struct session *s, struct msg_publish *m, char buf[NAME_MA
   return err;
 }
 
-void publish_message(struct session *s, const struct msg_publish *given) {
+void publish_message(struct session *s, struct msg_publish *m) {
   struct node *n = s->node;
-  struct msg_publish m = *given;
   struct dedup_key key;
   uint8_t made_id[CALL_ID_LEN];
   char topic[NAME_MAX_LEN + 1], why[NAME_WHY_LEN], buf[SPREAD_TEXT_LEN];
@@ -133,42 +132,43 @@ void publish_message(struct session *s, const struct msg_publish *given) {
   struct topic_subscriber *hit = NULL;
   struct listeners to;
   struct group_picks picks;
-  bool can_tell = m.has_ref && (s->caps & CAP_ACK);
-  int err = find_topic(s, &m, topic, why, &text);
+  bool has_ref = m->has_ref, can_tell = has_ref && (s->caps & CAP_ACK);
+  int err = find_topic(s, m, topic, why, &text);
   if (s->state == SESSION_OVER) return;
-  bool keyed = !err && dedup_key(s, &m, &key);
+  bool keyed = !err && dedup_key(s, m, &key);
   bool again = keyed && dedup_seen(&n->messages.dedup, &key, n->now), waits = false;
-  m.has_ref = false;
-  m.connection = 0;
-  m.groups = (struct msg_list){0};
-  if (!err) err = find(s, &m, again, &hit, &to, &picks);
-  if (!err && hold_publish(s, &m, hit, &to, &picks)) return;
-  m.wait = false;
+  m->has_ref = false;
+  m->connection = 0;
+  m->groups = (struct msg_list){0};
+  if (!err) err = find(s, m, again, &hit, &to, &picks);
+  if (!err && hold_publish(s, m, hit, &to, &picks)) return;
+  m->wait = false;
   struct principal *by = err ? NULL : origin_of(s);
   if (!err) {
-    if (!m.message_id.p && m.qos) m.message_id = serial_next(&n->messages.made, made_id);
-    if (m.retain) m.retained_ms = recall_stamp(n, m.topic);
-    if (m.retain && !again && (err = retain(s, &m, by, m.retained_ms, &text)) != 0) n->stats.retained_unstored++;
+    if (!m->message_id.p && m->qos) m->message_id = serial_next(&n->messages.made, made_id);
+    if (m->retain) m->retained_ms = recall_stamp(n, m->topic);
+    if (m->retain && !again && (err = retain(s, m, by, m->retained_ms, &text)) != 0) n->stats.retained_unstored++;
     /* the publisher cannot be told that the message is not retained: it is delivered all the same */
     if (err && !can_tell) err = 0;
   }
   if (!err && !again) {
-    struct msg_publish local = m;
-    local.retained_ms = 0;
-    if (picks.count) groups_deliver(s, &local, &picks, by, &partly.cut);
-    err = hit ? deliver_begin(n, s, hit, &local, by, &partly.cut) : 0;
+    uint64_t ms = m->retained_ms;
+    m->retained_ms = 0; /* for other nodes */
+    if (picks.count) groups_deliver(s, m, &picks, by, &partly.cut);
+    err = hit ? deliver_begin(n, s, hit, m, by, &partly.cut) : 0;
+    m->retained_ms = ms;
     n->stats.published += !err;
-    if (!err) tally_published(n, m.topic, m.payload.n);
+    if (!err) tally_published(n, m->topic, m->payload.n);
     if (!err && keyed) (void)dedup_add(&n->messages.dedup, &key, n->now);
   }
   /* A message that the publisher sends again, because not all nodes answered in time, goes to all nodes again: those that have
    * it already recognise it. */
-  if (!err) err = spread_publish(s, &m, &to, &picks, keyed ? &key : NULL, can_tell, given->ref, &waits, &partly);
-  if (err) tally_refused(s, m.topic, err);
+  if (!err) err = spread_publish(s, m, &to, &picks, keyed ? &key : NULL, can_tell, m->ref, &waits, &partly);
+  if (err) tally_refused(s, m->topic, err);
   if (err && !can_tell) session_notice(s, err, text);
   if (err && s->base) session_left_out(s, err, text);
-  if (!waits && given->has_ref && !deliver_tell(n, s->serial, NULL, given->ref, err, &partly))
-    session_ack_partly(s, given->ref, err, text ? text : spread_text(err, &partly, buf), &partly);
+  if (!waits && has_ref && !deliver_tell(n, s->serial, NULL, m->ref, err, &partly))
+    session_ack_partly(s, m->ref, err, text ? text : spread_text(err, &partly, buf), &partly);
   spread_results(n);
 }
 

@@ -4,7 +4,7 @@
 
 #include "node/session/parcel.h"
 
-void publish_message(struct session *s, const struct msg_publish *m);
+void publish_message(struct session *s, struct msg_publish *m); /* m is changed */
 void publish_subscribe(struct session *s, struct msg_subscribe m);
 void publish_unsubscribe(struct session *s, struct msg_subscribe m);
 /* Delivers what came from another node to this node's own subscribers, as deliver_match and deliver_begin

@@ -7,7 +7,7 @@
 #include "wire/msg.h"
 #include "wire/names.h"
 
-#define SMALL_FRAME 1024 /* bytes: up to here a frame is copied into each queue, above it is shared */
+#define SMALL_FRAME 1280 /* bytes: up to here a frame is copied into each queue, above it is shared */
 
 struct parcel {
   struct slice frame;
