@@ -102,7 +102,7 @@ struct node {
   struct rpc rpc;
   struct asks asks;
   struct history *history; /* NULL: nothing was sampled yet */
-  struct tally tally;
+  struct tallies tally;
   struct recent recent;
   struct mqtt_rooms *mqtt; /* NULL: that door is shut */
   struct mqtt_now mqtt_now;

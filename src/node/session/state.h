@@ -178,7 +178,7 @@ struct drop {                                             /* messages of one top
   char name[NAME_KEPT + 1];
 };
 
-struct tally { /* session/tally.h */
+struct tallies { /* session/tally.h */
   struct thin published, lost;
   struct heavy topics;
   struct lru drops;

@@ -29,14 +29,14 @@ static bool eq(const struct hlink *h, const void *key, size_t len) {
 }
 
 void tally_init(struct node *n) {
-  struct tally *t = &n->tally;
+  struct tallies *t = &n->tally;
   t->published.random = t->lost.random = rng_u64(n->rng) | 1;
   heavy_init(&t->topics, &n->rows.mem[ROW_TALLY], n->rng);
   lru_init(&t->drops, &n->rows.mem[ROW_DROPS], n->rng, DROPS_MAX, eq);
 }
 
 void tally_done(struct node *n) {
-  struct tally *t = &n->tally;
+  struct tallies *t = &n->tally;
   heavy_done(&t->topics);
   if (!t->drops.order.next) return;
   while (!list_empty(&t->drops.order)) {
