@@ -4,6 +4,7 @@
 #include "node/calls/remote.h"
 #include "node/calls/rpc.h"
 #include "node/mesh/member.h"
+#include "node/messages/gather.h"
 #include "node/messages/groups.h"
 #include "node/messages/hold.h"
 #include "node/messages/own.h"
@@ -57,6 +58,7 @@ void session_end(struct session *s) {
   session_unlist(s);
   receive_end(s);
   pace_session_end(s);
+  gather_session_end(s);
   hold_session_end(s);
   replay_end(s);
   link_end(s);

@@ -22,6 +22,7 @@
 #include "base/err.h"
 #include "node/dispatch.h"
 #include "node/messages/deliver.h"
+#include "node/messages/gather.h"
 #include "node/messages/hold.h"
 #include "node/session/session.h"
 #include "node/trust/account.h"
@@ -179,7 +180,7 @@ static bool must_wait(const struct session *s, const struct frame *f) {
   if (s->state == SESSION_JUDGING) return !s->judged.given;
   if (s->state == SESSION_DIALLING) return s->at != s->door.home;
   if (s->state != SESSION_IN || !is_publish(s, f)) return false;
-  return (!s->peer && clients_wait(s->node)) || deliver_waits(s->node);
+  return (!s->peer && clients_wait(s->node)) || (!deliver_is_awaited(s) && deliver_waits(s->node));
 }
 
 /* The original's clients do not come back when their connection ends: what they send in vain is left out. */
@@ -631,8 +632,18 @@ static void go_on(struct node *n, struct list *later) {
   list_remove(waiting);
 }
 
+/* The publish whose receivers were found and asked. */
+static void go_on_gathered(struct node *n) {
+  struct session *s = gather_ready(n);
+  if (!s || node_spent(n)) return;
+  list_remove(&s->paused);
+  resume_session(s);
+  gather_unused(n);
+}
+
 /* By turns first, so that neither keeps the others waiting. */
 void receive_go_on(struct node *n) {
+  go_on_gathered(n);
   bool links = n->receive.links_first;
   n->receive.links_first = !links;
   go_on(n, &n->receive.later[links]);

@@ -9,6 +9,9 @@
  * ways. So each node remembers at which of the 33 positions the current match has visited it, in one word together with the
  * number of the match. No pair is visited twice, and the work is at most nodes reached x positions instead of exponential.
  *
+ * To look at thousands of subscriptions of one pattern takes milliseconds, as each is somewhere else in memory. So a match can
+ * leave such nodes aside and walk them later, in parts. What remembers the place is moved on when the subscription there goes.
+ *
  * To remove a subscription takes 0.7 us, so 100,000 of a client that ends cannot go in one step. A subscription points to its
  * subscriber, which must not end before it: so whoever gets more than TOPIC_APART is represented by one on the heap. That one
  * can be left behind, and nothing has to be walked for it.
@@ -26,6 +29,7 @@
 #define MAX_SEGMENTS 32
 #define MAX_LEN 255
 #define AT_ONCE 64u    /* subscriptions of those that have left, between two looks at the time */
+#define FEW 1000u      /* subscriptions of nodes that are not left aside: further ones count as steps */
 #define AGAIN_A_STEP 4 /* further patterns of a subscriber that are as much work as a pair of node and position */
 #define POSITIONS (MAX_SEGMENTS + 1)
 #define MATCH_MASK ((UINT64_C(1) << (64 - POSITIONS)) - 1)
@@ -72,6 +76,14 @@ struct last { /* the last match */
   uint8_t topic[MAX_LEN];
 };
 
+struct aside { /* of a match: what is left of it */
+  struct topic_want want;
+  struct topic_sub *sub; /* the next one, of at[next]; NULL: its first, if it was not begun */
+  bool begun;
+  uint32_t next, count;
+  struct node *at[TOPIC_ASIDE]; /* NULL: it has gone */
+};
+
 struct topic_index {
   struct htab tab; /* node.h */
   struct mem *mem;
@@ -81,6 +93,7 @@ struct topic_index {
   uint64_t match;           /* number of the current one */
   struct topic_group *hits; /* of it */
   struct last last;
+  struct aside aside;          /* likewise */
   struct list aparts, leaving; /* apart.all */
   uint32_t leaving_count;      /* subscriptions of the latter */
   void (*gone)(void *ctx, struct slice pattern);
@@ -171,6 +184,11 @@ static struct node *new_child(struct topic_index *ix, struct node *parent, struc
   return n;
 }
 
+static void leave_aside(struct aside *a, const struct node *n) {
+  for (uint32_t i = a->next; i < a->count; i++)
+    if (a->at[i] == n) a->at[i] = NULL;
+}
+
 /* Frees a node that holds nothing, and then its parents likewise. */
 static void prune(struct topic_index *ix, struct node *n) {
   while (n->parent && !n->subs && !n->literals && !(n->flags & (HAS_STAR | HAS_DSTAR))) {
@@ -186,6 +204,7 @@ static void prune(struct topic_index *ix, struct node *n) {
       if (g->next) g->next->at = g->at;
       mem_free(ix->mem, g);
     }
+    leave_aside(&ix->aside, n);
     mem_free(ix->mem, n);
     n = parent;
   }
@@ -253,6 +272,7 @@ static void remove_sub(struct topic_index *ix, struct topic_sub *sub) {
   ix->last.on = false;
   assert(*sub->at == sub && n->sub_count > 0 && sub->subscriber->count > 0 && ix->count > 0);
   if (is_group(n) && n->groups->turn == sub) n->groups->turn = sub->next;
+  if (ix->aside.sub == sub) ix->aside.sub = sub->next;
   *sub->at = sub->next;
   if (sub->next) sub->next->at = sub->at;
   n->sub_count--;
@@ -421,21 +441,44 @@ struct walk {
   struct topic_subscriber *first, **last;
   uint32_t left;
   uint32_t again; /* patterns of subscribers that had one already */
+  uint32_t found;
+  bool may_leave; /* nodes with many subscriptions aside */
 };
 
-static void hit(struct walk *w, const struct node *n) {
-  for (const struct topic_sub *sub = n->subs; sub; sub = sub->next) {
+static bool is_wanted(const struct topic_want *w, const struct topic_sub *sub) {
+  if (w->flags && !(sub->flags & w->flags)) return false;
+  return !w->own || sub->subscriber->user != w->own || sub->flags & TOPIC_OWN;
+}
+
+/* Whether the match has found it now. */
+static bool find(struct topic_index *ix, struct topic_subscriber *s, uint32_t flags) {
+  bool found = s->mark != ix->match && !s->left;
+  if (found) {
+    s->mark = ix->match;
+    s->flags = 0;
+    s->next_hit = NULL;
+  }
+  s->flags |= flags;
+  return found;
+}
+
+static bool put_aside(struct walk *w, struct node *n) {
+  struct aside *a = &w->ix->aside;
+  if (!w->may_leave || n->sub_count <= TOPIC_MANY || a->count == TOPIC_ASIDE) return false;
+  a->at[a->count++] = n;
+  return true;
+}
+
+static void hit(struct walk *w, struct node *n) {
+  const struct topic_sub *first = put_aside(w, n) ? NULL : n->subs;
+  for (const struct topic_sub *sub = first; sub; sub = sub->next) {
     struct topic_subscriber *s = sub->subscriber;
-    if (s->mark != w->ix->match && !s->left) {
-      s->mark = w->ix->match;
-      s->flags = 0;
-      s->next_hit = NULL;
+    if (find(w->ix, s, sub->flags)) {
       *w->last = s;
       w->last = &s->next_hit;
-    } else if (++w->again % AGAIN_A_STEP == 0 && w->left > 1) {
-      w->left--;
+      if (!w->may_leave || ++w->found < FEW) continue;
     }
-    s->flags |= sub->flags;
+    if (++w->again % AGAIN_A_STEP == 0 && w->left > 1) w->left--;
   }
   for (struct topic_group *g = n->groups; g && w->left > 1; g = g->next, w->left--) {
     g->next_hit = w->ix->hits;
@@ -460,15 +503,19 @@ static void visit(struct walk *w, struct node *n, uint32_t i) {
   if (n->flags & IS_DSTAR) visit(w, n, i + 1);
 }
 
-static struct topic_subscriber *search(struct topic_index *ix, struct slice topic, uint32_t *left) {
+static struct topic_subscriber *search(struct topic_index *ix, struct slice topic, bool may_leave, uint32_t *left) {
   struct walk w; /* the segments are set as they are found */
   w.ix = ix;
   w.first = NULL;
   w.last = &w.first;
   w.left = *left;
-  w.again = 0;
+  w.again = w.found = 0;
+  w.may_leave = may_leave;
   w.count = split(topic, w.segs);
   ix->hits = NULL;
+  ix->aside.sub = NULL;
+  ix->aside.begun = false;
+  ix->aside.next = ix->aside.count = 0;
   if (!w.count) return NULL;
   if ((++ix->match & MATCH_MASK) == 0) { /* the number as nodes store it has wrapped around: clear what they remember */
     for (struct hlink *h = NULL; (h = htab_next(&ix->tab, h));) container_of(h, struct node, h)->seen = 0;
@@ -480,16 +527,17 @@ static struct topic_subscriber *search(struct topic_index *ix, struct slice topi
   return w.first;
 }
 
-struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct slice topic, uint32_t *left) {
+static struct topic_subscriber *match(struct topic_index *ix, struct slice topic, bool may_leave, uint32_t *left) {
   struct last *l = &ix->last;
   if (l->on && l->len == topic.n && *left > l->steps && memcmp(l->topic, topic.p, topic.n) == 0) {
     *left -= l->steps;
     return l->first;
   }
   uint32_t given = *left;
-  struct topic_subscriber *first = search(ix, topic, left);
-  l->on = *left && topic.n && topic.n <= MAX_LEN;
+  struct topic_subscriber *first = search(ix, topic, may_leave, left);
+  l->on = *left && topic.n && topic.n <= MAX_LEN && !ix->aside.count;
   if (!*left) ix->hits = NULL;
+  if (!*left) ix->aside.count = 0;
   if (!l->on) return *left ? first : NULL;
   l->len = (uint8_t)topic.n;
   l->steps = given - *left;
@@ -497,6 +545,42 @@ struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct
   memcpy(l->topic, topic.p, topic.n);
   return first;
 }
+
+struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct slice topic, uint32_t *left) {
+  return match(ix, topic, false, left);
+}
+
+struct topic_subscriber *topic_index_match_first(struct topic_index *ix, struct slice topic, const struct topic_want *want,
+                                                 uint32_t *left, bool *ret_more) {
+  ix->aside.want = *want;
+  struct topic_subscriber *first = match(ix, topic, true, left);
+  *ret_more = ix->aside.count > 0;
+  return first;
+}
+
+/* The next subscription of what was left aside. */
+static struct topic_sub *next_aside(struct aside *a) {
+  for (; a->next < a->count; a->next++, a->begun = false, a->sub = NULL) {
+    if (!a->at[a->next]) continue;
+    if (!a->begun) a->sub = a->at[a->next]->subs;
+    a->begun = true;
+    if (a->sub) break;
+  }
+  struct topic_sub *sub = a->sub;
+  if (sub) a->sub = sub->next;
+  return sub;
+}
+
+struct topic_subscriber *topic_index_match_more(struct topic_index *ix, uint32_t *steps) {
+  struct topic_sub *sub;
+  while (*steps && (sub = next_aside(&ix->aside))) {
+    --*steps;
+    if (is_wanted(&ix->aside.want, sub) && find(ix, sub->subscriber, sub->flags)) return sub->subscriber;
+  }
+  return NULL;
+}
+
+bool topic_index_match_add(struct topic_index *ix, struct topic_subscriber *s) { return find(ix, s->apart ? s->apart : s, 0); }
 
 struct topic_group *topic_index_groups(const struct topic_index *ix) {
   return ix->hits;

@@ -74,6 +74,24 @@ const struct topic_subscriber *topic_index_left(const struct topic_index *ix, co
  * those that it visited are subtracted. If 0 is left, the match was given up and NULL is returned. The limit is needed because
  * clients can choose patterns that one topic visits all of. */
 struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct slice topic, uint32_t *left);
+/* The same in steps: patterns that more than TOPIC_MANY share are left aside, as many as TOPIC_ASIDE (*ret_more: there are some),
+ * and topic_index_match_more goes on with those. Of `own` it finds only subscriptions with TOPIC_OWN (NULL: nobody's), and of all
+ * only those with one of these flags (0: any). */
+#define TOPIC_MANY 64u
+#define TOPIC_ASIDE 64u
+struct topic_want {
+  const void *own; /* topic_subscriber.user */
+  uint32_t flags;
+};
+struct topic_subscriber *topic_index_match_first(struct topic_index *ix, struct slice topic, const struct topic_want *want,
+                                                 uint32_t *left, bool *ret_more);
+/* The next subscriber, once for each as before, if it is found within so many subscriptions, which are subtracted from *steps;
+ * NULL: none is, or (*steps is not 0) there is none. Subscriptions may come and go between two calls, those that come are not
+ * found; another match ends this one. */
+struct topic_subscriber *topic_index_match_more(struct topic_index *ix, uint32_t *steps);
+/* As if that match had found it; false: it had. topic_index_match_omit: as if it had not yet. */
+bool topic_index_match_add(struct topic_index *ix, struct topic_subscriber *s);
+static inline void topic_index_match_omit(struct topic_subscriber *hit) { hit->mark = 0; }
 /* The groups whose pattern the topic of the last match has matched, chained by topic_group_next; none where that was given up.
  * Valid as the subscribers are. *topic_group_find: by its key; NULL: it has no members. */
 struct topic_group *topic_index_groups(const struct topic_index *ix);

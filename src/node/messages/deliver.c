@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "node/messages/gather.h"
 #include "node/messages/publish.h"
 #include "node/messages/spread.h"
 #include "node/session/session.h"
@@ -41,14 +42,27 @@ int match_end(struct node *n, uint32_t given, uint32_t left) {
   return MACULA_RATE_LIMITED;
 }
 
-int deliver_match(struct node *n, struct session *from, struct slice topic, struct topic_subscriber **ret_hit) {
-  uint32_t given = match_begin(n), left = given;
-  struct topic_subscriber *hit = topic_index_match_within(n->messages.topics, topic, &left);
+static int matched(struct node *n, struct session *from, uint32_t given, uint32_t left, struct topic_subscriber *hit,
+                   struct topic_subscriber **ret_hit) {
   int err = match_end(n, given, left);
   n->work += 1 + (given - left) / STEPS_A_UNIT;
   if (from && given - left > MATCH_FREE) account_charge(from, (given - left - MATCH_FREE) / STEPS_A_TOKEN);
   if (!err) *ret_hit = hit;
   return err;
+}
+
+int deliver_match(struct node *n, struct session *from, struct slice topic, struct topic_subscriber **ret_hit) {
+  uint32_t given = match_begin(n), left = given;
+  struct topic_subscriber *hit = topic_index_match_within(n->messages.topics, topic, &left);
+  return matched(n, from, given, left, hit, ret_hit);
+}
+
+int deliver_match_first(struct node *n, struct session *from, struct slice topic, struct topic_subscriber **ret_hit,
+                        bool *ret_more) {
+  uint32_t given = match_begin(n), left = given;
+  struct topic_want want = {.own = from, .flags = name_is_reserved(topic) ? TOPIC_OF_NODE : 0};
+  struct topic_subscriber *hit = topic_index_match_first(n->messages.topics, topic, &want, &left, ret_more);
+  return matched(n, from, given, left, hit, ret_hit);
 }
 
 /* ---- copies ----------------------------------------------------------------------------------------------------------------
@@ -73,21 +87,27 @@ static int hand_over(struct fanout *f, struct session *to, uint64_t qos, uint64_
   return 0;
 }
 
-/* Begins a list of those who are left. False: there is no memory for it, and they get their copies in this turn. */
-static bool keep(struct node *n, struct fanout *f, const struct msg_publish *m) {
-  struct mem *mem = &n->rows.mem[ROW_FANOUT];
+static struct delivery *new_list(struct node *n) {
   uint32_t most = clients_total(&n->sessions.clients); /* to count them would be another walk */
-  struct delivery *d = mem_alloc(mem, sizeof *d + most * sizeof d->to[0]);
+  struct delivery *d = mem_alloc(&n->rows.mem[ROW_FANOUT], sizeof *d + most * sizeof d->to[0]);
+  if (d) *d = (struct delivery){.most = most};
+  return d;
+}
+
+/* The list is the one of those who are left, and the message is kept with it. False: there is no memory for that, and all is as
+ * it was. */
+static bool keep(struct node *n, struct fanout *f, const struct msg_publish *m, struct delivery *d) {
+  struct mem *mem = &n->rows.mem[ROW_FANOUT];
   struct fanout *kept = d ? mem_alloc(mem, sizeof *kept) : NULL;
   if (!kept || !fanout_keep(f, kept)) {
     mem_free(mem, kept);
-    mem_free(mem, d);
-    n->stats.fanouts_whole++;
     return false;
   }
-  *d = (struct delivery){.f = kept, .qos = (unsigned)m->qos, .most = most};
+  mem_free(mem, d->g);
+  d->g = NULL;
+  d->f = kept;
+  d->qos = (unsigned)m->qos;
   n->messages.rest = d;
-  n->stats.fanouts_sliced++;
   return true;
 }
 
@@ -95,42 +115,84 @@ static void end(struct node *n) {
   struct delivery *d = n->messages.rest;
   struct mem *mem = &n->rows.mem[ROW_FANOUT];
   n->messages.rest = NULL;
-  fanout_kept_done(d->f);
+  if (d->f) fanout_kept_done(d->f);
   mem_free(mem, d->f);
+  mem_free(mem, d->g);
   if (d->end.wanted && d->end.session) publish_delivered(n, d);
   if (d->end.wanted && !d->end.session) spread_delivered(n, d);
   if (d->end.number) spread_cut(n, d->end.number, d->end.partly.cut);
   mem_free(mem, d);
 }
 
+static bool is_for(const struct topic_subscriber *hit, const struct session *from, const struct msg_publish *m) {
+  return deliver_is_for(hit, from) && (!name_is_reserved(m->topic) || hit->flags & TOPIC_OF_NODE);
+}
+
+/* Those from `hit` on, of which as many as this are connections of the publisher's identity. */
+static uint32_t list_rest(struct delivery *d, struct topic_subscriber *hit, const struct session *from,
+                          const struct msg_publish *m) {
+  uint32_t own = 0;
+  for (; hit; hit = hit->next_hit) {
+    if (!is_for(hit, from, m)) continue;
+    const struct session *to = hit->user;
+    own += from && to->account == from->account;
+    assert(d->count < d->most);
+    d->to[d->count++] = hit->session;
+  }
+  return own;
+}
+
+/* The rest is left for the next turn, in this list, or in one that is made (*d NULL). False: there is no memory, and they get
+ * their copies in this turn. */
+static bool put_off(struct node *n, struct fanout *f, const struct msg_publish *m, struct delivery **d) {
+  struct delivery *list = *d ? *d : new_list(n);
+  bool kept = keep(n, f, m, list);
+  if (!kept && !*d) mem_free(&n->rows.mem[ROW_FANOUT], list);
+  if (kept) *d = NULL;
+  *(kept ? &n->stats.fanouts_sliced : &n->stats.fanouts_whole) += 1;
+  return kept;
+}
+
 int deliver_begin(struct node *n, struct session *from, struct topic_subscriber *hit, const struct msg_publish *m,
-                  const struct principal *by, uint64_t *ret_cut) {
-  uint32_t own = 0, k = 0;
+                  const struct principal *by, uint64_t *ret_cut, struct delivery *d) {
+  uint32_t own = d ? gather_own(d) : 0, k = 0, done = 0;
   struct fanout f;
-  struct delivery *d = NULL;
   int err = 0;
-  bool whole = false, of_node = name_is_reserved(m->topic);
+  bool whole = false, listed = d != NULL;
   assert(!n->messages.rest);
   fanout_init(&f, n, m, by);
   if (from) f.own = from->serial;
-  for (; hit && !err; hit = hit->next_hit) {
+  for (; hit && !err && !n->messages.rest; hit = hit->next_hit) {
     struct session *to = hit->user;
-    if (!deliver_is_for(hit, from) || (of_node && !(hit->flags & TOPIC_OF_NODE))) continue;
-    own += from && to->account == from->account;
-    if (d) {
-      assert(d->count < d->most);
-      d->to[d->count++] = hit->session;
-      continue;
-    }
+    done++;
+    if (!is_for(hit, from, m)) continue;
+    own += from && !listed && to->account == from->account;
     err = hand_over(&f, to, m->qos, ret_cut);
     if (err || whole || ++k % LOOK || !hit->next_hit || !node_spent(n)) continue;
-    whole = !keep(n, &f, m);
-    d = n->messages.rest;
+    whole = !put_off(n, &f, m, &d);
+    if (!whole && listed) n->messages.rest->at = done;
+    if (!whole && !listed) own += list_rest(n->messages.rest, hit->next_hit, from, m);
   }
-  if (!d) fanout_done(&f);
-  if (d && !d->count) end(n); /* those who were left want no copy */
+  if (!n->messages.rest) fanout_done(&f);
+  gather_free(n, d);
   if (own) account_charge(from, own / OWN_A_TOKEN);
   return err;
+}
+
+int deliver_list(struct node *n, struct session *from, struct delivery *d, const struct msg_publish *m,
+                 const struct principal *by) {
+  uint32_t own = gather_own(d);
+  struct fanout f;
+  assert(!n->messages.rest);
+  fanout_init(&f, n, m, by);
+  f.own = from->serial;
+  if (!keep(n, &f, m, d)) {
+    fanout_done(&f);
+    gather_free(n, d);
+    return MACULA_ENOMEM;
+  }
+  if (own) account_charge(from, own / OWN_A_TOKEN);
+  return 0;
 }
 
 bool deliver_tell(struct node *n, uint64_t session, const struct id *peer, uint64_t ref, int err,
@@ -152,7 +214,8 @@ void deliver_counts(struct node *n, uint64_t number) {
 
 void deliver_step(struct node *n) {
   struct delivery *d = n->messages.rest;
-  if (!d) return;
+  if (d && d->g) gather_step(n);
+  if (!d || d->g) return;
   for (uint32_t k = 1; d->at < d->count; k++) {
     struct clients_entry *e = clients_of_session(&n->sessions.clients, d->to[d->at++]);
     struct session *to = e ? e->user : NULL;
@@ -165,8 +228,11 @@ void deliver_step(struct node *n) {
 
 void deliver_replaced(struct node *n, uint64_t was, uint64_t is) {
   struct delivery *d = n->messages.rest;
-  for (uint32_t i = d ? d->at : 0; d && i < d->count; i++)
-    if (d->to[i] == was) d->to[i] = is;
+  for (uint32_t i = d && !d->g ? d->at : 0; d && i < d->count; i++) {
+    if (d->to[i] != was) continue;
+    d->to[i] = is;
+    if (d->g) gather_has(n, is);
+  }
 }
 
 void deliver_done(struct node *n) {
@@ -179,13 +245,19 @@ void deliver_done(struct node *n) {
 /* What was queued before is sent first, so that queues grow only as fast as they are sent. */
 bool deliver_waits(struct node *n) { return n->messages.rest || n->unsent || (n->work >= WORK_LOOK && node_spent(n)); }
 
+bool deliver_is_awaited(const struct session *s) { return gather_ready(s->node) == s; }
+
 /* ---- invariants ------------------------------------------------------------------------------------------------------------
  */
-uint64_t deliver_origins(const struct node *n) { return n->messages.rest && n->messages.rest->f->by; }
+uint64_t deliver_origins(const struct node *n) {
+  const struct fanout *f = n->messages.rest ? n->messages.rest->f : NULL;
+  return f && f->by;
+}
 
 const char *deliver_check(const struct node *n) {
   const struct delivery *d = n->messages.rest;
-  CHECK(!d || (d->at < d->count && d->f), "deliver: a message is on its way to nobody");
+  CHECK(!d || d->g || d->f, "deliver: nothing is on its way");
+  CHECK(!d || (d->at <= d->count && d->count <= d->most), "deliver: a message is on its way to more than there is room for");
   return NULL;
 }
 
@@ -198,5 +270,6 @@ double deliver_frames_owned(const struct node *n) {
 }
 
 size_t deliver_owned(const struct node *n) {
-  return n->messages.rest ? mem_cost(n->messages.rest) + mem_cost(n->messages.rest->f) : 0;
+  const struct delivery *d = n->messages.rest;
+  return d ? mem_cost(d) + mem_cost(d->f) + mem_cost(d->g) : 0;
 }

@@ -1,6 +1,7 @@
 /* One message to this node's own subscribers, however many they are.
  *
- *   deliver_match    who gets it: a chain in the index, valid in this call of the node only
+ *   deliver_match    who gets it: a chain in the index, valid in this call of the node only. Where these are very many it is
+ *                    found in slices: messages/gather.h
  *   deliver_begin    gives copies until all have one or the turn has had its time; in that case the serials of those that are
  *                    left are copied once, and
  *   deliver_step     goes on in the next turns.
@@ -23,14 +24,22 @@ static inline bool deliver_is_for(const struct topic_subscriber *hit, const stru
   const struct session *to = hit->user;
   return to->state == SESSION_IN && (to != from || hit->flags & TOPIC_OWN);
 }
-bool deliver_waits(struct node *n); /* whether a publish must wait for the next turn */
+bool deliver_waits(struct node *n);               /* whether a publish must wait for the next turn */
+bool deliver_is_awaited(const struct session *s); /* its publish is the one that is to be read now in spite of that */
 /* The subscribers of a topic, chained by next_hit (user: their sessions, some of which may be over); NULL: none. from: the
  * publisher, who pays for an expensive match; NULL: it is at another node. MACULA_RATE_LIMITED. */
 int deliver_match(struct node *n, struct session *from, struct slice topic, struct topic_subscriber **ret_hit);
-/* Delivers m to them, by: who published it, NULL: unknown. *ret_cut: grows by those that were cut, or lost this message or an
+/* Likewise, but patterns that very many share are left aside (*ret_more): messages/gather.h. */
+int deliver_match_first(struct node *n, struct session *from, struct slice topic, struct topic_subscriber **ret_hit,
+                        bool *ret_more);
+/* d: the list of these (gather_begin), which is taken, even on error; NULL: it is made when it is needed.
+ * Delivers m to them, by: who published it, NULL: unknown. *ret_cut: grows by those that were cut, or lost this message or an
  * older one, as they had no room (QoS 1). MACULA_PAYLOAD_TOO_LARGE, MACULA_ENOMEM: nobody has it. */
 int deliver_begin(struct node *n, struct session *from, struct topic_subscriber *hit, const struct msg_publish *m,
-                  const struct principal *by, uint64_t *ret_cut);
+                  const struct principal *by, uint64_t *ret_cut, struct delivery *d);
+/* The same for a list that took several turns (gather_take): the first copy is given in the next one. MACULA_ENOMEM. */
+int deliver_list(struct node *n, struct session *from, struct delivery *d, const struct msg_publish *m,
+                 const struct principal *by);
 /* After deliver_begin: some are left, and the publisher is told (publish_delivered) when they have it. ref: of its request;
  * session 0: `peer` published it. False: all have it, tell the publisher now. */
 bool deliver_tell(struct node *n, uint64_t session, const struct id *peer, uint64_t ref, int err,

@@ -90,8 +90,11 @@ static void pick(struct node *n, struct group_picks *p, struct topic_group *g, s
     n->messages.groups.left_out++;
     return;
   }
-  topic_group_took(g, sub);
-  p->at[p->count++] = (struct group_pick){g, here ? sub : NULL, here ? NULL : topic_sub_subscriber(sub)->user};
+  p->at[p->count++] = (struct group_pick){g, sub, here ? sub : NULL, here ? NULL : topic_sub_subscriber(sub)->user};
+}
+
+void groups_took(const struct group_picks *p) {
+  for (uint32_t i = 0; i < p->count; i++) topic_group_took(p->at[i].g, p->at[i].sub);
 }
 
 static void choose_for(struct node *n, struct session *from, const struct msg_publish *m, struct topic_group *g,

@@ -17,6 +17,7 @@
 
 struct group_pick {
   struct topic_group *g; /* of our clients, with `member`; or of other nodes, with `node` */
+  struct topic_sub *sub; /* the member, or what `node` is in the group by */
   struct topic_sub *member;
   struct peer *node;
 };
@@ -31,6 +32,8 @@ void groups_done(struct node *n);
  * are none): who gets the message. from NULL: the node publishes it. again: our clients have had it. */
 void groups_choose(struct node *n, struct session *from, const struct msg_publish *m, struct topic_group *ours,
                    struct topic_group *theirs, bool again, struct group_picks *ret);
+/* The message goes to them now: the turn is that of others. Right after groups_choose. */
+void groups_took(const struct group_picks *p);
 /* To the members that were chosen here. *ret_cut: as deliver_begin. */
 void groups_deliver(struct session *from, const struct msg_publish *m, const struct group_picks *p, const struct principal *by,
                     uint64_t *ret_cut);

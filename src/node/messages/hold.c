@@ -81,38 +81,28 @@ static void remember(struct session *from, struct session *to) {
 
 /* ---- asking ----------------------------------------------------------------------------------------------------------------
  */
-struct ask {
-  struct session *from;
-  const struct peer *peer; /* the other node that is asked for now, by its link or that of its gateway; NULL: none */
-  size_t need;
-  enum budget_kind kind;
-  bool later;                           /* one has no room, and may be worth waiting for */
-  struct session *first, *least, *next; /* those with the shortest queues */
-  size_t least_queued, next_queued;
-};
-
-static bool others_wait(const struct session *to) {
+static bool others_wait(const struct hold_ask *a, const struct session *to) {
   const struct flow_reader *r = to->reader;
-  return r && !list_empty(&r->at.holders) && to->node->flow.served != &r->at;
+  return r && !list_empty(&r->at.holders) && a->served != &r->at;
 }
 
-static struct flow_paced *paced_by(const struct ask *a, const struct session *to) {
+static struct flow_paced *paced_by(const struct hold_ask *a, const struct session *to) {
   return to->peer && a->peer ? pace_of(a->from, a->peer, a->kind) : NULL;
 }
 
 /* In an envelope it is larger. */
-static size_t need_of(const struct ask *a) { return a->need + (a->peer && !a->peer->link ? ROUTE_BESIDE : 0); }
+static size_t need_of(const struct hold_ask *a) { return a->need + (a->peer && !a->peer->link ? ROUTE_BESIDE : 0); }
 
-static enum room room_of(const struct ask *a, struct session *to) {
+static enum room room_of(const struct hold_ask *a, struct session *to) {
   const struct flow_paced *p = paced_by(a, to);
   size_t need = need_of(a);
   if (p) return p->moves ? ROOM_NONE : ROOM_LATER;
-  if (others_wait(to) && room_keeps_up(to)) return ROOM_LATER;
+  if (others_wait(a, to) && room_keeps_up(to)) return ROOM_LATER;
   enum room room = room_ask(to, need);
   return room == ROOM_YES && room_is_ahead(to, need) ? ROOM_LATER : room;
 }
 
-static void ask_one(struct ask *a, struct session *to) {
+void hold_ask_one(struct hold_ask *a, struct session *to) {
   size_t queued = session_queued(to);
   if (!a->first) a->first = to;
   if (queued < a->least_queued) {
@@ -130,12 +120,12 @@ static void ask_one(struct ask *a, struct session *to) {
              (room == ROOM_NONE && a->kind == BUDGET_KIND_QOS1 && room_moves(to));
 }
 
-static struct flow_other least_beside(const struct ask *a, const struct session *to) {
+static struct flow_other least_beside(const struct hold_ask *a, const struct session *to) {
   struct session *s = a->least == to ? a->next : a->least;
   return s ? other(s) : (struct flow_other){0};
 }
 
-static bool is_worth_it(const struct ask *a, struct session *to) {
+bool hold_is_for(const struct hold_ask *a, struct session *to) {
   enum room room = room_of(a, to);
   const struct flow_paced *p = paced_by(a, to);
   if (p && p->window) return true;
@@ -147,8 +137,8 @@ static bool is_worth_it(const struct ask *a, struct session *to) {
 }
 
 /* Calls fn for each that gets the message but the publisher itself, until it returns true; returns for whom. */
-static struct session *each(struct ask *a, struct topic_subscriber *hit, const struct listeners *to,
-                            const struct group_picks *picks, bool (*fn)(struct ask *a, struct session *to)) {
+static struct session *each(struct hold_ask *a, struct topic_subscriber *hit, const struct listeners *to,
+                            const struct group_picks *picks, bool (*fn)(struct hold_ask *a, struct session *to)) {
   for (; hit; hit = hit->next_hit)
     if (hit->user != a->from && deliver_is_for(hit, a->from) && fn(a, hit->user)) return hit->user;
   for (uint32_t i = 0; i < picks->count; i++) {
@@ -164,11 +154,11 @@ static struct session *each(struct ask *a, struct topic_subscriber *hit, const s
   return NULL;
 }
 
-static bool asked(struct ask *a, struct session *to) { return ask_one(a, to), false; }
-static bool chosen(struct ask *a, struct session *to) { return is_worth_it(a, to); }
+static bool asked(struct hold_ask *a, struct session *to) { return hold_ask_one(a, to), false; }
+static bool chosen(struct hold_ask *a, struct session *to) { return hold_is_for(a, to); }
 
 /* Without memory for its record it is put off to the next turn. */
-static void begin(const struct ask *a, struct session *to) {
+static void begin(const struct hold_ask *a, struct session *to) {
   struct session *s = a->from;
   struct node *n = s->node;
   struct flow *f = &n->flow;
@@ -201,15 +191,43 @@ static void begin(const struct ask *a, struct session *to) {
                                                            : time_add(n->now, LOOK_EVERY));
 }
 
+void hold_ask_init(struct hold_ask *a, struct session *from, const struct msg_publish *m) {
+  *a = (struct hold_ask){.from = from,
+                         .served = from->node->flow.served,
+                         .need = m->topic.n + m->payload.n + m->headers.raw.n + BESIDE,
+                         .kind = m->qos    ? BUDGET_KIND_QOS1
+                                 : m->wait ? BUDGET_KIND_WAIT
+                                           : BUDGET_KIND_QOS0,
+                         .least_queued = SIZE_MAX,
+                         .next_queued = SIZE_MAX};
+}
+
+void hold_ask_others(struct hold_ask *a, const struct listeners *to, const struct group_picks *picks) {
+  (void)each(a, NULL, to, picks, asked);
+}
+
+void hold_ask_forget(struct hold_ask *a, const struct session *s) {
+  if (a->first == s) a->first = NULL;
+  if (a->next == s) a->next = NULL;
+  if (a->least != s) return;
+  a->least = a->next;
+  a->least_queued = a->least ? a->next_queued : SIZE_MAX;
+  a->next = NULL;
+}
+
+bool hold_asked(struct hold_ask *a, struct session *reader, const struct listeners *to, const struct group_picks *picks) {
+  if (!reader && a->later) reader = each(a, NULL, to, picks, chosen);
+  if (reader)
+    begin(a, reader);
+  else if (a->first)
+    remember(a->from, a->first);
+  return reader != NULL;
+}
+
 bool hold_publish(struct session *s, const struct msg_publish *m, struct topic_subscriber *hit, const struct listeners *to,
                   const struct group_picks *picks) {
-  struct ask a = {.from = s,
-                  .need = m->topic.n + m->payload.n + m->headers.raw.n + BESIDE,
-                  .kind = m->qos    ? BUDGET_KIND_QOS1
-                          : m->wait ? BUDGET_KIND_WAIT
-                                    : BUDGET_KIND_QOS0,
-                  .least_queued = SIZE_MAX,
-                  .next_queued = SIZE_MAX};
+  struct hold_ask a;
+  hold_ask_init(&a, s, m);
   (void)each(&a, hit, to, picks, asked);
   struct session *reader = a.later ? each(&a, hit, to, picks, chosen) : NULL;
   if (reader)

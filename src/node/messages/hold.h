@@ -16,10 +16,29 @@
 #ifndef NODE_MESSAGES_HOLD_H
 #define NODE_MESSAGES_HOLD_H
 
+#include "node/flow/budget.h"
 #include "node/state.h"
 
 struct listeners;
 struct group_picks;
+struct hold_ask { /* who gets a publish, asked for room: at once (hold_publish), or one after another in several turns */
+  struct session *from;
+  const struct peer *peer;           /* the other node that is asked for now, by its link or that of its gateway; NULL: none */
+  const struct flow_awaited *served; /* flow.served as the asking began: its place in the order is not lost by that */
+  size_t need;
+  enum budget_kind kind;
+  bool later;                           /* one has no room, and may be worth waiting for */
+  struct session *first, *least, *next; /* those with the shortest queues */
+  size_t least_queued, next_queued;
+};
+void hold_ask_init(struct hold_ask *a, struct session *from, const struct msg_publish *m);
+void hold_ask_one(struct hold_ask *a, struct session *to);
+void hold_ask_others(struct hold_ask *a, const struct listeners *to, const struct group_picks *picks);
+/* After all were asked, if `later` is set: whether the publish is to wait for this one. */
+bool hold_is_for(const struct hold_ask *a, struct session *to);
+void hold_ask_forget(struct hold_ask *a, const struct session *s); /* it has ended */
+/* As hold_publish, after all were asked. reader: of the clients, the first that it is to wait for; NULL: for none of them. */
+bool hold_asked(struct hold_ask *a, struct session *reader, const struct listeners *to, const struct group_picks *picks);
 /* Whether the publish must wait, so that its frame is to stay unread; else nothing has changed. hit: this node's subscribers
  * (deliver_match); NULL: none. to: the other nodes. */
 bool hold_publish(struct session *s, const struct msg_publish *m, struct topic_subscriber *hit, const struct listeners *to,

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "node/messages/deliver.h"
+#include "node/messages/gather.h"
 #include "node/messages/publish.h"
 #include "node/messages/recall.h"
 #include "node/messages/spread.h"
@@ -89,6 +90,7 @@ void own_step(struct node *n) {
 bool own_is_heard(struct node *n, const char *topic) {
   struct topic_subscriber *hit = NULL;
   uint32_t left = 1000;
+  if (gather_is_on(n)) return true; /* another match would end that */
   if (deliver_match(n, NULL, slice_str(topic), &hit)) return false;
   for (; hit; hit = hit->next_hit)
     if (hit->flags & TOPIC_OF_NODE) return true;

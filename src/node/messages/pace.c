@@ -201,43 +201,44 @@ static void look(struct flow_pacing *p) {
     say(p, PACE_LONGEST, room_beside(p));
 }
 
-static bool others_are_hungry(const struct topic_subscriber *hit, const struct session *s) {
-  for (; hit; hit = hit->next_hit)
-    if (hit->user != s && is_hungry(hit->user, SOON_STEPS)) return true;
-  return false;
+static void note(uint64_t first[2], uint64_t serial) {
+  if (!first[0])
+    first[0] = serial;
+  else if (!first[1])
+    first[1] = serial;
 }
 
+/* One of both that is not this one; 0: there is none. */
+static uint64_t other_than(const uint64_t of[2], uint64_t serial) { return of[0] != serial ? of[0] : of[1]; }
+
 /* Of those that get the message, the one whose queue is filled most beyond its mark, and that may be waited for: one for which
- * others may go hungry, if there is any. now: the one that is waited for. */
-static struct session *choose(const struct session *now, struct topic_subscriber *hit, uint64_t rtt, enum budget_kind kind) {
-  struct session *best = NULL;
-  uint32_t best_full = 0;
-  bool best_credit = false;
-  for (struct topic_subscriber *at = hit; at; at = at->next_hit) {
-    struct session *s = at->user;
-    if (!s->reader || s->state != SESSION_IN) continue;
-    uint32_t full = room_fill(s, rtt);
-    if (full < ROOM_MARK || !is_taking(s, kind)) continue;
-    bool credit = is_in_credit(s, kind, s == now ? 0 : CREDIT_LEAST);
-    if (best && (credit < best_credit || (credit == best_credit && full <= best_full))) continue;
-    best = s;
-    best_full = full;
-    best_credit = credit;
-  }
-  return best && !best_credit && others_are_hungry(hit, best) ? NULL : best;
+ * others may go hungry, if there is any. */
+static void choose(struct pace_look *l, struct session *s) {
+  if (!s->reader) return;
+  uint32_t full = room_fill(s, l->rtt);
+  if (full < ROOM_MARK || !is_taking(s, l->kind)) return;
+  bool credit = is_in_credit(s, l->kind, s->serial == l->now ? 0 : CREDIT_LEAST);
+  if (l->best && (credit < l->best_credit || (credit == l->best_credit && full <= l->best_full))) return;
+  l->best = s->serial;
+  l->best_full = full;
+  l->best_credit = credit;
+}
+
+void pace_look_at(struct pace_look *l, struct session *s) {
+  if (!l->connection || s->state != SESSION_IN) return;
+  if (!l->soon[1] && is_hungry(s, SOON_STEPS)) note(l->soon, s->serial);
+  if (!l->hungry[1] && is_hungry(s, 0)) note(l->hungry, s->serial);
+  l->last[1] = l->last[0];
+  l->last[0] = s->serial;
+  choose(l, s);
 }
 
 /* Another one than the reader: a hungry one if there is any. */
-static void note_other(struct flow_pacing *p, const struct topic_subscriber *hit) {
-  const struct topic_subscriber *found = NULL;
-  for (; hit; hit = hit->next_hit) {
-    const struct session *s = hit->user;
-    if (s == p->reader->at.s || s->state != SESSION_IN) continue;
-    found = hit;
-    if (is_hungry(s, 0)) break;
-  }
+static void note_other(struct flow_pacing *p, const struct pace_look *l) {
+  uint64_t reader = p->reader->at.s->serial, found = other_than(l->hungry, reader);
+  if (!found) found = other_than(l->last, reader);
   if (!found) return;
-  p->other = found->session;
+  p->other = found;
   p->other_at = p->link->node->now;
 }
 
@@ -278,30 +279,48 @@ static void choose_other(struct flow_pacing *p, struct session *reader) {
   if (judge(p)) say(p, PACE_LONGEST, room_beside(p));
 }
 
-void pace_publish(struct peer *peer, const struct msg_publish *m, struct topic_subscriber *hit) {
+void pace_look_begin(struct pace_look *l, struct peer *peer, const struct msg_publish *m) {
+  struct session *link = peer_path(peer);
+  *l = (struct pace_look){.connection = link ? m->connection : 0, .kind = kind_of(m)};
+  if (!l->connection) return;
+  struct flow_pacing *p = find(peer->node, peer, m->connection);
+  l->rtt = peer_path_rtt(peer, link);
+  if (p) l->now = p->reader->at.s->serial;
+}
+
+void pace_look_end(const struct pace_look *l, struct peer *peer) {
   struct node *n = peer->node;
   struct session *link = peer_path(peer);
-  if (!m->connection || !hit || !link) return;
-  struct flow_pacing *p = find(n, peer, m->connection);
+  if (!l->connection || !l->last[0] || !link) return;
+  struct flow_pacing *p = find(n, peer, l->connection);
   if (p && p->link != link) { /* another way leads there now */
     p->link = link;
     link->paces = true;
   }
   if (p) note_over(p);
-  if (p) note_other(p, hit);
-  struct session *reader = choose(p ? p->reader->at.s : NULL, hit, peer_path_rtt(peer, link), kind_of(m));
-  if (!reader) return;
+  if (p) note_other(p, l);
+  struct clients_entry *e =
+      l->best && (l->best_credit || !other_than(l->soon, l->best)) ? clients_of_session(&n->sessions.clients, l->best) : NULL;
+  struct session *reader = e ? e->user : NULL;
+  if (!reader || !reader->reader || reader->state != SESSION_IN) return;
   if (p) {
-    p->kind = (uint8_t)kind_of(m);
+    p->kind = (uint8_t)l->kind;
     choose_other(p, reader);
     return;
   }
-  if (!(p = begin(peer, link, m->connection, reader))) return;
-  p->kind = (uint8_t)kind_of(m);
-  note_other(p, hit);
+  if (!(p = begin(peer, link, l->connection, reader))) return;
+  p->kind = (uint8_t)l->kind;
+  note_other(p, l);
   (void)judge(p);
   say(p, PACE_LONGEST, room_beside(p));
   n->flow.pacing.look_at = time_min(n->flow.pacing.look_at, time_add(n->now, LOOK_EVERY));
+}
+
+void pace_publish(struct peer *peer, const struct msg_publish *m, struct topic_subscriber *hit) {
+  struct pace_look l;
+  pace_look_begin(&l, peer, m);
+  for (; hit && l.connection; hit = hit->next_hit) pace_look_at(&l, hit->user);
+  pace_look_end(&l, peer);
 }
 
 /* ---- heard -----------------------------------------------------------------------------------------------------------------

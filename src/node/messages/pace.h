@@ -19,7 +19,21 @@
 
 void pace_init(struct node *n);
 void pace_done(struct node *n); /* when all sessions have ended */
-/* A message has come from the other node and is going to be delivered to these (deliver_match); NULL: to nobody. */
+/* Whom a message that has come from another node is going to be delivered to: shown one after another, maybe in several turns.
+ */
+struct pace_look {
+  uint64_t connection; /* 0: nothing is to be said about it */
+  uint64_t rtt, now;   /* now: serial of the reader that the connection waits for already, 0: none */
+  enum budget_kind kind;
+  uint64_t best; /* serial of the one to wait for */
+  uint32_t best_full;
+  bool best_credit;
+  uint64_t soon[2], hungry[2], last[2]; /* the first two whose queues will be empty soon, or are; the last two */
+};
+void pace_look_begin(struct pace_look *l, struct peer *peer, const struct msg_publish *m);
+void pace_look_at(struct pace_look *l, struct session *s);
+void pace_look_end(const struct pace_look *l, struct peer *peer);
+/* All at once (deliver_match); NULL: to nobody. */
 void pace_publish(struct peer *peer, const struct msg_publish *m, struct topic_subscriber *hit);
 /* Another node says of one of our connections that it is to wait, or may go on. */
 void pace_heard(struct peer *p, const struct msg_pace *m);

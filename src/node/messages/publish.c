@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "node/messages/deliver.h"
 #include "node/messages/disk.h"
+#include "node/messages/gather.h"
 #include "node/messages/groups.h"
 #include "node/messages/hold.h"
 #include "node/messages/pace.h"
@@ -25,19 +26,59 @@ int publish_local(struct node *n, struct peer *from, const struct msg_publish *m
                   uint64_t *ret_cut) {
   struct topic_subscriber *hit;
   struct msg_publish local = *m;
+  bool more;
   if (name_is_sys(m->topic)) return MACULA_FORBIDDEN;
   local.retained_ms = local.connection = 0;
-  int err = deliver_match(n, NULL, m->topic, &hit);
+  int err = deliver_match_first(n, NULL, m->topic, &hit, &more);
+  if (!err && more) return gather_local(n, from, hit, m->connection, &local, by, ret_cut);
   if (!err && from) pace_publish(from, m, hit);
-  return err || !hit ? err : deliver_begin(n, NULL, hit, &local, by, ret_cut);
+  return err || !hit ? err : deliver_begin(n, NULL, hit, &local, by, ret_cut, NULL);
 }
 
-/* Who gets it, here and at other nodes; of one that is sent again those here have it already. */
-static int find(struct session *s, const struct msg_publish *m, bool again, struct topic_subscriber **ret_hit,
-                struct listeners *ret_to, struct group_picks *ret_picks) {
-  int err = again ? 0 : deliver_match(s->node, s, m->topic, ret_hit);
-  struct topic_group *ours = again ? NULL : topic_index_groups(s->node->messages.topics);
-  return err ? err : spread_find(s, m, ours, again, ret_to, ret_picks);
+struct receivers {              /* of a client's publish */
+  struct topic_subscriber *hit; /* here: these, or */
+  struct delivery *d;           /* these, if they are very many; or both are the same */
+  struct listeners to;
+  struct group_picks picks;
+};
+
+/* Who gets it, here and at other nodes; of one that is sent again those here have it already. False: it is to be read again, as
+ * not all were found, or it waits for one of these. */
+static bool find(struct session *s, const struct msg_publish *m, bool again, struct receivers *r, int *ret_err) {
+  struct node *n = s->node;
+  bool more = false, ready = !again && gather_is_for(s, m);
+  int err = again ? 0 : deliver_match_first(n, s, m->topic, &r->hit, &more);
+  struct topic_group *ours = again ? NULL : topic_index_groups(n->messages.topics);
+  if (!err) err = spread_find(s, m, ours, again, &r->to, &r->picks);
+  *ret_err = err;
+  if (err) return true;
+  if (ready) {
+    r->hit = NULL;
+    r->d = gather_take(n);
+  } else if (more) {
+    switch (gather_begin(s, m, &r->to, &r->picks, &r->hit, &r->d)) {
+    case GATHERED_LATER:
+      return false;
+    case GATHERED_NOT:
+    case GATHERED:
+      break;
+    }
+  }
+  bool waits = r->d ? gather_holds(r->d, &r->to, &r->picks) : hold_publish(s, m, r->hit, &r->to, &r->picks);
+  if (waits) gather_free(n, r->d);
+  return !waits;
+}
+
+static int deliver(struct session *s, struct receivers *r, const struct msg_publish *m, const struct principal *by,
+                   struct msg_partly *partly) {
+  struct node *n = s->node;
+  struct delivery *d = r->d;
+  r->d = NULL;
+  if (r->picks.count) groups_deliver(s, m, &r->picks, by, &partly->cut);
+  if (d && gather_was_sliced(d)) return deliver_list(n, s, d, m, by);
+  if (r->hit) return deliver_begin(n, s, r->hit, m, by, &partly->cut, d);
+  gather_free(n, d);
+  return 0;
 }
 
 /* ms: when this node accepted the message, Unix time. */
@@ -129,9 +170,7 @@ void publish_message(struct session *s, struct msg_publish *m) {
   char topic[NAME_MAX_LEN + 1], why[NAME_WHY_LEN], buf[SPREAD_TEXT_LEN];
   const char *text;
   struct msg_partly partly = {0};
-  struct topic_subscriber *hit = NULL;
-  struct listeners to;
-  struct group_picks picks;
+  struct receivers r = {.hit = NULL};
   bool has_ref = m->has_ref, can_tell = has_ref && (s->caps & CAP_ACK);
   int err = find_topic(s, m, topic, why, &text);
   if (s->state == SESSION_OVER) return;
@@ -140,8 +179,9 @@ void publish_message(struct session *s, struct msg_publish *m) {
   m->has_ref = false;
   m->connection = 0;
   m->groups = (struct msg_list){0};
-  if (!err) err = find(s, m, again, &hit, &to, &picks);
-  if (!err && hold_publish(s, m, hit, &to, &picks)) return;
+  if (!err && gather_is_on(n) && !gather_is_for(s, m)) s->holds = true; /* one on another stream of its */
+  if (s->holds || (!err && !find(s, m, again, &r, &err))) return;
+  if (!err) groups_took(&r.picks);
   m->wait = false;
   struct principal *by = err ? NULL : origin_of(s);
   if (!err) {
@@ -151,11 +191,11 @@ void publish_message(struct session *s, struct msg_publish *m) {
     /* the publisher cannot be told that the message is not retained: it is delivered all the same */
     if (err && !can_tell) err = 0;
   }
+  if (err) gather_free(n, r.d); /* it could not be retained */
   if (!err && !again) {
     uint64_t ms = m->retained_ms;
     m->retained_ms = 0; /* for other nodes */
-    if (picks.count) groups_deliver(s, m, &picks, by, &partly.cut);
-    err = hit ? deliver_begin(n, s, hit, m, by, &partly.cut) : 0;
+    err = deliver(s, &r, m, by, &partly);
     m->retained_ms = ms;
     n->stats.published += !err;
     if (!err) tally_published(n, m->topic, m->payload.n);
@@ -163,7 +203,7 @@ void publish_message(struct session *s, struct msg_publish *m) {
   }
   /* A message that the publisher sends again, because not all nodes answered in time, goes to all nodes again: those that have
    * it already recognise it. */
-  if (!err) err = spread_publish(s, m, &to, &picks, keyed ? &key : NULL, can_tell, m->ref, &waits, &partly);
+  if (!err) err = spread_publish(s, m, &r.to, &r.picks, keyed ? &key : NULL, can_tell, m->ref, &waits, &partly);
   if (err) tally_refused(s, m->topic, err);
   if (err && !can_tell) session_notice(s, err, text);
   if (err && s->base) session_left_out(s, err, text);
@@ -271,6 +311,7 @@ static int take_pattern(struct session *s, struct slice pattern, uint32_t flags,
   if (!err && added) s->group_count += grouped;
   if (!err && added) err = account_has_room(s, QUOTA_SUBSCRIPTIONS, 1, ret_text);
   if (!err && added) err = spread_subscribe(s->node, pattern);
+  if (!err && added && !grouped) gather_subscribed(s, pattern);
   if (err && added) (void)topic_index_unsubscribe(topics, &s->topics, pattern);
   if (err && added) s->group_count -= grouped;
   if (!err) *ret_was = added ? IS_NEW : (uint8_t)was;

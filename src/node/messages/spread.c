@@ -620,13 +620,15 @@ int spread_own(struct node *n, const struct msg_publish *m, const struct princip
   struct listeners to = {0};
   struct fanout f;
   uint64_t cut = 0;
-  int err = deliver_match(n, NULL, m->topic, &hit);
+  bool more; /* only the groups are looked for here */
+  int err = deliver_match_first(n, NULL, m->topic, &hit, &more);
   struct topic_group *ours = err ? NULL : topic_index_groups(n->messages.topics), *theirs = NULL;
   uint32_t given = match_begin(n), left = given;
   hit = list_empty(&n->spread.peers) ? NULL : interest_match(n->spread.interest, m->topic, &left);
   if (!list_empty(&n->spread.peers)) theirs = interest_groups(n->spread.interest);
   err = match_end(n, given, left);
   groups_choose(n, NULL, m, ours, theirs, false, &picks);
+  groups_took(&picks);
   add_hits(&to, hit, false);
   add_hits(&to, hit, true);
   for (uint32_t i = 0; i < picks.count; i++)

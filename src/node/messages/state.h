@@ -16,8 +16,10 @@
 #include "wire/msg.h"
 
 struct fanout;
-struct delivery { /* a message that many get, from the turn on in which not all had their copies: messages/deliver.h */
-  struct fanout *f;
+struct gather;
+struct delivery {   /* a message that many get, from the turn on in which not all had their copies: messages/deliver.h */
+  struct gather *g; /* while these are still being found: messages/gather.h; else NULL */
+  struct fanout *f; /* NULL: while it is, of a client's */
   unsigned qos;
   struct { /* who is told when the last one has its copy: */
     bool wanted;

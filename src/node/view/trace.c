@@ -55,6 +55,7 @@ static json_t *listener(const struct session *s, bool qos1) {
 
 /* Clients of this node, and names of groups of which one member gets it. */
 static int put_clients(struct node *n, struct slice topic, size_t offset, size_t limit, json_t *ret) {
+  if (n->messages.rest && n->messages.rest->g) return MACULA_RATE_LIMITED; /* another match would end that one (gather.h) */
   uint32_t left = MATCH_STEPS;
   json_t *rows = json_array(), *groups = json_array();
   char key[NAME_MAX_LEN + 1];

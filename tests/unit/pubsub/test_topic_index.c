@@ -464,6 +464,53 @@ static void a_topic_again(void **state) {
   assert_int_equal(m.bytes, 0);
 }
 
+#define SHARERS 150
+
+static struct topic_subscriber *more(struct topic_index *ix, uint32_t most) { return topic_index_match_more(ix, &most); }
+
+/* What a match leaves aside is found in steps, each subscriber once, whoever goes meanwhile. */
+static void many_are_found_in_steps(void **state) {
+  (void)state;
+  struct mem m = {0};
+  struct topic_index *ix = new_index(&m, 10000, 10);
+  static struct topic_subscriber s[SHARERS], few;
+  bool left_aside, seen[SHARERS] = {0};
+  uint32_t left = UINT32_MAX, found = 0;
+  topic_subscriber_init(&few, 0, &few);
+  assert_int_equal(subscribe(ix, &few, "a.**", 0), 0);
+  for (unsigned i = 0; i < SHARERS; i++) {
+    topic_subscriber_init(&s[i], i + 1, &s[i]);
+    assert_int_equal(subscribe(ix, &s[i], "a.b", i == 3 ? 0 : TOPIC_OWN), 0);
+    if (i % 2) assert_int_equal(subscribe(ix, &s[i], "a.*", 0), 0);
+  }
+  struct topic_want want = {.own = &s[3]};
+  assert_ptr_equal(topic_index_match_first(ix, slice_str("a.b"), &want, &left, &left_aside), &few);
+  assert_true(left_aside && !few.next_hit);
+  uint32_t steps = 0;
+  assert_null(topic_index_match_more(ix, &steps));
+  for (unsigned k = 0; k < 40; k++) {
+    struct topic_subscriber *f = more(ix, 1);
+    if (f) seen[f - s] = true;
+    found += f != NULL;
+  }
+  assert_int_equal(found, 40);
+  for (unsigned i = 0; i < SHARERS; i++) /* all but one are gone, wherever the place is now */
+    if (i != 75 && !seen[i]) (void)topic_index_drop(ix, &s[i]);
+  assert_null(topic_index_check(ix));
+  steps = 1000;
+  for (struct topic_subscriber *f; (f = topic_index_match_more(ix, &steps)); found++) {
+    assert_false(seen[f - s]);
+    seen[f - s] = true;
+  }
+  assert_true(steps > 0 && seen[75] && found == 41 && !seen[3]);
+  for (unsigned i = 0; i < SHARERS; i++) (void)topic_index_drop(ix, &s[i]);
+  assert_null(more(ix, 10)); /* its nodes are gone */
+  assert_true(topic_index_match_add(ix, &s[0]) != seen[0]);
+  assert_false(topic_index_match_add(ix, &s[0]));
+  topic_index_free(ix);
+  assert_int_equal(m.bytes, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(wildcards_match_as_specified),
                                      cmocka_unit_test(each_subscriber_once_with_all_flags),
@@ -476,6 +523,7 @@ int main(void) {
                                      cmocka_unit_test(many_go_in_slices),
                                      cmocka_unit_test(many_end_with_the_index),
                                      cmocka_unit_test(every_allocation_may_fail),
-                                     cmocka_unit_test(a_hundred_thousand_patterns)};
+                                     cmocka_unit_test(a_hundred_thousand_patterns),
+                                     cmocka_unit_test(many_are_found_in_steps)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
