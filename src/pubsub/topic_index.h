@@ -74,9 +74,9 @@ const struct topic_subscriber *topic_index_left(const struct topic_index *ix, co
  * those that it visited are subtracted. If 0 is left, the match was given up and NULL is returned. The limit is needed because
  * clients can choose patterns that one topic visits all of. */
 struct topic_subscriber *topic_index_match_within(struct topic_index *ix, struct slice topic, uint32_t *left);
-/* The same in steps: patterns that more than TOPIC_MANY share are left aside, as many as TOPIC_ASIDE (*ret_more: there are some),
- * and topic_index_match_more goes on with those. Of `own` it finds only subscriptions with TOPIC_OWN (NULL: nobody's), and of all
- * only those with one of these flags (0: any). */
+/* The same in steps: patterns that more than TOPIC_MANY share are left aside, as many as TOPIC_ASIDE (*ret_more: there are
+ * some), and topic_index_match_more goes on with those. Of `own` it finds only subscriptions with TOPIC_OWN (NULL: nobody's),
+ * and of all only those with one of these flags (0: any). */
 #define TOPIC_MANY 64u
 #define TOPIC_ASIDE 64u
 struct topic_want {
