@@ -179,7 +179,7 @@ struct delivery *gather_take(struct node *n) {
 }
 
 void gather_unused(struct node *n) {
-  if (of(n)) gather_free(n, gather_take(n));
+  if (of(n) && of(n)->step == READY) gather_free(n, gather_take(n)); /* else another has begun meanwhile */
 }
 
 bool gather_holds(struct delivery *d, const struct listeners *to, const struct group_picks *picks) {
