@@ -170,7 +170,9 @@ void publish_message(struct session *s, struct msg_publish *m) {
   char topic[NAME_MAX_LEN + 1], why[NAME_WHY_LEN], buf[SPREAD_TEXT_LEN];
   const char *text;
   struct msg_partly partly = {0};
-  struct receivers r = {.hit = NULL};
+  struct receivers r; /* most of it is set as it is used */
+  r.hit = NULL;
+  r.d = NULL;
   bool has_ref = m->has_ref, can_tell = has_ref && (s->caps & CAP_ACK);
   int err = find_topic(s, m, topic, why, &text);
   if (s->state == SESSION_OVER) return;
