@@ -9,7 +9,8 @@
 
 #define MANY 200
 #define LOOK 32u                   /* of gather.c and deliver.c: subscribers between two looks at the time */
-#define LOOKS 2u                   /* that find time left: a publish takes them to begin */
+#define LOOKS 2u                   /* that find time left: a publish takes them to begin, */
+#define MORE_LOOKS 4u              /* and so many while others wait, too */
 #define SLICE ((LOOKS + 2) * LOOK) /* in a turn, in which it may begin and go on */
 
 struct many {
@@ -211,10 +212,37 @@ static void test_no_memory(void **state) {
   stop(m);
 }
 
-/* A message of another node, which is kept meanwhile. */
+/* Two publishers, each faster than the slow one of their many readers, while accounts allow: they take turns, and nobody loses
+ * anything. */
+static void all_get(struct many *m, struct rig_client *other, int count) {
+  struct readers flow;
+  flow_init(&flow, m->rig->net);
+  (void)slow_down(&flow, m->subs[MANY / 2], 600 << 10);
+  m->looks = MORE_LOOKS;
+  m->hurry = true;
+  flood(&flow, m->pub, "news", count);
+  flood(&flow, other, "news", count);
+  (void)until(&flow, m->subs[MANY / 2], MSG_PUBLISH, 2 * (uint64_t)count, 60 * NS_SEC);
+  (void)run(&flow, 2 * NS_SEC, NULL, NULL);
+  for (int i = 0; i < MANY; i++) assert_int_equal(m->subs[i]->counts[MSG_PUBLISH], 2 * count);
+  assert_int_equal(rig_metric(m->rig, "messages_dropped_total"), 0);
+  assert_int_equal(rig_metric(m->rig, "publishers_waiting"), 0);
+}
+
+static void test_slow_reader(void **state) {
+  struct many *m = start((struct node_limits){.client_queue = 64 << 10, .send_pool = 4 << 20});
+  (void)state;
+  all_get(m, rig_join(m->rig, 0, NULL, STREAMS), 200);
+  assert_true(rig_metric(m->rig, "publishers_held_total") > 0);
+  assert_true(m->rig->node->stats.fanouts_sliced > 0);
+  stop(m);
+}
+
+/* The same from another node, whose publisher is told to wait. */
 static void test_from_another_node(void **state) {
   struct many *m = calloc(1, sizeof *m);
-  struct rig_options o = {.node = {.process = {.spent = spent, .did = did, .ctx = m}}};
+  struct rig_options o = {
+      .node = {.limits = {.client_queue = 64 << 10, .send_pool = 4 << 20}, .process = {.spent = spent, .did = did, .ctx = m}}};
   (void)state;
   assert_non_null(m);
   m->looks = LOOKS;
@@ -232,15 +260,25 @@ static void test_from_another_node(void **state) {
   assert_int_equal(rig_expect(m->pub, MSG_ACK).ack.ref, 1);
   for (int i = 0; i < MANY; i++) {
     hears(m->subs[i], "first");
-    assert_int_equal(m->subs[i]->counts[MSG_PUBLISH], 1);
+    m->subs[i]->counts[MSG_PUBLISH] = 0;
   }
+  struct readers flow;
+  flow_init(&flow, m->rig->net);
+  (void)slow_down(&flow, m->subs[MANY / 2], 20 << 10);
+  m->looks = MORE_LOOKS;
+  m->hurry = true;
+  flood(&flow, m->pub, "news", 200);
+  (void)run(&flow, 3 * NS_SEC, NULL, NULL);
+  for (int i = 0; i < MANY; i++)
+    if (i != MANY / 2) assert_int_equal(m->subs[i]->counts[MSG_PUBLISH], 200);
+  assert_true(rig_metric(m->rig, "paces_said_total") > 0);
   stop(m);
 }
 
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_in_slices), cmocka_unit_test(test_who_comes_and_goes),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_in_slices),      cmocka_unit_test(test_who_comes_and_goes),
                                      cmocka_unit_test(test_publisher_ends), cmocka_unit_test(test_no_memory),
-                                     cmocka_unit_test(test_from_another_node)};
+                                     cmocka_unit_test(test_slow_reader),    cmocka_unit_test(test_from_another_node)};
   if (argc > 1) cmocka_set_test_filter(argv[1]);
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

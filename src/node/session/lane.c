@@ -120,7 +120,7 @@ static bool fits(size_t unsent, size_t len) { return !unsent || unsent + len <= 
 /* Small frames are copied, so that they are packed together; larger ones, and small ones for whose copy there is no memory, are
  * passed by reference. */
 static int put(struct door *d, int64_t way, struct slice frame, struct shbuf *shared) {
-  if (frame.n > SMALL_FRAME) return d->ops->write_ref(d, way, shared);
+  if (frame.n > SMALL_FRAME || (shared && frame.n > SHARED_FRAME)) return d->ops->write_ref(d, way, shared);
   int err = d->ops->write(d, way, frame);
   return err == MACULA_ENOMEM && shared ? d->ops->write_ref(d, way, shared) : err;
 }

@@ -140,6 +140,7 @@ int fanout_for(struct fanout *f, struct session *to, struct parcel **ret) {
   enum form form = form_for(f, to);
   unsigned rich = is_rich(f) && to->caps & CAP_HEADERS ? FORMS : 0, at = rich + form;
   bool link = to->peer != NULL;
+  if (f->made[at] && f->form[at].frame.n > SHARED_FRAME) (void)parcel_share(&f->form[at]); /* else it is copied again */
   int err = f->made[at] ? 0 : make(f, at, link);
   if (err && form != FORM_PLAIN && form != FORM_OWN) { /* the largest are sent, even if no room is left for a number */
     at = rich + FORM_PLAIN;

@@ -7,7 +7,8 @@
 #include "wire/msg.h"
 #include "wire/names.h"
 
-#define SMALL_FRAME 1280 /* bytes: up to here a frame is copied into each queue, above it is shared */
+#define SMALL_FRAME 1280  /* bytes: up to here a frame is copied into a queue, above it is shared; */
+#define SHARED_FRAME 1024 /* above this only into the first receiver's, so that many do not take the pool */
 
 struct parcel {
   struct slice frame;
