@@ -300,7 +300,7 @@ def http_methods(folder):
             assert ask(method, path)[:3] == (405, "text/plain", "GET, HEAD"), (method, path)
     for method in ("GET", "HEAD", "POST"):
         assert ask(method, "/nothing")[0] == 404 and ask(method, "http://%s/nothing" % n.http)[0] == 404
-    assert ask("GET", "http://%s" % n.http)[0] == 404
+    assert ask("GET", "http://%s" % n.http)[0] == 200  # that is the page
     assert ask("GET", "http://localhost/api/status")[0] == 200
     for url in ("http://evil.example/api/status", "http:///api/status", "http://%s/api/status" % ("x" * 300)):
         assert ask("GET", url, Host="localhost")[0] in (400, 403), url
