@@ -11,14 +11,25 @@ static struct caller *caller_of(struct callers *c, const struct addr *at) {
   return oldest;
 }
 
+static double burst_of(const struct callers *c) { return c->burst > 0 ? c->burst : CALLERS_BURST; }
+
+/* It pays with the reserve: nothing is left of what all have, and it has asked for little. */
+static bool is_spared(const struct callers *c, const struct caller *k) { return c->all.tokens < 1 && k->little.tokens >= 1; }
+
 bool callers_afford(struct callers *c, const struct addr *at, nanotime now) {
   struct caller *k = caller_of(c, at);
+  double burst = burst_of(c);
   k->used = now;
-  return bucket_level(&k->cost, CALLERS_RATE, CALLERS_BURST, now) >= 1 &&
-         bucket_level(&c->all, CALLERS_ALL_RATE, CALLERS_BURST, now) >= 1;
+  bucket_level(&k->little, CALLERS_LITTLE / 10, CALLERS_LITTLE, now);
+  bucket_level(&c->all, CALLERS_ALL_RATE, burst, now);
+  bucket_level(&c->reserve, CALLERS_RESERVE_RATE, burst, now);
+  return bucket_level(&k->cost, CALLERS_RATE, burst, now) >= 1 && (is_spared(c, k) ? &c->reserve : &c->all)->tokens >= 1;
 }
 
 void callers_charge(struct callers *c, const struct addr *at, size_t cost) {
-  caller_of(c, at)->cost.tokens -= (double)cost;
-  c->all.tokens -= (double)cost;
+  struct caller *k = caller_of(c, at);
+  (is_spared(c, k) ? &c->reserve : &c->all)->tokens -= (double)cost;
+  k->cost.tokens -= (double)cost;
+  k->little.tokens -= (double)cost;
+  if (k->little.tokens < -CALLERS_LITTLE) k->little.tokens = -CALLERS_LITTLE; /* after a flood it is 10 s without */
 }

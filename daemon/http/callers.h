@@ -1,5 +1,6 @@
 /* What HTTP requests cost, by the address that they come from: each has a share, and all have one. The unit is a row of a list
- * (node/view/state.h). */
+ * (node/view/state.h). Of what all have, a few addresses could take everything: a reserve beside it is for those that have
+ * asked for little lately, so that who floods keeps out nobody else. */
 #ifndef DAEMON_HTTP_CALLERS_H
 #define DAEMON_HTTP_CALLERS_H
 
@@ -11,15 +12,19 @@
 #define CALLERS_RATE 5000
 #define CALLERS_ALL_RATE 10000
 #define CALLERS_BURST 256
+/* An address that has asked for less than this in 10 s may take of the reserve, which fills at such a rate. */
+#define CALLERS_LITTLE 5000
+#define CALLERS_RESERVE_RATE 2500
 
 struct caller {
   struct addr at;
-  struct bucket cost;
+  struct bucket cost, little; /* little: what it may ask for and still take of the reserve */
   nanotime used;
 };
 struct callers { /* zeroed: nobody has asked */
   struct caller v[CALLERS_MAX];
-  struct bucket all;
+  struct bucket all, reserve;
+  double burst; /* 0: CALLERS_BURST */
 };
 
 /* Whether somebody at this address may ask now. What the answer costs is then charged, on credit if need be. */

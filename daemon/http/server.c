@@ -237,6 +237,7 @@ int http_start(struct io_loop *loop, struct node *node, const struct log *log, c
     h->rng = io_rng();
     h->cookie = http_cookie_login;
     h->fd = fd;
+    h->handshakes.burst = HANDSHAKES_AT_ONCE * COST_HANDSHAKE;
     h->mhd = start_server(h, h->cert, h->key, &h->poll);
     err = h->mhd ? 0 : h->cert ? MACULA_CERTIFICATE_INVALID : MACULA_EIO;
   }

@@ -10,7 +10,8 @@
 #include "daemon/http/http.h"
 #include "daemon/http/request.h"
 
-#define COST_HANDSHAKE 100 /* a TLS session, in rows: callers.h */
+#define COST_HANDSHAKE 100    /* a TLS session, in rows: callers.h */
+#define HANDSHAKES_AT_ONCE 32 /* of an address: a browser opens six connections, and each is for one request */
 
 struct lookup; /* api.c */
 
@@ -56,8 +57,9 @@ struct http {
   /* What a cookie stands for; the second: it is an operator's, whatever the node says. NULL: cookies mean nothing. */
   bool (*cookie)(const struct http_request *r, struct http_login *ret_login, bool *ret_operator);
   struct callers callers;
-  struct callers guesses; /* logins that failed */
-  struct logins *logins;  /* NULL: nobody has asked for a link or logged in */
+  struct callers handshakes; /* of TLS: apart, so that a page's connections leave its requests what they may cost */
+  struct callers guesses;    /* logins that failed */
+  struct logins *logins;     /* NULL: nobody has asked for a link or logged in */
   struct rng rng;
   struct bucket lines; /* of the log about who was refused or ended */
   struct http_stats stats;

@@ -14,7 +14,8 @@
 #include "daemon/http/state.h"
 #include "node/memory/plan.h"
 
-#define GREET_EACH 4              /* handshakes of an address, until their requests have come: all could finish in one turn */
+/* Handshakes of an address, until their requests have come: all could finish in one turn, but a browser opens six. */
+#define GREET_EACH 8
 #define REQUEST_TIME (5 * NS_SEC) /* for the whole of a request to come */
 #define ANSWER_TIME (30 * NS_SEC) /* until whoever reads slowly has it all, or some more of what has no end */
 
@@ -171,16 +172,16 @@ static void greet_fewer(struct http *h, const struct addr *from) {
     have++;
     if (!out || v->since < out->since) out = v;
   }
-  if (have >= GREET_EACH) displace(h, out, "its address has 4 connections without a request: the oldest made room");
+  if (have >= GREET_EACH) displace(h, out, "its address has 8 connections without a request: the oldest made room");
 }
 
 void http_take(struct http *h, int fd, const struct addr *from) {
   if (h->cert) greet_fewer(h, from);
   if (h->count == h->most) make_room(h, from);
-  bool room = h->count < h->most, paid = !h->cert || callers_afford(&h->callers, from, io_now());
+  bool room = h->count < h->most, paid = !h->cert || callers_afford(&h->handshakes, from, io_now());
   if (room && paid && mem_reserve(node_http_mem(h->node), PLAN_HTTP)) {
     unsigned count = h->count;
-    if (h->cert) callers_charge(&h->callers, from, COST_HANDSHAKE);
+    if (h->cert) callers_charge(&h->handshakes, from, COST_HANDSHAKE);
     MHD_add_connection(h->mhd, fd, &from->sa, addr_len(from)); /* on failure it closes fd */
     if (h->count == count) mem_unreserve(node_http_mem(h->node), PLAN_HTTP);
     return;

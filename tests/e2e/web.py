@@ -3,6 +3,7 @@
 
 In a network of its own, where this machine has several addresses. Prints "ok NAME" or "FAIL NAME: why" a case.
 """
+import concurrent.futures
 import contextlib
 import http.client
 import os
@@ -173,19 +174,23 @@ def case_https(folder):
     with opened(n, "127.0.0.2") as part:  # of a TLS record, of which the rest does not come
         part.send(b"\x16")
         assert works(n, second) and not select.select([part], [], [], 0)[0], "nobody was served before it was given up"
+
+    def refused():
+        return int(re.search(r"macula_http_refused_total (\d+)", ask(n, "/metrics", tls=second)[2])[1])
+
     with contextlib.ExitStack() as held:  # many at once cost more than the address's share; others have theirs
         n.p.send_signal(signal.SIGSTOP)
-        many = [held.enter_context(opened(n, "127.0.0.2")) for _ in range(30)]
+        many = [held.enter_context(opened(n, "127.0.0.2")) for _ in range(60)]
         for s in many:
             s.send(b"\x16")  # what says nothing at all the kernel keeps to itself
         n.p.send_signal(signal.SIGCONT)
-        n.expect("err", r'event=http_refused address=127\.0\.0\.2:\d+ text="rate_limited')
-        until("most are closed", lambda: sum(select.select([s], [], [], 0)[0] != [] for s in many) > 20)
+        until("those beyond the rate are refused", lambda: refused() > 20)
+        until("most are closed", lambda: sum(select.select([s], [], [], 0)[0] != [] for s in many) > 40)
         until("another is served", lambda: works(n, second))
 
         def greets():
             held.enter_context(opened(n, "127.0.0.3")).send(b"\x16")
-            return re.search(r'event=http_displaced address=127\.0\.0\.3:\d+ text="its address has 4', n.err)
+            return re.search(r'event=http_displaced address=127\.0\.0\.3:\d+ text="its address has 8', n.err)
 
         until("the oldest of those that could finish at once makes room", greets)
     assert n.end(signal.SIGTERM) == 0
@@ -203,6 +208,18 @@ def case_https_with_the_node_s_certificate(folder):
     n.p.send_signal(signal.SIGHUP)
     n.expect("err", r"event=reloaded")
     assert works(n, tls) and n.end(signal.SIGTERM) == 0
+
+
+def case_https_as_a_browser_asks(folder):
+    """Connections that a page opens at once are all answered, time after time."""
+    n = node(folder, "--http-tls")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    for _ in range(3):
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            said = list(pool.map(lambda _: ask(n, "/", tls=tls)[0], range(6)))
+        assert said == [200] * 6, said
+    assert n.end(signal.SIGTERM) == 0
 
 
 def case_token_in_clear_is_warned_of(folder):

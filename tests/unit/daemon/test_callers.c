@@ -32,9 +32,8 @@ static void test_shares(void **state) {
   static struct callers c;
   (void)state;
   assert_int_equal(answered(&c, "10.0.0.1:5", 1000, 64, NS_SEC), 4);
-  assert_int_equal(answered(&c, "10.0.0.1:6", 1000, 64, NS_SEC), 0);      /* another port is nobody else */
-  assert_int_equal(answered(&c, "[2001:db8::1]:5", 1000, 64, NS_SEC), 0); /* all together have as much */
-  for (int ms = 1; ms <= 1000; ms++)                                      /* a flood leaves the other half to others */
+  assert_int_equal(answered(&c, "10.0.0.1:6", 1000, 64, NS_SEC), 0); /* another port is nobody else */
+  for (int ms = 1; ms <= 1000; ms++)                                 /* a flood leaves the other half to others */
     (void)answered(&c, "10.0.0.1:5", 100, 1, NS_SEC + (nanotime)ms * NS_MS);
   assert_int_equal(answered(&c, "[2001:db8::1]:5", 1000, 64, 2 * NS_SEC), 4);
   assert_int_equal(answered(&c, "[2001:db8::2]:5", 1000, 64, 2 * NS_SEC), 0); /* a network of 64 bits is one */
@@ -42,6 +41,34 @@ static void test_shares(void **state) {
   assert_int_equal(answered(&c, "10.0.0.1:5", 1000, 5256, 10 * NS_SEC), 1);
   assert_int_equal(answered(&c, "10.0.0.1:5", 1000, 1, 10 * NS_SEC + 999 * NS_MS), 0);
   assert_int_equal(answered(&c, "10.0.0.1:5", 1, 1, 11 * NS_SEC + NS_MS), 1);
+}
+
+/* Who takes all that there is leaves the reserve to those who ask for little, and only to them. */
+static void test_reserve(void **state) {
+  static struct callers c;
+  nanotime now = NS_SEC;
+  (void)state;
+  for (unsigned s = 0; s < 20; s++) {
+    unsigned quiet = 0, flood = 0;
+    for (unsigned ms = 1; ms <= 1000; ms++) {
+      now += NS_MS;
+      flood = answered(&c, "10.0.0.1:5", 20, 1, now) + answered(&c, "10.0.0.2:5", 20, 1, now) +
+              answered(&c, "10.0.0.3:5", 20, 1, now);
+      if (ms % 100 == 0) quiet += answered(&c, "10.0.0.4:5", 1, 30, now); /* 300 a second */
+    }
+    assert_true(flood <= 60);
+    if (s > 2) assert_int_equal(quiet, 10); /* until then it was not known who floods */
+  }
+}
+
+/* As handshakes have it: more at once, at the same rate. */
+static void test_burst(void **state) {
+  static struct callers c = {.burst = 3200};
+  (void)state;
+  assert_int_equal(answered(&c, "10.0.0.1:5", 1000, 100, NS_SEC), 32);
+  assert_int_equal(answered(&c, "10.0.0.2:5", 1000, 100, NS_SEC), 32); /* of the reserve */
+  assert_int_equal(answered(&c, "10.0.0.3:5", 1000, 100, NS_SEC), 0);
+  assert_int_equal(answered(&c, "10.0.0.1:5", 1000, 100, NS_SEC + 200 * NS_MS), 10);
 }
 
 static void test_many_addresses(void **state) {
@@ -53,10 +80,11 @@ static void test_many_addresses(void **state) {
     snprintf(at, sizeof at, "10.1.%u.%u:1", i / 250, i % 250 + 1);
     sum += answered(&c, at, 10, 1, NS_SEC);
   }
-  assert_int_equal(sum, 256); /* more than there are places: still what all have together */
+  assert_int_equal(sum, 512); /* more than there are places: still what all have together, and the reserve */
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_shares), cmocka_unit_test(test_many_addresses)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_shares), cmocka_unit_test(test_reserve),
+                                     cmocka_unit_test(test_burst), cmocka_unit_test(test_many_addresses)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
