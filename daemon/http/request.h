@@ -52,8 +52,8 @@ struct http_request {
   enum http_role role;        /* of whoever asks, once the handler has it */
   struct http_client *client; /* his session; NULL: he has none, or needs none */
   char *body;                 /* NULL: empty; else body_len bytes and a NUL */
-  size_t body_len;
-  bool too_large, no_room; /* its body is, or there was none for it */
+  size_t body_len, body_room;
+  bool too_large, no_room, no_share; /* its body is, there was none for it, or its address has as much as it may */
   bool suspended;
   struct http_ask ask;  /* who.c's until it is handled, then the handler's */
   bool asked, answered; /* ask: it was begun; it is done */

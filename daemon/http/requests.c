@@ -9,6 +9,9 @@
 #include "daemon/http/who.h"
 #include "node/view/state.h"
 
+#define BODY_FIRST ((size_t)8192)  /* a whole login, whose password is not to stay where it was moved from */
+#define BODY_ONE ((size_t)1 << 20) /* an address may always send one */
+
 const char *http_argument(const struct http_request *r, const char *name) {
   return MHD_lookup_connection_value(r->c, MHD_GET_ARGUMENT_KIND, name);
 }
@@ -83,6 +86,7 @@ static enum MHD_Result go_on(struct http_request *r) {
   }
   if (r->method != HTTP_POST || !r->route->body) return handle(r);
   r->stage = HTTP_BODY;
+  r->visitor->since = io_now(); /* its body has a time of its own */
   return MHD_YES;
 }
 
@@ -135,34 +139,59 @@ static enum MHD_Result begin(struct http_request *r, const char *url) {
 
 /* ---- bodies ----------------------------------------------------------------------------------------------------------------
  */
-static size_t announced(const struct http_request *r) {
-  const char *text = http_header(r, MHD_HTTP_HEADER_CONTENT_LENGTH);
-  unsigned long long n = text ? strtoull(text, NULL, 10) : 0;
-  return n <= r->route->body ? (size_t)n : 0;
+/* Of bodies that one address sends, bytes that are kept. */
+static size_t share_of_bodies(const struct http *h) {
+  size_t part = node_http_pool(h->node) / 4;
+  return (part < BODY_ONE ? BODY_ONE : part) + h->most; /* a NUL each */
 }
 
-/* What is beyond the route's most is read, but not kept. */
+/* Room for so many bytes and a NUL. It grows with what comes, as what is announced may never come. */
+static bool make_body_room(struct http_request *r, size_t need) {
+  struct http *h = r->http;
+  struct place *p = r->visitor->place;
+  size_t room = r->body_room ? r->body_room : BODY_FIRST;
+  while (room < need + 1) room *= 2;
+  if (room == r->body_room) return true;
+  if (room > r->route->body) room = r->route->body + 1;
+  r->no_share = p->bodies - r->body_room + room > share_of_bodies(h);
+  char *body = !r->no_share && node_http_has_room(h->node, room - r->body_room)
+                   ? mem_realloc(node_http_mem(h->node), r->body, room)
+                   : NULL;
+  r->no_room = !body;
+  if (!body) return false;
+  p->bodies += room - r->body_room;
+  r->body = body;
+  r->body_room = room;
+  return true;
+}
+
+static void forget_body(struct http_request *r) {
+  r->visitor->place->bodies -= r->body_room;
+  mem_free(node_http_mem(r->http->node), r->body);
+  r->body = NULL;
+  r->body_len = r->body_room = 0;
+}
+
+/* What is beyond the route's most is read, but not kept, and nothing of it either. */
 static void add_to_body(struct http_request *r, const char *bytes, size_t n) {
-  struct node *node = r->http->node;
-  struct mem *mem = node_http_mem(node);
-  size_t need = r->body_len + n, room = need > announced(r) ? need : announced(r);
-  if (need > r->route->body) r->too_large = true;
-  if (r->too_large || r->no_room) return;
-  if (!r->body_len || need > announced(r)) {
-    char *body = node_http_has_room(node, room) ? mem_realloc(mem, r->body, room + 1) : NULL;
-    r->no_room = !body;
-    if (!body) return;
-    r->body = body;
+  if (r->body_len + n > r->route->body) r->too_large = true;
+  if (r->too_large || r->no_room || !make_body_room(r, r->body_len + n)) {
+    forget_body(r);
+    return;
   }
   memcpy(r->body + r->body_len, bytes, n);
-  r->body[need] = 0;
-  r->body_len = need;
+  r->body_len += n;
+  r->body[r->body_len] = 0;
 }
 
 static enum MHD_Result body_is_there(struct http_request *r) {
   r->stage = HTTP_HANDLED;
+  r->visitor->since = io_now(); /* its answer is read from now on */
   if (r->too_large)
     return http_refuse(r, MHD_HTTP_CONTENT_TOO_LARGE, "payload_too_large: the body is larger than is read here");
+  if (r->no_share)
+    return http_refuse(r, MHD_HTTP_SERVICE_UNAVAILABLE,
+                       "out_of_memory: bodies from this address take a quarter of http_pool: raise it, or send fewer at once");
   if (r->no_room)
     return http_refuse(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out_of_memory: there is no room for the body now: http_pool");
   return handle(r);
@@ -196,9 +225,9 @@ void http_completed(void *ctx, struct MHD_Connection *c, void **state, enum MHD_
   if (!r) return;
   http_who_over(r);
   if (r->over) r->over(r);
+  forget_body(r);
   r->visitor->request = NULL;
   *state = NULL;
-  mem_free(node_http_mem(r->http->node), r->body);
   free(r);
 }
 

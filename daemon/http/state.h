@@ -18,6 +18,7 @@ struct lookup; /* api.c */
 struct place { /* an address with connections */
   struct addr at;
   unsigned have, stay; /* connections, and those of them that stay; have 0: it is free */
+  size_t bodies;       /* bytes that are kept of what they send */
 };
 
 struct watch; /* visitors.c */

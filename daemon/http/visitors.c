@@ -16,7 +16,8 @@
 
 /* Handshakes of an address, until their requests have come: all could finish in one turn, but a browser opens six. */
 #define GREET_EACH 8
-#define REQUEST_TIME (5 * NS_SEC) /* for the whole of a request to come */
+#define REQUEST_TIME (5 * NS_SEC) /* for the headers of a request to come, and for its body: */
+#define BODY_RATE (16 * 1024)     /* so many bytes of it are a second more */
 #define ANSWER_TIME (30 * NS_SEC) /* until whoever reads slowly has it all, or some more of what has no end */
 
 static struct visitor *end_of(const struct http *h) { return h->visitors + h->most; }
@@ -133,6 +134,16 @@ const char *http_stay(struct http_request *r) {
 /* Suspended: libmicrohttpd cannot end it now. */
 static bool waits(const struct visitor *v) { return v->request && v->request->suspended; }
 
+/* Its headers have come, but not the whole body. */
+static bool sends(const struct visitor *v) { return v->request && v->request->stage == HTTP_BODY; }
+
+static bool has_asked(const struct visitor *v) { return v->asked && !sends(v); }
+
+static nanotime time_of(const struct visitor *v) {
+  if (sends(v)) return REQUEST_TIME + (nanotime)v->request->body_len * NS_SEC / BODY_RATE;
+  return v->asked ? ANSWER_TIME : REQUEST_TIME;
+}
+
 /* libmicrohttpd sees that nothing more comes, and ends it in its next run. */
 static void cut(struct http *h, struct visitor *v, const char *event, const char *text) {
   http_say(h, &v->from, event, text);
@@ -153,7 +164,7 @@ static void make_room(struct http *h, const struct addr *from) {
   for (struct visitor *v = h->visitors; v < end_of(h); v++) {
     if (!v->fd || v->stays || waits(v)) continue;
     unsigned have = v->place->have + addr_same_host(&v->from, from);
-    bool less = out && (have != most ? have < most : v->asked != out->asked ? v->asked : v->since >= out->since);
+    bool less = out && (have != most ? have < most : has_asked(v) != has_asked(out) ? has_asked(v) : v->since >= out->since);
     if (less) continue;
     out = v;
     most = have;
@@ -196,8 +207,11 @@ void http_take(struct http *h, int fd, const struct addr *from) {
 void http_sweep(struct http *h) {
   nanotime now = io_now();
   for (struct visitor *v = h->visitors; v < end_of(h); v++) {
-    if (!v->fd || waits(v) || time_since(now, v->since) < (v->asked ? ANSWER_TIME : REQUEST_TIME)) continue;
+    if (!v->fd || waits(v) || time_since(now, v->since) < time_of(v)) continue;
     h->stats.slow++;
-    cut(h, v, "http_too_slow", v->asked ? "the answer was not read in 30 s" : "no whole request came in 5 s");
+    cut(h, v, "http_too_slow",
+        !v->asked  ? "no whole request came in 5 s"
+        : sends(v) ? "its body came more slowly than 16 KiB a second, after 5 s"
+                   : "the answer was not read in 30 s");
   }
 }

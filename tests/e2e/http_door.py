@@ -295,6 +295,43 @@ def case_places(folder):
         assert ask(n, "GET", "/last/b", source="127.0.0.2")[0] == 200
 
 
+def begun(n, length, sent, source="127.0.0.1"):
+    """A publish whose body is sent in part."""
+    host, port = n.http.rsplit(":", 1)
+    s = socket.create_connection((host, int(port)), DEADLINE, source_address=(source, 0))
+    s.sendall(b"POST /pub/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % length + b"x" * sent)
+    return s
+
+
+def case_slow_bodies(folder):
+    """What is announced takes no room before it comes, an address has a quarter of all, and who sends too slowly is ended."""
+    def kept():
+        return [r["bytes"] for r in json.loads(ask(n, "GET", "/api/status", source="127.0.0.3")[2])["memory"]["rows"] if r["name"] == "http"][0]
+
+    with Node(folder) as n, contextlib.ExitStack() as held:
+        slow = [held.enter_context(begun(n, 1000000, 1)) for _ in range(9)]
+        until("they are in", lambda: n.metric("http_connections") >= 10)
+        assert kept() < 1 << 20, kept()
+        assert ask(n, "POST", "/pub/a", b"x" * 900000)[0] == 200
+
+        def ended():
+            for s in slow:
+                with contextlib.suppress(OSError):
+                    s.send(b"x")
+            return "event=http_too_slow address=127.0.0.1" in n.process.err and n.metric("http_connections") <= 2
+
+        until("they are ended", ended, pause=0.2)
+        assert "its body came more slowly" in n.process.err, n.process.err
+        many = [held.enter_context(begun(n, 900000, 899999)) for _ in range(2)]
+        until("they have come", lambda: kept() > 2 << 20)
+        assert "a quarter of http_pool" in fails(n, "POST", "/pub/a", 503, "out_of_memory", b"x" * 20000)
+        assert ask(n, "POST", "/pub/a", b"x" * 900000, source="127.0.0.2")[0] == 200
+        for s in many:
+            s.sendall(b"x")
+            assert b" 200 " in s.recv(65536)
+        assert ask(n, "POST", "/pub/a", b"x" * 900000)[0] == 200
+
+
 def case_slow_readers(folder):
     """Who does not read loses its own, and costs nobody anything: others have all of it, and publishers are answered."""
     with Node(folder, "--client-queue", "64KiB") as n, contextlib.ExitStack() as held:

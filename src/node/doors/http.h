@@ -33,6 +33,7 @@ int node_http_open(struct node *n);
 /* For what requests take: struct mem of the row `http`. Large things ask before whether they have room. */
 struct mem *node_http_mem(struct node *n);
 bool node_http_has_room(const struct node *n, size_t bytes);
+size_t node_http_pool(const struct node *n);  /* the limit http_pool now */
 bool node_http_is_open(const struct node *n); /* there is no access file: everybody may do everything */
 /* What whoever carries the bytes counts: its connections, those that it refused and that made room. */
 void node_http_count(struct node *n, uint64_t connections, uint64_t refused, uint64_t displaced);

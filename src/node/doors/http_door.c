@@ -21,6 +21,8 @@ bool node_http_has_room(const struct node *n, size_t bytes) {
   return used + bytes <= n->limits.http_pool;
 }
 
+size_t node_http_pool(const struct node *n) { return n->limits.http_pool; }
+
 bool node_http_is_open(const struct node *n) { return !n->trust.access; }
 
 void node_http_count(struct node *n, uint64_t connections, uint64_t refused, uint64_t displaced) {
