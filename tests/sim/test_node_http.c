@@ -8,9 +8,11 @@
 #include <cmocka.h>
 
 #include "access_text.h"
+#include "base/err.h"
 #include "base/sha256.h"
 #include "node/check.h"
 #include "node/doors/http_state.h"
+#include "node/session/session.h"
 #include "node_rig.h"
 #include "unit/broken.h"
 
@@ -335,6 +337,37 @@ static void test_comments_and_end(void **state) {
   rig_stop(&r);
 }
 
+/* It is let in, and the node goes away, in the same turn: nothing is asked of a session that has ended. */
+static void test_end_in_the_turn_of_the_welcome(void **state) {
+  (void)state;
+  for (int way = 0; way < 3; way++) {
+    struct rig r;
+    struct reader e = {0};
+    struct http_login l = from("127.0.0.1:1");
+    struct http_stream_options o = {.pattern = slice_str("a")};
+    struct http_stream_owner owner = {on_opened, on_ready, &e};
+    begin(&r, NULL);
+    assert_int_equal(http_stream_new(r.node, &l, &o, &owner, now_of(&r), &e.st), 0);
+    struct http_client *c = e.st->client;
+    assert_true(c->s && !c->in);
+    if (way == 0) node_drain(r.node, now_of(&r));
+    if (way == 1) session_close(c->s, MACULA_NOT_AUTHORIZED, "the access file has changed");
+    if (way == 2) session_close(c->s, MACULA_ECLOSED, "an operator ended it");
+    c->welcome = true; /* its PONG has come, too */
+    if (way == 0) session_close(c->s, MACULA_SHUTTING_DOWN, NULL);
+    rig_run(&r, 3 * NS_SEC);
+    HOLDS(node_check(r.node));
+    assert_int_equal(e.opened, 1);
+    assert_int_not_equal(e.err, 0);
+    assert_int_equal(http_client_standing(c), HTTP_GONE);
+    http_dirty(c); /* and later neither */
+    settle(&r);
+    HAS(read_all(&r, &e, 4096), "event: end");
+    shut(&r, &e);
+    rig_stop(&r);
+  }
+}
+
 /* ---- trust -----------------------------------------------------------------------------------------------------------------
  */
 static struct {
@@ -490,6 +523,7 @@ int main(void) {
       cmocka_unit_test(test_last),
       cmocka_unit_test(test_slow),
       cmocka_unit_test(test_comments_and_end),
+      cmocka_unit_test(test_end_in_the_turn_of_the_welcome),
       cmocka_unit_test(test_users_and_tokens),
       cmocka_unit_test(test_no_memory),
   };

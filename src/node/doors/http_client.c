@@ -354,7 +354,7 @@ static void over(struct http_client *c) {
   struct door_end end = {.err = c->err, .by_peer = c->goodbye};
   c->closed = false;
   c->over = true;
-  c->in = false;
+  c->in = c->welcome = false; /* what let it in may have come in the same turn */
   if (s) session_closed(s, &end);
   c->s = NULL;
   int err = c->err ? c->err : MACULA_ECLOSED;
@@ -399,7 +399,7 @@ static void leave(struct http_client *c) {
 }
 
 void http_client_step(struct http_client *c) {
-  if (c->welcome && !c->closed) let_in(c);
+  if (c->welcome && !c->closed && c->s) let_in(c);
   hand_in_asks(c);
   leave(c);
   if (c->stream) http_stream_step(c->stream);

@@ -37,6 +37,7 @@ void http_dirty(struct http_client *c) {
 
 int http_hand_in(struct http_client *c, const struct msg *m) {
   struct parcel p;
+  if (!c->s) return MACULA_ECLOSED;
   int err = parcel_encode(&p, node_http_mem(c->n), m, SIZE_MAX);
   if (err) return err;
   c->window -= (int64_t)p.frame.n;
