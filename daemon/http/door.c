@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/json.h"
 #include "daemon/http/answer.h"
 #include "daemon/http/query.h"
 #include "daemon/http/state.h"
@@ -46,7 +47,9 @@ static void on_done(struct http_ask *a, const struct http_result *result) {
   j->result.code = kept(&j->code, result->code);
   j->result.text = kept(&j->text, result->text);
   j->result.result = kept(&j->data, result->result);
-  if (j->code.failed || j->text.failed || j->data.failed) j->result = (struct http_result){.err = MACULA_ENOMEM};
+  if (j->code.failed || j->text.failed || j->data.failed) /* a call that has a result ran */
+    j->result = (struct http_result){.err = MACULA_ENOMEM,
+                                     .may_have_run = a->kind == HTTP_CALL && (!result->err || result->may_have_run)};
   r->answered = true;
   http_resume(r);
 }
@@ -155,12 +158,18 @@ static enum MHD_Result called(struct http_request *r) {
 }
 
 enum MHD_Result http_call(struct http_request *r) {
-  const char *why;
+  const char *why, *fault;
+  char text[160];
+  size_t at;
   uint64_t timeout;
   if (!job_new(r)) return http_refuse(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out_of_memory: http_pool is used up");
   if ((why = http_rest_fault(r))) return bad(r, why);
   if (!http_query_time(r, "timeout", CALL_TIME, CALL_TIME_MOST, &timeout, &why)) return bad(r, why);
   if (!timeout) return bad(r, "timeout: more than 0 is expected");
+  if (r->body_len && json_check(slice_of(r->body, r->body_len), &at, &fault)) {
+    snprintf(text, sizeof text, "invalid_argument: the body is no JSON: byte %zu: %s", at + 1, fault);
+    return bad(r, text);
+  }
   r->asked = true;
   http_ask_call(&r->ask, r->client, slice_str(r->rest), r->body_len ? slice_of(r->body, r->body_len) : slice_str("{}"), timeout,
                 io_now());
