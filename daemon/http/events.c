@@ -15,7 +15,8 @@ struct reader {
   struct http_request *r;
   struct http_stream *stream;
   bool last, opened;
-  int err; /* of opening it, with */
+  bool put_off; /* its turn was over; it is among the first of the next */
+  int err;      /* of opening it, with */
   struct http_text code, text;
 };
 
@@ -45,16 +46,37 @@ static void reader_over(struct http_request *r) {
 
 /* ---- of libmicrohttpd ------------------------------------------------------------------------------------------------------
  */
+/* Writing text for many takes long: whoever comes when the time of this turn is used up is among the first of the next one, and
+ * whoever was served meanwhile comes after these. One is served in each turn. */
+static bool put_off(struct reader *e) {
+  struct http *h = e->r->http;
+  bool was = e->put_off;
+  e->put_off = false;
+  if (was && h->first) h->first--;
+  if (h->closing || !h->served || (io_now() < h->turn_end && (was || !h->first))) {
+    h->served = true;
+    return false;
+  }
+  e->put_off = true;
+  h->put_off++;
+  (void)http_suspend(e->r);
+  http_resume(e->r);
+  return true;
+}
+
 static ssize_t on_read(void *ctx, uint64_t pos, char *buf, size_t max) {
   struct reader *e = ctx;
   struct http_request *r = e->r;
   bool over;
   (void)pos;
   if (http_is_gone(r)) return MHD_CONTENT_READER_END_WITH_ERROR;
+  if (put_off(e)) return 0;
   size_t n = http_stream_read(e->stream, buf, max, io_now(), &over);
   r->visitor->since = io_now();
   io_loop_wake(r->http->loop); /* more may go on now */
   if (n) return (ssize_t)n;
+  if (over && http_stream_is_cut(e->stream))
+    return MHD_CONTENT_READER_END_WITH_ERROR; /* not by a last chunk, as if it were all */
   if (over || r->http->closing) return MHD_CONTENT_READER_END_OF_STREAM;
   (void)http_suspend(r);
   return 0;

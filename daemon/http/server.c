@@ -18,7 +18,8 @@
 #define CONNECTION_MEMORY (32 * 1024)
 #define SILENT_SECONDS 5
 #define SWEEP_MS 1000
-#define AGAIN_MOST 4 /* so in 16 ms */
+#define AGAIN_MOST 4     /* so in 16 ms */
+#define TURN (2 * NS_MS) /* for texts of streams, in a turn */
 
 void http_say(struct http *h, const struct addr *who, const char *event, const char *text) {
   char at[ADDR_TEXT_LEN];
@@ -59,6 +60,10 @@ static void on_timer(uv_timer_t *t);
 void http_run(struct http *h) {
   unsigned long long ms;
   h->resumed = false;
+  h->turn_end = time_add(io_now(), TURN);
+  h->served = false;
+  h->first = h->put_off;
+  h->put_off = 0;
   MHD_run(h->mhd);
   if (MHD_get_timeout(h->mhd, &ms) == MHD_YES) {
     if (ms) h->again = 0;

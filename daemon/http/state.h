@@ -49,6 +49,9 @@ struct http {
   uv_poll_t listen;
   uv_timer_t timer, sweep;
   bool resumed;                 /* some request goes on in the next turn */
+  nanotime turn_end;            /* until then texts of streams are written in this turn; */
+  bool served;                  /* one was; */
+  unsigned first, put_off;      /* those that go first, as they were put off in the last one; those that were in this one */
   unsigned open_handles, again; /* again: times that libmicrohttpd had more to do, and did nothing; up to AGAIN_MOST */
   struct visitor *visitors;
   struct place *places;

@@ -195,6 +195,8 @@ def case_calls(folder):
         fails(n, "POST", "/call/a..b", 400, "invalid_procedure", b"{}")
         fails(n, "POST", "/call/a?timeout=never", 400, "invalid_argument", b"{}")
         fails(n, "POST", "/call/a", 413, "payload_too_large", b"x" * (1 << 20 | 1))
+        for body in b"{", b"a=1", b"{} {}", b"\xff", b"{}\0":
+            assert "no JSON" in fails(n, "POST", "/call/a", 400, "invalid_argument", body)
         for path in "/sub/a..b", "/last/a..b":
             fails(n, "GET", path, 400, "invalid_topic")
         serve = n.macula("serve", "echo", "--exec", "cat")
@@ -349,6 +351,28 @@ def case_slow_readers(folder):
         assert n.metric("http_streams") == 6
         n.process.expect("err", r"event=(http_events_dropped|messages_dropped) ")
         e.end()
+
+
+def case_large_for_many(folder):
+    """Each of many readers has all of a message that grows as it is written, and the list of what is retained has its end."""
+    with Node(folder) as n, contextlib.ExitStack() as stack:
+        host, port = n.http.rsplit(":", 1)
+        payload, answers = "\n\x7f" * 400000, []
+        for _ in range(24):
+            c = http.client.HTTPConnection(host, int(port), timeout=DEADLINE)
+            stack.callback(c.close)
+            c.request("GET", "/sub/large")
+            answers.append(c.getresponse())
+        assert ask(n, "POST", "/pub/large?retain=1", payload.encode())[0] == 200
+        for r in answers:
+            line = b""
+            while not line.startswith(b"data: "):
+                line = r.readline()
+                assert line
+            assert json.loads(line[6:])["payload"] == payload
+        assert ask(n, "POST", "/pub/small?retain=1", b"x")[0] == 200
+        assert sorted(len(m["payload"]) for m in json.loads(ask(n, "GET", "/last/*")[2])) == [1, len(payload)]
+        assert n.metric("http_events_lost_total") == 0
 
 
 def case_pages(folder):

@@ -368,6 +368,128 @@ static void test_end_in_the_turn_of_the_welcome(void **state) {
   }
 }
 
+/* ---- large messages --------------------------------------------------------------------------------------------------------
+ */
+#define LARGE 300000u
+/* Until a large frame waits for the reader: those come when it has asked. */
+static void await(struct rig *r, struct reader *e) {
+  for (int i = 0; i < 1000 && e->st->waiting_bytes < LARGE; i++) {
+    assert_int_equal(http_stream_read(e->st, e->text, 1, now_of(r), &e->over), 0);
+    settle(r);
+  }
+  assert_true(e->st->waiting_bytes >= LARGE);
+}
+
+/* Becomes text as it is read, by pieces that do not grow with it; nothing of it is lost, nobody's stream is ended. */
+static void test_large(void **state) {
+  static const char *const units[] = {"\n", "x", "\xC3\xA9", "\x01", "\xFF", "\x7F"};
+  static const char *const written[] = {"\\n", "x", "\xC3\xA9", NULL, NULL, "\\u007f"};
+  struct rig r;
+  struct reader e;
+  char *payload = malloc(LARGE), *text = malloc(8 * LARGE);
+  (void)state;
+  assert_non_null(payload);
+  assert_non_null(text);
+  begin(&r, &(struct rig_options){.node = {.limits = {.client_queue = 1 << 20}}});
+  struct http_client *c = local(&r);
+  open_local(&r, &e, "a", false, false);
+  (void)read_all(&r, &e, 100);
+  for (size_t k = 0; k < sizeof units / sizeof units[0]; k++) {
+    size_t unit = strlen(units[k]), len = 0, most = 0, n;
+    for (size_t i = 0; i < LARGE; i++) payload[i] = units[k][i % unit];
+    struct asked a = {.a.done = on_done};
+    struct msg_publish m = message("a", "", 1, false);
+    m.payload = slice_of(payload, LARGE);
+    http_ask_publish(&a.a, c, &m, now_of(&r));
+    settle(&r);
+    assert_int_equal(a.times, 1);
+    assert_int_equal(a.err, 0);
+    await(&r, &e);
+    while ((n = http_stream_read(e.st, text + len, 4096, now_of(&r), &e.over))) {
+      len += n;
+      if (e.st->text.cap + e.st->tail.cap > most) most = e.st->text.cap + e.st->tail.cap;
+      if (len == 4096) assert_true(e.st->now && e.st->left.n > LARGE - 3 * 4096);
+      assert_true(len < 8 * LARGE - 4096);
+      settle(&r);
+    }
+    assert_true(most < 4 * HTTP_TEXT_ESCAPED * HTTP_PIECE);
+    text[len] = 0;
+    const char *at = strstr(text, written[k] ? "\"payload\":\"" : "\"payload_base64\":\"");
+    assert_non_null(at);
+    at = strchr(strchr(at, ':'), '"') + 1;
+    size_t each = written[k] ? strlen(written[k]) : 0, times = LARGE / unit;
+    for (size_t i = 0; each && i < times; i++) assert_memory_equal(at + i * each, written[k], each);
+    at += each ? each * times : LARGE / 3 * 4;
+    assert_memory_equal(at, "\",\"qos\":1,", 10);
+    assert_string_equal(text + len - 3, "}\n\n");
+    assert_int_equal(e.st->lost, 0);
+  }
+  shut(&r, &e);
+  http_client_put(c);
+  rig_stop(&r);
+  free(payload);
+  free(text);
+}
+
+static size_t list_of(struct rig *r, struct reader *e, char *text, size_t cap) {
+  size_t len = 0;
+  for (int i = 0; i < 1000 && !e->over; i++) {
+    len += http_stream_read(e->st, text + len, cap - len - 1, now_of(r), &e->over);
+    settle(r);
+  }
+  text[len] = 0;
+  return len;
+}
+
+/* A list has its end when all of it came, however large it is written and whatever is published meanwhile; else it has none. */
+static void test_last_is_whole_or_has_no_end(void **state) {
+  enum { TEXT = 4 * LARGE * 6 };
+  struct rig r;
+  struct reader e;
+  char *payload = malloc(LARGE), *text = malloc(TEXT);
+  (void)state;
+  assert_non_null(payload);
+  assert_non_null(text);
+  memset(payload, '\n', LARGE);
+  begin(&r, &(struct rig_options){.node = {.limits = {.client_queue = 400 << 10}}});
+  struct http_client *c = local(&r);
+  for (int i = 0; i < 3; i++) {
+    struct asked a = {.a.done = on_done};
+    char topic[] = "a.0";
+    topic[2] = (char)('0' + i);
+    struct msg_publish m = message(topic, "", 1, true);
+    m.payload = slice_of(payload, LARGE);
+    http_ask_publish(&a.a, c, &m, now_of(&r));
+    settle(&r);
+    assert_int_equal(a.err, 0);
+  }
+  open_local(&r, &e, "a.*", true, false);
+  for (int i = 0; i < 50; i++) assert_int_equal(publish(&r, c, "a.new", "later", i & 1, false).err, 0);
+  size_t len = list_of(&r, &e, text, TEXT);
+  assert_true(e.over && !http_stream_is_cut(e.st) && text[0] == '[');
+  assert_string_equal(text + len - 3, "}]\n");
+  assert_true(len > 6u * LARGE && !strstr(text, "later"));
+  HAS(text, "\"topic\":\"a.0\"");
+  HAS(text, "\"topic\":\"a.1\"");
+  HAS(text, "\"topic\":\"a.2\"");
+  shut(&r, &e);
+
+  open_local(&r, &e, "a.*", true, false);
+  await(&r, &e);
+  uint64_t pool = r.node->limits.http_pool; /* there is no room for the first, */
+  r.node->limits.http_pool = 0;
+  len = http_stream_read(e.st, text, 1, now_of(&r), &e.over);
+  r.node->limits.http_pool = pool;
+  len += list_of(&r, &e, text + len, TEXT - len);
+  assert_true(e.over && http_stream_is_cut(e.st));
+  assert_true(!len || (text[0] == '[' && text[len - 1] != '\n')); /* what comes begins as a list, but does not end as one */
+  shut(&r, &e);
+  http_client_put(c);
+  rig_stop(&r);
+  free(payload);
+  free(text);
+}
+
 /* ---- trust -----------------------------------------------------------------------------------------------------------------
  */
 static struct {
@@ -524,6 +646,8 @@ int main(void) {
       cmocka_unit_test(test_slow),
       cmocka_unit_test(test_comments_and_end),
       cmocka_unit_test(test_end_in_the_turn_of_the_welcome),
+      cmocka_unit_test(test_large),
+      cmocka_unit_test(test_last_is_whole_or_has_no_end),
       cmocka_unit_test(test_users_and_tokens),
       cmocka_unit_test(test_no_memory),
   };

@@ -104,6 +104,7 @@ int http_stream_new(struct node *n, const struct http_login *l, const struct htt
                     const struct http_stream_owner *owner, nanotime now, struct http_stream **ret_stream);
 /* Bytes that were written to buf; 0: none now, or *ret_over. */
 size_t http_stream_read(struct http_stream *st, char *buf, size_t cap, nanotime now, bool *ret_over);
+bool http_stream_is_cut(const struct http_stream *st);       /* when it is over: it is a list that lacks some */
 void http_stream_free(struct http_stream *st, nanotime now); /* its session ends; nothing is called any more */
 
 /* ---- of the node -----------------------------------------------------------------------------------------------------------

@@ -86,12 +86,11 @@ static int take_frame(struct http_client *c, struct slice frame, struct shbuf *s
 }
 
 /* ---- the door --------------------------------------------------------------------------------------------------------------
- * What the reader has taken counts as sent and acknowledged: nobody says more. */
+ * What the reader has begun to take counts as sent and acknowledged: nobody says more. */
 size_t http_client_unsent(const struct http_client *c) { return c->stream && !c->stream->sheds ? c->stream->waiting_bytes : 0; }
 
 static size_t queued_of(struct http_client *c) {
   size_t queued = http_client_unsent(c);
-  if (c->stream && c->stream->text.n) queued += c->stream->text.n - c->stream->at;
   if (queued < c->last_queued || (queued && !c->last_queued)) c->progress = c->n->now;
   c->last_queued = queued;
   uint64_t acked = c->written > queued ? c->written - queued : 0;
@@ -188,7 +187,10 @@ static bool shown(const struct door *d, struct door_shown *ret) {
 static uint64_t rtt(const struct door *d) { return (void)d, 0; }
 static size_t held(const struct door *d, size_t *ret_peak) {
   const struct http_client *c = of(d);
-  return *ret_peak = sizeof *c + (c->stream ? sizeof *c->stream + c->stream->waiting_bytes + c->stream->text.cap : 0);
+  const struct http_stream *st = c->stream;
+  size_t of_stream =
+      st ? sizeof *st + st->waiting_bytes + (st->now ? st->now->frame->len : 0) + st->text.cap + st->tail.cap : 0;
+  return *ret_peak = sizeof *c + of_stream;
 }
 static void pays(struct door *d, struct bucket *units) { (void)d, (void)units; }
 static void shares(struct door *d, uint32_t n) { (void)d, (void)n; }

@@ -245,6 +245,7 @@ double http_door_frames_owned(const struct node *n) {
     if (!c->stream) continue;
     list_for(w, &c->stream->waiting) sum +=
         shbuf_part(container_of(w, const struct http_waiting, all)->frame, &n->rows.mem[ROW_SEND]);
+    if (c->stream->now) sum += shbuf_part(c->stream->now->frame, &n->rows.mem[ROW_SEND]);
   }
   return sum;
 }

@@ -14,6 +14,7 @@
 #define HTTP_LINGER (10 * NS_SEC) /* a session without requests lasts so long */
 #define HTTP_QUIET (500 * NS_MS)  /* retained messages of other nodes: none has come for so long, */
 #define HTTP_LAST (10 * NS_SEC)   /* or this is over */
+#define HTTP_PIECE 1536u          /* bytes of a payload that become text at once; a multiple of 3, for base64 */
 
 struct http_waiting { /* a frame that is not read yet */
   struct list all;    /* http_stream.waiting */
@@ -41,9 +42,13 @@ struct http_stream {
   uint64_t lost, said; /* those that the door has dropped, and of these those that are in the log */
   struct list waiting;
   size_t waiting_bytes;
+  struct http_waiting *now;     /* is being written, NULL: none; of its payload, */
+  struct slice left;            /* this is left, */
+  bool is_text;                 /* and it is written as text */
   struct http_origin **origins; /* ANNOUNCE_SLOTS of them; NULL: none yet */
   struct http_text text;        /* being read, */
-  size_t at;                    /* from here on */
+  size_t at;                    /* from here on; */
+  struct http_text tail;        /* what follows the payload */
   nanotime alive_at;            /* a comment is due */
   nanotime heard;               /* last: when something came */
 };

@@ -67,6 +67,13 @@ static void lost(struct http_stream *st) {
   http_dirty(st->client);
 }
 
+/* A list of what is retained has nothing of what is published now. */
+static bool is_wanted(const struct http_stream *st, struct slice frame) {
+  struct msg m;
+  if (!st->last || frame.p[1] != MSG_PUBLISH) return true;
+  return !msg_decode(frame.p[1], slice_of(frame.p + FRAME_HEADER_LEN, frame.n - FRAME_HEADER_LEN), &m) && m.publish.replay;
+}
+
 /* What it says of publishers is kept, as the node does not say it again. */
 static void drop(struct http_stream *st, struct slice frame) {
   struct msg m;
@@ -78,6 +85,7 @@ static void drop(struct http_stream *st, struct slice frame) {
 
 int http_stream_take(struct http_stream *st, uint8_t type, struct slice frame, struct shbuf *shared) {
   struct node *n = st->client->n;
+  if (!is_wanted(st, frame)) return 0;
   if (st->sheds) {
     drop(st, frame);
     return 0;
@@ -99,13 +107,20 @@ int http_stream_take(struct http_stream *st, uint8_t type, struct slice frame, s
   return 0;
 }
 
-static void drop_first(struct http_stream *st) {
+static struct http_waiting *take_out(struct http_stream *st) {
   struct http_waiting *w = container_of(st->waiting.next, struct http_waiting, all);
   list_remove(&w->all);
   st->waiting_bytes -= w->frame->len;
+  return w;
+}
+
+static void free_waiting(struct http_stream *st, struct http_waiting *w) {
+  if (!w) return;
   shbuf_unref(w->frame);
   mem_free(mem_of(st), w);
 }
+
+static void drop_first(struct http_stream *st) { free_waiting(st, take_out(st)); }
 
 bool http_stream_shed(struct http_stream *st) {
   size_t enough = st->waiting_bytes / 2;
@@ -149,8 +164,9 @@ static void put_headers(struct http_text *t, struct msg_list headers) {
   }
 }
 
-/* waited: ms since it came. */
-static void put_message(struct http_stream *st, struct http_text *t, const struct msg_publish *m, uint64_t waited) {
+/* What stands before its payload, and what behind. waited: ms since it came. */
+static void put_around(struct http_stream *st, const struct msg_publish *m, uint64_t waited) {
+  struct http_text *t = &st->text;
   char id[2 * CALL_ID_LEN + 1] = "";
   if (m->message_id.n == CALL_ID_LEN) hex_encode(m->message_id.p, CALL_ID_LEN, id);
   if (!st->last) http_text_put(t, "event: message\n");
@@ -160,11 +176,10 @@ static void put_message(struct http_stream *st, struct http_text *t, const struc
     http_text_put(t, "\n");
   }
   http_text_put(t, !st->last ? "data: {\"topic\":" : st->begun ? ",\n{\"topic\":" : "[{\"topic\":");
-  st->begun = true;
   http_text_string(t, m->topic);
-  http_text_put(t, ",");
-  http_text_value(t, "payload", m->payload);
-  http_text_put(t, m->qos ? ",\"qos\":1" : ",\"qos\":0");
+  http_text_put(t, st->is_text ? ",\"payload\":\"" : ",\"payload_base64\":\"");
+  t = &st->tail;
+  http_text_put(t, m->qos ? "\",\"qos\":1" : "\",\"qos\":0");
   http_text_put(t, m->retain ? ",\"retain\":true,\"publisher\":" : ",\"retain\":false,\"publisher\":");
   http_text_put(t, publisher_of(st, m));
   http_text_put(t, ",\"id\":\"");
@@ -175,10 +190,47 @@ static void put_message(struct http_stream *st, struct http_text *t, const struc
   http_text_put(t, st->last ? "}" : "}\n\n");
 }
 
+/* All the memory that it needs is there before any of it is read: none that was begun is cut off. False: there is none. */
+static bool begin_message(struct http_stream *st, const struct msg_publish *m, size_t frame_len, uint64_t waited) {
+  size_t piece = HTTP_TEXT_ESCAPED * (m->payload.n < HTTP_PIECE ? m->payload.n : HTTP_PIECE);
+  if (!node_http_has_room(st->client->n, 2 * (frame_len - m->payload.n) + piece)) return false;
+  st->is_text = http_text_is(m->payload);
+  put_around(st, m, waited);
+  if (http_text_reserve(&st->text, piece) && !st->tail.failed) {
+    st->left = m->payload;
+    st->begun = true;
+    return true;
+  }
+  http_text_done(&st->text);
+  http_text_done(&st->tail);
+  return false;
+}
+
+/* The next piece of the message that is being written. */
+static void go_on(struct http_stream *st) {
+  size_t n = st->left.n < HTTP_PIECE ? st->left.n : HTTP_PIECE;
+  if (!n) {
+    http_text_done(&st->text);
+    st->text = st->tail;
+    st->tail = (struct http_text){.mem = st->text.mem};
+    free_waiting(st, st->now);
+    st->now = NULL;
+    return;
+  }
+  st->text.n = 0;
+  if (st->is_text) {
+    while (n < st->left.n && (st->left.p[n] & 0xC0) == 0x80) n--; /* whole characters */
+    http_text_escaped(&st->text, slice_of(st->left.p, n));
+  } else {
+    http_text_base64(&st->text, slice_of(st->left.p, n));
+  }
+  st->left = slice_of(st->left.p + n, st->left.n - n);
+}
+
 /* The first frame that waits. */
 static void take_first(struct http_stream *st) {
   struct node *n = st->client->n;
-  struct http_waiting *w = container_of(st->waiting.next, struct http_waiting, all);
+  struct http_waiting *w = take_out(st);
   struct slice frame = shbuf_view(w->frame);
   uint64_t waited = time_since(n->now, w->since) / NS_MS;
   struct msg m;
@@ -188,16 +240,15 @@ static void take_first(struct http_stream *st) {
       announced(st, &m.announce);
     } else if (p->expires_ms && p->expires_ms <= waited) {
       n->stats.expired++;
-    } else if (!st->last || p->replay) {
-      if (node_http_has_room(n, 2 * frame.n))
-        put_message(st, &st->text, p, waited);
-      else
-        st->text.failed = true;
-      if (st->text.failed) lost(st);
-      n->http_now.events += !st->text.failed;
+    } else if (begin_message(st, p, frame.n, waited)) {
+      n->http_now.events++;
+      st->now = w;
+      return;
+    } else {
+      lost(st);
     }
   }
-  drop_first(st);
+  free_waiting(st, w);
 }
 
 static void put_event(struct http_text *t, const char *event, const char *code, const char *text) {
@@ -217,20 +268,26 @@ static void put_dropped(struct http_stream *st) {
   st->dropped = 0;
 }
 
+bool http_stream_is_cut(const struct http_stream *st) { return st->last && (!st->settled || st->lost); }
+
 static void put_end(struct http_stream *st) {
   const char *text;
   int err = http_client_error(st->client, &text);
   st->ended = true;
   if (!st->last)
     put_event(&st->text, "end", macula_err_name(err), text);
-  else if (st->settled) /* else whoever reads sees by the list's lacking end that it is not all */
+  else if (!http_stream_is_cut(st)) /* else whoever reads sees by the list's lacking end that it is not all */
     http_text_put(&st->text, st->begun ? "]\n" : "[]\n");
 }
 
 /* Makes the next piece of text. False: there is none now. */
 static bool next_text(struct http_stream *st) {
-  http_text_done(&st->text);
   st->at = 0;
+  if (st->now) {
+    go_on(st);
+    return true;
+  }
+  http_text_done(&st->text);
   bool over = st->settled || st->client->over;
   if (st->gap) {
     put_event(&st->text, "gap", "gap", "what was published since that event is not kept, and may be missing here");
@@ -279,7 +336,7 @@ int http_stream_new(struct node *n, const struct http_login *l, const struct htt
   if (now > n->now) n->now = now;
   struct http_stream *st = mem_calloc(mem, 1, sizeof *st);
   if (!st) return MACULA_ENOMEM;
-  st->text.mem = mem;
+  st->text.mem = st->tail.mem = mem;
   st->owner = *owner;
   st->pattern_len = o->pattern.n < sizeof st->pattern ? o->pattern.n : sizeof st->pattern;
   memcpy(st->pattern, o->pattern.p, st->pattern_len);
@@ -309,8 +366,10 @@ void http_stream_free(struct http_stream *st, nanotime now) {
 void http_stream_forget(struct http_stream *st) {
   struct node *n = st->client->n;
   while (!list_empty(&st->waiting)) drop_first(st);
+  free_waiting(st, st->now);
   forget_origins(st);
   http_text_done(&st->text);
+  http_text_done(&st->tail);
   n->http->streams--;
   st->client->stream = NULL;
   mem_free(node_http_mem(n), st);
@@ -367,7 +426,7 @@ void http_stream_step(struct http_stream *st) {
   say_lost(st);
   if (c->in && !st->asked && !c->closed) subscribe(st);
   settle(st);
-  if (st->told && c->n->now >= st->alive_at && list_empty(&st->waiting)) {
+  if (st->told && c->n->now >= st->alive_at && list_empty(&st->waiting) && !st->now) {
     st->comment = true;
     st->alive_at = time_add(c->n->now, HTTP_ALIVE);
     tell_ready(st);

@@ -10,7 +10,7 @@ void http_text_done(struct http_text *t) {
   *t = (struct http_text){.mem = t->mem};
 }
 
-static bool grow(struct http_text *t, size_t n) {
+bool http_text_reserve(struct http_text *t, size_t n) {
   if (t->failed) return false;
   if (t->n + n <= t->cap) return true;
   size_t cap = t->n + n + t->cap / 2 + 256;
@@ -25,7 +25,7 @@ static bool grow(struct http_text *t, size_t n) {
 }
 
 void http_text_bytes(struct http_text *t, const void *p, size_t n) {
-  if (!n || !grow(t, n)) return;
+  if (!n || !http_text_reserve(t, n)) return;
   memcpy(t->p + t->n, p, n);
   t->n += n;
 }
@@ -38,52 +38,70 @@ void http_text_number(struct http_text *t, uint64_t v) {
   http_text_put(t, text);
 }
 
-/* Bytes of the run from s->p on that stand for themselves. */
+static bool stands_for_itself(uint8_t c) { return c >= 0x20 && c < 0x7F && c != '"' && c != '\\'; }
+
+/* Bytes of the run from s.p on that stand for themselves. */
 static size_t plain(struct slice s) {
   size_t n = 0;
-  while (n < s.n && s.p[n] >= 0x20 && s.p[n] < 0x7F && s.p[n] != '"' && s.p[n] != '\\') n++;
+  while (n < s.n) {
+    if (stands_for_itself(s.p[n])) {
+      n++;
+      continue;
+    }
+    size_t len = s.p[n] < 0x80 ? 0 : utf8_len(s.p + n, s.n - n);
+    if (!len || (utf8_is_control(s.p + n, len) && utf8_code(s.p + n, len) < 0x10000)) break;
+    n += len;
+  }
   return n;
 }
 
 /* One character that does not. Returns its bytes. */
 static size_t escape(struct http_text *t, struct slice s) {
+  static const char digits[] = "0123456789abcdef";
+  static const char letters[0x20] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
   size_t len = utf8_len(s.p, s.n);
-  char text[16];
+  char text[HTTP_TEXT_ESCAPED] = {'\\'};
   if (!len) return 1;
-  if (s.p[0] == '"' || s.p[0] == '\\') {
-    snprintf(text, sizeof text, "\\%c", s.p[0]);
-    http_text_put(t, text);
-  } else if (utf8_is_control(s.p, len) && utf8_code(s.p, len) < 0x10000) {
-    snprintf(text, sizeof text, "\\u%04x", (unsigned)utf8_code(s.p, len));
-    http_text_put(t, text);
-  } else {
-    http_text_bytes(t, s.p, len);
+  char letter = s.p[0] == '"' || s.p[0] == '\\' ? (char)s.p[0] : s.p[0] < sizeof letters ? letters[s.p[0]] : 0;
+  if (letter) {
+    text[1] = letter;
+    http_text_bytes(t, text, 2);
+    return len;
   }
+  uint32_t code = utf8_code(s.p, len);
+  text[1] = 'u';
+  for (int i = 0; i < 4; i++) text[2 + i] = digits[code >> (12 - 4 * i) & 15];
+  http_text_bytes(t, text, sizeof text);
   return len;
 }
 
-void http_text_string(struct http_text *t, struct slice s) {
-  http_text_put(t, "\"");
+void http_text_escaped(struct http_text *t, struct slice s) {
   while (s.n && !t->failed) {
     size_t n = plain(s);
     http_text_bytes(t, s.p, n);
     s = slice_of(s.p + n, s.n - n);
     if (s.n) n = escape(t, s), s = slice_of(s.p + n, s.n - n);
   }
+}
+
+void http_text_string(struct http_text *t, struct slice s) {
+  http_text_put(t, "\"");
+  http_text_escaped(t, s);
   http_text_put(t, "\"");
 }
 
-static bool is_text(struct slice s) {
-  for (size_t len; s.n; s = slice_of(s.p + len, s.n - len)) {
-    if (!(len = utf8_len(s.p, s.n))) return false;
-    if (s.p[0] < 0x20 && s.p[0] != '\t' && s.p[0] != '\n' && s.p[0] != '\r') return false;
+bool http_text_is(struct slice s) {
+  for (size_t i = 0, len; i < s.n; i += len) {
+    uint8_t c = s.p[i];
+    len = c < 0x80 ? 1 : utf8_len(s.p + i, s.n - i);
+    if (!len || (c < 0x20 && c != '\t' && c != '\n' && c != '\r')) return false;
   }
   return true;
 }
 
-static void base64(struct http_text *t, struct slice s) {
+void http_text_base64(struct http_text *t, struct slice s) {
   static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  if (!grow(t, (s.n + 2) / 3 * 4)) return;
+  if (!http_text_reserve(t, (s.n + 2) / 3 * 4)) return;
   for (char *o = t->p + t->n; s.n; o += 4, t->n += 4) {
     size_t have = s.n < 3 ? s.n : 3;
     unsigned v = (unsigned)s.p[0] << 16 | (have > 1 ? (unsigned)s.p[1] << 8 : 0) | (have > 2 ? s.p[2] : 0u);
@@ -96,7 +114,7 @@ static void base64(struct http_text *t, struct slice s) {
 }
 
 void http_text_value(struct http_text *t, const char *name, struct slice s) {
-  bool text = is_text(s);
+  bool text = http_text_is(s);
   http_text_put(t, "\"");
   http_text_put(t, name);
   http_text_put(t, text ? "\":" : "_base64\":");
@@ -105,6 +123,6 @@ void http_text_value(struct http_text *t, const char *name, struct slice s) {
     return;
   }
   http_text_put(t, "\"");
-  base64(t, s);
+  http_text_base64(t, s);
   http_text_put(t, "\"");
 }
