@@ -212,6 +212,20 @@ static void test_no_memory(void **state) {
   stop(m);
 }
 
+/* They are found in slices, and then there is no memory to keep the message: they have it at once. */
+static void test_no_memory_to_keep(void **state) {
+  struct many *m = start((struct node_limits){0});
+  (void)state;
+  m->hurry = true;
+  say(m->pub, "whole", 1, false);
+  rig_until(m->rig, NS_SEC, is_finding, m, "a slice of those who are found");
+  m->rig->node->rows.mem[ROW_FANOUT].limit = m->rig->node->rows.mem[ROW_FANOUT].bytes;
+  assert_int_equal(rig_expect(m->pub, MSG_ACK).ack.code.n, 0);
+  for (int i = 0; i < MANY; i++) hears(m->subs[i], "whole");
+  assert_int_equal(m->rig->node->stats.fanouts_whole, 1);
+  stop(m);
+}
+
 /* Two publishers, each faster than the slow one of their many readers, while accounts allow: they take turns, and nobody loses
  * anything. */
 static void all_get(struct many *m, struct rig_client *other, int count) {
@@ -276,9 +290,10 @@ static void test_from_another_node(void **state) {
 }
 
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_in_slices),      cmocka_unit_test(test_who_comes_and_goes),
-                                     cmocka_unit_test(test_publisher_ends), cmocka_unit_test(test_no_memory),
-                                     cmocka_unit_test(test_slow_reader),    cmocka_unit_test(test_from_another_node)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_in_slices),         cmocka_unit_test(test_who_comes_and_goes),
+                                     cmocka_unit_test(test_publisher_ends),    cmocka_unit_test(test_no_memory),
+                                     cmocka_unit_test(test_no_memory_to_keep), cmocka_unit_test(test_slow_reader),
+                                     cmocka_unit_test(test_from_another_node)};
   if (argc > 1) cmocka_set_test_filter(argv[1]);
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

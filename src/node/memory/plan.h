@@ -17,7 +17,7 @@
 #define PLAN_PASSWORD 96u         /* a password that was right */
 #define PLAN_PASSWORD_CHECK 1664u /* one that is checked */
 #define PLAN_ACCOUNT 352u         /* what an identity uses */
-#define PLAN_FANOUT (16u << 10)   /* a message that many get: its encoded forms, if they are small */
+#define PLAN_FANOUT (24u << 10)   /* a message that many get: its encoded forms, if they are small, and what finds those */
 #define PLAN_FLOW 20u             /* client: what is kept of readers with long queues, and of publishers that wait for them; */
 #define PLAN_FLOWS (8u << 10)     /* and for few clients */
 #define PLAN_PACE 160u            /* connection that waits for a reader at another node, or at one for a reader here */

@@ -1,7 +1,10 @@
 #include "node/messages/deliver.h"
 
+#include <assert.h>
+
 #include "base/check.h"
 #include "base/err.h"
+#include "node/memory/plan.h"
 #include "node/messages/gather.h"
 #include "node/messages/publish.h"
 #include "node/messages/spread.h"
@@ -86,6 +89,9 @@ static int hand_over(struct fanout *f, struct session *to, uint64_t qos, uint64_
   *cut += !went || door_lost(&to->door) != lost;
   return 0;
 }
+
+static_assert(sizeof(struct fanout) + sizeof(struct delivery) <= PLAN_FANOUT - 4096,
+              "what is kept of a message is not planned");
 
 static struct delivery *new_list(struct node *n) {
   uint32_t most = clients_total(&n->sessions.clients); /* to count them would be another walk */
@@ -179,20 +185,32 @@ int deliver_begin(struct node *n, struct session *from, struct topic_subscriber 
   return err;
 }
 
+static int deliver_now(struct fanout *f, const struct delivery *d, unsigned qos, uint64_t *ret_cut) {
+  int err = 0;
+  f->n->stats.fanouts_whole++;
+  for (uint32_t i = 0; i < d->count && !err; i++) {
+    struct clients_entry *e = clients_of_session(&f->n->sessions.clients, d->to[i]);
+    struct session *to = e ? e->user : NULL;
+    if (to && to->state == SESSION_IN) err = hand_over(f, to, qos, ret_cut);
+  }
+  return err;
+}
+
 int deliver_list(struct node *n, struct session *from, struct delivery *d, const struct msg_publish *m,
-                 const struct principal *by) {
+                 const struct principal *by, uint64_t *ret_cut) {
   uint32_t own = gather_own(d);
   struct fanout f;
+  int err = 0;
   assert(!n->messages.rest);
   fanout_init(&f, n, m, by);
   f.own = from->serial;
   if (!keep(n, &f, m, d)) {
+    err = deliver_now(&f, d, m->qos, ret_cut);
     fanout_done(&f);
     gather_free(n, d);
-    return MACULA_ENOMEM;
   }
   if (own) account_charge(from, own / OWN_A_TOKEN);
-  return 0;
+  return err;
 }
 
 bool deliver_tell(struct node *n, uint64_t session, const struct id *peer, uint64_t ref, int err,

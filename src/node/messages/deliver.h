@@ -37,9 +37,10 @@ int deliver_match_first(struct node *n, struct session *from, struct slice topic
  * older one, as they had no room (QoS 1). MACULA_PAYLOAD_TOO_LARGE, MACULA_ENOMEM: nobody has it. */
 int deliver_begin(struct node *n, struct session *from, struct topic_subscriber *hit, const struct msg_publish *m,
                   const struct principal *by, uint64_t *ret_cut, struct delivery *d);
-/* The same for a list that took several turns (gather_take): the first copy is given in the next one. MACULA_ENOMEM. */
+/* The same for a list that took several turns (gather_take): the first copy is given in the next one, or all in this one where
+ * there is no memory to keep the message. */
 int deliver_list(struct node *n, struct session *from, struct delivery *d, const struct msg_publish *m,
-                 const struct principal *by);
+                 const struct principal *by, uint64_t *ret_cut);
 /* After deliver_begin: some are left, and the publisher is told (publish_delivered) when they have it. ref: of its request;
  * session 0: `peer` published it. False: all have it, tell the publisher now. */
 bool deliver_tell(struct node *n, uint64_t session, const struct id *peer, uint64_t ref, int err,

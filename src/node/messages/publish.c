@@ -75,7 +75,7 @@ static int deliver(struct session *s, struct receivers *r, const struct msg_publ
   struct delivery *d = r->d;
   r->d = NULL;
   if (r->picks.count) groups_deliver(s, m, &r->picks, by, &partly->cut);
-  if (d && gather_was_sliced(d)) return deliver_list(n, s, d, m, by);
+  if (d && gather_was_sliced(d)) return deliver_list(n, s, d, m, by, &partly->cut);
   if (r->hit) return deliver_begin(n, s, r->hit, m, by, &partly->cut, d);
   gather_free(n, d);
   return 0;
