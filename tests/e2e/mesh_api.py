@@ -57,7 +57,7 @@ def ask_other(http, other):
     code, text = asked("clients?limit=5&node=" + other)
     assert code == 200 and json.loads(text)["total"] >= 0, (code, text)
     for query, want, name in (("status?node=" + "0f" * 32, 404, "unknown_node"), ("status?node=0f", 400, "invalid_argument"),
-                              ("nothing?node=" + other, 404, "no_such_procedure"), ("end?node=" + other, 404, "no_such_procedure")):
+                              ("nothing?node=" + other, 404, "no_such_procedure"), ("end?node=" + other, 405, "invalid_argument")):
         code, text = asked(query)
         assert code == want and json.loads(text)["error"] == name, (query, code, text)
 

@@ -393,7 +393,7 @@ def refused(folder):
         few = "ulimit -n 4096; exec \"$0\" \"$@\""
         for more, said in (["--mqtt", "127.0.0.1:" + n.mqtt], "is in use"), (["--mqtt", "0.0.0.0:0"], "can be reached by others"), (
                 ["--mqtt", "127.0.0.1:0", "--mqtt-pool", "2MiB"], "too small for a single client"), (
-                ["--mqtt", "127.0.0.1:0"], "raise them with 'ulimit -n 11152'"):
+                ["--mqtt", "127.0.0.1:0"], "raise them with 'ulimit -n 11280'"):
             p = subprocess.run(["sh", "-c", few if "ulimit" in said else few[15:], os.path.join(sys.argv[1], "maculad"), "--listen", "127.0.0.1:0", "--http", "off", "--state",
                                 os.path.join(folder, "other"), *more], env=plain(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                timeout=DEADLINE)
