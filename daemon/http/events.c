@@ -82,6 +82,14 @@ static ssize_t on_read(void *ctx, uint64_t pos, char *buf, size_t max) {
   return 0;
 }
 
+/* It is opened all the same, so that whoever may not read it is told so. */
+static enum MHD_Result answer_head(struct http_request *r) {
+  struct MHD_Response *made = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+  if (made) MHD_add_response_header(made, MHD_HTTP_HEADER_CONTENT_TYPE, type_of(r->own));
+  r->go_on = NULL;
+  return http_answer_response(r, MHD_HTTP_OK, made);
+}
+
 static enum MHD_Result begin(struct http_request *r) {
   struct reader *e = r->own;
   if (!e->opened) return http_refuse(r, MHD_HTTP_SERVICE_UNAVAILABLE, "shutting_down: HTTP is being closed");
@@ -90,6 +98,7 @@ static enum MHD_Result begin(struct http_request *r) {
                  text = e->text.n ? slice_of(e->text.p, e->text.n) : slice_str(macula_err_text(e->err));
     return http_error(r, http_status_of(e->err), code, text, "");
   }
+  if (r->method == HTTP_HEAD) return answer_head(r);
   struct MHD_Response *made = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, on_read, e, NULL);
   if (!made) return MHD_NO;
   MHD_set_connection_option(r->c, MHD_CONNECTION_OPTION_TIMEOUT, 0u); /* http_sweep looks at who reads nothing */
@@ -97,13 +106,6 @@ static enum MHD_Result begin(struct http_request *r) {
   MHD_add_response_header(made, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
   if (!e->last) MHD_add_response_header(made, "X-Accel-Buffering", "no"); /* a proxy passes each event on at once */
   r->go_on = NULL;
-  return http_answer_response(r, MHD_HTTP_OK, made);
-}
-
-static enum MHD_Result answer_head(struct http_request *r, bool last) {
-  struct reader e = {.last = last};
-  struct MHD_Response *made = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-  if (made) MHD_add_response_header(made, MHD_HTTP_HEADER_CONTENT_TYPE, type_of(&e));
   return http_answer_response(r, MHD_HTTP_OK, made);
 }
 
@@ -121,13 +123,9 @@ static enum MHD_Result stream(struct http_request *r, bool last) {
   const char *full, *why = http_rest_fault(r);
   if (why) return http_refuse(r, MHD_HTTP_BAD_REQUEST, why);
   if (!http_shown_read(r, &s, &refusal)) return http_refuse(r, refusal.status, refusal.text);
-  if (s.operator&& !node_http_is_open(r->http->node)) {
+  if (s.operator&& !s.cookie && !node_http_is_open(r->http->node)) {
     http_shown_done(&s);
     return http_refuse(r, MHD_HTTP_FORBIDDEN, HTTP_TOKEN_IS_FOR_API);
-  }
-  if (r->method == HTTP_HEAD) {
-    http_shown_done(&s);
-    return answer_head(r, last);
   }
   if ((full = http_stay(r))) {
     http_shown_done(&s);
