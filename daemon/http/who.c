@@ -82,6 +82,9 @@ bool http_shown_read(const struct http_request *r, struct http_shown *ret, struc
   if (good && ret->cookie && r->method == HTTP_POST && !http_header(r, MHD_HTTP_HEADER_ORIGIN))
     good = refused(ret_why, MHD_HTTP_FORBIDDEN,
                    "With a cookie alone only a page of the node's own changes something: Origin is missing");
+  else if (good && ret->cookie && r->method == HTTP_POST && r->visitor->origin)
+    good = refused(ret_why, MHD_HTTP_FORBIDDEN,
+                   "With a cookie alone only a page of the node's own changes something, not one of http_origins");
   if (client) ret->login.client = slice_str(client);
   if (!good) http_shown_done(ret);
   return good;
