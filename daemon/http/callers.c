@@ -26,10 +26,29 @@ bool callers_afford(struct callers *c, const struct addr *at, nanotime now) {
   return bucket_level(&k->cost, CALLERS_RATE, burst, now) >= 1 && (is_spared(c, k) ? &c->reserve : &c->all)->tokens >= 1;
 }
 
+static void pay(struct bucket *b, size_t cost, double rate) {
+  b->tokens -= (double)cost;
+  if (b->tokens < -CALLERS_DEBT_S * rate) b->tokens = -CALLERS_DEBT_S * rate;
+}
+
+static void pay_own(struct caller *k, size_t cost) {
+  pay(&k->cost, cost, CALLERS_RATE);
+  pay(&k->little, cost, CALLERS_LITTLE / CALLERS_DEBT_S); /* after a flood it is 10 s without */
+}
+
 void callers_charge(struct callers *c, const struct addr *at, size_t cost) {
   struct caller *k = caller_of(c, at);
-  (is_spared(c, k) ? &c->reserve : &c->all)->tokens -= (double)cost;
-  k->cost.tokens -= (double)cost;
-  k->little.tokens -= (double)cost;
-  if (k->little.tokens < -CALLERS_LITTLE) k->little.tokens = -CALLERS_LITTLE; /* after a flood it is 10 s without */
+  if (is_spared(c, k))
+    pay(&c->reserve, cost, CALLERS_RESERVE_RATE);
+  else
+    pay(&c->all, cost, CALLERS_ALL_RATE);
+  pay_own(k, cost);
+}
+
+void callers_charge_late(struct callers *c, const struct addr *at, size_t cost) {
+  struct caller *k = caller_of(c, at);
+  if (k->cost.tokens < 0)
+    pay_own(k, cost);
+  else
+    callers_charge(c, at, cost);
 }

@@ -15,6 +15,7 @@
 /* An address that has asked for less than this in 10 s may take of the reserve, which fills at such a rate. */
 #define CALLERS_LITTLE 5000
 #define CALLERS_RESERVE_RATE 2500
+#define CALLERS_DEBT_S 10 /* on credit for no longer than so many seconds */
 
 struct caller {
   struct addr at;
@@ -30,5 +31,8 @@ struct callers { /* zeroed: nobody has asked */
 /* Whether somebody at this address may ask now. What the answer costs is then charged, on credit if need be. */
 bool callers_afford(struct callers *c, const struct addr *at, nanotime now);
 void callers_charge(struct callers *c, const struct addr *at, size_t cost);
+/* The same for what was begun before it was known to cost anything: whoever owes by then owes more, and the others do not, so
+ * that many at once from one address cost all no more than one. */
+void callers_charge_late(struct callers *c, const struct addr *at, size_t cost);
 
 #endif

@@ -93,7 +93,7 @@ static enum MHD_Result give_session(struct http_request *r, const struct login *
 }
 
 static enum MHD_Result wrong(struct http_request *r, const char *why) {
-  callers_charge(&r->http->guesses, &r->visitor->from, COST_GUESS);
+  callers_charge_late(&r->http->guesses, &r->visitor->from, COST_GUESS);
   return http_refuse(r, MHD_HTTP_UNAUTHORIZED, why);
 }
 
@@ -130,7 +130,7 @@ static bool is_in(struct http_request *r, bool guess, enum MHD_Result *ret_answe
                                                          : http_client_error(r->client, &text);
   r->asked = !r->answered;
   if (!err) return true;
-  if (guess && err == MACULA_NOT_AUTHORIZED) callers_charge(&r->http->guesses, &r->visitor->from, COST_GUESS);
+  if (guess && err == MACULA_NOT_AUTHORIZED) callers_charge_late(&r->http->guesses, &r->visitor->from, COST_GUESS);
   *ret_answer = http_refuse_with(r, http_status_of(err), macula_err_name(err), text);
   return false;
 }
@@ -160,7 +160,8 @@ static enum MHD_Result log_in(struct http_request *r, const char *link, const ch
   struct login who;
   if (link) {
     if (!h->logins || !logins_redeem(h->logins, slice_str(link), r->now, &who))
-      return wrong(r, "not_authorized: this link was used, or its minute is over: macula dashboard makes another");
+      return http_refuse(r, MHD_HTTP_UNAUTHORIZED, /* nobody guesses 256 bits, so that keeps no password waiting */
+                         "not_authorized: this link was used, or its minute is over: macula dashboard makes another");
     return give_session(r, &who, "operator");
   }
   if (!callers_afford(&h->guesses, &r->visitor->from, r->now)) /* who has a link comes in whoever guesses */

@@ -105,14 +105,28 @@ def by_password(folder):
         assert alice.ask("POST", "/api/login", "x" * 5000)[0] == 413
 
 
+def wrong_links(folder):
+    """Links that are wrong keep nobody from logging in, as nobody can guess one."""
+    with guarded(folder) as n:
+        b = Browser(n)
+        assert [b.once("POST", "/api/login", {"link": "0" * 64})[0] for _ in range(50)].count(401) > 20
+        assert b.once("POST", "/api/login", {"user": "alice", "password": "secret of alice"})[0] == 200
+
+
 def rights(folder):
     """By a cookie somebody may do what the grant says, and only from pages of the node's own."""
-    with guarded(folder) as n:
+    with guarded(folder, "--http-origins", "http://127.0.0.1:2") as n:
         bob = Browser(n)
         assert bob.log_in(user="bob", password="secret of bob")[0] == 200
+        assert bob.get("/last/a.x") == (200, []) and bob.get("/last/b.x")[0] == 403
+        op = Browser(n)
+        assert op.log_in(link=link(n)[1])[0] == 200
+        assert op.get("/last/b.x") == (200, []) and op.ask("HEAD", "/sub/b.x", origin=None)[0] == 200
         s = n.sub("**", "--count", "1", "--json")
         assert bob.ask("POST", "/pub/b.x", "1")[0] == 403
         assert bob.ask("POST", "/pub/a.x", "1", origin=None)[0] == 403 and bob.ask("POST", "/pub/a.x", "1", origin="http://127.0.0.1:1")[0] == 403
+        status, why = bob.ask("POST", "/pub/a.x", "1", origin="http://127.0.0.1:2")
+        assert status == 403 and "http_origins" in why["message"], why  # a listed one may ask, but not by the cookie
         assert bob.ask("POST", "/pub/a.x", "2")[0] == 200
         got = json.loads(s.lines(1)[0])
         assert got["payload"] == 2 and got["publisher"]["kind"] == "user" and got["publisher"]["name"] == "bob", got
@@ -201,4 +215,4 @@ def for_operators(folder):
 
 
 if __name__ == "__main__":
-    main("login", by_link, by_password, rights, ends, reloaded, open_to_all, over_tls, no_page, for_operators)
+    main("login", by_link, by_password, wrong_links, rights, ends, reloaded, open_to_all, over_tls, no_page, for_operators)

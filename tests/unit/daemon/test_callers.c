@@ -83,8 +83,24 @@ static void test_many_addresses(void **state) {
   assert_int_equal(sum, 512); /* more than there are places: still what all have together, and the reserve */
 }
 
+/* Many that fail at once, from one address: it waits for a while that has an end, and the others do not. */
+static void test_late(void **state) {
+  static struct callers c;
+  struct addr a = at_of("10.0.0.1:5");
+  (void)state;
+  assert_true(callers_afford(&c, &a, NS_SEC));
+  for (int i = 0; i < 1000; i++) callers_charge_late(&c, &a, CALLERS_RATE);
+  assert_int_equal(answered(&c, "10.0.0.2:5", 1, 1, NS_SEC + NS_SEC / 2), 1);
+  assert_int_equal(answered(&c, "10.0.0.1:5", 1, 1, 11 * NS_SEC), 0);
+  assert_int_equal(answered(&c, "10.0.0.1:5", 1, 1, 11 * NS_SEC + NS_MS), 1);
+  for (int i = 0; i < 1000; i++) callers_charge(&c, &a, CALLERS_RATE);
+  assert_int_equal(answered(&c, "10.0.0.1:5", 1, 1, 21 * NS_SEC), 0);
+  assert_int_equal(answered(&c, "10.0.0.1:5", 1, 1, 21 * NS_SEC + 3 * NS_MS), 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_shares), cmocka_unit_test(test_reserve),
-                                     cmocka_unit_test(test_burst), cmocka_unit_test(test_many_addresses)};
+                                     cmocka_unit_test(test_burst), cmocka_unit_test(test_many_addresses),
+                                     cmocka_unit_test(test_late)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
