@@ -270,6 +270,37 @@ def case_users_and_tokens(folder):
         e.end()
 
 
+def case_logins(folder):
+    """What the page asks for: login.py has what it is good for."""
+    path = os.path.join(folder, "access.yaml")
+    with open(path, "w", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
+        f.write("default: guest\ngrants:\n  guest: {sub: ['**']}\n  boss: {role: operator, pub: ['**'], sub: ['**'], call: ['**']}\n")
+    hashed(folder, "boss", "secret-2")
+    with Node(folder, "--access", path) as n:
+        own, good = {"Origin": "http://" + n.http}, b'{"user": "boss", "password": "secret-2"}'
+        fails(n, "GET", "/api/session", 401, "not_authorized")
+        fails(n, "POST", "/api/end", 401, "not_authorized", b"{}")
+        fails(n, "POST", "/api/login", 401, "not_authorized", b'{"link": "x"}')
+        for at in "/api/login", "/api/logout", "/api/end", "/api/session":
+            assert ask(n, "GET" if at == "/api/session" else "POST", at, b"{}", Host="evil.test")[0] == 403
+        for at, most in ("/api/login", 4096), ("/api/logout", 1024):
+            fails(n, "POST", at, 413, "payload_too_large", b"x" * (most + 1))
+        fails(n, "POST", "/api/login", 400, "invalid_argument", b"{}")
+        status, headers, text = ask(n, "POST", "/api/login", good, **own)
+        assert status == 200 and json.loads(text)["user"] == "boss", (status, text)
+        own["Cookie"] = headers["Set-Cookie"].split(";")[0]
+        assert ask(n, "GET", "/api/session", **own)[2] == text
+        fails(n, "POST", "/api/end", 413, "payload_too_large", b"x" * 1025, **own)
+        fails(n, "POST", "/api/end", 400, "invalid_argument", b"{}", **own)
+        fails(n, "POST", "/api/end", 404, "not_found", b'{"client": "%s"}' % (b"ab" * 32), **own)
+        s = n.sub("a", "--name", "victim")
+        row = next(c for c in json.loads(ask(n, "GET", "/api/clients", **own)[2])["clients"] if c["name"] == "victim")
+        assert json.loads(ask(n, "POST", "/api/end", json.dumps({"client": row["id"]}).encode(), **own)[2]) == {"ended": 1}
+        s.expect("err", "an operator ended this connection")
+        assert ask(n, "POST", "/api/logout", b"{}", **own)[0] == 200
+        fails(n, "GET", "/api/session", 401, "not_authorized", **own)
+
+
 def case_http_token(folder):
     """It makes an operator of /api, and no client where there are rules for those."""
     token = secrets.token_urlsafe()
