@@ -50,9 +50,10 @@ static bool spent(void *ctx) { return io_loop_spent(((struct daemon *)ctx)->loop
 static void did(void *ctx, const char *what) { io_loop_did(((struct daemon *)ctx)->loop, what); }
 static const struct turns *turns(void *ctx) { return io_loop_turns(((struct daemon *)ctx)->loop); }
 static uint64_t longest_turn(void *ctx) { return io_loop_longest_turn(((struct daemon *)ctx)->loop); }
-static int invite(void *ctx, struct slice user, struct slice grant, nanotime now, char **ret_json) {
+static int invite(void *ctx, struct slice user, struct slice grant, const struct pass_kept *pass, nanotime now,
+                  char **ret_json) {
   struct daemon *d = ctx;
-  return d->http ? http_invite(d->http, user, grant, now, ret_json) : MACULA_ENOTFOUND;
+  return d->http ? http_invite(d->http, user, grant, pass, now, ret_json) : MACULA_ENOTFOUND;
 }
 static int check_password(void *ctx, struct slice hash, struct slice password, nanotime now, bool may_wait,
                           uint8_t ret_key[PASSWORD_KEY_LEN], bool *ret_known) {

@@ -34,9 +34,10 @@ bool http_is_tls(const struct http *h);
 /* Other options from now on, copied. With another certificate the connections that there are end. On failure nothing changes:
  * MACULA_CERTIFICATE_INVALID, MACULA_ENOMEM. */
 int http_set(struct http *h, const struct http_options *o);
-/* A link for an operator, of this grant, that logs in at the page once: {"login", "address", "tls", "expires_s"} for
- * node_text_free. MACULA_ENOMEM. */
-int http_invite(struct http *h, struct slice user, struct slice grant, nanotime now, char **ret_json);
+/* A link for an operator, of this grant and who came by this pass (NULL: by none), that logs in at the page once: {"login",
+ * "address", "tls", "expires_s"} for node_text_free. MACULA_ENOMEM. */
+int http_invite(struct http *h, struct slice user, struct slice grant, const struct pass_kept *pass, nanotime now,
+                char **ret_json);
 /* In a turn of the loop: answers that have come since are sent. NULL: none. */
 void http_turn(struct http *h);
 /* Closes all; the memory goes when the loop has closed its handles, in its next turn. Accepts NULL. */

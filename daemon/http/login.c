@@ -39,9 +39,17 @@ static void set_cookie(const struct http *h, struct MHD_Response *response, cons
   MHD_add_response_header(response, MHD_HTTP_HEADER_SET_COOKIE, text);
 }
 
+/* Passes end and are revoked between two reloads: whom one of them brought here is judged at each use. */
+static bool pass_counts(const struct http_request *r, const struct login *who) {
+  return !who->pass.links || node_pass_counts(r->http->node, &who->pass);
+}
+
 static const struct login *session_of(const struct http_request *r) {
   struct slice word = cookie_of(r);
-  return word.n && r->http->logins ? logins_find(r->http->logins, word, r->now) : NULL;
+  const struct login *who = word.n && r->http->logins ? logins_find(r->http->logins, word, r->now) : NULL;
+  if (!who || pass_counts(r, who)) return who;
+  logins_close(r->http->logins, word);
+  return NULL;
 }
 
 static void show(const struct login *who, struct http_login *ret) {
@@ -159,7 +167,7 @@ static enum MHD_Result log_in(struct http_request *r, const char *link, const ch
   struct http *h = r->http;
   struct login who;
   if (link) {
-    if (!h->logins || !logins_redeem(h->logins, slice_str(link), r->now, &who))
+    if (!h->logins || !logins_redeem(h->logins, slice_str(link), r->now, &who) || !pass_counts(r, &who))
       return http_refuse(r, MHD_HTTP_UNAUTHORIZED, /* nobody guesses 256 bits, so that keeps no password waiting */
                          "not_authorized: this link was used, or its minute is over: macula dashboard makes another");
     return give_session(r, &who, "operator");
@@ -234,10 +242,12 @@ static void take_text(char *to, size_t size, struct slice from) {
   if (from.n && from.n < size) memcpy(to, from.p, from.n);
 }
 
-int http_invite(struct http *h, struct slice user, struct slice grant, nanotime now, char **ret_json) {
+int http_invite(struct http *h, struct slice user, struct slice grant, const struct pass_kept *pass, nanotime now,
+                char **ret_json) {
   struct login who = {.by_link = true};
   char word[LOGINS_WORD_LEN + 1], at[ADDR_TEXT_LEN];
   take_text(who.grant, sizeof who.grant, grant);
+  if (pass) who.pass = *pass;
   if (!http_logins(h)) return MACULA_ENOMEM;
   logins_invite(h->logins, &who, h->rng, now, word);
   addr_text(&h->local, at);

@@ -10,6 +10,7 @@
 #include "base/sha256.h"
 #include "base/slice.h"
 #include "base/time.h"
+#include "trust/pass.h"
 #include "trust/password.h"
 
 #define LOGINS_LINKS 16u
@@ -23,6 +24,7 @@
 struct login {
   bool by_link;                      /* an operator asked for it, by a connection of its own */
   char grant[GRANT_MAX_NAME + 1];    /* of that operator; "": it has none with a name */
+  struct pass_kept pass;             /* by which that operator was let in; links 0: by none */
   char user[ACCESS_MAX_NAME + 1];    /* by whose password it came; "": by none */
   uint8_t vouched[PASSWORD_KEY_LEN]; /* of that user: node_vouch */
 };
@@ -39,11 +41,11 @@ struct logins { /* zeroed: nobody has logged in */
   uint64_t made, refused, evicted; /* sessions; words that were wrong or too late; links and sessions that made room */
 };
 
-/* A link that logs in once, within LOGINS_LINK_TIME. The oldest makes room. */
+/* A link that logs in once, within LOGINS_LINK_TIME. The oldest of whoever has most makes room. */
 void logins_invite(struct logins *l, const struct login *who, struct rng rng, nanotime now, char ret_word[LOGINS_WORD_LEN + 1]);
 /* False: there is no such link any more. */
 bool logins_redeem(struct logins *l, struct slice word, nanotime now, struct login *ret_who);
-/* A session. The one that was not used for longest makes room. */
+/* A session. Of whoever has most, the one that was not used for longest makes room. */
 void logins_open(struct logins *l, const struct login *who, struct rng rng, nanotime now, char ret_word[LOGINS_WORD_LEN + 1]);
 /* NULL: there is none; else until the next call. It counts as used. */
 const struct login *logins_find(struct logins *l, struct slice word, nanotime now);

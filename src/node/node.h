@@ -11,6 +11,7 @@
 #include "base/turns.h"
 #include "node/limits.h"
 #include "quic/identity.h"
+#include "trust/pass.h"
 #include "trust/password.h"
 #include "trust/revoked.h"
 
@@ -38,8 +39,9 @@ struct node_process {
   int (*password)(void *ctx, struct slice hash, struct slice password, nanotime now, bool may_wait,
                   uint8_t ret_key[PASSWORD_KEY_LEN], bool *ret_known);
   /* An operator asks for a link that logs in at the page: ret_json, for node_text_free, says where. user, grant: his, n 0:
-   * none. MACULA_ENOTFOUND: there is no page; MACULA_ENOMEM. NULL: there is none. */
-  int (*login)(void *ctx, struct slice user, struct slice grant, nanotime now, char **ret_json);
+   * none; pass: by which he was let in, NULL: by none. MACULA_ENOTFOUND: there is no page; MACULA_ENOMEM. NULL: there is none.
+   */
+  int (*login)(void *ctx, struct slice user, struct slice grant, const struct pass_kept *pass, nanotime now, char **ret_json);
   void *ctx; /* of all */
 };
 
@@ -145,6 +147,8 @@ void node_password_checked(struct node *n, const uint8_t key[PASSWORD_KEY_LEN], 
 /* What stands for the password that the user has now, to be kept by whoever has seen it to be right: it counts as long as the
  * access file has the user with that password. False: there is no such user. */
 bool node_vouch(const struct node *n, struct slice user, uint8_t ret_vouched[PASSWORD_KEY_LEN]);
+/* Whether a pass that was verified before counts now: not ended, not revoked, of a realm that is trusted. */
+bool node_pass_counts(struct node *n, const struct pass_kept *p);
 
 /* What can change while it runs; returns 0. NULL fields stay as they are; limits apply from now on and throw nobody out. */
 struct node_reload {

@@ -49,6 +49,14 @@ struct pass {
   struct id realm; /* of the key that signed the first link */
 };
 
+/* What is kept of a pass that was verified, to judge later whether it counts still. */
+struct pass_kept {
+  struct id realm, holder;
+  uint8_t serial[PASS_MAX_LINKS][PASS_SERIAL_LEN];
+  size_t links;
+  uint64_t from, until; /* Unix seconds */
+};
+
 /* X(ENUM, "name"): why a pass does not count. */
 #define PASS_VERDICTS(X)                                                                                                       \
   X(GOOD, "good")                                                                                                              \

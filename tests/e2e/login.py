@@ -7,9 +7,10 @@ import os
 import re
 import signal
 import ssl
+import subprocess
 
 from _cases import main
-from _node import Node, until
+from _node import MACULA, Node, plain, until
 from _process import token_file
 
 
@@ -55,8 +56,8 @@ class Browser:
         return status, answer
 
 
-def link(n):
-    j = json.loads(n.ok("dashboard", "--json"))
+def link(n, *args, **kw):
+    j = json.loads(n.ok(*args, "dashboard", "--json", **kw))
     return j["url"], re.search("#login=([0-9a-f]{64})$", j["url"]).group(1)
 
 
@@ -169,6 +170,51 @@ def reloaded(folder):
         assert bob.get("/api/session")[1]["user"] == "bob"
 
 
+def pass_revoked(folder):
+    """Whoever came by a link of an operator with a pass is out as soon as that pass counts no more, and so is a link of his."""
+    key, revoked = os.path.join(folder, "realm.key"), os.path.join(folder, "revoked")
+
+    def tool(*args, of="config"):
+        p = subprocess.run([MACULA, *args], env=plain(XDG_CONFIG_HOME=os.path.join(folder, of)), stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+        return p.stdout.strip()
+
+    def given(who, role):
+        path = os.path.join(folder, who[:8])
+        with open(path, "w", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
+            f.write(tool("pass", "new", "--key", key, "--id", who, "--role", role) + "\n")
+        return path
+
+    realm = tool("realm", "new", key)
+    one, two = given(tool("id"), "operator"), given(tool("id", of="other"), "operator")
+    os.mkdir(os.path.join(folder, "state"))
+    own = given(tool("id", "new", "--identity", os.path.join(folder, "state", "identity.pem")), "node")
+    with Node(folder, "--realm-keys", realm, "--pass", own) as n:
+        b, late, stays = Browser(n), Browser(n), Browser(n)
+        assert b.log_in(link=link(n, "--pass", one)[1])[0] == 200 and b.get("/api/clients")[0] == 200
+        other = {"XDG_CONFIG_HOME": os.path.join(folder, "other")}
+        assert stays.log_in(link=link(n, "--pass", two, env=other)[1])[0] == 200
+        word = link(n, "--pass", one)[1]
+        serial = re.search('"serial": *"([0-9a-f]{32})"', tool("pass", "show", "--json", one)).group(1)
+        tool("pass", "revoke", "--key", key, "--list", revoked, serial)
+        n.ok("--pass", two, "realm", "push", revoked, env=other)
+        assert b.get("/api/clients")[0] == 401 and b.get("/api/session")[0] == 401
+        assert late.log_in(link=word)[0] == 401
+        assert stays.get("/api/clients")[0] == 200
+
+
+def no_more_links(folder):
+    """By a cookie nobody gets a link, as his time would have no end."""
+    with guarded(folder) as n:
+        op, alice = Browser(n), Browser(n)
+        shown = "Basic " + base64.b64encode(b"alice:secret of alice").decode()
+        word = op.ask("POST", "/call/com.macula.node.login", {}, Authorization=shown)[1]["login"]
+        assert op.log_in(link=word)[0] == alice.log_in(user="alice", password="secret of alice")[0] == 200
+        for b in op, alice:
+            assert b.ask("POST", "/call/com.macula.node.status", {})[0] == 200
+            status, why = b.ask("POST", "/call/com.macula.node.login", {})
+            assert status in (401, 403) and "login" not in why and "macula dashboard" in why["message"], (status, why)
+
+
 def open_to_all(folder):
     """On this machine the page needs no login where all is open; a link works there, too."""
     with Node(folder) as n:
@@ -215,4 +261,4 @@ def for_operators(folder):
 
 
 if __name__ == "__main__":
-    main("login", by_link, by_password, wrong_links, rights, ends, reloaded, open_to_all, over_tls, no_page, for_operators)
+    main("login", by_link, by_password, wrong_links, rights, ends, reloaded, pass_revoked, no_more_links, open_to_all, over_tls, no_page, for_operators)

@@ -62,15 +62,12 @@ static struct trust_pass *pass_keep(struct node *n, const struct pass *p, const 
   } while (make_room(n));
   if (!e) return NULL;
   memcpy(e->digest, digest, sizeof e->digest);
-  e->realm = p->realm;
-  e->holder = c->holder;
-  e->links = p->links;
-  e->from = p->link[0].claims.not_before;
-  e->until = p->link[0].claims.not_after;
+  struct pass_kept *k = &e->kept;
+  *k = (struct pass_kept){.realm = p->realm, .holder = c->holder, .links = p->links, .until = UINT64_MAX};
   for (size_t i = 0; i < p->links; i++) {
-    memcpy(e->serial[i], p->link[i].claims.serial, PASS_SERIAL_LEN);
-    if (p->link[i].claims.not_before > e->from) e->from = p->link[i].claims.not_before;
-    if (p->link[i].claims.not_after < e->until) e->until = p->link[i].claims.not_after;
+    memcpy(k->serial[i], p->link[i].claims.serial, PASS_SERIAL_LEN);
+    if (p->link[i].claims.not_before > k->from) k->from = p->link[i].claims.not_before;
+    if (p->link[i].claims.not_after < k->until) k->until = p->link[i].claims.not_after;
   }
   if (n->trust.passes.tab.count < n->trust.passes.tab.max &&
       !lru_insert(&n->trust.passes, &e->link, digest, CRYPTO_HASH_LEN, &evicted))
@@ -120,7 +117,7 @@ static int pass_take(struct node *n, struct slice bytes, const struct id *holder
 #define WHY(...) snprintf(n->trust.why, sizeof n->trust.why, __VA_ARGS__)
 
 /* Whether a pass that was verified once counts now, and for this holder. */
-static int pass_counts(struct node *n, const struct trust_pass *p, const struct id *holder) {
+static int pass_counts(struct node *n, const struct pass_kept *p, const struct id *holder) {
   const struct revoked *lists[ACCESS_MAX_REALMS];
   size_t realms, count = lists_of(n, lists);
   const struct id *realm = access_realms(n->trust.access, &realms);
@@ -145,6 +142,8 @@ static int pass_counts(struct node *n, const struct trust_pass *p, const struct 
       if (revoked_has(lists[i], p->serial[k])) return WHY("the pass was revoked: ask for another"), MACULA_PASS_REVOKED;
   return 0;
 }
+
+bool node_pass_counts(struct node *n, const struct pass_kept *p) { return !n->trust.access || !pass_counts(n, p, &p->holder); }
 
 static void set_pass(struct session *s, struct trust_pass *p) {
   if (p) p->users++;
@@ -187,7 +186,7 @@ static int find_grant(struct session *s, struct grant **ret_grant) {
   if (peer && (*ret_grant = access_key(a, peer))) return 0;
   if (r->pass) {
     if (!peer) return WHY("a pass counts with the certificate of its holder's key only"), MACULA_PASS_INVALID;
-    if ((err = pass_counts(n, r->pass, peer))) return err;
+    if ((err = pass_counts(n, &r->pass->kept, peer))) return err;
     *ret_grant = r->pass->grant;
     return 0;
   }
@@ -491,7 +490,7 @@ void trust_let_in(struct session *s) {
   const struct trust_pass *p = s->rights.pass;
   uint64_t end = door_id(&s->door) ? door_id_end(&s->door) : UINT64_MAX;
   int err = 0;
-  if (p && p->until < end && p->until >= unix_now(n)) end = p->until + 1;
+  if (p && p->kept.until < end && p->kept.until >= unix_now(n)) end = p->kept.until + 1;
   if (end == UINT64_MAX) return;
   do err = heap_set(&n->trust.ends, &s->rights.end, end);
   while (err && make_room(n));
@@ -504,7 +503,7 @@ int trust_renew(struct session *s, struct slice bytes) {
   struct trust_pass *shown;
   if (!n->trust.access || access_key(n->trust.access, peer)) return 0; /* it is let in by something else */
   int err = pass_take(n, bytes, peer, &shown);
-  if (!err) err = pass_counts(n, shown, peer);
+  if (!err) err = pass_counts(n, &shown->kept, peer);
   if (err) return err;
   if (!role_covers(grant_role(shown->grant), s->rights.role))
     return WHY("it is for the role %s, and the link is a node's", role_name(grant_role(shown->grant))), MACULA_NOT_AUTHORIZED;

@@ -21,10 +21,7 @@ struct trust_pass {
   uint8_t digest[CRYPTO_HASH_LEN];
   uint32_t users; /* sessions that were let in by it */
   struct grant *grant;
-  struct id realm, holder;
-  uint8_t serial[PASS_MAX_LINKS][PASS_SERIAL_LEN];
-  size_t links;
-  uint64_t from, until; /* Unix seconds */
+  struct pass_kept kept;
 };
 
 /* What a session was let in by, and may do. */

@@ -161,13 +161,24 @@ static int end_of(struct node *n, const struct session *by, json_t *args, const 
 size_t admin_cost(struct slice what) { return slice_is(what, "trace") ? COST_TRACE : COST_QUESTION; }
 bool admin_changes(struct slice what) { return slice_is(what, "end") || slice_is(what, "revoke") || slice_is(what, "login"); }
 
-/* A link for whoever has a connection of its own, not for a node or a page that asks. */
+/* Whether it was let in because somebody had logged in before: at the page, by a link or a password. */
+static bool is_by_cookie(const struct session *s) {
+  struct door_shown shown = door_shown(&s->door);
+  return shown.grant.n || shown.vouched;
+}
+
+/* A link for whoever has a connection of its own, not for a node or a page that asks; nor for a cookie, which would never end
+ * so. */
 static int invite(const struct node *n, const struct session *by, const char **ret_text, char **ret_json) {
   const struct node_process *p = &n->rows.process;
   struct slice grant = by && by->rights.grant ? grant_name(by->rights.grant) : SLICE_NONE;
-  int err = !by        ? MACULA_NOT_AUTHORIZED
-            : p->login ? p->login(p->ctx, session_user(by), grant, n->now, ret_json)
+  const struct pass_kept *pass = by && by->rights.pass ? &by->rights.pass->kept : NULL;
+  bool own = by && !is_by_cookie(by);
+  int err = !own       ? MACULA_NOT_AUTHORIZED
+            : p->login ? p->login(p->ctx, session_user(by), grant, pass, n->now, ret_json)
                        : MACULA_ENOTFOUND;
+  if (!own)
+    *ret_text = "a link is for who shows a key, a pass, a token or a password, not for the page: macula dashboard makes it";
   if (err == MACULA_ENOTFOUND) *ret_text = "this node has no page, as HTTP is off: set http";
   return err;
 }
