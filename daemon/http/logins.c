@@ -23,13 +23,37 @@ static struct logins_entry *find(struct logins_entry *all, unsigned count, struc
   return found;
 }
 
+static bool is_same(const struct login *a, const struct login *b) {
+  return a->by_link == b->by_link && !strcmp(a->user, b->user) && !strcmp(a->grant, b->grant) &&
+         id_eq(&a->pass.holder, &b->pass.holder);
+}
+
+/* How many of all are of the same one. */
+static unsigned share_of(const struct logins_entry *all, unsigned count, const struct login *who) {
+  unsigned n = 0;
+  for (unsigned i = 0; i < count; i++) n += all[i].on && is_same(&all[i].who, who);
+  return n;
+}
+
+/* A free one, or the one unused for longest of whoever has most, the new one counted: nobody logs out others who have less. */
+static struct logins_entry *room(struct logins_entry *all, unsigned count, const struct login *who) {
+  struct logins_entry *e = NULL;
+  unsigned most = 0;
+  for (unsigned i = 0; i < count; i++) {
+    if (!all[i].on) return &all[i];
+    unsigned n = share_of(all, count, &all[i].who) + is_same(&all[i].who, who);
+    if (e && (n < most || (n == most && all[i].used >= e->used))) continue;
+    e = &all[i];
+    most = n;
+  }
+  return e;
+}
+
 static void add(struct logins *l, struct logins_entry *all, unsigned count, const struct login *who, struct rng rng,
                 nanotime now, char ret_word[LOGINS_WORD_LEN + 1]) {
-  struct logins_entry *e = all;
   uint8_t bytes[LOGINS_WORD_LEN / 2];
   expire(l, now);
-  for (unsigned i = 1; i < count && e->on; i++)
-    if (!all[i].on || all[i].used < e->used) e = &all[i];
+  struct logins_entry *e = room(all, count, who);
   l->evicted += e->on;
   rng_fill(rng, bytes, sizeof bytes);
   hex_encode(bytes, sizeof bytes, ret_word);

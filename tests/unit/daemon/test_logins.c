@@ -84,6 +84,24 @@ static void test_bounded(void **state) {
   assert_true(logins_redeem(&l, slice_str(word), 3 * NS_SEC, &who));
 }
 
+/* Who logs in very often logs out himself. */
+static void test_shares(void **state) {
+  static struct logins l;
+  static const struct login bob = {.user = "bob"};
+  char own[2][LOGINS_WORD_LEN + 1], word[LOGINS_WORD_LEN + 1], link[LOGINS_WORD_LEN + 1];
+  struct rng rng = dice();
+  (void)state;
+  logins_open(&l, &alice, rng, NS_SEC, own[0]);
+  logins_open(&l, &op, rng, NS_SEC, link);
+  for (unsigned i = 0; i < 2 * LOGINS_SESSIONS; i++) logins_open(&l, &bob, rng, 2 * NS_SEC + i, word);
+  assert_int_equal(l.evicted, LOGINS_SESSIONS + 2);
+  assert_non_null(logins_find(&l, slice_str(own[0]), 3 * NS_SEC));
+  assert_non_null(logins_find(&l, slice_str(link), 3 * NS_SEC));
+  assert_non_null(logins_find(&l, slice_str(word), 3 * NS_SEC));
+  logins_open(&l, &alice, rng, 4 * NS_SEC, own[1]); /* and others find room among what he has */
+  for (unsigned i = 0; i < 2; i++) assert_non_null(logins_find(&l, slice_str(own[i]), 4 * NS_SEC));
+}
+
 static bool is_user(void *ctx, const struct login *who) { return !strcmp(who->user, ctx); }
 
 static void test_judged(void **state) {
@@ -103,6 +121,7 @@ static void test_judged(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_link), cmocka_unit_test(test_session),
-                                     cmocka_unit_test(test_bounded), cmocka_unit_test(test_judged)};
+                                     cmocka_unit_test(test_bounded), cmocka_unit_test(test_shares),
+                                     cmocka_unit_test(test_judged)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
