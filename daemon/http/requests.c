@@ -55,9 +55,9 @@ bool http_is_gone(const struct http_request *r) { return r->visitor->gone; }
 
 /* ---- arrival ---------------------------------------------------------------------------------------------------------------
  */
-/* The path of http://HOST/path, as of /path; ret_host gets HOST, "" when none is named. */
+/* The path of http://HOST/path or https://HOST/path, as of /path; ret_host gets HOST, "" when none is named. */
 static const char *split(const char *url, char ret_host[256]) {
-  const char *host = !strncasecmp(url, "http://", 7) ? url + 7 : NULL;
+  const char *host = !strncasecmp(url, "http://", 7) ? url + 7 : !strncasecmp(url, "https://", 8) ? url + 8 : NULL;
   ret_host[0] = 0;
   if (!host) return url;
   size_t n = strcspn(host, "/?");

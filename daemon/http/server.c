@@ -20,6 +20,7 @@
 #define SWEEP_MS 1000
 #define AGAIN_MOST 4     /* so in 16 ms */
 #define TURN (2 * NS_MS) /* for texts of streams, in a turn */
+#define REST_MS 100      /* without accepting, when there are no descriptors or there is no memory for one more */
 
 void http_say(struct http *h, const struct addr *who, const char *event, const char *text) {
   char at[ADDR_TEXT_LEN];
@@ -28,6 +29,23 @@ void http_say(struct http *h, const struct addr *who, const char *event, const c
   log_info(h->log, event, "address=%s text=\"%s\"", at, text);
 }
 
+static void on_listen(uv_poll_t *p, int status, int events);
+static void on_rested(uv_timer_t *t) {
+  struct http *h = t->data;
+  uv_poll_start(&h->listen, UV_READABLE, on_listen);
+}
+
+/* Whoever waits to be accepted would wake the loop without end. */
+static void rest(struct http *h, int err) {
+  uv_poll_stop(&h->listen);
+  uv_timer_start(&h->rest, on_rested, REST_MS, 0);
+  if (bucket_take(&h->rests, 0.1, 1, io_now()))
+    log_warn(h->log, "http_cannot_accept", "text=\"%s: raise the limit of open files (ulimit -n, LimitNOFILE)\"",
+             strerror(err));
+}
+
+static bool lacks_room(int err) { return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM; }
+
 static void on_listen(uv_poll_t *p, int status, int events) {
   struct http *h = p->data;
   (void)status, (void)events;
@@ -35,6 +53,7 @@ static void on_listen(uv_poll_t *p, int status, int events) {
     struct addr from = {0};
     socklen_t len = sizeof from;
     int fd = accept4(h->fd, &from.sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0 && lacks_room(errno)) rest(h, errno);
     if (fd < 0) break;
     http_take(h, fd, &from);
   }
@@ -258,8 +277,9 @@ int http_start(struct io_loop *loop, struct node *node, const struct log *log, c
   }
   uv_timer_init(uv, &h->timer);
   uv_timer_init(uv, &h->sweep);
-  h->listen.data = h->timer.data = h->sweep.data = h;
-  h->open_handles = 3;
+  uv_timer_init(uv, &h->rest);
+  h->listen.data = h->timer.data = h->sweep.data = h->rest.data = h;
+  h->open_handles = 4;
   uv_poll_start(&h->listen, UV_READABLE, on_listen);
   http_run(h);
   await_greetings(h);
@@ -309,5 +329,6 @@ void http_close(struct http *h) {
   uv_close((uv_handle_t *)&h->listen, on_closed);
   uv_close((uv_handle_t *)&h->timer, on_closed);
   uv_close((uv_handle_t *)&h->sweep, on_closed);
+  uv_close((uv_handle_t *)&h->rest, on_closed);
   close(h->fd);
 }

@@ -47,12 +47,12 @@ struct http {
   struct MHD_Daemon *mhd;
   struct poller *poll;
   uv_poll_t listen;
-  uv_timer_t timer, sweep;
-  bool resumed;                 /* some request goes on in the next turn */
-  nanotime turn_end;            /* until then texts of streams are written in this turn; */
-  bool served;                  /* one was; */
-  unsigned first, put_off;      /* those that go first, as they were put off in the last one; those that were in this one */
-  unsigned open_handles, again; /* again: times that libmicrohttpd had more to do, and did nothing; up to AGAIN_MOST */
+  uv_timer_t timer, sweep, rest; /* rest: until it accepts again */
+  bool resumed;                  /* some request goes on in the next turn */
+  nanotime turn_end;             /* until then texts of streams are written in this turn; */
+  bool served;                   /* one was; */
+  unsigned first, put_off;       /* those that go first, as they were put off in the last one; those that were in this one */
+  unsigned open_handles, again;  /* again: times that libmicrohttpd had more to do, and did nothing; up to AGAIN_MOST */
   struct visitor *visitors;
   struct place *places;
   unsigned most, count, stay; /* visitors and places that there may be; visitors that there are; those that stay */
@@ -65,7 +65,8 @@ struct http {
   struct callers guesses;    /* logins that failed */
   struct logins *logins;     /* NULL: nobody has asked for a link or logged in */
   struct rng rng;
-  struct bucket lines; /* of the log about who was refused or ended */
+  struct bucket lines; /* of the log about who was refused or ended, */
+  struct bucket rests; /* and that none can be accepted */
   struct http_stats stats;
 };
 

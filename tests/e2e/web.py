@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -149,6 +150,21 @@ def works(n, tls, path="/live"):
         return False
 
 
+def case_without_descriptors(folder):
+    """Where none is left, who waits to be accepted is, once there is one again; it is said, and the loop does not spin."""
+    n = node(folder)
+    assert works(n, None)
+    had = resource.prlimit(n.p.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(n.p.pid, resource.RLIMIT_NOFILE, (8, had[1]))
+    with opened(n, "127.0.0.1") as s:
+        s.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        n.expect("err", r"event=http_cannot_accept text=.*LimitNOFILE")
+        resource.prlimit(n.p.pid, resource.RLIMIT_NOFILE, had)
+        assert b" 200 " in s.recv(65536)
+    assert len(re.findall("event=http_cannot_accept", n.err)) == 1, n.err
+    assert n.end(signal.SIGTERM) == 0
+
+
 def case_https(folder):
     """With a certificate of its own, which SIGHUP changes; curl verifies it; in clear nobody is answered."""
     one, two = certificate(folder, "one"), certificate(folder, "two")
@@ -160,6 +176,7 @@ def case_https(folder):
     said = subprocess.run(["curl", "--silent", "--show-error", "--cacert", one + ".pem", "https://%s/health" % n.http], stdout=subprocess.PIPE,
                           timeout=DEADLINE, check=True).stdout
     assert b'"status":"healthy"' in said, said
+    assert works(n, first, "https://%s/live" % n.http) and ask(n, "https://evil.test/live", tls=first)[0] == 403
     status, _, _ = ask(n, "/api/status", tls=first, Origin="https://" + n.http)
     assert status == 200, status
     for end in ".pem", ".key":
