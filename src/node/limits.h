@@ -92,7 +92,7 @@ enum limit_reload { LIMIT_FIXED, LIMIT_RELOADED };
   X(HTTP_CONNECTIONS, http_connections, http_connections, COUNT, 64, 8, 1000, 16, LIMIT_FIXED, "N", "connections of HTTP",     \
     ": a quarter is for requests that are answered at once, as probes are; the others may wait for something, as event "       \
     "streams do")                                                                                                              \
-  X(HTTP_SHARE, http_share, http_share, COUNT, 32, 1, 1000, 0, LIMIT_RELOADED, "N",                                            \
+  X(HTTP_SHARE, http_share, http_share, COUNT, 16, 1, 1000, 0, LIMIT_RELOADED, "N",                                            \
     "of these, those that wait and come from one address", "; of IPv6 a /64; one more is refused with 503")                    \
   X(HTTP_POOL, http_pool, http_pool, SIZE, 8 << 20, 64 << 10, UINT64_C(1) << 40, 1 << 20, LIMIT_RELOADED, "SIZE",              \
     "bodies of requests over HTTP, answers, and events on their way", "; without room a request is refused with 503")          \

@@ -119,10 +119,10 @@ def curl(*args, stdin=None):
                           stderr=subprocess.STDOUT, check=False).stdout
 
 
-def stay(n, path):
+def stay(n, path, source="127.0.0.1"):
     """A request that is sent and not read."""
     host, port = n.http.rsplit(":", 1)
-    s = socket.create_connection((host, int(port)), DEADLINE)
+    s = socket.create_connection((host, int(port)), DEADLINE, source_address=(source, 0))
     s.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode())
     return s
 
@@ -330,6 +330,12 @@ def case_places(folder):
         until("they are in", lambda: n.metric("http_streams") == 2)
         assert "http_share" in fails(n, "GET", "/sub/b", 503, "busy")
         assert ask(n, "GET", "/last/b", source="127.0.0.2")[0] == 200
+    with Node(folder, state="third") as n, contextlib.ExitStack() as held:  # two addresses do not have all, unless they are let
+        for i in range(60):
+            held.enter_context(stay(n, "/sub/a", source="127.0.0.%d" % (2 + i % 2)))
+        until("they have their shares", lambda: n.metric("http_streams") == 32)
+        assert ask(n, "POST", "/pub/b?qos=1", b"x", source="127.0.0.4")[0] == 200
+        Events(n, "/sub/b").end()
 
 
 def begun(n, length, sent, source="127.0.0.1"):
