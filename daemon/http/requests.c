@@ -9,6 +9,7 @@
 #include "daemon/http/who.h"
 #include "node/view/state.h"
 
+#define MOST_ARGUMENTS 64
 #define BODY_FIRST ((size_t)8192)  /* a whole login, whose password is not to stay where it was moved from */
 #define BODY_ONE ((size_t)1 << 20) /* an address may always send one */
 
@@ -52,6 +53,17 @@ void http_resume(struct http_request *r) {
 }
 
 bool http_is_gone(const struct http_request *r) { return r->visitor->gone; }
+
+/* Each argument takes of the connection's buffer, and without room in it libmicrohttpd closes without an answer: the text,
+ * which is in that buffer, is cut before it is parsed. */
+void *http_begins(void *ctx, const char *uri, struct MHD_Connection *c) {
+  char *at = strchr(uri, '?');
+  (void)ctx;
+  for (unsigned n = 0; at && n < MOST_ARGUMENTS; n++) at = strchr(at + 1, '&');
+  visitor_of(c)->many = at != NULL;
+  if (at) *at = 0;
+  return NULL;
+}
 
 /* ---- arrival ---------------------------------------------------------------------------------------------------------------
  */
@@ -100,6 +112,8 @@ static bool judge(struct http_request *r, const char *host, enum MHD_Result *ret
     *ret_answer = http_refuse(r, MHD_HTTP_FORBIDDEN, why);
   else if (!r->route)
     *ret_answer = http_answer(r, MHD_HTTP_NOT_FOUND, "Not found");
+  else if (v->many)
+    *ret_answer = http_refuse(r, MHD_HTTP_URI_TOO_LONG, "invalid_argument: a query has at most 64 arguments");
   else if (v->origin && r->method == HTTP_OPTIONS)
     *ret_answer = http_answer(r, MHD_HTTP_NO_CONTENT, "");
   else if (!(r->method & r->route->methods)) {

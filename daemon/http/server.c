@@ -147,7 +147,8 @@ static struct MHD_Daemon *start_server(struct http *h, const char *cert, const c
       NULL, NULL, http_handle, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, h, MHD_OPTION_CONNECTION_LIMIT, 2 * h->most,
       MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SILENT_SECONDS,
       MHD_OPTION_NOTIFY_CONNECTION, http_connection, h, MHD_OPTION_NOTIFY_COMPLETED, http_completed, h,
-      MHD_OPTION_UNESCAPE_CALLBACK, http_unescape, NULL, MHD_OPTION_ARRAY, cert ? tls : &tls[3], MHD_OPTION_END);
+      MHD_OPTION_URI_LOG_CALLBACK, http_begins, h, MHD_OPTION_UNESCAPE_CALLBACK, http_unescape, NULL, MHD_OPTION_ARRAY,
+      cert ? tls : &tls[3], MHD_OPTION_END);
   const union MHD_DaemonInfo *info = mhd ? MHD_get_daemon_info(mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
   if (!p || !info || uv_poll_init(io_loop_uv(h->loop), &p->poll, info->epoll_fd)) {
     if (mhd) MHD_stop_daemon(mhd);

@@ -30,6 +30,7 @@ struct visitor { /* a connection */
   nanotime since;               /* it came, or last read some of what it is sent, if that takes long */
   bool asked;                   /* its request has come */
   bool stays;                   /* its answer may take long: http_stay */
+  bool many;                    /* its query has more arguments than are read */
   bool gone;                    /* it was closed while it was suspended */
   struct watch *watch;          /* of its descriptor, for that; NULL: none yet */
   const char *origin;           /* of the page that asks, when it is one of http_origins */
@@ -81,6 +82,8 @@ void http_say(struct http *h, const struct addr *who, const char *event, const c
 /* requests.c: the callbacks of libmicrohttpd for requests. */
 enum MHD_Result http_handle(void *ctx, struct MHD_Connection *c, const char *url, const char *method, const char *version,
                             const char *upload, size_t *upload_size, void **state);
+/* The whole URI, before its arguments are parsed. */
+void *http_begins(void *ctx, const char *uri, struct MHD_Connection *c);
 /* Decodes %HH in place. A zero byte, which would cut the text off, becomes one that no name may have. */
 size_t http_unescape(void *ctx, struct MHD_Connection *c, char *s);
 void http_completed(void *ctx, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code);

@@ -438,6 +438,10 @@ def case_giant_headers(folder):
                     s.sendall(head)
                     status = s.recv(65536).split(b" ")
                     assert status[1] in (b"400", b"413", b"414", b"431"), status
+        for count, status in (64, b"200"), (65, b"414"), (6000, b"414"):
+            with socket.create_connection((host, int(port)), DEADLINE) as s:
+                s.sendall(b"GET /last/a?" + b"&".join([b"a=b"] * count) + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert s.recv(65536).split(b" ")[1] == status, (count, status)
         assert ask(n, "POST", "/pub/a", b"x")[0] == 200
 
 
