@@ -396,7 +396,7 @@ def case_slow_readers(folder):
 
 def case_large_for_many(folder):
     """Each of many readers has all of a message that grows as it is written, and the list of what is retained has its end."""
-    with Node(folder) as n, contextlib.ExitStack() as stack:
+    with Node(folder, "--http-share", "32") as n, contextlib.ExitStack() as stack:
         host, port = n.http.rsplit(":", 1)
         payload, answers = "\n\x7f" * 400000, []
         for _ in range(24):
