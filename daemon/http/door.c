@@ -11,8 +11,9 @@
 #include "node/doors/http_text.h"
 #include "wire/headers.h"
 
-#define CALL_TIME 5000u        /* ms, as of macula call */
-#define CALL_TIME_MOST 300000u /* ms */
+#define CALL_TIME 5000u           /* ms, as of macula call */
+#define CALL_TIME_MOST 300000u    /* ms */
+#define CHECKED_MOST (128u << 10) /* bytes of arguments that are looked through: some 3 ms */
 #define HEADER_PREFIX "Macula-Header-"
 
 /* A request that the node has: what it answered is kept until libmicrohttpd takes it. */
@@ -166,7 +167,7 @@ enum MHD_Result http_call(struct http_request *r) {
   if ((why = http_rest_fault(r))) return bad(r, why);
   if (!http_query_time(r, "timeout", CALL_TIME, CALL_TIME_MOST, &timeout, &why)) return bad(r, why);
   if (!timeout) return bad(r, "timeout: more than 0 is expected");
-  if (r->body_len && json_check(slice_of(r->body, r->body_len), &at, &fault)) {
+  if (r->body_len && r->body_len <= CHECKED_MOST && json_check(slice_of(r->body, r->body_len), &at, &fault)) {
     snprintf(text, sizeof text, "invalid_argument: the body is no JSON: byte %zu: %s", at + 1, fault);
     return bad(r, text);
   }
