@@ -42,26 +42,28 @@ static void text_of_door(json_t *row, const char *key, bool wide, char buf[TABLE
   if (away && !wide) snprintf(buf, TABLE_CELL, "away");
 }
 
+/* Of a client: what stands in both tables behind its user, and what only wide ones have. */
+#define CLIENT_COUNTS                                                                                                          \
+  {"INFLIGHT", "inflight", 8, true, table_count}, {"QUEUE", "queued_bytes", 5, true, table_size}, {                            \
+    "DROPS", "dropped", 5, true, table_count                                                                                   \
+  }
+#define CLIENT_WIDE                                                                                                            \
+  {"CONNECTED", "connected", 0, false, NULL}, {"ROLE", "role", 0, false, NULL}, {"GRANT", "grant", 0, false, NULL},            \
+      {"SINCE", "since_s", 0, true, table_seconds}, {"SUBS", "subscriptions", 0, true, NULL},                                  \
+      {"SERVICES", "services", 0, true, NULL}, {"CALLS", "pending_calls", 0, true, NULL},                                      \
+      {"REFUSED", "refused", 0, true, NULL}, {"MEMORY", "memory_bytes", 0, true, NULL},                                        \
+      {"ADDRESS", "address", 0, false, NULL}, {                                                                                \
+    "INSTANCE", "instance", 0, false, NULL                                                                                     \
+  }
+
 static const struct table_column clients[] = {{"ID", "id", TABLE_ID, false, table_id},
                                               {"CLIENT", "name", 13, false, NULL},
                                               {"DOOR", "door", 5, false, text_of_door},
                                               {"PROTO", "protocol", 6, false, NULL},
                                               {"USER", "user", 8, false, NULL},
-                                              {"INFLIGHT", "inflight", 8, true, table_count},
-                                              {"QUEUE", "queued_bytes", 5, true, table_size},
-                                              {"DROPS", "dropped", 5, true, table_count},
+                                              CLIENT_COUNTS,
                                               {"MESSAGES", "queued_messages", 0, true, NULL},
-                                              {"CONNECTED", "connected", 0, false, NULL},
-                                              {"ROLE", "role", 0, false, NULL},
-                                              {"GRANT", "grant", 0, false, NULL},
-                                              {"SINCE", "since_s", 0, true, table_seconds},
-                                              {"SUBS", "subscriptions", 0, true, NULL},
-                                              {"SERVICES", "services", 0, true, NULL},
-                                              {"CALLS", "pending_calls", 0, true, NULL},
-                                              {"REFUSED", "refused", 0, true, NULL},
-                                              {"MEMORY", "memory_bytes", 0, true, NULL},
-                                              {"ADDRESS", "address", 0, false, NULL},
-                                              {"INSTANCE", "instance", 0, false, NULL},
+                                              CLIENT_WIDE,
                                               {0}};
 
 /* Of all nodes: of theirs as many digits as --node takes. */
@@ -75,21 +77,9 @@ static const struct table_column clients_of_mesh[] = {{"NODE", "node", 8, false,
                                                       {"CLIENT", "name", 13, false, NULL},
                                                       {"DOOR", "door", 5, false, text_of_door},
                                                       {"PROTO", "protocol", 6, false, NULL},
-                                                      {"INFLIGHT", "inflight", 8, true, table_count},
-                                                      {"QUEUE", "queued_bytes", 5, true, table_size},
-                                                      {"DROPS", "dropped", 5, true, table_count},
+                                                      CLIENT_COUNTS,
                                                       {"USER", "user", 0, false, NULL},
-                                                      {"CONNECTED", "connected", 0, false, NULL},
-                                                      {"ROLE", "role", 0, false, NULL},
-                                                      {"GRANT", "grant", 0, false, NULL},
-                                                      {"SINCE", "since_s", 0, true, table_seconds},
-                                                      {"SUBS", "subscriptions", 0, true, NULL},
-                                                      {"SERVICES", "services", 0, true, NULL},
-                                                      {"CALLS", "pending_calls", 0, true, NULL},
-                                                      {"REFUSED", "refused", 0, true, NULL},
-                                                      {"MEMORY", "memory_bytes", 0, true, NULL},
-                                                      {"ADDRESS", "address", 0, false, NULL},
-                                                      {"INSTANCE", "instance", 0, false, NULL},
+                                                      CLIENT_WIDE,
                                                       {0}};
 
 static const struct table_column subs_of_mesh[] = {

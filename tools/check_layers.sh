@@ -20,6 +20,7 @@ allowed() { # folder, or file where one in a folder differs -> row: the folders 
     node/state.h | node/*/state.h) row="node/doors/door.h node/limits.h node/node.h node/memory/rows.h $states $in_node" ;;
     node/memory) row="node/memory node/limits.h node/node.h $states $in_node" ;;
     node/doors/door.h) row="base" ;;
+    node/doors/inert.h) row="node/doors/door.h base" ;;
     node/doors/quic.[ch]) row="node/doors $floor quic" ;;
     node/doors/mqtt*.[ch]) row="node/doors node/receive.h node/session node/flow node/node.h $floor mqtt" ;;
     node/doors/http*.[ch]) row="node/doors node/receive.h node/session node/flow node/node.h $floor" ;;

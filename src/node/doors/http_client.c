@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/utf8.h"
 #include "node/doors/http_state.h"
+#include "node/doors/inert.h"
 #include "node/receive.h"
 #include "node/session/session.h"
 #include "trust/crypto.h"
@@ -126,7 +127,6 @@ static bool shed(struct door *d, int err, const char *text) {
   while (overdue(d)) any = true;
   return any;
 }
-static void finish(struct door *d, int64_t way) { (void)d, (void)way; }
 static size_t queued(const struct door *d, int64_t way) { return (void)way, queued_of(of(d)); }
 static size_t unsent(const struct door *d, int64_t way) { return (void)way, http_client_unsent(of(d)); }
 static nanotime progress(const struct door *d, int64_t way) {
@@ -149,10 +149,6 @@ static void resume(struct door *d, int64_t way, size_t n) {
   c->window += (int64_t)n;
   if (was && c->window > 0) http_dirty(c);
 }
-static void home(struct door *d, int64_t way) {
-  d->home = way;
-  for (int i = 0; i < LANES; i++) d->way[i] = way;
-}
 static void close_door(struct door *d, int err, const char *text, nanotime deadline) {
   struct http_client *c = of(d);
   (void)deadline;
@@ -165,10 +161,8 @@ static void close_door(struct door *d, int err, const char *text, nanotime deadl
 static void owner(struct door *d, void *session) { of(d)->s = session; }
 static bool is_owner(const struct door *d, const void *session) { return of(d) && of(d)->s == session; }
 static const struct addr *remote(const struct door *d) { return &of(d)->remote; }
-static bool is_short(const struct door *d) { return (void)d, false; }
 static const struct id *id(const struct door *d) { return (void)d, NULL; }
 static uint64_t id_end(const struct door *d) { return (void)d, UINT64_MAX; }
-static const uint8_t *exporter(const struct door *d) { return (void)d, NULL; }
 static bool login(const struct door *d, struct slice *ret_user, struct slice *ret_password) {
   const struct http_client *c = of(d);
   if (!c || !c->user) return false;
@@ -184,7 +178,6 @@ static bool shown(const struct door *d, struct door_shown *ret) {
                              .grant = c->grant ? slice_str(c->grant) : SLICE_NONE};
   return true;
 }
-static uint64_t rtt(const struct door *d) { return (void)d, 0; }
 static size_t held(const struct door *d, size_t *ret_peak) {
   const struct http_client *c = of(d);
   const struct http_stream *st = c->stream;
@@ -193,12 +186,6 @@ static size_t held(const struct door *d, size_t *ret_peak) {
   return *ret_peak = sizeof *c + of_stream;
 }
 static void pays(struct door *d, struct bucket *units) { (void)d, (void)units; }
-static void shares(struct door *d, uint32_t n) { (void)d, (void)n; }
-static void keep_alive(struct door *d, uint64_t every) { (void)d, (void)every; }
-static void nothing(struct door *d) { (void)d; }
-static void on_off(struct door *d, bool on) { (void)d, (void)on; }
-static bool silent(const struct door *d) { return (void)d, false; }
-static uint64_t unheard(const struct door *d) { return (void)d, 0; }
 
 static void view(const struct door *d, struct door_view *ret) {
   const struct http_client *c = of(d);
@@ -213,7 +200,7 @@ static const struct door_ops ops = {.view = view,
                                     .write_ref = write_ref,
                                     .overdue = overdue,
                                     .shed = shed,
-                                    .finish = finish,
+                                    .finish = inert_finish,
                                     .queued = queued,
                                     .unsent = unsent,
                                     .progress = progress,
@@ -222,29 +209,29 @@ static const struct door_ops ops = {.view = view,
                                     .more = more,
                                     .resume = resume,
                                     .credit = resume,
-                                    .home = home,
+                                    .home = inert_home,
                                     .close = close_door,
                                     .owner = owner,
                                     .is_owner = is_owner,
                                     .remote = remote,
-                                    .is_short = is_short,
+                                    .is_short = inert_is_short,
                                     .id = id,
                                     .id_end = id_end,
                                     .login = login,
                                     .shown = shown,
-                                    .exporter = exporter,
-                                    .rtt = rtt,
+                                    .exporter = inert_exporter,
+                                    .rtt = inert_rtt,
                                     .held = held,
-                                    .admit = nothing,
+                                    .admit = inert_nothing,
                                     .pays = pays,
-                                    .brief = nothing,
-                                    .shares = shares,
-                                    .keep_alive = keep_alive,
-                                    .ping = nothing,
-                                    .hold = on_off,
-                                    .watch = on_off,
-                                    .silent = silent,
-                                    .unheard = unheard};
+                                    .brief = inert_nothing,
+                                    .shares = inert_shares,
+                                    .keep_alive = inert_keep_alive,
+                                    .ping = inert_nothing,
+                                    .hold = inert_on_off,
+                                    .watch = inert_on_off,
+                                    .silent = inert_silent,
+                                    .unheard = inert_unheard};
 
 /* ---- arrival ---------------------------------------------------------------------------------------------------------------
  */
@@ -331,7 +318,7 @@ struct http_client *http_client_new(struct node *n, const struct http_login *l, 
   list_append(&rooms->clients, &c->all);
   rooms->count++;
   struct door d = {.ops = &ops, .conn = c, .serial = c->serial};
-  home(&d, -1);
+  inert_home(&d, -1);
   if (session_open(n, &d)) say_connect(c);
   return c;
 }

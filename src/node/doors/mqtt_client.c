@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/sha256.h"
 #include "base/utf8.h"
+#include "node/doors/inert.h"
 #include "node/doors/mqtt.h"
 #include "node/doors/mqtt_state.h"
 #include "node/receive.h"
@@ -86,7 +87,6 @@ static void end_connection(struct mqtt_client *c) {
   mqtt_client_offline(c);
 }
 
-static void finish(struct door *d, int64_t way) { (void)d, (void)way; }
 static size_t queued(const struct door *d, int64_t way) { return (void)way, queued_of(of(d)); }
 static size_t unsent(const struct door *d, int64_t way) { return (void)way, mqtt_client_unsent(of(d)); }
 static nanotime progress(const struct door *d, int64_t way) {
@@ -112,10 +112,6 @@ static void resume(struct door *d, int64_t way, size_t n) {
     mqtt_dirty(c);
   }
 }
-static void home(struct door *d, int64_t way) {
-  d->home = way;
-  for (int i = 0; i < LANES; i++) d->way[i] = way;
-}
 static void close_door(struct door *d, int err, const char *text, nanotime deadline) {
   struct mqtt_client *c = of(d);
   (void)deadline;
@@ -129,11 +125,9 @@ static void close_door(struct door *d, int err, const char *text, nanotime deadl
 static void owner(struct door *d, void *session) { of(d)->s = session; }
 static bool is_owner(const struct door *d, const void *session) { return of(d) && of(d)->s == session; }
 static const struct addr *remote(const struct door *d) { return &of(d)->remote; }
-static bool is_short(const struct door *d) { return (void)d, false; }
 static const struct stream_key *key_of(const struct mqtt_client *c) { return c->who && c->who->has_key ? &c->who->key : NULL; }
 static const struct id *id(const struct door *d) { return key_of(of(d)) ? &key_of(of(d))->id : NULL; }
 static uint64_t id_end(const struct door *d) { return key_of(of(d)) ? key_of(of(d))->end : UINT64_MAX; }
-static const uint8_t *exporter(const struct door *d) { return (void)d, NULL; }
 static bool login(const struct door *d, struct slice *ret_user, struct slice *ret_password) {
   const struct mqtt_client *c = of(d);
   if (!c || !mqtt_user(c)) return false;
@@ -141,7 +135,6 @@ static bool login(const struct door *d, struct slice *ret_user, struct slice *re
   *ret_password = c->who->password ? slice_of(c->who->password, c->who->password_len) : SLICE_NONE;
   return true;
 }
-static uint64_t rtt(const struct door *d) { return (void)d, 0; }
 static size_t held(const struct door *d, size_t *ret_peak) {
   const struct mqtt_client *c = of(d);
   size_t bytes = sizeof *c + c->waiting_bytes;
@@ -155,15 +148,9 @@ static void brief(struct door *d) {
   if (of(d)) mqtt_arrival_in_vain(of(d)->n, &of(d)->remote);
 }
 static bool away(const struct door *d) { return of(d) && !of(d)->link; }
-static void nothing(struct door *d) { (void)d; }
 static void pays(struct door *d, struct bucket *units) {
   if (of(d)) of(d)->units = units;
 }
-static void shares(struct door *d, uint32_t n) { (void)d, (void)n; }
-static void keep_alive(struct door *d, uint64_t every) { (void)d, (void)every; }
-static void on_off(struct door *d, bool on) { (void)d, (void)on; }
-static bool silent(const struct door *d) { return (void)d, false; }
-static uint64_t unheard(const struct door *d) { return (void)d, 0; }
 
 static void view(const struct door *d, struct door_view *ret) {
   static const char *const doors[2][2] = {{"mqtt", "mqtts"}, {"ws", "wss"}};
@@ -190,7 +177,7 @@ static const struct door_ops ops = {.view = view,
                                     .overdue = overdue,
                                     .shed = shed,
                                     .lost = lost,
-                                    .finish = finish,
+                                    .finish = inert_finish,
                                     .queued = queued,
                                     .unsent = unsent,
                                     .progress = progress,
@@ -200,28 +187,28 @@ static const struct door_ops ops = {.view = view,
                                     .more = more,
                                     .resume = resume,
                                     .credit = resume,
-                                    .home = home,
+                                    .home = inert_home,
                                     .close = close_door,
                                     .owner = owner,
                                     .is_owner = is_owner,
                                     .remote = remote,
-                                    .is_short = is_short,
+                                    .is_short = inert_is_short,
                                     .id = id,
                                     .id_end = id_end,
                                     .login = login,
-                                    .exporter = exporter,
-                                    .rtt = rtt,
+                                    .exporter = inert_exporter,
+                                    .rtt = inert_rtt,
                                     .held = held,
                                     .admit = admit,
                                     .pays = pays,
                                     .brief = brief,
-                                    .shares = shares,
-                                    .keep_alive = keep_alive,
-                                    .ping = nothing,
-                                    .hold = on_off,
-                                    .watch = on_off,
-                                    .silent = silent,
-                                    .unheard = unheard};
+                                    .shares = inert_shares,
+                                    .keep_alive = inert_keep_alive,
+                                    .ping = inert_nothing,
+                                    .hold = inert_on_off,
+                                    .watch = inert_on_off,
+                                    .silent = inert_silent,
+                                    .unheard = inert_unheard};
 
 /* ---- arrival ---------------------------------------------------------------------------------------------------------------
  */
@@ -340,7 +327,7 @@ struct mqtt_client *mqtt_client_new(struct mqtt_link *l, const struct mqtt_packe
   list_append(&rooms->clients, &c->all);
   rooms->client_count++;
   struct door d = {.ops = &ops, .conn = c, .serial = c->serial};
-  home(&d, -1);
+  inert_home(&d, -1);
   l->client = c;
   if (session_open(n, &d)) say_connect(c);
   return c;

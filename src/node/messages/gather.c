@@ -1,5 +1,7 @@
 #include "node/messages/gather.h"
 
+#include <assert.h>
+
 #include "base/err.h"
 #include "node/messages/pace.h"
 #include "node/messages/spread.h"
@@ -27,6 +29,8 @@ struct gather {
   size_t len;
   char topic[NAME_MAX_LEN];
 };
+
+static_assert(sizeof(struct gather) <= 2048, "the row fanout plans less"); /* PLAN_FANOUT, beside deliver.c's */
 
 static struct mem *mem_of(struct node *n) { return &n->rows.mem[ROW_FANOUT]; }
 
